@@ -1,0 +1,87 @@
+package backends
+
+import (
+	"errors"
+	"fmt"
+)
+
+// FailureKind is why nobody answered, a closed set. It decides what a failure may do: see [Failure.Transport].
+type FailureKind uint8
+
+// The kinds of failure.
+const (
+	// FailureTransport: refused, DNS, TLS, reset: the backend could not be reached.
+	FailureTransport FailureKind = iota
+	// FailureTimeout: it was reached or not, but did not answer in time.
+	FailureTimeout
+	// FailureStatus: it answered with a status that its preset calls a failure (429, 5xx, a 404).
+	FailureStatus
+	// FailureMalformed: it answered outside its contract (broken HTTP, giant headers, a redirect to itself).
+	FailureMalformed
+	// FailureBreakerOpen: it was not asked, because it has been failing.
+	FailureBreakerOpen
+	// FailureNotAsked: it was not asked, because asking could only mislead (the viewer's token has outlived its life).
+	FailureNotAsked
+)
+
+// String is the kind as logs, metrics and traces show it.
+func (k FailureKind) String() string {
+	return [...]string{"transport", "timeout", "status", "malformed", "breaker-open", "not-asked"}[k]
+}
+
+// Failure says that nobody answered within the contract. It is never a No.
+type Failure struct {
+	Kind FailureKind
+	// Backend is the backend's name in the config.
+	Backend string
+	// Status is the HTTP status of a FailureStatus, else zero.
+	Status int
+	// Err is the cause; it may be nil.
+	Err error
+}
+
+// Error names the backend and the cause.
+func (f *Failure) Error() string {
+	switch {
+	case f.Kind == FailureStatus:
+		return fmt.Sprintf("ask backend %q: status %d", f.Backend, f.Status)
+	case f.Err != nil:
+		return fmt.Sprintf("ask backend %q: %s: %v", f.Backend, f.Kind, f.Err)
+	default:
+		return fmt.Sprintf("ask backend %q: %s", f.Backend, f.Kind)
+	}
+}
+
+// Unwrap gives the cause.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Transport reports whether the failure is one that no viewer can bring about with the words of his request. Only
+// such a failure may admit an unknown viewer while the breaker is closed.
+func (f *Failure) Transport() bool { return f.Kind == FailureTransport || f.Kind == FailureTimeout }
+
+// AsFailure finds the Failure in err, or nil.
+func AsFailure(err error) *Failure {
+	var f *Failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return nil
+}
+
+// Overload says that a bound of our own was reached: neither denied nor failure. The viewer is asked to come back.
+type Overload struct {
+	// Setting is the setting's name as in the config; Value is what it is set to.
+	Setting string
+	Value   int
+}
+
+// Error names the setting and its value, so that the operator knows what to turn.
+func (o *Overload) Error() string {
+	return fmt.Sprintf("overloaded: %s=%d reached", o.Setting, o.Value)
+}
+
+// IsOverload reports whether err is an Overload.
+func IsOverload(err error) bool {
+	var o *Overload
+	return errors.As(err, &o)
+}

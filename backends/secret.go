@@ -1,0 +1,24 @@
+package backends
+
+import "log/slog"
+
+// Secret is a string that no log, error or printed config shows. Reveal is the one way to its value.
+type Secret string
+
+// Hidden is what every way of printing a [Secret] shows.
+const Hidden = "[hidden]"
+
+// Reveal returns the secret itself, for the code that signs or sends it.
+func (s Secret) Reveal() string { return string(s) }
+
+// String hides the value.
+func (s Secret) String() string { return Hidden }
+
+// GoString hides the value from %#v.
+func (s Secret) GoString() string { return Hidden }
+
+// LogValue hides the value from slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(Hidden) }
+
+// MarshalText hides the value from JSON and YAML.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(Hidden), nil }
