@@ -32,6 +32,8 @@ type Request struct {
 
 	Route   string
 	Channel string
+	// Backend is the name, in the config, of the backend that is asked.
+	Backend string
 
 	// Query is the viewer's credentials as a raw query, byte for byte as he sent them, without '?' and without what
 	// is never a credential (the ticket, _HLS_*, CMCD, the route's ignore_query). Credentials that stood in the path

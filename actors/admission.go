@@ -1,0 +1,59 @@
+package actors
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// admissionCells bounds the memory of the per-address limit (512 kB), whoever comes from wherever. Addresses that
+// share a cell share its rate; with a seed of its own per process nobody can aim at another's cell.
+const admissionCells = 1 << 16
+
+// admission limits how many sessions an address may open: the generic cell rate algorithm, one word a cell.
+type admission struct {
+	seed     maphash.Seed
+	interval int64 // nanoseconds between two openings in the long run
+	burst    int64 // nanoseconds of interval that may be saved up
+	cells    []atomic.Int64
+}
+
+func newAdmission(perSecond, burst int) *admission {
+	interval := int64(time.Second) / int64(perSecond)
+	return &admission{
+		seed:     maphash.MakeSeed(),
+		interval: interval,
+		burst:    interval * int64(burst),
+		cells:    make([]atomic.Int64, admissionCells),
+	}
+}
+
+// allow reports whether the address may open one more session at now, and counts it.
+func (a *admission) allow(address netip.Addr, now time.Time) bool {
+	cell := &a.cells[maphash.Comparable(a.seed, household(address))%admissionCells]
+	for {
+		at := now.UnixNano()
+		due := cell.Load()
+		next := max(due, at) + a.interval
+		if next-at > a.burst {
+			return false
+		}
+		if cell.CompareAndSwap(due, next) {
+			return true
+		}
+	}
+}
+
+// household is what one subscriber is given: an IPv4 address, or an IPv6 /64.
+func household(a netip.Addr) netip.Addr {
+	a = a.Unmap()
+	if !a.Is6() {
+		return a
+	}
+	p, err := a.WithZone("").Prefix(64)
+	if err != nil {
+		return a
+	}
+	return p.Addr()
+}

@@ -1,0 +1,103 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"usher/backends"
+)
+
+// Config bounds the sessions of a node and sets their times. Every field must be positive.
+type Config struct {
+	// Max is how many sessions the node holds; one more is told to come back (503).
+	Max int `yaml:"max"`
+	// MaxOpening is how many first decisions may be waited for at once.
+	MaxOpening int `yaml:"max_opening"`
+	// NewPerAddress is how many sessions a second one address (IPv4, or IPv6 /64) may open in the long run, and
+	// NewBurst how many at once; so that a flood of random tokens costs neither actors nor backend calls.
+	NewPerAddress int `yaml:"new_per_address"`
+	NewBurst      int `yaml:"new_burst"`
+	// MaxAddresses is how many address prefixes (/24, /48) may use one session within IdleTimeout; more than that need
+	// credentials and count as sessions of their own.
+	MaxAddresses int `yaml:"max_addresses"`
+	// IdleTimeout is the silence after which a viewer is gone.
+	IdleTimeout time.Duration `yaml:"idle_timeout"`
+	// DenyFor is how long a denial is remembered, so that a player's retries do not reach the backend.
+	DenyFor time.Duration `yaml:"deny_for"`
+	// RetryAfter is when a viewer on whom nobody could decide is asked to come back.
+	RetryAfter time.Duration `yaml:"retry_after"`
+	Recheck    RecheckConfig `yaml:"recheck"`
+}
+
+// RecheckConfig sets when standing decisions are asked about again.
+type RecheckConfig struct {
+	// Min and Max bound what a backend may ask for (X-AuthDuration).
+	Min time.Duration `yaml:"min"`
+	Max time.Duration `yaml:"max"`
+	// Jitter is the share of the validity, in percent, by which re-checks come early at most.
+	Jitter int `yaml:"jitter_percent"`
+}
+
+// DefaultConfig is what holds where the file is silent.
+func DefaultConfig() Config {
+	return Config{
+		Max:           1_200_000,
+		MaxOpening:    20_000,
+		NewPerAddress: 200,
+		NewBurst:      2_000, // a carrier's NAT at kick-off
+		MaxAddresses:  3,
+		IdleTimeout:   time.Minute,
+		DenyFor:       15 * time.Second,
+		RetryAfter:    time.Second,
+		Recheck:       RecheckConfig{Min: 10 * time.Second, Max: 24 * time.Hour, Jitter: 10},
+	}
+}
+
+// Validate names every setting that cannot work.
+func (c Config) Validate() error {
+	var errs []error
+	for _, n := range []struct {
+		key   string
+		value int
+	}{
+		{"max", c.Max},
+		{"max_opening", c.MaxOpening},
+		{"new_per_address", c.NewPerAddress},
+		{"new_burst", c.NewBurst},
+		{"max_addresses", c.MaxAddresses},
+	} {
+		if n.value < 1 {
+			errs = append(errs, fmt.Errorf("%s: %d is too small; want at least 1", n.key, n.value))
+		}
+	}
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+	}{
+		{"idle_timeout", c.IdleTimeout},
+		{"deny_for", c.DenyFor},
+		{"retry_after", c.RetryAfter},
+		{"recheck.min", c.Recheck.Min},
+	} {
+		if d.value < time.Second {
+			errs = append(errs, fmt.Errorf("%s: %v is too short; want at least 1s", d.key, d.value))
+		}
+	}
+	if c.Recheck.Max < c.Recheck.Min {
+		errs = append(errs, fmt.Errorf("recheck.max: %v is less than recheck.min: %v", c.Recheck.Max, c.Recheck.Min))
+	}
+	if c.Recheck.Jitter < 0 || c.Recheck.Jitter > 50 {
+		errs = append(errs, fmt.Errorf("recheck.jitter_percent: %d is out of range; want 0 to 50", c.Recheck.Jitter))
+	}
+	return errors.Join(errs...)
+}
+
+// ExpiredTokenPolicy is what becomes of a session whose decision ran out when its token is too old to be asked about.
+type ExpiredTokenPolicy = backends.ExpiredToken
+
+// The policies.
+const (
+	KeepOnExpiredToken = backends.ExpiredKeep
+	DenyOnExpiredToken = backends.ExpiredDeny
+)

@@ -1,0 +1,158 @@
+package actors
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Health is whether a backend can be asked.
+type Health uint8
+
+// The healths: Healthy (breaker closed), Probing (half-open: one question at a time) and Down (open: none).
+const (
+	Healthy Health = iota
+	Probing
+	Down
+)
+
+// String is the health as the admin API shows it: the breaker's words.
+func (h Health) String() string { return [...]string{"closed", "half-open", "open"}[h] }
+
+// downPoll is how often a pacer looks whether its backend came back while sessions wait for that.
+const downPoll = 100 * time.Millisecond
+
+// probePause spaces the re-checks that are tried on a half-open breaker, so that each can have its answer.
+const probePause = 250 * time.Millisecond
+
+// minSweep keeps small queues from being swept at all.
+const minSweep = 1024
+
+// pacer lets the re-checks of one backend through at a bounded rate, however many wait: those that were let in without
+// an answer first. While the backend is down they wait here, keeping their decisions.
+type pacer struct {
+	health  func() Health
+	turn    func(*Session)
+	limiter *rate.Limiter
+
+	mu      sync.Mutex
+	waiting [numberOfLane][]*Session
+	sweepAt int           // how many may wait before those who are gone are swept out
+	arrived chan struct{} // holds one token when somebody may wait
+}
+
+func newPacer(perSecond int, health func() Health, turn func(*Session)) *pacer {
+	return &pacer{
+		health: health,
+		turn:   turn,
+		// One at a time, evenly: a burst is what a recovering backend cannot take.
+		limiter: rate.NewLimiter(rate.Limit(perSecond), 1),
+		arrived: make(chan struct{}, 1),
+		sweepAt: minSweep,
+	}
+}
+
+// enqueue lets the session wait for its turn.
+func (p *pacer) enqueue(s *Session, l lane) {
+	p.mu.Lock()
+	p.waiting[l] = append(p.waiting[l], s)
+	if len(p.waiting[l]) >= p.sweepAt {
+		p.sweep()
+	}
+	p.mu.Unlock()
+	select {
+	case p.arrived <- struct{}{}:
+	default:
+	}
+}
+
+// sweep drops the sessions that ended while they waited, so that a long outage holds no more than who still watches.
+func (p *pacer) sweep() {
+	longest := 0
+	for l := range p.waiting {
+		p.waiting[l] = slices.DeleteFunc(p.waiting[l], func(s *Session) bool { return s.gone.Load() })
+		longest = max(longest, len(p.waiting[l]))
+	}
+	p.sweepAt = max(minSweep, 2*longest)
+}
+
+// length is how many sessions wait.
+func (p *pacer) length() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.waiting[stopgapLane]) + len(p.waiting[overdueLane])
+}
+
+// run gives turns until ctx ends.
+func (p *pacer) run(ctx context.Context) {
+	for {
+		switch {
+		case p.length() == 0:
+			select {
+			case <-ctx.Done():
+				return
+			case <-p.arrived:
+			}
+		case !p.step(ctx):
+			return
+		}
+	}
+}
+
+// step gives at most one turn and reports whether to go on.
+func (p *pacer) step(ctx context.Context) bool {
+	switch p.health() {
+	case Down:
+		return pause(ctx, downPoll)
+	case Probing:
+		p.giveTurn()
+		return pause(ctx, probePause)
+	case Healthy:
+	}
+	if p.limiter.Wait(ctx) != nil {
+		return false
+	}
+	p.giveTurn()
+	return true
+}
+
+func (p *pacer) giveTurn() {
+	if s := p.next(); s != nil {
+		p.turn(s)
+	}
+}
+
+// next takes the first of the first lane that has one who still watches.
+func (p *pacer) next() *Session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.waiting {
+		for len(p.waiting[l]) > 0 {
+			queue := p.waiting[l]
+			s := queue[0]
+			queue[0] = nil
+			if p.waiting[l] = queue[1:]; len(queue) == 1 {
+				p.waiting[l] = nil
+			}
+			if !s.gone.Load() {
+				return s
+			}
+		}
+	}
+	return nil
+}
+
+// pause waits and reports whether ctx still lives.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

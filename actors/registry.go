@@ -1,0 +1,282 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"go.opentelemetry.io/otel/trace"
+
+	"usher/backends"
+)
+
+// Backend is a backend behind its breaker and its outage policy.
+type Backend interface {
+	backends.Backend
+	// Instead is what the outage policy says about the viewer when nobody answered because of err.
+	Instead(r *backends.Request, err error) (backends.Decision, error)
+	// Health is whether the backend can be asked. It neither blocks nor locks.
+	Health() Health
+}
+
+// Store is where sessions outlive their actors. Its methods may take a round trip; they are not called from requests.
+type Store interface {
+	// Load returns what is remembered of a session; found is false if that is nothing.
+	Load(ctx context.Context, id backends.SessionID) (r backends.Record, found bool, err error)
+	// Save remembers the session for as long as its ticket may be revived.
+	Save(ctx context.Context, r backends.Record) error
+	// Bury refuses, for as long as they could be revived, the session's tickets that were opened at that time or before.
+	Bury(ctx context.Context, id backends.SessionID, opened time.Time) error
+}
+
+// Rules are what the config says about one backend's sessions.
+type Rules struct {
+	// Validity is how long an answer holds whose backend did not say.
+	Validity time.Duration
+	// TokenLife is how long the backend knows a token; zero: for ever. A session older than that is not asked about.
+	TokenLife    time.Duration
+	ExpiredToken ExpiredTokenPolicy
+	// RecheckRate bounds the re-checks a second that the backend sees from this node.
+	RecheckRate int
+	// AnswerDeadline is how long a viewer waits for the first decision.
+	AnswerDeadline time.Duration
+	// ReviveDenied: a ticket that nobody remembers admits nobody, because the outage policy is deny.
+	ReviveDenied bool
+}
+
+// Options are what a Registry needs. All fields but Logger and Tracer are required.
+type Options struct {
+	Config Config
+	// ReviveFor is how old a ticket may be that nobody remembers.
+	ReviveFor time.Duration
+	Backends  map[string]Backend
+	Rules     map[string]Rules // by backend
+	Store     Store
+	// SigningKey is the id of the key that signs new tickets.
+	SigningKey func() string
+	Tracer     trace.Tracer
+	Logger     *slog.Logger
+}
+
+// Registry finds the sessions of this node and opens new ones. It is safe for concurrent use.
+type Registry struct {
+	o         Options
+	table     table
+	admission *admission
+	wheel     *wheel
+	guarded   map[string]*guarded
+	system    *actor.ActorSystem
+	props     *actor.Props
+	sequence  atomic.Uint64
+	waiting   atomic.Int64
+	stats     stats
+	life      context.Context // of everything that runs on behalf of sessions
+	end       context.CancelFunc
+	running   sync.WaitGroup // what runs on behalf of sessions
+	alive     sync.WaitGroup // actors
+	door      sync.RWMutex   // held by those who open a session; closed for good by Close
+	shut      bool
+}
+
+// guarded is a backend with what belongs to it on this node.
+type guarded struct {
+	Backend
+	name     string
+	rules    *rules
+	deadline time.Duration
+	pacer    *pacer
+}
+
+// NewRegistry starts a registry. Close ends it.
+func NewRegistry(o Options) *Registry {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	r := &Registry{
+		o:         o,
+		admission: newAdmission(o.Config.NewPerAddress, o.Config.NewBurst),
+		guarded:   make(map[string]*guarded, len(o.Backends)),
+	}
+	// The registry's own life, not a request's: checks outlive the viewers who caused them.
+	r.life, r.end = context.WithCancel(context.Background())
+	r.wheel = newWheel(time.Now(), r.fireTimer)
+	r.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+		return slog.New(slog.DiscardHandler) // protoactor reports each dead letter; we report what matters
+	}))
+	r.props = actor.PropsFromProducer(func() actor.Actor { return &sessionActor{registry: r} },
+		actor.WithMailbox(newMailbox),
+		actor.WithGuardian(actor.NewRestartingStrategy()))
+	for name, b := range o.Backends {
+		r.guarded[name] = r.guard(name, b)
+	}
+	r.running.Go(func() { r.wheel.run(r.life) })
+	return r
+}
+
+func (r *Registry) guard(name string, b Backend) *guarded {
+	c, br := r.o.Config, r.o.Rules[name]
+	g := &guarded{Backend: b, name: name, deadline: br.AnswerDeadline, rules: &rules{
+		validity:     br.Validity,
+		recheckMin:   c.Recheck.Min,
+		recheckMax:   c.Recheck.Max,
+		jitter:       float64(c.Recheck.Jitter) / 100,
+		tokenLife:    br.TokenLife,
+		expiredToken: br.ExpiredToken,
+		denyFor:      c.DenyFor,
+		retryAfter:   c.RetryAfter,
+		idleTimeout:  c.IdleTimeout,
+		reviveFor:    r.o.ReviveFor,
+		reviveDenied: br.ReviveDenied,
+	}}
+	g.pacer = newPacer(br.RecheckRate, b.Health, func(s *Session) { r.tell(s, turnCame{}) })
+	r.running.Go(func() { g.pacer.run(r.life) })
+	return g
+}
+
+// Close stops all sessions and waits for what runs on their behalf.
+func (r *Registry) Close() {
+	r.door.Lock()
+	r.shut = true
+	r.door.Unlock()
+	r.end()
+	r.table.each(func(s *Session) bool {
+		r.system.Root.Stop(s.pid)
+		return true
+	})
+	r.alive.Wait() // only actors start what is waited for next
+	r.running.Wait()
+	r.system.Shutdown()
+}
+
+// Find returns the live session of that id, or nil. It neither locks nor allocates.
+func (r *Registry) Find(id backends.SessionID) *Session { return r.table.find(id) }
+
+// Len is how many sessions live on this node.
+func (r *Registry) Len() int { return int(r.table.live.Load()) }
+
+// Each calls yield for every session until it returns false; sessions that come or go meanwhile may be missed.
+func (r *Registry) Each(yield func(*Session) bool) { r.table.each(yield) }
+
+// ErrClosed says that the node is shutting down.
+var ErrClosed = errors.New("sessions are closed")
+
+// Open returns the viewer's session with its first decision taken, opening it if nobody else has. However many ask at
+// once, one of them opens. It waits no longer than the backend's answer deadline; ctx ends the waiting, not the
+// opening. Errors: *backends.Overload, ErrClosed, or ctx's.
+func (r *Registry) Open(ctx context.Context, a backends.Arrival) (*Session, error) {
+	g := r.guarded[a.Request.Backend]
+	s := r.table.find(a.Request.Session)
+	if s == nil {
+		var err error
+		if s, err = r.enter(ctx, g, a); err != nil {
+			return nil, err
+		}
+	}
+	if a.Credentials {
+		r.introduce(s, a)
+	}
+	if err := r.await(ctx, g, s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// introduce tells a session known by its ticket alone who its viewer is.
+func (r *Registry) introduce(s *Session, a backends.Arrival) {
+	if s.introduced.Load() || !s.introduced.CompareAndSwap(false, true) {
+		return
+	}
+	s.facts.Store(a.Request)
+	r.tell(s, credentialsCame{})
+}
+
+// enter opens the session, or finds that somebody else just has.
+func (r *Registry) enter(ctx context.Context, g *guarded, a backends.Arrival) (*Session, error) {
+	r.door.RLock()
+	defer r.door.RUnlock()
+	if r.shut {
+		return nil, ErrClosed
+	}
+	if err := r.admit(a); err != nil {
+		return nil, err
+	}
+	s, _ := r.table.findOrAdd(a.Request.Session, func() *Session { return r.spawn(ctx, g, a) })
+	return s, nil
+}
+
+// admit refuses a new session beyond what the node or the viewer's address may have. A ticket of ours is no flood: all
+// viewers of a node that restarted come with one at once, perhaps behind one address.
+func (r *Registry) admit(a backends.Arrival) error {
+	switch {
+	case r.Len() >= r.o.Config.Max:
+		return &backends.Overload{Setting: "sessions.max", Value: r.o.Config.Max}
+	case a.Ticket.IsZero() && !r.admission.allow(a.Request.Address, time.Now()):
+		return &backends.Overload{Setting: "sessions.new_per_address", Value: r.o.Config.NewPerAddress}
+	}
+	return nil
+}
+
+// spawn makes the session and its actor.
+func (r *Registry) spawn(ctx context.Context, g *guarded, a backends.Arrival) *Session {
+	s := &Session{id: a.Request.Session, backend: g.name, sequence: r.sequence.Add(1), rules: g.rules}
+	s.first.Store(&firstDecision{taken: make(chan struct{})})
+	s.facts.Store(a.Request)
+	s.introduced.Store(a.Credentials)
+	s.lastSeen.Store(time.Now().UnixNano())
+	pid, err := r.system.Root.SpawnNamed(r.props, s.actorName())
+	if err != nil {
+		// Names hold a sequence number, so a second one of the same name cannot be.
+		r.o.Logger.Error("BUG: spawn session actor", "session", s.id.String(), "error", err)
+	}
+	s.pid = pid
+	r.alive.Add(1)
+	r.system.Root.Send(pid, begin{session: s, ticket: a.Ticket, span: trace.SpanContextFromContext(ctx)})
+	return s
+}
+
+// actorName is the id and a sequence number, so that a message to a session that is gone never reaches a new one.
+func (s *Session) actorName() string {
+	return s.id.String() + "." + strconv.FormatUint(s.sequence, 36)
+}
+
+// await waits for the session's first decision, as long as the backend's answer deadline allows.
+func (r *Registry) await(ctx context.Context, g *guarded, s *Session) error {
+	first := s.first.Load()
+	if first == nil {
+		return nil
+	}
+	if n := r.waiting.Add(1); n > int64(r.o.Config.MaxOpening) {
+		r.waiting.Add(-1)
+		return &backends.Overload{Setting: "sessions.max_opening", Value: r.o.Config.MaxOpening}
+	}
+	defer r.waiting.Add(-1)
+	patience := time.NewTimer(g.deadline)
+	defer patience.Stop()
+	for {
+		select {
+		case <-first.taken:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.life.Done():
+			return ErrClosed
+		case <-patience.C:
+			r.tell(s, viewerWaited{}) // the actor answers at once with what the policy says
+		}
+	}
+}
+
+// tell sends the session's actor a message. A session that is gone does not hear it.
+func (r *Registry) tell(s *Session, message any) { r.system.Root.Send(s.pid, message) }
+
+func (r *Registry) fireTimer(s *Session) {
+	r.tell(s, timerFired{
+		lastSeen: s.LastSeen(),
+		down:     r.guarded[s.backend].Health() != Healthy,
+	})
+}

@@ -1,0 +1,101 @@
+package actors
+
+import (
+	"context"
+	"errors"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"usher/backends"
+)
+
+// sessionTrace is the part of a session that is told to a tracer: one span for its opening, one for each re-check,
+// linked to the opening. Nothing of the cached path is. No attribute holds a token, a query or a path.
+type sessionTrace struct {
+	opening trace.Span         // until the first decision
+	link    *trace.SpanContext // of the opening, if it was sampled
+}
+
+func startSpan(ctx context.Context, t trace.Tracer, name string, o ...trace.SpanStartOption) (context.Context, trace.Span) {
+	if t == nil {
+		return ctx, noop.Span{}
+	}
+	return t.Start(ctx, name, o...)
+}
+
+// open starts the span of the opening, as a child of the request that caused it.
+func (st *sessionTrace) open(t trace.Tracer, s *Session, parent trace.SpanContext) {
+	if t == nil {
+		return
+	}
+	ctx := trace.ContextWithSpanContext(context.Background(), parent)
+	f := s.Facts()
+	_, st.opening = t.Start(ctx, "session.open", trace.WithAttributes(
+		attribute.String("session.id", s.id.String()), attribute.String("usher.route", f.Route),
+		attribute.String("usher.channel", f.Channel), attribute.String("usher.backend", s.backend)))
+	if sc := st.opening.SpanContext(); sc.IsSampled() {
+		st.link = &sc
+	}
+}
+
+// context puts the opening's span, while it lasts, into ctx.
+func (st *sessionTrace) context(ctx context.Context) context.Context {
+	if st.opening == nil {
+		return ctx
+	}
+	return trace.ContextWithSpan(ctx, st.opening)
+}
+
+// check returns the context of a check, and what to call with its outcome. The opening's check belongs to the opening.
+func (st *sessionTrace) check(
+	ctx context.Context, t trace.Tracer, s *Session, number int,
+) (context.Context, func(*backends.Decision, error)) {
+	if t == nil || st.opening != nil {
+		return st.context(ctx), func(*backends.Decision, error) {}
+	}
+	options := []trace.SpanStartOption{trace.WithNewRoot(), trace.WithAttributes(
+		attribute.String("session.id", s.id.String()), attribute.String("usher.channel", s.Facts().Channel),
+		attribute.String("usher.backend", s.backend), attribute.Int("usher.check", number))}
+	if st.link != nil {
+		options = append(options, trace.WithLinks(trace.Link{SpanContext: *st.link}))
+	}
+	ctx, span := t.Start(ctx, "session.recheck", options...)
+	return ctx, func(d *backends.Decision, err error) {
+		describe(span, d, err)
+		span.End()
+	}
+}
+
+// decided ends the opening's span with the first decision.
+func (st *sessionTrace) decided(d *backends.Decision) {
+	if st.opening == nil {
+		return
+	}
+	describe(st.opening, d, nil)
+	st.end()
+}
+
+func (st *sessionTrace) end() {
+	if st.opening != nil {
+		st.opening.End()
+		st.opening = nil
+	}
+}
+
+// describe puts an outcome into a span. A failure's text may quote what a network library said, so only its kind is
+// told.
+func describe(span trace.Span, d *backends.Decision, err error) {
+	var f *backends.Failure
+	switch {
+	case errors.As(err, &f):
+		span.SetStatus(codes.Error, f.Kind.String())
+	case err != nil:
+		span.SetStatus(codes.Error, "not asked")
+	default:
+		span.SetAttributes(attribute.String("usher.verdict", d.Verdict.String()),
+			attribute.String("usher.source", d.Source.String()), attribute.String("enduser.id", d.UserID))
+	}
+}

@@ -1,0 +1,283 @@
+package backendtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"usher/backends"
+)
+
+// The tokens of the suite's viewers. They look like nothing else, so that one in an error text is found.
+const (
+	GoodToken = "t0ken-g00d-5ecret"
+	BadToken  = "t0ken-b4d-5ecret"
+)
+
+// patience is how long the suite waits for what must happen before it gives up.
+const patience = 10 * time.Second
+
+// RunContract is what every backend that asks over HTTP must pass. make returns a backend that asks s, with redirects,
+// statuses and outages read in the default way; before that it may teach s its product's words ([Server.Speak]). A
+// backend with a Close method is closed after use.
+//
+// Call it from a test that does not run in parallel: it counts goroutines.
+func RunContract(t *testing.T, make func(t *testing.T, s *Server) backends.Backend) {
+	c := contract{make: make}
+	for name, run := range map[string]func(*testing.T, *Server, backends.Backend){
+		"a good token is let in":                             c.allowed,
+		"a bad token is denied":                              c.denied,
+		"no token is denied":                                 c.missing,
+		"the question is a GET with the viewer's token once": c.wire,
+		"a status of 5xx is a failure":                       c.serverError,
+		"a refused connection is a transport failure":        c.refused,
+		"a connection reset in the answer is a failure":      c.reset,
+		"bytes that are not HTTP are malformed":              c.garbage,
+		"giant headers are malformed":                        c.giantHeaders,
+		"a hang past the deadline is a timeout":              c.hang,
+		"a viewer who leaves is no failure":                  c.cancelled,
+		"many viewers at once get each his own answer":       c.concurrent,
+		"nothing is left running":                            c.leak,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, b := c.start(t)
+			run(t, s, b)
+		})
+	}
+}
+
+type contract struct {
+	make func(t *testing.T, s *Server) backends.Backend
+}
+
+func (c contract) start(t *testing.T) (*Server, backends.Backend) {
+	t.Helper()
+	cfg := DefaultConfig()
+	cfg.Users = map[string]User{GoodToken: {ID: "u1", Name: "alice", ValidFor: 10 * time.Minute}}
+	s := New(cfg)
+	if err := s.Start(); err != nil {
+		t.Fatalf("start the middleware: %v", err)
+	}
+	t.Cleanup(s.Close)
+	b := c.make(t, s)
+	if closer, ok := b.(interface{ Close() }); ok {
+		t.Cleanup(closer.Close)
+	}
+	return s, b
+}
+
+// NewRequest is an opening as a gateway would ask it, by a viewer with that token; empty: without.
+func NewRequest(token string) *backends.Request {
+	r := &backends.Request{
+		Session:   backends.SessionID{1, 2, 3, 4, 5, 6, 7, 8, 9},
+		Route:     "play",
+		Channel:   "a001",
+		Backend:   "middleware",
+		Path:      "/play/a001/index.m3u8",
+		Scheme:    "https",
+		Host:      "live.example.com",
+		UserAgent: "VLC/3.0.20 LibVLC/3.0.20",
+		Address:   netip.MustParseAddr("192.0.2.7"),
+		Opened:    time.Now(),
+	}
+	if token != "" {
+		r.Query = "token=" + token
+	}
+	return r
+}
+
+func ask(t *testing.T, b backends.Backend, token string) (backends.Decision, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	return b.Check(ctx, NewRequest(token))
+}
+
+func set(t *testing.T, s *Server, m Mode) {
+	t.Helper()
+	if err := s.Set(m); err != nil {
+		t.Fatalf("set the middleware to %s: %v", m, err)
+	}
+}
+
+// wantVerdict requires an answer by the backend.
+func wantVerdict(t *testing.T, d backends.Decision, err error, want backends.Verdict) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("got error %v, want %s", err, want)
+	}
+	if d.Verdict != want || d.Source != backends.FromBackend {
+		t.Fatalf("got %s from %s, want %s from backend", d.Verdict, d.Source, want)
+	}
+}
+
+// wantFailure requires a failure of that kind that gives no token away.
+func wantFailure(t *testing.T, err error, want backends.FailureKind) *backends.Failure {
+	t.Helper()
+	f := backends.AsFailure(err)
+	if f == nil {
+		t.Fatalf("got error %v, want a failure", err)
+	}
+	if f.Kind != want {
+		t.Fatalf("got a failure of kind %s (%v), want %s", f.Kind, f, want)
+	}
+	wantNoSecret(t, err)
+	return f
+}
+
+// wantNoSecret walks the whole chain of causes: each may be printed by somebody.
+func wantNoSecret(t *testing.T, err error) {
+	t.Helper()
+	for cause := err; cause != nil; cause = errors.Unwrap(cause) {
+		if text := fmt.Sprintf("%v %+v", cause, cause); strings.Contains(text, "5ecret") {
+			t.Fatalf("the error shows the viewer's token: %s", text)
+		}
+	}
+}
+
+func (c contract) allowed(t *testing.T, _ *Server, b backends.Backend) {
+	d, err := ask(t, b, GoodToken)
+	wantVerdict(t, d, err, backends.Allowed)
+}
+
+func (c contract) denied(t *testing.T, _ *Server, b backends.Backend) {
+	d, err := ask(t, b, BadToken)
+	wantVerdict(t, d, err, backends.Denied)
+	if strings.Contains(d.Reason, BadToken) {
+		t.Fatalf("the reason shows the viewer's token: %s", d.Reason)
+	}
+}
+
+func (c contract) missing(t *testing.T, _ *Server, b backends.Backend) {
+	d, err := ask(t, b, "")
+	wantVerdict(t, d, err, backends.Denied)
+}
+
+func (c contract) wire(t *testing.T, s *Server, b backends.Backend) {
+	d, err := ask(t, b, GoodToken)
+	wantVerdict(t, d, err, backends.Allowed)
+	seen := s.Requests()
+	if len(seen) != 1 {
+		t.Fatalf("got %d requests, want 1", len(seen))
+	}
+	if seen[0].Method != http.MethodGet {
+		t.Errorf("got method %s, want GET", seen[0].Method)
+	}
+	if n := strings.Count(seen[0].RawQuery, "token="+GoodToken); n != 1 {
+		t.Errorf("got query %q, want the viewer's token once", seen[0].RawQuery)
+	}
+}
+
+func (c contract) serverError(t *testing.T, s *Server, b backends.Backend) {
+	set(t, s, Status(http.StatusServiceUnavailable))
+	_, err := ask(t, b, GoodToken)
+	if f := wantFailure(t, err, backends.FailureStatus); f.Status != http.StatusServiceUnavailable {
+		t.Fatalf("got status %d in the failure, want 503", f.Status)
+	}
+}
+
+func (c contract) refused(t *testing.T, s *Server, b backends.Backend) {
+	set(t, s, Refuse())
+	_, err := ask(t, b, GoodToken)
+	wantFailure(t, err, backends.FailureTransport)
+	set(t, s, Healthy())
+	d, err := ask(t, b, GoodToken)
+	wantVerdict(t, d, err, backends.Allowed)
+}
+
+func (c contract) reset(t *testing.T, s *Server, b backends.Backend) {
+	set(t, s, Reset())
+	_, err := ask(t, b, GoodToken)
+	wantFailure(t, err, backends.FailureTransport)
+}
+
+func (c contract) garbage(t *testing.T, s *Server, b backends.Backend) {
+	set(t, s, Garbage())
+	_, err := ask(t, b, GoodToken)
+	wantFailure(t, err, backends.FailureMalformed)
+}
+
+func (c contract) giantHeaders(t *testing.T, s *Server, b backends.Backend) {
+	set(t, s, GiantHeaders())
+	_, err := ask(t, b, GoodToken)
+	wantFailure(t, err, backends.FailureMalformed)
+}
+
+func (c contract) hang(t *testing.T, s *Server, b backends.Backend) {
+	set(t, s, Hang())
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := b.Check(ctx, NewRequest(GoodToken))
+	wantFailure(t, err, backends.FailureTimeout)
+}
+
+func (c contract) cancelled(t *testing.T, s *Server, b backends.Backend) {
+	set(t, s, Hang())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		_ = s.Wait(t.Context(), 1)
+		cancel()
+	}()
+	_, err := b.Check(ctx, NewRequest(GoodToken))
+	if !errors.Is(err, context.Canceled) || backends.AsFailure(err) != nil {
+		t.Fatalf("got %v, want context.Canceled and no failure", err)
+	}
+	wantNoSecret(t, err)
+}
+
+func (c contract) concurrent(t *testing.T, s *Server, b backends.Backend) {
+	var group sync.WaitGroup
+	for i := range 64 {
+		group.Go(func() {
+			token, want := GoodToken, backends.Allowed
+			if i%2 == 1 {
+				token, want = BadToken, backends.Denied
+			}
+			d, err := ask(t, b, token)
+			if err != nil || d.Verdict != want {
+				t.Errorf("viewer %d: got %s and error %v, want %s", i, d.Verdict, err, want)
+			}
+		})
+	}
+	group.Wait()
+	if s.Calls() != 64 {
+		t.Errorf("got %d calls, want 64", s.Calls())
+	}
+}
+
+// leak tries everything that may leave something behind, and then requires that nothing is.
+func (c contract) leak(t *testing.T, _ *Server, _ backends.Backend) {
+	before := runtime.NumGoroutine()
+	s := New(DefaultConfig())
+	if err := s.Start(); err != nil {
+		t.Fatalf("start the middleware: %v", err)
+	}
+	b := c.make(t, s)
+	for _, m := range []Mode{Healthy(), Reset(), Garbage(), GiantHeaders(), Hang(), Refuse()} {
+		set(t, s, m)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		_, _ = b.Check(ctx, NewRequest(BadToken))
+		cancel()
+	}
+	if closer, ok := b.(interface{ Close() }); ok {
+		closer.Close()
+	}
+	s.Close()
+	deadline := time.Now().Add(patience)
+	for runtime.NumGoroutine() > before {
+		if time.Now().After(deadline) {
+			stacks := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines before, %d after:\n%s",
+				before, runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
+		}
+		runtime.Gosched()
+	}
+}

@@ -1,0 +1,130 @@
+package backendtest
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Kind is a way of behaving, a closed set.
+type Kind string
+
+// The kinds. Those that need an argument say which.
+const (
+	KindHealthy      Kind = "healthy"
+	KindSlow         Kind = "slow" // by a duration, then healthy
+	KindHang         Kind = "hang"
+	KindRefuse       Kind = "refuse"        // nobody listens
+	KindReset        Kind = "reset"         // the connection breaks in the middle of the answer's headers
+	KindStatus       Kind = "status"        // a number, for everybody
+	KindGiantHeaders Kind = "giant-headers" // a megabyte of them
+	KindGarbage      Kind = "garbage"       // bytes that are not HTTP, the viewer's query among them
+	KindFlap         Kind = "flap"          // healthy for a duration, then reset for as long, and so on
+	KindRedirect     Kind = "redirect"      // to an address
+	KindRedirectSelf Kind = "redirect-self" // to the server's own login page
+	KindSlowBody     Kind = "slow-body"     // the answer's headers at once, its body never
+)
+
+// Mode is how the server behaves: a kind, and what that needs. The zero value is healthy.
+type Mode struct {
+	Kind     Kind
+	For      time.Duration
+	Status   int
+	Location string
+}
+
+// Healthy answers by the table of users.
+func Healthy() Mode { return Mode{Kind: KindHealthy} }
+
+// Slow is healthy after a while.
+func Slow(by time.Duration) Mode { return Mode{Kind: KindSlow, For: by} }
+
+// Hang takes the request and never answers.
+func Hang() Mode { return Mode{Kind: KindHang} }
+
+// Refuse closes the port and every connection.
+func Refuse() Mode { return Mode{Kind: KindRefuse} }
+
+// Reset breaks the connection in the middle of the answer.
+func Reset() Mode { return Mode{Kind: KindReset} }
+
+// Status answers everybody with that status.
+func Status(status int) Mode { return Mode{Kind: KindStatus, Status: status} }
+
+// GiantHeaders answers with a megabyte of headers.
+func GiantHeaders() Mode { return Mode{Kind: KindGiantHeaders} }
+
+// Garbage answers with what is not HTTP.
+func Garbage() Mode { return Mode{Kind: KindGarbage} }
+
+// Flap is healthy for period, then resets for as long, and so on, beginning with health when it is set.
+func Flap(period time.Duration) Mode { return Mode{Kind: KindFlap, For: period} }
+
+// Redirect sends everybody to location.
+func Redirect(location string) Mode { return Mode{Kind: KindRedirect, Location: location} }
+
+// RedirectSelf sends everybody to the server itself, as a portal does that wants a login.
+func RedirectSelf() Mode { return Mode{Kind: KindRedirectSelf} }
+
+// SlowBody sends the answer's headers at once and its body never.
+func SlowBody() Mode { return Mode{Kind: KindSlowBody} }
+
+// String is the mode as a scenario spells it: "slow:200ms", "status:503", "hang".
+func (m Mode) String() string {
+	switch m.Kind {
+	case "":
+		return string(KindHealthy)
+	case KindSlow, KindFlap:
+		return string(m.Kind) + ":" + m.For.String()
+	case KindStatus:
+		return string(m.Kind) + ":" + strconv.Itoa(m.Status)
+	case KindRedirect:
+		return string(m.Kind) + ":" + m.Location
+	default:
+		return string(m.Kind)
+	}
+}
+
+// MarshalText spells the mode as a scenario does.
+func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText reads what a scenario spells.
+func (m *Mode) UnmarshalText(text []byte) error {
+	parsed, err := ParseMode(string(text))
+	if err == nil {
+		*m = parsed
+	}
+	return err
+}
+
+// ParseMode reads what [Mode.String] wrote.
+func ParseMode(text string) (Mode, error) {
+	kind, argument, has := strings.Cut(text, ":")
+	m := Mode{Kind: Kind(kind)}
+	var err error
+	switch m.Kind {
+	case KindSlow, KindFlap:
+		if m.For, err = time.ParseDuration(argument); err == nil && m.For <= 0 {
+			err = fmt.Errorf("%s is not above 0", m.For)
+		}
+	case KindStatus:
+		if m.Status, err = strconv.Atoi(argument); err == nil && (m.Status < 200 || m.Status > 599) {
+			err = fmt.Errorf("%d is not from 200 to 599", m.Status)
+		}
+	case KindRedirect:
+		if m.Location = argument; argument == "" {
+			err = fmt.Errorf("an address is missing")
+		}
+	case KindHealthy, KindHang, KindRefuse, KindReset, KindGiantHeaders, KindGarbage, KindRedirectSelf, KindSlowBody:
+		if has {
+			err = fmt.Errorf("%q takes no argument", kind)
+		}
+	default:
+		err = fmt.Errorf("unknown kind %q", kind)
+	}
+	if err != nil {
+		return Mode{}, fmt.Errorf("mode %q: %w", text, err)
+	}
+	return m, nil
+}

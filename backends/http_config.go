@@ -1,0 +1,163 @@
+package backends
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// HTTPConfig is what every adapter that asks over HTTP has in common.
+type HTTPConfig struct {
+	// Address is where to ask, as the middleware's manual gives it. It may hold a query and user:password@.
+	Address string `yaml:"address"`
+	// Headers are sent with every call, over any that a viewer sent.
+	Headers map[string]Secret `yaml:"headers"`
+	// Preset says how answers are read; Statuses overrides single ones.
+	Preset   Preset   `yaml:"preset"`
+	Statuses Statuses `yaml:"statuses"`
+
+	// DialTimeout bounds reaching the backend, TLS handshake not included; TLSTimeout bounds that. The call's own
+	// timeout holds as well.
+	DialTimeout time.Duration `yaml:"dial_timeout"`
+	TLSTimeout  time.Duration `yaml:"tls_timeout"`
+	// IdleTimeout is how long a connection is kept for the next call.
+	IdleTimeout time.Duration `yaml:"idle_timeout"`
+	// MaxResponseHeader and MaxBody bound an answer, in bytes. What is larger is malformed.
+	MaxResponseHeader int64 `yaml:"max_response_header"`
+	MaxBody           int64 `yaml:"max_body"`
+
+	TLS TLSConfig `yaml:"tls"`
+}
+
+// TLSConfig is how an https backend is believed, and how we show who we are. The zero value trusts the system's roots.
+type TLSConfig struct {
+	// CAFile holds the PEM certificates to trust instead of the system's.
+	CAFile string `yaml:"ca_file"`
+	// CertFile and KeyFile hold our own certificate, for backends that ask for one.
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+	// ServerName is the name to expect in the certificate; empty: the address's host.
+	ServerName string `yaml:"server_name"`
+	// InsecureSkipVerify believes any certificate.
+	InsecureSkipVerify bool `yaml:"insecure_skip_verify"`
+}
+
+// DefaultHTTPConfig has everything but the address.
+func DefaultHTTPConfig() HTTPConfig {
+	return HTTPConfig{
+		DialTimeout:       time.Second,
+		TLSTimeout:        2 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxResponseHeader: 16 << 10,
+		MaxBody:           64 << 10,
+	}
+}
+
+// Validate reports everything wrong. Messages begin with the key, under the backend's own.
+func (c HTTPConfig) Validate() error {
+	_, err := parseAddress(c.Address)
+	errs := []error{err, c.Statuses.Validate()}
+	for _, bound := range []struct {
+		key   string
+		value time.Duration
+	}{
+		{"dial_timeout", c.DialTimeout},
+		{"tls_timeout", c.TLSTimeout},
+		{"idle_timeout", c.IdleTimeout},
+	} {
+		if bound.value <= 0 {
+			errs = append(errs, fmt.Errorf("%s: %s must be above 0", bound.key, bound.value))
+		}
+	}
+	if c.MaxResponseHeader < 1<<10 {
+		errs = append(errs, fmt.Errorf("max_response_header: %d must be at least 1024", c.MaxResponseHeader))
+	}
+	if c.MaxBody < 1 {
+		errs = append(errs, fmt.Errorf("max_body: %d must be at least 1", c.MaxBody))
+	}
+	return errors.Join(append(errs, c.validateHeaders(), c.TLS.Validate())...)
+}
+
+func (c HTTPConfig) validateHeaders() error {
+	var errs []error
+	for name, value := range c.Headers {
+		switch {
+		case !isToken(name) || slices.Contains(connectionHeaders(), strings.ToLower(name)):
+			errs = append(errs, fmt.Errorf("headers.%s: not a header that can be set", name))
+		case clean(value.Reveal()) != value.Reveal():
+			errs = append(errs, fmt.Errorf("headers.%s: the value holds control characters or is too long", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Validate reports what can be seen without opening the files.
+func (c TLSConfig) Validate() error {
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		return errors.New("tls.cert_file: needs tls.key_file, and the other way round")
+	}
+	return nil
+}
+
+// load reads the files.
+func (c TLSConfig) load() (*tls.Config, error) {
+	cfg := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		ServerName:         c.ServerName,
+		InsecureSkipVerify: c.InsecureSkipVerify, //nolint:gosec // the operator asked for it, and its name says what it is
+	}
+	if c.CAFile != "" {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("tls.ca_file: %w", err)
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("tls.ca_file: no certificate in %s", c.CAFile)
+		}
+	}
+	if c.CertFile != "" {
+		own, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("tls.cert_file: %w", err)
+		}
+		cfg.Certificates = []tls.Certificate{own}
+	}
+	return cfg, nil
+}
+
+// parseAddress reads a backend's address. Its messages never show it whole: it may hold a password.
+func parseAddress(address string) (*url.URL, error) {
+	if address == "" {
+		return nil, errors.New("address: must be set")
+	}
+	u, err := url.Parse(address)
+	switch {
+	case err != nil:
+		return nil, errors.New("address: not a URL")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("address: must begin with http:// or https://, not %q", u.Scheme)
+	case u.Hostname() == "":
+		return nil, errors.New("address: has no host")
+	case u.Fragment != "":
+		return nil, errors.New("address: has a '#', which is never sent; write %23")
+	}
+	return u, nil
+}
+
+// WithPath is the address with path appended to its own, its query kept. It serves kinds whose config names only the
+// portal. What is wrong with the address is left for Validate to say.
+func WithPath(address, path string) string {
+	base, query, found := strings.Cut(address, "?")
+	base = strings.TrimRight(base, "/") + path
+	if found {
+		return base + "?" + query
+	}
+	return base
+}

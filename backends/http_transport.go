@@ -1,0 +1,111 @@
+package backends
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+)
+
+// newTransport makes the connections of one backend. HTTP/2 is left out on purpose: its one connection would put all
+// calls behind each other's losses, and its errors cannot be told apart. Proxies from the environment are left out
+// too: a middleware is near by, and a proxy's answers would be taken for its own.
+func newTransport(cfg HTTPConfig, connections int) (*http.Transport, error) {
+	tlsConfig, err := cfg.TLS.load()
+	if err != nil {
+		return nil, err
+	}
+	if connections <= 0 {
+		bulkhead := DefaultBulkheadConfig()
+		connections = bulkhead.MaxInFlight + bulkhead.RecheckInFlight
+	}
+	dialer := &net.Dialer{Timeout: cfg.DialTimeout}
+	return &http.Transport{
+		DialContext: dialer.DialContext,
+		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return dialTLS(ctx, dialer, tlsConfig, cfg.TLSTimeout, network, address)
+		},
+		MaxIdleConns:           connections,
+		MaxIdleConnsPerHost:    connections,
+		IdleConnTimeout:        cfg.IdleTimeout,
+		MaxResponseHeaderBytes: cfg.MaxResponseHeader,
+		DisableCompression:     true, // bodies are tiny, and a bomb among them would be our loss
+		ReadBufferSize:         4 << 10,
+		WriteBufferSize:        4 << 10,
+	}, nil
+}
+
+// handshakeError marks what went wrong between reaching a host and trusting it, which net/http does not.
+type handshakeError struct{ error }
+
+func (e handshakeError) Unwrap() error { return e.error }
+
+func dialTLS(
+	ctx context.Context, dialer *net.Dialer, cfg *tls.Config, timeout time.Duration, network, address string,
+) (net.Conn, error) {
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	cfg = cfg.Clone()
+	if cfg.ServerName == "" {
+		cfg.ServerName, _, _ = net.SplitHostPort(address)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	secured := tls.Client(conn, cfg)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, handshakeError{fmt.Errorf("TLS handshake: %w", err)}
+	}
+	return secured, nil
+}
+
+// failure sorts an error of a call. A viewer who left is not a failure; a deadline is, whoever set it.
+func (c *HTTPClient) failure(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fmt.Errorf("ask backend %q: %w", c.name, context.Canceled)
+	}
+	switch {
+	case isTimeout(err) || ctx.Err() != nil:
+		return &Failure{Kind: FailureTimeout, Backend: c.name, Err: err}
+	case isTransport(err):
+		return &Failure{Kind: FailureTransport, Backend: c.name, Err: err}
+	case errors.Is(err, errTooManyRedirects):
+		return c.malformed(err)
+	default: // net/http's own words may repeat what the backend sent, and that a token
+		return c.malformed(fmt.Errorf("the answer is not HTTP, or larger than max_response_header=%d", c.maxHeader))
+	}
+}
+
+func (c *HTTPClient) malformed(err error) error {
+	return &Failure{Kind: FailureMalformed, Backend: c.name, Err: err}
+}
+
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) ||
+		errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// isTransport reports whether the connection, rather than what came over it, is to blame. A header cut off before its
+// colon is the one break that net/http reports as malformed; it is left there, the more cautious of the two.
+func isTransport(err error) bool {
+	var (
+		network   *net.OpError
+		dns       *net.DNSError
+		errno     syscall.Errno
+		handshake handshakeError
+		record    tls.RecordHeaderError
+		alert     tls.AlertError
+	)
+	return errors.As(err, &network) || errors.As(err, &dns) || errors.As(err, &errno) ||
+		errors.As(err, &handshake) || errors.As(err, &record) || errors.As(err, &alert) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}

@@ -1,0 +1,40 @@
+package httprequest
+
+import (
+	"context"
+	"fmt"
+
+	"usher/backends"
+)
+
+// Backend asks one middleware. Safe for concurrent use.
+type Backend struct{ client *backends.HTTPClient }
+
+var _ backends.Backend = (*Backend)(nil)
+
+// New makes the named backend. It fails if the config is wrong or a file that it names cannot be read.
+func New(name string, cfg Config, parts backends.HTTPParts) (*Backend, error) {
+	client, err := backends.NewHTTPClient(name, cfg.HTTP, parts)
+	if err != nil {
+		return nil, fmt.Errorf("make backend %q: %w", name, err)
+	}
+	return &Backend{client: client}, nil
+}
+
+// Check asks about one viewer.
+func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+	return b.client.Check(ctx, backends.Question{
+		Query:       r.Query,
+		Header:      backends.AstraHeaders(r),
+		Credentials: r.Headers,
+	})
+}
+
+// Watch is where the middleware's lapses are counted.
+func (b *Backend) Watch() *backends.Watch { return b.client.Watch() }
+
+// Shown is the address without password and query, for logs and the admin page.
+func (b *Backend) Shown() string { return b.client.Shown() }
+
+// Close drops idle connections.
+func (b *Backend) Close() { b.client.Close() }

@@ -1,0 +1,285 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"usher/backends"
+	"usher/backends/backendtest"
+	"usher/backends/httprequest"
+	"usher/bench/stage"
+	"usher/gateway"
+)
+
+// demoCommand runs everything in one process.
+type demoCommand struct {
+	Listen     string `help:"Where the gateway and the player page listen." default:"127.0.0.1:8080"`
+	Middleware string `help:"How the middleware behaves at first: healthy, refuse, hang, error or any mode of the scripted middleware." default:"healthy"`
+	OnFailure  string `help:"What viewers are told while it does not answer." enum:"allow,keep,deny" default:"allow"`
+	Verbose    bool   `help:"Log what the gateway logs." short:"v"`
+}
+
+// The demo's times are short, so that a person sees within seconds what takes minutes in production.
+const (
+	demoValidity   = 6 * time.Second
+	demoRecheckMin = 2 * time.Second
+	demoDenyFor    = 5 * time.Second
+	demoOpenFor    = 2 * time.Second
+)
+
+// Run runs the demo until a signal.
+func (c demoCommand) Run(r runtime) error {
+	d, err := newDemo(c)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	logger := slog.New(slog.DiscardHandler)
+	if c.Verbose {
+		logger = logSettings{Level: slog.LevelDebug, Format: "text"}.logger(r.err)
+	}
+	return serve(r.ctx, d.settings, logger, func(n *node, at net.Addr) {
+		d.mount(n)
+		d.introduce(r.out, at)
+		go d.watch(r.ctx)
+		go d.obey(r.ctx, os.Stdin)
+	})
+}
+
+// demo is the stage around a node: an origin, a middleware, and the page that shows both.
+type demo struct {
+	settings   *settings
+	middleware *backendtest.Server
+	origin     *http.Server
+	node       *node
+	events     eventLog
+}
+
+// newDemo starts the origin and the middleware on ports of their own.
+func newDemo(c demoCommand) (*demo, error) {
+	d := &demo{middleware: backendtest.New(backendtest.Config{
+		Address: "127.0.0.1:0",
+		Users: map[string]backendtest.User{
+			"alice": {ID: "1", Name: "alice"}, "bob": {ID: "2", Name: "bob"}, "carol": {ID: "3", Name: "carol"},
+		},
+	})}
+	if err := d.middleware.Start(); err != nil {
+		return nil, err
+	}
+	mode, err := demoMode(c.Middleware)
+	if err == nil {
+		err = d.middleware.Set(mode)
+	}
+	if err != nil {
+		d.middleware.Close()
+		return nil, fmt.Errorf("--middleware=%s: %w", c.Middleware, err)
+	}
+	var listen net.ListenConfig
+	listener, err := listen.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		d.middleware.Close()
+		return nil, err
+	}
+	d.origin = &http.Server{Handler: stage.NewOrigin(stage.Config{}), ReadHeaderTimeout: time.Second}
+	go func() { _ = d.origin.Serve(listener) }()
+	d.settings, err = d.makeSettings(c, "http://"+listener.Addr().String())
+	if err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *demo) close() {
+	_ = d.origin.Close()
+	d.middleware.Close()
+}
+
+// makeSettings are those of a node between the two, with random secrets.
+func (d *demo) makeSettings(c demoCommand, origin string) (*settings, error) {
+	s := defaultSettings()
+	s.Gateway.Listen = c.Listen
+	s.Gateway.Identity.Secret = randomSecret()
+	s.Gateway.Tickets.Keys = []gateway.TicketKey{{ID: "demo", Secret: randomSecret()}}
+	s.Gateway.Origins = map[string]*gateway.OriginConfig{"stage": {URL: origin}}
+	for _, path := range []string{"/play/{channel}/*", "/single/{channel}/*", "/ll/{channel}/*"} {
+		s.Gateway.Routes = append(s.Gateway.Routes, gateway.RouteConfig{Path: path, Origin: "stage", Backend: "middleware"})
+	}
+	s.Gateway.Drain.Delay = 0
+	s.Gateway.Drain.Timeout = time.Second
+	s.Sessions.Recheck.Min = demoRecheckMin
+	s.Sessions.DenyFor = demoDenyFor
+	b := new(backendSettings)
+	b.SetDefaults()
+	b.SetKind("httprequest")
+	b.Validity = demoValidity
+	b.Chain.Breaker.OpenFor = demoOpenFor
+	if err := b.Chain.OnFailure.UnmarshalText([]byte(c.OnFailure)); err != nil {
+		return nil, fmt.Errorf("--on-failure=%s: %w", c.OnFailure, err)
+	}
+	b.Adapter.(*httprequest.Config).HTTP.Address = d.middleware.URL() + "/check" //nolint:forcetypeassert // SetKind made it
+	s.Backends = map[string]*backendSettings{"middleware": b}
+	return s, nil
+}
+
+func randomSecret() backends.Secret {
+	var raw [32]byte
+	_, _ = rand.Read(raw[:]) // never fails
+	return backends.Secret(hex.EncodeToString(raw[:]))
+}
+
+// demoMode reads a mode of the middleware's; "error" is short for an internal error.
+func demoMode(text string) (backendtest.Mode, error) {
+	if text == "error" {
+		return backendtest.Status(http.StatusInternalServerError), nil
+	}
+	return backendtest.ParseMode(text)
+}
+
+// mount puts the page beside the gateway, on one listener.
+func (d *demo) mount(n *node) {
+	d.node = n
+	mux := http.NewServeMux()
+	mux.Handle("/", n.handler)
+	page := stage.Player()
+	mux.Handle("GET /{$}", page)
+	mux.Handle("GET /{file}", page) // every route of the gateway is deeper
+	mux.HandleFunc("GET /status.json", d.status)
+	mux.HandleFunc("POST /middleware", d.switchMiddleware)
+	n.server = gateway.NewServer(n.settings.Gateway, mux, n.logger)
+}
+
+// status is what the page shows.
+func (d *demo) status(w http.ResponseWriter, _ *http.Request) {
+	s := stage.Status{
+		Source: "/play/a001/index.m3u8?token=alice",
+		Middleware: stage.MiddlewareStatus{
+			Mode: d.modeName(), Modes: []string{"healthy", "refuse", "hang", "error"},
+			Calls: int(d.middleware.Calls()), //nolint:gosec // a demo's calls
+		},
+		Breaker: d.node.chains["middleware"].State().String(),
+		Events:  d.events.list(),
+	}
+	for live := range d.node.registry.Each {
+		shown := shownSession(live)
+		s.Sessions = append(s.Sessions, stage.SessionStatus{
+			ID: shown.ID, Channel: shown.Channel, User: shown.User, Verdict: shown.Verdict, Source: shown.Source,
+			Since: shown.Since, Requests: shown.Requests, Bytes: shown.Bytes,
+		})
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(s)
+}
+
+func (d *demo) modeName() string {
+	if m := d.middleware.Mode(); m == backendtest.Status(http.StatusInternalServerError) {
+		return "error"
+	}
+	return d.middleware.Mode().String()
+}
+
+// switchMiddleware makes the middleware behave as the page or a curl line says.
+func (d *demo) switchMiddleware(w http.ResponseWriter, r *http.Request) {
+	var to stage.Switch
+	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<10)).Decode(&to); err != nil {
+		http.Error(w, `want {"mode":"refuse"}`, http.StatusBadRequest)
+		return
+	}
+	if err := d.set(to.Mode); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	_, _ = fmt.Fprintln(w, "middleware:", d.modeName())
+}
+
+func (d *demo) set(text string) error {
+	mode, err := demoMode(text)
+	if err != nil {
+		return err
+	}
+	return d.middleware.Set(mode)
+}
+
+// introduce says what to try.
+func (d *demo) introduce(w io.Writer, at net.Addr) {
+	base := "http://" + at.String()
+	_, _ = fmt.Fprintf(w, `Usher demo: a live HLS origin, a middleware and a gateway in this process.
+
+  watch     %[1]s/
+  player    ffplay '%[1]s/play/a001/index.m3u8?token=alice'
+  200       curl -i '%[1]s/play/a001/index.m3u8?token=alice'
+  403       curl -i '%[1]s/play/a001/index.m3u8?token=mallory'
+
+Kill the middleware and see that viewers go on; revive it and see who has to leave:
+  kill      curl -d '{"mode":"refuse"}'  %[1]s/middleware      or type k and Enter here
+  hang      curl -d '{"mode":"hang"}'    %[1]s/middleware      or type h and Enter
+  revive    curl -d '{"mode":"healthy"}' %[1]s/middleware      or type r and Enter
+While it is dead mallory gets in, counted; once it is back he is out within %[2]v. Ctrl-C ends the demo.
+`, base, demoValidity)
+}
+
+// obey takes one-letter commands from a terminal.
+func (d *demo) obey(ctx context.Context, in io.Reader) {
+	modes := map[string]string{"k": "refuse", "h": "hang", "e": "error", "r": "healthy"}
+	for lines := bufio.NewScanner(in); lines.Scan() && ctx.Err() == nil; {
+		if mode, known := modes[strings.TrimSpace(lines.Text())]; known {
+			if err := d.set(mode); err != nil {
+				d.events.add("the middleware could not be switched: " + err.Error())
+			}
+		}
+	}
+}
+
+// watchEvery is how often the demo looks for something to tell.
+const watchEvery = 200 * time.Millisecond
+
+// watch writes down what changes, for the page.
+func (d *demo) watch(ctx context.Context) {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	mode, breaker := d.modeName(), "closed"
+	seen := map[string]string{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if now := d.modeName(); now != mode {
+			mode = now
+			d.events.add("middleware: " + now)
+		}
+		if now := d.node.chains["middleware"].State().String(); now != breaker {
+			breaker = now
+			d.events.add("breaker: " + now)
+		}
+		d.noteSessions(seen)
+	}
+}
+
+// noteSessions tells of each session whose decision is another than the last time.
+func (d *demo) noteSessions(seen map[string]string) {
+	for live := range d.node.registry.Each {
+		s := shownSession(live)
+		who := s.User
+		if who == "" {
+			who = s.ID[:6] + "…"
+		}
+		if now := s.Verdict + ", by " + s.Source; seen[s.ID] != now {
+			seen[s.ID] = now
+			d.events.add(who + " on " + s.Channel + ": " + now)
+		}
+	}
+}

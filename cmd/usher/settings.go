@@ -1,0 +1,174 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"usher/actors"
+	"usher/backends"
+	"usher/cluster"
+	"usher/cmd/usher/config"
+	"usher/gateway"
+	"usher/gateway/admin"
+	"usher/gateway/origin"
+)
+
+// settings are a node's settings file: every package's own, side by side.
+type settings struct {
+	Gateway  gateway.Config              `yaml:",inline"`
+	Backends map[string]*backendSettings `yaml:"backends"`
+	Sessions actors.Config               `yaml:"sessions"`
+	Cache    origin.CacheConfig          `yaml:"cache"`
+	Fetch    origin.FetchConfig          `yaml:"fetch"`
+	Memory   cluster.MemoryConfig        `yaml:"memory"`
+	Admin    admin.Config                `yaml:"admin"`
+	Tracing  tracingSettings             `yaml:"tracing"`
+	Log      logSettings                 `yaml:"log"`
+}
+
+func defaultSettings() *settings {
+	media := origin.DefaultConfig()
+	return &settings{
+		Gateway:  gateway.DefaultConfig(),
+		Sessions: actors.DefaultConfig(),
+		Cache:    media.Cache,
+		Fetch:    media.Fetch,
+		Memory:   cluster.DefaultMemoryConfig(),
+		Admin:    admin.DefaultConfig(),
+		Tracing:  tracingSettings{Protocol: "grpc", Sample: 1},
+		Log:      logSettings{Level: slog.LevelInfo, Format: "json"},
+	}
+}
+
+// Validate checks what no section can check alone.
+func (s *settings) Validate() error {
+	errs := []error{
+		s.Gateway.Validate(func(name string) bool { return s.Backends[name] != nil }),
+		s.origin().Validate(),
+	}
+	if len(s.Backends) == 0 {
+		errs = append(errs, errors.New(`backends: none; want at least one, such as portal: { kind: httprequest, address: "https://auth.example.com/check" }`))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *settings) origin() origin.Config { return origin.Config{Cache: s.Cache, Fetch: s.Fetch} }
+
+// backendSettings are one backend's: what all have in common, and its kind's own.
+type backendSettings struct {
+	Kind  string               `yaml:"kind"`
+	Chain backends.ChainConfig `yaml:",inline"`
+	// Validity is how long an answer holds if the backend did not say.
+	Validity time.Duration `yaml:"validity"`
+	// RecheckRate is how many re-checks a second the backend sees at most, however many wait.
+	RecheckRate int `yaml:"recheck_rate"`
+	Adapter     any `yaml:",inline"`
+}
+
+// SetDefaults is for entries of the backends section.
+func (b *backendSettings) SetDefaults() {
+	b.Chain = backends.DefaultChainConfig()
+	b.RecheckRate = 200
+}
+
+// Kinds are the adapters that this build has.
+func (b *backendSettings) Kinds() []string { return slices.Sorted(maps.Keys(kinds())) }
+
+// SetKind puts the adapter's own settings in place.
+func (b *backendSettings) SetKind(name string) {
+	k := kinds()[name]
+	b.Kind, b.Adapter, b.Validity = name, k.defaults(), k.validity
+}
+
+// Validate checks the common keys; the adapter's are its own affair.
+func (b *backendSettings) Validate() error {
+	var errs []error
+	if b.Validity < time.Second {
+		errs = append(errs, fmt.Errorf("validity: %v is too short; want at least 1s", b.Validity))
+	}
+	if b.RecheckRate < 1 {
+		errs = append(errs, fmt.Errorf("recheck_rate: %d is too small; want at least 1", b.RecheckRate))
+	}
+	return errors.Join(errs...)
+}
+
+// logSettings are what is logged and how.
+type logSettings struct {
+	// Level is debug, info, warn or error.
+	Level slog.Level `yaml:"level"`
+	// Format is json or text.
+	Format string `yaml:"format"`
+}
+
+// Validate names every setting that cannot work.
+func (l logSettings) Validate() error {
+	if l.Format != "json" && l.Format != "text" {
+		return fmt.Errorf("format: %q is unknown; want json or text", l.Format)
+	}
+	return nil
+}
+
+func (l logSettings) logger(w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: l.Level}
+	if l.Format == "text" {
+		return slog.New(slog.NewTextHandler(w, o))
+	}
+	return slog.New(slog.NewJSONHandler(w, o))
+}
+
+// defaultFile is where serve, check and validate look if not told.
+const defaultFile = "/etc/usher/usher.yaml"
+
+// fileFlag is the flag that names the settings file.
+type fileFlag struct {
+	Config string `help:"The settings file." default:"/etc/usher/usher.yaml" type:"path" short:"c" env:"USHER_CONFIG"`
+}
+
+// load reads the settings; warnings go to w.
+func (f fileFlag) load(w io.Writer) (*settings, error) {
+	s := defaultSettings()
+	source, err := config.Load(cmp.Or(f.Config, defaultFile), s, config.Environment{
+		Variables: os.Environ(), Reserved: []string{"USHER_CONFIG"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, warning := range source.Warnings() {
+		_, _ = fmt.Fprintln(w, "warning:", warning)
+	}
+	return s, nil
+}
+
+type validateCommand struct {
+	fileFlag
+	Print bool `help:"Print the settings as they take effect, secrets hidden."`
+}
+
+// Run reports every problem of the file.
+func (v validateCommand) Run(r runtime) error {
+	s, err := v.load(r.err)
+	if err != nil {
+		return invalid{err}
+	}
+	if v.Print {
+		return config.Print(r.out, s)
+	}
+	_, err = fmt.Fprintf(r.out, "%s: ok\n", v.Config)
+	return err
+}
+
+// invalid prints problems a line each, without a word before the first.
+type invalid struct{ error }
+
+func (i invalid) Unwrap() error { return i.error }
+
+// lines is the number of problems.
+func (i invalid) lines() int { return strings.Count(i.Error(), "\n") + 1 }

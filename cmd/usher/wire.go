@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
+
+	"usher/actors"
+	"usher/backends"
+	"usher/cluster"
+	"usher/gateway"
+	"usher/gateway/admin"
+	"usher/gateway/origin"
+)
+
+// node is one gateway with all its parts.
+type node struct {
+	settings *settings
+	logger   *slog.Logger
+	chains   map[string]*backends.Chain
+	adapters map[string]adapter
+	memory   *cluster.Memory
+	cache    *origin.Cache
+	origins  map[string]*origin.Origin
+	registry *actors.Registry
+	handler  http.Handler
+	server   *gateway.Server
+}
+
+// newNode wires a node. Nothing of it answers yet, but its sessions' timers run until close.
+func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, err error) {
+	n := &node{
+		settings: s, logger: logger,
+		chains: map[string]*backends.Chain{}, adapters: map[string]adapter{}, origins: map[string]*origin.Origin{},
+	}
+	defer func() {
+		if err != nil {
+			n.close()
+		}
+	}()
+	if err := n.makeBackends(tracer); err != nil {
+		return nil, err
+	}
+	if n.memory, err = cluster.NewMemory(s.Memory, s.Gateway.Tickets.ReviveFor); err != nil {
+		return nil, err
+	}
+	if err := n.makeOrigins(); err != nil {
+		return nil, err
+	}
+	edge, err := gateway.NewEdge(gateway.Options{
+		Config: s.Gateway, Origins: n.origins, Sessions: (*edgeSessions)(n),
+		MaxAddresses: s.Sessions.MaxAddresses, RetryAfter: s.Sessions.RetryAfter, Logger: logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.registry = actors.NewRegistry(actors.Options{
+		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
+		Backends: n.guarded(), Rules: n.rules(), Store: n.memory,
+		SigningKey: edge.SigningKey, Tracer: tracer, Logger: logger,
+	})
+	n.handler = gateway.NewHandler(edge)
+	n.server = gateway.NewServer(s.Gateway, n.handler, logger)
+	return n, nil
+}
+
+func (n *node) makeBackends(tracer trace.Tracer) error {
+	for name, b := range n.settings.Backends {
+		a, err := kinds()[b.Kind].build(name, b.Adapter, backends.HTTPParts{
+			Log: n.logger, Propagator: propagation.TraceContext{},
+			Connections: b.Chain.Bulkhead.MaxInFlight + b.Chain.Bulkhead.RecheckInFlight,
+		})
+		if err != nil {
+			return err
+		}
+		n.adapters[name] = a
+		n.chains[name] = backends.NewChain(name, b.Chain, a, backends.ChainParts{
+			Kind: b.Kind, Preset: a.preset, Log: n.logger, Tracer: tracer,
+		})
+	}
+	return nil
+}
+
+func (n *node) makeOrigins() error {
+	var err error
+	if n.cache, err = origin.NewCache(n.settings.Cache, n.logger); err != nil {
+		return err
+	}
+	for name, c := range n.settings.Gateway.Origins {
+		urls, err := c.URLs()
+		if err != nil {
+			return fmt.Errorf("origins.%s: %w", name, err)
+		}
+		if n.origins[name], err = origin.New(name, urls, n.cache, n.settings.origin(), n.logger); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// guarded are the chains as the sessions want them.
+func (n *node) guarded() map[string]actors.Backend {
+	all := make(map[string]actors.Backend, len(n.chains))
+	for name, c := range n.chains {
+		all[name] = guardedBackend{c}
+	}
+	return all
+}
+
+// guardedBackend is a chain in the sessions' words.
+type guardedBackend struct{ *backends.Chain }
+
+// Health is where the breaker stands.
+func (g guardedBackend) Health() actors.Health {
+	switch g.State() {
+	case backends.BreakerClosed:
+		return actors.Healthy
+	case backends.BreakerHalfOpen:
+		return actors.Probing
+	default:
+		return actors.Down
+	}
+}
+
+func (n *node) rules() map[string]actors.Rules {
+	all := make(map[string]actors.Rules, len(n.chains))
+	for name, b := range n.settings.Backends {
+		all[name] = actors.Rules{
+			Validity: b.Validity, TokenLife: b.Chain.TokenLife, ExpiredToken: b.Chain.OnExpiredToken,
+			RecheckRate: b.RecheckRate, AnswerDeadline: b.Chain.Bulkhead.AnswerDeadline,
+			ReviveDenied: n.chains[name].FailOpen.Policy() == backends.PolicyDeny,
+		}
+	}
+	return all
+}
+
+// close ends what newNode started.
+func (n *node) close() {
+	if n.registry != nil {
+		n.registry.Close()
+	}
+	for _, o := range n.origins {
+		o.Close()
+	}
+	if n.cache != nil {
+		n.cache.Close()
+	}
+	if n.memory != nil {
+		n.memory.Close()
+	}
+	for _, a := range n.adapters {
+		a.close()
+	}
+}
+
+// run serves until ctx ends, then drains. listener is the public one.
+func (n *node) run(ctx context.Context, listener net.Listener) error {
+	// What viewers need runs until the last one has been served.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	group, life := errgroup.WithContext(life)
+	for _, c := range n.chains {
+		group.Go(func() error { return c.Run(life) })
+	}
+	if n.settings.Admin.Listen != "" {
+		group.Go(func() error { return n.serveAdmin(life) })
+	}
+	group.Go(func() error {
+		defer end()
+		serving, stop := context.WithCancel(ctx)
+		defer stop()
+		defer context.AfterFunc(life, stop)() // another part failed
+		return n.server.Run(serving, listener)
+	})
+	return group.Wait()
+}
+
+// serveAdmin serves the admin listener until ctx ends: after the public one has drained, so that balancers can see it.
+func (n *node) serveAdmin(ctx context.Context) error {
+	server := &http.Server{
+		Addr: n.settings.Admin.Listen, Handler: admin.Handler(n.settings.Admin, (*adminNode)(n)),
+		ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug),
+	}
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("admin.listen=%s: %w", n.settings.Admin.Listen, err)
+	}
+	return nil
+}
+
+// edgeSessions are the sessions in the edge's words.
+type edgeSessions node
+
+// Find returns the live session, or nil.
+func (e *edgeSessions) Find(id backends.SessionID) gateway.Session {
+	if s := e.registry.Find(id); s != nil {
+		return s
+	}
+	return nil
+}
+
+// Open opens the session.
+func (e *edgeSessions) Open(ctx context.Context, a backends.Arrival) (gateway.Session, error) {
+	s, err := e.registry.Open(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// adminNode is the node in the admin listener's words.
+type adminNode node
+
+// Ready reports whether balancers may send viewers here.
+func (a *adminNode) Ready() bool { return a.server.Ready() }
+
+// Len counts the live sessions.
+func (a *adminNode) Len() int { return a.registry.Len() }
+
+// Sessions shows the live sessions.
+func (a *adminNode) Sessions(yield func(admin.Session) bool) {
+	a.registry.Each(func(s *actors.Session) bool { return yield(shownSession(s)) })
+}
+
+func shownSession(s *actors.Session) admin.Session {
+	f, since := s.Facts(), s.Ticket().Opened
+	shown := admin.Session{
+		ID: s.ID().String(), Route: f.Route, Channel: f.Channel, Backend: f.Backend,
+		Address: f.Address.String(), UserAgent: f.UserAgent, Verdict: "opening", Source: backends.NoSource.String(),
+		Since: since, LastSeen: s.LastSeen(), Requests: s.Requests(), Bytes: s.Bytes(),
+	}
+	if d := s.Decision(); d != nil {
+		shown.Verdict, shown.Source, shown.Reason = d.Verdict.String(), d.Source.String(), d.Reason
+		shown.User, shown.UserID = d.User, d.UserID
+	}
+	return shown
+}
+
+// Backends shows the backends.
+func (a *adminNode) Backends() []admin.Backend {
+	var all []admin.Backend
+	for name, c := range a.chains {
+		all = append(all, admin.Backend{
+			Name: name, Kind: a.settings.Backends[name].Kind, Breaker: c.State().String(),
+			OnFailure: c.FailOpen.Policy().String(),
+		})
+	}
+	return all
+}

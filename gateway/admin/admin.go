@@ -1,0 +1,173 @@
+package admin
+
+import (
+	"cmp"
+	"crypto/subtle"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Session is a live session as the API shows it.
+type Session struct {
+	ID        string    `json:"id"`
+	Route     string    `json:"route"`
+	Channel   string    `json:"channel"`
+	Backend   string    `json:"backend"`
+	User      string    `json:"user,omitempty"`
+	UserID    string    `json:"user_id,omitempty"`
+	Address   string    `json:"address"`
+	UserAgent string    `json:"user_agent,omitempty"`
+	Verdict   string    `json:"verdict"`
+	Source    string    `json:"source"`
+	Reason    string    `json:"reason,omitempty"`
+	Since     time.Time `json:"since"`
+	LastSeen  time.Time `json:"last_seen"`
+	Requests  int64     `json:"requests"`
+	Bytes     int64     `json:"bytes"`
+}
+
+// Backend is a backend as the API shows it.
+type Backend struct {
+	Name string `json:"name"`
+	Kind string `json:"kind"`
+	// Breaker is closed, half-open or open.
+	Breaker string `json:"breaker"`
+	// OnFailure is the outage policy: allow, keep or deny.
+	OnFailure string `json:"on_failure"`
+}
+
+// Node is what the listener shows of the node.
+type Node interface {
+	// Ready reports whether balancers may send viewers here.
+	Ready() bool
+	// Sessions calls yield for every live session until it returns false, and Len counts them.
+	Sessions(yield func(Session) bool)
+	Len() int
+	Backends() []Backend
+}
+
+const (
+	defaultLimit = 100
+	maxLimit     = 1000
+)
+
+// Handler serves the admin listener.
+func Handler(c Config, n Node) http.Handler {
+	h := &handler{token: []byte(c.Token.Reveal()), node: n}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "alive") })
+	mux.HandleFunc("GET /readyz", h.ready)
+	mux.Handle("GET /api/v1/sessions", h.guard(h.sessions))
+	mux.Handle("GET /api/v1/sessions/{id}", h.guard(h.session))
+	mux.Handle("GET /api/v1/backends", h.guard(h.backends))
+	return mux
+}
+
+type handler struct {
+	token []byte
+	node  Node
+}
+
+// say answers in one line.
+func say(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text + "\n"))
+}
+
+// show answers in JSON.
+func show(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(v) // who asked has gone if it fails
+}
+
+func (h *handler) ready(w http.ResponseWriter, _ *http.Request) {
+	if !h.node.Ready() {
+		say(w, http.StatusServiceUnavailable, "not ready: starting or draining")
+		return
+	}
+	say(w, http.StatusOK, "ready")
+}
+
+// guard lets through who knows the token.
+func (h *handler) guard(next http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		given, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !isBearer || subtle.ConstantTimeCompare([]byte(given), h.token) != 1 {
+			w.Header().Set("Www-Authenticate", `Bearer realm="usher"`)
+			say(w, http.StatusUnauthorized, "the API needs the header Authorization: Bearer <admin.token>")
+			return
+		}
+		next(w, r)
+	})
+}
+
+// sessions lists sessions: ?channel= ?route= ?backend= ?user= ?verdict= ?source= ?limit=. user is the name or the id.
+func (h *handler) sessions(w http.ResponseWriter, r *http.Request) {
+	limit := defaultLimit
+	if text := r.FormValue("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxLimit {
+			say(w, http.StatusBadRequest, "limit="+text+": want 1 to "+strconv.Itoa(maxLimit))
+			return
+		}
+		limit = n
+	}
+	list := struct {
+		Total    int       `json:"total"`   // live on this node
+		Matched  int       `json:"matched"` // of them, those asked for
+		Sessions []Session `json:"sessions"`
+	}{Total: h.node.Len(), Sessions: []Session{}}
+	h.node.Sessions(func(s Session) bool {
+		if matches(r, &s) {
+			list.Matched++
+			if len(list.Sessions) < limit {
+				list.Sessions = append(list.Sessions, s)
+			}
+		}
+		return r.Context().Err() == nil
+	})
+	show(w, list)
+}
+
+func matches(r *http.Request, s *Session) bool {
+	for _, f := range []struct{ name, value, or string }{
+		{"channel", s.Channel, ""},
+		{"route", s.Route, ""},
+		{"backend", s.Backend, ""},
+		{"user", s.User, s.UserID},
+		{"verdict", s.Verdict, ""},
+		{"source", s.Source, ""},
+	} {
+		if want := r.FormValue(f.name); want != "" && want != f.value && want != cmp.Or(f.or, f.value) {
+			return false
+		}
+	}
+	return true
+}
+
+func (h *handler) session(w http.ResponseWriter, r *http.Request) {
+	var found *Session
+	h.node.Sessions(func(s Session) bool {
+		if s.ID == r.PathValue("id") {
+			found = &s
+		}
+		return found == nil
+	})
+	if found == nil {
+		say(w, http.StatusNotFound, "no live session of that id on this node")
+		return
+	}
+	show(w, found)
+}
+
+func (h *handler) backends(w http.ResponseWriter, _ *http.Request) {
+	show(w, struct {
+		Backends []Backend `json:"backends"`
+	}{h.node.Backends()})
+}

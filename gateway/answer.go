@@ -1,0 +1,83 @@
+package gateway
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"usher/backends"
+	"usher/gateway/origin"
+)
+
+// maxFields is how many header fields an answer has at most.
+const maxFields = 16
+
+// Field is one header field, its name in canonical form.
+type Field struct{ Name, Value string }
+
+// Answer is what to send. It is meant to be used again: Reset makes it empty. At most one of Body and Stream is set.
+type Answer struct {
+	Status int
+	// Body is all of the body; it is shared and must not be written to. For HEAD it is not sent.
+	Body []byte
+	// Stream, if not nil, gives the body as it arrives; who sends the answer closes it.
+	Stream *origin.Stream
+
+	fields  [maxFields]Field
+	n       int
+	session Session
+}
+
+// Reset makes the answer empty.
+func (a *Answer) Reset() { *a = Answer{} }
+
+// Fields are the header fields, each name once.
+func (a *Answer) Fields() []Field { return a.fields[:a.n] }
+
+// Sent notes how many bytes of the body reached the viewer.
+func (a *Answer) Sent(n int64) {
+	if a.session != nil {
+		a.session.Sent(n)
+	}
+}
+
+// set adds a header field. An empty value adds none.
+func (a *Answer) set(name, value string) {
+	if value == "" || a.n == maxFields {
+		return
+	}
+	a.fields[a.n] = Field{name, value}
+	a.n++
+}
+
+// refuse answers in one line of text that says why: for the operator who tries it with curl, not for players.
+func (a *Answer) refuse(status int, why string) {
+	a.Status = status
+	a.Body = []byte(why + "\n")
+	a.set("Content-Type", "text/plain; charset=utf-8")
+	a.set("Content-Length", strconv.Itoa(len(a.Body)))
+	a.set("Cache-Control", "no-store")
+}
+
+// comeBack asks the viewer to try again: what is wrong will pass, and a 4xx would end his playback.
+func (a *Answer) comeBack(after time.Duration, why string) {
+	a.set("Retry-After", strconv.Itoa(max(1, int(after/time.Second))))
+	a.refuse(http.StatusServiceUnavailable, why)
+}
+
+// decided answers by the decision, and reports whether the viewer may have what he asked for. This is the one place where
+// a decision becomes a status.
+func (a *Answer) decided(d *backends.Decision, isPlaylist bool, retryAfter time.Duration) bool {
+	switch {
+	case d.Verdict == backends.Allowed:
+		return true
+	case d.Verdict == backends.Denied && d.Redirect != "" && isPlaylist:
+		a.set("Location", d.Redirect)
+		a.refuse(http.StatusFound, "sent elsewhere by the backend")
+	case d.Verdict == backends.Denied:
+		a.refuse(http.StatusForbidden, "refused by "+d.Source.String())
+	default:
+		a.comeBack(retryAfter, "nobody can say now whether you may watch")
+	}
+	return false
+}

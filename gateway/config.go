@@ -1,0 +1,323 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"usher/backends"
+	"usher/gateway/hls"
+)
+
+// Config is the public side of a node.
+type Config struct {
+	// Listen is the public listener's address, "host:port"; the host may be empty.
+	Listen string `yaml:"listen"`
+	// TLS serves HTTPS and HTTP/2 on the public listener; empty: plain HTTP.
+	TLS TLSConfig `yaml:"tls"`
+	// TrustedProxies are the networks whose X-Forwarded-For, -Proto and -Host are believed.
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+
+	Identity IdentityConfig           `yaml:"identity"`
+	Tickets  TicketsConfig            `yaml:"tickets"`
+	CORS     CORSConfig               `yaml:"cors"`
+	Limits   LimitsConfig             `yaml:"limits"`
+	Drain    DrainConfig              `yaml:"drain"`
+	Origins  map[string]*OriginConfig `yaml:"origins"`
+	Routes   []RouteConfig            `yaml:"routes"`
+}
+
+// TLSConfig names the certificate of the public listener. Renewed files are taken up without a restart.
+type TLSConfig struct {
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
+}
+
+// IdentityConfig is how viewers are told apart.
+type IdentityConfig struct {
+	// Secret keys the hash that makes session ids: the same on every node, for good. At least 16 bytes.
+	Secret backends.Secret `yaml:"secret"`
+}
+
+// TicketsConfig is how tickets are signed and carried.
+type TicketsConfig struct {
+	// Keys verify tickets; the first one signs. A key that is retired moves down the list, and out of it once no
+	// viewer can hold a ticket of it any more.
+	Keys []TicketKey `yaml:"keys"`
+	// ReviveFor is how old a ticket may be whose session nobody remembers.
+	ReviveFor time.Duration `yaml:"revive_for"`
+	// Parameter is the query parameter of the carrying mode query, Cookie the cookie of the mode cookie.
+	Parameter string `yaml:"parameter"`
+	Cookie    string `yaml:"cookie"`
+}
+
+// TicketKey signs tickets.
+type TicketKey struct {
+	// ID stands in every ticket: 1 to 16 letters and digits.
+	ID string `yaml:"id"`
+	// Secret has at least 16 bytes.
+	Secret backends.Secret `yaml:"secret"`
+}
+
+// CORSConfig says which pages may play.
+type CORSConfig struct {
+	// AllowOrigins are the origins of pages that may play; "*" is any. Routes that carry the ticket in a cookie need them
+	// listed, since browsers send no cookie to "*".
+	AllowOrigins []string `yaml:"allow_origins"`
+}
+
+// LimitsConfig bounds what one request, and all of them, may take.
+type LimitsConfig struct {
+	// MaxHeaderBytes bounds a request's line and header, MaxURLBytes its path and query.
+	MaxHeaderBytes int `yaml:"max_header_bytes"`
+	MaxURLBytes    int `yaml:"max_url_bytes"`
+	// MaxRequests is how many requests are served at once; one more is told to come back (503).
+	MaxRequests int `yaml:"max_requests"`
+	// ReadTimeout bounds the arrival of a request's header, IdleTimeout a connection's silence between two requests,
+	// WriteStall how long an answer may make no progress.
+	ReadTimeout time.Duration `yaml:"read_timeout"`
+	IdleTimeout time.Duration `yaml:"idle_timeout"`
+	WriteStall  time.Duration `yaml:"write_stall"`
+}
+
+// DrainConfig is how a node leaves.
+type DrainConfig struct {
+	// Delay is how long it goes on serving after readiness is off, so that balancers notice.
+	Delay time.Duration `yaml:"delay"`
+	// Timeout is how long requests may take to finish after that.
+	Timeout time.Duration `yaml:"timeout"`
+}
+
+// OriginConfig is where a route's media comes from.
+type OriginConfig struct {
+	// URL is the origin's address, Fallback the ones that are tried when it fails, in order.
+	URL      string   `yaml:"url"`
+	Fallback []string `yaml:"fallback"`
+}
+
+// RouteConfig is one kind of path that viewers ask for.
+type RouteConfig struct {
+	// Name shows up in logs and is part of every session id and ticket, so it must not change; empty: the path.
+	Name string `yaml:"name"`
+	// Path is the pattern that viewers' paths match, such as "/play/{channel}/*". A variable other than {channel} is a
+	// credential: "/live/{user}/{password}/{channel}.m3u8".
+	Path string `yaml:"path"`
+	// OriginPath is the path on the origin; empty: as the viewer's.
+	OriginPath string `yaml:"origin_path"`
+	// Media are further patterns at which the route's playlists may list media. They need a ticket, whatever they name.
+	Media []PlaceConfig `yaml:"media"`
+	// Hosts are the host names that the route is for; empty: all.
+	Hosts   []string `yaml:"hosts"`
+	Origin  string   `yaml:"origin"`
+	Backend string   `yaml:"backend"`
+	// Carry is how the ticket travels.
+	Carry hls.Carry `yaml:"carry"`
+	// Identity are facts beside the credentials that tell sessions apart: address, user_agent, playback_session (the
+	// X-Playback-Session-Id of Apple's players, in place of the other two).
+	Identity []string `yaml:"identity"`
+	// Credentials are the query parameters that a backend decides on; empty: the whole query. CredentialHeaders are
+	// header fields that count as well.
+	Credentials       []string `yaml:"credentials"`
+	CredentialHeaders []string `yaml:"credential_headers"`
+	// Required are credentials without which the answer is 403 and nobody is asked.
+	Required []string `yaml:"required"`
+	// IgnoreQuery are parameters that are no credentials.
+	IgnoreQuery []string `yaml:"ignore_query"`
+	// ForwardQuery are parameters of the viewer's that the origin is to see, such as start and duration of an archive.
+	ForwardQuery []string `yaml:"forward_query"`
+	// CredentialsEverywhere lets credentials open a session on any URI, for players that put them on every one.
+	CredentialsEverywhere bool `yaml:"credentials_everywhere"`
+}
+
+// PlaceConfig is a pattern for viewers' paths, and the path on the origin that it stands for; empty: the same.
+type PlaceConfig struct {
+	Path       string `yaml:"path"`
+	OriginPath string `yaml:"origin_path"`
+}
+
+// Facts that may tell sessions apart, as RouteConfig.Identity spells them.
+const (
+	identityAddress  = "address"
+	identityAgent    = "user_agent"
+	identityPlayback = "playback_session"
+)
+
+// DefaultConfig is what holds where the file is silent.
+func DefaultConfig() Config {
+	return Config{
+		Listen:  ":8080",
+		Tickets: TicketsConfig{ReviveFor: 6 * time.Hour, Parameter: "ticket", Cookie: "usher_ticket"},
+		CORS:    CORSConfig{AllowOrigins: []string{"*"}},
+		Limits: LimitsConfig{
+			MaxHeaderBytes: 32 << 10,
+			MaxURLBytes:    8 << 10,
+			MaxRequests:    100_000,
+			ReadTimeout:    10 * time.Second,
+			IdleTimeout:    75 * time.Second,
+			WriteStall:     30 * time.Second,
+		},
+		Drain: DrainConfig{Delay: 5 * time.Second, Timeout: 30 * time.Second},
+	}
+}
+
+// minSecret is the shortest secret that is no guess.
+const minSecret = 16
+
+// Validate names every setting that cannot work, by its path in the file. hasBackend tells whether a backend of that
+// name is configured.
+func (c Config) Validate(hasBackend func(string) bool) error {
+	errs := []error{
+		c.validateListener(), c.validateSecrets(), c.validateLimits(), c.validateCORS(), c.validateOrigins(),
+	}
+	if len(c.Routes) == 0 {
+		errs = append(errs, errors.New(`routes: none; want at least one, such as { path: "/play/{channel}/*", origin: …, backend: … }`))
+	}
+	names := map[string]int{}
+	for i, r := range c.Routes {
+		if other, taken := names[r.name()]; taken {
+			errs = append(errs, fmt.Errorf("routes[%d].name: %q is the name of routes[%d] already", i, r.name(), other))
+		}
+		names[r.name()] = i
+		errs = append(errs, c.validateRoute(fmt.Sprintf("routes[%d]", i), r, hasBackend))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) validateListener() error {
+	var errs []error
+	if _, port, found := strings.Cut(c.Listen[max(strings.LastIndexByte(c.Listen, ':'), 0):], ":"); !found || port == "" {
+		errs = append(errs, fmt.Errorf(`listen: %q is no address; want "host:port" or ":port"`, c.Listen))
+	}
+	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
+		errs = append(errs, errors.New("tls: certificate and key go together; one of them is missing"))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) validateSecrets() error {
+	var errs []error
+	if n := len(c.Identity.Secret.Reveal()); n < minSecret {
+		errs = append(errs, fmt.Errorf("identity.secret: has %d bytes; want at least %d, the same on every node", n, minSecret))
+	}
+	if len(c.Tickets.Keys) == 0 {
+		errs = append(errs, errors.New("tickets.keys: none; want at least one, such as { id: a, secret: \"file:/etc/usher/ticket.key\" }"))
+	}
+	wellFormed := regexp.MustCompile(`^[A-Za-z0-9]{1,` + fmt.Sprint(maxKeyID) + `}$`)
+	seen := map[string]bool{}
+	for i, k := range c.Tickets.Keys {
+		if !wellFormed.MatchString(k.ID) || seen[k.ID] {
+			errs = append(errs, fmt.Errorf("tickets.keys[%d].id: %q: want 1 to %d letters and digits, unlike any other key's", i, k.ID, maxKeyID))
+		}
+		seen[k.ID] = true
+		if n := len(k.Secret.Reveal()); n < minSecret {
+			errs = append(errs, fmt.Errorf("tickets.keys[%d].secret: has %d bytes; want at least %d", i, n, minSecret))
+		}
+	}
+	if c.Tickets.ReviveFor < time.Minute || c.Tickets.ReviveFor > 30*24*time.Hour {
+		errs = append(errs, fmt.Errorf("tickets.revive_for: %v is out of range; want 1m to 30d", c.Tickets.ReviveFor))
+	}
+	token := regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	if !token.MatchString(c.Tickets.Parameter) {
+		errs = append(errs, fmt.Errorf("tickets.parameter: %q: want letters, digits, _ and -", c.Tickets.Parameter))
+	}
+	if !token.MatchString(c.Tickets.Cookie) {
+		errs = append(errs, fmt.Errorf("tickets.cookie: %q: want letters, digits, _ and -", c.Tickets.Cookie))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) validateLimits() error {
+	var errs []error
+	for _, n := range []struct {
+		key        string
+		value, low int
+	}{
+		{"limits.max_header_bytes", c.Limits.MaxHeaderBytes, 4 << 10},
+		{"limits.max_url_bytes", c.Limits.MaxURLBytes, 256},
+		{"limits.max_requests", c.Limits.MaxRequests, 1},
+	} {
+		if n.value < n.low {
+			errs = append(errs, fmt.Errorf("%s: %d is too small; want at least %d", n.key, n.value, n.low))
+		}
+	}
+	for _, d := range []struct {
+		key        string
+		value, low time.Duration
+	}{
+		{"limits.read_timeout", c.Limits.ReadTimeout, time.Second},
+		{"limits.idle_timeout", c.Limits.IdleTimeout, time.Second},
+		{"limits.write_stall", c.Limits.WriteStall, time.Second},
+		{"drain.delay", c.Drain.Delay, 0},
+		{"drain.timeout", c.Drain.Timeout, time.Second},
+	} {
+		if d.value < d.low {
+			errs = append(errs, fmt.Errorf("%s: %v is too short; want at least %v", d.key, d.value, d.low))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) validateCORS() error {
+	var errs []error
+	for i, o := range c.CORS.AllowOrigins {
+		if u, err := url.Parse(o); o != "*" && (err != nil || u.Host == "" || u.Path != "") {
+			errs = append(errs, fmt.Errorf(`cors.allow_origins[%d]: %q: want "*" or an origin such as "https://tv.example.com"`, i, o))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) validateOrigins() error {
+	var errs []error
+	if len(c.Origins) == 0 {
+		errs = append(errs, errors.New("origins: none; want at least one, such as astra: { url: \"http://10.0.0.5:8000\" }"))
+	}
+	for name, o := range c.Origins {
+		for i, text := range append([]string{o.URL}, o.Fallback...) {
+			key := fmt.Sprintf("origins.%s.url", name)
+			if i > 0 {
+				key = fmt.Sprintf("origins.%s.fallback[%d]", name, i-1)
+			}
+			u, err := url.Parse(text)
+			if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Fragment != "" {
+				errs = append(errs, fmt.Errorf(`%s: %q: want http://host:port or https://host:port, with or without a path`, key, text))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) validateRoute(key string, r RouteConfig, hasBackend func(string) bool) error {
+	var errs []error
+	if _, err := newRoute(r, nil); err != nil {
+		errs = append(errs, fmt.Errorf("%s.%w", key, err))
+	}
+	if c.Origins[r.Origin] == nil {
+		errs = append(errs, fmt.Errorf("%s.origin: %q is not among origins", key, r.Origin))
+	}
+	if !hasBackend(r.Backend) {
+		errs = append(errs, fmt.Errorf("%s.backend: %q is not among backends", key, r.Backend))
+	}
+	for i, f := range r.Identity {
+		if !slices.Contains([]string{identityAddress, identityAgent, identityPlayback}, f) {
+			errs = append(errs, fmt.Errorf("%s.identity[%d]: %q is unknown; want address, user_agent or playback_session", key, i, f))
+		}
+	}
+	if r.Carry == hls.CarryCookie && slices.Contains(c.CORS.AllowOrigins, "*") {
+		errs = append(errs, fmt.Errorf(`%s.carry: cookie needs cors.allow_origins to list the players' origins; browsers send no cookie to "*"`, key))
+	}
+	return errors.Join(errs...)
+}
+
+// name is the route's name, by default its path.
+func (r RouteConfig) name() string {
+	if r.Name != "" {
+		return r.Name
+	}
+	return r.Path
+}

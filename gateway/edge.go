@@ -1,0 +1,324 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"usher/backends"
+	"usher/gateway/hls"
+	"usher/gateway/origin"
+)
+
+// Session is what the edge needs of a live session.
+type Session interface {
+	// Decision is what holds now, or nil while nobody has decided.
+	Decision() *backends.Decision
+	// Ticket is what the session's tickets say.
+	Ticket() backends.Ticket
+	// Seen notes a request and Sent the bytes that it got.
+	Seen(now time.Time)
+	Sent(n int64)
+	// Admit reports whether a viewer of that address prefix may use the session, of which no more than limit share it.
+	Admit(prefix uint64, now time.Time, limit int) bool
+}
+
+// Sessions finds and opens sessions.
+type Sessions interface {
+	// Find returns the live session of that id, or nil. It neither locks nor allocates.
+	Find(id backends.SessionID) Session
+	// Open returns the session with its first decision taken. It returns *backends.Overload, an error of its own when
+	// the node shuts down, or ctx's.
+	Open(ctx context.Context, a backends.Arrival) (Session, error)
+}
+
+// Options are what an Edge needs. All are required.
+type Options struct {
+	Config   Config
+	Sessions Sessions
+	// Origins are the fetchers by name, one for each of Config.Origins.
+	Origins map[string]*origin.Origin
+	// MaxAddresses is how many address prefixes may share a session; RetryAfter when a viewer on whom nobody could
+	// decide is asked to come back.
+	MaxAddresses int
+	RetryAfter   time.Duration
+	Logger       *slog.Logger
+}
+
+// Edge answers viewers. It is safe for concurrent use.
+type Edge struct {
+	o          Options
+	routes     []*route
+	ring       *keyring
+	identifier *identifier
+	trusted    []netip.Prefix
+	listed     *listings
+}
+
+// NewEdge makes an edge of a valid config.
+func NewEdge(o Options) (*Edge, error) {
+	e := &Edge{
+		o: o, ring: newKeyring(o.Config.Tickets.Keys), identifier: newIdentifier(o.Config.Identity.Secret),
+		trusted: o.Config.TrustedProxies, listed: newListings(),
+	}
+	for i, c := range o.Config.Routes {
+		r, err := newRoute(c, o.Origins[c.Origin])
+		if err != nil {
+			return nil, fmt.Errorf("routes[%d].%w", i, err)
+		}
+		urls, err := o.Config.Origins[c.Origin].URLs()
+		if err != nil {
+			return nil, fmt.Errorf("origins.%s.url: %w", c.Origin, err)
+		}
+		r.setSources(urls)
+		e.routes = append(e.routes, r)
+	}
+	return e, nil
+}
+
+// URLs are the origin's addresses, the preferred one first.
+func (c *OriginConfig) URLs() ([]*url.URL, error) {
+	var urls []*url.URL
+	for _, text := range append([]string{c.URL}, c.Fallback...) {
+		u, err := url.Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		urls = append(urls, u)
+	}
+	return urls, nil
+}
+
+// SigningKey is the id of the key that signs new tickets.
+func (e *Edge) SigningKey() string { return e.ring.signing.id }
+
+// visit is one request on its way through the edge.
+type visit struct {
+	view        *View
+	target      target
+	who         client
+	isPlaylist  bool
+	underTicket bool // the ticket stood in the path, so that relative URIs inherit it
+	credentials credentials
+	claims      claims
+	session     Session
+	id          backends.SessionID
+	now         time.Time
+}
+
+// Serve answers one request. It returns an error only if the viewer went away, when there is nothing to answer.
+func (e *Edge) Serve(ctx context.Context, v *View, a *Answer) error {
+	text, path, inPath := ticketInPath(v.Path)
+	if !cleanPath(path) {
+		a.refuse(http.StatusBadRequest, "the path has dot segments, encoded slashes or control characters")
+		return nil
+	}
+	t, found := findTarget(e.routes, v.Host, path)
+	if !found {
+		a.refuse(http.StatusNotFound, "no route for this path and host")
+		return nil
+	}
+	e.cors(&t, v, a)
+	switch v.Method {
+	case http.MethodGet, http.MethodHead:
+	case http.MethodOptions:
+		preflight(v, a)
+		return nil
+	default:
+		a.set("Allow", "GET, HEAD, OPTIONS")
+		a.refuse(http.StatusMethodNotAllowed, "only GET, HEAD and OPTIONS")
+		return nil
+	}
+	visit := visit{
+		view: v, target: t, who: clientOf(v, e.trusted), isPlaylist: isPlaylist(path), underTicket: inPath,
+		now: time.Now(),
+	}
+	if !visit.isPlaylist && t.route.config.Carry == hls.CarryNone {
+		return e.serveMedia(ctx, &visit, a) // only playlists are protected
+	}
+	if !e.identify(&visit, text, a) {
+		return nil
+	}
+	if err := e.authorize(ctx, &visit, a); err != nil || a.Status != 0 {
+		return err
+	}
+	a.session = visit.session
+	if visit.isPlaylist {
+		return e.servePlaylist(ctx, &visit, a)
+	}
+	return e.serveMedia(ctx, &visit, a)
+}
+
+// cleanPath reports whether a path may be routed as it is. Players send no other.
+func cleanPath(path string) bool {
+	segment := 0 // where the current one began
+	for i := 0; i <= len(path); i++ {
+		if i < len(path) {
+			switch c := path[i]; {
+			case c < ' ' || c == 0x7f || c == '\\':
+				return false
+			case c == '%' && i+2 < len(path):
+				if !cleanEscape(path[i+1], path[i+2]) {
+					return false
+				}
+			case c == '%':
+				return false
+			}
+			if path[i] != '/' {
+				continue
+			}
+		}
+		if s := path[segment:i]; s == "." || s == ".." {
+			return false
+		}
+		segment = i + 1
+	}
+	return true
+}
+
+// cleanEscape refuses the escapes that could make one path read as another: of a slash, a dot, a backslash, a percent
+// sign or a control character.
+func cleanEscape(high, low byte) bool {
+	h, l := unhex(high), unhex(low)
+	if h < 0 || l < 0 {
+		return false
+	}
+	switch c := h<<4 | l; {
+	case c < ' ' || c == 0x7f, c == '/', c == '.', c == '\\', c == '%':
+		return false
+	}
+	return true
+}
+
+func unhex(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c && c <= 'f':
+		return int(c-'a') + 10
+	case 'A' <= c && c <= 'F':
+		return int(c-'A') + 10
+	default:
+		return -1
+	}
+}
+
+// identify says who the viewer is, by his ticket or else by his credentials. Who shows neither is refused here, before
+// anything is looked up.
+func (e *Edge) identify(v *visit, ticket string, a *Answer) bool {
+	t := &v.target
+	inPath := v.underTicket
+	if inPath && !t.route.carriesInPath() {
+		a.refuse(http.StatusForbidden, "tickets of this route do not stand in the path")
+		return false
+	}
+	if !inPath {
+		ticket = ticketElsewhere(t, v.view, &e.o.Config.Tickets)
+	}
+	hasTicket := false
+	if ticket != "" || inPath {
+		v.claims, hasTicket = e.ring.verify(ticket, scope{t.route.name, t.channel})
+	}
+	if inPath && !hasTicket {
+		a.refuse(http.StatusForbidden, "the ticket is not one of ours for this channel")
+		return false
+	}
+	if v.isPlaylist || t.route.config.CredentialsEverywhere {
+		v.credentials = credentialsOf(t, v.view, e.o.Config.Tickets.Parameter)
+	}
+	if hasTicket {
+		v.id = v.claims.id
+		return true
+	}
+	if !t.opens || !(v.isPlaylist || t.route.config.CredentialsEverywhere) {
+		a.refuse(http.StatusForbidden, "no ticket; only playlists open sessions")
+		return false
+	}
+	if name := t.route.missing(&v.credentials); name != "" {
+		a.refuse(http.StatusForbidden, "the credential "+name+" is missing")
+		return false
+	}
+	v.id = e.identifier.sessionID(t, &v.credentials, v.view, v.who, 0)
+	return true
+}
+
+// authorize reads the decision on the viewer, opening his session if nobody has. The answer's status stays zero if he may
+// have what he asked for.
+func (e *Edge) authorize(ctx context.Context, v *visit, a *Answer) error {
+	d, err := e.decision(ctx, v)
+	if err != nil {
+		return e.undecided(err, a)
+	}
+	prefix := prefixOf(v.who.address)
+	if !v.session.Admit(prefix, v.now, e.o.MaxAddresses) {
+		if v.credentials.empty() {
+			a.refuse(http.StatusForbidden, "the ticket is used from too many addresses; credentials are needed")
+			return nil
+		}
+		// The excess viewer is a session of his own, with a ticket of his own.
+		v.id = e.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, prefix)
+		v.claims, v.underTicket = claims{}, false
+		if d, err = e.decision(ctx, v); err != nil {
+			return e.undecided(err, a)
+		}
+		v.session.Admit(prefix, v.now, e.o.MaxAddresses)
+	}
+	v.session.Seen(v.now)
+	if !a.decided(d, v.isPlaylist, e.o.RetryAfter) {
+		return nil
+	}
+	if v.claims.IsZero() {
+		v.claims = claims{id: v.id, Ticket: v.session.Ticket()}
+	}
+	return nil
+}
+
+// decision finds the viewer's session and what it stands on.
+func (e *Edge) decision(ctx context.Context, v *visit) (*backends.Decision, error) {
+	// A viewer without ticket and credentials is one that a backend decides on by his address.
+	known := !v.credentials.empty() || v.claims.IsZero()
+	v.session = e.o.Sessions.Find(v.id)
+	if v.session != nil {
+		d := v.session.Decision()
+		// A session known by its ticket alone can be asked about once credentials turn up.
+		if d != nil && (d.Source != backends.FromTicket || !known) {
+			return d, nil
+		}
+	}
+	s, err := e.o.Sessions.Open(ctx, backends.Arrival{
+		Request:     e.question(v),
+		Credentials: known,
+		Ticket:      v.claims.Ticket,
+	})
+	if err != nil {
+		return nil, err
+	}
+	v.session = s
+	return s.Decision(), nil
+}
+
+// question is what a backend would be asked about the viewer.
+func (e *Edge) question(v *visit) *backends.Request {
+	t := &v.target
+	return &backends.Request{
+		Session: v.id,
+		Route:   t.route.name, Channel: t.channel, Backend: t.route.config.Backend,
+		Query: v.credentials.query, Headers: v.credentials.headers,
+		Path: t.path, Scheme: v.who.scheme, Host: v.who.host, Address: v.who.address,
+		UserAgent: v.view.Header.Get("User-Agent"), Referer: v.view.Header.Get("Referer"),
+	}
+}
+
+// undecided answers a viewer whose session could not be opened. If he went away himself there is nothing to answer.
+func (e *Edge) undecided(err error, a *Answer) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	a.comeBack(e.o.RetryAfter, err.Error())
+	return nil
+}

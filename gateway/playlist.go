@@ -1,0 +1,176 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"usher/gateway/hls"
+	"usher/gateway/origin"
+)
+
+// playlistType is what a playlist is sent as if the origin says nothing that players know.
+const playlistType = "application/vnd.apple.mpegurl"
+
+// masterFreshness is how long a multivariant playlist is fresh: it hardly ever changes, but when an operator adds a
+// variant he wants to see it.
+const masterFreshness = 5 * time.Second
+
+// templateKey tells the rewritings of one playlist apart.
+type templateKey struct {
+	route       *route
+	path        string
+	underTicket bool
+}
+
+// rewriting is a playlist made ready for viewers, or why that failed.
+type rewriting struct {
+	*hls.Template
+	err error
+}
+
+// servePlaylist answers with the viewer's copy of the playlist.
+func (e *Edge) servePlaylist(ctx context.Context, v *visit, a *Answer) error {
+	t := &v.target
+	path := t.originPath()
+	p, err := t.route.origin.Playlist(ctx, origin.Request{
+		Path:       path,
+		Query:      e.originQuery(v, path),
+		Directives: directives(v.view.Query),
+		Freshness:  freshness,
+	})
+	if err != nil {
+		return e.originFailed(err, v, a)
+	}
+	key := templateKey{t.route, t.path, v.underTicket}
+	made, _ := p.Derive(key, func() any { return e.rewrite(v, p.Object, path) }).(*rewriting)
+	if made.err != nil {
+		e.o.Logger.Warn("origin sent what is no playlist", slog.String("route", t.route.name),
+			slog.String("channel", t.channel), slog.Any("error", made.err))
+		a.refuse(http.StatusBadGateway, "the origin sent what is no playlist")
+		return nil
+	}
+	e.spell(v, made.Template, p.Object, a)
+	return nil
+}
+
+// spell writes the viewer's copy into the answer.
+func (e *Edge) spell(v *visit, tpl *hls.Template, o *origin.Object, a *Answer) {
+	carry := v.target.route.config.Carry
+	a.Status = http.StatusOK
+	if tpl.Static() {
+		a.Body = tpl.Body()
+	} else {
+		ticket := e.ring.mint(v.claims, scope{v.target.route.name, v.target.channel})
+		a.Body = tpl.Append(make([]byte, 0, tpl.Size(len(ticket))), ticket)
+	}
+	a.set("Content-Type", playlistContentType(o.ContentType))
+	a.set("Content-Length", strconv.Itoa(len(a.Body)))
+	a.set("Cache-Control", "no-store")
+	if carry == hls.CarryCookie {
+		a.set("Set-Cookie", e.ticketCookie(v))
+	}
+}
+
+// rewrite scans a playlist once for all viewers of a route.
+func (e *Edge) rewrite(v *visit, o *origin.Object, originPath string) *rewriting {
+	t := &v.target
+	base := o.FinalURL
+	if base == "" {
+		base = t.route.sources[0] + t.route.prefix + originPath
+	}
+	tpl, err := hls.Parse(o.Body, hls.Options{
+		Origin:      base,
+		Path:        t.path,
+		Carry:       t.route.config.Carry,
+		UnderTicket: v.underTicket,
+		Parameter:   e.o.Config.Tickets.Parameter,
+		Locate:      t.route.locate,
+		SameOrigin:  t.route.sameOrigin,
+	})
+	if err != nil {
+		return &rewriting{err: err}
+	}
+	e.listed.note(t.route, t.channel, tpl.Queried())
+	return &rewriting{Template: tpl}
+}
+
+// playlistContentType is the origin's, if players know it.
+func playlistContentType(given string) string {
+	if strings.Contains(strings.ToLower(given), "mpegurl") {
+		return given
+	}
+	return playlistType
+}
+
+// freshness is how long a playlist is fresh, and how long it may be served when the origin fails. Half a target duration
+// is the most that RFC 8216 lets a cache add; half a part where the origin publishes parts.
+func freshness(body []byte) (fresh, stale time.Duration) {
+	info, err := hls.Scan(body)
+	switch {
+	case err != nil:
+		return 0, 0
+	case info.Master:
+		return masterFreshness, time.Minute
+	case info.PartTarget > 0 && !info.EndList:
+		return info.PartTarget / 2, 3 * info.TargetDuration
+	default:
+		return info.TargetDuration / 2, 3 * info.TargetDuration
+	}
+}
+
+// directives are the query's _HLS_* pairs, sorted, so that identical reloads read the same.
+func directives(query string) string {
+	if !strings.Contains(query, "_HLS_") {
+		return ""
+	}
+	kept := filterQuery(query, isDirective)
+	if strings.IndexByte(kept, '&') < 0 {
+		return kept
+	}
+	pairs := strings.Split(kept, "&")
+	slices.Sort(pairs)
+	return strings.Join(pairs, "&")
+}
+
+// ticketCookie carries the ticket to everything below the channel's folder. Browsers keep a Secure cookie only from
+// HTTPS, and send one to a player on another site only if it is SameSite=None and Partitioned.
+func (e *Edge) ticketCookie(v *visit) string {
+	c := http.Cookie{
+		Name: e.o.Config.Tickets.Cookie, HttpOnly: true,
+		Value:  e.ring.mint(v.claims, scope{v.target.route.name, v.target.channel}),
+		Path:   v.target.path[:strings.LastIndexByte(v.target.path, '/')+1],
+		MaxAge: int(e.o.Config.Tickets.ReviveFor / time.Second),
+	}
+	if v.who.scheme == "https" {
+		c.Secure, c.SameSite, c.Partitioned = true, http.SameSiteNoneMode, true
+	}
+	return c.String()
+}
+
+// originFailed answers when the origin did not: what it says of a missing thing is passed on, everything else is its
+// trouble and not the viewer's. The origin refusing us is no refusal of the viewer.
+func (e *Edge) originFailed(err error, v *visit, a *Answer) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	var status *origin.StatusError
+	switch {
+	case errors.As(err, &status) && status.Missing():
+		a.refuse(status.Status, "the origin has no such thing")
+	case errors.Is(err, origin.ErrPath):
+		a.refuse(http.StatusNotFound, "no such path on the origin")
+	case errors.Is(err, context.DeadlineExceeded):
+		a.refuse(http.StatusGatewayTimeout, "the origin did not answer in time")
+	default:
+		e.o.Logger.Debug("origin failed", slog.String("route", v.target.route.name),
+			slog.String("channel", v.target.channel), slog.Any("error", err))
+		a.refuse(http.StatusBadGateway, "the origin failed")
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// cancelEarly is how much before the end of drain.timeout the requests still in flight are cancelled, so that they can
+// clean up within it.
+const cancelEarly = 500 * time.Millisecond
+
+// Server is the life of the public listener.
+type Server struct {
+	config   Config
+	handler  http.Handler
+	logger   *slog.Logger
+	draining atomic.Bool
+	ready    atomic.Bool
+}
+
+// NewServer serves the handler as the config says.
+func NewServer(c Config, handler http.Handler, logger *slog.Logger) *Server {
+	return &Server{config: c, handler: handler, logger: logger}
+}
+
+// Ready reports whether balancers may send viewers here: the listener is up and the node is not leaving.
+func (s *Server) Ready() bool { return s.ready.Load() && !s.draining.Load() }
+
+// Run serves on the listener until ctx ends, then drains: readiness off, the drain delay, no new requests, the ones in
+// flight to their end or to the drain timeout. It returns nil after a clean drain. It closes the listener.
+func (s *Server) Run(ctx context.Context, listener net.Listener) error {
+	requests, cancelRequests := cancelLate()
+	defer cancelRequests()
+	server := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: s.config.Limits.ReadTimeout,
+		IdleTimeout:       s.config.Limits.IdleTimeout,
+		MaxHeaderBytes:    s.config.Limits.MaxHeaderBytes,
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+	}
+	if s.config.TLS.Certificate != "" {
+		files := &certificate{config: s.config.TLS, logger: s.logger}
+		if _, err := files.get(nil); err != nil {
+			return err
+		}
+		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: files.get}
+	}
+	ended := make(chan error, 1)
+	go func() {
+		if server.TLSConfig != nil {
+			ended <- server.ServeTLS(listener, "", "")
+			return
+		}
+		ended <- server.Serve(listener)
+	}()
+	s.ready.Store(true)
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	return s.drain(server, cancelRequests)
+}
+
+func (s *Server) drain(server *http.Server, cancelRequests func()) error {
+	s.draining.Store(true)
+	s.logger.Info("draining: readiness is off", slog.Duration("delay", s.config.Drain.Delay),
+		slog.Duration("timeout", s.config.Drain.Timeout))
+	time.Sleep(s.config.Drain.Delay)
+	early := time.AfterFunc(max(0, s.config.Drain.Timeout-cancelEarly), cancelRequests)
+	defer early.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.Drain.Timeout)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		closeNow(server)
+		if errors.Is(err, context.DeadlineExceeded) {
+			s.logger.Warn("requests were cut off", slog.Duration("drain.timeout", s.config.Drain.Timeout))
+			return nil
+		}
+		return fmt.Errorf("stop serving: %w", err)
+	}
+	return nil
+}
+
+func closeNow(c io.Closer) { _ = c.Close() }
+
+// certificate reads the certificate's files again when they have changed.
+type certificate struct {
+	config TLSConfig
+	logger *slog.Logger
+
+	mu      sync.Mutex
+	looked  time.Time
+	changed time.Time
+	pair    *tls.Certificate
+}
+
+// certificateLook is how often a handshake looks whether the files changed.
+const certificateLook = 10 * time.Second
+
+// get is the certificate to show. Files that cannot be read leave the old one in use.
+func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := time.Now(); c.pair == nil || now.Sub(c.looked) >= certificateLook {
+		c.looked = now
+		if err := c.reload(); err != nil {
+			if c.pair == nil {
+				return nil, err
+			}
+			c.logger.Error("the certificate could not be renewed; the old one stays in use", slog.Any("error", err))
+		}
+	}
+	return c.pair, nil
+}
+
+func (c *certificate) reload() error {
+	info, err := os.Stat(c.config.Certificate)
+	if err != nil {
+		return fmt.Errorf("tls.certificate: %w", err)
+	}
+	if c.pair != nil && info.ModTime().Equal(c.changed) {
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.config.Certificate, c.config.Key)
+	if err != nil {
+		return fmt.Errorf("tls.certificate=%s, tls.key=%s: %w", c.config.Certificate, c.config.Key, err)
+	}
+	c.pair, c.changed = &pair, info.ModTime()
+	return nil
+}

@@ -1,0 +1,137 @@
+package gateway
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"hash"
+	"strings"
+	"sync"
+	"time"
+
+	"usher/backends"
+)
+
+// A ticket is "<key id>.<48 characters of URL-safe base64>"; the latter are 36 bytes: the session's id (16), its opening
+// in Unix seconds (4), and a MAC (16) over both, the key's id, the route and the channel.
+const (
+	ticketIDSize  = 16
+	ticketMACSize = 16
+	ticketSize    = ticketIDSize + 4 + ticketMACSize
+	ticketChars   = ticketSize / 3 * 4
+	// maxKeyID bounds a key's id, so that a ticket is read from a small buffer.
+	maxKeyID = 16
+)
+
+// ticketDomain keeps a ticket's MAC from being mistaken for any other use of the same secret.
+const ticketDomain = "usher ticket 1"
+
+// keyring signs and verifies tickets. It is safe for concurrent use.
+type keyring struct {
+	signing *ticketKey
+	keys    map[string]*ticketKey
+}
+
+// ticketKey holds ready MACs, because making one costs several times what using it does.
+type ticketKey struct {
+	id   string
+	macs sync.Pool
+}
+
+// ticketMAC is one MAC with the buffers that it works on.
+type ticketMAC struct {
+	hash hash.Hash
+	in   []byte
+	sum  [sha256.Size]byte
+	raw  [ticketSize]byte
+}
+
+// newKeyring signs with the first key and verifies with all.
+func newKeyring(keys []TicketKey) *keyring {
+	ring := &keyring{keys: make(map[string]*ticketKey, len(keys))}
+	for _, k := range keys {
+		key := &ticketKey{id: k.ID}
+		secret := []byte(k.Secret.Reveal())
+		key.macs.New = func() any { return &ticketMAC{hash: hmac.New(sha256.New, secret)} }
+		ring.keys[k.ID] = key
+		if ring.signing == nil {
+			ring.signing = key
+		}
+	}
+	return ring
+}
+
+// scope is what a ticket is good for.
+type scope struct{ route, channel string }
+
+// claims are what a verified ticket says.
+type claims struct {
+	id backends.SessionID
+	backends.Ticket
+}
+
+// mint writes the session's ticket. It is the same text whenever and wherever it is written, as long as the key is
+// there; if that was removed the signing key takes over.
+func (r *keyring) mint(c claims, s scope) string {
+	key := r.keys[c.Key]
+	if key == nil {
+		key = r.signing
+	}
+	m, _ := key.macs.Get().(*ticketMAC)
+	defer key.macs.Put(m)
+	copy(m.raw[:], c.id[:])
+	binary.BigEndian.PutUint32(m.raw[ticketIDSize:], uint32(c.Opened.Unix()))
+	sum := m.sign(key.id, s)
+	copy(m.raw[ticketIDSize+4:], sum)
+	var text [ticketChars]byte
+	base64.RawURLEncoding.Encode(text[:], m.raw[:])
+	return key.id + "." + string(text[:])
+}
+
+// verify reads a ticket and reports whether it is one of ours for that scope. It does not allocate.
+func (r *keyring) verify(text string, s scope) (claims, bool) {
+	id, body, found := strings.Cut(text, ".")
+	if !found || len(body) != ticketChars {
+		return claims{}, false
+	}
+	key := r.keys[id]
+	if key == nil {
+		return claims{}, false
+	}
+	m, _ := key.macs.Get().(*ticketMAC)
+	defer key.macs.Put(m)
+	m.in = append(m.in[:0], body...)
+	if n, err := base64.RawURLEncoding.Decode(m.raw[:], m.in); err != nil || n != ticketSize {
+		return claims{}, false
+	}
+	var given [ticketMACSize]byte
+	copy(given[:], m.raw[ticketIDSize+4:])
+	if !hmac.Equal(given[:], m.sign(key.id, s)) {
+		return claims{}, false
+	}
+	c := claims{Ticket: backends.Ticket{
+		Opened: time.Unix(int64(binary.BigEndian.Uint32(m.raw[ticketIDSize:])), 0),
+		Key:    key.id,
+	}}
+	copy(c.id[:], m.raw[:ticketIDSize])
+	return c, true
+}
+
+// sign is the MAC over the raw ticket's id and time, for that scope. The result is good until the next call.
+func (m *ticketMAC) sign(keyID string, s scope) []byte {
+	m.in = append(m.in[:0], ticketDomain...)
+	m.in = appendField(m.in, keyID)
+	m.in = appendField(m.in, s.route)
+	m.in = appendField(m.in, s.channel)
+	m.in = append(m.in, m.raw[:ticketIDSize+4]...)
+	m.hash.Reset()
+	m.hash.Write(m.in)
+	return m.hash.Sum(m.sum[:0])[:ticketMACSize]
+}
+
+// appendField appends a string with its length, so that no two lists of fields read the same.
+func appendField(dst []byte, field string) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(field)))
+	return append(dst, field...)
+}
