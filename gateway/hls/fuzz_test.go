@@ -1,0 +1,79 @@
+package hls_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"usher/gateway/hls"
+)
+
+// FuzzParse holds what must be true of any bytes at all, in every mode.
+func FuzzParse(f *testing.F) {
+	for _, body := range corpus(f) {
+		f.Add([]byte(body), "/play/a001/index.m3u8")
+	}
+	f.Add([]byte("#EXTM3U\n#EXT-X-KEY:URI=\"a,\nURI=b\"\r{$a}"), "/a\"b/../{$c}//")
+	f.Fuzz(func(t *testing.T, body []byte, path string) {
+		for _, m := range modes() {
+			o := m.options()
+			o.Path = path
+			o.Locate = func(string) (string, bool) { return "", false }
+			refused, err := hls.Parse(body, o)
+			if err != nil {
+				return
+			}
+			if !refused.Static() || !bytes.Equal(refused.Body(), body) || len(refused.Queried()) != 0 {
+				t.Errorf("no route serves anything, yet %q became %q", body, refused.Append(nil, "T"))
+			}
+			o.Locate = func(ref string) (string, bool) { return ref, true }
+			checkLocated(t, m, body, o)
+			o.Locate = func(ref string) (string, bool) { return "/v" + ref, len(ref)%3 != 0 }
+			checkLocated(t, m, body, o)
+		}
+	})
+}
+
+// checkLocated checks what must be true of a playlist whose URIs are located.
+func checkLocated(t *testing.T, m mode, body []byte, o hls.Options) {
+	t.Helper()
+	template, err := hls.Parse(body, o)
+	if err != nil {
+		t.Fatalf("parse what could be parsed before: %v", err)
+	}
+	one, two := strings.Repeat("\x00", 8), strings.Repeat("\x01", 8)
+	first, second := template.Append(nil, one), template.Append(nil, two)
+	checkTickets(t, m, body, first, second)
+	if len(first) != template.Size(len(one)) {
+		t.Errorf("%d bytes, Size says %d", len(first), template.Size(len(one)))
+	}
+	if got, want := bytes.Count(first, []byte("\n")), bytes.Count(body, []byte("\n")); got != want {
+		t.Errorf("%d lines became %d", want, got)
+	}
+	if m.ticket && !template.Static() {
+		t.Errorf("below a ticket, the body holds one: %q", first)
+	}
+	again, err := hls.Parse(body, o)
+	if err != nil || !bytes.Equal(again.Append(nil, one), first) {
+		t.Errorf("the same playlist gave other bytes (error %v)", err)
+	}
+}
+
+// checkTickets compares the copies of two viewers: they may differ in their tickets alone, and those may stand only
+// where the mode puts them.
+func checkTickets(t *testing.T, m mode, body, first, second []byte) {
+	t.Helper()
+	if bytes.ContainsAny(body, "\x00\x01") {
+		return // the tickets could not be told from the playlist
+	}
+	if !bytes.Equal(bytes.ReplaceAll(first, []byte{0}, []byte{1}), second) {
+		t.Errorf("two viewers' copies differ in more than their tickets: %q, %q", first, second)
+	}
+	before := map[bool]string{true: "ticket=", false: "/~"}[m.carry == hls.CarryQuery]
+	pieces := bytes.Split(first, []byte(strings.Repeat("\x00", 8)))
+	for _, piece := range pieces[:len(pieces)-1] {
+		if !bytes.HasSuffix(piece, []byte(before)) {
+			t.Errorf("a ticket behind %q, want %q", piece, before)
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package hls_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// definitions are what the URIs of variableForms stand behind.
+const definitions = `#EXT-X-DEFINE:NAME="v",VALUE="720"
+#EXT-X-DEFINE:NAME="up",VALUE="../b"
+#EXT-X-DEFINE:NAME="root",VALUE="/play/a001"
+#EXT-X-DEFINE:NAME="host",VALUE="http://10.0.0.5:8000/play"
+#EXT-X-DEFINE:NAME="cdn",VALUE="https://cdn.example.com/play"
+#EXT-X-DEFINE:NAME="q",VALUE="?ticket=old&a=b"
+#EXT-X-DEFINE:NAME="frag",VALUE="#t"
+#EXT-X-DEFINE:NAME="nested",VALUE="{$v}p"
+#EXT-X-DEFINE:NAME="half",VALUE="{$token}p"
+#EXT-X-DEFINE:IMPORT="token"
+#EXT-X-DEFINE:QUERYPARAM="k"
+`
+
+// variableForms are URIs with variables.
+func variableForms() map[string]formCase {
+	return map[string]formCase{
+		"in a file name": {"seg-{$v}.ts", wants{
+			"/~T/play/a001/seg-{$v}.ts", "seg-{$v}.ts", "seg-{$v}.ts?ticket=T", "seg-{$v}.ts", "/play/a001/seg-{$v}.ts",
+		}},
+		"at the beginning": {"{$v}/seg.ts", wants{
+			"/~T/play/a001/{$v}/seg.ts", "{$v}/seg.ts", "{$v}/seg.ts?ticket=T", "{$v}/seg.ts", "/play/a001/{$v}/seg.ts",
+		}},
+		"with another inside": {"{$nested}.ts", wants{
+			"/~T/play/a001/{$nested}.ts", "{$nested}.ts", "{$nested}.ts?ticket=T", "{$nested}.ts", "/play/a001/{$nested}.ts",
+		}},
+		"with dot segments in its value": {"{$up}/seg.ts", wants{
+			"/~T/play/b/seg.ts", "{$up}/seg.ts", "{$up}/seg.ts?ticket=T", "{$up}/seg.ts", "/play/b/seg.ts",
+		}},
+		"with the root in its value": {"{$root}/seg.ts", wants{
+			"/~T/play/a001/seg.ts", "seg.ts", "{$root}/seg.ts?ticket=T", "{$root}/seg.ts", "{$root}/seg.ts",
+		}},
+		"with our host in its value": {"{$host}/a001/seg-{$v}.ts", wants{
+			"/~T/play/a001/seg-720.ts", "seg-720.ts", "/play/a001/seg-720.ts?ticket=T", "/play/a001/seg-720.ts", "/play/a001/seg-720.ts",
+		}},
+		"with a foreign host in its value": {"{$cdn}/seg.ts", untouched("{$cdn}/seg.ts")},
+		"with a query in its value, the ticket's parameter in it": {"seg.ts{$q}", wants{
+			"/~T/play/a001/seg.ts{$q}", "seg.ts{$q}", "seg.ts?ticket=T&a=b", "seg.ts{$q}", "/play/a001/seg.ts{$q}",
+		}},
+		"before a fragment and a parameter": {"seg-{$v}.ts?ticket=old&a#f", wants{
+			"/~T/play/a001/seg-{$v}.ts?ticket=old&a#f", "seg-{$v}.ts?ticket=old&a#f", "seg-{$v}.ts?ticket=T&a#f",
+			"seg-{$v}.ts?ticket=old&a#f", "/play/a001/seg-{$v}.ts?ticket=old&a#f",
+		}},
+		"with a fragment in its value": {"seg.ts{$frag}", wants{
+			"/~T/play/a001/seg.ts{$frag}", "seg.ts{$frag}", "seg.ts?ticket=T#t", "seg.ts{$frag}", "/play/a001/seg.ts{$frag}",
+		}},
+		"imported, at the end": {"seg.ts?t={$token}", wants{
+			"/~T/play/a001/seg.ts?t={$token}", "seg.ts?t={$token}", "seg.ts?t={$token}&ticket=T", "seg.ts?t={$token}", "/play/a001/seg.ts?t={$token}",
+		}},
+		"from the query, in the path": {"/play/a001/{$k}/../seg.ts", wants{
+			"/~T/play/a001/{$k}/../seg.ts", "./{$k}/../seg.ts", "/play/a001/{$k}/../seg.ts?ticket=T", "/play/a001/{$k}/../seg.ts", "/play/a001/{$k}/../seg.ts",
+		}},
+		"known and unknown together": {"{$v}/{$k}.ts", wants{
+			"/~T/play/a001/{$v}/{$k}.ts", "{$v}/{$k}.ts", "{$v}/{$k}.ts?ticket=T", "{$v}/{$k}.ts", "/play/a001/{$v}/{$k}.ts",
+		}},
+		"our host written out before an unknown one": {"http://10.0.0.5:8000/play/{$k}.ts", wants{
+			"/~T/play/{$k}.ts", "../{$k}.ts", "/play/{$k}.ts?ticket=T", "/play/{$k}.ts", "/play/{$k}.ts",
+		}},
+		"built from an unknown one": {"{$half}.ts", untouched("{$half}.ts")},
+		"no variable at all, only its beginning": {"seg{$v.ts", wants{
+			"/~T/play/a001/seg{$v.ts", "seg{$v.ts", "seg{$v.ts?ticket=T", "seg{$v.ts", "/play/a001/seg{$v.ts",
+		}},
+	}
+}
+
+func TestVariablesKeepTheirTextWhereTheirValueDoesNotMatter(t *testing.T) {
+	t.Parallel()
+	for name, test := range variableForms() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body := "#EXTM3U\n" + definitions
+			got := map[string]string{}
+			for name, m := range modes() {
+				rest, found := strings.CutPrefix(copyFor(t, body+test.uri, m.options()), body)
+				if !found {
+					t.Errorf("%s: the definitions changed", name)
+				}
+				got[name] = rest
+			}
+			if diff := cmp.Diff(test.want.byMode(), got); diff != "" {
+				t.Errorf("rewriting %q (-want +got):\n%s", test.uri, diff)
+			}
+		})
+	}
+}
+
+func TestAnUnknownVariableThatCouldLeadAnywhereKeepsItsURI(t *testing.T) {
+	t.Parallel()
+	for _, uri := range []string{
+		"{$base}/seg.ts", "/{$base}/seg.ts", "//{$host}/seg.ts", "http://{$host}/seg.ts", "http://10.0.0.5:8000{$x}/seg.ts",
+		"h{$x}", "https{$x}", "https:{$x}", "HT{$x}/seg.ts",
+	} {
+		for name, m := range modes() {
+			o := m.options()
+			o.Locate = func(ref string) (string, bool) { return ref, true }
+			if got := rewritten(t, uri, o); got != uri {
+				t.Errorf("%s: got %q, want %q unchanged", name, got, uri)
+			}
+		}
+	}
+}
+
+func TestAnUnknownVariableBehindOurRootNamesNoHost(t *testing.T) {
+	t.Parallel()
+	o := modes()["query"].options()
+	o.Locate = func(ref string) (string, bool) { return ref, true }
+	if got, want := rewritten(t, "http://10.0.0.5:8000/{$x}/seg.ts", o), "/./{$x}/seg.ts?ticket=T"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestAVariableCountsFromItsDefinitionOn(t *testing.T) {
+	t.Parallel()
+	const body = "#EXTM3U\n{$v}.ts\n#EXT-X-DEFINE:NAME=\"v\",VALUE=\"a\"\n{$v}.ts\n"
+	const want = "#EXTM3U\n{$v}.ts\n#EXT-X-DEFINE:NAME=\"v\",VALUE=\"a\"\n/~T/play/a001/{$v}.ts\n"
+	if got := copyFor(t, body, mode{}.options()); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestVariablesThatNameOneAnotherDoNotBlowUp(t *testing.T) {
+	t.Parallel()
+	var body strings.Builder
+	body.WriteString("#EXTM3U\n#EXT-X-DEFINE:NAME=\"a\",VALUE=\"xx\"\n")
+	for name := 'b'; name <= 'z'; name++ {
+		last := "{$" + string(name-1) + "}"
+		body.WriteString("#EXT-X-DEFINE:NAME=\"" + string(name) + "\",VALUE=\"" + last + last + "\"\n")
+	}
+	body.WriteString("s-{$z}.ts\n" + strings.Repeat("{$l}", 1000) + ".ts\n")
+	want := strings.Replace(body.String(), "s-{$z}", "/~T/play/a001/s-{$z}", 1)
+	if got := copyFor(t, body.String(), mode{}.options()); got != want {
+		t.Errorf("got %d bytes, want %d: only the variable that is too long is opaque", len(got), len(want))
+	}
+}
