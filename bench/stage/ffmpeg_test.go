@@ -1,0 +1,103 @@
+package stage
+
+import (
+	"bytes"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// tool finds a program of ffmpeg's. These tests are about real players, so they fail where there is none.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatalf("%v: the test plays the stage with it (apt-get install ffmpeg)", err)
+	}
+	return path
+}
+
+// thirtySeconds are the channels, each long enough on air to play 30 s at once from the window's start, over two
+// borders of the loop at least.
+func thirtySeconds() map[string]struct {
+	path       string
+	videoTicks int64
+	audioTicks int64
+} {
+	return map[string]struct {
+		path       string
+		videoTicks int64
+		audioTicks int64
+	}{
+		"two variants":   {"/play/x/index.m3u8", videoTicks, audioTicks},
+		"single variant": {"/single/x/index.m3u8", videoTicks, audioTicks},
+		"low latency":    {"/ll/x/index.m3u8", 512, 1024},
+	}
+}
+
+func TestFFmpegPlaysOverTheSeamWithoutAWord(t *testing.T) {
+	t.Parallel()
+	ffmpeg := tool(t, "ffmpeg")
+	for name, test := range thirtySeconds() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, origin := onAir(t, Config{Now: noon, Window: 20})
+			var errors bytes.Buffer
+			run := exec.CommandContext(t.Context(), ffmpeg, "-nostdin", "-v", "warning", "-live_start_index", "0",
+				"-i", origin+test.path, "-t", "30", "-map", "0:v:0", "-map", "0:a:0", "-f", "null", "-")
+			run.Stderr = &errors
+			if err := run.Run(); err != nil || errors.Len() > 0 {
+				t.Fatalf("%v\n%s", err, errors.String())
+			}
+		})
+	}
+}
+
+func TestFFprobeSeesTimeThatOnlyGrows(t *testing.T) {
+	t.Parallel()
+	ffprobe := tool(t, "ffprobe")
+	for name, test := range thirtySeconds() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, origin := onAir(t, Config{Now: noon, Window: 20})
+			run := exec.CommandContext(t.Context(), ffprobe, "-v", "error", "-live_start_index", "0",
+				"-read_intervals", "%+30", "-select_streams", "v:0", "-show_entries", "packet=dts", "-of", "csv=p=0",
+				origin+test.path)
+			checkSteps(t, run, test.videoTicks, 25*30)
+			run = exec.CommandContext(t.Context(), ffprobe, "-v", "error", "-live_start_index", "0",
+				"-read_intervals", "%+30", "-select_streams", "a:0", "-show_entries", "packet=dts", "-of", "csv=p=0",
+				origin+test.path)
+			checkSteps(t, run, test.audioTicks, 31*30)
+		})
+	}
+}
+
+// checkSteps wants one number a line, each greater than the one before by step, and so many of them at least.
+func checkSteps(t *testing.T, run *exec.Cmd, step int64, atLeast int) {
+	t.Helper()
+	out, err := run.Output()
+	if err != nil {
+		t.Fatalf("%v: %v", run.Args, err)
+	}
+	var last int64
+	count := 0
+	for line := range strings.Lines(string(out)) {
+		field := strings.Trim(line, ",\n")
+		if field == "" {
+			continue
+		}
+		dts, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			t.Fatalf("read packet %d: %v", count, err)
+		}
+		if count > 0 && dts-last != step {
+			t.Fatalf("packet %d: time steps by %d ticks, want %d", count, dts-last, step)
+		}
+		last = dts
+		count++
+	}
+	if count < atLeast-2 {
+		t.Fatalf("%d packets, want %d at least", count, atLeast-2)
+	}
+}
