@@ -99,7 +99,10 @@ func (c *HTTPClient) Check(ctx context.Context, q Question) (Decision, error) {
 
 // Ask sends the question and returns the answer as it came. Its error is a *Failure, or wraps context.Canceled.
 func (c *HTTPClient) Ask(ctx context.Context, q Question) (Answer, error) {
-	resp, err := c.send(ctx, c.request(ctx, q))
+	r := c.request(ctx, q)
+	answered := c.observe(ctx, r)
+	resp, err := c.send(ctx, r)
+	answered(resp)
 	if err != nil {
 		return Answer{}, c.failure(ctx, err)
 	}

@@ -94,6 +94,13 @@ func (c *OriginConfig) URLs() ([]*url.URL, error) {
 	return urls, nil
 }
 
+// Close ends what runs in the background. The edge must not be used afterwards.
+func (e *Edge) Close() {
+	e.identifier.playbacks.owners.StopAllGoroutines()
+	e.listed.queries.StopAllGoroutines()
+	e.listed.channels.StopAllGoroutines()
+}
+
 // SigningKey is the id of the key that signs new tickets.
 func (e *Edge) SigningKey() string { return e.ring.signing.id }
 

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"usher/cmd/usher/config"
 )
 
 // The exit codes.
@@ -53,15 +55,23 @@ func run(args []string, c console) int {
 	}
 	ctx, stop := untilSignal()
 	defer stop()
-	switch err := parsed.Run(runtime{ctx, c}); {
+	return c.exit(parsed.Run(runtime{ctx, c}))
+}
+
+// exit says what went wrong, and which code that is.
+func (c console) exit(err error) int {
+	var problems config.Problems
+	switch {
 	case err == nil:
 		return exitDone
 	case errors.Is(err, errNo):
 		return exitNo
+	case errors.As(err, &problems):
+		_, _ = fmt.Fprintln(c.err, problems) // each line begins with its place, for editors to jump to
 	default:
 		_, _ = fmt.Fprintln(c.err, "usher:", err)
-		return exitCould
 	}
+	return exitCould
 }
 
 // runtime is what every command is given.

@@ -14,7 +14,7 @@ type serveCommand struct{ fileFlag }
 func (c serveCommand) Run(r runtime) error {
 	s, err := c.load(r.err)
 	if err != nil {
-		return invalid{err}
+		return err
 	}
 	return serve(r.ctx, s, s.Log.logger(r.err), nil)
 }

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"usher/actors"
@@ -156,7 +155,7 @@ type validateCommand struct {
 func (v validateCommand) Run(r runtime) error {
 	s, err := v.load(r.err)
 	if err != nil {
-		return invalid{err}
+		return err
 	}
 	if v.Print {
 		return config.Print(r.out, s)
@@ -164,11 +163,3 @@ func (v validateCommand) Run(r runtime) error {
 	_, err = fmt.Fprintf(r.out, "%s: ok\n", v.Config)
 	return err
 }
-
-// invalid prints problems a line each, without a word before the first.
-type invalid struct{ error }
-
-func (i invalid) Unwrap() error { return i.error }
-
-// lines is the number of problems.
-func (i invalid) lines() int { return strings.Count(i.Error(), "\n") + 1 }

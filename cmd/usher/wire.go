@@ -31,6 +31,7 @@ type node struct {
 	cache    *origin.Cache
 	origins  map[string]*origin.Origin
 	registry *actors.Registry
+	edge     *gateway.Edge
 	handler  http.Handler
 	server   *gateway.Server
 }
@@ -55,7 +56,7 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err := n.makeOrigins(); err != nil {
 		return nil, err
 	}
-	edge, err := gateway.NewEdge(gateway.Options{
+	n.edge, err = gateway.NewEdge(gateway.Options{
 		Config: s.Gateway, Origins: n.origins, Sessions: (*edgeSessions)(n),
 		MaxAddresses: s.Sessions.MaxAddresses, RetryAfter: s.Sessions.RetryAfter, Logger: logger,
 	})
@@ -65,9 +66,9 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	n.registry = actors.NewRegistry(actors.Options{
 		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
 		Backends: n.guarded(), Rules: n.rules(), Store: n.memory,
-		SigningKey: edge.SigningKey, Tracer: tracer, Logger: logger,
+		SigningKey: n.edge.SigningKey, Tracer: tracer, Logger: logger,
 	})
-	n.handler = gateway.NewHandler(edge)
+	n.handler = gateway.NewHandler(n.edge)
 	n.server = gateway.NewServer(s.Gateway, n.handler, logger)
 	return n, nil
 }
@@ -146,6 +147,9 @@ func (n *node) rules() map[string]actors.Rules {
 func (n *node) close() {
 	if n.registry != nil {
 		n.registry.Close()
+	}
+	if n.edge != nil {
+		n.edge.Close()
 	}
 	for _, o := range n.origins {
 		o.Close()

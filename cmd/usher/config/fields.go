@@ -1,0 +1,126 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+)
+
+// Kinded is a struct, by its pointer, whose keys depend on its key "kind".
+type Kinded interface {
+	// Kinds are the kinds allowed.
+	Kinds() []string
+	// SetKind is called with one of Kinds before any other key is read, where the kind is another than the struct
+	// stands at. It puts a pointer to the kind's settings, holding their defaults, into the inline field, and may set
+	// defaults of the common keys. A struct with a default kind sets it up in SetDefaults.
+	SetKind(kind string)
+}
+
+// Defaulter is implemented, by its pointer, by what is made anew while a file is read: a map's entry, a list's item,
+// a section behind a nil pointer. Without it they begin as zero values.
+type Defaulter interface{ SetDefaults() }
+
+// Validator is implemented by a section, or its pointer, that can tell whether its values make sense. Each message
+// begins with a key of the section, or with a path from the top level; [Source.Explain] says how several are joined.
+// It is asked also when some values could not be read: they stand at their defaults, and what is said of them is
+// dropped. A section whose kind is unknown is not asked itself, and its inline field is nil.
+type Validator interface{ Validate() error }
+
+// kindKey is the key that selects a section's kind.
+const kindKey = "kind"
+
+// field is a key of a section and the settable value behind it.
+type field struct {
+	key   string
+	value reflect.Value
+}
+
+// fieldsOf lists a struct's keys in the order of its fields; inline structs' keys stand where their field stands. An
+// error is a mistake in the struct, not in the file.
+func fieldsOf(v reflect.Value) ([]field, error) {
+	all, err := appendFields(nil, v)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	for _, f := range all {
+		if seen[f.key] {
+			return nil, fmt.Errorf("BUG: %s has the key %q twice, one of them inline", v.Type(), f.key)
+		}
+		seen[f.key] = true
+	}
+	return all, nil
+}
+
+func appendFields(all []field, v reflect.Value) ([]field, error) {
+	var err error
+	for i := range v.NumField() {
+		of := v.Type().Field(i)
+		tag, options, _ := strings.Cut(of.Tag.Get("yaml"), ",")
+		switch {
+		case !of.IsExported() || tag == "-":
+		case options == "inline":
+			if all, err = appendInline(all, v.Field(i)); err != nil {
+				return nil, err
+			}
+		case tag == "":
+			return nil, fmt.Errorf("BUG: %s.%s has no yaml tag", v.Type(), of.Name)
+		default:
+			all = append(all, field{key: tag, value: v.Field(i)})
+		}
+	}
+	return all, nil
+}
+
+// appendInline adds the keys of an inline struct, or of the struct that an inline pointer or interface points to; nil
+// has no keys.
+func appendInline(all []field, v reflect.Value) ([]field, error) {
+	for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return all, nil
+		}
+		v = v.Elem()
+	}
+	if v.Kind() != reflect.Struct || !v.CanSet() {
+		return nil, fmt.Errorf("BUG: an inline field holds %s, want a struct or a pointer to one", v.Type())
+	}
+	return appendFields(all, v)
+}
+
+func fieldOf(fields []field, key string) (field, bool) {
+	for _, f := range fields {
+		if f.key == key {
+			return f, true
+		}
+	}
+	return field{}, false
+}
+
+func keysOf(fields []field) []string {
+	keys := make([]string, len(fields))
+	for i, f := range fields {
+		keys[i] = f.key
+	}
+	return keys
+}
+
+// fresh makes a settable value with its type's defaults.
+func fresh(t reflect.Type) reflect.Value {
+	made := reflect.New(t)
+	if d, ok := made.Interface().(Defaulter); ok {
+		d.SetDefaults()
+	}
+	return made.Elem()
+}
+
+// copyOf makes a settable copy, because a map's entries cannot be set in place. What a pointer points to is copied
+// too, so that reading a file never writes into the defaults of another.
+func copyOf(v reflect.Value) reflect.Value {
+	made := reflect.New(v.Type()).Elem()
+	made.Set(v)
+	if v.Kind() == reflect.Pointer && !v.IsNil() {
+		made.Set(reflect.New(v.Type().Elem()))
+		made.Elem().Set(v.Elem())
+	}
+	return made
+}

@@ -1,0 +1,99 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// FuzzParse holds two promises: what is refused is refused with Problems, and what is read prints as what is read.
+func FuzzParse(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.yaml")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("Glob = %d files, %v", len(files), err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data, "USHER_LISTEN=x")
+	}
+	f.Add([]byte(overridden), "USHER_CACHE_KEEP_FOR=2d")
+	f.Fuzz(func(t *testing.T, data []byte, variable string) {
+		if len(data) > 4<<10 { // the parser's time grows with the square
+			return
+		}
+		s := defaults()
+		_, err := Parse("f", data, s, Environment{Variables: []string{variable}})
+		if err != nil {
+			problems, ok := errors.AsType[Problems](err)
+			if !ok || len(problems) == 0 {
+				t.Fatalf("Parse = %T, want Problems", err)
+			}
+			return
+		}
+		first := printOf(t, s)
+		again := &settings{}
+		if _, err := Parse("printed", []byte(first), again, Environment{}); err != nil {
+			t.Fatalf("Parse: %v\nof what was printed:\n%s", err, first)
+		}
+		if second := printOf(t, again); second != first {
+			t.Fatalf("printed\n%s\nread back as\n%s", first, second)
+		}
+	})
+}
+
+// FuzzDistance compares the bounded distance with the plain properties that it must have.
+func FuzzDistance(f *testing.F) {
+	f.Add("origin", "orgin")
+	f.Add("", "a")
+	f.Add("ab", "ba")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		if len(a) > 64 || len(b) > 64 {
+			return
+		}
+		const far = 1000
+		d := distance(a, b, far)
+		if d != distance(b, a, far) || d > max(len(a), len(b)) || (d == 0) != (a == b) {
+			t.Errorf("distance(%q, %q) = %d, and back %d", a, b, d, distance(b, a, far))
+		}
+	})
+}
+
+func printOf(t *testing.T, s *settings) string {
+	t.Helper()
+	var text bytes.Buffer
+	if err := Print(&text, s); err != nil {
+		t.Fatal(err)
+	}
+	return text.String()
+}
+
+// FuzzPrintedText puts any text where a file can hold one: a value, a list's item and a map's key.
+func FuzzPrintedText(f *testing.F) {
+	for _, text := range []string{"", "a", "null", "<<", "~", "${A}$$", " x ", "a: b # c", "\x85\u2028\ufeff", "'\"\\", "-1", "|", "é\n\t"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if !utf8.ValidString(text) || len(text) > 1<<10 { // a file of other bytes is no YAML
+			return
+		}
+		s := edited(func(s *settings) {
+			s.Listen, s.Labels = "x"+text, map[string]string{text: text}
+			s.Cluster.Redis = &redisSettings{Addresses: []string{text}}
+		})
+		printed, got := printOf(t, s), &settings{}
+		if _, err := Parse("printed", []byte(printed), got, Environment{}); err != nil {
+			t.Fatalf("Parse: %v\nof what was printed:\n%s", err, printed)
+		}
+		if diff := cmp.Diff(s, got, compare()); diff != "" {
+			t.Errorf("Parse of the print differs (-want +got):\n%s\nof\n%s", diff, printed)
+		}
+	})
+}

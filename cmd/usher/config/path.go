@@ -1,0 +1,69 @@
+package config
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// join appends a key to a path; a key of unusual characters is quoted, so that a path stays on one line.
+func join(path, key string) string {
+	if !isPlainKey(key) {
+		return path + "[" + strconv.Quote(key) + "]"
+	}
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+// index appends the position in a list.
+func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
+
+func isPlainKey(key string) bool {
+	for _, r := range key {
+		if !isNameRune(r) && r != '-' {
+			return false
+		}
+	}
+	return key != ""
+}
+
+func isNameRune(r rune) bool {
+	return r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
+}
+
+// parentOf is the path without its last key or index; the parent of a key of the top level is "".
+func parentOf(path string) string {
+	if strings.HasSuffix(path, `"]`) {
+		if i := strings.LastIndex(path, `["`); i >= 0 {
+			return path[:i]
+		}
+	}
+	return path[:max(strings.LastIndexAny(path, ".["), 0)]
+}
+
+// within reports whether path is section or a setting inside it; every path is within "".
+func within(path, section string) bool {
+	rest, ok := strings.CutPrefix(path, section)
+	return ok && (rest == "" || section == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// splitPath cuts "cache.max_bytes: must be …" into path and text; a message without a path has an empty one.
+func splitPath(message string) (path, text string) {
+	const key = `[A-Za-z_][A-Za-z0-9_-]*`
+	leading := regexp.MustCompile(`^` + key + `(\.[A-Za-z0-9_-]+|\[\d+\]|\["[^"\\]*"\])*: `)
+	found := leading.FindString(message)
+	if found == "" {
+		return "", message
+	}
+	return strings.TrimSuffix(found, ": "), message[len(found):]
+}
+
+// firstKey is the key that a path begins with.
+func firstKey(path string) string {
+	if i := strings.IndexAny(path, ".["); i >= 0 {
+		return path[:i]
+	}
+	return path
+}

@@ -1,0 +1,108 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
+)
+
+func full() *settings {
+	no := false
+	s := defaults()
+	s.Admin = adminSettings{Listen: netip.MustParseAddrPort("[::1]:80"), Token: "hunter2", Debug: &no}
+	s.Origins = map[string]originSettings{"b.c": {"http://x/?a=$1", 36 * time.Hour}, "null": {"", 0}}
+	s.Backends = map[string]*backendSettings{
+		"p": {"portal", time.Minute, &portalSettings{Address: "a", Headers: map[string]backends.Secret{"X": "hunter2"}}},
+		"l": {"list", 0, &listSettings{Users: []string{"true", "1", "", "a, b", "\"'\\\n\x00\u2028é", "${A}", "-", "# x"}}},
+	}
+	s.Routes = []routeSettings{{"/a/{channel}/*", "query"}, {"/b", "none"}}
+	s.Cluster.Redis = &redisSettings{Addresses: []string{"10.0.0.9:6379"}}
+	s.Trusted = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::/0")}
+	s.Statuses = map[carry]int8{"none": -1}
+	s.Matrix = [][]uint8{{1, 2}, {3}}
+	return s
+}
+
+// hidden are the settings as they come back from a print.
+func hidden(s *settings) *settings {
+	s.Admin.Token = backends.Hidden
+	s.Backends["p"].Adapter.(*portalSettings).Headers["X"] = backends.Hidden
+	return s
+}
+
+func TestPrintIsReadBack(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ printed, want *settings }{
+		"the defaults":      {defaults(), defaults()},
+		"nothing":           {&settings{Listen: "x"}, &settings{Listen: "x"}},
+		"one of everything": {full(), hidden(full())},
+		"durations of any size": {
+			edited(func(s *settings) { s.Cache.KeepFor = -90 * time.Millisecond }),
+			edited(func(s *settings) { s.Cache.KeepFor = -90 * time.Millisecond }),
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var text bytes.Buffer
+			if err := Print(&text, test.printed); err != nil {
+				t.Fatal(err)
+			}
+			got := &settings{}
+			if _, err := Parse("printed.yaml", text.Bytes(), got, Environment{}); err != nil {
+				t.Fatalf("Parse: %v\nof\n%s", err, text.String())
+			}
+			if diff := cmp.Diff(test.want, got, compare()); diff != "" {
+				t.Errorf("Parse of the print differs (-want +got):\n%s\nof\n%s", diff, text.String())
+			}
+		})
+	}
+}
+
+func TestPrintShows(t *testing.T) {
+	t.Parallel()
+	var text bytes.Buffer
+	if err := Print(&text, *full()); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/printed.yaml", text.String())
+	if strings.Contains(text.String(), "hunter2") {
+		t.Error("the print shows a secret")
+	}
+}
+
+func TestPrintFails(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken pipe")
+	tests := map[string]struct {
+		settings any
+		writer   io.Writer
+		want     string
+	}{
+		"without a struct": {1, io.Discard, "BUG: print int, want a struct"},
+		"on a type that no file holds": {struct {
+			A chan int `yaml:"a"`
+		}{}, io.Discard, "BUG: a setting cannot be of type chan int"},
+		"as the writer does": {*defaults(), writerFunc(func([]byte) (int, error) { return 0, broken }), "print the config: broken pipe"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if err := Print(test.writer, test.settings); err == nil || err.Error() != test.want {
+				t.Errorf("Print = %v, want %s", err, test.want)
+			}
+		})
+	}
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

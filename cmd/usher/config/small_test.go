@@ -1,0 +1,175 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseDuration(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		text string
+		want time.Duration
+		ok   bool
+	}{
+		"seconds":                   {"10s", 10 * time.Second, true},
+		"days":                      {"2d", 48 * time.Hour, true},
+		"days and hours":            {"1d12h", 36 * time.Hour, true},
+		"negative days":             {"-1d1h", -25 * time.Hour, true},
+		"nothing at all":            {"0", 0, true},
+		"a number without a unit":   {"10", 0, false},
+		"no number":                 {"d", 0, false},
+		"a fraction of a day":       {"1.5d", 0, false},
+		"days after hours":          {"1h1d", 0, false},
+		"days twice":                {"1d1d", 0, false},
+		"a sign inside":             {"1d-1h", 0, false},
+		"two signs":                 {"--1d", 0, false},
+		"more days than fit":        {"106752d", 0, false},
+		"more than fits, with more": {"106751d24h", 0, false},
+		"empty":                     {"", 0, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := parseDuration(test.text)
+			if got != test.want && test.ok || (err == nil) != test.ok {
+				t.Errorf("parseDuration(%q) = %v, %v, want %v, ok %v", test.text, got, err, test.want, test.ok)
+			}
+		})
+	}
+}
+
+func TestFormatDuration(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		d    time.Duration
+		want string
+	}{
+		"nothing":             {0, "0s"},
+		"seconds":             {10 * time.Second, "10s"},
+		"whole minutes":       {10 * time.Minute, "10m"},
+		"whole hours":         {20 * time.Hour, "20h"},
+		"hours and minutes":   {90 * time.Minute, "1h30m"},
+		"hours and seconds":   {time.Hour + time.Second, "1h0m1s"},
+		"days":                {48 * time.Hour, "2d"},
+		"days and hours":      {36 * time.Hour, "1d12h"},
+		"less than nothing":   {-36 * time.Hour, "-1d12h"},
+		"parts of a second":   {1500 * time.Microsecond, "1.5ms"},
+		"as much as there is": {math.MaxInt64, "106751d23h47m16.854775807s"},
+		"as little":           {math.MinInt64, "-2562047h47m16.854775808s"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := formatDuration(test.d)
+			if back, err := parseDuration(got); got != test.want || back != test.d || err != nil {
+				t.Errorf("formatDuration(%d) = %q, read back as %v, %v, want %q", test.d, got, back, err, test.want)
+			}
+		})
+	}
+}
+
+func TestNearest(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		name    string
+		allowed []string
+		want    string
+	}{
+		"a letter too many":           {"originn", []string{"backend", "origin"}, "origin"},
+		"a letter too few":            {"orgin", []string{"backend", "origin"}, "origin"},
+		"two letters swapped":         {"orgiin", []string{"backend", "origin"}, "origin"},
+		"swapped neighbours are one":  {"ulr", []string{"uri", "url"}, "url"},
+		"another case":                {"URL", []string{"uri", "url"}, "url"},
+		"the nearer of two":           {"max_byts", []string{"max_bits", "max_bytes"}, "max_bits"},
+		"a word of its own":           {"zzz", []string{"backend", "origin"}, ""},
+		"a short word is no misprint": {"id", []string{"url"}, ""},
+		"nothing allowed":             {"id", nil, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := nearest(test.name, test.allowed); got != test.want {
+				t.Errorf("nearest(%q, %q) = %q, want %q", test.name, test.allowed, got, test.want)
+			}
+		})
+	}
+}
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	source, err := Parse("f", []byte("listen: x\ncache:\n  ratio: 0.1\n"), defaults(), Environment{Variables: []string{"USHER_CACHE_MAX_BYTES=1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	joined := errors.Join(errors.New("ratio: a"), errors.New("max_bytes: b"), errors.New("keep_for: c: d"))
+	tests := map[string]struct {
+		err  error
+		want string
+	}{
+		"one message":                    {errors.New("cache.ratio: too small"), "f:3:3: cache.ratio: too small"},
+		"several, in the file's order":   {errors.Join(errors.New("cache.ratio: a"), errors.New("listen: b")), "f:1:1: listen: b\nf:3:3: cache.ratio: a"},
+		"several with one prefix":        {fmt.Errorf("cache.%w", joined), "f:2:1: cache.keep_for: c: d\nf:3:3: cache.ratio: a\nenvironment: USHER_CACHE_MAX_BYTES: b"},
+		"the same twice":                 {errors.Join(errors.New("listen: b"), errors.New("listen: b")), "f:1:1: listen: b"},
+		"a message without a path":       {errors.New("Listen on nothing: no"), "f:1:1: Listen on nothing: no"},
+		"an error with another inside":   {fmt.Errorf("listen: bind: %w", errors.New("in use")), "f:1:1: listen: bind: in use"},
+		"two errors told in one message": {fmt.Errorf("listen: %w and %w", errors.New("a"), errors.New("b")), "f:1:1: listen: a and b"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := source.Explain(test.err)
+			if got == nil || got.Error() != test.want {
+				t.Errorf("Explain = %v\nwant %s", got, test.want)
+			}
+			if _, ok := errors.AsType[Problems](got); !ok {
+				t.Errorf("Explain = %T, want Problems", got)
+			}
+		})
+	}
+	if got := source.Explain(nil); got != nil {
+		t.Errorf("Explain(nil) = %v, want nil", got)
+	}
+}
+
+func TestUncomment(t *testing.T) {
+	t.Parallel()
+	sample := `# The listener. note: a colon in prose
+#listen: ":8080"   # of viewers
+cache:
+  #max_bytes: 1073741824
+  #keep:
+    #for: 0
+  # ratio: prose, for it has a space
+  ratio: 0.5 #not: touched
+#routes:
+  #- path: /a
+  #  carry: none
+#------
+#"quoted": x
+#also:prose
+`
+	want := `# The listener. note: a colon in prose
+listen: ":8080"   # of viewers
+cache:
+  max_bytes: 1073741824
+  keep:
+    for: 0
+  # ratio: prose, for it has a space
+  ratio: 0.5 #not: touched
+routes:
+  - path: /a
+  #  carry: none
+#------
+"quoted": x
+#also:prose
+`
+	if diff := cmp.Diff(want, string(Uncomment([]byte(sample)))); diff != "" {
+		t.Errorf("Uncomment differs (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,137 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// maxNesting bounds how deep sections and lists may nest. The parser takes quadratic time over nested brackets, and no
+// setting lies deeper than a handful of levels.
+const maxNesting = 64
+
+// parseDocument gives the file's one document, nil if the file holds nothing but comments. Duplicate keys pass, so
+// that all of them are reported later, and not the first one only.
+func parseDocument(source *Source, data []byte) (body ast.Node) {
+	defer func() {
+		// The parser is not ours and is fed what an operator typed: a panic in it is a syntax error to us.
+		if recover() != nil {
+			body = nil
+			source.report(place{1, 1}, "", "cannot be read as YAML")
+		}
+	}()
+	tokens := lexer.Tokenize(string(data))
+	if deep := tooDeep(tokens); deep != nil {
+		source.report(placeOf(deep), "", "nested deeper than %d levels", maxNesting)
+		return nil
+	}
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		reportSyntax(source, err)
+		return nil
+	}
+	return onlyDocument(source, file)
+}
+
+// tooDeep is the first token that nests too deep: inside brackets, or with too many "-" or "?" on one line. Nesting by
+// indentation is bounded by the file's size.
+func tooDeep(tokens token.Tokens) *token.Token {
+	depth, onLine, line := 0, 0, 0
+	for _, t := range tokens {
+		if t.Position.Line != line {
+			onLine, line = 0, t.Position.Line
+		}
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			depth++
+		case token.SequenceEndType, token.MappingEndType:
+			depth--
+		case token.SequenceEntryType, token.MappingKeyType:
+			onLine++
+		default:
+		}
+		if depth > maxNesting || onLine > maxNesting {
+			return t
+		}
+	}
+	return nil
+}
+
+// reportSyntax passes on the parser's message and position, without the excerpt of the file that it would print: that
+// may hold a secret.
+func reportSyntax(source *Source, err error) {
+	at, message := place{1, 1}, "cannot be read as YAML"
+	var problem yaml.Error
+	if errors.As(err, &problem) {
+		message = problem.GetMessage()
+		if t := problem.GetToken(); t != nil && t.Position != nil {
+			at = placeOf(t)
+		}
+	}
+	source.report(at, "", "not valid YAML: %s", message)
+}
+
+func onlyDocument(source *Source, file *ast.File) ast.Node {
+	var only ast.Node
+	for _, document := range file.Docs {
+		switch {
+		case document == nil || document.Body == nil || document.Body.Type() == ast.DirectiveType:
+		case only == nil:
+			only = document.Body
+		default:
+			source.report(placeOf(document.Body.GetToken()), "", "%s", "a second YAML document begins; one file is one document")
+			return nil
+		}
+	}
+	return only
+}
+
+// placeOf is where a token stands; the parser makes some up that stand nowhere.
+func placeOf(t *token.Token) place {
+	if t == nil || t.Position == nil {
+		return place{1, 1}
+	}
+	return place{t.Position.Line, t.Position.Column}
+}
+
+// startOf is where a node begins; the parser's own position of a mapping is its first colon.
+func startOf(n ast.Node) place {
+	switch n := n.(type) {
+	case nil:
+		return place{1, 1}
+	case *ast.MappingNode:
+		if !n.IsFlowStyle && len(n.Values) > 0 {
+			return startOf(n.Values[0].Key)
+		}
+	case *ast.MappingValueNode:
+		return startOf(n.Key)
+	}
+	return placeOf(n.GetToken())
+}
+
+// scalarText is a scalar as it stands in the file, without its quotes; ok is false for what is no scalar.
+func scalarText(n ast.Node) (text string, ok bool) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, true
+	case *ast.LiteralNode:
+		return n.Value.Value, true
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		return n.GetToken().Value, true
+	default:
+		return "", false
+	}
+}
+
+// describe names a node's shape for a message, never its text.
+func describe(n ast.Node) string {
+	if n == nil {
+		return "nothing"
+	}
+	return fmt.Sprintf("a YAML %s", n.Type())
+}

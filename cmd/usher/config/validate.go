@@ -1,0 +1,108 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+)
+
+// validate asks every section's Validate, the inner ones first, and places what they say, except about settings that
+// could not be read: that would only follow from what was reported already.
+func validate(source *Source, root reflect.Value) {
+	v := &validation{source: source, root: root, broken: slices.Clone(source.broken)}
+	v.walk(root, "", 0)
+}
+
+type validation struct {
+	source *Source
+	root   reflect.Value
+	broken []string
+}
+
+func (c *validation) walk(v reflect.Value, path string, depth int) {
+	t := v.Type()
+	switch {
+	case depth > maxDepth || isScalar(t):
+	case t.Kind() == reflect.Pointer && !v.IsNil():
+		c.walk(v.Elem(), path, depth+1)
+	case t.Kind() == reflect.Struct:
+		fields, _ := fieldsOf(v) // a mistake in the struct was reported where it was decoded
+		for _, f := range fields {
+			c.walk(f.value, join(path, f.key), depth+1)
+		}
+		c.askInline(v, path)
+		c.ask(v, path)
+	case t.Kind() == reflect.Map:
+		for entries := v.MapRange(); entries.Next(); {
+			c.walk(copyOf(entries.Value()), join(path, keyText(entries.Key())), depth+1)
+		}
+	case t.Kind() == reflect.Slice:
+		for i := range v.Len() {
+			c.walk(v.Index(i), index(path, i), depth+1)
+		}
+	}
+}
+
+// askInline asks the settings that stand among a section's own keys.
+func (c *validation) askInline(v reflect.Value, path string) {
+	for i := range v.NumField() {
+		of := v.Type().Field(i)
+		if !of.IsExported() || of.Tag.Get("yaml") != ",inline" {
+			continue
+		}
+		inner := v.Field(i)
+		for (inner.Kind() == reflect.Interface || inner.Kind() == reflect.Pointer) && !inner.IsNil() {
+			inner = inner.Elem()
+		}
+		if inner.Kind() == reflect.Struct && inner.CanSet() {
+			c.askInline(inner, path)
+			c.ask(inner, path)
+		}
+	}
+}
+
+func (c *validation) ask(v reflect.Value, path string) {
+	validator, ok := v.Addr().Interface().(Validator)
+	if !ok || slices.Contains(c.broken, join(path, kindKey)) {
+		return
+	}
+	for _, message := range messagesOf(validator.Validate(), "") {
+		said, text := splitPath(message)
+		about := c.resolve(v, path, said)
+		if !c.follows(about) {
+			c.source.problems = append(c.source.problems, c.source.problem(about, text))
+		}
+	}
+}
+
+// follows reports whether a complaint about a setting may only follow from one that could not be read.
+func (c *validation) follows(about string) bool {
+	return slices.ContainsFunc(c.broken, func(b string) bool { return within(b, about) || within(about, b) })
+}
+
+// resolve makes a message's path one from the top level: a section may speak of its own keys, or know where it stands.
+func (c *validation) resolve(section reflect.Value, path, said string) string {
+	own, _ := fieldsOf(section)
+	if _, ok := fieldOf(own, firstKey(said)); !ok {
+		top, _ := fieldsOf(c.root)
+		if _, ok := fieldOf(top, firstKey(said)); ok {
+			return said
+		}
+	}
+	switch {
+	case said == "":
+		return path
+	case path == "":
+		return said
+	default:
+		return path + "." + said
+	}
+}
+
+// keyText is a map's key as the file writes it.
+func keyText(key reflect.Value) string {
+	if text, err := scalarString(key); err == nil {
+		return text
+	}
+	return fmt.Sprint(key)
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"usher/backends/backendtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// usher runs the command line and gives its exit code and what it wrote.
+func usher(args ...string) (code int, out, errs string) {
+	var o, e bytes.Buffer
+	code = run(args, console{out: &o, err: &e})
+	return code, o.String(), e.String()
+}
+
+// writeFile writes a settings file of the test's own.
+func writeFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "usher.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// settingsFor is a small file around a middleware at that address.
+func settingsFor(address string) string {
+	return fmt.Sprintf(`
+identity: { secret: "0123456789abcdef" }
+tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
+origins: { stage: { url: "http://127.0.0.1:9" } }
+backends:
+  portal: { kind: httprequest, address: %q, timeout: 300ms, headers: { X-Api-Key: "the operator's own" } }
+routes:
+  - { path: "/play/{channel}/*", origin: stage, backend: portal, required: [token] }
+`, address)
+}
+
+func middleware(t *testing.T) *backendtest.Server {
+	t.Helper()
+	s := backendtest.New(backendtest.Config{
+		Address: "127.0.0.1:0", Record: 100,
+		Users: map[string]backendtest.User{"good": {ID: "7", Name: "alice", ValidFor: time.Minute}},
+	})
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestValidateNamesEveryProblemWithItsPlace(t *testing.T) {
+	path := writeFile(t, "listen: 8080\nidentiy: {}\nbackends: { portal: { kind: httprequest, timeout: soon } }\n")
+	code, out, errs := usher("validate", "--config", path)
+	if code != 2 || out != "" {
+		t.Errorf("exit code %d, output %q; want 2 and nothing", code, out)
+	}
+	for _, want := range []string{
+		path + `:2:1: identiy: unknown key; did you mean "identity"?`,
+		path + `:3:51: backends.portal.timeout: `,
+		"routes: none",
+	} {
+		if !strings.Contains(errs, want) {
+			t.Errorf("the problems do not say %q:\n%s", want, errs)
+		}
+	}
+	for _, command := range []string{"serve", "check"} {
+		args := []string{command, "--config", path}
+		if command == "check" {
+			args = append(args, "--url", "http://host/play/a/index.m3u8")
+		}
+		if code, _, other := usher(args...); code != 2 || other != errs {
+			t.Errorf("%s: exit code %d and\n%s\nwant 2 and the words of validate", command, code, other)
+		}
+	}
+}
+
+func TestValidatePrintsWithoutSecrets(t *testing.T) {
+	path := writeFile(t, settingsFor("http://127.0.0.1:9/check?key=mine"))
+	code, out, errs := usher("validate", "--config", path, "--print")
+	if code != 0 || errs != "" || !strings.Contains(out, "required:") {
+		t.Fatalf("exit code %d, %q\n%s", code, errs, out)
+	}
+	for _, secret := range []string{"0123456789abcdef", "the operator's own"} {
+		if strings.Contains(out, secret) {
+			t.Errorf("the settings show the secret %q:\n%s", secret, out)
+		}
+	}
+}
+
+func TestCheckTellsWhatTheBackendSays(t *testing.T) {
+	tests := map[string]struct {
+		mode  backendtest.Mode
+		url   string
+		code  int
+		wants []string
+	}{
+		"a good token is allowed": {
+			mode: backendtest.Healthy(), url: "http://tv.example/play/a001/index.m3u8?token=good", code: 0,
+			wants: []string{"X-Real-Path: /play/a001/index.m3u8", "X-Channel-ID: a001", "< 200", "verdict   allowed (source backend)", "alice 7", "valid for 1m0s"},
+		},
+		"a bad token is denied": {
+			mode: backendtest.Healthy(), url: "http://tv.example/play/a001/index.m3u8?token=bad", code: 1,
+			wants: []string{"< 403", "verdict   denied"},
+		},
+		"refused": {
+			mode: backendtest.Refuse(), url: "http://tv.example/play/a001/index.m3u8?token=good", code: 2,
+			wants: []string{"connection refused; the backend server is down", "WARNING   while the backend is away"},
+		},
+		"hanging": {
+			mode: backendtest.Hang(), url: "http://tv.example/play/a001/index.m3u8?token=good", code: 2,
+			wants: []string{"the request hangs", "timeout=300ms", "free access"},
+		},
+		"wrong address": {
+			mode: backendtest.Status(http.StatusNotFound), url: "http://tv.example/play/a001/index.m3u8?token=good", code: 2,
+			wants: []string{"wrong URL; check the path in address"},
+		},
+		"nobody would be asked about a segment": {
+			mode: backendtest.Healthy(), url: "http://tv.example/play/a001/seg.ts?token=good", code: 2,
+			wants: []string{"only playlists open sessions"},
+		},
+		"nobody would be asked without the required credential": {
+			mode: backendtest.Healthy(), url: "http://tv.example/play/a001/index.m3u8", code: 2,
+			wants: []string{"the credential token is missing"},
+		},
+		"no route": {
+			mode: backendtest.Healthy(), url: "http://tv.example/other", code: 2, wants: []string{"no route for this path"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := middleware(t)
+			if err := m.Set(test.mode); err != nil {
+				t.Fatal(err)
+			}
+			path := writeFile(t, settingsFor(m.URL()+"/check?key=mine"))
+			code, out, errs := usher("check", "--config", path, "--url", test.url)
+			if code != test.code {
+				t.Errorf("exit code %d, want %d", code, test.code)
+			}
+			for _, want := range test.wants {
+				if !strings.Contains(out+errs, want) {
+					t.Errorf("it does not say %q:\n%s%s", want, out, errs)
+				}
+			}
+			for _, secret := range []string{"the operator's own", "key=mine"} {
+				if strings.Contains(out+errs, secret) {
+					t.Errorf("it shows %q:\n%s%s", secret, out, errs)
+				}
+			}
+		})
+	}
+}
+
+func TestCheckPrintsJSON(t *testing.T) {
+	m := middleware(t)
+	path := writeFile(t, settingsFor(m.URL()+"/check"))
+	code, out, _ := usher("check", "--config", path, "--json", "--url", "http://tv.example/play/a001/index.m3u8?token=good", "--ip", "192.0.2.9")
+	var got checkReport
+	if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 {
+		t.Fatalf("exit code %d, %v:\n%s", code, err, out)
+	}
+	if got.Verdict != "allowed" || got.Status != 200 || got.Sent["X-Real-IP"] != "192.0.2.9" || got.Channel != "a001" {
+		t.Errorf("report: %+v", got)
+	}
+	if calls := m.Calls(); calls != 1 {
+		t.Errorf("the middleware was called %d times, want once", calls)
+	}
+}
+
+func TestUnknownArgumentsAreRefused(t *testing.T) {
+	code, _, errs := usher("serve", "--confg", "x")
+	if code != 2 || !strings.Contains(errs, "--confg") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
+}
+
+func TestVersionIsPrinted(t *testing.T) {
+	if code, out, _ := usher("version"); code != 0 || !strings.HasPrefix(out, "usher ") {
+		t.Errorf("exit code %d: %q", code, out)
+	}
+}

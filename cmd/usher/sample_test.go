@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"usher/backends"
+	"usher/backends/httprequest"
+	"usher/cmd/usher/config"
+	"usher/gateway"
+)
+
+const sampleFile = "../../deploy/usher.yaml"
+
+// sampleKey is what the sample's secret files hold here.
+const sampleKey = "0123456789abcdef0123456789abcdef"
+
+// parseSample reads the sample as if it stood beside its secrets.
+func parseSample(t *testing.T, text []byte) *settings {
+	t.Helper()
+	folder := t.TempDir()
+	for _, name := range []string{"identity.key", "ticket.key"} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(sampleKey+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := defaultSettings()
+	if _, err := config.Parse("usher.yaml", text, s, config.Environment{Folder: folder}); err != nil {
+		t.Fatalf("the sample is refused:\n%v", err)
+	}
+	return s
+}
+
+// sampleSettings are the defaults and what the sample must set.
+func sampleSettings() *settings {
+	want := defaultSettings()
+	want.Gateway.Identity.Secret = sampleKey
+	want.Gateway.Tickets.Keys = []gateway.TicketKey{{ID: "a", Secret: sampleKey}}
+	want.Gateway.Origins = map[string]*gateway.OriginConfig{"astra": {URL: "http://10.0.0.5:8000"}}
+	portal := new(backendSettings)
+	portal.SetDefaults()
+	portal.SetKind("httprequest")
+	portal.Adapter.(*httprequest.Config).HTTP.Address = "https://auth.example.com/check" //nolint:forcetypeassert // SetKind made it
+	want.Backends = map[string]*backendSettings{"portal": portal}
+	want.Gateway.Routes = []gateway.RouteConfig{{Path: "/play/{channel}/*", Origin: "astra", Backend: "portal"}}
+	return want
+}
+
+func TestSampleHoldsTheDefaults(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(sampleFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{
+		"as it is":                   text,
+		"with every default spelled": config.Uncomment(text),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			revealed := cmp.Transformer("reveal", func(s backends.Secret) string { return s.Reveal() })
+			if diff := cmp.Diff(sampleSettings(), parseSample(t, text), cmpopts.EquateEmpty(), revealed); diff != "" {
+				t.Errorf("the sample differs from the defaults (-default +sample):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSampleNamesEverySetting(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(sampleFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var printed bytes.Buffer
+	if err := config.Print(&printed, sampleSettings()); err != nil {
+		t.Fatal(err)
+	}
+	key := regexp.MustCompile(`(?m)^[ -]*([a-z_]+):`)
+	named := map[string]bool{}
+	for _, m := range key.FindAllStringSubmatch(strings.ReplaceAll(string(text), "#", " "), -1) {
+		named[m[1]] = true
+	}
+	for _, m := range key.FindAllStringSubmatch(printed.String(), -1) {
+		if !named[m[1]] && m[1] != "id" {
+			t.Errorf("the sample does not name %q", m[1])
+		}
+	}
+}
