@@ -125,7 +125,8 @@ func (e *Edge) Serve(ctx context.Context, v *View, a *Answer) error {
 		a.refuse(http.StatusBadRequest, "the path has dot segments, encoded slashes or control characters")
 		return nil
 	}
-	t, found := findTarget(e.routes, v.Host, path)
+	who := clientOf(v, e.trusted)
+	t, found := findTarget(e.routes, who.host, path)
 	if !found {
 		a.refuse(http.StatusNotFound, "no route for this path and host")
 		return nil
@@ -142,7 +143,7 @@ func (e *Edge) Serve(ctx context.Context, v *View, a *Answer) error {
 		return nil
 	}
 	visit := visit{
-		view: v, target: t, who: clientOf(v, e.trusted), isPlaylist: isPlaylist(path), underTicket: inPath,
+		view: v, target: t, who: who, isPlaylist: isPlaylist(path), underTicket: inPath,
 		now: time.Now(),
 	}
 	if !visit.isPlaylist && t.route.config.Carry == hls.CarryNone {

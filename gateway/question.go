@@ -14,11 +14,12 @@ func (e *Edge) Question(v *View) (*backends.Request, error) {
 	if !cleanPath(v.Path) {
 		return nil, errors.New("the path has dot segments, encoded slashes or control characters")
 	}
-	t, found := findTarget(e.routes, v.Host, v.Path)
+	who := clientOf(v, e.trusted)
+	t, found := findTarget(e.routes, who.host, v.Path)
 	if !found {
 		return nil, errors.New("no route for this path and host")
 	}
-	visit := visit{view: v, target: t, who: clientOf(v, e.trusted), isPlaylist: isPlaylist(v.Path), now: time.Now()}
+	visit := visit{view: v, target: t, who: who, isPlaylist: isPlaylist(v.Path), now: time.Now()}
 	if !t.opens || !(visit.isPlaylist || t.route.config.CredentialsEverywhere) {
 		return nil, errors.New("only playlists open sessions; anything else is refused without asking")
 	}

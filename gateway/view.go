@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -15,9 +16,16 @@ type View struct {
 	Path  string
 	Query string
 	// Peer is who holds the connection: the viewer or a proxy.
-	Peer netip.Addr
-	// Header gives a field's first value, or "". Names are in canonical form.
-	Header interface{ Get(name string) string }
+	Peer   netip.Addr
+	Header Header
+}
+
+// Header gives the request's header fields. Names are in canonical form.
+type Header interface {
+	// Get is a field's first value, or "".
+	Get(name string) string
+	// Values are those of all fields of that name, in their order.
+	Values(name string) []string
 }
 
 // client is who the viewer is, after trusted proxies had their say.
@@ -34,22 +42,7 @@ func clientOf(v *View, trusted []netip.Prefix) client {
 	if len(trusted) == 0 || !isTrusted(v.Peer, trusted) {
 		return c
 	}
-	for list := v.Header.Get("X-Forwarded-For"); list != ""; {
-		var last string
-		if i := strings.LastIndexByte(list, ','); i >= 0 {
-			list, last = list[:i], list[i+1:]
-		} else {
-			list, last = "", list
-		}
-		a, err := netip.ParseAddr(strings.TrimSpace(last))
-		if err != nil {
-			break
-		}
-		c.address = a.Unmap()
-		if !isTrusted(c.address, trusted) {
-			break
-		}
-	}
+	c.address = forwardedFor(v, trusted)
 	if p := v.Header.Get("X-Forwarded-Proto"); p == "http" || p == "https" {
 		c.scheme = p
 	}
@@ -57,6 +50,30 @@ func clientOf(v *View, trusted []netip.Prefix) client {
 		c.host = h
 	}
 	return c
+}
+
+// forwardedFor is the last address in X-Forwarded-For that is not a trusted proxy's. A proxy may add a field of its own
+// rather than to the one that came, so all of them count as one list.
+func forwardedFor(v *View, trusted []netip.Prefix) netip.Addr {
+	last := v.Peer
+	for _, list := range slices.Backward(v.Header.Values("X-Forwarded-For")) {
+		for list != "" {
+			text := list
+			if i := strings.LastIndexByte(list, ','); i >= 0 {
+				list, text = list[:i], list[i+1:]
+			} else {
+				list = ""
+			}
+			a, err := netip.ParseAddr(strings.TrimSpace(text))
+			if err != nil {
+				return last
+			}
+			if last = a.Unmap(); !isTrusted(last, trusted) {
+				return last
+			}
+		}
+	}
+	return last
 }
 
 func isTrusted(a netip.Addr, trusted []netip.Prefix) bool {

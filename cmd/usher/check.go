@@ -109,6 +109,14 @@ func (h checkHeader) Get(name string) string {
 	return ""
 }
 
+// Values are the field's values.
+func (h checkHeader) Values(name string) []string {
+	if value := h.Get(name); value != "" {
+		return []string{value}
+	}
+	return nil
+}
+
 // ask asks the adapter itself, and says what the outage policy would have made of a failure.
 func (c checkCommand) ask(ctx context.Context, n *node, q *backends.Request) (checkReport, backends.Verdict) {
 	ctx, cancel := context.WithTimeout(ctx, n.settings.Backends[q.Backend].Chain.Timeout)

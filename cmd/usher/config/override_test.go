@@ -102,7 +102,6 @@ func TestProblemsOfTheEnvironmentComeLast(t *testing.T) {
 	_, err := Parse("f", []byte("cache: {ratio: x}\nlisten: ''"), defaults(), environment)
 	want := `f:1:16: cache.ratio: found "x", want a number such as 0.5
 f:2:1: listen: missing
-f:2:1: listen: missing
 environment: USHER_A: names no setting; admin.listen, say, is USHER_ADMIN_LISTEN, and a map's entry must stand in the file
 environment: USHER_B: names no setting; admin.listen, say, is USHER_ADMIN_LISTEN, and a map's entry must stand in the file`
 	if err == nil || err.Error() != want {

@@ -1,0 +1,347 @@
+package main_test
+
+import (
+	"bytes"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const module = "usher"
+
+// arrow is one import: file, relative to the repository's root, depends on the package imported.
+type arrow struct{ file, imported string }
+
+func (a arrow) isTest() bool   { return strings.HasSuffix(a.file, "_test.go") }
+func (a arrow) folder() string { return path.Dir(a.file) }
+
+// siblings says which folders of ours a folder may import: the longest entry that is a parent of the importing file
+// counts. An entry that ends in "/..." means the folder and all below it. Folders that are not listed import nothing.
+func siblings() map[string][]string {
+	vocabulary := "backends"
+	return map[string][]string{
+		"backends": {},
+		// An adapter knows the vocabulary and never another adapter. Those that join backends get theirs as values.
+		"backends/...": {vocabulary},
+		"gateway/...":  {vocabulary, "gateway/..."},
+		"actors/...":   {vocabulary, "actors/..."},
+		"cluster/...":  {vocabulary, "cluster/..."},
+		// The bench sees a gateway from outside only, by its URL; it brings the middleware that the gateway asks.
+		"bench/...":           {vocabulary, "backends/backendtest", "bench/..."},
+		"bench/stage/...":     {vocabulary, "backends/backendtest", "bench/stage/..."},
+		"cmd/usher":           {"backends/...", "gateway/...", "actors/...", "cluster/...", "bench/...", "cmd/usher/..."},
+		"cmd/usher/config":    {vocabulary},
+		"cmd/usher-bench/...": {vocabulary, "backends/backendtest", "bench/...", "cmd/usher-bench/..."},
+	}
+}
+
+// inTests are packages that any test may import besides: the fake middleware and the fake origin.
+func inTests() []string { return []string{"backends", "backends/backendtest", "bench/stage"} }
+
+// fence keeps a library of others in its place.
+type fence struct {
+	library string
+	// places are folders ("actors/...") or files ("backends/breaker.go") that may import it.
+	places []string
+	// tests may import it everywhere.
+	tests bool
+	// files bounds how many files below a place may, where it is set; tests do not count.
+	files map[string]int
+}
+
+func fences() []fence {
+	return []fence{
+		{library: "github.com/asynkron/protoactor-go", places: []string{"actors/..."}},
+		{library: "github.com/redis/go-redis", places: []string{"cluster/..."}},
+		{library: "github.com/redis/rueidis", places: []string{"cluster/..."}},
+		{
+			library: "github.com/sony/gobreaker", places: []string{"backends/breaker.go", "cluster/..."},
+			files: map[string]int{"cluster/...": 1},
+		},
+		{library: "go.opentelemetry.io/otel/sdk", places: []string{"cmd/..."}, tests: true},
+		{library: "go.opentelemetry.io/otel/exporters", places: []string{"cmd/..."}, tests: true},
+		{library: "go.opentelemetry.io/contrib", places: []string{"cmd/..."}, tests: true},
+		{library: "github.com/goccy/go-yaml", places: []string{"cmd/..."}, tests: true},
+		{library: "github.com/alecthomas/kong", places: []string{"cmd/..."}, tests: true},
+	}
+}
+
+// covers reports whether a pattern of the tables means the folder or file, or has it below.
+func covers(pattern, name string) bool {
+	if below, ok := strings.CutSuffix(pattern, "/..."); ok {
+		return name == below || strings.HasPrefix(name, below+"/")
+	}
+	return pattern == name
+}
+
+func anyCovers(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return covers(p, name) })
+}
+
+// forbidden names every arrow that the design does not have, sorted.
+func forbidden(arrows []arrow) []string {
+	var complaints []string
+	for _, a := range arrows {
+		if ours, ok := strings.CutPrefix(a.imported, module+"/"); ok {
+			if !mayImport(a, ours) {
+				complaints = append(complaints, fmt.Sprintf("%s imports %s", a.file, a.imported))
+			}
+			continue
+		}
+		for _, f := range fences() {
+			if covers(f.library+"/...", a.imported) && !f.lets(a) {
+				complaints = append(complaints, fmt.Sprintf("%s imports %s, which stays in %s",
+					a.file, a.imported, strings.Join(f.places, ", ")))
+			}
+		}
+	}
+	complaints = append(complaints, tooMany(arrows)...)
+	slices.Sort(complaints)
+	return slices.Compact(complaints)
+}
+
+func mayImport(a arrow, ours string) bool {
+	if ours == a.folder() { // an external test imports what it tests
+		return a.isTest()
+	}
+	if a.isTest() && slices.Contains(inTests(), ours) {
+		return true
+	}
+	best, allowed := "", []string(nil)
+	for pattern, may := range siblings() {
+		if covers(pattern, a.folder()) && len(pattern) > len(best) {
+			best, allowed = pattern, may
+		}
+	}
+	return anyCovers(allowed, ours)
+}
+
+func (f fence) lets(a arrow) bool {
+	return f.tests && a.isTest() || anyCovers(f.places, a.folder()) || slices.Contains(f.places, a.file)
+}
+
+// tooMany names the places where more files than agreed import a library.
+func tooMany(arrows []arrow) []string {
+	var complaints []string
+	for _, f := range fences() {
+		for place, most := range f.files {
+			files := map[string]bool{}
+			for _, a := range arrows {
+				if covers(f.library+"/...", a.imported) && covers(place, a.folder()) && !a.isTest() {
+					files[a.file] = true
+				}
+			}
+			if len(files) > most {
+				complaints = append(complaints, fmt.Sprintf("%d files of %s import %s, want at most %d",
+					len(files), place, f.library, most))
+			}
+		}
+	}
+	return complaints
+}
+
+// strangers are the names of the top level that the design does not have.
+func strangers(topLevel []string) []string {
+	known := []string{
+		"cmd", "actors", "gateway", "backends", "cluster", "bench", "deploy", "go.mod", "go.sum", "README.md", "LICENSE",
+	}
+	return slices.DeleteFunc(slices.Clone(topLevel), func(name string) bool {
+		return strings.HasPrefix(name, ".") || slices.Contains(known, name)
+	})
+}
+
+func TestForbiddenArrowsAreFound(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		arrows []arrow
+		want   []string
+	}{
+		"the standard library and free libraries": {
+			[]arrow{{"gateway/view.go", "net/http"}, {"actors/wheel.go", "golang.org/x/time/rate"}, {"backends/a.go", "go.opentelemetry.io/otel/trace"}}, nil,
+		},
+		"everybody may import the vocabulary": {
+			[]arrow{{"gateway/hls/a.go", "usher/backends"}, {"actors/a.go", "usher/backends"}, {"cluster/a.go", "usher/backends"}, {"backends/jwt/a.go", "usher/backends"}, {"bench/a.go", "usher/backends"}, {"cmd/usher/a.go", "usher/backends"}}, nil,
+		},
+		"a tree may import its own": {
+			[]arrow{{"gateway/a.go", "usher/gateway/hls"}, {"gateway/hls/a.go", "usher/gateway/origin"}, {"bench/a.go", "usher/bench/stage"}}, nil,
+		},
+		"siblings may not import one another": {
+			[]arrow{{"gateway/a.go", "usher/actors"}, {"actors/a.go", "usher/cluster"}, {"cluster/a.go", "usher/gateway/hls"}},
+			[]string{"actors/a.go imports usher/cluster", "cluster/a.go imports usher/gateway/hls", "gateway/a.go imports usher/actors"},
+		},
+		"nor in their tests": {
+			[]arrow{{"gateway/a_test.go", "usher/actors"}}, []string{"gateway/a_test.go imports usher/actors"},
+		},
+		"the vocabulary imports nothing of ours": {
+			[]arrow{{"backends/a.go", "usher/backends/jwt"}, {"backends/b.go", "usher/gateway/hls"}},
+			[]string{"backends/a.go imports usher/backends/jwt", "backends/b.go imports usher/gateway/hls"},
+		},
+		"adapters do not know one another": {
+			[]arrow{{"backends/smarty/a.go", "usher/backends/httprequest"}},
+			[]string{"backends/smarty/a.go imports usher/backends/httprequest"},
+		},
+		"nobody but cmd knows the adapters": {
+			[]arrow{{"cmd/usher/a.go", "usher/backends/jwt"}, {"gateway/a.go", "usher/backends/jwt"}},
+			[]string{"gateway/a.go imports usher/backends/jwt"},
+		},
+		"nobody imports cmd, nor one command the other": {
+			[]arrow{{"cmd/usher/a.go", "usher/cmd/usher/config"}, {"gateway/a.go", "usher/cmd/usher/config"}, {"cmd/usher-bench/a.go", "usher/cmd/usher/config"}},
+			[]string{"cmd/usher-bench/a.go imports usher/cmd/usher/config", "gateway/a.go imports usher/cmd/usher/config"},
+		},
+		"the config loader knows no settings": {
+			[]arrow{{"cmd/usher/config/a.go", "usher/gateway"}}, []string{"cmd/usher/config/a.go imports usher/gateway"},
+		},
+		"the stage imports the fake middleware at most": {
+			[]arrow{{"bench/stage/a.go", "usher/backends/backendtest"}, {"bench/stage/b.go", "usher/gateway/hls"}, {"bench/stage/c.go", "usher/bench"}},
+			[]string{"bench/stage/b.go imports usher/gateway/hls", "bench/stage/c.go imports usher/bench"},
+		},
+		"tests may use the fakes, and import what they test": {
+			[]arrow{{"backends/jwt/a_test.go", "usher/backends/backendtest"}, {"gateway/a_test.go", "usher/bench/stage"}, {"cluster/a_test.go", "usher/cluster"}}, nil,
+		},
+		"the fakes are for tests": {
+			[]arrow{{"gateway/a.go", "usher/backends/backendtest"}}, []string{"gateway/a.go imports usher/backends/backendtest"},
+		},
+		"a folder that nobody planned": {
+			[]arrow{{"helpers/a.go", "usher/backends"}}, []string{"helpers/a.go imports usher/backends"},
+		},
+		"libraries in their place": {
+			[]arrow{{"actors/a.go", "github.com/asynkron/protoactor-go/actor"}, {"cluster/a.go", "github.com/redis/go-redis/v9"}, {"backends/breaker.go", "github.com/sony/gobreaker/v2"}, {"cluster/guard.go", "github.com/sony/gobreaker/v2"}, {"cmd/usher/a.go", "go.opentelemetry.io/otel/sdk/trace"}, {"actors/a_test.go", "go.opentelemetry.io/otel/sdk/trace/tracetest"}}, nil,
+		},
+		"libraries out of place": {
+			[]arrow{{"gateway/a_test.go", "github.com/asynkron/protoactor-go/actor"}, {"actors/b.go", "github.com/redis/go-redis/v9"}, {"backends/bulkhead.go", "github.com/sony/gobreaker/v2"}, {"gateway/d.go", "go.opentelemetry.io/otel/sdk/trace"}},
+			[]string{
+				"actors/b.go imports github.com/redis/go-redis/v9, which stays in cluster/...",
+				"backends/bulkhead.go imports github.com/sony/gobreaker/v2, which stays in backends/breaker.go, cluster/...",
+				"gateway/a_test.go imports github.com/asynkron/protoactor-go/actor, which stays in actors/...",
+				"gateway/d.go imports go.opentelemetry.io/otel/sdk/trace, which stays in cmd/...",
+			},
+		},
+		"a library in more files than agreed": {
+			[]arrow{{"cluster/a.go", "github.com/sony/gobreaker/v2"}, {"cluster/b.go", "github.com/sony/gobreaker/v2"}, {"cluster/b_test.go", "github.com/sony/gobreaker/v2"}},
+			[]string{"2 files of cluster/... import github.com/sony/gobreaker, want at most 1"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(test.want, forbidden(test.arrows)); diff != "" {
+				t.Errorf("forbidden differs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestStrangersAtTheTopLevelAreFound(t *testing.T) {
+	t.Parallel()
+	got := strangers([]string{".ci", "LICENSE", "Makefile", "README.md", "actors", "cmd", "go.mod", "internal", "pkg"})
+	if diff := cmp.Diff([]string{"Makefile", "internal", "pkg"}, got); diff != "" {
+		t.Errorf("strangers differs (-want +got):\n%s", diff)
+	}
+}
+
+func TestDependenciesFormAStar(t *testing.T) {
+	t.Parallel()
+	arrows := readArrows(t, root(t))
+	if len(arrows) < 50 {
+		t.Fatalf("only %d imports were found", len(arrows))
+	}
+	for _, complaint := range forbidden(arrows) {
+		t.Error(complaint)
+	}
+}
+
+func TestTopLevelIsFixed(t *testing.T) {
+	t.Parallel()
+	names := topLevel(t, root(t))
+	if !slices.Contains(names, "go.mod") {
+		t.Fatalf("the top level was not found: %q", names)
+	}
+	if unknown := strangers(names); len(unknown) > 0 {
+		t.Errorf("the top level has %q, which the design does not know", unknown)
+	}
+}
+
+// root is the repository's, seen from this package's folder.
+func root(t *testing.T) string {
+	t.Helper()
+	folder, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// readArrows reads the imports of every Go file, also of those that this build leaves out.
+func readArrows(t *testing.T, root string) []arrow {
+	t.Helper()
+	var arrows []arrow
+	files := os.DirFS(root)
+	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (strings.HasPrefix(d.Name(), ".") && name != "." || d.Name() == "testdata"):
+			return fs.SkipDir
+		case d.IsDir() || path.Ext(name) != ".go":
+			return nil
+		}
+		data, err := fs.ReadFile(files, name)
+		if err != nil {
+			return err
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), name, data, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, i := range parsed.Imports {
+			imported, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				return err
+			}
+			arrows = append(arrows, arrow{file: name, imported: imported})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("read the imports: %v", err)
+	}
+	return arrows
+}
+
+// topLevel lists what git knows or would add; without git, as in an unpacked archive, what lies there.
+func topLevel(t *testing.T, root string) []string {
+	t.Helper()
+	names := map[string]bool{}
+	list := exec.CommandContext(t.Context(), "git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	if out, err := list.Output(); err == nil && len(out) > 0 {
+		for file := range bytes.SplitSeq(bytes.Trim(out, "\x00"), []byte{0}) {
+			first, _, _ := strings.Cut(string(file), "/")
+			names[first] = true
+		}
+	} else {
+		entries, err := os.ReadDir(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			names[e.Name()] = true
+		}
+	}
+	sorted := make([]string, 0, len(names))
+	for name := range names {
+		sorted = append(sorted, name)
+	}
+	slices.Sort(sorted)
+	return sorted
+}
