@@ -40,6 +40,9 @@ func parsePattern(text string) (*pattern, error) {
 	if !strings.HasPrefix(text, "/") {
 		return nil, fmt.Errorf("%q must begin with /", text)
 	}
+	if strings.HasPrefix(text, "/~") {
+		return nil, fmt.Errorf("%q must not begin with /~, where tickets stand", text)
+	}
 	p := &pattern{text: text}
 	rest := text
 	for rest != "" {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"usher/backends"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 )
@@ -21,11 +22,20 @@ const playlistType = "application/vnd.apple.mpegurl"
 // variant he wants to see it.
 const masterFreshness = 5 * time.Second
 
-// templateKey tells the rewritings of one playlist apart.
+// templateKey tells the rewritings of one playlist apart. path is empty where every URI is written path-absolute, so
+// that viewers with credentials in their path share one rewriting.
 type templateKey struct {
 	route       *route
 	path        string
 	underTicket bool
+}
+
+func (v *visit) templateKey() templateKey {
+	k := templateKey{route: v.target.route, underTicket: v.underTicket}
+	if v.underTicket || !k.route.carriesInPath() {
+		k.path = v.target.path
+	}
+	return k
 }
 
 // rewriting is a playlist made ready for viewers, or why that failed.
@@ -47,8 +57,7 @@ func (e *Edge) servePlaylist(ctx context.Context, v *visit, a *Answer) error {
 	if err != nil {
 		return e.originFailed(err, v, a)
 	}
-	key := templateKey{t.route, t.path, v.underTicket}
-	made, _ := p.Derive(key, func() any { return e.rewrite(v, p.Object, path) }).(*rewriting)
+	made, _ := p.Derive(v.templateKey(), func() any { return e.rewrite(v, p.Object, path) }).(*rewriting)
 	if made.err != nil {
 		e.o.Logger.Warn("origin sent what is no playlist", slog.String("route", t.route.name),
 			slog.String("channel", t.channel), slog.Any("error", made.err))
@@ -165,6 +174,8 @@ func (e *Edge) originFailed(err error, v *visit, a *Answer) error {
 		a.refuse(status.Status, "the origin has no such thing")
 	case errors.Is(err, origin.ErrPath):
 		a.refuse(http.StatusNotFound, "no such path on the origin")
+	case backends.IsOverload(err):
+		a.comeBack(e.o.RetryAfter, err.Error())
 	case errors.Is(err, context.DeadlineExceeded):
 		a.refuse(http.StatusGatewayTimeout, "the origin did not answer in time")
 	default:

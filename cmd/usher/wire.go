@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"go.opentelemetry.io/otel/propagation"
@@ -95,12 +96,20 @@ func (n *node) makeOrigins() error {
 	if n.cache, err = origin.NewCache(n.settings.Cache, n.logger); err != nil {
 		return err
 	}
+	addresses, hosts := map[string][]*url.URL{}, []string{}
 	for name, c := range n.settings.Gateway.Origins {
 		urls, err := c.URLs()
 		if err != nil {
 			return fmt.Errorf("origins.%s: %w", name, err)
 		}
-		if n.origins[name], err = origin.New(name, urls, n.cache, n.settings.origin(), n.logger); err != nil {
+		addresses[name] = urls
+		for _, u := range urls {
+			hosts = append(hosts, u.Host)
+		}
+	}
+	for name, urls := range addresses {
+		n.origins[name], err = origin.New(name, urls, n.cache, n.settings.origin(), n.logger, origin.WithRedirectHosts(hosts...))
+		if err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,195 @@
+package origin
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// big is an origin of one large body, and how much of it has been sent.
+func big(body []byte, declared bool) (http.HandlerFunc, *atomic.Int64) {
+	var sent atomic.Int64
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if declared {
+			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		}
+		for off := 0; off < len(body); off += 4096 {
+			n, err := w.Write(body[off:min(off+4096, len(body))])
+			sent.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	}, &sent
+}
+
+// smallObjects leaves room in flight for more than is stored.
+func smallObjects(c *Config) { c.Cache.MaxBytes, c.Cache.MaxObject = 64*MiB, 64*KiB }
+
+func TestASlowReaderHoldsBackABodyTooLargeToStore(t *testing.T) {
+	t.Parallel()
+	for name, declared := range map[string]bool{"of known length": true, "of unknown length": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				body := noise(4 << 20)
+				h, sent := big(body, declared)
+				o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": h}), smallObjects, "a")
+				s, err := o.Media(t.Context(), Request{Path: "/film.mp4"})
+				if err != nil {
+					t.Fatalf("Media: %v", err)
+				}
+				defer s.Close()
+				var got []byte
+				for {
+					synctest.Wait() // until the fetch can go no further
+					if held := o.cache.Stats().InFlight; held > window+chunkSize {
+						t.Fatalf("holding %d bytes after %d, want at most %d", held, len(got), window+chunkSize)
+					}
+					if ahead := sent.Load() - int64(len(got)); ahead > window+2*chunkSize {
+						t.Fatalf("the origin is %d bytes ahead of the reader", ahead)
+					}
+					data, err := s.Next()
+					if errors.Is(err, io.EOF) {
+						break
+					}
+					if err != nil {
+						t.Fatalf("after %d bytes: %v", len(got), err)
+					}
+					got = append(got, data...)
+				}
+				sameBytes(t, got, body)
+				_ = s.Close()
+				if st := o.cache.Stats(); st.InFlight != 0 || st.Entries != 0 {
+					t.Errorf("afterwards: %d bytes in flight, %d entries; want none", st.InFlight, st.Entries)
+				}
+			})
+		})
+	}
+}
+
+func TestOneWhoComesTooLateForTheStartGetsAFetchOfHisOwn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		body := noise(2 << 20)
+		h, _ := big(body, true)
+		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": h}), smallObjects, "a")
+		s, err := o.Media(t.Context(), Request{Path: "/film.mp4"})
+		if err != nil {
+			t.Fatalf("Media: %v", err)
+		}
+		defer s.Close()
+		if _, err := io.ReadFull(&s, make([]byte, 1<<20)); err != nil {
+			t.Fatalf("first reader: %v", err)
+		}
+		_, got := mustMedia(t, o, Request{Path: "/film.mp4"})
+		sameBytes(t, []byte(got), body)
+		rest, err := io.ReadAll(&s)
+		if err != nil {
+			t.Errorf("first reader: %v", err)
+		}
+		sameBytes(t, rest, body[1<<20:])
+		if got := o.Stats().Fetches; got != 2 {
+			t.Errorf("fetches: got %d, want 2", got)
+		}
+	})
+}
+
+func TestAReaderWhoStarvesTheOthersIsCutOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		body := noise(2 << 20)
+		h, _ := big(body, true)
+		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": h}), smallObjects, "a")
+		slow, err := o.Media(t.Context(), Request{Path: "/film.mp4"})
+		if err != nil {
+			t.Fatalf("Media: %v", err)
+		}
+		defer slow.Close()
+		_, got := mustMedia(t, o, Request{Path: "/film.mp4"})
+		sameBytes(t, []byte(got), body)
+		if _, err := io.ReadAll(&slow); !errors.Is(err, ErrTooSlow) {
+			t.Errorf("the slow one: got %v, want ErrTooSlow", err)
+		}
+	})
+}
+
+func TestAReaderWhoIsAloneMayTakeHisTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		body := noise(2 << 20)
+		h, _ := big(body, true)
+		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": h}), smallObjects, "a")
+		s, err := o.Media(t.Context(), Request{Path: "/film.mp4"})
+		if err != nil {
+			t.Fatalf("Media: %v", err)
+		}
+		defer s.Close()
+		pass(time.Minute)
+		got, err := io.ReadAll(&s)
+		if err != nil {
+			t.Errorf("got %v", err)
+		}
+		sameBytes(t, got, body)
+	})
+}
+
+func TestBodiesPassThroughWhenTheMemoryForFlightsIsTaken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		body, release := noise(900<<10), make(chan struct{})
+		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+			_, _ = w.Write(body[:1000])
+			w.(http.Flusher).Flush()
+			if r.URL.Path == "/1.ts" {
+				<-release
+			}
+			_, _ = w.Write(body[1000:])
+		}}), func(c *Config) { c.Cache.MaxBytes, c.Cache.MaxObject = 2*MiB, MiB }, "a")
+		var done sync.WaitGroup
+		done.Go(func() {
+			_, got := mustMedia(t, o, Request{Path: "/1.ts"})
+			sameBytes(t, []byte(got), body)
+		})
+		synctest.Wait() // the first has all the room there is
+		_, got := mustMedia(t, o, Request{Path: "/2.ts"})
+		sameBytes(t, []byte(got), body)
+		close(release)
+		done.Wait()
+		if s := o.cache.Stats(); s.InFlight != 0 {
+			t.Errorf("bytes in flight afterwards: got %d, want 0", s.InFlight)
+		}
+		if o.cache.fresh(key{origin: o.id, path: "/1.ts", media: true}) == nil {
+			t.Error("the first was not stored")
+		}
+		if got := o.Stats().Passed; got != 1 {
+			t.Errorf("passed through: got %d, want 1", got)
+		}
+	})
+}
+
+func TestABodyThatStallsNamesTheSetting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+			for range 5 { // slow, but alive
+				_, _ = io.WriteString(w, "some")
+				w.(http.Flusher).Flush()
+				pass(9 * time.Second)
+			}
+			<-r.Context().Done()
+		}}), nil, "a")
+		_, got, err := fetchMedia(t, o, Request{Path: "/seg.ts"})
+		var timeout *timeoutError
+		if got != "somesomesomesomesome" || !errors.As(err, &timeout) || timeout.setting != "fetch.idle_timeout" {
+			t.Errorf("got %q, %v; want five times some, then a timeout of fetch.idle_timeout", got, err)
+		}
+	})
+}

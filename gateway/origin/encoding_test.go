@@ -1,0 +1,106 @@
+package origin
+
+import (
+	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func compressed(t *testing.T, encoding string, body []byte) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	var w io.WriteCloser
+	switch encoding {
+	case "gzip":
+		w = gzip.NewWriter(&buf)
+	case "zlib":
+		w = zlib.NewWriter(&buf)
+	case "raw":
+		w, _ = flate.NewWriter(&buf, flate.BestCompression)
+	default:
+		return body
+	}
+	if _, err := w.Write(body); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+func TestCompressedAnswersAreDecoded(t *testing.T) {
+	t.Parallel()
+	body := []byte(strings.Repeat("#EXTINF:4,\nseg.ts\n", 1000))
+	tests := map[string]struct{ field, kind string }{
+		"gzip":                   {"gzip", "gzip"},
+		"x-gzip":                 {"X-GZIP", "gzip"},
+		"deflate as it should":   {"deflate", "zlib"},
+		"deflate as some do it":  {"deflate", "raw"},
+		"identity named as such": {"identity", "none"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if got, want := r.Header.Get("Accept-Encoding"), map[bool]string{true: "gzip", false: "identity"}[strings.HasSuffix(r.URL.Path, ".m3u8")]; got != want {
+					t.Errorf("%s: Accept-Encoding: got %q, want %q", r.URL.Path, got, want)
+				}
+				w.Header().Set("Content-Encoding", test.field)
+				w.Header().Set("ETag", `"v"`)
+				_, _ = w.Write(compressed(t, test.kind, body))
+			})})
+			sameBytes(t, mustPlaylist(t, o, reload()).Body, body)
+			s, got := mustMedia(t, o, Request{Path: "/sub.vtt"})
+			sameBytes(t, []byte(got), body)
+			if want := map[bool]string{true: `"v"`, false: `W/"v"`}[test.kind == "none"]; s.ETag != want {
+				t.Errorf("ETag: got %s, want %s", s.ETag, want)
+			}
+		})
+	}
+}
+
+func TestEncodingsThatCannotBeDecodedAreFailures(t *testing.T) {
+	t.Parallel()
+	for name, field := range map[string]string{"unknown": "br", "not what it says": "gzip", "not even zlib": "deflate"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Encoding", field)
+				_, _ = w.Write([]byte{0x07})
+			})})
+			var unreachable *UnreachableError
+			if _, err := o.Playlist(t.Context(), reload()); !errors.As(err, &unreachable) {
+				t.Errorf("playlist: got %v, want an UnreachableError", err)
+			}
+			if _, _, err := fetchMedia(t, o, Request{Path: "/sub.vtt"}); !errors.As(err, &unreachable) {
+				t.Errorf("media: got %v, want an UnreachableError", err)
+			}
+		})
+	}
+}
+
+func TestDecompressionBombsAreBounded(t *testing.T) {
+	t.Parallel()
+	bomb := compressed(t, "gzip", make([]byte, 6<<20))
+	o := newFixture(t, func(c *Config) { c.Cache.MaxObject = MiB }, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		_, _ = w.Write(bomb)
+	})})
+	if _, err := o.Playlist(t.Context(), reload()); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("playlist: got %v, want ErrTooLarge", err)
+	}
+	_, body, err := fetchMedia(t, o, Request{Path: "/seg.ts"})
+	if !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "cache.max_object=1MiB") {
+		t.Errorf("media: got %v, want ErrTooLarge naming cache.max_object=1MiB", err)
+	}
+	if len(body) > 2<<20 {
+		t.Errorf("media: %d bytes came through", len(body))
+	}
+}

@@ -1,0 +1,166 @@
+package origin
+
+import (
+	"io"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestMediaIsFreshForAsLongAsTheOriginSays(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		header map[string]string
+		// fresh is how long it is; 0: asked again at once.
+		fresh time.Duration
+	}{
+		"it says nothing":                    {nil, time.Minute},
+		"max-age":                            {map[string]string{"Cache-Control": "public, max-age=5"}, 5 * time.Second},
+		"s-maxage is for us":                 {map[string]string{"Cache-Control": "max-age=5, s-maxage=7"}, 7 * time.Second},
+		"Age is subtracted":                  {map[string]string{"Cache-Control": "max-age=5", "Age": "2"}, 3 * time.Second},
+		"older than its max-age":             {map[string]string{"Cache-Control": "max-age=5", "Age": "5"}, 0},
+		"no-store":                           {map[string]string{"Cache-Control": "no-store"}, 0},
+		"private":                            {map[string]string{"Cache-Control": "Private, max-age=60"}, 0},
+		"no-cache without a validator":       {map[string]string{"Cache-Control": "no-cache"}, 0},
+		"max-age that is no number":          {map[string]string{"Cache-Control": "max-age=soon"}, 0},
+		"max-age that no number holds":       {map[string]string{"Cache-Control": "max-age=99999999999999999999"}, time.Hour},
+		"Expires by its own clock":           {map[string]string{"Date": "Mon, 02 Nov 2026 10:00:00 GMT", "Expires": "Mon, 02 Nov 2026 10:00:09 GMT"}, 9 * time.Second},
+		"Expires in the past":                {map[string]string{"Expires": "Mon, 02 Nov 1998 10:00:00 GMT"}, 0},
+		"Expires that is no date":            {map[string]string{"Expires": "0"}, 0},
+		"max-age overrules Expires":          {map[string]string{"Cache-Control": `max-age="4"`, "Expires": "0"}, 4 * time.Second},
+		"it varies by everything":            {map[string]string{"Vary": "*"}, 0},
+		"it varies by what is the same here": {map[string]string{"Vary": "Accept-Encoding"}, time.Minute},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var requests atomic.Int32
+				o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, _ *http.Request) {
+					requests.Add(1)
+					for name, value := range test.header {
+						w.Header().Set(name, value)
+					}
+					_, _ = io.WriteString(w, "segment")
+				}}), nil, "a")
+				ask := func(want int32, when string) {
+					t.Helper()
+					mustMedia(t, o, Request{Path: "/seg.ts"})
+					if got := requests.Load(); got != want {
+						t.Errorf("%s: %d requests, want %d", when, got, want)
+					}
+				}
+				ask(1, "at first")
+				if test.fresh == 0 {
+					ask(2, "at once")
+					return
+				}
+				pass(test.fresh - 1)
+				ask(1, "while fresh")
+				if test.fresh < time.Hour {
+					pass(1)
+					ask(2, "afterwards")
+				}
+			})
+		})
+	}
+}
+
+func TestMediaIsRevalidatedWithItsETag(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var full, unchanged atomic.Int32
+		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("ETag", `"v1"`)
+			w.Header().Set("Cache-Control", "max-age=5")
+			if r.Header.Get("If-None-Match") == `"v1"` {
+				unchanged.Add(1)
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
+			full.Add(1)
+			_, _ = io.WriteString(w, "segment")
+		}}), nil, "a")
+		for range 4 {
+			s, body := mustMedia(t, o, Request{Path: "/seg.ts"})
+			if body != "segment" || s.CacheControl != "max-age=5" || time.Since(s.Fetched) != 0 {
+				t.Errorf("got %q, Cache-Control %q, age %v", body, s.CacheControl, time.Since(s.Fetched))
+			}
+			pass(6 * time.Second)
+		}
+		if full.Load() != 1 || unchanged.Load() != 3 {
+			t.Errorf("got %d full answers and %d times not modified, want 1 and 3", full.Load(), unchanged.Load())
+		}
+	})
+}
+
+func TestAnExpiredSegmentStandsInForAFailingOrigin(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		cacheControl string
+		stale        bool
+	}{
+		"an ordinary one":              {"max-age=30", true},
+		"one that must be revalidated": {"max-age=30, must-revalidate", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var failing atomic.Bool
+				o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Cache-Control", test.cacheControl)
+					if failing.Load() {
+						w.WriteHeader(http.StatusBadGateway)
+					}
+					_, _ = io.WriteString(w, "segment")
+				}}), nil, "a")
+				mustMedia(t, o, Request{Path: "/seg.ts"})
+				failing.Store(true)
+				pass(31 * time.Second)
+				for range 2 {
+					s, body, err := fetchMedia(t, o, Request{Path: "/seg.ts"})
+					if test.stale != (err == nil && s.Stale && body == "segment") {
+						t.Errorf("got stale %v, %q, %v; want a stale copy: %v", s.Stale, body, err, test.stale)
+					}
+				}
+				pass(31 * time.Second)
+				if _, _, err := fetchMedia(t, o, Request{Path: "/seg.ts"}); err == nil {
+					t.Error("twice its age later: still served")
+				}
+			})
+		})
+	}
+}
+
+func TestAMissingObjectIsRememberedBriefly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var requests atomic.Int32
+		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, _ *http.Request) {
+			requests.Add(1)
+			w.WriteHeader(http.StatusNotFound)
+		}}), nil, "a")
+		for i, want := range []int32{1, 1, 2} {
+			wantStatus(t, o, "/seg.ts", 404)
+			if got := requests.Load(); got != want {
+				t.Errorf("ask %d: %d requests, want %d", i, got, want)
+			}
+			pass(600 * time.Millisecond)
+		}
+	})
+}
+
+func FuzzCacheControl(f *testing.F) {
+	f.Add("max-age=5, no-store", "3", "Mon, 02 Nov 2026 10:00:09 GMT")
+	f.Add("s-maxage=99999999999999999999", "-1", "0")
+	now := time.Date(2026, 11, 2, 10, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, control, age, expires string) {
+		h := http.Header{"Cache-Control": {control}, "Age": {age}, "Expires": {expires}}
+		l := mediaLifetime(h, now, time.Minute)
+		if l.fresh > maxFresh || l.fresh < -maxFresh || l.age < 0 || l.age > maxFresh {
+			t.Fatalf("%v: %+v", h, l)
+		}
+	})
+}

@@ -1,0 +1,213 @@
+package origin
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fixture is an origin with the cache behind it.
+type fixture struct {
+	*Origin
+	cache *Cache
+}
+
+// newFixture makes an origin that fetches from urls; change may be nil.
+func newFixture(t testing.TB, change func(*Config), urls []string, opts ...Option) fixture {
+	t.Helper()
+	c := DefaultConfig()
+	if change != nil {
+		change(&c)
+	}
+	if err := c.Validate(); err != nil {
+		t.Fatalf("config: %v", err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	cache, err := NewCache(c.Cache, log)
+	if err != nil {
+		t.Fatalf("NewCache: %v", err)
+	}
+	t.Cleanup(cache.Close)
+	parsed := make([]*url.URL, len(urls))
+	for i, u := range urls {
+		if parsed[i], err = url.Parse(u); err != nil {
+			t.Fatalf("url: %v", err)
+		}
+	}
+	o, err := New("test", parsed, cache, c, log, opts...)
+	if err != nil {
+		t.Fatalf("New: %v", err)
+	}
+	t.Cleanup(o.Close)
+	return fixture{o, cache}
+}
+
+// serve starts an HTTP origin on a real socket.
+func serve(t testing.TB, h http.HandlerFunc) string {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// waitFor waits for a fact.
+func waitFor(t *testing.T, what string, fact func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for i := 0; !fact(); i++ {
+		if i > 20_000 {
+			t.Fatalf("never came true: %s", what)
+		}
+		<-tick.C
+	}
+}
+
+// fetchMedia reads a media object to its end, and waits until the flight, if there was one, has landed: a body of known
+// length is read before it is stored.
+func fetchMedia(t testing.TB, o fixture, r Request) (Stream, string, error) {
+	t.Helper()
+	s, err := o.Media(context.Background(), r)
+	if err != nil {
+		return s, "", err
+	}
+	defer s.Close()
+	live := s.live
+	body, err := io.ReadAll(&s)
+	if live != nil && err == nil {
+		<-live.flight.done
+	}
+	return s, string(body), err
+}
+
+func mustMedia(t testing.TB, o fixture, r Request) (Stream, string) {
+	t.Helper()
+	s, body, err := fetchMedia(t, o, r)
+	if err != nil {
+		t.Fatalf("Media(%s): %v", r.Path, err)
+	}
+	return s, body
+}
+
+// noise is a body that no two offsets of look alike.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	r := rand.NewChaCha8([32]byte{byte(n)})
+	_, _ = r.Read(b)
+	return b
+}
+
+func sameBytes(t *testing.T, got, want []byte) {
+	t.Helper()
+	if !bytes.Equal(got, want) {
+		t.Errorf("body: got %d bytes, want %d; equal up to %d", len(got), len(want), commonPrefix(got, want))
+	}
+}
+
+func commonPrefix(a, b []byte) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// pass lets fake time pass.
+func pass(d time.Duration) { <-time.After(d) }
+
+// network is HTTP origins without sockets, by host name, for use in a bubble.
+type network struct {
+	mu      sync.Mutex
+	servers map[string]chan net.Conn
+	dials   map[string]int
+}
+
+type pipeListener struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error { l.once.Do(func() { close(l.done) }); return nil }
+
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+// newNetwork serves each handler at the host name it has in the map. A nil handler is a host that never answers a
+// dial; a host that is not there refuses.
+func newNetwork(t *testing.T, handlers map[string]http.HandlerFunc) *network {
+	n := &network{servers: map[string]chan net.Conn{}, dials: map[string]int{}}
+	for host, h := range handlers {
+		if h == nil {
+			n.servers[host] = nil
+			continue
+		}
+		l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+		s := &http.Server{Handler: h, ReadHeaderTimeout: time.Hour, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+		n.servers[host] = l.conns
+		go func() { _ = s.Serve(l) }()
+		t.Cleanup(func() { _ = s.Close(); synctest.Wait() })
+	}
+	return n
+}
+
+func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error) {
+	host, _, _ := net.SplitHostPort(address)
+	n.mu.Lock()
+	n.dials[host]++
+	conns, ok := n.servers[host]
+	n.mu.Unlock()
+	if !ok {
+		return nil, fmt.Errorf("dial %s: connection refused", host)
+	}
+	client, server := net.Pipe()
+	select {
+	case conns <- server:
+		return client, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (n *network) dialled(host string) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.dials[host]
+}
+
+// bubbled makes a fixture on the network: the origin's own transport, only its dialling exchanged.
+func bubbled(t *testing.T, n *network, change func(*Config), hosts ...string) fixture {
+	t.Helper()
+	urls := make([]string, len(hosts))
+	for i, h := range hosts {
+		urls[i] = "http://" + h
+	}
+	c := DefaultConfig()
+	if change != nil {
+		change(&c)
+	}
+	return newFixture(t, change, urls, WithTransport(newTransport(c.Fetch, n.dial)))
+}

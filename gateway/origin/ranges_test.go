@@ -1,0 +1,228 @@
+package origin
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"testing"
+)
+
+func newSeeker(n int) io.ReadSeeker { return bytes.NewReader(noise(n)) }
+
+const modified = "Mon, 02 Nov 2026 10:00:00 GMT"
+
+// versioned serves a thousand bytes with validators; ignoring makes it an origin that knows no ranges.
+func versioned(t *testing.T, body []byte, ignoring bool, requests *atomic.Int32) string {
+	return serve(t, func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		w.Header().Set("ETag", `"v1"`)
+		w.Header().Set("Content-Type", "video/mp4")
+		if ignoring {
+			w.Header().Set("Last-Modified", modified)
+			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+			_, _ = w.Write(body)
+			return
+		}
+		at, _ := http.ParseTime(modified)
+		http.ServeContent(w, r, "seg.mp4", at, bytes.NewReader(body))
+	})
+}
+
+func TestRangesAndConditions(t *testing.T) {
+	t.Parallel()
+	body := noise(1000)
+	whole := string(body)
+	tests := map[string]struct {
+		request      Request
+		status       int
+		contentRange string
+		body         string
+	}{
+		"the whole":                            {Request{}, 200, "", whole},
+		"the first bytes":                      {Request{Range: "bytes=0-99"}, 206, "bytes 0-99/1000", whole[:100]},
+		"bytes in between":                     {Request{Range: "bytes=100-199"}, 206, "bytes 100-199/1000", whole[100:200]},
+		"an open end":                          {Request{Range: "bytes=900-"}, 206, "bytes 900-999/1000", whole[900:]},
+		"everything as a range":                {Request{Range: "bytes=0-"}, 206, "bytes 0-999/1000", whole},
+		"a suffix":                             {Request{Range: "bytes=-10"}, 206, "bytes 990-999/1000", whole[990:]},
+		"a suffix longer than the object":      {Request{Range: "bytes=-5000"}, 206, "bytes 0-999/1000", whole},
+		"an end beyond the object":             {Request{Range: "bytes=990-2000"}, 206, "bytes 990-999/1000", whole[990:]},
+		"another spelling":                     {Request{Range: "Bytes=010-019"}, 206, "bytes 10-19/1000", whole[10:20]},
+		"a start beyond the object":            {Request{Range: "bytes=1000-"}, 416, "bytes */1000", ""},
+		"several ranges":                       {Request{Range: "bytes=0-1,5-6"}, 200, "", whole},
+		"another unit":                         {Request{Range: "lines=1-2"}, 200, "", whole},
+		"a range that makes no sense":          {Request{Range: "bytes=9-1"}, 200, "", whole},
+		"If-Range by this version's ETag":      {Request{Range: "bytes=0-9", IfRange: `"v1"`}, 206, "bytes 0-9/1000", whole[:10]},
+		"If-Range by another version's ETag":   {Request{Range: "bytes=0-9", IfRange: `"v0"`}, 200, "", whole},
+		"If-Range by a weak ETag":              {Request{Range: "bytes=0-9", IfRange: `W/"v1"`}, 200, "", whole},
+		"If-Range by this version's date":      {Request{Range: "bytes=0-9", IfRange: modified}, 206, "bytes 0-9/1000", whole[:10]},
+		"If-Range by another date":             {Request{Range: "bytes=0-9", IfRange: "Mon, 02 Nov 2026 11:00:00 GMT"}, 200, "", whole},
+		"If-None-Match of this version":        {Request{IfNoneMatch: `"v0", W/"v1"`}, 304, "", ""},
+		"If-None-Match of any version":         {Request{IfNoneMatch: `*`}, 304, "", ""},
+		"If-None-Match of another version":     {Request{IfNoneMatch: `"v0"`}, 200, "", whole},
+		"If-None-Match overrules the date":     {Request{IfNoneMatch: `"v0"`, IfModifiedSince: modified}, 200, "", whole},
+		"If-Modified-Since the same date":      {Request{IfModifiedSince: modified}, 304, "", ""},
+		"If-Modified-Since a later date":       {Request{IfModifiedSince: "Mon, 02 Nov 2026 11:00:00 GMT"}, 304, "", ""},
+		"If-Modified-Since an earlier date":    {Request{IfModifiedSince: "Mon, 02 Nov 2026 09:00:00 GMT"}, 200, "", whole},
+		"If-Modified-Since what is no date":    {Request{IfModifiedSince: "yesterday"}, 200, "", whole},
+		"If-None-Match of a part":              {Request{Range: "bytes=5-9", IfNoneMatch: `"v1"`}, 304, "", ""},
+		"the end of a range beyond all counts": {Request{Range: "bytes=995-9223372036854775807"}, 206, "bytes 995-999/1000", whole[995:]},
+	}
+	for name, test := range tests {
+		for state, ignoring := range map[string]bool{"miss": false, "hit": false, "miss, an origin without ranges": true} {
+			t.Run(name+", "+state, func(t *testing.T) {
+				t.Parallel()
+				var requests atomic.Int32
+				o := newFixture(t, nil, []string{versioned(t, body, ignoring, &requests)})
+				if state == "hit" {
+					mustMedia(t, o, Request{Path: "/seg.mp4"})
+				}
+				r := test.request
+				r.Path = "/seg.mp4"
+				for _, again := range []string{"first", "again"} {
+					s, got := mustMedia(t, o, r)
+					if s.Status != test.status || s.ContentRange != test.contentRange || s.ContentType == "" && s.Status != 416 {
+						t.Errorf("%s: got %d, Content-Range %q, type %q; want %d, %q", again,
+							s.Status, s.ContentRange, s.ContentType, test.status, test.contentRange)
+					}
+					if s.ContentLength != int64(len(test.body)) {
+						t.Errorf("%s: Content-Length: got %d, want %d", again, s.ContentLength, len(test.body))
+					}
+					sameBytes(t, []byte(got), []byte(test.body))
+				}
+				if state == "hit" && requests.Load() != 1 {
+					t.Errorf("origin requests: got %d, want 1", requests.Load())
+				}
+			})
+		}
+	}
+}
+
+func TestAPartIsStoredUnderItsOwnKeyAndNeverAsTheWhole(t *testing.T) {
+	t.Parallel()
+	body := noise(1000)
+	var requests atomic.Int32
+	o := newFixture(t, nil, []string{versioned(t, body, false, &requests)})
+	part := Request{Path: "/seg.mp4", Range: "bytes=10-19"}
+	for range 3 {
+		mustMedia(t, o, part)
+	}
+	if got := requests.Load(); got != 1 {
+		t.Errorf("requests for the part: got %d, want 1", got)
+	}
+	s, got := mustMedia(t, o, Request{Path: "/seg.mp4"})
+	if s.Status != 200 {
+		t.Errorf("the whole: got status %d", s.Status)
+	}
+	sameBytes(t, []byte(got), body)
+}
+
+func TestAnOriginThatIgnoresRangesIsAskedOnce(t *testing.T) {
+	t.Parallel()
+	var requests atomic.Int32
+	o := newFixture(t, nil, []string{versioned(t, noise(1000), true, &requests)})
+	for _, r := range []string{"bytes=10-19", "bytes=20-29", "bytes=-5", ""} {
+		mustMedia(t, o, Request{Path: "/seg.mp4", Range: r})
+	}
+	if got := requests.Load(); got != 1 {
+		t.Errorf("origin requests: got %d, want 1", got)
+	}
+}
+
+func TestAPartThatWasNotAskedForIsMalformed(t *testing.T) {
+	t.Parallel()
+	for name, field := range map[string]string{
+		"another start": "bytes 0-9/100", "more than asked": "bytes 10-90/100", "nothing": "", "nonsense": "bytes x",
+		"backwards": "bytes 19-10/100", "beyond its end": "bytes 10-19/15",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Range", field)
+				w.WriteHeader(http.StatusPartialContent)
+				_, _ = io.WriteString(w, "0123456789")
+			})})
+			if _, _, err := fetchMedia(t, o, Request{Path: "/seg.mp4", Range: "bytes=10-19"}); err == nil {
+				t.Error("taken for the part")
+			}
+		})
+	}
+}
+
+func TestARangeOfABodyOfUnknownLengthIsTheWhole(t *testing.T) {
+	t.Parallel()
+	told := make(chan struct{})
+	o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.(http.Flusher).Flush()
+		<-told
+		_, _ = io.WriteString(w, "0123456789")
+	})})
+	live, err := o.Media(t.Context(), Request{Path: "/seg.mp4", Range: "bytes=2-3"})
+	if err != nil {
+		t.Fatalf("Media: %v", err)
+	}
+	defer live.Close()
+	close(told)
+	got, err := io.ReadAll(&live)
+	if live.Status != 200 || live.ContentLength != -1 || string(got) != "0123456789" || err != nil {
+		t.Errorf("miss: got %d, length %d, %q, %v", live.Status, live.ContentLength, got, err)
+	}
+	if s, body := mustMedia(t, o, Request{Path: "/seg.mp4", Range: "bytes=2-3"}); s.Status != 206 || body != "23" {
+		t.Errorf("hit: got %d, %q", s.Status, body)
+	}
+}
+
+func FuzzParseRange(f *testing.F) {
+	for _, s := range []string{"bytes=0-", "bytes=-5", "bytes=1-2", "bytes=1-2,4-5", "BYTES= 1-2", "bytes=-", "bytes=9-1"} {
+		f.Add(s, int64(100))
+	}
+	f.Fuzz(func(t *testing.T, field string, length int64) {
+		b := parseRange(field)
+		if !b.set {
+			return
+		}
+		if again := parseRange(b.String()); again != b {
+			t.Fatalf("%q: %+v, written and read again %+v", field, b, again)
+		}
+		if length < 0 {
+			return
+		}
+		lo, hi, ok := b.resolve(length)
+		if ok && (lo < 0 || lo >= hi || hi > length) {
+			t.Fatalf("%q of %d: [%d, %d)", field, length, lo, hi)
+		}
+		if ok && !(contentRange{lo, hi, length}).answers(b) {
+			t.Fatalf("%q of %d: its own part is not taken for an answer", field, length)
+		}
+	})
+}
+
+func FuzzParseContentRange(f *testing.F) {
+	for _, s := range []string{"bytes 0-9/10", "bytes 0-9/*", "bytes */10", "bytes 5-2/10", "bytes 0-9/5"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, field string) {
+		c, ok := parseContentRange(field)
+		if !ok {
+			return
+		}
+		if c.lo < 0 || c.hi <= c.lo || (c.total >= 0 && c.hi > c.total) {
+			t.Fatalf("%q: %+v", field, c)
+		}
+		if again, ok := parseContentRange(c.String()); !ok || again != c {
+			t.Fatalf("%q: %+v, written %q and read again %+v", field, c, c, again)
+		}
+	})
+}
+
+func FuzzMatchesAny(f *testing.F) {
+	f.Add(`"a", W/"b"`, `"b"`)
+	f.Fuzz(func(t *testing.T, list, tag string) {
+		matchesAny(list, tag)
+		if etag := fmt.Sprintf("%q", "v"); !matchesAny(`"x", W/`+etag+list, etag) {
+			t.Fatalf("%q not found at the head of the list", etag)
+		}
+	})
+}
