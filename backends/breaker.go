@@ -135,12 +135,13 @@ func (b *Breaker) counted(ctx context.Context, r *Request, ask BackendFunc) (Dec
 		}
 		return d, err
 	})
-	var u uncounted
-	switch {
-	case err == nil:
+	if err == nil {
 		return d, nil
-	case errors.As(err, &u):
+	}
+	if u, ok := err.(uncounted); ok { //nolint:errorlint // wrapped a few lines above and nowhere else
 		return Decision{}, u.error
+	}
+	switch {
 	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
 		return Decision{}, b.notAsked(err)
 	default:
@@ -163,8 +164,8 @@ func (b *Breaker) try(ctx context.Context, r *Request) (Decision, error) {
 	question := *r // the caller's own may not be kept
 	question.Asking = nil
 	go func() {
-		defer func() { <-b.tries }()
 		d, err := b.counted(context.WithoutCancel(ctx), &question, b.askOrGiveUp)
+		<-b.tries // before the answer, so that whoever has it may try next
 		answered <- answer{d, err}
 	}()
 	if r.Unknown() {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -229,162 +228,6 @@ func TestOpenBreakerAsksNobody(t *testing.T) {
 	})
 }
 
-func TestHalfOpenIsNoticedWithoutACaller(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := &switchable{now: yes}
-		b := newTestBreaker(s)
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go func() { _ = b.Run(ctx) }()
-		wake, stop := b.Changed()
-		defer stop()
-		<-wake // the first, for what holds already
-		openIt(t, b, s)
-		<-wake
-		for b.State() != BreakerHalfOpen {
-			<-wake // blocks for good, which synctest reports, unless the ticker notices
-		}
-	})
-}
-
-func TestTryWithoutARunningClock(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := &switchable{now: yes}
-		b := newTestBreaker(s)
-		openIt(t, b, s)
-		time.Sleep(6 * time.Second)
-		d, err := b.Check(t.Context(), running(1))
-		if err != nil || d.Verdict != Allowed {
-			t.Errorf("got %s and error %v for the re-check that tries, want the backend's yes", d.Verdict, err)
-		}
-		if b.State() != BreakerClosed {
-			t.Errorf("got state %s after a good try, want closed", b.State())
-		}
-	})
-}
-
-func TestNoViewerWaitsForATry(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := &switchable{now: yes}
-		b := newTestBreaker(s)
-		openIt(t, b, s)
-		s.set(hangs)
-		asked := s.asked()
-		time.Sleep(6 * time.Second)
-		for i := range 100 {
-			started := time.Now()
-			_, err := b.Check(t.Context(), from(i))
-			if f := AsFailure(err); f == nil || f.Kind != FailureBreakerOpen {
-				t.Fatalf("got %v, want a failure of kind breaker-open", err)
-			}
-			if time.Since(started) != 0 {
-				t.Fatal("an opening waited for the try")
-			}
-		}
-		synctest.Wait()
-		if got := s.asked() - asked; got != 1 {
-			t.Errorf("got %d tries at once, want half_open_probes=1", got)
-		}
-		time.Sleep(testTimeout)
-		synctest.Wait()
-		if b.State() != BreakerOpen {
-			t.Errorf("got state %s after a try that hung, want open", b.State())
-		}
-	})
-}
-
-func TestATryThatWorksClosesTheBreakerAfterItsViewerLeft(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := &switchable{now: yes}
-		b := newTestBreaker(s)
-		openIt(t, b, s)
-		s.set(func(ctx context.Context, r *Request) (Decision, error) {
-			select {
-			case <-ctx.Done():
-				return Decision{}, ctx.Err()
-			case <-time.After(time.Second):
-				return yes(ctx, r)
-			}
-		})
-		time.Sleep(6 * time.Second)
-		ctx, cancel := context.WithCancel(t.Context())
-		_, _ = b.Check(ctx, from(1))
-		cancel()
-		time.Sleep(2 * time.Second)
-		synctest.Wait()
-		if b.State() != BreakerClosed {
-			t.Errorf("got state %s, want closed", b.State())
-		}
-	})
-}
-
-func TestABadTryCannotBlockRecovery(t *testing.T) {
-	t.Parallel()
-	tests := map[string]BackendFunc{
-		"a try that ignores its context": func(context.Context, *Request) (Decision, error) {
-			time.Sleep(time.Hour)
-			return Decision{}, nil
-		},
-		"a try that ends its goroutine": func(context.Context, *Request) (Decision, error) {
-			runtime.Goexit()
-			return Decision{}, nil
-		},
-		"a try that panics": func(context.Context, *Request) (Decision, error) { panic("boom") },
-	}
-	for name, bad := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s := &switchable{now: yes}
-				b := newTestBreaker(s)
-				openIt(t, b, s)
-				s.set(bad)
-				time.Sleep(6 * time.Second)
-				_, _ = b.Check(t.Context(), running(99))
-				if b.State() != BreakerOpen {
-					t.Fatalf("got state %s after a bad try, want open", b.State())
-				}
-				s.set(yes)
-				time.Sleep(6 * time.Second)
-				if _, err := b.Check(t.Context(), running(98)); err != nil || b.Down() {
-					t.Errorf("got error %v and state %s, want a closed breaker", err, b.State())
-				}
-				time.Sleep(2 * time.Hour) // let the one that ignored its context end
-			})
-		})
-	}
-}
-
-// The viewer whose request failed the last try must not keep the breaker open by failing the next one too.
-func TestOneViewerCannotKeepTheBreakerOpen(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := &switchable{now: yes}
-		b := newTestBreaker(s)
-		openIt(t, b, s)
-		s.set(fails(FailureStatus))
-		time.Sleep(6 * time.Second)
-		_, _ = b.Check(t.Context(), running(66))
-		if b.State() != BreakerOpen {
-			t.Fatalf("got state %s after a failed try, want open", b.State())
-		}
-		time.Sleep(6 * time.Second)
-		_, _ = b.Check(t.Context(), running(66))
-		if b.State() != BreakerHalfOpen {
-			t.Fatalf("got state %s after the same viewer's next failure, want half-open", b.State())
-		}
-		s.set(yes)
-		_, _ = b.Check(t.Context(), running(67))
-		if b.State() != BreakerClosed {
-			t.Errorf("got state %s after another viewer's yes, want closed", b.State())
-		}
-	})
-}
-
 func TestPanicIsReportedWithoutTheViewersWords(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
@@ -397,159 +240,6 @@ func TestPanicIsReportedWithoutTheViewersWords(t *testing.T) {
 	}
 	if strings.Contains(out.String()+err.Error(), "5ecret") || !strings.Contains(out.String(), "breaker_test.go") {
 		t.Errorf("want a stack and no token in the log, got %s", out.String())
-	}
-}
-
-func TestChangedNeverLosesTheLastState(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := &switchable{now: yes}
-		b := newTestBreaker(s)
-		wake, stop := b.Changed()
-		defer stop()
-		openIt(t, b, s)
-		time.Sleep(6 * time.Second)
-		_, _ = b.Check(t.Context(), running(1)) // half-open, closed: nobody fetched a wake since the start
-		<-wake
-		if b.State() != BreakerClosed {
-			t.Errorf("got state %s at the wake, want closed", b.State())
-		}
-		select {
-		case <-wake:
-			t.Error("a second wake for what was seen already")
-		default:
-		}
-		stop()
-		openIt(t, b, s)
-		select {
-		case <-wake:
-			t.Error("a wake after stop")
-		default:
-		}
-	})
-}
-
-func TestOpenedIsClosedWhileTheBreakerIsNot(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := &switchable{now: yes}
-		b := newTestBreaker(s)
-		opened := b.Opened()
-		select {
-		case <-opened:
-			t.Fatal("signalled while the breaker was closed")
-		default:
-		}
-		openIt(t, b, s)
-		<-opened
-		<-b.Opened()
-		time.Sleep(6 * time.Second)
-		_, _ = b.Check(t.Context(), running(1))
-		select {
-		case <-b.Opened():
-			t.Error("still signalled after the breaker closed")
-		default:
-		}
-	})
-}
-
-func TestBreakerUnderFire(t *testing.T) {
-	t.Parallel()
-	s := &switchable{now: yes}
-	cfg := DefaultBreakerConfig()
-	cfg.OpenFor = time.Millisecond
-	b := NewBreaker("b", testTimeout, cfg, s, nil)
-	var group sync.WaitGroup
-	for viewer := range 8 {
-		group.Go(func() {
-			for i := range 500 {
-				if viewer == 0 {
-					s.set([]BackendFunc{yes, fails(FailureTransport)}[i/50%2])
-				}
-				_, _ = b.Check(t.Context(), running(viewer))
-				<-b.wakersProbe()
-			}
-		})
-	}
-	group.Wait()
-	if got, want := b.Down(), b.State() != BreakerClosed; got != want {
-		t.Errorf("got down=%t with state %s", got, b.State())
-	}
-}
-
-// wakersProbe subscribes and leaves again, so that the list changes while it is woken.
-func (b *Breaker) wakersProbe() <-chan struct{} {
-	wake, stop := b.Changed()
-	stop()
-	return wake
-}
-
-func TestBreakerConfigValidate(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct {
-		change func(*BreakerConfig)
-		want   string
-	}{
-		"the default is valid": {func(*BreakerConfig) {}, ""},
-		"a window too short for the timeout names both": {
-			func(c *BreakerConfig) { c.Interval = 9 * time.Second },
-			"breaker.interval: 9s must be at least 5 × timeout=2s, or a backend that hangs would never be given up",
-		},
-		"a bucket of nothing": {func(c *BreakerConfig) { c.Bucket = 0 }, "breaker.bucket: 0s must be above 0"},
-		"a bucket above the window": {
-			func(c *BreakerConfig) { c.Bucket = time.Minute },
-			"breaker.interval: 10s must be at least breaker.bucket=1m0s",
-		},
-		"never tried again": {func(c *BreakerConfig) { c.OpenFor = 0 }, "breaker.open_for: 0s must be above 0"},
-		"no failures": {
-			func(c *BreakerConfig) { c.ConsecutiveFailures = 0 },
-			"breaker.consecutive_failures: 0 must be at least 1",
-		},
-		"a ratio above one": {
-			func(c *BreakerConfig) { c.FailureRatio = 1.5 },
-			"breaker.failure_ratio: 1.5 must be above 0 and at most 1",
-		},
-		"no requests": {func(c *BreakerConfig) { c.MinRequests = 0 }, "breaker.min_requests: 0 must be at least 1"},
-		"no probes":   {func(c *BreakerConfig) { c.HalfOpenProbes = 0 }, "breaker.half_open_probes: 0 must be at least 1"},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			cfg := DefaultBreakerConfig()
-			tt.change(&cfg)
-			if got := errorText(cfg.Validate(testTimeout)); got != tt.want {
-				t.Errorf("got  %q\nwant %q", got, tt.want)
-			}
-		})
-	}
-}
-
-func errorText(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
-}
-
-func TestBlameIsBounded(t *testing.T) {
-	t.Parallel()
-	b := newBlame(10 * time.Second)
-	now := time.Now()
-	for i := range 3 * maxBlamed {
-		address := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-		if !b.first(address, now) {
-			t.Fatalf("address %d was blamed before it came", i)
-		}
-	}
-	if len(b.seen) > maxBlamed {
-		t.Errorf("got %d remembered, want at most %d", len(b.seen), maxBlamed)
-	}
-	later := now.Add(11 * time.Second)
-	if !b.first(netip.MustParseAddr("192.0.2.1"), later) || b.first(netip.MustParseAddr("192.0.2.1"), later) {
-		t.Error("after the window, want a new address blamed once")
-	}
-	if len(b.seen) != 1 {
-		t.Errorf("got %d remembered after the window, want the newest only", len(b.seen))
 	}
 }
 
@@ -574,4 +264,15 @@ func BenchmarkBreaker(b *testing.B) {
 			_, _ = breaker.Check(b.Context(), r)
 		}
 	})
+}
+
+func answering(d Decision) BackendFunc {
+	return func(context.Context, *Request) (Decision, error) { return d, nil }
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }

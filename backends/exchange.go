@@ -28,10 +28,10 @@ func WithExchange(ctx context.Context) (context.Context, *Exchange) {
 }
 
 // observe notes a call that is about to be made, and returns what notes its answer. Hardly ever does anybody look.
-func (c *HTTPClient) observe(ctx context.Context, r *http.Request) func(*http.Response) {
+func (c *HTTPClient) observe(ctx context.Context, r *http.Request) func(status int, answer http.Header) {
 	x, _ := ctx.Value(exchangeKey{}).(*Exchange)
 	if x == nil {
-		return func(*http.Response) {}
+		return func(int, http.Header) {}
 	}
 	start := time.Now()
 	x.Method, x.URL, x.Header = r.Method, c.hideOwn(r.URL), r.Header.Clone()
@@ -40,11 +40,8 @@ func (c *HTTPClient) observe(ctx context.Context, r *http.Request) func(*http.Re
 			x.Header[name] = []string{Hidden}
 		}
 	}
-	return func(resp *http.Response) {
-		x.Took = time.Since(start)
-		if resp != nil {
-			x.Status, x.Answer = resp.StatusCode, resp.Header.Clone()
-		}
+	return func(status int, answer http.Header) {
+		x.Took, x.Status, x.Answer = time.Since(start), status, answer.Clone()
 	}
 }
 

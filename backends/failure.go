@@ -61,11 +61,8 @@ func (f *Failure) Transport() bool { return f.Kind == FailureTransport || f.Kind
 
 // AsFailure finds the Failure in err, or nil.
 func AsFailure(err error) *Failure {
-	var f *Failure
-	if errors.As(err, &f) {
-		return f
-	}
-	return nil
+	f, _ := errors.AsType[*Failure](err)
+	return f
 }
 
 // Overload says that a bound of our own was reached: neither denied nor failure. The viewer is asked to come back.
@@ -82,6 +79,6 @@ func (o *Overload) Error() string {
 
 // IsOverload reports whether err is an Overload.
 func IsOverload(err error) bool {
-	var o *Overload
-	return errors.As(err, &o)
+	_, ok := errors.AsType[*Overload](err)
+	return ok
 }

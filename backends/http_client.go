@@ -102,10 +102,11 @@ func (c *HTTPClient) Ask(ctx context.Context, q Question) (Answer, error) {
 	r := c.request(ctx, q)
 	answered := c.observe(ctx, r)
 	resp, err := c.send(ctx, r)
-	answered(resp)
 	if err != nil {
+		answered(0, nil)
 		return Answer{}, c.failure(ctx, err)
 	}
+	answered(resp.StatusCode, resp.Header)
 	defer resp.Body.Close()
 	a := Answer{Status: resp.StatusCode, Header: resp.Header}
 	if !q.Body {

@@ -89,23 +89,23 @@ func (c *HTTPClient) malformed(err error) error {
 }
 
 func isTimeout(err error) bool {
-	var timeout interface{ Timeout() bool }
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) ||
-		errors.As(err, &timeout) && timeout.Timeout()
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return true
+	}
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
 }
 
 // isTransport reports whether the connection, rather than what came over it, is to blame. A header cut off before its
 // colon is the one break that net/http reports as malformed; it is left there, the more cautious of the two.
 func isTransport(err error) bool {
-	var (
-		network   *net.OpError
-		dns       *net.DNSError
-		errno     syscall.Errno
-		handshake handshakeError
-		record    tls.RecordHeaderError
-		alert     tls.AlertError
-	)
-	return errors.As(err, &network) || errors.As(err, &dns) || errors.As(err, &errno) ||
-		errors.As(err, &handshake) || errors.As(err, &record) || errors.As(err, &alert) ||
+	return is[*net.OpError](err) || is[*net.DNSError](err) || is[syscall.Errno](err) ||
+		is[handshakeError](err) || is[tls.RecordHeaderError](err) || is[tls.AlertError](err) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}
+
+// is reports whether an E is among the causes of err.
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }

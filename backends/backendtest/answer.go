@@ -3,6 +3,7 @@ package backendtest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -96,9 +97,7 @@ type overriding struct {
 }
 
 func (o overriding) WriteHeader(status int) {
-	for name, values := range o.headers {
-		o.Header()[name] = values
-	}
+	maps.Copy(o.Header(), o.headers)
 	o.ResponseWriter.WriteHeader(status)
 }
 
@@ -144,7 +143,7 @@ func hijack(w http.ResponseWriter, act func(net.Conn)) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(5 * time.Second)) // so that a client that does not read holds up no Close
 	act(conn)
 }

@@ -49,7 +49,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	address string
-	current *http.Server // nil while nobody listens
+	current *serving // nil while nobody listens
 	mode    Mode
 	since   time.Time
 	users   map[string]User
@@ -100,9 +100,7 @@ func (s *Server) Set(m Mode) error {
 		refused := s.current
 		s.current = nil
 		s.mu.Unlock()
-		if refused != nil {
-			_ = refused.Close()
-		}
+		refused.close()
 		return nil
 	}
 	defer s.mu.Unlock()
@@ -159,16 +157,29 @@ func (s *Server) Close() {
 	current := s.current
 	s.current = nil
 	s.mu.Unlock()
-	if current != nil {
-		_ = current.Close()
-	}
+	current.close()
 	s.serves.Wait()
+}
+
+// serving is the server while it listens.
+type serving struct {
+	listener net.Listener
+	server   *http.Server
+}
+
+// close ends the listening and every connection. The listener is closed by itself as well, since the server may not
+// have come to know of it yet.
+func (c *serving) close() {
+	if c == nil {
+		return
+	}
+	_ = c.listener.Close()
+	_ = c.server.Close()
 }
 
 // listenLocked opens the port, the same one every time.
 func (s *Server) listenLocked() error {
-	var lc net.ListenConfig
-	listener, err := lc.Listen(s.life, "tcp", s.address)
+	listener, err := s.openPort()
 	if err != nil {
 		return fmt.Errorf("start middleware: %w", err)
 	}
@@ -179,9 +190,27 @@ func (s *Server) listenLocked() error {
 		ErrorLog:          log.New(io.Discard, "", 0), // it misbehaves on purpose
 		ConnState:         s.count,
 	}
-	s.current = server
+	s.current = &serving{listener: listener, server: server}
 	s.serves.Go(func() { _ = server.Serve(listener) })
 	return nil
+}
+
+// openPort waits a little for a port that it had before: while nobody listens there, the system may lend it to a
+// connection.
+func (s *Server) openPort() (net.Listener, error) {
+	const patience, pause = 2 * time.Second, 20 * time.Millisecond
+	var lc net.ListenConfig
+	for deadline := time.Now().Add(patience); ; {
+		listener, err := lc.Listen(s.life, "tcp", s.address)
+		if err == nil || s.address == s.cfg.Address || time.Now().After(deadline) {
+			return listener, err
+		}
+		select {
+		case <-s.life.Done():
+			return nil, err
+		case <-time.After(pause):
+		}
+	}
 }
 
 // count keeps Close waiting for connections. A new one is reported by the accept loop, which is counted itself, so the

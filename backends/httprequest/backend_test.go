@@ -1,7 +1,15 @@
 package httprequest
 
 import (
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
 
 	"usher/backends"
 	"usher/backends/backendtest"
@@ -9,18 +17,264 @@ import (
 
 func TestBackendPassesTheContract(t *testing.T) {
 	backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
-		return newBackend(t, s.URL()+"/check")
+		return newBackend(t, s.URL()+"/check", nil)
 	})
 }
 
-func newBackend(t *testing.T, address string) *Backend {
+func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.HTTP.Address = address
+	if change != nil {
+		change(&cfg)
+	}
 	b, err := New("middleware", cfg, backends.HTTPParts{})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
 	t.Cleanup(b.Close)
 	return b
+}
+
+func startServer(t testing.TB) *backendtest.Server {
+	t.Helper()
+	cfg := backendtest.DefaultConfig()
+	cfg.Users = map[string]backendtest.User{
+		"123": {ID: "42", Name: "alice", ValidFor: 10 * time.Hour, MaxSessions: 3, Unique: true},
+	}
+	s := backendtest.New(cfg)
+	if err := s.Start(); err != nil {
+		t.Fatalf("start the middleware: %v", err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// ours drops what Go's client adds by itself.
+func ours(r backendtest.Request) http.Header {
+	h := r.Header.Clone()
+	h.Del("User-Agent")
+	return h
+}
+
+// The example of Astra's manual, header by header.
+func TestTheManualsExample(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	b := newBackend(t, s.URL()+"/check", nil)
+	r := &backends.Request{
+		Session: backends.SessionID{0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0}, Channel: "a001",
+		Query: "token=123", Path: "/play/a001/index.m3u8", Scheme: "https", Host: "live.example.com",
+		UserAgent: "VLC/3.0.20", Address: netip.MustParseAddr("::ffff:192.0.2.7"),
+	}
+	d, err := b.Check(t.Context(), r)
+	if err != nil {
+		t.Fatalf("check: %v", err)
+	}
+	want := backends.Decision{
+		Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200",
+		UserID: "42", User: "alice", ValidFor: 10 * time.Hour, MaxSessions: 3, Unique: true,
+	}
+	if diff := cmp.Diff(want, d); diff != "" {
+		t.Errorf("decision (-want +got):\n%s", diff)
+	}
+	seen := s.Requests()[0]
+	if seen.Method != http.MethodGet || seen.Path != "/check" || seen.RawQuery != "token=123" {
+		t.Errorf("got %s %s?%s, want GET /check?token=123", seen.Method, seen.Path, seen.RawQuery)
+	}
+	wantHeader := http.Header{
+		"X-Session-Id":  {"640511947003803"},
+		"X-Channel-Id":  {"a001"},
+		"X-Real-Ip":     {"192.0.2.7"},
+		"X-Real-Path":   {"/play/a001/index.m3u8"},
+		"X-Real-Ua":     {"VLC/3.0.20"},
+		"X-Real-Host":   {"live.example.com"},
+		"X-Real-Origin": {"https://live.example.com"},
+	}
+	if diff := cmp.Diff(wantHeader, ours(seen)); diff != "" {
+		t.Errorf("headers (-want +got):\n%s", diff)
+	}
+}
+
+func TestFactsOnTheWire(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		address string
+		request backends.Request
+		query   string
+		headers http.Header
+	}{
+		"facts that the viewer did not give are left out": {
+			"/check", backends.Request{Query: "token=123"}, "token=123", http.Header{"X-Session-Id": {"0"}},
+		},
+		"an IPv6 viewer, without zone": {
+			"/check",
+			backends.Request{Address: netip.MustParseAddr("fe80::1%eth0")},
+			"",
+			http.Header{"X-Session-Id": {"0"}, "X-Real-Ip": {"fe80::1"}},
+		},
+		"a named header is passed on, our own cannot be faked": {
+			"/check",
+			backends.Request{Headers: []backends.Header{
+				{Name: "Authorization", Value: "Bearer abc"},
+				{Name: "X-Session-Id", Value: "1"},
+				{Name: "X-Real-Ip", Value: "10.0.0.1"},
+			}},
+			"",
+			http.Header{"X-Session-Id": {"0"}, "Authorization": {"Bearer abc"}},
+		},
+		"control characters cannot break a call": {
+			"/check",
+			backends.Request{UserAgent: "evil\r\nX-Real-IP: 10.0.0.1\x00"},
+			"",
+			http.Header{"X-Session-Id": {"0"}, "X-Real-Ua": {"evilX-Real-IP: 10.0.0.1"}},
+		},
+		"a fact without end is cut": {
+			"/check",
+			backends.Request{UserAgent: strings.Repeat("x", 100_000)},
+			"",
+			http.Header{"X-Session-Id": {"0"}, "X-Real-Ua": {strings.Repeat("x", 4096)}},
+		},
+		"an address with a query of its own": {
+			"/check?site=1",
+			backends.Request{Query: "token=123&token=%26&site=2"},
+			"site=1&token=123&token=%26",
+			http.Header{"X-Session-Id": {"0"}},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t)
+			if _, err := newBackend(t, s.URL()+tt.address, nil).Check(t.Context(), &tt.request); err != nil {
+				t.Fatalf("check: %v", err)
+			}
+			seen := s.Requests()[0]
+			if seen.RawQuery != tt.query {
+				t.Errorf("got query %q, want %q", seen.RawQuery, tt.query)
+			}
+			if diff := cmp.Diff(tt.headers, ours(seen)); diff != "" {
+				t.Errorf("headers (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		mode    backendtest.Mode
+		headers map[string]string
+		want    backends.Decision
+		alarm   backends.Alarm
+		alarms  uint64
+	}{
+		"401 denies": {backendtest.Status(401), nil, denied("backend answered 401", ""), 0, 0},
+		"403 denies": {backendtest.Status(403), nil, denied("backend answered 403", ""), 0, 0},
+		"a 403 that sends the viewer elsewhere": {
+			backendtest.Status(403),
+			map[string]string{"X-Location": "http://promo.example.net/"},
+			denied("backend answered 403", "http://promo.example.net/"), 0, 0,
+		},
+		"a redirect is for the viewer": {
+			backendtest.Redirect("http://promo.example.net/"), nil,
+			denied("backend answered 302", "http://promo.example.net/"), 0, 0,
+		},
+		"a header without sense changes nothing else": {
+			backendtest.Healthy(),
+			map[string]string{"X-AuthDuration": "-1", "X-Max-Sessions": "", "X-Session-Name": "bob"},
+			backends.Decision{
+				Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200",
+				UserID: "42", User: "bob", MaxSessions: 3, Unique: true,
+			},
+			backends.AlarmBadHeader, 1,
+		},
+		"an unexpected status denies with an alarm": {
+			backendtest.Status(418), nil, denied("backend answered 418", ""), backends.AlarmUnexpectedStatus, 1,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t)
+			for name, value := range tt.headers {
+				s.SetHeader(name, value)
+			}
+			if err := s.Set(tt.mode); err != nil {
+				t.Fatalf("set the middleware: %v", err)
+			}
+			b := newBackend(t, s.URL(), nil)
+			d, err := b.Check(t.Context(), &backends.Request{Query: "token=123"})
+			if err != nil {
+				t.Fatalf("check: %v", err)
+			}
+			if diff := cmp.Diff(tt.want, d); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+			if got := b.Watch().Count(tt.alarm); got != tt.alarms {
+				t.Errorf("got %d alarms of %s, want %d", got, tt.alarm, tt.alarms)
+			}
+		})
+	}
+}
+
+func denied(reason, redirect string) backends.Decision {
+	return backends.Decision{
+		Verdict: backends.Denied, Source: backends.FromBackend, Reason: reason, Redirect: redirect,
+	}
+}
+
+func TestConfigInYAML(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("testdata/full.yaml")
+	if err != nil {
+		t.Fatalf("read the example: %v", err)
+	}
+	got := DefaultConfig()
+	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
+		t.Fatalf("read the config: %v", err)
+	}
+	want := Config{HTTP: backends.HTTPConfig{
+		Address:  "https://auth.example.com/check?site=1",
+		Headers:  map[string]backends.Secret{"X-Api-Key": "s3cret"},
+		Preset:   backends.PresetFlussonic,
+		Statuses: backends.Statuses{"404": backends.OutcomeDeny, "5xx": backends.OutcomeFailure},
+
+		DialTimeout: 300 * time.Millisecond, TLSTimeout: time.Second, IdleTimeout: 30 * time.Second,
+		MaxResponseHeader: 8192, MaxBody: 1024,
+		TLS: backends.TLSConfig{ServerName: "auth.internal"},
+	}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("config (-want +got):\n%s", diff)
+	}
+	if err := got.Validate(); err != nil {
+		t.Errorf("the example is invalid: %v", err)
+	}
+}
+
+func TestNewRefusesAWrongConfig(t *testing.T) {
+	t.Parallel()
+	_, err := New("middleware", DefaultConfig(), backends.HTTPParts{})
+	if err == nil || err.Error() != `make backend "middleware": address: must be set` {
+		t.Errorf("got %v", err)
+	}
+	cfg := DefaultConfig()
+	cfg.HTTP.Address = "https://auth.example.com/check"
+	cfg.HTTP.TLS.CAFile = "testdata/full.yaml"
+	_, err = New("middleware", cfg, backends.HTTPParts{})
+	if err == nil || err.Error() != `make backend "middleware": tls.ca_file: no certificate in testdata/full.yaml` {
+		t.Errorf("got %v", err)
+	}
+}
+
+func BenchmarkCheck(b *testing.B) {
+	s := startServer(b)
+	backend := newBackend(b, s.URL()+"/check", nil)
+	r := backendtest.NewRequest("123")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := backend.Check(b.Context(), r); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -3,7 +3,7 @@
 //
 //	viewer asks  https://live.example.com/play/a001/index.m3u8?token=123
 //	we ask       GET https://auth.example.com/check?token=123
-//	             X-Session-ID: 6143908277731231      a number, the same for the session's whole life
+//	             X-Session-ID: 640511947003803       a number, the same for the session's whole life
 //	             X-Channel-ID: a001
 //	             X-Real-IP: 192.0.2.7
 //	             X-Real-Path: /play/a001/index.m3u8
