@@ -18,7 +18,8 @@ type ChainConfig struct {
 	Timeout time.Duration `yaml:"timeout"`
 	// OnFailure is what viewers are told while nobody answers; empty: as the preset says.
 	OnFailure Policy `yaml:"on_failure"`
-	// TokenLife is for how long a viewer's token can be asked about; zero: for ever.
+	// TokenLife is for how long a viewer's token can be asked about; zero: for ever. The session, which owns the timer,
+	// keeps to it.
 	TokenLife time.Duration `yaml:"token_life"`
 	// OnExpiredToken is what holds after that.
 	OnExpiredToken ExpiredToken `yaml:"on_expired_token"`
@@ -61,7 +62,6 @@ type ChainParts struct {
 
 // Chain is one backend with everything around it, in this order:
 //
-//	TokenLife  is asking of any use?          a token that is too old only misleads
 //	FailOpen   what holds if nobody answers   outside of all that can fail to ask
 //	Bulkhead   how much at once               outside the breaker, whose opening releases those who wait
 //	Breaker    ask at all? and for how long   sees only what the backend did, not our own queue
@@ -70,11 +70,10 @@ type ChainParts struct {
 //
 // The parts are exported to be observed. Safe for concurrent use.
 type Chain struct {
-	Name      string
-	TokenLife *TokenLife
-	FailOpen  *FailOpen
-	Bulkhead  *Bulkhead
-	Breaker   *Breaker
+	Name     string
+	FailOpen *FailOpen
+	Bulkhead *Bulkhead
+	Breaker  *Breaker
 }
 
 // NewChain puts the chain around adapter, the named backend. The config must be valid.
@@ -89,17 +88,16 @@ func NewChain(name string, cfg ChainConfig, adapter Backend, parts ChainParts) *
 	policy := cfg.OnFailure.Or(parts.Preset.Policy())
 	failOpen := NewFailOpen(name, policy, bulkhead, breaker.Down, parts.Log)
 	return &Chain{
-		Name:      name,
-		TokenLife: NewTokenLife(name, cfg.TokenLife, cfg.OnExpiredToken, failOpen),
-		FailOpen:  failOpen,
-		Bulkhead:  bulkhead,
-		Breaker:   breaker,
+		Name:     name,
+		FailOpen: failOpen,
+		Bulkhead: bulkhead,
+		Breaker:  breaker,
 	}
 }
 
 // Check asks the backend, or says what holds instead.
 func (c *Chain) Check(ctx context.Context, r *Request) (Decision, error) {
-	return c.TokenLife.Check(ctx, r)
+	return c.FailOpen.Check(ctx, r)
 }
 
 // Instead is what a viewer is told whose time to wait is over: see [FailOpen.Instead].

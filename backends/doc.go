@@ -2,7 +2,7 @@
 // comes back ([Decision]), who can be asked ([Backend]), and what went wrong when nobody answered ([Failure],
 // [Overload]). Each decorator of a backend is one file here; each adapter to a middleware is one folder below.
 //
-//	session actor ─► TokenLife ─► FailOpen ─► Bulkhead ─► Breaker ─► Tracing ─► adapter ─► middleware
+//	session actor ─► FailOpen ─► Bulkhead ─► Breaker ─► Tracing ─► adapter ─► middleware
 //
 // [Chain] joins them. Adapters that speak HTTP share [HTTPClient], which joins queries, sorts errors and reads answers
 // by a [StatusTable]: a preset, and what the config overrides of it. [Watch] counts what a middleware does wrong.

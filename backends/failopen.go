@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// FailOpen says what holds while nobody answers. It is the outermost decorator but for [TokenLife].
+// FailOpen says what holds while nobody answers. It is the outermost decorator.
 //
 // It never turns a No into a Yes: an answer passes through as it is, and so do an [Overload] and the error of a viewer
 // who left. Safe for concurrent use.

@@ -54,7 +54,6 @@ func TestInstead(t *testing.T) {
 		"a status lets in while the breaker is open":                 {PolicyAllow, true, unknown, status, admitted("status"), false},
 		"a malformed answer lets nobody in while it is closed":       {PolicyAllow, false, unknown, malformed, nobody, true},
 		"a malformed answer lets in while the breaker is open":       {PolicyAllow, true, unknown, malformed, admitted("malformed"), false},
-		"a question not asked lets nobody in":                        {PolicyAllow, false, unknown, &Failure{Kind: FailureNotAsked}, nobody, true},
 		"allow keeps a yes":                                          {PolicyAllow, false, standingOn(Allowed, FromBackend), transport, kept(Allowed, FromLastKnown), false},
 		"allow keeps a yes on a status too":                          {PolicyAllow, false, standingOn(Allowed, FromBackend), status, kept(Allowed, FromLastKnown), false},
 		"allow keeps a no":                                           {PolicyAllow, true, standingOn(Denied, FromBackend), open, kept(Denied, FromLastKnown), false},

@@ -20,13 +20,11 @@ const (
 	FailureMalformed
 	// FailureBreakerOpen: it was not asked, because it has been failing.
 	FailureBreakerOpen
-	// FailureNotAsked: it was not asked, because asking could only mislead (the viewer's token has outlived its life).
-	FailureNotAsked
 )
 
 // String is the kind as logs, metrics and traces show it.
 func (k FailureKind) String() string {
-	return [...]string{"transport", "timeout", "status", "malformed", "breaker-open", "not-asked"}[k]
+	return [...]string{"transport", "timeout", "status", "malformed", "breaker-open"}[k]
 }
 
 // Failure says that nobody answered within the contract. It is never a No.
