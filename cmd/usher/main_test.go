@@ -88,12 +88,12 @@ func TestValidateNamesEveryProblemWithItsPlace(t *testing.T) {
 }
 
 func TestValidatePrintsWithoutSecrets(t *testing.T) {
-	path := writeFile(t, settingsFor("http://127.0.0.1:9/check?key=mine"))
+	path := writeFile(t, settingsFor("http://me:5ecret@127.0.0.1:9/check?key=mine"))
 	code, out, errs := usher("validate", "--config", path, "--print")
 	if code != 0 || errs != "" || !strings.Contains(out, "required:") {
 		t.Fatalf("exit code %d, %q\n%s", code, errs, out)
 	}
-	for _, secret := range []string{"0123456789abcdef", "the operator's own"} {
+	for _, secret := range []string{"0123456789abcdef", "the operator's own", "5ecret", "mine"} {
 		if strings.Contains(out, secret) {
 			t.Errorf("the settings show the secret %q:\n%s", secret, out)
 		}

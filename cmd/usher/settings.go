@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"time"
 
@@ -158,8 +160,23 @@ func (v validateCommand) Run(r runtime) error {
 		return err
 	}
 	if v.Print {
-		return config.Print(r.out, s)
+		var text bytes.Buffer
+		if err := config.Print(&text, s); err != nil {
+			return err
+		}
+		_, err := r.out.Write(withoutPasswords(text.Bytes()))
+		return err
 	}
 	_, err = fmt.Fprintf(r.out, "%s: ok\n", v.Config)
 	return err
+}
+
+// withoutPasswords hides what the addresses in a text hold of users, passwords and parameters.
+func withoutPasswords(text []byte) []byte {
+	address := regexp.MustCompile(`https?://[^\s"']+`)
+	user, value := regexp.MustCompile(`//[^/@]*@`), regexp.MustCompile(`([?&][^=&]*)=[^&]*`)
+	return address.ReplaceAllFunc(text, func(a []byte) []byte {
+		a = user.ReplaceAll(a, []byte("//"+backends.Hidden+"@"))
+		return value.ReplaceAll(a, []byte("${1}="+backends.Hidden))
+	})
 }
