@@ -94,7 +94,7 @@ func (d *decoder) unknownKey(e entry, path string, allowed []string) {
 // decodeKind lets a Kinded struct become the kind that the section names. It reports whether the kind's keys can be
 // told.
 func (d *decoder) decodeKind(v reflect.Value, n *node, path string) bool {
-	kinded, ok := v.Addr().Interface().(Kinded)
+	kinded, ok := reflect.TypeAssert[Kinded](v.Addr())
 	if !ok {
 		return true
 	}

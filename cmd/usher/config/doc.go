@@ -5,8 +5,8 @@
 //	file ─► tree (anchors, merges resolved; every key keeps its place) ─► struct ─► overrides ─► Validate ─► problems
 //
 // Invariants:
-//   - All problems are reported at once, in file order, as "usher.yaml:12:5: routes[0].orgin: unknown key; …".
-//   - No problem and no warning shows a secret, nor a text that came out of a variable.
+//   - All problems are reported at once, in file order, as "usher.yaml:12:5: routes[0].bakend: unknown key; …".
+//   - No problem and no warning shows a secret; where a value that ${NAME} brought is refused, ${NAME} is shown.
 //   - A setting is what the environment says, else the file, else the default that the struct held.
 //
 // Sections whose keys depend on a kind implement [Kinded] and keep the kind's own settings in an inline field:

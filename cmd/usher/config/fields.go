@@ -21,7 +21,7 @@ type Kinded interface {
 type Defaulter interface{ SetDefaults() }
 
 // Validator is implemented by a section, or its pointer, that can tell whether its values make sense. Each message
-// begins with a key of the section, or with a path from the top level; [Source.Explain] says how several are joined.
+// begins with a key of the section or of one around it, up to the top level; several are joined with errors.Join.
 // It is asked also when some values could not be read: they stand at their defaults, and what is said of them is
 // dropped. A section whose kind is unknown is not asked itself, and its inline field is nil.
 type Validator interface{ Validate() error }
@@ -107,7 +107,7 @@ func keysOf(fields []field) []string {
 // fresh makes a settable value with its type's defaults.
 func fresh(t reflect.Type) reflect.Value {
 	made := reflect.New(t)
-	if d, ok := made.Interface().(Defaulter); ok {
+	if d, ok := reflect.TypeAssert[Defaulter](made); ok {
 		d.SetDefaults()
 	}
 	return made.Elem()

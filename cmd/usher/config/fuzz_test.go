@@ -51,7 +51,7 @@ func FuzzParse(f *testing.F) {
 
 // FuzzDistance compares the bounded distance with the plain properties that it must have.
 func FuzzDistance(f *testing.F) {
-	f.Add("origin", "orgin")
+	f.Add("origin", "oigin")
 	f.Add("", "a")
 	f.Add("ab", "ba")
 	f.Fuzz(func(t *testing.T, a, b string) {

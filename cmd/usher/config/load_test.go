@@ -12,14 +12,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 var update = flag.Bool("update", false, "write the messages that were found into testdata/*.want")
 
 func compare() cmp.Options {
 	return cmp.Options{
-		cmpopts.IgnoreUnexported(settings{}),
 		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 		cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
 	}

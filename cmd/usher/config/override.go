@@ -114,7 +114,7 @@ func walkLeaves(v reflect.Value, keys []string, visit func(leaf)) {
 		walkLeaves(v.Elem(), keys, visit)
 	case t.Kind() == reflect.Struct:
 		fields, _ := fieldsOf(v) // a mistake in the struct was reported where it was decoded
-		_, kinded := v.Addr().Interface().(Kinded)
+		_, kinded := reflect.TypeAssert[Kinded](v.Addr())
 		for _, f := range fields {
 			if !kinded || f.key != kindKey {
 				walkLeaves(f.value, append(keys, f.key), visit)

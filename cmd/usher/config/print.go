@@ -183,7 +183,7 @@ func scalarString(v reflect.Value) (string, error) {
 		return string(text), err
 	}
 	if v.CanAddr() {
-		if m, ok := v.Addr().Interface().(encoding.TextMarshaler); ok {
+		if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v.Addr()); ok {
 			text, err := m.MarshalText()
 			return string(text), err
 		}

@@ -60,7 +60,7 @@ func readText(v reflect.Value, text string) error {
 		v.Set(reflect.ValueOf(prefix))
 		return wantIf(err, t)
 	}
-	u, ok := v.Addr().Interface().(encoding.TextUnmarshaler)
+	u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr())
 	if !ok {
 		return readBasic(v, text)
 	}

@@ -24,7 +24,6 @@ type settings struct {
 	Labels   map[string]string           `yaml:"labels"`
 	Statuses map[carry]int8              `yaml:"statuses"`
 	Matrix   [][]uint8                   `yaml:"matrix"`
-	ignored  int
 }
 
 type adminSettings struct {
@@ -73,7 +72,20 @@ func (p portalSettings) Validate() error {
 }
 
 type listSettings struct {
-	Users []string `yaml:"users"`
+	Users []string   `yaml:"users"`
+	Limit listLimits `yaml:"limit"`
+}
+
+type listLimits struct {
+	Most int `yaml:"most"`
+}
+
+// Validate speaks from where the backend stands, and once of nothing in particular.
+func (l listLimits) Validate() error {
+	if l.Most < 0 {
+		return errors.Join(fmt.Errorf("limit.most: %d is negative", l.Most), errors.New("http: no limits are kept"))
+	}
+	return nil
 }
 
 type routeSettings struct {

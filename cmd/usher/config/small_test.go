@@ -82,7 +82,7 @@ func TestNearest(t *testing.T) {
 		want    string
 	}{
 		"a letter too many":           {"originn", []string{"backend", "origin"}, "origin"},
-		"a letter too few":            {"orgin", []string{"backend", "origin"}, "origin"},
+		"a letter too few":            {"oigin", []string{"backend", "origin"}, "origin"},
 		"two letters swapped":         {"orgiin", []string{"backend", "origin"}, "origin"},
 		"swapped neighbours are one":  {"ulr", []string{"uri", "url"}, "url"},
 		"another case":                {"URL", []string{"uri", "url"}, "url"},

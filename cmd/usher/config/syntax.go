@@ -66,8 +66,7 @@ func tooDeep(tokens token.Tokens) *token.Token {
 // may hold a secret.
 func reportSyntax(source *Source, err error) {
 	at, message := place{1, 1}, "cannot be read as YAML"
-	var problem yaml.Error
-	if errors.As(err, &problem) {
+	if problem, ok := errors.AsType[yaml.Error](err); ok {
 		message = problem.GetMessage()
 		if t := problem.GetToken(); t != nil && t.Position != nil {
 			at = placeOf(t)

@@ -9,14 +9,19 @@ import (
 // validate asks every section's Validate, the inner ones first, and places what they say, except about settings that
 // could not be read: that would only follow from what was reported already.
 func validate(source *Source, root reflect.Value) {
-	v := &validation{source: source, root: root, broken: slices.Clone(source.broken)}
+	v := &validation{source: source, broken: slices.Clone(source.broken)}
 	v.walk(root, "", 0)
 }
 
 type validation struct {
 	source *Source
-	root   reflect.Value
 	broken []string
+	around []sectionKeys // the sections around the one that is asked, itself last
+}
+
+type sectionKeys struct {
+	path string
+	keys []string
 }
 
 func (c *validation) walk(v reflect.Value, path string, depth int) {
@@ -26,12 +31,7 @@ func (c *validation) walk(v reflect.Value, path string, depth int) {
 	case t.Kind() == reflect.Pointer && !v.IsNil():
 		c.walk(v.Elem(), path, depth+1)
 	case t.Kind() == reflect.Struct:
-		fields, _ := fieldsOf(v) // a mistake in the struct was reported where it was decoded
-		for _, f := range fields {
-			c.walk(f.value, join(path, f.key), depth+1)
-		}
-		c.askInline(v, path)
-		c.ask(v, path)
+		c.walkStruct(v, path, depth)
 	case t.Kind() == reflect.Map:
 		for entries := v.MapRange(); entries.Next(); {
 			c.walk(copyOf(entries.Value()), join(path, keyText(entries.Key())), depth+1)
@@ -41,6 +41,17 @@ func (c *validation) walk(v reflect.Value, path string, depth int) {
 			c.walk(v.Index(i), index(path, i), depth+1)
 		}
 	}
+}
+
+func (c *validation) walkStruct(v reflect.Value, path string, depth int) {
+	fields, _ := fieldsOf(v) // a mistake in the struct was reported where it was decoded
+	c.around = append(c.around, sectionKeys{path, keysOf(fields)})
+	for _, f := range fields {
+		c.walk(f.value, join(path, f.key), depth+1)
+	}
+	c.askInline(v, path)
+	c.ask(v, path)
+	c.around = c.around[:len(c.around)-1]
 }
 
 // askInline asks the settings that stand among a section's own keys.
@@ -62,13 +73,12 @@ func (c *validation) askInline(v reflect.Value, path string) {
 }
 
 func (c *validation) ask(v reflect.Value, path string) {
-	validator, ok := v.Addr().Interface().(Validator)
+	validator, ok := reflect.TypeAssert[Validator](v.Addr())
 	if !ok || slices.Contains(c.broken, join(path, kindKey)) {
 		return
 	}
 	for _, message := range messagesOf(validator.Validate(), "") {
-		said, text := splitPath(message)
-		about := c.resolve(v, path, said)
+		about, text := c.resolve(message)
 		if !c.follows(about) {
 			c.source.problems = append(c.source.problems, c.source.problem(about, text))
 		}
@@ -80,23 +90,20 @@ func (c *validation) follows(about string) bool {
 	return slices.ContainsFunc(c.broken, func(b string) bool { return within(b, about) || within(about, b) })
 }
 
-// resolve makes a message's path one from the top level: a section may speak of its own keys, or know where it stands.
-func (c *validation) resolve(section reflect.Value, path, said string) string {
-	own, _ := fieldsOf(section)
-	if _, ok := fieldOf(own, firstKey(said)); !ok {
-		top, _ := fieldsOf(c.root)
-		if _, ok := fieldOf(top, firstKey(said)); ok {
-			return said
+// resolve finds the setting that a message is about. A section may speak of its own keys, or begin where one of the
+// sections around it does; what begins with no such key is about the section itself.
+func (c *validation) resolve(message string) (path, text string) {
+	said, text := splitPath(message)
+	for _, section := range slices.Backward(c.around) {
+		switch {
+		case said == "" || !slices.Contains(section.keys, firstKey(said)):
+		case section.path == "":
+			return said, text
+		default:
+			return section.path + "." + said, text
 		}
 	}
-	switch {
-	case said == "":
-		return path
-	case path == "":
-		return said
-	default:
-		return path + "." + said
-	}
+	return c.around[len(c.around)-1].path, message
 }
 
 // keyText is a map's key as the file writes it.

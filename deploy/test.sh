@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Runs every test, after installing the Debian packages that the tests need and this machine lacks. Debian may start
+# nginx and redis-server as services; the tests do not use those, but start their own on free ports.
+# Needs Go and git. Arguments go to go test: deploy/test.sh -run TestSession ./actors/...
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# nginx lies where only root looks by default, and Go where its own instructions put it.
+export PATH="$PATH:/usr/local/go/bin:/usr/sbin:/sbin"
+
+fail() {
+	printf 'deploy/test.sh: %s\n' "$*" >&2
+	exit 2
+}
+
+# missing_packages prints the packages to install, one a line: what should be there, the package that brings it, and
+# what the tests do with it.
+missing_packages() {
+	local what package why
+	while read -r what package why; do
+		if ! command -v "$what" >/dev/null && ! [[ -e $what ]]; then
+			printf '%-16s %s\n' "$package" "$why" >&2
+			printf '%s\n' "$package"
+		fi
+	done <<-'END'
+		gcc                                 gcc              links the race detector
+		/usr/include/stdlib.h               libc6-dev        links the race detector
+		/etc/ssl/certs/ca-certificates.crt  ca-certificates  fetches the modules
+		ffmpeg                              ffmpeg           plays and checks the streams
+		nginx                               nginx            asks Usher as an edge does
+		redis-server                        redis-server     is what nodes share
+		chromium                            chromium         is a browser's player
+	END
+}
+
+# as_root runs a command as root. Without a terminal it never waits for a password.
+as_root() {
+	if [[ $(id -u) -eq 0 ]]; then
+		env DEBIAN_FRONTEND=noninteractive "$@"
+	elif [[ -t 0 ]]; then
+		sudo env DEBIAN_FRONTEND=noninteractive "$@"
+	else
+		sudo -n env DEBIAN_FRONTEND=noninteractive "$@"
+	fi
+}
+
+install_packages() {
+	printf '== The tests need these Debian packages, which are missing here; installing them: %s\n' "$*"
+	command -v apt-get >/dev/null || fail "this is no Debian: please install the like of: $*"
+	if [[ $(id -u) -ne 0 ]] && ! command -v sudo >/dev/null; then
+		fail "not root and no sudo: as root, run: apt-get update && apt-get install --no-install-recommends $*"
+	fi
+	as_root apt-get update || {
+		printf '== apt-get update failed; once more\n'
+		as_root apt-get update
+	} || fail "apt-get update failed twice; is there a network?"
+	as_root apt-get install --yes --no-install-recommends "$@" || fail "could not install: $*"
+}
+
+command -v go >/dev/null || fail "go is missing: see https://go.dev/doc/install"
+
+packages=()
+while read -r package; do
+	packages+=("$package")
+done < <(missing_packages)
+if [[ ${#packages[@]} -gt 0 ]]; then
+	install_packages "${packages[@]}"
+fi
+
+# Every package, unless an argument names some.
+which=(./...)
+for argument in "$@"; do
+	case $argument in
+	./* | usher | usher/*) which=() ;;
+	-args | --args) break ;;
+	esac
+done
+
+# At most four packages at once: each brings servers, and some a browser, of their own.
+at_once=$(nproc 2>/dev/null || printf 2)
+if [[ $at_once -gt 4 ]]; then
+	at_once=4
+fi
+
+export CGO_ENABLED=1 # for the race detector
+set -x
+exec go test -race -shuffle=on -timeout 15m -p "$at_once" ${which[@]+"${which[@]}"} "$@"
