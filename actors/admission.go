@@ -14,15 +14,17 @@ const admissionCells = 1 << 16
 // admission limits how many sessions an address may open: the generic cell rate algorithm, one word a cell.
 type admission struct {
 	seed     maphash.Seed
-	interval int64 // nanoseconds between two openings in the long run
-	burst    int64 // nanoseconds of interval that may be saved up
+	start    time.Time // cells count from it by the monotonic clock, so that one set back locks nobody out
+	interval int64     // nanoseconds between two openings in the long run
+	burst    int64     // nanoseconds of interval that may be saved up
 	cells    []atomic.Int64
 }
 
-func newAdmission(perSecond, burst int) *admission {
+func newAdmission(start time.Time, perSecond, burst int) *admission {
 	interval := int64(time.Second) / int64(perSecond)
 	return &admission{
 		seed:     maphash.MakeSeed(),
+		start:    start,
 		interval: interval,
 		burst:    interval * int64(burst),
 		cells:    make([]atomic.Int64, admissionCells),
@@ -33,7 +35,7 @@ func newAdmission(perSecond, burst int) *admission {
 func (a *admission) allow(address netip.Addr, now time.Time) bool {
 	cell := &a.cells[maphash.Comparable(a.seed, household(address))%admissionCells]
 	for {
-		at := now.UnixNano()
+		at := int64(now.Sub(a.start))
 		due := cell.Load()
 		next := max(due, at) + a.interval
 		if next-at > a.burst {

@@ -8,14 +8,14 @@ import (
 // crowd knows from which address prefixes a session was used lately.
 type crowd struct {
 	recent atomic.Uint64 // the prefix that came last
-	at     atomic.Int64  // when, Unix seconds
+	at     atomic.Int64  // when, in seconds since the node's start
 	mu     sync.Mutex
 	seen   []sighting
 }
 
 type sighting struct {
 	prefix uint64
-	at     int64 // Unix seconds
+	at     int64 // in seconds since the node's start
 }
 
 // admit notes the prefix and reports whether it is one of the first limit ones within the last idle seconds. Nearly

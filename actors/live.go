@@ -12,33 +12,41 @@ import (
 // Session is what everybody but its actor sees of a session: what it published, and counters to write. All methods
 // are safe for concurrent use; none of them locks or allocates, but Admit when a viewer's address changes.
 type Session struct {
+	// What every request touches stands together, so that it costs a cold cache as few lines as can be.
+	decision atomic.Pointer[backends.Decision]
+	rules    *rules
+	lastSeen atomic.Int64 // nanoseconds since the node's start, by its monotonic clock
+	requests atomic.Int64
+	bytes    atomic.Int64
+	crowd    crowd
+
 	id       backends.SessionID
 	backend  string // its name
 	sequence uint64 // tells this session from one of the same id before or after it
 	pid      *actor.PID
-	rules    *rules
 
-	decision atomic.Pointer[backends.Decision]
-	facts    atomic.Pointer[backends.Request]
+	facts atomic.Pointer[backends.Request]
 	// ticket is what the session's tickets say; known from the first decision on.
 	ticket atomic.Pointer[backends.Ticket]
 	first  atomic.Pointer[firstDecision]
-	// introduced: credentials are known, so that the backend can be asked.
-	introduced atomic.Bool
-	begun      atomic.Bool // its actor has started once
-	gone       atomic.Bool // its actor has ended
+	// introduced: credentials are known and facts holds them, so that the backend can be asked. introducing: somebody
+	// is about to store them.
+	introduced, introducing atomic.Bool
+	begun                   atomic.Bool // its actor has started once
+	gone                    atomic.Bool // its actor has ended
 
-	lastSeen atomic.Int64 // Unix nanoseconds
-	requests atomic.Int64
-	bytes    atomic.Int64
-	stopgap  atomic.Int64 // nanoseconds that it was allowed without an answer
-	check    atomic.Int64
-	wake     atomic.Int64 // Unix nanoseconds of the timer entry that counts
-	crowd    crowd
+	stopgap atomic.Int64 // nanoseconds that it was allowed without an answer
+	check   atomic.Int64
+	wake    atomic.Int64 // when the timer entry that counts is due, in nanoseconds since the node's start; 0: none
 }
 
-// firstDecision lets requests wait for the first decision.
-type firstDecision struct{ taken chan struct{} }
+// firstDecision lets requests wait for the first decision. Until then it also keeps what an actor that lost its state
+// begins again with.
+type firstDecision struct {
+	taken    chan struct{}
+	ticket   backends.Ticket // that the viewer came with
+	restarts atomic.Int32    // of the actor
+}
 
 // ID is the session's id.
 func (s *Session) ID() backends.SessionID { return s.id }
@@ -46,7 +54,8 @@ func (s *Session) ID() backends.SessionID { return s.id }
 // Decision is what holds now, or nil while nobody has decided. The value is not changed.
 func (s *Session) Decision() *backends.Decision { return s.decision.Load() }
 
-// Facts are those of the opening request, or nil if only a ticket came. The value is not changed.
+// Facts are those of the opening request or, where only a ticket opened the session, of the first one with
+// credentials. They are never nil; the value is not changed.
 func (s *Session) Facts() *backends.Request { return s.facts.Load() }
 
 // Ticket is what the session's tickets say. It is the zero value while nobody has decided.
@@ -59,7 +68,7 @@ func (s *Session) Ticket() backends.Ticket {
 
 // Seen notes that the viewer asked for something at now.
 func (s *Session) Seen(now time.Time) {
-	s.lastSeen.Store(now.UnixNano())
+	s.lastSeen.Store(int64(now.Sub(s.rules.start)))
 	s.requests.Add(1)
 }
 
@@ -67,7 +76,7 @@ func (s *Session) Seen(now time.Time) {
 func (s *Session) Sent(n int64) { s.bytes.Add(n) }
 
 // LastSeen is when the viewer last asked for something.
-func (s *Session) LastSeen() time.Time { return time.Unix(0, s.lastSeen.Load()) }
+func (s *Session) LastSeen() time.Time { return s.rules.start.Add(time.Duration(s.lastSeen.Load())) }
 
 // Requests is how many requests the viewer made.
 func (s *Session) Requests() int64 { return s.requests.Load() }
@@ -78,5 +87,16 @@ func (s *Session) Bytes() int64 { return s.bytes.Load() }
 // Admit reports whether a viewer from the address prefix may use the session at now: no more than max prefixes may
 // within the time that makes a viewer idle.
 func (s *Session) Admit(prefix uint64, now time.Time, maxPrefixes int) bool {
-	return s.crowd.admit(prefix, now.Unix(), int64(s.rules.idleTimeout/time.Second), maxPrefixes)
+	at := int64(now.Sub(s.rules.start) / time.Second)
+	return s.crowd.admit(prefix, at, int64(s.rules.idleTimeout/time.Second), maxPrefixes)
+}
+
+// introduce stores the facts of a viewer's credentials and reports whether nobody had before.
+func (s *Session) introduce(facts *backends.Request) bool {
+	if s.introduced.Load() || !s.introducing.CompareAndSwap(false, true) {
+		return false
+	}
+	s.facts.Store(facts)
+	s.introduced.Store(true) // last: who sees it finds the facts
+	return true
 }

@@ -48,8 +48,9 @@ func newPacer(perSecond int, health func() Health, turn func(*Session)) *pacer {
 	return &pacer{
 		health: health,
 		turn:   turn,
-		// One at a time, evenly: a burst is what a recovering backend cannot take.
-		limiter: rate.NewLimiter(rate.Limit(perSecond), 1),
+		// One at a time, evenly: a burst is what a recovering backend cannot take. At least one a second, or decisions
+		// would never be renewed.
+		limiter: rate.NewLimiter(rate.Limit(max(perSecond, 1)), 1),
 		arrived: make(chan struct{}, 1),
 		sweepAt: minSweep,
 	}
@@ -104,19 +105,22 @@ func (p *pacer) run(ctx context.Context) {
 
 // step gives at most one turn and reports whether to go on.
 func (p *pacer) step(ctx context.Context) bool {
-	switch p.health() {
-	case Down:
+	if p.health() == Down {
 		return pause(ctx, downPoll)
-	case Probing:
-		p.giveTurn()
-		return pause(ctx, probePause)
-	case Healthy:
 	}
 	if p.limiter.Wait(ctx) != nil {
 		return false
 	}
-	p.giveTurn()
-	return true
+	switch p.health() { // again: a turn may be long in coming
+	case Down:
+		return true
+	case Probing:
+		p.giveTurn()
+		return pause(ctx, probePause)
+	default:
+		p.giveTurn()
+		return true
+	}
 }
 
 func (p *pacer) giveTurn() {

@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -66,6 +67,7 @@ type Options struct {
 // Registry finds the sessions of this node and opens new ones. It is safe for concurrent use.
 type Registry struct {
 	o         Options
+	start     time.Time // with its monotonic reading
 	table     table
 	admission *admission
 	wheel     *wheel
@@ -98,13 +100,14 @@ func NewRegistry(o Options) *Registry {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := &Registry{
-		o:         o,
-		admission: newAdmission(o.Config.NewPerAddress, o.Config.NewBurst),
-		guarded:   make(map[string]*guarded, len(o.Backends)),
+		o:       o,
+		start:   time.Now(),
+		guarded: make(map[string]*guarded, len(o.Backends)),
 	}
+	r.admission = newAdmission(r.start, o.Config.NewPerAddress, o.Config.NewBurst)
 	// The registry's own life, not a request's: checks outlive the viewers who caused them.
 	r.life, r.end = context.WithCancel(context.Background())
-	r.wheel = newWheel(time.Now(), r.fireTimer)
+	r.wheel = newWheel(r.start, r.fireTimer)
 	r.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(slog.DiscardHandler) // protoactor reports each dead letter; we report what matters
 	}))
@@ -121,6 +124,7 @@ func NewRegistry(o Options) *Registry {
 func (r *Registry) guard(name string, b Backend) *guarded {
 	c, br := r.o.Config, r.o.Rules[name]
 	g := &guarded{Backend: b, name: name, deadline: br.AnswerDeadline, rules: &rules{
+		start:        r.start,
 		validity:     br.Validity,
 		recheckMin:   c.Recheck.Min,
 		recheckMax:   c.Recheck.Max,
@@ -162,14 +166,21 @@ func (r *Registry) Len() int { return int(r.table.live.Load()) }
 // Each calls yield for every session until it returns false; sessions that come or go meanwhile may be missed.
 func (r *Registry) Each(yield func(*Session) bool) { r.table.each(yield) }
 
-// ErrClosed says that the node is shutting down.
-var ErrClosed = errors.New("sessions are closed")
+// The errors of Open beside an Overload and its context's. ErrClosed says that the node is shutting down;
+// ErrUnknownBackend that the request names a backend, or a session, that cannot be.
+var (
+	ErrClosed         = errors.New("sessions are closed")
+	ErrUnknownBackend = errors.New("no such backend")
+)
 
 // Open returns the viewer's session with its first decision taken, opening it if nobody else has. However many ask at
 // once, one of them opens. It waits no longer than the backend's answer deadline; ctx ends the waiting, not the
-// opening. Errors: *backends.Overload, ErrClosed, or ctx's.
+// opening. Errors: *backends.Overload, ErrClosed, ErrUnknownBackend, or ctx's.
 func (r *Registry) Open(ctx context.Context, a backends.Arrival) (*Session, error) {
 	g := r.guarded[a.Request.Backend]
+	if g == nil || a.Request.Session.IsZero() {
+		return nil, fmt.Errorf("open session %q: %w: %q", a.Request.Session, ErrUnknownBackend, a.Request.Backend)
+	}
 	s := r.table.find(a.Request.Session)
 	if s == nil {
 		var err error
@@ -188,11 +199,9 @@ func (r *Registry) Open(ctx context.Context, a backends.Arrival) (*Session, erro
 
 // introduce tells a session known by its ticket alone who its viewer is.
 func (r *Registry) introduce(s *Session, a backends.Arrival) {
-	if s.introduced.Load() || !s.introduced.CompareAndSwap(false, true) {
-		return
+	if s.introduce(a.Request) {
+		r.tell(s, credentialsCame{})
 	}
-	s.facts.Store(a.Request)
-	r.tell(s, credentialsCame{})
 }
 
 // enter opens the session, or finds that somebody else just has.
@@ -202,11 +211,18 @@ func (r *Registry) enter(ctx context.Context, g *guarded, a backends.Arrival) (*
 	if r.shut {
 		return nil, ErrClosed
 	}
-	if err := r.admit(a); err != nil {
-		return nil, err
+	var refused error // only who really opens one counts
+	s, added := r.table.findOrAdd(a.Request.Session, func() *Session {
+		if refused = r.admit(a); refused != nil {
+			return nil
+		}
+		return r.spawn(g, a)
+	})
+	if added {
+		// Not before it can be found: an actor that panics looks itself up.
+		r.tell(s, begin{session: s, span: trace.SpanContextFromContext(ctx)})
 	}
-	s, _ := r.table.findOrAdd(a.Request.Session, func() *Session { return r.spawn(ctx, g, a) })
-	return s, nil
+	return s, refused
 }
 
 // admit refuses a new session beyond what the node or the viewer's address may have. A ticket of ours is no flood: all
@@ -222,12 +238,12 @@ func (r *Registry) admit(a backends.Arrival) error {
 }
 
 // spawn makes the session and its actor.
-func (r *Registry) spawn(ctx context.Context, g *guarded, a backends.Arrival) *Session {
+func (r *Registry) spawn(g *guarded, a backends.Arrival) *Session {
 	s := &Session{id: a.Request.Session, backend: g.name, sequence: r.sequence.Add(1), rules: g.rules}
-	s.first.Store(&firstDecision{taken: make(chan struct{})})
+	s.first.Store(&firstDecision{taken: make(chan struct{}), ticket: a.Ticket})
 	s.facts.Store(a.Request)
 	s.introduced.Store(a.Credentials)
-	s.lastSeen.Store(time.Now().UnixNano())
+	s.lastSeen.Store(int64(time.Since(r.start)))
 	pid, err := r.system.Root.SpawnNamed(r.props, s.actorName())
 	if err != nil {
 		// Names hold a sequence number, so a second one of the same name cannot be.
@@ -235,7 +251,6 @@ func (r *Registry) spawn(ctx context.Context, g *guarded, a backends.Arrival) *S
 	}
 	s.pid = pid
 	r.alive.Add(1)
-	r.system.Root.Send(pid, begin{session: s, ticket: a.Ticket, span: trace.SpanContextFromContext(ctx)})
 	return s
 }
 
@@ -257,7 +272,7 @@ func (r *Registry) await(ctx context.Context, g *guarded, s *Session) error {
 	defer r.waiting.Add(-1)
 	patience := time.NewTimer(g.deadline)
 	defer patience.Stop()
-	for {
+	for told := false; ; told = true {
 		select {
 		case <-first.taken:
 			return nil
@@ -266,8 +281,19 @@ func (r *Registry) await(ctx context.Context, g *guarded, s *Session) error {
 		case <-r.life.Done():
 			return ErrClosed
 		case <-patience.C:
+			if told { // an actor that cannot answer must not hold a viewer for ever
+				return g.tooLate()
+			}
 			r.tell(s, viewerWaited{}) // the actor answers at once with what the policy says
+			patience.Reset(g.deadline)
 		}
+	}
+}
+
+// tooLate says that a viewer waited for a queue of ours rather than for the backend.
+func (g *guarded) tooLate() error {
+	return &backends.Overload{
+		Setting: "backends." + g.name + ".answer_deadline (ms)", Value: int(g.deadline.Milliseconds()),
 	}
 }
 
@@ -277,6 +303,6 @@ func (r *Registry) tell(s *Session, message any) { r.system.Root.Send(s.pid, mes
 func (r *Registry) fireTimer(s *Session) {
 	r.tell(s, timerFired{
 		lastSeen: s.LastSeen(),
-		down:     r.guarded[s.backend].Health() != Healthy,
+		health:   r.guarded[s.backend].Health(),
 	})
 }

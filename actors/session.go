@@ -135,7 +135,7 @@ func (s *session) step(event any, now time.Time) action {
 	}
 	switch e := event.(type) {
 	case opened:
-		return action{lookUp: true}
+		return action{lookUp: s.phase == opening}
 	case recordLoaded:
 		return s.recordLoaded(e, now)
 	case backendAnswered:
@@ -336,9 +336,11 @@ func (s *session) overdue(e answerOverdue, now time.Time) action {
 		s.phase, s.ran, s.decision = allowed, true, e.instead
 		s.expires = s.renewalAt(s.recheckMin, now)
 		return action{publish: true, wake: s.nextWake(now, now)}
-	default:
+	case e.instead.Verdict == backends.Denied:
 		s.phase, s.decision = denied, e.instead
 		s.expires = now.Add(s.denyFor)
 		return action{publish: true, wake: s.expires}
+	default:
+		return s.comeBack(errNoVerdict, now)
 	}
 }

@@ -2,7 +2,11 @@ package actors
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -19,7 +23,6 @@ type (
 	// begin is the first message of a session's life.
 	begin struct {
 		session *Session
-		ticket  backends.Ticket
 		span    trace.SpanContext // of the request that opened it
 	}
 	// viewerWaited: a request has waited as long as it may.
@@ -29,18 +32,25 @@ type (
 // storeDeadline bounds a look-up, so that a store that hangs costs an opening no more than this.
 const storeDeadline = 100 * time.Millisecond
 
+// writeDeadline bounds what no viewer waits for: a session that ended stays findable until it is saved.
+const writeDeadline = 2 * time.Second
+
+// maxRestarts is how often an opening that panics begins again, so that one that always does is no hot loop.
+const maxRestarts = 1
+
 // sessionActor is the shell around a session's state: it carries out what step says. It never blocks.
 type sessionActor struct {
 	registry *Registry
 	session  *Session
 	state    session
-	asked    *atomic.Int64 // Unix nanoseconds since which the newest check has been with the backend; 0: not yet
+	asked    *atomic.Int64 // since when the newest check has been with the backend, in nanoseconds since the node's start; 0: not yet
 	trace    sessionTrace
 	stopgap  time.Time // since when the session stands on no answer
 }
 
 // Receive handles one message.
 func (a *sessionActor) Receive(ctx actor.Context) {
+	defer a.reportPanic()
 	now := time.Now()
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
@@ -57,18 +67,55 @@ func (a *sessionActor) Receive(ctx actor.Context) {
 	}
 }
 
+// reportPanic notes a panic on its way to the supervisor, which has the actor started afresh. A value that is not the
+// runtime's own is not shown: it may hold a viewer's words.
+func (a *sessionActor) reportPanic() {
+	reason := recover()
+	if reason == nil {
+		return
+	}
+	id := "unknown"
+	if a.session != nil {
+		id = a.session.id.String()
+		a.account(backends.Decision{}, time.Now())
+		a.trace.end()
+	}
+	a.registry.o.Logger.Error("BUG: a session's actor panicked; it is rebuilt from what it had published",
+		slog.String("session", id), slog.Any("error", panicError(reason)), slog.String("stack", string(debug.Stack())))
+	panic(reason)
+}
+
+func panicError(reason any) error {
+	if known, ok := reason.(runtime.Error); ok {
+		return known
+	}
+	return fmt.Errorf("panic of type %T", reason)
+}
+
 func (a *sessionActor) begin(ctx actor.Context, m begin, now time.Time) {
-	s := m.session
+	m.session.begun.Store(true)
+	a.open(ctx, m.session, m.span, now)
+}
+
+// open starts the session's opening, also for the second time if the first one panicked.
+func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContext, now time.Time) {
+	first := s.first.Load()
+	if first == nil {
+		return
+	}
+	restarts := int(first.restarts.Load())
 	a.session = s
-	s.begun.Store(true)
 	a.state = session{
-		rules: s.rules, id: s.id, hasFacts: s.introduced.Load(),
-		opened: now.Truncate(time.Second), key: a.registry.o.SigningKey(), ticketOpened: m.ticket.Opened,
+		rules: s.rules, id: s.id, hasFacts: s.introduced.Load(), opened: now.Truncate(time.Second),
+		presented: first.ticket,
+		check:     int(s.check.Load()) + restarts, // an answer still on its way belongs to the state that is gone
 	}
-	if m.ticket.Key != "" {
-		a.state.key = m.ticket.Key // one session, one ticket, whichever key signs new ones
+	if restarts > maxRestarts {
+		a.apply(ctx, answerOverdue{err: errPanicked}, now)
+		return
 	}
-	a.trace.open(a.registry.o.Tracer, s, m.span)
+	a.state.key = a.registry.o.SigningKey()
+	a.trace.open(a.registry.o.Tracer, s, span)
 	a.apply(ctx, opened{}, now)
 }
 
@@ -76,24 +123,21 @@ func (a *sessionActor) begin(ctx actor.Context, m begin, now time.Time) {
 // first time comes with its first message.
 func (a *sessionActor) recover(ctx actor.Context, now time.Time) {
 	s := a.registry.sessionOf(ctx.Self())
-	if s == nil || !s.begun.Load() {
+	if s == nil || !s.begun.Load() || a.registry.life.Err() != nil {
 		return
 	}
-	a.registry.o.Logger.Error("session actor panicked; rebuilt it from what it had published",
-		slog.String("session", s.id.String()))
-	a.session = s
+	if first := s.first.Load(); first != nil {
+		first.restarts.Add(1)
+		a.open(ctx, s, trace.SpanContext{}, now)
+		return
+	}
 	t := s.Ticket()
+	a.session = s
 	a.state = session{
 		rules: s.rules, id: s.id, hasFacts: s.introduced.Load(),
-		opened: t.Opened, key: t.Key, check: int(s.check.Load()),
+		opened: t.Opened, key: t.Key, check: int(s.check.Load()), decision: *s.Decision(),
 	}
-	d := s.Decision()
-	if d == nil {
-		a.state.opened, a.state.key, a.state.check = now.Truncate(time.Second), a.registry.o.SigningKey(), a.state.check+1
-		a.apply(ctx, opened{}, now)
-		return
-	}
-	a.state.decision = *d
+	a.account(a.state.decision, now)
 	a.apply(ctx, rebuilt{}, now)
 }
 
@@ -192,8 +236,8 @@ func (a *sessionActor) lookUp() {
 		}
 		span.SetAttributes(attribute.Bool("usher.found", found))
 		span.End()
-		if found && record.Facts != nil && s.introduced.CompareAndSwap(false, true) {
-			s.facts.Store(record.Facts)
+		if found && record.Facts != nil {
+			s.introduce(record.Facts)
 		}
 		r.tell(s, recordLoaded{record: record, found: found})
 	})
@@ -209,10 +253,10 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 	asked := new(atomic.Int64)
 	a.asked = asked
 	question := a.question()
-	question.Asking = func() { asked.Store(time.Now().UnixNano()) }
+	question.Asking = func() { asked.Store(max(1, int64(time.Since(r.start)))) }
 	checkCtx, done := a.trace.check(r.life, r.o.Tracer, s, number)
 	r.running.Go(func() {
-		d, err := g.Check(checkCtx, question)
+		d, err := r.check(checkCtx, g, question)
 		done(&d, err)
 		r.tell(s, backendAnswered{number: number, decision: d, err: err, down: g.Health() != Healthy})
 	})
@@ -221,32 +265,43 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 	}
 }
 
+// errPanicked says that an adapter is broken. One viewer's answer must not end all the others' gateway.
+var errPanicked = errors.New("the check panicked")
+
+// check asks, and survives an adapter that does not.
+func (r *Registry) check(ctx context.Context, g *guarded, q *backends.Request) (d backends.Decision, err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			r.o.Logger.Error("BUG: a backend's check panicked", slog.String("backend", g.name),
+				slog.Any("error", panicError(reason)), slog.String("stack", string(debug.Stack())))
+			d, err = backends.Decision{}, errPanicked
+		}
+	}()
+	return g.Check(ctx, q)
+}
+
 // question is what to ask now: the facts of the opening, and where the session stands.
 func (a *sessionActor) question() *backends.Request {
 	q := *a.session.Facts()
 	q.Number, q.Opened, q.Bytes = a.state.check, a.state.opened, a.session.Bytes()
-	if a.state.ran {
-		q.Standing = a.state.decision
-	}
+	q.Standing = a.state.standing()
 	return &q
 }
 
 // viewerWaited answers a viewer who has waited as long as he may. Only a question that has been with the backend for
-// that long counts as unanswered; one that waited in a queue of ours is an overload, which lets nobody in.
+// most of that time counts as unanswered; one that waited in a queue of ours is an overload, which lets nobody in.
 func (a *sessionActor) viewerWaited(ctx actor.Context, now time.Time) {
 	if a.session == nil || a.state.phase != opening {
 		return
 	}
 	g := a.registry.guarded[a.session.backend]
 	if a.asked != nil {
-		if since := a.asked.Load(); since > 0 && now.Sub(time.Unix(0, since)) >= g.deadline*9/10 {
+		if since := a.asked.Load(); since > 0 && now.Sub(a.registry.start)-time.Duration(since) >= g.deadline/2 {
 			a.answerInstead(ctx, backends.FailureTimeout, now)
 			return
 		}
 	}
-	a.apply(ctx, answerOverdue{err: &backends.Overload{
-		Setting: "backends." + g.name + ".answer_deadline (ms)", Value: int(g.deadline.Milliseconds()),
-	}}, now)
+	a.apply(ctx, answerOverdue{err: g.tooLate()}, now)
 }
 
 func (a *sessionActor) answerInstead(ctx actor.Context, kind backends.FailureKind, now time.Time) {
@@ -259,7 +314,9 @@ func (a *sessionActor) answerInstead(ctx actor.Context, kind backends.FailureKin
 func (a *sessionActor) bury() {
 	r, id, opened := a.registry, a.session.id, a.state.opened
 	r.running.Go(func() {
-		if err := r.o.Store.Bury(r.life, id, opened); err != nil {
+		ctx, cancel := r.writing()
+		defer cancel()
+		if err := r.o.Store.Bury(ctx, id, opened); err != nil {
 			r.o.Logger.Warn("a refused viewer's ticket could not be buried; it may be revived by a node that forgot the refusal",
 				slog.String("session", id.String()), slog.Any("error", err))
 		}
@@ -290,7 +347,9 @@ func (a *sessionActor) end(ctx actor.Context, e ending, now time.Time) {
 	}
 	pid := ctx.Self()
 	r.running.Go(func() {
-		if err := r.o.Store.Save(r.life, record); err != nil {
+		ctx, cancel := r.writing()
+		defer cancel()
+		if err := r.o.Store.Save(ctx, record); err != nil {
 			r.o.Logger.Warn("an idle session could not be remembered", slog.String("session", s.id.String()),
 				slog.Any("error", err))
 		}
@@ -298,6 +357,12 @@ func (a *sessionActor) end(ctx actor.Context, e ending, now time.Time) {
 		r.system.Root.Stop(pid)
 	})
 	r.logClosed(s, e, now)
+}
+
+// writing is the context of a write to the store. It outlives the registry: a denial just before a restart must be known
+// after it.
+func (r *Registry) writing() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(r.life), writeDeadline)
 }
 
 // logClosed is the session's closing record.

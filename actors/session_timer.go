@@ -51,7 +51,7 @@ func (s *session) memoryFired(e timerFired, now time.Time) action {
 func (s *session) keepDenial(e timerFired, now time.Time) action {
 	s.expires = now.Add(s.denyFor)
 	a := action{wake: s.expires}
-	if e.health == Probing && !s.ran && now.Sub(e.lastSeen) < s.idleTimeout {
+	if e.health == Probing && s.hasFacts && !s.ran && now.Sub(e.lastSeen) < s.idleTimeout {
 		s.check++
 		s.asking, a.ask = true, true
 	}
@@ -121,6 +121,7 @@ func (s *session) credentialsCame(now time.Time) action {
 // rebuilt goes on from what was published before the panic; what was on its way is lost, so it is asked again soon.
 func (s *session) rebuilt(now time.Time) action {
 	s.check++ // an answer still on its way belongs to the state that is gone
+	s.asking = false
 	switch s.decision.Verdict {
 	case backends.Allowed:
 		s.phase, s.ran, s.expires = allowed, true, s.renewalAt(s.recheckMin, now)

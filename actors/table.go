@@ -69,8 +69,12 @@ func probe(slots []slot, high, low uint64) *slot {
 	}
 }
 
-// findOrAdd returns the session of that id, adding what makes one if there is none.
+// findOrAdd returns the session of that id, adding what create makes if there is none. It is nil if create makes none,
+// or if the id is zero, which names no session.
 func (t *table) findOrAdd(id backends.SessionID, create func() *Session) (s *Session, added bool) {
+	if id.IsZero() {
+		return nil, false
+	}
 	high, low := keyOf(id)
 	sh := t.shardOf(low)
 	sh.mu.Lock()
@@ -82,7 +86,9 @@ func (t *table) findOrAdd(id backends.SessionID, create func() *Session) (s *Ses
 			return s, false
 		}
 	}
-	s = create()
+	if s = create(); s == nil {
+		return nil, false
+	}
 	if at == nil {
 		at = freeSlot(slots, high)
 		sh.used++

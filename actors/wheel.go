@@ -17,6 +17,7 @@ const (
 // ten times the memory and three times the CPU. To move or stop a timer only the session's wake changes: entries that
 // no longer agree with it are dropped when their slot comes.
 type wheel struct {
+	start   time.Time // all times are counted from it by the monotonic clock, so that a stepped one moves no timer
 	deliver func(*Session)
 
 	mu    sync.Mutex
@@ -26,18 +27,18 @@ type wheel struct {
 
 type wheelEntry struct {
 	session *Session
-	due     int64 // Unix nanoseconds
+	due     int64 // nanoseconds since the start
 }
 
-func newWheel(now time.Time, deliver func(*Session)) *wheel {
-	return &wheel{deliver: deliver, done: tickOf(now.UnixNano())}
+func newWheel(start time.Time, deliver func(*Session)) *wheel {
+	return &wheel{start: start, deliver: deliver}
 }
 
 func tickOf(nanos int64) int64 { return nanos / int64(wheelTick) }
 
 // arm sets the session's timer, in place of the one before.
 func (w *wheel) arm(s *Session, at time.Time) {
-	due := at.UnixNano()
+	due := max(1, int64(at.Sub(w.start))) // 0 is no timer
 	if s.wake.Swap(due) == due {
 		return
 	}
@@ -68,9 +69,9 @@ func (w *wheel) run(ctx context.Context) {
 
 // turn delivers what is due at now. If ticks were lost it catches up.
 func (w *wheel) turn(now time.Time) {
-	last := tickOf(now.UnixNano())
+	elapsed := int64(now.Sub(w.start))
 	for {
-		due, more := w.nextSlot(last, now.UnixNano())
+		due, more := w.nextSlot(tickOf(elapsed), elapsed)
 		if !more {
 			return
 		}
@@ -97,7 +98,9 @@ func (w *wheel) nextSlot(last, now int64) (due []*Session, more bool) {
 		switch {
 		case e.session.wake.Load() != e.due:
 		case e.due <= now:
-			due = append(due, e.session)
+			if e.session.wake.CompareAndSwap(e.due, 0) { // once, even if it was armed for that time twice
+				due = append(due, e.session)
+			}
 		default:
 			kept = append(kept, e)
 		}

@@ -1,0 +1,97 @@
+package actors
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestAdmissionBoundsOneHousehold(t *testing.T) {
+	t.Parallel()
+	type try struct {
+		from string
+		at   time.Duration
+		want bool
+	}
+	cases := map[string][]try{ // one a second, three at once
+		"a burst, then the rate": {
+			{"192.0.2.1", 0, true},
+			{"192.0.2.1", 0, true},
+			{"192.0.2.1", 0, true},
+			{"192.0.2.1", 0, false},
+			{"192.0.2.1", time.Second, true},
+			{"192.0.2.1", time.Second, false},
+		},
+		"who was refused is not punished for it": {
+			{"192.0.2.1", 0, true},
+			{"192.0.2.1", 0, true},
+			{"192.0.2.1", 0, true},
+			{"192.0.2.1", 999 * time.Millisecond, false},
+			{"192.0.2.1", time.Second, true},
+		},
+		"silence saves up a burst and no more": {
+			{"192.0.2.1", 0, true},
+			{"192.0.2.1", time.Hour, true},
+			{"192.0.2.1", time.Hour, true},
+			{"192.0.2.1", time.Hour, true},
+			{"192.0.2.1", time.Hour, false},
+		},
+		"another household is another matter": {
+			{"192.0.2.1", 0, true}, {"192.0.2.1", 0, true}, {"192.0.2.1", 0, true}, {"192.0.2.1", 0, false}, {"192.0.2.2", 0, true},
+		},
+		"an IPv6 household is its /64": {
+			{"2001:db8::1", 0, true},
+			{"2001:db8::2", 0, true},
+			{"2001:db8::ffff:3", 0, true},
+			{"2001:db8::4", 0, false},
+			{"2001:db8:0:1::1", 0, true},
+		},
+		"an IPv4 address in IPv6 clothes is itself": {
+			{"::ffff:192.0.2.1", 0, true}, {"192.0.2.1", 0, true}, {"::ffff:192.0.2.1", 0, true}, {"192.0.2.1", 0, false},
+		},
+		"an address with a zone is the same without": {
+			{"fe80::1%eth0", 0, true}, {"fe80::2%eth1", 0, true}, {"fe80::3", 0, true}, {"fe80::4%eth2", 0, false},
+		},
+	}
+	for name, tries := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAdmission(t0(), 1, 3)
+			for i, try := range tries {
+				if got := a.allow(netip.MustParseAddr(try.from), in(try.at)); got != try.want {
+					t.Errorf("try %d, from %s at %v: %v, want %v", i, try.from, try.at, got, try.want)
+				}
+			}
+		})
+	}
+}
+
+func TestAdmissionWithoutAnAddressIsOneHousehold(t *testing.T) {
+	t.Parallel()
+	a := newAdmission(t0(), 1, 1)
+	if first, second := a.allow(netip.Addr{}, t0()), a.allow(netip.Addr{}, t0()); !first || second {
+		t.Errorf("allowed %v, then %v; want true, then false", first, second)
+	}
+}
+
+func TestAdmissionOfManyAtOnceIsExact(t *testing.T) {
+	t.Parallel()
+	a := newAdmission(t0(), 1, 100)
+	var in atomic.Int64
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 50 {
+				if a.allow(netip.MustParseAddr("192.0.2.1"), t0()) {
+					in.Add(1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if got := in.Load(); got != 100 {
+		t.Errorf("%d of 400 let in, want 100", got)
+	}
+}

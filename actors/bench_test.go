@@ -1,0 +1,135 @@
+package actors
+
+import (
+	"math/rand/v2"
+	"runtime"
+	"testing"
+	"time"
+	"unsafe"
+
+	"usher/backends"
+)
+
+// BenchmarkFind is what a segment of one of a million viewers costs before its bytes are sent. The order is random, so
+// that caches are as cold as in a real node.
+func BenchmarkFind(b *testing.B) {
+	const million = 1_000_000
+	var tab table
+	r := plainRules()
+	all := make([]backends.SessionID, million)
+	for i := range all {
+		all[i] = idOf(i)
+		tab.findOrAdd(all[i], func() *Session {
+			s := &Session{id: all[i], rules: r}
+			d := yes()
+			s.decision.Store(&d)
+			s.Admit(7, t0(), 3)
+			return s
+		})
+	}
+	rand.New(rand.NewPCG(1, 1)).Shuffle(million, func(i, j int) { all[i], all[j] = all[j], all[i] })
+	now := t0()
+	b.Run("find", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if tab.find(all[i%million]) == nil {
+				b.Fatal("a session was not found")
+			}
+		}
+	})
+	b.Run("find and decide", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if tab.find(all[i%million]).Decision().Verdict != backends.Allowed {
+				b.Fatal("a viewer is not allowed")
+			}
+		}
+	})
+	b.Run("find, decide and count", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if !hotPath(&tab, all[i%million], now) {
+				b.Fatal("a viewer was not let through")
+			}
+		}
+	})
+	b.Run("find the unknown", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			id := all[i%million]
+			id[0]++
+			tab.find(id)
+		}
+	})
+}
+
+// BenchmarkOpen opens sessions end to end: actor, look-up, check, publication.
+func BenchmarkOpen(b *testing.B) {
+	n := newBenchNode()
+	defer n.Close()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := n.Open(b.Context(), viewer(rand.IntN(1<<40))); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkIdleSession measures what a session holds while nothing happens, with its facts, decision and timer.
+func BenchmarkIdleSession(b *testing.B) {
+	const sessions = 100_000
+	for b.Loop() {
+		before := heap()
+		n := newBenchNode()
+		for i := range sessions {
+			if _, err := n.Open(b.Context(), viewer(i)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		n.backend.history = nil
+		b.ReportMetric(float64(heap()-before)/sessions, "bytes/session")
+		n.Close()
+	}
+	b.ReportMetric(float64(unsafe.Sizeof(Session{})), "Session-bytes")
+	b.ReportMetric(float64(unsafe.Sizeof(sessionActor{})), "actor-bytes")
+	b.ReportMetric(float64(unsafe.Sizeof(backends.Request{})), "facts-bytes")
+	b.ReportMetric(float64(unsafe.Sizeof(backends.Decision{})), "decision-bytes")
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func newBenchNode() *node {
+	return newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeStore{}, func(s *setup) {
+		s.Config.Max, s.Config.NewPerAddress, s.Config.NewBurst = 1<<40, 1_000_000_000, 1_000_000_000
+		s.Logger = nil
+	})
+}
+
+// BenchmarkWheel turns the wheel of a million sessions by one tick, with one timer a minute each.
+func BenchmarkWheel(b *testing.B) {
+	const million = 1_000_000
+	now := t0()
+	var w *wheel
+	delivered := 0
+	w = newWheel(t0(), func(s *Session) {
+		delivered++
+		w.arm(s, now.Add(time.Minute))
+	})
+	for i := range million {
+		w.arm(light(idOf(i)), t0().Add(time.Minute*time.Duration(i)/million))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		now = now.Add(wheelTick)
+		w.turn(now)
+	}
+	b.ReportMetric(float64(delivered)/float64(b.N), "timers/op")
+}

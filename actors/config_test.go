@@ -1,0 +1,46 @@
+package actors
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestConfigNamesWhatCannotWork(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		edit func(*Config)
+		want string
+	}{
+		"the defaults work":        {func(*Config) {}, ""},
+		"no sessions":              {func(c *Config) { c.Max = 0 }, "max: 0 is too small; want at least 1"},
+		"nobody may open":          {func(c *Config) { c.MaxOpening = -1 }, "max_opening: -1 is too small; want at least 1"},
+		"no address may open":      {func(c *Config) { c.NewPerAddress = 0 }, "new_per_address: 0 is too small; want at least 1"},
+		"no burst":                 {func(c *Config) { c.NewBurst = 0 }, "new_burst: 0 is too small; want at least 1"},
+		"no addresses":             {func(c *Config) { c.MaxAddresses = 0 }, "max_addresses: 0 is too small; want at least 1"},
+		"idle at once":             {func(c *Config) { c.IdleTimeout = 0 }, "idle_timeout: 0s is too short; want at least 1s"},
+		"denials are not kept":     {func(c *Config) { c.DenyFor = time.Millisecond }, "deny_for: 1ms is too short; want at least 1s"},
+		"a storm of retries":       {func(c *Config) { c.RetryAfter = 0 }, "retry_after: 0s is too short; want at least 1s"},
+		"a storm of re-checks":     {func(c *Config) { c.Recheck.Min = 0 }, "recheck.min: 0s is too short; want at least 1s"},
+		"bounds the wrong way":     {func(c *Config) { c.Recheck.Max = time.Second }, "recheck.max: 1s is less than recheck.min: 10s"},
+		"jitter of more than half": {func(c *Config) { c.Recheck.Jitter = 51 }, "recheck.jitter_percent: 51 is out of range; want 0 to 50"},
+		"all that is wrong at once": {
+			func(c *Config) { c.Max, c.DenyFor = 0, 0 },
+			"max: 0 is too small; want at least 1\ndeny_for: 0s is too short; want at least 1s",
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, got := DefaultConfig(), ""
+			tc.edit(&c)
+			if err := c.Validate(); err != nil {
+				got = err.Error()
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("error (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,254 @@
+package actors
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/backends"
+)
+
+// fakeBackend is a backend behind a real fail-open, whose answers and health a test sets.
+type fakeBackend struct {
+	*backends.FailOpen
+	health  atomic.Uint32
+	instead func() // called before the policy is asked
+	asked   atomic.Int64
+	check   func(context.Context, *backends.Request) (backends.Decision, error)
+
+	mu      sync.Mutex
+	history []ask
+}
+
+type ask struct {
+	at      time.Time
+	request backends.Request
+}
+
+// newFakeBackend answers what check does; nil says yes.
+func newFakeBackend(p backends.Policy, check func(context.Context, *backends.Request) (backends.Decision, error)) *fakeBackend {
+	f := &fakeBackend{check: check}
+	f.FailOpen = backends.NewFailOpen("portal", p, backends.BackendFunc(f.answer), nil, nil)
+	return f
+}
+
+func (f *fakeBackend) answer(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+	f.asked.Add(1)
+	f.mu.Lock()
+	f.history = append(f.history, ask{at: time.Now(), request: *r})
+	f.mu.Unlock()
+	if f.check == nil {
+		return yes(), nil
+	}
+	return f.check(ctx, r)
+}
+
+// asks is what the backend was asked so far.
+func (f *fakeBackend) asks() []ask {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]ask(nil), f.history...)
+}
+
+func (f *fakeBackend) Health() Health { return Health(f.health.Load()) }
+
+func (f *fakeBackend) Instead(r *backends.Request, err error) (backends.Decision, error) {
+	if f.instead != nil {
+		f.instead()
+	}
+	return f.FailOpen.Instead(r, err)
+}
+
+// hang says that the question is with the backend, and never answers.
+func hang(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+	r.Asking()
+	<-ctx.Done()
+	return backends.Decision{}, ctx.Err()
+}
+
+// breakerOpen is the answer of a backend that is known to be down.
+func breakerOpen(context.Context, *backends.Request) (backends.Decision, error) {
+	return backends.Decision{}, &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: "portal"}
+}
+
+// fakeStore is a store in a map; load, save and bury come before it.
+type fakeStore struct {
+	load func(ctx context.Context) error
+	save func(ctx context.Context) error
+	bury func(ctx context.Context) error
+
+	mu      sync.Mutex
+	records map[backends.SessionID]backends.Record
+	loads   int
+}
+
+func first(ctx context.Context, before func(context.Context) error) error {
+	if before == nil {
+		return nil
+	}
+	return before(ctx)
+}
+
+func (f *fakeStore) Load(ctx context.Context, id backends.SessionID) (backends.Record, bool, error) {
+	if err := first(ctx, f.load); err != nil {
+		return backends.Record{}, false, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.loads++
+	r, found := f.records[id]
+	return r, found, nil
+}
+
+func (f *fakeStore) Save(ctx context.Context, r backends.Record) error {
+	if err := first(ctx, f.save); err != nil {
+		return err
+	}
+	f.set(r)
+	return nil
+}
+
+func (f *fakeStore) set(r backends.Record) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.records == nil {
+		f.records = make(map[backends.SessionID]backends.Record)
+	}
+	f.records[r.ID] = r
+}
+
+func (f *fakeStore) Bury(ctx context.Context, id backends.SessionID, opened time.Time) error {
+	if err := first(ctx, f.bury); err != nil {
+		return err
+	}
+	f.set(backends.Record{ID: id, Buried: opened})
+	return nil
+}
+
+func (f *fakeStore) get(id backends.SessionID) backends.Record {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.records[id]
+}
+
+// node is a registry with its surroundings.
+type node struct {
+	*Registry
+	backend *fakeBackend
+	store   *fakeStore
+	log     *lockedBuffer
+}
+
+// lockedBuffer is a log that may be read while it is written.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// setup is what a test may change before its node starts.
+type setup struct {
+	Options
+	rules Rules
+}
+
+// newNode starts a node with one backend, "portal".
+func newNode(b *fakeBackend, store *fakeStore, edit func(*setup)) *node {
+	n := &node{backend: b, store: store, log: new(lockedBuffer)}
+	s := setup{
+		Options: Options{
+			Config:     DefaultConfig(),
+			ReviveFor:  6 * time.Hour,
+			Backends:   map[string]Backend{"portal": b},
+			Store:      store,
+			SigningKey: func() string { return "a" },
+			Logger:     slog.New(slog.NewTextHandler(n.log, nil)),
+		},
+		rules: Rules{Validity: 3 * time.Minute, RecheckRate: 200, AnswerDeadline: time.Second},
+	}
+	s.Config.NewBurst = 1_000_000
+	if edit != nil {
+		edit(&s)
+	}
+	s.Rules = map[string]Rules{"portal": s.rules}
+	n.Registry = NewRegistry(s.Options)
+	return n
+}
+
+// inBubble runs the test on a clock that jumps. Nodes that it starts are its own to close, by end.
+func inBubble(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, test)
+}
+
+// end closes the node and lets protoactor's count of dead letters run out.
+func (n *node) end() {
+	n.Close()
+	time.Sleep(2 * time.Second)
+}
+
+// viewer is the arrival of the test's viewer of that number, with credentials.
+func viewer(i int) backends.Arrival {
+	return backends.Arrival{
+		Credentials: true,
+		Request: &backends.Request{
+			Session: idOf(i), Route: "play", Channel: "a001", Backend: "portal",
+			Query: "token=s3cret", Path: "/play/a001/index.m3u8",
+			Address: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}),
+		},
+	}
+}
+
+// holder is the arrival of the same viewer with nothing but his ticket.
+func holder(i int, opened time.Time) backends.Arrival {
+	a := viewer(i)
+	a.Credentials, a.Request.Query = false, ""
+	a.Ticket = backends.Ticket{Opened: opened.Truncate(time.Second), Key: "a"}
+	return a
+}
+
+// watch is a request of the viewer: he finds his session or opens it, and is seen.
+func (n *node) watch(t testing.TB, a backends.Arrival) backends.Decision {
+	t.Helper()
+	s := n.Find(a.Request.Session)
+	if s == nil || s.Decision() == nil {
+		var err error
+		if s, err = n.Open(t.Context(), a); err != nil {
+			t.Fatalf("open session: %v", err)
+		}
+	}
+	s.Seen(time.Now())
+	return *s.Decision()
+}
+
+// keepWatching makes the viewer ask every second for as long as told, and calls each with each decision.
+func (n *node) keepWatching(t testing.TB, a backends.Arrival, d time.Duration, each func(backends.Decision)) {
+	t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
+		got := n.watch(t, a)
+		if each != nil {
+			each(got)
+		}
+	}
+}
+
+// errBroken is what fails, where it does not matter why.
+var errBroken = errors.New("broken")

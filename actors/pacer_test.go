@@ -1,0 +1,186 @@
+package actors
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// turns notes when whose turn came.
+type turns struct {
+	at  []time.Time
+	who []*Session
+}
+
+func (t *turns) take(s *Session) {
+	t.at = append(t.at, time.Now())
+	t.who = append(t.who, s)
+}
+
+// mostInASecond is how many turns the busiest second held.
+func mostInASecond(at []time.Time) (most int) {
+	first := 0
+	for i := range at {
+		for at[i].Sub(at[first]) >= time.Second {
+			first++
+		}
+		most = max(most, i-first+1)
+	}
+	return most
+}
+
+func lightOnes(n int) []*Session {
+	all := make([]*Session, n)
+	for i := range all {
+		all[i] = light(idOf(i))
+	}
+	return all
+}
+
+// paced runs a pacer in a bubble.
+func paced(t *testing.T, perSecond int, test func(p *pacer, health *atomic.Uint32, got *turns)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		var health atomic.Uint32
+		var got turns
+		p := newPacer(perSecond, func() Health { return Health(health.Load()) }, got.take)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			p.run(ctx)
+		}()
+		test(p, &health, &got)
+		cancel()
+		<-done
+	})
+}
+
+func TestPacerNeverExceedsItsRate(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		rate, sessions int
+		health         []Health // one after another, each for five seconds
+		within         time.Duration
+	}{
+		"a crowd at once":                          {200, 2000, []Health{Healthy}, 10 * time.Second},
+		"one a second":                             {1, 20, []Health{Healthy}, 20 * time.Second},
+		"a backend under trial, slowly":            {2, 20, []Health{Probing, Healthy}, 20 * time.Second},
+		"a backend that comes and goes":            {100, 2000, []Health{Healthy, Down, Probing, Down, Probing, Healthy}, time.Minute},
+		"a rate of nothing, which is one a second": {0, 5, []Health{Healthy}, 10 * time.Second},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			paced(t, c.rate, func(p *pacer, health *atomic.Uint32, got *turns) {
+				for i, s := range lightOnes(c.sessions) {
+					p.enqueue(s, lane(1+i%2))
+				}
+				for _, h := range c.health {
+					health.Store(uint32(h))
+					time.Sleep(5 * time.Second)
+				}
+				time.Sleep(c.within)
+				synctest.Wait()
+				if len(got.who) != c.sessions {
+					t.Errorf("%d of %d sessions had their turn", len(got.who), c.sessions)
+				}
+				if most := mostInASecond(got.at); most > max(c.rate, 1) {
+					t.Errorf("%d turns in one second, want at most %d", most, c.rate)
+				}
+			})
+		})
+	}
+}
+
+func TestPacerAsksAboutStopgapsFirst(t *testing.T) {
+	t.Parallel()
+	paced(t, 10, func(p *pacer, health *atomic.Uint32, got *turns) {
+		health.Store(uint32(Down))
+		all := lightOnes(6)
+		for i, s := range all {
+			p.enqueue(s, []lane{overdueLane, stopgapLane}[i%2])
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if len(got.who) != 0 {
+			t.Fatalf("%d turns while the backend is down, want none", len(got.who))
+		}
+		health.Store(uint32(Healthy))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if want := []*Session{all[1], all[3], all[5], all[0], all[2], all[4]}; !slices.Equal(got.who, want) {
+			t.Errorf("turns went to %v, want %v", ids(got.who), ids(want))
+		}
+	})
+}
+
+func ids(all []*Session) (names []string) {
+	for _, s := range all {
+		names = append(names, s.id.String())
+	}
+	return names
+}
+
+func TestPacerTriesABackendOneAtATime(t *testing.T) {
+	t.Parallel()
+	paced(t, 200, func(p *pacer, health *atomic.Uint32, got *turns) {
+		health.Store(uint32(Probing))
+		for _, s := range lightOnes(100) {
+			p.enqueue(s, overdueLane)
+		}
+		time.Sleep(2*time.Second - time.Millisecond)
+		synctest.Wait()
+		if n := len(got.who); n != 8 {
+			t.Errorf("%d turns in two seconds of trial, want 8", n)
+		}
+		for i := 1; i < len(got.at); i++ {
+			if gap := got.at[i].Sub(got.at[i-1]); gap < probePause {
+				t.Errorf("turns %v apart, want at least %v", gap, probePause)
+			}
+		}
+	})
+}
+
+func TestSessionsThatAreGoneCostNoTurn(t *testing.T) {
+	t.Parallel()
+	paced(t, 1, func(p *pacer, _ *atomic.Uint32, got *turns) {
+		all := lightOnes(1000)
+		for i, s := range all {
+			s.gone.Store(i != 0 && i != 999)
+			p.enqueue(s, overdueLane)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if want := []*Session{all[0], all[999]}; !slices.Equal(got.who, want) {
+			t.Errorf("turns went to %v, want %v", ids(got.who), ids(want))
+		}
+	})
+}
+
+func TestALongOutageHoldsNoMoreThanWhoStillWatches(t *testing.T) {
+	t.Parallel()
+	p := newPacer(1, func() Health { return Down }, func(*Session) {})
+	watching := lightOnes(500)
+	for _, s := range watching {
+		p.enqueue(s, overdueLane)
+	}
+	for i := range 100_000 {
+		s := light(idOf(1000 + i))
+		p.enqueue(s, lane(1+i%2))
+		s.gone.Store(true)
+	}
+	if got, most := p.length(), 4*(len(watching)+minSweep); got > most {
+		t.Errorf("%d wait after 100,000 came and went, want at most %d", got, most)
+	}
+	left := make(map[*Session]bool)
+	for s := p.next(); s != nil; s = p.next() {
+		left[s] = true
+	}
+	if len(left) != len(watching) {
+		t.Errorf("%d still have a turn to come, want %d", len(left), len(watching))
+	}
+}

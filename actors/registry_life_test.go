@@ -1,0 +1,319 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/backends"
+)
+
+func TestAnIdleSessionIsRememberedAndRevivedAsTheSame(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		store := &fakeStore{}
+		b := newFakeBackend(backends.PolicyAllow, nil)
+		n := newNode(b, store, func(s *setup) { s.rules.Validity = time.Hour })
+		defer n.end()
+		n.keepWatching(t, viewer(1), 10*time.Second, nil)
+		before := n.Find(idOf(1))
+		ticket := before.Ticket()
+		time.Sleep(3 * time.Minute)
+		synctest.Wait()
+		if n.Find(idOf(1)) != nil || n.Len() != 0 {
+			t.Fatalf("the session lives on after three minutes of silence")
+		}
+		n.watch(t, holder(1, ticket.Opened))
+		after := n.Find(idOf(1))
+		if after == before || after.Ticket() != ticket {
+			t.Errorf("revived with ticket %+v, want %+v", after.Ticket(), ticket)
+		}
+		if d := after.Decision(); *d != yes() || after.Facts().Query != "token=s3cret" {
+			t.Errorf("revived with %+v and query %q, want what it had", *d, after.Facts().Query)
+		}
+		if got := b.asked.Load(); got != 1 {
+			t.Errorf("the backend was asked %d times, want once", got)
+		}
+		if log := n.log.String(); !strings.Contains(log, `msg="session closed"`) || !strings.Contains(log, "why=idle") ||
+			!strings.Contains(log, "requests=10") {
+			t.Errorf("no closing record of the idle session in:\n%s", log)
+		}
+	})
+}
+
+func TestASessionIsFoundUntilItIsSaved(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		save func(context.Context) error
+		logs string
+	}{
+		"a store that hangs":   {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, "could not be remembered"},
+		"a store that fails":   {func(context.Context) error { return errBroken }, "could not be remembered"},
+		"a store that is slow": {func(context.Context) error { time.Sleep(time.Second); return nil }, "session closed"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				var saving atomic.Bool
+				var n *node
+				n = newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeStore{save: func(ctx context.Context) error {
+					saving.Store(n.Find(idOf(1)) != nil)
+					return c.save(ctx)
+				}}, nil)
+				defer n.end()
+				n.watch(t, viewer(1))
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				if !saving.Load() {
+					t.Error("the session was not to be found while it was saved")
+				}
+				if n.Find(idOf(1)) != nil {
+					t.Error("the session is still to be found after its last look at the store")
+				}
+				if log := n.log.String(); !strings.Contains(log, c.logs) {
+					t.Errorf("no %q in the log:\n%s", c.logs, log)
+				}
+			})
+		})
+	}
+}
+
+func TestARestartedNodeBelievesYoungTickets(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		age    time.Duration
+		policy func(*setup)
+		want   backends.Verdict
+		reason string
+	}{
+		"young":   {age: time.Hour, want: backends.Allowed},
+		"too old": {age: 7 * time.Hour, want: backends.Denied, reason: "nobody remembers the ticket's session"},
+		"young, but nobody watches without a yes": {
+			age: time.Hour, policy: func(s *setup) { s.rules.ReviveDenied = true },
+			want: backends.Denied, reason: "nobody remembers the ticket's session",
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, nil)
+				old := newNode(b, &fakeStore{}, c.policy)
+				opened := time.Now()
+				old.watch(t, viewer(1))
+				old.end()
+				time.Sleep(c.age)
+				n := newNode(b, &fakeStore{}, c.policy)
+				defer n.end()
+				d := n.watch(t, holder(1, opened))
+				if d.Verdict != c.want || d.Source != backends.FromTicket || d.Reason != c.reason {
+					t.Errorf("%v by %v (%q), want %v by ticket (%q)", d.Verdict, d.Source, d.Reason, c.want, c.reason)
+				}
+				if got := b.asked.Load(); got != 1 {
+					t.Errorf("the backend was asked %d times, want once: before the restart", got)
+				}
+				synctest.Wait()
+				if lives := n.Len() == 1; lives != (c.want == backends.Allowed) {
+					t.Errorf("%d sessions live after %v", n.Len(), c.want)
+				}
+			})
+		})
+	}
+}
+
+func TestATicketsSessionIsAskedAboutWhenCredentialsTurnUp(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+			if r.Query == "" {
+				return no(), nil // nobody may be asked about without credentials
+			}
+			return yes(), nil
+		})
+		n := newNode(b, &fakeStore{}, nil)
+		defer n.end()
+		opened := time.Now().Add(-time.Hour)
+		n.watch(t, holder(1, opened))
+		n.keepWatching(t, holder(1, opened), 10*time.Minute, func(d backends.Decision) {
+			if d.Source != backends.FromTicket {
+				t.Fatalf("source %v, want ticket", d.Source)
+			}
+		})
+		if got := b.asked.Load(); got != 0 {
+			t.Fatalf("the backend was asked %d times without credentials", got)
+		}
+		for range 3 {
+			if _, err := n.Open(t.Context(), viewer(1)); err != nil {
+				t.Fatalf("open session: %v", err)
+			}
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if d := n.watch(t, holder(1, opened)); d != yes() {
+			t.Errorf("decision %+v, want the backend's", d)
+		}
+		if got := n.Find(idOf(1)).Ticket(); !got.Opened.Equal(opened.Truncate(time.Second)) || got.Key != "a" {
+			t.Errorf("ticket %+v, want the one that the viewer has", got)
+		}
+		if got := b.asked.Load(); got != 1 {
+			t.Errorf("the backend was asked %d times, want once", got)
+		}
+		n.tell(n.Find(idOf(1)), begin{}) // panics; the rebuilt session must know that it has credentials
+		n.keepWatching(t, holder(1, opened), 15*time.Second, nil)
+		if got := b.asked.Load(); got != 2 {
+			t.Errorf("the backend was asked %d times after a panic, want twice", got)
+		}
+	})
+}
+
+func TestADeniedSessionsTicketIsBuried(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		store := &fakeStore{}
+		b := newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+			if r.Number == 1 {
+				return no(), nil
+			}
+			return yes(), nil
+		})
+		n := newNode(b, store, nil)
+		opened := time.Now()
+		cut := false
+		n.keepWatching(t, viewer(1), 3*time.Minute, func(d backends.Decision) { cut = cut || d.Verdict == backends.Denied })
+		if !cut {
+			t.Fatal("the viewer was not cut when the backend said no")
+		}
+		if got := store.get(idOf(1)).Buried; !got.Equal(opened.Truncate(time.Second)) {
+			t.Fatalf("buried %v, want %v", got, opened)
+		}
+		time.Sleep(5 * time.Minute) // the memory of the denial is over
+		n.end()
+		fresh := newNode(b, store, nil)
+		defer fresh.end()
+		if d := fresh.watch(t, holder(1, opened)); d.Verdict != backends.Denied {
+			t.Errorf("the old ticket: %v, want denied", d.Verdict)
+		}
+		if d := fresh.watch(t, viewer(1)); d.Verdict != backends.Allowed {
+			t.Errorf("credentials: %v, want allowed", d.Verdict)
+		}
+		again := fresh.Find(idOf(1)).Ticket().Opened
+		if !again.After(opened) {
+			t.Errorf("reopened with the opening time %v of the buried ticket", again)
+		}
+		fresh.keepWatching(t, holder(1, again), time.Second, func(d backends.Decision) {
+			if d.Verdict != backends.Allowed {
+				t.Errorf("the new ticket: %v, want allowed", d.Verdict)
+			}
+		})
+	})
+}
+
+func TestADenialJustBeforeTheEndIsBuriedAllTheSame(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		burying := make(chan struct{})
+		store := &fakeStore{bury: func(ctx context.Context) error {
+			close(burying)
+			time.Sleep(500 * time.Millisecond)
+			return ctx.Err()
+		}}
+		b := newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+			if r.Number > 0 {
+				return no(), nil
+			}
+			return yes(), nil
+		})
+		n := newNode(b, store, func(s *setup) { s.Config.IdleTimeout = time.Hour })
+		n.watch(t, viewer(1))
+		<-burying
+		n.end()
+		if store.get(idOf(1)).Buried.IsZero() {
+			t.Error("the ticket of a viewer who was refused just before the end is not buried")
+		}
+	})
+}
+
+func TestCloseStopsEverything(t *testing.T) {
+	t.Parallel()
+	hanging := make(chan struct{})
+	n := newNode(newFakeBackend(backends.PolicyAllow, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+		if r.Session == idOf(0) {
+			close(hanging)
+			return hang(ctx, r)
+		}
+		return yes(), nil
+	}), &fakeStore{}, func(s *setup) { s.rules.AnswerDeadline = time.Hour })
+	for i := range 100 {
+		n.watch(t, viewer(1+i))
+	}
+	waiting := make(chan error)
+	go func() {
+		_, err := n.Open(context.Background(), viewer(0))
+		waiting <- err
+	}()
+	<-hanging
+	n.Close()
+	if err := <-waiting; err != nil && !errors.Is(err, ErrClosed) {
+		t.Errorf("who waited got %v, want %v or an undecided session", err, ErrClosed)
+	}
+	if _, err := n.Open(t.Context(), viewer(999)); !errors.Is(err, ErrClosed) {
+		t.Errorf("who came late got %v, want %v", err, ErrClosed)
+	}
+}
+
+func TestCloseMayComeWhileViewersDo(t *testing.T) {
+	t.Parallel()
+	for round := range 20 {
+		n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeStore{}, nil)
+		var all sync.WaitGroup
+		for w := range 4 {
+			all.Go(func() {
+				for i := range 50 {
+					s, err := n.Open(t.Context(), viewer(w*1000+i))
+					switch {
+					case errors.Is(err, ErrClosed):
+						return
+					case err != nil:
+						t.Errorf("open session: %v", err)
+						return
+					}
+					s.Seen(time.Now())
+					n.Find(s.ID())
+				}
+			})
+		}
+		if round%2 == 0 {
+			n.walk()
+		}
+		n.Close()
+		all.Wait()
+	}
+}
+
+// walk walks over all sessions, as the admin API does.
+func (n *node) walk() {
+	n.Each(func(s *Session) bool {
+		_ = s.Facts().Channel
+		return s.Requests() < 1000
+	})
+}
+
+func TestTimeIsTakenFromTheMonotonicClock(t *testing.T) {
+	t.Parallel()
+	s := light(idOf(1))
+	s.rules.start = time.Now()
+	s.Seen(s.rules.start.Add(time.Minute))
+	if got := s.LastSeen().Sub(s.rules.start); got != time.Minute {
+		t.Errorf("seen %v after the start, want 1m0s", got)
+	}
+	// A time that has a monotonic reading shows it.
+	if seen := s.LastSeen().String(); !strings.Contains(seen, " m=+") {
+		t.Errorf("the viewer was seen at %s, which a stepped clock would move", seen)
+	}
+}

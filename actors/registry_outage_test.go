@@ -1,0 +1,123 @@
+package actors
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/backends"
+)
+
+func TestAnOutageEndsInAPacedRecoveryStopgapsFirst(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		const known, unknown = 1000, 1000
+		var down atomic.Bool
+		b := newFakeBackend(backends.PolicyAllow, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+			if down.Load() {
+				return breakerOpen(ctx, r)
+			}
+			return yes(), nil
+		})
+		n := newNode(b, &fakeStore{}, func(s *setup) { s.Config.IdleTimeout = time.Hour })
+		defer n.end()
+		for i := range known {
+			n.watch(t, viewer(i))
+		}
+		down.Store(true)
+		b.health.Store(uint32(Down))
+		for i := range unknown {
+			if d := n.watch(t, viewer(known+i)); d.Source != backends.FromFailOpen {
+				t.Fatalf("unknown viewer: source %v, want fail-open", d.Source)
+			}
+		}
+		time.Sleep(10 * time.Minute) // every decision runs out
+		synctest.Wait()
+		if got := b.asked.Load(); got != known+unknown {
+			t.Errorf("%d checks until the recovery, want %d: one each", got, known+unknown)
+		}
+		down.Store(false)
+		b.health.Store(uint32(Healthy))
+		recovery := time.Now()
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		var at []time.Time
+		stopgapsOver := false
+		for _, a := range b.asks()[known+unknown:] {
+			if a.at.Sub(recovery) > 11*time.Second || a.request.Number > 1 {
+				continue
+			}
+			at = append(at, a.at)
+			stopgap := a.request.Standing.Source == backends.FromFailOpen
+			if stopgap && stopgapsOver {
+				t.Fatal("a viewer let in by the policy was asked about after one whom the backend knew")
+			}
+			stopgapsOver = !stopgap
+		}
+		if len(at) != known+unknown {
+			t.Errorf("%d re-checks after the recovery, want %d", len(at), known+unknown)
+		}
+		if most := mostInASecond(at); most > 200 {
+			t.Errorf("%d re-checks in one second, want at most recheck_rate=200", most)
+		}
+		for i := range known + unknown {
+			if d := n.watch(t, viewer(i)); d.Source != backends.FromBackend {
+				t.Fatalf("viewer %d: source %v after the recovery, want backend", i, d.Source)
+			}
+		}
+	})
+}
+
+func TestANodeOnWhichEverybodyIsRefusedFindsItsBackendBack(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		policy  backends.Policy
+		refused backends.Decision // before the outage
+	}{
+		"refused by the policy":  {backends.PolicyDeny, backends.Decision{}},
+		"refused by the backend": {backends.PolicyAllow, no()},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				var b *fakeBackend
+				answer := func(context.Context, *backends.Request) (backends.Decision, error) { return c.refused, nil }
+				var back atomic.Bool
+				b = newFakeBackend(c.policy, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+					switch {
+					case back.Load(): // a breaker under trial closes by the first answer
+						b.health.Store(uint32(Healthy))
+						return yes(), nil
+					case b.Health() != Healthy:
+						return breakerOpen(ctx, r)
+					default:
+						return answer(ctx, r)
+					}
+				})
+				n := newNode(b, &fakeStore{}, nil)
+				defer n.end()
+				if c.policy == backends.PolicyDeny {
+					b.health.Store(uint32(Down))
+				}
+				if d := n.watch(t, viewer(1)); d.Verdict != backends.Denied {
+					t.Fatalf("verdict %v, want denied", d.Verdict)
+				}
+				b.health.Store(uint32(Down))
+				n.keepWatching(t, viewer(1), 5*time.Minute, func(d backends.Decision) {
+					if d.Verdict != backends.Denied {
+						t.Fatalf("verdict %v during the outage, want denied", d.Verdict)
+					}
+				})
+				back.Store(true)
+				b.health.Store(uint32(Probing))
+				n.keepWatching(t, viewer(1), time.Minute, nil)
+				if d := n.watch(t, viewer(1)); d.Verdict != backends.Allowed {
+					t.Errorf("verdict %v a minute after the backend was back, want allowed", d.Verdict)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,147 @@
+package actors
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/backends"
+)
+
+// panicsOnce makes a function that panics the first time it is called.
+func panicsOnce() func() {
+	var once sync.Once
+	return func() { once.Do(func() { panic("a word of a viewer's: s3cret") }) }
+}
+
+func TestAPanicCostsNoViewerAnything(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, nil)
+		n := newNode(b, &fakeStore{}, nil)
+		defer n.end()
+		n.keepWatching(t, viewer(1), 10*time.Second, nil)
+		s := n.Find(idOf(1))
+		ticket := s.Ticket()
+		n.tell(s, begin{}) // its session is missing, so handling it panics
+		synctest.Wait()
+		checks := b.asked.Load()
+		n.keepWatching(t, viewer(1), 15*time.Second, func(d backends.Decision) {
+			if d != yes() {
+				t.Fatalf("decision %+v, want %+v", d, yes())
+			}
+		})
+		if n.Find(idOf(1)) != s || s.Ticket() != ticket {
+			t.Error("the viewer has another session or ticket than before the panic")
+		}
+		if got := b.asked.Load() - checks; got != 1 {
+			t.Errorf("%d checks within %v of the panic, want 1", got, 15*time.Second)
+		}
+		if log := n.log.String(); strings.Count(log, "BUG: a session's actor panicked") != 1 || !strings.Contains(log, "session_actor.go") {
+			t.Errorf("the log does not name the panic once, with its place:\n%s", log)
+		}
+		time.Sleep(3 * time.Minute)
+		synctest.Wait()
+		if n.Len() != 0 {
+			t.Error("the session does not end after the viewer left")
+		}
+	})
+}
+
+func TestAPanicDuringAnOpeningIsNotNoticed(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		edit    func(*setup, *fakeBackend)
+		arrival backends.Arrival
+		source  backends.Source
+	}{
+		"at its very start": {
+			edit: func(s *setup, _ *fakeBackend) {
+				boom := panicsOnce()
+				s.SigningKey = func() string { boom(); return "a" }
+			},
+			arrival: viewer(1), source: backends.FromBackend,
+		},
+		"of a viewer with a ticket alone": {
+			edit: func(s *setup, _ *fakeBackend) {
+				boom := panicsOnce()
+				s.SigningKey = func() string { boom(); return "a" }
+			},
+			arrival: holder(1, time.Date(1999, 12, 31, 23, 0, 0, 0, time.UTC)), source: backends.FromTicket,
+		},
+		"when the policy is asked": {
+			edit: func(_ *setup, b *fakeBackend) {
+				b.instead = panicsOnce()
+				b.check = hang
+				b.health.Store(uint32(Down))
+			},
+			arrival: viewer(1), source: backends.FromFailOpen,
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, nil)
+				n := newNode(b, &fakeStore{}, func(s *setup) { c.edit(s, b) })
+				defer n.end()
+				start := time.Now()
+				d := n.watch(t, c.arrival)
+				if d.Verdict != backends.Allowed || d.Source != c.source || time.Since(start) != 0 {
+					t.Errorf("%v by %v after %v, want allowed by %v at once", d.Verdict, d.Source, time.Since(start), c.source)
+				}
+				log := n.log.String()
+				if !strings.Contains(log, "BUG: a session's actor panicked") || strings.Contains(log, "s3cret") {
+					t.Errorf("the log does not name the panic, or quotes a viewer:\n%s", log)
+				}
+				if ticket := n.Find(idOf(1)).Ticket(); !c.arrival.Ticket.IsZero() && ticket != c.arrival.Ticket {
+					t.Errorf("ticket %+v, want the one that the viewer has, %+v", ticket, c.arrival.Ticket)
+				}
+			})
+		})
+	}
+}
+
+func TestAnOpeningThatAlwaysPanicsIsNoHotLoop(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, hang)
+		b.instead = func() { panic(errBroken) }
+		b.health.Store(uint32(Down))
+		n := newNode(b, &fakeStore{}, nil)
+		defer n.end()
+		d := n.watch(t, viewer(1))
+		if d.Verdict != backends.Undecided || d.Reason != errPanicked.Error() {
+			t.Errorf("%v (%q), want undecided (%q)", d.Verdict, d.Reason, errPanicked)
+		}
+		synctest.Wait()
+		if got := b.asked.Load(); got != 1+maxRestarts {
+			t.Errorf("the backend was asked %d times, want %d", got, 1+maxRestarts)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n.Len() != 0 {
+			t.Error("the session does not end")
+		}
+	})
+}
+
+func TestABackendThatPanicsIsAFailedCheck(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+			panic(r.Query)
+		})
+		n := newNode(b, &fakeStore{}, nil)
+		defer n.end()
+		if d := n.watch(t, viewer(1)); d.Verdict != backends.Undecided {
+			t.Errorf("verdict %v, want undecided", d.Verdict)
+		}
+		if log := n.log.String(); !strings.Contains(log, "BUG: a backend's check panicked") || strings.Contains(log, "s3cret") {
+			t.Errorf("the log does not name the panic, or quotes a viewer:\n%s", log)
+		}
+	})
+}

@@ -1,0 +1,356 @@
+package actors
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/backends"
+)
+
+func TestManyFirstRequestsOfOneViewerAreOneCheck(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+		<-release
+		return yes(), nil
+	})
+	n := newNode(b, &fakeStore{}, func(s *setup) {
+		s.rules.AnswerDeadline = time.Minute
+		s.Config.NewPerAddress, s.Config.NewBurst = 1, 1 // one session is one, however many ask for it
+	})
+	defer n.Close()
+	const many = 1000
+	sessions := make([]*Session, many)
+	var all, begun sync.WaitGroup
+	begun.Add(many)
+	for i := range many {
+		all.Go(func() {
+			begun.Done()
+			s, err := n.Open(t.Context(), viewer(1))
+			if err != nil {
+				t.Errorf("request %d: %v", i, err)
+				return
+			}
+			sessions[i] = s
+		})
+	}
+	begun.Wait()
+	close(release)
+	all.Wait()
+	for i, s := range sessions {
+		if s != sessions[0] {
+			t.Fatalf("request %d got another session than the first", i)
+		}
+	}
+	if got := b.asked.Load(); got != 1 {
+		t.Errorf("the backend was asked %d times, want once", got)
+	}
+	if got := sessions[0].Decision().UserID; got != "17" {
+		t.Errorf("user %q, want 17", got)
+	}
+}
+
+func TestADeniedPlayersRetriesNeverReachTheBackend(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+			return no(), nil
+		})
+		n := newNode(b, &fakeStore{}, func(s *setup) { s.Config.DenyFor = 5 * time.Second })
+		defer n.end()
+		for range 100 { // ten times a second for ten seconds
+			if d := n.watch(t, viewer(1)); d.Verdict != backends.Denied {
+				t.Fatalf("verdict %v, want denied", d.Verdict)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if got := b.asked.Load(); got != 2 {
+			t.Errorf("the backend was asked %d times in ten seconds, want twice", got)
+		}
+	})
+}
+
+func TestAViewerWhoLeavesEndsOnlyHisOwnWait(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyKeep, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+			r.Asking()
+			select {
+			case <-time.After(500 * time.Millisecond):
+				return yes(), nil
+			case <-ctx.Done():
+				return backends.Decision{}, ctx.Err()
+			}
+		})
+		n := newNode(b, &fakeStore{}, nil)
+		defer n.end()
+		leaving, leave := context.WithCancel(t.Context())
+		left := make(chan error)
+		go func() {
+			_, err := n.Open(leaving, viewer(1))
+			left <- err
+		}()
+		synctest.Wait()
+		leave()
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("who left got %v, want %v", err, context.Canceled)
+		}
+		if d := n.watch(t, viewer(1)); d.Verdict != backends.Allowed {
+			t.Errorf("who stayed got %v, want allowed", d.Verdict)
+		}
+		if got := b.asked.Load(); got != 1 {
+			t.Errorf("the backend was asked %d times, want once", got)
+		}
+	})
+}
+
+func TestAViewerWaitsNoLongerThanHisDeadline(t *testing.T) {
+	t.Parallel()
+	slowAnswer := func(d backends.Decision) func(context.Context, *backends.Request) (backends.Decision, error) {
+		return func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+			r.Asking()
+			time.Sleep(5 * time.Second)
+			return d, nil
+		}
+	}
+	queued := func(ctx context.Context, _ *backends.Request) (backends.Decision, error) { // Asking is never called
+		<-ctx.Done()
+		return backends.Decision{}, ctx.Err()
+	}
+	hangingStore := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	cases := map[string]struct {
+		policy   backends.Policy
+		check    func(context.Context, *backends.Request) (backends.Decision, error)
+		health   Health
+		load     func(context.Context) error
+		deadline time.Duration // 0: a second
+		waits    time.Duration
+		want     backends.Verdict
+		source   backends.Source
+		later    backends.Verdict // after ten seconds
+	}{
+		"a backend that hangs, and allow": {
+			policy: backends.PolicyAllow, check: hang, waits: time.Second,
+			want: backends.Allowed, source: backends.FromFailOpen, later: backends.Allowed,
+		},
+		"a backend that hangs, and keep": {
+			policy: backends.PolicyKeep, check: hang, waits: time.Second,
+			want: backends.Undecided, later: backends.Undecided,
+		},
+		"a backend that hangs, and deny": {
+			policy: backends.PolicyDeny, check: hang, waits: time.Second,
+			want: backends.Denied, source: backends.FromFailOpen, later: backends.Denied,
+		},
+		"a yes that comes late counts": {
+			policy: backends.PolicyDeny, check: slowAnswer(yes()), waits: time.Second,
+			want: backends.Denied, source: backends.FromFailOpen, later: backends.Allowed,
+		},
+		"a no that comes late counts": {
+			policy: backends.PolicyAllow, check: slowAnswer(no()), waits: time.Second,
+			want: backends.Allowed, source: backends.FromFailOpen, later: backends.Denied,
+		},
+		"a store that hangs as well does not make it an overload": {
+			policy: backends.PolicyAllow, check: hang, load: hangingStore, deadline: 500 * time.Millisecond,
+			waits: 500 * time.Millisecond,
+			want:  backends.Allowed, source: backends.FromFailOpen, later: backends.Allowed,
+		},
+		"a queue of ours lets nobody in": {
+			policy: backends.PolicyAllow, check: queued, waits: time.Second,
+			want: backends.Undecided, later: backends.Undecided,
+		},
+		"a backend known to be down is on nobody's clock": {
+			policy: backends.PolicyAllow, check: hang, health: Down, waits: 0,
+			want: backends.Allowed, source: backends.FromFailOpen, later: backends.Allowed,
+		},
+		"nor is one under trial": {
+			policy: backends.PolicyKeep, check: hang, health: Probing, waits: 0,
+			want: backends.Undecided, later: backends.Undecided,
+		},
+		"the check of one that is down is made all the same": {
+			policy: backends.PolicyAllow, check: slowAnswer(no()), health: Probing, waits: 0,
+			want: backends.Allowed, source: backends.FromFailOpen, later: backends.Denied,
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(c.policy, c.check)
+				b.health.Store(uint32(c.health))
+				n := newNode(b, &fakeStore{load: c.load}, func(s *setup) {
+					s.rules.AnswerDeadline = cmp.Or(c.deadline, time.Second)
+				})
+				defer n.end()
+				start := time.Now()
+				d := n.watch(t, viewer(1))
+				if got := time.Since(start); got != c.waits {
+					t.Errorf("waited %v, want %v", got, c.waits)
+				}
+				if d.Verdict != c.want || d.Source != c.source {
+					t.Errorf("%v by %v, want %v by %v", d.Verdict, d.Source, c.want, c.source)
+				}
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				if d := n.watch(t, viewer(1)); d.Verdict != c.later {
+					t.Errorf("%v later on, want %v", d.Verdict, c.later)
+				}
+				if got := b.asked.Load(); got != 1 {
+					t.Errorf("the backend was asked %d times, want once", got)
+				}
+			})
+		})
+	}
+}
+
+func TestAnActorThatCannotAnswerHoldsNobody(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeStore{}, nil)
+		defer n.end()
+		g := n.guarded["portal"]
+		s := n.spawn(g, viewer(1)) // never told to begin
+		start := time.Now()
+		err := n.await(t.Context(), g, s)
+		n.system.Root.Stop(s.pid) // not in the table, so Close does not know it
+		if !backends.IsOverload(err) || time.Since(start) != 2*time.Second {
+			t.Errorf("got %v after %v, want an overload after 2s", err, time.Since(start))
+		}
+	})
+}
+
+func TestDecisionsAreRenewedBehindTheViewersBack(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+			if r.Number > 0 {
+				time.Sleep(3 * time.Second) // no viewer waits for it
+			}
+			return yes(), nil
+		})
+		n := newNode(b, &fakeStore{}, nil)
+		defer n.end()
+		n.keepWatching(t, viewer(1), time.Hour, func(d backends.Decision) {
+			if d.Verdict != backends.Allowed || d.Source != backends.FromBackend {
+				t.Fatalf("%v by %v, want allowed by the backend", d.Verdict, d.Source)
+			}
+		})
+		asks := b.asks()
+		if got := len(asks); got < 20 || got > 23 { // 3 minutes less up to 10 %
+			t.Errorf("%d checks in an hour, want 20 to 23", got)
+		}
+		for i, a := range asks {
+			standing := backends.Decision{}
+			if i > 0 {
+				standing = yes()
+			}
+			if a.request.Number != i || a.request.Standing != standing || a.request.Opened != asks[0].request.Opened {
+				t.Fatalf("check %d: number %d, standing %+v, opened %v", i, a.request.Number, a.request.Standing, a.request.Opened)
+			}
+		}
+		s := n.Find(idOf(1))
+		if got := s.Requests(); got != 3600 {
+			t.Errorf("%d requests counted, want 3600", got)
+		}
+	})
+}
+
+func TestNoBoundOfOursIsExceededInSilence(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		edit   func(*Config)
+		before []backends.Arrival
+		then   backends.Arrival
+		want   string // empty: let in
+	}{
+		"the node is full": {
+			edit: func(c *Config) { c.Max = 2 }, before: []backends.Arrival{viewer(1), viewer(2)}, then: viewer(3),
+			want: "overloaded: sessions.max=2 reached",
+		},
+		"a known viewer of a full node": {
+			edit: func(c *Config) { c.Max = 2 }, before: []backends.Arrival{viewer(1), viewer(2)}, then: viewer(2),
+		},
+		"too many from one address": {
+			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []backends.Arrival{at(1), at(2)}, then: at(3),
+			want: "overloaded: sessions.new_per_address=1 reached",
+		},
+		"a ticket of ours is no flood": {
+			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []backends.Arrival{at(1), at(2)}, then: ticketAt(3),
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeStore{}, func(s *setup) { c.edit(&s.Config) })
+				defer n.end()
+				for _, a := range c.before {
+					n.watch(t, a)
+				}
+				got := ""
+				if _, err := n.Open(t.Context(), c.then); err != nil {
+					got = err.Error()
+				}
+				if got != c.want {
+					t.Errorf("error %q, want %q", got, c.want)
+				}
+				if lives := n.Find(c.then.Request.Session) != nil; lives != (c.want == "") {
+					t.Errorf("session lives: %v, want %v", lives, c.want == "")
+				}
+			})
+		})
+	}
+}
+
+// at is a viewer of one and the same household.
+func at(i int) backends.Arrival {
+	a := viewer(i)
+	a.Request.Address = viewer(0).Request.Address
+	return a
+}
+
+func ticketAt(i int) backends.Arrival {
+	a := at(i)
+	a.Credentials, a.Ticket = false, backends.Ticket{Opened: time.Now(), Key: "a"}
+	return a
+}
+
+func TestOnlySoManyMayWaitAtOnce(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeStore{}, func(s *setup) { s.Config.MaxOpening = 3 })
+		defer n.end()
+		var all sync.WaitGroup
+		for i := range 3 {
+			all.Go(func() { n.watch(t, viewer(i)) })
+		}
+		synctest.Wait()
+		_, err := n.Open(t.Context(), viewer(4))
+		if err == nil || err.Error() != "overloaded: sessions.max_opening=3 reached" {
+			t.Errorf("error %v, want overloaded: sessions.max_opening=3 reached", err)
+		}
+		all.Wait()
+		n.watch(t, viewer(5)) // there is room again
+	})
+}
+
+func TestOpenRefusesWhatCannotBe(t *testing.T) {
+	t.Parallel()
+	n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeStore{}, nil)
+	defer n.Close()
+	stranger, nobody := viewer(1), viewer(1)
+	stranger.Request.Backend = "elsewhere"
+	nobody.Request.Session = backends.SessionID{}
+	for name, a := range map[string]backends.Arrival{"a backend that is not there": stranger, "no session": nobody} {
+		if _, err := n.Open(t.Context(), a); !errors.Is(err, ErrUnknownBackend) {
+			t.Errorf("%s: %v, want %v", name, err, ErrUnknownBackend)
+		}
+	}
+	if got := n.Len(); got != 0 {
+		t.Errorf("%d sessions, want none", got)
+	}
+}
