@@ -76,13 +76,13 @@ type Registry struct {
 	props     *actor.Props
 	sequence  atomic.Uint64
 	waiting   atomic.Int64
-	stats     stats
 	life      context.Context // of everything that runs on behalf of sessions
 	end       context.CancelFunc
 	running   sync.WaitGroup // what runs on behalf of sessions
 	alive     sync.WaitGroup // actors
 	door      sync.RWMutex   // held by those who open a session; closed for good by Close
 	shut      bool
+	closing   sync.Once
 }
 
 // guarded is a backend with what belongs to it on this node.
@@ -143,7 +143,9 @@ func (r *Registry) guard(name string, b Backend) *guarded {
 }
 
 // Close stops all sessions and waits for what runs on their behalf.
-func (r *Registry) Close() {
+func (r *Registry) Close() { r.closing.Do(r.close) }
+
+func (r *Registry) close() {
 	r.door.Lock()
 	r.shut = true
 	r.door.Unlock()

@@ -46,10 +46,13 @@ type (
 		instead backends.Decision
 		err     error
 	}
-	// timerFired is the session's own timer.
+	// timerFired is the session's own timer. While the backend cannot be asked, instead and err are what the outage
+	// policy says.
 	timerFired struct {
 		lastSeen time.Time
 		health   Health
+		instead  backends.Decision
+		err      error
 	}
 	// turnCame: the pacer lets this session's re-check through.
 	turnCame struct{}

@@ -43,9 +43,22 @@ type sessionActor struct {
 	registry *Registry
 	session  *Session
 	state    session
-	asked    *atomic.Int64 // since when the newest check has been with the backend, in nanoseconds since the node's start; 0: not yet
+	progress *progress // of the newest check
 	trace    sessionTrace
 	stopgap  time.Time // since when the session stands on no answer
+}
+
+// progress is how far a check has come. Its times are in nanoseconds since the node's start; 0: not yet.
+type progress struct {
+	begun, asked atomic.Int64 // when it was begun, and when the question went out
+}
+
+// unanswered reports whether the question went out without waiting for anything of ours, and has had no answer since.
+// One that waited in a queue may still be answered well within the backend's own time.
+func (p *progress) unanswered(deadline time.Duration) bool {
+	const allowance = 20 // the share of the deadline that a free slot may take to get
+	asked := p.asked.Load()
+	return asked > 0 && time.Duration(asked-p.begun.Load()) <= deadline/allowance
 }
 
 // Receive handles one message.
@@ -62,6 +75,8 @@ func (a *sessionActor) Receive(ctx actor.Context) {
 		a.begin(ctx, m, now)
 	case viewerWaited:
 		a.viewerWaited(ctx, now)
+	case timerFired:
+		a.apply(ctx, a.withStandIn(m, now), now)
 	default:
 		a.apply(ctx, m, now)
 	}
@@ -159,11 +174,7 @@ func (a *sessionActor) apply(ctx actor.Context, event any, now time.Time) {
 	if a.session == nil {
 		return
 	}
-	before := a.state.phase
 	do := a.state.step(event, now)
-	if before != a.state.phase {
-		a.registry.count(before, a.state.phase)
-	}
 	if do.publish {
 		a.publish(now)
 	}
@@ -250,12 +261,13 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 	g := r.guarded[s.backend]
 	number := a.state.check
 	s.check.Store(int64(number))
-	asked := new(atomic.Int64)
-	a.asked = asked
+	p := new(progress)
+	a.progress = p
 	question := a.question()
-	question.Asking = func() { asked.Store(max(1, int64(time.Since(r.start)))) }
+	question.Asking = func() { p.asked.Store(max(1, int64(time.Since(r.start)))) }
 	checkCtx, done := a.trace.check(r.life, r.o.Tracer, s, number)
 	r.running.Go(func() {
+		p.begun.Store(int64(time.Since(r.start)))
 		d, err := r.check(checkCtx, g, question)
 		done(&d, err)
 		r.tell(s, backendAnswered{number: number, decision: d, err: err, down: g.Health() != Healthy})
@@ -288,20 +300,29 @@ func (a *sessionActor) question() *backends.Request {
 	return &q
 }
 
-// viewerWaited answers a viewer who has waited as long as he may. Only a question that has been with the backend for
-// most of that time counts as unanswered; one that waited in a queue of ours is an overload, which lets nobody in.
+// viewerWaited answers a viewer who has waited as long as he may. Only a question that the backend has had all that time
+// counts as unanswered; one that waited in a queue of ours is an overload, which lets nobody in.
 func (a *sessionActor) viewerWaited(ctx actor.Context, now time.Time) {
 	if a.session == nil || a.state.phase != opening {
 		return
 	}
 	g := a.registry.guarded[a.session.backend]
-	if a.asked != nil {
-		if since := a.asked.Load(); since > 0 && now.Sub(a.registry.start)-time.Duration(since) >= g.deadline/2 {
-			a.answerInstead(ctx, backends.FailureTimeout, now)
-			return
-		}
+	if a.progress != nil && a.progress.unanswered(g.deadline) {
+		a.answerInstead(ctx, backends.FailureTimeout, now)
+		return
 	}
 	a.apply(ctx, answerOverdue{err: g.tooLate()}, now)
+}
+
+// withStandIn adds to the timer's event what the outage policy says of a running session, while nobody can be asked.
+func (a *sessionActor) withStandIn(e timerFired, now time.Time) timerFired {
+	running := a.session != nil && (a.state.phase == allowed || a.state.phase == rechecking)
+	if !running || e.health == Healthy || now.Before(a.state.expires) {
+		return e
+	}
+	g := a.registry.guarded[a.session.backend]
+	e.instead, e.err = g.Instead(a.question(), &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: g.name})
+	return e
 }
 
 func (a *sessionActor) answerInstead(ctx actor.Context, kind backends.FailureKind, now time.Time) {

@@ -65,8 +65,11 @@ func (s *session) end(e ending) action {
 
 // renew asks again about a session whose decision ran out.
 func (s *session) renew(e timerFired, now time.Time) action {
-	if s.phase == rechecking || s.asking || now.Before(s.expires) {
+	switch {
+	case s.asking || now.Before(s.expires):
 		return action{wake: s.nextWake(e.lastSeen, now)}
+	case s.phase == rechecking && (e.health == Healthy || !s.decision.Source.Asked()):
+		return action{wake: s.nextWake(e.lastSeen, now)} // it waits for its turn
 	}
 	if s.tokenIsSpent(now) {
 		return s.onSpentToken(e.lastSeen, now)
@@ -75,8 +78,28 @@ func (s *session) renew(e timerFired, now time.Time) action {
 		s.expires = s.renewalAt(s.clamped(0), now)
 		return action{wake: s.nextWake(e.lastSeen, now)}
 	}
+	if e.health != Healthy {
+		return s.standIn(e, now)
+	}
 	s.phase = rechecking
 	return action{queue: laneOf(s.decision.Source), wake: s.nextWake(e.lastSeen, now)}
+}
+
+// standIn says openly, in a session whose decision ran out in an outage, what it stands on from now on. It waits for its
+// turn to be asked about all the same.
+func (s *session) standIn(e timerFired, now time.Time) action {
+	switch {
+	case e.err == nil && e.instead.Verdict == backends.Denied:
+		return s.deny(e.instead, now)
+	case e.err == nil && e.instead.Verdict == backends.Allowed:
+		s.decision = e.instead
+	}
+	a := action{publish: true}
+	if s.phase != rechecking {
+		s.phase, a.queue = rechecking, laneOf(s.decision.Source)
+	}
+	a.wake = s.nextWake(e.lastSeen, now)
+	return a
 }
 
 // onSpentToken decides on a session whose token its middleware has long forgotten: asking could only bring a false No.

@@ -1,0 +1,108 @@
+package actors
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/backends"
+)
+
+func TestWhatARunningSessionStandsOnInAnOutageIsSaidOpenly(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		policy backends.Policy
+		want   backends.Decision
+	}{
+		"allow": {backends.PolicyAllow, lastKnown()},
+		"keep":  {backends.PolicyKeep, lastKnown()},
+		"deny":  {backends.PolicyDeny, refusedByPolicy()},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				var b *fakeBackend
+				b = newFakeBackend(c.policy, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+					if b.Health() == Down {
+						return breakerOpen(ctx, r)
+					}
+					return yes(), nil
+				})
+				n := newNode(b, &fakeStore{}, nil)
+				defer n.end()
+				n.watch(t, viewer(1))
+				b.health.Store(uint32(Down))
+				n.keepWatching(t, viewer(1), 150*time.Second, func(d backends.Decision) {
+					if d.Source != backends.FromBackend {
+						t.Fatalf("source %v while the backend's answer still holds", d.Source)
+					}
+				})
+				n.keepWatching(t, viewer(1), 35*time.Second, nil)
+				got := n.watch(t, viewer(1))
+				if got.Verdict != c.want.Verdict || got.Source != c.want.Source || got.User != c.want.User {
+					t.Errorf("after its end: %+v, want %+v", got, c.want)
+				}
+				if asked := b.asked.Load(); asked != 1 && c.policy != backends.PolicyDeny {
+					t.Errorf("%d checks, want none after the opening", asked)
+				}
+				b.health.Store(uint32(Healthy))
+				n.keepWatching(t, viewer(1), time.Minute, nil)
+				if got := n.watch(t, viewer(1)); got.Verdict != backends.Allowed || got.Source != backends.FromBackend {
+					t.Errorf("a minute after the recovery: %+v, want the backend's yes", got)
+				}
+			})
+		})
+	}
+}
+
+func TestOnlyAQuestionThatTheBackendHadAllTheTimeCountsAsUnanswered(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		queued time.Duration // before the question goes out
+		want   backends.Verdict
+	}{
+		"asked at once":            {0, backends.Allowed},
+		"asked after a short wait": {40 * time.Millisecond, backends.Allowed},
+		"asked after a queue":      {100 * time.Millisecond, backends.Undecided},
+		"asked in the last moment": {900 * time.Millisecond, backends.Undecided},
+		"never asked":              {time.Hour, backends.Undecided},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+					select {
+					case <-time.After(c.queued):
+						r.Asking()
+					case <-ctx.Done():
+					}
+					return hang(ctx, r)
+				})
+				n := newNode(b, &fakeStore{}, nil)
+				defer n.end()
+				begun := time.Now()
+				got := n.watch(t, viewer(1))
+				if got.Verdict != c.want {
+					t.Errorf("got %+v, want verdict %v", got, c.want)
+				}
+				if waited := time.Since(begun); waited > time.Second {
+					t.Errorf("the viewer waited %v, want at most answer_deadline=1s", waited)
+				}
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+func TestClosingTwiceIsClosingOnce(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeStore{}, nil)
+		n.watch(t, viewer(1))
+		n.Close()
+		n.end()
+	})
+}
