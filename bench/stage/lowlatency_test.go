@@ -185,7 +185,7 @@ func TestBlockingReloadTooFarAheadIsRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	_, origin := onAir(t, Config{Now: noon})
 	for _, query := range []string{"_HLS_msn=897544802", "_HLS_part=1", "_HLS_msn=x"} {
-		if response, _ := get(t, origin+"/ll/x/index.m3u8?"+query); response.StatusCode != 400 {
+		if response, _ := get(t, origin+"/ll/x/index.m3u8?"+query); response.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: got %d, want 400", query, response.StatusCode)
 		}
 	}

@@ -275,7 +275,7 @@ func TestMethodsRangesAndHeads(t *testing.T) {
 	_, origin := onAir(t, Config{Now: noon})
 	segment := origin + "/play/a/high-" + strconv.FormatInt(noon().Unix()/2-1, 10) + ".ts"
 	_, whole := get(t, segment)
-	if response, body := get(t, segment, "Range", "bytes=188-375"); response.StatusCode != 206 || body != whole[188:376] {
+	if response, body := get(t, segment, "Range", "bytes=188-375"); response.StatusCode != http.StatusPartialContent || body != whole[188:376] {
 		t.Errorf("range: got %s and %d bytes", response.Status, len(body))
 	}
 	for path, want := range map[string]int64{segment: int64(len(whole)), origin + "/play/a/index.m3u8": -2} {
@@ -292,7 +292,7 @@ func TestMethodsRangesAndHeads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if response, _ := do(t, r); response.StatusCode != 405 || response.Header.Get("Allow") != "GET, HEAD" {
+	if response, _ := do(t, r); response.StatusCode != http.StatusMethodNotAllowed || response.Header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("POST: %s, Allow %q", response.Status, response.Header.Get("Allow"))
 	}
 }

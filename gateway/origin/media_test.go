@@ -445,8 +445,7 @@ func TestRedirectsOnlyLeadToConfiguredOrigins(t *testing.T) {
 	t.Parallel()
 	content := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "content") }
 	known, unknown := serve(t, content), serve(t, content)
-	var self string
-	self = serve(t, func(w http.ResponseWriter, r *http.Request) {
+	self := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		hops, _ := strconv.Atoi(r.URL.Query().Get("hops"))
 		switch {
 		case hops > 0:
