@@ -23,15 +23,18 @@ type Answer struct {
 	// Stream, if not nil, gives the body as it arrives; who sends the answer closes it.
 	Stream *origin.Stream
 
-	fields  [maxFields]Field
-	n       int
-	session Session
+	fields [maxFields]Field
+	n      int
+
+	session Session       // whose bytes are counted
+	stream  origin.Stream // what Stream points to
+	visit   visit         // here because the answer is used again, and a visit is too big to make for each request
 }
 
 // Reset makes the answer empty.
 func (a *Answer) Reset() { *a = Answer{} }
 
-// Fields are the header fields, each name once.
+// Fields are the header fields. Those of one name, which only Set-Cookie has several of, stand in a row.
 func (a *Answer) Fields() []Field { return a.fields[:a.n] }
 
 // Sent notes how many bytes of the body reached the viewer.

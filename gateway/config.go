@@ -3,6 +3,8 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -190,7 +192,7 @@ func (c Config) Validate(hasBackend func(string) bool) error {
 
 func (c Config) validateListener() error {
 	var errs []error
-	if _, port, found := strings.Cut(c.Listen[max(strings.LastIndexByte(c.Listen, ':'), 0):], ":"); !found || port == "" {
+	if _, port, err := net.SplitHostPort(c.Listen); err != nil || port == "" {
 		errs = append(errs, fmt.Errorf(`listen: %q is no address; want "host:port" or ":port"`, c.Listen))
 	}
 	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
@@ -277,7 +279,11 @@ func (c Config) validateOrigins() error {
 	if len(c.Origins) == 0 {
 		errs = append(errs, errors.New("origins: none; want at least one, such as astra: { url: \"http://10.0.0.5:8000\" }"))
 	}
-	for name, o := range c.Origins {
+	for _, name := range slices.Sorted(maps.Keys(c.Origins)) {
+		o := c.Origins[name]
+		if o == nil {
+			o = &OriginConfig{}
+		}
 		for i, text := range append([]string{o.URL}, o.Fallback...) {
 			key := fmt.Sprintf("origins.%s.url", name)
 			if i > 0 {
@@ -308,8 +314,33 @@ func (c Config) validateRoute(key string, r RouteConfig, hasBackend func(string)
 			errs = append(errs, fmt.Errorf("%s.identity[%d]: %q is unknown; want address, user_agent or playback_session", key, i, f))
 		}
 	}
+	errs = append(errs, r.validateHosts(key), r.validateRequired(key))
 	if r.Carry == hls.CarryCookie && slices.Contains(c.CORS.AllowOrigins, "*") {
 		errs = append(errs, fmt.Errorf(`%s.carry: cookie needs cors.allow_origins to list the players' origins; browsers send no cookie to "*"`, key))
+	}
+	return errors.Join(errs...)
+}
+
+func (r RouteConfig) validateHosts(key string) error {
+	var errs []error
+	for i, h := range r.Hosts {
+		if strings.Trim(h, nameCharacters+".") != "" || h == "" {
+			errs = append(errs, fmt.Errorf("%s.hosts[%d]: %q: want a host name without scheme and port", key, i, h))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// validateRequired finds credentials that nobody could ever show.
+func (r RouteConfig) validateRequired(key string) error {
+	var errs []error
+	for i, name := range r.Required {
+		named := len(r.Credentials) == 0 || slices.Contains(r.Credentials, name)
+		if named && !slices.Contains(r.IgnoreQuery, name) || strings.Contains(r.Path, "{"+name+"}") ||
+			slices.ContainsFunc(r.CredentialHeaders, func(h string) bool { return strings.EqualFold(h, name) }) {
+			continue
+		}
+		errs = append(errs, fmt.Errorf("%s.required[%d]: %q is no credential of the route's", key, i, name))
 	}
 	return errors.Join(errs...)
 }

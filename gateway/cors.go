@@ -11,20 +11,20 @@ import (
 const preflightAge = "86400"
 
 // cors lets pages of listed origins read the answer, refusals included: a player that cannot read a 403 takes it for a
-// broken network and tries for ever.
-func (e *Edge) cors(t *target, v *View, a *Answer) {
+// broken network and tries for ever, and one that cannot read a 503 gives up. carry is the route's mode.
+func (e *Edge) cors(carry hls.Carry, v *View, a *Answer) {
 	from := v.Header.Get("Origin")
-	if from == "" {
+	if from == "" && carry != hls.CarryNone { // only there a cache in front gives one viewer's answer to another
 		return
 	}
 	allowed := e.o.Config.CORS.AllowOrigins
 	switch {
 	case slices.Contains(allowed, "*"):
 		a.set("Access-Control-Allow-Origin", "*")
-	case slices.Contains(allowed, from):
+	case from != "" && slices.Contains(allowed, from):
 		a.set("Access-Control-Allow-Origin", from)
 		a.set("Vary", "Origin")
-		if t.route.config.Carry == hls.CarryCookie {
+		if carry == hls.CarryCookie {
 			a.set("Access-Control-Allow-Credentials", "true")
 		}
 	default:

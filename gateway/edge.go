@@ -110,7 +110,8 @@ type visit struct {
 	target      target
 	who         client
 	isPlaylist  bool
-	underTicket bool // the ticket stood in the path, so that relative URIs inherit it
+	byTicket    bool // the ticket is one of ours
+	underTicket bool // it stood in the path, so that relative URIs inherit it
 	credentials credentials
 	claims      claims
 	session     Session
@@ -118,20 +119,26 @@ type visit struct {
 	now         time.Time
 }
 
+func visitOf(v *View, t target, who client) visit {
+	return visit{view: v, target: t, who: who, isPlaylist: isPlaylist(t.path), now: time.Now()}
+}
+
 // Serve answers one request. It returns an error only if the viewer went away, when there is nothing to answer.
 func (e *Edge) Serve(ctx context.Context, v *View, a *Answer) error {
 	text, path, inPath := ticketInPath(v.Path)
 	if !cleanPath(path) {
-		a.refuse(http.StatusBadRequest, "the path has dot segments, encoded slashes or control characters")
+		e.cors(hls.CarryPath, v, a)
+		a.refuse(http.StatusBadRequest, unclean)
 		return nil
 	}
 	who := clientOf(v, e.trusted)
 	t, found := findTarget(e.routes, who.host, path)
 	if !found {
+		e.cors(hls.CarryPath, v, a)
 		a.refuse(http.StatusNotFound, "no route for this path and host")
 		return nil
 	}
-	e.cors(&t, v, a)
+	e.cors(t.route.config.Carry, v, a)
 	switch v.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodOptions:
@@ -142,117 +149,92 @@ func (e *Edge) Serve(ctx context.Context, v *View, a *Answer) error {
 		a.refuse(http.StatusMethodNotAllowed, "only GET, HEAD and OPTIONS")
 		return nil
 	}
-	visit := visit{
-		view: v, target: t, who: who, isPlaylist: isPlaylist(path), underTicket: inPath,
-		now: time.Now(),
-	}
+	visit := &a.visit
+	*visit = visitOf(v, t, who)
+	visit.underTicket = inPath
 	if !visit.isPlaylist && t.route.config.Carry == hls.CarryNone {
-		return e.serveMedia(ctx, &visit, a) // only playlists are protected
+		return e.serveMedia(ctx, visit, a) // only playlists are protected
 	}
-	if !e.identify(&visit, text, a) {
+	if !e.identify(visit, text, a) {
 		return nil
 	}
-	if err := e.authorize(ctx, &visit, a); err != nil || a.Status != 0 {
+	if err := e.authorize(ctx, visit, a); err != nil || a.Status != 0 {
 		return err
 	}
 	a.session = visit.session
 	if visit.isPlaylist {
-		return e.servePlaylist(ctx, &visit, a)
+		return e.servePlaylist(ctx, visit, a)
 	}
-	return e.serveMedia(ctx, &visit, a)
-}
-
-// cleanPath reports whether a path may be routed as it is. Players send no other.
-func cleanPath(path string) bool {
-	segment := 0 // where the current one began
-	for i := 0; i <= len(path); i++ {
-		if i < len(path) {
-			switch c := path[i]; {
-			case c < ' ' || c == 0x7f || c == '\\':
-				return false
-			case c == '%' && i+2 < len(path):
-				if !cleanEscape(path[i+1], path[i+2]) {
-					return false
-				}
-			case c == '%':
-				return false
-			}
-			if path[i] != '/' {
-				continue
-			}
-		}
-		if s := path[segment:i]; s == "." || s == ".." {
-			return false
-		}
-		segment = i + 1
-	}
-	return true
-}
-
-// cleanEscape refuses the escapes that could make one path read as another: of a slash, a dot, a backslash, a percent
-// sign or a control character.
-func cleanEscape(high, low byte) bool {
-	h, l := unhex(high), unhex(low)
-	if h < 0 || l < 0 {
-		return false
-	}
-	switch c := h<<4 | l; {
-	case c < ' ' || c == 0x7f, c == '/', c == '.', c == '\\', c == '%':
-		return false
-	}
-	return true
-}
-
-func unhex(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c && c <= 'f':
-		return int(c-'a') + 10
-	case 'A' <= c && c <= 'F':
-		return int(c-'A') + 10
-	default:
-		return -1
-	}
+	return e.serveMedia(ctx, visit, a)
 }
 
 // identify says who the viewer is, by his ticket or else by his credentials. Who shows neither is refused here, before
 // anything is looked up.
 func (e *Edge) identify(v *visit, ticket string, a *Answer) bool {
-	t := &v.target
-	inPath := v.underTicket
-	if inPath && !t.route.carriesInPath() {
+	r := v.target.route
+	if v.underTicket && !r.carriesInPath() {
 		a.refuse(http.StatusForbidden, "tickets of this route do not stand in the path")
 		return false
 	}
-	if !inPath {
-		ticket = ticketElsewhere(t, v.view, &e.o.Config.Tickets)
+	if !v.underTicket {
+		ticket = ticketElsewhere(&v.target, v.view, &e.o.Config.Tickets)
 	}
-	hasTicket := false
-	if ticket != "" || inPath {
-		v.claims, hasTicket = e.ring.verify(ticket, scope{t.route.name, t.channel})
+	if ticket != "" || v.underTicket {
+		v.claims, v.byTicket = e.verify(ticket, &v.target)
 	}
-	if inPath && !hasTicket {
+	switch {
+	case v.byTicket:
+		v.id = v.claims.id
+		v.credentials = e.credentialsBesideTicket(v)
+		return true
+	case v.underTicket:
 		a.refuse(http.StatusForbidden, "the ticket is not one of ours for this channel")
 		return false
-	}
-	if v.isPlaylist || t.route.config.CredentialsEverywhere {
-		v.credentials = credentialsOf(t, v.view, e.o.Config.Tickets.Parameter)
-	}
-	if hasTicket {
-		v.id = v.claims.id
-		return true
-	}
-	if !t.opens || !(v.isPlaylist || t.route.config.CredentialsEverywhere) {
+	case !v.mayOpen():
 		a.refuse(http.StatusForbidden, "no ticket; only playlists open sessions")
 		return false
 	}
-	if name := t.route.missing(&v.credentials); name != "" {
+	v.credentials = credentialsOf(&v.target, v.view, v.view.Query, e.o.Config.Tickets.Parameter)
+	if name := r.missing(&v.credentials); name != "" {
 		a.refuse(http.StatusForbidden, "the credential "+name+" is missing")
 		return false
 	}
-	v.id = e.identifier.sessionID(t, &v.credentials, v.view, v.who, 0)
+	v.id = e.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, 0)
 	return true
+}
+
+// mayOpen reports whether credentials count for what the viewer asks for.
+func (v *visit) mayOpen() bool {
+	return v.target.opens && (v.isPlaylist || v.target.route.config.CredentialsEverywhere)
+}
+
+// verify reads a ticket for the target. Places of a route may overlap, as "/live/{user}/{password}/{channel}.m3u8" and
+// "/live/{channel}/*" do: then the ticket tells which one is meant.
+func (e *Edge) verify(ticket string, t *target) (claims, bool) {
+	for here, more := *t, true; more; more = here.nextPlace() {
+		if c, ok := e.ring.verify(ticket, scope{here.route.name, here.channel}); ok {
+			*t = here
+			return c, true
+		}
+	}
+	return claims{}, false
+}
+
+// credentialsBesideTicket are what a viewer with a ticket shows as well: enough to ask a backend about him, or none.
+// What a playlist listed is the origin's, though it may look like a credential.
+func (e *Edge) credentialsBesideTicket(v *visit) credentials {
+	if !v.mayOpen() {
+		return credentials{}
+	}
+	query := v.view.Query
+	if query != "" {
+		query = withoutPairs(query, e.originQuery(v, v.target.originPath()))
+	}
+	c := credentialsOf(&v.target, v.view, query, e.o.Config.Tickets.Parameter)
+	if v.target.route.missing(&c) != "" {
+		return credentials{}
+	}
+	return c
 }
 
 // authorize reads the decision on the viewer, opening his session if nobody has. The answer's status stays zero if he may
@@ -270,7 +252,7 @@ func (e *Edge) authorize(ctx context.Context, v *visit, a *Answer) error {
 		}
 		// The excess viewer is a session of his own, with a ticket of his own.
 		v.id = e.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, prefix)
-		v.claims, v.underTicket = claims{}, false
+		v.claims, v.byTicket, v.underTicket = claims{}, false, false
 		if d, err = e.decision(ctx, v); err != nil {
 			return e.undecided(err, a)
 		}

@@ -6,8 +6,6 @@ import (
 	"encoding/binary"
 	"hash"
 	"hash/maphash"
-	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,130 +13,10 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"usher/backends"
-	"usher/gateway/hls"
 )
 
 // identityDomain keeps the hash of a session id apart from any other use of the same secret.
 const identityDomain = "usher session 1"
-
-// credentials are what a viewer showed, as a backend gets to see it.
-type credentials struct {
-	query   string
-	headers []backends.Header
-}
-
-func (c *credentials) empty() bool { return c.query == "" && len(c.headers) == 0 }
-
-// credentialsOf reads what the route counts as credentials.
-func credentialsOf(t *target, v *View, ticketParameter string) credentials {
-	c := credentials{query: t.route.credentialQuery(v.Query, ticketParameter)}
-	for i, name := range t.place.viewer.names {
-		if name == channelVariable || name == restVariable || !t.opens {
-			continue
-		}
-		if c.query != "" {
-			c.query += "&"
-		}
-		c.query += name + "=" + url.QueryEscape(unescape(t.match.values[i]))
-	}
-	for _, name := range t.route.config.CredentialHeaders {
-		if value := v.Header.Get(name); value != "" {
-			c.headers = append(c.headers, backends.Header{Name: name, Value: value})
-		}
-	}
-	return c
-}
-
-// credentialQuery keeps the parameters that are credentials, byte for byte and in their order.
-func (r *route) credentialQuery(query, ticketParameter string) string {
-	return filterQuery(query, func(name string) bool {
-		switch {
-		case name == ticketParameter, isDirective(name), name == "CMCD", slices.Contains(r.config.IgnoreQuery, name):
-			return false
-		case len(r.config.Credentials) > 0:
-			return slices.Contains(r.config.Credentials, name)
-		default:
-			return true
-		}
-	})
-}
-
-// isDirective reports whether a parameter is one of HLS's delivery directives.
-func isDirective(name string) bool { return strings.HasPrefix(name, "_HLS_") }
-
-// filterQuery keeps the pairs of a raw query whose decoded name is wanted. If that is all of them, or none, it does not
-// allocate.
-func filterQuery(query string, want func(name string) bool) string {
-	kept, all := make([]string, 0, 8), true
-	for rest := query; rest != ""; {
-		var pair string
-		pair, rest, _ = strings.Cut(rest, "&")
-		if pair == "" {
-			all = false
-			continue
-		}
-		if want(parameterName(pair)) {
-			kept = append(kept, pair)
-		} else {
-			all = false
-		}
-	}
-	switch {
-	case len(kept) == 0:
-		return ""
-	case all:
-		return query
-	default:
-		return strings.Join(kept, "&")
-	}
-}
-
-// parameterName is the decoded name of a raw pair.
-func parameterName(pair string) string {
-	name, _, _ := strings.Cut(pair, "=")
-	if strings.IndexByte(name, '%') < 0 && strings.IndexByte(name, '+') < 0 {
-		return name
-	}
-	plain, err := url.QueryUnescape(name)
-	if err != nil {
-		return name
-	}
-	return plain
-}
-
-// parameter is the raw value of a parameter, the first one of that name.
-func parameter(query, name string) string {
-	for rest := query; rest != ""; {
-		var pair string
-		pair, rest, _ = strings.Cut(rest, "&")
-		if n, value, _ := strings.Cut(pair, "="); n == name {
-			return value
-		}
-	}
-	return ""
-}
-
-// missing is the first credential that the route requires and the viewer did not show, or "".
-func (r *route) missing(c *credentials) string {
-	for _, name := range r.config.Required {
-		if hasParameter(c.query, name) || slices.ContainsFunc(c.headers, func(h backends.Header) bool {
-			return strings.EqualFold(h.Name, name)
-		}) {
-			continue
-		}
-		return name
-	}
-	return ""
-}
-
-func hasParameter(query, name string) bool {
-	for pair := range strings.SplitSeq(query, "&") {
-		if _, value, _ := strings.Cut(pair, "="); parameterName(pair) == name && value != "" {
-			return true
-		}
-	}
-	return false
-}
 
 // identifier makes session ids. It is safe for concurrent use.
 type identifier struct {
@@ -167,7 +45,7 @@ func (i *identifier) sessionID(t *target, c *credentials, v *View, who client, a
 	m.in = append(m.in[:0], identityDomain...)
 	m.in = appendField(m.in, t.route.name)
 	m.in = appendField(m.in, t.channel)
-	m.in = appendField(m.in, c.query)
+	m.in = appendPairs(m.in, c.query)
 	m.in = binary.AppendUvarint(m.in, uint64(len(c.headers)))
 	for _, h := range c.headers {
 		m.in = appendField(m.in, h.Name)
@@ -178,6 +56,21 @@ func (i *identifier) sessionID(t *target, c *credentials, v *View, who client, a
 	m.hash.Reset()
 	m.hash.Write(m.in)
 	return backends.SessionID(m.hash.Sum(m.sum[:0])[:16])
+}
+
+// appendPairs adds a query's pairs, decoded: a player that adds a directive to a URL may write all of it anew
+// ("%2F" for "/", "+" for "%20"), and must stay the same viewer.
+func appendPairs(in []byte, query string) []byte {
+	if query == "" {
+		return binary.AppendUvarint(in, 0)
+	}
+	in = binary.AppendUvarint(in, uint64(strings.Count(query, "&")+1))
+	for pair := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		in = appendField(in, unescapeQuery(name))
+		in = appendField(in, unescapeQuery(value))
+	}
+	return in
 }
 
 // appendFacts adds what the route tells viewers apart by beside their credentials. A viewer without any is told apart by
@@ -251,48 +144,4 @@ func (p *playbacks) admit(owner []byte, value string, now time.Time) bool {
 	}
 	set.seen[key] = now
 	return true
-}
-
-// ticketInPath finds the ticket that stands before the path. rest is the path without it.
-func ticketInPath(path string) (ticket, rest string, found bool) {
-	after, found := strings.CutPrefix(path, "/~")
-	if !found {
-		if after, found = cutPrefixFold(path, "/%7e"); !found {
-			return "", path, false
-		}
-	}
-	slash := strings.IndexByte(after, '/')
-	if slash < 0 {
-		return after, "/", true
-	}
-	return after[:slash], after[slash:], true
-}
-
-func cutPrefixFold(s, prefix string) (string, bool) {
-	if len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix) {
-		return s[len(prefix):], true
-	}
-	return s, false
-}
-
-// ticketElsewhere is the ticket in the query or the cookie, by the route's carrying mode.
-func ticketElsewhere(t *target, v *View, c *TicketsConfig) string {
-	switch t.route.config.Carry {
-	case hls.CarryQuery:
-		return parameter(v.Query, c.Parameter)
-	case hls.CarryCookie:
-		return cookie(v.Header.Get("Cookie"), c.Cookie)
-	default:
-		return ""
-	}
-}
-
-// cookie is a cookie's value in a Cookie field, or "".
-func cookie(field, name string) string {
-	for pair := range strings.SplitSeq(field, ";") {
-		if n, value, found := strings.Cut(strings.TrimSpace(pair), "="); found && n == name {
-			return value
-		}
-	}
-	return ""
 }

@@ -15,26 +15,33 @@ const maxListed = 200_000
 // listings remember which queries an origin's playlists list, since only those are forwarded: a parameter that a viewer
 // makes up must not miss the cache. They are safe for concurrent use.
 type listings struct {
-	queries  *otter.Cache[listedKey, []string]
-	channels *otter.Cache[listedKey, struct{}]
+	queries  *otter.Cache[listedPath, []string]
+	channels *otter.Cache[listedChannel, struct{}]
 }
 
-// listedKey is a path on a route's origin, or a channel.
-type listedKey struct{ route, name string }
+// listedPath is a decoded path on a route's origin: playlists and players escape it each in their own way.
+type listedPath struct{ route, path string }
+
+// listedChannel says that a channel's playlists have been seen: multivariant ones, which list playlists, or those that
+// list media.
+type listedChannel struct {
+	route, channel string
+	master         bool
+}
 
 func newListings() *listings {
 	return &listings{
-		queries:  otter.Must(&otter.Options[listedKey, []string]{MaximumSize: maxListed}),
-		channels: otter.Must(&otter.Options[listedKey, struct{}]{MaximumSize: maxListed}),
+		queries:  otter.Must(&otter.Options[listedPath, []string]{MaximumSize: maxListed}),
+		channels: otter.Must(&otter.Options[listedChannel, struct{}]{MaximumSize: maxListed}),
 	}
 }
 
 // note remembers the references with a query that a playlist of the channel lists.
-func (l *listings) note(r *route, channel string, refs []string) {
-	l.channels.Set(listedKey{r.name, channel}, struct{}{})
-	for _, ref := range refs {
+func (l *listings) note(r *route, channel string, tpl *hls.Template) {
+	l.channels.Set(listedChannel{r.name, channel, tpl.Info().Master}, struct{}{})
+	for _, ref := range tpl.Queried() {
 		path, query, _ := strings.Cut(strings.TrimPrefix(ref, r.prefix), "?")
-		l.queries.Compute(listedKey{r.name, path}, func(old []string, _ bool) ([]string, otter.ComputeOp) {
+		l.queries.Compute(listedPath{r.name, unescape(path)}, func(old []string, _ bool) ([]string, otter.ComputeOp) {
 			if slices.Contains(old, query) {
 				return old, otter.CancelOp
 			}
@@ -46,9 +53,7 @@ func (l *listings) note(r *route, channel string, refs []string) {
 // maxQueriesPerPath bounds the queries that one path is listed with: byte ranges or tokens that change at each reload.
 const maxQueriesPerPath = 64
 
-// originQuery is the query that the origin gets to see: what the route forwards, and what a playlist listed. While no
-// playlist of the channel has been seen (the node has just started), what stands on a URI below a ticket counts as
-// listed, so that no viewer meets an error for our having forgotten.
+// originQuery is the query that the origin gets to see: what the route forwards, and what a playlist listed.
 func (e *Edge) originQuery(v *visit, path string) string {
 	query := v.view.Query
 	if query == "" {
@@ -71,15 +76,10 @@ func (l *listings) listed(v *visit, path, given string) string {
 	if given == "" {
 		return ""
 	}
-	r := v.target.route
-	queries, found := l.queries.GetIfPresent(listedKey{r.name, path})
+	key := listedPath{v.target.route.name, unescape(path)}
+	queries, found := l.queries.GetIfPresent(key)
 	if !found {
-		_, known := l.channels.GetIfPresent(listedKey{r.name, v.target.channel})
-		below := v.underTicket || !v.isPlaylist && r.config.Carry != hls.CarryCookie
-		if known || !below {
-			return ""
-		}
-		return given
+		return l.unlisted(v, key, given)
 	}
 	if slices.Contains(queries, given) {
 		return given
@@ -90,6 +90,27 @@ func (l *listings) listed(v *visit, path, given string) string {
 		}
 	}
 	return ""
+}
+
+// unlisted is as much of the given query as counts for listed although no playlist is known that lists the path. While
+// none of the channel's has been seen that could (the node has just started), that is what stands on a URI that was
+// made by us, so that no viewer meets an error for our having forgotten. What may be a credential never counts.
+func (l *listings) unlisted(v *visit, key listedPath, given string) string {
+	r := v.target.route
+	if v.isPlaylist && !v.byTicket {
+		// Where viewers open. No playlist lists that, so a viewer with a ticket who asks for it need not be believed.
+		l.queries.SetIfAbsent(key, nil)
+		return ""
+	}
+	if !v.byTicket && r.config.Carry != hls.CarryNone || r.config.CredentialsEverywhere && len(r.config.Credentials) == 0 {
+		return ""
+	}
+	if _, known := l.channels.GetIfPresent(listedChannel{r.name, v.target.channel, v.isPlaylist}); known {
+		return ""
+	}
+	return filterQuery(given, func(name string) bool {
+		return !slices.Contains(r.config.Credentials, name) && !slices.Contains(r.config.Required, name)
+	})
 }
 
 // containsPairs reports whether every pair of the part stands in the whole, in order.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"time"
 
 	"usher/gateway/origin"
 )
@@ -25,12 +26,20 @@ func (e *Edge) serveMedia(ctx context.Context, v *visit, a *Answer) error {
 	if err != nil {
 		return e.originFailed(err, v, a)
 	}
+	if v.session == nil && isPlaylistType(s.ContentType) {
+		_ = s.Close()
+		a.refuse(http.StatusForbidden, "a playlist by another name; only those that end in .m3u8 are served")
+		return nil
+	}
 	a.Status = s.Status
 	a.set("Content-Type", mediaContentType(s.ContentType, path))
 	a.set("Last-Modified", s.LastModified)
 	a.set("Etag", s.ETag)
 	a.set("Cache-Control", s.CacheControl)
 	a.set("Content-Range", s.ContentRange)
+	if age := v.now.Sub(s.Fetched) / time.Second; age > 0 {
+		a.set("Age", strconv.FormatInt(int64(age), 10))
+	}
 	if s.ContentLength >= 0 && s.Status != http.StatusNotModified {
 		a.set("Content-Length", strconv.FormatInt(s.ContentLength, 10))
 		a.set("Accept-Ranges", "bytes")
@@ -46,7 +55,8 @@ func (a *Answer) send(s origin.Stream) {
 		s.Close()
 		return
 	}
-	a.Stream = &s
+	a.stream = s
+	a.Stream = &a.stream
 }
 
 // mediaContentType is the origin's, or what the name says: a server must not have to guess by the bytes.

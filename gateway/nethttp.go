@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/gateway/hls"
 )
 
 // slowestViewer is the rate, in bytes a second, below which a viewer counts as stalled: no stream plays at it.
@@ -18,46 +20,70 @@ const slowestViewer = 8 << 10
 
 // Handler serves an Edge by net/http: the adapter for TLS and HTTP/2, and for plain HTTP.
 type Handler struct {
-	edge    *Edge
-	limits  LimitsConfig
-	serving atomic.Int64
-	answers sync.Pool
+	edge      *Edge
+	limits    LimitsConfig
+	serving   atomic.Int64
+	exchanges sync.Pool
+}
+
+// exchange is what one request takes. It is used again.
+type exchange struct {
+	view   View
+	answer Answer
 }
 
 // NewHandler makes the adapter.
 func NewHandler(e *Edge) *Handler {
 	h := &Handler{edge: e, limits: e.o.Config.Limits}
-	h.answers.New = func() any { return new(Answer) }
+	h.exchanges.New = func() any { return new(exchange) }
 	return h
 }
 
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a, _ := h.answers.Get().(*Answer)
+	e, _ := h.exchanges.Get().(*exchange)
 	defer func() {
-		a.Reset()
-		h.answers.Put(a)
+		e.answer.Reset()
+		e.view = View{}
+		h.exchanges.Put(e)
 	}()
+	a := &e.answer
 	if r.ContentLength != 0 {
-		// No player sends a body; one that trickles in must not hold the connection. A server-wide read timeout would
-		// end blocking playlist reloads as well.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.limits.ReadTimeout))
+		// No player sends a body; one that trickles in must hold neither the answer nor the connection. A server-wide
+		// read timeout would end blocking playlist reloads as well.
+		body := http.NewResponseController(w)
+		_ = body.EnableFullDuplex()
+		_ = body.SetReadDeadline(time.Now().Add(h.limits.ReadTimeout))
 	}
 	n := h.serving.Add(1)
 	defer h.serving.Add(-1)
+	v := &e.view
+	*v = viewOf(r)
 	switch {
 	case n > int64(h.limits.MaxRequests):
+		h.edge.cors(hls.CarryPath, v, a)
 		over := backends.Overload{Setting: "limits.max_requests", Value: h.limits.MaxRequests}
 		a.comeBack(time.Second, over.Error())
 	case len(r.RequestURI) > h.limits.MaxURLBytes:
-		a.refuse(http.StatusRequestURITooLong, "the URL is longer than limits.max_url_bytes")
+		h.edge.cors(hls.CarryPath, v, a)
+		a.refuse(http.StatusRequestURITooLong,
+			fmt.Sprintf("the URL is longer than limits.max_url_bytes=%d", h.limits.MaxURLBytes))
 	default:
-		v := viewOf(r)
-		if h.edge.Serve(r.Context(), &v, a) != nil {
-			return // the viewer is gone
+		if err := h.edge.Serve(r.Context(), v, a); err != nil {
+			h.unanswered(r, v, a)
 		}
 	}
 	h.send(w, r, a)
+}
+
+// unanswered is for a request that ended before its answer: because the viewer left, or because we do.
+func (h *Handler) unanswered(r *http.Request, v *View, a *Answer) {
+	if !errors.Is(context.Cause(r.Context()), errDraining) {
+		panic(http.ErrAbortHandler) // to return would be to answer 200
+	}
+	a.Reset()
+	h.edge.cors(hls.CarryPath, v, a)
+	a.comeBack(time.Second, "draining")
 }
 
 // viewOf shows a net/http request to the edge.
@@ -81,7 +107,11 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, a *Answer) {
 	values := make([]string, len(fields))
 	for i, f := range fields {
 		values[i] = f.Value
-		header[f.Name] = values[i : i+1 : i+1]
+		first := i
+		for first > 0 && fields[first-1].Name == f.Name {
+			first--
+		}
+		header[f.Name] = values[first : i+1 : i+1]
 	}
 	patience := http.NewResponseController(w)
 	if a.Stream != nil {
@@ -103,8 +133,12 @@ func (h *Handler) relay(w http.ResponseWriter, patience *http.ResponseController
 	defer a.Stream.Close()
 	w.WriteHeader(a.Status)
 	for {
-		if !a.Stream.Ready() && patience.Flush() != nil {
-			return
+		if !a.Stream.Ready() {
+			if patience.Flush() != nil {
+				return
+			}
+			// The wait for the origin is not the viewer's; HTTP/2 would end his stream in the midst of it.
+			_ = patience.SetWriteDeadline(time.Time{})
 		}
 		data, err := a.Stream.Next()
 		if err != nil {

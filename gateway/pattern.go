@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// nameCharacters are what a variable's name is made of: it becomes the name of a query parameter.
+const nameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+
 // maxVariables bounds a pattern's variables, so that a match lives on the stack.
 const maxVariables = 6
 
@@ -43,6 +46,11 @@ func parsePattern(text string) (*pattern, error) {
 	if strings.HasPrefix(text, "/~") {
 		return nil, fmt.Errorf("%q must not begin with /~, where tickets stand", text)
 	}
+	for _, c := range text {
+		if neverInPath(c) {
+			return nil, fmt.Errorf("%q: %q never stands in a path as it travels; write it escaped", text, string(c))
+		}
+	}
 	p := &pattern{text: text}
 	rest := text
 	for rest != "" {
@@ -58,6 +66,9 @@ func parsePattern(text string) (*pattern, error) {
 	}
 	return p, p.check()
 }
+
+// neverInPath reports whether a character is one that the path of a request never holds unescaped.
+func neverInPath(c rune) bool { return c <= ' ' || c >= 0x7f || strings.ContainsRune("\"#<>?\\^`|", c) }
 
 // nextPart cuts a literal and the variable behind it off a pattern.
 func nextPart(text string) (literal, variable, rest string, err error) {
@@ -76,8 +87,8 @@ func nextPart(text string) (literal, variable, rest string, err error) {
 		return "", "", "", errors.New("{ without }")
 	}
 	variable = text[i+1 : i+end]
-	if variable == "" || strings.ContainsAny(variable, "/{*") {
-		return "", "", "", fmt.Errorf("{%s} is no name", variable)
+	if strings.Trim(variable, nameCharacters) != "" || variable == "" {
+		return "", "", "", fmt.Errorf("{%s} is no name; want letters, digits, _ and -", variable)
 	}
 	return text[:i], variable, text[i+end+1:], nil
 }
@@ -173,6 +184,31 @@ func (p *pattern) expand(from *pattern, m match) (string, bool) {
 			return "", false
 		}
 		b.WriteString(m.values[i])
+	}
+	return b.String(), true
+}
+
+// folder is the path that expand gives up to the end of the segment that names the channel: everything of the channel
+// is at it or below it. It fails as expand does.
+func (p *pattern) folder(from *pattern, m match) (string, bool) {
+	var b strings.Builder
+	named := false
+	for _, part := range p.parts {
+		literal, _, ends := strings.Cut(part.literal, "/")
+		if named && ends {
+			b.WriteString(literal)
+			break
+		}
+		b.WriteString(part.literal)
+		if part.variable == "" || part.variable == restVariable {
+			continue
+		}
+		i := from.index(part.variable)
+		if i < 0 {
+			return "", false
+		}
+		b.WriteString(m.values[i])
+		named = named || part.variable == channelVariable
 	}
 	return b.String(), true
 }

@@ -82,7 +82,7 @@ func (e *Edge) spell(v *visit, tpl *hls.Template, o *origin.Object, a *Answer) {
 	a.set("Content-Length", strconv.Itoa(len(a.Body)))
 	a.set("Cache-Control", "no-store")
 	if carry == hls.CarryCookie {
-		a.set("Set-Cookie", e.ticketCookie(v))
+		e.setCookies(v, a)
 	}
 }
 
@@ -105,16 +105,20 @@ func (e *Edge) rewrite(v *visit, o *origin.Object, originPath string) *rewriting
 	if err != nil {
 		return &rewriting{err: err}
 	}
-	e.listed.note(t.route, t.channel, tpl.Queried())
+	e.listed.note(t.route, t.channel, tpl)
 	return &rewriting{Template: tpl}
 }
 
 // playlistContentType is the origin's, if players know it.
 func playlistContentType(given string) string {
-	if strings.Contains(strings.ToLower(given), "mpegurl") {
+	if isPlaylistType(given) {
 		return given
 	}
 	return playlistType
+}
+
+func isPlaylistType(contentType string) bool {
+	return strings.Contains(strings.ToLower(contentType), "mpegurl")
 }
 
 // freshness is how long a playlist is fresh, and how long it may be served when the origin fails. Half a target duration
@@ -133,33 +137,57 @@ func freshness(body []byte) (fresh, stale time.Duration) {
 	}
 }
 
-// directives are the query's _HLS_* pairs, sorted, so that identical reloads read the same.
+// directives are the query's delivery directives, sorted, so that identical reloads read the same. Others of the name
+// that begins so, or values that no player sends, would only miss the cache.
 func directives(query string) string {
 	if !strings.Contains(query, "_HLS_") {
 		return ""
 	}
-	kept := filterQuery(query, isDirective)
-	if strings.IndexByte(kept, '&') < 0 {
-		return kept
+	var kept []string
+	for pair := range strings.SplitSeq(query, "&") {
+		if knownDirective(pair) {
+			kept = append(kept, pair)
+		}
 	}
-	pairs := strings.Split(kept, "&")
-	slices.Sort(pairs)
-	return strings.Join(pairs, "&")
+	slices.Sort(kept)
+	return strings.Join(slices.Compact(kept), "&")
 }
 
-// ticketCookie carries the ticket to everything below the channel's folder. Browsers keep a Secure cookie only from
-// HTTPS, and send one to a player on another site only if it is SameSite=None and Partitioned.
-func (e *Edge) ticketCookie(v *visit) string {
+// knownDirective reports whether a raw pair is a directive of RFC 8216bis, or of OvenMediaEngine's.
+func knownDirective(pair string) bool {
+	name, value, _ := strings.Cut(pair, "=")
+	switch name {
+	case "_HLS_msn", "_HLS_part":
+		return value != "" && len(value) <= 10 && strings.Trim(value, "0123456789") == ""
+	case "_HLS_skip":
+		return value == "YES" || value == "v2"
+	case "_HLS_legacy", "_HLS_rewind":
+		return value == "YES" || value == "NO"
+	default:
+		return false
+	}
+}
+
+// setCookies carries the ticket to everything that the channel's playlists may list, one cookie for each place of the
+// route: cookies of two channels must not meet. Browsers keep a Secure cookie only from HTTPS, and send one to a player
+// on another site only if it is SameSite=None and Partitioned.
+func (e *Edge) setCookies(v *visit, a *Answer) {
+	t := &v.target
 	c := http.Cookie{
 		Name: e.o.Config.Tickets.Cookie, HttpOnly: true,
-		Value:  e.ring.mint(v.claims, scope{v.target.route.name, v.target.channel}),
-		Path:   v.target.path[:strings.LastIndexByte(v.target.path, '/')+1],
+		Value:  e.ring.mint(v.claims, scope{t.route.name, t.channel}),
 		MaxAge: int(e.o.Config.Tickets.ReviveFor / time.Second),
 	}
 	if v.who.scheme == "https" {
 		c.Secure, c.SameSite, c.Partitioned = true, http.SameSiteNoneMode, true
 	}
-	return c.String()
+	for i := range t.route.places {
+		// A place that needs more than the path tells is one that the viewer came from.
+		if path, ok := t.route.places[i].viewer.folder(t.place.viewer, t.match); ok {
+			c.Path = path
+			a.set("Set-Cookie", c.String())
+		}
+	}
 }
 
 // originFailed answers when the origin did not: what it says of a missing thing is passed on, everything else is its
@@ -175,6 +203,8 @@ func (e *Edge) originFailed(err error, v *visit, a *Answer) error {
 	case errors.Is(err, origin.ErrPath):
 		a.refuse(http.StatusNotFound, "no such path on the origin")
 	case backends.IsOverload(err):
+		a.comeBack(e.o.RetryAfter, err.Error())
+	case backends.IsOverload(err), errors.Is(err, origin.ErrClosed):
 		a.comeBack(e.o.RetryAfter, err.Error())
 	case errors.Is(err, context.DeadlineExceeded):
 		a.refuse(http.StatusGatewayTimeout, "the origin did not answer in time")

@@ -3,7 +3,6 @@ package gateway
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"usher/backends"
 )
@@ -12,18 +11,18 @@ import (
 // be asked at all.
 func (e *Edge) Question(v *View) (*backends.Request, error) {
 	if !cleanPath(v.Path) {
-		return nil, errors.New("the path has dot segments, encoded slashes or control characters")
+		return nil, errors.New(unclean)
 	}
 	who := clientOf(v, e.trusted)
 	t, found := findTarget(e.routes, who.host, v.Path)
 	if !found {
 		return nil, errors.New("no route for this path and host")
 	}
-	visit := visit{view: v, target: t, who: who, isPlaylist: isPlaylist(v.Path), now: time.Now()}
-	if !t.opens || !(visit.isPlaylist || t.route.config.CredentialsEverywhere) {
+	visit := visitOf(v, t, who)
+	if !visit.mayOpen() {
 		return nil, errors.New("only playlists open sessions; anything else is refused without asking")
 	}
-	visit.credentials = credentialsOf(&t, v, e.o.Config.Tickets.Parameter)
+	visit.credentials = credentialsOf(&t, v, v.Query, e.o.Config.Tickets.Parameter)
 	if name := t.route.missing(&visit.credentials); name != "" {
 		return nil, fmt.Errorf("the credential %s is missing, so the viewer is refused without asking", name)
 	}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -41,6 +42,10 @@ func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 	}}
 	for _, h := range c.Hosts {
 		r.hosts = append(r.hosts, strings.ToLower(h))
+	}
+	r.config.CredentialHeaders = nil
+	for _, h := range c.CredentialHeaders {
+		r.config.CredentialHeaders = append(r.config.CredentialHeaders, http.CanonicalHeaderKey(h))
 	}
 	main, err := newPlace(PlaceConfig{Path: c.Path, OriginPath: c.OriginPath})
 	if err != nil {
@@ -116,26 +121,37 @@ func (r *route) servesHost(host string) bool {
 type target struct {
 	route   *route
 	place   *place
+	index   int  // of the place in the route
 	opens   bool // the place is one at which credentials count
 	match   match
 	channel string
 	path    string // the viewer's, without ticket
 }
 
+// nextPlace moves on to the next place of the route that serves the path too, if there is one.
+func (t *target) nextPlace() bool { return t.at(t.route, t.index+1) }
+
+// at looks for the first place of the route, from the index on, that serves the path.
+func (t *target) at(r *route, index int) bool {
+	for i := index; i < len(r.places); i++ {
+		p := &r.places[i]
+		if m, ok := p.viewer.match(t.path); ok {
+			*t = target{
+				route: r, place: p, index: i, opens: i == 0, match: m, path: t.path,
+				channel: unescape(p.viewer.value(m, channelVariable)),
+			}
+			return true
+		}
+	}
+	return false
+}
+
 // findTarget looks for the route of a path, escaped as it came.
 func findTarget(routes []*route, host, path string) (target, bool) {
+	t := target{path: path}
 	for _, r := range routes {
-		if !r.servesHost(host) {
-			continue
-		}
-		for i := range r.places {
-			p := &r.places[i]
-			if m, ok := p.viewer.match(path); ok {
-				return target{
-					route: r, place: p, opens: i == 0, match: m, path: path,
-					channel: unescape(p.viewer.value(m, channelVariable)),
-				}, true
-			}
+		if r.servesHost(host) && t.at(r, 0) {
+			return t, true
 		}
 	}
 	return target{}, false

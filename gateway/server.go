@@ -49,9 +49,11 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
+	defer s.ready.Store(false)
 	if s.config.TLS.Certificate != "" {
 		files := &certificate{config: s.config.TLS, logger: s.logger}
 		if _, err := files.get(nil); err != nil {
+			closeNow(listener)
 			return err
 		}
 		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: files.get}
@@ -67,7 +69,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	s.ready.Store(true)
 	select {
 	case err := <-ended:
-		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
+		return fmt.Errorf("serve listen=%s: %w", s.config.Listen, err)
 	case <-ctx.Done():
 	}
 	return s.drain(server, cancelRequests)

@@ -64,16 +64,25 @@ func forwardedFor(v *View, trusted []netip.Prefix) netip.Addr {
 			} else {
 				list = ""
 			}
-			a, err := netip.ParseAddr(strings.TrimSpace(text))
-			if err != nil {
+			a, ok := parseAddress(strings.TrimSpace(text))
+			if !ok {
 				return last
 			}
-			if last = a.Unmap(); !isTrusted(last, trusted) {
+			if last = a; !isTrusted(last, trusted) {
 				return last
 			}
 		}
 	}
 	return last
+}
+
+// parseAddress reads an address, with which some proxies write a port.
+func parseAddress(text string) (netip.Addr, bool) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return a.Unmap(), true
+	}
+	a, err := netip.ParseAddrPort(text)
+	return a.Addr().Unmap(), err == nil
 }
 
 func isTrusted(a netip.Addr, trusted []netip.Prefix) bool {
@@ -97,5 +106,5 @@ func prefixOf(a netip.Addr) uint64 {
 	for _, x := range b[:6] {
 		n = n<<8 | uint64(x)
 	}
-	return n
+	return 1<<57 | n // never zero, which stands for no prefix
 }

@@ -1,10 +1,10 @@
 package admin
 
 import (
-	"cmp"
 	"crypto/subtle"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -109,11 +109,11 @@ func (h *handler) guard(next http.HandlerFunc) http.Handler {
 
 // sessions lists sessions: ?channel= ?route= ?backend= ?user= ?verdict= ?source= ?limit=. user is the name or the id.
 func (h *handler) sessions(w http.ResponseWriter, r *http.Request) {
-	limit := defaultLimit
-	if text := r.FormValue("limit"); text != "" {
+	query, limit := r.URL.Query(), defaultLimit
+	if text := query.Get("limit"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > maxLimit {
-			say(w, http.StatusBadRequest, "limit="+text+": want 1 to "+strconv.Itoa(maxLimit))
+			say(w, http.StatusBadRequest, "limit: want 1 to "+strconv.Itoa(maxLimit))
 			return
 		}
 		limit = n
@@ -123,8 +123,9 @@ func (h *handler) sessions(w http.ResponseWriter, r *http.Request) {
 		Matched  int       `json:"matched"` // of them, those asked for
 		Sessions []Session `json:"sessions"`
 	}{Total: h.node.Len(), Sessions: []Session{}}
+	wanted := filterOf(query)
 	h.node.Sessions(func(s Session) bool {
-		if matches(r, &s) {
+		if wanted.matches(&s) {
 			list.Matched++
 			if len(list.Sessions) < limit {
 				list.Sessions = append(list.Sessions, s)
@@ -135,20 +136,20 @@ func (h *handler) sessions(w http.ResponseWriter, r *http.Request) {
 	show(w, list)
 }
 
-func matches(r *http.Request, s *Session) bool {
-	for _, f := range []struct{ name, value, or string }{
-		{"channel", s.Channel, ""},
-		{"route", s.Route, ""},
-		{"backend", s.Backend, ""},
-		{"user", s.User, s.UserID},
-		{"verdict", s.Verdict, ""},
-		{"source", s.Source, ""},
-	} {
-		if want := r.FormValue(f.name); want != "" && want != f.value && want != cmp.Or(f.or, f.value) {
-			return false
-		}
+// filter is what a session must be to be listed; empty: anything.
+type filter struct{ channel, route, backend, user, verdict, source string }
+
+func filterOf(q url.Values) filter {
+	return filter{
+		channel: q.Get("channel"), route: q.Get("route"), backend: q.Get("backend"),
+		user: q.Get("user"), verdict: q.Get("verdict"), source: q.Get("source"),
 	}
-	return true
+}
+
+func (f *filter) matches(s *Session) bool {
+	is := func(want, value string) bool { return want == "" || want == value }
+	return is(f.channel, s.Channel) && is(f.route, s.Route) && is(f.backend, s.Backend) &&
+		(is(f.user, s.User) || is(f.user, s.UserID)) && is(f.verdict, s.Verdict) && is(f.source, s.Source)
 }
 
 func (h *handler) session(w http.ResponseWriter, r *http.Request) {

@@ -1,0 +1,151 @@
+package gateway
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+
+	"usher/backends"
+)
+
+// credentials are what a viewer showed, as a backend gets to see it.
+type credentials struct {
+	query   string
+	headers []backends.Header
+}
+
+func (c *credentials) empty() bool { return c.query == "" && len(c.headers) == 0 }
+
+// credentialsOf reads what the route counts as credentials, the query given apart. The target is one that opens.
+func credentialsOf(t *target, v *View, query, ticketParameter string) credentials {
+	c := credentials{query: t.route.credentialQuery(query, ticketParameter)}
+	for i, name := range t.place.viewer.names {
+		if name == channelVariable || name == restVariable {
+			continue
+		}
+		if c.query != "" {
+			c.query += "&"
+		}
+		c.query += name + "=" + url.QueryEscape(unescape(t.match.values[i]))
+	}
+	for _, name := range t.route.config.CredentialHeaders {
+		if value := v.Header.Get(name); value != "" {
+			c.headers = append(c.headers, backends.Header{Name: name, Value: value})
+		}
+	}
+	return c
+}
+
+// credentialQuery keeps the parameters that are credentials, byte for byte and in their order.
+func (r *route) credentialQuery(query, ticketParameter string) string {
+	return filterQuery(query, func(name string) bool {
+		switch {
+		case name == ticketParameter, isDirective(name), name == "CMCD", slices.Contains(r.config.IgnoreQuery, name):
+			return false
+		case len(r.config.Credentials) > 0:
+			return slices.Contains(r.config.Credentials, name)
+		default:
+			return true
+		}
+	})
+}
+
+// isDirective reports whether a parameter is one of HLS's delivery directives.
+func isDirective(name string) bool { return strings.HasPrefix(name, "_HLS_") }
+
+// filterQuery keeps the pairs of a raw query whose decoded name is wanted, byte for byte and in their order; empty pairs
+// are dropped. If it keeps all of them, or none, it does not allocate.
+func filterQuery(query string, want func(name string) bool) string {
+	kept, all := make([]string, 0, 8), true
+	for rest := query; rest != ""; {
+		var pair string
+		pair, rest, _ = strings.Cut(rest, "&")
+		if pair == "" {
+			all = false
+			continue
+		}
+		if want(parameterName(pair)) {
+			kept = append(kept, pair)
+		} else {
+			all = false
+		}
+	}
+	switch {
+	case len(kept) == 0:
+		return ""
+	case all:
+		return query
+	default:
+		return strings.Join(kept, "&")
+	}
+}
+
+// withoutPairs is the query without the pairs of another one, each taken out once.
+func withoutPairs(query, part string) string {
+	if part == "" {
+		return query
+	}
+	out := strings.Split(part, "&")
+	var kept []string
+	for pair := range strings.SplitSeq(query, "&") {
+		if i := slices.Index(out, pair); i >= 0 {
+			out = slices.Delete(out, i, i+1)
+			continue
+		}
+		kept = append(kept, pair)
+	}
+	return strings.Join(kept, "&")
+}
+
+// parameterName is the decoded name of a raw pair.
+func parameterName(pair string) string {
+	name, _, _ := strings.Cut(pair, "=")
+	return unescapeQuery(name)
+}
+
+// unescapeQuery decodes a part of a query. What cannot be decoded stays as it is.
+func unescapeQuery(s string) string {
+	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
+		return s
+	}
+	plain, err := url.QueryUnescape(s)
+	if err != nil {
+		return s
+	}
+	return plain
+}
+
+// parameter is the raw value of a parameter, the first one of that name.
+func parameter(query, name string) string {
+	for rest := query; rest != ""; {
+		var pair string
+		pair, rest, _ = strings.Cut(rest, "&")
+		if n, value, _ := strings.Cut(pair, "="); n == name {
+			return value
+		}
+	}
+	return ""
+}
+
+// missing is the first credential that the route requires and the viewer did not show, or "".
+func (r *route) missing(c *credentials) string {
+	for _, name := range r.config.Required {
+		if hasParameter(c.query, name) || slices.ContainsFunc(c.headers, func(h backends.Header) bool {
+			return strings.EqualFold(h.Name, name)
+		}) {
+			continue
+		}
+		return name
+	}
+	return ""
+}
+
+func hasParameter(query, name string) bool {
+	for pair := range strings.SplitSeq(query, "&") {
+		if _, value, _ := strings.Cut(pair, "="); parameterName(pair) == name && value != "" {
+			return true
+		}
+	}
+	return false
+}
+

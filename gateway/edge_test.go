@@ -1,0 +1,607 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
+	"usher/gateway/hls"
+)
+
+// refusal is how a viewer is refused before anybody is asked about him.
+type refusal struct {
+	Status int
+	Why    string
+}
+
+// wantRefused sends the request and sees to it that it cost neither a session, nor the origin.
+func (g *gate) wantRefused(t *testing.T, want refusal, method, path string, fields ...string) {
+	t.Helper()
+	got := g.do(t, method, path, append(fields, "Origin: https://tv.example.com")...)
+	if diff := cmp.Diff(want, refusal{got.status, strings.TrimSuffix(got.body, "\n")}); diff != "" {
+		t.Errorf("%s %s (-want +got):\n%s", method, path, diff)
+	}
+	if arrived := g.room.arrived(); len(arrived) != 0 {
+		t.Errorf("%s %s: asked about %+v", method, path, arrived)
+	}
+	if asked := g.site.asked(); len(asked) != 0 {
+		t.Errorf("%s %s: the origin was asked for %q", method, path, asked)
+	}
+	if c := got.header.Get("Cache-Control"); c != "no-store" {
+		t.Errorf("%s %s: Cache-Control %q, want no-store", method, path, c)
+	}
+	if a := got.header.Get("Access-Control-Allow-Origin"); a != "*" {
+		t.Errorf("%s %s: a page cannot read why: Access-Control-Allow-Origin %q", method, path, a)
+	}
+}
+
+func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
+	t.Parallel()
+	noTicket := refusal{403, "no ticket; only playlists open sessions"}
+	badTicket := refusal{403, "the ticket is not one of ours for this channel"}
+	noRoute := refusal{404, "no route for this path and host"}
+	dirty := refusal{400, unclean}
+	mint := func(g *gate, c claims, route, channel string) string {
+		c.Opened = time.Unix(1_790_000_000, 0)
+		return g.ring.mint(c, scope{route, channel})
+	}
+	const play = "/play/{channel}/*"
+	id := backends.SessionID{7}
+	cases := map[string]struct {
+		edit   func(*Config)
+		path   func(*gate) string
+		fields []string
+		want   refusal
+	}{
+		"a segment without a ticket":    {nil, at("/play/a001/seg-17.ts"), nil, noTicket},
+		"a segment with credentials":    {nil, at("/play/a001/seg-17.ts?token=1"), nil, noTicket},
+		"a key without a ticket":        {nil, at("/play/a001/enc.key"), nil, noTicket},
+		"an invented ticket":            {nil, at("/~a.AAAA/play/a001/seg-17.ts"), nil, badTicket},
+		"no ticket where one stands":    {nil, at("/~/play/a001/index.m3u8?token=1"), nil, badTicket},
+		"an invented one, on playlists": {nil, at("/~x/play/a001/index.m3u8?token=1"), nil, badTicket},
+		"a forged ticket": {nil, func(g *gate) string {
+			text := mint(g, claims{id: id}, play, "a001")
+			return "/~" + text[:len(text)-1] + string(text[len(text)-1]^1) + "/play/a001/seg-17.ts"
+		}, nil, badTicket},
+		"a truncated ticket": {nil, func(g *gate) string {
+			text := mint(g, claims{id: id}, play, "a001")
+			return "/~" + text[:len(text)-4] + "/play/a001/seg-17.ts"
+		}, nil, badTicket},
+		"a ticket of a foreign key": {nil, func(*gate) string {
+			foreign := newKeyring([]TicketKey{{ID: "a", Secret: "somebody else's secret"}})
+			return "/~" + foreign.mint(claims{id: id}, scope{play, "a001"}) + "/play/a001/seg-17.ts"
+		}, nil, badTicket},
+		"a ticket for another channel": {nil, func(g *gate) string {
+			return "/~" + mint(g, claims{id: id}, play, "a002") + "/play/a001/seg-17.ts"
+		}, nil, badTicket},
+		"a ticket for another route": {nil, func(g *gate) string {
+			return "/~" + mint(g, claims{id: id}, "/vod/{channel}/*", "a001") + "/play/a001/seg-17.ts"
+		}, nil, badTicket},
+		"a ticket below a ticket": {nil, func(g *gate) string {
+			text := "/~" + mint(g, claims{id: id}, play, "a001")
+			return text + text + "/play/a001/seg-17.ts"
+		}, nil, noRoute},
+		"a ticket in the path of a route that carries it elsewhere": {
+			func(c *Config) { c.Routes[0].Carry = hls.CarryQuery },
+			func(g *gate) string { return "/~" + mint(g, claims{id: id}, play, "a001") + "/play/a001/seg-17.ts" },
+			nil, refusal{403, "tickets of this route do not stand in the path"},
+		},
+		"a ticket in the query of a route that carries it in the path": {nil, func(g *gate) string {
+			return "/play/a001/seg-17.ts?ticket=" + mint(g, claims{id: id}, play, "a001")
+		}, nil, noTicket},
+		"a bad ticket in the query, nothing else": {
+			func(c *Config) { c.Routes[0].Carry = hls.CarryQuery }, at("/play/a001/seg-17.ts?ticket=x"), nil, noTicket,
+		},
+		"a bad ticket in a cookie, nothing else": {
+			func(c *Config) {
+				c.Routes[0].Carry, c.CORS.AllowOrigins = hls.CarryCookie, []string{"https://tv.example.com"}
+			},
+			at("/play/a001/seg-17.ts"), []string{"Cookie: usher_ticket=x"}, noTicket,
+		},
+		"a missing credential": {
+			func(c *Config) { c.Routes[0].Required = []string{"token"} }, at("/play/a001/index.m3u8?t=1"), nil,
+			refusal{403, "the credential token is missing"},
+		},
+		"an empty credential": {
+			func(c *Config) { c.Routes[0].Required = []string{"token"} }, at("/play/a001/index.m3u8?token="), nil,
+			refusal{403, "the credential token is missing"},
+		},
+		"a playlist without a ticket, where credentials do not count": {
+			func(c *Config) {
+				c.Routes[0] = RouteConfig{
+					Path: "/live/{user}/{channel}.m3u8", Origin: "o", Backend: "b",
+					Media: []PlaceConfig{{Path: "/media/{channel}/*"}},
+				}
+			},
+			at("/media/a001/index.m3u8?token=1"), nil, noTicket,
+		},
+		"a path that no route serves": {nil, at("/vod/a001/index.m3u8"), nil, noRoute},
+		"no path at all":              {nil, at("/"), nil, noRoute},
+		"a ticket alone":              {nil, at("/~a.b"), nil, noRoute},
+		"a host that no route serves": {
+			func(c *Config) { c.Routes[0].Hosts = []string{"tv.example.com"} },
+			at("/play/a001/index.m3u8"), []string{"Host: other.example.com"}, noRoute,
+		},
+		"dot segments":                {nil, at("/play/a001/../a002/index.m3u8?token=1"), nil, dirty},
+		"encoded slashes":             {nil, at("/play/a001%2f..%2fa002/index.m3u8?token=1"), nil, dirty},
+		"encoded dots":                {nil, at("/play/a001/%2e%2e/a002/index.m3u8?token=1"), nil, dirty},
+		"dot segments below a ticket": {nil, at("/~x/play/a001/../a002/seg-17.ts"), nil, dirty},
+		"an encoded null":             {nil, at("/play/a001/index.m3u8%00.ts"), nil, dirty},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGate(t, tc.edit)
+			if g.o.Config.Routes[0].Carry == hls.CarryCookie {
+				g.o.Config.CORS.AllowOrigins = []string{"*"}
+			}
+			g.wantRefused(t, tc.want, http.MethodGet, tc.path(g), tc.fields...)
+			g.wantRefused(t, refusal{tc.want.Status, ""}, http.MethodHead, tc.path(g), tc.fields...)
+		})
+	}
+}
+
+// at is a path that does not depend on the gate.
+func at(path string) func(*gate) string { return func(*gate) string { return path } }
+
+func TestOtherMethodsAreRefused(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, nil)
+	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodTrace, "PROPFIND"} {
+		g.wantRefused(t, refusal{405, "only GET, HEAD and OPTIONS"}, method, "/play/a001/index.m3u8?token=1")
+		if allow := g.do(t, method, "/play/a001/index.m3u8").header.Get("Allow"); allow != "GET, HEAD, OPTIONS" {
+			t.Errorf("%s: Allow is %q", method, allow)
+		}
+	}
+}
+
+func TestOptionsIsAnsweredBeforeAnybodyAsksWhoTheViewerIs(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
+	for _, path := range []string{"/play/a001/index.m3u8", "/play/a001/seg-17.ts", "/~forged/play/a001/seg-17.ts"} {
+		got := g.do(t, http.MethodOptions, path, "Origin: https://tv.example.com",
+			"Access-Control-Request-Method: GET", "Access-Control-Request-Headers: range, x-token")
+		want := map[string]string{
+			"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+			"Access-Control-Allow-Headers": "range, x-token", "Access-Control-Max-Age": "86400",
+		}
+		if got.status != http.StatusNoContent || got.body != "" {
+			t.Errorf("OPTIONS %s: got %d %q, want 204", path, got.status, got.body)
+		}
+		for name, value := range want {
+			if got.header.Get(name) != value {
+				t.Errorf("OPTIONS %s: %s is %q, want %q", path, name, got.header.Get(name), value)
+			}
+		}
+	}
+	if len(g.room.arrived())+len(g.site.asked()) != 0 {
+		t.Error("a session was opened, or the origin asked")
+	}
+}
+
+func TestHeadOpensAsGetDoesAndSendsNoBody(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, nil)
+	head := g.do(t, http.MethodHead, "/play/a001/index.m3u8?token=1")
+	get := g.want(t, 200, "/play/a001/index.m3u8?token=1")
+	if head.status != 200 || head.body != "" {
+		t.Errorf("HEAD: got %d %q", head.status, head.body)
+	}
+	if n := fmt.Sprint(len(get.body)); head.header.Get("Content-Length") != n {
+		t.Errorf("HEAD: Content-Length %q, want GET's %s", head.header.Get("Content-Length"), n)
+	}
+	if n := len(g.room.arrived()); n != 1 {
+		t.Errorf("opened %d times, want once", n)
+	}
+	media := g.do(t, http.MethodHead, uris(get.body)[0])
+	if media.status != 200 || media.body != "" || media.header.Get("Content-Length") != fmt.Sprint(len(segment)) {
+		t.Errorf("HEAD of a segment: got %d %q, Content-Length %q", media.status, media.body, media.header.Get("Content-Length"))
+	}
+}
+
+func TestABadTicketInQueryOrCookieIsIgnoredIfCredentialsArePresent(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		carry  hls.Carry
+		path   string
+		fields []string
+	}{
+		"in the query": {hls.CarryQuery, "/play/a001/index.m3u8?token=1&ticket=a.forged", nil},
+		"in a cookie":  {hls.CarryCookie, "/play/a001/index.m3u8?token=1", []string{"Cookie: usher_ticket=a.forged"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGate(t, func(c *Config) {
+				c.Routes[0].Carry, c.CORS.AllowOrigins = tc.carry, []string{"https://tv.example.com"}
+			})
+			g.want(t, 200, tc.path, tc.fields...)
+			arrived := g.room.arrived()
+			if len(arrived) != 1 || arrived[0].Request.Query != "token=1" || !arrived[0].Ticket.IsZero() {
+				t.Errorf("arrivals: got %+v, want one with its credentials alone", arrived)
+			}
+		})
+	}
+}
+
+func TestCredentialsOpenASegmentWhereTheRouteSaysSo(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, func(c *Config) { c.Routes[0].CredentialsEverywhere = true })
+	got := g.want(t, 200, "/play/a001/seg-17.ts?token=1")
+	if got.body != segment {
+		t.Errorf("body: got %q", got.body)
+	}
+	if arrived := g.room.arrived(); len(arrived) != 1 || arrived[0].Request.Query != "token=1" {
+		t.Errorf("arrivals: got %+v, want one by its token", arrived)
+	}
+	if asked := g.site.asked(); !slices.Equal(asked, []string{"/play/a001/seg-17.ts"}) {
+		t.Errorf("the origin was asked for %q, want no credentials", asked)
+	}
+}
+
+func TestOnlyPlaylistsAreProtectedWhereNothingCarriesTheTicket(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, func(c *Config) { c.Routes[0].Carry = hls.CarryNone; c.Routes[0].Required = []string{"token"} })
+	if got := g.want(t, 200, "/play/a001/seg-17.ts"); got.body != segment {
+		t.Errorf("body: got %q", got.body)
+	}
+	g.want(t, 403, "/play/a001/index.m3u8")
+	g.site.answer = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/vnd.apple.mpegurl")
+		_, _ = w.Write([]byte(mediaPlaylist))
+	}
+	if got := g.want(t, 403, "/play/a001/index.m3u8;x.ts"); strings.Contains(got.body, "#EXTM3U") {
+		t.Errorf("a playlist by another name got through: %q", got.body)
+	}
+	if arrived := g.room.arrived(); len(arrived) != 0 {
+		t.Errorf("arrivals: got %+v, want none", arrived)
+	}
+}
+
+func TestADecisionBecomesAStatus(t *testing.T) {
+	t.Parallel()
+	type line struct {
+		Status               int
+		Body, Location, Wait string
+	}
+	promo := "https://promo.example.com/expired.m3u8?from=a001"
+	cases := map[string]struct {
+		decision backends.Decision
+		err      error
+		playlist line
+		segment  line
+	}{
+		"allowed": {
+			backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}, nil,
+			line{Status: 200}, line{Status: 200},
+		},
+		"allowed in an outage": {
+			backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen}, nil,
+			line{Status: 200}, line{Status: 200},
+		},
+		"allowed though a redirect is named": {
+			backends.Decision{Verdict: backends.Allowed, Redirect: promo}, nil,
+			line{Status: 200}, line{Status: 200},
+		},
+		"denied": {
+			backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: "token=123 is old"}, nil,
+			line{Status: 403, Body: "refused by backend\n"}, line{Status: 403, Body: "refused by backend\n"},
+		},
+		"banned": {
+			backends.Decision{Verdict: backends.Denied, Source: backends.FromBan}, nil,
+			line{Status: 403, Body: "refused by ban\n"}, line{Status: 403, Body: "refused by ban\n"},
+		},
+		"denied, and sent elsewhere": {
+			backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Redirect: promo}, nil,
+			line{Status: 302, Body: "sent elsewhere by the backend\n", Location: promo},
+			line{Status: 403, Body: "refused by backend\n"},
+		},
+		"undecided": {
+			backends.Decision{}, nil,
+			line{Status: 503, Body: "nobody can say now whether you may watch\n", Wait: "2"},
+			line{Status: 503, Body: "nobody can say now whether you may watch\n", Wait: "2"},
+		},
+		"overload": {
+			backends.Decision{}, &backends.Overload{Setting: "sessions.max", Value: 7},
+			line{Status: 503, Body: "overloaded: sessions.max=7 reached\n", Wait: "2"},
+			line{Status: 503, Body: "overloaded: sessions.max=7 reached\n", Wait: "2"},
+		},
+		"the end of the node": {
+			backends.Decision{}, errors.New("sessions are closed"),
+			line{Status: 503, Body: "sessions are closed\n", Wait: "2"},
+			line{Status: 503, Body: "sessions are closed\n", Wait: "2"},
+		},
+		"a deadline": {
+			backends.Decision{}, context.DeadlineExceeded,
+			line{Status: 503, Body: "context deadline exceeded\n", Wait: "2"},
+			line{Status: 503, Body: "context deadline exceeded\n", Wait: "2"},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGate(t, nil)
+			g.room.decide = func(backends.Arrival) (backends.Decision, error) { return tc.decision, tc.err }
+			path := "/~" + g.ticket(t, "a001") + "/play/a001/seg-17.ts"
+			g.room.forget()
+			for path, want := range map[string]line{"/play/a001/index.m3u8?token=1": tc.playlist, path: tc.segment} {
+				r := g.get(t, path)
+				got := line{r.status, r.body, r.header.Get("Location"), r.header.Get("Retry-After")}
+				if want.Status == 200 {
+					got.Body = ""
+				} else if c := r.header.Get("Cache-Control"); c != "no-store" {
+					t.Errorf("%s: Cache-Control %q, want no-store", path, c)
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", path, diff)
+				}
+			}
+			if asked := g.site.asked(); tc.playlist.Status != 200 && len(asked) != 0 {
+				t.Errorf("the origin was asked for %q on behalf of somebody refused", asked)
+			}
+		})
+	}
+}
+
+func TestWhatTheOriginDoesIsItsOwnTroubleAndNotTheViewers(t *testing.T) {
+	t.Parallel()
+	answer := func(status int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
+	}
+	cases := map[string]struct {
+		answer http.HandlerFunc
+		want   int
+	}{
+		"not found":       {answer(404), 404},
+		"gone":            {answer(410), 410},
+		"unauthorized":    {answer(401), 502},
+		"forbidden":       {answer(403), 502},
+		"too many":        {answer(429), 502},
+		"an error":        {answer(500), 502},
+		"unavailable":     {answer(503), 502},
+		"no answer":       {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 502},
+		"sent elsewhere":  {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://other.example.com/", 302) }, 502},
+		"nothing in it":   {answer(204), 502},
+		"what is no HTTP": {hijacked("SSH-2.0-OpenSSH\r\n"), 502},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGate(t, nil)
+			g.site.answer = tc.answer
+			for _, path := range []string{"/play/a001/index.m3u8?token=1", "/~" + g.ticket(t, "a001") + "/play/a001/seg-17.ts"} {
+				got := g.want(t, tc.want, path, "Origin: https://tv.example.com")
+				if got.header.Get("Cache-Control") != "no-store" || got.header.Get("Access-Control-Allow-Origin") != "*" {
+					t.Errorf("%s: header %v", path, got.header)
+				}
+				if strings.Contains(got.body, g.site.url) || strings.Contains(got.body, "example") {
+					t.Errorf("%s: names the origin: %q", path, got.body)
+				}
+			}
+		})
+	}
+}
+
+func hijacked(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		_, _ = conn.Write([]byte(text))
+		_ = conn.Close()
+	}
+}
+
+func TestAnErrorPageIsNoPlaylist(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, nil)
+	g.site.files["/play/a001/index.m3u8"] = "<html>Service worker is starting</html>"
+	got := g.want(t, 502, "/play/a001/index.m3u8?token=1")
+	if strings.Contains(got.body, "html") {
+		t.Errorf("body: the page got through: %q", got.body)
+	}
+}
+
+func TestAnOverloadedOriginAsksTheViewerToComeBack(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, nil)
+	var a Answer
+	err := g.originFailed(fmt.Errorf("fetch: %w", &backends.Overload{Setting: "fetch.max_waiting", Value: 1}), &visit{}, &a)
+	if err != nil || a.Status != 503 || !slices.Contains(a.Fields(), Field{"Retry-After", "2"}) ||
+		!strings.Contains(string(a.Body), "fetch.max_waiting=1") {
+		t.Errorf("got %v, %d %q %v; want 503 that names the setting", err, a.Status, a.Body, a.Fields())
+	}
+}
+
+func TestTheOriginNeverSeesTicketOrCredentials(t *testing.T) {
+	t.Parallel()
+	for _, carry := range []hls.Carry{hls.CarryPath, hls.CarryQuery, hls.CarryCookie, hls.CarryNone} {
+		t.Run(carry.String(), func(t *testing.T) {
+			t.Parallel()
+			g := newGate(t, func(c *Config) {
+				c.CORS.AllowOrigins = []string{"https://tv.example.com"}
+				c.Routes[0].Carry = carry
+				c.Routes[0].CredentialHeaders = []string{"X-Token"}
+			})
+			fields := []string{
+				"X-Token: s3cret", "Cookie: a=s3cret", "Authorization: Bearer s3cret", "Referer: http://s3cret/",
+				"User-Agent: s3cret", from("203.0.113.9"),
+			}
+			first := g.want(t, 200, "/play/a001/index.m3u8?token=s3cret", fields...)
+			uri := uris(first.body)[0]
+			if carry == hls.CarryCookie {
+				c, err := http.ParseSetCookie(first.header.Get("Set-Cookie"))
+				if err != nil {
+					t.Fatalf("cookie: %v", err)
+				}
+				fields = append(fields, "Cookie: usher_ticket="+c.Value)
+			}
+			target, err := url.Parse("/play/a001/index.m3u8")
+			if err != nil {
+				t.Fatal(err)
+			}
+			media, err := target.Parse(uri)
+			if err != nil {
+				t.Fatalf("URI %q: %v", uri, err)
+			}
+			joint := "?"
+			if media.RawQuery != "" {
+				joint = "&"
+			}
+			g.want(t, 200, media.RequestURI(), fields...)
+			g.want(t, 200, media.RequestURI()+joint+"token=s3cret", fields...)
+			seen := g.site.everything()
+			for _, never := range []string{"s3cret", "~", "ticket", "203.0.113.9", "a.A", "Cookie", "Forwarded"} {
+				if strings.Contains(seen, never) {
+					t.Errorf("the origin was told %q:\n%s", never, seen)
+				}
+			}
+		})
+	}
+}
+
+func TestAnEscapedTildeIsATildeToo(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, nil)
+	ticket := g.ticket(t, "a001")
+	for _, path := range []string{"/~", "/%7E", "/%7e"} {
+		if got := g.want(t, 200, path+ticket+"/play/a001/seg-17.ts"); got.body != segment {
+			t.Errorf("%s: got %q", path, got.body)
+		}
+	}
+}
+
+func TestABackendHearsWhatTheViewerSaidAndNothingThatHeInvented(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, func(c *Config) { c.Routes[0].CredentialHeaders = []string{"authorization"} })
+	g.get(t, "/play/caf%C3%A9/index.m3u8?token=a%2Bb&token=2&_HLS_msn=1&CMCD=x", from("198.51.100.9, 203.0.113.7"),
+		"User-Agent: MAG250", "Referer: http://portal/", "Authorization: Basic x", "X-Forwarded-Proto: https",
+		"X-Forwarded-Host: tv.example.com", "X-Session-Id: 1", "X-Real-Ip: 6.6.6.6")
+	arrived := g.room.arrived()
+	if len(arrived) != 1 {
+		t.Fatalf("arrivals: got %d, want 1", len(arrived))
+	}
+	got := *arrived[0].Request
+	want := backends.Request{
+		Session: got.Session, Route: "/play/{channel}/*", Channel: "café", Backend: "b",
+		Query: "token=a%2Bb&token=2", Headers: []backends.Header{{Name: "Authorization", Value: "Basic x"}},
+		Path: "/play/caf%C3%A9/index.m3u8", Scheme: "https", Host: "tv.example.com",
+		UserAgent: "MAG250", Referer: "http://portal/", Address: got.Address,
+	}
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b backends.SessionID) bool { return a == b }),
+		cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "Address" || p.String() == "Asking" }, cmp.Ignore())); diff != "" {
+		t.Errorf("question (-want +got):\n%s", diff)
+	}
+	if got.Address.String() != "203.0.113.7" || got.Session.IsZero() || !arrived[0].Credentials {
+		t.Errorf("address %v, session %v, credentials %v", got.Address, got.Session, arrived[0].Credentials)
+	}
+	if q, err := g.Question(&View{
+		Path: got.Path, Query: "token=a%2Bb&token=2", Host: "tv.example.com", Scheme: "https", Peer: got.Address,
+		Header: http.Header{"Authorization": {"Basic x"}},
+	}); err != nil || q.Session != got.Session {
+		t.Errorf("Question: got %v %v, want the session that a viewer opens", q, err)
+	}
+}
+
+func TestAQuestionThatWouldNotBeAskedSaysWhy(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
+	for path, want := range map[string]string{
+		"/play/a001/../x.m3u8":  unclean,
+		"/vod/a001/index.m3u8":  "no route for this path and host",
+		"/play/a001/seg-17.ts":  "only playlists open sessions; anything else is refused without asking",
+		"/play/a001/index.m3u8": "the credential token is missing, so the viewer is refused without asking",
+	} {
+		if q, err := g.Question(&View{Path: path, Header: http.Header{}}); err == nil || err.Error() != want {
+			t.Errorf("Question(%s): got %v %v, want %q", path, q, err, want)
+		}
+	}
+}
+
+func TestARevivedSessionIsAskedAboutOnceCredentialsTurnUp(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
+	g.room.decide = func(a backends.Arrival) (backends.Decision, error) {
+		if !a.Credentials {
+			return backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}, nil
+		}
+		return backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}, nil
+	}
+	path := "/~" + g.ticket(t, "a001") + "/play/a001/index.m3u8"
+	g.room.forget()
+	g.want(t, 200, path)
+	g.want(t, 200, path+"?x=1")
+	g.want(t, 200, path+"?token=")
+	for _, a := range g.room.arrived() {
+		if a.Credentials || a.Ticket.IsZero() || a.Request.Query != "" {
+			t.Errorf("without credentials: arrived %+v with query %q", a, a.Request.Query)
+		}
+	}
+	before := len(g.room.arrived())
+	g.want(t, 200, path+"?token=1")
+	g.want(t, 200, path+"?token=1")
+	g.want(t, 200, path)
+	arrived := g.room.arrived()
+	if len(arrived) != before+1 || !arrived[before].Credentials || arrived[before].Request.Query != "token=1" {
+		t.Errorf("with credentials: arrived %d times, %+v; want once more", len(arrived)-before, arrived[before:])
+	}
+}
+
+func TestTheOriginsOwnParametersAreNobodysCredentials(t *testing.T) {
+	t.Parallel()
+	const master = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhd.m3u8?nimblesessionid=5\n"
+	setUp := func(t *testing.T) (*gate, string) {
+		g := newGate(t, nil)
+		g.site.files["/play/a001/index.m3u8"] = master
+		g.site.files["/play/a001/hd.m3u8"] = mediaPlaylist
+		g.room.decide = func(a backends.Arrival) (backends.Decision, error) {
+			if !a.Ticket.IsZero() {
+				return backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}, nil
+			}
+			return backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}, nil
+		}
+		return g, uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)[0]
+	}
+	reload := func(t *testing.T, g *gate, uri string) {
+		t.Helper()
+		g.site.forget()
+		for range 3 {
+			g.want(t, 200, uri)
+		}
+		for _, a := range g.room.arrived() {
+			if a.Credentials {
+				t.Errorf("arrived with the origin's parameters as credentials: %q", a.Request.Query)
+			}
+		}
+		for _, asked := range g.site.asked() {
+			if asked != "/play/a001/hd.m3u8?nimblesessionid=5" {
+				t.Errorf("the origin was asked for %s", asked)
+			}
+		}
+	}
+	t.Run("when the session is revived", func(t *testing.T) {
+		t.Parallel()
+		g, uri := setUp(t)
+		g.room.forget()
+		reload(t, g, uri)
+	})
+	t.Run("when the node has forgotten the playlist too", func(t *testing.T) {
+		t.Parallel()
+		_, uri := setUp(t)
+		g, _ := setUp(t)
+		g.listed.queries.InvalidateAll()
+		g.listed.channels.InvalidateAll()
+		g.room.forget()
+		reload(t, g, uri)
+	})
+}

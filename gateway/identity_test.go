@@ -1,0 +1,434 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
+)
+
+func newTestIdentifier(t testing.TB) *identifier {
+	t.Helper()
+	i := newIdentifier("an identity secret")
+	t.Cleanup(func() { i.playbacks.owners.StopAllGoroutines() })
+	return i
+}
+
+// asking is a viewer as identity sees him.
+type asking struct {
+	secret   backends.Secret
+	route    RouteConfig
+	path     string
+	query    string
+	address  string
+	agent    string
+	playback string
+	header   string // X-Token
+	apart    uint64
+}
+
+func somebody() asking {
+	return asking{
+		route: RouteConfig{Path: "/play/{channel}/*"}, path: "/play/a001/index.m3u8", query: "token=123",
+		address: "192.0.2.7", agent: "VLC/3.0", playback: "P1", secret: "an identity secret",
+	}
+}
+
+func (a asking) id(t testing.TB) backends.SessionID {
+	t.Helper()
+	i := newIdentifier(a.secret)
+	defer i.playbacks.owners.StopAllGoroutines()
+	return a.idBy(t, i)
+}
+
+func (a asking) idBy(t testing.TB, i *identifier) backends.SessionID {
+	t.Helper()
+	r, err := newRoute(a.route, nil)
+	if err != nil {
+		t.Fatalf("route: %v", err)
+	}
+	found, ok := findTarget([]*route{r}, "", a.path)
+	if !ok {
+		t.Fatalf("no route for %s", a.path)
+	}
+	h := http.Header{}
+	h.Set("User-Agent", a.agent)
+	h.Set("X-Playback-Session-Id", a.playback)
+	h.Set("X-Token", a.header)
+	v := View{Path: a.path, Query: a.query, Header: h}
+	c := credentialsOf(&found, &v, v.Query, "ticket")
+	return i.sessionID(&found, &c, &v, client{address: netip.MustParseAddr(a.address)}, a.apart)
+}
+
+func TestTheSameViewerIsTheSameSession(t *testing.T) {
+	t.Parallel()
+	xtream := RouteConfig{Path: "/live/{user}/{password}/{channel}.m3u8"}
+	cases := map[string]struct{ one, other func(*asking) }{
+		"whenever he asks":           {func(a *asking) {}, func(a *asking) {}},
+		"from another address":       {func(a *asking) {}, func(a *asking) { a.address = "198.51.100.1" }},
+		"with another player":        {func(a *asking) {}, func(a *asking) { a.agent = "hls.js" }},
+		"with another playback":      {func(a *asking) {}, func(a *asking) { a.playback = "P2" }},
+		"for another of its files":   {func(a *asking) {}, func(a *asking) { a.path = "/play/a001/hd/index.m3u8" }},
+		"with a ticket beside":       {func(a *asking) {}, func(a *asking) { a.query += "&ticket=x" }},
+		"with a delivery directive":  {func(a *asking) {}, func(a *asking) { a.query += "&_HLS_msn=7&_HLS_part=1" }},
+		"with media data":            {func(a *asking) {}, func(a *asking) { a.query += "&CMCD=bl%3D100" }},
+		"with an ignored parameter":  {func(a *asking) { a.route.IgnoreQuery = []string{"utm"} }, func(a *asking) { a.route.IgnoreQuery = []string{"utm"}; a.query = "utm=x&token=123" }},
+		"with an escaped channel":    {func(a *asking) { a.path = "/play/caf%C3%A9/i.m3u8" }, func(a *asking) { a.path = "/play/caf%c3%a9/i.m3u8" }},
+		"with another one's secrets": {func(a *asking) { a.route.Credentials = []string{"token"} }, func(a *asking) { a.route.Credentials = []string{"token"}; a.query += "&more=x" }},
+		"with empty pairs":           {func(a *asking) {}, func(a *asking) { a.query = "&token=123&" }},
+		"with a query written anew":  {func(a *asking) { a.query = "token=a/b==&x=a%20b" }, func(a *asking) { a.query = "token=a%2Fb%3D%3D&x=a+b&_HLS_msn=3" }},
+		"in another part of his /24": {func(a *asking) { a.route.Identity = []string{"address"} }, func(a *asking) { a.route.Identity = []string{"address"}; a.address = "192.0.2.99" }},
+		"with a password in the path": {
+			func(a *asking) { a.route, a.query, a.path = xtream, "", "/live/ann/p%40ss/1.m3u8" },
+			func(a *asking) { a.route, a.query, a.path = xtream, "", "/live/ann/p@ss/1.m3u8" },
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := somebody(), somebody()
+			tc.one(&a)
+			tc.other(&b)
+			if a.id(t) != b.id(t) {
+				t.Errorf("two sessions for\n%+v\n%+v", a, b)
+			}
+		})
+	}
+}
+
+func TestWhateverTellsViewersApartTellsSessionsApart(t *testing.T) {
+	t.Parallel()
+	base := func(edit func(*asking)) func(*asking) { return edit }
+	identity := func(facts ...string) func(*asking) {
+		return base(func(a *asking) { a.route.Identity = facts })
+	}
+	cases := map[string]struct{ both, other func(*asking) }{
+		"the secret":             {nil, func(a *asking) { a.secret = "another secret, as long" }},
+		"the route":              {nil, func(a *asking) { a.route.Name = "other" }},
+		"the channel":            {nil, func(a *asking) { a.path = "/play/a002/index.m3u8" }},
+		"the channel's case":     {nil, func(a *asking) { a.path = "/play/A001/index.m3u8" }},
+		"the credentials":        {nil, func(a *asking) { a.query = "token=124" }},
+		"one more credential":    {nil, func(a *asking) { a.query = "token=123&x=" }},
+		"their order":            {func(a *asking) { a.query = "a=1&b=2" }, func(a *asking) { a.query = "b=2&a=1" }},
+		"an escaped ampersand":   {func(a *asking) { a.query = "a=1&b=2" }, func(a *asking) { a.query = "a=1%26b=2" }},
+		"an escaped equals sign": {func(a *asking) { a.query = "a=b=c" }, func(a *asking) { a.query = "a%3Db=c" }},
+		"a credential's header":  {func(a *asking) { a.route.CredentialHeaders = []string{"x-token"} }, func(a *asking) { a.header = "secret" }},
+		"who is told apart":      {nil, func(a *asking) { a.apart = prefixOf(netip.MustParseAddr("192.0.2.7")) }},
+		"a network":              {identity("address"), func(a *asking) { a.address = "192.0.3.7" }},
+		"a player":               {identity("user_agent"), func(a *asking) { a.agent = "hls.js" }},
+		"a playback":             {identity("playback_session"), func(a *asking) { a.playback = "P2" }},
+		"an address, without credentials": {
+			func(a *asking) { a.query = "" }, func(a *asking) { a.address = "192.0.2.8" },
+		},
+		"a player, without credentials": {
+			func(a *asking) { a.query = "" }, func(a *asking) { a.agent = "hls.js" },
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := somebody(), somebody()
+			if tc.both != nil {
+				tc.both(&a)
+				tc.both(&b)
+			}
+			tc.other(&b)
+			if a.id(t) == b.id(t) {
+				t.Errorf("one session for\n%+v\n%+v", a, b)
+			}
+		})
+	}
+}
+
+func TestAPlaybackIDStandsInPlaceOfAddressAndAgentAlone(t *testing.T) {
+	t.Parallel()
+	a := somebody()
+	a.route.Identity = []string{"playback_session", "address", "user_agent"}
+	b := a
+	b.address, b.agent = "198.51.100.1", "hls.js"
+	if a.id(t) != b.id(t) {
+		t.Error("the same playback elsewhere is another session")
+	}
+	b.query = "token=124"
+	if a.id(t) == b.id(t) {
+		t.Error("the same playback with other credentials is the same session")
+	}
+	a.playback, b = "", a
+	b.playback, b.agent = "", "hls.js"
+	if a.id(t) == b.id(t) {
+		t.Error("without a playback the player does not count")
+	}
+}
+
+func TestAClientCannotOpenSessionsAtWillByPlaybackIDs(t *testing.T) {
+	t.Parallel()
+	i := newTestIdentifier(t)
+	a := somebody()
+	a.route.Identity = []string{"playback_session"}
+	seen := map[backends.SessionID]bool{}
+	for n := range 1000 {
+		a.playback = fmt.Sprint("P", n)
+		seen[a.idBy(t, i)] = true
+	}
+	if len(seen) != maxPlaybacks+1 {
+		t.Errorf("sessions of one token: got %d, want %d and one for all others", len(seen), maxPlaybacks)
+	}
+	a.playback = "P0"
+	if !seen[a.idBy(t, i)] {
+		t.Error("a playback that counted does not any more")
+	}
+	a.query, a.playback = "token=124", "P999"
+	if seen[a.idBy(t, i)] {
+		t.Error("another token's playbacks do not count")
+	}
+}
+
+func TestPlaybackIDsAreForgottenAfterTheirTime(t *testing.T) {
+	t.Parallel()
+	p := newPlaybacks()
+	t.Cleanup(func() { p.owners.StopAllGoroutines() })
+	now := time.Now()
+	for n := range maxPlaybacks {
+		if !p.admit([]byte("owner"), fmt.Sprint(n), now) {
+			t.Fatalf("playback %d does not count", n)
+		}
+	}
+	if p.admit([]byte("owner"), "late", now.Add(playbackMemory)) {
+		t.Error("one too many counts")
+	}
+	if !p.admit([]byte("owner"), "late", now.Add(playbackMemory+1)) {
+		t.Error("one does not count although the others are gone")
+	}
+}
+
+func TestNoTwoListsOfFieldsReadTheSame(t *testing.T) {
+	t.Parallel()
+	seen := map[string][]string{}
+	for _, fields := range [][]string{
+		{}, {""}, {"", ""}, {"a"}, {"a", ""}, {"", "a"}, {"ab"}, {"a", "b"}, {"\x01a"}, {"a\x01", "b"}, {"a", "\x01b"},
+		{strings.Repeat("a", 127)}, {strings.Repeat("a", 128)}, {strings.Repeat("a", 127), "a"}, {strings.Repeat("a", 300)},
+	} {
+		var in []byte
+		for _, f := range fields {
+			in = appendField(in, f)
+		}
+		if other, taken := seen[string(in)]; taken {
+			t.Errorf("%q and %q read the same", fields, other)
+		}
+		seen[string(in)] = fields
+	}
+	pairs := map[string]string{}
+	for _, q := range []string{"", "a", "a=b", "a&b", "a=&b=", "a=b&c=d", "a=b%26c=d", "a=b=c", "a%3Db=c", "ab"} {
+		in := string(appendPairs(nil, q))
+		if other, taken := pairs[in]; taken && !(q == "a=&b=" && other == "a&b") {
+			t.Errorf("%q and %q read the same", q, other)
+		}
+		pairs[in] = q
+	}
+}
+
+func TestCredentialsAreWhatTheRouteNames(t *testing.T) {
+	t.Parallel()
+	const path = "/play/a001/index.m3u8"
+	cases := map[string]struct {
+		route       RouteConfig
+		path, query string
+		header      http.Header
+		want        string
+		headers     []backends.Header
+	}{
+		"the whole query":                    {RouteConfig{}, path, "b=2&a=1&a=1", nil, "b=2&a=1&a=1", nil},
+		"nothing":                            {RouteConfig{}, path, "", nil, "", nil},
+		"bytes as they came":                 {RouteConfig{}, path, "t=a%2fb+c%20d=&%74=é", nil, "t=a%2fb+c%20d=&%74=é", nil},
+		"a name without value":               {RouteConfig{}, path, "a&b=&=c", nil, "a&b=&=c", nil},
+		"broken escapes":                     {RouteConfig{}, path, "a=%zz&%=1", nil, "a=%zz&%=1", nil},
+		"not what is never one":              {RouteConfig{}, path, "_HLS_msn=1&t=1&CMCD=x&ticket=y&_HLS_skip=YES", nil, "t=1", nil},
+		"not those names, encoded":           {RouteConfig{}, path, "%5FHLS_msn=1&t=1&CM%43D=x&%74icket=y", nil, "t=1", nil},
+		"but their like":                     {RouteConfig{}, path, "HLS_msn=1&cmcd=x&Ticket=y", nil, "HLS_msn=1&cmcd=x&Ticket=y", nil},
+		"not what the route ignores":         {RouteConfig{IgnoreQuery: []string{"utm", "a b"}}, path, "utm=1&t=1&a+b=2&a%20b=3", nil, "t=1", nil},
+		"only what the route lists":          {RouteConfig{Credentials: []string{"t", "u"}}, path, "x=1&t=1&u=2&t=3&y=4", nil, "t=1&u=2&t=3", nil},
+		"nothing that the route lists":       {RouteConfig{Credentials: []string{"t"}}, path, "x=1&y=4", nil, "", nil},
+		"an ignored one though it is listed": {RouteConfig{Credentials: []string{"t"}, IgnoreQuery: []string{"t"}}, path, "t=1", nil, "", nil},
+		"without empty pairs":                {RouteConfig{}, path, "&&a=1&&b=2&", nil, "a=1&b=2", nil},
+		"nothing but empty pairs":            {RouteConfig{}, path, "&&&", nil, "", nil},
+		"parts of the path": {
+			RouteConfig{Path: "/live/{user}/{password}/{channel}.m3u8"}, "/live/ann/a%26b%20c/17.m3u8", "x=1", nil,
+			"x=1&user=ann&password=a%26b+c", nil,
+		},
+		"headers in the route's order": {
+			RouteConfig{CredentialHeaders: []string{"x-b", "X-A", "X-C"}}, path, "",
+			http.Header{"X-A": {"1", "2"}, "X-B": {"3"}}, "", []backends.Header{{Name: "X-B", Value: "3"}, {Name: "X-A", Value: "1"}},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if tc.route.Path == "" {
+				tc.route.Path = "/play/{channel}/*"
+			}
+			r, err := newRoute(tc.route, nil)
+			if err != nil {
+				t.Fatalf("route: %v", err)
+			}
+			found, _ := findTarget([]*route{r}, "", tc.path)
+			got := credentialsOf(&found, &View{Query: tc.query, Header: tc.header}, tc.query, "ticket")
+			if diff := cmp.Diff(tc.want, got.query); diff != "" {
+				t.Errorf("query (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tc.headers, got.headers); diff != "" {
+				t.Errorf("headers (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRequiredCredentialsMustBeShown(t *testing.T) {
+	t.Parallel()
+	r := &route{config: RouteConfig{Required: []string{"token", "X-Device"}}}
+	device := []backends.Header{{Name: "X-Device", Value: "1"}}
+	cases := map[string]struct {
+		credentials credentials
+		want        string
+	}{
+		"both":             {credentials{"token=1", device}, ""},
+		"both as queries":  {credentials{"x-device=1&token=1&X-Device=2", nil}, ""},
+		"an encoded name":  {credentials{"%74oken=1", device}, ""},
+		"the first only":   {credentials{"token=1", nil}, "X-Device"},
+		"the second only":  {credentials{"", device}, "token"},
+		"an empty value":   {credentials{"token=&token", device}, "token"},
+		"a longer name":    {credentials{"token2=1", device}, "token"},
+		"another's value":  {credentials{"x=token=1", device}, "token"},
+		"nothing whatever": {credentials{}, "token"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := r.missing(&tc.credentials); got != tc.want {
+				t.Errorf("missing: got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestPairsAreTakenOutOfAQueryOnceEach(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct{ query, part, want string }{
+		"all":            {"a=1&b=2", "a=1&b=2", ""},
+		"nothing":        {"a=1&b=2", "", "a=1&b=2"},
+		"one of two":     {"a=1&a=1", "a=1", "a=1"},
+		"what is there":  {"a=1&b=2&c=3", "b=2&d=4", "a=1&c=3"},
+		"only the exact": {"a=1&a=%31", "a=1", "a=%31"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := withoutPairs(tc.query, tc.part); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestTicketInPath(t *testing.T) {
+	t.Parallel()
+	type found struct {
+		Ticket, Rest string
+		Found        bool
+	}
+	cases := map[string]struct {
+		path string
+		want found
+	}{
+		"with a ticket":          {"/~a.b/play/x", found{"a.b", "/play/x", true}},
+		"with the tilde escaped": {"/%7Ea.b/play/x", found{"a.b", "/play/x", true}},
+		"in small letters":       {"/%7ea.b/play/x", found{"a.b", "/play/x", true}},
+		"without":                {"/play/~a/x", found{"", "/play/~a/x", false}},
+		"with an empty one":      {"/~/play/x", found{"", "/play/x", true}},
+		"with nothing but one":   {"/~a.b", found{"a.b", "/", true}},
+		"with two":               {"/~a/~b/x", found{"a", "/~b/x", true}},
+		"empty":                  {"", found{}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got found
+			got.Ticket, got.Rest, got.Found = ticketInPath(tc.path)
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("ticketInPath(%q) (-want +got):\n%s", tc.path, diff)
+			}
+		})
+	}
+}
+
+func TestACookieIsFoundByItsWholeName(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct{ field, want string }{
+		"alone":             {"usher_ticket=a.b", "a.b"},
+		"among others":      {"x=1; usher_ticket=a.b; y=2", "a.b"},
+		"without spaces":    {"x=1;usher_ticket=a.b;y=2", "a.b"},
+		"the first of two":  {"usher_ticket=a; usher_ticket=b", "a"},
+		"not a longer name": {"my_usher_ticket=a; usher_ticket2=b", ""},
+		"not without value": {"usher_ticket", ""},
+		"no field":          {"", ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := cookie(tc.field, "usher_ticket"); got != tc.want {
+				t.Errorf("cookie(%q): got %q, want %q", tc.field, got, tc.want)
+			}
+		})
+	}
+}
+
+func FuzzFilterQuery(f *testing.F) {
+	for _, seed := range []string{"", "a=1&b=2", "&&", "%5FHLS_msn=1&x", "a=%zz&&a", "ticket=1&CMCD=2&t=3", "é=1&+=%"} {
+		f.Add(seed)
+	}
+	r := &route{}
+	f.Fuzz(func(t *testing.T, query string) {
+		got := r.credentialQuery(query, "ticket")
+		if again := r.credentialQuery(got, "ticket"); again != got {
+			t.Errorf("%q: filtered to %q, and again to %q", query, got, again)
+		}
+		var want []string
+		for pair := range strings.SplitSeq(query, "&") {
+			name, _, _ := strings.Cut(pair, "=")
+			if plain, err := url.QueryUnescape(name); err == nil {
+				name = plain
+			}
+			never := name == "ticket" || name == "CMCD" || strings.HasPrefix(name, "_HLS_")
+			if pair != "" && !never {
+				want = append(want, pair)
+			}
+		}
+		kept := strings.Split(got, "&")
+		if got == "" {
+			kept = nil
+		}
+		if !slices.Equal(kept, want) {
+			t.Errorf("%q: kept %q, want %q", query, kept, want)
+		}
+	})
+}
+
+func BenchmarkSessionID(b *testing.B) {
+	a := somebody()
+	i := newTestIdentifier(b)
+	r, _ := newRoute(a.route, nil)
+	found, _ := findTarget([]*route{r}, "", a.path)
+	v := View{Path: a.path, Query: a.query, Header: http.Header{"User-Agent": {a.agent}}}
+	c := credentialsOf(&found, &v, v.Query, "ticket")
+	b.ReportAllocs()
+	for b.Loop() {
+		i.sessionID(&found, &c, &v, client{address: netip.MustParseAddr(a.address)}, 0)
+	}
+}

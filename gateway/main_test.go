@@ -1,0 +1,353 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"usher/backends"
+	"usher/gateway/origin"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeSessions is Sessions in functions.
+type fakeSessions struct {
+	find func(backends.SessionID) Session
+	open func(context.Context, backends.Arrival) (Session, error)
+}
+
+func (f *fakeSessions) Find(id backends.SessionID) Session { return f.find(id) }
+
+func (f *fakeSessions) Open(ctx context.Context, a backends.Arrival) (Session, error) {
+	return f.open(ctx, a)
+}
+
+// fakeSession is a session that somebody has decided on.
+type fakeSession struct {
+	decision atomic.Pointer[backends.Decision]
+	ticket   backends.Ticket
+	seen     atomic.Int64
+	sent     atomic.Int64
+
+	mu    sync.Mutex
+	crowd []uint64
+}
+
+func (s *fakeSession) Decision() *backends.Decision { return s.decision.Load() }
+func (s *fakeSession) Ticket() backends.Ticket      { return s.ticket }
+func (s *fakeSession) Seen(time.Time)               { s.seen.Add(1) }
+func (s *fakeSession) Sent(n int64)                 { s.sent.Add(n) }
+
+func (s *fakeSession) Admit(prefix uint64, _ time.Time, limit int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Contains(s.crowd, prefix) {
+		return true
+	}
+	if len(s.crowd) == limit {
+		return false
+	}
+	s.crowd = append(s.crowd, prefix)
+	return true
+}
+
+// room holds the sessions of a test and remembers who arrived. Everybody is allowed unless decide says otherwise.
+type room struct {
+	decide func(backends.Arrival) (backends.Decision, error)
+	key    func() string
+
+	mu       sync.Mutex
+	sessions map[backends.SessionID]*fakeSession
+	arrivals []backends.Arrival
+}
+
+func (r *room) fake() *fakeSessions { return &fakeSessions{find: r.find, open: r.open} }
+
+func (r *room) find(id backends.SessionID) Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.sessions[id]; s != nil {
+		return s
+	}
+	return nil
+}
+
+func (r *room) open(_ context.Context, a backends.Arrival) (Session, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.arrivals = append(r.arrivals, a)
+	d := backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}
+	if r.decide != nil {
+		var err error
+		if d, err = r.decide(a); err != nil {
+			return nil, err
+		}
+	}
+	s := r.sessions[a.Request.Session]
+	if s == nil {
+		s = &fakeSession{ticket: a.Ticket}
+		if s.ticket.IsZero() {
+			s.ticket = backends.Ticket{Opened: time.Now().Truncate(time.Second), Key: r.key()}
+		}
+		r.sessions[a.Request.Session] = s
+	}
+	s.decision.Store(&d)
+	return s, nil
+}
+
+func (r *room) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.sessions)
+	r.arrivals = nil
+}
+
+func (r *room) arrived() []backends.Arrival {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.arrivals)
+}
+
+func (r *room) live() []*fakeSession {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []*fakeSession
+	for _, s := range r.sessions {
+		all = append(all, s)
+	}
+	return all
+}
+
+// site is an origin on a real socket that remembers what it saw.
+type site struct {
+	url    string
+	files  map[string]string // by path
+	answer http.HandlerFunc  // instead of files
+
+	mu   sync.Mutex
+	seen []*http.Request
+}
+
+func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.seen = append(s.seen, r.Clone(context.Background()))
+	answer, body := s.answer, s.files[r.URL.EscapedPath()]
+	s.mu.Unlock()
+	switch {
+	case answer != nil:
+		answer(w, r)
+	case body == "":
+		http.NotFound(w, r)
+	default:
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// asked are the path and query of every request, in their order.
+func (s *site) asked() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []string
+	for _, r := range s.seen {
+		all = append(all, r.URL.RequestURI())
+	}
+	return all
+}
+
+// everything is all that the origin was told, as text.
+func (s *site) everything() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var b strings.Builder
+	for _, r := range s.seen {
+		_ = r.Write(&b)
+	}
+	return b.String()
+}
+
+func (s *site) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = nil
+}
+
+// gate is an edge behind net/http, before an origin on a real socket and a room of sessions.
+type gate struct {
+	*Edge
+	handler *Handler
+	room    *room
+	site    *site
+	url     string
+	client  *http.Client
+}
+
+const (
+	mediaPlaylist = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:17\n#EXTINF:6,\nseg-17.ts\n#EXTINF:6,\nseg-18.ts\n"
+	segment       = "the seventeenth segment"
+)
+
+// testConfig is a config with one route, /play/{channel}/*. The test's own address is a trusted proxy, so that requests
+// can come from anywhere.
+func testConfig(originURL string) Config {
+	c := DefaultConfig()
+	c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	c.Identity.Secret = "an identity secret"
+	c.Tickets.Keys = []TicketKey{{ID: "a", Secret: "the first ticket secret"}}
+	c.Origins = map[string]*OriginConfig{"o": {URL: originURL}}
+	c.Routes = []RouteConfig{{Path: "/play/{channel}/*", Origin: "o", Backend: "b"}}
+	return c
+}
+
+// newGate makes a gate; edit may be nil.
+func newGate(t testing.TB, edit func(*Config)) *gate {
+	t.Helper()
+	g := &gate{site: &site{files: map[string]string{
+		"/play/a001/index.m3u8": mediaPlaylist,
+		"/play/a001/seg-17.ts":  segment,
+	}}}
+	server := httptest.NewServer(g.site)
+	t.Cleanup(server.Close)
+	g.site.url = server.URL
+	c := testConfig(server.URL)
+	if edit != nil {
+		edit(&c)
+	}
+	g.Edge, g.room = newEdge(t, c)
+	g.handler = NewHandler(g.Edge)
+	front := httptest.NewServer(g.handler)
+	t.Cleanup(front.Close)
+	g.url = front.URL
+	g.client = &http.Client{
+		Transport:     &http.Transport{DisableCompression: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	t.Cleanup(g.client.CloseIdleConnections)
+	return g
+}
+
+// newEdge makes the edge of a valid config, with its origins and a room of its own.
+func newEdge(t testing.TB, c Config, opts ...origin.Option) (*Edge, *room) {
+	t.Helper()
+	if err := c.Validate(func(name string) bool { return name == "b" }); err != nil {
+		t.Fatalf("config: %v", err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	fetch := origin.DefaultConfig()
+	cache, err := origin.NewCache(fetch.Cache, log)
+	if err != nil {
+		t.Fatalf("NewCache: %v", err)
+	}
+	t.Cleanup(cache.Close)
+	origins := map[string]*origin.Origin{}
+	for name, o := range c.Origins {
+		urls, err := o.URLs()
+		if err != nil {
+			t.Fatalf("origin %s: %v", name, err)
+		}
+		if origins[name], err = origin.New(name, urls, cache, fetch, log, opts...); err != nil {
+			t.Fatalf("origin %s: %v", name, err)
+		}
+		t.Cleanup(origins[name].Close)
+	}
+	r := &room{sessions: map[backends.SessionID]*fakeSession{}}
+	e, err := NewEdge(Options{
+		Config: c, Sessions: r.fake(), Origins: origins,
+		MaxAddresses: 3, RetryAfter: 2 * time.Second, Logger: log,
+	})
+	if err != nil {
+		t.Fatalf("NewEdge: %v", err)
+	}
+	t.Cleanup(e.Close)
+	r.key = e.SigningKey
+	return e, r
+}
+
+// reply is what a viewer got.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// do sends one request; the fields are "Name: value".
+func (g *gate) do(t testing.TB, method, path string, fields ...string) reply {
+	t.Helper()
+	r, err := http.NewRequestWithContext(context.Background(), method, g.url+path, nil)
+	if err != nil {
+		t.Fatalf("request %s %s: %v", method, path, err)
+	}
+	for _, f := range fields {
+		name, value, _ := strings.Cut(f, ": ")
+		if name == "Host" {
+			r.Host = value
+			continue
+		}
+		r.Header.Add(name, value)
+	}
+	resp, err := g.client.Do(r)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("%s %s: read the body: %v", method, path, err)
+	}
+	return reply{resp.StatusCode, resp.Header, string(body)}
+}
+
+func (g *gate) get(t testing.TB, path string, fields ...string) reply {
+	t.Helper()
+	return g.do(t, http.MethodGet, path, fields...)
+}
+
+// want gets a path that must be answered by that status.
+func (g *gate) want(t testing.TB, status int, path string, fields ...string) reply {
+	t.Helper()
+	got := g.get(t, path, fields...)
+	if got.status != status {
+		t.Fatalf("GET %s %q: got %d %q, want %d", path, fields, got.status, got.body, status)
+	}
+	return got
+}
+
+// ticket opens a session on the channel and returns its ticket.
+func (g *gate) ticket(t testing.TB, channel string) string {
+	t.Helper()
+	id := backends.SessionID{1}
+	copy(id[1:], channel)
+	tk := backends.Ticket{Opened: time.Now().Truncate(time.Second), Key: g.SigningKey()}
+	s := &fakeSession{ticket: tk}
+	s.decision.Store(&backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend})
+	g.room.mu.Lock()
+	g.room.sessions[id] = s
+	g.room.mu.Unlock()
+	return g.ring.mint(claims{id: id, Ticket: tk}, scope{g.routes[0].name, channel})
+}
+
+// uris are the lines of a playlist that name something.
+func uris(playlist string) []string {
+	var all []string
+	for line := range strings.Lines(playlist) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
+// from is the field by which the test's own address, a trusted proxy, speaks for a viewer.
+func from(address string) string { return fmt.Sprint("X-Forwarded-For: ", address) }

@@ -1,0 +1,117 @@
+package gateway
+
+import (
+	"strings"
+
+	"usher/gateway/hls"
+)
+
+// unclean is why a path that cleanPath refuses is refused.
+const unclean = "the path has dot segments, encoded slashes or letters, or control characters"
+
+// cleanPath reports whether a path may be routed as it is. Players send no other.
+func cleanPath(path string) bool {
+	segment := 0 // where the current one began
+	for i := 0; i <= len(path); i++ {
+		if i < len(path) {
+			switch c := path[i]; {
+			case c < ' ' || c == 0x7f || c == '\\':
+				return false
+			case c == '%' && i+2 < len(path):
+				if !cleanEscape(path[i+1], path[i+2]) {
+					return false
+				}
+			case c == '%':
+				return false
+			}
+			if path[i] != '/' {
+				continue
+			}
+		}
+		if dots(path[segment:i]) {
+			return false
+		}
+		segment = i + 1
+	}
+	return true
+}
+
+// dots reports whether a segment leads elsewhere, or does so for origins that cut parameters off first ("..;x").
+func dots(segment string) bool {
+	return segment == "." || strings.HasPrefix(segment, "..") || strings.HasPrefix(segment, ".;")
+}
+
+// cleanEscape refuses the escapes that could make one path read as another: of a slash, a dot, a backslash, a percent
+// sign or a control character, and of letters, digits, - and _, since a path in another spelling would miss the cache.
+func cleanEscape(high, low byte) bool {
+	h, l := unhex(high), unhex(low)
+	if h < 0 || l < 0 {
+		return false
+	}
+	switch c := byte(h<<4 | l); {
+	case c < ' ' || c == 0x7f, strings.IndexByte(`/.\%-_`, c) >= 0,
+		'0' <= c && c <= '9', 'a' <= c|0x20 && c|0x20 <= 'z':
+		return false
+	}
+	return true
+}
+
+func unhex(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c && c <= 'f':
+		return int(c-'a') + 10
+	case 'A' <= c && c <= 'F':
+		return int(c-'A') + 10
+	default:
+		return -1
+	}
+}
+
+// ticketInPath finds the ticket that stands before the path. rest is the path without it.
+func ticketInPath(path string) (ticket, rest string, found bool) {
+	after, found := strings.CutPrefix(path, "/~")
+	if !found {
+		if after, found = cutPrefixFold(path, "/%7e"); !found {
+			return "", path, false
+		}
+	}
+	slash := strings.IndexByte(after, '/')
+	if slash < 0 {
+		return after, "/", true
+	}
+	return after[:slash], after[slash:], true
+}
+
+func cutPrefixFold(s, prefix string) (string, bool) {
+	if len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix) {
+		return s[len(prefix):], true
+	}
+	return s, false
+}
+
+// ticketElsewhere is the ticket in the query or the cookie, by the route's carrying mode.
+func ticketElsewhere(t *target, v *View, c *TicketsConfig) string {
+	switch t.route.config.Carry {
+	case hls.CarryQuery:
+		return parameter(v.Query, c.Parameter)
+	case hls.CarryCookie:
+		for _, field := range v.Header.Values("Cookie") {
+			if ticket := cookie(field, c.Cookie); ticket != "" {
+				return ticket
+			}
+		}
+	}
+	return ""
+}
+
+// cookie is a cookie's value in a Cookie field, or "".
+func cookie(field, name string) string {
+	for pair := range strings.SplitSeq(field, ";") {
+		if n, value, found := strings.Cut(strings.TrimSpace(pair), "="); found && n == name {
+			return value
+		}
+	}
+	return ""
+}

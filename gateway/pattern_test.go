@@ -1,0 +1,191 @@
+package gateway
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func mustPattern(t testing.TB, text string) *pattern {
+	t.Helper()
+	p, err := parsePattern(text)
+	if err != nil {
+		t.Fatalf("parsePattern(%q): %v", text, err)
+	}
+	return p
+}
+
+// meaning is what a pattern reads in a path, by variable; nil if it does not match.
+func meaning(p *pattern, path string) map[string]string {
+	m, ok := p.match(path)
+	if !ok {
+		return nil
+	}
+	all := map[string]string{}
+	for _, name := range p.names {
+		all[name] = p.value(m, name)
+	}
+	return all
+}
+
+func TestAPatternReadsAPath(t *testing.T) {
+	t.Parallel()
+	type vars = map[string]string
+	const play, xtream = "/play/{channel}/*", "/live/{user}/{password}/{channel}.m3u8"
+	cases := map[string]struct {
+		pattern, path string
+		want          vars
+	}{
+		"a channel and the rest":                {play, "/play/a001/hd/seg.ts", vars{"channel": "a001", "*": "hd/seg.ts"}},
+		"an empty rest":                         {play, "/play/a001/", vars{"channel": "a001", "*": ""}},
+		"a rest of empty segments":              {play, "/play/a001//x", vars{"channel": "a001", "*": "/x"}},
+		"no slash behind the channel":           {play, "/play/a001", nil},
+		"an empty channel":                      {play, "/play//index.m3u8", nil},
+		"another folder":                        {play, "/vod/a001/index.m3u8", nil},
+		"the folder in capitals":                {play, "/PLAY/a001/index.m3u8", nil},
+		"something before":                      {play, "/x/play/a001/index.m3u8", nil},
+		"an escape in the channel":              {play, "/play/caf%C3%A9/i.m3u8", vars{"channel": "caf%C3%A9", "*": "i.m3u8"}},
+		"an Xtream path":                        {xtream, "/live/ann/s3cret/17.m3u8", vars{"user": "ann", "password": "s3cret", "channel": "17"}},
+		"an Xtream path with dots in a name":    {xtream, "/live/a.b/c.d/e.f.m3u8", vars{"user": "a.b", "password": "c.d", "channel": "e.f"}},
+		"an Xtream path that ends twice":        {xtream, "/live/u/p/c.m3u8.m3u8", vars{"user": "u", "password": "p", "channel": "c.m3u8"}},
+		"an Xtream path without a password":     {xtream, "/live/u//c.m3u8", nil},
+		"an Xtream path of a segment":           {xtream, "/live/u/p/c.ts", nil},
+		"an Xtream path with more behind":       {xtream, "/live/u/p/c.m3u8/x", nil},
+		"an Xtream path with a folder too many": {xtream, "/live/u/p/x/c.m3u8", nil},
+		"two variables in a segment":            {"/{channel}-{quality}/*", "/a-b-hd/i.m3u8", vars{"channel": "a", "quality": "b-hd", "*": "i.m3u8"}},
+		"two variables in the last segment":     {"/{channel}-{quality}.m3u8", "/a001-hd.m3u8", vars{"channel": "a001", "quality": "hd"}},
+		"two variables, one of them empty":      {"/{channel}-{quality}/*", "/-hd/i.m3u8", nil},
+		"a variable that would eat a slash":     {"/{channel}.m3u8", "/a/b.m3u8", nil},
+		"a variable that ends the pattern":      {"/get/{channel}", "/get/a001", vars{"channel": "a001"}},
+		"a variable that ends it, with more":    {"/get/{channel}", "/get/a001/x", nil},
+		"the empty path":                        {play, "", nil},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := mustPattern(t, tc.pattern)
+			if diff := cmp.Diff(tc.want, meaning(p, tc.path)); diff != "" {
+				t.Fatalf("match(%q) of %s (-want +got):\n%s", tc.path, tc.pattern, diff)
+			}
+			if tc.want == nil {
+				return
+			}
+			m, _ := p.match(tc.path)
+			if got, ok := p.expand(p, m); !ok || got != tc.path {
+				t.Errorf("expand: got %q %v, want %q", got, ok, tc.path)
+			}
+		})
+	}
+}
+
+func TestAPatternWritesWhatAnotherOneRead(t *testing.T) {
+	t.Parallel()
+	const viewer = "/live/{user}/{password}/{channel}.m3u8"
+	cases := map[string]struct {
+		to, path, want, folder string
+	}{
+		"variables left out":         {"/{channel}/index.m3u8", "/live/u/p/17.m3u8", "/17/index.m3u8", "/17"},
+		"in another order":           {"/{channel}/{password}/{user}", "/live/u/p/17.m3u8", "/17/p/u", "/17"},
+		"itself":                     {viewer, "/live/u/p/17.m3u8", "/live/u/p/17.m3u8", "/live/u/p/17.m3u8"},
+		"in one segment":             {"/x/{channel}-{user}/i", "/live/u/p/17.m3u8", "/x/17-u/i", "/x/17-u"},
+		"as the last thing":          {"/x/{channel}", "/live/u/p/17.m3u8", "/x/17", "/x/17"},
+		"with escapes as they stand": {"/{channel}/i", "/live/u/p/a%20b.m3u8", "/a%20b/i", "/a%20b"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			from, to := mustPattern(t, viewer), mustPattern(t, tc.to)
+			m, ok := from.match(tc.path)
+			if !ok {
+				t.Fatalf("match(%q): no", tc.path)
+			}
+			if got, ok := to.expand(from, m); !ok || got != tc.want {
+				t.Errorf("expand: got %q %v, want %q", got, ok, tc.want)
+			}
+			if got, ok := to.folder(from, m); !ok || got != tc.folder {
+				t.Errorf("folder: got %q %v, want %q", got, ok, tc.folder)
+			}
+		})
+	}
+}
+
+func TestAPatternDoesNotWriteWhatNobodyRead(t *testing.T) {
+	t.Parallel()
+	from, to := mustPattern(t, "/{channel}/*"), mustPattern(t, "/{user}/{channel}/*")
+	m, _ := from.match("/a001/i.m3u8")
+	if got, ok := to.expand(from, m); ok {
+		t.Errorf("expand: got %q, want none", got)
+	}
+	if got, ok := to.folder(from, m); ok {
+		t.Errorf("folder: got %q, want none", got)
+	}
+}
+
+func TestAPatternThatCannotWorkIsRefused(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct{ pattern, want string }{
+		"nothing":                 {"", `"" must begin with /`},
+		"no slash in front":       {"play/{channel}", `"play/{channel}" must begin with /`},
+		"where tickets stand":     {"/~x/{channel}", `"/~x/{channel}" must not begin with /~, where tickets stand`},
+		"no channel":              {"/play/*", `"/play/*" needs a {channel}`},
+		"an open brace":           {"/play/{channel", `"/play/{channel": { without }`},
+		"a name of nothing":       {"/{}/{channel}", `"/{}/{channel}": {} is no name; want letters, digits, _ and -`},
+		"a name with a slash":     {"/{a/b}/{channel}", `"/{a/b}/{channel}": {a/b} is no name; want letters, digits, _ and -`},
+		"a name with an equals":   {"/{a=b}/{channel}", `"/{a=b}/{channel}": {a=b} is no name; want letters, digits, _ and -`},
+		"a star in the middle":    {"/*/{channel}", `"/*/{channel}": * stands only last, as a whole segment`},
+		"a star within a segment": {"/{channel}/x*", `"/{channel}/x*": * stands only last, as a whole segment`},
+		"a star behind a name":    {"/{channel}*", `"/{channel}*": * stands only last, as a whole segment`},
+		"neighbours":              {"/{channel}{quality}", `"/{channel}{quality}": something must stand between two variables`},
+		"a name twice":            {"/{channel}/{channel}", `"/{channel}/{channel}" names {channel} twice`},
+		"seven variables":         {"/{a}/{b}/{c}/{d}/{e}/{f}/{channel}", `"/{a}/{b}/{c}/{d}/{e}/{f}/{channel}" has more than 6 variables`},
+		"a query":                 {"/play/{channel}.m3u8?x=1", `"/play/{channel}.m3u8?x=1": "?" never stands in a path as it travels; write it escaped`},
+		"a space":                 {"/my tv/{channel}", `"/my tv/{channel}": " " never stands in a path as it travels; write it escaped`},
+		"a letter beyond ASCII":   {"/café/{channel}", `"/café/{channel}": "é" never stands in a path as it travels; write it escaped`},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := parsePattern(tc.pattern)
+			if err == nil || err.Error() != tc.want {
+				t.Errorf("parsePattern(%q):\n got %v\nwant %s", tc.pattern, err, tc.want)
+			}
+		})
+	}
+}
+
+func FuzzPattern(f *testing.F) {
+	f.Add("/play/{channel}/*", "/play/a001/index.m3u8")
+	f.Add("/live/{user}/{password}/{channel}.m3u8", "/live/a.b/c.d/e.f.m3u8")
+	f.Add("/{channel}-{q}-{r}/{s}.{t}", "/a-b-c-d/e.f.g")
+	f.Add("/{channel}", "/%41")
+	f.Fuzz(func(t *testing.T, text, path string) {
+		p, err := parsePattern(text)
+		if err != nil {
+			return
+		}
+		m, ok := p.match(path)
+		if !ok {
+			return
+		}
+		if got, ok := p.expand(p, m); !ok || got != path {
+			t.Errorf("%q: expand(match(%q)) is %q %v", text, path, got, ok)
+		}
+		for i, name := range p.names {
+			if v := m.values[i]; name != restVariable && (v == "" || strings.Contains(v, "/")) {
+				t.Errorf("%q: {%s} is %q in %q", text, name, v, path)
+			}
+		}
+		if folder, ok := p.folder(p, m); !ok || !strings.HasPrefix(path, folder) {
+			t.Errorf("%q: the folder of %q is %q %v", text, path, folder, ok)
+		}
+	})
+}
+
+func BenchmarkMatch(b *testing.B) {
+	p := mustPattern(b, "/play/{channel}/*")
+	b.ReportAllocs()
+	for b.Loop() {
+		p.match("/play/a001/hd/seg-17.ts")
+	}
+}

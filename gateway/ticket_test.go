@@ -1,0 +1,217 @@
+package gateway
+
+import (
+	"encoding/base64"
+	"strings"
+	"testing"
+	"time"
+
+	"usher/backends"
+)
+
+func ringOf(keys ...string) *keyring {
+	var all []TicketKey
+	for _, id := range keys {
+		all = append(all, TicketKey{ID: id, Secret: backends.Secret("the secret of key " + id)})
+	}
+	return newKeyring(all)
+}
+
+func someClaims() (claims, scope) {
+	c := claims{
+		id:     backends.SessionID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 255},
+		Ticket: backends.Ticket{Opened: time.Unix(1_790_000_000, 0), Key: "a"},
+	}
+	return c, scope{"/play/{channel}/*", "a001"}
+}
+
+func TestATicketSaysWhatItWasMintedFor(t *testing.T) {
+	t.Parallel()
+	ring := ringOf("a")
+	c, s := someClaims()
+	for name, opened := range map[string]time.Time{
+		"in our days":                   c.Opened,
+		"at the beginning of Unix time": time.Unix(0, 0),
+		"in its last second":            time.Unix(1<<32-1, 0),
+		"within a second":               c.Opened.Add(999 * time.Millisecond),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := c
+			c.Opened = opened
+			got, ok := ring.verify(ring.mint(c, s), s)
+			c.Opened = opened.Truncate(time.Second)
+			if !ok || got.id != c.id || got.Key != c.Key || !got.Opened.Equal(c.Opened) {
+				t.Errorf("verify: got %v %v, want %v", got, ok, c)
+			}
+		})
+	}
+}
+
+func TestATicketIsTheSameTextWheneverAndWhereverItIsMinted(t *testing.T) {
+	t.Parallel()
+	c, s := someClaims()
+	first := ringOf("a").mint(c, s)
+	for name, ring := range map[string]*keyring{
+		"on another node":               ringOf("a"),
+		"after signing moved to b":      ringOf("b", "a"),
+		"where its key stands last":     ringOf("d", "c", "b", "a"),
+		"on a node that minted another": func() *keyring { r := ringOf("a"); r.mint(claims{}, scope{}); return r }(),
+	} {
+		if got := ring.mint(c, s); got != first {
+			t.Errorf("%s: got %s, want %s", name, got, first)
+		}
+	}
+	later := c
+	later.Opened = c.Opened.Add(time.Second)
+	if ringOf("a").mint(later, s) == first {
+		t.Error("a session opened later has the same ticket")
+	}
+}
+
+func TestVerifyKnowsOursFromOthers(t *testing.T) {
+	t.Parallel()
+	c, s := someClaims()
+	ring := ringOf("a", "b")
+	good := ring.mint(c, s)
+	_, body, _ := strings.Cut(good, ".")
+	cases := map[string]struct {
+		ring  *keyring
+		text  string
+		scope scope
+		want  bool
+	}{
+		"as it was minted":                      {ring, good, s, true},
+		"with a retired key":                    {ringOf("b", "a"), good, s, true},
+		"with a removed key":                    {ringOf("b"), good, s, false},
+		"with another secret of that id":        {newKeyring([]TicketKey{{ID: "a", Secret: "another secret here"}}), good, s, false},
+		"with another key's id":                 {ring, "b." + body, s, false},
+		"with an unknown key's id":              {ring, "z." + body, s, false},
+		"without a key's id":                    {ring, "." + body, s, false},
+		"without its key and the dot":           {ring, body, s, false},
+		"for another route":                     {ring, good, scope{"/live/{channel}/*", s.channel}, false},
+		"for another channel":                   {ring, good, scope{s.route, "a002"}, false},
+		"with route and channel divided anew":   {ring, good, scope{s.route + "a", s.channel[1:]}, false},
+		"empty":                                 {ring, "", s, false},
+		"a dot alone":                           {ring, ".", s, false},
+		"one character short":                   {ring, good[:len(good)-1], s, false},
+		"one character long":                    {ring, good + "A", s, false},
+		"with padding":                          {ring, good + "=", s, false},
+		"with padding in place of its end":      {ring, good[:len(good)-1] + "=", s, false},
+		"with a newline behind":                 {ring, good + "\n", s, false},
+		"with a newline in place of a letter":   {ring, good[:20] + "\n" + good[21:], s, false},
+		"with newlines that a decoder skips":    {ring, good[:20] + "\r\n" + good[20:], s, false},
+		"with a space before":                   {ring, " " + good, s, false},
+		"in the other base64":                   {ring, strings.NewReplacer("-", "+", "_", "/").Replace("a." + strings.Repeat("-_", 24)), s, false},
+		"percent-encoded":                       {ring, strings.Replace(good, ".", "%2E", 1), s, false},
+		"twice":                                 {ring, good + good, s, false},
+		"of zeros":                              {ring, "a." + strings.Repeat("A", ticketChars), s, false},
+		"with a key's id of a thousand letters": {ring, strings.Repeat("a", 1000) + "." + body, s, false},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, ok := tc.ring.verify(tc.text, tc.scope)
+			if ok != tc.want {
+				t.Errorf("verify(%q): got %v, want %v", tc.text, ok, tc.want)
+			}
+			if !ok && got != (claims{}) {
+				t.Errorf("verify(%q): a refused ticket says %v", tc.text, got)
+			}
+		})
+	}
+}
+
+func TestATicketWithAnyBitFlippedIsRefused(t *testing.T) {
+	t.Parallel()
+	c, s := someClaims()
+	ring := ringOf("a", "b")
+	good := ring.mint(c, s)
+	for i := range len(good) {
+		for bit := range 8 {
+			flipped := []byte(good)
+			flipped[i] ^= 1 << bit
+			if _, ok := ring.verify(string(flipped), s); ok {
+				t.Errorf("byte %d, bit %d: %q is taken for ours", i, bit, flipped)
+			}
+		}
+	}
+}
+
+func TestEveryTicketCharacterIsSafeInPathQueryAndCookie(t *testing.T) {
+	t.Parallel()
+	c, s := someClaims()
+	ring := newKeyring([]TicketKey{{ID: "Key16letters9999", Secret: "a secret of some length"}})
+	c.Key = "Key16letters9999"
+	for n := range 256 {
+		c.id[3] = byte(n)
+		const safe = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
+		if got := ring.mint(c, s); strings.Trim(got, safe) != "" {
+			t.Fatalf("ticket %q: has a character that may be escaped on its way", got)
+		}
+	}
+}
+
+func TestAMACHasAtLeast96Bits(t *testing.T) {
+	t.Parallel()
+	c, s := someClaims()
+	_, body, _ := strings.Cut(ringOf("a").mint(c, s), ".")
+	raw, err := base64.RawURLEncoding.DecodeString(body)
+	if err != nil {
+		t.Fatalf("decode: %v", err)
+	}
+	if bits := 8 * (len(raw) - len(c.id) - 4); bits < 96 {
+		t.Errorf("MAC: got %d bits, want 96 or more", bits)
+	}
+}
+
+func TestASessionWhoseKeyIsGoneIsSignedAnew(t *testing.T) {
+	t.Parallel()
+	c, s := someClaims()
+	ring := ringOf("b")
+	got, ok := ring.verify(ring.mint(c, s), s)
+	if !ok || got.Key != "b" || got.id != c.id {
+		t.Errorf("got %v %v, want the session signed by b", got, ok)
+	}
+}
+
+func FuzzVerify(f *testing.F) {
+	c, s := someClaims()
+	ring := ringOf("a", "b")
+	good := ring.mint(c, s)
+	for _, seed := range []string{good, "", ".", "a.", good[1:], good + "=", "b" + good[1:], strings.ToLower(good)} {
+		f.Add(seed, s.route, s.channel)
+	}
+	f.Fuzz(func(t *testing.T, text, route, channel string) {
+		got, ok := ring.verify(text, scope{route, channel})
+		if ok && ring.mint(got, scope{route, channel}) != text {
+			t.Errorf("verify(%q): taken for ours, but %v is minted otherwise", text, got)
+		}
+		if ok && (text != good || route != s.route || channel != s.channel) {
+			t.Errorf("verify(%q, %q, %q): forged", text, route, channel)
+		}
+	})
+}
+
+func BenchmarkVerify(b *testing.B) {
+	c, s := someClaims()
+	ring := ringOf("a")
+	good := ring.mint(c, s)
+	for name, text := range map[string]string{"good": good, "forged": good[:len(good)-1] + "A", "foreign": "z" + good[1:]} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				ring.verify(text, s)
+			}
+		})
+	}
+}
+
+func BenchmarkMint(b *testing.B) {
+	c, s := someClaims()
+	ring := ringOf("a")
+	b.ReportAllocs()
+	for b.Loop() {
+		ring.mint(c, s)
+	}
+}
