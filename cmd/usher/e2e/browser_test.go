@@ -1,0 +1,186 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"usher/bench/stage"
+)
+
+// playersPage plays any number of sources with hls.js and keeps the facts. It stands on a host of its own, as operators'
+// pages do, so the gateway's answers have to be allowed to it.
+const playersPage = `<!doctype html><meta charset="utf-8"><title>players</title>
+<script src="/player/hls.min.js"></script><body><script>
+const players = {};
+function play(name, source, options) {
+  const video = document.createElement("video");
+  video.muted = true;
+  document.body.append(video);
+  const hls = new Hls({ enableWorker: false, ...options });
+  const player = players[name] = { video, hls, errors: [], fatal: 0, fragments: 0, parts: 0, stalls: 0, behind: [] };
+  hls.on(Hls.Events.ERROR, (_, e) => {
+    player.errors.push([e.type, e.details, e.response?.code ?? "", e.error?.message ?? ""].join(" "));
+    if (e.fatal) player.fatal++;
+    if (e.details === "bufferStalledError") player.stalls++;
+  });
+  hls.on(Hls.Events.FRAG_LOADED, (_, e) => { e.part ? player.parts++ : player.fragments++; });
+  hls.loadSource(source);
+  hls.attachMedia(video);
+  video.play().catch((e) => player.errors.push(String(e)));
+}
+function played(video) {
+  let sum = 0;
+  for (let i = 0; i < video.played.length; i++) sum += video.played.end(i) - video.played.start(i);
+  return sum;
+}
+function startOver() {
+  for (const [name, p] of Object.entries(players)) {
+    p.hls.destroy();
+    p.video.remove();
+    delete players[name];
+  }
+  clearInterval(sampling);
+}
+let sampling = 0;
+// sample notes how far behind the clock each picture is, once all have played long enough to have settled.
+function sample(settle) {
+  sampling = setInterval(() => {
+    const all = Object.values(players);
+    if (!all.every((p) => played(p.video) >= settle && p.hls.playingDate)) return;
+    for (const p of all) p.behind.push(Date.now() - p.hls.playingDate.getTime());
+  }, 100);
+}
+function facts() {
+  return Object.fromEntries(Object.entries(players).map(([name, p]) => [name, {
+    played: played(p.video), errors: p.errors, fatal: p.fatal, fragments: p.fragments, parts: p.parts,
+    stalls: p.stalls, behind: p.behind, width: p.video.videoWidth,
+  }]));
+}
+</script>`
+
+// playerFacts is what the page knows of one player. Behind is in milliseconds.
+type playerFacts struct {
+	Played    float64   `json:"played"`
+	Errors    []string  `json:"errors"`
+	Fatal     int       `json:"fatal"`
+	Fragments int       `json:"fragments"`
+	Parts     int       `json:"parts"`
+	Stalls    int       `json:"stalls"`
+	Behind    []float64 `json:"behind"`
+	Width     int       `json:"width"`
+}
+
+// browserLife ends a browser that hangs, with a message instead of the whole run.
+const browserLife = 3 * time.Minute
+
+// page is a page of players in a real browser.
+type page struct{ ctx context.Context }
+
+// openPage starts a browser with an empty page of players.
+func openPage(t *testing.T) page {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.Handle("/player/", stage.Player())
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write([]byte(playersPage))
+	})
+	site := httptest.NewServer(mux)
+	t.Cleanup(site.Close)
+	options := append(
+		chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(tool(t, "chromium", "chromium")), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("mute-audio", true),
+		chromedp.Flag("autoplay-policy", "no-user-gesture-required"),
+	)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), browserLife)
+	ctx, cancelAllocator := chromedp.NewExecAllocator(ctx, options...)
+	ctx, cancelTab := chromedp.NewContext(ctx)
+	t.Cleanup(func() {
+		if err := chromedp.Cancel(ctx); err != nil {
+			t.Errorf("close the browser: %v", err)
+		}
+		cancelTab()
+		cancelAllocator()
+		cancel()
+	})
+	if err := chromedp.Do(ctx, chromedp.Navigate(site.URL+"/")); err != nil {
+		t.Fatalf("open the page: %v", err)
+	}
+	return page{ctx}
+}
+
+// call runs a statement in the page.
+func (p page) call(t *testing.T, function string, args ...any) {
+	t.Helper()
+	list := make([]string, len(args))
+	for i, arg := range args {
+		text, err := json.Marshal(arg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list[i] = string(text)
+	}
+	if _, err := chromedp.Run(p.ctx, chromedp.Evaluate[bool](function+"("+strings.Join(list, ",")+"), true")); err != nil {
+		t.Fatalf("call %s in the page: %v", function, err)
+	}
+}
+
+// facts are what the page knows of its players by now.
+func (p page) facts(t *testing.T) map[string]playerFacts {
+	t.Helper()
+	facts, err := chromedp.Run(p.ctx, chromedp.Evaluate[map[string]playerFacts]("facts()"))
+	if err != nil {
+		t.Fatalf("ask the page: %v", err)
+	}
+	return facts
+}
+
+// awaitPlayed waits until every player has played so many seconds of media.
+func (p page) awaitPlayed(t *testing.T, seconds float64) map[string]playerFacts {
+	t.Helper()
+	var facts map[string]playerFacts
+	eventually(t, browserLife, fmt.Sprintf("every player plays %.0f s", seconds), func() error {
+		facts = p.facts(t)
+		for name, f := range facts {
+			if f.Fatal > 0 {
+				t.Fatalf("hls.js gave up on %s: %q", name, f.Errors)
+			}
+			if f.Played < seconds {
+				return fmt.Errorf("%s: %.1f s; errors %q", name, f.Played, f.Errors)
+			}
+		}
+		return nil
+	})
+	return facts
+}
+
+// playByBrowser plays all channels in one page, each for ten seconds at least.
+func playByBrowser(t *testing.T, origin *live, n *node, channels []string) {
+	t.Helper()
+	rec := origin.record(t, n)
+	p := openPage(t)
+	for _, channel := range channels {
+		p.call(t, "play", channel, rec.url+"/play/"+channel+"/index.m3u8?token=good-browser", map[string]any{})
+	}
+	for channel, f := range p.awaitPlayed(t, 10) {
+		if f.Width != 160 {
+			t.Errorf("%s has a picture %d wide, want 160", channel, f.Width)
+		}
+	}
+	for _, channel := range channels {
+		t.Run(channel, func(t *testing.T) {
+			got := rec.list(func(e exchange) bool { return channelOf(e.path) == channel })
+			origin.wantProtected(t, n, got, ticketFor(t, n, other(channel)))
+		})
+	}
+}

@@ -1,0 +1,64 @@
+package e2e
+
+import (
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestTheDemoKeepsItsWord does what the demo's own lines say.
+func TestTheDemoKeepsItsWord(t *testing.T) {
+	t.Parallel()
+	tool(t, "curl", "curl")
+	demo := start(t, binary(t), "demo", "--listen", freePort(t))
+	eventually(t, patience, "the demo says what to try", func() error {
+		if !strings.Contains(demo.out.String(), "Ctrl-C ends the demo.") {
+			return fmt.Errorf("so far:\n%s%s", demo.out, demo.errs)
+		}
+		return nil
+	})
+	wantCurl(t, demo, "200", "HTTP/1.1 200 OK")
+	wantCurl(t, demo, "403", "HTTP/1.1 403 Forbidden")
+
+	link := regexp.MustCompile(`ffplay '([^']+)'`).FindStringSubmatch(demo.out.String())
+	if link == nil {
+		t.Fatalf("no line for a player:\n%s", demo.out)
+	}
+	player := startFrames(t, link[1], "-t", "3")
+	if code := player.wait(t); code != 0 || len(player.frames("video")) < 70 {
+		t.Errorf("ffmpeg ended with %d after %d frames of %s:\n%s", code, len(player.frames("video")), link[1], player.errs)
+	}
+
+	wantCurl(t, demo, "kill", "middleware: refuse")
+	eventually(t, patience, "mallory gets in", func() error { return curl(demo, "403", "HTTP/1.1 200 OK") })
+	wantCurl(t, demo, "revive", "middleware: healthy")
+	eventually(t, patience, "mallory has to go", func() error { return curl(demo, "403", "HTTP/1.1 403 Forbidden") })
+
+	demo.signal(syscall.SIGINT)
+	if code := demo.wait(t); code != 0 {
+		t.Errorf("the demo ended with %d, want 0", code)
+	}
+}
+
+// wantCurl runs the command that a running demo printed behind a word, and wants its output to begin like that.
+func wantCurl(t *testing.T, demo *process, word, want string) {
+	t.Helper()
+	if err := curl(demo, word, want); err != nil {
+		t.Error(err)
+	}
+}
+
+func curl(demo *process, word, want string) error {
+	line := regexp.MustCompile(`(?m)^  ` + word + ` +(curl .*?)(?: {3,}or .*)?$`).FindStringSubmatch(demo.out.String())
+	if line == nil {
+		return fmt.Errorf("the demo printed no curl line for %q:\n%s", word, demo.out)
+	}
+	out, err := exec.Command("sh", "-c", line[1]+" --silent --show-error").CombinedOutput() //nolint:noctx // the demo answers or is gone
+	if err != nil || !strings.HasPrefix(string(out), want) {
+		return fmt.Errorf("%s: %w\n%.300s\nwant %s", line[1], err, out, want)
+	}
+	return nil
+}

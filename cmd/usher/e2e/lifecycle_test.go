@@ -1,0 +1,129 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// slowSegment is an origin that sends the first half of a segment, and the second once it is let go.
+func slowSegment() (h heldPart, let func()) {
+	h = heldPart{path: "/play/a001/slow.ts", body: bytes.Repeat([]byte("segment "), 8000), release: make(chan struct{})}
+	return h, sync.OnceFunc(func() { close(h.release) })
+}
+
+// startSlow begins to fetch the slow segment through a node, and returns when half of it has come.
+func startSlow(t *testing.T, n *node, h heldPart) (rest io.Reader) {
+	t.Helper()
+	address := n.public + "/~" + ticketFor(t, n, "a001") + h.path
+	resp, err := newClient(t, "").Get(address) //nolint:noctx // the client has a timeout
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("get the slow segment: %v, %v", resp, err)
+	}
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	if _, err := io.ReadFull(resp.Body, make([]byte, len(h.body)/2)); err != nil {
+		t.Fatalf("get half of the slow segment: %v", err)
+	}
+	return resp.Body
+}
+
+func TestANodeDrainsBeforeItLeaves(t *testing.T) {
+	t.Parallel()
+	h, let := slowSegment()
+	defer let()
+	n := startNode(t, setup{
+		origin: startStage(t, h.hook), middleware: startMiddleware(t).URL(), more: "drain: { delay: 3s, timeout: 1m }",
+	})
+	rest := startSlow(t, n, h)
+	n.signal(syscall.SIGTERM)
+	eventually(t, patience, "readiness is off", func() error { return n.readiness(http.StatusServiceUnavailable) })
+	// Balancers have noticed nothing yet; whoever comes now is served.
+	if status, _, err := fetch(newClient(t, ""), n.public+"/play/a001/index.m3u8?token=good-late"); err != nil || status != http.StatusOK {
+		t.Errorf("a viewer after readiness went off: %d, %v", status, err)
+	}
+	eventually(t, patience, "the door is closed", func() error {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(n.public, "http://")) //nolint:noctx // on the loopback
+		if err != nil {
+			return nil //nolint:nilerr // this is what is waited for
+		}
+		_ = conn.Close()
+		return fmt.Errorf("the node still takes connections")
+	})
+	if n.ended() {
+		t.Fatal("the node ended with a segment under way")
+	}
+	let()
+	if body, err := io.ReadAll(rest); err != nil || !bytes.Equal(body, h.body[len(h.body)/2:]) {
+		t.Errorf("the segment under way ended after %d more bytes: %v", len(body), err)
+	}
+	if code := n.wait(t); code != 0 {
+		t.Errorf("the node ended with %d, want 0", code)
+	}
+}
+
+func TestASecondSignalEndsANodeAtOnce(t *testing.T) {
+	t.Parallel()
+	h, let := slowSegment()
+	defer let()
+	n := startNode(t, setup{
+		origin: startStage(t, h.hook), middleware: startMiddleware(t).URL(), more: "drain: { delay: 10m, timeout: 10m }",
+	})
+	startSlow(t, n, h)
+	n.signal(syscall.SIGTERM)
+	eventually(t, patience, "readiness is off", func() error { return n.readiness(http.StatusServiceUnavailable) })
+	n.signal(syscall.SIGTERM)
+	if code := n.wait(t); code != 2 { // its patience is far less than the drain's
+		t.Errorf("the node ended with %d, want 2", code)
+	}
+}
+
+func TestABrokenFileIsRefusedWithItsPlaces(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "usher.yaml")
+	text := setup{origin: "http://127.0.0.1:9", middleware: "http://127.0.0.1:9"}.yaml("127.0.0.1:0", "127.0.0.1:0")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := finish(t, binary(t), "validate", "--config", path); code != 0 || errs != "" || !strings.Contains(out, "ok") {
+		t.Errorf("validate of a good file: %d, %q, %q; want 0 and ok", code, out, errs)
+	}
+	tests := map[string]struct{ line, says string }{
+		"an unknown key":   {"lisen: 1", `lisen: unknown key; did you mean "listen"?`},
+		"a broken value":   {"limits: { read_timeout: soon }", "limits.read_timeout"},
+		"broken YAML":      {"limits: { read_timeout: 1s", ""},
+		"a value too low":  {"limits: { max_requests: 0 }", "limits.max_requests"},
+		"a missing secret": {"tls: { certificate: a.pem }", "tls"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "usher.yaml")
+			if err := os.WriteFile(path, []byte(text+test.line+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			place := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(path) + `:[1-9]\d*:[1-9]\d*: .*` + regexp.QuoteMeta(test.says))
+			for _, command := range []string{"validate", "serve"} {
+				code, out, errs := finish(t, binary(t), command, "--config", path)
+				if code != 2 || out != "" || !place.MatchString(errs) {
+					t.Errorf("%s: exit code %d, %q\n%s\nwant 2 and a line like %s", command, code, out, errs, place)
+				}
+			}
+		})
+	}
+}
+
+func TestVersionSaysWhatItIs(t *testing.T) {
+	t.Parallel()
+	if code, out, errs := finish(t, binary(t), "version"); code != 0 || !regexp.MustCompile(`^usher \S+\n$`).MatchString(out) || errs != "" {
+		t.Errorf("version: %d, %q, %q", code, out, errs)
+	}
+}

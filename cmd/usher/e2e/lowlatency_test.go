@@ -1,0 +1,239 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// allowAnyPage lets a page play straight from the origin; the gateway allows it by itself.
+func allowAnyPage(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// TestLowLatencyStaysLow plays the same stream in one page, straight from the origin and through a node. Its promise is
+// about time, so it runs alone; on a machine that is busy otherwise it may measure twice.
+func TestLowLatencyStaysLow(t *testing.T) {
+	origin := startStage(t, allowAnyPage)
+	n := startNode(t, setup{origin: origin, middleware: startMiddleware(t).URL()})
+	rec := startRecorder(t, n.public)
+	p := openPage(t)
+	const most = 500 * time.Millisecond
+	for attempt := 1; ; attempt++ {
+		direct, through := p.compareLatency(t, origin, rec.url)
+		t.Logf("behind the clock, median: %v from the origin, %v through the gateway", direct, through)
+		if through-direct <= most {
+			break
+		}
+		if attempt == 2 {
+			t.Errorf("through the gateway the picture is %v later than from the origin, want %v at most", through-direct, most)
+			break
+		}
+		t.Logf("that is %v more; the machine may have been busy, so once again", through-direct)
+	}
+	for _, e := range rec.list(nil) {
+		if !e.served() && e.status != 0 {
+			t.Errorf("not served: %s", e)
+		}
+	}
+}
+
+// compareLatency is how far both pictures are behind the clock, as the median over ten seconds and more of samples.
+func (p page) compareLatency(t *testing.T, origin, gateway string) (direct, through time.Duration) {
+	t.Helper()
+	const settle, samples = 4, 110 // seconds of media; one sample each 100 ms
+	path := "/ll/a001/index.m3u8?token=good"
+	options := map[string]any{"lowLatencyMode": true, "maxLiveSyncPlaybackRate": 1.5}
+	p.call(t, "startOver")
+	p.call(t, "play", "direct", origin+path, options)
+	p.call(t, "play", "through", gateway+path, options)
+	p.call(t, "sample", settle)
+	var facts map[string]playerFacts
+	eventually(t, browserLife, "both players have been looked at for long", func() error {
+		facts = p.facts(t)
+		for name, f := range facts {
+			if f.Fatal > 0 {
+				t.Fatalf("hls.js gave up on %s: %q", name, f.Errors)
+			}
+			if len(f.Behind) < samples {
+				return fmt.Errorf("%s: %d samples, %.1f s played, errors %q", name, len(f.Behind), f.Played, f.Errors)
+			}
+		}
+		return nil
+	})
+	for name, f := range facts {
+		if f.Parts < 20 {
+			t.Errorf("%s got %d parts, want many: it did not play at low latency", name, f.Parts)
+		}
+		t.Logf("%s: %d parts, %d stalls, errors %q", name, f.Parts, f.Stalls, f.Errors)
+	}
+	return median(facts["direct"].Behind), median(facts["through"].Behind)
+}
+
+func median(milliseconds []float64) time.Duration {
+	sorted := slices.Sorted(slices.Values(milliseconds))
+	return time.Duration(sorted[len(sorted)/2] * float64(time.Millisecond)).Round(time.Millisecond)
+}
+
+// heldPart is an origin that sends the first half of a part, and the second once it is let go.
+type heldPart struct {
+	path    string
+	body    []byte
+	release chan struct{}
+}
+
+// hook puts the part before the origin.
+func (h heldPart) hook(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != h.path {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "video/mp4")
+		_, _ = w.Write(h.body[:len(h.body)/2])
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-h.release:
+			_, _ = w.Write(h.body[len(h.body)/2:])
+		case <-r.Context().Done():
+		}
+	})
+}
+
+func TestPartsAreStreamedWhileTheyAreMade(t *testing.T) {
+	t.Parallel()
+	held := heldPart{
+		path: "/ll/a001/held.m4s", body: bytes.Repeat([]byte("part "), 2000), release: make(chan struct{}),
+	}
+	let := sync.OnceFunc(func() { close(held.release) })
+	defer let()
+	n := startNode(t, setup{origin: startStage(t, held.hook), middleware: startMiddleware(t).URL()})
+	rec := startRecorder(t, n.public)
+	first := &viewer{source: rec.url + "/ll/a001/index.m3u8?token=good", client: newClient(t, "")}
+	media, err := first.load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	segment := media.list[len(media.list)-1]
+	address := segment[:strings.LastIndexByte(segment, '/')] + "/held.m4s"
+
+	bodies := make([]io.Reader, 3) // several viewers share the origin's one part
+	for i := range bodies {
+		resp, err := newClient(t, "").Get(address) //nolint:noctx // the client has a timeout
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("get the part: %v, %v", resp, err)
+		}
+		defer resp.Body.Close()
+		half := make([]byte, len(held.body)/2)
+		if _, err := io.ReadFull(resp.Body, half); err != nil {
+			t.Fatalf("the first half did not come while the origin holds the second: %v", err)
+		}
+		if !bytes.Equal(half, held.body[:len(half)]) {
+			t.Error("the first half is not the origin's")
+		}
+		bodies[i] = resp.Body
+	}
+	let()
+	for i, body := range bodies {
+		if rest, err := io.ReadAll(body); err != nil || !bytes.Equal(rest, held.body[len(held.body)/2:]) {
+			t.Errorf("viewer %d: the second half has %d bytes that are not the origin's: %v", i, len(rest), err)
+		}
+	}
+}
+
+// reloads counts an origin's blocking reloads by their query, and holds them until they are let go.
+type reloads struct {
+	mu      sync.Mutex
+	queries map[string]int
+	release chan struct{}
+}
+
+// hook puts the counter before the origin.
+func (c *reloads) hook(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !r.URL.Query().Has("_HLS_msn") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		c.mu.Lock()
+		c.queries[r.URL.RawQuery]++
+		c.mu.Unlock()
+		select {
+		case <-c.release:
+			next.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		}
+	})
+}
+
+// seen is how often each query came.
+func (c *reloads) seen() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return fmt.Sprint(c.queries)
+}
+
+func TestAHundredViewersReloadAtTheCostOfOne(t *testing.T) {
+	t.Parallel()
+	held := &reloads{queries: map[string]int{}, release: make(chan struct{})}
+	let := sync.OnceFunc(func() { close(held.release) })
+	defer let()
+	n := startNode(t, setup{origin: startStage(t, held.hook), middleware: startMiddleware(t).URL()})
+	const viewers = 100
+	var sent, answered sync.WaitGroup
+	answers := make([]string, viewers)
+	sent.Add(viewers)
+	for i := range viewers {
+		// Each has a session of his own first, and a playlist under his own ticket.
+		v := newViewer(t, i, fmt.Sprintf("%s/ll/a001/index.m3u8?token=good%d", n.public, i))
+		media, err := v.load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		segment := media.list[len(media.list)-1]
+		address := segment[:strings.LastIndexByte(segment, '/')] + "/index.m3u8?"
+		// The order of the directives is a player's own affair.
+		directives := []string{"_HLS_msn=1&_HLS_part=0", "_HLS_part=0&_HLS_msn=1"}[i%2]
+		answered.Go(func() {
+			sent.Done()
+			status, body, err := fetch(v.client, address+directives)
+			answers[i] = fmt.Sprintf("%d %v %.7s", status, err, body)
+		})
+	}
+	sent.Wait()
+	eventually(t, patience, "the node has taken every reload", func() error {
+		if got := n.requests(t); got < 2*viewers {
+			return fmt.Errorf("it has seen %d requests", got)
+		}
+		return nil
+	})
+	let()
+	answered.Wait()
+	for i, got := range answers {
+		if want := "200 <nil> #EXTM3U"; got != want {
+			t.Errorf("viewer %d: %s, want %s", i, got, want)
+		}
+	}
+	if got, want := held.seen(), fmt.Sprint(map[string]int{"_HLS_msn=1&_HLS_part=0": 1}); got != want {
+		t.Errorf("the origin got the reloads %s, want %s", got, want)
+	}
+}
+
+// requests is how many requests the node's sessions have made.
+func (n *node) requests(t *testing.T) int {
+	t.Helper()
+	sum := 0
+	for _, s := range n.sessions(t, "") {
+		sum += int(s.Requests)
+	}
+	return sum
+}

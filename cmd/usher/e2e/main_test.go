@@ -1,0 +1,134 @@
+package e2e
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// binaryVariable names the built binary to the tests. (A name with USHER_ in front would be a setting.)
+const binaryVariable = "E2E_BINARY"
+
+// concurrentTests is how many tests run at once if nobody said: they mostly wait for media to be made.
+const concurrentTests = "6"
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+// run builds the binary, tries it, and looks for what was left behind.
+func run(m *testing.M) int {
+	flag.Parse()
+	if !isSet("test.parallel") {
+		_ = flag.Set("test.parallel", concurrentTests)
+	}
+	folder, err := os.MkdirTemp("", "usher-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(folder)
+	if err := build(folder); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if code := m.Run(); code != 0 {
+		return code
+	}
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, "goroutines were left behind:", err)
+		return 1
+	}
+	return 0
+}
+
+func isSet(name string) (set bool) {
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == name })
+	return set
+}
+
+// build builds the binary with the race detector in it.
+func build(folder string) error {
+	path := filepath.Join(folder, "usher")
+	if out, err := exec.Command("go", "build", "-race", "-o", path, "usher/cmd/usher").CombinedOutput(); err != nil {
+		return fmt.Errorf("build the binary: %w\n%s", err, bytes.TrimSpace(out))
+	}
+	return os.Setenv(binaryVariable, path)
+}
+
+// binary is the path of the built binary.
+func binary(t *testing.T) string {
+	t.Helper()
+	path := os.Getenv(binaryVariable)
+	if path == "" {
+		t.Fatalf("BUG: %s is not set", binaryVariable)
+	}
+	return path
+}
+
+// tool finds a program. The tests are about real players and servers, so they fail where one is missing.
+func tool(t *testing.T, name, debian string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		path, err = exec.LookPath(filepath.Join("/usr/sbin", name)) // where Debian has servers, and few users look
+	}
+	if err != nil {
+		t.Fatalf("%s is missing, from the Debian package %s:\n  apt-get install -y --no-install-recommends %s",
+			name, debian, debian)
+	}
+	return path
+}
+
+// pollEvery is how often a fact is looked for.
+const pollEvery = 20 * time.Millisecond
+
+// eventually waits until check finds nothing wrong, and fails the test with what it found last if that takes too long.
+func eventually(t *testing.T, within time.Duration, what string, check func() error) {
+	t.Helper()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	deadline := time.NewTimer(within)
+	defer deadline.Stop()
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("%s: not within %s: %v", what, within, err)
+		case <-t.Context().Done():
+			t.Fatalf("%s: %v", what, t.Context().Err())
+		}
+	}
+}
+
+// TestTheBinaryIsOfThisCheckout looks at every source file that the binary is made of. go test takes an old result for
+// a new one unless it sees a file changed that a test has looked at, and the binary is not among what it knows.
+func TestTheBinaryIsOfThisCheckout(t *testing.T) {
+	built, err := os.Stat(binary(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources := 0
+	err = filepath.WalkDir("../../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		sources++
+		_, err = os.Stat(path)
+		return err
+	})
+	if err != nil || sources < 50 || built.Size() == 0 {
+		t.Errorf("%d sources and a binary of %d bytes: %v", sources, built.Size(), err)
+	}
+}

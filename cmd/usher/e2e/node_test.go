@@ -1,0 +1,193 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"usher/backends/backendtest"
+)
+
+// adminToken is the bearer token of every node's API.
+const adminToken = "an operator's token"
+
+// setup is what a node's settings file says beside what all have in common.
+type setup struct {
+	origin, middleware string // addresses
+	// backend, sessions and more are further settings as YAML: pairs of the backend's and of the sessions section in
+	// flow style, and lines of the top level.
+	backend, sessions, more string
+}
+
+// node is a running `usher serve`.
+type node struct {
+	*process
+	file          string
+	public, admin string // addresses, with http://
+	client        *http.Client
+}
+
+// yaml is the settings file. The proxies at 127.0.0.1 are believed, viewers on other addresses of the loopback are not.
+func (s setup) yaml(listen, admin string) string {
+	return fmt.Sprintf(`
+listen: %q
+trusted_proxies: [127.0.0.1/32]
+identity: { secret: "an identity secret of the test" }
+tickets: { keys: [ { id: a, secret: "a ticket secret of the test" } ] }
+origins: { origin: { url: %q } }
+backends:
+  portal: { kind: httprequest, address: %q, %s }
+routes:
+  - { path: "/play/{channel}/*", origin: origin, backend: portal }
+  - { path: "/single/{channel}/*", origin: origin, backend: portal }
+  - { path: "/ll/{channel}/*", origin: origin, backend: portal }
+sessions: { %s }
+admin: { listen: %q, token: %q }
+log: { level: debug }
+%s
+`, listen, s.origin, s.middleware+"/check", s.backend, s.sessions, admin, adminToken, s.more)
+}
+
+// startNode runs a node and waits until it is ready.
+func startNode(t *testing.T, s setup) *node {
+	t.Helper()
+	listen, admin := freePort(t), freePort(t)
+	n := &node{
+		public: "http://" + listen, admin: "http://" + admin, client: newClient(t, ""),
+		file: filepath.Join(t.TempDir(), "usher.yaml"),
+	}
+	if err := os.WriteFile(n.file, []byte(s.yaml(listen, admin)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.start(t)
+	return n
+}
+
+// start starts the node, also again after it has ended.
+func (n *node) start(t *testing.T) {
+	t.Helper()
+	n.process = start(t, binary(t), "serve", "--config", n.file)
+	eventually(t, patience, "the node is ready", func() error {
+		if n.ended() {
+			t.Fatalf("the node ended by itself:\n%s", n.errs)
+		}
+		return n.readiness(http.StatusOK)
+	})
+}
+
+// readiness asks as a balancer does, and says how the answer is another than the one wanted.
+func (n *node) readiness(want int) error {
+	status, _, err := fetch(n.client, n.admin+"/readyz")
+	if err == nil && status != want {
+		err = fmt.Errorf("readyz says %d, not %d", status, want)
+	}
+	return err
+}
+
+// api asks the admin API.
+func (n *node) api(t *testing.T, path string, into any) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, n.admin+"/api/v1/"+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+adminToken)
+	resp, err := n.client.Do(r)
+	if err != nil {
+		t.Fatalf("ask the admin API: %v", err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("admin API, %s: %d: %v", path, resp.StatusCode, err)
+	}
+}
+
+// breaker is the state of the backend's breaker.
+func (n *node) breaker(t *testing.T) string {
+	t.Helper()
+	var list struct {
+		Backends []struct{ Name, Breaker string }
+	}
+	n.api(t, "backends", &list)
+	if len(list.Backends) != 1 {
+		t.Fatalf("backends: %+v, want one", list)
+	}
+	return list.Backends[0].Breaker
+}
+
+// awaitBreaker waits until the breaker is in that state.
+func (n *node) awaitBreaker(t *testing.T, want string) {
+	t.Helper()
+	eventually(t, patience, "the breaker is "+want, func() error {
+		if got := n.breaker(t); got != want {
+			return fmt.Errorf("it is %s", got)
+		}
+		return nil
+	})
+}
+
+// shownSession is a session as the API shows it.
+type shownSession struct {
+	ID, Channel, User, Verdict, Source, Address string
+	Requests                                    int64
+}
+
+// sessions are the sessions that match a query such as "source=ticket".
+func (n *node) sessions(t *testing.T, query string) []shownSession {
+	t.Helper()
+	var list struct{ Sessions []shownSession }
+	n.api(t, "sessions?limit=1000&"+query, &list)
+	return list.Sessions
+}
+
+// startMiddleware runs a healthy middleware that lets in every token that begins with "good", and calls the viewer by it.
+func startMiddleware(t *testing.T) *backendtest.Server {
+	t.Helper()
+	m := backendtest.New(backendtest.Config{Address: freePort(t), Record: 100_000, Lookup: isGood})
+	if err := m.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	return m
+}
+
+func isGood(token string) (backendtest.User, bool) {
+	return backendtest.User{ID: token, Name: token}, len(token) >= 4 && token[:4] == "good"
+}
+
+// tokenOf is the token that a request to the middleware asks about.
+func tokenOf(r backendtest.Request) string {
+	q, err := url.ParseQuery(r.RawQuery)
+	if err != nil {
+		return "unreadable"
+	}
+	return q.Get("token")
+}
+
+// set changes how the middleware behaves.
+func set(t *testing.T, m *backendtest.Server, mode backendtest.Mode) {
+	t.Helper()
+	if err := m.Set(mode); err != nil {
+		t.Fatalf("switch the middleware to %s: %v", mode, err)
+	}
+}
+
+// requestTimeout ends a request of a test's that would never end.
+const requestTimeout = 30 * time.Second
+
+// fetch gets a URL and all of its body.
+func fetch(c *http.Client, address string) (status int, body []byte, err error) {
+	resp, err := c.Get(address) //nolint:noctx // the client has a timeout
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	body, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, body, err
+}

@@ -1,0 +1,274 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"usher/backends/backendtest"
+)
+
+// The times of a node on which an outage is tried: what takes minutes in production takes seconds.
+const (
+	answerDeadline = 2 * time.Second
+	recheckRate    = 5
+	shortTimes     = "timeout: 2500ms, answer_deadline: 2s, validity: 4s, recheck_rate: 5, breaker: { open_for: 2s, interval: 15s }"
+	shortOnes      = "recheck: { min: 2s }, deny_for: 1m, retry_after: 1s"
+)
+
+// outage is a node with people who watch, before a middleware that is about to fail.
+type outage struct {
+	*node
+	middleware *backendtest.Server
+	rec        *recorder
+	viewers    []*viewer
+	ffmpeg     frames
+	arrived    int
+}
+
+// startOutage lets twenty viewers and ffmpeg watch.
+func startOutage(t *testing.T) *outage {
+	t.Helper()
+	m := startMiddleware(t)
+	n := startNode(t, setup{origin: startStage(t, nil), middleware: m.URL(), backend: shortTimes, sessions: shortOnes})
+	o := &outage{node: n, middleware: m, rec: startRecorder(t, n.public)}
+	for i := range 20 {
+		kind := []string{"play", "single"}[i%2]
+		o.viewers = append(o.viewers, newViewer(t, i, fmt.Sprintf("%s/%s/a%d/index.m3u8?token=good%d", o.rec.url, kind, i%4, i)))
+	}
+	audience(t, o.viewers)
+	o.ffmpeg = startFrames(t, o.rec.url+"/play/a001/index.m3u8?token=good-ffmpeg")
+	eventually(t, patience, "ffmpeg plays", o.ffmpeg.hasBegun)
+	awaitSegments(t, o.viewers, 5)
+	return o
+}
+
+// arrive lets one more viewer ask for his first playlist, within the patience of its caller.
+func (o *outage) arrive(t *testing.T, ctx context.Context, token string) error { //nolint:revive // t is first in tests
+	t.Helper()
+	o.arrived++
+	v := newViewer(t, 100+o.arrived, fmt.Sprintf("%s/single/a%d/index.m3u8?token=%s", o.public, o.arrived%4, token))
+	_, err := v.get(ctx, v.source)
+	v.client.CloseIdleConnections()
+	return err
+}
+
+// wantNoBareSegment tries a segment that everybody knows to exist, with nothing and with credentials but no ticket.
+func (o *outage) wantNoBareSegment(t *testing.T) {
+	t.Helper()
+	for _, query := range []string{"", "?token=good0"} {
+		address := fmt.Sprintf("%s/single/a0/high-%d.ts%s", o.public, time.Now().Unix()-3, query)
+		if status, _, err := fetch(o.client, address); err != nil || status != http.StatusForbidden {
+			t.Errorf("%s: %d, %v; want 403", address, status, err)
+		}
+	}
+}
+
+// wantUndisturbed fails the test if anybody who was watching before met anything.
+func (o *outage) wantUndisturbed(t *testing.T) {
+	t.Helper()
+	wantNoProblems(t, o.viewers)
+	if o.ffmpeg.ended() || o.ffmpeg.errs.String() != "" {
+		t.Errorf("ffmpeg was disturbed: %s", o.ffmpeg.errs)
+	}
+	for _, e := range o.rec.list(nil) {
+		if !e.served() || !e.whole {
+			t.Errorf("disturbed: %s", e)
+		}
+	}
+}
+
+// TestViewersKeepWatchingWhileTheMiddlewareIsDead kills the middleware for fifteen seconds, and revives it.
+func TestViewersKeepWatchingWhileTheMiddlewareIsDead(t *testing.T) {
+	t.Parallel()
+	o := startOutage(t)
+	set(t, o.middleware, backendtest.Refuse())
+	rider := newViewer(t, 99, o.public+"/single/a1/index.m3u8?token=badrider")
+	audience(t, []*viewer{rider})
+	tokens := o.crowdOf(20)
+	arrivals := time.NewTicker(15 * time.Second / time.Duration(len(tokens)))
+	defer arrivals.Stop()
+	for _, token := range tokens {
+		ctx, cancel := context.WithTimeout(t.Context(), answerDeadline)
+		if err := o.arrive(t, ctx, token); err != nil {
+			t.Errorf("viewer %s was not let in: %v", token, err)
+		}
+		cancel()
+		o.wantNoBareSegment(t)
+		<-arrivals.C
+	}
+	o.wantUndisturbed(t)
+	if got, want := len(o.sessions(t, "source=fail-open")), len(tokens)+1; got != want {
+		t.Errorf("%d sessions by fail-open, want the %d that arrived", got, want)
+	}
+	awaitSegments(t, []*viewer{rider}, 1)
+	wantNoProblems(t, []*viewer{rider})
+	o.revive(t, tokens)
+	wantCutOff(t, rider)
+}
+
+// wantCutOff wants a viewer to have met nothing but refusals in the end.
+func wantCutOff(t *testing.T, v *viewer) {
+	t.Helper()
+	eventually(t, patience, "a viewer who rode free is refused", func() error {
+		if _, problems := v.progress(); len(problems) == 0 {
+			return errors.New("he still watches")
+		}
+		return nil
+	})
+	_, problems := v.progress()
+	for _, p := range problems {
+		if !strings.Contains(p, ": 403: ") {
+			t.Errorf("a viewer who rode free met %s, want 403", p)
+		}
+	}
+}
+
+// crowdOf are the tokens of as many good viewers as bad ones.
+func (o *outage) crowdOf(each int) (tokens []string) {
+	for i := range each {
+		tokens = append(tokens, fmt.Sprintf("bad%d", i), fmt.Sprintf("good-late%d", i))
+	}
+	return tokens
+}
+
+// revive brings the middleware back: whoever should not watch has to go, and nobody else notices anything. It sees no
+// more re-checks than agreed.
+func (o *outage) revive(t *testing.T, arrived []string) {
+	t.Helper()
+	revived := time.Now()
+	set(t, o.middleware, backendtest.Healthy())
+	o.awaitBreaker(t, "closed")
+	// Those who came in the outage are asked about first: at that rate, and not a round of the others later.
+	turns := time.Duration(len(arrived)) * time.Second / recheckRate
+	eventually(t, turns+4*time.Second, "those who got in by the outage alone have to go", func() error {
+		var left []string
+		for _, s := range o.sessions(t, "source=fail-open") {
+			left = append(left, s.ID)
+		}
+		if len(left) > 0 {
+			return fmt.Errorf("%d are not asked about yet", len(left))
+		}
+		return nil
+	})
+	for i, token := range arrived {
+		want := http.StatusOK
+		if strings.HasPrefix(token, "bad") {
+			want = http.StatusForbidden
+		}
+		status, _, err := fetch(o.client, fmt.Sprintf("%s/single/a%d/index.m3u8?token=%s", o.public, (i+1)%4, token))
+		if err != nil || status != want {
+			t.Errorf("viewer %s: %d, %v; want %d", token, status, err, want)
+		}
+	}
+	awaitSegments(t, o.viewers, 3)
+	o.wantUndisturbed(t)
+	o.wantPaced(t, revived)
+}
+
+// wantPaced looks at when the re-checks came. A window's first and last call may both stand on its fence posts.
+func (o *outage) wantPaced(t *testing.T, since time.Time) {
+	t.Helper()
+	var calls []backendtest.Request
+	for _, r := range o.middleware.Requests() {
+		if r.At.After(since) {
+			calls = append(calls, r)
+		}
+	}
+	if len(calls) < 40 {
+		t.Errorf("%d calls since the middleware is back, want one for each of the 40 at least", len(calls))
+	}
+	most, from := 0, 0
+	for to := range calls {
+		for calls[to].At.Sub(calls[from].At) >= time.Second {
+			from++
+		}
+		most = max(most, to-from+1)
+	}
+	t.Logf("%d calls, at most %d within a second", len(calls), most)
+	if most > recheckRate+1 {
+		t.Errorf("%d re-checks within a second, want recheck_rate=%d at most", most, recheckRate)
+	}
+}
+
+// TestAHangingMiddlewareCostsTheFirstOnlyTheirDeadline lets the middleware take every call and answer none.
+func TestAHangingMiddlewareCostsTheFirstOnlyTheirDeadline(t *testing.T) {
+	t.Parallel()
+	o := startOutage(t)
+	set(t, o.middleware, backendtest.Hang())
+	const slack = time.Second
+	var first sync.WaitGroup
+	for i := range 8 {
+		v := newViewer(t, 300+i, fmt.Sprintf("%s/single/a1/index.m3u8?token=good-first%d", o.public, i))
+		first.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), answerDeadline+slack)
+			defer cancel()
+			if _, err := v.get(ctx, v.source); err != nil {
+				t.Errorf("a viewer whom the hanging middleware met first: %v", err)
+			}
+		})
+	}
+	first.Wait()
+	o.awaitBreaker(t, "open")
+	opened := time.NewTicker(250 * time.Millisecond)
+	defer opened.Stop()
+	for i := range 40 { // ten seconds: several tries of the middleware are among them, all of which hang
+		ctx, cancel := context.WithTimeout(t.Context(), answerDeadline/2)
+		if err := o.arrive(t, ctx, fmt.Sprintf("good-next%d", i)); err != nil {
+			t.Errorf("a viewer while the breaker is %s: %v", o.breaker(t), err)
+		}
+		cancel()
+		<-opened.C
+	}
+	o.wantNoBareSegment(t)
+	o.wantUndisturbed(t)
+	set(t, o.middleware, backendtest.Healthy())
+	o.awaitBreaker(t, "closed")
+	awaitSegments(t, o.viewers, 3)
+	o.wantUndisturbed(t)
+}
+
+// TestImpatientViewersOpenNoBreaker lets a crowd hang up during openings of a slow middleware.
+func TestImpatientViewersOpenNoBreaker(t *testing.T) {
+	t.Parallel()
+	m := startMiddleware(t)
+	n := startNode(t, setup{origin: startStage(t, nil), middleware: m.URL(), backend: "timeout: 2s, answer_deadline: 2s"})
+	set(t, m, backendtest.Slow(500*time.Millisecond))
+	const crowd, atOnce = 400, 40
+	var waiting sync.WaitGroup
+	client := newClient(t, "")
+	for i := range crowd / atOnce {
+		calls := m.Calls()
+		ctx, hangUp := context.WithCancel(t.Context())
+		for j := range atOnce {
+			waiting.Go(func() {
+				v := &viewer{client: client}
+				_, err := v.get(ctx, fmt.Sprintf("%s/single/a1/index.m3u8?token=impatient%d-%d", n.public, i, j))
+				if !errors.Is(err, context.Canceled) && statusOf(err) != http.StatusForbidden {
+					t.Errorf("an impatient viewer: %v", err)
+				}
+			})
+		}
+		// They leave when the middleware has been asked about each of them.
+		err := m.Wait(t.Context(), calls+atOnce)
+		hangUp()
+		waiting.Wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := n.breaker(t); got != "closed" {
+			t.Fatalf("the breaker is %s after %d viewers hung up", got, (i+1)*atOnce)
+		}
+	}
+	if strings.Contains(n.errs.String(), "backend is away") {
+		t.Error("the backend was given up meanwhile")
+	}
+	if status, body, err := fetch(client, n.public+"/single/a1/index.m3u8?token=good"); err != nil || status != http.StatusOK {
+		t.Errorf("a patient viewer: %d %s, %v", status, body, err)
+	}
+}

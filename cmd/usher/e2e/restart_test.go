@@ -1,0 +1,76 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"syscall"
+	"testing"
+)
+
+// TestPlayersOutliveARestart ends a node under playing viewers and starts it again with the same settings, while the
+// proxy in front holds their requests, as a balancer does that has no other node.
+func TestPlayersOutliveARestart(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		signal syscall.Signal
+		code   int
+	}{
+		"after SIGTERM": {syscall.SIGTERM, 0},
+		"after SIGKILL": {syscall.SIGKILL, -1},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := startNode(t, setup{
+				origin: startStage(t, nil), middleware: startMiddleware(t).URL(), more: "drain: { delay: 1s, timeout: 10s }",
+			})
+			rec := startRecorder(t, n.public)
+			var viewers []*viewer
+			for i := range 10 {
+				viewers = append(viewers, newViewer(t, i, fmt.Sprintf("%s/play/a%d/index.m3u8?token=good%d", rec.url, i%3, i)))
+			}
+			audience(t, viewers)
+			ffmpeg := startFrames(t, rec.url+"/play/a001/index.m3u8?token=good-ffmpeg")
+			eventually(t, patience, "ffmpeg plays", ffmpeg.hasBegun)
+			awaitSegments(t, viewers, 4)
+			n.signal(test.signal)
+			if code := n.wait(t); code != test.code {
+				t.Errorf("the node ended with %d, want %d", code, test.code)
+			}
+			// Not before somebody has met the closed door.
+			eventually(t, patience, "a request comes while the node is down", func() error {
+				if rec.downtime() == 0 {
+					return fmt.Errorf("none so far")
+				}
+				return nil
+			})
+			n.start(t)
+			before := len(ffmpeg.frames("video"))
+			awaitSegments(t, viewers, 4)
+			eventually(t, patience, "ffmpeg plays on", func() error {
+				if now := len(ffmpeg.frames("video")); now < before+25 {
+					return fmt.Errorf("%d frames since the restart; %s", now-before, ffmpeg.errs)
+				}
+				return nil
+			})
+			wantRevived(t, n, rec, len(viewers)+1)
+			if test.signal == syscall.SIGTERM {
+				wantNoProblems(t, viewers)
+			}
+		})
+	}
+}
+
+// wantRevived wants every session to stand on its ticket alone, since nobody remembers it, and no error status ever.
+func wantRevived(t *testing.T, n *node, rec *recorder, count int) {
+	t.Helper()
+	revived := n.sessions(t, "source=ticket&verdict=allowed")
+	if len(revived) != count {
+		t.Errorf("%d sessions were revived by their tickets, want %d; all: %+v", len(revived), count, n.sessions(t, ""))
+	}
+	for _, e := range rec.list(nil) {
+		if e.status >= http.StatusBadRequest {
+			t.Error(e)
+		}
+	}
+}

@@ -1,0 +1,276 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// newClient is a client with connections of its own, from that address of the loopback; "" leaves it to the system.
+func newClient(t *testing.T, from string) *http.Client {
+	t.Helper()
+	dialer := &net.Dialer{Timeout: requestTimeout}
+	if from != "" {
+		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	transport := &http.Transport{DialContext: dialer.DialContext, DisableCompression: true, MaxIdleConnsPerHost: 64}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: requestTimeout}
+}
+
+// viewer plays a channel as players do: it follows the playlists and gets each new segment once, and every key and init
+// section that they name. It never gives up: whatever goes wrong it writes down, and tries again.
+type viewer struct {
+	source string
+	client *http.Client
+
+	mu       sync.Mutex
+	segments int
+	problems []string
+	playlist string // the media playlist's address, once known
+}
+
+// newViewer is a viewer of that playlist, from an address of his own.
+func newViewer(t *testing.T, number int, source string) *viewer {
+	t.Helper()
+	return &viewer{source: source, client: newClient(t, fmt.Sprintf("127.0.%d.%d", 10+number/200, 1+number%200))}
+}
+
+// audience lets viewers watch until the test ends or stop is called, which waits for them.
+func audience(t *testing.T, viewers []*viewer) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	for _, v := range viewers {
+		watching.Go(func() { v.watch(ctx) })
+	}
+	stop = func() {
+		cancel()
+		watching.Wait()
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// watch plays until ctx ends.
+func (v *viewer) watch(ctx context.Context) {
+	got := map[string]bool{}
+	for ctx.Err() == nil {
+		pause, err := v.round(ctx, got)
+		if err != nil && ctx.Err() == nil {
+			v.note(err)
+			pause = time.Second
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// round loads the playlist and what is new in it, and says when to look again.
+func (v *viewer) round(ctx context.Context, got map[string]bool) (time.Duration, error) {
+	media, err := v.load(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, address := range media.uris(got) {
+		if _, err := v.get(ctx, address); err != nil {
+			return 0, err
+		}
+		got[address] = true
+		v.mu.Lock()
+		v.segments++
+		v.mu.Unlock()
+	}
+	return media.target / 2, nil
+}
+
+// load is the media playlist, found through the multivariant one if there is one.
+func (v *viewer) load(ctx context.Context) (mediaPlaylist, error) {
+	v.mu.Lock()
+	address := v.playlist
+	v.mu.Unlock()
+	if address == "" {
+		address = v.source
+	}
+	for {
+		body, err := v.get(ctx, address)
+		if err != nil {
+			return mediaPlaylist{}, err
+		}
+		p, err := readPlaylist(address, body)
+		if err != nil {
+			return mediaPlaylist{}, err
+		}
+		if p.variant == "" {
+			v.mu.Lock()
+			v.playlist = address
+			v.mu.Unlock()
+			return p, nil
+		}
+		address = p.variant
+	}
+}
+
+// get fetches what must be there.
+func (v *viewer) get(ctx context.Context, address string) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := v.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var body bytes.Buffer
+	if _, err := body.ReadFrom(resp.Body); err != nil {
+		return nil, fmt.Errorf("%s: the body broke off: %w", address, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, &refusedError{address, resp.StatusCode, strings.TrimSpace(body.String())}
+	}
+	return body.Bytes(), nil
+}
+
+// refusedError is an answer that is no 200.
+type refusedError struct {
+	address string
+	status  int
+	why     string
+}
+
+func (e *refusedError) Error() string { return fmt.Sprintf("%s: %d: %s", e.address, e.status, e.why) }
+
+// statusOf is the status of a refusal, or 0.
+func statusOf(err error) int {
+	var refused *refusedError
+	if errors.As(err, &refused) {
+		return refused.status
+	}
+	return 0
+}
+
+func (v *viewer) note(err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.problems = append(v.problems, time.Now().Format("05.000 ")+err.Error())
+}
+
+// progress is how many segments the viewer has got, and what went wrong.
+func (v *viewer) progress() (segments int, problems []string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.segments, append([]string(nil), v.problems...)
+}
+
+// awaitSegments waits until each viewer has got so many segments more.
+func awaitSegments(t *testing.T, viewers []*viewer, more int) {
+	t.Helper()
+	before := make([]int, len(viewers))
+	for i, v := range viewers {
+		before[i], _ = v.progress()
+	}
+	for i, v := range viewers {
+		eventually(t, patience, fmt.Sprintf("viewer %d gets %d segments more", i, more), func() error {
+			if now, problems := v.progress(); now < before[i]+more {
+				return fmt.Errorf("%d of them; problems: %q", now-before[i], problems)
+			}
+			return nil
+		})
+	}
+}
+
+// wantNoProblems fails the test if a viewer had any.
+func wantNoProblems(t *testing.T, viewers []*viewer) {
+	t.Helper()
+	for i, v := range viewers {
+		if _, problems := v.progress(); len(problems) > 0 {
+			t.Errorf("viewer %d had problems:\n%s", i, strings.Join(problems, "\n"))
+		}
+	}
+}
+
+// mediaPlaylist is what a viewer reads in a playlist.
+type mediaPlaylist struct {
+	target  time.Duration
+	variant string // set if it is a multivariant playlist: the first variant
+	extras  []string
+	list    []string
+}
+
+// startBack is how many segments before the end a player begins.
+const startBack = 3
+
+// uris are the addresses to fetch of what was not got yet, in order: all that is new, or the last few at the start.
+func (p mediaPlaylist) uris(got map[string]bool) []string {
+	list := p.list
+	if len(got) == 0 {
+		list = list[max(0, len(list)-startBack):]
+	}
+	var wanted []string
+	for _, address := range append(append([]string(nil), p.extras...), list...) {
+		if !got[address] {
+			wanted = append(wanted, address)
+		}
+	}
+	return wanted
+}
+
+// readPlaylist reads the playlist that stood at that address.
+func readPlaylist(address string, body []byte) (mediaPlaylist, error) {
+	var p mediaPlaylist
+	base, err := url.Parse(address)
+	if err != nil {
+		return p, err
+	}
+	uri := regexp.MustCompile(`URI="([^"]+)"`)
+	isVariant := false
+	for lines := bufio.NewScanner(bytes.NewReader(body)); lines.Scan(); {
+		line := strings.TrimSpace(lines.Text())
+		seconds, isTarget := strings.CutPrefix(line, "#EXT-X-TARGETDURATION:")
+		switch {
+		case isTarget:
+			n, err := strconv.Atoi(seconds)
+			if err != nil {
+				return p, fmt.Errorf("%s: %w", address, err)
+			}
+			p.target = time.Duration(n) * time.Second
+		case strings.HasPrefix(line, "#EXT-X-STREAM-INF:"):
+			isVariant = true
+		case strings.HasPrefix(line, "#EXT-X-KEY:"), strings.HasPrefix(line, "#EXT-X-MAP:"):
+			if m := uri.FindStringSubmatch(line); m != nil {
+				p.extras = append(p.extras, resolve(base, m[1]))
+			}
+		case line == "" || line[0] == '#':
+		case isVariant && p.variant == "":
+			p.variant = resolve(base, line)
+		default:
+			p.list = append(p.list, resolve(base, line))
+		}
+	}
+	if p.variant == "" && p.target == 0 {
+		return p, fmt.Errorf("%s: no playlist: %.100q", address, body)
+	}
+	return p, nil
+}
+
+func resolve(base *url.URL, reference string) string {
+	u, err := base.Parse(reference)
+	if err != nil {
+		return reference
+	}
+	return u.String()
+}

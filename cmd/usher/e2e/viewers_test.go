@@ -1,0 +1,139 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"usher/backends/backendtest"
+)
+
+// TestAViewersWordIsNoFact sends what only a gateway may say. Nothing of it reaches the middleware.
+func TestAViewersWordIsNoFact(t *testing.T) {
+	t.Parallel()
+	m := startMiddleware(t)
+	n := startNode(t, setup{origin: startStage(t, nil), middleware: m.URL()})
+	rec := startRecorder(t, n.public)
+	const invented, address = "203.0.113.66", "127.0.77.7"
+	fields := map[string]string{
+		"X-Real-IP": invented, "X-Real-Path": "/invented/path", "X-Real-UA": "invented", "X-Real-Host": "invented.example",
+		"X-Real-Origin": "http://invented.example", "X-Session-ID": "4242424242", "X-Session-Name": "invented",
+		"X-Channel-ID": "invented", "X-Forwarded-For": invented, "X-Forwarded-Host": "invented.example",
+		"X-Forwarded-Proto": "invented", "X-Forwarded-Uri": "/invented", "Forwarded": "for=" + invented,
+	}
+	client := newClient(t, address)
+	for name, base := range map[string]string{"straight": n.public, "through a proxy that is believed": rec.url} {
+		t.Run(name, func(t *testing.T) {
+			before := m.Calls()
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
+				fmt.Sprintf("%s/play/a001/index.m3u8?token=good-%d", base, before), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("User-Agent", "a player")
+			for field, value := range fields {
+				r.Header.Set(field, value)
+			}
+			resp, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != http.StatusOK || m.Calls() != before+1 {
+				t.Fatalf("%d after %d calls, want 200 after one", resp.StatusCode, m.Calls()-before)
+			}
+			wantFacts(t, m.Requests()[before], address)
+			for _, s := range n.sessions(t, "") {
+				if s.Address != address {
+					t.Errorf("the node takes the viewer for one at %s, want %s", s.Address, address)
+				}
+			}
+		})
+	}
+	// The proxy put the address behind what the viewer had invented: the harder case.
+	if got, want := rec.list(nil)[0].forwarded, invented+", "+address; got != want {
+		t.Errorf("the node got X-Forwarded-For: %s, want %s", got, want)
+	}
+}
+
+// wantFacts wants a question to hold the facts of a viewer at that address, and nothing invented.
+func wantFacts(t *testing.T, asked backendtest.Request, address string) {
+	t.Helper()
+	for field, values := range asked.Header {
+		for _, value := range values {
+			if strings.Contains(value, "invented") || strings.Contains(value, "203.0.113.66") || value == "4242424242" {
+				t.Errorf("the middleware was told %s: %s", field, value)
+			}
+		}
+	}
+	for field, want := range map[string]string{
+		"X-Real-Ip": address, "X-Real-Path": "/play/a001/index.m3u8", "X-Real-Ua": "a player", "X-Channel-Id": "a001",
+	} {
+		if got := asked.Header.Values(field); !slices.Equal(got, []string{want}) {
+			t.Errorf("the middleware was told %s: %q, want %q", field, got, want)
+		}
+	}
+}
+
+// TestAThousandFirstRequestsAreOneCall runs alone, so that the others' times are their own.
+func TestAThousandFirstRequestsAreOneCall(t *testing.T) {
+	m := startMiddleware(t)
+	n := startNode(t, setup{origin: startStage(t, nil), middleware: m.URL(), backend: "answer_deadline: 20s, timeout: 20s, breaker: { interval: 100s }"})
+	set(t, m, backendtest.Slow(2*time.Second))
+	address := n.public + "/play/a001/index.m3u8?token=good"
+	client := newClient(t, "")
+	var asking sync.WaitGroup
+	answers := make([]string, 1000)
+	for i := range answers {
+		asking.Go(func() {
+			status, body, err := fetch(client, address)
+			answers[i] = fmt.Sprintf("%d %v %.7s", status, err, body)
+		})
+	}
+	asking.Wait()
+	for i, got := range answers {
+		if want := "200 <nil> #EXTM3U"; got != want {
+			t.Errorf("request %d: %s, want %s", i, got, want)
+		}
+	}
+	if calls := m.Calls(); calls != 1 {
+		t.Errorf("the middleware was called %d times, want once", calls)
+	}
+}
+
+func TestADeniedPlayersRetriesAreOneCallEachTime(t *testing.T) {
+	t.Parallel()
+	const denyFor = 2 * time.Second
+	m := startMiddleware(t)
+	n := startNode(t, setup{origin: startStage(t, nil), middleware: m.URL(), sessions: "deny_for: 2s"})
+	address := n.public + "/play/a001/index.m3u8?token=bad"
+	retry := time.NewTicker(100 * time.Millisecond)
+	defer retry.Stop()
+	over := time.After(10 * time.Second)
+	asked := 0
+	for playing := true; playing; {
+		if status, body, err := fetch(n.client, address); err != nil || status != http.StatusForbidden {
+			t.Fatalf("retry %d: %d %s, %v; want 403", asked, status, body, err)
+		}
+		asked++
+		select {
+		case <-retry.C:
+		case <-over:
+			playing = false
+		}
+	}
+	calls := m.Requests()
+	t.Logf("%d requests, %d calls", asked, len(calls))
+	if asked < 50 || len(calls) < 3 {
+		t.Errorf("%d requests and %d calls in ten seconds are too few to tell", asked, len(calls))
+	}
+	for i := 1; i < len(calls); i++ {
+		if gap := calls[i].At.Sub(calls[i-1].At); gap < denyFor {
+			t.Errorf("call %d came %v after the one before, want deny_for=%v at least", i, gap, denyFor)
+		}
+	}
+}
