@@ -56,7 +56,7 @@ func curl(demo *process, word, want string) error {
 	if line == nil {
 		return fmt.Errorf("the demo printed no curl line for %q:\n%s", word, demo.out)
 	}
-	out, err := exec.Command("sh", "-c", line[1]+" --silent --show-error").CombinedOutput() //nolint:noctx // the demo answers or is gone
+	out, err := exec.Command("sh", "-c", line[1]+" --silent --show-error").CombinedOutput()
 	if err != nil || !strings.HasPrefix(string(out), want) {
 		return fmt.Errorf("%s: %w\n%.300s\nwant %s", line[1], err, out, want)
 	}

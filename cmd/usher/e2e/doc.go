@@ -18,9 +18,9 @@
 //   - Every process ends with its test, by its process group; its log is shown if the test failed. A data race or a
 //     line that begins with BUG in it fails the test, whatever else was seen.
 //
-// Decided: time is measured in two places only, since there it is the promise itself: the latency of low-latency HLS, as
-// the difference of two players in one page, and how long a new viewer waits while the middleware is away, with a
-// deadline so long that who had to wait for it cannot be mistaken.
+// Decided: time is measured only where it is the promise itself: the latency of low-latency HLS, as the difference of
+// two players in one page; how often the middleware is asked, by its own clock; and how long a new viewer waits while it
+// is away, with a deadline so long that who had to wait for it cannot be mistaken.
 //
 // Decided: ports are taken from below the range that the system lends to outgoing connections, so that a node that is
 // down for a moment finds its own port again.

@@ -25,7 +25,7 @@ func slowSegment() (h heldPart, let func()) {
 func startSlow(t *testing.T, n *node, h heldPart) (rest io.Reader) {
 	t.Helper()
 	address := n.public + "/~" + ticketFor(t, n, "a001") + h.path
-	resp, err := newClient(t, "").Get(address) //nolint:noctx // the client has a timeout
+	resp, err := newClient(t, "").Get(address)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("get the slow segment: %v, %v", resp, err)
 	}
@@ -51,7 +51,7 @@ func TestANodeDrainsBeforeItLeaves(t *testing.T) {
 		t.Errorf("a viewer after readiness went off: %d, %v", status, err)
 	}
 	eventually(t, patience, "the door is closed", func() error {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(n.public, "http://")) //nolint:noctx // on the loopback
+		conn, err := net.Dial("tcp", strings.TrimPrefix(n.public, "http://"))
 		if err != nil {
 			return nil //nolint:nilerr // this is what is waited for
 		}

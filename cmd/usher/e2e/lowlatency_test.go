@@ -128,7 +128,7 @@ func TestPartsAreStreamedWhileTheyAreMade(t *testing.T) {
 
 	bodies := make([]io.Reader, 3) // several viewers share the origin's one part
 	for i := range bodies {
-		resp, err := newClient(t, "").Get(address) //nolint:noctx // the client has a timeout
+		resp, err := newClient(t, "").Get(address)
 		if err != nil || resp.StatusCode != http.StatusOK {
 			t.Fatalf("get the part: %v, %v", resp, err)
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -161,15 +160,6 @@ func isGood(token string) (backendtest.User, bool) {
 	return backendtest.User{ID: token, Name: token}, len(token) >= 4 && token[:4] == "good"
 }
 
-// tokenOf is the token that a request to the middleware asks about.
-func tokenOf(r backendtest.Request) string {
-	q, err := url.ParseQuery(r.RawQuery)
-	if err != nil {
-		return "unreadable"
-	}
-	return q.Get("token")
-}
-
 // set changes how the middleware behaves.
 func set(t *testing.T, m *backendtest.Server, mode backendtest.Mode) {
 	t.Helper()
@@ -183,7 +173,7 @@ const requestTimeout = 30 * time.Second
 
 // fetch gets a URL and all of its body.
 func fetch(c *http.Client, address string) (status int, body []byte, err error) {
-	resp, err := c.Get(address) //nolint:noctx // the client has a timeout
+	resp, err := c.Get(address)
 	if err != nil {
 		return 0, nil, err
 	}

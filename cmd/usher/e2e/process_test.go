@@ -48,11 +48,7 @@ const patience = 60 * time.Second
 // start starts a program. It ends with the test at the latest.
 func start(t *testing.T, path string, args ...string) *process {
 	t.Helper()
-	return startCommand(t, exec.Command(path, args...)) //nolint:noctx // its group is signalled by the test's cleanup
-}
-
-func startCommand(t *testing.T, cmd *exec.Cmd) *process {
-	t.Helper()
+	cmd := exec.Command(path, args...) // no context: its whole group is signalled
 	p := &process{cmd: cmd, out: new(transcript), errs: new(transcript), done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.out, p.errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -143,7 +139,7 @@ func freePort(t *testing.T) string {
 	const lowest, count = 18000, 12000
 	for range 100 {
 		address := fmt.Sprintf("127.0.0.1:%d", lowest+rand.IntN(count))
-		listener, err := net.Listen("tcp", address) //nolint:noctx // closed at once
+		listener, err := net.Listen("tcp", address)
 		if err == nil {
 			_ = listener.Close()
 			return address

@@ -156,8 +156,7 @@ func (e *refusedError) Error() string { return fmt.Sprintf("%s: %d: %s", e.addre
 
 // statusOf is the status of a refusal, or 0.
 func statusOf(err error) int {
-	var refused *refusedError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*refusedError](err); ok {
 		return refused.status
 	}
 	return 0
