@@ -5,8 +5,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // Health is whether a backend can be asked.
@@ -34,9 +32,10 @@ const minSweep = 1024
 // pacer lets the re-checks of one backend through at a bounded rate, however many wait: those that were let in without
 // an answer first. While the backend is down they wait here, keeping their decisions.
 type pacer struct {
-	health  func() Health
-	turn    func(*Session)
-	limiter *rate.Limiter
+	health func() Health
+	turn   func(*Session)
+	gap    time.Duration // between two turns, at least
+	last   time.Time     // when the last one was given; run's own
 
 	mu      sync.Mutex
 	waiting [numberOfLane][]*Session
@@ -49,8 +48,9 @@ func newPacer(perSecond int, health func() Health, turn func(*Session)) *pacer {
 		health: health,
 		turn:   turn,
 		// One at a time, evenly: a burst is what a recovering backend cannot take. At least one a second, or decisions
-		// would never be renewed.
-		limiter: rate.NewLimiter(rate.Limit(max(perSecond, 1)), 1),
+		// would never be renewed. A token bucket would make up for a late turn by an early one, and so let one too many
+		// into a second.
+		gap:     time.Second / time.Duration(max(perSecond, 1)),
 		arrived: make(chan struct{}, 1),
 		sweepAt: minSweep,
 	}
@@ -108,7 +108,7 @@ func (p *pacer) step(ctx context.Context) bool {
 	if p.health() == Down {
 		return pause(ctx, downPoll)
 	}
-	if p.limiter.Wait(ctx) != nil {
+	if wait := time.Until(p.last.Add(p.gap)); wait > 0 && !pause(ctx, wait) {
 		return false
 	}
 	switch p.health() { // again: a turn may be long in coming
@@ -126,6 +126,7 @@ func (p *pacer) step(ctx context.Context) bool {
 func (p *pacer) giveTurn() {
 	if s := p.next(); s != nil {
 		p.turn(s)
+		p.last = time.Now()
 	}
 }
 
