@@ -2,9 +2,9 @@
 
 package gateway
 
-// Allocations are counted without the race detector, under which a pool forgets on purpose.
-
 import "testing"
+
+// Allocations are counted without the race detector, under which pools forget on purpose.
 
 func TestVerifyDoesNotAllocate(t *testing.T) {
 	c, s := someClaims()
@@ -14,5 +14,32 @@ func TestVerifyDoesNotAllocate(t *testing.T) {
 		if n := testing.AllocsPerRun(1000, func() { ring.verify(text, s) }); n != 0 {
 			t.Errorf("%s: %v allocations, want none", name, n)
 		}
+	}
+}
+
+// TestACachedSegmentCostsLittleMoreThanTheServerItself holds what net/http itself allocates against what a request
+// costs with us: route, ticket, session, cache and answer.
+func TestACachedSegmentCostsLittleMoreThanTheServerItself(t *testing.T) {
+	const most = 5 // 2 or 3 in fact
+	g, path := segmentOf(t, 1000)
+	least := newRawViewer(t, floor("text/plain; charset=utf-8", []byte(g.site.files["/play/a001/seg-17.ts"])), path)
+	ours := newRawViewer(t, g.handler, path)
+	bare := testing.AllocsPerRun(500, func() { least.ask(t) })
+	full := testing.AllocsPerRun(500, func() { ours.ask(t) })
+	if full-bare > most {
+		t.Errorf("%v allocations a request, %v of them net/http's own: %v are ours, want %d at most", full, bare, full-bare, most)
+	}
+	t.Logf("net/http %v, with us %v", bare, full)
+}
+
+func TestAForgedTicketCostsLittle(t *testing.T) {
+	const most = 5 // 2 in fact
+	g := playlistGate(t)
+	ticket := g.ticket(t, "a001")
+	forged := newRawViewer(t, g.handler, "/~"+ticket[:len(ticket)-1]+"A/play/a001/index.m3u8")
+	least := newRawViewer(t, floor("text/plain", []byte("no")), "/")
+	bare := testing.AllocsPerRun(500, func() { least.ask(t) })
+	if full := testing.AllocsPerRun(500, func() { forged.ask(t) }); full-bare > most {
+		t.Errorf("%v allocations, %v of them net/http's own; want %d more at most", full, bare, most)
 	}
 }

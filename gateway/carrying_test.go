@@ -28,13 +28,13 @@ type channelOrigin struct {
 func (o channelOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch name, _ := strings.CutPrefix(r.URL.RequestURI(), o.folder); name {
 	case "index.m3u8":
-		fmt.Fprintf(w, "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n%s\n", o.master("hd/index.m3u8"))
+		_, _ = fmt.Fprintf(w, "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n%s\n", o.master("hd/index.m3u8"))
 	case "hd/index.m3u8":
-		fmt.Fprintf(w, "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-KEY:METHOD=AES-128,URI=\"%s\"\n#EXT-X-MAP:URI=\"%s\"\n"+
+		_, _ = fmt.Fprintf(w, "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-KEY:METHOD=AES-128,URI=\"%s\"\n#EXT-X-MAP:URI=\"%s\"\n"+
 			"#EXTINF:6,\n%s\n#EXTINF:6,\n%s\n", o.write("enc.key"), o.write("hd/init.mp4"), o.write("hd/seg-1.m4s"),
 			o.write("hd/seg-2.m4s?sig=a%2Fb&x=1&x=2"))
 	default:
-		fmt.Fprint(w, "bytes of "+r.URL.RequestURI())
+		_, _ = fmt.Fprint(w, "bytes of "+r.URL.RequestURI())
 	}
 }
 

@@ -56,7 +56,7 @@ func isDirective(name string) bool { return strings.HasPrefix(name, "_HLS_") }
 // filterQuery keeps the pairs of a raw query whose decoded name is wanted, byte for byte and in their order; empty pairs
 // are dropped. If it keeps all of them, or none, it does not allocate.
 func filterQuery(query string, want func(name string) bool) string {
-	kept, all := make([]string, 0, 8), true
+	kept, all := make([]string, 0, 8), !strings.HasSuffix(query, "&")
 	for rest := query; rest != ""; {
 		var pair string
 		pair, rest, _ = strings.Cut(rest, "&")
@@ -148,4 +148,3 @@ func hasParameter(query, name string) bool {
 	}
 	return false
 }
-

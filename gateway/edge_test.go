@@ -93,7 +93,8 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 		"a ticket in the path of a route that carries it elsewhere": {
 			func(c *Config) { c.Routes[0].Carry = hls.CarryQuery },
 			func(g *gate) string { return "/~" + mint(g, claims{id: id}, play, "a001") + "/play/a001/seg-17.ts" },
-			nil, refusal{403, "tickets of this route do not stand in the path"},
+			nil,
+			refusal{403, "tickets of this route do not stand in the path"},
 		},
 		"a ticket in the query of a route that carries it in the path": {nil, func(g *gate) string {
 			return "/play/a001/seg-17.ts?ticket=" + mint(g, claims{id: id}, play, "a001")
@@ -105,7 +106,9 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 			func(c *Config) {
 				c.Routes[0].Carry, c.CORS.AllowOrigins = hls.CarryCookie, []string{"https://tv.example.com"}
 			},
-			at("/play/a001/seg-17.ts"), []string{"Cookie: usher_ticket=x"}, noTicket,
+			at("/play/a001/seg-17.ts"),
+			[]string{"Cookie: usher_ticket=x"},
+			noTicket,
 		},
 		"a missing credential": {
 			func(c *Config) { c.Routes[0].Required = []string{"token"} }, at("/play/a001/index.m3u8?t=1"), nil,
@@ -129,7 +132,9 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 		"a ticket alone":              {nil, at("/~a.b"), nil, noRoute},
 		"a host that no route serves": {
 			func(c *Config) { c.Routes[0].Hosts = []string{"tv.example.com"} },
-			at("/play/a001/index.m3u8"), []string{"Host: other.example.com"}, noRoute,
+			at("/play/a001/index.m3u8"),
+			[]string{"Host: other.example.com"},
+			noRoute,
 		},
 		"dot segments":                {nil, at("/play/a001/../a002/index.m3u8?token=1"), nil, dirty},
 		"encoded slashes":             {nil, at("/play/a001%2f..%2fa002/index.m3u8?token=1"), nil, dirty},
@@ -281,47 +286,62 @@ func TestADecisionBecomesAStatus(t *testing.T) {
 		segment  line
 	}{
 		"allowed": {
-			backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}, nil,
-			line{Status: 200}, line{Status: 200},
+			backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend},
+			nil,
+			line{Status: 200},
+			line{Status: 200},
 		},
 		"allowed in an outage": {
-			backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen}, nil,
-			line{Status: 200}, line{Status: 200},
+			backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen},
+			nil,
+			line{Status: 200},
+			line{Status: 200},
 		},
 		"allowed though a redirect is named": {
-			backends.Decision{Verdict: backends.Allowed, Redirect: promo}, nil,
-			line{Status: 200}, line{Status: 200},
+			backends.Decision{Verdict: backends.Allowed, Redirect: promo},
+			nil,
+			line{Status: 200},
+			line{Status: 200},
 		},
 		"denied": {
-			backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: "token=123 is old"}, nil,
-			line{Status: 403, Body: "refused by backend\n"}, line{Status: 403, Body: "refused by backend\n"},
+			backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: "token=123 is old"},
+			nil,
+			line{Status: 403, Body: "refused by backend\n"},
+			line{Status: 403, Body: "refused by backend\n"},
 		},
 		"banned": {
-			backends.Decision{Verdict: backends.Denied, Source: backends.FromBan}, nil,
-			line{Status: 403, Body: "refused by ban\n"}, line{Status: 403, Body: "refused by ban\n"},
+			backends.Decision{Verdict: backends.Denied, Source: backends.FromBan},
+			nil,
+			line{Status: 403, Body: "refused by ban\n"},
+			line{Status: 403, Body: "refused by ban\n"},
 		},
 		"denied, and sent elsewhere": {
-			backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Redirect: promo}, nil,
+			backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Redirect: promo},
+			nil,
 			line{Status: 302, Body: "sent elsewhere by the backend\n", Location: promo},
 			line{Status: 403, Body: "refused by backend\n"},
 		},
 		"undecided": {
-			backends.Decision{}, nil,
+			backends.Decision{},
+			nil,
 			line{Status: 503, Body: "nobody can say now whether you may watch\n", Wait: "2"},
 			line{Status: 503, Body: "nobody can say now whether you may watch\n", Wait: "2"},
 		},
 		"overload": {
-			backends.Decision{}, &backends.Overload{Setting: "sessions.max", Value: 7},
+			backends.Decision{},
+			&backends.Overload{Setting: "sessions.max", Value: 7},
 			line{Status: 503, Body: "overloaded: sessions.max=7 reached\n", Wait: "2"},
 			line{Status: 503, Body: "overloaded: sessions.max=7 reached\n", Wait: "2"},
 		},
 		"the end of the node": {
-			backends.Decision{}, errors.New("sessions are closed"),
+			backends.Decision{},
+			errors.New("sessions are closed"),
 			line{Status: 503, Body: "sessions are closed\n", Wait: "2"},
 			line{Status: 503, Body: "sessions are closed\n", Wait: "2"},
 		},
 		"a deadline": {
-			backends.Decision{}, context.DeadlineExceeded,
+			backends.Decision{},
+			context.DeadlineExceeded,
 			line{Status: 503, Body: "context deadline exceeded\n", Wait: "2"},
 			line{Status: 503, Body: "context deadline exceeded\n", Wait: "2"},
 		},
@@ -361,15 +381,17 @@ func TestWhatTheOriginDoesIsItsOwnTroubleAndNotTheViewers(t *testing.T) {
 		answer http.HandlerFunc
 		want   int
 	}{
-		"not found":       {answer(404), 404},
-		"gone":            {answer(410), 410},
-		"unauthorized":    {answer(401), 502},
-		"forbidden":       {answer(403), 502},
-		"too many":        {answer(429), 502},
-		"an error":        {answer(500), 502},
-		"unavailable":     {answer(503), 502},
-		"no answer":       {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 502},
-		"sent elsewhere":  {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://other.example.com/", 302) }, 502},
+		"not found":    {answer(404), 404},
+		"gone":         {answer(410), 410},
+		"unauthorized": {answer(401), 502},
+		"forbidden":    {answer(403), 502},
+		"too many":     {answer(429), 502},
+		"an error":     {answer(500), 502},
+		"unavailable":  {answer(503), 502},
+		"no answer":    {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 502},
+		"sent elsewhere": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://other.example.com/", http.StatusFound)
+		}, 502},
 		"nothing in it":   {answer(204), 502},
 		"what is no HTTP": {hijacked("SSH-2.0-OpenSSH\r\n"), 502},
 	}

@@ -213,8 +213,21 @@ func TestNoTwoListsOfFieldsReadTheSame(t *testing.T) {
 	t.Parallel()
 	seen := map[string][]string{}
 	for _, fields := range [][]string{
-		{}, {""}, {"", ""}, {"a"}, {"a", ""}, {"", "a"}, {"ab"}, {"a", "b"}, {"\x01a"}, {"a\x01", "b"}, {"a", "\x01b"},
-		{strings.Repeat("a", 127)}, {strings.Repeat("a", 128)}, {strings.Repeat("a", 127), "a"}, {strings.Repeat("a", 300)},
+		{},
+		{""},
+		{"", ""},
+		{"a"},
+		{"a", ""},
+		{"", "a"},
+		{"ab"},
+		{"a", "b"},
+		{"\x01a"},
+		{"a\x01", "b"},
+		{"a", "\x01b"},
+		{strings.Repeat("a", 127)},
+		{strings.Repeat("a", 128)},
+		{strings.Repeat("a", 127), "a"},
+		{strings.Repeat("a", 300)},
 	} {
 		var in []byte
 		for _, f := range fields {
@@ -257,15 +270,20 @@ func TestCredentialsAreWhatTheRouteNames(t *testing.T) {
 		"only what the route lists":          {RouteConfig{Credentials: []string{"t", "u"}}, path, "x=1&t=1&u=2&t=3&y=4", nil, "t=1&u=2&t=3", nil},
 		"nothing that the route lists":       {RouteConfig{Credentials: []string{"t"}}, path, "x=1&y=4", nil, "", nil},
 		"an ignored one though it is listed": {RouteConfig{Credentials: []string{"t"}, IgnoreQuery: []string{"t"}}, path, "t=1", nil, "", nil},
+		"without an empty pair at the end":   {RouteConfig{}, path, "a=1&", nil, "a=1", nil},
 		"without empty pairs":                {RouteConfig{}, path, "&&a=1&&b=2&", nil, "a=1&b=2", nil},
 		"nothing but empty pairs":            {RouteConfig{}, path, "&&&", nil, "", nil},
 		"parts of the path": {
-			RouteConfig{Path: "/live/{user}/{password}/{channel}.m3u8"}, "/live/ann/a%26b%20c/17.m3u8", "x=1", nil,
+			RouteConfig{Path: "/live/{user}/{password}/{channel}.m3u8"},
+			"/live/ann/a%26b%20c/17.m3u8", "x=1", nil,
 			"x=1&user=ann&password=a%26b+c", nil,
 		},
 		"headers in the route's order": {
-			RouteConfig{CredentialHeaders: []string{"x-b", "X-A", "X-C"}}, path, "",
-			http.Header{"X-A": {"1", "2"}, "X-B": {"3"}}, "", []backends.Header{{Name: "X-B", Value: "3"}, {Name: "X-A", Value: "1"}},
+			RouteConfig{CredentialHeaders: []string{"x-b", "X-A", "X-C"}},
+			path, "",
+			http.Header{"X-A": {"1", "2"}, "X-B": {"3"}},
+			"",
+			[]backends.Header{{Name: "X-B", Value: "3"}, {Name: "X-A", Value: "1"}},
 		},
 	}
 	for name, tc := range cases {

@@ -113,12 +113,12 @@ func (l *listings) unlisted(v *visit, key listedPath, given string) string {
 	})
 }
 
-// containsPairs reports whether every pair of the part stands in the whole, in order.
+// containsPairs reports whether every pair of the part stands in the whole, in order. Empty pairs do not count.
 func containsPairs(whole, part string) bool {
 	for part != "" {
 		var pair, other string
 		pair, part, _ = strings.Cut(part, "&")
-		for {
+		for pair != "" {
 			if whole == "" {
 				return false
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -336,6 +337,76 @@ func (g *gate) ticket(t testing.TB, channel string) string {
 	g.room.sessions[id] = s
 	g.room.mu.Unlock()
 	return g.ring.mint(claims{id: id, Ticket: tk}, scope{g.routes[0].name, channel})
+}
+
+// waitFor waits for a fact.
+func waitFor(t testing.TB, what string, fact func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for i := 0; !fact(); i++ {
+		if i > 20_000 {
+			t.Fatalf("never came true: %s", what)
+		}
+		<-tick.C
+	}
+}
+
+// pass lets fake time pass.
+func pass(d time.Duration) { <-time.After(d) }
+
+// pipes is a network without sockets, for use in a bubble: what is dialled is accepted.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error { p.once.Do(func() { close(p.done) }); return nil }
+
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	client, server := net.Pipe()
+	select {
+	case p.conns <- server:
+		return client, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// client speaks HTTP over the pipes.
+func (p *pipes) client(t *testing.T) *http.Client {
+	c := &http.Client{Transport: &http.Transport{DialContext: p.dial}}
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
+// originFunc is an origin without a network.
+type originFunc func(*http.Request) (*http.Response, error)
+
+func (f originFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// answerOf is an origin's answer of that body; length -1 does not say how long it is.
+func answerOf(r *http.Request, length int64, body io.Reader) *http.Response {
+	return &http.Response{
+		StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
+		Header: http.Header{"Content-Type": {"application/octet-stream"}}, Body: io.NopCloser(body), ContentLength: length,
+	}
 }
 
 // uris are the lines of a playlist that name something.

@@ -52,7 +52,7 @@ func (e *Edge) serveMedia(ctx context.Context, v *visit, a *Answer) error {
 func (a *Answer) send(s origin.Stream) {
 	if body, whole := s.Bytes(); whole {
 		a.Body = body
-		s.Close()
+		_ = s.Close()
 		return
 	}
 	a.stream = s

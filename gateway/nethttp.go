@@ -49,11 +49,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	a := &e.answer
 	if r.ContentLength != 0 {
-		// No player sends a body; one that trickles in must hold neither the answer nor the connection. A server-wide
-		// read timeout would end blocking playlist reloads as well.
-		body := http.NewResponseController(w)
-		_ = body.EnableFullDuplex()
-		_ = body.SetReadDeadline(time.Now().Add(h.limits.ReadTimeout))
+		h.withoutBody(w, r)
 	}
 	n := h.serving.Add(1)
 	defer h.serving.Add(-1)
@@ -74,6 +70,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	h.send(w, r, a)
+}
+
+// withoutBody answers before the body has come, which no player sends: one that trickles in must hold neither the answer
+// nor the connection, whose next bytes would be the body's and no request. (A server-wide read timeout would end blocking
+// playlist reloads as well.)
+func (h *Handler) withoutBody(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
+	c := http.NewResponseController(w)
+	_ = c.EnableFullDuplex()
+	_ = c.SetReadDeadline(time.Now().Add(h.limits.ReadTimeout))
 }
 
 // unanswered is for a request that ended before its answer: because the viewer left, or because we do.
@@ -130,7 +138,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, a *Answer) {
 // relay passes a body on as it arrives. What has come is flushed whenever there is nothing more to wait for, so that a
 // part reaches the viewer while the origin still makes it.
 func (h *Handler) relay(w http.ResponseWriter, patience *http.ResponseController, a *Answer) {
-	defer a.Stream.Close()
+	defer func() { _ = a.Stream.Close() }()
 	w.WriteHeader(a.Status)
 	for {
 		if !a.Stream.Ready() {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -101,10 +102,8 @@ func (p *pattern) check() error {
 		return fmt.Errorf("%q: something must stand between two variables", p.text)
 	}
 	for i, name := range p.names {
-		for _, other := range p.names[:i] {
-			if name == other {
-				return fmt.Errorf("%q names {%s} twice", p.text, name)
-			}
+		if slices.Contains(p.names[:i], name) {
+			return fmt.Errorf("%q names {%s} twice", p.text, name)
 		}
 	}
 	if p.index(channelVariable) < 0 {

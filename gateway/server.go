@@ -38,7 +38,7 @@ func (s *Server) Ready() bool { return s.ready.Load() && !s.draining.Load() }
 
 // Run serves on the listener until ctx ends, then drains: readiness off, the drain delay, no new requests, the ones in
 // flight to their end or to the drain timeout. It returns nil after a clean drain. It closes the listener.
-func (s *Server) Run(ctx context.Context, listener net.Listener) error {
+func (s *Server) Run(ctx context.Context, listener net.Listener) error { //nolint:contextcheck // requests outlive ctx, which begins the drain
 	requests, cancelRequests := cancelLate()
 	defer cancelRequests()
 	server := &http.Server{
@@ -72,7 +72,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		return fmt.Errorf("serve listen=%s: %w", s.config.Listen, err)
 	case <-ctx.Done():
 	}
-	return s.drain(server, cancelRequests)
+	return s.drain(server, cancelRequests) //nolint:contextcheck // as above
 }
 
 func (s *Server) drain(server *http.Server, cancelRequests func()) error {

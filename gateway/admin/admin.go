@@ -98,7 +98,7 @@ func (h *handler) ready(w http.ResponseWriter, _ *http.Request) {
 func (h *handler) guard(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		given, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if !isBearer || subtle.ConstantTimeCompare([]byte(given), h.token) != 1 {
+		if !isBearer || len(h.token) == 0 || subtle.ConstantTimeCompare([]byte(given), h.token) != 1 {
 			w.Header().Set("Www-Authenticate", `Bearer realm="usher"`)
 			say(w, http.StatusUnauthorized, "the API needs the header Authorization: Bearer <admin.token>")
 			return

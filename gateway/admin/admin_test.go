@@ -1,185 +1,338 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
-const token = "a-token-of-the-operator"
+const token = "an operator's token"
 
-// fakeNode is a node with n sessions, on two channels in turn.
+// fakeNode is a Node in fields.
 type fakeNode struct {
-	n     int
-	ready bool
+	ready    bool
+	sessions []Session
+	backends []Backend
 }
 
-func (f fakeNode) Ready() bool { return f.ready }
-func (f fakeNode) Len() int    { return f.n }
+func (n *fakeNode) Ready() bool         { return n.ready }
+func (n *fakeNode) Len() int            { return len(n.sessions) }
+func (n *fakeNode) Backends() []Backend { return n.backends }
 
-func (f fakeNode) Sessions(yield func(Session) bool) {
-	for i := range f.n {
-		s := Session{
-			ID: fmt.Sprintf("id%d", i), Route: "play", Channel: fmt.Sprintf("a%d", i%2), Backend: "portal",
-			User: "alice", UserID: "17", Verdict: "allowed", Source: "backend", Since: time.Unix(1_700_000_000, 0),
-		}
-		if i == 3 {
-			s.User, s.UserID, s.Verdict, s.Source = "", "", "allowed", "fail-open"
-		}
+func (n *fakeNode) Sessions(yield func(Session) bool) {
+	for _, s := range n.sessions {
 		if !yield(s) {
 			return
 		}
 	}
 }
 
-func (f fakeNode) Backends() []Backend {
-	return []Backend{{Name: "portal", Kind: "httprequest", Breaker: "open", OnFailure: "allow"}}
+func someNode() *fakeNode {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	return &fakeNode{
+		sessions: []Session{
+			{
+				ID: "s1", Route: "/play/{channel}/*", Channel: "a001", Backend: "portal", User: "Ann", UserID: "17",
+				Address: "192.0.2.7", UserAgent: "MAG250", Verdict: "allowed", Source: "backend",
+				Reason: "backend answered 200", Since: at, LastSeen: at.Add(time.Minute), Requests: 12, Bytes: 3456,
+			},
+			{ID: "s2", Route: "/play/{channel}/*", Channel: "a002", Backend: "portal", User: "17", Verdict: "allowed", Source: "fail-open"},
+			{ID: "s3", Route: "vod", Channel: "a001", Backend: "local", Verdict: "denied", Source: "rule"},
+		},
+		backends: []Backend{{Name: "portal", Kind: "ministra", Breaker: "open", OnFailure: "allow"}},
+	}
 }
 
-// ask sends a request to the listener of a node.
-func ask(n Node, method, target, authorization string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, target, nil)
+// reply is what the listener answered.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func ask(t *testing.T, n Node, method, path, authorization string) reply {
+	t.Helper()
+	server := httptest.NewServer(Handler(Config{Token: token}, n))
+	defer server.Close()
+	r, err := http.NewRequestWithContext(context.Background(), method, server.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if authorization != "" {
 		r.Header.Set("Authorization", authorization)
 	}
-	w := httptest.NewRecorder()
-	Handler(Config{Listen: ":0", Token: token}, n).ServeHTTP(w, r)
-	return w
+	resp, err := server.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply{resp.StatusCode, resp.Header, string(body)}
+}
+
+func get(t *testing.T, n Node, path string) reply {
+	t.Helper()
+	return ask(t, n, http.MethodGet, path, "Bearer "+token)
 }
 
 func TestTheAPINeedsTheToken(t *testing.T) {
 	t.Parallel()
-	for name, authorization := range map[string]string{
-		"none":             "",
-		"another":          "Bearer a-token-of-somebody-els",
-		"a beginning":      "Bearer " + token[:len(token)-1],
-		"a longer one":     "Bearer " + token + "x",
-		"an empty one":     "Bearer ",
-		"another scheme":   "Basic " + token,
-		"without a scheme": token,
-	} {
-		for _, path := range []string{"/api/v1/sessions", "/api/v1/sessions/id1", "/api/v1/backends"} {
-			w := ask(fakeNode{n: 3}, http.MethodGet, path, authorization)
-			if w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "" || strings.Contains(w.Body.String(), "alice") {
-				t.Errorf("%s, token: %s: got %d %q, want 401 and nothing else", path, name, w.Code, w.Body)
+	const want = "the API needs the header Authorization: Bearer <admin.token>\n"
+	cases := map[string]string{
+		"nothing":                   "",
+		"an empty token":            "Bearer ",
+		"another token":             "Bearer another operator",
+		"the beginning of it":       "Bearer " + token[:len(token)-1],
+		"more than it":              "Bearer " + token + "x",
+		"another last character":    "Bearer " + token[:len(token)-1] + "N",
+		"no scheme":                 token,
+		"another scheme":            "Basic " + token,
+		"a scheme in small letters": "bearer " + token,
+	}
+	for name, authorization := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, path := range []string{"/api/v1/sessions", "/api/v1/sessions/s1", "/api/v1/sessions/none", "/api/v1/backends"} {
+				got := ask(t, someNode(), http.MethodGet, path+"?token="+strings.ReplaceAll(token, " ", "+"), authorization)
+				if got.status != 401 || got.body != want || got.header.Get("Www-Authenticate") != `Bearer realm="usher"` {
+					t.Errorf("%s: got %d %q %q", path, got.status, got.body, got.header.Get("Www-Authenticate"))
+				}
 			}
-		}
+		})
 	}
 }
 
-func TestHealthAndReadiness(t *testing.T) {
+func TestHealthAndReadinessNeedNone(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct {
+	type answer struct {
+		Status int
+		Body   string
+	}
+	cases := map[string]struct {
 		path  string
 		ready bool
-		want  int
+		want  answer
 	}{
-		"alive while it drains":             {"/healthz", false, http.StatusOK},
-		"alive":                             {"/healthz", true, http.StatusOK},
-		"ready":                             {"/readyz", true, http.StatusOK},
-		"not ready while it starts, drains": {"/readyz", false, http.StatusServiceUnavailable},
-	} {
-		if w := ask(fakeNode{ready: test.ready}, http.MethodGet, test.path, ""); w.Code != test.want {
-			t.Errorf("%s: got %d, want %d", name, w.Code, test.want)
-		}
+		"alive and ready":           {"/healthz", true, answer{200, "alive\n"}},
+		"alive though not ready":    {"/healthz", false, answer{200, "alive\n"}},
+		"ready":                     {"/readyz", true, answer{200, "ready\n"}},
+		"not ready, for a balancer": {"/readyz", false, answer{503, "not ready: starting or draining\n"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := someNode()
+			n.ready = tc.ready
+			got := ask(t, n, http.MethodGet, tc.path, "")
+			if diff := cmp.Diff(tc.want, answer{got.status, got.body}); diff != "" {
+				t.Errorf("answer (-want +got):\n%s", diff)
+			}
+			if got.header.Get("Cache-Control") != "no-store" {
+				t.Error("the answer may be stored")
+			}
+		})
 	}
 }
 
-func TestSessionsAreListed(t *testing.T) {
+func TestWithoutATokenNobodyIsLetIn(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct {
-		query          string
-		matched, shown int
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/sessions", nil)
+	r.Header.Set("Authorization", "Bearer ")
+	w := httptest.NewRecorder()
+	Handler(Config{}, someNode()).ServeHTTP(w, r)
+	if w.Code != http.StatusUnauthorized {
+		t.Errorf("got %d", w.Code)
+	}
+}
+
+// list is what /api/v1/sessions answers.
+type list struct {
+	Total, Matched int
+	Sessions       []Session
+}
+
+func TestSessionsAreFiltered(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		query   string
+		want    []string
+		matched int
 	}{
-		"all":                                  {"", 250, 100},
-		"as many as asked for":                 {"?limit=7", 250, 7},
-		"of a channel":                         {"?channel=a1&limit=1000", 125, 125},
-		"of a user by name":                    {"?user=alice&limit=1000", 249, 249},
-		"of a user by id":                      {"?user=17&limit=1000", 249, 249},
-		"of a user who is not here":            {"?user=bob", 0, 0},
-		"by verdict and source":                {"?verdict=allowed&source=fail-open", 1, 1},
-		"by what nobody has":                   {"?backend=other", 0, 0},
-		"by route":                             {"?route=play&limit=2", 250, 2},
-		"of a channel that contradicts itself": {"?channel=a1&source=fail-open", 1, 1},
-	} {
-		w := ask(fakeNode{n: 250}, http.MethodGet, "/api/v1/sessions"+test.query, "Bearer "+token)
-		var list struct {
-			Total, Matched int
-			Sessions       []Session
-		}
-		if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil || w.Code != http.StatusOK {
-			t.Fatalf("%s: %d, %v: %s", name, w.Code, err, w.Body)
-		}
-		if list.Total != 250 || list.Matched != test.matched || len(list.Sessions) != test.shown {
-			t.Errorf("%s: total %d, matched %d, shown %d; want 250, %d, %d", name, list.Total, list.Matched,
-				len(list.Sessions), test.matched, test.shown)
-		}
+		"all":                       {"", []string{"s1", "s2", "s3"}, 3},
+		"by channel":                {"?channel=a001", []string{"s1", "s3"}, 2},
+		"by route":                  {"?route=%2Fplay%2F%7Bchannel%7D%2F*", []string{"s1", "s2"}, 2},
+		"by backend":                {"?backend=local", []string{"s3"}, 1},
+		"by a user's name":          {"?user=Ann", []string{"s1"}, 1},
+		"by a user's id or name":    {"?user=17", []string{"s1", "s2"}, 2},
+		"by verdict":                {"?verdict=denied", []string{"s3"}, 1},
+		"by source":                 {"?source=fail-open", []string{"s2"}, 1},
+		"by several":                {"?channel=a001&verdict=allowed", []string{"s1"}, 1},
+		"by what nobody is":         {"?channel=a003", []string{}, 0},
+		"by an empty value":         {"?channel=", []string{"s1", "s2", "s3"}, 3},
+		"no more than asked for":    {"?limit=2", []string{"s1", "s2"}, 3},
+		"the most that there may":   {"?limit=1000", []string{"s1", "s2", "s3"}, 3},
+		"by a part of the name":     {"?user=An", []string{}, 0},
+		"by the name in other case": {"?user=ann", []string{}, 0},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := get(t, someNode(), "/api/v1/sessions"+tc.query)
+			var l list
+			if err := json.Unmarshal([]byte(got.body), &l); err != nil || got.status != 200 {
+				t.Fatalf("got %d %q: %v", got.status, got.body, err)
+			}
+			ids := []string{}
+			for _, s := range l.Sessions {
+				ids = append(ids, s.ID)
+			}
+			if diff := cmp.Diff(tc.want, ids); diff != "" {
+				t.Errorf("sessions (-want +got):\n%s", diff)
+			}
+			if l.Total != 3 || l.Matched != tc.matched {
+				t.Errorf("got %d of %d, want %d of 3", l.Matched, l.Total, tc.matched)
+			}
+			if got.header.Get("Content-Type") != "application/json" || got.header.Get("Cache-Control") != "no-store" {
+				t.Errorf("header: %v", got.header)
+			}
+		})
 	}
 }
 
-func TestALimitOutOfRangeIsRefused(t *testing.T) {
+func TestALimitIsBounded(t *testing.T) {
 	t.Parallel()
-	for _, limit := range []string{"0", "-1", "1001", "many", "1e3"} {
-		w := ask(fakeNode{n: 1}, http.MethodGet, "/api/v1/sessions?limit="+limit, "Bearer "+token)
-		if want := "want 1 to 1000"; w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), want) {
-			t.Errorf("limit=%s: got %d %q, want 400 and %q", limit, w.Code, w.Body, want)
+	for _, limit := range []string{"0", "-1", "1001", "x", "1e2", "99999999999999999999"} {
+		if got := get(t, someNode(), "/api/v1/sessions?limit="+limit); got.status != 400 || got.body != "limit: want 1 to 1000\n" {
+			t.Errorf("limit=%s: got %d %q", limit, got.status, got.body)
 		}
+	}
+	n := someNode()
+	for i := range 2000 {
+		n.sessions = append(n.sessions, Session{ID: fmt.Sprint(i)})
+	}
+	var l list
+	if err := json.Unmarshal([]byte(get(t, n, "/api/v1/sessions").body), &l); err != nil {
+		t.Fatal(err)
+	}
+	if len(l.Sessions) != defaultLimit || l.Matched != 2003 {
+		t.Errorf("got %d sessions of %d, want %d of 2003", len(l.Sessions), l.Matched, defaultLimit)
 	}
 }
 
-func TestOneSessionIsShown(t *testing.T) {
+func TestASessionIsShownWhole(t *testing.T) {
 	t.Parallel()
-	w := ask(fakeNode{n: 5}, http.MethodGet, "/api/v1/sessions/id4", "Bearer "+token)
-	var s Session
-	if err := json.Unmarshal(w.Body.Bytes(), &s); err != nil || s.ID != "id4" || s.User != "alice" {
-		t.Errorf("got %d %+v (%v), want session id4", w.Code, s, err)
+	got := get(t, someNode(), "/api/v1/sessions/s1")
+	want := `{"id":"s1","route":"/play/{channel}/*","channel":"a001","backend":"portal","user":"Ann","user_id":"17",` +
+		`"address":"192.0.2.7","user_agent":"MAG250","verdict":"allowed","source":"backend","reason":"backend answered 200",` +
+		`"since":"2026-03-01T12:00:00Z","last_seen":"2026-03-01T12:01:00Z","requests":12,"bytes":3456}` + "\n"
+	if diff := cmp.Diff(want, got.body); diff != "" || got.status != 200 {
+		t.Errorf("status %d, body (-want +got):\n%s", got.status, diff)
 	}
-	if w := ask(fakeNode{n: 5}, http.MethodGet, "/api/v1/sessions/id9", "Bearer "+token); w.Code != http.StatusNotFound {
-		t.Errorf("a session that is not here: %d, want 404", w.Code)
+	if got := get(t, someNode(), "/api/v1/sessions/s9"); got.status != 404 || got.body != "no live session of that id on this node\n" {
+		t.Errorf("another: got %d %q", got.status, got.body)
 	}
 }
 
 func TestBackendsAreShown(t *testing.T) {
 	t.Parallel()
-	w := ask(fakeNode{}, http.MethodGet, "/api/v1/backends", "Bearer "+token)
-	want := `{"backends":[{"name":"portal","kind":"httprequest","breaker":"open","on_failure":"allow"}]}`
-	if got := strings.TrimSpace(w.Body.String()); got != want {
-		t.Errorf("got %s, want %s", got, want)
+	got := get(t, someNode(), "/api/v1/backends")
+	want := `{"backends":[{"name":"portal","kind":"ministra","breaker":"open","on_failure":"allow"}]}` + "\n"
+	if diff := cmp.Diff(want, got.body); diff != "" || got.status != 200 {
+		t.Errorf("status %d, body (-want +got):\n%s", got.status, diff)
 	}
 }
 
-func TestNothingIsToBeCachedOrWritten(t *testing.T) {
+func TestNoAnswerRepeatsAQueryOrTheToken(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{"/healthz", "/readyz", "/api/v1/sessions", "/api/v1/backends"} {
-		if w := ask(fakeNode{}, http.MethodGet, path, "Bearer "+token); w.Header().Get("Cache-Control") != "no-store" {
-			t.Errorf("%s: Cache-Control %q, want no-store", path, w.Header().Get("Cache-Control"))
+	for _, path := range []string{
+		"/healthz", "/readyz", "/api/v1/sessions", "/api/v1/sessions/s1", "/api/v1/backends", "/api/v1/nothing", "/",
+	} {
+		for _, authorization := range []string{"", "Bearer s3cret", "Bearer " + token} {
+			got := ask(t, someNode(), http.MethodGet, path+"?limit=s3cret&user=s3cret&token=s3cret", authorization)
+			all := fmt.Sprint(got.body, got.header)
+			if strings.Contains(all, "s3cret") || strings.Contains(all, token) {
+				t.Errorf("%s: %s", path, all)
+			}
 		}
-		if w := ask(fakeNode{}, http.MethodPost, path, "Bearer "+token); w.Code != http.StatusMethodNotAllowed {
-			t.Errorf("POST %s: %d, want 405", path, w.Code)
+	}
+	shown := fmt.Sprintf("%v %+v %#v", Config{Token: token}, Config{Token: token}, Config{Token: token})
+	if strings.Contains(shown, token) {
+		t.Errorf("the config shows its token: %s", shown)
+	}
+}
+
+func TestOnlyReadingIsServed(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{http.MethodPost, http.MethodDelete, http.MethodPut} {
+		if got := ask(t, someNode(), method, "/api/v1/sessions", "Bearer "+token); got.status != http.StatusMethodNotAllowed {
+			t.Errorf("%s: got %d", method, got.status)
 		}
 	}
 }
 
-func TestConfigNamesWhatIsWrong(t *testing.T) {
+func TestAListEndsWhenItsReaderLeaves(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct {
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/api/v1/sessions", nil)
+	r.Header.Set("Authorization", "Bearer "+token)
+	n := &countingNode{}
+	Handler(Config{Token: token}, n).ServeHTTP(httptest.NewRecorder(), r)
+	if n.yielded != 1 {
+		t.Errorf("%d sessions were shown to nobody", n.yielded)
+	}
+}
+
+// countingNode has more sessions than anybody wants to see.
+type countingNode struct {
+	fakeNode
+	yielded int
+}
+
+func (n *countingNode) Sessions(yield func(Session) bool) {
+	for range 1000 {
+		n.yielded++
+		if !yield(Session{}) {
+			return
+		}
+	}
+}
+
+func TestConfigNamesWhatCannotWork(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
 		config Config
 		want   string
 	}{
-		"no listener needs nothing":    {Config{}, ""},
-		"a good one":                   {Config{Listen: "127.0.0.1:8081", Token: token}, ""},
-		"no address, and a weak token": {Config{Listen: "8081", Token: "short"}, "listen: \"8081\" is no address; want \"host:port\"\ntoken: has 5 characters; want at least 12"},
-	} {
-		got := ""
-		if err := test.config.Validate(); err != nil {
-			got = err.Error()
-		}
-		if got != test.want {
-			t.Errorf("%s: got %q, want %q", name, got, test.want)
-		}
+		"the default":       {DefaultConfig(), ""},
+		"no listener":       {Config{Token: "x"}, ""},
+		"as it should be":   {Config{Listen: "127.0.0.1:8081", Token: token}, ""},
+		"no address":        {Config{Listen: "8081", Token: token}, `listen: "8081" is no address; want "host:port"`},
+		"no token":          {Config{Listen: ":8081"}, "token: has 0 characters; want at least 12"},
+		"a short token":     {Config{Listen: ":8081", Token: "guess"}, "token: has 5 characters; want at least 12"},
+		"everything at one": {Config{Listen: "x"}, "listen: \"x\" is no address; want \"host:port\"\ntoken: has 0 characters; want at least 12"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := ""
+			if err := tc.config.Validate(); err != nil {
+				got = err.Error()
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("error (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -1,0 +1,192 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// rawViewer asks for one path over and over on one connection, and allocates nothing itself: what is measured is the
+// server's.
+type rawViewer struct {
+	conn    net.Conn
+	in      *bufio.Reader
+	request []byte
+}
+
+// newRawViewer serves the handler on a real socket.
+func newRawViewer(tb testing.TB, h http.Handler, path string) *rawViewer {
+	tb.Helper()
+	server := httptest.NewUnstartedServer(h)
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	server.Start()
+	tb.Cleanup(server.Close)
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = conn.Close() })
+	return &rawViewer{conn: conn, in: bufio.NewReaderSize(conn, 64<<10), request: fmt.Appendf(nil,
+		"GET %s HTTP/1.1\r\nHost: tv.example.com\r\nUser-Agent: MAG250\r\nAccept: */*\r\n\r\n", path)}
+}
+
+// ask sends the request and reads the answer to its end. It returns the status line's code.
+func (v *rawViewer) ask(tb testing.TB) int {
+	if _, err := v.conn.Write(v.request); err != nil {
+		tb.Fatal(err)
+	}
+	status, length := 0, 0
+	for first := true; ; first = false {
+		line, err := v.in.ReadSlice('\n')
+		if err != nil {
+			tb.Fatal(err)
+		}
+		switch {
+		case first:
+			status = digits(line[len("HTTP/1.1 "):])
+		case len(line) == 2:
+			if _, err := v.in.Discard(length); err != nil {
+				tb.Fatal(err)
+			}
+			return status
+		case bytes.HasPrefix(line, []byte("Content-Length: ")):
+			length = digits(line[len("Content-Length: "):])
+		}
+	}
+}
+
+func digits(text []byte) (n int) {
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			break
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n
+}
+
+// floor is the least that net/http can do: the same bytes and header fields, ready made.
+func floor(contentType string, body []byte) http.HandlerFunc {
+	fields := map[string][]string{
+		"Content-Type": {contentType}, "Content-Length": {strconv.Itoa(len(body))}, "Accept-Ranges": {"bytes"},
+	}
+	return func(w http.ResponseWriter, _ *http.Request) {
+		maps.Copy(w.Header(), fields)
+		w.WriteHeader(http.StatusOK)
+		_, _ = w.Write(body)
+	}
+}
+
+// segmentOf makes a gate with a cached segment of that size, and the path of a viewer with a ticket.
+func segmentOf(tb testing.TB, size int) (*gate, string) {
+	tb.Helper()
+	g := newGate(tb, nil)
+	g.site.files["/play/a001/seg-17.ts"] = strings.Repeat("x", size)
+	path := "/~" + g.ticket(tb, "a001") + "/play/a001/seg-17.ts"
+	if got := g.want(tb, http.StatusOK, path); len(got.body) != size {
+		tb.Fatalf("segment: got %d bytes", len(got.body))
+	}
+	return g, path
+}
+
+func benchmarkViewer(b *testing.B, v *rawViewer, want int) {
+	b.Helper()
+	b.ReportAllocs()
+	for b.Loop() {
+		if got := v.ask(b); got != want {
+			b.Fatalf("status %d, want %d", got, want)
+		}
+	}
+}
+
+func BenchmarkCachedSegment(b *testing.B) {
+	for name, size := range map[string]int{"1kB": 1000, "1MB": 1_000_000} {
+		b.Run(name, func(b *testing.B) {
+			g, path := segmentOf(b, size)
+			b.Run("floor", func(b *testing.B) {
+				b.SetBytes(int64(size))
+				body := []byte(g.site.files["/play/a001/seg-17.ts"])
+				benchmarkViewer(b, newRawViewer(b, floor("text/plain; charset=utf-8", body), path), 200)
+			})
+			b.Run("usher", func(b *testing.B) {
+				b.SetBytes(int64(size))
+				benchmarkViewer(b, newRawViewer(b, g.handler, path), 200)
+			})
+		})
+	}
+}
+
+// longPlaylist never changes, so that the benchmark measures no fetch.
+func longPlaylist(variants bool) string {
+	var b strings.Builder
+	b.WriteString("#EXTM3U\n#EXT-X-TARGETDURATION:86400\n")
+	for n := range 30 {
+		if variants {
+			fmt.Fprintf(&b, "#EXT-X-STREAM-INF:BANDWIDTH=%d\nv%d/index.m3u8\n", n, n)
+			continue
+		}
+		fmt.Fprintf(&b, "#EXTINF:6.000,\nsegment-%d.ts\n", n)
+	}
+	return b.String()
+}
+
+func playlistGate(tb testing.TB) *gate {
+	tb.Helper()
+	g := newGate(tb, nil)
+	g.site.files["/play/a001/index.m3u8"] = longPlaylist(false)
+	return g
+}
+
+func BenchmarkPlaylist(b *testing.B) {
+	g := playlistGate(b)
+	b.Run("floor", func(b *testing.B) {
+		benchmarkViewer(b, newRawViewer(b, floor(playlistType, []byte(longPlaylist(false))), "/"), 200)
+	})
+	b.Run("below a ticket", func(b *testing.B) {
+		benchmarkViewer(b, newRawViewer(b, g.handler, "/~"+g.ticket(b, "a001")+"/play/a001/index.m3u8"), 200)
+	})
+	b.Run("spliced", func(b *testing.B) {
+		benchmarkViewer(b, newRawViewer(b, g.handler, "/play/a001/index.m3u8?token=123"), 200)
+	})
+	b.Run("forged ticket", func(b *testing.B) {
+		ticket := g.ticket(b, "a001")
+		benchmarkViewer(b, newRawViewer(b, g.handler, "/~"+ticket[:len(ticket)-1]+"A/play/a001/index.m3u8"), 403)
+	})
+}
+
+func BenchmarkParallelSegments(b *testing.B) {
+	g, path := segmentOf(b, 1000)
+	handlers := map[string]http.Handler{"floor": floor("text/plain; charset=utf-8", make([]byte, 1000)), "usher": g.handler}
+	for name, h := range handlers {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				r := httptest.NewRequest(http.MethodGet, path, nil)
+				w := &discard{header: http.Header{}}
+				for pb.Next() {
+					clear(w.header)
+					h.ServeHTTP(w, r)
+				}
+			})
+		})
+	}
+}
+
+// discard is a ResponseWriter that keeps nothing.
+type discard struct {
+	io.Writer
+	header http.Header
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) WriteHeader(int)             {}
+func (d *discard) Write(p []byte) (int, error) { return len(p), nil }

@@ -1,0 +1,138 @@
+package gateway
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/gateway/hls"
+)
+
+func TestConfigNamesWhatCannotWork(t *testing.T) {
+	t.Parallel()
+	route := func(edit func(*RouteConfig)) func(*Config) {
+		return func(c *Config) { edit(&c.Routes[0]) }
+	}
+	cases := map[string]struct {
+		edit func(*Config)
+		want string
+	}{
+		"a config as it should be": {func(*Config) {}, ""},
+		"listen on any port of any host, over TLS": {
+			func(c *Config) {
+				c.Listen, c.TLS = "[::1]:8443", TLSConfig{"cert.pem", "key.pem"}
+			}, "",
+		},
+
+		"listen nowhere":          {func(c *Config) { c.Listen = "" }, `listen: "" is no address; want "host:port" or ":port"`},
+		"listen without a port":   {func(c *Config) { c.Listen = "127.0.0.1" }, `listen: "127.0.0.1" is no address; want "host:port" or ":port"`},
+		"listen on an empty port": {func(c *Config) { c.Listen = "127.0.0.1:" }, `listen: "127.0.0.1:" is no address; want "host:port" or ":port"`},
+		"listen on bare IPv6":     {func(c *Config) { c.Listen = "::1" }, `listen: "::1" is no address; want "host:port" or ":port"`},
+		"half a certificate":      {func(c *Config) { c.TLS.Key = "key.pem" }, "tls: certificate and key go together; one of them is missing"},
+
+		"a short identity":    {func(c *Config) { c.Identity.Secret = "short" }, "identity.secret: has 5 bytes; want at least 16, the same on every node"},
+		"no ticket keys":      {func(c *Config) { c.Tickets.Keys = nil }, `tickets.keys: none; want at least one, such as { id: a, secret: "file:/etc/usher/ticket.key" }`},
+		"a short ticket key":  {func(c *Config) { c.Tickets.Keys[0].Secret = "s3cret" }, "tickets.keys[0].secret: has 6 bytes; want at least 16"},
+		"a key without id":    {func(c *Config) { c.Tickets.Keys[0].ID = "" }, `tickets.keys[0].id: "": want 1 to 16 letters and digits, unlike any other key's`},
+		"a key's id of dots":  {func(c *Config) { c.Tickets.Keys[0].ID = "a.b" }, `tickets.keys[0].id: "a.b": want 1 to 16 letters and digits, unlike any other key's`},
+		"a key's id in lines": {func(c *Config) { c.Tickets.Keys[0].ID = "a\n" }, `tickets.keys[0].id: "a\n": want 1 to 16 letters and digits, unlike any other key's`},
+		"a long key's id":     {func(c *Config) { c.Tickets.Keys[0].ID = strings.Repeat("a", 17) }, `tickets.keys[0].id: "aaaaaaaaaaaaaaaaa": want 1 to 16 letters and digits, unlike any other key's`},
+		"two keys of one id": {
+			func(c *Config) { c.Tickets.Keys = append(c.Tickets.Keys, c.Tickets.Keys[0]) },
+			`tickets.keys[1].id: "a": want 1 to 16 letters and digits, unlike any other key's`,
+		},
+		"no revival":            {func(c *Config) { c.Tickets.ReviveFor = 0 }, "tickets.revive_for: 0s is out of range; want 1m to 30d"},
+		"revival for ever":      {func(c *Config) { c.Tickets.ReviveFor = 721 * time.Hour }, "tickets.revive_for: 721h0m0s is out of range; want 1m to 30d"},
+		"a parameter of signs":  {func(c *Config) { c.Tickets.Parameter = "a&b" }, `tickets.parameter: "a&b": want letters, digits, _ and -`},
+		"a cookie without name": {func(c *Config) { c.Tickets.Cookie = "" }, `tickets.cookie: "": want letters, digits, _ and -`},
+
+		"small headers":      {func(c *Config) { c.Limits.MaxHeaderBytes = 100 }, "limits.max_header_bytes: 100 is too small; want at least 4096"},
+		"short URLs":         {func(c *Config) { c.Limits.MaxURLBytes = 100 }, "limits.max_url_bytes: 100 is too small; want at least 256"},
+		"no requests":        {func(c *Config) { c.Limits.MaxRequests = 0 }, "limits.max_requests: 0 is too small; want at least 1"},
+		"no time to read":    {func(c *Config) { c.Limits.ReadTimeout = 0 }, "limits.read_timeout: 0s is too short; want at least 1s"},
+		"no time to idle":    {func(c *Config) { c.Limits.IdleTimeout = 0 }, "limits.idle_timeout: 0s is too short; want at least 1s"},
+		"no time to write":   {func(c *Config) { c.Limits.WriteStall = time.Millisecond }, "limits.write_stall: 1ms is too short; want at least 1s"},
+		"a drain in reverse": {func(c *Config) { c.Drain.Delay = -1 }, "drain.delay: -1ns is too short; want at least 0s"},
+		"no time to drain":   {func(c *Config) { c.Drain.Timeout = 0 }, "drain.timeout: 0s is too short; want at least 1s"},
+
+		"a page without scheme": {func(c *Config) { c.CORS.AllowOrigins = []string{"*", "tv.example.com"} }, `cors.allow_origins[1]: "tv.example.com": want "*" or an origin such as "https://tv.example.com"`},
+		"a page with a path":    {func(c *Config) { c.CORS.AllowOrigins = []string{"https://tv.example.com/"} }, `cors.allow_origins[0]: "https://tv.example.com/": want "*" or an origin such as "https://tv.example.com"`},
+
+		"no origins": {
+			func(c *Config) { c.Origins = nil },
+			"origins: none; want at least one, such as astra: { url: \"http://10.0.0.5:8000\" }\n" +
+				`routes[0].origin: "o" is not among origins`,
+		},
+		"an origin of nothing":       {func(c *Config) { c.Origins["p"] = nil }, `origins.p.url: "": want http://host:port or https://host:port, with or without a path`},
+		"an origin without scheme":   {func(c *Config) { c.Origins["o"].URL = "10.0.0.5:8000" }, `origins.o.url: "10.0.0.5:8000": want http://host:port or https://host:port, with or without a path`},
+		"an origin of another kind":  {func(c *Config) { c.Origins["o"].URL = "rtsp://10.0.0.5" }, `origins.o.url: "rtsp://10.0.0.5": want http://host:port or https://host:port, with or without a path`},
+		"an origin with a fragment":  {func(c *Config) { c.Origins["o"].URL = "http://10.0.0.5/#x" }, `origins.o.url: "http://10.0.0.5/#x": want http://host:port or https://host:port, with or without a path`},
+		"a fallback without a host":  {func(c *Config) { c.Origins["o"].Fallback = []string{"http://a", "http:///x"} }, `origins.o.fallback[1]: "http:///x": want http://host:port or https://host:port, with or without a path`},
+		"several origins at a time":  {func(c *Config) { c.Origins["b"], c.Origins["a"] = &OriginConfig{"b", nil}, &OriginConfig{"a", nil} }, "origins.a.url: \"a\": want http://host:port or https://host:port, with or without a path\norigins.b.url: \"b\": want http://host:port or https://host:port, with or without a path"},
+		"no routes":                  {func(c *Config) { c.Routes = nil }, `routes: none; want at least one, such as { path: "/play/{channel}/*", origin: …, backend: … }`},
+		"two routes of one path":     {func(c *Config) { c.Routes = append(c.Routes, c.Routes[0]) }, `routes[1].name: "/play/{channel}/*" is the name of routes[0] already`},
+		"a path without channel":     {route(func(r *RouteConfig) { r.Path = "/play/*" }), `routes[0].path: "/play/*" needs a {channel}`},
+		"an origin path of its own":  {route(func(r *RouteConfig) { r.OriginPath = "/{channel}/{quality}/*" }), `routes[0].origin_path: {quality} is not in path "/play/{channel}/*"`},
+		"an origin path that is bad": {route(func(r *RouteConfig) { r.OriginPath = "x" }), `routes[0].origin_path: "x" must begin with /`},
+		"an origin path for all":     {route(func(r *RouteConfig) { r.OriginPath = "/all/*" }), `routes[0].origin_path: "/all/*" needs a {channel}`},
+		"a media path that is bad":   {route(func(r *RouteConfig) { r.Media = []PlaceConfig{{Path: "/a/{channel}"}, {Path: "/b"}} }), `routes[0].media[1].path: "/b" needs a {channel}`},
+		"a route to no origin":       {route(func(r *RouteConfig) { r.Origin = "x" }), `routes[0].origin: "x" is not among origins`},
+		"a route to no backend":      {route(func(r *RouteConfig) { r.Backend = "x" }), `routes[0].backend: "x" is not among backends`},
+		"an unknown fact":            {route(func(r *RouteConfig) { r.Identity = []string{"address", "mac"} }), `routes[0].identity[1]: "mac" is unknown; want address, user_agent or playback_session`},
+		"a host with a port":         {route(func(r *RouteConfig) { r.Hosts = []string{"tv.example.com", "tv.example.com:8080"} }), `routes[0].hosts[1]: "tv.example.com:8080": want a host name without scheme and port`},
+		"a host with a scheme":       {route(func(r *RouteConfig) { r.Hosts = []string{"https://tv.example.com"} }), `routes[0].hosts[0]: "https://tv.example.com": want a host name without scheme and port`},
+		"a host of nothing":          {route(func(r *RouteConfig) { r.Hosts = []string{""} }), `routes[0].hosts[0]: "": want a host name without scheme and port`},
+		"cookies for any page": {
+			route(func(r *RouteConfig) { r.Carry = hls.CarryCookie }),
+			`routes[0].carry: cookie needs cors.allow_origins to list the players' origins; browsers send no cookie to "*"`,
+		},
+		"a required one that is none": {
+			route(func(r *RouteConfig) { r.Credentials, r.Required = []string{"token"}, []string{"token", "tokne"} }),
+			`routes[0].required[1]: "tokne" is no credential of the route's`,
+		},
+		"a required one that is ignored": {
+			route(func(r *RouteConfig) { r.IgnoreQuery, r.Required = []string{"token"}, []string{"token"} }),
+			`routes[0].required[0]: "token" is no credential of the route's`,
+		},
+		"required ones of every kind": {
+			route(func(r *RouteConfig) {
+				r.Path, r.Credentials, r.CredentialHeaders = "/{user}/{channel}/*", []string{"token"}, []string{"X-Device"}
+				r.Required = []string{"token", "user", "x-device"}
+			}), "",
+		},
+		"all that is wrong at once": {
+			func(c *Config) { c.Listen, c.Drain.Timeout, c.Routes[0].Backend = "", 0, "x" },
+			"listen: \"\" is no address; want \"host:port\" or \":port\"\n" +
+				"drain.timeout: 0s is too short; want at least 1s\n" +
+				`routes[0].backend: "x" is not among backends`,
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, got := testConfig("http://10.0.0.5:8000"), ""
+			tc.edit(&c)
+			if err := c.Validate(func(name string) bool { return name == "b" }); err != nil {
+				got = err.Error()
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("error (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAnEdgeOfABadConfigSaysWhere(t *testing.T) {
+	t.Parallel()
+	c := testConfig("http://10.0.0.5:8000")
+	c.Routes[0].Path = "/play"
+	if _, err := NewEdge(Options{Config: c}); err == nil || err.Error() != `routes[0].path: "/play" needs a {channel}` {
+		t.Errorf("got %v", err)
+	}
+	c = testConfig("http://%zz")
+	if _, err := NewEdge(Options{Config: c}); err == nil || !strings.HasPrefix(err.Error(), "origins.o.url: ") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,68 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/gateway/hls"
+)
+
+func TestOnlyListedPagesMayReadAnswersAndRefusals(t *testing.T) {
+	t.Parallel()
+	const tv, evil = "https://tv.example.com", "https://evil.example.com"
+	const exposed = "Content-Length, Content-Range, Age"
+	type line map[string]string
+	cases := map[string]struct {
+		allowed []string
+		carry   hls.Carry
+		page    string
+		want    line
+	}{
+		"any page":                        {[]string{"*"}, hls.CarryPath, tv, line{"Allow-Origin": "*", "Expose-Headers": exposed}},
+		"a listed page":                   {[]string{tv}, hls.CarryPath, tv, line{"Allow-Origin": tv, "Expose-Headers": exposed, "Vary": "Origin"}},
+		"another page":                    {[]string{tv}, hls.CarryPath, evil, line{"Vary": "Origin"}},
+		"a page of a longer name":         {[]string{tv}, hls.CarryPath, tv + ".evil.com", line{"Vary": "Origin"}},
+		"no page whatever":                {nil, hls.CarryPath, tv, line{"Vary": "Origin"}},
+		"a sandboxed page":                {[]string{tv}, hls.CarryPath, "null", line{"Vary": "Origin"}},
+		"a listed page, with cookies":     {[]string{tv}, hls.CarryCookie, tv, line{"Allow-Origin": tv, "Allow-Credentials": "true", "Expose-Headers": exposed, "Vary": "Origin"}},
+		"another page, with cookies":      {[]string{tv}, hls.CarryCookie, evil, line{"Vary": "Origin"}},
+		"no page":                         {[]string{"*"}, hls.CarryPath, "", line{}},
+		"no page, before a cache":         {[]string{"*"}, hls.CarryNone, "", line{"Allow-Origin": "*", "Expose-Headers": exposed}},
+		"no page, before a cache, listed": {[]string{tv}, hls.CarryNone, "", line{"Vary": "Origin"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGate(t, func(c *Config) {
+				c.CORS.AllowOrigins, c.Routes[0].Carry, c.Routes[0].Required = tc.allowed, tc.carry, []string{"token"}
+			})
+			var fields []string
+			if tc.page != "" {
+				fields = []string{"Origin: " + tc.page}
+			}
+			for path, status := range map[string]int{"/play/a001/index.m3u8?token=1": 200, "/play/a001/index.m3u8": 403} {
+				got := line{}
+				for field, value := range g.want(t, status, path, fields...).header {
+					if short, ok := strings.CutPrefix(field, "Access-Control-"); ok || field == "Vary" {
+						got[short] = strings.Join(value, "|")
+					}
+				}
+				if diff := cmp.Diff(tc.want, got); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", path, diff)
+				}
+			}
+		})
+	}
+}
+
+func TestAPreflightOfAnotherPageAllowsItNothing(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, func(c *Config) { c.CORS.AllowOrigins = []string{"https://tv.example.com"} })
+	got := g.do(t, http.MethodOptions, "/play/a001/index.m3u8", "Origin: https://evil.example.com", "Access-Control-Request-Method: GET")
+	if a := got.header.Get("Access-Control-Allow-Origin"); got.status != 204 || a != "" {
+		t.Errorf("got %d with Access-Control-Allow-Origin %q, want 204 without", got.status, a)
+	}
+}

@@ -1,0 +1,78 @@
+package gateway
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const lowLatency = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.5\n" +
+	"#EXT-X-PART-INF:PART-TARGET=0.5\n#EXT-X-MEDIA-SEQUENCE:17\n#EXTINF:4,\nseg-17.ts\n#EXT-X-PART:DURATION=0.5,URI=\"part-18.0.ts\"\n"
+
+func TestDirectivesAreForwardedSortedAndNothingElseIs(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct{ query, want string }{
+		"a blocking reload":       {"token=1&_HLS_msn=18&_HLS_part=1", "_HLS_msn=18&_HLS_part=1"},
+		"in another order":        {"_HLS_part=1&token=1&_HLS_msn=18", "_HLS_msn=18&_HLS_part=1"},
+		"a delta update":          {"token=1&_HLS_skip=YES&_HLS_msn=18", "_HLS_msn=18&_HLS_skip=YES"},
+		"a delta update, second":  {"token=1&_HLS_skip=v2", "_HLS_skip=v2"},
+		"OvenMediaEngine's":       {"token=1&_HLS_legacy=YES&_HLS_rewind=NO", "_HLS_legacy=YES&_HLS_rewind=NO"},
+		"the same twice":          {"token=1&_HLS_msn=18&_HLS_msn=18", "_HLS_msn=18"},
+		"none":                    {"token=1", ""},
+		"an unknown one":          {"token=1&_HLS_random=7&_HLS_msn=18", "_HLS_msn=18"},
+		"a number that is none":   {"token=1&_HLS_msn=18x&_HLS_part=-1", ""},
+		"an endless number":       {"token=1&_HLS_msn=99999999999", ""},
+		"an empty number":         {"token=1&_HLS_msn=&_HLS_part", ""},
+		"a made up value":         {"token=1&_HLS_skip=yes&_HLS_legacy=7", ""},
+		"a name in another shape": {"token=1&%5FHLS_msn=18&_hls_msn=18", ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGate(t, nil)
+			g.site.files["/play/a001/index.m3u8"] = lowLatency
+			g.want(t, 200, "/play/a001/index.m3u8?"+tc.query)
+			want := "/play/a001/index.m3u8"
+			if tc.want != "" {
+				want += "?" + tc.want
+			}
+			if diff := cmp.Diff([]string{want}, g.site.asked()); diff != "" {
+				t.Errorf("the origin was asked for (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAHundredIdenticalBlockingReloadsAreOneForTheOrigin(t *testing.T) {
+	t.Parallel()
+	const viewers = 100
+	g := newGate(t, nil)
+	arrived, release := make(chan struct{}, viewers), make(chan struct{})
+	g.site.answer = func(w http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		<-release
+		_, _ = w.Write([]byte(lowLatency))
+	}
+	ticket := g.ticket(t, "a001")
+	var all sync.WaitGroup
+	for i := range viewers {
+		query := "_HLS_msn=18&_HLS_part=1"
+		if i%2 == 0 {
+			query = "_HLS_part=1&_HLS_msn=18"
+		}
+		all.Go(func() {
+			if got := g.get(t, "/~"+ticket+"/play/a001/index.m3u8?"+query); got.status != 200 || got.body != lowLatency {
+				t.Errorf("reload: got %d %q", got.status, got.body)
+			}
+		})
+	}
+	<-arrived
+	waitFor(t, "all others share the one request", func() bool { return g.o.Origins["o"].Stats().Coalesced == viewers-1 })
+	close(release)
+	all.Wait()
+	if asked := g.site.asked(); len(asked) != 1 {
+		t.Errorf("the origin was asked %d times, want once: %q", len(asked), asked)
+	}
+}

@@ -1,0 +1,107 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/gateway/hls"
+	"usher/gateway/origin"
+)
+
+// liveOrigin has a playlist of five six-second segments that moves on with the clock.
+func liveOrigin(since time.Time) originFunc {
+	return func(r *http.Request) (*http.Response, error) {
+		first := int(time.Since(since) / (6 * time.Second))
+		var b strings.Builder
+		fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:%d\n", first)
+		for n := first; n < first+5; n++ {
+			fmt.Fprintf(&b, "#EXTINF:6,\nseg-%d.ts\n", n)
+		}
+		return answerOf(r, int64(b.Len()), strings.NewReader(b.String())), nil
+	}
+}
+
+// TestAURINeverChangesBetweenReloads plays for two hours the way browsers do, by asking for the original URL again and
+// again, while the node restarts, keys are rotated and others watch.
+func TestAURINeverChangesBetweenReloads(t *testing.T) {
+	t.Parallel()
+	for _, carry := range []hls.Carry{hls.CarryPath, hls.CarryQuery, hls.CarryCookie, hls.CarryNone} {
+		t.Run(carry.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { watchTwoHours(t, carry) })
+		})
+	}
+}
+
+func watchTwoHours(t *testing.T, carry hls.Carry) {
+	start := time.Now()
+	c := testConfig("http://origin.example.com")
+	c.Routes[0].Carry, c.CORS.AllowOrigins = carry, []string{"https://tv.example.com"}
+	live := origin.WithTransport(liveOrigin(start))
+	e, r := newEdge(t, c, live)
+	uriOf, cookies := map[string]string{}, map[string]bool{} // by media sequence number
+	for reload := 0; time.Since(start) < 2*time.Hour; reload++ {
+		switch reload {
+		case 300: // a new key signs; the old one verifies still
+			c.Tickets.Keys = append([]TicketKey{{ID: "b", Secret: "the second ticket secret"}}, c.Tickets.Keys...)
+			fallthrough
+		case 600: // another node, which finds the session where it was
+			sessions := r.sessions
+			e, r = newEdge(t, c, live)
+			r.sessions = sessions
+		}
+		body, cookie := ask(t, e, "/play/a001/index.m3u8", fmt.Sprintf("token=1&other=%d", 0))
+		cookies[cookie] = true
+		number := mediaSequence(t, body)
+		for _, uri := range uris(body) {
+			key := fmt.Sprint(number)
+			if old := uriOf[key]; old != "" && old != uri {
+				t.Fatalf("%v into the stream, segment %s: got %s, was %s", time.Since(start), key, uri, old)
+			}
+			uriOf[key] = uri
+			number++
+		}
+		ask(t, e, "/play/a001/index.m3u8", fmt.Sprintf("token=%d", reload)) // somebody else
+		pass(5 * time.Second)
+	}
+	if want := 2*3600/6 + 4; len(uriOf) < want {
+		t.Errorf("saw %d segments, want %d", len(uriOf), want)
+	}
+	if len(cookies) != 1 {
+		t.Errorf("the ticket's cookie changed: %v", cookies)
+	}
+}
+
+// ask is a viewer's request without a network: the playlist and the cookie that came with it.
+func ask(t *testing.T, e *Edge, path, query string) (body, cookie string) {
+	t.Helper()
+	var a Answer
+	v := View{
+		Method: http.MethodGet, Scheme: "https", Host: "tv.example.com", Path: path, Query: query,
+		Peer: netip.MustParseAddr("192.0.2.7"), Header: http.Header{},
+	}
+	if err := e.Serve(context.Background(), &v, &a); err != nil || a.Status != 200 {
+		t.Fatalf("GET %s?%s: %d %q, %v", path, query, a.Status, a.Body, err)
+	}
+	for _, f := range a.Fields() {
+		if f.Name == "Set-Cookie" {
+			cookie = f.Value
+		}
+	}
+	return string(a.Body), cookie
+}
+
+func mediaSequence(t *testing.T, playlist string) int {
+	t.Helper()
+	info, err := hls.Scan([]byte(playlist))
+	if err != nil {
+		t.Fatalf("playlist: %v\n%s", err, playlist)
+	}
+	return int(info.MediaSequence)
+}

@@ -1,0 +1,398 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// status gets a path in a bubble.
+func status(t *testing.T, c *http.Client, url string) (int, string) {
+	t.Helper()
+	resp, err := c.Get(url)
+	if err != nil {
+		t.Fatalf("GET %s: %v", url, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("GET %s: read the body: %v", url, err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+func TestANodeLeavesInOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		arrived, release := make(chan struct{}), make(chan struct{})
+		listener := newPipes()
+		c := DefaultConfig()
+		s := NewServer(c, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				close(arrived)
+				<-release
+			}
+			_, _ = io.WriteString(w, "served")
+		}), slog.New(slog.DiscardHandler))
+		if s.Ready() {
+			t.Error("ready before it runs")
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx, listener) }()
+		synctest.Wait()
+		if !s.Ready() {
+			t.Error("not ready while it runs")
+		}
+		slow := make(chan string, 1)
+		client := listener.client(t)
+		go func() {
+			_, body := status(t, client, "http://tv/slow")
+			slow <- body
+		}()
+		<-arrived
+		start := time.Now()
+		stop()
+		synctest.Wait()
+		if s.Ready() {
+			t.Error("ready while it leaves")
+		}
+		for time.Since(start) < c.Drain.Delay-time.Second { // balancers have not noticed yet
+			if code, body := status(t, client, "http://tv/"); code != 200 || body != "served" {
+				t.Errorf("%v into the delay: got %d %q", time.Since(start), code, body)
+			}
+			pass(time.Second)
+		}
+		pass(c.Drain.Timeout / 2)
+		if _, err := listener.dial(t.Context(), "", ""); err == nil {
+			t.Error("a new connection is taken after the delay")
+		}
+		select {
+		case err := <-ended:
+			t.Fatalf("left a request in flight behind: %v", err)
+		default:
+		}
+		close(release)
+		if body := <-slow; body != "served" {
+			t.Errorf("the request in flight got %q", body)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if s.Ready() {
+			t.Error("ready after the end")
+		}
+	})
+}
+
+func TestARequestThatDoesNotEndIsCutOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		arrived, gone := make(chan struct{}), make(chan struct{})
+		listener := newPipes()
+		c := DefaultConfig()
+		var log bytes.Buffer
+		s := NewServer(c, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			close(arrived)
+			<-gone // whatever its context says
+		}), slog.New(slog.NewTextHandler(&log, nil)))
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx, listener) }()
+		client := listener.client(t)
+		failed := make(chan error, 1)
+		go func() {
+			resp, err := client.Get("http://tv/")
+			if err == nil {
+				resp.Body.Close()
+			}
+			failed <- err
+		}()
+		<-arrived
+		start := time.Now()
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if took := time.Since(start); took < c.Drain.Delay+c.Drain.Timeout || took > c.Drain.Delay+c.Drain.Timeout+time.Second {
+			t.Errorf("left after %v, want delay and timeout", took)
+		}
+		if err := <-failed; err == nil {
+			t.Error("the viewer was answered")
+		}
+		if !strings.Contains(log.String(), "drain.timeout=30s") {
+			t.Errorf("the log does not name the setting:\n%s", log.String())
+		}
+		close(gone)
+	})
+}
+
+// TestALateAnswerAsksTheViewerToComeBack drains under a viewer whom the origin keeps waiting: an empty 200 would end his
+// playback.
+func TestALateAnswerAsksTheViewerToComeBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		arrived := make(chan struct{})
+		shortDrain := func(c *Config) { c.Drain = DrainConfig{Timeout: time.Second} }
+		b := newBubble(t, shortDrain, func(r *http.Request) (*http.Response, error) {
+			close(arrived)
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		})
+		type answer struct {
+			Code                int
+			Body, Wait, Readers string
+		}
+		got := make(chan answer, 1)
+		client := b.client(t)
+		go func() {
+			r, _ := http.NewRequest(http.MethodGet, "http://tv/~"+b.ticket+"/play/a001/seg-17.ts", nil)
+			r.Header.Set("Origin", "https://tv.example.com")
+			resp, err := client.Do(r)
+			if err != nil {
+				got <- answer{Body: err.Error()}
+				return
+			}
+			defer resp.Body.Close()
+			body, _ := io.ReadAll(resp.Body)
+			h := resp.Header
+			got <- answer{resp.StatusCode, string(body), h.Get("Retry-After"), h.Get("Access-Control-Allow-Origin")}
+		}()
+		<-arrived
+		b.stop()
+		if diff := cmp.Diff(answer{503, "draining\n", "1", "*"}, <-got); diff != "" {
+			t.Errorf("answer (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// brokenListener is a listener that cannot accept.
+type brokenListener struct {
+	net.Listener
+	closed bool
+}
+
+func (*brokenListener) Accept() (net.Conn, error) { return nil, errors.New("too many open files") }
+func (l *brokenListener) Close() error            { l.closed = true; return nil }
+func (*brokenListener) Addr() net.Addr            { return &net.TCPAddr{} }
+
+func TestAListenerThatFailsNamesItsSetting(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		edit func(*Config)
+		want string
+	}{
+		"it cannot accept": {func(*Config) {}, "serve listen=:8080: too many open files"},
+		"no certificate": {
+			func(c *Config) { c.TLS = TLSConfig{Certificate: "/nowhere/cert.pem", Key: "/nowhere/key.pem"} },
+			"tls.certificate: stat /nowhere/cert.pem: no such file or directory",
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, l := DefaultConfig(), &brokenListener{}
+			tc.edit(&c)
+			s := NewServer(c, http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+			if err := s.Run(t.Context(), l); err == nil || err.Error() != tc.want {
+				t.Errorf("Run: got %v, want %s", err, tc.want)
+			}
+			if !l.closed || s.Ready() {
+				t.Errorf("listener closed %v, ready %v; want closed and not ready", l.closed, s.Ready())
+			}
+		})
+	}
+}
+
+// authority signs certificates for "tv".
+type authority struct {
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
+	pool *x509.CertPool
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{pool: x509.NewCertPool()}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0), KeyUsage: x509.KeyUsageCertSign,
+	}
+	var err error
+	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &a.key.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.cert, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	a.pool.AddCert(a.cert)
+	return a
+}
+
+// issue writes a certificate of that serial number and its key, as changed at that time.
+func (a *authority) issue(t *testing.T, files TLSConfig, serial int64, changed time.Time) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), DNSNames: []string{"tv"},
+		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, block := range map[string]*pem.Block{
+		files.Certificate: {Type: "CERTIFICATE", Bytes: der}, files.Key: {Type: "PRIVATE KEY", Bytes: private},
+	} {
+		writeFile(t, path, pem.EncodeToMemory(block), changed)
+	}
+}
+
+func writeFile(t *testing.T, path string, data []byte, changed time.Time) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, changed, changed); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// secureBubble is a bubble that speaks TLS with a certificate of serial number 1, and a client that may speak HTTP/2.
+func secureBubble(t *testing.T, edit func(*Config), o originFunc) (*bubble, *authority, *http.Client) {
+	t.Helper()
+	a, dir := newAuthority(t), t.TempDir()
+	files := TLSConfig{Certificate: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
+	a.issue(t, files, 1, time.Unix(1000, 0))
+	b := newBubble(t, func(c *Config) {
+		c.TLS = files
+		if edit != nil {
+			edit(c)
+		}
+	}, o)
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: b.dial, TLSClientConfig: &tls.Config{RootCAs: a.pool, ServerName: "tv"}, ForceAttemptHTTP2: true,
+	}}
+	t.Cleanup(client.CloseIdleConnections)
+	return b, a, client
+}
+
+func TestHTTP2IsServedAndRenewedCertificatesAreTakenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, a, client := secureBubble(t, nil, func(r *http.Request) (*http.Response, error) {
+			return answerOf(r, int64(len(segment)), strings.NewReader(segment)), nil
+		})
+		files := b.edge.o.Config.TLS
+		serial := func() int64 {
+			t.Helper()
+			defer client.CloseIdleConnections()
+			resp, err := client.Get("https://tv/~" + b.ticket + "/play/a001/seg-17.ts")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			if err != nil || string(body) != segment || resp.ProtoMajor != 2 {
+				t.Fatalf("got %s %d %q, %v", resp.Proto, resp.StatusCode, body, err)
+			}
+			return resp.TLS.PeerCertificates[0].SerialNumber.Int64()
+		}
+		for i, step := range []struct {
+			change func()
+			want   int64
+		}{
+			{func() {}, 1},
+			{func() { a.issue(t, files, 2, time.Unix(2000, 0)) }, 2},
+			{func() { writeFile(t, files.Key, []byte("half a k"), time.Unix(3000, 0)) }, 2},
+			{func() { writeFile(t, files.Certificate, []byte("half a c"), time.Unix(3000, 0)) }, 2},
+			{func() { a.issue(t, files, 4, time.Unix(4000, 0)) }, 4},
+			{func() { _ = os.Remove(files.Certificate) }, 4},
+		} {
+			step.change()
+			pass(certificateLook)
+			if got := serial(); got != step.want {
+				t.Errorf("step %d: certificate %d, want %d", i, got, step.want)
+			}
+		}
+	})
+}
+
+// TestAWaitForTheOriginIsNotTheViewersStall has the origin pause for longer than a viewer may.
+func TestAWaitForTheOriginIsNotTheViewersStall(t *testing.T) {
+	t.Parallel()
+	for _, scheme := range []string{"http", "https"} {
+		t.Run(scheme, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				slow := func(r *http.Request) (*http.Response, error) {
+					in, out := io.Pipe()
+					go func() {
+						for _, part := range []string{"first ", "second ", "third"} {
+							pass(5 * time.Second)
+							_, _ = io.WriteString(out, part)
+						}
+						_ = out.Close()
+					}()
+					return answerOf(r, -1, in), nil
+				}
+				edit := func(c *Config) { c.Limits.WriteStall = time.Second }
+				var b *bubble
+				var client *http.Client
+				if scheme == "https" {
+					b, _, client = secureBubble(t, edit, slow)
+				} else {
+					b = newBubble(t, edit, slow)
+					client = b.client(t)
+				}
+				if code, body := status(t, client, scheme+"://tv/~"+b.ticket+"/play/a001/part.mp4"); code != 200 || body != "first second third" {
+					t.Errorf("got %d %q", code, body)
+				}
+			})
+		})
+	}
+}
+
+func TestOldTLSIsNotSpoken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, _, client := secureBubble(t, nil, nil)
+		transport, _ := client.Transport.(*http.Transport)
+		transport.TLSClientConfig.MinVersion, transport.TLSClientConfig.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+		if resp, err := client.Get("https://tv/"); err == nil {
+			resp.Body.Close()
+			t.Errorf("TLS 1.1 is spoken: %d", resp.StatusCode)
+		}
+	})
+}
