@@ -3,9 +3,12 @@ package gateway
 import (
 	"fmt"
 	"net/url"
+	"strings"
 	"testing"
+	"time"
 
 	"usher/backends"
+	"usher/gateway/hls"
 )
 
 // crowdSize is how many address prefixes use one ticket here.
@@ -95,6 +98,22 @@ func TestTheExcessOfACrowdWithCredentialsAreSessionsOfTheirOwn(t *testing.T) {
 	}
 	if want := crowdSize - g.o.MaxAddresses; len(ids) != want || len(g.room.arrived()) != want {
 		t.Errorf("%d sessions opened %d times, want %d once each", len(ids), len(g.room.arrived()), want)
+	}
+}
+
+func TestAViewerKeepsTheTicketThatHeCameWith(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, func(c *Config) { c.Routes[0].Carry = hls.CarryQuery })
+	first := uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)[0]
+	_, ticket, _ := strings.Cut(first, "ticket=")
+	// The session is opened anew by his credentials, on a node that never heard of it.
+	s := g.room.live()[0]
+	s.ticket.Opened = s.ticket.Opened.Add(time.Minute)
+	if other := uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)[0]; other == first {
+		t.Fatalf("the session's ticket did not change: %s", other)
+	}
+	if got := uris(g.want(t, 200, "/play/a001/index.m3u8?ticket="+ticket).body)[0]; got != first {
+		t.Errorf("his URIs changed: got %s, was %s", got, first)
 	}
 }
 

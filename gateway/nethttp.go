@@ -79,9 +79,7 @@ func (h *Handler) withoutBody(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
-	c := http.NewResponseController(w)
-	_ = c.EnableFullDuplex()
-	_ = c.SetReadDeadline(time.Now().Add(h.limits.ReadTimeout))
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.limits.ReadTimeout))
 }
 
 // unanswered is for a request that ended before its answer: because the viewer left, or because we do.

@@ -202,8 +202,6 @@ func (e *Edge) originFailed(err error, v *visit, a *Answer) error {
 		a.refuse(status.Status, "the origin has no such thing")
 	case errors.Is(err, origin.ErrPath):
 		a.refuse(http.StatusNotFound, "no such path on the origin")
-	case backends.IsOverload(err):
-		a.comeBack(e.o.RetryAfter, err.Error())
 	case backends.IsOverload(err), errors.Is(err, origin.ErrClosed):
 		a.comeBack(e.o.RetryAfter, err.Error())
 	case errors.Is(err, context.DeadlineExceeded):
