@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -208,5 +211,22 @@ func TestAPathThatIsListedAnewEachTimeTakesBoundedMemory(t *testing.T) {
 	queries, _ := g.listed.queries.GetIfPresent(listedPath{r.name, "/play/a001/seg.ts"})
 	if len(queries) != maxQueriesPerPath || queries[len(queries)-1] != fmt.Sprintf("n=%d", 10*maxQueriesPerPath-1) {
 		t.Errorf("remembered %d queries, %q last; want the last %d", len(queries), queries[len(queries)-1], maxQueriesPerPath)
+	}
+}
+
+func TestAnOperatorIsToldOnceOfMediaOutsideTheRoute(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, nil)
+	var log bytes.Buffer
+	g.Edge.o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	for _, name := range []string{"one", "two"} {
+		g.site.files["/play/a001/"+name+".m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n/elsewhere/" + name + ".ts?key=s3cret\n"
+		if got := g.want(t, http.StatusOK, "/play/a001/"+name+".m3u8?token=1"); !strings.Contains(got.body, "\n/elsewhere/") {
+			t.Fatalf("got %q, want the playlist with the URI as it was", got.body)
+		}
+	}
+	got := log.String()
+	if strings.Count(got, "no place of its route") != 1 || !strings.Contains(got, "path=/elsewhere/one.ts") || strings.Contains(got, "s3cret") {
+		t.Errorf("got the log %q, want one line that names /elsewhere/one.ts without its query", got)
 	}
 }

@@ -99,7 +99,7 @@ func (e *Edge) rewrite(v *visit, o *origin.Object, originPath string) *rewriting
 		Carry:       t.route.config.Carry,
 		UnderTicket: v.underTicket,
 		Parameter:   e.o.Config.Tickets.Parameter,
-		Locate:      t.route.locate,
+		Locate:      func(ref string) (string, bool) { return e.locate(t.route, ref) },
 		SameOrigin:  t.route.sameOrigin,
 	})
 	if err != nil {
@@ -107,6 +107,18 @@ func (e *Edge) rewrite(v *visit, o *origin.Object, originPath string) *rewriting
 	}
 	e.listed.note(t.route, t.channel, tpl)
 	return &rewriting{Template: tpl}
+}
+
+// locate is the route's, and tells the operator once of what his players will be refused: nothing in a playlist looks
+// wrong when it names media that no place of its route serves.
+func (e *Edge) locate(r *route, ref string) (string, bool) {
+	path, found := r.locate(ref)
+	if !found && !r.unplaced.Swap(true) {
+		named, _, _ := strings.Cut(ref, "?")
+		e.o.Logger.Warn("a playlist names what no place of its route serves, so players will be refused it; "+
+			"add a pattern for it to the route's media", slog.String("route", r.name), slog.String("path", named))
+	}
+	return path, found
 }
 
 // playlistContentType is the origin's, if players know it.

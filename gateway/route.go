@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"usher/gateway/hls"
 	"usher/gateway/origin"
@@ -22,6 +23,8 @@ type route struct {
 	sources []string // scheme://host of the origin's addresses, lower case
 	prefix  string   // of the origin's address, before every path on it
 	byFacts identityFacts
+	// unplaced: a playlist of the route has named what no place of it serves.
+	unplaced atomic.Bool
 }
 
 // place is a pattern for viewers' paths with what it stands for on the origin.
