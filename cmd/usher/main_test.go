@@ -192,3 +192,13 @@ func TestVersionIsPrinted(t *testing.T) {
 		t.Errorf("exit code %d: %q", code, out)
 	}
 }
+
+func TestLogsSpellDurations(t *testing.T) {
+	for format, want := range map[string]string{"json": `"delay":"5s"`, "text": "delay=5s"} {
+		var out bytes.Buffer
+		logSettings{Format: format}.logger(&out).Info("draining", "delay", 5*time.Second)
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s: %s does not say %s", format, out.String(), want)
+		}
+	}
+}

@@ -118,11 +118,19 @@ func (l logSettings) Validate() error {
 }
 
 func (l logSettings) logger(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: l.Level}
+	o := &slog.HandlerOptions{Level: l.Level, ReplaceAttr: spellDuration}
 	if l.Format == "text" {
 		return slog.New(slog.NewTextHandler(w, o))
 	}
 	return slog.New(slog.NewJSONHandler(w, o))
+}
+
+// spellDuration writes "5s" where slog's JSON would write 5000000000.
+func spellDuration(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		return slog.String(a.Key, a.Value.Duration().String())
+	}
+	return a
 }
 
 // defaultFile is where serve, check and validate look if not told.
