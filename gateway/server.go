@@ -111,6 +111,14 @@ type certificate struct {
 // certificateLook is how often a handshake looks whether the files changed.
 const certificateLook = 10 * time.Second
 
+// Check reports why the certificate cannot be used; nil without one.
+func (c TLSConfig) Check() error {
+	if c.Certificate == "" {
+		return nil
+	}
+	return (&certificate{config: c}).reload()
+}
+
 // get is the certificate to show. Files that cannot be read leave the old one in use.
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -200,5 +201,46 @@ func TestLogsSpellDurations(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s: %s does not say %s", format, out.String(), want)
 		}
+	}
+}
+
+func TestWhatCannotStartSaysSoBeforeItServes(t *testing.T) {
+	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = taken.Close() })
+	for name, test := range map[string]struct{ text, want string }{
+		"public port taken": {"listen: " + taken.Addr().String(), "listen=" + taken.Addr().String()},
+		"admin port taken": {
+			"listen: 127.0.0.1:0\nadmin: { listen: " + taken.Addr().String() + ", token: 0123456789abcdef }",
+			"admin.listen=" + taken.Addr().String(),
+		},
+		"no certificate": {
+			"listen: 127.0.0.1:0\ntls: { certificate: /nowhere.pem, key: /nowhere.key }", "tls.certificate: stat /nowhere.pem",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := writeFile(t, settingsFor("http://127.0.0.1:9/check")+test.text+"\n")
+			code, _, errs := usher("serve", "--config", path)
+			if code != 2 || !strings.Contains(errs, test.want) || strings.Contains(errs, "serving") {
+				t.Errorf("exit code %d: %q; want 2, %q and not a word of serving", code, errs, test.want)
+			}
+		})
+	}
+}
+
+func TestTracesThatCannotBeSentAreNoFailure(t *testing.T) {
+	var log bytes.Buffer
+	tracing := tracingSettings{Endpoint: "http://127.0.0.1:9", Protocol: "http", Sample: 1}
+	tracer, flush, err := tracing.tracer(t.Context(), logSettings{Format: "text"}.logger(&log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, span := tracer.Start(t.Context(), "session.open")
+	span.End()
+	flush()
+	if got := log.String(); strings.Count(got, "traces are lost") != 1 || !strings.Contains(got, "tracing.endpoint=http://127.0.0.1:9") {
+		t.Errorf("the log says %q, want one line that names tracing.endpoint and its value", got)
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -19,35 +18,50 @@ func (c serveCommand) Run(r runtime) error {
 	return serve(r.ctx, s, s.Log.logger(r.err), nil)
 }
 
-// serve runs a node on the settings' listener. started, if not nil, is called once it listens.
-func serve(ctx context.Context, s *settings, logger *slog.Logger, started func(*node, net.Addr)) (err error) {
-	tracer, flush, err := s.Tracing.tracer(ctx)
+// serve runs a node on the settings' listeners. started, if not nil, is called once it listens.
+func serve(ctx context.Context, s *settings, logger *slog.Logger, started func(*node, net.Addr)) error {
+	tracer, flush, err := s.Tracing.tracer(ctx, logger)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushPatience)
-		defer cancel()
-		err = errors.Join(err, flush(late))
-	}()
+	defer flush()
 	n, err := newNode(s, logger, tracer)
 	if err != nil {
 		return err
 	}
 	defer n.close()
-	var listen net.ListenConfig
-	listener, err := listen.Listen(ctx, "tcp", s.Gateway.Listen)
-	if err != nil {
-		return fmt.Errorf("listen=%s: %w", s.Gateway.Listen, err)
+	// Whatever can fail does so before a balancer may send the first viewer.
+	if err := s.Gateway.TLS.Check(); err != nil {
+		return err
 	}
-	logger.Info("serving", slog.String("listen", listener.Addr().String()),
+	public, operator, err := listen(ctx, s)
+	if err != nil {
+		return err
+	}
+	logger.Info("serving", slog.String("listen", public.Addr().String()),
 		slog.String("admin", s.Admin.Listen), slog.String("version", version()))
 	if started != nil {
-		started(n, listener.Addr())
+		started(n, public.Addr())
 	}
-	if err := n.run(ctx, listener); err != nil {
+	if err := n.run(ctx, public, operator); err != nil {
 		return err
 	}
 	logger.Info("stopped")
 	return nil
+}
+
+// listen opens the public listener, and the operator's if there is to be one.
+func listen(ctx context.Context, s *settings) (public, operator net.Listener, err error) {
+	var c net.ListenConfig
+	if public, err = c.Listen(ctx, "tcp", s.Gateway.Listen); err != nil {
+		return nil, nil, fmt.Errorf("listen=%s: %w", s.Gateway.Listen, err)
+	}
+	if s.Admin.Listen == "" {
+		return public, nil, nil
+	}
+	if operator, err = c.Listen(ctx, "tcp", s.Admin.Listen); err != nil {
+		_ = public.Close()
+		return nil, nil, fmt.Errorf("admin.listen=%s: %w", s.Admin.Listen, err)
+	}
+	return public, operator, nil
 }

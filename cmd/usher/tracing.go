@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
+	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
@@ -41,22 +44,51 @@ func (t tracingSettings) Validate() error {
 	return errors.Join(errs...)
 }
 
-// tracer makes the node's tracer, nil if there is no endpoint, and what flushes it.
-func (t tracingSettings) tracer(ctx context.Context) (trace.Tracer, func(context.Context) error, error) {
+// tracer makes the node's tracer, nil if there is no endpoint, and what flushes it. Traces that cannot be sent are told
+// in the log; they are no reason for anything else to fail.
+func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace.Tracer, func(), error) {
 	if t.Endpoint == "" {
-		return nil, func(context.Context) error { return nil }, nil
+		return nil, func() {}, nil
 	}
 	exporter, err := t.exporter(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("tracing.endpoint=%s: %w", t.Endpoint, err)
 	}
+	lost := &lostTraces{endpoint: t.Endpoint, logger: logger}
+	otel.SetErrorHandler(lost)
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(exporter),
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(t.Sample))),
 		sdktrace.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", "usher"), attribute.String("service.version", version()))),
 	)
-	return provider.Tracer("usher"), provider.Shutdown, nil
+	flush := func() {
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushPatience)
+		defer cancel()
+		if err := provider.Shutdown(late); err != nil {
+			lost.Handle(err)
+		}
+	}
+	return provider.Tracer("usher"), flush, nil
+}
+
+// lostTraces tells the operator of traces that could not be sent.
+type lostTraces struct {
+	endpoint string
+	logger   *slog.Logger
+	told     atomic.Int64 // when, Unix nanoseconds
+}
+
+// lostTracesPause keeps a receiver that is away for long from filling the log.
+const lostTracesPause = time.Minute
+
+// Handle takes what the exporter could not do.
+func (l *lostTraces) Handle(err error) {
+	now, told := time.Now().UnixNano(), l.told.Load()
+	if now-told < int64(lostTracesPause) || !l.told.CompareAndSwap(told, now) {
+		return
+	}
+	l.logger.Warn("traces are lost; viewers are not concerned", slog.String("tracing.endpoint", l.endpoint), slog.Any("error", err))
 }
 
 func (t tracingSettings) exporter(ctx context.Context) (*otlptrace.Exporter, error) {

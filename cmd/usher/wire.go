@@ -174,8 +174,8 @@ func (n *node) close() {
 	}
 }
 
-// run serves until ctx ends, then drains. listener is the public one.
-func (n *node) run(ctx context.Context, listener net.Listener) error {
+// run serves until ctx ends, then drains. public is the viewers' listener; operator, if not nil, the admin one.
+func (n *node) run(ctx context.Context, public, operator net.Listener) error {
 	// What viewers need runs until the last one has been served.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
@@ -183,28 +183,28 @@ func (n *node) run(ctx context.Context, listener net.Listener) error {
 	for _, c := range n.chains {
 		group.Go(func() error { return c.Run(life) })
 	}
-	if n.settings.Admin.Listen != "" {
-		group.Go(func() error { return n.serveAdmin(life) })
+	if operator != nil {
+		group.Go(func() error { return n.serveAdmin(life, operator) })
 	}
 	group.Go(func() error {
 		defer end()
 		serving, stop := context.WithCancel(ctx)
 		defer stop()
 		defer context.AfterFunc(life, stop)() // another part failed
-		return n.server.Run(serving, listener)
+		return n.server.Run(serving, public)
 	})
 	return group.Wait()
 }
 
 // serveAdmin serves the admin listener until ctx ends: after the public one has drained, so that balancers can see it.
-func (n *node) serveAdmin(ctx context.Context) error {
+func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
-		Addr: n.settings.Admin.Listen, Handler: admin.Handler(n.settings.Admin, (*adminNode)(n)),
+		Handler:           admin.Handler(n.settings.Admin, (*adminNode)(n)),
 		ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug),
 	}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("admin.listen=%s: %w", n.settings.Admin.Listen, err)
 	}
 	return nil
