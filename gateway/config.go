@@ -291,11 +291,24 @@ func (c Config) validateOrigins() error {
 			}
 			u, err := url.Parse(text)
 			if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Fragment != "" {
-				errs = append(errs, fmt.Errorf(`%s: %q: want http://host:port or https://host:port, with or without a path`, key, text))
+				errs = append(errs, fmt.Errorf(`%s: %q: want http://host:port or https://host:port, with or without a path`, key, withoutUser(text)))
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// withoutUser hides the user and password of an address that may not even be one.
+func withoutUser(address string) string {
+	at := strings.LastIndexByte(address, '@')
+	if at < 0 {
+		return address
+	}
+	scheme, _, found := strings.Cut(address, "://")
+	if !found || len(scheme) > at {
+		return backends.Hidden + address[at:]
+	}
+	return scheme + "://" + backends.Hidden + address[at:]
 }
 
 func (c Config) validateRoute(key string, r RouteConfig, hasBackend func(string) bool) error {

@@ -136,3 +136,18 @@ func TestAnEdgeOfABadConfigSaysWhere(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestARefusedAddressShowsNoPassword(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"ftp://me:5ecret@a/b": `"ftp://[hidden]@a/b"`,
+		"me:5ecret@a":         `"[hidden]@a"`,
+		"me:5ecret@a://b":     `"[hidden]@a://b"`,
+	} {
+		c := Config{Origins: map[string]*OriginConfig{"astra": {URL: address}}}
+		got := c.validateOrigins().Error()
+		if strings.Contains(got, "5ecret") || !strings.Contains(got, want) {
+			t.Errorf("%s: got %s, want %s in it", address, got, want)
+		}
+	}
+}
