@@ -41,6 +41,8 @@ func RunContract(t *testing.T, newBackend func(t *testing.T, s *Server) backends
 		"a connection reset in the answer is a failure":      c.reset,
 		"bytes that are not HTTP are malformed":              c.garbage,
 		"giant headers are malformed":                        c.giantHeaders,
+		"a slow answer is an answer":                         c.slow,
+		"a backend that flaps is believed when it answers":   c.flap,
 		"a hang past the deadline is a timeout":              c.hang,
 		"a viewer who leaves is no failure":                  c.cancelled,
 		"many viewers at once get each his own answer":       c.concurrent,
@@ -208,6 +210,35 @@ func (c contract) giantHeaders(t *testing.T, s *Server, b backends.Backend) {
 	set(t, s, GiantHeaders())
 	_, err := ask(t, b, GoodToken)
 	wantFailure(t, err, backends.FailureMalformed)
+}
+
+func (c contract) slow(t *testing.T, s *Server, b backends.Backend) {
+	set(t, s, Slow(50*time.Millisecond))
+	d, err := ask(t, b, GoodToken)
+	wantVerdict(t, d, err, backends.Allowed)
+	d, err = ask(t, b, BadToken)
+	wantVerdict(t, d, err, backends.Denied)
+}
+
+// flap asks until the backend has gone and come back twice. Whatever it does, a failure is never a No, nor a yes.
+func (c contract) flap(t *testing.T, s *Server, b backends.Backend) {
+	set(t, s, Flap(20*time.Millisecond))
+	answered, turns := false, 0
+	for end := time.Now().Add(patience); turns < 4; {
+		if time.Now().After(end) {
+			t.Fatalf("got %d changes between answers and failures within %v, want 4", turns, patience)
+		}
+		d, err := ask(t, b, GoodToken)
+		if err == nil {
+			wantVerdict(t, d, err, backends.Allowed)
+		} else {
+			wantFailure(t, err, backends.FailureTransport)
+		}
+		if answered != (err == nil) {
+			answered = err == nil
+			turns++
+		}
+	}
 }
 
 func (c contract) hang(t *testing.T, s *Server, b backends.Backend) {
