@@ -35,6 +35,10 @@ type Session struct {
 	begun                   atomic.Bool // its actor has started once
 	gone                    atomic.Bool // its actor has ended
 
+	expires   atomic.Int64  // when the decision is to be renewed, in nanoseconds since the node's start
+	margin    time.Duration // see backends.Arrival
+	attending bool          // it is counted among the audience; its actor's alone
+
 	stopgap atomic.Int64 // nanoseconds that it was allowed without an answer
 	check   atomic.Int64
 	wake    atomic.Int64 // when the timer entry that counts is due, in nanoseconds since the node's start; 0: none
@@ -53,6 +57,9 @@ func (s *Session) ID() backends.SessionID { return s.id }
 
 // Decision is what holds now, or nil while nobody has decided. The value is not changed.
 func (s *Session) Decision() *backends.Decision { return s.decision.Load() }
+
+// Expires is when the decision is to be renewed, or its memory is over. It is without meaning while nobody has decided.
+func (s *Session) Expires() time.Time { return s.rules.start.Add(time.Duration(s.expires.Load())) }
 
 // Facts are those of the opening request or, where only a ticket opened the session, of the first one with
 // credentials. They are never nil; the value is not changed.

@@ -70,6 +70,7 @@ type Registry struct {
 	start     time.Time // with its monotonic reading
 	table     table
 	admission *admission
+	audience  audience
 	wheel     *wheel
 	guarded   map[string]*guarded
 	system    *actor.ActorSystem
@@ -165,6 +166,9 @@ func (r *Registry) Find(id backends.SessionID) *Session { return r.table.find(id
 // Len is how many sessions live on this node.
 func (r *Registry) Len() int { return int(r.table.live.Load()) }
 
+// Audience counts the viewers who are allowed to watch on this node: those of a channel, and all.
+func (r *Registry) Audience(channel string) (ofChannel, all int) { return r.audience.of(channel) }
+
 // Each calls yield for every session until it returns false; sessions that come or go meanwhile may be missed.
 func (r *Registry) Each(yield func(*Session) bool) { r.table.each(yield) }
 
@@ -241,7 +245,7 @@ func (r *Registry) admit(a backends.Arrival) error {
 
 // spawn makes the session and its actor.
 func (r *Registry) spawn(g *guarded, a backends.Arrival) *Session {
-	s := &Session{id: a.Request.Session, backend: g.name, sequence: r.sequence.Add(1), rules: g.rules}
+	s := &Session{id: a.Request.Session, backend: g.name, sequence: r.sequence.Add(1), rules: g.rules, margin: a.Margin}
 	s.first.Store(&firstDecision{taken: make(chan struct{}), ticket: a.Ticket})
 	s.facts.Store(a.Request)
 	s.introduced.Store(a.Credentials)

@@ -127,6 +127,7 @@ type session struct {
 	key      string // id of the key that signed its ticket
 	// presented is the ticket that the viewer came with; zero without one.
 	presented backends.Ticket
+	margin    time.Duration // see backends.Arrival
 	decision  backends.Decision
 	expires   time.Time // when decision is to be renewed, or a memory is over
 }

@@ -122,8 +122,8 @@ func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContex
 	a.session = s
 	a.state = session{
 		rules: s.rules, id: s.id, hasFacts: s.introduced.Load(), opened: now.Truncate(time.Second),
-		presented: first.ticket,
-		check:     int(s.check.Load()) + restarts, // an answer still on its way belongs to the state that is gone
+		presented: first.ticket, margin: s.margin,
+		check: int(s.check.Load()) + restarts, // an answer still on its way belongs to the state that is gone
 	}
 	if restarts > maxRestarts {
 		a.apply(ctx, answerOverdue{err: errPanicked}, now)
@@ -150,7 +150,7 @@ func (a *sessionActor) recover(ctx actor.Context, now time.Time) {
 	a.session = s
 	a.state = session{
 		rules: s.rules, id: s.id, hasFacts: s.introduced.Load(),
-		opened: t.Opened, key: t.Key, check: int(s.check.Load()), decision: *s.Decision(),
+		opened: t.Opened, key: t.Key, margin: s.margin, check: int(s.check.Load()), decision: *s.Decision(),
 	}
 	a.account(a.state.decision, now)
 	a.apply(ctx, rebuilt{}, now)
@@ -175,6 +175,7 @@ func (a *sessionActor) apply(ctx actor.Context, event any, now time.Time) {
 		return
 	}
 	do := a.state.step(event, now)
+	a.session.expires.Store(int64(a.state.expires.Sub(a.registry.start)))
 	if do.publish {
 		a.publish(now)
 	}
@@ -203,6 +204,7 @@ func (a *sessionActor) publish(now time.Time) {
 	s, d := a.session, a.state.decision
 	before := s.decision.Load()
 	a.account(d, now)
+	a.attend(d.Verdict == backends.Allowed)
 	s.ticket.Store(&backends.Ticket{Opened: a.state.opened, Key: a.state.key})
 	s.decision.Store(&d)
 	if first := s.first.Swap(nil); first != nil {
@@ -210,6 +212,14 @@ func (a *sessionActor) publish(now time.Time) {
 	}
 	a.trace.decided(&d)
 	a.logChange(before, &d)
+}
+
+// attend counts the viewer among the audience, or no longer.
+func (a *sessionActor) attend(watching bool) {
+	if s := a.session; s.attending != watching {
+		s.attending = watching
+		a.registry.audience.change(s.Facts().Channel, watching)
+	}
 }
 
 // account adds up how long the session stood on no answer.
@@ -348,6 +358,7 @@ func (a *sessionActor) bury() {
 func (a *sessionActor) end(ctx actor.Context, e ending, now time.Time) {
 	r, s := a.registry, a.session
 	a.account(backends.Decision{}, now)
+	a.attend(false)
 	a.trace.end()
 	r.wheel.disarm(s)
 	s.gone.Store(true)

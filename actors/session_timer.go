@@ -19,7 +19,7 @@ func (s *session) timerFired(e timerFired, now time.Time) action {
 		}
 		return s.end(endedForgotten)
 	case allowed, rechecking:
-		if now.Sub(e.lastSeen) >= s.idleTimeout {
+		if now.Sub(e.lastSeen) >= s.idleAfter() {
 			return s.end(endedIdle)
 		}
 		return s.renew(e, now)
@@ -51,7 +51,7 @@ func (s *session) memoryFired(e timerFired, now time.Time) action {
 func (s *session) keepDenial(e timerFired, now time.Time) action {
 	s.expires = now.Add(s.denyFor)
 	a := action{wake: s.expires}
-	if e.health == Probing && s.hasFacts && !s.ran && now.Sub(e.lastSeen) < s.idleTimeout {
+	if e.health == Probing && s.hasFacts && !s.ran && now.Sub(e.lastSeen) < s.idleAfter() {
 		s.check++
 		s.asking, a.ask = true, true
 	}
@@ -176,11 +176,19 @@ func (s *session) tokenIsSpentAt(at time.Time) bool {
 // nextWake is when the timer must look again: at renewal, or when the viewer would count as gone. A check on its way
 // wakes the session itself.
 func (s *session) nextWake(lastSeen, now time.Time) time.Time {
-	idle := lastSeen.Add(s.idleTimeout)
+	idle := lastSeen.Add(s.idleAfter())
 	if s.phase == allowed && !s.asking && s.expires.Before(idle) {
 		return later(s.expires, now)
 	}
 	return later(idle, now)
+}
+
+// idleAfter is the silence after which the viewer is gone.
+func (s *session) idleAfter() time.Duration {
+	if s.margin == 0 {
+		return s.idleTimeout
+	}
+	return max(s.idleTimeout, s.clamped(s.decision.ValidFor)+s.margin)
 }
 
 func later(a, b time.Time) time.Time {

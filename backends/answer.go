@@ -44,8 +44,8 @@ type Reading struct {
 func (t *StatusTable) Classify(backend, host string, a Answer) Reading {
 	var reading Reading
 	m := t.meaningOf(a.Status)
-	if m.unexpected {
-		reading.alarm(AlarmUnexpectedStatus, "status "+strconv.Itoa(a.Status))
+	for _, alarm := range m.alarms {
+		reading.alarm(alarm, "status "+strconv.Itoa(a.Status))
 	}
 	switch m.outcome {
 	case OutcomeFailure:

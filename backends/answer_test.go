@@ -96,7 +96,7 @@ func TestClassifyReadsTheStatus(t *testing.T) {
 	}{
 		"401 is a no":                              {PresetAstra, 401, header(), want{verdict: Denied}},
 		"403 is a no":                              {PresetAstra, 403, header(), want{verdict: Denied}},
-		"404 is a wrong address":                   {PresetAstra, 404, header(), want{failure: `ask backend "portal": status 404`}},
+		"404 is a wrong address":                   {PresetAstra, 404, header(), want{failure: `ask backend "portal": status 404`, alarms: AlarmSet(0).With(AlarmWrongAddress)}},
 		"410 is a no with an alarm":                {PresetAstra, 410, header(), want{verdict: Denied, alarms: unexpected}},
 		"204 is a no with an alarm":                {PresetAstra, 204, header(), want{verdict: Denied, alarms: unexpected}},
 		"503 is a failure":                         {PresetAstra, 503, header(), want{failure: `ask backend "portal": status 503`}},

@@ -21,4 +21,8 @@ type Arrival struct {
 	// for the viewer.
 	Credentials bool
 	Ticket      Ticket
+	// Margin, if not zero, says that the viewer asks somebody else for his media, who asks us only now and then: he is
+	// gone once nobody has asked for as long as his decision is valid, and the margin on top, rather than after
+	// sessions.idle_timeout. What opened the session counts.
+	Margin time.Duration
 }

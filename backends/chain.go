@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -68,12 +69,19 @@ type ChainParts struct {
 //	Tracing    a span                         only for questions that go out
 //	adapter
 //
+// A backend that decides here, or joins others that have chains of their own, has neither bulkhead nor breaker.
+//
 // The parts are exported to be observed. Safe for concurrent use.
 type Chain struct {
 	Name     string
 	FailOpen *FailOpen
+	// Bulkhead and Breaker are nil for a local chain.
 	Bulkhead *Bulkhead
 	Breaker  *Breaker
+
+	asking  Backend // all but FailOpen
+	members []*Chain
+	wakers  wakers // of a local chain
 }
 
 // NewChain puts the chain around adapter, the named backend. The config must be valid.
@@ -92,8 +100,50 @@ func NewChain(name string, cfg ChainConfig, adapter Backend, parts ChainParts) *
 		FailOpen: failOpen,
 		Bulkhead: bulkhead,
 		Breaker:  breaker,
+		asking:   bulkhead,
 	}
 }
+
+// NewLocalChain puts a chain around a backend that decides here, or that joins the members. Under PolicyOfPreset the
+// preset decides.
+//
+// An answer without an opinion is a No of the whole chain, and stays what it is for who joins it: see [Member].
+func NewLocalChain(name string, policy Policy, adapter Backend, members []*Chain, parts ChainParts) *Chain {
+	tracer := parts.Tracer
+	if tracer == nil {
+		tracer = noop.NewTracerProvider().Tracer("")
+	}
+	c := &Chain{Name: name, members: members}
+	c.asking = NewTracing(name, parts.Kind, tracer, announced(adapter, len(members) > 0))
+	decided := BackendFunc(func(ctx context.Context, r *Request) (Decision, error) {
+		d, err := c.asking.Check(ctx, r)
+		if err == nil {
+			d = settled(d)
+		}
+		return d, err
+	})
+	c.FailOpen = NewFailOpen(name, policy.Or(parts.Preset.Policy()), decided, c.Down, parts.Log)
+	return c
+}
+
+// announced tells the caller when the question goes out: at once where it is decided here, and else with the first
+// member's.
+func announced(adapter Backend, joins bool) Backend {
+	return BackendFunc(func(ctx context.Context, r *Request) (Decision, error) {
+		if r.Asking == nil {
+			return adapter.Check(ctx, r)
+		}
+		q := *r
+		if q.Asking = sync.OnceFunc(r.Asking); !joins {
+			q.Asking()
+		}
+		return adapter.Check(ctx, &q)
+	})
+}
+
+// Asking is the chain without its outage policy: what a backend asks that joins several. Its error is that of a
+// [Backend].
+func (c *Chain) Asking() Backend { return c.asking }
 
 // Check asks the backend, or says what holds instead.
 func (c *Chain) Check(ctx context.Context, r *Request) (Decision, error) {
@@ -103,21 +153,58 @@ func (c *Chain) Check(ctx context.Context, r *Request) (Decision, error) {
 // Instead is what a viewer is told whose time to wait is over: see [FailOpen.Instead].
 func (c *Chain) Instead(r *Request, err error) (Decision, error) { return c.FailOpen.Instead(r, err) }
 
-// Down reports whether the backend is known to be away. It is one atomic read.
-func (c *Chain) Down() bool { return c.Breaker.Down() }
+// Down reports whether the backend is known to be away: all of them, where the chain joins several.
+func (c *Chain) Down() bool { return c.State() != BreakerClosed }
 
-// State is where the breaker stands. It is one atomic read.
-func (c *Chain) State() BreakerState { return c.Breaker.State() }
+// State is where the breaker stands; that of the best member where the chain joins several, since a yes of one is
+// enough; closed where nobody is asked. It is an atomic read a member.
+func (c *Chain) State() BreakerState {
+	if c.Breaker != nil {
+		return c.Breaker.State()
+	}
+	if len(c.members) == 0 {
+		return BreakerClosed
+	}
+	best := BreakerOpen
+	for _, m := range c.members {
+		best = min(best, m.State())
+	}
+	return best
+}
 
-// Changed wakes the caller when State has changed: see [Breaker.Changed].
-func (c *Chain) Changed() (wake <-chan struct{}, stop func()) { return c.Breaker.Changed() }
+// Changed wakes the caller when State may have changed: see [Breaker.Changed].
+func (c *Chain) Changed() (wake <-chan struct{}, stop func()) {
+	if c.Breaker != nil {
+		return c.Breaker.Changed()
+	}
+	return c.wakers.add()
+}
 
 // Run keeps the breaker's clock and logs its changes until ctx ends.
 func (c *Chain) Run(ctx context.Context) error {
 	changed, stop := c.Changed()
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return c.Breaker.Run(ctx) })
+	if c.Breaker != nil {
+		group.Go(func() error { return c.Breaker.Run(ctx) })
+	}
+	for _, m := range c.members {
+		group.Go(func() error { return c.follow(ctx, m) })
+	}
 	group.Go(func() error { return c.FailOpen.Watch(ctx, changed) })
 	return group.Wait()
+}
+
+// follow passes a member's wakes on.
+func (c *Chain) follow(ctx context.Context, member *Chain) error {
+	changed, stop := member.Changed()
+	defer stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+			c.wakers.wake()
+		}
+	}
 }

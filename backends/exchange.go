@@ -4,45 +4,91 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
+	"sync"
 	"time"
 )
+
+// maxShownBody is how much of an answer's body an Exchange keeps, in bytes.
+const maxShownBody = 1 << 10
 
 // Exchange is one call as it went over the wire, for a person who looks for the mistake. Header values from the config,
 // and what the configured address holds of passwords and parameters, are hidden; the viewer's own query is not.
 type Exchange struct {
-	Method string
-	URL    string
-	Header http.Header
-	// Status and Answer are zero if no answer came; Took is how long that took either way.
+	// Backend is the name of the backend that was asked.
+	Backend string
+	Method  string
+	URL     string
+	Header  http.Header
+	// Status, Answer and Body, which is its beginning, are zero if no answer came; Took is how long that took either way.
 	Status int
 	Answer http.Header
+	Body   string
 	Took   time.Duration
 }
 
-type exchangeKey struct{}
-
-// WithExchange makes the next HTTP call under the context write down what it sent and got.
-func WithExchange(ctx context.Context) (context.Context, *Exchange) {
-	x := new(Exchange)
-	return context.WithValue(ctx, exchangeKey{}, x), x
+// Exchanges are the calls made under one context, in the order in which they began. Safe for concurrent use.
+type Exchanges struct {
+	mu   sync.Mutex
+	list []*Exchange
 }
 
-// observe notes a call that is about to be made, and returns what notes its answer. Hardly ever does anybody look.
-func (c *HTTPClient) observe(ctx context.Context, r *http.Request) func(status int, answer http.Header) {
-	x, _ := ctx.Value(exchangeKey{}).(*Exchange)
-	if x == nil {
-		return func(int, http.Header) {}
+type exchangesKey struct{}
+
+// WithExchanges makes the HTTP calls under the context write down what they send and get.
+func WithExchanges(ctx context.Context) (context.Context, *Exchanges) {
+	all := new(Exchanges)
+	return context.WithValue(ctx, exchangesKey{}, all), all
+}
+
+// List is what has been written down so far.
+func (e *Exchanges) List() []Exchange {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := make([]Exchange, len(e.list))
+	for i, x := range e.list {
+		list[i] = *x
 	}
-	start := time.Now()
-	x.Method, x.URL, x.Header = r.Method, c.hideOwn(r.URL), r.Header.Clone()
+	return slices.Clip(list)
+}
+
+// observer writes down one call. The zero value writes nothing, as nobody looks at most.
+type observer struct {
+	all   *Exchanges
+	x     *Exchange
+	start time.Time
+}
+
+// observe notes a call that is about to be made.
+func (c *HTTPClient) observe(ctx context.Context, r *http.Request) observer {
+	all, _ := ctx.Value(exchangesKey{}).(*Exchanges)
+	if all == nil {
+		return observer{}
+	}
+	x := &Exchange{Backend: c.name, Method: r.Method, URL: c.hideOwn(r.URL), Header: r.Header.Clone()}
 	for name := range c.static {
 		if name != "User-Agent" {
 			x.Header[name] = []string{Hidden}
 		}
 	}
-	return func(status int, answer http.Header) {
-		x.Took, x.Status, x.Answer = time.Since(start), status, answer.Clone()
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	all.list = append(all.list, x)
+	return observer{all: all, x: x, start: time.Now()}
+}
+
+// looks reports whether somebody will look at the call.
+func (o observer) looks() bool { return o.x != nil }
+
+// ended notes how the call ended: with an answer, or with the zero value and none.
+func (o observer) ended(a Answer) {
+	if o.x == nil {
+		return
 	}
+	o.all.mu.Lock()
+	defer o.all.mu.Unlock()
+	o.x.Took, o.x.Status, o.x.Answer = time.Since(o.start), a.Status, a.Header.Clone()
+	o.x.Body = string(a.Body[:min(len(a.Body), maxShownBody)])
 }
 
 // hideOwn is a call's URL with the values of the parameters hidden that stand in the configured address.

@@ -23,6 +23,8 @@ type HTTPParts struct {
 	Log *slog.Logger
 	// Propagator writes the trace into each call; nil writes nothing.
 	Propagator propagation.TextMapPropagator
+	// Audience counts the viewers who are watching on this node: those of a channel, and all. It may be nil.
+	Audience func(channel string) (ofChannel, all int)
 	// Connections is how many idle connections are kept, usually as many calls as may be in flight. Zero keeps 288,
 	// which is that for the default bulkhead.
 	Connections int
@@ -39,6 +41,7 @@ type HTTPClient struct {
 	table      *StatusTable
 	watch      *Watch
 	propagator propagation.TextMapPropagator
+	required   required
 	maxHeader  int64
 	maxBody    int64
 }
@@ -74,7 +77,12 @@ func NewHTTPClient(name string, cfg HTTPConfig, parts HTTPParts) (*HTTPClient, e
 	if err != nil {
 		return nil, err
 	}
+	must, err := newRequired(cfg)
+	if err != nil {
+		return nil, err
+	}
 	return &HTTPClient{
+		required:   must,
 		name:       name,
 		static:     staticHeaders(cfg.Headers, address),
 		address:    withoutUser(address),
@@ -87,9 +95,9 @@ func NewHTTPClient(name string, cfg HTTPConfig, parts HTTPParts) (*HTTPClient, e
 	}, nil
 }
 
-// Check asks, and reads the answer by the status table: all that an adapter needs whose backend answers with statuses
+// Decide asks, and reads the answer by the status table: all that an adapter needs whose backend answers with statuses
 // and headers.
-func (c *HTTPClient) Check(ctx context.Context, q Question) (Decision, error) {
+func (c *HTTPClient) Decide(ctx context.Context, q Question) (Decision, error) {
 	a, err := c.Ask(ctx, q)
 	if err != nil {
 		return Decision{}, err
@@ -100,21 +108,24 @@ func (c *HTTPClient) Check(ctx context.Context, q Question) (Decision, error) {
 // Ask sends the question and returns the answer as it came. Its error is a *Failure, or wraps context.Canceled.
 func (c *HTTPClient) Ask(ctx context.Context, q Question) (Answer, error) {
 	r := c.request(ctx, q)
-	answered := c.observe(ctx, r)
+	watched := c.observe(ctx, r)
 	resp, err := c.send(ctx, r)
 	if err != nil {
-		answered(0, nil)
+		watched.ended(Answer{})
 		return Answer{}, c.failure(ctx, err)
 	}
-	answered(resp.StatusCode, resp.Header)
 	defer resp.Body.Close()
 	a := Answer{Status: resp.StatusCode, Header: resp.Header}
-	if !q.Body {
+	wanted := q.Body || c.required.body != nil
+	if !wanted && !watched.looks() {
 		_, _ = io.CopyN(io.Discard, resp.Body, c.maxBody) // so that the connection can be used again; the answer stands
 		return a, nil
 	}
 	a.Body, err = io.ReadAll(io.LimitReader(resp.Body, c.maxBody+1))
+	watched.ended(a)
 	switch {
+	case !wanted:
+		return a, nil
 	case err != nil:
 		return Answer{}, c.failure(ctx, err)
 	case int64(len(a.Body)) > c.maxBody:
@@ -123,9 +134,15 @@ func (c *HTTPClient) Ask(ctx context.Context, q Question) (Answer, error) {
 	return a, nil
 }
 
-// Read says what an answer means, and notes its alarms.
+// Read says what an answer means, and notes its alarms. A yes without what the config requires of one is a failure.
 func (c *HTTPClient) Read(a Answer) (Decision, error) {
 	reading := c.table.Classify(c.name, c.address.Hostname(), a)
+	if reading.Failure == nil && reading.Decision.Verdict == Allowed {
+		if err := c.required.check(a); err != nil {
+			reading.Failure = &Failure{Kind: FailureMalformed, Backend: c.name, Err: err}
+			reading.alarm(AlarmUnexpectedAnswer, err.Error())
+		}
+	}
 	c.watch.Note(time.Now(), reading.Alarms, reading.Detail)
 	if reading.Failure != nil {
 		return Decision{}, reading.Failure
@@ -136,6 +153,9 @@ func (c *HTTPClient) Read(a Answer) (Decision, error) {
 // Malformed is the failure of an answer that the adapter cannot read. err must not hold what the backend sent: it may
 // repeat a token.
 func (c *HTTPClient) Malformed(err error) error { return c.malformed(err) }
+
+// Preset is whose way of reading answers holds.
+func (c *HTTPClient) Preset() Preset { return c.table.preset }
 
 // Watch is where the alarms are counted.
 func (c *HTTPClient) Watch() *Watch { return c.watch }

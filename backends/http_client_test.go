@@ -126,7 +126,7 @@ func TestRedirects(t *testing.T) {
 			cfg.Preset = preset
 			cfg.Headers = map[string]backends.Secret{"X-Api-Key": "5ecret"}
 		})
-		return c.Check(t.Context(), backends.Question{
+		return c.Decide(t.Context(), backends.Question{
 			Query: "token=good", Header: http.Header{"X-Real-IP": {"192.0.2.7"}},
 			Credentials: []backends.Header{{Name: "Cookie", Value: "5ecret"}},
 		})
@@ -173,7 +173,7 @@ func TestAlarmsOfAnswersReachTheWatch(t *testing.T) {
 		t.Fatalf("set the middleware: %v", err)
 	}
 	c := newClient(t, s.URL(), nil)
-	if d, err := c.Check(t.Context(), backends.Question{}); err != nil || d.Verdict != backends.Denied {
+	if d, err := c.Decide(t.Context(), backends.Question{}); err != nil || d.Verdict != backends.Denied {
 		t.Fatalf("got %+v and error %v, want a no", d, err)
 	}
 	if got := c.Watch().Count(backends.AlarmUnexpectedStatus); got != 1 {
@@ -266,7 +266,7 @@ func TestAnAnswerStandsEvenIfItsBodyNeverComes(t *testing.T) {
 	c := newClient(t, s.URL(), nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	d, err := c.Check(ctx, backends.Question{Query: "token=good"})
+	d, err := c.Decide(ctx, backends.Question{Query: "token=good"})
 	if err != nil || d.Verdict != backends.Allowed {
 		t.Errorf("got %s and error %v, want the yes of the headers", d.Verdict, err)
 	}
@@ -323,7 +323,7 @@ func TestMutualTLS(t *testing.T) {
 			CAFile: certFile, CertFile: certFile, KeyFile: write("key.pem", "PRIVATE KEY", key), ServerName: "example.com",
 		}
 	})
-	d, err := c.Check(t.Context(), backends.Question{})
+	d, err := c.Decide(t.Context(), backends.Question{})
 	if err != nil || d.Verdict != backends.Allowed || d.User != "Acme Co" {
 		t.Errorf("got %+v and error %v, want a yes to the bearer of our certificate", d, err)
 	}
@@ -335,15 +335,16 @@ func TestAnExchangeHidesWhatTheConfigHolds(t *testing.T) {
 	c := newClient(t, s.URL()+"/check?my.key=5ecret", func(cfg *backends.HTTPConfig) {
 		cfg.Headers = map[string]backends.Secret{"X-Api-Key": "5ecret"}
 	})
-	ctx, x := backends.WithExchange(t.Context())
+	ctx, all := backends.WithExchanges(t.Context())
 	if _, err := c.Ask(ctx, backends.Question{Query: "token=123"}); err != nil {
 		t.Fatalf("ask: %v", err)
 	}
+	x := all.List()[0]
 	if text := fmt.Sprintf("%+v", x); strings.Contains(text, "5ecret") || !strings.Contains(text, "token=123") {
 		t.Errorf("want the viewer's query and no secret, got %s", text)
 	}
-	if x.Status != http.StatusForbidden || x.Answer == nil {
-		t.Errorf("got status %d, want the answer's 403", x.Status)
+	if len(all.List()) != 1 || x.Backend != "portal" || x.Status != http.StatusForbidden || x.Answer == nil {
+		t.Errorf("got %+v, want the answer's 403", x)
 	}
 }
 
@@ -353,7 +354,7 @@ func BenchmarkHTTPClient(b *testing.B) {
 	r := backendtest.NewRequest("good")
 	b.ReportAllocs()
 	for b.Loop() {
-		d, err := c.Check(b.Context(), backends.Question{Query: r.Query, Header: backends.AstraHeaders(r)})
+		d, err := c.Decide(b.Context(), backends.Question{Query: r.Query, Header: backends.AstraHeaders(r)})
 		if err != nil || d.Verdict != backends.Allowed {
 			b.Fatalf("got %s and error %v", d.Verdict, err)
 		}

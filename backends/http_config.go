@@ -21,6 +21,10 @@ type HTTPConfig struct {
 	// Preset says how answers are read; Statuses overrides single ones.
 	Preset   Preset   `yaml:"preset"`
 	Statuses Statuses `yaml:"statuses"`
+	// RequireHeader is a header, "Name" or "Name: value", and RequireBody a regular expression for the body, without
+	// which a yes is no answer: something else than the backend said 200. Empty: nothing is required.
+	RequireHeader string `yaml:"require_header"`
+	RequireBody   string `yaml:"require_body"`
 
 	// DialTimeout bounds reaching the backend, TLS handshake not included; TLSTimeout bounds that. The call's own
 	// timeout holds as well.
@@ -62,7 +66,8 @@ func DefaultHTTPConfig() HTTPConfig {
 // Validate reports everything wrong. Messages begin with the key, under the backend's own.
 func (c HTTPConfig) Validate() error {
 	_, err := parseAddress(c.Address)
-	errs := []error{err, c.Statuses.Validate()}
+	_, wrong := newRequired(c)
+	errs := []error{err, c.Statuses.Validate(), wrong}
 	for _, bound := range []struct {
 		key   string
 		value time.Duration

@@ -59,7 +59,8 @@ func (p Preset) rules() []presetRule {
 	switch p {
 	case PresetAstra:
 		// 404 is a wrong address, which Astra's manual lists among the reasons of free access.
-		return append(rules, presetRule{"404", failure}, presetRule{"429", failure}, presetRule{"5xx", failure},
+		wrongAddress := meaning{OutcomeFailure, []Alarm{AlarmWrongAddress}}
+		return append(rules, presetRule{"404", wrongAddress}, presetRule{"429", failure}, presetRule{"5xx", failure},
 			presetRule{"3xx", meaning{outcome: OutcomeRedirect}})
 	case PresetFlussonic:
 		return append(rules, presetRule{"4xx", no}, presetRule{"429", failure}, presetRule{"5xx", failure},

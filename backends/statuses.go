@@ -58,10 +58,10 @@ func (s Statuses) Validate() error {
 	return errors.Join(errs...)
 }
 
-// meaning is an outcome, and whether it is outside the contract.
+// meaning is an outcome, and what it makes suspect.
 type meaning struct {
-	outcome    Outcome
-	unexpected bool
+	outcome Outcome
+	alarms  []Alarm
 }
 
 const firstStatus, lastStatus = 100, 599
@@ -79,7 +79,7 @@ func NewStatusTable(preset Preset, overrides Statuses) (*StatusTable, error) {
 	}
 	t := &StatusTable{preset: preset}
 	for i := range t.means {
-		t.means[i] = meaning{outcome: OutcomeDeny, unexpected: true}
+		t.means[i] = meaning{OutcomeDeny, []Alarm{AlarmUnexpectedStatus}}
 	}
 	t.set(preset.rules())
 	rules := make([]presetRule, 0, len(overrides))
@@ -108,7 +108,7 @@ func (t *StatusTable) set(rules []presetRule) {
 // meaningOf is what the status means; one outside of HTTP is a failure.
 func (t *StatusTable) meaningOf(status int) meaning {
 	if status < firstStatus || status > lastStatus {
-		return meaning{outcome: OutcomeFailure, unexpected: true}
+		return meaning{OutcomeFailure, []Alarm{AlarmUnexpectedStatus}}
 	}
 	return t.means[status-firstStatus]
 }

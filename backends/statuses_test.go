@@ -1,6 +1,7 @@
 package backends
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/goccy/go-yaml"
@@ -36,7 +37,7 @@ func TestPresets(t *testing.T) {
 			for i, status := range statuses {
 				m := table.meaningOf(status)
 				got := m.outcome.String()
-				if m.unexpected {
+				if slices.Contains(m.alarms, AlarmUnexpectedStatus) {
 					got += "!"
 				}
 				if got != want[i] {
@@ -74,7 +75,7 @@ statuses: {404: deny, 429: failure, 5xx: deny, "4xx": failure, 503: allow, 302: 
 	got := map[int]Outcome{}
 	for status := range want {
 		m := table.meaningOf(status)
-		if m.unexpected {
+		if len(m.alarms) > 0 {
 			t.Errorf("status %d raises an alarm though the config names it", status)
 		}
 		got[status] = m.outcome

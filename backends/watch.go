@@ -19,16 +19,37 @@ const (
 	AlarmRedirectToItself
 	// AlarmBadHeader: a header that makes no sense, and was ignored.
 	AlarmBadHeader
+	// AlarmWrongAddress: it knows no such page (404), under a preset that takes this for a failure.
+	AlarmWrongAddress
+	// AlarmUnexpectedAnswer: a yes without what require_header or require_body want.
+	AlarmUnexpectedAnswer
 	numAlarms
 )
 
 // String is the alarm as logs and metrics show it.
 func (a Alarm) String() string {
-	return [...]string{"unexpected_status", "redirect_to_itself", "bad_header"}[a]
+	return [...]string{
+		"unexpected_status", "redirect_to_itself", "bad_header", "wrong_address", "unexpected_answer",
+	}[a]
+}
+
+// Advice is what the operator can do about it.
+func (a Alarm) Advice() string {
+	return [...]string{
+		"look at address; if the backend means it, add the status to statuses",
+		"look at address: the backend sends us to a page of its own, such as a login",
+		"look at what the backend sends; the header was ignored",
+		"look at the path in address",
+		"look at address: something else than the backend answers there",
+	}[a]
 }
 
 // Alarms lists them all, for whoever registers a metric for each.
-func Alarms() []Alarm { return []Alarm{AlarmUnexpectedStatus, AlarmRedirectToItself, AlarmBadHeader} }
+func Alarms() []Alarm {
+	return []Alarm{
+		AlarmUnexpectedStatus, AlarmRedirectToItself, AlarmBadHeader, AlarmWrongAddress, AlarmUnexpectedAnswer,
+	}
+}
 
 // AlarmSet is a set of alarms; the zero value is empty.
 type AlarmSet uint8
@@ -79,7 +100,8 @@ func (w *Watch) noteOne(now time.Time, a Alarm, seen bool, detail string) {
 	switch {
 	case seen && !raised:
 		w.raised.Store(uint32(w.Raised().With(a)))
-		w.log.Warn("backend answers outside its contract", "backend", w.name, "alarm", a.String(), "detail", detail)
+		w.log.Warn("backend answers outside its contract", "backend", w.name, "alarm", a.String(), "detail", detail,
+			"advice", a.Advice())
 	case !seen && raised && now.Sub(w.last[a]) >= alarmQuiet:
 		w.raised.Store(uint32(w.Raised() &^ AlarmSet(0).With(a)))
 		w.log.Warn("backend answers within its contract again", "backend", w.name, "alarm", a.String())

@@ -70,9 +70,9 @@ func TestAlarmsAreCounted(t *testing.T) {
 	}
 	group.Wait()
 	for _, a := range Alarms() {
-		want := uint64(1000)
-		if a == AlarmUnexpectedStatus {
-			want = 0
+		want := uint64(0)
+		if a == AlarmBadHeader || a == AlarmRedirectToItself {
+			want = 1000
 		}
 		if got := w.Count(a); got != want {
 			t.Errorf("%s: got %d, want %d", a, got, want)

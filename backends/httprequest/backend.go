@@ -8,7 +8,7 @@ import (
 )
 
 // Backend asks one middleware. Safe for concurrent use.
-type Backend struct{ client *backends.HTTPClient }
+type Backend struct{ *backends.HTTPClient }
 
 var _ backends.Backend = (*Backend)(nil)
 
@@ -18,23 +18,14 @@ func New(name string, cfg Config, parts backends.HTTPParts) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
-	return &Backend{client: client}, nil
+	return &Backend{client}, nil
 }
 
 // Check asks about one viewer.
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-	return b.client.Check(ctx, backends.Question{
+	return b.Decide(ctx, backends.Question{
 		Query:       r.Query,
 		Header:      backends.AstraHeaders(r),
 		Credentials: r.Headers,
 	})
 }
-
-// Watch is where the middleware's lapses are counted.
-func (b *Backend) Watch() *backends.Watch { return b.client.Watch() }
-
-// Shown is the address without password and query, for logs and the admin page.
-func (b *Backend) Shown() string { return b.client.Shown() }
-
-// Close drops idle connections.
-func (b *Backend) Close() { b.client.Close() }

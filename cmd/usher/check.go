@@ -119,10 +119,15 @@ func (h checkHeader) Values(name string) []string {
 
 // ask asks the adapter itself, and says what the outage policy would have made of a failure.
 func (c checkCommand) ask(ctx context.Context, n *node, q *backends.Request) (checkReport, backends.Verdict) {
-	ctx, cancel := context.WithTimeout(ctx, n.settings.Backends[q.Backend].Chain.Timeout)
+	timeout := n.settings.Backends[q.Backend].Around.timeout()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	ctx, x := backends.WithExchange(ctx)
+	ctx, calls := backends.WithExchanges(ctx)
 	d, err := n.adapters[q.Backend].Check(ctx, q)
+	var x backends.Exchange
+	if list := calls.List(); len(list) > 0 {
+		x = list[0]
+	}
 	report := checkReport{
 		Backend: q.Backend, Route: q.Route, Channel: q.Channel,
 		Request: x.Method + " " + x.URL, Sent: flat(x.Header), Status: x.Status, Answer: flat(x.Answer),
@@ -130,7 +135,7 @@ func (c checkCommand) ask(ctx context.Context, n *node, q *backends.Request) (ch
 		User: d.User, UserID: d.UserID,
 	}
 	if err != nil {
-		report.Verdict, report.Why = "no answer", advice(err, n.settings.Backends[q.Backend].Chain.Timeout)
+		report.Verdict, report.Why = "no answer", advice(err, timeout)
 		if instead, err := n.chains[q.Backend].Instead(q, &backends.Failure{Kind: backends.FailureBreakerOpen}); err == nil &&
 			instead.Verdict == backends.Allowed {
 			report.Warning = "while the backend is away, on_failure=allow lets unknown viewers in unchecked: free access"

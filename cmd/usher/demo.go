@@ -121,11 +121,11 @@ func (d *demo) makeSettings(c demoCommand, origin string) (*settings, error) {
 	s.Sessions.Recheck.Min = demoRecheckMin
 	s.Sessions.DenyFor = demoDenyFor
 	b := new(backendSettings)
-	b.SetDefaults()
 	b.SetKind("httprequest")
-	b.Validity = demoValidity
-	b.Chain.Breaker.OpenFor = demoOpenFor
-	if err := b.Chain.OnFailure.UnmarshalText([]byte(c.OnFailure)); err != nil {
+	a := b.Around.(*askedSettings) //nolint:forcetypeassert // SetKind made it
+	a.Validity = demoValidity
+	a.Chain.Breaker.OpenFor = demoOpenFor
+	if err := a.Chain.OnFailure.UnmarshalText([]byte(c.OnFailure)); err != nil {
 		return nil, fmt.Errorf("--on-failure=%s: %w", c.OnFailure, err)
 	}
 	b.Adapter.(*httprequest.Config).HTTP.Address = d.middleware.URL() + "/check" //nolint:forcetypeassert // SetKind made it

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"log/slog"
 	"time"
 
 	"usher/backends"
@@ -9,35 +11,108 @@ import (
 
 // kind is one adapter: how its settings begin, and how it is made.
 type kind struct {
-	// defaults is a pointer to its settings.
-	defaults func() any
-	// validity is how long an answer holds if the middleware did not say.
-	validity time.Duration
-	build    func(name string, settings any, parts backends.HTTPParts) (adapter, error)
+	// settings are the adapter's own, and around those of what stands around it; pointers that hold the defaults.
+	settings func() any
+	around   func() around
+	// members names the backends that it joins, by its settings; nil: it joins none.
+	members func(settings any) []string
+	build   func(name string, settings any, parts kindParts) (adapter, error)
+}
+
+// kindParts is what an adapter may need of the program.
+type kindParts struct {
+	http    backends.HTTPParts
+	members []backends.Member
+	log     *slog.Logger
 }
 
 // adapter is what every kind gives.
 type adapter struct {
 	backends.Backend
 	preset backends.Preset
-	shown  string // its address, for people
+	shown  string                      // its address, for people; empty: it asks nobody
+	watch  *backends.Watch             // nil: it asks nobody
+	run    func(context.Context) error // nil: nothing of it runs in the background
 	close  func()
 }
 
 // kinds are the adapters that this build has, by the name in the settings file.
 func kinds() map[string]kind {
 	return map[string]kind{
-		"httprequest": {
-			defaults: func() any { c := httprequest.DefaultConfig(); return &c },
-			validity: 180 * time.Second,
-			build: func(name string, settings any, parts backends.HTTPParts) (adapter, error) {
-				c := *settings.(*httprequest.Config) //nolint:forcetypeassert // defaults made it
-				b, err := httprequest.New(name, c, parts)
-				if err != nil {
-					return adapter{}, err
-				}
-				return adapter{Backend: b, preset: c.HTTP.Preset, shown: b.Shown(), close: b.Close}, nil
-			},
+		"httprequest": asked(httprequest.DefaultConfig, httprequest.New, func(a *askedSettings) { a.Validity = 180 * time.Second }),
+	}
+}
+
+// httpBackend is a backend that asks over HTTP.
+type httpBackend interface {
+	backends.Backend
+	Preset() backends.Preset
+	Shown() string
+	Watch() *backends.Watch
+	Close()
+}
+
+// asked is a kind that asks over HTTP. tune sets the defaults of what stands around it.
+func asked[C any, B httpBackend](
+	defaults func() C, build func(string, C, backends.HTTPParts) (B, error), tune func(*askedSettings),
+) kind {
+	return kind{
+		settings: func() any { return new(defaults()) },
+		around: func() around {
+			a := &askedSettings{Chain: backends.DefaultChainConfig(), RecheckRate: 200}
+			tune(a)
+			return a
+		},
+		build: func(name string, settings any, parts kindParts) (adapter, error) {
+			b, err := build(name, *settings.(*C), parts.http) //nolint:forcetypeassert // settings made it
+			if err != nil {
+				return adapter{}, err
+			}
+			return adapter{Backend: b, preset: b.Preset(), shown: b.Shown(), watch: b.Watch(), close: b.Close}, nil
+		},
+	}
+}
+
+// joined is a kind that joins other backends; members names them.
+func joined[C any, B backends.Backend](
+	defaults func() C, build func(string, C, []backends.Member) (B, error), members func(C) []string,
+) kind {
+	return kind{
+		settings: func() any { return new(defaults()) },
+		around: func() around {
+			return &joinedSettings{Local: backends.DefaultLocalConfig(), RecheckRate: 200}
+		},
+		members: func(settings any) []string { return members(*settings.(*C)) }, //nolint:forcetypeassert // as above
+		build: func(name string, settings any, parts kindParts) (adapter, error) {
+			b, err := build(name, *settings.(*C), parts.members) //nolint:forcetypeassert // as above
+			if err != nil {
+				return adapter{}, err
+			}
+			return adapter{Backend: b, close: func() {}}, nil
+		},
+	}
+}
+
+// decided is a kind that decides by itself.
+func decided[C any, B backends.Backend](
+	defaults func() C, build func(string, C, *slog.Logger) (B, error), around func() around,
+) kind {
+	return kind{
+		settings: func() any { return new(defaults()) },
+		around:   around,
+		build: func(name string, settings any, parts kindParts) (adapter, error) {
+			b, err := build(name, *settings.(*C), parts.log) //nolint:forcetypeassert // as above
+			if err != nil {
+				return adapter{}, err
+			}
+			a := adapter{Backend: b, close: func() {}}
+			if c, ok := any(b).(interface{ Close() }); ok {
+				a.close = c.Close
+			}
+			if r, ok := any(b).(interface{ Run(context.Context) error }); ok {
+				a.run = r.Run
+			}
+			return a, nil
 		},
 	}
 }

@@ -45,7 +45,6 @@ func sampleSettings() *settings {
 	want.Gateway.Tickets.Keys = []gateway.TicketKey{{ID: "a", Secret: sampleKey}}
 	want.Gateway.Origins = map[string]*gateway.OriginConfig{"astra": {URL: "http://10.0.0.5:8000"}}
 	portal := new(backendSettings)
-	portal.SetDefaults()
 	portal.SetKind("httprequest")
 	portal.Adapter.(*httprequest.Config).HTTP.Address = "https://auth.example.com/check" //nolint:forcetypeassert // SetKind made it
 	want.Backends = map[string]*backendSettings{"portal": portal}

@@ -58,26 +58,55 @@ func (s *settings) Validate() error {
 	if len(s.Backends) == 0 {
 		errs = append(errs, errors.New(`backends: none; want at least one, such as portal: { kind: httprequest, address: "https://auth.example.com/check" }`))
 	}
+	return errors.Join(append(errs, s.validateMembers())...)
+}
+
+// validateMembers finds backends that join what is not there, or themselves.
+func (s *settings) validateMembers() error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(s.Backends)) {
+		for _, member := range s.Backends[name].members() {
+			switch {
+			case s.Backends[member] == nil:
+				errs = append(errs, fmt.Errorf("backends.%s: joins %q, which is not among backends", name, member))
+			case s.joins(member, name, len(s.Backends)):
+				errs = append(errs, fmt.Errorf("backends.%s: joins %q, which joins it", name, member))
+			}
+		}
+	}
 	return errors.Join(errs...)
+}
+
+// tokenLife is for how long all that a backend asks can be asked about a token: as long as the first of them.
+func (s *settings) tokenLife(name string) time.Duration {
+	b := s.Backends[name]
+	life := b.Around.rules().TokenLife
+	for _, member := range b.members() {
+		if of := s.tokenLife(member); of > 0 && (life == 0 || of < life) {
+			life = of
+		}
+	}
+	return life
+}
+
+// joins reports whether one backend is the other, or joins it, with at most so many between them.
+func (s *settings) joins(name, other string, between int) bool {
+	if name == other {
+		return true
+	}
+	b := s.Backends[name]
+	return b != nil && between > 0 && slices.ContainsFunc(b.members(), func(member string) bool {
+		return s.joins(member, other, between-1)
+	})
 }
 
 func (s *settings) origin() origin.Config { return origin.Config{Cache: s.Cache, Fetch: s.Fetch} }
 
-// backendSettings are one backend's: what all have in common, and its kind's own.
+// backendSettings are one backend's: its kind's own, and those of what stands around a backend of that sort.
 type backendSettings struct {
-	Kind  string               `yaml:"kind"`
-	Chain backends.ChainConfig `yaml:",inline"`
-	// Validity is how long an answer holds if the backend did not say.
-	Validity time.Duration `yaml:"validity"`
-	// RecheckRate is how many re-checks a second the backend sees at most, however many wait.
-	RecheckRate int `yaml:"recheck_rate"`
-	Adapter     any `yaml:",inline"`
-}
-
-// SetDefaults is for entries of the backends section.
-func (b *backendSettings) SetDefaults() {
-	b.Chain = backends.DefaultChainConfig()
-	b.RecheckRate = 200
+	Kind    string `yaml:"kind"`
+	Around  around `yaml:",inline"`
+	Adapter any    `yaml:",inline"`
 }
 
 // Kinds are the adapters that this build has.
@@ -86,19 +115,15 @@ func (b *backendSettings) Kinds() []string { return slices.Sorted(maps.Keys(kind
 // SetKind puts the adapter's own settings in place.
 func (b *backendSettings) SetKind(name string) {
 	k := kinds()[name]
-	b.Kind, b.Adapter, b.Validity = name, k.defaults(), k.validity
+	b.Kind, b.Around, b.Adapter = name, k.around(), k.settings()
 }
 
-// Validate checks the common keys; the adapter's are its own affair.
-func (b *backendSettings) Validate() error {
-	var errs []error
-	if b.Validity < time.Second {
-		errs = append(errs, fmt.Errorf("validity: %v is too short; want at least 1s", b.Validity))
+// members are the names of the backends that this one joins.
+func (b *backendSettings) members() []string {
+	if of := kinds()[b.Kind].members; of != nil {
+		return of(b.Adapter)
 	}
-	if b.RecheckRate < 1 {
-		errs = append(errs, fmt.Errorf("recheck_rate: %d is too small; want at least 1", b.RecheckRate))
-	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // logSettings are what is logged and how.

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/propagation"
@@ -75,21 +77,49 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 }
 
 func (n *node) makeBackends(tracer trace.Tracer) error {
-	for name, b := range n.settings.Backends {
-		a, err := kinds()[b.Kind].build(name, b.Adapter, backends.HTTPParts{
-			Log: n.logger, Propagator: propagation.TraceContext{},
-			Connections: b.Chain.Bulkhead.MaxInFlight + b.Chain.Bulkhead.RecheckInFlight,
-		})
-		if err != nil {
+	for _, name := range slices.Sorted(maps.Keys(n.settings.Backends)) {
+		if err := n.makeBackend(name, tracer); err != nil {
 			return err
 		}
-		n.adapters[name] = a
-		n.chains[name] = backends.NewChain(name, b.Chain, a, backends.ChainParts{
-			Kind: b.Kind, Preset: a.preset, Log: n.logger, Tracer: tracer,
-		})
 	}
 	return nil
 }
+
+// makeBackend makes a backend, those that it joins before it.
+func (n *node) makeBackend(name string, tracer trace.Tracer) error {
+	if n.chains[name] != nil {
+		return nil
+	}
+	b := n.settings.Backends[name]
+	parts := kindParts{log: n.logger, http: backends.HTTPParts{
+		Log: n.logger, Propagator: propagation.TraceContext{}, Audience: n.audience,
+	}}
+	if s, ok := b.Around.(*askedSettings); ok {
+		parts.http.Connections = s.Chain.Bulkhead.MaxInFlight + s.Chain.Bulkhead.RecheckInFlight
+	}
+	var chains []*backends.Chain
+	for _, member := range b.members() {
+		if err := n.makeBackend(member, tracer); err != nil {
+			return err
+		}
+		chains = append(chains, n.chains[member])
+		parts.members = append(parts.members, backends.Member{
+			Name: member, Backend: n.chains[member].Asking(), Validity: n.settings.Backends[member].Around.rules().Validity,
+		})
+	}
+	a, err := kinds()[b.Kind].build(name, b.Adapter, parts)
+	if err != nil {
+		return err
+	}
+	n.adapters[name] = a
+	n.chains[name] = b.Around.chain(name, a, chains, backends.ChainParts{
+		Kind: b.Kind, Preset: a.preset, Log: n.logger, Tracer: tracer,
+	})
+	return nil
+}
+
+// audience counts the viewers who are watching here: those of a channel, and all.
+func (n *node) audience(channel string) (ofChannel, all int) { return n.registry.Audience(channel) }
 
 func (n *node) makeOrigins() error {
 	var err error
@@ -143,11 +173,12 @@ func (g guardedBackend) Health() actors.Health {
 func (n *node) rules() map[string]actors.Rules {
 	all := make(map[string]actors.Rules, len(n.chains))
 	for name, b := range n.settings.Backends {
-		all[name] = actors.Rules{
-			Validity: b.Validity, TokenLife: b.Chain.TokenLife, ExpiredToken: b.Chain.OnExpiredToken,
-			RecheckRate: b.RecheckRate, AnswerDeadline: b.Chain.Bulkhead.AnswerDeadline,
-			ReviveDenied: n.chains[name].FailOpen.Policy() == backends.PolicyDeny,
+		r := b.Around.rules()
+		r.ReviveDenied = n.chains[name].FailOpen.Policy() == backends.PolicyDeny
+		if life := n.settings.tokenLife(name); life > 0 {
+			r.TokenLife = life
 		}
+		all[name] = r
 	}
 	return all
 }
@@ -182,6 +213,11 @@ func (n *node) run(ctx context.Context, public, operator net.Listener) error {
 	group, life := errgroup.WithContext(life)
 	for _, c := range n.chains {
 		group.Go(func() error { return c.Run(life) })
+	}
+	for _, a := range n.adapters {
+		if a.run != nil {
+			group.Go(func() error { return a.run(life) })
+		}
 	}
 	if operator != nil {
 		group.Go(func() error { return n.serveAdmin(life, operator) })
