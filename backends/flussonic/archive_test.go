@@ -1,0 +1,87 @@
+package flussonic
+
+import (
+	"testing"
+	"time"
+
+	"usher/backends"
+)
+
+func TestArchiveAddresses(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		path string
+		want bool
+	}{
+		"a period":                     {"/play/a001/archive-1350274200-4200.m3u8", true},
+		"a period that goes on":        {"/play/a001/archive-1350274200-now.m3u8", true},
+		"its old name":                 {"/play/a001/index-1409148900-3600.m3u8", true},
+		"its old name, going on":       {"/play/a001/index-1409148900-now.m3u8", true},
+		"all tracks in one":            {"/play/a001/video-1350274200-4200.m3u8", true},
+		"one sound track":              {"/play/a001/mono-1350274200-now.m3u8", true},
+		"chosen tracks":                {"/play/a001/tracks-v1a1-1350274200-4200.m3u8", true},
+		"chosen tracks in a folder":    {"/play/a001/tracks-v1a1/archive-1350274200-4200.m3u8", true},
+		"live but late, to a time":     {"/play/a001/timeshift_abs-1350274200.m3u8", true},
+		"live but late, by a time":     {"/play/a001/timeshift_rel-3600.m3u8", true},
+		"late, all tracks in one":      {"/play/a001/video-timeshift_abs-1350274200.m3u8", true},
+		"late, one sound track":        {"/play/a001/mono-timeshift_rel-7200.m3u8", true},
+		"late, chosen tracks":          {"/play/a001/tracks-v1-timeshift_rel-7200.m3u8", true},
+		"live with a way back":         {"/play/a001/rewind-7200.m3u8", true},
+		"live with a way back, in one": {"/play/a001/video-rewind-7200.m3u8", true},
+		"MPEG-TS":                      {"/play/a001/timeshift_abs-1350274200.ts", true},
+		"without an ending":            {"/play/a001/timeshift_rel-3600", true},
+		"escaped":                      {"/play/a001/%61rchive%2D1350274200-4200%2Em3u8", true},
+		"escaped down to the slash":    {"/play/a001%2Farchive-1350274200-4200.m3u8", true},
+		"without a folder":             {"archive-1-2.m3u8", true},
+
+		"live":                              {"/play/a001/index.m3u8", false},
+		"live, all tracks in one":           {"/play/a001/video.m3u8", false},
+		"live, chosen tracks":               {"/play/a001/tracks-v1a1/mono.m3u8", false},
+		"a folder alone":                    {"/play/archive-1350274200-4200.m3u8/", false},
+		"a folder on the way":               {"/play/archive-1350274200-4200/index.m3u8", false},
+		"no length":                         {"/play/a001/archive-1350274200.m3u8", false},
+		"an empty length":                   {"/play/a001/archive-1350274200-.m3u8", false},
+		"no beginning":                      {"/play/a001/archive--4200.m3u8", false},
+		"a beginning that is now":           {"/play/a001/archive-now-4200.m3u8", false},
+		"too much":                          {"/play/a001/archive-1350274200-4200-1.m3u8", false},
+		"letters in a number":               {"/play/a001/archive-1350274200-42x0.m3u8", false},
+		"a sign":                            {"/play/a001/timeshift_rel--3600.m3u8", false},
+		"another spelling":                  {"/play/a001/Archive-1350274200-4200.m3u8", false},
+		"another list":                      {"/play/a001/audio-1350274200-4200.m3u8", false},
+		"a list twice":                      {"/play/a001/video-archive-1350274200-4200.m3u8", false},
+		"chosen tracks without a beginning": {"/play/a001/tracks-1350274200-4200.m3u8", false},
+		"an ending too many":                {"/play/a001/archive-1350274200-4200.m3u8.ts", false},
+		"an escape that is broken":          {"/play/a001/archive-1350274200-4200.m3u8%", false},
+		"nothing":                           {"", false},
+		"a channel that is called like one": {"/live/rewind-24.m3u8", false},
+		"a channel that is called like two": {"/live/rewind-24.ts", false},
+		"an archive of a channel so called": {"/live/rewind-24/rewind-25.m3u8", true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := isArchive(tt.path, "news/rewind-24"); got != tt.want {
+				t.Errorf("%s: got %t, want %t", tt.path, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestTheArchiveIsMarkedAndLiveIsNot(t *testing.T) {
+	t.Parallel()
+	b := newBackend(t, "http://auth.example.com/", nil)
+	for path, want := range map[string]string{"/play/a001/archive-1-2.m3u8": "true", "/play/a001/index.m3u8": ""} {
+		r := &backends.Request{Channel: "a001", Path: path}
+		if got := asMap(b.facts(r, "123", time.Time{}))["dvr"]; got != want {
+			t.Errorf("%s: got dvr %q, want %q", path, got, want)
+		}
+	}
+}
+
+func TestRecognisingAnArchiveDoesNotAllocate(t *testing.T) {
+	if allocs := testing.AllocsPerRun(100, func() {
+		_ = isArchive("/play/a001/video-timeshift_abs-1350274200.m3u8", "a001")
+	}); allocs != 0 {
+		t.Errorf("got %v allocations, want none", allocs)
+	}
+}

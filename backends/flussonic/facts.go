@@ -1,0 +1,121 @@
+package flussonic
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"usher/backends"
+)
+
+// What a call may hold of a viewer's words: of each fact, as he said it, and of all together, as they stand in the
+// address. Servers take 8 KiB of request line by default, and some break the connection over more: a failure that a
+// viewer could bring about.
+const (
+	maxFact  = 4 << 10
+	maxFacts = 7 << 10
+)
+
+// facts is what the middleware is told, in the order of Flussonic's documentation.
+func (b *Backend) facts(r *backends.Request, token string, now time.Time) []backends.Parameter {
+	f := factSheet{list: make([]backends.Parameter, 0, 16), room: maxFacts}
+	ofChannel, all := b.audience(r.Channel)
+	requestType, number := stage(r)
+
+	f.tell("name", r.Channel)
+	if r.Address.IsValid() {
+		f.add("ip", r.Address.Unmap().WithZone("").String())
+	}
+	f.add("proto", "hls")
+	f.add("request_type", requestType)
+	f.add("request_number", strconv.Itoa(number))
+	f.add("session_id", r.Session.UUID())
+	f.add("stream_clients", strconv.Itoa(ofChannel))
+	f.add("total_clients", strconv.Itoa(all))
+	f.tell("token", token)
+	if requestType == updateSession {
+		if !r.Opened.IsZero() {
+			f.add("duration", strconv.FormatInt(max(0, int64(now.Sub(r.Opened)/time.Second)), 10))
+		}
+		f.add("bytes", strconv.FormatInt(r.Bytes, 10))
+	}
+	f.tell("qs", r.Query)
+	f.tell("user_agent", r.UserAgent)
+	f.tell("referer", r.Referer)
+	f.tell("host", r.Host)
+	if isArchive(r.Path, r.Channel) {
+		f.add("dvr", "true")
+	}
+	return f.list
+}
+
+const newSession, updateSession = "new_session", "update_session"
+
+// stage is where the session stands for the middleware: the request's type and number. The two always agree, because
+// middlewares tell a session's beginning by either. Our own number cannot be taken as it is, since it counts checks
+// that nobody answered, some of which never went out.
+func stage(r *backends.Request) (requestType string, number int) {
+	switch r.Standing.Source {
+	case backends.FromBackend, backends.FromLastKnown, backends.FromLimit: // a limit on the user that it named
+		return updateSession, max(1, r.Number)
+	default: // nobody, a stopgap, or somebody who is not the middleware
+		return newSession, 0
+	}
+}
+
+// factSheet collects parameters. Room is what is left for the viewer's words, in bytes once they are escaped.
+type factSheet struct {
+	list []backends.Parameter
+	room int
+}
+
+// add takes what is ours, and short.
+func (f *factSheet) add(name, value string) {
+	f.list = append(f.list, backends.Parameter{Name: name, Value: value})
+}
+
+// tell takes what the viewer said, as much as fits. Nothing is taken out of it: escaped, it can do no harm on the
+// wire, and a channel or a token without its strange characters would be another one.
+func (f *factSheet) tell(name, value string) {
+	value = value[:min(len(value), maxFact)]
+	for i := range len(value) {
+		if f.room -= escapedLength(value[i]); f.room < 0 {
+			value, f.room = value[:i], 0
+			break
+		}
+	}
+	if value != "" {
+		f.add(name, value)
+	}
+}
+
+// escapedLength is how many bytes of an address a byte of a value takes: RFC 3986's unreserved ones stand as they are.
+func escapedLength(c byte) int {
+	switch {
+	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("-._~", c) >= 0:
+		return 1
+	default:
+		return 3
+	}
+}
+
+// tokenOf is the decoded value of the first parameter "token" of a raw query; empty if there is none.
+func tokenOf(query string) string {
+	for rest := query; rest != ""; {
+		var pair string
+		pair, rest, _ = strings.Cut(rest, "&")
+		if name, value, _ := strings.Cut(pair, "="); unescaped(name) == "token" {
+			return unescaped(value)
+		}
+	}
+	return ""
+}
+
+// unescaped is a part of a query decoded. What cannot be decoded stays as it is.
+func unescaped(part string) string {
+	if plain, err := url.QueryUnescape(part); err == nil {
+		return plain
+	}
+	return part
+}

@@ -1,0 +1,83 @@
+package flussonic
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"usher/backends"
+)
+
+func FuzzIsArchive(f *testing.F) {
+	for _, seed := range []string{
+		"/a/archive-1350274200-4200.m3u8", "/a/index-1-now.m3u8", "/a/tracks-v1a1-1-2.ts", "timeshift_abs-1",
+		"/a/video-timeshift_rel-3600.m3u8", "rewind-7200.m3u8", "/%61rchive%2d1-2.m3u8", "/a/mono-1-2.m3u8%", "--.m3u8",
+	} {
+		f.Add(seed)
+	}
+	archive := regexp.MustCompile(`^(?s:.*/)?(` +
+		`((archive|index|video|mono|tracks-[^-/]*)-)?(timeshift_abs|timeshift_rel|rewind)-[0-9]+|` +
+		`(archive|index|video|mono|tracks-[^-/]*)-[0-9]+-([0-9]+|now))(\.m3u8|\.ts)?$`)
+	f.Fuzz(func(t *testing.T, path string) {
+		plain, err := url.PathUnescape(path)
+		if err != nil {
+			plain = path
+		}
+		if got, want := isArchive(path, "a001"), archive.MatchString(plain); got != want {
+			t.Errorf("%q: got %t, want %t", path, got, want)
+		}
+	})
+}
+
+func FuzzTokenOf(f *testing.F) {
+	for _, seed := range []string{
+		"token=123", "a=1&token=1%2F2+3&token=4", "%74oken=1", "token", "token=%", "&&=&token=;",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		got := tokenOf(query)
+		values, err := url.ParseQuery(query)
+		if err != nil { // it knows a well-formed query only
+			return
+		}
+		if want := values.Get("token"); got != want {
+			t.Errorf("%q: got %q, want %q", query, got, want)
+		}
+	})
+}
+
+// Whatever a viewer says, the middleware hears our facts once and a question that fits.
+func FuzzFacts(f *testing.F) {
+	f.Add("a001", "token=123", "VLC/3.0.20", "http://ya.ru/?token=456&name=lalala")
+	f.Add("vod/bunny.mp4", "name=x&ip=y", "\r\n\x00&#;%", "\xff\xfe")
+	f.Fuzz(func(t *testing.T, channel, query, agent, referer string) {
+		b := &Backend{audience: audience, autoToken: true}
+		r := &backends.Request{Channel: channel, Query: query, UserAgent: agent, Referer: referer}
+		var raw strings.Builder
+		for _, p := range b.facts(r, tokenOf(query), time.Time{}) {
+			raw.WriteString("&" + p.Name + "=" + strings.ReplaceAll(url.QueryEscape(p.Value), "+", "%20"))
+		}
+		if raw.Len() > maxFacts+256 {
+			t.Errorf("got %d bytes, want at most %d and ours", raw.Len(), maxFacts)
+		}
+		heard, err := url.ParseQuery(raw.String())
+		if err != nil {
+			t.Fatalf("the middleware cannot read %q: %v", raw.String(), err)
+		}
+		for name, values := range heard {
+			if len(values) != 1 {
+				t.Errorf("got %s %d times, want once", name, len(values))
+			}
+		}
+		if heard.Get("proto") != "hls" || heard.Get("request_type") != "new_session" {
+			t.Errorf("ours were overridden: %q", raw.String())
+		}
+		if !strings.HasPrefix(channel, heard.Get("name")) || !strings.HasPrefix(query, heard.Get("qs")) ||
+			!strings.HasPrefix(agent, heard.Get("user_agent")) || !strings.HasPrefix(referer, heard.Get("referer")) {
+			t.Errorf("words were changed: %q", raw.String())
+		}
+	})
+}

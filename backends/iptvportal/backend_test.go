@@ -1,0 +1,246 @@
+package iptvportal
+
+import (
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
+	"usher/backends/backendtest"
+)
+
+// bare answers with a status alone: what headers a portal sends is not public.
+func bare(w http.ResponseWriter, _ *http.Request, _ backendtest.User, known bool) {
+	if !known {
+		w.WriteHeader(http.StatusForbidden)
+	}
+}
+
+func newBackend(t testing.TB, address string, flussonic bool) *Backend {
+	t.Helper()
+	cfg := DefaultConfig()
+	cfg.HTTP.Address, cfg.Flussonic = address, flussonic
+	b, err := New("portal", cfg, backends.HTTPParts{})
+	if err != nil {
+		t.Fatalf("make the backend: %v", err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
+func startPortal(t testing.TB, d backendtest.Dialect) *backendtest.Server {
+	t.Helper()
+	cfg := backendtest.DefaultConfig()
+	cfg.Users = map[string]backendtest.User{
+		"123": {ID: "42", Name: "alice", ValidFor: time.Hour, MaxSessions: 2, Unique: true},
+	}
+	s := backendtest.New(cfg)
+	s.Speak(d)
+	if err := s.Start(); err != nil {
+		t.Fatalf("start the portal: %v", err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestBackendPassesTheContract(t *testing.T) {
+	for name, flussonic := range map[string]bool{"as Astra asks": false, "as Flussonic asks": true} {
+		t.Run(name, func(t *testing.T) {
+			backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
+				s.Speak(bare)
+				return newBackend(t, s.URL(), flussonic)
+			})
+		})
+	}
+}
+
+// What a token looks like is not public, so whatever the viewer sent must reach the portal as he sent it.
+func TestTheQueryArrivesByteForByte(t *testing.T) {
+	t.Parallel()
+	queries := map[string]string{
+		"an escaped plus":               "token=a%2Bb",
+		"escapes in either case":        "token=%2b%2B%aF",
+		"a raw plus":                    "token=a+b",
+		"padding of base64":             "token=abc==",
+		"a raw slash":                   "token=a/b//c",
+		"a NUL":                         "token=a%00b",
+		"bytes that are no UTF-8":       "token=%FF%FE\xff",
+		"a percent sign out of place":   "token=100%&x=%zz",
+		"the same parameter twice":      "token=1&token=2&token=1",
+		"parameters named as Flussonic": "name=a001&ip=192.0.2.9&session_id=1",
+		"no name at all":                "c2VjcmV0",
+		"semicolons":                    "a=1;b=2",
+		"separators in a row":           "&&a=1&&",
+		"a question mark":               "a=?&b=??",
+	}
+	for name, query := range queries {
+		for path, flussonic := range map[string]bool{"/auth/arescrypt/": false, "/auth/flussonic/arescrypt/": true} {
+			t.Run(name+" at "+path, func(t *testing.T) {
+				t.Parallel()
+				s := startPortal(t, bare)
+				_, err := newBackend(t, s.URL(), flussonic).Check(t.Context(), &backends.Request{Query: query})
+				if err != nil {
+					t.Fatalf("check: %v", err)
+				}
+				seen := s.Requests()[0]
+				if seen.Method != http.MethodGet || seen.Path != path || seen.RawQuery != query {
+					t.Errorf("got %s %s?%q, want GET %s?%q", seen.Method, seen.Path, seen.RawQuery, path, query)
+				}
+			})
+		}
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	t.Parallel()
+	yes := backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200"}
+	full := yes
+	full.UserID, full.User, full.ValidFor, full.MaxSessions, full.Unique = "42", "alice", time.Hour, 2, true
+	no := backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}
+	denied := func(reason string) backends.Decision {
+		d := no
+		d.Reason = reason
+		return d
+	}
+	unexpected := backends.AlarmSet(0).With(backends.AlarmUnexpectedStatus)
+	tests := map[string]struct {
+		dialect backendtest.Dialect
+		mode    backendtest.Mode
+		want    backends.Decision
+		alarms  backends.AlarmSet
+	}{
+		"a bare yes":                   {bare, backendtest.Healthy(), yes, 0},
+		"headers are honoured":         {backendtest.Astra, backendtest.Healthy(), full, 0},
+		"403 denies":                   {bare, backendtest.Status(403), denied("backend answered 403"), 0},
+		"an unheard-of status denies":  {bare, backendtest.Status(402), denied("backend answered 402"), unexpected},
+		"another 2xx is no yes either": {bare, backendtest.Status(204), denied("backend answered 204"), unexpected},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startPortal(t, tt.dialect)
+			if err := s.Set(tt.mode); err != nil {
+				t.Fatalf("set the portal: %v", err)
+			}
+			b := newBackend(t, s.URL(), false)
+			d, err := b.Check(t.Context(), backendtest.NewRequest("123"))
+			if err != nil {
+				t.Fatalf("check: %v", err)
+			}
+			if diff := cmp.Diff(tt.want, d); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+			if got := b.Watch().Raised(); got != tt.alarms {
+				t.Errorf("got alarms %b, want %b", got, tt.alarms)
+			}
+		})
+	}
+}
+
+func TestThePathIsAppendedUnlessItIsThere(t *testing.T) {
+	t.Parallel()
+	const cloud = "https://go.iptvportal.cloud"
+	tests := map[string]struct {
+		address   string
+		flussonic bool
+		want      string
+	}{
+		"the cloud":                    {cloud, false, cloud + "/auth/arescrypt/"},
+		"the cloud, as Flussonic":      {cloud, true, cloud + "/auth/flussonic/arescrypt/"},
+		"a slash at the end":           {"http://local/", false, "http://local/auth/arescrypt/"},
+		"a query stays behind it":      {"http://local?site=1", true, "http://local/auth/flussonic/arescrypt/?site=1"},
+		"in full":                      {cloud + "/auth/arescrypt/", false, cloud + "/auth/arescrypt/"},
+		"in full, without a slash":     {cloud + "/auth/arescrypt", false, cloud + "/auth/arescrypt"},
+		"in full, with a query":        {cloud + "/auth/arescrypt/?a=/", false, cloud + "/auth/arescrypt/?a=/"},
+		"in full, as Flussonic":        {"http://l/auth/flussonic/arescrypt/", true, "http://l/auth/flussonic/arescrypt/"},
+		"in full, without saying it":   {"http://l/auth/flussonic/arescrypt/", false, "http://l/auth/flussonic/arescrypt/"},
+		"a path that only looks alike": {"http://l/oauth/arescrypt/", false, "http://l/oauth/arescrypt/auth/arescrypt/"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := DefaultConfig()
+			cfg.HTTP.Address, cfg.Flussonic = tt.address, tt.flussonic
+			if got := cfg.complete().Address; got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+			if err := cfg.Validate(); err != nil {
+				t.Errorf("validate: %v", err)
+			}
+		})
+	}
+}
+
+func TestConfigInYAML(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("testdata/full.yaml")
+	if err != nil {
+		t.Fatalf("read the example: %v", err)
+	}
+	got := DefaultConfig()
+	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
+		t.Fatalf("read the config: %v", err)
+	}
+	want := DefaultConfig()
+	want.HTTP.Address, want.Flussonic = "https://go.iptvportal.cloud", true
+	want.HTTP.Statuses = backends.Statuses{"402": backends.OutcomeDeny}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("config (-want +got):\n%s", diff)
+	}
+	if err := got.Validate(); err != nil {
+		t.Errorf("the example is invalid: %v", err)
+	}
+}
+
+func TestAWrongConfigIsRefused(t *testing.T) {
+	t.Parallel()
+	const contradiction = "flussonic: true asks at /auth/flussonic/arescrypt/, but address ends in /auth/arescrypt/"
+	tests := map[string]struct{ address, want string }{
+		"no address":       {"", "address: must be set"},
+		"no scheme":        {"go.iptvportal.cloud", `address: must begin with http:// or https://, not ""`},
+		"a contradiction":  {"http://local/auth/arescrypt/?site=1", contradiction},
+		"a shorter one":    {"http://local/auth/arescrypt", contradiction},
+		"two mistakes":     {"https:///auth/arescrypt", "address: has no host\n" + contradiction},
+		"no host is named": {"https://", "address: has no host"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := DefaultConfig()
+			cfg.HTTP.Address, cfg.Flussonic = tt.address, true
+			if err := cfg.Validate(); err == nil || err.Error() != tt.want {
+				t.Errorf("validate: got %v, want %s", err, tt.want)
+			}
+			_, err := New("portal", cfg, backends.HTTPParts{})
+			if err == nil || err.Error() != `make backend "portal": `+tt.want {
+				t.Errorf("new: got %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestAFileThatIsNoCertificateIsRefused(t *testing.T) {
+	t.Parallel()
+	cfg := DefaultConfig()
+	cfg.HTTP.Address, cfg.HTTP.TLS.CAFile = "https://go.iptvportal.cloud", "testdata/full.yaml"
+	_, err := New("portal", cfg, backends.HTTPParts{})
+	if err == nil || err.Error() != `make backend "portal": tls.ca_file: no certificate in testdata/full.yaml` {
+		t.Errorf("got %v", err)
+	}
+}
+
+func BenchmarkCheck(b *testing.B) {
+	s := startPortal(b, bare)
+	backend := newBackend(b, s.URL(), false)
+	r := backendtest.NewRequest("123")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := backend.Check(b.Context(), r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

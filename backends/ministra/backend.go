@@ -1,0 +1,31 @@
+package ministra
+
+import (
+	"context"
+	"fmt"
+
+	"usher/backends"
+)
+
+// Backend asks one portal. Safe for concurrent use.
+type Backend struct{ *backends.HTTPClient }
+
+var _ backends.Backend = (*Backend)(nil)
+
+// New makes the named backend. It fails if the config is wrong or a file that it names cannot be read.
+func New(name string, cfg Config, parts backends.HTTPParts) (*Backend, error) {
+	client, err := backends.NewHTTPClient(name, cfg.complete(), parts)
+	if err != nil {
+		return nil, fmt.Errorf("make backend %q: %w", name, err)
+	}
+	return &Backend{client}, nil
+}
+
+// Check asks about one viewer.
+func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+	return b.Decide(ctx, backends.Question{
+		Query:       r.Query,
+		Header:      backends.AstraHeaders(r),
+		Credentials: r.Headers,
+	})
+}

@@ -1,0 +1,236 @@
+package ministra
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
+	"usher/backends/backendtest"
+)
+
+func TestBackendPassesTheContract(t *testing.T) {
+	for name, v := range versions() {
+		t.Run("portal of "+name, func(t *testing.T) {
+			backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
+				s.Speak(v.dialect)
+				return newBackend(t, s.URL()+"/stalker_portal")
+			})
+		})
+	}
+}
+
+func TestWhatEachVersionSaysReachesTheDecision(t *testing.T) {
+	t.Parallel()
+	yes := backends.Decision{
+		Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200",
+	}
+	full := yes
+	full.ValidFor, full.Unique, full.UserID = 10*time.Hour, true, "7"
+	limited := func(n int) backends.Decision {
+		d := full
+		d.MaxSessions = n
+		return d
+	}
+	tests := map[string]struct {
+		version string
+		want    backends.Decision
+	}{
+		"the first one says nothing":          {"2014-06-23", yes},
+		"duration, unique and user":           {"2014-06-25", full},
+		"a limit of one":                      {"5.1.0", limited(1)},
+		"a limit of ten, and unique all that": {"5.1.1", limited(10)},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startPortal(t, versions()[tt.version].dialect)
+			b := newBackend(t, s.URL()+"/stalker_portal")
+			d, err := b.Check(t.Context(), backendtest.NewRequest(token))
+			if err != nil {
+				t.Fatalf("check: %v", err)
+			}
+			if diff := cmp.Diff(tt.want, d); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+			if raised := b.Watch().Raised(); raised != 0 {
+				t.Errorf("got alarms %b, want none", raised)
+			}
+		})
+	}
+}
+
+func TestTokensThatThePortalRefuses(t *testing.T) {
+	t.Parallel()
+	tests := map[string]string{
+		"no query":                    "",
+		"an empty token":              "token=",
+		"an unknown token":            "token=ffffffffffffffffffffffffffffffff",
+		"a token of 0, empty to PHP":  "token=0",
+		"two tokens, the last counts": "token=" + token + "&token=0",
+		"a token by another name":     "Token=" + token,
+	}
+	for name, query := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startPortal(t, versions()["5.1.1"].dialect)
+			s.RemoveUser("")
+			d, err := newBackend(t, s.URL()).Check(t.Context(), &backends.Request{Query: query})
+			if err != nil {
+				t.Fatalf("check: %v", err)
+			}
+			want := backends.Decision{
+				Verdict: backends.Denied, Source: backends.FromBackend, Reason: "backend answered 403",
+			}
+			if diff := cmp.Diff(want, d); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+			if seen := s.Requests()[0].RawQuery; seen != query {
+				t.Errorf("got query %q, want %q as the viewer sent it", seen, query)
+			}
+		})
+	}
+}
+
+// A check does not use a token up, so the adapter must neither remember its answer nor hold it back.
+func TestATokenIsGoodForItsLifeAndNoLonger(t *testing.T) {
+	t.Parallel()
+	var c clock
+	s := startPortal(t, c.dialect(versions()["5.1.0"], 5*time.Second))
+	b := newBackend(t, s.URL()+"/stalker_portal")
+	for _, step := range []struct {
+		age  int64
+		want backends.Verdict
+	}{{0, backends.Allowed}, {1, backends.Allowed}, {6, backends.Denied}} {
+		c.age.Store(step.age)
+		d, err := b.Check(t.Context(), backendtest.NewRequest(token))
+		if err != nil || d.Verdict != step.want {
+			t.Errorf("at +%d s: got %s and error %v, want %s", step.age, d.Verdict, err, step.want)
+		}
+	}
+	if s.Calls() != 3 {
+		t.Errorf("got %d calls, want one a check: 3", s.Calls())
+	}
+}
+
+func TestWhatIsNoAnswerOfThePortals(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		mode  backendtest.Mode
+		kind  backends.FailureKind
+		alarm backends.AlarmSet
+	}{
+		"PHP broke": {backendtest.Status(500), backends.FailureStatus, 0},
+		"no such page": {
+			backendtest.Status(404), backends.FailureStatus, backends.AlarmSet(0).With(backends.AlarmWrongAddress),
+		},
+		"the portal wants a login": {
+			backendtest.RedirectSelf(), backends.FailureMalformed,
+			backends.AlarmSet(0).With(backends.AlarmRedirectToItself),
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startPortal(t, versions()["5.1.1"].dialect)
+			if err := s.Set(tt.mode); err != nil {
+				t.Fatalf("set the portal: %v", err)
+			}
+			b := newBackend(t, s.URL())
+			d, err := b.Check(t.Context(), backendtest.NewRequest(token))
+			f := backends.AsFailure(err)
+			if f == nil || f.Kind != tt.kind || d != (backends.Decision{}) {
+				t.Errorf("got %+v and error %v, want a failure of kind %s", d, err, tt.kind)
+			}
+			if got := b.Watch().Raised(); got != tt.alarm {
+				t.Errorf("got alarms %b, want %b", got, tt.alarm)
+			}
+		})
+	}
+}
+
+func TestThePathIsAppendedUnlessItIsThere(t *testing.T) {
+	t.Parallel()
+	const script = "/server/api/chk_flussonic_tmp_link.php"
+	tests := map[string]struct{ address, want string }{
+		"the classic portal":       {"http://host/stalker_portal", "http://host/stalker_portal" + script},
+		"with a slash":             {"http://host/stalker_portal/", "http://host/stalker_portal" + script},
+		"Ministra Pro's root":      {"https://host", "https://host" + script},
+		"in full":                  {"http://host/stalker_portal" + script, "http://host/stalker_portal" + script},
+		"in full with a query":     {"http://host" + script + "?site=1", "http://host" + script + "?site=1"},
+		"another script":           {"http://host/own/check.php", "http://host/own/check.php"},
+		"a query stays behind it":  {"http://host/p?site=1", "http://host/p" + script + "?site=1"},
+		"a query that looks as if": {"http://host/p?a=b.php", "http://host/p" + script + "?a=b.php"},
+		"a password":               {"http://u:p@host/p", "http://u:p@host/p" + script},
+		"none stays none":          {"", ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := endpoint(tt.address); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestConfigInYAML(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("testdata/full.yaml")
+	if err != nil {
+		t.Fatalf("read the example: %v", err)
+	}
+	got := DefaultConfig()
+	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
+		t.Fatalf("read the config: %v", err)
+	}
+	want := DefaultConfig()
+	want.HTTP.Address = "http://portal.example.com/stalker_portal"
+	want.HTTP.RequireHeader = "X-UserId"
+	want.HTTP.DialTimeout = 300 * time.Millisecond
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("config (-want +got):\n%s", diff)
+	}
+	if err := got.Validate(); err != nil {
+		t.Errorf("the example is invalid: %v", err)
+	}
+}
+
+func TestAWrongConfigIsRefused(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ address, want string }{
+		"no address":        {"", "address: must be set"},
+		"no scheme":         {"portal.example.com", `address: must begin with http:// or https://, not ""`},
+		"no host":           {"http://", "address: has no host"},
+		"the end of a page": {"http://portal.example.com/#", "address: has a '#', which is never sent; write %23"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := DefaultConfig()
+			cfg.HTTP.Address = tt.address
+			if err := cfg.Validate(); err == nil || err.Error() != tt.want {
+				t.Errorf("validate: got %v, want %s", err, tt.want)
+			}
+			_, err := New("portal", cfg, backends.HTTPParts{})
+			if err == nil || err.Error() != `make backend "portal": `+tt.want {
+				t.Errorf("new: got %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func BenchmarkCheck(b *testing.B) {
+	s := startPortal(b, versions()["5.1.1"].dialect)
+	backend := newBackend(b, s.URL()+"/stalker_portal")
+	r := backendtest.NewRequest(token)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := backend.Check(b.Context(), r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,59 @@
+package securetoken
+
+import (
+	"encoding/hex"
+	"strings"
+	"testing"
+
+	"usher/backends"
+)
+
+// What parses has one spelling: put together again, it is what it was. Its times cannot overflow.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{
+		vector1, vector3, vector6, "", "---", vector2 + "-", vector2[:41] + "a-b-1669890000-1669810000",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got, ok := parse(text)
+		if !ok {
+			return
+		}
+		if again := hex.EncodeToString(got.hash[:]) + "-" + got.salt + "-" + got.end + "-" + got.start; again != text {
+			t.Errorf("%q was read as %q", text, again)
+		}
+		for _, at := range []int64{got.from, got.until} {
+			if at < 1_000_000_000 || at > 9_999_999_999 {
+				t.Errorf("%q was read as a time of %d", text, at)
+			}
+		}
+	})
+}
+
+// Only the one token that the key made lets anybody in, only to its channel, and only as its user.
+func FuzzCheckLetsInNobodyWithoutTheKey(f *testing.F) {
+	b := newBackend(f, inside, signsUsers)
+	f.Add("token="+vector5+"&user=user1", "travel-channel")
+	f.Add("token="+vector2, "travel-channel")
+	f.Add("token="+strings.Replace(vector5, "a5cd6c00", "a5cd6c00us", 1)+"&user=er1", "travel-channel")
+	f.Add("token="+vector5[:40]+"-a5cd6c00-6698100001669890000-1&user=user1", "travel-channel")
+	f.Add("token="+vector1+"&token=%zz&%74oken=;user=+&user", "travel-channe")
+	f.Add("&&=&token", "l")
+	f.Fuzz(func(t *testing.T, query, channel string) {
+		r := example("")
+		r.Query, r.Channel = query, channel
+		d := ask(t, b, r)
+		if d.Verdict != backends.Allowed {
+			if d.UserID != "" || d.ValidFor != 0 {
+				t.Errorf("%q: a No with the facts of a yes: %+v", query, d)
+			}
+			return
+		}
+		token, user := parameter(query, "token"), parameter(query, "user")
+		signed := token == vector5 && user == "user1" || token == vector2 && user == ""
+		if !signed || channel != "travel-channel" || d.UserID != user {
+			t.Errorf("%q opened %q as %q", query, channel, d.UserID)
+		}
+	})
+}

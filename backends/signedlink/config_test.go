@@ -1,0 +1,104 @@
+package signedlink
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
+)
+
+func TestConfigInYAML(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("testdata/full.yaml")
+	if err != nil {
+		t.Fatalf("read the example: %v", err)
+	}
+	got := DefaultConfig()
+	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
+		t.Fatalf("read the config: %v", err)
+	}
+	want := Config{
+		Secret: "s3cret-of-the-portal", Secrets: []backends.Secret{"the-0ld-s3cret"},
+		MD5Parameter: "md5", ExpiresParameter: "expires",
+		Expression: "$secure_link_expires$uri$remote_addr $secret",
+		Trim:       []string{"/index.m3u8", "/playlist.m3u8"},
+		Tolerance:  10 * time.Second, CutExpired: true,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("config (-want +got):\n%s", diff)
+	}
+	if err := got.Validate(); err != nil {
+		t.Errorf("the example is invalid: %v", err)
+	}
+}
+
+func TestAWrongConfigIsNamed(t *testing.T) {
+	t.Parallel()
+	unknown := "; want $secret, $uri, $expires or $remote_addr"
+	tests := map[string]struct {
+		change func(*Config)
+		want   string
+	}{
+		"no secret":       {func(c *Config) { c.Secret = "" }, "secret: must be set"},
+		"an empty secret": {func(c *Config) { c.Secrets = []backends.Secret{"a", ""} }, "secrets[1]: is empty"},
+		"no hash":         {func(c *Config) { c.MD5Parameter = "" }, "md5_parameter: must be set"},
+		"no expiry":       {func(c *Config) { c.ExpiresParameter = "" }, "expires_parameter: must be set"},
+		"one for both":    {func(c *Config) { c.ExpiresParameter = "ST" }, `expires_parameter: "ST" is that of the hash`},
+		"an empty end":    {func(c *Config) { c.Trim = []string{"/a", ""} }, "trim[1]: is empty"},
+		"a far tolerance": {
+			func(c *Config) { c.Tolerance = 2 * time.Hour }, "tolerance: 2h0m0s is out of range; want 0 to 1h0m0s",
+		},
+		"a past tolerance": {
+			func(c *Config) { c.Tolerance = -time.Second }, "tolerance: -1s is out of range; want 0 to 1h0m0s",
+		},
+		"half a second": {
+			func(c *Config) { c.Tolerance = time.Second / 2 },
+			"tolerance: 500ms is no whole number of seconds, in which links count",
+		},
+		"another variable": {
+			func(c *Config) { c.Expression = "$secret$uri$expires$arg_x" }, `expression: "$arg_x" is no variable` + unknown,
+		},
+		"a variable that goes on": {
+			func(c *Config) { c.Expression = "$secret$uri_$expires" }, `expression: "$uri_" is no variable` + unknown,
+		},
+		"braces without end": {
+			func(c *Config) { c.Expression = "$secret${uri$expires" }, `expression: "$uri$expires" is no variable` + unknown,
+		},
+		"a dollar alone": {
+			func(c *Config) { c.Expression = "$secret$expires$" }, `expression: "$" is no variable` + unknown,
+		},
+		"nothing secret": {
+			func(c *Config) { c.Expression = "$uri$expires text" }, "expression: must hold $secret, or anybody could sign",
+		},
+		"nothing that ends": {
+			func(c *Config) { c.Expression = "$secret$uri" },
+			"expression: must hold $expires, or a viewer could choose when his link ends",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := DefaultConfig()
+			cfg.Secret = "s3cret"
+			tt.change(&cfg)
+			if err := cfg.Validate(); err == nil || err.Error() != tt.want {
+				t.Errorf("got  %v\nwant %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestAllThatIsWrongIsNamedAtOnceWithoutSecrets(t *testing.T) {
+	t.Parallel()
+	cfg := Config{Secret: "s3cret", Secrets: []backends.Secret{""}, Trim: []string{""}, Tolerance: -1}
+	_, err := New("links", cfg, nil)
+	if err == nil || !strings.HasPrefix(err.Error(), `make backend "links": secrets[0]: is empty`) ||
+		strings.Count(err.Error(), "\n") != 4 || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,106 @@
+package signedlink
+
+import (
+	"encoding/base64"
+	"net/url"
+	"strings"
+	"testing"
+
+	"usher/backends"
+)
+
+// What parses has one spelling, but for a padding. Its time cannot overflow.
+func FuzzParse(f *testing.F) {
+	f.Add(vector, "1669890000")
+	f.Add(vector+"==", "9999999999")
+	f.Add("-AVOya7ms1YAcvp7glK_Xh", "99999999999999999999")
+	f.Add("-AVOya7ms1YAcvp7glK\nXg", "-669890000")
+	f.Fuzz(func(t *testing.T, hash, expires string) {
+		got, ok := parse(hash, expires)
+		if !ok {
+			return
+		}
+		if again := base64.RawURLEncoding.EncodeToString(got.hash[:]); again != strings.TrimSuffix(hash, "==") {
+			t.Errorf("%q was read as %q", hash, again)
+		}
+		if got.expires != expires || got.until < 1_000_000_000 || got.until > 9_999_999_999 {
+			t.Errorf("%q was read as a time of %d", expires, got.until)
+		}
+	})
+}
+
+// An expression that compiles holds, part for part, what its text says.
+func FuzzCompile(f *testing.F) {
+	for _, seed := range []string{
+		"$secret$uri$expires", "$secure_link_expires$uri$remote_addr $secret", "${secret}x${expires}", "$", "${uri", "$URI",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		e, err := compile(text)
+		if err != nil {
+			return
+		}
+		var again strings.Builder
+		for _, p := range e {
+			again.WriteString([...]string{p.text, "$secret", "$uri", "$expires", "$remote_addr"}[p.variable])
+		}
+		plain := strings.NewReplacer(
+			"${secret}", "$secret", "${uri}", "$uri", "${expires}", "$expires", "${remote_addr}", "$remote_addr",
+			"${secure_link_expires}", "$expires", "$secure_link_expires", "$expires",
+		).Replace(text)
+		if again.String() != plain {
+			t.Errorf("%q was read as %q", text, again.String())
+		}
+	})
+}
+
+// A $uri is a path that is left as it is when it is escaped and read once more, unless it holds a dot segment then.
+func FuzzURI(f *testing.F) {
+	for _, p := range paths() {
+		f.Add(p[0])
+	}
+	f.Add("/a/%2e%2e/b")
+	f.Add("/a/..")
+	f.Add("/a/%")
+	f.Add("/a%00")
+	f.Add("/a\x00")
+	f.Fuzz(func(t *testing.T, path string) {
+		uri, ok := uriOf(path)
+		if !ok {
+			return
+		}
+		if !strings.HasPrefix(uri, "/") || strings.Contains(uri, "//") {
+			t.Errorf("%q became %q", path, uri)
+		}
+		for segment := range strings.SplitSeq(uri, "/") {
+			if segment == "." || segment == ".." {
+				t.Errorf("%q became %q", path, uri)
+			}
+		}
+		if again, ok := uriOf((&url.URL{Path: uri}).EscapedPath()); !ok || again != uri {
+			t.Errorf("%q became %q and then %q, %v", path, uri, again, ok)
+		}
+	})
+}
+
+// Only the one link that the secret made lets anybody in, and only to its path.
+func FuzzCheckLetsInNobodyWithoutTheSecret(f *testing.F) {
+	b := newBackend(f, until, nil)
+	f.Add(query, "/live/ch1")
+	f.Add(query+"&a", "/live/ch1/playlist.m3u8")
+	f.Add("e=11669890000&st="+vector, "/live/ch")
+	f.Add("ST="+vector+"==&E=1669890000&st=&;", "/live//c%681")
+	f.Fuzz(func(t *testing.T, viewers, path string) {
+		d := ask(t, b, &backends.Request{Path: path, Query: viewers})
+		if d.Verdict != backends.Allowed {
+			return
+		}
+		hash, expires := parameter(viewers, "st"), parameter(viewers, "e")
+		uri, ok := uriOf(path)
+		if !ok || strings.TrimSuffix(uri, "/playlist.m3u8") != "/live/ch1" || expires != "1669890000" ||
+			strings.TrimSuffix(hash, "==") != vector {
+			t.Errorf("%q opened %q", viewers, path)
+		}
+	})
+}

@@ -1,0 +1,111 @@
+package smarty
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"usher/backends"
+)
+
+// Backend asks one middleware. Safe for concurrent use.
+type Backend struct {
+	*backends.HTTPClient
+
+	// table is the client's own, to be asked what a status says before anything is noted.
+	table *backends.StatusTable
+	send  []string
+}
+
+var _ backends.Backend = (*Backend)(nil)
+
+// New makes the named backend. It fails if the config is wrong or a file that it names cannot be read.
+func New(name string, cfg Config, parts backends.HTTPParts) (*Backend, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("make backend %q: %w", name, err)
+	}
+	client, err := backends.NewHTTPClient(name, cfg.complete(), parts)
+	if err != nil {
+		return nil, fmt.Errorf("make backend %q: %w", name, err)
+	}
+	table, err := backends.NewStatusTable(cfg.HTTP.Preset, cfg.HTTP.Statuses)
+	if err != nil {
+		return nil, fmt.Errorf("make backend %q: %w", name, err)
+	}
+	return &Backend{HTTPClient: client, table: table, send: cfg.Send}, nil
+}
+
+// Check asks about one viewer.
+func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+	a, err := b.Ask(ctx, backends.Question{
+		Query:       r.Query,
+		Ours:        b.ours(r),
+		Header:      backends.AstraHeaders(r),
+		Credentials: r.Headers,
+		Body:        true,
+	})
+	if err != nil {
+		return backends.Decision{}, err
+	}
+	return b.decide(a)
+}
+
+// ours is what the config says to send besides. What is not known is sent empty, so that the viewer's own word for it
+// does not get through instead.
+func (b *Backend) ours(r *backends.Request) []backends.Parameter {
+	if len(b.send) == 0 {
+		return nil
+	}
+	ours := make([]backends.Parameter, 0, len(b.send))
+	for _, what := range b.send {
+		value := r.Channel
+		if what == sendIP {
+			value = ""
+			if r.Address.IsValid() {
+				value = r.Address.Unmap().WithZone("").String()
+			}
+		}
+		ours = append(ours, backends.Parameter{Name: what, Value: value})
+	}
+	return ours
+}
+
+// decide says what an answer means.
+func (b *Backend) decide(a backends.Answer) (backends.Decision, error) {
+	c, err := parse(a.Body)
+	switch {
+	case err != nil:
+		return b.unreadable(a, err)
+	case c == valid:
+		return b.yes(a)
+	default:
+		b.Watch().Note(time.Now(), 0, "") // an answer within its contract, whatever it says
+		return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: c.String()}, nil
+	}
+}
+
+// yes reads the rest of a yes as that of a 200, whatever its status was: its headers, and what the config requires.
+func (b *Backend) yes(a backends.Answer) (backends.Decision, error) {
+	a.Status = http.StatusOK
+	d, err := b.Read(a)
+	if err == nil && d.Verdict == backends.Allowed {
+		d.Reason = valid.String()
+	}
+	return d, err
+}
+
+// unreadable sorts an answer without a code. Its status may be a failure of a kind of its own, or send the viewer
+// elsewhere; a yes or no it never is.
+func (b *Backend) unreadable(a backends.Answer, cause error) (backends.Decision, error) {
+	status := b.table.Classify("", "", a)
+	redirect := a.Status/100 == 3 && status.Decision.Verdict != backends.Allowed
+	if status.Failure != nil || redirect {
+		return b.Read(a)
+	}
+	if a.IsWebPage() {
+		cause = fmt.Errorf("%w; it is a web page", cause)
+	}
+	b.Watch().Note(time.Now(), status.Alarms.With(backends.AlarmUnexpectedAnswer), cause.Error())
+	return backends.Decision{}, b.Malformed(cause)
+}

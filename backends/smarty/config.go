@@ -1,0 +1,63 @@
+package smarty
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"usher/backends"
+)
+
+// checkPath is where the middleware checks tokens, under its own address; checkEnd is how every variant of it ends.
+const (
+	checkPath = "/tvmiddleware/api/streamservice/token/check/"
+	checkEnd  = "/token/check/"
+)
+
+// What `send` may list.
+const (
+	sendName = "name"
+	sendIP   = "ip"
+)
+
+// Config is a smarty backend's own keys: those of every HTTP backend, and what is sent besides. Only the address, which
+// is the middleware's, has no default.
+type Config struct {
+	HTTP backends.HTTPConfig `yaml:",inline"`
+	// Send lists what is added to the viewer's query: "name", the channel; "ip", the viewer's address. Empty: nothing, as
+	// Astra does.
+	Send []string `yaml:"send"`
+}
+
+// DefaultConfig has everything but the address, and sends what Astra does.
+func DefaultConfig() Config { return Config{HTTP: backends.DefaultHTTPConfig()} }
+
+// Validate reports everything wrong. Messages begin with the key, under the backend's own.
+func (c Config) Validate() error {
+	errs := []error{c.complete().Validate()}
+	for i, what := range c.Send {
+		switch {
+		case what != sendName && what != sendIP:
+			errs = append(errs, fmt.Errorf("send: %q: want name or ip", what))
+		case slices.Contains(c.Send[:i], what):
+			errs = append(errs, fmt.Errorf("send: %q is listed twice", what))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// complete is the config with the address that is asked.
+func (c Config) complete() backends.HTTPConfig {
+	c.HTTP.Address = endpoint(c.HTTP.Address)
+	return c.HTTP
+}
+
+// endpoint is where a middleware is asked. An address in full, with or without its last slash, stays as it is.
+func endpoint(address string) string {
+	path, _, _ := strings.Cut(address, "?")
+	if address == "" || strings.HasSuffix(strings.TrimRight(path, "/")+"/", checkEnd) {
+		return address
+	}
+	return backends.WithPath(address, checkPath)
+}

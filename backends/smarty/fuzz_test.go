@@ -1,0 +1,73 @@
+package smarty
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"usher/backends"
+)
+
+// Only `error: 0` is ever a yes, and what is not a code is never a no, whatever a middleware says.
+func FuzzAnswer(f *testing.F) {
+	for _, seed := range []string{
+		`{"error": 0}`, `{"error": "0"}`, `{"error": 1}`, `{"error": 7}`, `{"error": -0}`, `{"Error": 0}`, `{"error": 0`,
+		`{"error": 1, "error": 0}`, `{"error": {"error": 0}}`, `[0]`, ``, `null`, "\ufeff{\"error\": 0}", `{"\u0065rror":0}`,
+	} {
+		f.Add(200, []byte(seed))
+		f.Add(403, []byte(seed))
+		f.Add(302, []byte(seed))
+		f.Add(503, []byte(seed))
+	}
+	cfg := DefaultConfig()
+	cfg.HTTP.Address = "http://smarty.example.com"
+	cfg.HTTP.Statuses = backends.Statuses{"302": backends.OutcomeAllow, "403": backends.OutcomeAllow}
+	b, err := New("middleware", cfg, backends.HTTPParts{})
+	if err != nil {
+		f.Fatalf("make the backend: %v", err)
+	}
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		d, err := b.decide(backends.Answer{Status: status, Body: body})
+		if (err == nil) == (d == backends.Decision{}) || err != nil && backends.AsFailure(err) == nil {
+			t.Fatalf("got %+v and error %v, want a decision or a failure", d, err)
+		}
+		said := errorSaid(body)
+		switch {
+		case d.Verdict == backends.Allowed && said != "0":
+			t.Errorf("got a yes of %q with %d", body, status)
+		case d.Verdict == backends.Denied && said != "1" && said != "2" && said != "3" && status/100 != 3:
+			t.Errorf("got a no of %q with %d", body, status)
+		}
+	})
+}
+
+// errorSaid is the value of `error` by another reader of JSON; empty: there is none.
+func errorSaid(body []byte) string {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil {
+		return ""
+	}
+	var text string
+	if json.Unmarshal(fields["error"], &text) == nil {
+		return text
+	}
+	return string(fields["error"])
+}
+
+func FuzzEndpoint(f *testing.F) {
+	for _, seed := range []string{
+		"", "?", "//", "http://host", "http://host/token/check?a=1", "http://host/x/token/check/?a=1?b",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, address string) {
+		got := endpoint(address)
+		if again := endpoint(got); again != got {
+			t.Errorf("%q: got %q, and %q once more", address, got, again)
+		}
+		_, query, _ := strings.Cut(address, "?")
+		if _, kept, _ := strings.Cut(got, "?"); kept != query {
+			t.Errorf("%q: got query %q, want %q", address, kept, query)
+		}
+	})
+}

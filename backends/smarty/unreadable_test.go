@@ -1,0 +1,175 @@
+package smarty
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
+	"usher/backends/backendtest"
+)
+
+func alarms(list ...backends.Alarm) backends.AlarmSet {
+	var set backends.AlarmSet
+	for _, a := range list {
+		set = set.With(a)
+	}
+	return set
+}
+
+// failed says what a failure is, without its words.
+type failed struct {
+	Kind   backends.FailureKind
+	Status int
+}
+
+func TestAnAnswerWithoutACodeIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	malformed := failed{Kind: backends.FailureMalformed}
+	status := func(n int) failed { return failed{backends.FailureStatus, n} }
+	page := backends.Header{Name: "Content-Type", Value: "text/html; charset=utf-8"}
+	tests := map[string]struct {
+		preset backends.Preset
+		answer backendtest.Dialect
+		want   failed
+		alarms backends.AlarmSet
+	}{
+		"an empty 200":     {0, saying(200, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"an empty 403":     {0, saying(403, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"an empty 401":     {0, saying(401, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"a login page":     {0, saying(200, "<html>", page), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"no error":         {0, saying(200, `{"status": 0}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"an unknown code":  {0, saying(200, `{"error": 4}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"half an answer":   {0, saying(200, `{"error": 0`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"a string":         {0, saying(200, `{"error": "no"}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"a body too large": {0, saying(200, `{"error": 0}`+strings.Repeat(" ", 64<<10)), malformed, 0},
+		"an unexpected status": {
+			0, saying(418, ""), malformed, alarms(backends.AlarmUnexpectedStatus, backends.AlarmUnexpectedAnswer),
+		},
+		"a wrong address":              {0, saying(404, "<html>", page), status(404), alarms(backends.AlarmWrongAddress)},
+		"too many requests":            {0, saying(429, "slow down"), status(429), 0},
+		"a fault":                      {0, saying(500, "Traceback"), status(500), 0},
+		"a fault with a code":          {0, saying(502, `{"error": 502}`), status(502), 0},
+		"a fault, to Flussonic's mind": {backends.PresetFlussonic, saying(503, ""), status(503), 0},
+		"a status that is a no to Alta, not to us": {
+			backends.PresetAlta, saying(503, ""), malformed, alarms(backends.AlarmUnexpectedAnswer),
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, tt.answer)
+			b := newBackend(t, s.URL(), func(c *Config) { c.HTTP.Preset = tt.preset })
+			d, err := b.Check(t.Context(), backendtest.NewRequest("123"))
+			f := backends.AsFailure(err)
+			if f == nil || d != (backends.Decision{}) {
+				t.Fatalf("got %+v and error %v, want a failure", d, err)
+			}
+			if diff := cmp.Diff(tt.want, failed{f.Kind, f.Status}); diff != "" {
+				t.Errorf("failure (-want +got):\n%s", diff)
+			}
+			if got := b.Watch().Raised(); got != tt.alarms {
+				t.Errorf("got alarms %b, want %b", got, tt.alarms)
+			}
+		})
+	}
+}
+
+func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
+	t.Parallel()
+	const promo = "http://promo.example.net/"
+	denied := func(redirect string) backends.Decision {
+		return backends.Decision{
+			Verdict: backends.Denied, Source: backends.FromBackend, Reason: "backend answered 302", Redirect: redirect,
+		}
+	}
+	tests := map[string]struct {
+		change func(*Config)
+		mode   backendtest.Mode
+		want   backends.Decision
+		kind   backends.FailureKind // of what is no decision
+		alarms backends.AlarmSet
+	}{
+		"for the viewer": {nil, backendtest.Redirect(promo), denied(promo), 0, 0},
+		"to a login of its own": {
+			nil, backendtest.RedirectSelf(),
+			backends.Decision{},
+			backends.FailureMalformed,
+			alarms(backends.AlarmRedirectToItself),
+		},
+		"a no to Alta": {
+			func(c *Config) { c.HTTP.Preset = backends.PresetAlta }, backendtest.Redirect(promo), denied(""), 0, 0,
+		},
+		"a yes to nobody, not even if the config says so": {
+			func(c *Config) { c.HTTP.Statuses = backends.Statuses{"302": backends.OutcomeAllow} },
+			backendtest.Redirect(promo),
+			backends.Decision{},
+			backends.FailureMalformed,
+			alarms(backends.AlarmUnexpectedAnswer),
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, saying(200, `{"error": 0}`))
+			if err := s.Set(tt.mode); err != nil {
+				t.Fatalf("set the middleware: %v", err)
+			}
+			b := newBackend(t, s.URL(), tt.change)
+			d, err := b.Check(t.Context(), backendtest.NewRequest("123"))
+			if diff := cmp.Diff(tt.want, d); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+			f := backends.AsFailure(err)
+			if decided := tt.want.Verdict != backends.Undecided; decided != (err == nil) || !decided && f.Kind != tt.kind {
+				t.Errorf("got error %v, want none with a decision, else a failure of kind %s", err, tt.kind)
+			}
+			if got := b.Watch().Raised(); got != tt.alarms {
+				t.Errorf("got alarms %b, want %b", got, tt.alarms)
+			}
+		})
+	}
+}
+
+func TestABodyThatNeverComesIsATimeout(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, saying(200, ""))
+	if err := s.Set(backendtest.SlowBody()); err != nil {
+		t.Fatalf("set the middleware: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := newBackend(t, s.URL(), nil).Check(ctx, backendtest.NewRequest("123"))
+	if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureTimeout {
+		t.Errorf("got error %v, want a timeout", err)
+	}
+}
+
+// An alarm ends with any answer within the contract, and a No is one.
+func TestANoEndsAnAlarm(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBackend(t, "http://smarty.example.com", nil)
+		no := backends.Answer{Status: http.StatusOK, Body: []byte(`{"error": 1}`)}
+		if _, err := b.decide(backends.Answer{Status: http.StatusOK}); err == nil {
+			t.Fatal("got no error of an empty answer")
+		}
+		for _, step := range []struct {
+			after time.Duration
+			want  backends.AlarmSet
+		}{{time.Second, alarms(backends.AlarmUnexpectedAnswer)}, {time.Minute, 0}} {
+			time.Sleep(step.after) // the bubble's
+			if _, err := b.decide(no); err != nil {
+				t.Fatalf("decide: %v", err)
+			}
+			if got := b.Watch().Raised(); got != step.want {
+				t.Errorf("%s later: got alarms %b, want %b", step.after, got, step.want)
+			}
+		}
+	})
+}
