@@ -26,6 +26,8 @@ type Answer struct {
 	Header http.Header
 	// Body is what was asked for of it; usually nothing.
 	Body []byte
+	// Followed: it is not the backend's own, but that of where it redirected us.
+	Followed bool
 }
 
 // Reading is what an answer means.

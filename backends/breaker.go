@@ -130,8 +130,8 @@ func (b *Breaker) Run(ctx context.Context) error {
 func (b *Breaker) counted(ctx context.Context, r *Request, ask BackendFunc) (Decision, error) {
 	d, err := b.cb.Execute(func() (Decision, error) {
 		d, err := ask(ctx, r)
-		if err != nil && !b.counts(err, r) {
-			err = uncounted{err}
+		if err != nil && !b.counts(err, r) || err == nil && d.Source == FromRule {
+			err = uncounted{err} // a rule of the adapter's own says nothing of the backend
 		}
 		return d, err
 	})
@@ -139,7 +139,7 @@ func (b *Breaker) counted(ctx context.Context, r *Request, ask BackendFunc) (Dec
 		return d, nil
 	}
 	if u, ok := err.(uncounted); ok { //nolint:errorlint // wrapped a few lines above and nowhere else
-		return Decision{}, u.error
+		return d, u.error
 	}
 	switch {
 	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
@@ -254,7 +254,7 @@ func (b *Breaker) counts(err error, r *Request) bool {
 	return f.Transport() || b.blame.first(r.Address, time.Now())
 }
 
-// uncounted hides an error from the breaker's count.
+// uncounted hides an outcome from the breaker's count: an error, or nil for an answer.
 type uncounted struct{ error }
 
 // The four below run under gobreaker's lock: they must neither call it nor wait for anybody.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -91,15 +92,28 @@ func (o observer) ended(a Answer) {
 	o.x.Body = string(a.Body[:min(len(a.Body), maxShownBody)])
 }
 
-// hideOwn is a call's URL with the values of the parameters hidden that stand in the configured address.
+// hideOwn is a call's URL without the values in the query of the configured address, with which each call's begins.
 func (c *HTTPClient) hideOwn(u *url.URL) string {
 	shown := *u
-	for name := range c.address.Query() {
-		shown.RawQuery = withoutNames(shown.RawQuery, []string{canonicalName(escapeComponent(name))})
-		if shown.RawQuery != "" {
-			shown.RawQuery += "&"
-		}
-		shown.RawQuery += name + "=" + Hidden
+	if rest, found := strings.CutPrefix(u.RawQuery, c.address.RawQuery); found {
+		shown.RawQuery = hideValues(c.address.RawQuery) + rest
 	}
 	return shown.String()
+}
+
+// hideValues hides the values in a raw query, and all of a piece that has no name.
+func hideValues(query string) string {
+	var out strings.Builder
+	for len(query) > 0 {
+		var piece, separator string
+		piece, separator, query = nextPiece(query)
+		if name, _, named := strings.Cut(piece, "="); named {
+			out.WriteString(name + "=")
+		}
+		if piece != "" {
+			out.WriteString(Hidden)
+		}
+		out.WriteString(separator)
+	}
+	return out.String()
 }

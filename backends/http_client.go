@@ -115,8 +115,9 @@ func (c *HTTPClient) Ask(ctx context.Context, q Question) (Answer, error) {
 		return Answer{}, c.failure(ctx, err)
 	}
 	defer resp.Body.Close()
-	a := Answer{Status: resp.StatusCode, Header: resp.Header}
-	wanted := q.Body || c.required.body != nil
+	a := Answer{Status: resp.StatusCode, Header: resp.Header, Followed: resp.Request != r}
+	// Of a no nothing more is required, so its body, which may never come, is not waited for.
+	wanted := q.Body || c.required.body != nil && c.table.meaningOf(resp.StatusCode).outcome == OutcomeAllow
 	if !wanted && !watched.looks() {
 		_, _ = io.CopyN(io.Discard, resp.Body, c.maxBody) // so that the connection can be used again; the answer stands
 		return a, nil
@@ -134,21 +135,40 @@ func (c *HTTPClient) Ask(ctx context.Context, q Question) (Answer, error) {
 	return a, nil
 }
 
+// Classify says what an answer's status and headers mean, and notes nothing.
+func (c *HTTPClient) Classify(a Answer) Reading {
+	return c.table.Classify(c.name, c.address.Hostname(), a)
+}
+
 // Read says what an answer means, and notes its alarms. A yes without what the config requires of one is a failure.
 func (c *HTTPClient) Read(a Answer) (Decision, error) {
-	reading := c.table.Classify(c.name, c.address.Hostname(), a)
+	reading := c.Classify(a)
 	if reading.Failure == nil && reading.Decision.Verdict == Allowed {
-		if err := c.required.check(a); err != nil {
-			reading.Failure = &Failure{Kind: FailureMalformed, Backend: c.name, Err: err}
-			reading.alarm(AlarmUnexpectedAnswer, err.Error())
-		}
+		c.doubt(&reading, a)
 	}
-	c.watch.Note(time.Now(), reading.Alarms, reading.Detail)
+	if reading.Failure == nil || reading.Alarms != 0 { // another failure says nothing of whether an alarm is over
+		c.watch.Note(time.Now(), reading.Alarms, reading.Detail)
+	}
 	if reading.Failure != nil {
 		return Decision{}, reading.Failure
 	}
 	return reading.Decision, nil
 }
+
+// doubt makes a failure of a yes that cannot be the backend's: one without what the config requires, and a web page to
+// which we were redirected, which is where one logs in.
+func (c *HTTPClient) doubt(r *Reading, a Answer) {
+	err, alarm := c.required.check(a), AlarmUnexpectedAnswer
+	if err == nil && a.Followed && a.IsWebPage() {
+		err, alarm = errLoginPage, AlarmRedirectToItself
+	}
+	if err != nil {
+		r.Failure = &Failure{Kind: FailureMalformed, Backend: c.name, Err: err}
+		r.alarm(alarm, err.Error())
+	}
+}
+
+var errLoginPage = errors.New("redirected to a web page, such as a login")
 
 // Malformed is the failure of an answer that the adapter cannot read. err must not hold what the backend sent: it may
 // repeat a token.

@@ -56,6 +56,9 @@ func (p Preset) rules() []presetRule {
 	yes, no := meaning{outcome: OutcomeAllow}, meaning{outcome: OutcomeDeny}
 	failure := meaning{outcome: OutcomeFailure}
 	rules := []presetRule{{"200", yes}, {"401", no}, {"403", no}}
+	if p != PresetAstra { // which alone has an alarm for what its manual does not name
+		rules = append(rules, presetRule{"2xx", no})
+	}
 	switch p {
 	case PresetAstra:
 		// 404 is a wrong address, which Astra's manual lists among the reasons of free access.

@@ -1,6 +1,7 @@
 package backends
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -32,6 +33,30 @@ func joinQuery(address string, ours []Parameter, viewer string) string {
 		out.WriteString(viewer)
 	}
 	return out.String()
+}
+
+// QueryValue is the first value of that name in a viewer's raw query which is not empty, unescaped; "" if there is none.
+// What is escaped badly stays as it is.
+func QueryValue(query, name string) string {
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		if n, value, _ := strings.Cut(pair, "="); value != "" && unescapeValue(n) == name {
+			return unescapeValue(value)
+		}
+	}
+	return ""
+}
+
+func unescapeValue(s string) string {
+	if !strings.ContainsAny(s, "%+") {
+		return s
+	}
+	plain, err := url.QueryUnescape(s)
+	if err != nil {
+		return s
+	}
+	return plain
 }
 
 func separate(out *strings.Builder) {

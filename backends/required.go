@@ -37,13 +37,18 @@ func newRequired(cfg HTTPConfig) (required, error) {
 // check reports what a yes lacks. Its words hold nothing of the answer.
 func (r required) check(a Answer) error {
 	switch {
-	case r.header != "" && a.Header.Get(r.header) == "",
-		r.value != "" && a.Header.Get(r.header) != r.value:
+	case r.header != "" && !r.holds(a.Header.Get(r.header)):
 		return fmt.Errorf("a yes without what require_header=%q wants%s", r.setting(), webPage(a))
 	case r.body != nil && !r.body.Match(a.Body):
 		return fmt.Errorf("a yes whose body does not match require_body=%q%s", r.body, webPage(a))
 	}
 	return nil
+}
+
+// holds reports whether the header's value is what is wanted, parameters such as a charset left aside.
+func (r required) holds(value string) bool {
+	plain, _, _ := strings.Cut(value, ";")
+	return value != "" && (r.value == "" || value == r.value || strings.TrimSpace(plain) == r.value)
 }
 
 func (r required) setting() string {

@@ -18,15 +18,15 @@ func TestPresets(t *testing.T) {
 			"deny!", "failure!", "failure!",
 		},
 		PresetAlta: {
-			"allow", "deny!", "deny", "deny", "deny", "deny", "deny", "deny", "deny", "deny", "deny",
+			"allow", "deny", "deny", "deny", "deny", "deny", "deny", "deny", "deny", "deny", "deny",
 			"deny!", "failure!", "failure!",
 		},
 		PresetFlussonic: {
-			"allow", "deny!", "redirect", "deny", "deny", "deny", "deny", "failure", "failure", "failure", "failure",
+			"allow", "deny", "redirect", "deny", "deny", "deny", "deny", "failure", "failure", "failure", "failure",
 			"deny!", "failure!", "failure!",
 		},
 		PresetAuthProxy: {
-			"allow", "deny!", "follow", "deny", "deny", "deny", "deny", "deny", "deny", "deny", "deny",
+			"allow", "deny", "follow", "deny", "deny", "deny", "deny", "deny", "deny", "deny", "deny",
 			"deny!", "failure!", "failure!",
 		},
 	}

@@ -21,7 +21,7 @@ const (
 	AlarmBadHeader
 	// AlarmWrongAddress: it knows no such page (404), under a preset that takes this for a failure.
 	AlarmWrongAddress
-	// AlarmUnexpectedAnswer: a yes without what require_header or require_body want.
+	// AlarmUnexpectedAnswer: an answer without what require_header, require_body or the kind's own format wants.
 	AlarmUnexpectedAnswer
 	numAlarms
 )

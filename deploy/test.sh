@@ -28,6 +28,8 @@ missing_packages() {
 		/etc/ssl/certs/ca-certificates.crt  ca-certificates  fetches the modules
 		ffmpeg                              ffmpeg           plays and checks the streams
 		nginx                               nginx            asks Usher as an edge does
+		caddy                               caddy            asks Usher as an edge does
+		haproxy                             haproxy          asks Usher as an edge does
 		redis-server                        redis-server     is what nodes share
 		chromium                            chromium         is a browser's player
 	END

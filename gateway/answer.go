@@ -53,6 +53,21 @@ func (a *Answer) set(name, value string) {
 	a.n++
 }
 
+// Set adds a header field: set, for those who word an answer elsewhere.
+func (a *Answer) Set(name, value string) { a.set(name, value) }
+
+// keepOnly drops all header fields but those of that name.
+func (a *Answer) keepOnly(name string) {
+	kept := 0
+	for _, f := range a.Fields() {
+		if f.Name == name {
+			a.fields[kept] = f
+			kept++
+		}
+	}
+	a.n = kept
+}
+
 // refuse answers in one line of text that says why: for the operator who tries it with curl, not for players.
 func (a *Answer) refuse(status int, why string) {
 	a.Status = status

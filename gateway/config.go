@@ -120,7 +120,8 @@ type RouteConfig struct {
 	// Carry is how the ticket travels.
 	Carry hls.Carry `yaml:"carry"`
 	// Identity are facts beside the credentials that tell sessions apart: address, user_agent, playback_session (the
-	// X-Playback-Session-Id of Apple's players, in place of the other two).
+	// X-Playback-Session-Id of Apple's players, in place of the other two), and where an edge asks edge_session, its own
+	// id of the session.
 	Identity []string `yaml:"identity"`
 	// Credentials are the query parameters that a backend decides on; empty: the whole query. CredentialHeaders are
 	// header fields that count as well.
@@ -134,6 +135,8 @@ type RouteConfig struct {
 	ForwardQuery []string `yaml:"forward_query"`
 	// CredentialsEverywhere lets credentials open a session on any URI, for players that put them on every one.
 	CredentialsEverywhere bool `yaml:"credentials_everywhere"`
+	// Edge makes the route one at which somebody else's media server asks whether a viewer may watch; nil: it serves media.
+	Edge *EdgeConfig `yaml:"edge"`
 }
 
 // PlaceConfig is a pattern for viewers' paths, and the path on the origin that it stands for; empty: the same.
@@ -147,6 +150,8 @@ const (
 	identityAddress  = "address"
 	identityAgent    = "user_agent"
 	identityPlayback = "playback_session"
+
+	identityEdgeSession = "edge_session"
 )
 
 // DefaultConfig is what holds where the file is silent.
@@ -276,7 +281,7 @@ func (c Config) validateCORS() error {
 
 func (c Config) validateOrigins() error {
 	var errs []error
-	if len(c.Origins) == 0 {
+	if len(c.Origins) == 0 && slices.ContainsFunc(c.Routes, func(r RouteConfig) bool { return r.Edge == nil }) {
 		errs = append(errs, errors.New("origins: none; want at least one, such as astra: { url: \"http://10.0.0.5:8000\" }"))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Origins)) {
@@ -316,15 +321,18 @@ func (c Config) validateRoute(key string, r RouteConfig, hasBackend func(string)
 	if _, err := newRoute(r, nil); err != nil {
 		errs = append(errs, fmt.Errorf("%s.%w", key, err))
 	}
-	if c.Origins[r.Origin] == nil {
+	if r.Edge != nil {
+		errs = append(errs, r.validateEdge(key, hasBackend))
+	} else if c.Origins[r.Origin] == nil {
 		errs = append(errs, fmt.Errorf("%s.origin: %q is not among origins", key, r.Origin))
 	}
 	if !hasBackend(r.Backend) {
 		errs = append(errs, fmt.Errorf("%s.backend: %q is not among backends", key, r.Backend))
 	}
 	for i, f := range r.Identity {
-		if !slices.Contains([]string{identityAddress, identityAgent, identityPlayback}, f) {
-			errs = append(errs, fmt.Errorf("%s.identity[%d]: %q is unknown; want address, user_agent or playback_session", key, i, f))
+		if !slices.Contains(r.identityFacts(), f) {
+			errs = append(errs, fmt.Errorf("%s.identity[%d]: %q is unknown; want one of %s", key, i, f,
+				strings.Join(r.identityFacts(), ", ")))
 		}
 	}
 	errs = append(errs, r.validateHosts(key), r.validateRequired(key))
@@ -349,7 +357,7 @@ func (r RouteConfig) validateRequired(key string) error {
 	var errs []error
 	for i, name := range r.Required {
 		named := len(r.Credentials) == 0 || slices.Contains(r.Credentials, name)
-		if named && !slices.Contains(r.IgnoreQuery, name) || strings.Contains(r.Path, "{"+name+"}") ||
+		if named && !slices.Contains(r.IgnoreQuery, name) || strings.Contains(r.viewerPath(), "{"+name+"}") ||
 			slices.ContainsFunc(r.CredentialHeaders, func(h string) bool { return strings.EqualFold(h, name) }) {
 			continue
 		}
@@ -360,8 +368,29 @@ func (r RouteConfig) validateRequired(key string) error {
 
 // name is the route's name, by default its path.
 func (r RouteConfig) name() string {
-	if r.Name != "" {
+	switch {
+	case r.Name != "":
 		return r.Name
+	case r.Edge != nil && r.Edge.ViewerPath != "":
+		return strings.TrimSpace(r.Path + " " + r.Edge.ViewerPath)
+	default:
+		return r.Path
+	}
+}
+
+// viewerPath is the pattern that viewers' paths match.
+func (r RouteConfig) viewerPath() string {
+	if r.Edge != nil {
+		return r.Edge.ViewerPath
 	}
 	return r.Path
+}
+
+// identityFacts are the facts that may tell the route's sessions apart.
+func (r RouteConfig) identityFacts() []string {
+	facts := []string{identityAddress, identityAgent, identityPlayback}
+	if r.Edge != nil {
+		facts = append(facts, identityEdgeSession)
+	}
+	return facts
 }

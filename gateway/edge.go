@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"sync"
 	"time"
 
 	"usher/backends"
@@ -26,6 +27,8 @@ type Session interface {
 	Sent(n int64)
 	// Admit reports whether a viewer of that address prefix may use the session, of which no more than limit share it.
 	Admit(prefix uint64, now time.Time, limit int) bool
+	// Expires is when the decision is to be renewed.
+	Expires() time.Time
 }
 
 // Sessions finds and opens sessions.
@@ -58,25 +61,33 @@ type Edge struct {
 	identifier *identifier
 	trusted    []netip.Prefix
 	listed     *listings
+	recognised recognised
+	asks       sync.Pool // of *edgeAsk
 }
 
 // NewEdge makes an edge of a valid config.
 func NewEdge(o Options) (*Edge, error) {
 	e := &Edge{
 		o: o, ring: newKeyring(o.Config.Tickets.Keys), identifier: newIdentifier(o.Config.Identity.Secret),
-		trusted: o.Config.TrustedProxies, listed: newListings(),
+		trusted: o.Config.TrustedProxies, listed: newListings(), recognised: newRecognised(),
 	}
+	e.asks.New = func() any { return new(edgeAsk) }
 	for i, c := range o.Config.Routes {
 		r, err := newRoute(c, o.Origins[c.Origin])
 		if err != nil {
+			e.Close()
 			return nil, fmt.Errorf("routes[%d].%w", i, err)
+		}
+		e.routes = append(e.routes, r)
+		if r.door != nil {
+			continue
 		}
 		urls, err := o.Config.Origins[c.Origin].URLs()
 		if err != nil {
+			e.Close()
 			return nil, fmt.Errorf("origins.%s.url: %w", c.Origin, err)
 		}
 		r.setSources(urls)
-		e.routes = append(e.routes, r)
 	}
 	return e, nil
 }
@@ -99,6 +110,7 @@ func (e *Edge) Close() {
 	e.identifier.playbacks.owners.StopAllGoroutines()
 	e.listed.queries.StopAllGoroutines()
 	e.listed.channels.StopAllGoroutines()
+	e.recognised.close()
 }
 
 // SigningKey is the id of the key that signs new tickets.
@@ -137,6 +149,9 @@ func (e *Edge) Serve(ctx context.Context, v *View, a *Answer) error {
 		e.cors(hls.CarryPath, v, a)
 		a.refuse(http.StatusNotFound, "no route for this path and host")
 		return nil
+	}
+	if t.route.door != nil {
+		return e.serveEdge(ctx, t.route.door, v, who, a)
 	}
 	e.cors(t.route.config.Carry, v, a)
 	switch v.Method {
@@ -284,6 +299,7 @@ func (e *Edge) decision(ctx context.Context, v *visit) (*backends.Decision, erro
 		Request:     e.question(v),
 		Credentials: known,
 		Ticket:      v.claims.Ticket,
+		Margin:      v.target.route.margin(),
 	})
 	if err != nil {
 		return nil, err
@@ -297,7 +313,7 @@ func (e *Edge) question(v *visit) *backends.Request {
 	t := &v.target
 	return &backends.Request{
 		Session: v.id,
-		Route:   t.route.name, Channel: t.channel, Backend: t.route.config.Backend,
+		Route:   t.route.name, Channel: t.channel, Backend: v.backend(),
 		Query: v.credentials.query, Headers: v.credentials.headers,
 		Path: t.path, Scheme: v.who.scheme, Host: v.who.host, Address: v.who.address,
 		UserAgent: v.view.Header.Get("User-Agent"), Referer: v.view.Header.Get("Referer"),

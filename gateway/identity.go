@@ -51,6 +51,9 @@ func (i *identifier) sessionID(t *target, c *credentials, v *View, who client, a
 		m.in = appendField(m.in, h.Name)
 		m.in = appendField(m.in, h.Value)
 	}
+	if v.publishes {
+		m.in = appendField(m.in, "publish")
+	}
 	m.in = i.appendFacts(m.in, t, c, v, who)
 	m.in = binary.BigEndian.AppendUint64(m.in, apart)
 	m.hash.Reset()
@@ -77,11 +80,14 @@ func appendPairs(in []byte, query string) []byte {
 // his address and player, since a backend can have decided on nothing else.
 func (i *identifier) appendFacts(in []byte, t *target, c *credentials, v *View, who client) []byte {
 	agent := v.Header.Get("User-Agent")
+	facts := t.route.byFacts
+	if facts.edgeSession && v.edgeSession != "" {
+		in = appendField(append(in, 'e'), v.edgeSession)
+	}
 	if c.empty() {
 		in = appendField(in, who.address.String())
 		return appendField(in, agent)
 	}
-	facts := t.route.byFacts
 	if facts.playback {
 		if p := v.Header.Get("X-Playback-Session-Id"); p != "" && i.playbacks.admit(in, p, time.Now()) {
 			return appendField(append(in, 'p'), p)

@@ -101,6 +101,9 @@ func viewOf(r *http.Request) View {
 	if r.TLS != nil {
 		v.Scheme = "https"
 	}
+	if r.ContentLength != 0 {
+		v.Body = r.Body
+	}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		v.Peer = peer.Addr().Unmap()
 	}

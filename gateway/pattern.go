@@ -13,7 +13,7 @@ const nameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123
 // maxVariables bounds a pattern's variables, so that a match lives on the stack.
 const maxVariables = 6
 
-// channelVariable is the one variable that every pattern has.
+// channelVariable is the one variable that every pattern of viewers' paths has.
 const channelVariable = "channel"
 
 // restVariable is what a trailing * matches.
@@ -39,8 +39,17 @@ type match struct {
 	values [maxVariables]string
 }
 
-// parsePattern reads a pattern.
+// parsePattern reads a pattern that names the channel.
 func parsePattern(text string) (*pattern, error) {
+	p, err := parsePath(text)
+	if err == nil && p.index(channelVariable) < 0 {
+		err = fmt.Errorf("%q needs a {channel}", text)
+	}
+	return p, err
+}
+
+// parsePath reads a pattern that may do without a channel.
+func parsePath(text string) (*pattern, error) {
 	if !strings.HasPrefix(text, "/") {
 		return nil, fmt.Errorf("%q must begin with /", text)
 	}
@@ -105,9 +114,6 @@ func (p *pattern) check() error {
 		if slices.Contains(p.names[:i], name) {
 			return fmt.Errorf("%q names {%s} twice", p.text, name)
 		}
-	}
-	if p.index(channelVariable) < 0 {
-		return fmt.Errorf("%q needs a {channel}", p.text)
 	}
 	return nil
 }

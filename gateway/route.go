@@ -18,6 +18,7 @@ type route struct {
 	name    string
 	config  RouteConfig
 	places  []place // the first one opens sessions
+	door    *door   // where an edge asks; nil: the route serves media
 	hosts   []string
 	origin  *origin.Origin
 	sources []string // scheme://host of the origin's addresses, lower case
@@ -34,7 +35,7 @@ type place struct {
 }
 
 // identityFacts are what tells sessions apart beside credentials.
-type identityFacts struct{ address, agent, playback bool }
+type identityFacts struct{ address, agent, playback, edgeSession bool }
 
 // newRoute compiles a route. Errors begin with the key within the route.
 func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
@@ -42,6 +43,8 @@ func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 		address:  slices.Contains(c.Identity, identityAddress),
 		agent:    slices.Contains(c.Identity, identityAgent),
 		playback: slices.Contains(c.Identity, identityPlayback),
+
+		edgeSession: slices.Contains(c.Identity, identityEdgeSession),
 	}}
 	for _, h := range c.Hosts {
 		r.hosts = append(r.hosts, strings.ToLower(h))
@@ -49,6 +52,9 @@ func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 	r.config.CredentialHeaders = nil
 	for _, h := range c.CredentialHeaders {
 		r.config.CredentialHeaders = append(r.config.CredentialHeaders, http.CanonicalHeaderKey(h))
+	}
+	if c.Edge != nil {
+		return r, r.openDoor()
 	}
 	main, err := newPlace(PlaceConfig{Path: c.Path, OriginPath: c.OriginPath})
 	if err != nil {
@@ -149,11 +155,15 @@ func (t *target) at(r *route, index int) bool {
 	return false
 }
 
-// findTarget looks for the route of a path, escaped as it came.
+// findTarget looks for the route of a path, escaped as it came. At the door of an edge the target is the route alone:
+// what a viewer wants there is to be read.
 func findTarget(routes []*route, host, path string) (target, bool) {
 	t := target{path: path}
 	for _, r := range routes {
-		if r.servesHost(host) && t.at(r, 0) {
+		switch {
+		case r.door != nil && r.door.isAt(path):
+			return target{route: r, path: path}, true
+		case r.door == nil && r.servesHost(host) && t.at(r, 0):
 			return t, true
 		}
 	}

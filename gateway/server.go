@@ -50,14 +50,12 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error { //nolin
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
 	defer s.ready.Store(false)
-	if s.config.TLS.Certificate != "" {
-		files := &certificate{config: s.config.TLS, logger: s.logger}
-		if _, err := files.get(nil); err != nil {
-			closeNow(listener)
-			return err
-		}
-		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: files.get}
+	secured, err := s.config.TLS.Server(s.logger)
+	if err != nil {
+		closeNow(listener)
+		return err
 	}
+	server.TLSConfig = secured
 	ended := make(chan error, 1)
 	go func() {
 		if server.TLSConfig != nil {
@@ -117,6 +115,19 @@ func (c TLSConfig) Check() error {
 		return nil
 	}
 	return (&certificate{config: c}).reload()
+}
+
+// Server is TLS for a listener, with the certificate renewed when its files are; nil without one. The error begins with
+// the key.
+func (c TLSConfig) Server(logger *slog.Logger) (*tls.Config, error) {
+	if c.Certificate == "" {
+		return nil, nil //nolint:nilnil // plain HTTP is no error
+	}
+	files := &certificate{config: c, logger: logger}
+	if _, err := files.get(nil); err != nil {
+		return nil, err
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: files.get}, nil
 }
 
 // get is the certificate to show. Files that cannot be read leave the old one in use.

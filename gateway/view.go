@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"io"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,6 +19,13 @@ type View struct {
 	// Peer is who holds the connection: the viewer or a proxy.
 	Peer   netip.Addr
 	Header Header
+	// Body is what follows the header; nil if nothing does. Only edges' questions are read.
+	Body io.Reader
+
+	// edgeSession is an edge's own id of the viewer's session, told apart from those of other edges; publishes: the
+	// viewer wants to send a stream. Both are set where an edge asks.
+	edgeSession string
+	publishes   bool
 }
 
 // Header gives the request's header fields. Names are in canonical form.

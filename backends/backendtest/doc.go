@@ -1,5 +1,6 @@
 // Package backendtest has what backends are tried against: [Server], a middleware that does on command whatever
-// middlewares do on bad days, [RunContract], the suite that every backend passes, and [Fake], a backend in memory.
+// middlewares do on bad days, [RunContract], the suite that every backend passes, [RunPresets], the suite of what each
+// preset promises in an outage, and [Fake], a backend in memory.
 //
 // The server speaks real HTTP on a real port, and tests, the demo and the bench harness all play against it. So it is
 // steered by values that a scenario file can spell ([Mode]), and needs no test around it.

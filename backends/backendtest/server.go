@@ -2,6 +2,7 @@ package backendtest
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log"
@@ -55,6 +56,8 @@ type Server struct {
 	users   map[string]User
 	headers http.Header
 	dialect Dialect
+	// certificate is nil for a server without TLS.
+	certificate *tls.Certificate
 
 	record record
 }
@@ -89,6 +92,9 @@ func (s *Server) Start() error {
 func (s *Server) URL() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.certificate != nil {
+		return "https://" + s.address
+	}
 	return "http://" + s.address
 }
 
@@ -184,6 +190,7 @@ func (s *Server) listenLocked() error {
 		return fmt.Errorf("start middleware: %w", err)
 	}
 	s.address = listener.Addr().String()
+	listener = s.securedLocked(listener)
 	server := &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: time.Minute,

@@ -36,7 +36,7 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 }
 
 func (b *Backend) checkAt(ctx context.Context, r *backends.Request, now time.Time) (backends.Decision, error) {
-	token := tokenOf(r.Query)
+	token := backends.QueryValue(r.Query, "token")
 	switch {
 	case token != "":
 	case b.autoToken:

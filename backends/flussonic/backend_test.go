@@ -368,6 +368,6 @@ func BenchmarkFacts(b *testing.B) {
 	now := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		_ = backend.facts(r, tokenOf(r.Query), now)
+		_ = backend.facts(r, backends.QueryValue(r.Query, "token"), now)
 	}
 }

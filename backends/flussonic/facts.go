@@ -1,7 +1,6 @@
 package flussonic
 
 import (
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -98,24 +97,4 @@ func escapedLength(c byte) int {
 	default:
 		return 3
 	}
-}
-
-// tokenOf is the decoded value of the first parameter "token" of a raw query; empty if there is none.
-func tokenOf(query string) string {
-	for rest := query; rest != ""; {
-		var pair string
-		pair, rest, _ = strings.Cut(rest, "&")
-		if name, value, _ := strings.Cut(pair, "="); unescaped(name) == "token" {
-			return unescaped(value)
-		}
-	}
-	return ""
-}
-
-// unescaped is a part of a query decoded. What cannot be decoded stays as it is.
-func unescaped(part string) string {
-	if plain, err := url.QueryUnescape(part); err == nil {
-		return plain
-	}
-	return part
 }

@@ -38,7 +38,7 @@ func FuzzTokenOf(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, query string) {
-		got := tokenOf(query)
+		got := backends.QueryValue(query, "token")
 		values, err := url.ParseQuery(query)
 		if err != nil { // it knows a well-formed query only
 			return
@@ -57,7 +57,7 @@ func FuzzFacts(f *testing.F) {
 		b := &Backend{audience: audience, autoToken: true}
 		r := &backends.Request{Channel: channel, Query: query, UserAgent: agent, Referer: referer}
 		var raw strings.Builder
-		for _, p := range b.facts(r, tokenOf(query), time.Time{}) {
+		for _, p := range b.facts(r, backends.QueryValue(query, "token"), time.Time{}) {
 			raw.WriteString("&" + p.Name + "=" + strings.ReplaceAll(url.QueryEscape(p.Value), "+", "%20"))
 		}
 		if raw.Len() > maxFacts+256 {

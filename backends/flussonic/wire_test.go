@@ -1,18 +1,12 @@
 package flussonic
 
 import (
-	"bufio"
-	"io"
-	"net"
 	"net/netip"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"usher/backends"
+	"usher/backends/backendtest"
 )
 
 // The order and the bytes of a question. The update is the sample of Flussonic's API documentation,
@@ -51,47 +45,14 @@ func TestTheBytesOnTheWire(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			listener, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatalf("listen: %v", err)
-			}
-			defer listener.Close()
-			sent := make(chan string, 1)
-			go func() { sent <- answerOnce(listener) }()
-
-			b := newBackend(t, "http://"+listener.Addr().String()+tt.path, func(c *Config) {
-				c.HTTP.Headers = map[string]backends.Secret{"X-Api-Key": "s3cret"}
+			backendtest.WantRequest(t, "testdata/"+name+".txt", "auth.example.com", "", func(address string) {
+				b := newBackend(t, address+tt.path, func(c *Config) {
+					c.HTTP.Headers = map[string]backends.Secret{"X-Api-Key": "s3cret"}
+				})
+				if _, err := b.checkAt(t.Context(), &tt.request, opened.Add(tt.after)); err != nil {
+					t.Fatalf("check: %v", err)
+				}
 			})
-			if _, err := b.checkAt(t.Context(), &tt.request, opened.Add(tt.after)); err != nil {
-				t.Fatalf("check: %v", err)
-			}
-			want, err := os.ReadFile("testdata/" + name + ".txt")
-			if err != nil {
-				t.Fatalf("read the expected request: %v", err)
-			}
-			got := strings.ReplaceAll(<-sent, listener.Addr().String(), "auth.example.com")
-			if diff := cmp.Diff(string(want), strings.ReplaceAll(got, "\r\n", "\n")); diff != "" {
-				t.Errorf("request (-want +got):\n%s", diff)
-			}
 		})
 	}
-}
-
-// answerOnce lets one request in, and returns its head.
-func answerOnce(listener net.Listener) string {
-	conn, err := listener.Accept()
-	if err != nil {
-		return err.Error()
-	}
-	defer conn.Close()
-	var head strings.Builder
-	for lines := bufio.NewReader(conn); ; {
-		line, err := lines.ReadString('\n')
-		head.WriteString(line)
-		if err != nil || line == "\r\n" {
-			break
-		}
-	}
-	_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-	return head.String()
 }

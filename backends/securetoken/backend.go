@@ -56,7 +56,7 @@ func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 
 // Check decides on one viewer. It never fails.
 func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decision, error) {
-	text := parameter(r.Query, b.cfg.Parameter)
+	text := backends.QueryValue(r.Query, b.cfg.Parameter)
 	if text == "" {
 		return decision(backends.Undecided, "no secure token"), nil
 	}
@@ -71,7 +71,7 @@ func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decisi
 	}
 	var user string
 	if b.cfg.UserParameter != "" {
-		user = parameter(r.Query, b.cfg.UserParameter)
+		user = backends.QueryValue(r.Query, b.cfg.UserParameter)
 	}
 	switch {
 	case !isUser(user):
@@ -144,28 +144,4 @@ func decision(v backends.Verdict, reason string) backends.Decision {
 // isUser reports whether a user's id is fit to be a key. None is fit.
 func isUser(id string) bool {
 	return len(id) <= maxUser && utf8.ValidString(id) && !strings.ContainsFunc(id, unicode.IsControl)
-}
-
-// parameter is the value of a query's first parameter of that name, unescaped.
-func parameter(query, name string) string {
-	for query != "" {
-		var pair string
-		pair, query, _ = strings.Cut(query, "&")
-		if n, value, _ := strings.Cut(pair, "="); unescape(n) == name {
-			return unescape(value)
-		}
-	}
-	return ""
-}
-
-// unescape reads a part of a query. What cannot be read stays as it is.
-func unescape(s string) string {
-	if !strings.ContainsAny(s, "%+") {
-		return s
-	}
-	plain, err := url.QueryUnescape(s)
-	if err != nil {
-		return s
-	}
-	return plain
 }

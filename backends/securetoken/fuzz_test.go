@@ -50,7 +50,7 @@ func FuzzCheckLetsInNobodyWithoutTheKey(f *testing.F) {
 			}
 			return
 		}
-		token, user := parameter(query, "token"), parameter(query, "user")
+		token, user := backends.QueryValue(query, "token"), backends.QueryValue(query, "user")
 		signed := token == vector5 && user == "user1" || token == vector2 && user == ""
 		if !signed || channel != "travel-channel" || d.UserID != user {
 			t.Errorf("%q opened %q as %q", query, channel, d.UserID)

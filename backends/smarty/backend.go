@@ -13,9 +13,7 @@ import (
 type Backend struct {
 	*backends.HTTPClient
 
-	// table is the client's own, to be asked what a status says before anything is noted.
-	table *backends.StatusTable
-	send  []string
+	send []string
 }
 
 var _ backends.Backend = (*Backend)(nil)
@@ -29,11 +27,7 @@ func New(name string, cfg Config, parts backends.HTTPParts) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
-	table, err := backends.NewStatusTable(cfg.HTTP.Preset, cfg.HTTP.Statuses)
-	if err != nil {
-		return nil, fmt.Errorf("make backend %q: %w", name, err)
-	}
-	return &Backend{HTTPClient: client, table: table, send: cfg.Send}, nil
+	return &Backend{HTTPClient: client, send: cfg.Send}, nil
 }
 
 // Check asks about one viewer.
@@ -98,7 +92,7 @@ func (b *Backend) yes(a backends.Answer) (backends.Decision, error) {
 // unreadable sorts an answer without a code. Its status may be a failure of a kind of its own, or send the viewer
 // elsewhere; a yes or no it never is.
 func (b *Backend) unreadable(a backends.Answer, cause error) (backends.Decision, error) {
-	status := b.table.Classify("", "", a)
+	status := b.Classify(a)
 	redirect := a.Status/100 == 3 && status.Decision.Verdict != backends.Allowed
 	if status.Failure != nil || redirect {
 		return b.Read(a)

@@ -120,6 +120,25 @@ type fallibleSettings struct {
 	Decided decidedSettings      `yaml:",inline"`
 }
 
+// fallible is around a backend that may have to fetch what it decides by.
+func fallible() around {
+	return &fallibleSettings{
+		Local: backends.DefaultLocalConfig(), Decided: decidedSettings{Validity: time.Hour, RecheckRate: 10_000},
+	}
+}
+
+// leastDeadline is how long such a backend may take for a viewer who names a key that nobody knows, and more. At a
+// shorter deadline he would look like an outage, and be let in.
+const leastDeadline = time.Second
+
+// Validate names every setting that cannot work.
+func (s fallibleSettings) Validate() error {
+	if s.Local.AnswerDeadline < leastDeadline {
+		return fmt.Errorf("answer_deadline: %v is too short; want at least %v", s.Local.AnswerDeadline, leastDeadline)
+	}
+	return nil
+}
+
 func (s *fallibleSettings) rules() actors.Rules {
 	r := s.Decided.rules()
 	r.AnswerDeadline = s.Local.AnswerDeadline

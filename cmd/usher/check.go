@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -10,7 +9,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"usher/backends"
 	"usher/gateway"
@@ -22,27 +20,9 @@ type checkCommand struct {
 	URL       string     `help:"What the viewer asks for, such as http://host/play/a001/index.m3u8?token=123." required:""`
 	IP        netip.Addr `help:"The viewer's address." default:"192.0.2.1"`
 	UserAgent string     `help:"The viewer's User-Agent." default:"usher-check"`
+	Channel   string     `help:"The channel as the edge names it, where it is not in the URL's path."`
 	Backend   string     `help:"Ask this backend; default: the one of the URL's route."`
 	JSON      bool       `help:"Print JSON."`
-}
-
-// checkReport is what check tells.
-type checkReport struct {
-	Backend  string            `json:"backend"`
-	Route    string            `json:"route"`
-	Channel  string            `json:"channel"`
-	Request  string            `json:"request"`
-	Sent     map[string]string `json:"sent"`
-	Status   int               `json:"status,omitempty"`
-	Answer   map[string]string `json:"answer,omitempty"`
-	TookMS   float64           `json:"took_ms"`
-	Verdict  string            `json:"verdict"`
-	Source   string            `json:"source,omitempty"`
-	Why      string            `json:"why"`
-	User     string            `json:"user,omitempty"`
-	UserID   string            `json:"user_id,omitempty"`
-	ValidFor string            `json:"valid_for,omitempty"`
-	Warning  string            `json:"warning,omitempty"`
 }
 
 // Run asks and prints. The exit code is 0 for allowed, 1 for denied, 2 if nobody answered.
@@ -60,8 +40,12 @@ func (c checkCommand) Run(r runtime) error {
 	if err != nil {
 		return err
 	}
-	report, verdict := c.ask(r.ctx, n, question)
-	if err := c.print(r, report); err != nil {
+	report, verdict := ask(r.ctx, n, question)
+	write := report.text
+	if c.JSON {
+		write = report.json
+	}
+	if err := write(r.out); err != nil {
 		return err
 	}
 	switch verdict {
@@ -84,7 +68,7 @@ func (c checkCommand) question(n *node) (*backends.Request, error) {
 		Method: "GET", Scheme: u.Scheme, Host: u.Host, Path: u.EscapedPath(), Query: u.RawQuery, Peer: c.IP.Unmap(),
 		Header: checkHeader{c.UserAgent},
 	}
-	q, err := n.edge.Question(&view)
+	q, err := n.edge.Question(&view, c.Channel)
 	if err != nil {
 		return nil, fmt.Errorf("--url=%s: %w", c.URL, err)
 	}
@@ -117,97 +101,48 @@ func (h checkHeader) Values(name string) []string {
 	return nil
 }
 
-// ask asks the adapter itself, and says what the outage policy would have made of a failure.
-func (c checkCommand) ask(ctx context.Context, n *node, q *backends.Request) (checkReport, backends.Verdict) {
-	timeout := n.settings.Backends[q.Backend].Around.timeout()
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+// ask asks the adapter itself, past its breaker and its outage policy, and says what the latter would have made of a
+// failure. Members of a backend that joins several are asked as they always are.
+func ask(ctx context.Context, n *node, q *backends.Request) (checkReport, backends.Verdict) {
+	around := n.settings.Backends[q.Backend].Around
+	ctx, cancel := context.WithTimeout(ctx, around.timeout())
 	defer cancel()
 	ctx, calls := backends.WithExchanges(ctx)
 	d, err := n.adapters[q.Backend].Check(ctx, q)
-	var x backends.Exchange
-	if list := calls.List(); len(list) > 0 {
-		x = list[0]
+	if err == nil && d.Verdict == backends.Undecided {
+		d.Verdict, d.Reason = backends.Denied, "nobody speaks for the viewer: "+d.Reason
 	}
 	report := checkReport{
-		Backend: q.Backend, Route: q.Route, Channel: q.Channel,
-		Request: x.Method + " " + x.URL, Sent: flat(x.Header), Status: x.Status, Answer: flat(x.Answer),
-		TookMS: float64(x.Took.Microseconds()) / 1000, Verdict: d.Verdict.String(), Why: d.Reason,
-		User: d.User, UserID: d.UserID,
+		Backend: q.Backend, Kind: n.settings.Backends[q.Backend].Kind, Route: q.Route, Channel: q.Channel,
+		Verdict: d.Verdict.String(), Why: d.Reason, User: d.User, UserID: d.UserID, Redirect: d.Redirect,
+		MaxSessions: d.MaxSessions, Alarms: raisedAlarms(n),
 	}
+	report.addCalls(calls.List())
 	if err != nil {
-		report.Verdict, report.Why = "no answer", advice(err, timeout)
-		if instead, err := n.chains[q.Backend].Instead(q, &backends.Failure{Kind: backends.FailureBreakerOpen}); err == nil &&
-			instead.Verdict == backends.Allowed {
-			report.Warning = "while the backend is away, on_failure=allow lets unknown viewers in unchecked: free access"
-		}
+		report.Verdict, report.Why = "no answer", advice(err, around.timeout())
+		report.warn(inOutage(n.chains[q.Backend].FailOpen.Policy()))
 		return report, backends.Undecided
 	}
 	report.Source = d.Source.String()
 	if d.ValidFor > 0 {
 		report.ValidFor = d.ValidFor.String()
 	}
+	report.warn(doubts(d, report.Calls))
 	return report, d.Verdict
 }
 
-// advice says what a failure usually means, in the words of whoever has to mend it.
-func advice(err error, timeout time.Duration) string {
-	f := backends.AsFailure(err)
-	if f == nil {
-		return err.Error()
-	}
-	switch {
-	case f.Kind == backends.FailureTimeout:
-		return fmt.Sprintf("%v: the request hangs; look at the network between here and there, or at timeout=%v", err, timeout)
-	case f.Kind == backends.FailureTransport && strings.Contains(err.Error(), "refused"):
-		return fmt.Sprintf("%v: connection refused; the backend server is down, or the port in address is wrong", err)
-	case f.Kind == backends.FailureTransport:
-		return fmt.Sprintf("%v: it cannot be reached; check address and network", err)
-	case f.Status == 404:
-		return fmt.Sprintf("%v: wrong URL; check the path in address", err)
-	default:
-		return err.Error()
-	}
-}
-
-// flat is a header with one value a name.
-func flat(h map[string][]string) map[string]string {
-	m := make(map[string]string, len(h))
-	for name, values := range h {
-		m[name] = strings.Join(values, ", ")
-	}
-	return m
-}
-
-func (c checkCommand) print(r runtime, report checkReport) error {
-	if c.JSON {
-		e := json.NewEncoder(r.out)
-		e.SetIndent("", "  ")
-		e.SetEscapeHTML(false)
-		return e.Encode(report)
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "backend   %s (route %s, channel %s)\n> %s\n", report.Backend, report.Route, report.Channel, report.Request)
-	for _, name := range slices.Sorted(maps.Keys(report.Sent)) {
-		fmt.Fprintf(&b, "> %s: %s\n", name, report.Sent[name])
-	}
-	if report.Status != 0 {
-		fmt.Fprintf(&b, "< %d\n", report.Status)
-		for _, name := range slices.Sorted(maps.Keys(report.Answer)) {
-			fmt.Fprintf(&b, "< %s: %s\n", name, report.Answer[name])
+// raisedAlarms are what was wrong with the answers, with advice.
+func raisedAlarms(n *node) map[string]string {
+	all := map[string]string{}
+	for name, a := range n.adapters {
+		if a.watch == nil {
+			continue
+		}
+		for _, alarm := range backends.Alarms() {
+			if a.watch.Raised().Has(alarm) {
+				all[name+": "+alarm.String()] = alarm.Advice()
+			}
 		}
 	}
-	fmt.Fprintf(&b, "took      %.1f ms\nverdict   %s", report.TookMS, report.Verdict)
-	if report.Source != "" {
-		fmt.Fprintf(&b, " (source %s)", report.Source)
-	}
-	fmt.Fprintf(&b, "\nwhy       %s\n", report.Why)
-	for _, line := range []struct{ name, value string }{
-		{"user", strings.TrimSpace(report.User + " " + report.UserID)}, {"valid for", report.ValidFor}, {"WARNING", report.Warning},
-	} {
-		if line.value != "" {
-			fmt.Fprintf(&b, "%-9s %s\n", line.name, line.value)
-		}
-	}
-	_, err := fmt.Fprint(r.out, b.String())
-	return err
+	return all
 }

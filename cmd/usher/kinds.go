@@ -6,7 +6,15 @@ import (
 	"time"
 
 	"usher/backends"
+	anyof "usher/backends/any"
+	"usher/backends/flussonic"
 	"usher/backends/httprequest"
+	"usher/backends/iptvportal"
+	"usher/backends/jwt"
+	"usher/backends/ministra"
+	"usher/backends/securetoken"
+	"usher/backends/signedlink"
+	"usher/backends/smarty"
 )
 
 // kind is one adapter: how its settings begin, and how it is made.
@@ -40,6 +48,20 @@ type adapter struct {
 func kinds() map[string]kind {
 	return map[string]kind{
 		"httprequest": asked(httprequest.DefaultConfig, httprequest.New, func(a *askedSettings) { a.Validity = 180 * time.Second }),
+		"flussonic":   asked(flussonic.DefaultConfig, flussonic.New, func(a *askedSettings) { a.Validity = 180 * time.Second }),
+		"iptvportal":  asked(iptvportal.DefaultConfig, iptvportal.New, func(a *askedSettings) { a.Validity = 180 * time.Second }),
+		"ministra": asked(ministra.DefaultConfig, ministra.New, func(a *askedSettings) {
+			a.Chain.TokenLife, a.Validity = 5*time.Second, 36_000*time.Second
+		}),
+		"smarty": asked(smarty.DefaultConfig, smarty.New, func(a *askedSettings) {
+			a.Chain.TokenLife, a.Validity = 3600*time.Second, 3000*time.Second
+		}),
+
+		"jwt":         decided(jwt.DefaultConfig, jwt.New, fallible),
+		"securetoken": decided(securetoken.DefaultConfig, securetoken.New, decidedFor(time.Hour)),
+		"signedlink":  decided(signedlink.DefaultConfig, signedlink.New, decidedFor(time.Hour)),
+
+		"any": joined(anyof.DefaultConfig, anyof.New, anyof.Members),
 	}
 }
 

@@ -34,34 +34,51 @@ func serve(ctx context.Context, s *settings, logger *slog.Logger, started func(*
 	if err := s.Gateway.TLS.Check(); err != nil {
 		return err
 	}
-	public, operator, err := listen(ctx, s)
+	on, err := listen(ctx, s)
 	if err != nil {
 		return err
 	}
-	logger.Info("serving", slog.String("listen", public.Addr().String()),
-		slog.String("admin", s.Admin.Listen), slog.String("version", version()))
+	logger.Info("serving", slog.String("listen", on.public.Addr().String()), slog.String("admin", s.Admin.Listen),
+		slog.String("ext_authz", s.ExtAuthz.Listen), slog.String("version", version()))
 	if started != nil {
-		started(n, public.Addr())
+		started(n, on.public.Addr())
 	}
-	if err := n.run(ctx, public, operator); err != nil {
+	if err := n.run(ctx, on); err != nil {
 		return err
 	}
 	logger.Info("stopped")
 	return nil
 }
 
-// listen opens the public listener, and the operator's if there is to be one.
-func listen(ctx context.Context, s *settings) (public, operator net.Listener, err error) {
+// listeners are where a node is asked. Those that the settings do not name are nil.
+type listeners struct{ public, operator, envoy net.Listener }
+
+// listen opens what the settings name, or nothing.
+func listen(ctx context.Context, s *settings) (on listeners, err error) {
 	var c net.ListenConfig
-	if public, err = c.Listen(ctx, "tcp", s.Gateway.Listen); err != nil {
-		return nil, nil, fmt.Errorf("listen=%s: %w", s.Gateway.Listen, err)
+	for _, l := range []struct {
+		key, address string
+		listener     *net.Listener
+	}{
+		{"listen", s.Gateway.Listen, &on.public},
+		{"admin.listen", s.Admin.Listen, &on.operator},
+		{"ext_authz.listen", s.ExtAuthz.Listen, &on.envoy},
+	} {
+		if l.address == "" {
+			continue
+		}
+		if *l.listener, err = c.Listen(ctx, "tcp", l.address); err != nil {
+			on.close()
+			return listeners{}, fmt.Errorf("%s=%s: %w", l.key, l.address, err)
+		}
 	}
-	if s.Admin.Listen == "" {
-		return public, nil, nil
+	return on, nil
+}
+
+func (on listeners) close() {
+	for _, l := range []net.Listener{on.public, on.operator, on.envoy} {
+		if l != nil {
+			_ = l.Close()
+		}
 	}
-	if operator, err = c.Listen(ctx, "tcp", s.Admin.Listen); err != nil {
-		_ = public.Close()
-		return nil, nil, fmt.Errorf("admin.listen=%s: %w", s.Admin.Listen, err)
-	}
-	return public, operator, nil
 }

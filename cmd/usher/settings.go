@@ -19,12 +19,15 @@ import (
 	"usher/cmd/usher/config"
 	"usher/gateway"
 	"usher/gateway/admin"
+	"usher/gateway/authz"
+	"usher/gateway/extauthz"
 	"usher/gateway/origin"
 )
 
 // settings are a node's settings file: every package's own, side by side.
 type settings struct {
 	Gateway  gateway.Config              `yaml:",inline"`
+	ExtAuthz extauthz.Config             `yaml:"ext_authz"`
 	Backends map[string]*backendSettings `yaml:"backends"`
 	Sessions actors.Config               `yaml:"sessions"`
 	Cache    origin.CacheConfig          `yaml:"cache"`
@@ -58,7 +61,17 @@ func (s *settings) Validate() error {
 	if len(s.Backends) == 0 {
 		errs = append(errs, errors.New(`backends: none; want at least one, such as portal: { kind: httprequest, address: "https://auth.example.com/check" }`))
 	}
-	return errors.Join(append(errs, s.validateMembers())...)
+	return errors.Join(append(errs, s.validateMembers(), s.validateEnvoy())...)
+}
+
+// validateEnvoy finds routes that nobody could ask at.
+func (s *settings) validateEnvoy() error {
+	for i, r := range s.Gateway.Routes {
+		if r.Edge != nil && r.Edge.Dialect == authz.Envoy && s.ExtAuthz.Listen == "" {
+			return fmt.Errorf("routes[%d].edge.dialect: envoy needs ext_authz.listen to say where it asks", i)
+		}
+	}
+	return nil
 }
 
 // validateMembers finds backends that join what is not there, or themselves.

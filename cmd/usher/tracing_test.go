@@ -38,7 +38,7 @@ func startNode(t *testing.T, text string, provider *sdktrace.TracerProvider) (ad
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- n.run(ctx, listener, nil) }()
+	go func() { ended <- n.run(ctx, listeners{public: listener}) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -21,6 +21,7 @@ import (
 	"usher/cluster"
 	"usher/gateway"
 	"usher/gateway/admin"
+	"usher/gateway/extauthz"
 	"usher/gateway/origin"
 )
 
@@ -205,8 +206,8 @@ func (n *node) close() {
 	}
 }
 
-// run serves until ctx ends, then drains. public is the viewers' listener; operator, if not nil, the admin one.
-func (n *node) run(ctx context.Context, public, operator net.Listener) error {
+// run serves on the listeners until ctx ends, then drains.
+func (n *node) run(ctx context.Context, on listeners) error {
 	// What viewers need runs until the last one has been served.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
@@ -219,16 +220,28 @@ func (n *node) run(ctx context.Context, public, operator net.Listener) error {
 			group.Go(func() error { return a.run(life) })
 		}
 	}
-	if operator != nil {
-		group.Go(func() error { return n.serveAdmin(life, operator) })
+	if on.operator != nil {
+		group.Go(func() error { return n.serveAdmin(life, on.operator) })
 	}
 	group.Go(func() error {
 		defer end()
-		serving, stop := context.WithCancel(ctx)
-		defer stop()
-		defer context.AfterFunc(life, stop)() // another part failed
-		return n.server.Run(serving, public)
+		return n.serveViewers(ctx, life, on)
 	})
+	return group.Wait()
+}
+
+// serveViewers serves viewers and the edges that ask about them until ctx ends and all are drained, or another part of
+// the node fails, which ends its life.
+func (n *node) serveViewers(ctx, life context.Context, on listeners) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(life, stop)()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return n.server.Run(ctx, on.public) })
+	if on.envoy != nil {
+		envoy := extauthz.New(n.settings.ExtAuthz, n.settings.Gateway.Drain, n.edge, n.logger)
+		group.Go(func() error { return envoy.Run(ctx, on.envoy) })
+	}
 	return group.Wait()
 }
 
@@ -299,9 +312,21 @@ func (a *adminNode) Backends() []admin.Backend {
 	var all []admin.Backend
 	for name, c := range a.chains {
 		all = append(all, admin.Backend{
-			Name: name, Kind: a.settings.Backends[name].Kind, Breaker: c.State().String(),
-			OnFailure: c.FailOpen.Policy().String(),
+			Name: name, Kind: a.settings.Backends[name].Kind, Address: a.adapters[name].shown,
+			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), Alarms: shownAlarms(a.adapters[name].watch),
 		})
+	}
+	return all
+}
+
+// shownAlarms are all alarms that a backend can raise; nil for one that asks nobody.
+func shownAlarms(w *backends.Watch) map[string]admin.AlarmState {
+	if w == nil {
+		return nil
+	}
+	all := map[string]admin.AlarmState{}
+	for _, alarm := range backends.Alarms() {
+		all[alarm.String()] = admin.AlarmState{Count: w.Count(alarm), Raised: w.Raised().Has(alarm)}
 	}
 	return all
 }

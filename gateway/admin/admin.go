@@ -37,6 +37,17 @@ type Backend struct {
 	Breaker string `json:"breaker"`
 	// OnFailure is the outage policy: allow, keep or deny.
 	OnFailure string `json:"on_failure"`
+	// Address is where it is asked, without password and query; empty: nowhere, or nobody knows.
+	Address string `json:"address,omitempty"`
+	// Alarms is what it does outside its contract, by the alarm's name; nil: nobody watches for that. One that is
+	// missing was never raised.
+	Alarms map[string]AlarmState `json:"alarms,omitempty"`
+}
+
+// AlarmState is how often an alarm was raised since the start, and whether it holds at present.
+type AlarmState struct {
+	Count  uint64 `json:"count"`
+	Raised bool   `json:"raised"`
 }
 
 // Node is what the listener shows of the node.
@@ -60,6 +71,7 @@ func Handler(c Config, n Node) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "alive") })
 	mux.HandleFunc("GET /readyz", h.ready)
+	mux.Handle("GET /metrics", metrics(n))
 	mux.Handle("GET /api/v1/sessions", h.guard(h.sessions))
 	mux.Handle("GET /api/v1/sessions/{id}", h.guard(h.session))
 	mux.Handle("GET /api/v1/backends", h.guard(h.backends))

@@ -256,7 +256,7 @@ func TestBackendsAreShown(t *testing.T) {
 func TestNoAnswerRepeatsAQueryOrTheToken(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{
-		"/healthz", "/readyz", "/api/v1/sessions", "/api/v1/sessions/s1", "/api/v1/backends", "/api/v1/nothing", "/",
+		"/healthz", "/readyz", "/metrics", "/api/v1/sessions", "/api/v1/sessions/s1", "/api/v1/backends", "/api/v1/nothing", "/",
 	} {
 		for _, authorization := range []string{"", "Bearer s3cret", "Bearer " + token} {
 			got := ask(t, someNode(), http.MethodGet, path+"?limit=s3cret&user=s3cret&token=s3cret", authorization)

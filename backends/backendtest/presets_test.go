@@ -1,0 +1,130 @@
+package backendtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"usher/backends"
+)
+
+// bodyReader is a backend that takes neither a yes nor a refusal for one without the code in the body that says so.
+type bodyReader struct{ *backends.HTTPClient }
+
+func (b bodyReader) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+	a, err := b.Ask(ctx, backends.Question{Query: r.Query, Body: true})
+	if err != nil {
+		return backends.Decision{}, err
+	}
+	var says struct{ Error *int }
+	if slices.Contains([]int{200, 401, 403}, a.Status) && (json.Unmarshal(a.Body, &says) != nil || says.Error == nil) {
+		return backends.Decision{}, b.Malformed(errors.New("no code"))
+	}
+	d, err := b.Read(a)
+	if err == nil && says.Error != nil && *says.Error != 0 {
+		d.Verdict = backends.Denied
+	}
+	return d, err
+}
+
+func inJSON(w http.ResponseWriter, _ *http.Request, _ User, known bool) {
+	verdict := 1
+	if known {
+		verdict = 0
+	}
+	_, _ = fmt.Fprintf(w, `{"error":%d}`, verdict)
+}
+
+func TestPresetsOfABackendThatReadsBodies(t *testing.T) {
+	t.Parallel()
+	var (
+		mu   sync.Mutex
+		seen = make(map[string]bool)
+	)
+	t.Run("every cell", func(t *testing.T) {
+		RunPresets(t, func(t *testing.T, address string, preset backends.Preset) backends.Backend {
+			mu.Lock()
+			_, cell, _ := strings.Cut(t.Name(), "every_cell/")
+			seen[cell] = true
+			mu.Unlock()
+			cfg := backends.DefaultHTTPConfig()
+			cfg.Address, cfg.Preset = address, preset
+			cfg.DialTimeout, cfg.TLSTimeout = time.Minute, time.Minute
+			client, err := backends.NewHTTPClient("middleware", cfg, backends.HTTPParts{})
+			if err != nil {
+				t.Fatalf("make the client: %v", err)
+			}
+			return bodyReader{client}
+		},
+			Speaking(inJSON),
+			Refusing(func(status int) Dialect {
+				return func(w http.ResponseWriter, r *http.Request, u User, known bool) {
+					w.WriteHeader(status)
+					inJSON(w, r, u, known)
+				}
+			}),
+			Instead(backends.PresetAuthProxy, `
+302 to its own login page | malformed | | shut out | shut out | shut out
+`),
+			LeavingOut("it never sends anybody away so", "403 with X-Location"),
+		)
+	})
+	if want := 4 * (len(conditions()) - 1); len(seen) != want {
+		t.Errorf("got %d cells, want %d", len(seen), want)
+	}
+	if !seen["alta/a_reset"] || seen["astra/403_with_X-Location"] {
+		t.Errorf("got these cells: %v", seen)
+	}
+}
+
+func TestARowMustBeWhole(t *testing.T) {
+	t.Parallel()
+	condition, c, err := parseRow(" 429 | status 429 | | come back | let in | kept ")
+	want := cell{adapter: "status 429", newcomer: "come back", later: "let in", running: "kept"}
+	if err != nil || condition != "429" || c != want {
+		t.Errorf("got %q, %+v and error %v", condition, c, err)
+	}
+	for _, row := range []string{"", "429 | status 429", "429 | no | | no | no | no |"} {
+		if _, _, err := parseRow(row); err == nil {
+			t.Errorf("%q was read", row)
+		}
+	}
+}
+
+// What no table has a word for must never look like one of its words.
+func TestUnexpectedAnswersHaveNoWord(t *testing.T) {
+	t.Parallel()
+	p := &place{sentOn: "http://localhost/elsewhere"}
+	words := map[string]bool{"yes": true, "no": true, "no, sent on": true, "let in": true, "kept": true, "shut out": true}
+	for name, d := range map[string]backends.Decision{
+		"nobody decided":              {},
+		"a yes by nobody":             {Verdict: backends.Allowed},
+		"a yes with a redirect":       {Verdict: backends.Allowed, Source: backends.FromBackend, Redirect: p.sentOn},
+		"a no with another redirect":  {Verdict: backends.Denied, Source: backends.FromBackend, Redirect: "http://other/"},
+		"undecided by the backend":    {Source: backends.FromBackend},
+		"kept without what was known": {Verdict: backends.Allowed, Source: backends.FromLastKnown},
+		"a no kept":                   {Verdict: backends.Denied, Source: backends.FromLastKnown, User: "alice"},
+		"a ticket's yes":              {Verdict: backends.Allowed, Source: backends.FromTicket},
+	} {
+		if got := p.chainSays(d, nil); words[got] {
+			t.Errorf("%s: a chain's is called %q", name, got)
+		}
+		if got := p.adapterSays(d, nil); words[got] {
+			t.Errorf("%s: an adapter's is called %q", name, got)
+		}
+	}
+	if got := p.chainSays(backends.Decision{}, context.Canceled); got == "come back" {
+		t.Error("a viewer who left is called one who is to come back")
+	}
+	refused := &backends.Failure{Kind: backends.FailureTransport}
+	if got := p.chainSays(backends.Decision{Verdict: backends.Allowed}, refused); got == "come back" {
+		t.Error("a failure beside a yes passes")
+	}
+}

@@ -1,0 +1,22 @@
+package flussonic
+
+import (
+	"testing"
+	"time"
+
+	"usher/backends"
+	"usher/backends/backendtest"
+)
+
+func TestPresetsKeepTheirPromises(t *testing.T) {
+	backendtest.RunPresets(t, func(t *testing.T, address string, preset backends.Preset) backends.Backend {
+		cfg := DefaultConfig()
+		cfg.HTTP.Address, cfg.HTTP.Preset = address, preset
+		cfg.HTTP.DialTimeout, cfg.HTTP.TLSTimeout = time.Minute, time.Minute // so that a busy machine is no failure
+		b, err := New("middleware", cfg, backends.HTTPParts{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	})
+}

@@ -1,0 +1,18 @@
+package httprequest
+
+import (
+	"testing"
+	"time"
+
+	"usher/backends"
+	"usher/backends/backendtest"
+)
+
+func TestPresetsKeepTheirPromises(t *testing.T) {
+	t.Parallel()
+	backendtest.RunPresets(t, func(t *testing.T, address string, preset backends.Preset) backends.Backend {
+		return newBackend(t, address+"/check", func(c *Config) {
+			c.HTTP.Preset, c.HTTP.DialTimeout, c.HTTP.TLSTimeout = preset, time.Minute, time.Minute
+		})
+	})
+}

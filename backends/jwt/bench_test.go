@@ -1,0 +1,50 @@
+package jwt
+
+import (
+	"testing"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"usher/backends"
+)
+
+func methodHS256() jwt.SigningMethod { return jwt.SigningMethodHS256 }
+
+// The price of an opening. Whether it is worth remembering tokens is decided by this.
+func BenchmarkCheck(b *testing.B) {
+	for _, algorithm := range []string{"HS256", "RS256", "ES256", "EdDSA"} {
+		b.Run(algorithm, func(b *testing.B) {
+			cfg := withSecret(nil)
+			if !symmetric(algorithm) {
+				cfg.Secret, cfg.Algorithms = "", []string{algorithm}
+				cfg.PublicKeyFile = writeFile(b, pemOf(b, pairs()[kindOf(algorithm)].public))
+			}
+			backend, _ := newBackend(b, cfg, nil)
+			r := opening(sign(b, algorithm, "1", signingKey(algorithm), claimed(nil)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if d, err := backend.Check(b.Context(), r); err != nil || d.Verdict != backends.Allowed {
+					b.Fatalf("got %+v and error %v", d, err)
+				}
+			}
+		})
+	}
+}
+
+// What a viewer without a good token costs.
+func BenchmarkRefusal(b *testing.B) {
+	backend, _ := newBackend(b, withSecret(nil), nil)
+	for name, token := range map[string]string{
+		"no token": "", "a random one": "c2VjcmV0", "a forged one": sign(b, "HS256", "", []byte("x"), claimed(nil)),
+	} {
+		b.Run(name, func(b *testing.B) {
+			r := opening(token)
+			b.ReportAllocs()
+			for b.Loop() {
+				if d, err := backend.Check(b.Context(), r); err != nil || d.Verdict == backends.Allowed {
+					b.Fatalf("got %+v and error %v", d, err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,163 @@
+package jwt
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestConfigIsReadFromYAML(t *testing.T) {
+	t.Parallel()
+	const text = `
+parameter: jwt
+header: Authorization
+algorithms: [ES256, EdDSA]
+secret: ""
+public_key_file: ""
+jwks_url: https://issuer.example.com/jwks.json
+jwks_refresh: 10m
+jwks_timeout: 3s
+issuer: portal
+audience: live
+tolerance: 5s
+require_expiry: false
+user_claim: uid
+name_claim: nick
+channels_claim: channels
+address_claim: ip
+max_sessions_claim: streams
+cut_expired: true
+`
+	got := DefaultConfig()
+	if err := yaml.UnmarshalWithOptions([]byte(text), &got, yaml.Strict()); err != nil {
+		t.Fatalf("read: %v", err)
+	}
+	want := Config{
+		Parameter: "jwt", Header: "Authorization", Algorithms: []string{"ES256", "EdDSA"},
+		JWKSURL: "https://issuer.example.com/jwks.json", JWKSRefresh: 10 * time.Minute, JWKSTimeout: 3 * time.Second,
+		Issuer: "portal", Audience: "live", Tolerance: 5 * time.Second,
+		UserClaim: "uid", NameClaim: "nick", ChannelsClaim: "channels", AddressClaim: "ip", MaxSessionsClaim: "streams",
+		CutExpired: true,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("config (-want +got):\n%s", diff)
+	}
+	if err := got.Validate(); err != nil {
+		t.Errorf("got %v, want nil", err)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	const known = "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA"
+	tests := map[string]struct {
+		change func(*Config)
+		want   []string
+	}{
+		"a secret is enough": {nil, nil},
+		"a public key is enough": {
+			func(c *Config) { c.Secret, c.PublicKeyFile, c.Algorithms = "", "key.pem", []string{"PS256"} }, nil,
+		},
+		"several algorithms": {func(c *Config) { c.Algorithms = []string{"HS256", "HS384", "HS512"} }, nil},
+		"a header alone":     {func(c *Config) { c.Parameter, c.Header = "", "Authorization" }, nil},
+		"nowhere to look": {
+			func(c *Config) { c.Parameter = "" }, []string{"parameter: must be set, or header"},
+		},
+		"a header that is none": {
+			func(c *Config) { c.Header = "X Token" }, []string{`header: "X Token" is no header's name`},
+		},
+		"no algorithm": {
+			func(c *Config) { c.Algorithms = nil }, []string{"algorithms: must be set to some of " + known},
+		},
+		"none": {
+			func(c *Config) { c.Algorithms = []string{"HS256", "None"} },
+			[]string{"algorithms: none is no signature, and always refused"},
+		},
+		"an unknown algorithm": {
+			func(c *Config) { c.Algorithms = []string{"hs256"} },
+			[]string{`algorithms: "hs256": want some of ` + known},
+		},
+		"a secret for public keys": {
+			func(c *Config) { c.Algorithms = []string{"HS256", "RS256"} },
+			[]string{"algorithms: RS256 needs public_key_file or jwks_url, not secret"},
+		},
+		"public keys for a secret": {
+			func(c *Config) { c.Secret, c.JWKSURL = "", "https://issuer.example.com/" },
+			[]string{"algorithms: HS256 needs secret; a public key is none"},
+		},
+		"no keys": {func(c *Config) { c.Secret, c.Algorithms = "", []string{"ES256"} }, []string{
+			"secret: exactly one of secret, public_key_file and jwks_url must be set, not 0",
+		}},
+		"too many keys": {func(c *Config) { c.PublicKeyFile, c.JWKSURL = "key.pem", "https://a.example/" }, []string{
+			"secret: exactly one of secret, public_key_file and jwks_url must be set, not 3",
+		}},
+		"a short secret": {
+			func(c *Config) { c.Secret = c.Secret[:31] }, []string{"secret: 31 bytes are too few; want at least 32"},
+		},
+		"odd times": {func(c *Config) { c.Tolerance, c.JWKSRefresh, c.JWKSTimeout = -1, 0, 0 }, []string{
+			"tolerance: -1ns must not be below 0",
+			"jwks_refresh: 0s must be at least 1s", "jwks_timeout: 0s must be above 0",
+		}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := withSecret(tt.change).Validate()
+			var got []string
+			if err != nil {
+				got = strings.Split(err.Error(), "\n")
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("messages (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestValidateTheAddressOfASet(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"https://issuer.example.com/jwks?a=b": "",
+		"http://127.0.0.1:8080":               "",
+		"HTTPS://issuer.example.com":          "",
+		"ftp://issuer.example.com":            `jwks_url: must begin with https:// or http://, not "ftp"`,
+		"issuer.example.com":                  `jwks_url: must begin with https:// or http://, not ""`,
+		"https:///jwks":                       "jwks_url: has no host",
+		"https://issuer.example.com/#a":       "jwks_url: has a '#', which is never sent; write %23",
+		"https://u:5ecret@exa mple.com/":      "jwks_url: not a URL",
+	} {
+		cfg := DefaultConfig()
+		cfg.Algorithms, cfg.JWKSURL = []string{"ES256"}, address
+		got := ""
+		if err := cfg.Validate(); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", address, got, want)
+		}
+		if want != "" {
+			continue
+		}
+		b, err := New("tokens", cfg, nil)
+		if err != nil {
+			t.Fatalf("%s: make the backend: %v", address, err)
+		}
+		b.Close()
+	}
+}
+
+func TestDefaultsLackTheKeysAlone(t *testing.T) {
+	t.Parallel()
+	cfg := DefaultConfig()
+	cfg.Algorithms, cfg.PublicKeyFile = []string{"RS256"}, "key.pem"
+	if err := cfg.Validate(); err != nil {
+		t.Errorf("got %v, want nil", err)
+	}
+	_, err := New("tokens", DefaultConfig(), nil)
+	if err == nil || !strings.HasPrefix(err.Error(), `make backend "tokens": algorithms: `) {
+		t.Errorf("got %v, want what is missing", err)
+	}
+}

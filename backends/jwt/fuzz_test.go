@@ -1,0 +1,104 @@
+package jwt
+
+import (
+	"crypto"
+	"slices"
+	"strings"
+	"testing"
+
+	"usher/backends"
+)
+
+// Nobody but the issuer can make a token that lets anybody in, and nothing that a viewer sends is an error.
+func FuzzCheck(f *testing.F) {
+	good := sign(f, "HS256", "1", []byte(testSecret), claimed(nil))
+	parts := strings.Split(good, ".")
+	for _, seed := range []string{
+		"", "token=", "token=" + parts[0] + "." + parts[1] + ".", "token=" + good + "x", "token=.." + good,
+		"token=" + encode(`{"alg":"none"}`) + "." + parts[1] + ".",
+		"token=" + encode(`{"alg":"HS256","crit":["exp"]}`) + "." + parts[1] + "." + parts[2],
+		"token=" + encode(`{"alg":"RS256","kid":"1"}`) + "." + parts[1] + ".AAAA",
+		"token=" + encode(`{"alg":"ES256","kid":"2"}`) + "." + parts[1] + "." + strings.Repeat("A", 86),
+		"%74oken=%2e&token", "token=a%zz", "&&=&token=a.b.c",
+	} {
+		f.Add(seed, "")
+		f.Add("", strings.Replace(seed, "token=", "Bearer ", 1))
+	}
+	public := map[string]crypto.PublicKey{
+		"1": pairs()["RSA"].public, "2": pairs()["P-256"].public, "3": pairs()["Ed25519"].public,
+	}
+	i := startIssuer(f, setOf(f, public))
+	bySet, _ := newBackend(f, withSet(i, "RS256", "PS256", "ES256", "EdDSA"), nil)
+	bySet.cfg.Header, bySet.header = "Authorization", "Authorization"
+	bySecret, _ := newBackend(f, withSecret(func(c *Config) {
+		c.Secret, c.Header = "another-secret-that-no-seed-was-signed-with", "Authorization"
+	}), nil)
+	f.Fuzz(func(t *testing.T, query, header string) {
+		r := opening("")
+		r.Query, r.Headers = query, []backends.Header{{Name: "Authorization", Value: header}}
+		for _, b := range []*Backend{bySet, bySecret} {
+			d, err := b.Check(t.Context(), r)
+			if err != nil || d.Verdict == backends.Allowed || d.Source != backends.FromRule || d.Reason == "" {
+				t.Errorf("got %+v and error %v, want no yes", d, err)
+			}
+			if d.Verdict == backends.Undecided && d.Reason != "no token" {
+				t.Errorf("got undecided because %q", d.Reason)
+			}
+		}
+	})
+}
+
+// Whatever an issuer publishes: each key is of a kind that is asked for, and a set without any is an error.
+func FuzzParseSet(f *testing.F) {
+	public := map[string]crypto.PublicKey{}
+	for kind, p := range pairs() {
+		public[kind] = p.public
+	}
+	f.Add([]byte(setOf(f, public)))
+	for _, seed := range []string{
+		`{"keys":[{"kty":"oct","k":"AAAA"}]}`, `{"keys":null}`, `{}`, `[]`,
+		`{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"}]}`,
+		`{"keys":[{"kty":"EC","crv":"P-256","x":"","y":""}]}`, `{"keys":[{"kty":"OKP","crv":"Ed448","x":"AAAA"}]}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	wanted := []string{"RS256", "ES384", "EdDSA"}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		set, err := parseSet(body, wanted)
+		if (err == nil) != (len(set) > 0) {
+			t.Fatalf("got %d keys and error %v", len(set), err)
+		}
+		for _, k := range set {
+			if !slices.ContainsFunc(wanted, k.verifies) || k.verifies("HS256") || k.check() != nil {
+				t.Errorf("got a key of type %T for %q", k.value, k.algorithm)
+			}
+		}
+	})
+}
+
+// What a token says may be anything that JSON can say, in the issuer's hand, too.
+func FuzzClaims(f *testing.F) {
+	for _, seed := range []string{
+		`{"exp":1767330000,"sub":"42","n":1,"ip":"192.0.2.7","ch":["a*"]}`, `{"exp":1e400}`, `{"exp":-0.5,"nbf":[]}`,
+		`{"ch":"[","ip":1,"n":"99999999999999999999"}`, `null`, `[]`, `{"exp":1767330000,"exp":1}`,
+	} {
+		f.Add(seed)
+	}
+	b, _ := newBackend(f, withSecret(func(c *Config) {
+		c.ChannelsClaim, c.AddressClaim, c.MaxSessionsClaim, c.CutExpired = "ch", "ip", "n", true
+	}), nil)
+	f.Fuzz(func(t *testing.T, claims string) {
+		signed := encode(`{"alg":"HS256"}`) + "." + encode(claims)
+		signature, err := methodHS256().Sign(signed, []byte(testSecret))
+		if err != nil {
+			t.Fatalf("sign: %v", err)
+		}
+		d, err := b.Check(t.Context(), opening(signed+"."+encode(string(signature))))
+		switch {
+		case err != nil || d.Verdict == backends.Undecided:
+			t.Errorf("got %+v and error %v, want yes or no", d, err)
+		case d.Verdict == backends.Allowed && (d.ValidFor <= 0 || d.ValidFor > maxValidity || d.MaxSessions < 0):
+			t.Errorf("got %+v, which makes no sense", d)
+		}
+	})
+}

@@ -1,0 +1,181 @@
+package jwt
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
+)
+
+// fetching is a remote in a bubble, whose fetches take some time and end as told.
+type fetching struct {
+	*remote
+
+	mu    sync.Mutex
+	take  time.Duration
+	err   error
+	begun []time.Duration
+}
+
+func newFetching(t *testing.T) *fetching {
+	f := &fetching{}
+	start := time.Now()
+	f.remote = newRemote("tokens", DefaultConfig(), func(ctx context.Context) (keySet, error) {
+		f.mu.Lock()
+		f.begun = append(f.begun, time.Since(start))
+		take, err := f.take, f.err
+		f.mu.Unlock()
+		select {
+		case <-time.After(take):
+			return keySet{{id: "1", value: []byte(testSecret)}}, err
+		case <-ctx.Done():
+			return nil, &backends.Failure{Kind: backends.FailureTimeout, Backend: "tokens", Err: ctx.Err()}
+		}
+	}, slog.New(slog.DiscardHandler))
+	t.Cleanup(f.close)
+	return f
+}
+
+func (f *fetching) tell(take time.Duration, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.take, f.err = take, err
+}
+
+func (f *fetching) fetches() []time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.begun)
+}
+
+func TestTheBackgroundKeepsItsIntervals(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFetching(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			f.run(ctx)
+		}()
+		time.Sleep(time.Minute)
+		f.tell(0, &backends.Failure{Kind: backends.FailureTransport})
+		time.Sleep(4*time.Minute + 15*time.Second)
+		f.tell(0, nil)
+		time.Sleep(10 * time.Minute)
+		cancel()
+		<-ended
+		wanted := []time.Duration{0, 300 * time.Second, 310 * time.Second, 320 * time.Second, 620 * time.Second}
+		if diff := cmp.Diff(wanted, f.fetches()); diff != "" {
+			t.Errorf("fetches (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestTheBackgroundWaitsItsIntervalIfAViewerWasFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFetching(t)
+		if _, err := f.keys(t.Context(), "HS256", "1"); err != nil {
+			t.Fatalf("keys: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
+		defer cancel()
+		f.run(ctx)
+		if diff := cmp.Diff([]time.Duration{0, 5 * time.Minute}, f.fetches()); diff != "" {
+			t.Errorf("fetches (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestTheBackgroundEndsWithoutItsFetch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFetching(t)
+		f.tell(time.Second, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		f.run(ctx)
+		if took := time.Since(start); took != time.Millisecond {
+			t.Errorf("got the end after %s, want 1ms", took)
+		}
+		if _, err := f.keys(t.Context(), "HS256", "1"); err != nil || len(f.fetches()) != 1 {
+			t.Errorf("got error %v after fetches at %v, want the keys of the one under way", err, f.fetches())
+		}
+	})
+}
+
+// A fetch that hangs is ended by jwks_timeout, a viewer with an unknown key waits half a second, and one who leaves
+// leaves at once.
+func TestHowLongViewersWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFetching(t)
+		f.tell(time.Hour, nil)
+		start := time.Now()
+		_, err := f.keys(t.Context(), "HS256", "1")
+		failure := backends.AsFailure(err)
+		if failure == nil || failure.Kind != backends.FailureTimeout || time.Since(start) != 2*time.Second {
+			t.Errorf("no keys: got %v after %s, want a timeout after 2s", err, time.Since(start))
+		}
+
+		time.Sleep(failurePause)
+		f.tell(time.Second, nil)
+		if _, err := f.keys(t.Context(), "HS256", "1"); err != nil {
+			t.Fatalf("keys: %v", err)
+		}
+		start = time.Now()
+		_, err = f.keys(t.Context(), "HS256", "2")
+		if !errors.Is(err, errUnknownKey) || time.Since(start) != 500*time.Millisecond {
+			t.Errorf("unknown key: got %v after %s, want %v after 500ms", err, time.Since(start), errUnknownKey)
+		}
+		_, err = f.keys(t.Context(), "HS256", "3") // shares what is left of the fetch
+		if !errors.Is(err, errUnknownKey) || time.Since(start) != time.Second {
+			t.Errorf("unknown key: got %v after %s, want %v after 1s", err, time.Since(start), errUnknownKey)
+		}
+		_, err = f.keys(t.Context(), "HS256", "4")
+		if !errors.Is(err, errUnknownKey) || time.Since(start) != time.Second {
+			t.Errorf("another: got %v after %s, want %v at once", err, time.Since(start), errUnknownKey)
+		}
+
+		time.Sleep(unknownPause)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, cancel)
+		_, err = f.keys(ctx, "HS256", "5")
+		if !errors.Is(err, context.Canceled) || backends.AsFailure(err) != nil {
+			t.Errorf("left: got %v, want context.Canceled", err)
+		}
+		if n := len(f.fetches()); n != 4 {
+			t.Errorf("got %d fetches, want 4", n)
+		}
+		time.Sleep(time.Second) // until the fetch is done that nobody waits for
+	})
+}
+
+func TestAFetchThatEndsWhileAViewerLooksIsEnough(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFetching(t)
+		if err := f.first(t.Context()); err != nil {
+			t.Fatalf("first: %v", err)
+		}
+		if err := f.first(t.Context()); err != nil {
+			t.Fatalf("first again: %v", err)
+		}
+		if err := f.seek(t.Context(), nil); err != nil { // he saw none, and there are some now
+			t.Fatalf("seek: %v", err)
+		}
+		if n := len(f.fetches()); n != 1 {
+			t.Errorf("got %d fetches, want 1", n)
+		}
+	})
+}

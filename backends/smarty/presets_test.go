@@ -1,0 +1,51 @@
+package smarty
+
+import (
+	"testing"
+	"time"
+
+	"usher/backends"
+	"usher/backends/backendtest"
+)
+
+// A status without a code is a failure or a redirect where the preset says so, and no answer else.
+func TestPresetsKeepTheirPromises(t *testing.T) {
+	t.Parallel()
+	backendtest.RunPresets(t, func(t *testing.T, address string, preset backends.Preset) backends.Backend {
+		return newBackend(t, address, func(c *Config) {
+			c.HTTP.Preset, c.HTTP.DialTimeout, c.HTTP.TLSTimeout = preset, time.Minute, time.Minute
+		})
+	},
+		backendtest.Speaking(saying(200, `{"error":0}`)),
+		backendtest.Refusing(refusing),
+		backendtest.LeavingOut("X-Location has no place beside a code", "403 with X-Location"),
+		backendtest.Instead(backends.PresetAstra, `
+204 | malformed | unexpected_status, unexpected_answer | come back | let in | kept
+400 | malformed | unexpected_status, unexpected_answer | come back | let in | kept
+`),
+		backendtest.Instead(backends.PresetAlta, `
+204 | malformed | unexpected_answer                    | come back | let in | kept
+400 | malformed | unexpected_answer                    | come back | let in | kept
+404 | malformed | unexpected_answer                    | come back | let in | kept
+429 | malformed | unexpected_answer                    | come back | let in | kept
+500 | malformed | unexpected_answer                    | come back | let in | kept
+502 | malformed | unexpected_answer                    | come back | let in | kept
+503 | malformed | unexpected_answer                    | come back | let in | kept
+`),
+		backendtest.Instead(backends.PresetFlussonic, `
+204 | malformed | unexpected_answer                    | come back | come back | kept
+400 | malformed | unexpected_answer                    | come back | come back | kept
+404 | malformed | unexpected_answer                    | come back | come back | kept
+`),
+		backendtest.Instead(backends.PresetAuthProxy, `
+204 | malformed | unexpected_answer                    | shut out | shut out | shut out
+400 | malformed | unexpected_answer                    | shut out | shut out | shut out
+404 | malformed | unexpected_answer                    | shut out | shut out | shut out
+429 | malformed | unexpected_answer                    | shut out | shut out | shut out
+500 | malformed | unexpected_answer                    | shut out | shut out | shut out
+502 | malformed | unexpected_answer                    | shut out | shut out | shut out
+503 | malformed | unexpected_answer                    | shut out | shut out | shut out
+302 to its own login page | malformed | unexpected_answer | shut out | shut out | shut out
+`),
+	)
+}

@@ -1,0 +1,286 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/cookiejar"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"usher/backends/backendtest"
+)
+
+// edgesFolder has a folder for each edge: its own settings, and usher.yaml beside them.
+const edgesFolder = "../../../deploy/edges"
+
+// edge is somebody else's media server that asks a node about its viewers, both set up as the samples say.
+type edge struct {
+	*node
+	middleware *backendtest.Server
+	url        string // of the edge
+	server     *process
+}
+
+// sample reads a file of a sample and puts the test's own values in the place of the sample's. Each must be there.
+func sample(t *testing.T, name string, values ...string) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(edgesFolder, filepath.FromSlash(name)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(raw)
+	for i := 0; i < len(values); i += 2 {
+		if !strings.Contains(text, values[i]) {
+			t.Fatalf("%s has no %q", name, values[i])
+		}
+		text = strings.ReplaceAll(text, values[i], values[i+1])
+	}
+	return text
+}
+
+// startEdgeNode runs a node with the sample's usher.yaml, for an edge of that name. change, if not empty, is YAML that
+// the route's edge section gets as well.
+func startEdgeNode(t *testing.T, name, change string) *edge {
+	t.Helper()
+	m := startMiddleware(t)
+	listen, admin, folder := freePort(t), freePort(t), t.TempDir()
+	for _, secret := range []string{"identity.key", "ticket.key"} {
+		if err := os.WriteFile(filepath.Join(folder, secret), []byte("a secret of the test's own\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := sample(t, name+"/usher.yaml",
+		"127.0.0.1:8080", listen, "https://auth.example.com/check", m.URL()+"/check", "      dialect:", "      "+change+"\n      dialect:")
+	text += fmt.Sprintf("admin: { listen: %q, token: %q }\nlog: { level: debug }\ndrain: { delay: 0s }\n", admin, adminToken)
+	e := &edge{middleware: m, node: &node{
+		public: "http://" + listen, admin: "http://" + admin, client: newClient(t, ""),
+		file: filepath.Join(folder, "usher.yaml"),
+	}}
+	if err := os.WriteFile(e.file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.start(t)
+	return e
+}
+
+// host is an address without its scheme.
+func host(address string) string { return strings.TrimPrefix(address, "http://") }
+
+// startNginx runs nginx as the sample has it, before an origin.
+func startNginx(t *testing.T, origin *live, change string) *edge {
+	t.Helper()
+	e := startEdgeNode(t, "nginx", change)
+	listen, own := freePort(t), t.TempDir()
+	servers := sample(t, "nginx/nginx.conf", "127.0.0.1:8080", host(e.public), "127.0.0.1:8000", host(origin.url), "listen 80", "listen "+listen)
+	config := filepath.Join(own, "nginx.conf")
+	text := fmt.Sprintf(`
+daemon off;
+master_process off;
+pid %[1]s/nginx.pid;
+error_log stderr crit;
+events { worker_connections 512; }
+http {
+	access_log off;
+	client_body_temp_path %[1]s/body;
+	proxy_temp_path %[1]s/proxy;
+	fastcgi_temp_path %[1]s/fastcgi;
+	uwsgi_temp_path %[1]s/uwsgi;
+	scgi_temp_path %[1]s/scgi;
+	%[2]s
+}
+`, own, servers)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.url, e.server = "http://"+listen, start(t, tool(t, "nginx", "nginx"), "-p", own, "-c", config, "-e", "stderr")
+	e.await(t)
+	return e
+}
+
+// startCaddy runs Caddy as the sample has it, before an origin.
+func startCaddy(t *testing.T, origin *live, change string) *edge {
+	t.Helper()
+	e := startEdgeNode(t, "caddy", change)
+	listen, own := freePort(t), t.TempDir()
+	config := filepath.Join(own, "Caddyfile")
+	text := "{\n\tadmin off\n\tauto_https off\n}\n" + sample(t, "caddy/Caddyfile",
+		"127.0.0.1:8080", host(e.public), "127.0.0.1:8000", host(origin.url), "http://:80", "http://"+listen)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.url = "http://" + listen
+	e.server = start(t, tool(t, "env", "coreutils"), "XDG_DATA_HOME="+own, "XDG_CONFIG_HOME="+own,
+		tool(t, "caddy", "caddy"), "run", "--config", config, "--adapter", "caddyfile")
+	e.await(t)
+	return e
+}
+
+// await waits until the edge answers.
+func (e *edge) await(t *testing.T) {
+	t.Helper()
+	eventually(t, patience, "the edge answers", func() error {
+		if e.server.ended() {
+			t.Fatalf("the edge ended by itself:\n%s", e.server.errs)
+		}
+		_, _, err := fetch(e.client, e.url+"/")
+		return err
+	})
+}
+
+// wantStatus asks the edge for a path as a player of its own would.
+func (e *edge) wantStatus(t *testing.T, client *http.Client, path string, want int) {
+	t.Helper()
+	status, body, err := fetch(client, e.url+path)
+	if err != nil || status != want {
+		t.Errorf("GET %s: %d %.200q, %v; want %d", path, status, body, err, want)
+	}
+}
+
+// TestEdges: nginx, Caddy and HAProxy serve what ffmpeg makes, each as its sample has it, and ask a node about every request.
+func TestEdges(t *testing.T) {
+	t.Parallel()
+	origin := startLive(t)
+	edges := map[string]func(*testing.T, *live, string) *edge{
+		"nginx": startNginx, "Caddy": startCaddy, "HAProxy": startHAProxy,
+	}
+	for name, startEdge := range edges {
+		t.Run(name+" recognises viewers by address and agent", func(t *testing.T) {
+			t.Parallel()
+			wantAddressAgent(t, startEdge(t, origin, ""))
+		})
+		t.Run(name+" lets all but playlists through", func(t *testing.T) {
+			t.Parallel()
+			wantPlaylistsOnly(t, startEdge(t, origin, "recognise: playlists-only"))
+		})
+	}
+	for _, name := range []string{"nginx", "HAProxy"} { // those that pass a cookie of ours on
+		t.Run(name+" recognises viewers by cookie", func(t *testing.T) {
+			t.Parallel()
+			wantCookie(t, edges[name](t, origin, "recognise: cookie"))
+		})
+	}
+}
+
+// wantAddressAgent plays by ffmpeg, whose children of a multivariant playlist carry no token, through the death of the
+// middleware, which is asked once a session.
+func wantAddressAgent(t *testing.T, e *edge) {
+	t.Helper()
+	stranger := newClient(t, "127.0.0.9")
+	segment := "/play/ts/" + firstSegment(t, e, "/play/ts/index.m3u8?token=good-first")
+	e.wantStatus(t, e.client, segment, http.StatusOK)
+	e.wantStatus(t, stranger, segment, http.StatusForbidden)
+	e.wantStatus(t, stranger, "/play/ts/index.m3u8?token=bad", http.StatusForbidden)
+	e.wantStatus(t, stranger, "/play/ts/index.m3u8", http.StatusForbidden)
+	e.wantStatus(t, stranger, segment, http.StatusForbidden)
+
+	ffmpeg := startFrames(t, e.url+"/play/audio/index.m3u8?token=good-ffmpeg")
+	eventually(t, patience, "ffmpeg plays", ffmpeg.hasBegun)
+	awaitFrames(t, ffmpeg, 60)
+	if got := e.middleware.Calls(); got != 3 { // good-first, bad, good-ffmpeg; without a token nobody is asked
+		t.Errorf("the middleware was asked %d times, want once for each of three sessions", got)
+	}
+
+	set(t, e.middleware, backendtest.Refuse())
+	awaitFrames(t, ffmpeg, len(ffmpeg.frames("video"))+60)
+	e.wantStatus(t, stranger, "/play/ts/index.m3u8?token=good-new", http.StatusOK) // nginx alone would say 500
+	e.wantStatus(t, stranger, "/play/ts/"+firstSegment(t, e, "/play/ts/index.m3u8?token=good-first"), http.StatusOK)
+	if ffmpeg.ended() || ffmpeg.errs.String() != "" {
+		t.Errorf("ffmpeg was disturbed: %s", ffmpeg.errs)
+	}
+	if free := e.sessions(t, "source=fail-open"); len(free) != 1 {
+		t.Errorf("%d sessions by fail-open, want the one who came in the outage", len(free))
+	}
+}
+
+// wantPlaylistsOnly: segments are anybody's, playlists are not.
+func wantPlaylistsOnly(t *testing.T, e *edge) {
+	t.Helper()
+	segment := "/play/ts/" + firstSegment(t, e, "/play/ts/index.m3u8?token=good")
+	stranger := newClient(t, "127.0.0.9")
+	e.wantStatus(t, stranger, segment, http.StatusOK)
+	e.wantStatus(t, stranger, "/play/ts/index.m3u8?token=bad", http.StatusForbidden)
+	if got := e.middleware.Calls(); got != 2 {
+		t.Errorf("the middleware was asked %d times, want twice", got)
+	}
+}
+
+// wantCookie: the ticket in a cookie is what opens segments, whoever else has the same address and player. It outlives the
+// node.
+func wantCookie(t *testing.T, e *edge) {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := newClient(t, "")
+	browser.Jar = jar
+	e.wantStatus(t, browser, "/play/ts/index.m3u8?token=good", http.StatusOK)
+	segment := "/play/ts/" + firstSegment(t, e, "/play/ts/index.m3u8?token=good-other")
+	e.wantStatus(t, browser, segment, http.StatusOK)
+	e.wantStatus(t, e.client, segment, http.StatusForbidden)
+	e.wantStatus(t, browser, "/play/fmp4/index.m3u8", http.StatusForbidden) // another channel's ticket
+	calls := e.middleware.Calls()
+	e.signal(syscall.SIGKILL)
+	e.process.wait(t)
+	e.start(t)
+	e.wantStatus(t, browser, "/play/ts/"+firstSegment(t, e, "/play/ts/index.m3u8?token=good-other"), http.StatusOK)
+	if got := e.middleware.Calls() - calls; got != 1 { // the other one's playlist
+		t.Errorf("the middleware was asked %d times after the restart, want once", got)
+	}
+}
+
+// firstSegment is the name of a segment in a media playlist, as e's own client gets it.
+func firstSegment(t *testing.T, e *edge, path string) string {
+	t.Helper()
+	status, body, err := fetch(e.client, e.url+path)
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("GET %s: %d %v", path, status, err)
+	}
+	var last string
+	for line := range strings.Lines(string(body)) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			last = line
+		}
+	}
+	if last == "" {
+		t.Fatalf("no segment in %s", body)
+	}
+	return last
+}
+
+// awaitFrames waits until so many frames of video have been played.
+func awaitFrames(t *testing.T, f frames, want int) {
+	t.Helper()
+	eventually(t, patience, fmt.Sprintf("ffmpeg has played %d frames", want), func() error {
+		if f.ended() {
+			t.Fatalf("ffmpeg ended: %s", f.errs)
+		}
+		if got := len(f.frames("video")); got < want {
+			return fmt.Errorf("%d so far", got)
+		}
+		return nil
+	})
+}
+
+// startHAProxy runs HAProxy as the sample has it, before an origin.
+func startHAProxy(t *testing.T, origin *live, change string) *edge {
+	t.Helper()
+	e := startEdgeNode(t, "haproxy", change)
+	listen, own := freePort(t), t.TempDir()
+	config := filepath.Join(own, "haproxy.cfg")
+	for name, text := range map[string]string{
+		"usher.lua": sample(t, "haproxy/usher.lua"),
+		"haproxy.cfg": sample(t, "haproxy/haproxy.cfg", "127.0.0.1:8080", host(e.public), "127.0.0.1:8000", host(origin.url),
+			"bind :80", "bind "+listen, "lua-load usher.lua", "lua-load "+filepath.Join(own, "usher.lua")),
+	} {
+		if err := os.WriteFile(filepath.Join(own, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.url, e.server = "http://"+listen, start(t, tool(t, "haproxy", "haproxy"), "-db", "-f", config)
+	e.await(t)
+	return e
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/backends/backendtest"
+	"usher/bench/stage"
+	"usher/cmd/usher/config"
+	"usher/gateway"
+)
+
+// Ministra forgets a token five seconds after it made it, and says that a yes holds for ten hours. Asked again with the
+// same token it would say no. Players know nothing of that: they use the one address that they were given.
+const (
+	ministraTokenLife = 5 * time.Second
+	ministraToken     = "5d41402abc4b2a76b9719d911017c592"
+)
+
+// portal is a Ministra on a real port. Its clock is the test's: it stands in a bubble where time is not real.
+type portal struct {
+	*backendtest.Server
+	now, issued atomic.Int64 // in nanoseconds
+}
+
+func startPortal(t *testing.T, headers bool) *portal {
+	t.Helper()
+	p := &portal{Server: middleware(t)}
+	p.Speak(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
+		w.Header().Set("Connection", "close") // so that nothing waits for the network while the bubble's time passes
+		age := time.Duration(p.now.Load() - p.issued.Load())
+		if r.URL.Path != "/stalker_portal/server/api/chk_flussonic_tmp_link.php" ||
+			r.URL.Query().Get("token") != ministraToken || age > ministraTokenLife {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		if headers {
+			for name, value := range map[string]string{
+				"X-AuthDuration": "36000", "X-Unique": "true", "X-Max-Sessions": "10", "X-UserId": "7",
+			} {
+				w.Header().Set(name, value)
+			}
+		}
+	})
+	return p
+}
+
+// lounge is a node in a bubble, without listeners, and the viewer in front of it.
+type lounge struct {
+	node   *node
+	portal *portal
+	path   string // of the playlist, with the token
+	query  string
+}
+
+func newLounge(t *testing.T, p *portal, origin string) *lounge {
+	t.Helper()
+	s := defaultSettings()
+	text := fmt.Sprintf(`
+identity: { secret: "0123456789abcdef" }
+tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
+origins: { stage: { url: %q } }
+backends: { portal: { kind: ministra, address: %q } }
+routes: [ { path: "/single/{channel}/*", origin: stage, backend: portal, required: [ token ] } ]
+`, origin, p.URL()+"/stalker_portal")
+	if _, err := config.Parse("usher.yaml", []byte(text), s, config.Environment{}); err != nil {
+		t.Fatal(err)
+	}
+	n, err := newNode(s, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range n.chains {
+		go func() { _ = c.Run(t.Context()) }()
+	}
+	t.Cleanup(n.close)
+	p.issued.Store(time.Now().UnixNano())
+	return &lounge{node: n, portal: p, path: "/single/a001/index.m3u8", query: "token=" + ministraToken}
+}
+
+// get is one request of the viewer's, by the edge's own way in.
+func (l *lounge) get(t *testing.T, path, query string) (status int, body string) {
+	t.Helper()
+	l.portal.now.Store(time.Now().UnixNano())
+	var a gateway.Answer
+	v := gateway.View{
+		Method: http.MethodGet, Scheme: "http", Host: "tv.example.com", Path: path, Query: query,
+		Peer: netip.MustParseAddr("192.0.2.7"), Header: http.Header{"User-Agent": {"MAG200"}},
+	}
+	if err := l.node.edge.Serve(t.Context(), &v, &a); err != nil {
+		t.Fatalf("GET %s: %v", path, err)
+	}
+	if a.Stream != nil {
+		_ = a.Stream.Close()
+	}
+	return a.Status, string(a.Body)
+}
+
+// watch has the viewer play for so long: his playlist with the old token every step, and the newest segment by its ticket.
+func (l *lounge) watch(t *testing.T, by, step time.Duration) {
+	t.Helper()
+	for end := time.Now().Add(by); time.Now().Before(end); <-time.After(step) {
+		status, playlist := l.get(t, l.path, l.query)
+		if status != http.StatusOK {
+			t.Fatalf("after %v the playlist is %d %q", time.Since(time.Unix(0, l.portal.issued.Load())), status, playlist)
+		}
+		lines := strings.Fields(playlist)
+		segment := lines[len(lines)-1]
+		if status, why := l.get(t, segment, ""); status != http.StatusOK {
+			t.Fatalf("the segment %s is %d %.100q", segment, status, why)
+		}
+	}
+}
+
+// brief is an origin whose connections end with each answer.
+func brief(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(stage.NewOrigin(stage.Config{SegmentDuration: time.Second, Hook: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Connection", "close")
+			next.ServeHTTP(w, r)
+		})
+	}}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// TestAMinistraViewerPlaysOnWithOneCall holds for every version of the portal: those that send no headers too.
+func TestAMinistraViewerPlaysOnWithOneCall(t *testing.T) {
+	for name, headers := range map[string]bool{"with headers": true, "of 2014, without": false} {
+		t.Run(name, func(t *testing.T) {
+			p, origin := startPortal(t, headers), brief(t)
+			synctest.Test(t, func(t *testing.T) {
+				l := newLounge(t, p, origin)
+				l.watch(t, time.Hour, 6*time.Second)
+				if got := p.Calls(); got != 1 {
+					t.Fatalf("the portal was asked %d times in an hour, want once", got)
+				}
+				l.watch(t, 10*time.Hour, 50*time.Second) // past what the yes was good for
+				if got := p.Calls(); got != 1 {
+					t.Errorf("the portal was asked %d times in eleven hours, want once", got)
+				}
+				if status, _ := l.get(t, l.path, "token=unknown"); status != http.StatusForbidden {
+					t.Errorf("a stranger gets %d, want 403", status)
+				}
+			})
+		})
+	}
+}
+
+// TestAMinistraViewerOfAnOutageIsNotCut: whoever came while the portal was away has a token that it never knew again.
+func TestAMinistraViewerOfAnOutageIsNotCut(t *testing.T) {
+	p, origin := startPortal(t, true), brief(t)
+	if err := p.Set(backendtest.Reset()); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newLounge(t, p, origin)
+		l.watch(t, time.Minute, 6*time.Second)
+		if err := p.Set(backendtest.Healthy()); err != nil {
+			t.Fatal(err)
+		}
+		l.watch(t, time.Hour, 6*time.Second)
+		if got := p.Calls(); got != 1 { // the one that failed
+			t.Errorf("the portal was asked %d times, the last with a token that it has forgotten; want once", got)
+		}
+	})
+}

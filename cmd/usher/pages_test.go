@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"usher/backends"
+	"usher/cmd/usher/config"
+)
+
+// pagesFolder has a page for each kind of backend: a settings file that says how it is used.
+const pagesFolder = "../../deploy/backends"
+
+// page reads the page of a kind.
+func page(t *testing.T, kind string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(pagesFolder, kind+".yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// parseBesideSecrets reads a settings file as if it stood beside the secrets that it names.
+func parseBesideSecrets(t *testing.T, name string, text []byte) *settings {
+	t.Helper()
+	folder := t.TempDir()
+	for _, m := range regexp.MustCompile(`file:([a-z.]+)`).FindAllSubmatch(text, -1) {
+		if err := os.WriteFile(filepath.Join(folder, string(m[1])), []byte(sampleKey+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := defaultSettings()
+	if _, err := config.Parse(name, text, s, config.Environment{Folder: folder}); err != nil {
+		t.Fatalf("the file is refused:\n%v", err)
+	}
+	return s
+}
+
+func TestEveryKindHasAPageWithItsDefaults(t *testing.T) {
+	t.Parallel()
+	revealed := cmp.Transformer("reveal", func(s backends.Secret) string { return s.Reveal() })
+	for name := range kinds() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := page(t, name)
+			s := parseBesideSecrets(t, name, text)
+			if got := s.Backends["portal"].Kind; got != name {
+				t.Errorf("the page shows the kind %s", got)
+			}
+			spelled := parseBesideSecrets(t, name, config.Uncomment(text))
+			if diff := cmp.Diff(s, spelled, cmpopts.EquateEmpty(), revealed); diff != "" {
+				t.Errorf("the page's comments differ from the defaults (-default +page):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestEveryKindsPageNamesEveryKey(t *testing.T) {
+	t.Parallel()
+	sample, err := os.ReadFile(sampleFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := regexp.MustCompile(`(?m)^[ -]*([a-z_0-9]+):`)
+	for name := range kinds() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := page(t, name)
+			s := parseBesideSecrets(t, name, text)
+			named := map[string]bool{}
+			for _, m := range key.FindAllStringSubmatch(strings.ReplaceAll(string(text)+string(sample), "#", " "), -1) {
+				named[m[1]] = true
+			}
+			var printed bytes.Buffer
+			if err := config.Print(&printed, s.Backends["portal"]); err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range key.FindAllStringSubmatch(printed.String(), -1) {
+				if !named[m[1]] {
+					t.Errorf("the page does not name %q", m[1])
+				}
+			}
+		})
+	}
+}
+
+func TestNoPageIsOfAnUnknownKind(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(pagesFolder, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if _, known := kinds()[strings.TrimSuffix(filepath.Base(file), ".yaml")]; !known {
+			t.Errorf("%s is the page of no kind", file)
+		}
+	}
+}

@@ -1,0 +1,61 @@
+-- Asks Usher about a request, as forward-auth does: HAProxy has no such thing of its own. Needs HAProxy 2.5 or newer, whose
+-- Lua has an HTTP client. Load it in the global section:
+--
+--   lua-load /etc/haproxy/usher.lua
+--   http-request lua.usher http://127.0.0.1:8080/auth/haproxy if { path_beg /play/ }
+--
+-- It sets txn.usher_status to 200 (the viewer may have it), or to what he is to be told: 302, 403, 503; txn.usher_location,
+-- txn.usher_retry and txn.usher_cookie to Usher's header fields of that sense. Without an answer the status is 502.
+
+-- What belongs to the viewer's connection, or is said by us: never passed on as he sent it.
+local ours = {
+	["connection"] = true, ["content-length"] = true, ["expect"] = true, ["host"] = true, ["keep-alive"] = true,
+	["te"] = true, ["transfer-encoding"] = true, ["upgrade"] = true, ["forwarded"] = true,
+}
+
+local function is_ours(name)
+	return ours[name] or name:sub(1, 12) == "x-forwarded-"
+end
+
+local function first(fields, name)
+	local values = fields and fields[name]
+	if values == nil then
+		return ""
+	end
+	return values[0] or values[1] or ""
+end
+
+core.register_action("usher", { "http-req" }, function(txn, url)
+	local headers = {}
+	for name, values in pairs(txn.http:req_get_headers()) do
+		if not is_ours(name) then
+			local list = {}
+			for _, value in pairs(values) do
+				list[#list + 1] = value
+			end
+			headers[name] = list
+		end
+	end
+	local scheme = "http"
+	if txn.f:ssl_fc() == 1 then
+		scheme = "https"
+	end
+	headers["x-forwarded-method"] = { txn.f:method() }
+	headers["x-forwarded-proto"] = { scheme }
+	headers["x-forwarded-host"] = { txn.f:req_hdr("host") or "" }
+	headers["x-forwarded-uri"] = { txn.f:pathq() }
+	headers["x-forwarded-for"] = { txn.f:src() }
+
+	local status = 502
+	local ok, answer = pcall(function()
+		return core.httpclient():get({ url = url, headers = headers, timeout = 5000 })
+	end)
+	if ok and answer and answer.status and answer.status > 0 then
+		status = answer.status
+		txn:set_var("txn.usher_location", first(answer.headers, "location"))
+		txn:set_var("txn.usher_retry", first(answer.headers, "retry-after"))
+		txn:set_var("txn.usher_cookie", first(answer.headers, "set-cookie"))
+		txn:set_var("txn.usher_name", first(answer.headers, "x-session-name"))
+	end
+	txn:set_var("txn.usher_status", status)
+end, 1)

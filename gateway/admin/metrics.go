@@ -1,0 +1,106 @@
+package admin
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"usher/backends"
+)
+
+// maxScrapes is how many scrapes may be under way at once: more scrapers than that are a mistake.
+const maxScrapes = 4
+
+// metrics serves the node's series in Prometheus's text format, those of the Go runtime and the process among them.
+func metrics(n Node) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		newNodeCollector(n),
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	scrapes := promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		scrapes.ServeHTTP(w, r)
+	})
+}
+
+// nodeCollector reads a node at the time of the scrape, so that nothing is counted twice, and nothing is kept of a
+// backend that a reload removed. Labels are names from the config and closed sets of ours: never a viewer's words.
+type nodeCollector struct {
+	node Node
+
+	ready, sessions, breaker, alarms, alarm *prometheus.Desc
+}
+
+func newNodeCollector(n Node) *nodeCollector {
+	return &nodeCollector{
+		node: n,
+		ready: prometheus.NewDesc("usher_ready",
+			"Whether balancers may send viewers here: 1 or 0.", nil, nil),
+		sessions: prometheus.NewDesc("usher_sessions",
+			"Live sessions on this node.", nil, nil),
+		breaker: prometheus.NewDesc("usher_backend_breaker_state",
+			"Where the breaker stands: 1 for the state that holds, 0 for the others.", []string{"backend", "state"}, nil),
+		alarms: prometheus.NewDesc("usher_backend_alarms_total",
+			"Answers outside the backend's contract that raised this alarm.", []string{"backend", "alarm"}, nil),
+		alarm: prometheus.NewDesc("usher_backend_alarm",
+			"Whether the alarm holds at present: 1 or 0.", []string{"backend", "alarm"}, nil),
+	}
+}
+
+// Describe sends what there may be.
+func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.ready, c.sessions, c.breaker, c.alarms, c.alarm} {
+		out <- d
+	}
+}
+
+// Collect sends what there is.
+func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
+	out <- gauge(c.ready, indicator(c.node.Ready()))
+	out <- gauge(c.sessions, float64(c.node.Len()))
+	for _, b := range c.node.Backends() {
+		for _, state := range breakerStates() {
+			out <- gauge(c.breaker, indicator(b.Breaker == state), b.Name, state)
+		}
+		if b.Alarms == nil { // it raises none
+			continue
+		}
+		for _, known := range backends.Alarms() {
+			name := known.String()
+			a := b.Alarms[name]
+			out <- metric(c.alarms, prometheus.CounterValue, float64(a.Count), b.Name, name)
+			out <- gauge(c.alarm, indicator(a.Raised), b.Name, name)
+		}
+	}
+}
+
+func breakerStates() []string {
+	return []string{
+		backends.BreakerClosed.String(), backends.BreakerHalfOpen.String(), backends.BreakerOpen.String(),
+	}
+}
+
+func gauge(d *prometheus.Desc, value float64, labels ...string) prometheus.Metric {
+	return metric(d, prometheus.GaugeValue, value, labels...)
+}
+
+// metric is one series; a name that cannot be a label fails the scrape, which somebody sees, and not the node.
+func metric(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) prometheus.Metric {
+	m, err := prometheus.NewConstMetric(d, kind, value, labels...)
+	if err != nil {
+		return prometheus.NewInvalidMetric(d, err)
+	}
+	return m
+}
+
+func indicator(holds bool) float64 {
+	if holds {
+		return 1
+	}
+	return 0
+}

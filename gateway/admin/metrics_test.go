@@ -1,0 +1,230 @@
+package admin
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"usher/backends"
+)
+
+func watchedNode() *fakeNode {
+	n := someNode()
+	n.ready = true
+	n.backends = []Backend{
+		{
+			Name: "portal", Kind: "ministra", Breaker: "half-open", OnFailure: "allow", Address: "http://portal.example.com/",
+			Alarms: map[string]AlarmState{
+				backends.AlarmWrongAddress.String():     {Count: 12345678, Raised: true},
+				backends.AlarmUnexpectedStatus.String(): {Count: 3},
+				"made_up":                               {Count: 9, Raised: true},
+			},
+		},
+		{Name: `a "quoted" one`, Kind: "rules", Breaker: "closed", OnFailure: "deny"},
+	}
+	return n
+}
+
+// ownSeries drops what the runtime's and the process's collectors say.
+func ownSeries(scrape string) string {
+	var own []string
+	for line := range strings.Lines(scrape) {
+		if strings.HasPrefix(strings.TrimPrefix(strings.TrimPrefix(line, "# HELP "), "# TYPE "), "usher_") {
+			own = append(own, line)
+		}
+	}
+	return strings.Join(own, "")
+}
+
+func TestAScrape(t *testing.T) {
+	t.Parallel()
+	got := ask(t, watchedNode(), http.MethodGet, "/metrics", "")
+	if got.status != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Type"), "text/plain; version=0.0.4") ||
+		got.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("got %d and header %v", got.status, got.header)
+	}
+	want := `# HELP usher_backend_alarm Whether the alarm holds at present: 1 or 0.
+# TYPE usher_backend_alarm gauge
+usher_backend_alarm{alarm="bad_header",backend="portal"} 0
+usher_backend_alarm{alarm="redirect_to_itself",backend="portal"} 0
+usher_backend_alarm{alarm="unexpected_answer",backend="portal"} 0
+usher_backend_alarm{alarm="unexpected_status",backend="portal"} 0
+usher_backend_alarm{alarm="wrong_address",backend="portal"} 1
+# HELP usher_backend_alarms_total Answers outside the backend's contract that raised this alarm.
+# TYPE usher_backend_alarms_total counter
+usher_backend_alarms_total{alarm="bad_header",backend="portal"} 0
+usher_backend_alarms_total{alarm="redirect_to_itself",backend="portal"} 0
+usher_backend_alarms_total{alarm="unexpected_answer",backend="portal"} 0
+usher_backend_alarms_total{alarm="unexpected_status",backend="portal"} 3
+usher_backend_alarms_total{alarm="wrong_address",backend="portal"} 1.2345678e+07
+# HELP usher_backend_breaker_state Where the breaker stands: 1 for the state that holds, 0 for the others.
+# TYPE usher_backend_breaker_state gauge
+usher_backend_breaker_state{backend="a \"quoted\" one",state="closed"} 1
+usher_backend_breaker_state{backend="a \"quoted\" one",state="half-open"} 0
+usher_backend_breaker_state{backend="a \"quoted\" one",state="open"} 0
+usher_backend_breaker_state{backend="portal",state="closed"} 0
+usher_backend_breaker_state{backend="portal",state="half-open"} 1
+usher_backend_breaker_state{backend="portal",state="open"} 0
+# HELP usher_ready Whether balancers may send viewers here: 1 or 0.
+# TYPE usher_ready gauge
+usher_ready 1
+# HELP usher_sessions Live sessions on this node.
+# TYPE usher_sessions gauge
+usher_sessions 3
+`
+	if diff := cmp.Diff(want, ownSeries(got.body)); diff != "" {
+		t.Errorf("series (-want +got):\n%s", diff)
+	}
+	for _, other := range []string{"\ngo_goroutines ", "\nprocess_open_fds "} {
+		if !strings.Contains(got.body, other) {
+			t.Errorf("no series%s", other)
+		}
+	}
+	for _, viewer := range []string{"Ann", "192.0.2.7", "MAG250", "a001", "made_up"} {
+		if strings.Contains(got.body, viewer) {
+			t.Errorf("it says %s", viewer)
+		}
+	}
+}
+
+func TestSeriesAreNamedAsPrometheusWants(t *testing.T) {
+	t.Parallel()
+	problems, err := promlint.New(strings.NewReader(ask(t, watchedNode(), http.MethodGet, "/metrics", "").body)).Lint()
+	if err != nil {
+		t.Fatalf("read the scrape: %v", err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	pedantic := prometheus.NewPedanticRegistry()
+	pedantic.MustRegister(newNodeCollector(watchedNode()))
+	if families, err := pedantic.Gather(); err != nil || len(families) != 5 {
+		t.Errorf("got %d families and error %v, want 5", len(families), err)
+	}
+}
+
+func TestAScrapeReadsTheNodeAsItIs(t *testing.T) {
+	t.Parallel()
+	n := &fakeNode{}
+	h := Handler(Config{Token: token}, n)
+	for _, step := range []struct {
+		change func()
+		want   []string
+	}{
+		{func() {}, []string{"usher_ready 0", "usher_sessions 0"}},
+		{
+			func() { n.ready, n.sessions = true, make([]Session, 2) },
+			[]string{"usher_ready 1", "usher_sessions 2"},
+		},
+		{
+			func() { n.backends = []Backend{{Name: "portal", Breaker: "open", Alarms: map[string]AlarmState{}}} },
+			[]string{
+				`usher_backend_breaker_state{backend="portal",state="open"} 1`,
+				`usher_backend_alarm{alarm="wrong_address",backend="portal"} 0`,
+			},
+		},
+		{
+			func() { n.backends[0].Breaker = "closed" },
+			[]string{
+				`usher_backend_breaker_state{backend="portal",state="closed"} 1`,
+				`usher_backend_breaker_state{backend="portal",state="open"} 0`,
+			},
+		},
+	} {
+		step.change()
+		got := scrape(t, h)
+		for _, line := range step.want {
+			if !strings.Contains(got.Body.String(), line+"\n") {
+				t.Errorf("no line %s in\n%s", line, ownSeries(got.Body.String()))
+			}
+		}
+	}
+	n.backends = nil
+	if got := ownSeries(scrape(t, h).Body.String()); strings.Contains(got, "portal") {
+		t.Errorf("a backend that is gone is still there:\n%s", got)
+	}
+}
+
+func scrape(t *testing.T, h http.Handler) *httptest.ResponseRecorder {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	return w
+}
+
+func TestANameThatIsNoTextFailsTheScrapeAlone(t *testing.T) {
+	t.Parallel()
+	n := someNode()
+	n.backends[0].Name = "portal\xff"
+	h := Handler(Config{Token: token}, n)
+	if got := scrape(t, h); got.Code != http.StatusInternalServerError {
+		t.Errorf("got %d, want 500: %s", got.Code, got.Body)
+	}
+	n.backends[0].Name = "portal"
+	if got := scrape(t, h); got.Code != http.StatusOK {
+		t.Errorf("afterwards: got %d, want 200: %s", got.Code, got.Body)
+	}
+}
+
+// slowNode holds scrapes up until it is released.
+type slowNode struct {
+	fakeNode
+	entered chan struct{}
+	release chan struct{}
+}
+
+func (n *slowNode) Backends() []Backend {
+	n.entered <- struct{}{}
+	<-n.release
+	return nil
+}
+
+func TestScrapesAreBounded(t *testing.T) {
+	t.Parallel()
+	n := &slowNode{entered: make(chan struct{}), release: make(chan struct{})}
+	h := Handler(Config{Token: token}, n)
+	var group sync.WaitGroup
+	for range maxScrapes {
+		group.Go(func() {
+			if got := scrape(t, h); got.Code != http.StatusOK {
+				t.Errorf("got %d, want 200", got.Code)
+			}
+		})
+		<-n.entered
+	}
+	if got := scrape(t, h); got.Code != http.StatusServiceUnavailable {
+		t.Errorf("one more: got %d, want 503", got.Code)
+	}
+	close(n.release)
+	group.Wait()
+}
+
+func TestTheAPIShowsAlarmsAndAddress(t *testing.T) {
+	t.Parallel()
+	got := get(t, watchedNode(), "/api/v1/backends")
+	want := `{"backends":[{"name":"portal","kind":"ministra","breaker":"half-open","on_failure":"allow",` +
+		`"address":"http://portal.example.com/","alarms":{"made_up":{"count":9,"raised":true},` +
+		`"unexpected_status":{"count":3,"raised":false},"wrong_address":{"count":12345678,"raised":true}}},` +
+		`{"name":"a \"quoted\" one","kind":"rules","breaker":"closed","on_failure":"deny"}]}` + "\n"
+	if diff := cmp.Diff(want, got.body); diff != "" || got.status != http.StatusOK {
+		t.Errorf("status %d, body (-want +got):\n%s", got.status, diff)
+	}
+}
+
+func BenchmarkScrape(b *testing.B) {
+	h := Handler(Config{Token: token}, watchedNode())
+	r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/metrics", nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		w := httptest.NewRecorder()
+		if h.ServeHTTP(w, r); w.Code != http.StatusOK {
+			b.Fatal(w.Code)
+		}
+	}
+}

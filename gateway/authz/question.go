@@ -1,0 +1,183 @@
+package authz
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Header gives header fields. Names are in canonical form.
+type Header interface {
+	// Get is a field's first value, or "".
+	Get(name string) string
+	// Values are those of all fields of that name, in their order.
+	Values(name string) []string
+}
+
+// Incoming is an edge's request by HTTP, as the listener saw it.
+type Incoming struct {
+	Method string
+	// Query is raw, without '?'.
+	Query  string
+	Host   string
+	Header Header
+	// Body is the body of a POST.
+	Body []byte
+	// IsEdge reports whether an address is one of an edge or a proxy of ours, so that it is no viewer's.
+	IsEdge func(netip.Addr) bool
+}
+
+// Question is what an edge says of a viewer who asks it for something.
+type Question struct {
+	Method string
+	// Scheme is "http", "https" or empty.
+	Scheme string
+	Host   string
+	// Path is escaped as the viewer sent it to the edge, Query raw and without '?'.
+	Path  string
+	Query string
+	// Address is the viewer's; the zero value if the edge did not say.
+	Address   netip.Addr
+	UserAgent string
+	Referer   string
+	// Channel is the edge's own name of it, or empty.
+	Channel string
+	// EdgeSession is the edge's own id of the session, or empty.
+	EdgeSession string
+	// Publish: it is about a stream that somebody wants to send.
+	Publish bool
+	// Header holds the viewer's own header fields where the edge passes them on; else nil.
+	Header Header
+}
+
+// Read reads an edge's request. The error says what is wrong with the edge's settings, for the operator.
+func (d Dialect) Read(in *Incoming, q *Question) error {
+	*q = Question{}
+	switch d {
+	case Astra, Alta:
+		readAstra(in, q)
+		return nil
+	case Flussonic:
+		return readFlussonic(in, q)
+	case Nginx:
+		return readNginx(in, q)
+	case ForwardAuth:
+		return readForwardAuth(in, q)
+	default:
+		return fmt.Errorf("dialect %s is not spoken over HTTP", d)
+	}
+}
+
+// readAstra reads the headers of Astra and Alta; those of the two differ in part, and auth-proxy's clients send fewer.
+func readAstra(in *Incoming, q *Question) {
+	h := in.Header
+	q.Method = "GET" // Astra does not say; whatever it was, it is to open a session
+	q.Query = in.Query
+	q.Path = h.Get("X-Real-Path")
+	q.Host = h.Get("X-Real-Host")
+	if scheme, host, found := strings.Cut(h.Get("X-Real-Origin"), "://"); found {
+		q.Scheme = schemeOf(scheme)
+		if q.Host == "" {
+			q.Host = host
+		}
+	}
+	q.Address = addressOf(h.Get("X-Real-Ip"))
+	q.UserAgent = h.Get("X-Real-Ua")
+	q.Channel = h.Get("X-Channel-Id")
+	q.EdgeSession = h.Get("X-Session-Id")
+}
+
+// readNginx reads what deploy/edges/nginx.conf sends.
+func readNginx(in *Incoming, q *Question) error {
+	h := in.Header
+	uri := h.Get("X-Original-Uri")
+	if !strings.HasPrefix(uri, "/") {
+		return fmt.Errorf("X-Original-URI: %w", errMissing)
+	}
+	q.Path, q.Query, _ = strings.Cut(uri, "?")
+	q.Address = addressOf(h.Get("X-Real-Ip"))
+	if !q.Address.IsValid() {
+		return fmt.Errorf("X-Real-IP: %w", errMissing)
+	}
+	q.Method = methodOf(h.Get("X-Original-Method"))
+	q.Scheme = schemeOf(h.Get("X-Forwarded-Proto"))
+	q.Host = in.Host
+	q.passedOn(h)
+	return nil
+}
+
+// readForwardAuth reads what Traefik's ForwardAuth and Caddy's forward_auth send.
+func readForwardAuth(in *Incoming, q *Question) error {
+	h := in.Header
+	uri := h.Get("X-Forwarded-Uri")
+	if !strings.HasPrefix(uri, "/") {
+		return fmt.Errorf("X-Forwarded-Uri: %w", errMissing)
+	}
+	q.Path, q.Query, _ = strings.Cut(uri, "?")
+	q.Address = lastForwarded(h.Values("X-Forwarded-For"), in.IsEdge)
+	if !q.Address.IsValid() {
+		return fmt.Errorf("X-Forwarded-For: %w", errMissing)
+	}
+	q.Method = methodOf(h.Get("X-Forwarded-Method"))
+	q.Scheme = schemeOf(h.Get("X-Forwarded-Proto"))
+	q.Host = h.Get("X-Forwarded-Host")
+	q.passedOn(h)
+	return nil
+}
+
+// passedOn takes over the viewer's own header, which the edge has passed on with its own fields among it.
+func (q *Question) passedOn(h Header) {
+	q.UserAgent, q.Referer, q.Header = h.Get("User-Agent"), h.Get("Referer"), h
+}
+
+// lastForwarded is the last address of the lists that is not an edge's: everything before it may be the viewer's own
+// invention. Several fields count as one list.
+func lastForwarded(lists []string, isEdge func(netip.Addr) bool) netip.Addr {
+	var last netip.Addr
+	for i := len(lists) - 1; i >= 0; i-- {
+		for list := lists[i]; list != ""; {
+			text := list
+			if comma := strings.LastIndexByte(list, ','); comma >= 0 {
+				list, text = list[:comma], list[comma+1:]
+			} else {
+				list = ""
+			}
+			a := addressOf(text)
+			if !a.IsValid() {
+				return last
+			}
+			if last = a; isEdge == nil || !isEdge(a) {
+				return last
+			}
+		}
+	}
+	return last
+}
+
+// addressOf reads an address, with which some write a port. The zero value is no address.
+func addressOf(text string) netip.Addr {
+	text = strings.TrimSpace(text)
+	if a, err := netip.ParseAddr(text); err == nil {
+		return a.Unmap().WithZone("")
+	}
+	a, err := netip.ParseAddrPort(text)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Addr().Unmap().WithZone("")
+}
+
+func schemeOf(text string) string {
+	if text == "http" || text == "https" {
+		return text
+	}
+	return ""
+}
+
+// methodOf is the viewer's method; an edge that does not say asks for a GET.
+func methodOf(text string) string {
+	if text == "" {
+		return "GET"
+	}
+	return text
+}

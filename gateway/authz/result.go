@@ -1,0 +1,107 @@
+package authz
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"usher/backends"
+)
+
+// Result is what is to be told to an edge.
+type Result struct {
+	// Status is what a viewer would be told who asks for media: 200, 302, 403, 503, or another error.
+	Status int
+	// Location is where a 302 leads.
+	Location string
+	// RetryAfter is when to come back after a 503, in seconds as the field has it.
+	RetryAfter string
+	// Decision is what the status rests on, and Left how long it holds; nil if nobody has decided.
+	Decision *backends.Decision
+	Left     time.Duration
+}
+
+// Fields takes header fields for an answer; an empty value sets none.
+type Fields interface{ Set(name, value string) }
+
+// Word writes the answer's fields and returns its status.
+func (d Dialect) Word(r Result, to Fields) int {
+	status := d.status(r.Status)
+	switch d {
+	case Flussonic:
+		wordFlussonic(r, status, to)
+	case Nginx, ForwardAuth, Envoy:
+		wordProxy(r, to)
+	default:
+		if status == http.StatusOK && r.Decision != nil {
+			to.Set("X-Session-Name", nameOf(r.Decision))
+		}
+	}
+	switch {
+	case status == http.StatusFound:
+		to.Set("Location", r.Location)
+	case r.Status == http.StatusFound && (d == Astra || d == Alta || d == Nginx):
+		to.Set("X-Location", r.Location)
+	case status == http.StatusServiceUnavailable:
+		to.Set("Retry-After", r.RetryAfter)
+	}
+	return status
+}
+
+// status is the media status in the dialect's words: see the table of the package.
+func (d Dialect) status(media int) int {
+	switch {
+	case media == http.StatusOK:
+		return media
+	case d == ForwardAuth || d == Envoy:
+		return media
+	case d == Flussonic && media >= http.StatusInternalServerError:
+		return http.StatusInternalServerError
+	default:
+		return http.StatusForbidden
+	}
+}
+
+// nameOf is what the edge shows for the session.
+func nameOf(d *backends.Decision) string {
+	if d.User != "" {
+		return d.User
+	}
+	return d.UserID
+}
+
+const (
+	// renewal is how long after a decision's end an edge is sent to ask again: by then it has been renewed behind its back.
+	renewal = 2 * time.Second
+	// soonest is when an edge is sent to ask again at the earliest, so that a renewal that is late causes no storm.
+	soonest = 10 * time.Second
+)
+
+// wordFlussonic says for how long the answer holds, a No too, and what the user may have.
+func wordFlussonic(r Result, status int, to Fields) {
+	if r.Decision == nil || status >= http.StatusInternalServerError {
+		return
+	}
+	holds := max(r.Left+renewal, soonest)
+	to.Set("X-Authduration", strconv.FormatInt(int64((holds+time.Second-1)/time.Second), 10))
+	if status != http.StatusOK {
+		return
+	}
+	to.Set("X-Userid", r.Decision.UserID)
+	if r.Decision.MaxSessions > 0 {
+		to.Set("X-Max-Sessions", strconv.Itoa(r.Decision.MaxSessions))
+	}
+	if r.Decision.Unique {
+		to.Set("X-Unique", "true")
+	}
+}
+
+// wordProxy says what an operator may want in his edge's log, or at his origin.
+func wordProxy(r Result, to Fields) {
+	if r.Decision == nil {
+		return
+	}
+	to.Set("X-Session-Name", r.Decision.User)
+	to.Set("X-Userid", r.Decision.UserID)
+	to.Set("X-Usher-Source", r.Decision.Source.String())
+}

@@ -1,0 +1,286 @@
+package gateway
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"usher/gateway/authz"
+)
+
+// maxQuestion bounds the body of an edge's question, in bytes.
+const maxQuestion = 64 << 10
+
+// edgeAsk is what answering one edge takes. It is used again.
+type edgeAsk struct {
+	incoming authz.Incoming
+	question authz.Question
+	view     View // of the viewer, as the edge tells it
+	header   edgeHeader
+}
+
+// edgeHeader is the viewer's header as the edge tells it.
+type edgeHeader struct{ q *authz.Question }
+
+// Get is the field's first value.
+func (h *edgeHeader) Get(name string) string {
+	switch {
+	case name == "User-Agent":
+		return h.q.UserAgent
+	case name == "Referer":
+		return h.q.Referer
+	case h.q.Header != nil:
+		return h.q.Header.Get(name)
+	}
+	return ""
+}
+
+// Values are the field's values.
+func (h *edgeHeader) Values(name string) []string {
+	if h.q.Header != nil {
+		return h.q.Header.Values(name)
+	}
+	return nil
+}
+
+// serveEdge answers an edge's question that came over HTTP. The edge is who holds the connection or, behind a trusted
+// proxy, who that one says.
+func (e *Edge) serveEdge(ctx context.Context, d *door, v *View, who client, a *Answer) error {
+	ask, _ := e.asks.Get().(*edgeAsk)
+	defer e.giveBack(ask)
+	ask.incoming = authz.Incoming{
+		Method: v.Method, Query: v.Query, Host: v.Host, Header: v.Header, IsEdge: e.isEdge,
+	}
+	edge := v.Peer
+	if !e.hears(d.dialect, edge, v.Path) {
+		edge = who.address
+	}
+	if !e.hears(d.dialect, edge, v.Path) {
+		e.stranger(d.dialect, edge)
+		a.refuse(http.StatusForbidden, "you are none of routes[].edge.networks")
+		return nil
+	}
+	if v.Body != nil {
+		body, err := io.ReadAll(io.LimitReader(v.Body, maxQuestion+1))
+		if err != nil || len(body) > maxQuestion {
+			a.refuse(d.dialect.Word(authz.Result{Status: http.StatusForbidden}, a), "the body is broken or too large")
+			return nil
+		}
+		ask.incoming.Body = body
+	}
+	if err := d.dialect.Read(&ask.incoming, &ask.question); err != nil {
+		if d.mayWarn(time.Now()) {
+			e.o.Logger.Warn("an edge asks in words that cannot be read, so its viewers are refused",
+				slog.String("edge", edge.String()), slog.String("dialect", d.dialect.String()), slog.Any("error", err))
+		}
+		a.refuse(d.dialect.Word(authz.Result{Status: http.StatusForbidden}, a), err.Error())
+		return nil
+	}
+	return e.answerEdge(ctx, ask, d.dialect, edge, v.Path, a)
+}
+
+// Ask answers an edge's question that came by other means than the public listener. The answer's status and fields are
+// in the dialect's words. It returns an error only if the edge went away.
+func (e *Edge) Ask(ctx context.Context, d authz.Dialect, edge netip.Addr, q *authz.Question, a *Answer) error {
+	ask, _ := e.asks.Get().(*edgeAsk)
+	defer e.giveBack(ask)
+	if !e.hears(d, edge, "") {
+		e.stranger(d, edge)
+		a.refuse(http.StatusForbidden, "you are none of routes[].edge.networks")
+		return nil
+	}
+	ask.question = *q
+	return e.answerEdge(ctx, ask, d, edge, "", a)
+}
+
+// hears reports whether an edge is listed at a route that is asked in the dialect at that path.
+func (e *Edge) hears(d authz.Dialect, edge netip.Addr, at string) bool {
+	return slices.ContainsFunc(e.routes, func(r *route) bool { return r.door.isFor(d, edge, at) })
+}
+
+func (e *Edge) giveBack(ask *edgeAsk) {
+	*ask = edgeAsk{}
+	e.asks.Put(ask)
+}
+
+// isEdge reports whether an address is an edge's or a trusted proxy's, so that it is no viewer's.
+func (e *Edge) isEdge(address netip.Addr) bool {
+	if isTrusted(address, e.trusted) {
+		return true
+	}
+	return slices.ContainsFunc(e.routes, func(r *route) bool { return r.door != nil && r.door.lets(address) })
+}
+
+// stranger tells the operator of somebody who asked without being listed: most likely an edge of his that he forgot.
+func (e *Edge) stranger(d authz.Dialect, address netip.Addr) {
+	for _, r := range e.routes {
+		if r.door != nil && r.door.dialect == d && r.door.mayWarn(time.Now()) {
+			e.o.Logger.Warn("somebody asks who is no edge; if he is one of yours, add him to the route's edge.networks",
+				slog.String("address", address.String()), slog.String("dialect", d.String()))
+		}
+	}
+}
+
+// answerEdge finds the route of what the viewer wants at the edge, decides, and words the answer. at is the path at which
+// the edge asked; several routes may share it.
+func (e *Edge) answerEdge(
+	ctx context.Context, ask *edgeAsk, d authz.Dialect, edge netip.Addr, at string, a *Answer,
+) error {
+	q := &ask.question
+	visit := &a.visit
+	t, found := e.findEdgeTarget(d, edge, at, q)
+	switch {
+	case !found:
+		a.refuse(http.StatusForbidden, "no route for this path and host")
+	case !cleanPath(t.path):
+		a.refuse(http.StatusForbidden, unclean)
+	default:
+		ask.view = View{
+			Method: q.Method, Scheme: q.Scheme, Host: q.Host, Path: q.Path, Query: q.Query,
+			edgeSession: q.Namespaced(edge), publishes: q.Publish,
+		}
+		ask.header.q = q
+		ask.view.Header = &ask.header
+		*visit = visitOf(&ask.view, t, client{address: q.Address, scheme: q.Scheme, host: q.Host})
+		visit.isPlaylist = visit.isPlaylist || d.KeepsSessions()
+		if err := e.admitAtEdge(ctx, visit, a); err != nil {
+			return err
+		}
+	}
+	e.word(d, visit, a)
+	return nil
+}
+
+// findEdgeTarget is what the viewer wants at an edge: the first route fits that hears it.
+func (e *Edge) findEdgeTarget(d authz.Dialect, edge netip.Addr, at string, q *authz.Question) (target, bool) {
+	for _, r := range e.routes {
+		if !r.door.isFor(d, edge, at) {
+			continue
+		}
+		if t, found := r.edgeTarget(q); found {
+			return t, true
+		}
+	}
+	return target{}, false
+}
+
+// admitAtEdge decides on a viewer of an edge's. It answers as it would a viewer who asks for media.
+func (e *Edge) admitAtEdge(ctx context.Context, v *visit, a *Answer) error {
+	r := v.target.route
+	switch {
+	case v.view.Method == http.MethodOptions: // a browser asks before it shows who it is, and learns nothing by it
+		a.Status = http.StatusOK
+		return nil
+	case v.view.Method != http.MethodGet && v.view.Method != http.MethodHead:
+		a.refuse(http.StatusForbidden, "only GET, HEAD and OPTIONS")
+		return nil
+	case v.view.publishes && r.config.Edge.PublishBackend == "":
+		a.refuse(http.StatusForbidden, "nobody may publish: the route has no edge.publish_backend")
+		return nil
+	case !v.mayOpen() && r.door.recognise == authz.RecognisePlaylistsOnly:
+		a.Status = http.StatusOK
+		return nil
+	case !e.identifyAtEdge(v, a):
+		return nil
+	}
+	if err := e.authorize(ctx, v, a); err != nil || a.Status != 0 {
+		return err
+	}
+	a.Status = http.StatusOK
+	switch r.door.recognise {
+	case authz.RecogniseAddressAgent:
+		e.recognised.note(e.lookOf(v), v.id)
+	case authz.RecogniseCookie:
+		if !v.byTicket {
+			e.setCookies(v, a)
+		}
+	}
+	return nil
+}
+
+// lookOf is what a viewer is recognised by where he shows nothing else.
+func (e *Edge) lookOf(v *visit) uint64 {
+	return e.recognised.key(&v.target, v.who.address, v.view.Header.Get("User-Agent"))
+}
+
+// identifyAtEdge says which session a viewer of an edge's has or may open: by his ticket, by his credentials, by what he
+// looks like. Only playlists open one; of an edge that keeps sessions itself, everything does.
+func (e *Edge) identifyAtEdge(v *visit, a *Answer) bool {
+	r := v.target.route
+	if r.door.recognise == authz.RecogniseCookie {
+		if ticket := ticketElsewhere(&v.target, v.view, &e.o.Config.Tickets); ticket != "" {
+			v.claims, v.byTicket = e.verify(ticket, &v.target)
+		}
+	}
+	v.credentials = credentialsOf(&v.target, v.view, v.view.Query, e.o.Config.Tickets.Parameter)
+	if v.byTicket {
+		v.id = v.claims.id
+		if !v.mayOpen() || r.missing(&v.credentials) != "" {
+			v.credentials = credentials{}
+		}
+		return true
+	}
+	if !v.credentials.empty() && r.missing(&v.credentials) == "" {
+		v.id = e.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, 0)
+		if v.mayOpen() || e.o.Sessions.Find(v.id) != nil {
+			return true
+		}
+	}
+	if r.door.recognise == authz.RecogniseAddressAgent {
+		if id, s := e.recognised.find(e.lookOf(v), e.o.Sessions.Find); s != nil {
+			v.id, v.credentials = id, credentials{}
+			v.claims = claims{id: id, Ticket: s.Ticket()}
+			return true
+		}
+	}
+	if !v.mayOpen() {
+		a.refuse(http.StatusForbidden, "nobody is known to watch from there; only playlists open sessions")
+		return false
+	}
+	if name := r.missing(&v.credentials); name != "" {
+		a.refuse(http.StatusForbidden, "the credential "+name+" is missing")
+		return false
+	}
+	v.id = e.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, 0)
+	return true
+}
+
+// word turns the answer for a viewer into the one for the edge that asked about him.
+func (e *Edge) word(d authz.Dialect, v *visit, a *Answer) {
+	r, why := authz.Result{Status: a.Status}, a.Body
+	for _, f := range a.Fields() {
+		switch f.Name {
+		case "Location":
+			r.Location = f.Value
+		case "Retry-After":
+			r.RetryAfter = f.Value
+		}
+	}
+	if v.session != nil {
+		r.Decision = v.session.Decision()
+		r.Left = v.session.Expires().Sub(v.now)
+	}
+	a.keepOnly("Set-Cookie")
+	a.Body = nil
+	a.Status = d.Word(r, a)
+	a.set("Cache-Control", "no-store")
+	if a.Status != http.StatusOK && !d.KeepsSessions() { // those show nothing of a body
+		a.Body = why
+		a.set("Content-Type", "text/plain; charset=utf-8")
+	}
+	a.set("Content-Length", strconv.Itoa(len(a.Body)))
+}
+
+// backend is who decides on the viewer.
+func (v *visit) backend() string {
+	c := &v.target.route.config
+	if v.view.publishes {
+		return c.Edge.PublishBackend
+	}
+	return c.Backend
+}
