@@ -9,6 +9,7 @@ import (
 	anyof "usher/backends/any"
 	"usher/backends/flussonic"
 	"usher/backends/httprequest"
+	"usher/backends/iprules"
 	"usher/backends/iptvportal"
 	"usher/backends/jwt"
 	"usher/backends/ministra"
@@ -57,6 +58,7 @@ func kinds() map[string]kind {
 			a.Chain.TokenLife, a.Validity = 3600*time.Second, 3000*time.Second
 		}),
 
+		"iprules":     decided(iprules.DefaultConfig, iprules.New, decidedFor(time.Hour)),
 		"jwt":         decided(jwt.DefaultConfig, jwt.New, fallible),
 		"securetoken": decided(securetoken.DefaultConfig, securetoken.New, decidedFor(time.Hour)),
 		"signedlink":  decided(signedlink.DefaultConfig, signedlink.New, decidedFor(time.Hour)),

@@ -1,0 +1,97 @@
+package iprules
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Verb is what a rule says of the viewers that it fits.
+type Verb uint8
+
+// The verbs. Pass is the zero value: no opinion.
+const (
+	Pass Verb = iota
+	Allow
+	Deny
+)
+
+// String is the verb as the config spells it.
+func (v Verb) String() string { return [...]string{"pass", "allow", "deny"}[v] }
+
+// MarshalText spells the verb as the config does.
+func (v Verb) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// UnmarshalText reads what the config spells, and Alta's older word for pass.
+func (v *Verb) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "pass", "skip":
+		*v = Pass
+	case "allow":
+		*v = Allow
+	case "deny":
+		*v = Deny
+	default:
+		return fmt.Errorf("%q: want allow, deny or pass", text)
+	}
+	return nil
+}
+
+// rule is one line. all fits everybody, also those without an address.
+type rule struct {
+	verb    Verb
+	network netip.Prefix
+	all     bool
+}
+
+var errTarget = errors.New(`want an address, a network such as 192.0.2.0/24 or 2001:db8::/32, or "all"`)
+
+// parseRule reads "allow 192.0.2.0/24".
+func parseRule(text string) (rule, error) {
+	words := strings.Fields(text)
+	if len(words) != 2 {
+		return rule{}, fmt.Errorf(`%q: want two words, such as "allow 192.0.2.0/24"`, text)
+	}
+	var r rule
+	if err := r.verb.UnmarshalText([]byte(words[0])); err != nil {
+		return rule{}, err
+	}
+	if words[1] == "all" {
+		r.all = true
+		return r, nil
+	}
+	network, err := parseNetwork(words[1])
+	if err != nil {
+		return rule{}, fmt.Errorf("%q: %w", words[1], err)
+	}
+	r.network = network
+	return r, nil
+}
+
+// parseNetwork reads an address or a network. Bits beyond the prefix length would be a mistake: "192.0.2.7/24" may mean
+// either of two things.
+func parseNetwork(text string) (netip.Prefix, error) {
+	if !strings.Contains(text, "/") {
+		address, err := netip.ParseAddr(text)
+		if err != nil || address.Zone() != "" {
+			return netip.Prefix{}, errTarget
+		}
+		address = address.Unmap()
+		return netip.PrefixFrom(address, address.BitLen()), nil
+	}
+	network, err := netip.ParsePrefix(text)
+	if err != nil {
+		return netip.Prefix{}, errTarget
+	}
+	if network.Addr().Is4In6() {
+		if network.Bits() < 96 {
+			return netip.Prefix{}, errTarget
+		}
+		network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-96)
+	}
+	if network != network.Masked() {
+		return netip.Prefix{}, fmt.Errorf("has bits beyond its prefix length; want %s", network.Masked())
+	}
+	return network, nil
+}
