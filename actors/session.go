@@ -128,6 +128,7 @@ type session struct {
 	// presented is the ticket that the viewer came with; zero without one.
 	presented backends.Ticket
 	margin    time.Duration // see backends.Arrival
+	seen      time.Time     // when the viewer was last seen, as the timer said last
 	decision  backends.Decision
 	expires   time.Time // when decision is to be renewed, or a memory is over
 }
@@ -270,9 +271,9 @@ func (s *session) unanswered(err error, now time.Time) action {
 	case rechecking:
 		s.phase = allowed
 		s.expires = s.renewalAt(s.recheckMin, now)
-		return action{wake: s.nextWake(now, now)}
+		return action{wake: s.nextWake(s.presence(now), now)}
 	case allowed:
-		return action{wake: s.nextWake(now, now)}
+		return action{wake: s.nextWake(s.presence(now), now)}
 	default:
 		return action{}
 	}
@@ -315,7 +316,7 @@ func (s *session) allow(d backends.Decision, down bool, now time.Time) action {
 	default:
 		s.expires = s.renewalAt(s.recheckMin, now)
 	}
-	a.wake = s.nextWake(now, now)
+	a.wake = s.nextWake(s.presence(now), now)
 	return a
 }
 

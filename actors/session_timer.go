@@ -10,6 +10,7 @@ import (
 // This file is the part of a session's logic that time drives: idle viewers, renewals, memories.
 
 func (s *session) timerFired(e timerFired, now time.Time) action {
+	s.seen = e.lastSeen
 	switch s.phase {
 	case denied:
 		return s.memoryFired(e, now)
@@ -181,6 +182,15 @@ func (s *session) nextWake(lastSeen, now time.Time) time.Time {
 		return later(s.expires, now)
 	}
 	return later(idle, now)
+}
+
+// presence is when the viewer may have been seen last: at an edge not since the timer said so, or he would be renewed for
+// one validity more than he watches.
+func (s *session) presence(now time.Time) time.Time {
+	if s.margin > 0 && !s.seen.IsZero() {
+		return s.seen
+	}
+	return now
 }
 
 // idleAfter is the silence after which the viewer is gone.

@@ -1,0 +1,113 @@
+package actors
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/backends"
+)
+
+// atAnEdge is the arrival of a viewer whose edge asks about him now and then.
+func atAnEdge(i int) backends.Arrival {
+	a := viewer(i)
+	a.Margin = time.Minute
+	return a
+}
+
+func TestASessionAtAnEdgeLastsForItsValidityAndAMargin(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		validFor, lasts time.Duration
+	}{
+		"the backend says for how long":      {time.Hour, time.Hour + time.Minute},
+		"it does not say":                    {0, 4 * time.Minute},
+		"never shorter than any other":       {10 * time.Second, 70 * time.Second},
+		"no longer than recheck.max allows":  {100 * time.Hour, 24*time.Hour + time.Minute},
+		"no shorter than recheck.min allows": {time.Second, 70 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+					d := yes()
+					d.ValidFor = test.validFor
+					return d, nil
+				})
+				n := newNode(b, &fakeStore{}, nil)
+				defer n.end()
+				n.watch(t, atAnEdge(1))
+				time.Sleep(test.lasts - 2*time.Second)
+				synctest.Wait()
+				if n.Find(idOf(1)) == nil {
+					t.Fatalf("the session is gone within %v", test.lasts-2*time.Second)
+				}
+				time.Sleep(5 * time.Second)
+				synctest.Wait()
+				if n.Find(idOf(1)) != nil {
+					t.Errorf("the session is there after %v", test.lasts+3*time.Second)
+				}
+			})
+		})
+	}
+}
+
+// An edge that asks once per validity finds a decision that was renewed behind its back.
+func TestAnEdgeThatAsksWhenTheValidityEndsFindsItRenewed(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, nil)
+		n := newNode(b, &fakeStore{}, nil)
+		defer n.end()
+		for range 20 {
+			n.watch(t, atAnEdge(1))
+			s := n.Find(idOf(1))
+			left := time.Until(s.Expires())
+			if left <= 0 || left > 3*time.Minute {
+				t.Fatalf("the decision has %v left, want some of 3m", left)
+			}
+			time.Sleep(left + 2*time.Second)
+			synctest.Wait()
+		}
+		if got, most := b.asked.Load(), int64(22); got > most { // the first, twenty renewals, and one on its way
+			t.Errorf("the backend was asked %d times in twenty rounds, want %d at most", got, most)
+		}
+	})
+}
+
+func TestTheAudienceIsCounted(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		var deny atomic.Bool
+		b := newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+			if r.Channel == "secret" || deny.Load() {
+				return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}, nil
+			}
+			return yes(), nil
+		})
+		n := newNode(b, &fakeStore{}, nil)
+		defer n.end()
+		want := func(when, channel string, ofChannel, all int) {
+			t.Helper()
+			synctest.Wait()
+			if c, a := n.Audience(channel); c != ofChannel || a != all {
+				t.Errorf("%s: %d on %s and %d in all, want %d and %d", when, c, channel, a, ofChannel, all)
+			}
+		}
+		want("at first", "a001", 0, 0)
+		for i, channel := range []string{"a001", "a001", "a002", "secret"} {
+			a := viewer(i + 1)
+			a.Request.Channel = channel
+			n.watch(t, a)
+		}
+		want("three watch", "a001", 2, 3)
+		want("one was refused", "secret", 0, 3)
+		n.keepWatching(t, viewer(1), 2*time.Minute, nil)
+		want("two are gone", "a001", 1, 1)
+		deny.Store(true)
+		n.keepWatching(t, viewer(1), 2*time.Minute, nil)
+		want("the last was cut", "a001", 0, 0)
+	})
+}
