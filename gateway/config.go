@@ -180,6 +180,7 @@ const minSecret = 16
 func (c Config) Validate(hasBackend func(string) bool) error {
 	errs := []error{
 		c.validateListener(), c.validateSecrets(), c.validateLimits(), c.validateCORS(), c.validateOrigins(),
+		c.validateDoors(),
 	}
 	if len(c.Routes) == 0 {
 		errs = append(errs, errors.New(`routes: none; want at least one, such as { path: "/play/{channel}/*", origin: …, backend: … }`))

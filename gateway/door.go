@@ -16,11 +16,14 @@ type door struct {
 	dialect   authz.Dialect
 	recognise authz.Recognition
 	networks  []netip.Prefix
-	// warned is when the operator was last told of a request that should not have come so, in Unix seconds.
-	warned atomic.Int64
+	// What the operator was told of: strangers, questions that cannot be read, viewers whom no route is for.
+	strange, unread, unrouted warning
 }
 
-// warnEvery spaces what the operator is told about one door, so that an edge that is set up wrongly fills no log.
+// warning is when the operator was last told of one thing, in Unix seconds.
+type warning struct{ at atomic.Int64 }
+
+// warnEvery spaces what the operator is told of one thing, so that an edge that is set up wrongly fills no log.
 const warnEvery = time.Minute
 
 // openDoor completes a route for an edge. Errors begin with the key within the route.
@@ -68,10 +71,10 @@ func (d *door) isFor(dialect authz.Dialect, edge netip.Addr, path string) bool {
 // lets reports whether an edge at that address is heard.
 func (d *door) lets(edge netip.Addr) bool { return isTrusted(edge, d.networks) }
 
-// mayWarn reports whether the operator has not been told of something wrong for a while, and notes that he is now.
-func (d *door) mayWarn(now time.Time) bool {
-	last := d.warned.Load()
-	return now.Unix()-last >= int64(warnEvery/time.Second) && d.warned.CompareAndSwap(last, now.Unix())
+// mayWarn reports whether the operator has not been told for a while, and notes that he is now.
+func (w *warning) mayWarn(now time.Time) bool {
+	last := w.at.Load()
+	return now.Unix()-last >= int64(warnEvery/time.Second) && w.at.CompareAndSwap(last, now.Unix())
 }
 
 // margin is how long the route's sessions outlast their validity; zero where it serves media itself.

@@ -63,6 +63,7 @@ type Edge struct {
 	listed     *listings
 	recognised recognised
 	asks       sync.Pool // of *edgeAsk
+	isEdge     func(netip.Addr) bool
 }
 
 // NewEdge makes an edge of a valid config.
@@ -72,6 +73,7 @@ func NewEdge(o Options) (*Edge, error) {
 		trusted: o.Config.TrustedProxies, listed: newListings(), recognised: newRecognised(),
 	}
 	e.asks.New = func() any { return new(edgeAsk) }
+	e.isEdge = e.listsEdge // made once, as it is an allocation
 	for i, c := range o.Config.Routes {
 		r, err := newRoute(c, o.Origins[c.Origin])
 		if err != nil {
@@ -141,6 +143,7 @@ func (e *Edge) Serve(ctx context.Context, v *View, a *Answer) error {
 	if !cleanPath(path) {
 		e.cors(hls.CarryPath, v, a)
 		a.refuse(http.StatusBadRequest, unclean)
+		e.reword(path, a)
 		return nil
 	}
 	who := clientOf(v, e.trusted)
@@ -151,7 +154,7 @@ func (e *Edge) Serve(ctx context.Context, v *View, a *Answer) error {
 		return nil
 	}
 	if t.route.door != nil {
-		return e.serveEdge(ctx, t.route.door, v, who, a)
+		return e.serveEdge(ctx, v, who, a)
 	}
 	e.cors(t.route.config.Carry, v, a)
 	switch v.Method {
@@ -268,6 +271,10 @@ func (e *Edge) authorize(ctx context.Context, v *visit, a *Answer) error {
 		// The excess viewer is a session of his own, with a ticket of his own.
 		v.id = e.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, prefix)
 		v.claims, v.byTicket, v.underTicket = claims{}, false, false
+		if !v.mayOpen() && e.o.Sessions.Find(v.id) == nil {
+			a.refuse(http.StatusForbidden, "used from too many addresses; only playlists open sessions")
+			return nil
+		}
 		if d, err = e.decision(ctx, v); err != nil {
 			return e.undecided(err, a)
 		}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"usher/gateway/authz"
@@ -48,21 +49,22 @@ func (h *edgeHeader) Values(name string) []string {
 	return nil
 }
 
-// serveEdge answers an edge's question that came over HTTP. The edge is who holds the connection or, behind a trusted
-// proxy, who that one says.
-func (e *Edge) serveEdge(ctx context.Context, d *door, v *View, who client, a *Answer) error {
+// serveEdge answers an edge's question that came over HTTP to a path at which there is a door. The edge is who holds the
+// connection or, behind a trusted proxy, who that one says.
+func (e *Edge) serveEdge(ctx context.Context, v *View, who client, a *Answer) error {
 	ask, _ := e.asks.Get().(*edgeAsk)
 	defer e.giveBack(ask)
 	ask.incoming = authz.Incoming{
 		Method: v.Method, Query: v.Query, Host: v.Host, Header: v.Header, IsEdge: e.isEdge,
 	}
 	edge := v.Peer
-	if !e.hears(d.dialect, edge, v.Path) {
+	d := e.doorFor(v.Path, edge)
+	if d == nil {
 		edge = who.address
+		d = e.doorFor(v.Path, edge)
 	}
-	if !e.hears(d.dialect, edge, v.Path) {
-		e.stranger(d.dialect, edge)
-		a.refuse(http.StatusForbidden, "you are none of routes[].edge.networks")
+	if d == nil {
+		e.stranger(e.doorAt(v.Path), edge, a)
 		return nil
 	}
 	if v.Body != nil {
@@ -74,7 +76,7 @@ func (e *Edge) serveEdge(ctx context.Context, d *door, v *View, who client, a *A
 		ask.incoming.Body = body
 	}
 	if err := d.dialect.Read(&ask.incoming, &ask.question); err != nil {
-		if d.mayWarn(time.Now()) {
+		if d.unread.mayWarn(time.Now()) {
 			e.o.Logger.Warn("an edge asks in words that cannot be read, so its viewers are refused",
 				slog.String("edge", edge.String()), slog.String("dialect", d.dialect.String()), slog.Any("error", err))
 		}
@@ -89,18 +91,45 @@ func (e *Edge) serveEdge(ctx context.Context, d *door, v *View, who client, a *A
 func (e *Edge) Ask(ctx context.Context, d authz.Dialect, edge netip.Addr, q *authz.Question, a *Answer) error {
 	ask, _ := e.asks.Get().(*edgeAsk)
 	defer e.giveBack(ask)
-	if !e.hears(d, edge, "") {
-		e.stranger(d, edge)
-		a.refuse(http.StatusForbidden, "you are none of routes[].edge.networks")
-		return nil
+	var there *door // where the edge asks, listed or not
+	for _, r := range e.routes {
+		if r.door == nil || r.door.dialect != d {
+			continue
+		}
+		if there = r.door; there.lets(edge) {
+			ask.question = *q
+			return e.answerEdge(ctx, ask, d, edge, "", a)
+		}
 	}
-	ask.question = *q
-	return e.answerEdge(ctx, ask, d, edge, "", a)
+	e.stranger(there, edge, a)
+	return nil
 }
 
-// hears reports whether an edge is listed at a route that is asked in the dialect at that path.
-func (e *Edge) hears(d authz.Dialect, edge netip.Addr, at string) bool {
-	return slices.ContainsFunc(e.routes, func(r *route) bool { return r.door.isFor(d, edge, at) })
+// doorAt is the first door at a path, or nil.
+func (e *Edge) doorAt(path string) *door {
+	for _, r := range e.routes {
+		if r.door != nil && r.door.isAt(path) {
+			return r.door
+		}
+	}
+	return nil
+}
+
+// doorFor is the first door at a path at which the edge is heard, or nil.
+func (e *Edge) doorFor(path string, edge netip.Addr) *door {
+	for _, r := range e.routes {
+		if r.door != nil && r.door.isAt(path) && r.door.lets(edge) {
+			return r.door
+		}
+	}
+	return nil
+}
+
+// reword turns a refusal at a path into the words of the edge that asks there, if one does. Nothing is known of who asks.
+func (e *Edge) reword(path string, a *Answer) {
+	if d := e.doorAt(path); d != nil {
+		e.word(d.dialect, &visit{}, a)
+	}
 }
 
 func (e *Edge) giveBack(ask *edgeAsk) {
@@ -108,21 +137,21 @@ func (e *Edge) giveBack(ask *edgeAsk) {
 	e.asks.Put(ask)
 }
 
-// isEdge reports whether an address is an edge's or a trusted proxy's, so that it is no viewer's.
-func (e *Edge) isEdge(address netip.Addr) bool {
+// listsEdge reports whether an address is an edge's or a trusted proxy's, so that it is no viewer's.
+func (e *Edge) listsEdge(address netip.Addr) bool {
 	if isTrusted(address, e.trusted) {
 		return true
 	}
 	return slices.ContainsFunc(e.routes, func(r *route) bool { return r.door != nil && r.door.lets(address) })
 }
 
-// stranger tells the operator of somebody who asked without being listed: most likely an edge of his that he forgot.
-func (e *Edge) stranger(d authz.Dialect, address netip.Addr) {
-	for _, r := range e.routes {
-		if r.door != nil && r.door.dialect == d && r.door.mayWarn(time.Now()) {
-			e.o.Logger.Warn("somebody asks who is no edge; if he is one of yours, add him to the route's edge.networks",
-				slog.String("address", address.String()), slog.String("dialect", d.String()))
-		}
+// stranger refuses somebody who asks without being listed, and tells the operator: most likely it is an edge of his that
+// he forgot. The door may be nil.
+func (e *Edge) stranger(d *door, address netip.Addr, a *Answer) {
+	a.refuse(http.StatusForbidden, "you are none of routes[].edge.networks")
+	if d != nil && d.strange.mayWarn(time.Now()) {
+		e.o.Logger.Warn("somebody asks who is no edge; if he is one of yours, add him to the route's edge.networks",
+			slog.String("address", address.String()), slog.String("dialect", d.dialect.String()))
 	}
 }
 
@@ -137,6 +166,7 @@ func (e *Edge) answerEdge(
 	switch {
 	case !found:
 		a.refuse(http.StatusForbidden, "no route for this path and host")
+		e.unrouted(d, edge, at)
 	case !cleanPath(t.path):
 		a.refuse(http.StatusForbidden, unclean)
 	default:
@@ -169,6 +199,18 @@ func (e *Edge) findEdgeTarget(d authz.Dialect, edge netip.Addr, at string, q *au
 	return target{}, false
 }
 
+// unrouted tells the operator that viewers want what no route of their edge's has. What that is may hold credentials.
+func (e *Edge) unrouted(dialect authz.Dialect, edge netip.Addr, at string) {
+	for _, r := range e.routes {
+		if r.door.isFor(dialect, edge, at) && r.door.unrouted.mayWarn(time.Now()) {
+			e.o.Logger.Warn("an edge asks about paths or hosts that no route of its has, so viewers are refused; "+
+				"look at edge.viewer_path and hosts",
+				slog.String("edge", edge.String()), slog.String("route", r.name))
+			return
+		}
+	}
+}
+
 // admitAtEdge decides on a viewer of an edge's. It answers as it would a viewer who asks for media.
 func (e *Edge) admitAtEdge(ctx context.Context, v *visit, a *Answer) error {
 	r := v.target.route
@@ -182,7 +224,7 @@ func (e *Edge) admitAtEdge(ctx context.Context, v *visit, a *Answer) error {
 	case v.view.publishes && r.config.Edge.PublishBackend == "":
 		a.refuse(http.StatusForbidden, "nobody may publish: the route has no edge.publish_backend")
 		return nil
-	case !v.mayOpen() && r.door.recognise == authz.RecognisePlaylistsOnly:
+	case !v.mayOpen() && r.door.recognise == authz.RecognisePlaylistsOnly && !mayBePlaylist(v.target.path):
 		a.Status = http.StatusOK
 		return nil
 	case !e.identifyAtEdge(v, a):
@@ -194,7 +236,9 @@ func (e *Edge) admitAtEdge(ctx context.Context, v *visit, a *Answer) error {
 	a.Status = http.StatusOK
 	switch r.door.recognise {
 	case authz.RecogniseAddressAgent:
-		e.recognised.note(e.lookOf(v), v.id)
+		if v.who.address.IsValid() {
+			e.recognised.note(e.lookOf(v), v.id)
+		}
 	case authz.RecogniseCookie:
 		if !v.byTicket {
 			e.setCookies(v, a)
@@ -205,8 +249,11 @@ func (e *Edge) admitAtEdge(ctx context.Context, v *visit, a *Answer) error {
 
 // lookOf is what a viewer is recognised by where he shows nothing else.
 func (e *Edge) lookOf(v *visit) uint64 {
-	return e.recognised.key(&v.target, v.who.address, v.view.Header.Get("User-Agent"))
+	return e.recognised.key(&v.target, v.who.address, v.view.Header.Get("User-Agent"), v.view.publishes)
 }
+
+// mayBePlaylist reports whether an origin may take a path for that of a playlist: some cut off what follows a ';'.
+func mayBePlaylist(path string) bool { return strings.Contains(strings.ToLower(path), ".m3u") }
 
 // identifyAtEdge says which session a viewer of an edge's has or may open: by his ticket, by his credentials, by what he
 // looks like. Only playlists open one; of an edge that keeps sessions itself, everything does.
@@ -231,7 +278,7 @@ func (e *Edge) identifyAtEdge(v *visit, a *Answer) bool {
 			return true
 		}
 	}
-	if r.door.recognise == authz.RecogniseAddressAgent {
+	if r.door.recognise == authz.RecogniseAddressAgent && v.who.address.IsValid() {
 		if id, s := e.recognised.find(e.lookOf(v), e.o.Sessions.Find); s != nil {
 			v.id, v.credentials = id, credentials{}
 			v.claims = claims{id: id, Ticket: s.Ticket()}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"usher/gateway/authz"
@@ -30,6 +31,9 @@ type EdgeConfig struct {
 // SetDefaults is for the section of a route.
 func (c *EdgeConfig) SetDefaults() { c.Margin = time.Minute }
 
+// minMargin is so long that an edge which asks again when a decision has ended finds the session.
+const minMargin = 10 * time.Second
+
 // validateEdge names every setting of a route for an edge that cannot work.
 func (r RouteConfig) validateEdge(key string, hasBackend func(string) bool) error {
 	var errs []error
@@ -44,7 +48,7 @@ func (r RouteConfig) validateEdge(key string, hasBackend func(string) bool) erro
 	wrong(len(c.Networks) == 0, "edge.networks: none; want those of the edge, such as [ 192.0.2.10/32 ]")
 	wrong(c.ViewerPath == "" && c.Dialect >= authz.Nginx,
 		`edge.viewer_path: missing; want the pattern of viewers' paths at the edge, such as "/play/{channel}/*"`)
-	wrong(c.Margin < time.Second, "edge.margin: %v is too short; want at least 1s", c.Margin)
+	wrong(c.Margin < minMargin, "edge.margin: %v is too short; want at least %v", c.Margin, minMargin)
 	wrong(c.PublishBackend != "" && !hasBackend(c.PublishBackend),
 		"edge.publish_backend: %q is not among backends", c.PublishBackend)
 	wrong(c.PublishBackend != "" && c.Dialect != authz.Flussonic,
@@ -52,6 +56,12 @@ func (r RouteConfig) validateEdge(key string, hasBackend func(string) bool) erro
 	wrong(c.Dialect == authz.Envoy && r.Path != "", "path: envoy asks at ext_authz.listen; leave it out")
 	wrong(c.Recognise == authz.RecogniseCookie && c.Dialect.KeepsSessions(),
 		"edge.recognise: cookie cannot be: %s passes none on to viewers", c.Dialect)
+	wrong(c.Dialect.KeepsSessions() && len(r.CredentialHeaders) > 0,
+		"credential_headers: %s passes none of a viewer's on", c.Dialect)
+	wrong(c.Dialect.KeepsSessions() && slices.Contains(r.Identity, identityPlayback),
+		"identity: %s: %s passes no header of a viewer's on", identityPlayback, c.Dialect)
+	wrong(!c.Dialect.KeepsSessions() && slices.Contains(r.Identity, identityEdgeSession),
+		"identity: %s: %s has no sessions of its own", identityEdgeSession, c.Dialect)
 	for _, field := range []struct {
 		key string
 		set bool
@@ -63,6 +73,25 @@ func (r RouteConfig) validateEdge(key string, hasBackend func(string) bool) erro
 		{"forward_query", len(r.ForwardQuery) > 0},
 	} {
 		wrong(field.set, "%s: has no place beside edge, whose media server serves the media", field.key)
+	}
+	return errors.Join(errs...)
+}
+
+// validateDoors finds routes whose edges ask at one path in words of two kinds, of which only one could be understood.
+func (c Config) validateDoors() error {
+	var errs []error
+	for i, r := range c.Routes {
+		for j, other := range c.Routes[:i] {
+			if r.Edge == nil || other.Edge == nil || r.Path != other.Path || r.Edge.Dialect == other.Edge.Dialect {
+				continue
+			}
+			if slices.ContainsFunc(r.Edge.Networks, func(n netip.Prefix) bool {
+				return slices.ContainsFunc(other.Edge.Networks, n.Overlaps)
+			}) {
+				errs = append(errs, fmt.Errorf("routes[%d].path: %q is asked by the same networks in another dialect at routes[%d]",
+					i, r.Path, j))
+			}
+		}
 	}
 	return errors.Join(errs...)
 }

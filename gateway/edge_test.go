@@ -530,7 +530,7 @@ func TestABackendHearsWhatTheViewerSaidAndNothingThatHeInvented(t *testing.T) {
 	if q, err := g.Question(&View{
 		Path: got.Path, Query: "token=a%2Bb&token=2", Host: "tv.example.com", Scheme: "https", Peer: got.Address,
 		Header: http.Header{"Authorization": {"Basic x"}},
-	}); err != nil || q.Session != got.Session {
+	}, ""); err != nil || q.Session != got.Session {
 		t.Errorf("Question: got %v %v, want the session that a viewer opens", q, err)
 	}
 }
@@ -544,7 +544,7 @@ func TestAQuestionThatWouldNotBeAskedSaysWhy(t *testing.T) {
 		"/play/a001/seg-17.ts":  "only playlists open sessions; anything else is refused without asking",
 		"/play/a001/index.m3u8": "the credential token is missing, so the viewer is refused without asking",
 	} {
-		if q, err := g.Question(&View{Path: path, Header: http.Header{}}); err == nil || err.Error() != want {
+		if q, err := g.Question(&View{Path: path, Header: http.Header{}}, ""); err == nil || err.Error() != want {
 			t.Errorf("Question(%s): got %v %v, want %q", path, q, err, want)
 		}
 	}

@@ -40,6 +40,7 @@ func (f *fakeSessions) Open(ctx context.Context, a backends.Arrival) (Session, e
 type fakeSession struct {
 	decision atomic.Pointer[backends.Decision]
 	ticket   backends.Ticket
+	expires  time.Time
 	seen     atomic.Int64
 	sent     atomic.Int64
 
@@ -49,6 +50,7 @@ type fakeSession struct {
 
 func (s *fakeSession) Decision() *backends.Decision { return s.decision.Load() }
 func (s *fakeSession) Ticket() backends.Ticket      { return s.ticket }
+func (s *fakeSession) Expires() time.Time           { return s.expires }
 func (s *fakeSession) Seen(time.Time)               { s.seen.Add(1) }
 func (s *fakeSession) Sent(n int64)                 { s.sent.Add(n) }
 

@@ -60,10 +60,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.edge.cors(hls.CarryPath, v, a)
 		over := backends.Overload{Setting: "limits.max_requests", Value: h.limits.MaxRequests}
 		a.comeBack(time.Second, over.Error())
+		h.edge.reword(v.Path, a)
 	case len(r.RequestURI) > h.limits.MaxURLBytes:
 		h.edge.cors(hls.CarryPath, v, a)
 		a.refuse(http.StatusRequestURITooLong,
 			fmt.Sprintf("the URL is longer than limits.max_url_bytes=%d", h.limits.MaxURLBytes))
+		h.edge.reword(v.Path, a)
 	default:
 		if err := h.edge.Serve(r.Context(), v, a); err != nil {
 			h.unanswered(r, v, a)
@@ -90,6 +92,7 @@ func (h *Handler) unanswered(r *http.Request, v *View, a *Answer) {
 	a.Reset()
 	h.edge.cors(hls.CarryPath, v, a)
 	a.comeBack(time.Second, "draining")
+	h.edge.reword(v.Path, a)
 }
 
 // viewOf shows a net/http request to the edge.

@@ -43,8 +43,8 @@ func newRecognised() recognised {
 
 func (r *recognised) close() { r.seen.StopAllGoroutines() }
 
-// key is what a viewer is recognised by.
-func (r *recognised) key(t *target, address netip.Addr, agent string) uint64 {
+// key is what a viewer is recognised by. One who wants to publish is not one who watches.
+func (r *recognised) key(t *target, address netip.Addr, agent string, publishes bool) uint64 {
 	var h maphash.Hash
 	h.SetSeed(r.seed)
 	raw := address.As16()
@@ -52,6 +52,9 @@ func (r *recognised) key(t *target, address netip.Addr, agent string) uint64 {
 	for _, text := range [...]string{t.route.name, t.channel, agent} {
 		_, _ = h.WriteString(text)
 		_ = h.WriteByte(0)
+	}
+	if publishes {
+		_ = h.WriteByte(1)
 	}
 	return h.Sum64()
 }

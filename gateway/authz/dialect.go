@@ -73,7 +73,7 @@ func (r Recognition) MarshalText() ([]byte, error) { return []byte(r.String()), 
 
 // UnmarshalText reads what the config spells.
 func (r *Recognition) UnmarshalText(text []byte) error {
-	for candidate := RecogniseDefault; candidate < numRecognitions; candidate++ {
+	for candidate := range numRecognitions {
 		if candidate.String() == string(text) {
 			*r = candidate
 			return nil

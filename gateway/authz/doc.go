@@ -6,7 +6,7 @@
 //	astra          Cesbo Astra's backend type "HTTP Request", and cesbo/auth-proxy's clients
 //	alta           Cesbo Alta's auth backend
 //	flussonic      Flussonic's auth_backend (flussonic.com/doc/api/authorization)
-//	nginx          ngx_http_auth_request_module; the headers are those of deploy/edges/nginx.conf
+//	nginx          ngx_http_auth_request_module; the headers are those of deploy/edges/nginx
 //	forward-auth   Traefik's ForwardAuth and Caddy's forward_auth, with their X-Forwarded-* headers
 //	envoy          Envoy's ext_authz, by gRPC: package extauthz
 //

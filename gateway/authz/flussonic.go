@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"net/url"
 )
@@ -14,17 +15,14 @@ var errMissing = errors.New("missing or not what it should be; set the edge up a
 // somebody publishes.
 func readFlussonic(in *Incoming, q *Question) error {
 	var get func(name string) string
-	if in.Method == "POST" {
+	if in.Method == http.MethodPost {
 		fields, err := readJSON(in.Body)
 		if err != nil {
 			return err
 		}
 		get, q.Publish = func(name string) string { return fields[name] }, true
 	} else {
-		values, err := url.ParseQuery(in.Query)
-		if err != nil {
-			return fmt.Errorf("the query: %w", errMissing) // its own words would repeat a viewer's token
-		}
+		values, _ := url.ParseQuery(in.Query) // what a viewer's odd User-Agent breaks is left out, the rest is there
 		get = values.Get
 	}
 	q.Channel = get("name")
@@ -52,7 +50,7 @@ func flussonicQuery(qs, token string) string {
 	return qs
 }
 
-// readJSON reads an object's texts. Fields of other types, of which nothing is needed, are left out.
+// readJSON reads an object's texts and numbers. Fields of other types, of which nothing is needed, are left out.
 func readJSON(body []byte) (map[string]string, error) {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(body, &raw); err != nil {
@@ -61,8 +59,12 @@ func readJSON(body []byte) (map[string]string, error) {
 	fields := make(map[string]string, len(raw))
 	for name, value := range raw {
 		var text string
-		if json.Unmarshal(value, &text) == nil {
+		var number json.Number
+		switch {
+		case json.Unmarshal(value, &text) == nil:
 			fields[name] = text
+		case json.Unmarshal(value, &number) == nil:
+			fields[name] = number.String()
 		}
 	}
 	return fields, nil

@@ -3,6 +3,7 @@ package authz
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -87,7 +88,7 @@ func readAstra(in *Incoming, q *Question) {
 	q.EdgeSession = h.Get("X-Session-Id")
 }
 
-// readNginx reads what deploy/edges/nginx.conf sends.
+// readNginx reads what deploy/edges/nginx sends.
 func readNginx(in *Incoming, q *Question) error {
 	h := in.Header
 	uri := h.Get("X-Original-Uri")
@@ -134,8 +135,8 @@ func (q *Question) passedOn(h Header) {
 // invention. Several fields count as one list.
 func lastForwarded(lists []string, isEdge func(netip.Addr) bool) netip.Addr {
 	var last netip.Addr
-	for i := len(lists) - 1; i >= 0; i-- {
-		for list := lists[i]; list != ""; {
+	for _, list := range slices.Backward(lists) {
+		for list != "" {
 			text := list
 			if comma := strings.LastIndexByte(list, ','); comma >= 0 {
 				list, text = list[:comma], list[comma+1:]

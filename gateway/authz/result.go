@@ -31,7 +31,7 @@ func (d Dialect) Word(r Result, to Fields) int {
 	case Flussonic:
 		wordFlussonic(r, status, to)
 	case Nginx, ForwardAuth, Envoy:
-		wordProxy(r, to)
+		wordProxy(r, status, to)
 	default:
 		if status == http.StatusOK && r.Decision != nil {
 			to.Set("X-Session-Name", nameOf(r.Decision))
@@ -75,6 +75,8 @@ const (
 	renewal = 2 * time.Second
 	// soonest is when an edge is sent to ask again at the earliest, so that a renewal that is late causes no storm.
 	soonest = 10 * time.Second
+	// latest bounds what the edge is told, beyond all that a backend may say.
+	latest = 366 * 24 * time.Hour
 )
 
 // wordFlussonic says for how long the answer holds, a No too, and what the user may have.
@@ -82,7 +84,7 @@ func wordFlussonic(r Result, status int, to Fields) {
 	if r.Decision == nil || status >= http.StatusInternalServerError {
 		return
 	}
-	holds := max(r.Left+renewal, soonest)
+	holds := max(min(r.Left, latest)+renewal, soonest)
 	to.Set("X-Authduration", strconv.FormatInt(int64((holds+time.Second-1)/time.Second), 10))
 	if status != http.StatusOK {
 		return
@@ -96,12 +98,15 @@ func wordFlussonic(r Result, status int, to Fields) {
 	}
 }
 
-// wordProxy says what an operator may want in his edge's log, or at his origin.
-func wordProxy(r Result, to Fields) {
+// wordProxy says what an operator may want in his edge's log, or at his origin. A refusal reaches the viewer as it is, so
+// nobody is named in it: he may have somebody else's token.
+func wordProxy(r Result, status int, to Fields) {
 	if r.Decision == nil {
 		return
 	}
-	to.Set("X-Session-Name", r.Decision.User)
-	to.Set("X-Userid", r.Decision.UserID)
+	if status == http.StatusOK {
+		to.Set("X-Session-Name", r.Decision.User)
+		to.Set("X-Userid", r.Decision.UserID)
+	}
 	to.Set("X-Usher-Source", r.Decision.Source.String())
 }

@@ -1,0 +1,16 @@
+//go:build !race
+
+package gateway
+
+import "testing"
+
+func TestAskingAboutAKnownViewerCostsLittle(t *testing.T) {
+	const most = 1
+	g, v := knownViewer(t)
+	var a Answer
+	n := testing.AllocsPerRun(1000, func() { serveKnown(t, g, v, &a) })
+	if n > most {
+		t.Errorf("%v allocations a question, want %d at most", n, most)
+	}
+	t.Logf("%v allocations a question", n)
+}

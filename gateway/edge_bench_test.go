@@ -1,0 +1,89 @@
+package gateway
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"testing"
+
+	"usher/gateway/authz"
+)
+
+// knownViewer is a gate of nginx's, and the request by which it asks about a segment of a viewer who is known by address
+// and agent.
+func knownViewer(tb testing.TB) (*edgeGate, *View) {
+	tb.Helper()
+	g := newEdgeGate(tb, nil, edgeRoute(authz.Nginx))
+	g.wantAsked(tb, authz.Nginx, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=123"})
+	return g, &View{
+		Method: http.MethodGet, Scheme: "http", Host: "tv.example.com", Path: "/auth", Peer: netip.MustParseAddr("127.0.0.1"),
+		Header: http.Header{
+			"X-Original-Uri": {"/play/a001/seg-17.ts"}, "X-Original-Method": {"GET"}, "X-Real-Ip": {"192.0.2.7"},
+			"X-Forwarded-Proto": {"https"}, "User-Agent": {"MAG250"},
+		},
+	}
+}
+
+// serveKnown answers one such request.
+func serveKnown(tb testing.TB, g *edgeGate, v *View, a *Answer) {
+	if err := g.Serve(context.Background(), v, a); err != nil || a.Status != http.StatusOK {
+		tb.Fatalf("got %d %q, %v", a.Status, a.Body, err)
+	}
+	a.Reset()
+}
+
+func BenchmarkAskAboutAKnownViewer(b *testing.B) {
+	g, v := knownViewer(b)
+	request := func(h http.Handler) *rawViewer {
+		r := newRawViewer(b, h, "/auth")
+		r.request = []byte("GET /auth HTTP/1.1\r\nHost: tv.example.com\r\nX-Original-URI: /play/a001/seg-17.ts\r\n" +
+			"X-Original-Method: GET\r\nX-Real-IP: 192.0.2.7\r\nX-Forwarded-Proto: https\r\nUser-Agent: MAG250\r\n\r\n")
+		return r
+	}
+	b.Run("floor", func(b *testing.B) {
+		fields := map[string][]string{"X-Usher-Source": {"backend"}, "Cache-Control": {"no-store"}, "Content-Length": {"0"}}
+		benchmarkViewer(b, request(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			maps.Copy(w.Header(), fields)
+			w.WriteHeader(http.StatusOK)
+		})), http.StatusOK)
+	})
+	b.Run("usher", func(b *testing.B) { benchmarkViewer(b, request(g.handler), http.StatusOK) })
+	b.Run("edge alone", func(b *testing.B) {
+		b.ReportAllocs()
+		var a Answer
+		for b.Loop() {
+			serveKnown(b, g, v, &a)
+		}
+	})
+	b.Run("edge alone, in parallel", func(b *testing.B) {
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			var a Answer
+			for pb.Next() {
+				serveKnown(b, g, v, &a)
+			}
+		})
+	})
+}
+
+func BenchmarkAskAboutAForgedCookie(b *testing.B) {
+	g := newEdgeGate(b, nil, edgeRoute(authz.Nginx, recognise(authz.RecogniseCookie)))
+	r := httptest.NewRequest(http.MethodGet, "/auth", nil)
+	r.RemoteAddr = "127.0.0.1:1"
+	for name, value := range map[string]string{
+		"X-Original-Uri": "/play/a001/seg-17.ts", "X-Real-Ip": "192.0.2.7", "Cookie": "usher_ticket=a." + string(make([]byte, ticketChars)),
+	} {
+		r.Header.Set(name, value)
+	}
+	v := viewOf(r)
+	b.ReportAllocs()
+	var a Answer
+	for b.Loop() {
+		if err := g.Serve(context.Background(), &v, &a); err != nil || a.Status != http.StatusForbidden {
+			b.Fatalf("got %d, %v", a.Status, err)
+		}
+		a.Reset()
+	}
+}

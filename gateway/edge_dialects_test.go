@@ -1,0 +1,230 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"usher/backends"
+	"usher/gateway/authz"
+)
+
+func TestABackendHearsWhatTheEdgeSaysOfTheViewer(t *testing.T) {
+	t.Parallel()
+	viewer := atEdge{
+		uri: "/play/caf%C3%A9/index.m3u8?token=a%2Bb&token=2&_HLS_msn=7&CMCD=x", address: "203.0.113.7", agent: "VLC/3.0",
+		scheme: "https", host: "tv.example.com:8443", referer: "http://portal/", channel: "a001", session: "17",
+		fields: []string{"Authorization: Basic x", "X-Session-Id: his", "X-Channel-Id: his", "X-Real-Host: his", "X-Usher-Source: his"},
+	}
+	plain := func(r *RouteConfig) { r.CredentialHeaders = []string{"authorization"} }
+	asked := func(edit func(*backends.Request)) backends.Request {
+		r := backends.Request{
+			Channel: "café", Backend: "b", Query: "token=a%2Bb&token=2", Path: "/play/caf%C3%A9/index.m3u8", Scheme: "https",
+			Host: "tv.example.com:8443", Address: netip.MustParseAddr("203.0.113.7"), UserAgent: "VLC/3.0", Referer: "http://portal/",
+			Headers: []backends.Header{{Name: "Authorization", Value: "Basic x"}}, Route: "/auth /play/{channel}/*",
+		}
+		edit(&r)
+		return r
+	}
+	cases := map[authz.Dialect]struct {
+		route RouteConfig
+		want  backends.Request
+	}{
+		authz.Astra: {edgeRoute(authz.Astra), asked(func(r *backends.Request) {
+			r.Channel, r.Route, r.Scheme, r.Referer, r.Headers = "a001", "/auth", "", "", nil
+		})},
+		authz.Alta: {edgeRoute(authz.Alta), asked(func(r *backends.Request) {
+			r.Channel, r.Route, r.Referer, r.Headers = "/play/caf%C3%A9/index.m3u8", "/auth", "", nil
+		})},
+		authz.Flussonic: {edgeRoute(authz.Flussonic), asked(func(r *backends.Request) {
+			r.Channel, r.Route, r.Path, r.Scheme, r.Headers = "a001", "/auth", "/a001", "", nil
+		})},
+		authz.Nginx:       {edgeRoute(authz.Nginx, plain), asked(func(r *backends.Request) {})},
+		authz.ForwardAuth: {edgeRoute(authz.ForwardAuth, plain), asked(func(r *backends.Request) {})},
+		authz.Envoy:       {edgeRoute(authz.Envoy, plain), asked(func(r *backends.Request) { r.Route = "/play/{channel}/*" })},
+	}
+	for d, tc := range cases {
+		t.Run(d.String(), func(t *testing.T) {
+			t.Parallel()
+			g, v := newEdgeGate(t, nil, tc.route), viewer
+			if d == authz.Astra || d == authz.Alta {
+				v.fields = nil // those are the edge's own
+			}
+			g.wantAsked(t, d, http.StatusOK, v)
+			arrived := g.room.arrived()
+			if len(arrived) != 1 {
+				t.Fatalf("%d arrived, want one", len(arrived))
+			}
+			got := arrived[0]
+			if diff := cmp.Diff(tc.want, *got.Request, cmpopts.EquateComparable(netip.Addr{}),
+				cmpopts.IgnoreFields(backends.Request{}, "Session", "Asking")); diff != "" {
+				t.Errorf("question (-want +got):\n%s", diff)
+			}
+			if got.Request.Session.IsZero() || !got.Credentials || !got.Ticket.IsZero() || got.Margin != 90*time.Second {
+				t.Errorf("arrival: got %+v", got)
+			}
+		})
+	}
+}
+
+func TestAChannelAtAnEdgeIsAsTheEdgeNamesItOrElseThePath(t *testing.T) {
+	t.Parallel()
+	withPath := func(r *RouteConfig) { r.Edge.ViewerPath = "/{user}/{channel}/*" }
+	cases := map[string]struct {
+		dialect       authz.Dialect
+		route         []func(*RouteConfig)
+		viewer        atEdge
+		channel, path string
+		query         string
+	}{
+		"named, whatever the path":          {authz.Astra, nil, atEdge{uri: "/b/index.m3u8", channel: "a001"}, "a001", "/b/index.m3u8", ""},
+		"not named, nor in the path":        {authz.Astra, nil, atEdge{uri: "/b/index.m3u8"}, "/b/index.m3u8", "/b/index.m3u8", ""},
+		"not even a path":                   {authz.Astra, nil, atEdge{uri: ""}, "/", "/", ""},
+		"named beside the path's name":      {authz.Astra, []func(*RouteConfig){withPath}, atEdge{uri: "/me/b/index.m3u8", channel: "a001"}, "a001", "/me/b/index.m3u8", "user=me"},
+		"named in the path":                 {authz.Alta, []func(*RouteConfig){withPath}, atEdge{uri: "/me/b%20c/index.m3u8"}, "b c", "/me/b%20c/index.m3u8", "user=me"},
+		"a name of folders":                 {authz.Flussonic, nil, atEdge{channel: "live/ustream"}, "live/ustream", "/live/ustream", ""},
+		"a name of folders, with a pattern": {authz.Flussonic, []func(*RouteConfig){withPath}, atEdge{channel: "live/ustream/"}, "live/ustream/", "/live/ustream/", "user=live"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newEdgeGate(t, nil, edgeRoute(tc.dialect, tc.route...))
+			g.wantAsked(t, tc.dialect, http.StatusOK, tc.viewer)
+			got := g.room.arrived()[0].Request
+			if got.Channel != tc.channel || got.Path != tc.path || got.Query != tc.query {
+				t.Errorf("got channel %q, path %q, query %q; want %q, %q, %q", got.Channel, got.Path, got.Query, tc.channel, tc.path, tc.query)
+			}
+		})
+	}
+}
+
+// spoken is an answer as a line: the status, the fields that tell an edge something, the body.
+func spoken(r reply) string {
+	line := strconv.Itoa(r.status)
+	for _, name := range []string{
+		"X-Session-Name", "X-Userid", "X-Max-Sessions", "X-Unique", "X-Usher-Source", "Location", "X-Location", "Retry-After",
+	} {
+		for _, value := range r.header.Values(name) {
+			line += fmt.Sprintf(" | %s: %s", name, value)
+		}
+	}
+	if r.body != "" {
+		line += " | " + strings.TrimSpace(r.body)
+	}
+	return line
+}
+
+func TestEveryEdgeIsAnsweredInItsOwnWords(t *testing.T) {
+	t.Parallel()
+	about := backends.Decision{
+		Source: backends.FromBackend, UserID: "u7", User: "Ada", MaxSessions: 2, Unique: true, ValidFor: time.Minute,
+	}
+	yes, no, elsewhere := about, about, about
+	yes.Verdict, no.Verdict, elsewhere.Verdict = backends.Allowed, backends.Denied, backends.Denied
+	elsewhere.Redirect = "http://promo.example.com/?a=b"
+	const named, nameless = " | X-Session-Name: Ada | X-Userid: u7 | X-Usher-Source: backend", " | X-Usher-Source: backend"
+	cases := map[string]struct {
+		decide func(backends.Arrival) (backends.Decision, error)
+		want   map[authz.Dialect]string
+	}{
+		"a yes": {by(map[string]backends.Decision{"token=1": yes}), map[authz.Dialect]string{
+			authz.Astra: "200 | X-Session-Name: Ada", authz.Alta: "200 | X-Session-Name: Ada",
+			authz.Flussonic: "200 | X-Userid: u7 | X-Max-Sessions: 2 | X-Unique: true",
+			authz.Nginx:     "200" + named, authz.ForwardAuth: "200" + named, authz.Envoy: "200" + named,
+		}},
+		"a no": {by(map[string]backends.Decision{"token=1": no}), map[authz.Dialect]string{
+			authz.Astra: "403", authz.Alta: "403", authz.Flussonic: "403", authz.Nginx: "403" + nameless + " | refused by backend",
+			authz.ForwardAuth: "403" + nameless + " | refused by backend", authz.Envoy: "403" + nameless + " | refused by backend",
+		}},
+		"a no that leads elsewhere": {by(map[string]backends.Decision{"token=1": elsewhere}), map[authz.Dialect]string{
+			authz.Astra:       "403 | X-Location: http://promo.example.com/?a=b",
+			authz.Alta:        "403 | X-Location: http://promo.example.com/?a=b",
+			authz.Flussonic:   "403",
+			authz.Nginx:       "403" + nameless + " | X-Location: http://promo.example.com/?a=b | sent elsewhere by the backend",
+			authz.ForwardAuth: "302" + nameless + " | Location: http://promo.example.com/?a=b | sent elsewhere by the backend",
+			authz.Envoy:       "302" + nameless + " | Location: http://promo.example.com/?a=b | sent elsewhere by the backend",
+		}},
+		"nobody can say": {by(map[string]backends.Decision{"token=1": {}}), map[authz.Dialect]string{
+			authz.Astra: "403", authz.Alta: "403", authz.Flussonic: "500",
+			authz.Nginx:       "403 | X-Usher-Source: none | nobody can say now whether you may watch",
+			authz.ForwardAuth: "503 | X-Usher-Source: none | Retry-After: 2 | nobody can say now whether you may watch",
+			authz.Envoy:       "503 | X-Usher-Source: none | Retry-After: 2 | nobody can say now whether you may watch",
+		}},
+		"a bound of ours": {func(backends.Arrival) (backends.Decision, error) {
+			return backends.Decision{}, &backends.Overload{Setting: "sessions.max", Value: 1}
+		}, map[authz.Dialect]string{
+			authz.Astra: "403", authz.Alta: "403", authz.Flussonic: "500",
+			authz.Nginx:       "403 | " + (&backends.Overload{Setting: "sessions.max", Value: 1}).Error(),
+			authz.ForwardAuth: "503 | Retry-After: 2 | " + (&backends.Overload{Setting: "sessions.max", Value: 1}).Error(),
+			authz.Envoy:       "503 | Retry-After: 2 | " + (&backends.Overload{Setting: "sessions.max", Value: 1}).Error(),
+		}},
+	}
+	for name, tc := range cases {
+		for _, d := range everyDialect() {
+			t.Run(name+" to "+d.String(), func(t *testing.T) {
+				t.Parallel()
+				g := newEdgeGate(t, nil, edgeRoute(d))
+				g.room.decide = tc.decide
+				for range 2 { // the second time from what holds
+					got := g.ask(t, d, atEdge{uri: "/play/a001/index.m3u8?token=1"})
+					if diff := cmp.Diff(tc.want[d], spoken(got)); diff != "" {
+						t.Errorf("answer (-want +got):\n%s", diff)
+					}
+					if c := got.header.Get("Cache-Control"); c != "no-store" {
+						t.Errorf("Cache-Control: %q", c)
+					}
+					if length := got.header.Get("Content-Length"); length != strconv.Itoa(len(got.body)) {
+						t.Errorf("Content-Length: %q of a body of %d", length, len(got.body))
+					}
+					if cookies := got.header.Values("Set-Cookie"); len(cookies) > 0 {
+						t.Errorf("Set-Cookie: %q", cookies)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestFlussonicHearsHowLongTheAnswerHolds(t *testing.T) {
+	t.Parallel()
+	g := newEdgeGate(t, nil, edgeRoute(authz.Flussonic))
+	g.room.decide = by(map[string]backends.Decision{"token=1": {Verdict: backends.Allowed}})
+	for query, status := range map[string]int{"token=1": 200, "token=2": 403} {
+		v := atEdge{channel: "cam0", uri: "?" + query}
+		if got := g.wantAsked(t, authz.Flussonic, status, v).header.Get("X-Authduration"); got != "10" {
+			t.Errorf("%s, whose renewal is due: X-AuthDuration is %q, want 10", query, got)
+		}
+		for _, s := range g.room.live() {
+			s.expires = time.Now().Add(time.Hour)
+		}
+		got, err := strconv.Atoi(g.wantAsked(t, authz.Flussonic, status, v).header.Get("X-Authduration"))
+		if err != nil || got < 3590 || got > 3602 {
+			t.Errorf("%s: X-AuthDuration is %d, %v; want an hour and two seconds, less what the test took", query, got, err)
+		}
+	}
+}
+
+func TestAnEdgesSessionIsSeenWithoutBytes(t *testing.T) {
+	t.Parallel()
+	for _, d := range everyDialect() {
+		t.Run(d.String(), func(t *testing.T) {
+			t.Parallel()
+			g := newEdgeGate(t, nil, edgeRoute(d))
+			for range 3 {
+				g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1"})
+			}
+			s := g.room.live()[0]
+			if len(g.room.arrived()) != 1 || s.seen.Load() != 3 || s.sent.Load() != 0 {
+				t.Errorf("arrived %d times, seen %d times, sent %d bytes; want once, three times, none",
+					len(g.room.arrived()), s.seen.Load(), s.sent.Load())
+			}
+		})
+	}
+}

@@ -1,0 +1,285 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"usher/backends"
+	"usher/gateway/authz"
+)
+
+// everyDialect is all of them, Envoy among them, who does not ask over HTTP.
+func everyDialect() []authz.Dialect {
+	return []authz.Dialect{authz.Astra, authz.Alta, authz.Flussonic, authz.Nginx, authz.ForwardAuth, authz.Envoy}
+}
+
+// proxies are the dialects of edges that ask about everything.
+func proxies() []authz.Dialect { return []authz.Dialect{authz.Nginx, authz.ForwardAuth, authz.Envoy} }
+
+// edgeRoute is a route for edges on the test's own machine, at the door /auth.
+func edgeRoute(d authz.Dialect, edits ...func(*RouteConfig)) RouteConfig {
+	r := RouteConfig{Path: "/auth", Backend: "b", Edge: &EdgeConfig{
+		Dialect: d, Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Margin: 90 * time.Second,
+	}}
+	if d == authz.Envoy {
+		r.Path = ""
+	}
+	if !d.KeepsSessions() {
+		r.Edge.ViewerPath = "/play/{channel}/*"
+	}
+	for _, edit := range edits {
+		edit(&r)
+	}
+	return r
+}
+
+// recognise is an edit of edgeRoute's.
+func recognise(how authz.Recognition) func(*RouteConfig) {
+	return func(r *RouteConfig) { r.Edge.Recognise = how }
+}
+
+// edgeGate is a gate without an origin that edges ask.
+type edgeGate struct {
+	gate
+	log *journal
+}
+
+// newEdgeGate makes a gate with these routes, behind a listener. The backends b and p are configured. edit may be nil.
+func newEdgeGate(t testing.TB, edit func(*Config), routes ...RouteConfig) *edgeGate {
+	t.Helper()
+	g := makeEdgeGate(t, edit, routes...)
+	front := httptest.NewServer(g.handler)
+	t.Cleanup(front.Close)
+	g.url = front.URL
+	g.client = &http.Client{
+		Transport:     &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 16},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	t.Cleanup(g.client.CloseIdleConnections)
+	return g
+}
+
+// makeEdgeGate makes one without a listener.
+func makeEdgeGate(t testing.TB, edit func(*Config), routes ...RouteConfig) *edgeGate {
+	t.Helper()
+	g := &edgeGate{log: &journal{}}
+	c := testConfig("http://10.0.0.5:8000")
+	c.Origins, c.Routes = nil, routes
+	if edit != nil {
+		edit(&c)
+	}
+	if err := c.Validate(func(name string) bool { return name == "b" || name == "p" }); err != nil {
+		t.Fatalf("config: %v", err)
+	}
+	g.room = &room{sessions: map[backends.SessionID]*fakeSession{}}
+	var err error
+	if g.Edge, err = NewEdge(Options{
+		Config: c, Sessions: g.room.fake(), MaxAddresses: 3, RetryAfter: 2 * time.Second, Logger: slog.New(g.log),
+	}); err != nil {
+		t.Fatalf("NewEdge: %v", err)
+	}
+	t.Cleanup(g.Close)
+	g.room.key = g.SigningKey
+	g.handler = NewHandler(g.Edge)
+	return g
+}
+
+// atEdge is a viewer of an edge's. Fields that are empty are not told.
+type atEdge struct {
+	uri     string // path and query
+	address string // 192.0.2.7 if empty
+	agent   string // MAG250 if empty
+	method  string
+	scheme  string
+	host    string
+	referer string
+	channel string // as the edge names it
+	session string // as the edge names it
+	fields  []string
+}
+
+// path and query are those of the URI.
+func (v atEdge) path() string  { path, _, _ := strings.Cut(v.uri, "?"); return path }
+func (v atEdge) query() string { _, query, _ := strings.Cut(v.uri, "?"); return query }
+
+// name is the channel as Flussonic names it: by default the whole path.
+func (v atEdge) name() string { return cmp.Or(v.channel, strings.TrimPrefix(v.path(), "/")) }
+
+// ask asks about the viewer as an edge of that dialect does, at /auth.
+func (g *edgeGate) ask(t testing.TB, d authz.Dialect, v atEdge) reply {
+	t.Helper()
+	v.address, v.agent = cmp.Or(v.address, "192.0.2.7"), cmp.Or(v.agent, "MAG250")
+	if d == authz.Envoy {
+		return g.askAsEnvoy(t, v)
+	}
+	path, fields := v.words(d)
+	return g.get(t, path, fields...)
+}
+
+// words are the path and the fields of an edge's request.
+func (v atEdge) words(d authz.Dialect) (path string, fields []string) {
+	tell := func(name, value string) {
+		if value != "" {
+			fields = append(fields, name+": "+value)
+		}
+	}
+	path = "/auth"
+	switch d {
+	case authz.Flussonic:
+		query := url.Values{"name": {v.name()}, "ip": {v.address}, "proto": {"hls"}, "request_number": {"0"}}
+		for name, value := range map[string]string{
+			"qs": v.query(), "user_agent": v.agent, "referer": v.referer, "host": v.host, "session_id": v.session,
+		} {
+			if value != "" {
+				query.Set(name, value)
+			}
+		}
+		return path + "?" + query.Encode(), append(v.fields, "User-Agent: Flussonic")
+	case authz.Astra, authz.Alta:
+		if v.query() != "" {
+			path += "?" + v.query()
+		}
+		tell("X-Session-Id", v.session)
+		tell("X-Real-Ip", v.address)
+		tell("X-Real-Path", v.path())
+		tell("X-Real-Ua", v.agent)
+		if d == authz.Astra {
+			tell("X-Real-Host", v.host)
+			tell("X-Channel-Id", v.channel)
+		} else if v.host != "" {
+			tell("X-Real-Origin", v.scheme+"://"+v.host)
+		}
+	case authz.Nginx:
+		tell("X-Original-Uri", v.uri)
+		tell("X-Original-Method", v.method)
+		tell("X-Real-Ip", v.address)
+		tell("Host", v.host)
+	default:
+		tell("X-Forwarded-Uri", v.uri)
+		tell("X-Forwarded-Method", v.method)
+		tell("X-Forwarded-For", v.address)
+		tell("X-Forwarded-Host", v.host)
+	}
+	if !d.KeepsSessions() {
+		tell("X-Forwarded-Proto", v.scheme)
+		tell("User-Agent", v.agent)
+		tell("Referer", v.referer)
+	}
+	return path, append(fields, v.fields...)
+}
+
+func (g *edgeGate) askAsEnvoy(t testing.TB, v atEdge) reply {
+	t.Helper()
+	his := http.Header{}
+	for _, f := range v.fields {
+		name, value, _ := strings.Cut(f, ": ")
+		his.Add(name, value)
+	}
+	q := authz.Question{
+		Method: cmp.Or(v.method, http.MethodGet), Scheme: v.scheme, Host: v.host, Path: v.path(), Query: v.query(),
+		Address: netip.MustParseAddr(v.address), UserAgent: v.agent, Referer: v.referer, Header: his,
+	}
+	var a Answer
+	if err := g.Ask(context.Background(), authz.Envoy, netip.MustParseAddr("127.0.0.1"), &q, &a); err != nil {
+		t.Fatalf("Ask: %v", err)
+	}
+	header := http.Header{}
+	for _, f := range a.Fields() {
+		header.Add(f.Name, f.Value)
+	}
+	return reply{a.Status, header, string(a.Body)}
+}
+
+// wantAsked asks about a viewer on whom the answer must have that status.
+func (g *edgeGate) wantAsked(t testing.TB, d authz.Dialect, status int, v atEdge) reply {
+	t.Helper()
+	got := g.ask(t, d, v)
+	if got.status != status {
+		t.Fatalf("%s about %+v: got %d %q, want %d", d, v, got.status, got.body, status)
+	}
+	return got
+}
+
+// post publishes as Flussonic asks about it.
+func (g *edgeGate) post(t testing.TB, path, body string) reply {
+	t.Helper()
+	resp, err := g.client.Post(g.url+path, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatalf("POST %s: %v", path, err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("POST %s: %v", path, err)
+	}
+	return reply{resp.StatusCode, resp.Header, string(text)}
+}
+
+// opened are the sessions that arrived, each once, in their order.
+func (r *room) opened() []backends.SessionID {
+	var ids []backends.SessionID
+	for _, a := range r.arrived() {
+		if !slices.Contains(ids, a.Request.Session) {
+			ids = append(ids, a.Request.Session)
+		}
+	}
+	return ids
+}
+
+// change changes the decision on all sessions that live.
+func (r *room) change(d backends.Decision) {
+	for _, s := range r.live() {
+		s.decision.Store(&d)
+	}
+}
+
+// by makes a room decide by the viewer's query; what is not in the table is denied.
+func by(table map[string]backends.Decision) func(backends.Arrival) (backends.Decision, error) {
+	return func(a backends.Arrival) (backends.Decision, error) {
+		if d, found := table[a.Request.Query]; found {
+			return d, nil
+		}
+		return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}, nil
+	}
+}
+
+// journal is a log that is kept.
+type journal struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+// Enabled takes everything.
+func (j *journal) Enabled(context.Context, slog.Level) bool { return true }
+
+// Handle keeps a record as "LEVEL message name=value…".
+func (j *journal) Handle(_ context.Context, r slog.Record) error {
+	line := r.Level.String() + " " + r.Message
+	r.Attrs(func(a slog.Attr) bool { line += fmt.Sprintf(" %s=%v", a.Key, a.Value); return true })
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines = append(j.lines, line)
+	return nil
+}
+
+// WithAttrs and WithGroup are not used.
+func (j *journal) WithAttrs([]slog.Attr) slog.Handler { return j }
+func (j *journal) WithGroup(string) slog.Handler      { return j }
+
+func (j *journal) written() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.lines)
+}

@@ -1,0 +1,117 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"usher/backends"
+	"usher/gateway/authz"
+)
+
+func TestWhoWatchesIsNotRecognisedAsWhoPublishes(t *testing.T) {
+	t.Parallel()
+	g := newEdgeGate(t, nil, edgeRoute(authz.Flussonic, recognise(authz.RecogniseAddressAgent), func(r *RouteConfig) {
+		r.Edge.PublishBackend, r.Required = "p", []string{"token"}
+	}))
+	g.room.decide = func(a backends.Arrival) (backends.Decision, error) {
+		if a.Request.Backend == "p" {
+			return backends.Decision{Verdict: backends.Denied}, nil
+		}
+		return backends.Decision{Verdict: backends.Allowed}, nil
+	}
+	g.wantAsked(t, authz.Flussonic, 200, atEdge{channel: "cam0", uri: "?token=1", agent: "OBS"})
+	if got := g.post(t, "/auth", fmt.Sprintf(publishing, "")); got.status != http.StatusForbidden {
+		t.Errorf("publishing without credentials by who watches: got %d", got.status)
+	}
+}
+
+func TestAStrangerIsToldOfOnceHoweverManyRoutesShareTheDoor(t *testing.T) {
+	t.Parallel()
+	one := edgeRoute(authz.Nginx, heardFrom("203.0.113.0/24"))
+	two := edgeRoute(authz.Nginx, heardFrom("203.0.113.0/24"), func(r *RouteConfig) { r.Edge.ViewerPath = "/vod/{channel}/*" })
+	g := newEdgeGate(t, nil, one, two)
+	g.wantAsked(t, authz.Nginx, 403, atEdge{uri: "/play/a001/index.m3u8"})
+	if log := g.log.written(); len(log) != 1 {
+		t.Errorf("log: %q", log)
+	}
+}
+
+func TestAStrangerHidesNoEdgeThatIsSetUpWrongly(t *testing.T) {
+	t.Parallel()
+	g := newEdgeGate(t, nil, edgeRoute(authz.Nginx, heardFrom("203.0.113.0/24")))
+	g.want(t, 403, "/auth")
+	g.want(t, 403, "/auth", "X-Forwarded-For: 203.0.113.1")
+	if log := g.log.written(); len(log) != 2 {
+		t.Errorf("log: %q", log)
+	}
+}
+
+func TestAViewersLongQueryIsARefusalInTheEdgesWords(t *testing.T) {
+	t.Parallel()
+	for _, d := range []authz.Dialect{authz.Astra, authz.Alta, authz.Flussonic} {
+		g := newEdgeGate(t, nil, edgeRoute(d))
+		if got := g.ask(t, d, atEdge{uri: "/a001?token=" + strings.Repeat("x", 9000)}); got.status != http.StatusForbidden {
+			t.Errorf("%s: got %d", d, got.status)
+		}
+	}
+}
+
+func TestABusyNodeAnswersInTheEdgesWords(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[authz.Dialect]int{authz.Astra: 403, authz.Nginx: 403, authz.Flussonic: 500, authz.ForwardAuth: 503} {
+		g := newEdgeGate(t, func(c *Config) { c.Limits.MaxRequests = 1 }, edgeRoute(d))
+		g.handler.serving.Add(1)
+		if got := g.ask(t, d, atEdge{uri: "/play/a001/index.m3u8?token=1"}); got.status != want {
+			t.Errorf("%s: got %d, want %d", d, got.status, want)
+		}
+	}
+}
+
+func TestTwoDialectsAtOneDoorAreBothHeardOrRefusedByValidate(t *testing.T) {
+	t.Parallel()
+	g := newEdgeGate(t, nil, edgeRoute(authz.Astra, heardFrom("203.0.113.1/32")), edgeRoute(authz.Nginx, heardFrom("203.0.113.2/32")))
+	g.wantAsked(t, authz.Nginx, 200, atEdge{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Forwarded-For: 203.0.113.2"}})
+}
+
+func TestASegmentOfOneTooManyOpensNothing(t *testing.T) {
+	t.Parallel()
+	for _, d := range proxies() {
+		g := newEdgeGate(t, nil, edgeRoute(d))
+		for i := range 3 {
+			g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8?token=1", address: fmt.Sprintf("198.51.%d.7", i)})
+		}
+		g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/seg-17.ts?token=1", address: "198.51.9.7"})
+		if n := len(g.room.arrived()); n != 1 {
+			t.Errorf("%s: %d arrived", d, n)
+		}
+	}
+}
+
+func TestViewersWithoutAddressAreNotAlike(t *testing.T) {
+	t.Parallel()
+	g := newEdgeGate(t, nil, edgeRoute(authz.Alta, recognise(authz.RecogniseAddressAgent), func(r *RouteConfig) { r.Required = []string{"token"} }))
+	g.want(t, 200, "/auth?token=1", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC")
+	g.want(t, 403, "/auth", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC")
+}
+
+func TestARefusedViewerLearnsNoUser(t *testing.T) {
+	t.Parallel()
+	g := newEdgeGate(t, nil, edgeRoute(authz.ForwardAuth))
+	g.room.decide = func(backends.Arrival) (backends.Decision, error) {
+		return backends.Decision{Verdict: backends.Denied, UserID: "u7", User: "Ada"}, nil
+	}
+	if got := g.wantAsked(t, authz.ForwardAuth, 403, atEdge{uri: "/play/a001/index.m3u8?token=1"}); got.header.Get("X-Userid") != "" {
+		t.Errorf("got %v", got.header)
+	}
+}
+
+// path;params
+func TestAPlaylistIsOneWithParametersToo(t *testing.T) {
+	t.Parallel()
+	g := newEdgeGate(t, nil, edgeRoute(authz.Nginx, recognise(authz.RecognisePlaylistsOnly), func(r *RouteConfig) { r.Required = []string{"token"} }))
+	for _, p := range []string{"/play/a001/index.m3u8;x=1", "/play/a001/index.m3u8/", "/play/a001/index.m3u8%20"} {
+		g.wantAsked(t, authz.Nginx, 403, atEdge{uri: p})
+	}
+}
