@@ -40,7 +40,7 @@ func (c checkCommand) Run(r runtime) error {
 	if err != nil {
 		return err
 	}
-	report, verdict := ask(r.ctx, n, question)
+	report, verdict := askOnce(r.ctx, n, question)
 	write := report.text
 	if c.JSON {
 		write = report.json
@@ -101,9 +101,9 @@ func (h checkHeader) Values(name string) []string {
 	return nil
 }
 
-// ask asks the adapter itself, past its breaker and its outage policy, and says what the latter would have made of a
+// askOnce asks the adapter itself, past its breaker and its outage policy, and says what the latter would have made of a
 // failure. Members of a backend that joins several are asked as they always are.
-func ask(ctx context.Context, n *node, q *backends.Request) (checkReport, backends.Verdict) {
+func askOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, backends.Verdict) {
 	around := n.settings.Backends[q.Backend].Around
 	ctx, cancel := context.WithTimeout(ctx, around.timeout())
 	defer cancel()

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"usher/backends/backendtest"
+)
+
+// checkSettings are a file with one route and the backends given, of which the route asks "portal".
+func checkSettings(backends string) string {
+	return `
+identity: { secret: "0123456789abcdef" }
+tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
+origins: { stage: { url: "http://127.0.0.1:9" } }
+routes: [ { path: "/play/{channel}/*", origin: stage, backend: portal } ]
+backends:
+` + backends
+}
+
+// checked runs check on a good token and wants its exit code and words.
+func checked(t *testing.T, settings string, code int, wants ...string) {
+	t.Helper()
+	got, out, errs := usher("check", "--config", writeFile(t, settings), "--url", "http://tv.example/play/a001/index.m3u8?token=good")
+	if got != code {
+		t.Errorf("exit code %d, want %d", got, code)
+	}
+	for _, want := range wants {
+		if !strings.Contains(out+errs, want) {
+			t.Errorf("it does not say %q:\n%s%s", want, out, errs)
+		}
+	}
+}
+
+func TestCheckNamesWhatAnswersInTheBackendsPlace(t *testing.T) {
+	page := func(status int, text string) backendtest.Dialect {
+		return func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(text))
+		}
+	}
+	tests := map[string]struct {
+		dialect backendtest.Dialect
+		more    string
+		code    int
+		wants   []string
+	}{
+		"a web page with 200": {
+			page(200, "<html>\nIt works!</html>"), "", 0,
+			[]string{"< <html> It works!</html>", "WARNING   the answer is a web page", "require_header or require_body"},
+		},
+		"a web page with 200, and a header is required": {
+			page(200, "<html>It works!</html>"), ", require_header: X-UserId", 2,
+			[]string{`require_header="X-Userid"`, "something else than the backend answers", "ALARM     portal: unexpected_answer: look at address"},
+		},
+		"a web page with 200, and a body is required": {
+			page(200, "<html>It works!</html>"), `, require_body: "^OK$"`, 2,
+			[]string{`require_body="^OK$"`, "it is a web page", "free access"},
+		},
+		"what is required": {backendtest.Astra, ", require_header: X-UserId", 0, []string{"verdict   allowed"}},
+		"a page that is not there": {
+			page(404, "not found"), "", 2, []string{"wrong URL", "ALARM     portal: wrong_address: look at the path in address"},
+		},
+		"a page that is not there, to a preset for which that is a no": {
+			page(404, "not found"), ", preset: alta", 1, []string{"verdict   denied", "WARNING   404 counts as a no here"},
+		},
+		"a page of errors": {page(500, "oops"), "", 2, []string{"status 500", "the backend itself fails"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := middleware(t)
+			m.Speak(test.dialect)
+			settings := fmt.Sprintf("  portal: { kind: httprequest, address: %q%s }\n", m.URL()+"/check", test.more)
+			checked(t, checkSettings(settings), test.code, test.wants...)
+		})
+	}
+	t.Run("a login", func(t *testing.T) {
+		m := middleware(t)
+		if err := m.Set(backendtest.RedirectSelf()); err != nil {
+			t.Fatal(err)
+		}
+		checked(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL())), 2,
+			"wants a login", "ALARM     portal: redirect_to_itself")
+	})
+	t.Run("an unknown host", func(t *testing.T) {
+		checked(t, checkSettings("  portal: { kind: httprequest, address: \"http://"+strings.Repeat("x", 64)+"/\" }\n"), 2,
+			"wrong URL; the host name")
+	})
+	t.Run("plain HTTP where TLS is asked for", func(t *testing.T) {
+		m := middleware(t)
+		checked(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", strings.Replace(m.URL(), "http:", "https:", 1))), 2,
+			"http:// against https://")
+	})
+}
+
+func TestCheckShowsEveryCallOfAJoin(t *testing.T) {
+	first, second := middleware(t), middleware(t)
+	first.RemoveUser("good")
+	settings := checkSettings(fmt.Sprintf(`
+  portal: { kind: any, backends: [ first, second ] }
+  first: { kind: httprequest, address: %q, headers: { X-Api-Key: "the operator's own" } }
+  second: { kind: ministra, address: %q }
+`, first.URL()+"/check", second.URL()+"/stalker_portal"))
+	checked(t, settings, 0, "asked     first", "asked     second", "/check?token=good",
+		"/stalker_portal/server/api/chk_flussonic_tmp_link.php?token=good", "verdict   allowed", "second: backend answered 200")
+	code, out, _ := usher("check", "--config", writeFile(t, settings), "--json", "--url", "http://tv.example/play/a001/index.m3u8?token=good")
+	var report checkReport
+	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 0 || len(report.Calls) != 2 {
+		t.Errorf("exit code %d, %v, calls %+v", code, err, report.Calls)
+	}
+	if strings.Contains(out, "the operator's own") {
+		t.Errorf("it shows a secret:\n%s", out)
+	}
+}
+
+func TestCheckOfABackendThatAsksNobody(t *testing.T) {
+	const rules = `  portal: { kind: iprules, rules: [ "allow 192.0.2.1", "deny 192.0.2.2" ] }` + "\n"
+	checked(t, checkSettings(rules), 0, "decided   here, nobody was asked", "verdict   allowed (source rule)", "rules[0]: allow 192.0.2.1")
+	for ip, why := range map[string]string{"192.0.2.2": "rules[1]: deny 192.0.2.2", "192.0.2.3": "nobody speaks for the viewer"} {
+		code, out, _ := usher("check", "--config", writeFile(t, checkSettings(rules)), "--ip", ip,
+			"--url", "http://tv.example/play/a001/index.m3u8?token=good")
+		if code != 1 || !strings.Contains(out, why) {
+			t.Errorf("%s: exit code %d, want 1 and %q:\n%s", ip, code, why, out)
+		}
+	}
+}
+
+// Operators give check the address that their viewers have, at whatever edge that is.
+func TestCheckOfAViewerOfAnEdges(t *testing.T) {
+	m := middleware(t)
+	settings := strings.Replace(checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL())),
+		`routes: [ { path: "/play/{channel}/*", origin: stage, backend: portal } ]`,
+		`routes: [ { path: "/auth", backend: portal, edge: { dialect: astra, networks: [ 192.0.2.9/32 ] } } ]`, 1)
+	path := writeFile(t, settings)
+	code, out, errs := usher("check", "--config", path, "--channel", "a001", "--url", "http://tv.example/play/a001/index.m3u8?token=good")
+	if code != 0 || !strings.Contains(out, "> X-Channel-ID: a001") {
+		t.Errorf("exit code %d, want 0 and the channel's name:\n%s%s", code, out, errs)
+	}
+}

@@ -1,0 +1,334 @@
+package main
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	bootstrap "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	extauthz "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3" // the sample names it
+	manager "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	upstream "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protopath"
+	"google.golang.org/protobuf/reflect/protorange"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// edgesFolder has a folder for each edge, with the edge's own settings and usher.yaml beside them.
+const edgesFolder = "../../deploy/edges"
+
+// edgeFile reads a file of an edge's sample.
+func edgeFile(t *testing.T, path ...string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(append([]string{edgesFolder}, path...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// edgeSettings are an edge's usher.yaml.
+func edgeSettings(t *testing.T, edge string) *settings {
+	t.Helper()
+	return parseSample(t, edgeFile(t, edge, "usher.yaml"))
+}
+
+// TestEdgeSamplesLoad, make a node, and mean the viewer whom their own first lines ask about.
+func TestEdgeSamplesLoad(t *testing.T) {
+	t.Parallel()
+	folders, err := os.ReadDir(edgesFolder)
+	if err != nil || len(folders) == 0 {
+		t.Fatalf("%d edges in %s, %v", len(folders), edgesFolder, err)
+	}
+	asks := regexp.MustCompile(`(?m)^#   usher check --config usher\.yaml (?:--channel (\S+) )?--url '(\S+)'$`)
+	for _, folder := range folders {
+		t.Run(folder.Name(), func(t *testing.T) {
+			t.Parallel()
+			text := edgeFile(t, folder.Name(), "usher.yaml")
+			n, err := newNode(parseSample(t, text), slog.New(slog.DiscardHandler), nil)
+			if err != nil {
+				t.Fatalf("no node: %v", err)
+			}
+			defer n.close()
+			example := asks.FindSubmatch(text)
+			if example == nil {
+				t.Fatalf("usher.yaml does not say how to try it: no line matches %s", asks)
+			}
+			q, err := checkCommand{
+				URL: string(example[2]), Channel: string(example[1]), IP: netip.MustParseAddr("192.0.2.1"),
+			}.question(n)
+			if err != nil || q.Channel != "a001" {
+				t.Errorf("its example asks about %+v, %v; want channel a001", q, err)
+			}
+		})
+	}
+}
+
+// TestEdgesAskWhereUsherListens: the address and the path in an edge's own settings are those in the usher.yaml beside.
+// Traefik's and Flussonic's are checked no further, since neither can run here; what nginx, Caddy and HAProxy make of theirs
+// is tried in e2e.
+func TestEdgesAskWhereUsherListens(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		file string
+		// address and path each have one group.
+		address, path string
+	}{
+		"nginx":     {"nginx.conf", `upstream usher \{\s+server ([^;]+);`, `proxy_pass http://usher(/[^;]*);`},
+		"caddy":     {"Caddyfile", `forward_auth (\S+) \{`, `uri (\S+)`},
+		"haproxy":   {"haproxy.cfg", `lua\.usher http://([^/]+)/`, `lua\.usher http://[^/]+(\S+)`},
+		"flussonic": {"flussonic.conf", `backend http://([^/]+)/`, `backend http://[^/]+(/[^;]*);`},
+		"traefik":   {"dynamic.yaml", `address: "http://([^/]+)/`, `address: "http://[^/]+(/[^"]*)"`},
+	}
+	for edge, test := range tests {
+		t.Run(edge, func(t *testing.T) {
+			t.Parallel()
+			s, text := edgeSettings(t, edge), edgeFile(t, edge, test.file)
+			for pattern, want := range map[string]string{test.address: s.Gateway.Listen, test.path: s.Gateway.Routes[0].Path} {
+				found := regexp.MustCompile(pattern).FindAllSubmatch(text, -1)
+				if len(found) != 1 || string(found[0][1]) != want {
+					t.Errorf("%s asks at %q, want %q as in usher.yaml", test.file, found, want)
+				}
+			}
+		})
+	}
+}
+
+// traefikDynamic is what the sample uses of Traefik's dynamic configuration, spelled as its reference does
+// (doc.traefik.io/traefik/reference/dynamic-configuration/file).
+type traefikDynamic struct {
+	HTTP struct {
+		Routers map[string]struct {
+			Rule        string   `yaml:"rule"`
+			EntryPoints []string `yaml:"entryPoints"`
+			Middlewares []string `yaml:"middlewares"`
+			Service     string   `yaml:"service"`
+		} `yaml:"routers"`
+		Middlewares map[string]struct {
+			ForwardAuth struct {
+				Address             string   `yaml:"address"`
+				TrustForwardHeader  bool     `yaml:"trustForwardHeader"`
+				AuthResponseHeaders []string `yaml:"authResponseHeaders"`
+			} `yaml:"forwardAuth"`
+		} `yaml:"middlewares"`
+		Services map[string]struct {
+			LoadBalancer struct {
+				Servers []struct {
+					URL string `yaml:"url"`
+				} `yaml:"servers"`
+			} `yaml:"loadBalancer"`
+		} `yaml:"services"`
+	} `yaml:"http"`
+}
+
+type traefikStatic struct {
+	EntryPoints map[string]struct {
+		Address string `yaml:"address"`
+	} `yaml:"entryPoints"`
+	Providers struct {
+		File struct {
+			Filename string `yaml:"filename"`
+		} `yaml:"file"`
+	} `yaml:"providers"`
+}
+
+// TestTraefikSampleHoldsTogether: it has no keys but those that Traefik documents, and every name in it is that of
+// something in it. Traefik itself cannot run here.
+func TestTraefikSampleHoldsTogether(t *testing.T) {
+	t.Parallel()
+	var dynamic traefikDynamic
+	var static traefikStatic
+	for file, into := range map[string]any{"dynamic.yaml": &dynamic, "traefik.yaml": &static} {
+		if err := yaml.UnmarshalWithOptions(edgeFile(t, "traefik", file), into, yaml.Strict()); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+	}
+	if got := filepath.Base(static.Providers.File.Filename); got != "dynamic.yaml" {
+		t.Errorf("traefik.yaml reads %s, want dynamic.yaml", got)
+	}
+	play := dynamic.HTTP.Routers["play"]
+	if len(dynamic.HTTP.Routers) != 1 || play.Rule != "PathPrefix(`/play/`)" {
+		t.Errorf("the routers are %+v, want one for /play/", dynamic.HTTP.Routers)
+	}
+	for _, name := range play.EntryPoints {
+		if static.EntryPoints[name].Address == "" {
+			t.Errorf("there is no entry point %q", name)
+		}
+	}
+	if servers := dynamic.HTTP.Services[play.Service].LoadBalancer.Servers; len(servers) == 0 {
+		t.Errorf("there is no service %q", play.Service)
+	}
+	if diff := cmp.Diff([]string{"usher"}, play.Middlewares); diff != "" {
+		t.Fatalf("the middlewares of /play/ (-want +got):\n%s", diff)
+	}
+	auth := dynamic.HTTP.Middlewares["usher"].ForwardAuth
+	at, err := url.Parse(auth.Address)
+	if want := edgeSettings(t, "traefik").Gateway.Routes[0].Path; err != nil || at.Path != want {
+		t.Errorf("forwardAuth asks at %s, %v; want the path %s of usher.yaml's route", auth.Address, err, want)
+	}
+	if auth.TrustForwardHeader {
+		t.Error("trustForwardHeader: a viewer could say that he is another")
+	}
+	if diff := cmp.Diff([]string{"X-Session-Name", "X-Userid", "X-Usher-Source"}, auth.AuthResponseHeaders); diff != "" {
+		t.Errorf("authResponseHeaders (-want +got):\n%s", diff)
+	}
+}
+
+// envoySample is envoy.yaml, read as Envoy reads it: a key or a type that Envoy does not define is an error, and so is
+// what its own rules find wrong.
+func envoySample(t *testing.T) *bootstrap.Bootstrap {
+	t.Helper()
+	text, err := yaml.YAMLToJSON(edgeFile(t, "envoy", "envoy.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bootstrap.Bootstrap
+	if err := protojson.Unmarshal(text, &b); err != nil {
+		t.Fatalf("envoy.yaml: %v", err)
+	}
+	return &b
+}
+
+// inside finds the messages of a type, also those that are packed into others.
+func inside[M proto.Message](t *testing.T, b *bootstrap.Bootstrap) []M {
+	t.Helper()
+	var found []M
+	err := protorange.Range(b.ProtoReflect(), func(p protopath.Values) error {
+		if message, ok := p.Index(-1).Value.Interface().(protoreflect.Message); ok {
+			if m, ok := message.Interface().(M); ok {
+				found = append(found, m)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// only is the one message of a type.
+func only[M proto.Message](t *testing.T, b *bootstrap.Bootstrap) M {
+	t.Helper()
+	found := inside[M](t, b)
+	if len(found) != 1 {
+		t.Fatalf("%d of %T, want one", len(found), *new(M))
+	}
+	return found[0]
+}
+
+func TestEnvoySampleIsValid(t *testing.T) {
+	t.Parallel()
+	type validated interface {
+		proto.Message
+		ValidateAll() error
+	}
+	checked := 0
+	for _, message := range inside[validated](t, envoySample(t)) {
+		if err := message.ValidateAll(); err != nil {
+			t.Errorf("%s: %v", message.ProtoReflect().Descriptor().FullName(), err)
+		}
+		checked++
+	}
+	if checked < 20 { // the packed ones among them: nothing else looks into those
+		t.Errorf("%d messages were checked, want all", checked)
+	}
+}
+
+// clusterNamed is the cluster of that name, with the one address that it has.
+func clusterNamed(t *testing.T, b *bootstrap.Bootstrap, name string) (*cluster.Cluster, string) {
+	t.Helper()
+	for _, c := range b.GetStaticResources().GetClusters() {
+		if c.GetName() != name {
+			continue
+		}
+		var addresses []string
+		for _, place := range c.GetLoadAssignment().GetEndpoints() {
+			for _, e := range place.GetLbEndpoints() {
+				at := e.GetEndpoint().GetAddress().GetSocketAddress()
+				addresses = append(addresses, net.JoinHostPort(at.GetAddress(), strconv.FormatUint(uint64(at.GetPortValue()), 10)))
+			}
+		}
+		if len(addresses) != 1 || c.GetLoadAssignment().GetClusterName() != name {
+			t.Fatalf("cluster %q has %v for %q, want one address", name, addresses, c.GetLoadAssignment().GetClusterName())
+		}
+		return c, addresses[0]
+	}
+	t.Fatalf("there is no cluster %q", name)
+	return nil, ""
+}
+
+func TestEnvoySampleAsksWhereUsherListens(t *testing.T) {
+	t.Parallel()
+	b, s := envoySample(t), edgeSettings(t, "envoy")
+	filter := only[*extauthz.ExtAuthz](t, b)
+	service := filter.GetGrpcService()
+	usher, at := clusterNamed(t, b, service.GetEnvoyGrpc().GetClusterName())
+	if want := s.ExtAuthz.Listen; at != want {
+		t.Errorf("Envoy asks at %s, want ext_authz.listen=%s of usher.yaml", at, want)
+	}
+	if only[*upstream.HttpProtocolOptions](t, b).GetExplicitHttpConfig().GetHttp2ProtocolOptions() == nil {
+		t.Error("the cluster speaks no HTTP/2, which gRPC needs")
+	}
+	checks := usher.GetHealthChecks()
+	if len(checks) != 1 || checks[0].GetGrpcHealthCheck() == nil {
+		t.Fatalf("the health checks are %v, want one by gRPC", checks)
+	}
+	notice := checks[0].GetInterval().AsDuration()*time.Duration(checks[0].GetUnhealthyThreshold().GetValue()) +
+		checks[0].GetTimeout().AsDuration()
+	if notice > s.Gateway.Drain.Delay {
+		t.Errorf("Envoy notices within %v that a node leaves, want drain.delay=%v", notice, s.Gateway.Drain.Delay)
+	}
+	answer := s.Backends["portal"].Around.rules().AnswerDeadline
+	if got := service.GetTimeout().AsDuration(); got < answer+time.Second {
+		t.Errorf("Envoy waits for %v, want a second more than answer_deadline=%v", got, answer)
+	}
+	if filter.GetWithRequestBody() != nil || filter.GetClearRouteCache() || !filter.GetFailureModeAllow() {
+		t.Errorf("the filter is %v, want no body, the route as it is, and viewers let in without Usher", filter)
+	}
+}
+
+func TestEnvoySampleChecksPlayAlone(t *testing.T) {
+	t.Parallel()
+	b := envoySample(t)
+	m := only[*manager.HttpConnectionManager](t, b)
+	if !m.GetUseRemoteAddress().GetValue() {
+		t.Error("use_remote_address: what viewers say of themselves is passed on")
+	}
+	var filters []string
+	for _, f := range m.GetHttpFilters() {
+		filters = append(filters, f.GetName())
+	}
+	if diff := cmp.Diff([]string{"envoy.filters.http.ext_authz", "envoy.filters.http.router"}, filters); diff != "" {
+		t.Errorf("the filters (-want +got):\n%s", diff)
+	}
+	var unchecked extauthz.ExtAuthzPerRoute
+	for _, r := range m.GetRouteConfig().GetVirtualHosts()[0].GetRoutes() {
+		override := r.GetTypedPerFilterConfig()["envoy.filters.http.ext_authz"]
+		if r.GetRoute() == nil {
+			if err := override.UnmarshalTo(&unchecked); err != nil || !unchecked.GetDisabled() {
+				t.Errorf("%s is asked about: %v", r.GetMatch().GetPrefix(), override)
+			}
+			continue
+		}
+		if r.GetMatch().GetPrefix() != "/play/" || override != nil {
+			t.Errorf("media at %s, unchecked by %v; want /play/, checked", r.GetMatch().GetPrefix(), override)
+		}
+		if _, at := clusterNamed(t, b, r.GetRoute().GetCluster()); at != "127.0.0.1:8000" {
+			t.Errorf("the origin is at %s, want 127.0.0.1:8000", at)
+		}
+	}
+}
