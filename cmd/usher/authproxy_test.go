@@ -91,7 +91,7 @@ func TestAuthProxysQuestion(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := second.Requests()[0]
-	if seen.Method != "GET" || seen.Path != "/auth" || seen.RawQuery != "token=good&x=%2B" {
+	if seen.Method != http.MethodGet || seen.Path != "/auth" || seen.RawQuery != "token=good&x=%2B" {
 		t.Errorf("the second was asked %s %s?%s", seen.Method, seen.Path, seen.RawQuery)
 	}
 	for name, want := range map[string]string{

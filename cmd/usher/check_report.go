@@ -107,7 +107,9 @@ func (r checkReport) text(w io.Writer) error {
 		limit = strconv.Itoa(r.MaxSessions) + " sessions"
 	}
 	for _, line := range []struct{ name, value string }{
-		{"user", strings.TrimSpace(r.User + " " + r.UserID)}, {"valid for", r.ValidFor}, {"limit", limit},
+		{"user", strings.TrimSpace(r.User + " " + r.UserID)},
+		{"valid for", r.ValidFor},
+		{"limit", limit},
 		{"redirect", r.Redirect},
 	} {
 		if line.value != "" {

@@ -13,6 +13,7 @@ import (
 	"usher/backends/iptvportal"
 	"usher/backends/jwt"
 	"usher/backends/ministra"
+	"usher/backends/rules"
 	"usher/backends/securetoken"
 	"usher/backends/signedlink"
 	"usher/backends/smarty"
@@ -63,7 +64,8 @@ func kinds() map[string]kind {
 		"securetoken": decided(securetoken.DefaultConfig, securetoken.New, decidedFor(time.Hour)),
 		"signedlink":  decided(signedlink.DefaultConfig, signedlink.New, decidedFor(time.Hour)),
 
-		"any": joined(anyof.DefaultConfig, anyof.New, anyof.Members),
+		"any":   joined(anyof.DefaultConfig, anyof.New, anyof.Members),
+		"rules": joined(rules.DefaultConfig, rules.New, rules.Members),
 	}
 }
 

@@ -69,7 +69,7 @@ func TestEveryKindsPageNamesEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := regexp.MustCompile(`(?m)^[ -]*([a-z_0-9]+):`)
+	key := regexp.MustCompile(`(?m)(?:^|[ {,-])([a-z_0-9]+):`)
 	for name := range kinds() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
