@@ -78,8 +78,8 @@ func TestEdgeSamplesLoad(t *testing.T) {
 }
 
 // TestEdgesAskWhereUsherListens: the address and the path in an edge's own settings are those in the usher.yaml beside.
-// Traefik's and Flussonic's are checked no further, since neither can run here; what nginx, Caddy and HAProxy make of theirs
-// is tried in e2e.
+// Flussonic's are checked no further, and Traefik's only in themselves, since neither can run here; what nginx, Caddy and
+// HAProxy make of theirs is tried in e2e.
 func TestEdgesAskWhereUsherListens(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

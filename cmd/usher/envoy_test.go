@@ -80,7 +80,9 @@ type viewer struct{ address, agent string }
 func (v viewer) asks(path string) *auth.CheckRequest {
 	return &auth.CheckRequest{Attributes: &auth.AttributeContext{
 		Source: &auth.AttributeContext_Peer{Address: &core.Address{Address: &core.Address_SocketAddress{
-			SocketAddress: &core.SocketAddress{Address: v.address, PortSpecifier: &core.SocketAddress_PortValue{PortValue: 40404}},
+			SocketAddress: &core.SocketAddress{
+				Address: v.address, PortSpecifier: &core.SocketAddress_PortValue{PortValue: 40404},
+			},
 		}}},
 		Request: &auth.AttributeContext_Request{Http: &auth.AttributeContext_HttpRequest{
 			Method: http.MethodGet, Scheme: "http", Host: "tv.example.com", Path: path, Protocol: "HTTP/1.1",

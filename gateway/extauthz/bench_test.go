@@ -31,14 +31,17 @@ func BenchmarkCheck(b *testing.B) {
 		auth.RegisterAuthorizationServer(server, floor{answer: yes(&auth.OkHttpResponse{})})
 		ended := make(chan error, 1)
 		go func() { ended <- server.Serve(listener) }()
-		conn, err := grpc.NewClient("passthrough:///"+listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		conn, err := grpc.NewClient("passthrough:///"+listener.Addr().String(),
+			grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
 			b.Fatal(err)
 		}
 		defer func() {
 			_ = conn.Close()
 			server.Stop()
-			<-ended
+			if err := <-ended; err != nil {
+				b.Errorf("the floor ended with: %v", err)
+			}
 		}()
 		ask(b, auth.NewAuthorizationClient(conn))
 	})

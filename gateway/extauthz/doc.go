@@ -3,20 +3,23 @@
 //
 //	Envoy says                                        we read
 //	attributes.request.http.path, .method, .host …    what the viewer wants
-//	attributes.source.address                         who he is, as Envoy's own settings see it
+//	attributes.source.address                         who he is: who holds the connection to Envoy
 //	attributes.request.http.headers                   his header
 //
-// A yes adds X-Session-Name, X-UserId and X-Usher-Source to what the origin gets, over any that the viewer sent, and where
-// the route recognises viewers by cookie Set-Cookie to what he gets. A no is 302, 403 or 503, with the reason as its body.
+// A yes adds X-Session-Name, X-UserId and X-Usher-Source to what the origin gets, over any that the viewer sent, and
+// where the route recognises viewers by cookie Set-Cookie to what he gets. A no is 302, 403 or 503, with the reason as
+// its body.
 //
 // Invariants:
-//   - Every question gets an answer of ours, also in an outage: an error would leave the decision to Envoy's
-//     failure_mode_allow, which knows neither viewers nor policies.
+//   - Every question about HTTP gets an answer of ours, also in an outage and after a panic: an error would leave the
+//     decision to Envoy's failure_mode_allow, which knows neither viewers nor policies. So a no has the code
+//     PermissionDenied whatever its status, since there have been Envoys that took others for failures.
 //   - Only listed networks are heard (routes[].edge.networks), by the address of the connection.
 //
 // Decided: the gRPC health service answers as well, so that Envoy's health checks see a node that drains. A panic ends
-// one question and not the process, as net/http has it.
+// one question, by 503, and not the process.
 //
 // Refused: Envoy's HTTP flavour of ext_authz, which names the viewer's address nowhere of its own; and reading
-// X-Forwarded-For, which Envoy has weighed already when it fills in the source.
+// X-Forwarded-For. Envoy does not weigh it for the source either, whatever use_remote_address and xff_num_trusted_hops
+// say: before Envoy, a balancer has to speak the PROXY protocol.
 package extauthz

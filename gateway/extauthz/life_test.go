@@ -186,8 +186,8 @@ func (p *pipes) dial(ctx context.Context, _ string) (net.Conn, error) {
 	}
 }
 
-// TestADrainTakesAsLongAsItMay: for drain.delay all goes on with health off, so that Envoy notices; what is in flight then
-// has drain.timeout.
+// TestADrainTakesAsLongAsItMay: for drain.delay all goes on with health off, so that Envoy notices; what is in flight
+// then has drain.timeout.
 func TestADrainTakesAsLongAsItMay(t *testing.T) {
 	t.Parallel()
 	const delay, timeout = 5 * time.Second, 30 * time.Second

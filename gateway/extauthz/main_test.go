@@ -59,7 +59,9 @@ type asked struct {
 	question authz.Question
 }
 
-func (r *recorder) Ask(_ context.Context, d authz.Dialect, edge netip.Addr, q *authz.Question, a *gateway.Answer) error {
+func (r *recorder) Ask(
+	_ context.Context, d authz.Dialect, edge netip.Addr, q *authz.Question, a *gateway.Answer,
+) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asked = append(r.asked, asked{d, edge, *q})
@@ -137,7 +139,9 @@ func serve(t testing.TB, asker Asker, o options) *running {
 		t.Fatal(err)
 	}
 	ctx, drain := context.WithCancel(context.Background())
-	r := &running{AuthorizationClient: auth.NewAuthorizationClient(conn), conn: conn, drain: drain, ended: make(chan error, 1)}
+	r := &running{
+		AuthorizationClient: auth.NewAuthorizationClient(conn), conn: conn, drain: drain, ended: make(chan error, 1),
+	}
 	server := New(o.config, o.drain, asker, log)
 	go func() { r.ended <- server.Run(ctx, o.listener) }()
 	return r

@@ -30,7 +30,8 @@ func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
 				Headers: map[string]string{"user-agent": "VLC/3.0.20", "referer": "https://portal.example.com/"},
 			},
 			want: authz.Question{
-				Method: "GET", Scheme: "https", Host: "tv.example.com:8443", Path: "/play/a%20b/index.m3u8", Query: "token=x%2Fy&a=b?c",
+				Method: "GET", Scheme: "https", Host: "tv.example.com:8443",
+				Path: "/play/a%20b/index.m3u8", Query: "token=x%2Fy&a=b?c",
 				Address: netip.MustParseAddr("192.0.2.7"), UserAgent: "VLC/3.0.20", Referer: "https://portal.example.com/",
 			},
 		},

@@ -51,8 +51,8 @@ func New(c Config, drain gateway.DrainConfig, asker Asker, log *slog.Logger) *Se
 	return &Server{config: c, drain: drain, asker: asker, log: log}
 }
 
-// Run serves on the listener until ctx ends, then drains: health off, the drain delay, the questions in flight. It closes
-// the listener.
+// Run serves on the listener until ctx ends, then drains: health off, the drain delay, the questions in flight. It
+// closes the listener.
 func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	watching, endWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer endWatching()
@@ -114,7 +114,7 @@ func (s boundStream) Context() context.Context { return s.ctx }
 func (s *Server) Check(ctx context.Context, r *auth.CheckRequest) (answer *auth.CheckResponse, err error) {
 	h := r.GetAttributes().GetRequest().GetHttp()
 	if h == nil {
-		return nil, status.Error(codes.InvalidArgument, "the question has no attributes.request.http; is this an HTTP filter?")
+		return nil, status.Error(codes.InvalidArgument, "no attributes.request.http; is this an HTTP filter?")
 	}
 	defer s.survive(&answer)
 	if !strings.HasPrefix(h.GetPath(), "/") {
