@@ -98,11 +98,23 @@ func (e *Edge) Ask(ctx context.Context, d authz.Dialect, edge netip.Addr, q *aut
 		}
 		if there = r.door; there.lets(edge) {
 			ask.question = *q
+			ask.question.Address = e.behindProxy(q)
 			return e.answerEdge(ctx, ask, d, edge, "", a)
 		}
 	}
 	e.stranger(there, edge, a)
 	return nil
+}
+
+// behindProxy is the viewer's address where the edge itself stands behind a proxy of ours and says that one's.
+func (e *Edge) behindProxy(q *authz.Question) netip.Addr {
+	if q.Header == nil || !isTrusted(q.Address, e.trusted) {
+		return q.Address
+	}
+	if viewer := authz.LastForwarded(q.Header.Values("X-Forwarded-For"), e.isEdge); viewer.IsValid() {
+		return viewer
+	}
+	return q.Address
 }
 
 // doorAt is the first door at a path, or nil.

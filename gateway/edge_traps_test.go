@@ -115,3 +115,18 @@ func TestAPlaylistIsOneWithParametersToo(t *testing.T) {
 		g.wantAsked(t, authz.Nginx, 403, atEdge{uri: p})
 	}
 }
+
+// Envoy says whose connection it is: behind a proxy of ours that proxy's, whose word for the viewer counts then.
+func TestAnEnvoyBehindAProxyOfOurs(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{"127.0.0.7": "203.0.113.9", "198.51.100.7": "198.51.100.7"} {
+		g := newEdgeGate(t, nil, edgeRoute(authz.Envoy))
+		g.wantAsked(t, authz.Envoy, 200, atEdge{
+			uri: "/play/a001/index.m3u8?token=1", address: address,
+			fields: []string{"X-Forwarded-For: 192.0.2.66, 203.0.113.9, 127.0.0.7"},
+		})
+		if got := g.room.arrived()[0].Request.Address.String(); got != want {
+			t.Errorf("asked by %s: the viewer is at %s, want %s", address, got, want)
+		}
+	}
+}

@@ -34,6 +34,9 @@ func serve(ctx context.Context, s *settings, logger *slog.Logger, started func(*
 	if err := s.Gateway.TLS.Check(); err != nil {
 		return err
 	}
+	if err := s.ExtAuthz.TLS.Check(); err != nil {
+		return fmt.Errorf("ext_authz.%w", err)
+	}
 	on, err := listen(ctx, s)
 	if err != nil {
 		return err

@@ -115,7 +115,7 @@ func readForwardAuth(in *Incoming, q *Question) error {
 		return fmt.Errorf("X-Forwarded-Uri: %w", errMissing)
 	}
 	q.Path, q.Query, _ = strings.Cut(uri, "?")
-	q.Address = lastForwarded(h.Values("X-Forwarded-For"), in.IsEdge)
+	q.Address = LastForwarded(h.Values("X-Forwarded-For"), in.IsEdge)
 	if !q.Address.IsValid() {
 		return fmt.Errorf("X-Forwarded-For: %w", errMissing)
 	}
@@ -131,9 +131,9 @@ func (q *Question) passedOn(h Header) {
 	q.UserAgent, q.Referer, q.Header = h.Get("User-Agent"), h.Get("Referer"), h
 }
 
-// lastForwarded is the last address of the lists that is not an edge's: everything before it may be the viewer's own
-// invention. Several fields count as one list.
-func lastForwarded(lists []string, isEdge func(netip.Addr) bool) netip.Addr {
+// LastForwarded is the last address of X-Forwarded-For's lists that is not an edge's or a proxy's of ours: everything before
+// it may be the viewer's own invention. Several fields count as one list. The zero value: there is none.
+func LastForwarded(lists []string, isEdge func(netip.Addr) bool) netip.Addr {
 	var last netip.Addr
 	for _, list := range slices.Backward(lists) {
 		for list != "" {

@@ -323,11 +323,11 @@ func TestTheViewerIsTheLastForwardedAddressThatIsNotOurs(t *testing.T) {
 		"for=, as in RFC 7239":              {[]string{"for=192.0.2.7"}, "invalid IP"},
 	}
 	for name, tc := range cases {
-		if got := lastForwarded(tc.lists, ours).String(); got != tc.want {
+		if got := LastForwarded(tc.lists, ours).String(); got != tc.want {
 			t.Errorf("%s: got %s, want %s", name, got, tc.want)
 		}
 	}
-	if got := lastForwarded([]string{"192.0.2.7, 10.0.0.1"}, nil).String(); got != "10.0.0.1" {
+	if got := LastForwarded([]string{"192.0.2.7, 10.0.0.1"}, nil).String(); got != "10.0.0.1" {
 		t.Errorf("where nobody is ours: got %s", got)
 	}
 }

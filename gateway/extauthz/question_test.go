@@ -35,6 +35,18 @@ func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
 				Address: netip.MustParseAddr("192.0.2.7"), UserAgent: "VLC/3.0.20", Referer: "https://portal.example.com/",
 			},
 		},
+		"the header as raw bytes (encode_raw_headers)": {
+			address: "192.0.2.7",
+			request: &said{Method: "GET", Path: "/play/a/index.m3u8", HeaderMap: &core.HeaderMap{Headers: []*core.HeaderValue{
+				{Key: "User-Agent", RawValue: []byte("VLC/3.0.20")},
+				{Key: "referer", Value: "https://a.example.com/"},
+				{Key: "referer", RawValue: []byte("https://b.example.com/")},
+			}}},
+			want: authz.Question{
+				Method: "GET", Path: "/play/a/index.m3u8", Address: netip.MustParseAddr("192.0.2.7"),
+				UserAgent: "VLC/3.0.20", Referer: "https://a.example.com/,https://b.example.com/",
+			},
+		},
 		"HEAD without a query, over IPv6": {
 			address: "2001:db8::7",
 			request: &said{Method: "HEAD", Scheme: "http", Host: "tv", Path: "/play/a/seg.ts"},

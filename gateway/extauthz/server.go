@@ -155,7 +155,7 @@ func edgeOf(ctx context.Context) netip.Addr {
 // questionOf reads what Envoy says of a viewer.
 func questionOf(r *auth.CheckRequest) *authz.Question {
 	h := r.GetAttributes().GetRequest().GetHttp()
-	q := &authz.Question{Method: h.GetMethod(), Host: h.GetHost(), Header: fields(h.GetHeaders())}
+	q := &authz.Question{Method: h.GetMethod(), Host: h.GetHost(), Header: fieldsOf(h)}
 	if scheme := h.GetScheme(); scheme == "http" || scheme == "https" {
 		q.Scheme = scheme
 	}
@@ -173,6 +173,26 @@ func questionOf(r *auth.CheckRequest) *authz.Question {
 
 // fields are a viewer's header fields as Envoy has them: names in lower case, several of one name joined.
 type fields map[string]string
+
+// fieldsOf reads them also where Envoy was told to send them raw (encode_raw_headers).
+func fieldsOf(h *auth.AttributeContext_HttpRequest) fields {
+	raw := h.GetHeaderMap().GetHeaders()
+	if len(raw) == 0 {
+		return h.GetHeaders()
+	}
+	f := make(fields, len(raw))
+	for _, field := range raw {
+		name, value := strings.ToLower(field.GetKey()), field.GetValue()
+		if value == "" {
+			value = string(field.GetRawValue())
+		}
+		if before, several := f[name]; several {
+			value = before + "," + value
+		}
+		f[name] = value
+	}
+	return f
+}
 
 // Get is the field's value.
 func (f fields) Get(name string) string { return f[strings.ToLower(name)] }
