@@ -126,8 +126,8 @@ func NewLocalChain(name string, policy Policy, adapter Backend, members []*Chain
 	return c
 }
 
-// announced tells the caller when the question goes out: at once where it is decided here, and else with the first
-// member's.
+// announced tells the caller when the question goes out: at once where it is decided here, and else when the backend that
+// joins says so, once.
 func announced(adapter Backend, joins bool) Backend {
 	return BackendFunc(func(ctx context.Context, r *Request) (Decision, error) {
 		if r.Asking == nil {
@@ -156,8 +156,9 @@ func (c *Chain) Instead(r *Request, err error) (Decision, error) { return c.Fail
 // Down reports whether the backend is known to be away: all of them, where the chain joins several.
 func (c *Chain) Down() bool { return c.State() != BreakerClosed }
 
-// State is where the breaker stands; that of the best member where the chain joins several, since a yes of one is
-// enough; closed where nobody is asked. It is an atomic read a member.
+// State is where the breaker stands; that of the best member where the chain joins several, since a yes of one is enough;
+// closed where nobody is asked: who may be let in by a member that decides here must not be told of an outage instead. It
+// is an atomic read a member.
 func (c *Chain) State() BreakerState {
 	if c.Breaker != nil {
 		return c.Breaker.State()

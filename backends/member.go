@@ -44,6 +44,9 @@ func settled(d Decision) Decision {
 	if d.Reason == "" {
 		d.Reason = "no rule speaks for the viewer"
 	}
-	d.Verdict, d.Source = Denied, FromRule
+	d.Verdict = Denied
+	if d.Source == NoSource {
+		d.Source = FromRule // another source, such as a stopgap's, stays what it is
+	}
 	return d
 }

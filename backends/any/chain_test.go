@@ -1,0 +1,286 @@
+package anyof
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
+	"usher/backends/backendtest"
+)
+
+// chained joins members as the program does: each in a chain of its own, all in one without breaker and bulkhead.
+func chained(t testing.TB, policy backends.Policy, change func(*backends.ChainConfig), adapters ...backends.Backend,
+) (*backends.Chain, []*backends.Chain) {
+	t.Helper()
+	var (
+		members []backends.Backend
+		chains  []*backends.Chain
+	)
+	for i, a := range adapters {
+		cfg := backends.DefaultChainConfig()
+		if change != nil {
+			change(&cfg)
+		}
+		c := backends.NewChain(string(rune('a'+i)), cfg, a, backends.ChainParts{Kind: "test"})
+		chains, members = append(chains, c), append(members, c.Asking())
+	}
+	return backends.NewLocalChain("both", policy, newBackend(t, members...), chains, backends.ChainParts{Kind: "any"}), chains
+}
+
+func from(viewer int) *backends.Request {
+	r := backendtest.NewRequest("123")
+	r.Address = netip.AddrFrom4([4]byte{192, 0, 2, byte(viewer)})
+	return r
+}
+
+func watching(viewer int, standing backends.Verdict) *backends.Request {
+	r := from(viewer)
+	r.Number = 1
+	r.Standing = backends.Decision{Verdict: standing, Source: backends.FromBackend, Reason: "as before", UserID: "u1"}
+	return r
+}
+
+// What one member fails to say is decided by the outage policy of the backend that joins them, for every sort of viewer.
+func TestTheOutagePolicyOfTheJoiningBackendHolds(t *testing.T) {
+	t.Parallel()
+	yes, no := backends.Backend(allowing()), backends.Backend(denying("x", ""))
+	network, status := backends.Backend(failing(backends.FailureTransport)), backends.Backend(failing(backends.FailureStatus))
+	busy := backends.Backend(fails(overload()))
+	tests := map[string]struct {
+		members []backends.Backend
+		// want is what an unknown viewer is told, one who watches, and one who was denied, under each policy.
+		allow, keep, deny [3]string
+	}{
+		"a yes beside a failure": {
+			[]backends.Backend{network, yes},
+			[3]string{"allowed backend", "allowed backend", "allowed backend"},
+			[3]string{"allowed backend", "allowed backend", "allowed backend"},
+			[3]string{"allowed backend", "allowed backend", "allowed backend"},
+		},
+		"a no beside a failure of the network": {
+			[]backends.Backend{no, network},
+			[3]string{"allowed fail-open", "allowed last-known", "denied last-known"},
+			[3]string{"failure", "allowed last-known", "denied last-known"},
+			[3]string{"denied fail-open", "denied fail-open", "denied fail-open"},
+		},
+		"a no beside a failure that he may have caused": {
+			[]backends.Backend{no, status},
+			[3]string{"failure", "allowed last-known", "denied last-known"},
+			[3]string{"failure", "allowed last-known", "denied last-known"},
+			[3]string{"denied fail-open", "denied fail-open", "denied fail-open"},
+		},
+		"a failure that he may have caused beside one of the network": {
+			[]backends.Backend{status, network},
+			[3]string{"allowed fail-open", "allowed last-known", "denied last-known"},
+			[3]string{"failure", "allowed last-known", "denied last-known"},
+			[3]string{"denied fail-open", "denied fail-open", "denied fail-open"},
+		},
+		"an overload beside a failure": {
+			[]backends.Backend{busy, network},
+			[3]string{"overload", "overload", "overload"},
+			[3]string{"overload", "overload", "overload"},
+			[3]string{"overload", "overload", "overload"},
+		},
+		"an overload beside a no": {
+			[]backends.Backend{no, busy},
+			[3]string{"overload", "overload", "overload"},
+			[3]string{"overload", "overload", "overload"},
+			[3]string{"overload", "overload", "overload"},
+		},
+		"no from all": {
+			[]backends.Backend{no, no},
+			[3]string{"denied backend", "denied backend", "denied backend"},
+			[3]string{"denied backend", "denied backend", "denied backend"},
+			[3]string{"denied backend", "denied backend", "denied backend"},
+		},
+		"no opinion from all": {
+			[]backends.Backend{unsure(), unsure()},
+			[3]string{"denied rule", "denied rule", "denied rule"},
+			[3]string{"denied rule", "denied rule", "denied rule"},
+			[3]string{"denied rule", "denied rule", "denied rule"},
+		},
+	}
+	for name, tt := range tests {
+		for policy, want := range map[backends.Policy][3]string{
+			backends.PolicyAllow: tt.allow, backends.PolicyKeep: tt.keep, backends.PolicyDeny: tt.deny,
+		} {
+			t.Run(name+" under "+policy.String(), func(t *testing.T) {
+				t.Parallel()
+				c, _ := chained(t, policy, nil, tt.members...)
+				var got [3]string
+				for i, r := range []*backends.Request{
+					from(1), watching(1, backends.Allowed), watching(1, backends.Denied),
+				} {
+					got[i] = outcome(c.Check(t.Context(), r))
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("unknown, watching, denied (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func outcome(d backends.Decision, err error) string {
+	switch {
+	case backends.IsOverload(err):
+		return "overload"
+	case backends.AsFailure(err) != nil:
+		return "failure"
+	case err != nil:
+		return err.Error()
+	default:
+		return d.Verdict.String() + " " + d.Source.String()
+	}
+}
+
+// Who fails one member by his words until its breaker opens still needs several households for it, and gains nothing
+// while the other answers.
+func TestFailuresOfOneViewerOpenNothing(t *testing.T) {
+	t.Parallel()
+	c, chains := chained(t, backends.PolicyAllow, nil, denying("x", ""), failing(backends.FailureStatus))
+	for range 100 {
+		if got := outcome(c.Check(t.Context(), from(1))); got != "failure" {
+			t.Fatalf("got %s, want a failure that admits nobody", got)
+		}
+	}
+	if chains[1].Down() || c.Down() {
+		t.Error("one viewer opened the breaker")
+	}
+}
+
+// As long as a member has the question in a queue of ours, the caller does not hear that it went out: he would take
+// the wait for a backend that hangs, and let viewers in whom a flood keeps from being asked about.
+func TestTheQuestionIsOutWhenNoMemberHasItQueued(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		first backends.BackendFunc
+		calls int32
+		out   time.Duration
+	}{
+		"one hangs, one queues":         {after(time.Hour, allowing()), 1, 300 * time.Millisecond},
+		"one has said no, one queues":   {denying("x", ""), 1, 300 * time.Millisecond},
+		"one says yes, one queues":      {after(100*time.Millisecond, allowing()), 0, 0},
+		"one fails at once, one queues": {failing(backends.FailureTransport), 1, 300 * time.Millisecond},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c, chains := chained(t, backends.PolicyAllow, func(cfg *backends.ChainConfig) {
+					cfg.Bulkhead.MaxInFlight = 1
+				}, tt.first, after(300*time.Millisecond, denying("y", "")))
+				go func() { _, _ = chains[1].Check(t.Context(), from(2)) }() // takes the only slot
+				synctest.Wait()
+				var calls atomic.Int32
+				started, out := time.Now(), time.Duration(0)
+				r := from(1)
+				r.Asking = func() {
+					calls.Add(1)
+					out = time.Since(started)
+				}
+				_, _ = c.Check(t.Context(), r)
+				synctest.Wait()
+				if calls.Load() != tt.calls || out != tt.out {
+					t.Errorf("Asking was called %d times, after %s; want %d after %s", calls.Load(), out, tt.calls, tt.out)
+				}
+			})
+		})
+	}
+}
+
+func TestAnOverloadOfEveryMemberIsNoQuestionThatWentOut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hang := after(1500*time.Millisecond, denying("x", ""))
+		c, chains := chained(t, backends.PolicyAllow, func(cfg *backends.ChainConfig) {
+			cfg.Bulkhead.MaxInFlight = 1
+		}, hang, hang)
+		for _, member := range chains {
+			go func() { _, _ = member.Check(t.Context(), from(2)) }()
+		}
+		synctest.Wait()
+		r := from(1)
+		r.Asking = func() { t.Error("Asking was called") }
+		if got := outcome(c.Check(t.Context(), r)); got != "overload" {
+			t.Errorf("got %s, want an overload", got)
+		}
+	})
+}
+
+// A member that hangs is cancelled by the other's yes, which neither opens its breaker nor keeps its slots.
+func TestAMemberThatHangsCostsNothingBesideAYes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, chains := chained(t, backends.PolicyDeny, nil, after(time.Hour, allowing()), after(time.Millisecond, allowing()))
+		started := time.Now()
+		for i := range 1000 {
+			if got := outcome(c.Check(t.Context(), from(i))); got != "allowed backend" {
+				t.Fatalf("got %s, want a yes", got)
+			}
+		}
+		synctest.Wait()
+		if slots, _ := chains[0].Bulkhead.InFlight(); slots != 0 || chains[0].Down() || time.Since(started) != time.Second {
+			t.Errorf("got %d slots held, down %t, after %s; want none, false, 1s", slots, chains[0].Down(), time.Since(started))
+		}
+	})
+}
+
+func TestManyViewersAtOnceGetEachHisOwnAnswer(t *testing.T) {
+	t.Parallel()
+	by := func(answers string, d backends.BackendFunc) backends.BackendFunc {
+		return func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+			if r.Query == answers {
+				return d(ctx, r)
+			}
+			return denying("not mine", "")(ctx, r)
+		}
+	}
+	c, _ := chained(t, backends.PolicyAllow, nil, by("token=0", allowing()), by("token=1", allowing()), by("token=2", unsure()))
+	want := []string{"a: backend answered 200", "b: backend answered 200", "a: not mine", "a: not mine"}
+	var group sync.WaitGroup
+	for i := range 200 {
+		group.Go(func() {
+			r := backendtest.NewRequest(fmt.Sprint(i % 4))
+			var asked atomic.Int32
+			r.Asking = func() { asked.Add(1) }
+			d, err := c.Check(t.Context(), r)
+			if err != nil || d.Reason != want[i%4] || asked.Load() > 1 {
+				t.Errorf("viewer %d: got %q, error %v, asked %d times; want %q", i, d.Reason, err, asked.Load(), want[i%4])
+			}
+		})
+	}
+	group.Wait()
+}
+
+// A call that outlives its check tells nobody anything: the caller's hook belongs to the check.
+func TestACallThatOutlivesItsCheckIsSilent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		late := func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+			<-release
+			r.Asking()
+			return backends.Decision{}, nil
+		}
+		b := newBackend(t, backends.BackendFunc(late), allowing())
+		r := from(1)
+		r.Asking = func() { t.Error("Asking was called after the check") }
+		if got := outcome(b.Check(t.Context(), r)); got != "allowed backend" {
+			t.Errorf("got %s, want a yes", got)
+		}
+		close(release)
+		synctest.Wait()
+		if n := b.members[0].running.Load(); n != 0 {
+			t.Errorf("%d calls still run", n)
+		}
+	})
+}

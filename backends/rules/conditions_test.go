@@ -1,0 +1,149 @@
+package rules
+
+import (
+	"net/netip"
+	"testing"
+
+	"usher/backends"
+	"usher/backends/backendtest"
+)
+
+func TestConditions(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		rule   Rule
+		change func(*backends.Request)
+		want   bool
+	}{
+		"none":                             {Rule{}, nil, true},
+		"his address":                      {Rule{Addresses: []string{"198.51.100.1", "192.0.2.7"}}, nil, true},
+		"his network":                      {Rule{Addresses: []string{"192.0.2.0/24"}}, nil, true},
+		"a network with bits too many":     {Rule{Addresses: []string{"192.0.2.99/24"}}, nil, true},
+		"another network":                  {Rule{Addresses: []string{"192.0.3.0/24", "2001:db8::/32"}}, nil, false},
+		"everybody's network":              {Rule{Addresses: []string{"0.0.0.0/0"}}, nil, true},
+		"an IPv4 network as IPv6":          {Rule{Addresses: []string{"::ffff:192.0.2.0/120"}}, nil, true},
+		"an IPv4 address as IPv6":          {Rule{Addresses: []string{"::ffff:192.0.2.7"}}, nil, true},
+		"an IPv4 viewer as IPv6":           {Rule{Addresses: []string{"192.0.2.7"}}, at("::ffff:192.0.2.7"), true},
+		"an IPv6 viewer":                   {Rule{Addresses: []string{"2001:db8::/32"}}, at("2001:db8::7"), true},
+		"an IPv6 viewer with a zone":       {Rule{Addresses: []string{"fe80::/10"}}, at("fe80::1%eth0"), true},
+		"a viewer without address":         {Rule{Addresses: []string{"0.0.0.0/0", "::/0"}}, func(r *backends.Request) { r.Address = netip.Addr{} }, false},
+		"his channel":                      {Rule{Channels: []string{"b*", "a00?"}}, nil, true},
+		"another channel":                  {Rule{Channels: []string{"b*", "A001"}}, nil, false},
+		"a folder of channels":             {Rule{Channels: []string{"hd/*"}}, func(r *backends.Request) { r.Channel = "hd/one" }, true},
+		"a folder below it":                {Rule{Channels: []string{"hd/*"}}, func(r *backends.Request) { r.Channel = "hd/one/two" }, false},
+		"his agent":                        {Rule{UserAgents: []string{"mag*", "vlc/*"}}, nil, true},
+		"his agent, somewhere":             {Rule{UserAgents: []string{"*libVLC*"}}, nil, true},
+		"another agent":                    {Rule{UserAgents: []string{"vlc"}}, nil, false},
+		"no agent":                         {Rule{UserAgents: []string{"?*"}}, func(r *backends.Request) { r.UserAgent = "" }, false},
+		"his host":                         {Rule{Hosts: []string{"live.example.com"}}, nil, true},
+		"his host with port, in capitals":  {Rule{Hosts: []string{"live.example.com"}}, host("LIVE.example.com.:8080"), true},
+		"a host below":                     {Rule{Hosts: []string{"*.example.com"}}, nil, true},
+		"not the host itself":              {Rule{Hosts: []string{"*.live.example.com"}}, nil, false},
+		"a host that ends alike":           {Rule{Hosts: []string{"example.com"}}, host("evilexample.com"), false},
+		"nothing before the dot":           {Rule{Hosts: []string{"*.example.com"}}, host(".example.com"), false},
+		"an IPv6 host":                     {Rule{Hosts: []string{"2001:db8::1"}}, host("[2001:db8::1]:8080"), true},
+		"an IPv6 host without port":        {Rule{Hosts: []string{"2001:db8::1"}}, host("2001:db8::1"), true},
+		"no host":                          {Rule{Hosts: []string{"*.example.com"}}, host(""), false},
+		"a Kelvin sign is no k":            {Rule{Hosts: []string{"k.example.com"}}, host("\u212a.example.com"), false},
+		"his page":                         {Rule{Referers: []string{"tv.example.com"}}, referer("https://tv.example.com/watch?x=1"), true},
+		"his page with port":               {Rule{Referers: []string{"tv.example.com"}}, referer("https://tv.example.com:8443"), true},
+		"his page without scheme":          {Rule{Referers: []string{"hey.com"}}, referer("hey.com"), true},
+		"a page below":                     {Rule{Referers: []string{"*.example.com"}}, referer("https://a.b.example.com/"), true},
+		"a page that hides behind a user":  {Rule{Referers: []string{"tv.example.com"}}, referer("https://tv.example.com@evil.example/"), false},
+		"a page that hides behind a slash": {Rule{Referers: []string{"tv.example.com"}}, referer(`https://evil.example\@tv.example.com/`), false},
+		"a page named in the query":        {Rule{Referers: []string{"tv.example.com"}}, referer("https://evil.example?https://tv.example.com"), false},
+		"no page":                          {Rule{Referers: []string{"tv.example.com"}}, nil, false},
+		"his token":                        {Rule{Tokens: []backends.Secret{"456", "123"}}, nil, true},
+		"another token":                    {Rule{Tokens: []backends.Secret{"1234", "12"}}, nil, false},
+		"his token, escaped":               {Rule{Tokens: []backends.Secret{"1+/3"}}, query("a=1&token=1%2b%2F3"), true},
+		"his token, as it stands":          {Rule{Tokens: []backends.Secret{"1+3%zz"}}, query("token=1+3%zz"), true},
+		"the name escaped":                 {Rule{Tokens: []backends.Secret{"123"}}, query("%74oken=123"), true},
+		"a name that PHP takes for it":     {Rule{Tokens: []backends.Secret{"123"}}, query("+token%5b]=123"), true},
+		"a name that ends at a NUL":        {Rule{Tokens: []backends.Secret{"123"}}, query("token%00x=123"), true},
+		"another name":                     {Rule{Tokens: []backends.Secret{"123"}}, query("tokens=123&xtoken=123&Token=123"), false},
+		"the second of two":                {Rule{Tokens: []backends.Secret{"123"}}, query("token=x&token=123"), true},
+		"the first of two":                 {Rule{Tokens: []backends.Secret{"123"}}, query("token=123;token=x"), true},
+		"no token":                         {Rule{Tokens: []backends.Secret{"123"}}, query(""), false},
+		"an empty token":                   {Rule{Tokens: []backends.Secret{"123"}}, query("token&token="), false},
+		"all conditions": {
+			Rule{
+				Addresses: []string{"192.0.2.7"}, Channels: []string{"a001"}, UserAgents: []string{"VLC*"},
+				Hosts: []string{"live.example.com"}, Tokens: []backends.Secret{"123"}, Referers: []string{"a.example"},
+			}, referer("http://a.example/"), true,
+		},
+		"all but one": {
+			Rule{
+				Addresses: []string{"192.0.2.7"}, Channels: []string{"a001"}, UserAgents: []string{"VLC*"},
+				Hosts: []string{"live.example.com"}, Tokens: []backends.Secret{"1"}, Referers: []string{"a.example"},
+			}, referer("http://a.example/"), false,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tt.rule.Then = Pass
+			if err := (Config{Rules: []Rule{tt.rule}, Default: Deny}).Validate(); err != nil {
+				t.Fatalf("the rule is invalid: %v", err)
+			}
+			made, err := newRule("rules[0]", tt.rule, nil)
+			if err != nil {
+				t.Fatalf("make the rule: %v", err)
+			}
+			r := backendtest.NewRequest("123")
+			if tt.change != nil {
+				tt.change(r)
+			}
+			if got := made.applies(r); got != tt.want {
+				t.Errorf("got %t, want %t", got, tt.want)
+			}
+		})
+	}
+}
+
+func at(address string) func(*backends.Request) {
+	return func(r *backends.Request) { r.Address = netip.MustParseAddr(address) }
+}
+
+func host(name string) func(*backends.Request) { return func(r *backends.Request) { r.Host = name } }
+
+func referer(page string) func(*backends.Request) {
+	return func(r *backends.Request) { r.Referer = page }
+}
+
+func query(raw string) func(*backends.Request) { return func(r *backends.Request) { r.Query = raw } }
+
+func TestMatches(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		pattern, text string
+		want          bool
+	}{
+		"itself":                        {"vlc", "vlc", true},
+		"case is the same":              {"VLC/3", "vlc/3", true},
+		"nothing matches nothing":       {"", "", true},
+		"nothing matches nothing else":  {"", "x", false},
+		"a star is any text":            {"*", "anything/at all", true},
+		"a star is no text":             {"vlc*", "vlc", true},
+		"stars":                         {"**a**b**", "xxaxxbxx", true},
+		"in order":                      {"*a*b*", "ba", false},
+		"the end counts":                {"*vlc", "vlc 3", false},
+		"the beginning counts":          {"vlc*", "a vlc", false},
+		"it goes back for a later one":  {"*ab*abc", "ababababc", true},
+		"it does not overlap":           {"aba*aba", "ababa", false},
+		"a question mark is one":        {"v?c", "vlc", false},
+		"brackets are themselves":       {"[a-z]*", "b", false},
+		"a slash is like any":           {"a*c", "a/b/c", true},
+		"umlauts by their bytes":        {"*ü*", "für", true},
+		"umlauts have no upper case":    {"Ü", "ü", false},
+		"longer than the text":          {"abc", "ab", false},
+		"as long as the text and stars": {"abc***", "abc", true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := matches(tt.pattern, tt.text); got != tt.want {
+				t.Errorf("%q against %q: got %t, want %t", tt.pattern, tt.text, got, tt.want)
+			}
+		})
+	}
+}

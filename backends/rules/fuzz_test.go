@@ -1,0 +1,111 @@
+package rules
+
+import (
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+	"unicode"
+
+	"usher/backends"
+)
+
+// slowly says what matches says, by a table of all beginnings of both.
+func slowly(pattern, text string) bool {
+	reached := make([]bool, len(text)+1)
+	reached[0] = true
+	for i := range len(pattern) {
+		next := make([]bool, len(text)+1)
+		for t := range reached {
+			switch {
+			case pattern[i] == '*':
+				next[t] = reached[t] || t > 0 && next[t-1]
+			case t > 0:
+				next[t] = reached[t-1] && (pattern[i] == text[t-1] || pattern[i] < 0x80 && text[t-1] < 0x80 &&
+					unicode.ToLower(rune(pattern[i])) == unicode.ToLower(rune(text[t-1])))
+			}
+		}
+		reached = next
+	}
+	return reached[len(text)]
+}
+
+func FuzzMatches(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"", ""}, {"*", ""}, {"a*b", "AxB"}, {"*ab*abc", "ababababc"}, {"**", "x"}, {"ü*", "Ü"}, {"a*a*a*a*b", "aaaaaaaa"},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	f.Fuzz(func(t *testing.T, pattern, text string) {
+		if len(pattern)*len(text) > 1<<16 {
+			return // the table takes too long
+		}
+		if got, want := matches(pattern, text), slowly(pattern, text); got != want {
+			t.Errorf("%q against %q: got %t, want %t", pattern, text, got, want)
+		}
+	})
+}
+
+// A listed token that Go finds in the query is found, whatever stands around it, and one that is nowhere is not.
+func FuzzHoldsToken(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"token=123", "123"}, {"a=b&token=1%2B3", "1+3"}, {"%74oken=x;token=y", "y"}, {"token[]=z", "z"}, {"&&;=", "a"},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	f.Fuzz(func(t *testing.T, query, token string) {
+		if token == "" {
+			return // the config refuses it
+		}
+		found := holdsToken([]backends.Secret{"other", backends.Secret(token)}, query)
+		values, _ := url.ParseQuery(query)
+		for _, value := range values["token"] {
+			if value == token && !found {
+				t.Errorf("%q is in %q, but was not found", token, query)
+			}
+		}
+		if found && !strings.Contains(query, token) && !strings.ContainsAny(query, "%+") {
+			t.Errorf("%q is not in %q, but was found", token, query)
+		}
+		if joined := query + "&token=" + url.QueryEscape(token); !holdsToken([]backends.Secret{backends.Secret(token)}, joined) {
+			t.Errorf("%q was not found in %q", token, joined)
+		}
+	})
+}
+
+// What the viewer calls himself never panics, and no name but the host's own is taken for it.
+func FuzzHosts(f *testing.F) {
+	for _, seed := range []string{
+		"tv.example.com", "https://tv.example.com:1/x", "[::1]:80", "[", "//", "a@b@c", "http://\\", ".example.com", ":::",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, said string) {
+		for _, name := range []string{hostOf(said), refererHost(said)} {
+			if isHost([]string{"tv.example.com", "*.example.net"}, name) &&
+				!strings.Contains(strings.ToLower(said), "tv.example.com") && !strings.Contains(strings.ToLower(said), ".example.net") {
+				t.Errorf("%q was taken for a host of ours as %q", said, name)
+			}
+		}
+	})
+}
+
+func FuzzParsePrefix(f *testing.F) {
+	for _, seed := range []string{
+		"192.0.2.7", "192.0.2.0/24", "2001:db8::/32", "::ffff:192.0.2.0/120", "::ffff:0:0/64", "fe80::1%eth0", "/", "1/2/3",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		prefix, err := parsePrefix(s)
+		if err != nil {
+			return
+		}
+		if !prefix.IsValid() || prefix != prefix.Masked() || prefix.Addr().Is4In6() {
+			t.Errorf("%q was read as %s", s, prefix)
+		}
+		if !inAny([]netip.Prefix{prefix}, prefix.Addr()) {
+			t.Errorf("%q does not hold its own first address", s)
+		}
+	})
+}

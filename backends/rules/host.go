@@ -1,0 +1,65 @@
+package rules
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// checkHost refuses what can never be a host's name.
+func checkHost(pattern string) error {
+	name := strings.TrimPrefix(pattern, "*.")
+	if pattern == "" {
+		return errEmpty
+	}
+	if _, err := netip.ParseAddr(name); err == nil && name == pattern {
+		return nil
+	}
+	if name == "" || strings.ContainsAny(name, "*/:@?#\\ ") || name != strings.Trim(name, ".") {
+		return fmt.Errorf("%q: want a host such as tv.example.com or *.example.com, without scheme, port and path", pattern)
+	}
+	return nil
+}
+
+// hostOf is the name in a Host header: without port, brackets, and the dot that a full name may end in.
+func hostOf(host string) string {
+	if rest, ok := strings.CutPrefix(host, "["); ok {
+		host, _, _ = strings.Cut(rest, "]")
+		return host
+	}
+	if at := strings.IndexByte(host, ':'); at >= 0 && strings.IndexByte(host[at+1:], ':') < 0 {
+		host = host[:at]
+	}
+	return strings.TrimSuffix(host, ".")
+}
+
+// refererHost is the host in a Referer header, which some players send without a scheme.
+func refererHost(referer string) string {
+	if _, rest, ok := strings.Cut(referer, "://"); ok {
+		referer = rest
+	}
+	if end := strings.IndexAny(referer, `/\?#`); end >= 0 {
+		referer = referer[:end]
+	}
+	if at := strings.LastIndexByte(referer, '@'); at >= 0 {
+		referer = referer[at+1:]
+	}
+	return hostOf(referer)
+}
+
+// isHost reports whether the name is one of those that the patterns say. No name is none of them.
+func isHost(patterns []string, name string) bool {
+	if name == "" {
+		return false
+	}
+	for _, p := range patterns {
+		if below, ok := strings.CutPrefix(p, "*"); ok {
+			if cut := len(name) - len(below); cut > 0 && sameText(name[cut:], below) {
+				return true
+			}
+		} else if sameText(name, p) {
+			return true
+		}
+	}
+	return false
+}
