@@ -107,7 +107,8 @@ func (s *decidedSettings) rules() actors.Rules {
 func (s *decidedSettings) chain(
 	name string, a adapter, _ []*backends.Chain, parts backends.ChainParts,
 ) *backends.Chain {
-	return backends.NewLocalChain(name, backends.PolicyOfPreset, a, nil, parts)
+	// It cannot fail. Should it ever take too long, that lets nobody in.
+	return backends.NewLocalChain(name, backends.PolicyKeep, a, nil, parts)
 }
 
 func (s *decidedSettings) timeout() time.Duration {

@@ -17,6 +17,7 @@ import (
 	"usher/backends/securetoken"
 	"usher/backends/signedlink"
 	"usher/backends/smarty"
+	"usher/backends/users"
 )
 
 // kind is one adapter: how its settings begin, and how it is made.
@@ -62,6 +63,7 @@ func kinds() map[string]kind {
 		"iprules":     decided(iprules.DefaultConfig, iprules.New, decidedFor(time.Hour)),
 		"jwt":         decided(jwt.DefaultConfig, jwt.New, fallible),
 		"securetoken": decided(securetoken.DefaultConfig, securetoken.New, decidedFor(time.Hour)),
+		"users":       decided(users.DefaultConfig, users.New, decidedFor(time.Minute)),
 		"signedlink":  decided(signedlink.DefaultConfig, signedlink.New, decidedFor(time.Hour)),
 
 		"any":   joined(anyof.DefaultConfig, anyof.New, anyof.Members),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -171,5 +172,19 @@ routes:
 `
 	if diff := cmp.Diff(want, string(Uncomment([]byte(sample)))); diff != "" {
 		t.Errorf("Uncomment differs (-want +got):\n%s", diff)
+	}
+}
+
+// What the YAML library quotes in its messages may be a secret.
+func TestASyntaxErrorQuotesNothing(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"secret: |hunter2hunter2\n", "secret: \"hunter2\n", "secret: hunter2: hunter2\n", "secret: &hunter2 *hunter2x\n"} {
+		var s struct {
+			Secret string `yaml:"secret"`
+		}
+		_, err := Parse("usher.yaml", []byte(text), &s, Environment{})
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: got %v, want an error without the secret", text, err)
+		}
 	}
 }

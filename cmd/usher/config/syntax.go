@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -67,7 +68,8 @@ func tooDeep(tokens token.Tokens) *token.Token {
 func reportSyntax(source *Source, err error) {
 	at, message := place{1, 1}, "cannot be read as YAML"
 	if problem, ok := errors.AsType[yaml.Error](err); ok {
-		message = problem.GetMessage()
+		message, _, _ = strings.Cut(problem.GetMessage(), `"`) // what it quotes may be a secret
+		message = strings.TrimRight(message, ": ")
 		if t := problem.GetToken(); t != nil && t.Position != nil {
 			at = placeOf(t)
 		}

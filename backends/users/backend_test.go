@@ -1,0 +1,288 @@
+package users
+
+import (
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
+)
+
+// expiry is alice's, and about dave's.
+var expiry = time.Date(2026, 12, 31, 0, 0, 0, 0, time.UTC)
+
+// newBackend reads the example, a year before its accounts expire.
+func newBackend(t testing.TB, change func(*Config)) *Backend {
+	t.Helper()
+	cfg := DefaultConfig()
+	cfg.File = "testdata/users.yaml"
+	if change != nil {
+		change(&cfg)
+	}
+	b, err := New("subscribers", cfg, nil)
+	if err != nil {
+		t.Fatalf("make the backend: %v", err)
+	}
+	b.now = func() time.Time { return expiry.AddDate(-1, 0, 0) }
+	b.hashing.patience = time.Minute // a busy machine is not what is tested
+	t.Cleanup(b.Close)
+	return b
+}
+
+// withFile makes a backend of a file's text.
+func withFile(t testing.TB, text string) *Backend {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "users.yaml")
+	write(t, name, text)
+	return newBackend(t, func(c *Config) { c.File = name })
+}
+
+func write(t testing.TB, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatalf("write the accounts: %v", err)
+	}
+}
+
+// question is one of a viewer whom alice's account lets in.
+func question(query string) *backends.Request {
+	return &backends.Request{Query: query, Channel: "a001", Address: netip.MustParseAddr("192.0.2.7")}
+}
+
+func check(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
+	t.Helper()
+	d, err := b.Check(t.Context(), r)
+	if err != nil {
+		t.Fatalf("check %s: %v", r.Query, err)
+	}
+	return d
+}
+
+func yes(login, reason string, connections int) backends.Decision {
+	return backends.Decision{
+		Verdict: backends.Allowed, Source: backends.FromRule, Reason: reason,
+		UserID: login, User: login, MaxSessions: connections,
+	}
+}
+
+func no(login, reason string) backends.Decision {
+	return backends.Decision{
+		Verdict: backends.Denied, Source: backends.FromRule, Reason: reason, UserID: login, User: login,
+	}
+}
+
+const (
+	byToken    = "the token is an account's"
+	byPassword = "login and password are an account's"
+)
+
+func TestCredentialsAreReadAndCompared(t *testing.T) {
+	t.Parallel()
+	none := backends.Decision{Verdict: backends.Undecided, Source: backends.FromRule, Reason: "neither token nor login"}
+	wrong, missing := no("", "wrong login or password"), no("", "login or password is missing")
+	tests := map[string]struct {
+		query string
+		want  backends.Decision
+	}{
+		"a token":                 {"token=a-token-in-plain", yes("alice", byToken, 2)},
+		"a token by its hash":     {"token=a-token-by-its-hash", yes("alice", byToken, 2)},
+		"a token of digits":       {"token=0123456789", yes("dave", byToken, 0)},
+		"digits without the zero": {"token=123456789", no("", "the token is no account's")},
+		"the hash instead of a token": {
+			"token=sha256:e1f4fdae0931d441a09ffa9a7e53d53819e39ede86bde7e4310a06c4da026902",
+			no("", "the token is no account's"),
+		},
+		"an unknown token":             {"token=a-token-in-plai", no("", "the token is no account's")},
+		"a token too long to be one":   {"token=" + strings.Repeat("a", maxToken+1), no("", "the token is no account's")},
+		"a bcrypt password":            {"auth=alice:rasmuslerdorf", yes("alice", byPassword, 2)},
+		"a SHA-256 password":           {"auth=bob:builder", yes("bob", byPassword, 0)},
+		"an escaped password":          {"auth=bob%3Abu%69lder", yes("bob", byPassword, 0)},
+		"from the path":                {"user=alice&password=rasmuslerdorf", yes("alice", byPassword, 2)},
+		"a disabled account":           {"auth=carol:U*U", no("carol", "the account is disabled")},
+		"a disabled account's guesser": {"auth=carol:U*V", wrong},
+		"a wrong bcrypt password":      {"auth=alice:rasmuslerdorg", wrong},
+		"a wrong SHA-256 password":     {"auth=bob:builders", wrong},
+		"another's password":           {"auth=alice:builder", wrong},
+		"an unknown login":             {"auth=mallory:rasmuslerdorf", wrong},
+		"an unknown login, builder":    {"auth=mallory:builder", wrong},
+		"a login in other letters":     {"auth=Alice:rasmuslerdorf", wrong},
+		"no password in the file":      {"auth=dave:rasmuslerdorf", wrong},
+		"no password in the file, sha": {"auth=dave:builder", wrong},
+		"a login without end":          {"auth=" + strings.Repeat("a", maxLogin+1) + ":builder", wrong},
+		"a password without end":       {"auth=alice:" + strings.Repeat("a", maxPassword+1), wrong},
+		"no colon":                     {"auth=alice", missing},
+		"an empty login":               {"auth=:rasmuslerdorf", missing},
+		"an empty password":            {"auth=alice:", missing},
+		"a user alone":                 {"user=alice", missing},
+		"a password alone":             {"password=rasmuslerdorf", missing},
+		"auth stands before user":      {"user=alice&password=rasmuslerdorf&auth=bob:builder", yes("bob", byPassword, 0)},
+		"no way around a wrong auth":   {"user=alice&password=rasmuslerdorf&auth=bob:x", wrong},
+		"a known token decides":        {"auth=alice:wrong&token=0123456789", yes("dave", byToken, 0)},
+		"an unknown one does not":      {"auth=alice:rasmuslerdorf&token=of-the-portal", yes("alice", byPassword, 2)},
+		"nothing":                      {"", none},
+		"nothing that is ours":         {"st=abc&e=123&tokens=a-token-in-plain", none},
+		"an empty token":               {"token=&auth=", none},
+	}
+	b := newBackend(t, nil)
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(tt.want, check(t, b, question(tt.query))); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAnAccountHasItsBounds(t *testing.T) {
+	t.Parallel()
+	address := func(s string) func(*backends.Request) {
+		return func(r *backends.Request) { r.Address = netip.MustParseAddr(s) }
+	}
+	addresses := no("alice", "the account is for other addresses")
+	channels := no("alice", "the account is for other channels")
+	tests := map[string]struct {
+		change func(*backends.Request)
+		want   backends.Decision
+	}{
+		"an address beside the network": {address("192.0.3.7"), addresses},
+		"no address":                    {func(r *backends.Request) { r.Address = netip.Addr{} }, addresses},
+		"IPv4 written as IPv6":          {address("::ffff:192.0.2.9"), yes("alice", byToken, 2)},
+		"a network written as IPv6":     {address("198.51.100.9"), yes("alice", byToken, 2)},
+		"a single address":              {address("2001:db8::7"), yes("alice", byToken, 2)},
+		"with a zone":                   {address("2001:db8::7%eth0"), yes("alice", byToken, 2)},
+		"its neighbour":                 {address("2001:db8::8"), addresses},
+		"a channel by its pattern":      {func(r *backends.Request) { r.Channel = "sport-1" }, yes("alice", byToken, 2)},
+		"another channel":               {func(r *backends.Request) { r.Channel = "a002" }, channels},
+		"no channel":                    {func(r *backends.Request) { r.Channel = "" }, channels},
+	}
+	b := newBackend(t, nil)
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := question("token=a-token-in-plain")
+			tt.change(r)
+			if diff := cmp.Diff(tt.want, check(t, b, r)); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestExpiry(t *testing.T) {
+	t.Parallel()
+	expired, allowed := no("alice", "the account has expired"), yes("alice", byToken, 2)
+	until := func(left time.Duration) backends.Decision {
+		d := allowed
+		d.ValidFor = left
+		return d
+	}
+	before := func(left time.Duration) time.Time { return expiry.Add(-left) }
+	tests := map[string]struct {
+		cut         bool
+		opened, now time.Time
+		want        backends.Decision
+	}{
+		"an opening in time":                {false, time.Time{}, before(1), allowed},
+		"an opening too late":               {false, time.Time{}, expiry, expired},
+		"a session that was opened in time": {false, before(time.Second), expiry.Add(time.Hour), allowed},
+		"one that was opened too late":      {false, expiry, expiry.Add(time.Hour), expired},
+		"a session is cut":                  {true, before(time.Hour), expiry, expired},
+		"a session will be cut":             {true, before(time.Hour), before(3 * time.Second), until(3 * time.Second)},
+		"on the last day it is looked at":   {true, before(time.Hour), before(24 * time.Hour), until(5 * time.Minute)},
+		"before, it holds as others do":     {true, time.Time{}, before(24*time.Hour + 1), allowed},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBackend(t, func(c *Config) { c.CutExpired = tt.cut })
+			b.now = func() time.Time { return tt.now }
+			r := question("token=a-token-in-plain")
+			r.Opened = tt.opened
+			if diff := cmp.Diff(tt.want, check(t, b, r)); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+		})
+	}
+	b := newBackend(t, func(c *Config) { c.CutExpired = true })
+	if d := check(t, b, question("auth=bob:builder")); d.ValidFor != 0 {
+		t.Errorf("an account that never expires: valid for %s, want 0", d.ValidFor)
+	}
+}
+
+func TestParametersCanBeNamedAndClosed(t *testing.T) {
+	t.Parallel()
+	b := newBackend(t, func(c *Config) {
+		c.AuthParameter, c.TokenParameter, c.UserParameter, c.PasswordParameter = "", "t", "u", "p"
+	})
+	for query, want := range map[string]backends.Verdict{
+		"t=0123456789":             backends.Allowed,
+		"token=0123456789":         backends.Undecided,
+		"u=bob&p=builder":          backends.Allowed,
+		"user=bob&password=x":      backends.Undecided,
+		"auth=bob:builder":         backends.Undecided,
+		"=bob:builder&=0123456789": backends.Undecided,
+	} {
+		if d := check(t, b, question(query)); d.Verdict != want {
+			t.Errorf("%s: %s, want %s", query, d.Verdict, want)
+		}
+	}
+}
+
+func TestNewRefusesAWrongFile(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	wrong := filepath.Join(folder, "wrong.yaml")
+	write(t, wrong, "users:\n  alice: { password: hunter2 }\n")
+	for name, want := range map[string]string{
+		filepath.Join(folder, "none.yaml"): "no such file or directory",
+		folder:                             folder + " is not a file",
+		wrong:                              wrong + ":2:22: users.alice.password: is not a hash",
+	} {
+		cfg := DefaultConfig()
+		cfg.File = name
+		_, err := New("subscribers", cfg, nil)
+		if err == nil || !strings.HasPrefix(err.Error(), `make backend "subscribers": file: `) ||
+			!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: got %v, want %s", name, err, want)
+		}
+	}
+	if _, err := New("subscribers", DefaultConfig(), nil); err == nil ||
+		err.Error() != `make backend "subscribers": file: must be set` {
+		t.Errorf("no file: got %v", err)
+	}
+}
+
+func FuzzCredentials(f *testing.F) {
+	for _, seed := range []string{
+		"", "auth=a:b", "auth=a", "auth=:", "token=x&auth=a%3Ab", "user=a&password=b", "user=&password=b", "auth=a:b:c",
+		"%61uth=a:b;token=x", "token=%zz", "auth=a:b&auth=c:d",
+	} {
+		f.Add(seed, "alice", "wonder:land&1")
+	}
+	cfg := DefaultConfig()
+	f.Fuzz(func(t *testing.T, query, login, password string) {
+		c := cfg.credentialsIn(query)
+		if (c.login == "") != (c.password == "") || c.incomplete && c.login != "" || strings.Contains(c.login, ":") &&
+			backends.QueryValue(query, "auth") != "" {
+			t.Errorf("%q was read as %+v", query, c)
+		}
+		if login == "" || password == "" || strings.Contains(login, ":") {
+			return
+		}
+		for _, given := range []string{
+			"auth=" + url.QueryEscape(login+":"+password),
+			"user=" + url.QueryEscape(login) + "&password=" + url.QueryEscape(password),
+		} {
+			if got := cfg.credentialsIn(given); got != (credentials{login: login, password: password}) {
+				t.Errorf("%q was read as %+v, want %q and %q", given, got, login, password)
+			}
+		}
+	})
+}

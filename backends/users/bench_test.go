@@ -1,0 +1,70 @@
+package users
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// many is a file of n accounts, each with a token, and every tenth with a password.
+func many(n int) string {
+	var text strings.Builder
+	text.WriteString("users:\n")
+	for i := range n {
+		fmt.Fprintf(&text, "  user-%d:\n    tokens: [0123456789abcdef0123456789-%d]\n", i, i)
+		text.WriteString("    expires: 2026-12-31T00:00:00Z\n")
+		if i%10 == 0 {
+			text.WriteString("    password: $2y$05$abcdefghijklmnopqrstuuceoIQuaP.5etEpp9yRDVWWtgzuH1TCS\n")
+		}
+	}
+	return text.String()
+}
+
+func TestATokenIsFoundWithoutAllocating(t *testing.T) {
+	b := withFile(t, many(1000))
+	known, unknown := question("token=0123456789abcdef0123456789-777"), question("token=0123456789abcdef0123456789-x")
+	for _, r := range []struct {
+		name string
+		run  func()
+	}{
+		{"a known token", func() { _, _ = b.Check(t.Context(), known) }},
+		{"an unknown token", func() { _, _ = b.Check(t.Context(), unknown) }},
+	} {
+		if n := testing.AllocsPerRun(100, r.run); n != 0 {
+			t.Errorf("%s: %v allocations, want none", r.name, n)
+		}
+	}
+}
+
+func BenchmarkCheck(b *testing.B) {
+	backend := withFile(b, many(100_000))
+	for name, query := range map[string]string{
+		"a known token":         "token=0123456789abcdef0123456789-77777",
+		"an unknown token":      "token=0123456789abcdef0123456789-x",
+		"a remembered password": "auth=user-70000:rasmuslerdorf",
+		"a wrong password":      "auth=user-70000:wrong",
+		"an unknown login":      "auth=mallory:wrong",
+		"nothing of ours":       "st=abc&e=123",
+	} {
+		b.Run(name, func(b *testing.B) {
+			r := question(query)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := backend.Check(b.Context(), r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	text := []byte(many(10_000))
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := parse("f", text); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

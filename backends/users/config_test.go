@@ -1,0 +1,79 @@
+package users
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestConfigInYAML(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("testdata/full.yaml")
+	if err != nil {
+		t.Fatalf("read the example: %v", err)
+	}
+	got := DefaultConfig()
+	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
+		t.Fatalf("read the config: %v", err)
+	}
+	want := Config{
+		File: "/etc/usher/users.yaml", Reload: time.Minute,
+		AuthParameter: "a", TokenParameter: "t", UserParameter: "u", PasswordParameter: "p",
+		CutExpired: true, MaxHashing: 3, MaxWaiting: 12,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("config (-want +got):\n%s", diff)
+	}
+	if err := got.Validate(); err != nil {
+		t.Errorf("the example is invalid: %v", err)
+	}
+}
+
+func TestAWrongConfigIsNamed(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		change func(*Config)
+		want   string
+	}{
+		"no file":                 {func(c *Config) { c.File = "" }, "file: must be set"},
+		"time that runs backward": {func(c *Config) { c.Reload = -1 }, "reload: -1ns must be 0 (never) or above"},
+		"hashes below none": {
+			func(c *Config) { c.MaxHashing = -1 }, "max_hashing: -1 must be 0 (half of the CPUs) or above",
+		},
+		"a queue below none": {func(c *Config) { c.MaxWaiting = -1 }, "max_waiting: -1 must be 0 or above"},
+		"a user without a password": {
+			func(c *Config) { c.PasswordParameter = "" }, "password_parameter: must be set, as user_parameter is",
+		},
+		"a password without a user": {
+			func(c *Config) { c.UserParameter = "" }, "user_parameter: must be set, as password_parameter is",
+		},
+		"one name for two": {
+			func(c *Config) { c.UserParameter = "token" }, `user_parameter: "token" is that of token_parameter`,
+		},
+		"no way in": {
+			func(c *Config) { *c = Config{File: c.File} },
+			"auth_parameter: must be set, or another parameter, for anybody to get in",
+		},
+		"all at once": {
+			func(c *Config) { c.File, c.Reload = "", -time.Second },
+			"file: must be set\nreload: -1s must be 0 (never) or above",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := DefaultConfig()
+			cfg.File = "/etc/usher/users.yaml"
+			if err := cfg.Validate(); err != nil {
+				t.Fatalf("the default is wrong: %v", err)
+			}
+			tt.change(&cfg)
+			if err := cfg.Validate(); err == nil || err.Error() != tt.want {
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+		})
+	}
+}

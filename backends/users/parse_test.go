@@ -1,0 +1,333 @@
+package users
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func mustParse(t testing.TB, text string) *table {
+	t.Helper()
+	parsed, err := parse("f", []byte(text))
+	if err != nil {
+		t.Fatalf("parse: %v", err)
+	}
+	return parsed
+}
+
+func TestTheExampleIsReadWhole(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("testdata/users.yaml")
+	if err != nil {
+		t.Fatalf("read the example: %v", err)
+	}
+	got := mustParse(t, string(text))
+	alice := &account{
+		login: "alice", enabled: true, expires: expiry, connections: 2, channels: []string{"a001", "sport-*"},
+		password: password{bcrypt: "$2y$05$abcdefghijklmnopqrstuuceoIQuaP.5etEpp9yRDVWWtgzuH1TCS"},
+		addresses: []netip.Prefix{
+			netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::7/128"),
+			netip.MustParsePrefix("198.51.100.0/24"),
+		},
+	}
+	same := []cmp.Option{
+		cmp.AllowUnexported(account{}, password{}),
+		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+	}
+	if diff := cmp.Diff(alice, got.accounts["alice"], same...); diff != "" {
+		t.Errorf("alice (-want +got):\n%s", diff)
+	}
+	if len(got.accounts) != 4 || len(got.tokens) != 3 || len(got.passwords) != 3 {
+		t.Errorf("got %d accounts, %d tokens, %d passwords, want 4, 3, 3",
+			len(got.accounts), len(got.tokens), len(got.passwords))
+	}
+	if dave := got.accounts["dave"]; !dave.enabled || !dave.expires.Equal(time.Unix(1798675200, 0)) {
+		t.Errorf("dave: enabled %t, expires %s", dave.enabled, dave.expires)
+	}
+	if got.accounts["carol"].enabled {
+		t.Error("carol is enabled")
+	}
+}
+
+func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
+	t.Parallel()
+	const bcryptHash = "$2y$05$abcdefghijklmnopqrstuuceoIQuaP.5etEpp9yRDVWWtgzuH1TCS"
+	tests := map[string]struct{ text, want string }{
+		"nothing":          {"", "f:1:1: no accounts; want users: { … }"},
+		"a comment":        {"# none", "f:1:1: no accounts; want users: { … }"},
+		"no users":         {"{}", "f:1:1: no accounts; want users: { … }"},
+		"a list":           {"- a", "f:1:1: want keys and values, found a YAML Sequence"},
+		"another section":  {"users: {}\nroles: {}", "f:2:1: unknown key; want users"},
+		"a second one":     {"users: {}\n---\nusers: {}", "f:3:1: a second YAML document begins; one file is one document"},
+		"no YAML":          {"users: {", "f:1:8: not valid YAML: could not find flow mapping end token '}'"},
+		"a quoted secret":  {"users: { a: { password: |s3cret\n", "f:1:25: not valid YAML: invalid header option"},
+		"too deep":         {"[[[[[[[[[", "f:1:9: nested deeper than 8 levels"},
+		"no accounts' map": {"users:", "f:1:8: users: want keys and values, found a YAML Null"},
+		"an account alone": {"users: { a: }", "f:1:12: users.a: want keys and values, found a YAML Null"},
+		"no proof": {
+			"users: { a: { enable: true } }",
+			"f:1:10: users.a: has neither password nor tokens, so nobody can use it",
+		},
+		"no tokens": {
+			"users: { a: { tokens: [] } }",
+			"f:1:10: users.a: has neither password nor tokens, so nobody can use it",
+		},
+		"a typo": {
+			"users:\n  a:\n    tokens: [x]\n    enabled: false",
+			"f:4:5: users.a: unknown key; want " + accountKeys,
+		},
+		"a login twice": {
+			"users:\n  a: { tokens: [x] }\n  a: { tokens: [y] }",
+			"f:3:3: users: a key is given twice, first at 2:3",
+		},
+		"a key twice": {
+			"users: { a: { tokens: [x], tokens: [y] } }",
+			"f:1:28: users.a: a key is given twice, first at 1:15",
+		},
+		"an empty login": {`users: { "": { tokens: [x] } }`, "f:1:10: users: a login is empty"},
+		"a colon": {
+			`users: { "a:s3cret": { tokens: [x] } }`,
+			"f:1:10: users: a login has a colon, which ends it in login:password",
+		},
+		"a long login": {
+			"users: { " + strings.Repeat("a", 257) + ": {} }",
+			"f:1:10: users: a login is longer than 256 bytes",
+		},
+		"a control": {
+			`users: { "a\tb": { tokens: [x] } }`,
+			"f:1:10: users: a login has characters that cannot be shown",
+		},
+		"a dotted login": {"users: { a.b: { enable: 1 , tokens: [x] } }", `f:1:25: users."a.b".enable: want true or false`},
+		"a plain password": {
+			"users: { a: { password: s3cret } }",
+			"f:1:25: users.a.password: is not a hash, and plain passwords are not taken; " +
+				"make one with: htpasswd -nbB a PASSWORD (it is what follows the colon)",
+		},
+		"htpasswd's whole line": {
+			"users: { a: { password: 'a:" + bcryptHash + "' } }",
+			"f:1:25: users.a.password: is not a hash, and plain passwords are not taken; " +
+				"make one with: htpasswd -nbB a PASSWORD (it is what follows the colon)",
+		},
+		"an empty password": {
+			"users: { a: { password: '' } }",
+			"f:1:25: users.a.password: is empty; leave the key out for an account without password",
+		},
+		"half a hash": {
+			"users: { a: { password: $2y$05$abc } }",
+			"f:1:25: users.a.password: is no bcrypt hash: want 60 characters that begin with $2y$, $2b$ or $2a$",
+		},
+		"a broken algorithm": {
+			"users: { a: { password: " + strings.Replace(bcryptHash, "y", "x", 1) + " } }",
+			"f:1:25: users.a.password: is no bcrypt hash: want 60 characters that begin with $2y$, $2b$ or $2a$",
+		},
+		"a hash for hours": {
+			"users: { a: { password: " + strings.Replace(bcryptHash, "05", "13", 1) + " } }",
+			"f:1:25: users.a.password: has a bcrypt cost that takes too long; want 4 to 12",
+		},
+		"a cost below all": {
+			"users: { a: { password: " + strings.Replace(bcryptHash, "05", "03", 1) + " } }",
+			"f:1:25: users.a.password: has a bcrypt cost that takes too long; want 4 to 12",
+		},
+		"half a SHA-256": {
+			"users: { a: { password: 'sha256:0011223344556677:00' } }",
+			"f:1:25: users.a.password: is no SHA-256 hash: " +
+				"want sha256:<salt in hex>:<SHA-256 of salt and password, 64 hex digits>",
+		},
+		"a short salt": {
+			"users: { a: { password: 'sha256:00112233445566:" + strings.Repeat("0", 64) + "' } }",
+			"f:1:25: users.a.password: has a salt of 7 bytes; want at least 8",
+		},
+		"a token twice": {
+			"users: { a: { tokens: [s3cret] }, b: { tokens: [x, s3cret] } }",
+			"f:1:52: users.b.tokens[1]: is one of a already",
+		},
+		"an empty token": {"users: { a: { tokens: [''] } }", "f:1:24: users.a.tokens[0]: is empty"},
+		"a token that is none": {
+			"users: { a: { tokens: [~] } }",
+			"f:1:24: users.a.tokens[0]: want a text or a number, found a YAML Null",
+		},
+		"a token for a list": {
+			"users: { a: { tokens: s3cret } }",
+			"f:1:23: users.a.tokens: want a list such as [a, b], found a YAML String",
+		},
+		"a long token": {
+			"users: { a: { tokens: [" + strings.Repeat("a", 1025) + "] } }",
+			"f:1:24: users.a.tokens[0]: is longer than 1024 bytes",
+		},
+		"half a token's hash": {
+			"users: { a: { tokens: ['sha256:00'] } }",
+			"f:1:24: users.a.tokens[0]: is no hash of a token: want sha256:<SHA-256 of the token, 64 hex digits>",
+		},
+		"yes": {
+			"users: { a: { tokens: [x], enable: yes } }", "f:1:36: users.a.enable: want true or false",
+		},
+		"a date": {
+			"users: { a: { tokens: [x], expires: 2026-12-31 } }",
+			"f:1:37: users.a.expires: want a time such as 2026-12-31T00:00:00Z, or seconds since 1970 such as 1798675200",
+		},
+		"milliseconds": {
+			"users: { a: { tokens: [x], expires: 1798675200000 } }",
+			"f:1:37: users.a.expires: want a time such as 2026-12-31T00:00:00Z, or seconds since 1970 such as 1798675200",
+		},
+		"the beginning of time": {
+			"users: { a: { tokens: [x], expires: 0 } }",
+			"f:1:37: users.a.expires: want a time such as 2026-12-31T00:00:00Z, or seconds since 1970 such as 1798675200",
+		},
+		"less than no connections": {
+			"users: { a: { tokens: [x], connections: -1 } }",
+			"f:1:41: users.a.connections: want a number from 0 (no bound) to 1000000",
+		},
+		"a network of two meanings": {
+			"users: { a: { tokens: [x], addresses: [192.0.2.7/24] } }",
+			"f:1:40: users.a.addresses[0]: has bits beyond its prefix length; want 192.0.2.0/24",
+		},
+		"a name for an address": {
+			"users: { a: { tokens: [x], addresses: [tv.example.com] } }",
+			"f:1:40: users.a.addresses[0]: want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24 or 2001:db8::/32",
+		},
+		"more than all of IPv4": {
+			"users: { a: { tokens: [x], addresses: ['::ffff:0:0/95'] } }",
+			"f:1:40: users.a.addresses[0]: want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24 or 2001:db8::/32",
+		},
+		"no pattern": {
+			"users: { a: { tokens: [x], channels: ['a['] } }",
+			"f:1:39: users.a.channels[0]: is no pattern; " +
+				`want a channel, with * and ? for any text and character, such as "sport-*"`,
+		},
+		"no channel": {
+			"users: { a: { tokens: [x], channels: [''] } }", "f:1:39: users.a.channels[0]: is empty",
+		},
+		"an alias": {
+			"users: { a: { tokens: &t [x] }, b: { tokens: *t } }",
+			"f:1:23: users.a.tokens: want a list such as [a, b], found a YAML Anchor\n" +
+				"f:1:46: users.b.tokens: want a list such as [a, b], found a YAML Alias",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			parsed, err := parse("f", []byte(tt.text))
+			if err == nil || err.Error() != tt.want || parsed != nil {
+				t.Errorf("got %v\nwant %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestManyProblemsAreCounted(t *testing.T) {
+	t.Parallel()
+	text := "users:\n" + strings.Repeat("  \"\": {}\n", 1)
+	for i := range 25 {
+		text += fmt.Sprintf("  a%d: {}\n", i)
+	}
+	_, err := parse("f", []byte(text))
+	if err == nil || strings.Count(err.Error(), "\n") != 10 || !strings.HasSuffix(err.Error(), "\nf: and 16 more") {
+		t.Errorf("got %v, want ten problems and 16 more", err)
+	}
+}
+
+func TestLinesOfManyUsersAreRight(t *testing.T) {
+	t.Parallel()
+	text := "users:\n"
+	for i := range 1000 {
+		text += fmt.Sprintf("  u%d: { tokens: [t%d] } # paid\n\n", i, i)
+	}
+	_, err := parse("f", []byte(text+"  last: { tokens: [t7] }\n"))
+	if want := "f:2002:20: users.last.tokens[0]: is one of u7 already"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+// Whatever stands where a password should, no error repeats it.
+func FuzzNoErrorHoldsASecret(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"", ""},
+		{`"`, ""},
+		{"|", ""},
+		{"{", ""},
+		{"{", "}"},
+		{"[", "]"},
+		{"&", ""},
+		{"*", ""},
+		{"!", ""},
+		{"!!int ", ""},
+		{"%", ""},
+		{"@", ""},
+		{"'", "'"},
+		{"? ", ""},
+		{": ", ":"},
+		{"- ", ""},
+		{"sha256:", ":"},
+		{"$2y$05$", ""},
+		{`"\`, `"`},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	f.Fuzz(func(t *testing.T, before, after string) {
+		const secret = "S3cretOfAlice"
+		if strings.ContainsAny(before+after, "\r\n") {
+			return // a login or a key could begin there, and logins are shown
+		}
+		for _, key := range []string{"password: ", "tokens: ", "tokens: [", "expires: ", "enable: ", ""} {
+			_, err := parse("f", []byte("users:\n  alice:\n    "+key+before+secret+after+"\n"))
+			if err != nil && strings.Contains(err.Error(), secret) {
+				t.Errorf("%s: %v", key, err)
+			}
+		}
+	})
+}
+
+func FuzzParse(f *testing.F) {
+	text, err := os.ReadFile("testdata/users.yaml")
+	if err != nil {
+		f.Fatalf("read the example: %v", err)
+	}
+	f.Add(text)
+	for _, seed := range []string{
+		"", "users: {}", "users:\n  a: {tokens: [x]}", "users: {a: {tokens: &a [*a]}}",
+		"%YAML 1.2\n---\nusers: {}", "? [a]\n: b",
+		"users: {a: {expires: 2026-01-01T00:00:00+14:00, tokens: [1.5, true, .inf]}}", "\xff", "users: {<<: *x}", "!!map {}",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		parsed, err := parse("f", data)
+		if (err == nil) != (parsed != nil) {
+			t.Fatalf("got %v and %v", parsed, err)
+		}
+		if err != nil {
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				if !strings.HasPrefix(line, "f:") {
+					t.Errorf("the line %q of the error names no place", line)
+				}
+			}
+			return
+		}
+		for login, a := range parsed.accounts {
+			if login != a.login || checkLogin(login) != nil || a.connections < 0 {
+				t.Errorf("got %q: %+v", login, a)
+			}
+			for _, network := range a.addresses {
+				if network != network.Masked() || network.Addr().Is4In6() || !a.holds(network.Addr()) {
+					t.Errorf("%q: network %s", login, network)
+				}
+			}
+			for _, pattern := range a.channels {
+				if _, err := path.Match(pattern, "a001"); err != nil {
+					t.Errorf("%q: pattern %q", login, pattern)
+				}
+			}
+		}
+		for _, a := range parsed.tokens {
+			if parsed.accounts[a.login] != a {
+				t.Errorf("a token of %q, who has no account", a.login)
+			}
+		}
+	})
+}

@@ -1,0 +1,109 @@
+package users
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// sha256Prefix begins hashes of passwords and of tokens.
+const sha256Prefix = "sha256:"
+
+// leastSalt is the length of a salt, in bytes, below which tables of common passwords could be made in advance.
+const leastSalt = 8
+
+// maxCost is the bcrypt cost above which a hash takes longer than a viewer may wait. One more doubles the time.
+const maxCost = 12
+
+// password is what a file has of a password. The zero value is none.
+type password struct {
+	bcrypt    string // the whole hash, or empty
+	salt, sum []byte // of SHA-256
+}
+
+func (p password) isSet() bool { return p.bcrypt != "" || p.sum != nil }
+
+// equal compares with a text, in a time that does not tell how much of it was right.
+func (p password) equal(text string) bool {
+	if p.bcrypt != "" {
+		return bcrypt.CompareHashAndPassword([]byte(p.bcrypt), []byte(text)) == nil
+	}
+	sum := sha256.Sum256(append(slices.Clip(p.salt), text...))
+	return subtle.ConstantTimeCompare(sum[:], p.sum) == 1
+}
+
+// parsePassword reads what a file has. Its errors hold nothing of it.
+func parsePassword(text, login string) (password, error) {
+	switch {
+	case text == "":
+		return password{}, errors.New("is empty; leave the key out for an account without password")
+	case strings.HasPrefix(text, sha256Prefix):
+		return parseSHA256(strings.TrimPrefix(text, sha256Prefix))
+	case strings.HasPrefix(text, "$2"):
+		return parseBcrypt(text)
+	default:
+		return password{}, fmt.Errorf("is not a hash, and plain passwords are not taken; "+
+			"make one with: htpasswd -nbB %s PASSWORD (it is what follows the colon)", shown(login))
+	}
+}
+
+func parseBcrypt(text string) (password, error) {
+	// Minor versions b, y and a are one algorithm by now; x marks hashes of a broken one.
+	ok, err := regexp.MatchString(`^\$2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}$`, text)
+	if err != nil || !ok {
+		return password{}, errors.New("is no bcrypt hash: want 60 characters that begin with $2y$, $2b$ or $2a$")
+	}
+	cost, err := bcrypt.Cost([]byte(text))
+	if err != nil || cost > maxCost {
+		return password{}, fmt.Errorf("has a bcrypt cost that takes too long; want %d to %d", bcrypt.MinCost, maxCost)
+	}
+	return password{bcrypt: text}, nil
+}
+
+func parseSHA256(text string) (password, error) {
+	saltText, sumText, _ := strings.Cut(text, ":")
+	salt, saltErr := hex.DecodeString(saltText)
+	sum, sumErr := hex.DecodeString(sumText)
+	if saltErr != nil || sumErr != nil || len(sum) != sha256.Size {
+		return password{}, errors.New(
+			"is no SHA-256 hash: want sha256:<salt in hex>:<SHA-256 of salt and password, 64 hex digits>")
+	}
+	if len(salt) < leastSalt {
+		return password{}, fmt.Errorf("has a salt of %d bytes; want at least %d", len(salt), leastSalt)
+	}
+	return password{salt: salt, sum: sum}, nil
+}
+
+// fingerprint is what a token is known by.
+type fingerprint [sha256.Size]byte
+
+// fingerprintOf does not allocate for tokens of common length.
+func fingerprintOf(token string) fingerprint {
+	var space [128]byte
+	return sha256.Sum256(append(space[:0], token...))
+}
+
+// parseToken reads what a file has of a token: the token, or its hash. Its errors hold nothing of it.
+func parseToken(text string) (fingerprint, error) {
+	switch sumText, hashed := strings.CutPrefix(text, sha256Prefix); {
+	case text == "":
+		return fingerprint{}, errors.New("is empty")
+	case len(text) > maxToken:
+		return fingerprint{}, fmt.Errorf("is longer than %d bytes", maxToken)
+	case hashed:
+		sum, err := hex.DecodeString(sumText)
+		if err != nil || len(sum) != sha256.Size {
+			return fingerprint{}, errors.New("is no hash of a token: want sha256:<SHA-256 of the token, 64 hex digits>")
+		}
+		return fingerprint(sum), nil
+	default:
+		return fingerprintOf(text), nil
+	}
+}

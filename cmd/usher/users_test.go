@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+// A file of users is read again while the node runs.
+func TestAUserWhoIsTakenOutOfTheFileIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "users.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("users: { alice: { tokens: [ 0123456789 ] }, bob: { tokens: [ abcdefghij ] } }\n")
+	address, _ := startNode(t, fmt.Sprintf(`
+identity: { secret: "0123456789abcdef" }
+tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
+backends: { people: { kind: users, file: %q, reload: 1s } }
+routes: [ { path: "/*", backend: people, edge: { dialect: astra, networks: [ 127.0.0.1/32 ] } } ]
+`, file), sdktrace.NewTracerProvider())
+	if status, _ := get(t, address+"/?token=0123456789"); status != http.StatusOK {
+		t.Fatalf("alice: %d, want 200", status)
+	}
+	write("users: { bob: { tokens: [ abcdefghij ] } }\n")
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for i := 0; ; i++ {
+		// Each one is a session of its own: what is known of alice's holds until it is asked about again.
+		status, _ := get(t, fmt.Sprintf("%s/?token=0123456789&n=%d", address, i))
+		if status == http.StatusForbidden {
+			break
+		}
+		if i > 1000 {
+			t.Fatal("alice was never refused")
+		}
+		<-tick.C
+	}
+	if status, _ := get(t, address+"/?token=abcdefghij"); status != http.StatusOK {
+		t.Errorf("bob: %d, want 200", status)
+	}
+}
