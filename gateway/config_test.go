@@ -128,11 +128,11 @@ func TestAnEdgeOfABadConfigSaysWhere(t *testing.T) {
 	t.Parallel()
 	c := testConfig("http://10.0.0.5:8000")
 	c.Routes[0].Path = "/play"
-	if _, err := NewEdge(Options{Config: c}); err == nil || err.Error() != `routes[0].path: "/play" needs a {channel}` {
+	if _, err := New(Options{Config: c}); err == nil || err.Error() != `routes[0].path: "/play" needs a {channel}` {
 		t.Errorf("got %v", err)
 	}
 	c = testConfig("http://%zz")
-	if _, err := NewEdge(Options{Config: c}); err == nil || !strings.HasPrefix(err.Error(), "origins.o.url: ") {
+	if _, err := New(Options{Config: c}); err == nil || !strings.HasPrefix(err.Error(), "origins.o.url: ") {
 		t.Errorf("got %v", err)
 	}
 }

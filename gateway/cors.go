@@ -12,12 +12,12 @@ const preflightAge = "86400"
 
 // cors lets pages of listed origins read the answer, refusals included: a player that cannot read a 403 takes it for a
 // broken network and tries for ever, and one that cannot read a 503 gives up. carry is the route's mode.
-func (e *Edge) cors(carry hls.Carry, v *View, a *Answer) {
+func (g *Gateway) cors(carry hls.Carry, v *View, a *Answer) {
 	from := v.Header.Get("Origin")
 	if from == "" && carry != hls.CarryNone { // only there a cache in front gives one viewer's answer to another
 		return
 	}
-	allowed := e.o.Config.CORS.AllowOrigins
+	allowed := g.o.Config.CORS.AllowOrigins
 	switch {
 	case slices.Contains(allowed, "*"):
 		a.set("Access-Control-Allow-Origin", "*")

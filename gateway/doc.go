@@ -3,8 +3,12 @@
 //
 //	View ─► route ─► ticket or credentials ─► session's decision ─► playlist (spliced) or media (cached) ─► Answer
 //
-// The core, [Edge], is a function of a small request view and gives a small answer; it knows no HTTP server.
+// The core, [Gateway], is a function of a small request view and gives a small answer; it knows no HTTP server.
 // nethttp.go is its adapter to net/http, server.go the life of a listener.
+//
+// An edge is a media server of somebody else that asks whether its viewers may watch: door.go is where it asks, edge_ask.go
+// how it is answered, recognition.go how requests without credentials are told to be a viewer's. Packages authz and
+// extauthz know the edges' words.
 //
 // Invariants:
 //   - Only playlists open sessions. Anything else needs a ticket, and without one costs nobody a call, in an outage too.
@@ -18,6 +22,9 @@
 // but for URIs that our tickets lead to while the node has seen no playlist that could list them. Where places of a route
 // overlap, the ticket tells which one is meant. Answers carry CORS fields whatever they are, since players give up on a
 // 503 that they cannot read.
+//
+// At an edge the channel, the path and the viewer's address are the edge's word, so only listed networks are heard. The
+// memory of who looks like whom is the node's own, and lasts as long as its sessions.
 //
 // Refused: redirects that mint a ticket (browsers ask for the original URL at each reload), and a ticket that expires
 // under a player (a media playlist below one is reloaded for days).

@@ -51,20 +51,20 @@ func (h *edgeHeader) Values(name string) []string {
 
 // serveEdge answers an edge's question that came over HTTP to a path at which there is a door. The edge is who holds the
 // connection or, behind a trusted proxy, who that one says.
-func (e *Edge) serveEdge(ctx context.Context, v *View, who client, a *Answer) error {
-	ask, _ := e.asks.Get().(*edgeAsk)
-	defer e.giveBack(ask)
+func (g *Gateway) serveEdge(ctx context.Context, v *View, who client, a *Answer) error {
+	ask, _ := g.asks.Get().(*edgeAsk)
+	defer g.giveBack(ask)
 	ask.incoming = authz.Incoming{
-		Method: v.Method, Query: v.Query, Host: v.Host, Header: v.Header, IsEdge: e.isEdge,
+		Method: v.Method, Query: v.Query, Host: v.Host, Header: v.Header, IsEdge: g.isEdge,
 	}
 	edge := v.Peer
-	d := e.doorFor(v.Path, edge)
+	d := g.doorFor(v.Path, edge)
 	if d == nil {
 		edge = who.address
-		d = e.doorFor(v.Path, edge)
+		d = g.doorFor(v.Path, edge)
 	}
 	if d == nil {
-		e.stranger(e.doorAt(v.Path), edge, a)
+		g.stranger(g.doorAt(v.Path), edge, a)
 		return nil
 	}
 	if v.Body != nil {
@@ -77,49 +77,49 @@ func (e *Edge) serveEdge(ctx context.Context, v *View, who client, a *Answer) er
 	}
 	if err := d.dialect.Read(&ask.incoming, &ask.question); err != nil {
 		if d.unread.mayWarn(time.Now()) {
-			e.o.Logger.Warn("an edge asks in words that cannot be read, so its viewers are refused",
+			g.o.Logger.Warn("an edge asks in words that cannot be read, so its viewers are refused",
 				slog.String("edge", edge.String()), slog.String("dialect", d.dialect.String()), slog.Any("error", err))
 		}
 		a.refuse(d.dialect.Word(authz.Result{Status: http.StatusForbidden}, a), err.Error())
 		return nil
 	}
-	return e.answerEdge(ctx, ask, d.dialect, edge, v.Path, a)
+	return g.answerEdge(ctx, ask, d.dialect, edge, v.Path, a)
 }
 
 // Ask answers an edge's question that came by other means than the public listener. The answer's status and fields are
 // in the dialect's words. It returns an error only if the edge went away.
-func (e *Edge) Ask(ctx context.Context, d authz.Dialect, edge netip.Addr, q *authz.Question, a *Answer) error {
-	ask, _ := e.asks.Get().(*edgeAsk)
-	defer e.giveBack(ask)
+func (g *Gateway) Ask(ctx context.Context, d authz.Dialect, edge netip.Addr, q *authz.Question, a *Answer) error {
+	ask, _ := g.asks.Get().(*edgeAsk)
+	defer g.giveBack(ask)
 	var there *door // where the edge asks, listed or not
-	for _, r := range e.routes {
+	for _, r := range g.routes {
 		if r.door == nil || r.door.dialect != d {
 			continue
 		}
 		if there = r.door; there.lets(edge) {
 			ask.question = *q
-			ask.question.Address = e.behindProxy(q)
-			return e.answerEdge(ctx, ask, d, edge, "", a)
+			ask.question.Address = g.behindProxy(q)
+			return g.answerEdge(ctx, ask, d, edge, "", a)
 		}
 	}
-	e.stranger(there, edge, a)
+	g.stranger(there, edge, a)
 	return nil
 }
 
 // behindProxy is the viewer's address where the edge itself stands behind a proxy of ours and says that one's.
-func (e *Edge) behindProxy(q *authz.Question) netip.Addr {
-	if q.Header == nil || !isTrusted(q.Address, e.trusted) {
+func (g *Gateway) behindProxy(q *authz.Question) netip.Addr {
+	if q.Header == nil || !isTrusted(q.Address, g.trusted) {
 		return q.Address
 	}
-	if viewer := authz.LastForwarded(q.Header.Values("X-Forwarded-For"), e.isEdge); viewer.IsValid() {
+	if viewer := authz.LastForwarded(q.Header.Values("X-Forwarded-For"), g.isEdge); viewer.IsValid() {
 		return viewer
 	}
 	return q.Address
 }
 
 // doorAt is the first door at a path, or nil.
-func (e *Edge) doorAt(path string) *door {
-	for _, r := range e.routes {
+func (g *Gateway) doorAt(path string) *door {
+	for _, r := range g.routes {
 		if r.door != nil && r.door.isAt(path) {
 			return r.door
 		}
@@ -128,8 +128,8 @@ func (e *Edge) doorAt(path string) *door {
 }
 
 // doorFor is the first door at a path at which the edge is heard, or nil.
-func (e *Edge) doorFor(path string, edge netip.Addr) *door {
-	for _, r := range e.routes {
+func (g *Gateway) doorFor(path string, edge netip.Addr) *door {
+	for _, r := range g.routes {
 		if r.door != nil && r.door.isAt(path) && r.door.lets(edge) {
 			return r.door
 		}
@@ -138,47 +138,47 @@ func (e *Edge) doorFor(path string, edge netip.Addr) *door {
 }
 
 // reword turns a refusal at a path into the words of the edge that asks there, if one does. Nothing is known of who asks.
-func (e *Edge) reword(path string, a *Answer) {
-	if d := e.doorAt(path); d != nil {
-		e.word(d.dialect, &visit{}, a)
+func (g *Gateway) reword(path string, a *Answer) {
+	if d := g.doorAt(path); d != nil {
+		g.word(d.dialect, &visit{}, a)
 	}
 }
 
-func (e *Edge) giveBack(ask *edgeAsk) {
+func (g *Gateway) giveBack(ask *edgeAsk) {
 	*ask = edgeAsk{}
-	e.asks.Put(ask)
+	g.asks.Put(ask)
 }
 
 // listsEdge reports whether an address is an edge's or a trusted proxy's, so that it is no viewer's.
-func (e *Edge) listsEdge(address netip.Addr) bool {
-	if isTrusted(address, e.trusted) {
+func (g *Gateway) listsEdge(address netip.Addr) bool {
+	if isTrusted(address, g.trusted) {
 		return true
 	}
-	return slices.ContainsFunc(e.routes, func(r *route) bool { return r.door != nil && r.door.lets(address) })
+	return slices.ContainsFunc(g.routes, func(r *route) bool { return r.door != nil && r.door.lets(address) })
 }
 
 // stranger refuses somebody who asks without being listed, and tells the operator: most likely it is an edge of his that
 // he forgot. The door may be nil.
-func (e *Edge) stranger(d *door, address netip.Addr, a *Answer) {
+func (g *Gateway) stranger(d *door, address netip.Addr, a *Answer) {
 	a.refuse(http.StatusForbidden, "you are none of routes[].edge.networks")
 	if d != nil && d.strange.mayWarn(time.Now()) {
-		e.o.Logger.Warn("somebody asks who is no edge; if he is one of yours, add him to the route's edge.networks",
+		g.o.Logger.Warn("somebody asks who is no edge; if he is one of yours, add him to the route's edge.networks",
 			slog.String("address", address.String()), slog.String("dialect", d.dialect.String()))
 	}
 }
 
 // answerEdge finds the route of what the viewer wants at the edge, decides, and words the answer. at is the path at which
 // the edge asked; several routes may share it.
-func (e *Edge) answerEdge(
+func (g *Gateway) answerEdge(
 	ctx context.Context, ask *edgeAsk, d authz.Dialect, edge netip.Addr, at string, a *Answer,
 ) error {
 	q := &ask.question
 	visit := &a.visit
-	t, found := e.findEdgeTarget(d, edge, at, q)
+	t, found := g.findEdgeTarget(d, edge, at, q)
 	switch {
 	case !found:
 		a.refuse(http.StatusForbidden, "no route for this path and host")
-		e.unrouted(d, edge, at)
+		g.unrouted(d, edge, at)
 	case !cleanPath(t.path):
 		a.refuse(http.StatusForbidden, unclean)
 	default:
@@ -190,17 +190,17 @@ func (e *Edge) answerEdge(
 		ask.view.Header = &ask.header
 		*visit = visitOf(&ask.view, t, client{address: q.Address, scheme: q.Scheme, host: q.Host})
 		visit.isPlaylist = visit.isPlaylist || d.KeepsSessions()
-		if err := e.admitAtEdge(ctx, visit, a); err != nil {
+		if err := g.admitAtEdge(ctx, visit, a); err != nil {
 			return err
 		}
 	}
-	e.word(d, visit, a)
+	g.word(d, visit, a)
 	return nil
 }
 
 // findEdgeTarget is what the viewer wants at an edge: the first route fits that hears it.
-func (e *Edge) findEdgeTarget(d authz.Dialect, edge netip.Addr, at string, q *authz.Question) (target, bool) {
-	for _, r := range e.routes {
+func (g *Gateway) findEdgeTarget(d authz.Dialect, edge netip.Addr, at string, q *authz.Question) (target, bool) {
+	for _, r := range g.routes {
 		if !r.door.isFor(d, edge, at) {
 			continue
 		}
@@ -212,10 +212,10 @@ func (e *Edge) findEdgeTarget(d authz.Dialect, edge netip.Addr, at string, q *au
 }
 
 // unrouted tells the operator that viewers want what no route of their edge's has. What that is may hold credentials.
-func (e *Edge) unrouted(dialect authz.Dialect, edge netip.Addr, at string) {
-	for _, r := range e.routes {
+func (g *Gateway) unrouted(dialect authz.Dialect, edge netip.Addr, at string) {
+	for _, r := range g.routes {
 		if r.door.isFor(dialect, edge, at) && r.door.unrouted.mayWarn(time.Now()) {
-			e.o.Logger.Warn("an edge asks about paths or hosts that no route of its has, so viewers are refused; "+
+			g.o.Logger.Warn("an edge asks about paths or hosts that no route of its has, so viewers are refused; "+
 				"look at edge.viewer_path and hosts",
 				slog.String("edge", edge.String()), slog.String("route", r.name))
 			return
@@ -224,7 +224,7 @@ func (e *Edge) unrouted(dialect authz.Dialect, edge netip.Addr, at string) {
 }
 
 // admitAtEdge decides on a viewer of an edge's. It answers as it would a viewer who asks for media.
-func (e *Edge) admitAtEdge(ctx context.Context, v *visit, a *Answer) error {
+func (g *Gateway) admitAtEdge(ctx context.Context, v *visit, a *Answer) error {
 	r := v.target.route
 	switch {
 	case v.view.Method == http.MethodOptions: // a browser asks before it shows who it is, and learns nothing by it
@@ -239,29 +239,29 @@ func (e *Edge) admitAtEdge(ctx context.Context, v *visit, a *Answer) error {
 	case !v.mayOpen() && r.door.recognise == authz.RecognisePlaylistsOnly && !mayBePlaylist(v.target.path):
 		a.Status = http.StatusOK
 		return nil
-	case !e.identifyAtEdge(v, a):
+	case !g.identifyAtEdge(v, a):
 		return nil
 	}
-	if err := e.authorize(ctx, v, a); err != nil || a.Status != 0 {
+	if err := g.authorize(ctx, v, a); err != nil || a.Status != 0 {
 		return err
 	}
 	a.Status = http.StatusOK
 	switch r.door.recognise {
 	case authz.RecogniseAddressAgent:
 		if v.who.address.IsValid() {
-			e.recognised.note(e.lookOf(v), v.id)
+			g.recognised.note(g.lookOf(v), v.id)
 		}
 	case authz.RecogniseCookie:
 		if !v.byTicket {
-			e.setCookies(v, a)
+			g.setCookies(v, a)
 		}
 	}
 	return nil
 }
 
 // lookOf is what a viewer is recognised by where he shows nothing else.
-func (e *Edge) lookOf(v *visit) uint64 {
-	return e.recognised.key(&v.target, v.who.address, v.view.Header.Get("User-Agent"), v.view.publishes)
+func (g *Gateway) lookOf(v *visit) uint64 {
+	return g.recognised.key(&v.target, v.who.address, v.view.Header.Get("User-Agent"), v.view.publishes)
 }
 
 // mayBePlaylist reports whether an origin may take a path for that of a playlist: some cut off what follows a ';'.
@@ -269,14 +269,14 @@ func mayBePlaylist(path string) bool { return strings.Contains(strings.ToLower(p
 
 // identifyAtEdge says which session a viewer of an edge's has or may open: by his ticket, by his credentials, by what he
 // looks like. Only playlists open one; of an edge that keeps sessions itself, everything does.
-func (e *Edge) identifyAtEdge(v *visit, a *Answer) bool {
+func (g *Gateway) identifyAtEdge(v *visit, a *Answer) bool {
 	r := v.target.route
 	if r.door.recognise == authz.RecogniseCookie {
-		if ticket := ticketElsewhere(&v.target, v.view, &e.o.Config.Tickets); ticket != "" {
-			v.claims, v.byTicket = e.verify(ticket, &v.target)
+		if ticket := ticketElsewhere(&v.target, v.view, &g.o.Config.Tickets); ticket != "" {
+			v.claims, v.byTicket = g.verify(ticket, &v.target)
 		}
 	}
-	v.credentials = credentialsOf(&v.target, v.view, v.view.Query, e.o.Config.Tickets.Parameter)
+	v.credentials = credentialsOf(&v.target, v.view, v.view.Query, g.o.Config.Tickets.Parameter)
 	if v.byTicket {
 		v.id = v.claims.id
 		if !v.mayOpen() || r.missing(&v.credentials) != "" {
@@ -285,13 +285,13 @@ func (e *Edge) identifyAtEdge(v *visit, a *Answer) bool {
 		return true
 	}
 	if !v.credentials.empty() && r.missing(&v.credentials) == "" {
-		v.id = e.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, 0)
-		if v.mayOpen() || e.o.Sessions.Find(v.id) != nil {
+		v.id = g.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, 0)
+		if v.mayOpen() || g.o.Sessions.Find(v.id) != nil {
 			return true
 		}
 	}
 	if r.door.recognise == authz.RecogniseAddressAgent && v.who.address.IsValid() {
-		if id, s := e.recognised.find(e.lookOf(v), e.o.Sessions.Find); s != nil {
+		if id, s := g.recognised.find(g.lookOf(v), g.o.Sessions.Find); s != nil {
 			v.id, v.credentials = id, credentials{}
 			v.claims = claims{id: id, Ticket: s.Ticket()}
 			return true
@@ -305,12 +305,12 @@ func (e *Edge) identifyAtEdge(v *visit, a *Answer) bool {
 		a.refuse(http.StatusForbidden, "the credential "+name+" is missing")
 		return false
 	}
-	v.id = e.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, 0)
+	v.id = g.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, 0)
 	return true
 }
 
 // word turns the answer for a viewer into the one for the edge that asked about him.
-func (e *Edge) word(d authz.Dialect, v *visit, a *Answer) {
+func (g *Gateway) word(d authz.Dialect, v *visit, a *Answer) {
 	r, why := authz.Result{Status: a.Status}, a.Body
 	for _, f := range a.Fields() {
 		switch f.Name {

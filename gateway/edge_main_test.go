@@ -85,14 +85,14 @@ func makeEdgeGate(t testing.TB, edit func(*Config), routes ...RouteConfig) *edge
 	}
 	g.room = &room{sessions: map[backends.SessionID]*fakeSession{}}
 	var err error
-	if g.Edge, err = NewEdge(Options{
+	if g.Gateway, err = New(Options{
 		Config: c, Sessions: g.room.fake(), MaxAddresses: 3, RetryAfter: 2 * time.Second, Logger: slog.New(g.log),
 	}); err != nil {
-		t.Fatalf("NewEdge: %v", err)
+		t.Fatalf("New: %v", err)
 	}
 	t.Cleanup(g.Close)
 	g.room.key = g.SigningKey
-	g.handler = NewHandler(g.Edge)
+	g.handler = NewHandler(g.Gateway)
 	return g
 }
 

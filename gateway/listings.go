@@ -54,7 +54,7 @@ func (l *listings) note(r *route, channel string, tpl *hls.Template) {
 const maxQueriesPerPath = 64
 
 // originQuery is the query that the origin gets to see: what the route forwards, and what a playlist listed.
-func (e *Edge) originQuery(v *visit, path string) string {
+func (g *Gateway) originQuery(v *visit, path string) string {
 	query := v.view.Query
 	if query == "" {
 		return ""
@@ -65,10 +65,10 @@ func (e *Edge) originQuery(v *visit, path string) string {
 		forwarded = filterQuery(query, func(name string) bool { return slices.Contains(r.config.ForwardQuery, name) })
 	}
 	given := filterQuery(query, func(name string) bool {
-		return name != e.o.Config.Tickets.Parameter && !isDirective(name) && name != "CMCD" &&
+		return name != g.o.Config.Tickets.Parameter && !isDirective(name) && name != "CMCD" &&
 			!slices.Contains(r.config.IgnoreQuery, name) && !slices.Contains(r.config.ForwardQuery, name)
 	})
-	return joinQuery(e.listed.listed(v, path, given), forwarded)
+	return joinQuery(g.listed.listed(v, path, given), forwarded)
 }
 
 // listed is as much of the given query as a playlist listed for the path.

@@ -187,9 +187,9 @@ func (s *site) forget() {
 	s.seen = nil
 }
 
-// gate is an edge behind net/http, before an origin on a real socket and a room of sessions.
+// gate is a gateway behind net/http, before an origin on a real socket and a room of sessions.
 type gate struct {
-	*Edge
+	*Gateway
 	handler *Handler
 	room    *room
 	site    *site
@@ -228,8 +228,8 @@ func newGate(t testing.TB, edit func(*Config)) *gate {
 	if edit != nil {
 		edit(&c)
 	}
-	g.Edge, g.room = newEdge(t, c)
-	g.handler = NewHandler(g.Edge)
+	g.Gateway, g.room = newCore(t, c)
+	g.handler = NewHandler(g.Gateway)
 	front := httptest.NewServer(g.handler)
 	t.Cleanup(front.Close)
 	g.url = front.URL
@@ -241,8 +241,8 @@ func newGate(t testing.TB, edit func(*Config)) *gate {
 	return g
 }
 
-// newEdge makes the edge of a valid config, with its origins and a room of its own.
-func newEdge(t testing.TB, c Config, opts ...origin.Option) (*Edge, *room) {
+// newCore makes the gateway of a valid config, with its origins and a room of its own.
+func newCore(t testing.TB, c Config, opts ...origin.Option) (*Gateway, *room) {
 	t.Helper()
 	if err := c.Validate(func(name string) bool { return name == "b" }); err != nil {
 		t.Fatalf("config: %v", err)
@@ -266,12 +266,12 @@ func newEdge(t testing.TB, c Config, opts ...origin.Option) (*Edge, *room) {
 		t.Cleanup(origins[name].Close)
 	}
 	r := &room{sessions: map[backends.SessionID]*fakeSession{}}
-	e, err := NewEdge(Options{
+	e, err := New(Options{
 		Config: c, Sessions: r.fake(), Origins: origins,
 		MaxAddresses: 3, RetryAfter: 2 * time.Second, Logger: log,
 	})
 	if err != nil {
-		t.Fatalf("NewEdge: %v", err)
+		t.Fatalf("New: %v", err)
 	}
 	t.Cleanup(e.Close)
 	r.key = e.SigningKey

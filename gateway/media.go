@@ -10,13 +10,13 @@ import (
 )
 
 // serveMedia answers with a segment, part, key or init section.
-func (e *Edge) serveMedia(ctx context.Context, v *visit, a *Answer) error {
+func (g *Gateway) serveMedia(ctx context.Context, v *visit, a *Answer) error {
 	t := &v.target
 	path := t.originPath()
 	h := v.view.Header
 	s, err := t.route.origin.Media(ctx, origin.Request{
 		Path:            path,
-		Query:           e.originQuery(v, path),
+		Query:           g.originQuery(v, path),
 		Head:            v.view.Method == http.MethodHead,
 		Range:           h.Get("Range"),
 		IfRange:         h.Get("If-Range"),
@@ -24,7 +24,7 @@ func (e *Edge) serveMedia(ctx context.Context, v *visit, a *Answer) error {
 		IfModifiedSince: h.Get("If-Modified-Since"),
 	})
 	if err != nil {
-		return e.originFailed(err, v, a)
+		return g.originFailed(err, v, a)
 	}
 	if v.session == nil && isPlaylistType(s.ContentType) {
 		_ = s.Close()

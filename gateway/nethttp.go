@@ -18,9 +18,9 @@ import (
 // slowestViewer is the rate, in bytes a second, below which a viewer counts as stalled: no stream plays at it.
 const slowestViewer = 8 << 10
 
-// Handler serves an Edge by net/http: the adapter for TLS and HTTP/2, and for plain HTTP.
+// Handler serves a Gateway by net/http: the adapter for TLS and HTTP/2, and for plain HTTP.
 type Handler struct {
-	edge      *Edge
+	gateway   *Gateway
 	limits    LimitsConfig
 	serving   atomic.Int64
 	exchanges sync.Pool
@@ -33,8 +33,8 @@ type exchange struct {
 }
 
 // NewHandler makes the adapter.
-func NewHandler(e *Edge) *Handler {
-	h := &Handler{edge: e, limits: e.o.Config.Limits}
+func NewHandler(g *Gateway) *Handler {
+	h := &Handler{gateway: g, limits: g.o.Config.Limits}
 	h.exchanges.New = func() any { return new(exchange) }
 	return h
 }
@@ -57,17 +57,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	*v = viewOf(r)
 	switch {
 	case n > int64(h.limits.MaxRequests):
-		h.edge.cors(hls.CarryPath, v, a)
+		h.gateway.cors(hls.CarryPath, v, a)
 		over := backends.Overload{Setting: "limits.max_requests", Value: h.limits.MaxRequests}
 		a.comeBack(time.Second, over.Error())
-		h.edge.reword(v.Path, a)
+		h.gateway.reword(v.Path, a)
 	case len(r.RequestURI) > h.limits.MaxURLBytes:
-		h.edge.cors(hls.CarryPath, v, a)
+		h.gateway.cors(hls.CarryPath, v, a)
 		a.refuse(http.StatusRequestURITooLong,
 			fmt.Sprintf("the URL is longer than limits.max_url_bytes=%d", h.limits.MaxURLBytes))
-		h.edge.reword(v.Path, a)
+		h.gateway.reword(v.Path, a)
 	default:
-		if err := h.edge.Serve(r.Context(), v, a); err != nil {
+		if err := h.gateway.Serve(r.Context(), v, a); err != nil {
 			h.unanswered(r, v, a)
 		}
 	}
@@ -90,12 +90,12 @@ func (h *Handler) unanswered(r *http.Request, v *View, a *Answer) {
 		panic(http.ErrAbortHandler) // to return would be to answer 200
 	}
 	a.Reset()
-	h.edge.cors(hls.CarryPath, v, a)
+	h.gateway.cors(hls.CarryPath, v, a)
 	a.comeBack(time.Second, "draining")
-	h.edge.reword(v.Path, a)
+	h.gateway.reword(v.Path, a)
 }
 
-// viewOf shows a net/http request to the edge.
+// viewOf shows a net/http request to the gateway.
 func viewOf(r *http.Request) View {
 	v := View{
 		Method: r.Method, Scheme: "http", Host: r.Host, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,

@@ -232,7 +232,7 @@ func TestALongURLIsRefusedByItsSetting(t *testing.T) {
 // bubble is a handler behind a server on pipes, before an origin without a network, to be used within synctest.Test.
 type bubble struct {
 	*pipes
-	edge    *Edge
+	core    *Gateway
 	room    *room
 	handler *Handler
 	ticket  string
@@ -247,12 +247,12 @@ func newBubble(t *testing.T, edit func(*Config), o originFunc) *bubble {
 		edit(&c)
 	}
 	b := &bubble{pipes: newPipes(), ended: make(chan error, 1)}
-	b.edge, b.room = newEdge(t, c, origin.WithTransport(o))
-	b.handler = NewHandler(b.edge)
-	b.ticket = (&gate{Edge: b.edge, room: b.room}).ticket(t, "a001")
+	b.core, b.room = newCore(t, c, origin.WithTransport(o))
+	b.handler = NewHandler(b.core)
+	b.ticket = (&gate{Gateway: b.core, room: b.room}).ticket(t, "a001")
 	ctx, stop := context.WithCancel(context.Background())
 	b.stop = stop
-	server := NewServer(c, b.handler, b.edge.o.Logger)
+	server := NewServer(c, b.handler, b.core.o.Logger)
 	go func() { b.ended <- server.Run(ctx, b.pipes) }()
 	t.Cleanup(func() {
 		stop()
@@ -332,7 +332,7 @@ func TestAViewerWhoStopsReadingIsCutOff(t *testing.T) {
 				for b.handler.serving.Load() > 0 {
 					pass(time.Second)
 				}
-				limits := b.edge.o.Config.Limits
+				limits := b.core.o.Config.Limits
 				least, most := limits.WriteStall, limits.WriteStall+size/slowestViewer*time.Second+2*time.Second
 				if took := time.Since(start); took < least || took > most {
 					t.Errorf("cut off after %v, want %v to %v", took, least, most)
@@ -349,7 +349,7 @@ func TestAViewerWhoLeavesIsNotAnswered(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	arrived, left := make(chan struct{}), make(chan error, 1)
-	g.handler.edge.o.Sessions = &fakeSessions{
+	g.handler.gateway.o.Sessions = &fakeSessions{
 		find: func(backends.SessionID) Session { return nil },
 		open: func(ctx context.Context, _ backends.Arrival) (Session, error) {
 			close(arrived)

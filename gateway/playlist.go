@@ -45,49 +45,49 @@ type rewriting struct {
 }
 
 // servePlaylist answers with the viewer's copy of the playlist.
-func (e *Edge) servePlaylist(ctx context.Context, v *visit, a *Answer) error {
+func (g *Gateway) servePlaylist(ctx context.Context, v *visit, a *Answer) error {
 	t := &v.target
 	path := t.originPath()
 	p, err := t.route.origin.Playlist(ctx, origin.Request{
 		Path:       path,
-		Query:      e.originQuery(v, path),
+		Query:      g.originQuery(v, path),
 		Directives: directives(v.view.Query),
 		Freshness:  freshness,
 	})
 	if err != nil {
-		return e.originFailed(err, v, a)
+		return g.originFailed(err, v, a)
 	}
-	made, _ := p.Derive(v.templateKey(), func() any { return e.rewrite(v, p.Object, path) }).(*rewriting)
+	made, _ := p.Derive(v.templateKey(), func() any { return g.rewrite(v, p.Object, path) }).(*rewriting)
 	if made.err != nil {
-		e.o.Logger.Warn("origin sent what is no playlist", slog.String("route", t.route.name),
+		g.o.Logger.Warn("origin sent what is no playlist", slog.String("route", t.route.name),
 			slog.String("channel", t.channel), slog.Any("error", made.err))
 		a.refuse(http.StatusBadGateway, "the origin sent what is no playlist")
 		return nil
 	}
-	e.spell(v, made.Template, p.Object, a)
+	g.spell(v, made.Template, p.Object, a)
 	return nil
 }
 
 // spell writes the viewer's copy into the answer.
-func (e *Edge) spell(v *visit, tpl *hls.Template, o *origin.Object, a *Answer) {
+func (g *Gateway) spell(v *visit, tpl *hls.Template, o *origin.Object, a *Answer) {
 	carry := v.target.route.config.Carry
 	a.Status = http.StatusOK
 	if tpl.Static() {
 		a.Body = tpl.Body()
 	} else {
-		ticket := e.ring.mint(v.claims, scope{v.target.route.name, v.target.channel})
+		ticket := g.ring.mint(v.claims, scope{v.target.route.name, v.target.channel})
 		a.Body = tpl.Append(make([]byte, 0, tpl.Size(len(ticket))), ticket)
 	}
 	a.set("Content-Type", playlistContentType(o.ContentType))
 	a.set("Content-Length", strconv.Itoa(len(a.Body)))
 	a.set("Cache-Control", "no-store")
 	if carry == hls.CarryCookie {
-		e.setCookies(v, a)
+		g.setCookies(v, a)
 	}
 }
 
 // rewrite scans a playlist once for all viewers of a route.
-func (e *Edge) rewrite(v *visit, o *origin.Object, originPath string) *rewriting {
+func (g *Gateway) rewrite(v *visit, o *origin.Object, originPath string) *rewriting {
 	t := &v.target
 	base := o.FinalURL
 	if base == "" {
@@ -98,24 +98,24 @@ func (e *Edge) rewrite(v *visit, o *origin.Object, originPath string) *rewriting
 		Path:        t.path,
 		Carry:       t.route.config.Carry,
 		UnderTicket: v.underTicket,
-		Parameter:   e.o.Config.Tickets.Parameter,
-		Locate:      func(ref string) (string, bool) { return e.locate(t.route, ref) },
+		Parameter:   g.o.Config.Tickets.Parameter,
+		Locate:      func(ref string) (string, bool) { return g.locate(t.route, ref) },
 		SameOrigin:  t.route.sameOrigin,
 	})
 	if err != nil {
 		return &rewriting{err: err}
 	}
-	e.listed.note(t.route, t.channel, tpl)
+	g.listed.note(t.route, t.channel, tpl)
 	return &rewriting{Template: tpl}
 }
 
 // locate is the route's, and tells the operator once of what his players will be refused: nothing in a playlist looks
 // wrong when it names media that no place of its route serves.
-func (e *Edge) locate(r *route, ref string) (string, bool) {
+func (g *Gateway) locate(r *route, ref string) (string, bool) {
 	path, found := r.locate(ref)
 	if !found && !r.unplaced.Swap(true) {
 		named, _, _ := strings.Cut(ref, "?")
-		e.o.Logger.Warn("a playlist names what no place of its route serves, so players will be refused it; "+
+		g.o.Logger.Warn("a playlist names what no place of its route serves, so players will be refused it; "+
 			"add a pattern for it to the route's media", slog.String("route", r.name), slog.String("path", named))
 	}
 	return path, found
@@ -183,12 +183,12 @@ func knownDirective(pair string) bool {
 // setCookies carries the ticket to everything that the channel's playlists may list, one cookie for each place of the
 // route: cookies of two channels must not meet. Browsers keep a Secure cookie only from HTTPS, and send one to a player
 // on another site only if it is SameSite=None and Partitioned.
-func (e *Edge) setCookies(v *visit, a *Answer) {
+func (g *Gateway) setCookies(v *visit, a *Answer) {
 	t := &v.target
 	c := http.Cookie{
-		Name: e.o.Config.Tickets.Cookie, HttpOnly: true,
-		Value:  e.ring.mint(v.claims, scope{t.route.name, t.channel}),
-		MaxAge: int(e.o.Config.Tickets.ReviveFor / time.Second),
+		Name: g.o.Config.Tickets.Cookie, HttpOnly: true,
+		Value:  g.ring.mint(v.claims, scope{t.route.name, t.channel}),
+		MaxAge: int(g.o.Config.Tickets.ReviveFor / time.Second),
 	}
 	if v.who.scheme == "https" {
 		c.Secure, c.SameSite, c.Partitioned = true, http.SameSiteNoneMode, true
@@ -204,7 +204,7 @@ func (e *Edge) setCookies(v *visit, a *Answer) {
 
 // originFailed answers when the origin did not: what it says of a missing thing is passed on, everything else is its
 // trouble and not the viewer's. The origin refusing us is no refusal of the viewer.
-func (e *Edge) originFailed(err error, v *visit, a *Answer) error {
+func (g *Gateway) originFailed(err error, v *visit, a *Answer) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -215,11 +215,11 @@ func (e *Edge) originFailed(err error, v *visit, a *Answer) error {
 	case errors.Is(err, origin.ErrPath):
 		a.refuse(http.StatusNotFound, "no such path on the origin")
 	case backends.IsOverload(err), errors.Is(err, origin.ErrClosed):
-		a.comeBack(e.o.RetryAfter, err.Error())
+		a.comeBack(g.o.RetryAfter, err.Error())
 	case errors.Is(err, context.DeadlineExceeded):
 		a.refuse(http.StatusGatewayTimeout, "the origin did not answer in time")
 	default:
-		e.o.Logger.Debug("origin failed", slog.String("route", v.target.route.name),
+		g.o.Logger.Debug("origin failed", slog.String("route", v.target.route.name),
 			slog.String("channel", v.target.channel), slog.Any("error", err))
 		a.refuse(http.StatusBadGateway, "the origin failed")
 	}

@@ -44,7 +44,7 @@ func watchTwoHours(t *testing.T, carry hls.Carry) {
 	c := testConfig("http://origin.example.com")
 	c.Routes[0].Carry, c.CORS.AllowOrigins = carry, []string{"https://tv.example.com"}
 	live := origin.WithTransport(liveOrigin(start))
-	e, r := newEdge(t, c, live)
+	e, r := newCore(t, c, live)
 	uriOf, cookies := map[string]string{}, map[string]bool{} // by media sequence number
 	for reload := 0; time.Since(start) < 2*time.Hour; reload++ {
 		switch reload {
@@ -53,7 +53,7 @@ func watchTwoHours(t *testing.T, carry hls.Carry) {
 			fallthrough
 		case 600: // another node, which finds the session where it was
 			sessions := r.sessions
-			e, r = newEdge(t, c, live)
+			e, r = newCore(t, c, live)
 			r.sessions = sessions
 		}
 		body, cookie := ask(t, e, "/play/a001/index.m3u8", fmt.Sprintf("token=1&other=%d", 0))
@@ -79,7 +79,7 @@ func watchTwoHours(t *testing.T, carry hls.Carry) {
 }
 
 // ask is a viewer's request without a network: the playlist and the cookie that came with it.
-func ask(t *testing.T, e *Edge, path, query string) (body, cookie string) {
+func ask(t *testing.T, e *Gateway, path, query string) (body, cookie string) {
 	t.Helper()
 	var a Answer
 	v := View{

@@ -314,7 +314,7 @@ func TestHTTP2IsServedAndRenewedCertificatesAreTakenUp(t *testing.T) {
 		b, a, client := secureBubble(t, nil, func(r *http.Request) (*http.Response, error) {
 			return answerOf(r, int64(len(segment)), strings.NewReader(segment)), nil
 		})
-		files := b.edge.o.Config.TLS
+		files := b.core.o.Config.TLS
 		serial := func() int64 {
 			t.Helper()
 			defer client.CloseIdleConnections()

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// View is what the edge needs to know of a request. It is made anew for each and not kept.
+// View is what the gateway needs to know of a request. It is made anew for each and not kept.
 type View struct {
 	Method string
 	// Scheme is "http" or "https" and Host the Host field, as the listener saw them.

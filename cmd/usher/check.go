@@ -68,7 +68,7 @@ func (c checkCommand) question(n *node) (*backends.Request, error) {
 		Method: "GET", Scheme: u.Scheme, Host: u.Host, Path: u.EscapedPath(), Query: u.RawQuery, Peer: c.IP.Unmap(),
 		Header: checkHeader{c.UserAgent},
 	}
-	q, err := n.edge.Question(&view, c.Channel)
+	q, err := n.gateway.Question(&view, c.Channel)
 	if err != nil {
 		return nil, fmt.Errorf("--url=%s: %w", c.URL, err)
 	}

@@ -86,7 +86,7 @@ routes: [ { path: "/single/{channel}/*", origin: stage, backend: portal, require
 	return &lounge{node: n, portal: p, path: "/single/a001/index.m3u8", query: "token=" + ministraToken}
 }
 
-// get is one request of the viewer's, by the edge's own way in.
+// get is one request of the viewer's, by the gateway's own way in.
 func (l *lounge) get(t *testing.T, path, query string) (status int, body string) {
 	t.Helper()
 	l.portal.now.Store(time.Now().UnixNano())
@@ -95,7 +95,7 @@ func (l *lounge) get(t *testing.T, path, query string) (status int, body string)
 		Method: http.MethodGet, Scheme: "http", Host: "tv.example.com", Path: path, Query: query,
 		Peer: netip.MustParseAddr("192.0.2.7"), Header: http.Header{"User-Agent": {"MAG200"}},
 	}
-	if err := l.node.edge.Serve(t.Context(), &v, &a); err != nil {
+	if err := l.node.gateway.Serve(t.Context(), &v, &a); err != nil {
 		t.Fatalf("GET %s: %v", path, err)
 	}
 	if a.Stream != nil {

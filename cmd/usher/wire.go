@@ -35,7 +35,7 @@ type node struct {
 	cache    *origin.Cache
 	origins  map[string]*origin.Origin
 	registry *actors.Registry
-	edge     *gateway.Edge
+	gateway  *gateway.Gateway
 	handler  http.Handler
 	server   *gateway.Server
 }
@@ -60,8 +60,8 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err := n.makeOrigins(); err != nil {
 		return nil, err
 	}
-	n.edge, err = gateway.NewEdge(gateway.Options{
-		Config: s.Gateway, Origins: n.origins, Sessions: (*edgeSessions)(n),
+	n.gateway, err = gateway.New(gateway.Options{
+		Config: s.Gateway, Origins: n.origins, Sessions: (*gatewaySessions)(n),
 		MaxAddresses: s.Sessions.MaxAddresses, RetryAfter: s.Sessions.RetryAfter, Logger: logger,
 	})
 	if err != nil {
@@ -70,9 +70,9 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	n.registry = actors.NewRegistry(actors.Options{
 		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
 		Backends: n.guarded(), Rules: n.rules(), Store: n.memory,
-		SigningKey: n.edge.SigningKey, Tracer: tracer, Logger: logger,
+		SigningKey: n.gateway.SigningKey, Tracer: tracer, Logger: logger,
 	})
-	n.handler = gateway.NewHandler(n.edge)
+	n.handler = gateway.NewHandler(n.gateway)
 	n.server = gateway.NewServer(s.Gateway, n.handler, logger)
 	return n, nil
 }
@@ -189,8 +189,8 @@ func (n *node) close() {
 	if n.registry != nil {
 		n.registry.Close()
 	}
-	if n.edge != nil {
-		n.edge.Close()
+	if n.gateway != nil {
+		n.gateway.Close()
 	}
 	for _, o := range n.origins {
 		o.Close()
@@ -239,7 +239,7 @@ func (n *node) serveViewers(ctx, life context.Context, on listeners) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.server.Run(ctx, on.public) })
 	if on.envoy != nil {
-		envoy := extauthz.New(n.settings.ExtAuthz, n.settings.Gateway.Drain, n.edge, n.logger)
+		envoy := extauthz.New(n.settings.ExtAuthz, n.settings.Gateway.Drain, n.gateway, n.logger)
 		group.Go(func() error { return envoy.Run(ctx, on.envoy) })
 	}
 	return group.Wait()
@@ -259,11 +259,11 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// edgeSessions are the sessions in the edge's words.
-type edgeSessions node
+// gatewaySessions are the sessions in the gateway's words.
+type gatewaySessions node
 
 // Find returns the live session, or nil.
-func (e *edgeSessions) Find(id backends.SessionID) gateway.Session {
+func (e *gatewaySessions) Find(id backends.SessionID) gateway.Session {
 	if s := e.registry.Find(id); s != nil {
 		return s
 	}
@@ -271,7 +271,7 @@ func (e *edgeSessions) Find(id backends.SessionID) gateway.Session {
 }
 
 // Open opens the session.
-func (e *edgeSessions) Open(ctx context.Context, a backends.Arrival) (gateway.Session, error) {
+func (e *gatewaySessions) Open(ctx context.Context, a backends.Arrival) (gateway.Session, error) {
 	s, err := e.registry.Open(ctx, a)
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ import (
 	"usher/gateway/origin"
 )
 
-// Session is what the edge needs of a live session.
+// Session is what the gateway needs of a live session.
 type Session interface {
 	// Decision is what holds now, or nil while nobody has decided.
 	Decision() *backends.Decision
@@ -40,7 +40,7 @@ type Sessions interface {
 	Open(ctx context.Context, a backends.Arrival) (Session, error)
 }
 
-// Options are what an Edge needs. All are required.
+// Options are what a Gateway needs. All are required.
 type Options struct {
 	Config   Config
 	Sessions Sessions
@@ -53,8 +53,8 @@ type Options struct {
 	Logger       *slog.Logger
 }
 
-// Edge answers viewers. It is safe for concurrent use.
-type Edge struct {
+// Gateway answers viewers, and edges that ask about theirs. It is safe for concurrent use.
+type Gateway struct {
 	o          Options
 	routes     []*route
 	ring       *keyring
@@ -66,32 +66,32 @@ type Edge struct {
 	isEdge     func(netip.Addr) bool
 }
 
-// NewEdge makes an edge of a valid config.
-func NewEdge(o Options) (*Edge, error) {
-	e := &Edge{
+// New makes a gateway of a valid config.
+func New(o Options) (*Gateway, error) {
+	g := &Gateway{
 		o: o, ring: newKeyring(o.Config.Tickets.Keys), identifier: newIdentifier(o.Config.Identity.Secret),
 		trusted: o.Config.TrustedProxies, listed: newListings(), recognised: newRecognised(),
 	}
-	e.asks.New = func() any { return new(edgeAsk) }
-	e.isEdge = e.listsEdge // made once, as it is an allocation
+	g.asks.New = func() any { return new(edgeAsk) }
+	g.isEdge = g.listsEdge // made once, as it is an allocation
 	for i, c := range o.Config.Routes {
 		r, err := newRoute(c, o.Origins[c.Origin])
 		if err != nil {
-			e.Close()
+			g.Close()
 			return nil, fmt.Errorf("routes[%d].%w", i, err)
 		}
-		e.routes = append(e.routes, r)
+		g.routes = append(g.routes, r)
 		if r.door != nil {
 			continue
 		}
 		urls, err := o.Config.Origins[c.Origin].URLs()
 		if err != nil {
-			e.Close()
+			g.Close()
 			return nil, fmt.Errorf("origins.%s.url: %w", c.Origin, err)
 		}
 		r.setSources(urls)
 	}
-	return e, nil
+	return g, nil
 }
 
 // URLs are the origin's addresses, the preferred one first.
@@ -107,18 +107,18 @@ func (c *OriginConfig) URLs() ([]*url.URL, error) {
 	return urls, nil
 }
 
-// Close ends what runs in the background. The edge must not be used afterwards.
-func (e *Edge) Close() {
-	e.identifier.playbacks.owners.StopAllGoroutines()
-	e.listed.queries.StopAllGoroutines()
-	e.listed.channels.StopAllGoroutines()
-	e.recognised.close()
+// Close ends what runs in the background. The gateway must not be used afterwards.
+func (g *Gateway) Close() {
+	g.identifier.playbacks.owners.StopAllGoroutines()
+	g.listed.queries.StopAllGoroutines()
+	g.listed.channels.StopAllGoroutines()
+	g.recognised.close()
 }
 
 // SigningKey is the id of the key that signs new tickets.
-func (e *Edge) SigningKey() string { return e.ring.signing.id }
+func (g *Gateway) SigningKey() string { return g.ring.signing.id }
 
-// visit is one request on its way through the edge.
+// visit is one request on its way through the gateway.
 type visit struct {
 	view        *View
 	target      target
@@ -138,25 +138,25 @@ func visitOf(v *View, t target, who client) visit {
 }
 
 // Serve answers one request. It returns an error only if the viewer went away, when there is nothing to answer.
-func (e *Edge) Serve(ctx context.Context, v *View, a *Answer) error {
+func (g *Gateway) Serve(ctx context.Context, v *View, a *Answer) error {
 	text, path, inPath := ticketInPath(v.Path)
 	if !cleanPath(path) {
-		e.cors(hls.CarryPath, v, a)
+		g.cors(hls.CarryPath, v, a)
 		a.refuse(http.StatusBadRequest, unclean)
-		e.reword(path, a)
+		g.reword(path, a)
 		return nil
 	}
-	who := clientOf(v, e.trusted)
-	t, found := findTarget(e.routes, who.host, path)
+	who := clientOf(v, g.trusted)
+	t, found := findTarget(g.routes, who.host, path)
 	if !found {
-		e.cors(hls.CarryPath, v, a)
+		g.cors(hls.CarryPath, v, a)
 		a.refuse(http.StatusNotFound, "no route for this path and host")
 		return nil
 	}
 	if t.route.door != nil {
-		return e.serveEdge(ctx, v, who, a)
+		return g.serveEdge(ctx, v, who, a)
 	}
-	e.cors(t.route.config.Carry, v, a)
+	g.cors(t.route.config.Carry, v, a)
 	switch v.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodOptions:
@@ -171,39 +171,39 @@ func (e *Edge) Serve(ctx context.Context, v *View, a *Answer) error {
 	*visit = visitOf(v, t, who)
 	visit.underTicket = inPath
 	if !visit.isPlaylist && t.route.config.Carry == hls.CarryNone {
-		return e.serveMedia(ctx, visit, a) // only playlists are protected
+		return g.serveMedia(ctx, visit, a) // only playlists are protected
 	}
-	if !e.identify(visit, text, a) {
+	if !g.identify(visit, text, a) {
 		return nil
 	}
-	if err := e.authorize(ctx, visit, a); err != nil || a.Status != 0 {
+	if err := g.authorize(ctx, visit, a); err != nil || a.Status != 0 {
 		return err
 	}
 	a.session = visit.session
 	if visit.isPlaylist {
-		return e.servePlaylist(ctx, visit, a)
+		return g.servePlaylist(ctx, visit, a)
 	}
-	return e.serveMedia(ctx, visit, a)
+	return g.serveMedia(ctx, visit, a)
 }
 
 // identify says who the viewer is, by his ticket or else by his credentials. Who shows neither is refused here, before
 // anything is looked up.
-func (e *Edge) identify(v *visit, ticket string, a *Answer) bool {
+func (g *Gateway) identify(v *visit, ticket string, a *Answer) bool {
 	r := v.target.route
 	if v.underTicket && !r.carriesInPath() {
 		a.refuse(http.StatusForbidden, "tickets of this route do not stand in the path")
 		return false
 	}
 	if !v.underTicket {
-		ticket = ticketElsewhere(&v.target, v.view, &e.o.Config.Tickets)
+		ticket = ticketElsewhere(&v.target, v.view, &g.o.Config.Tickets)
 	}
 	if ticket != "" || v.underTicket {
-		v.claims, v.byTicket = e.verify(ticket, &v.target)
+		v.claims, v.byTicket = g.verify(ticket, &v.target)
 	}
 	switch {
 	case v.byTicket:
 		v.id = v.claims.id
-		v.credentials = e.credentialsBesideTicket(v)
+		v.credentials = g.credentialsBesideTicket(v)
 		return true
 	case v.underTicket:
 		a.refuse(http.StatusForbidden, "the ticket is not one of ours for this channel")
@@ -212,12 +212,12 @@ func (e *Edge) identify(v *visit, ticket string, a *Answer) bool {
 		a.refuse(http.StatusForbidden, "no ticket; only playlists open sessions")
 		return false
 	}
-	v.credentials = credentialsOf(&v.target, v.view, v.view.Query, e.o.Config.Tickets.Parameter)
+	v.credentials = credentialsOf(&v.target, v.view, v.view.Query, g.o.Config.Tickets.Parameter)
 	if name := r.missing(&v.credentials); name != "" {
 		a.refuse(http.StatusForbidden, "the credential "+name+" is missing")
 		return false
 	}
-	v.id = e.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, 0)
+	v.id = g.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, 0)
 	return true
 }
 
@@ -228,9 +228,9 @@ func (v *visit) mayOpen() bool {
 
 // verify reads a ticket for the target. Places of a route may overlap, as "/live/{user}/{password}/{channel}.m3u8" and
 // "/live/{channel}/*" do: then the ticket tells which one is meant.
-func (e *Edge) verify(ticket string, t *target) (claims, bool) {
+func (g *Gateway) verify(ticket string, t *target) (claims, bool) {
 	for here, more := *t, true; more; more = here.nextPlace() {
-		if c, ok := e.ring.verify(ticket, scope{here.route.name, here.channel}); ok {
+		if c, ok := g.ring.verify(ticket, scope{here.route.name, here.channel}); ok {
 			*t = here
 			return c, true
 		}
@@ -240,15 +240,15 @@ func (e *Edge) verify(ticket string, t *target) (claims, bool) {
 
 // credentialsBesideTicket are what a viewer with a ticket shows as well: enough to ask a backend about him, or none.
 // What a playlist listed is the origin's, though it may look like a credential.
-func (e *Edge) credentialsBesideTicket(v *visit) credentials {
+func (g *Gateway) credentialsBesideTicket(v *visit) credentials {
 	if !v.mayOpen() {
 		return credentials{}
 	}
 	query := v.view.Query
 	if query != "" {
-		query = withoutPairs(query, e.originQuery(v, v.target.originPath()))
+		query = withoutPairs(query, g.originQuery(v, v.target.originPath()))
 	}
-	c := credentialsOf(&v.target, v.view, query, e.o.Config.Tickets.Parameter)
+	c := credentialsOf(&v.target, v.view, query, g.o.Config.Tickets.Parameter)
 	if v.target.route.missing(&c) != "" {
 		return credentials{}
 	}
@@ -257,31 +257,31 @@ func (e *Edge) credentialsBesideTicket(v *visit) credentials {
 
 // authorize reads the decision on the viewer, opening his session if nobody has. The answer's status stays zero if he may
 // have what he asked for.
-func (e *Edge) authorize(ctx context.Context, v *visit, a *Answer) error {
-	d, err := e.decision(ctx, v)
+func (g *Gateway) authorize(ctx context.Context, v *visit, a *Answer) error {
+	d, err := g.decision(ctx, v)
 	if err != nil {
-		return e.undecided(err, a)
+		return g.undecided(err, a)
 	}
 	prefix := prefixOf(v.who.address)
-	if !v.session.Admit(prefix, v.now, e.o.MaxAddresses) {
+	if !v.session.Admit(prefix, v.now, g.o.MaxAddresses) {
 		if v.credentials.empty() {
 			a.refuse(http.StatusForbidden, "the ticket is used from too many addresses; credentials are needed")
 			return nil
 		}
 		// The excess viewer is a session of his own, with a ticket of his own.
-		v.id = e.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, prefix)
+		v.id = g.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, prefix)
 		v.claims, v.byTicket, v.underTicket = claims{}, false, false
-		if !v.mayOpen() && e.o.Sessions.Find(v.id) == nil {
+		if !v.mayOpen() && g.o.Sessions.Find(v.id) == nil {
 			a.refuse(http.StatusForbidden, "used from too many addresses; only playlists open sessions")
 			return nil
 		}
-		if d, err = e.decision(ctx, v); err != nil {
-			return e.undecided(err, a)
+		if d, err = g.decision(ctx, v); err != nil {
+			return g.undecided(err, a)
 		}
-		v.session.Admit(prefix, v.now, e.o.MaxAddresses)
+		v.session.Admit(prefix, v.now, g.o.MaxAddresses)
 	}
 	v.session.Seen(v.now)
-	if !a.decided(d, v.isPlaylist, e.o.RetryAfter) {
+	if !a.decided(d, v.isPlaylist, g.o.RetryAfter) {
 		return nil
 	}
 	if v.claims.IsZero() {
@@ -291,10 +291,10 @@ func (e *Edge) authorize(ctx context.Context, v *visit, a *Answer) error {
 }
 
 // decision finds the viewer's session and what it stands on.
-func (e *Edge) decision(ctx context.Context, v *visit) (*backends.Decision, error) {
+func (g *Gateway) decision(ctx context.Context, v *visit) (*backends.Decision, error) {
 	// A viewer without ticket and credentials is one that a backend decides on by his address.
 	known := !v.credentials.empty() || v.claims.IsZero()
-	v.session = e.o.Sessions.Find(v.id)
+	v.session = g.o.Sessions.Find(v.id)
 	if v.session != nil {
 		d := v.session.Decision()
 		// A session known by its ticket alone can be asked about once credentials turn up.
@@ -302,8 +302,8 @@ func (e *Edge) decision(ctx context.Context, v *visit) (*backends.Decision, erro
 			return d, nil
 		}
 	}
-	s, err := e.o.Sessions.Open(ctx, backends.Arrival{
-		Request:     e.question(v),
+	s, err := g.o.Sessions.Open(ctx, backends.Arrival{
+		Request:     g.question(v),
 		Credentials: known,
 		Ticket:      v.claims.Ticket,
 		Margin:      v.target.route.margin(),
@@ -316,7 +316,7 @@ func (e *Edge) decision(ctx context.Context, v *visit) (*backends.Decision, erro
 }
 
 // question is what a backend would be asked about the viewer.
-func (e *Edge) question(v *visit) *backends.Request {
+func (g *Gateway) question(v *visit) *backends.Request {
 	t := &v.target
 	return &backends.Request{
 		Session: v.id,
@@ -328,10 +328,10 @@ func (e *Edge) question(v *visit) *backends.Request {
 }
 
 // undecided answers a viewer whose session could not be opened. If he went away himself there is nothing to answer.
-func (e *Edge) undecided(err error, a *Answer) error {
+func (g *Gateway) undecided(err error, a *Answer) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	a.comeBack(e.o.RetryAfter, err.Error())
+	a.comeBack(g.o.RetryAfter, err.Error())
 	return nil
 }
