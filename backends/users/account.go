@@ -20,12 +20,8 @@ type account struct {
 	channels    []string
 }
 
-const (
-	// lookAgain is how long a decision holds at most that an expiry bounds, because other things may change as well.
-	lookAgain = 5 * time.Minute
-	// farAway is an expiry that bounds no decision, because none holds that long.
-	farAway = 24 * time.Hour
-)
+// lookAgain is how long a decision holds at most that an expiry bounds, because other things may change as well.
+const lookAgain = time.Minute
 
 // admit decides on a viewer who has proved that the account is his. An expiry counts at the opening, or now if it cuts.
 func (a *account) admit(r *backends.Request, proof string, cut bool, now time.Time) backends.Decision {
@@ -46,8 +42,8 @@ func (a *account) admit(r *backends.Request, proof string, cut bool, now time.Ti
 		d.Reason = "the account is for other channels"
 	default:
 		d.Verdict, d.MaxSessions = backends.Allowed, a.connections
-		if left := a.expires.Sub(now); cut && !a.expires.IsZero() && left <= farAway {
-			d.ValidFor = min(left, lookAgain)
+		if cut && !a.expires.IsZero() {
+			d.ValidFor = min(a.expires.Sub(now), lookAgain)
 		}
 	}
 	return d

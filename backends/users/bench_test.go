@@ -58,13 +58,18 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
+// The time must grow with the file and not faster: a node reads it beside running sessions.
 func BenchmarkParse(b *testing.B) {
-	text := []byte(many(10_000))
-	b.SetBytes(int64(len(text)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := parse("f", text); err != nil {
-			b.Fatal(err)
-		}
+	for _, accounts := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprintf("%d accounts", accounts), func(b *testing.B) {
+			text := []byte(many(accounts))
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := parse("f", text); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/goccy/go-yaml/ast"
+	"go.yaml.in/yaml/v3"
 )
 
 // maxConnections is beyond any sense, as for every backend.
@@ -42,9 +42,9 @@ type parser struct {
 	table *table
 }
 
-func (p *parser) root(n ast.Node) {
+func (p *parser) root(n *yaml.Node) {
 	found := false
-	p.section(n, "", func(key string, at place, value ast.Node) {
+	p.section(n, "", func(key string, at place, value *yaml.Node) {
 		if key != "users" {
 			p.report(at, "", "unknown key; want users")
 			return
@@ -57,7 +57,7 @@ func (p *parser) root(n ast.Node) {
 	}
 }
 
-func (p *parser) account(login string, at place, n ast.Node) {
+func (p *parser) account(login string, at place, n *yaml.Node) {
 	if err := checkLogin(login); err != nil { // which is not shown: it may be login:password
 		p.report(at, "users", "a login %w", err)
 		return
@@ -65,7 +65,7 @@ func (p *parser) account(login string, at place, n ast.Node) {
 	where := "users." + shown(login)
 	a := &account{login: login, enabled: true}
 	proofs := 0
-	read := p.section(n, where, func(key string, at place, value ast.Node) {
+	read := p.section(n, where, func(key string, at place, value *yaml.Node) {
 		p.field(a, key, at, where, value, &proofs)
 	})
 	if read && proofs == 0 {
@@ -78,7 +78,7 @@ func (p *parser) account(login string, at place, n ast.Node) {
 }
 
 // field reads one key of an account, and counts what a viewer could prove it by.
-func (p *parser) field(a *account, key string, at place, where string, value ast.Node, proofs *int) {
+func (p *parser) field(a *account, key string, at place, where string, value *yaml.Node, proofs *int) {
 	account := where
 	where += "." + key
 	switch key {
@@ -89,7 +89,7 @@ func (p *parser) field(a *account, key string, at place, where string, value ast
 			return err
 		})
 	case "tokens":
-		if tokens, ok := value.(*ast.SequenceNode); !ok || len(tokens.Values) > 0 {
+		if value.Kind != yaml.SequenceNode || len(value.Content) > 0 {
 			*proofs++
 		}
 		p.list(value, where, func(text string) error { return p.token(a, text) })

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -50,14 +49,13 @@ func parsePassword(text, login string) (password, error) {
 		return parseBcrypt(text)
 	default:
 		return password{}, fmt.Errorf("is not a hash, and plain passwords are not taken; "+
-			"make one with: htpasswd -nbB %s PASSWORD (it is what follows the colon)", shown(login))
+			"make one with: htpasswd -nbB %s PASSWORD (it is what follows the colon; Debian's apache2-utils has it)", shown(login))
 	}
 }
 
 func parseBcrypt(text string) (password, error) {
 	// Minor versions b, y and a are one algorithm by now; x marks hashes of a broken one.
-	ok, err := regexp.MatchString(`^\$2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}$`, text)
-	if err != nil || !ok {
+	if !isBcrypt(text) {
 		return password{}, errors.New("is no bcrypt hash: want 60 characters that begin with $2y$, $2b$ or $2a$")
 	}
 	cost, err := bcrypt.Cost([]byte(text))
@@ -65,6 +63,14 @@ func parseBcrypt(text string) (password, error) {
 		return password{}, fmt.Errorf("has a bcrypt cost that takes too long; want %d to %d", bcrypt.MinCost, maxCost)
 	}
 	return password{bcrypt: text}, nil
+}
+
+// isBcrypt reports whether a text looks like "$2y$05$" and 53 characters of salt and hash. A pattern would have to be
+// compiled for each account of a long file.
+func isBcrypt(text string) bool {
+	const digits, alphabet = "0123456789", "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	return len(text) == 60 && text[:2] == "$2" && strings.Contains("aby", text[2:3]) && text[3] == '$' && text[6] == '$' &&
+		strings.Trim(text[4:6], digits) == "" && strings.Trim(text[7:], alphabet) == ""
 }
 
 func parseSHA256(text string) (password, error) {

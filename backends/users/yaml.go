@@ -1,20 +1,16 @@
 package users
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"regexp"
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/lexer"
-	yamlparser "github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
+	"go.yaml.in/yaml/v3"
 )
-
-// maxNesting is deeper than any file of accounts nests. The library's parser recurses.
-const maxNesting = 8
 
 // place is where something stands in a file, counted from 1.
 type place struct{ line, column int }
@@ -52,7 +48,7 @@ func (p *problems) err() error {
 }
 
 // parseYAML is the body of the only document; nil if there is none, which was reported.
-func parseYAML(data []byte, p *problems) (body ast.Node) {
+func parseYAML(data []byte, p *problems) (body *yaml.Node) {
 	defer func() {
 		// The library is fed what an operator typed: a panic in it is a syntax error to us.
 		if recover() != nil {
@@ -60,88 +56,52 @@ func parseYAML(data []byte, p *problems) (body ast.Node) {
 			p.report(place{1, 1}, "", "cannot be read as YAML")
 		}
 	}()
-	tokens := lexer.Tokenize(string(data))
-	if deep := tooDeep(tokens); deep != nil {
-		p.report(placeOf(deep), "", "nested deeper than %d levels", maxNesting)
+	documents := yaml.NewDecoder(bytes.NewReader(data))
+	var first, second yaml.Node
+	switch err := documents.Decode(&first); {
+	case errors.Is(err, io.EOF), err == nil && len(first.Content) == 0:
+		p.report(place{1, 1}, "", "no accounts; want users: { … }")
 		return nil
-	}
-	file, err := yamlparser.Parse(tokens, 0, yamlparser.AllowDuplicateMapKey()) // section finds them, with both places
-	if err != nil {
+	case err != nil:
 		p.reportSyntax(err)
 		return nil
 	}
-	for _, document := range file.Docs {
-		switch {
-		case document == nil || document.Body == nil || document.Body.Type() == ast.DirectiveType:
-		case body != nil:
-			p.report(startOf(document.Body), "", "a second YAML document begins; one file is one document")
-			return nil
-		default:
-			body = document.Body
-		}
+	switch err := documents.Decode(&second); {
+	case errors.Is(err, io.EOF):
+	case err != nil:
+		p.reportSyntax(err)
+		return nil
+	default:
+		p.report(startOf(&second), "", "a second YAML document begins; one file is one document")
+		return nil
 	}
-	if body == nil {
-		p.report(place{1, 1}, "", "no accounts; want users: { … }")
-	}
-	return body
+	return first.Content[0]
 }
 
-// tooDeep is the first token that nests too deep: inside brackets, or with too many "-" or "?" on a line. Nesting by
-// indentation is bounded by the file's size.
-func tooDeep(tokens token.Tokens) *token.Token {
-	depth, onLine, line := 0, 0, 0
-	for _, t := range tokens {
-		if t.Position.Line != line {
-			onLine, line = 0, t.Position.Line
-		}
-		switch t.Type {
-		case token.SequenceStartType, token.MappingStartType:
-			depth++
-		case token.SequenceEndType, token.MappingEndType:
-			depth--
-		case token.SequenceEntryType, token.MappingKeyType:
-			onLine++
-		default:
-		}
-		if depth > maxNesting || onLine > maxNesting {
-			return t
-		}
-	}
-	return nil
-}
-
-// reportSyntax passes on the library's message and place: neither the excerpt of the file that it would print, nor what
-// it quotes, which may be secrets.
+// reportSyntax passes on the library's message and line, but not what it quotes, which may be secrets.
 func (p *problems) reportSyntax(err error) {
-	at, message := place{1, 1}, "cannot be read"
-	if problem, ok := errors.AsType[yaml.Error](err); ok {
-		message, _, _ = strings.Cut(problem.GetMessage(), `"`)
-		message = strings.TrimRight(message, ": ")
-		if t := problem.GetToken(); t != nil {
-			at = placeOf(t)
-		}
+	at, message := place{1, 1}, err.Error()
+	if m := regexp.MustCompile(`^yaml: line (\d+): `).FindStringSubmatch(message); m != nil {
+		at.line, _ = strconv.Atoi(m[1]) // digits
+		message = message[len(m[0]):]
 	}
-	p.report(at, "", "not valid YAML: %s", message)
+	message, _, _ = strings.Cut(strings.TrimPrefix(message, "yaml: "), "'")
+	message, _, _ = strings.Cut(message, `"`)
+	p.report(at, "", "not valid YAML: %s", strings.TrimRight(message, ": "))
 }
 
 // section calls do for each key, and reports whether there is a section to read.
-func (p *problems) section(n ast.Node, where string, do func(key string, at place, value ast.Node)) bool {
-	var pairs []*ast.MappingValueNode
-	switch n := n.(type) {
-	case *ast.MappingNode:
-		pairs = n.Values
-	case *ast.MappingValueNode:
-		pairs = []*ast.MappingValueNode{n}
-	default:
+func (p *problems) section(n *yaml.Node, where string, do func(key string, at place, value *yaml.Node)) bool {
+	if n.Kind != yaml.MappingNode {
 		p.report(startOf(n), where, "want keys and values, found %s", describe(n))
 		return false
 	}
-	first := map[string]place{}
-	for _, pair := range pairs {
-		at := startOf(pair.Key)
-		key, ok := scalarText(pair.Key)
+	first := make(map[string]place, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		at := startOf(n.Content[i])
+		key, ok := scalarText(n.Content[i])
 		if !ok {
-			p.report(at, where, "a key must be plain text, found %s", describe(pair.Key))
+			p.report(at, where, "a key must be plain text, found %s", describe(n.Content[i]))
 			continue
 		}
 		if before, twice := first[key]; twice {
@@ -149,25 +109,24 @@ func (p *problems) section(n ast.Node, where string, do func(key string, at plac
 			continue
 		}
 		first[key] = at
-		do(key, at, pair.Value)
+		do(key, at, n.Content[i+1])
 	}
 	return true
 }
 
 // list calls do for each item.
-func (p *problems) list(n ast.Node, where string, do func(text string) error) {
-	items, ok := n.(*ast.SequenceNode)
-	if !ok {
+func (p *problems) list(n *yaml.Node, where string, do func(text string) error) {
+	if n.Kind != yaml.SequenceNode {
 		p.report(startOf(n), where, "want a list such as [a, b], found %s", describe(n))
 		return
 	}
-	for i, item := range items.Values {
+	for i, item := range n.Content {
 		p.scalar(item, where+"["+strconv.Itoa(i)+"]", do)
 	}
 }
 
 // scalar calls do with a text.
-func (p *problems) scalar(n ast.Node, where string, do func(text string) error) {
+func (p *problems) scalar(n *yaml.Node, where string, do func(text string) error) {
 	text, ok := scalarText(n)
 	if !ok {
 		p.report(startOf(n), where, "want a text or a number, found %s", describe(n))
@@ -178,49 +137,32 @@ func (p *problems) scalar(n ast.Node, where string, do func(text string) error) 
 	}
 }
 
-// placeOf is where a token stands; the library makes some up that stand nowhere.
-func placeOf(t *token.Token) place {
-	if t == nil || t.Position == nil {
-		return place{1, 1}
-	}
-	return place{t.Position.Line, t.Position.Column}
-}
+// startOf is where a node begins.
+func startOf(n *yaml.Node) place { return place{n.Line, n.Column} }
 
-// startOf is where a node begins; the library's own position of a mapping is its first colon.
-func startOf(n ast.Node) place {
-	switch n := n.(type) {
-	case nil:
-		return place{1, 1}
-	case *ast.MappingNode:
-		if !n.IsFlowStyle && len(n.Values) > 0 {
-			return startOf(n.Values[0].Key)
-		}
-	case *ast.MappingValueNode:
-		return startOf(n.Key)
-	}
-	return placeOf(n.GetToken())
-}
-
-// scalarText is a scalar as it stands in the file, without its quotes; ok is false for what is none.
-func scalarText(n ast.Node) (text string, ok bool) {
-	switch n := n.(type) {
-	case *ast.StringNode:
-		return n.Value, true
-	case *ast.LiteralNode:
-		return n.Value.Value, true
-	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-		return n.GetToken().Value, true
-	default:
+// scalarText is a scalar as it stands in the file, without its quotes; ok is false for what is none, and for one with a
+// tag, whose meaning is another.
+func scalarText(n *yaml.Node) (text string, ok bool) {
+	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" || n.Style&yaml.TaggedStyle != 0 {
 		return "", false
 	}
+	return n.Value, true
 }
 
 // describe names a node's shape, never its text.
-func describe(n ast.Node) string {
-	if n == nil {
+func describe(n *yaml.Node) string {
+	switch {
+	case n.Kind == yaml.MappingNode:
+		return "a section"
+	case n.Kind == yaml.SequenceNode:
+		return "a list"
+	case n.Kind == yaml.AliasNode:
+		return "an alias"
+	case n.Tag == "!!null":
 		return "nothing"
+	default:
+		return "a text"
 	}
-	return "a YAML " + n.Type().String()
 }
 
 // shown is a login that has passed checkLogin for a message, quoted if it is odd.
