@@ -31,24 +31,6 @@ func FuzzIsArchive(f *testing.F) {
 	})
 }
 
-func FuzzTokenOf(f *testing.F) {
-	for _, seed := range []string{
-		"token=123", "a=1&token=1%2F2+3&token=4", "%74oken=1", "token", "token=%", "&&=&token=;",
-	} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, query string) {
-		got := backends.QueryValue(query, "token")
-		values, err := url.ParseQuery(query)
-		if err != nil { // it knows a well-formed query only
-			return
-		}
-		if want := values.Get("token"); got != want {
-			t.Errorf("%q: got %q, want %q", query, got, want)
-		}
-	})
-}
-
 // Whatever a viewer says, the middleware hears our facts once and a question that fits.
 func FuzzFacts(f *testing.F) {
 	f.Add("a001", "token=123", "VLC/3.0.20", "http://ya.ru/?token=456&name=lalala")
