@@ -14,8 +14,9 @@ func newBase(path string) base {
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path
 	}
+	dir, _ := removeDots(path[:strings.LastIndexByte(path, '/')+1]) // by itself: a path may end in a dot segment
 	path, _ = removeDots(path)
-	return base{path: path, dir: path[:strings.LastIndexByte(path, '/')+1]}
+	return base{path: path, dir: dir}
 }
 
 // resolve gives the path and query that a reference without scheme, host and fragment leads to (RFC 3986 §5.2), and
