@@ -137,10 +137,12 @@ func (g *Gateway) doorFor(path string, edge netip.Addr) *door {
 	return nil
 }
 
-// reword turns a refusal at a path into the words of the edge that asks there, if one does. Nothing is known of who asks.
-func (g *Gateway) reword(path string, a *Answer) {
-	if d := g.doorAt(path); d != nil {
-		g.word(d.dialect, &visit{}, a)
+// reword turns a refusal into the words of the edge that asked, if the request is for a door and not for a route of media
+// before it: a viewer's 503 must stay one. Nothing is known of who asks.
+func (g *Gateway) reword(v *View, a *Answer) {
+	_, path, _ := ticketInPath(v.Path)
+	if t, found := findTarget(g.routes, clientOf(v, g.trusted).host, path); found && t.route.door != nil {
+		g.word(t.route.door.dialect, &visit{}, a)
 	}
 }
 

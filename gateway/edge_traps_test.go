@@ -130,3 +130,26 @@ func TestAnEnvoyBehindAProxyOfOurs(t *testing.T) {
 		}
 	}
 }
+
+// A door for any path stands behind the routes of media. What a viewer is told there stays in a viewer's words: a 4xx
+// would end his playback.
+func TestABusyNodeAnswersViewersInTheirOwnWordsBesideACatchAllDoor(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]int{
+		"/play/a001/index.m3u8?token=1":   http.StatusServiceUnavailable,
+		"/~a.xyz/play/a001/seg-17.ts":     http.StatusServiceUnavailable,
+		"/elsewhere?token=1":              http.StatusForbidden,
+		"/play/a001/../a002/index.m3u8?t": http.StatusServiceUnavailable,
+	} {
+		g := newGate(t, func(c *Config) {
+			c.Limits.MaxRequests = 1
+			door := edgeRoute(authz.Astra)
+			door.Path = "/*"
+			c.Routes = append(c.Routes, door)
+		})
+		g.handler.serving.Add(1)
+		if got := g.get(t, path); got.status != want {
+			t.Errorf("%s: got %d, want %d", path, got.status, want)
+		}
+	}
+}

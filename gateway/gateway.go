@@ -143,7 +143,7 @@ func (g *Gateway) Serve(ctx context.Context, v *View, a *Answer) error {
 	if !cleanPath(path) {
 		g.cors(hls.CarryPath, v, a)
 		a.refuse(http.StatusBadRequest, unclean)
-		g.reword(path, a)
+		g.reword(v, a)
 		return nil
 	}
 	who := clientOf(v, g.trusted)

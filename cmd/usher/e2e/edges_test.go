@@ -139,6 +139,19 @@ func (e *edge) wantStatus(t *testing.T, client *http.Client, path string, want i
 	}
 }
 
+// wantNoWayAround spells the path of something real in ways that an origin may tidy up.
+func (e *edge) wantNoWayAround(t *testing.T, client *http.Client, path string) {
+	t.Helper()
+	name := strings.TrimPrefix(path, "/play/")
+	for _, odd := range []string{
+		"/x/.." + path, "/" + path, "/./play/" + name, "/play/ts/../" + name, "/%70lay/" + name, "/play//" + name, "/x/%2e%2e" + path,
+	} {
+		if status, _, err := fetch(client, e.url+odd); err != nil || status == http.StatusOK {
+			t.Errorf("GET %s: %d, %v; want no way around", odd, status, err)
+		}
+	}
+}
+
 // TestEdges: nginx, Caddy and HAProxy serve what ffmpeg makes, each as its sample has it, and ask a node about every request.
 func TestEdges(t *testing.T) {
 	t.Parallel()
@@ -175,6 +188,7 @@ func wantAddressAgent(t *testing.T, e *edge) {
 	e.wantStatus(t, stranger, "/play/ts/index.m3u8?token=bad", http.StatusForbidden)
 	e.wantStatus(t, stranger, "/play/ts/index.m3u8", http.StatusForbidden)
 	e.wantStatus(t, stranger, segment, http.StatusForbidden)
+	e.wantNoWayAround(t, stranger, segment)
 
 	ffmpeg := startFrames(t, e.url+"/play/audio/index.m3u8?token=good-ffmpeg")
 	eventually(t, patience, "ffmpeg plays", ffmpeg.hasBegun)

@@ -2,9 +2,9 @@
 -- Lua has an HTTP client. Load it in the global section:
 --
 --   lua-load /etc/haproxy/usher.lua
---   http-request lua.usher http://127.0.0.1:8080/auth/haproxy if { path_beg /play/ }
+--   http-request lua.usher http://127.0.0.1:8080/auth/haproxy
 --
--- It sets txn.usher_status to 200 (the viewer may have it), or to what he is to be told: 302, 403, 503; txn.usher_location,
+-- It sets txn.usher_status to 200 (the viewer may have it), or to what he is to be told: 302, 403, 503 or another; txn.usher_location,
 -- txn.usher_retry and txn.usher_cookie to Usher's header fields of that sense. Without an answer the status is 502.
 
 -- What belongs to the viewer's connection, or is said by us: never passed on as he sent it.
