@@ -3,6 +3,7 @@ package actors
 import (
 	"hash/maphash"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -29,6 +30,27 @@ func newAdmission(start time.Time, perSecond, burst int) *admission {
 		burst:    interval * int64(burst),
 		cells:    make([]atomic.Int64, admissionCells),
 	}
+}
+
+// storedDenials is how many denials of strangers a second are stored for other nodes to see: a flood of random tokens must
+// not become one of writes. Who is refused beyond that is asked about once a node.
+const storedDenials = 200
+
+// meter lets so much through in a second. Its zero value is ready.
+type meter struct {
+	mu     sync.Mutex
+	second time.Time
+	count  int
+}
+
+func (m *meter) allow(now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now.Sub(m.second) >= time.Second {
+		m.second, m.count = now, 0
+	}
+	m.count++
+	return m.count <= storedDenials
 }
 
 // allow reports whether the address may open one more session at now, and counts it.

@@ -28,6 +28,47 @@ type Config struct {
 	// RetryAfter is when a viewer on whom nobody could decide is asked to come back.
 	RetryAfter time.Duration `yaml:"retry_after"`
 	Recheck    RecheckConfig `yaml:"recheck"`
+	// KickFor is how long a session is refused that an operator ended, if he does not say.
+	KickFor time.Duration `yaml:"kick_for"`
+	PerUser PerUserConfig `yaml:"per_user"`
+}
+
+// PerUserConfig bounds the streams that one user watches at once, over all nodes. A user is who the backend says he is
+// (X-UserId, X-Session-Name), or else who shows the same credentials.
+type PerUserConfig struct {
+	// Max is the bound where the backend names none (X-Max-Sessions); zero: there is none.
+	Max int `yaml:"max"`
+	// NumberWins: X-Max-Sessions above 1 wins over X-Unique, which some middlewares always send.
+	NumberWins bool `yaml:"number_wins"`
+	// Policy is who has to go: evict-oldest or reject-new.
+	Policy backends.LimitPolicy `yaml:"policy"`
+	// SoftWindow is for how long the bound may be exceeded, so that zapping and a change of network refuse nobody.
+	SoftWindow time.Duration `yaml:"soft_window"`
+	// Silence is after how long a session that asks for nothing was zapped away from, if its user plays another one at
+	// the same address; more than the longest target duration.
+	Silence time.Duration `yaml:"silence"`
+	// EvictedFor is the silence after which a viewer who lost his place may open as if he were new.
+	EvictedFor time.Duration `yaml:"evicted_for"`
+}
+
+// Rules are what holds for all users' limits.
+func (c Config) Rules() backends.LimitRules {
+	return backends.LimitRules{
+		Policy: c.PerUser.Policy, Soft: c.PerUser.SoftWindow, Silence: c.PerUser.Silence,
+		EvictedFor: c.PerUser.EvictedFor, Idle: c.IdleTimeout,
+	}
+}
+
+// limit is how many streams the decision's user may watch at once; zero: any number.
+func (c PerUserConfig) limit(d *backends.Decision) int {
+	switch {
+	case d.Unique && (d.MaxSessions <= 1 || !c.NumberWins):
+		return 1
+	case d.MaxSessions > 0:
+		return d.MaxSessions
+	default:
+		return c.Max
+	}
 }
 
 // RecheckConfig sets when standing decisions are asked about again.
@@ -51,6 +92,10 @@ func DefaultConfig() Config {
 		DenyFor:       15 * time.Second,
 		RetryAfter:    time.Second,
 		Recheck:       RecheckConfig{Min: 10 * time.Second, Max: 24 * time.Hour, Jitter: 10},
+		KickFor:       5 * time.Minute,
+		PerUser: PerUserConfig{
+			NumberWins: true, SoftWindow: 10 * time.Second, Silence: 10 * time.Second, EvictedFor: time.Minute,
+		},
 	}
 }
 
@@ -79,10 +124,17 @@ func (c Config) Validate() error {
 		{"deny_for", c.DenyFor},
 		{"retry_after", c.RetryAfter},
 		{"recheck.min", c.Recheck.Min},
+		{"kick_for", c.KickFor},
+		{"per_user.soft_window", c.PerUser.SoftWindow},
+		{"per_user.silence", c.PerUser.Silence},
+		{"per_user.evicted_for", c.PerUser.EvictedFor},
 	} {
 		if d.value < time.Second {
 			errs = append(errs, fmt.Errorf("%s: %v is too short; want at least 1s", d.key, d.value))
 		}
+	}
+	if c.PerUser.Max < 0 {
+		errs = append(errs, fmt.Errorf("per_user.max: %d is less than none; 0 is no bound", c.PerUser.Max))
 	}
 	if c.Recheck.Max < c.Recheck.Min {
 		errs = append(errs, fmt.Errorf("recheck.max: %v is less than recheck.min: %v", c.Recheck.Max, c.Recheck.Min))

@@ -86,6 +86,7 @@ type fakeStore struct {
 
 	mu      sync.Mutex
 	records map[backends.SessionID]backends.Record
+	over    []backends.Closed
 	loads   int
 }
 
@@ -96,22 +97,65 @@ func first(ctx context.Context, before func(context.Context) error) error {
 	return before(ctx)
 }
 
-func (f *fakeStore) Load(ctx context.Context, id backends.SessionID) (backends.Record, bool, error) {
+func (f *fakeStore) Claim(ctx context.Context, c backends.Claim) (backends.Claimed, error) {
 	if err := first(ctx, f.load); err != nil {
-		return backends.Record{}, false, err
+		return backends.Claimed{}, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.loads++
-	r, found := f.records[id]
-	return r, found, nil
+	r, found := f.records[c.ID]
+	return backends.Claimed{Record: r, Found: found}, nil
 }
 
-func (f *fakeStore) Save(ctx context.Context, r backends.Record) error {
-	if err := first(ctx, f.save); err != nil {
-		return err
+func (f *fakeStore) Publish(ctx context.Context, p backends.Publication) (backends.Published, error) {
+	before := f.save
+	if p.Bury {
+		before = f.bury
+	}
+	if err := first(ctx, before); err != nil {
+		return 0, err
+	}
+	r := p.Record
+	if r.Buried = f.get(r.ID).Buried; p.Bury {
+		r.Buried = r.Opened
 	}
 	f.set(r)
+	return backends.PublishedStored, nil
+}
+
+func (f *fakeStore) Flush(_ context.Context, id backends.SessionID, t backends.Tally) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.over = append(f.over, backends.Closed{Record: f.records[id], Tally: t})
+	return nil
+}
+
+func (f *fakeStore) Beat(context.Context, []backends.Presence) ([]backends.SessionID, error) {
+	return nil, nil
+}
+
+func (f *fakeStore) Sweep(context.Context, time.Duration, int) ([]backends.Closed, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	over := f.over
+	f.over = nil
+	return over, nil
+}
+
+func (f *fakeStore) Join(context.Context, backends.Membership) (backends.Limited, error) {
+	return backends.Limited{}, nil
+}
+
+func (f *fakeStore) Hold(context.Context, backends.Membership) (backends.Limited, error) {
+	return backends.Limited{}, nil
+}
+
+func (f *fakeStore) Leave(context.Context, string, backends.SessionID) error { return nil }
+
+func (f *fakeStore) Evict(context.Context, backends.SessionID, bool) error { return nil }
+
+func (f *fakeStore) Kick(context.Context, backends.SessionID, time.Time, time.Duration) error {
 	return nil
 }
 
@@ -122,14 +166,6 @@ func (f *fakeStore) set(r backends.Record) {
 		f.records = make(map[backends.SessionID]backends.Record)
 	}
 	f.records[r.ID] = r
-}
-
-func (f *fakeStore) Bury(ctx context.Context, id backends.SessionID, opened time.Time) error {
-	if err := first(ctx, f.bury); err != nil {
-		return err
-	}
-	f.set(backends.Record{ID: id, Buried: opened})
-	return nil
 }
 
 func (f *fakeStore) get(id backends.SessionID) backends.Record {
@@ -179,6 +215,8 @@ func newNode(b *fakeBackend, store *fakeStore, edit func(*setup)) *node {
 			ReviveFor:  6 * time.Hour,
 			Backends:   map[string]Backend{"portal": b},
 			Store:      store,
+			Presence:   store,
+			Limits:     store,
 			SigningKey: func() string { return "a" },
 			Logger:     slog.New(slog.NewTextHandler(n.log, nil)),
 		},
@@ -235,7 +273,7 @@ func (n *node) watch(t testing.TB, a backends.Arrival) backends.Decision {
 			t.Fatalf("open session: %v", err)
 		}
 	}
-	s.Seen(time.Now())
+	s.Seen(time.Now(), true)
 	return *s.Decision()
 }
 
@@ -249,6 +287,14 @@ func (n *node) keepWatching(t testing.TB, a backends.Arrival, d time.Duration, e
 		}
 	}
 }
+
+// remembered is what the store says to an opening that knows the session.
+func remembered(r backends.Record) claimed {
+	return claimed{kind: openClaim, Claimed: backends.Claimed{Found: true, Record: r}}
+}
+
+// alone is how many nodes there are, mostly.
+func alone() int { return 1 }
 
 // errBroken is what fails, where it does not matter why.
 var errBroken = errors.New("broken")

@@ -39,6 +39,13 @@ type Session struct {
 	margin    time.Duration // see backends.Arrival
 	attending bool          // it is counted among the audience; its actor's alone
 
+	// beaten is what the store heard of lastSeen; zero: nothing yet. fresh: that was for the first time.
+	beaten  atomic.Int64
+	fresh   atomic.Bool
+	counted atomic.Bool // it plays
+	member  atomic.Pointer[member]
+	history atomic.Uint64 // the last eight decisions, the newest in the lowest byte: verdict and source, four bits each
+
 	stopgap atomic.Int64 // nanoseconds that it was allowed without an answer
 	check   atomic.Int64
 	wake    atomic.Int64 // when the timer entry that counts is due, in nanoseconds since the node's start; 0: none
@@ -73,10 +80,40 @@ func (s *Session) Ticket() backends.Ticket {
 	return backends.Ticket{}
 }
 
-// Seen notes that the viewer asked for something at now.
-func (s *Session) Seen(now time.Time) {
+// Seen notes that the viewer asked for something at now. With his first segment, or his second playlist, he plays.
+func (s *Session) Seen(now time.Time, playlist bool) {
 	s.lastSeen.Store(int64(now.Sub(s.rules.start)))
-	s.requests.Add(1)
+	n := s.requests.Add(1)
+	if (!playlist || n > 1) && !s.counted.Load() && s.counted.CompareAndSwap(false, true) && s.member.Load() != nil {
+		s.rules.counted(s)
+	}
+}
+
+// remember adds a decision to the history, if it is another than the last one.
+func (s *Session) remember(d *backends.Decision) {
+	code := uint64(d.Verdict)<<4 | uint64(d.Source)
+	if before := s.history.Load(); before&0xff != code {
+		s.history.Store(before<<8 | code)
+	}
+}
+
+// History are the last decisions that the session stood on, eight at most, the oldest first: "allowed/backend,…".
+func (s *Session) History() string {
+	var text []byte
+	codes := s.history.Load()
+	for shift := 56; shift >= 0; shift -= 8 {
+		code := codes >> shift & 0xff
+		if code == 0 {
+			continue
+		}
+		if len(text) > 0 {
+			text = append(text, ',')
+		}
+		text = append(text, backends.Verdict(code>>4).String()...)
+		text = append(text, '/')
+		text = append(text, backends.Source(code&0xf).String()...)
+	}
+	return string(text)
 }
 
 // Sent notes that the viewer was sent n bytes.

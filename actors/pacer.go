@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -34,8 +35,10 @@ const minSweep = 1024
 type pacer struct {
 	health func() Health
 	turn   func(*Session)
-	gap    time.Duration // between two turns, at least
+	gap    time.Duration // between two turns of all nodes, at least
+	nodes  func() int    // that share the rate
 	last   time.Time     // when the last one was given; run's own
+	unused atomic.Bool   // that turn was not needed
 
 	mu      sync.Mutex
 	waiting [numberOfLane][]*Session
@@ -43,10 +46,11 @@ type pacer struct {
 	arrived chan struct{} // holds one token when somebody may wait
 }
 
-func newPacer(perSecond int, health func() Health, turn func(*Session)) *pacer {
+func newPacer(perSecond int, nodes func() int, health func() Health, turn func(*Session)) *pacer {
 	return &pacer{
 		health: health,
 		turn:   turn,
+		nodes:  nodes,
 		// One at a time, evenly: a burst is what a recovering backend cannot take. At least one a second, or decisions
 		// would never be renewed. A token bucket would make up for a late turn by an early one, and so let one too many
 		// into a second.
@@ -108,7 +112,7 @@ func (p *pacer) step(ctx context.Context) bool {
 	if p.health() == Down {
 		return pause(ctx, downPoll)
 	}
-	if wait := time.Until(p.last.Add(p.gap)); wait > 0 && !pause(ctx, wait) {
+	if wait := p.wait(); wait > 0 && !pause(ctx, wait) {
 		return false
 	}
 	switch p.health() { // again: a turn may be long in coming
@@ -122,6 +126,17 @@ func (p *pacer) step(ctx context.Context) bool {
 		return true
 	}
 }
+
+// wait is how long the next turn has to wait. One after another that was not needed need not.
+func (p *pacer) wait() time.Duration {
+	if p.unused.Swap(false) {
+		return 0
+	}
+	return time.Until(p.last.Add(p.gap * time.Duration(max(p.nodes(), 1))))
+}
+
+// refund says that a turn was not needed: another node had asked.
+func (p *pacer) refund() { p.unused.Store(true) }
 
 func (p *pacer) giveTurn() {
 	if s := p.next(); s != nil {

@@ -46,7 +46,7 @@ func paced(t *testing.T, perSecond int, test func(p *pacer, health *atomic.Uint3
 	synctest.Test(t, func(t *testing.T) {
 		var health atomic.Uint32
 		var got turns
-		p := newPacer(perSecond, func() Health { return Health(health.Load()) }, got.take)
+		p := newPacer(perSecond, alone, func() Health { return Health(health.Load()) }, got.take)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -163,7 +163,7 @@ func TestSessionsThatAreGoneCostNoTurn(t *testing.T) {
 
 func TestALongOutageHoldsNoMoreThanWhoStillWatches(t *testing.T) {
 	t.Parallel()
-	p := newPacer(1, func() Health { return Down }, func(*Session) {})
+	p := newPacer(1, alone, func() Health { return Down }, func(*Session) {})
 	watching := lightOnes(500)
 	for _, s := range watching {
 		p.enqueue(s, overdueLane)

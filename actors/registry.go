@@ -27,12 +27,12 @@ type Backend interface {
 
 // Store is where sessions outlive their actors. Its methods may take a round trip; they are not called from requests.
 type Store interface {
-	// Load returns what is remembered of a session; found is false if that is nothing.
-	Load(ctx context.Context, id backends.SessionID) (r backends.Record, found bool, err error)
-	// Save remembers the session for as long as its ticket may be revived.
-	Save(ctx context.Context, r backends.Record) error
-	// Bury refuses, for as long as they could be revived, the session's tickets that were opened at that time or before.
-	Bury(ctx context.Context, id backends.SessionID, opened time.Time) error
+	// Claim reads a session, or says that this node is to ask about it.
+	Claim(ctx context.Context, c backends.Claim) (backends.Claimed, error)
+	// Publish stores what was decided.
+	Publish(ctx context.Context, p backends.Publication) (backends.Published, error)
+	// Flush adds up what was counted of a session here.
+	Flush(ctx context.Context, id backends.SessionID, t backends.Tally) error
 }
 
 // Rules are what the config says about one backend's sessions.
@@ -44,13 +44,14 @@ type Rules struct {
 	ExpiredToken ExpiredTokenPolicy
 	// RecheckRate bounds the re-checks a second that the backend sees from this node.
 	RecheckRate int
-	// AnswerDeadline is how long a viewer waits for the first decision.
+	// AnswerDeadline is how long a viewer waits for the first decision, Timeout how long one check may take.
 	AnswerDeadline time.Duration
+	Timeout        time.Duration
 	// ReviveDenied: a ticket that nobody remembers admits nobody, because the outage policy is deny.
 	ReviveDenied bool
 }
 
-// Options are what a Registry needs. All fields but Logger and Tracer are required.
+// Options are what a Registry needs. All fields are required, but for those that say otherwise.
 type Options struct {
 	Config Config
 	// ReviveFor is how old a ticket may be that nobody remembers.
@@ -58,10 +59,56 @@ type Options struct {
 	Backends  map[string]Backend
 	Rules     map[string]Rules // by backend
 	Store     Store
+	Presence  Presence
+	Limits    Limits
+	// Shared: other nodes see the store, so that decisions are stored when they are taken and one node asks for all.
+	// Else sessions are stored when they end.
+	Shared bool
+	// StoreDeadline is how long a viewer waits for the store; zero: 100 ms.
+	StoreDeadline time.Duration
+	// Heartbeat is how often the store hears of a session whose viewer was seen; zero: a third of the idle timeout.
+	Heartbeat time.Duration
 	// SigningKey is the id of the key that signs new tickets.
 	SigningKey func() string
-	Tracer     trace.Tracer
-	Logger     *slog.Logger
+
+	// Announce tells the other nodes what has to go; nil: there are none.
+	Announce func(backends.Revocation) error
+	// Banned says whether somebody is banned; the decision may be nil. It takes no time. nil: nobody is.
+	Banned func(*backends.Request, *backends.Decision) (backends.Ban, bool)
+	// Unmasked is told what a banned user showed. It may be nil.
+	Unmasked func(backends.Ban, *backends.Request)
+	// UserHash names a user to the other nodes; nil: there are none.
+	UserHash func(user string) string
+	// Nodes is how many nodes share the re-checks that a backend sees; nil: one.
+	Nodes func() int
+
+	Tracer trace.Tracer // may be nil
+	Logger *slog.Logger // may be nil
+}
+
+// alone fills in what a node without others has no need of.
+func (o *Options) alone() {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.StoreDeadline == 0 {
+		o.StoreDeadline = 100 * time.Millisecond
+	}
+	if o.Heartbeat == 0 {
+		o.Heartbeat = o.Config.IdleTimeout / 3
+	}
+	if o.Announce == nil {
+		o.Announce = func(backends.Revocation) error { return nil }
+	}
+	if o.Banned == nil {
+		o.Banned = func(*backends.Request, *backends.Decision) (backends.Ban, bool) { return backends.Ban{}, false }
+	}
+	if o.UserHash == nil {
+		o.UserHash = func(user string) string { return user }
+	}
+	if o.Nodes == nil {
+		o.Nodes = func() int { return 1 }
+	}
 }
 
 // Registry finds the sessions of this node and opens new ones. It is safe for concurrent use.
@@ -71,6 +118,8 @@ type Registry struct {
 	table     table
 	admission *admission
 	audience  audience
+	limits    *limits
+	denials   meter // bounds how many denials of strangers are stored
 	wheel     *wheel
 	guarded   map[string]*guarded
 	system    *actor.ActorSystem
@@ -97,15 +146,14 @@ type guarded struct {
 
 // NewRegistry starts a registry. Close ends it.
 func NewRegistry(o Options) *Registry {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.alone()
 	r := &Registry{
 		o:       o,
 		start:   time.Now(),
 		guarded: make(map[string]*guarded, len(o.Backends)),
 	}
 	r.admission = newAdmission(r.start, o.Config.NewPerAddress, o.Config.NewBurst)
+	r.limits = newLimits(r)
 	// The registry's own life, not a request's: checks outlive the viewers who caused them.
 	r.life, r.end = context.WithCancel(context.Background())
 	r.wheel = newWheel(r.start, r.fireTimer)
@@ -119,8 +167,14 @@ func NewRegistry(o Options) *Registry {
 		r.guarded[name] = r.guard(name, b)
 	}
 	r.running.Go(func() { r.wheel.run(r.life) })
+	r.running.Go(r.limits.run)
+	r.running.Go(r.beat)
+	r.running.Go(r.sweep)
 	return r
 }
+
+// leaseSlack is how much a lease outlives the longest check: what it may wait for in queues of ours, and the way back.
+const leaseSlack = time.Second
 
 func (r *Registry) guard(name string, b Backend) *guarded {
 	c, br := r.o.Config, r.o.Rules[name]
@@ -137,8 +191,12 @@ func (r *Registry) guard(name string, b Backend) *guarded {
 		idleTimeout:  c.IdleTimeout,
 		reviveFor:    r.o.ReviveFor,
 		reviveDenied: br.ReviveDenied,
+		shared:       r.o.Shared,
+		leaseFor:     br.Timeout + br.AnswerDeadline + leaseSlack,
+		waitFor:      br.AnswerDeadline * 3 / 4, // the rest is for asking without the one who asks already
+		counted:      r.limits.due,
 	}}
-	g.pacer = newPacer(br.RecheckRate, b.Health, func(s *Session) { r.tell(s, turnCame{}) })
+	g.pacer = newPacer(br.RecheckRate, r.o.Nodes, b.Health, func(s *Session) { r.tell(s, turnCame{}) })
 	r.running.Go(func() { g.pacer.run(r.life) })
 	return g
 }
@@ -150,6 +208,7 @@ func (r *Registry) close() {
 	r.door.Lock()
 	r.shut = true
 	r.door.Unlock()
+	r.handOver()
 	r.end()
 	r.table.each(func(s *Session) bool {
 		r.system.Root.Stop(s.pid)

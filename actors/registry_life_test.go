@@ -52,8 +52,8 @@ func TestASessionIsFoundUntilItIsSaved(t *testing.T) {
 		save func(context.Context) error
 		logs string
 	}{
-		"a store that hangs":   {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, "could not be remembered"},
-		"a store that fails":   {func(context.Context) error { return errBroken }, "could not be remembered"},
+		"a store that hangs":   {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, "a session that ended could not be remembered"},
+		"a store that fails":   {func(context.Context) error { return errBroken }, "a session that ended could not be remembered"},
 		"a store that is slow": {func(context.Context) error { time.Sleep(time.Second); return nil }, "session closed"},
 	}
 	for name, c := range cases {
@@ -283,7 +283,7 @@ func TestCloseMayComeWhileViewersDo(t *testing.T) {
 						t.Errorf("open session: %v", err)
 						return
 					}
-					s.Seen(time.Now())
+					s.Seen(time.Now(), true)
 					n.Find(s.ID())
 				}
 			})
@@ -308,7 +308,7 @@ func TestTimeIsTakenFromTheMonotonicClock(t *testing.T) {
 	t.Parallel()
 	s := light(idOf(1))
 	s.rules.start = time.Now()
-	s.Seen(s.rules.start.Add(time.Minute))
+	s.Seen(s.rules.start.Add(time.Minute), true)
 	if got := s.LastSeen().Sub(s.rules.start); got != time.Minute {
 		t.Errorf("seen %v after the start, want 1m0s", got)
 	}

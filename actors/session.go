@@ -27,19 +27,38 @@ func (p phase) String() string {
 type (
 	// opened starts the session, or restarts its opening after a panic.
 	opened struct{}
-	// recordLoaded is what the store knew of the session.
-	recordLoaded struct {
-		record backends.Record
-		found  bool
+	// claimed is what the store said of the session. away: it said nothing. refused is who may not go on whatever the
+	// store's decision, as he is banned or has no place among his user's sessions. The timer's facts are those of now.
+	claimed struct {
+		kind claimKind
+		backends.Claimed
+		away    bool
+		refused *backends.Decision
+		timerFired
 	}
 	// backendAnswered is the outcome of the check of that number. err means that nobody could say. down is whether the
-	// backend is known to be failing.
+	// backend is known to be failing. saved: the store has what it is to remember of it.
 	backendAnswered struct {
 		number   int
 		decision backends.Decision
 		err      error
 		down     bool
+		saved    bool
 	}
+	// overtaken: another node asked later, so its answer is the one that counts.
+	overtaken struct{}
+	// forgotten: the store lost the session, which is to be saved again.
+	forgotten struct{}
+	// revoked: the session has to go, if it was opened at that time or before; zero: whenever.
+	revoked struct {
+		kind     backends.RevocationKind
+		opened   time.Time
+		decision backends.Decision
+	}
+	// pardoned: a ban was taken back.
+	pardoned struct{}
+	// doubted: a revocation may have been missed, so the store is to be looked at.
+	doubted struct{}
 	// answerOverdue: a waiting viewer's patience is over, or the backend is known to be down. instead and err are what
 	// the outage policy says then.
 	answerOverdue struct {
@@ -81,19 +100,34 @@ const (
 	endedDenied
 	endedForgotten // a denial or an undecided opening whose memory is over
 	endedUnknown   // a ticket that nobody remembers, too old to be believed
+	endedElsewhere // the viewer is on another channel
 )
 
 func (e ending) String() string {
-	return [...]string{"", "idle", "denied", "forgotten", "unknown-ticket"}[e]
+	return [...]string{"", "idle", "denied", "forgotten", "unknown-ticket", "superseded"}[e]
 }
+
+// claimKind is what is wanted of the store.
+type claimKind uint8
+
+const (
+	noClaim   claimKind = iota
+	openClaim           // a viewer waits: read the session, or be the one who asks
+	turnClaim           // the session's turn to be re-checked has come: be the one who asks
+	lookClaim           // see whether another node has asked
+)
 
 // action says what must be done about an event. It is a plain value, so that tests compare it with ==.
 type action struct {
-	lookUp  bool      // read the store
+	claim   claimKind // read the store
 	ask     bool      // start the check of the state's newest number
 	queue   lane      // wait for a turn to re-check
+	refund  bool      // the turn was not needed
 	publish bool      // requests see the decision from now on
+	save    bool      // the store gets the decision
+	release bool      // the store gets the lease back
 	bury    bool      // refuse this session's ticket for as long as it could be revived
+	fence   uint64    // the number under which the store is told
 	ending  ending    // close the session
 	wake    time.Time // when the timer fires next; zero: as before
 }
@@ -112,6 +146,10 @@ type rules struct {
 	idleTimeout  time.Duration
 	reviveFor    time.Duration
 	reviveDenied bool // the outage policy lets in nobody without a yes, so a ticket alone admits nobody
+	shared       bool // other nodes see the store
+	// leaseFor is how long a check may take, and waitFor how long a viewer waits for another node's.
+	leaseFor, waitFor time.Duration
+	counted           func(*Session) // told once when a session begins to play
 }
 
 // session is the state of one viewer's session. Only step changes it.
@@ -120,6 +158,8 @@ type session struct {
 	id       backends.SessionID
 	phase    phase
 	asking   bool // a check is on its way
+	claiming bool // a claim is on its way
+	owner    bool // this node asked last; the others look first whether it has asked again
 	hasFacts bool // somebody could be asked: the credentials are known
 	ran      bool // it was allowed once, so that a ticket of it exists
 	check    int  // number of the newest check
@@ -130,6 +170,9 @@ type session struct {
 	margin    time.Duration // see backends.Arrival
 	seen      time.Time     // when the viewer was last seen, as the timer said last
 	decision  backends.Decision
+	fence     uint64    // of the decision, over all nodes; see backends.Record
+	lease     uint64    // of the newest check; zero: it has none
+	until     time.Time // when the decision's validity ends
 	expires   time.Time // when decision is to be renewed, or a memory is over
 }
 
@@ -140,9 +183,13 @@ func (s *session) step(event any, now time.Time) action {
 	}
 	switch e := event.(type) {
 	case opened:
-		return action{lookUp: s.phase == opening}
-	case recordLoaded:
-		return s.recordLoaded(e, now)
+		if s.phase != opening {
+			return action{}
+		}
+		s.claiming = true
+		return action{claim: openClaim}
+	case claimed:
+		return s.claimed(e, e.kind, now)
 	case backendAnswered:
 		return s.answered(e, now)
 	case answerOverdue:
@@ -155,91 +202,19 @@ func (s *session) step(event any, now time.Time) action {
 		return s.credentialsCame(now)
 	case rebuilt:
 		return s.rebuilt(now)
+	case overtaken:
+		return s.overtaken(now)
+	case forgotten:
+		return action{save: s.phase == allowed || s.phase == rechecking, fence: s.fence}
+	case revoked:
+		return s.revoked(e, now)
+	case pardoned:
+		return s.pardoned()
+	case doubted:
+		return s.doubted()
 	default:
 		return action{}
 	}
-}
-
-// recordLoaded goes on from what the store knew, or starts afresh.
-func (s *session) recordLoaded(e recordLoaded, now time.Time) action {
-	if s.phase != opening || s.asking {
-		return action{}
-	}
-	if e.found {
-		if s.isBuried(e.record) {
-			return s.refuse("the ticket's session was denied", endedDenied)
-		}
-		s.hasFacts = s.hasFacts || e.record.Facts != nil
-		if a, done := s.adopt(e.record, now); done {
-			return a
-		}
-	}
-	if !s.ran && s.presented.Opened.After(e.record.Buried) {
-		// One session has one ticket for life, also if nobody remembers it.
-		s.opened, s.key = s.presented.Opened, s.presented.Key
-	}
-	if s.hasFacts && !s.ticketIsBetter(now) {
-		s.asking = true
-		return action{ask: true}
-	}
-	return s.believeTicket(now)
-}
-
-// isBuried reports whether the presented ticket belongs to a session that was denied while it ran. Whoever brings
-// credentials is asked about instead.
-func (s *session) isBuried(r backends.Record) bool {
-	return !s.presented.IsZero() && !r.Buried.IsZero() && !s.presented.Opened.After(r.Buried) && !s.hasFacts
-}
-
-// adopt takes over a session that lived before, here or on another node. It is not done when somebody has to be asked.
-func (s *session) adopt(r backends.Record, now time.Time) (a action, done bool) {
-	if r.Decision.Verdict != backends.Allowed || !r.Opened.After(r.Buried) {
-		return action{}, false
-	}
-	s.opened, s.key, s.check = r.Opened, r.Key, r.Check+1
-	s.decision, s.expires, s.ran = r.Decision, r.Expires, true
-	holds := now.Before(s.expires)
-	if !holds && s.tokenIsSpent(now) && s.expiredToken == KeepOnExpiredToken {
-		holds, s.expires = true, s.renewalAt(s.clamped(0), now)
-	}
-	if !holds {
-		return action{}, false
-	}
-	s.phase = allowed
-	a = action{publish: true, wake: s.nextWake(now, now)}
-	if !s.decision.Source.Asked() && s.hasFacts && !s.tokenIsSpent(now) {
-		s.phase, a.queue = rechecking, stopgapLane
-	}
-	return a, true
-}
-
-// ticketIsBetter reports whether asking about the viewer could only bring a false No, while his ticket speaks for him.
-func (s *session) ticketIsBetter(now time.Time) bool {
-	return s.ticketHolds(now) && s.opened.Equal(s.presented.Opened) &&
-		s.tokenIsSpent(now) && s.expiredToken == KeepOnExpiredToken
-}
-
-// ticketHolds reports whether the presented ticket may speak for a session that nobody remembers.
-func (s *session) ticketHolds(now time.Time) bool {
-	return !s.presented.IsZero() && !s.reviveDenied && now.Sub(s.presented.Opened) <= s.reviveFor
-}
-
-// believeTicket admits a session that nobody remembers on the word of its ticket, if that is young enough.
-func (s *session) believeTicket(now time.Time) action {
-	if !s.ticketHolds(now) {
-		return s.refuse("nobody remembers the ticket's session", endedUnknown)
-	}
-	s.phase, s.ran = allowed, true
-	s.decision = backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}
-	s.expires = s.renewalAt(s.clamped(0), now)
-	return action{publish: true, wake: s.nextWake(now, now)}
-}
-
-// refuse denies the waiting requests and keeps no memory of it, so that credentials can open the session afresh.
-func (s *session) refuse(reason string, e ending) action {
-	s.phase = closed
-	s.decision = backends.Decision{Verdict: backends.Denied, Source: backends.FromTicket, Reason: reason}
-	return action{publish: true, ending: e}
 }
 
 // answered takes the outcome of a check: the newest one's however late.
@@ -247,17 +222,34 @@ func (s *session) answered(e backendAnswered, now time.Time) action {
 	if e.number != s.check || !s.asking {
 		return action{}
 	}
-	s.asking = false
+	s.asking, s.owner = false, true
+	if e.err == nil && s.lease != 0 && e.decision.Source.Asked() {
+		s.fence = s.lease
+	}
 	switch {
 	case e.err != nil:
-		return s.unanswered(e.err, now)
+		return s.settle(s.unanswered(e.err, now))
 	case e.decision.Verdict == backends.Allowed:
-		return s.allow(e.decision, e.down, now)
+		a := s.allow(e.decision, e.down, now)
+		a.save = !e.saved
+		return s.settle(a)
 	case e.decision.Verdict == backends.Denied:
-		return s.deny(e.decision, now)
+		a := s.deny(e.decision, now)
+		a.save = !e.saved && !a.bury && e.decision.Source.Asked()
+		return s.settle(a)
 	default:
-		return s.unanswered(errNoVerdict, now)
+		return s.settle(s.unanswered(errNoVerdict, now))
 	}
+}
+
+// settle gives the lease back, with what was decided or without.
+func (s *session) settle(a action) action {
+	a.fence = s.fence
+	if s.lease != 0 {
+		a.fence, a.release = s.lease, !a.save && !a.bury
+		s.lease = 0
+	}
+	return a
 }
 
 // errNoVerdict says that a backend broke its contract: an answer is a yes or a no.
@@ -309,23 +301,24 @@ func (s *session) allow(d backends.Decision, down bool, now time.Time) action {
 	a := action{publish: true}
 	switch {
 	case d.Source.Asked():
-		s.expires = s.renewalAt(s.clamped(d.ValidFor), now)
+		s.expires, s.until = s.renewalAt(s.clamped(d.ValidFor), now), now.Add(s.clamped(d.ValidFor))
 	case down && !s.tokenIsSpentAt(now.Add(s.recheckMin)):
 		s.phase, a.queue = rechecking, laneOf(d.Source)
-		s.expires = now
+		s.expires, s.until = now, now.Add(s.recheckMin)
 	default:
-		s.expires = s.renewalAt(s.recheckMin, now)
+		s.expires, s.until = s.renewalAt(s.recheckMin, now), now.Add(s.recheckMin)
 	}
 	a.wake = s.nextWake(s.presence(now), now)
 	return a
 }
 
 // deny remembers the denial. A session that was running has a ticket out there, which must not revive it; but a denial
-// that is only the outage policy's word says nothing about the viewer.
+// that is only the outage policy's word says nothing about the viewer, and who lost his place may get it back.
 func (s *session) deny(d backends.Decision, now time.Time) action {
-	bury := s.ran && d.Source.Asked()
+	bury := s.ran && d.Source.Asked() && d.Source != backends.FromLimit
 	s.phase, s.decision = denied, d
 	s.expires = now.Add(s.denyFor)
+	s.until = s.expires
 	return action{publish: true, bury: bury, wake: s.expires}
 }
 
@@ -339,8 +332,8 @@ func (s *session) overdue(e answerOverdue, now time.Time) action {
 		return s.comeBack(e.err, now)
 	case e.instead.Verdict == backends.Allowed:
 		s.phase, s.ran, s.decision = allowed, true, e.instead
-		s.expires = s.renewalAt(s.recheckMin, now)
-		return action{publish: true, wake: s.nextWake(now, now)}
+		s.expires, s.until = s.renewalAt(s.recheckMin, now), now.Add(s.recheckMin)
+		return action{publish: true, save: true, wake: s.nextWake(now, now)} // the lease is the check's
 	case e.instead.Verdict == backends.Denied:
 		s.phase, s.decision = denied, e.instead
 		s.expires = now.Add(s.denyFor)

@@ -1,8 +1,6 @@
 package actors
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -12,7 +10,6 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
 	"usher/backends"
@@ -28,9 +25,6 @@ type (
 	// viewerWaited: a request has waited as long as it may.
 	viewerWaited struct{}
 )
-
-// storeDeadline bounds a look-up, so that a store that hangs costs an opening no more than this.
-const storeDeadline = 100 * time.Millisecond
 
 // writeDeadline bounds what no viewer waits for: a session that ended stays findable until it is saved.
 const writeDeadline = 2 * time.Second
@@ -77,6 +71,12 @@ func (a *sessionActor) Receive(ctx actor.Context) {
 		a.viewerWaited(ctx, now)
 	case timerFired:
 		a.apply(ctx, a.withStandIn(m, now), now)
+	case claimed:
+		if m.kind == openClaim {
+			a.trace.comesFrom(m.Record.Trace)
+		}
+		m.timerFired = a.withStandIn(m.timerFired, now)
+		a.apply(ctx, m, now)
 	default:
 		a.apply(ctx, m, now)
 	}
@@ -131,6 +131,10 @@ func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContex
 	}
 	a.state.key = a.registry.o.SigningKey()
 	a.trace.open(a.registry.o.Tracer, s, span)
+	if ban, banned := a.registry.o.Banned(s.Facts(), nil); banned {
+		a.apply(ctx, revoked{kind: backends.RevokedBanned, decision: bannedBy(ban)}, now)
+		return
+	}
 	a.apply(ctx, opened{}, now)
 }
 
@@ -179,11 +183,12 @@ func (a *sessionActor) apply(ctx actor.Context, event any, now time.Time) {
 	if do.publish {
 		a.publish(now)
 	}
-	if do.bury {
-		a.bury()
+	a.tellStore(do)
+	if do.claim != noClaim {
+		a.claim(do.claim)
 	}
-	if do.lookUp {
-		a.lookUp()
+	if do.refund {
+		a.registry.guarded[a.session.backend].pacer.refund()
 	}
 	if do.ask {
 		a.ask(ctx, now)
@@ -207,6 +212,8 @@ func (a *sessionActor) publish(now time.Time) {
 	a.attend(d.Verdict == backends.Allowed)
 	s.ticket.Store(&backends.Ticket{Opened: a.state.opened, Key: a.state.key})
 	s.decision.Store(&d)
+	s.remember(&d)
+	a.registry.limits.note(s, &d)
 	if first := s.first.Swap(nil); first != nil {
 		close(first.taken)
 	}
@@ -241,73 +248,6 @@ func (a *sessionActor) logChange(before, now *backends.Decision) {
 	a.registry.o.Logger.Info("viewer was refused while watching",
 		slog.String("session", a.session.id.String()), slog.String("channel", a.session.Facts().Channel),
 		slog.String("user", now.User), slog.String("source", now.Source.String()), slog.String("reason", now.Reason))
-}
-
-// lookUp reads the store off the mailbox.
-func (a *sessionActor) lookUp() {
-	r, s := a.registry, a.session
-	ctx := a.trace.context(r.life)
-	r.running.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, storeDeadline)
-		defer cancel()
-		ctx, span := startSpan(ctx, r.o.Tracer, "cluster.lookup")
-		record, found, err := r.o.Store.Load(ctx, s.id)
-		if err != nil {
-			span.RecordError(err)
-		}
-		span.SetAttributes(attribute.Bool("usher.found", found))
-		span.End()
-		if found && record.Facts != nil {
-			s.introduce(record.Facts)
-		}
-		r.tell(s, recordLoaded{record: record, found: found})
-	})
-}
-
-// ask starts the state's newest check off the mailbox. A viewer who waits while the backend is known to be failing is
-// answered at once: probes are not on his clock.
-func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
-	r, s := a.registry, a.session
-	g := r.guarded[s.backend]
-	number := a.state.check
-	s.check.Store(int64(number))
-	p := new(progress)
-	a.progress = p
-	question := a.question()
-	question.Asking = func() { p.asked.Store(max(1, int64(time.Since(r.start)))) }
-	checkCtx, done := a.trace.check(r.life, r.o.Tracer, s, number)
-	r.running.Go(func() {
-		p.begun.Store(int64(time.Since(r.start)))
-		d, err := r.check(checkCtx, g, question)
-		done(&d, err)
-		r.tell(s, backendAnswered{number: number, decision: d, err: err, down: g.Health() != Healthy})
-	})
-	if a.state.phase == opening && g.Health() != Healthy {
-		a.answerInstead(ctx, backends.FailureBreakerOpen, now)
-	}
-}
-
-// errPanicked says that an adapter is broken. One viewer's answer must not end all the others' gateway.
-var errPanicked = errors.New("the check panicked")
-
-// check asks, and survives an adapter that does not.
-func (r *Registry) check(ctx context.Context, g *guarded, q *backends.Request) (d backends.Decision, err error) {
-	defer func() {
-		if reason := recover(); reason != nil {
-			r.o.Logger.Error("BUG: a backend's check panicked", slog.String("backend", g.name),
-				slog.Any("error", panicError(reason)), slog.String("stack", string(debug.Stack())))
-			d, err = backends.Decision{}, errPanicked
-		}
-	}()
-	return g.Check(ctx, q)
-}
-
-// question is what to ask now: the facts of the opening, and where the session stands.
-func (a *sessionActor) question() *backends.Request {
-	q := *a.session.Facts()
-	q.Number, q.Opened, q.Bytes = a.state.check, a.state.opened, a.session.Bytes()
-	q.Standing = a.state.standing()
-	return &q
 }
 
 // viewerWaited answers a viewer who has waited as long as he may. Only a question that the backend has had all that time

@@ -17,22 +17,24 @@ func TestStepOpensFromWhatIsRemembered(t *testing.T) {
 	const h = time.Hour
 	now := in(2 * h)
 	facts := &backends.Request{Channel: "a001"}
-	record := func(d backends.Decision, expires time.Time, f *backends.Request) recordLoaded {
-		return recordLoaded{found: true, record: backends.Record{
+	record := func(d backends.Decision, expires time.Time, f *backends.Request) claimed {
+		return claimed{kind: openClaim, Claimed: backends.Claimed{Found: true, Record: backends.Record{
 			Opened: t0(), Key: "old", Decision: d, Expires: expires, Check: 6, Facts: f,
-		}}
+		}}}
 	}
-	buried := func(at time.Time, r recordLoaded) recordLoaded {
-		r.found, r.record.Buried = true, at
+	buried := func(at time.Time, r claimed) claimed {
+		r.Found, r.Record.Buried = true, at
 		return r
 	}
 	ticket := func(at time.Time) backends.Ticket { return backends.Ticket{Opened: at, Key: "t"} }
 	watching := action{publish: true, wake: now.Add(time.Minute)}
+	believed := watching
+	believed.save = true
 	cases := map[string]struct {
 		facts  bool
 		ticket backends.Ticket
 		given  func(*rules)
-		event  recordLoaded
+		event  claimed
 		want   action
 		phase  phase
 		opened time.Time
@@ -43,10 +45,10 @@ func TestStepOpensFromWhatIsRemembered(t *testing.T) {
 			facts: true, want: action{ask: true}, opened: now, key: "new",
 		},
 		"a young ticket speaks for its session": {
-			ticket: ticket(t0()), want: watching, phase: allowed, opened: t0(), key: "t", source: backends.FromTicket,
+			ticket: ticket(t0()), want: believed, phase: allowed, opened: t0(), key: "t", source: backends.FromTicket,
 		},
 		"a ticket from the future is believed": {
-			ticket: ticket(in(3 * h)), want: watching, phase: allowed, opened: in(3 * h), key: "t", source: backends.FromTicket,
+			ticket: ticket(in(3 * h)), want: believed, phase: allowed, opened: in(3 * h), key: "t", source: backends.FromTicket,
 		},
 		"a ticket too old to be believed": {
 			ticket: ticket(in(-5 * h)), want: action{publish: true, ending: endedUnknown}, phase: closed,
@@ -57,27 +59,27 @@ func TestStepOpensFromWhatIsRemembered(t *testing.T) {
 			want: action{publish: true, ending: endedUnknown}, phase: closed, opened: t0(), key: "t", source: backends.FromTicket,
 		},
 		"a buried ticket is refused": {
-			ticket: ticket(t0()), event: buried(t0(), recordLoaded{}),
+			ticket: ticket(t0()), event: buried(t0(), claimed{kind: openClaim}),
 			want: action{publish: true, ending: endedDenied}, phase: closed, opened: now, key: "new", source: backends.FromTicket,
 		},
 		"a buried ticket with credentials is asked about, and opens afresh": {
-			facts: true, ticket: ticket(t0()), event: buried(t0(), recordLoaded{}),
+			facts: true, ticket: ticket(t0()), event: buried(t0(), claimed{kind: openClaim}),
 			want: action{ask: true}, opened: now, key: "new",
 		},
 		"a ticket of after the burial keeps its opening time": {
-			ticket: ticket(in(h)), event: buried(t0(), recordLoaded{}),
-			want: watching, phase: allowed, opened: in(h), key: "t", source: backends.FromTicket,
+			ticket: ticket(in(h)), event: buried(t0(), claimed{kind: openClaim}),
+			want: believed, phase: allowed, opened: in(h), key: "t", source: backends.FromTicket,
 		},
 		"a young ticket with credentials is asked about, and keeps its opening time": {
 			facts: true, ticket: ticket(t0()), want: action{ask: true}, opened: t0(), key: "t",
 		},
 		"a ticket with credentials whose token is spent speaks for itself": {
 			facts: true, ticket: ticket(t0()), given: func(r *rules) { r.tokenLife = 5 * time.Second },
-			want: watching, phase: allowed, opened: t0(), key: "t", source: backends.FromTicket,
+			want: believed, phase: allowed, opened: t0(), key: "t", source: backends.FromTicket,
 		},
 		"a buried ticket whose token is spent does not speak for itself": {
 			facts: true, ticket: ticket(t0()), given: func(r *rules) { r.tokenLife = 5 * time.Second },
-			event: buried(t0(), recordLoaded{}), want: action{ask: true}, opened: now, key: "new",
+			event: buried(t0(), claimed{kind: openClaim}), want: action{ask: true}, opened: now, key: "new",
 		},
 		"a decision that holds is adopted without a call": {
 			facts: true, event: record(yes(), in(3*h), facts),
@@ -93,7 +95,7 @@ func TestStepOpensFromWhatIsRemembered(t *testing.T) {
 		},
 		"a decision that ran out and whose facts are lost leaves the ticket's word": {
 			ticket: ticket(t0()), event: record(yes(), in(h), nil),
-			want: watching, phase: allowed, opened: t0(), key: "old", source: backends.FromTicket,
+			want: believed, phase: allowed, opened: t0(), key: "old", source: backends.FromTicket,
 		},
 		"a decision that ran out with a spent token is kept": {
 			ticket: ticket(t0()), given: func(r *rules) { r.tokenLife = 5 * time.Second },
@@ -130,6 +132,7 @@ func TestStepOpensFromWhatIsRemembered(t *testing.T) {
 			if c.given != nil {
 				c.given(s.rules)
 			}
+			c.event.kind = openClaim
 			got := s.step(c.event, now)
 			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(action{})); diff != "" {
 				t.Errorf("action (-want +got):\n%s", diff)

@@ -69,7 +69,7 @@ func (m *stateMachine) draw(t *rapid.T) any {
 		if rapid.Bool().Draw(t, "buried") {
 			r.Buried = in(-rapid.SampledFrom([]time.Duration{0, time.Minute, 6 * time.Hour}).Draw(t, "burial's age"))
 		}
-		return recordLoaded{record: r, found: rapid.Bool().Draw(t, "found")}
+		return claimed{kind: openClaim, Claimed: backends.Claimed{Record: r, Found: rapid.Bool().Draw(t, "found")}}
 	case 2:
 		number := m.s.check - rapid.IntRange(0, 1).Draw(t, "older by")
 		return backendAnswered{number: number, decision: drawDecision(t), err: err, down: rapid.Bool().Draw(t, "down")}

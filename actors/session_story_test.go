@@ -46,9 +46,9 @@ func TestStepTellsStories(t *testing.T) {
 		"an opening that is denied is remembered, then forgotten": {
 			start: sessionIn(opening),
 			moves: []move{
-				{0, opened{}, opening, action{lookUp: true}},
-				{0, recordLoaded{}, opening, action{ask: true}},
-				{0, backendAnswered{decision: no()}, denied, action{publish: true, wake: in(15 * s)}},
+				{0, opened{}, opening, action{claim: openClaim}},
+				{0, claimed{kind: openClaim}, opening, action{ask: true}},
+				{0, backendAnswered{decision: no()}, denied, action{publish: true, save: true, wake: in(15 * s)}},
 				{15 * s, busy(15*s, Healthy), closed, action{ending: endedForgotten}},
 			},
 		},
@@ -62,21 +62,21 @@ func TestStepTellsStories(t *testing.T) {
 		"a second record does not start a second check": {
 			start: sessionIn(opening),
 			moves: []move{
-				{0, recordLoaded{}, opening, action{ask: true}},
-				{0, recordLoaded{}, opening, action{}},
+				{0, claimed{kind: openClaim}, opening, action{ask: true}},
+				{0, claimed{kind: openClaim}, opening, action{}},
 			},
 		},
 		"the deadline passes, then a yes comes late": {
 			start: asking(opening),
 			moves: []move{
-				{s, answerOverdue{instead: letIn()}, allowed, action{publish: true, wake: in(61 * s)}},
-				{9 * s, backendAnswered{decision: yes()}, allowed, action{publish: true, wake: in(69 * s)}},
+				{s, answerOverdue{instead: letIn()}, allowed, action{publish: true, save: true, wake: in(61 * s)}},
+				{9 * s, backendAnswered{decision: yes()}, allowed, action{publish: true, save: true, wake: in(69 * s)}},
 			},
 		},
 		"the deadline passes, then a no comes late and cuts the viewer": {
 			start: asking(opening),
 			moves: []move{
-				{s, answerOverdue{instead: letIn()}, allowed, action{publish: true, wake: in(61 * s)}},
+				{s, answerOverdue{instead: letIn()}, allowed, action{publish: true, save: true, wake: in(61 * s)}},
 				{9 * s, backendAnswered{decision: no()}, denied, action{publish: true, bury: true, wake: in(24 * s)}},
 				{24 * s, busy(24*s, Healthy), closed, action{ending: endedDenied}},
 			},
@@ -84,7 +84,7 @@ func TestStepTellsStories(t *testing.T) {
 		"a check that hangs longer than its stopgap holds keeps the timer slow": {
 			start: asking(opening),
 			moves: []move{
-				{s, answerOverdue{instead: letIn()}, allowed, action{publish: true, wake: in(61 * s)}},
+				{s, answerOverdue{instead: letIn()}, allowed, action{publish: true, save: true, wake: in(61 * s)}},
 				{61 * s, busy(60*s, Healthy), allowed, action{wake: in(120 * s)}},
 				{70 * s, backendAnswered{err: overload()}, allowed, action{wake: in(70 * s)}},
 				{70 * s, busy(60*s, Healthy), rechecking, action{queue: stopgapLane, wake: in(120 * s)}},
@@ -95,14 +95,14 @@ func TestStepTellsStories(t *testing.T) {
 			moves: []move{
 				{s, answerOverdue{err: overload()}, undecided, action{publish: true, wake: in(2 * s)}},
 				{2 * s, busy(2*s, Healthy), undecided, action{wake: in(3 * s)}},
-				{2 * s, backendAnswered{decision: yes()}, allowed, action{publish: true, wake: in(62 * s)}},
+				{2 * s, backendAnswered{decision: yes()}, allowed, action{publish: true, save: true, wake: in(62 * s)}},
 			},
 		},
 		"the policy refuses, then a yes comes late": {
 			start: asking(opening),
 			moves: []move{
 				{s, answerOverdue{instead: refusedByPolicy()}, denied, action{publish: true, wake: in(16 * s)}},
-				{2 * s, backendAnswered{decision: yes()}, allowed, action{publish: true, wake: in(62 * s)}},
+				{2 * s, backendAnswered{decision: yes()}, allowed, action{publish: true, save: true, wake: in(62 * s)}},
 			},
 		},
 		"an answer of an older check is dropped, the newest counts however late": {
@@ -110,7 +110,7 @@ func TestStepTellsStories(t *testing.T) {
 			moves: []move{
 				{0, turnCame{}, rechecking, action{ask: true}}, // number 5
 				{s, backendAnswered{number: 4, decision: no()}, rechecking, action{}},
-				{3600 * s, backendAnswered{number: 5, decision: yes()}, allowed, action{publish: true, wake: in(3660 * s)}},
+				{3600 * s, backendAnswered{number: 5, decision: yes()}, allowed, action{publish: true, save: true, wake: in(3660 * s)}},
 				{3601 * s, backendAnswered{number: 5, decision: no()}, allowed, action{}},
 			},
 		},
@@ -127,8 +127,8 @@ func TestStepTellsStories(t *testing.T) {
 				{170 * s, busy(170*s, Healthy), allowed, action{wake: in(180 * s)}},
 				{180 * s, busy(175*s, Healthy), rechecking, action{queue: overdueLane, wake: in(235 * s)}},
 				{181 * s, turnCame{}, rechecking, action{ask: true}},
-				{181 * s, turnCame{}, rechecking, action{}},
-				{182 * s, backendAnswered{number: 1, decision: yes()}, allowed, action{publish: true, wake: in(242 * s)}},
+				{181 * s, turnCame{}, rechecking, action{refund: true}},
+				{182 * s, backendAnswered{number: 1, decision: yes()}, allowed, action{publish: true, save: true, wake: in(242 * s)}},
 			},
 		},
 		"a re-check that was given up is made again after recheck.min": {
@@ -144,12 +144,12 @@ func TestStepTellsStories(t *testing.T) {
 		},
 		"a failed re-check while the backend still counts as healthy is made again soon": {
 			start: asking(rechecking),
-			moves: []move{{0, backendAnswered{decision: lastKnown()}, allowed, action{publish: true, wake: in(10 * s)}}},
+			moves: []move{{0, backendAnswered{decision: lastKnown()}, allowed, action{publish: true, save: true, wake: in(10 * s)}}},
 		},
 		"while the backend is down the session waits for its return": {
 			start: asking(rechecking),
 			moves: []move{
-				{0, backendAnswered{decision: lastKnown(), down: true}, rechecking, action{publish: true, queue: overdueLane, wake: in(60 * s)}},
+				{0, backendAnswered{decision: lastKnown(), down: true}, rechecking, action{publish: true, save: true, queue: overdueLane, wake: in(60 * s)}},
 				{60 * s, busy(59*s, Down), rechecking, action{wake: in(119 * s)}},
 				{7200 * s, turnCame{}, rechecking, action{ask: true}},
 			},
@@ -157,7 +157,7 @@ func TestStepTellsStories(t *testing.T) {
 		"who was let in by the policy is asked about first": {
 			start: asking(opening),
 			moves: []move{
-				{0, backendAnswered{decision: letIn(), down: true}, rechecking, action{publish: true, queue: stopgapLane, wake: in(60 * s)}},
+				{0, backendAnswered{decision: letIn(), down: true}, rechecking, action{publish: true, save: true, queue: stopgapLane, wake: in(60 * s)}},
 			},
 		},
 		"somebody's no is kept while the backend is down": {
@@ -173,14 +173,14 @@ func TestStepTellsStories(t *testing.T) {
 			moves: []move{
 				{15 * s, busy(15*s, Probing), denied, action{ask: true, wake: in(30 * s)}},
 				{30 * s, busy(30*s, Probing), denied, action{wake: in(31 * s)}},
-				{31 * s, backendAnswered{number: 1, decision: no()}, denied, action{publish: true, wake: in(46 * s)}},
+				{31 * s, backendAnswered{number: 1, decision: no()}, denied, action{publish: true, save: true, wake: in(46 * s)}},
 			},
 		},
 		"a denied player who paid meanwhile gets in by that": {
 			start: sessionIn(denied),
 			moves: []move{
 				{15 * s, busy(15*s, Probing), denied, action{ask: true, wake: in(30 * s)}},
-				{16 * s, backendAnswered{number: 1, decision: yes()}, allowed, action{publish: true, wake: in(76 * s)}},
+				{16 * s, backendAnswered{number: 1, decision: yes()}, allowed, action{publish: true, save: true, wake: in(76 * s)}},
 			},
 		},
 		"a denied viewer who left is not asked about": {
@@ -221,7 +221,7 @@ func TestStepTellsStories(t *testing.T) {
 		"an outage never ends in cutting a viewer of Ministra": {
 			start: asking(opening), given: ministra(KeepOnExpiredToken),
 			moves: []move{
-				{s, backendAnswered{decision: letIn(), down: true}, allowed, action{publish: true, wake: in(11 * s)}},
+				{s, backendAnswered{decision: letIn(), down: true}, allowed, action{publish: true, save: true, wake: in(11 * s)}},
 				{11 * s, busy(11*s, Down), allowed, action{wake: in(71 * s)}},
 				{36011 * s, busy(36011*s, Healthy), allowed, action{wake: in(36071 * s)}},
 			},
@@ -241,7 +241,7 @@ func TestStepTellsStories(t *testing.T) {
 			start: byTicket(allowed),
 			moves: []move{
 				{180 * s, busy(180*s, Healthy), allowed, action{wake: in(240 * s)}}, // nobody to ask about
-				{181 * s, credentialsCame{}, rechecking, action{queue: stopgapLane}},
+				{181 * s, credentialsCame{}, rechecking, action{queue: stopgapLane, save: true}},
 				{182 * s, credentialsCame{}, rechecking, action{}},
 				{183 * s, turnCame{}, rechecking, action{ask: true}},
 			},

@@ -37,7 +37,7 @@ func (s *session) memoryFired(e timerFired, now time.Time) action {
 		return action{wake: now.Add(s.retryAfter)}
 	case now.Before(s.expires):
 		return action{wake: s.expires}
-	case e.health != Healthy && s.decision.Source != backends.FromFailOpen:
+	case e.health != Healthy && (s.decision.Source == backends.FromBackend || s.decision.Source == backends.FromRule):
 		return s.keepDenial(e, now)
 	case s.ran:
 		return s.end(endedDenied)
@@ -64,10 +64,20 @@ func (s *session) end(e ending) action {
 	return action{ending: e}
 }
 
-// renew asks again about a session whose decision ran out.
+// renew asks again about a session whose decision ran out, once it has seen that no other node has.
 func (s *session) renew(e timerFired, now time.Time) action {
+	isDue := !s.asking && !s.claiming && !now.Before(s.expires)
+	if isDue && s.shared && (!s.owner || e.health != Healthy) && !s.tokenIsSpent(now) {
+		s.claiming = true
+		return action{claim: lookClaim, wake: s.nextWake(e.lastSeen, now)}
+	}
+	return s.renewNow(e, now)
+}
+
+// renewNow asks again about a session whose decision ran out.
+func (s *session) renewNow(e timerFired, now time.Time) action {
 	switch {
-	case s.asking || now.Before(s.expires):
+	case s.asking || s.claiming || now.Before(s.expires):
 		return action{wake: s.nextWake(e.lastSeen, now)}
 	case s.phase == rechecking && (e.health == Healthy || !s.decision.Source.Asked()):
 		return action{wake: s.nextWake(e.lastSeen, now)} // it waits for its turn
@@ -95,7 +105,7 @@ func (s *session) standIn(e timerFired, now time.Time) action {
 	case e.err == nil && e.instead.Verdict == backends.Allowed:
 		s.decision = e.instead
 	}
-	a := action{publish: true}
+	a := action{publish: true, save: true}
 	if s.phase != rechecking {
 		s.phase, a.queue = rechecking, laneOf(s.decision.Source)
 	}
@@ -116,17 +126,18 @@ func (s *session) onSpentToken(lastSeen, now time.Time) action {
 	return action{wake: s.nextWake(lastSeen, now)}
 }
 
-// turnCame asks, unless the token's life ended while the session waited for its turn, perhaps for a whole outage.
+// turnCame asks, unless another node has meanwhile, or the token's life ended while the session waited for its turn,
+// perhaps for a whole outage.
 func (s *session) turnCame(now time.Time) action {
-	if s.phase != rechecking || s.asking {
-		return action{}
+	switch {
+	case s.phase != rechecking || s.asking || s.claiming:
+		return action{refund: true}
+	case s.shared && !s.tokenIsSpent(now):
+		s.claiming = true
+		return action{claim: turnClaim}
+	default:
+		return s.useTurn(now)
 	}
-	if s.tokenIsSpent(now) {
-		return s.onSpentToken(now, now)
-	}
-	s.check++
-	s.asking = true
-	return action{ask: true}
 }
 
 // credentialsCame has the session asked about that only its ticket spoke for, if its token still lives.
@@ -139,16 +150,17 @@ func (s *session) credentialsCame(now time.Time) action {
 		return action{}
 	}
 	s.phase = rechecking
-	return action{queue: stopgapLane}
+	return action{queue: stopgapLane, save: true, fence: s.fence}
 }
 
 // rebuilt goes on from what was published before the panic; what was on its way is lost, so it is asked again soon.
 func (s *session) rebuilt(now time.Time) action {
 	s.check++ // an answer still on its way belongs to the state that is gone
-	s.asking = false
+	s.asking, s.claiming = false, false
 	switch s.decision.Verdict {
 	case backends.Allowed:
 		s.phase, s.ran, s.expires = allowed, true, s.renewalAt(s.recheckMin, now)
+		s.until = s.expires
 	case backends.Denied:
 		s.phase, s.expires = denied, now.Add(s.denyFor)
 		return action{wake: s.expires}
@@ -178,7 +190,7 @@ func (s *session) tokenIsSpentAt(at time.Time) bool {
 // wakes the session itself.
 func (s *session) nextWake(lastSeen, now time.Time) time.Time {
 	idle := lastSeen.Add(s.idleAfter())
-	if s.phase == allowed && !s.asking && s.expires.Before(idle) {
+	if s.phase == allowed && !s.asking && !s.claiming && s.expires.Before(idle) {
 		return later(s.expires, now)
 	}
 	return later(idle, now)
@@ -216,11 +228,11 @@ func laneOf(s backends.Source) lane {
 }
 
 // clamped is how long an answer holds: as long as the backend said, within bounds that protect it and us.
-func (s *session) clamped(validFor time.Duration) time.Duration {
+func (r *rules) clamped(validFor time.Duration) time.Duration {
 	if validFor <= 0 {
-		validFor = s.validity
+		validFor = r.validity
 	}
-	return min(max(validFor, s.recheckMin), s.recheckMax)
+	return min(max(validFor, r.recheckMin), r.recheckMax)
 }
 
 // renewalAt is a little before validity is over, by a share that differs from session to session and check to check, so

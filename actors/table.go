@@ -124,16 +124,24 @@ func (t *table) remove(s *Session) bool {
 // each calls yield for every session until it returns false. Sessions that come or go meanwhile may be missed.
 func (t *table) each(yield func(*Session) bool) {
 	for i := range t.shards {
-		slots := t.shards[i].slots.Load()
-		if slots == nil {
-			continue
-		}
-		for j := range *slots {
-			if s := (*slots)[j].session.Load(); s != nil && !yield(s) {
-				return
-			}
+		if !t.eachIn(i, yield) {
+			return
 		}
 	}
+}
+
+// eachIn does so for one shard, and reports whether yield never returned false.
+func (t *table) eachIn(shard int, yield func(*Session) bool) bool {
+	slots := t.shards[shard].slots.Load()
+	if slots == nil {
+		return true
+	}
+	for j := range *slots {
+		if s := (*slots)[j].session.Load(); s != nil && !yield(s) {
+			return false
+		}
+	}
+	return true
 }
 
 // roomy returns the shard's slots with room for one more key; at three quarters full, a copy without removed ones.

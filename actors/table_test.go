@@ -197,7 +197,7 @@ func hotPath(tab *table, id backends.SessionID, now time.Time) bool {
 	if d == nil || d.Verdict != backends.Allowed || !s.Admit(7, now, 3) {
 		return false
 	}
-	s.Seen(now)
+	s.Seen(now, true)
 	s.Sent(188)
 	return true
 }

@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -16,7 +17,33 @@ import (
 // linked to the opening. Nothing of the cached path is. No attribute holds a token, a query or a path.
 type sessionTrace struct {
 	opening trace.Span         // until the first decision
-	link    *trace.SpanContext // of the opening, if it was sampled
+	link    *trace.SpanContext // of the opening, here or on another node, if it was sampled
+}
+
+// parent is the opening's place in its trace, as a W3C traceparent, for nodes that ask again about the session.
+func (st *sessionTrace) parent() string {
+	if st.link == nil {
+		return ""
+	}
+	return "00-" + st.link.TraceID().String() + "-" + st.link.SpanID().String() + "-01"
+}
+
+// comesFrom links all that follows to the opening on another node.
+func (st *sessionTrace) comesFrom(traceparent string) {
+	parts := strings.Split(traceparent, "-")
+	if len(parts) != 4 {
+		return
+	}
+	id, err := trace.TraceIDFromHex(parts[1])
+	span, err2 := trace.SpanIDFromHex(parts[2])
+	if err != nil || err2 != nil {
+		return
+	}
+	sc := trace.NewSpanContext(trace.SpanContextConfig{TraceID: id, SpanID: span, TraceFlags: trace.FlagsSampled, Remote: true})
+	if st.opening != nil {
+		st.opening.AddLink(trace.Link{SpanContext: sc})
+	}
+	st.link = &sc
 }
 
 func startSpan(ctx context.Context, t trace.Tracer, name string, o ...trace.SpanStartOption) (context.Context, trace.Span) {

@@ -42,6 +42,9 @@ type Request struct {
 	// Headers are the viewer's headers that the route names as credentials, in the route's order; usually none.
 	Headers []Header
 
+	// Device is what the route tells a user's devices apart by, as the viewer showed it; usually nothing.
+	Device string
+
 	// Path is the path that the viewer asked for, escaped as he sent it, without ticket and query.
 	Path string
 	// Scheme is "http" or "https", as the viewer used it.

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -27,68 +28,253 @@ func (c MemoryConfig) Validate() error {
 	return nil
 }
 
-// Memory remembers sessions in this process. It is safe for concurrent use.
+// memoryShards is into how many locks the sessions are spread, so that different ones seldom meet.
+const memoryShards = 64
+
+// Memory is the [Store] of a node alone, in this process: what it holds ends with it. It never fails, but for a context
+// that ends while somebody else asks. It is safe for concurrent use.
 type Memory struct {
-	records *otter.Cache[backends.SessionID, backends.Record]
-	// burials are apart, so that a flood of idle sessions does not push out what refuses a ticket.
-	burials *otter.Cache[backends.SessionID, time.Time]
+	*memoryLimits
+	records *otter.Cache[backends.SessionID, *remembered]
+	// tombs are apart, so that a flood of idle sessions does not push out what refuses a ticket.
+	tombs  *otter.Cache[backends.SessionID, *tomb]
+	shards [memoryShards]memoryShard
 }
 
+// memoryShard locks the sessions whose ids begin alike.
+type memoryShard struct {
+	mu sync.Mutex
+	// seen is when those were last seen that are to be closed when nobody comes.
+	seen map[backends.SessionID]time.Time
+}
+
+// remembered is what is known of a session. It is guarded by its shard's lock.
+type remembered struct {
+	record backends.Record
+	stored bool // record is one, rather than a lease or counters alone
+
+	lease     uint64    // the last one granted
+	busy      time.Time // until when somebody asks
+	published chan struct{}
+
+	since  time.Time // when the stretch at hand began
+	closed bool      // no stretch is at hand
+	tally  backends.Tally
+}
+
+// tomb is what refuses a session.
+type tomb struct{ buried, kicked time.Time }
+
 // NewMemory remembers sessions, and refuses buried tickets, for as long as a ticket may be revived.
-func NewMemory(c MemoryConfig, reviveFor time.Duration) (*Memory, error) {
-	records, err := otter.New(&otter.Options[backends.SessionID, backends.Record]{
+func NewMemory(c MemoryConfig, reviveFor time.Duration, rules backends.LimitRules) (*Memory, error) {
+	records, err := otter.New(&otter.Options[backends.SessionID, *remembered]{
 		MaximumSize:      c.MaxRecords,
-		ExpiryCalculator: otter.ExpiryWriting[backends.SessionID, backends.Record](reviveFor),
+		ExpiryCalculator: otter.ExpiryWriting[backends.SessionID, *remembered](reviveFor),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the store of sessions: %w", err)
 	}
-	burials, err := otter.New(&otter.Options[backends.SessionID, time.Time]{
+	tombs, err := otter.New(&otter.Options[backends.SessionID, *tomb]{
 		MaximumSize:      c.MaxRecords,
-		ExpiryCalculator: otter.ExpiryWriting[backends.SessionID, time.Time](reviveFor),
+		ExpiryCalculator: otter.ExpiryWriting[backends.SessionID, *tomb](reviveFor),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the store of refused tickets: %w", err)
 	}
-	return &Memory{records: records, burials: burials}, nil
+	m := &Memory{memoryLimits: newMemoryLimits(rules), records: records, tombs: tombs}
+	for i := range m.shards {
+		m.shards[i].seen = make(map[backends.SessionID]time.Time)
+	}
+	return m, nil
 }
 
 // Close stops the background work. The Memory must not be used afterwards.
 func (m *Memory) Close() {
 	m.records.StopAllGoroutines()
-	m.burials.StopAllGoroutines()
+	m.tombs.StopAllGoroutines()
 }
 
-// Load returns what is remembered of a session, its burial included. It never fails.
-func (m *Memory) Load(_ context.Context, id backends.SessionID) (backends.Record, bool, error) {
-	r, found := m.records.GetIfPresent(id)
-	buried, isBuried := m.burials.GetIfPresent(id)
-	if isBuried {
-		r.ID, r.Buried = id, buried
+// clear forgets all sessions.
+func (m *Memory) clear() {
+	m.records.InvalidateAll()
+	m.tombs.InvalidateAll()
+}
+
+func (m *Memory) shard(id backends.SessionID) *memoryShard {
+	return &m.shards[bucketOf(id)%memoryShards]
+}
+
+// of returns what is known of a session; made anew if nothing is. It is called under the shard's lock, and keep has it
+// remembered.
+func (m *Memory) of(id backends.SessionID) *remembered {
+	if e, found := m.records.GetIfPresent(id); found {
+		return e
 	}
-	return r, found || isBuried, nil
+	return &remembered{record: backends.Record{ID: id}}
 }
 
-// Save remembers a session. It never fails.
-func (m *Memory) Save(_ context.Context, r backends.Record) error {
-	m.records.Set(r.ID, r)
+func (m *Memory) keep(id backends.SessionID, e *remembered) { m.records.Set(id, e) }
+
+// Claim reads a session and, if no decision on it is an answer, lets the caller ask.
+func (m *Memory) Claim(ctx context.Context, c backends.Claim) (backends.Claimed, error) {
+	patience := time.NewTimer(c.Wait)
+	defer patience.Stop()
+	for insist := c.Wait <= 0; ; {
+		got, published := m.claim(c, insist)
+		if !got.Asking || c.Wait <= 0 || insist {
+			return got, nil
+		}
+		select {
+		case <-published:
+		case <-patience.C:
+			insist = true
+		case <-ctx.Done():
+			return got, ctx.Err()
+		}
+	}
+}
+
+// claim returns also what is closed when there is news.
+func (m *Memory) claim(c backends.Claim, insist bool) (backends.Claimed, <-chan struct{}) {
+	now, shard := time.Now(), m.shard(c.ID)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	e := m.of(c.ID)
+	if c.Known == 0 {
+		delete(shard.seen, c.ID) // its viewer is back
+		if e.closed {
+			e.since, e.closed = now, false
+		}
+	}
+	got := backends.Claimed{Record: e.record, Found: e.stored}
+	if t, found := m.tombs.GetIfPresent(c.ID); found {
+		got.Record.Buried, got.Record.Kicked, got.Found = t.buried, t.kicked, true
+	}
+	r := &got.Record
+	holds := e.stored && now.Before(r.Expires) && r.Opened.After(r.Buried)
+	switch {
+	case holds && (c.Known == 0 || r.Decision.Source.Asked() && r.Fence > c.Known), now.Before(r.Kicked):
+	case now.Before(e.busy) && (!insist || c.Lease == 0):
+		got.Asking = true
+		if e.published == nil {
+			e.published = make(chan struct{})
+		}
+	case c.Lease > 0:
+		e.lease, e.busy = max(e.lease+1, uint64(now.UnixMilli())), now.Add(c.Lease)
+		got.Fence = e.lease
+		m.keep(c.ID, e)
+	}
+	return got, e.published
+}
+
+// Publish stores a decision under the number of its lease, and gives the lease back.
+func (m *Memory) Publish(_ context.Context, p backends.Publication) (backends.Published, error) {
+	r := p.Record
+	now, shard := time.Now(), m.shard(r.ID)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	e := m.of(r.ID)
+	if r.Fence > 0 && r.Fence < e.lease {
+		return backends.PublishedStale, nil
+	}
+	outcome := e.take(p, m.buried(r.ID), now)
+	if p.Bury {
+		m.bury(r.ID, r.Opened, time.Time{})
+	}
+	if r.Fence > 0 {
+		e.lease, e.busy = r.Fence, time.Time{}
+		if e.published != nil {
+			close(e.published)
+			e.published = nil
+		}
+	}
+	m.keep(r.ID, e)
+	return outcome, nil
+}
+
+// take stores a decision, if it may.
+func (e *remembered) take(p backends.Publication, buried, now time.Time) backends.Published {
+	old, r := &e.record, p.Record
+	asked := r.Decision.Source.Asked()
+	stands := e.stored && old.Decision.Source.Asked() && now.Before(old.Expires) && old.Opened.After(buried)
+	switch {
+	case r.Decision.Verdict == backends.Undecided:
+		return backends.PublishedStored
+	case stands && !asked, stands && r.Fence == 0 && !p.Bury:
+		return backends.PublishedKept
+	}
+	r.Evicted = old.Evicted && old.Opened.Equal(r.Opened)
+	r.Buried, r.Kicked = time.Time{}, time.Time{} // those stand apart
+	switch {
+	case e.closed:
+		e.since, e.closed = now, false
+	case e.since.IsZero():
+		e.since = r.Opened
+	}
+	e.record, e.stored = r, true
+	return backends.PublishedStored
+}
+
+func (m *Memory) buried(id backends.SessionID) time.Time {
+	if t, found := m.tombs.GetIfPresent(id); found {
+		return t.buried
+	}
+	return time.Time{}
+}
+
+// bury is called under the shard's lock.
+func (m *Memory) bury(id backends.SessionID, opened, kicked time.Time) {
+	t := new(tomb)
+	if old, found := m.tombs.GetIfPresent(id); found {
+		*t = *old
+	}
+	if opened.After(t.buried) {
+		t.buried = opened
+	}
+	if kicked.After(t.kicked) {
+		t.kicked = kicked
+	}
+	m.tombs.Set(id, t)
+}
+
+// Kick refuses the session for so long, and its tickets that were opened at that time or before.
+func (m *Memory) Kick(_ context.Context, id backends.SessionID, opened time.Time, d time.Duration) error {
+	now, shard := time.Now(), m.shard(id)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if opened.IsZero() {
+		opened = now.Truncate(time.Second)
+		if e := m.of(id); e.record.Opened.After(opened) {
+			opened = e.record.Opened
+		}
+	}
+	var until time.Time
+	if d > 0 {
+		until = now.Add(d)
+	}
+	m.bury(id, opened, until)
 	return nil
 }
 
-// Bury refuses the session's tickets that were opened at that time or before, and forgets what it stood on. A session
-// of the same id that was opened later is not touched. It never fails.
-func (m *Memory) Bury(_ context.Context, id backends.SessionID, opened time.Time) error {
-	m.burials.Compute(id, func(old time.Time, found bool) (time.Time, otter.ComputeOp) {
-		if found && old.After(opened) {
-			return old, otter.CancelOp
-		}
-		return opened, otter.WriteOp
-	})
-	m.records.ComputeIfPresent(id, func(old backends.Record) (backends.Record, otter.ComputeOp) {
-		if old.Opened.After(opened) {
-			return old, otter.CancelOp
-		}
-		return old, otter.InvalidateOp
-	})
+// Evict marks the session as one that lost its place, or takes that back.
+func (m *Memory) Evict(_ context.Context, id backends.SessionID, evicted bool) error {
+	shard := m.shard(id)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if e := m.of(id); e.stored {
+		e.record.Evicted = evicted
+		m.keep(id, e)
+	}
+	return nil
+}
+
+// Flush adds up what was counted of a session.
+func (m *Memory) Flush(_ context.Context, id backends.SessionID, t backends.Tally) error {
+	shard := m.shard(id)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	e := m.of(id)
+	e.tally = sumTally(e.tally, t)
+	m.keep(id, e)
 	return nil
 }

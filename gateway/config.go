@@ -133,6 +133,10 @@ type RouteConfig struct {
 	IgnoreQuery []string `yaml:"ignore_query"`
 	// ForwardQuery are parameters of the viewer's that the origin is to see, such as start and duration of an archive.
 	ForwardQuery []string `yaml:"forward_query"`
+	// Device are query parameters or header fields that together tell a user's devices apart, such as mac. A device plays
+	// one stream, so that zapping is never taken for watching several; empty: an address stands in for it. It is no
+	// credential unless Credentials names it as well.
+	Device []string `yaml:"device"`
 	// CredentialsEverywhere lets credentials open a session on any URI, for players that put them on every one.
 	CredentialsEverywhere bool `yaml:"credentials_everywhere"`
 	// Edge makes the route one at which somebody else's media server asks whether a viewer may watch; nil: it serves media.

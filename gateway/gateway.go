@@ -22,8 +22,8 @@ type Session interface {
 	Decision() *backends.Decision
 	// Ticket is what the session's tickets say.
 	Ticket() backends.Ticket
-	// Seen notes a request and Sent the bytes that it got.
-	Seen(now time.Time)
+	// Seen notes a request, for a playlist or not, and Sent the bytes that it got.
+	Seen(now time.Time, playlist bool)
 	Sent(n int64)
 	// Admit reports whether a viewer of that address prefix may use the session, of which no more than limit share it.
 	Admit(prefix uint64, now time.Time, limit int) bool
@@ -280,7 +280,7 @@ func (g *Gateway) authorize(ctx context.Context, v *visit, a *Answer) error {
 		}
 		v.session.Admit(prefix, v.now, g.o.MaxAddresses)
 	}
-	v.session.Seen(v.now)
+	v.session.Seen(v.now, v.isPlaylist)
 	if !a.decided(d, v.isPlaylist, g.o.RetryAfter) {
 		return nil
 	}
@@ -322,9 +322,33 @@ func (g *Gateway) question(v *visit) *backends.Request {
 		Session: v.id,
 		Route:   t.route.name, Channel: t.channel, Backend: v.backend(),
 		Query: v.credentials.query, Headers: v.credentials.headers,
-		Path: t.path, Scheme: v.who.scheme, Host: v.who.host, Address: v.who.address,
+		Device: v.device(),
+		Path:   t.path, Scheme: v.who.scheme, Host: v.who.host, Address: v.who.address,
 		UserAgent: v.view.Header.Get("User-Agent"), Referer: v.view.Header.Get("Referer"),
 	}
+}
+
+// device is what the viewer shows of what the route tells a user's devices apart by, each part behind its length, so that
+// no two devices read the same.
+func (v *visit) device() string {
+	names := v.target.route.config.Device
+	if len(names) == 0 {
+		return ""
+	}
+	var parts []byte
+	shown := false
+	for _, name := range names {
+		value := unescapeQuery(parameter(v.view.Query, name))
+		if value == "" {
+			value = v.view.Header.Get(name)
+		}
+		shown = shown || value != ""
+		parts = appendField(parts, value)
+	}
+	if !shown {
+		return ""
+	}
+	return string(parts)
 }
 
 // undecided answers a viewer whose session could not be opened. If he went away himself there is nothing to answer.

@@ -51,7 +51,7 @@ type fakeSession struct {
 func (s *fakeSession) Decision() *backends.Decision { return s.decision.Load() }
 func (s *fakeSession) Ticket() backends.Ticket      { return s.ticket }
 func (s *fakeSession) Expires() time.Time           { return s.expires }
-func (s *fakeSession) Seen(time.Time)               { s.seen.Add(1) }
+func (s *fakeSession) Seen(time.Time, bool)         { s.seen.Add(1) }
 func (s *fakeSession) Sent(n int64)                 { s.sent.Add(n) }
 
 func (s *fakeSession) Admit(prefix uint64, _ time.Time, limit int) bool {

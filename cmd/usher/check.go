@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"usher/backends"
+	"usher/cluster"
 	"usher/gateway"
 )
 
@@ -31,6 +32,7 @@ func (c checkCommand) Run(r runtime) error {
 	if err != nil {
 		return err
 	}
+	s.Cluster = cluster.DefaultConfig() // it is none of the cluster's nodes
 	n, err := newNode(s, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		return err

@@ -33,6 +33,7 @@ type settings struct {
 	Cache    origin.CacheConfig          `yaml:"cache"`
 	Fetch    origin.FetchConfig          `yaml:"fetch"`
 	Memory   cluster.MemoryConfig        `yaml:"memory"`
+	Cluster  cluster.Config              `yaml:"cluster"`
 	Admin    admin.Config                `yaml:"admin"`
 	Tracing  tracingSettings             `yaml:"tracing"`
 	Log      logSettings                 `yaml:"log"`
@@ -46,6 +47,7 @@ func defaultSettings() *settings {
 		Cache:    media.Cache,
 		Fetch:    media.Fetch,
 		Memory:   cluster.DefaultMemoryConfig(),
+		Cluster:  cluster.DefaultConfig(),
 		Admin:    admin.DefaultConfig(),
 		Tracing:  tracingSettings{Protocol: "grpc", Sample: 1},
 		Log:      logSettings{Level: slog.LevelInfo, Format: "json"},
@@ -61,7 +63,19 @@ func (s *settings) Validate() error {
 	if len(s.Backends) == 0 {
 		errs = append(errs, errors.New(`backends: none; want at least one, such as portal: { kind: httprequest, address: "https://auth.example.com/check" }`))
 	}
-	return errors.Join(append(errs, s.validateMembers(), s.validateEnvoy())...)
+	return errors.Join(append(errs, s.validateMembers(), s.validateEnvoy(), s.validateCluster())...)
+}
+
+// beatsBeforeIdle is how often the other nodes hear of a viewer at least before he counts as gone.
+const beatsBeforeIdle = 3
+
+// validateCluster finds times at which nodes would take one another's viewers for gone.
+func (s *settings) validateCluster() error {
+	idle, beat := s.Sessions.IdleTimeout, s.Cluster.Heartbeat
+	if s.Cluster.Enabled() && idle < beatsBeforeIdle*beat {
+		return fmt.Errorf("cluster.heartbeat: %v is too long for sessions.idle_timeout: %v; want a third of that at most", beat, idle)
+	}
+	return nil
 }
 
 // validateEnvoy finds routes that nobody could ask at.

@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
-	"time"
 
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
@@ -20,7 +17,6 @@ import (
 	"usher/backends"
 	"usher/cluster"
 	"usher/gateway"
-	"usher/gateway/admin"
 	"usher/gateway/extauthz"
 	"usher/gateway/origin"
 )
@@ -31,7 +27,7 @@ type node struct {
 	logger   *slog.Logger
 	chains   map[string]*backends.Chain
 	adapters map[string]adapter
-	memory   *cluster.Memory
+	cluster  *cluster.Node
 	cache    *origin.Cache
 	origins  map[string]*origin.Origin
 	registry *actors.Registry
@@ -54,7 +50,7 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err := n.makeBackends(tracer); err != nil {
 		return nil, err
 	}
-	if n.memory, err = cluster.NewMemory(s.Memory, s.Gateway.Tickets.ReviveFor); err != nil {
+	if err := n.joinCluster(); err != nil {
 		return nil, err
 	}
 	if err := n.makeOrigins(); err != nil {
@@ -67,10 +63,15 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err != nil {
 		return nil, err
 	}
+	store := n.cluster.Store()
 	n.registry = actors.NewRegistry(actors.Options{
 		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
-		Backends: n.guarded(), Rules: n.rules(), Store: n.memory,
-		SigningKey: n.gateway.SigningKey, Tracer: tracer, Logger: logger,
+		Backends: n.guarded(), Rules: n.rules(), Store: store, Presence: store, Limits: store,
+		Shared: n.cluster.Shared(), StoreDeadline: s.Cluster.Deadline, Heartbeat: s.Cluster.Heartbeat,
+		SigningKey: n.gateway.SigningKey,
+		Announce:   n.announce, Banned: n.cluster.Banned, Unmasked: n.banCredentials,
+		UserHash: n.cluster.UserHash, Nodes: n.cluster.Live,
+		Tracer: tracer, Logger: logger,
 	})
 	n.handler = gateway.NewHandler(n.gateway)
 	n.server = gateway.NewServer(s.Gateway, n.handler, logger)
@@ -175,6 +176,7 @@ func (n *node) rules() map[string]actors.Rules {
 	all := make(map[string]actors.Rules, len(n.chains))
 	for name, b := range n.settings.Backends {
 		r := b.Around.rules()
+		r.Timeout = b.Around.timeout()
 		r.ReviveDenied = n.chains[name].FailOpen.Policy() == backends.PolicyDeny
 		if life := n.settings.tokenLife(name); life > 0 {
 			r.TokenLife = life
@@ -198,8 +200,8 @@ func (n *node) close() {
 	if n.cache != nil {
 		n.cache.Close()
 	}
-	if n.memory != nil {
-		n.memory.Close()
+	if n.cluster != nil {
+		n.cluster.Close()
 	}
 	for _, a := range n.adapters {
 		a.close()
@@ -212,6 +214,10 @@ func (n *node) run(ctx context.Context, on listeners) error {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	group, life := errgroup.WithContext(life)
+	group.Go(func() error {
+		n.hear(life)
+		return nil
+	})
 	for _, c := range n.chains {
 		group.Go(func() error { return c.Run(life) })
 	}
@@ -245,20 +251,6 @@ func (n *node) serveViewers(ctx, life context.Context, on listeners) error {
 	return group.Wait()
 }
 
-// serveAdmin serves the admin listener until ctx ends: after the public one has drained, so that balancers can see it.
-func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
-	server := &http.Server{
-		Handler:           admin.Handler(n.settings.Admin, (*adminNode)(n)),
-		ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute,
-		ErrorLog: slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug),
-	}
-	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("admin.listen=%s: %w", n.settings.Admin.Listen, err)
-	}
-	return nil
-}
-
 // gatewaySessions are the sessions in the gateway's words.
 type gatewaySessions node
 
@@ -277,56 +269,4 @@ func (e *gatewaySessions) Open(ctx context.Context, a backends.Arrival) (gateway
 		return nil, err
 	}
 	return s, nil
-}
-
-// adminNode is the node in the admin listener's words.
-type adminNode node
-
-// Ready reports whether balancers may send viewers here.
-func (a *adminNode) Ready() bool { return a.server.Ready() }
-
-// Len counts the live sessions.
-func (a *adminNode) Len() int { return a.registry.Len() }
-
-// Sessions shows the live sessions.
-func (a *adminNode) Sessions(yield func(admin.Session) bool) {
-	a.registry.Each(func(s *actors.Session) bool { return yield(shownSession(s)) })
-}
-
-func shownSession(s *actors.Session) admin.Session {
-	f, since := s.Facts(), s.Ticket().Opened
-	shown := admin.Session{
-		ID: s.ID().String(), Route: f.Route, Channel: f.Channel, Backend: f.Backend,
-		Address: f.Address.String(), UserAgent: f.UserAgent, Verdict: "opening", Source: backends.NoSource.String(),
-		Since: since, LastSeen: s.LastSeen(), Requests: s.Requests(), Bytes: s.Bytes(),
-	}
-	if d := s.Decision(); d != nil {
-		shown.Verdict, shown.Source, shown.Reason = d.Verdict.String(), d.Source.String(), d.Reason
-		shown.User, shown.UserID = d.User, d.UserID
-	}
-	return shown
-}
-
-// Backends shows the backends.
-func (a *adminNode) Backends() []admin.Backend {
-	var all []admin.Backend
-	for name, c := range a.chains {
-		all = append(all, admin.Backend{
-			Name: name, Kind: a.settings.Backends[name].Kind, Address: a.adapters[name].shown,
-			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), Alarms: shownAlarms(a.adapters[name].watch),
-		})
-	}
-	return all
-}
-
-// shownAlarms are all alarms that a backend can raise; nil for one that asks nobody.
-func shownAlarms(w *backends.Watch) map[string]admin.AlarmState {
-	if w == nil {
-		return nil
-	}
-	all := map[string]admin.AlarmState{}
-	for _, alarm := range backends.Alarms() {
-		all[alarm.String()] = admin.AlarmState{Count: w.Count(alarm), Raised: w.Raised().Has(alarm)}
-	}
-	return all
 }

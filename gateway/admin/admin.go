@@ -7,27 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 )
-
-// Session is a live session as the API shows it.
-type Session struct {
-	ID        string    `json:"id"`
-	Route     string    `json:"route"`
-	Channel   string    `json:"channel"`
-	Backend   string    `json:"backend"`
-	User      string    `json:"user,omitempty"`
-	UserID    string    `json:"user_id,omitempty"`
-	Address   string    `json:"address"`
-	UserAgent string    `json:"user_agent,omitempty"`
-	Verdict   string    `json:"verdict"`
-	Source    string    `json:"source"`
-	Reason    string    `json:"reason,omitempty"`
-	Since     time.Time `json:"since"`
-	LastSeen  time.Time `json:"last_seen"`
-	Requests  int64     `json:"requests"`
-	Bytes     int64     `json:"bytes"`
-}
 
 // Backend is a backend as the API shows it.
 type Backend struct {

@@ -1,0 +1,273 @@
+package actors
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"usher/backends"
+)
+
+// Limits is where the sessions of a user are counted over all nodes.
+type Limits interface {
+	// Join asks for a place among the user's sessions, Hold keeps it, Leave gives it back.
+	Join(ctx context.Context, m backends.Membership) (backends.Limited, error)
+	Hold(ctx context.Context, m backends.Membership) (backends.Limited, error)
+	Leave(ctx context.Context, user string, id backends.SessionID) error
+	// Evict marks the session as one that lost its place, or takes that back. Kick with no duration refuses its tickets that
+	// were opened at that time or before.
+	Evict(ctx context.Context, id backends.SessionID, evicted bool) error
+	Kick(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error
+}
+
+// member is a session's place among those of its user. It is not changed.
+type member struct {
+	user, hash string
+	max        int
+}
+
+// limits keeps the places of this node's sessions. It is safe for concurrent use.
+type limits struct {
+	r     *Registry
+	begun chan *Session // began to play, or are due
+	free  chan struct{} // bounds the calls at once
+
+	mu    sync.Mutex
+	users map[string]map[*Session]bool // by the user's hash
+	again map[string]bool              // users who are to be looked at again soon
+}
+
+// holdsAtOnce bounds the calls to the store that limits have under way; more than a pipeline takes at once is no use.
+const holdsAtOnce = 256
+
+func newLimits(r *Registry) *limits {
+	return &limits{
+		r: r, begun: make(chan *Session, 4096), free: make(chan struct{}, holdsAtOnce),
+		users: map[string]map[*Session]bool{}, again: map[string]bool{},
+	}
+}
+
+// memberOf is the place that a decision gives a session; nil if its user has no limit. Whoever shows nothing that tells
+// him apart is nobody's user.
+func (l *limits) memberOf(f *backends.Request, d *backends.Decision) *member {
+	most := l.r.o.Config.PerUser.limit(d)
+	if most == 0 || f.Query == "" && len(f.Headers) == 0 {
+		return nil
+	}
+	user := f.Backend + "\x00"
+	switch {
+	case d.UserID != "":
+		user += "id\x00" + d.UserID
+	case d.User != "":
+		user += "name\x00" + d.User
+	default:
+		user += "credentials\x00" + f.Query
+		for _, h := range f.Headers {
+			user += "\x00" + h.Name + "\x00" + h.Value
+		}
+	}
+	return &member{user: user, hash: l.r.o.UserHash(user), max: most}
+}
+
+func (s *Session) membership(m *member, opened time.Time) backends.Membership {
+	f := s.Facts()
+	return backends.Membership{
+		User: m.user, Session: s.id, Opened: opened, Seen: s.LastSeen(), Counted: s.counted.Load(),
+		Device: f.Device, Address: f.Address.String(), Max: m.max,
+	}
+}
+
+// join asks for a place for a session whose viewer was allowed, if his user has a limit and it has none yet. Where nobody
+// can say, he has one: a limit is no reason to refuse a viewer in an outage.
+func (l *limits) join(ctx context.Context, s *Session, opened time.Time, d *backends.Decision) backends.Standing {
+	m := l.memberOf(s.Facts(), d)
+	if had := s.member.Load(); m == nil || had != nil && had.user == m.user {
+		return backends.StandingHeld // its heartbeats say how it stands
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.r.o.StoreDeadline)
+	defer cancel()
+	got, err := l.r.o.Limits.Join(ctx, s.membership(m, opened))
+	if err != nil {
+		return backends.StandingHeld
+	}
+	l.tell(m, got, s.id)
+	return got.Standing
+}
+
+// note keeps track of a session that a decision gives a place, or takes it from.
+func (l *limits) note(s *Session, d *backends.Decision) {
+	if d.Verdict != backends.Allowed {
+		m := s.member.Load()
+		l.forget(s)
+		if m != nil && d.Source != backends.FromLimit {
+			l.r.running.Go(func() {
+				ctx, cancel := l.r.writing()
+				defer cancel()
+				_ = l.r.o.Limits.Leave(ctx, m.user, s.id) // it ends by itself otherwise
+			})
+		}
+		return
+	}
+	if !d.Source.Asked() {
+		return // an outage takes no place from anybody
+	}
+	m, had := l.memberOf(s.Facts(), d), s.member.Load()
+	switch {
+	case m == nil:
+		l.forget(s)
+		return
+	case had != nil && *had == *m:
+		return
+	case had != nil && had.hash != m.hash:
+		l.forget(s)
+	}
+	s.member.Store(m)
+	l.mu.Lock()
+	if l.users[m.hash] == nil {
+		l.users[m.hash] = map[*Session]bool{}
+	}
+	l.users[m.hash][s] = true
+	l.mu.Unlock()
+	l.due(s)
+}
+
+// forget drops a session that has gone from this node. Its place is kept for it by the store, for a while.
+func (l *limits) forget(s *Session) {
+	m := s.member.Swap(nil)
+	if m == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.users[m.hash], s)
+	if len(l.users[m.hash]) == 0 {
+		delete(l.users, m.hash)
+	}
+}
+
+// due has the store told soon how a session stands. It neither blocks nor allocates: requests call it.
+func (l *limits) due(s *Session) {
+	select {
+	case l.begun <- s:
+	default: // its next heartbeat says it
+	}
+}
+
+// run tells the store how sessions stand, until the registry closes.
+func (l *limits) run() {
+	for {
+		select {
+		case <-l.r.life.Done():
+			return
+		case s := <-l.begun:
+			l.start(s)
+		}
+	}
+}
+
+// start holds a session's place off this goroutine.
+func (l *limits) start(s *Session) {
+	select {
+	case <-l.r.life.Done():
+		return
+	case l.free <- struct{}{}:
+	}
+	l.r.running.Go(func() {
+		defer func() { <-l.free }()
+		l.hold(s)
+	})
+}
+
+func (l *limits) hold(s *Session) {
+	m := s.member.Load()
+	if m == nil || s.gone.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(l.r.life, writeDeadline)
+	defer cancel()
+	got, err := l.r.o.Limits.Hold(ctx, s.membership(m, s.Ticket().Opened))
+	if err != nil {
+		return // it is held again with the next heartbeat
+	}
+	l.tell(m, got, backends.SessionID{})
+}
+
+// tell carries out what the user's limit said. joining is a session that is not told, as it waits for the answer.
+func (l *limits) tell(m *member, got backends.Limited, joining backends.SessionID) {
+	for _, c := range got.Cut {
+		if c.Session != joining {
+			l.r.cut(c)
+		}
+	}
+	if got.Again <= 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.again[m.hash] {
+		l.again[m.hash] = true
+		time.AfterFunc(got.Again, func() {
+			l.mu.Lock()
+			delete(l.again, m.hash)
+			l.mu.Unlock()
+			l.over(m.hash)
+		})
+	}
+}
+
+// over has the store told at once how all sessions of a user stand.
+func (l *limits) over(hash string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for s := range l.users[hash] {
+		l.due(s)
+	}
+}
+
+// cut tells all nodes that a session lost its place.
+func (r *Registry) cut(c backends.Cut) {
+	v := backends.Revocation{Session: c.Session, Opened: c.Opened}
+	ctx, cancel := r.writing()
+	defer cancel()
+	var err error
+	switch c.Standing {
+	case backends.StandingEvicted:
+		v.Kind, v.Decision = backends.RevokedEvicted, evicted(&backends.Decision{})
+		err = r.o.Limits.Evict(ctx, c.Session, true)
+	case backends.StandingSuperseded:
+		v.Kind, v.Decision = backends.RevokedSuperseded, superseded()
+		err = r.o.Limits.Kick(ctx, c.Session, c.Opened, 0)
+	default:
+		return
+	}
+	if err != nil {
+		r.o.Logger.Warn("a session that lost its place could not be marked; it may come back on a node that does not hold it",
+			slog.String("session", c.Session.String()), slog.Any("error", err))
+	}
+	if s := r.table.find(c.Session); s != nil {
+		r.tell(s, revoked{kind: v.Kind, opened: v.Opened, decision: v.Decision})
+	}
+	r.announce(v)
+}
+
+// evict marks a session that has no place.
+func (r *Registry) evict(ctx context.Context, id backends.SessionID) {
+	if err := r.o.Limits.Evict(context.WithoutCancel(ctx), id, true); err != nil {
+		r.o.Logger.Debug("a session without a place could not be marked", slog.Any("error", err))
+	}
+}
+
+// evicted is what a viewer is told whose user watches as much as he may.
+func evicted(d *backends.Decision) backends.Decision {
+	return backends.Decision{
+		Verdict: backends.Denied, Source: backends.FromLimit, UserID: d.UserID, User: d.User,
+		Reason: "the user watches as many streams as he may",
+	}
+}
+
+func superseded() backends.Decision {
+	return backends.Decision{
+		Verdict: backends.Denied, Source: backends.FromLimit, Reason: "the viewer is on another channel",
+	}
+}

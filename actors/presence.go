@@ -1,0 +1,179 @@
+package actors
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"usher/backends"
+)
+
+// Presence is where nodes say whose viewers they have seen, and where it is told which sessions nobody sees any more.
+type Presence interface {
+	// Beat says when sessions were seen, and returns those of which the store knew nothing.
+	Beat(ctx context.Context, seen []backends.Presence) (unknown []backends.SessionID, err error)
+	// Sweep returns sessions that nobody has seen for so long, at most so many, each once over all nodes.
+	Sweep(ctx context.Context, idle time.Duration, most int) ([]backends.Closed, error)
+}
+
+const (
+	// beatSteps is into how many steps a heartbeat is spread, so that a million sessions are no burst. It divides
+	// tableShards.
+	beatSteps = 16
+	// sweepEvery is how often it is looked for sessions that are over.
+	sweepEvery = 5 * time.Second
+	// sweepMost bounds one look, so that it stays far below what a store does in its deadline.
+	sweepMost = 500
+)
+
+// present is when the session's viewer was seen. Who watches at an edge shows himself only when the edge asks, so that he
+// counts as seen for as long as the edge need not.
+func (s *Session) present() backends.Presence {
+	seen := s.lastSeen.Load()
+	s.beaten.Store(seen)
+	p := backends.Presence{ID: s.id, Seen: s.rules.start.Add(time.Duration(seen))}
+	if d := s.Decision(); d != nil && s.margin > 0 {
+		p.Seen = p.Seen.Add(max(0, s.rules.clamped(d.ValidFor)+s.margin-s.rules.idleTimeout))
+	}
+	return p
+}
+
+// beat says, step by step, whose viewers are here, until the registry closes.
+func (r *Registry) beat() {
+	ticker := time.NewTicker(r.o.Heartbeat / beatSteps)
+	defer ticker.Stop()
+	for step := 0; ; step = (step + 1) % beatSteps {
+		select {
+		case <-r.life.Done():
+			return
+		case <-ticker.C:
+			r.beatStep(step)
+		}
+	}
+}
+
+func (r *Registry) beatStep(step int) {
+	const width = tableShards / beatSteps
+	var seen []backends.Presence
+	for i := step * width; i < (step+1)*width; i++ {
+		r.table.eachIn(i, func(s *Session) bool {
+			if s.gone.Load() || s.first.Load() != nil {
+				return true
+			}
+			if s.member.Load() != nil {
+				r.limits.due(s)
+			}
+			if before := s.beaten.Load(); r.o.Shared && s.lastSeen.Load() > before {
+				p := s.present()
+				s.fresh.Store(before == 0)
+				seen = append(seen, p)
+			}
+			return true
+		})
+	}
+	if len(seen) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.life, writeDeadline)
+	defer cancel()
+	unknown, err := r.o.Presence.Beat(ctx, seen)
+	if err != nil {
+		// They are seen again with the next heartbeat; the store tells of its absence itself.
+		for _, p := range seen {
+			if s := r.table.find(p.ID); s != nil {
+				s.beaten.Store(1) // not zero: it is not new
+			}
+		}
+		return
+	}
+	for _, id := range unknown {
+		if s := r.table.find(id); s != nil && !s.fresh.Load() {
+			r.tell(s, forgotten{})
+		}
+	}
+}
+
+// sweep closes the sessions that are over, until the registry closes.
+func (r *Registry) sweep() {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-r.life.Done():
+			return
+		case <-ticker.C:
+		}
+		for r.sweepOnce() == sweepMost {
+		}
+	}
+}
+
+// sweepOnce closes some of the sessions that are over. What the nodes last said of them may be a heartbeat old.
+func (r *Registry) sweepOnce() int {
+	ctx, cancel := context.WithTimeout(r.life, writeDeadline)
+	defer cancel()
+	over, err := r.o.Presence.Sweep(ctx, r.o.Config.IdleTimeout+r.o.Heartbeat, sweepMost)
+	if err != nil {
+		return 0
+	}
+	for _, c := range over {
+		r.conclude(ctx, c)
+	}
+	return len(over)
+}
+
+// conclude gives back the session's place and writes its closing record, the only one over all nodes.
+func (r *Registry) conclude(ctx context.Context, c backends.Closed) {
+	f, d := c.Record.Facts, &c.Record.Decision
+	if f == nil {
+		f = new(backends.Request)
+	}
+	if m := r.limits.memberOf(f, d); m != nil {
+		if err := r.o.Limits.Leave(ctx, m.user, c.Record.ID); err != nil {
+			r.o.Logger.Debug("a closed session's place could not be given back; it ends by itself", slog.Any("error", err))
+		}
+	}
+	why := endedIdle
+	if d.Verdict == backends.Denied || c.Record.Evicted || !c.Record.Opened.After(c.Record.Buried) {
+		why = endedDenied
+	}
+	r.o.Logger.Info("session closed",
+		slog.String("session", c.Record.ID.String()), slog.String("why", why.String()),
+		slog.String("route", f.Route), slog.String("channel", f.Channel),
+		slog.String("user", d.User), slog.String("user_id", d.UserID),
+		slog.String("verdict", d.Verdict.String()), slog.String("source", d.Source.String()),
+		slog.String("history", c.Tally.History),
+		slog.Duration("duration", c.Seen.Sub(c.Since).Round(time.Millisecond)),
+		slog.Duration("without_answer", c.Tally.Stopgap),
+		slog.Int64("requests", c.Tally.Requests), slog.Int64("bytes", c.Tally.Bytes))
+}
+
+// handOver stores what this node counted of its sessions before it goes.
+func (r *Registry) handOver() {
+	if !r.o.Shared {
+		return
+	}
+	free := make(chan struct{}, handOverAtOnce)
+	var all sync.WaitGroup
+	end := time.Now().Add(handOverFor)
+	r.table.each(func(s *Session) bool {
+		if s.gone.Load() || s.first.Load() != nil {
+			return true
+		}
+		free <- struct{}{}
+		all.Go(func() {
+			r.leave(s, backends.Tally{Requests: s.Requests(), Bytes: s.Bytes(), Stopgap: time.Duration(s.stopgap.Load()), History: s.History()})
+			<-free
+		})
+		return time.Now().Before(end)
+	})
+	all.Wait()
+}
+
+const (
+	// handOverAtOnce is how many sessions are handed over at once: enough to fill the store's pipelines.
+	handOverAtOnce = 256
+	// handOverFor bounds it all; what was not handed over by then is lost with its counters alone.
+	handOverFor = 5 * time.Second
+)

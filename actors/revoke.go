@@ -1,0 +1,78 @@
+package actors
+
+import (
+	"time"
+
+	"usher/backends"
+)
+
+// Apply carries out what another node, or an operator, revoked. It does not block. The bans that the registry was given
+// are up to date by then.
+func (r *Registry) Apply(v backends.Revocation) {
+	switch v.Kind {
+	case backends.RevokedBanned:
+		r.background(func() { r.applyBan(v.Ban) })
+	case backends.RevokedUnbanned:
+		r.background(r.pardon)
+	default:
+		if s := r.table.find(v.Session); s != nil {
+			r.tell(s, revoked{kind: v.Kind, opened: v.Opened, decision: v.Decision})
+		}
+	}
+}
+
+// background runs something on behalf of all sessions, unless the registry is closed.
+func (r *Registry) background(do func()) {
+	r.door.RLock()
+	defer r.door.RUnlock()
+	if !r.shut {
+		r.running.Go(do)
+	}
+}
+
+// applyBan refuses those who are banned now. What a banned user showed is told, so that he stays out when nobody can say
+// who he is.
+func (r *Registry) applyBan(b backends.Ban) {
+	r.table.each(func(s *Session) bool {
+		f := s.Facts()
+		ban, banned := r.o.Banned(f, s.Decision())
+		if !banned {
+			return r.life.Err() == nil
+		}
+		r.tell(s, revoked{kind: backends.RevokedBanned, decision: bannedBy(ban)})
+		if b.User != "" && ban.ID == b.ID && s.introduced.Load() && r.o.Unmasked != nil {
+			r.o.Unmasked(b, f)
+		}
+		return r.life.Err() == nil
+	})
+}
+
+func bannedBy(b backends.Ban) backends.Decision {
+	return backends.Decision{Verdict: backends.Denied, Source: backends.FromBan, UserID: b.User, Reason: "banned: " + b.ID}
+}
+
+// pardon forgets who was refused by a ban; who is banned still is refused again when he asks.
+func (r *Registry) pardon() {
+	r.table.each(func(s *Session) bool {
+		if d := s.Decision(); d != nil && d.Source == backends.FromBan {
+			r.tell(s, pardoned{})
+		}
+		return r.life.Err() == nil
+	})
+}
+
+// Over has the store told how the sessions of a user stand who exceeds his limit, named by his hash. It does not block.
+func (r *Registry) Over(userHash string) { r.limits.over(userHash) }
+
+// rereadPause spaces the sessions that are looked at again, so that the store sees no more than two thousand a second.
+const rereadPause = 500 * time.Microsecond
+
+// Reread looks at every session again in the store, paced: revocations may have been missed. It does not block.
+func (r *Registry) Reread() {
+	r.background(func() {
+		r.table.each(func(s *Session) bool {
+			r.tell(s, doubted{})
+			return pause(r.life, rereadPause)
+		})
+	})
+}

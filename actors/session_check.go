@@ -1,0 +1,153 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"go.opentelemetry.io/otel/attribute"
+
+	"usher/backends"
+)
+
+// This file is what a session asks others: the store, its backend, its user's limit. All of it happens off the mailbox.
+
+// claim asks the store.
+func (a *sessionActor) claim(kind claimKind) {
+	r, s := a.registry, a.session
+	g := r.guarded[s.backend]
+	c := backends.Claim{ID: s.id, Known: a.state.fence}
+	switch {
+	case !r.o.Shared:
+	case kind == turnClaim:
+		c.Lease, c.Wait = g.rules.leaseFor, g.rules.leaseFor
+	case kind == openClaim && g.Health() == Healthy:
+		c.Lease, c.Wait = g.rules.leaseFor, g.rules.waitFor
+	default: // it only looks; so does a node that could not ask, as another one may
+	}
+	ctx := a.trace.context(r.life)
+	r.running.Go(func() {
+		ctx, span := startSpan(ctx, r.o.Tracer, "cluster.claim")
+		found, err := r.claimed(ctx, c)
+		if err != nil {
+			span.RecordError(err)
+		}
+		span.SetAttributes(attribute.Bool("usher.found", found.Found), attribute.Bool("usher.lease", found.Fence != 0))
+		span.End()
+		e := claimed{
+			kind: kind, Claimed: found, away: err != nil,
+			timerFired: timerFired{lastSeen: s.LastSeen(), health: g.Health()},
+		}
+		if found.Found {
+			if found.Record.Facts != nil {
+				s.introduce(found.Record.Facts)
+			}
+			e.refused = r.refusal(ctx, s, &found.Record)
+		}
+		r.tell(s, e)
+	})
+}
+
+// claimed asks the store for no longer than a viewer may wait for it.
+func (r *Registry) claimed(ctx context.Context, c backends.Claim) (backends.Claimed, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Wait+r.o.StoreDeadline)
+	defer cancel()
+	return r.o.Store.Claim(ctx, c)
+}
+
+// refusal is why a session that the store knows may not go on: its viewer is banned, or it lost its place and there is
+// none for it. nil if it may.
+func (r *Registry) refusal(ctx context.Context, s *Session, record *backends.Record) *backends.Decision {
+	d := &record.Decision
+	if d.Verdict != backends.Allowed {
+		return nil
+	}
+	if ban, banned := r.o.Banned(s.Facts(), d); banned {
+		return new(bannedBy(ban))
+	}
+	if !record.Evicted {
+		return nil
+	}
+	if r.limits.join(ctx, s, record.Opened, d) == backends.StandingEvicted {
+		return new(evicted(d))
+	}
+	if err := r.o.Limits.Evict(ctx, s.id, false); err != nil {
+		r.o.Logger.Debug("the store could not be told that a session has its place again", slog.Any("error", err))
+	}
+	return nil
+}
+
+// ask starts the state's newest check off the mailbox. A viewer who waits while the backend is known to be failing is
+// answered at once: probes are not on his clock.
+func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
+	r, s := a.registry, a.session
+	g := r.guarded[s.backend]
+	number := a.state.check
+	s.check.Store(int64(number))
+	p := new(progress)
+	a.progress = p
+	question := a.question()
+	question.Asking = func() { p.asked.Store(max(1, int64(time.Since(r.start)))) }
+	checkCtx, done := a.trace.check(r.life, r.o.Tracer, s, number)
+	record := a.record(a.state.lease)
+	r.running.Go(func() {
+		p.begun.Store(int64(time.Since(r.start)))
+		d, err := r.check(checkCtx, g, question)
+		done(&d, err)
+		answer := backendAnswered{number: number, decision: d, err: err}
+		if err == nil && d.Verdict == backends.Allowed {
+			r.place(checkCtx, s, record, &answer)
+		}
+		if r.life.Err() != nil {
+			_, _ = r.publish(backends.Publication{Record: backends.Record{ID: s.id, Fence: record.Fence}}) // it ends by itself
+		}
+		answer.down = g.Health() != Healthy
+		r.tell(s, answer)
+	})
+	if a.state.phase == opening && g.Health() != Healthy {
+		a.answerInstead(ctx, backends.FailureBreakerOpen, now)
+	}
+}
+
+// place sees whether a viewer may watch whom his backend allows: he may be banned, or his user may watch enough already.
+func (r *Registry) place(ctx context.Context, s *Session, record backends.Record, answer *backendAnswered) {
+	d := answer.decision
+	if ban, banned := r.o.Banned(s.Facts(), &d); banned {
+		answer.decision = bannedBy(ban)
+		return
+	}
+	if r.limits.join(ctx, s, record.Opened, &d) != backends.StandingEvicted {
+		return
+	}
+	// The yes is what the store remembers, so that nobody is asked again when there is a place.
+	record.Decision, record.Expires = d, time.Now().Add(s.rules.clamped(d.ValidFor))
+	_, _ = r.publish(backends.Publication{Record: record}) // without it the backend is asked once more
+	r.evict(ctx, s.id)
+	answer.decision, answer.saved = evicted(&d), true
+}
+
+// errPanicked says that an adapter is broken. One viewer's answer must not end all the others' gateway.
+var errPanicked = errors.New("the check panicked")
+
+// check asks, and survives an adapter that does not.
+func (r *Registry) check(ctx context.Context, g *guarded, q *backends.Request) (d backends.Decision, err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			r.o.Logger.Error("BUG: a backend's check panicked", slog.String("backend", g.name),
+				slog.Any("error", panicError(reason)), slog.String("stack", string(debug.Stack())))
+			d, err = backends.Decision{}, errPanicked
+		}
+	}()
+	return g.Check(ctx, q)
+}
+
+// question is what to ask now: the facts of the opening, and where the session stands.
+func (a *sessionActor) question() *backends.Request {
+	q := *a.session.Facts()
+	q.Number, q.Opened, q.Bytes = a.state.check, a.state.opened, a.session.Bytes()
+	q.Standing = a.state.standing()
+	return &q
+}

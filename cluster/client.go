@@ -1,0 +1,53 @@
+package cluster
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// maxRedirects is how often a call to a Redis Cluster follows a slot that moved. Each costs a round trip of the same
+// deadline, so there are few.
+const maxRedirects = 3
+
+// newClient makes the client of a config that names addresses. It connects when it is first used. Nothing is tried
+// again below it: the caller's time is short, and the guard knows better when to try.
+func newClient(c Config) (redis.UniversalClient, error) {
+	tlsConfig, err := c.Redis.TLS.load()
+	if err != nil {
+		return nil, fmt.Errorf("make the client of Redis: %w", err)
+	}
+	return redis.NewUniversalClient(&redis.UniversalOptions{
+		Addrs:            c.Redis.Addresses,
+		MasterName:       c.Redis.SentinelMaster,
+		IsClusterMode:    c.Redis.Cluster,
+		Username:         c.Redis.Username,
+		Password:         c.Redis.Password.Reveal(),
+		SentinelUsername: c.Redis.SentinelUsername,
+		SentinelPassword: c.Redis.SentinelPassword.Reveal(),
+		DB:               c.Redis.Database,
+		TLSConfig:        tlsConfig,
+		Protocol:         3,
+
+		MaxRetries:    -1,
+		MaxRedirects:  maxRedirects,
+		DialerRetries: 1,
+		// A context's end alone does not reach the socket; without it a frozen server would hold a worker for as long as
+		// all the timeouts together.
+		ContextTimeoutEnabled: true,
+		DialTimeout:           c.Deadline,
+		ReadTimeout:           c.Deadline,
+		WriteTimeout:          c.Deadline,
+		PoolTimeout:           c.Deadline,
+		PoolSize:              c.Redis.PoolSize,
+		MaxIdleConns:          c.Redis.PoolSize,
+		ConnMaxIdleTime:       5 * time.Minute,
+		PipelinePoolSize:      -1, // one pool for all: most calls are pipelines
+
+		// Neither is of use here, and each costs round trips on every new connection.
+		DisableIdentity:          true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}), nil
+}

@@ -1,0 +1,91 @@
+package cluster
+
+import (
+	"context"
+	"time"
+
+	"usher/backends"
+)
+
+// Credentials is a keyed hash of what a viewer shows, the same on all nodes; empty if he shows nothing.
+func (n *Node) Credentials(r *backends.Request) string {
+	shown := credentialsOf(r)
+	if shown == "" {
+		return ""
+	}
+	return n.seal.hash("credentials", shown)
+}
+
+// Banned says whether a viewer is under a ban. The decision may be nil if nobody has decided yet. It takes no time, and
+// while nobody is banned it does not allocate.
+func (n *Node) Banned(r *backends.Request, d *backends.Decision) (backends.Ban, bool) {
+	set := n.bans.set.Load()
+	if set == nil {
+		return backends.Ban{}, false
+	}
+	return set.match(r, d, func() []string {
+		shown := credentialsOf(r)
+		if shown == "" {
+			return nil
+		}
+		return n.seal.hashes("credentials", shown)
+	}, time.Now())
+}
+
+// Bans are those that hold, the ones that end last first.
+func (n *Node) Bans() []backends.Ban { return n.bans.list(time.Now()) }
+
+// Ban refuses somebody on all nodes until the ban ends, and returns it with its id. With ErrAway, or ctx's error, this node
+// obeys already and the ban is valid; the others obey when Redis is back. Other errors say what is wrong with it.
+func (n *Node) Ban(ctx context.Context, b backends.Ban) (backends.Ban, error) {
+	b, err := n.bans.check(b, time.Now())
+	if err != nil {
+		return backends.Ban{}, err
+	}
+	n.apply(backends.Revocation{Kind: backends.RevokedBanned, Ban: b})
+	if n.bus == nil {
+		return b, nil
+	}
+	if err = n.bus.bans.write(ctx, n.bus.wire.call, []backends.Ban{b}); err != nil {
+		n.bans.writeLater()
+	}
+	return b, err
+}
+
+// Unban takes a ban back, and those that follow from it. ErrNoBan: there is none. With another error this node obeys
+// already, and the others do when Redis is back.
+func (n *Node) Unban(ctx context.Context, id string) error {
+	now := time.Now()
+	b, found := n.bans.find(id, now)
+	if !found {
+		return ErrNoBan
+	}
+	until := b.Until
+	if latest := now.Add(liftedFor); until.After(latest) {
+		until = latest
+	}
+	lifted := map[string]time.Time{id: until}
+	for _, other := range n.bans.list(now) {
+		if other.Cause == id {
+			lifted[other.ID] = until
+		}
+	}
+	for each := range lifted {
+		n.apply(backends.Revocation{Kind: backends.RevokedUnbanned, Ban: backends.Ban{ID: each, Until: until}})
+	}
+	if n.bus == nil {
+		return nil
+	}
+	err := n.bus.bans.lift(ctx, n.bus.wire.call, lifted)
+	if err != nil {
+		n.bans.writeLater()
+	}
+	return err
+}
+
+// writeLater has the next pulse write what Redis lacks.
+func (b *bans) writeLater() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unwritten = true
+}

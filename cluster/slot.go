@@ -1,0 +1,27 @@
+package cluster
+
+import "strings"
+
+// slots is into how many slots a Redis Cluster divides its keys.
+const slots = 16384
+
+// slotOf is the slot of a key: CRC16 (XMODEM) of what stands in its first braces, as Redis Cluster's specification has it.
+func slotOf(key string) uint16 {
+	if _, rest, found := strings.Cut(key, "{"); found {
+		if tag, _, closed := strings.Cut(rest, "}"); closed && tag != "" {
+			key = tag
+		}
+	}
+	var crc uint16
+	for i := range len(key) {
+		crc ^= uint16(key[i]) << 8
+		for range 8 {
+			carry := crc & 0x8000
+			crc <<= 1
+			if carry != 0 {
+				crc ^= 0x1021
+			}
+		}
+	}
+	return crc % slots
+}

@@ -1,0 +1,187 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// mostWait is more than any request may take while Redis is away: a node waits cluster.deadline for it, 100 ms, a few
+// times at most. The rest is for a machine that is busy.
+const mostWait = 2 * time.Second
+
+// TestViewersDoNotNoticeThatRedisIsAway takes Redis away in every way there is, under viewers who watch and others who
+// come meanwhile.
+func TestViewersDoNotNoticeThatRedisIsAway(t *testing.T) {
+	t.Parallel()
+	tests := map[string]func(t *testing.T, c *cluster, r *redisServer){
+		"stopped": func(t *testing.T, c *cluster, r *redisServer) {
+			r.signal(syscall.SIGTERM)
+			r.wait(t)
+			awaitAway(t, c.nodes, true)
+			c.arrivals(t, *outageFor)
+			r.start(t)
+		},
+		"frozen": func(t *testing.T, c *cluster, r *redisServer) {
+			r.signal(syscall.SIGSTOP)
+			awaitAway(t, c.nodes, true)
+			c.arrivals(t, *outageFor)
+			r.signal(syscall.SIGCONT)
+		},
+		"flushed": func(t *testing.T, c *cluster, r *redisServer) {
+			r.do(t, "FLUSHALL")
+			c.arrivals(t, 10*time.Second)
+		},
+	}
+	for name, away := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := startRedis(t)
+			c := startCluster(t, 3, clusterSetup{
+				redis: r.standalone(), backend: "validity: 12s", sessions: "recheck: { min: 10s }",
+			})
+			viewers, _ := c.watch(t, 30)
+			awaitSegments(t, viewers, 4)
+			before := c.middleware.Calls()
+			if _, err := c.nodes[0].ban("good-banned-early"); err != nil {
+				t.Fatal(err)
+			}
+			away(t, c, r)
+			returned := time.Now()
+			awaitAway(t, c.nodes, false)
+			t.Logf("cluster: Redis %s: every node had it back after %s; the middleware was asked %d times meanwhile, %d before",
+				name, time.Since(returned).Round(time.Millisecond), c.middleware.Calls()-before, before)
+			c.wantBanned(t, "good-banned-early", "good-banned-meanwhile")
+			awaitSegments(t, viewers, 3)
+			c.wantUndisturbed(t, viewers)
+			if _, slowest, _, _ := c.said(); slowest > mostWait {
+				t.Errorf("a request took %s, want at most %s: %s", slowest, mostWait, c.late)
+			}
+		})
+	}
+}
+
+// arrivals lets a new viewer come every second for so long, watch for a moment and go, and bans somebody meanwhile.
+func (c *cluster) arrivals(t *testing.T, d time.Duration) {
+	t.Helper()
+	if _, err := c.nodes[0].ban("good-banned-meanwhile"); err != nil {
+		t.Errorf("a ban while Redis is away: %v", err)
+	}
+	var watching sync.WaitGroup
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	number := 1000
+	for end := time.Now().Add(d); time.Now().Before(end); number++ {
+		<-tick.C
+		v := c.viewer(t, number, fmt.Sprintf("/play/a001/low.m3u8?token=good-late-%d", number))
+		watching.Go(func() {
+			if media, err := v.load(t.Context()); err != nil {
+				t.Errorf("a viewer who comes meanwhile: %v", err)
+			} else if _, err := v.get(t.Context(), media.list[len(media.list)-1]); err != nil {
+				t.Errorf("a viewer who came meanwhile: %v", err)
+			}
+			v.client.CloseIdleConnections()
+		})
+	}
+	watching.Wait()
+}
+
+// wantBanned wants that every node refuses these users, a node that only starts now as well: the bans lie in Redis.
+func (c *cluster) wantBanned(t *testing.T, users ...string) {
+	t.Helper()
+	nodes := c.nodes
+	if c.setup.redis != "" {
+		nodes = append(nodes[:len(nodes):len(nodes)], startMember(t, c.setup, "fresh"))
+	}
+	for _, m := range nodes {
+		for _, user := range users {
+			eventually(t, patience, m.name+" refuses "+user, func() error {
+				address := m.public + "/play/a003/low.m3u8?token=" + user
+				status, _, err := fetch(m.client, address)
+				if err == nil && status != http.StatusForbidden {
+					err = fmt.Errorf("status %d", status)
+				}
+				return err
+			})
+		}
+	}
+}
+
+// TestViewersDoNotNoticeThatARedisMasterIsLost kills the master that all bans lie on, in both ways of having replicas.
+func TestViewersDoNotNoticeThatARedisMasterIsLost(t *testing.T) {
+	t.Parallel()
+	tests := map[string]func(t *testing.T) (section string, master, replica *redisServer){
+		"by Sentinel": func(t *testing.T) (string, *redisServer, *redisServer) {
+			w := startSentinels(t)
+			return w.section(), w.master, w.replica
+		},
+		"in a Redis Cluster": func(t *testing.T) (string, *redisServer, *redisServer) {
+			servers := startRedisCluster(t)
+			master, replica := pairOf(t, servers, "usher:{all}:bans")
+			return fmt.Sprintf("addresses: [ %s ], cluster: true", quoted(servers)), master, replica
+		},
+	}
+	for name, begin := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			section, master, replica := begin(t)
+			c := startCluster(t, 3, clusterSetup{redis: section, backend: "validity: 12s", sessions: "recheck: { min: 10s }"})
+			viewers, _ := c.watch(t, 50)
+			awaitSegments(t, viewers, 4)
+			if _, err := c.nodes[0].ban("good-banned-early"); err != nil {
+				t.Fatal(err)
+			}
+			loseMaster(t, master, replica, func() {
+				if _, err := c.nodes[0].ban("good-banned-last"); err != nil {
+					t.Error(err)
+				}
+			})
+			lost := time.Now()
+			eventually(t, patience, "the replica is master", func() error {
+				if role, err := replica.try("ROLE"); err != nil || role[:6] != "master" {
+					return fmt.Errorf("%s, %w", role, err)
+				}
+				return nil
+			})
+			promoted := time.Since(lost)
+			c.awaitWhole(t)
+			t.Logf("cluster: a master lost %s: Redis had another after %s, every node went on with it after %s",
+				name, promoted.Round(time.Millisecond), time.Since(lost).Round(time.Millisecond))
+			c.wantBanned(t, "good-banned-early", "good-banned-last")
+			awaitSegments(t, viewers, 3)
+			c.wantUndisturbed(t, viewers)
+		})
+	}
+}
+
+// awaitWhole waits until every node has Redis and sees all the others in it.
+func (c *cluster) awaitWhole(t *testing.T) {
+	t.Helper()
+	awaitAway(t, c.nodes, false)
+	for _, m := range c.nodes {
+		eventually(t, patience, m.name+" sees all nodes", func() error {
+			var list struct {
+				Nodes []struct {
+					Name  string
+					Alive bool
+				}
+			}
+			if err := m.tell(http.MethodGet, "nodes", nil, &list); err != nil {
+				return err
+			}
+			alive := 0
+			for _, n := range list.Nodes {
+				if n.Alive {
+					alive++
+				}
+			}
+			if alive != len(c.nodes) {
+				return fmt.Errorf("%d of them: %+v", alive, list.Nodes)
+			}
+			return nil
+		})
+	}
+}

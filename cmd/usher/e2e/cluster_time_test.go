@@ -1,0 +1,100 @@
+package e2e
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"usher/bench/stage"
+)
+
+// How long the tests last that are about time itself.
+//
+//nolint:gochecknoglobals // flags of the test's
+var (
+	nodesFor  = flag.Duration("nodes-for", time.Minute, "for how long nodes are killed under the crowd")
+	hopFor    = flag.Duration("hop-for", time.Minute, "for how long a viewer hops over the nodes")
+	outageFor = flag.Duration("outage-for", 30*time.Second, "for how long Redis is stopped or frozen")
+)
+
+// pause lets time pass, where time itself is what is tried.
+func pause(t *testing.T, d time.Duration) {
+	t.Helper()
+	select {
+	case <-time.After(d):
+	case <-t.Context().Done():
+		t.Fatal(t.Context().Err())
+	}
+}
+
+// startSlowStage runs the stage's origin with segments of four seconds, which a crowd asks for less often.
+func startSlowStage(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(stage.NewOrigin(stage.Config{SegmentDuration: 4 * time.Second, Window: 6}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// startWideStage runs the stage's origin with segments that stay on air for twenty minutes.
+func startWideStage(t *testing.T, listen string) string {
+	t.Helper()
+	server := httptest.NewUnstartedServer(stage.NewOrigin(stage.Config{SegmentDuration: time.Second, Window: 600}))
+	if listen != "" {
+		server.Listener = listenOn(t, server.Listener, listen)
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// command runs `usher sessions` against the node.
+func (m *member) command(args ...string) (string, error) {
+	line := append([]string{"sessions"}, args...)
+	cmd := exec.Command(m.binary, append(line, "--admin", m.admin, "--token", adminToken)...)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		return string(out), fmt.Errorf("usher %s: %w: %s", strings.Join(line, " "), err, errs.String())
+	}
+	return string(out), nil
+}
+
+// watching is a viewer who is on a channel, as seen by who holds his ticket.
+type watching struct {
+	token, session string
+	segment        string // the path of a segment, with the ticket in it
+}
+
+// open opens a session through a node, and says what a player learns by it.
+func (m *member) open(token, channel string) (watching, error) {
+	w := watching{token: token}
+	address := fmt.Sprintf("%s/play/%s/low.m3u8?token=%s", m.public, channel, token)
+	status, body, err := fetch(m.client, address)
+	if err != nil || status != http.StatusOK {
+		return w, fmt.Errorf("%s: %d %s: %w", address, status, bytes.TrimSpace(body), err)
+	}
+	p, err := readPlaylist(address, body)
+	if err != nil || len(p.list) == 0 {
+		return w, fmt.Errorf("%s: %d segments: %w", address, len(p.list), err)
+	}
+	u, err := url.Parse(p.list[len(p.list)-1])
+	if err != nil {
+		return w, err
+	}
+	w.segment = u.RequestURI()
+	return w, nil
+}
+
+// serves is the status of the segment on that node.
+func (m *member) serves(w watching) (int, error) {
+	status, _, err := fetch(m.client, m.public+w.segment)
+	return status, err
+}

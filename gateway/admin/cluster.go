@@ -1,0 +1,99 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"usher/backends"
+)
+
+// The errors of a [Cluster] that its callers tell apart; others mean that it could not be done.
+var (
+	// ErrUnknown says that there is no such session or ban.
+	ErrUnknown = errors.New("unknown")
+	// ErrRefused says that what was asked for cannot be, as its text says.
+	ErrRefused = errors.New("refused")
+	// ErrPending says that it was done on this node, and that the others hear of it when what nodes share is back.
+	ErrPending = errors.New("the cluster's store is away: this node obeys already, the others will when it is back")
+)
+
+// errAlone is the answer to what only a cluster does.
+var errAlone = errors.New("this node was started without that")
+
+// Cluster is what the listener shows of all nodes and does to their sessions. All methods are safe for concurrent use.
+type Cluster interface {
+	// Find lists the live sessions of all nodes that match, at most so many. See [Question] and [Gather].
+	Find(ctx context.Context, f Filter, limit int) (Found, error)
+	// Kick ends the session on all nodes, and refuses it for so long; zero: as long as the settings say.
+	Kick(ctx context.Context, id backends.SessionID, d time.Duration, reason string) error
+	// Ban refuses somebody on all nodes until the ban ends, and gives it its id. ErrUnknown: nobody knows the session
+	// whose credentials it names. With ErrPending the ban is valid.
+	Ban(ctx context.Context, b Ban) (Ban, error)
+	// Unban takes a ban back, and those that follow from it.
+	Unban(ctx context.Context, id string) error
+	// Bans are those that hold, from memory.
+	Bans() []Ban
+	// Nodes are all nodes that were live a moment ago.
+	Nodes(ctx context.Context) ([]NodeStatus, error)
+	// Live counts the live nodes, from memory; at least 1.
+	Live() int
+	// Away reports whether what nodes share cannot be reached.
+	Away() bool
+}
+
+// Ban is a ban as the API shows it. Exactly one of User, Session, Address and Credentials or CredentialsOf says whom it
+// refuses.
+type Ban struct {
+	ID string `json:"id"`
+	// User is the user's name or id.
+	User    string `json:"user,omitempty"`
+	Session string `json:"session,omitempty"`
+	// Address is a prefix.
+	Address string `json:"address,omitempty"`
+	// Credentials is a keyed hash of what the viewer shows. A ban that is asked for has CredentialsOf instead, the id of
+	// a session whose viewer shows them; it may be kept, to say where they came from.
+	Credentials   string    `json:"credentials,omitempty"`
+	CredentialsOf string    `json:"credentials_of,omitempty"`
+	Until         time.Time `json:"until"`
+	Reason        string    `json:"reason,omitempty"`
+	// Cause is the id of the ban that this one follows from: the credentials that a banned user was seen with.
+	Cause string `json:"cause,omitempty"`
+}
+
+// NodeStatus is a node as the API shows it.
+type NodeStatus struct {
+	ID string `json:"id"`
+	// Name is what the settings call it.
+	Name string `json:"name"`
+	// Address is where viewers reach it.
+	Address  string    `json:"address,omitempty"`
+	Version  string    `json:"version,omitempty"`
+	Started  time.Time `json:"started"`
+	LastSeen time.Time `json:"last_seen"`
+	Sessions int       `json:"sessions"`
+	Draining bool      `json:"draining"`
+	// Alive: it was heard of lately.
+	Alive bool `json:"alive"`
+	// Self: it is the node that answers.
+	Self bool `json:"self"`
+}
+
+// alone is the Cluster of a node that was given none: it lists its sessions, and that is all.
+type alone struct{ node Node }
+
+func (a alone) Find(ctx context.Context, f Filter, limit int) (Found, error) {
+	answers := map[string][]byte{}
+	if f.Node == "" {
+		answers[""] = Answer(ctx, a.node, Question(f, limit))
+	}
+	return Gather(f, limit, answers, nil), ctx.Err()
+}
+
+func (a alone) Kick(context.Context, backends.SessionID, time.Duration, string) error { return errAlone }
+func (a alone) Ban(context.Context, Ban) (Ban, error)                                 { return Ban{}, errAlone }
+func (a alone) Unban(context.Context, string) error                                   { return errAlone }
+func (a alone) Bans() []Ban                                                           { return nil }
+func (a alone) Nodes(context.Context) ([]NodeStatus, error)                           { return nil, errAlone }
+func (a alone) Live() int                                                             { return 1 }
+func (a alone) Away() bool                                                            { return false }
