@@ -144,11 +144,11 @@ func (f *fakeStore) Sweep(context.Context, time.Duration, int) ([]backends.Close
 }
 
 func (f *fakeStore) Join(context.Context, backends.Membership) (backends.Limited, error) {
-	return backends.Limited{}, nil
+	return backends.Limited{Standings: make([]backends.Standing, 1)}, nil
 }
 
-func (f *fakeStore) Hold(context.Context, backends.Membership) (backends.Limited, error) {
-	return backends.Limited{}, nil
+func (f *fakeStore) Hold(_ context.Context, of []backends.Membership) (backends.Limited, error) {
+	return backends.Limited{Standings: make([]backends.Standing, len(of))}, nil
 }
 
 func (f *fakeStore) Leave(context.Context, string, backends.SessionID) error { return nil }

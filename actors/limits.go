@@ -11,9 +11,9 @@ import (
 
 // Limits is where the sessions of a user are counted over all nodes.
 type Limits interface {
-	// Join asks for a place among the user's sessions, Hold keeps it, Leave gives it back.
+	// Join asks for a place among the user's sessions, Hold keeps those of one user, Leave gives a place back.
 	Join(ctx context.Context, m backends.Membership) (backends.Limited, error)
-	Hold(ctx context.Context, m backends.Membership) (backends.Limited, error)
+	Hold(ctx context.Context, of []backends.Membership) (backends.Limited, error)
 	Leave(ctx context.Context, user string, id backends.SessionID) error
 	// Evict marks the session as one that lost its place, or takes that back. Kick with no duration refuses its tickets that
 	// were opened at that time or before.
@@ -31,21 +31,26 @@ type member struct {
 type limits struct {
 	r     *Registry
 	begun chan *Session // began to play, or are due
-	free  chan struct{} // bounds the calls at once
 
 	mu    sync.Mutex
-	users map[string]map[*Session]bool // by the user's hash
-	again map[string]bool              // users who are to be looked at again soon
+	users map[string]*places // by the user's hash
 }
 
-// holdsAtOnce bounds the calls to the store that limits have under way; more than a pipeline takes at once is no use.
-const holdsAtOnce = 256
+// places are those of a user's sessions on this node. They are guarded by the limits' lock.
+type places struct {
+	sessions map[*Session]bool
+	// due are those of which the store is to be told next. telling: somebody is about it; one at a time, so that a user
+	// of many sessions costs the store one call for all.
+	due     map[*Session]bool
+	telling bool
+	again   bool // they are to be looked at again soon
+}
+
+// toldAtOnce bounds the sessions of one call, so that it takes the store a few milliseconds at most.
+const toldAtOnce = 128
 
 func newLimits(r *Registry) *limits {
-	return &limits{
-		r: r, begun: make(chan *Session, 4096), free: make(chan struct{}, holdsAtOnce),
-		users: map[string]map[*Session]bool{}, again: map[string]bool{},
-	}
+	return &limits{r: r, begun: make(chan *Session, 4096), users: map[string]*places{}}
 }
 
 // memberOf is the place that a decision gives a session; nil if its user has no limit. Whoever shows nothing that tells
@@ -92,7 +97,7 @@ func (l *limits) join(ctx context.Context, s *Session, opened time.Time, d *back
 		return backends.StandingHeld
 	}
 	l.tell(m, got, s.id)
-	return got.Standing
+	return got.Standings[0]
 }
 
 // note keeps track of a session that a decision gives a place, or takes it from.
@@ -124,10 +129,12 @@ func (l *limits) note(s *Session, d *backends.Decision) {
 	}
 	s.member.Store(m)
 	l.mu.Lock()
-	if l.users[m.hash] == nil {
-		l.users[m.hash] = map[*Session]bool{}
+	p := l.users[m.hash]
+	if p == nil {
+		p = &places{sessions: map[*Session]bool{}, due: map[*Session]bool{}}
+		l.users[m.hash] = p
 	}
-	l.users[m.hash][s] = true
+	p.sessions[s] = true
 	l.mu.Unlock()
 	l.due(s)
 }
@@ -140,9 +147,17 @@ func (l *limits) forget(s *Session) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.users[m.hash], s)
-	if len(l.users[m.hash]) == 0 {
-		delete(l.users, m.hash)
+	if p := l.users[m.hash]; p != nil {
+		delete(p.sessions, s)
+		delete(p.due, s)
+		l.dropEmpty(m.hash, p)
+	}
+}
+
+// dropEmpty forgets a user of whom there is nothing to tell. It is called under the lock.
+func (l *limits) dropEmpty(hash string, p *places) {
+	if len(p.sessions) == 0 && !p.telling && !p.again {
+		delete(l.users, hash)
 	}
 }
 
@@ -161,36 +176,93 @@ func (l *limits) run() {
 		case <-l.r.life.Done():
 			return
 		case s := <-l.begun:
-			l.start(s)
+			if m := s.member.Load(); m != nil {
+				l.mu.Lock()
+				l.markDue(m.hash, s)
+				l.mu.Unlock()
+			}
 		}
 	}
 }
 
-// start holds a session's place off this goroutine.
-func (l *limits) start(s *Session) {
-	select {
-	case <-l.r.life.Done():
+// markDue has the store told of sessions of a user, with others that are due by then. It is called under the lock.
+func (l *limits) markDue(hash string, due ...*Session) {
+	p := l.users[hash]
+	if p == nil {
 		return
-	case l.free <- struct{}{}:
 	}
-	l.r.running.Go(func() {
-		defer func() { <-l.free }()
-		l.hold(s)
-	})
+	for _, s := range due {
+		if p.sessions[s] {
+			p.due[s] = true
+		}
+	}
+	if len(p.due) > 0 && !p.telling {
+		p.telling = l.r.background(func() { l.holdDue(hash, p) })
+	}
 }
 
-func (l *limits) hold(s *Session) {
-	m := s.member.Load()
-	if m == nil || s.gone.Load() {
+// holdDue tells the store of a user's sessions until none is due.
+func (l *limits) holdDue(hash string, p *places) {
+	for {
+		l.mu.Lock()
+		var due []*Session
+		for s := range p.due {
+			if delete(p.due, s); !s.gone.Load() {
+				due = append(due, s)
+			}
+			if len(due) == toldAtOnce {
+				break
+			}
+		}
+		if len(due) == 0 || l.r.life.Err() != nil {
+			p.telling = false
+			l.dropEmpty(hash, p)
+			l.mu.Unlock()
+			return
+		}
+		l.mu.Unlock()
+		l.hold(due)
+	}
+}
+
+// hold keeps the places of sessions of one user.
+func (l *limits) hold(due []*Session) {
+	var held []*Session
+	var of []backends.Membership
+	var user *member
+	for _, s := range due {
+		if m := s.member.Load(); m != nil && (user == nil || m.user == user.user) {
+			held, of, user = append(held, s), append(of, s.membership(m, s.Ticket().Opened)), m
+		}
+	}
+	if user == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(l.r.life, writeDeadline)
 	defer cancel()
-	got, err := l.r.o.Limits.Hold(ctx, s.membership(m, s.Ticket().Opened))
+	got, err := l.r.o.Limits.Hold(ctx, of)
 	if err != nil {
-		return // it is held again with the next heartbeat
+		return // they are held again with the next heartbeat
 	}
-	l.tell(m, got, backends.SessionID{})
+	l.tell(user, got, backends.SessionID{})
+	for i, s := range held {
+		if v, lost := lostPlace(got.Standings[i]); lost {
+			// It may have lost its place before this node had it: that is told once, to those who have it then.
+			l.r.tell(s, revoked{kind: v.Kind, opened: of[i].Opened, decision: v.Decision})
+		}
+	}
+}
+
+// lostPlace is what a standing revokes, if it does.
+func lostPlace(s backends.Standing) (v backends.Revocation, lost bool) {
+	switch s {
+	case backends.StandingEvicted:
+		return backends.Revocation{Kind: backends.RevokedEvicted, Decision: evicted(&backends.Decision{})}, true
+	case backends.StandingSuperseded:
+		return backends.Revocation{Kind: backends.RevokedSuperseded, Decision: superseded()}, true
+	default:
+		return backends.Revocation{}, false
+	}
 }
 
 // tell carries out what the user's limit said. joining is a session that is not told, as it waits for the answer.
@@ -205,11 +277,11 @@ func (l *limits) tell(m *member, got backends.Limited, joining backends.SessionI
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.again[m.hash] {
-		l.again[m.hash] = true
+	if p := l.users[m.hash]; p != nil && !p.again {
+		p.again = true
 		time.AfterFunc(got.Again, func() {
 			l.mu.Lock()
-			delete(l.again, m.hash)
+			p.again = false
 			l.mu.Unlock()
 			l.over(m.hash)
 		})
@@ -220,26 +292,32 @@ func (l *limits) tell(m *member, got backends.Limited, joining backends.SessionI
 func (l *limits) over(hash string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for s := range l.users[hash] {
-		l.due(s)
+	p := l.users[hash]
+	if p == nil {
+		return
 	}
+	due := make([]*Session, 0, len(p.sessions))
+	for s := range p.sessions {
+		due = append(due, s)
+	}
+	l.markDue(hash, due...)
+	l.dropEmpty(hash, p)
 }
 
 // cut tells all nodes that a session lost its place.
 func (r *Registry) cut(c backends.Cut) {
-	v := backends.Revocation{Session: c.Session, Opened: c.Opened}
+	v, lost := lostPlace(c.Standing)
+	if !lost {
+		return
+	}
+	v.Session, v.Opened = c.Session, c.Opened
 	ctx, cancel := r.writing()
 	defer cancel()
 	var err error
-	switch c.Standing {
-	case backends.StandingEvicted:
-		v.Kind, v.Decision = backends.RevokedEvicted, evicted(&backends.Decision{})
+	if v.Kind == backends.RevokedEvicted {
 		err = r.o.Limits.Evict(ctx, c.Session, true)
-	case backends.StandingSuperseded:
-		v.Kind, v.Decision = backends.RevokedSuperseded, superseded()
+	} else {
 		err = r.o.Limits.Kick(ctx, c.Session, c.Opened, 0)
-	default:
-		return
 	}
 	if err != nil {
 		r.o.Logger.Warn("a session that lost its place could not be marked; it may come back on a node that does not hold it",

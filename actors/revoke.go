@@ -21,13 +21,14 @@ func (r *Registry) Apply(v backends.Revocation) {
 	}
 }
 
-// background runs something on behalf of all sessions, unless the registry is closed.
-func (r *Registry) background(do func()) {
+// background runs something on behalf of many sessions, unless the registry is closed.
+func (r *Registry) background(do func()) (begun bool) {
 	r.door.RLock()
 	defer r.door.RUnlock()
 	if !r.shut {
 		r.running.Go(do)
 	}
+	return !r.shut
 }
 
 // applyBan refuses those who are banned now. What a banned user showed is told, so that he stays out when nobody can say

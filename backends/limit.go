@@ -86,11 +86,13 @@ type Cut struct {
 	Standing Standing
 }
 
-// Limited is what a user's limit says of a session.
+// Limited is what a user's limit says of his sessions.
 type Limited struct {
-	Standing Standing
+	// Standings are how those stand that were asked about, in their order.
+	Standings []Standing
 	// Again is when to ask again at the latest, because the limit is exceeded; zero: with the next heartbeat.
 	Again time.Duration
-	// Cut are the user's sessions that lost their places by this call, perhaps the session itself. They are told once.
+	// Cut are the user's sessions that lost their places by this call, perhaps one that was asked about. They are told
+	// once.
 	Cut []Cut
 }

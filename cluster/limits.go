@@ -27,8 +27,8 @@ const (
 	// graceMS is for how long all nodes may tell how their sessions stand after the limit was exceeded, before a session
 	// counts as silent: the node that speaks first may not be the one where it is watched.
 	graceMS = 1000
-	// tickMS is how often nodes tell that while it matters, and perMemberMS makes that rarer for a user of many sessions.
-	tickMS, perMemberMS = 1000, 10
+	// tickMS is how often nodes tell that while it matters.
+	tickMS = 1000
 	// jitterMS is by how much two calls may place the same request apart.
 	jitterMS = 1000
 	// playingRounds is how often, in turn, sessions of what may be one viewer have to be seen all to be watched at once.
@@ -140,15 +140,24 @@ type roster struct {
 func newRoster() *roster { return &roster{members: make(map[backends.SessionID]*member)} }
 
 // call does a Join or a Hold. exceeded says that the limit is exceeded since this very call.
-func (r *roster) call(t limitTerms, c limitCall, now int64) (said backends.Limited, exceeded bool) {
+func (r *roster) call(t limitTerms, calls []limitCall, now int64) (said backends.Limited, exceeded bool) {
 	r.refresh(t, now)
 	was := r.over
-	m := r.admit(t, c, now)
+	members := make([]*member, len(calls))
+	for i, c := range calls {
+		members[i] = r.admit(t, c, now)
+	}
 	r.rank(t, now)
 	doubtful := r.settle(t, now)
-	if m != nil {
-		said.Standing = m.standing
-		said.Again = time.Duration(r.again(t, m, doubtful, now)) * time.Millisecond
+	said.Standings = make([]backends.Standing, len(calls))
+	for i, m := range members {
+		if m == nil {
+			continue
+		}
+		said.Standings[i] = m.standing
+		if again := time.Duration(r.again(t, m, doubtful, now)) * time.Millisecond; again > 0 && (said.Again == 0 || again < said.Again) {
+			said.Again = again
+		}
 	}
 	said.Cut, r.cut = r.cut, nil
 	return said, was == 0 && r.over > 0

@@ -106,16 +106,15 @@ func (r *roster) again(t limitTerms, m *member, doubtful []*member, now int64) i
 	if r.over == 0 || !m.playing() {
 		return 0
 	}
-	tick := max(tickMS, perMemberMS*int64(len(r.members)))
 	switch wait := m.excess + t.soft - now; {
 	case len(doubtful) > 0:
-		return tick
+		return tickMS
 	case m.excess == 0:
 		return 0
 	case wait > 0:
 		return wait
 	default:
-		return tick
+		return tickMS
 	}
 }
 

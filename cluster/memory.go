@@ -203,7 +203,7 @@ func (e *remembered) take(p backends.Publication, buried, now time.Time) backend
 	case stands && !asked, stands && r.Fence == 0 && !p.Bury:
 		return backends.PublishedKept
 	}
-	r.Evicted = old.Evicted && old.Opened.Equal(r.Opened)
+	r.Evicted = old.Evicted && (!e.stored || old.Opened.Equal(r.Opened))
 	r.Buried, r.Kicked = time.Time{}, time.Time{} // those stand apart
 	switch {
 	case e.closed:
@@ -261,7 +261,7 @@ func (m *Memory) Evict(_ context.Context, id backends.SessionID, evicted bool) e
 	shard := m.shard(id)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	if e := m.of(id); e.stored {
+	if e := m.of(id); e.stored || e.lease > 0 {
 		e.record.Evicted = evicted
 		m.keep(id, e)
 	}

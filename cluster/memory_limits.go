@@ -44,12 +44,12 @@ func newMemoryLimits(rules backends.LimitRules) *memoryLimits {
 
 // Join asks for a place among the user's sessions. It never fails.
 func (l *memoryLimits) Join(_ context.Context, m backends.Membership) (backends.Limited, error) {
-	return l.call(true, m), nil
+	return l.call(true, []backends.Membership{m}), nil
 }
 
-// Hold keeps the place, or takes one if none is known. It never fails.
-func (l *memoryLimits) Hold(_ context.Context, m backends.Membership) (backends.Limited, error) {
-	return l.call(false, m), nil
+// Hold keeps the places, or takes some if none are known. It never fails.
+func (l *memoryLimits) Hold(_ context.Context, of []backends.Membership) (backends.Limited, error) {
+	return l.call(false, of), nil
 }
 
 // Leave gives the place back. It never fails.
@@ -66,11 +66,15 @@ func (l *memoryLimits) Leave(_ context.Context, user string, id backends.Session
 	return nil
 }
 
-func (l *memoryLimits) call(join bool, m backends.Membership) backends.Limited {
-	clock := time.Now()
-	said, exceeded := l.shard(m.User).call(l.terms, m.User, callOf(join, m, clock), l.now(clock))
+func (l *memoryLimits) call(join bool, of []backends.Membership) backends.Limited {
+	clock, user := time.Now(), of[0].User
+	calls := make([]limitCall, len(of))
+	for i, m := range of {
+		calls[i] = callOf(join, m, clock)
+	}
+	said, exceeded := l.shard(user).call(l.terms, user, calls, l.now(clock))
 	if exceeded && l.over != nil {
-		l.over(m.User)
+		l.over(user)
 	}
 	return said
 }
@@ -82,7 +86,7 @@ func (l *memoryLimits) shard(user string) *limitShard {
 	return &l.shards[maphash.String(l.seed, user)%limitShards]
 }
 
-func (s *limitShard) call(t limitTerms, user string, c limitCall, now int64) (backends.Limited, bool) {
+func (s *limitShard) call(t limitTerms, user string, calls []limitCall, now int64) (backends.Limited, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(now)
@@ -92,7 +96,7 @@ func (s *limitShard) call(t limitTerms, user string, c limitCall, now int64) (ba
 		s.rosters[user] = r
 	}
 	r.until = now + t.keep()
-	return r.call(t, c, now)
+	return r.call(t, calls, now)
 }
 
 // forget looks at a few users, whichever, and drops those of whom nothing was heard for long: more than come anew by a

@@ -28,11 +28,11 @@ func (l redisLimited) Join(ctx context.Context, m backends.Membership) (backends
 	return said, nil
 }
 
-// Hold keeps the place, or takes one if none is known.
-func (l redisLimited) Hold(ctx context.Context, m backends.Membership) (backends.Limited, error) {
-	said, err := l.shared.Hold(ctx, m)
+// Hold keeps the places, or takes some if none are known.
+func (l redisLimited) Hold(ctx context.Context, of []backends.Membership) (backends.Limited, error) {
+	said, err := l.shared.Hold(ctx, of)
 	if err != nil {
-		return l.local.Hold(ctx, m)
+		return l.local.Hold(ctx, of)
 	}
 	return said, nil
 }

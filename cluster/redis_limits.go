@@ -28,47 +28,47 @@ func newRedisLimits(run runner, k keys, hash func(user string) string, rules bac
 
 // Join asks for a place among the user's sessions. It takes one round trip.
 func (l *redisLimits) Join(ctx context.Context, m backends.Membership) (backends.Limited, error) {
-	return l.call(ctx, true, m)
+	return l.call(ctx, "join", []backends.Membership{m})
 }
 
-// Hold keeps the place, or takes one if none is known. It takes one round trip.
-func (l *redisLimits) Hold(ctx context.Context, m backends.Membership) (backends.Limited, error) {
-	return l.call(ctx, false, m)
+// Hold keeps the places, or takes some if none are known. It takes one round trip.
+func (l *redisLimits) Hold(ctx context.Context, of []backends.Membership) (backends.Limited, error) {
+	return l.call(ctx, "hold", of)
 }
 
 // Leave gives the place back. It takes one round trip.
 func (l *redisLimits) Leave(ctx context.Context, user string, id backends.SessionID) error {
-	if _, err := l.run.run(ctx, l.script, []string{l.keys.user(l.hash(user))}, l.args("leave", id)...); err != nil {
+	hash := l.hash(user)
+	args := append(l.args("leave", hash), hex.EncodeToString(id[:]))
+	if _, err := l.run.run(ctx, l.script, []string{l.keys.user(hash)}, args...); err != nil {
 		return fmt.Errorf("leave the user's sessions: %w", err)
 	}
 	return nil
 }
 
-func (l *redisLimits) call(ctx context.Context, join bool, m backends.Membership) (backends.Limited, error) {
-	op := "hold"
-	if join {
-		op = "join"
+func (l *redisLimits) call(ctx context.Context, op string, of []backends.Membership) (backends.Limited, error) {
+	user, now := l.hash(of[0].User), time.Now()
+	args := l.args(op, user)
+	for _, m := range of {
+		c := callOf(op == "join", m, now)
+		args = append(args, hex.EncodeToString(c.id[:]), c.opened, c.age, c.counted, c.max,
+			l.mark("device", m.User, c.device), l.mark("address", m.User, c.address))
 	}
-	user, c := l.hash(m.User), callOf(join, m, time.Now())
-	args := append(
-		l.args(op, m.Session), l.keys.over(), user, c.opened, c.age, c.counted, c.max,
-		l.mark("device", m.User, c.device), l.mark("address", m.User, c.address),
-	)
 	v, err := l.run.run(ctx, l.script, []string{l.keys.user(user)}, args...)
 	if err != nil {
 		return backends.Limited{}, fmt.Errorf("%s the user's sessions: %w", op, err)
 	}
-	return readLimited(v)
+	return readLimited(v, len(of))
 }
 
-func (l *redisLimits) args(op string, id backends.SessionID) []any {
+func (l *redisLimits) args(op, user string) []any {
 	now := ""
 	if l.clock != nil {
 		now = strconv.FormatInt(l.clock(), 10)
 	}
 	t := l.terms
 	return append(
-		make([]any, 0, 16), now, op, hex.EncodeToString(id[:]), int(t.policy), t.soft, t.silence, t.evictedFor, t.idle,
+		make([]any, 0, 32), now, op, int(t.policy), t.soft, t.silence, t.evictedFor, t.idle, l.keys.over(), user,
 	)
 }
 
@@ -81,41 +81,52 @@ func (l *redisLimits) mark(what, user, value string) string {
 	return l.hash("\x00" + what + "\x00" + user + "\x00" + value)
 }
 
-// readLimited reads what the script said.
-func readLimited(v any) (said backends.Limited, err error) {
-	said, ok := parseLimited(v)
+// readLimited reads what the script said of so many sessions.
+func readLimited(v any, asked int) (said backends.Limited, err error) {
+	said, ok := parseLimited(v, asked)
 	if !ok {
 		return backends.Limited{}, fmt.Errorf("BUG: script limit returned %v", v)
 	}
 	return said, nil
 }
 
-func parseLimited(v any) (said backends.Limited, ok bool) {
+func parseLimited(v any, asked int) (said backends.Limited, ok bool) {
 	list, _ := v.([]any)
-	if len(list) < 2 || len(list)%3 != 2 {
+	if len(list) < 1+asked || (len(list)-1-asked)%3 != 0 {
 		return said, false
 	}
-	again, ok := list[1].(int64)
+	again, ok := list[0].(int64)
 	if !ok {
 		return said, false
 	}
 	said.Again = time.Duration(again) * time.Millisecond
-	if said.Standing, ok = standingOf(list[0]); !ok {
-		return said, false
-	}
-	for i := 2; i < len(list); i += 3 {
-		name, isText := list[i].(string)
-		opened, isNumber := list[i+1].(int64)
-		standing, isStanding := standingOf(list[i+2])
-		raw, err := hex.DecodeString(name)
-		if !isText || !isNumber || !isStanding || err != nil || len(raw) != len(backends.SessionID{}) {
+	for _, one := range list[1 : 1+asked] {
+		standing, ok := standingOf(one)
+		if !ok {
 			return said, false
 		}
-		said.Cut = append(said.Cut, backends.Cut{
-			Session: backends.SessionID(raw), Opened: time.Unix(opened, 0), Standing: standing,
-		})
+		said.Standings = append(said.Standings, standing)
+	}
+	for i := 1 + asked; i < len(list); i += 3 {
+		cut, ok := cutOf(list[i : i+3])
+		if !ok {
+			return said, false
+		}
+		said.Cut = append(said.Cut, cut)
 	}
 	return said, true
+}
+
+// cutOf reads a session's id in hex, when it was opened, and how it stands.
+func cutOf(f []any) (backends.Cut, bool) {
+	name, isText := f[0].(string)
+	opened, isNumber := f[1].(int64)
+	standing, isStanding := standingOf(f[2])
+	raw, err := hex.DecodeString(name)
+	if !isText || !isNumber || !isStanding || err != nil || len(raw) != len(backends.SessionID{}) {
+		return backends.Cut{}, false
+	}
+	return backends.Cut{Session: backends.SessionID(raw), Opened: time.Unix(opened, 0), Standing: standing}, true
 }
 
 func standingOf(v any) (backends.Standing, bool) {

@@ -35,8 +35,9 @@ type Store interface {
 	// Sweep closes sessions that nobody has seen for so long, at most so many. Over all nodes each is returned once.
 	Sweep(ctx context.Context, idle time.Duration, most int) ([]backends.Closed, error)
 
-	// Join asks for a place among the user's sessions, Hold keeps it, Leave gives it back.
+	// Join asks for a place among the user's sessions, Hold keeps those of one user, of which there must be one at least,
+	// Leave gives a place back.
 	Join(ctx context.Context, m backends.Membership) (backends.Limited, error)
-	Hold(ctx context.Context, m backends.Membership) (backends.Limited, error)
+	Hold(ctx context.Context, of []backends.Membership) (backends.Limited, error)
 	Leave(ctx context.Context, user string, id backends.SessionID) error
 }

@@ -3,18 +3,18 @@
 --
 -- KEYS[1]  hash of the user's sessions: "over" is since when the limit is exceeded, any other field a session id in hex,
 --          its value a packed list that opens with the version of its layout
--- ARGV     1 now in ms, for tests; empty: Redis' clock
---          2 "join", "hold" or "leave"   3 session id in hex
---          4 policy: 0 evict-oldest, 1 reject-new   5 soft window   6 silence   7 evicted_for   8 idle, all in ms
---          not for leave:
---          9 channel that is told when the limit begins to be exceeded   10 what it is told
---          11 opened, unix seconds   12 age of last-seen, ms   13 "1": it plays   14 most sessions   15 device   16 address
--- Result   leave: nothing; else {standing, again in ms, then for each session cut: id in hex, opened, standing}
---          standing: 0 held, 1 evicted, 2 superseded
-local key, channel, user = KEYS[1], ARGV[9], ARGV[10]
-local op, id = ARGV[2], ARGV[3]
-local evictOldest = ARGV[4] == '0'
-local soft, silence, evictedFor, idle = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+-- ARGV     1 now in ms, for tests; empty: Redis' clock   2 "join", "hold" or "leave"
+--          3 policy: 0 evict-oldest, 1 reject-new   4 soft window   5 silence   6 evicted_for   7 idle, all in ms
+--          8 channel that is told when the limit begins to be exceeded   9 what it is told
+--          10… for each session: its id in hex and, but for leave, which takes one session: opened, unix seconds; age of
+--          last-seen, ms; "1": it plays; most sessions; device; address
+-- Result   leave: nothing; else {again in ms, the standing of each session, then for each session cut: id in hex, opened,
+--          standing}; standing: 0 held, 1 evicted, 2 superseded
+local key, channel, user = KEYS[1], ARGV[8], ARGV[9]
+local op = ARGV[2]
+local evictOldest = ARGV[3] == '0'
+local soft, silence, evictedFor, idle = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local FIRST, FIELDS = 10, 7
 local now = tonumber(ARGV[1])
 if not now then
   local clock = redis.call('TIME')
@@ -23,12 +23,13 @@ end
 
 local VERSION = 1
 local HELD, EVICTED, SUPERSEDED = 0, 1, 2
-local MOST_MEMBERS, GRACE, TICK, PER_MEMBER, JITTER = 512, 1000, 1000, 10, 1000
+local MOST_MEMBERS, GRACE, TICK, JITTER = 512, 1000, 1000, 1000
 local PLAYING_ROUNDS, ZAPPING = 4, 600000
 
 local members, size, over, cut = {}, 0, 0, {}
 local overBefore = 0
 local dropped = {}
+local foreign = {}
 
 local function set(m, field, value)
   if m[field] ~= value then
@@ -41,7 +42,7 @@ local function drop(m)
   dropped[#dropped + 1] = m.id
 end
 
--- read returns false if the caller's own entry is of a version that is unknown here; others of that kind are passed over.
+-- read passes over entries of a version that is unknown here.
 local function read()
   local all = redis.call('HGETALL', key)
   for i = 1, #all, 2 do
@@ -56,13 +57,12 @@ local function read()
           mark = p[8], rounds = p[9], max = p[10], device = p[11], address = p[12],
         }
         size = size + 1
-      elseif field == id then
-        return false
+      else
+        foreign[field] = true
       end
     end
   end
   overBefore = over
-  return true
 end
 
 local function write()
@@ -231,13 +231,13 @@ end
 
 local function begin(c)
   local m = {
-    id = id, opened = c.opened, seen = now - c.age, beat = now, counted = 0, standing = HELD, excess = 0, mark = 0,
+    id = c.id, opened = c.opened, seen = now - c.age, beat = now, counted = 0, standing = HELD, excess = 0, mark = 0,
     rounds = 0, max = c.max, device = c.device, address = c.address, dirty = true,
   }
   if c.counted then
     m.counted = now
   end
-  members[id] = m
+  members[c.id] = m
   return m
 end
 
@@ -297,12 +297,19 @@ local function readmit(m)
   within(m)
 end
 
-local function admit()
-  local c = {
-    opened = tonumber(ARGV[11]), age = tonumber(ARGV[12]), counted = ARGV[13] == '1', max = tonumber(ARGV[14]),
-    device = ARGV[15], address = ARGV[16],
+-- session is what is said of one, from its first argument on.
+local function session(i)
+  return {
+    id = ARGV[i], opened = tonumber(ARGV[i + 1]), age = tonumber(ARGV[i + 2]), counted = ARGV[i + 3] == '1',
+    max = tonumber(ARGV[i + 4]), device = ARGV[i + 5], address = ARGV[i + 6],
   }
-  local m = members[id]
+end
+
+local function admit(c)
+  if foreign[c.id] then
+    return nil
+  end
+  local m = members[c.id]
   if not m then
     if c.age >= idle then
       return nil
@@ -439,9 +446,8 @@ local function again(m, doubtful)
   if over == 0 or not playing(m) then
     return 0
   end
-  local tick = math.max(TICK, PER_MEMBER * size)
   if #doubtful > 0 then
-    return tick
+    return TICK
   elseif m.excess == 0 then
     return 0
   end
@@ -449,37 +455,42 @@ local function again(m, doubtful)
   if wait > 0 then
     return wait
   end
-  return tick
+  return TICK
 end
 
+read()
+refresh()
 if op == 'leave' then
-  if read() then
-    refresh()
-    if members[id] and members[id].standing == HELD then
-      drop(members[id])
-      rank()
-    end
-    write()
+  local m = members[ARGV[FIRST]]
+  if m and m.standing == HELD then
+    drop(m)
+    rank()
   end
+  write()
   return
 end
 
-if not read() then
-  return {HELD, 0}
-end
-refresh()
 local was = over
-local m = admit()
+local asked, count = {}, 0
+for i = FIRST, #ARGV, FIELDS do
+  count = count + 1
+  asked[count] = admit(session(i)) or false
+end
 rank()
 local doubtful = settle()
 write()
 if was == 0 and over > 0 then
   redis.call('PUBLISH', channel, user)
 end
-if not m then
-  return {HELD, 0}
+local said = {0}
+for i = 1, count do
+  local m = asked[i]
+  said[i + 1] = m and m.standing or HELD
+  local soon = m and again(m, doubtful) or 0
+  if soon > 0 and (said[1] == 0 or soon < said[1]) then
+    said[1] = soon
+  end
 end
-local said = {m.standing, again(m, doubtful)}
 for _, o in ipairs(cut) do
   said[#said + 1] = o.id
   said[#said + 1] = o.opened

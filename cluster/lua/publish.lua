@@ -50,8 +50,8 @@ elseif kind == 'stopgap' and stands then
 elseif kind == 'asked' and number == 0 and stands and not bury then
   outcome = 'kept'
 elseif kind ~= 'release' then
-  if tonumber(f[3] or 0) ~= opened then
-    redis.call('HDEL', session, 'x')
+  if f[3] and tonumber(f[3]) ~= opened then
+    redis.call('HDEL', session, 'x') -- it was opened anew
   end
   redis.call('HSET', session, 'v', version, 'r', record, 'o', opened, 'e', now + holds,
     'a', kind == 'asked' and 1 or 0, 'f', number)

@@ -90,10 +90,14 @@ func (a alone) Find(ctx context.Context, f Filter, limit int) (Found, error) {
 	return Gather(f, limit, answers, nil), ctx.Err()
 }
 
-func (a alone) Kick(context.Context, backends.SessionID, time.Duration, string) error { return errAlone }
-func (a alone) Ban(context.Context, Ban) (Ban, error)                                 { return Ban{}, errAlone }
-func (a alone) Unban(context.Context, string) error                                   { return errAlone }
-func (a alone) Bans() []Ban                                                           { return nil }
-func (a alone) Nodes(context.Context) ([]NodeStatus, error)                           { return nil, errAlone }
-func (a alone) Live() int                                                             { return 1 }
-func (a alone) Away() bool                                                            { return false }
+func (a alone) Kick(context.Context, backends.SessionID, time.Duration, string) error {
+	return errAlone
+}
+
+func (a alone) Ban(context.Context, Ban) (Ban, error) { return Ban{}, errAlone }
+
+func (a alone) Unban(context.Context, string) error         { return errAlone }
+func (a alone) Bans() []Ban                                 { return nil }
+func (a alone) Nodes(context.Context) ([]NodeStatus, error) { return nil, errAlone }
+func (a alone) Live() int                                   { return 1 }
+func (a alone) Away() bool                                  { return false }

@@ -39,7 +39,7 @@ func TestAFrozenNodeWritesNothingStale(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := startCluster(t, 3, clusterSetup{
-				redis: startRedis(t).standalone(), backend: "timeout: 3s, answer_deadline: 3s, validity: 10s",
+				redis: startRedis(t).standalone(), backend: "timeout: 3s, answer_deadline: 3s, validity: 10s, breaker: { interval: 20s }",
 				sessions: "recheck: { min: 10s }, deny_for: 5m",
 			})
 			calls := test.begin(t, c)
