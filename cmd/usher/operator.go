@@ -19,7 +19,9 @@ import (
 // serveAdmin serves the admin listener until ctx ends: after the public one has drained, so that balancers can see it.
 func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
-		Handler:           admin.Handler(n.settings.Admin, (*adminNode)(n)),
+		Handler: admin.Handler(n.settings.Admin, admin.Options{
+			Node: (*adminNode)(n), Cluster: (*adminCluster)(n), Logger: n.logger,
+		}),
 		ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug),
 	}

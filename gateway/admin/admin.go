@@ -3,9 +3,9 @@ package admin
 import (
 	"crypto/subtle"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 )
 
@@ -40,27 +40,50 @@ type Node interface {
 	Backends() []Backend
 }
 
-const (
-	defaultLimit = 100
-	maxLimit     = 1000
-)
+// Options are what the listener serves.
+type Options struct {
+	Node Node
+	// Cluster is all nodes; nil: the node was started alone, and lists its sessions only.
+	Cluster Cluster
+	// Logger gets a record "audit" of whatever an operator changes; nil: nobody does.
+	Logger *slog.Logger
+}
 
 // Handler serves the admin listener.
-func Handler(c Config, n Node) http.Handler {
-	h := &handler{token: []byte(c.Token.Reveal()), node: n}
+func Handler(c Config, o Options) http.Handler {
+	if o.Cluster == nil {
+		o.Cluster = alone{o.Node}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	h := &handler{token: []byte(c.Token.Reveal()), node: o.Node, cluster: o.Cluster, log: o.Logger}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "alive") })
 	mux.HandleFunc("GET /readyz", h.ready)
-	mux.Handle("GET /metrics", metrics(n))
-	mux.Handle("GET /api/v1/sessions", h.guard(h.sessions))
-	mux.Handle("GET /api/v1/sessions/{id}", h.guard(h.session))
-	mux.Handle("GET /api/v1/backends", h.guard(h.backends))
+	mux.Handle("GET /metrics", metrics(o.Node, o.Cluster))
+	for pattern, handle := range map[string]http.HandlerFunc{
+		"GET /api/v1/sessions":            h.sessions,
+		"GET /api/v1/sessions/{id}":       h.session,
+		"POST /api/v1/sessions/{id}/kick": h.kick,
+		"DELETE /api/v1/sessions/{id}":    h.kick,
+		"POST /api/v1/kick":               h.kickAll,
+		"GET /api/v1/bans":                h.bans,
+		"POST /api/v1/bans":               h.ban,
+		"DELETE /api/v1/bans/{id}":        h.unban,
+		"GET /api/v1/nodes":               h.nodes,
+		"GET /api/v1/backends":            h.backends,
+	} {
+		mux.Handle(pattern, h.guard(handle))
+	}
 	return mux
 }
 
 type handler struct {
-	token []byte
-	node  Node
+	token   []byte
+	node    Node
+	cluster Cluster
+	log     *slog.Logger
 }
 
 // say answers in one line.
@@ -71,10 +94,17 @@ func say(w http.ResponseWriter, status int, text string) {
 	_, _ = w.Write([]byte(text + "\n"))
 }
 
-// show answers in JSON.
-func show(w http.ResponseWriter, v any) {
+// show answers in JSON. What only this node obeys so far is accepted, and a header says so.
+func show(w http.ResponseWriter, v any, pending ...error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
+	for _, err := range pending {
+		if errors.Is(err, ErrPending) {
+			w.Header().Set("X-Usher-Pending", ErrPending.Error())
+			w.WriteHeader(http.StatusAccepted)
+			break
+		}
+	}
 	_ = json.NewEncoder(w).Encode(v) // who asked has gone if it fails
 }
 
@@ -99,64 +129,34 @@ func (h *handler) guard(next http.HandlerFunc) http.Handler {
 	})
 }
 
-// sessions lists sessions: ?channel= ?route= ?backend= ?user= ?verdict= ?source= ?limit=. user is the name or the id.
-func (h *handler) sessions(w http.ResponseWriter, r *http.Request) {
-	query, limit := r.URL.Query(), defaultLimit
-	if text := query.Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxLimit {
-			say(w, http.StatusBadRequest, "limit: want 1 to "+strconv.Itoa(maxLimit))
-			return
-		}
-		limit = n
+// audit notes what an operator changed, or tried to. A token is never part of it.
+func (h *handler) audit(r *http.Request, action, target string, err error, attributes ...slog.Attr) {
+	result := "done"
+	if err != nil {
+		result = err.Error()
 	}
-	list := struct {
-		Total    int       `json:"total"`   // live on this node
-		Matched  int       `json:"matched"` // of them, those asked for
-		Sessions []Session `json:"sessions"`
-	}{Total: h.node.Len(), Sessions: []Session{}}
-	wanted := filterOf(query)
-	h.node.Sessions(func(s Session) bool {
-		if wanted.matches(&s) {
-			list.Matched++
-			if len(list.Sessions) < limit {
-				list.Sessions = append(list.Sessions, s)
-			}
-		}
-		return r.Context().Err() == nil
-	})
-	show(w, list)
+	all := append([]slog.Attr{
+		slog.String("actor", r.RemoteAddr), slog.String("action", action), slog.String("target", target),
+		slog.String("result", result),
+	}, attributes...)
+	h.log.LogAttrs(r.Context(), slog.LevelInfo, "audit", all...)
 }
 
-// filter is what a session must be to be listed; empty: anything.
-type filter struct{ channel, route, backend, user, verdict, source string }
-
-func filterOf(q url.Values) filter {
-	return filter{
-		channel: q.Get("channel"), route: q.Get("route"), backend: q.Get("backend"),
-		user: q.Get("user"), verdict: q.Get("verdict"), source: q.Get("source"),
+// fail answers with an error of the cluster's, or says that there is none.
+func fail(w http.ResponseWriter, err error) (failed bool) {
+	status := http.StatusServiceUnavailable
+	switch {
+	case err == nil:
+		return false
+	case errors.Is(err, ErrUnknown):
+		status = http.StatusNotFound
+	case errors.Is(err, ErrRefused), errors.Is(err, errInput):
+		status = http.StatusBadRequest
+	case errors.Is(err, errAlone):
+		status = http.StatusNotImplemented
 	}
-}
-
-func (f *filter) matches(s *Session) bool {
-	is := func(want, value string) bool { return want == "" || want == value }
-	return is(f.channel, s.Channel) && is(f.route, s.Route) && is(f.backend, s.Backend) &&
-		(is(f.user, s.User) || is(f.user, s.UserID)) && is(f.verdict, s.Verdict) && is(f.source, s.Source)
-}
-
-func (h *handler) session(w http.ResponseWriter, r *http.Request) {
-	var found *Session
-	h.node.Sessions(func(s Session) bool {
-		if s.ID == r.PathValue("id") {
-			found = &s
-		}
-		return found == nil
-	})
-	if found == nil {
-		say(w, http.StatusNotFound, "no live session of that id on this node")
-		return
-	}
-	show(w, found)
+	say(w, status, err.Error())
+	return true
 }
 
 func (h *handler) backends(w http.ResponseWriter, _ *http.Request) {

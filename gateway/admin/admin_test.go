@@ -60,7 +60,7 @@ type reply struct {
 
 func ask(t *testing.T, n Node, method, path, authorization string) reply {
 	t.Helper()
-	server := httptest.NewServer(Handler(Config{Token: token}, n))
+	server := httptest.NewServer(Handler(Config{Token: token}, Options{Node: n}))
 	defer server.Close()
 	r, err := http.NewRequestWithContext(context.Background(), method, server.URL+path, nil)
 	if err != nil {
@@ -150,7 +150,7 @@ func TestWithoutATokenNobodyIsLetIn(t *testing.T) {
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/sessions", nil)
 	r.Header.Set("Authorization", "Bearer ")
 	w := httptest.NewRecorder()
-	Handler(Config{}, someNode()).ServeHTTP(w, r)
+	Handler(Config{}, Options{Node: someNode()}).ServeHTTP(w, r)
 	if w.Code != http.StatusUnauthorized {
 		t.Errorf("got %d", w.Code)
 	}
@@ -213,7 +213,7 @@ func TestSessionsAreFiltered(t *testing.T) {
 func TestALimitIsBounded(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []string{"0", "-1", "1001", "x", "1e2", "99999999999999999999"} {
-		if got := get(t, someNode(), "/api/v1/sessions?limit="+limit); got.status != 400 || got.body != "limit: want 1 to 1000\n" {
+		if got := get(t, someNode(), "/api/v1/sessions?limit="+limit); got.status != 400 || got.body != "limit: not understood; want 1 to 1000\n" {
 			t.Errorf("limit=%s: got %d %q", limit, got.status, got.body)
 		}
 	}
@@ -239,7 +239,7 @@ func TestASessionIsShownWhole(t *testing.T) {
 	if diff := cmp.Diff(want, got.body); diff != "" || got.status != 200 {
 		t.Errorf("status %d, body (-want +got):\n%s", got.status, diff)
 	}
-	if got := get(t, someNode(), "/api/v1/sessions/s9"); got.status != 404 || got.body != "no live session of that id on this node\n" {
+	if got := get(t, someNode(), "/api/v1/sessions/s9"); got.status != 404 || got.body != "no live session of that id\n" {
 		t.Errorf("another: got %d %q", got.status, got.body)
 	}
 }
@@ -272,7 +272,7 @@ func TestNoAnswerRepeatsAQueryOrTheToken(t *testing.T) {
 	}
 }
 
-func TestOnlyReadingIsServed(t *testing.T) {
+func TestAListIsOnlyRead(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{http.MethodPost, http.MethodDelete, http.MethodPut} {
 		if got := ask(t, someNode(), method, "/api/v1/sessions", "Bearer "+token); got.status != http.StatusMethodNotAllowed {
@@ -288,7 +288,7 @@ func TestAListEndsWhenItsReaderLeaves(t *testing.T) {
 	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/api/v1/sessions", nil)
 	r.Header.Set("Authorization", "Bearer "+token)
 	n := &countingNode{}
-	Handler(Config{Token: token}, n).ServeHTTP(httptest.NewRecorder(), r)
+	Handler(Config{Token: token}, Options{Node: n}).ServeHTTP(httptest.NewRecorder(), r)
 	if n.yielded != 1 {
 		t.Errorf("%d sessions were shown to nobody", n.yielded)
 	}

@@ -6,14 +6,37 @@
 //	          usher_backend_breaker_state{backend,state}          1 for the state that holds
 //	          usher_backend_alarms_total{backend,alarm}           answers outside the contract since the start
 //	          usher_backend_alarm{backend,alarm}                  1 while the alarm holds
+//	          usher_cluster_nodes                                 live nodes, as far as this one knows
+//	          usher_cluster_away                                  1 while this node goes on without the others
+//	          usher_bans                                          bans that hold
 //	          go_*, process_*                                     the runtime's and the system's
+//
+// The API under /api/v1/, which any node answers for all of them:
+//
+//	GET    sessions             ?id= channel= route= backend= user= verdict= source= address= node= q= limit=
+//	GET    sessions/{id}
+//	POST   sessions/{id}/kick   {"for": "5m", "reason": "…"}; also DELETE sessions/{id}
+//	POST   kick                 all that match: the same, and at least one of the fields by which sessions are listed
+//	GET    bans
+//	POST   bans                 one of user, session, address, credentials_of; for; reason
+//	DELETE bans/{id}
+//	GET    nodes
+//	GET    backends             of this node
+//
+// A change is answered with 200, or with 202 while what nodes share is away: then this node obeys already, and the others
+// do when it is back.
 //
 // Invariants:
 //   - Readiness depends on this node alone, never on a backend or an origin: with fail-open, taking all nodes out of
 //     the balancer would be the worse outage.
 //   - The API needs the bearer token; health and readiness need none, since balancers ask them.
+//   - Whatever changes something leaves a log record "audit": who, what, whom, and what came of it.
 //   - No answer holds a token, a ticket or a query of a viewer's.
 //   - Labels of metrics are backends' names and closed sets of ours, so viewers cannot make series.
+//
+// Decided: sessions are counted over all nodes without naming them all to one another; see sketch. A list is gathered from
+// the nodes when it is asked for, rather than kept in what they share: it is asked for seldom, and a session's counters
+// change with each request.
 //
 // Decided: /metrics needs no token either. It holds counts and names from the config and nothing of any viewer, the
 // listener is never public, and a scraper that had to be given the API's token could do all that the API can.

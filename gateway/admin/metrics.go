@@ -14,10 +14,10 @@ import (
 const maxScrapes = 4
 
 // metrics serves the node's series in Prometheus's text format, those of the Go runtime and the process among them.
-func metrics(n Node) http.Handler {
+func metrics(n Node, c Cluster) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
-		newNodeCollector(n),
+		newNodeCollector(n, c),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -31,14 +31,21 @@ func metrics(n Node) http.Handler {
 // nodeCollector reads a node at the time of the scrape, so that nothing is counted twice, and nothing is kept of a
 // backend that a reload removed. Labels are names from the config and closed sets of ours: never a viewer's words.
 type nodeCollector struct {
-	node Node
+	node    Node
+	cluster Cluster
 
-	ready, sessions, breaker, alarms, alarm *prometheus.Desc
+	ready, sessions, breaker, alarms, alarm, live, away, bans *prometheus.Desc
 }
 
-func newNodeCollector(n Node) *nodeCollector {
+func newNodeCollector(n Node, c Cluster) *nodeCollector {
 	return &nodeCollector{
-		node: n,
+		node: n, cluster: c,
+		live: prometheus.NewDesc("usher_cluster_nodes",
+			"Live nodes, this one included, as far as this one knows.", nil, nil),
+		away: prometheus.NewDesc("usher_cluster_away",
+			"Whether what nodes share cannot be reached, so that this one goes on alone: 1 or 0.", nil, nil),
+		bans: prometheus.NewDesc("usher_bans",
+			"Bans that hold.", nil, nil),
 		ready: prometheus.NewDesc("usher_ready",
 			"Whether balancers may send viewers here: 1 or 0.", nil, nil),
 		sessions: prometheus.NewDesc("usher_sessions",
@@ -54,7 +61,7 @@ func newNodeCollector(n Node) *nodeCollector {
 
 // Describe sends what there may be.
 func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.ready, c.sessions, c.breaker, c.alarms, c.alarm} {
+	for _, d := range []*prometheus.Desc{c.ready, c.sessions, c.breaker, c.alarms, c.alarm, c.live, c.away, c.bans} {
 		out <- d
 	}
 }
@@ -63,6 +70,9 @@ func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
 func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 	out <- gauge(c.ready, indicator(c.node.Ready()))
 	out <- gauge(c.sessions, float64(c.node.Len()))
+	out <- gauge(c.live, float64(c.cluster.Live()))
+	out <- gauge(c.away, indicator(c.cluster.Away()))
+	out <- gauge(c.bans, float64(len(c.cluster.Bans())))
 	for _, b := range c.node.Backends() {
 		for _, state := range breakerStates() {
 			out <- gauge(c.breaker, indicator(b.Breaker == state), b.Name, state)

@@ -71,6 +71,15 @@ usher_backend_breaker_state{backend="a \"quoted\" one",state="open"} 0
 usher_backend_breaker_state{backend="portal",state="closed"} 0
 usher_backend_breaker_state{backend="portal",state="half-open"} 1
 usher_backend_breaker_state{backend="portal",state="open"} 0
+# HELP usher_bans Bans that hold.
+# TYPE usher_bans gauge
+usher_bans 0
+# HELP usher_cluster_away Whether what nodes share cannot be reached, so that this one goes on alone: 1 or 0.
+# TYPE usher_cluster_away gauge
+usher_cluster_away 0
+# HELP usher_cluster_nodes Live nodes, this one included, as far as this one knows.
+# TYPE usher_cluster_nodes gauge
+usher_cluster_nodes 1
 # HELP usher_ready Whether balancers may send viewers here: 1 or 0.
 # TYPE usher_ready gauge
 usher_ready 1
@@ -103,16 +112,16 @@ func TestSeriesAreNamedAsPrometheusWants(t *testing.T) {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
 	pedantic := prometheus.NewPedanticRegistry()
-	pedantic.MustRegister(newNodeCollector(watchedNode()))
-	if families, err := pedantic.Gather(); err != nil || len(families) != 5 {
-		t.Errorf("got %d families and error %v, want 5", len(families), err)
+	pedantic.MustRegister(newNodeCollector(watchedNode(), alone{watchedNode()}))
+	if families, err := pedantic.Gather(); err != nil || len(families) != 8 {
+		t.Errorf("got %d families and error %v, want 8", len(families), err)
 	}
 }
 
 func TestAScrapeReadsTheNodeAsItIs(t *testing.T) {
 	t.Parallel()
 	n := &fakeNode{}
-	h := Handler(Config{Token: token}, n)
+	h := Handler(Config{Token: token}, Options{Node: n})
 	for _, step := range []struct {
 		change func()
 		want   []string
@@ -162,7 +171,7 @@ func TestANameThatIsNoTextFailsTheScrapeAlone(t *testing.T) {
 	t.Parallel()
 	n := someNode()
 	n.backends[0].Name = "portal\xff"
-	h := Handler(Config{Token: token}, n)
+	h := Handler(Config{Token: token}, Options{Node: n})
 	if got := scrape(t, h); got.Code != http.StatusInternalServerError {
 		t.Errorf("got %d, want 500: %s", got.Code, got.Body)
 	}
@@ -188,7 +197,7 @@ func (n *slowNode) Backends() []Backend {
 func TestScrapesAreBounded(t *testing.T) {
 	t.Parallel()
 	n := &slowNode{entered: make(chan struct{}), release: make(chan struct{})}
-	h := Handler(Config{Token: token}, n)
+	h := Handler(Config{Token: token}, Options{Node: n})
 	var group sync.WaitGroup
 	for range maxScrapes {
 		group.Go(func() {
@@ -218,7 +227,7 @@ func TestTheAPIShowsAlarmsAndAddress(t *testing.T) {
 }
 
 func BenchmarkScrape(b *testing.B) {
-	h := Handler(Config{Token: token}, watchedNode())
+	h := Handler(Config{Token: token}, Options{Node: watchedNode()})
 	r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/metrics", nil)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -1,0 +1,141 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"usher/backends"
+)
+
+// sessions lists the sessions of all nodes that match.
+func (h *handler) sessions(w http.ResponseWriter, r *http.Request) {
+	f, limit, err := filterOf(r.URL.Query())
+	if fail(w, err) {
+		return
+	}
+	found, err := h.cluster.Find(r.Context(), f, limit)
+	if fail(w, err) {
+		return
+	}
+	show(w, found)
+}
+
+func (h *handler) session(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	found, err := h.cluster.Find(r.Context(), Filter{ID: id}, 1)
+	if fail(w, err) {
+		return
+	}
+	if len(found.Sessions) == 0 {
+		say(w, http.StatusNotFound, noSession(found))
+		return
+	}
+	show(w, found.Sessions[0])
+}
+
+// noSession says that a session was not found, and which nodes may have it all the same.
+func noSession(found Found) string {
+	if len(found.Silent) == 0 {
+		return "no live session of that id"
+	}
+	return fmt.Sprintf("no live session of that id; %d nodes did not answer: %q", len(found.Silent), found.Silent)
+}
+
+// kickRequest is what an operator says of a kick.
+type kickRequest struct {
+	// For is how long the session is refused; empty: as long as the settings say.
+	For    string `json:"for"`
+	Reason string `json:"reason"`
+}
+
+func (k *kickRequest) check() (time.Duration, error) {
+	d, err := span(k.For, longestKick)
+	return d, errors.Join(err, checkReason(k.Reason))
+}
+
+// Kicked is what became of kicks.
+type Kicked struct {
+	// Matched is how many sessions were to be ended, and Kicked how many were.
+	Matched int `json:"matched"`
+	Kicked  int `json:"kicked"`
+	// Silent are nodes that did not say whom they have.
+	Silent []string `json:"silent,omitempty"`
+}
+
+func (h *handler) kick(w http.ResponseWriter, r *http.Request) {
+	var k kickRequest
+	err := read(w, r, &k)
+	if fail(w, err) {
+		return
+	}
+	d, err := k.check()
+	if fail(w, err) {
+		return
+	}
+	id, err := backends.ParseSessionID(r.PathValue("id"))
+	if err != nil {
+		fail(w, fmt.Errorf("id is %w: %w", errInput, err))
+		return
+	}
+	err = h.cluster.Kick(r.Context(), id, d, k.Reason)
+	h.audit(r, "kick", id.String(), err, slog.String("for", k.For), slog.String("reason", k.Reason))
+	if err != nil && !errors.Is(err, ErrPending) {
+		fail(w, err)
+		return
+	}
+	show(w, Kicked{Matched: 1, Kicked: 1}, err)
+}
+
+// kickAll ends all sessions that match, a page after the other.
+func (h *handler) kickAll(w http.ResponseWriter, r *http.Request) {
+	var k struct {
+		kickRequest
+		Filter
+	}
+	err := read(w, r, &k)
+	if fail(w, err) {
+		return
+	}
+	d, err := k.check()
+	if fail(w, err) {
+		return
+	}
+	if k.IsZero() {
+		fail(w, fmt.Errorf("everybody is %w; want one of %q or address", errInput, filterFields()))
+		return
+	}
+	found, err := h.cluster.Find(r.Context(), k.Filter, maxLimit)
+	if fail(w, err) {
+		return
+	}
+	done := Kicked{Matched: found.Matched, Silent: found.Silent}
+	var pending error
+	for _, s := range found.Sessions {
+		id, err := backends.ParseSessionID(s.ID)
+		if err == nil {
+			err = h.cluster.Kick(r.Context(), id, d, k.Reason)
+		}
+		h.audit(r, "kick", s.ID, err, slog.String("for", k.For), slog.String("reason", k.Reason))
+		switch {
+		case errors.Is(err, ErrPending):
+			pending = err
+			done.Kicked++
+		case err == nil:
+			done.Kicked++
+		}
+	}
+	show(w, done, pending)
+}
+
+func (h *handler) nodes(w http.ResponseWriter, r *http.Request) {
+	nodes, err := h.cluster.Nodes(r.Context())
+	if fail(w, err) {
+		return
+	}
+	show(w, struct {
+		Nodes []NodeStatus `json:"nodes"`
+	}{nodes})
+}
