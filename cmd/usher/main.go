@@ -31,6 +31,7 @@ type commands struct {
 	Demo     demoCommand     `cmd:"" help:"Run origin, middleware and gateway in one process: nothing to install."`
 	Check    checkCommand    `cmd:"" help:"Ask a configured backend about one viewer, and show what was asked and answered."`
 	Validate validateCommand `cmd:"" help:"Check a settings file; name every problem with its line and column."`
+	Sessions sessionsCommand `cmd:"" help:"List, kick and ban viewers on all nodes."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// maxAPIAnswer bounds what a node answers: a thousand sessions take a megabyte at most.
+const maxAPIAnswer = 16 << 20
+
+// get asks the node's API and prints the answer, by print unless JSON is wanted.
+func (f adminFlags) get(r runtime, path string, query url.Values, into any, print func() error) error {
+	return f.call(r, http.MethodGet, path, query, nil, into, print)
+}
+
+// send has the node's API change something.
+func (f adminFlags) send(r runtime, method, path string, body map[string]any, into any, print func() error) error {
+	var text []byte
+	if body != nil {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
+			return fmt.Errorf("BUG: %w", err)
+		}
+	}
+	return f.call(r, method, path, nil, text, into, print)
+}
+
+func (f adminFlags) call(
+	r runtime, method, path string, query url.Values, body []byte, into any, print func() error,
+) error {
+	status, header, answer, err := f.exchange(r, method, path, query, body)
+	if err != nil {
+		return err
+	}
+	text := strings.TrimSpace(string(answer))
+	switch status {
+	case http.StatusOK, http.StatusAccepted:
+	case http.StatusNotFound:
+		if _, err := fmt.Fprintln(r.err, "usher:", text); err != nil {
+			return err
+		}
+		return errNo
+	case http.StatusUnauthorized:
+		return errors.New("--token (or USHER_ADMIN_TOKEN): the node does not take it; want its admin.token")
+	default:
+		return fmt.Errorf("--admin=%s answers %d: %s", f.Admin, status, text)
+	}
+	if pending := header.Get("X-Usher-Pending"); pending != "" {
+		if _, err := fmt.Fprintln(r.err, "warning:", pending); err != nil {
+			return err
+		}
+	}
+	if err := json.Unmarshal(answer, into); err != nil {
+		return fmt.Errorf("--admin=%s is no admin listener of a node: %w", f.Admin, err)
+	}
+	if f.JSON {
+		_, err := fmt.Fprintln(r.out, text)
+		return err
+	}
+	return print()
+}
+
+func (f adminFlags) exchange(
+	r runtime, method, path string, query url.Values, body []byte,
+) (status int, header http.Header, answer []byte, err error) {
+	base, err := url.Parse(f.Admin)
+	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
+		return 0, nil, nil, fmt.Errorf("--admin=%s: want an address such as http://127.0.0.1:8081", f.Admin)
+	}
+	address := strings.TrimSuffix(base.String(), "/") + "/api/v1/" + path
+	if len(query) > 0 {
+		address += "?" + query.Encode()
+	}
+	ctx, cancel := within(r.ctx)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, nil, fmt.Errorf("--admin=%s: %w", f.Admin, err)
+	}
+	request.Header.Set("Authorization", "Bearer "+f.Token)
+	resp, err := http.DefaultClient.Do(request)
+	if err != nil {
+		var broken *url.Error
+		if errors.As(err, &broken) {
+			err = broken.Err // without the address, which stands before it already
+		}
+		return 0, nil, nil, fmt.Errorf("--admin=%s: %w", f.Admin, err)
+	}
+	defer resp.Body.Close()
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAPIAnswer))
+	if err != nil {
+		return 0, nil, nil, fmt.Errorf("--admin=%s: %w", f.Admin, err)
+	}
+	return resp.StatusCode, resp.Header, answer, nil
+}

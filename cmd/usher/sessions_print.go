@@ -1,0 +1,133 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"usher/gateway/admin"
+)
+
+// say prints for a person.
+func say(r runtime, format string, args ...any) error {
+	_, err := fmt.Fprintf(r.out, format, args...)
+	return err
+}
+
+// table prints rows under a head, in columns.
+func table(r runtime, head []string, rows [][]string) error {
+	w := tabwriter.NewWriter(r.out, 0, 0, 2, ' ', 0)
+	for _, row := range append([][]string{head}, rows...) {
+		if _, err := fmt.Fprintln(w, strings.Join(row, "\t")); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}
+
+func warnSilent(r runtime, silent []string) error {
+	if len(silent) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(r.err, "warning: nodes that did not answer: %s\n", strings.Join(silent, ", "))
+	return err
+}
+
+// orDash stands in for what is not there, so that a column is never empty.
+func orDash(text string) string { return cmp.Or(text, "-") }
+
+func printSessions(r runtime, found admin.Found) error {
+	about := ""
+	if found.Approximate {
+		about = "about "
+	}
+	if len(found.Sessions) > 0 {
+		var rows [][]string
+		for _, s := range found.Sessions {
+			rows = append(rows, []string{
+				s.ID, orDash(s.Channel), orDash(cmp.Or(s.User, s.UserID)), s.Verdict, s.Source, s.Address,
+				time.Since(s.Since).Round(time.Second).String(), orDash(strings.Join(s.Nodes, ",")),
+			})
+		}
+		if err := table(r, []string{"SESSION", "CHANNEL", "USER", "VERDICT", "SOURCE", "ADDRESS", "AGE", "NODES"}, rows); err != nil {
+			return err
+		}
+	}
+	if err := say(r, "%d of %s%d matching sessions, %s%d in all\n", len(found.Sessions), about, found.Matched, about, found.Total); err != nil {
+		return err
+	}
+	return warnSilent(r, found.Silent)
+}
+
+func printSession(r runtime, s admin.Session) error {
+	return table(r, []string{"session", s.ID}, [][]string{
+		{"channel", orDash(s.Channel)},
+		{"route", orDash(s.Route)},
+		{"backend", orDash(s.Backend)},
+		{"user", orDash(s.User)},
+		{"user id", orDash(s.UserID)},
+		{"address", orDash(s.Address)},
+		{"user agent", orDash(s.UserAgent)},
+		{"verdict", s.Verdict + ", by " + s.Source},
+		{"reason", orDash(s.Reason)},
+		{"since", s.Since.Format(time.RFC3339)},
+		{"last seen", s.LastSeen.Format(time.RFC3339)},
+		{"requests", fmt.Sprint(s.Requests)},
+		{"bytes", fmt.Sprint(s.Bytes)},
+		{"nodes", orDash(strings.Join(s.Nodes, ", "))},
+	})
+}
+
+// whom says whom a ban refuses.
+func whom(b admin.Ban) string {
+	switch {
+	case b.User != "":
+		return "user " + b.User
+	case b.Session != "":
+		return "session " + b.Session
+	case b.Address != "":
+		return "address " + b.Address
+	case b.CredentialsOf != "":
+		return "the credentials of session " + b.CredentialsOf
+	default:
+		return "credentials"
+	}
+}
+
+func printBans(r runtime, bans []admin.Ban) error {
+	if len(bans) == 0 {
+		return say(r, "nobody is banned\n")
+	}
+	var rows [][]string
+	for _, b := range bans {
+		why := b.Reason
+		if b.Cause != "" {
+			why = strings.TrimSpace(why + " (follows from " + b.Cause + ")")
+		}
+		rows = append(rows, []string{b.ID, whom(b), b.Until.Format(time.RFC3339), orDash(why)})
+	}
+	return table(r, []string{"BAN", "WHOM", "UNTIL", "REASON"}, rows)
+}
+
+func printNodes(r runtime, nodes []admin.NodeStatus) error {
+	var rows [][]string
+	for _, n := range nodes {
+		state := "alive"
+		switch {
+		case !n.Alive:
+			state = "silent for " + time.Since(n.LastSeen).Round(time.Second).String()
+		case n.Draining:
+			state = "draining"
+		}
+		name := n.Name
+		if n.Self {
+			name += " (asked)"
+		}
+		rows = append(rows, []string{
+			name, orDash(n.Address), state, fmt.Sprint(n.Sessions), time.Since(n.Started).Round(time.Second).String(), orDash(n.Version),
+		})
+	}
+	return table(r, []string{"NODE", "ADDRESS", "STATE", "SESSIONS", "UP", "VERSION"}, rows)
+}
