@@ -65,6 +65,20 @@ func (r *Registry) pardon() {
 // Over has the store told how the sessions of a user stand who exceeds his limit, named by his hash. It does not block.
 func (r *Registry) Over(userHash string) { r.limits.over(userHash) }
 
+// Returned looks again at those who were let in on no answer: what nodes share was away and is back, and may know who
+// they are. It does not block.
+func (r *Registry) Returned() {
+	r.background(func() {
+		r.table.each(func(s *Session) bool {
+			if d := s.Decision(); d == nil || d.Verdict != backends.Allowed || d.Source.Asked() {
+				return r.life.Err() == nil
+			}
+			r.tell(s, doubted{})
+			return pause(r.life, rereadPause)
+		})
+	})
+}
+
 // rereadPause spaces the sessions that are looked at again, so that the store sees no more than two thousand a second.
 const rereadPause = 500 * time.Microsecond
 

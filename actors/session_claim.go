@@ -149,10 +149,13 @@ func (s *session) goneOn(e claimed, kind claimKind, now time.Time) action {
 		return s.turnAway(r.Decision, now)
 	case newer:
 		s.take(r)
+		s.hasFacts = s.hasFacts || r.Facts != nil
 		s.phase = allowed
 		return action{publish: true, wake: s.nextWake(s.presence(now), now)}
 	case kind == turnClaim:
 		return s.useTurn(now)
+	case !s.hasFacts && r.Facts != nil:
+		return s.credentialsCame(now)
 	case e.Asking:
 		return action{wake: now.Add(leeway)}
 	}

@@ -34,6 +34,8 @@ type Handlers struct {
 	Revoked func(backends.Revocation)
 	// Reread: revocations may have been missed for good, so every live session is to be looked at again.
 	Reread func()
+	// Returned: Redis was away and is back.
+	Returned func()
 	// Over: a user exceeds his limit, so it is to be told how his sessions stand. He is named by [Node.UserHash].
 	Over func(userHash string)
 	// Answer answers a question that a node asked all.
@@ -107,6 +109,7 @@ func (n *Node) share(local *Memory) error {
 	}
 	n.bus = b
 	r.guard.onBack(b.hurry)
+	r.guard.onBack(n.returned)
 	return nil
 }
 
@@ -222,6 +225,12 @@ func (n *Node) apply(v backends.Revocation) {
 func (n *Node) reread() {
 	if reread := n.handlers.Load().Reread; reread != nil {
 		reread()
+	}
+}
+
+func (n *Node) returned() {
+	if returned := n.handlers.Load().Returned; returned != nil {
+		returned()
 	}
 }
 

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,6 +25,8 @@ type clusterSetup struct {
 	backend, sessions, cluster, route string
 	// more is further lines of the top level.
 	more string
+	// idle is the silence after which a viewer is gone; zero is idleTimeout.
+	idle time.Duration
 	// host is where the nodes listen; empty is 127.0.0.1. netns is the network namespace they live in, if any.
 	host, netns string
 }
@@ -57,7 +60,7 @@ drain: { delay: 2s, timeout: 10s }
 log: { level: debug }
 %s
 %s
-`, listen, s.origin, s.middleware+"/check", s.backend, s.route, idleTimeout, s.sessions, admin, adminToken, shared, s.more)
+`, listen, s.origin, s.middleware+"/check", s.backend, s.route, cmp.Or(s.idle, idleTimeout), s.sessions, admin, adminToken, shared, s.more)
 }
 
 // member is a node of a cluster. It may be killed and started again.

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// apiCall is what a command asked of the API.
+type apiCall struct{ Line, Body string }
+
+// fakeAPI answers every call in the same way, and notes them.
+func fakeAPI(t *testing.T, status int, answer string, pending bool) (address string, calls func() []apiCall) {
+	t.Helper()
+	var got []apiCall
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		if r.Header.Get("Authorization") != "Bearer "+apiToken {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		got = append(got, apiCall{r.Method + " " + r.URL.RequestURI(), string(body)})
+		if pending {
+			w.Header().Set("X-Usher-Pending", "the others later")
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, answer+"\n")
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, func() []apiCall { return got }
+}
+
+const apiToken = "an operator's token"
+
+// command runs usher with the arguments.
+func command(args ...string) (code int, out, errs string) {
+	var o, e bytes.Buffer
+	code = run(args, console{out: &o, err: &e})
+	return code, o.String(), e.String()
+}
+
+func TestSessionsCommands(t *testing.T) {
+	t.Parallel()
+	since := time.Now().Add(-90 * time.Second).UTC().Format(time.RFC3339)
+	session := `{"id":"S1","channel":"a001","user":"Ann","address":"192.0.2.7","verdict":"allowed","source":"backend","since":"` +
+		since + `","last_seen":"2026-03-01T12:00:00Z","requests":12,"bytes":34,"nodes":["n1","n2"]}`
+	tests := map[string]struct {
+		args    []string
+		status  int
+		answer  string
+		pending bool
+		code    int
+		out     string
+		errs    string
+		calls   []apiCall
+	}{
+		"a list": {
+			args: []string{"list", "--user", "Ann", "--address", "192.0.2.0/24", "--q", "MAG"}, answer: `{"total":9,"matched":1,"sessions":[` + session + `],"silent":["n3"]}`,
+			out: "SESSION  CHANNEL  USER  VERDICT  SOURCE   ADDRESS    AGE    NODES\n" +
+				"S1       a001     Ann   allowed  backend  192.0.2.7  1m30s  n1,n2\n1 of 1 matching sessions, 9 in all\n",
+			errs:  "warning: nodes that did not answer: n3\n",
+			calls: []apiCall{{Line: "GET /api/v1/sessions?address=192.0.2.0%2F24&limit=100&q=MAG&user=Ann"}},
+		},
+		"an empty list, of many": {
+			args: []string{"list"}, answer: `{"total":90000,"matched":4000,"approximate":true,"sessions":[]}`,
+			out:   "0 of about 4000 matching sessions, about 90000 in all\n",
+			calls: []apiCall{{Line: "GET /api/v1/sessions?limit=100"}},
+		},
+		"a list as JSON": {
+			args: []string{"list", "--json", "--limit", "7"}, answer: `{"total":0,"matched":0,"sessions":[]}`,
+			out: `{"total":0,"matched":0,"sessions":[]}` + "\n", calls: []apiCall{{Line: "GET /api/v1/sessions?limit=7"}},
+		},
+		"one": {
+			args: []string{"show", "S1"}, answer: session,
+			out: "session     S1\nchannel     a001\nroute       -\nbackend     -\nuser        Ann\nuser id     -\naddress     192.0.2.7\n" +
+				"user agent  -\nverdict     allowed, by backend\nreason      -\nsince       " + since +
+				"\nlast seen   2026-03-01T12:00:00Z\nrequests    12\nbytes       34\nnodes       n1, n2\n",
+			calls: []apiCall{{Line: "GET /api/v1/sessions/S1"}},
+		},
+		"one that is not there": {
+			args: []string{"show", "S1"}, status: 404, answer: "no live session of that id", code: exitNo,
+			errs: "usher: no live session of that id\n", calls: []apiCall{{Line: "GET /api/v1/sessions/S1"}},
+		},
+		"kicks": {
+			args: []string{"kick", "S1", "S2", "--for", "10m", "--reason", "shared"}, answer: `{"matched":1,"kicked":1}`,
+			out: "kicked S1\nkicked S2\n", calls: []apiCall{
+				{"POST /api/v1/sessions/S1/kick", `{"for":"10m0s","reason":"shared"}`}, {"POST /api/v1/sessions/S2/kick", `{"for":"10m0s","reason":"shared"}`},
+			},
+		},
+		"a kick of nobody": {
+			args: []string{"kick", "S1"}, status: 404, answer: "session S1: unknown", code: exitNo, errs: "usher: session S1: unknown\n",
+			calls: []apiCall{{"POST /api/v1/sessions/S1/kick", `{"reason":""}`}},
+		},
+		"a kick of all who match": {
+			args: []string{"kick", "--user", "Ann", "--address", "::1"}, status: 202, pending: true, answer: `{"matched":3,"kicked":2,"silent":["n3"]}`,
+			out: "kicked 2 of 3 sessions\n", errs: "warning: the others later\nwarning: nodes that did not answer: n3\n",
+			calls: []apiCall{{"POST /api/v1/kick", `{"address":"::1/128","reason":"","user":"Ann"}`}},
+		},
+		"a kick that matches nobody": {
+			args: []string{"kick", "--user", "Ann"}, answer: `{"matched":0,"kicked":0}`, code: exitNo,
+			out: "kicked 0 of 0 sessions\n", calls: []apiCall{{"POST /api/v1/kick", `{"reason":"","user":"Ann"}`}},
+		},
+		"a ban": {
+			args: []string{"ban", "--user", "Ann", "--for", "24h"}, answer: `{"id":"b1","user":"Ann","until":"2026-03-02T12:00:00Z"}`,
+			out:   "banned user Ann until 2026-03-02T12:00:00Z: b1\n",
+			calls: []apiCall{{"POST /api/v1/bans", `{"for":"24h0m0s","reason":"","user":"Ann"}`}},
+		},
+		"a ban of credentials": {
+			args:   []string{"ban", "--credentials-of", "S1", "--for", "1h", "--reason", "resold"},
+			answer: `{"id":"b1","credentials":"x","credentials_of":"S1","until":"2026-03-02T12:00:00Z"}`,
+			out:    "banned the credentials of session S1 until 2026-03-02T12:00:00Z: b1\n",
+			calls:  []apiCall{{"POST /api/v1/bans", `{"credentials_of":"S1","for":"1h0m0s","reason":"resold"}`}},
+		},
+		"the end of a ban": {
+			args: []string{"unban", "b1"}, answer: `{"unbanned":"b1"}`, out: "unbanned b1\n",
+			calls: []apiCall{{Line: "DELETE /api/v1/bans/b1"}},
+		},
+		"bans": {
+			args: []string{"bans"}, answer: `{"bans":[{"id":"b1","session":"S1","until":"2026-03-02T12:00:00Z"},` +
+				`{"id":"b1-x","credentials":"x","cause":"b1","reason":"resold","until":"2026-03-02T12:00:00Z"}]}`,
+			out: "BAN   WHOM         UNTIL                 REASON\nb1    session S1   2026-03-02T12:00:00Z  -\n" +
+				"b1-x  credentials  2026-03-02T12:00:00Z  resold (follows from b1)\n",
+			calls: []apiCall{{Line: "GET /api/v1/bans"}},
+		},
+		"no bans": {
+			args: []string{"bans"}, answer: `{"bans":[]}`, out: "nobody is banned\n", calls: []apiCall{{Line: "GET /api/v1/bans"}},
+		},
+		"nodes": {
+			args: []string{"nodes"}, answer: `{"nodes":[{"name":"n1","address":":8080","started":"` + since + `","sessions":3,"alive":true,"self":true},` +
+				`{"name":"n2","started":"` + since + `","draining":true,"alive":true,"version":"v1"},` +
+				`{"name":"n3","started":"` + since + `","last_seen":"` + since + `"}]}`,
+			out: "NODE        ADDRESS  STATE             SESSIONS  UP     VERSION\nn1 (asked)  :8080    alive             3         1m30s  -\n" +
+				"n2          -        draining          0         1m30s  v1\nn3          -        silent for 1m30s  0         1m30s  -\n",
+			calls: []apiCall{{Line: "GET /api/v1/nodes"}},
+		},
+		"what the node does not understand": {
+			args: []string{"bans"}, status: 400, answer: "not so", code: exitCould, errs: "usher: --admin=ADDRESS answers 400: not so\n",
+			calls: []apiCall{{Line: "GET /api/v1/bans"}},
+		},
+		"something else than a node": {
+			args: []string{"bans"}, answer: "<html>", code: exitCould,
+			errs:  "usher: --admin=ADDRESS is no admin listener of a node: invalid character '<' looking for beginning of value\n",
+			calls: []apiCall{{Line: "GET /api/v1/bans"}},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if test.status == 0 {
+				test.status = http.StatusOK
+			}
+			address, calls := fakeAPI(t, test.status, test.answer, test.pending)
+			code, out, errs := command(append(append([]string{"sessions"}, test.args...), "--admin", address, "--token", apiToken)...)
+			if code != test.code {
+				t.Errorf("exit code %d, want %d", code, test.code)
+			}
+			type printed struct{ Out, Errs string }
+			got := printed{steady(out), strings.ReplaceAll(errs, address, "ADDRESS")}
+			if diff := cmp.Diff(printed{test.out, test.errs}, got); diff != "" {
+				t.Errorf("printed (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.calls, calls()); diff != "" {
+				t.Errorf("calls (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// steady takes out that a second may pass while a test runs.
+func steady(text string) string { return strings.ReplaceAll(text, "1m31s", "1m30s") }
+
+func TestSessionsCommandsSayWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	address, _ := fakeAPI(t, http.StatusOK, "{}", false)
+	tests := map[string]struct {
+		args []string
+		want string
+	}{
+		"another token":    {[]string{"list", "--admin", address, "--token", "guess"}, "usher: --token (or USHER_ADMIN_TOKEN): the node does not take it; want its admin.token\n"},
+		"no address":       {[]string{"list", "--admin", "127.0.0.1:1"}, "usher: --admin=127.0.0.1:1: want an address such as http://127.0.0.1:8081\n"},
+		"nobody there":     {[]string{"list", "--admin", "http://127.0.0.1:1"}, "usher: --admin=http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused\n"},
+		"a kick of nobody": {[]string{"kick", "--admin", address}, "usher: kick whom? Give ids, or flags such as --user\n"},
+		"a kick of two kinds": {
+			[]string{"kick", "x", "--user", "a", "--admin", address}, "usher: ids and flags that say who is meant exclude each other\n",
+		},
+		"a kick from nowhere":  {[]string{"kick", "--address", "here", "--admin", address}, "usher: --address=here: want an address or a prefix\n"},
+		"a ban without an end": {[]string{"ban", "--user", "a", "--admin", address}, "usher: --for: for how long? Such as --for 24h\n"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			code, out, errs := command(append([]string{"sessions"}, test.args...)...)
+			if code != exitCould || out != "" || errs != test.want {
+				t.Errorf("exit code %d, printed %q and %q, want %q", code, out, errs, test.want)
+			}
+			if strings.Contains(errs, "guess") {
+				t.Error("the token is shown")
+			}
+		})
+	}
+}
