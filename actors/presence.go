@@ -64,7 +64,9 @@ func (r *Registry) beatStep(step int) {
 			if s.member.Load() != nil {
 				r.limits.due(s)
 			}
-			if before := s.beaten.Load(); r.o.Shared && s.lastSeen.Load() > before {
+			// Strangers who are refused from the first have no sessions that could end.
+			watched := s.beaten.Load() != 0 || s.Decision().Verdict == backends.Allowed
+			if before := s.beaten.Load(); r.o.Shared && watched && s.lastSeen.Load() > before {
 				p := s.present()
 				s.fresh.Store(before == 0)
 				seen = append(seen, p)

@@ -73,7 +73,8 @@ func (r *Redis) beat(ctx context.Context, bucket int, seen []backends.Presence) 
 
 func rawSessionID(v any) (id backends.SessionID, ok bool) {
 	raw := text(v)
-	return id, len(raw) == copy(id[:], raw) && len(raw) == len(id)
+	copy(id[:], raw)
+	return id, len(raw) == len(id)
 }
 
 // Sweep closes sessions that nobody has seen for so long, at most so many. It begins at a bucket of chance, so that nodes
@@ -105,7 +106,7 @@ func (r *Redis) sweep(ctx context.Context, bucket int, idle time.Duration, most 
 	}
 	outcomes := make([]*backends.Closed, len(picked))
 	gone := make([]any, 2*len(picked))
-	group, ctx := errgroup.WithContext(ctx)
+	group, closing := errgroup.WithContext(ctx)
 	group.SetLimit(callsAtOnce)
 	for i, one := range picked {
 		f := list(one)
@@ -115,7 +116,7 @@ func (r *Redis) sweep(ctx context.Context, bucket int, idle time.Duration, most 
 		gone[2*i], gone[2*i+1] = f[0], f[2]
 		group.Go(func() error {
 			var err error
-			outcomes[i], err = r.close(ctx, f[0], time.Duration(number(f[1]))*time.Millisecond)
+			outcomes[i], err = r.close(closing, f[0], time.Duration(number(f[1]))*time.Millisecond)
 			return err
 		})
 	}

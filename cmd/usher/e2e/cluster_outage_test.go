@@ -41,7 +41,7 @@ func TestViewersDoNotNoticeThatRedisIsAway(t *testing.T) {
 			t.Parallel()
 			r := startRedis(t)
 			c := startCluster(t, 3, clusterSetup{
-				redis: r.standalone(), backend: "validity: 12s", sessions: "recheck: { min: 10s }",
+				redis: r.standalone(), backend: "validity: 12s", sessions: "recheck: { min: 10s }", deadline: 100 * time.Millisecond,
 			})
 			viewers, _ := c.watch(t, 30)
 			awaitSegments(t, viewers, 4)

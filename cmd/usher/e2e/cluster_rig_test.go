@@ -25,6 +25,9 @@ type clusterSetup struct {
 	backend, sessions, cluster, route string
 	// more is further lines of the top level.
 	more string
+	// deadline is the longest that anybody waits for Redis. Zero is a second: with the race detector, and as many tests as
+	// processors, a tenth of it is no sign that Redis is away.
+	deadline time.Duration
 	// idle is the silence after which a viewer is gone; zero is idleTimeout.
 	idle time.Duration
 	// host is where the nodes listen; empty is 127.0.0.1. netns is the network namespace they live in, if any.
@@ -41,8 +44,8 @@ const (
 func (s clusterSetup) yaml(name, listen, admin string) string {
 	shared := ""
 	if s.redis != "" {
-		shared = fmt.Sprintf("cluster: { node: %s, redis: { %s }, keys: [ { id: a, secret: \"a secret of the cluster of the test\" } ], heartbeat: %s, %s }",
-			name, s.redis, heartbeat, s.cluster)
+		shared = fmt.Sprintf("cluster: { node: %s, redis: { %s }, keys: [ { id: a, secret: \"a secret of the cluster of the test\" } ], heartbeat: %s, deadline: %s, %s }",
+			name, s.redis, heartbeat, cmp.Or(s.deadline, time.Second), s.cluster)
 	}
 	return fmt.Sprintf(`
 listen: %q
