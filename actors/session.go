@@ -328,6 +328,8 @@ func (s *session) overdue(e answerOverdue, now time.Time) action {
 		return action{}
 	}
 	switch {
+	case s.claiming && !s.hasFacts && s.ticketHolds(now):
+		return s.believeTicket(now) // the store is late; were it known to be away, nobody would have waited for it
 	case e.err != nil:
 		return s.comeBack(e.err, now)
 	case e.instead.Verdict == backends.Allowed:

@@ -18,7 +18,8 @@ func (s *session) claimed(e claimed, kind claimKind, now time.Time) action {
 	switch {
 	case s.phase == opening && kind == openClaim:
 		a = s.begun(e, now)
-	case (s.phase == allowed || s.phase == rechecking) && kind != openClaim:
+	case s.phase != allowed && s.phase != rechecking:
+	case kind != openClaim || s.decision.Source == backends.FromTicket: // it was let in while the store did not answer
 		a = s.goneOn(e, kind, now)
 	}
 	if a.ask {

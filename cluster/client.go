@@ -12,6 +12,10 @@ import (
 // deadline, so there are few.
 const maxRedirects = 3
 
+// layoutFor is how old the client's picture of a Redis Cluster may get. A master that is lost does not redirect anybody,
+// so this is how soon its replica is found.
+const layoutFor = time.Second
+
 // newClient makes the client of a config that names addresses. It connects when it is first used. Nothing is tried
 // again below it: the caller's time is short, and the guard knows better when to try.
 func newClient(c Config) (redis.UniversalClient, error) {
@@ -19,7 +23,7 @@ func newClient(c Config) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the client of Redis: %w", err)
 	}
-	return redis.NewUniversalClient(&redis.UniversalOptions{
+	o := &redis.UniversalOptions{
 		Addrs:            c.Redis.Addresses,
 		MasterName:       c.Redis.SentinelMaster,
 		IsClusterMode:    c.Redis.Cluster,
@@ -49,5 +53,11 @@ func newClient(c Config) (redis.UniversalClient, error) {
 		// Neither is of use here, and each costs round trips on every new connection.
 		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	}), nil
+	}
+	if !c.Redis.Cluster {
+		return redis.NewUniversalClient(o), nil
+	}
+	several := o.Cluster()
+	several.ClusterStateReloadInterval = layoutFor
+	return redis.NewClusterClient(several), nil
 }

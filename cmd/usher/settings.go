@@ -69,13 +69,24 @@ func (s *settings) Validate() error {
 // beatsBeforeIdle is how often the other nodes hear of a viewer at least before he counts as gone.
 const beatsBeforeIdle = 3
 
-// validateCluster finds times at which nodes would take one another's viewers for gone.
+// validateCluster finds times at which nodes would take one another's viewers for gone, or viewers wait in vain.
 func (s *settings) validateCluster() error {
-	idle, beat := s.Sessions.IdleTimeout, s.Cluster.Heartbeat
-	if s.Cluster.Enabled() && idle < beatsBeforeIdle*beat {
-		return fmt.Errorf("cluster.heartbeat: %v is too long for sessions.idle_timeout: %v; want a third of that at most", beat, idle)
+	if !s.Cluster.Enabled() {
+		return nil
 	}
-	return nil
+	var errs []error
+	if idle, beat := s.Sessions.IdleTimeout, s.Cluster.Heartbeat; idle < beatsBeforeIdle*beat {
+		errs = append(errs, fmt.Errorf(
+			"cluster.heartbeat: %v is too long for sessions.idle_timeout: %v; want a third of that at most", beat, idle))
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Backends)) {
+		if answer := s.Backends[name].Around.rules().AnswerDeadline; s.Cluster.Deadline > answer/2 {
+			errs = append(errs, fmt.Errorf(
+				"cluster.deadline: %v is too long for backends.%s.answer_deadline: %v, within which the backend is to be asked, too; want half of that at most",
+				s.Cluster.Deadline, name, answer))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // validateEnvoy finds routes that nobody could ask at.

@@ -25,9 +25,11 @@ type clusterSetup struct {
 	backend, sessions, cluster, route string
 	// more is further lines of the top level.
 	more string
-	// deadline is the longest that anybody waits for Redis. Zero is a second: with the race detector, and as many tests as
-	// processors, a tenth of it is no sign that Redis is away.
+	// deadline is the longest that anybody waits for Redis. Zero is 400 ms: with the race detector, and more tests than
+	// processors, the default is no sign that Redis is away.
 	deadline time.Duration
+	// binary is the one that the nodes run; empty: the one with the race detector.
+	binary string
 	// idle is the silence after which a viewer is gone; zero is idleTimeout.
 	idle time.Duration
 	// host is where the nodes listen; empty is 127.0.0.1. netns is the network namespace they live in, if any.
@@ -45,7 +47,7 @@ func (s clusterSetup) yaml(name, listen, admin string) string {
 	shared := ""
 	if s.redis != "" {
 		shared = fmt.Sprintf("cluster: { node: %s, redis: { %s }, keys: [ { id: a, secret: \"a secret of the cluster of the test\" } ], heartbeat: %s, deadline: %s, %s }",
-			name, s.redis, heartbeat, cmp.Or(s.deadline, time.Second), s.cluster)
+			name, s.redis, heartbeat, cmp.Or(s.deadline, 400*time.Millisecond), s.cluster)
 	}
 	return fmt.Sprintf(`
 listen: %q
@@ -83,7 +85,7 @@ func startMember(t *testing.T, s clusterSetup, name string) *member {
 		listen, admin = s.host+":"+port(listen), s.host+":"+port(admin)
 	}
 	m := &member{
-		name: name, netns: s.netns, binary: binary(t),
+		name: name, netns: s.netns, binary: cmp.Or(s.binary, binary(t)),
 		node: &node{
 			public: "http://" + listen, admin: "http://" + admin, client: newClient(t, ""),
 			file: filepath.Join(t.TempDir(), name+".yaml"),
@@ -246,6 +248,7 @@ defaults
 	timeout client 30s
 	timeout server 30s
 	timeout queue 5s
+	timeout check 2s
 	option redispatch 1
 	retries 5
 	retry-on conn-failure empty-response response-timeout 0rtt-rejected
@@ -254,7 +257,7 @@ listen usher
 	balance roundrobin
 	option forwardfor
 	option httpchk GET /readyz
-	default-server check inter 200ms fastinter 50ms fall 1 rise 1 observe layer4 error-limit 1 on-error mark-down
+	default-server check inter 200ms fastinter 50ms fall 2 rise 1
 	http-response set-header ` + answeredBy + ` %s
 `
 	for _, m := range nodes {
