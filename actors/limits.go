@@ -136,7 +136,10 @@ func (l *limits) note(s *Session, d *backends.Decision) {
 	}
 	p.sessions[s] = true
 	l.mu.Unlock()
-	l.due(s)
+	// The store is told of it when it begins to play, and by its heartbeats.
+	if s.counted.Load() {
+		l.due(s)
+	}
 }
 
 // forget drops a session that has gone from this node. Its place is kept for it by the store, for a while.

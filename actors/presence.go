@@ -13,7 +13,7 @@ import (
 type Presence interface {
 	// Beat says when sessions were seen, and returns those of which the store knew nothing.
 	Beat(ctx context.Context, seen []backends.Presence) (unknown []backends.SessionID, err error)
-	// Sweep returns sessions that nobody has seen for so long, at most so many, each once over all nodes.
+	// Sweep returns sessions that nobody has seen for so long, about so many, each once over all nodes.
 	Sweep(ctx context.Context, idle time.Duration, most int) ([]backends.Closed, error)
 }
 
@@ -106,7 +106,7 @@ func (r *Registry) sweep() {
 			return
 		case <-ticker.C:
 		}
-		for r.sweepOnce() == sweepMost {
+		for r.sweepOnce() > 0 {
 		}
 	}
 }

@@ -138,7 +138,8 @@ func (s *session) take(r backends.Record) {
 // goneOn is for a session that runs: another node may have asked, or refused it.
 func (s *session) goneOn(e claimed, kind claimKind, now time.Time) action {
 	r := e.Record
-	newer := e.Found && r.Fence > s.fence && r.Decision.Source.Asked() && now.Before(r.Expires)
+	newer := e.Found && r.Fence > s.fence && r.Decision.Source.Asked() && now.Before(r.Expires) &&
+		r.Decision.Verdict != backends.Undecided
 	switch {
 	case e.Found && now.Before(r.Kicked):
 		return s.turnAway(Kicked(), now)

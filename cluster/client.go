@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -60,4 +63,35 @@ func newClient(c Config) (redis.UniversalClient, error) {
 	several := o.Cluster()
 	several.ClusterStateReloadInterval = layoutFor
 	return redis.NewClusterClient(several), nil
+}
+
+// trips counts what sessions wait for: each pipeline is one round trip, however many calls share it.
+type trips struct {
+	count *atomic.Uint64
+	of    map[string]bool // the scripts, by SHA and by source
+}
+
+// DialHook changes nothing.
+func (t trips) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessHook changes nothing: single commands are those that no session waits for.
+func (t trips) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+// ProcessPipelineHook counts.
+func (t trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, commands []redis.Cmder) error {
+		if slices.ContainsFunc(commands, t.counts) {
+			t.count.Add(1)
+		}
+		return next(ctx, commands)
+	}
+}
+
+func (t trips) counts(c redis.Cmder) bool {
+	args := c.Args() // evalsha, SHA, … or eval, source, …
+	if len(args) < 2 {
+		return false
+	}
+	name, _ := args[1].(string)
+	return t.of[name]
 }

@@ -24,7 +24,8 @@ const (
 )
 
 func idOf(i int) (id backends.SessionID) {
-	binary.BigEndian.PutUint64(id[:], uint64(i)<<32+1)
+	binary.BigEndian.PutUint64(id[8:], uint64(i)+1)
+	id[0] = byte(i) // they lie in all buckets
 	return id
 }
 
@@ -505,14 +506,14 @@ func TestStoreClosesASessionOnce(t *testing.T) {
 				n.t.Errorf("closed %+v, want one with 5 requests", over)
 			}
 		},
-		"no more than asked for are closed at once, and all in the end": func(n two) {
+		"about as many as asked for are closed at once, and all in the end": func(n two) {
 			for i := range 300 {
 				seen(n, n.a, i, 2*idle)
 			}
 			closed := map[backends.SessionID]int{}
 			for range 20 {
 				over := sweep(n, n.b, 20)
-				if len(over) > 20 {
+				if len(over) > 20+liveBuckets {
 					n.t.Errorf("%d at once", len(over))
 				}
 				for _, c := range over {

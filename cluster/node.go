@@ -152,6 +152,14 @@ func (n *Node) Live() int {
 // Away reports whether what nodes share cannot be reached. It takes no time.
 func (n *Node) Away() bool { return n.redis != nil && n.redis.Away() }
 
+// RoundTrips is how often Redis was waited for on behalf of sessions since the start. Calls that come together share one.
+func (n *Node) RoundTrips() uint64 {
+	if n.redis == nil {
+		return 0
+	}
+	return n.redis.trips.Load()
+}
+
 // UserHash is what a user is known by to the other nodes.
 func (n *Node) UserHash(user string) string { return n.seal.userHash(user) }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -31,6 +32,7 @@ type Redis struct {
 	keepFor, reviveFor time.Duration
 	scripts            sessionScripts
 	waiting            waiting
+	trips              atomic.Uint64
 	foreign            sync.Once // tells once of records that cannot be read
 	life               context.Context
 	end                context.CancelFunc
@@ -46,6 +48,15 @@ func loadSessionScripts() sessionScripts {
 		flush: loadScript("flush"), beat: loadScript("beat"), sweep: loadScript("sweep"), forget: loadScript("forget"),
 		close: loadScript("close"),
 	}
+}
+
+// waitedFor are the scripts that sessions wait for, by SHA and by source.
+func (r *Redis) waitedFor() map[string]bool {
+	waited := make(map[string]bool)
+	for _, s := range []*script{r.scripts.claim, r.scripts.publish, r.scripts.evict, r.shared.script} {
+		waited[s.sha], waited[s.source] = true, true
+	}
+	return waited
 }
 
 // RedisParts are what a [Redis] is made of beside its config.
@@ -81,6 +92,7 @@ func NewRedis(c Config, p RedisParts) (*Redis, error) {
 	r.redisLimited = redisLimited{
 		shared: newRedisLimits(r.runner, r.keys, seal.userHash, p.Limits), local: p.Local,
 	}
+	client.AddHook(trips{&r.trips, r.waitedFor()})
 	back := make(chan struct{}, 1)
 	r.guard.onBack(func() {
 		select {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -77,21 +77,20 @@ func rawSessionID(v any) (id backends.SessionID, ok bool) {
 	return id, len(raw) == len(id)
 }
 
-// Sweep closes sessions that nobody has seen for so long, at most so many. It begins at a bucket of chance, so that nodes
-// that sweep at once do not all look for the same.
+// Sweep closes sessions that nobody has seen for so long, about so many. All buckets are looked at at once: it is a few
+// round trips, mostly one.
 func (r *Redis) Sweep(ctx context.Context, idle time.Duration, most int) (over []backends.Closed, err error) {
-	first := rand.IntN(liveBuckets)
-	for i := range liveBuckets {
-		if len(over) >= most {
-			break
-		}
-		closed, err := r.sweep(ctx, (first+i)%liveBuckets, idle, most-len(over))
-		over = append(over, closed...)
-		if err != nil {
-			return over, err
-		}
+	each := max(1, most/liveBuckets)
+	closed := make([][]backends.Closed, liveBuckets)
+	group, ctx := errgroup.WithContext(ctx)
+	for bucket := range closed {
+		group.Go(func() (err error) {
+			closed[bucket], err = r.sweep(ctx, bucket, idle, each)
+			return err
+		})
 	}
-	return over, nil
+	err = group.Wait()
+	return slices.Concat(closed...), err
 }
 
 func (r *Redis) sweep(ctx context.Context, bucket int, idle time.Duration, most int) ([]backends.Closed, error) {

@@ -32,7 +32,7 @@ type Store interface {
 	// Beat says when sessions were seen. It returns those of which the store knew nothing: their records are to be
 	// published again.
 	Beat(ctx context.Context, seen []backends.Presence) (unknown []backends.SessionID, err error)
-	// Sweep closes sessions that nobody has seen for so long, at most so many. Over all nodes each is returned once.
+	// Sweep closes sessions that nobody has seen for so long, about so many of them. Over all nodes each is returned once.
 	Sweep(ctx context.Context, idle time.Duration, most int) ([]backends.Closed, error)
 
 	// Join asks for a place among the user's sessions, Hold keeps those of one user, of which there must be one at least,

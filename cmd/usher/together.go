@@ -229,3 +229,6 @@ func (a *adminCluster) Live() int { return a.cluster.Live() }
 
 // Away reports whether what nodes share cannot be reached.
 func (a *adminCluster) Away() bool { return a.cluster.Away() }
+
+// RoundTrips is how often what nodes share was waited for since the start.
+func (a *adminCluster) RoundTrips() uint64 { return a.cluster.RoundTrips() }

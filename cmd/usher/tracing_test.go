@@ -22,6 +22,12 @@ import (
 // startNode runs a node with the settings on a port of its own, and returns its address and what ends it.
 func startNode(t *testing.T, text string, provider *sdktrace.TracerProvider) (address string, stop func()) {
 	t.Helper()
+	_, address, stop = launchNode(t, text, provider)
+	return address, stop
+}
+
+func launchNode(t *testing.T, text string, provider *sdktrace.TracerProvider) (n *node, address string, stop func()) {
+	t.Helper()
 	s := defaultSettings()
 	if _, err := config.Parse("usher.yaml", []byte(text), s, config.Environment{}); err != nil {
 		t.Fatal(err)
@@ -47,7 +53,7 @@ func startNode(t *testing.T, text string, provider *sdktrace.TracerProvider) (ad
 		n.close()
 	})
 	t.Cleanup(stop)
-	return "http://" + listener.Addr().String(), stop
+	return n, "http://" + listener.Addr().String(), stop
 }
 
 func get(t *testing.T, url string) (int, string) {

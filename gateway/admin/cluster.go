@@ -40,6 +40,8 @@ type Cluster interface {
 	Live() int
 	// Away reports whether what nodes share cannot be reached.
 	Away() bool
+	// RoundTrips is how often what nodes share was waited for since the start.
+	RoundTrips() uint64
 }
 
 // Ban is a ban as the API shows it. Exactly one of User, Session, Address and Credentials or CredentialsOf says whom it
@@ -101,3 +103,4 @@ func (a alone) Bans() []Ban                                 { return nil }
 func (a alone) Nodes(context.Context) ([]NodeStatus, error) { return nil, errAlone }
 func (a alone) Live() int                                   { return 1 }
 func (a alone) Away() bool                                  { return false }
+func (a alone) RoundTrips() uint64                          { return 0 }

@@ -71,6 +71,8 @@ func (c *fakeCluster) Nodes(context.Context) ([]NodeStatus, error) {
 func (c *fakeCluster) Live() int  { return 2 }
 func (c *fakeCluster) Away() bool { return true }
 
+func (c *fakeCluster) RoundTrips() uint64 { return 7 }
+
 // tell sends the cluster's listener something, and returns also what it logged.
 func (c *fakeCluster) tell(t *testing.T, method, path, body string) (got reply, log string) {
 	t.Helper()
@@ -250,7 +252,7 @@ func TestTheMetricsTellOfTheCluster(t *testing.T) {
 	t.Parallel()
 	c := &fakeCluster{bans: make([]Ban, 3)}
 	got, _ := c.tell(t, "GET", "/metrics", "")
-	for _, line := range []string{"usher_cluster_nodes 2\n", "usher_cluster_away 1\n", "usher_bans 3\n"} {
+	for _, line := range []string{"usher_cluster_nodes 2\n", "usher_cluster_away 1\n", "usher_bans 3\n", "usher_redis_round_trips_total 7\n"} {
 		if !strings.Contains(got.body, line) {
 			t.Errorf("no %q in:\n%s", line, ownSeries(got.body))
 		}

@@ -9,6 +9,7 @@
 //	          usher_cluster_nodes                                 live nodes, as far as this one knows
 //	          usher_cluster_away                                  1 while this node goes on without the others
 //	          usher_bans                                          bans that hold
+//	          usher_redis_round_trips_total                       how often Redis was waited for on behalf of sessions
 //	          go_*, process_*                                     the runtime's and the system's
 //
 // The API under /api/v1/, which any node answers for all of them:

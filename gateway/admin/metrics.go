@@ -34,7 +34,7 @@ type nodeCollector struct {
 	node    Node
 	cluster Cluster
 
-	ready, sessions, breaker, alarms, alarm, live, away, bans *prometheus.Desc
+	ready, sessions, breaker, alarms, alarm, live, away, bans, trips *prometheus.Desc
 }
 
 func newNodeCollector(n Node, c Cluster) *nodeCollector {
@@ -46,6 +46,8 @@ func newNodeCollector(n Node, c Cluster) *nodeCollector {
 			"Whether what nodes share cannot be reached, so that this one goes on alone: 1 or 0.", nil, nil),
 		bans: prometheus.NewDesc("usher_bans",
 			"Bans that hold.", nil, nil),
+		trips: prometheus.NewDesc("usher_redis_round_trips_total",
+			"How often Redis was waited for on behalf of sessions.", nil, nil),
 		ready: prometheus.NewDesc("usher_ready",
 			"Whether balancers may send viewers here: 1 or 0.", nil, nil),
 		sessions: prometheus.NewDesc("usher_sessions",
@@ -61,7 +63,7 @@ func newNodeCollector(n Node, c Cluster) *nodeCollector {
 
 // Describe sends what there may be.
 func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.ready, c.sessions, c.breaker, c.alarms, c.alarm, c.live, c.away, c.bans} {
+	for _, d := range []*prometheus.Desc{c.ready, c.sessions, c.breaker, c.alarms, c.alarm, c.live, c.away, c.bans, c.trips} {
 		out <- d
 	}
 }
@@ -73,6 +75,7 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 	out <- gauge(c.live, float64(c.cluster.Live()))
 	out <- gauge(c.away, indicator(c.cluster.Away()))
 	out <- gauge(c.bans, float64(len(c.cluster.Bans())))
+	out <- metric(c.trips, prometheus.CounterValue, float64(c.cluster.RoundTrips()))
 	for _, b := range c.node.Backends() {
 		for _, state := range breakerStates() {
 			out <- gauge(c.breaker, indicator(b.Breaker == state), b.Name, state)

@@ -83,6 +83,9 @@ usher_cluster_nodes 1
 # HELP usher_ready Whether balancers may send viewers here: 1 or 0.
 # TYPE usher_ready gauge
 usher_ready 1
+# HELP usher_redis_round_trips_total How often Redis was waited for on behalf of sessions.
+# TYPE usher_redis_round_trips_total counter
+usher_redis_round_trips_total 0
 # HELP usher_sessions Live sessions on this node.
 # TYPE usher_sessions gauge
 usher_sessions 3
@@ -113,8 +116,8 @@ func TestSeriesAreNamedAsPrometheusWants(t *testing.T) {
 	}
 	pedantic := prometheus.NewPedanticRegistry()
 	pedantic.MustRegister(newNodeCollector(watchedNode(), alone{watchedNode()}))
-	if families, err := pedantic.Gather(); err != nil || len(families) != 8 {
-		t.Errorf("got %d families and error %v, want 8", len(families), err)
+	if families, err := pedantic.Gather(); err != nil || len(families) != 9 {
+		t.Errorf("got %d families and error %v, want 9", len(families), err)
 	}
 }
 

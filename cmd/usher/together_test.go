@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"usher/backends/backendtest"
+	"usher/bench/stage"
+)
+
+// startRedis runs a redis-server of the test's own, and returns its socket.
+func startRedis(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	socket := filepath.Join(folder, "redis.sock")
+	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder)
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("redis-server, from the Debian package redis-server: %v", err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGKILL)
+		_ = cmd.Wait()
+	})
+	return socket
+}
+
+// soon waits until a fact holds.
+func soon(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(30 * time.Second); !holds(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within half a minute", what)
+		}
+	}
+}
+
+// pair is two nodes that share a Redis, before one origin and one middleware.
+type pair struct {
+	t          *testing.T
+	middleware *backendtest.Server
+	nodes      [2]*node
+	addresses  [2]string
+	stops      [2]func()
+}
+
+func startPair(t *testing.T, users map[string]backendtest.User, provider *sdktrace.TracerProvider) *pair {
+	t.Helper()
+	origin := httptest.NewServer(stage.NewOrigin(stage.Config{}))
+	t.Cleanup(origin.Close)
+	p := &pair{t: t, middleware: backendtest.New(backendtest.Config{Address: "127.0.0.1:0", Record: 100, Users: users})}
+	if err := p.middleware.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.middleware.Close)
+	// Heartbeats are as rare as can be, so that what is counted is what is meant.
+	text := strings.Replace(settingsFor(p.middleware.URL()+"/check"), "http://127.0.0.1:9", origin.URL, 1) + fmt.Sprintf(`
+sessions: { idle_timeout: 30m, recheck: { min: 1s, jitter_percent: 0 } }
+cluster: { redis: { addresses: [ %q ] }, keys: [ { id: a, secret: "0123456789abcdef" } ], heartbeat: 10m, deadline: 500ms }
+`, startRedis(t))
+	for i := range p.nodes {
+		p.nodes[i], p.addresses[i], p.stops[i] = launchNode(t, text, provider)
+	}
+	return p
+}
+
+// get fetches from a node what must be there.
+func (p *pair) get(node int, path string) (body string) {
+	p.t.Helper()
+	status, body := get(p.t, p.addresses[node]+path)
+	if status != http.StatusOK {
+		p.t.Fatalf("node %d, %s: %d %s", node, path, status, body)
+	}
+	return body
+}
+
+// tripsOf counts the round trips of a node that something takes, with all that it leaves behind.
+func (p *pair) tripsOf(node int, want uint64, do func()) uint64 {
+	p.t.Helper()
+	c := p.nodes[node].cluster
+	before := c.RoundTrips()
+	do()
+	soon(p.t, "the round trips", func() bool { return c.RoundTrips()-before >= want })
+	return c.RoundTrips() - before
+}
+
+// withTicket finds the address of something in a playlist, which has a ticket in it.
+func withTicket(t *testing.T, playlist string) string {
+	t.Helper()
+	path := regexp.MustCompile(`(?m)^/~.*$`).FindString(playlist)
+	if path == "" {
+		t.Fatalf("nothing in the playlist has a ticket:\n%s", playlist)
+	}
+	return path
+}
+
+// TestRoundTripsToRedis counts what a session costs Redis, on the node where it is opened and on one that adopts it.
+func TestRoundTripsToRedis(t *testing.T) {
+	p := startPair(t, map[string]backendtest.User{
+		"plain":   {ID: "1", Name: "plain", ValidFor: time.Hour},
+		"limited": {ID: "2", Name: "limited", ValidFor: time.Hour, MaxSessions: 2},
+		"short":   {ID: "3", Name: "short", ValidFor: 2 * time.Second},
+	}, sdktrace.NewTracerProvider())
+	for node := range p.nodes { // a server learns each script once
+		p.get(node, "/play/a001/low.m3u8?token=limited&warm="+fmt.Sprint(node))
+	}
+	var media string
+	opening := p.tripsOf(0, 2, func() { media = p.get(0, "/play/a001/low.m3u8?token=plain") })
+	segment := withTicket(t, media)
+	adoption := p.tripsOf(1, 1, func() { p.get(1, segment) })
+	segments := p.tripsOf(1, 0, func() {
+		for range 10 {
+			p.get(1, segment)
+			p.get(0, segment)
+		}
+	})
+	limited := p.tripsOf(0, 3, func() { p.get(0, "/play/a001/low.m3u8?token=limited") })
+	p.tripsOf(0, 2, func() { p.get(0, "/play/a001/low.m3u8?token=short") })
+	asked := p.middleware.Calls()
+	recheck := p.tripsOf(0, 2, func() {
+		if err := p.middleware.Wait(t.Context(), asked+1); err != nil {
+			t.Error(err)
+		}
+	})
+	got := fmt.Sprintf("adoption %d, opening %d, opening with limit %d, re-check %d, segment %d", adoption, opening, limited, recheck, segments)
+	t.Logf("round trips to Redis: %s", got)
+	if want := "adoption 1, opening 2, opening with limit 3, re-check 2, segment 0"; got != want {
+		t.Errorf("got %s; want %s", got, want)
+	}
+	if calls := p.middleware.Calls(); calls != asked+1 {
+		t.Errorf("the middleware was asked %d times, want %d", calls, asked+1)
+	}
+}
+
+// TestATraceGoesOnOnAnotherNode has a session opened on one node and re-checked on the other.
+func TestATraceGoesOnOnAnotherNode(t *testing.T) {
+	exporter := tracetest.NewInMemoryExporter()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
+	t.Cleanup(func() { _ = provider.Shutdown(context.Background()) })
+	p := startPair(t, map[string]backendtest.User{"good": {ID: "1", Name: "alice", ValidFor: 2 * time.Second}}, provider)
+	segment := withTicket(t, p.get(0, "/play/a001/low.m3u8?token=good"))
+	p.get(1, segment)
+	p.stops[0]()
+	if err := p.middleware.Wait(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	var recheck *tracetest.SpanStub
+	soon(t, "the re-check's span", func() bool {
+		for _, s := range exporter.GetSpans() {
+			if s.Name == "session.recheck" {
+				recheck = &s
+			}
+		}
+		return recheck != nil
+	})
+	for _, s := range exporter.GetSpans() {
+		if s.Name == "session.open" && len(recheck.Links) == 1 && recheck.Links[0].SpanContext.SpanID() == s.SpanContext.SpanID() {
+			if recheck.SpanContext.TraceID() == s.SpanContext.TraceID() {
+				t.Error("the re-check belongs to the opening's trace, which would never end")
+			}
+			return
+		}
+	}
+	t.Errorf("the re-check links to %+v, which is no opening", recheck.Links)
+}
