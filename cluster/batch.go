@@ -195,9 +195,12 @@ func (b *batch) round(
 	for i, c := range calls {
 		commands[i] = add(p, c)
 	}
-	_, _ = p.Exec(ctx) // each command has its own error, and one that failed as a whole is in all of them
+	_, whole := p.Exec(ctx) // each command that was sent has its own error
 	for i, c := range calls {
 		value, err := commands[i].Result()
+		if err == nil && value == nil {
+			err = whole // it was not even sent: a script that returns nothing has redis.Nil
+		}
 		switch {
 		case err == nil, errors.Is(err, redis.Nil):
 			c.settle(value, nil)

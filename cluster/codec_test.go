@@ -1,0 +1,163 @@
+package cluster
+
+import (
+	"errors"
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"usher/backends"
+)
+
+// full is a record with something in every field that travels.
+func full() backends.Record {
+	return backends.Record{
+		ID: idOf(7), Opened: time.Unix(1700000000, 0).UTC(), Key: "k1", Check: 9, Trace: "00-a-b-01",
+		Decision: backends.Decision{
+			Verdict: backends.Denied, Source: backends.FromRule, Reason: "why", UserID: "17", User: "Ann\x00\xff",
+			ValidFor: 90 * time.Second, MaxSessions: 3, Unique: true, Redirect: "https://example.com/pay?x=1",
+		},
+		Facts: &backends.Request{
+			Session: idOf(7), Number: 4, Route: "r", Channel: "c", Backend: "b", Query: "q=\xff&x",
+			Headers: []backends.Header{{Name: "X-A", Value: "1"}, {Name: "X-B"}, {Name: "X-A", Value: "2"}},
+			Path:    "/p", Scheme: "https", Host: "h", UserAgent: "ua", Referer: "ref", Device: "mac",
+			Address: netip.MustParseAddr("2001:db8::1"), Opened: time.Unix(1600000000, 0).UTC(), Bytes: 1 << 40,
+		},
+	}
+}
+
+// TestARecordSurvivesTheWire also finds fields that were added and forgotten here.
+func TestARecordSurvivesTheWire(t *testing.T) {
+	t.Parallel()
+	want := full()
+	beside := map[string]bool{ // what scripts must read, and what says how to ask
+		"Expires": true, "Fence": true, "Buried": true, "Kicked": true, "Evicted": true, "Asking": true, "Standing": true,
+	}
+	for _, v := range []reflect.Value{reflect.ValueOf(want), reflect.ValueOf(want.Decision), reflect.ValueOf(*want.Facts)} {
+		for i := range v.NumField() {
+			if name := v.Type().Field(i).Name; v.Field(i).IsZero() && !beside[name] {
+				t.Errorf("%s.%s is not tried", v.Type(), name)
+			}
+		}
+	}
+	got, err := decodeRecord(want.ID, encodeRecord(&want))
+	must(t, err)
+	same := cmp.Options{
+		cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+		cmpopts.IgnoreFields(backends.Request{}, "Asking"),
+	}
+	if diff := cmp.Diff(want, got, same); diff != "" {
+		t.Errorf("record (-sent +read):\n%s", diff)
+	}
+	none := backends.Record{ID: idOf(1), Facts: &backends.Request{Session: idOf(1)}}
+	got, err = decodeRecord(none.ID, encodeRecord(&none))
+	if err != nil || got.Facts == nil {
+		t.Errorf("empty facts are none: %+v, %v", got, err)
+	}
+}
+
+func TestFieldsThatAreUnknownAreSkipped(t *testing.T) {
+	t.Parallel()
+	r := full()
+	data := encodeRecord(&r)
+	data = append(data, 200, 3, 'x', 'y', 'z')
+	if got, err := decodeRecord(r.ID, data); err != nil || got.Key != "k1" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	for name, data := range map[string][]byte{
+		"a verdict of tomorrow":   {fieldVerdict, 5, 'm', 'a', 'y', 'b', 'e'},
+		"a source of tomorrow":    {fieldSource, 3, 'a', 'i', '!'},
+		"a value that is cut":     {fieldKey, 5, 'a'},
+		"a length without end":    {fieldKey, 0x80, 0x80},
+		"no length":               {fieldKey},
+		"a number that is cut":    {fieldOpened, 1, 0x80},
+		"a header without name":   {fieldFacts, 2, factHeaderValue, 0},
+		"an address that is none": {fieldFacts, 3, factAddress, 1, 'x'},
+	} {
+		if got, err := decodeRecord(r.ID, data); err == nil {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	r := full()
+	f.Add(encodeRecord(&r))
+	f.Add([]byte{fieldFacts, 2, factHeaderName, 0})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, err := decodeRecord(idOf(7), data)
+		if err != nil {
+			return
+		}
+		again, err := decodeRecord(idOf(7), encodeRecord(&got))
+		if err != nil {
+			t.Fatalf("what was read cannot be written: %v", err)
+		}
+		if !again.Opened.Equal(got.Opened) || again.Decision != got.Decision || (again.Facts == nil) != (got.Facts == nil) {
+			t.Errorf("read %+v, then %+v", got, again)
+		}
+	})
+}
+
+func TestWhatIsSealedOpensOnlyAsWhatItIs(t *testing.T) {
+	t.Parallel()
+	old, err := newKeyring([]Key{{ID: "a", Secret: "a secret of the cluster"}})
+	must(t, err)
+	both, err := newKeyring([]Key{{ID: "b", Secret: "another secret of it"}, {ID: "a", Secret: "a secret of the cluster"}})
+	must(t, err)
+	sealed := old.seal([]byte("Ann"), "record 1")
+	if plain, err := both.open(sealed, "record 1"); err != nil || string(plain) != "Ann" {
+		t.Errorf("by the new keys: %q, %v", plain, err)
+	}
+	if _, err := old.open(both.seal([]byte("Ann"), "x"), "x"); !errors.Is(err, errSealed) {
+		t.Errorf("by the old key alone: %v", err)
+	}
+	if _, err := old.open(sealed, "record 2"); !errors.Is(err, errSealed) {
+		t.Errorf("as another's: %v", err)
+	}
+	for i := range sealed {
+		broken := append([]byte(nil), sealed...)
+		broken[i] ^= 1
+		if _, err := old.open(broken, "record 1"); !errors.Is(err, errSealed) {
+			t.Errorf("with byte %d changed: %v", i, err)
+		}
+		if _, err := old.open(sealed[:i], "record 1"); !errors.Is(err, errSealed) {
+			t.Errorf("cut at %d: %v", i, err)
+		}
+	}
+	if hashes := both.hashes("user", "Ann"); hashes[1] != old.hash("user", "Ann") || hashes[0] == hashes[1] || hashes[0] != both.userHash("Ann") {
+		t.Errorf("hashes %q", hashes)
+	}
+	if _, err := newKeyring(nil); err == nil {
+		t.Error("a keyring without keys")
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	ring, err := newKeyring([]Key{{ID: "a", Secret: "a secret of the cluster"}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(ring.seal([]byte("Ann"), "record 1"))
+	f.Add([]byte{1, 'a'})
+	f.Fuzz(func(t *testing.T, sealed []byte) {
+		if plain, err := ring.open(sealed, "record 2"); err == nil {
+			t.Errorf("somebody forged %q", plain)
+		}
+	})
+}
+
+func TestSlots(t *testing.T) {
+	t.Parallel()
+	for key, want := range map[string]uint16{ // by CLUSTER KEYSLOT
+		"123456789": 12739, "foo": 12182, "a{foo}b": 12182, "a{}foo": 16292, "{a{b}c": 13340,
+	} {
+		if got := slotOf(key); got != want {
+			t.Errorf("%q lies in slot %d, want %d", key, got, want)
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package cluster
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestConfigSaysWhatCannotWork(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		edit func(*Config)
+		want string
+	}{
+		"a node alone": {func(c *Config) { *c = DefaultConfig() }, ""},
+		"a cluster":    {func(*Config) {}, ""},
+		"by a socket":  {func(c *Config) { c.Redis.Addresses = []string{"/run/redis.sock"} }, ""},
+		"no keys":      {func(c *Config) { c.Keys = nil }, `keys: none; want at least one, the same on every node, such as { id: a, secret: "file:/etc/usher/cluster.key" }`},
+		"bad keys": {
+			func(c *Config) {
+				c.Keys = []Key{{ID: "a", Secret: "short"}, {ID: "a", Secret: "a secret of the cluster"}, {ID: "a b", Secret: "a secret of the cluster"}}
+			},
+			"keys[0].secret: has 5 bytes; want at least 16\n" +
+				"keys[1].id: \"a\": want 1 to 16 letters and digits, unlike any other key's\n" +
+				"keys[2].id: \"a b\": want 1 to 16 letters and digits, unlike any other key's",
+		},
+		"times": {
+			func(c *Config) { c.Deadline, c.Heartbeat, c.KeepFor = 0, time.Millisecond, 1000*time.Hour },
+			"deadline: 0s is out of range; want 5ms to 10s\nheartbeat: 1ms is out of range; want 1s to 10m0s\nkeep_for: 1000h0m0s is out of range; want 1m0s to 720h0m0s",
+		},
+		"no address": {func(c *Config) { c.Redis.Addresses = []string{"redis"} }, `redis.addresses[0]: "redis" is no address; want "host:port", or the path of a socket`},
+		"several addresses of one": {
+			func(c *Config) { c.Redis.Addresses = []string{"a:1", "b:1"} },
+			"redis.addresses: 2 of them; want one, unless redis.sentinel_master or redis.cluster says what they are",
+		},
+		"both kinds": {
+			func(c *Config) { c.Redis.SentinelMaster, c.Redis.Cluster = "m", true },
+			`redis.sentinel_master: "m": a Redis Cluster has no Sentinels; want redis.cluster or this`,
+		},
+		"databases of a cluster": {func(c *Config) { c.Redis.Cluster, c.Redis.Database = true, 3 }, "redis.database: 3; a Redis Cluster has only 0"},
+		"users without passwords": {
+			func(c *Config) { c.Redis.Username, c.Redis.SentinelUsername = "u", "s" },
+			"redis.username: \"u\" needs redis.password\nredis.sentinel_username: \"s\" needs redis.sentinel_password",
+		},
+		"half of TLS": {
+			func(c *Config) { c.Redis.TLS.CertFile = "x.pem" },
+			"redis.tls.cert_file: needs redis.tls.key_file, and the other way round\nredis.tls.enabled: false, but other settings of redis.tls are set",
+		},
+		"a prefix that would break keys": {func(c *Config) { c.Redis.Prefix = "a{b" }, `redis.prefix: "a{b": want 1 to 64 letters, digits, dots, _ and -`},
+		"a tiny pool":                    {func(c *Config) { c.Redis.PoolSize = 1 }, "redis.pool_size: 1 is out of range; want 8 to 10000"},
+		"a database that is none":        {func(c *Config) { c.Redis.Database = -1 }, "redis.database: -1 is no database"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := DefaultConfig()
+			c.Redis.Addresses = []string{"127.0.0.1:6379"}
+			c.Keys = []Key{{ID: "a", Secret: "a secret of the cluster"}}
+			test.edit(&c)
+			got := ""
+			if err := c.Validate(); err != nil {
+				got = err.Error()
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("error (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTLSFilesThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	empty := filepath.Join(t.TempDir(), "empty.pem")
+	must(t, os.WriteFile(empty, nil, 0o600))
+	for name, test := range map[string]struct {
+		config RedisTLSConfig
+		want   string
+	}{
+		"no authority":        {RedisTLSConfig{Enabled: true, CAFile: empty + "x"}, "redis.tls.ca_file: open " + empty},
+		"an empty authority":  {RedisTLSConfig{Enabled: true, CAFile: empty}, "redis.tls.ca_file: no certificate in " + empty},
+		"no certificate":      {RedisTLSConfig{Enabled: true, CertFile: empty, KeyFile: empty}, "redis.tls.cert_file: "},
+		"no TLS, so no files": {RedisTLSConfig{}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := DefaultConfig()
+			c.Redis.Addresses, c.Redis.TLS = []string{"127.0.0.1:1"}, test.config
+			c.Keys = []Key{{ID: "a", Secret: "a secret of the cluster"}}
+			_, err := newClient(c)
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+}

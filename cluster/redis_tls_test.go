@@ -1,0 +1,121 @@
+package cluster
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"usher/backends"
+)
+
+// authority signs certificates of a test's.
+type authority struct {
+	t    *testing.T
+	file string
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{t: t}
+	var der []byte
+	a.key, der = a.make(&x509.Certificate{
+		Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}, nil, nil)
+	var err error
+	a.cert, err = x509.ParseCertificate(der)
+	must(t, err)
+	a.file = a.write("ca.pem", "CERTIFICATE", der)
+	return a
+}
+
+func (a *authority) make(template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*ecdsa.PrivateKey, []byte) {
+	a.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(a.t, err)
+	template.SerialNumber = big.NewInt(time.Now().UnixNano())
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	if parent == nil {
+		parent, signer = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	must(a.t, err)
+	return key, der
+}
+
+// sign makes a certificate, for servers and clients, and returns the files that hold it and its key.
+func (a *authority) sign(name string) (cert, key string) {
+	a.t.Helper()
+	private, der := a.make(&x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}, a.cert, a.key)
+	text, err := x509.MarshalPKCS8PrivateKey(private)
+	must(a.t, err)
+	return a.write(name+".pem", "CERTIFICATE", der), a.write(name+".key", "PRIVATE KEY", text)
+}
+
+func (a *authority) write(name, kind string, der []byte) string {
+	a.t.Helper()
+	path := filepath.Join(a.t.TempDir(), name)
+	must(a.t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
+	return path
+}
+
+func TestRedisByTLS(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	port := listener.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // a TCP listener's
+	must(t, listener.Close())
+	ca := newAuthority(t)
+	cert, key := ca.sign("redis.example.com")
+	ours, ourKey := ca.sign("usher.example.com")
+	startRedis(t, "--tls-port", strconv.Itoa(port), "--tls-cert-file", cert, "--tls-key-file", key,
+		"--tls-ca-cert-file", ca.file, "--tls-auth-clients", "yes")
+
+	c := DefaultConfig()
+	c.Keys = []Key{{ID: "a", Secret: "a secret of the cluster"}}
+	c.Redis.Addresses = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+	c.Deadline = 5 * time.Second
+	c.Redis.TLS = RedisTLSConfig{Enabled: true, CAFile: ca.file, CertFile: ours, KeyFile: ourKey, ServerName: "redis.example.com"}
+	tests := map[string]struct {
+		edit func(*RedisTLSConfig)
+		want bool
+	}{
+		"as it should be":             {func(*RedisTLSConfig) {}, true},
+		"the address in place of":     {func(c *RedisTLSConfig) { c.ServerName = "" }, true},
+		"another name":                {func(c *RedisTLSConfig) { c.ServerName = "other.example.com" }, false},
+		"any name will do":            {func(c *RedisTLSConfig) { c.ServerName, c.InsecureSkipVerify = "other.example.com", true }, true},
+		"nobody vouches for it":       {func(c *RedisTLSConfig) { c.CAFile = "" }, false},
+		"without our own certificate": {func(c *RedisTLSConfig) { c.CertFile, c.KeyFile = "", "" }, false},
+		"without TLS":                 {func(c *RedisTLSConfig) { *c = RedisTLSConfig{} }, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := c
+			test.edit(&c.Redis.TLS)
+			if !test.want {
+				c.Deadline = time.Second
+			}
+			s := newStore(t, c, slog.New(slog.DiscardHandler))
+			_, err := s.Claim(t.Context(), backends.Claim{ID: idOf(1), Lease: leaseFor})
+			if (err == nil) != test.want {
+				t.Errorf("the claim: %v", err)
+			}
+		})
+	}
+}
