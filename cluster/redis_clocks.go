@@ -9,11 +9,15 @@ const clockSlack = time.Second
 // slotClocks are the clocks of the servers that sessions lie on. Those of a Redis Cluster need not agree, and which one
 // has a slot changes: neighbouring slots are taken to lie on one server, and every answer sets the clock anew.
 type slotClocks struct {
-	slack  time.Duration
-	clocks [clusterLanes]redisClock
+	slack   time.Duration
+	several bool // else there is one server, so one clock
+	clocks  [clusterLanes]redisClock
 }
 
 func (c *slotClocks) of(key string) *redisClock {
+	if !c.several {
+		return &c.clocks[0]
+	}
 	return &c.clocks[int(slotOf(key))*clusterLanes/slots]
 }
 
