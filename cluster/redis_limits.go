@@ -47,18 +47,26 @@ func (l *redisLimits) Leave(ctx context.Context, user string, id backends.Sessio
 }
 
 func (l *redisLimits) call(ctx context.Context, op string, of []backends.Membership) (backends.Limited, error) {
-	user, now := l.hash(of[0].User), time.Now()
-	args := l.args(op, user)
-	for _, m := range of {
-		c := callOf(op == "join", m, now)
-		args = append(args, hex.EncodeToString(c.id[:]), c.opened, c.age, c.counted, c.max,
-			l.mark("device", m.User, c.device), l.mark("address", m.User, c.address))
+	now := time.Now()
+	calls := make([]limitCall, len(of))
+	for i, m := range of {
+		calls[i] = callOf(op == "join", m, now)
 	}
-	v, err := l.run.run(ctx, l.script, []string{l.keys.user(user)}, args...)
+	return l.tell(ctx, op, of[0].User, calls)
+}
+
+func (l *redisLimits) tell(ctx context.Context, op, user string, calls []limitCall) (backends.Limited, error) {
+	hash := l.hash(user)
+	args := l.args(op, hash)
+	for _, c := range calls {
+		args = append(args, hex.EncodeToString(c.id[:]), c.opened, c.age, flag(c.counted), c.max,
+			l.mark("device", user, c.device), l.mark("address", user, c.address))
+	}
+	v, err := l.run.run(ctx, l.script, []string{l.keys.user(hash)}, args...)
 	if err != nil {
 		return backends.Limited{}, fmt.Errorf("%s the user's sessions: %w", op, err)
 	}
-	return readLimited(v, len(of))
+	return readLimited(v, len(calls))
 }
 
 func (l *redisLimits) args(op, user string) []any {
