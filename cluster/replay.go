@@ -74,6 +74,7 @@ func (r *revocations) restart(epoch string) {
 	r.at, r.assumed, r.epoch = place{}, true, epoch
 	again, cut := len(r.held), time.Since(r.contact) > reissuedFor
 	r.mu.Unlock()
+	r.lost()
 	r.log.Info("Redis lost what was shared: this node's part is written again", slog.Int("revocations", again))
 	if cut {
 		r.reread()

@@ -43,8 +43,10 @@ type revocations struct {
 	reread func()
 	// missed asks for a replay soon.
 	missed func()
-	log    *slog.Logger
-	keep   time.Duration
+	// lost is called when Redis lost what was shared.
+	lost func()
+	log  *slog.Logger
+	keep time.Duration
 
 	mu sync.Mutex
 	// at is up to where nothing was missed. assumed: it was not told, but follows from when this node started.

@@ -1,0 +1,410 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"usher/backends"
+)
+
+func streamEntry(payload, previous string) *redis.XAddArgs {
+	return &redis.XAddArgs{Stream: "usher:{all}:revocations", Values: []any{"p", payload, "q", previous}}
+}
+
+// peer is a node that notes what it is told.
+type peer struct {
+	*Node
+	log *lockedLog
+
+	mu      sync.Mutex
+	revoked []string // kind and session or ban, in their order
+	rereads int
+	over    []string
+}
+
+func (p *peer) heard() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.revoked)
+}
+
+func (p *peer) times(what string) (n int) {
+	for _, one := range p.heard() {
+		if one == what {
+			n++
+		}
+	}
+	return n
+}
+
+func (p *peer) reread() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rereads
+}
+
+func kindAndWhom(v backends.Revocation) string {
+	if v.Kind == backends.RevokedBanned || v.Kind == backends.RevokedUnbanned {
+		return v.Kind.String() + " " + v.Ban.ID
+	}
+	return v.Kind.String() + " " + v.Session.String()
+}
+
+// startPeer runs a node until the test ends, or stop is called.
+func startPeer(t testing.TB, c Config, name string, edit func(*Options)) (p *peer, stop func()) {
+	t.Helper()
+	p = &peer{log: new(lockedLog)}
+	c.Node = name
+	o := Options{
+		Config: c, Memory: MemoryConfig{MaxRecords: 1000}, ReviveFor: reviveFor, Limits: testRules,
+		Version: "v1", Address: ":8080", Logger: p.log.logger(),
+	}
+	if edit != nil {
+		edit(&o)
+	}
+	var err error
+	p.Node, err = Open(o)
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { p.Run(ctx, p.handlers()) })
+	stop = sync.OnceFunc(func() {
+		cancel()
+		running.Wait()
+		p.Close()
+	})
+	t.Cleanup(stop)
+	return p, stop
+}
+
+func (p *peer) handlers() Handlers {
+	return Handlers{
+		Revoked: func(v backends.Revocation) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.revoked = append(p.revoked, kindAndWhom(v))
+		},
+		Reread: func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.rereads++
+		},
+		Over: func(user string) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.over = append(p.over, user)
+		},
+		Answer: func(_ context.Context, question []byte) []byte {
+			return fmt.Appendf(nil, "%s says %s", p.Name(), question)
+		},
+	}
+}
+
+// startPeers runs nodes that share a server, and waits until all know of all.
+func startPeers(t testing.TB, count int) (*redisServer, []*peer) {
+	t.Helper()
+	server := startRedis(t)
+	peers := make([]*peer, count)
+	for i := range peers {
+		peers[i], _ = startPeer(t, testConfig(server), fmt.Sprint("n", i+1), nil)
+	}
+	for _, p := range peers {
+		eventually(t, p.Name()+" knows all", func() bool { return p.Live() == count })
+	}
+	return server, peers
+}
+
+func denial(reason string) backends.Decision {
+	return backends.Decision{Verdict: backends.Denied, Source: backends.FromOperator, Reason: reason}
+}
+
+// everybodyHears waits until all peers heard each of these, and wants that nobody heard any of it twice.
+func everybodyHears(t testing.TB, peers []*peer, what ...string) {
+	t.Helper()
+	for _, p := range peers {
+		for _, one := range what {
+			eventually(t, p.Name()+" hears "+one, func() bool { return p.times(one) > 0 })
+		}
+	}
+	for _, p := range peers {
+		for _, one := range what {
+			if n := p.times(one); n != 1 {
+				t.Errorf("%s heard %s %d times", p.Name(), one, n)
+			}
+		}
+	}
+}
+
+func TestWhatIsRevokedReachesAllNodesOnce(t *testing.T) {
+	t.Parallel()
+	_, peers := startPeers(t, 3)
+	var want []string
+	for i := range 60 {
+		must(t, peers[i%3].Kick(t.Context(), idOf(i), time.Time{}, time.Minute, denial("test")))
+		want = append(want, "kicked "+idOf(i).String())
+	}
+	for kind := backends.RevokedDenied; kind <= backends.RevokedSuperseded; kind++ {
+		v := backends.Revocation{Kind: kind, Session: idOf(100 + int(kind)), Opened: opened(1), Decision: denial("x")}
+		must(t, peers[0].Revoke(t.Context(), v))
+		want = append(want, kindAndWhom(v))
+	}
+	everybodyHears(t, peers, want...)
+	for _, p := range peers {
+		if got, err := p.Store().Claim(t.Context(), backends.Claim{ID: idOf(1)}); err != nil || time.Now().After(got.Record.Kicked) {
+			t.Errorf("%s: %+v, %v", p.Name(), got, err)
+		}
+	}
+}
+
+func TestNothingIsMissedWhileSubscriptionsBreak(t *testing.T) {
+	t.Parallel()
+	server, peers := startPeers(t, 2)
+	var want []string
+	for i := range 100 {
+		if i%5 == 0 {
+			must(t, server.client.Do(t.Context(), "CLIENT", "KILL", "TYPE", "pubsub").Err())
+		}
+		must(t, peers[0].Revoke(t.Context(), backends.Revocation{Kind: backends.RevokedDenied, Session: idOf(i), Decision: denial("x")}))
+		want = append(want, "denied "+idOf(i).String())
+	}
+	everybodyHears(t, peers, want...)
+}
+
+func TestWhatIsDoneWhileRedisIsFrozenReachesTheOthers(t *testing.T) {
+	t.Parallel()
+	server := startRedis(t)
+	c := testConfig(server)
+	c.Deadline = 200 * time.Millisecond
+	a, _ := startPeer(t, c, "a", nil)
+	b, _ := startPeer(t, c, "b", nil)
+	eventually(t, "they know of each other", func() bool { return a.Live() == 2 && b.Live() == 2 })
+	server.signal(syscall.SIGSTOP)
+	eventually(t, "Redis is given up", func() bool {
+		_, _ = a.Store().Claim(t.Context(), backends.Claim{ID: idOf(1)})
+		return a.Away()
+	})
+	if err := a.Kick(t.Context(), idOf(1), time.Time{}, time.Hour, denial("x")); !errors.Is(err, ErrAway) {
+		t.Errorf("a kick: %v", err)
+	}
+	ban, err := a.Ban(t.Context(), backends.Ban{User: "Ann", Until: time.Now().Add(time.Hour)})
+	if !errors.Is(err, ErrAway) || ban.ID == "" {
+		t.Errorf("a ban: %+v, %v", ban, err)
+	}
+	want := []string{"kicked " + idOf(1).String(), "banned " + ban.ID}
+	everybodyHears(t, []*peer{a}, want...)
+	if heard := b.heard(); len(heard) > 0 {
+		t.Errorf("the other one heard %q", heard)
+	}
+	server.signal(syscall.SIGCONT)
+	everybodyHears(t, []*peer{a, b}, want...)
+	fresh, _ := startPeer(t, c, "fresh", nil)
+	eventually(t, "a node that starts now knows the ban", func() bool { return len(fresh.Bans()) == 1 })
+}
+
+func TestAFlushLosesNoBan(t *testing.T) {
+	t.Parallel()
+	server, peers := startPeers(t, 2)
+	ctx := t.Context()
+	kept, err := peers[0].Ban(ctx, backends.Ban{User: "Ann", Until: time.Now().Add(time.Hour), Reason: "unpaid"})
+	must(t, err)
+	lifted, err := peers[0].Ban(ctx, backends.Ban{User: "Bob", Until: time.Now().Add(time.Hour)})
+	must(t, err)
+	everybodyHears(t, peers, "banned "+kept.ID, "banned "+lifted.ID)
+	must(t, peers[1].Unban(ctx, lifted.ID))
+	everybodyHears(t, peers, "unbanned "+lifted.ID)
+	must(t, peers[0].Revoke(ctx, backends.Revocation{Kind: backends.RevokedDenied, Session: idOf(1), Decision: denial("x")}))
+	must(t, server.client.FlushAll(ctx).Err())
+	eventually(t, "it is written again", func() bool {
+		return server.client.HLen(ctx, "usher:{all}:bans").Val() == 1 && server.client.ZCard(ctx, "usher:{all}:lifted").Val() == 1 &&
+			server.client.XLen(ctx, "usher:{all}:revocations").Val() > 0
+	})
+	fresh, _ := startPeer(t, testConfig(server), "fresh", nil)
+	eventually(t, "a node that starts now knows it", func() bool { return len(fresh.Bans()) == 1 })
+	got := fresh.Bans()[0]
+	if got.ID != kept.ID || got.User != "Ann" || got.Reason != "unpaid" || got.Until.Sub(kept.Until).Abs() > patience {
+		t.Errorf("the ban is %+v, want %+v", got, kept)
+	}
+	if err := fresh.Unban(ctx, "nonsense"); !errors.Is(err, ErrNoBan) {
+		t.Errorf("a ban that is none: %v", err)
+	}
+}
+
+// TestATrimmedStreamHasAllSessionsReread takes a node's subscription away and then what it missed.
+func TestATrimmedStreamHasAllSessionsReread(t *testing.T) {
+	t.Parallel()
+	server, peers := startPeers(t, 2)
+	ctx := t.Context()
+	must(t, peers[0].Revoke(ctx, backends.Revocation{Kind: backends.RevokedDenied, Session: idOf(1), Decision: denial("x")}))
+	everybodyHears(t, peers, "denied "+idOf(1).String())
+	// What is written past the channel nobody hears; the pulse finds that it was.
+	must(t, server.client.XAdd(ctx, streamEntry("lost", "0-0")).Err())
+	id, err := server.client.XAdd(ctx, streamEntry("there", "9999999999999-0")).Result()
+	must(t, err)
+	must(t, server.client.XTrimMaxLen(ctx, "usher:{all}:revocations", 1).Err())
+	must(t, server.client.HSet(ctx, "usher:{all}:state", "last", id).Err())
+	for _, p := range peers {
+		eventually(t, p.Name()+" looks at all sessions", func() bool { return p.reread() == 1 })
+	}
+	if told := peers[1].log.count("not understood"); told > 1 {
+		t.Errorf("what is no revocation is told %d times", told)
+	}
+}
+
+func TestNodesKnowOneAnother(t *testing.T) {
+	t.Parallel()
+	server := startRedis(t)
+	draining := true
+	a, _ := startPeer(t, testConfig(server), "a", func(o *Options) { o.Sessions = func() int { return 7 } })
+	b, stop := startPeer(t, testConfig(server), "b", func(o *Options) { o.Draining = func() bool { return draining } })
+	eventually(t, "they know of each other", func() bool { return a.Live() == 2 && b.Live() == 2 })
+	list := func() map[string]NodeInfo {
+		all, err := a.Nodes(t.Context())
+		must(t, err)
+		found := map[string]NodeInfo{}
+		for _, n := range all {
+			found[n.Name] = n
+		}
+		return found
+	}
+	found := list()
+	for name, want := range map[string]NodeInfo{
+		"a": {Name: "a", Address: ":8080", Version: "v1", Sessions: 7, Alive: true, Self: true},
+		"b": {Name: "b", Address: ":8080", Version: "v1", Draining: true, Alive: true},
+	} {
+		got := found[name]
+		if got.ID == "" || time.Since(got.Started) > patience || got.Silent > patience {
+			t.Errorf("node %s: %+v", name, got)
+		}
+		got.ID, got.Started, got.Silent = "", time.Time{}, 0
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("node %s (-want +got):\n%s", name, diff)
+		}
+	}
+	stop()
+	eventually(t, "the one that ended is gone", func() bool { return a.Live() == 1 && len(list()) == 1 })
+}
+
+func TestANodeThatFallsSilentIsShownAsSuch(t *testing.T) {
+	t.Parallel()
+	server := startRedis(t)
+	a, _ := startPeer(t, testConfig(server), "a", nil)
+	eventually(t, "it lives", func() bool { return server.client.ZCard(t.Context(), "usher:{all}:beats").Val() == 1 })
+	past := float64(time.Now().Add(-10 * time.Second).UnixMilli())
+	must(t, server.client.HSet(t.Context(), "usher:{all}:nodes", "dead", `{"name":"dead","up":5000,"sessions":3}`).Err())
+	must(t, server.client.Do(t.Context(), "ZADD", "usher:{all}:beats", past, "dead").Err())
+	all, err := a.Nodes(t.Context())
+	must(t, err)
+	if len(all) != 2 || all[1].Name != "dead" || all[1].Alive || all[1].Silent < 5*time.Second || all[1].Sessions != 3 {
+		t.Errorf("nodes: %+v", all)
+	}
+	if a.Live() != 1 {
+		t.Errorf("%d live, want one", a.Live())
+	}
+}
+
+func TestAllNodesAreAsked(t *testing.T) {
+	t.Parallel()
+	server, peers := startPeers(t, 3)
+	answers, silent := peers[1].Ask(t.Context(), []byte("hello"))
+	got := map[string]string{}
+	for _, a := range answers {
+		got[a.Node] = string(a.Body)
+	}
+	want := map[string]string{"n1": "n1 says hello", "n2": "n2 says hello", "n3": "n3 says hello"}
+	if diff := cmp.Diff(want, got); diff != "" || len(silent) > 0 {
+		t.Errorf("silent %q, answers (-want +got):\n%s", silent, diff)
+	}
+	// A node that beats and does not answer: its name is told when the time is over.
+	now := float64(time.Now().Add(time.Hour).UnixMilli())
+	must(t, server.client.HSet(t.Context(), "usher:{all}:nodes", "mute", `{"name":"mute"}`).Err())
+	must(t, server.client.Do(t.Context(), "ZADD", "usher:{all}:beats", now, "mute").Err())
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	answers, silent = peers[0].Ask(ctx, []byte("hello"))
+	if len(answers) != 3 || !slices.Equal(silent, []string{"mute"}) {
+		t.Errorf("%d answers, silent %q", len(answers), silent)
+	}
+	huge := make([]byte, maxInflated+1)
+	answers, silent = peers[0].Ask(t.Context(), huge)
+	if len(answers) != 1 || len(silent) == 0 {
+		t.Errorf("a question beyond all bounds has %d answers, silent %q", len(answers), silent)
+	}
+}
+
+func TestANodeAlone(t *testing.T) {
+	t.Parallel()
+	p, _ := startPeer(t, DefaultConfig(), "alone", nil)
+	ctx := t.Context()
+	eventually(t, "it runs", func() bool { return p.Node.handlers.Load().Revoked != nil })
+	must(t, p.Kick(ctx, idOf(1), time.Time{}, time.Hour, denial("x")))
+	ban, err := p.Ban(ctx, backends.Ban{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Until: time.Now().Add(time.Hour)})
+	must(t, err)
+	must(t, p.Unban(ctx, ban.ID))
+	want := []string{"kicked " + idOf(1).String(), "banned " + ban.ID, "unbanned " + ban.ID}
+	if diff := cmp.Diff(want, p.heard()); diff != "" {
+		t.Errorf("heard (-want +got):\n%s", diff)
+	}
+	nodes, err := p.Nodes(ctx)
+	if err != nil || len(nodes) != 1 || !nodes[0].Self || !nodes[0].Alive || p.Live() != 1 || p.Away() || p.Shared() {
+		t.Errorf("nodes %+v, %v", nodes, err)
+	}
+	if answers, silent := p.Ask(ctx, []byte("x")); len(answers) != 1 || string(answers[0].Body) != "alone says x" || silent != nil {
+		t.Errorf("answers %+v, silent %q", answers, silent)
+	}
+	for i := range 2 { // one more than may play
+		_, err = p.Store().Hold(ctx, []backends.Membership{{User: "u", Session: idOf(i), Seen: time.Now(), Counted: true, Max: 1}})
+		must(t, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.Equal(p.over, []string{p.UserHash("u")}) {
+		t.Errorf("over: %q", p.over)
+	}
+}
+
+func TestARedisThatIsAwayAtTheStartIsNoReasonNotToServe(t *testing.T) {
+	t.Parallel()
+	c := DefaultConfig()
+	c.Redis.Addresses, c.Keys = []string{"127.0.0.1:1"}, []Key{{ID: "a", Secret: "a secret of the cluster"}}
+	p, _ := startPeer(t, c, "early", nil)
+	_, err := p.Store().Claim(t.Context(), backends.Claim{ID: idOf(1), Lease: leaseFor})
+	if !errors.Is(err, ErrAway) {
+		t.Errorf("the claim: %v", err)
+	}
+	if _, err := p.Store().Publish(t.Context(), backends.Publication{Record: yes(1, opened(1))}); !errors.Is(err, ErrAway) {
+		t.Errorf("the publication: %v", err)
+	}
+	if got, _ := p.Store().Claim(t.Context(), backends.Claim{ID: idOf(1)}); got.Record.Decision.User != "Ann" {
+		t.Errorf("what it decided: %+v", got)
+	}
+}
+
+// BenchmarkKick is how long a kick takes from the call until three nodes have heard of it.
+func BenchmarkKick(b *testing.B) {
+	_, peers := startPeers(b, 3)
+	var took []time.Duration
+	for i := 0; b.Loop(); i++ {
+		began := time.Now()
+		must(b, peers[0].Kick(b.Context(), idOf(i), time.Time{}, time.Minute, denial("x")))
+		what := "kicked " + idOf(i).String()
+		for _, p := range peers {
+			for p.times(what) == 0 {
+				time.Sleep(50 * time.Microsecond)
+			}
+		}
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+}
