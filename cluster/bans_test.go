@@ -1,0 +1,224 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"usher/backends"
+)
+
+// loneNode is a node without others, with these bans.
+func loneNode(t testing.TB, bans ...backends.Ban) *Node {
+	t.Helper()
+	n, err := Open(Options{Config: DefaultConfig(), Memory: MemoryConfig{MaxRecords: 10}, ReviveFor: reviveFor, Limits: testRules})
+	must(t, err)
+	t.Cleanup(n.Close)
+	for _, b := range bans {
+		if b.Until.IsZero() {
+			b.Until = time.Now().Add(time.Hour)
+		}
+		_, err := n.Ban(t.Context(), b)
+		must(t, err)
+	}
+	return n
+}
+
+func prefix(text string) netip.Prefix { return netip.MustParsePrefix(text) }
+
+func TestBanned(t *testing.T) {
+	t.Parallel()
+	seller := &backends.Request{Query: "token=sold", Headers: []backends.Header{{Name: "X-Key", Value: "1"}}}
+	n := loneNode(t)
+	soldHash := n.Credentials(seller)
+	n = loneNode(t)
+	sold := backends.Ban{Credentials: n.Credentials(seller)}
+	if soldHash == sold.Credentials {
+		t.Error("two nodes that are alone hash alike")
+	}
+	until := time.Now().Add(time.Hour)
+	for _, b := range []backends.Ban{
+		{User: "Ann"},
+		{User: "17"},
+		{Prefix: prefix("192.0.2.0/24")},
+		{Prefix: prefix("::ffff:198.51.100.7/128")},
+		{Prefix: prefix("2001:db8::/32")},
+		{Session: idOf(9)},
+		sold,
+	} {
+		b.Until = until
+		_, err := n.Ban(t.Context(), b)
+		must(t, err)
+	}
+	at := func(address string) *backends.Request {
+		return &backends.Request{Session: idOf(1), Address: netip.MustParseAddr(address), Query: "token=fine"}
+	}
+	home := at("203.0.113.9")
+	tests := map[string]struct {
+		r    *backends.Request
+		d    *backends.Decision
+		want bool
+	}{
+		"a user by name":                    {home, &backends.Decision{User: "Ann"}, true},
+		"a user by id":                      {home, &backends.Decision{UserID: "17", User: "Bob"}, true},
+		"another user":                      {home, &backends.Decision{UserID: "18", User: "Bob"}, false},
+		"nobody knows who":                  {home, nil, false},
+		"a user without a name":             {home, &backends.Decision{}, false},
+		"an address within":                 {at("192.0.2.77"), nil, true},
+		"the same as IPv6 has it":           {at("::ffff:192.0.2.77"), nil, true},
+		"an address without":                {at("192.0.3.77"), nil, false},
+		"a prefix that was given as mapped": {at("198.51.100.7"), nil, true},
+		"an IPv6 address within":            {at("2001:db8:1::1%eth0"), nil, true},
+		"an IPv6 address without":           {at("2001:db9::1"), nil, false},
+		"a session":                         {&backends.Request{Session: idOf(9)}, nil, true},
+		"credentials":                       {seller, nil, true},
+		"the same query, another header":    {&backends.Request{Query: "token=sold", Headers: []backends.Header{{Name: "X-Key", Value: "2"}}}, nil, false},
+		"no credentials":                    {&backends.Request{}, nil, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if b, got := n.Banned(test.r, test.d); got != test.want || got && b.ID == "" {
+				t.Errorf("banned: %t, by %+v", got, b)
+			}
+		})
+	}
+}
+
+func TestABanEndsAndIsLiftedWithWhatFollowedFromIt(t *testing.T) {
+	t.Parallel()
+	n, ctx := loneNode(t), t.Context()
+	short, err := n.Ban(ctx, backends.Ban{User: "Ann", Until: time.Now().Add(20 * time.Millisecond)})
+	must(t, err)
+	eventually(t, "it ends", func() bool {
+		_, banned := n.Banned(&backends.Request{}, &backends.Decision{User: "Ann"})
+		return !banned
+	})
+	if err := n.Unban(ctx, short.ID); !errors.Is(err, ErrNoBan) {
+		t.Errorf("lifted when it is over: %v", err)
+	}
+	cause, err := n.Ban(ctx, backends.Ban{User: "Bob", Until: time.Now().Add(time.Hour)})
+	must(t, err)
+	one, err := n.Ban(ctx, backends.Ban{Credentials: "x", Cause: cause.ID, Until: cause.Until})
+	must(t, err)
+	two, err := n.Ban(ctx, backends.Ban{Credentials: "x", Cause: cause.ID, Until: cause.Until})
+	must(t, err)
+	if one.ID != two.ID || len(n.Bans()) != 2 {
+		t.Errorf("what follows twice is two: %+v", n.Bans())
+	}
+	must(t, n.Unban(ctx, cause.ID))
+	if left := n.Bans(); len(left) != 0 {
+		t.Errorf("left: %+v", left)
+	}
+	_, err = n.Ban(ctx, backends.Ban{Credentials: "y", Cause: cause.ID, Until: cause.Until})
+	must(t, err)
+	if left := n.Bans(); len(left) != 0 {
+		t.Errorf("what follows from a ban that was lifted holds: %+v", left)
+	}
+}
+
+func TestABanThatCannotBe(t *testing.T) {
+	t.Parallel()
+	later := time.Now().Add(time.Hour)
+	for want, b := range map[string]backends.Ban{
+		"names 0 of":        {Until: later},
+		"names 2 of":        {Until: later, User: "a", Session: idOf(1)},
+		"which is over":     {Until: time.Now(), User: "a"},
+		"at most ten years": {Until: later.AddDate(11, 0, 0), User: "a"},
+	} {
+		if _, err := loneNode(t).Ban(t.Context(), b); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
+
+func TestBannedDoesNotAllocateForThoseWhoAreNot(t *testing.T) {
+	r, d := &backends.Request{Session: idOf(1), Address: netip.MustParseAddr("203.0.113.9"), Query: "token=x"}, &backends.Decision{User: "Ann"}
+	for name, n := range map[string]*Node{
+		"nobody is banned":        loneNode(t),
+		"addresses and users are": loneNode(t, backends.Ban{Prefix: prefix("192.0.2.0/24")}, backends.Ban{Prefix: prefix("2001:db8::/32")}, backends.Ban{User: "Bob"}),
+	} {
+		if allocations := testing.AllocsPerRun(100, func() { n.Banned(r, d) }); allocations != 0 {
+			t.Errorf("%s: %v allocations", name, allocations)
+		}
+	}
+}
+
+func BenchmarkBanned(b *testing.B) {
+	r, d := &backends.Request{Session: idOf(1), Address: netip.MustParseAddr("203.0.113.9"), Query: "token=x"}, &backends.Decision{User: "Ann"}
+	for _, count := range []int{0, 100, 10_000} {
+		n := loneNode(b)
+		var all []backends.Ban
+		for i := range count {
+			all = append(all, backends.Ban{ID: fmt.Sprint(i), Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24), Until: time.Now().Add(time.Hour)})
+		}
+		n.bans.add(time.Now(), all...)
+		b.Run(fmt.Sprint(count), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				n.Banned(r, d)
+			}
+		})
+	}
+}
+
+func FuzzDecodeRevocation(f *testing.F) {
+	ring, err := newKeyring([]Key{{ID: "a", Secret: "a secret of the cluster"}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	now := time.Unix(1700000000, 0)
+	for kind := backends.RevokedDenied; kind <= backends.RevokedUnbanned; kind++ {
+		f.Add(encodeRevocation(ring, "name", backends.Revocation{
+			Kind: kind, Session: idOf(1), Opened: now, Decision: denial("x"), Until: now.Add(time.Minute),
+			Ban: backends.Ban{ID: "b", Prefix: prefix("192.0.2.0/24"), Until: now.Add(time.Hour)},
+		}, now))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		name, v, err := decodeRevocation(ring, payload, time.Second, now)
+		if err == nil && (name == "" || v.Kind < backends.RevokedDenied || v.Kind > backends.RevokedUnbanned) {
+			t.Errorf("read %q, %+v", name, v)
+		}
+	})
+}
+
+func TestARevocationSurvivesTheWire(t *testing.T) {
+	t.Parallel()
+	ring, err := newKeyring([]Key{{ID: "a", Secret: "a secret of the cluster"}})
+	must(t, err)
+	now := time.Unix(1700000000, 0)
+	kick := backends.Revocation{Kind: backends.RevokedKicked, Session: idOf(1), Opened: now.Add(-time.Hour), Decision: denial("shared"), Until: now.Add(time.Minute)}
+	sent := encodeRevocation(ring, "n1", kick, now)
+	name, got, err := decodeRevocation(ring, sent, 10*time.Second, now.Add(time.Hour)) // by another clock, ten seconds later
+	must(t, err)
+	if left := got.Until.Sub(now.Add(time.Hour)); name != "n1" || left != 50*time.Second || !got.Opened.Equal(kick.Opened) || got.Decision != kick.Decision {
+		t.Errorf("%q: %+v, %v left", name, got, left)
+	}
+	if strings.Contains(string(sent), "shared") {
+		t.Errorf("the reason can be read: %s", sent)
+	}
+	for what, payload := range map[string]string{
+		"of tomorrow": strings.Replace(string(sent), `"v":1`, `"v":2`, 1), "of no kind": strings.Replace(string(sent), `"k":2`, `"k":99`, 1), "of nobody's": "{}",
+	} {
+		if _, _, err := decodeRevocation(ring, []byte(payload), 0, now); !errors.Is(err, errForeign) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func FuzzPlace(f *testing.F) {
+	f.Add("1700000000000-3")
+	f.Add("-")
+	f.Fuzz(func(t *testing.T, text string) {
+		p, ok := parsePlace(text)
+		if again, _ := parsePlace(p.String()); ok && again != p {
+			t.Errorf("%q is %v, then %v", text, p, again)
+		}
+		if ok && p.after(p.next()) {
+			t.Errorf("%v is after what follows it", p)
+		}
+	})
+}
