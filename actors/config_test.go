@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
 )
 
 func TestConfigNamesWhatCannotWork(t *testing.T) {
@@ -25,6 +27,11 @@ func TestConfigNamesWhatCannotWork(t *testing.T) {
 		"a storm of re-checks":     {func(c *Config) { c.Recheck.Min = 0 }, "recheck.min: 0s is too short; want at least 1s"},
 		"bounds the wrong way":     {func(c *Config) { c.Recheck.Max = time.Second }, "recheck.max: 1s is less than recheck.min: 10s"},
 		"jitter of more than half": {func(c *Config) { c.Recheck.Jitter = 51 }, "recheck.jitter_percent: 51 is out of range; want 0 to 50"},
+		"kicks that do not last":   {func(c *Config) { c.KickFor = 0 }, "kick_for: 0s is too short; want at least 1s"},
+		"no window":                {func(c *Config) { c.PerUser.SoftWindow = 0 }, "per_user.soft_window: 0s is too short; want at least 1s"},
+		"no silence":               {func(c *Config) { c.PerUser.Silence = 0 }, "per_user.silence: 0s is too short; want at least 1s"},
+		"evictions that are over":  {func(c *Config) { c.PerUser.EvictedFor = 0 }, "per_user.evicted_for: 0s is too short; want at least 1s"},
+		"less than no stream":      {func(c *Config) { c.PerUser.Max = -1 }, "per_user.max: -1 is less than none; 0 is no bound"},
 		"all that is wrong at once": {
 			func(c *Config) { c.Max, c.DenyFor = 0, 0 },
 			"max: 0 is too small; want at least 1\ndeny_for: 0s is too short; want at least 1s",
@@ -40,6 +47,30 @@ func TestConfigNamesWhatCannotWork(t *testing.T) {
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("error (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAUsersLimit(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		config   PerUserConfig
+		decision backends.Decision
+		want     int
+	}{
+		"none":                             {PerUserConfig{}, backends.Decision{}, 0},
+		"the config's":                     {PerUserConfig{Max: 3}, backends.Decision{}, 3},
+		"the backend's wins":               {PerUserConfig{Max: 3}, backends.Decision{MaxSessions: 5}, 5},
+		"one session a user":               {PerUserConfig{Max: 3, NumberWins: true}, backends.Decision{Unique: true}, 1},
+		"a number wins over one":           {PerUserConfig{NumberWins: true}, backends.Decision{Unique: true, MaxSessions: 4}, 4},
+		"unless the config says otherwise": {PerUserConfig{}, backends.Decision{Unique: true, MaxSessions: 4}, 1},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := test.config.limit(&test.decision); got != test.want {
+				t.Errorf("got %d, want %d", got, test.want)
 			}
 		})
 	}

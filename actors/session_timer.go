@@ -190,6 +190,12 @@ func (s *session) tokenIsSpentAt(at time.Time) bool {
 // wakes the session itself.
 func (s *session) nextWake(lastSeen, now time.Time) time.Time {
 	idle := lastSeen.Add(s.idleAfter())
+	if s.shared && s.phase == rechecking && !s.decision.Source.Asked() && !s.asking && !s.claiming {
+		// This node cannot ask, but another one may have: seldom, for in an outage of the backend itself none has.
+		if look := now.Add(s.clamped(0)); look.Before(idle) {
+			return look
+		}
+	}
 	if s.phase == allowed && !s.asking && !s.claiming && s.expires.Before(idle) {
 		return later(s.expires, now)
 	}

@@ -1,0 +1,348 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/actors"
+	"usher/backends"
+	"usher/cluster"
+)
+
+// decider is a middleware that several nodes ask, each through a breaker of its own.
+type decider struct {
+	mu    sync.Mutex
+	asked map[backends.SessionID][]time.Time
+	calls atomic.Int64
+	no    atomic.Bool
+	takes time.Duration
+	user  backends.Decision
+}
+
+func (p *decider) check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+	p.calls.Add(1)
+	p.mu.Lock()
+	p.asked[r.Session] = append(p.asked[r.Session], time.Now())
+	p.mu.Unlock()
+	select {
+	case <-time.After(p.takes):
+	case <-ctx.Done():
+		return backends.Decision{}, ctx.Err()
+	}
+	d := p.user
+	d.Verdict, d.Source = backends.Allowed, backends.FromBackend
+	if p.no.Load() {
+		d.Verdict = backends.Denied
+	}
+	return d, nil
+}
+
+// way is a node's way to the portal. It may be down while others' are not.
+type way struct {
+	*backends.FailOpen
+	down atomic.Bool
+}
+
+func (w *way) Health() actors.Health {
+	if w.down.Load() {
+		return actors.Down
+	}
+	return actors.Healthy
+}
+
+func newWay(p *decider) *way {
+	w := new(way)
+	w.FailOpen = backends.NewFailOpen("portal", backends.PolicyAllow, backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+		if w.down.Load() {
+			return backends.Decision{}, &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: "portal"}
+		}
+		return p.check(ctx, r)
+	}), nil, nil)
+	return w
+}
+
+// crew is nodes that share a store in one process, on a clock that jumps.
+type crew struct {
+	t      *testing.T
+	portal *decider
+	nodes  []*actors.Registry
+	ways   []*way
+	bans   sync.Map // user -> backends.Ban
+}
+
+// withCrew runs a test with so many nodes in a bubble.
+func withCrew(t *testing.T, count int, edit func(*actors.Options, *decider), test func(c *crew)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		c := &crew{t: t, portal: &decider{asked: map[backends.SessionID][]time.Time{}, takes: 100 * time.Millisecond}}
+		o := actors.Options{
+			Config: actors.DefaultConfig(), ReviveFor: 6 * time.Hour, Shared: true, StoreDeadline: 100 * time.Millisecond,
+			Heartbeat:  20 * time.Second,
+			Rules:      map[string]actors.Rules{"portal": {Validity: time.Minute, RecheckRate: 200, AnswerDeadline: time.Second, Timeout: 2 * time.Second}},
+			SigningKey: func() string { return "a" }, Nodes: func() int { return count },
+			Banned: c.banned,
+			Announce: func(v backends.Revocation) error {
+				for _, n := range c.nodes {
+					n.Apply(v)
+				}
+				return nil
+			},
+		}
+		if edit != nil {
+			edit(&o, c.portal)
+		}
+		store, err := cluster.NewMemory(cluster.DefaultMemoryConfig(), o.ReviveFor, o.Config.Rules())
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Store, o.Presence, o.Limits = store, store, store
+		for range count {
+			w := newWay(c.portal)
+			o := o
+			o.Backends = map[string]actors.Backend{"portal": w}
+			c.ways, c.nodes = append(c.ways, w), append(c.nodes, actors.NewRegistry(o))
+		}
+		defer func() {
+			for _, n := range c.nodes {
+				n.Close()
+			}
+			store.Close()
+			time.Sleep(2 * time.Second) // protoactor's count of dead letters runs out
+		}()
+		test(c)
+	})
+}
+
+func (c *crew) banned(_ *backends.Request, d *backends.Decision) (backends.Ban, bool) {
+	if d == nil {
+		return backends.Ban{}, false
+	}
+	b, found := c.bans.Load(d.User)
+	if !found {
+		return backends.Ban{}, false
+	}
+	return b.(backends.Ban), true //nolint:forcetypeassert // as stored
+}
+
+// watch is a request of a viewer's on a node: with credentials or, if he has watched before, with a ticket.
+func (c *crew) watch(node, viewer int, ticket backends.Ticket) (backends.Decision, backends.Ticket) {
+	c.t.Helper()
+	id := backends.SessionID{15: byte(viewer + 1)}
+	n := c.nodes[node]
+	s := n.Find(id)
+	if s == nil || s.Decision() == nil {
+		a := backends.Arrival{Ticket: ticket, Credentials: ticket.IsZero(), Request: &backends.Request{
+			Session: id, Route: "play", Channel: "a001", Backend: "portal", Path: "/play/a001/index.m3u8",
+		}}
+		if a.Credentials {
+			a.Request.Query = "token=s3cret"
+		}
+		var err error
+		if s, err = n.Open(c.t.Context(), a); err != nil {
+			c.t.Fatalf("node %d, viewer %d: %v", node, viewer, err)
+		}
+	}
+	s.Seen(time.Now(), false)
+	return *s.Decision(), s.Ticket()
+}
+
+// hop lets a viewer ask another node every second for so long.
+func (c *crew) hop(viewer int, d time.Duration, each func(backends.Decision)) {
+	c.t.Helper()
+	var ticket backends.Ticket
+	for i, end := 0, time.Now().Add(d); time.Now().Before(end); i++ {
+		got, next := c.watch(i%len(c.nodes), viewer, ticket)
+		each(got)
+		ticket = next
+		time.Sleep(time.Second)
+	}
+}
+
+func (c *crew) wantAllowed(d backends.Decision) {
+	c.t.Helper()
+	if d.Verdict != backends.Allowed || d.Source != backends.FromBackend {
+		c.t.Fatalf("at %v the viewer is %v by %v: %s", time.Now(), d.Verdict, d.Source, d.Reason)
+	}
+}
+
+func TestNodesAskAboutASessionOnceTogether(t *testing.T) {
+	t.Parallel()
+	calls := map[int]int64{}
+	for _, nodes := range []int{1, 2, 5} {
+		withCrew(t, nodes, nil, func(c *crew) {
+			c.hop(0, 30*time.Minute, c.wantAllowed)
+			calls[nodes] = c.portal.calls.Load()
+		})
+	}
+	t.Logf("asked in half an hour by 1, 2 and 5 nodes: %v", calls)
+	for _, nodes := range []int{2, 5} {
+		if calls[nodes] > calls[1]+2 || calls[nodes] < calls[1]-4 { // a copy looks a second after the owner would have asked
+			t.Errorf("%d nodes asked %d times, one alone %d times", nodes, calls[nodes], calls[1])
+		}
+	}
+}
+
+func TestAnotherNodeGoesOnForOneThatEnded(t *testing.T) {
+	t.Parallel()
+	withCrew(t, 2, nil, func(c *crew) {
+		_, ticket := c.watch(0, 0, backends.Ticket{})
+		d, _ := c.watch(1, 0, ticket)
+		c.wantAllowed(d)
+		c.nodes[0].Close()
+		for range 200 {
+			time.Sleep(time.Second)
+			d, _ = c.watch(1, 0, ticket)
+			c.wantAllowed(d)
+		}
+		if calls := c.portal.calls.Load(); calls < 3 || calls > 5 {
+			t.Errorf("asked %d times in 200 s of answers that hold for one minute", calls)
+		}
+	})
+}
+
+func TestANoOnOneNodeEndsTheSessionOnAll(t *testing.T) {
+	t.Parallel()
+	withCrew(t, 3, nil, func(c *crew) {
+		_, ticket := c.watch(0, 0, backends.Ticket{})
+		for i := range c.nodes {
+			c.watch(i, 0, ticket)
+		}
+		c.portal.no.Store(true)
+		time.Sleep(70 * time.Second) // the viewer of this node alone is asked about
+		synctest.Wait()
+		for i, n := range c.nodes {
+			if d, _ := c.watch(i, 0, ticket); d.Verdict != backends.Denied {
+				t.Errorf("node %d goes on with %v, %d sessions", i, d.Verdict, n.Len())
+			}
+		}
+		if calls := c.portal.calls.Load(); calls != 2 {
+			t.Errorf("asked %d times, want twice", calls)
+		}
+	})
+}
+
+func TestAnOutageOfOneNodesWayIsNoneOfTheOthers(t *testing.T) {
+	t.Parallel()
+	withCrew(t, 2, nil, func(c *crew) {
+		c.ways[0].down.Store(true)
+		d, ticket := c.watch(0, 0, backends.Ticket{})
+		if d.Source != backends.FromFailOpen {
+			t.Fatalf("the node that cannot ask says %v by %v", d.Verdict, d.Source)
+		}
+		synctest.Wait()
+		d, _ = c.watch(1, 0, ticket)
+		if d.Verdict != backends.Allowed {
+			t.Fatalf("the other one says %v", d.Verdict)
+		}
+		time.Sleep(30 * time.Second)
+		d, _ = c.watch(1, 0, ticket)
+		c.wantAllowed(d) // it asked, as the policy's word is no answer
+		for range 70 { // the first one looks now and then
+			d, _ = c.watch(0, 0, ticket)
+			time.Sleep(time.Second)
+		}
+		c.wantAllowed(d)
+		if calls := c.portal.calls.Load(); calls > 2 {
+			t.Errorf("asked %d times, want twice at most", calls)
+		}
+	})
+}
+
+func TestABannedUserIsOutOnAllNodesAndStaysOut(t *testing.T) {
+	t.Parallel()
+	var unmasked atomic.Int64
+	withCrew(t, 2, func(o *actors.Options, p *decider) {
+		p.user.User = "Ann"
+		o.Unmasked = func(backends.Ban, *backends.Request) { unmasked.Add(1) }
+	}, func(c *crew) {
+		_, ticket := c.watch(0, 0, backends.Ticket{})
+		c.watch(1, 0, ticket)
+		ban := backends.Ban{ID: "b1", User: "Ann"}
+		c.bans.Store("Ann", ban)
+		for _, n := range c.nodes {
+			n.Apply(backends.Revocation{Kind: backends.RevokedBanned, Ban: ban})
+		}
+		synctest.Wait()
+		for range 100 {
+			for i := range c.nodes {
+				if d, _ := c.watch(i, 0, ticket); d.Verdict != backends.Denied || d.Source != backends.FromBan {
+					t.Fatalf("node %d says %v by %v", i, d.Verdict, d.Source)
+				}
+				if d, _ := c.watch(i, 1, backends.Ticket{}); d.Verdict != backends.Denied {
+					t.Fatalf("node %d opens another session of his: %v", i, d.Verdict)
+				}
+			}
+			time.Sleep(time.Second)
+		}
+		if unmasked.Load() == 0 {
+			t.Error("nobody was told what he showed")
+		}
+		c.bans.Delete("Ann")
+		for _, n := range c.nodes {
+			n.Apply(backends.Revocation{Kind: backends.RevokedUnbanned, Ban: ban})
+		}
+		synctest.Wait()
+		d, _ := c.watch(1, 0, backends.Ticket{})
+		if d.Verdict != backends.Allowed {
+			t.Errorf("after the ban he is %v by %v", d.Verdict, d.Source)
+		}
+	})
+}
+
+func TestAUserPlaysNoMoreThanHisLimitOnAllNodes(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []backends.LimitPolicy{backends.EvictOldest, backends.RejectNew} {
+		t.Run(policy.String(), func(t *testing.T) {
+			t.Parallel()
+			withCrew(t, 3, func(o *actors.Options, p *decider) {
+				p.user.UserID, p.user.MaxSessions = "17", 2
+				o.Config.PerUser.Policy = policy
+			}, func(c *crew) {
+				const viewers = 6
+				tickets := make([]backends.Ticket, viewers)
+				playing := 0
+				for second := range 90 {
+					playing = 0
+					for v := range viewers {
+						if second < v { // they come one after the other
+							continue
+						}
+						d, ticket := c.watch((second+v)%3, v, tickets[v])
+						if d.Verdict == backends.Allowed {
+							playing++
+							tickets[v] = ticket
+						}
+						if second < 10 && d.Verdict != backends.Allowed {
+							t.Fatalf("within the window viewer %d is %v by %v", v, d.Verdict, d.Source)
+						}
+					}
+					if second > 40 && playing != 2 {
+						t.Fatalf("%d play after %d s, want 2", playing, second)
+					}
+					time.Sleep(time.Second)
+				}
+			})
+		})
+	}
+}
+
+func TestAKickedSessionIsRefusedEverywhereForItsTime(t *testing.T) {
+	t.Parallel()
+	withCrew(t, 2, nil, func(c *crew) {
+		_, ticket := c.watch(0, 0, backends.Ticket{})
+		c.watch(1, 0, ticket)
+		for _, n := range c.nodes {
+			n.Apply(backends.Revocation{Kind: backends.RevokedKicked, Session: backends.SessionID{15: 1}, Decision: actors.Kicked()})
+		}
+		synctest.Wait()
+		for i := range c.nodes {
+			if d, _ := c.watch(i, 0, ticket); d.Source != backends.FromOperator {
+				t.Errorf("node %d says %v by %v", i, d.Verdict, d.Source)
+			}
+		}
+	})
+}
