@@ -20,6 +20,9 @@ func (a *sessionActor) claim(kind claimKind) {
 	r, s := a.registry, a.session
 	g := r.guarded[s.backend]
 	c := backends.Claim{ID: s.id, Known: a.state.fence}
+	if kind != openClaim {
+		c.Known = max(c.Known, 1) // who stands on a stopgap wants somebody's answer, and no other stopgap
+	}
 	switch {
 	case !r.o.Shared:
 	case kind == turnClaim:
