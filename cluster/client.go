@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -94,4 +95,18 @@ func (t trips) counts(c redis.Cmder) bool {
 	}
 	name, _ := args[1].(string)
 	return t.of[name]
+}
+
+// LogTo has the client library write its own log, such as of each connection that fails, to a logger at debug level: what an
+// operator needs to know is told once by the [Redis] itself. It is for the whole process, and is called before anything
+// else here.
+func LogTo(log *slog.Logger) { redis.SetLogger(clientLog{log}) }
+
+type clientLog struct{ log *slog.Logger }
+
+// Printf is how the library writes.
+func (c clientLog) Printf(ctx context.Context, format string, args ...any) {
+	if c.log.Enabled(ctx, slog.LevelDebug) {
+		c.log.DebugContext(ctx, "redis client", slog.String("says", fmt.Sprintf(format, args...)))
+	}
 }

@@ -1,10 +1,72 @@
-// Package cluster is where sessions outlive the actors that own them: what a node needs to go on with a session that
-// it does not hold, and what refuses a ticket whose session was denied.
+// Package cluster is what nodes share: where sessions outlive the actors that own them, where nodes agree on who asks the
+// middleware, where a user's streams are counted, and how all learn at once who has to go.
 //
-// [Memory] serves one node alone. It forgets everything when the node restarts; then a ticket speaks for its session
-// until credentials turn up.
+//	        ┌────────────────────────── Node ──────────────────────────┐
+//	actors ─┤ Store: Memory, alone │ Redis ── guard ── batch ──────────┼── Redis: one server, Sentinel, Cluster
+//	        │                      └─ Memory while Redis is away       │     ▲
+//	 admin ─┤ bans, kicks ── revocations ─┐                            │     │
+//	        │ questions ──────────────────┴─ bus: pulse, subscription ─┼─────┘
+//	        └──────────────────────────────────────────────────────────┘
+//
+// [Store] is one contract: [Memory] keeps it for a node alone, [Redis] for any number, and one suite of tests holds both to
+// it. Its scripts are in lua/, each with a header that says what its keys, arguments and result are; all keys of a script
+// lie in one slot, so that a Redis Cluster runs it.
+//
+// What is in Redis, under cluster.redis.prefix, "usher" here. Times are milliseconds of the server's clock, unless they say
+// otherwise; nodes tell it durations alone, so that their own clocks need not agree. Every key ends by itself.
+//
+//	key                   type    until                    what; what its loss costs
+//	usher:s:{session}     hash    decision + keep_for      a session; its viewers are asked about again
+//	usher:live:{0…63}     zset    keep_for                 who was seen when; told again with the next heartbeat
+//	usher:u:{user}        hash    2 × idle or evicted_for  a user's sessions; exact again after soft_window
+//	usher:{all}:nodes     hash    1 min                    what nodes say of themselves; told again within 500 ms
+//	usher:{all}:beats     zset    1 min                    when they last did
+//	usher:{all}:state     hash    a day or revive_for      epoch, last revocation, version of the bans; begun anew
+//	usher:{all}:revocations
+//	                      stream  a day or revive_for      the last 100,000; nodes issue theirs of 5 minutes again
+//	usher:{all}:bans      hash    the last ban's end       bans, sealed; every node writes what it knows again
+//	usher:{all}:ban-ends  zset    the last ban's end       when they end
+//	usher:{all}:lifted    zset    30 days at most          bans that were taken back, so that no node brings them again
+//	usher:{all}:probe     string  1 min                    nothing: it is how a node tries whether Redis takes writes
+//	channels              usher:wake     a session's answer is there, for those who wait
+//	                      usher:over     a user exceeds his limit
+//	                      usher:revoked  who has to go
+//	                      usher:node:ID  what one node is told alone: questions, answers, its own beats
+//
+//	a session's fields    v version of the record · r the record, sealed · o opened, unix seconds · e when the decision ends ·
+//	                      a 1 if somebody who knows the viewer decided · f its number · l the last lease · u until when it is
+//	                      held · w somebody waits · b buried, unix seconds · k kicked until · x lost its place · s since when
+//	                      the stretch lasts · c it is closed · nr nb ns nh requests, bytes, ms without answer, history
+//
+// An ACL user needs no more than
+//
+//	~usher:* &usher:* +@connection +@hash +@sortedset +@stream +@scripting +@pubsub +eval +evalsha +set +exists +pexpire
+//	+pexpireat +pttl +time
 //
 // Invariants:
-//   - A burial outlives every ticket that it refuses: it is kept for as long as a ticket may be revived.
-//   - Memory is bounded by a number of records; the ones least used go first.
+//   - Nobody waits for Redis longer than cluster.deadline, and while it is away nobody waits at all.
+//   - A call that comes to Redis after its caller has left changes nothing: it carries the time by which it is to run.
+//   - Leases have numbers that only grow, also over a flush. A decision is stored under the number of its lease, and one
+//     whose lease somebody else was granted since is dropped: a node that was frozen writes nothing stale.
+//   - A stopgap (fail-open, last known, a ticket's word) never replaces what a backend said and still holds.
+//   - A burial outlives every ticket that it refuses. A record of a newer version is ignored and not overwritten; what
+//     refuses its session is heeded.
+//   - Over all nodes a session is closed once, by the node that finds nobody has seen it, with what all nodes counted.
+//   - What tells of viewers is sealed, users are keyed hashes: who reads Redis learns how many there are and no more.
+//   - Whatever was revoked is applied once on every node: by the subscription or, after a gap, from the stream. Only if the
+//     stream was trimmed beyond what a node knows does it look at all its sessions again, paced.
+//   - After an absence of Redis each node writes what refuses viewers and what it counted, a few pipelines' worth at once.
+//     Decisions are not written again: they are with the next re-checks, when they are due.
+//
+// Decided: Memory forgets everything when the node restarts; then a ticket speaks for its session until credentials turn
+// up. A user's session that is missing from his set joins it again instead of being refused, or a flush would refuse
+// everybody; the limit is exact again after a window. The counters of a node that is killed are lost with it, from its last
+// sessions' ends on.
+//
+// Decided: a session is one hash, so that a look, a lease, a burial and a kick are one round trip. 64 sorted sets of who was
+// seen, so that no script is long and all masters of a Redis Cluster bear a part.
+//
+// Refused: locks on several masters (Redlock), since a lease only saves a question and its number makes two of them
+// harmless. Consumer groups of the stream, which would keep a list for nodes that are gone. An index of all sessions for
+// the operator's lists: nodes are asked, seldom. Keyspace notifications for what ends, which are lost with a connection.
 package cluster

@@ -29,8 +29,10 @@ missing_packages() {
 		ffmpeg                              ffmpeg           plays and checks the streams
 		nginx                               nginx            asks Usher as an edge does
 		caddy                               caddy            asks Usher as an edge does
-		haproxy                             haproxy          asks Usher as an edge does
+		haproxy                             haproxy          asks Usher as an edge does, and balances nodes
 		redis-server                        redis-server     is what nodes share
+		/usr/bin/redis-cli                  redis-tools      sets up a Redis Cluster
+		/usr/sbin/ip                        iproute2         cuts a node off its network, which needs root
 		chromium                            chromium         is a browser's player
 	END
 }

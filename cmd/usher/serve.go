@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+
+	"usher/cluster"
 )
 
 type serveCommand struct{ fileFlag }
@@ -15,7 +17,9 @@ func (c serveCommand) Run(r runtime) error {
 	if err != nil {
 		return err
 	}
-	return serve(r.ctx, s, s.Log.logger(r.err), nil)
+	logger := s.Log.logger(r.err)
+	cluster.LogTo(logger)
+	return serve(r.ctx, s, logger, nil)
 }
 
 // serve runs a node on the settings' listeners. started, if not nil, is called once it listens.
