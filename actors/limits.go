@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -60,18 +61,19 @@ func (l *limits) memberOf(f *backends.Request, d *backends.Decision) *member {
 	if most == 0 || f.Query == "" && len(f.Headers) == 0 {
 		return nil
 	}
-	user := f.Backend + "\x00"
+	parts := []string{f.Backend}
 	switch {
 	case d.UserID != "":
-		user += "id\x00" + d.UserID
+		parts = append(parts, "id", d.UserID)
 	case d.User != "":
-		user += "name\x00" + d.User
+		parts = append(parts, "name", d.User)
 	default:
-		user += "credentials\x00" + f.Query
+		parts = append(parts, "credentials", f.Query)
 		for _, h := range f.Headers {
-			user += "\x00" + h.Name + "\x00" + h.Value
+			parts = append(parts, h.Name, h.Value)
 		}
 	}
+	user := strings.Join(parts, "\x00")
 	return &member{user: user, hash: l.r.o.UserHash(user), max: most}
 }
 
@@ -96,7 +98,7 @@ func (l *limits) join(ctx context.Context, s *Session, opened time.Time, d *back
 	if err != nil {
 		return backends.StandingHeld
 	}
-	l.tell(m, got, s.id)
+	l.tell(m, got, s.id) //nolint:contextcheck // a session that is cut off is nobody's question
 	return got.Standings[0]
 }
 

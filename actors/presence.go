@@ -54,26 +54,7 @@ func (r *Registry) beat() {
 }
 
 func (r *Registry) beatStep(step int) {
-	const width = tableShards / beatSteps
-	var seen []backends.Presence
-	for i := step * width; i < (step+1)*width; i++ {
-		r.table.eachIn(i, func(s *Session) bool {
-			if s.gone.Load() || s.first.Load() != nil {
-				return true
-			}
-			if s.member.Load() != nil {
-				r.limits.due(s)
-			}
-			// Strangers who are refused from the first have no sessions that could end.
-			watched := s.beaten.Load() != 0 || s.Decision().Verdict == backends.Allowed
-			if before := s.beaten.Load(); r.o.Shared && watched && s.lastSeen.Load() > before {
-				p := s.present()
-				s.fresh.Store(before == 0)
-				seen = append(seen, p)
-			}
-			return true
-		})
-	}
+	seen := r.seenIn(step)
 	if len(seen) == 0 {
 		return
 	}
@@ -94,6 +75,30 @@ func (r *Registry) beatStep(step int) {
 			r.tell(s, forgotten{})
 		}
 	}
+}
+
+// seenIn is what the store has to learn of the sessions of one step.
+func (r *Registry) seenIn(step int) (seen []backends.Presence) {
+	const width = tableShards / beatSteps
+	for i := step * width; i < (step+1)*width; i++ {
+		r.table.eachIn(i, func(s *Session) bool {
+			if s.gone.Load() || s.first.Load() != nil {
+				return true
+			}
+			if s.member.Load() != nil {
+				r.limits.due(s)
+			}
+			// Strangers who are refused from the first have no sessions that could end.
+			watched := s.beaten.Load() != 0 || s.Decision().Verdict == backends.Allowed
+			if before := s.beaten.Load(); r.o.Shared && watched && s.lastSeen.Load() > before {
+				p := s.present()
+				s.fresh.Store(before == 0)
+				seen = append(seen, p)
+			}
+			return true
+		})
+	}
+	return seen
 }
 
 // sweep closes the sessions that are over, until the registry closes.

@@ -105,7 +105,8 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 			r.place(checkCtx, s, record, &answer)
 		}
 		if r.life.Err() != nil {
-			_, _ = r.publish(backends.Publication{Record: backends.Record{ID: s.id, Fence: record.Fence}}) // it ends by itself
+			// The lease ends by itself if nobody can be told.
+			_, _ = r.publish(backends.Publication{Record: backends.Record{ID: s.id, Fence: record.Fence}}) //nolint:contextcheck // it outlives the registry
 		}
 		answer.down = g.Health() != Healthy
 		r.tell(s, answer)
@@ -127,7 +128,7 @@ func (r *Registry) place(ctx context.Context, s *Session, record backends.Record
 	}
 	// The yes is what the store remembers, so that nobody is asked again when there is a place.
 	record.Decision, record.Expires = d, time.Now().Add(s.rules.clamped(d.ValidFor))
-	_, _ = r.publish(backends.Publication{Record: record}) // without it the backend is asked once more
+	_, _ = r.publish(backends.Publication{Record: record}) //nolint:contextcheck // it outlives the question; without it there is one more
 	r.evict(ctx, s.id)
 	answer.decision, answer.saved = evicted(&d), true
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -100,11 +101,7 @@ func (q *questions) ask(ctx context.Context, body []byte) (answers []Answer, sil
 func (q *questions) answered(waiting *question) map[string][]byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	got := make(map[string][]byte, len(waiting.answers))
-	for id, body := range waiting.answers {
-		got[id] = body
-	}
-	return got
+	return maps.Clone(waiting.answers)
 }
 
 func (q *questions) send(ctx context.Context, name string, body []byte) ([]NodeInfo, error) {

@@ -130,7 +130,7 @@ func eventually(t testing.TB, what string, check func() bool) {
 	}
 }
 
-var testRules = backends.LimitRules{ //nolint:gochecknoglobals // not changed
+var testRules = backends.LimitRules{
 	Soft: 10 * time.Second, Silence: 10 * time.Second, EvictedFor: time.Minute, Idle: time.Minute,
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,11 +42,11 @@ type guard struct {
 	last     atomic.Pointer[error]
 
 	hooks    sync.Mutex
-	awayDo   []func()
 	backDo   []func()
 	told     bool // that it is away; of watch alone
 	since    time.Time
 	watching sync.WaitGroup
+	life     context.Context //nolint:containedctx // of the watching
 	stop     context.CancelFunc
 }
 
@@ -62,9 +63,8 @@ func newGuard(probe func(ctx context.Context) error, bound time.Duration, log *s
 			g.nudge()
 		},
 	})
-	ctx, stop := context.WithCancel(context.Background())
-	g.stop = stop
-	g.watching.Go(func() { g.watch(ctx) })
+	g.life, g.stop = context.WithCancel(context.Background())
+	g.watching.Go(func() { g.watch(g.life) })
 	return g
 }
 
@@ -81,14 +81,11 @@ func (g *guard) close() {
 // away reports whether Redis is being left alone. It is one atomic read.
 func (g *guard) away() bool { return g.open.Load() }
 
-// onAway and onBack have f called, on the guard's own goroutine, after Redis was given up and after it is back.
-func (g *guard) onAway(f func()) { g.hook(&g.awayDo, f) }
-func (g *guard) onBack(f func()) { g.hook(&g.backDo, f) }
-
-func (g *guard) hook(list *[]func(), f func()) {
+// onBack has f called, on the guard's own goroutine, whenever Redis is back.
+func (g *guard) onBack(f func()) {
 	g.hooks.Lock()
 	defer g.hooks.Unlock()
-	*list = append(*list, f)
+	g.backDo = append(g.backDo, f)
 }
 
 // attempt runs call and lets its outcome move the breaker. While that is open, call is not run and the error is ErrAway.
@@ -151,20 +148,18 @@ func (g *guard) try(ctx context.Context) error {
 
 func (g *guard) tell(away bool) {
 	g.told = away
-	list := &g.backDo
 	if away {
 		g.since = time.Now()
-		list = &g.awayDo
 		var cause error
 		if last := g.last.Load(); last != nil {
 			cause = *last
 		}
 		g.log.Warn("Redis is away; the node goes on alone", slog.Any("error", cause))
-	} else {
-		g.log.Info("Redis is back", slog.Duration("after", time.Since(g.since)))
+		return
 	}
+	g.log.Info("Redis is back", slog.Duration("after", time.Since(g.since)))
 	g.hooks.Lock()
-	calls := append([]func(){}, *list...)
+	calls := slices.Clone(g.backDo)
 	g.hooks.Unlock()
 	for _, f := range calls {
 		f()

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"usher/backends"
-	"usher/gateway/hls"
 )
 
 // Config is the public side of a node.
@@ -101,62 +100,6 @@ type OriginConfig struct {
 	URL      string   `yaml:"url"`
 	Fallback []string `yaml:"fallback"`
 }
-
-// RouteConfig is one kind of path that viewers ask for.
-type RouteConfig struct {
-	// Name shows up in logs and is part of every session id and ticket, so it must not change; empty: the path.
-	Name string `yaml:"name"`
-	// Path is the pattern that viewers' paths match, such as "/play/{channel}/*". A variable other than {channel} is a
-	// credential: "/live/{user}/{password}/{channel}.m3u8".
-	Path string `yaml:"path"`
-	// OriginPath is the path on the origin; empty: as the viewer's.
-	OriginPath string `yaml:"origin_path"`
-	// Media are further patterns at which the route's playlists may list media. They need a ticket, whatever they name.
-	Media []PlaceConfig `yaml:"media"`
-	// Hosts are the host names that the route is for; empty: all.
-	Hosts   []string `yaml:"hosts"`
-	Origin  string   `yaml:"origin"`
-	Backend string   `yaml:"backend"`
-	// Carry is how the ticket travels.
-	Carry hls.Carry `yaml:"carry"`
-	// Identity are facts beside the credentials that tell sessions apart: address, user_agent, playback_session (the
-	// X-Playback-Session-Id of Apple's players, in place of the other two), and where an edge asks edge_session, its own
-	// id of the session.
-	Identity []string `yaml:"identity"`
-	// Credentials are the query parameters that a backend decides on; empty: the whole query. CredentialHeaders are
-	// header fields that count as well.
-	Credentials       []string `yaml:"credentials"`
-	CredentialHeaders []string `yaml:"credential_headers"`
-	// Required are credentials without which the answer is 403 and nobody is asked.
-	Required []string `yaml:"required"`
-	// IgnoreQuery are parameters that are no credentials.
-	IgnoreQuery []string `yaml:"ignore_query"`
-	// ForwardQuery are parameters of the viewer's that the origin is to see, such as start and duration of an archive.
-	ForwardQuery []string `yaml:"forward_query"`
-	// Device are query parameters or header fields that together tell a user's devices apart, such as mac. A device plays
-	// one stream, so that zapping is never taken for watching several; empty: an address stands in for it. It is no
-	// credential unless Credentials names it as well.
-	Device []string `yaml:"device"`
-	// CredentialsEverywhere lets credentials open a session on any URI, for players that put them on every one.
-	CredentialsEverywhere bool `yaml:"credentials_everywhere"`
-	// Edge makes the route one at which somebody else's media server asks whether a viewer may watch; nil: it serves media.
-	Edge *EdgeConfig `yaml:"edge"`
-}
-
-// PlaceConfig is a pattern for viewers' paths, and the path on the origin that it stands for; empty: the same.
-type PlaceConfig struct {
-	Path       string `yaml:"path"`
-	OriginPath string `yaml:"origin_path"`
-}
-
-// Facts that may tell sessions apart, as RouteConfig.Identity spells them.
-const (
-	identityAddress  = "address"
-	identityAgent    = "user_agent"
-	identityPlayback = "playback_session"
-
-	identityEdgeSession = "edge_session"
-)
 
 // DefaultConfig is what holds where the file is silent.
 func DefaultConfig() Config {
@@ -319,83 +262,4 @@ func withoutUser(address string) string {
 		return backends.Hidden + address[at:]
 	}
 	return scheme + "://" + backends.Hidden + address[at:]
-}
-
-func (c Config) validateRoute(key string, r RouteConfig, hasBackend func(string) bool) error {
-	var errs []error
-	if _, err := newRoute(r, nil); err != nil {
-		errs = append(errs, fmt.Errorf("%s.%w", key, err))
-	}
-	if r.Edge != nil {
-		errs = append(errs, r.validateEdge(key, hasBackend))
-	} else if c.Origins[r.Origin] == nil {
-		errs = append(errs, fmt.Errorf("%s.origin: %q is not among origins", key, r.Origin))
-	}
-	if !hasBackend(r.Backend) {
-		errs = append(errs, fmt.Errorf("%s.backend: %q is not among backends", key, r.Backend))
-	}
-	for i, f := range r.Identity {
-		if !slices.Contains(r.identityFacts(), f) {
-			errs = append(errs, fmt.Errorf("%s.identity[%d]: %q is unknown; want one of %s", key, i, f,
-				strings.Join(r.identityFacts(), ", ")))
-		}
-	}
-	errs = append(errs, r.validateHosts(key), r.validateRequired(key))
-	if r.Carry == hls.CarryCookie && slices.Contains(c.CORS.AllowOrigins, "*") {
-		errs = append(errs, fmt.Errorf(`%s.carry: cookie needs cors.allow_origins to list the players' origins; browsers send no cookie to "*"`, key))
-	}
-	return errors.Join(errs...)
-}
-
-func (r RouteConfig) validateHosts(key string) error {
-	var errs []error
-	for i, h := range r.Hosts {
-		if strings.Trim(h, nameCharacters+".") != "" || h == "" {
-			errs = append(errs, fmt.Errorf("%s.hosts[%d]: %q: want a host name without scheme and port", key, i, h))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// validateRequired finds credentials that nobody could ever show.
-func (r RouteConfig) validateRequired(key string) error {
-	var errs []error
-	for i, name := range r.Required {
-		named := len(r.Credentials) == 0 || slices.Contains(r.Credentials, name)
-		if named && !slices.Contains(r.IgnoreQuery, name) || strings.Contains(r.viewerPath(), "{"+name+"}") ||
-			slices.ContainsFunc(r.CredentialHeaders, func(h string) bool { return strings.EqualFold(h, name) }) {
-			continue
-		}
-		errs = append(errs, fmt.Errorf("%s.required[%d]: %q is no credential of the route's", key, i, name))
-	}
-	return errors.Join(errs...)
-}
-
-// name is the route's name, by default its path.
-func (r RouteConfig) name() string {
-	switch {
-	case r.Name != "":
-		return r.Name
-	case r.Edge != nil && r.Edge.ViewerPath != "":
-		return strings.TrimSpace(r.Path + " " + r.Edge.ViewerPath)
-	default:
-		return r.Path
-	}
-}
-
-// viewerPath is the pattern that viewers' paths match.
-func (r RouteConfig) viewerPath() string {
-	if r.Edge != nil {
-		return r.Edge.ViewerPath
-	}
-	return r.Path
-}
-
-// identityFacts are the facts that may tell the route's sessions apart.
-func (r RouteConfig) identityFacts() []string {
-	facts := []string{identityAddress, identityAgent, identityPlayback}
-	if r.Edge != nil {
-		facts = append(facts, identityEdgeSession)
-	}
-	return facts
 }

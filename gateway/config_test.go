@@ -96,6 +96,9 @@ func TestConfigNamesWhatCannotWork(t *testing.T) {
 			route(func(r *RouteConfig) { r.IgnoreQuery, r.Required = []string{"token"}, []string{"token"} }),
 			`routes[0].required[0]: "token" is no credential of the route's`,
 		},
+		"a device by no name":         {route(func(r *RouteConfig) { r.Device = []string{"mac", ""} }), `routes[0].device[1]: "": want the name of a query parameter or of a header field`},
+		"a device by a pair":          {route(func(r *RouteConfig) { r.Device = []string{"mac=1"} }), `routes[0].device[0]: "mac=1": want the name of a query parameter or of a header field`},
+		"a device by one thing twice": {route(func(r *RouteConfig) { r.Device = []string{"mac", "sn", "mac"} }), `routes[0].device[2]: "mac" is named twice`},
 		"required ones of every kind": {
 			route(func(r *RouteConfig) {
 				r.Path, r.Credentials, r.CredentialHeaders = "/{user}/{channel}/*", []string{"token"}, []string{"X-Device"}

@@ -450,3 +450,40 @@ func BenchmarkSessionID(b *testing.B) {
 		i.sessionID(&found, &c, &v, client{address: netip.MustParseAddr(a.address)}, 0)
 	}
 }
+
+func TestADeviceIsWhatTheRouteTellsDevicesApartBy(t *testing.T) {
+	t.Parallel()
+	show := func(names []string, query string, header http.Header) string {
+		r := &route{config: RouteConfig{Device: names}}
+		return (&visit{view: &View{Query: query, Header: header}, target: target{route: r}}).device()
+	}
+	box := http.Header{"X-Serial": {"7"}}
+	same := map[string][2]string{
+		"a query, however it is written": {
+			show([]string{"mac"}, "mac=00:1A:79:00:00:01&token=1", nil), show([]string{"mac"}, "token=2&mac=00%3A1A%3A79%3A00%3A00%3A01", nil),
+		},
+		"a header field, in any case": {show([]string{"x-serial"}, "", box), show([]string{"X-Serial"}, "a=b", box)},
+		"nothing shown is no device":  {show([]string{"mac", "X-Serial"}, "token=1", nil), ""},
+		"nothing named is no device":  {show(nil, "mac=1", box), ""},
+	}
+	for name, two := range same {
+		if two[0] != two[1] {
+			t.Errorf("%s: %q is not %q", name, two[0], two[1])
+		}
+	}
+	several := []string{"mac", "X-Serial"}
+	seen := map[string]string{}
+	for name, device := range map[string]string{
+		"both":                show(several, "mac=1", box),
+		"another mac":         show(several, "mac=2", box),
+		"the mac alone":       show(several, "mac=1", nil),
+		"the serial alone":    show(several, "", box),
+		"a mac of both":       show(several, "mac=17", nil),
+		"the serial as a mac": show(several, "mac=7", nil),
+	} {
+		if other, ok := seen[device]; ok || device == "" {
+			t.Errorf("%s and %s are one device, %q", name, other, device)
+		}
+		seen[device] = name
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -35,10 +36,13 @@ type commands struct {
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 
-// console is where a command writes.
-type console struct{ out, err io.Writer }
+// console is where a command writes, and the clock that it tells ages by.
+type console struct {
+	out, err io.Writer
+	now      func() time.Time
+}
 
-func main() { os.Exit(run(os.Args[1:], console{out: os.Stdout, err: os.Stderr})) }
+func main() { os.Exit(run(os.Args[1:], console{out: os.Stdout, err: os.Stderr, now: time.Now})) }
 
 // run is main with its surroundings given, so that tests can be those.
 func run(args []string, c console) int {

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // usher runs the command line and gives its exit code and what it wrote.
 func usher(args ...string) (code int, out, errs string) {
 	var o, e bytes.Buffer
-	code = run(args, console{out: &o, err: &e})
+	code = run(args, console{out: &o, err: &e, now: time.Now})
 	return code, o.String(), e.String()
 }
 

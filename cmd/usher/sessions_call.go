@@ -15,12 +15,12 @@ import (
 const maxAPIAnswer = 16 << 20
 
 // get asks the node's API and prints the answer, by print unless JSON is wanted.
-func (f adminFlags) get(r runtime, path string, query url.Values, into any, print func() error) error {
-	return f.call(r, http.MethodGet, path, query, nil, into, print)
+func (f adminFlags) get(r runtime, path string, query url.Values, into any, show func() error) error {
+	return f.call(r, http.MethodGet, path, query, nil, into, show)
 }
 
 // send has the node's API change something.
-func (f adminFlags) send(r runtime, method, path string, body map[string]any, into any, print func() error) error {
+func (f adminFlags) send(r runtime, method, path string, body map[string]any, into any, show func() error) error {
 	var text []byte
 	if body != nil {
 		var err error
@@ -28,11 +28,11 @@ func (f adminFlags) send(r runtime, method, path string, body map[string]any, in
 			return fmt.Errorf("BUG: %w", err)
 		}
 	}
-	return f.call(r, method, path, nil, text, into, print)
+	return f.call(r, method, path, nil, text, into, show)
 }
 
 func (f adminFlags) call(
-	r runtime, method, path string, query url.Values, body []byte, into any, print func() error,
+	r runtime, method, path string, query url.Values, body []byte, into any, show func() error,
 ) error {
 	status, header, answer, err := f.exchange(r, method, path, query, body)
 	if err != nil {
@@ -63,7 +63,7 @@ func (f adminFlags) call(
 		_, err := fmt.Fprintln(r.out, text)
 		return err
 	}
-	return print()
+	return show()
 }
 
 func (f adminFlags) exchange(
@@ -86,8 +86,7 @@ func (f adminFlags) exchange(
 	request.Header.Set("Authorization", "Bearer "+f.Token)
 	resp, err := http.DefaultClient.Do(request)
 	if err != nil {
-		var broken *url.Error
-		if errors.As(err, &broken) {
+		if broken, ok := errors.AsType[*url.Error](err); ok {
 			err = broken.Err // without the address, which stands before it already
 		}
 		return 0, nil, nil, fmt.Errorf("--admin=%s: %w", f.Admin, err)

@@ -48,7 +48,7 @@ func printSessions(r runtime, found admin.Found) error {
 		for _, s := range found.Sessions {
 			rows = append(rows, []string{
 				s.ID, orDash(s.Channel), orDash(cmp.Or(s.User, s.UserID)), s.Verdict, s.Source, s.Address,
-				time.Since(s.Since).Round(time.Second).String(), orDash(strings.Join(s.Nodes, ",")),
+				r.now().Sub(s.Since).Round(time.Second).String(), orDash(strings.Join(s.Nodes, ",")),
 			})
 		}
 		if err := table(r, []string{"SESSION", "CHANNEL", "USER", "VERDICT", "SOURCE", "ADDRESS", "AGE", "NODES"}, rows); err != nil {
@@ -117,7 +117,7 @@ func printNodes(r runtime, nodes []admin.NodeStatus) error {
 		state := "alive"
 		switch {
 		case !n.Alive:
-			state = "silent for " + time.Since(n.LastSeen).Round(time.Second).String()
+			state = "silent for " + r.now().Sub(n.LastSeen).Round(time.Second).String()
 		case n.Draining:
 			state = "draining"
 		}
@@ -126,7 +126,7 @@ func printNodes(r runtime, nodes []admin.NodeStatus) error {
 			name += " (asked)"
 		}
 		rows = append(rows, []string{
-			name, orDash(n.Address), state, fmt.Sprint(n.Sessions), time.Since(n.Started).Round(time.Second).String(), orDash(n.Version),
+			name, orDash(n.Address), state, fmt.Sprint(n.Sessions), r.now().Sub(n.Started).Round(time.Second).String(), orDash(n.Version),
 		})
 	}
 	return table(r, []string{"NODE", "ADDRESS", "STATE", "SESSIONS", "UP", "VERSION"}, rows)

@@ -241,7 +241,7 @@ func TestAnOutageOfOneNodesWayIsNoneOfTheOthers(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		d, _ = c.watch(1, 0, ticket)
 		c.wantAllowed(d) // it asked, as the policy's word is no answer
-		for range 70 { // the first one looks now and then
+		for range 70 {   // the first one looks now and then
 			d, _ = c.watch(0, 0, ticket)
 			time.Sleep(time.Second)
 		}

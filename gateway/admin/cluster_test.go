@@ -21,7 +21,6 @@ import (
 
 // fakeCluster notes what is wanted of it, in words, and answers as it is told.
 type fakeCluster struct {
-	node  Node
 	found Found
 	err   error
 	bans  []Ban

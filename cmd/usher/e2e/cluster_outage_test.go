@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -94,7 +95,7 @@ func (c *cluster) wantBanned(t *testing.T, users ...string) {
 	t.Helper()
 	nodes := c.nodes
 	if c.setup.redis != "" {
-		nodes = append(nodes[:len(nodes):len(nodes)], startMember(t, c.setup, "fresh"))
+		nodes = append(slices.Clip(nodes), startMember(t, c.setup, "fresh"))
 	}
 	for _, m := range nodes {
 		for _, user := range users {

@@ -159,12 +159,6 @@ func (w *watched) section() string {
 	return fmt.Sprintf("addresses: [ %s ], sentinel_master: %s", quoted(w.sentinels), sentinelMaster)
 }
 
-// lose kills the master before the replica could learn what it was told last by told.
-func (w *watched) lose(t *testing.T, told func()) {
-	t.Helper()
-	loseMaster(t, w.master, w.replica, told)
-}
-
 // loseMaster freezes the replica, lets told write something, kills the master and wakes the replica up. So what was
 // written is lost for sure, which is what an asynchronous replication may do.
 func loseMaster(t *testing.T, master, replica *redisServer, told func()) {

@@ -16,8 +16,6 @@ import (
 )
 
 // How long the tests last that are about time itself.
-//
-//nolint:gochecknoglobals // flags of the test's
 var (
 	nodesFor  = flag.Duration("nodes-for", time.Minute, "for how long nodes are killed under the crowd")
 	hopFor    = flag.Duration("hop-for", time.Minute, "for how long a viewer hops over the nodes")
