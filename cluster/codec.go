@@ -94,10 +94,10 @@ func readFields(data []byte, take func(tag byte, value []byte) error) error {
 	return nil
 }
 
-// readNumber reads what [fields.number] wrote.
+// readNumber reads what [fields.number] wrote, which is never zero.
 func readNumber(value []byte) (int64, error) {
 	n, read := binary.Uvarint(value)
-	if read != len(value) || int64(n) < 0 {
+	if read != len(value) || int64(n) <= 0 {
 		return 0, errMalformed
 	}
 	return int64(n), nil

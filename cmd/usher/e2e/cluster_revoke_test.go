@@ -85,7 +85,7 @@ func identify(t *testing.T, m *member, opened []watching) {
 func TestKicksAndBansHoldEverywhere(t *testing.T) {
 	t.Parallel()
 	const kicks, bans = 100, 50
-	c := startCluster(t, 3, clusterSetup{origin: startWideStage(t, ""), redis: startRedis(t).standalone(), idle: time.Minute})
+	c := startCluster(t, 3, clusterSetup{origin: startWideStage(t, ""), redis: startRedis(t).standalone(), idle: time.Hour})
 	opened := openEverywhere(t, c.nodes, "kick", kicks+bans)
 	measure := func(what string, gone []watching, revoke func(*member, watching) error) {
 		t.Helper()

@@ -133,12 +133,19 @@ func finish(t *testing.T, path string, args ...string) (code int, out, errs stri
 	return code, p.out.String(), p.errs.String()
 }
 
-// freePort is a port of 127.0.0.1 on which nobody listens, from below the range of outgoing connections.
+// givenPorts are the addresses that freePort gave out.
+var givenPorts sync.Map
+
+// freePort is a port of 127.0.0.1 on which nobody listens, from below the range of outgoing connections. It gives none
+// twice.
 func freePort(t *testing.T) string {
 	t.Helper()
 	const lowest, count = 18000, 12000
 	for range 100 {
 		address := fmt.Sprintf("127.0.0.1:%d", lowest+rand.IntN(count))
+		if _, given := givenPorts.LoadOrStore(address, true); given {
+			continue // whoever it was given to may not listen on it yet
+		}
 		listener, err := net.Listen("tcp", address)
 		if err == nil {
 			_ = listener.Close()
