@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/url"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -49,17 +47,6 @@ func TestViewersOutliveNodes(t *testing.T) {
 	}
 	t.Logf("cluster: %d viewers, %d SIGKILLs, %d restarts in order; %d answers broke off with their node", crowd, kills, restarts, broken)
 	c.wantCallsOfOne(t, ended, kills)
-}
-
-// plainBinary builds the program as operators run it: with the race detector three nodes, the balancer and the crowd are
-// more than two processors carry.
-func plainBinary(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "usher")
-	if out, err := exec.Command("go", "build", "-o", path, "usher/cmd/usher").CombinedOutput(); err != nil {
-		t.Fatalf("build the binary: %v\n%s", err, out)
-	}
-	return path
 }
 
 // disturb kills a node, or ends it in order, waits a moment and starts it again, for so long. Two nodes always live.

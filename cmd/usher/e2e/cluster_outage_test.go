@@ -10,10 +10,6 @@ import (
 	"time"
 )
 
-// mostWait is more than any request may take while Redis is away: a node waits cluster.deadline for it, 100 ms, a few
-// times at most. The rest is for a machine that is busy.
-const mostWait = 2 * time.Second
-
 // TestViewersDoNotNoticeThatRedisIsAway takes Redis away in every way there is, under viewers who watch and others who
 // come meanwhile.
 func TestViewersDoNotNoticeThatRedisIsAway(t *testing.T) {
@@ -42,7 +38,8 @@ func TestViewersDoNotNoticeThatRedisIsAway(t *testing.T) {
 			t.Parallel()
 			r := startRedis(t)
 			c := startCluster(t, 3, clusterSetup{
-				redis: r.standalone(), backend: "validity: 12s", sessions: "recheck: { min: 10s }", deadline: 100 * time.Millisecond,
+				redis: r.standalone(), binary: plainBinary(t), deadline: 100 * time.Millisecond,
+				backend: "validity: 12s", sessions: "recheck: { min: 10s }",
 			})
 			viewers, _ := c.watch(t, 30)
 			awaitSegments(t, viewers, 4)
@@ -57,10 +54,7 @@ func TestViewersDoNotNoticeThatRedisIsAway(t *testing.T) {
 				name, time.Since(returned).Round(time.Millisecond), c.middleware.Calls()-before, before)
 			c.wantBanned(t, "good-banned-early", "good-banned-meanwhile")
 			awaitSegments(t, viewers, 3)
-			c.wantUndisturbed(t, viewers)
-			if _, slowest, _, _ := c.said(); slowest > mostWait {
-				t.Errorf("a request took %s, want at most %s: %s", slowest, mostWait, c.late)
-			}
+			c.wantUndisturbed(t, viewers) // it prints the slowest request; that a node waits no longer than told is package cluster's test
 		})
 	}
 }
@@ -129,7 +123,9 @@ func TestViewersDoNotNoticeThatARedisMasterIsLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			section, master, replica := begin(t)
-			c := startCluster(t, 3, clusterSetup{redis: section, backend: "validity: 12s", sessions: "recheck: { min: 10s }"})
+			c := startCluster(t, 3, clusterSetup{
+				redis: section, binary: plainBinary(t), backend: "validity: 12s", sessions: "recheck: { min: 10s }",
+			})
 			viewers, _ := c.watch(t, 50)
 			awaitSegments(t, viewers, 4)
 			if _, err := c.nodes[0].ban("good-banned-early"); err != nil {

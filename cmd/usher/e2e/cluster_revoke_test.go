@@ -81,11 +81,13 @@ func identify(t *testing.T, m *member, opened []watching) {
 	}
 }
 
-// TestKicksAndBansHoldEverywhere measures how long it takes from the call of the API until every node refuses.
+// TestKicksAndBansHoldEverywhere measures how long it takes from the call of the API until every node refuses. It runs
+// alone, as do the two below.
 func TestKicksAndBansHoldEverywhere(t *testing.T) {
-	t.Parallel()
 	const kicks, bans = 100, 50
-	c := startCluster(t, 3, clusterSetup{origin: startWideStage(t, ""), redis: startRedis(t).standalone(), idle: time.Hour})
+	c := startCluster(t, 3, clusterSetup{
+		origin: startWideStage(t, ""), redis: startRedis(t).standalone(), binary: plainBinary(t), idle: time.Hour,
+	})
 	opened := openEverywhere(t, c.nodes, "kick", kicks+bans)
 	measure := func(what string, gone []watching, revoke func(*member, watching) error) {
 		t.Helper()
@@ -212,9 +214,8 @@ const cutFor = 5 * time.Second
 
 // TestNodesHearWhatWasSaidWhileTheirSubscriptionWasCut lets Redis end every subscription again and again.
 func TestNodesHearWhatWasSaidWhileTheirSubscriptionWasCut(t *testing.T) {
-	t.Parallel()
 	redis := startRedis(t)
-	c := startCluster(t, 3, clusterSetup{origin: startWideStage(t, ""), redis: redis.standalone()})
+	c := startCluster(t, 3, clusterSetup{origin: startWideStage(t, ""), redis: redis.standalone(), binary: plainBinary(t), idle: time.Hour})
 	opened := openEverywhere(t, c.nodes, "cut", 20)
 	stop, cutting, cuts := make(chan struct{}), sync.WaitGroup{}, 0
 	cutting.Go(func() {
@@ -243,7 +244,6 @@ func TestNodesHearWhatWasSaidWhileTheirSubscriptionWasCut(t *testing.T) {
 // TestANodeHearsWhatWasSaidWhileItsLinkWasDown puts one node into a network of its own, whose link to Redis goes down: no
 // packet says so. The node serves on meanwhile.
 func TestANodeHearsWhatWasSaidWhileItsLinkWasDown(t *testing.T) {
-	t.Parallel()
 	n := startNetwork(t)
 	redis := startRedis(t, "--bind", "127.0.0.1 "+n.back[0], "--protected-mode", "no")
 	number := port(freePort(t))
@@ -255,10 +255,12 @@ func TestANodeHearsWhatWasSaidWhileItsLinkWasDown(t *testing.T) {
 	origin := "http://%s:" + port(host(startWideStage(t, "0.0.0.0:0")))
 	near := clusterSetup{
 		origin: fmt.Sprintf(origin, "127.0.0.1"), middleware: "http://127.0.0.1:" + number, redis: redis.standalone(),
+		binary: plainBinary(t), idle: time.Hour,
 	}
 	far := clusterSetup{
 		origin: fmt.Sprintf(origin, n.front[0]), middleware: "http://" + n.front[0] + ":" + number, host: n.front[1], netns: n.name,
-		redis: fmt.Sprintf("addresses: [ \"%s:%s\" ]", n.back[0], port(redis.address)),
+		redis:  fmt.Sprintf("addresses: [ \"%s:%s\" ]", n.back[0], port(redis.address)),
+		binary: near.binary, idle: near.idle,
 	}
 	nodes := []*member{startMember(t, near, "n1"), startMember(t, near, "n2"), startMember(t, far, "n3")}
 	opened := openEverywhere(t, nodes, "link", 20)

@@ -64,7 +64,7 @@ func (w *witness) said() (requests int, slowest time.Duration, refused, broken [
 func (w *witness) wantNoRefusal(t *testing.T) {
 	t.Helper()
 	requests, slowest, refused, broken := w.said()
-	t.Logf("cluster: %d requests, none slower than %s", requests, slowest.Round(time.Millisecond))
+	t.Logf("cluster: %d requests, none slower than %s (%s)", requests, slowest.Round(time.Millisecond), w.late)
 	if len(refused) > 0 {
 		t.Errorf("%d of %d requests were refused by a node, want none:\n%s", len(refused), requests, some(refused))
 	}

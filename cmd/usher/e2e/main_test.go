@@ -15,11 +15,16 @@ import (
 	"go.uber.org/goleak"
 )
 
-// binaryVariable names the built binary to the tests. (A name with USHER_ in front would be a setting.)
-const binaryVariable = "E2E_BINARY"
+// binaryVariable and plainBinaryVariable name the built binaries to the tests. (A name with USHER_ in front would be a
+// setting.)
+const (
+	binaryVariable      = "E2E_BINARY"
+	plainBinaryVariable = "E2E_PLAIN_BINARY"
+)
 
-// concurrentTests is how many tests run at once if nobody said: they mostly wait for media to be made.
-const concurrentTests = "6"
+// concurrentTests is how many tests run at once if nobody said: they mostly wait for media to be made. Those that measure
+// are not parallel at all.
+const concurrentTests = "4"
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -54,21 +59,38 @@ func isSet(name string) (set bool) {
 	return set
 }
 
-// build builds the binary with the race detector in it.
+// build builds the binary twice: with the race detector in it, and as operators run it.
 func build(folder string) error {
-	path := filepath.Join(folder, "usher")
-	if out, err := exec.Command("go", "build", "-race", "-o", path, "usher/cmd/usher").CombinedOutput(); err != nil {
-		return fmt.Errorf("build the binary: %w\n%s", err, bytes.TrimSpace(out))
+	for variable, flags := range map[string][]string{binaryVariable: {"-race"}, plainBinaryVariable: nil} {
+		path := filepath.Join(folder, strings.ToLower(variable))
+		args := append(append([]string{"build"}, flags...), "-o", path, "usher/cmd/usher")
+		if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("build the binary: %w\n%s", err, bytes.TrimSpace(out))
+		}
+		if err := os.Setenv(variable, path); err != nil {
+			return err
+		}
 	}
-	return os.Setenv(binaryVariable, path)
+	return nil
 }
 
-// binary is the path of the built binary.
+// binary is the path of the binary with the race detector in it.
 func binary(t *testing.T) string {
 	t.Helper()
-	path := os.Getenv(binaryVariable)
+	return built(t, binaryVariable)
+}
+
+// plainBinary is the path of the binary as operators run it, for the tests that measure it or load the machine with it.
+func plainBinary(t *testing.T) string {
+	t.Helper()
+	return built(t, plainBinaryVariable)
+}
+
+func built(t *testing.T, variable string) string {
+	t.Helper()
+	path := os.Getenv(variable)
 	if path == "" {
-		t.Fatalf("BUG: %s is not set", binaryVariable)
+		t.Fatalf("BUG: %s is not set", variable)
 	}
 	return path
 }
