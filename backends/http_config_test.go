@@ -42,7 +42,7 @@ func TestHTTPConfigValidate(t *testing.T) {
 		},
 		"a certificate without its key": {
 			func(c *backends.HTTPConfig) { c.TLS.CertFile = "x.pem" },
-			[]string{"tls.cert_file: needs tls.key_file, and the other way round"},
+			[]string{"tls.cert_file: needs key_file beside it, and the other way round"},
 		},
 		"a status of no sense": {
 			func(c *backends.HTTPConfig) { c.Statuses = backends.Statuses{"x": 0} },

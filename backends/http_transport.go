@@ -17,7 +17,7 @@ import (
 // calls behind each other's losses, and its errors cannot be told apart. Proxies from the environment are left out
 // too: a middleware is near by, and a proxy's answers would be taken for its own.
 func newTransport(cfg HTTPConfig, connections int) (*http.Transport, error) {
-	tlsConfig, err := cfg.TLS.load()
+	tlsConfig, err := cfg.TLS.Load()
 	if err != nil {
 		return nil, err
 	}

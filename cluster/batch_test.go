@@ -29,7 +29,7 @@ func deaf(t *testing.T, deadline time.Duration) redis.UniversalClient {
 		},
 		Addr: "192.0.2.1:6379", MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true, DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-		DialTimeout: deadline, ReadTimeout: deadline, WriteTimeout: deadline, PoolTimeout: deadline, PoolSize: 4,
+		DialTimeout:              deadline, ReadTimeout: deadline, WriteTimeout: deadline, PoolTimeout: deadline, PoolSize: 4,
 	})
 	t.Cleanup(func() {
 		_ = client.Close()

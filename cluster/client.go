@@ -78,13 +78,15 @@ func (t trips) DialHook(next redis.DialHook) redis.DialHook { return next }
 // ProcessHook changes nothing: single commands are those that no session waits for.
 func (t trips) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
 
-// ProcessPipelineHook counts.
+// ProcessPipelineHook counts the trip once it is over.
 func (t trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, commands []redis.Cmder) error {
-		if slices.ContainsFunc(commands, t.counts) {
+		counts := slices.ContainsFunc(commands, t.counts)
+		err := next(ctx, commands)
+		if counts {
 			t.count.Add(1)
 		}
-		return next(ctx, commands)
+		return err
 	}
 }
 

@@ -2,11 +2,9 @@ package cluster
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"regexp"
 	"strings"
 	"time"
@@ -59,16 +57,8 @@ type RedisConfig struct {
 // RedisTLSConfig is how a Redis that speaks TLS is believed, and how we show who we are.
 type RedisTLSConfig struct {
 	// Enabled speaks TLS, also with Sentinels.
-	Enabled bool `yaml:"enabled"`
-	// CAFile holds the PEM certificates to trust instead of the system's.
-	CAFile string `yaml:"ca_file"`
-	// CertFile and KeyFile hold our own certificate, for servers that ask for one.
-	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
-	// ServerName is the name to expect in the certificate; empty: the address's host.
-	ServerName string `yaml:"server_name"`
-	// InsecureSkipVerify believes any certificate.
-	InsecureSkipVerify bool `yaml:"insecure_skip_verify"`
+	Enabled            bool `yaml:"enabled"`
+	backends.TLSConfig `yaml:",inline"`
 }
 
 // Key seals what Redis holds of viewers.
@@ -164,8 +154,9 @@ func (c RedisConfig) validate() error {
 	wrong(c.Username != "" && c.Password == "", "redis.username: %q needs redis.password", c.Username)
 	wrong(c.SentinelUsername != "" && c.SentinelPassword == "",
 		"redis.sentinel_username: %q needs redis.sentinel_password", c.SentinelUsername)
-	wrong((c.TLS.CertFile == "") != (c.TLS.KeyFile == ""),
-		"redis.tls.cert_file: needs redis.tls.key_file, and the other way round")
+	if err := c.TLS.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("redis.%w", err))
+	}
 	wrong(!c.TLS.Enabled && c.TLS != RedisTLSConfig{}, "redis.tls.enabled: false, but other settings of redis.tls are set")
 	wrong(!regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`).MatchString(c.Prefix),
 		"redis.prefix: %q: want 1 to 64 letters, digits, dots, _ and -", c.Prefix)
@@ -178,27 +169,9 @@ func (c RedisTLSConfig) load() (*tls.Config, error) {
 	if !c.Enabled {
 		return nil, nil
 	}
-	cfg := &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		ServerName:         c.ServerName,
-		InsecureSkipVerify: c.InsecureSkipVerify, // only if the operator asks for it, by a name that says what it is
+	loaded, err := c.Load()
+	if err != nil {
+		return nil, fmt.Errorf("redis.%w", err)
 	}
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("redis.tls.ca_file: %w", err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("redis.tls.ca_file: no certificate in %s", c.CAFile)
-		}
-	}
-	if c.CertFile != "" {
-		own, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("redis.tls.cert_file: %w", err)
-		}
-		cfg.Certificates = []tls.Certificate{own}
-	}
-	return cfg, nil
+	return loaded, nil
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
 )
 
 func TestConfigSaysWhatCannotWork(t *testing.T) {
@@ -48,7 +50,7 @@ func TestConfigSaysWhatCannotWork(t *testing.T) {
 		},
 		"half of TLS": {
 			func(c *Config) { c.Redis.TLS.CertFile = "x.pem" },
-			"redis.tls.cert_file: needs redis.tls.key_file, and the other way round\nredis.tls.enabled: false, but other settings of redis.tls are set",
+			"redis.tls.cert_file: needs key_file beside it, and the other way round\nredis.tls.enabled: false, but other settings of redis.tls are set",
 		},
 		"a prefix that would break keys": {func(c *Config) { c.Redis.Prefix = "a{b" }, `redis.prefix: "a{b": want 1 to 64 letters, digits, dots, _ and -`},
 		"a tiny pool":                    {func(c *Config) { c.Redis.PoolSize = 1 }, "redis.pool_size: 1 is out of range; want 8 to 10000"},
@@ -80,9 +82,9 @@ func TestTLSFilesThatCannotBeRead(t *testing.T) {
 		config RedisTLSConfig
 		want   string
 	}{
-		"no authority":        {RedisTLSConfig{Enabled: true, CAFile: empty + "x"}, "redis.tls.ca_file: open " + empty},
-		"an empty authority":  {RedisTLSConfig{Enabled: true, CAFile: empty}, "redis.tls.ca_file: no certificate in " + empty},
-		"no certificate":      {RedisTLSConfig{Enabled: true, CertFile: empty, KeyFile: empty}, "redis.tls.cert_file: "},
+		"no authority":        {RedisTLSConfig{true, backends.TLSConfig{CAFile: empty + "x"}}, "redis.tls.ca_file: open " + empty},
+		"an empty authority":  {RedisTLSConfig{true, backends.TLSConfig{CAFile: empty}}, "redis.tls.ca_file: no certificate in " + empty},
+		"no certificate":      {RedisTLSConfig{true, backends.TLSConfig{CertFile: empty, KeyFile: empty}}, "redis.tls.cert_file: "},
 		"no TLS, so no files": {RedisTLSConfig{}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -90,7 +90,9 @@ func TestRedisByTLS(t *testing.T) {
 	c.Keys = []Key{{ID: "a", Secret: "a secret of the cluster"}}
 	c.Redis.Addresses = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
 	c.Deadline = 5 * time.Second
-	c.Redis.TLS = RedisTLSConfig{Enabled: true, CAFile: ca.file, CertFile: ours, KeyFile: ourKey, ServerName: "redis.example.com"}
+	c.Redis.TLS = RedisTLSConfig{
+		Enabled: true, TLSConfig: backends.TLSConfig{CAFile: ca.file, CertFile: ours, KeyFile: ourKey, ServerName: "redis.example.com"},
+	}
 	tests := map[string]struct {
 		edit func(*RedisTLSConfig)
 		want bool

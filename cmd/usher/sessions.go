@@ -192,7 +192,7 @@ func (c sessionsBan) Run(r runtime) error {
 	}
 	var ban admin.Ban
 	return c.send(r, "POST", "bans", fields, &ban, func() error {
-		return say(r, "banned %s until %s: %s\n", whom(ban), ban.Until.Format(time.RFC3339), ban.ID)
+		return say(r, "banned %s until %s: %s\n", ban.Whom(), ban.Until.Format(time.RFC3339), ban.ID)
 	})
 }
 

@@ -80,22 +80,6 @@ func printSession(r runtime, s admin.Session) error {
 	})
 }
 
-// whom says whom a ban refuses.
-func whom(b admin.Ban) string {
-	switch {
-	case b.User != "":
-		return "user " + b.User
-	case b.Session != "":
-		return "session " + b.Session
-	case b.Address != "":
-		return "address " + b.Address
-	case b.CredentialsOf != "":
-		return "the credentials of session " + b.CredentialsOf
-	default:
-		return "credentials"
-	}
-}
-
 func printBans(r runtime, bans []admin.Ban) error {
 	if len(bans) == 0 {
 		return say(r, "nobody is banned\n")
@@ -106,7 +90,7 @@ func printBans(r runtime, bans []admin.Ban) error {
 		if b.Cause != "" {
 			why = strings.TrimSpace(why + " (follows from " + b.Cause + ")")
 		}
-		rows = append(rows, []string{b.ID, whom(b), b.Until.Format(time.RFC3339), orDash(why)})
+		rows = append(rows, []string{b.ID, b.Whom(), b.Until.Format(time.RFC3339), orDash(why)})
 	}
 	return table(r, []string{"BAN", "WHOM", "UNTIL", "REASON"}, rows)
 }

@@ -51,20 +51,6 @@ func (b *banRequest) ban(now time.Time) (Ban, error) {
 	return ban, nil
 }
 
-// target says in a word whom a ban is for.
-func (b *Ban) target() string {
-	switch {
-	case b.User != "":
-		return "user " + b.User
-	case b.Session != "":
-		return "session " + b.Session
-	case b.Address != "":
-		return "address " + b.Address
-	default:
-		return "credentials of session " + b.CredentialsOf
-	}
-}
-
 func (h *handler) ban(w http.ResponseWriter, r *http.Request) {
 	var asked banRequest
 	if fail(w, read(w, r, &asked)) {
@@ -75,7 +61,7 @@ func (h *handler) ban(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	got, err := h.cluster.Ban(r.Context(), wanted)
-	h.audit(r, "ban", wanted.target(), err, slog.String("ban", got.ID), slog.Time("until", wanted.Until),
+	h.audit(r, "ban", wanted.Whom(), err, slog.String("ban", got.ID), slog.Time("until", wanted.Until),
 		slog.String("reason", wanted.Reason))
 	if err != nil && !errors.Is(err, ErrPending) {
 		fail(w, err)

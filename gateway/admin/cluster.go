@@ -63,6 +63,22 @@ type Ban struct {
 	Cause string `json:"cause,omitempty"`
 }
 
+// Whom says in words whom the ban refuses.
+func (b Ban) Whom() string {
+	switch {
+	case b.User != "":
+		return "user " + b.User
+	case b.Session != "":
+		return "session " + b.Session
+	case b.Address != "":
+		return "address " + b.Address
+	case b.CredentialsOf != "":
+		return "the credentials of session " + b.CredentialsOf
+	default:
+		return "credentials"
+	}
+}
+
 // NodeStatus is a node as the API shows it.
 type NodeStatus struct {
 	ID string `json:"id"`
