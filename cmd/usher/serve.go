@@ -29,7 +29,7 @@ func serve(ctx context.Context, s *settings, logger *slog.Logger, started func(*
 		return err
 	}
 	defer flush()
-	n, err := newNode(s, logger, tracer)
+	n, err := newNode(s, logger, tracer) //nolint:contextcheck // its parts live until it is closed
 	if err != nil {
 		return err
 	}
