@@ -170,7 +170,7 @@ func (r *Registry) handOver() {
 		}
 		free <- struct{}{}
 		all.Go(func() {
-			r.leave(s, backends.Tally{Requests: s.Requests(), Bytes: s.Bytes(), Stopgap: time.Duration(s.stopgap.Load()), History: s.History()})
+			r.leave(s, s.tally())
 			<-free
 		})
 		return time.Now().Before(end)

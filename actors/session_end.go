@@ -89,7 +89,7 @@ func (a *sessionActor) end(ctx actor.Context, e ending, now time.Time) {
 			return
 		}
 	}
-	record, tally, pid := a.record(a.state.fence), a.tally(), ctx.Self()
+	record, tally, pid := a.record(a.state.fence), s.tally(), ctx.Self()
 	r.o.Logger.Debug("session left this node", slog.String("session", s.id.String()), slog.String("why", e.String()))
 	r.running.Go(func() {
 		// Who lost his place is known to the store with his yes, which must not be forgotten for it.
@@ -108,8 +108,7 @@ func (a *sessionActor) end(ctx actor.Context, e ending, now time.Time) {
 }
 
 // tally is what was counted here.
-func (a *sessionActor) tally() backends.Tally {
-	s := a.session
+func (s *Session) tally() backends.Tally {
 	return backends.Tally{
 		Requests: s.Requests(), Bytes: s.Bytes(), Stopgap: time.Duration(s.stopgap.Load()), History: s.History(),
 	}

@@ -13,21 +13,31 @@
 // lie in one slot, so that a Redis Cluster runs it.
 //
 // What is in Redis, under cluster.redis.prefix, "usher" here. Times are milliseconds of the server's clock, unless they say
-// otherwise; nodes tell it durations alone, so that their own clocks need not agree. Every key ends by itself.
+// otherwise; nodes tell it durations alone, so that their own clocks need not agree. Every key ends by itself; those who
+// write it are scripts of lua/.
 //
-//	key                   type    until                    what; what its loss costs
-//	usher:s:{session}     hash    decision + keep_for      a session; its viewers are asked about again
-//	usher:live:{0…63}     zset    keep_for                 who was seen when; told again with the next heartbeat
-//	usher:u:{user}        hash    2 × idle or evicted_for  a user's sessions; exact again after soft_window
-//	usher:{all}:nodes     hash    1 min                    what nodes say of themselves; told again within 500 ms
-//	usher:{all}:beats     zset    1 min                    when they last did
-//	usher:{all}:state     hash    a day or revive_for      epoch, last revocation, version of the bans; begun anew
+//	key                   type    until                    written by           what; what its loss costs
+//	usher:s:{session}     hash    decision + keep_for      claim publish kick   a session; its viewers are asked about
+//	                                                       evict flush close    again
+//	usher:live:{0…63}     zset    keep_for                 beat sweep forget    who was seen when; told again with the
+//	                                                                            next heartbeat
+//	usher:u:{user}        hash    2 × idle or evicted_for  limit                a user's sessions; exact again after
+//	                                                                            soft_window
+//	usher:{all}:nodes     hash    1 min                    pulse                what nodes say of themselves; told again
+//	                                                                            within 500 ms
+//	usher:{all}:beats     zset    1 min                    pulse                when they last did
+//	usher:{all}:state     hash    a day or revive_for      pulse revoke ban     epoch, last revocation, version of the
+//	                                                       unban                bans; begun anew
 //	usher:{all}:revocations
-//	                      stream  a day or revive_for      the last 100,000; nodes issue theirs of 5 minutes again
-//	usher:{all}:bans      hash    the last ban's end       bans, sealed; every node writes what it knows again
-//	usher:{all}:ban-ends  zset    the last ban's end       when they end
-//	usher:{all}:lifted    zset    30 days at most          bans that were taken back, so that no node brings them again
-//	usher:{all}:probe     string  1 min                    nothing: it is how a node tries whether Redis takes writes
+//	                      stream  a day or revive_for      revoke ban unban     the last 100,000; nodes issue theirs of
+//	                                                                            5 minutes again
+//	usher:{all}:bans      hash    the last ban's end       ban unban            bans, sealed; every node writes what it
+//	                                                                            knows again
+//	usher:{all}:ban-ends  zset    the last ban's end       ban unban            when they end
+//	usher:{all}:lifted    zset    30 days at most          unban ban            bans that were taken back, so that no node
+//	                                                                            brings them again
+//	usher:{all}:probe     string  1 min                    the guard            nothing: it is how a node tries whether
+//	                                                                            Redis takes writes
 //	channels              usher:wake     a session's answer is there, for those who wait
 //	                      usher:over     a user exceeds his limit
 //	                      usher:revoked  who has to go

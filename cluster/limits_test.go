@@ -39,6 +39,7 @@ func (g *inGo) tell(op string, now int64, calls ...limitCall) backends.Limited {
 		g.leave(g.terms, calls[0].id, now)
 		return backends.Limited{}
 	}
+	calls = slices.Clone(calls) // the script is told of the same ones at the same time
 	for i := range calls {
 		calls[i].join = op == "join"
 	}
