@@ -100,7 +100,8 @@ func (n *Node) share(local *Memory) error {
 		wire: w, clock: clock, id: n.id, started: n.started, epoch: newName(), self: n.self, keep: keep,
 	}
 	b.revocations = &revocations{
-		wire: w, clock: clock, apply: n.apply, reread: n.reread, missed: b.hurry, lost: n.bans.writeLater, log: log, keep: keep, contact: n.started,
+		wire: w, clock: clock, apply: n.apply, reread: n.reread, missed: b.hurry, lost: n.bans.writeLater,
+		log: log, keep: keep, contact: n.started,
 	}
 	b.bans = &banSync{wire: w, bans: n.bans, keep: keep, apply: n.apply, log: log}
 	b.questions = &questions{
