@@ -4,51 +4,69 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"usher/backends"
 )
 
 // BenchmarkClaim claims a session and publishes a yes, as an opening does: two round trips.
 func BenchmarkClaim(b *testing.B) {
-	for name, start := range map[string]func(b *testing.B) Store{
-		"memory": func(b *testing.B) Store {
-			b.Helper()
-			m := newMemory(b, 100_000)
-			b.Cleanup(m.Close)
-			return m
-		},
-		"redis": func(b *testing.B) Store {
-			b.Helper()
-			return newStore(b, testConfig(startRedis(b)), slog.New(slog.DiscardHandler))
-		},
-	} {
-		var next atomic.Int64
-		once := func(b *testing.B, s Store) {
-			i := int(next.Add(1))
-			got, err := s.Claim(b.Context(), backends.Claim{ID: idOf(i), Lease: leaseFor})
-			if err == nil {
-				_, err = s.Publish(b.Context(), backends.Publication{Record: under(got.Fence, yes(i, opened(1)))})
-			}
-			if err != nil {
-				b.Error(err)
-			}
+	var next atomic.Int64
+	open := func(b *testing.B, s Store) {
+		b.Helper()
+		i := int(next.Add(1))
+		got, err := s.Claim(b.Context(), backends.Claim{ID: idOf(i), Lease: leaseFor})
+		if err == nil {
+			_, err = s.Publish(b.Context(), backends.Publication{Record: under(got.Fence, yes(i, opened(1)))})
 		}
-		b.Run(name+"/one", func(b *testing.B) {
-			s := start(b)
-			b.ReportAllocs()
-			for b.Loop() {
-				once(b, s)
+		if err != nil {
+			b.Error(err)
+		}
+	}
+	one := func(b *testing.B, s Store) {
+		b.Helper()
+		b.ReportAllocs()
+		for b.Loop() {
+			open(b, s)
+		}
+	}
+	many := func(b *testing.B, s Store) {
+		b.Helper()
+		b.ReportAllocs()
+		b.SetParallelism(128)
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				open(b, s)
 			}
-		})
-		b.Run(name+"/256", func(b *testing.B) {
-			s := start(b)
-			b.ReportAllocs()
-			b.SetParallelism(128)
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					once(b, s)
-				}
-			})
 		})
 	}
+	for name, run := range map[string]func(*testing.B, Store){"one": one, "256": many} {
+		b.Run("memory/"+name, func(b *testing.B) {
+			m := newMemory(b, 100_000)
+			b.Cleanup(m.Close)
+			run(b, m)
+		})
+		b.Run("redis/"+name, func(b *testing.B) {
+			server := startRedis(b)
+			run(b, newStore(b, testConfig(server), slog.New(slog.DiscardHandler)))
+			server.reportWork(b)
+		})
+	}
+}
+
+// BenchmarkBeat tells Redis of a thousand viewers that were seen.
+func BenchmarkBeat(b *testing.B) {
+	server := startRedis(b)
+	s := newStore(b, testConfig(server), slog.New(slog.DiscardHandler))
+	seen := make([]backends.Presence, 1000)
+	b.ReportAllocs()
+	for b.Loop() {
+		for i := range seen {
+			seen[i] = backends.Presence{ID: idOf(i), Seen: time.Now()}
+		}
+		if _, err := s.Beat(b.Context(), seen); err != nil {
+			b.Fatal(err)
+		}
+	}
+	server.reportWork(b)
 }

@@ -402,13 +402,15 @@ func BenchmarkHold(b *testing.B) {
 			}
 		})
 		b.Run(fmt.Sprintf("redis/%d", members), func(b *testing.B) {
-			s := newStore(b, testConfig(startRedis(b)), nil)
+			server := startRedis(b)
+			s := newStore(b, testConfig(server), nil)
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := s.Hold(b.Context(), of); err != nil {
 					b.Fatal(err)
 				}
 			}
+			server.reportWork(b)
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -64,6 +65,20 @@ func (s *redisServer) await(t testing.TB) {
 		case <-tick.C:
 		case <-patience.Done():
 			t.Fatalf("redis-server does not answer: %v", err)
+		}
+	}
+}
+
+// reportWork reports how much of its one thread's time the server spent on an iteration's scripts: a million microseconds
+// a second are all that it has.
+func (s *redisServer) reportWork(b *testing.B) {
+	b.Helper()
+	info, err := s.client.Info(b.Context(), "commandstats").Result()
+	must(b, err)
+	var calls, spent int
+	for line := range strings.Lines(info) {
+		if n, _ := fmt.Sscanf(line, "cmdstat_evalsha:calls=%d,usec=%d", &calls, &spent); n == 2 {
+			b.ReportMetric(float64(spent)/float64(b.N), "redis-µs/op")
 		}
 	}
 }
