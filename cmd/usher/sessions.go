@@ -60,6 +60,7 @@ type sessionsList struct {
 	adminFlags
 	filterFlags
 	Limit int    `help:"How many to list at most, up to 1000." default:"100"`
+	After string `help:"Go on behind this session's id."`
 	Begin string `name:"q" help:"Whose id, channel, user, address or User-Agent begins so."`
 }
 
@@ -67,8 +68,10 @@ type sessionsList struct {
 func (c sessionsList) Run(r runtime) error {
 	query := c.query()
 	query.Set("limit", strconv.Itoa(c.Limit))
-	if c.Begin != "" {
-		query.Set("q", c.Begin)
+	for name, value := range map[string]string{"q": c.Begin, "after": c.After} {
+		if value != "" {
+			query.Set(name, value)
+		}
 	}
 	var found admin.Found
 	return c.get(r, "sessions", query, &found, func() error { return printSessions(r, found) })

@@ -58,6 +58,11 @@ func printSessions(r runtime, found admin.Found) error {
 	if err := say(r, "%d of %s%d matching sessions, %s%d in all\n", len(found.Sessions), about, found.Matched, about, found.Total); err != nil {
 		return err
 	}
+	if listed := len(found.Sessions); listed > 0 && listed < found.Matched {
+		if err := say(r, "the next ones: --after %s\n", found.Sessions[listed-1].ID); err != nil {
+			return err
+		}
+	}
 	return warnSilent(r, found.Silent)
 }
 

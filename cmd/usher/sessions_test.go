@@ -67,11 +67,17 @@ func TestSessionsCommands(t *testing.T) {
 		calls   []apiCall
 	}{
 		"a list": {
-			args: []string{"list", "--user", "Ann", "--address", "192.0.2.0/24", "--q", "MAG"}, answer: `{"total":9,"matched":1,"sessions":[` + session + `],"silent":["n3"]}`,
+			args: []string{"list", "--user", "Ann", "--address", "192.0.2.0/24", "--q", "MAG", "--after", "S0"}, answer: `{"total":9,"matched":1,"sessions":[` + session + `],"silent":["n3"]}`,
 			out: "SESSION  CHANNEL  USER  VERDICT  SOURCE   ADDRESS    AGE    NODES\n" +
 				"S1       a001     Ann   allowed  backend  192.0.2.7  1m30s  n1,n2\n1 of 1 matching sessions, 9 in all\n",
 			errs:  "warning: nodes that did not answer: n3\n",
-			calls: []apiCall{{Line: "GET /api/v1/sessions?address=192.0.2.0%2F24&limit=100&q=MAG&user=Ann"}},
+			calls: []apiCall{{Line: "GET /api/v1/sessions?address=192.0.2.0%2F24&after=S0&limit=100&q=MAG&user=Ann"}},
+		},
+		"the first of two": {
+			args: []string{"list", "--limit", "1"}, answer: `{"total":9,"matched":2,"sessions":[` + session + `]}`,
+			out: "SESSION  CHANNEL  USER  VERDICT  SOURCE   ADDRESS    AGE    NODES\n" +
+				"S1       a001     Ann   allowed  backend  192.0.2.7  1m30s  n1,n2\n1 of 2 matching sessions, 9 in all\nthe next ones: --after S1\n",
+			calls: []apiCall{{Line: "GET /api/v1/sessions?limit=1"}},
 		},
 		"an empty list, of many": {
 			args: []string{"list"}, answer: `{"total":90000,"matched":4000,"approximate":true,"sessions":[]}`,

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +38,10 @@ func (c *fakeCluster) Find(_ context.Context, f Filter, limit int) (Found, error
 		return Found{}, err
 	}
 	c.note("find %s %d", text, limit)
-	return c.found, nil
+	found := c.found
+	found.Sessions = slices.DeleteFunc(slices.Clone(found.Sessions), func(s Session) bool { return s.ID <= f.After })
+	found.Sessions = found.Sessions[:min(limit, len(found.Sessions), 1)] // an answer has room for one
+	return found, nil
 }
 
 func (c *fakeCluster) Kick(_ context.Context, id backends.SessionID, d time.Duration, reason string) error {
@@ -90,8 +94,11 @@ func (c *fakeCluster) tell(t *testing.T, method, path, body string) (got reply, 
 	return reply{w.Code, w.Header(), string(answer)}, logged.String()
 }
 
-// anID is a session's, as the API spells it.
-const anID = "AAECAwQFBgcICQoLDA0ODw"
+// anID and another are sessions', as the API spells them.
+const (
+	anID    = "AAECAwQFBgcICQoLDA0ODw"
+	another = "BAECAwQFBgcICQoLDA0ODw"
+)
 
 func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
 	t.Parallel()
@@ -124,9 +131,14 @@ func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
 		},
 		"all sessions of a user": {
 			method: "POST", path: "kick", body: `{"user":"Ann","reason":"unpaid"}`,
-			found:  Found{Matched: 2, Sessions: []Session{{ID: anID}}, Silent: []string{"n3"}},
-			status: 200, answer: `{"matched":2,"kicked":1,"silent":["n3"]}`,
-			asked: []string{`find {"user":"Ann"} 1000`, `kick ` + anID + ` 0s "unpaid"`},
+			found:  Found{Matched: 2, Sessions: []Session{{ID: anID}, {ID: another}}, Silent: []string{"n3"}},
+			status: 200, answer: `{"matched":2,"kicked":2,"silent":["n3"]}`,
+			asked: []string{
+				`find {"user":"Ann"} 1000`, `kick ` + anID + ` 0s "unpaid"`,
+				`find {"user":"Ann","after":"` + anID + `"} 1000`, `kick ` + another + ` 0s "unpaid"`,
+				`find {"user":"Ann","after":"` + another + `"} 1000`,
+			},
+			audited: []string{"target=" + anID, "target=" + another},
 		},
 		"a ban of a user": {
 			method: "POST", path: "bans", body: `{"user":"Ann","for":"24h","reason":"unpaid"}`,
@@ -207,7 +219,7 @@ func TestWhatIsNotUnderstoodChangesNothing(t *testing.T) {
 		"no duration":               {"POST", kick, `{"for":"5"}`, `for: "5" is not understood; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
 		"a kick for too long":       {"POST", kick, `{"for":"25h"}`, `for: "25h" is not understood; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
 		"a long reason":             {"POST", kick, `{"reason":"` + long + `"}`, "reason: it has 201 bytes and is not understood; want at most 200"},
-		"everybody":                 {"POST", "kick", `{"reason":"x"}`, `everybody is not understood; want one of ["id" "channel" "route" "backend" "user" "verdict" "source" "node" "q"] or address`},
+		"everybody":                 {"POST", "kick", `{"reason":"x"}`, `everybody is not understood; want one of ["id" "channel" "route" "backend" "user" "verdict" "source" "node" "q" "after"] or address`},
 		"a ban of nobody":           {"POST", "bans", `{"for":"1h"}`, "the ban is not understood: it names 0 of user, session, address and credentials_of; want exactly one"},
 		"a ban of two":              {"POST", "bans", `{"user":"a","address":"::1","for":"1h"}`, "the ban is not understood: it names 2 of user, session, address and credentials_of; want exactly one"},
 		"a ban without an end":      {"POST", "bans", `{"user":"a"}`, `for: it is missing, so the ban is not understood; want a duration such as "24h"`},

@@ -14,7 +14,7 @@
 //
 // The API under /api/v1/, which any node answers for all of them:
 //
-//	GET    sessions             ?id= channel= route= backend= user= verdict= source= address= node= q= limit=
+//	GET    sessions             ?id= channel= route= backend= user= verdict= source= address= node= q= after= limit=
 //	GET    sessions/{id}
 //	POST   sessions/{id}/kick   {"for": "5m", "reason": "…"}; also DELETE sessions/{id}
 //	POST   kick                 all that match: the same, and at least one of the fields by which sessions are listed

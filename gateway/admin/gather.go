@@ -49,13 +49,16 @@ func Answer(ctx context.Context, n Node, asked []byte) []byte {
 	if err := d.Decode(&q); err != nil || q.Ask != askSessions || q.Limit < 1 || q.Limit > maxLimit {
 		return nil
 	}
-	total, matched := newSketch(), newSketch()
+	total, matched, rest := newSketch(), newSketch(), 0
 	found := smallest[Session]{most: q.Limit, compare: bySessionID}
 	n.Sessions(func(s Session) bool {
 		total.add(s.ID)
 		if q.Filter.Matches(&s) {
 			matched.add(s.ID)
-			found.add(s)
+			if s.ID > q.Filter.After {
+				rest++
+				found.add(s)
+			}
 		}
 		return ctx.Err() == nil
 	})
@@ -71,7 +74,7 @@ func Answer(ctx context.Context, n Node, asked []byte) []byte {
 		}
 		a.Sessions = append(a.Sessions, text)
 	}
-	a.More = len(a.Sessions) < matched.count
+	a.More = len(a.Sessions) < rest
 	body, err := json.Marshal(a)
 	if err != nil {
 		panic("BUG: " + err.Error()) // what was marshalled already, and numbers

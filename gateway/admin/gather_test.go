@@ -83,14 +83,18 @@ func TestAPageHasNoGaps(t *testing.T) {
 			nodes[fmt.Sprint("n", i)] = n
 		}
 		limit := rapid.IntRange(1, 30).Draw(t, "limit")
+		after := rapid.SampledFrom([]string{"", "007", "020", "060"}).Draw(t, "after")
+		f := Filter{After: after}
 		answers := map[string][]byte{}
 		for name, n := range nodes {
-			answers[name] = Answer(t.Context(), n, Question(Filter{}, limit))
+			answers[name] = Answer(t.Context(), n, Question(f, limit))
 		}
-		got := Gather(Filter{}, limit, answers, nil)
+		got := Gather(f, limit, answers, nil)
 		var want []string
 		for id := range all {
-			want = append(want, id)
+			if id > after {
+				want = append(want, id)
+			}
 		}
 		slices.Sort(want)
 		if got.Total != len(all) || got.Matched != len(all) || got.Approximate {

@@ -102,7 +102,7 @@ func filterOf(query url.Values) (f Filter, limit int, err error) {
 }
 
 func filterFields() []string {
-	return []string{"id", "channel", "route", "backend", "user", "verdict", "source", "node", "q"}
+	return []string{"id", "channel", "route", "backend", "user", "verdict", "source", "node", "q", "after"}
 }
 
 // field is the text that a parameter sets; nil if it is none.
@@ -126,6 +126,8 @@ func (f *Filter) field(name string) *string {
 		return &f.Node
 	case "q":
 		return &f.Query
+	case "after":
+		return &f.After
 	default:
 		return nil
 	}

@@ -42,14 +42,16 @@ type Filter struct {
 	// Query is what the id, the channel, the user's name or id, the address or the User-Agent begins with, in capitals
 	// or small letters.
 	Query string `json:"q,omitempty"`
-	// Node is the name of a node: of the others nothing is heard. [Filter.Matches] does not look at it.
+	// After is the id of a session: those up to it are counted but not listed. It is how a long list goes on.
+	After string `json:"after,omitempty"`
+	// Node is the name of a node: of the others nothing is heard.
 	Node string `json:"node,omitempty"`
 }
 
 // IsZero reports whether the filter takes every session.
-func (f *Filter) IsZero() bool { return *f == Filter{} }
+func (f *Filter) IsZero() bool { return *f == Filter{After: f.After} }
 
-// Matches reports whether the filter takes the session.
+// Matches reports whether the filter takes the session. It does not look at After and Node.
 func (f *Filter) Matches(s *Session) bool {
 	is := func(want, value string) bool { return want == "" || want == value }
 	return is(f.ID, s.ID) && is(f.Channel, s.Channel) && is(f.Route, s.Route) && is(f.Backend, s.Backend) &&

@@ -107,27 +107,39 @@ func (h *handler) kickAll(w http.ResponseWriter, r *http.Request) {
 		fail(w, fmt.Errorf("everybody is %w; want one of %q or address", errInput, filterFields()))
 		return
 	}
-	found, err := h.cluster.Find(r.Context(), k.Filter, maxLimit)
-	if fail(w, err) {
-		return
-	}
-	done := Kicked{Matched: found.Matched, Silent: found.Silent}
+	var done Kicked
 	var pending error
-	for _, s := range found.Sessions {
-		id, err := backends.ParseSessionID(s.ID)
-		if err == nil {
-			err = h.cluster.Kick(r.Context(), id, d, k.Reason)
+	for {
+		found, err := h.cluster.Find(r.Context(), k.Filter, maxLimit)
+		if fail(w, err) {
+			return
 		}
-		h.audit(r, "kick", s.ID, err, slog.String("for", k.For), slog.String("reason", k.Reason))
-		switch {
-		case errors.Is(err, ErrPending):
-			pending = err
-			done.Kicked++
-		case err == nil:
-			done.Kicked++
+		done.Matched, done.Silent = max(done.Matched, found.Matched), found.Silent
+		if len(found.Sessions) == 0 {
+			show(w, done, pending)
+			return
+		}
+		for _, s := range found.Sessions {
+			err := h.kickOne(r, s.ID, d, k.kickRequest)
+			if errors.Is(err, ErrPending) {
+				pending, err = err, nil
+			}
+			if err == nil {
+				done.Kicked++
+			}
+			k.After = s.ID
 		}
 	}
-	show(w, done, pending)
+}
+
+// kickOne ends one of many sessions. That it has ended by itself meanwhile is no trouble of the others.
+func (h *handler) kickOne(r *http.Request, session string, d time.Duration, k kickRequest) error {
+	id, err := backends.ParseSessionID(session)
+	if err == nil {
+		err = h.cluster.Kick(r.Context(), id, d, k.Reason)
+	}
+	h.audit(r, "kick", session, err, slog.String("for", k.For), slog.String("reason", k.Reason))
+	return err
 }
 
 func (h *handler) nodes(w http.ResponseWriter, r *http.Request) {
