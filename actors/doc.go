@@ -27,6 +27,7 @@
 //   - Each check has a number; the newest check's answer counts however late, an older one's is dropped.
 //   - A decision that ran out stays published until its actor has a better one: a re-check never makes a viewer wait.
 //   - A lease is always given back, with an answer or without.
+//   - All calls of an opening together wait for the store no longer than its deadline.
 //   - A store that is away costs nobody his view: what is known here counts, then the ticket's word, and nobody is refused
 //     for a limit that cannot be counted.
 //   - A panic costs one message: the session is rebuilt from what it published.

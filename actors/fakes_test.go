@@ -78,8 +78,9 @@ func breakerOpen(context.Context, *backends.Request) (backends.Decision, error) 
 	return backends.Decision{}, &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: "portal"}
 }
 
-// fakeStore is a store in a map; load, save and bury come before it.
+// fakeStore is a store in a map; load, join, save and bury come before it.
 type fakeStore struct {
+	join func(ctx context.Context) error
 	load func(ctx context.Context) error
 	save func(ctx context.Context) error
 	bury func(ctx context.Context) error
@@ -143,8 +144,8 @@ func (f *fakeStore) Sweep(context.Context, time.Duration, int) ([]backends.Close
 	return over, nil
 }
 
-func (f *fakeStore) Join(context.Context, backends.Membership) (backends.Limited, error) {
-	return backends.Limited{Standings: make([]backends.Standing, 1)}, nil
+func (f *fakeStore) Join(ctx context.Context, _ backends.Membership) (backends.Limited, error) {
+	return backends.Limited{Standings: make([]backends.Standing, 1)}, first(ctx, f.join)
 }
 
 func (f *fakeStore) Hold(_ context.Context, of []backends.Membership) (backends.Limited, error) {

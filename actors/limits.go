@@ -86,14 +86,12 @@ func (s *Session) membership(m *member, opened time.Time) backends.Membership {
 }
 
 // join asks for a place for a session whose viewer was allowed, if his user has a limit and it has none yet. Where nobody
-// can say, he has one: a limit is no reason to refuse a viewer in an outage.
+// can say by the end of ctx, he has one: a limit is no reason to refuse a viewer in an outage.
 func (l *limits) join(ctx context.Context, s *Session, opened time.Time, d *backends.Decision) backends.Standing {
 	m := l.memberOf(s.Facts(), d)
 	if had := s.member.Load(); m == nil || had != nil && had.user == m.user {
 		return backends.StandingHeld // its heartbeats say how it stands
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.r.o.StoreDeadline)
-	defer cancel()
 	got, err := l.r.o.Limits.Join(ctx, s.membership(m, opened))
 	if err != nil {
 		return backends.StandingHeld

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -116,6 +117,63 @@ func TestANodeOnWhichEverybodyIsRefusedFindsItsBackendBack(t *testing.T) {
 				n.keepWatching(t, viewer(1), time.Minute, nil)
 				if d := n.watch(t, viewer(1)); d.Verdict != backends.Allowed {
 					t.Errorf("verdict %v a minute after the backend was back, want allowed", d.Verdict)
+				}
+			})
+		})
+	}
+}
+
+// TestAViewerWaitsForTheStoreNoLongerThanItsDeadline has the store freeze at every moment of an opening.
+func TestAViewerWaitsForTheStoreNoLongerThanItsDeadline(t *testing.T) {
+	t.Parallel()
+	const deadline = 100 * time.Millisecond
+	frozen := func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	late := func(context.Context) error { // a claim may wait for another node's answer, so the store itself keeps the deadline
+		time.Sleep(deadline)
+		return errors.New("away")
+	}
+	after := func(d time.Duration) func(context.Context) error {
+		return func(context.Context) error {
+			time.Sleep(d)
+			return nil
+		}
+	}
+	evictedRecord := backends.Record{
+		ID: idOf(1), Opened: t0(), Key: "a", Decision: yes(), Fence: 1, Facts: viewer(1).Request, Evicted: true,
+	}
+	tests := map[string]struct {
+		store *fakeStore
+		known bool
+	}{
+		"before the first word":      {store: &fakeStore{load: late, join: frozen, save: frozen}},
+		"before the user is counted": {store: &fakeStore{load: after(deadline / 2), join: frozen, save: frozen}},
+		"before the answer is told":  {store: &fakeStore{load: after(deadline / 4), join: after(deadline / 4), save: frozen}},
+		"where he had lost a place":  {store: &fakeStore{load: after(deadline / 2), join: frozen, save: frozen}, known: true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+					d := yes()
+					d.UserID, d.MaxSessions = "7", 1
+					return d, nil
+				})
+				n := newNode(b, test.store, func(s *setup) { s.Shared, s.StoreDeadline = true, deadline })
+				defer n.end()
+				if test.known {
+					r := evictedRecord
+					r.Expires = time.Now().Add(time.Hour)
+					r.Decision.UserID, r.Decision.MaxSessions = "7", 1
+					test.store.set(r)
+				}
+				began := time.Now()
+				d := n.watch(t, viewer(1))
+				if took := time.Since(began); took > deadline || d.Verdict != backends.Allowed {
+					t.Errorf("%v after %v, want allowed within %v", d.Verdict, took, deadline)
 				}
 			})
 		})

@@ -27,12 +27,14 @@ func (p phase) String() string {
 type (
 	// opened starts the session, or restarts its opening after a panic.
 	opened struct{}
-	// claimed is what the store said of the session. away: it said nothing. refused is who may not go on whatever the
-	// store's decision, as he is banned or has no place among his user's sessions. The timer's facts are those of now.
+	// claimed is what the store said of the session. away: it said nothing. took is how long it needed for that. refused is
+	// who may not go on whatever the store's decision, as he is banned or has no place among his user's sessions. The
+	// timer's facts are those of now.
 	claimed struct {
 		kind claimKind
 		backends.Claimed
 		away    bool
+		took    time.Duration
 		refused *backends.Decision
 		timerFired
 	}

@@ -39,7 +39,9 @@ type sessionActor struct {
 	state    session
 	progress *progress // of the newest check
 	trace    sessionTrace
-	stopgap  time.Time // since when the session stands on no answer
+	// claimTook is how much of the time that a viewer may wait for the store the opening has used up.
+	claimTook time.Duration
+	stopgap   time.Time // since when the session stands on no answer
 }
 
 // progress is how far a check has come. Its times are in nanoseconds since the node's start; 0: not yet.
@@ -74,6 +76,7 @@ func (a *sessionActor) Receive(ctx actor.Context) {
 	case claimed:
 		if m.kind == openClaim {
 			a.trace.comesFrom(m.Record.Trace)
+			a.claimTook = m.took
 		}
 		m.timerFired = a.withStandIn(m.timerFired, now)
 		a.apply(ctx, m, now)

@@ -34,36 +34,51 @@ func (a *sessionActor) claim(kind claimKind) {
 	ctx := a.trace.context(r.life)
 	r.running.Go(func() {
 		ctx, span := startSpan(ctx, r.o.Tracer, "cluster.claim")
-		found, err := r.claimed(ctx, c)
+		found, took, err := r.claimed(ctx, c)
 		if err != nil {
 			span.RecordError(err)
 		}
 		span.SetAttributes(attribute.Bool("usher.found", found.Found), attribute.Bool("usher.lease", found.Fence != 0))
 		span.End()
 		e := claimed{
-			kind: kind, Claimed: found, away: err != nil,
+			kind: kind, Claimed: found, away: err != nil, took: took,
 			timerFired: timerFired{lastSeen: s.LastSeen(), health: g.Health()},
 		}
 		if found.Found {
 			if found.Record.Facts != nil {
 				s.introduce(found.Record.Facts)
 			}
-			e.refused = r.refusal(ctx, s, &found.Record)
+			e.refused = r.refusal(ctx, s, &found.Record, took)
 		}
 		r.tell(s, e)
 	})
 }
 
-// claimed asks the store for no longer than a viewer may wait for it.
-func (r *Registry) claimed(ctx context.Context, c backends.Claim) (backends.Claimed, error) {
+// claimed asks the store for no longer than a viewer may wait for it. took is how much of that is used up: none where it
+// was another node's answer that was waited for.
+func (r *Registry) claimed(ctx context.Context, c backends.Claim) (found backends.Claimed, took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Wait+r.o.StoreDeadline)
 	defer cancel()
-	return r.o.Store.Claim(ctx, c)
+	began := time.Now()
+	found, err = r.o.Store.Claim(ctx, c)
+	switch took = time.Since(began); {
+	case err != nil:
+		took = r.o.StoreDeadline
+	case took > r.o.StoreDeadline:
+		took = 0
+	}
+	return found, took, err
+}
+
+// storeTime bounds what a viewer waits for the store who has waited for it so long already. When the time is over, what this
+// node knows by itself counts.
+func (r *Registry) storeTime(ctx context.Context, took time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, r.o.StoreDeadline-took)
 }
 
 // refusal is why a session that the store knows may not go on: its viewer is banned, or it lost its place and there is
 // none for it. nil if it may.
-func (r *Registry) refusal(ctx context.Context, s *Session, record *backends.Record) *backends.Decision {
+func (r *Registry) refusal(ctx context.Context, s *Session, record *backends.Record, took time.Duration) *backends.Decision {
 	d := &record.Decision
 	if d.Verdict != backends.Allowed {
 		return nil
@@ -74,6 +89,8 @@ func (r *Registry) refusal(ctx context.Context, s *Session, record *backends.Rec
 	if !record.Evicted {
 		return nil
 	}
+	ctx, cancel := r.storeTime(ctx, took)
+	defer cancel()
 	if r.limits.join(ctx, s, record.Opened, d) == backends.StandingEvicted {
 		return new(evicted(d))
 	}
@@ -95,14 +112,17 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 	question := a.question()
 	question.Asking = func() { p.asked.Store(max(1, int64(time.Since(r.start)))) }
 	checkCtx, done := a.trace.check(r.life, r.o.Tracer, s, number)
-	record := a.record(a.state.lease)
+	record, took := a.record(a.state.lease), time.Duration(0)
+	if a.state.phase == opening {
+		took = a.claimTook
+	}
 	r.running.Go(func() {
 		p.begun.Store(int64(time.Since(r.start)))
 		d, err := r.check(checkCtx, g, question)
 		done(&d, err)
 		answer := backendAnswered{number: number, decision: d, err: err}
 		if err == nil && d.Verdict == backends.Allowed {
-			r.place(checkCtx, s, record, &answer)
+			r.place(checkCtx, s, record, took, &answer)
 		}
 		if r.life.Err() != nil {
 			// The lease ends by itself if nobody can be told.
@@ -117,20 +137,27 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 }
 
 // place sees whether a viewer may watch whom his backend allows: he may be banned, or his user may watch enough already.
-func (r *Registry) place(ctx context.Context, s *Session, record backends.Record, answer *backendAnswered) {
+// He may have waited for the store so long already as it took.
+func (r *Registry) place(
+	ctx context.Context, s *Session, record backends.Record, took time.Duration, answer *backendAnswered,
+) {
 	d := answer.decision
 	if ban, banned := r.o.Banned(s.Facts(), &d); banned {
 		answer.decision = bannedBy(ban)
 		return
 	}
-	if r.limits.join(ctx, s, record.Opened, &d) != backends.StandingEvicted {
+	joining, cancel := r.storeTime(ctx, took)
+	defer cancel()
+	if r.limits.join(joining, s, record.Opened, &d) != backends.StandingEvicted {
 		return
 	}
-	// The yes is what the store remembers, so that nobody is asked again when there is a place.
-	record.Decision, record.Expires = d, time.Now().Add(s.rules.clamped(d.ValidFor))
-	_, _ = r.publish(backends.Publication{Record: record}) //nolint:contextcheck // it outlives the question; without it there is one more
-	r.evict(ctx, s.id)
 	answer.decision, answer.saved = evicted(&d), true
+	// The yes is what the store remembers, so that nobody is asked again when there is a place. The viewer need not wait.
+	record.Decision, record.Expires = d, time.Now().Add(s.rules.clamped(d.ValidFor))
+	r.running.Go(func() {
+		_, _ = r.publish(backends.Publication{Record: record}) //nolint:contextcheck // without it there is one question more
+		r.evict(ctx, s.id)
+	})
 }
 
 // errPanicked says that an adapter is broken. One viewer's answer must not end all the others' gateway.

@@ -105,11 +105,14 @@ func TestCheckShowsEveryCallOfAJoin(t *testing.T) {
   first: { kind: httprequest, address: %q, headers: { X-Api-Key: "the operator's own" } }
   second: { kind: ministra, address: %q }
 `, first.URL()+"/check", second.URL()+"/stalker_portal"))
-	checked(t, settings, 0, "asked     first", "asked     second", "/check?token=good",
-		"/stalker_portal/server/api/chk_flussonic_tmp_link.php?token=good", "verdict   allowed", "second: backend answered 200")
+	checked(t, settings, 0, "asked     second", "/stalker_portal/server/api/chk_flussonic_tmp_link.php?token=good",
+		"verdict   allowed", "second: backend answered 200")
+	second.RemoveUser("good") // a yes ends it all, at once; a no is waited for
+	checked(t, settings, 1, "asked     first", "asked     second", "/check?token=good",
+		"/stalker_portal/server/api/chk_flussonic_tmp_link.php?token=good", "verdict   denied")
 	code, out, _ := usher("check", "--config", writeFile(t, settings), "--json", "--url", "http://tv.example/play/a001/index.m3u8?token=good")
 	var report checkReport
-	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 0 || len(report.Calls) != 2 {
+	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 1 || len(report.Calls) != 2 {
 		t.Errorf("exit code %d, %v, calls %+v", code, err, report.Calls)
 	}
 	if strings.Contains(out, "the operator's own") {

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
@@ -32,6 +34,17 @@ func startRedis(t *testing.T) string {
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGKILL)
 		_ = cmd.Wait()
+	})
+	soon(t, "redis-server answers", func() bool {
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		_, _ = conn.Write([]byte("PING\r\n"))
+		answer := make([]byte, len("+PONG"))
+		_, err = io.ReadFull(conn, answer)
+		return err == nil && string(answer) == "+PONG"
 	})
 	return socket
 }
@@ -94,6 +107,11 @@ func (p *pair) tripsOf(node int, want uint64, do func()) uint64 {
 	c := p.nodes[node].cluster
 	before := c.RoundTrips()
 	do()
+	defer func() {
+		if p.t.Failed() {
+			p.t.Logf("%d round trips", c.RoundTrips()-before)
+		}
+	}()
 	soon(p.t, "the round trips", func() bool { return c.RoundTrips()-before >= want })
 	return c.RoundTrips() - before
 }
