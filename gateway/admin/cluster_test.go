@@ -224,7 +224,7 @@ func TestWhatIsNotUnderstoodChangesNothing(t *testing.T) {
 		"a ban of two":              {"POST", "bans", `{"user":"a","address":"::1","for":"1h"}`, "the ban is not understood: it names 2 of user, session, address and credentials_of; want exactly one"},
 		"a ban without an end":      {"POST", "bans", `{"user":"a"}`, `for: it is missing, so the ban is not understood; want a duration such as "24h"`},
 		"a ban of no address":       {"POST", "bans", `{"address":"1.2.3","for":"1h"}`, `address: "1.2.3" is not understood; want an address or a prefix, such as 192.0.2.7 or 2001:db8::/48`},
-		"a parameter that is none":  {"GET", "sessions?chanel=a001", "", "chanel: not understood; want id, channel, route, backend, user, verdict, source, node, q, address or limit"},
+		"a parameter that is none":  {"GET", "sessions?chanel=a001", "", "chanel: not understood; want id, channel, route, backend, user, verdict, source, node, q, after, address or limit"},
 		"an address that is none":   {"GET", "sessions?address=here", "", `address: "here" is not understood; want an address or a prefix, such as 192.0.2.7 or 2001:db8::/48`},
 		"a ban for eleven years":    {"POST", "bans", `{"user":"a","for":"96360h"}`, `for: "96360h" is not understood; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},
 		"a ban that began long ago": {"POST", "bans", `{"user":"a","for":"-1h"}`, `for: "-1h" is not understood; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},
