@@ -3,6 +3,7 @@ package cluster
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"testing"
@@ -81,6 +82,46 @@ func (i *inLua) tell(op string, now int64, calls ...limitCall) backends.Limited 
 	return sorted(said)
 }
 
+// state is what Redis keeps of the user, each session by its id, and since when the limit is exceeded.
+func (i *inLua) state() map[string]string {
+	reply, err := i.l.run.run(context.Background(), &script{name: "state", source: `
+		local said = {}
+		local all = redis.call('HGETALL', KEYS[1])
+		for i = 1, #all, 2 do
+			local text = all[i + 1]
+			if all[i] ~= 'over' then
+				local p = cmsgpack.unpack(text)
+				for j = 2, 10 do
+					p[j] = string.format('%.0f', p[j])
+				end
+				text = table.concat(p, ' ', 2)
+			end
+			said[i], said[i + 1] = all[i], text
+		end
+		return said`}, []string{i.l.keys.user(i.l.hash(i.user))})
+	if err != nil {
+		i.t.Fatalf("state: %v", err)
+	}
+	kept := map[string]string{}
+	for all := list(reply); len(all) > 1; all = all[2:] {
+		kept[text(all[0])] = text(all[1])
+	}
+	return kept
+}
+
+// state is the same of the roster, as the script spells it.
+func (g *inGo) state(like *inLua) map[string]string {
+	kept := map[string]string{}
+	for id, m := range g.members {
+		kept[hex.EncodeToString(id[:])] = fmt.Sprint(m.opened, m.seen, m.beat, m.counted, int(m.standing), m.excess, m.mark, m.rounds, m.max) +
+			" " + like.l.mark("device", like.user, m.device) + " " + like.l.mark("address", like.user, m.address)
+	}
+	if g.over > 0 {
+		kept["over"] = fmt.Sprint(g.over)
+	}
+	return kept
+}
+
 // sorted puts those who lost their places in an order: which one it is is nobody's business.
 func sorted(said backends.Limited) backends.Limited {
 	slices.SortFunc(said.Cut, func(a, b backends.Cut) int { return cmp.Compare(a.Session.String(), b.Session.String()) })
@@ -145,6 +186,11 @@ func TestLimits(t *testing.T) {
 			join(0, held, plays(1, 100, 1)), join(1*s, held, plays(2, 101, 1)),
 			hold(12*s, standings(evicted, held), plays(1, 100, 1), plays(2, 101, 1)),
 			hold(20*s, standings(evicted, held), plays(1, 100, 1), plays(2, 101, 1)),
+		}},
+		"who lost his place has it again once he is alone": {backends.EvictOldest, []step{
+			join(0, held, plays(1, 100, 1)), join(1*s, held, plays(2, 101, 1)),
+			hold(12*s, standings(evicted, held), plays(1, 100, 1), plays(2, 101, 1)), leave(13*s, 2),
+			hold(14*s, standings(held), plays(1, 100, 1)),
 		}},
 		"or the newest": {backends.RejectNew, []step{
 			join(0, held, plays(1, 100, 1)), join(1*s, held, plays(2, 101, 1)),
@@ -227,7 +273,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestLuaIsGo tells both the same, whatever it is, and wants the same answers.
+// TestLuaIsGo tells both the same, whatever it is, and wants the same answers, and the same to be kept.
 func TestLuaIsGo(t *testing.T) {
 	t.Parallel()
 	server := startRedis(t)
@@ -244,6 +290,9 @@ func TestLuaIsGo(t *testing.T) {
 			want, got := ours.tell(op, now, slices.Clone(calls)...), theirs.tell(op, now, calls...)
 			if diff := gocmp.Diff(want, got); diff != "" {
 				t.Fatalf("call %d, %s of %+v at %d (-Go +Lua):\n%s", i, op, calls, now, diff)
+			}
+			if diff := gocmp.Diff(ours.state(theirs), theirs.state()); diff != "" {
+				t.Fatalf("call %d, %s of %+v at %d leaves (-Go +Lua):\n%s", i, op, calls, now, diff)
 			}
 		}
 	})
