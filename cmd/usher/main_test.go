@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -89,21 +90,30 @@ func TestValidateNamesEveryProblemWithItsPlace(t *testing.T) {
 }
 
 func TestValidateHoldsTimesOfAClusterToOneAnother(t *testing.T) {
-	for name, test := range map[string]struct{ cluster, says string }{
-		"a node alone": {"cluster: { deadline: 5s, heartbeat: 1m }", ""},
-		"the defaults": {`cluster: { redis: { addresses: [ "127.0.0.1:6379" ] }, keys: [ { id: a, secret: "0123456789abcdef" } ] }`, ""},
+	const shared = `redis: { addresses: [ "127.0.0.1:6379" ] }, keys: [ { id: a, secret: "0123456789abcdef" } ]`
+	for name, test := range map[string]struct{ cluster, backend, says string }{
+		"a node alone": {cluster: "deadline: 5s, heartbeat: 1m"},
+		"the defaults": {cluster: shared},
 		"viewers who would count as gone": {
-			`cluster: { redis: { addresses: [ "127.0.0.1:6379" ] }, keys: [ { id: a, secret: "0123456789abcdef" } ], heartbeat: 21s }`,
-			"cluster.heartbeat: 21s is too long for sessions.idle_timeout: 1m0s; want a third of that at most",
+			cluster: shared + ", heartbeat: 21s",
+			says:    "cluster.heartbeat: 21s is too long for sessions.idle_timeout: 1m0s; want a third of that at most",
 		},
 		"no time left for the backend": {
-			`cluster: { redis: { addresses: [ "127.0.0.1:6379" ] }, keys: [ { id: a, secret: "0123456789abcdef" } ], deadline: 600ms }`,
-			"cluster.deadline: 600ms is too long for backends.portal.answer_deadline: 1s, within which the backend is to be asked, too; want half of that at most",
+			cluster: shared + ", deadline: 600ms",
+			says:    "cluster.deadline: 600ms is too long for backends.portal.answer_deadline: 1s, which is for more than Redis; want half of that at most",
 		},
-		"a Redis and no key": {`cluster: { redis: { addresses: [ "127.0.0.1:6379" ] } }`, "cluster.keys: none"},
+		"no time left for one that asks nobody": {
+			cluster: shared + ", deadline: 600ms", backend: `kind: iprules, rules: [ "allow all" ]`,
+			says: "cluster.deadline: 600ms is too long for backends.portal, whose viewers have an answer within: 1s",
+		},
+		"a Redis and no key": {cluster: `redis: { addresses: [ "127.0.0.1:6379" ] }`, says: "cluster.keys: none"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			code, _, errs := usher("validate", "--config", writeFile(t, settingsFor("http://127.0.0.1:9/")+test.cluster+"\n"))
+			text := settingsFor("http://127.0.0.1:9/") + "cluster: { " + test.cluster + " }\n"
+			if test.backend != "" {
+				text = regexp.MustCompile(`portal: \{ .*`).ReplaceAllLiteralString(text, "portal: { "+test.backend+" }")
+			}
+			code, _, errs := usher("validate", "--config", writeFile(t, text))
 			if (code == 0) != (test.says == "") || !strings.Contains(errs, test.says) {
 				t.Errorf("exit code %d, want %q:\n%s", code, test.says, errs)
 			}

@@ -80,10 +80,13 @@ func (s *settings) validateCluster() error {
 			"cluster.heartbeat: %v is too long for sessions.idle_timeout: %v; want a third of that at most", beat, idle))
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Backends)) {
-		if answer := s.Backends[name].Around.rules().AnswerDeadline; s.Cluster.Deadline > answer/2 {
-			errs = append(errs, fmt.Errorf(
-				"cluster.deadline: %v is too long for backends.%s.answer_deadline: %v, within which the backend is to be asked, too; want half of that at most",
-				s.Cluster.Deadline, name, answer))
+		answer, within := s.Backends[name].Around.rules().AnswerDeadline, ".answer_deadline"
+		if _, fixed := s.Backends[name].Around.(*decidedSettings); fixed {
+			within = ", whose viewers have an answer within" // a setting that this kind has not
+		}
+		if s.Cluster.Deadline > answer/2 {
+			errs = append(errs, fmt.Errorf("cluster.deadline: %v is too long for backends.%s%s: %v, which is for more than Redis; want half of that at most",
+				s.Cluster.Deadline, name, within, answer))
 		}
 	}
 	return errors.Join(errs...)
