@@ -8,8 +8,19 @@
 //	   │         │
 //	 origin   middleware     nginx over ffmpeg's live segments, or bench/stage; backends/backendtest
 //
-// There is nothing but tests in here. They need the Debian packages ffmpeg, nginx, chromium and curl, and fail by
-// naming the one that is missing: a run that skipped its players would prove nothing.
+// The files cluster_*_test.go try several nodes that share a Redis, behind a balancer that sends each request to another
+// one:
+//
+//	scripted viewers, by the hundred
+//	        │
+//	    witness      sees every answer, and which node gave it
+//	        │
+//	    HAProxy ─── usher serve × 3 ─── redis-server: one, under Sentinels, or a Redis Cluster; ended, frozen, flushed
+//	                 │         │
+//	              origin   middleware
+//
+// There is nothing but tests in here. They need Debian packages, which deploy/test.sh installs, and fail by naming the one
+// that is missing: a run that skipped its players would prove nothing.
 //
 // Invariants:
 //   - Nothing is taken on trust from the process that is tried: what viewers got is what the recorder saw, what the
@@ -21,6 +32,11 @@
 // Decided: time is measured only where it is the promise itself: the latency of low-latency HLS, as the difference of
 // two players in one page; how often the middleware is asked, by its own clock; and how long a new viewer waits while it
 // is away, with a deadline so long that who had to wait for it cannot be mistaken.
+//
+// Decided: what is measured, and the crowd that keeps the machine busy, run one after the other and before all others,
+// with the binary as operators have it; so do those that take Redis away, a few at once. All others run the one with the
+// race detector in it. What a machine needs is printed, never asserted: that a node waits for Redis no longer than told is
+// the business of packages cluster and actors, on a clock that jumps.
 //
 // Decided: ports are taken from below the range that the system lends to outgoing connections, so that a node that is
 // down for a moment finds its own port again.
