@@ -97,10 +97,10 @@ func (n *Node) share(local *Memory) error {
 	}
 	b := &bus{wire: w, clock: clock, started: n.started, log: log, soon: soon, woken: r.waiting.woken, over: n.over}
 	b.registry = &registry{
-		wire: w, clock: clock, id: n.id, started: n.started, epoch: newName(), self: n.self, keep: keep,
+		wire: w, clock: clock, id: n.id, started: n.started, self: n.self, keep: keep,
 	}
 	b.revocations = &revocations{
-		wire: w, clock: clock, apply: n.apply, reread: n.reread, missed: b.hurry, lost: n.bans.writeLater,
+		wire: w, clock: clock, apply: n.apply, reread: n.reread, missed: b.hurry, lost: n.lost,
 		log: log, keep: keep, contact: n.started,
 	}
 	b.bans = &banSync{wire: w, bans: n.bans, keep: keep, apply: n.apply, log: log}
@@ -229,6 +229,12 @@ func (n *Node) apply(v backends.Revocation) {
 	if revoked := n.handlers.Load().Revoked; revoked != nil {
 		revoked(v)
 	}
+}
+
+// lost has written again what refuses viewers: Redis lost it, or some of it. lately are this node's own revocations.
+func (n *Node) lost(lately []issued) {
+	n.bans.writeLater()
+	n.redis.refuseAgain(lately)
 }
 
 func (n *Node) reread() {

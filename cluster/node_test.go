@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -419,4 +420,89 @@ func BenchmarkKick(b *testing.B) {
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+}
+
+// TestALossIsNoticedByAllNodes has Redis lose everything, and the node that began its time begin another one and write to it
+// before the other node looks.
+func TestALossIsNoticedByAllNodes(t *testing.T) {
+	t.Parallel()
+	at := opened(5)
+	server := startRedis(t)
+	first, _ := startPeer(t, testConfig(server), "first", nil)
+	eventually(t, "it is there", func() bool {
+		return first.Live() == 1 && server.client.HExists(t.Context(), "usher:{all}:state", "epoch").Val()
+	})
+	second, _ := startPeer(t, testConfig(server), "second", nil)
+	must(t, second.Kick(t.Context(), idOf(1), time.Time{}, time.Hour, denial("x")))
+	must(t, second.Revoke(t.Context(), backends.Revocation{Kind: backends.RevokedDenied, Session: idOf(2), Opened: at, Decision: denial("x")}))
+	everybodyHears(t, []*peer{first, second}, "kicked "+idOf(1).String(), "denied "+idOf(2).String())
+	for round := range 3 {
+		must(t, server.client.FlushAll(t.Context()).Err())
+		_, err := first.Ban(t.Context(), backends.Ban{User: fmt.Sprint("Ann", round), Until: time.Now().Add(time.Hour)})
+		must(t, err)
+		wantRefusedAgain(t, server, first, second, at, round+1)
+	}
+}
+
+// TestALostEndIsNoticed has Redis lose the last revocation alone, as a failover does, and somebody issue another one before
+// anybody looks.
+func TestALostEndIsNoticed(t *testing.T) {
+	t.Parallel()
+	at := opened(5)
+	server, peers := startPeers(t, 2)
+	ctx := t.Context()
+	must(t, peers[0].Revoke(ctx, backends.Revocation{Kind: backends.RevokedDenied, Session: idOf(9), Opened: opened(1), Decision: denial("x")}))
+	everybodyHears(t, peers, "denied "+idOf(9).String())
+	before := server.client.HGet(ctx, "usher:{all}:state", "last").Val()
+	must(t, peers[1].Kick(ctx, idOf(1), time.Time{}, time.Hour, denial("x")))
+	must(t, peers[1].Revoke(ctx, backends.Revocation{Kind: backends.RevokedDenied, Session: idOf(2), Opened: at, Decision: denial("x")}))
+	everybodyHears(t, peers, "kicked "+idOf(1).String(), "denied "+idOf(2).String())
+	lost := server.client.XRange(ctx, "usher:{all}:revocations", "("+before, "+").Val()
+	if len(lost) != 2 {
+		t.Fatalf("%d revocations are in the stream, want 2", len(lost))
+	}
+	_, err := server.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.XDel(ctx, "usher:{all}:revocations", lost[0].ID, lost[1].ID)
+		p.HSet(ctx, "usher:{all}:state", "last", before)
+		p.Del(ctx, "usher:s:{"+idOf(1).String()+"}", "usher:s:{"+idOf(2).String()+"}")
+		return nil
+	})
+	must(t, err)
+	must(t, peers[0].Revoke(ctx, backends.Revocation{Kind: backends.RevokedDenied, Session: idOf(3), Opened: opened(1), Decision: denial("x")}))
+	wantRefusedAgain(t, server, peers[0], peers[1], at, 1)
+}
+
+// wantRefusedAgain wants that sessions 1 and 2 are refused again by what is in Redis, and that those who start now hear of it;
+// and that the loss was told so often. Session 2 was opened at that time.
+func wantRefusedAgain(t *testing.T, server *redisServer, looks, issued *peer, at time.Time, losses int) {
+	t.Helper()
+	defer func() {
+		if t.Failed() {
+			t.Logf("%s:\n%s\n%s:\n%s", looks.Name(), looks.log.text.String(), issued.Name(), issued.log.text.String())
+			for _, i := range []int{1, 2} {
+				t.Log(server.client.HGetAll(context.Background(), "usher:s:{"+idOf(i).String()+"}").Val())
+			}
+		}
+	}()
+	eventually(t, "the kick and the burial are there again", func() bool {
+		kicked, err := looks.Store().Claim(t.Context(), backends.Claim{ID: idOf(1)})
+		must(t, err)
+		buried, err := looks.Store().Claim(t.Context(), backends.Claim{ID: idOf(2)})
+		must(t, err)
+		return time.Now().Before(kicked.Record.Kicked) && buried.Record.Buried.Equal(at)
+	})
+	eventually(t, "what was issued is in the stream again", func() bool {
+		told := 0
+		for _, entry := range server.client.XRange(t.Context(), "usher:{all}:revocations", "-", "+").Val() {
+			name, _, err := decodeRevocation(issued.seal, []byte(entry.Values["p"].(string)), 0, time.Now())
+			must(t, err)
+			if !strings.HasPrefix(name, "ban-") {
+				told++
+			}
+		}
+		return told >= 2
+	})
+	if n := issued.log.count("Redis lost what was shared"); n != losses {
+		t.Errorf("%s told of %d losses, want %d", issued.Name(), n, losses)
+	}
 }

@@ -65,7 +65,6 @@ type registry struct {
 	clock   *redisClock
 	id      string
 	started time.Time
-	epoch   string // the name of an epoch, if this node is to begin one
 	self    func() wireNode
 	keep    time.Duration
 
@@ -94,8 +93,11 @@ func (r *registry) leave(ctx context.Context) error {
 func (r *registry) pulse(ctx context.Context, info string, beat uint64) (pulse, error) {
 	asked := time.Now()
 	k := r.wire.keys
+	// If this node is to begin an epoch, that has a name like no other: a node that began two must not hide the loss of the
+	// first one from the others.
+	epoch := newName()
 	reply, err := r.wire.direct(ctx, r.wire.scripts.pulse, []string{k.common("nodes"), k.common("beats"), k.common("state")},
-		r.id, info, aliveFor.Milliseconds(), forgottenAfter.Milliseconds(), r.keep.Milliseconds(), r.epoch, k.node(r.id), beat)
+		r.id, info, aliveFor.Milliseconds(), forgottenAfter.Milliseconds(), r.keep.Milliseconds(), epoch, k.node(r.id), beat)
 	if err != nil {
 		return pulse{}, err
 	}

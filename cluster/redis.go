@@ -36,6 +36,7 @@ type Redis struct {
 	foreign            sync.Once // tells once of records that cannot be read
 	life               context.Context
 	end                context.CancelFunc
+	back               chan struct{} // there is something to write
 	running            sync.WaitGroup
 }
 
@@ -82,7 +83,7 @@ func NewRedis(c Config, p RedisParts) (*Redis, error) {
 	}
 	r := &Redis{
 		client: client, keys: keys{prefix: c.Redis.Prefix}, seal: seal,
-		clocks: &slotClocks{slack: c.Deadline + clockSlack, several: c.Redis.Cluster}, local: p.Local, held: newHeldWrites(),
+		clocks: &slotClocks{slack: c.Deadline + clockSlack, several: c.Redis.Cluster}, local: p.Local, held: newHeldWrites(), back: make(chan struct{}, 1),
 		log: p.Logger, keepFor: c.KeepFor, reviveFor: p.ReviveFor, scripts: loadSessionScripts(),
 	}
 	r.life, r.end = context.WithCancel(context.Background())
@@ -93,14 +94,8 @@ func NewRedis(c Config, p RedisParts) (*Redis, error) {
 		shared: newRedisLimits(r.runner, r.keys, seal.userHash, p.Limits), local: p.Local,
 	}
 	client.AddHook(trips{&r.trips, r.waitedFor()})
-	back := make(chan struct{}, 1)
-	r.guard.onBack(func() {
-		select {
-		case back <- struct{}{}:
-		default:
-		}
-	})
-	r.running.Go(func() { r.reconcile(back) })
+	r.guard.onBack(r.writeSoon)
+	r.running.Go(r.reconcile)
 	return r, nil
 }
 
@@ -275,7 +270,7 @@ func (r *Redis) Kick(ctx context.Context, id backends.SessionID, opened time.Tim
 	err := r.kick(ctx, id, opened, d)
 	if err != nil {
 		_ = r.local.Kick(ctx, id, opened, d)
-		r.held.kick(id, opened, d)
+		r.held.kick(id, opened, time.Now().Add(d))
 	}
 	return err
 }

@@ -92,12 +92,11 @@ func (h *heldWrites) bury(p backends.Publication) {
 	h.edit(p.Record.ID, func(w *heldWrite) { w.burial = &p })
 }
 
-func (h *heldWrites) kick(id backends.SessionID, opened time.Time, d time.Duration) {
-	now := time.Now()
+func (h *heldWrites) kick(id backends.SessionID, opened, until time.Time) {
 	if opened.IsZero() {
-		opened = now // what is opened after the outage is another session
+		opened = time.Now() // what is opened after the outage is another session
 	}
-	h.edit(id, func(w *heldWrite) { w.kick(opened, now.Add(d)) })
+	h.edit(id, func(w *heldWrite) { w.kick(opened, until) })
 }
 
 func (w *heldWrite) kick(opened, until time.Time) {
@@ -152,13 +151,37 @@ func (h *heldWrites) putBack(id backends.SessionID, w *heldWrite) {
 	})
 }
 
+// refuseAgain writes once more, in its own time, what refuses those who were revoked lately.
+func (r *Redis) refuseAgain(lately []issued) {
+	for _, one := range lately {
+		switch v := one.revocation; v.Kind {
+		case backends.RevokedDenied, backends.RevokedKicked, backends.RevokedSuperseded:
+			opened := v.Opened
+			if opened.IsZero() {
+				opened = one.at
+			}
+			r.held.kick(v.Session, opened, v.Until) // without an end it refuses tickets alone, as a burial does
+		default: // bans are written by their own way, and places are told with the next heartbeats
+		}
+	}
+	r.writeSoon()
+}
+
+// writeSoon asks for what is held back to be written. It does not block.
+func (r *Redis) writeSoon() {
+	select {
+	case r.back <- struct{}{}:
+	default:
+	}
+}
+
 // reconcile writes what was held back each time that Redis is back, until the store is closed.
-func (r *Redis) reconcile(back <-chan struct{}) {
+func (r *Redis) reconcile() {
 	for {
 		select {
 		case <-r.life.Done():
 			return
-		case <-back:
+		case <-r.back:
 			r.writeHeld(r.life)
 		}
 	}

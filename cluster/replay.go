@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -33,8 +34,15 @@ func (r *revocations) replay(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if p.epoch == "" { // all was lost after the last pulse: the next one begins anew
+		r.missed()
+		return nil
+	}
+	// What this node knows to have been there last should be there yet, unless it was trimmed.
+	known := assumed || whole == place{} || !whole.after(p.oldestPrevious)
 	switch {
 	case p.epoch != epoch || !assumed && whole.after(p.last):
+		known = true
 		r.restart(p.epoch)
 		if p, err = r.read(ctx, place{}); err != nil {
 			return err
@@ -47,6 +55,7 @@ func (r *revocations) replay(ctx context.Context) error {
 	for {
 		for _, one := range p.revocations {
 			from = one.at.next()
+			known = known || one.at == whole
 			if r.take(one.at, one.payload) {
 				applied++
 			}
@@ -57,6 +66,9 @@ func (r *revocations) replay(ctx context.Context) error {
 		if p, err = r.read(ctx, from); err != nil {
 			return err
 		}
+	}
+	if !known {
+		r.restart(p.epoch) // a replica took over that had not heard of it, and others have told it more since
 	}
 	r.caughtUp(p)
 	if applied > 0 {
@@ -72,10 +84,10 @@ func (r *revocations) restart(epoch string) {
 	r.remember() // drops what is too old
 	r.held, r.recent = append(r.recent, r.held...), nil
 	r.at, r.assumed, r.epoch = place{}, true, epoch
-	again, cut := len(r.held), time.Since(r.contact) > reissuedFor
+	again, cut := slices.Clone(r.held), time.Since(r.contact) > reissuedFor
 	r.mu.Unlock()
-	r.lost()
-	r.log.Info("Redis lost what was shared: this node's part is written again", slog.Int("revocations", again))
+	r.lost(again)
+	r.log.Info("Redis lost what was shared: this node's part is written again", slog.Int("revocations", len(again)))
 	if cut {
 		r.reread()
 	}

@@ -43,8 +43,8 @@ type revocations struct {
 	reread func()
 	// missed asks for a replay soon.
 	missed func()
-	// lost is called when Redis lost what was shared.
-	lost func()
+	// lost is told what this node issued lately when Redis lost what was shared.
+	lost func(lately []issued)
 	log  *slog.Logger
 	keep time.Duration
 
@@ -147,7 +147,8 @@ func (r *revocations) hear(message string) {
 		return
 	}
 	r.mu.Lock()
-	gap := previous.after(r.at)
+	// Either something came before it that this node has not heard of, or what it heard of last is not there any more.
+	gap := previous.after(r.at) || !r.assumed && r.at.after(previous) && here.after(r.at)
 	if !gap && here.after(r.at) {
 		r.at, r.assumed, r.contact = here, false, time.Now()
 	}

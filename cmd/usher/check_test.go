@@ -105,7 +105,7 @@ func TestCheckShowsEveryCallOfAJoin(t *testing.T) {
   first: { kind: httprequest, address: %q, headers: { X-Api-Key: "the operator's own" } }
   second: { kind: ministra, address: %q }
 `, first.URL()+"/check", second.URL()+"/stalker_portal"))
-	checked(t, settings, 0, "asked     second", "/stalker_portal/server/api/chk_flussonic_tmp_link.php?token=good",
+	checked(t, settings, 0, "/stalker_portal/server/api/chk_flussonic_tmp_link.php?token=good",
 		"verdict   allowed", "second: backend answered 200")
 	second.RemoveUser("good") // a yes ends it all, at once; a no is waited for
 	checked(t, settings, 1, "asked     first", "asked     second", "/check?token=good",
