@@ -31,7 +31,8 @@ export class Playback {
       this.video.onerror = () => this.state("failed", "Cannot play", "This browser could not play the stream.");
       return;
     }
-    const hls = new window.Hls({ enableWorker: false, backBufferLength: 30, lowLatencyMode: true });
+    // A player that stalled would stay that far behind the live edge for good; a little faster it is soon there again.
+    const hls = new window.Hls({ enableWorker: false, backBufferLength: 30, lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.2 });
     this.facts.hls = hls;
     hls.on(window.Hls.Events.ERROR, (_, data) => this.failed(data));
     hls.on(window.Hls.Events.FRAG_LOADED, (_, data) => { data.part ? this.facts.parts++ : this.facts.fragments++; });
