@@ -38,8 +38,8 @@ func (r *revocations) replay(ctx context.Context) error {
 		r.missed()
 		return nil
 	}
-	// What this node knows to have been there last should be there yet, unless it was trimmed.
-	known := assumed || whole == place{} || !whole.after(p.oldestPrevious)
+	// What this node knows to have been there last should be there yet, unless it was trimmed, or ended with the stream.
+	known := assumed || whole == place{} || whole == p.last || !whole.after(p.oldestPrevious)
 	switch {
 	case p.epoch != epoch || !assumed && whole.after(p.last):
 		known = true
