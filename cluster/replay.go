@@ -51,11 +51,24 @@ func (r *revocations) replay(ctx context.Context) error {
 		r.log.Warn("revocations were missed for good: all sessions are looked at again")
 		r.reread()
 	}
+	p, found, err := r.applyFrom(ctx, p, from, whole)
+	if err != nil {
+		return err
+	}
+	if !known && !found {
+		r.restart(p.epoch) // a replica took over that had not heard of it, and others have told it more since
+	}
+	r.caughtUp(p)
+	return nil
+}
+
+// applyFrom applies a page of the stream and all that follow, and returns the last one. found: something stood at that place.
+func (r *revocations) applyFrom(ctx context.Context, p page, from, sought place) (end page, found bool, err error) {
 	applied := 0
 	for {
 		for _, one := range p.revocations {
 			from = one.at.next()
-			known = known || one.at == whole
+			found = found || one.at == sought
 			if r.take(one.at, one.payload) {
 				applied++
 			}
@@ -64,17 +77,13 @@ func (r *revocations) replay(ctx context.Context) error {
 			break
 		}
 		if p, err = r.read(ctx, from); err != nil {
-			return err
+			return p, found, err
 		}
 	}
-	if !known {
-		r.restart(p.epoch) // a replica took over that had not heard of it, and others have told it more since
-	}
-	r.caughtUp(p)
 	if applied > 0 {
 		r.log.Info("revocations that were missed are applied", slog.Int("applied", applied))
 	}
-	return nil
+	return p, found, nil
 }
 
 // restart begins anew with another stream: Redis was flushed, or a replica took over that had not heard of all. What this
