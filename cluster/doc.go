@@ -30,7 +30,8 @@
 //	                                                       unban                bans; begun anew
 //	usher:{all}:revocations
 //	                      stream  a day or revive_for      revoke ban unban     the last 100,000; nodes issue theirs of
-//	                                                                            5 minutes again
+//	                                                                            5 minutes again, and write anew what
+//	                                                                            refuses those sessions
 //	usher:{all}:bans      hash    the last ban's end       ban unban            bans, sealed; every node writes what it
 //	                                                                            knows again
 //	usher:{all}:ban-ends  zset    the last ban's end       ban unban            when they end
