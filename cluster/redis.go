@@ -83,8 +83,9 @@ func NewRedis(c Config, p RedisParts) (*Redis, error) {
 	}
 	r := &Redis{
 		client: client, keys: keys{prefix: c.Redis.Prefix}, seal: seal,
-		clocks: &slotClocks{slack: c.Deadline + clockSlack, several: c.Redis.Cluster}, local: p.Local, held: newHeldWrites(), back: make(chan struct{}, 1),
-		log: p.Logger, keepFor: c.KeepFor, reviveFor: p.ReviveFor, scripts: loadSessionScripts(),
+		clocks: &slotClocks{slack: c.Deadline + clockSlack, several: c.Redis.Cluster}, local: p.Local,
+		held: newHeldWrites(), back: make(chan struct{}, 1), log: p.Logger,
+		keepFor: c.KeepFor, reviveFor: p.ReviveFor, scripts: loadSessionScripts(),
 	}
 	r.life, r.end = context.WithCancel(context.Background())
 	r.guard = newGuard(r.probe, c.Deadline, p.Logger)
