@@ -72,7 +72,8 @@ func (s *keyring) open(sealed []byte, about string) ([]byte, error) {
 	if len(sealed) == 0 || len(sealed) <= int(sealed[0]) {
 		return nil, errSealed
 	}
-	id, rest := sealed[1:1+sealed[0]], sealed[1+sealed[0]:]
+	end := 1 + int(sealed[0]) // as a byte it would run over
+	id, rest := sealed[1:end], sealed[end:]
 	master, known := s.keys[string(id)]
 	if !known {
 		return nil, errSealed
