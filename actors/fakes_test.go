@@ -57,7 +57,7 @@ func (f *fakeBackend) asks() []ask {
 	return append([]ask(nil), f.history...)
 }
 
-func (f *fakeBackend) Health() Health { return Health(f.health.Load()) }
+func (f *fakeBackend) State() backends.BreakerState { return backends.BreakerState(f.health.Load()) }
 
 func (f *fakeBackend) Instead(r *backends.Request, err error) (backends.Decision, error) {
 	if f.instead != nil {

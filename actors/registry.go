@@ -21,8 +21,8 @@ type Backend interface {
 	backends.Backend
 	// Instead is what the outage policy says about the viewer when nobody answered because of err.
 	Instead(r *backends.Request, err error) (backends.Decision, error)
-	// Health is whether the backend can be asked. It neither blocks nor locks.
-	Health() Health
+	// State is whether the backend can be asked. It neither blocks nor locks.
+	State() backends.BreakerState
 }
 
 // Store is where sessions outlive their actors. Its methods may take a round trip; they are not called from requests.
@@ -196,7 +196,7 @@ func (r *Registry) guard(name string, b Backend) *guarded {
 		waitFor:      br.AnswerDeadline * 3 / 4, // the rest is for asking without the one who asks already
 		counted:      r.limits.due,
 	}}
-	g.pacer = newPacer(br.RecheckRate, r.o.Nodes, b.Health, func(s *Session) { r.tell(s, turnCame{}) })
+	g.pacer = newPacer(br.RecheckRate, r.o.Nodes, b.State, func(s *Session) { r.tell(s, turnCame{}) })
 	r.running.Go(func() { g.pacer.run(r.life) })
 	return g
 }
@@ -368,6 +368,6 @@ func (r *Registry) tell(s *Session, message any) { r.system.Root.Send(s.pid, mes
 func (r *Registry) fireTimer(s *Session) {
 	r.tell(s, timerFired{
 		lastSeen: s.LastSeen(),
-		health:   r.guarded[s.backend].Health(),
+		health:   r.guarded[s.backend].State(),
 	})
 }

@@ -28,7 +28,7 @@ func TestAnOutageEndsInAPacedRecoveryStopgapsFirst(t *testing.T) {
 			n.watch(t, viewer(i))
 		}
 		down.Store(true)
-		b.health.Store(uint32(Down))
+		b.health.Store(uint32(backends.BreakerOpen))
 		for i := range unknown {
 			if d := n.watch(t, viewer(known+i)); d.Source != backends.FromFailOpen {
 				t.Fatalf("unknown viewer: source %v, want fail-open", d.Source)
@@ -40,7 +40,7 @@ func TestAnOutageEndsInAPacedRecoveryStopgapsFirst(t *testing.T) {
 			t.Errorf("%d checks until the recovery, want %d: one each", got, known+unknown)
 		}
 		down.Store(false)
-		b.health.Store(uint32(Healthy))
+		b.health.Store(uint32(backends.BreakerClosed))
 		recovery := time.Now()
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
@@ -90,9 +90,9 @@ func TestANodeOnWhichEverybodyIsRefusedFindsItsBackendBack(t *testing.T) {
 				b = newFakeBackend(c.policy, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 					switch {
 					case back.Load(): // a breaker under trial closes by the first answer
-						b.health.Store(uint32(Healthy))
+						b.health.Store(uint32(backends.BreakerClosed))
 						return yes(), nil
-					case b.Health() != Healthy:
+					case b.State() != backends.BreakerClosed:
 						return breakerOpen(ctx, r)
 					default:
 						return answer(ctx, r)
@@ -101,19 +101,19 @@ func TestANodeOnWhichEverybodyIsRefusedFindsItsBackendBack(t *testing.T) {
 				n := newNode(b, &fakeStore{}, nil)
 				defer n.end()
 				if c.policy == backends.PolicyDeny {
-					b.health.Store(uint32(Down))
+					b.health.Store(uint32(backends.BreakerOpen))
 				}
 				if d := n.watch(t, viewer(1)); d.Verdict != backends.Denied {
 					t.Fatalf("verdict %v, want denied", d.Verdict)
 				}
-				b.health.Store(uint32(Down))
+				b.health.Store(uint32(backends.BreakerOpen))
 				n.keepWatching(t, viewer(1), 5*time.Minute, func(d backends.Decision) {
 					if d.Verdict != backends.Denied {
 						t.Fatalf("verdict %v during the outage, want denied", d.Verdict)
 					}
 				})
 				back.Store(true)
-				b.health.Store(uint32(Probing))
+				b.health.Store(uint32(backends.BreakerHalfOpen))
 				n.keepWatching(t, viewer(1), time.Minute, nil)
 				if d := n.watch(t, viewer(1)); d.Verdict != backends.Allowed {
 					t.Errorf("verdict %v a minute after the backend was back, want allowed", d.Verdict)

@@ -76,7 +76,7 @@ func TestAPanicDuringAnOpeningIsNotNoticed(t *testing.T) {
 			edit: func(_ *setup, b *fakeBackend) {
 				b.instead = panicsOnce()
 				b.check = hang
-				b.health.Store(uint32(Down))
+				b.health.Store(uint32(backends.BreakerOpen))
 			},
 			arrival: viewer(1), source: backends.FromFailOpen,
 		},
@@ -110,7 +110,7 @@ func TestAnOpeningThatAlwaysPanicsIsNoHotLoop(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, hang)
 		b.instead = func() { panic(errBroken) }
-		b.health.Store(uint32(Down))
+		b.health.Store(uint32(backends.BreakerOpen))
 		n := newNode(b, &fakeStore{}, nil)
 		defer n.end()
 		d := n.watch(t, viewer(1))

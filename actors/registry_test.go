@@ -126,7 +126,7 @@ func TestAViewerWaitsNoLongerThanHisDeadline(t *testing.T) {
 	cases := map[string]struct {
 		policy   backends.Policy
 		check    func(context.Context, *backends.Request) (backends.Decision, error)
-		health   Health
+		health   backends.BreakerState
 		load     func(context.Context) error
 		deadline time.Duration // 0: a second
 		waits    time.Duration
@@ -164,15 +164,15 @@ func TestAViewerWaitsNoLongerThanHisDeadline(t *testing.T) {
 			want: backends.Undecided, later: backends.Undecided,
 		},
 		"a backend known to be down is on nobody's clock": {
-			policy: backends.PolicyAllow, check: hang, health: Down, waits: 0,
+			policy: backends.PolicyAllow, check: hang, health: backends.BreakerOpen, waits: 0,
 			want: backends.Allowed, source: backends.FromFailOpen, later: backends.Allowed,
 		},
 		"nor is one under trial": {
-			policy: backends.PolicyKeep, check: hang, health: Probing, waits: 0,
+			policy: backends.PolicyKeep, check: hang, health: backends.BreakerHalfOpen, waits: 0,
 			want: backends.Undecided, later: backends.Undecided,
 		},
 		"the check of one that is down is made all the same": {
-			policy: backends.PolicyAllow, check: slowAnswer(no()), health: Probing, waits: 0,
+			policy: backends.PolicyAllow, check: slowAnswer(no()), health: backends.BreakerHalfOpen, waits: 0,
 			want: backends.Allowed, source: backends.FromFailOpen, later: backends.Denied,
 		},
 	}

@@ -71,7 +71,7 @@ type (
 	// policy says.
 	timerFired struct {
 		lastSeen time.Time
-		health   Health
+		health   backends.BreakerState
 		instead  backends.Decision
 		err      error
 	}
@@ -253,6 +253,9 @@ func (s *session) settle(a action) action {
 	}
 	return a
 }
+
+// errPanicked says that an adapter is broken. One viewer's answer must not end all the others' gateway.
+var errPanicked = errors.New("the check panicked")
 
 // errNoVerdict says that a backend broke its contract: an answer is a yes or a no.
 var errNoVerdict = errors.New("the answer was neither a yes nor a no")

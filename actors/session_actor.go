@@ -270,7 +270,7 @@ func (a *sessionActor) viewerWaited(ctx actor.Context, now time.Time) {
 // withStandIn adds to the timer's event what the outage policy says of a running session, while nobody can be asked.
 func (a *sessionActor) withStandIn(e timerFired, now time.Time) timerFired {
 	running := a.session != nil && (a.state.phase == allowed || a.state.phase == rechecking)
-	if !running || e.health == Healthy || now.Before(a.state.expires) {
+	if !running || e.health == backends.BreakerClosed || now.Before(a.state.expires) {
 		return e
 	}
 	g := a.registry.guarded[a.session.backend]

@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"runtime/debug"
 	"time"
@@ -27,7 +26,7 @@ func (a *sessionActor) claim(kind claimKind) {
 	case !r.o.Shared:
 	case kind == turnClaim:
 		c.Lease, c.Wait = g.rules.leaseFor, g.rules.leaseFor
-	case kind == openClaim && g.Health() == Healthy:
+	case kind == openClaim && g.State() == backends.BreakerClosed:
 		c.Lease, c.Wait = g.rules.leaseFor, g.rules.waitFor
 	default: // it only looks; so does a node that could not ask, as another one may
 	}
@@ -42,7 +41,7 @@ func (a *sessionActor) claim(kind claimKind) {
 		span.End()
 		e := claimed{
 			kind: kind, Claimed: found, away: err != nil, took: took,
-			timerFired: timerFired{lastSeen: s.LastSeen(), health: g.Health()},
+			timerFired: timerFired{lastSeen: s.LastSeen(), health: g.State()},
 		}
 		if found.Found {
 			if found.Record.Facts != nil {
@@ -128,10 +127,10 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 			// The lease ends by itself if nobody can be told.
 			_, _ = r.publish(backends.Publication{Record: backends.Record{ID: s.id, Fence: record.Fence}}) //nolint:contextcheck // it outlives the registry
 		}
-		answer.down = g.Health() != Healthy
+		answer.down = g.State() != backends.BreakerClosed
 		r.tell(s, answer)
 	})
-	if a.state.phase == opening && g.Health() != Healthy {
+	if a.state.phase == opening && g.State() != backends.BreakerClosed {
 		a.answerInstead(ctx, backends.FailureBreakerOpen, now)
 	}
 }
@@ -159,9 +158,6 @@ func (r *Registry) place(
 		r.evict(ctx, s.id)
 	})
 }
-
-// errPanicked says that an adapter is broken. One viewer's answer must not end all the others' gateway.
-var errPanicked = errors.New("the check panicked")
 
 // check asks, and survives an adapter that does not.
 func (r *Registry) check(ctx context.Context, g *guarded, q *backends.Request) (d backends.Decision, err error) {

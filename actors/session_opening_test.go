@@ -252,7 +252,7 @@ func TestWordsOfPhasesAndEndingsAreAClosedSet(t *testing.T) {
 	for e := notEnding; e <= endedUnknown; e++ {
 		got = append(got, e.String())
 	}
-	for h := Healthy; h <= Down; h++ {
+	for h := backends.BreakerClosed; h <= backends.BreakerOpen; h++ {
 		got = append(got, h.String())
 	}
 	want := []string{

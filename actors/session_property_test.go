@@ -71,7 +71,7 @@ func (m *stateMachine) draw(t *rapid.T) any {
 	case 3:
 		return answerOverdue{instead: drawDecision(t), err: err}
 	case 4:
-		return timerFired{lastSeen: m.lastSeen, health: Health(rapid.IntRange(0, 2).Draw(t, "health"))}
+		return timerFired{lastSeen: m.lastSeen, health: backends.BreakerState(rapid.IntRange(0, 2).Draw(t, "health"))}
 	case 5:
 		return turnCame{}
 	case 6:
@@ -117,7 +117,7 @@ func (m *stateMachine) drawClaimed(t *rapid.T) claimed {
 	}
 	e := claimed{
 		kind: m.claim, Claimed: backends.Claimed{Record: r, Found: rapid.Bool().Draw(t, "found")},
-		timerFired: timerFired{lastSeen: m.lastSeen, health: Health(rapid.IntRange(0, 2).Draw(t, "health"))},
+		timerFired: timerFired{lastSeen: m.lastSeen, health: backends.BreakerState(rapid.IntRange(0, 2).Draw(t, "health"))},
 	}
 	switch rapid.IntRange(0, 3).Draw(t, "how") {
 	case 0:

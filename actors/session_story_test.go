@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"usher/backends"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -32,7 +34,9 @@ func tell(t *testing.T, s *session, moves []move) {
 func TestStepTellsStories(t *testing.T) {
 	t.Parallel()
 	const s = time.Second
-	busy := func(at time.Duration, h Health) timerFired { return timerFired{lastSeen: in(at), health: h} }
+	busy := func(at time.Duration, h backends.BreakerState) timerFired {
+		return timerFired{lastSeen: in(at), health: h}
+	}
 	ministra := func(p ExpiredTokenPolicy) func(*session) {
 		return func(s *session) {
 			s.rules.tokenLife, s.rules.validity, s.rules.expiredToken = 5*time.Second, 10*time.Hour, p
@@ -49,14 +53,14 @@ func TestStepTellsStories(t *testing.T) {
 				{0, opened{}, opening, action{claim: openClaim}},
 				{0, claimed{kind: openClaim}, opening, action{ask: true}},
 				{0, backendAnswered{decision: no()}, denied, action{publish: true, save: true, wake: in(15 * s)}},
-				{15 * s, busy(15*s, Healthy), closed, action{ending: endedForgotten}},
+				{15 * s, busy(15*s, backends.BreakerClosed), closed, action{ending: endedForgotten}},
 			},
 		},
 		"an opening that nobody could decide is given up after retry_after": {
 			start: asking(opening),
 			moves: []move{
 				{0, backendAnswered{err: overload()}, undecided, action{publish: true, wake: in(s)}},
-				{s, busy(0, Healthy), closed, action{ending: endedForgotten}},
+				{s, busy(0, backends.BreakerClosed), closed, action{ending: endedForgotten}},
 			},
 		},
 		"a second record does not start a second check": {
@@ -78,23 +82,23 @@ func TestStepTellsStories(t *testing.T) {
 			moves: []move{
 				{s, answerOverdue{instead: letIn()}, allowed, action{publish: true, save: true, wake: in(61 * s)}},
 				{9 * s, backendAnswered{decision: no()}, denied, action{publish: true, bury: true, wake: in(24 * s)}},
-				{24 * s, busy(24*s, Healthy), closed, action{ending: endedDenied}},
+				{24 * s, busy(24*s, backends.BreakerClosed), closed, action{ending: endedDenied}},
 			},
 		},
 		"a check that hangs longer than its stopgap holds keeps the timer slow": {
 			start: asking(opening),
 			moves: []move{
 				{s, answerOverdue{instead: letIn()}, allowed, action{publish: true, save: true, wake: in(61 * s)}},
-				{61 * s, busy(60*s, Healthy), allowed, action{wake: in(120 * s)}},
+				{61 * s, busy(60*s, backends.BreakerClosed), allowed, action{wake: in(120 * s)}},
 				{70 * s, backendAnswered{err: overload()}, allowed, action{wake: in(70 * s)}},
-				{70 * s, busy(60*s, Healthy), rechecking, action{queue: stopgapLane, wake: in(120 * s)}},
+				{70 * s, busy(60*s, backends.BreakerClosed), rechecking, action{queue: stopgapLane, wake: in(120 * s)}},
 			},
 		},
 		"the deadline passes in our own queue, then a yes comes late": {
 			start: asking(opening),
 			moves: []move{
 				{s, answerOverdue{err: overload()}, undecided, action{publish: true, wake: in(2 * s)}},
-				{2 * s, busy(2*s, Healthy), undecided, action{wake: in(3 * s)}},
+				{2 * s, busy(2*s, backends.BreakerClosed), undecided, action{wake: in(3 * s)}},
 				{2 * s, backendAnswered{decision: yes()}, allowed, action{publish: true, save: true, wake: in(62 * s)}},
 			},
 		},
@@ -124,8 +128,8 @@ func TestStepTellsStories(t *testing.T) {
 		"a decision is renewed in the background when it ran out": {
 			start: sessionIn(allowed),
 			moves: []move{
-				{170 * s, busy(170*s, Healthy), allowed, action{wake: in(180 * s)}},
-				{180 * s, busy(175*s, Healthy), rechecking, action{queue: overdueLane, wake: in(235 * s)}},
+				{170 * s, busy(170*s, backends.BreakerClosed), allowed, action{wake: in(180 * s)}},
+				{180 * s, busy(175*s, backends.BreakerClosed), rechecking, action{queue: overdueLane, wake: in(235 * s)}},
 				{181 * s, turnCame{}, rechecking, action{ask: true}},
 				{181 * s, turnCame{}, rechecking, action{refund: true}},
 				{182 * s, backendAnswered{number: 1, decision: yes()}, allowed, action{publish: true, save: true, wake: in(242 * s)}},
@@ -135,7 +139,7 @@ func TestStepTellsStories(t *testing.T) {
 			start: asking(rechecking),
 			moves: []move{
 				{0, backendAnswered{err: overload()}, allowed, action{wake: in(10 * s)}},
-				{10 * s, busy(10*s, Healthy), rechecking, action{queue: overdueLane, wake: in(70 * s)}},
+				{10 * s, busy(10*s, backends.BreakerClosed), rechecking, action{queue: overdueLane, wake: in(70 * s)}},
 			},
 		},
 		"a re-check answered with neither yes nor no cuts nobody": {
@@ -150,7 +154,7 @@ func TestStepTellsStories(t *testing.T) {
 			start: asking(rechecking),
 			moves: []move{
 				{0, backendAnswered{decision: lastKnown(), down: true}, rechecking, action{publish: true, save: true, queue: overdueLane, wake: in(60 * s)}},
-				{60 * s, busy(59*s, Down), rechecking, action{wake: in(119 * s)}},
+				{60 * s, busy(59*s, backends.BreakerOpen), rechecking, action{wake: in(119 * s)}},
 				{7200 * s, turnCame{}, rechecking, action{ask: true}},
 			},
 		},
@@ -163,52 +167,52 @@ func TestStepTellsStories(t *testing.T) {
 		"somebody's no is kept while the backend is down": {
 			start: sessionIn(denied),
 			moves: []move{
-				{15 * s, busy(15*s, Down), denied, action{wake: in(30 * s)}},
-				{30 * s, busy(30*s, Down), denied, action{wake: in(45 * s)}},
-				{45 * s, busy(45*s, Healthy), closed, action{ending: endedForgotten}},
+				{15 * s, busy(15*s, backends.BreakerOpen), denied, action{wake: in(30 * s)}},
+				{30 * s, busy(30*s, backends.BreakerOpen), denied, action{wake: in(45 * s)}},
+				{45 * s, busy(45*s, backends.BreakerClosed), closed, action{ending: endedForgotten}},
 			},
 		},
 		"a denied player who keeps trying is what a backend under trial is asked about": {
 			start: sessionIn(denied),
 			moves: []move{
-				{15 * s, busy(15*s, Probing), denied, action{ask: true, wake: in(30 * s)}},
-				{30 * s, busy(30*s, Probing), denied, action{wake: in(31 * s)}},
+				{15 * s, busy(15*s, backends.BreakerHalfOpen), denied, action{ask: true, wake: in(30 * s)}},
+				{30 * s, busy(30*s, backends.BreakerHalfOpen), denied, action{wake: in(31 * s)}},
 				{31 * s, backendAnswered{number: 1, decision: no()}, denied, action{publish: true, save: true, wake: in(46 * s)}},
 			},
 		},
 		"a denied player who paid meanwhile gets in by that": {
 			start: sessionIn(denied),
 			moves: []move{
-				{15 * s, busy(15*s, Probing), denied, action{ask: true, wake: in(30 * s)}},
+				{15 * s, busy(15*s, backends.BreakerHalfOpen), denied, action{ask: true, wake: in(30 * s)}},
 				{16 * s, backendAnswered{number: 1, decision: yes()}, allowed, action{publish: true, save: true, wake: in(76 * s)}},
 			},
 		},
 		"a denied viewer who left is not asked about": {
 			start: sessionIn(denied),
-			moves: []move{{90 * s, busy(10*s, Probing), denied, action{wake: in(105 * s)}}},
+			moves: []move{{90 * s, busy(10*s, backends.BreakerHalfOpen), denied, action{wake: in(105 * s)}}},
 		},
 		"a session that was cut is not asked about, as its ticket is buried": {
 			start: sessionIn(denied), given: func(s *session) { s.ran = true },
-			moves: []move{{15 * s, busy(15*s, Probing), denied, action{wake: in(30 * s)}}},
+			moves: []move{{15 * s, busy(15*s, backends.BreakerHalfOpen), denied, action{wake: in(30 * s)}}},
 		},
 		"the policy's refusal is not kept, so that somebody finds the backend back": {
 			start: sessionIn(denied), given: func(s *session) { s.decision = refusedByPolicy() },
-			moves: []move{{15 * s, busy(15*s, Probing), closed, action{ending: endedForgotten}}},
+			moves: []move{{15 * s, busy(15*s, backends.BreakerHalfOpen), closed, action{ending: endedForgotten}}},
 		},
 		"the policy's refusal of a running viewer buries no ticket": {
 			start: asking(rechecking),
 			moves: []move{
 				{0, backendAnswered{decision: refusedByPolicy(), down: true}, denied, action{publish: true, wake: in(15 * s)}},
-				{15 * s, busy(15*s, Down), closed, action{ending: endedDenied}},
+				{15 * s, busy(15*s, backends.BreakerOpen), closed, action{ending: endedDenied}},
 			},
 		},
 		"a spent token is not asked about; the decision is kept": {
 			start: sessionIn(allowed), given: ministra(KeepOnExpiredToken),
-			moves: []move{{180 * s, busy(180*s, Healthy), allowed, action{wake: in(240 * s)}}},
+			moves: []move{{180 * s, busy(180*s, backends.BreakerClosed), allowed, action{wake: in(240 * s)}}},
 		},
 		"a spent token ends the session where the config says so": {
 			start: sessionIn(allowed), given: ministra(DenyOnExpiredToken),
-			moves: []move{{180 * s, busy(180*s, Healthy), denied, action{publish: true, bury: true, wake: in(195 * s)}}},
+			moves: []move{{180 * s, busy(180*s, backends.BreakerClosed), denied, action{publish: true, bury: true, wake: in(195 * s)}}},
 		},
 		"a token whose life ended while its session waited for a turn is not asked about": {
 			start: sessionIn(rechecking), given: func(s *session) { s.rules.tokenLife = time.Hour },
@@ -222,25 +226,25 @@ func TestStepTellsStories(t *testing.T) {
 			start: asking(opening), given: ministra(KeepOnExpiredToken),
 			moves: []move{
 				{s, backendAnswered{decision: letIn(), down: true}, allowed, action{publish: true, save: true, wake: in(11 * s)}},
-				{11 * s, busy(11*s, Down), allowed, action{wake: in(71 * s)}},
-				{36011 * s, busy(36011*s, Healthy), allowed, action{wake: in(36071 * s)}},
+				{11 * s, busy(11*s, backends.BreakerOpen), allowed, action{wake: in(71 * s)}},
+				{36011 * s, busy(36011*s, backends.BreakerClosed), allowed, action{wake: in(36071 * s)}},
 			},
 		},
 		"a silent viewer's session closes": {
 			start: sessionIn(allowed),
 			moves: []move{
-				{60 * s, busy(s, Healthy), allowed, action{wake: in(61 * s)}},
-				{61 * s, busy(s, Healthy), closed, action{ending: endedIdle}},
+				{60 * s, busy(s, backends.BreakerClosed), allowed, action{wake: in(61 * s)}},
+				{61 * s, busy(s, backends.BreakerClosed), closed, action{ending: endedIdle}},
 			},
 		},
 		"a viewer who is silent during an outage is let go": {
 			start: sessionIn(rechecking),
-			moves: []move{{60 * s, busy(0, Down), closed, action{ending: endedIdle}}},
+			moves: []move{{60 * s, busy(0, backends.BreakerOpen), closed, action{ending: endedIdle}}},
 		},
 		"credentials turn up for a session that stands on its ticket": {
 			start: byTicket(allowed),
 			moves: []move{
-				{180 * s, busy(180*s, Healthy), allowed, action{wake: in(240 * s)}}, // nobody to ask about
+				{180 * s, busy(180*s, backends.BreakerClosed), allowed, action{wake: in(240 * s)}}, // nobody to ask about
 				{181 * s, credentialsCame{}, rechecking, action{queue: stopgapLane, save: true}},
 				{182 * s, credentialsCame{}, rechecking, action{}},
 				{183 * s, turnCame{}, rechecking, action{ask: true}},
@@ -254,12 +258,12 @@ func TestStepTellsStories(t *testing.T) {
 			start: byTicket(allowed), given: func(s *session) { s.decision = yes() },
 			moves: []move{
 				{s, credentialsCame{}, allowed, action{}},
-				{180 * s, busy(180*s, Healthy), rechecking, action{queue: overdueLane, wake: in(240 * s)}},
+				{180 * s, busy(180*s, backends.BreakerClosed), rechecking, action{queue: overdueLane, wake: in(240 * s)}},
 			},
 		},
 		"a backend without a validity of its own is not asked every tick": {
 			start: byTicket(allowed), given: func(s *session) { s.rules.validity = 0 },
-			moves: []move{{180 * s, busy(180*s, Healthy), allowed, action{wake: in(190 * s)}}},
+			moves: []move{{180 * s, busy(180*s, backends.BreakerClosed), allowed, action{wake: in(190 * s)}}},
 		},
 	}
 	for name, story := range stories {

@@ -37,7 +37,7 @@ func (s *session) memoryFired(e timerFired, now time.Time) action {
 		return action{wake: now.Add(s.retryAfter)}
 	case now.Before(s.expires):
 		return action{wake: s.expires}
-	case e.health != Healthy && (s.decision.Source == backends.FromBackend || s.decision.Source == backends.FromRule):
+	case e.health != backends.BreakerClosed && (s.decision.Source == backends.FromBackend || s.decision.Source == backends.FromRule):
 		return s.keepDenial(e, now)
 	case s.ran:
 		return s.end(endedDenied)
@@ -52,7 +52,7 @@ func (s *session) memoryFired(e timerFired, now time.Time) action {
 func (s *session) keepDenial(e timerFired, now time.Time) action {
 	s.expires = now.Add(s.denyFor)
 	a := action{wake: s.expires}
-	if e.health == Probing && s.hasFacts && !s.ran && now.Sub(e.lastSeen) < s.idleAfter() {
+	if e.health == backends.BreakerHalfOpen && s.hasFacts && !s.ran && now.Sub(e.lastSeen) < s.idleAfter() {
 		s.check++
 		s.asking, a.ask = true, true
 	}
@@ -67,7 +67,7 @@ func (s *session) end(e ending) action {
 // renew asks again about a session whose decision ran out, once it has seen that no other node has.
 func (s *session) renew(e timerFired, now time.Time) action {
 	isDue := !s.asking && !s.claiming && !now.Before(s.expires)
-	if isDue && s.shared && (!s.owner || e.health != Healthy) && !s.tokenIsSpent(now) {
+	if isDue && s.shared && (!s.owner || e.health != backends.BreakerClosed) && !s.tokenIsSpent(now) {
 		s.claiming = true
 		return action{claim: lookClaim, wake: s.nextWake(e.lastSeen, now)}
 	}
@@ -79,7 +79,7 @@ func (s *session) renewNow(e timerFired, now time.Time) action {
 	switch {
 	case s.asking || s.claiming || now.Before(s.expires):
 		return action{wake: s.nextWake(e.lastSeen, now)}
-	case s.phase == rechecking && (e.health == Healthy || !s.decision.Source.Asked()):
+	case s.phase == rechecking && (e.health == backends.BreakerClosed || !s.decision.Source.Asked()):
 		return action{wake: s.nextWake(e.lastSeen, now)} // it waits for its turn
 	}
 	if s.tokenIsSpent(now) {
@@ -89,7 +89,7 @@ func (s *session) renewNow(e timerFired, now time.Time) action {
 		s.expires = s.renewalAt(s.clamped(0), now)
 		return action{wake: s.nextWake(e.lastSeen, now)}
 	}
-	if e.health != Healthy {
+	if e.health != backends.BreakerClosed {
 		return s.standIn(e, now)
 	}
 	s.phase = rechecking

@@ -30,7 +30,7 @@ func newBlame(window time.Duration) *blame {
 
 // first reports whether the address has not been blamed within the window before now, and blames it.
 func (b *blame) first(address netip.Addr, now time.Time) bool {
-	household := householdOf(address)
+	household := SubscriberPrefix(address)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if last, ok := b.seen[household]; ok && now.Sub(last) < b.window {
@@ -53,18 +53,4 @@ func (b *blame) forget(now time.Time) {
 			delete(b.seen, household)
 		}
 	}
-}
-
-// householdOf is the part of an address that one viewer cannot vary: all of an IPv4 address, 64 bits of an IPv6 one.
-func householdOf(address netip.Addr) netip.Prefix {
-	address = address.Unmap().WithZone("")
-	bits := 64
-	if address.Is4() {
-		bits = 32
-	}
-	prefix, err := address.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{} // no address: they all share one
-	}
-	return prefix
 }

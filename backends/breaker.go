@@ -13,19 +13,6 @@ import (
 	"github.com/sony/gobreaker/v2"
 )
 
-// BreakerState is whether a backend is being asked.
-type BreakerState uint32
-
-// The states. Half-open: it is being tried again; all but the tries still count as open.
-const (
-	BreakerClosed BreakerState = iota
-	BreakerHalfOpen
-	BreakerOpen
-)
-
-// String is the state as logs, metrics and traces show it.
-func (s BreakerState) String() string { return [...]string{"closed", "half-open", "open"}[s] }
-
 // Breaker stops asking a backend that fails, and tries it again by and by. It also bounds each call by the backend's
 // timeout, since a call without a bound could keep a breaker from ever moving. It stands before Tracing and after
 // Bulkhead.

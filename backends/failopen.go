@@ -128,11 +128,3 @@ func price(p Policy) string {
 		return "from now on unknown viewers are let in unchecked, and nobody who watches is re-checked"
 	}
 }
-
-// orDiscard makes nil a logger that drops everything.
-func orDiscard(log *slog.Logger) *slog.Logger {
-	if log == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return log
-}

@@ -47,11 +47,11 @@ type way struct {
 	down atomic.Bool
 }
 
-func (w *way) Health() actors.Health {
+func (w *way) State() backends.BreakerState {
 	if w.down.Load() {
-		return actors.Down
+		return backends.BreakerOpen
 	}
-	return actors.Healthy
+	return backends.BreakerClosed
 }
 
 func newWay(p *decider) *way {

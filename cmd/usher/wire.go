@@ -152,24 +152,9 @@ func (n *node) makeOrigins() error {
 func (n *node) guarded() map[string]actors.Backend {
 	all := make(map[string]actors.Backend, len(n.chains))
 	for name, c := range n.chains {
-		all[name] = guardedBackend{c}
+		all[name] = c
 	}
 	return all
-}
-
-// guardedBackend is a chain in the sessions' words.
-type guardedBackend struct{ *backends.Chain }
-
-// Health is where the breaker stands.
-func (g guardedBackend) Health() actors.Health {
-	switch g.State() {
-	case backends.BreakerClosed:
-		return actors.Healthy
-	case backends.BreakerHalfOpen:
-		return actors.Probing
-	default:
-		return actors.Down
-	}
 }
 
 func (n *node) rules() map[string]actors.Rules {
