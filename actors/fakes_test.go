@@ -289,11 +289,6 @@ func (n *node) keepWatching(t testing.TB, a backends.Arrival, d time.Duration, e
 	}
 }
 
-// remembered is what the store says to an opening that knows the session.
-func remembered(r backends.Record) claimed {
-	return claimed{kind: openClaim, Claimed: backends.Claimed{Found: true, Record: r}}
-}
-
 // alone is how many nodes there are, mostly.
 func alone() int { return 1 }
 

@@ -130,7 +130,7 @@ func (t *StatusTable) redirect(r *Reading, outcome Outcome, backend, host string
 	case place == "" && outcome >= OutcomeRedirect:
 		r.alarm(AlarmUnexpectedStatus, fmt.Sprintf("status %d without a Location to use", a.Status))
 		return
-	case place == "" || !redirects && !t.preset.relays():
+	case place == "" || !redirects && !relays(t.preset):
 		return
 	}
 	err := checkRedirect(place, host)

@@ -209,3 +209,18 @@ func (c *Chain) follow(ctx context.Context, member *Chain) error {
 		}
 	}
 }
+
+// settled makes a No of having no opinion, for a backend that nobody joins with others.
+func settled(d Decision) Decision {
+	if d.Verdict != Undecided {
+		return d
+	}
+	if d.Reason == "" {
+		d.Reason = "no rule speaks for the viewer"
+	}
+	d.Verdict = Denied
+	if d.Source == NoSource {
+		d.Source = FromRule // another source, such as a stopgap's, stays what it is
+	}
+	return d
+}

@@ -35,18 +35,3 @@ func (c LocalConfig) Validate() error {
 	}
 	return nil
 }
-
-// settled makes a No of having no opinion, for a backend that nobody joins with others.
-func settled(d Decision) Decision {
-	if d.Verdict != Undecided {
-		return d
-	}
-	if d.Reason == "" {
-		d.Reason = "no rule speaks for the viewer"
-	}
-	d.Verdict = Denied
-	if d.Source == NoSource {
-		d.Source = FromRule // another source, such as a stopgap's, stays what it is
-	}
-	return d
-}

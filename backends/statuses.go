@@ -81,7 +81,7 @@ func NewStatusTable(preset Preset, overrides Statuses) (*StatusTable, error) {
 	for i := range t.means {
 		t.means[i] = meaning{OutcomeDeny, []Alarm{AlarmUnexpectedStatus}}
 	}
-	t.set(preset.rules())
+	t.set(presetRules(preset))
 	rules := make([]presetRule, 0, len(overrides))
 	for pattern, outcome := range overrides {
 		rules = append(rules, presetRule{pattern, meaning{outcome: outcome}})
