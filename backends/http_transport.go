@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// defaultConnections is how many calls the default bulkhead lets out at once.
+const defaultConnections = 288
+
 // newTransport makes the connections of one backend. HTTP/2 is left out on purpose: its one connection would put all
 // calls behind each other's losses, and its errors cannot be told apart. Proxies from the environment are left out
 // too: a middleware is near by, and a proxy's answers would be taken for its own.
@@ -22,8 +25,7 @@ func newTransport(cfg HTTPConfig, connections int) (*http.Transport, error) {
 		return nil, err
 	}
 	if connections <= 0 {
-		bulkhead := DefaultBulkheadConfig()
-		connections = bulkhead.MaxInFlight + bulkhead.RecheckInFlight
+		connections = defaultConnections
 	}
 	dialer := &net.Dialer{Timeout: cfg.DialTimeout}
 	return &http.Transport{

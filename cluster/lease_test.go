@@ -47,13 +47,13 @@ func TestLeases(t *testing.T) {
 	}
 }
 
-func walkLeases(t *rapid.T, store Store, session int) {
+func walkLeases(t *rapid.T, store Store, number int) {
 	m, ctx, o := new(leaseModel), context.Background(), opened(5)
 	for range rapid.IntRange(1, 30).Draw(t, "steps") {
 		switch rapid.IntRange(0, 3).Draw(t, "step") {
 		case 0, 1:
 			m.claim(t, store, backends.Claim{
-				ID: idOf(session), Known: rapid.SampledFrom(append([]uint64{0, m.stored}, m.granted...)).Draw(t, "known"),
+				ID: idOf(number), Known: rapid.SampledFrom(append([]uint64{0, m.stored}, m.granted...)).Draw(t, "known"),
 				Lease: rapid.SampledFrom([]time.Duration{0, leaseFor}).Draw(t, "lease"),
 				Wait:  rapid.SampledFrom([]time.Duration{0, time.Microsecond}).Draw(t, "wait"),
 			})
@@ -62,13 +62,13 @@ func walkLeases(t *rapid.T, store Store, session int) {
 				continue
 			}
 			fence := rapid.SampledFrom(m.granted).Draw(t, "of")
-			r := under(fence, yes(session, o))
+			r := under(fence, yes(number, o))
 			if rapid.Bool().Draw(t, "gives it back") {
 				r.Decision = backends.Decision{}
 			}
 			m.publish(t, store, r)
 		case 3:
-			got, err := store.Claim(ctx, backends.Claim{ID: idOf(session)})
+			got, err := store.Claim(ctx, backends.Claim{ID: idOf(number)})
 			if err != nil {
 				t.Fatalf("look: %v", err)
 			}

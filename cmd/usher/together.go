@@ -152,8 +152,8 @@ func (a *adminCluster) Ban(ctx context.Context, b admin.Ban) (admin.Ban, error) 
 }
 
 // credentialsOf is a hash of what a session's viewer showed.
-func (a *adminCluster) credentialsOf(ctx context.Context, session string) (string, error) {
-	id, err := backends.ParseSessionID(session)
+func (a *adminCluster) credentialsOf(ctx context.Context, name string) (string, error) {
+	id, err := backends.ParseSessionID(name)
 	if err != nil {
 		return "", fmt.Errorf("%w: credentials_of: %w", admin.ErrRefused, err)
 	}
