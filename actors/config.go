@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -41,7 +42,7 @@ type PerUserConfig struct {
 	// NumberWins: X-Max-Sessions above 1 wins over X-Unique, which some middlewares always send.
 	NumberWins bool `yaml:"number_wins"`
 	// Policy is who has to go: evict-oldest or reject-new.
-	Policy backends.LimitPolicy `yaml:"policy"`
+	Policy session.LimitPolicy `yaml:"policy"`
 	// SoftWindow is for how long the bound may be exceeded, so that zapping and a change of network refuse nobody.
 	SoftWindow time.Duration `yaml:"soft_window"`
 	// Silence is after how long a session that asks for nothing was zapped away from, if its user plays another one at
@@ -52,8 +53,8 @@ type PerUserConfig struct {
 }
 
 // Rules are what holds for all users' limits.
-func (c Config) Rules() backends.LimitRules {
-	return backends.LimitRules{
+func (c Config) Rules() session.LimitRules {
+	return session.LimitRules{
 		Policy: c.PerUser.Policy, Soft: c.PerUser.SoftWindow, Silence: c.PerUser.Silence,
 		EvictedFor: c.PerUser.EvictedFor, Idle: c.IdleTimeout,
 	}
@@ -144,12 +145,3 @@ func (c Config) Validate() error {
 	}
 	return errors.Join(errs...)
 }
-
-// ExpiredTokenPolicy is what becomes of a session whose decision ran out when its token is too old to be asked about.
-type ExpiredTokenPolicy = backends.ExpiredToken
-
-// The policies.
-const (
-	KeepOnExpiredToken = backends.ExpiredKeep
-	DenyOnExpiredToken = backends.ExpiredDeny
-)

@@ -12,12 +12,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
+	"usher/backends/chain"
 )
 
 // fakeBackend is a backend behind a real fail-open, whose answers and health a test sets.
 type fakeBackend struct {
-	*backends.FailOpen
+	*chain.FailOpen
 	health  atomic.Uint32
 	instead func() // called before the policy is asked
 	asked   atomic.Int64
@@ -35,7 +37,7 @@ type ask struct {
 // newFakeBackend answers what check does; nil says yes.
 func newFakeBackend(p backends.Policy, check func(context.Context, *backends.Request) (backends.Decision, error)) *fakeBackend {
 	f := &fakeBackend{check: check}
-	f.FailOpen = backends.NewFailOpen("portal", p, backends.BackendFunc(f.answer), nil, nil)
+	f.FailOpen = chain.NewFailOpen("portal", p, backends.BackendFunc(f.answer), nil, nil)
 	return f
 }
 
@@ -86,8 +88,8 @@ type fakeStore struct {
 	bury func(ctx context.Context) error
 
 	mu      sync.Mutex
-	records map[backends.SessionID]backends.Record
-	over    []backends.Closed
+	records map[backends.SessionID]session.Record
+	over    []session.Closed
 	loads   int
 }
 
@@ -98,18 +100,18 @@ func first(ctx context.Context, before func(context.Context) error) error {
 	return before(ctx)
 }
 
-func (f *fakeStore) Claim(ctx context.Context, c backends.Claim) (backends.Claimed, error) {
+func (f *fakeStore) Claim(ctx context.Context, c session.Claim) (session.Claimed, error) {
 	if err := first(ctx, f.load); err != nil {
-		return backends.Claimed{}, err
+		return session.Claimed{}, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.loads++
 	r, found := f.records[c.ID]
-	return backends.Claimed{Record: r, Found: found}, nil
+	return session.Claimed{Record: r, Found: found}, nil
 }
 
-func (f *fakeStore) Publish(ctx context.Context, p backends.Publication) (backends.Published, error) {
+func (f *fakeStore) Publish(ctx context.Context, p session.Publication) (session.Published, error) {
 	before := f.save
 	if p.Bury {
 		before = f.bury
@@ -122,21 +124,21 @@ func (f *fakeStore) Publish(ctx context.Context, p backends.Publication) (backen
 		r.Buried = r.Opened
 	}
 	f.set(r)
-	return backends.PublishedStored, nil
+	return session.PublishedStored, nil
 }
 
-func (f *fakeStore) Flush(_ context.Context, id backends.SessionID, t backends.Tally) error {
+func (f *fakeStore) Flush(_ context.Context, id backends.SessionID, t session.Tally) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.over = append(f.over, backends.Closed{Record: f.records[id], Tally: t})
+	f.over = append(f.over, session.Closed{Record: f.records[id], Tally: t})
 	return nil
 }
 
-func (f *fakeStore) Beat(context.Context, []backends.Presence) ([]backends.SessionID, error) {
+func (f *fakeStore) Beat(context.Context, []session.Presence) ([]backends.SessionID, error) {
 	return nil, nil
 }
 
-func (f *fakeStore) Sweep(context.Context, time.Duration, int) ([]backends.Closed, error) {
+func (f *fakeStore) Sweep(context.Context, time.Duration, int) ([]session.Closed, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	over := f.over
@@ -144,12 +146,12 @@ func (f *fakeStore) Sweep(context.Context, time.Duration, int) ([]backends.Close
 	return over, nil
 }
 
-func (f *fakeStore) Join(ctx context.Context, _ backends.Membership) (backends.Limited, error) {
-	return backends.Limited{Standings: make([]backends.Standing, 1)}, first(ctx, f.join)
+func (f *fakeStore) Join(ctx context.Context, _ session.Membership) (session.Limited, error) {
+	return session.Limited{Standings: make([]session.Standing, 1)}, first(ctx, f.join)
 }
 
-func (f *fakeStore) Hold(_ context.Context, of []backends.Membership) (backends.Limited, error) {
-	return backends.Limited{Standings: make([]backends.Standing, len(of))}, nil
+func (f *fakeStore) Hold(_ context.Context, of []session.Membership) (session.Limited, error) {
+	return session.Limited{Standings: make([]session.Standing, len(of))}, nil
 }
 
 func (f *fakeStore) Leave(context.Context, string, backends.SessionID) error { return nil }
@@ -160,16 +162,16 @@ func (f *fakeStore) Kick(context.Context, backends.SessionID, time.Time, time.Du
 	return nil
 }
 
-func (f *fakeStore) set(r backends.Record) {
+func (f *fakeStore) set(r session.Record) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.records == nil {
-		f.records = make(map[backends.SessionID]backends.Record)
+		f.records = make(map[backends.SessionID]session.Record)
 	}
 	f.records[r.ID] = r
 }
 
-func (f *fakeStore) get(id backends.SessionID) backends.Record {
+func (f *fakeStore) get(id backends.SessionID) session.Record {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.records[id]
@@ -245,8 +247,8 @@ func (n *node) end() {
 }
 
 // viewer is the arrival of the test's viewer of that number, with credentials.
-func viewer(i int) backends.Arrival {
-	return backends.Arrival{
+func viewer(i int) session.Arrival {
+	return session.Arrival{
 		Credentials: true,
 		Request: &backends.Request{
 			Session: idOf(i), Route: "play", Channel: "a001", Backend: "portal",
@@ -257,15 +259,15 @@ func viewer(i int) backends.Arrival {
 }
 
 // holder is the arrival of the same viewer with nothing but his ticket.
-func holder(i int, opened time.Time) backends.Arrival {
+func holder(i int, opened time.Time) session.Arrival {
 	a := viewer(i)
 	a.Credentials, a.Request.Query = false, ""
-	a.Ticket = backends.Ticket{Opened: opened.Truncate(time.Second), Key: "a"}
+	a.Ticket = session.Ticket{Opened: opened.Truncate(time.Second), Key: "a"}
 	return a
 }
 
 // watch is a request of the viewer: he finds his session or opens it, and is seen.
-func (n *node) watch(t testing.TB, a backends.Arrival) backends.Decision {
+func (n *node) watch(t testing.TB, a session.Arrival) backends.Decision {
 	t.Helper()
 	s := n.Find(a.Request.Session)
 	if s == nil || s.Decision() == nil {
@@ -279,7 +281,7 @@ func (n *node) watch(t testing.TB, a backends.Arrival) backends.Decision {
 }
 
 // keepWatching makes the viewer ask every second for as long as told, and calls each with each decision.
-func (n *node) keepWatching(t testing.TB, a backends.Arrival, d time.Duration, each func(backends.Decision)) {
+func (n *node) keepWatching(t testing.TB, a session.Arrival, d time.Duration, each func(backends.Decision)) {
 	t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
 		got := n.watch(t, a)

@@ -7,14 +7,15 @@ import (
 	"sync"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
 // Limits is where the sessions of a user are counted over all nodes.
 type Limits interface {
 	// Join asks for a place among the user's sessions, Hold keeps those of one user, Leave gives a place back.
-	Join(ctx context.Context, m backends.Membership) (backends.Limited, error)
-	Hold(ctx context.Context, of []backends.Membership) (backends.Limited, error)
+	Join(ctx context.Context, m session.Membership) (session.Limited, error)
+	Hold(ctx context.Context, of []session.Membership) (session.Limited, error)
 	Leave(ctx context.Context, user string, id backends.SessionID) error
 	// Evict marks the session as one that lost its place, or takes that back. Kick with no duration refuses its tickets that
 	// were opened at that time or before.
@@ -77,9 +78,9 @@ func (l *limits) memberOf(f *backends.Request, d *backends.Decision) *member {
 	return &member{user: user, hash: l.r.o.UserHash(user), max: most}
 }
 
-func (s *Session) membership(m *member, opened time.Time) backends.Membership {
+func (s *Session) membership(m *member, opened time.Time) session.Membership {
 	f := s.Facts()
-	return backends.Membership{
+	return session.Membership{
 		User: m.user, Session: s.id, Opened: opened, Seen: s.LastSeen(), Counted: s.counted.Load(),
 		Device: f.Device, Address: f.Address.String(), Max: m.max,
 	}
@@ -87,14 +88,14 @@ func (s *Session) membership(m *member, opened time.Time) backends.Membership {
 
 // join asks for a place for a session whose viewer was allowed, if his user has a limit and it has none yet. Where nobody
 // can say by the end of ctx, he has one: a limit is no reason to refuse a viewer in an outage.
-func (l *limits) join(ctx context.Context, s *Session, opened time.Time, d *backends.Decision) backends.Standing {
+func (l *limits) join(ctx context.Context, s *Session, opened time.Time, d *backends.Decision) session.Standing {
 	m := l.memberOf(s.Facts(), d)
 	if had := s.member.Load(); m == nil || had != nil && had.user == m.user {
-		return backends.StandingHeld // its heartbeats say how it stands
+		return session.StandingHeld // its heartbeats say how it stands
 	}
 	got, err := l.r.o.Limits.Join(ctx, s.membership(m, opened))
 	if err != nil {
-		return backends.StandingHeld
+		return session.StandingHeld
 	}
 	l.tell(m, got, s.id) //nolint:contextcheck // a session that is cut off is nobody's question
 	return got.Standings[0]
@@ -231,7 +232,7 @@ func (l *limits) holdDue(hash string, p *places) {
 // hold keeps the places of sessions of one user.
 func (l *limits) hold(due []*Session) {
 	var held []*Session
-	var of []backends.Membership
+	var of []session.Membership
 	var user *member
 	for _, s := range due {
 		if m := s.member.Load(); m != nil && (user == nil || m.user == user.user) {
@@ -251,25 +252,25 @@ func (l *limits) hold(due []*Session) {
 	for i, s := range held {
 		if v, lost := lostPlace(got.Standings[i]); lost {
 			// It may have lost its place before this node had it: that is told once, to those who have it then.
-			l.r.tell(s, revoked{kind: v.Kind, opened: of[i].Opened, decision: v.Decision})
+			l.r.tell(s, session.Revoked{Kind: v.Kind, Opened: of[i].Opened, Decision: v.Decision})
 		}
 	}
 }
 
 // lostPlace is what a standing revokes, if it does.
-func lostPlace(s backends.Standing) (v backends.Revocation, lost bool) {
+func lostPlace(s session.Standing) (v session.Revocation, lost bool) {
 	switch s {
-	case backends.StandingEvicted:
-		return backends.Revocation{Kind: backends.RevokedEvicted, Decision: evicted(&backends.Decision{})}, true
-	case backends.StandingSuperseded:
-		return backends.Revocation{Kind: backends.RevokedSuperseded, Decision: superseded()}, true
+	case session.StandingEvicted:
+		return session.Revocation{Kind: session.RevokedEvicted, Decision: evicted(&backends.Decision{})}, true
+	case session.StandingSuperseded:
+		return session.Revocation{Kind: session.RevokedSuperseded, Decision: superseded()}, true
 	default:
-		return backends.Revocation{}, false
+		return session.Revocation{}, false
 	}
 }
 
 // tell carries out what the user's limit said. joining is a session that is not told, as it waits for the answer.
-func (l *limits) tell(m *member, got backends.Limited, joining backends.SessionID) {
+func (l *limits) tell(m *member, got session.Limited, joining backends.SessionID) {
 	for _, c := range got.Cut {
 		if c.Session != joining {
 			l.r.cut(c)
@@ -308,7 +309,7 @@ func (l *limits) over(hash string) {
 }
 
 // cut tells all nodes that a session lost its place.
-func (r *Registry) cut(c backends.Cut) {
+func (r *Registry) cut(c session.Cut) {
 	v, lost := lostPlace(c.Standing)
 	if !lost {
 		return
@@ -317,7 +318,7 @@ func (r *Registry) cut(c backends.Cut) {
 	ctx, cancel := r.writing()
 	defer cancel()
 	var err error
-	if v.Kind == backends.RevokedEvicted {
+	if v.Kind == session.RevokedEvicted {
 		err = r.o.Limits.Evict(ctx, c.Session, true)
 	} else {
 		err = r.o.Limits.Kick(ctx, c.Session, c.Opened, 0)
@@ -327,7 +328,7 @@ func (r *Registry) cut(c backends.Cut) {
 			slog.String("session", c.Session.String()), slog.Any("error", err))
 	}
 	if s := r.table.find(c.Session); s != nil {
-		r.tell(s, revoked{kind: v.Kind, opened: v.Opened, decision: v.Decision})
+		r.tell(s, session.Revoked{Kind: v.Kind, Opened: v.Opened, Decision: v.Decision})
 	}
 	r.announce(v)
 }

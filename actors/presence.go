@@ -6,15 +6,16 @@ import (
 	"sync"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
 // Presence is where nodes say whose viewers they have seen, and where it is told which sessions nobody sees any more.
 type Presence interface {
 	// Beat says when sessions were seen, and returns those of which the store knew nothing.
-	Beat(ctx context.Context, seen []backends.Presence) (unknown []backends.SessionID, err error)
+	Beat(ctx context.Context, seen []session.Presence) (unknown []backends.SessionID, err error)
 	// Sweep returns sessions that nobody has seen for so long, about so many, each once over all nodes.
-	Sweep(ctx context.Context, idle time.Duration, most int) ([]backends.Closed, error)
+	Sweep(ctx context.Context, idle time.Duration, most int) ([]session.Closed, error)
 }
 
 const (
@@ -29,12 +30,12 @@ const (
 
 // present is when the session's viewer was seen. Who watches at an edge shows himself only when the edge asks, so that he
 // counts as seen for as long as the edge need not.
-func (s *Session) present() backends.Presence {
+func (s *Session) present() session.Presence {
 	seen := s.lastSeen.Load()
 	s.beaten.Store(seen)
-	p := backends.Presence{ID: s.id, Seen: s.rules.start.Add(time.Duration(seen))}
+	p := session.Presence{ID: s.id, Seen: s.rules.Start.Add(time.Duration(seen))}
 	if d := s.Decision(); d != nil && s.margin > 0 {
-		p.Seen = p.Seen.Add(max(0, s.rules.clamped(d.ValidFor)+s.margin-s.rules.idleTimeout))
+		p.Seen = p.Seen.Add(max(0, s.rules.Clamped(d.ValidFor)+s.margin-s.rules.IdleTimeout))
 	}
 	return p
 }
@@ -72,13 +73,13 @@ func (r *Registry) beatStep(step int) {
 	}
 	for _, id := range unknown {
 		if s := r.table.find(id); s != nil && !s.fresh.Load() {
-			r.tell(s, forgotten{})
+			r.tell(s, session.Forgotten{})
 		}
 	}
 }
 
 // seenIn is what the store has to learn of the sessions of one step.
-func (r *Registry) seenIn(step int) (seen []backends.Presence) {
+func (r *Registry) seenIn(step int) (seen []session.Presence) {
 	const width = tableShards / beatSteps
 	for i := step * width; i < (step+1)*width; i++ {
 		r.table.eachIn(i, func(s *Session) bool {
@@ -131,7 +132,7 @@ func (r *Registry) sweepOnce() int {
 }
 
 // conclude gives back the session's place and writes its closing record, the only one over all nodes.
-func (r *Registry) conclude(ctx context.Context, c backends.Closed) {
+func (r *Registry) conclude(ctx context.Context, c session.Closed) {
 	f, d := c.Record.Facts, &c.Record.Decision
 	if f == nil {
 		f = new(backends.Request)
@@ -141,9 +142,9 @@ func (r *Registry) conclude(ctx context.Context, c backends.Closed) {
 			r.o.Logger.Debug("a closed session's place could not be given back; it ends by itself", slog.Any("error", err))
 		}
 	}
-	why := endedIdle
+	why := session.EndedIdle
 	if d.Verdict == backends.Denied || c.Record.Evicted || !c.Record.Opened.After(c.Record.Buried) {
-		why = endedDenied
+		why = session.EndedDenied
 	}
 	r.o.Logger.Info("session closed",
 		slog.String("session", c.Record.ID.String()), slog.String("why", why.String()),

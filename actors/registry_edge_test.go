@@ -7,11 +7,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
 // atAnEdge is the arrival of a viewer whose edge asks about him now and then.
-func atAnEdge(i int) backends.Arrival {
+func atAnEdge(i int) session.Arrival {
 	a := viewer(i)
 	a.Margin = time.Minute
 	return a

@@ -307,9 +307,9 @@ func (n *node) walk() {
 func TestTimeIsTakenFromTheMonotonicClock(t *testing.T) {
 	t.Parallel()
 	s := light(idOf(1))
-	s.rules.start = time.Now()
-	s.Seen(s.rules.start.Add(time.Minute), true)
-	if got := s.LastSeen().Sub(s.rules.start); got != time.Minute {
+	s.rules.Start = time.Now()
+	s.Seen(s.rules.Start.Add(time.Minute), true)
+	if got := s.LastSeen().Sub(s.rules.Start); got != time.Minute {
 		t.Errorf("seen %v after the start, want 1m0s", got)
 	}
 	// A time that has a monotonic reading shows it.

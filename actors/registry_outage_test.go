@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -141,7 +142,7 @@ func TestAViewerWaitsForTheStoreNoLongerThanItsDeadline(t *testing.T) {
 			return nil
 		}
 	}
-	evictedRecord := backends.Record{
+	evictedRecord := session.Record{
 		ID: idOf(1), Opened: t0(), Key: "a", Decision: yes(), Fence: 1, Facts: viewer(1).Request, Evicted: true,
 	}
 	tests := map[string]struct {

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -55,7 +56,7 @@ func TestAPanicDuringAnOpeningIsNotNoticed(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		edit    func(*setup, *fakeBackend)
-		arrival backends.Arrival
+		arrival session.Arrival
 		source  backends.Source
 	}{
 		"at its very start": {
@@ -114,8 +115,8 @@ func TestAnOpeningThatAlwaysPanicsIsNoHotLoop(t *testing.T) {
 		n := newNode(b, &fakeStore{}, nil)
 		defer n.end()
 		d := n.watch(t, viewer(1))
-		if d.Verdict != backends.Undecided || d.Reason != errPanicked.Error() {
-			t.Errorf("%v (%q), want undecided (%q)", d.Verdict, d.Reason, errPanicked)
+		if d.Verdict != backends.Undecided || d.Reason != session.ErrPanicked.Error() {
+			t.Errorf("%v (%q), want undecided (%q)", d.Verdict, d.Reason, session.ErrPanicked)
 		}
 		synctest.Wait()
 		if got := b.asked.Load(); got != 1+maxRestarts {

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -263,23 +264,23 @@ func TestNoBoundOfOursIsExceededInSilence(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		edit   func(*Config)
-		before []backends.Arrival
-		then   backends.Arrival
+		before []session.Arrival
+		then   session.Arrival
 		want   string // empty: let in
 	}{
 		"the node is full": {
-			edit: func(c *Config) { c.Max = 2 }, before: []backends.Arrival{viewer(1), viewer(2)}, then: viewer(3),
+			edit: func(c *Config) { c.Max = 2 }, before: []session.Arrival{viewer(1), viewer(2)}, then: viewer(3),
 			want: "overloaded: sessions.max=2 reached",
 		},
 		"a known viewer of a full node": {
-			edit: func(c *Config) { c.Max = 2 }, before: []backends.Arrival{viewer(1), viewer(2)}, then: viewer(2),
+			edit: func(c *Config) { c.Max = 2 }, before: []session.Arrival{viewer(1), viewer(2)}, then: viewer(2),
 		},
 		"too many from one address": {
-			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []backends.Arrival{at(1), at(2)}, then: at(3),
+			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []session.Arrival{at(1), at(2)}, then: at(3),
 			want: "overloaded: sessions.new_per_address=1 reached",
 		},
 		"a ticket of ours is no flood": {
-			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []backends.Arrival{at(1), at(2)}, then: ticketAt(3),
+			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []session.Arrival{at(1), at(2)}, then: ticketAt(3),
 		},
 	}
 	for name, c := range cases {
@@ -307,15 +308,15 @@ func TestNoBoundOfOursIsExceededInSilence(t *testing.T) {
 }
 
 // at is a viewer of one and the same household.
-func at(i int) backends.Arrival {
+func at(i int) session.Arrival {
 	a := viewer(i)
 	a.Request.Address = viewer(0).Request.Address
 	return a
 }
 
-func ticketAt(i int) backends.Arrival {
+func ticketAt(i int) session.Arrival {
 	a := at(i)
-	a.Credentials, a.Ticket = false, backends.Ticket{Opened: time.Now(), Key: "a"}
+	a.Credentials, a.Ticket = false, session.Ticket{Opened: time.Now(), Key: "a"}
 	return a
 }
 
@@ -345,7 +346,7 @@ func TestOpenRefusesWhatCannotBe(t *testing.T) {
 	stranger, nobody := viewer(1), viewer(1)
 	stranger.Request.Backend = "elsewhere"
 	nobody.Request.Session = backends.SessionID{}
-	for name, a := range map[string]backends.Arrival{"a backend that is not there": stranger, "no session": nobody} {
+	for name, a := range map[string]session.Arrival{"a backend that is not there": stranger, "no session": nobody} {
 		if _, err := n.Open(t.Context(), a); !errors.Is(err, ErrUnknownBackend) {
 			t.Errorf("%s: %v, want %v", name, err, ErrUnknownBackend)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"go.opentelemetry.io/otel/trace"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -36,7 +37,7 @@ const maxRestarts = 1
 type sessionActor struct {
 	registry *Registry
 	session  *Session
-	state    session
+	state    session.State
 	progress *progress // of the newest check
 	trace    sessionTrace
 	// claimTook is how much of the time that a viewer may wait for the store the opening has used up.
@@ -71,14 +72,14 @@ func (a *sessionActor) Receive(ctx actor.Context) {
 		a.begin(ctx, m, now)
 	case viewerWaited:
 		a.viewerWaited(ctx, now)
-	case timerFired:
+	case session.TimerFired:
 		a.apply(ctx, a.withStandIn(m, now), now)
-	case claimed:
-		if m.kind == openClaim {
+	case session.StoreAnswered:
+		if m.Kind == session.OpenClaim {
 			a.trace.comesFrom(m.Record.Trace)
-			a.claimTook = m.took
+			a.claimTook = m.Took
 		}
-		m.timerFired = a.withStandIn(m.timerFired, now)
+		m.TimerFired = a.withStandIn(m.TimerFired, now)
 		a.apply(ctx, m, now)
 	default:
 		a.apply(ctx, m, now)
@@ -123,22 +124,22 @@ func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContex
 	}
 	restarts := int(first.restarts.Load())
 	a.session = s
-	a.state = session{
-		rules: s.rules, id: s.id, hasFacts: s.introduced.Load(), opened: now.Truncate(time.Second),
-		presented: first.ticket, margin: s.margin,
-		check: int(s.check.Load()) + restarts, // an answer still on its way belongs to the state that is gone
+	a.state = session.State{
+		Rules: &s.rules.Rules, Id: s.id, HasFacts: s.introduced.Load(), Opened: now.Truncate(time.Second),
+		Presented: first.ticket, Margin: s.margin,
+		Check: int(s.check.Load()) + restarts, // an answer still on its way belongs to the state that is gone
 	}
 	if restarts > maxRestarts {
-		a.apply(ctx, answerOverdue{err: errPanicked}, now)
+		a.apply(ctx, session.AnswerOverdue{Err: session.ErrPanicked}, now)
 		return
 	}
-	a.state.key = a.registry.o.SigningKey()
+	a.state.Key = a.registry.o.SigningKey()
 	a.trace.open(a.registry.o.Tracer, s, span)
 	if ban, banned := a.registry.o.Banned(s.Facts(), nil); banned {
-		a.apply(ctx, revoked{kind: backends.RevokedBanned, decision: bannedBy(ban)}, now)
+		a.apply(ctx, session.Revoked{Kind: session.RevokedBanned, Decision: bannedBy(ban)}, now)
 		return
 	}
-	a.apply(ctx, opened{}, now)
+	a.apply(ctx, session.Opened{}, now)
 }
 
 // recover goes on after a panic, with what the session had published. The session of an actor that starts for the
@@ -155,12 +156,12 @@ func (a *sessionActor) recover(ctx actor.Context, now time.Time) {
 	}
 	t := s.Ticket()
 	a.session = s
-	a.state = session{
-		rules: s.rules, id: s.id, hasFacts: s.introduced.Load(),
-		opened: t.Opened, key: t.Key, margin: s.margin, check: int(s.check.Load()), decision: *s.Decision(),
+	a.state = session.State{
+		Rules: &s.rules.Rules, Id: s.id, HasFacts: s.introduced.Load(),
+		Opened: t.Opened, Key: t.Key, Margin: s.margin, Check: int(s.check.Load()), Decision: *s.Decision(),
 	}
-	a.account(a.state.decision, now)
-	a.apply(ctx, rebuilt{}, now)
+	a.account(a.state.Decision, now)
+	a.apply(ctx, session.Rebuilt{}, now)
 }
 
 // sessionOf finds the session that an actor belongs to, by its name.
@@ -181,39 +182,39 @@ func (a *sessionActor) apply(ctx actor.Context, event any, now time.Time) {
 	if a.session == nil {
 		return
 	}
-	do := a.state.step(event, now)
-	a.session.expires.Store(int64(a.state.expires.Sub(a.registry.start)))
-	if do.publish {
+	do := a.state.Step(event, now)
+	a.session.expires.Store(int64(a.state.Expires.Sub(a.registry.start)))
+	if do.Publish {
 		a.publish(now)
 	}
 	a.tellStore(do)
-	if do.claim != noClaim {
-		a.claim(do.claim)
+	if do.Claim != session.NoClaim {
+		a.claim(do.Claim)
 	}
-	if do.refund {
+	if do.Refund {
 		a.registry.guarded[a.session.backend].pacer.refund()
 	}
-	if do.ask {
+	if do.Ask {
 		a.ask(ctx, now)
 	}
-	if do.queue != noLane {
-		a.registry.guarded[a.session.backend].pacer.enqueue(a.session, do.queue)
+	if do.Queue != session.NoLane {
+		a.registry.guarded[a.session.backend].pacer.enqueue(a.session, do.Queue)
 	}
-	if !do.wake.IsZero() {
-		a.registry.wheel.arm(a.session, do.wake)
+	if !do.Wake.IsZero() {
+		a.registry.wheel.arm(a.session, do.Wake)
 	}
-	if do.ending != notEnding {
-		a.end(ctx, do.ending, now)
+	if do.Ending != session.NotEnding {
+		a.end(ctx, do.Ending, now)
 	}
 }
 
 // publish shows the decision to requests, and wakes those who wait for the first one.
 func (a *sessionActor) publish(now time.Time) {
-	s, d := a.session, a.state.decision
+	s, d := a.session, a.state.Decision
 	before := s.decision.Load()
 	a.account(d, now)
 	a.attend(d.Verdict == backends.Allowed)
-	s.ticket.Store(&backends.Ticket{Opened: a.state.opened, Key: a.state.key})
+	s.ticket.Store(&session.Ticket{Opened: a.state.Opened, Key: a.state.Key})
 	s.decision.Store(&d)
 	s.remember(&d)
 	a.registry.limits.note(s, &d)
@@ -256,7 +257,7 @@ func (a *sessionActor) logChange(before, now *backends.Decision) {
 // viewerWaited answers a viewer who has waited as long as he may. Only a question that the backend has had all that time
 // counts as unanswered; one that waited in a queue of ours is an overload, which lets nobody in.
 func (a *sessionActor) viewerWaited(ctx actor.Context, now time.Time) {
-	if a.session == nil || a.state.phase != opening {
+	if a.session == nil || a.state.Phase != session.Opening {
 		return
 	}
 	g := a.registry.guarded[a.session.backend]
@@ -264,22 +265,22 @@ func (a *sessionActor) viewerWaited(ctx actor.Context, now time.Time) {
 		a.answerInstead(ctx, backends.FailureTimeout, now)
 		return
 	}
-	a.apply(ctx, answerOverdue{err: g.tooLate()}, now)
+	a.apply(ctx, session.AnswerOverdue{Err: g.tooLate()}, now)
 }
 
 // withStandIn adds to the timer's event what the outage policy says of a running session, while nobody can be asked.
-func (a *sessionActor) withStandIn(e timerFired, now time.Time) timerFired {
-	running := a.session != nil && (a.state.phase == allowed || a.state.phase == rechecking)
-	if !running || e.health == backends.BreakerClosed || now.Before(a.state.expires) {
+func (a *sessionActor) withStandIn(e session.TimerFired, now time.Time) session.TimerFired {
+	running := a.session != nil && (a.state.Phase == session.Allowed || a.state.Phase == session.Rechecking)
+	if !running || e.Health == backends.BreakerClosed || now.Before(a.state.Expires) {
 		return e
 	}
 	g := a.registry.guarded[a.session.backend]
-	e.instead, e.err = g.Instead(a.question(), &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: g.name})
+	e.Instead, e.Err = g.Instead(a.question(), &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: g.name})
 	return e
 }
 
 func (a *sessionActor) answerInstead(ctx actor.Context, kind backends.FailureKind, now time.Time) {
 	g := a.registry.guarded[a.session.backend]
 	d, err := g.Instead(a.question(), &backends.Failure{Kind: kind, Backend: g.name})
-	a.apply(ctx, answerOverdue{instead: d, err: err}, now)
+	a.apply(ctx, session.AnswerOverdue{Instead: d, Err: err}, now)
 }

@@ -1,6 +1,9 @@
 package backends
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 func TestExpiredTokenText(t *testing.T) {
 	t.Parallel()
@@ -12,7 +15,7 @@ func TestExpiredTokenText(t *testing.T) {
 		}
 	}
 	var e ExpiredToken
-	if got, want := errorText(e.UnmarshalText(nil)), `on_expired_token "": want keep or deny`; got != want {
+	if got, want := fmt.Sprint(e.UnmarshalText(nil)), `on_expired_token "": want keep or deny`; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

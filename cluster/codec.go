@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -94,7 +95,7 @@ func readFields(data []byte, take func(tag byte, value []byte) error) error {
 	return nil
 }
 
-// readNumber reads what [fields.number] wrote, which is never zero.
+// readNumber reads what [fields.Number] wrote, which is never zero.
 func readNumber(value []byte) (int64, error) {
 	n, read := binary.Uvarint(value)
 	if read != len(value) || int64(n) <= 0 {
@@ -105,7 +106,7 @@ func readNumber(value []byte) (int64, error) {
 
 // encodeRecord writes what is sealed of a record. Its expiry, fence and tombstones stand beside it, where scripts read
 // them.
-func encodeRecord(r *backends.Record) []byte {
+func encodeRecord(r *session.Record) []byte {
 	f := make(fields, 0, 256)
 	f.number(fieldOpened, r.Opened.Unix())
 	f.text(fieldKey, r.Key)
@@ -163,8 +164,8 @@ func encodeFacts(q *backends.Request) []byte {
 }
 
 // decodeRecord reads what encodeRecord wrote. A name that we do not know makes the record one that we do not know.
-func decodeRecord(id backends.SessionID, data []byte) (backends.Record, error) {
-	r := backends.Record{ID: id}
+func decodeRecord(id backends.SessionID, data []byte) (session.Record, error) {
+	r := session.Record{ID: id}
 	d := &r.Decision
 	err := readFields(data, func(tag byte, value []byte) (err error) {
 		switch tag {
@@ -192,12 +193,12 @@ func decodeRecord(id backends.SessionID, data []byte) (backends.Record, error) {
 		return err
 	})
 	if err != nil {
-		return backends.Record{}, err
+		return session.Record{}, err
 	}
 	return r, nil
 }
 
-func decodeNumber(r *backends.Record, tag byte, value []byte) error {
+func decodeNumber(r *session.Record, tag byte, value []byte) error {
 	n, err := readNumber(value)
 	if err != nil {
 		return err

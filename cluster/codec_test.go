@@ -10,12 +10,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
 // full is a record with something in every field that travels.
-func full() backends.Record {
-	return backends.Record{
+func full() session.Record {
+	return session.Record{
 		ID: idOf(7), Opened: time.Unix(1700000000, 0).UTC(), Key: "k1", Check: 9, Trace: "00-a-b-01",
 		Decision: backends.Decision{
 			Verdict: backends.Denied, Source: backends.FromRule, Reason: "why", UserID: "17", User: "Ann\x00\xff",
@@ -53,7 +54,7 @@ func TestARecordSurvivesTheWire(t *testing.T) {
 	if diff := cmp.Diff(want, got, same); diff != "" {
 		t.Errorf("record (-sent +read):\n%s", diff)
 	}
-	none := backends.Record{ID: idOf(1), Facts: &backends.Request{Session: idOf(1)}}
+	none := session.Record{ID: idOf(1), Facts: &backends.Request{Session: idOf(1)}}
 	got, err = decodeRecord(none.ID, encodeRecord(&none))
 	if err != nil || got.Facts == nil {
 		t.Errorf("empty facts are none: %+v, %v", got, err)

@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -52,7 +53,7 @@ func walkLeases(t *rapid.T, store Store, number int) {
 	for range rapid.IntRange(1, 30).Draw(t, "steps") {
 		switch rapid.IntRange(0, 3).Draw(t, "step") {
 		case 0, 1:
-			m.claim(t, store, backends.Claim{
+			m.claim(t, store, session.Claim{
 				ID: idOf(number), Known: rapid.SampledFrom(append([]uint64{0, m.stored}, m.granted...)).Draw(t, "known"),
 				Lease: rapid.SampledFrom([]time.Duration{0, leaseFor}).Draw(t, "lease"),
 				Wait:  rapid.SampledFrom([]time.Duration{0, time.Microsecond}).Draw(t, "wait"),
@@ -68,7 +69,7 @@ func walkLeases(t *rapid.T, store Store, number int) {
 			}
 			m.publish(t, store, r)
 		case 3:
-			got, err := store.Claim(ctx, backends.Claim{ID: idOf(number)})
+			got, err := store.Claim(ctx, session.Claim{ID: idOf(number)})
 			if err != nil {
 				t.Fatalf("look: %v", err)
 			}
@@ -79,7 +80,7 @@ func walkLeases(t *rapid.T, store Store, number int) {
 	}
 }
 
-func (m *leaseModel) claim(t *rapid.T, store Store, c backends.Claim) {
+func (m *leaseModel) claim(t *rapid.T, store Store, c session.Claim) {
 	got, err := store.Claim(context.Background(), c)
 	if err != nil {
 		t.Fatalf("claim: %v", err)
@@ -101,19 +102,19 @@ func (m *leaseModel) claim(t *rapid.T, store Store, c backends.Claim) {
 	m.granted = append(m.granted, got.Fence)
 }
 
-func (m *leaseModel) publish(t *rapid.T, store Store, r backends.Record) {
-	outcome, err := store.Publish(context.Background(), backends.Publication{Record: r})
+func (m *leaseModel) publish(t *rapid.T, store Store, r session.Record) {
+	outcome, err := store.Publish(context.Background(), session.Publication{Record: r})
 	if err != nil {
 		t.Fatalf("publish: %v", err)
 	}
-	want := backends.PublishedStored
+	want := session.PublishedStored
 	if r.Fence < m.last {
-		want = backends.PublishedStale
+		want = session.PublishedStale
 	}
 	if outcome != want {
 		t.Fatalf("published under %d it is %v, want %v: %+v", r.Fence, outcome, want, *m)
 	}
-	if want == backends.PublishedStale {
+	if want == session.PublishedStale {
 		return
 	}
 	m.live = false

@@ -8,6 +8,7 @@ import (
 
 	"github.com/maypok86/otter/v2"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -50,7 +51,7 @@ type memoryShard struct {
 
 // remembered is what is known of a session. It is guarded by its shard's lock.
 type remembered struct {
-	record backends.Record
+	record session.Record
 	stored bool // record is one, rather than a lease or counters alone
 
 	lease     uint64    // the last one granted
@@ -59,14 +60,14 @@ type remembered struct {
 
 	since  time.Time // when the stretch at hand began
 	closed bool      // no stretch is at hand
-	tally  backends.Tally
+	tally  session.Tally
 }
 
 // tomb is what refuses a session.
 type tomb struct{ buried, kicked time.Time }
 
 // NewMemory remembers sessions, and refuses buried tickets, for as long as a ticket may be revived.
-func NewMemory(c MemoryConfig, reviveFor time.Duration, rules backends.LimitRules) (*Memory, error) {
+func NewMemory(c MemoryConfig, reviveFor time.Duration, rules session.LimitRules) (*Memory, error) {
 	records, err := otter.New(&otter.Options[backends.SessionID, *remembered]{
 		MaximumSize:      c.MaxRecords,
 		ExpiryCalculator: otter.ExpiryWriting[backends.SessionID, *remembered](reviveFor),
@@ -110,13 +111,13 @@ func (m *Memory) of(id backends.SessionID) *remembered {
 	if e, found := m.records.GetIfPresent(id); found {
 		return e
 	}
-	return &remembered{record: backends.Record{ID: id}}
+	return &remembered{record: session.Record{ID: id}}
 }
 
 func (m *Memory) keep(id backends.SessionID, e *remembered) { m.records.Set(id, e) }
 
 // Claim reads a session and, if no decision on it is an answer, lets the caller ask.
-func (m *Memory) Claim(ctx context.Context, c backends.Claim) (backends.Claimed, error) {
+func (m *Memory) Claim(ctx context.Context, c session.Claim) (session.Claimed, error) {
 	patience := time.NewTimer(c.Wait)
 	defer patience.Stop()
 	for insist := c.Wait <= 0; ; {
@@ -135,7 +136,7 @@ func (m *Memory) Claim(ctx context.Context, c backends.Claim) (backends.Claimed,
 }
 
 // claim returns also what is closed when there is news.
-func (m *Memory) claim(c backends.Claim, insist bool) (backends.Claimed, <-chan struct{}) {
+func (m *Memory) claim(c session.Claim, insist bool) (session.Claimed, <-chan struct{}) {
 	now, shard := time.Now(), m.shard(c.ID)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
@@ -146,7 +147,7 @@ func (m *Memory) claim(c backends.Claim, insist bool) (backends.Claimed, <-chan 
 			e.since, e.closed = now, false
 		}
 	}
-	got := backends.Claimed{Record: e.record, Found: e.stored}
+	got := session.Claimed{Record: e.record, Found: e.stored}
 	if t, found := m.tombs.GetIfPresent(c.ID); found {
 		got.Record.Buried, got.Record.Kicked, got.Found = t.buried, t.kicked, true
 	}
@@ -168,14 +169,14 @@ func (m *Memory) claim(c backends.Claim, insist bool) (backends.Claimed, <-chan 
 }
 
 // Publish stores a decision under the number of its lease, and gives the lease back.
-func (m *Memory) Publish(_ context.Context, p backends.Publication) (backends.Published, error) {
+func (m *Memory) Publish(_ context.Context, p session.Publication) (session.Published, error) {
 	r := p.Record
 	now, shard := time.Now(), m.shard(r.ID)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	e := m.of(r.ID)
 	if r.Fence > 0 && r.Fence < e.lease {
-		return backends.PublishedStale, nil
+		return session.PublishedStale, nil
 	}
 	outcome := e.take(p, m.buried(r.ID), now)
 	if p.Bury {
@@ -193,15 +194,15 @@ func (m *Memory) Publish(_ context.Context, p backends.Publication) (backends.Pu
 }
 
 // take stores a decision, if it may.
-func (e *remembered) take(p backends.Publication, buried, now time.Time) backends.Published {
+func (e *remembered) take(p session.Publication, buried, now time.Time) session.Published {
 	old, r := &e.record, p.Record
 	asked := r.Decision.Source.Asked()
 	stands := e.stored && old.Decision.Source.Asked() && now.Before(old.Expires) && old.Opened.After(buried)
 	switch {
 	case r.Decision.Verdict == backends.Undecided:
-		return backends.PublishedStored
+		return session.PublishedStored
 	case stands && !asked, stands && r.Fence == 0 && !p.Bury:
-		return backends.PublishedKept
+		return session.PublishedKept
 	}
 	r.Evicted = old.Evicted && (!e.stored || old.Opened.Equal(r.Opened))
 	r.Buried, r.Kicked = time.Time{}, time.Time{} // those stand apart
@@ -212,7 +213,7 @@ func (e *remembered) take(p backends.Publication, buried, now time.Time) backend
 		e.since = r.Opened
 	}
 	e.record, e.stored = r, true
-	return backends.PublishedStored
+	return session.PublishedStored
 }
 
 func (m *Memory) buried(id backends.SessionID) time.Time {
@@ -269,7 +270,7 @@ func (m *Memory) Evict(_ context.Context, id backends.SessionID, evicted bool) e
 }
 
 // Flush adds up what was counted of a session.
-func (m *Memory) Flush(_ context.Context, id backends.SessionID, t backends.Tally) error {
+func (m *Memory) Flush(_ context.Context, id backends.SessionID, t session.Tally) error {
 	shard := m.shard(id)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -64,7 +65,7 @@ func (r *Redis) waitedFor() map[string]bool {
 type RedisParts struct {
 	// ReviveFor is how old a ticket may be that nobody remembers.
 	ReviveFor time.Duration
-	Limits    backends.LimitRules
+	Limits    session.LimitRules
 	// Local serves while Redis is away. The Redis closes it.
 	Local  *Memory
 	Logger *slog.Logger
@@ -151,36 +152,36 @@ func (r *Redis) sessionCall(ctx context.Context, s *script, key string, args ...
 
 // Claim reads a session and, if no decision on it is an answer, lets the caller ask. While Redis is away it returns what
 // this node knows alone, beside the error.
-func (r *Redis) Claim(ctx context.Context, c backends.Claim) (backends.Claimed, error) {
+func (r *Redis) Claim(ctx context.Context, c session.Claim) (session.Claimed, error) {
 	got, err := r.claim(ctx, c, c.Wait <= 0)
 	if err == nil && got.Asking && c.Wait > 0 {
 		got, err = r.wait(ctx, c)
 	}
 	if err != nil {
-		alone, _ := r.local.Claim(ctx, backends.Claim{ID: c.ID, Known: c.Known})
+		alone, _ := r.local.Claim(ctx, session.Claim{ID: c.ID, Known: c.Known})
 		return alone, err
 	}
 	return got, nil
 }
 
-func (r *Redis) claim(ctx context.Context, c backends.Claim, insist bool) (backends.Claimed, error) {
+func (r *Redis) claim(ctx context.Context, c session.Claim, insist bool) (session.Claimed, error) {
 	answer, err := r.sessionCall(ctx, r.scripts.claim, r.keys.session(c.ID),
 		recordVersion, c.Known, c.Lease.Milliseconds(), flag(insist && c.Lease > 0), flag(c.Wait > 0))
 	if err != nil {
-		return backends.Claimed{}, fmt.Errorf("claim session %s: %w", c.ID, err)
+		return session.Claimed{}, fmt.Errorf("claim session %s: %w", c.ID, err)
 	}
 	if len(answer) != 10 {
-		return backends.Claimed{}, fmt.Errorf("BUG: script claim returned %d fields", len(answer))
+		return session.Claimed{}, fmt.Errorf("BUG: script claim returned %d fields", len(answer))
 	}
 	record, found := r.readRecord(c.ID, answer[2:8], time.Now())
-	return backends.Claimed{
+	return session.Claimed{
 		Record: record, Found: found, Fence: uint64(number(answer[8])), Asking: number(answer[9]) == 1,
 	}, nil
 }
 
 // readRecord reads the six fields that scripts tell of a session.
-func (r *Redis) readRecord(id backends.SessionID, f []any, now time.Time) (record backends.Record, found bool) {
-	record = backends.Record{ID: id}
+func (r *Redis) readRecord(id backends.SessionID, f []any, now time.Time) (record session.Record, found bool) {
+	record = session.Record{ID: id}
 	if sealed := text(f[0]); sealed != "" {
 		known, err := r.openRecord(id, []byte(sealed))
 		if err == nil {
@@ -199,10 +200,10 @@ func (r *Redis) readRecord(id backends.SessionID, f []any, now time.Time) (recor
 	return record, found
 }
 
-func (r *Redis) openRecord(id backends.SessionID, sealed []byte) (backends.Record, error) {
+func (r *Redis) openRecord(id backends.SessionID, sealed []byte) (session.Record, error) {
 	plain, err := r.seal.open(sealed, aboutRecord(id))
 	if err == nil {
-		var record backends.Record
+		var record session.Record
 		if record, err = decodeRecord(id, plain); err == nil {
 			return record, nil
 		}
@@ -211,7 +212,7 @@ func (r *Redis) openRecord(id backends.SessionID, sealed []byte) (backends.Recor
 		r.log.Warn("a session's record cannot be read, as if nobody had known it: do all nodes have the same cluster.keys?",
 			slog.String("session", id.String()), slog.Any("error", err))
 	})
-	return backends.Record{}, err
+	return session.Record{}, err
 }
 
 // deniedKept is for how long a denial is remembered after it has run out, of a session that never ran: nothing of it is
@@ -220,7 +221,7 @@ const deniedKept = time.Minute
 
 // Publish stores a decision under the number of its lease, and gives the lease back. While Redis is away the decision
 // stays here, and a burial is written when Redis is back.
-func (r *Redis) Publish(ctx context.Context, p backends.Publication) (backends.Published, error) {
+func (r *Redis) Publish(ctx context.Context, p session.Publication) (session.Published, error) {
 	outcome, err := r.publish(ctx, p)
 	if err == nil {
 		return outcome, nil
@@ -232,12 +233,12 @@ func (r *Redis) Publish(ctx context.Context, p backends.Publication) (backends.P
 	}
 	if p.Bury {
 		r.held.bury(p)
-		return backends.PublishedStored, nil
+		return session.PublishedStored, nil
 	}
 	return 0, err
 }
 
-func (r *Redis) publish(ctx context.Context, p backends.Publication) (backends.Published, error) {
+func (r *Redis) publish(ctx context.Context, p session.Publication) (session.Published, error) {
 	record, now := &p.Record, time.Now()
 	kind, keep, sealed := "asked", r.keepFor, []byte(nil)
 	switch d := &record.Decision; {
@@ -257,7 +258,7 @@ func (r *Redis) publish(ctx context.Context, p backends.Publication) (backends.P
 	if err != nil {
 		return 0, fmt.Errorf("publish session %s: %w", record.ID, err)
 	}
-	for outcome := backends.PublishedStored; outcome <= backends.PublishedStale; outcome++ {
+	for outcome := session.PublishedStored; outcome <= session.PublishedStale; outcome++ {
 		if outcome.String() == text(answer[1]) {
 			return outcome, nil
 		}
@@ -296,7 +297,7 @@ func (r *Redis) Evict(ctx context.Context, id backends.SessionID, evicted bool) 
 }
 
 // Flush adds up what was counted of a session. While Redis is away it is kept, and added when Redis is back.
-func (r *Redis) Flush(ctx context.Context, id backends.SessionID, t backends.Tally) error {
+func (r *Redis) Flush(ctx context.Context, id backends.SessionID, t session.Tally) error {
 	err := r.flush(ctx, id, t)
 	if err != nil && r.guard.away() { // else it may have been added, and must not be twice
 		r.held.flush(id, t)
@@ -305,7 +306,7 @@ func (r *Redis) Flush(ctx context.Context, id backends.SessionID, t backends.Tal
 	return err
 }
 
-func (r *Redis) flush(ctx context.Context, id backends.SessionID, t backends.Tally) error {
+func (r *Redis) flush(ctx context.Context, id backends.SessionID, t session.Tally) error {
 	_, err := r.runner.run(ctx, r.scripts.flush, []string{r.keys.session(id)},
 		t.Requests, t.Bytes, t.Stopgap.Milliseconds(), t.History, r.keepFor.Milliseconds(), mostHistory)
 	if err != nil {

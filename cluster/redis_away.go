@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -20,7 +21,7 @@ type redisLimited struct {
 }
 
 // Join asks for a place among the user's sessions.
-func (l redisLimited) Join(ctx context.Context, m backends.Membership) (backends.Limited, error) {
+func (l redisLimited) Join(ctx context.Context, m session.Membership) (session.Limited, error) {
 	said, err := l.shared.Join(ctx, m)
 	if err != nil {
 		return l.local.Join(ctx, m)
@@ -29,7 +30,7 @@ func (l redisLimited) Join(ctx context.Context, m backends.Membership) (backends
 }
 
 // Hold keeps the places, or takes some if none are known.
-func (l redisLimited) Hold(ctx context.Context, of []backends.Membership) (backends.Limited, error) {
+func (l redisLimited) Hold(ctx context.Context, of []session.Membership) (session.Limited, error) {
 	said, err := l.shared.Hold(ctx, of)
 	if err != nil {
 		return l.local.Hold(ctx, of)
@@ -59,12 +60,12 @@ type heldWrites struct {
 
 // heldWrite is what is to be written of a session.
 type heldWrite struct {
-	burial *backends.Publication
+	burial *session.Publication
 	// opened and until are a kick's; without until it refuses tickets alone.
 	kicked        bool
 	opened, until time.Time
 	counted       bool
-	tally         backends.Tally
+	tally         session.Tally
 	seen          time.Time
 }
 
@@ -88,7 +89,7 @@ func (h *heldWrites) edit(id backends.SessionID, change func(*heldWrite)) {
 	change(w)
 }
 
-func (h *heldWrites) bury(p backends.Publication) {
+func (h *heldWrites) bury(p session.Publication) {
 	h.edit(p.Record.ID, func(w *heldWrite) { w.burial = &p })
 }
 
@@ -109,12 +110,12 @@ func (w *heldWrite) kick(opened, until time.Time) {
 	}
 }
 
-func (h *heldWrites) flush(id backends.SessionID, t backends.Tally) {
+func (h *heldWrites) flush(id backends.SessionID, t session.Tally) {
 	h.edit(id, func(w *heldWrite) { w.tally, w.counted = sumTally(w.tally, t), true })
 }
 
 // see holds when sessions were last seen that this node lets go: one that it counted is to be closed.
-func (h *heldWrites) see(seen []backends.Presence) {
+func (h *heldWrites) see(seen []session.Presence) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, p := range seen {
@@ -155,7 +156,7 @@ func (h *heldWrites) putBack(id backends.SessionID, w *heldWrite) {
 func (r *Redis) refuseAgain(lately []issued) {
 	for _, one := range lately {
 		switch v := one.revocation; v.Kind {
-		case backends.RevokedDenied, backends.RevokedKicked, backends.RevokedSuperseded:
+		case session.RevokedDenied, session.RevokedKicked, session.RevokedSuperseded:
 			opened := v.Opened
 			if opened.IsZero() {
 				opened = one.at
@@ -249,7 +250,7 @@ func (r *Redis) write(ctx context.Context, id backends.SessionID, w *heldWrite) 
 	}
 	w.counted = false
 	if !w.seen.IsZero() {
-		if _, err := r.beat(ctx, bucketOf(id), []backends.Presence{{ID: id, Seen: w.seen}}); err != nil {
+		if _, err := r.beat(ctx, bucketOf(id), []session.Presence{{ID: id, Seen: w.seen}}); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -22,17 +23,17 @@ type redisLimits struct {
 	clock func() int64
 }
 
-func newRedisLimits(run runner, k keys, hash func(user string) string, rules backends.LimitRules) *redisLimits {
+func newRedisLimits(run runner, k keys, hash func(user string) string, rules session.LimitRules) *redisLimits {
 	return &redisLimits{run: run, keys: k, hash: hash, terms: termsOf(rules), script: loadScript("limit")}
 }
 
 // Join asks for a place among the user's sessions. It takes one round trip.
-func (l *redisLimits) Join(ctx context.Context, m backends.Membership) (backends.Limited, error) {
-	return l.call(ctx, "join", []backends.Membership{m})
+func (l *redisLimits) Join(ctx context.Context, m session.Membership) (session.Limited, error) {
+	return l.call(ctx, "join", []session.Membership{m})
 }
 
 // Hold keeps the places, or takes some if none are known. It takes one round trip.
-func (l *redisLimits) Hold(ctx context.Context, of []backends.Membership) (backends.Limited, error) {
+func (l *redisLimits) Hold(ctx context.Context, of []session.Membership) (session.Limited, error) {
 	return l.call(ctx, "hold", of)
 }
 
@@ -46,7 +47,7 @@ func (l *redisLimits) Leave(ctx context.Context, user string, id backends.Sessio
 	return nil
 }
 
-func (l *redisLimits) call(ctx context.Context, op string, of []backends.Membership) (backends.Limited, error) {
+func (l *redisLimits) call(ctx context.Context, op string, of []session.Membership) (session.Limited, error) {
 	now := time.Now()
 	calls := make([]limitCall, len(of))
 	for i, m := range of {
@@ -55,7 +56,7 @@ func (l *redisLimits) call(ctx context.Context, op string, of []backends.Members
 	return l.tell(ctx, op, of[0].User, calls)
 }
 
-func (l *redisLimits) tell(ctx context.Context, op, user string, calls []limitCall) (backends.Limited, error) {
+func (l *redisLimits) tell(ctx context.Context, op, user string, calls []limitCall) (session.Limited, error) {
 	hash := l.hash(user)
 	args := l.args(op, hash)
 	for _, c := range calls {
@@ -64,7 +65,7 @@ func (l *redisLimits) tell(ctx context.Context, op, user string, calls []limitCa
 	}
 	v, err := l.run.run(ctx, l.script, []string{l.keys.user(hash)}, args...)
 	if err != nil {
-		return backends.Limited{}, fmt.Errorf("%s the user's sessions: %w", op, err)
+		return session.Limited{}, fmt.Errorf("%s the user's sessions: %w", op, err)
 	}
 	return readLimited(v, len(calls))
 }
@@ -90,15 +91,15 @@ func (l *redisLimits) mark(what, user, value string) string {
 }
 
 // readLimited reads what the script said of so many sessions.
-func readLimited(v any, asked int) (said backends.Limited, err error) {
+func readLimited(v any, asked int) (said session.Limited, err error) {
 	said, ok := parseLimited(v, asked)
 	if !ok {
-		return backends.Limited{}, fmt.Errorf("BUG: script limit returned %v", v)
+		return session.Limited{}, fmt.Errorf("BUG: script limit returned %v", v)
 	}
 	return said, nil
 }
 
-func parseLimited(v any, asked int) (said backends.Limited, ok bool) {
+func parseLimited(v any, asked int) (said session.Limited, ok bool) {
 	list, _ := v.([]any)
 	if len(list) < 1+asked || (len(list)-1-asked)%3 != 0 {
 		return said, false
@@ -126,18 +127,18 @@ func parseLimited(v any, asked int) (said backends.Limited, ok bool) {
 }
 
 // cutOf reads a session's id in hex, when it was opened, and how it stands.
-func cutOf(f []any) (backends.Cut, bool) {
+func cutOf(f []any) (session.Cut, bool) {
 	name, isText := f[0].(string)
 	opened, isNumber := f[1].(int64)
 	standing, isStanding := standingOf(f[2])
 	raw, err := hex.DecodeString(name)
 	if !isText || !isNumber || !isStanding || err != nil || len(raw) != len(backends.SessionID{}) {
-		return backends.Cut{}, false
+		return session.Cut{}, false
 	}
-	return backends.Cut{Session: backends.SessionID(raw), Opened: time.Unix(opened, 0), Standing: standing}, true
+	return session.Cut{Session: backends.SessionID(raw), Opened: time.Unix(opened, 0), Standing: standing}, true
 }
 
-func standingOf(v any) (backends.Standing, bool) {
+func standingOf(v any) (session.Standing, bool) {
 	n, ok := v.(int64)
-	return backends.Standing(n), ok && n >= 0 && n <= int64(backends.StandingSuperseded)
+	return session.Standing(n), ok && n >= 0 && n <= int64(session.StandingSuperseded)
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -22,8 +23,8 @@ const (
 )
 
 // Beat says when sessions were seen, one call for each bucket. Those that it could not tell of are told of next time.
-func (r *Redis) Beat(ctx context.Context, seen []backends.Presence) (unknown []backends.SessionID, err error) {
-	buckets := make(map[int][]backends.Presence)
+func (r *Redis) Beat(ctx context.Context, seen []session.Presence) (unknown []backends.SessionID, err error) {
+	buckets := make(map[int][]session.Presence)
 	for _, p := range seen {
 		buckets[bucketOf(p.ID)] = append(buckets[bucketOf(p.ID)], p)
 	}
@@ -52,7 +53,7 @@ func (r *Redis) Beat(ctx context.Context, seen []backends.Presence) (unknown []b
 	return unknown, err
 }
 
-func (r *Redis) beat(ctx context.Context, bucket int, seen []backends.Presence) (unknown []backends.SessionID, err error) {
+func (r *Redis) beat(ctx context.Context, bucket int, seen []session.Presence) (unknown []backends.SessionID, err error) {
 	now := time.Now()
 	args := make([]any, 0, 1+2*len(seen))
 	args = append(args, r.keepFor.Milliseconds())
@@ -79,9 +80,9 @@ func rawSessionID(v any) (id backends.SessionID, ok bool) {
 
 // Sweep closes sessions that nobody has seen for so long, about so many. All buckets are looked at at once: it is a few
 // round trips, mostly one.
-func (r *Redis) Sweep(ctx context.Context, idle time.Duration, most int) (over []backends.Closed, err error) {
+func (r *Redis) Sweep(ctx context.Context, idle time.Duration, most int) (over []session.Closed, err error) {
 	each := max(1, most/liveBuckets)
-	closed := make([][]backends.Closed, liveBuckets)
+	closed := make([][]session.Closed, liveBuckets)
 	group, ctx := errgroup.WithContext(ctx)
 	for bucket := range closed {
 		group.Go(func() (err error) {
@@ -93,7 +94,7 @@ func (r *Redis) Sweep(ctx context.Context, idle time.Duration, most int) (over [
 	return slices.Concat(closed...), err
 }
 
-func (r *Redis) sweep(ctx context.Context, bucket int, idle time.Duration, most int) ([]backends.Closed, error) {
+func (r *Redis) sweep(ctx context.Context, bucket int, idle time.Duration, most int) ([]session.Closed, error) {
 	reply, err := r.runner.run(ctx, r.scripts.sweep, []string{r.keys.live(bucket)},
 		idle.Milliseconds(), most, sweepHold.Milliseconds())
 	if err != nil {
@@ -103,7 +104,7 @@ func (r *Redis) sweep(ctx context.Context, bucket int, idle time.Duration, most 
 	if len(picked) == 0 {
 		return nil, nil
 	}
-	outcomes := make([]*backends.Closed, len(picked))
+	outcomes := make([]*session.Closed, len(picked))
 	gone := make([]any, 2*len(picked))
 	group, closing := errgroup.WithContext(ctx)
 	group.SetLimit(callsAtOnce)
@@ -120,7 +121,7 @@ func (r *Redis) sweep(ctx context.Context, bucket int, idle time.Duration, most 
 		})
 	}
 	err = group.Wait()
-	var over []backends.Closed
+	var over []session.Closed
 	for _, c := range outcomes {
 		if c != nil {
 			over = append(over, *c)
@@ -136,7 +137,7 @@ func (r *Redis) sweep(ctx context.Context, bucket int, idle time.Duration, most 
 }
 
 // close ends a stretch of a session; nil if somebody has done so.
-func (r *Redis) close(ctx context.Context, raw any, silent time.Duration) (*backends.Closed, error) {
+func (r *Redis) close(ctx context.Context, raw any, silent time.Duration) (*session.Closed, error) {
 	id, ok := rawSessionID(raw)
 	if !ok {
 		return nil, nil // nobody's
@@ -154,7 +155,7 @@ func (r *Redis) close(ctx context.Context, raw any, silent time.Duration) (*back
 	}
 	now := time.Now()
 	record, _ := r.readRecord(id, f[1:7], now)
-	c := &backends.Closed{Record: record, Seen: now.Add(-silent), Tally: backends.Tally{
+	c := &session.Closed{Record: record, Seen: now.Add(-silent), Tally: session.Tally{
 		Requests: number(f[8]), Bytes: number(f[9]), Stopgap: time.Duration(number(f[10])) * time.Millisecond,
 		History: text(f[11]),
 	}}

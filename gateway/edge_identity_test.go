@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/authz"
 )
@@ -175,7 +176,7 @@ func TestWhoPublishesIsAnotherThanWhoWatchesByTheSameToken(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(authz.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }))
 	no := backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}
-	g.room.decide = func(a backends.Arrival) (backends.Decision, error) {
+	g.room.decide = func(a session.Arrival) (backends.Decision, error) {
 		if a.Request.Backend == "p" {
 			return no, nil
 		}

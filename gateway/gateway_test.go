@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/hls"
 )
@@ -350,7 +351,7 @@ func TestADecisionBecomesAStatus(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, nil)
-			g.room.decide = func(backends.Arrival) (backends.Decision, error) { return tc.decision, tc.err }
+			g.room.decide = func(session.Arrival) (backends.Decision, error) { return tc.decision, tc.err }
 			path := "/~" + g.ticket(t, "a001") + "/play/a001/seg-17.ts"
 			g.room.forget()
 			for path, want := range map[string]line{"/play/a001/index.m3u8?token=1": tc.playlist, path: tc.segment} {
@@ -553,7 +554,7 @@ func TestAQuestionThatWouldNotBeAskedSaysWhy(t *testing.T) {
 func TestARevivedSessionIsAskedAboutOnceCredentialsTurnUp(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
-	g.room.decide = func(a backends.Arrival) (backends.Decision, error) {
+	g.room.decide = func(a session.Arrival) (backends.Decision, error) {
 		if !a.Credentials {
 			return backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}, nil
 		}
@@ -586,7 +587,7 @@ func TestTheOriginsOwnParametersAreNobodysCredentials(t *testing.T) {
 		g := newGate(t, nil)
 		g.site.files["/play/a001/index.m3u8"] = master
 		g.site.files["/play/a001/hd.m3u8"] = mediaPlaylist
-		g.room.decide = func(a backends.Arrival) (backends.Decision, error) {
+		g.room.decide = func(a session.Arrival) (backends.Decision, error) {
 			if !a.Ticket.IsZero() {
 				return backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}, nil
 			}

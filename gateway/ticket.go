@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -68,7 +69,7 @@ type scope struct{ route, channel string }
 // claims are what a verified ticket says.
 type claims struct {
 	id backends.SessionID
-	backends.Ticket
+	session.Ticket
 }
 
 // mint writes the session's ticket. It is the same text whenever and wherever it is written, as long as the key is
@@ -110,7 +111,7 @@ func (r *keyring) verify(text string, s scope) (claims, bool) {
 	if !hmac.Equal(given[:], m.sign(key.id, s)) {
 		return claims{}, false
 	}
-	c := claims{Ticket: backends.Ticket{
+	c := claims{Ticket: session.Ticket{
 		Opened: time.Unix(int64(binary.BigEndian.Uint32(m.raw[ticketIDSize:])), 0),
 		Key:    key.id,
 	}}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -20,7 +21,7 @@ func ringOf(keys ...string) *keyring {
 func someClaims() (claims, scope) {
 	c := claims{
 		id:     backends.SessionID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 255},
-		Ticket: backends.Ticket{Opened: time.Unix(1_790_000_000, 0), Key: "a"},
+		Ticket: session.Ticket{Opened: time.Unix(1_790_000_000, 0), Key: "a"},
 	}
 	return c, scope{"/play/{channel}/*", "a001"}
 }

@@ -15,19 +15,20 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 func TestBackendPassesTheContract(t *testing.T) {
 	backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
-		cfg := backends.DefaultHTTPConfig()
+		cfg := httpbackend.DefaultHTTPConfig()
 		cfg.Address = s.URL() + "/check"
-		client, err := backends.NewHTTPClient("portal", cfg, backends.HTTPParts{})
+		client, err := httpbackend.NewHTTPClient("portal", cfg, httpbackend.HTTPParts{})
 		if err != nil {
 			t.Fatalf("make the member: %v", err)
 		}
 		return closing{newBackend(t, backends.BackendFunc(
 			func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-				return client.Decide(ctx, backends.Question{Query: r.Query, Header: backends.AstraHeaders(r)})
+				return client.Decide(ctx, httpbackend.Question{Query: r.Query, Header: httpbackend.AstraHeaders(r)})
 			})), client.Close}
 	})
 }

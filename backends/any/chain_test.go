@@ -14,25 +14,26 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/chain"
 )
 
 // chained joins members as the program does: each in a chain of its own, all in one without breaker and bulkhead.
-func chained(t testing.TB, policy backends.Policy, change func(*backends.ChainConfig), adapters ...backends.Backend,
-) (*backends.Chain, []*backends.Chain) {
+func chained(t testing.TB, policy backends.Policy, change func(*chain.ChainConfig), adapters ...backends.Backend,
+) (*chain.Chain, []*chain.Chain) {
 	t.Helper()
 	var (
 		members []backends.Backend
-		chains  []*backends.Chain
+		chains  []*chain.Chain
 	)
 	for i, a := range adapters {
-		cfg := backends.DefaultChainConfig()
+		cfg := chain.DefaultChainConfig()
 		if change != nil {
 			change(&cfg)
 		}
-		c := backends.NewChain(string(rune('a'+i)), cfg, a, backends.ChainParts{Kind: "test"})
+		c := chain.NewChain(string(rune('a'+i)), cfg, a, chain.ChainParts{Kind: "test"})
 		chains, members = append(chains, c), append(members, c.Asking())
 	}
-	return backends.NewLocalChain("both", policy, newBackend(t, members...), chains, backends.ChainParts{Kind: "any"}), chains
+	return chain.NewLocalChain("both", policy, newBackend(t, members...), chains, chain.ChainParts{Kind: "any"}), chains
 }
 
 func from(viewer int) *backends.Request {
@@ -175,7 +176,7 @@ func TestTheQuestionIsOutWhenNoMemberHasItQueued(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				c, chains := chained(t, backends.PolicyAllow, func(cfg *backends.ChainConfig) {
+				c, chains := chained(t, backends.PolicyAllow, func(cfg *chain.ChainConfig) {
 					cfg.Bulkhead.MaxInFlight = 1
 				}, tt.first, after(300*time.Millisecond, denying("y", "")))
 				go func() { _, _ = chains[1].Check(t.Context(), from(2)) }() // takes the only slot
@@ -201,7 +202,7 @@ func TestAnOverloadOfEveryMemberIsNoQuestionThatWentOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		hang := after(1500*time.Millisecond, denying("x", ""))
-		c, chains := chained(t, backends.PolicyAllow, func(cfg *backends.ChainConfig) {
+		c, chains := chained(t, backends.PolicyAllow, func(cfg *chain.ChainConfig) {
 			cfg.Bulkhead.MaxInFlight = 1
 		}, hang, hang)
 		for _, member := range chains {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/backends/chain"
+	"usher/backends/httpbackend"
 )
 
 // opensBreaker is how many failures in a row open a breaker, by default.
@@ -172,7 +174,7 @@ func (s *presetSuite) run(t *testing.T, preset backends.Preset, condition string
 	if closer, ok := adapter.(interface{ Close() }); ok {
 		t.Cleanup(closer.Close)
 	}
-	watched, ok := adapter.(interface{ Watch() *backends.Watch })
+	watched, ok := adapter.(interface{ Watch() *httpbackend.Watch })
 	if !ok {
 		t.Fatal("the backend has no method Watch, so nobody can see its alarms")
 	}
@@ -195,10 +197,10 @@ func (s *presetSuite) run(t *testing.T, preset backends.Preset, condition string
 
 // runChain tries the cell with all that stands around an adapter, up to the answers that open a breaker and beyond.
 func (s *presetSuite) runChain(t *testing.T, p *place, preset backends.Preset, adapter backends.Backend, want cell) {
-	cfg := backends.DefaultChainConfig()
+	cfg := chain.DefaultChainConfig()
 	cfg.Timeout = p.timeout // long, so that no pause of a busy machine is taken for one of the middleware
 	cfg.Breaker.Interval = max(cfg.Breaker.Interval, opensBreaker*p.timeout)
-	chain := backends.NewChain("middleware", cfg, adapter, backends.ChainParts{Kind: "test", Preset: preset})
+	chain := chain.NewChain("middleware", cfg, adapter, chain.ChainParts{Kind: "test", Preset: preset})
 	households := byte(0)
 	check := func(who string, r *backends.Request, want string) {
 		t.Helper()
@@ -280,9 +282,9 @@ func (p *place) chainSays(d backends.Decision, err error) string {
 }
 
 // alarmsOf names what was raised by one answer.
-func alarmsOf(w *backends.Watch) string {
+func alarmsOf(w *httpbackend.Watch) string {
 	var raised []string
-	for _, a := range backends.Alarms() {
+	for _, a := range httpbackend.Alarms() {
 		switch n := w.Count(a); {
 		case n == 1 && w.Raised().Has(a):
 			raised = append(raised, a.String())

@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // bodyReader is a backend that takes neither a yes nor a refusal for one without the code in the body that says so.
-type bodyReader struct{ *backends.HTTPClient }
+type bodyReader struct{ *httpbackend.HTTPClient }
 
 func (b bodyReader) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-	a, err := b.Ask(ctx, backends.Question{Query: r.Query, Body: true})
+	a, err := b.Ask(ctx, httpbackend.Question{Query: r.Query, Body: true})
 	if err != nil {
 		return backends.Decision{}, err
 	}
@@ -54,10 +55,10 @@ func TestPresetsOfABackendThatReadsBodies(t *testing.T) {
 			_, cell, _ := strings.Cut(t.Name(), "every_cell/")
 			seen[cell] = true
 			mu.Unlock()
-			cfg := backends.DefaultHTTPConfig()
+			cfg := httpbackend.DefaultHTTPConfig()
 			cfg.Address, cfg.Preset = address, preset
 			cfg.DialTimeout, cfg.TLSTimeout = time.Minute, time.Minute
-			client, err := backends.NewHTTPClient("middleware", cfg, backends.HTTPParts{})
+			client, err := httpbackend.NewHTTPClient("middleware", cfg, httpbackend.HTTPParts{})
 			if err != nil {
 				t.Fatalf("make the client: %v", err)
 			}

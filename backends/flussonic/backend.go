@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // Backend asks one middleware. Safe for concurrent use.
 type Backend struct {
-	*backends.HTTPClient
+	*httpbackend.HTTPClient
 	audience  func(channel string) (ofChannel, all int)
 	autoToken bool
 }
@@ -18,8 +19,8 @@ type Backend struct {
 var _ backends.Backend = (*Backend)(nil)
 
 // New makes the named backend. It fails if the config is wrong or a file that it names cannot be read.
-func New(name string, cfg Config, parts backends.HTTPParts) (*Backend, error) {
-	client, err := backends.NewHTTPClient(name, cfg.HTTP, parts)
+func New(name string, cfg Config, parts httpbackend.HTTPParts) (*Backend, error) {
+	client, err := httpbackend.NewHTTPClient(name, cfg.HTTP, parts)
 	if err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
@@ -36,7 +37,7 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 }
 
 func (b *Backend) checkAt(ctx context.Context, r *backends.Request, now time.Time) (backends.Decision, error) {
-	token := backends.QueryValue(r.Query, "token")
+	token := httpbackend.QueryValue(r.Query, "token")
 	switch {
 	case token != "":
 	case b.autoToken:
@@ -46,5 +47,5 @@ func (b *Backend) checkAt(ctx context.Context, r *backends.Request, now time.Tim
 			Verdict: backends.Denied, Source: backends.FromRule, Reason: "no token, and auto_token is false",
 		}, nil
 	}
-	return b.Decide(ctx, backends.Question{Ours: b.facts(r, token, now), Credentials: r.Headers})
+	return b.Decide(ctx, httpbackend.Question{Ours: b.facts(r, token, now), Credentials: r.Headers})
 }

@@ -14,6 +14,8 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/chain"
+	"usher/backends/httpbackend"
 )
 
 func TestBackendPassesTheContract(t *testing.T) {
@@ -29,7 +31,7 @@ func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	if change != nil {
 		change(&cfg)
 	}
-	b, err := New("middleware", cfg, backends.HTTPParts{Audience: audience})
+	b, err := New("middleware", cfg, httpbackend.HTTPParts{Audience: audience})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
@@ -216,12 +218,12 @@ func TestStatusesThroughTheChain(t *testing.T) {
 	}
 }
 
-func newChain(t *testing.T, s *backendtest.Server) *backends.Chain {
+func newChain(t *testing.T, s *backendtest.Server) *chain.Chain {
 	t.Helper()
 	b := newBackend(t, s.URL(), nil)
-	cfg := backends.DefaultChainConfig()
+	cfg := chain.DefaultChainConfig()
 	cfg.Timeout = 200 * time.Millisecond
-	return backends.NewChain("middleware", cfg, b, backends.ChainParts{Kind: "flussonic", Preset: b.Preset()})
+	return chain.NewChain("middleware", cfg, b, chain.ChainParts{Kind: "flussonic", Preset: b.Preset()})
 }
 
 func TestAViewerWithoutAToken(t *testing.T) {
@@ -281,11 +283,11 @@ func TestConfigInYAML(t *testing.T) {
 	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
 		t.Fatalf("read the config: %v", err)
 	}
-	want := Config{HTTP: backends.DefaultHTTPConfig()}
+	want := Config{HTTP: httpbackend.DefaultHTTPConfig()}
 	want.HTTP.Address = "https://auth.example.com/auth?site=1"
 	want.HTTP.Headers = map[string]backends.Secret{"X-Api-Key": "s3cret"}
 	want.HTTP.Preset = backends.PresetFlussonic
-	want.HTTP.Statuses = backends.Statuses{"302": backends.OutcomeAllow, "5xx": backends.OutcomeDeny}
+	want.HTTP.Statuses = httpbackend.Statuses{"302": httpbackend.OutcomeAllow, "5xx": httpbackend.OutcomeDeny}
 	want.HTTP.DialTimeout = 300 * time.Millisecond
 	want.HTTP.RequireHeader = "X-UserId"
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -301,7 +303,7 @@ func TestConfigInYAML(t *testing.T) {
 
 func TestNewRefusesAWrongConfig(t *testing.T) {
 	t.Parallel()
-	_, err := New("middleware", DefaultConfig(), backends.HTTPParts{})
+	_, err := New("middleware", DefaultConfig(), httpbackend.HTTPParts{})
 	if err == nil || err.Error() != `make backend "middleware": address: must be set` {
 		t.Errorf("got %v", err)
 	}
@@ -319,7 +321,7 @@ func TestANodeThatDoesNotCountHasNoViewers(t *testing.T) {
 	s := startServer(t)
 	cfg := DefaultConfig()
 	cfg.HTTP.Address = s.URL()
-	b, err := New("middleware", cfg, backends.HTTPParts{})
+	b, err := New("middleware", cfg, httpbackend.HTTPParts{})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
@@ -368,6 +370,6 @@ func BenchmarkFacts(b *testing.B) {
 	now := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		_ = backend.facts(r, backends.QueryValue(r.Query, "token"), now)
+		_ = backend.facts(r, httpbackend.QueryValue(r.Query, "token"), now)
 	}
 }

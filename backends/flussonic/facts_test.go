@@ -11,6 +11,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 // The channel and the words of the tests that Flussonic's last open version (3.69, 2013) came with.
@@ -89,7 +90,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-func asMap(list []backends.Parameter) map[string]string {
+func asMap(list []httpbackend.Parameter) map[string]string {
 	m := make(map[string]string, len(list))
 	for _, p := range list {
 		m[p.Name] = p.Value
@@ -218,7 +219,7 @@ func TestNoViewerCanMakeACallFailByItsSize(t *testing.T) {
 
 func TestReadingATokenDoesNotAllocate(t *testing.T) {
 	query := "device=mag250&token=0123456789abcdef0123456789abcdef"
-	if allocs := testing.AllocsPerRun(100, func() { _ = backends.QueryValue(query, "token") }); allocs != 0 {
+	if allocs := testing.AllocsPerRun(100, func() { _ = httpbackend.QueryValue(query, "token") }); allocs != 0 {
 		t.Errorf("got %v allocations, want none", allocs)
 	}
 }

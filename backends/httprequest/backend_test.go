@@ -13,6 +13,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 func TestBackendPassesTheContract(t *testing.T) {
@@ -28,7 +29,7 @@ func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	if change != nil {
 		change(&cfg)
 	}
-	b, err := New("middleware", cfg, backends.HTTPParts{})
+	b, err := New("middleware", cfg, httpbackend.HTTPParts{})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
@@ -166,7 +167,7 @@ func TestAnswers(t *testing.T) {
 		mode    backendtest.Mode
 		headers map[string]string
 		want    backends.Decision
-		alarm   backends.Alarm
+		alarm   httpbackend.Alarm
 		alarms  uint64
 	}{
 		"401 denies": {backendtest.Status(401), nil, denied("backend answered 401", ""), 0, 0},
@@ -187,10 +188,10 @@ func TestAnswers(t *testing.T) {
 				Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200",
 				UserID: "42", User: "bob", MaxSessions: 3, Unique: true,
 			},
-			backends.AlarmBadHeader, 1,
+			httpbackend.AlarmBadHeader, 1,
 		},
 		"an unexpected status denies with an alarm": {
-			backendtest.Status(418), nil, denied("backend answered 418", ""), backends.AlarmUnexpectedStatus, 1,
+			backendtest.Status(418), nil, denied("backend answered 418", ""), httpbackend.AlarmUnexpectedStatus, 1,
 		},
 	}
 	for name, tt := range tests {
@@ -234,11 +235,11 @@ func TestConfigInYAML(t *testing.T) {
 	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
 		t.Fatalf("read the config: %v", err)
 	}
-	want := Config{HTTP: backends.HTTPConfig{
+	want := Config{HTTP: httpbackend.HTTPConfig{
 		Address:  "https://auth.example.com/check?site=1",
 		Headers:  map[string]backends.Secret{"X-Api-Key": "s3cret"},
 		Preset:   backends.PresetFlussonic,
-		Statuses: backends.Statuses{"404": backends.OutcomeDeny, "5xx": backends.OutcomeFailure},
+		Statuses: httpbackend.Statuses{"404": httpbackend.OutcomeDeny, "5xx": httpbackend.OutcomeFailure},
 
 		DialTimeout: 300 * time.Millisecond, TLSTimeout: time.Second, IdleTimeout: 30 * time.Second,
 		MaxResponseHeader: 8192, MaxBody: 1024,
@@ -254,14 +255,14 @@ func TestConfigInYAML(t *testing.T) {
 
 func TestNewRefusesAWrongConfig(t *testing.T) {
 	t.Parallel()
-	_, err := New("middleware", DefaultConfig(), backends.HTTPParts{})
+	_, err := New("middleware", DefaultConfig(), httpbackend.HTTPParts{})
 	if err == nil || err.Error() != `make backend "middleware": address: must be set` {
 		t.Errorf("got %v", err)
 	}
 	cfg := DefaultConfig()
 	cfg.HTTP.Address = "https://auth.example.com/check"
 	cfg.HTTP.TLS.CAFile = "testdata/full.yaml"
-	_, err = New("middleware", cfg, backends.HTTPParts{})
+	_, err = New("middleware", cfg, httpbackend.HTTPParts{})
 	if err == nil || err.Error() != `make backend "middleware": tls.ca_file: no certificate in testdata/full.yaml` {
 		t.Errorf("got %v", err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 // bare answers with a status alone: what headers a portal sends is not public.
@@ -24,7 +25,7 @@ func newBackend(t testing.TB, address string, flussonic bool) *Backend {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.HTTP.Address, cfg.Flussonic = address, flussonic
-	b, err := New("portal", cfg, backends.HTTPParts{})
+	b, err := New("portal", cfg, httpbackend.HTTPParts{})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
@@ -106,12 +107,12 @@ func TestAnswers(t *testing.T) {
 		d.Reason = reason
 		return d
 	}
-	unexpected := backends.AlarmSet(0).With(backends.AlarmUnexpectedStatus)
+	unexpected := httpbackend.AlarmSet(0).With(httpbackend.AlarmUnexpectedStatus)
 	tests := map[string]struct {
 		dialect backendtest.Dialect
 		mode    backendtest.Mode
 		want    backends.Decision
-		alarms  backends.AlarmSet
+		alarms  httpbackend.AlarmSet
 	}{
 		"a bare yes":                   {bare, backendtest.Healthy(), yes, 0},
 		"headers are honoured":         {backendtest.Astra, backendtest.Healthy(), full, 0},
@@ -187,7 +188,7 @@ func TestConfigInYAML(t *testing.T) {
 	}
 	want := DefaultConfig()
 	want.HTTP.Address, want.Flussonic = "https://go.iptvportal.cloud", true
-	want.HTTP.Statuses = backends.Statuses{"402": backends.OutcomeDeny}
+	want.HTTP.Statuses = httpbackend.Statuses{"402": httpbackend.OutcomeDeny}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
 	}
@@ -215,7 +216,7 @@ func TestAWrongConfigIsRefused(t *testing.T) {
 			if err := cfg.Validate(); err == nil || err.Error() != tt.want {
 				t.Errorf("validate: got %v, want %s", err, tt.want)
 			}
-			_, err := New("portal", cfg, backends.HTTPParts{})
+			_, err := New("portal", cfg, httpbackend.HTTPParts{})
 			if err == nil || err.Error() != `make backend "portal": `+tt.want {
 				t.Errorf("new: got %v, want %s", err, tt.want)
 			}
@@ -227,7 +228,7 @@ func TestAFileThatIsNoCertificateIsRefused(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
 	cfg.HTTP.Address, cfg.HTTP.TLS.CAFile = "https://go.iptvportal.cloud", "testdata/full.yaml"
-	_, err := New("portal", cfg, backends.HTTPParts{})
+	_, err := New("portal", cfg, httpbackend.HTTPParts{})
 	if err == nil || err.Error() != `make backend "portal": tls.ca_file: no certificate in testdata/full.yaml` {
 		t.Errorf("got %v", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // Backend reads tokens. Safe for concurrent use. Close it after use.
@@ -26,7 +27,7 @@ type Backend struct {
 	// local are the keys that the config holds; nil: remote fetches them with client.
 	local  keySet
 	remote *remote
-	client *backends.HTTPClient
+	client *httpbackend.HTTPClient
 }
 
 var _ backends.Backend = (*Backend)(nil)

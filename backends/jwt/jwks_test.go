@@ -16,6 +16,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 func firstKey(t testing.TB) string {
@@ -336,7 +337,7 @@ func TestTheFetchOfACheckIsWrittenDown(t *testing.T) {
 	t.Parallel()
 	i := startIssuer(t, firstKey(t))
 	b, _ := newBackend(t, withSet(i), nil)
-	ctx, exchanges := backends.WithExchanges(t.Context())
+	ctx, exchanges := httpbackend.WithExchanges(t.Context())
 	if _, err := b.Check(ctx, opening(token1(t))); err != nil {
 		t.Fatalf("check: %v", err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 func TestBackendPassesTheContract(t *testing.T) {
@@ -121,15 +122,15 @@ func TestWhatIsNoAnswerOfThePortals(t *testing.T) {
 	tests := map[string]struct {
 		mode  backendtest.Mode
 		kind  backends.FailureKind
-		alarm backends.AlarmSet
+		alarm httpbackend.AlarmSet
 	}{
 		"PHP broke": {backendtest.Status(500), backends.FailureStatus, 0},
 		"no such page": {
-			backendtest.Status(404), backends.FailureStatus, backends.AlarmSet(0).With(backends.AlarmWrongAddress),
+			backendtest.Status(404), backends.FailureStatus, httpbackend.AlarmSet(0).With(httpbackend.AlarmWrongAddress),
 		},
 		"the portal wants a login": {
 			backendtest.RedirectSelf(), backends.FailureMalformed,
-			backends.AlarmSet(0).With(backends.AlarmRedirectToItself),
+			httpbackend.AlarmSet(0).With(httpbackend.AlarmRedirectToItself),
 		},
 	}
 	for name, tt := range tests {
@@ -215,7 +216,7 @@ func TestAWrongConfigIsRefused(t *testing.T) {
 			if err := cfg.Validate(); err == nil || err.Error() != tt.want {
 				t.Errorf("validate: got %v, want %s", err, tt.want)
 			}
-			_, err := New("portal", cfg, backends.HTTPParts{})
+			_, err := New("portal", cfg, httpbackend.HTTPParts{})
 			if err == nil || err.Error() != `make backend "portal": `+tt.want {
 				t.Errorf("new: got %v, want %s", err, tt.want)
 			}

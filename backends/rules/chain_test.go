@@ -13,28 +13,29 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/chain"
 )
 
 // chained has the rules ask as the program does: each backend in a chain of its own, all in one without breaker and
 // bulkhead.
-func chained(t testing.TB, policy backends.Policy, change func(*backends.ChainConfig), config string,
+func chained(t testing.TB, policy backends.Policy, change func(*chain.ChainConfig), config string,
 	adapters ...backends.Backend,
-) (*backends.Chain, []*backends.Chain) {
+) (*chain.Chain, []*chain.Chain) {
 	t.Helper()
 	var (
 		members []backends.Backend
-		chains  []*backends.Chain
+		chains  []*chain.Chain
 	)
 	for i, a := range adapters {
-		cfg := backends.DefaultChainConfig()
+		cfg := chain.DefaultChainConfig()
 		if change != nil {
 			change(&cfg)
 		}
-		c := backends.NewChain(string(rune('a'+i)), cfg, a, backends.ChainParts{Kind: "test"})
+		c := chain.NewChain(string(rune('a'+i)), cfg, a, chain.ChainParts{Kind: "test"})
 		chains, members = append(chains, c), append(members, c.Asking())
 	}
 	joined := newBackend(t, config, members...)
-	return backends.NewLocalChain("gate", policy, joined, chains, backends.ChainParts{Kind: "rules"}), chains
+	return chain.NewLocalChain("gate", policy, joined, chains, chain.ChainParts{Kind: "rules"}), chains
 }
 
 func watching(standing backends.Verdict) *backends.Request {
@@ -166,7 +167,7 @@ func TestTheQuestionIsOutWithTheLastRuleThatMayAsk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				c, chains := chained(t, backends.PolicyAllow, func(cfg *backends.ChainConfig) {
+				c, chains := chained(t, backends.PolicyAllow, func(cfg *chain.ChainConfig) {
 					cfg.Bulkhead.MaxInFlight = 1
 				}, tt.config, tt.first, after(queue, no()))
 				busy, leave := context.WithCancel(t.Context())

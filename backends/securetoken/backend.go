@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // shortKey is the length below which a key can be guessed from a single token, at billions of hashes a second.
@@ -56,7 +57,7 @@ func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 
 // Check decides on one viewer. It never fails.
 func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decision, error) {
-	text := backends.QueryValue(r.Query, b.cfg.Parameter)
+	text := httpbackend.QueryValue(r.Query, b.cfg.Parameter)
 	if text == "" {
 		return decision(backends.Undecided, "no secure token"), nil
 	}
@@ -71,7 +72,7 @@ func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decisi
 	}
 	var user string
 	if b.cfg.UserParameter != "" {
-		user = backends.QueryValue(r.Query, b.cfg.UserParameter)
+		user = httpbackend.QueryValue(r.Query, b.cfg.UserParameter)
 	}
 	switch {
 	case !isUser(user):

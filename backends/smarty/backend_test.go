@@ -11,6 +11,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
@@ -20,7 +21,7 @@ func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	if change != nil {
 		change(&cfg)
 	}
-	b, err := New("middleware", cfg, backends.HTTPParts{})
+	b, err := New("middleware", cfg, httpbackend.HTTPParts{})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
@@ -224,7 +225,7 @@ func TestAYesMustHaveWhatIsRequiredOfIt(t *testing.T) {
 			if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureMalformed {
 				t.Errorf("got error %v, want a malformed answer", err)
 			}
-			if !b.Watch().Raised().Has(backends.AlarmUnexpectedAnswer) {
+			if !b.Watch().Raised().Has(httpbackend.AlarmUnexpectedAnswer) {
 				t.Error("got no alarm of an unexpected answer")
 			}
 		})

@@ -12,10 +12,11 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
-func alarms(list ...backends.Alarm) backends.AlarmSet {
-	var set backends.AlarmSet
+func alarms(list ...httpbackend.Alarm) httpbackend.AlarmSet {
+	var set httpbackend.AlarmSet
 	for _, a := range list {
 		set = set.With(a)
 	}
@@ -37,27 +38,27 @@ func TestAnAnswerWithoutACodeIsNoAnswer(t *testing.T) {
 		preset backends.Preset
 		answer backendtest.Dialect
 		want   failed
-		alarms backends.AlarmSet
+		alarms httpbackend.AlarmSet
 	}{
-		"an empty 200":     {0, saying(200, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"an empty 403":     {0, saying(403, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"an empty 401":     {0, saying(401, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"a login page":     {0, saying(200, "<html>", page), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"no error":         {0, saying(200, `{"status": 0}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"an unknown code":  {0, saying(200, `{"error": 4}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"half an answer":   {0, saying(200, `{"error": 0`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"a string":         {0, saying(200, `{"error": "no"}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"an empty 200":     {0, saying(200, ""), malformed, alarms(httpbackend.AlarmUnexpectedAnswer)},
+		"an empty 403":     {0, saying(403, ""), malformed, alarms(httpbackend.AlarmUnexpectedAnswer)},
+		"an empty 401":     {0, saying(401, ""), malformed, alarms(httpbackend.AlarmUnexpectedAnswer)},
+		"a login page":     {0, saying(200, "<html>", page), malformed, alarms(httpbackend.AlarmUnexpectedAnswer)},
+		"no error":         {0, saying(200, `{"status": 0}`), malformed, alarms(httpbackend.AlarmUnexpectedAnswer)},
+		"an unknown code":  {0, saying(200, `{"error": 4}`), malformed, alarms(httpbackend.AlarmUnexpectedAnswer)},
+		"half an answer":   {0, saying(200, `{"error": 0`), malformed, alarms(httpbackend.AlarmUnexpectedAnswer)},
+		"a string":         {0, saying(200, `{"error": "no"}`), malformed, alarms(httpbackend.AlarmUnexpectedAnswer)},
 		"a body too large": {0, saying(200, `{"error": 0}`+strings.Repeat(" ", 64<<10)), malformed, 0},
 		"an unexpected status": {
-			0, saying(418, ""), malformed, alarms(backends.AlarmUnexpectedStatus, backends.AlarmUnexpectedAnswer),
+			0, saying(418, ""), malformed, alarms(httpbackend.AlarmUnexpectedStatus, httpbackend.AlarmUnexpectedAnswer),
 		},
-		"a wrong address":              {0, saying(404, "<html>", page), status(404), alarms(backends.AlarmWrongAddress)},
+		"a wrong address":              {0, saying(404, "<html>", page), status(404), alarms(httpbackend.AlarmWrongAddress)},
 		"too many requests":            {0, saying(429, "slow down"), status(429), 0},
 		"a fault":                      {0, saying(500, "Traceback"), status(500), 0},
 		"a fault with a code":          {0, saying(502, `{"error": 502}`), status(502), 0},
 		"a fault, to Flussonic's mind": {backends.PresetFlussonic, saying(503, ""), status(503), 0},
 		"a status that is a no to Alta, not to us": {
-			backends.PresetAlta, saying(503, ""), malformed, alarms(backends.AlarmUnexpectedAnswer),
+			backends.PresetAlta, saying(503, ""), malformed, alarms(httpbackend.AlarmUnexpectedAnswer),
 		},
 	}
 	for name, tt := range tests {
@@ -93,24 +94,24 @@ func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
 		mode   backendtest.Mode
 		want   backends.Decision
 		kind   backends.FailureKind // of what is no decision
-		alarms backends.AlarmSet
+		alarms httpbackend.AlarmSet
 	}{
 		"for the viewer": {nil, backendtest.Redirect(promo), denied(promo), 0, 0},
 		"to a login of its own": {
 			nil, backendtest.RedirectSelf(),
 			backends.Decision{},
 			backends.FailureMalformed,
-			alarms(backends.AlarmRedirectToItself),
+			alarms(httpbackend.AlarmRedirectToItself),
 		},
 		"a no to Alta": {
 			func(c *Config) { c.HTTP.Preset = backends.PresetAlta }, backendtest.Redirect(promo), denied(""), 0, 0,
 		},
 		"a yes to nobody, not even if the config says so": {
-			func(c *Config) { c.HTTP.Statuses = backends.Statuses{"302": backends.OutcomeAllow} },
+			func(c *Config) { c.HTTP.Statuses = httpbackend.Statuses{"302": httpbackend.OutcomeAllow} },
 			backendtest.Redirect(promo),
 			backends.Decision{},
 			backends.FailureMalformed,
-			alarms(backends.AlarmUnexpectedAnswer),
+			alarms(httpbackend.AlarmUnexpectedAnswer),
 		},
 	}
 	for name, tt := range tests {
@@ -155,14 +156,14 @@ func TestANoEndsAnAlarm(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackend(t, "http://smarty.example.com", nil)
-		no := backends.Answer{Status: http.StatusOK, Body: []byte(`{"error": 1}`)}
-		if _, err := b.decide(backends.Answer{Status: http.StatusOK}); err == nil {
+		no := httpbackend.Answer{Status: http.StatusOK, Body: []byte(`{"error": 1}`)}
+		if _, err := b.decide(httpbackend.Answer{Status: http.StatusOK}); err == nil {
 			t.Fatal("got no error of an empty answer")
 		}
 		for _, step := range []struct {
 			after time.Duration
-			want  backends.AlarmSet
-		}{{time.Second, alarms(backends.AlarmUnexpectedAnswer)}, {time.Minute, 0}} {
+			want  httpbackend.AlarmSet
+		}{{time.Second, alarms(httpbackend.AlarmUnexpectedAnswer)}, {time.Minute, 0}} {
 			time.Sleep(step.after) // the bubble's
 			if _, err := b.decide(no); err != nil {
 				t.Fatalf("decide: %v", err)

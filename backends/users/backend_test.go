@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // expiry is alice's, and about dave's.
@@ -269,7 +270,7 @@ func FuzzCredentials(f *testing.F) {
 	f.Fuzz(func(t *testing.T, query, login, password string) {
 		c := cfg.credentialsIn(query)
 		if (c.login == "") != (c.password == "") || c.incomplete && c.login != "" || strings.Contains(c.login, ":") &&
-			backends.QueryValue(query, "auth") != "" {
+			httpbackend.QueryValue(query, "auth") != "" {
 			t.Errorf("%q was read as %+v", query, c)
 		}
 		if login == "" || password == "" || strings.Contains(login, ":") {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 	"usher/cluster"
 	"usher/gateway"
 )
@@ -109,7 +110,7 @@ func askOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, ba
 	around := n.settings.Backends[q.Backend].Around
 	ctx, cancel := context.WithTimeout(ctx, around.timeout())
 	defer cancel()
-	ctx, calls := backends.WithExchanges(ctx)
+	ctx, calls := httpbackend.WithExchanges(ctx)
 	d, err := n.adapters[q.Backend].Check(ctx, q)
 	if err == nil && d.Verdict == backends.Undecided {
 		d.Verdict, d.Reason = backends.Denied, "nobody speaks for the viewer: "+d.Reason
@@ -140,7 +141,7 @@ func raisedAlarms(n *node) map[string]string {
 		if a.watch == nil {
 			continue
 		}
-		for _, alarm := range backends.Alarms() {
+		for _, alarm := range httpbackend.Alarms() {
 			if a.watch.Raised().Has(alarm) {
 				all[name+": "+alarm.String()] = alarm.Advice()
 			}

@@ -11,6 +11,7 @@ import (
 
 	"usher/actors"
 	"usher/backends"
+	"usher/backends/httpbackend"
 	"usher/gateway/admin"
 )
 
@@ -73,12 +74,12 @@ func (a *adminNode) Backends() []admin.Backend {
 }
 
 // shownAlarms are all alarms that a backend can raise; nil for one that asks nobody.
-func shownAlarms(w *backends.Watch) map[string]admin.AlarmState {
+func shownAlarms(w *httpbackend.Watch) map[string]admin.AlarmState {
 	if w == nil {
 		return nil
 	}
 	all := map[string]admin.AlarmState{}
-	for _, alarm := range backends.Alarms() {
+	for _, alarm := range httpbackend.Alarms() {
 		all[alarm.String()] = admin.AlarmState{Count: w.Count(alarm), Raised: w.Raised().Has(alarm)}
 	}
 	return all

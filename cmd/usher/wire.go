@@ -14,7 +14,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"usher/actors"
+	"usher/actors/session"
 	"usher/backends"
+	"usher/backends/chain"
+	"usher/backends/httpbackend"
 	"usher/cluster"
 	"usher/gateway"
 	"usher/gateway/extauthz"
@@ -25,7 +28,7 @@ import (
 type node struct {
 	settings *settings
 	logger   *slog.Logger
-	chains   map[string]*backends.Chain
+	chains   map[string]*chain.Chain
 	adapters map[string]adapter
 	cluster  *cluster.Node
 	cache    *origin.Cache
@@ -40,7 +43,7 @@ type node struct {
 func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, err error) {
 	n := &node{
 		settings: s, logger: logger,
-		chains: map[string]*backends.Chain{}, adapters: map[string]adapter{}, origins: map[string]*origin.Origin{},
+		chains: map[string]*chain.Chain{}, adapters: map[string]adapter{}, origins: map[string]*origin.Origin{},
 	}
 	defer func() {
 		if err != nil {
@@ -93,13 +96,13 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		return nil
 	}
 	b := n.settings.Backends[name]
-	parts := kindParts{log: n.logger, http: backends.HTTPParts{
+	parts := kindParts{log: n.logger, http: httpbackend.HTTPParts{
 		Log: n.logger, Propagator: propagation.TraceContext{}, Audience: n.audience,
 	}}
 	if s, ok := b.Around.(*askedSettings); ok {
 		parts.http.Connections = s.Chain.Bulkhead.MaxInFlight + s.Chain.Bulkhead.RecheckInFlight
 	}
-	var chains []*backends.Chain
+	var chains []*chain.Chain
 	for _, member := range b.members() {
 		if err := n.makeBackend(member, tracer); err != nil {
 			return err
@@ -114,7 +117,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		return err
 	}
 	n.adapters[name] = a
-	n.chains[name] = b.Around.chain(name, a, chains, backends.ChainParts{
+	n.chains[name] = b.Around.chain(name, a, chains, chain.ChainParts{
 		Kind: b.Kind, Preset: a.preset, Log: n.logger, Tracer: tracer,
 	})
 	return nil
@@ -248,7 +251,7 @@ func (e *gatewaySessions) Find(id backends.SessionID) gateway.Session {
 }
 
 // Open opens the session.
-func (e *gatewaySessions) Open(ctx context.Context, a backends.Arrival) (gateway.Session, error) {
+func (e *gatewaySessions) Open(ctx context.Context, a session.Arrival) (gateway.Session, error) {
 	s, err := e.registry.Open(ctx, a)
 	if err != nil {
 		return nil, err
