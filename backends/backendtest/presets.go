@@ -284,7 +284,7 @@ func (p *place) chainSays(d backends.Decision, err error) string {
 // alarmsOf names what was raised by one answer.
 func alarmsOf(w *httpbackend.Watch) string {
 	var raised []string
-	for _, a := range httpbackend.Alarms() {
+	for _, a := range backends.Alarms() {
 		switch n := w.Count(a); {
 		case n == 1 && w.Raised().Has(a):
 			raised = append(raised, a.String())

@@ -38,7 +38,7 @@ type Reading struct {
 	Decision backends.Decision
 	Failure  *backends.Failure
 	// Alarms is what was wrong with the answer, and Detail where, without any value.
-	Alarms AlarmSet
+	Alarms backends.AlarmSet
 	Detail string
 }
 
@@ -63,7 +63,7 @@ func (t *StatusTable) Classify(backend, host string, a Answer) Reading {
 	return reading
 }
 
-func (r *Reading) alarm(a Alarm, detail string) {
+func (r *Reading) alarm(a backends.Alarm, detail string) {
 	r.Alarms = r.Alarms.With(a)
 	if r.Detail == "" {
 		r.Detail = detail
@@ -76,7 +76,7 @@ func (r *Reading) allowed(a Answer) backends.Decision {
 	d.MaxSessions = int(r.number(a.Header, "X-Max-Sessions", 0, maxSessionsBound))
 	d.Unique = a.Header.Get("X-Unique") == "true"
 	if a.Header.Get("X-Location") != "" {
-		r.alarm(AlarmBadHeader, "X-Location beside a yes")
+		r.alarm(backends.AlarmBadHeader, "X-Location beside a yes")
 	}
 	return d
 }
@@ -101,7 +101,7 @@ func (r *Reading) about(a Answer) backends.Decision {
 func (r *Reading) userID(h http.Header) string {
 	id := strings.TrimSpace(h.Get("X-UserId"))
 	if len(id) > maxUserLength || !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) {
-		r.alarm(AlarmBadHeader, "X-UserId")
+		r.alarm(backends.AlarmBadHeader, "X-UserId")
 		return ""
 	}
 	return id
@@ -115,7 +115,7 @@ func (r *Reading) number(h http.Header, name string, least, most int64) int64 {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < least || n > most {
-		r.alarm(AlarmBadHeader, name)
+		r.alarm(backends.AlarmBadHeader, name)
 		return 0
 	}
 	return n
@@ -130,7 +130,7 @@ func (t *StatusTable) redirect(r *Reading, outcome Outcome, backend, host string
 	}
 	switch {
 	case place == "" && outcome >= OutcomeRedirect:
-		r.alarm(AlarmUnexpectedStatus, fmt.Sprintf("status %d without a Location to use", a.Status))
+		r.alarm(backends.AlarmUnexpectedStatus, fmt.Sprintf("status %d without a Location to use", a.Status))
 		return
 	case place == "" || !redirects && !relays(t.preset):
 		return
@@ -140,13 +140,13 @@ func (t *StatusTable) redirect(r *Reading, outcome Outcome, backend, host string
 	case err == nil:
 		r.Decision.Redirect = place
 	case errors.Is(err, errOwnHost):
-		r.alarm(AlarmRedirectToItself, fmt.Sprintf("status %d", a.Status))
+		r.alarm(backends.AlarmRedirectToItself, fmt.Sprintf("status %d", a.Status))
 		if redirects { // its status says nothing about the viewer; a 403 beside an X-Location does
 			r.Decision = backends.Decision{}
 			r.Failure = &backends.Failure{Kind: backends.FailureMalformed, Backend: backend, Err: err}
 		}
 	default:
-		r.alarm(AlarmBadHeader, "Location or X-Location")
+		r.alarm(backends.AlarmBadHeader, "Location or X-Location")
 	}
 }
 

@@ -26,7 +26,7 @@ func header(pairs ...string) http.Header {
 
 func TestClassifyReadsTheHeaders(t *testing.T) {
 	t.Parallel()
-	badHeader := AlarmSet(0).With(AlarmBadHeader)
+	badHeader := backends.AlarmSet(0).With(backends.AlarmBadHeader)
 	allowed := backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200"}
 	with := func(change func(*backends.Decision)) backends.Decision {
 		d := allowed
@@ -36,7 +36,7 @@ func TestClassifyReadsTheHeaders(t *testing.T) {
 	tests := map[string]struct {
 		header http.Header
 		want   backends.Decision
-		alarms AlarmSet
+		alarms backends.AlarmSet
 	}{
 		"none at all": {header(), allowed, 0},
 		"all of them": {
@@ -81,14 +81,14 @@ func TestClassifyReadsTheHeaders(t *testing.T) {
 func TestClassifyReadsTheStatus(t *testing.T) {
 	t.Parallel()
 	const promo = "https://promo.example.net/expired.m3u8?x=1"
-	unexpected := AlarmSet(0).With(AlarmUnexpectedStatus)
-	badHeader := AlarmSet(0).With(AlarmBadHeader)
-	itself := AlarmSet(0).With(AlarmRedirectToItself)
+	unexpected := backends.AlarmSet(0).With(backends.AlarmUnexpectedStatus)
+	badHeader := backends.AlarmSet(0).With(backends.AlarmBadHeader)
+	itself := backends.AlarmSet(0).With(backends.AlarmRedirectToItself)
 	type want struct {
 		verdict  backends.Verdict
 		redirect string
 		failure  string
-		alarms   AlarmSet
+		alarms   backends.AlarmSet
 	}
 	tests := map[string]struct {
 		preset backends.Preset
@@ -98,7 +98,7 @@ func TestClassifyReadsTheStatus(t *testing.T) {
 	}{
 		"401 is a no":                              {backends.PresetAstra, 401, header(), want{verdict: backends.Denied}},
 		"403 is a no":                              {backends.PresetAstra, 403, header(), want{verdict: backends.Denied}},
-		"404 is a wrong address":                   {backends.PresetAstra, 404, header(), want{failure: `ask backend "portal": status 404`, alarms: AlarmSet(0).With(AlarmWrongAddress)}},
+		"404 is a wrong address":                   {backends.PresetAstra, 404, header(), want{failure: `ask backend "portal": status 404`, alarms: backends.AlarmSet(0).With(backends.AlarmWrongAddress)}},
 		"410 is a no with an alarm":                {backends.PresetAstra, 410, header(), want{verdict: backends.Denied, alarms: unexpected}},
 		"204 is a no with an alarm":                {backends.PresetAstra, 204, header(), want{verdict: backends.Denied, alarms: unexpected}},
 		"503 is a failure":                         {backends.PresetAstra, 503, header(), want{failure: `ask backend "portal": status 503`}},

@@ -160,9 +160,9 @@ func (c *HTTPClient) Read(a Answer) (backends.Decision, error) {
 // doubt makes a failure of a yes that cannot be the backend's: one without what the config requires, and a web page to
 // which we were redirected, which is where one logs in.
 func (c *HTTPClient) doubt(r *Reading, a Answer) {
-	err, alarm := c.required.check(a), AlarmUnexpectedAnswer
+	err, alarm := c.required.check(a), backends.AlarmUnexpectedAnswer
 	if err == nil && a.Followed && a.IsWebPage() {
-		err, alarm = errLoginPage, AlarmRedirectToItself
+		err, alarm = errLoginPage, backends.AlarmRedirectToItself
 	}
 	if err != nil {
 		r.Failure = &backends.Failure{Kind: backends.FailureMalformed, Backend: c.name, Err: err}

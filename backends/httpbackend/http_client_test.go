@@ -177,7 +177,7 @@ func TestAlarmsOfAnswersReachTheWatch(t *testing.T) {
 	if d, err := c.Decide(t.Context(), httpbackend.Question{}); err != nil || d.Verdict != backends.Denied {
 		t.Fatalf("got %+v and error %v, want a no", d, err)
 	}
-	if got := c.Watch().Count(httpbackend.AlarmUnexpectedStatus); got != 1 {
+	if got := c.Watch().Count(backends.AlarmUnexpectedStatus); got != 1 {
 		t.Errorf("got %d alarms, want 1", got)
 	}
 }

@@ -24,7 +24,7 @@ func presetRules(p backends.Preset) []presetRule {
 	switch p {
 	case backends.PresetAstra:
 		// 404 is a wrong address, which Astra's manual lists among the reasons of free access.
-		wrongAddress := meaning{OutcomeFailure, []Alarm{AlarmWrongAddress}}
+		wrongAddress := meaning{OutcomeFailure, []backends.Alarm{backends.AlarmWrongAddress}}
 		return append(rules, presetRule{"404", wrongAddress}, presetRule{"429", failure}, presetRule{"5xx", failure},
 			presetRule{"3xx", meaning{outcome: OutcomeRedirect}})
 	case backends.PresetFlussonic:

@@ -106,7 +106,7 @@ func TestAYesMustHaveWhatIsRequired(t *testing.T) {
 					t.Errorf("a decision beside the failure (-want +got):\n%s", diff)
 				}
 			}
-			if got := c.Watch().Count(httpbackend.AlarmUnexpectedAnswer); got != alarms {
+			if got := c.Watch().Count(backends.AlarmUnexpectedAnswer); got != alarms {
 				t.Errorf("got %d alarms, want %d", got, alarms)
 			}
 		})
@@ -209,12 +209,12 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 	const ends = `level=WARN msg="backend answers within its contract again" backend=portal `
 	tests := map[string]struct {
 		bad   httpbackend.Answer
-		alarm httpbackend.Alarm
+		alarm backends.Alarm
 		lines []string
 	}{
 		"a wrong address": {
 			httpbackend.Answer{Status: http.StatusNotFound, Header: http.Header{}},
-			httpbackend.AlarmWrongAddress,
+			backends.AlarmWrongAddress,
 			[]string{
 				begins + `alarm=wrong_address detail="status 404" advice="look at the path in address"`,
 				ends + `alarm=wrong_address`,
@@ -222,7 +222,7 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 		},
 		"an unexpected answer": {
 			httpbackend.Answer{Status: http.StatusOK, Header: http.Header{"Content-Type": {"text/html"}}},
-			httpbackend.AlarmUnexpectedAnswer,
+			backends.AlarmUnexpectedAnswer,
 			[]string{
 				begins + `alarm=unexpected_answer` +
 					` detail="a yes without what require_header=\"X-Auth\" wants; it is a web page"` +
@@ -232,7 +232,7 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 		},
 		"a login page": {
 			httpbackend.Answer{Status: http.StatusFound, Header: login},
-			httpbackend.AlarmRedirectToItself,
+			backends.AlarmRedirectToItself,
 			[]string{
 				begins + `alarm=redirect_to_itself detail="status 302"` +
 					` advice="look at address: the backend sends us to a page of its own, such as a login"`,
@@ -297,7 +297,7 @@ func TestA404IsAWrongAddressOnlyWhereItIsAFailure(t *testing.T) {
 			if failed := backends.AsFailure(err) != nil; failed != (tt.want > 0) {
 				t.Errorf("got error %v", err)
 			}
-			if got := c.Watch().Count(httpbackend.AlarmWrongAddress); got != tt.want {
+			if got := c.Watch().Count(backends.AlarmWrongAddress); got != tt.want {
 				t.Errorf("got %d alarms, want %d", got, tt.want)
 			}
 		})
@@ -338,7 +338,7 @@ func TestARedirectToTheBackendsOwnHost(t *testing.T) {
 				case tt.want == nonsense && (err != nil || d.Verdict != backends.Denied || d.Redirect != ""):
 					t.Errorf("302: got %+v and error %v, want a bare no", d, err)
 				}
-				if got := c.Watch().Raised().Has(httpbackend.AlarmRedirectToItself); got != (tt.want == itself) {
+				if got := c.Watch().Raised().Has(backends.AlarmRedirectToItself); got != (tt.want == itself) {
 					t.Errorf("302: alarm %t, want %t", got, !got)
 				}
 
@@ -373,7 +373,7 @@ func TestALoginPageAtTheEndOfARedirectIsNoYes(t *testing.T) {
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
-	if got := c.Watch().Count(httpbackend.AlarmUnexpectedAnswer); got != 1 {
+	if got := c.Watch().Count(backends.AlarmUnexpectedAnswer); got != 1 {
 		t.Errorf("got %d alarms, want 1", got)
 	}
 	if s.Calls() != 2 {

@@ -63,7 +63,7 @@ func (s Statuses) Validate() error {
 // meaning is an outcome, and what it makes suspect.
 type meaning struct {
 	outcome Outcome
-	alarms  []Alarm
+	alarms  []backends.Alarm
 }
 
 const firstStatus, lastStatus = 100, 599
@@ -81,7 +81,7 @@ func NewStatusTable(preset backends.Preset, overrides Statuses) (*StatusTable, e
 	}
 	t := &StatusTable{preset: preset}
 	for i := range t.means {
-		t.means[i] = meaning{OutcomeDeny, []Alarm{AlarmUnexpectedStatus}}
+		t.means[i] = meaning{OutcomeDeny, []backends.Alarm{backends.AlarmUnexpectedStatus}}
 	}
 	t.set(presetRules(preset))
 	rules := make([]presetRule, 0, len(overrides))
@@ -110,7 +110,7 @@ func (t *StatusTable) set(rules []presetRule) {
 // meaningOf is what the status means; one outside of HTTP is a failure.
 func (t *StatusTable) meaningOf(status int) meaning {
 	if status < firstStatus || status > lastStatus {
-		return meaning{OutcomeFailure, []Alarm{AlarmUnexpectedStatus}}
+		return meaning{OutcomeFailure, []backends.Alarm{backends.AlarmUnexpectedStatus}}
 	}
 	return t.means[status-firstStatus]
 }

@@ -39,7 +39,7 @@ func TestPresets(t *testing.T) {
 			for i, status := range statuses {
 				m := table.meaningOf(status)
 				got := m.outcome.String()
-				if slices.Contains(m.alarms, AlarmUnexpectedStatus) {
+				if slices.Contains(m.alarms, backends.AlarmUnexpectedStatus) {
 					got += "!"
 				}
 				if got != want[i] {

@@ -7,20 +7,22 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"usher/backends"
 )
 
 func TestAlarmIsLoggedWhenItBeginsAndEnds(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
-	bad := AlarmSet(0).With(AlarmUnexpectedStatus)
+	bad := backends.AlarmSet(0).With(backends.AlarmUnexpectedStatus)
 	type answer struct {
 		after time.Duration
-		seen  AlarmSet
+		seen  backends.AlarmSet
 	}
 	tests := map[string]struct {
 		answers []answer
 		lines   int
-		raised  AlarmSet
+		raised  backends.AlarmSet
 	}{
 		"good answers log nothing":                        {[]answer{{0, 0}, {1, 0}}, 0, 0},
 		"a hundred bad ones in a row log once":            {repeat(answer{0, bad}, 100), 1, bad},
@@ -28,7 +30,7 @@ func TestAlarmIsLoggedWhenItBeginsAndEnds(t *testing.T) {
 		"a good one after a quiet minute does":            {[]answer{{0, bad}, {time.Minute, 0}}, 2, 0},
 		"silence alone does not":                          {[]answer{{0, bad}, {time.Hour, bad}}, 1, bad},
 		"and then it may begin again":                     {[]answer{{0, bad}, {time.Minute, 0}, {2 * time.Minute, bad}}, 3, bad},
-		"another alarm has a line and a state of its own": {[]answer{{0, bad}, {0, bad.With(AlarmBadHeader)}}, 2, bad.With(AlarmBadHeader)},
+		"another alarm has a line and a state of its own": {[]answer{{0, bad}, {0, bad.With(backends.AlarmBadHeader)}}, 2, bad.With(backends.AlarmBadHeader)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -63,15 +65,15 @@ func TestAlarmsAreCounted(t *testing.T) {
 	for range 4 {
 		group.Go(func() {
 			for range 250 {
-				w.Note(time.Now(), AlarmSet(0).With(AlarmBadHeader).With(AlarmRedirectToItself), "")
+				w.Note(time.Now(), backends.AlarmSet(0).With(backends.AlarmBadHeader).With(backends.AlarmRedirectToItself), "")
 				w.Note(time.Now(), 0, "")
 			}
 		})
 	}
 	group.Wait()
-	for _, a := range Alarms() {
+	for _, a := range backends.Alarms() {
 		want := uint64(0)
-		if a == AlarmBadHeader || a == AlarmRedirectToItself {
+		if a == backends.AlarmBadHeader || a == backends.AlarmRedirectToItself {
 			want = 1000
 		}
 		if got := w.Count(a); got != want {

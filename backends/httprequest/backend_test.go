@@ -167,7 +167,7 @@ func TestAnswers(t *testing.T) {
 		mode    backendtest.Mode
 		headers map[string]string
 		want    backends.Decision
-		alarm   httpbackend.Alarm
+		alarm   backends.Alarm
 		alarms  uint64
 	}{
 		"401 denies": {backendtest.Status(401), nil, denied("backend answered 401", ""), 0, 0},
@@ -188,10 +188,10 @@ func TestAnswers(t *testing.T) {
 				Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200",
 				UserID: "42", User: "bob", MaxSessions: 3, Unique: true,
 			},
-			httpbackend.AlarmBadHeader, 1,
+			backends.AlarmBadHeader, 1,
 		},
 		"an unexpected status denies with an alarm": {
-			backendtest.Status(418), nil, denied("backend answered 418", ""), httpbackend.AlarmUnexpectedStatus, 1,
+			backendtest.Status(418), nil, denied("backend answered 418", ""), backends.AlarmUnexpectedStatus, 1,
 		},
 	}
 	for name, tt := range tests {

@@ -101,6 +101,6 @@ func (b *Backend) unreadable(a httpbackend.Answer, cause error) (backends.Decisi
 	if a.IsWebPage() {
 		cause = fmt.Errorf("%w; it is a web page", cause)
 	}
-	b.Watch().Note(time.Now(), status.Alarms.With(httpbackend.AlarmUnexpectedAnswer), cause.Error())
+	b.Watch().Note(time.Now(), status.Alarms.With(backends.AlarmUnexpectedAnswer), cause.Error())
 	return backends.Decision{}, b.Malformed(cause)
 }

@@ -225,7 +225,7 @@ func TestAYesMustHaveWhatIsRequiredOfIt(t *testing.T) {
 			if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureMalformed {
 				t.Errorf("got error %v, want a malformed answer", err)
 			}
-			if !b.Watch().Raised().Has(httpbackend.AlarmUnexpectedAnswer) {
+			if !b.Watch().Raised().Has(backends.AlarmUnexpectedAnswer) {
 				t.Error("got no alarm of an unexpected answer")
 			}
 		})

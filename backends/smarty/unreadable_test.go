@@ -15,8 +15,8 @@ import (
 	"usher/backends/httpbackend"
 )
 
-func alarms(list ...httpbackend.Alarm) httpbackend.AlarmSet {
-	var set httpbackend.AlarmSet
+func alarms(list ...backends.Alarm) backends.AlarmSet {
+	var set backends.AlarmSet
 	for _, a := range list {
 		set = set.With(a)
 	}
@@ -38,27 +38,27 @@ func TestAnAnswerWithoutACodeIsNoAnswer(t *testing.T) {
 		preset backends.Preset
 		answer backendtest.Dialect
 		want   failed
-		alarms httpbackend.AlarmSet
+		alarms backends.AlarmSet
 	}{
-		"an empty 200":     {0, saying(200, ""), malformed, alarms(httpbackend.AlarmUnexpectedAnswer)},
-		"an empty 403":     {0, saying(403, ""), malformed, alarms(httpbackend.AlarmUnexpectedAnswer)},
-		"an empty 401":     {0, saying(401, ""), malformed, alarms(httpbackend.AlarmUnexpectedAnswer)},
-		"a login page":     {0, saying(200, "<html>", page), malformed, alarms(httpbackend.AlarmUnexpectedAnswer)},
-		"no error":         {0, saying(200, `{"status": 0}`), malformed, alarms(httpbackend.AlarmUnexpectedAnswer)},
-		"an unknown code":  {0, saying(200, `{"error": 4}`), malformed, alarms(httpbackend.AlarmUnexpectedAnswer)},
-		"half an answer":   {0, saying(200, `{"error": 0`), malformed, alarms(httpbackend.AlarmUnexpectedAnswer)},
-		"a string":         {0, saying(200, `{"error": "no"}`), malformed, alarms(httpbackend.AlarmUnexpectedAnswer)},
+		"an empty 200":     {0, saying(200, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"an empty 403":     {0, saying(403, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"an empty 401":     {0, saying(401, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"a login page":     {0, saying(200, "<html>", page), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"no error":         {0, saying(200, `{"status": 0}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"an unknown code":  {0, saying(200, `{"error": 4}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"half an answer":   {0, saying(200, `{"error": 0`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"a string":         {0, saying(200, `{"error": "no"}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
 		"a body too large": {0, saying(200, `{"error": 0}`+strings.Repeat(" ", 64<<10)), malformed, 0},
 		"an unexpected status": {
-			0, saying(418, ""), malformed, alarms(httpbackend.AlarmUnexpectedStatus, httpbackend.AlarmUnexpectedAnswer),
+			0, saying(418, ""), malformed, alarms(backends.AlarmUnexpectedStatus, backends.AlarmUnexpectedAnswer),
 		},
-		"a wrong address":              {0, saying(404, "<html>", page), status(404), alarms(httpbackend.AlarmWrongAddress)},
+		"a wrong address":              {0, saying(404, "<html>", page), status(404), alarms(backends.AlarmWrongAddress)},
 		"too many requests":            {0, saying(429, "slow down"), status(429), 0},
 		"a fault":                      {0, saying(500, "Traceback"), status(500), 0},
 		"a fault with a code":          {0, saying(502, `{"error": 502}`), status(502), 0},
 		"a fault, to Flussonic's mind": {backends.PresetFlussonic, saying(503, ""), status(503), 0},
 		"a status that is a no to Alta, not to us": {
-			backends.PresetAlta, saying(503, ""), malformed, alarms(httpbackend.AlarmUnexpectedAnswer),
+			backends.PresetAlta, saying(503, ""), malformed, alarms(backends.AlarmUnexpectedAnswer),
 		},
 	}
 	for name, tt := range tests {
@@ -94,14 +94,14 @@ func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
 		mode   backendtest.Mode
 		want   backends.Decision
 		kind   backends.FailureKind // of what is no decision
-		alarms httpbackend.AlarmSet
+		alarms backends.AlarmSet
 	}{
 		"for the viewer": {nil, backendtest.Redirect(promo), denied(promo), 0, 0},
 		"to a login of its own": {
 			nil, backendtest.RedirectSelf(),
 			backends.Decision{},
 			backends.FailureMalformed,
-			alarms(httpbackend.AlarmRedirectToItself),
+			alarms(backends.AlarmRedirectToItself),
 		},
 		"a no to Alta": {
 			func(c *Config) { c.HTTP.Preset = backends.PresetAlta }, backendtest.Redirect(promo), denied(""), 0, 0,
@@ -111,7 +111,7 @@ func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
 			backendtest.Redirect(promo),
 			backends.Decision{},
 			backends.FailureMalformed,
-			alarms(httpbackend.AlarmUnexpectedAnswer),
+			alarms(backends.AlarmUnexpectedAnswer),
 		},
 	}
 	for name, tt := range tests {
@@ -162,8 +162,8 @@ func TestANoEndsAnAlarm(t *testing.T) {
 		}
 		for _, step := range []struct {
 			after time.Duration
-			want  httpbackend.AlarmSet
-		}{{time.Second, alarms(httpbackend.AlarmUnexpectedAnswer)}, {time.Minute, 0}} {
+			want  backends.AlarmSet
+		}{{time.Second, alarms(backends.AlarmUnexpectedAnswer)}, {time.Minute, 0}} {
 			time.Sleep(step.after) // the bubble's
 			if _, err := b.decide(no); err != nil {
 				t.Fatalf("decide: %v", err)

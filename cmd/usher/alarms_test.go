@@ -14,7 +14,6 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
-	"usher/backends/httpbackend"
 	"usher/cmd/usher/config"
 	"usher/gateway/admin"
 )
@@ -55,12 +54,12 @@ func TestWhatAnswersInTheBackendsPlaceIsToldOnce(t *testing.T) {
 		mode    backendtest.Mode
 		dialect backendtest.Dialect
 		more    string
-		alarm   httpbackend.Alarm
+		alarm   backends.Alarm
 	}{
-		"a wrong address":           {backendtest.Status(404), backendtest.Astra, "", httpbackend.AlarmWrongAddress},
-		"a web page, header wanted": {backendtest.Healthy(), page, "require_header: X-UserId", httpbackend.AlarmUnexpectedAnswer},
-		"a web page, body wanted":   {backendtest.Healthy(), page, `require_body: "^$"`, httpbackend.AlarmUnexpectedAnswer},
-		"a login":                   {backendtest.RedirectSelf(), backendtest.Astra, "", httpbackend.AlarmRedirectToItself},
+		"a wrong address":           {backendtest.Status(404), backendtest.Astra, "", backends.AlarmWrongAddress},
+		"a web page, header wanted": {backendtest.Healthy(), page, "require_header: X-UserId", backends.AlarmUnexpectedAnswer},
+		"a web page, body wanted":   {backendtest.Healthy(), page, `require_body: "^$"`, backends.AlarmUnexpectedAnswer},
+		"a login":                   {backendtest.RedirectSelf(), backendtest.Astra, "", backends.AlarmRedirectToItself},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := middleware(t)

@@ -141,7 +141,7 @@ func raisedAlarms(n *node) map[string]string {
 		if a.watch == nil {
 			continue
 		}
-		for _, alarm := range httpbackend.Alarms() {
+		for _, alarm := range backends.Alarms() {
 			if a.watch.Raised().Has(alarm) {
 				all[name+": "+alarm.String()] = alarm.Advice()
 			}

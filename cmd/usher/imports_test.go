@@ -35,7 +35,7 @@ func siblings() map[string][]string {
 		"backends":             {},
 		"backends/chain":       {backends},
 		"backends/httpbackend": {backends},
-		"backends/backendtest": {backends, "backends/chain"},
+		"backends/backendtest": {backends, "backends/chain", "backends/httpbackend"},
 		// An adapter knows what all adapters share and never another adapter. A composite gets its members as values.
 		"backends/...":   {backends, "backends/httpbackend"},
 		"actors/session": {backends},

@@ -79,7 +79,7 @@ func shownAlarms(w *httpbackend.Watch) map[string]admin.AlarmState {
 		return nil
 	}
 	all := map[string]admin.AlarmState{}
-	for _, alarm := range httpbackend.Alarms() {
+	for _, alarm := range backends.Alarms() {
 		all[alarm.String()] = admin.AlarmState{Count: w.Count(alarm), Raised: w.Raised().Has(alarm)}
 	}
 	return all

@@ -8,7 +8,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"usher/backends"
-	"usher/backends/httpbackend"
 )
 
 // maxScrapes is how many scrapes may be under way at once: more scrapers than that are a mistake.
@@ -84,7 +83,7 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 		if b.Alarms == nil { // it raises none
 			continue
 		}
-		for _, known := range httpbackend.Alarms() {
+		for _, known := range backends.Alarms() {
 			name := known.String()
 			a := b.Alarms[name]
 			out <- metric(c.alarms, prometheus.CounterValue, float64(a.Count), b.Name, name)

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"usher/backends/httpbackend"
+	"usher/backends"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,9 +21,9 @@ func watchedNode() *fakeNode {
 		{
 			Name: "portal", Kind: "ministra", Breaker: "half-open", OnFailure: "allow", Address: "http://portal.example.com/",
 			Alarms: map[string]AlarmState{
-				httpbackend.AlarmWrongAddress.String():     {Count: 12345678, Raised: true},
-				httpbackend.AlarmUnexpectedStatus.String(): {Count: 3},
-				"made_up": {Count: 9, Raised: true},
+				backends.AlarmWrongAddress.String():     {Count: 12345678, Raised: true},
+				backends.AlarmUnexpectedStatus.String(): {Count: 3},
+				"made_up":                               {Count: 9, Raised: true},
 			},
 		},
 		{Name: `a "quoted" one`, Kind: "rules", Breaker: "closed", OnFailure: "deny"},
