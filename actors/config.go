@@ -48,15 +48,15 @@ type PerUserConfig struct {
 	// Silence is after how long a session that asks for nothing was zapped away from, if its user plays another one at
 	// the same address; more than the longest target duration.
 	Silence time.Duration `yaml:"silence"`
-	// EvictedFor is the silence after which a viewer who lost his place may open as if he were new.
+	// EvictionTTL is the silence after which a viewer who lost his place may open as if he were new.
 	EvictedFor time.Duration `yaml:"evicted_for"`
 }
 
 // Rules are what holds for all users' limits.
 func (c Config) Rules() session.LimitRules {
 	return session.LimitRules{
-		Policy: c.PerUser.Policy, Soft: c.PerUser.SoftWindow, Silence: c.PerUser.Silence,
-		EvictedFor: c.PerUser.EvictedFor, Idle: c.IdleTimeout,
+		Policy: c.PerUser.Policy, GracePeriod: c.PerUser.SoftWindow, ZapTimeout: c.PerUser.Silence,
+		EvictionTTL: c.PerUser.EvictedFor, IdleTimeout: c.IdleTimeout,
 	}
 }
 

@@ -65,12 +65,12 @@ func (f *fakeBackend) Instead(r *backends.Request, err error) (backends.Decision
 	if f.instead != nil {
 		f.instead()
 	}
-	return f.FailOpen.Instead(r, err)
+	return f.FailOpen.Fallback(r, err)
 }
 
 // hang says that the question is with the backend, and never answers.
 func hang(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-	r.Asking()
+	r.OnSent()
 	<-ctx.Done()
 	return backends.Decision{}, ctx.Err()
 }
@@ -89,7 +89,7 @@ type fakeStore struct {
 
 	mu      sync.Mutex
 	records map[backends.SessionID]session.Record
-	over    []session.Closed
+	over    []session.ClosingRecord
 	loads   int
 }
 
@@ -100,45 +100,45 @@ func first(ctx context.Context, before func(context.Context) error) error {
 	return before(ctx)
 }
 
-func (f *fakeStore) Claim(ctx context.Context, c session.Claim) (session.Claimed, error) {
+func (f *fakeStore) AcquireLease(ctx context.Context, c session.LeaseRequest) (session.LeaseResult, error) {
 	if err := first(ctx, f.load); err != nil {
-		return session.Claimed{}, err
+		return session.LeaseResult{}, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.loads++
 	r, found := f.records[c.ID]
-	return session.Claimed{Record: r, Found: found}, nil
+	return session.LeaseResult{Record: r, Found: found}, nil
 }
 
-func (f *fakeStore) Publish(ctx context.Context, p session.Publication) (session.Published, error) {
+func (f *fakeStore) SaveDecision(ctx context.Context, p session.DecisionUpdate) (session.UpdateOutcome, error) {
 	before := f.save
-	if p.Bury {
+	if p.RevokeTicket {
 		before = f.bury
 	}
 	if err := first(ctx, before); err != nil {
 		return 0, err
 	}
 	r := p.Record
-	if r.Buried = f.get(r.ID).Buried; p.Bury {
-		r.Buried = r.Opened
+	if r.RevokedBefore = f.get(r.ID).RevokedBefore; p.RevokeTicket {
+		r.RevokedBefore = r.Opened
 	}
 	f.set(r)
-	return session.PublishedStored, nil
+	return session.OutcomeStored, nil
 }
 
-func (f *fakeStore) Flush(_ context.Context, id backends.SessionID, t session.Tally) error {
+func (f *fakeStore) AddCounters(_ context.Context, id backends.SessionID, t session.Counters) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.over = append(f.over, session.Closed{Record: f.records[id], Tally: t})
+	f.over = append(f.over, session.ClosingRecord{Record: f.records[id], Counters: t})
 	return nil
 }
 
-func (f *fakeStore) Beat(context.Context, []session.Presence) ([]backends.SessionID, error) {
+func (f *fakeStore) RecordHeartbeats(context.Context, []session.Heartbeat) ([]backends.SessionID, error) {
 	return nil, nil
 }
 
-func (f *fakeStore) Sweep(context.Context, time.Duration, int) ([]session.Closed, error) {
+func (f *fakeStore) ExpireIdle(context.Context, time.Duration, int) ([]session.ClosingRecord, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	over := f.over
@@ -146,17 +146,17 @@ func (f *fakeStore) Sweep(context.Context, time.Duration, int) ([]session.Closed
 	return over, nil
 }
 
-func (f *fakeStore) Join(ctx context.Context, _ session.Membership) (session.Limited, error) {
-	return session.Limited{Standings: make([]session.Standing, 1)}, first(ctx, f.join)
+func (f *fakeStore) JoinStream(ctx context.Context, _ session.StreamEntry) (session.LimitResult, error) {
+	return session.LimitResult{States: make([]session.StreamState, 1)}, first(ctx, f.join)
 }
 
-func (f *fakeStore) Hold(_ context.Context, of []session.Membership) (session.Limited, error) {
-	return session.Limited{Standings: make([]session.Standing, len(of))}, nil
+func (f *fakeStore) RenewStreams(_ context.Context, of []session.StreamEntry) (session.LimitResult, error) {
+	return session.LimitResult{States: make([]session.StreamState, len(of))}, nil
 }
 
-func (f *fakeStore) Leave(context.Context, string, backends.SessionID) error { return nil }
+func (f *fakeStore) LeaveStream(context.Context, string, backends.SessionID) error { return nil }
 
-func (f *fakeStore) Evict(context.Context, backends.SessionID, bool) error { return nil }
+func (f *fakeStore) SetEvicted(context.Context, backends.SessionID, bool) error { return nil }
 
 func (f *fakeStore) Kick(context.Context, backends.SessionID, time.Time, time.Duration) error {
 	return nil
@@ -247,9 +247,9 @@ func (n *node) end() {
 }
 
 // viewer is the arrival of the test's viewer of that number, with credentials.
-func viewer(i int) session.Arrival {
-	return session.Arrival{
-		Credentials: true,
+func viewer(i int) session.OpenRequest {
+	return session.OpenRequest{
+		HasCredentials: true,
 		Request: &backends.Request{
 			Session: idOf(i), Route: "play", Channel: "a001", Backend: "portal",
 			Query: "token=s3cret", Path: "/play/a001/index.m3u8",
@@ -259,15 +259,15 @@ func viewer(i int) session.Arrival {
 }
 
 // holder is the arrival of the same viewer with nothing but his ticket.
-func holder(i int, opened time.Time) session.Arrival {
+func holder(i int, opened time.Time) session.OpenRequest {
 	a := viewer(i)
-	a.Credentials, a.Request.Query = false, ""
-	a.Ticket = session.Ticket{Opened: opened.Truncate(time.Second), Key: "a"}
+	a.HasCredentials, a.Request.Query = false, ""
+	a.Ticket = session.Ticket{Opened: opened.Truncate(time.Second), KeyID: "a"}
 	return a
 }
 
 // watch is a request of the viewer: he finds his session or opens it, and is seen.
-func (n *node) watch(t testing.TB, a session.Arrival) backends.Decision {
+func (n *node) watch(t testing.TB, a session.OpenRequest) backends.Decision {
 	t.Helper()
 	s := n.Find(a.Request.Session)
 	if s == nil || s.Decision() == nil {
@@ -281,7 +281,7 @@ func (n *node) watch(t testing.TB, a session.Arrival) backends.Decision {
 }
 
 // keepWatching makes the viewer ask every second for as long as told, and calls each with each decision.
-func (n *node) keepWatching(t testing.TB, a session.Arrival, d time.Duration, each func(backends.Decision)) {
+func (n *node) keepWatching(t testing.TB, a session.OpenRequest, d time.Duration, each func(backends.Decision)) {
 	t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
 		got := n.watch(t, a)

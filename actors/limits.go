@@ -13,13 +13,13 @@ import (
 
 // Limits is where the sessions of a user are counted over all nodes.
 type Limits interface {
-	// Join asks for a place among the user's sessions, Hold keeps those of one user, Leave gives a place back.
-	Join(ctx context.Context, m session.Membership) (session.Limited, error)
-	Hold(ctx context.Context, of []session.Membership) (session.Limited, error)
-	Leave(ctx context.Context, user string, id backends.SessionID) error
-	// Evict marks the session as one that lost its place, or takes that back. Kick with no duration refuses its tickets that
+	// JoinStream asks for a place among the user's sessions, Hold keeps those of one user, Leave gives a place back.
+	JoinStream(ctx context.Context, m session.StreamEntry) (session.LimitResult, error)
+	RenewStreams(ctx context.Context, of []session.StreamEntry) (session.LimitResult, error)
+	LeaveStream(ctx context.Context, user string, id backends.SessionID) error
+	// SetEvicted marks the session as one that lost its place, or takes that back. Kick with no duration refuses its tickets that
 	// were opened at that time or before.
-	Evict(ctx context.Context, id backends.SessionID, evicted bool) error
+	SetEvicted(ctx context.Context, id backends.SessionID, evicted bool) error
 	Kick(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error
 }
 
@@ -78,27 +78,27 @@ func (l *limits) memberOf(f *backends.Request, d *backends.Decision) *member {
 	return &member{user: user, hash: l.r.o.UserHash(user), max: most}
 }
 
-func (s *Session) membership(m *member, opened time.Time) session.Membership {
-	f := s.Facts()
-	return session.Membership{
-		User: m.user, Session: s.id, Opened: opened, Seen: s.LastSeen(), Counted: s.counted.Load(),
-		Device: f.Device, Address: f.Address.String(), Max: m.max,
+func (s *Session) membership(m *member, opened time.Time) session.StreamEntry {
+	f := s.Request()
+	return session.StreamEntry{
+		User: m.user, Session: s.id, Opened: opened, LastSeen: s.LastSeen(), IsPlaying: s.counted.Load(),
+		Device: f.Device, Address: f.Address.String(), MaxStreams: m.max,
 	}
 }
 
 // join asks for a place for a session whose viewer was allowed, if his user has a limit and it has none yet. Where nobody
 // can say by the end of ctx, he has one: a limit is no reason to refuse a viewer in an outage.
-func (l *limits) join(ctx context.Context, s *Session, opened time.Time, d *backends.Decision) session.Standing {
-	m := l.memberOf(s.Facts(), d)
+func (l *limits) join(ctx context.Context, s *Session, opened time.Time, d *backends.Decision) session.StreamState {
+	m := l.memberOf(s.Request(), d)
 	if had := s.member.Load(); m == nil || had != nil && had.user == m.user {
-		return session.StandingHeld // its heartbeats say how it stands
+		return session.StreamActive // its heartbeats say how it stands
 	}
-	got, err := l.r.o.Limits.Join(ctx, s.membership(m, opened))
+	got, err := l.r.o.Limits.JoinStream(ctx, s.membership(m, opened))
 	if err != nil {
-		return session.StandingHeld
+		return session.StreamActive
 	}
 	l.tell(m, got, s.id) //nolint:contextcheck // a session that is cut off is nobody's question
-	return got.Standings[0]
+	return got.States[0]
 }
 
 // note keeps track of a session that a decision gives a place, or takes it from.
@@ -110,15 +110,15 @@ func (l *limits) note(s *Session, d *backends.Decision) {
 			l.r.running.Go(func() {
 				ctx, cancel := l.r.writing()
 				defer cancel()
-				_ = l.r.o.Limits.Leave(ctx, m.user, s.id) // it ends by itself otherwise
+				_ = l.r.o.Limits.LeaveStream(ctx, m.user, s.id) // it ends by itself otherwise
 			})
 		}
 		return
 	}
-	if !d.Source.Asked() {
+	if !d.Source.IsAuthoritative() {
 		return // an outage takes no place from anybody
 	}
-	m, had := l.memberOf(s.Facts(), d), s.member.Load()
+	m, had := l.memberOf(s.Request(), d), s.member.Load()
 	switch {
 	case m == nil:
 		l.forget(s)
@@ -232,7 +232,7 @@ func (l *limits) holdDue(hash string, p *places) {
 // hold keeps the places of sessions of one user.
 func (l *limits) hold(due []*Session) {
 	var held []*Session
-	var of []session.Membership
+	var of []session.StreamEntry
 	var user *member
 	for _, s := range due {
 		if m := s.member.Load(); m != nil && (user == nil || m.user == user.user) {
@@ -244,13 +244,13 @@ func (l *limits) hold(due []*Session) {
 	}
 	ctx, cancel := context.WithTimeout(l.r.life, writeDeadline)
 	defer cancel()
-	got, err := l.r.o.Limits.Hold(ctx, of)
+	got, err := l.r.o.Limits.RenewStreams(ctx, of)
 	if err != nil {
 		return // they are held again with the next heartbeat
 	}
 	l.tell(user, got, backends.SessionID{})
 	for i, s := range held {
-		if v, lost := lostPlace(got.Standings[i]); lost {
+		if v, lost := lostPlace(got.States[i]); lost {
 			// It may have lost its place before this node had it: that is told once, to those who have it then.
 			l.r.tell(s, session.Revoked{Kind: v.Kind, Opened: of[i].Opened, Decision: v.Decision})
 		}
@@ -258,11 +258,11 @@ func (l *limits) hold(due []*Session) {
 }
 
 // lostPlace is what a standing revokes, if it does.
-func lostPlace(s session.Standing) (v session.Revocation, lost bool) {
+func lostPlace(s session.StreamState) (v session.Revocation, lost bool) {
 	switch s {
-	case session.StandingEvicted:
+	case session.StreamEvicted:
 		return session.Revocation{Kind: session.RevokedEvicted, Decision: evicted(&backends.Decision{})}, true
-	case session.StandingSuperseded:
+	case session.StreamSuperseded:
 		return session.Revocation{Kind: session.RevokedSuperseded, Decision: superseded()}, true
 	default:
 		return session.Revocation{}, false
@@ -270,20 +270,20 @@ func lostPlace(s session.Standing) (v session.Revocation, lost bool) {
 }
 
 // tell carries out what the user's limit said. joining is a session that is not told, as it waits for the answer.
-func (l *limits) tell(m *member, got session.Limited, joining backends.SessionID) {
-	for _, c := range got.Cut {
+func (l *limits) tell(m *member, got session.LimitResult, joining backends.SessionID) {
+	for _, c := range got.Evicted {
 		if c.Session != joining {
 			l.r.cut(c)
 		}
 	}
-	if got.Again <= 0 {
+	if got.RecheckIn <= 0 {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if p := l.users[m.hash]; p != nil && !p.again {
 		p.again = true
-		time.AfterFunc(got.Again, func() {
+		time.AfterFunc(got.RecheckIn, func() {
 			l.mu.Lock()
 			p.again = false
 			l.mu.Unlock()
@@ -309,8 +309,8 @@ func (l *limits) over(hash string) {
 }
 
 // cut tells all nodes that a session lost its place.
-func (r *Registry) cut(c session.Cut) {
-	v, lost := lostPlace(c.Standing)
+func (r *Registry) cut(c session.EvictedStream) {
+	v, lost := lostPlace(c.State)
 	if !lost {
 		return
 	}
@@ -319,7 +319,7 @@ func (r *Registry) cut(c session.Cut) {
 	defer cancel()
 	var err error
 	if v.Kind == session.RevokedEvicted {
-		err = r.o.Limits.Evict(ctx, c.Session, true)
+		err = r.o.Limits.SetEvicted(ctx, c.Session, true)
 	} else {
 		err = r.o.Limits.Kick(ctx, c.Session, c.Opened, 0)
 	}
@@ -335,7 +335,7 @@ func (r *Registry) cut(c session.Cut) {
 
 // evict marks a session that has no place.
 func (r *Registry) evict(ctx context.Context, id backends.SessionID) {
-	if err := r.o.Limits.Evict(context.WithoutCancel(ctx), id, true); err != nil {
+	if err := r.o.Limits.SetEvicted(context.WithoutCancel(ctx), id, true); err != nil {
 		r.o.Logger.Debug("a session without a place could not be marked", slog.Any("error", err))
 	}
 }

@@ -69,9 +69,9 @@ func (s *Session) Decision() *backends.Decision { return s.decision.Load() }
 // Expires is when the decision is to be renewed, or its memory is over. It is without meaning while nobody has decided.
 func (s *Session) Expires() time.Time { return s.rules.Start.Add(time.Duration(s.expires.Load())) }
 
-// Facts are those of the opening request or, where only a ticket opened the session, of the first one with
+// Request are those of the opening request or, where only a ticket opened the session, of the first one with
 // credentials. They are never nil; the value is not changed.
-func (s *Session) Facts() *backends.Request { return s.facts.Load() }
+func (s *Session) Request() *backends.Request { return s.facts.Load() }
 
 // Ticket is what the session's tickets say. It is the zero value while nobody has decided.
 func (s *Session) Ticket() session.Ticket {

@@ -31,7 +31,7 @@ type pacer struct {
 	unused atomic.Bool   // that turn was not needed
 
 	mu      sync.Mutex
-	waiting [session.NumberOfLane][]*Session
+	waiting [session.NumPriorities][]*Session
 	sweepAt int           // how many may wait before those who are gone are swept out
 	arrived chan struct{} // holds one token when somebody may wait
 }
@@ -51,7 +51,7 @@ func newPacer(perSecond int, nodes func() int, health func() backends.BreakerSta
 }
 
 // enqueue lets the session wait for its turn.
-func (p *pacer) enqueue(s *Session, l session.Lane) {
+func (p *pacer) enqueue(s *Session, l session.QueuePriority) {
 	p.mu.Lock()
 	p.waiting[l] = append(p.waiting[l], s)
 	if len(p.waiting[l]) >= p.sweepAt {
@@ -78,7 +78,7 @@ func (p *pacer) sweep() {
 func (p *pacer) length() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.waiting[session.StopgapLane]) + len(p.waiting[session.OverdueLane])
+	return len(p.waiting[session.PriorityUnverified]) + len(p.waiting[session.PriorityOverdue])
 }
 
 // run gives turns until ctx ends.

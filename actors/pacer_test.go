@@ -80,7 +80,7 @@ func TestPacerNeverExceedsItsRate(t *testing.T) {
 			t.Parallel()
 			paced(t, c.rate, func(p *pacer, health *atomic.Uint32, got *turns) {
 				for i, s := range lightOnes(c.sessions) {
-					p.enqueue(s, session.Lane(1+i%2))
+					p.enqueue(s, session.QueuePriority(1+i%2))
 				}
 				for _, h := range c.health {
 					health.Store(uint32(h))
@@ -105,7 +105,7 @@ func TestPacerAsksAboutStopgapsFirst(t *testing.T) {
 		health.Store(uint32(backends.BreakerOpen))
 		all := lightOnes(6)
 		for i, s := range all {
-			p.enqueue(s, []session.Lane{session.OverdueLane, session.StopgapLane}[i%2])
+			p.enqueue(s, []session.QueuePriority{session.PriorityOverdue, session.PriorityUnverified}[i%2])
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
@@ -133,7 +133,7 @@ func TestPacerTriesABackendOneAtATime(t *testing.T) {
 	paced(t, 200, func(p *pacer, health *atomic.Uint32, got *turns) {
 		health.Store(uint32(backends.BreakerHalfOpen))
 		for _, s := range lightOnes(100) {
-			p.enqueue(s, session.OverdueLane)
+			p.enqueue(s, session.PriorityOverdue)
 		}
 		time.Sleep(2*time.Second - time.Millisecond)
 		synctest.Wait()
@@ -154,7 +154,7 @@ func TestSessionsThatAreGoneCostNoTurn(t *testing.T) {
 		all := lightOnes(1000)
 		for i, s := range all {
 			s.gone.Store(i != 0 && i != 999)
-			p.enqueue(s, session.OverdueLane)
+			p.enqueue(s, session.PriorityOverdue)
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
@@ -169,11 +169,11 @@ func TestALongOutageHoldsNoMoreThanWhoStillWatches(t *testing.T) {
 	p := newPacer(1, alone, func() backends.BreakerState { return backends.BreakerOpen }, func(*Session) {})
 	watching := lightOnes(500)
 	for _, s := range watching {
-		p.enqueue(s, session.OverdueLane)
+		p.enqueue(s, session.PriorityOverdue)
 	}
 	for i := range 100_000 {
 		s := light(idOf(1000 + i))
-		p.enqueue(s, session.Lane(1+i%2))
+		p.enqueue(s, session.QueuePriority(1+i%2))
 		s.gone.Store(true)
 	}
 	if got, most := p.length(), 4*(len(watching)+minSweep); got > most {

@@ -20,20 +20,20 @@ import (
 // Backend is a backend behind its breaker and its outage policy.
 type Backend interface {
 	backends.Backend
-	// Instead is what the outage policy says about the viewer when nobody answered because of err.
-	Instead(r *backends.Request, err error) (backends.Decision, error)
+	// Fallback is what the outage policy says about the viewer when nobody answered because of err.
+	Fallback(r *backends.Request, err error) (backends.Decision, error)
 	// State is whether the backend can be asked. It neither blocks nor locks.
 	State() backends.BreakerState
 }
 
 // Store is where sessions outlive their actors. Its methods may take a round trip; they are not called from requests.
 type Store interface {
-	// Claim reads a session, or says that this node is to ask about it.
-	Claim(ctx context.Context, c session.Claim) (session.Claimed, error)
-	// Publish stores what was decided.
-	Publish(ctx context.Context, p session.Publication) (session.Published, error)
-	// Flush adds up what was counted of a session here.
-	Flush(ctx context.Context, id backends.SessionID, t session.Tally) error
+	// AcquireLease reads a session, or says that this node is to ask about it.
+	AcquireLease(ctx context.Context, c session.LeaseRequest) (session.LeaseResult, error)
+	// SaveDecision stores what was decided.
+	SaveDecision(ctx context.Context, p session.DecisionUpdate) (session.UpdateOutcome, error)
+	// AddCounters adds up what was counted of a session here.
+	AddCounters(ctx context.Context, id backends.SessionID, t session.Counters) error
 }
 
 // Rules are what the config says about one backend's sessions.
@@ -42,7 +42,7 @@ type Rules struct {
 	Validity time.Duration
 	// TokenLife is how long the backend knows a token; zero: for ever. A session older than that is not asked about.
 	TokenLife    time.Duration
-	ExpiredToken backends.ExpiredToken
+	ExpiredToken backends.ExpiredTokenPolicy
 	// RecheckRate bounds the re-checks a second that the backend sees from this node.
 	RecheckRate int
 	// AnswerDeadline is how long a viewer waits for the first decision, Timeout how long one check may take.
@@ -147,7 +147,7 @@ type guarded struct {
 
 // backendRules are what the sessions of one backend on this node share.
 type backendRules struct {
-	session.Rules
+	session.Policy
 	counted func(*Session) // told once when a session begins to play
 }
 
@@ -185,7 +185,7 @@ const leaseSlack = time.Second
 
 func (r *Registry) guard(name string, b Backend) *guarded {
 	c, br := r.o.Config, r.o.Rules[name]
-	g := &guarded{Backend: b, name: name, deadline: br.AnswerDeadline, rules: &backendRules{counted: r.limits.due, Rules: session.Rules{
+	g := &guarded{Backend: b, name: name, deadline: br.AnswerDeadline, rules: &backendRules{counted: r.limits.due, Policy: session.Policy{
 		Start:        r.start,
 		Validity:     br.Validity,
 		RecheckMin:   c.Recheck.Min,
@@ -202,7 +202,7 @@ func (r *Registry) guard(name string, b Backend) *guarded {
 		LeaseFor:     br.Timeout + br.AnswerDeadline + leaseSlack,
 		WaitFor:      br.AnswerDeadline * 3 / 4, // the rest is for asking without the one who asks already
 	}}}
-	g.pacer = newPacer(br.RecheckRate, r.o.Nodes, b.State, func(s *Session) { r.tell(s, session.TurnCame{}) })
+	g.pacer = newPacer(br.RecheckRate, r.o.Nodes, b.State, func(s *Session) { r.tell(s, session.RecheckGranted{}) })
 	r.running.Go(func() { g.pacer.run(r.life) })
 	return g
 }
@@ -247,7 +247,7 @@ var (
 // Open returns the viewer's session with its first decision taken, opening it if nobody else has. However many ask at
 // once, one of them opens. It waits no longer than the backend's answer deadline; ctx ends the waiting, not the
 // opening. Errors: *backends.Overload, ErrClosed, ErrUnknownBackend, or ctx's.
-func (r *Registry) Open(ctx context.Context, a session.Arrival) (*Session, error) {
+func (r *Registry) Open(ctx context.Context, a session.OpenRequest) (*Session, error) {
 	g := r.guarded[a.Request.Backend]
 	if g == nil || a.Request.Session.IsZero() {
 		return nil, fmt.Errorf("open session %q: %w: %q", a.Request.Session, ErrUnknownBackend, a.Request.Backend)
@@ -259,7 +259,7 @@ func (r *Registry) Open(ctx context.Context, a session.Arrival) (*Session, error
 			return nil, err
 		}
 	}
-	if a.Credentials {
+	if a.HasCredentials {
 		r.introduce(s, a)
 	}
 	if err := r.await(ctx, g, s); err != nil {
@@ -269,14 +269,14 @@ func (r *Registry) Open(ctx context.Context, a session.Arrival) (*Session, error
 }
 
 // introduce tells a session known by its ticket alone who its viewer is.
-func (r *Registry) introduce(s *Session, a session.Arrival) {
+func (r *Registry) introduce(s *Session, a session.OpenRequest) {
 	if s.introduce(a.Request) {
-		r.tell(s, session.CredentialsCame{})
+		r.tell(s, session.CredentialsArrived{})
 	}
 }
 
 // enter opens the session, or finds that somebody else just has.
-func (r *Registry) enter(ctx context.Context, g *guarded, a session.Arrival) (*Session, error) {
+func (r *Registry) enter(ctx context.Context, g *guarded, a session.OpenRequest) (*Session, error) {
 	r.door.RLock()
 	defer r.door.RUnlock()
 	if r.shut {
@@ -298,7 +298,7 @@ func (r *Registry) enter(ctx context.Context, g *guarded, a session.Arrival) (*S
 
 // admit refuses a new session beyond what the node or the viewer's address may have. A ticket of ours is no flood: all
 // viewers of a node that restarted come with one at once, perhaps behind one address.
-func (r *Registry) admit(a session.Arrival) error {
+func (r *Registry) admit(a session.OpenRequest) error {
 	switch {
 	case r.Len() >= r.o.Config.Max:
 		return &backends.Overload{Setting: "sessions.max", Value: r.o.Config.Max}
@@ -309,11 +309,11 @@ func (r *Registry) admit(a session.Arrival) error {
 }
 
 // spawn makes the session and its actor.
-func (r *Registry) spawn(g *guarded, a session.Arrival) *Session {
-	s := &Session{id: a.Request.Session, backend: g.name, sequence: r.sequence.Add(1), rules: g.rules, margin: a.Margin}
+func (r *Registry) spawn(g *guarded, a session.OpenRequest) *Session {
+	s := &Session{id: a.Request.Session, backend: g.name, sequence: r.sequence.Add(1), rules: g.rules, margin: a.ExtraLifetime}
 	s.first.Store(&firstDecision{taken: make(chan struct{}), ticket: a.Ticket})
 	s.facts.Store(a.Request)
-	s.introduced.Store(a.Credentials)
+	s.introduced.Store(a.HasCredentials)
 	s.lastSeen.Store(int64(time.Since(r.start)))
 	pid, err := r.system.Root.SpawnNamed(r.props, s.actorName())
 	if err != nil {
@@ -374,6 +374,6 @@ func (r *Registry) tell(s *Session, message any) { r.system.Root.Send(s.pid, mes
 func (r *Registry) fireTimer(s *Session) {
 	r.tell(s, session.TimerFired{
 		LastSeen: s.LastSeen(),
-		Health:   r.guarded[s.backend].State(),
+		Breaker:  r.guarded[s.backend].State(),
 	})
 }

@@ -12,9 +12,9 @@ import (
 )
 
 // atAnEdge is the arrival of a viewer whose edge asks about him now and then.
-func atAnEdge(i int) session.Arrival {
+func atAnEdge(i int) session.OpenRequest {
 	a := viewer(i)
-	a.Margin = time.Minute
+	a.ExtraLifetime = time.Minute
 	return a
 }
 

@@ -33,8 +33,8 @@ func TestAnIdleSessionIsRememberedAndRevivedAsTheSame(t *testing.T) {
 		if after == before || after.Ticket() != ticket {
 			t.Errorf("revived with ticket %+v, want %+v", after.Ticket(), ticket)
 		}
-		if d := after.Decision(); *d != yes() || after.Facts().Query != "token=s3cret" {
-			t.Errorf("revived with %+v and query %q, want what it had", *d, after.Facts().Query)
+		if d := after.Decision(); *d != yes() || after.Request().Query != "token=s3cret" {
+			t.Errorf("revived with %+v and query %q, want what it had", *d, after.Request().Query)
 		}
 		if got := b.asked.Load(); got != 1 {
 			t.Errorf("the backend was asked %d times, want once", got)
@@ -158,7 +158,7 @@ func TestATicketsSessionIsAskedAboutWhenCredentialsTurnUp(t *testing.T) {
 		if d := n.watch(t, holder(1, opened)); d != yes() {
 			t.Errorf("decision %+v, want the backend's", d)
 		}
-		if got := n.Find(idOf(1)).Ticket(); !got.Opened.Equal(opened.Truncate(time.Second)) || got.Key != "a" {
+		if got := n.Find(idOf(1)).Ticket(); !got.Opened.Equal(opened.Truncate(time.Second)) || got.KeyID != "a" {
 			t.Errorf("ticket %+v, want the one that the viewer has", got)
 		}
 		if got := b.asked.Load(); got != 1 {
@@ -189,7 +189,7 @@ func TestADeniedSessionsTicketIsBuried(t *testing.T) {
 		if !cut {
 			t.Fatal("the viewer was not cut when the backend said no")
 		}
-		if got := store.get(idOf(1)).Buried; !got.Equal(opened.Truncate(time.Second)) {
+		if got := store.get(idOf(1)).RevokedBefore; !got.Equal(opened.Truncate(time.Second)) {
 			t.Fatalf("buried %v, want %v", got, opened)
 		}
 		time.Sleep(5 * time.Minute) // the memory of the denial is over
@@ -233,7 +233,7 @@ func TestADenialJustBeforeTheEndIsBuriedAllTheSame(t *testing.T) {
 		n.watch(t, viewer(1))
 		<-burying
 		n.end()
-		if store.get(idOf(1)).Buried.IsZero() {
+		if store.get(idOf(1)).RevokedBefore.IsZero() {
 			t.Error("the ticket of a viewer who was refused just before the end is not buried")
 		}
 	})
@@ -299,7 +299,7 @@ func TestCloseMayComeWhileViewersDo(t *testing.T) {
 // walk walks over all sessions, as the admin API does.
 func (n *node) walk() {
 	n.Each(func(s *Session) bool {
-		_ = s.Facts().Channel
+		_ = s.Request().Channel
 		return s.Requests() < 1000
 	})
 }

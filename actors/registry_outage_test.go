@@ -52,7 +52,7 @@ func TestAnOutageEndsInAPacedRecoveryStopgapsFirst(t *testing.T) {
 				continue
 			}
 			at = append(at, a.at)
-			stopgap := a.request.Standing.Source == backends.FromFailOpen
+			stopgap := a.request.Current.Source == backends.FromFailOpen
 			if stopgap && stopgapsOver {
 				t.Fatal("a viewer let in by the policy was asked about after one whom the backend knew")
 			}
@@ -143,7 +143,7 @@ func TestAViewerWaitsForTheStoreNoLongerThanItsDeadline(t *testing.T) {
 		}
 	}
 	evictedRecord := session.Record{
-		ID: idOf(1), Opened: t0(), Key: "a", Decision: yes(), Fence: 1, Facts: viewer(1).Request, Evicted: true,
+		ID: idOf(1), Opened: t0(), KeyID: "a", Decision: yes(), Revision: 1, Request: viewer(1).Request, IsEvicted: true,
 	}
 	tests := map[string]struct {
 		store *fakeStore

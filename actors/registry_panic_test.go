@@ -56,7 +56,7 @@ func TestAPanicDuringAnOpeningIsNotNoticed(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		edit    func(*setup, *fakeBackend)
-		arrival session.Arrival
+		arrival session.OpenRequest
 		source  backends.Source
 	}{
 		"at its very start": {
@@ -115,7 +115,7 @@ func TestAnOpeningThatAlwaysPanicsIsNoHotLoop(t *testing.T) {
 		n := newNode(b, &fakeStore{}, nil)
 		defer n.end()
 		d := n.watch(t, viewer(1))
-		if d.Verdict != backends.Undecided || d.Reason != session.ErrPanicked.Error() {
+		if d.Verdict != backends.Pending || d.Reason != session.ErrPanicked.Error() {
 			t.Errorf("%v (%q), want undecided (%q)", d.Verdict, d.Reason, session.ErrPanicked)
 		}
 		synctest.Wait()
@@ -138,7 +138,7 @@ func TestABackendThatPanicsIsAFailedCheck(t *testing.T) {
 		})
 		n := newNode(b, &fakeStore{}, nil)
 		defer n.end()
-		if d := n.watch(t, viewer(1)); d.Verdict != backends.Undecided {
+		if d := n.watch(t, viewer(1)); d.Verdict != backends.Pending {
 			t.Errorf("verdict %v, want undecided", d.Verdict)
 		}
 		if log := n.log.String(); !strings.Contains(log, "BUG: a backend's check panicked") || strings.Contains(log, "s3cret") {

@@ -65,9 +65,9 @@ func TestOnlyAQuestionThatTheBackendHadAllTheTimeCountsAsUnanswered(t *testing.T
 	}{
 		"asked at once":            {0, backends.Allowed},
 		"asked after a short wait": {40 * time.Millisecond, backends.Allowed},
-		"asked after a queue":      {100 * time.Millisecond, backends.Undecided},
-		"asked in the last moment": {900 * time.Millisecond, backends.Undecided},
-		"never asked":              {time.Hour, backends.Undecided},
+		"asked after a queue":      {100 * time.Millisecond, backends.Pending},
+		"asked in the last moment": {900 * time.Millisecond, backends.Pending},
+		"never asked":              {time.Hour, backends.Pending},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestOnlyAQuestionThatTheBackendHadAllTheTimeCountsAsUnanswered(t *testing.T
 				b := newFakeBackend(backends.PolicyAllow, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 					select {
 					case <-time.After(c.queued):
-						r.Asking()
+						r.OnSent()
 					case <-ctx.Done():
 					}
 					return hang(ctx, r)

@@ -80,7 +80,7 @@ func TestAViewerWhoLeavesEndsOnlyHisOwnWait(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyKeep, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-			r.Asking()
+			r.OnSent()
 			select {
 			case <-time.After(500 * time.Millisecond):
 				return yes(), nil
@@ -114,7 +114,7 @@ func TestAViewerWaitsNoLongerThanHisDeadline(t *testing.T) {
 	t.Parallel()
 	slowAnswer := func(d backends.Decision) func(context.Context, *backends.Request) (backends.Decision, error) {
 		return func(_ context.Context, r *backends.Request) (backends.Decision, error) {
-			r.Asking()
+			r.OnSent()
 			time.Sleep(5 * time.Second)
 			return d, nil
 		}
@@ -141,7 +141,7 @@ func TestAViewerWaitsNoLongerThanHisDeadline(t *testing.T) {
 		},
 		"a backend that hangs, and keep": {
 			policy: backends.PolicyKeep, check: hang, waits: time.Second,
-			want: backends.Undecided, later: backends.Undecided,
+			want: backends.Pending, later: backends.Pending,
 		},
 		"a backend that hangs, and deny": {
 			policy: backends.PolicyDeny, check: hang, waits: time.Second,
@@ -162,7 +162,7 @@ func TestAViewerWaitsNoLongerThanHisDeadline(t *testing.T) {
 		},
 		"a queue of ours lets nobody in": {
 			policy: backends.PolicyAllow, check: queued, waits: time.Second,
-			want: backends.Undecided, later: backends.Undecided,
+			want: backends.Pending, later: backends.Pending,
 		},
 		"a backend known to be down is on nobody's clock": {
 			policy: backends.PolicyAllow, check: hang, health: backends.BreakerOpen, waits: 0,
@@ -170,7 +170,7 @@ func TestAViewerWaitsNoLongerThanHisDeadline(t *testing.T) {
 		},
 		"nor is one under trial": {
 			policy: backends.PolicyKeep, check: hang, health: backends.BreakerHalfOpen, waits: 0,
-			want: backends.Undecided, later: backends.Undecided,
+			want: backends.Pending, later: backends.Pending,
 		},
 		"the check of one that is down is made all the same": {
 			policy: backends.PolicyAllow, check: slowAnswer(no()), health: backends.BreakerHalfOpen, waits: 0,
@@ -249,8 +249,8 @@ func TestDecisionsAreRenewedBehindTheViewersBack(t *testing.T) {
 			if i > 0 {
 				standing = yes()
 			}
-			if a.request.Number != i || a.request.Standing != standing || a.request.Opened != asks[0].request.Opened {
-				t.Fatalf("check %d: number %d, standing %+v, opened %v", i, a.request.Number, a.request.Standing, a.request.Opened)
+			if a.request.Number != i || a.request.Current != standing || a.request.Opened != asks[0].request.Opened {
+				t.Fatalf("check %d: number %d, standing %+v, opened %v", i, a.request.Number, a.request.Current, a.request.Opened)
 			}
 		}
 		s := n.Find(idOf(1))
@@ -264,23 +264,23 @@ func TestNoBoundOfOursIsExceededInSilence(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		edit   func(*Config)
-		before []session.Arrival
-		then   session.Arrival
+		before []session.OpenRequest
+		then   session.OpenRequest
 		want   string // empty: let in
 	}{
 		"the node is full": {
-			edit: func(c *Config) { c.Max = 2 }, before: []session.Arrival{viewer(1), viewer(2)}, then: viewer(3),
+			edit: func(c *Config) { c.Max = 2 }, before: []session.OpenRequest{viewer(1), viewer(2)}, then: viewer(3),
 			want: "overloaded: sessions.max=2 reached",
 		},
 		"a known viewer of a full node": {
-			edit: func(c *Config) { c.Max = 2 }, before: []session.Arrival{viewer(1), viewer(2)}, then: viewer(2),
+			edit: func(c *Config) { c.Max = 2 }, before: []session.OpenRequest{viewer(1), viewer(2)}, then: viewer(2),
 		},
 		"too many from one address": {
-			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []session.Arrival{at(1), at(2)}, then: at(3),
+			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []session.OpenRequest{at(1), at(2)}, then: at(3),
 			want: "overloaded: sessions.new_per_address=1 reached",
 		},
 		"a ticket of ours is no flood": {
-			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []session.Arrival{at(1), at(2)}, then: ticketAt(3),
+			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []session.OpenRequest{at(1), at(2)}, then: ticketAt(3),
 		},
 	}
 	for name, c := range cases {
@@ -308,15 +308,15 @@ func TestNoBoundOfOursIsExceededInSilence(t *testing.T) {
 }
 
 // at is a viewer of one and the same household.
-func at(i int) session.Arrival {
+func at(i int) session.OpenRequest {
 	a := viewer(i)
 	a.Request.Address = viewer(0).Request.Address
 	return a
 }
 
-func ticketAt(i int) session.Arrival {
+func ticketAt(i int) session.OpenRequest {
 	a := at(i)
-	a.Credentials, a.Ticket = false, session.Ticket{Opened: time.Now(), Key: "a"}
+	a.HasCredentials, a.Ticket = false, session.Ticket{Opened: time.Now(), KeyID: "a"}
 	return a
 }
 
@@ -346,7 +346,7 @@ func TestOpenRefusesWhatCannotBe(t *testing.T) {
 	stranger, nobody := viewer(1), viewer(1)
 	stranger.Request.Backend = "elsewhere"
 	nobody.Request.Session = backends.SessionID{}
-	for name, a := range map[string]session.Arrival{"a backend that is not there": stranger, "no session": nobody} {
+	for name, a := range map[string]session.OpenRequest{"a backend that is not there": stranger, "no session": nobody} {
 		if _, err := n.Open(t.Context(), a); !errors.Is(err, ErrUnknownBackend) {
 			t.Errorf("%s: %v, want %v", name, err, ErrUnknownBackend)
 		}

@@ -36,7 +36,7 @@ func (r *Registry) background(do func()) (begun bool) {
 // who he is.
 func (r *Registry) applyBan(b session.Ban) {
 	r.table.each(func(s *Session) bool {
-		f := s.Facts()
+		f := s.Request()
 		ban, banned := r.o.Banned(f, s.Decision())
 		if !banned {
 			return r.life.Err() == nil
@@ -57,7 +57,7 @@ func bannedBy(b session.Ban) backends.Decision {
 func (r *Registry) pardon() {
 	r.table.each(func(s *Session) bool {
 		if d := s.Decision(); d != nil && d.Source == backends.FromBan {
-			r.tell(s, session.Pardoned{})
+			r.tell(s, session.Unbanned{})
 		}
 		return r.life.Err() == nil
 	})
@@ -71,10 +71,10 @@ func (r *Registry) Over(userHash string) { r.limits.over(userHash) }
 func (r *Registry) Returned() {
 	r.background(func() {
 		r.table.each(func(s *Session) bool {
-			if d := s.Decision(); d == nil || d.Verdict != backends.Allowed || d.Source.Asked() {
+			if d := s.Decision(); d == nil || d.Verdict != backends.Allowed || d.Source.IsAuthoritative() {
 				return r.life.Err() == nil
 			}
-			r.tell(s, session.Doubted{})
+			r.tell(s, session.MustReload{})
 			return pause(r.life, rereadPause)
 		})
 	})
@@ -87,7 +87,7 @@ const rereadPause = 500 * time.Microsecond
 func (r *Registry) Reread() {
 	r.background(func() {
 		r.table.each(func(s *Session) bool {
-			r.tell(s, session.Doubted{})
+			r.tell(s, session.MustReload{})
 			return pause(r.life, rereadPause)
 		})
 	})

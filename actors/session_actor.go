@@ -74,8 +74,8 @@ func (a *sessionActor) Receive(ctx actor.Context) {
 		a.viewerWaited(ctx, now)
 	case session.TimerFired:
 		a.apply(ctx, a.withStandIn(m, now), now)
-	case session.StoreAnswered:
-		if m.Kind == session.OpenClaim {
+	case session.LeaseAnswered:
+		if m.Kind == session.LookupForOpening {
 			a.trace.comesFrom(m.Record.Trace)
 			a.claimTook = m.Took
 		}
@@ -125,21 +125,21 @@ func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContex
 	restarts := int(first.restarts.Load())
 	a.session = s
 	a.state = session.State{
-		Rules: &s.rules.Rules, Id: s.id, HasFacts: s.introduced.Load(), Opened: now.Truncate(time.Second),
-		Presented: first.ticket, Margin: s.margin,
-		Check: int(s.check.Load()) + restarts, // an answer still on its way belongs to the state that is gone
+		Policy: &s.rules.Policy, ID: s.id, HasCredentials: s.introduced.Load(), Opened: now.Truncate(time.Second),
+		PresentedTicket: first.ticket, ExtraLifetime: s.margin,
+		CheckNumber: int(s.check.Load()) + restarts, // an answer still on its way belongs to the state that is gone
 	}
 	if restarts > maxRestarts {
-		a.apply(ctx, session.AnswerOverdue{Err: session.ErrPanicked}, now)
+		a.apply(ctx, session.WaitExpired{Err: session.ErrPanicked}, now)
 		return
 	}
-	a.state.Key = a.registry.o.SigningKey()
+	a.state.KeyID = a.registry.o.SigningKey()
 	a.trace.open(a.registry.o.Tracer, s, span)
-	if ban, banned := a.registry.o.Banned(s.Facts(), nil); banned {
+	if ban, banned := a.registry.o.Banned(s.Request(), nil); banned {
 		a.apply(ctx, session.Revoked{Kind: session.RevokedBanned, Decision: bannedBy(ban)}, now)
 		return
 	}
-	a.apply(ctx, session.Opened{}, now)
+	a.apply(ctx, session.OpenRequested{}, now)
 }
 
 // recover goes on after a panic, with what the session had published. The session of an actor that starts for the
@@ -157,11 +157,11 @@ func (a *sessionActor) recover(ctx actor.Context, now time.Time) {
 	t := s.Ticket()
 	a.session = s
 	a.state = session.State{
-		Rules: &s.rules.Rules, Id: s.id, HasFacts: s.introduced.Load(),
-		Opened: t.Opened, Key: t.Key, Margin: s.margin, Check: int(s.check.Load()), Decision: *s.Decision(),
+		Policy: &s.rules.Policy, ID: s.id, HasCredentials: s.introduced.Load(),
+		Opened: t.Opened, KeyID: t.KeyID, ExtraLifetime: s.margin, CheckNumber: int(s.check.Load()), Decision: *s.Decision(),
 	}
 	a.account(a.state.Decision, now)
-	a.apply(ctx, session.Rebuilt{}, now)
+	a.apply(ctx, session.Restored{}, now)
 }
 
 // sessionOf finds the session that an actor belongs to, by its name.
@@ -188,23 +188,23 @@ func (a *sessionActor) apply(ctx actor.Context, event any, now time.Time) {
 		a.publish(now)
 	}
 	a.tellStore(do)
-	if do.Claim != session.NoClaim {
-		a.claim(do.Claim)
+	if do.Lookup != session.NoLookup {
+		a.claim(do.Lookup)
 	}
-	if do.Refund {
+	if do.ReturnSlot {
 		a.registry.guarded[a.session.backend].pacer.refund()
 	}
-	if do.Ask {
+	if do.StartCheck {
 		a.ask(ctx, now)
 	}
-	if do.Queue != session.NoLane {
-		a.registry.guarded[a.session.backend].pacer.enqueue(a.session, do.Queue)
+	if do.Enqueue != session.NotQueued {
+		a.registry.guarded[a.session.backend].pacer.enqueue(a.session, do.Enqueue)
 	}
-	if !do.Wake.IsZero() {
-		a.registry.wheel.arm(a.session, do.Wake)
+	if !do.WakeAt.IsZero() {
+		a.registry.wheel.arm(a.session, do.WakeAt)
 	}
-	if do.Ending != session.NotEnding {
-		a.end(ctx, do.Ending, now)
+	if do.Close != session.NotClosing {
+		a.end(ctx, do.Close, now)
 	}
 }
 
@@ -214,7 +214,7 @@ func (a *sessionActor) publish(now time.Time) {
 	before := s.decision.Load()
 	a.account(d, now)
 	a.attend(d.Verdict == backends.Allowed)
-	s.ticket.Store(&session.Ticket{Opened: a.state.Opened, Key: a.state.Key})
+	s.ticket.Store(&session.Ticket{Opened: a.state.Opened, KeyID: a.state.KeyID})
 	s.decision.Store(&d)
 	s.remember(&d)
 	a.registry.limits.note(s, &d)
@@ -229,7 +229,7 @@ func (a *sessionActor) publish(now time.Time) {
 func (a *sessionActor) attend(watching bool) {
 	if s := a.session; s.attending != watching {
 		s.attending = watching
-		a.registry.audience.change(s.Facts().Channel, watching)
+		a.registry.audience.change(s.Request().Channel, watching)
 	}
 }
 
@@ -239,7 +239,7 @@ func (a *sessionActor) account(d backends.Decision, now time.Time) {
 		a.session.stopgap.Add(int64(now.Sub(a.stopgap)))
 		a.stopgap = time.Time{}
 	}
-	if d.Verdict == backends.Allowed && !d.Source.Asked() {
+	if d.Verdict == backends.Allowed && !d.Source.IsAuthoritative() {
 		a.stopgap = now
 	}
 }
@@ -250,7 +250,7 @@ func (a *sessionActor) logChange(before, now *backends.Decision) {
 		return
 	}
 	a.registry.o.Logger.Info("viewer was refused while watching",
-		slog.String("session", a.session.id.String()), slog.String("channel", a.session.Facts().Channel),
+		slog.String("session", a.session.id.String()), slog.String("channel", a.session.Request().Channel),
 		slog.String("user", now.User), slog.String("source", now.Source.String()), slog.String("reason", now.Reason))
 }
 
@@ -265,22 +265,22 @@ func (a *sessionActor) viewerWaited(ctx actor.Context, now time.Time) {
 		a.answerInstead(ctx, backends.FailureTimeout, now)
 		return
 	}
-	a.apply(ctx, session.AnswerOverdue{Err: g.tooLate()}, now)
+	a.apply(ctx, session.WaitExpired{Err: g.tooLate()}, now)
 }
 
 // withStandIn adds to the timer's event what the outage policy says of a running session, while nobody can be asked.
 func (a *sessionActor) withStandIn(e session.TimerFired, now time.Time) session.TimerFired {
 	running := a.session != nil && (a.state.Phase == session.Allowed || a.state.Phase == session.Rechecking)
-	if !running || e.Health == backends.BreakerClosed || now.Before(a.state.Expires) {
+	if !running || e.Breaker == backends.BreakerClosed || now.Before(a.state.Expires) {
 		return e
 	}
 	g := a.registry.guarded[a.session.backend]
-	e.Instead, e.Err = g.Instead(a.question(), &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: g.name})
+	e.Fallback, e.Err = g.Fallback(a.question(), &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: g.name})
 	return e
 }
 
 func (a *sessionActor) answerInstead(ctx actor.Context, kind backends.FailureKind, now time.Time) {
 	g := a.registry.guarded[a.session.backend]
-	d, err := g.Instead(a.question(), &backends.Failure{Kind: kind, Backend: g.name})
-	a.apply(ctx, session.AnswerOverdue{Instead: d, Err: err}, now)
+	d, err := g.Fallback(a.question(), &backends.Failure{Kind: kind, Backend: g.name})
+	a.apply(ctx, session.WaitExpired{Fallback: d, Err: err}, now)
 }

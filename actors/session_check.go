@@ -16,18 +16,18 @@ import (
 // This file is what a session asks others: the store, its backend, its user's limit. All of it happens off the mailbox.
 
 // claim asks the store.
-func (a *sessionActor) claim(kind session.ClaimKind) {
+func (a *sessionActor) claim(kind session.LookupKind) {
 	r, s := a.registry, a.session
 	g := r.guarded[s.backend]
-	c := session.Claim{ID: s.id, Known: a.state.Fence}
-	if kind != session.OpenClaim {
-		c.Known = max(c.Known, 1) // who stands on a stopgap wants somebody's answer, and no other stopgap
+	c := session.LeaseRequest{ID: s.id, KnownRevision: a.state.Revision}
+	if kind != session.LookupForOpening {
+		c.KnownRevision = max(c.KnownRevision, 1) // who stands on a stopgap wants somebody's answer, and no other stopgap
 	}
 	switch {
 	case !r.o.Shared:
-	case kind == session.TurnClaim:
+	case kind == session.LookupForRecheck:
 		c.Lease, c.Wait = g.rules.LeaseFor, g.rules.LeaseFor
-	case kind == session.OpenClaim && g.State() == backends.BreakerClosed:
+	case kind == session.LookupForOpening && g.State() == backends.BreakerClosed:
 		c.Lease, c.Wait = g.rules.LeaseFor, g.rules.WaitFor
 	default: // it only looks; so does a node that could not ask, as another one may
 	}
@@ -38,15 +38,15 @@ func (a *sessionActor) claim(kind session.ClaimKind) {
 		if err != nil {
 			span.RecordError(err)
 		}
-		span.SetAttributes(attribute.Bool("usher.found", found.Found), attribute.Bool("usher.lease", found.Fence != 0))
+		span.SetAttributes(attribute.Bool("usher.found", found.Found), attribute.Bool("usher.lease", found.Revision != 0))
 		span.End()
-		e := session.StoreAnswered{
-			Kind: kind, Claimed: found, Away: err != nil, Took: took,
-			TimerFired: session.TimerFired{LastSeen: s.LastSeen(), Health: g.State()},
+		e := session.LeaseAnswered{
+			Kind: kind, LeaseResult: found, Away: err != nil, Took: took,
+			TimerFired: session.TimerFired{LastSeen: s.LastSeen(), Breaker: g.State()},
 		}
 		if found.Found {
-			if found.Record.Facts != nil {
-				s.introduce(found.Record.Facts)
+			if found.Record.Request != nil {
+				s.introduce(found.Record.Request)
 			}
 			e.Refused = r.refusal(ctx, s, &found.Record, took)
 		}
@@ -56,11 +56,11 @@ func (a *sessionActor) claim(kind session.ClaimKind) {
 
 // claimed asks the store for no longer than a viewer may wait for it. took is how much of that is used up: none where it
 // was another node's answer that was waited for.
-func (r *Registry) claimed(ctx context.Context, c session.Claim) (found session.Claimed, took time.Duration, err error) {
+func (r *Registry) claimed(ctx context.Context, c session.LeaseRequest) (found session.LeaseResult, took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Wait+r.o.StoreDeadline)
 	defer cancel()
 	began := time.Now()
-	found, err = r.o.Store.Claim(ctx, c)
+	found, err = r.o.Store.AcquireLease(ctx, c)
 	switch took = time.Since(began); {
 	case err != nil:
 		took = r.o.StoreDeadline
@@ -83,18 +83,18 @@ func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Reco
 	if d.Verdict != backends.Allowed {
 		return nil
 	}
-	if ban, banned := r.o.Banned(s.Facts(), d); banned {
+	if ban, banned := r.o.Banned(s.Request(), d); banned {
 		return new(bannedBy(ban))
 	}
-	if !record.Evicted {
+	if !record.IsEvicted {
 		return nil
 	}
 	ctx, cancel := r.storeTime(ctx, took)
 	defer cancel()
-	if r.limits.join(ctx, s, record.Opened, d) == session.StandingEvicted {
+	if r.limits.join(ctx, s, record.Opened, d) == session.StreamEvicted {
 		return new(evicted(d))
 	}
-	if err := r.o.Limits.Evict(ctx, s.id, false); err != nil {
+	if err := r.o.Limits.SetEvicted(ctx, s.id, false); err != nil {
 		r.o.Logger.Debug("the store could not be told that a session has its place again", slog.Any("error", err))
 	}
 	return nil
@@ -105,14 +105,14 @@ func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Reco
 func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 	r, s := a.registry, a.session
 	g := r.guarded[s.backend]
-	number := a.state.Check
+	number := a.state.CheckNumber
 	s.check.Store(int64(number))
 	p := new(progress)
 	a.progress = p
 	question := a.question()
-	question.Asking = func() { p.asked.Store(max(1, int64(time.Since(r.start)))) }
+	question.OnSent = func() { p.asked.Store(max(1, int64(time.Since(r.start)))) }
 	checkCtx, done := a.trace.check(r.life, r.o.Tracer, s, number)
-	record, took := a.record(a.state.Lease), time.Duration(0)
+	record, took := a.record(a.state.LeaseRevision), time.Duration(0)
 	if a.state.Phase == session.Opening {
 		took = a.claimTook
 	}
@@ -126,7 +126,7 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 		}
 		if r.life.Err() != nil {
 			// The lease ends by itself if nobody can be told.
-			_, _ = r.publish(session.Publication{Record: session.Record{ID: s.id, Fence: record.Fence}}) //nolint:contextcheck // it outlives the registry
+			_, _ = r.publish(session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: record.Revision}}) //nolint:contextcheck // it outlives the registry
 		}
 		answer.Down = g.State() != backends.BreakerClosed
 		r.tell(s, answer)
@@ -142,20 +142,20 @@ func (r *Registry) place(
 	ctx context.Context, s *Session, record session.Record, took time.Duration, answer *session.BackendAnswered,
 ) {
 	d := answer.Decision
-	if ban, banned := r.o.Banned(s.Facts(), &d); banned {
+	if ban, banned := r.o.Banned(s.Request(), &d); banned {
 		answer.Decision = bannedBy(ban)
 		return
 	}
 	joining, cancel := r.storeTime(ctx, took)
 	defer cancel()
-	if r.limits.join(joining, s, record.Opened, &d) != session.StandingEvicted {
+	if r.limits.join(joining, s, record.Opened, &d) != session.StreamEvicted {
 		return
 	}
 	answer.Decision, answer.Saved = evicted(&d), true
 	// The yes is what the store remembers, so that nobody is asked again when there is a place. The viewer need not wait.
 	record.Decision, record.Expires = d, time.Now().Add(s.rules.Clamped(d.ValidFor))
 	r.running.Go(func() {
-		_, _ = r.publish(session.Publication{Record: record}) //nolint:contextcheck // without it there is one question more
+		_, _ = r.publish(session.DecisionUpdate{Record: record}) //nolint:contextcheck // without it there is one question more
 		r.evict(ctx, s.id)
 	})
 }
@@ -174,8 +174,8 @@ func (r *Registry) check(ctx context.Context, g *guarded, q *backends.Request) (
 
 // question is what to ask now: the facts of the opening, and where the session stands.
 func (a *sessionActor) question() *backends.Request {
-	q := *a.session.Facts()
-	q.Number, q.Opened, q.Bytes = a.state.Check, a.state.Opened, a.session.Bytes()
-	q.Standing = a.state.Standing()
+	q := *a.session.Request()
+	q.Number, q.Opened, q.Bytes = a.state.CheckNumber, a.state.Opened, a.session.Bytes()
+	q.Current = a.state.Standing()
 	return &q
 }

@@ -103,19 +103,19 @@ func TestEveryOpeningsSpanEnds(t *testing.T) {
 	cases := map[string]struct {
 		check   func(context.Context, *backends.Request) (backends.Decision, error)
 		edit    func(*setup)
-		arrival func() session.Arrival
+		arrival func() session.OpenRequest
 		verdict string
 		spans   int
 	}{
 		"denied": {
 			check:   func(context.Context, *backends.Request) (backends.Decision, error) { return no(), nil },
-			arrival: func() session.Arrival { return viewer(1) }, verdict: "denied", spans: 1,
+			arrival: func() session.OpenRequest { return viewer(1) }, verdict: "denied", spans: 1,
 		},
 		"after too long": {
-			check: hang, arrival: func() session.Arrival { return viewer(1) }, verdict: "allowed", spans: 1,
+			check: hang, arrival: func() session.OpenRequest { return viewer(1) }, verdict: "allowed", spans: 1,
 		},
 		"refused for an unknown ticket": {
-			arrival: func() session.Arrival { return holder(1, time.Now().Add(-7*time.Hour)) }, verdict: "denied", spans: 1,
+			arrival: func() session.OpenRequest { return holder(1, time.Now().Add(-7*time.Hour)) }, verdict: "denied", spans: 1,
 		},
 		"after a panic": {
 			edit: func(s *setup) {
@@ -127,7 +127,7 @@ func TestEveryOpeningsSpanEnds(t *testing.T) {
 					return "a"
 				}
 			},
-			arrival: func() session.Arrival { return viewer(1) }, verdict: "allowed", spans: 1,
+			arrival: func() session.OpenRequest { return viewer(1) }, verdict: "allowed", spans: 1,
 		},
 	}
 	for name, c := range cases {

@@ -14,7 +14,7 @@ func in(d time.Duration) time.Time { return t0().Add(d) }
 
 // plainRules count from t0.
 func plainRules() *backendRules {
-	return &backendRules{Rules: session.Rules{Start: t0(), IdleTimeout: time.Minute}}
+	return &backendRules{Policy: session.Policy{Start: t0(), IdleTimeout: time.Minute}}
 }
 
 func yes() backends.Decision {
@@ -26,7 +26,7 @@ func no() backends.Decision {
 }
 
 func lastKnown() backends.Decision {
-	return backends.Decision{Verdict: backends.Allowed, Source: backends.FromLastKnown, UserID: "17", User: "Ann"}
+	return backends.Decision{Verdict: backends.Allowed, Source: backends.FromCached, UserID: "17", User: "Ann"}
 }
 
 func refusedByPolicy() backends.Decision {

@@ -36,8 +36,8 @@ func (a Alarm) Advice() string {
 	}[a]
 }
 
-// Alarms lists them all, for whoever registers a metric for each.
-func Alarms() []Alarm {
+// AllAlarms lists them all, for whoever registers a metric for each.
+func AllAlarms() []Alarm {
 	return []Alarm{
 		AlarmUnexpectedStatus, AlarmRedirectToItself, AlarmBadHeader, AlarmWrongAddress, AlarmUnexpectedAnswer,
 	}

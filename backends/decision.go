@@ -8,7 +8,7 @@ type Verdict uint8
 // The verdicts. Undecided is the zero value: nobody could say, and the viewer is asked to come back (503), because a
 // 4xx would end his playback for good.
 const (
-	Undecided Verdict = iota
+	Pending Verdict = iota
 	Allowed
 	Denied
 )
@@ -22,11 +22,11 @@ type Source uint8
 // The sources. FailOpen let in a viewer whom nobody had decided on; LastKnown holds on to a decision of before the
 // outage; Ticket admitted a session that nobody remembered on the word of its ticket.
 const (
-	NoSource Source = iota
+	SourceNone Source = iota
 	FromBackend
-	FromRule
+	FromLocal
 	FromFailOpen
-	FromLastKnown
+	FromCached
 	FromTicket
 	FromLimit
 	FromBan
@@ -40,10 +40,10 @@ func (s Source) String() string {
 	}[s]
 }
 
-// Asked reports whether somebody who knows the viewer stands behind the decision. The others are stopgaps: they are
+// IsAuthoritative reports whether somebody who knows the viewer stands behind the decision. The others are stopgaps: they are
 // asked about again as soon as somebody answers.
-func (s Source) Asked() bool {
-	return s != NoSource && s != FromFailOpen && s != FromLastKnown && s != FromTicket
+func (s Source) IsAuthoritative() bool {
+	return s != SourceNone && s != FromFailOpen && s != FromCached && s != FromTicket
 }
 
 // Decision is the answer about one viewer. Decisions are values; once published they are not changed.

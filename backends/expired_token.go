@@ -2,29 +2,29 @@ package backends
 
 import "fmt"
 
-// ExpiredToken is what holds for a session whose token has outlived its life (on_expired_token).
-type ExpiredToken uint8
+// ExpiredTokenPolicy is what holds for a session whose token has outlived its life (on_expired_token).
+type ExpiredTokenPolicy uint8
 
-// The choices: ExpiredKeep (zero) leaves the session its decision until its viewer comes with a new token;
-// ExpiredDeny ends it.
+// The choices: KeepOnExpiredToken (zero) leaves the session its decision until its viewer comes with a new token;
+// DenyOnExpiredToken ends it.
 const (
-	ExpiredKeep ExpiredToken = iota
-	ExpiredDeny
+	KeepOnExpiredToken ExpiredTokenPolicy = iota
+	DenyOnExpiredToken
 )
 
 // String is the choice as the config spells it.
-func (e ExpiredToken) String() string { return [...]string{"keep", "deny"}[e] }
+func (e ExpiredTokenPolicy) String() string { return [...]string{"keep", "deny"}[e] }
 
 // MarshalText spells the choice as the config does.
-func (e ExpiredToken) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
+func (e ExpiredTokenPolicy) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
 
 // UnmarshalText reads what the config spells.
-func (e *ExpiredToken) UnmarshalText(text []byte) error {
+func (e *ExpiredTokenPolicy) UnmarshalText(text []byte) error {
 	switch string(text) {
 	case "keep":
-		*e = ExpiredKeep
+		*e = KeepOnExpiredToken
 	case "deny":
-		*e = ExpiredDeny
+		*e = DenyOnExpiredToken
 	default:
 		return fmt.Errorf("on_expired_token %q: want keep or deny", text)
 	}

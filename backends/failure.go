@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// FailureKind is why nobody answered, a closed set. It decides what a failure may do: see [Failure.Transport].
+// FailureKind is why nobody answered, a closed set. It decides what a failure may do: see [Failure.IsTransport].
 type FailureKind uint8
 
 // The kinds of failure.
@@ -53,9 +53,9 @@ func (f *Failure) Error() string {
 // Unwrap gives the cause.
 func (f *Failure) Unwrap() error { return f.Err }
 
-// Transport reports whether the failure is one that no viewer can bring about with the words of his request. Only
+// IsTransport reports whether the failure is one that no viewer can bring about with the words of his request. Only
 // such a failure may admit an unknown viewer while the breaker is closed.
-func (f *Failure) Transport() bool { return f.Kind == FailureTransport || f.Kind == FailureTimeout }
+func (f *Failure) IsTransport() bool { return f.Kind == FailureTransport || f.Kind == FailureTimeout }
 
 // AsFailure finds the Failure in err, or nil.
 func AsFailure(err error) *Failure {

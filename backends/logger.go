@@ -2,8 +2,8 @@ package backends
 
 import "log/slog"
 
-// OrDiscard makes nil a logger that drops everything.
-func OrDiscard(log *slog.Logger) *slog.Logger {
+// LoggerOrDiscard makes nil a logger that drops everything.
+func LoggerOrDiscard(log *slog.Logger) *slog.Logger {
 	if log == nil {
 		return slog.New(slog.DiscardHandler)
 	}

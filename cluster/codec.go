@@ -109,7 +109,7 @@ func readNumber(value []byte) (int64, error) {
 func encodeRecord(r *session.Record) []byte {
 	f := make(fields, 0, 256)
 	f.number(fieldOpened, r.Opened.Unix())
-	f.text(fieldKey, r.Key)
+	f.text(fieldKey, r.KeyID)
 	d := &r.Decision
 	f.text(fieldVerdict, d.Verdict.String())
 	f.text(fieldSource, d.Source.String())
@@ -122,10 +122,10 @@ func encodeRecord(r *session.Record) []byte {
 		f.number(fieldUnique, 1)
 	}
 	f.text(fieldRedirect, d.Redirect)
-	f.number(fieldCheck, int64(r.Check))
+	f.number(fieldCheck, int64(r.CheckNumber))
 	f.text(fieldTrace, r.Trace)
-	if r.Facts != nil {
-		facts := encodeFacts(r.Facts)
+	if r.Request != nil {
+		facts := encodeFacts(r.Request)
 		f = append(f, fieldFacts) // empty ones, too: they say that somebody could be asked
 		f = binary.AppendUvarint(f, uint64(len(facts)))
 		f = append(f, facts...)
@@ -170,7 +170,7 @@ func decodeRecord(id backends.SessionID, data []byte) (session.Record, error) {
 	err := readFields(data, func(tag byte, value []byte) (err error) {
 		switch tag {
 		case fieldKey:
-			r.Key = string(value)
+			r.KeyID = string(value)
 		case fieldVerdict:
 			d.Verdict, err = parseVerdict(string(value))
 		case fieldSource:
@@ -186,7 +186,7 @@ func decodeRecord(id backends.SessionID, data []byte) (session.Record, error) {
 		case fieldTrace:
 			r.Trace = string(value)
 		case fieldFacts:
-			r.Facts, err = decodeFacts(id, value)
+			r.Request, err = decodeFacts(id, value)
 		case fieldOpened, fieldValidFor, fieldMaxSessions, fieldUnique, fieldCheck:
 			err = decodeNumber(&r, tag, value)
 		}
@@ -213,7 +213,7 @@ func decodeNumber(r *session.Record, tag byte, value []byte) error {
 	case fieldUnique:
 		r.Decision.Unique = n != 0
 	case fieldCheck:
-		r.Check = int(n)
+		r.CheckNumber = int(n)
 	}
 	return nil
 }
@@ -287,7 +287,7 @@ func decodeFactText(q *backends.Request, tag byte, value string) {
 
 // parseVerdict reads a verdict's name: the numbers are this program's own.
 func parseVerdict(name string) (backends.Verdict, error) {
-	for v := backends.Undecided; v <= backends.Denied; v++ {
+	for v := backends.Pending; v <= backends.Denied; v++ {
 		if v.String() == name {
 			return v, nil
 		}
@@ -297,7 +297,7 @@ func parseVerdict(name string) (backends.Verdict, error) {
 
 // parseSource reads a source's name.
 func parseSource(name string) (backends.Source, error) {
-	for s := backends.NoSource; s <= backends.FromOperator; s++ {
+	for s := backends.SourceNone; s <= backends.FromOperator; s++ {
 		if s.String() == name {
 			return s, nil
 		}

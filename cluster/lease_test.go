@@ -53,8 +53,8 @@ func walkLeases(t *rapid.T, store Store, number int) {
 	for range rapid.IntRange(1, 30).Draw(t, "steps") {
 		switch rapid.IntRange(0, 3).Draw(t, "step") {
 		case 0, 1:
-			m.claim(t, store, session.Claim{
-				ID: idOf(number), Known: rapid.SampledFrom(append([]uint64{0, m.stored}, m.granted...)).Draw(t, "known"),
+			m.claim(t, store, session.LeaseRequest{
+				ID: idOf(number), KnownRevision: rapid.SampledFrom(append([]uint64{0, m.stored}, m.granted...)).Draw(t, "known"),
 				Lease: rapid.SampledFrom([]time.Duration{0, leaseFor}).Draw(t, "lease"),
 				Wait:  rapid.SampledFrom([]time.Duration{0, time.Microsecond}).Draw(t, "wait"),
 			})
@@ -69,56 +69,56 @@ func walkLeases(t *rapid.T, store Store, number int) {
 			}
 			m.publish(t, store, r)
 		case 3:
-			got, err := store.Claim(ctx, session.Claim{ID: idOf(number)})
+			got, err := store.AcquireLease(ctx, session.LeaseRequest{ID: idOf(number)})
 			if err != nil {
 				t.Fatalf("look: %v", err)
 			}
-			if got.Record.Fence != m.stored || got.Asking && !m.live {
+			if got.Record.Revision != m.stored || got.HeldElsewhere && !m.live {
 				t.Fatalf("it says %+v, want the decision under %d", got, m.stored)
 			}
 		}
 	}
 }
 
-func (m *leaseModel) claim(t *rapid.T, store Store, c session.Claim) {
-	got, err := store.Claim(context.Background(), c)
+func (m *leaseModel) claim(t *rapid.T, store Store, c session.LeaseRequest) {
+	got, err := store.AcquireLease(context.Background(), c)
 	if err != nil {
 		t.Fatalf("claim: %v", err)
 	}
-	answers := m.stored > 0 && (c.Known == 0 || m.stored > c.Known)
+	answers := m.stored > 0 && (c.KnownRevision == 0 || m.stored > c.KnownRevision)
 	switch {
-	case got.Fence == 0:
+	case got.Revision == 0:
 		if c.Lease > 0 && !answers {
 			t.Fatalf("nobody may ask: %+v by %+v", got, c) // whoever waited long enough may
 		}
 		return
 	case answers || c.Lease == 0:
 		t.Fatalf("a lease for nothing: %+v by %+v, %+v", got, c, *m)
-	case got.Fence <= m.last:
-		t.Fatalf("the number %d came after %d", got.Fence, m.last)
+	case got.Revision <= m.last:
+		t.Fatalf("the number %d came after %d", got.Revision, m.last)
 	}
 	// A live lease is taken by force alone: by who waited, or did not want to.
-	m.last, m.live = got.Fence, true
-	m.granted = append(m.granted, got.Fence)
+	m.last, m.live = got.Revision, true
+	m.granted = append(m.granted, got.Revision)
 }
 
 func (m *leaseModel) publish(t *rapid.T, store Store, r session.Record) {
-	outcome, err := store.Publish(context.Background(), session.Publication{Record: r})
+	outcome, err := store.SaveDecision(context.Background(), session.DecisionUpdate{Record: r})
 	if err != nil {
 		t.Fatalf("publish: %v", err)
 	}
-	want := session.PublishedStored
-	if r.Fence < m.last {
-		want = session.PublishedStale
+	want := session.OutcomeStored
+	if r.Revision < m.last {
+		want = session.OutcomeStale
 	}
 	if outcome != want {
-		t.Fatalf("published under %d it is %v, want %v: %+v", r.Fence, outcome, want, *m)
+		t.Fatalf("published under %d it is %v, want %v: %+v", r.Revision, outcome, want, *m)
 	}
-	if want == session.PublishedStale {
+	if want == session.OutcomeStale {
 		return
 	}
 	m.live = false
-	if r.Decision.Verdict != backends.Undecided {
-		m.stored = r.Fence
+	if r.Decision.Verdict != backends.Pending {
+		m.stored = r.Revision
 	}
 }

@@ -24,7 +24,7 @@ func limitRules(p session.LimitPolicy) session.LimitRules {
 
 // table is where the sessions of one user are counted, at explicit times in ms.
 type limitTable interface {
-	tell(op string, now int64, calls ...limitCall) session.Limited
+	tell(op string, now int64, calls ...limitCall) session.LimitResult
 }
 
 // inGo is the roster.
@@ -35,10 +35,10 @@ type inGo struct {
 
 func newInGo(p session.LimitPolicy) *inGo { return &inGo{newRoster(), termsOf(limitRules(p))} }
 
-func (g *inGo) tell(op string, now int64, calls ...limitCall) session.Limited {
+func (g *inGo) tell(op string, now int64, calls ...limitCall) session.LimitResult {
 	if op == "leave" {
 		g.leave(g.terms, calls[0].id, now)
-		return session.Limited{}
+		return session.LimitResult{}
 	}
 	calls = slices.Clone(calls) // the script is told of the same ones at the same time
 	for i := range calls {
@@ -67,13 +67,13 @@ func newInLua(t interface{ Fatalf(string, ...any) }, server *redisServer, p sess
 	return i
 }
 
-func (i *inLua) tell(op string, now int64, calls ...limitCall) session.Limited {
+func (i *inLua) tell(op string, now int64, calls ...limitCall) session.LimitResult {
 	i.clock = now
 	if op == "leave" {
-		if err := i.l.Leave(context.Background(), i.user, calls[0].id); err != nil {
+		if err := i.l.LeaveStream(context.Background(), i.user, calls[0].id); err != nil {
 			i.t.Fatalf("leave: %v", err)
 		}
-		return session.Limited{}
+		return session.LimitResult{}
 	}
 	said, err := i.l.tell(context.Background(), op, i.user, calls)
 	if err != nil {
@@ -123,8 +123,8 @@ func (g *inGo) state(like *inLua) map[string]string {
 }
 
 // sorted puts those who lost their places in an order: which one it is is nobody's business.
-func sorted(said session.Limited) session.Limited {
-	slices.SortFunc(said.Cut, func(a, b session.Cut) int { return cmp.Compare(a.Session.String(), b.Session.String()) })
+func sorted(said session.LimitResult) session.LimitResult {
+	slices.SortFunc(said.Evicted, func(a, b session.EvictedStream) int { return cmp.Compare(a.Session.String(), b.Session.String()) })
 	return said
 }
 
@@ -149,12 +149,12 @@ func (c limitCall) on(device string) limitCall {
 }
 
 // said are standings, for comparison.
-func standings(of ...session.Standing) []session.Standing { return of }
+func standings(of ...session.StreamState) []session.StreamState { return of }
 
 const (
-	held       = session.StandingHeld
-	evicted    = session.StandingEvicted
-	superseded = session.StandingSuperseded
+	held       = session.StreamActive
+	evicted    = session.StreamEvicted
+	superseded = session.StreamSuperseded
 )
 
 func TestLimits(t *testing.T) {
@@ -164,12 +164,12 @@ func TestLimits(t *testing.T) {
 		at    time.Duration
 		op    string
 		calls []limitCall
-		want  []session.Standing
+		want  []session.StreamState
 	}
-	hold := func(at time.Duration, want []session.Standing, calls ...limitCall) step {
+	hold := func(at time.Duration, want []session.StreamState, calls ...limitCall) step {
 		return step{at, "hold", calls, want}
 	}
-	join := func(at time.Duration, want session.Standing, c limitCall) step {
+	join := func(at time.Duration, want session.StreamState, c limitCall) step {
 		return step{at, "join", []limitCall{c}, standings(want)}
 	}
 	leave := func(at time.Duration, i int) step { return step{at, "leave", []limitCall{{id: idOf(i)}}, nil} }
@@ -264,7 +264,7 @@ func TestLimits(t *testing.T) {
 				t.Parallel()
 				for i, step := range test.steps {
 					got := table.tell(step.op, 1_700_000_000_000+step.at.Milliseconds(), step.calls...)
-					if diff := gocmp.Diff(step.want, got.Standings); diff != "" {
+					if diff := gocmp.Diff(step.want, got.States); diff != "" {
 						t.Fatalf("step %d, at %v (-want +got):\n%s", i, step.at, diff)
 					}
 				}
@@ -325,7 +325,7 @@ func TestTheLimitHoldsOnceThingsSettle(t *testing.T) {
 	settle := func(t *rapid.T, table limitTable, policy session.LimitPolicy) {
 		most := rapid.IntRange(1, 4).Draw(t, "max")
 		count := rapid.IntRange(1, 9).Draw(t, "viewers")
-		standing := make([]session.Standing, count)
+		standing := make([]session.StreamState, count)
 		start, settled := int64(1_700_000_000_000), int64(25_000)
 		for now := start; now < start+45_000; now += 500 {
 			for i := range count {
@@ -339,7 +339,7 @@ func TestTheLimitHoldsOnceThingsSettle(t *testing.T) {
 				c := plays(i, int64(100+i), most).silentFor(time.Duration(rapid.IntRange(0, 400).Draw(t, "late")) * time.Millisecond)
 				got := table.tell(op, now, c)
 				if rapid.IntRange(0, 9).Draw(t, "answer") > 0 {
-					standing[i] = got.Standings[0]
+					standing[i] = got.States[0]
 				}
 			}
 			if now < start+settled {
@@ -347,7 +347,7 @@ func TestTheLimitHoldsOnceThingsSettle(t *testing.T) {
 			}
 			playing := 0
 			for i := range count {
-				if table.tell("hold", now, plays(i, int64(100+i), most)).Standings[0] == held {
+				if table.tell("hold", now, plays(i, int64(100+i), most)).States[0] == held {
 					playing++
 				}
 			}
@@ -403,13 +403,13 @@ func TestWhoZapsIsNeverRefused(t *testing.T) {
 					if i != channel {
 						op := "hold"
 						old := plays(i, opened[i], 1).at("home").on(device).silentFor(time.Duration(now-seen[i]) * time.Millisecond)
-						lose(opened, table.tell(op, now, old).Cut)
+						lose(opened, table.tell(op, now, old).Evicted)
 					}
 				}
 				got := table.tell(op, now, plays(channel, opened[channel], 1).at("home").on(device))
-				lose(opened, got.Cut)
-				if got.Standings[0] != held {
-					t.Fatalf("channel %d is %v after %d ms", channel, got.Standings[0], now-start)
+				lose(opened, got.Evicted)
+				if got.States[0] != held {
+					t.Fatalf("channel %d is %v after %d ms", channel, got.States[0], now-start)
 				}
 			}
 		}
@@ -417,7 +417,7 @@ func TestWhoZapsIsNeverRefused(t *testing.T) {
 }
 
 // lose forgets sessions that lost their places: their tickets are refused, and whoever comes back opens them anew.
-func lose(opened map[int]int64, cut []session.Cut) {
+func lose(opened map[int]int64, cut []session.EvictedStream) {
 	for _, c := range cut {
 		delete(opened, int(c.Session[0]))
 	}
@@ -430,24 +430,24 @@ func FuzzParseLimited(f *testing.F) {
 			return
 		}
 		said, ok := parseLimited([]any{a, b, text, b, a}, asked)
-		if ok && len(said.Standings) != asked {
-			t.Errorf("%d standings, want %d", len(said.Standings), asked)
+		if ok && len(said.States) != asked {
+			t.Errorf("%d standings, want %d", len(said.States), asked)
 		}
 	})
 }
 
 func BenchmarkHold(b *testing.B) {
 	for _, members := range []int{1, 10, 100} {
-		of := make([]session.Membership, members)
+		of := make([]session.StreamEntry, members)
 		for i := range of {
 			of[i] = membership(i, "Ann")
-			of[i].Device, of[i].Max = "", members
+			of[i].Device, of[i].MaxStreams = "", members
 		}
 		b.Run(fmt.Sprintf("memory/%d", members), func(b *testing.B) {
 			l := newMemoryLimits(testRules)
 			b.ReportAllocs()
 			for b.Loop() {
-				_, _ = l.Hold(b.Context(), of)
+				_, _ = l.RenewStreams(b.Context(), of)
 			}
 		})
 		b.Run(fmt.Sprintf("redis/%d", members), func(b *testing.B) {
@@ -455,7 +455,7 @@ func BenchmarkHold(b *testing.B) {
 			s := newStore(b, testConfig(server), nil)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := s.Hold(b.Context(), of); err != nil {
+				if _, err := s.RenewStreams(b.Context(), of); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -43,18 +43,18 @@ func newMemoryLimits(rules session.LimitRules) *memoryLimits {
 	return l
 }
 
-// Join asks for a place among the user's sessions. It never fails.
-func (l *memoryLimits) Join(_ context.Context, m session.Membership) (session.Limited, error) {
-	return l.call(true, []session.Membership{m}), nil
+// JoinStream asks for a place among the user's sessions. It never fails.
+func (l *memoryLimits) JoinStream(_ context.Context, m session.StreamEntry) (session.LimitResult, error) {
+	return l.call(true, []session.StreamEntry{m}), nil
 }
 
-// Hold keeps the places, or takes some if none are known. It never fails.
-func (l *memoryLimits) Hold(_ context.Context, of []session.Membership) (session.Limited, error) {
+// RenewStreams keeps the places, or takes some if none are known. It never fails.
+func (l *memoryLimits) RenewStreams(_ context.Context, of []session.StreamEntry) (session.LimitResult, error) {
 	return l.call(false, of), nil
 }
 
-// Leave gives the place back. It never fails.
-func (l *memoryLimits) Leave(_ context.Context, user string, id backends.SessionID) error {
+// LeaveStream gives the place back. It never fails.
+func (l *memoryLimits) LeaveStream(_ context.Context, user string, id backends.SessionID) error {
 	now, shard := l.now(time.Now()), l.shard(user)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
@@ -67,7 +67,7 @@ func (l *memoryLimits) Leave(_ context.Context, user string, id backends.Session
 	return nil
 }
 
-func (l *memoryLimits) call(join bool, of []session.Membership) session.Limited {
+func (l *memoryLimits) call(join bool, of []session.StreamEntry) session.LimitResult {
 	clock, user := time.Now(), of[0].User
 	calls := make([]limitCall, len(of))
 	for i, m := range of {
@@ -87,7 +87,7 @@ func (l *memoryLimits) shard(user string) *limitShard {
 	return &l.shards[maphash.String(l.seed, user)%limitShards]
 }
 
-func (s *limitShard) call(t limitTerms, user string, calls []limitCall, now int64) (session.Limited, bool) {
+func (s *limitShard) call(t limitTerms, user string, calls []limitCall, now int64) (session.LimitResult, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(now)

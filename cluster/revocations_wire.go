@@ -126,8 +126,8 @@ func decodeDecision(s sealer, w wireRevocation) (backends.Decision, error) {
 	if err := json.Unmarshal(plain, &d); err != nil {
 		return backends.Decision{}, errForeign
 	}
-	verdict, known := named(d.Verdict, backends.Undecided, backends.Denied)
-	source, knownSource := named(d.Source, backends.NoSource, backends.FromOperator)
+	verdict, known := named(d.Verdict, backends.Pending, backends.Denied)
+	source, knownSource := named(d.Source, backends.SourceNone, backends.FromOperator)
 	if !known || !knownSource {
 		return backends.Decision{}, errForeign
 	}

@@ -10,9 +10,9 @@ import (
 const mostHistory = 512
 
 // sumTally adds up what two nodes counted, or one node twice.
-func sumTally(a, b session.Tally) session.Tally {
-	return session.Tally{
-		Requests: a.Requests + b.Requests, Bytes: a.Bytes + b.Bytes, Stopgap: a.Stopgap + b.Stopgap,
+func sumTally(a, b session.Counters) session.Counters {
+	return session.Counters{
+		Requests: a.Requests + b.Requests, Bytes: a.Bytes + b.Bytes, Unverified: a.Unverified + b.Unverified,
 		History: joinHistory(a.History, b.History),
 	}
 }

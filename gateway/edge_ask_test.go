@@ -280,7 +280,7 @@ func TestAnEdgeThatGoesAwayIsNotAnswered(t *testing.T) {
 	t.Parallel()
 	for _, d := range everyDialect() {
 		g := newEdgeGate(t, nil, edgeRoute(d))
-		g.room.decide = func(session.Arrival) (backends.Decision, error) {
+		g.room.decide = func(session.OpenRequest) (backends.Decision, error) {
 			return backends.Decision{}, fmt.Errorf("open: %w", context.Canceled)
 		}
 		header := http.Header{}

@@ -247,8 +247,8 @@ func (r *room) change(d backends.Decision) {
 }
 
 // by makes a room decide by the viewer's query; what is not in the table is denied.
-func by(table map[string]backends.Decision) func(session.Arrival) (backends.Decision, error) {
-	return func(a session.Arrival) (backends.Decision, error) {
+func by(table map[string]backends.Decision) func(session.OpenRequest) (backends.Decision, error) {
+	return func(a session.OpenRequest) (backends.Decision, error) {
 		if d, found := table[a.Request.Query]; found {
 			return d, nil
 		}

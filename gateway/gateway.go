@@ -38,7 +38,7 @@ type Sessions interface {
 	Find(id backends.SessionID) Session
 	// Open returns the session with its first decision taken. It returns *backends.Overload, an error of its own when
 	// the node shuts down, or ctx's.
-	Open(ctx context.Context, a session.Arrival) (Session, error)
+	Open(ctx context.Context, a session.OpenRequest) (Session, error)
 }
 
 // Options are what a Gateway needs. All are required.
@@ -303,11 +303,11 @@ func (g *Gateway) decision(ctx context.Context, v *visit) (*backends.Decision, e
 			return d, nil
 		}
 	}
-	s, err := g.o.Sessions.Open(ctx, session.Arrival{
-		Request:     g.question(v),
-		Credentials: known,
-		Ticket:      v.claims.Ticket,
-		Margin:      v.target.route.margin(),
+	s, err := g.o.Sessions.Open(ctx, session.OpenRequest{
+		Request:        g.question(v),
+		HasCredentials: known,
+		Ticket:         v.claims.Ticket,
+		ExtraLifetime:  v.target.route.margin(),
 	})
 	if err != nil {
 		return nil, err

@@ -351,7 +351,7 @@ func TestADecisionBecomesAStatus(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, nil)
-			g.room.decide = func(session.Arrival) (backends.Decision, error) { return tc.decision, tc.err }
+			g.room.decide = func(session.OpenRequest) (backends.Decision, error) { return tc.decision, tc.err }
 			path := "/~" + g.ticket(t, "a001") + "/play/a001/seg-17.ts"
 			g.room.forget()
 			for path, want := range map[string]line{"/play/a001/index.m3u8?token=1": tc.playlist, path: tc.segment} {
@@ -525,8 +525,8 @@ func TestABackendHearsWhatTheViewerSaidAndNothingThatHeInvented(t *testing.T) {
 		cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "Address" || p.String() == "Asking" }, cmp.Ignore())); diff != "" {
 		t.Errorf("question (-want +got):\n%s", diff)
 	}
-	if got.Address.String() != "203.0.113.7" || got.Session.IsZero() || !arrived[0].Credentials {
-		t.Errorf("address %v, session %v, credentials %v", got.Address, got.Session, arrived[0].Credentials)
+	if got.Address.String() != "203.0.113.7" || got.Session.IsZero() || !arrived[0].HasCredentials {
+		t.Errorf("address %v, session %v, credentials %v", got.Address, got.Session, arrived[0].HasCredentials)
 	}
 	if q, err := g.Question(&View{
 		Path: got.Path, Query: "token=a%2Bb&token=2", Host: "tv.example.com", Scheme: "https", Peer: got.Address,
@@ -554,8 +554,8 @@ func TestAQuestionThatWouldNotBeAskedSaysWhy(t *testing.T) {
 func TestARevivedSessionIsAskedAboutOnceCredentialsTurnUp(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
-	g.room.decide = func(a session.Arrival) (backends.Decision, error) {
-		if !a.Credentials {
+	g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
+		if !a.HasCredentials {
 			return backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}, nil
 		}
 		return backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}, nil
@@ -566,7 +566,7 @@ func TestARevivedSessionIsAskedAboutOnceCredentialsTurnUp(t *testing.T) {
 	g.want(t, 200, path+"?x=1")
 	g.want(t, 200, path+"?token=")
 	for _, a := range g.room.arrived() {
-		if a.Credentials || a.Ticket.IsZero() || a.Request.Query != "" {
+		if a.HasCredentials || a.Ticket.IsZero() || a.Request.Query != "" {
 			t.Errorf("without credentials: arrived %+v with query %q", a, a.Request.Query)
 		}
 	}
@@ -575,7 +575,7 @@ func TestARevivedSessionIsAskedAboutOnceCredentialsTurnUp(t *testing.T) {
 	g.want(t, 200, path+"?token=1")
 	g.want(t, 200, path)
 	arrived := g.room.arrived()
-	if len(arrived) != before+1 || !arrived[before].Credentials || arrived[before].Request.Query != "token=1" {
+	if len(arrived) != before+1 || !arrived[before].HasCredentials || arrived[before].Request.Query != "token=1" {
 		t.Errorf("with credentials: arrived %d times, %+v; want once more", len(arrived)-before, arrived[before:])
 	}
 }
@@ -587,7 +587,7 @@ func TestTheOriginsOwnParametersAreNobodysCredentials(t *testing.T) {
 		g := newGate(t, nil)
 		g.site.files["/play/a001/index.m3u8"] = master
 		g.site.files["/play/a001/hd.m3u8"] = mediaPlaylist
-		g.room.decide = func(a session.Arrival) (backends.Decision, error) {
+		g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
 			if !a.Ticket.IsZero() {
 				return backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}, nil
 			}
@@ -602,7 +602,7 @@ func TestTheOriginsOwnParametersAreNobodysCredentials(t *testing.T) {
 			g.want(t, 200, uri)
 		}
 		for _, a := range g.room.arrived() {
-			if a.Credentials {
+			if a.HasCredentials {
 				t.Errorf("arrived with the origin's parameters as credentials: %q", a.Request.Query)
 			}
 		}

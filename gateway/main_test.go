@@ -28,12 +28,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fakeSessions is Sessions in functions.
 type fakeSessions struct {
 	find func(backends.SessionID) Session
-	open func(context.Context, session.Arrival) (Session, error)
+	open func(context.Context, session.OpenRequest) (Session, error)
 }
 
 func (f *fakeSessions) Find(id backends.SessionID) Session { return f.find(id) }
 
-func (f *fakeSessions) Open(ctx context.Context, a session.Arrival) (Session, error) {
+func (f *fakeSessions) Open(ctx context.Context, a session.OpenRequest) (Session, error) {
 	return f.open(ctx, a)
 }
 
@@ -70,12 +70,12 @@ func (s *fakeSession) Admit(prefix uint64, _ time.Time, limit int) bool {
 
 // room holds the sessions of a test and remembers who arrived. Everybody is allowed unless decide says otherwise.
 type room struct {
-	decide func(session.Arrival) (backends.Decision, error)
+	decide func(session.OpenRequest) (backends.Decision, error)
 	key    func() string
 
 	mu       sync.Mutex
 	sessions map[backends.SessionID]*fakeSession
-	arrivals []session.Arrival
+	arrivals []session.OpenRequest
 }
 
 func (r *room) fake() *fakeSessions { return &fakeSessions{find: r.find, open: r.open} }
@@ -89,7 +89,7 @@ func (r *room) find(id backends.SessionID) Session {
 	return nil
 }
 
-func (r *room) open(_ context.Context, a session.Arrival) (Session, error) {
+func (r *room) open(_ context.Context, a session.OpenRequest) (Session, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.arrivals = append(r.arrivals, a)
@@ -104,7 +104,7 @@ func (r *room) open(_ context.Context, a session.Arrival) (Session, error) {
 	if s == nil {
 		s = &fakeSession{ticket: a.Ticket}
 		if s.ticket.IsZero() {
-			s.ticket = session.Ticket{Opened: time.Now().Truncate(time.Second), Key: r.key()}
+			s.ticket = session.Ticket{Opened: time.Now().Truncate(time.Second), KeyID: r.key()}
 		}
 		r.sessions[a.Request.Session] = s
 	}
@@ -119,7 +119,7 @@ func (r *room) forget() {
 	r.arrivals = nil
 }
 
-func (r *room) arrived() []session.Arrival {
+func (r *room) arrived() []session.OpenRequest {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.arrivals)
@@ -333,7 +333,7 @@ func (g *gate) ticket(t testing.TB, channel string) string {
 	t.Helper()
 	id := backends.SessionID{1}
 	copy(id[1:], channel)
-	tk := session.Ticket{Opened: time.Now().Truncate(time.Second), Key: g.SigningKey()}
+	tk := session.Ticket{Opened: time.Now().Truncate(time.Second), KeyID: g.SigningKey()}
 	s := &fakeSession{ticket: tk}
 	s.decision.Store(&backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend})
 	g.room.mu.Lock()

@@ -352,7 +352,7 @@ func TestAViewerWhoLeavesIsNotAnswered(t *testing.T) {
 	arrived, left := make(chan struct{}), make(chan error, 1)
 	g.handler.gateway.o.Sessions = &fakeSessions{
 		find: func(backends.SessionID) Session { return nil },
-		open: func(ctx context.Context, _ session.Arrival) (Session, error) {
+		open: func(ctx context.Context, _ session.OpenRequest) (Session, error) {
 			close(arrived)
 			<-ctx.Done()
 			left <- ctx.Err()

@@ -75,7 +75,7 @@ type claims struct {
 // mint writes the session's ticket. It is the same text whenever and wherever it is written, as long as the key is
 // there; if that was removed the signing key takes over.
 func (r *keyring) mint(c claims, s scope) string {
-	key := r.keys[c.Key]
+	key := r.keys[c.KeyID]
 	if key == nil {
 		key = r.signing
 	}
@@ -113,7 +113,7 @@ func (r *keyring) verify(text string, s scope) (claims, bool) {
 	}
 	c := claims{Ticket: session.Ticket{
 		Opened: time.Unix(int64(binary.BigEndian.Uint32(m.raw[ticketIDSize:])), 0),
-		Key:    key.id,
+		KeyID:  key.id,
 	}}
 	copy(c.id[:], m.raw[:ticketIDSize])
 	return c, true

@@ -10,23 +10,23 @@ import (
 type Ticket struct {
 	// Opened is the session's opening, to the second.
 	Opened time.Time
-	// Key is the id of the key that signed it.
-	Key string
+	// KeyID is the id of the key that signed it.
+	KeyID string
 }
 
 // IsZero reports whether there is no ticket.
 func (t Ticket) IsZero() bool { return t.Opened.IsZero() }
 
-// Arrival is a viewer at the door.
-type Arrival struct {
+// OpenRequest is a viewer at the door.
+type OpenRequest struct {
 	// Request is the question to ask about him; Request.Session names the session.
 	Request *backends.Request
-	// Credentials reports whether the request holds what a backend can decide on. Without them only a ticket speaks
+	// HasCredentials reports whether the request holds what a backend can decide on. Without them only a ticket speaks
 	// for the viewer.
-	Credentials bool
-	Ticket      Ticket
-	// Margin, if not zero, says that the viewer asks somebody else for his media, who asks us only now and then: he is
+	HasCredentials bool
+	Ticket         Ticket
+	// ExtraLifetime, if not zero, says that the viewer asks somebody else for his media, who asks us only now and then: he is
 	// gone once nobody has asked for as long as his decision is valid, and the margin on top, rather than after
 	// sessions.idle_timeout. What opened the session counts.
-	Margin time.Duration
+	ExtraLifetime time.Duration
 }

@@ -37,64 +37,64 @@ func (p *LimitPolicy) UnmarshalText(text []byte) error {
 // LimitRules are what holds for all users' limits.
 type LimitRules struct {
 	Policy LimitPolicy
-	// Soft is for how long a user may exceed his limit, so that a handover or a zap refuses nobody. After it the limit
+	// GracePeriod is for how long a user may exceed his limit, so that a handover or a zap refuses nobody. After it the limit
 	// holds exactly.
-	Soft time.Duration
-	// Silence is after how long a session that asks for nothing is one that its viewer zapped away from, if another one of
+	GracePeriod time.Duration
+	// ZapTimeout is after how long a session that asks for nothing is one that its viewer zapped away from, if another one of
 	// the same user and address plays: more than the longest target duration of the channels.
-	Silence time.Duration
-	// EvictedFor is the silence after which an evicted session may come back as if it were new.
-	EvictedFor time.Duration
-	// Idle is the silence after which a session has no place any more.
-	Idle time.Duration
+	ZapTimeout time.Duration
+	// EvictionTTL is the silence after which an evicted session may come back as if it were new.
+	EvictionTTL time.Duration
+	// IdleTimeout is the silence after which a session has no place any more.
+	IdleTimeout time.Duration
 }
 
-// Membership is a session among those of its user.
-type Membership struct {
+// StreamEntry is a session among those of its user.
+type StreamEntry struct {
 	// User is who the limit is counted for, over all channels: opaque, never shown.
 	User    string
 	Session backends.SessionID
 	// Opened is the session's age.
 	Opened time.Time
-	// Seen is when its viewer last asked for something, by this node's clock.
-	Seen time.Time
-	// Counted: it plays, so it takes a place: a segment was asked for, or a second playlist.
-	Counted bool
+	// LastSeen is when its viewer last asked for something, by this node's clock.
+	LastSeen time.Time
+	// IsPlaying: it plays, so it takes a place: a segment was asked for, or a second playlist.
+	IsPlaying bool
 	// Device is what the route tells the user's devices apart by; empty: nobody knows. Address is the viewer's.
 	Device  string
 	Address string
-	// Max is how many of the user's sessions may play at once; at least 1.
-	Max int
+	// MaxStreams is how many of the user's sessions may play at once; at least 1.
+	MaxStreams int
 }
 
-// Standing is how a session stands among those of its user.
-type Standing uint8
+// StreamState is how a session stands among those of its user.
+type StreamState uint8
 
 // The standings. Evicted: the limit was exceeded; it is refused while its viewer keeps asking, and may come back when a
 // place is free. Superseded: its viewer is on another channel; its ticket is refused, credentials open it again at once.
 const (
-	StandingHeld Standing = iota
-	StandingEvicted
-	StandingSuperseded
+	StreamActive StreamState = iota
+	StreamEvicted
+	StreamSuperseded
 )
 
 // String is the standing for logs and tests.
-func (s Standing) String() string { return [...]string{"held", "evicted", "superseded"}[s] }
+func (s StreamState) String() string { return [...]string{"held", "evicted", "superseded"}[s] }
 
-// Cut is a session that lost its place.
-type Cut struct {
-	Session  backends.SessionID
-	Opened   time.Time
-	Standing Standing
+// EvictedStream is a session that lost its place.
+type EvictedStream struct {
+	Session backends.SessionID
+	Opened  time.Time
+	State   StreamState
 }
 
-// Limited is what a user's limit says of his sessions.
-type Limited struct {
-	// Standings are how those stand that were asked about, in their order.
-	Standings []Standing
-	// Again is when to ask again at the latest, because the limit is exceeded; zero: with the next heartbeat.
-	Again time.Duration
-	// Cut are the user's sessions that lost their places by this call, perhaps one that was asked about. They are told
+// LimitResult is what a user's limit says of his sessions.
+type LimitResult struct {
+	// States are how those stand that were asked about, in their order.
+	States []StreamState
+	// RecheckIn is when to ask again at the latest, because the limit is exceeded; zero: with the next heartbeat.
+	RecheckIn time.Duration
+	// Evicted are the user's sessions that lost their places by this call, perhaps one that was asked about. They are told
 	// once.
-	Cut []Cut
+	Evicted []EvictedStream
 }

@@ -17,24 +17,24 @@ func TestStepOpensFromWhatIsRemembered(t *testing.T) {
 	const h = time.Hour
 	now := in(2 * h)
 	facts := &backends.Request{Channel: "a001"}
-	record := func(d backends.Decision, expires time.Time, f *backends.Request) StoreAnswered {
-		return StoreAnswered{Kind: OpenClaim, Claimed: Claimed{Found: true, Record: Record{
-			Opened: t0(), Key: "old", Decision: d, Expires: expires, Check: 6, Facts: f,
+	record := func(d backends.Decision, expires time.Time, f *backends.Request) LeaseAnswered {
+		return LeaseAnswered{Kind: LookupForOpening, LeaseResult: LeaseResult{Found: true, Record: Record{
+			Opened: t0(), KeyID: "old", Decision: d, Expires: expires, CheckNumber: 6, Request: f,
 		}}}
 	}
-	buried := func(at time.Time, r StoreAnswered) StoreAnswered {
-		r.Found, r.Record.Buried = true, at
+	buried := func(at time.Time, r LeaseAnswered) LeaseAnswered {
+		r.Found, r.Record.RevokedBefore = true, at
 		return r
 	}
-	ticket := func(at time.Time) Ticket { return Ticket{Opened: at, Key: "t"} }
-	watching := Action{Publish: true, Wake: now.Add(time.Minute)}
+	ticket := func(at time.Time) Ticket { return Ticket{Opened: at, KeyID: "t"} }
+	watching := Action{Publish: true, WakeAt: now.Add(time.Minute)}
 	believed := watching
 	believed.Save = true
 	cases := map[string]struct {
 		facts  bool
 		ticket Ticket
-		given  func(*Rules)
-		event  StoreAnswered
+		given  func(*Policy)
+		event  LeaseAnswered
 		want   Action
 		phase  phase
 		opened time.Time
@@ -42,7 +42,7 @@ func TestStepOpensFromWhatIsRemembered(t *testing.T) {
 		source backends.Source
 	}{
 		"nobody remembers: ask, and open now": {
-			facts: true, want: Action{Ask: true}, opened: now, key: "new",
+			facts: true, want: Action{StartCheck: true}, opened: now, key: "new",
 		},
 		"a young ticket speaks for its session": {
 			ticket: ticket(t0()), want: believed, phase: Allowed, opened: t0(), key: "t", source: backends.FromTicket,
@@ -51,35 +51,35 @@ func TestStepOpensFromWhatIsRemembered(t *testing.T) {
 			ticket: ticket(in(3 * h)), want: believed, phase: Allowed, opened: in(3 * h), key: "t", source: backends.FromTicket,
 		},
 		"a ticket too old to be believed": {
-			ticket: ticket(in(-5 * h)), want: Action{Publish: true, Ending: endedUnknown}, phase: closed,
+			ticket: ticket(in(-5 * h)), want: Action{Publish: true, Close: closedUnknownTicket}, phase: closed,
 			opened: in(-5 * h), key: "t", source: backends.FromTicket,
 		},
 		"a ticket where the policy wants a yes": {
-			ticket: ticket(t0()), given: func(r *Rules) { r.ReviveDenied = true },
-			want: Action{Publish: true, Ending: endedUnknown}, phase: closed, opened: t0(), key: "t", source: backends.FromTicket,
+			ticket: ticket(t0()), given: func(r *Policy) { r.ReviveDenied = true },
+			want: Action{Publish: true, Close: closedUnknownTicket}, phase: closed, opened: t0(), key: "t", source: backends.FromTicket,
 		},
 		"a buried ticket is refused": {
-			ticket: ticket(t0()), event: buried(t0(), StoreAnswered{Kind: OpenClaim}),
-			want: Action{Publish: true, Ending: EndedDenied}, phase: closed, opened: now, key: "new", source: backends.FromTicket,
+			ticket: ticket(t0()), event: buried(t0(), LeaseAnswered{Kind: LookupForOpening}),
+			want: Action{Publish: true, Close: ClosedDenied}, phase: closed, opened: now, key: "new", source: backends.FromTicket,
 		},
 		"a buried ticket with credentials is asked about, and opens afresh": {
-			facts: true, ticket: ticket(t0()), event: buried(t0(), StoreAnswered{Kind: OpenClaim}),
-			want: Action{Ask: true}, opened: now, key: "new",
+			facts: true, ticket: ticket(t0()), event: buried(t0(), LeaseAnswered{Kind: LookupForOpening}),
+			want: Action{StartCheck: true}, opened: now, key: "new",
 		},
 		"a ticket of after the burial keeps its opening time": {
-			ticket: ticket(in(h)), event: buried(t0(), StoreAnswered{Kind: OpenClaim}),
+			ticket: ticket(in(h)), event: buried(t0(), LeaseAnswered{Kind: LookupForOpening}),
 			want: believed, phase: Allowed, opened: in(h), key: "t", source: backends.FromTicket,
 		},
 		"a young ticket with credentials is asked about, and keeps its opening time": {
-			facts: true, ticket: ticket(t0()), want: Action{Ask: true}, opened: t0(), key: "t",
+			facts: true, ticket: ticket(t0()), want: Action{StartCheck: true}, opened: t0(), key: "t",
 		},
 		"a ticket with credentials whose token is spent speaks for itself": {
-			facts: true, ticket: ticket(t0()), given: func(r *Rules) { r.TokenLife = 5 * time.Second },
+			facts: true, ticket: ticket(t0()), given: func(r *Policy) { r.TokenLife = 5 * time.Second },
 			want: believed, phase: Allowed, opened: t0(), key: "t", source: backends.FromTicket,
 		},
 		"a buried ticket whose token is spent does not speak for itself": {
-			facts: true, ticket: ticket(t0()), given: func(r *Rules) { r.TokenLife = 5 * time.Second },
-			event: buried(t0(), StoreAnswered{Kind: OpenClaim}), want: Action{Ask: true}, opened: now, key: "new",
+			facts: true, ticket: ticket(t0()), given: func(r *Policy) { r.TokenLife = 5 * time.Second },
+			event: buried(t0(), LeaseAnswered{Kind: LookupForOpening}), want: Action{StartCheck: true}, opened: now, key: "new",
 		},
 		"a decision that holds is adopted without a call": {
 			facts: true, event: record(yes(), in(3*h), facts),
@@ -91,30 +91,30 @@ func TestStepOpensFromWhatIsRemembered(t *testing.T) {
 		},
 		"a decision that ran out is asked about with the facts of the opening": {
 			ticket: ticket(t0()), event: record(yes(), in(h), facts),
-			want: Action{Ask: true}, opened: t0(), key: "old", source: backends.FromBackend,
+			want: Action{StartCheck: true}, opened: t0(), key: "old", source: backends.FromBackend,
 		},
 		"a decision that ran out and whose facts are lost leaves the ticket's word": {
 			ticket: ticket(t0()), event: record(yes(), in(h), nil),
 			want: believed, phase: Allowed, opened: t0(), key: "old", source: backends.FromTicket,
 		},
 		"a decision that ran out with a spent token is kept": {
-			ticket: ticket(t0()), given: func(r *Rules) { r.TokenLife = 5 * time.Second },
+			ticket: ticket(t0()), given: func(r *Policy) { r.TokenLife = 5 * time.Second },
 			event: record(yes(), in(h), facts),
 			want:  watching, phase: Allowed, opened: t0(), key: "old", source: backends.FromBackend,
 		},
 		"a stopgap decision is adopted and asked about first": {
 			ticket: ticket(t0()), event: record(letIn(), in(3*h), facts),
-			want:  Action{Publish: true, Queue: StopgapLane, Wake: now.Add(time.Minute)},
+			want:  Action{Publish: true, Enqueue: PriorityUnverified, WakeAt: now.Add(time.Minute)},
 			phase: Rechecking, opened: t0(), key: "old", source: backends.FromFailOpen,
 		},
 		"a stopgap decision with a spent token is adopted and kept": {
-			ticket: ticket(t0()), given: func(r *Rules) { r.TokenLife = 5 * time.Second },
+			ticket: ticket(t0()), given: func(r *Policy) { r.TokenLife = 5 * time.Second },
 			event: record(letIn(), in(3*h), facts),
 			want:  watching, phase: Allowed, opened: t0(), key: "old", source: backends.FromFailOpen,
 		},
 		"a decision of a session that was buried is not adopted": {
 			facts: true, event: buried(t0(), record(yes(), in(3*h), facts)),
-			want: Action{Ask: true}, opened: now, key: "new",
+			want: Action{StartCheck: true}, opened: now, key: "new",
 		},
 		"a session reopened after a burial is adopted": {
 			ticket: ticket(t0()), event: buried(in(-h), record(yes(), in(3*h), nil)),
@@ -122,24 +122,24 @@ func TestStepOpensFromWhatIsRemembered(t *testing.T) {
 		},
 		"a denial is not adopted, but the facts that stand with it are used": {
 			ticket: ticket(t0()), event: record(no(), in(3*h), facts),
-			want: Action{Ask: true}, opened: t0(), key: "t",
+			want: Action{StartCheck: true}, opened: t0(), key: "t",
 		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := &State{Rules: plainRules(), HasFacts: c.facts, Opened: now, Key: "new", Presented: c.ticket}
+			s := &State{Policy: plainRules(), HasCredentials: c.facts, Opened: now, KeyID: "new", PresentedTicket: c.ticket}
 			if c.given != nil {
-				c.given(s.Rules)
+				c.given(s.Policy)
 			}
-			c.event.Kind = OpenClaim
+			c.event.Kind = LookupForOpening
 			got := s.Step(c.event, now)
 			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(Action{})); diff != "" {
 				t.Errorf("action (-want +got):\n%s", diff)
 			}
-			if s.Phase != c.phase || !s.Opened.Equal(c.opened) || s.Key != c.key || s.Decision.Source != c.source {
+			if s.Phase != c.phase || !s.Opened.Equal(c.opened) || s.KeyID != c.key || s.Decision.Source != c.source {
 				t.Errorf("phase %v, opened %v, key %q, source %v; want %v, %v, %q, %v",
-					s.Phase, s.Opened, s.Key, s.Decision.Source, c.phase, c.opened, c.key, c.source)
+					s.Phase, s.Opened, s.KeyID, s.Decision.Source, c.phase, c.opened, c.key, c.source)
 			}
 		})
 	}
@@ -174,13 +174,13 @@ func TestJitterSpreadsRenewalsAndIsNoAccident(t *testing.T) {
 	r := plainRules()
 	r.Jitter = 0.1
 	for i := range sessions {
-		s := State{Rules: r, Id: idOf(i)}
+		s := State{Policy: r, ID: idOf(i)}
 		at := s.renewalAt(100*time.Second, t0())
 		if again := s.renewalAt(100*time.Second, t0()); !again.Equal(at) {
 			t.Fatalf("renewal at %v, then at %v", at, again)
 		}
 		early = append(early, in(100*time.Second).Sub(at))
-		s.Check++
+		s.CheckNumber++
 		if next := s.renewalAt(100*time.Second, t0()); next.Equal(at) {
 			t.Fatalf("session %d: the next check comes as early as the one before", i)
 		}
@@ -231,7 +231,7 @@ func TestChecksFallBackOnWhatStands(t *testing.T) {
 		"nor on an undecided session":      {sessionIn(undecided), backends.Decision{}},
 		"a viewer who watches has his yes": {sessionIn(Rechecking), yes()},
 		"one who is denied has his no":     {sessionIn(denied), no()},
-		"an adopted decision that ran out": {&State{Rules: plainRules(), Ran: true, Decision: yes()}, yes()},
+		"an adopted decision that ran out": {&State{Policy: plainRules(), WasAllowed: true, Decision: yes()}, yes()},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -249,7 +249,7 @@ func TestWordsOfPhasesAndEndingsAreAClosedSet(t *testing.T) {
 	for p := Opening; p <= closed; p++ {
 		got = append(got, p.String())
 	}
-	for e := NotEnding; e <= endedUnknown; e++ {
+	for e := NotClosing; e <= closedUnknownTicket; e++ {
 		got = append(got, e.String())
 	}
 	for h := backends.BreakerClosed; h <= backends.BreakerOpen; h++ {

@@ -14,11 +14,11 @@ type stateMachine struct {
 	s        *State
 	now      time.Time
 	lastSeen time.Time
-	armed    bool      // a timer is set
-	queued   bool      // a turn was asked for
-	asked    bool      // a check is on its way
-	decided  bool      // something was published
-	claim    ClaimKind // what the store was asked for and has not said yet
+	armed    bool       // a timer is set
+	queued   bool       // a turn was asked for
+	asked    bool       // a check is on its way
+	decided  bool       // something was published
+	claim    LookupKind // what the store was asked for and has not said yet
 }
 
 func newStateMachine(t *rapid.T) *stateMachine {
@@ -26,16 +26,16 @@ func newStateMachine(t *rapid.T) *stateMachine {
 	r := plainRules()
 	r.Validity = pick("validity", 0, 10*time.Second, 3*time.Minute, 10*time.Hour)
 	r.TokenLife = pick("token_life", 0, 5*time.Second, time.Hour)
-	r.ExpiredToken = rapid.SampledFrom([]backends.ExpiredToken{backends.ExpiredKeep, backends.ExpiredDeny}).Draw(t, "on_expired_token")
+	r.ExpiredToken = rapid.SampledFrom([]backends.ExpiredTokenPolicy{backends.KeepOnExpiredToken, backends.DenyOnExpiredToken}).Draw(t, "on_expired_token")
 	r.Jitter = rapid.SampledFrom([]float64{0, 0.1}).Draw(t, "jitter")
 	r.Shared = rapid.Bool().Draw(t, "shared")
 	r.ReviveDenied = rapid.Bool().Draw(t, "revive_denied")
 	m := &stateMachine{now: t0(), lastSeen: t0(), s: &State{
-		Rules: r, Id: idOf(rapid.IntRange(0, 99).Draw(t, "id")), Opened: t0(), Key: "a",
-		HasFacts: rapid.Bool().Draw(t, "credentials"),
+		Policy: r, ID: idOf(rapid.IntRange(0, 99).Draw(t, "id")), Opened: t0(), KeyID: "a",
+		HasCredentials: rapid.Bool().Draw(t, "credentials"),
 	}}
-	if rapid.Bool().Draw(t, "ticket") || !m.s.HasFacts {
-		m.s.Presented = Ticket{Opened: in(-pick("ticket's age", 0, time.Minute, 5*time.Hour, 7*time.Hour)), Key: "t"}
+	if rapid.Bool().Draw(t, "ticket") || !m.s.HasCredentials {
+		m.s.PresentedTicket = Ticket{Opened: in(-pick("ticket's age", 0, time.Minute, 5*time.Hour, 7*time.Hour)), KeyID: "t"}
 	}
 	return m
 }
@@ -59,31 +59,31 @@ func (m *stateMachine) draw(t *rapid.T) any {
 	}
 	switch rapid.IntRange(0, 12).Draw(t, "event") {
 	case 0:
-		return Opened{}
+		return OpenRequested{}
 	case 1:
-		if m.claim == NoClaim {
-			return Opened{}
+		if m.claim == NoLookup {
+			return OpenRequested{}
 		}
 		return m.drawClaimed(t)
 	case 2:
-		number := m.s.Check - rapid.IntRange(0, 1).Draw(t, "older by")
+		number := m.s.CheckNumber - rapid.IntRange(0, 1).Draw(t, "older by")
 		return BackendAnswered{Number: number, Decision: drawDecision(t), Err: err, Down: rapid.Bool().Draw(t, "down")}
 	case 3:
-		return AnswerOverdue{Instead: drawDecision(t), Err: err}
+		return WaitExpired{Fallback: drawDecision(t), Err: err}
 	case 4:
-		return TimerFired{LastSeen: m.lastSeen, Health: backends.BreakerState(rapid.IntRange(0, 2).Draw(t, "health"))}
+		return TimerFired{LastSeen: m.lastSeen, Breaker: backends.BreakerState(rapid.IntRange(0, 2).Draw(t, "health"))}
 	case 5:
-		return TurnCame{}
+		return RecheckGranted{}
 	case 6:
-		return CredentialsCame{}
+		return CredentialsArrived{}
 	case 7:
-		return Overtaken{}
+		return DecisionOutdated{}
 	case 8:
-		return Forgotten{}
+		return LostInStore{}
 	case 9:
-		return Doubted{}
+		return MustReload{}
 	case 10:
-		return Pardoned{}
+		return Unbanned{}
 	case 11:
 		r := Revoked{
 			Kind:     RevocationKind(rapid.IntRange(1, 5).Draw(t, "revocation")),
@@ -94,38 +94,38 @@ func (m *stateMachine) draw(t *rapid.T) any {
 		}
 		return r
 	default:
-		return Rebuilt{}
+		return Restored{}
 	}
 }
 
 // drawClaimed is what the store says to the claim that is on its way.
-func (m *stateMachine) drawClaimed(t *rapid.T) StoreAnswered {
+func (m *stateMachine) drawClaimed(t *rapid.T) LeaseAnswered {
 	fence := func(name string) uint64 { return uint64(rapid.IntRange(0, 3).Draw(t, name)) }
 	r := Record{
 		Opened:   in(-rapid.SampledFrom([]time.Duration{0, time.Minute, 5 * time.Hour}).Draw(t, "record's age")),
 		Decision: drawDecision(t), Expires: m.now.Add(rapid.SampledFrom([]time.Duration{-time.Hour, time.Hour}).Draw(t, "expires")),
-		Fence: fence("record's number"),
+		Revision: fence("record's number"),
 	}
 	if rapid.Bool().Draw(t, "facts") {
-		r.Facts = &backends.Request{}
+		r.Request = &backends.Request{}
 	}
 	if rapid.Bool().Draw(t, "buried") {
-		r.Buried = in(-rapid.SampledFrom([]time.Duration{0, time.Minute, 6 * time.Hour}).Draw(t, "burial's age"))
+		r.RevokedBefore = in(-rapid.SampledFrom([]time.Duration{0, time.Minute, 6 * time.Hour}).Draw(t, "burial's age"))
 	}
 	if rapid.Bool().Draw(t, "kicked") {
-		r.Kicked = m.now.Add(rapid.SampledFrom([]time.Duration{-time.Hour, time.Hour}).Draw(t, "kick"))
+		r.KickedUntil = m.now.Add(rapid.SampledFrom([]time.Duration{-time.Hour, time.Hour}).Draw(t, "kick"))
 	}
-	e := StoreAnswered{
-		Kind: m.claim, Claimed: Claimed{Record: r, Found: rapid.Bool().Draw(t, "found")},
-		TimerFired: TimerFired{LastSeen: m.lastSeen, Health: backends.BreakerState(rapid.IntRange(0, 2).Draw(t, "health"))},
+	e := LeaseAnswered{
+		Kind: m.claim, LeaseResult: LeaseResult{Record: r, Found: rapid.Bool().Draw(t, "found")},
+		TimerFired: TimerFired{LastSeen: m.lastSeen, Breaker: backends.BreakerState(rapid.IntRange(0, 2).Draw(t, "health"))},
 	}
 	switch rapid.IntRange(0, 3).Draw(t, "how") {
 	case 0:
-		e.Claimed, e.Away = Claimed{}, true
+		e.LeaseResult, e.Away = LeaseResult{}, true
 	case 1:
-		e.Asking = true
+		e.HeldElsewhere = true
 	case 2:
-		e.Fence = 4 + fence("lease")
+		e.Revision = 4 + fence("lease")
 	}
 	if e.Found && rapid.Bool().Draw(t, "refused") {
 		e.Refused = &backends.Decision{Verdict: backends.Denied, Source: backends.FromLimit}
@@ -136,8 +136,8 @@ func (m *stateMachine) drawClaimed(t *rapid.T) StoreAnswered {
 // rebuild is what the shell does before it says that a session was rebuilt.
 func (m *stateMachine) rebuild() {
 	m.s = &State{
-		Rules: m.s.Rules, Id: m.s.Id, HasFacts: m.s.HasFacts, Opened: m.s.Opened, Key: m.s.Key,
-		Check: m.s.Check, Decision: m.s.Decision,
+		Policy: m.s.Policy, ID: m.s.ID, HasCredentials: m.s.HasCredentials, Opened: m.s.Opened, KeyID: m.s.KeyID,
+		CheckNumber: m.s.CheckNumber, Decision: m.s.Decision,
 	}
 }
 
@@ -152,12 +152,12 @@ func stepKeepsItsPromises(t *rapid.T) {
 	m := newStateMachine(t)
 	for range rapid.IntRange(1, 40).Draw(t, "events") {
 		e := m.draw(t)
-		if _, ok := e.(Rebuilt); ok {
+		if _, ok := e.(Restored); ok {
 			if !m.decided || m.s.Phase == closed {
 				continue
 			}
 			m.rebuild()
-			m.asked, m.queued, m.claim = false, false, NoClaim
+			m.asked, m.queued, m.claim = false, false, NoLookup
 		}
 		before := *m.s
 		got := m.s.Step(e, m.now)
@@ -170,22 +170,22 @@ func (m *stateMachine) account(e any, before State, got Action) {
 	switch e := e.(type) {
 	case TimerFired:
 		m.armed = false
-	case TurnCame:
+	case RecheckGranted:
 		m.queued = false
-	case StoreAnswered:
-		m.claim = NoClaim
+	case LeaseAnswered:
+		m.claim = NoLookup
 	case Revoked: // what was on its way does not count any more
-		m.asked = m.asked && before.asking && m.s.asking
+		m.asked = m.asked && before.checkInFlight && m.s.checkInFlight
 	case BackendAnswered:
-		if e.Number == before.Check {
+		if e.Number == before.CheckNumber {
 			m.asked = false
 		}
 	}
-	if got.Claim != NoClaim {
-		m.claim = got.Claim
+	if got.Lookup != NoLookup {
+		m.claim = got.Lookup
 	}
-	m.armed = m.armed || !got.Wake.IsZero()
-	m.queued = m.queued || got.Queue != NoLane
+	m.armed = m.armed || !got.WakeAt.IsZero()
+	m.queued = m.queued || got.Enqueue != NotQueued
 	m.decided = m.decided || got.Publish
 }
 
@@ -195,18 +195,18 @@ func (m *stateMachine) check(t *rapid.T, e any, before State, got Action) {
 			t.Fatalf("%s: %T %+v in phase %v at %v gave %+v, phase %v", what, e, e, before.Phase, m.now, got, m.s.Phase)
 		}
 	}
-	promise(!got.Ask || !m.asked, "one check at a time")
-	_, again := e.(Opened) // a panic has it begin once more
-	promise(got.Claim == NoClaim || !before.claiming || again, "one claim at a time")
-	promise(before.Phase == closed || got.Refund == (m.isTurn(e) && !got.Ask && got.Claim == NoClaim), "a turn is used or given back")
-	promise(before.Lease == 0 || m.s.Lease == before.Lease || got.Release || got.Save || got.Bury || got.Ask, "no lease is forgotten")
-	m.asked = m.asked || got.Ask
+	promise(!got.StartCheck || !m.asked, "one check at a time")
+	_, again := e.(OpenRequested) // a panic has it begin once more
+	promise(got.Lookup == NoLookup || !before.lookupInFlight || again, "one claim at a time")
+	promise(before.Phase == closed || got.ReturnSlot == (m.isTurn(e) && !got.StartCheck && got.Lookup == NoLookup), "a turn is used or given back")
+	promise(before.LeaseRevision == 0 || m.s.LeaseRevision == before.LeaseRevision || got.ReleaseLease || got.Save || got.RevokeTicket || got.StartCheck, "no lease is forgotten")
+	m.asked = m.asked || got.StartCheck
 	promise(before.Phase != closed || m.s.Phase == closed && got == Action{}, "closed stays closed")
-	promise((got.Ending != NotEnding) == (m.s.Phase == closed && before.Phase != closed), "who closes says why")
-	promise(got.Wake.IsZero() || !got.Wake.Before(m.now), "no timer in the past")
-	promise(!got.Publish || m.s.Decision.Verdict != backends.Undecided || m.s.Phase == undecided, "published decisions say yes or no")
-	promise(!got.Ask || m.s.HasFacts, "nobody is asked about nobody")
-	promise(!got.Bury || m.s.Phase == denied && m.s.Decision.Source.Asked(), "only somebody's no buries a ticket")
+	promise((got.Close != NotClosing) == (m.s.Phase == closed && before.Phase != closed), "who closes says why")
+	promise(got.WakeAt.IsZero() || !got.WakeAt.Before(m.now), "no timer in the past")
+	promise(!got.Publish || m.s.Decision.Verdict != backends.Pending || m.s.Phase == undecided, "published decisions say yes or no")
+	promise(!got.StartCheck || m.s.HasCredentials, "nobody is asked about nobody")
+	promise(!got.RevokeTicket || m.s.Phase == denied && m.s.Decision.Source.IsAuthoritative(), "only somebody's no buries a ticket")
 	if before.Phase == Allowed || before.Phase == Rechecking {
 		promise(m.s.Decision.Verdict == backends.Allowed || m.mayDeny(e, before), "a viewer who watches is cut only by a no or the config")
 	}
@@ -215,7 +215,7 @@ func (m *stateMachine) check(t *rapid.T, e any, before State, got Action) {
 		promise(m.armed, "whoever lives has a timer")
 	case Rechecking:
 		promise(m.armed, "whoever lives has a timer")
-		promise(m.queued || m.asked || m.claim != NoClaim, "whoever is re-checked has a turn, a claim or a check to come")
+		promise(m.queued || m.asked || m.claim != NoLookup, "whoever is re-checked has a turn, a claim or a check to come")
 	}
 }
 
@@ -225,11 +225,11 @@ func (m *stateMachine) mayDeny(e any, before State) bool {
 		return e.Err == nil && e.Decision.Verdict == backends.Denied
 	case Revoked:
 		return e.Opened.IsZero() || !before.Opened.After(e.Opened)
-	case StoreAnswered:
+	case LeaseAnswered:
 		r := &e.Record
-		return e.Found && (m.now.Before(r.Kicked) || !before.Opened.After(r.Buried) || e.Refused != nil ||
-			r.Decision.Verdict == backends.Denied && r.Decision.Source.Asked() && r.Fence > before.Fence) || m.tokenEnds()
-	case TimerFired, TurnCame:
+		return e.Found && (m.now.Before(r.KickedUntil) || !before.Opened.After(r.RevokedBefore) || e.Refused != nil ||
+			r.Decision.Verdict == backends.Denied && r.Decision.Source.IsAuthoritative() && r.Revision > before.Revision) || m.tokenEnds()
+	case TimerFired, RecheckGranted:
 		return m.tokenEnds()
 	default:
 		return false
@@ -238,12 +238,12 @@ func (m *stateMachine) mayDeny(e any, before State) bool {
 
 // tokenEnds says that the config denies whoever's token is too old.
 func (m *stateMachine) tokenEnds() bool {
-	return m.s.ExpiredToken == backends.ExpiredDeny && m.s.TokenLife > 0
+	return m.s.ExpiredToken == backends.DenyOnExpiredToken && m.s.TokenLife > 0
 }
 
 // isTurn says that the event is a turn of the pacer's, or what the store said to one.
 func (m *stateMachine) isTurn(e any) bool {
-	c, isClaim := e.(StoreAnswered)
-	_, isTurn := e.(TurnCame)
-	return isTurn || isClaim && c.Kind == TurnClaim
+	c, isClaim := e.(LeaseAnswered)
+	_, isTurn := e.(RecheckGranted)
+	return isTurn || isClaim && c.Kind == LookupForRecheck
 }

@@ -20,15 +20,15 @@ import (
 
 func TestBackendPassesTheContract(t *testing.T) {
 	backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
-		cfg := httpbackend.DefaultHTTPConfig()
+		cfg := httpbackend.DefaultConfig()
 		cfg.Address = s.URL() + "/check"
-		client, err := httpbackend.NewHTTPClient("portal", cfg, httpbackend.HTTPParts{})
+		client, err := httpbackend.NewClient("portal", cfg, httpbackend.Deps{})
 		if err != nil {
 			t.Fatalf("make the member: %v", err)
 		}
 		return closing{newBackend(t, backends.BackendFunc(
 			func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-				return client.Decide(ctx, httpbackend.Question{Query: r.Query, Header: httpbackend.AstraHeaders(r)})
+				return client.Decide(ctx, httpbackend.Call{Query: r.Query, Header: httpbackend.AstraHeaders(r)})
 			})), client.Close}
 	})
 }
@@ -156,8 +156,8 @@ func TestWhoCounts(t *testing.T) {
 		"the runtime's panic is shown":    {[]backends.Backend{crashes(), unsure()}, nobody, `ask backend "a": malformed: panic: runtime error: index out of range [0] with length 0`},
 		"a goroutine that ends":           {[]backends.Backend{exits(), unsure()}, nobody, `ask backend "a": malformed: the backend's goroutine ended`},
 		"a yes without a reason": {
-			[]backends.Backend{says(backends.Decision{Verdict: backends.Allowed, Source: backends.FromRule})},
-			backends.Decision{Verdict: backends.Allowed, Source: backends.FromRule, Reason: "a: allowed", ValidFor: time.Minute},
+			[]backends.Backend{says(backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal})},
+			backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "a: allowed", ValidFor: time.Minute},
 			"",
 		},
 		"a stopgap's yes gets no validity": {
@@ -366,7 +366,7 @@ func TestEveryMemberGetsTheRequestUnchanged(t *testing.T) {
 	for number := range 3 {
 		r := backendtest.NewRequest("123")
 		r.Number, r.Bytes, r.Headers = number, 4711, []backends.Header{{Name: "Cookie", Value: "sid=1"}}
-		r.Standing = backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "a: yes"}
+		r.Current = backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "a: yes"}
 		if _, err := b.Check(t.Context(), r); err != nil {
 			t.Fatalf("check: %v", err)
 		}

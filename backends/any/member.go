@@ -86,7 +86,7 @@ func (m *member) silent() error {
 
 // yes is the decision of the one who won. A stopgap's time is nobody's to give.
 func (m *member) yes(d backends.Decision) backends.Decision {
-	if d.ValidFor == 0 && d.Source.Asked() {
+	if d.ValidFor == 0 && d.Source.IsAuthoritative() {
 		d.ValidFor = m.Validity
 	}
 	return m.named(d)

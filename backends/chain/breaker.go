@@ -20,7 +20,7 @@ import (
 // Bulkhead.
 //
 // What moves it: a Failure, and nothing else. A No is a success; a viewer who leaves and an Overload are not counted;
-// a failure that a viewer's own words could have caused (see [Failure.Transport]) counts once per address and window.
+// a failure that a viewer's own words could have caused (see [Failure.IsTransport]) counts once per address and window.
 // A panic of the backend becomes a FailureMalformed, so that one viewer's strange request ends neither the process nor
 // the service of the others.
 //
@@ -50,7 +50,7 @@ func NewBreaker(name string, timeout time.Duration, cfg BreakerConfig, next back
 		name:    name,
 		timeout: timeout,
 		next:    next,
-		log:     backends.OrDiscard(log),
+		log:     backends.LoggerOrDiscard(log),
 		blame:   newBlame(cfg.Interval),
 		tries:   make(chan struct{}, cfg.HalfOpenProbes),
 	}
@@ -90,8 +90,8 @@ func (b *Breaker) Check(ctx context.Context, r *backends.Request) (backends.Deci
 // State is where the breaker stands. It neither locks nor moves anything.
 func (b *Breaker) State() backends.BreakerState { return backends.BreakerState(b.state.Load()) }
 
-// Down reports whether the backend is not being asked as usual. It is one atomic read.
-func (b *Breaker) Down() bool { return b.State() != backends.BreakerClosed }
+// IsDown reports whether the backend is not being asked as usual. It is one atomic read.
+func (b *Breaker) IsDown() bool { return b.State() != backends.BreakerClosed }
 
 // Opened returns a channel that is closed while the breaker is not. One that waits for something else waits for this
 // too, and gives up when the backend does.
@@ -119,7 +119,7 @@ func (b *Breaker) Run(ctx context.Context) error {
 func (b *Breaker) counted(ctx context.Context, r *backends.Request, ask backends.BackendFunc) (backends.Decision, error) {
 	d, err := b.cb.Execute(func() (backends.Decision, error) {
 		d, err := ask(ctx, r)
-		if err != nil && !b.counts(err, r) || err == nil && d.Source == backends.FromRule {
+		if err != nil && !b.counts(err, r) || err == nil && d.Source == backends.FromLocal {
 			err = uncounted{err} // a rule of the adapter's own says nothing of the backend
 		}
 		return d, err
@@ -151,13 +151,13 @@ func (b *Breaker) try(ctx context.Context, r *backends.Request) (backends.Decisi
 	}
 	answered := make(chan answer, 1)
 	question := *r // the caller's own may not be kept
-	question.Asking = nil
+	question.OnSent = nil
 	go func() {
 		d, err := b.counted(context.WithoutCancel(ctx), &question, b.askOrGiveUp)
 		<-b.tries // before the answer, so that whoever has it may try next
 		answered <- answer{d, err}
 	}()
-	if r.Unknown() {
+	if r.IsUnknown() {
 		return backends.Decision{}, b.notAsked(nil)
 	}
 	select {
@@ -240,7 +240,7 @@ func (b *Breaker) counts(err error, r *backends.Request) bool {
 	if f == nil {
 		return false
 	}
-	return f.Transport() || b.blame.first(r.Address, time.Now())
+	return f.IsTransport() || b.blame.first(r.Address, time.Now())
 }
 
 // uncounted hides an outcome from the breaker's count: an error, or nil for an answer.

@@ -74,7 +74,7 @@ func from(viewer int) *backends.Request {
 func running(viewer int) *backends.Request {
 	r := from(viewer)
 	r.Number = 1
-	r.Standing = backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "paid", ValidFor: time.Minute}
+	r.Current = backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "paid", ValidFor: time.Minute}
 	return r
 }
 
@@ -176,7 +176,7 @@ func TestOneViewersStatusFailuresCountAgainInTheNextWindow(t *testing.T) {
 			}
 			time.Sleep(DefaultBreakerConfig().Interval)
 		}
-		if !b.Down() {
+		if !b.IsDown() {
 			t.Error("closed after a failure in each of five windows, want open")
 		}
 	})

@@ -131,7 +131,7 @@ func TestABadTryCannotBlockRecovery(t *testing.T) {
 				}
 				s.set(yes)
 				time.Sleep(6 * time.Second)
-				if _, err := b.Check(t.Context(), running(98)); err != nil || b.Down() {
+				if _, err := b.Check(t.Context(), running(98)); err != nil || b.IsDown() {
 					t.Errorf("got error %v and state %s, want a closed breaker", err, b.State())
 				}
 				time.Sleep(2 * time.Hour) // let the one that ignored its context end

@@ -73,7 +73,7 @@ type lane struct {
 	refused    atomic.Uint64
 }
 
-// NewBulkhead makes the bulkhead of the named backend. opened, usually [Breaker.Opened], gives a channel that is closed
+// NewBulkhead makes the bulkhead of the named backend. opened, usually [Breaker.OpenRequested], gives a channel that is closed
 // while the backend is not asked; nil if there is no breaker. The config must be valid.
 func NewBulkhead(name string, cfg BulkheadConfig, next backends.Backend, opened func() <-chan struct{}) *Bulkhead {
 	if opened == nil {
@@ -105,8 +105,8 @@ func (b *Bulkhead) Check(ctx context.Context, r *backends.Request) (backends.Dec
 	if held {
 		defer func() { <-l.slots }()
 	}
-	if r.Asking != nil {
-		r.Asking()
+	if r.OnSent != nil {
+		r.OnSent()
 	}
 	return b.next.Check(ctx, r)
 }

@@ -93,7 +93,7 @@ func TestWaitingForASlotEndsInAnOverloadThatNamesTheSetting(t *testing.T) {
 				started := time.Now()
 				asking := false
 				r := *tt.r
-				r.Asking = func() { asking = true }
+				r.OnSent = func() { asking = true }
 				_, err := b.Check(t.Context(), &r)
 				wantOverload(t, err, tt.setting, tt.value)
 				if took := time.Since(started); took != tt.after {
@@ -139,7 +139,7 @@ func TestSlotsAreHandedOverInTheOrderOfAsking(t *testing.T) {
 		)
 		for i := range 4 {
 			r := from(i)
-			r.Asking = func() {
+			r.OnSent = func() {
 				mu.Lock()
 				defer mu.Unlock()
 				order = append(order, i)

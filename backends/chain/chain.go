@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// ChainConfig is what every backend that is asked over a network has in common: the keys beside kind and address.
-type ChainConfig struct {
+// Config is what every backend that is asked over a network has in common: the keys beside kind and address.
+type Config struct {
 	// Timeout ends each call.
 	Timeout time.Duration `yaml:"timeout"`
 	// OnFailure is what viewers are told while nobody answers; empty: as the preset says.
@@ -25,15 +25,15 @@ type ChainConfig struct {
 	// keeps to it.
 	TokenLife time.Duration `yaml:"token_life"`
 	// OnExpiredToken is what holds after that.
-	OnExpiredToken backends.ExpiredToken `yaml:"on_expired_token"`
+	OnExpiredToken backends.ExpiredTokenPolicy `yaml:"on_expired_token"`
 
 	Bulkhead BulkheadConfig `yaml:",inline"`
 	Breaker  BreakerConfig  `yaml:"breaker"`
 }
 
-// DefaultChainConfig suits a middleware near by.
-func DefaultChainConfig() ChainConfig {
-	return ChainConfig{
+// DefaultConfig suits a middleware near by.
+func DefaultConfig() Config {
+	return Config{
 		Timeout:  2 * time.Second,
 		Bulkhead: DefaultBulkheadConfig(),
 		Breaker:  DefaultBreakerConfig(),
@@ -41,7 +41,7 @@ func DefaultChainConfig() ChainConfig {
 }
 
 // Validate reports everything wrong. Messages begin with the key, under the backend's own.
-func (c ChainConfig) Validate() error {
+func (c Config) Validate() error {
 	var errs []error
 	if c.Timeout <= 0 {
 		errs = append(errs, fmt.Errorf("timeout: %s must be above 0", c.Timeout))
@@ -52,8 +52,8 @@ func (c ChainConfig) Validate() error {
 	return errors.Join(append(errs, c.Bulkhead.Validate(), c.Breaker.Validate(c.Timeout))...)
 }
 
-// ChainParts is what a chain is given by the program that it runs in.
-type ChainParts struct {
+// Deps is what a chain is given by the program that it runs in.
+type Deps struct {
 	// Kind is the adapter's kind, for traces.
 	Kind string
 	// Preset decides on OnFailure where the config leaves it open.
@@ -86,8 +86,8 @@ type Chain struct {
 	wakers  wakers // of a local chain
 }
 
-// NewChain puts the chain around adapter, the named backend. The config must be valid.
-func NewChain(name string, cfg ChainConfig, adapter backends.Backend, parts ChainParts) *Chain {
+// New puts the chain around adapter, the named backend. The config must be valid.
+func New(name string, cfg Config, adapter backends.Backend, parts Deps) *Chain {
 	tracer := parts.Tracer
 	if tracer == nil {
 		tracer = noop.NewTracerProvider().Tracer("")
@@ -96,7 +96,7 @@ func NewChain(name string, cfg ChainConfig, adapter backends.Backend, parts Chai
 	breaker := NewBreaker(name, cfg.Timeout, cfg.Breaker, traced, parts.Log)
 	bulkhead := NewBulkhead(name, cfg.Bulkhead, breaker, breaker.Opened)
 	policy := cfg.OnFailure.Or(parts.Preset.Policy())
-	failOpen := NewFailOpen(name, policy, bulkhead, breaker.Down, parts.Log)
+	failOpen := NewFailOpen(name, policy, bulkhead, breaker.IsDown, parts.Log)
 	return &Chain{
 		Name:     name,
 		FailOpen: failOpen,
@@ -106,11 +106,11 @@ func NewChain(name string, cfg ChainConfig, adapter backends.Backend, parts Chai
 	}
 }
 
-// NewLocalChain puts a chain around a backend that decides here, or that joins the members. Under PolicyOfPreset the
+// NewLocal puts a chain around a backend that decides here, or that joins the members. Under PolicyFromPreset the
 // preset decides.
 //
 // An answer without an opinion is a No of the whole chain, and stays what it is for who joins it: see [Member].
-func NewLocalChain(name string, policy backends.Policy, adapter backends.Backend, members []*Chain, parts ChainParts) *Chain {
+func NewLocal(name string, policy backends.Policy, adapter backends.Backend, members []*Chain, parts Deps) *Chain {
 	tracer := parts.Tracer
 	if tracer == nil {
 		tracer = noop.NewTracerProvider().Tracer("")
@@ -124,7 +124,7 @@ func NewLocalChain(name string, policy backends.Policy, adapter backends.Backend
 		}
 		return d, err
 	})
-	c.FailOpen = NewFailOpen(name, policy.Or(parts.Preset.Policy()), decided, c.Down, parts.Log)
+	c.FailOpen = NewFailOpen(name, policy.Or(parts.Preset.Policy()), decided, c.IsDown, parts.Log)
 	return c
 }
 
@@ -132,33 +132,33 @@ func NewLocalChain(name string, policy backends.Policy, adapter backends.Backend
 // joins says so, once.
 func announced(adapter backends.Backend, joins bool) backends.Backend {
 	return backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-		if r.Asking == nil {
+		if r.OnSent == nil {
 			return adapter.Check(ctx, r)
 		}
 		q := *r
-		if q.Asking = sync.OnceFunc(r.Asking); !joins {
-			q.Asking()
+		if q.OnSent = sync.OnceFunc(r.OnSent); !joins {
+			q.OnSent()
 		}
 		return adapter.Check(ctx, &q)
 	})
 }
 
-// Asking is the chain without its outage policy: what a backend asks that joins several. Its error is that of a
+// WithoutFailOpen is the chain without its outage policy: what a backend asks that joins several. Its error is that of a
 // [Backend].
-func (c *Chain) Asking() backends.Backend { return c.asking }
+func (c *Chain) WithoutFailOpen() backends.Backend { return c.asking }
 
 // Check asks the backend, or says what holds instead.
 func (c *Chain) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	return c.FailOpen.Check(ctx, r)
 }
 
-// Instead is what a viewer is told whose time to wait is over: see [FailOpen.Instead].
-func (c *Chain) Instead(r *backends.Request, err error) (backends.Decision, error) {
-	return c.FailOpen.Instead(r, err)
+// Fallback is what a viewer is told whose time to wait is over: see [FailOpen.Fallback].
+func (c *Chain) Fallback(r *backends.Request, err error) (backends.Decision, error) {
+	return c.FailOpen.Fallback(r, err)
 }
 
-// Down reports whether the backend is known to be away: all of them, where the chain joins several.
-func (c *Chain) Down() bool { return c.State() != backends.BreakerClosed }
+// IsDown reports whether the backend is known to be away: all of them, where the chain joins several.
+func (c *Chain) IsDown() bool { return c.State() != backends.BreakerClosed }
 
 // State is where the breaker stands; that of the best member where the chain joins several, since a yes of one is enough;
 // closed where nobody is asked: who may be let in by a member that decides here must not be told of an outage instead. It
@@ -216,15 +216,15 @@ func (c *Chain) follow(ctx context.Context, member *Chain) error {
 
 // settled makes a No of having no opinion, for a backend that nobody joins with others.
 func settled(d backends.Decision) backends.Decision {
-	if d.Verdict != backends.Undecided {
+	if d.Verdict != backends.Pending {
 		return d
 	}
 	if d.Reason == "" {
 		d.Reason = "no rule speaks for the viewer"
 	}
 	d.Verdict = backends.Denied
-	if d.Source == backends.NoSource {
-		d.Source = backends.FromRule // another source, such as a stopgap's, stays what it is
+	if d.Source == backends.SourceNone {
+		d.Source = backends.FromLocal // another source, such as a stopgap's, stays what it is
 	}
 	return d
 }

@@ -21,7 +21,7 @@ import (
 func firstOf(members ...backends.Member) backends.Backend {
 	return backends.BackendFunc(func(ctx context.Context, r *backends.Request) (d backends.Decision, err error) {
 		for _, m := range members {
-			if d, err = m.Backend.Check(ctx, r); err == nil && d.Verdict != backends.Undecided {
+			if d, err = m.Backend.Check(ctx, r); err == nil && d.Verdict != backends.Pending {
 				return d, nil
 			}
 		}
@@ -33,7 +33,7 @@ func firstOf(members ...backends.Member) backends.Backend {
 func memberIn(t *testing.T, name string, state backends.BreakerState) (*Chain, *switchable) {
 	t.Helper()
 	s := &switchable{now: yes}
-	c := NewChain(name, DefaultChainConfig(), s, ChainParts{Kind: "test"})
+	c := New(name, DefaultConfig(), s, Deps{Kind: "test"})
 	if state != backends.BreakerClosed {
 		openIt(t, c.Breaker, s)
 	}
@@ -50,9 +50,9 @@ func memberIn(t *testing.T, name string, state backends.BreakerState) (*Chain, *
 func joinedChain(policy backends.Policy, log *slog.Logger, members ...*Chain) *Chain {
 	var joined []backends.Member
 	for _, m := range members {
-		joined = append(joined, backends.Member{Name: m.Name, Backend: m.Asking()})
+		joined = append(joined, backends.Member{Name: m.Name, Backend: m.WithoutFailOpen()})
 	}
-	return NewLocalChain("joint", policy, firstOf(joined...), members, ChainParts{Kind: "any", Log: log})
+	return NewLocal("joint", policy, firstOf(joined...), members, Deps{Kind: "any", Log: log})
 }
 
 func TestTheStateOfAJointChainIsItsBestMembers(t *testing.T) {
@@ -87,9 +87,9 @@ func TestTheStateOfAJointChainIsItsBestMembers(t *testing.T) {
 				outer := joinedChain(backends.PolicyAllow, nil, c)
 				for _, joint := range []*Chain{c, outer} {
 					down := tt.want != closed
-					if joint.State() != tt.want || joint.Down() != down || joint.FailOpen.Down() != down {
+					if joint.State() != tt.want || joint.IsDown() != down || joint.FailOpen.IsDown() != down {
 						t.Errorf("got state %s, down %t and %t; want %s, %t",
-							joint.State(), joint.Down(), joint.FailOpen.Down(), tt.want, down)
+							joint.State(), joint.IsDown(), joint.FailOpen.IsDown(), tt.want, down)
 					}
 				}
 			})
@@ -101,8 +101,8 @@ func TestALocalChainBesideAMemberKeepsTheJointChainUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		away, _ := memberIn(t, "portal", backends.BreakerOpen)
-		users := NewLocalChain("users", backends.PolicyOfPreset, answering(backends.Decision{Verdict: backends.Denied}), nil, ChainParts{})
-		if c := joinedChain(backends.PolicyAllow, nil, users, away); c.Down() {
+		users := NewLocal("users", backends.PolicyFromPreset, answering(backends.Decision{Verdict: backends.Denied}), nil, Deps{})
+		if c := joinedChain(backends.PolicyAllow, nil, users, away); c.IsDown() {
 			t.Error("the joint chain is down although one of its members needs nobody")
 		}
 	})
@@ -216,7 +216,7 @@ func TestTheCallerHearsOnceThatTheQuestionGoesOut(t *testing.T) {
 		after time.Duration
 	}{
 		"decided here": {func() (*Chain, *Chain) {
-			return NewLocalChain("users", backends.PolicyOfPreset, no, nil, ChainParts{}), nil
+			return NewLocal("users", backends.PolicyFromPreset, no, nil, Deps{}), nil
 		}, 1, 0},
 		"two members are asked": {func() (*Chain, *Chain) {
 			unsure := answering(backends.Decision{})
@@ -226,13 +226,13 @@ func TestTheCallerHearsOnceThatTheQuestionGoesOut(t *testing.T) {
 			return joinedChain(backends.PolicyAllow, nil, joinedChain(backends.PolicyAllow, nil, newTestChain(backends.PolicyAllow, no))), nil
 		}, 1, 0},
 		"the member has it in its queue first": {func() (*Chain, *Chain) {
-			cfg := DefaultChainConfig()
+			cfg := DefaultConfig()
 			cfg.Bulkhead.MaxInFlight = 1
-			m := NewChain("portal", cfg, backends.BackendFunc(slow), ChainParts{})
+			m := New("portal", cfg, backends.BackendFunc(slow), Deps{})
 			return joinedChain(backends.PolicyAllow, nil, m), m
 		}, 1, queue},
 		"no member is asked": {func() (*Chain, *Chain) {
-			return NewLocalChain("joint", backends.PolicyAllow, no, []*Chain{newTestChain(backends.PolicyAllow, no)}, ChainParts{}), nil
+			return NewLocal("joint", backends.PolicyAllow, no, []*Chain{newTestChain(backends.PolicyAllow, no)}, Deps{}), nil
 		}, 0, 0},
 	}
 	for name, tt := range tests {
@@ -247,7 +247,7 @@ func TestTheCallerHearsOnceThatTheQuestionGoesOut(t *testing.T) {
 				var calls atomic.Int32
 				started, after := time.Now(), time.Duration(0)
 				r := from(1)
-				r.Asking = func() {
+				r.OnSent = func() {
 					calls.Add(1)
 					after = time.Since(started)
 				}
@@ -257,7 +257,7 @@ func TestTheCallerHearsOnceThatTheQuestionGoesOut(t *testing.T) {
 				if calls.Load() != tt.calls || after != tt.after {
 					t.Errorf("called %d times, after %s; want %d after %s", calls.Load(), after, tt.calls, tt.after)
 				}
-				r.Asking = nil
+				r.OnSent = nil
 				if d, err := c.Check(t.Context(), r); err != nil || d.Verdict != backends.Denied {
 					t.Errorf("got %s, error %v from one who does not want to know; want a no", d.Verdict, err)
 				}
@@ -272,19 +272,19 @@ func TestMembersThatAreAskedAtOnceCallTheCallersHookOnce(t *testing.T) {
 	both := backends.BackendFunc(func(_ context.Context, r *backends.Request) (backends.Decision, error) {
 		var group sync.WaitGroup
 		for range 16 {
-			group.Go(r.Asking)
+			group.Go(r.OnSent)
 		}
 		group.Wait()
 		return backends.Decision{Verdict: backends.Denied}, nil
 	})
-	c := NewLocalChain("joint", backends.PolicyAllow, both, []*Chain{newTestChain(backends.PolicyAllow, backends.BackendFunc(yes))}, ChainParts{})
+	c := NewLocal("joint", backends.PolicyAllow, both, []*Chain{newTestChain(backends.PolicyAllow, backends.BackendFunc(yes))}, Deps{})
 	calls, r := 0, from(1)
-	r.Asking = func() { calls++ }
+	r.OnSent = func() { calls++ }
 	_, _ = c.Check(t.Context(), r)
 	if calls != 1 {
 		t.Errorf("called %d times, want once", calls)
 	}
-	if r.Asking(); calls != 2 {
+	if r.OnSent(); calls != 2 {
 		t.Error("the caller's request was changed")
 	}
 }
@@ -296,23 +296,23 @@ func TestNoOpinionIsSettledOnlyAtTheEnd(t *testing.T) {
 	tests := map[string]struct {
 		said, settled backends.Decision
 	}{
-		"nothing":           {backends.Decision{}, backends.Decision{Verdict: backends.Denied, Source: backends.FromRule, Reason: none}},
-		"a reason is kept":  {backends.Decision{Reason: "no token"}, backends.Decision{Verdict: backends.Denied, Source: backends.FromRule, Reason: "no token"}},
+		"nothing":           {backends.Decision{}, backends.Decision{Verdict: backends.Denied, Source: backends.FromLocal, Reason: none}},
+		"a reason is kept":  {backends.Decision{Reason: "no token"}, backends.Decision{Verdict: backends.Denied, Source: backends.FromLocal, Reason: "no token"}},
 		"a no is a no":      {backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}, backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}},
-		"a yes is a yes":    {backends.Decision{Verdict: backends.Allowed, Source: backends.FromRule}, backends.Decision{Verdict: backends.Allowed, Source: backends.FromRule}},
-		"the user is named": {backends.Decision{UserID: "u1"}, backends.Decision{Verdict: backends.Denied, Source: backends.FromRule, Reason: none, UserID: "u1"}},
+		"a yes is a yes":    {backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal}, backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal}},
+		"the user is named": {backends.Decision{UserID: "u1"}, backends.Decision{Verdict: backends.Denied, Source: backends.FromLocal, Reason: none, UserID: "u1"}},
 	}
 	for name, tt := range tests {
 		for _, policy := range []backends.Policy{backends.PolicyAllow, backends.PolicyKeep, backends.PolicyDeny} {
 			t.Run(name+" under "+policy.String(), func(t *testing.T) {
 				t.Parallel()
-				c := NewLocalChain("users", policy, answering(tt.said), nil, ChainParts{})
+				c := NewLocal("users", policy, answering(tt.said), nil, Deps{})
 				for _, r := range []*backends.Request{from(1), running(1)} {
 					d, err := c.Check(t.Context(), r)
 					if diff := cmp.Diff(tt.settled, d); err != nil || diff != "" {
 						t.Errorf("alone: error %v, decision (-want +got):\n%s", err, diff)
 					}
-					d, err = c.Asking().Check(t.Context(), r)
+					d, err = c.WithoutFailOpen().Check(t.Context(), r)
 					if diff := cmp.Diff(tt.said, d); err != nil || diff != "" {
 						t.Errorf("joined: error %v, decision (-want +got):\n%s", err, diff)
 					}
@@ -335,7 +335,7 @@ func TestAMembersOwnPolicyDoesNotCountWhereItIsJoined(t *testing.T) {
 		"a member that denies, joined under allow": {backends.PolicyDeny, backends.PolicyAllow, backends.FailureTransport, "allowed fail-open", "allowed last-known"},
 		"a member that denies, joined under keep":  {backends.PolicyDeny, backends.PolicyKeep, backends.FailureTransport, "failure", "allowed last-known"},
 		"a failure that he may have caused":        {backends.PolicyAllow, backends.PolicyAllow, backends.FailureStatus, "failure", "allowed last-known"},
-		"a preset decides where nobody says":       {backends.PolicyDeny, backends.PolicyOfPreset, backends.FailureTransport, "allowed fail-open", "allowed last-known"},
+		"a preset decides where nobody says":       {backends.PolicyDeny, backends.PolicyFromPreset, backends.FailureTransport, "allowed fail-open", "allowed last-known"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -352,7 +352,7 @@ func TestAMembersOwnPolicyDoesNotCountWhereItIsJoined(t *testing.T) {
 					t.Errorf("got %s, want %s", got, want)
 				}
 			}
-			if _, err := c.Asking().Check(t.Context(), from(1)); backends.AsFailure(err) == nil {
+			if _, err := c.WithoutFailOpen().Check(t.Context(), from(1)); backends.AsFailure(err) == nil {
 				t.Errorf("joined: got %v, want the failure", err)
 			}
 		})
@@ -363,7 +363,7 @@ func TestALocalChainPassesOnWhatIsNoFailure(t *testing.T) {
 	t.Parallel()
 	for _, want := range []error{context.Canceled, &backends.Overload{Setting: "backends.portal.max_in_flight", Value: 1}} {
 		refused := backends.BackendFunc(func(context.Context, *backends.Request) (backends.Decision, error) { return backends.Decision{}, want })
-		c := NewLocalChain("joint", backends.PolicyAllow, refused, nil, ChainParts{})
+		c := NewLocal("joint", backends.PolicyAllow, refused, nil, Deps{})
 		if d, err := c.Check(t.Context(), from(1)); !errors.Is(err, want) || d != (backends.Decision{}) {
 			t.Errorf("got %s and error %v, want %v", d.Verdict, err, want)
 		}
@@ -383,12 +383,12 @@ func TestLocalConfigValidate(t *testing.T) {
 }
 
 func BenchmarkLocalChain(b *testing.B) {
-	decider := NewLocalChain("users", backends.PolicyAllow, backends.BackendFunc(yes), nil, ChainParts{})
+	decider := NewLocal("users", backends.PolicyAllow, backends.BackendFunc(yes), nil, Deps{})
 	joint := joinedChain(backends.PolicyAllow, nil, newTestChain(backends.PolicyAllow, backends.BackendFunc(yes)))
 	for name, c := range map[string]*Chain{"decides": decider, "joins": joint} {
 		b.Run(name, func(b *testing.B) {
 			r := from(1)
-			r.Asking = func() {}
+			r.OnSent = func() {}
 			b.ReportAllocs()
 			for b.Loop() {
 				_, _ = c.Check(b.Context(), r)

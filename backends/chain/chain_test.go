@@ -13,9 +13,9 @@ import (
 )
 
 func newTestChain(policy backends.Policy, adapter backends.Backend) *Chain {
-	cfg := DefaultChainConfig()
+	cfg := DefaultConfig()
 	cfg.OnFailure = policy
-	return NewChain("portal", cfg, adapter, ChainParts{Kind: "test"})
+	return New("portal", cfg, adapter, Deps{Kind: "test"})
 }
 
 // A hanging backend costs viewers the timeout until the breaker opens, nothing after, and its recovery is noticed.
@@ -42,7 +42,7 @@ func TestChainThroughAnOutage(t *testing.T) {
 			check(from(i), backends.FromFailOpen, testTimeout)
 		}
 		check(from(6), backends.FromFailOpen, 0)
-		check(running(7), backends.FromLastKnown, 0)
+		check(running(7), backends.FromCached, 0)
 		time.Sleep(6500 * time.Millisecond) // beside the ticks of the clock
 		if c.State() != backends.BreakerHalfOpen {
 			t.Fatalf("got state %s, want half-open", c.State())
@@ -52,7 +52,7 @@ func TestChainThroughAnOutage(t *testing.T) {
 		time.Sleep(8 * time.Second) // it times out; open again, then half-open
 		check(running(9), backends.FromBackend, 0)
 		check(from(10), backends.FromBackend, 0)
-		if c.Down() {
+		if c.IsDown() {
 			t.Error("still down after a good answer")
 		}
 	})
@@ -76,18 +76,18 @@ func TestTheConfigWinsOverThePresetsPolicy(t *testing.T) {
 		policy backends.Policy
 		want   backends.Policy
 	}{
-		"astra allows":              {backends.PresetAstra, backends.PolicyOfPreset, backends.PolicyAllow},
-		"alta allows":               {backends.PresetAlta, backends.PolicyOfPreset, backends.PolicyAllow},
-		"flussonic keeps":           {backends.PresetFlussonic, backends.PolicyOfPreset, backends.PolicyKeep},
-		"auth-proxy denies":         {backends.PresetAuthProxy, backends.PolicyOfPreset, backends.PolicyDeny},
+		"astra allows":              {backends.PresetAstra, backends.PolicyFromPreset, backends.PolicyAllow},
+		"alta allows":               {backends.PresetAlta, backends.PolicyFromPreset, backends.PolicyAllow},
+		"flussonic keeps":           {backends.PresetFlussonic, backends.PolicyFromPreset, backends.PolicyKeep},
+		"auth-proxy denies":         {backends.PresetAuthProxy, backends.PolicyFromPreset, backends.PolicyDeny},
 		"the config says otherwise": {backends.PresetAuthProxy, backends.PolicyAllow, backends.PolicyAllow},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cfg := DefaultChainConfig()
+			cfg := DefaultConfig()
 			cfg.OnFailure = tt.policy
-			c := NewChain("portal", cfg, backends.BackendFunc(yes), ChainParts{Preset: tt.preset})
+			c := New("portal", cfg, backends.BackendFunc(yes), Deps{Preset: tt.preset})
 			if got := c.FailOpen.Policy(); got != tt.want {
 				t.Errorf("got policy %s, want %s", got, tt.want)
 			}
@@ -97,7 +97,7 @@ func TestTheConfigWinsOverThePresetsPolicy(t *testing.T) {
 
 func TestChainConfigInYAML(t *testing.T) {
 	t.Parallel()
-	got := DefaultChainConfig()
+	got := DefaultConfig()
 	err := yaml.UnmarshalWithOptions([]byte(`
 timeout: 500ms
 on_failure: keep
@@ -110,9 +110,9 @@ breaker: { interval: 20s, open_for: 1s }
 	if err != nil {
 		t.Fatalf("read the config: %v", err)
 	}
-	want := DefaultChainConfig()
+	want := DefaultConfig()
 	want.Timeout, want.OnFailure = 500*time.Millisecond, backends.PolicyKeep
-	want.TokenLife, want.OnExpiredToken = 5*time.Second, backends.ExpiredDeny
+	want.TokenLife, want.OnExpiredToken = 5*time.Second, backends.DenyOnExpiredToken
 	want.Bulkhead.MaxInFlight, want.Bulkhead.AnswerDeadline = 7, 2*time.Second
 	want.Breaker.Interval, want.Breaker.OpenFor = 20*time.Second, time.Second
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -125,7 +125,7 @@ breaker: { interval: 20s, open_for: 1s }
 
 func TestChainConfigValidateReportsEverything(t *testing.T) {
 	t.Parallel()
-	cfg := DefaultChainConfig()
+	cfg := DefaultConfig()
 	cfg.Timeout, cfg.TokenLife, cfg.Bulkhead.MaxInFlight, cfg.Breaker.OpenFor = 0, -1, 0, 0
 	want := "timeout: 0s must be above 0\ntoken_life: -1ns must be 0 (no end) or above\n" +
 		"max_in_flight: 0 must be at least 1\nbreaker.open_for: 0s must be above 0"
@@ -139,9 +139,9 @@ func TestWhatRequestsReadOfAChainAllocatesNothing(t *testing.T) {
 	r := running(1)
 	failure := error(&backends.Failure{Kind: backends.FailureBreakerOpen})
 	if n := testing.AllocsPerRun(100, func() {
-		_ = c.Down()
+		_ = c.IsDown()
 		_ = c.State()
-		_, _ = c.Instead(r, failure)
+		_, _ = c.Fallback(r, failure)
 	}); n != 0 {
 		t.Errorf("got %v allocations, want none", n)
 	}
@@ -157,9 +157,9 @@ func BenchmarkChain(b *testing.B) {
 		}
 	})
 	b.Run("breaker open", func(b *testing.B) {
-		cfg := DefaultChainConfig()
+		cfg := DefaultConfig()
 		cfg.Breaker.OpenFor = time.Hour
-		c := NewChain("portal", cfg, fails(backends.FailureTransport), ChainParts{})
+		c := New("portal", cfg, fails(backends.FailureTransport), Deps{})
 		for range 6 {
 			_, _ = c.Check(b.Context(), r)
 		}

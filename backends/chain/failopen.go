@@ -26,12 +26,12 @@ type FailOpen struct {
 }
 
 // NewFailOpen makes the fail-open of the named backend. The policy is one of allow, keep and deny. down, usually
-// [Breaker.Down], reports whether the backend is known to be away; nil means never.
+// [Breaker.IsDown], reports whether the backend is known to be away; nil means never.
 func NewFailOpen(name string, policy backends.Policy, next backends.Backend, down func() bool, log *slog.Logger) *FailOpen {
 	if down == nil {
 		down = func() bool { return false }
 	}
-	return &FailOpen{name: name, policy: policy, next: next, down: down, log: backends.OrDiscard(log)}
+	return &FailOpen{name: name, policy: policy, next: next, down: down, log: backends.LoggerOrDiscard(log)}
 }
 
 // Check asks, and stands in when nobody answers.
@@ -40,15 +40,15 @@ func (f *FailOpen) Check(ctx context.Context, r *backends.Request) (backends.Dec
 	if err == nil {
 		return d, nil
 	}
-	return f.Instead(r, err)
+	return f.Fallback(r, err)
 }
 
-// Instead is what a viewer is told after err: that of a check, or nil if his time to wait is over and the check still
+// Fallback is what a viewer is told after err: that of a check, or nil if his time to wait is over and the check still
 // runs. It asks nobody. What is neither a failure nor nil it gives back.
 //
 // A failure that a viewer could have caused himself lets no unknown viewer in unless the breaker, which no single
 // viewer can open, says so too.
-func (f *FailOpen) Instead(r *backends.Request, err error) (backends.Decision, error) {
+func (f *FailOpen) Fallback(r *backends.Request, err error) (backends.Decision, error) {
 	if err == nil {
 		err = &backends.Failure{Kind: backends.FailureTimeout, Backend: f.name}
 	}
@@ -59,7 +59,7 @@ func (f *FailOpen) Instead(r *backends.Request, err error) (backends.Decision, e
 	case f.policy == backends.PolicyDeny:
 		f.refused.Add(1)
 		return backends.Decision{Verdict: backends.Denied, Source: backends.FromFailOpen, Reason: "backends." + f.name + ".on_failure=deny"}, nil
-	case !r.Unknown():
+	case !r.IsUnknown():
 		f.kept.Add(1)
 		return standing(r), nil
 	case f.policy == backends.PolicyKeep || !f.believes(failure):
@@ -71,8 +71,8 @@ func (f *FailOpen) Instead(r *backends.Request, err error) (backends.Decision, e
 	}
 }
 
-// Down reports whether the backend is known to be away. It is one atomic read.
-func (f *FailOpen) Down() bool { return f.down() }
+// IsDown reports whether the backend is known to be away. It is one atomic read.
+func (f *FailOpen) IsDown() bool { return f.down() }
 
 // Policy is what viewers are told while nobody answers.
 func (f *FailOpen) Policy() backends.Policy { return f.policy }
@@ -93,7 +93,7 @@ func (f *FailOpen) Watch(ctx context.Context, changed <-chan struct{}) error {
 			return nil
 		case <-changed:
 		}
-		switch down := f.Down(); {
+		switch down := f.IsDown(); {
 		case down && since.IsZero():
 			since = time.Now()
 			f.log.Warn("backend is away", "backend", f.name, "on_failure", f.policy.String(), "price", price(f.policy))
@@ -106,14 +106,14 @@ func (f *FailOpen) Watch(ctx context.Context, changed <-chan struct{}) error {
 
 // believes reports whether the failure may let in a viewer whom nobody knows.
 func (f *FailOpen) believes(failure *backends.Failure) bool {
-	return failure.Transport() || failure.Kind == backends.FailureBreakerOpen || f.Down()
+	return failure.IsTransport() || failure.Kind == backends.FailureBreakerOpen || f.IsDown()
 }
 
 // standing is the decision that the viewer has, marked as not renewed.
 func standing(r *backends.Request) backends.Decision {
-	d := r.Standing
-	if d.Source.Asked() {
-		d.Source = backends.FromLastKnown
+	d := r.Current
+	if d.Source.IsAuthoritative() {
+		d.Source = backends.FromCached
 	}
 	d.ValidFor = 0
 	return d

@@ -18,8 +18,8 @@ import (
 
 func standingOn(v backends.Verdict, s backends.Source) *backends.Request {
 	return &backends.Request{
-		Number:   3,
-		Standing: backends.Decision{Verdict: v, Source: s, Reason: "as before", User: "alice", ValidFor: time.Minute},
+		Number:  3,
+		Current: backends.Decision{Verdict: v, Source: s, Reason: "as before", User: "alice", ValidFor: time.Minute},
 	}
 }
 
@@ -56,14 +56,14 @@ func TestInstead(t *testing.T) {
 		"a status lets in while the breaker is open":                 {backends.PolicyAllow, true, unknown, status, admitted("status"), false},
 		"a malformed answer lets nobody in while it is closed":       {backends.PolicyAllow, false, unknown, malformed, nobody, true},
 		"a malformed answer lets in while the breaker is open":       {backends.PolicyAllow, true, unknown, malformed, admitted("malformed"), false},
-		"allow keeps a yes":                          {backends.PolicyAllow, false, standingOn(backends.Allowed, backends.FromBackend), transport, kept(backends.Allowed, backends.FromLastKnown), false},
-		"allow keeps a yes on a status too":          {backends.PolicyAllow, false, standingOn(backends.Allowed, backends.FromBackend), status, kept(backends.Allowed, backends.FromLastKnown), false},
-		"allow keeps a no":                           {backends.PolicyAllow, true, standingOn(backends.Denied, backends.FromBackend), open, kept(backends.Denied, backends.FromLastKnown), false},
+		"allow keeps a yes":                          {backends.PolicyAllow, false, standingOn(backends.Allowed, backends.FromBackend), transport, kept(backends.Allowed, backends.FromCached), false},
+		"allow keeps a yes on a status too":          {backends.PolicyAllow, false, standingOn(backends.Allowed, backends.FromBackend), status, kept(backends.Allowed, backends.FromCached), false},
+		"allow keeps a no":                           {backends.PolicyAllow, true, standingOn(backends.Denied, backends.FromBackend), open, kept(backends.Denied, backends.FromCached), false},
 		"a fail-open yes stays fail-open":            {backends.PolicyAllow, true, standingOn(backends.Allowed, backends.FromFailOpen), open, kept(backends.Allowed, backends.FromFailOpen), false},
 		"a ticket's yes stays a ticket's":            {backends.PolicyKeep, true, standingOn(backends.Allowed, backends.FromTicket), open, kept(backends.Allowed, backends.FromTicket), false},
 		"keep asks an unknown viewer to come back":   {backends.PolicyKeep, true, unknown, open, nobody, true},
 		"keep asks him to come back whatever it was": {backends.PolicyKeep, false, unknown, transport, nobody, true},
-		"keep keeps a yes":                           {backends.PolicyKeep, true, standingOn(backends.Allowed, backends.FromBackend), open, kept(backends.Allowed, backends.FromLastKnown), false},
+		"keep keeps a yes":                           {backends.PolicyKeep, true, standingOn(backends.Allowed, backends.FromBackend), open, kept(backends.Allowed, backends.FromCached), false},
 		"deny refuses an unknown viewer":             {backends.PolicyDeny, false, unknown, transport, refused, false},
 		"deny refuses one who watches":               {backends.PolicyDeny, true, standingOn(backends.Allowed, backends.FromBackend), open, refused, false},
 	}
@@ -71,7 +71,7 @@ func TestInstead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := NewFailOpen("portal", tt.policy, nil, func() bool { return tt.down }, nil)
-			got, err := f.Instead(tt.r, tt.err)
+			got, err := f.Fallback(tt.r, tt.err)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
@@ -119,7 +119,7 @@ func TestFailOpenCounts(t *testing.T) {
 	_, _ = f.Check(t.Context(), &backends.Request{})
 	_, _ = f.Check(t.Context(), standingOn(backends.Allowed, backends.FromBackend))
 	_, _ = f.Check(t.Context(), standingOn(backends.Allowed, backends.FromBackend))
-	_, _ = f.Instead(&backends.Request{}, &backends.Failure{Kind: backends.FailureStatus})
+	_, _ = f.Fallback(&backends.Request{}, &backends.Failure{Kind: backends.FailureStatus})
 	admitted, kept, refused := f.Counts()
 	if admitted != 1 || kept != 2 || refused != 1 {
 		t.Errorf("got %d admitted, %d kept, %d refused, want 1, 2, 1", admitted, kept, refused)
@@ -169,7 +169,7 @@ func TestEachChangeIsLoggedOnceWithItsPrice(t *testing.T) {
 
 func TestPolicyText(t *testing.T) {
 	t.Parallel()
-	for _, want := range []backends.Policy{backends.PolicyOfPreset, backends.PolicyAllow, backends.PolicyKeep, backends.PolicyDeny} {
+	for _, want := range []backends.Policy{backends.PolicyFromPreset, backends.PolicyAllow, backends.PolicyKeep, backends.PolicyDeny} {
 		text, _ := want.MarshalText()
 		var got backends.Policy
 		if err := got.UnmarshalText(text); err != nil || got != want {

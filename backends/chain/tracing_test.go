@@ -101,7 +101,7 @@ func TestTheCallersSpanSaysThatTheBreakerIsOpen(t *testing.T) {
 	t.Parallel()
 	tracer, exporter := newTracer(t)
 	s := &switchable{now: yes}
-	c := NewChain("portal", DefaultChainConfig(), s, ChainParts{Tracer: tracer})
+	c := New("portal", DefaultConfig(), s, Deps{Tracer: tracer})
 	openIt(t, c.Breaker, s)
 	exporter.Reset()
 	ctx, span := tracer.Start(t.Context(), "session.open")

@@ -56,8 +56,8 @@ const newSession, updateSession = "new_session", "update_session"
 // middlewares tell a session's beginning by either. Our own number cannot be taken as it is, since it counts checks
 // that nobody answered, some of which never went out.
 func stage(r *backends.Request) (requestType string, number int) {
-	switch r.Standing.Source {
-	case backends.FromBackend, backends.FromLastKnown, backends.FromLimit: // a limit on the user that it named
+	switch r.Current.Source {
+	case backends.FromBackend, backends.FromCached, backends.FromLimit: // a limit on the user that it named
 		return updateSession, max(1, r.Number)
 	default: // nobody, a stopgap, or somebody who is not the middleware
 		return newSession, 0

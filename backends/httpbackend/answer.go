@@ -22,8 +22,8 @@ const (
 	maxAuthDuration   = 366 * 24 * time.Hour
 )
 
-// Answer is an HTTP answer, read and bounded.
-type Answer struct {
+// Response is an HTTP answer, read and bounded.
+type Response struct {
 	Status int
 	Header http.Header
 	// Body is what was asked for of it; usually nothing.
@@ -45,7 +45,7 @@ type Reading struct {
 // Classify reads an answer of the named backend, whose own host (without port) is host. It honours the headers that
 // Astra and Flussonic know: X-Session-Name, X-UserId, X-AuthDuration, X-Max-Sessions, X-Unique, and Location or
 // X-Location. A header without sense is ignored with an alarm; it never makes a failure of an answer.
-func (t *StatusTable) Classify(backend, host string, a Answer) Reading {
+func (t *StatusTable) Classify(backend, host string, a Response) Reading {
 	var reading Reading
 	m := t.meaningOf(a.Status)
 	for _, alarm := range m.alarms {
@@ -70,7 +70,7 @@ func (r *Reading) alarm(a backends.Alarm, detail string) {
 	}
 }
 
-func (r *Reading) allowed(a Answer) backends.Decision {
+func (r *Reading) allowed(a Response) backends.Decision {
 	d := r.about(a)
 	d.Verdict = backends.Allowed
 	d.MaxSessions = int(r.number(a.Header, "X-Max-Sessions", 0, maxSessionsBound))
@@ -81,14 +81,14 @@ func (r *Reading) allowed(a Answer) backends.Decision {
 	return d
 }
 
-func (r *Reading) denied(a Answer) backends.Decision {
+func (r *Reading) denied(a Response) backends.Decision {
 	d := r.about(a)
 	d.Verdict = backends.Denied
 	return d
 }
 
 // about reads what is said of the viewer, whatever the verdict.
-func (r *Reading) about(a Answer) backends.Decision {
+func (r *Reading) about(a Response) backends.Decision {
 	d := backends.Decision{Source: backends.FromBackend, Reason: "backend answered " + strconv.Itoa(a.Status)}
 	d.User = displayed(a.Header.Get("X-Session-Name"))
 	d.UserID = r.userID(a.Header)
@@ -122,7 +122,7 @@ func (r *Reading) number(h http.Header, name string, least, most int64) int64 {
 }
 
 // redirect completes a No with the place to send the viewer to, if the answer names one and the preset relays it.
-func (t *StatusTable) redirect(r *Reading, outcome Outcome, backend, host string, a Answer) {
+func (t *StatusTable) redirect(r *Reading, outcome Outcome, backend, host string, a Response) {
 	redirects := outcome == OutcomeRedirect
 	place := a.Header.Get("X-Location")
 	if redirects && a.Header.Get("Location") != "" {

@@ -67,7 +67,7 @@ func TestClassifyReadsTheHeaders(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := mustTable(t, backends.PresetAstra, nil).Classify("portal", ownHost, Answer{Status: 200, Header: tt.header})
+			got := mustTable(t, backends.PresetAstra, nil).Classify("portal", ownHost, Response{Status: 200, Header: tt.header})
 			if got.Failure != nil || got.Alarms != tt.alarms {
 				t.Errorf("got failure %v and alarms %b, want none and %b", got.Failure, got.Alarms, tt.alarms)
 			}
@@ -134,7 +134,7 @@ func TestClassifyReadsTheStatus(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := mustTable(t, tt.preset, nil).Classify("portal", ownHost, Answer{Status: tt.status, Header: tt.header})
+			r := mustTable(t, tt.preset, nil).Classify("portal", ownHost, Response{Status: tt.status, Header: tt.header})
 			got := want{verdict: r.Decision.Verdict, redirect: r.Decision.Redirect, alarms: r.Alarms}
 			if r.Failure != nil {
 				got.failure = r.Failure.Error()
@@ -154,7 +154,7 @@ func FuzzClassify(f *testing.F) {
 		h := header("X-AuthDuration", duration, "X-Max-Sessions", sessions, "X-UserId", id, "X-Session-Name", name,
 			"Location", place, "X-Location", place, "X-Unique", unique)
 		for preset := backends.PresetAstra; preset <= backends.PresetAuthProxy; preset++ {
-			r := mustTable(t, preset, nil).Classify("portal", ownHost, Answer{Status: status, Header: h})
+			r := mustTable(t, preset, nil).Classify("portal", ownHost, Response{Status: status, Header: h})
 			checkReading(t, r, status)
 		}
 	})
@@ -165,7 +165,7 @@ func checkReading(t *testing.T, r Reading, status int) {
 	t.Helper()
 	d := r.Decision
 	switch {
-	case (r.Failure == nil) == (d.Verdict == backends.Undecided):
+	case (r.Failure == nil) == (d.Verdict == backends.Pending):
 		t.Errorf("got verdict %s and failure %v, want one of them", d.Verdict, r.Failure)
 	case d.Verdict == backends.Allowed && status != 200:
 		t.Errorf("status %d lets in", status)
@@ -182,7 +182,7 @@ func checkReading(t *testing.T, r Reading, status int) {
 
 func BenchmarkClassify(b *testing.B) {
 	table := mustTable(b, backends.PresetAstra, nil)
-	a := Answer{Status: 200, Header: header("X-Session-Name", "alice", "X-UserId", "42", "X-AuthDuration", strconv.Itoa(180))}
+	a := Response{Status: 200, Header: header("X-Session-Name", "alice", "X-UserId", "42", "X-AuthDuration", strconv.Itoa(180))}
 	b.ReportAllocs()
 	for b.Loop() {
 		_ = table.Classify("portal", ownHost, a)

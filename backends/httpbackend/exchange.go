@@ -63,7 +63,7 @@ type observer struct {
 }
 
 // observe notes a call that is about to be made.
-func (c *HTTPClient) observe(ctx context.Context, r *http.Request) observer {
+func (c *Client) observe(ctx context.Context, r *http.Request) observer {
 	all, _ := ctx.Value(exchangesKey{}).(*Exchanges)
 	if all == nil {
 		return observer{}
@@ -84,7 +84,7 @@ func (c *HTTPClient) observe(ctx context.Context, r *http.Request) observer {
 func (o observer) looks() bool { return o.x != nil }
 
 // ended notes how the call ended: with an answer, or with the zero value and none.
-func (o observer) ended(a Answer) {
+func (o observer) ended(a Response) {
 	if o.x == nil {
 		return
 	}
@@ -95,7 +95,7 @@ func (o observer) ended(a Answer) {
 }
 
 // hideOwn is a call's URL without the values in the query of the configured address, with which each call's begins.
-func (c *HTTPClient) hideOwn(u *url.URL) string {
+func (c *Client) hideOwn(u *url.URL) string {
 	shown := *u
 	if rest, found := strings.CutPrefix(u.RawQuery, c.address.RawQuery); found {
 		shown.RawQuery = hideValues(c.address.RawQuery) + rest

@@ -18,14 +18,14 @@ import (
 	"usher/backends/httpbackend"
 )
 
-func newNamedClient(t *testing.T, name, address string, change func(*httpbackend.HTTPConfig)) *httpbackend.HTTPClient {
+func newNamedClient(t *testing.T, name, address string, change func(*httpbackend.Config)) *httpbackend.Client {
 	t.Helper()
-	cfg := httpbackend.DefaultHTTPConfig()
+	cfg := httpbackend.DefaultConfig()
 	cfg.Address = address
 	if change != nil {
 		change(&cfg)
 	}
-	c, err := httpbackend.NewHTTPClient(name, cfg, httpbackend.HTTPParts{})
+	c, err := httpbackend.NewClient(name, cfg, httpbackend.Deps{})
 	if err != nil {
 		t.Fatalf("make the client: %v", err)
 	}
@@ -43,7 +43,7 @@ func TestAllCallsOfACheckAreWrittenDown(t *testing.T) {
 	otherCtx, others := httpbackend.WithExchanges(t.Context())
 	for _, call := range []struct {
 		ctx    context.Context
-		client *httpbackend.HTTPClient
+		client *httpbackend.Client
 		query  string
 	}{
 		{ctx, spare, "token=good"},
@@ -52,7 +52,7 @@ func TestAllCallsOfACheckAreWrittenDown(t *testing.T) {
 		{otherCtx, portal, "token=other"},
 		{ctx, spare, ""},
 	} {
-		if _, err := call.client.Ask(call.ctx, httpbackend.Question{
+		if _, err := call.client.Ask(call.ctx, httpbackend.Call{
 			Query: call.query, Header: http.Header{"X-Real-Ip": {"192.0.2.7"}},
 		}); err != nil {
 			t.Fatalf("ask: %v", err)
@@ -91,7 +91,7 @@ func TestCallsMayBeReadWhileTheyAreWrittenDown(t *testing.T) {
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {
-			a, err := c.Ask(ctx, httpbackend.Question{})
+			a, err := c.Ask(ctx, httpbackend.Call{})
 			if err != nil {
 				t.Errorf("ask: %v", err)
 				return
@@ -151,7 +151,7 @@ func TestACallThatNobodyAnsweredIsWrittenDownToo(t *testing.T) {
 				ctx, end = context.WithTimeout(ctx, limitOf(tt.mode))
 				defer end()
 			}
-			_, err := newClient(t, s.URL(), nil).Ask(ctx, httpbackend.Question{Query: "token=123"})
+			_, err := newClient(t, s.URL(), nil).Ask(ctx, httpbackend.Call{Query: "token=123"})
 			if err == nil || tt.want != nil && !errors.Is(err, tt.want) {
 				t.Errorf("got error %v, want one of %v", err, tt.want)
 			}
@@ -200,11 +200,11 @@ func TestNoExchangeShowsASecretOfTheConfig(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, nil)
 			address := strings.Replace(s.URL(), "://", "://"+tt.user, 1) + "/check" + tt.query
-			c := newClient(t, address, func(cfg *httpbackend.HTTPConfig) {
+			c := newClient(t, address, func(cfg *httpbackend.Config) {
 				cfg.Headers = map[string]backends.Secret{"x-api-key": "5ecret"}
 			})
 			ctx, all := httpbackend.WithExchanges(t.Context())
-			if _, err := c.Ask(ctx, httpbackend.Question{
+			if _, err := c.Ask(ctx, httpbackend.Call{
 				Query:       tt.viewer,
 				Credentials: []backends.Header{{Name: "X-Token", Value: "mine"}},
 			}); err != nil {
@@ -259,9 +259,9 @@ func TestAnExchangeKeepsTheBeginningOfABody(t *testing.T) {
 			s.Speak(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
 				_, _ = io.WriteString(w, body)
 			})
-			c := newClient(t, s.URL(), func(cfg *httpbackend.HTTPConfig) { cfg.MaxBody = tt.maxBody })
+			c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.MaxBody = tt.maxBody })
 			ctx, all := httpbackend.WithExchanges(t.Context())
-			a, err := c.Ask(ctx, httpbackend.Question{Body: tt.wanted})
+			a, err := c.Ask(ctx, httpbackend.Call{Body: tt.wanted})
 			if (err != nil) != tt.fails {
 				t.Errorf("got error %v, want one: %t", err, tt.fails)
 			}
@@ -285,7 +285,7 @@ func TestAnAnswerStandsForWhoLooksEvenIfItsBodyNeverComes(t *testing.T) {
 	ctx, all := httpbackend.WithExchanges(t.Context())
 	ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
-	d, err := newClient(t, s.URL(), nil).Decide(ctx, httpbackend.Question{Query: "token=good"})
+	d, err := newClient(t, s.URL(), nil).Decide(ctx, httpbackend.Call{Query: "token=good"})
 	if err != nil || d.Verdict != backends.Allowed {
 		t.Errorf("got %s and error %v, want the yes of the headers", d.Verdict, err)
 	}

@@ -19,8 +19,8 @@ import (
 // maxRedirects is how many redirects are followed, where a preset follows them at all: as many as Go's own client.
 const maxRedirects = 10
 
-// HTTPParts is what an HTTP adapter is given by the program that it runs in.
-type HTTPParts struct {
+// Deps is what an HTTP adapter is given by the program that it runs in.
+type Deps struct {
 	// Log may be nil.
 	Log *slog.Logger
 	// Propagator writes the trace into each call; nil writes nothing.
@@ -32,25 +32,25 @@ type HTTPParts struct {
 	Connections int
 }
 
-// HTTPClient asks one backend over HTTP/1.1, which is what middlewares speak. It joins addresses and queries, sorts
+// Client asks one backend over HTTP/1.1, which is what middlewares speak. It joins addresses and queries, sorts
 // what goes wrong into the kinds of [Failure], reads statuses, and lets no credential into an error. Redirects are
 // followed only where the status table says so. Safe for concurrent use.
-type HTTPClient struct {
+type Client struct {
 	name       string
 	address    *url.URL
 	static     http.Header
 	transport  *http.Transport
 	table      *StatusTable
-	watch      *Watch
+	watch      *Alarms
 	propagator propagation.TextMapPropagator
 	required   required
 	maxHeader  int64
 	maxBody    int64
 }
 
-// Question is one call: the viewer's query and headers, what we add to them, and whether the answer's body is of
+// Call is one call: the viewer's query and headers, what we add to them, and whether the answer's body is of
 // interest.
-type Question struct {
+type Call struct {
 	// Query is the viewer's, raw. Ours replaces parameters of the same name.
 	Query string
 	Ours  []Parameter
@@ -62,8 +62,8 @@ type Question struct {
 	Body bool
 }
 
-// NewHTTPClient makes the client of the named backend. It fails if the config is wrong or a file of it cannot be read.
-func NewHTTPClient(name string, cfg HTTPConfig, parts HTTPParts) (*HTTPClient, error) {
+// NewClient makes the client of the named backend. It fails if the config is wrong or a file of it cannot be read.
+func NewClient(name string, cfg Config, parts Deps) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -83,14 +83,14 @@ func NewHTTPClient(name string, cfg HTTPConfig, parts HTTPParts) (*HTTPClient, e
 	if err != nil {
 		return nil, err
 	}
-	return &HTTPClient{
+	return &Client{
 		required:   must,
 		name:       name,
 		static:     staticHeaders(cfg.Headers, address),
 		address:    withoutUser(address),
 		transport:  transport,
 		table:      table,
-		watch:      NewWatch(name, parts.Log),
+		watch:      NewAlarms(name, parts.Log),
 		propagator: parts.Propagator,
 		maxHeader:  cfg.MaxResponseHeader,
 		maxBody:    cfg.MaxBody,
@@ -99,7 +99,7 @@ func NewHTTPClient(name string, cfg HTTPConfig, parts HTTPParts) (*HTTPClient, e
 
 // Decide asks, and reads the answer by the status table: all that an adapter needs whose backend answers with statuses
 // and headers.
-func (c *HTTPClient) Decide(ctx context.Context, q Question) (backends.Decision, error) {
+func (c *Client) Decide(ctx context.Context, q Call) (backends.Decision, error) {
 	a, err := c.Ask(ctx, q)
 	if err != nil {
 		return backends.Decision{}, err
@@ -108,16 +108,16 @@ func (c *HTTPClient) Decide(ctx context.Context, q Question) (backends.Decision,
 }
 
 // Ask sends the question and returns the answer as it came. Its error is a *Failure, or wraps context.Canceled.
-func (c *HTTPClient) Ask(ctx context.Context, q Question) (Answer, error) {
+func (c *Client) Ask(ctx context.Context, q Call) (Response, error) {
 	r := c.request(ctx, q)
 	watched := c.observe(ctx, r)
 	resp, err := c.send(ctx, r)
 	if err != nil {
-		watched.ended(Answer{})
-		return Answer{}, c.failure(ctx, err)
+		watched.ended(Response{})
+		return Response{}, c.failure(ctx, err)
 	}
 	defer resp.Body.Close()
-	a := Answer{Status: resp.StatusCode, Header: resp.Header, Followed: resp.Request != r}
+	a := Response{Status: resp.StatusCode, Header: resp.Header, Followed: resp.Request != r}
 	// Of a no nothing more is required, so its body, which may never come, is not waited for.
 	wanted := q.Body || c.required.body != nil && c.table.meaningOf(resp.StatusCode).outcome == OutcomeAllow
 	if !wanted && !watched.looks() {
@@ -130,26 +130,26 @@ func (c *HTTPClient) Ask(ctx context.Context, q Question) (Answer, error) {
 	case !wanted:
 		return a, nil
 	case err != nil:
-		return Answer{}, c.failure(ctx, err)
+		return Response{}, c.failure(ctx, err)
 	case int64(len(a.Body)) > c.maxBody:
-		return Answer{}, c.malformed(fmt.Errorf("body larger than max_body=%d", c.maxBody))
+		return Response{}, c.malformed(fmt.Errorf("body larger than max_body=%d", c.maxBody))
 	}
 	return a, nil
 }
 
 // Classify says what an answer's status and headers mean, and notes nothing.
-func (c *HTTPClient) Classify(a Answer) Reading {
+func (c *Client) Classify(a Response) Reading {
 	return c.table.Classify(c.name, c.address.Hostname(), a)
 }
 
 // Read says what an answer means, and notes its alarms. A yes without what the config requires of one is a failure.
-func (c *HTTPClient) Read(a Answer) (backends.Decision, error) {
+func (c *Client) Read(a Response) (backends.Decision, error) {
 	reading := c.Classify(a)
 	if reading.Failure == nil && reading.Decision.Verdict == backends.Allowed {
 		c.doubt(&reading, a)
 	}
 	if reading.Failure == nil || reading.Alarms != 0 { // another failure says nothing of whether an alarm is over
-		c.watch.Note(time.Now(), reading.Alarms, reading.Detail)
+		c.watch.Record(time.Now(), reading.Alarms, reading.Detail)
 	}
 	if reading.Failure != nil {
 		return backends.Decision{}, reading.Failure
@@ -159,7 +159,7 @@ func (c *HTTPClient) Read(a Answer) (backends.Decision, error) {
 
 // doubt makes a failure of a yes that cannot be the backend's: one without what the config requires, and a web page to
 // which we were redirected, which is where one logs in.
-func (c *HTTPClient) doubt(r *Reading, a Answer) {
+func (c *Client) doubt(r *Reading, a Response) {
 	err, alarm := c.required.check(a), backends.AlarmUnexpectedAnswer
 	if err == nil && a.Followed && a.IsWebPage() {
 		err, alarm = errLoginPage, backends.AlarmRedirectToItself
@@ -174,24 +174,24 @@ var errLoginPage = errors.New("redirected to a web page, such as a login")
 
 // Malformed is the failure of an answer that the adapter cannot read. err must not hold what the backend sent: it may
 // repeat a token.
-func (c *HTTPClient) Malformed(err error) error { return c.malformed(err) }
+func (c *Client) Malformed(err error) error { return c.malformed(err) }
 
 // Preset is whose way of reading answers holds.
-func (c *HTTPClient) Preset() backends.Preset { return c.table.preset }
+func (c *Client) Preset() backends.Preset { return c.table.preset }
 
 // Watch is where the alarms are counted.
-func (c *HTTPClient) Watch() *Watch { return c.watch }
+func (c *Client) Watch() *Alarms { return c.watch }
 
 // Shown is the address without password and query, for logs and the admin page.
-func (c *HTTPClient) Shown() string {
+func (c *Client) Shown() string {
 	return (&url.URL{Scheme: c.address.Scheme, Host: c.address.Host, Path: c.address.Path}).String()
 }
 
 // Close drops idle connections.
-func (c *HTTPClient) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
 // request builds the call. It always is a GET: a viewer's HEAD opens a session like any other.
-func (c *HTTPClient) request(ctx context.Context, q Question) *http.Request {
+func (c *Client) request(ctx context.Context, q Call) *http.Request {
 	u := *c.address
 	u.RawQuery = joinQuery(c.address.RawQuery, q.Ours, q.Query)
 	h := make(http.Header, len(q.Header)+len(c.static)+len(q.Credentials)+2)
@@ -219,7 +219,7 @@ func override(h http.Header, name string, values []string) {
 }
 
 // send makes the call, and follows redirects where the table says so.
-func (c *HTTPClient) send(ctx context.Context, r *http.Request) (*http.Response, error) {
+func (c *Client) send(ctx context.Context, r *http.Request) (*http.Response, error) {
 	for hops := 0; ; hops++ {
 		resp, err := c.transport.RoundTrip(r)
 		if err != nil || !c.table.Follows(resp.StatusCode) {
@@ -256,7 +256,7 @@ func nextHop(r *http.Request, resp *http.Response) *url.URL {
 
 // follow is the same question at another place. What the config says to tell the backend, and what the viewer proves
 // himself with in headers, is not for other hosts.
-func (c *HTTPClient) follow(ctx context.Context, r *http.Request, next *url.URL) *http.Request {
+func (c *Client) follow(ctx context.Context, r *http.Request, next *url.URL) *http.Request {
 	to := r.Clone(ctx)
 	to.URL, to.Host = withoutUser(next), next.Host
 	if strings.EqualFold(next.Host, c.address.Host) && next.Scheme == c.address.Scheme {

@@ -38,14 +38,14 @@ func startServer(t testing.TB, users map[string]backendtest.User) *backendtest.S
 	return s
 }
 
-func newClient(t testing.TB, address string, change func(*httpbackend.HTTPConfig)) *httpbackend.HTTPClient {
+func newClient(t testing.TB, address string, change func(*httpbackend.Config)) *httpbackend.Client {
 	t.Helper()
-	cfg := httpbackend.DefaultHTTPConfig()
+	cfg := httpbackend.DefaultConfig()
 	cfg.Address = address
 	if change != nil {
 		change(&cfg)
 	}
-	c, err := httpbackend.NewHTTPClient("portal", cfg, httpbackend.HTTPParts{Propagator: propagation.TraceContext{}})
+	c, err := httpbackend.NewClient("portal", cfg, httpbackend.Deps{Propagator: propagation.TraceContext{}})
 	if err != nil {
 		t.Fatalf("make the client: %v", err)
 	}
@@ -66,13 +66,13 @@ func TestACallOnTheWire(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
 	address := strings.Replace(s.URL(), "http://", "http://astra:pass%20word@", 1) + "/auth%2Fv1/check?key=S"
-	c := newClient(t, address, func(cfg *httpbackend.HTTPConfig) {
+	c := newClient(t, address, func(cfg *httpbackend.Config) {
 		cfg.Headers = map[string]backends.Secret{"X-Api-Key": "config"}
 	})
 	ctx := trace.ContextWithSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{
 		TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled,
 	}))
-	_, err := c.Ask(ctx, httpbackend.Question{
+	_, err := c.Ask(ctx, httpbackend.Call{
 		Query:  "token=a%2Fb&key=evil",
 		Ours:   []httpbackend.Parameter{{Name: "ip", Value: "192.0.2.7"}},
 		Header: http.Header{"X-Real-IP": {"192.0.2.7"}},
@@ -123,11 +123,11 @@ func TestRedirects(t *testing.T) {
 		}
 	}
 	ask := func(preset backends.Preset) (backends.Decision, error) {
-		c := newClient(t, s.URL()+"/check?key=S", func(cfg *httpbackend.HTTPConfig) {
+		c := newClient(t, s.URL()+"/check?key=S", func(cfg *httpbackend.Config) {
 			cfg.Preset = preset
 			cfg.Headers = map[string]backends.Secret{"X-Api-Key": "5ecret"}
 		})
-		return c.Decide(t.Context(), httpbackend.Question{
+		return c.Decide(t.Context(), httpbackend.Call{
 			Query: "token=good", Header: http.Header{"X-Real-IP": {"192.0.2.7"}},
 			Credentials: []backends.Header{{Name: "Cookie", Value: "5ecret"}},
 		})
@@ -174,7 +174,7 @@ func TestAlarmsOfAnswersReachTheWatch(t *testing.T) {
 		t.Fatalf("set the middleware: %v", err)
 	}
 	c := newClient(t, s.URL(), nil)
-	if d, err := c.Decide(t.Context(), httpbackend.Question{}); err != nil || d.Verdict != backends.Denied {
+	if d, err := c.Decide(t.Context(), httpbackend.Call{}); err != nil || d.Verdict != backends.Denied {
 		t.Fatalf("got %+v and error %v, want a no", d, err)
 	}
 	if got := c.Watch().Count(backends.AlarmUnexpectedStatus); got != 1 {
@@ -218,7 +218,7 @@ func TestWhatGoesWrongIsSortedAndTellsNothing(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
-			_, err := c.Ask(ctx, httpbackend.Question{Query: "token=5ecret"})
+			_, err := c.Ask(ctx, httpbackend.Call{Query: "token=5ecret"})
 			f := backends.AsFailure(err)
 			if f == nil || f.Kind != tt.want {
 				t.Fatalf("got %v, want a failure of kind %s", err, tt.want)
@@ -242,16 +242,16 @@ func TestBodies(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, strings.Repeat("x", size))
 	})
-	c := newClient(t, s.URL(), func(cfg *httpbackend.HTTPConfig) { cfg.MaxBody = 100 })
-	a, err := c.Ask(t.Context(), httpbackend.Question{Body: true})
+	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.MaxBody = 100 })
+	a, err := c.Ask(t.Context(), httpbackend.Call{Body: true})
 	if err != nil || len(a.Body) != 100 {
 		t.Errorf("got %d bytes and error %v, want 100", len(a.Body), err)
 	}
-	a, err = c.Ask(t.Context(), httpbackend.Question{Query: "big=1"})
+	a, err = c.Ask(t.Context(), httpbackend.Call{Query: "big=1"})
 	if err != nil || a.Body != nil {
 		t.Errorf("got %d bytes and error %v, want an answer without the body that nobody asked for", len(a.Body), err)
 	}
-	_, err = c.Ask(t.Context(), httpbackend.Question{Query: "big=1", Body: true})
+	_, err = c.Ask(t.Context(), httpbackend.Call{Query: "big=1", Body: true})
 	want := `ask backend "portal": malformed: body larger than max_body=100`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
@@ -267,13 +267,13 @@ func TestAnAnswerStandsEvenIfItsBodyNeverComes(t *testing.T) {
 	c := newClient(t, s.URL(), nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	d, err := c.Decide(ctx, httpbackend.Question{Query: "token=good"})
+	d, err := c.Decide(ctx, httpbackend.Call{Query: "token=good"})
 	if err != nil || d.Verdict != backends.Allowed {
 		t.Errorf("got %s and error %v, want the yes of the headers", d.Verdict, err)
 	}
 	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err = c.Ask(ctx, httpbackend.Question{Query: "token=good", Body: true})
+	_, err = c.Ask(ctx, httpbackend.Call{Query: "token=good", Body: true})
 	if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureTimeout {
 		t.Errorf("got %v for one who needs the body, want a timeout", err)
 	}
@@ -284,7 +284,7 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 	s := startServer(t, nil)
 	c := newClient(t, s.URL(), nil)
 	for range 20 {
-		if _, err := c.Ask(t.Context(), httpbackend.Question{}); err != nil {
+		if _, err := c.Ask(t.Context(), httpbackend.Call{}); err != nil {
 			t.Fatalf("ask: %v", err)
 		}
 	}
@@ -319,12 +319,12 @@ func TestMutualTLS(t *testing.T) {
 		return path
 	}
 	certFile := write("cert.pem", "CERTIFICATE", certificate.Certificate[0])
-	c := newClient(t, server.URL, func(cfg *httpbackend.HTTPConfig) {
+	c := newClient(t, server.URL, func(cfg *httpbackend.Config) {
 		cfg.TLS = backends.TLSConfig{
 			CAFile: certFile, CertFile: certFile, KeyFile: write("key.pem", "PRIVATE KEY", key), ServerName: "example.com",
 		}
 	})
-	d, err := c.Decide(t.Context(), httpbackend.Question{})
+	d, err := c.Decide(t.Context(), httpbackend.Call{})
 	if err != nil || d.Verdict != backends.Allowed || d.User != "Acme Co" {
 		t.Errorf("got %+v and error %v, want a yes to the bearer of our certificate", d, err)
 	}
@@ -333,11 +333,11 @@ func TestMutualTLS(t *testing.T) {
 func TestAnExchangeHidesWhatTheConfigHolds(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
-	c := newClient(t, s.URL()+"/check?my.key=5ecret", func(cfg *httpbackend.HTTPConfig) {
+	c := newClient(t, s.URL()+"/check?my.key=5ecret", func(cfg *httpbackend.Config) {
 		cfg.Headers = map[string]backends.Secret{"X-Api-Key": "5ecret"}
 	})
 	ctx, all := httpbackend.WithExchanges(t.Context())
-	if _, err := c.Ask(ctx, httpbackend.Question{Query: "token=123"}); err != nil {
+	if _, err := c.Ask(ctx, httpbackend.Call{Query: "token=123"}); err != nil {
 		t.Fatalf("ask: %v", err)
 	}
 	x := all.List()[0]
@@ -355,7 +355,7 @@ func BenchmarkHTTPClient(b *testing.B) {
 	r := backendtest.NewRequest("good")
 	b.ReportAllocs()
 	for b.Loop() {
-		d, err := c.Decide(b.Context(), httpbackend.Question{Query: r.Query, Header: httpbackend.AstraHeaders(r)})
+		d, err := c.Decide(b.Context(), httpbackend.Call{Query: r.Query, Header: httpbackend.AstraHeaders(r)})
 		if err != nil || d.Verdict != backends.Allowed {
 			b.Fatalf("got %s and error %v", d.Verdict, err)
 		}

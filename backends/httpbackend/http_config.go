@@ -11,8 +11,8 @@ import (
 	"usher/backends"
 )
 
-// HTTPConfig is what every adapter that asks over HTTP has in common.
-type HTTPConfig struct {
+// Config is what every adapter that asks over HTTP has in common.
+type Config struct {
 	// Address is where to ask, as the middleware's manual gives it. It may hold a query and user:password@.
 	Address string `yaml:"address"`
 	// Headers are sent with every call, over any that a viewer sent.
@@ -38,9 +38,9 @@ type HTTPConfig struct {
 	TLS backends.TLSConfig `yaml:"tls"`
 }
 
-// DefaultHTTPConfig has everything but the address.
-func DefaultHTTPConfig() HTTPConfig {
-	return HTTPConfig{
+// DefaultConfig has everything but the address.
+func DefaultConfig() Config {
+	return Config{
 		DialTimeout:       time.Second,
 		TLSTimeout:        2 * time.Second,
 		IdleTimeout:       time.Minute,
@@ -50,7 +50,7 @@ func DefaultHTTPConfig() HTTPConfig {
 }
 
 // Validate reports everything wrong. Messages begin with the key, under the backend's own.
-func (c HTTPConfig) Validate() error {
+func (c Config) Validate() error {
 	_, err := parseAddress(c.Address)
 	_, wrong := newRequired(c)
 	errs := []error{err, c.Statuses.Validate(), wrong}
@@ -75,7 +75,7 @@ func (c HTTPConfig) Validate() error {
 	return errors.Join(append(errs, c.validateHeaders(), c.TLS.Validate())...)
 }
 
-func (c HTTPConfig) validateHeaders() error {
+func (c Config) validateHeaders() error {
 	var errs []error
 	for name, value := range c.Headers {
 		switch {

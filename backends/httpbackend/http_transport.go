@@ -21,7 +21,7 @@ const defaultConnections = 288
 // newTransport makes the connections of one backend. HTTP/2 is left out on purpose: its one connection would put all
 // calls behind each other's losses, and its errors cannot be told apart. Proxies from the environment are left out
 // too: a middleware is near by, and a proxy's answers would be taken for its own.
-func newTransport(cfg HTTPConfig, connections int) (*http.Transport, error) {
+func newTransport(cfg Config, connections int) (*http.Transport, error) {
 	tlsConfig, err := cfg.TLS.Load()
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func dialTLS(
 }
 
 // failure sorts an error of a call. A viewer who left is not a failure; a deadline is, whoever set it.
-func (c *HTTPClient) failure(ctx context.Context, err error) error {
+func (c *Client) failure(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("ask backend %q: %w", c.name, context.Canceled)
 	}
@@ -88,7 +88,7 @@ func (c *HTTPClient) failure(ctx context.Context, err error) error {
 	}
 }
 
-func (c *HTTPClient) malformed(err error) error {
+func (c *Client) malformed(err error) error {
 	return &backends.Failure{Kind: backends.FailureMalformed, Backend: c.name, Err: err}
 }
 

@@ -15,7 +15,7 @@ type required struct {
 	body   *regexp.Regexp
 }
 
-func newRequired(cfg HTTPConfig) (required, error) {
+func newRequired(cfg Config) (required, error) {
 	var r required
 	if cfg.RequireHeader != "" {
 		name, value, _ := strings.Cut(cfg.RequireHeader, ":")
@@ -35,7 +35,7 @@ func newRequired(cfg HTTPConfig) (required, error) {
 }
 
 // check reports what a yes lacks. Its words hold nothing of the answer.
-func (r required) check(a Answer) error {
+func (r required) check(a Response) error {
 	switch {
 	case r.header != "" && !r.holds(a.Header.Get(r.header)):
 		return fmt.Errorf("a yes without what require_header=%q wants%s", r.setting(), webPage(a))
@@ -59,7 +59,7 @@ func (r required) setting() string {
 }
 
 // webPage adds what is most likely the matter.
-func webPage(a Answer) string {
+func webPage(a Response) string {
 	if a.IsWebPage() {
 		return "; it is a web page"
 	}
@@ -67,6 +67,6 @@ func webPage(a Answer) string {
 }
 
 // IsWebPage reports whether the answer is one for people, which no middleware's is.
-func (a Answer) IsWebPage() bool {
+func (a Response) IsWebPage() bool {
 	return strings.HasPrefix(strings.ToLower(a.Header.Get("Content-Type")), "text/html")
 }

@@ -19,9 +19,9 @@ import (
 )
 
 // newLoudClient is a client whose log can be read, without times.
-func newLoudClient(t *testing.T, change func(*httpbackend.HTTPConfig)) (*httpbackend.HTTPClient, *bytes.Buffer) {
+func newLoudClient(t *testing.T, change func(*httpbackend.Config)) (*httpbackend.Client, *bytes.Buffer) {
 	t.Helper()
-	cfg := httpbackend.DefaultHTTPConfig()
+	cfg := httpbackend.DefaultConfig()
 	cfg.Address = "http://portal.example.com/check"
 	if change != nil {
 		change(&cfg)
@@ -35,7 +35,7 @@ func newLoudClient(t *testing.T, change func(*httpbackend.HTTPConfig)) (*httpbac
 			return a
 		},
 	}))
-	c, err := httpbackend.NewHTTPClient("portal", cfg, httpbackend.HTTPParts{Log: log})
+	c, err := httpbackend.NewClient("portal", cfg, httpbackend.Deps{Log: log})
 	if err != nil {
 		t.Fatalf("make the client: %v", err)
 	}
@@ -87,10 +87,10 @@ func TestAYesMustHaveWhatIsRequired(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, _ := newLoudClient(t, func(cfg *httpbackend.HTTPConfig) {
+			c, _ := newLoudClient(t, func(cfg *httpbackend.Config) {
 				cfg.RequireHeader, cfg.RequireBody = tt.header, tt.body
 			})
-			d, err := c.Read(httpbackend.Answer{Status: http.StatusOK, Header: tt.answer, Body: []byte(tt.text)})
+			d, err := c.Read(httpbackend.Response{Status: http.StatusOK, Header: tt.answer, Body: []byte(tt.text)})
 			var alarms uint64
 			if tt.want == "" {
 				if err != nil || d.Verdict != backends.Allowed {
@@ -124,11 +124,11 @@ func TestOnlyAYesMustHaveWhatIsRequired(t *testing.T) {
 	}{
 		"a no":                 {403, nil, backends.Denied, ""},
 		"an unexpected status": {418, nil, backends.Denied, ""},
-		"a failure":            {503, nil, backends.Undecided, `ask backend "portal": status 503`},
+		"a failure":            {503, nil, backends.Pending, `ask backend "portal": status 503`},
 		"a yes by statuses": {
 			404,
 			httpbackend.Statuses{"404": httpbackend.OutcomeAllow},
-			backends.Undecided,
+			backends.Pending,
 			`ask backend "portal": malformed: a yes without what require_header="X-Auth" wants`,
 		},
 		"a 200 that statuses call a no": {200, httpbackend.Statuses{"200": httpbackend.OutcomeDeny}, backends.Denied, ""},
@@ -136,10 +136,10 @@ func TestOnlyAYesMustHaveWhatIsRequired(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, _ := newLoudClient(t, func(cfg *httpbackend.HTTPConfig) {
+			c, _ := newLoudClient(t, func(cfg *httpbackend.Config) {
 				cfg.RequireHeader, cfg.RequireBody, cfg.Statuses = "X-Auth", "^ok$", tt.statuses
 			})
-			d, err := c.Read(httpbackend.Answer{Status: tt.status, Header: http.Header{}})
+			d, err := c.Read(httpbackend.Response{Status: tt.status, Header: http.Header{}})
 			if d.Verdict != tt.verdict || tt.failure != "" && (err == nil || err.Error() != tt.failure) ||
 				tt.failure == "" && err != nil {
 				t.Errorf("got %s and error %v, want %s and %q", d.Verdict, err, tt.verdict, tt.failure)
@@ -156,14 +156,14 @@ func TestARequiredBodyIsFetched(t *testing.T) {
 	s.Speak(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
 		_, _ = io.WriteString(w, r.URL.Query().Get("say"))
 	})
-	c := newClient(t, s.URL(), func(cfg *httpbackend.HTTPConfig) { cfg.RequireBody, cfg.MaxBody = "^ok", 100 })
+	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.RequireBody, cfg.MaxBody = "^ok", 100 })
 	for say, want := range map[string]string{
 		"ok":                           "",
 		"no":                           `ask backend "portal": malformed: a yes whose body does not match require_body="^ok"`,
 		"ok" + strings.Repeat("x", 98): "",
 		"ok" + strings.Repeat("x", 99): `ask backend "portal": malformed: body larger than max_body=100`,
 	} {
-		d, err := c.Decide(t.Context(), httpbackend.Question{Query: "say=" + say})
+		d, err := c.Decide(t.Context(), httpbackend.Call{Query: "say=" + say})
 		if want == "" && (err != nil || d.Verdict != backends.Allowed) || want != "" && (err == nil || err.Error() != want) {
 			t.Errorf("%.9s: got %s and error %v, want %q", say, d.Verdict, err, want)
 		}
@@ -183,7 +183,7 @@ func TestWhatIsRequiredMustMakeSense(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cfg := httpbackend.DefaultHTTPConfig()
+			cfg := httpbackend.DefaultConfig()
 			cfg.Address, cfg.RequireHeader, cfg.RequireBody = "http://portal.example.com/", tt.header, tt.body
 			got := ""
 			if err := cfg.Validate(); err != nil {
@@ -192,7 +192,7 @@ func TestWhatIsRequiredMustMakeSense(t *testing.T) {
 			if got != tt.want {
 				t.Errorf("got  %q\nwant %q", got, tt.want)
 			}
-			if _, err := httpbackend.NewHTTPClient("portal", cfg, httpbackend.HTTPParts{}); (err != nil) != (tt.want != "") {
+			if _, err := httpbackend.NewClient("portal", cfg, httpbackend.Deps{}); (err != nil) != (tt.want != "") {
 				t.Errorf("the client says %v, Validate says %q", err, got)
 			}
 		})
@@ -203,17 +203,17 @@ func TestWhatIsRequiredMustMakeSense(t *testing.T) {
 // enough for that, a quiet minute and one are.
 func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 	t.Parallel()
-	good := httpbackend.Answer{Status: http.StatusOK, Header: http.Header{"X-Auth": {"1"}}}
+	good := httpbackend.Response{Status: http.StatusOK, Header: http.Header{"X-Auth": {"1"}}}
 	login := http.Header{"Location": {"/login"}, "X-Auth": {"1"}}
 	const begins = `level=WARN msg="backend answers outside its contract" backend=portal `
 	const ends = `level=WARN msg="backend answers within its contract again" backend=portal `
 	tests := map[string]struct {
-		bad   httpbackend.Answer
+		bad   httpbackend.Response
 		alarm backends.Alarm
 		lines []string
 	}{
 		"a wrong address": {
-			httpbackend.Answer{Status: http.StatusNotFound, Header: http.Header{}},
+			httpbackend.Response{Status: http.StatusNotFound, Header: http.Header{}},
 			backends.AlarmWrongAddress,
 			[]string{
 				begins + `alarm=wrong_address detail="status 404" advice="look at the path in address"`,
@@ -221,7 +221,7 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 			},
 		},
 		"an unexpected answer": {
-			httpbackend.Answer{Status: http.StatusOK, Header: http.Header{"Content-Type": {"text/html"}}},
+			httpbackend.Response{Status: http.StatusOK, Header: http.Header{"Content-Type": {"text/html"}}},
 			backends.AlarmUnexpectedAnswer,
 			[]string{
 				begins + `alarm=unexpected_answer` +
@@ -231,7 +231,7 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 			},
 		},
 		"a login page": {
-			httpbackend.Answer{Status: http.StatusFound, Header: login},
+			httpbackend.Response{Status: http.StatusFound, Header: login},
 			backends.AlarmRedirectToItself,
 			[]string{
 				begins + `alarm=redirect_to_itself detail="status 302"` +
@@ -244,14 +244,14 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				c, out := newLoudClient(t, func(cfg *httpbackend.HTTPConfig) { cfg.RequireHeader = "X-Auth" })
-				read := func(a httpbackend.Answer, raised bool, lines int) {
+				c, out := newLoudClient(t, func(cfg *httpbackend.Config) { cfg.RequireHeader = "X-Auth" })
+				read := func(a httpbackend.Response, raised bool, lines int) {
 					t.Helper()
 					_, _ = c.Read(a)
 					if got := strings.Count(out.String(), "\n"); got != lines {
 						t.Fatalf("got %d lines, want %d:\n%s", got, lines, out)
 					}
-					if got := c.Watch().Raised().Has(tt.alarm); got != raised {
+					if got := c.Watch().Active().Has(tt.alarm); got != raised {
 						t.Fatalf("raised: got %t, want %t", got, raised)
 					}
 				}
@@ -292,8 +292,8 @@ func TestA404IsAWrongAddressOnlyWhereItIsAFailure(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, _ := newLoudClient(t, func(cfg *httpbackend.HTTPConfig) { cfg.Preset, cfg.Statuses = tt.preset, tt.statuses })
-			_, err := c.Read(httpbackend.Answer{Status: http.StatusNotFound, Header: http.Header{}})
+			c, _ := newLoudClient(t, func(cfg *httpbackend.Config) { cfg.Preset, cfg.Statuses = tt.preset, tt.statuses })
+			_, err := c.Read(httpbackend.Response{Status: http.StatusNotFound, Header: http.Header{}})
 			if failed := backends.AsFailure(err) != nil; failed != (tt.want > 0) {
 				t.Errorf("got error %v", err)
 			}
@@ -327,8 +327,8 @@ func TestARedirectToTheBackendsOwnHost(t *testing.T) {
 		for _, preset := range []backends.Preset{backends.PresetAstra, backends.PresetFlussonic} {
 			t.Run(preset.String()+", "+name, func(t *testing.T) {
 				t.Parallel()
-				c, _ := newLoudClient(t, func(cfg *httpbackend.HTTPConfig) { cfg.Preset = preset })
-				d, err := c.Read(httpbackend.Answer{Status: http.StatusFound, Header: http.Header{"Location": {tt.place}}})
+				c, _ := newLoudClient(t, func(cfg *httpbackend.Config) { cfg.Preset = preset })
+				d, err := c.Read(httpbackend.Response{Status: http.StatusFound, Header: http.Header{"Location": {tt.place}}})
 				f := backends.AsFailure(err)
 				switch {
 				case tt.want == itself && (f == nil || f.Kind != backends.FailureMalformed || d.Redirect != ""):
@@ -338,11 +338,11 @@ func TestARedirectToTheBackendsOwnHost(t *testing.T) {
 				case tt.want == nonsense && (err != nil || d.Verdict != backends.Denied || d.Redirect != ""):
 					t.Errorf("302: got %+v and error %v, want a bare no", d, err)
 				}
-				if got := c.Watch().Raised().Has(backends.AlarmRedirectToItself); got != (tt.want == itself) {
+				if got := c.Watch().Active().Has(backends.AlarmRedirectToItself); got != (tt.want == itself) {
 					t.Errorf("302: alarm %t, want %t", got, !got)
 				}
 
-				d, err = c.Read(httpbackend.Answer{Status: http.StatusForbidden, Header: http.Header{"X-Location": {tt.place}}})
+				d, err = c.Read(httpbackend.Response{Status: http.StatusForbidden, Header: http.Header{"X-Location": {tt.place}}})
 				if err != nil || d.Verdict != backends.Denied || (d.Redirect != "") != (tt.want == elsewhere) {
 					t.Errorf("403: got %+v and error %v, want a no", d, err)
 				}
@@ -363,12 +363,12 @@ func TestALoginPageAtTheEndOfARedirectIsNoYes(t *testing.T) {
 		}
 		http.Redirect(w, r, "/login", http.StatusFound)
 	})
-	c := newClient(t, s.URL()+"/check", func(cfg *httpbackend.HTTPConfig) {
+	c := newClient(t, s.URL()+"/check", func(cfg *httpbackend.Config) {
 		cfg.Preset, cfg.RequireHeader = backends.PresetAuthProxy, "X-Auth"
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	_, err := c.Decide(ctx, httpbackend.Question{Query: "token=123"})
+	_, err := c.Decide(ctx, httpbackend.Call{Query: "token=123"})
 	want := `ask backend "portal": malformed: a yes without what require_header="X-Auth" wants; it is a web page`
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)

@@ -61,7 +61,7 @@ func mustTable(t testing.TB, preset backends.Preset, overrides Statuses) *Status
 
 func TestOverridesInYAML(t *testing.T) {
 	t.Parallel()
-	var cfg HTTPConfig
+	var cfg Config
 	err := yaml.UnmarshalWithOptions([]byte(`
 preset: flussonic
 statuses: {404: deny, 429: failure, 5xx: deny, "4xx": failure, 503: allow, 302: follow}

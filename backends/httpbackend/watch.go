@@ -14,9 +14,9 @@ import (
 // well every other time fills no log.
 const alarmQuiet = time.Minute
 
-// Watch notes what a backend does outside its contract, and logs the first time and the end of it. Safe for concurrent
+// Alarms notes what a backend does outside its contract, and logs the first time and the end of it. Safe for concurrent
 // use; a good answer costs an atomic read.
-type Watch struct {
+type Alarms struct {
 	name   string
 	log    *slog.Logger
 	counts [backends.NumAlarms]atomic.Uint64
@@ -26,14 +26,14 @@ type Watch struct {
 	last [backends.NumAlarms]time.Time
 }
 
-// NewWatch watches the named backend.
-func NewWatch(name string, log *slog.Logger) *Watch {
-	return &Watch{name: name, log: backends.OrDiscard(log)}
+// NewAlarms watches the named backend.
+func NewAlarms(name string, log *slog.Logger) *Alarms {
+	return &Alarms{name: name, log: backends.LoggerOrDiscard(log)}
 }
 
-// Note takes down what one answer raised. detail says which status or header it was, never its value: that could be a
+// Record takes down what one answer raised. detail says which status or header it was, never its value: that could be a
 // viewer's token.
-func (w *Watch) Note(now time.Time, seen backends.AlarmSet, detail string) {
+func (w *Alarms) Record(now time.Time, seen backends.AlarmSet, detail string) {
 	for rest := seen; rest != 0; rest &= rest - 1 {
 		w.counts[bits.TrailingZeros8(uint8(rest))].Add(1)
 	}
@@ -42,20 +42,20 @@ func (w *Watch) Note(now time.Time, seen backends.AlarmSet, detail string) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, a := range backends.Alarms() {
+	for _, a := range backends.AllAlarms() {
 		w.noteOne(now, a, seen.Has(a), detail)
 	}
 }
 
-func (w *Watch) noteOne(now time.Time, a backends.Alarm, seen bool, detail string) {
-	raised := w.Raised().Has(a)
+func (w *Alarms) noteOne(now time.Time, a backends.Alarm, seen bool, detail string) {
+	raised := w.Active().Has(a)
 	switch {
 	case seen && !raised:
-		w.raised.Store(uint32(w.Raised().With(a)))
+		w.raised.Store(uint32(w.Active().With(a)))
 		w.log.Warn("backend answers outside its contract", "backend", w.name, "alarm", a.String(), "detail", detail,
 			"advice", a.Advice())
 	case !seen && raised && now.Sub(w.last[a]) >= alarmQuiet:
-		w.raised.Store(uint32(w.Raised() &^ backends.AlarmSet(0).With(a)))
+		w.raised.Store(uint32(w.Active() &^ backends.AlarmSet(0).With(a)))
 		w.log.Warn("backend answers within its contract again", "backend", w.name, "alarm", a.String())
 	}
 	if seen {
@@ -63,8 +63,8 @@ func (w *Watch) noteOne(now time.Time, a backends.Alarm, seen bool, detail strin
 	}
 }
 
-// Raised is the alarms that hold at present.
-func (w *Watch) Raised() backends.AlarmSet { return backends.AlarmSet(w.raised.Load()) }
+// Active is the alarms that hold at present.
+func (w *Alarms) Active() backends.AlarmSet { return backends.AlarmSet(w.raised.Load()) }
 
 // Count is how often the alarm was seen since the start.
-func (w *Watch) Count(a backends.Alarm) uint64 { return w.counts[a].Load() }
+func (w *Alarms) Count(a backends.Alarm) uint64 { return w.counts[a].Load() }

@@ -36,15 +36,15 @@ func TestAlarmIsLoggedWhenItBeginsAndEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			w := NewWatch("portal", slog.New(slog.NewTextHandler(&out, nil)))
+			w := NewAlarms("portal", slog.New(slog.NewTextHandler(&out, nil)))
 			for _, a := range tt.answers {
-				w.Note(start.Add(a.after), a.seen, "status 404")
+				w.Record(start.Add(a.after), a.seen, "status 404")
 			}
 			if got := strings.Count(out.String(), "\n"); got != tt.lines {
 				t.Errorf("got %d lines, want %d:\n%s", got, tt.lines, out.String())
 			}
-			if w.Raised() != tt.raised {
-				t.Errorf("got alarms %b, want %b", w.Raised(), tt.raised)
+			if w.Active() != tt.raised {
+				t.Errorf("got alarms %b, want %b", w.Active(), tt.raised)
 			}
 		})
 	}
@@ -60,18 +60,18 @@ func repeat[T any](v T, n int) []T {
 
 func TestAlarmsAreCounted(t *testing.T) {
 	t.Parallel()
-	w := NewWatch("portal", nil)
+	w := NewAlarms("portal", nil)
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {
 			for range 250 {
-				w.Note(time.Now(), backends.AlarmSet(0).With(backends.AlarmBadHeader).With(backends.AlarmRedirectToItself), "")
-				w.Note(time.Now(), 0, "")
+				w.Record(time.Now(), backends.AlarmSet(0).With(backends.AlarmBadHeader).With(backends.AlarmRedirectToItself), "")
+				w.Record(time.Now(), 0, "")
 			}
 		})
 	}
 	group.Wait()
-	for _, a := range backends.Alarms() {
+	for _, a := range backends.AllAlarms() {
 		want := uint64(0)
 		if a == backends.AlarmBadHeader || a == backends.AlarmRedirectToItself {
 			want = 1000
@@ -83,9 +83,9 @@ func TestAlarmsAreCounted(t *testing.T) {
 }
 
 func TestAGoodAnswerCostsTheWatchNothing(t *testing.T) {
-	w := NewWatch("portal", nil)
+	w := NewAlarms("portal", nil)
 	now := time.Now()
-	if n := testing.AllocsPerRun(100, func() { w.Note(now, 0, "") }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { w.Record(now, 0, "") }); n != 0 {
 		t.Errorf("got %v allocations, want none", n)
 	}
 }

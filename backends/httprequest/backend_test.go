@@ -29,7 +29,7 @@ func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	if change != nil {
 		change(&cfg)
 	}
-	b, err := New("middleware", cfg, httpbackend.HTTPParts{})
+	b, err := New("middleware", cfg, httpbackend.Deps{})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
@@ -235,7 +235,7 @@ func TestConfigInYAML(t *testing.T) {
 	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
 		t.Fatalf("read the config: %v", err)
 	}
-	want := Config{HTTP: httpbackend.HTTPConfig{
+	want := Config{HTTP: httpbackend.Config{
 		Address:  "https://auth.example.com/check?site=1",
 		Headers:  map[string]backends.Secret{"X-Api-Key": "s3cret"},
 		Preset:   backends.PresetFlussonic,
@@ -255,14 +255,14 @@ func TestConfigInYAML(t *testing.T) {
 
 func TestNewRefusesAWrongConfig(t *testing.T) {
 	t.Parallel()
-	_, err := New("middleware", DefaultConfig(), httpbackend.HTTPParts{})
+	_, err := New("middleware", DefaultConfig(), httpbackend.Deps{})
 	if err == nil || err.Error() != `make backend "middleware": address: must be set` {
 		t.Errorf("got %v", err)
 	}
 	cfg := DefaultConfig()
 	cfg.HTTP.Address = "https://auth.example.com/check"
 	cfg.HTTP.TLS.CAFile = "testdata/full.yaml"
-	_, err = New("middleware", cfg, httpbackend.HTTPParts{})
+	_, err = New("middleware", cfg, httpbackend.Deps{})
 	if err == nil || err.Error() != `make backend "middleware": tls.ca_file: no certificate in testdata/full.yaml` {
 		t.Errorf("got %v", err)
 	}

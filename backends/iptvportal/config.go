@@ -16,14 +16,14 @@ const (
 // Config is an iptvportal backend's own keys: those of every HTTP backend, and which of the portal's two places is
 // asked. Only the address, which is the portal's, has no default.
 type Config struct {
-	HTTP httpbackend.HTTPConfig `yaml:",inline"`
+	HTTP httpbackend.Config `yaml:",inline"`
 	// Flussonic asks where the portal answers Flussonic; false, where it answers Astra. The channel's Auth in the portal
 	// must say the same.
 	Flussonic bool `yaml:"flussonic"`
 }
 
 // DefaultConfig has everything but the address, and asks as Astra does.
-func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultHTTPConfig()} }
+func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 
 // Validate reports everything wrong. Messages begin with the key, under the backend's own.
 func (c Config) Validate() error {
@@ -35,7 +35,7 @@ func (c Config) Validate() error {
 }
 
 // complete is the config with the address that is asked.
-func (c Config) complete() httpbackend.HTTPConfig {
+func (c Config) complete() httpbackend.Config {
 	path := astraPath
 	if c.Flussonic {
 		path = flussonicPath

@@ -270,7 +270,7 @@ func TestWhereATokenIsLookedFor(t *testing.T) {
 			case "":
 				want(t, d, backends.Allowed, "token is valid")
 			case undecided:
-				want(t, d, backends.Undecided, undecided)
+				want(t, d, backends.Pending, undecided)
 			default:
 				want(t, d, backends.Denied, tt.reason)
 			}
@@ -290,7 +290,7 @@ func TestTheFullDecision(t *testing.T) {
 	b, _ := newBackend(t, withSecret(func(c *Config) { c.MaxSessionsClaim, c.CutExpired = "streams", true }), nil)
 	token := sign(t, "HS256", "", []byte(testSecret), claimed(jwt.MapClaims{"streams": 3}))
 	wanted := backends.Decision{
-		Verdict: backends.Allowed, Source: backends.FromRule, Reason: "token is valid",
+		Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "token is valid",
 		UserID: "42", User: "alice", MaxSessions: 3, ValidFor: time.Hour + 30*time.Second,
 	}
 	if diff := cmp.Diff(wanted, ask(t, b, opening(token))); diff != "" {

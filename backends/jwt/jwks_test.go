@@ -31,7 +31,7 @@ func TestTheSetIsFetchedAtTheFirstNeedAndOnce(t *testing.T) {
 	t.Parallel()
 	i := startIssuer(t, firstKey(t))
 	b, _ := newBackend(t, withSet(i), nil)
-	want(t, ask(t, b, opening("")), backends.Undecided, "no token")
+	want(t, ask(t, b, opening("")), backends.Pending, "no token")
 	want(t, ask(t, b, opening("5ecret")), backends.Denied, "token is malformed")
 	none := sign(t, "HS256", "1", []byte("x"), claimed(nil))
 	want(t, ask(t, b, opening(none)), backends.Denied, "token is signed with an algorithm that is not allowed")

@@ -12,17 +12,17 @@ const checkPath = "/server/api/chk_flussonic_tmp_link.php"
 // Config is a ministra backend's own keys: those of every HTTP backend. Only the address, which is the portal's, has no
 // default.
 type Config struct {
-	HTTP httpbackend.HTTPConfig `yaml:",inline"`
+	HTTP httpbackend.Config `yaml:",inline"`
 }
 
 // DefaultConfig has everything but the address.
-func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultHTTPConfig()} }
+func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 
 // Validate reports everything wrong. Messages begin with the key, under the backend's own.
 func (c Config) Validate() error { return c.complete().Validate() }
 
 // complete is the config with the address that is asked.
-func (c Config) complete() httpbackend.HTTPConfig {
+func (c Config) complete() httpbackend.Config {
 	c.HTTP.Address = endpoint(c.HTTP.Address)
 	return c.HTTP
 }

@@ -74,7 +74,7 @@ func newBackend(t testing.TB, address string) *Backend {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.HTTP.Address = address
-	b, err := New("portal", cfg, httpbackend.HTTPParts{})
+	b, err := New("portal", cfg, httpbackend.Deps{})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}

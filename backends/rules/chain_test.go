@@ -18,7 +18,7 @@ import (
 
 // chained has the rules ask as the program does: each backend in a chain of its own, all in one without breaker and
 // bulkhead.
-func chained(t testing.TB, policy backends.Policy, change func(*chain.ChainConfig), config string,
+func chained(t testing.TB, policy backends.Policy, change func(*chain.Config), config string,
 	adapters ...backends.Backend,
 ) (*chain.Chain, []*chain.Chain) {
 	t.Helper()
@@ -27,21 +27,21 @@ func chained(t testing.TB, policy backends.Policy, change func(*chain.ChainConfi
 		chains  []*chain.Chain
 	)
 	for i, a := range adapters {
-		cfg := chain.DefaultChainConfig()
+		cfg := chain.DefaultConfig()
 		if change != nil {
 			change(&cfg)
 		}
-		c := chain.NewChain(string(rune('a'+i)), cfg, a, chain.ChainParts{Kind: "test"})
-		chains, members = append(chains, c), append(members, c.Asking())
+		c := chain.New(string(rune('a'+i)), cfg, a, chain.Deps{Kind: "test"})
+		chains, members = append(chains, c), append(members, c.WithoutFailOpen())
 	}
 	joined := newBackend(t, config, members...)
-	return chain.NewLocalChain("gate", policy, joined, chains, chain.ChainParts{Kind: "rules"}), chains
+	return chain.NewLocal("gate", policy, joined, chains, chain.Deps{Kind: "rules"}), chains
 }
 
 func watching(standing backends.Verdict) *backends.Request {
 	r := backendtest.NewRequest("123")
 	r.Number = 1
-	r.Standing = backends.Decision{
+	r.Current = backends.Decision{
 		Verdict: standing, Source: backends.FromBackend, Reason: "as before", UserID: "u1", ValidFor: time.Hour,
 	}
 	return r
@@ -122,11 +122,11 @@ func TestAStopgapKeepsWhoWatches(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, `{ rules: [{ ask: a, on_failure: pass }], default: allow }`, failing(backends.FailureTransport))
 	for source, want := range map[backends.Source]backends.Source{
-		backends.FromBackend: backends.FromLastKnown, backends.FromLastKnown: backends.FromLastKnown,
+		backends.FromBackend: backends.FromCached, backends.FromCached: backends.FromCached,
 		backends.FromFailOpen: backends.FromFailOpen, backends.FromTicket: backends.FromTicket,
 	} {
 		r := watching(backends.Allowed)
-		r.Standing.Source = source
+		r.Current.Source = source
 		expected := backends.Decision{Verdict: backends.Allowed, Source: want, Reason: "as before", UserID: "u1"}
 		d, err := b.Check(t.Context(), r)
 		if diff := cmp.Diff(expected, d); err != nil || diff != "" {
@@ -141,7 +141,7 @@ func TestNoOpinionIsANoOnlyWhereNobodyJoinsIt(t *testing.T) {
 	if got, want := shown(c.Check(t.Context(), backendtest.NewRequest("1"))), "denied rule default: pass"; got != want {
 		t.Errorf("alone: got %s, want %s", got, want)
 	}
-	if got, want := shown(c.Asking().Check(t.Context(), backendtest.NewRequest("1"))), "undecided rule default: pass"; got != want {
+	if got, want := shown(c.WithoutFailOpen().Check(t.Context(), backendtest.NewRequest("1"))), "undecided rule default: pass"; got != want {
 		t.Errorf("joined: got %s, want %s", got, want)
 	}
 }
@@ -167,7 +167,7 @@ func TestTheQuestionIsOutWithTheLastRuleThatMayAsk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				c, chains := chained(t, backends.PolicyAllow, func(cfg *chain.ChainConfig) {
+				c, chains := chained(t, backends.PolicyAllow, func(cfg *chain.Config) {
 					cfg.Bulkhead.MaxInFlight = 1
 				}, tt.config, tt.first, after(queue, no()))
 				busy, leave := context.WithCancel(t.Context())
@@ -176,7 +176,7 @@ func TestTheQuestionIsOutWithTheLastRuleThatMayAsk(t *testing.T) {
 				var calls atomic.Int32
 				started, out := time.Now(), time.Duration(0)
 				r := backendtest.NewRequest("1")
-				r.Asking = func() {
+				r.OnSent = func() {
 					calls.Add(1)
 					out = time.Since(started)
 				}
@@ -221,7 +221,7 @@ func TestManyViewersAtOnceGetEachHisOwnAnswer(t *testing.T) {
 	for i := range 200 {
 		group.Go(func() {
 			r := backendtest.NewRequest(fmt.Sprint(i % 4))
-			r.Asking = func() {}
+			r.OnSent = func() {}
 			if got := shown(c.Check(t.Context(), r)); got != want[i%4] {
 				t.Errorf("viewer %d: got %s, want %s", i, got, want[i%4])
 			}

@@ -12,7 +12,7 @@ import (
 
 // Backend asks one middleware. Safe for concurrent use.
 type Backend struct {
-	*httpbackend.HTTPClient
+	*httpbackend.Client
 
 	send []string
 }
@@ -20,20 +20,20 @@ type Backend struct {
 var _ backends.Backend = (*Backend)(nil)
 
 // New makes the named backend. It fails if the config is wrong or a file that it names cannot be read.
-func New(name string, cfg Config, parts httpbackend.HTTPParts) (*Backend, error) {
+func New(name string, cfg Config, parts httpbackend.Deps) (*Backend, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
-	client, err := httpbackend.NewHTTPClient(name, cfg.complete(), parts)
+	client, err := httpbackend.NewClient(name, cfg.complete(), parts)
 	if err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
-	return &Backend{HTTPClient: client, send: cfg.Send}, nil
+	return &Backend{Client: client, send: cfg.Send}, nil
 }
 
 // Check asks about one viewer.
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-	a, err := b.Ask(ctx, httpbackend.Question{
+	a, err := b.Ask(ctx, httpbackend.Call{
 		Query:       r.Query,
 		Ours:        b.ours(r),
 		Header:      httpbackend.AstraHeaders(r),
@@ -67,7 +67,7 @@ func (b *Backend) ours(r *backends.Request) []httpbackend.Parameter {
 }
 
 // decide says what an answer means.
-func (b *Backend) decide(a httpbackend.Answer) (backends.Decision, error) {
+func (b *Backend) decide(a httpbackend.Response) (backends.Decision, error) {
 	c, err := parse(a.Body)
 	switch {
 	case err != nil:
@@ -75,13 +75,13 @@ func (b *Backend) decide(a httpbackend.Answer) (backends.Decision, error) {
 	case c == valid:
 		return b.yes(a)
 	default:
-		b.Watch().Note(time.Now(), 0, "") // an answer within its contract, whatever it says
+		b.Watch().Record(time.Now(), 0, "") // an answer within its contract, whatever it says
 		return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: c.String()}, nil
 	}
 }
 
 // yes reads the rest of a yes as that of a 200, whatever its status was: its headers, and what the config requires.
-func (b *Backend) yes(a httpbackend.Answer) (backends.Decision, error) {
+func (b *Backend) yes(a httpbackend.Response) (backends.Decision, error) {
 	a.Status = http.StatusOK
 	d, err := b.Read(a)
 	if err == nil && d.Verdict == backends.Allowed {
@@ -92,7 +92,7 @@ func (b *Backend) yes(a httpbackend.Answer) (backends.Decision, error) {
 
 // unreadable sorts an answer without a code. Its status may be a failure of a kind of its own, or send the viewer
 // elsewhere; a yes or no it never is.
-func (b *Backend) unreadable(a httpbackend.Answer, cause error) (backends.Decision, error) {
+func (b *Backend) unreadable(a httpbackend.Response, cause error) (backends.Decision, error) {
 	status := b.Classify(a)
 	redirect := a.Status/100 == 3 && status.Decision.Verdict != backends.Allowed
 	if status.Failure != nil || redirect {
@@ -101,6 +101,6 @@ func (b *Backend) unreadable(a httpbackend.Answer, cause error) (backends.Decisi
 	if a.IsWebPage() {
 		cause = fmt.Errorf("%w; it is a web page", cause)
 	}
-	b.Watch().Note(time.Now(), status.Alarms.With(backends.AlarmUnexpectedAnswer), cause.Error())
+	b.Watch().Record(time.Now(), status.Alarms.With(backends.AlarmUnexpectedAnswer), cause.Error())
 	return backends.Decision{}, b.Malformed(cause)
 }

@@ -61,7 +61,7 @@ func TestAFileThatIsNoCertificateIsRefused(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
 	cfg.HTTP.Address, cfg.HTTP.TLS.CAFile = "https://smarty.example.com", "testdata/full.yaml"
-	_, err := New("middleware", cfg, httpbackend.HTTPParts{})
+	_, err := New("middleware", cfg, httpbackend.Deps{})
 	if err == nil || err.Error() != `make backend "middleware": tls.ca_file: no certificate in testdata/full.yaml` {
 		t.Errorf("got %v", err)
 	}
@@ -90,7 +90,7 @@ func TestAWrongConfigIsRefused(t *testing.T) {
 			if err := cfg.Validate(); err == nil || err.Error() != tt.want {
 				t.Errorf("validate: got %v, want %s", err, tt.want)
 			}
-			_, err := New("middleware", cfg, httpbackend.HTTPParts{})
+			_, err := New("middleware", cfg, httpbackend.Deps{})
 			if err == nil || err.Error() != `make backend "middleware": `+tt.want {
 				t.Errorf("new: got %v, want %s", err, tt.want)
 			}

@@ -112,7 +112,7 @@ func askOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, ba
 	defer cancel()
 	ctx, calls := httpbackend.WithExchanges(ctx)
 	d, err := n.adapters[q.Backend].Check(ctx, q)
-	if err == nil && d.Verdict == backends.Undecided {
+	if err == nil && d.Verdict == backends.Pending {
 		d.Verdict, d.Reason = backends.Denied, "nobody speaks for the viewer: "+d.Reason
 	}
 	report := checkReport{
@@ -124,7 +124,7 @@ func askOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, ba
 	if err != nil {
 		report.Verdict, report.Why = "no answer", advice(err, around.timeout())
 		report.warn(inOutage(n.chains[q.Backend].FailOpen.Policy()))
-		return report, backends.Undecided
+		return report, backends.Pending
 	}
 	report.Source = d.Source.String()
 	if d.ValidFor > 0 {
@@ -141,8 +141,8 @@ func raisedAlarms(n *node) map[string]string {
 		if a.watch == nil {
 			continue
 		}
-		for _, alarm := range backends.Alarms() {
-			if a.watch.Raised().Has(alarm) {
+		for _, alarm := range backends.AllAlarms() {
+			if a.watch.Active().Has(alarm) {
 				all[name+": "+alarm.String()] = alarm.Advice()
 			}
 		}

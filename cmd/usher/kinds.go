@@ -34,7 +34,7 @@ type kind struct {
 
 // kindParts is what an adapter may need of the program.
 type kindParts struct {
-	http    httpbackend.HTTPParts
+	http    httpbackend.Deps
 	members []backends.Member
 	log     *slog.Logger
 }
@@ -44,7 +44,7 @@ type adapter struct {
 	backends.Backend
 	preset backends.Preset
 	shown  string                      // its address, for people; empty: it asks nobody
-	watch  *httpbackend.Watch          // nil: it asks nobody
+	watch  *httpbackend.Alarms         // nil: it asks nobody
 	run    func(context.Context) error // nil: nothing of it runs in the background
 	close  func()
 }
@@ -78,18 +78,18 @@ type httpBackend interface {
 	backends.Backend
 	Preset() backends.Preset
 	Shown() string
-	Watch() *httpbackend.Watch
+	Watch() *httpbackend.Alarms
 	Close()
 }
 
 // asked is a kind that asks over HTTP. tune sets the defaults of what stands around it.
 func asked[C any, B httpBackend](
-	defaults func() C, build func(string, C, httpbackend.HTTPParts) (B, error), tune func(*askedSettings),
+	defaults func() C, build func(string, C, httpbackend.Deps) (B, error), tune func(*askedSettings),
 ) kind {
 	return kind{
 		settings: func() any { return new(defaults()) },
 		around: func() around {
-			a := &askedSettings{Chain: chain.DefaultChainConfig(), RecheckRate: 200}
+			a := &askedSettings{Chain: chain.DefaultConfig(), RecheckRate: 200}
 			tune(a)
 			return a
 		},

@@ -108,7 +108,7 @@ func (a *adminCluster) knows(ctx context.Context, id backends.SessionID) (bool, 
 	if a.registry.Find(id) != nil {
 		return true, nil
 	}
-	if found, err := a.cluster.Store().Claim(ctx, session.Claim{ID: id}); err == nil && found.Found {
+	if found, err := a.cluster.Store().AcquireLease(ctx, session.LeaseRequest{ID: id}); err == nil && found.Found {
 		return true, nil
 	}
 	found, err := a.Find(ctx, admin.Filter{ID: id.String()}, 1)
@@ -158,15 +158,15 @@ func (a *adminCluster) credentialsOf(ctx context.Context, name string) (string, 
 		return "", fmt.Errorf("%w: credentials_of: %w", admin.ErrRefused, err)
 	}
 	if s := a.registry.Find(id); s != nil {
-		if hash := a.cluster.Credentials(s.Facts()); hash != "" {
+		if hash := a.cluster.Credentials(s.Request()); hash != "" {
 			return hash, nil
 		}
 	}
-	found, err := a.cluster.Store().Claim(ctx, session.Claim{ID: id})
+	found, err := a.cluster.Store().AcquireLease(ctx, session.LeaseRequest{ID: id})
 	if err != nil {
 		return "", err
 	}
-	if facts := found.Record.Facts; facts != nil {
+	if facts := found.Record.Request; facts != nil {
 		if hash := a.cluster.Credentials(facts); hash != "" {
 			return hash, nil
 		}

@@ -137,10 +137,10 @@ func (c *crew) watch(node, viewer int, ticket session.Ticket) (backends.Decision
 	n := c.nodes[node]
 	s := n.Find(id)
 	if s == nil || s.Decision() == nil {
-		a := session.Arrival{Ticket: ticket, Credentials: ticket.IsZero(), Request: &backends.Request{
+		a := session.OpenRequest{Ticket: ticket, HasCredentials: ticket.IsZero(), Request: &backends.Request{
 			Session: id, Route: "play", Channel: "a001", Backend: "portal", Path: "/play/a001/index.m3u8",
 		}}
-		if a.Credentials {
+		if a.HasCredentials {
 			a.Request.Query = "token=s3cret"
 		}
 		var err error

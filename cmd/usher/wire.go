@@ -96,7 +96,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		return nil
 	}
 	b := n.settings.Backends[name]
-	parts := kindParts{log: n.logger, http: httpbackend.HTTPParts{
+	parts := kindParts{log: n.logger, http: httpbackend.Deps{
 		Log: n.logger, Propagator: propagation.TraceContext{}, Audience: n.audience,
 	}}
 	if s, ok := b.Around.(*askedSettings); ok {
@@ -109,7 +109,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		}
 		chains = append(chains, n.chains[member])
 		parts.members = append(parts.members, backends.Member{
-			Name: member, Backend: n.chains[member].Asking(), Validity: n.settings.Backends[member].Around.rules().Validity,
+			Name: member, Backend: n.chains[member].WithoutFailOpen(), Validity: n.settings.Backends[member].Around.rules().Validity,
 		})
 	}
 	a, err := kinds()[b.Kind].build(name, b.Adapter, parts)
@@ -117,7 +117,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		return err
 	}
 	n.adapters[name] = a
-	n.chains[name] = b.Around.chain(name, a, chains, chain.ChainParts{
+	n.chains[name] = b.Around.chain(name, a, chains, chain.Deps{
 		Kind: b.Kind, Preset: a.preset, Log: n.logger, Tracer: tracer,
 	})
 	return nil
@@ -251,7 +251,7 @@ func (e *gatewaySessions) Find(id backends.SessionID) gateway.Session {
 }
 
 // Open opens the session.
-func (e *gatewaySessions) Open(ctx context.Context, a session.Arrival) (gateway.Session, error) {
+func (e *gatewaySessions) Open(ctx context.Context, a session.OpenRequest) (gateway.Session, error) {
 	s, err := e.registry.Open(ctx, a)
 	if err != nil {
 		return nil, err
