@@ -20,10 +20,10 @@ import (
 // fakeBackend is a backend behind a real fail-open, whose answers and health a test sets.
 type fakeBackend struct {
 	*chain.FailOpen
-	health  atomic.Uint32
-	instead func() // called before the policy is asked
-	asked   atomic.Int64
-	check   func(context.Context, *backends.Request) (backends.Decision, error)
+	health         atomic.Uint32
+	beforeFallback func() // called before the policy is asked
+	asked          atomic.Int64
+	check          func(context.Context, *backends.Request) (backends.Decision, error)
 
 	mu      sync.Mutex
 	history []ask
@@ -61,9 +61,9 @@ func (f *fakeBackend) asks() []ask {
 
 func (f *fakeBackend) State() backends.BreakerState { return backends.BreakerState(f.health.Load()) }
 
-func (f *fakeBackend) Instead(r *backends.Request, err error) (backends.Decision, error) {
-	if f.instead != nil {
-		f.instead()
+func (f *fakeBackend) Fallback(r *backends.Request, err error) (backends.Decision, error) {
+	if f.beforeFallback != nil {
+		f.beforeFallback()
 	}
 	return f.FailOpen.Fallback(r, err)
 }

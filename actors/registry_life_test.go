@@ -260,7 +260,7 @@ func TestCloseStopsEverything(t *testing.T) {
 	<-hanging
 	n.Close()
 	if err := <-waiting; err != nil && !errors.Is(err, ErrClosed) {
-		t.Errorf("who waited got %v, want %v or an undecided session", err, ErrClosed)
+		t.Errorf("who waited got %v, want %v or an pending session", err, ErrClosed)
 	}
 	if _, err := n.Open(t.Context(), viewer(999)); !errors.Is(err, ErrClosed) {
 		t.Errorf("who came late got %v, want %v", err, ErrClosed)

@@ -75,7 +75,7 @@ func TestAPanicDuringAnOpeningIsNotNoticed(t *testing.T) {
 		},
 		"when the policy is asked": {
 			edit: func(_ *setup, b *fakeBackend) {
-				b.instead = panicsOnce()
+				b.beforeFallback = panicsOnce()
 				b.check = hang
 				b.health.Store(uint32(backends.BreakerOpen))
 			},
@@ -110,13 +110,13 @@ func TestAnOpeningThatAlwaysPanicsIsNoHotLoop(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, hang)
-		b.instead = func() { panic(errBroken) }
+		b.beforeFallback = func() { panic(errBroken) }
 		b.health.Store(uint32(backends.BreakerOpen))
 		n := newNode(b, &fakeStore{}, nil)
 		defer n.end()
 		d := n.watch(t, viewer(1))
 		if d.Verdict != backends.Pending || d.Reason != session.ErrPanicked.Error() {
-			t.Errorf("%v (%q), want undecided (%q)", d.Verdict, d.Reason, session.ErrPanicked)
+			t.Errorf("%v (%q), want pending (%q)", d.Verdict, d.Reason, session.ErrPanicked)
 		}
 		synctest.Wait()
 		if got := b.asked.Load(); got != 1+maxRestarts {
@@ -139,7 +139,7 @@ func TestABackendThatPanicsIsAFailedCheck(t *testing.T) {
 		n := newNode(b, &fakeStore{}, nil)
 		defer n.end()
 		if d := n.watch(t, viewer(1)); d.Verdict != backends.Pending {
-			t.Errorf("verdict %v, want undecided", d.Verdict)
+			t.Errorf("verdict %v, want pending", d.Verdict)
 		}
 		if log := n.log.String(); !strings.Contains(log, "BUG: a backend's check panicked") || strings.Contains(log, "s3cret") {
 			t.Errorf("the log does not name the panic, or quotes a viewer:\n%s", log)

@@ -262,7 +262,7 @@ func (a *sessionActor) viewerWaited(ctx actor.Context, now time.Time) {
 	}
 	g := a.registry.guarded[a.session.backend]
 	if a.progress != nil && a.progress.unanswered(g.deadline) {
-		a.answerInstead(ctx, backends.FailureTimeout, now)
+		a.answerWithFallback(ctx, backends.FailureTimeout, now)
 		return
 	}
 	a.apply(ctx, session.WaitExpired{Err: g.tooLate()}, now)
@@ -279,7 +279,7 @@ func (a *sessionActor) withStandIn(e session.TimerFired, now time.Time) session.
 	return e
 }
 
-func (a *sessionActor) answerInstead(ctx actor.Context, kind backends.FailureKind, now time.Time) {
+func (a *sessionActor) answerWithFallback(ctx actor.Context, kind backends.FailureKind, now time.Time) {
 	g := a.registry.guarded[a.session.backend]
 	d, err := g.Fallback(a.question(), &backends.Failure{Kind: kind, Backend: g.name})
 	a.apply(ctx, session.WaitExpired{Fallback: d, Err: err}, now)

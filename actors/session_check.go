@@ -132,7 +132,7 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 		r.tell(s, answer)
 	})
 	if a.state.Phase == session.Opening && g.State() != backends.BreakerClosed {
-		a.answerInstead(ctx, backends.FailureBreakerOpen, now)
+		a.answerWithFallback(ctx, backends.FailureBreakerOpen, now)
 	}
 }
 

@@ -162,7 +162,7 @@ func TestAPanicLeavesNoSpanOpen(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, breakerOpen)
-		b.instead = panicsOnce()
+		b.beforeFallback = panicsOnce()
 		b.health.Store(uint32(backends.BreakerOpen))
 		n, spans, _ := traced(b, nil)
 		n.watch(t, viewer(1))

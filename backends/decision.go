@@ -14,7 +14,7 @@ const (
 )
 
 // String is the verdict as logs, traces and the API show it.
-func (v Verdict) String() string { return [...]string{"undecided", "allowed", "denied"}[v] }
+func (v Verdict) String() string { return [...]string{"pending", "allowed", "denied"}[v] }
 
 // Source is who decided. It survives every copy of the decision to another node.
 type Source uint8
@@ -36,7 +36,7 @@ const (
 // String is the source as logs, traces, metrics and the API show it: a closed set.
 func (s Source) String() string {
 	return [...]string{
-		"none", "backend", "rule", "fail-open", "last-known", "ticket", "limit", "ban", "operator",
+		"none", "backend", "local", "fail-open", "cached", "ticket", "limit", "ban", "operator",
 	}[s]
 }
 

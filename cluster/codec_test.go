@@ -36,7 +36,8 @@ func TestARecordSurvivesTheWire(t *testing.T) {
 	t.Parallel()
 	want := full()
 	beside := map[string]bool{ // what scripts must read, and what says how to ask
-		"Expires": true, "Fence": true, "Buried": true, "Kicked": true, "Evicted": true, "Asking": true, "Standing": true,
+		"Expires": true, "Revision": true, "RevokedBefore": true, "KickedUntil": true, "IsEvicted": true,
+		"OnSent": true, "Current": true,
 	}
 	for _, v := range []reflect.Value{reflect.ValueOf(want), reflect.ValueOf(want.Decision), reflect.ValueOf(*want.Request)} {
 		for i := range v.NumField() {
@@ -49,7 +50,7 @@ func TestARecordSurvivesTheWire(t *testing.T) {
 	must(t, err)
 	same := cmp.Options{
 		cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
-		cmpopts.IgnoreFields(backends.Request{}, "Asking"),
+		cmpopts.IgnoreFields(backends.Request{}, "OnSent"),
 	}
 	if diff := cmp.Diff(want, got, same); diff != "" {
 		t.Errorf("record (-sent +read):\n%s", diff)

@@ -464,14 +464,14 @@ func TestStoreClosesASessionOnce(t *testing.T) {
 			o := opened(5)
 			n.publish(n.a, yes(1, o), false, session.OutcomeStored)
 			flush(n, n.a, session.Counters{Requests: 3, Bytes: 30, Unverified: time.Second, History: "allowed/backend"})
-			flush(n, n.b, session.Counters{Requests: 4, Bytes: 40, History: "allowed/backend,allowed/last-known"})
+			flush(n, n.b, session.Counters{Requests: 4, Bytes: 40, History: "allowed/backend,allowed/cached"})
 			seen(n, n.a, 1, 2*idle)
 			over := append(sweep(n, n.a, 10), sweep(n, n.b, 10)...)
 			if len(over) != 1 {
 				n.t.Fatalf("%d are closed, want one: %+v", len(over), over)
 			}
 			c := over[0]
-			want := session.Counters{Requests: 7, Bytes: 70, Unverified: time.Second, History: "allowed/backend,allowed/last-known"}
+			want := session.Counters{Requests: 7, Bytes: 70, Unverified: time.Second, History: "allowed/backend,allowed/cached"}
 			if diff := cmp.Diff(want, c.Counters); diff != "" {
 				n.t.Errorf("counted (-want +got):\n%s", diff)
 			}

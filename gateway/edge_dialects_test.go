@@ -65,7 +65,7 @@ func TestABackendHearsWhatTheEdgeSaysOfTheViewer(t *testing.T) {
 			}
 			got := arrived[0]
 			if diff := cmp.Diff(tc.want, *got.Request, cmpopts.EquateComparable(netip.Addr{}),
-				cmpopts.IgnoreFields(backends.Request{}, "Session", "Asking")); diff != "" {
+				cmpopts.IgnoreFields(backends.Request{}, "Session", "OnSent")); diff != "" {
 				t.Errorf("question (-want +got):\n%s", diff)
 			}
 			if got.Request.Session.IsZero() || !got.HasCredentials || !got.Ticket.IsZero() || got.ExtraLifetime != 90*time.Second {

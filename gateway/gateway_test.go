@@ -322,7 +322,7 @@ func TestADecisionBecomesAStatus(t *testing.T) {
 			line{Status: 302, Body: "sent elsewhere by the backend\n", Location: promo},
 			line{Status: 403, Body: "refused by backend\n"},
 		},
-		"undecided": {
+		"pending": {
 			backends.Decision{},
 			nil,
 			line{Status: 503, Body: "nobody can say now whether you may watch\n", Wait: "2"},

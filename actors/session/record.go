@@ -41,7 +41,7 @@ type Counters struct {
 	Requests, Bytes int64
 	// Unverified is for how long the session was allowed without an answer, as in an outage.
 	Unverified time.Duration
-	// History are the decisions that the session stood on, in their order, as "allowed/backend,allowed/last-known".
+	// History are the decisions that the session stood on, in their order, as "allowed/backend,allowed/cached".
 	History string
 }
 

@@ -139,7 +139,7 @@ func TestWhoCounts(t *testing.T) {
 		"the first no in order is shown":  {[]backends.Backend{denying("first", "http://promo.example/"), denying("x", "http://other.example/")}, no("a: first", "http://promo.example/"), ""},
 		"the first no, without redirect":  {[]backends.Backend{unsure(), denying("first", ""), denying("x", "http://other.example/")}, no("b: first", ""), ""},
 		"a no wins over no opinion":       {[]backends.Backend{unsure(), denying("not paid", "")}, no("b: not paid", ""), ""},
-		"nobody has an opinion":           {[]backends.Backend{unsure(), unsure()}, backends.Decision{Reason: "a: undecided"}, ""},
+		"nobody has an opinion":           {[]backends.Backend{unsure(), unsure()}, backends.Decision{Reason: "a: pending"}, ""},
 		"a failure beside a no":           {[]backends.Backend{denying("x", ""), transport}, nobody, `ask backend "transport": transport`},
 		"a status beside a no":            {[]backends.Backend{denying("x", ""), status}, nobody, `ask backend "status": status 0`},
 		"a failure beside no opinion":     {[]backends.Backend{unsure(), malformed}, nobody, `ask backend "malformed": malformed`},

@@ -68,20 +68,20 @@ func TestTheOutagePolicyOfTheJoiningBackendHolds(t *testing.T) {
 		},
 		"a no beside a failure of the network": {
 			[]backends.Backend{no, network},
-			[3]string{"allowed fail-open", "allowed last-known", "denied last-known"},
-			[3]string{"failure", "allowed last-known", "denied last-known"},
+			[3]string{"allowed fail-open", "allowed cached", "denied cached"},
+			[3]string{"failure", "allowed cached", "denied cached"},
 			[3]string{"denied fail-open", "denied fail-open", "denied fail-open"},
 		},
 		"a no beside a failure that he may have caused": {
 			[]backends.Backend{no, status},
-			[3]string{"failure", "allowed last-known", "denied last-known"},
-			[3]string{"failure", "allowed last-known", "denied last-known"},
+			[3]string{"failure", "allowed cached", "denied cached"},
+			[3]string{"failure", "allowed cached", "denied cached"},
 			[3]string{"denied fail-open", "denied fail-open", "denied fail-open"},
 		},
 		"a failure that he may have caused beside one of the network": {
 			[]backends.Backend{status, network},
-			[3]string{"allowed fail-open", "allowed last-known", "denied last-known"},
-			[3]string{"failure", "allowed last-known", "denied last-known"},
+			[3]string{"allowed fail-open", "allowed cached", "denied cached"},
+			[3]string{"failure", "allowed cached", "denied cached"},
 			[3]string{"denied fail-open", "denied fail-open", "denied fail-open"},
 		},
 		"an overload beside a failure": {
@@ -104,9 +104,9 @@ func TestTheOutagePolicyOfTheJoiningBackendHolds(t *testing.T) {
 		},
 		"no opinion from all": {
 			[]backends.Backend{unsure(), unsure()},
-			[3]string{"denied rule", "denied rule", "denied rule"},
-			[3]string{"denied rule", "denied rule", "denied rule"},
-			[3]string{"denied rule", "denied rule", "denied rule"},
+			[3]string{"denied local", "denied local", "denied local"},
+			[3]string{"denied local", "denied local", "denied local"},
+			[3]string{"denied local", "denied local", "denied local"},
 		},
 	}
 	for name, tt := range tests {

@@ -332,10 +332,10 @@ func TestAMembersOwnPolicyDoesNotCountWhereItIsJoined(t *testing.T) {
 		watching      string
 	}{
 		"a member that allows, joined under deny":  {backends.PolicyAllow, backends.PolicyDeny, backends.FailureTransport, "denied fail-open", "denied fail-open"},
-		"a member that denies, joined under allow": {backends.PolicyDeny, backends.PolicyAllow, backends.FailureTransport, "allowed fail-open", "allowed last-known"},
-		"a member that denies, joined under keep":  {backends.PolicyDeny, backends.PolicyKeep, backends.FailureTransport, "failure", "allowed last-known"},
-		"a failure that he may have caused":        {backends.PolicyAllow, backends.PolicyAllow, backends.FailureStatus, "failure", "allowed last-known"},
-		"a preset decides where nobody says":       {backends.PolicyDeny, backends.PolicyFromPreset, backends.FailureTransport, "allowed fail-open", "allowed last-known"},
+		"a member that denies, joined under allow": {backends.PolicyDeny, backends.PolicyAllow, backends.FailureTransport, "allowed fail-open", "allowed cached"},
+		"a member that denies, joined under keep":  {backends.PolicyDeny, backends.PolicyKeep, backends.FailureTransport, "failure", "allowed cached"},
+		"a failure that he may have caused":        {backends.PolicyAllow, backends.PolicyAllow, backends.FailureStatus, "failure", "allowed cached"},
+		"a preset decides where nobody says":       {backends.PolicyDeny, backends.PolicyFromPreset, backends.FailureTransport, "allowed fail-open", "allowed cached"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -42,7 +42,7 @@ func FuzzCheck(f *testing.F) {
 				t.Errorf("got %+v and error %v, want no yes", d, err)
 			}
 			if d.Verdict == backends.Pending && d.Reason != "no token" {
-				t.Errorf("got undecided because %q", d.Reason)
+				t.Errorf("got pending because %q", d.Reason)
 			}
 		}
 	})

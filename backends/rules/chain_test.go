@@ -50,8 +50,8 @@ func watching(standing backends.Verdict) *backends.Request {
 // on_failure of a rule says who decides when its backend is away: the outage policy, the next rules, or nobody.
 func TestWhoDecidesInAnOutage(t *testing.T) {
 	t.Parallel()
-	const kept = "allowed last-known as before"
-	const keptNo = "denied last-known as before"
+	const kept = "allowed cached as before"
+	const keptNo = "denied cached as before"
 	const refused = "denied fail-open backends.gate.on_failure=deny"
 	tests := map[string]struct {
 		config  string
@@ -138,10 +138,10 @@ func TestAStopgapKeepsWhoWatches(t *testing.T) {
 func TestNoOpinionIsANoOnlyWhereNobodyJoinsIt(t *testing.T) {
 	t.Parallel()
 	c, _ := chained(t, backends.PolicyAllow, nil, `{ rules: [{ ask: a }], default: pass }`, unsure())
-	if got, want := shown(c.Check(t.Context(), backendtest.NewRequest("1"))), "denied rule default: pass"; got != want {
+	if got, want := shown(c.Check(t.Context(), backendtest.NewRequest("1"))), "denied local default: pass"; got != want {
 		t.Errorf("alone: got %s, want %s", got, want)
 	}
-	if got, want := shown(c.WithoutFailOpen().Check(t.Context(), backendtest.NewRequest("1"))), "undecided rule default: pass"; got != want {
+	if got, want := shown(c.WithoutFailOpen().Check(t.Context(), backendtest.NewRequest("1"))), "pending local default: pass"; got != want {
 		t.Errorf("joined: got %s, want %s", got, want)
 	}
 }
@@ -214,7 +214,7 @@ func TestManyViewersAtOnceGetEachHisOwnAnswer(t *testing.T) {
 	c, _ := chained(t, backends.PolicyAllow, nil,
 		`rules: [{ tokens: [0], then: allow }, { tokens: [1], then: deny }, { ask: a }]`, backends.BackendFunc(known))
 	want := []string{
-		"allowed rule rules[0]: allow", "denied rule rules[1]: deny",
+		"allowed local rules[0]: allow", "denied local rules[1]: deny",
 		"allowed backend a: backend answered 200", "denied backend a: backend answered 403",
 	}
 	var group sync.WaitGroup

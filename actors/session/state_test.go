@@ -212,9 +212,9 @@ func TestStepWalksEveryPhaseAndEvent(t *testing.T) {
 // declared reads from the source which phases there are and which events step takes, so that a new one needs its rows.
 func declared(t *testing.T) (phases, events []string) {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "session.go", nil, 0)
+	file, err := parser.ParseFile(token.NewFileSet(), "state.go", nil, 0)
 	if err != nil {
-		t.Fatalf("parse session.go: %v", err)
+		t.Fatalf("parse state.go: %v", err)
 	}
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
@@ -234,7 +234,7 @@ func declared(t *testing.T) (phases, events []string) {
 		return true
 	})
 	if len(phases) < 2 || len(events) < 2 {
-		t.Fatalf("session.go declares phases %v and events %v; want several of both", phases, events)
+		t.Fatalf("state.go declares phases %v and events %v; want several of both", phases, events)
 	}
 	return phases, events
 }
