@@ -9,76 +9,77 @@ import (
 	"usher/backends"
 )
 
-// firstPoll and lastPoll are how often it is looked for somebody else's answer: what was published is told, but a message
-// may be lost.
+// firstPoll and lastPoll are how often a waiting call looks for the decision of another node: a stored decision is
+// published, but a message may be lost.
 const firstPoll, lastPoll = 25 * time.Millisecond, 100 * time.Millisecond
 
-// waiting are claims that wait for somebody else's answer. Its zero value has none.
-type waiting struct {
-	mu sync.Mutex
-	of map[backends.SessionID][]chan struct{}
+// leaseWaiters are the calls that wait for the decision of another node. Its zero value is empty.
+type leaseWaiters struct {
+	mu      sync.Mutex
+	waiting map[backends.SessionID][]chan struct{}
 }
 
-// add returns what receives when there is news, and what is to be called afterwards.
-func (w *waiting) add(id backends.SessionID) (news chan struct{}, done func()) {
-	news = make(chan struct{}, 1)
+// add returns a channel that receives when a decision on the session was stored, and what must be called afterwards.
+func (w *leaseWaiters) add(id backends.SessionID) (stored chan struct{}, remove func()) {
+	stored = make(chan struct{}, 1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.of == nil {
-		w.of = make(map[backends.SessionID][]chan struct{})
+	if w.waiting == nil {
+		w.waiting = make(map[backends.SessionID][]chan struct{})
 	}
-	w.of[id] = append(w.of[id], news)
-	return news, func() {
+	w.waiting[id] = append(w.waiting[id], stored)
+	return stored, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		kept := w.of[id][:0]
-		for _, other := range w.of[id] {
-			if other != news {
-				kept = append(kept, other)
+		left := w.waiting[id][:0]
+		for _, other := range w.waiting[id] {
+			if other != stored {
+				left = append(left, other)
 			}
 		}
-		if w.of[id] = kept; len(kept) == 0 {
-			delete(w.of, id)
+		if w.waiting[id] = left; len(left) == 0 {
+			delete(w.waiting, id)
 		}
 	}
 }
 
-// woken says that there is news of a session. It does not block.
-func (w *waiting) woken(id backends.SessionID) {
+// notify wakes the calls that wait for a session. It does not block.
+func (w *leaseWaiters) notify(id backends.SessionID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, news := range w.of[id] {
+	for _, stored := range w.waiting[id] {
 		select {
-		case news <- struct{}{}:
+		case stored <- struct{}{}:
 		default:
 		}
 	}
 }
 
-// wait claims again when there is news, now and then, and at the end of the caller's patience insists.
-func (r *Redis) wait(ctx context.Context, c session.LeaseRequest) (session.LeaseResult, error) {
-	news, done := r.waiting.add(c.ID)
-	defer done()
-	end := time.NewTimer(c.Wait)
-	defer end.Stop()
-	pause := firstPoll
-	poll := time.NewTimer(pause)
+// waitForLease tries again when a decision was stored, and from time to time. At the end of the caller's wait it takes the
+// lease over.
+func (r *Redis) waitForLease(ctx context.Context, q session.LeaseRequest) (session.LeaseResult, error) {
+	stored, remove := r.waiters.add(q.ID)
+	defer remove()
+	timeout := time.NewTimer(q.Wait)
+	defer timeout.Stop()
+	interval := firstPoll
+	poll := time.NewTimer(interval)
 	defer poll.Stop()
 	for {
-		insist := false
+		takeOver := false
 		select {
 		case <-ctx.Done():
 			return session.LeaseResult{}, ctx.Err()
-		case <-end.C:
-			insist = true
-		case <-news:
+		case <-timeout.C:
+			takeOver = true
+		case <-stored:
 		case <-poll.C:
-			pause = min(2*pause, lastPoll)
-			poll.Reset(pause)
+			interval = min(2*interval, lastPoll)
+			poll.Reset(interval)
 		}
-		got, err := r.claim(ctx, c, insist)
-		if err != nil || !got.HeldElsewhere || insist {
-			return got, err
+		result, err := r.tryAcquire(ctx, q, takeOver)
+		if err != nil || !result.HeldElsewhere || takeOver {
+			return result, err
 		}
 	}
 }

@@ -8,63 +8,63 @@ import (
 	"usher/backends"
 )
 
-// RecordHeartbeats says when sessions were seen.
+// RecordHeartbeats stores when sessions were last seen, and returns those that were not stored yet.
 func (m *Memory) RecordHeartbeats(_ context.Context, seen []session.Heartbeat) (unknown []backends.SessionID, err error) {
-	for _, p := range seen {
-		if m.beat(p) {
-			unknown = append(unknown, p.ID)
+	for _, h := range seen {
+		if isNew := m.recordHeartbeat(h); isNew {
+			unknown = append(unknown, h.ID)
 		}
 	}
 	return unknown, nil
 }
 
-func (m *Memory) beat(p session.Heartbeat) (unknown bool) {
-	shard := m.shard(p.ID)
+func (m *Memory) recordHeartbeat(h session.Heartbeat) (isNew bool) {
+	shard := m.shardOf(h.ID)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	before, known := shard.seen[p.ID]
-	if p.LastSeen.After(before) {
-		shard.seen[p.ID] = p.LastSeen
+	before, found := shard.lastSeen[h.ID]
+	if h.LastSeen.After(before) {
+		shard.lastSeen[h.ID] = h.LastSeen
 	}
-	return !known
+	return !found
 }
 
-// ExpireIdle closes sessions that nobody has seen for so long, at most so many.
-func (m *Memory) ExpireIdle(_ context.Context, idle time.Duration, most int) (over []session.ClosingRecord, err error) {
+// ExpireIdle closes sessions that were not seen for that long, at most that many.
+func (m *Memory) ExpireIdle(_ context.Context, idle time.Duration, limit int) (closed []session.ClosingRecord, err error) {
 	now := time.Now()
 	for i := range m.shards {
-		over = m.sweep(&m.shards[i], now, idle, most, over)
+		closed = m.expireShard(&m.shards[i], now, idle, limit, closed)
 	}
-	return over, nil
+	return closed, nil
 }
 
-func (m *Memory) sweep(
-	shard *memoryShard, now time.Time, idle time.Duration, most int, over []session.ClosingRecord,
+func (m *Memory) expireShard(
+	shard *memoryShard, now time.Time, idle time.Duration, limit int, closed []session.ClosingRecord,
 ) []session.ClosingRecord {
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	for id, seen := range shard.seen {
-		if len(over) >= most {
+	for id, lastSeen := range shard.lastSeen {
+		if len(closed) >= limit {
 			break
 		}
-		if now.Sub(seen) < idle {
+		if now.Sub(lastSeen) < idle {
 			continue
 		}
-		delete(shard.seen, id)
-		over = append(over, m.conclude(id, seen))
+		delete(shard.lastSeen, id)
+		closed = append(closed, m.endPeriod(id, lastSeen))
 	}
-	return over
+	return closed
 }
 
-// conclude ends a stretch of a session.
-func (m *Memory) conclude(id backends.SessionID, seen time.Time) session.ClosingRecord {
-	e := m.of(id)
-	c := session.ClosingRecord{Record: e.record, Counters: e.tally, Since: e.since, LastSeen: seen}
-	if c.Since.IsZero() || c.Since.After(seen) {
-		c.Since = seen
+// endPeriod ends the current period of a session. The caller holds the shard's lock.
+func (m *Memory) endPeriod(id backends.SessionID, lastSeen time.Time) session.ClosingRecord {
+	e := m.entryOf(id)
+	c := session.ClosingRecord{Record: e.record, Counters: e.counters, Since: e.since, LastSeen: lastSeen}
+	if c.Since.IsZero() || c.Since.After(lastSeen) {
+		c.Since = lastSeen
 	}
-	c.Record.RevokedBefore = m.buried(id)
-	e.tally, e.since, e.closed = session.Counters{}, time.Time{}, true
-	m.keep(id, e)
+	c.Record.RevokedBefore = m.revokedBefore(id)
+	e.counters, e.since, e.isClosed = session.Counters{}, time.Time{}, true
+	m.put(id, e)
 	return c
 }

@@ -305,8 +305,8 @@ func parseSource(name string) (backends.Source, error) {
 	return 0, fmt.Errorf("source %q: %w", name, errMalformed)
 }
 
-// aboutRecord is what a session's record is sealed about.
-func aboutRecord(id backends.SessionID) string {
+// recordPurpose is the purpose that a session's record is encrypted for.
+func recordPurpose(id backends.SessionID) string {
 	var b strings.Builder
 	b.WriteString("record 1 ")
 	b.Write(id[:])

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"errors"
 	"net/netip"
 	"reflect"
 	"testing"
@@ -103,63 +102,4 @@ func FuzzDecodeRecord(f *testing.F) {
 			t.Errorf("read %+v, then %+v", got, again)
 		}
 	})
-}
-
-func TestWhatIsSealedOpensOnlyAsWhatItIs(t *testing.T) {
-	t.Parallel()
-	old, err := newKeyring([]backends.Key{{ID: "a", Secret: "a secret of the cluster"}})
-	must(t, err)
-	both, err := newKeyring([]backends.Key{{ID: "b", Secret: "another secret of it"}, {ID: "a", Secret: "a secret of the cluster"}})
-	must(t, err)
-	sealed := old.seal([]byte("Ann"), "record 1")
-	if plain, err := both.open(sealed, "record 1"); err != nil || string(plain) != "Ann" {
-		t.Errorf("by the new keys: %q, %v", plain, err)
-	}
-	if _, err := old.open(both.seal([]byte("Ann"), "x"), "x"); !errors.Is(err, errSealed) {
-		t.Errorf("by the old key alone: %v", err)
-	}
-	if _, err := old.open(sealed, "record 2"); !errors.Is(err, errSealed) {
-		t.Errorf("as another's: %v", err)
-	}
-	for i := range sealed {
-		broken := append([]byte(nil), sealed...)
-		broken[i] ^= 1
-		if _, err := old.open(broken, "record 1"); !errors.Is(err, errSealed) {
-			t.Errorf("with byte %d changed: %v", i, err)
-		}
-		if _, err := old.open(sealed[:i], "record 1"); !errors.Is(err, errSealed) {
-			t.Errorf("cut at %d: %v", i, err)
-		}
-	}
-	if hashes := both.hashes("user", "Ann"); hashes[1] != old.hash("user", "Ann") || hashes[0] == hashes[1] || hashes[0] != both.userHash("Ann") {
-		t.Errorf("hashes %q", hashes)
-	}
-	if _, err := newKeyring(nil); err == nil {
-		t.Error("a keyring without keys")
-	}
-}
-
-func FuzzOpen(f *testing.F) {
-	ring, err := newKeyring([]backends.Key{{ID: "a", Secret: "a secret of the cluster"}})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(ring.seal([]byte("Ann"), "record 1"))
-	f.Add([]byte{1, 'a'})
-	f.Fuzz(func(t *testing.T, sealed []byte) {
-		if plain, err := ring.open(sealed, "record 2"); err == nil {
-			t.Errorf("somebody forged %q", plain)
-		}
-	})
-}
-
-func TestSlots(t *testing.T) {
-	t.Parallel()
-	for key, want := range map[string]uint16{ // by CLUSTER KEYSLOT
-		"123456789": 12739, "foo": 12182, "a{foo}b": 12182, "a{}foo": 16292, "{a{b}c": 13340,
-	} {
-		if got := slotOf(key); got != want {
-			t.Errorf("%q lies in slot %d, want %d", key, got, want)
-		}
-	}
 }

@@ -11,196 +11,167 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/cluster/events"
 )
-
-// redisLimited are the limits of all nodes or, while Redis is away, of this one: then a user may watch as much as his
-// limit on each.
-type redisLimited struct {
-	shared *redisLimits
-	local  *Memory
-}
-
-// JoinStream asks for a place among the user's sessions.
-func (l redisLimited) JoinStream(ctx context.Context, m session.StreamEntry) (session.LimitResult, error) {
-	said, err := l.shared.JoinStream(ctx, m)
-	if err != nil {
-		return l.local.JoinStream(ctx, m)
-	}
-	return said, nil
-}
-
-// RenewStreams keeps the places, or takes some if none are known.
-func (l redisLimited) RenewStreams(ctx context.Context, of []session.StreamEntry) (session.LimitResult, error) {
-	said, err := l.shared.RenewStreams(ctx, of)
-	if err != nil {
-		return l.local.RenewStreams(ctx, of)
-	}
-	return said, nil
-}
-
-// LeaveStream gives the place back.
-func (l redisLimited) LeaveStream(ctx context.Context, user string, id backends.SessionID) error {
-	_ = l.local.LeaveStream(ctx, user, id)
-	return l.shared.LeaveStream(ctx, user, id)
-}
 
 const (
-	// mostHeld is how many sessions' writes are held back while Redis is away, about 1 kB each.
-	mostHeld = 200_000
-	// heldAtOnce is how many of them are written at once after its return: a few pipelines.
-	heldAtOnce = 128
+	// maxDeferred is how many sessions have deferred writes while Redis is unavailable, about 1 kB each.
+	maxDeferred = 200_000
+	// concurrentFlushes is how many sessions are written at once after an outage: a few pipelines.
+	concurrentFlushes = 128
 )
 
-// heldWrites are what is to be written when Redis is back. It is safe for concurrent use.
-type heldWrites struct {
+// deferredWrites are what is written to Redis after an outage. It is safe for concurrent use.
+type deferredWrites struct {
 	mu      sync.Mutex
-	writes  map[backends.SessionID]*heldWrite
+	writes  map[backends.SessionID]*deferredWrite
 	dropped int
 }
 
-// heldWrite is what is to be written of a session.
-type heldWrite struct {
-	burial *session.DecisionUpdate
-	// opened and until are a kick's; without until it refuses tickets alone.
-	kicked        bool
-	opened, until time.Time
-	counted       bool
-	tally         session.Counters
-	seen          time.Time
+// deferredWrite is what is written of one session.
+type deferredWrite struct {
+	// revokedTicket is the update that revoked a ticket, or nil.
+	revokedTicket *session.DecisionUpdate
+	// isKicked: the session was kicked. kickOpened and kickUntil are the kick's; without an end it only revokes tickets.
+	isKicked              bool
+	kickOpened, kickUntil time.Time
+	hasCounters           bool
+	counters              session.Counters
+	lastSeen              time.Time
 }
 
-func newHeldWrites() *heldWrites {
-	return &heldWrites{writes: make(map[backends.SessionID]*heldWrite)}
+func newDeferredWrites() *deferredWrites {
+	return &deferredWrites{writes: make(map[backends.SessionID]*deferredWrite)}
 }
 
-// edit calls change with what is held of a session.
-func (h *heldWrites) edit(id backends.SessionID, change func(*heldWrite)) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	w := h.writes[id]
+// edit calls change with the deferred write of a session.
+func (d *deferredWrites) edit(id backends.SessionID, change func(*deferredWrite)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := d.writes[id]
 	if w == nil {
-		if len(h.writes) >= mostHeld {
-			h.dropped++
+		if len(d.writes) >= maxDeferred {
+			d.dropped++
 			return
 		}
-		w = new(heldWrite)
-		h.writes[id] = w
+		w = new(deferredWrite)
+		d.writes[id] = w
 	}
 	change(w)
 }
 
-func (h *heldWrites) bury(p session.DecisionUpdate) {
-	h.edit(p.Record.ID, func(w *heldWrite) { w.burial = &p })
+func (d *deferredWrites) deferRevokedTicket(u session.DecisionUpdate) {
+	d.edit(u.Record.ID, func(w *deferredWrite) { w.revokedTicket = &u })
 }
 
-func (h *heldWrites) kick(id backends.SessionID, opened, until time.Time) {
+func (d *deferredWrites) deferKick(id backends.SessionID, opened, until time.Time) {
 	if opened.IsZero() {
-		opened = time.Now() // what is opened after the outage is another session
+		opened = time.Now() // a session that is opened after the outage is another one
 	}
-	h.edit(id, func(w *heldWrite) { w.kick(opened, until) })
+	d.edit(id, func(w *deferredWrite) { w.mergeKick(opened, until) })
 }
 
-func (w *heldWrite) kick(opened, until time.Time) {
-	w.kicked = true
-	if opened.After(w.opened) {
-		w.opened = opened
+func (w *deferredWrite) mergeKick(opened, until time.Time) {
+	w.isKicked = true
+	if opened.After(w.kickOpened) {
+		w.kickOpened = opened
 	}
-	if until.After(w.until) {
-		w.until = until
+	if until.After(w.kickUntil) {
+		w.kickUntil = until
 	}
 }
 
-func (h *heldWrites) flush(id backends.SessionID, t session.Counters) {
-	h.edit(id, func(w *heldWrite) { w.tally, w.counted = sumTally(w.tally, t), true })
+func (d *deferredWrites) deferCounters(id backends.SessionID, c session.Counters) {
+	d.edit(id, func(w *deferredWrite) { w.counters, w.hasCounters = sumCounters(w.counters, c), true })
 }
 
-// see holds when sessions were last seen that this node lets go: one that it counted is to be closed.
-func (h *heldWrites) see(seen []session.Heartbeat) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, p := range seen {
-		if w := h.writes[p.ID]; w != nil && w.counted && p.LastSeen.After(w.seen) {
-			w.seen = p.LastSeen
+// deferHeartbeats keeps when sessions with deferred counters were last seen: those sessions must be closed.
+func (d *deferredWrites) deferHeartbeats(seen []session.Heartbeat) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, h := range seen {
+		if w := d.writes[h.ID]; w != nil && w.hasCounters && h.LastSeen.After(w.lastSeen) {
+			w.lastSeen = h.LastSeen
 		}
 	}
 }
 
-// take hands over all that is held.
-func (h *heldWrites) take() (writes map[backends.SessionID]*heldWrite, dropped int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	writes, dropped = h.writes, h.dropped
-	h.writes, h.dropped = make(map[backends.SessionID]*heldWrite), 0
+// takeAll returns all writes and removes them.
+func (d *deferredWrites) takeAll() (writes map[backends.SessionID]*deferredWrite, dropped int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	writes, dropped = d.writes, d.dropped
+	d.writes, d.dropped = make(map[backends.SessionID]*deferredWrite), 0
 	return writes, dropped
 }
 
-// putBack holds again what could not be written.
-func (h *heldWrites) putBack(id backends.SessionID, w *heldWrite) {
-	h.edit(id, func(now *heldWrite) {
-		if now.burial == nil {
-			now.burial = w.burial
+// putBack defers again what could not be written.
+func (d *deferredWrites) putBack(id backends.SessionID, w *deferredWrite) {
+	d.edit(id, func(now *deferredWrite) {
+		if now.revokedTicket == nil {
+			now.revokedTicket = w.revokedTicket
 		}
-		if w.kicked {
-			now.kick(w.opened, w.until)
+		if w.isKicked {
+			now.mergeKick(w.kickOpened, w.kickUntil)
 		}
-		if w.counted {
-			now.tally, now.counted = sumTally(w.tally, now.tally), true
+		if w.hasCounters {
+			now.counters, now.hasCounters = sumCounters(w.counters, now.counters), true
 		}
-		if w.seen.After(now.seen) {
-			now.seen = w.seen
+		if w.lastSeen.After(now.lastSeen) {
+			now.lastSeen = w.lastSeen
 		}
 	})
 }
 
-// refuseAgain writes once more, in its own time, what refuses those who were revoked lately.
-func (r *Redis) refuseAgain(lately []issued) {
-	for _, one := range lately {
-		switch v := one.revocation; v.Kind {
+// denyAgain writes in the background what denies the sessions that were revoked lately: Redis lost it.
+func (r *Redis) denyAgain(recent []events.Issued) {
+	for _, issued := range recent {
+		switch v := issued.Revocation; v.Kind {
 		case session.RevokedDenied, session.RevokedKicked, session.RevokedSuperseded:
 			opened := v.Opened
 			if opened.IsZero() {
-				opened = one.at
+				opened = issued.At
 			}
-			r.held.kick(v.Session, opened, v.Until) // without an end it refuses tickets alone, as a burial does
-		default: // bans are written by their own way, and places are told with the next heartbeats
+			r.deferred.deferKick(v.Session, opened, v.Until) // without an end it only revokes tickets
+		default: // bans are written with the other bans, and streams are reported with the next heartbeats
 		}
 	}
-	r.writeSoon()
+	r.requestFlush()
 }
 
-// writeSoon asks for what is held back to be written. It does not block.
-func (r *Redis) writeSoon() {
+// requestFlush asks for the deferred writes to be written. It does not block.
+func (r *Redis) requestFlush() {
 	select {
-	case r.back <- struct{}{}:
+	case r.flushRequested <- struct{}{}:
 	default:
 	}
 }
 
-// reconcile writes what was held back each time that Redis is back, until the store is closed.
-func (r *Redis) reconcile() {
+// flushOnRequest writes the deferred writes whenever that is requested, until ctx ends.
+func (r *Redis) flushOnRequest(ctx context.Context) {
 	for {
 		select {
-		case <-r.life.Done():
+		case <-ctx.Done():
 			return
-		case <-r.back:
-			r.writeHeld(r.life)
+		case <-r.flushRequested:
+			r.flushDeferred(ctx)
 		}
 	}
 }
 
-// writeHeld writes what was held back, so many at once. What Redis has by then this node need not know alone.
-func (r *Redis) writeHeld(ctx context.Context) {
-	writes, dropped := r.held.take()
+// flushDeferred writes the deferred writes, a few pipelines at once. Then the local store is cleared: Redis has it all.
+func (r *Redis) flushDeferred(ctx context.Context) {
+	writes, dropped := r.deferred.takeAll()
 	if dropped > 0 {
-		r.log.Warn("some of what was decided while Redis was away is lost to the other nodes: it was too much",
-			slog.Int("sessions", dropped), slog.Int("most", mostHeld))
+		r.log.Warn("deferred writes dropped, too many during the redis outage",
+			slog.Int("sessions", dropped), slog.Int("max", maxDeferred))
 	}
 	var failed sync.Map
 	group, _ := errgroup.WithContext(ctx)
-	group.SetLimit(heldAtOnce)
+	group.SetLimit(concurrentFlushes)
 	for id, w := range writes {
 		group.Go(func() error {
-			if err := r.write(ctx, id, w); err != nil {
+			if err := r.flushOne(ctx, id, w); err != nil {
 				failed.Store(id, w)
 				return err
 			}
@@ -209,48 +180,48 @@ func (r *Redis) writeHeld(ctx context.Context) {
 	}
 	err := group.Wait()
 	failed.Range(func(id, w any) bool {
-		r.held.putBack(id.(backends.SessionID), w.(*heldWrite)) //nolint:forcetypeassert // as stored above
+		r.deferred.putBack(id.(backends.SessionID), w.(*deferredWrite)) //nolint:forcetypeassert // as stored above
 		return true
 	})
 	if err != nil {
-		r.log.Info("not all that was held back could be written; it is tried again when Redis is back", slog.Any("error", err))
+		r.log.Info("deferred writes failed, trying again when redis has recovered", slog.Any("error", err))
 		return
 	}
 	r.local.clear()
 	if len(writes) > 0 {
-		r.log.Info("what was held back while Redis was away is written", slog.Int("sessions", len(writes)))
+		r.log.Info("deferred writes stored", slog.Int("sessions", len(writes)))
 	}
 }
 
-// write writes what is held of a session. What it has written it takes out, as counters must not be added twice.
-func (r *Redis) write(ctx context.Context, id backends.SessionID, w *heldWrite) error {
-	if w.burial != nil {
-		p := *w.burial
-		p.Record.Revision = 0 // it was decided without the others, and a burial needs no number
-		if _, err := r.publish(ctx, p); err != nil {
+// flushOne writes what is deferred of a session. It removes from w what was written, as counters must not be added twice.
+func (r *Redis) flushOne(ctx context.Context, id backends.SessionID, w *deferredWrite) error {
+	if w.revokedTicket != nil {
+		u := *w.revokedTicket
+		u.Record.Revision = 0 // it was decided without the store, and revoking a ticket needs no revision
+		if _, err := r.sendDecision(ctx, u); err != nil {
 			return err
 		}
-		w.burial = nil
+		w.revokedTicket = nil
 	}
-	if w.kicked {
-		if err := r.kick(ctx, id, w.opened, max(0, time.Until(w.until))); err != nil {
+	if w.isKicked {
+		if err := r.sendKick(ctx, id, w.kickOpened, max(0, time.Until(w.kickUntil))); err != nil {
 			return err
 		}
-		w.kicked = false
+		w.isKicked = false
 	}
-	if !w.counted {
+	if !w.hasCounters {
 		return nil
 	}
-	if err := r.flush(ctx, id, w.tally); err != nil {
-		if errors.Is(err, ErrAway) && r.guard.away() {
+	if err := r.sendCounters(ctx, id, w.counters); err != nil {
+		if errors.Is(err, ErrUnavailable) && r.IsDown() {
 			return err
 		}
-		w.counted = false // it may have been added
+		w.hasCounters = false // they may have been added
 		return err
 	}
-	w.counted = false
-	if !w.seen.IsZero() {
-		if _, err := r.beat(ctx, bucketOf(id), []session.Heartbeat{{ID: id, LastSeen: w.seen}}); err != nil {
+	w.hasCounters = false
+	if !w.lastSeen.IsZero() {
+		if _, err := r.sendHeartbeats(ctx, bucketOf(id), []session.Heartbeat{{ID: id, LastSeen: w.lastSeen}}); err != nil {
 			return err
 		}
 	}

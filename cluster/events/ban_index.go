@@ -1,4 +1,4 @@
-package cluster
+package events
 
 import (
 	"net/netip"
@@ -10,108 +10,110 @@ import (
 	"usher/backends"
 )
 
-// banSet is all bans at one time, arranged for looking viewers up. It is not changed after it was made.
-type banSet struct {
+// banIndex finds the ban of a viewer. It is immutable.
+type banIndex struct {
 	users       map[string]session.Ban
 	credentials map[string]session.Ban
 	sessions    map[backends.SessionID]session.Ban
 	prefixes    map[netip.Prefix]session.Ban
-	// bits4 and bits6 are the lengths that prefixes have: an address is looked up once for each, however many bans there are.
+	// bits4 and bits6 are the lengths of the prefixes: an address is looked up once for each length, however many bans
+	// there are.
 	bits4, bits6 []int
 }
 
-// newBanSet arranges bans; nil if there are none. Of two on the same the one that ends later counts.
-func newBanSet(bans map[string]session.Ban) *banSet {
+// newBanIndex indexes bans. It returns nil if there are none. Of two bans on the same target the one that ends later
+// counts.
+func newBanIndex(bans map[string]session.Ban) *banIndex {
 	if len(bans) == 0 {
 		return nil
 	}
-	s := &banSet{
+	x := &banIndex{
 		users: make(map[string]session.Ban), credentials: make(map[string]session.Ban),
 		sessions: make(map[backends.SessionID]session.Ban), prefixes: make(map[netip.Prefix]session.Ban),
 	}
 	for _, b := range bans {
 		switch {
 		case b.User != "":
-			later(s.users, b.User, b)
+			addLonger(x.users, b.User, b)
 		case b.Credentials != "":
-			later(s.credentials, b.Credentials, b)
+			addLonger(x.credentials, b.Credentials, b)
 		case !b.Session.IsZero():
-			later(s.sessions, b.Session, b)
+			addLonger(x.sessions, b.Session, b)
 		case b.Prefix.IsValid():
-			later(s.prefixes, b.Prefix, b)
+			addLonger(x.prefixes, b.Prefix, b)
 		}
 	}
-	for p := range s.prefixes {
-		bits := &s.bits6
+	for p := range x.prefixes {
+		bits := &x.bits6
 		if p.Addr().Is4() {
-			bits = &s.bits4
+			bits = &x.bits4
 		}
 		if !slices.Contains(*bits, p.Bits()) {
 			*bits = append(*bits, p.Bits())
 		}
 	}
-	return s
+	return x
 }
 
-func later[K comparable](in map[K]session.Ban, key K, b session.Ban) {
-	if old, found := in[key]; !found || b.Until.After(old.Until) || b.Until.Equal(old.Until) && b.ID < old.ID {
-		in[key] = b
+func addLonger[K comparable](index map[K]session.Ban, key K, b session.Ban) {
+	if old, found := index[key]; !found || b.Until.After(old.Until) || b.Until.Equal(old.Until) && b.ID < old.ID {
+		index[key] = b
 	}
 }
 
-// match finds the ban that a viewer is under at now. d may be nil. hashes are those of his credentials under all keys.
-func (s *banSet) match(r *backends.Request, d *backends.Decision, hashes func() []string, now time.Time) (session.Ban, bool) {
-	if b, found := s.sessions[r.Session]; found && b.Until.After(now) {
+// match returns the ban of a viewer; see [Bans.Match].
+func (x *banIndex) match(r *backends.Request, d *backends.Decision, hashes func() []string, now time.Time) (session.Ban, bool) {
+	if b, found := x.sessions[r.Session]; found && b.Until.After(now) {
 		return b, true
 	}
-	if b, found := s.address(r.Address, now); found {
+	if b, found := x.matchAddress(r.Address, now); found {
 		return b, true
 	}
-	if b, found := s.user(d, now); found {
+	if b, found := x.matchUser(d, now); found {
 		return b, true
 	}
-	if len(s.credentials) == 0 {
+	if len(x.credentials) == 0 {
 		return session.Ban{}, false
 	}
 	for _, hash := range hashes() {
-		if b, found := s.credentials[hash]; found && b.Until.After(now) {
+		if b, found := x.credentials[hash]; found && b.Until.After(now) {
 			return b, true
 		}
 	}
 	return session.Ban{}, false
 }
 
-func (s *banSet) address(a netip.Addr, now time.Time) (session.Ban, bool) {
+func (x *banIndex) matchAddress(a netip.Addr, now time.Time) (session.Ban, bool) {
 	a = a.Unmap().WithZone("")
-	bits := s.bits6
+	bits := x.bits6
 	if a.Is4() {
-		bits = s.bits4
+		bits = x.bits4
 	}
 	for _, n := range bits {
 		p, err := a.Prefix(n)
 		if err != nil {
-			break // no address
+			break // the request has no address
 		}
-		if b, found := s.prefixes[p]; found && b.Until.After(now) {
+		if b, found := x.prefixes[p]; found && b.Until.After(now) {
 			return b, true
 		}
 	}
 	return session.Ban{}, false
 }
 
-func (s *banSet) user(d *backends.Decision, now time.Time) (session.Ban, bool) {
-	if d == nil || len(s.users) == 0 {
+func (x *banIndex) matchUser(d *backends.Decision, now time.Time) (session.Ban, bool) {
+	if d == nil || len(x.users) == 0 {
 		return session.Ban{}, false
 	}
 	for _, name := range [...]string{d.UserID, d.User} {
-		if b, found := s.users[name]; found && name != "" && b.Until.After(now) {
+		if b, found := x.users[name]; found && name != "" && b.Until.After(now) {
 			return b, true
 		}
 	}
 	return session.Ban{}, false
 }
 
-// sortBans puts the bans that end last first.
+// sortBans sorts the bans that end last first.
 func sortBans(bans []session.Ban) {
 	slices.SortFunc(bans, func(a, b session.Ban) int {
 		if c := b.Until.Compare(a.Until); c != 0 {

@@ -1,4 +1,4 @@
-package cluster
+package events
 
 import (
 	"context"
@@ -7,56 +7,70 @@ import (
 	"time"
 
 	"usher/actors/session"
+	"usher/cluster/redisclient"
 )
 
-// banSync keeps the bans of this node and those in Redis the same: what one lacks, the other tells it. So a flush or a
-// failover loses no ban while one node that knows it lives, and what was banned while Redis was away is written later.
+// banSync keeps the bans of this node and those in Redis the same: each side gets what it lacks. So a flush or a failover
+// loses no ban while one node that knows it runs, and bans set during an outage of Redis are written after it.
 type banSync struct {
-	wire  *wire
-	bans  *bans
-	keep  time.Duration // for how long revocations are kept
-	apply func(session.Revocation)
-	log   *slog.Logger
+	client    *redisclient.Client
+	cipher    *redisclient.Cipher
+	bans      *Bans
+	retention time.Duration
+	onRevoked func(session.Revocation)
+	log       *slog.Logger
 
-	foreign sync.Once
+	storeScript, removeScript, listScript *redisclient.Script
+	unreadable                            sync.Once // logs once
 }
 
-func (s *banSync) keys() []string {
-	k := s.wire.keys
-	return []string{
-		k.common("bans"), k.common("ban-ends"), k.common("lifted"), k.common("revocations"), k.common("state"),
+// runScript runs a script: [redisclient.Client.Run] for a caller that waits, RunDirect for background work.
+type runScript func(ctx context.Context, s *redisclient.Script, keys []string, args ...any) (any, error)
+
+func newBanSync(o Options) *banSync {
+	return &banSync{
+		client: o.Client, cipher: o.Cipher, bans: o.Bans, retention: o.Retention, onRevoked: o.OnRevoked, log: o.Logger,
+		storeScript: redisclient.LoadScript(scripts, "store_bans"), removeScript: redisclient.LoadScript(scripts, "remove_bans"),
+		listScript: redisclient.LoadScript(scripts, "list_bans"),
 	}
 }
 
-// write writes bans that are not in Redis yet.
-func (s *banSync) write(ctx context.Context, call caller, more []session.Ban) error {
-	for len(more) > 0 {
-		batch := more[:min(sentAtOnce, len(more))]
-		more = more[len(batch):]
+func (s *banSync) keys() []string {
+	k := s.client.Keys()
+	return []string{
+		k.Shared("bans"), k.Shared("ban-expiries"), k.Shared("unbanned"), k.Shared("revocations"), k.Shared("state"),
+	}
+}
+
+// storeBans writes bans that Redis lacks, and publishes them.
+func (s *banSync) storeBans(ctx context.Context, run runScript, bans []session.Ban) error {
+	for len(bans) > 0 {
+		batch := bans[:min(maxPerCall, len(bans))]
+		bans = bans[len(batch):]
 		args := make([]any, 0, 3+5*len(batch))
-		args = append(args, s.wire.keys.revoked(), keptRevocations, s.keep.Milliseconds())
+		args = append(args, s.client.Keys().RevocationChannel(), maxStreamLength, s.retention.Milliseconds())
 		now := time.Now()
 		for _, b := range batch {
-			told := encodeRevocation(s.wire.seal, "ban-"+b.ID, session.Revocation{Kind: session.RevokedBanned, Ban: b}, now)
-			args = append(args, b.ID, b.Cause, millis(b.Until.Sub(now)), encodeBan(s.wire.seal, b), told)
+			message := encodeRevocation(s.cipher, "ban-"+b.ID, session.Revocation{Kind: session.RevokedBanned, Ban: b}, now)
+			args = append(args, b.ID, b.Cause, redisclient.Millis(b.Until.Sub(now)), encodeBan(s.cipher, b), message)
 		}
-		if _, err := call(ctx, s.wire.scripts.ban, s.keys(), args...); err != nil {
+		if _, err := run(ctx, s.storeScript, s.keys(), args...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// lift writes that bans were lifted, and until when that is remembered.
-func (s *banSync) lift(ctx context.Context, call caller, lifted map[string]time.Time) error {
-	args := []any{s.wire.keys.revoked(), keptRevocations, s.keep.Milliseconds()}
+// removeBans removes bans from Redis, and publishes that. Each id is remembered until its time.
+func (s *banSync) removeBans(ctx context.Context, run runScript, unbanned map[string]time.Time) error {
+	args := []any{s.client.Keys().RevocationChannel(), maxStreamLength, s.retention.Milliseconds()}
 	now := time.Now()
-	for id, until := range lifted {
-		told := encodeRevocation(s.wire.seal, "lifted-"+id,
+	for id, until := range unbanned {
+		message := encodeRevocation(s.cipher, "unban-"+id,
 			session.Revocation{Kind: session.RevokedUnbanned, Ban: session.Ban{ID: id, Until: until}}, now)
-		args = append(args, id, millis(until.Sub(now)), told)
-		if len(args) >= 3+3*sentAtOnce {
-			if _, err := call(ctx, s.wire.scripts.unban, s.keys(), args...); err != nil {
+		args = append(args, id, redisclient.Millis(until.Sub(now)), message)
+		if len(args) >= 3+3*maxPerCall {
+			if _, err := run(ctx, s.removeScript, s.keys(), args...); err != nil {
 				return err
 			}
 			args = args[:3:3]
@@ -65,111 +79,110 @@ func (s *banSync) lift(ctx context.Context, call caller, lifted map[string]time.
 	if len(args) == 3 {
 		return nil
 	}
-	_, err := call(ctx, s.wire.scripts.unban, s.keys(), args...)
+	_, err := run(ctx, s.removeScript, s.keys(), args...)
 	return err
 }
 
-// due reports whether Redis knows something else than this node.
-func (s *banSync) due(p pulse) bool {
+// isNeeded reports whether this node and Redis may know different bans.
+func (s *banSync) isNeeded(r heartbeatReply) bool {
 	s.bans.mu.Lock()
 	defer s.bans.mu.Unlock()
-	return s.bans.unwritten || s.bans.version != p.bans
+	return s.bans.isUnsynced || s.bans.syncedVersion != r.bansVersion
 }
 
-// run makes both sides know all.
-func (s *banSync) run(ctx context.Context) (err error) {
+// sync makes this node and Redis know the same bans.
+func (s *banSync) sync(ctx context.Context) (err error) {
 	s.bans.mu.Lock()
-	s.bans.unwritten = false
+	s.bans.isUnsynced = false
 	s.bans.mu.Unlock()
 	defer func() {
 		if err != nil {
-			s.bans.mu.Lock()
-			s.bans.unwritten = true
-			s.bans.mu.Unlock()
+			s.bans.markUnsynced()
 		}
 	}()
 	stored, err := s.load(ctx)
 	if err != nil {
 		return err
 	}
-	for id, until := range stored.lifted {
-		s.apply(session.Revocation{Kind: session.RevokedUnbanned, Ban: session.Ban{ID: id, Until: until}})
+	for id, until := range stored.unbanned {
+		s.onRevoked(session.Revocation{Kind: session.RevokedUnbanned, Ban: session.Ban{ID: id, Until: until}})
 	}
 	for _, b := range stored.bans {
-		s.apply(session.Revocation{Kind: session.RevokedBanned, Ban: b})
+		s.onRevoked(session.Revocation{Kind: session.RevokedBanned, Ban: b})
 	}
-	missing, unlifted := s.lacking(stored)
-	if len(missing)+len(unlifted) > 0 {
-		s.log.Info("bans that Redis lacked are written", slog.Int("bans", len(missing)), slog.Int("lifted", len(unlifted)))
+	missing, stillStored := s.missingIn(stored)
+	if len(missing)+len(stillStored) > 0 {
+		s.log.Info("bans restored to redis", slog.Int("bans", len(missing)), slog.Int("unbanned", len(stillStored)))
 	}
-	if err := s.lift(ctx, s.wire.direct, unlifted); err != nil {
+	if err := s.removeBans(ctx, s.client.RunDirect, stillStored); err != nil {
 		return err
 	}
-	if err := s.write(ctx, s.wire.direct, missing); err != nil {
+	if err := s.storeBans(ctx, s.client.RunDirect, missing); err != nil {
 		return err
 	}
 	s.bans.mu.Lock()
-	s.bans.version = stored.version
+	s.bans.syncedVersion = stored.version
 	s.bans.mu.Unlock()
 	return nil
 }
 
-// storedBans is what Redis knows.
+// storedBans is what Redis holds.
 type storedBans struct {
-	version place
-	bans    []session.Ban
-	ids     map[string]struct{} // of all bans, those that cannot be read included
-	lifted  map[string]time.Time
+	version  streamID
+	bans     []session.Ban
+	ids      map[string]struct{} // of all bans, including unreadable ones
+	unbanned map[string]time.Time
 }
 
 func (s *banSync) load(ctx context.Context) (storedBans, error) {
-	k := s.wire.keys
-	reply, err := s.wire.direct(ctx, s.wire.scripts.bans,
-		[]string{k.common("bans"), k.common("ban-ends"), k.common("lifted"), k.common("state")})
+	k := s.client.Keys()
+	reply, err := s.client.RunDirect(ctx, s.listScript,
+		[]string{k.Shared("bans"), k.Shared("ban-expiries"), k.Shared("unbanned"), k.Shared("state")})
 	if err != nil {
 		return storedBans{}, err
 	}
 	now := time.Now()
-	found := storedBans{ids: make(map[string]struct{}), lifted: make(map[string]time.Time)}
-	fields := append(list(reply), nil, nil, nil)
-	found.version, _ = parsePlace(text(fields[0]))
-	for _, entry := range list(fields[1]) {
-		e := append(list(entry), nil, nil, nil)
-		id := text(e[0])
-		found.ids[id] = struct{}{}
-		b, err := decodeBan(s.wire.seal, id, []byte(text(e[2])))
+	stored := storedBans{ids: make(map[string]struct{}), unbanned: make(map[string]time.Time)}
+	fields := append(redisclient.List(reply), nil, nil, nil)
+	stored.version, _ = parseStreamID(redisclient.Text(fields[0]))
+	for _, entry := range redisclient.List(fields[1]) {
+		e := append(redisclient.List(entry), nil, nil, nil)
+		id := redisclient.Text(e[0])
+		stored.ids[id] = struct{}{}
+		b, err := decodeBan(s.cipher, id, []byte(redisclient.Text(e[2])))
 		if err != nil {
-			s.foreign.Do(func() {
-				s.log.Warn("a ban was not understood: is a node of another version, or with other cluster.keys, about?",
+			s.unreadable.Do(func() {
+				s.log.Warn("ban unreadable, check that all nodes have the same version and cluster.keys",
 					slog.String("ban", id), slog.Any("error", err))
 			})
 			continue
 		}
-		b.Until = now.Add(time.Duration(number(e[1])) * time.Millisecond)
-		found.bans = append(found.bans, b)
+		b.Until = now.Add(time.Duration(redisclient.Int(e[1])) * time.Millisecond)
+		stored.bans = append(stored.bans, b)
 	}
-	for _, entry := range list(fields[2]) {
-		e := append(list(entry), nil, nil)
-		found.lifted[text(e[0])] = now.Add(time.Duration(number(e[1])) * time.Millisecond)
+	for _, entry := range redisclient.List(fields[2]) {
+		e := append(redisclient.List(entry), nil, nil)
+		stored.unbanned[redisclient.Text(e[0])] = now.Add(time.Duration(redisclient.Int(e[1])) * time.Millisecond)
 	}
-	return found, nil
+	return stored, nil
 }
 
-// lacking is what this node knows and Redis does not. What ends in a moment is let go.
-func (s *banSync) lacking(stored storedBans) (missing []session.Ban, unlifted map[string]time.Time) {
+// missingIn returns the bans that Redis lacks, and the ids that it does not know to be unbanned. What ends within a second
+// is left out.
+func (s *banSync) missingIn(stored storedBans) (missing []session.Ban, stillStored map[string]time.Time) {
 	soon := time.Now().Add(time.Second)
 	s.bans.mu.Lock()
 	defer s.bans.mu.Unlock()
-	for id, b := range s.bans.held {
+	for id, b := range s.bans.active {
 		if _, found := stored.ids[id]; !found && b.Until.After(soon) {
 			missing = append(missing, b)
 		}
 	}
-	unlifted = make(map[string]time.Time)
-	for id, until := range s.bans.lifted {
-		if _, found := stored.lifted[id]; !found && until.After(soon) {
-			unlifted[id] = until
+	stillStored = make(map[string]time.Time)
+	for id, until := range s.bans.unbanned {
+		if _, found := stored.unbanned[id]; !found && until.After(soon) {
+			stillStored[id] = until
 		}
 	}
-	return missing, unlifted
+	return missing, stillStored
 }

@@ -1,169 +1,188 @@
-package cluster
+package events
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
+
 	"fmt"
 	"maps"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"usher/actors/session"
+	"usher/backends"
 )
 
 const (
-	// maxBans bounds the bans: every node holds them all in memory, and each change arranges them anew.
+	// maxBans bounds the bans: every node has all of them in memory, and each change builds the index anew.
 	maxBans = 100_000
-	// longestBan is longer than anybody means, so that a slip of the pen is told.
-	longestBan = 10 * 366 * 24 * time.Hour
-	// liftedFor is for how long it is remembered that a ban was lifted, unless it would have ended before: a node that was
-	// cut off for less does not bring it back.
-	liftedFor = 30 * 24 * time.Hour
+	// maxBanDuration rejects obvious typos.
+	maxBanDuration = 10 * 366 * 24 * time.Hour
 )
 
-// ErrNoBan says that there is no ban of that id.
-var ErrNoBan = errors.New("no such ban")
+// NewID returns an id that no other call returns, on any node: 60 random bits, in letters that can be read out over the
+// phone.
+func NewID() string { return strings.ToLower(rand.Text()[:12]) }
 
-// bans are those that this node knows. They only ever grow together: a ban's id is never used again, and one that was
-// lifted is remembered as such; so nodes that were apart agree as soon as each has told the other all it knows, in any
-// order. It is safe for concurrent use.
-type bans struct {
-	// set is read for every opening; nil: nobody is banned.
-	set atomic.Pointer[banSet]
+// Bans are the bans that a node knows. Nodes only ever add to what they know: a ban's id is never used again, and an
+// unbanned id is remembered. So nodes that were apart agree once each has sent the other all it knows, in any order. It is
+// safe for concurrent use.
+type Bans struct {
+	// index is read for every opening. It is nil if there are no bans.
+	index atomic.Pointer[banIndex]
 
 	mu     sync.Mutex
-	held   map[string]session.Ban
-	lifted map[string]time.Time // until when it is remembered
-	// unwritten: something is known here that may not be in Redis.
-	unwritten bool
-	// version is that of the bans in Redis which are all known here.
-	version place
+	active map[string]session.Ban
+	// unbanned has the ids of bans that were removed, and until when they are remembered.
+	unbanned map[string]time.Time
+	// isUnsynced: the node knows something that may not be in Redis.
+	isUnsynced bool
+	// syncedVersion is the version of the bans in Redis that this node knows completely.
+	syncedVersion streamID
 }
 
-func newBans() *bans {
-	return &bans{held: make(map[string]session.Ban), lifted: make(map[string]time.Time)}
+// NewBans returns an empty set of bans.
+func NewBans() *Bans {
+	return &Bans{active: make(map[string]session.Ban), unbanned: make(map[string]time.Time)}
 }
 
-// check says what is wrong with a new ban, and gives it an id.
-func (b *bans) check(ban session.Ban, now time.Time) (session.Ban, error) {
-	named := 0
-	for _, is := range [...]bool{ban.User != "", ban.Credentials != "", ban.Prefix.IsValid(), !ban.Session.IsZero()} {
-		if is {
-			named++
+// Validate reports what is wrong with a new ban, and gives it an id if it has none.
+func (b *Bans) Validate(ban session.Ban, now time.Time) (session.Ban, error) {
+	targets := 0
+	for _, isTarget := range [...]bool{ban.User != "", ban.Credentials != "", ban.Prefix.IsValid(), !ban.Session.IsZero()} {
+		if isTarget {
+			targets++
 		}
 	}
-	if named != 1 {
-		return ban, fmt.Errorf("ban: it names %d of user, credentials, address and session; want exactly one", named)
+	if targets != 1 {
+		return ban, fmt.Errorf("ban: it names %d of user, credentials, address and session; want exactly one", targets)
 	}
 	if !ban.Until.After(now) {
-		return ban, fmt.Errorf("ban: it ends at %s, which is over", ban.Until.Format(time.RFC3339))
+		return ban, fmt.Errorf("ban: it ends at %s, which is in the past", ban.Until.Format(time.RFC3339))
 	}
-	if ban.Until.Sub(now) > longestBan {
+	if ban.Until.Sub(now) > maxBanDuration {
 		return ban, fmt.Errorf("ban: it ends at %s; want at most ten years", ban.Until.Format(time.RFC3339))
 	}
 	if ban.Prefix.IsValid() {
-		ban.Prefix = unmapped(ban.Prefix)
+		ban.Prefix = canonicalPrefix(ban.Prefix)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.held) >= maxBans {
-		return ban, fmt.Errorf("ban: too many: there are %d already", len(b.held))
+	if len(b.active) >= maxBans {
+		return ban, fmt.Errorf("ban: too many: there are %d already", len(b.active))
 	}
 	switch {
 	case ban.ID != "":
-	case ban.Cause != "": // many nodes see the same credentials: theirs is one ban
+	case ban.Cause != "": // many nodes see the same credentials, and their bans are one
 		sum := sha256.Sum256([]byte(ban.User + "\x00" + ban.Credentials + "\x00" + ban.Prefix.String() + "\x00" + ban.Session.String()))
 		ban.ID = ban.Cause + "-" + hex.EncodeToString(sum[:6])
 	default:
-		ban.ID = newName()
+		ban.ID = NewID()
 	}
 	return ban, nil
 }
 
-// unmapped is a prefix without its host's bits, and as IPv4 if it lies there.
-func unmapped(p netip.Prefix) netip.Prefix {
+// canonicalPrefix returns a prefix without host bits, and an IPv4-mapped one as IPv4.
+func canonicalPrefix(p netip.Prefix) netip.Prefix {
 	if p.Addr().Is4In6() && p.Bits() >= 96 {
 		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 	}
 	return p.Masked()
 }
 
-// add takes bans over, and returns those that are new here.
-func (b *bans) add(now time.Time, more ...session.Ban) []session.Ban {
+// Add adds bans, and returns those that are new here. It ignores bans that ended or were unbanned.
+func (b *Bans) Add(now time.Time, bans ...session.Ban) []session.Ban {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var fresh []session.Ban
-	for _, ban := range more {
-		if _, known := b.held[ban.ID]; known || !ban.Until.After(now) || b.isLifted(ban) {
+	var added []session.Ban
+	for _, ban := range bans {
+		if _, known := b.active[ban.ID]; known || !ban.Until.After(now) || b.isUnbanned(ban) {
 			continue
 		}
-		b.held[ban.ID] = ban
-		fresh = append(fresh, ban)
+		b.active[ban.ID] = ban
+		added = append(added, ban)
 	}
-	if len(fresh) > 0 {
-		b.set.Store(newBanSet(b.held))
+	if len(added) > 0 {
+		b.index.Store(newBanIndex(b.active))
 	}
-	return fresh
+	return added
 }
 
-func (b *bans) isLifted(ban session.Ban) bool {
-	_, lifted := b.lifted[ban.ID]
-	_, causeLifted := b.lifted[ban.Cause]
-	return lifted || causeLifted
+func (b *Bans) isUnbanned(ban session.Ban) bool {
+	_, found := b.unbanned[ban.ID]
+	_, foundCause := b.unbanned[ban.Cause]
+	return found || foundCause
 }
 
-// lift remembers that a ban was lifted, and returns it and those that followed from it as far as they were known. Until
-// is as long as that is remembered.
-func (b *bans) lift(id string, until time.Time) []session.Ban {
+// Remove removes a ban and those that it caused, and returns them. The id is remembered until that time.
+func (b *Bans) Remove(id string, until time.Time) []session.Ban {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.lifted[id] = until
-	var gone []session.Ban
-	for _, ban := range b.held {
+	b.unbanned[id] = until
+	var removed []session.Ban
+	for _, ban := range b.active {
 		if ban.ID == id || ban.Cause == id {
-			gone = append(gone, ban)
-			delete(b.held, ban.ID)
+			removed = append(removed, ban)
+			delete(b.active, ban.ID)
 		}
 	}
-	if len(gone) > 0 {
-		b.set.Store(newBanSet(b.held))
+	if len(removed) > 0 {
+		b.index.Store(newBanIndex(b.active))
 	}
-	return gone
+	return removed
 }
 
-// expire forgets what has ended.
-func (b *bans) expire(now time.Time) {
+// expire removes what has ended.
+func (b *Bans) expire(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	before := len(b.held)
-	maps.DeleteFunc(b.held, func(_ string, ban session.Ban) bool { return !ban.Until.After(now) })
-	maps.DeleteFunc(b.lifted, func(_ string, until time.Time) bool { return !until.After(now) })
-	if len(b.held) != before {
-		b.set.Store(newBanSet(b.held))
+	before := len(b.active)
+	maps.DeleteFunc(b.active, func(_ string, ban session.Ban) bool { return !ban.Until.After(now) })
+	maps.DeleteFunc(b.unbanned, func(_ string, until time.Time) bool { return !until.After(now) })
+	if len(b.active) != before {
+		b.index.Store(newBanIndex(b.active))
 	}
 }
 
-// find returns a ban that holds.
-func (b *bans) find(id string, now time.Time) (session.Ban, bool) {
+// Find returns an active ban.
+func (b *Bans) Find(id string, now time.Time) (session.Ban, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	ban, found := b.held[id]
+	ban, found := b.active[id]
 	return ban, found && ban.Until.After(now)
 }
 
-// list returns those that hold, the ones that end last first.
-func (b *bans) list(now time.Time) []session.Ban {
+// List returns the active bans, those that end last first.
+func (b *Bans) List(now time.Time) []session.Ban {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	found := make([]session.Ban, 0, len(b.held))
-	for _, ban := range b.held {
+	found := make([]session.Ban, 0, len(b.active))
+	for _, ban := range b.active {
 		if ban.Until.After(now) {
 			found = append(found, ban)
 		}
 	}
 	sortBans(found)
 	return found
+}
+
+// Match returns the ban of a viewer. The decision may be nil. The hashes are those of the viewer's credentials under all
+// keys. Match does not allocate unless credentials are banned, and takes no lock.
+func (b *Bans) Match(r *backends.Request, d *backends.Decision, hashes func() []string, now time.Time) (session.Ban, bool) {
+	index := b.index.Load()
+	if index == nil {
+		return session.Ban{}, false
+	}
+	return index.match(r, d, hashes, now)
+}
+
+// markUnsynced makes the next heartbeat write what Redis lacks.
+func (b *Bans) markUnsynced() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.isUnsynced = true
 }

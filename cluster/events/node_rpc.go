@@ -1,4 +1,4 @@
-package cluster
+package events
 
 import (
 	"bytes"
@@ -14,223 +14,231 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"usher/cluster/redisclient"
 )
 
 const (
-	// maxAnswer bounds a question or an answer on its way, so that Redis' buffers bear it from many nodes at once.
-	maxAnswer = 1 << 20
-	// maxInflated bounds it after it was unpacked.
-	maxInflated = 16 << 20
-	// answersAtOnce is how many questions of others a node works on; more are left unanswered.
-	answersAtOnce = 8
-	// askedFor is for how long a question waits at most, so that nobody works for who has left.
-	askedFor = 5 * time.Second
+	// maxMessageSize bounds a request or a reply as it is sent, so that Redis' buffers hold those of many nodes.
+	maxMessageSize = 1 << 20
+	// maxBodySize bounds it uncompressed.
+	maxBodySize = 16 << 20
+	// maxConcurrentRequests is how many requests of other nodes a node answers at once; it drops the rest.
+	maxConcurrentRequests = 8
+	// maxRequestTime bounds how long a node waits for replies, and works on a reply.
+	maxRequestTime = 5 * time.Second
 )
 
-// Answer is what a node answered.
-type Answer struct {
-	// Node is its name.
+// NodeReply is a node's reply to a request.
+type NodeReply struct {
+	// Node is the node's name.
 	Node string
 	Body []byte
 }
 
-// questions carries questions between nodes and their answers back. Their messages are
-// "q question-id asker-id milliseconds body" and "a question-id node-id body"; the body is packed and sealed.
-type questions struct {
-	wire     *wire
-	registry *registry
-	self     string // id
-	name     string
-	answer   func(ctx context.Context, question []byte) []byte
+// nodeRPC sends requests to all nodes and returns their replies. Its messages are "q request-id node-id milliseconds
+// body" for a request and "a request-id node-id body" for a reply; a body is compressed, then encrypted.
+type nodeRPC struct {
+	client   *redisclient.Client
+	cipher   *redisclient.Cipher
+	registry *nodeRegistry
+	nodeID   string
+	nodeName string
+	answer   func(ctx context.Context, request []byte) []byte
 	log      *slog.Logger
-	// running are answers under way; slots bounds them.
-	running sync.WaitGroup
-	slots   chan struct{}
 
-	mu   sync.Mutex
-	open map[string]*question
+	answering sync.WaitGroup
+	slots     chan struct{} // of maxConcurrentRequests
+
+	mu      sync.Mutex
+	pending map[string]*pendingRequest
 }
 
-// question is one that waits for answers.
-type question struct {
-	answers map[string][]byte // by node id
-	arrived chan struct{}
+// pendingRequest waits for replies.
+type pendingRequest struct {
+	bodies  map[string][]byte // by node id
+	arrived chan struct{}     // holds one
 }
 
-// ask asks all nodes that live, this one included, and waits until all have answered or ctx ends. silent are those that
-// did not.
-func (q *questions) ask(ctx context.Context, body []byte) (answers []Answer, silent []string) {
-	ctx, cancel := context.WithTimeout(ctx, askedFor)
+// call sends a request to all live nodes, including this one, and waits until all have replied or ctx ends. It returns the
+// names of the nodes that did not reply as silent.
+func (c *nodeRPC) call(ctx context.Context, body []byte) (replies []NodeReply, silent []string) {
+	ctx, cancel := context.WithTimeout(ctx, maxRequestTime)
 	defer cancel()
-	name := newName()
-	waiting := &question{answers: make(map[string][]byte), arrived: make(chan struct{}, 1)}
-	q.mu.Lock()
-	q.open[name] = waiting
-	q.mu.Unlock()
+	requestID := NewID()
+	pending := &pendingRequest{bodies: make(map[string][]byte), arrived: make(chan struct{}, 1)}
+	c.mu.Lock()
+	c.pending[requestID] = pending
+	c.mu.Unlock()
 	defer func() {
-		q.mu.Lock()
-		delete(q.open, name)
-		q.mu.Unlock()
+		c.mu.Lock()
+		delete(c.pending, requestID)
+		c.mu.Unlock()
 	}()
 
-	nodes, err := q.send(ctx, name, body)
-	answers = append(answers, Answer{Node: q.name, Body: q.answer(ctx, body)})
+	nodes, err := c.send(ctx, requestID, body)
+	replies = append(replies, NodeReply{Node: c.nodeName, Body: c.answer(ctx, body)})
 	if err != nil {
-		return answers, q.registry.lastOthers()
+		return replies, c.registry.lastOthers()
 	}
-	nodes = slices.DeleteFunc(nodes, func(n NodeInfo) bool { return n.Self || !n.Alive })
+	nodes = slices.DeleteFunc(nodes, func(n NodeInfo) bool { return n.IsSelf || !n.IsAlive })
+	received := c.wait(ctx, pending, len(nodes))
+	for _, n := range nodes {
+		if body, found := received[n.ID]; found {
+			replies = append(replies, NodeReply{Node: n.Name, Body: body})
+		} else {
+			silent = append(silent, n.Name)
+		}
+	}
+	return replies, silent
+}
+
+// wait returns the bodies that arrived once there are that many, or ctx ends.
+func (c *nodeRPC) wait(ctx context.Context, pending *pendingRequest, count int) map[string][]byte {
 	for {
-		got := q.answered(waiting)
-		if len(got) >= len(nodes) || ctx.Err() != nil {
-			for _, n := range nodes {
-				if body, found := got[n.ID]; found {
-					answers = append(answers, Answer{Node: n.Name, Body: body})
-				} else {
-					silent = append(silent, n.Name)
-				}
-			}
-			return answers, silent
+		c.mu.Lock()
+		received := maps.Clone(pending.bodies)
+		c.mu.Unlock()
+		if len(received) >= count || ctx.Err() != nil {
+			return received
 		}
 		select {
-		case <-waiting.arrived:
+		case <-pending.arrived:
 		case <-ctx.Done():
 		}
 	}
 }
 
-func (q *questions) answered(waiting *question) map[string][]byte {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return maps.Clone(waiting.answers)
-}
-
-func (q *questions) send(ctx context.Context, name string, body []byte) ([]NodeInfo, error) {
-	packed, err := q.pack(body, "question "+name)
+func (c *nodeRPC) send(ctx context.Context, requestID string, body []byte) ([]NodeInfo, error) {
+	packed, err := c.pack(body, "question "+requestID)
 	if err != nil {
-		q.log.Warn("a question to the other nodes could not be sent", slog.Any("error", err))
+		c.log.Warn("node request not sent", slog.Any("error", err))
 		return nil, err
 	}
-	left := askedFor
-	if end, set := ctx.Deadline(); set {
-		left = time.Until(end)
+	timeLeft := maxRequestTime
+	if deadline, hasDeadline := ctx.Deadline(); hasDeadline {
+		timeLeft = time.Until(deadline)
 	}
-	head := "q " + name + " " + q.self + " " + strconv.FormatInt(max(1, left.Milliseconds()), 10) + " "
-	return q.registry.ask(ctx, head+packed)
+	header := "q " + requestID + " " + c.nodeID + " " + strconv.FormatInt(max(1, timeLeft.Milliseconds()), 10) + " "
+	return c.registry.list(ctx, header+packed)
 }
 
-// hear takes a message for this node alone. It does not block.
-func (q *questions) hear(ctx context.Context, message string) {
+// onMessage receives a message to this node alone. It does not block.
+func (c *nodeRPC) onMessage(ctx context.Context, message string) {
 	switch kind, rest, _ := strings.Cut(message, " "); kind {
-	case "b":
-		if beat, err := strconv.ParseUint(rest, 10, 64); err == nil {
-			q.registry.heard.Store(beat)
+	case "h":
+		if number, err := strconv.ParseUint(rest, 10, 64); err == nil {
+			c.registry.lastEcho.Store(number)
 		}
 	case "q":
 		if f := strings.SplitN(rest, " ", 4); len(f) == 4 {
-			q.asked(ctx, f[0], f[1], f[2], f[3])
+			c.onRequest(ctx, f[0], f[1], f[2], f[3])
 		}
 	case "a":
 		if f := strings.SplitN(rest, " ", 3); len(f) == 3 {
-			q.take(f[0], f[1], f[2])
+			c.onReply(f[0], f[1], f[2])
 		}
 	}
 }
 
-// asked answers a question of another node, off the subscription's goroutine.
-func (q *questions) asked(ctx context.Context, name, asker, millis, packed string) {
+// onRequest answers a request of another node on a goroutine of its own.
+func (c *nodeRPC) onRequest(ctx context.Context, requestID, callerID, millis, packed string) {
 	ms, err := strconv.ParseInt(millis, 10, 64)
 	if err != nil || ms <= 0 {
 		return
 	}
 	select {
-	case q.slots <- struct{}{}:
+	case c.slots <- struct{}{}:
 	default:
-		q.log.Warn("a question of another node is left unanswered: too many at once", slog.Int("most", answersAtOnce))
+		c.log.Warn("node request dropped, too many at once", slog.Int("max", maxConcurrentRequests))
 		return
 	}
-	q.running.Go(func() {
-		defer func() { <-q.slots }()
-		ctx, cancel := context.WithTimeout(ctx, min(askedFor, time.Duration(min(ms, askedFor.Milliseconds()))*time.Millisecond))
+	c.answering.Go(func() {
+		defer func() { <-c.slots }()
+		timeout := time.Duration(min(ms, maxRequestTime.Milliseconds())) * time.Millisecond
+		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		if err := q.reply(ctx, name, asker, packed); err != nil {
-			q.log.Warn("a question of another node is left unanswered", slog.Any("error", err))
+		if err := c.reply(ctx, requestID, callerID, packed); err != nil {
+			c.log.Warn("node request not answered", slog.Any("error", err))
 		}
 	})
 }
 
-func (q *questions) reply(ctx context.Context, name, asker, packed string) error {
-	body, err := q.unpack(packed, "question "+name)
+func (c *nodeRPC) reply(ctx context.Context, requestID, callerID, packed string) error {
+	body, err := c.unpack(packed, "question "+requestID)
 	if err != nil {
 		return err
 	}
-	answer, err := q.pack(q.answer(ctx, body), "answer "+name)
+	answer, err := c.pack(c.answer(ctx, body), "answer "+requestID)
 	if err != nil {
 		return err
 	}
-	channel := q.wire.keys.node(asker)
-	return q.wire.client.Publish(ctx, channel, "a "+name+" "+q.self+" "+answer).Err()
+	channel := c.client.Keys().NodeChannel(callerID)
+	return c.client.Publish(ctx, channel, "a "+requestID+" "+c.nodeID+" "+answer)
 }
 
-// take takes an answer to a question of this node's. One that nobody waits for any more is dropped.
-func (q *questions) take(name, node, packed string) {
-	q.mu.Lock()
-	_, awaited := q.open[name]
-	q.mu.Unlock()
-	if !awaited {
+// onReply receives a reply to a request of this node. A reply that no call waits for is dropped.
+func (c *nodeRPC) onReply(requestID, nodeID, packed string) {
+	c.mu.Lock()
+	_, isPending := c.pending[requestID]
+	c.mu.Unlock()
+	if !isPending {
 		return
 	}
-	body, err := q.unpack(packed, "answer "+name)
+	body, err := c.unpack(packed, "answer "+requestID)
 	if err != nil {
-		q.log.Warn("another node's answer cannot be read", slog.String("node", node), slog.Any("error", err))
+		c.log.Warn("node reply unreadable", slog.String("node", nodeID), slog.Any("error", err))
 		return
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	waiting, awaited := q.open[name]
-	if !awaited {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	pending, isPending := c.pending[requestID]
+	if !isPending {
 		return
 	}
-	waiting.answers[node] = body
+	pending.bodies[nodeID] = body
 	select {
-	case waiting.arrived <- struct{}{}:
+	case pending.arrived <- struct{}{}:
 	default:
 	}
 }
 
 var errTooLarge = errors.New("too large")
 
-func (q *questions) pack(body []byte, about string) (string, error) {
-	if len(body) > maxInflated {
-		return "", fmt.Errorf("%d bytes to another node: %w; want at most %d", len(body), errTooLarge, maxInflated)
+// pack compresses and encrypts a body.
+func (c *nodeRPC) pack(body []byte, purpose string) (string, error) {
+	if len(body) > maxBodySize {
+		return "", fmt.Errorf("%d bytes to another node: %w; want at most %d", len(body), errTooLarge, maxBodySize)
 	}
-	var packed bytes.Buffer
-	w, err := flate.NewWriter(&packed, flate.BestSpeed)
+	var compressed bytes.Buffer
+	w, err := flate.NewWriter(&compressed, flate.BestSpeed)
 	if err != nil {
 		return "", fmt.Errorf("BUG: %w", err)
 	}
 	_, _ = w.Write(body) // into memory
 	_ = w.Close()
-	sealed := q.wire.seal.seal(packed.Bytes(), about)
-	if len(sealed) > maxAnswer {
-		return "", fmt.Errorf("%d packed bytes to another node: %w; want at most %d", len(sealed), errTooLarge, maxAnswer)
+	packed := c.cipher.Encrypt(compressed.Bytes(), purpose)
+	if len(packed) > maxMessageSize {
+		return "", fmt.Errorf("%d packed bytes to another node: %w; want at most %d", len(packed), errTooLarge, maxMessageSize)
 	}
-	return string(sealed), nil
+	return string(packed), nil
 }
 
-func (q *questions) unpack(sealed, about string) ([]byte, error) {
-	if len(sealed) > maxAnswer {
-		return nil, fmt.Errorf("%d bytes from another node: %w; want at most %d", len(sealed), errTooLarge, maxAnswer)
+// unpack decrypts and decompresses a body.
+func (c *nodeRPC) unpack(packed, purpose string) ([]byte, error) {
+	if len(packed) > maxMessageSize {
+		return nil, fmt.Errorf("%d bytes from another node: %w; want at most %d", len(packed), errTooLarge, maxMessageSize)
 	}
-	packed, err := q.wire.seal.open([]byte(sealed), about)
+	compressed, err := c.cipher.Decrypt([]byte(packed), purpose)
 	if err != nil {
-		return nil, fmt.Errorf("open a message of another node: %w", err)
+		return nil, fmt.Errorf("decrypt a message of another node: %w", err)
 	}
-	body, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(packed)), maxInflated+1))
+	body, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(compressed)), maxBodySize+1))
 	if err != nil {
-		return nil, fmt.Errorf("unpack a message of another node: %w", err)
+		return nil, fmt.Errorf("decompress a message of another node: %w", err)
 	}
-	if len(body) > maxInflated {
-		return nil, fmt.Errorf("a message of another node: %w unpacked; want at most %d", errTooLarge, maxInflated)
+	if len(body) > maxBodySize {
+		return nil, fmt.Errorf("a message of another node: %w decompressed; want at most %d", errTooLarge, maxBodySize)
 	}
 	return body, nil
 }

@@ -1,4 +1,4 @@
-package cluster
+package events
 
 import (
 	"context"
@@ -9,146 +9,152 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"usher/cluster/redisclient"
 )
 
 const (
-	// pulseEvery is so short that what a subscription lost unnoticed is applied within a second.
-	pulseEvery = 500 * time.Millisecond
-	// pulseAgain is the pause after a pulse that failed, so that Redis' return is noticed soon.
-	pulseAgain = 150 * time.Millisecond
-	// pulseDeadline bounds what nobody waits for. The client's own deadline may be shorter.
-	pulseDeadline = 250 * time.Millisecond
-	// aliveFor is for how long a node lives after a beat: a few may be lost.
-	aliveFor = 3 * time.Second
-	// forgottenAfter is when a node that fell silent is listed no more: long enough to see that it did.
-	forgottenAfter = time.Minute
-	// keptState is the least for how long what all nodes share outlives the last of them.
-	keptState = 24 * time.Hour
+	// nodeTTL is for how long a node counts as alive after a heartbeat: a few heartbeats may be lost.
+	nodeTTL = 3 * time.Second
+	// forgetNodeAfter is when a node without heartbeats is removed from the list: late enough for an operator to see it.
+	forgetNodeAfter = time.Minute
 )
 
 // NodeInfo is what is known of a node.
 type NodeInfo struct {
-	// ID is unlike that of any other start of any node. Name is what its config calls it, Address where it listens.
-	ID, Name, Address, Version string
-	// Started is when, by the clock of the node that was asked.
+	// ID differs from that of every other start of any node.
+	ID string
+	// Name is the name in the node's configuration, Address is where the node listens.
+	Name, Address, Version string
+	// Started is when the node started, by the clock of the node that lists it.
 	Started time.Time
-	// Silent is how long ago it gave its last sign of life.
-	Silent   time.Duration
-	Sessions int
-	// Draining: it takes no new viewers, as it is about to stop. Alive: it gave a sign of life lately. Self: it is the node
-	// that was asked.
-	Draining, Alive, Self bool
+	// SinceHeartbeat is how long ago the node sent its last heartbeat.
+	SinceHeartbeat time.Duration
+	Sessions       int
+	// IsDraining: the node takes no new viewers, as it is about to stop.
+	IsDraining bool
+	// IsAlive: the node sent a heartbeat lately.
+	IsAlive bool
+	// IsSelf: it is the node that lists it.
+	IsSelf bool
 }
 
-// wireNode is what a node says of itself.
-type wireNode struct {
-	Name     string `json:"name"`
-	Address  string `json:"address,omitempty"`
-	Version  string `json:"version,omitempty"`
-	Up       int64  `json:"up"` // for how long, in ms
-	Sessions int    `json:"sessions"`
-	Draining bool   `json:"draining,omitempty"`
+// NodeStatus is what a node reports about itself.
+type NodeStatus struct {
+	Name       string `json:"name"`
+	Address    string `json:"address,omitempty"`
+	Version    string `json:"version,omitempty"`
+	UptimeMS   int64  `json:"up"`
+	Sessions   int    `json:"sessions"`
+	IsDraining bool   `json:"draining,omitempty"`
 }
 
-// pulse is what a sign of life brings back: what this node may have to catch up with.
-type pulse struct {
-	ms    int64 // Redis' clock
-	live  int
-	epoch string
-	last  place // the newest revocation
-	bans  place // the version of the bans
+// heartbeatReply is what a heartbeat returns: what this node may have missed.
+type heartbeatReply struct {
+	ms             int64 // Redis' clock
+	liveNodes      int
+	epoch          string
+	lastRevocation streamID
+	bansVersion    streamID
 }
 
-// registry makes this node known to the others, and knows them. It is safe for concurrent use.
-type registry struct {
-	wire    *wire
-	clock   *redisClock
-	id      string
-	started time.Time
-	self    func() wireNode
-	keep    time.Duration
+// nodeRegistry announces this node and lists the others. It is safe for concurrent use.
+type nodeRegistry struct {
+	client    *redisclient.Client
+	clock     *redisclient.Clock
+	nodeID    string
+	started   time.Time
+	status    func() NodeStatus
+	retention time.Duration
 
-	live  atomic.Int64
-	beats atomic.Uint64
-	// heard is the newest beat of our own that came back over the subscription.
-	heard atomic.Uint64
+	heartbeatScript, listScript *redisclient.Script
 
-	mu     sync.Mutex
-	others []string // names, as they were listed last
+	liveNodes  atomic.Int64
+	heartbeats atomic.Uint64
+	// lastEcho is the newest of this node's heartbeats that came back over the subscription.
+	lastEcho atomic.Uint64
+
+	mu sync.Mutex
+	// others are the names of the other live nodes, as they were last listed.
+	others []string
 }
 
-// beat gives a sign of life.
-func (r *registry) beat(ctx context.Context) (pulse, error) {
-	info := r.self()
-	info.Up = time.Since(r.started).Milliseconds()
-	return r.pulse(ctx, string(marshal(info)), r.beats.Add(1))
+// heartbeat announces this node.
+func (r *nodeRegistry) heartbeat(ctx context.Context) (heartbeatReply, error) {
+	status := r.status()
+	status.UptimeMS = time.Since(r.started).Milliseconds()
+	return r.announce(ctx, string(marshal(status)), r.heartbeats.Add(1))
 }
 
-// leave takes this node off the list.
-func (r *registry) leave(ctx context.Context) error {
-	_, err := r.pulse(ctx, "", 0)
+// leave removes this node from the list.
+func (r *nodeRegistry) leave(ctx context.Context) error {
+	_, err := r.announce(ctx, "", 0)
 	return err
 }
 
-func (r *registry) pulse(ctx context.Context, info string, beat uint64) (pulse, error) {
-	asked := time.Now()
-	k := r.wire.keys
-	// If this node is to begin an epoch, that has a name like no other: a node that began two must not hide the loss of the
-	// first one from the others.
-	epoch := newName()
-	reply, err := r.wire.direct(ctx, r.wire.scripts.pulse, []string{k.common("nodes"), k.common("beats"), k.common("state")},
-		r.id, info, aliveFor.Milliseconds(), forgottenAfter.Milliseconds(), r.keep.Milliseconds(), epoch, k.node(r.id), beat)
+func (r *nodeRegistry) announce(ctx context.Context, status string, number uint64) (heartbeatReply, error) {
+	sentAt, k := time.Now(), r.client.Keys()
+	// If this node begins an epoch, the epoch's name is new each time: a node that began two epochs must not hide the loss
+	// of the first one from the others.
+	epoch := NewID()
+	reply, err := r.client.RunDirect(ctx, r.heartbeatScript,
+		[]string{k.Shared("nodes"), k.Shared("heartbeats"), k.Shared("state")},
+		r.nodeID, status, nodeTTL.Milliseconds(), forgetNodeAfter.Milliseconds(), r.retention.Milliseconds(), epoch,
+		k.NodeChannel(r.nodeID), number)
 	if err != nil {
-		return pulse{}, err
+		return heartbeatReply{}, err
 	}
-	fields := list(reply)
+	fields := redisclient.List(reply)
 	if len(fields) != 5 {
-		return pulse{}, fmt.Errorf("BUG: pulse.lua answers with %d fields", len(fields))
+		return heartbeatReply{}, fmt.Errorf("BUG: script node_heartbeat returned %d fields", len(fields))
 	}
-	p := pulse{ms: number(fields[0]), live: int(number(fields[1])), epoch: text(fields[2])}
-	p.last, _ = parsePlace(text(fields[3]))
-	p.bans, _ = parsePlace(text(fields[4]))
-	r.clock.set(p.ms, asked)
-	r.live.Store(int64(max(1, p.live)))
-	return p, nil
+	h := heartbeatReply{
+		ms: redisclient.Int(fields[0]), liveNodes: int(redisclient.Int(fields[1])), epoch: redisclient.Text(fields[2]),
+	}
+	h.lastRevocation, _ = parseStreamID(redisclient.Text(fields[3]))
+	h.bansVersion, _ = parseStreamID(redisclient.Text(fields[4]))
+	r.clock.Set(h.ms, sentAt)
+	r.liveNodes.Store(int64(max(1, h.liveNodes)))
+	return h, nil
 }
 
-// deaf reports whether none of the last beats came back over the subscription.
-func (r *registry) deaf() bool { return r.beats.Load() > r.heard.Load()+2 }
+// missesEchoes reports whether none of the last heartbeats came back over the subscription.
+func (r *nodeRegistry) missesEchoes() bool { return r.heartbeats.Load() > r.lastEcho.Load()+2 }
 
-// ask lists the nodes, and asks those that live a question, if there is one. It returns also the ids of those.
-func (r *registry) ask(ctx context.Context, question string) ([]NodeInfo, error) {
-	k := r.wire.keys
-	reply, err := r.wire.call(ctx, r.wire.scripts.nodes, []string{k.common("nodes"), k.common("beats")},
-		k.node(""), question, aliveFor.Milliseconds(), r.id)
+// list lists the nodes, and sends a message to the other live ones unless it is empty.
+func (r *nodeRegistry) list(ctx context.Context, message string) ([]NodeInfo, error) {
+	k := r.client.Keys()
+	reply, err := r.client.Run(ctx, r.listScript, []string{k.Shared("nodes"), k.Shared("heartbeats")},
+		k.NodeChannel(""), message, nodeTTL.Milliseconds(), r.nodeID)
 	if err != nil {
 		return nil, fmt.Errorf("list the nodes: %w", err)
 	}
 	now := time.Now()
-	var found []NodeInfo
-	for _, entry := range list(reply) {
-		e := append(list(entry), nil, nil, nil)
-		var w wireNode
-		if json.Unmarshal([]byte(text(e[1])), &w) != nil {
+	var nodes []NodeInfo
+	for _, entry := range redisclient.List(reply) {
+		e := append(redisclient.List(entry), nil, nil, nil)
+		var s NodeStatus
+		if json.Unmarshal([]byte(redisclient.Text(e[1])), &s) != nil {
 			continue
 		}
-		silent := time.Duration(max(0, number(e[2]))) * time.Millisecond
-		found = append(found, NodeInfo{
-			ID: text(e[0]), Name: w.Name, Address: w.Address, Version: w.Version,
-			Started: now.Add(-silent - time.Duration(w.Up)*time.Millisecond), Silent: silent,
-			Sessions: w.Sessions, Draining: w.Draining, Alive: silent < aliveFor, Self: text(e[0]) == r.id,
+		id := redisclient.Text(e[0])
+		since := time.Duration(max(0, redisclient.Int(e[2]))) * time.Millisecond
+		nodes = append(nodes, NodeInfo{
+			ID: id, Name: s.Name, Address: s.Address, Version: s.Version,
+			Started: now.Add(-since - time.Duration(s.UptimeMS)*time.Millisecond), SinceHeartbeat: since,
+			Sessions: s.Sessions, IsDraining: s.IsDraining, IsAlive: since < nodeTTL, IsSelf: id == r.nodeID,
 		})
 	}
-	slices.SortFunc(found, func(a, b NodeInfo) int { return strings.Compare(a.Name+" "+a.ID, b.Name+" "+b.ID) })
-	r.note(found)
-	return found, nil
+	slices.SortFunc(nodes, func(a, b NodeInfo) int { return strings.Compare(a.Name+" "+a.ID, b.Name+" "+b.ID) })
+	r.setOthers(nodes)
+	return nodes, nil
 }
 
-// note remembers whom there was to ask, so that they can be named when they cannot be asked.
-func (r *registry) note(found []NodeInfo) {
+// setOthers remembers the names of the other live nodes, so that they can be named when they cannot be listed.
+func (r *nodeRegistry) setOthers(nodes []NodeInfo) {
 	var others []string
-	for _, n := range found {
-		if n.Alive && !n.Self {
+	for _, n := range nodes {
+		if n.IsAlive && !n.IsSelf {
 			others = append(others, n.Name)
 		}
 	}
@@ -157,15 +163,15 @@ func (r *registry) note(found []NodeInfo) {
 	r.others = others
 }
 
-func (r *registry) lastOthers() []string {
+func (r *nodeRegistry) lastOthers() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.others)
 }
 
-// knows reports whether so many nodes that live are those that were listed last.
-func (r *registry) knows(live int) bool {
+// isListCurrent reports whether the last list has as many live nodes as that.
+func (r *nodeRegistry) isListCurrent(liveNodes int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return live == len(r.others)+1
+	return liveNodes == len(r.others)+1
 }

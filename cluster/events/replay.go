@@ -1,4 +1,4 @@
-package cluster
+package events
 
 import (
 	"context"
@@ -6,165 +6,164 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"usher/cluster/redisclient"
 )
 
-// page is a part of the stream of revocations.
-type page struct {
+const (
+	// replayOverlap is how far before the last known revocation a replay begins: the clock of a new master may be behind.
+	replayOverlap = 10 * time.Second
+	// replayPageSize is how many revocations one call reads, so that it takes Redis less than a few milliseconds.
+	replayPageSize = 1000
+)
+
+// streamPage is a part of the stream of revocations.
+type streamPage struct {
 	ms    int64 // Redis' clock
 	epoch string
-	last  place // where the stream ends
-	// oldestPrevious is the place before the oldest revocation that is kept: what came up to it cannot be had any more.
-	oldestPrevious place
-	revocations    []placed
+	// last is the id of the stream's last revocation.
+	last streamID
+	// trimmedTo is the id before the oldest revocation that is kept: those up to it are lost.
+	trimmedTo streamID
+	entries   []streamEntry
 }
 
-type placed struct {
-	at      place
+type streamEntry struct {
+	id      streamID
 	payload string
 }
 
-// replay applies what was missed, up to where the stream ends. What cannot be had any more is told once.
-func (r *revocations) replay(ctx context.Context) error {
-	r.mu.Lock()
-	whole, epoch, assumed := r.at, r.epoch, r.assumed
-	r.mu.Unlock()
+// replay applies the revocations that this node missed. Revocations that were trimmed are logged, and all sessions
+// rechecked.
+func (s *revocationStream) replay(ctx context.Context) error {
+	s.mu.Lock()
+	position, epoch, isAssumed := s.position, s.epoch, s.isAssumed
+	s.mu.Unlock()
 
-	from := whole.earlier(replayOverlap)
-	p, err := r.read(ctx, from)
+	from := position.minus(replayOverlap)
+	page, err := s.read(ctx, from)
 	if err != nil {
 		return err
 	}
-	if p.epoch == "" { // all was lost after the last pulse: the next one begins anew
-		r.missed()
+	if page.epoch == "" { // Redis lost everything after the last heartbeat; the next one begins an epoch
+		s.requestReplay()
 		return nil
 	}
-	// What this node knows to have been there last should be there yet, unless it was trimmed, or ended with the stream.
-	known := assumed || whole == place{} || whole == p.last || !whole.after(p.oldestPrevious)
+	// The last revocation that the node knows must still be in the stream, unless it was trimmed or the stream expired.
+	isConsistent := isAssumed || position == streamID{} || position == page.last || !position.isAfter(page.trimmedTo)
 	switch {
-	case p.epoch != epoch || !assumed && whole.after(p.last):
-		known = true
-		r.restart(p.epoch)
-		if p, err = r.read(ctx, place{}); err != nil {
+	case page.epoch != epoch || !isAssumed && position.isAfter(page.last):
+		isConsistent = true
+		s.restart(page.epoch)
+		if page, err = s.read(ctx, streamID{}); err != nil {
 			return err
 		}
-	case p.oldestPrevious.after(whole):
-		r.log.Warn("revocations were missed for good: all sessions are looked at again")
-		r.reread()
+	case page.trimmedTo.isAfter(position):
+		s.log.Warn("revocations missed, rechecking all sessions")
+		s.recheckAll()
 	}
-	p, found, err := r.applyFrom(ctx, p, from, whole)
+	page, isFound, err := s.applyFrom(ctx, page, from, position)
 	if err != nil {
 		return err
 	}
-	if !known && !found {
-		r.restart(p.epoch) // a replica took over that had not heard of it, and others have told it more since
+	if !isConsistent && !isFound {
+		s.restart(page.epoch) // a replica took over that did not have it, and other nodes have written more since
 	}
-	r.caughtUp(p)
+	s.markCurrent(page)
 	return nil
 }
 
-// applyFrom applies a page of the stream and all that follow, and returns the last one. found: something stood at that place.
-func (r *revocations) applyFrom(ctx context.Context, p page, from, sought place) (end page, found bool, err error) {
+// applyFrom applies a page of the stream and all that follow, and returns the last one. isFound: an entry has the id that
+// was sought.
+func (s *revocationStream) applyFrom(
+	ctx context.Context, page streamPage, from, sought streamID,
+) (last streamPage, isFound bool, err error) {
 	applied := 0
 	for {
-		for _, one := range p.revocations {
-			from = one.at.next()
-			found = found || one.at == sought
-			if r.take(one.at, one.payload) {
+		for _, e := range page.entries {
+			from = e.id.next()
+			isFound = isFound || e.id == sought
+			if s.receive(e.id, e.payload) {
 				applied++
 			}
 		}
-		if len(p.revocations) < replayPage {
+		if len(page.entries) < replayPageSize {
 			break
 		}
-		if p, err = r.read(ctx, from); err != nil {
-			return p, found, err
+		if page, err = s.read(ctx, from); err != nil {
+			return page, isFound, err
 		}
 	}
 	if applied > 0 {
-		r.log.Info("revocations that were missed are applied", slog.Int("applied", applied))
+		s.log.Info("missed revocations applied", slog.Int("applied", applied))
 	}
-	return p, found, nil
+	return page, isFound, nil
 }
 
-// restart begins anew with another stream: Redis was flushed, or a replica took over that had not heard of all. What this
-// node issued lately is issued again; so do the others. Who was cut off for longer than they can looks at all sessions.
-func (r *revocations) restart(epoch string) {
-	r.mu.Lock()
-	r.remember() // drops what is too old
-	r.held, r.recent = append(r.recent, r.held...), nil
-	r.at, r.assumed, r.epoch = place{}, true, epoch
-	again, cut := slices.Clone(r.held), time.Since(r.contact) > reissuedFor
-	r.mu.Unlock()
-	r.lost(again)
-	r.log.Info("Redis lost what was shared: this node's part is written again", slog.Int("revocations", len(again)))
-	if cut {
-		r.reread()
+// restart begins anew with another stream: Redis was flushed, or a replica took over that lacked some revocations. This
+// node issues its recent revocations again, and so do the others. A node that was disconnected for longer than that
+// rechecks all its sessions.
+func (s *revocationStream) restart(epoch string) {
+	s.mu.Lock()
+	s.remember() // drops what is too old
+	s.queued, s.recent = append(s.recent, s.queued...), nil
+	s.position, s.isAssumed, s.epoch = streamID{}, true, epoch
+	reissued, wasDisconnected := slices.Clone(s.queued), time.Since(s.lastCurrent) > reissueWindow
+	s.mu.Unlock()
+	s.onStateLost(reissued)
+	s.log.Info("redis lost shared state, restoring this node's part", slog.Int("revocations", len(reissued)))
+	if wasDisconnected {
+		s.recheckAll()
 	}
 }
 
-// caughtUp notes that everything up to the page's end was applied.
-func (r *revocations) caughtUp(p page) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	end := p.last
-	if n := len(p.revocations); n > 0 && p.revocations[n-1].at.after(end) {
-		end = p.revocations[n-1].at
+// markCurrent records that everything up to the page's end was applied.
+func (s *revocationStream) markCurrent(page streamPage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	end := page.last
+	if n := len(page.entries); n > 0 && page.entries[n-1].id.isAfter(end) {
+		end = page.entries[n-1].id
 	}
-	if end.after(r.at) {
-		r.at, r.assumed = end, false
+	if end.isAfter(s.position) {
+		s.position, s.isAssumed = end, false
 	}
-	r.contact = time.Now()
+	s.lastCurrent = time.Now()
 }
 
-func (r *revocations) read(ctx context.Context, from place) (page, error) {
-	asked := time.Now()
-	reply, err := r.wire.direct(ctx, r.wire.scripts.replay,
-		[]string{r.wire.keys.common("revocations"), r.wire.keys.common("state")}, from.String(), replayPage)
+func (s *revocationStream) read(ctx context.Context, from streamID) (streamPage, error) {
+	sentAt, k := time.Now(), s.client.Keys()
+	reply, err := s.client.RunDirect(ctx, s.readScript,
+		[]string{k.Shared("revocations"), k.Shared("state")}, from.String(), replayPageSize)
 	if err != nil {
-		return page{}, err
+		return streamPage{}, err
 	}
-	p, err := readPage(reply)
+	page, err := parsePage(reply)
 	if err != nil {
-		return page{}, fmt.Errorf("replay revocations: %w", err)
+		return streamPage{}, fmt.Errorf("replay revocations: %w", err)
 	}
-	r.clock.set(p.ms, asked)
-	return p, nil
+	s.clock.Set(page.ms, sentAt)
+	return page, nil
 }
 
-// readPage reads the result of replay.lua.
-func readPage(reply any) (page, error) {
-	fields := list(reply)
+// parsePage reads the reply of read_revocations.lua.
+func parsePage(reply any) (streamPage, error) {
+	fields := redisclient.List(reply)
 	if len(fields) != 5 {
-		return page{}, fmt.Errorf("BUG: replay.lua answers with %d fields", len(fields))
+		return streamPage{}, fmt.Errorf("BUG: script read_revocations returned %d fields", len(fields))
 	}
-	p := page{ms: number(fields[0]), epoch: text(fields[1])}
-	p.last, _ = parsePlace(text(fields[2]))
-	p.oldestPrevious, _ = parsePlace(text(fields[3]))
-	for _, entry := range list(fields[4]) {
-		pair := list(entry)
+	page := streamPage{ms: redisclient.Int(fields[0]), epoch: redisclient.Text(fields[1])}
+	page.last, _ = parseStreamID(redisclient.Text(fields[2]))
+	page.trimmedTo, _ = parseStreamID(redisclient.Text(fields[3]))
+	for _, entry := range redisclient.List(fields[4]) {
+		pair := redisclient.List(entry)
 		if len(pair) != 2 {
 			continue
 		}
-		at, ok := parsePlace(text(pair[0]))
+		id, ok := parseStreamID(redisclient.Text(pair[0]))
 		if ok {
-			p.revocations = append(p.revocations, placed{at, text(pair[1])})
+			page.entries = append(page.entries, streamEntry{id, redisclient.Text(pair[1])})
 		}
 	}
-	return p, nil
-}
-
-// list, number and text read what a script answered; what is something else is empty.
-func list(v any) []any {
-	l, _ := v.([]any)
-	return l
-}
-
-func number(v any) int64 {
-	n, _ := v.(int64)
-	return n
-}
-
-func text(v any) string {
-	s, _ := v.(string)
-	return s
+	return page, nil
 }

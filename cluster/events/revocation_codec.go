@@ -1,4 +1,4 @@
-package cluster
+package events
 
 import (
 	"encoding/json"
@@ -9,48 +9,43 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/cluster/redisclient"
 )
 
-// wireVersion is the version of all messages between nodes. A node drops what has another one.
-const wireVersion = 1
+// messageVersion is the version of all messages between nodes. A node drops messages of another version.
+const messageVersion = 1
 
-// errForeign says that a message comes from a newer version of ours, or from nobody of ours.
-var errForeign = errors.New("not a message that this version knows")
+// errUnknownMessage reports that a message has another version, or that no node of the cluster sent it.
+var errUnknownMessage = errors.New("unknown message")
 
-// sealer hides what tells of viewers from Redis and from who reads it. What is sealed about one thing cannot be opened
-// as if it were about another.
-type sealer interface {
-	seal(plain []byte, about string) []byte
-	open(sealed []byte, about string) ([]byte, error)
-}
-
-// wireRevocation is a revocation on its way. It tells durations and no times, as nodes' clocks need not agree: where it
-// stands in the stream says when it was issued.
-type wireRevocation struct {
+// revocationMessage is a revocation as nodes send it. It has durations instead of times, as the clocks of nodes need not
+// agree: its id in the stream says when it was issued.
+type revocationMessage struct {
 	Version int                    `json:"v"`
 	Kind    session.RevocationKind `json:"k"`
-	// Name is unlike any other revocation's, so that one that comes twice is applied once.
-	Name    string `json:"u"`
-	Session string `json:"s,omitempty"`
-	Opened  int64  `json:"o,omitempty"` // unix seconds, as the ticket says
-	Holds   int64  `json:"f,omitempty"` // in ms, from when it was issued
-	Ban     string `json:"b,omitempty"` // its id
-	Sealed  []byte `json:"d,omitempty"` // a wireDecision, or a wireBan
+	// ID differs from that of every other revocation, so that a node applies it once.
+	ID        string `json:"u"`
+	Session   string `json:"s,omitempty"`
+	Opened    int64  `json:"o,omitempty"` // Unix seconds, as in the ticket
+	HoldsFor  int64  `json:"f,omitempty"` // ms from when it was issued
+	BanID     string `json:"b,omitempty"`
+	Encrypted []byte `json:"d,omitempty"` // a decisionMessage or a banMessage
 }
 
-// wireDecision is what viewers are told. Its numbers would tie nodes to one version, so it has names.
-type wireDecision struct {
+// decisionMessage is the decision that viewers are denied with. It has names, since numbers would tie nodes to one
+// version.
+type decisionMessage struct {
 	Verdict  string `json:"v"`
 	Source   string `json:"s"`
 	Reason   string `json:"r,omitempty"`
 	UserID   string `json:"i,omitempty"`
 	User     string `json:"n,omitempty"`
-	ValidFor int64  `json:"f,omitempty"` // in ms
+	ValidFor int64  `json:"f,omitempty"` // ms
 	Redirect string `json:"x,omitempty"`
 }
 
-// wireBan is a ban on its way, and as Redis keeps it; when it ends stands beside it.
-type wireBan struct {
+// banMessage is a ban as nodes send it and as Redis stores it. When the ban ends stands beside it.
+type banMessage struct {
 	Version     int    `json:"v"`
 	User        string `json:"u,omitempty"`
 	Credentials string `json:"c,omitempty"`
@@ -60,76 +55,78 @@ type wireBan struct {
 	Cause       string `json:"e,omitempty"`
 }
 
-// encodeRevocation writes a revocation as it stands at now.
-func encodeRevocation(s sealer, name string, r session.Revocation, now time.Time) []byte {
-	w := wireRevocation{Version: wireVersion, Kind: r.Kind, Name: name}
+// encodeRevocation encodes a revocation as it is at now.
+func encodeRevocation(cipher *redisclient.Cipher, id string, r session.Revocation, now time.Time) []byte {
+	m := revocationMessage{Version: messageVersion, Kind: r.Kind, ID: id}
 	switch r.Kind {
 	case session.RevokedBanned:
-		w.Ban, w.Holds = r.Ban.ID, millis(r.Ban.Until.Sub(now))
-		w.Sealed = encodeBan(s, r.Ban)
+		m.BanID, m.HoldsFor = r.Ban.ID, redisclient.Millis(r.Ban.Until.Sub(now))
+		m.Encrypted = encodeBan(cipher, r.Ban)
 	case session.RevokedUnbanned:
-		w.Ban, w.Holds = r.Ban.ID, millis(r.Ban.Until.Sub(now))
+		m.BanID, m.HoldsFor = r.Ban.ID, redisclient.Millis(r.Ban.Until.Sub(now))
 	default:
-		w.Session, w.Opened = r.Session.String(), unixOrZero(r.Opened)
+		m.Session, m.Opened = r.Session.String(), redisclient.UnixOrZero(r.Opened)
 		if !r.Until.IsZero() {
-			w.Holds = millis(r.Until.Sub(now))
+			m.HoldsFor = redisclient.Millis(r.Until.Sub(now))
 		}
-		w.Sealed = s.seal(marshal(wireDecision{
+		m.Encrypted = cipher.Encrypt(marshal(decisionMessage{
 			Verdict: r.Decision.Verdict.String(), Source: r.Decision.Source.String(), Reason: r.Decision.Reason,
 			UserID: r.Decision.UserID, User: r.Decision.User, ValidFor: r.Decision.ValidFor.Milliseconds(),
 			Redirect: r.Decision.Redirect,
-		}), "revocation "+name)
+		}), "revocation "+id)
 	}
-	return marshal(w)
+	return marshal(m)
 }
 
-// decodeRevocation reads a revocation that was issued that long before now.
-func decodeRevocation(s sealer, payload []byte, age time.Duration, now time.Time) (string, session.Revocation, error) {
-	var w wireRevocation
-	if err := json.Unmarshal(payload, &w); err != nil {
-		return "", session.Revocation{}, errForeign
+// decodeRevocation decodes a revocation that was issued that long before now, and returns its id too.
+func decodeRevocation(
+	cipher *redisclient.Cipher, payload []byte, age time.Duration, now time.Time,
+) (string, session.Revocation, error) {
+	var m revocationMessage
+	if err := json.Unmarshal(payload, &m); err != nil {
+		return "", session.Revocation{}, errUnknownMessage
 	}
-	if w.Version != wireVersion || w.Name == "" {
-		return "", session.Revocation{}, errForeign
+	if m.Version != messageVersion || m.ID == "" {
+		return "", session.Revocation{}, errUnknownMessage
 	}
-	r := session.Revocation{Kind: w.Kind}
-	ends := now.Add(time.Duration(w.Holds)*time.Millisecond - age)
+	r := session.Revocation{Kind: m.Kind}
+	until := now.Add(time.Duration(m.HoldsFor)*time.Millisecond - age)
 	var err error
-	switch w.Kind {
+	switch m.Kind {
 	case session.RevokedBanned:
-		r.Ban, err = decodeBan(s, w.Ban, w.Sealed)
-		r.Ban.Until = ends
+		r.Ban, err = decodeBan(cipher, m.BanID, m.Encrypted)
+		r.Ban.Until = until
 	case session.RevokedUnbanned:
-		r.Ban = session.Ban{ID: w.Ban, Until: ends}
+		r.Ban = session.Ban{ID: m.BanID, Until: until}
 	case session.RevokedDenied, session.RevokedKicked, session.RevokedEvicted, session.RevokedSuperseded:
-		if w.Opened != 0 {
-			r.Opened = time.Unix(w.Opened, 0)
+		if m.Opened != 0 {
+			r.Opened = time.Unix(m.Opened, 0)
 		}
-		if w.Holds != 0 {
-			r.Until = ends
+		if m.HoldsFor != 0 {
+			r.Until = until
 		}
-		if r.Session, err = backends.ParseSessionID(w.Session); err == nil {
-			r.Decision, err = decodeDecision(s, w)
+		if r.Session, err = backends.ParseSessionID(m.Session); err == nil {
+			r.Decision, err = decodeDecision(cipher, m)
 		}
 	default:
-		return "", session.Revocation{}, errForeign
+		return "", session.Revocation{}, errUnknownMessage
 	}
-	return w.Name, r, err
+	return m.ID, r, err
 }
 
-func decodeDecision(s sealer, w wireRevocation) (backends.Decision, error) {
-	plain, err := s.open(w.Sealed, "revocation "+w.Name)
+func decodeDecision(cipher *redisclient.Cipher, m revocationMessage) (backends.Decision, error) {
+	plain, err := cipher.Decrypt(m.Encrypted, "revocation "+m.ID)
 	if err != nil {
-		return backends.Decision{}, fmt.Errorf("open a revocation: %w", err)
+		return backends.Decision{}, fmt.Errorf("decrypt a revocation: %w", err)
 	}
-	var d wireDecision
+	var d decisionMessage
 	if err := json.Unmarshal(plain, &d); err != nil {
-		return backends.Decision{}, errForeign
+		return backends.Decision{}, errUnknownMessage
 	}
-	verdict, known := named(d.Verdict, backends.Pending, backends.Denied)
-	source, knownSource := named(d.Source, backends.SourceNone, backends.FromOperator)
-	if !known || !knownSource {
-		return backends.Decision{}, errForeign
+	verdict, isVerdict := parseName(d.Verdict, backends.Pending, backends.Denied)
+	source, isSource := parseName(d.Source, backends.SourceNone, backends.FromOperator)
+	if !isVerdict || !isSource {
+		return backends.Decision{}, errUnknownMessage
 	}
 	return backends.Decision{
 		Verdict: verdict, Source: source, Reason: d.Reason, UserID: d.UserID, User: d.User,
@@ -137,42 +134,42 @@ func decodeDecision(s sealer, w wireRevocation) (backends.Decision, error) {
 	}, nil
 }
 
-func encodeBan(s sealer, b session.Ban) []byte {
-	w := wireBan{Version: wireVersion, User: b.User, Credentials: b.Credentials, Reason: b.Reason, Cause: b.Cause}
+func encodeBan(cipher *redisclient.Cipher, b session.Ban) []byte {
+	m := banMessage{Version: messageVersion, User: b.User, Credentials: b.Credentials, Reason: b.Reason, Cause: b.Cause}
 	if b.Prefix.IsValid() {
-		w.Prefix = b.Prefix.String()
+		m.Prefix = b.Prefix.String()
 	}
 	if !b.Session.IsZero() {
-		w.Session = b.Session.String()
+		m.Session = b.Session.String()
 	}
-	return s.seal(marshal(w), "ban "+b.ID)
+	return cipher.Encrypt(marshal(m), "ban "+b.ID)
 }
 
-func decodeBan(s sealer, id string, sealed []byte) (session.Ban, error) {
-	plain, err := s.open(sealed, "ban "+id)
+func decodeBan(cipher *redisclient.Cipher, id string, encrypted []byte) (session.Ban, error) {
+	plain, err := cipher.Decrypt(encrypted, "ban "+id)
 	if err != nil {
-		return session.Ban{}, fmt.Errorf("open a ban: %w", err)
+		return session.Ban{}, fmt.Errorf("decrypt a ban: %w", err)
 	}
-	var w wireBan
-	if err := json.Unmarshal(plain, &w); err != nil || w.Version != wireVersion {
-		return session.Ban{}, errForeign
+	var m banMessage
+	if err := json.Unmarshal(plain, &m); err != nil || m.Version != messageVersion {
+		return session.Ban{}, errUnknownMessage
 	}
-	b := session.Ban{ID: id, User: w.User, Credentials: w.Credentials, Reason: w.Reason, Cause: w.Cause}
-	if w.Prefix != "" {
-		if b.Prefix, err = netip.ParsePrefix(w.Prefix); err != nil {
-			return session.Ban{}, fmt.Errorf("read a ban: %w", err)
+	b := session.Ban{ID: id, User: m.User, Credentials: m.Credentials, Reason: m.Reason, Cause: m.Cause}
+	if m.Prefix != "" {
+		if b.Prefix, err = netip.ParsePrefix(m.Prefix); err != nil {
+			return session.Ban{}, fmt.Errorf("decode a ban: %w", err)
 		}
 	}
-	if w.Session != "" {
-		if b.Session, err = backends.ParseSessionID(w.Session); err != nil {
-			return session.Ban{}, fmt.Errorf("read a ban: %w", err)
+	if m.Session != "" {
+		if b.Session, err = backends.ParseSessionID(m.Session); err != nil {
+			return session.Ban{}, fmt.Errorf("decode a ban: %w", err)
 		}
 	}
 	return b, nil
 }
 
-// named finds a value by what its String says.
-func named[T interface {
+// parseName returns the value, from first to last, whose String is the name.
+func parseName[T interface {
 	~uint8
 	String() string
 }](name string, first, last T) (T, bool) {
@@ -184,23 +181,11 @@ func named[T interface {
 	return first, false
 }
 
-// marshal writes a plain struct of ours, which JSON can always hold.
+// marshal encodes a plain struct, which JSON can always hold.
 func marshal(v any) []byte {
 	text, err := json.Marshal(v)
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
 	return text
-}
-
-// millis is a duration for Redis, rounded up so that what has not ended does not become zero.
-func millis(d time.Duration) int64 {
-	return max(0, int64((d+time.Millisecond-1)/time.Millisecond))
-}
-
-func unixOrZero(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.Unix()
 }

@@ -1,4 +1,4 @@
-package cluster
+package events
 
 import (
 	"context"
@@ -8,211 +8,217 @@ import (
 	"time"
 
 	"usher/actors/session"
+	"usher/cluster/redisclient"
 )
 
 const (
-	// keptRevocations is how many revocations the stream keeps, about: an hour of a busy cluster, some 30 MB. A node that
-	// missed more looks at all its sessions instead.
-	keptRevocations = 100_000
-	// seenRevocations is how many names are remembered at least, so that what comes twice is applied once.
-	seenRevocations = keptRevocations
-	// heldRevocations is how many revocations a node holds back while Redis is away; the oldest go first.
-	heldRevocations = 10_000
-	// reissuedFor is for how long a node can issue its revocations again, if Redis lost them in a failover or a flush.
-	reissuedFor = 5 * time.Minute
-	// replayOverlap is how far before the last known revocation a replay begins: a new master's clock may be behind.
-	replayOverlap = 10 * time.Second
-	// replayPage is how many revocations one call reads, so that it takes Redis less than a few milliseconds.
-	replayPage = 1000
-	// sentAtOnce is how many revocations one call writes, for the same reason.
-	sentAtOnce = 100
+	// maxStreamLength is about how many revocations the stream keeps: an hour of a busy cluster, some 30 MB. A node that
+	// missed more rechecks all its sessions instead.
+	maxStreamLength = 100_000
+	// minSeenIDs is how many ids a node remembers at least, so that it applies a revocation that arrives twice once.
+	minSeenIDs = maxStreamLength
+	// maxQueued is how many revocations a node queues while Redis is unavailable; it drops the oldest.
+	maxQueued = 10_000
+	// reissueWindow is for how long a node can issue its revocations again, if Redis lost them in a failover or a flush.
+	reissueWindow = 5 * time.Minute
+	// maxPerCall is how many revocations one call writes, so that it takes Redis less than a few milliseconds.
+	maxPerCall = 100
 )
 
-// issued is a revocation of this node's.
-type issued struct {
-	name       string
-	revocation session.Revocation
-	at         time.Time
+// Issued is a revocation that this node issued.
+type Issued struct {
+	ID         string
+	Revocation session.Revocation
+	At         time.Time
 }
 
-// revocations hears, issues and replays what every node has to know at once. It is safe for concurrent use.
-type revocations struct {
-	wire   *wire
-	clock  *redisClock
-	apply  func(session.Revocation)
-	reread func()
-	// missed asks for a replay soon.
-	missed func()
-	// lost is told what this node issued lately when Redis lost what was shared.
-	lost func(lately []issued)
-	log  *slog.Logger
-	keep time.Duration
+// revocationStream publishes, receives and replays revocations. It is safe for concurrent use.
+type revocationStream struct {
+	client    *redisclient.Client
+	cipher    *redisclient.Cipher
+	clock     *redisclient.Clock
+	retention time.Duration
+	log       *slog.Logger
+
+	onRevoked  func(session.Revocation)
+	recheckAll func()
+	// requestReplay asks for a replay soon. It does not block.
+	requestReplay func()
+	// onStateLost is called when Redis lost the shared state, with what this node issued lately.
+	onStateLost func(recent []Issued)
+
+	publishScript, readScript *redisclient.Script
 
 	mu sync.Mutex
-	// at is up to where nothing was missed. assumed: it was not told, but follows from when this node started.
-	at      place
-	assumed bool
-	epoch   string
-	contact time.Time // when the stream was last known to be whole
-	seen    seenNames
-	held    []issued // not written yet
-	recent  []issued // written lately
-	dropped int
-	foreign bool // told of a message that this version does not know
+	// position is the id up to which nothing was missed. isAssumed: no message told it; it follows from when the node
+	// started.
+	position  streamID
+	isAssumed bool
+	epoch     string
+	// lastCurrent is when the node last knew that it had missed nothing.
+	lastCurrent time.Time
+	seen        seenIDs
+	queued      []Issued // not written yet
+	recent      []Issued // written lately
+	dropped     int
+	// hasLoggedUnknown: a message that this version does not know was logged.
+	hasLoggedUnknown bool
 }
 
-// issue applies a revocation here and tells the others. If Redis is away, the others are told on its return.
-func (r *revocations) issue(ctx context.Context, revocation session.Revocation) error {
-	one := issued{name: newName(), revocation: revocation, at: time.Now()}
-	r.mu.Lock()
-	r.seen.add(one.name)
-	r.mu.Unlock()
-	r.apply(revocation)
+// publish applies a revocation here and sends it to the other nodes. If Redis is unavailable it is queued, and the error
+// says so.
+func (s *revocationStream) publish(ctx context.Context, revocation session.Revocation) error {
+	issued := Issued{ID: NewID(), Revocation: revocation, At: time.Now()}
+	s.mu.Lock()
+	s.seen.add(issued.ID)
+	s.mu.Unlock()
+	s.onRevoked(revocation)
 
-	err := r.send(ctx, r.wire.call, []issued{one})
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	err := s.send(ctx, s.client.Run, []Issued{issued})
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err == nil {
-		r.remember(one)
+		s.remember(issued)
 		return nil
 	}
-	r.hold(one)
+	s.queue(issued)
 	return err
 }
 
-func (r *revocations) send(ctx context.Context, call caller, batch []issued) error {
+func (s *revocationStream) send(ctx context.Context, run runScript, batch []Issued) error {
+	k := s.client.Keys()
 	args := make([]any, 0, 3+len(batch))
-	args = append(args, r.wire.keys.revoked(), keptRevocations, r.keep.Milliseconds())
+	args = append(args, k.RevocationChannel(), maxStreamLength, s.retention.Milliseconds())
 	now := time.Now()
-	for _, one := range batch {
-		args = append(args, encodeRevocation(r.wire.seal, one.name, one.revocation, now))
+	for _, issued := range batch {
+		args = append(args, encodeRevocation(s.cipher, issued.ID, issued.Revocation, now))
 	}
-	_, err := call(ctx, r.wire.scripts.revoke,
-		[]string{r.wire.keys.common("revocations"), r.wire.keys.common("state")}, args...)
+	_, err := run(ctx, s.publishScript, []string{k.Shared("revocations"), k.Shared("state")}, args...)
 	return err
 }
 
-func (r *revocations) hold(batch ...issued) {
-	r.held = append(r.held, batch...)
-	if over := len(r.held) - heldRevocations; over > 0 {
-		r.dropped += over
-		r.held = append([]issued(nil), r.held[over:]...)
+// queue keeps revocations until they can be sent. The caller holds the lock.
+func (s *revocationStream) queue(batch ...Issued) {
+	s.queued = append(s.queued, batch...)
+	if excess := len(s.queued) - maxQueued; excess > 0 {
+		s.dropped += excess
+		s.queued = append([]Issued(nil), s.queued[excess:]...)
 	}
 }
 
-func (r *revocations) remember(batch ...issued) {
-	r.recent = append(r.recent, batch...)
-	drop := max(0, len(r.recent)-heldRevocations)
-	for drop < len(r.recent) && time.Since(r.recent[drop].at) > reissuedFor {
+// remember keeps revocations so that they can be issued again, and forgets old ones. The caller holds the lock.
+func (s *revocationStream) remember(batch ...Issued) {
+	s.recent = append(s.recent, batch...)
+	drop := max(0, len(s.recent)-maxQueued)
+	for drop < len(s.recent) && time.Since(s.recent[drop].At) > reissueWindow {
 		drop++
 	}
 	if drop > 0 {
-		r.recent = append([]issued(nil), r.recent[drop:]...)
+		s.recent = append([]Issued(nil), s.recent[drop:]...)
 	}
 }
 
-// sendHeld writes what was held back. What fails is held again.
-func (r *revocations) sendHeld(ctx context.Context) {
-	r.mu.Lock()
-	held, dropped := r.held, r.dropped
-	r.held, r.dropped = nil, 0
-	r.mu.Unlock()
+// sendQueued sends what was queued. What fails is queued again.
+func (s *revocationStream) sendQueued(ctx context.Context) {
+	s.mu.Lock()
+	queued, dropped := s.queued, s.dropped
+	s.queued, s.dropped = nil, 0
+	s.mu.Unlock()
 	if dropped > 0 {
-		r.log.Warn("revocations were lost to the other nodes: too many while Redis was away",
-			slog.Int("lost", dropped), slog.Int("most", heldRevocations))
+		s.log.Warn("revocations dropped, too many while redis was unavailable",
+			slog.Int("dropped", dropped), slog.Int("max", maxQueued))
 	}
-	for len(held) > 0 {
-		batch := held[:min(sentAtOnce, len(held))]
-		err := r.send(ctx, r.wire.direct, batch)
-		r.mu.Lock()
+	for len(queued) > 0 {
+		batch := queued[:min(maxPerCall, len(queued))]
+		err := s.send(ctx, s.client.RunDirect, batch)
+		s.mu.Lock()
 		if err != nil {
-			r.held, held = append(held, r.held...), nil
-			r.hold()
+			s.queued, queued = append(queued, s.queued...), nil
+			s.queue()
 		} else {
-			r.remember(batch...)
-			held = held[len(batch):]
+			s.remember(batch...)
+			queued = queued[len(batch):]
 		}
-		r.mu.Unlock()
+		s.mu.Unlock()
 	}
 }
 
-// hear takes a message of the channel: "previous-place place payload".
-func (r *revocations) hear(message string) {
-	before, rest, _ := strings.Cut(message, " ")
-	at, payload, _ := strings.Cut(rest, " ")
-	previous, ok := parsePlace(before)
-	here, okHere := parsePlace(at)
-	if !ok || !okHere {
-		r.tellForeign(errForeign)
+// onMessage receives a message of the channel: "previous-id id payload".
+func (s *revocationStream) onMessage(message string) {
+	previousText, rest, _ := strings.Cut(message, " ")
+	idText, payload, _ := strings.Cut(rest, " ")
+	previous, okPrevious := parseStreamID(previousText)
+	id, ok := parseStreamID(idText)
+	if !okPrevious || !ok {
+		s.logUnknown(errUnknownMessage)
 		return
 	}
-	r.mu.Lock()
-	// Either something came before it that this node has not heard of, or what it heard of last is not there any more.
-	gap := previous.after(r.at) || !r.assumed && r.at.after(previous) && here.after(r.at)
-	if !gap && here.after(r.at) {
-		r.at, r.assumed, r.contact = here, false, time.Now()
+	s.mu.Lock()
+	// Either an entry before this one did not arrive, or the last one that arrived is no longer in the stream.
+	hasGap := previous.isAfter(s.position) || !s.isAssumed && s.position.isAfter(previous) && id.isAfter(s.position)
+	if !hasGap && id.isAfter(s.position) {
+		s.position, s.isAssumed, s.lastCurrent = id, false, time.Now()
 	}
-	r.mu.Unlock()
-	r.take(here, payload)
-	if gap {
-		r.missed()
+	s.mu.Unlock()
+	s.receive(id, payload)
+	if hasGap {
+		s.requestReplay()
 	}
 }
 
-// take applies a revocation, unless it was applied before.
-func (r *revocations) take(at place, payload string) bool {
-	name, revocation, err := decodeRevocation(r.wire.seal, []byte(payload), r.clock.age(at), time.Now())
+// receive applies a revocation unless it was applied before.
+func (s *revocationStream) receive(id streamID, payload string) (isNew bool) {
+	name, revocation, err := decodeRevocation(s.cipher, []byte(payload), id.age(s.clock), time.Now())
 	if err != nil {
-		r.tellForeign(err)
+		s.logUnknown(err)
 		return false
 	}
-	r.mu.Lock()
-	fresh := r.seen.add(name)
-	r.mu.Unlock()
-	if fresh {
-		r.apply(revocation)
+	s.mu.Lock()
+	isNew = s.seen.add(name)
+	s.mu.Unlock()
+	if isNew {
+		s.onRevoked(revocation)
 	}
-	return fresh
+	return isNew
 }
 
-func (r *revocations) tellForeign(err error) {
-	r.mu.Lock()
-	told := r.foreign
-	r.foreign = true
-	r.mu.Unlock()
-	if !told {
-		r.log.Warn("a revocation was not understood: is a node of another version, or with other cluster.keys, about?",
-			slog.Any("error", err))
+func (s *revocationStream) logUnknown(err error) {
+	s.mu.Lock()
+	hasLogged := s.hasLoggedUnknown
+	s.hasLoggedUnknown = true
+	s.mu.Unlock()
+	if !hasLogged {
+		s.log.Warn("revocation unreadable, check that all nodes have the same version and cluster.keys", slog.Any("error", err))
 	}
 }
 
-// behind notes where the stream ends, as a pulse says, and reports whether something in it was missed.
-func (r *revocations) behind(p pulse, started time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.epoch == "" { // the first pulse: what came before this node started does not concern it
-		r.epoch, r.assumed = p.epoch, true
-		r.at = place{ms: uint64(max(0, p.ms))}.earlier(time.Since(started))
+// isBehind takes the end of the stream from a heartbeat, and reports whether the node missed something.
+func (s *revocationStream) isBehind(r heartbeatReply, started time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.epoch == "" { // the first heartbeat: what was revoked before the node started does not concern it
+		s.epoch, s.isAssumed = r.epoch, true
+		s.position = streamID{ms: uint64(max(0, r.ms))}.minus(time.Since(started))
 	}
-	if p.epoch == r.epoch && !p.last.after(r.at) && (r.assumed || p.last == r.at) {
-		r.contact = time.Now()
+	if r.epoch == s.epoch && !r.lastRevocation.isAfter(s.position) && (s.isAssumed || r.lastRevocation == s.position) {
+		s.lastCurrent = time.Now()
 		return false
 	}
 	return true
 }
 
-// seenNames remembers the newest names, at least seenRevocations of them. Its zero value knows none.
-type seenNames struct{ young, old map[string]struct{} }
+// seenIDs remembers the newest ids, at least minSeenIDs of them. Its zero value is empty.
+type seenIDs struct{ newer, older map[string]struct{} }
 
-// add reports whether the name is new.
-func (s *seenNames) add(name string) bool {
-	if _, found := s.young[name]; found {
+// add reports whether the id is new.
+func (s *seenIDs) add(id string) bool {
+	if _, found := s.newer[id]; found {
 		return false
 	}
-	_, found := s.old[name]
-	if len(s.young) >= seenRevocations || s.young == nil {
-		s.old, s.young = s.young, make(map[string]struct{})
+	_, found := s.older[id]
+	if len(s.newer) >= minSeenIDs || s.newer == nil {
+		s.older, s.newer = s.newer, make(map[string]struct{})
 	}
-	s.young[name] = struct{}{}
+	s.newer[id] = struct{}{}
 	return !found
 }

@@ -1,45 +1,59 @@
-package cluster
+package events
 
 import (
 	"strconv"
 	"strings"
 	"time"
+
+	"usher/cluster/redisclient"
 )
 
-// place is where something stands in the stream of revocations, as Redis spells it: milliseconds of its clock and a number
-// within them. The zero value is before everything.
-type place struct{ ms, number uint64 }
+// streamID is the id of an entry in the stream of revocations: milliseconds of Redis' clock and a sequence number within
+// them. The zero value is before every entry.
+type streamID struct{ ms, seq uint64 }
 
-// parsePlace reads a place. What is none is the zero value.
-func parsePlace(text string) (p place, ok bool) {
-	ms, number, found := strings.Cut(text, "-")
+// parseStreamID reads an id as Redis writes it. If the text is not one, the id is zero.
+func parseStreamID(text string) (id streamID, ok bool) {
+	msText, seqText, found := strings.Cut(text, "-")
 	if !found {
-		return place{}, false
+		return streamID{}, false
 	}
-	m, err := strconv.ParseUint(ms, 10, 64)
+	ms, err := strconv.ParseUint(msText, 10, 64)
 	if err != nil {
-		return place{}, false
+		return streamID{}, false
 	}
-	n, err := strconv.ParseUint(number, 10, 64)
+	seq, err := strconv.ParseUint(seqText, 10, 64)
 	if err != nil {
-		return place{}, false
+		return streamID{}, false
 	}
-	return place{m, n}, true
+	return streamID{ms, seq}, true
 }
 
-func (p place) String() string {
-	return strconv.FormatUint(p.ms, 10) + "-" + strconv.FormatUint(p.number, 10)
+// String returns the id as Redis writes it.
+func (id streamID) String() string {
+	return strconv.FormatUint(id.ms, 10) + "-" + strconv.FormatUint(id.seq, 10)
 }
 
-func (p place) after(q place) bool { return p.ms > q.ms || p.ms == q.ms && p.number > q.number }
+func (id streamID) isAfter(other streamID) bool {
+	return id.ms > other.ms || id.ms == other.ms && id.seq > other.seq
+}
 
-// next is the first place after p.
-func (p place) next() place { return place{p.ms, p.number + 1} }
+// next returns the first id after this one.
+func (id streamID) next() streamID { return streamID{id.ms, id.seq + 1} }
 
-// earlier is the first place that far before p.
-func (p place) earlier(d time.Duration) place {
-	if back := uint64(max(0, d.Milliseconds())); back < p.ms {
-		return place{ms: p.ms - back}
+// minus returns the first id of that long before.
+func (id streamID) minus(d time.Duration) streamID {
+	if ms := uint64(max(0, d.Milliseconds())); ms < id.ms {
+		return streamID{ms: id.ms - ms}
 	}
-	return place{}
+	return streamID{}
+}
+
+// age returns for how long an entry has been in the stream, or 0 if Redis' time is unknown.
+func (id streamID) age(clock *redisclient.Clock) time.Duration {
+	now, known := clock.Now()
+	if !known || id.ms == 0 {
+		return 0
+	}
+	return max(0, time.Duration(now-int64(id.ms))*time.Millisecond)
 }

@@ -1,4 +1,4 @@
-package cluster
+package limits
 
 import (
 	"slices"
@@ -6,179 +6,182 @@ import (
 	"usher/actors/session"
 )
 
-// rank says who is in excess, and since when. It is idempotent, and nobody loses a place by it.
-func (r *roster) rank(t limitTerms, now int64) {
-	playing, most := r.ranked(t.policy)
-	if len(playing) <= most {
-		r.over = 0
-		for _, m := range playing {
-			m.within()
+// markExcess records which streams are in excess, and since when. It is idempotent, and deactivates no stream.
+func (s *streamSet) markExcess(r rules, now int64) {
+	counted, limit := s.counted(r.policy)
+	if len(counted) <= limit {
+		s.exceededSince = 0
+		for _, one := range counted {
+			one.clearExcess()
 		}
 		return
 	}
-	if r.over == 0 {
-		r.over = now
+	if s.exceededSince == 0 {
+		s.exceededSince = now
 	}
-	for i, m := range playing {
+	for i, one := range counted {
 		switch {
-		case i < most:
-			m.within()
-		case m.excess == 0:
-			m.excess, m.mark, m.rounds = now, now, 0
+		case i < limit:
+			one.clearExcess()
+		case one.excessSince == 0:
+			one.excessSince, one.roundStart, one.rounds = now, now, 0
 		}
 	}
 }
 
-// settle takes the places of those who zapped away, then of those in excess whose time is up. It returns who keeps his
-// place although his viewer may be another's as well.
-func (r *roster) settle(t limitTerms, now int64) (doubtful []*member) {
-	if r.over == 0 {
+// evictExcess supersedes the streams that viewers zapped away from, then evicts those in excess whose grace period is
+// over. It returns the ambiguous streams: those within the limit that may share their viewer with another stream.
+func (s *streamSet) evictExcess(r rules, now int64) (ambiguous []*stream) {
+	if s.exceededSince == 0 {
 		return nil
 	}
-	if now-r.over >= graceMS {
-		r.supersedeSilent(t)
-		r.rank(t, now)
-		if r.over == 0 {
+	if now-s.exceededSince >= reportWindowMS {
+		s.supersedeSilent(r)
+		s.markExcess(r, now)
+		if s.exceededSince == 0 {
 			return nil
 		}
 	}
-	playing, most := r.ranked(t.policy)
-	for crowd, i := crowdOf(playing), 0; i < most; i++ {
-		if crowd.accompanied(playing[i]) {
-			doubtful = append(doubtful, playing[i])
+	counted, limit := s.counted(r.policy)
+	index := indexByViewer(counted)
+	for _, one := range counted[:limit] {
+		if index.hasOther(one) {
+			ambiguous = append(ambiguous, one)
 		}
 	}
-	for _, m := range playing[most:] {
-		if m.due(t, doubtful, now) {
-			r.lose(m, session.StreamEvicted)
+	for _, one := range counted[limit:] {
+		if one.mustEvict(r, ambiguous, now) {
+			s.deactivate(one, session.StreamEvicted)
 		}
 	}
-	r.rank(t, now)
-	return doubtful
+	s.markExcess(r, now)
+	return ambiguous
 }
 
-// supersedeSilent takes the places of sessions whose viewers may have gone on to another, the longest unused first, and
+// supersedeSilent supersedes streams whose viewers may have gone on to another one: those unused for longest first, and
 // no more than exceed the limit.
-func (r *roster) supersedeSilent(t limitTerms) {
-	playing, most := r.ranked(t.policy)
-	latest := crowdOf(playing)
-	slices.SortFunc(playing, func(a, b *member) int {
+func (s *streamSet) supersedeSilent(r rules) {
+	counted, limit := s.counted(r.policy)
+	index := indexByViewer(counted)
+	slices.SortFunc(counted, func(a, b *stream) int {
 		if a.usedBefore(b) {
 			return -1
 		}
 		return 1
 	})
-	exceeding := len(playing) - most
-	for _, m := range playing {
-		if exceeding > 0 && m.silent(t) && latest.followed(m) {
-			r.lose(m, session.StreamSuperseded)
+	exceeding := len(counted) - limit
+	for _, one := range counted {
+		if exceeding > 0 && one.isSilent(r) && index.hasLater(one) {
+			s.deactivate(one, session.StreamSuperseded)
 			exceeding--
 		}
 	}
 }
 
-// due says that a session in excess is to be evicted, and counts its rounds. A round is over when it and all in its way who
-// may be zapped away from were seen since the last one; the round that evicts lies after the window.
-func (m *member) due(t limitTerms, doubtful []*member, now int64) bool {
-	end := m.excess + t.soft
-	asks := now >= end && m.seen >= end
-	if len(doubtful) == 0 {
-		return asks
+// mustEvict reports whether a stream in excess is to be evicted, and counts its rounds. A round is complete when the
+// stream and all ambiguous ones were used since the round began; the round that evicts lies after the grace period.
+func (s *stream) mustEvict(r rules, ambiguous []*stream, now int64) bool {
+	graceEnd := s.excessSince + r.gracePeriod
+	isUsedAfterGrace := now >= graceEnd && s.lastSeen >= graceEnd
+	if len(ambiguous) == 0 {
+		return isUsedAfterGrace
 	}
-	first, last := m.seen, m.seen
-	for _, d := range doubtful {
-		if d.counted >= m.mark { // somebody new is in the way: it may be the viewer's next channel
-			m.mark, m.rounds = now, 0
+	first, last := s.lastSeen, s.lastSeen
+	for _, o := range ambiguous {
+		if o.playingSince >= s.roundStart { // a new stream outranks it: it may be the viewer's next channel
+			s.roundStart, s.rounds = now, 0
 		}
-		first, last = min(first, d.seen), max(last, d.seen)
+		first, last = min(first, o.lastSeen), max(last, o.lastSeen)
 	}
-	if asks && (now-m.excess >= zappingMS || m.rounds >= playingRounds-1 && first > max(m.mark, end)) {
+	isLastRound := s.rounds >= roundsToEvict-1 && first > max(s.roundStart, graceEnd)
+	if isUsedAfterGrace && (now-s.excessSince >= maxZappingMS || isLastRound) {
 		return true
 	}
-	if first > m.mark {
-		m.mark, m.rounds = last, m.rounds+1
+	if first > s.roundStart {
+		s.roundStart, s.rounds = last, s.rounds+1
 	}
 	return false
 }
 
-// again is when the caller's node is to tell more of it; 0: with the next heartbeat.
-func (r *roster) again(t limitTerms, m *member, doubtful []*member, now int64) int64 {
-	if r.over == 0 || !m.playing() {
+// recheckDelay is in how many ms the node is to report the stream again; 0: with the next heartbeat.
+func (s *streamSet) recheckDelay(r rules, one *stream, ambiguous []*stream, now int64) int64 {
+	if s.exceededSince == 0 || !one.isCounted() {
 		return 0
 	}
-	switch wait := m.excess + t.soft - now; {
-	case len(doubtful) > 0:
-		return tickMS
-	case m.excess == 0:
+	switch graceLeft := one.excessSince + r.gracePeriod - now; {
+	case len(ambiguous) > 0:
+		return reportIntervalMS
+	case one.excessSince == 0:
 		return 0
-	case wait > 0:
-		return wait
+	case graceLeft > 0:
+		return graceLeft
 	default:
-		return tickMS
+		return reportIntervalMS
 	}
 }
 
-// crowd tells companions without comparing each with each.
-type crowd struct {
-	// device are those with a device, address those at an address, bare those of them without a device.
-	device, address, bare map[string]*group
+// viewerIndex groups streams that may share a viewer, so that not every pair of them is compared.
+type viewerIndex struct {
+	// byDevice has the streams with a device, byAddress those with an address, withoutDevice those of them that have no
+	// device.
+	byDevice, byAddress, withoutDevice map[string]*viewerGroup
 }
 
-type group struct {
-	latest *member // in use
-	size   int
+type viewerGroup struct {
+	lastUsed *stream
+	size     int
 }
 
-func crowdOf(playing []*member) crowd {
-	c := crowd{make(map[string]*group), make(map[string]*group), make(map[string]*group)}
-	for _, m := range playing {
-		if m.device != "" {
-			add(c.device, m.device, m)
+func indexByViewer(counted []*stream) viewerIndex {
+	x := viewerIndex{make(map[string]*viewerGroup), make(map[string]*viewerGroup), make(map[string]*viewerGroup)}
+	for _, one := range counted {
+		if one.device != "" {
+			addToGroup(x.byDevice, one.device, one)
 		}
-		if m.address != "" {
-			add(c.address, m.address, m)
+		if one.address != "" {
+			addToGroup(x.byAddress, one.address, one)
 		}
-		if m.address != "" && m.device == "" {
-			add(c.bare, m.address, m)
+		if one.address != "" && one.device == "" {
+			addToGroup(x.withoutDevice, one.address, one)
 		}
 	}
-	return c
+	return x
 }
 
-func add(groups map[string]*group, name string, m *member) {
+func addToGroup(groups map[string]*viewerGroup, name string, one *stream) {
 	g := groups[name]
 	if g == nil {
-		g = &group{latest: m}
+		g = &viewerGroup{lastUsed: one}
 		groups[name] = g
 	}
 	g.size++
-	if g.latest.usedBefore(m) {
-		g.latest = m
+	if g.lastUsed.usedBefore(one) {
+		g.lastUsed = one
 	}
 }
 
-// around are the groups that a session's companions are in.
-func (c crowd) around(m *member) [2]*group {
-	if m.device == "" {
-		return [2]*group{c.address[m.address], nil}
+// groupsOf returns the groups with the streams that may share the stream's viewer; either may be nil.
+func (x viewerIndex) groupsOf(one *stream) [2]*viewerGroup {
+	if one.device == "" {
+		return [2]*viewerGroup{x.byAddress[one.address], nil}
 	}
-	return [2]*group{c.device[m.device], c.bare[m.address]}
+	return [2]*viewerGroup{x.byDevice[one.device], x.withoutDevice[one.address]}
 }
 
-// followed says that a companion was used later.
-func (c crowd) followed(m *member) bool {
-	for _, g := range c.around(m) {
-		if g != nil && m.usedBefore(g.latest) {
+// hasLater reports whether a stream that may have the same viewer was used later.
+func (x viewerIndex) hasLater(one *stream) bool {
+	for _, g := range x.groupsOf(one) {
+		if g != nil && one.usedBefore(g.lastUsed) {
 			return true
 		}
 	}
 	return false
 }
 
-// accompanied says that there is a companion.
-func (c crowd) accompanied(m *member) bool {
+// hasOther reports whether there is another stream that may have the same viewer.
+func (x viewerIndex) hasOther(one *stream) bool {
 	size := 0
-	for _, g := range c.around(m) {
+	for _, g := range x.groupsOf(one) {
 		if g != nil {
 			size += g.size
 		}

@@ -1,4 +1,4 @@
-package cluster
+package limits
 
 import (
 	"bytes"
@@ -9,345 +9,353 @@ import (
 	"usher/backends"
 )
 
-// What holds of a user's limit is here and, line by line the same, in lua/limit.lua, which runs in Redis; tests hold the
-// two to one another. All times are in milliseconds of one clock, Redis' or the process's, but opened, which is in
-// seconds as tickets have it.
+// The rules of a user's limit are here and, function by function the same, in lua/stream_limit.lua, which Redis runs;
+// tests compare the two. All times are milliseconds of one clock, Redis' or the process's, except opened, which is in
+// seconds as in tickets.
 //
-//   - A session takes a place from when it is counted until it loses it, leaves or is silent for LimitRules.Idle.
-//   - Those beyond the smallest Max that any held session was given are in excess, by policy: the ones opened first or
-//     last. The smallest, because it does not depend on who asks: with the caller's own, two sessions whose decisions
-//     differ would start and stop each other's windows at each heartbeat. So a limit that is lowered holds with the first
-//     session that hears of it, and one that is raised with the last.
-//   - One that was in excess for LimitRules.Soft and still asks after that is evicted. Who is silent needs no eviction.
-//   - Several sessions of what may be one viewer may be a zapping one's. So when the limit is exceeded those that went
-//     silent are superseded, and nobody is evicted until all of them that are in the way were seen to play at once.
-//   - Who lost his place keeps that standing while he asks, whatever call is lost, late or repeated.
+//   - A stream counts from when it plays until it is deactivated, leaves, or is silent for LimitRules.IdleTimeout.
+//   - The limit is the smallest MaxStreams of the active streams. It does not depend on which stream is reported: with the
+//     reported one's own, two streams with different limits would start and stop each other's grace periods at each
+//     heartbeat. So a lower limit holds from the first stream that knows it, and a higher one from the last.
+//   - The streams beyond the limit are in excess, by policy: those opened first or last. A stream that was in excess for
+//     LimitRules.GracePeriod and is still used after that is evicted. A stream that is no longer used needs no eviction.
+//   - Several streams that may have one viewer may be the streams of a viewer who zaps. So when the limit is exceeded,
+//     those that fell silent are superseded, and no stream is evicted until the ones before it are seen to be watched at
+//     the same time.
+//   - An evicted or superseded stream stays so while it is used, whichever call is lost, late or repeated.
 const (
-	// mostMembers bounds a user's sessions, so that a flood of them does not hold Redis up.
-	mostMembers = 512
-	// graceMS is for how long all nodes may tell how their sessions stand after the limit was exceeded, before a session
-	// counts as silent: the node that speaks first may not be the one where it is watched.
-	graceMS = 1000
-	// tickMS is how often nodes tell that while it matters.
-	tickMS = 1000
-	// jitterMS is by how much two calls may place the same request apart.
+	// maxTracked bounds a user's streams, so that a flood of them does not delay Redis.
+	maxTracked = 512
+	// reportWindowMS is for how long all nodes may report their streams after the limit was exceeded, before a stream
+	// counts as silent: the node that reports first may not be the one where the stream is watched.
+	reportWindowMS = 1000
+	// reportIntervalMS is how often nodes report while it matters.
+	reportIntervalMS = 1000
+	// jitterMS is how far apart two reports of the same request may be.
 	jitterMS = 1000
-	// playingRounds is how often, in turn, sessions of what may be one viewer have to be seen all to be watched at once.
-	// Zapping there and back takes two.
-	playingRounds = 4
-	// zappingMS is after how long in excess nobody passes for zapping any more, so that one who opens session after
-	// session does not escape his limit.
-	zappingMS = 600_000
+	// roundsToEvict is how often in turn all streams that may have one viewer must be used, before they count as watched at
+	// the same time. Zapping there and back takes two rounds.
+	roundsToEvict = 4
+	// maxZappingMS is how long a stream in excess may pass for zapping, so that a viewer who opens stream after stream does
+	// not escape the limit.
+	maxZappingMS = 600_000
 )
 
-// limitTerms are LimitRules in milliseconds.
-type limitTerms struct {
-	policy                          session.LimitPolicy
-	soft, silence, evictedFor, idle int64
+// rules are session.LimitRules in milliseconds.
+type rules struct {
+	policy                                            session.LimitPolicy
+	gracePeriod, zapTimeout, evictionTTL, idleTimeout int64
 }
 
-func termsOf(r session.LimitRules) limitTerms {
-	return limitTerms{
-		policy: r.Policy, soft: r.GracePeriod.Milliseconds(), silence: r.ZapTimeout.Milliseconds(),
-		evictedFor: r.EvictionTTL.Milliseconds(), idle: r.IdleTimeout.Milliseconds(),
+func rulesInMillis(r session.LimitRules) rules {
+	return rules{
+		policy: r.Policy, gracePeriod: r.GracePeriod.Milliseconds(), zapTimeout: r.ZapTimeout.Milliseconds(),
+		evictionTTL: r.EvictionTTL.Milliseconds(), idleTimeout: r.IdleTimeout.Milliseconds(),
 	}
 }
 
-// keep is for how long a user is remembered after the last call: longer than any of his sessions.
-func (t limitTerms) keep() int64 { return 2 * max(t.idle, t.evictedFor) }
+// userTTL is for how long a user is remembered after the last report: longer than any of the user's streams.
+func (r rules) userTTL() int64 { return 2 * max(r.idleTimeout, r.evictionTTL) }
 
-// limitCall is a Join or a Hold.
-type limitCall struct {
-	join    bool
-	id      backends.SessionID
-	opened  int64
-	age     int64 // since it was seen
-	counted bool
-	max     int
-	// device and address tell viewers apart, if not empty.
-	device, address string
-}
-
-func callOf(join bool, m session.StreamEntry, now time.Time) limitCall {
-	return limitCall{
-		join: join, id: m.Session, opened: m.Opened.Unix(), age: max(now.Sub(m.LastSeen).Milliseconds(), 0),
-		counted: m.IsPlaying, max: max(m.MaxStreams, 1), device: m.Device, address: m.Address,
-	}
-}
-
-// member is a session of a user.
-type member struct {
+// report is what a node says of one stream.
+type report struct {
+	// isJoin: the stream was just opened.
+	isJoin bool
 	id     backends.SessionID
 	opened int64
-	// seen is when its viewer last asked for something; an evicted one's requests count, too. beat is when the node that
-	// saw him last said so: up to then it knows.
-	seen, beat int64
-	// counted is since when it takes a place; 0: it does not play yet.
-	counted  int64
-	standing session.StreamState
-	// excess is since when it is in excess; 0: it is not. Since mark it was not yet seen in turn with those in its way,
-	// before that it was so many rounds.
-	excess, mark int64
-	rounds       int
-	max          int
+	// age is how long ago the stream was last used.
+	age        int64
+	isPlaying  bool
+	maxStreams int
+	// device and address tell viewers apart, unless they are empty.
+	device, address string
+}
+
+func newReport(isJoin bool, e session.StreamEntry, now time.Time) report {
+	return report{
+		isJoin: isJoin, id: e.Session, opened: e.Opened.Unix(), age: max(now.Sub(e.LastSeen).Milliseconds(), 0),
+		isPlaying: e.IsPlaying, maxStreams: max(e.MaxStreams, 1), device: e.Device, address: e.Address,
+	}
+}
+
+// stream is one stream of a user.
+type stream struct {
+	id     backends.SessionID
+	opened int64
+	// lastSeen is when the viewer last requested something; the requests of an evicted stream count too.
+	lastSeen int64
+	// reportedAt is when the node that saw the viewer last reported it.
+	reportedAt int64
+	// playingSince is when the stream began to count, or 0.
+	playingSince int64
+	state        session.StreamState
+	// excessSince is when the stream first exceeded the limit, or 0.
+	excessSince int64
+	// roundStart is when the current round began, and rounds is how many rounds are complete; see mustEvict.
+	roundStart int64
+	rounds     int
+	maxStreams int
 
 	device, address string
 }
 
-func (m *member) playing() bool { return m.standing == session.StreamActive && m.counted > 0 }
+func (s *stream) isCounted() bool { return s.state == session.StreamActive && s.playingSince > 0 }
 
-// silent says that its viewer was, when last told, away for longer than any player pauses.
-func (m *member) silent(t limitTerms) bool { return m.beat-m.seen > t.silence }
+// isSilent reports whether the viewer, when last reported, had requested nothing for longer than any player pauses.
+func (s *stream) isSilent(r rules) bool { return s.reportedAt-s.lastSeen > r.zapTimeout }
 
-// companion says that two sessions may be one viewer's, who zaps from one to the other.
-func (m *member) companion(o *member) bool {
-	if m.device != "" && o.device != "" {
-		return m.device == o.device
+// mayShareViewer reports whether two streams may belong to one viewer who zaps between them.
+func (s *stream) mayShareViewer(o *stream) bool {
+	if s.device != "" && o.device != "" {
+		return s.device == o.device
 	}
-	return m.address != "" && m.address == o.address
+	return s.address != "" && s.address == o.address
 }
 
-// usedBefore orders by use.
-func (m *member) usedBefore(o *member) bool {
-	if m.seen != o.seen {
-		return m.seen < o.seen
+// usedBefore orders streams by their last use.
+func (s *stream) usedBefore(o *stream) bool {
+	if s.lastSeen != o.lastSeen {
+		return s.lastSeen < o.lastSeen
 	}
-	return bytes.Compare(m.id[:], o.id[:]) < 0
+	return bytes.Compare(s.id[:], o.id[:]) < 0
 }
 
-// outranks orders by who is to keep his place.
-func (m *member) outranks(o *member, p session.LimitPolicy) bool {
+// outranks orders streams by which one stays active.
+func (s *stream) outranks(o *stream, p session.LimitPolicy) bool {
 	switch {
-	case m.opened == o.opened:
-		return bytes.Compare(m.id[:], o.id[:]) < 0
+	case s.opened == o.opened:
+		return bytes.Compare(s.id[:], o.id[:]) < 0
 	case p == session.EvictOldest:
-		return m.opened > o.opened
+		return s.opened > o.opened
 	default:
-		return m.opened < o.opened
+		return s.opened < o.opened
 	}
 }
 
-func (m *member) within() { m.excess, m.mark, m.rounds = 0, 0, 0 }
+func (s *stream) clearExcess() { s.excessSince, s.roundStart, s.rounds = 0, 0, 0 }
 
-// roster is a user's sessions.
-type roster struct {
-	members map[backends.SessionID]*member
-	// over is since when the limit is exceeded; 0: it is not.
-	over int64
-	// cut are who lost their places by the call at hand.
-	cut []session.EvictedStream
+// streamSet is the streams of a user.
+type streamSet struct {
+	streams map[backends.SessionID]*stream
+	// exceededSince is when the limit was first exceeded, or 0.
+	exceededSince int64
+	// evicted are the streams that the current call evicted or superseded.
+	evicted []session.EvictedStream
 }
 
-func newRoster() *roster { return &roster{members: make(map[backends.SessionID]*member)} }
+func newStreamSet() *streamSet { return &streamSet{streams: make(map[backends.SessionID]*stream)} }
 
-// call does a Join or a Hold. exceeded says that the limit is exceeded since this very call.
-func (r *roster) call(t limitTerms, calls []limitCall, now int64) (said session.LimitResult, exceeded bool) {
-	r.refresh(t, now)
-	was := r.over
-	members := make([]*member, len(calls))
-	for i, c := range calls {
-		members[i] = r.admit(t, c, now)
+// apply takes reports. isExceeded says that the limit is exceeded since this very call.
+func (s *streamSet) apply(r rules, reports []report, now int64) (result session.LimitResult, isExceeded bool) {
+	s.expire(r, now)
+	before := s.exceededSince
+	reported := make([]*stream, len(reports))
+	for i, p := range reports {
+		reported[i] = s.findOrCreate(r, p, now)
 	}
-	r.rank(t, now)
-	doubtful := r.settle(t, now)
-	said.States = make([]session.StreamState, len(calls))
-	for i, m := range members {
-		if m == nil {
+	s.markExcess(r, now)
+	ambiguous := s.evictExcess(r, now)
+	result.States = make([]session.StreamState, len(reports))
+	for i, one := range reported {
+		if one == nil {
 			continue
 		}
-		said.States[i] = m.standing
-		if again := time.Duration(r.again(t, m, doubtful, now)) * time.Millisecond; again > 0 && (said.RecheckIn == 0 || again < said.RecheckIn) {
-			said.RecheckIn = again
+		result.States[i] = one.state
+		delay := time.Duration(s.recheckDelay(r, one, ambiguous, now)) * time.Millisecond
+		if delay > 0 && (result.RecheckIn == 0 || delay < result.RecheckIn) {
+			result.RecheckIn = delay
 		}
 	}
-	said.Evicted, r.cut = r.cut, nil
-	return said, was == 0 && r.over > 0
+	result.Evicted, s.evicted = s.evicted, nil
+	return result, before == 0 && s.exceededSince > 0
 }
 
-// leave gives a place back. Those who lost theirs have none: were they forgotten, a copy of theirs on another node would
-// count as new.
-func (r *roster) leave(t limitTerms, id backends.SessionID, now int64) {
-	r.refresh(t, now)
-	if m := r.members[id]; m != nil && m.standing == session.StreamActive {
-		delete(r.members, id)
-		r.rank(t, now)
+// leave removes an active stream. An evicted or superseded one stays: if it were forgotten, a copy of it on another node
+// would count as new.
+func (s *streamSet) leave(r rules, id backends.SessionID, now int64) {
+	s.expire(r, now)
+	if one := s.streams[id]; one != nil && one.state == session.StreamActive {
+		delete(s.streams, id)
+		s.markExcess(r, now)
 	}
 }
 
-// refresh forgets who is gone, so that what is still in excess is known before somebody new comes.
-func (r *roster) refresh(t limitTerms, now int64) {
-	r.over = min(r.over, now)
-	for id, m := range r.members {
-		// A clock that was set back, as by a failover, must not keep anybody for longer.
-		m.seen, m.beat, m.counted = min(m.seen, now), min(m.beat, now), min(m.counted, now)
-		m.excess, m.mark = min(m.excess, now), min(m.mark, now)
-		patience := t.idle
-		if m.standing == session.StreamEvicted {
-			patience = t.evictedFor
+// expire removes streams that are no longer used, so that the excess is known before a new stream joins.
+func (s *streamSet) expire(r rules, now int64) {
+	s.exceededSince = min(s.exceededSince, now)
+	for id, one := range s.streams {
+		// A clock that was set back, for example by a failover, must not keep a stream for longer.
+		one.lastSeen, one.reportedAt = min(one.lastSeen, now), min(one.reportedAt, now)
+		one.playingSince = min(one.playingSince, now)
+		one.excessSince, one.roundStart = min(one.excessSince, now), min(one.roundStart, now)
+		ttl := r.idleTimeout
+		if one.state == session.StreamEvicted {
+			ttl = r.evictionTTL
 		}
-		if now-m.seen >= patience {
-			delete(r.members, id)
+		if now-one.lastSeen >= ttl {
+			delete(s.streams, id)
 		}
 	}
-	r.rank(t, now)
+	s.markExcess(r, now)
 }
 
-// admit finds or makes the caller's entry; nil if it is too long silent to have one.
-func (r *roster) admit(t limitTerms, c limitCall, now int64) *member {
-	m := r.members[c.id]
+// findOrCreate returns the reported stream, or nil if it is unknown and no longer used.
+func (s *streamSet) findOrCreate(r rules, p report, now int64) *stream {
+	one := s.streams[p.id]
 	switch {
-	case m == nil && c.age >= t.idle:
+	case one == nil && p.age >= r.idleTimeout:
 		return nil
-	case m == nil:
-		r.makeRoom()
-		m = &member{id: c.id}
-		r.members[c.id] = m
-		m.begin(c, now)
-	case m.standing == session.StreamSuperseded && c.opened > m.opened:
-		m.begin(c, now)
+	case one == nil:
+		s.makeRoom()
+		one = &stream{id: p.id}
+		s.streams[p.id] = one
+		one.reset(p, now)
+	case one.state == session.StreamSuperseded && p.opened > one.opened:
+		one.reset(p, now)
 	default:
-		m.touch(c, now)
+		one.update(p, now)
 	}
-	if m.standing == session.StreamEvicted {
-		r.readmit(t, c, m, now)
+	if one.state == session.StreamEvicted {
+		s.readmit(r, p, one, now)
 	}
-	if m.standing == session.StreamActive && m.device != "" {
-		r.supersedeDevice(c, m)
+	if one.state == session.StreamActive && one.device != "" {
+		s.supersedeSameDevice(p, one)
 	}
-	return m
+	return one
 }
 
-// begin makes an entry a new session's.
-func (m *member) begin(c limitCall, now int64) {
-	*m = member{
-		id: m.id, opened: c.opened, seen: now - c.age, beat: now, max: c.max, device: c.device, address: c.address,
+// reset makes the entry a new stream's.
+func (s *stream) reset(p report, now int64) {
+	*s = stream{
+		id: s.id, opened: p.opened, lastSeen: now - p.age, reportedAt: now, maxStreams: p.maxStreams, device: p.device,
+		address: p.address,
 	}
-	if c.counted {
-		m.counted = now
-	}
-}
-
-// touch takes what a node says. The node that saw the viewer last speaks for the session: another one has an idle copy.
-func (m *member) touch(c limitCall, now int64) {
-	seen := now - c.age
-	if seen+jitterMS >= m.seen {
-		m.beat, m.max, m.device, m.address = now, c.max, c.device, c.address
-	}
-	m.seen, m.opened = max(m.seen, seen), max(m.opened, c.opened)
-	if c.counted && m.counted == 0 {
-		m.counted = now
+	if p.isPlaying {
+		s.playingSince = now
 	}
 }
 
-// supersedeDevice leaves each device one session: the one opened last; of one second, the one that joined last.
-func (r *roster) supersedeDevice(c limitCall, m *member) {
-	for _, o := range r.members {
-		if o == m || o.standing != session.StreamActive || o.device != m.device {
+// update takes a report. The node that saw the viewer last decides: another node has an idle copy of the session.
+func (s *stream) update(p report, now int64) {
+	seen := now - p.age
+	if seen+jitterMS >= s.lastSeen {
+		s.reportedAt, s.maxStreams, s.device, s.address = now, p.maxStreams, p.device, p.address
+	}
+	s.lastSeen, s.opened = max(s.lastSeen, seen), max(s.opened, p.opened)
+	if p.isPlaying && s.playingSince == 0 {
+		s.playingSince = now
+	}
+}
+
+// supersedeSameDevice leaves a device one stream: the one opened last; within one second, the one that joined last.
+func (s *streamSet) supersedeSameDevice(p report, one *stream) {
+	for _, o := range s.streams {
+		if o == one || o.state != session.StreamActive || o.device != one.device {
 			continue
 		}
-		if m.opensAfter(o, c.join) {
-			r.lose(o, session.StreamSuperseded)
+		if one.isNewerThan(o, p.isJoin) {
+			s.deactivate(o, session.StreamSuperseded)
 			continue
 		}
-		r.lose(m, session.StreamSuperseded)
+		s.deactivate(one, session.StreamSuperseded)
 		return
 	}
 }
 
-func (m *member) opensAfter(o *member, join bool) bool {
-	return m.opened > o.opened || m.opened == o.opened && join
+func (s *stream) isNewerThan(o *stream, isJoin bool) bool {
+	return s.opened > o.opened || s.opened == o.opened && isJoin
 }
 
-// readmit gives an evicted session a place again if one is free, or if a session is in its way that its viewer has left.
-// It is counted at once, so that it exceeds nothing.
-func (r *roster) readmit(t limitTerms, c limitCall, m *member, now int64) {
-	playing, most := 0, m.max
-	var left *member
-	for _, o := range r.members {
-		if o.standing != session.StreamActive {
+// readmit makes an evicted stream active again if the limit allows one more, or if it takes the place of a stream that
+// its viewer has left. It counts at once, so that it exceeds nothing.
+func (s *streamSet) readmit(r rules, p report, one *stream, now int64) {
+	playing, limit := 0, one.maxStreams
+	var abandoned *stream
+	for _, o := range s.streams {
+		if o.state != session.StreamActive {
 			continue
 		}
-		most = min(most, o.max)
-		sameDevice := m.device != "" && o.device == m.device
-		away := m.companion(o) && o.usedBefore(m) && o.silent(t)
-		if sameDevice && !away && !m.opensAfter(o, c.join) {
-			return // its viewer is there
+		limit = min(limit, o.maxStreams)
+		isSameDevice := one.device != "" && o.device == one.device
+		isAbandoned := one.mayShareViewer(o) && o.usedBefore(one) && o.isSilent(r)
+		if isSameDevice && !isAbandoned && !one.isNewerThan(o, p.isJoin) {
+			return // the viewer watches the other stream
 		}
-		if !o.playing() {
+		if !o.isCounted() {
 			continue
 		}
 		playing++
-		if (away || sameDevice) && (left == nil || o.usedBefore(left)) {
-			left = o
+		if (isAbandoned || isSameDevice) && (abandoned == nil || o.usedBefore(abandoned)) {
+			abandoned = o
 		}
 	}
-	if playing > most || playing == most && left == nil {
+	if playing > limit || playing == limit && abandoned == nil {
 		return
 	}
-	if playing == most {
-		r.lose(left, session.StreamSuperseded)
+	if playing == limit {
+		s.deactivate(abandoned, session.StreamSuperseded)
 	}
-	m.standing, m.counted = session.StreamActive, now
-	m.within()
+	one.state, one.playingSince = session.StreamActive, now
+	one.clearExcess()
 }
 
-// lose takes a session's place.
-func (r *roster) lose(m *member, s session.StreamState) {
-	m.standing = s
-	m.within()
-	r.cut = append(r.cut, session.EvictedStream{Session: m.id, Opened: time.Unix(m.opened, 0), State: s})
+// deactivate makes a stream evicted or superseded.
+func (s *streamSet) deactivate(one *stream, state session.StreamState) {
+	one.state = state
+	one.clearExcess()
+	s.evicted = append(s.evicted, session.EvictedStream{Session: one.id, Opened: time.Unix(one.opened, 0), State: state})
 }
 
-// makeRoom forgets somebody if there are too many: rather one without a place, rather one who was long not seen.
-func (r *roster) makeRoom() {
-	if len(r.members) < mostMembers {
+// makeRoom removes a stream if there are too many: one that is not active if possible, then the one unused for longest.
+func (s *streamSet) makeRoom() {
+	if len(s.streams) < maxTracked {
 		return
 	}
-	var least *member
-	for _, m := range r.members {
-		if least == nil || m.worth() < least.worth() || m.worth() == least.worth() && m.usedBefore(least) {
-			least = m
+	var least *stream
+	for _, one := range s.streams {
+		if least == nil || one.rank() < least.rank() || one.rank() == least.rank() && one.usedBefore(least) {
+			least = one
 		}
 	}
-	delete(r.members, least.id)
+	delete(s.streams, least.id)
 }
 
-// worth is how much there is to lose if an entry is forgotten.
-func (m *member) worth() int {
+// rank is how much is lost if the entry is removed.
+func (s *stream) rank() int {
 	switch {
-	case m.standing == session.StreamSuperseded:
+	case s.state == session.StreamSuperseded:
 		return 0
-	case m.standing == session.StreamEvicted:
+	case s.state == session.StreamEvicted:
 		return 1
-	case m.counted == 0:
+	case s.playingSince == 0:
 		return 2
-	case m.excess > 0:
+	case s.excessSince > 0:
 		return 3
 	default:
 		return 4
 	}
 }
 
-// ranked are those who take places, those who are to keep theirs first, and how many places there are.
-func (r *roster) ranked(p session.LimitPolicy) (playing []*member, most int) {
-	for _, m := range r.members {
-		if m.standing != session.StreamActive {
+// counted returns the streams that count, and the limit. If they exceed it, those that stay active come first.
+func (s *streamSet) counted(p session.LimitPolicy) (counted []*stream, limit int) {
+	for _, one := range s.streams {
+		if one.state != session.StreamActive {
 			continue
 		}
-		if most == 0 || m.max < most {
-			most = m.max
+		if limit == 0 || one.maxStreams < limit {
+			limit = one.maxStreams
 		}
-		if m.playing() {
-			playing = append(playing, m)
+		if one.isCounted() {
+			counted = append(counted, one)
 		}
 	}
-	if len(playing) > most {
-		slices.SortFunc(playing, func(a, b *member) int {
+	if len(counted) > limit {
+		slices.SortFunc(counted, func(a, b *stream) int {
 			if a.outranks(b, p) {
 				return -1
 			}
 			return 1
 		})
 	}
-	return playing, most
+	return counted, limit
 }

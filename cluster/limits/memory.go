@@ -1,4 +1,4 @@
-package cluster
+package limits
 
 import (
 	"context"
@@ -10,105 +10,107 @@ import (
 	"usher/backends"
 )
 
-// limitShards is into how many locks the users are spread, so that sessions of different users seldom meet.
-const limitShards = 64
+// shardCount is how many locks the users are spread over, so that streams of different users seldom contend.
+const shardCount = 64
 
-// memoryLimits are the limits of a node alone. They are safe for concurrent use.
-type memoryLimits struct {
-	terms limitTerms
-	// start is what the clock counts from, so that it never goes back.
-	start time.Time
-	seed  maphash.Seed
-	// over, if not nil, is told when a user begins to exceed his limit, so that his sessions tell at once how they stand.
-	// It is called without a lock, and set before the first call.
-	over   func(user string)
-	shards [limitShards]limitShard
+// Memory counts the streams of one node's users. Its methods never fail. It is safe for concurrent use.
+type Memory struct {
+	// OnExceeded, if not nil, is called when a user begins to exceed the limit, so that the user's streams are reported at
+	// once. It is called without a lock, and must be set before the first call.
+	OnExceeded func(user string)
+
+	rules rules
+	// start is the origin of the clock, so that it never goes back.
+	start  time.Time
+	seed   maphash.Seed
+	shards [shardCount]shard
 }
 
-type limitShard struct {
-	mu      sync.Mutex
-	rosters map[string]*lastingRoster
+type shard struct {
+	mu    sync.Mutex
+	users map[string]*userStreams
 }
 
-type lastingRoster struct {
-	roster
-	until int64
+type userStreams struct {
+	streamSet
+	expires int64
 }
 
-func newMemoryLimits(rules session.LimitRules) *memoryLimits {
-	l := &memoryLimits{terms: termsOf(rules), start: time.Now(), seed: maphash.MakeSeed()}
-	for i := range l.shards {
-		l.shards[i].rosters = make(map[string]*lastingRoster)
+// NewMemory makes the limits of one node.
+func NewMemory(r session.LimitRules) *Memory {
+	m := &Memory{rules: rulesInMillis(r), start: time.Now(), seed: maphash.MakeSeed()}
+	for i := range m.shards {
+		m.shards[i].users = make(map[string]*userStreams)
 	}
-	return l
+	return m
 }
 
-// JoinStream asks for a place among the user's sessions. It never fails.
-func (l *memoryLimits) JoinStream(_ context.Context, m session.StreamEntry) (session.LimitResult, error) {
-	return l.call(true, []session.StreamEntry{m}), nil
+// JoinStream adds a stream to those of its user.
+func (m *Memory) JoinStream(_ context.Context, e session.StreamEntry) (session.LimitResult, error) {
+	return m.apply(true, []session.StreamEntry{e}), nil
 }
 
-// RenewStreams keeps the places, or takes some if none are known. It never fails.
-func (l *memoryLimits) RenewStreams(_ context.Context, of []session.StreamEntry) (session.LimitResult, error) {
-	return l.call(false, of), nil
+// RenewStreams reports streams of one user, at least one. Unknown ones join.
+func (m *Memory) RenewStreams(_ context.Context, entries []session.StreamEntry) (session.LimitResult, error) {
+	return m.apply(false, entries), nil
 }
 
-// LeaveStream gives the place back. It never fails.
-func (l *memoryLimits) LeaveStream(_ context.Context, user string, id backends.SessionID) error {
-	now, shard := l.now(time.Now()), l.shard(user)
-	shard.mu.Lock()
-	defer shard.mu.Unlock()
-	if r := shard.rosters[user]; r != nil {
-		r.leave(l.terms, id, now)
-		if len(r.members) == 0 {
-			delete(shard.rosters, user)
+// LeaveStream removes a stream from those of its user.
+func (m *Memory) LeaveStream(_ context.Context, user string, id backends.SessionID) error {
+	now, s := m.millis(time.Now()), m.shardOf(user)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u := s.users[user]; u != nil {
+		u.leave(m.rules, id, now)
+		if len(u.streams) == 0 {
+			delete(s.users, user)
 		}
 	}
 	return nil
 }
 
-func (l *memoryLimits) call(join bool, of []session.StreamEntry) session.LimitResult {
-	clock, user := time.Now(), of[0].User
-	calls := make([]limitCall, len(of))
-	for i, m := range of {
-		calls[i] = callOf(join, m, clock)
+func (m *Memory) apply(isJoin bool, entries []session.StreamEntry) session.LimitResult {
+	now, user := time.Now(), entries[0].User
+	reports := make([]report, len(entries))
+	for i, e := range entries {
+		reports[i] = newReport(isJoin, e, now)
 	}
-	said, exceeded := l.shard(user).call(l.terms, user, calls, l.now(clock))
-	if exceeded && l.over != nil {
-		l.over(user)
+	result, isExceeded := m.shardOf(user).apply(m.rules, user, reports, m.millis(now))
+	if isExceeded && m.OnExceeded != nil {
+		m.OnExceeded(user)
 	}
-	return said
+	return result
 }
 
-// now is never 0, which means never.
-func (l *memoryLimits) now(clock time.Time) int64 { return clock.Sub(l.start).Milliseconds() + 1 }
+// millis is the time on the limits' clock. It is never 0, which means never.
+func (m *Memory) millis(now time.Time) int64 { return now.Sub(m.start).Milliseconds() + 1 }
 
-func (l *memoryLimits) shard(user string) *limitShard {
-	return &l.shards[maphash.String(l.seed, user)%limitShards]
+func (m *Memory) shardOf(user string) *shard {
+	return &m.shards[maphash.String(m.seed, user)%shardCount]
 }
 
-func (s *limitShard) call(t limitTerms, user string, calls []limitCall, now int64) (session.LimitResult, bool) {
+func (s *shard) apply(r rules, user string, reports []report, now int64) (session.LimitResult, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.forget(now)
-	r := s.rosters[user]
-	if r == nil {
-		r = &lastingRoster{roster: *newRoster()}
-		s.rosters[user] = r
+	s.expireSome(now)
+	u := s.users[user]
+	if u == nil {
+		u = &userStreams{streamSet: *newStreamSet()}
+		s.users[user] = u
 	}
-	r.until = now + t.keep()
-	return r.call(t, calls, now)
+	u.expires = now + r.userTTL()
+	return u.streamSet.apply(r, reports, now)
 }
 
-// forget looks at a few users, whichever, and drops those of whom nothing was heard for long: more than come anew by a
-// call, so that the store does not grow.
-func (s *limitShard) forget(now int64) {
-	looks := 3
-	for user, r := range s.rosters {
-		if r.until <= now {
-			delete(s.rosters, user)
+// expireSome looks at a few random users and removes those that expired: more than one call can add, so that the map
+// does not grow.
+func (s *shard) expireSome(now int64) {
+	left := 3
+	for user, u := range s.users {
+		if u.expires <= now {
+			delete(s.users, user)
 		}
-		if looks--; looks == 0 {
+		if left--; left == 0 {
 			return
 		}
 	}

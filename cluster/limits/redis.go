@@ -1,7 +1,8 @@
-package cluster
+package limits
 
 import (
 	"context"
+	"embed"
 	"encoding/hex"
 	"fmt"
 	"strconv"
@@ -9,136 +10,140 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/cluster/redisclient"
 )
 
-// redisLimits are the limits of all nodes that share a Redis. They are safe for concurrent use. Neither users nor devices
-// nor addresses are told to Redis: it compares keyed hashes.
-type redisLimits struct {
-	run    runner
-	keys   keys
-	hash   func(user string) string
-	terms  limitTerms
-	script *script
-	// clock, if not nil, stands in for Redis' clock, in milliseconds; for tests alone, which cannot move that one.
+//go:embed lua/*.lua
+var scripts embed.FS
+
+// Redis counts the streams of users over all nodes that share a Redis. Each method is one round trip. It is safe for
+// concurrent use. Redis learns no user, device or address: it compares keyed hashes.
+type Redis struct {
+	client *redisclient.Client
+	cipher *redisclient.Cipher
+	rules  rules
+	script *redisclient.Script
+	// clock, if not nil, replaces Redis' clock in ms, which a test cannot move.
 	clock func() int64
 }
 
-func newRedisLimits(run runner, k keys, hash func(user string) string, rules session.LimitRules) *redisLimits {
-	return &redisLimits{run: run, keys: k, hash: hash, terms: termsOf(rules), script: loadScript("limit")}
+// NewRedis makes the limits of all nodes.
+func NewRedis(client *redisclient.Client, cipher *redisclient.Cipher, r session.LimitRules) *Redis {
+	return &Redis{
+		client: client, cipher: cipher, rules: rulesInMillis(r),
+		script: redisclient.LoadSessionScript(scripts, "stream_limit"),
+	}
 }
 
-// JoinStream asks for a place among the user's sessions. It takes one round trip.
-func (l *redisLimits) JoinStream(ctx context.Context, m session.StreamEntry) (session.LimitResult, error) {
-	return l.call(ctx, "join", []session.StreamEntry{m})
+// JoinStream adds a stream to those of its user.
+func (l *Redis) JoinStream(ctx context.Context, e session.StreamEntry) (session.LimitResult, error) {
+	return l.apply(ctx, "join", []session.StreamEntry{e})
 }
 
-// RenewStreams keeps the places, or takes some if none are known. It takes one round trip.
-func (l *redisLimits) RenewStreams(ctx context.Context, of []session.StreamEntry) (session.LimitResult, error) {
-	return l.call(ctx, "hold", of)
+// RenewStreams reports streams of one user, at least one. Unknown ones join.
+func (l *Redis) RenewStreams(ctx context.Context, entries []session.StreamEntry) (session.LimitResult, error) {
+	return l.apply(ctx, "renew", entries)
 }
 
-// LeaveStream gives the place back. It takes one round trip.
-func (l *redisLimits) LeaveStream(ctx context.Context, user string, id backends.SessionID) error {
-	hash := l.hash(user)
+// LeaveStream removes a stream from those of its user.
+func (l *Redis) LeaveStream(ctx context.Context, user string, id backends.SessionID) error {
+	hash := l.cipher.UserHash(user)
 	args := append(l.args("leave", hash), hex.EncodeToString(id[:]))
-	if _, err := l.run.run(ctx, l.script, []string{l.keys.user(hash)}, args...); err != nil {
-		return fmt.Errorf("leave the user's sessions: %w", err)
+	if _, err := l.client.Run(ctx, l.script, l.keys(hash), args...); err != nil {
+		return fmt.Errorf("leave the user's streams: %w", err)
 	}
 	return nil
 }
 
-func (l *redisLimits) call(ctx context.Context, op string, of []session.StreamEntry) (session.LimitResult, error) {
+func (l *Redis) apply(ctx context.Context, op string, entries []session.StreamEntry) (session.LimitResult, error) {
 	now := time.Now()
-	calls := make([]limitCall, len(of))
-	for i, m := range of {
-		calls[i] = callOf(op == "join", m, now)
+	reports := make([]report, len(entries))
+	for i, e := range entries {
+		reports[i] = newReport(op == "join", e, now)
 	}
-	return l.tell(ctx, op, of[0].User, calls)
+	return l.send(ctx, op, entries[0].User, reports)
 }
 
-func (l *redisLimits) tell(ctx context.Context, op, user string, calls []limitCall) (session.LimitResult, error) {
-	hash := l.hash(user)
+func (l *Redis) send(ctx context.Context, op, user string, reports []report) (session.LimitResult, error) {
+	hash := l.cipher.UserHash(user)
 	args := l.args(op, hash)
-	for _, c := range calls {
-		args = append(args, hex.EncodeToString(c.id[:]), c.opened, c.age, flag(c.counted), c.max,
-			l.mark("device", user, c.device), l.mark("address", user, c.address))
+	for _, p := range reports {
+		args = append(args, hex.EncodeToString(p.id[:]), p.opened, p.age, redisclient.Flag(p.isPlaying), p.maxStreams,
+			l.pseudonym("device", user, p.device), l.pseudonym("address", user, p.address))
 	}
-	v, err := l.run.run(ctx, l.script, []string{l.keys.user(hash)}, args...)
+	reply, err := l.client.Run(ctx, l.script, l.keys(hash), args...)
 	if err != nil {
-		return session.LimitResult{}, fmt.Errorf("%s the user's sessions: %w", op, err)
+		return session.LimitResult{}, fmt.Errorf("%s the user's streams: %w", op, err)
 	}
-	return readLimited(v, len(calls))
+	result, ok := parseResult(reply, len(reports))
+	if !ok {
+		return session.LimitResult{}, fmt.Errorf("BUG: script stream_limit returned %v", reply)
+	}
+	return result, nil
 }
 
-func (l *redisLimits) args(op, user string) []any {
+func (l *Redis) keys(userHash string) []string { return []string{l.client.Keys().User(userHash)} }
+
+func (l *Redis) args(op, userHash string) []any {
 	now := ""
 	if l.clock != nil {
 		now = strconv.FormatInt(l.clock(), 10)
 	}
-	t := l.terms
-	return append(
-		make([]any, 0, 32), now, op, int(t.policy), t.soft, t.silence, t.evictedFor, t.idle, l.keys.over(), user,
-	)
+	r := l.rules
+	return append(make([]any, 0, 32), now, op, int(r.policy), r.gracePeriod, r.zapTimeout, r.evictionTTL, r.idleTimeout,
+		l.client.Keys().LimitChannel(), userHash)
 }
 
-// mark stands in for what tells a user's viewers apart. It is another one for another user, so that nobody learns who
-// shares an address.
-func (l *redisLimits) mark(what, user, value string) string {
+// pseudonym replaces what tells a user's viewers apart. It differs from user to user, so that Redis does not learn which
+// users share an address.
+func (l *Redis) pseudonym(kind, user, value string) string {
 	if value == "" {
 		return ""
 	}
-	return l.hash("\x00" + what + "\x00" + user + "\x00" + value)
+	return l.cipher.UserHash("\x00" + kind + "\x00" + user + "\x00" + value)
 }
 
-// readLimited reads what the script said of so many sessions.
-func readLimited(v any, asked int) (said session.LimitResult, err error) {
-	said, ok := parseLimited(v, asked)
+// parseResult reads the script's reply to so many reports.
+func parseResult(reply any, reports int) (result session.LimitResult, ok bool) {
+	list := redisclient.List(reply)
+	if len(list) < 1+reports || (len(list)-1-reports)%3 != 0 {
+		return result, false
+	}
+	recheck, ok := list[0].(int64)
 	if !ok {
-		return session.LimitResult{}, fmt.Errorf("BUG: script limit returned %v", v)
+		return result, false
 	}
-	return said, nil
+	result.RecheckIn = time.Duration(recheck) * time.Millisecond
+	for _, one := range list[1 : 1+reports] {
+		state, ok := parseState(one)
+		if !ok {
+			return result, false
+		}
+		result.States = append(result.States, state)
+	}
+	for i := 1 + reports; i < len(list); i += 3 {
+		evicted, ok := parseEvicted(list[i : i+3])
+		if !ok {
+			return result, false
+		}
+		result.Evicted = append(result.Evicted, evicted)
+	}
+	return result, true
 }
 
-func parseLimited(v any, asked int) (said session.LimitResult, ok bool) {
-	list, _ := v.([]any)
-	if len(list) < 1+asked || (len(list)-1-asked)%3 != 0 {
-		return said, false
-	}
-	again, ok := list[0].(int64)
-	if !ok {
-		return said, false
-	}
-	said.RecheckIn = time.Duration(again) * time.Millisecond
-	for _, one := range list[1 : 1+asked] {
-		standing, ok := standingOf(one)
-		if !ok {
-			return said, false
-		}
-		said.States = append(said.States, standing)
-	}
-	for i := 1 + asked; i < len(list); i += 3 {
-		cut, ok := cutOf(list[i : i+3])
-		if !ok {
-			return said, false
-		}
-		said.Evicted = append(said.Evicted, cut)
-	}
-	return said, true
-}
-
-// cutOf reads a session's id in hex, when it was opened, and how it stands.
-func cutOf(f []any) (session.EvictedStream, bool) {
-	name, isText := f[0].(string)
-	opened, isNumber := f[1].(int64)
-	standing, isStanding := standingOf(f[2])
+// parseEvicted reads a session's id in hex, when it was opened, and its state.
+func parseEvicted(fields []any) (session.EvictedStream, bool) {
+	name, isText := fields[0].(string)
+	opened, isNumber := fields[1].(int64)
+	state, isState := parseState(fields[2])
 	raw, err := hex.DecodeString(name)
-	if !isText || !isNumber || !isStanding || err != nil || len(raw) != len(backends.SessionID{}) {
+	if !isText || !isNumber || !isState || err != nil || len(raw) != len(backends.SessionID{}) {
 		return session.EvictedStream{}, false
 	}
-	return session.EvictedStream{Session: backends.SessionID(raw), Opened: time.Unix(opened, 0), State: standing}, true
+	return session.EvictedStream{Session: backends.SessionID(raw), Opened: time.Unix(opened, 0), State: state}, true
 }
 
-func standingOf(v any) (session.StreamState, bool) {
+func parseState(v any) (session.StreamState, bool) {
 	n, ok := v.(int64)
 	return session.StreamState(n), ok && n >= 0 && n <= int64(session.StreamSuperseded)
 }

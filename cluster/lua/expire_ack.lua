@@ -1,16 +1,16 @@
--- Takes sessions that were closed off the list, unless they were seen since.
+-- Removes sessions that were closed from their bucket, unless they were seen since the scan.
 --
--- KEYS[1]  zset  live sessions of a bucket: session id, by when it was last seen
--- ARGV[1]… for each session: its id, its score as sweep.lua told it
+-- KEYS[1]  zset of a bucket: session id, scored by when the session was last seen, in ms of Redis' clock
+-- ARGV[1]… for each session two arguments: its id, its score as expire_scan.lua returned it
 --
--- Result   how many were taken off
-local live = KEYS[1]
+-- Result   how many were removed
+local bucket = KEYS[1]
 
-local gone = 0
+local removed = 0
 for i = 1, #ARGV, 2 do
-  local score = redis.call('ZSCORE', live, ARGV[i])
+  local score = redis.call('ZSCORE', bucket, ARGV[i])
   if score and tonumber(score) == tonumber(ARGV[i + 1]) then
-    gone = gone + redis.call('ZREM', live, ARGV[i])
+    removed = removed + redis.call('ZREM', bucket, ARGV[i])
   end
 end
-return gone
+return removed

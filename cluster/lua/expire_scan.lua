@@ -1,24 +1,24 @@
--- Picks sessions that nobody has seen for long. Whoever is given them is to close them, and then says so by forget.lua; if
--- it cannot, another node is given them a little later.
+-- Returns idle sessions. The caller must close them and then confirm that by expire_ack.lua; if it does not, the next scan
+-- after a while returns them to another node.
 --
--- KEYS[1]  zset  live sessions of a bucket: session id, by when it was last seen, in ms of this clock
--- ARGV[1]  after how long nobody is there any more, in ms
--- ARGV[2]  how many to pick at most
--- ARGV[3]  for how long nobody else is given them, in ms
+-- KEYS[1]  zset of a bucket: session id, scored by when the session was last seen, in ms of Redis' clock
+-- ARGV[1]  after how long a session is idle, in ms
+-- ARGV[2]  how many to return at most
+-- ARGV[3]  for how long no other scan returns them, in ms
 --
--- Result   for each: its id, how long ago it was seen in ms, its score from now on
-local live = KEYS[1]
-local idle, most, hold = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+-- Result   for each session a list: its id, how long ago it was last seen in ms, its new score
+local bucket = KEYS[1]
+local idleAfter, limit, window = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 
-local picked = {}
-local found = redis.call('ZRANGEBYSCORE', live, '-inf', now - idle, 'WITHSCORES', 'LIMIT', 0, most)
+local result = {}
+local found = redis.call('ZRANGEBYSCORE', bucket, '-inf', now - idleAfter, 'WITHSCORES', 'LIMIT', 0, limit)
 for i = 1, #found, 2 do
-  local id, seen = found[i], tonumber(found[i + 1])
-  local score = now - idle + hold
-  redis.call('ZADD', live, score, id)
-  picked[#picked + 1] = {id, now - seen, score}
+  local id, lastSeen = found[i], tonumber(found[i + 1])
+  local score = now - idleAfter + window
+  redis.call('ZADD', bucket, score, id)
+  result[#result + 1] = {id, now - lastSeen, score}
 end
-return picked
+return result

@@ -1,4 +1,4 @@
-package cluster
+package redisclient
 
 import (
 	"context"
@@ -12,126 +12,127 @@ import (
 	"github.com/sony/gobreaker/v2"
 )
 
-// When Redis is given up, and how it is tried again. The window is far above the longest deadline, since gobreaker drops
-// answers that come after their window.
+// The rules of the breaker. The window is far above the longest timeout, since gobreaker drops results that arrive after
+// their window.
 const (
-	guardWindow = 60 * time.Second
-	guardBucket = time.Second
-	// tripInARow failures give Redis up: few, since each costs somebody the deadline.
-	tripInARow = 3
-	// Half of tripOutOf answers or more being failures do so as well, where some servers of several are away.
-	tripOutOf = 40
-	// guardOpenFor is how long Redis is left alone before it is tried, and probeEvery how often it is looked whether to.
-	guardOpenFor = 300 * time.Millisecond
-	probeEvery   = 100 * time.Millisecond
-	// probesToClose in a row must succeed, so that a server on its way up does not fool us.
+	breakerWindow = 60 * time.Second
+	breakerBucket = time.Second
+	// consecutiveFailuresToOpen is low, since each failure costs a caller the whole timeout.
+	consecutiveFailuresToOpen = 3
+	// minRequestsForRate is from how many requests in the window a failure rate of one half opens the breaker as well. The
+	// rate covers a Redis Cluster of which some servers are down.
+	minRequestsForRate = 40
+	// openTimeout is how long the breaker stays open before it allows a probe, and probeInterval how often one is tried.
+	openTimeout   = 300 * time.Millisecond
+	probeInterval = 100 * time.Millisecond
+	// probesToClose probes in a row must succeed, so that a server that is still starting does not close the breaker.
 	probesToClose = 2
 )
 
-// guard is the breaker before Redis. While it is open nobody waits for Redis; a goroutine of its own tries it. It is safe
-// for concurrent use.
-type guard struct {
+// breaker is the circuit breaker before Redis. While it is open no call waits for Redis; a goroutine of its own probes
+// the server. It is safe for concurrent use.
+type breaker struct {
 	cb    *gobreaker.CircuitBreaker[struct{}]
 	probe func(ctx context.Context) error
-	bound time.Duration // of a probe: one that hangs would keep the breaker from ever moving
-	log   *slog.Logger
+	// probeTimeout bounds a probe: one that hangs would keep the breaker in its state for good.
+	probeTimeout time.Duration
+	log          *slog.Logger
 
-	open     atomic.Bool // mirrors gobreaker's state, whose reading locks and moves
-	failures atomic.Uint64
-	moved    chan struct{} // the state may have changed
-	last     atomic.Pointer[error]
+	// isOpen mirrors gobreaker's state, whose reading takes a lock and may change the state.
+	isOpen       atomic.Bool
+	stateChanged chan struct{} // holds one
+	lastError    atomic.Pointer[error]
 
-	hooks    sync.Mutex
-	backDo   []func()
-	told     bool // that it is away; of watch alone
-	since    time.Time
-	watching sync.WaitGroup
-	life     context.Context //nolint:containedctx // of the watching
-	stop     context.CancelFunc
+	mu        sync.Mutex
+	callbacks []func()
+
+	// wasDown and downSince belong to the watching goroutine alone.
+	wasDown   bool
+	downSince time.Time
+	watching  sync.WaitGroup
+	stop      context.CancelFunc
 }
 
-// newGuard watches what probe tries: a write that needs everything that we need of Redis.
-func newGuard(probe func(ctx context.Context) error, bound time.Duration, log *slog.Logger) *guard {
-	g := &guard{probe: probe, bound: bound, log: log, moved: make(chan struct{}, 1)}
-	g.cb = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
-		Name: "redis", MaxRequests: probesToClose, Interval: guardWindow, BucketPeriod: guardBucket, Timeout: guardOpenFor,
+// newBreaker starts a breaker. The probe is a write that needs everything that a node needs of Redis.
+func newBreaker(probe func(ctx context.Context) error, probeTimeout time.Duration, log *slog.Logger) *breaker {
+	b := &breaker{probe: probe, probeTimeout: probeTimeout, log: log, stateChanged: make(chan struct{}, 1)}
+	b.cb = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
+		Name: "redis", MaxRequests: probesToClose, Interval: breakerWindow, BucketPeriod: breakerBucket, Timeout: openTimeout,
 		IsExcluded:  func(err error) bool { return errors.Is(err, context.Canceled) },
-		ReadyToTrip: tripped,
-		// It runs under gobreaker's lock, so it only notes what happened.
+		ReadyToTrip: shouldOpen,
+		// It runs under gobreaker's lock, so it only records the change.
 		OnStateChange: func(_ string, _, to gobreaker.State) {
-			g.open.Store(to != gobreaker.StateClosed)
-			g.nudge()
+			b.isOpen.Store(to != gobreaker.StateClosed)
+			b.notifyStateChanged()
 		},
 	})
-	g.life, g.stop = context.WithCancel(context.Background())
-	g.watching.Go(func() { g.watch(g.life) })
-	return g
+	ctx, stop := context.WithCancel(context.Background())
+	b.stop = stop
+	b.watching.Go(func() { b.watch(ctx) })
+	return b
 }
 
-func tripped(c gobreaker.Counts) bool {
-	return c.ConsecutiveFailures >= tripInARow || c.Requests >= tripOutOf && 2*c.TotalFailures >= c.Requests
+func shouldOpen(c gobreaker.Counts) bool {
+	return c.ConsecutiveFailures >= consecutiveFailuresToOpen ||
+		c.Requests >= minRequestsForRate && 2*c.TotalFailures >= c.Requests
 }
 
-// close ends the watching.
-func (g *guard) close() {
-	g.stop()
-	g.watching.Wait()
+// close stops the watching goroutine.
+func (b *breaker) close() {
+	b.stop()
+	b.watching.Wait()
 }
 
-// away reports whether Redis is being left alone. It is one atomic read.
-func (g *guard) away() bool { return g.open.Load() }
-
-// onBack has f called, on the guard's own goroutine, whenever Redis is back.
-func (g *guard) onBack(f func()) {
-	g.hooks.Lock()
-	defer g.hooks.Unlock()
-	g.backDo = append(g.backDo, f)
+// onRecovered registers f, which the breaker calls on its own goroutine each time that Redis has recovered.
+func (b *breaker) onRecovered(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.callbacks = append(b.callbacks, f)
 }
 
-// attempt runs call and lets its outcome move the breaker. While that is open, call is not run and the error is ErrAway.
-func (g *guard) attempt(call func() error) error {
-	if g.away() {
-		return ErrAway
+// do runs call and counts its result. While the breaker is open it does not run call and returns ErrUnavailable.
+func (b *breaker) do(call func() error) error {
+	if b.isOpen.Load() {
+		return ErrUnavailable
 	}
-	return g.execute(call)
+	return b.execute(call)
 }
 
-func (g *guard) execute(call func() error) error {
-	_, err := g.cb.Execute(func() (struct{}, error) { return struct{}{}, call() })
+func (b *breaker) execute(call func() error) error {
+	_, err := b.cb.Execute(func() (struct{}, error) { return struct{}{}, call() })
 	switch {
 	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
-		return ErrAway
+		return ErrUnavailable
 	case err != nil:
-		g.failures.Add(1)
-		g.last.Store(&err)
+		b.lastError.Store(&err)
 	}
 	return err
 }
 
-func (g *guard) nudge() {
+func (b *breaker) notifyStateChanged() {
 	select {
-	case g.moved <- struct{}{}:
+	case b.stateChanged <- struct{}{}:
 	default:
 	}
 }
 
-// watch tells of changes, and tries Redis while it is away.
-func (g *guard) watch(ctx context.Context) {
-	tick := time.NewTicker(probeEvery)
+// watch logs state changes, and probes Redis while the breaker is open.
+func (b *breaker) watch(ctx context.Context) {
+	tick := time.NewTicker(probeInterval)
 	defer tick.Stop()
 	tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-g.moved:
+		case <-b.stateChanged:
 		case <-tick.C:
-			_ = g.execute(func() error { return g.try(ctx) })
+			_ = b.execute(func() error { return b.probeOnce(ctx) })
 		}
-		if away := g.away(); away != g.told {
-			g.tell(away)
-			if away {
-				tick.Reset(probeEvery)
+		if isDown := b.isOpen.Load(); isDown != b.wasDown {
+			b.onTransition(isDown)
+			if isDown {
+				tick.Reset(probeInterval)
 			} else {
 				tick.Stop()
 			}
@@ -139,29 +140,29 @@ func (g *guard) watch(ctx context.Context) {
 	}
 }
 
-// try runs the probe, and gives it up when its time is over, whatever it does.
-func (g *guard) try(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, g.bound)
+// probeOnce runs the probe within its timeout.
+func (b *breaker) probeOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, b.probeTimeout)
 	defer cancel()
-	return g.probe(ctx)
+	return b.probe(ctx)
 }
 
-func (g *guard) tell(away bool) {
-	g.told = away
-	if away {
-		g.since = time.Now()
+func (b *breaker) onTransition(isDown bool) {
+	b.wasDown = isDown
+	if isDown {
+		b.downSince = time.Now()
 		var cause error
-		if last := g.last.Load(); last != nil {
+		if last := b.lastError.Load(); last != nil {
 			cause = *last
 		}
-		g.log.Warn("Redis is away; the node goes on alone", slog.Any("error", cause))
+		b.log.Warn("redis unavailable, serving from local state", slog.Any("error", cause))
 		return
 	}
-	g.log.Info("Redis is back", slog.Duration("after", time.Since(g.since)))
-	g.hooks.Lock()
-	calls := slices.Clone(g.backDo)
-	g.hooks.Unlock()
-	for _, f := range calls {
+	b.log.Info("redis recovered", slog.Duration("outage", time.Since(b.downSince)))
+	b.mu.Lock()
+	callbacks := slices.Clone(b.callbacks)
+	b.mu.Unlock()
+	for _, f := range callbacks {
 		f()
 	}
 }

@@ -1,4 +1,4 @@
-package cluster
+package redisclient
 
 import (
 	"crypto/aes"
@@ -13,43 +13,40 @@ import (
 	"usher/backends"
 )
 
-// errSealed is why something could not be opened: its key is not among ours, or it is not what was sealed.
-var errSealed = errors.New("cannot be opened with any of cluster.keys")
+// errDecrypt reports that data cannot be decrypted: its key is not in the list, or no node of the cluster wrote it.
+var errDecrypt = errors.New("cannot be decrypted with any of cluster.keys")
 
-// keyring hides what tells of viewers from whoever can read Redis, and keys the hashes that stand in for their names. It
-// is safe for concurrent use.
+// Cipher encrypts what Redis holds of viewers, and hashes their names. It is safe for concurrent use.
 //
-// Sealed is: the length of the key's id, the id, a nonce of 12 bytes, AES-256-GCM's ciphertext with its tag. The key is
-// one of its own for each thing that something is sealed about, so that no key ever sees so many messages that two
-// random nonces could be the same.
-type keyring struct {
-	first string
-	keys  map[string][]byte // by id: the master keys of sealing
-	names [][]byte          // key the hashes, the first key's first
+// An encrypted value is: the length of the key's id, the id, a nonce of 12 bytes, the ciphertext of AES-256-GCM with its
+// tag. Each purpose has a key of its own, so that no key ever encrypts so many values that two random nonces could be
+// equal.
+type Cipher struct {
+	encryptingID string
+	masterKeys   map[string][]byte // by id
+	hashKeys     [][]byte          // in the order of the list
 }
 
-// newKeyring derives what it needs from the keys, of which there must be one at least.
-func newKeyring(keys []backends.Key) (*keyring, error) {
-	s := &keyring{keys: make(map[string][]byte, len(keys))}
-	for i, k := range keys {
+// NewCipher derives what it needs from the keys, of which there must be at least one. The first key encrypts and hashes,
+// all of them decrypt.
+func NewCipher(keys []backends.Key) (*Cipher, error) {
+	if len(keys) == 0 {
+		return nil, errors.New("cluster.keys: none")
+	}
+	c := &Cipher{encryptingID: keys[0].ID, masterKeys: make(map[string][]byte, len(keys))}
+	for _, k := range keys {
 		master, err := derive(k, "usher cluster seal 1")
 		if err != nil {
 			return nil, err
 		}
-		s.keys[k.ID] = master
-		names, err := derive(k, "usher cluster names 1")
+		c.masterKeys[k.ID] = master
+		hashKey, err := derive(k, "usher cluster names 1")
 		if err != nil {
 			return nil, err
 		}
-		s.names = append(s.names, names)
-		if i == 0 {
-			s.first = k.ID
-		}
+		c.hashKeys = append(c.hashKeys, hashKey)
 	}
-	if s.first == "" {
-		return nil, errors.New("cluster.keys: none")
-	}
-	return s, nil
+	return c, nil
 }
 
 func derive(k backends.Key, purpose string) ([]byte, error) {
@@ -60,37 +57,37 @@ func derive(k backends.Key, purpose string) ([]byte, error) {
 	return key, nil
 }
 
-// seal hides plain. It opens only when the same is said about it: what it is, and whose.
-func (s *keyring) seal(plain []byte, about string) []byte {
-	aead := s.aead(s.keys[s.first], about)
-	sealed := make([]byte, 0, 1+len(s.first)+aead.Overhead()+len(plain))
-	sealed = append(sealed, byte(len(s.first)))
-	sealed = append(sealed, s.first...)
-	return aead.Seal(sealed, nil, plain, nil)
+// Encrypt encrypts a value. It can be decrypted only for the same purpose, which says what the value is and whose.
+func (c *Cipher) Encrypt(plain []byte, purpose string) []byte {
+	aead := newAEAD(c.masterKeys[c.encryptingID], purpose)
+	encrypted := make([]byte, 0, 1+len(c.encryptingID)+aead.Overhead()+len(plain))
+	encrypted = append(encrypted, byte(len(c.encryptingID)))
+	encrypted = append(encrypted, c.encryptingID...)
+	return aead.Seal(encrypted, nil, plain, nil)
 }
 
-// open returns what was sealed, or errSealed.
-func (s *keyring) open(sealed []byte, about string) ([]byte, error) {
-	if len(sealed) == 0 || len(sealed) <= int(sealed[0]) {
-		return nil, errSealed
+// Decrypt returns the value that Encrypt was given for the purpose. Its error is the same whatever is wrong.
+func (c *Cipher) Decrypt(encrypted []byte, purpose string) ([]byte, error) {
+	if len(encrypted) == 0 || len(encrypted) <= int(encrypted[0]) {
+		return nil, errDecrypt
 	}
-	end := 1 + int(sealed[0]) // as a byte it would run over
-	id, rest := sealed[1:end], sealed[end:]
-	master, known := s.keys[string(id)]
+	end := 1 + int(encrypted[0]) // an int: a byte overflows at 255
+	id, rest := encrypted[1:end], encrypted[end:]
+	master, known := c.masterKeys[string(id)]
 	if !known {
-		return nil, errSealed
+		return nil, errDecrypt
 	}
-	plain, err := s.aead(master, about).Open(nil, nil, rest, nil)
+	plain, err := newAEAD(master, purpose).Open(nil, nil, rest, nil)
 	if err != nil {
-		return nil, errSealed
+		return nil, errDecrypt
 	}
 	return plain, nil
 }
 
-// aead is the cipher of what is sealed about one thing; its nonces are random and stand before the ciphertext.
-func (s *keyring) aead(master []byte, about string) cipher.AEAD {
+// newAEAD returns the cipher of one purpose. Its nonces are random and stand before the ciphertext.
+func newAEAD(master []byte, purpose string) cipher.AEAD {
 	mac := hmac.New(sha256.New, master)
-	mac.Write([]byte(about))
+	mac.Write([]byte(purpose))
 	block, err := aes.NewCipher(mac.Sum(nil))
 	if err != nil {
 		panic("BUG: " + err.Error()) // only the key's length can be wrong
@@ -102,25 +99,26 @@ func (s *keyring) aead(master []byte, about string) cipher.AEAD {
 	return aead
 }
 
-// hash stands in for a name: the same on every node that has the same first key, and nothing to whoever has none.
-func (s *keyring) hash(purpose, name string) string { return hashUnder(s.names[0], purpose, name) }
+// Hash returns a keyed hash of a name: the same on every node that has the same first key, and meaningless without the
+// key.
+func (c *Cipher) Hash(purpose, name string) string { return hashWith(c.hashKeys[0], purpose, name) }
 
-// hashes are those of a name under all keys, for what was hashed before the keys were changed.
-func (s *keyring) hashes(purpose, name string) []string {
-	all := make([]string, len(s.names))
-	for i, key := range s.names {
-		all[i] = hashUnder(key, purpose, name)
+// Hashes returns the hashes of a name under all keys, to find what was hashed before the keys were changed.
+func (c *Cipher) Hashes(purpose, name string) []string {
+	all := make([]string, len(c.hashKeys))
+	for i, key := range c.hashKeys {
+		all[i] = hashWith(key, purpose, name)
 	}
 	return all
 }
 
-func hashUnder(key []byte, purpose, name string) string {
+// UserHash returns the hash of a user, as [Keyspace.User] takes it.
+func (c *Cipher) UserHash(user string) string { return c.Hash("user", user) }
+
+func hashWith(key []byte, purpose, name string) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(purpose))
 	mac.Write([]byte{0})
 	mac.Write([]byte(name))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
 }
-
-// userHash is what [keys.user] names a user by.
-func (s *keyring) userHash(user string) string { return s.hash("user", user) }

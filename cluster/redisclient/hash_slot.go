@@ -1,12 +1,13 @@
-package cluster
+package redisclient
 
 import "strings"
 
-// slots is into how many slots a Redis Cluster divides its keys.
-const slots = 16384
+// hashSlots is how many hash slots a Redis Cluster divides its keys into.
+const hashSlots = 16384
 
-// slotOf is the slot of a key: CRC16 (XMODEM) of what stands in its first braces, as Redis Cluster's specification has it.
-func slotOf(key string) uint16 {
+// hashSlot returns the slot of a key: the CRC16 (XMODEM) of what stands in its first braces, as Redis Cluster's
+// specification defines it.
+func hashSlot(key string) uint16 {
 	if _, rest, found := strings.Cut(key, "{"); found {
 		if tag, _, closed := strings.Cut(rest, "}"); closed && tag != "" {
 			key = tag
@@ -23,5 +24,5 @@ func slotOf(key string) uint16 {
 			}
 		}
 	}
-	return crc % slots
+	return crc % hashSlots
 }

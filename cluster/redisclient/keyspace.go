@@ -1,4 +1,4 @@
-package cluster
+package redisclient
 
 import (
 	"strconv"
@@ -6,32 +6,39 @@ import (
 	"usher/backends"
 )
 
-// liveBuckets is into how many sorted sets the live sessions are spread, so that they lie on all masters of a Redis
-// Cluster and no script holds one of them up for long.
-const liveBuckets = 64
+// Keyspace returns the names of all keys and channels; the table in the documentation of package cluster lists them. The
+// part in braces decides the hash slot.
+type Keyspace struct {
+	// Prefix begins every name.
+	Prefix string
+}
 
-// keys spells the names of all keys and channels; doc.go lists them. The part in braces is what Redis Cluster places a
-// key by.
-type keys struct{ prefix string }
+// Session returns the key of a hash: a session's record, lease, tombstones and counters.
+func (k Keyspace) Session(id backends.SessionID) string {
+	return k.Prefix + ":session:{" + id.String() + "}"
+}
 
-// session is a hash: a session's record, lease, burial, kick and counters.
-func (k keys) session(id backends.SessionID) string { return k.prefix + ":s:{" + id.String() + "}" }
+// LastSeen returns the key of a sorted set: when each session of a bucket was last seen.
+func (k Keyspace) LastSeen(bucket int) string {
+	return k.Prefix + ":last-seen:{" + strconv.Itoa(bucket) + "}"
+}
 
-// live is a sorted set: when the sessions of a bucket were last seen.
-func (k keys) live(bucket int) string { return k.prefix + ":live:{" + strconv.Itoa(bucket) + "}" }
+// User returns the key of a hash: the streams of a user. The user is named by a keyed hash, so that Redis does not learn
+// the name.
+func (k Keyspace) User(hash string) string { return k.Prefix + ":user:{" + hash + "}" }
 
-// bucketOf is the bucket that a session lies in.
-func bucketOf(id backends.SessionID) int { return int(id[0]) % liveBuckets }
+// Shared returns the name of a key that all nodes share. These few keys lie in one hash slot.
+func (k Keyspace) Shared(name string) string { return k.Prefix + ":{all}:" + name }
 
-// user is a hash: the sessions of a user. It is named by a keyed hash, so that Redis does not learn who he is.
-func (k keys) user(hash string) string { return k.prefix + ":u:{" + hash + "}" }
+// DecisionChannel returns the channel of decisions that other nodes wait for: a message is a session's id.
+func (k Keyspace) DecisionChannel() string { return k.Prefix + ":decisions" }
 
-// common is a key of the few that all nodes share: nodes, stream, bans, epoch. They lie in one slot.
-func (k keys) common(name string) string { return k.prefix + ":{all}:" + name }
+// LimitChannel returns the channel of stream limits that were exceeded: a message is a user's hash, and every node then
+// reports how the user's sessions stand.
+func (k Keyspace) LimitChannel() string { return k.Prefix + ":limits" }
 
-// The channels: wake says that somebody's answer on a session is there, over that a user exceeds his limit so that all
-// nodes say how his sessions stand, revoked carries revocations, node is what one node is told alone.
-func (k keys) wake() string            { return k.prefix + ":wake" }
-func (k keys) over() string            { return k.prefix + ":over" }
-func (k keys) revoked() string         { return k.prefix + ":revoked" }
-func (k keys) node(name string) string { return k.prefix + ":node:" + name }
+// RevocationChannel returns the channel of revocations.
+func (k Keyspace) RevocationChannel() string { return k.Prefix + ":revocations" }
+
+// NodeChannel returns the channel of messages to one node.
+func (k Keyspace) NodeChannel(nodeID string) string { return k.Prefix + ":node:" + nodeID }

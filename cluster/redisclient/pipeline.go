@@ -1,12 +1,11 @@
-package cluster
+package redisclient
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,241 +14,214 @@ import (
 )
 
 const (
-	// laneQueue is how many calls may wait in a lane. More than that Redis does not answer within any deadline.
-	laneQueue = 4096
-	// laneBatch is how many calls share a pipeline: beyond it they gain nothing and wait for one another.
-	laneBatch = 128
-	// laneWorkers is how many pipelines of a lane are under way at once. Few, so that calls which come together meet.
-	laneWorkers = 4
-	// clusterLanes keeps the servers of a Redis Cluster apart, as nearly as slots tell: calls to one that is away do not
-	// hold up those to others.
-	clusterLanes = 16
+	// queueSize is how many calls may wait in a queue. Redis does not answer more than that within any timeout.
+	queueSize = 4096
+	// maxPipelineCalls is how many calls share a pipeline. Larger pipelines gain nothing and delay the first call.
+	maxPipelineCalls = 128
+	// workersPerQueue is how many pipelines of a queue are in flight at once: few, so that calls that arrive together
+	// share one.
+	workersPerQueue = 4
+	// clusterQueues keeps the servers of a Redis Cluster apart, as nearly as hash slots tell: calls to a server that is
+	// down do not delay calls to the others.
+	clusterQueues = 16
 )
 
-// batch runs scripts. Calls that come while others are under way share the next pipeline; a lone one goes at once. Each
-// returns at the deadline, whatever the client does. It is safe for concurrent use.
-type batch struct {
-	client   redis.UniversalClient
-	guard    *guard
-	deadline time.Duration
-	log      *slog.Logger
+// pipeline runs scripts. Calls that arrive while others are in flight share the next pipeline; a lone call is sent at
+// once. Each call returns within the timeout, whatever the client does. It is safe for concurrent use.
+type pipeline struct {
+	redis   redis.UniversalClient
+	breaker *breaker
+	timeout time.Duration
+	log     *slog.Logger
 
-	lanes   []chan *call
-	ctx     context.Context
+	queues  []chan *call
+	ctx     context.Context //nolint:containedctx // of the workers
 	stop    context.CancelFunc
-	working sync.WaitGroup
+	workers sync.WaitGroup
 
-	bugs sync.Map // names of scripts whose error was told
-	// full counts calls that found their lane's queue full, late those whose deadline passed.
-	full, late atomic.Uint64
+	loggedScripts sync.Map // names of scripts whose error was logged
+	// roundTrips counts the pipelines with a call that a session waits for.
+	roundTrips atomic.Uint64
 }
 
-// call is one script on its way. Whoever waits for it may leave; then nobody reads its outcome.
+// call is one run of a script. Its caller may give up waiting; then nothing reads the result.
 type call struct {
-	script *script
-	keys   []string
-	args   []any
-	left   atomic.Bool
-	done   chan outcome // holds one, so that nobody waits for the caller
+	script      *Script
+	keys        []string
+	args        []any
+	isAbandoned atomic.Bool
+	done        chan result // holds one, so that the worker never blocks
 }
 
-type outcome struct {
+type result struct {
 	value any
 	err   error
 }
 
-func newBatch(client redis.UniversalClient, g *guard, deadline time.Duration, log *slog.Logger) *batch {
-	b := &batch{client: client, guard: g, deadline: deadline, log: log}
-	b.ctx, b.stop = context.WithCancel(context.Background())
-	lanes := 1
-	if _, several := client.(*redis.ClusterClient); several {
-		lanes = clusterLanes
+func newPipeline(client redis.UniversalClient, b *breaker, timeout time.Duration, log *slog.Logger) *pipeline {
+	p := &pipeline{redis: client, breaker: b, timeout: timeout, log: log}
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	queues := 1
+	if _, isCluster := client.(*redis.ClusterClient); isCluster {
+		queues = clusterQueues
 	}
-	for range lanes {
-		lane := make(chan *call, laneQueue)
-		b.lanes = append(b.lanes, lane)
-		for range laneWorkers {
-			b.working.Go(func() { b.work(lane) })
+	for range queues {
+		queue := make(chan *call, queueSize)
+		p.queues = append(p.queues, queue)
+		for range workersPerQueue {
+			p.workers.Go(func() { p.work(queue) })
 		}
 	}
-	return b
+	return p
 }
 
-// close ends the workers. Calls that wait return ErrAway.
-func (b *batch) close() {
-	b.stop()
-	b.working.Wait()
+// close stops the workers. Calls that wait return ErrUnavailable.
+func (p *pipeline) close() {
+	p.stop()
+	p.workers.Wait()
 }
 
-func (b *batch) run(ctx context.Context, s *script, keys []string, args ...any) (any, error) {
-	if b.guard.away() {
-		return nil, ErrAway
+func (p *pipeline) run(ctx context.Context, s *Script, keys []string, args ...any) (any, error) {
+	if p.breaker.isOpen.Load() {
+		return nil, ErrUnavailable
 	}
-	c := &call{script: s, keys: keys, args: args, done: make(chan outcome, 1)}
+	c := &call{script: s, keys: keys, args: args, done: make(chan result, 1)}
 	select {
-	case b.lane(keys) <- c:
+	case p.queueFor(keys) <- c:
 	default:
-		b.full.Add(1)
-		return nil, fmt.Errorf("%w: %d calls wait already", ErrAway, laneQueue)
+		return nil, fmt.Errorf("%w: %d calls are waiting already", ErrUnavailable, queueSize)
 	}
-	deadline := time.NewTimer(b.deadline)
-	defer deadline.Stop()
+	timeout := time.NewTimer(p.timeout)
+	defer timeout.Stop()
 	select {
-	case o := <-c.done:
-		return o.value, o.err
+	case r := <-c.done:
+		return r.value, r.err
 	case <-ctx.Done():
-		c.left.Store(true)
+		c.isAbandoned.Store(true)
 		return nil, ctx.Err()
-	case <-deadline.C:
-		c.left.Store(true)
-		b.late.Add(1)
-		return nil, fmt.Errorf("%w: no answer within cluster.deadline=%v", ErrAway, b.deadline)
-	case <-b.ctx.Done():
-		return nil, fmt.Errorf("%w: the node ends", ErrAway)
+	case <-timeout.C:
+		c.isAbandoned.Store(true)
+		return nil, fmt.Errorf("%w: no answer within cluster.deadline=%v", ErrUnavailable, p.timeout)
+	case <-p.ctx.Done():
+		return nil, fmt.Errorf("%w: the node is shutting down", ErrUnavailable)
 	}
 }
 
-// lane is the one that calls with such keys go by: neighbouring slots, which lie on one server, share one.
-func (b *batch) lane(keys []string) chan *call {
-	if len(b.lanes) == 1 || len(keys) == 0 {
-		return b.lanes[0]
+// queueFor returns the queue for calls with these keys. Neighbouring hash slots, which lie on one server, share a queue.
+func (p *pipeline) queueFor(keys []string) chan *call {
+	if len(p.queues) == 1 || len(keys) == 0 {
+		return p.queues[0]
 	}
-	return b.lanes[int(slotOf(keys[0]))*len(b.lanes)/slots]
+	return p.queues[int(hashSlot(keys[0]))*len(p.queues)/hashSlots]
 }
 
-// work runs what comes by a lane until the batch is closed.
-func (b *batch) work(lane chan *call) {
-	calls := make([]*call, 0, laneBatch)
+// work sends the calls of a queue until the pipeline is closed.
+func (p *pipeline) work(queue chan *call) {
+	calls := make([]*call, 0, maxPipelineCalls)
 	for {
 		select {
-		case <-b.ctx.Done():
+		case <-p.ctx.Done():
 			return
-		case first := <-lane:
+		case first := <-queue:
 			calls = append(calls[:0], first)
 		}
 	more:
-		for len(calls) < laneBatch {
+		for len(calls) < maxPipelineCalls {
 			select {
-			case next := <-lane:
+			case next := <-queue:
 				calls = append(calls, next)
 			default:
 				break more
 			}
 		}
-		b.send(calls)
+		p.send(calls)
 		clear(calls)
 	}
 }
 
 // send runs the calls whose callers still wait, in one pipeline.
-func (b *batch) send(calls []*call) {
-	waiting := calls[:0]
+func (p *pipeline) send(calls []*call) {
+	awaited := calls[:0]
 	for _, c := range calls {
-		if !c.left.Load() {
-			waiting = append(waiting, c)
+		if !c.isAbandoned.Load() {
+			awaited = append(awaited, c)
 		}
 	}
-	if len(waiting) == 0 {
+	if len(awaited) == 0 {
 		return
 	}
-	err := b.guard.attempt(func() error { return b.pipeline(waiting) })
+	err := p.breaker.do(func() error { return p.execute(awaited) })
 	if err == nil {
 		return
 	}
-	for _, c := range waiting { // those that have an outcome already have no room for another
-		c.settle(nil, away(err))
+	for _, c := range awaited { // calls that have a result already ignore this one
+		c.finish(nil, unavailable(err))
 	}
 }
 
-// settle gives the call its outcome, if it has none.
-func (c *call) settle(value any, err error) {
+// finish gives the call its result, unless it has one.
+func (c *call) finish(value any, err error) {
 	select {
-	case c.done <- outcome{value, err}:
+	case c.done <- result{value, err}:
 	default:
 	}
 }
 
-// pipeline runs the calls and settles those that were answered. Its error is why Redis counts as away.
-func (b *batch) pipeline(calls []*call) error {
-	ctx, cancel := context.WithTimeout(b.ctx, b.deadline)
+// execute runs the calls and finishes those that were answered. It returns an error if Redis counts as unavailable.
+func (p *pipeline) execute(calls []*call) error {
+	ctx, cancel := context.WithTimeout(p.ctx, p.timeout)
 	defer cancel()
-	unknown, err := b.round(ctx, calls, func(p redis.Pipeliner, c *call) *redis.Cmd {
-		return p.EvalSha(ctx, c.script.sha, c.keys, c.args...)
+	unknown, err := p.roundTrip(ctx, calls, func(pipe redis.Pipeliner, c *call) *redis.Cmd {
+		return pipe.EvalSha(ctx, c.script.sha, c.keys, c.args...)
 	})
 	if err != nil || len(unknown) == 0 {
 		return err
 	}
-	// The server was restarted, or never saw them. Sent whole they are known from now on.
-	_, err = b.round(ctx, unknown, func(p redis.Pipeliner, c *call) *redis.Cmd {
-		return p.Eval(ctx, c.script.source, c.keys, c.args...)
+	// The server was restarted, or never saw these scripts. EVAL makes them known to it.
+	_, err = p.roundTrip(ctx, unknown, func(pipe redis.Pipeliner, c *call) *redis.Cmd {
+		return pipe.Eval(ctx, c.script.source, c.keys, c.args...)
 	})
 	return err
 }
 
-// round is one trip. It returns the calls whose script the server does not know.
-func (b *batch) round(
+// roundTrip sends one pipeline. It returns the calls whose script the server does not know.
+func (p *pipeline) roundTrip(
 	ctx context.Context, calls []*call, add func(redis.Pipeliner, *call) *redis.Cmd,
 ) (unknown []*call, failure error) {
 	commands := make([]*redis.Cmd, len(calls))
-	p := b.client.Pipeline()
+	pipe := p.redis.Pipeline()
 	for i, c := range calls {
-		commands[i] = add(p, c)
+		commands[i] = add(pipe, c)
 	}
-	_, whole := p.Exec(ctx) // each command that was sent has its own error
+	_, pipeErr := pipe.Exec(ctx) // each command that was sent has an error of its own
+	if slices.ContainsFunc(calls, func(c *call) bool { return c.script.delaysSessions }) {
+		p.roundTrips.Add(1)
+	}
 	for i, c := range calls {
 		value, err := commands[i].Result()
 		if err == nil && value == nil {
-			err = whole // it was not even sent: a script that returns nothing has redis.Nil
+			err = pipeErr // the command was not sent: a script without a result returns redis.Nil
 		}
 		switch {
 		case err == nil, errors.Is(err, redis.Nil):
-			c.settle(value, nil)
+			c.finish(value, nil)
 		case redis.HasErrorPrefix(err, "NOSCRIPT"):
 			unknown = append(unknown, c)
-		case isAway(err):
+		case isUnavailable(err):
 			failure = err
-			c.settle(nil, away(err))
+			c.finish(nil, unavailable(err))
 		default:
-			b.tellBug(c.script, err)
-			c.settle(nil, fmt.Errorf("%s: %w", c.script.name, err))
+			p.logScriptError(c.script, err)
+			c.finish(nil, fmt.Errorf("%s: %w", c.script.name, err))
 		}
 	}
 	return unknown, failure
 }
 
-// tellBug reports once for each script what Redis says is wrong with it.
-func (b *batch) tellBug(s *script, err error) {
-	if _, told := b.bugs.LoadOrStore(s.name, true); !told {
-		b.log.Error("BUG: Redis refuses a script of ours, or a key holds what we did not write",
+// logScriptError logs an error that is not an outage, once for each script.
+func (p *pipeline) logScriptError(s *Script, err error) {
+	if _, logged := p.loggedScripts.LoadOrStore(s.name, true); !logged {
+		p.log.Error("BUG: redis rejected a script, or another program wrote to a key of the prefix",
 			slog.String("script", s.name), slog.Any("error", err))
 	}
-}
-
-// away marks an error as Redis being away.
-func away(err error) error {
-	if errors.Is(err, ErrAway) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", ErrAway, err)
-}
-
-// isAway reports whether the error says that Redis cannot serve at present, rather than that we asked for nonsense.
-// Whatever is not Redis' own words is a broken connection.
-func isAway(err error) bool {
-	said, isReply := errors.AsType[redis.Error](err)
-	if !isReply {
-		return true
-	}
-	if _, broken := errors.AsType[net.Error](err); broken {
-		return true
-	}
-	for _, words := range []string{
-		"LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS", "MISCONF", "OOM", "BUSY",
-		"UNKILLABLE", "NOAUTH", "WRONGPASS", "NOPERM", "ERR max number of clients",
-	} {
-		if strings.HasPrefix(said.Error(), words) {
-			return true
-		}
-	}
-	return false
 }

@@ -1,4 +1,4 @@
-package cluster
+package redisclient
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// deaf is a client of a Redis that takes connections and never answers, as one that is frozen does.
-func deaf(t *testing.T, deadline time.Duration) redis.UniversalClient {
+// newFrozenClient returns a client of a Redis that accepts connections and never answers.
+func newFrozenClient(t *testing.T, timeout time.Duration) redis.UniversalClient {
 	t.Helper()
 	var mu sync.Mutex
 	var ends []net.Conn
@@ -29,7 +29,7 @@ func deaf(t *testing.T, deadline time.Duration) redis.UniversalClient {
 		},
 		Addr: "192.0.2.1:6379", MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true, DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-		DialTimeout:              deadline, ReadTimeout: deadline, WriteTimeout: deadline, PoolTimeout: deadline, PoolSize: 4,
+		DialTimeout:              timeout, ReadTimeout: timeout, WriteTimeout: timeout, PoolTimeout: timeout, PoolSize: 4,
 	})
 	t.Cleanup(func() {
 		_ = client.Close()
@@ -47,29 +47,29 @@ func deaf(t *testing.T, deadline time.Duration) redis.UniversalClient {
 func TestNobodyWaitsLongerForAFrozenRedisThanTheDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const deadline = 150 * time.Millisecond
-		client := deaf(t, deadline)
+		const timeout = 150 * time.Millisecond
+		client := newFrozenClient(t, timeout)
 		probe := func(ctx context.Context) error { return client.Ping(ctx).Err() }
-		g := newGuard(probe, deadline, slog.New(slog.DiscardHandler))
-		b := newBatch(client, g, deadline, slog.New(slog.DiscardHandler))
-		defer g.close()
+		b := newBreaker(probe, timeout, slog.New(slog.DiscardHandler))
+		p := newPipeline(client, b, timeout, slog.New(slog.DiscardHandler))
 		defer b.close()
-		s := &script{name: "pulse", source: "return 1", sha: "0"}
+		defer p.close()
+		s := &Script{name: "test", source: "return 1", sha: "0"}
 		for crowd := range 20 {
 			var waiting sync.WaitGroup
-			for range 1000 { // more than the pipelines of one deadline carry
+			for range 1000 { // more than the pipelines of one timeout carry
 				waiting.Go(func() {
 					began := time.Now()
-					_, err := b.run(t.Context(), s, []string{"k"})
-					if took := time.Since(began); took > deadline || !errors.Is(err, ErrAway) {
-						t.Errorf("crowd %d: waited %v, want at most %v: %v", crowd, took, deadline, err)
+					_, err := p.run(t.Context(), s, []string{"k"})
+					if took := time.Since(began); took > timeout || !errors.Is(err, ErrUnavailable) {
+						t.Errorf("crowd %d: waited %v, want at most %v: %v", crowd, took, timeout, err)
 					}
 				})
 			}
 			waiting.Wait()
 			time.Sleep(50 * time.Millisecond)
 		}
-		if !g.away() {
+		if !b.isOpen.Load() {
 			t.Error("Redis was not given up")
 		}
 	})

@@ -1,4 +1,4 @@
-package cluster
+package redisclient
 
 import (
 	"context"
@@ -8,76 +8,82 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// relink is the pause before a broken subscription is tried again: long enough for a Redis that is away, and short enough
-// that what was missed is known well within a second of its return.
-const relink = 100 * time.Millisecond
+// resubscribeDelay is the pause before a broken subscription is made again: long enough for a Redis that is down, and
+// short enough that missed messages are known well within a second of its recovery.
+const resubscribeDelay = 100 * time.Millisecond
 
-// link is a subscription that is made again whenever it breaks. The client would do that by itself, but silently: then
-// nobody would know that messages were lost.
-type link struct {
-	client   redis.UniversalClient
-	channels []string
-	// receive is called for each message, one after another. It must not block.
-	receive func(channel, payload string)
-	// linked is called when all channels are subscribed, each time.
-	linked func()
+// Subscription is a subscription that is made again whenever it breaks. The library would do that by itself, but
+// silently, and lost messages would go unnoticed.
+type Subscription struct {
+	redis        redis.UniversalClient
+	channels     []string
+	onMessage    func(channel, payload string)
+	onSubscribed func()
 
 	mu      sync.Mutex
 	current *redis.PubSub
 }
 
-// run keeps the subscription until ctx ends.
-func (l *link) run(ctx context.Context) {
-	pause := time.NewTimer(0)
-	defer pause.Stop()
+// NewSubscription makes a subscription to channels; [Subscription.Run] subscribes. onMessage is called for one message
+// after another and must not block. onSubscribed is called each time that all channels are subscribed.
+func (c *Client) NewSubscription(
+	channels []string, onMessage func(channel, payload string), onSubscribed func(),
+) *Subscription {
+	return &Subscription{redis: c.redis, channels: channels, onMessage: onMessage, onSubscribed: onSubscribed}
+}
+
+// Run keeps the subscription until ctx ends.
+func (s *Subscription) Run(ctx context.Context) {
+	delay := time.NewTimer(0)
+	defer delay.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-pause.C:
+		case <-delay.C:
 		}
-		l.live(ctx)
-		pause.Reset(relink)
+		s.receive(ctx)
+		delay.Reset(resubscribeDelay)
 	}
 }
 
-// live is one subscription from its beginning until it breaks.
-func (l *link) live(ctx context.Context) {
-	subscription := l.client.Subscribe(ctx, l.channels...)
-	l.set(subscription)
-	stop := context.AfterFunc(ctx, func() { _ = subscription.Close() }) // a read does not end with its context
+// receive subscribes once, and returns when the subscription breaks.
+func (s *Subscription) receive(ctx context.Context) {
+	pubsub := s.redis.Subscribe(ctx, s.channels...)
+	s.setCurrent(pubsub)
+	stop := context.AfterFunc(ctx, func() { _ = pubsub.Close() }) // a read does not end with its context
 	defer func() {
 		stop()
-		l.set(nil)
-		_ = subscription.Close()
+		s.setCurrent(nil)
+		_ = pubsub.Close()
 	}()
 	for {
-		message, err := subscription.Receive(ctx)
+		message, err := pubsub.Receive(ctx)
 		if err != nil {
-			return // the client may have a new connection by now: what was missed meanwhile would not be noticed
+			return // the library may reconnect by itself, and messages lost meanwhile would go unnoticed
 		}
 		switch m := message.(type) {
 		case *redis.Subscription:
-			if m.Count == len(l.channels) {
-				l.linked()
+			if m.Count == len(s.channels) {
+				s.onSubscribed()
 			}
 		case *redis.Message:
-			l.receive(m.Channel, m.Payload)
+			s.onMessage(m.Channel, m.Payload)
 		}
 	}
 }
 
-func (l *link) set(subscription *redis.PubSub) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.current = subscription
+func (s *Subscription) setCurrent(pubsub *redis.PubSub) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current = pubsub
 }
 
-// renew gives the connection up, because nothing seems to come over it, and makes a new one.
-func (l *link) renew() {
-	l.mu.Lock()
-	current := l.current
-	l.mu.Unlock()
+// Reconnect drops a connection that seems to receive nothing, so that Run makes a new one.
+func (s *Subscription) Reconnect() {
+	s.mu.Lock()
+	current := s.current
+	s.mu.Unlock()
 	if current != nil {
 		_ = current.Close()
 	}

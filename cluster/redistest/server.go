@@ -1,8 +1,7 @@
-package cluster
+package redistest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -14,15 +13,21 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// redisServer is a real redis-server of a test's own, on a unix socket.
-type redisServer struct {
-	socket string
-	cmd    *exec.Cmd
-	client *redis.Client // of the test's own
+// startTimeout is longer than any redis-server takes to start.
+const startTimeout = 30 * time.Second
+
+// Server is a redis-server that belongs to one test, on a unix socket.
+type Server struct {
+	// Socket is the path of the server's socket.
+	Socket string
+	// Client is the test's own connection.
+	Client *redis.Client
+
+	command *exec.Cmd
 }
 
-// startRedis starts a redis-server and waits until it answers. It ends with the test.
-func startRedis(t testing.TB, args ...string) *redisServer {
+// Start starts a redis-server and waits until it answers. The server ends with the test, and with the test's process.
+func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -30,68 +35,59 @@ func startRedis(t testing.TB, args ...string) *redisServer {
 			"  apt-get install -y --no-install-recommends redis-server")
 	}
 	folder := t.TempDir()
-	s := &redisServer{socket: filepath.Join(folder, "redis.sock")}
-	s.cmd = exec.Command(path, append([]string{ // no context: it is ended below
-		"--port", "0", "--unixsocket", s.socket, "--save", "", "--appendonly", "no", "--dir", folder,
+	s := &Server{Socket: filepath.Join(folder, "redis.sock")}
+	s.command = exec.Command(path, append([]string{ //nolint:noctx // it is ended below
+		"--port", "0", "--unixsocket", s.Socket, "--save", "", "--appendonly", "no", "--dir", folder,
 	}, args...)...)
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := s.cmd.Start(); err != nil {
+	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := s.command.Start(); err != nil {
 		t.Fatalf("start redis-server: %v", err)
 	}
-	s.client = redis.NewClient(&redis.Options{Network: "unix", Addr: s.socket, MaxRetries: -1})
+	s.Client = redis.NewClient(&redis.Options{Network: "unix", Addr: s.Socket, MaxRetries: -1})
 	t.Cleanup(func() {
-		_ = s.client.Close()
-		s.signal(syscall.SIGCONT)
-		s.signal(syscall.SIGKILL)
-		_ = s.cmd.Wait()
+		_ = s.Client.Close()
+		s.Signal(syscall.SIGCONT)
+		s.Signal(syscall.SIGKILL)
+		_ = s.command.Wait()
 	})
-	s.await(t)
+	s.waitUntilReady(t)
 	return s
 }
 
-// await waits until the server answers.
-func (s *redisServer) await(t testing.TB) {
+func (s *Server) waitUntilReady(t testing.TB) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	patience, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
 	for {
-		err := s.client.Ping(patience).Err()
+		err := s.Client.Ping(ctx).Err()
 		if err == nil {
 			return
 		}
 		select {
 		case <-tick.C:
-		case <-patience.Done():
+		case <-ctx.Done():
 			t.Fatalf("redis-server does not answer: %v", err)
 		}
 	}
 }
 
-// reportWork reports how much of its one thread's time the server spent on an iteration's scripts: a million microseconds
-// a second are all that it has.
-func (s *redisServer) reportWork(b *testing.B) {
+// Signal sends a signal to the server: SIGSTOP freezes it, SIGCONT lets it run again.
+func (s *Server) Signal(signal syscall.Signal) { _ = syscall.Kill(-s.command.Process.Pid, signal) }
+
+// ReportScriptTime reports how much time of its one thread the server spent on the scripts of an iteration. One million
+// microseconds a second are all that it has.
+func (s *Server) ReportScriptTime(b *testing.B) {
 	b.Helper()
-	info, err := s.client.Info(b.Context(), "commandstats").Result()
-	must(b, err)
+	info, err := s.Client.Info(b.Context(), "commandstats").Result()
+	if err != nil {
+		b.Fatal(err)
+	}
 	var calls, spent int
 	for line := range strings.Lines(info) {
 		if n, _ := fmt.Sscanf(line, "cmdstat_evalsha:calls=%d,usec=%d", &calls, &spent); n == 2 {
 			b.ReportMetric(float64(spent)/float64(b.N), "redis-µs/op")
 		}
 	}
-}
-
-func (s *redisServer) signal(sig syscall.Signal) { _ = syscall.Kill(-s.cmd.Process.Pid, sig) }
-
-// direct runs scripts one by one, for tests of scripts alone.
-type direct struct{ redis.Cmdable }
-
-func (d direct) run(ctx context.Context, s *script, keys []string, args ...any) (any, error) {
-	v, err := d.Eval(ctx, s.source, keys, args...).Result()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("%s: %w", s.name, err)
-	}
-	return v, nil
 }

@@ -31,8 +31,8 @@ func (n *node) joinCluster() (err error) {
 // hear does what the other nodes, and the operator by any of them, want of this one's sessions, until ctx ends.
 func (n *node) hear(ctx context.Context) {
 	n.cluster.Run(ctx, cluster.Handlers{
-		Revoked: n.registry.Apply, Reread: n.registry.Reread, Returned: n.registry.Returned,
-		Over: n.registry.Over,
+		OnRevoked: n.registry.Apply, RecheckAll: n.registry.Reread, OnRedisRecovered: n.registry.Returned,
+		OnLimitExceeded: n.registry.Over,
 		Answer: func(ctx context.Context, question []byte) []byte {
 			return admin.Answer(ctx, (*adminNode)(n), question)
 		},
@@ -57,7 +57,7 @@ func (n *node) banCredentials(b session.Ban, shown *backends.Request) {
 	ctx, cancel := context.WithTimeout(context.Background(), tellFor)
 	defer cancel()
 	_, err := n.cluster.Ban(ctx, session.Ban{Credentials: credentials, Until: b.Until, Reason: b.Reason, Cause: b.ID})
-	if err != nil && !errors.Is(err, cluster.ErrAway) {
+	if err != nil && !errors.Is(err, cluster.ErrUnavailable) {
 		n.logger.Warn("a banned user's credentials could not be banned", slog.String("ban", b.ID), slog.Any("error", err))
 	}
 }
@@ -117,7 +117,7 @@ func (a *adminCluster) knows(ctx context.Context, id backends.SessionID) (bool, 
 
 // pending is an error in the admin listener's words.
 func pending(err error) error {
-	if errors.Is(err, cluster.ErrAway) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, cluster.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %w", admin.ErrPending, err)
 	}
 	return err
@@ -218,7 +218,7 @@ func (a *adminCluster) Nodes(ctx context.Context) ([]admin.NodeStatus, error) {
 	for i, n := range nodes {
 		shown[i] = admin.NodeStatus{
 			ID: n.ID, Name: n.Name, Address: n.Address, Version: n.Version, Started: n.Started.UTC().Truncate(time.Second),
-			LastSeen: now.Add(-n.Silent), Sessions: n.Sessions, Draining: n.Draining, Alive: n.Alive, Self: n.Self,
+			LastSeen: now.Add(-n.SinceHeartbeat), Sessions: n.Sessions, Draining: n.IsDraining, Alive: n.IsAlive, Self: n.IsSelf,
 		}
 	}
 	return shown, nil
@@ -228,7 +228,7 @@ func (a *adminCluster) Nodes(ctx context.Context) ([]admin.NodeStatus, error) {
 func (a *adminCluster) Live() int { return a.cluster.Live() }
 
 // Away reports whether what nodes share cannot be reached.
-func (a *adminCluster) Away() bool { return a.cluster.Away() }
+func (a *adminCluster) Away() bool { return a.cluster.RedisDown() }
 
 // RoundTrips is how often what nodes share was waited for since the start.
 func (a *adminCluster) RoundTrips() uint64 { return a.cluster.RoundTrips() }

@@ -1,19 +1,19 @@
--- Reads all bans that hold, and those that were lifted.
+-- Returns all active bans, and the ids that were unbanned.
 --
--- KEYS[1]  hash    bans: ban id -> ban
--- KEYS[2]  zset    ban-ends: ban id, by when it ends, in ms of this clock
--- KEYS[3]  zset    lifted: the id of a ban that was lifted, by until when that is remembered, in ms of this clock
--- KEYS[4]  hash    state: bans, the version of the bans
+-- KEYS[1]  hash    bans: ban id -> ban, encrypted
+-- KEYS[2]  zset    ban expiries: ban id, scored by when the ban ends, in ms of Redis' clock
+-- KEYS[3]  zset    unbanned: ban id, scored by until when it is remembered, in ms of Redis' clock
+-- KEYS[4]  hash    state: bans, the id of the last revocation that changed the bans
 --
--- Result   the version ("0-0": none), for each ban: its id, for how long it holds in ms, the ban; for each that was lifted:
---          its id, for how long that is remembered in ms
-local bans, ends, lifted, state = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+-- Result   a list of three: the version of the bans ("0-0": none); for each ban a list of its id, for how long it still
+--          holds in ms, and the ban; for each unbanned id a list of the id and for how long it is still remembered in ms
+local bans, expiries, unbanned, state = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 
--- rest is what is left of the times that have not come yet.
-local function rest(key)
+-- timeLeft returns the members of a sorted set whose score lies ahead, each with the time until then.
+local function timeLeft(key)
   local found = redis.call('ZRANGEBYSCORE', key, '(' .. now, '+inf', 'WITHSCORES')
   local listed = {}
   for i = 1, #found, 2 do
@@ -22,11 +22,11 @@ local function rest(key)
   return listed
 end
 
-local held = {}
-for _, ban in ipairs(rest(ends)) do
+local active = {}
+for _, ban in ipairs(timeLeft(expiries)) do
   local value = redis.call('HGET', bans, ban[1])
   if value then
-    held[#held + 1] = {ban[1], ban[2], value}
+    active[#active + 1] = {ban[1], ban[2], value}
   end
 end
-return {redis.call('HGET', state, 'bans') or '0-0', held, rest(lifted)}
+return {redis.call('HGET', state, 'bans') or '0-0', active, timeLeft(unbanned)}

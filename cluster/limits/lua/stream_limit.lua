@@ -1,19 +1,28 @@
--- A session takes, keeps or gives back a place among those of its user. The rules, and why, are in limits.go and
--- limits_settle.go; functions have the same names here.
+-- Adds, renews or removes streams of one user, and evicts those that exceed the user's limit. The rules, and the reasons
+-- for them, are in limits.go and eviction.go; functions have the same names there.
 --
--- KEYS[1]  hash of the user's sessions: "over" is since when the limit is exceeded, any other field a session id in hex,
---          its value a packed list that opens with the version of its layout
--- ARGV     1 now in ms, for tests; empty: Redis' clock   2 "join", "hold" or "leave"
---          3 policy: 0 evict-oldest, 1 reject-new   4 soft window   5 silence   6 evicted_for   7 idle, all in ms
---          8 channel that is told when the limit begins to be exceeded   9 what it is told
---          10… for each session: its id in hex and, but for leave, which takes one session: opened, unix seconds; age of
---          last-seen, ms; "1": it plays; most sessions; device; address
--- Result   leave: nothing; else {again in ms, the standing of each session, then for each session cut: id in hex, opened,
---          standing}; standing: 0 held, 1 evicted, 2 superseded
+-- KEYS[1]   hash, the user's streams: "exceededSince" is when the limit was first exceeded, in ms; every other field is a
+--           session id in hex, its value a packed list that begins with the version of its layout
+-- ARGV[1]   the time in ms, for tests; empty: Redis' clock
+-- ARGV[2]   "join", "renew" or "leave"
+-- ARGV[3]   the policy: 0 evict-oldest, 1 reject-new
+-- ARGV[4]   the grace period, in ms
+-- ARGV[5]   the zap timeout, in ms
+-- ARGV[6]   the TTL of an evicted stream, in ms
+-- ARGV[7]   the idle timeout, in ms
+-- ARGV[8]   the channel for a message when the limit begins to be exceeded
+-- ARGV[9]   that message: the user's hash
+-- ARGV[10]… for each stream its session id in hex and, except for leave, which takes one stream: when it was opened, in Unix
+--           seconds; how long ago it was last used, in ms; "1" if it plays; the most streams; the device; the address
+--
+-- Result    leave: nothing. Otherwise a list: in how many ms to report again (0: with the next heartbeat), the state of each
+--           stream, then for each stream that this call evicted or superseded: its session id in hex, when it was opened,
+--           its state. States: 0 active, 1 evicted, 2 superseded
 local key, channel, user = KEYS[1], ARGV[8], ARGV[9]
 local op = ARGV[2]
 local evictOldest = ARGV[3] == '0'
-local soft, silence, evictedFor, idle = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local gracePeriod, zapTimeout = tonumber(ARGV[4]), tonumber(ARGV[5])
+local evictionTTL, idleTimeout = tonumber(ARGV[6]), tonumber(ARGV[7])
 local FIRST, FIELDS = 10, 7
 local now = tonumber(ARGV[1])
 if not now then
@@ -22,63 +31,64 @@ if not now then
 end
 
 local VERSION = 1
-local HELD, EVICTED, SUPERSEDED = 0, 1, 2
-local MOST_MEMBERS, GRACE, TICK, JITTER = 512, 1000, 1000, 1000
-local PLAYING_ROUNDS, ZAPPING = 4, 600000
-local expiry = 2 * math.max(idle, evictedFor)
+local ACTIVE, EVICTED, SUPERSEDED = 0, 1, 2
+local MAX_TRACKED, REPORT_WINDOW, REPORT_INTERVAL, JITTER = 512, 1000, 1000, 1000
+local ROUNDS_TO_EVICT, MAX_ZAPPING = 4, 600000
+local userTTL = 2 * math.max(idleTimeout, evictionTTL)
 local all = redis.call('HGETALL', key)
 
--- Most users watch one stream, and most calls hold it: nobody loses or gets anything by them. It is what the rest comes to
--- for them, at half its cost.
-if op == 'hold' and #all == 2 and #ARGV == FIRST + FIELDS - 1 and all[1] == ARGV[FIRST] then
+-- Most users watch one stream, and most calls renew it: such a call evicts no stream. This shortcut has the same result as
+-- the code below, at half its cost.
+if op == 'renew' and #all == 2 and #ARGV == FIRST + FIELDS - 1 and all[1] == ARGV[FIRST] then
   local p = cmsgpack.unpack(all[2])
-  local before = p[1] == VERSION and p[6] == HELD and math.min(p[3], now)
-  if before and now - before < idle then
-    local opened, seen = tonumber(ARGV[FIRST + 1]), now - tonumber(ARGV[FIRST + 2])
-    local counted = math.min(p[5], now)
-    if counted == 0 and ARGV[FIRST + 3] == '1' then
-      counted = now
+  local before = p[1] == VERSION and p[6] == ACTIVE and math.min(p[3], now)
+  if before and now - before < idleTimeout then
+    local opened, lastSeen = tonumber(ARGV[FIRST + 1]), now - tonumber(ARGV[FIRST + 2])
+    local playingSince = math.min(p[5], now)
+    if playingSince == 0 and ARGV[FIRST + 3] == '1' then
+      playingSince = now
     end
-    local beat, max, device, address = math.min(p[4], now), p[10], p[11], p[12]
-    if seen + JITTER >= before then
-      beat, max, device, address = now, tonumber(ARGV[FIRST + 4]), ARGV[FIRST + 5], ARGV[FIRST + 6]
+    local reportedAt, maxStreams, device, address = math.min(p[4], now), p[10], p[11], p[12]
+    if lastSeen + JITTER >= before then
+      reportedAt, maxStreams, device, address = now, tonumber(ARGV[FIRST + 4]), ARGV[FIRST + 5], ARGV[FIRST + 6]
     end
     redis.call('HSET', key, all[1], cmsgpack.pack({
-      VERSION, math.max(p[2], opened), math.max(before, seen), beat, counted, HELD, 0, 0, 0, max, device, address,
+      VERSION, math.max(p[2], opened), math.max(before, lastSeen), reportedAt, playingSince, ACTIVE, 0, 0, 0, maxStreams,
+      device, address,
     }))
-    redis.call('PEXPIRE', key, expiry)
-    return {0, HELD}
+    redis.call('PEXPIRE', key, userTTL)
+    return {0, ACTIVE}
   end
 end
 
-local members, size, over, cut = {}, 0, 0, {}
-local overBefore = 0
-local dropped = {}
+local streams, size, exceededSince, evicted = {}, 0, 0, {}
+local storedExceededSince = 0
+local removed = {}
 local foreign = {}
 
-local function set(m, field, value)
-  if m[field] ~= value then
-    m[field], m.dirty = value, true
+local function set(s, field, value)
+  if s[field] ~= value then
+    s[field], s.dirty = value, true
   end
 end
 
-local function drop(m)
-  members[m.id], size = nil, size - 1
-  dropped[#dropped + 1] = m.id
+local function remove(s)
+  streams[s.id], size = nil, size - 1
+  removed[#removed + 1] = s.id
 end
 
--- read passes over entries of a version that is unknown here.
+-- read skips entries with an unknown version of the layout.
 local function read()
   for i = 1, #all, 2 do
     local field = all[i]
-    if field == 'over' then
-      over = tonumber(all[i + 1])
+    if field == 'exceededSince' then
+      exceededSince = tonumber(all[i + 1])
     else
       local p = cmsgpack.unpack(all[i + 1])
       if p[1] == VERSION then
-        members[field] = {
-          id = field, opened = p[2], seen = p[3], beat = p[4], counted = p[5], standing = p[6], excess = p[7],
-          mark = p[8], rounds = p[9], max = p[10], device = p[11], address = p[12],
+        streams[field] = {
+          id = field, opened = p[2], lastSeen = p[3], reportedAt = p[4], playingSince = p[5], state = p[6],
+          excessSince = p[7], roundStart = p[8], rounds = p[9], maxStreams = p[10], device = p[11], address = p[12],
         }
         size = size + 1
       else
@@ -86,438 +96,440 @@ local function read()
       end
     end
   end
-  overBefore = over
+  storedExceededSince = exceededSince
 end
 
 local function write()
-  if #dropped > 0 then
-    redis.call('HDEL', key, unpack(dropped))
+  if #removed > 0 then
+    redis.call('HDEL', key, unpack(removed))
   end
   local changed = {}
-  for field, m in pairs(members) do
-    if m.dirty then
+  for field, s in pairs(streams) do
+    if s.dirty then
       changed[#changed + 1] = field
       changed[#changed + 1] = cmsgpack.pack({
-        VERSION, m.opened, m.seen, m.beat, m.counted, m.standing, m.excess, m.mark, m.rounds, m.max, m.device, m.address,
+        VERSION, s.opened, s.lastSeen, s.reportedAt, s.playingSince, s.state, s.excessSince, s.roundStart, s.rounds,
+        s.maxStreams, s.device, s.address,
       })
     end
   end
-  if over ~= overBefore and over > 0 then
-    changed[#changed + 1] = 'over'
-    changed[#changed + 1] = string.format('%.0f', over)
+  if exceededSince ~= storedExceededSince and exceededSince > 0 then
+    changed[#changed + 1] = 'exceededSince'
+    changed[#changed + 1] = string.format('%.0f', exceededSince)
   end
   if #changed > 0 then
     redis.call('HSET', key, unpack(changed))
   end
-  if over == 0 and overBefore > 0 then
-    redis.call('HDEL', key, 'over')
+  if exceededSince == 0 and storedExceededSince > 0 then
+    redis.call('HDEL', key, 'exceededSince')
   end
-  redis.call('PEXPIRE', key, expiry)
+  redis.call('PEXPIRE', key, userTTL)
 end
 
-local function playing(m)
-  return m.standing == HELD and m.counted > 0
+local function isCounted(s)
+  return s.state == ACTIVE and s.playingSince > 0
 end
 
-local function silent(m)
-  return m.beat - m.seen > silence
+local function isSilent(s)
+  return s.reportedAt - s.lastSeen > zapTimeout
 end
 
-local function companion(m, o)
-  if m.device ~= '' and o.device ~= '' then
-    return m.device == o.device
+local function mayShareViewer(s, o)
+  if s.device ~= '' and o.device ~= '' then
+    return s.device == o.device
   end
-  return m.address ~= '' and m.address == o.address
+  return s.address ~= '' and s.address == o.address
 end
 
-local function usedBefore(m, o)
-  if m.seen ~= o.seen then
-    return m.seen < o.seen
+local function usedBefore(s, o)
+  if s.lastSeen ~= o.lastSeen then
+    return s.lastSeen < o.lastSeen
   end
-  return m.id < o.id
+  return s.id < o.id
 end
 
-local function outranks(m, o)
-  if m.opened == o.opened then
-    return m.id < o.id
+local function outranks(s, o)
+  if s.opened == o.opened then
+    return s.id < o.id
   end
   if evictOldest then
-    return m.opened > o.opened
+    return s.opened > o.opened
   end
-  return m.opened < o.opened
+  return s.opened < o.opened
 end
 
-local function within(m)
-  set(m, 'excess', 0)
-  set(m, 'mark', 0)
-  set(m, 'rounds', 0)
+local function clearExcess(s)
+  set(s, 'excessSince', 0)
+  set(s, 'roundStart', 0)
+  set(s, 'rounds', 0)
 end
 
-local function lose(m, standing)
-  set(m, 'standing', standing)
-  within(m)
-  cut[#cut + 1] = m
+local function deactivate(s, state)
+  set(s, 'state', state)
+  clearExcess(s)
+  evicted[#evicted + 1] = s
 end
 
-local function ranked()
-  local all, most = {}, 0
-  for _, m in pairs(members) do
-    if m.standing == HELD then
-      if most == 0 or m.max < most then
-        most = m.max
+local function counted()
+  local all, limit = {}, 0
+  for _, s in pairs(streams) do
+    if s.state == ACTIVE then
+      if limit == 0 or s.maxStreams < limit then
+        limit = s.maxStreams
       end
-      if m.counted > 0 then
-        all[#all + 1] = m
+      if s.playingSince > 0 then
+        all[#all + 1] = s
       end
     end
   end
-  if #all > most then
+  if #all > limit then
     table.sort(all, outranks)
   end
-  return all, most
+  return all, limit
 end
 
-local function rank()
-  local all, most = ranked()
-  if #all <= most then
-    over = 0
-    for _, m in ipairs(all) do
-      within(m)
+local function markExcess()
+  local all, limit = counted()
+  if #all <= limit then
+    exceededSince = 0
+    for _, s in ipairs(all) do
+      clearExcess(s)
     end
     return
   end
-  if over == 0 then
-    over = now
+  if exceededSince == 0 then
+    exceededSince = now
   end
-  for i, m in ipairs(all) do
-    if i <= most then
-      within(m)
-    elseif m.excess == 0 then
-      set(m, 'excess', now)
-      set(m, 'mark', now)
-      set(m, 'rounds', 0)
+  for i, s in ipairs(all) do
+    if i <= limit then
+      clearExcess(s)
+    elseif s.excessSince == 0 then
+      set(s, 'excessSince', now)
+      set(s, 'roundStart', now)
+      set(s, 'rounds', 0)
     end
   end
 end
 
-local function refresh()
-  over = math.min(over, now)
+local function expire()
+  exceededSince = math.min(exceededSince, now)
   local gone = {}
-  for _, m in pairs(members) do
-    for _, field in ipairs({'seen', 'beat', 'counted', 'excess', 'mark'}) do
-      if m[field] > now then
-        set(m, field, now)
+  for _, s in pairs(streams) do
+    for _, field in ipairs({'lastSeen', 'reportedAt', 'playingSince', 'excessSince', 'roundStart'}) do
+      if s[field] > now then
+        set(s, field, now)
       end
     end
-    local patience = idle
-    if m.standing == EVICTED then
-      patience = evictedFor
+    local ttl = idleTimeout
+    if s.state == EVICTED then
+      ttl = evictionTTL
     end
-    if now - m.seen >= patience then
-      gone[#gone + 1] = m
+    if now - s.lastSeen >= ttl then
+      gone[#gone + 1] = s
     end
   end
-  for _, m in ipairs(gone) do
-    drop(m)
+  for _, s in ipairs(gone) do
+    remove(s)
   end
-  rank()
+  markExcess()
 end
 
-local function worth(m)
-  if m.standing == SUPERSEDED then
+local function rank(s)
+  if s.state == SUPERSEDED then
     return 0
-  elseif m.standing == EVICTED then
+  elseif s.state == EVICTED then
     return 1
-  elseif m.counted == 0 then
+  elseif s.playingSince == 0 then
     return 2
-  elseif m.excess > 0 then
+  elseif s.excessSince > 0 then
     return 3
   end
   return 4
 end
 
 local function makeRoom()
-  if size < MOST_MEMBERS then
+  if size < MAX_TRACKED then
     return
   end
   local least
-  for _, m in pairs(members) do
-    if not least or worth(m) < worth(least) or worth(m) == worth(least) and usedBefore(m, least) then
-      least = m
+  for _, s in pairs(streams) do
+    if not least or rank(s) < rank(least) or rank(s) == rank(least) and usedBefore(s, least) then
+      least = s
     end
   end
-  drop(least)
+  remove(least)
 end
 
-local function opensAfter(m, o)
-  return m.opened > o.opened or m.opened == o.opened and op == 'join'
+local function isNewerThan(s, o)
+  return s.opened > o.opened or s.opened == o.opened and op == 'join'
 end
 
-local function begin(c)
-  local m = {
-    id = c.id, opened = c.opened, seen = now - c.age, beat = now, counted = 0, standing = HELD, excess = 0, mark = 0,
-    rounds = 0, max = c.max, device = c.device, address = c.address, dirty = true,
+local function reset(r)
+  local s = {
+    id = r.id, opened = r.opened, lastSeen = now - r.age, reportedAt = now, playingSince = 0, state = ACTIVE,
+    excessSince = 0, roundStart = 0, rounds = 0, maxStreams = r.maxStreams, device = r.device, address = r.address,
+    dirty = true,
   }
-  if c.counted then
-    m.counted = now
+  if r.isPlaying then
+    s.playingSince = now
   end
-  members[c.id] = m
-  return m
+  streams[r.id] = s
+  return s
 end
 
-local function touch(m, c)
-  local seen = now - c.age
-  if seen + JITTER >= m.seen then
-    set(m, 'beat', now)
-    set(m, 'max', c.max)
-    set(m, 'device', c.device)
-    set(m, 'address', c.address)
+local function update(s, r)
+  local lastSeen = now - r.age
+  if lastSeen + JITTER >= s.lastSeen then
+    set(s, 'reportedAt', now)
+    set(s, 'maxStreams', r.maxStreams)
+    set(s, 'device', r.device)
+    set(s, 'address', r.address)
   end
-  set(m, 'seen', math.max(m.seen, seen))
-  set(m, 'opened', math.max(m.opened, c.opened))
-  if c.counted and m.counted == 0 then
-    set(m, 'counted', now)
+  set(s, 'lastSeen', math.max(s.lastSeen, lastSeen))
+  set(s, 'opened', math.max(s.opened, r.opened))
+  if r.isPlaying and s.playingSince == 0 then
+    set(s, 'playingSince', now)
   end
 end
 
-local function supersedeDevice(m)
-  for _, o in pairs(members) do
-    if o ~= m and o.standing == HELD and o.device == m.device then
-      if not opensAfter(m, o) then
-        lose(m, SUPERSEDED)
+local function supersedeSameDevice(s)
+  for _, o in pairs(streams) do
+    if o ~= s and o.state == ACTIVE and o.device == s.device then
+      if not isNewerThan(s, o) then
+        deactivate(s, SUPERSEDED)
         return
       end
-      lose(o, SUPERSEDED)
+      deactivate(o, SUPERSEDED)
     end
   end
 end
 
-local function readmit(m)
-  local count, most, left = 0, m.max, nil
-  for _, o in pairs(members) do
-    if o.standing == HELD then
-      most = math.min(most, o.max)
-      local sameDevice = m.device ~= '' and o.device == m.device
-      local away = companion(m, o) and usedBefore(o, m) and silent(o)
-      if sameDevice and not away and not opensAfter(m, o) then
+local function readmit(s)
+  local count, limit, abandoned = 0, s.maxStreams, nil
+  for _, o in pairs(streams) do
+    if o.state == ACTIVE then
+      limit = math.min(limit, o.maxStreams)
+      local isSameDevice = s.device ~= '' and o.device == s.device
+      local isAbandoned = mayShareViewer(s, o) and usedBefore(o, s) and isSilent(o)
+      if isSameDevice and not isAbandoned and not isNewerThan(s, o) then
         return
       end
-      if playing(o) then
+      if isCounted(o) then
         count = count + 1
-        if (away or sameDevice) and (not left or usedBefore(o, left)) then
-          left = o
+        if (isAbandoned or isSameDevice) and (not abandoned or usedBefore(o, abandoned)) then
+          abandoned = o
         end
       end
     end
   end
-  if count > most or count == most and not left then
+  if count > limit or count == limit and not abandoned then
     return
   end
-  if count == most then
-    lose(left, SUPERSEDED)
+  if count == limit then
+    deactivate(abandoned, SUPERSEDED)
   end
-  set(m, 'standing', HELD)
-  set(m, 'counted', now)
-  within(m)
+  set(s, 'state', ACTIVE)
+  set(s, 'playingSince', now)
+  clearExcess(s)
 end
 
--- session is what is said of one, from its first argument on.
-local function session(i)
+-- report reads the report whose first argument has that index.
+local function report(i)
   return {
-    id = ARGV[i], opened = tonumber(ARGV[i + 1]), age = tonumber(ARGV[i + 2]), counted = ARGV[i + 3] == '1',
-    max = tonumber(ARGV[i + 4]), device = ARGV[i + 5], address = ARGV[i + 6],
+    id = ARGV[i], opened = tonumber(ARGV[i + 1]), age = tonumber(ARGV[i + 2]), isPlaying = ARGV[i + 3] == '1',
+    maxStreams = tonumber(ARGV[i + 4]), device = ARGV[i + 5], address = ARGV[i + 6],
   }
 end
 
-local function admit(c)
-  if foreign[c.id] then
+local function findOrCreate(r)
+  if foreign[r.id] then
     return nil
   end
-  local m = members[c.id]
-  if not m then
-    if c.age >= idle then
+  local s = streams[r.id]
+  if not s then
+    if r.age >= idleTimeout then
       return nil
     end
     makeRoom()
     size = size + 1
-    m = begin(c)
-  elseif m.standing == SUPERSEDED and c.opened > m.opened then
-    m = begin(c)
+    s = reset(r)
+  elseif s.state == SUPERSEDED and r.opened > s.opened then
+    s = reset(r)
   else
-    touch(m, c)
+    update(s, r)
   end
-  if m.standing == EVICTED then
-    readmit(m)
+  if s.state == EVICTED then
+    readmit(s)
   end
-  if m.standing == HELD and m.device ~= '' then
-    supersedeDevice(m)
+  if s.state == ACTIVE and s.device ~= '' then
+    supersedeSameDevice(s)
   end
-  return m
+  return s
 end
 
-local function add(groups, name, m)
+local function addToGroup(groups, name, s)
   local g = groups[name]
   if not g then
-    g = {latest = m, size = 0}
+    g = {lastUsed = s, size = 0}
     groups[name] = g
   end
   g.size = g.size + 1
-  if usedBefore(g.latest, m) then
-    g.latest = m
+  if usedBefore(g.lastUsed, s) then
+    g.lastUsed = s
   end
 end
 
-local function crowdOf(all)
-  local c = {device = {}, address = {}, bare = {}}
-  for _, m in ipairs(all) do
-    if m.device ~= '' then
-      add(c.device, m.device, m)
+local function indexByViewer(all)
+  local x = {byDevice = {}, byAddress = {}, withoutDevice = {}}
+  for _, s in ipairs(all) do
+    if s.device ~= '' then
+      addToGroup(x.byDevice, s.device, s)
     end
-    if m.address ~= '' then
-      add(c.address, m.address, m)
-      if m.device == '' then
-        add(c.bare, m.address, m)
+    if s.address ~= '' then
+      addToGroup(x.byAddress, s.address, s)
+      if s.device == '' then
+        addToGroup(x.withoutDevice, s.address, s)
       end
     end
   end
-  return c
+  return x
 end
 
-local function around(c, m)
-  if m.device == '' then
-    return c.address[m.address], nil
+local function groupsOf(x, s)
+  if s.device == '' then
+    return x.byAddress[s.address], nil
   end
-  return c.device[m.device], c.bare[m.address]
+  return x.byDevice[s.device], x.withoutDevice[s.address]
 end
 
-local function followed(c, m)
-  local g, h = around(c, m)
-  return g and usedBefore(m, g.latest) or h and usedBefore(m, h.latest)
+local function hasLater(x, s)
+  local g, h = groupsOf(x, s)
+  return g and usedBefore(s, g.lastUsed) or h and usedBefore(s, h.lastUsed)
 end
 
-local function accompanied(c, m)
-  local g, h = around(c, m)
+local function hasOther(x, s)
+  local g, h = groupsOf(x, s)
   return (g and g.size or 0) + (h and h.size or 0) > 1
 end
 
 local function supersedeSilent()
-  local all, most = ranked()
-  local c = crowdOf(all)
+  local all, limit = counted()
+  local x = indexByViewer(all)
   table.sort(all, usedBefore)
-  local exceeding = #all - most
-  for _, m in ipairs(all) do
-    if exceeding > 0 and silent(m) and followed(c, m) then
-      lose(m, SUPERSEDED)
+  local exceeding = #all - limit
+  for _, s in ipairs(all) do
+    if exceeding > 0 and isSilent(s) and hasLater(x, s) then
+      deactivate(s, SUPERSEDED)
       exceeding = exceeding - 1
     end
   end
 end
 
-local function due(m, doubtful)
-  local finish = m.excess + soft
-  local asks = now >= finish and m.seen >= finish
-  if #doubtful == 0 then
-    return asks
+local function mustEvict(s, ambiguous)
+  local graceEnd = s.excessSince + gracePeriod
+  local isUsedAfterGrace = now >= graceEnd and s.lastSeen >= graceEnd
+  if #ambiguous == 0 then
+    return isUsedAfterGrace
   end
-  local first, last = m.seen, m.seen
-  for _, d in ipairs(doubtful) do
-    if d.counted >= m.mark then
-      set(m, 'mark', now)
-      set(m, 'rounds', 0)
+  local first, last = s.lastSeen, s.lastSeen
+  for _, d in ipairs(ambiguous) do
+    if d.playingSince >= s.roundStart then
+      set(s, 'roundStart', now)
+      set(s, 'rounds', 0)
     end
-    first, last = math.min(first, d.seen), math.max(last, d.seen)
+    first, last = math.min(first, d.lastSeen), math.max(last, d.lastSeen)
   end
-  local watched = m.rounds >= PLAYING_ROUNDS - 1 and first > math.max(m.mark, finish)
-  if asks and (now - m.excess >= ZAPPING or watched) then
+  local isLastRound = s.rounds >= ROUNDS_TO_EVICT - 1 and first > math.max(s.roundStart, graceEnd)
+  if isUsedAfterGrace and (now - s.excessSince >= MAX_ZAPPING or isLastRound) then
     return true
   end
-  if first > m.mark then
-    set(m, 'mark', last)
-    set(m, 'rounds', m.rounds + 1)
+  if first > s.roundStart then
+    set(s, 'roundStart', last)
+    set(s, 'rounds', s.rounds + 1)
   end
   return false
 end
 
-local function settle()
-  local doubtful = {}
-  if over == 0 then
-    return doubtful
+local function evictExcess()
+  local ambiguous = {}
+  if exceededSince == 0 then
+    return ambiguous
   end
-  if now - over >= GRACE then
+  if now - exceededSince >= REPORT_WINDOW then
     supersedeSilent()
-    rank()
-    if over == 0 then
-      return doubtful
+    markExcess()
+    if exceededSince == 0 then
+      return ambiguous
     end
   end
-  local all, most = ranked()
-  local c = crowdOf(all)
-  for i = 1, most do
-    if accompanied(c, all[i]) then
-      doubtful[#doubtful + 1] = all[i]
+  local all, limit = counted()
+  local x = indexByViewer(all)
+  for i = 1, limit do
+    if hasOther(x, all[i]) then
+      ambiguous[#ambiguous + 1] = all[i]
     end
   end
-  for i = most + 1, #all do
-    if due(all[i], doubtful) then
-      lose(all[i], EVICTED)
+  for i = limit + 1, #all do
+    if mustEvict(all[i], ambiguous) then
+      deactivate(all[i], EVICTED)
     end
   end
-  rank()
-  return doubtful
+  markExcess()
+  return ambiguous
 end
 
-local function again(m, doubtful)
-  if over == 0 or not playing(m) then
+local function recheckDelay(s, ambiguous)
+  if exceededSince == 0 or not isCounted(s) then
     return 0
   end
-  if #doubtful > 0 then
-    return TICK
-  elseif m.excess == 0 then
+  if #ambiguous > 0 then
+    return REPORT_INTERVAL
+  elseif s.excessSince == 0 then
     return 0
   end
-  local wait = m.excess + soft - now
+  local wait = s.excessSince + gracePeriod - now
   if wait > 0 then
     return wait
   end
-  return TICK
+  return REPORT_INTERVAL
 end
 
 read()
-refresh()
+expire()
 if op == 'leave' then
-  local m = members[ARGV[FIRST]]
-  if m and m.standing == HELD then
-    drop(m)
-    rank()
+  local s = streams[ARGV[FIRST]]
+  if s and s.state == ACTIVE then
+    remove(s)
+    markExcess()
   end
   write()
   return
 end
 
-local was = over
-local asked, count = {}, 0
+local before = exceededSince
+local reported, count = {}, 0
 for i = FIRST, #ARGV, FIELDS do
   count = count + 1
-  asked[count] = admit(session(i)) or false
+  reported[count] = findOrCreate(report(i)) or false
 end
-rank()
-local doubtful = settle()
+markExcess()
+local ambiguous = evictExcess()
 write()
-if was == 0 and over > 0 then
+if before == 0 and exceededSince > 0 then
   redis.call('PUBLISH', channel, user)
 end
-local said = {0}
+local result = {0}
 for i = 1, count do
-  local m = asked[i]
-  said[i + 1] = m and m.standing or HELD
-  local soon = m and again(m, doubtful) or 0
-  if soon > 0 and (said[1] == 0 or soon < said[1]) then
-    said[1] = soon
+  local s = reported[i]
+  result[i + 1] = s and s.state or ACTIVE
+  local soon = s and recheckDelay(s, ambiguous) or 0
+  if soon > 0 and (result[1] == 0 or soon < result[1]) then
+    result[1] = soon
   end
 end
-for _, o in ipairs(cut) do
-  said[#said + 1] = o.id
-  said[#said + 1] = o.opened
-  said[#said + 1] = o.standing
+for _, o in ipairs(evicted) do
+  result[#result + 1] = o.id
+  result[#result + 1] = o.opened
+  result[#result + 1] = o.state
 end
-return said
+return result
