@@ -12,13 +12,13 @@ import (
 	"usher/backends"
 )
 
-// recordVersion is the schema of the records that we write. A record of a higher one is ignored and never overwritten; a
-// new field needs no new version as long as a reader who does not know it is not led astray.
+// recordVersion is the version of the records that this program writes. A record of a newer version is ignored and never
+// overwritten. A new field needs no new version, as long as a reader that skips it is not misled.
 const recordVersion = 1
 
-// The fields of a record on the wire. Each is its number, the length of its value, and the value: a string's bytes as
-// they are, since a query may hold any, or an unsigned varint. Empty ones are left out, unknown ones skipped. The numbers
-// never change their meaning.
+// The fields of an encoded record. Each is its tag, the length of its value, and the value: the bytes of a string as they
+// are, since a query may have any bytes, or an unsigned varint. Empty fields are omitted, unknown ones skipped. A tag never
+// changes its meaning.
 const (
 	fieldOpened = iota + 1 // Unix seconds
 	fieldKey
@@ -33,32 +33,32 @@ const (
 	fieldRedirect
 	fieldCheck
 	fieldTrace
-	fieldFacts // as encodeFacts writes it
+	fieldRequest // as encodeRequest writes it
 )
 
-// The fields of facts.
+// The fields of a request.
 const (
-	factNumber = iota + 1
-	factRoute
-	factChannel
-	factBackend
-	factQuery
-	factHeaderName // and the next factHeaderValue is its value
-	factHeaderValue
-	factPath
-	factScheme
-	factHost
-	factUserAgent
-	factReferer
-	factAddress
-	factOpened // Unix seconds
-	factBytes
-	factDevice
+	requestNumber = iota + 1
+	requestRoute
+	requestChannel
+	requestBackend
+	requestQuery
+	requestHeaderName // the next requestHeaderValue is its value
+	requestHeaderValue
+	requestPath
+	requestScheme
+	requestHost
+	requestUserAgent
+	requestReferer
+	requestAddress
+	requestOpened // Unix seconds
+	requestBytes
+	requestDevice
 )
 
-var errMalformed = errors.New("not a record that we know how to read")
+var errMalformed = errors.New("malformed record")
 
-// fields is a message while it is written.
+// fields is a record or a request while it is encoded.
 type fields []byte
 
 func (f *fields) text(tag byte, value string) {
@@ -78,8 +78,8 @@ func (f *fields) number(tag byte, value int64) {
 	f.text(tag, string(digits[:binary.PutUvarint(digits[:], uint64(value))]))
 }
 
-// readFields calls take for each field, in their order.
-func readFields(data []byte, take func(tag byte, value []byte) error) error {
+// readFields calls visit for each field in order.
+func readFields(data []byte, visit func(tag byte, value []byte) error) error {
 	for len(data) > 0 {
 		tag := data[0]
 		length, n := binary.Uvarint(data[1:])
@@ -87,7 +87,7 @@ func readFields(data []byte, take func(tag byte, value []byte) error) error {
 			return errMalformed
 		}
 		value := data[1+n : 1+n+int(length)]
-		if err := take(tag, value); err != nil {
+		if err := visit(tag, value); err != nil {
 			return err
 		}
 		data = data[1+n+int(length):]
@@ -95,7 +95,7 @@ func readFields(data []byte, take func(tag byte, value []byte) error) error {
 	return nil
 }
 
-// readNumber reads what [fields.Number] wrote, which is never zero.
+// readNumber reads what [fields.number] wrote, which is never zero.
 func readNumber(value []byte) (int64, error) {
 	n, read := binary.Uvarint(value)
 	if read != len(value) || int64(n) <= 0 {
@@ -104,8 +104,8 @@ func readNumber(value []byte) (int64, error) {
 	return int64(n), nil
 }
 
-// encodeRecord writes what is sealed of a record. Its expiry, fence and tombstones stand beside it, where scripts read
-// them.
+// encodeRecord encodes the part of a record that is encrypted. Its expiry, revision and tombstones are separate fields,
+// which scripts read.
 func encodeRecord(r *session.Record) []byte {
 	f := make(fields, 0, 256)
 	f.number(fieldOpened, r.Opened.Unix())
@@ -125,45 +125,45 @@ func encodeRecord(r *session.Record) []byte {
 	f.number(fieldCheck, int64(r.CheckNumber))
 	f.text(fieldTrace, r.Trace)
 	if r.Request != nil {
-		facts := encodeFacts(r.Request)
-		f = append(f, fieldFacts) // empty ones, too: they say that somebody could be asked
-		f = binary.AppendUvarint(f, uint64(len(facts)))
-		f = append(f, facts...)
+		request := encodeRequest(r.Request)
+		f = append(f, fieldRequest) // even if it is empty: it says that a backend can be asked
+		f = binary.AppendUvarint(f, uint64(len(request)))
+		f = append(f, request...)
 	}
 	return f
 }
 
-func encodeFacts(q *backends.Request) []byte {
+func encodeRequest(q *backends.Request) []byte {
 	var f fields
-	f.number(factNumber, int64(q.Number))
-	f.text(factRoute, q.Route)
-	f.text(factChannel, q.Channel)
-	f.text(factBackend, q.Backend)
-	f.text(factQuery, q.Query)
+	f.number(requestNumber, int64(q.Number))
+	f.text(requestRoute, q.Route)
+	f.text(requestChannel, q.Channel)
+	f.text(requestBackend, q.Backend)
+	f.text(requestQuery, q.Query)
 	for _, h := range q.Headers {
 		if h.Name == "" {
-			continue // no field has such a name
+			continue // no header has such a name
 		}
-		f.text(factHeaderName, h.Name)
-		f.text(factHeaderValue, h.Value)
+		f.text(requestHeaderName, h.Name)
+		f.text(requestHeaderValue, h.Value)
 	}
-	f.text(factPath, q.Path)
-	f.text(factScheme, q.Scheme)
-	f.text(factHost, q.Host)
-	f.text(factUserAgent, q.UserAgent)
-	f.text(factReferer, q.Referer)
-	f.text(factDevice, q.Device)
+	f.text(requestPath, q.Path)
+	f.text(requestScheme, q.Scheme)
+	f.text(requestHost, q.Host)
+	f.text(requestUserAgent, q.UserAgent)
+	f.text(requestReferer, q.Referer)
+	f.text(requestDevice, q.Device)
 	if q.Address.IsValid() {
-		f.text(factAddress, q.Address.String())
+		f.text(requestAddress, q.Address.String())
 	}
 	if !q.Opened.IsZero() {
-		f.number(factOpened, q.Opened.Unix())
+		f.number(requestOpened, q.Opened.Unix())
 	}
-	f.number(factBytes, q.Bytes)
+	f.number(requestBytes, q.Bytes)
 	return f
 }
 
-// decodeRecord reads what encodeRecord wrote. A name that we do not know makes the record one that we do not know.
+// decodeRecord decodes what encodeRecord wrote. An unknown verdict or source is an error.
 func decodeRecord(id backends.SessionID, data []byte) (session.Record, error) {
 	r := session.Record{ID: id}
 	d := &r.Decision
@@ -185,8 +185,8 @@ func decodeRecord(id backends.SessionID, data []byte) (session.Record, error) {
 			d.Redirect = string(value)
 		case fieldTrace:
 			r.Trace = string(value)
-		case fieldFacts:
-			r.Request, err = decodeFacts(id, value)
+		case fieldRequest:
+			r.Request, err = decodeRequest(id, value)
 		case fieldOpened, fieldValidFor, fieldMaxSessions, fieldUnique, fieldCheck:
 			err = decodeNumber(&r, tag, value)
 		}
@@ -218,23 +218,23 @@ func decodeNumber(r *session.Record, tag byte, value []byte) error {
 	return nil
 }
 
-func decodeFacts(id backends.SessionID, data []byte) (*backends.Request, error) {
+func decodeRequest(id backends.SessionID, data []byte) (*backends.Request, error) {
 	q := &backends.Request{Session: id}
 	err := readFields(data, func(tag byte, value []byte) (err error) {
 		switch tag {
-		case factHeaderName:
+		case requestHeaderName:
 			q.Headers = append(q.Headers, backends.Header{Name: string(value)})
-		case factHeaderValue:
+		case requestHeaderValue:
 			if len(q.Headers) == 0 {
 				return errMalformed
 			}
 			q.Headers[len(q.Headers)-1].Value = string(value)
-		case factAddress:
+		case requestAddress:
 			q.Address, err = netip.ParseAddr(string(value))
-		case factNumber, factOpened, factBytes:
-			err = decodeFactNumber(q, tag, value)
+		case requestNumber, requestOpened, requestBytes:
+			err = decodeRequestNumber(q, tag, value)
 		default:
-			decodeFactText(q, tag, string(value))
+			decodeRequestText(q, tag, string(value))
 		}
 		return err
 	})
@@ -244,48 +244,48 @@ func decodeFacts(id backends.SessionID, data []byte) (*backends.Request, error) 
 	return q, nil
 }
 
-func decodeFactNumber(q *backends.Request, tag byte, value []byte) error {
+func decodeRequestNumber(q *backends.Request, tag byte, value []byte) error {
 	n, err := readNumber(value)
 	if err != nil {
 		return err
 	}
 	switch tag {
-	case factNumber:
+	case requestNumber:
 		q.Number = int(n)
-	case factOpened:
+	case requestOpened:
 		q.Opened = time.Unix(n, 0).UTC()
-	case factBytes:
+	case requestBytes:
 		q.Bytes = n
 	}
 	return nil
 }
 
-func decodeFactText(q *backends.Request, tag byte, value string) {
+func decodeRequestText(q *backends.Request, tag byte, value string) {
 	switch tag {
-	case factRoute:
+	case requestRoute:
 		q.Route = value
-	case factChannel:
+	case requestChannel:
 		q.Channel = value
-	case factBackend:
+	case requestBackend:
 		q.Backend = value
-	case factQuery:
+	case requestQuery:
 		q.Query = value
-	case factPath:
+	case requestPath:
 		q.Path = value
-	case factScheme:
+	case requestScheme:
 		q.Scheme = value
-	case factHost:
+	case requestHost:
 		q.Host = value
-	case factUserAgent:
+	case requestUserAgent:
 		q.UserAgent = value
-	case factReferer:
+	case requestReferer:
 		q.Referer = value
-	case factDevice:
+	case requestDevice:
 		q.Device = value
 	}
 }
 
-// parseVerdict reads a verdict's name: the numbers are this program's own.
+// parseVerdict returns the verdict of a name. Names are stored, since the numbers may change from version to version.
 func parseVerdict(name string) (backends.Verdict, error) {
 	for v := backends.Pending; v <= backends.Denied; v++ {
 		if v.String() == name {
@@ -295,7 +295,7 @@ func parseVerdict(name string) (backends.Verdict, error) {
 	return 0, fmt.Errorf("verdict %q: %w", name, errMalformed)
 }
 
-// parseSource reads a source's name.
+// parseSource returns the source of a name.
 func parseSource(name string) (backends.Source, error) {
 	for s := backends.SourceNone; s <= backends.FromOperator; s++ {
 		if s.String() == name {

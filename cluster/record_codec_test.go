@@ -57,7 +57,7 @@ func TestARecordSurvivesTheWire(t *testing.T) {
 	none := session.Record{ID: idOf(1), Request: &backends.Request{Session: idOf(1)}}
 	got, err = decodeRecord(none.ID, encodeRecord(&none))
 	if err != nil || got.Request == nil {
-		t.Errorf("empty facts are none: %+v, %v", got, err)
+		t.Errorf("an empty request is lost: %+v, %v", got, err)
 	}
 }
 
@@ -76,8 +76,8 @@ func TestFieldsThatAreUnknownAreSkipped(t *testing.T) {
 		"a length without end":    {fieldKey, 0x80, 0x80},
 		"no length":               {fieldKey},
 		"a number that is cut":    {fieldOpened, 1, 0x80},
-		"a header without name":   {fieldFacts, 2, factHeaderValue, 0},
-		"an address that is none": {fieldFacts, 3, factAddress, 1, 'x'},
+		"a header without name":   {fieldRequest, 2, requestHeaderValue, 0},
+		"an address that is none": {fieldRequest, 3, requestAddress, 1, 'x'},
 	} {
 		if got, err := decodeRecord(r.ID, data); err == nil {
 			t.Errorf("%s: %+v", name, got)
@@ -88,7 +88,7 @@ func TestFieldsThatAreUnknownAreSkipped(t *testing.T) {
 func FuzzDecodeRecord(f *testing.F) {
 	r := full()
 	f.Add(encodeRecord(&r))
-	f.Add([]byte{fieldFacts, 2, factHeaderName, 0})
+	f.Add([]byte{fieldRequest, 2, requestHeaderName, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		got, err := decodeRecord(idOf(7), data)
 		if err != nil {
