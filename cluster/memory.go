@@ -171,8 +171,13 @@ func (m *Memory) tryAcquire(r session.LeaseRequest, takeOver bool) (session.Leas
 
 // answers reports whether the record's decision holds and is newer than the known revision.
 func (e *memoryEntry) answers(r *session.Record, knownRevision uint64, now time.Time) bool {
-	holds := e.hasRecord && now.Before(r.Expires) && r.Opened.After(r.RevokedBefore)
-	return holds && (knownRevision == 0 || r.Decision.Source.IsAuthoritative() && r.Revision > knownRevision)
+	return e.hasRecord && holdsAt(r, r.RevokedBefore, now) &&
+		(knownRevision == 0 || r.Decision.Source.IsAuthoritative() && r.Revision > knownRevision)
+}
+
+// holdsAt reports whether the record's decision has not expired, and its ticket is not revoked.
+func holdsAt(r *session.Record, revokedBefore, now time.Time) bool {
+	return now.Before(r.Expires) && r.Opened.After(revokedBefore)
 }
 
 // SaveDecision stores a decision under the revision of its lease, and releases the lease.
@@ -185,7 +190,7 @@ func (m *Memory) SaveDecision(_ context.Context, u session.DecisionUpdate) (sess
 	if r.Revision > 0 && r.Revision < e.lease {
 		return session.OutcomeStale, nil
 	}
-	outcome := e.update(u, m.revokedBefore(r.ID), now)
+	outcome := e.update(u, m.lastRevoked(r.ID), now)
 	if u.RevokeTicket {
 		m.revokeTicket(r.ID, r.Opened, time.Time{})
 	}
@@ -203,7 +208,7 @@ func (m *Memory) SaveDecision(_ context.Context, u session.DecisionUpdate) (sess
 // update stores a decision, unless a better one holds.
 func (e *memoryEntry) update(u session.DecisionUpdate, revokedBefore, now time.Time) session.UpdateOutcome {
 	old, r := &e.record, u.Record
-	holds := e.hasRecord && old.Decision.Source.IsAuthoritative() && now.Before(old.Expires) && old.Opened.After(revokedBefore)
+	holds := e.hasRecord && old.Decision.Source.IsAuthoritative() && holdsAt(old, revokedBefore, now)
 	switch {
 	case r.Decision.Verdict == backends.Pending:
 		return session.OutcomeStored
@@ -222,7 +227,8 @@ func (e *memoryEntry) update(u session.DecisionUpdate, revokedBefore, now time.T
 	return session.OutcomeStored
 }
 
-func (m *Memory) revokedBefore(id backends.SessionID) time.Time {
+// lastRevoked returns until when the tickets of a session are revoked.
+func (m *Memory) lastRevoked(id backends.SessionID) time.Time {
 	if t, found := m.tombstones.GetIfPresent(id); found {
 		return t.revokedBefore
 	}

@@ -63,7 +63,7 @@ func (m *Memory) endPeriod(id backends.SessionID, lastSeen time.Time) session.Cl
 	if c.Since.IsZero() || c.Since.After(lastSeen) {
 		c.Since = lastSeen
 	}
-	c.Record.RevokedBefore = m.revokedBefore(id)
+	c.Record.RevokedBefore = m.lastRevoked(id)
 	e.counters, e.since, e.isClosed = session.Counters{}, time.Time{}, true
 	m.put(id, e)
 	return c

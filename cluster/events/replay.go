@@ -49,8 +49,7 @@ func (s *revocationStream) replay(ctx context.Context) error {
 		s.requestReplay()
 		return nil
 	}
-	// The last revocation that the node knows must still be in the stream, unless it was trimmed or the stream expired.
-	isConsistent := isAssumed || position == streamID{} || position == page.last || !position.isAfter(page.trimmedTo)
+	isConsistent := isAssumed || page.endsAt(position)
 	switch {
 	case page.epoch != epoch || !isAssumed && position.isAfter(page.last):
 		isConsistent = true
@@ -71,6 +70,12 @@ func (s *revocationStream) replay(ctx context.Context) error {
 	}
 	s.markCurrent(page)
 	return nil
+}
+
+// endsAt reports whether the page shows by itself that the stream has the node's last revocation, or had it before it was
+// trimmed or expired. Otherwise the entries must have it.
+func (p streamPage) endsAt(position streamID) bool {
+	return position == streamID{} || position == p.last || !position.isAfter(p.trimmedTo)
 }
 
 // applyFrom applies a page of the stream and all that follow, and returns the last one. isFound: an entry has the id that

@@ -266,37 +266,47 @@ func (s *stream) isNewerThan(o *stream, isJoin bool) bool {
 	return s.opened > o.opened || s.opened == o.opened && isJoin
 }
 
-// readmit makes an evicted stream active again if the limit allows one more, or if it takes the place of a stream that
-// its viewer has left. It counts at once, so that it exceeds nothing.
+// readmit makes an evicted stream active again if the limit allows one more, or if it can replace an active one. It counts
+// at once, so that it exceeds nothing.
 func (s *streamSet) readmit(r rules, p report, one *stream, now int64) {
-	playing, limit := 0, one.maxStreams
-	var abandoned *stream
+	counted, limit := 0, one.maxStreams
+	var replaced *stream
 	for _, o := range s.streams {
 		if o.state != session.StreamActive {
 			continue
 		}
 		limit = min(limit, o.maxStreams)
-		isSameDevice := one.device != "" && o.device == one.device
-		isAbandoned := one.mayShareViewer(o) && o.usedBefore(one) && o.isSilent(r)
-		if isSameDevice && !isAbandoned && !one.isNewerThan(o, p.isJoin) {
+		canReplace := one.canReplace(o, r, p.isJoin)
+		if one.isSameDevice(o) && !canReplace {
 			return // the viewer watches the other stream
 		}
 		if !o.isCounted() {
 			continue
 		}
-		playing++
-		if (isAbandoned || isSameDevice) && (abandoned == nil || o.usedBefore(abandoned)) {
-			abandoned = o
+		counted++
+		if canReplace && (replaced == nil || o.usedBefore(replaced)) {
+			replaced = o
 		}
 	}
-	if playing > limit || playing == limit && abandoned == nil {
-		return
+	if counted == limit && replaced != nil {
+		s.deactivate(replaced, session.StreamSuperseded)
+		counted--
 	}
-	if playing == limit {
-		s.deactivate(abandoned, session.StreamSuperseded)
+	if counted >= limit {
+		return
 	}
 	one.state, one.playingSince = session.StreamActive, now
 	one.clearExcess()
+}
+
+func (s *stream) isSameDevice(o *stream) bool { return s.device != "" && o.device == s.device }
+
+// canReplace reports whether the viewer has left the other stream for this one.
+func (s *stream) canReplace(o *stream, r rules, isJoin bool) bool {
+	if s.mayShareViewer(o) && o.usedBefore(s) && o.isSilent(r) {
+		return true
+	}
+	return s.isSameDevice(o) && s.isNewerThan(o, isJoin)
 }
 
 // deactivate makes a stream evicted or superseded.

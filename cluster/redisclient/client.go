@@ -50,7 +50,7 @@ func newClient(client redis.UniversalClient, config Config, timeout time.Duratio
 		redis: client, keyspace: Keyspace{Prefix: config.Prefix}, timeout: timeout,
 		clocks: serverClocks{tolerance: timeout + clockTolerance, isCluster: config.Cluster},
 	}
-	c.breaker = newBreaker(c.probe, timeout, log)
+	c.breaker = newBreaker(c.writeProbe, timeout, log)
 	c.pipeline = newPipeline(client, c.breaker, timeout, log)
 	return c
 }
@@ -120,8 +120,8 @@ func (c *Client) OnRecovered(f func()) { c.breaker.onRecovered(f) }
 // RoundTrips returns how many round trips sessions waited for since the start. Calls that share a pipeline share one.
 func (c *Client) RoundTrips() uint64 { return c.pipeline.roundTrips.Load() }
 
-// probe writes a key: a server that accepts writes is what a node needs.
-func (c *Client) probe(ctx context.Context) error {
+// writeProbe writes a key: a server that accepts writes is what a node needs.
+func (c *Client) writeProbe(ctx context.Context) error {
 	return c.redis.Set(ctx, c.keyspace.Shared("probe"), 1, probeTTL).Err()
 }
 

@@ -44,35 +44,44 @@ type TLSConfig struct {
 
 // Validate reports every setting that cannot work, by its path below the cluster's.
 func (c Config) Validate() error {
-	var errs []error
-	reject := func(isWrong bool, format string, args ...any) {
-		if isWrong {
-			errs = append(errs, fmt.Errorf(format, args...))
-		}
-	}
-	for i, a := range c.Addresses {
-		_, port, err := net.SplitHostPort(a)
-		reject((err != nil || port == "") && !strings.HasPrefix(a, "/"),
-			`redis.addresses[%d]: %q is no address; want "host:port", or the path of a socket`, i, a)
-	}
-	hasSentinels := c.SentinelMaster != ""
-	reject(hasSentinels && c.Cluster,
-		"redis.sentinel_master: %q: a Redis Cluster has no Sentinels; want redis.cluster or this", c.SentinelMaster)
-	reject(len(c.Addresses) > 1 && !hasSentinels && !c.Cluster,
-		"redis.addresses: %d of them; want one, unless redis.sentinel_master or redis.cluster says what they are", len(c.Addresses))
-	reject(c.Database < 0, "redis.database: %d is no database", c.Database)
-	reject(c.Database > 0 && c.Cluster, "redis.database: %d; a Redis Cluster has only 0", c.Database)
-	reject(c.Username != "" && c.Password == "", "redis.username: %q needs redis.password", c.Username)
-	reject(c.SentinelUsername != "" && c.SentinelPassword == "",
+	var errs problems
+	c.validateServers(&errs)
+	errs.reject(c.Username != "" && c.Password == "", "redis.username: %q needs redis.password", c.Username)
+	errs.reject(c.SentinelUsername != "" && c.SentinelPassword == "",
 		"redis.sentinel_username: %q needs redis.sentinel_password", c.SentinelUsername)
 	if err := c.TLS.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("redis.%w", err))
 	}
-	reject(!c.TLS.Enabled && c.TLS != TLSConfig{}, "redis.tls.enabled: false, but other settings of redis.tls are set")
-	reject(!regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`).MatchString(c.Prefix),
+	errs.reject(!c.TLS.Enabled && c.TLS != TLSConfig{}, "redis.tls.enabled: false, but other settings of redis.tls are set")
+	errs.reject(!regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`).MatchString(c.Prefix),
 		"redis.prefix: %q: want 1 to 64 letters, digits, dots, _ and -", c.Prefix)
-	reject(c.PoolSize < 8 || c.PoolSize > 10_000, "redis.pool_size: %d is out of range; want 8 to 10000", c.PoolSize)
+	errs.reject(c.PoolSize < 8 || c.PoolSize > 10_000, "redis.pool_size: %d is out of range; want 8 to 10000", c.PoolSize)
 	return errors.Join(errs...)
+}
+
+// problems are what is wrong with a configuration.
+type problems []error
+
+func (p *problems) reject(isWrong bool, format string, args ...any) {
+	if isWrong {
+		*p = append(*p, fmt.Errorf(format, args...))
+	}
+}
+
+// validateServers reports which settings contradict one another on what the servers are.
+func (c Config) validateServers(errs *problems) {
+	for i, a := range c.Addresses {
+		_, port, err := net.SplitHostPort(a)
+		errs.reject((err != nil || port == "") && !strings.HasPrefix(a, "/"),
+			`redis.addresses[%d]: %q is no address; want "host:port", or the path of a socket`, i, a)
+	}
+	hasSentinels := c.SentinelMaster != ""
+	errs.reject(hasSentinels && c.Cluster,
+		"redis.sentinel_master: %q: a Redis Cluster has no Sentinels; want redis.cluster or this", c.SentinelMaster)
+	errs.reject(len(c.Addresses) > 1 && !hasSentinels && !c.Cluster,
+		"redis.addresses: %d of them; want one, unless redis.sentinel_master or redis.cluster says what they are", len(c.Addresses))
+	errs.reject(c.Database < 0, "redis.database: %d is no database", c.Database)
+	errs.reject(c.Database > 0 && c.Cluster, "redis.database: %d; a Redis Cluster has only 0", c.Database)
 }
 
 // load reads the certificate files. It returns nil if TLS is off.

@@ -304,29 +304,40 @@ local function supersedeSameDevice(s)
   end
 end
 
+local function isSameDevice(s, o)
+  return s.device ~= '' and o.device == s.device
+end
+
+local function canReplace(s, o)
+  if mayShareViewer(s, o) and usedBefore(o, s) and isSilent(o) then
+    return true
+  end
+  return isSameDevice(s, o) and isNewerThan(s, o)
+end
+
 local function readmit(s)
-  local count, limit, abandoned = 0, s.maxStreams, nil
+  local counted, limit, replaced = 0, s.maxStreams, nil
   for _, o in pairs(streams) do
     if o.state == ACTIVE then
       limit = math.min(limit, o.maxStreams)
-      local isSameDevice = s.device ~= '' and o.device == s.device
-      local isAbandoned = mayShareViewer(s, o) and usedBefore(o, s) and isSilent(o)
-      if isSameDevice and not isAbandoned and not isNewerThan(s, o) then
+      local replaceable = canReplace(s, o)
+      if isSameDevice(s, o) and not replaceable then
         return
       end
       if isCounted(o) then
-        count = count + 1
-        if (isAbandoned or isSameDevice) and (not abandoned or usedBefore(o, abandoned)) then
-          abandoned = o
+        counted = counted + 1
+        if replaceable and (not replaced or usedBefore(o, replaced)) then
+          replaced = o
         end
       end
     end
   end
-  if count > limit or count == limit and not abandoned then
-    return
+  if counted == limit and replaced then
+    deactivate(replaced, SUPERSEDED)
+    counted = counted - 1
   end
-  if count == limit then
-    deactivate(abandoned, SUPERSEDED)
+  if counted >= limit then
+    return
   end
   set(s, 'state', ACTIVE)
   set(s, 'playingSince', now)
