@@ -29,13 +29,16 @@ func (n *Node) Credentials(r *backends.Request) string {
 // Banned returns the ban of a viewer. The decision may be nil if there is none yet. It takes no round trip, and unless
 // credentials are banned it does not allocate.
 func (n *Node) Banned(r *backends.Request, d *backends.Decision) (session.Ban, bool) {
+	if n.bans.IsEmpty() {
+		return session.Ban{}, false
+	}
 	return n.bans.Match(r, d, func() []string {
 		credentials := credentialsOf(r)
 		if credentials == "" {
 			return nil
 		}
 		return n.cipher.Hashes("credentials", credentials)
-	}, time.Now())
+	})
 }
 
 // Bans returns the active bans, those that end last first.

@@ -62,7 +62,8 @@ func addLonger[K comparable](index map[K]session.Ban, key K, b session.Ban) {
 }
 
 // match returns the ban of a viewer; see [Bans.Match].
-func (x *banIndex) match(r *backends.Request, d *backends.Decision, hashes func() []string, now time.Time) (session.Ban, bool) {
+func (x *banIndex) match(r *backends.Request, d *backends.Decision, hashes func() []string) (session.Ban, bool) {
+	now := time.Now()
 	if b, found := x.sessions[r.Session]; found && b.Until.After(now) {
 		return b, true
 	}

@@ -169,14 +169,17 @@ func (b *Bans) List(now time.Time) []session.Ban {
 	return found
 }
 
+// IsEmpty reports whether there are no bans. It is one atomic read.
+func (b *Bans) IsEmpty() bool { return b.index.Load() == nil }
+
 // Match returns the ban of a viewer. The decision may be nil. The hashes are those of the viewer's credentials under all
 // keys. Match does not allocate unless credentials are banned, and takes no lock.
-func (b *Bans) Match(r *backends.Request, d *backends.Decision, hashes func() []string, now time.Time) (session.Ban, bool) {
+func (b *Bans) Match(r *backends.Request, d *backends.Decision, hashes func() []string) (session.Ban, bool) {
 	index := b.index.Load()
 	if index == nil {
 		return session.Ban{}, false
 	}
-	return index.match(r, d, hashes, now)
+	return index.match(r, d, hashes)
 }
 
 // markUnsynced makes the next heartbeat write what Redis lacks.
