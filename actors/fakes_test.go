@@ -158,7 +158,7 @@ func (f *fakeStore) LeaveStream(context.Context, string, backends.SessionID) err
 
 func (f *fakeStore) SetEvicted(context.Context, backends.SessionID, bool) error { return nil }
 
-func (f *fakeStore) Kick(context.Context, backends.SessionID, time.Time, time.Duration) error {
+func (f *fakeStore) RevokeSession(context.Context, backends.SessionID, time.Time, time.Duration) error {
 	return nil
 }
 

@@ -20,7 +20,7 @@ type Limits interface {
 	// SetEvicted marks the session as one that lost its place, or takes that back. Kick with no duration refuses its tickets that
 	// were opened at that time or before.
 	SetEvicted(ctx context.Context, id backends.SessionID, evicted bool) error
-	Kick(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error
+	RevokeSession(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error
 }
 
 // member is a session's place among those of its user. It is not changed.
@@ -321,7 +321,7 @@ func (r *Registry) cut(c session.EvictedStream) {
 	if v.Kind == session.RevokedEvicted {
 		err = r.o.Limits.SetEvicted(ctx, c.Session, true)
 	} else {
-		err = r.o.Limits.Kick(ctx, c.Session, c.Opened, 0)
+		err = r.o.Limits.RevokeSession(ctx, c.Session, c.Opened, 0)
 	}
 	if err != nil {
 		r.o.Logger.Warn("a session that lost its place could not be marked; it may come back on a node that does not hold it",

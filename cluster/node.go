@@ -200,7 +200,7 @@ func (n *Node) Revoke(ctx context.Context, v session.Revocation) error {
 func (n *Node) Kick(
 	ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration, decision backends.Decision,
 ) error {
-	stored := n.store.Kick(ctx, id, opened, d)
+	stored := n.store.RevokeSession(ctx, id, opened, d)
 	told := n.Revoke(ctx, session.Revocation{
 		Kind: session.RevokedKicked, Session: id, Opened: opened, Decision: decision, Until: time.Now().Add(d),
 	})
