@@ -143,16 +143,14 @@ func (l *live) await(t *testing.T) {
 // record runs a recorder that knows what this origin has.
 func (l *live) record(t *testing.T, n *node) *recorder {
 	t.Helper()
-	rec := startRecorder(t, n.public)
-	rec.original = func(path string) string {
+	return startComparingRecorder(t, n.public, func(path string) string {
 		body, err := os.ReadFile(filepath.Join(l.folder, filepath.Clean(filepath.FromSlash(path))))
 		if err != nil {
 			return err.Error()
 		}
 		sum := sha256.Sum256(body)
 		return hex.EncodeToString(sum[:])
-	}
-	return rec
+	})
 }
 
 // wantProtected looks at what a player fetched of a channel through the gateway. Every segment, key and init section came
