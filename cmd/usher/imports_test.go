@@ -46,8 +46,10 @@ func siblings() map[string][]string {
 	}
 }
 
-// inTests are packages that any test may import besides: the fake middleware and the fake origin.
-func inTests() []string { return []string{"backends", "backends/backendtest", "bench/stage"} }
+// inTests are packages that any test may import besides: the fake middleware, the programs' start and the fake origin.
+func inTests() []string {
+	return []string{"backends", "backends/backendtest", "backends/backendtest/testproc", "bench/stage"}
+}
 
 // fence keeps a library of others in its place.
 type fence struct {

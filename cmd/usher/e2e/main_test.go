@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"usher/backends/backendtest/testproc"
 )
 
 // binaryVariable and plainBinaryVariable name the built binaries to the tests. (A name with USHER_ in front would be a
@@ -64,8 +66,11 @@ func build(folder string) error {
 	for variable, flags := range map[string][]string{binaryVariable: {"-race"}, plainBinaryVariable: nil} {
 		path := filepath.Join(folder, strings.ToLower(variable))
 		args := append(append([]string{"build"}, flags...), "-o", path, "usher/cmd/usher")
-		if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-			return fmt.Errorf("build the binary: %w\n%s", err, bytes.TrimSpace(out))
+		var out bytes.Buffer
+		cmd := exec.Command("go", args...)
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := testproc.Run(cmd); err != nil {
+			return fmt.Errorf("build the binary: %w\n%s", err, bytes.TrimSpace(out.Bytes()))
 		}
 		if err := os.Setenv(variable, path); err != nil {
 			return err
