@@ -11,7 +11,9 @@ package testbrowser
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"os"
 	"os/exec"
 	"sync"
 	"testing"
@@ -107,11 +109,22 @@ func (b *Browser) Close() error {
 	return nil
 }
 
+// concurrentTests is how many tests run at once if nobody said: they mostly wait for media to be played.
+const concurrentTests = "4"
+
 // Run runs the tests, closes the browser and returns the exit code.
 func (b *Browser) Run(m interface{ Run() int }) int {
+	if !flag.Parsed() {
+		flag.Parse()
+	}
+	isSet := false
+	flag.Visit(func(f *flag.Flag) { isSet = isSet || f.Name == "test.parallel" })
+	if !isSet {
+		_ = flag.Set("test.parallel", concurrentTests)
+	}
 	code := m.Run()
 	if err := b.Close(); err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stderr, err)
 		return max(code, 1)
 	}
 	return code

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -14,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"usher/backends/backendtest/testbrowser"
 	"usher/backends/backendtest/testproc"
 )
 
@@ -24,18 +24,13 @@ const (
 	plainBinaryVariable = "E2E_PLAIN_BINARY"
 )
 
-// concurrentTests is how many tests run at once if nobody said: they mostly wait for media to be made. Those that measure
-// are not parallel at all.
-const concurrentTests = "4"
+// chromium is the browser of all tests.
+var chromium testbrowser.Browser
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 // run builds the binary, tries it, and looks for what was left behind.
 func run(m *testing.M) int {
-	flag.Parse()
-	if !isSet("test.parallel") {
-		_ = flag.Set("test.parallel", concurrentTests)
-	}
 	folder, err := os.MkdirTemp("", "usher-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -46,7 +41,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	if code := m.Run(); code != 0 {
+	if code := chromium.Run(m); code != 0 {
 		return code
 	}
 	if err := goleak.Find(); err != nil {
@@ -54,11 +49,6 @@ func run(m *testing.M) int {
 		return 1
 	}
 	return 0
-}
-
-func isSet(name string) (set bool) {
-	flag.Visit(func(f *flag.Flag) { set = set || f.Name == name })
-	return set
 }
 
 // build builds the binary twice: with the race detector in it, and as operators run it.
