@@ -5,10 +5,11 @@ import (
 
 	"go.uber.org/goleak"
 
-	"usher/backends/backendtest/testseed"
+	"usher/backends/backendtest/testflags"
 )
 
 func TestMain(m *testing.M) {
-	testseed.Pin()
+	testflags.PinSeed()
+	testflags.SetParallel(6) // they mostly wait for Redis
 	goleak.VerifyTestMain(m)
 }

@@ -5,10 +5,10 @@ import (
 
 	"go.uber.org/goleak"
 
-	"usher/backends/backendtest/testseed"
+	"usher/backends/backendtest/testflags"
 )
 
 func TestMain(m *testing.M) {
-	testseed.Pin()
+	testflags.PinSeed()
 	goleak.VerifyTestMain(m)
 }

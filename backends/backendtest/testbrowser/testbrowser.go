@@ -11,7 +11,6 @@ package testbrowser
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,6 +19,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"usher/backends/backendtest/testflags"
 )
 
 // life ends a tab that hangs, with a message instead of the whole run.
@@ -109,19 +110,12 @@ func (b *Browser) Close() error {
 	return nil
 }
 
-// concurrentTests is how many tests run at once if nobody said: they mostly wait for media to be played.
-const concurrentTests = "4"
+// testsAtOnce is how many tests run at once if nobody said: they mostly wait for media to be played.
+const testsAtOnce = 4
 
 // Run runs the tests, closes the browser and returns the exit code.
 func (b *Browser) Run(m interface{ Run() int }) int {
-	if !flag.Parsed() {
-		flag.Parse()
-	}
-	isSet := false
-	flag.Visit(func(f *flag.Flag) { isSet = isSet || f.Name == "test.parallel" })
-	if !isSet {
-		_ = flag.Set("test.parallel", concurrentTests)
-	}
+	testflags.SetParallel(testsAtOnce)
 	code := m.Run()
 	if err := b.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -1,12 +1,13 @@
-package testseed
+package testflags
 
 import (
 	"flag"
 	"fmt"
+	"strings"
 	"testing"
 )
 
-func TestPin(t *testing.T) {
+func TestPinSeed(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		environment uint64 // the seed that the flag has without a command line
@@ -29,7 +30,7 @@ func TestPin(t *testing.T) {
 			if err := flags.Parse(test.args); err != nil {
 				t.Fatal(err)
 			}
-			if err := pin(flags); err != nil {
+			if err := pinSeed(flags); err != nil {
 				t.Fatal(err)
 			}
 			if got := fmt.Sprint(*seed, *noFailFile); got != test.want {
@@ -39,9 +40,26 @@ func TestPin(t *testing.T) {
 	}
 }
 
-func TestPin_NoRapid_Error(t *testing.T) {
+func TestPinSeed_NoRapid_Error(t *testing.T) {
 	t.Parallel()
-	if err := pin(flag.NewFlagSet("", flag.ContinueOnError)); err == nil {
+	if err := pinSeed(flag.NewFlagSet("", flag.ContinueOnError)); err == nil {
 		t.Error("flags without rapid's: want an error")
+	}
+}
+
+func TestSet_GivenFlag_Kept(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]int{"": 4, "-test.parallel=2": 2} {
+		flags := flag.NewFlagSet("", flag.ContinueOnError)
+		parallel := flags.Int("test.parallel", 1, "")
+		if err := flags.Parse(strings.Fields(args)); err != nil {
+			t.Fatal(err)
+		}
+		if err := set(flags, "test.parallel", "4"); err != nil {
+			t.Fatal(err)
+		}
+		if *parallel != want {
+			t.Errorf("with %q: %d tests at once, want %d", args, *parallel, want)
+		}
 	}
 }
