@@ -46,7 +46,7 @@ func watchTwoHours(t *testing.T, carry hls.Carry) {
 	live := origin.WithTransport(liveOrigin(start))
 	e, r := newCore(t, c, live)
 	uriOf, cookies := map[string]string{}, map[string]bool{} // by media sequence number
-	for reload := 0; time.Since(start) < 2*time.Hour; reload++ {
+	for reload := 0; time.Since(start) <= 2*time.Hour; reload++ {
 		switch reload {
 		case 150: // a new key signs; the old one verifies still
 			c.Tickets.Keys = append([]TicketKey{{ID: "b", Secret: "the second ticket secret"}}, c.Tickets.Keys...)
