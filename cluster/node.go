@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -271,20 +270,4 @@ func (n *Node) self() wireNode {
 	}
 	w.Draining = n.o.Draining != nil && n.o.Draining()
 	return w
-}
-
-// credentialsOf is what a viewer shows, as one string.
-func credentialsOf(r *backends.Request) string {
-	if r.Query == "" && len(r.Headers) == 0 {
-		return ""
-	}
-	var b strings.Builder
-	b.WriteString(r.Query)
-	for _, h := range r.Headers {
-		b.WriteByte(0)
-		b.WriteString(h.Name)
-		b.WriteByte(0)
-		b.WriteString(h.Value)
-	}
-	return b.String()
 }

@@ -122,17 +122,11 @@ func (r *keyring) verify(text string, s scope) (claims, bool) {
 // sign is the MAC over the raw ticket's id and time, for that scope. The result is good until the next call.
 func (m *ticketMAC) sign(keyID string, s scope) []byte {
 	m.in = append(m.in[:0], ticketDomain...)
-	m.in = appendField(m.in, keyID)
-	m.in = appendField(m.in, s.route)
-	m.in = appendField(m.in, s.channel)
+	m.in = backends.AppendField(m.in, keyID)
+	m.in = backends.AppendField(m.in, s.route)
+	m.in = backends.AppendField(m.in, s.channel)
 	m.in = append(m.in, m.raw[:ticketIDSize+4]...)
 	m.hash.Reset()
 	m.hash.Write(m.in)
 	return m.hash.Sum(m.sum[:0])[:ticketMACSize]
-}
-
-// appendField appends a string with its length, so that no two lists of fields read the same.
-func appendField(dst []byte, field string) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(field)))
-	return append(dst, field...)
 }
