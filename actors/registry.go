@@ -301,9 +301,9 @@ func (r *Registry) enter(ctx context.Context, g *guarded, a session.OpenRequest)
 func (r *Registry) admit(a session.OpenRequest) error {
 	switch {
 	case r.Len() >= r.o.Config.Max:
-		return &backends.Overload{Setting: "sessions.max", Value: r.o.Config.Max}
+		return backends.NewOverload("sessions.max", r.o.Config.Max)
 	case a.Ticket.IsZero() && !r.admission.allow(a.Request.Address, time.Now()):
-		return &backends.Overload{Setting: "sessions.new_per_address", Value: r.o.Config.NewPerAddress}
+		return backends.NewOverload("sessions.new_per_address", r.o.Config.NewPerAddress)
 	}
 	return nil
 }
@@ -338,7 +338,7 @@ func (r *Registry) await(ctx context.Context, g *guarded, s *Session) error {
 	}
 	if n := r.waiting.Add(1); n > int64(r.o.Config.MaxOpening) {
 		r.waiting.Add(-1)
-		return &backends.Overload{Setting: "sessions.max_opening", Value: r.o.Config.MaxOpening}
+		return backends.NewOverload("sessions.max_opening", r.o.Config.MaxOpening)
 	}
 	defer r.waiting.Add(-1)
 	patience := time.NewTimer(g.deadline)
@@ -363,9 +363,7 @@ func (r *Registry) await(ctx context.Context, g *guarded, s *Session) error {
 
 // tooLate says that a viewer waited for a queue of ours rather than for the backend.
 func (g *guarded) tooLate() error {
-	return &backends.Overload{
-		Setting: "backends." + g.name + ".answer_deadline (ms)", Value: int(g.deadline.Milliseconds()),
-	}
+	return backends.NewOverload("backends."+g.name+".answer_deadline", g.deadline)
 }
 
 // tell sends the session's actor a message. A session that is gone does not hear it.

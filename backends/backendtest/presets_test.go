@@ -109,7 +109,7 @@ func TestUnexpectedAnswersHaveNoWord(t *testing.T) {
 		"a yes by nobody":             {Verdict: backends.Allowed},
 		"a yes with a redirect":       {Verdict: backends.Allowed, Source: backends.FromBackend, Redirect: p.sentOn},
 		"a no with another redirect":  {Verdict: backends.Denied, Source: backends.FromBackend, Redirect: "http://other/"},
-		"pending by the backend":    {Source: backends.FromBackend},
+		"pending by the backend":      {Source: backends.FromBackend},
 		"kept without what was known": {Verdict: backends.Allowed, Source: backends.FromCached},
 		"a no kept":                   {Verdict: backends.Denied, Source: backends.FromCached, User: "alice"},
 		"a ticket's yes":              {Verdict: backends.Allowed, Source: backends.FromTicket},
