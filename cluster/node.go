@@ -75,7 +75,7 @@ func Open(o Options) (*Node, error) {
 		return n, n.share(local)
 	}
 	n.memory, n.store = local, local
-	n.seal, err = newKeyring([]Key{{ID: "alone", Secret: backends.Secret(rand.Text())}})
+	n.seal, err = newKeyring([]backends.Key{{ID: "alone", Secret: backends.Secret(rand.Text())}})
 	return n, err
 }
 

@@ -21,8 +21,6 @@ const (
 	ticketMACSize = 16
 	ticketSize    = ticketIDSize + 4 + ticketMACSize
 	ticketChars   = ticketSize / 3 * 4
-	// maxKeyID bounds a key's id, so that a ticket is read from a small buffer.
-	maxKeyID = 16
 )
 
 // ticketDomain keeps a ticket's MAC from being mistaken for any other use of the same secret.
@@ -49,7 +47,7 @@ type ticketMAC struct {
 }
 
 // newKeyring signs with the first key and verifies with all.
-func newKeyring(keys []TicketKey) *keyring {
+func newKeyring(keys []backends.Key) *keyring {
 	ring := &keyring{keys: make(map[string]*ticketKey, len(keys))}
 	for _, k := range keys {
 		key := &ticketKey{id: k.ID}
