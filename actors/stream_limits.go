@@ -47,7 +47,7 @@ func newLimits(r *Registry) *limits {
 // him apart is nobody's user.
 func (l *limits) memberOf(f *backends.Request, d *backends.Decision) *member {
 	most := l.r.o.Config.PerUser.limit(d)
-	if most == 0 || f.Query == "" && len(f.Headers) == 0 {
+	if most == 0 || f.Credentials().IsEmpty() {
 		return nil
 	}
 	parts := []string{f.Backend}
@@ -57,10 +57,7 @@ func (l *limits) memberOf(f *backends.Request, d *backends.Decision) *member {
 	case d.User != "":
 		parts = append(parts, "name", d.User)
 	default:
-		parts = append(parts, "credentials", f.Query)
-		for _, h := range f.Headers {
-			parts = append(parts, h.Name, h.Value)
-		}
+		parts = append(parts, "credentials", string(f.Credentials().AppendCanonical(nil)))
 	}
 	user := strings.Join(parts, "\x00")
 	return &member{user: user, hash: l.r.o.Cluster.UserHash(user), max: most}

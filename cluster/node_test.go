@@ -389,7 +389,7 @@ func TestANodeAlone(t *testing.T) {
 func TestARedisThatIsAwayAtTheStartIsNoReasonNotToServe(t *testing.T) {
 	t.Parallel()
 	c := DefaultConfig()
-	c.Redis.Addresses, c.Keys = []string{"127.0.0.1:1"}, []Key{{ID: "a", Secret: "a secret of the cluster"}}
+	c.Redis.Addresses, c.Keys = []string{"127.0.0.1:1"}, []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
 	p, _ := startPeer(t, c, "early", nil)
 	_, err := p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 	if !errors.Is(err, ErrAway) {

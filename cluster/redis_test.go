@@ -147,7 +147,7 @@ func TestARecordOfAnotherKeyIsUnknownAndToldOnce(t *testing.T) {
 	}
 	log := new(lockedLog)
 	other := testConfig(server)
-	other.Keys = []Key{{ID: "b", Secret: "another secret of the cluster"}}
+	other.Keys = []backends.Key{{ID: "b", Secret: "another secret of the cluster"}}
 	s := newStore(t, other, log.logger())
 	for i := range 3 {
 		if got := n.look(s, i); got.Found {

@@ -78,7 +78,7 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 			return "/~" + text[:len(text)-4] + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket of a foreign key": {nil, func(*gate) string {
-			foreign := newKeyring([]TicketKey{{ID: "a", Secret: "somebody else's secret"}})
+			foreign := newKeyring([]backends.Key{{ID: "a", Secret: "somebody else's secret"}})
 			return "/~" + foreign.mint(claims{id: id}, scope{play, "a001"}) + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket for another channel": {nil, func(g *gate) string {

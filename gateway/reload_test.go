@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/backends"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 )
@@ -49,7 +50,7 @@ func watchTwoHours(t *testing.T, carry hls.Carry) {
 	for reload := 0; time.Since(start) <= 2*time.Hour; reload++ {
 		switch reload {
 		case 150: // a new key signs; the old one verifies still
-			c.Tickets.Keys = append([]TicketKey{{ID: "b", Secret: "the second ticket secret"}}, c.Tickets.Keys...)
+			c.Tickets.Keys = append([]backends.Key{{ID: "b", Secret: "the second ticket secret"}}, c.Tickets.Keys...)
 			fallthrough
 		case 300: // another node, which finds the session where it was
 			sessions := r.sessions
