@@ -48,10 +48,10 @@ func watchTwoHours(t *testing.T, carry hls.Carry) {
 	uriOf, cookies := map[string]string{}, map[string]bool{} // by media sequence number
 	for reload := 0; time.Since(start) < 2*time.Hour; reload++ {
 		switch reload {
-		case 300: // a new key signs; the old one verifies still
+		case 150: // a new key signs; the old one verifies still
 			c.Tickets.Keys = append([]TicketKey{{ID: "b", Secret: "the second ticket secret"}}, c.Tickets.Keys...)
 			fallthrough
-		case 600: // another node, which finds the session where it was
+		case 300: // another node, which finds the session where it was
 			sessions := r.sessions
 			e, r = newCore(t, c, live)
 			r.sessions = sessions
@@ -68,7 +68,7 @@ func watchTwoHours(t *testing.T, carry hls.Carry) {
 			number++
 		}
 		ask(t, e, "/play/a001/index.m3u8", fmt.Sprintf("token=%d", reload)) // somebody else
-		pass(5 * time.Second)
+		pass(10 * time.Second)                                              // each segment is seen more than once
 	}
 	if want := 2*3600/6 + 4; len(uriOf) < want {
 		t.Errorf("saw %d segments, want %d", len(uriOf), want)

@@ -135,8 +135,10 @@ func brief(t *testing.T) string {
 
 // TestAMinistraViewerPlaysOnWithOneCall holds for every version of the portal: those that send no headers too.
 func TestAMinistraViewerPlaysOnWithOneCall(t *testing.T) {
+	t.Parallel()
 	for name, headers := range map[string]bool{"with headers": true, "of 2014, without": false} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p, origin := startPortal(t, headers), brief(t)
 			synctest.Test(t, func(t *testing.T) {
 				l := newLounge(t, p, origin)
@@ -158,6 +160,7 @@ func TestAMinistraViewerPlaysOnWithOneCall(t *testing.T) {
 
 // TestAMinistraViewerOfAnOutageIsNotCut: whoever came while the portal was away has a token that it never knew again.
 func TestAMinistraViewerOfAnOutageIsNotCut(t *testing.T) {
+	t.Parallel()
 	p, origin := startPortal(t, true), brief(t)
 	if err := p.Set(backendtest.Reset()); err != nil {
 		t.Fatal(err)

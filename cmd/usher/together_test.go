@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"usher/backends/backendtest"
+	"usher/backends/backendtest/testproc"
 	"usher/bench/stage"
 )
 
@@ -28,12 +29,13 @@ func startRedis(t *testing.T) string {
 	folder := t.TempDir()
 	socket := filepath.Join(folder, "redis.sock")
 	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder)
-	if err := cmd.Start(); err != nil {
+	wait, err := testproc.Start(cmd)
+	if err != nil {
 		t.Fatalf("redis-server, from the Debian package redis-server: %v", err)
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGKILL)
-		_ = cmd.Wait()
+		_ = wait()
 	})
 	soon(t, "redis-server answers", func() bool {
 		conn, err := net.Dial("unix", socket)
