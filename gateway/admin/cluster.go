@@ -118,5 +118,5 @@ func (a standalone) Unban(context.Context, string) error         { return errAlo
 func (a standalone) Bans() []Ban                                 { return nil }
 func (a standalone) Nodes(context.Context) ([]NodeStatus, error) { return nil, errAlone }
 func (a standalone) Live() int                                   { return 1 }
-func (a standalone) RedisDown() bool                                  { return false }
+func (a standalone) RedisDown() bool                             { return false }
 func (a standalone) RoundTrips() uint64                          { return 0 }

@@ -71,7 +71,7 @@ func (c *fakeCluster) Nodes(context.Context) ([]NodeStatus, error) {
 	return []NodeStatus{{ID: "x", Name: "n1", Alive: true, Self: true, Sessions: 3}}, c.err
 }
 
-func (c *fakeCluster) Live() int  { return 2 }
+func (c *fakeCluster) Live() int       { return 2 }
 func (c *fakeCluster) RedisDown() bool { return true }
 
 func (c *fakeCluster) RoundTrips() uint64 { return 7 }

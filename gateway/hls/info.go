@@ -12,10 +12,10 @@ const longestDuration = 24 * time.Hour
 // Info is what a playlist says about itself, as far as freshness and low-latency delivery depend on it. What the
 // playlist does not say, or says wrongly, is zero.
 type Info struct {
-	// Master says that this is a multivariant playlist: it lists playlists, not segments.
-	Master bool
-	// EndList says that the playlist will not change any more.
-	EndList bool
+	// IsMultivariant says that this is a multivariant playlist: it lists playlists, not segments.
+	IsMultivariant bool
+	// HasEndList says that the playlist will not change any more.
+	HasEndList bool
 
 	// TargetDuration is the longest segment, PartTarget the longest part; at most a day each, as all durations here.
 	TargetDuration time.Duration
@@ -43,8 +43,8 @@ func (i Info) Next() (sequence uint64, part int) {
 	return i.MediaSequence + uint64(i.Skipped) + uint64(i.Segments), i.Parts
 }
 
-// Live reports whether the playlist is expected to change: a media playlist without EXT-X-ENDLIST.
-func (i Info) Live() bool { return !i.Master && !i.EndList }
+// IsLive reports whether the playlist is expected to change: a media playlist without EXT-X-ENDLIST.
+func (i Info) IsLive() bool { return !i.IsMultivariant && !i.HasEndList }
 
 // control reads EXT-X-SERVER-CONTROL.
 func (i *Info) control(list attributes) {

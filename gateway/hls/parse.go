@@ -31,13 +31,13 @@ type Options struct {
 	Origin string
 	// Path is the path under which the viewer asked for this playlist, as he wrote it, without ticket and query.
 	Path string
-	// Carry is the route's carrying mode.
-	Carry Carry
+	// TicketIn is the route's carrying mode.
+	TicketIn TicketTransport
 	// UnderTicket says that the viewer asked below "/~<ticket>", so that relative URIs inherit the ticket. It matters
-	// to CarryPath and CarryNone.
+	// to TicketInPath and TicketInNone.
 	UnderTicket bool
-	// Parameter is the query parameter of CarryQuery, which needs it; the other modes ignore it.
-	Parameter string
+	// QueryParameter is the query parameter of TicketInQuery, which needs it; the other modes ignore it.
+	QueryParameter string
 
 	// Locate turns a reference on the origin (path-absolute, without dot segments and fragment, with its query, otherwise
 	// as written) into the viewer's path for it, path-absolute, with query. False means that no route serves it: the URI

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// errParameter is the one thing that CarryQuery cannot do without.
+// errParameter is the one thing that TicketInQuery cannot do without.
 var errParameter = errors.New("Options.Parameter is empty: CarryQuery needs a name")
 
 // rewriter builds a template: it copies the playlist up to each URI and writes the viewer's URI in its place.
@@ -42,7 +42,7 @@ func newRewriter(text string, o Options) (*rewriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Carry == CarryQuery && o.Parameter == "" {
+	if o.TicketIn == TicketInQuery && o.QueryParameter == "" {
 		return nil, errParameter
 	}
 	if o.Locate == nil {
@@ -71,13 +71,13 @@ func (w *rewriter) rewrite(p place) {
 		return
 	}
 	switch {
-	case w.options.Carry == CarryQuery:
+	case w.options.TicketIn == TicketInQuery:
 		w.intoQuery(p, &ref)
-	case w.options.Carry == CarryCookie:
+	case w.options.TicketIn == TicketInCookie:
 		if !ref.resolves {
 			w.replace(p, ref.spell(bare(ref.target)+ref.fragment))
 		}
-	case w.options.Carry == CarryNone && !p.playlist && !isPlaylist(ref.expanded):
+	case w.options.TicketIn == TicketInNone && !p.playlist && !isPlaylist(ref.expanded):
 		w.replace(p, ref.spell(bare(ref.target)+ref.fragment))
 	case !w.options.UnderTicket:
 		w.intoPath(p, &ref)
@@ -114,8 +114,8 @@ func (w *rewriter) locate(uri string, within context) (reference, bool) {
 
 // query notes a reference on the origin if it has a query, as the viewer's request will bring it back.
 func (w *rewriter) query(source string) {
-	if w.options.Carry == CarryQuery {
-		source = withoutParameter(source, w.options.Parameter)
+	if w.options.TicketIn == TicketInQuery {
+		source = withoutParameter(source, w.options.QueryParameter)
 	}
 	if strings.Contains(source, "?") {
 		w.queried = append(w.queried, source)
@@ -139,12 +139,12 @@ func (w *rewriter) intoQuery(p place, ref *reference) {
 	if ref.resolves {
 		uri = ref.expanded[:len(ref.expanded)-len(ref.fragment)]
 	}
-	if ref.fragment == "" && !hasParameter(uri, w.options.Parameter) {
+	if ref.fragment == "" && !hasParameter(uri, w.options.QueryParameter) {
 		// The parameter comes last, so all that stands before it may keep its variables.
 		joint := joint(uri)
 		w.replace(p, ref.spell(uri))
 		w.out = append(w.out, joint...)
-		w.out = append(append(w.out, w.options.Parameter...), '=')
+		w.out = append(append(w.out, w.options.QueryParameter...), '=')
 		w.cut()
 		return
 	}
@@ -152,7 +152,7 @@ func (w *rewriter) intoQuery(p place, ref *reference) {
 	if spelled := ref.spell(whole); spelled[ending(spelled, "?#"):] == whole[ending(whole, "?#"):] {
 		uri = spelled[:len(spelled)-len(ref.fragment)] // all its variables stand in the path
 	}
-	before, after := splitAtParameter(uri, w.options.Parameter)
+	before, after := splitAtParameter(uri, w.options.QueryParameter)
 	w.replace(p, before)
 	w.cut()
 	w.out = append(append(w.out, after...), ref.fragment...)

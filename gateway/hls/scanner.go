@@ -87,7 +87,7 @@ func (s *scanner) tag(name string, list attributes) {
 	case "MEDIA-SEQUENCE":
 		s.info.MediaSequence = count(list.text[list.pos:list.end])
 	case "ENDLIST":
-		s.info.EndList = true
+		s.info.HasEndList = true
 	case "SERVER-CONTROL":
 		s.info.control(list)
 	case "PART-INF":
@@ -97,7 +97,7 @@ func (s *scanner) tag(name string, list attributes) {
 		value, _ := find(list, "SKIPPED-SEGMENTS")
 		s.info.Skipped = int(min(count(value), MaxLines))
 	case "STREAM-INF":
-		s.info.Master, s.variant = true, true
+		s.info.IsMultivariant, s.variant = true, true
 	case "DEFINE":
 		if s.uris != nil {
 			s.uris.variables.define(list)
@@ -117,7 +117,7 @@ func (s *scanner) uriTag(name string, list attributes) {
 	case "RENDITION-REPORT":
 		playlist = true
 	case "MEDIA", "I-FRAME-STREAM-INF", "IMAGE-STREAM-INF":
-		s.info.Master, playlist = true, true
+		s.info.IsMultivariant, playlist = true, true
 	case "CONTENT-STEERING":
 		holds = "SERVER-URI"
 	case "DATERANGE":

@@ -28,13 +28,13 @@ func (t *Template) Append(dst []byte, ticket string) []byte {
 // Size is the length in bytes of a viewer's copy whose ticket has ticketLen bytes.
 func (t *Template) Size(ticketLen int) int { return len(t.body) + len(t.cuts)*ticketLen }
 
-// Static reports whether the playlist holds no ticket, so that its body is the same for all viewers.
-func (t *Template) Static() bool { return len(t.cuts) == 0 }
+// IsStatic reports whether the playlist holds no ticket, so that its body is the same for all viewers.
+func (t *Template) IsStatic() bool { return len(t.cuts) == 0 }
 
 // Body is the playlist of a static template, shared: the caller must not change it. It is nil if the template is not
 // static.
 func (t *Template) Body() []byte {
-	if !t.Static() {
+	if !t.IsStatic() {
 		return nil
 	}
 	return t.body
@@ -43,8 +43,8 @@ func (t *Template) Body() []byte {
 // Info tells what the playlist says about itself.
 func (t *Template) Info() Info { return t.info }
 
-// Queried lists the origin's own references (path-absolute, with query, without fragment) that the playlist lists with a
+// ListedQueries lists the origin's own references (path-absolute, with query, without fragment) that the playlist lists with a
 // query and that a route serves: sorted, each once, shared. Only these queries are worth forwarding to the origin. In
-// CarryQuery the ticket's parameter is left out of them; a variable that the playlist does not define stands in them as
+// TicketInQuery the ticket's parameter is left out of them; a variable that the playlist does not define stands in them as
 // written.
-func (t *Template) Queried() []string { return t.queried }
+func (t *Template) ListedQueries() []string { return t.queried }

@@ -5,24 +5,24 @@ import (
 	"strings"
 )
 
-// Carry is how a route's URIs carry the viewer's ticket. The zero value is CarryPath. In YAML and JSON it is a word:
+// TicketTransport is how a route's URIs carry the viewer's ticket. The zero value is TicketInPath. In YAML and JSON it is a word:
 // path, query, cookie or none.
-type Carry uint8
+type TicketTransport uint8
 
 // The carrying modes.
 const (
-	// CarryPath puts "/~<ticket>" before the path of every URI. Relative URIs below it inherit it.
-	CarryPath Carry = iota
-	// CarryQuery adds a query parameter to every URI.
-	CarryQuery
-	// CarryCookie leaves the ticket to a cookie: URIs carry none.
-	CarryCookie
-	// CarryNone protects playlists alone: they carry the ticket in the path, everything else carries none.
-	CarryNone
+	// TicketInPath puts "/~<ticket>" before the path of every URI. Relative URIs below it inherit it.
+	TicketInPath TicketTransport = iota
+	// TicketInQuery adds a query parameter to every URI.
+	TicketInQuery
+	// TicketInCookie leaves the ticket to a cookie: URIs carry none.
+	TicketInCookie
+	// TicketInNone protects playlists alone: they carry the ticket in the path, everything else carries none.
+	TicketInNone
 )
 
 // String is the mode as the config writes it.
-func (c Carry) String() string {
+func (c TicketTransport) String() string {
 	if text, err := c.MarshalText(); err == nil {
 		return string(text)
 	}
@@ -30,7 +30,7 @@ func (c Carry) String() string {
 }
 
 // MarshalText writes the mode's word. A value that is no mode is an error.
-func (c Carry) MarshalText() ([]byte, error) {
+func (c TicketTransport) MarshalText() ([]byte, error) {
 	words := carryWords()
 	if int(c) >= len(words) {
 		return nil, fmt.Errorf("write carry %d: allowed are 0 to %d", uint8(c), len(words)-1)
@@ -39,11 +39,11 @@ func (c Carry) MarshalText() ([]byte, error) {
 }
 
 // UnmarshalText reads the mode's word. The error for another word lists those that are allowed.
-func (c *Carry) UnmarshalText(text []byte) error {
+func (c *TicketTransport) UnmarshalText(text []byte) error {
 	words := carryWords()
 	for i, word := range words {
 		if word == string(text) {
-			*c = Carry(i)
+			*c = TicketTransport(i)
 			return nil
 		}
 	}
