@@ -5,50 +5,50 @@ import (
 	"strings"
 )
 
-// TicketTransport is how a route's URIs carry the viewer's ticket. The zero value is TicketInPath. In YAML and JSON it is a word:
-// path, query, cookie or none.
+// TicketTransport is where a route's URIs put the viewer's ticket. The zero value is TicketInPath. Its text form is path,
+// query, cookie or none.
 type TicketTransport uint8
 
-// The carrying modes.
+// The transports of a ticket.
 const (
-	// TicketInPath puts "/~<ticket>" before the path of every URI. Relative URIs below it inherit it.
+	// TicketInPath writes "/~<ticket>" before the path of every URI. Relative URIs below it inherit the ticket.
 	TicketInPath TicketTransport = iota
 	// TicketInQuery adds a query parameter to every URI.
 	TicketInQuery
-	// TicketInCookie leaves the ticket to a cookie: URIs carry none.
+	// TicketInCookie leaves the ticket to a cookie. URIs have no ticket.
 	TicketInCookie
-	// TicketInNone protects playlists alone: they carry the ticket in the path, everything else carries none.
+	// TicketInNone protects playlists only. Their URIs have the ticket in the path, all other URIs have none.
 	TicketInNone
 )
 
-// String is the mode as the config writes it.
-func (c TicketTransport) String() string {
-	if text, err := c.MarshalText(); err == nil {
+// String returns the name of the transport.
+func (t TicketTransport) String() string {
+	if text, err := t.MarshalText(); err == nil {
 		return string(text)
 	}
-	return fmt.Sprintf("carry(%d)", uint8(c))
+	return fmt.Sprintf("ticket_transport(%d)", uint8(t))
 }
 
-// MarshalText writes the mode's word. A value that is no mode is an error.
-func (c TicketTransport) MarshalText() ([]byte, error) {
-	words := carryWords()
-	if int(c) >= len(words) {
-		return nil, fmt.Errorf("write carry %d: allowed are 0 to %d", uint8(c), len(words)-1)
+// MarshalText returns the name of the transport, or an error for an unknown value.
+func (t TicketTransport) MarshalText() ([]byte, error) {
+	names := transportNames()
+	if int(t) >= len(names) {
+		return nil, fmt.Errorf("ticket transport %d: want 0 to %d", uint8(t), len(names)-1)
 	}
-	return []byte(words[c]), nil
+	return []byte(names[t]), nil
 }
 
-// UnmarshalText reads the mode's word. The error for another word lists those that are allowed.
-func (c *TicketTransport) UnmarshalText(text []byte) error {
-	words := carryWords()
-	for i, word := range words {
-		if word == string(text) {
-			*c = TicketTransport(i)
+// UnmarshalText parses the name of a transport. The error for another text lists the names.
+func (t *TicketTransport) UnmarshalText(text []byte) error {
+	names := transportNames()
+	for i, name := range names {
+		if name == string(text) {
+			*t = TicketTransport(i)
 			return nil
 		}
 	}
-	return fmt.Errorf("read carry %q: allowed are %s", text, strings.Join(words[:], ", "))
+	return fmt.Errorf("ticket transport %q: want one of %s", text, strings.Join(names[:], ", "))
 }
 
-// carryWords names the modes in their order.
-func carryWords() [4]string { return [...]string{"path", "query", "cookie", "none"} }
+// transportNames returns the names of the transports in their order.
+func transportNames() [4]string { return [...]string{"path", "query", "cookie", "none"} }

@@ -27,7 +27,7 @@ func TestAWordThatIsNoCarryIsAnErrorThatListsThem(t *testing.T) {
 	t.Parallel()
 	got := hls.TicketInCookie
 	err := got.UnmarshalText([]byte("Path"))
-	if want := `read carry "Path": allowed are path, query, cookie, none`; err == nil || err.Error() != want {
+	if want := `ticket transport "Path": want one of path, query, cookie, none`; err == nil || err.Error() != want {
 		t.Errorf("got error %v, want %s", err, want)
 	}
 	if got != hls.TicketInCookie {
@@ -37,10 +37,10 @@ func TestAWordThatIsNoCarryIsAnErrorThatListsThem(t *testing.T) {
 
 func TestANumberThatIsNoCarryIsShownAndNotWritten(t *testing.T) {
 	t.Parallel()
-	if _, err := hls.TicketTransport(4).MarshalText(); err == nil || !strings.Contains(err.Error(), "carry 4") {
+	if _, err := hls.TicketTransport(4).MarshalText(); err == nil || !strings.Contains(err.Error(), "transport 4") {
 		t.Errorf("got error %v, want one that names the value", err)
 	}
-	if got, want := hls.TicketTransport(4).String(), "carry(4)"; got != want {
+	if got, want := hls.TicketTransport(4).String(), "ticket_transport(4)"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
