@@ -142,7 +142,7 @@ func visitOf(v *View, t target, who client) visit {
 func (g *Gateway) Serve(ctx context.Context, v *View, a *Answer) error {
 	text, path, inPath := ticketInPath(v.Path)
 	if !cleanPath(path) {
-		g.cors(hls.CarryPath, v, a)
+		g.cors(hls.TicketInPath, v, a)
 		a.refuse(http.StatusBadRequest, unclean)
 		g.reword(v, a)
 		return nil
@@ -150,7 +150,7 @@ func (g *Gateway) Serve(ctx context.Context, v *View, a *Answer) error {
 	who := clientOf(v, g.trusted)
 	t, found := findTarget(g.routes, who.host, path)
 	if !found {
-		g.cors(hls.CarryPath, v, a)
+		g.cors(hls.TicketInPath, v, a)
 		a.refuse(http.StatusNotFound, "no route for this path and host")
 		return nil
 	}
@@ -171,7 +171,7 @@ func (g *Gateway) Serve(ctx context.Context, v *View, a *Answer) error {
 	visit := &a.visit
 	*visit = visitOf(v, t, who)
 	visit.underTicket = inPath
-	if !visit.isPlaylist && t.route.config.Carry == hls.CarryNone {
+	if !visit.isPlaylist && t.route.config.Carry == hls.TicketInNone {
 		return g.serveMedia(ctx, visit, a) // only playlists are protected
 	}
 	if !g.identify(visit, text, a) {
