@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"usher/backends"
 )
 
 // admissionCells bounds the memory of the per-address limit (512 kB), whoever comes from wherever. Addresses that
@@ -55,7 +57,7 @@ func (m *meter) allow(now time.Time) bool {
 
 // allow reports whether the address may open one more session at now, and counts it.
 func (a *admission) allow(address netip.Addr, now time.Time) bool {
-	cell := &a.cells[maphash.Comparable(a.seed, household(address))%admissionCells]
+	cell := &a.cells[maphash.Comparable(a.seed, backends.SubscriberPrefix(address))%admissionCells]
 	for {
 		at := int64(now.Sub(a.start))
 		due := cell.Load()
@@ -67,17 +69,4 @@ func (a *admission) allow(address netip.Addr, now time.Time) bool {
 			return true
 		}
 	}
-}
-
-// household is what one subscriber is given: an IPv4 address, or an IPv6 /64.
-func household(a netip.Addr) netip.Addr {
-	a = a.Unmap()
-	if !a.Is6() {
-		return a
-	}
-	p, err := a.WithZone("").Prefix(64)
-	if err != nil {
-		return a
-	}
-	return p.Addr()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -41,21 +42,21 @@ type PerUserConfig struct {
 	// NumberWins: X-Max-Sessions above 1 wins over X-Unique, which some middlewares always send.
 	NumberWins bool `yaml:"number_wins"`
 	// Policy is who has to go: evict-oldest or reject-new.
-	Policy backends.LimitPolicy `yaml:"policy"`
+	Policy session.LimitPolicy `yaml:"policy"`
 	// SoftWindow is for how long the bound may be exceeded, so that zapping and a change of network refuse nobody.
 	SoftWindow time.Duration `yaml:"soft_window"`
 	// Silence is after how long a session that asks for nothing was zapped away from, if its user plays another one at
 	// the same address; more than the longest target duration.
 	Silence time.Duration `yaml:"silence"`
-	// EvictedFor is the silence after which a viewer who lost his place may open as if he were new.
+	// EvictionTTL is the silence after which a viewer who lost his place may open as if he were new.
 	EvictedFor time.Duration `yaml:"evicted_for"`
 }
 
 // Rules are what holds for all users' limits.
-func (c Config) Rules() backends.LimitRules {
-	return backends.LimitRules{
-		Policy: c.PerUser.Policy, Soft: c.PerUser.SoftWindow, Silence: c.PerUser.Silence,
-		EvictedFor: c.PerUser.EvictedFor, Idle: c.IdleTimeout,
+func (c Config) Rules() session.LimitRules {
+	return session.LimitRules{
+		Policy: c.PerUser.Policy, GracePeriod: c.PerUser.SoftWindow, ZapTimeout: c.PerUser.Silence,
+		EvictionTTL: c.PerUser.EvictedFor, IdleTimeout: c.IdleTimeout,
 	}
 }
 
@@ -144,12 +145,3 @@ func (c Config) Validate() error {
 	}
 	return errors.Join(errs...)
 }
-
-// ExpiredTokenPolicy is what becomes of a session whose decision ran out when its token is too old to be asked about.
-type ExpiredTokenPolicy = backends.ExpiredToken
-
-// The policies.
-const (
-	KeepOnExpiredToken = backends.ExpiredKeep
-	DenyOnExpiredToken = backends.ExpiredDeny
-)

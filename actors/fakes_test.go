@@ -12,16 +12,18 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
+	"usher/backends/chain"
 )
 
 // fakeBackend is a backend behind a real fail-open, whose answers and health a test sets.
 type fakeBackend struct {
-	*backends.FailOpen
-	health  atomic.Uint32
-	instead func() // called before the policy is asked
-	asked   atomic.Int64
-	check   func(context.Context, *backends.Request) (backends.Decision, error)
+	*chain.FailOpen
+	health         atomic.Uint32
+	beforeFallback func() // called before the policy is asked
+	asked          atomic.Int64
+	check          func(context.Context, *backends.Request) (backends.Decision, error)
 
 	mu      sync.Mutex
 	history []ask
@@ -35,7 +37,7 @@ type ask struct {
 // newFakeBackend answers what check does; nil says yes.
 func newFakeBackend(p backends.Policy, check func(context.Context, *backends.Request) (backends.Decision, error)) *fakeBackend {
 	f := &fakeBackend{check: check}
-	f.FailOpen = backends.NewFailOpen("portal", p, backends.BackendFunc(f.answer), nil, nil)
+	f.FailOpen = chain.NewFailOpen("portal", p, backends.BackendFunc(f.answer), nil, nil)
 	return f
 }
 
@@ -57,18 +59,18 @@ func (f *fakeBackend) asks() []ask {
 	return append([]ask(nil), f.history...)
 }
 
-func (f *fakeBackend) Health() Health { return Health(f.health.Load()) }
+func (f *fakeBackend) State() backends.BreakerState { return backends.BreakerState(f.health.Load()) }
 
-func (f *fakeBackend) Instead(r *backends.Request, err error) (backends.Decision, error) {
-	if f.instead != nil {
-		f.instead()
+func (f *fakeBackend) Fallback(r *backends.Request, err error) (backends.Decision, error) {
+	if f.beforeFallback != nil {
+		f.beforeFallback()
 	}
-	return f.FailOpen.Instead(r, err)
+	return f.FailOpen.Fallback(r, err)
 }
 
 // hang says that the question is with the backend, and never answers.
 func hang(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-	r.Asking()
+	r.OnSent()
 	<-ctx.Done()
 	return backends.Decision{}, ctx.Err()
 }
@@ -86,8 +88,8 @@ type fakeStore struct {
 	bury func(ctx context.Context) error
 
 	mu      sync.Mutex
-	records map[backends.SessionID]backends.Record
-	over    []backends.Closed
+	records map[backends.SessionID]session.Record
+	over    []session.ClosingRecord
 	loads   int
 }
 
@@ -98,45 +100,45 @@ func first(ctx context.Context, before func(context.Context) error) error {
 	return before(ctx)
 }
 
-func (f *fakeStore) Claim(ctx context.Context, c backends.Claim) (backends.Claimed, error) {
+func (f *fakeStore) AcquireLease(ctx context.Context, c session.LeaseRequest) (session.LeaseResult, error) {
 	if err := first(ctx, f.load); err != nil {
-		return backends.Claimed{}, err
+		return session.LeaseResult{}, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.loads++
 	r, found := f.records[c.ID]
-	return backends.Claimed{Record: r, Found: found}, nil
+	return session.LeaseResult{Record: r, Found: found}, nil
 }
 
-func (f *fakeStore) Publish(ctx context.Context, p backends.Publication) (backends.Published, error) {
+func (f *fakeStore) SaveDecision(ctx context.Context, p session.DecisionUpdate) (session.UpdateOutcome, error) {
 	before := f.save
-	if p.Bury {
+	if p.RevokeTicket {
 		before = f.bury
 	}
 	if err := first(ctx, before); err != nil {
 		return 0, err
 	}
 	r := p.Record
-	if r.Buried = f.get(r.ID).Buried; p.Bury {
-		r.Buried = r.Opened
+	if r.RevokedBefore = f.get(r.ID).RevokedBefore; p.RevokeTicket {
+		r.RevokedBefore = r.Opened
 	}
 	f.set(r)
-	return backends.PublishedStored, nil
+	return session.OutcomeStored, nil
 }
 
-func (f *fakeStore) Flush(_ context.Context, id backends.SessionID, t backends.Tally) error {
+func (f *fakeStore) AddCounters(_ context.Context, id backends.SessionID, t session.Counters) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.over = append(f.over, backends.Closed{Record: f.records[id], Tally: t})
+	f.over = append(f.over, session.ClosingRecord{Record: f.records[id], Counters: t})
 	return nil
 }
 
-func (f *fakeStore) Beat(context.Context, []backends.Presence) ([]backends.SessionID, error) {
+func (f *fakeStore) RecordHeartbeats(context.Context, []session.Heartbeat) ([]backends.SessionID, error) {
 	return nil, nil
 }
 
-func (f *fakeStore) Sweep(context.Context, time.Duration, int) ([]backends.Closed, error) {
+func (f *fakeStore) ExpireIdle(context.Context, time.Duration, int) ([]session.ClosingRecord, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	over := f.over
@@ -144,32 +146,32 @@ func (f *fakeStore) Sweep(context.Context, time.Duration, int) ([]backends.Close
 	return over, nil
 }
 
-func (f *fakeStore) Join(ctx context.Context, _ backends.Membership) (backends.Limited, error) {
-	return backends.Limited{Standings: make([]backends.Standing, 1)}, first(ctx, f.join)
+func (f *fakeStore) JoinStream(ctx context.Context, _ session.StreamEntry) (session.LimitResult, error) {
+	return session.LimitResult{States: make([]session.StreamState, 1)}, first(ctx, f.join)
 }
 
-func (f *fakeStore) Hold(_ context.Context, of []backends.Membership) (backends.Limited, error) {
-	return backends.Limited{Standings: make([]backends.Standing, len(of))}, nil
+func (f *fakeStore) RenewStreams(_ context.Context, of []session.StreamEntry) (session.LimitResult, error) {
+	return session.LimitResult{States: make([]session.StreamState, len(of))}, nil
 }
 
-func (f *fakeStore) Leave(context.Context, string, backends.SessionID) error { return nil }
+func (f *fakeStore) LeaveStream(context.Context, string, backends.SessionID) error { return nil }
 
-func (f *fakeStore) Evict(context.Context, backends.SessionID, bool) error { return nil }
+func (f *fakeStore) SetEvicted(context.Context, backends.SessionID, bool) error { return nil }
 
 func (f *fakeStore) Kick(context.Context, backends.SessionID, time.Time, time.Duration) error {
 	return nil
 }
 
-func (f *fakeStore) set(r backends.Record) {
+func (f *fakeStore) set(r session.Record) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.records == nil {
-		f.records = make(map[backends.SessionID]backends.Record)
+		f.records = make(map[backends.SessionID]session.Record)
 	}
 	f.records[r.ID] = r
 }
 
-func (f *fakeStore) get(id backends.SessionID) backends.Record {
+func (f *fakeStore) get(id backends.SessionID) session.Record {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.records[id]
@@ -245,9 +247,9 @@ func (n *node) end() {
 }
 
 // viewer is the arrival of the test's viewer of that number, with credentials.
-func viewer(i int) backends.Arrival {
-	return backends.Arrival{
-		Credentials: true,
+func viewer(i int) session.OpenRequest {
+	return session.OpenRequest{
+		HasCredentials: true,
 		Request: &backends.Request{
 			Session: idOf(i), Route: "play", Channel: "a001", Backend: "portal",
 			Query: "token=s3cret", Path: "/play/a001/index.m3u8",
@@ -257,15 +259,15 @@ func viewer(i int) backends.Arrival {
 }
 
 // holder is the arrival of the same viewer with nothing but his ticket.
-func holder(i int, opened time.Time) backends.Arrival {
+func holder(i int, opened time.Time) session.OpenRequest {
 	a := viewer(i)
-	a.Credentials, a.Request.Query = false, ""
-	a.Ticket = backends.Ticket{Opened: opened.Truncate(time.Second), Key: "a"}
+	a.HasCredentials, a.Request.Query = false, ""
+	a.Ticket = session.Ticket{Opened: opened.Truncate(time.Second), KeyID: "a"}
 	return a
 }
 
 // watch is a request of the viewer: he finds his session or opens it, and is seen.
-func (n *node) watch(t testing.TB, a backends.Arrival) backends.Decision {
+func (n *node) watch(t testing.TB, a session.OpenRequest) backends.Decision {
 	t.Helper()
 	s := n.Find(a.Request.Session)
 	if s == nil || s.Decision() == nil {
@@ -279,7 +281,7 @@ func (n *node) watch(t testing.TB, a backends.Arrival) backends.Decision {
 }
 
 // keepWatching makes the viewer ask every second for as long as told, and calls each with each decision.
-func (n *node) keepWatching(t testing.TB, a backends.Arrival, d time.Duration, each func(backends.Decision)) {
+func (n *node) keepWatching(t testing.TB, a session.OpenRequest, d time.Duration, each func(backends.Decision)) {
 	t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
 		got := n.watch(t, a)
@@ -287,11 +289,6 @@ func (n *node) keepWatching(t testing.TB, a backends.Arrival, d time.Duration, e
 			each(got)
 		}
 	}
-}
-
-// remembered is what the store says to an opening that knows the session.
-func remembered(r backends.Record) claimed {
-	return claimed{kind: openClaim, Claimed: backends.Claimed{Found: true, Record: r}}
 }
 
 // alone is how many nodes there are, mostly.

@@ -7,18 +7,19 @@ import (
 	"sync"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
 // Limits is where the sessions of a user are counted over all nodes.
 type Limits interface {
-	// Join asks for a place among the user's sessions, Hold keeps those of one user, Leave gives a place back.
-	Join(ctx context.Context, m backends.Membership) (backends.Limited, error)
-	Hold(ctx context.Context, of []backends.Membership) (backends.Limited, error)
-	Leave(ctx context.Context, user string, id backends.SessionID) error
-	// Evict marks the session as one that lost its place, or takes that back. Kick with no duration refuses its tickets that
+	// JoinStream asks for a place among the user's sessions, Hold keeps those of one user, Leave gives a place back.
+	JoinStream(ctx context.Context, m session.StreamEntry) (session.LimitResult, error)
+	RenewStreams(ctx context.Context, of []session.StreamEntry) (session.LimitResult, error)
+	LeaveStream(ctx context.Context, user string, id backends.SessionID) error
+	// SetEvicted marks the session as one that lost its place, or takes that back. Kick with no duration refuses its tickets that
 	// were opened at that time or before.
-	Evict(ctx context.Context, id backends.SessionID, evicted bool) error
+	SetEvicted(ctx context.Context, id backends.SessionID, evicted bool) error
 	Kick(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error
 }
 
@@ -77,27 +78,27 @@ func (l *limits) memberOf(f *backends.Request, d *backends.Decision) *member {
 	return &member{user: user, hash: l.r.o.UserHash(user), max: most}
 }
 
-func (s *Session) membership(m *member, opened time.Time) backends.Membership {
-	f := s.Facts()
-	return backends.Membership{
-		User: m.user, Session: s.id, Opened: opened, Seen: s.LastSeen(), Counted: s.counted.Load(),
-		Device: f.Device, Address: f.Address.String(), Max: m.max,
+func (s *Session) membership(m *member, opened time.Time) session.StreamEntry {
+	f := s.Request()
+	return session.StreamEntry{
+		User: m.user, Session: s.id, Opened: opened, LastSeen: s.LastSeen(), IsPlaying: s.counted.Load(),
+		Device: f.Device, Address: f.Address.String(), MaxStreams: m.max,
 	}
 }
 
 // join asks for a place for a session whose viewer was allowed, if his user has a limit and it has none yet. Where nobody
 // can say by the end of ctx, he has one: a limit is no reason to refuse a viewer in an outage.
-func (l *limits) join(ctx context.Context, s *Session, opened time.Time, d *backends.Decision) backends.Standing {
-	m := l.memberOf(s.Facts(), d)
+func (l *limits) join(ctx context.Context, s *Session, opened time.Time, d *backends.Decision) session.StreamState {
+	m := l.memberOf(s.Request(), d)
 	if had := s.member.Load(); m == nil || had != nil && had.user == m.user {
-		return backends.StandingHeld // its heartbeats say how it stands
+		return session.StreamActive // its heartbeats say how it stands
 	}
-	got, err := l.r.o.Limits.Join(ctx, s.membership(m, opened))
+	got, err := l.r.o.Limits.JoinStream(ctx, s.membership(m, opened))
 	if err != nil {
-		return backends.StandingHeld
+		return session.StreamActive
 	}
 	l.tell(m, got, s.id) //nolint:contextcheck // a session that is cut off is nobody's question
-	return got.Standings[0]
+	return got.States[0]
 }
 
 // note keeps track of a session that a decision gives a place, or takes it from.
@@ -109,15 +110,15 @@ func (l *limits) note(s *Session, d *backends.Decision) {
 			l.r.running.Go(func() {
 				ctx, cancel := l.r.writing()
 				defer cancel()
-				_ = l.r.o.Limits.Leave(ctx, m.user, s.id) // it ends by itself otherwise
+				_ = l.r.o.Limits.LeaveStream(ctx, m.user, s.id) // it ends by itself otherwise
 			})
 		}
 		return
 	}
-	if !d.Source.Asked() {
+	if !d.Source.IsAuthoritative() {
 		return // an outage takes no place from anybody
 	}
-	m, had := l.memberOf(s.Facts(), d), s.member.Load()
+	m, had := l.memberOf(s.Request(), d), s.member.Load()
 	switch {
 	case m == nil:
 		l.forget(s)
@@ -231,7 +232,7 @@ func (l *limits) holdDue(hash string, p *places) {
 // hold keeps the places of sessions of one user.
 func (l *limits) hold(due []*Session) {
 	var held []*Session
-	var of []backends.Membership
+	var of []session.StreamEntry
 	var user *member
 	for _, s := range due {
 		if m := s.member.Load(); m != nil && (user == nil || m.user == user.user) {
@@ -243,46 +244,46 @@ func (l *limits) hold(due []*Session) {
 	}
 	ctx, cancel := context.WithTimeout(l.r.life, writeDeadline)
 	defer cancel()
-	got, err := l.r.o.Limits.Hold(ctx, of)
+	got, err := l.r.o.Limits.RenewStreams(ctx, of)
 	if err != nil {
 		return // they are held again with the next heartbeat
 	}
 	l.tell(user, got, backends.SessionID{})
 	for i, s := range held {
-		if v, lost := lostPlace(got.Standings[i]); lost {
+		if v, lost := lostPlace(got.States[i]); lost {
 			// It may have lost its place before this node had it: that is told once, to those who have it then.
-			l.r.tell(s, revoked{kind: v.Kind, opened: of[i].Opened, decision: v.Decision})
+			l.r.tell(s, session.Revoked{Kind: v.Kind, Opened: of[i].Opened, Decision: v.Decision})
 		}
 	}
 }
 
 // lostPlace is what a standing revokes, if it does.
-func lostPlace(s backends.Standing) (v backends.Revocation, lost bool) {
+func lostPlace(s session.StreamState) (v session.Revocation, lost bool) {
 	switch s {
-	case backends.StandingEvicted:
-		return backends.Revocation{Kind: backends.RevokedEvicted, Decision: evicted(&backends.Decision{})}, true
-	case backends.StandingSuperseded:
-		return backends.Revocation{Kind: backends.RevokedSuperseded, Decision: superseded()}, true
+	case session.StreamEvicted:
+		return session.Revocation{Kind: session.RevokedEvicted, Decision: evicted(&backends.Decision{})}, true
+	case session.StreamSuperseded:
+		return session.Revocation{Kind: session.RevokedSuperseded, Decision: superseded()}, true
 	default:
-		return backends.Revocation{}, false
+		return session.Revocation{}, false
 	}
 }
 
 // tell carries out what the user's limit said. joining is a session that is not told, as it waits for the answer.
-func (l *limits) tell(m *member, got backends.Limited, joining backends.SessionID) {
-	for _, c := range got.Cut {
+func (l *limits) tell(m *member, got session.LimitResult, joining backends.SessionID) {
+	for _, c := range got.Evicted {
 		if c.Session != joining {
 			l.r.cut(c)
 		}
 	}
-	if got.Again <= 0 {
+	if got.RecheckIn <= 0 {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if p := l.users[m.hash]; p != nil && !p.again {
 		p.again = true
-		time.AfterFunc(got.Again, func() {
+		time.AfterFunc(got.RecheckIn, func() {
 			l.mu.Lock()
 			p.again = false
 			l.mu.Unlock()
@@ -308,8 +309,8 @@ func (l *limits) over(hash string) {
 }
 
 // cut tells all nodes that a session lost its place.
-func (r *Registry) cut(c backends.Cut) {
-	v, lost := lostPlace(c.Standing)
+func (r *Registry) cut(c session.EvictedStream) {
+	v, lost := lostPlace(c.State)
 	if !lost {
 		return
 	}
@@ -317,8 +318,8 @@ func (r *Registry) cut(c backends.Cut) {
 	ctx, cancel := r.writing()
 	defer cancel()
 	var err error
-	if v.Kind == backends.RevokedEvicted {
-		err = r.o.Limits.Evict(ctx, c.Session, true)
+	if v.Kind == session.RevokedEvicted {
+		err = r.o.Limits.SetEvicted(ctx, c.Session, true)
 	} else {
 		err = r.o.Limits.Kick(ctx, c.Session, c.Opened, 0)
 	}
@@ -327,14 +328,14 @@ func (r *Registry) cut(c backends.Cut) {
 			slog.String("session", c.Session.String()), slog.Any("error", err))
 	}
 	if s := r.table.find(c.Session); s != nil {
-		r.tell(s, revoked{kind: v.Kind, opened: v.Opened, decision: v.Decision})
+		r.tell(s, session.Revoked{Kind: v.Kind, Opened: v.Opened, Decision: v.Decision})
 	}
 	r.announce(v)
 }
 
 // evict marks a session that has no place.
 func (r *Registry) evict(ctx context.Context, id backends.SessionID) {
-	if err := r.o.Limits.Evict(context.WithoutCancel(ctx), id, true); err != nil {
+	if err := r.o.Limits.SetEvicted(context.WithoutCancel(ctx), id, true); err != nil {
 		r.o.Logger.Debug("a session without a place could not be marked", slog.Any("error", err))
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -14,7 +15,7 @@ import (
 type Session struct {
 	// What every request touches stands together, so that it costs a cold cache as few lines as can be.
 	decision atomic.Pointer[backends.Decision]
-	rules    *rules
+	rules    *backendRules
 	lastSeen atomic.Int64 // nanoseconds since the node's start, by its monotonic clock
 	requests atomic.Int64
 	bytes    atomic.Int64
@@ -27,7 +28,7 @@ type Session struct {
 
 	facts atomic.Pointer[backends.Request]
 	// ticket is what the session's tickets say; known from the first decision on.
-	ticket atomic.Pointer[backends.Ticket]
+	ticket atomic.Pointer[session.Ticket]
 	first  atomic.Pointer[firstDecision]
 	// introduced: credentials are known and facts holds them, so that the backend can be asked. introducing: somebody
 	// is about to store them.
@@ -39,7 +40,7 @@ type Session struct {
 	margin    time.Duration // see backends.Arrival
 	attending bool          // it is counted among the audience; its actor's alone
 
-	// beaten is what the store heard of lastSeen; zero: nothing yet. fresh: that was for the first time.
+	// beaten is what the store heard of LastSeen; zero: nothing yet. fresh: that was for the first time.
 	beaten  atomic.Int64
 	fresh   atomic.Bool
 	counted atomic.Bool // it plays
@@ -55,8 +56,8 @@ type Session struct {
 // begins again with.
 type firstDecision struct {
 	taken    chan struct{}
-	ticket   backends.Ticket // that the viewer came with
-	restarts atomic.Int32    // of the actor
+	ticket   session.Ticket // that the viewer came with
+	restarts atomic.Int32   // of the actor
 }
 
 // ID is the session's id.
@@ -66,23 +67,23 @@ func (s *Session) ID() backends.SessionID { return s.id }
 func (s *Session) Decision() *backends.Decision { return s.decision.Load() }
 
 // Expires is when the decision is to be renewed, or its memory is over. It is without meaning while nobody has decided.
-func (s *Session) Expires() time.Time { return s.rules.start.Add(time.Duration(s.expires.Load())) }
+func (s *Session) Expires() time.Time { return s.rules.Start.Add(time.Duration(s.expires.Load())) }
 
-// Facts are those of the opening request or, where only a ticket opened the session, of the first one with
+// Request are those of the opening request or, where only a ticket opened the session, of the first one with
 // credentials. They are never nil; the value is not changed.
-func (s *Session) Facts() *backends.Request { return s.facts.Load() }
+func (s *Session) Request() *backends.Request { return s.facts.Load() }
 
 // Ticket is what the session's tickets say. It is the zero value while nobody has decided.
-func (s *Session) Ticket() backends.Ticket {
+func (s *Session) Ticket() session.Ticket {
 	if t := s.ticket.Load(); t != nil {
 		return *t
 	}
-	return backends.Ticket{}
+	return session.Ticket{}
 }
 
 // Seen notes that the viewer asked for something at now. With his first segment, or his second playlist, he plays.
 func (s *Session) Seen(now time.Time, playlist bool) {
-	s.lastSeen.Store(int64(now.Sub(s.rules.start)))
+	s.lastSeen.Store(int64(now.Sub(s.rules.Start)))
 	n := s.requests.Add(1)
 	if (!playlist || n > 1) && !s.counted.Load() && s.counted.CompareAndSwap(false, true) && s.member.Load() != nil {
 		s.rules.counted(s)
@@ -120,7 +121,7 @@ func (s *Session) History() string {
 func (s *Session) Sent(n int64) { s.bytes.Add(n) }
 
 // LastSeen is when the viewer last asked for something.
-func (s *Session) LastSeen() time.Time { return s.rules.start.Add(time.Duration(s.lastSeen.Load())) }
+func (s *Session) LastSeen() time.Time { return s.rules.Start.Add(time.Duration(s.lastSeen.Load())) }
 
 // Requests is how many requests the viewer made.
 func (s *Session) Requests() int64 { return s.requests.Load() }
@@ -131,8 +132,8 @@ func (s *Session) Bytes() int64 { return s.bytes.Load() }
 // Admit reports whether a viewer from the address prefix may use the session at now: no more than max prefixes may
 // within the time that makes a viewer idle.
 func (s *Session) Admit(prefix uint64, now time.Time, maxPrefixes int) bool {
-	at := int64(now.Sub(s.rules.start) / time.Second)
-	return s.crowd.admit(prefix, at, int64(s.rules.idleTimeout/time.Second), maxPrefixes)
+	at := int64(now.Sub(s.rules.Start) / time.Second)
+	return s.crowd.admit(prefix, at, int64(s.rules.IdleTimeout/time.Second), maxPrefixes)
 }
 
 // introduce stores the facts of a viewer's credentials and reports whether nobody had before.

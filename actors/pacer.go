@@ -6,20 +6,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"usher/actors/session"
+	"usher/backends"
 )
-
-// Health is whether a backend can be asked.
-type Health uint8
-
-// The healths: Healthy (breaker closed), Probing (half-open: one question at a time) and Down (open: none).
-const (
-	Healthy Health = iota
-	Probing
-	Down
-)
-
-// String is the health as the admin API shows it: the breaker's words.
-func (h Health) String() string { return [...]string{"closed", "half-open", "open"}[h] }
 
 // downPoll is how often a pacer looks whether its backend came back while sessions wait for that.
 const downPoll = 100 * time.Millisecond
@@ -33,7 +23,7 @@ const minSweep = 1024
 // pacer lets the re-checks of one backend through at a bounded rate, however many wait: those that were let in without
 // an answer first. While the backend is down they wait here, keeping their decisions.
 type pacer struct {
-	health func() Health
+	health func() backends.BreakerState
 	turn   func(*Session)
 	gap    time.Duration // between two turns of all nodes, at least
 	nodes  func() int    // that share the rate
@@ -41,12 +31,12 @@ type pacer struct {
 	unused atomic.Bool   // that turn was not needed
 
 	mu      sync.Mutex
-	waiting [numberOfLane][]*Session
+	waiting [session.NumPriorities][]*Session
 	sweepAt int           // how many may wait before those who are gone are swept out
 	arrived chan struct{} // holds one token when somebody may wait
 }
 
-func newPacer(perSecond int, nodes func() int, health func() Health, turn func(*Session)) *pacer {
+func newPacer(perSecond int, nodes func() int, health func() backends.BreakerState, turn func(*Session)) *pacer {
 	return &pacer{
 		health: health,
 		turn:   turn,
@@ -61,7 +51,7 @@ func newPacer(perSecond int, nodes func() int, health func() Health, turn func(*
 }
 
 // enqueue lets the session wait for its turn.
-func (p *pacer) enqueue(s *Session, l lane) {
+func (p *pacer) enqueue(s *Session, l session.QueuePriority) {
 	p.mu.Lock()
 	p.waiting[l] = append(p.waiting[l], s)
 	if len(p.waiting[l]) >= p.sweepAt {
@@ -88,7 +78,7 @@ func (p *pacer) sweep() {
 func (p *pacer) length() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.waiting[stopgapLane]) + len(p.waiting[overdueLane])
+	return len(p.waiting[session.PriorityUnverified]) + len(p.waiting[session.PriorityOverdue])
 }
 
 // run gives turns until ctx ends.
@@ -109,16 +99,16 @@ func (p *pacer) run(ctx context.Context) {
 
 // step gives at most one turn and reports whether to go on.
 func (p *pacer) step(ctx context.Context) bool {
-	if p.health() == Down {
+	if p.health() == backends.BreakerOpen {
 		return pause(ctx, downPoll)
 	}
 	if wait := p.wait(); wait > 0 && !pause(ctx, wait) {
 		return false
 	}
 	switch p.health() { // again: a turn may be long in coming
-	case Down:
+	case backends.BreakerOpen:
 		return true
-	case Probing:
+	case backends.BreakerHalfOpen:
 		p.giveTurn()
 		return pause(ctx, probePause)
 	default:

@@ -7,6 +7,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"usher/actors/session"
+	"usher/backends"
 )
 
 // turns notes when whose turn came.
@@ -46,7 +49,7 @@ func paced(t *testing.T, perSecond int, test func(p *pacer, health *atomic.Uint3
 	synctest.Test(t, func(t *testing.T) {
 		var health atomic.Uint32
 		var got turns
-		p := newPacer(perSecond, alone, func() Health { return Health(health.Load()) }, got.take)
+		p := newPacer(perSecond, alone, func() backends.BreakerState { return backends.BreakerState(health.Load()) }, got.take)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -63,21 +66,21 @@ func TestPacerNeverExceedsItsRate(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		rate, sessions int
-		health         []Health // one after another, each for five seconds
+		health         []backends.BreakerState // one after another, each for five seconds
 		within         time.Duration
 	}{
-		"a crowd at once":                          {200, 2000, []Health{Healthy}, 10 * time.Second},
-		"one a second":                             {1, 20, []Health{Healthy}, 20 * time.Second},
-		"a backend under trial, slowly":            {2, 20, []Health{Probing, Healthy}, 20 * time.Second},
-		"a backend that comes and goes":            {100, 2000, []Health{Healthy, Down, Probing, Down, Probing, Healthy}, time.Minute},
-		"a rate of nothing, which is one a second": {0, 5, []Health{Healthy}, 10 * time.Second},
+		"a crowd at once":                          {200, 2000, []backends.BreakerState{backends.BreakerClosed}, 10 * time.Second},
+		"one a second":                             {1, 20, []backends.BreakerState{backends.BreakerClosed}, 20 * time.Second},
+		"a backend under trial, slowly":            {2, 20, []backends.BreakerState{backends.BreakerHalfOpen, backends.BreakerClosed}, 20 * time.Second},
+		"a backend that comes and goes":            {100, 2000, []backends.BreakerState{backends.BreakerClosed, backends.BreakerOpen, backends.BreakerHalfOpen, backends.BreakerOpen, backends.BreakerHalfOpen, backends.BreakerClosed}, time.Minute},
+		"a rate of nothing, which is one a second": {0, 5, []backends.BreakerState{backends.BreakerClosed}, 10 * time.Second},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			paced(t, c.rate, func(p *pacer, health *atomic.Uint32, got *turns) {
 				for i, s := range lightOnes(c.sessions) {
-					p.enqueue(s, lane(1+i%2))
+					p.enqueue(s, session.QueuePriority(1+i%2))
 				}
 				for _, h := range c.health {
 					health.Store(uint32(h))
@@ -99,17 +102,17 @@ func TestPacerNeverExceedsItsRate(t *testing.T) {
 func TestPacerAsksAboutStopgapsFirst(t *testing.T) {
 	t.Parallel()
 	paced(t, 10, func(p *pacer, health *atomic.Uint32, got *turns) {
-		health.Store(uint32(Down))
+		health.Store(uint32(backends.BreakerOpen))
 		all := lightOnes(6)
 		for i, s := range all {
-			p.enqueue(s, []lane{overdueLane, stopgapLane}[i%2])
+			p.enqueue(s, []session.QueuePriority{session.PriorityOverdue, session.PriorityUnverified}[i%2])
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if len(got.who) != 0 {
 			t.Fatalf("%d turns while the backend is down, want none", len(got.who))
 		}
-		health.Store(uint32(Healthy))
+		health.Store(uint32(backends.BreakerClosed))
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if want := []*Session{all[1], all[3], all[5], all[0], all[2], all[4]}; !slices.Equal(got.who, want) {
@@ -128,9 +131,9 @@ func ids(all []*Session) (names []string) {
 func TestPacerTriesABackendOneAtATime(t *testing.T) {
 	t.Parallel()
 	paced(t, 200, func(p *pacer, health *atomic.Uint32, got *turns) {
-		health.Store(uint32(Probing))
+		health.Store(uint32(backends.BreakerHalfOpen))
 		for _, s := range lightOnes(100) {
-			p.enqueue(s, overdueLane)
+			p.enqueue(s, session.PriorityOverdue)
 		}
 		time.Sleep(2*time.Second - time.Millisecond)
 		synctest.Wait()
@@ -151,7 +154,7 @@ func TestSessionsThatAreGoneCostNoTurn(t *testing.T) {
 		all := lightOnes(1000)
 		for i, s := range all {
 			s.gone.Store(i != 0 && i != 999)
-			p.enqueue(s, overdueLane)
+			p.enqueue(s, session.PriorityOverdue)
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
@@ -163,14 +166,14 @@ func TestSessionsThatAreGoneCostNoTurn(t *testing.T) {
 
 func TestALongOutageHoldsNoMoreThanWhoStillWatches(t *testing.T) {
 	t.Parallel()
-	p := newPacer(1, alone, func() Health { return Down }, func(*Session) {})
+	p := newPacer(1, alone, func() backends.BreakerState { return backends.BreakerOpen }, func(*Session) {})
 	watching := lightOnes(500)
 	for _, s := range watching {
-		p.enqueue(s, overdueLane)
+		p.enqueue(s, session.PriorityOverdue)
 	}
 	for i := range 20_000 {
 		s := light(idOf(1000 + i))
-		p.enqueue(s, lane(1+i%2))
+		p.enqueue(s, session.QueuePriority(1+i%2))
 		s.gone.Store(true)
 	}
 	if got, most := p.length(), 4*(len(watching)+minSweep); got > most {

@@ -6,15 +6,16 @@ import (
 	"sync"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
 // Presence is where nodes say whose viewers they have seen, and where it is told which sessions nobody sees any more.
 type Presence interface {
-	// Beat says when sessions were seen, and returns those of which the store knew nothing.
-	Beat(ctx context.Context, seen []backends.Presence) (unknown []backends.SessionID, err error)
-	// Sweep returns sessions that nobody has seen for so long, about so many, each once over all nodes.
-	Sweep(ctx context.Context, idle time.Duration, most int) ([]backends.Closed, error)
+	// RecordHeartbeats says when sessions were seen, and returns those of which the store knew nothing.
+	RecordHeartbeats(ctx context.Context, seen []session.Heartbeat) (unknown []backends.SessionID, err error)
+	// ExpireIdle returns sessions that nobody has seen for so long, about so many, each once over all nodes.
+	ExpireIdle(ctx context.Context, idle time.Duration, most int) ([]session.ClosingRecord, error)
 }
 
 const (
@@ -29,12 +30,12 @@ const (
 
 // present is when the session's viewer was seen. Who watches at an edge shows himself only when the edge asks, so that he
 // counts as seen for as long as the edge need not.
-func (s *Session) present() backends.Presence {
+func (s *Session) present() session.Heartbeat {
 	seen := s.lastSeen.Load()
 	s.beaten.Store(seen)
-	p := backends.Presence{ID: s.id, Seen: s.rules.start.Add(time.Duration(seen))}
+	p := session.Heartbeat{ID: s.id, LastSeen: s.rules.Start.Add(time.Duration(seen))}
 	if d := s.Decision(); d != nil && s.margin > 0 {
-		p.Seen = p.Seen.Add(max(0, s.rules.clamped(d.ValidFor)+s.margin-s.rules.idleTimeout))
+		p.LastSeen = p.LastSeen.Add(max(0, s.rules.Clamped(d.ValidFor)+s.margin-s.rules.IdleTimeout))
 	}
 	return p
 }
@@ -60,7 +61,7 @@ func (r *Registry) beatStep(step int) {
 	}
 	ctx, cancel := context.WithTimeout(r.life, writeDeadline)
 	defer cancel()
-	unknown, err := r.o.Presence.Beat(ctx, seen)
+	unknown, err := r.o.Presence.RecordHeartbeats(ctx, seen)
 	if err != nil {
 		// They are seen again with the next heartbeat; the store tells of its absence itself.
 		for _, p := range seen {
@@ -72,13 +73,13 @@ func (r *Registry) beatStep(step int) {
 	}
 	for _, id := range unknown {
 		if s := r.table.find(id); s != nil && !s.fresh.Load() {
-			r.tell(s, forgotten{})
+			r.tell(s, session.LostInStore{})
 		}
 	}
 }
 
 // seenIn is what the store has to learn of the sessions of one step.
-func (r *Registry) seenIn(step int) (seen []backends.Presence) {
+func (r *Registry) seenIn(step int) (seen []session.Heartbeat) {
 	const width = tableShards / beatSteps
 	for i := step * width; i < (step+1)*width; i++ {
 		r.table.eachIn(i, func(s *Session) bool {
@@ -120,7 +121,7 @@ func (r *Registry) sweep() {
 func (r *Registry) sweepOnce() int {
 	ctx, cancel := context.WithTimeout(r.life, writeDeadline)
 	defer cancel()
-	over, err := r.o.Presence.Sweep(ctx, r.o.Config.IdleTimeout+r.o.Heartbeat, sweepMost)
+	over, err := r.o.Presence.ExpireIdle(ctx, r.o.Config.IdleTimeout+r.o.Heartbeat, sweepMost)
 	if err != nil {
 		return 0
 	}
@@ -131,29 +132,29 @@ func (r *Registry) sweepOnce() int {
 }
 
 // conclude gives back the session's place and writes its closing record, the only one over all nodes.
-func (r *Registry) conclude(ctx context.Context, c backends.Closed) {
-	f, d := c.Record.Facts, &c.Record.Decision
+func (r *Registry) conclude(ctx context.Context, c session.ClosingRecord) {
+	f, d := c.Record.Request, &c.Record.Decision
 	if f == nil {
 		f = new(backends.Request)
 	}
 	if m := r.limits.memberOf(f, d); m != nil {
-		if err := r.o.Limits.Leave(ctx, m.user, c.Record.ID); err != nil {
+		if err := r.o.Limits.LeaveStream(ctx, m.user, c.Record.ID); err != nil {
 			r.o.Logger.Debug("a closed session's place could not be given back; it ends by itself", slog.Any("error", err))
 		}
 	}
-	why := endedIdle
-	if d.Verdict == backends.Denied || c.Record.Evicted || !c.Record.Opened.After(c.Record.Buried) {
-		why = endedDenied
+	why := session.ClosedIdle
+	if d.Verdict == backends.Denied || c.Record.IsEvicted || !c.Record.Opened.After(c.Record.RevokedBefore) {
+		why = session.ClosedDenied
 	}
 	r.o.Logger.Info("session closed",
 		slog.String("session", c.Record.ID.String()), slog.String("why", why.String()),
 		slog.String("route", f.Route), slog.String("channel", f.Channel),
 		slog.String("user", d.User), slog.String("user_id", d.UserID),
 		slog.String("verdict", d.Verdict.String()), slog.String("source", d.Source.String()),
-		slog.String("history", c.Tally.History),
-		slog.Duration("duration", c.Seen.Sub(c.Since).Round(time.Millisecond)),
-		slog.Duration("without_answer", c.Tally.Stopgap),
-		slog.Int64("requests", c.Tally.Requests), slog.Int64("bytes", c.Tally.Bytes))
+		slog.String("history", c.Counters.History),
+		slog.Duration("duration", c.LastSeen.Sub(c.Since).Round(time.Millisecond)),
+		slog.Duration("without_answer", c.Counters.Unverified),
+		slog.Int64("requests", c.Counters.Requests), slog.Int64("bytes", c.Counters.Bytes))
 }
 
 // handOver stores what this node counted of its sessions before it goes.

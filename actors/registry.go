@@ -13,26 +13,27 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"go.opentelemetry.io/otel/trace"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
 // Backend is a backend behind its breaker and its outage policy.
 type Backend interface {
 	backends.Backend
-	// Instead is what the outage policy says about the viewer when nobody answered because of err.
-	Instead(r *backends.Request, err error) (backends.Decision, error)
-	// Health is whether the backend can be asked. It neither blocks nor locks.
-	Health() Health
+	// Fallback is what the outage policy says about the viewer when nobody answered because of err.
+	Fallback(r *backends.Request, err error) (backends.Decision, error)
+	// State is whether the backend can be asked. It neither blocks nor locks.
+	State() backends.BreakerState
 }
 
 // Store is where sessions outlive their actors. Its methods may take a round trip; they are not called from requests.
 type Store interface {
-	// Claim reads a session, or says that this node is to ask about it.
-	Claim(ctx context.Context, c backends.Claim) (backends.Claimed, error)
-	// Publish stores what was decided.
-	Publish(ctx context.Context, p backends.Publication) (backends.Published, error)
-	// Flush adds up what was counted of a session here.
-	Flush(ctx context.Context, id backends.SessionID, t backends.Tally) error
+	// AcquireLease reads a session, or says that this node is to ask about it.
+	AcquireLease(ctx context.Context, c session.LeaseRequest) (session.LeaseResult, error)
+	// SaveDecision stores what was decided.
+	SaveDecision(ctx context.Context, p session.DecisionUpdate) (session.UpdateOutcome, error)
+	// AddCounters adds up what was counted of a session here.
+	AddCounters(ctx context.Context, id backends.SessionID, t session.Counters) error
 }
 
 // Rules are what the config says about one backend's sessions.
@@ -41,7 +42,7 @@ type Rules struct {
 	Validity time.Duration
 	// TokenLife is how long the backend knows a token; zero: for ever. A session older than that is not asked about.
 	TokenLife    time.Duration
-	ExpiredToken ExpiredTokenPolicy
+	ExpiredToken backends.ExpiredTokenPolicy
 	// RecheckRate bounds the re-checks a second that the backend sees from this node.
 	RecheckRate int
 	// AnswerDeadline is how long a viewer waits for the first decision, Timeout how long one check may take.
@@ -72,11 +73,11 @@ type Options struct {
 	SigningKey func() string
 
 	// Announce tells the other nodes what has to go; nil: there are none.
-	Announce func(backends.Revocation) error
+	Announce func(session.Revocation) error
 	// Banned says whether somebody is banned; the decision may be nil. It takes no time. nil: nobody is.
-	Banned func(*backends.Request, *backends.Decision) (backends.Ban, bool)
+	Banned func(*backends.Request, *backends.Decision) (session.Ban, bool)
 	// Unmasked is told what a banned user showed. It may be nil.
-	Unmasked func(backends.Ban, *backends.Request)
+	Unmasked func(session.Ban, *backends.Request)
 	// UserHash names a user to the other nodes; nil: there are none.
 	UserHash func(user string) string
 	// Nodes is how many nodes share the re-checks that a backend sees; nil: one.
@@ -98,10 +99,10 @@ func (o *Options) alone() {
 		o.Heartbeat = o.Config.IdleTimeout / 3
 	}
 	if o.Announce == nil {
-		o.Announce = func(backends.Revocation) error { return nil }
+		o.Announce = func(session.Revocation) error { return nil }
 	}
 	if o.Banned == nil {
-		o.Banned = func(*backends.Request, *backends.Decision) (backends.Ban, bool) { return backends.Ban{}, false }
+		o.Banned = func(*backends.Request, *backends.Decision) (session.Ban, bool) { return session.Ban{}, false }
 	}
 	if o.UserHash == nil {
 		o.UserHash = func(user string) string { return user }
@@ -139,9 +140,15 @@ type Registry struct {
 type guarded struct {
 	Backend
 	name     string
-	rules    *rules
+	rules    *backendRules
 	deadline time.Duration
 	pacer    *pacer
+}
+
+// backendRules are what the sessions of one backend on this node share.
+type backendRules struct {
+	session.Policy
+	counted func(*Session) // told once when a session begins to play
 }
 
 // NewRegistry starts a registry. Close ends it.
@@ -178,25 +185,24 @@ const leaseSlack = time.Second
 
 func (r *Registry) guard(name string, b Backend) *guarded {
 	c, br := r.o.Config, r.o.Rules[name]
-	g := &guarded{Backend: b, name: name, deadline: br.AnswerDeadline, rules: &rules{
-		start:        r.start,
-		validity:     br.Validity,
-		recheckMin:   c.Recheck.Min,
-		recheckMax:   c.Recheck.Max,
-		jitter:       float64(c.Recheck.Jitter) / 100,
-		tokenLife:    br.TokenLife,
-		expiredToken: br.ExpiredToken,
-		denyFor:      c.DenyFor,
-		retryAfter:   c.RetryAfter,
-		idleTimeout:  c.IdleTimeout,
-		reviveFor:    r.o.ReviveFor,
-		reviveDenied: br.ReviveDenied,
-		shared:       r.o.Shared,
-		leaseFor:     br.Timeout + br.AnswerDeadline + leaseSlack,
-		waitFor:      br.AnswerDeadline * 3 / 4, // the rest is for asking without the one who asks already
-		counted:      r.limits.due,
-	}}
-	g.pacer = newPacer(br.RecheckRate, r.o.Nodes, b.Health, func(s *Session) { r.tell(s, turnCame{}) })
+	g := &guarded{Backend: b, name: name, deadline: br.AnswerDeadline, rules: &backendRules{counted: r.limits.due, Policy: session.Policy{
+		Start:        r.start,
+		Validity:     br.Validity,
+		RecheckMin:   c.Recheck.Min,
+		RecheckMax:   c.Recheck.Max,
+		Jitter:       float64(c.Recheck.Jitter) / 100,
+		TokenLife:    br.TokenLife,
+		ExpiredToken: br.ExpiredToken,
+		DenyFor:      c.DenyFor,
+		RetryAfter:   c.RetryAfter,
+		IdleTimeout:  c.IdleTimeout,
+		ReviveFor:    r.o.ReviveFor,
+		ReviveDenied: br.ReviveDenied,
+		Shared:       r.o.Shared,
+		LeaseFor:     br.Timeout + br.AnswerDeadline + leaseSlack,
+		WaitFor:      br.AnswerDeadline * 3 / 4, // the rest is for asking without the one who asks already
+	}}}
+	g.pacer = newPacer(br.RecheckRate, r.o.Nodes, b.State, func(s *Session) { r.tell(s, session.RecheckGranted{}) })
 	r.running.Go(func() { g.pacer.run(r.life) })
 	return g
 }
@@ -241,7 +247,7 @@ var (
 // Open returns the viewer's session with its first decision taken, opening it if nobody else has. However many ask at
 // once, one of them opens. It waits no longer than the backend's answer deadline; ctx ends the waiting, not the
 // opening. Errors: *backends.Overload, ErrClosed, ErrUnknownBackend, or ctx's.
-func (r *Registry) Open(ctx context.Context, a backends.Arrival) (*Session, error) {
+func (r *Registry) Open(ctx context.Context, a session.OpenRequest) (*Session, error) {
 	g := r.guarded[a.Request.Backend]
 	if g == nil || a.Request.Session.IsZero() {
 		return nil, fmt.Errorf("open session %q: %w: %q", a.Request.Session, ErrUnknownBackend, a.Request.Backend)
@@ -253,7 +259,7 @@ func (r *Registry) Open(ctx context.Context, a backends.Arrival) (*Session, erro
 			return nil, err
 		}
 	}
-	if a.Credentials {
+	if a.HasCredentials {
 		r.introduce(s, a)
 	}
 	if err := r.await(ctx, g, s); err != nil {
@@ -263,14 +269,14 @@ func (r *Registry) Open(ctx context.Context, a backends.Arrival) (*Session, erro
 }
 
 // introduce tells a session known by its ticket alone who its viewer is.
-func (r *Registry) introduce(s *Session, a backends.Arrival) {
+func (r *Registry) introduce(s *Session, a session.OpenRequest) {
 	if s.introduce(a.Request) {
-		r.tell(s, credentialsCame{})
+		r.tell(s, session.CredentialsArrived{})
 	}
 }
 
 // enter opens the session, or finds that somebody else just has.
-func (r *Registry) enter(ctx context.Context, g *guarded, a backends.Arrival) (*Session, error) {
+func (r *Registry) enter(ctx context.Context, g *guarded, a session.OpenRequest) (*Session, error) {
 	r.door.RLock()
 	defer r.door.RUnlock()
 	if r.shut {
@@ -292,22 +298,22 @@ func (r *Registry) enter(ctx context.Context, g *guarded, a backends.Arrival) (*
 
 // admit refuses a new session beyond what the node or the viewer's address may have. A ticket of ours is no flood: all
 // viewers of a node that restarted come with one at once, perhaps behind one address.
-func (r *Registry) admit(a backends.Arrival) error {
+func (r *Registry) admit(a session.OpenRequest) error {
 	switch {
 	case r.Len() >= r.o.Config.Max:
-		return &backends.Overload{Setting: "sessions.max", Value: r.o.Config.Max}
+		return backends.NewOverload("sessions.max", r.o.Config.Max)
 	case a.Ticket.IsZero() && !r.admission.allow(a.Request.Address, time.Now()):
-		return &backends.Overload{Setting: "sessions.new_per_address", Value: r.o.Config.NewPerAddress}
+		return backends.NewOverload("sessions.new_per_address", r.o.Config.NewPerAddress)
 	}
 	return nil
 }
 
 // spawn makes the session and its actor.
-func (r *Registry) spawn(g *guarded, a backends.Arrival) *Session {
-	s := &Session{id: a.Request.Session, backend: g.name, sequence: r.sequence.Add(1), rules: g.rules, margin: a.Margin}
+func (r *Registry) spawn(g *guarded, a session.OpenRequest) *Session {
+	s := &Session{id: a.Request.Session, backend: g.name, sequence: r.sequence.Add(1), rules: g.rules, margin: a.ExtraLifetime}
 	s.first.Store(&firstDecision{taken: make(chan struct{}), ticket: a.Ticket})
 	s.facts.Store(a.Request)
-	s.introduced.Store(a.Credentials)
+	s.introduced.Store(a.HasCredentials)
 	s.lastSeen.Store(int64(time.Since(r.start)))
 	pid, err := r.system.Root.SpawnNamed(r.props, s.actorName())
 	if err != nil {
@@ -332,7 +338,7 @@ func (r *Registry) await(ctx context.Context, g *guarded, s *Session) error {
 	}
 	if n := r.waiting.Add(1); n > int64(r.o.Config.MaxOpening) {
 		r.waiting.Add(-1)
-		return &backends.Overload{Setting: "sessions.max_opening", Value: r.o.Config.MaxOpening}
+		return backends.NewOverload("sessions.max_opening", r.o.Config.MaxOpening)
 	}
 	defer r.waiting.Add(-1)
 	patience := time.NewTimer(g.deadline)
@@ -357,17 +363,15 @@ func (r *Registry) await(ctx context.Context, g *guarded, s *Session) error {
 
 // tooLate says that a viewer waited for a queue of ours rather than for the backend.
 func (g *guarded) tooLate() error {
-	return &backends.Overload{
-		Setting: "backends." + g.name + ".answer_deadline (ms)", Value: int(g.deadline.Milliseconds()),
-	}
+	return backends.NewOverload("backends."+g.name+".answer_deadline", g.deadline)
 }
 
 // tell sends the session's actor a message. A session that is gone does not hear it.
 func (r *Registry) tell(s *Session, message any) { r.system.Root.Send(s.pid, message) }
 
 func (r *Registry) fireTimer(s *Session) {
-	r.tell(s, timerFired{
-		lastSeen: s.LastSeen(),
-		health:   r.guarded[s.backend].Health(),
+	r.tell(s, session.TimerFired{
+		LastSeen: s.LastSeen(),
+		Breaker:  r.guarded[s.backend].State(),
 	})
 }

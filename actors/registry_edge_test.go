@@ -7,13 +7,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
 // atAnEdge is the arrival of a viewer whose edge asks about him now and then.
-func atAnEdge(i int) backends.Arrival {
+func atAnEdge(i int) session.OpenRequest {
 	a := viewer(i)
-	a.Margin = time.Minute
+	a.ExtraLifetime = time.Minute
 	return a
 }
 

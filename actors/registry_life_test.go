@@ -33,8 +33,8 @@ func TestAnIdleSessionIsRememberedAndRevivedAsTheSame(t *testing.T) {
 		if after == before || after.Ticket() != ticket {
 			t.Errorf("revived with ticket %+v, want %+v", after.Ticket(), ticket)
 		}
-		if d := after.Decision(); *d != yes() || after.Facts().Query != "token=s3cret" {
-			t.Errorf("revived with %+v and query %q, want what it had", *d, after.Facts().Query)
+		if d := after.Decision(); *d != yes() || after.Request().Query != "token=s3cret" {
+			t.Errorf("revived with %+v and query %q, want what it had", *d, after.Request().Query)
 		}
 		if got := b.asked.Load(); got != 1 {
 			t.Errorf("the backend was asked %d times, want once", got)
@@ -158,7 +158,7 @@ func TestATicketsSessionIsAskedAboutWhenCredentialsTurnUp(t *testing.T) {
 		if d := n.watch(t, holder(1, opened)); d != yes() {
 			t.Errorf("decision %+v, want the backend's", d)
 		}
-		if got := n.Find(idOf(1)).Ticket(); !got.Opened.Equal(opened.Truncate(time.Second)) || got.Key != "a" {
+		if got := n.Find(idOf(1)).Ticket(); !got.Opened.Equal(opened.Truncate(time.Second)) || got.KeyID != "a" {
 			t.Errorf("ticket %+v, want the one that the viewer has", got)
 		}
 		if got := b.asked.Load(); got != 1 {
@@ -189,7 +189,7 @@ func TestADeniedSessionsTicketIsBuried(t *testing.T) {
 		if !cut {
 			t.Fatal("the viewer was not cut when the backend said no")
 		}
-		if got := store.get(idOf(1)).Buried; !got.Equal(opened.Truncate(time.Second)) {
+		if got := store.get(idOf(1)).RevokedBefore; !got.Equal(opened.Truncate(time.Second)) {
 			t.Fatalf("buried %v, want %v", got, opened)
 		}
 		time.Sleep(5 * time.Minute) // the memory of the denial is over
@@ -233,7 +233,7 @@ func TestADenialJustBeforeTheEndIsBuriedAllTheSame(t *testing.T) {
 		n.watch(t, viewer(1))
 		<-burying
 		n.end()
-		if store.get(idOf(1)).Buried.IsZero() {
+		if store.get(idOf(1)).RevokedBefore.IsZero() {
 			t.Error("the ticket of a viewer who was refused just before the end is not buried")
 		}
 	})
@@ -260,7 +260,7 @@ func TestCloseStopsEverything(t *testing.T) {
 	<-hanging
 	n.Close()
 	if err := <-waiting; err != nil && !errors.Is(err, ErrClosed) {
-		t.Errorf("who waited got %v, want %v or an undecided session", err, ErrClosed)
+		t.Errorf("who waited got %v, want %v or an pending session", err, ErrClosed)
 	}
 	if _, err := n.Open(t.Context(), viewer(999)); !errors.Is(err, ErrClosed) {
 		t.Errorf("who came late got %v, want %v", err, ErrClosed)
@@ -299,7 +299,7 @@ func TestCloseMayComeWhileViewersDo(t *testing.T) {
 // walk walks over all sessions, as the admin API does.
 func (n *node) walk() {
 	n.Each(func(s *Session) bool {
-		_ = s.Facts().Channel
+		_ = s.Request().Channel
 		return s.Requests() < 1000
 	})
 }
@@ -307,9 +307,9 @@ func (n *node) walk() {
 func TestTimeIsTakenFromTheMonotonicClock(t *testing.T) {
 	t.Parallel()
 	s := light(idOf(1))
-	s.rules.start = time.Now()
-	s.Seen(s.rules.start.Add(time.Minute), true)
-	if got := s.LastSeen().Sub(s.rules.start); got != time.Minute {
+	s.rules.Start = time.Now()
+	s.Seen(s.rules.Start.Add(time.Minute), true)
+	if got := s.LastSeen().Sub(s.rules.Start); got != time.Minute {
 		t.Errorf("seen %v after the start, want 1m0s", got)
 	}
 	// A time that has a monotonic reading shows it.

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -28,7 +29,7 @@ func TestAnOutageEndsInAPacedRecoveryStopgapsFirst(t *testing.T) {
 			n.watch(t, viewer(i))
 		}
 		down.Store(true)
-		b.health.Store(uint32(Down))
+		b.health.Store(uint32(backends.BreakerOpen))
 		for i := range unknown {
 			if d := n.watch(t, viewer(known+i)); d.Source != backends.FromFailOpen {
 				t.Fatalf("unknown viewer: source %v, want fail-open", d.Source)
@@ -40,7 +41,7 @@ func TestAnOutageEndsInAPacedRecoveryStopgapsFirst(t *testing.T) {
 			t.Errorf("%d checks until the recovery, want %d: one each", got, known+unknown)
 		}
 		down.Store(false)
-		b.health.Store(uint32(Healthy))
+		b.health.Store(uint32(backends.BreakerClosed))
 		recovery := time.Now()
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
@@ -51,7 +52,7 @@ func TestAnOutageEndsInAPacedRecoveryStopgapsFirst(t *testing.T) {
 				continue
 			}
 			at = append(at, a.at)
-			stopgap := a.request.Standing.Source == backends.FromFailOpen
+			stopgap := a.request.Current.Source == backends.FromFailOpen
 			if stopgap && stopgapsOver {
 				t.Fatal("a viewer let in by the policy was asked about after one whom the backend knew")
 			}
@@ -90,9 +91,9 @@ func TestANodeOnWhichEverybodyIsRefusedFindsItsBackendBack(t *testing.T) {
 				b = newFakeBackend(c.policy, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 					switch {
 					case back.Load(): // a breaker under trial closes by the first answer
-						b.health.Store(uint32(Healthy))
+						b.health.Store(uint32(backends.BreakerClosed))
 						return yes(), nil
-					case b.Health() != Healthy:
+					case b.State() != backends.BreakerClosed:
 						return breakerOpen(ctx, r)
 					default:
 						return answer(ctx, r)
@@ -101,19 +102,19 @@ func TestANodeOnWhichEverybodyIsRefusedFindsItsBackendBack(t *testing.T) {
 				n := newNode(b, &fakeStore{}, nil)
 				defer n.end()
 				if c.policy == backends.PolicyDeny {
-					b.health.Store(uint32(Down))
+					b.health.Store(uint32(backends.BreakerOpen))
 				}
 				if d := n.watch(t, viewer(1)); d.Verdict != backends.Denied {
 					t.Fatalf("verdict %v, want denied", d.Verdict)
 				}
-				b.health.Store(uint32(Down))
+				b.health.Store(uint32(backends.BreakerOpen))
 				n.keepWatching(t, viewer(1), 5*time.Minute, func(d backends.Decision) {
 					if d.Verdict != backends.Denied {
 						t.Fatalf("verdict %v during the outage, want denied", d.Verdict)
 					}
 				})
 				back.Store(true)
-				b.health.Store(uint32(Probing))
+				b.health.Store(uint32(backends.BreakerHalfOpen))
 				n.keepWatching(t, viewer(1), time.Minute, nil)
 				if d := n.watch(t, viewer(1)); d.Verdict != backends.Allowed {
 					t.Errorf("verdict %v a minute after the backend was back, want allowed", d.Verdict)
@@ -141,8 +142,8 @@ func TestAViewerWaitsForTheStoreNoLongerThanItsDeadline(t *testing.T) {
 			return nil
 		}
 	}
-	evictedRecord := backends.Record{
-		ID: idOf(1), Opened: t0(), Key: "a", Decision: yes(), Fence: 1, Facts: viewer(1).Request, Evicted: true,
+	evictedRecord := session.Record{
+		ID: idOf(1), Opened: t0(), KeyID: "a", Decision: yes(), Revision: 1, Request: viewer(1).Request, IsEvicted: true,
 	}
 	tests := map[string]struct {
 		store *fakeStore

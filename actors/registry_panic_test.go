@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -55,7 +56,7 @@ func TestAPanicDuringAnOpeningIsNotNoticed(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		edit    func(*setup, *fakeBackend)
-		arrival backends.Arrival
+		arrival session.OpenRequest
 		source  backends.Source
 	}{
 		"at its very start": {
@@ -74,9 +75,9 @@ func TestAPanicDuringAnOpeningIsNotNoticed(t *testing.T) {
 		},
 		"when the policy is asked": {
 			edit: func(_ *setup, b *fakeBackend) {
-				b.instead = panicsOnce()
+				b.beforeFallback = panicsOnce()
 				b.check = hang
-				b.health.Store(uint32(Down))
+				b.health.Store(uint32(backends.BreakerOpen))
 			},
 			arrival: viewer(1), source: backends.FromFailOpen,
 		},
@@ -109,13 +110,13 @@ func TestAnOpeningThatAlwaysPanicsIsNoHotLoop(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, hang)
-		b.instead = func() { panic(errBroken) }
-		b.health.Store(uint32(Down))
+		b.beforeFallback = func() { panic(errBroken) }
+		b.health.Store(uint32(backends.BreakerOpen))
 		n := newNode(b, &fakeStore{}, nil)
 		defer n.end()
 		d := n.watch(t, viewer(1))
-		if d.Verdict != backends.Undecided || d.Reason != errPanicked.Error() {
-			t.Errorf("%v (%q), want undecided (%q)", d.Verdict, d.Reason, errPanicked)
+		if d.Verdict != backends.Pending || d.Reason != session.ErrPanicked.Error() {
+			t.Errorf("%v (%q), want pending (%q)", d.Verdict, d.Reason, session.ErrPanicked)
 		}
 		synctest.Wait()
 		if got := b.asked.Load(); got != 1+maxRestarts {
@@ -137,8 +138,8 @@ func TestABackendThatPanicsIsAFailedCheck(t *testing.T) {
 		})
 		n := newNode(b, &fakeStore{}, nil)
 		defer n.end()
-		if d := n.watch(t, viewer(1)); d.Verdict != backends.Undecided {
-			t.Errorf("verdict %v, want undecided", d.Verdict)
+		if d := n.watch(t, viewer(1)); d.Verdict != backends.Pending {
+			t.Errorf("verdict %v, want pending", d.Verdict)
 		}
 		if log := n.log.String(); !strings.Contains(log, "BUG: a backend's check panicked") || strings.Contains(log, "s3cret") {
 			t.Errorf("the log does not name the panic, or quotes a viewer:\n%s", log)

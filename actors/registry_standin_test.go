@@ -25,7 +25,7 @@ func TestWhatARunningSessionStandsOnInAnOutageIsSaidOpenly(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				var b *fakeBackend
 				b = newFakeBackend(c.policy, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-					if b.Health() == Down {
+					if b.State() == backends.BreakerOpen {
 						return breakerOpen(ctx, r)
 					}
 					return yes(), nil
@@ -33,7 +33,7 @@ func TestWhatARunningSessionStandsOnInAnOutageIsSaidOpenly(t *testing.T) {
 				n := newNode(b, &fakeStore{}, nil)
 				defer n.end()
 				n.watch(t, viewer(1))
-				b.health.Store(uint32(Down))
+				b.health.Store(uint32(backends.BreakerOpen))
 				n.keepWatching(t, viewer(1), 150*time.Second, func(d backends.Decision) {
 					if d.Source != backends.FromBackend {
 						t.Fatalf("source %v while the backend's answer still holds", d.Source)
@@ -47,7 +47,7 @@ func TestWhatARunningSessionStandsOnInAnOutageIsSaidOpenly(t *testing.T) {
 				if asked := b.asked.Load(); asked != 1 && c.policy != backends.PolicyDeny {
 					t.Errorf("%d checks, want none after the opening", asked)
 				}
-				b.health.Store(uint32(Healthy))
+				b.health.Store(uint32(backends.BreakerClosed))
 				n.keepWatching(t, viewer(1), time.Minute, nil)
 				if got := n.watch(t, viewer(1)); got.Verdict != backends.Allowed || got.Source != backends.FromBackend {
 					t.Errorf("a minute after the recovery: %+v, want the backend's yes", got)
@@ -65,9 +65,9 @@ func TestOnlyAQuestionThatTheBackendHadAllTheTimeCountsAsUnanswered(t *testing.T
 	}{
 		"asked at once":            {0, backends.Allowed},
 		"asked after a short wait": {40 * time.Millisecond, backends.Allowed},
-		"asked after a queue":      {100 * time.Millisecond, backends.Undecided},
-		"asked in the last moment": {900 * time.Millisecond, backends.Undecided},
-		"never asked":              {time.Hour, backends.Undecided},
+		"asked after a queue":      {100 * time.Millisecond, backends.Pending},
+		"asked in the last moment": {900 * time.Millisecond, backends.Pending},
+		"never asked":              {time.Hour, backends.Pending},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestOnlyAQuestionThatTheBackendHadAllTheTimeCountsAsUnanswered(t *testing.T
 				b := newFakeBackend(backends.PolicyAllow, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 					select {
 					case <-time.After(c.queued):
-						r.Asking()
+						r.OnSent()
 					case <-ctx.Done():
 					}
 					return hang(ctx, r)

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -79,7 +80,7 @@ func TestAViewerWhoLeavesEndsOnlyHisOwnWait(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyKeep, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-			r.Asking()
+			r.OnSent()
 			select {
 			case <-time.After(500 * time.Millisecond):
 				return yes(), nil
@@ -113,7 +114,7 @@ func TestAViewerWaitsNoLongerThanHisDeadline(t *testing.T) {
 	t.Parallel()
 	slowAnswer := func(d backends.Decision) func(context.Context, *backends.Request) (backends.Decision, error) {
 		return func(_ context.Context, r *backends.Request) (backends.Decision, error) {
-			r.Asking()
+			r.OnSent()
 			time.Sleep(5 * time.Second)
 			return d, nil
 		}
@@ -126,7 +127,7 @@ func TestAViewerWaitsNoLongerThanHisDeadline(t *testing.T) {
 	cases := map[string]struct {
 		policy   backends.Policy
 		check    func(context.Context, *backends.Request) (backends.Decision, error)
-		health   Health
+		health   backends.BreakerState
 		load     func(context.Context) error
 		deadline time.Duration // 0: a second
 		waits    time.Duration
@@ -140,7 +141,7 @@ func TestAViewerWaitsNoLongerThanHisDeadline(t *testing.T) {
 		},
 		"a backend that hangs, and keep": {
 			policy: backends.PolicyKeep, check: hang, waits: time.Second,
-			want: backends.Undecided, later: backends.Undecided,
+			want: backends.Pending, later: backends.Pending,
 		},
 		"a backend that hangs, and deny": {
 			policy: backends.PolicyDeny, check: hang, waits: time.Second,
@@ -161,18 +162,18 @@ func TestAViewerWaitsNoLongerThanHisDeadline(t *testing.T) {
 		},
 		"a queue of ours lets nobody in": {
 			policy: backends.PolicyAllow, check: queued, waits: time.Second,
-			want: backends.Undecided, later: backends.Undecided,
+			want: backends.Pending, later: backends.Pending,
 		},
 		"a backend known to be down is on nobody's clock": {
-			policy: backends.PolicyAllow, check: hang, health: Down, waits: 0,
+			policy: backends.PolicyAllow, check: hang, health: backends.BreakerOpen, waits: 0,
 			want: backends.Allowed, source: backends.FromFailOpen, later: backends.Allowed,
 		},
 		"nor is one under trial": {
-			policy: backends.PolicyKeep, check: hang, health: Probing, waits: 0,
-			want: backends.Undecided, later: backends.Undecided,
+			policy: backends.PolicyKeep, check: hang, health: backends.BreakerHalfOpen, waits: 0,
+			want: backends.Pending, later: backends.Pending,
 		},
 		"the check of one that is down is made all the same": {
-			policy: backends.PolicyAllow, check: slowAnswer(no()), health: Probing, waits: 0,
+			policy: backends.PolicyAllow, check: slowAnswer(no()), health: backends.BreakerHalfOpen, waits: 0,
 			want: backends.Allowed, source: backends.FromFailOpen, later: backends.Denied,
 		},
 	}
@@ -248,8 +249,8 @@ func TestDecisionsAreRenewedBehindTheViewersBack(t *testing.T) {
 			if i > 0 {
 				standing = yes()
 			}
-			if a.request.Number != i || a.request.Standing != standing || a.request.Opened != asks[0].request.Opened {
-				t.Fatalf("check %d: number %d, standing %+v, opened %v", i, a.request.Number, a.request.Standing, a.request.Opened)
+			if a.request.Number != i || a.request.Current != standing || a.request.Opened != asks[0].request.Opened {
+				t.Fatalf("check %d: number %d, standing %+v, opened %v", i, a.request.Number, a.request.Current, a.request.Opened)
 			}
 		}
 		s := n.Find(idOf(1))
@@ -263,23 +264,23 @@ func TestNoBoundOfOursIsExceededInSilence(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		edit   func(*Config)
-		before []backends.Arrival
-		then   backends.Arrival
+		before []session.OpenRequest
+		then   session.OpenRequest
 		want   string // empty: let in
 	}{
 		"the node is full": {
-			edit: func(c *Config) { c.Max = 2 }, before: []backends.Arrival{viewer(1), viewer(2)}, then: viewer(3),
+			edit: func(c *Config) { c.Max = 2 }, before: []session.OpenRequest{viewer(1), viewer(2)}, then: viewer(3),
 			want: "overloaded: sessions.max=2 reached",
 		},
 		"a known viewer of a full node": {
-			edit: func(c *Config) { c.Max = 2 }, before: []backends.Arrival{viewer(1), viewer(2)}, then: viewer(2),
+			edit: func(c *Config) { c.Max = 2 }, before: []session.OpenRequest{viewer(1), viewer(2)}, then: viewer(2),
 		},
 		"too many from one address": {
-			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []backends.Arrival{at(1), at(2)}, then: at(3),
+			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []session.OpenRequest{at(1), at(2)}, then: at(3),
 			want: "overloaded: sessions.new_per_address=1 reached",
 		},
 		"a ticket of ours is no flood": {
-			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []backends.Arrival{at(1), at(2)}, then: ticketAt(3),
+			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []session.OpenRequest{at(1), at(2)}, then: ticketAt(3),
 		},
 	}
 	for name, c := range cases {
@@ -307,15 +308,15 @@ func TestNoBoundOfOursIsExceededInSilence(t *testing.T) {
 }
 
 // at is a viewer of one and the same household.
-func at(i int) backends.Arrival {
+func at(i int) session.OpenRequest {
 	a := viewer(i)
 	a.Request.Address = viewer(0).Request.Address
 	return a
 }
 
-func ticketAt(i int) backends.Arrival {
+func ticketAt(i int) session.OpenRequest {
 	a := at(i)
-	a.Credentials, a.Ticket = false, backends.Ticket{Opened: time.Now(), Key: "a"}
+	a.HasCredentials, a.Ticket = false, session.Ticket{Opened: time.Now(), KeyID: "a"}
 	return a
 }
 
@@ -345,7 +346,7 @@ func TestOpenRefusesWhatCannotBe(t *testing.T) {
 	stranger, nobody := viewer(1), viewer(1)
 	stranger.Request.Backend = "elsewhere"
 	nobody.Request.Session = backends.SessionID{}
-	for name, a := range map[string]backends.Arrival{"a backend that is not there": stranger, "no session": nobody} {
+	for name, a := range map[string]session.OpenRequest{"a backend that is not there": stranger, "no session": nobody} {
 		if _, err := n.Open(t.Context(), a); !errors.Is(err, ErrUnknownBackend) {
 			t.Errorf("%s: %v, want %v", name, err, ErrUnknownBackend)
 		}

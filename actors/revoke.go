@@ -3,20 +3,21 @@ package actors
 import (
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
 // Apply carries out what another node, or an operator, revoked. It does not block. The bans that the registry was given
 // are up to date by then.
-func (r *Registry) Apply(v backends.Revocation) {
+func (r *Registry) Apply(v session.Revocation) {
 	switch v.Kind {
-	case backends.RevokedBanned:
+	case session.RevokedBanned:
 		r.background(func() { r.applyBan(v.Ban) })
-	case backends.RevokedUnbanned:
+	case session.RevokedUnbanned:
 		r.background(r.pardon)
 	default:
 		if s := r.table.find(v.Session); s != nil {
-			r.tell(s, revoked{kind: v.Kind, opened: v.Opened, decision: v.Decision})
+			r.tell(s, session.Revoked{Kind: v.Kind, Opened: v.Opened, Decision: v.Decision})
 		}
 	}
 }
@@ -33,14 +34,14 @@ func (r *Registry) background(do func()) (begun bool) {
 
 // applyBan refuses those who are banned now. What a banned user showed is told, so that he stays out when nobody can say
 // who he is.
-func (r *Registry) applyBan(b backends.Ban) {
+func (r *Registry) applyBan(b session.Ban) {
 	r.table.each(func(s *Session) bool {
-		f := s.Facts()
+		f := s.Request()
 		ban, banned := r.o.Banned(f, s.Decision())
 		if !banned {
 			return r.life.Err() == nil
 		}
-		r.tell(s, revoked{kind: backends.RevokedBanned, decision: bannedBy(ban)})
+		r.tell(s, session.Revoked{Kind: session.RevokedBanned, Decision: bannedBy(ban)})
 		if b.User != "" && ban.ID == b.ID && s.introduced.Load() && r.o.Unmasked != nil {
 			r.o.Unmasked(b, f)
 		}
@@ -48,7 +49,7 @@ func (r *Registry) applyBan(b backends.Ban) {
 	})
 }
 
-func bannedBy(b backends.Ban) backends.Decision {
+func bannedBy(b session.Ban) backends.Decision {
 	return backends.Decision{Verdict: backends.Denied, Source: backends.FromBan, UserID: b.User, Reason: "banned: " + b.ID}
 }
 
@@ -56,7 +57,7 @@ func bannedBy(b backends.Ban) backends.Decision {
 func (r *Registry) pardon() {
 	r.table.each(func(s *Session) bool {
 		if d := s.Decision(); d != nil && d.Source == backends.FromBan {
-			r.tell(s, pardoned{})
+			r.tell(s, session.Unbanned{})
 		}
 		return r.life.Err() == nil
 	})
@@ -70,10 +71,10 @@ func (r *Registry) Over(userHash string) { r.limits.over(userHash) }
 func (r *Registry) Returned() {
 	r.background(func() {
 		r.table.each(func(s *Session) bool {
-			if d := s.Decision(); d == nil || d.Verdict != backends.Allowed || d.Source.Asked() {
+			if d := s.Decision(); d == nil || d.Verdict != backends.Allowed || d.Source.IsAuthoritative() {
 				return r.life.Err() == nil
 			}
-			r.tell(s, doubted{})
+			r.tell(s, session.MustReload{})
 			return pause(r.life, rereadPause)
 		})
 	})
@@ -86,7 +87,7 @@ const rereadPause = 500 * time.Microsecond
 func (r *Registry) Reread() {
 	r.background(func() {
 		r.table.each(func(s *Session) bool {
-			r.tell(s, doubted{})
+			r.tell(s, session.MustReload{})
 			return pause(r.life, rereadPause)
 		})
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"go.opentelemetry.io/otel/trace"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -36,7 +37,7 @@ const maxRestarts = 1
 type sessionActor struct {
 	registry *Registry
 	session  *Session
-	state    session
+	state    session.State
 	progress *progress // of the newest check
 	trace    sessionTrace
 	// claimTook is how much of the time that a viewer may wait for the store the opening has used up.
@@ -71,14 +72,14 @@ func (a *sessionActor) Receive(ctx actor.Context) {
 		a.begin(ctx, m, now)
 	case viewerWaited:
 		a.viewerWaited(ctx, now)
-	case timerFired:
+	case session.TimerFired:
 		a.apply(ctx, a.withStandIn(m, now), now)
-	case claimed:
-		if m.kind == openClaim {
+	case session.LeaseAnswered:
+		if m.Kind == session.LookupForOpening {
 			a.trace.comesFrom(m.Record.Trace)
-			a.claimTook = m.took
+			a.claimTook = m.Took
 		}
-		m.timerFired = a.withStandIn(m.timerFired, now)
+		m.TimerFired = a.withStandIn(m.TimerFired, now)
 		a.apply(ctx, m, now)
 	default:
 		a.apply(ctx, m, now)
@@ -123,22 +124,22 @@ func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContex
 	}
 	restarts := int(first.restarts.Load())
 	a.session = s
-	a.state = session{
-		rules: s.rules, id: s.id, hasFacts: s.introduced.Load(), opened: now.Truncate(time.Second),
-		presented: first.ticket, margin: s.margin,
-		check: int(s.check.Load()) + restarts, // an answer still on its way belongs to the state that is gone
+	a.state = session.State{
+		Policy: &s.rules.Policy, ID: s.id, HasCredentials: s.introduced.Load(), Opened: now.Truncate(time.Second),
+		PresentedTicket: first.ticket, ExtraLifetime: s.margin,
+		CheckNumber: int(s.check.Load()) + restarts, // an answer still on its way belongs to the state that is gone
 	}
 	if restarts > maxRestarts {
-		a.apply(ctx, answerOverdue{err: errPanicked}, now)
+		a.apply(ctx, session.WaitExpired{Err: session.ErrPanicked}, now)
 		return
 	}
-	a.state.key = a.registry.o.SigningKey()
+	a.state.KeyID = a.registry.o.SigningKey()
 	a.trace.open(a.registry.o.Tracer, s, span)
-	if ban, banned := a.registry.o.Banned(s.Facts(), nil); banned {
-		a.apply(ctx, revoked{kind: backends.RevokedBanned, decision: bannedBy(ban)}, now)
+	if ban, banned := a.registry.o.Banned(s.Request(), nil); banned {
+		a.apply(ctx, session.Revoked{Kind: session.RevokedBanned, Decision: bannedBy(ban)}, now)
 		return
 	}
-	a.apply(ctx, opened{}, now)
+	a.apply(ctx, session.OpenRequested{}, now)
 }
 
 // recover goes on after a panic, with what the session had published. The session of an actor that starts for the
@@ -155,12 +156,12 @@ func (a *sessionActor) recover(ctx actor.Context, now time.Time) {
 	}
 	t := s.Ticket()
 	a.session = s
-	a.state = session{
-		rules: s.rules, id: s.id, hasFacts: s.introduced.Load(),
-		opened: t.Opened, key: t.Key, margin: s.margin, check: int(s.check.Load()), decision: *s.Decision(),
+	a.state = session.State{
+		Policy: &s.rules.Policy, ID: s.id, HasCredentials: s.introduced.Load(),
+		Opened: t.Opened, KeyID: t.KeyID, ExtraLifetime: s.margin, CheckNumber: int(s.check.Load()), Decision: *s.Decision(),
 	}
-	a.account(a.state.decision, now)
-	a.apply(ctx, rebuilt{}, now)
+	a.account(a.state.Decision, now)
+	a.apply(ctx, session.Restored{}, now)
 }
 
 // sessionOf finds the session that an actor belongs to, by its name.
@@ -181,39 +182,39 @@ func (a *sessionActor) apply(ctx actor.Context, event any, now time.Time) {
 	if a.session == nil {
 		return
 	}
-	do := a.state.step(event, now)
-	a.session.expires.Store(int64(a.state.expires.Sub(a.registry.start)))
-	if do.publish {
+	do := a.state.Step(event, now)
+	a.session.expires.Store(int64(a.state.Expires.Sub(a.registry.start)))
+	if do.Publish {
 		a.publish(now)
 	}
 	a.tellStore(do)
-	if do.claim != noClaim {
-		a.claim(do.claim)
+	if do.Lookup != session.NoLookup {
+		a.claim(do.Lookup)
 	}
-	if do.refund {
+	if do.ReturnSlot {
 		a.registry.guarded[a.session.backend].pacer.refund()
 	}
-	if do.ask {
+	if do.StartCheck {
 		a.ask(ctx, now)
 	}
-	if do.queue != noLane {
-		a.registry.guarded[a.session.backend].pacer.enqueue(a.session, do.queue)
+	if do.Enqueue != session.NotQueued {
+		a.registry.guarded[a.session.backend].pacer.enqueue(a.session, do.Enqueue)
 	}
-	if !do.wake.IsZero() {
-		a.registry.wheel.arm(a.session, do.wake)
+	if !do.WakeAt.IsZero() {
+		a.registry.wheel.arm(a.session, do.WakeAt)
 	}
-	if do.ending != notEnding {
-		a.end(ctx, do.ending, now)
+	if do.Close != session.NotClosing {
+		a.end(ctx, do.Close, now)
 	}
 }
 
 // publish shows the decision to requests, and wakes those who wait for the first one.
 func (a *sessionActor) publish(now time.Time) {
-	s, d := a.session, a.state.decision
+	s, d := a.session, a.state.Decision
 	before := s.decision.Load()
 	a.account(d, now)
 	a.attend(d.Verdict == backends.Allowed)
-	s.ticket.Store(&backends.Ticket{Opened: a.state.opened, Key: a.state.key})
+	s.ticket.Store(&session.Ticket{Opened: a.state.Opened, KeyID: a.state.KeyID})
 	s.decision.Store(&d)
 	s.remember(&d)
 	a.registry.limits.note(s, &d)
@@ -228,7 +229,7 @@ func (a *sessionActor) publish(now time.Time) {
 func (a *sessionActor) attend(watching bool) {
 	if s := a.session; s.attending != watching {
 		s.attending = watching
-		a.registry.audience.change(s.Facts().Channel, watching)
+		a.registry.audience.change(s.Request().Channel, watching)
 	}
 }
 
@@ -238,7 +239,7 @@ func (a *sessionActor) account(d backends.Decision, now time.Time) {
 		a.session.stopgap.Add(int64(now.Sub(a.stopgap)))
 		a.stopgap = time.Time{}
 	}
-	if d.Verdict == backends.Allowed && !d.Source.Asked() {
+	if d.Verdict == backends.Allowed && !d.Source.IsAuthoritative() {
 		a.stopgap = now
 	}
 }
@@ -249,37 +250,37 @@ func (a *sessionActor) logChange(before, now *backends.Decision) {
 		return
 	}
 	a.registry.o.Logger.Info("viewer was refused while watching",
-		slog.String("session", a.session.id.String()), slog.String("channel", a.session.Facts().Channel),
+		slog.String("session", a.session.id.String()), slog.String("channel", a.session.Request().Channel),
 		slog.String("user", now.User), slog.String("source", now.Source.String()), slog.String("reason", now.Reason))
 }
 
 // viewerWaited answers a viewer who has waited as long as he may. Only a question that the backend has had all that time
 // counts as unanswered; one that waited in a queue of ours is an overload, which lets nobody in.
 func (a *sessionActor) viewerWaited(ctx actor.Context, now time.Time) {
-	if a.session == nil || a.state.phase != opening {
+	if a.session == nil || a.state.Phase != session.Opening {
 		return
 	}
 	g := a.registry.guarded[a.session.backend]
 	if a.progress != nil && a.progress.unanswered(g.deadline) {
-		a.answerInstead(ctx, backends.FailureTimeout, now)
+		a.answerWithFallback(ctx, backends.FailureTimeout, now)
 		return
 	}
-	a.apply(ctx, answerOverdue{err: g.tooLate()}, now)
+	a.apply(ctx, session.WaitExpired{Err: g.tooLate()}, now)
 }
 
 // withStandIn adds to the timer's event what the outage policy says of a running session, while nobody can be asked.
-func (a *sessionActor) withStandIn(e timerFired, now time.Time) timerFired {
-	running := a.session != nil && (a.state.phase == allowed || a.state.phase == rechecking)
-	if !running || e.health == Healthy || now.Before(a.state.expires) {
+func (a *sessionActor) withStandIn(e session.TimerFired, now time.Time) session.TimerFired {
+	running := a.session != nil && (a.state.Phase == session.Allowed || a.state.Phase == session.Rechecking)
+	if !running || e.Breaker == backends.BreakerClosed || now.Before(a.state.Expires) {
 		return e
 	}
 	g := a.registry.guarded[a.session.backend]
-	e.instead, e.err = g.Instead(a.question(), &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: g.name})
+	e.Fallback, e.Err = g.Fallback(a.question(), &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: g.name})
 	return e
 }
 
-func (a *sessionActor) answerInstead(ctx actor.Context, kind backends.FailureKind, now time.Time) {
+func (a *sessionActor) answerWithFallback(ctx actor.Context, kind backends.FailureKind, now time.Time) {
 	g := a.registry.guarded[a.session.backend]
-	d, err := g.Instead(a.question(), &backends.Failure{Kind: kind, Backend: g.name})
-	a.apply(ctx, answerOverdue{instead: d, err: err}, now)
+	d, err := g.Fallback(a.question(), &backends.Failure{Kind: kind, Backend: g.name})
+	a.apply(ctx, session.WaitExpired{Fallback: d, Err: err}, now)
 }

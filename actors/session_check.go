@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"runtime/debug"
 	"time"
@@ -10,25 +9,26 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"go.opentelemetry.io/otel/attribute"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
 // This file is what a session asks others: the store, its backend, its user's limit. All of it happens off the mailbox.
 
 // claim asks the store.
-func (a *sessionActor) claim(kind claimKind) {
+func (a *sessionActor) claim(kind session.LookupKind) {
 	r, s := a.registry, a.session
 	g := r.guarded[s.backend]
-	c := backends.Claim{ID: s.id, Known: a.state.fence}
-	if kind != openClaim {
-		c.Known = max(c.Known, 1) // who stands on a stopgap wants somebody's answer, and no other stopgap
+	c := session.LeaseRequest{ID: s.id, KnownRevision: a.state.Revision}
+	if kind != session.LookupForOpening {
+		c.KnownRevision = max(c.KnownRevision, 1) // who stands on a stopgap wants somebody's answer, and no other stopgap
 	}
 	switch {
 	case !r.o.Shared:
-	case kind == turnClaim:
-		c.Lease, c.Wait = g.rules.leaseFor, g.rules.leaseFor
-	case kind == openClaim && g.Health() == Healthy:
-		c.Lease, c.Wait = g.rules.leaseFor, g.rules.waitFor
+	case kind == session.LookupForRecheck:
+		c.Lease, c.Wait = g.rules.LeaseFor, g.rules.LeaseFor
+	case kind == session.LookupForOpening && g.State() == backends.BreakerClosed:
+		c.Lease, c.Wait = g.rules.LeaseFor, g.rules.WaitFor
 	default: // it only looks; so does a node that could not ask, as another one may
 	}
 	ctx := a.trace.context(r.life)
@@ -38,17 +38,17 @@ func (a *sessionActor) claim(kind claimKind) {
 		if err != nil {
 			span.RecordError(err)
 		}
-		span.SetAttributes(attribute.Bool("usher.found", found.Found), attribute.Bool("usher.lease", found.Fence != 0))
+		span.SetAttributes(attribute.Bool("usher.found", found.Found), attribute.Bool("usher.lease", found.Revision != 0))
 		span.End()
-		e := claimed{
-			kind: kind, Claimed: found, away: err != nil, took: took,
-			timerFired: timerFired{lastSeen: s.LastSeen(), health: g.Health()},
+		e := session.LeaseAnswered{
+			Kind: kind, LeaseResult: found, Away: err != nil, Took: took,
+			TimerFired: session.TimerFired{LastSeen: s.LastSeen(), Breaker: g.State()},
 		}
 		if found.Found {
-			if found.Record.Facts != nil {
-				s.introduce(found.Record.Facts)
+			if found.Record.Request != nil {
+				s.introduce(found.Record.Request)
 			}
-			e.refused = r.refusal(ctx, s, &found.Record, took)
+			e.Refused = r.refusal(ctx, s, &found.Record, took)
 		}
 		r.tell(s, e)
 	})
@@ -56,11 +56,11 @@ func (a *sessionActor) claim(kind claimKind) {
 
 // claimed asks the store for no longer than a viewer may wait for it. took is how much of that is used up: none where it
 // was another node's answer that was waited for.
-func (r *Registry) claimed(ctx context.Context, c backends.Claim) (found backends.Claimed, took time.Duration, err error) {
+func (r *Registry) claimed(ctx context.Context, c session.LeaseRequest) (found session.LeaseResult, took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Wait+r.o.StoreDeadline)
 	defer cancel()
 	began := time.Now()
-	found, err = r.o.Store.Claim(ctx, c)
+	found, err = r.o.Store.AcquireLease(ctx, c)
 	switch took = time.Since(began); {
 	case err != nil:
 		took = r.o.StoreDeadline
@@ -78,23 +78,23 @@ func (r *Registry) storeTime(ctx context.Context, took time.Duration) (context.C
 
 // refusal is why a session that the store knows may not go on: its viewer is banned, or it lost its place and there is
 // none for it. nil if it may.
-func (r *Registry) refusal(ctx context.Context, s *Session, record *backends.Record, took time.Duration) *backends.Decision {
+func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Record, took time.Duration) *backends.Decision {
 	d := &record.Decision
 	if d.Verdict != backends.Allowed {
 		return nil
 	}
-	if ban, banned := r.o.Banned(s.Facts(), d); banned {
+	if ban, banned := r.o.Banned(s.Request(), d); banned {
 		return new(bannedBy(ban))
 	}
-	if !record.Evicted {
+	if !record.IsEvicted {
 		return nil
 	}
 	ctx, cancel := r.storeTime(ctx, took)
 	defer cancel()
-	if r.limits.join(ctx, s, record.Opened, d) == backends.StandingEvicted {
+	if r.limits.join(ctx, s, record.Opened, d) == session.StreamEvicted {
 		return new(evicted(d))
 	}
-	if err := r.o.Limits.Evict(ctx, s.id, false); err != nil {
+	if err := r.o.Limits.SetEvicted(ctx, s.id, false); err != nil {
 		r.o.Logger.Debug("the store could not be told that a session has its place again", slog.Any("error", err))
 	}
 	return nil
@@ -105,63 +105,60 @@ func (r *Registry) refusal(ctx context.Context, s *Session, record *backends.Rec
 func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 	r, s := a.registry, a.session
 	g := r.guarded[s.backend]
-	number := a.state.check
+	number := a.state.CheckNumber
 	s.check.Store(int64(number))
 	p := new(progress)
 	a.progress = p
 	question := a.question()
-	question.Asking = func() { p.asked.Store(max(1, int64(time.Since(r.start)))) }
+	question.OnSent = func() { p.asked.Store(max(1, int64(time.Since(r.start)))) }
 	checkCtx, done := a.trace.check(r.life, r.o.Tracer, s, number)
-	record, took := a.record(a.state.lease), time.Duration(0)
-	if a.state.phase == opening {
+	record, took := a.record(a.state.LeaseRevision), time.Duration(0)
+	if a.state.Phase == session.Opening {
 		took = a.claimTook
 	}
 	r.running.Go(func() {
 		p.begun.Store(int64(time.Since(r.start)))
 		d, err := r.check(checkCtx, g, question)
 		done(&d, err)
-		answer := backendAnswered{number: number, decision: d, err: err}
+		answer := session.BackendAnswered{Number: number, Decision: d, Err: err}
 		if err == nil && d.Verdict == backends.Allowed {
 			r.place(checkCtx, s, record, took, &answer)
 		}
 		if r.life.Err() != nil {
 			// The lease ends by itself if nobody can be told.
-			_, _ = r.publish(backends.Publication{Record: backends.Record{ID: s.id, Fence: record.Fence}}) //nolint:contextcheck // it outlives the registry
+			_, _ = r.publish(session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: record.Revision}}) //nolint:contextcheck // it outlives the registry
 		}
-		answer.down = g.Health() != Healthy
+		answer.Down = g.State() != backends.BreakerClosed
 		r.tell(s, answer)
 	})
-	if a.state.phase == opening && g.Health() != Healthy {
-		a.answerInstead(ctx, backends.FailureBreakerOpen, now)
+	if a.state.Phase == session.Opening && g.State() != backends.BreakerClosed {
+		a.answerWithFallback(ctx, backends.FailureBreakerOpen, now)
 	}
 }
 
 // place sees whether a viewer may watch whom his backend allows: he may be banned, or his user may watch enough already.
 // He may have waited for the store so long already as it took.
 func (r *Registry) place(
-	ctx context.Context, s *Session, record backends.Record, took time.Duration, answer *backendAnswered,
+	ctx context.Context, s *Session, record session.Record, took time.Duration, answer *session.BackendAnswered,
 ) {
-	d := answer.decision
-	if ban, banned := r.o.Banned(s.Facts(), &d); banned {
-		answer.decision = bannedBy(ban)
+	d := answer.Decision
+	if ban, banned := r.o.Banned(s.Request(), &d); banned {
+		answer.Decision = bannedBy(ban)
 		return
 	}
 	joining, cancel := r.storeTime(ctx, took)
 	defer cancel()
-	if r.limits.join(joining, s, record.Opened, &d) != backends.StandingEvicted {
+	if r.limits.join(joining, s, record.Opened, &d) != session.StreamEvicted {
 		return
 	}
-	answer.decision, answer.saved = evicted(&d), true
+	answer.Decision, answer.Saved = evicted(&d), true
 	// The yes is what the store remembers, so that nobody is asked again when there is a place. The viewer need not wait.
-	record.Decision, record.Expires = d, time.Now().Add(s.rules.clamped(d.ValidFor))
+	record.Decision, record.Expires = d, time.Now().Add(s.rules.Clamped(d.ValidFor))
 	r.running.Go(func() {
-		_, _ = r.publish(backends.Publication{Record: record}) //nolint:contextcheck // without it there is one question more
+		_, _ = r.publish(session.DecisionUpdate{Record: record}) //nolint:contextcheck // without it there is one question more
 		r.evict(ctx, s.id)
 	})
 }
-
-// errPanicked says that an adapter is broken. One viewer's answer must not end all the others' gateway.
-var errPanicked = errors.New("the check panicked")
 
 // check asks, and survives an adapter that does not.
 func (r *Registry) check(ctx context.Context, g *guarded, q *backends.Request) (d backends.Decision, err error) {
@@ -169,7 +166,7 @@ func (r *Registry) check(ctx context.Context, g *guarded, q *backends.Request) (
 		if reason := recover(); reason != nil {
 			r.o.Logger.Error("BUG: a backend's check panicked", slog.String("backend", g.name),
 				slog.Any("error", panicError(reason)), slog.String("stack", string(debug.Stack())))
-			d, err = backends.Decision{}, errPanicked
+			d, err = backends.Decision{}, session.ErrPanicked
 		}
 	}()
 	return g.Check(ctx, q)
@@ -177,8 +174,8 @@ func (r *Registry) check(ctx context.Context, g *guarded, q *backends.Request) (
 
 // question is what to ask now: the facts of the opening, and where the session stands.
 func (a *sessionActor) question() *backends.Request {
-	q := *a.session.Facts()
-	q.Number, q.Opened, q.Bytes = a.state.check, a.state.opened, a.session.Bytes()
-	q.Standing = a.state.standing()
+	q := *a.session.Request()
+	q.Number, q.Opened, q.Bytes = a.state.CheckNumber, a.state.Opened, a.session.Bytes()
+	q.Current = a.state.Standing()
 	return &q
 }

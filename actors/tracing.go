@@ -59,7 +59,7 @@ func (st *sessionTrace) open(t trace.Tracer, s *Session, parent trace.SpanContex
 		return
 	}
 	ctx := trace.ContextWithSpanContext(context.Background(), parent)
-	f := s.Facts()
+	f := s.Request()
 	_, st.opening = t.Start(ctx, "session.open", trace.WithAttributes(
 		attribute.String("session.id", s.id.String()), attribute.String("usher.route", f.Route),
 		attribute.String("usher.channel", f.Channel), attribute.String("usher.backend", s.backend)))
@@ -84,7 +84,7 @@ func (st *sessionTrace) check(
 		return st.context(ctx), func(*backends.Decision, error) {}
 	}
 	options := []trace.SpanStartOption{trace.WithNewRoot(), trace.WithAttributes(
-		attribute.String("session.id", s.id.String()), attribute.String("usher.channel", s.Facts().Channel),
+		attribute.String("session.id", s.id.String()), attribute.String("usher.channel", s.Request().Channel),
 		attribute.String("usher.backend", s.backend), attribute.Int("usher.check", number))}
 	if st.link != nil {
 		options = append(options, trace.WithLinks(trace.Link{SpanContext: *st.link}))

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -102,19 +103,19 @@ func TestEveryOpeningsSpanEnds(t *testing.T) {
 	cases := map[string]struct {
 		check   func(context.Context, *backends.Request) (backends.Decision, error)
 		edit    func(*setup)
-		arrival func() backends.Arrival
+		arrival func() session.OpenRequest
 		verdict string
 		spans   int
 	}{
 		"denied": {
 			check:   func(context.Context, *backends.Request) (backends.Decision, error) { return no(), nil },
-			arrival: func() backends.Arrival { return viewer(1) }, verdict: "denied", spans: 1,
+			arrival: func() session.OpenRequest { return viewer(1) }, verdict: "denied", spans: 1,
 		},
 		"after too long": {
-			check: hang, arrival: func() backends.Arrival { return viewer(1) }, verdict: "allowed", spans: 1,
+			check: hang, arrival: func() session.OpenRequest { return viewer(1) }, verdict: "allowed", spans: 1,
 		},
 		"refused for an unknown ticket": {
-			arrival: func() backends.Arrival { return holder(1, time.Now().Add(-7*time.Hour)) }, verdict: "denied", spans: 1,
+			arrival: func() session.OpenRequest { return holder(1, time.Now().Add(-7*time.Hour)) }, verdict: "denied", spans: 1,
 		},
 		"after a panic": {
 			edit: func(s *setup) {
@@ -126,7 +127,7 @@ func TestEveryOpeningsSpanEnds(t *testing.T) {
 					return "a"
 				}
 			},
-			arrival: func() backends.Arrival { return viewer(1) }, verdict: "allowed", spans: 1,
+			arrival: func() session.OpenRequest { return viewer(1) }, verdict: "allowed", spans: 1,
 		},
 	}
 	for name, c := range cases {
@@ -161,8 +162,8 @@ func TestAPanicLeavesNoSpanOpen(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, breakerOpen)
-		b.instead = panicsOnce()
-		b.health.Store(uint32(Down))
+		b.beforeFallback = panicsOnce()
+		b.health.Store(uint32(backends.BreakerOpen))
 		n, spans, _ := traced(b, nil)
 		n.watch(t, viewer(1))
 		n.end()
@@ -203,7 +204,7 @@ func TestNoSpanHoldsWhatAViewerProvesHimselfWith(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		n, spans, _ := traced(newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
 			if r.Number == 1 {
-				return backends.Decision{}, &backends.Overload{Setting: "backends.portal.recheck_in_flight", Value: 1}
+				return backends.Decision{}, backends.NewOverload("backends.portal.recheck_in_flight", 1)
 			}
 			return yes(), nil
 		}), nil)

@@ -8,13 +8,13 @@ type Verdict uint8
 // The verdicts. Undecided is the zero value: nobody could say, and the viewer is asked to come back (503), because a
 // 4xx would end his playback for good.
 const (
-	Undecided Verdict = iota
+	Pending Verdict = iota
 	Allowed
 	Denied
 )
 
 // String is the verdict as logs, traces and the API show it.
-func (v Verdict) String() string { return [...]string{"undecided", "allowed", "denied"}[v] }
+func (v Verdict) String() string { return [...]string{"pending", "allowed", "denied"}[v] }
 
 // Source is who decided. It survives every copy of the decision to another node.
 type Source uint8
@@ -22,11 +22,11 @@ type Source uint8
 // The sources. FailOpen let in a viewer whom nobody had decided on; LastKnown holds on to a decision of before the
 // outage; Ticket admitted a session that nobody remembered on the word of its ticket.
 const (
-	NoSource Source = iota
+	SourceNone Source = iota
 	FromBackend
-	FromRule
+	FromLocal
 	FromFailOpen
-	FromLastKnown
+	FromCached
 	FromTicket
 	FromLimit
 	FromBan
@@ -36,14 +36,14 @@ const (
 // String is the source as logs, traces, metrics and the API show it: a closed set.
 func (s Source) String() string {
 	return [...]string{
-		"none", "backend", "rule", "fail-open", "last-known", "ticket", "limit", "ban", "operator",
+		"none", "backend", "local", "fail-open", "cached", "ticket", "limit", "ban", "operator",
 	}[s]
 }
 
-// Asked reports whether somebody who knows the viewer stands behind the decision. The others are stopgaps: they are
+// IsAuthoritative reports whether somebody who knows the viewer stands behind the decision. The others are stopgaps: they are
 // asked about again as soon as somebody answers.
-func (s Source) Asked() bool {
-	return s != NoSource && s != FromFailOpen && s != FromLastKnown && s != FromTicket
+func (s Source) IsAuthoritative() bool {
+	return s != SourceNone && s != FromFailOpen && s != FromCached && s != FromTicket
 }
 
 // Decision is the answer about one viewer. Decisions are values; once published they are not changed.

@@ -5,9 +5,9 @@ import "fmt"
 // Policy is what viewers are told while a backend does not answer (on_failure).
 type Policy uint8
 
-// The policies. PolicyOfPreset is the zero value: the backend's preset says which of the others holds.
+// The policies. PolicyFromPreset is the zero value: the backend's preset says which of the others holds.
 const (
-	PolicyOfPreset Policy = iota
+	PolicyFromPreset Policy = iota
 	// PolicyAllow: running sessions keep their last decision, unknown viewers are let in. Astra's way.
 	PolicyAllow
 	// PolicyKeep: running sessions keep their last decision, unknown viewers are asked to come back. Flussonic's way.
@@ -16,7 +16,7 @@ const (
 	PolicyDeny
 )
 
-// String is the policy as the config spells it; empty for PolicyOfPreset.
+// String is the policy as the config spells it; empty for PolicyFromPreset.
 func (p Policy) String() string { return [...]string{"", "allow", "keep", "deny"}[p] }
 
 // MarshalText spells the policy as the config does.
@@ -24,7 +24,7 @@ func (p Policy) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // UnmarshalText reads what the config spells.
 func (p *Policy) UnmarshalText(text []byte) error {
-	for candidate := PolicyOfPreset; candidate <= PolicyDeny; candidate++ {
+	for candidate := PolicyFromPreset; candidate <= PolicyDeny; candidate++ {
 		if candidate.String() == string(text) {
 			*p = candidate
 			return nil
@@ -35,7 +35,7 @@ func (p *Policy) UnmarshalText(text []byte) error {
 
 // Or is p, or fallback if p leaves the choice to the preset.
 func (p Policy) Or(fallback Policy) Policy {
-	if p == PolicyOfPreset {
+	if p == PolicyFromPreset {
 		return fallback
 	}
 	return p

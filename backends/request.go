@@ -59,17 +59,17 @@ type Request struct {
 	Opened time.Time
 	Bytes  int64
 
-	// Standing is the decision that holds at present. Its verdict is Undecided for a viewer on whom nobody has
+	// Current is the decision that holds at present. Its verdict is Undecided for a viewer on whom nobody has
 	// decided yet.
-	Standing Decision
+	Current Decision
 
-	// Asking, if not nil, is called once when the question really goes out, after any wait for a free slot. So the
+	// OnSent, if not nil, is called once when the question really goes out, after any wait for a free slot. So the
 	// caller can tell a backend that hangs from a queue of our own.
-	Asking func()
+	OnSent func()
 }
 
 // Header is one header field, its name in canonical form.
 type Header struct{ Name, Value string }
 
-// Unknown reports whether nobody has decided on the viewer yet.
-func (r *Request) Unknown() bool { return r.Standing.Verdict == Undecided }
+// IsUnknown reports whether nobody has decided on the viewer yet.
+func (r *Request) IsUnknown() bool { return r.Current.Verdict == Pending }

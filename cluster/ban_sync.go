@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"usher/backends"
+	"usher/actors/session"
 )
 
 // banSync keeps the bans of this node and those in Redis the same: what one lacks, the other tells it. So a flush or a
@@ -15,7 +15,7 @@ type banSync struct {
 	wire  *wire
 	bans  *bans
 	keep  time.Duration // for how long revocations are kept
-	apply func(backends.Revocation)
+	apply func(session.Revocation)
 	log   *slog.Logger
 
 	foreign sync.Once
@@ -29,7 +29,7 @@ func (s *banSync) keys() []string {
 }
 
 // write writes bans that are not in Redis yet.
-func (s *banSync) write(ctx context.Context, call caller, more []backends.Ban) error {
+func (s *banSync) write(ctx context.Context, call caller, more []session.Ban) error {
 	for len(more) > 0 {
 		batch := more[:min(sentAtOnce, len(more))]
 		more = more[len(batch):]
@@ -37,7 +37,7 @@ func (s *banSync) write(ctx context.Context, call caller, more []backends.Ban) e
 		args = append(args, s.wire.keys.revoked(), keptRevocations, s.keep.Milliseconds())
 		now := time.Now()
 		for _, b := range batch {
-			told := encodeRevocation(s.wire.seal, "ban-"+b.ID, backends.Revocation{Kind: backends.RevokedBanned, Ban: b}, now)
+			told := encodeRevocation(s.wire.seal, "ban-"+b.ID, session.Revocation{Kind: session.RevokedBanned, Ban: b}, now)
 			args = append(args, b.ID, b.Cause, millis(b.Until.Sub(now)), encodeBan(s.wire.seal, b), told)
 		}
 		if _, err := call(ctx, s.wire.scripts.ban, s.keys(), args...); err != nil {
@@ -53,7 +53,7 @@ func (s *banSync) lift(ctx context.Context, call caller, lifted map[string]time.
 	now := time.Now()
 	for id, until := range lifted {
 		told := encodeRevocation(s.wire.seal, "lifted-"+id,
-			backends.Revocation{Kind: backends.RevokedUnbanned, Ban: backends.Ban{ID: id, Until: until}}, now)
+			session.Revocation{Kind: session.RevokedUnbanned, Ban: session.Ban{ID: id, Until: until}}, now)
 		args = append(args, id, millis(until.Sub(now)), told)
 		if len(args) >= 3+3*sentAtOnce {
 			if _, err := call(ctx, s.wire.scripts.unban, s.keys(), args...); err != nil {
@@ -93,10 +93,10 @@ func (s *banSync) run(ctx context.Context) (err error) {
 		return err
 	}
 	for id, until := range stored.lifted {
-		s.apply(backends.Revocation{Kind: backends.RevokedUnbanned, Ban: backends.Ban{ID: id, Until: until}})
+		s.apply(session.Revocation{Kind: session.RevokedUnbanned, Ban: session.Ban{ID: id, Until: until}})
 	}
 	for _, b := range stored.bans {
-		s.apply(backends.Revocation{Kind: backends.RevokedBanned, Ban: b})
+		s.apply(session.Revocation{Kind: session.RevokedBanned, Ban: b})
 	}
 	missing, unlifted := s.lacking(stored)
 	if len(missing)+len(unlifted) > 0 {
@@ -117,7 +117,7 @@ func (s *banSync) run(ctx context.Context) (err error) {
 // storedBans is what Redis knows.
 type storedBans struct {
 	version place
-	bans    []backends.Ban
+	bans    []session.Ban
 	ids     map[string]struct{} // of all bans, those that cannot be read included
 	lifted  map[string]time.Time
 }
@@ -156,7 +156,7 @@ func (s *banSync) load(ctx context.Context) (storedBans, error) {
 }
 
 // lacking is what this node knows and Redis does not. What ends in a moment is let go.
-func (s *banSync) lacking(stored storedBans) (missing []backends.Ban, unlifted map[string]time.Time) {
+func (s *banSync) lacking(stored storedBans) (missing []session.Ban, unlifted map[string]time.Time) {
 	soon := time.Now().Add(time.Second)
 	s.bans.mu.Lock()
 	defer s.bans.mu.Unlock()

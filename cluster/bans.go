@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"usher/backends"
+	"usher/actors/session"
 )
 
 const (
@@ -35,7 +35,7 @@ type bans struct {
 	set atomic.Pointer[banSet]
 
 	mu     sync.Mutex
-	held   map[string]backends.Ban
+	held   map[string]session.Ban
 	lifted map[string]time.Time // until when it is remembered
 	// unwritten: something is known here that may not be in Redis.
 	unwritten bool
@@ -44,11 +44,11 @@ type bans struct {
 }
 
 func newBans() *bans {
-	return &bans{held: make(map[string]backends.Ban), lifted: make(map[string]time.Time)}
+	return &bans{held: make(map[string]session.Ban), lifted: make(map[string]time.Time)}
 }
 
 // check says what is wrong with a new ban, and gives it an id.
-func (b *bans) check(ban backends.Ban, now time.Time) (backends.Ban, error) {
+func (b *bans) check(ban session.Ban, now time.Time) (session.Ban, error) {
 	named := 0
 	for _, is := range [...]bool{ban.User != "", ban.Credentials != "", ban.Prefix.IsValid(), !ban.Session.IsZero()} {
 		if is {
@@ -92,10 +92,10 @@ func unmapped(p netip.Prefix) netip.Prefix {
 }
 
 // add takes bans over, and returns those that are new here.
-func (b *bans) add(now time.Time, more ...backends.Ban) []backends.Ban {
+func (b *bans) add(now time.Time, more ...session.Ban) []session.Ban {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var fresh []backends.Ban
+	var fresh []session.Ban
 	for _, ban := range more {
 		if _, known := b.held[ban.ID]; known || !ban.Until.After(now) || b.isLifted(ban) {
 			continue
@@ -109,7 +109,7 @@ func (b *bans) add(now time.Time, more ...backends.Ban) []backends.Ban {
 	return fresh
 }
 
-func (b *bans) isLifted(ban backends.Ban) bool {
+func (b *bans) isLifted(ban session.Ban) bool {
 	_, lifted := b.lifted[ban.ID]
 	_, causeLifted := b.lifted[ban.Cause]
 	return lifted || causeLifted
@@ -117,11 +117,11 @@ func (b *bans) isLifted(ban backends.Ban) bool {
 
 // lift remembers that a ban was lifted, and returns it and those that followed from it as far as they were known. Until
 // is as long as that is remembered.
-func (b *bans) lift(id string, until time.Time) []backends.Ban {
+func (b *bans) lift(id string, until time.Time) []session.Ban {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lifted[id] = until
-	var gone []backends.Ban
+	var gone []session.Ban
 	for _, ban := range b.held {
 		if ban.ID == id || ban.Cause == id {
 			gone = append(gone, ban)
@@ -139,7 +139,7 @@ func (b *bans) expire(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	before := len(b.held)
-	maps.DeleteFunc(b.held, func(_ string, ban backends.Ban) bool { return !ban.Until.After(now) })
+	maps.DeleteFunc(b.held, func(_ string, ban session.Ban) bool { return !ban.Until.After(now) })
 	maps.DeleteFunc(b.lifted, func(_ string, until time.Time) bool { return !until.After(now) })
 	if len(b.held) != before {
 		b.set.Store(newBanSet(b.held))
@@ -147,7 +147,7 @@ func (b *bans) expire(now time.Time) {
 }
 
 // find returns a ban that holds.
-func (b *bans) find(id string, now time.Time) (backends.Ban, bool) {
+func (b *bans) find(id string, now time.Time) (session.Ban, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	ban, found := b.held[id]
@@ -155,10 +155,10 @@ func (b *bans) find(id string, now time.Time) (backends.Ban, bool) {
 }
 
 // list returns those that hold, the ones that end last first.
-func (b *bans) list(now time.Time) []backends.Ban {
+func (b *bans) list(now time.Time) []session.Ban {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	found := make([]backends.Ban, 0, len(b.held))
+	found := make([]session.Ban, 0, len(b.held))
 	for _, ban := range b.held {
 		if ban.Until.After(now) {
 			found = append(found, ban)

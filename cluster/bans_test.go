@@ -8,11 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
 // loneNode is a node without others, with these bans.
-func loneNode(t testing.TB, bans ...backends.Ban) *Node {
+func loneNode(t testing.TB, bans ...session.Ban) *Node {
 	t.Helper()
 	n, err := Open(Options{Config: DefaultConfig(), Memory: MemoryConfig{MaxRecords: 10}, ReviveFor: reviveFor, Limits: testRules})
 	must(t, err)
@@ -35,12 +36,12 @@ func TestBanned(t *testing.T) {
 	n := loneNode(t)
 	soldHash := n.Credentials(seller)
 	n = loneNode(t)
-	sold := backends.Ban{Credentials: n.Credentials(seller)}
+	sold := session.Ban{Credentials: n.Credentials(seller)}
 	if soldHash == sold.Credentials {
 		t.Error("two nodes that are alone hash alike")
 	}
 	until := time.Now().Add(time.Hour)
-	for _, b := range []backends.Ban{
+	for _, b := range []session.Ban{
 		{User: "Ann"},
 		{User: "17"},
 		{Prefix: prefix("192.0.2.0/24")},
@@ -91,7 +92,7 @@ func TestBanned(t *testing.T) {
 func TestABanEndsAndIsLiftedWithWhatFollowedFromIt(t *testing.T) {
 	t.Parallel()
 	n, ctx := loneNode(t), t.Context()
-	short, err := n.Ban(ctx, backends.Ban{User: "Ann", Until: time.Now().Add(20 * time.Millisecond)})
+	short, err := n.Ban(ctx, session.Ban{User: "Ann", Until: time.Now().Add(20 * time.Millisecond)})
 	must(t, err)
 	eventually(t, "it ends", func() bool {
 		_, banned := n.Banned(&backends.Request{}, &backends.Decision{User: "Ann"})
@@ -100,11 +101,11 @@ func TestABanEndsAndIsLiftedWithWhatFollowedFromIt(t *testing.T) {
 	if err := n.Unban(ctx, short.ID); !errors.Is(err, ErrNoBan) {
 		t.Errorf("lifted when it is over: %v", err)
 	}
-	cause, err := n.Ban(ctx, backends.Ban{User: "Bob", Until: time.Now().Add(time.Hour)})
+	cause, err := n.Ban(ctx, session.Ban{User: "Bob", Until: time.Now().Add(time.Hour)})
 	must(t, err)
-	one, err := n.Ban(ctx, backends.Ban{Credentials: "x", Cause: cause.ID, Until: cause.Until})
+	one, err := n.Ban(ctx, session.Ban{Credentials: "x", Cause: cause.ID, Until: cause.Until})
 	must(t, err)
-	two, err := n.Ban(ctx, backends.Ban{Credentials: "x", Cause: cause.ID, Until: cause.Until})
+	two, err := n.Ban(ctx, session.Ban{Credentials: "x", Cause: cause.ID, Until: cause.Until})
 	must(t, err)
 	if one.ID != two.ID || len(n.Bans()) != 2 {
 		t.Errorf("what follows twice is two: %+v", n.Bans())
@@ -113,7 +114,7 @@ func TestABanEndsAndIsLiftedWithWhatFollowedFromIt(t *testing.T) {
 	if left := n.Bans(); len(left) != 0 {
 		t.Errorf("left: %+v", left)
 	}
-	_, err = n.Ban(ctx, backends.Ban{Credentials: "y", Cause: cause.ID, Until: cause.Until})
+	_, err = n.Ban(ctx, session.Ban{Credentials: "y", Cause: cause.ID, Until: cause.Until})
 	must(t, err)
 	if left := n.Bans(); len(left) != 0 {
 		t.Errorf("what follows from a ban that was lifted holds: %+v", left)
@@ -123,7 +124,7 @@ func TestABanEndsAndIsLiftedWithWhatFollowedFromIt(t *testing.T) {
 func TestABanThatCannotBe(t *testing.T) {
 	t.Parallel()
 	later := time.Now().Add(time.Hour)
-	for want, b := range map[string]backends.Ban{
+	for want, b := range map[string]session.Ban{
 		"names 0 of":        {Until: later},
 		"names 2 of":        {Until: later, User: "a", Session: idOf(1)},
 		"which is over":     {Until: time.Now(), User: "a"},
@@ -139,7 +140,7 @@ func TestBannedDoesNotAllocateForThoseWhoAreNot(t *testing.T) {
 	r, d := &backends.Request{Session: idOf(1), Address: netip.MustParseAddr("203.0.113.9"), Query: "token=x"}, &backends.Decision{User: "Ann"}
 	for name, n := range map[string]*Node{
 		"nobody is banned":        loneNode(t),
-		"addresses and users are": loneNode(t, backends.Ban{Prefix: prefix("192.0.2.0/24")}, backends.Ban{Prefix: prefix("2001:db8::/32")}, backends.Ban{User: "Bob"}),
+		"addresses and users are": loneNode(t, session.Ban{Prefix: prefix("192.0.2.0/24")}, session.Ban{Prefix: prefix("2001:db8::/32")}, session.Ban{User: "Bob"}),
 	} {
 		if allocations := testing.AllocsPerRun(100, func() { n.Banned(r, d) }); allocations != 0 {
 			t.Errorf("%s: %v allocations", name, allocations)
@@ -151,9 +152,9 @@ func BenchmarkBanned(b *testing.B) {
 	r, d := &backends.Request{Session: idOf(1), Address: netip.MustParseAddr("203.0.113.9"), Query: "token=x"}, &backends.Decision{User: "Ann"}
 	for _, count := range []int{0, 100, 10_000} {
 		n := loneNode(b)
-		var all []backends.Ban
+		var all []session.Ban
 		for i := range count {
-			all = append(all, backends.Ban{ID: fmt.Sprint(i), Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24), Until: time.Now().Add(time.Hour)})
+			all = append(all, session.Ban{ID: fmt.Sprint(i), Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24), Until: time.Now().Add(time.Hour)})
 		}
 		n.bans.add(time.Now(), all...)
 		b.Run(fmt.Sprint(count), func(b *testing.B) {
@@ -171,15 +172,15 @@ func FuzzDecodeRevocation(f *testing.F) {
 		f.Fatal(err)
 	}
 	now := time.Unix(1700000000, 0)
-	for kind := backends.RevokedDenied; kind <= backends.RevokedUnbanned; kind++ {
-		f.Add(encodeRevocation(ring, "name", backends.Revocation{
+	for kind := session.RevokedDenied; kind <= session.RevokedUnbanned; kind++ {
+		f.Add(encodeRevocation(ring, "name", session.Revocation{
 			Kind: kind, Session: idOf(1), Opened: now, Decision: denial("x"), Until: now.Add(time.Minute),
-			Ban: backends.Ban{ID: "b", Prefix: prefix("192.0.2.0/24"), Until: now.Add(time.Hour)},
+			Ban: session.Ban{ID: "b", Prefix: prefix("192.0.2.0/24"), Until: now.Add(time.Hour)},
 		}, now))
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		name, v, err := decodeRevocation(ring, payload, time.Second, now)
-		if err == nil && (name == "" || v.Kind < backends.RevokedDenied || v.Kind > backends.RevokedUnbanned) {
+		if err == nil && (name == "" || v.Kind < session.RevokedDenied || v.Kind > session.RevokedUnbanned) {
 			t.Errorf("read %q, %+v", name, v)
 		}
 	})
@@ -190,7 +191,7 @@ func TestARevocationSurvivesTheWire(t *testing.T) {
 	ring, err := newKeyring([]Key{{ID: "a", Secret: "a secret of the cluster"}})
 	must(t, err)
 	now := time.Unix(1700000000, 0)
-	kick := backends.Revocation{Kind: backends.RevokedKicked, Session: idOf(1), Opened: now.Add(-time.Hour), Decision: denial("shared"), Until: now.Add(time.Minute)}
+	kick := session.Revocation{Kind: session.RevokedKicked, Session: idOf(1), Opened: now.Add(-time.Hour), Decision: denial("shared"), Until: now.Add(time.Minute)}
 	sent := encodeRevocation(ring, "n1", kick, now)
 	name, got, err := decodeRevocation(ring, sent, 10*time.Second, now.Add(time.Hour)) // by another clock, ten seconds later
 	must(t, err)

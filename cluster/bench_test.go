@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"usher/backends"
+	"usher/actors/session"
 )
 
 // BenchmarkClaim claims a session and publishes a yes, as an opening does: two round trips.
@@ -15,9 +15,9 @@ func BenchmarkClaim(b *testing.B) {
 	open := func(b *testing.B, s Store) {
 		b.Helper()
 		i := int(next.Add(1))
-		got, err := s.Claim(b.Context(), backends.Claim{ID: idOf(i), Lease: leaseFor})
+		got, err := s.AcquireLease(b.Context(), session.LeaseRequest{ID: idOf(i), Lease: leaseFor})
 		if err == nil {
-			_, err = s.Publish(b.Context(), backends.Publication{Record: under(got.Fence, yes(i, opened(1)))})
+			_, err = s.SaveDecision(b.Context(), session.DecisionUpdate{Record: under(got.Revision, yes(i, opened(1)))})
 		}
 		if err != nil {
 			b.Error(err)
@@ -58,13 +58,13 @@ func BenchmarkClaim(b *testing.B) {
 func BenchmarkBeat(b *testing.B) {
 	server := startRedis(b)
 	s := newStore(b, testConfig(server), slog.New(slog.DiscardHandler))
-	seen := make([]backends.Presence, 1000)
+	seen := make([]session.Heartbeat, 1000)
 	b.ReportAllocs()
 	for b.Loop() {
 		for i := range seen {
-			seen[i] = backends.Presence{ID: idOf(i), Seen: time.Now()}
+			seen[i] = session.Heartbeat{ID: idOf(i), LastSeen: time.Now()}
 		}
-		if _, err := s.Beat(b.Context(), seen); err != nil {
+		if _, err := s.RecordHeartbeats(b.Context(), seen); err != nil {
 			b.Fatal(err)
 		}
 	}

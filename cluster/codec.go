@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -94,7 +95,7 @@ func readFields(data []byte, take func(tag byte, value []byte) error) error {
 	return nil
 }
 
-// readNumber reads what [fields.number] wrote, which is never zero.
+// readNumber reads what [fields.Number] wrote, which is never zero.
 func readNumber(value []byte) (int64, error) {
 	n, read := binary.Uvarint(value)
 	if read != len(value) || int64(n) <= 0 {
@@ -105,10 +106,10 @@ func readNumber(value []byte) (int64, error) {
 
 // encodeRecord writes what is sealed of a record. Its expiry, fence and tombstones stand beside it, where scripts read
 // them.
-func encodeRecord(r *backends.Record) []byte {
+func encodeRecord(r *session.Record) []byte {
 	f := make(fields, 0, 256)
 	f.number(fieldOpened, r.Opened.Unix())
-	f.text(fieldKey, r.Key)
+	f.text(fieldKey, r.KeyID)
 	d := &r.Decision
 	f.text(fieldVerdict, d.Verdict.String())
 	f.text(fieldSource, d.Source.String())
@@ -121,10 +122,10 @@ func encodeRecord(r *backends.Record) []byte {
 		f.number(fieldUnique, 1)
 	}
 	f.text(fieldRedirect, d.Redirect)
-	f.number(fieldCheck, int64(r.Check))
+	f.number(fieldCheck, int64(r.CheckNumber))
 	f.text(fieldTrace, r.Trace)
-	if r.Facts != nil {
-		facts := encodeFacts(r.Facts)
+	if r.Request != nil {
+		facts := encodeFacts(r.Request)
 		f = append(f, fieldFacts) // empty ones, too: they say that somebody could be asked
 		f = binary.AppendUvarint(f, uint64(len(facts)))
 		f = append(f, facts...)
@@ -163,13 +164,13 @@ func encodeFacts(q *backends.Request) []byte {
 }
 
 // decodeRecord reads what encodeRecord wrote. A name that we do not know makes the record one that we do not know.
-func decodeRecord(id backends.SessionID, data []byte) (backends.Record, error) {
-	r := backends.Record{ID: id}
+func decodeRecord(id backends.SessionID, data []byte) (session.Record, error) {
+	r := session.Record{ID: id}
 	d := &r.Decision
 	err := readFields(data, func(tag byte, value []byte) (err error) {
 		switch tag {
 		case fieldKey:
-			r.Key = string(value)
+			r.KeyID = string(value)
 		case fieldVerdict:
 			d.Verdict, err = parseVerdict(string(value))
 		case fieldSource:
@@ -185,19 +186,19 @@ func decodeRecord(id backends.SessionID, data []byte) (backends.Record, error) {
 		case fieldTrace:
 			r.Trace = string(value)
 		case fieldFacts:
-			r.Facts, err = decodeFacts(id, value)
+			r.Request, err = decodeFacts(id, value)
 		case fieldOpened, fieldValidFor, fieldMaxSessions, fieldUnique, fieldCheck:
 			err = decodeNumber(&r, tag, value)
 		}
 		return err
 	})
 	if err != nil {
-		return backends.Record{}, err
+		return session.Record{}, err
 	}
 	return r, nil
 }
 
-func decodeNumber(r *backends.Record, tag byte, value []byte) error {
+func decodeNumber(r *session.Record, tag byte, value []byte) error {
 	n, err := readNumber(value)
 	if err != nil {
 		return err
@@ -212,7 +213,7 @@ func decodeNumber(r *backends.Record, tag byte, value []byte) error {
 	case fieldUnique:
 		r.Decision.Unique = n != 0
 	case fieldCheck:
-		r.Check = int(n)
+		r.CheckNumber = int(n)
 	}
 	return nil
 }
@@ -286,7 +287,7 @@ func decodeFactText(q *backends.Request, tag byte, value string) {
 
 // parseVerdict reads a verdict's name: the numbers are this program's own.
 func parseVerdict(name string) (backends.Verdict, error) {
-	for v := backends.Undecided; v <= backends.Denied; v++ {
+	for v := backends.Pending; v <= backends.Denied; v++ {
 		if v.String() == name {
 			return v, nil
 		}
@@ -296,7 +297,7 @@ func parseVerdict(name string) (backends.Verdict, error) {
 
 // parseSource reads a source's name.
 func parseSource(name string) (backends.Source, error) {
-	for s := backends.NoSource; s <= backends.FromOperator; s++ {
+	for s := backends.SourceNone; s <= backends.FromOperator; s++ {
 		if s.String() == name {
 			return s, nil
 		}

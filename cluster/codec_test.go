@@ -10,18 +10,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
 // full is a record with something in every field that travels.
-func full() backends.Record {
-	return backends.Record{
-		ID: idOf(7), Opened: time.Unix(1700000000, 0).UTC(), Key: "k1", Check: 9, Trace: "00-a-b-01",
+func full() session.Record {
+	return session.Record{
+		ID: idOf(7), Opened: time.Unix(1700000000, 0).UTC(), KeyID: "k1", CheckNumber: 9, Trace: "00-a-b-01",
 		Decision: backends.Decision{
-			Verdict: backends.Denied, Source: backends.FromRule, Reason: "why", UserID: "17", User: "Ann\x00\xff",
+			Verdict: backends.Denied, Source: backends.FromLocal, Reason: "why", UserID: "17", User: "Ann\x00\xff",
 			ValidFor: 90 * time.Second, MaxSessions: 3, Unique: true, Redirect: "https://example.com/pay?x=1",
 		},
-		Facts: &backends.Request{
+		Request: &backends.Request{
 			Session: idOf(7), Number: 4, Route: "r", Channel: "c", Backend: "b", Query: "q=\xff&x",
 			Headers: []backends.Header{{Name: "X-A", Value: "1"}, {Name: "X-B"}, {Name: "X-A", Value: "2"}},
 			Path:    "/p", Scheme: "https", Host: "h", UserAgent: "ua", Referer: "ref", Device: "mac",
@@ -35,9 +36,10 @@ func TestARecordSurvivesTheWire(t *testing.T) {
 	t.Parallel()
 	want := full()
 	beside := map[string]bool{ // what scripts must read, and what says how to ask
-		"Expires": true, "Fence": true, "Buried": true, "Kicked": true, "Evicted": true, "Asking": true, "Standing": true,
+		"Expires": true, "Revision": true, "RevokedBefore": true, "KickedUntil": true, "IsEvicted": true,
+		"OnSent": true, "Current": true,
 	}
-	for _, v := range []reflect.Value{reflect.ValueOf(want), reflect.ValueOf(want.Decision), reflect.ValueOf(*want.Facts)} {
+	for _, v := range []reflect.Value{reflect.ValueOf(want), reflect.ValueOf(want.Decision), reflect.ValueOf(*want.Request)} {
 		for i := range v.NumField() {
 			if name := v.Type().Field(i).Name; v.Field(i).IsZero() && !beside[name] {
 				t.Errorf("%s.%s is not tried", v.Type(), name)
@@ -48,14 +50,14 @@ func TestARecordSurvivesTheWire(t *testing.T) {
 	must(t, err)
 	same := cmp.Options{
 		cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
-		cmpopts.IgnoreFields(backends.Request{}, "Asking"),
+		cmpopts.IgnoreFields(backends.Request{}, "OnSent"),
 	}
 	if diff := cmp.Diff(want, got, same); diff != "" {
 		t.Errorf("record (-sent +read):\n%s", diff)
 	}
-	none := backends.Record{ID: idOf(1), Facts: &backends.Request{Session: idOf(1)}}
+	none := session.Record{ID: idOf(1), Request: &backends.Request{Session: idOf(1)}}
 	got, err = decodeRecord(none.ID, encodeRecord(&none))
-	if err != nil || got.Facts == nil {
+	if err != nil || got.Request == nil {
 		t.Errorf("empty facts are none: %+v, %v", got, err)
 	}
 }
@@ -65,7 +67,7 @@ func TestFieldsThatAreUnknownAreSkipped(t *testing.T) {
 	r := full()
 	data := encodeRecord(&r)
 	data = append(data, 200, 3, 'x', 'y', 'z')
-	if got, err := decodeRecord(r.ID, data); err != nil || got.Key != "k1" {
+	if got, err := decodeRecord(r.ID, data); err != nil || got.KeyID != "k1" {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	for name, data := range map[string][]byte{
@@ -97,7 +99,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		if err != nil {
 			t.Fatalf("what was read cannot be written: %v", err)
 		}
-		if !again.Opened.Equal(got.Opened) || again.Decision != got.Decision || (again.Facts == nil) != (got.Facts == nil) {
+		if !again.Opened.Equal(got.Opened) || again.Decision != got.Decision || (again.Request == nil) != (got.Request == nil) {
 			t.Errorf("read %+v, then %+v", got, again)
 		}
 	})

@@ -11,13 +11,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
 const (
-	// reviveFor is how old a ticket of these tests may be.
+	// ReviveFor is how old a ticket of these tests may be.
 	reviveFor = 20 * time.Minute
-	// leaseFor is longer than any test runs, and holdFor is how long its decisions hold.
+	// LeaseFor is longer than any test runs, and holdFor is how long its decisions hold.
 	leaseFor, holdFor = time.Hour, time.Hour
 	// patience is longer than anything takes that is to happen.
 	patience = 20 * time.Second
@@ -35,30 +36,30 @@ func opened(minutes int) time.Time {
 }
 
 // yes is what a backend allowed, and a record of it that holds.
-func yes(i int, o time.Time) backends.Record {
-	return backends.Record{
-		ID: idOf(i), Opened: o, Key: "a", Check: 2, Expires: time.Now().Add(holdFor),
+func yes(i int, o time.Time) session.Record {
+	return session.Record{
+		ID: idOf(i), Opened: o, KeyID: "a", CheckNumber: 2, Expires: time.Now().Add(holdFor),
 		Decision: backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, User: "Ann", UserID: "17"},
-		Facts:    &backends.Request{Session: idOf(i), Channel: "a001", Backend: "portal", Query: "token=s3cret"},
+		Request:  &backends.Request{Session: idOf(i), Channel: "a001", Backend: "portal", Query: "token=s3cret"},
 		Trace:    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 	}
 }
 
-func no(i int, o time.Time) backends.Record {
+func no(i int, o time.Time) session.Record {
 	r := yes(i, o)
 	r.Decision = backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: "unpaid"}
 	return r
 }
 
-func stopgap(i int, o time.Time) backends.Record {
+func stopgap(i int, o time.Time) session.Record {
 	r := yes(i, o)
 	r.Decision = backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen}
 	return r
 }
 
 // under is the record as it is published under a lease.
-func under(fence uint64, r backends.Record) backends.Record {
-	r.Fence = fence
+func under(fence uint64, r session.Record) session.Record {
+	r.Revision = fence
 	return r
 }
 
@@ -68,9 +69,9 @@ type two struct {
 	a, b Store
 }
 
-func (n two) claim(s Store, c backends.Claim) backends.Claimed {
+func (n two) claim(s Store, c session.LeaseRequest) session.LeaseResult {
 	n.t.Helper()
-	got, err := s.Claim(n.t.Context(), c)
+	got, err := s.AcquireLease(n.t.Context(), c)
 	if err != nil {
 		n.t.Fatalf("claim: %v", err)
 	}
@@ -78,30 +79,30 @@ func (n two) claim(s Store, c backends.Claim) backends.Claimed {
 }
 
 // look reads a session without wanting to ask.
-func (n two) look(s Store, i int) backends.Claimed {
+func (n two) look(s Store, i int) session.LeaseResult {
 	n.t.Helper()
-	return n.claim(s, backends.Claim{ID: idOf(i)})
+	return n.claim(s, session.LeaseRequest{ID: idOf(i)})
 }
 
 // lease claims a session of which nothing holds, and returns the number.
 func (n two) lease(s Store, i int, known uint64) uint64 {
 	n.t.Helper()
-	got := n.claim(s, backends.Claim{ID: idOf(i), Known: known, Lease: leaseFor, Wait: 0})
-	if got.Fence == 0 {
+	got := n.claim(s, session.LeaseRequest{ID: idOf(i), KnownRevision: known, Lease: leaseFor, Wait: 0})
+	if got.Revision == 0 {
 		n.t.Fatalf("no lease: %+v", got)
 	}
-	return got.Fence
+	return got.Revision
 }
 
-func (n two) publish(s Store, r backends.Record, bury bool, want backends.Published) {
+func (n two) publish(s Store, r session.Record, bury bool, want session.UpdateOutcome) {
 	n.t.Helper()
-	got, err := s.Publish(n.t.Context(), backends.Publication{Record: r, Bury: bury})
+	got, err := s.SaveDecision(n.t.Context(), session.DecisionUpdate{Record: r, RevokeTicket: bury})
 	if err != nil || got != want {
 		n.t.Fatalf("publish: %v, %v; want %v", got, err, want)
 	}
 }
 
-func (n two) want(s Store, i int, verdict backends.Verdict, source backends.Source) backends.Record {
+func (n two) want(s Store, i int, verdict backends.Verdict, source backends.Source) session.Record {
 	n.t.Helper()
 	got := n.look(s, i)
 	d := got.Record.Decision
@@ -130,8 +131,8 @@ func eventually(t testing.TB, what string, check func() bool) {
 	}
 }
 
-var testRules = backends.LimitRules{
-	Soft: 10 * time.Second, Silence: 10 * time.Second, EvictedFor: time.Minute, Idle: time.Minute,
+var testRules = session.LimitRules{
+	GracePeriod: 10 * time.Second, ZapTimeout: 10 * time.Second, EvictionTTL: time.Minute, IdleTimeout: time.Minute,
 }
 
 func newMemory(t testing.TB, records int) *Memory {
@@ -196,13 +197,13 @@ func TestStoreLetsOneNodeAsk(t *testing.T) {
 					s = n.b
 				}
 				all.Go(func() {
-					got, err := s.Claim(n.t.Context(), backends.Claim{ID: idOf(1), Lease: leaseFor, Wait: time.Millisecond})
+					got, err := s.AcquireLease(n.t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor, Wait: time.Millisecond})
 					if err != nil {
 						n.t.Error(err)
 					}
 					mu.Lock()
 					defer mu.Unlock()
-					if got.Fence != 0 {
+					if got.Revision != 0 {
 						granted++
 					}
 				})
@@ -214,63 +215,63 @@ func TestStoreLetsOneNodeAsk(t *testing.T) {
 		},
 		"who waits has the other's answer": func(n two) {
 			fence := n.lease(n.a, 1, 0)
-			answer := make(chan backends.Claimed, 1)
+			answer := make(chan session.LeaseResult, 1)
 			go func() {
-				got, _ := n.b.Claim(n.t.Context(), backends.Claim{ID: idOf(1), Lease: leaseFor, Wait: patience})
+				got, _ := n.b.AcquireLease(n.t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor, Wait: patience})
 				answer <- got
 			}()
-			eventually(n.t, "the other waits", func() bool { return n.look(n.a, 1).Asking })
-			n.publish(n.a, under(fence, yes(1, opened(1))), false, backends.PublishedStored)
+			eventually(n.t, "the other waits", func() bool { return n.look(n.a, 1).HeldElsewhere })
+			n.publish(n.a, under(fence, yes(1, opened(1))), false, session.OutcomeStored)
 			got := <-answer
-			if got.Fence != 0 || got.Record.Decision.User != "Ann" || got.Record.Fence != fence {
+			if got.Revision != 0 || got.Record.Decision.User != "Ann" || got.Record.Revision != fence {
 				n.t.Errorf("got %+v, want the answer under %d", got, fence)
 			}
 		},
 		"who waited long enough asks himself": func(n two) {
 			fence := n.lease(n.a, 1, 0)
-			got := n.claim(n.b, backends.Claim{ID: idOf(1), Lease: leaseFor, Wait: 30 * time.Millisecond})
-			if got.Fence <= fence {
-				n.t.Fatalf("got the number %d after %d", got.Fence, fence)
+			got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor, Wait: 30 * time.Millisecond})
+			if got.Revision <= fence {
+				n.t.Fatalf("got the number %d after %d", got.Revision, fence)
 			}
-			n.publish(n.a, under(fence, no(1, opened(1))), false, backends.PublishedStale)
+			n.publish(n.a, under(fence, no(1, opened(1))), false, session.OutcomeStale)
 			if n.look(n.a, 1).Found {
 				n.t.Error("who was too late is believed")
 			}
-			n.publish(n.b, under(got.Fence, yes(1, opened(1))), false, backends.PublishedStored)
+			n.publish(n.b, under(got.Revision, yes(1, opened(1))), false, session.OutcomeStored)
 			n.want(n.a, 1, backends.Allowed, backends.FromBackend)
 		},
 		"who leaves while he waits learns nothing": func(n two) {
 			n.lease(n.a, 1, 0)
 			ctx, leave := context.WithTimeout(n.t.Context(), 20*time.Millisecond)
 			defer leave()
-			if got, err := n.b.Claim(ctx, backends.Claim{ID: idOf(1), Lease: leaseFor, Wait: patience}); err == nil {
+			if got, err := n.b.AcquireLease(ctx, session.LeaseRequest{ID: idOf(1), Lease: leaseFor, Wait: patience}); err == nil {
 				n.t.Errorf("got %+v", got)
 			}
 		},
 		"a lease ends by itself": func(n two) {
-			first := n.claim(n.a, backends.Claim{ID: idOf(1), Lease: 30 * time.Millisecond})
+			first := n.claim(n.a, session.LeaseRequest{ID: idOf(1), Lease: 30 * time.Millisecond})
 			eventually(n.t, "another lease", func() bool {
-				got := n.claim(n.b, backends.Claim{ID: idOf(1), Lease: time.Millisecond, Wait: time.Microsecond})
-				return got.Fence > first.Fence
+				got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), Lease: time.Millisecond, Wait: time.Microsecond})
+				return got.Revision > first.Revision
 			})
 		},
 		"who only looks is granted nothing, and takes nothing": func(n two) {
-			if got := n.look(n.a, 1); got.Found || got.Fence != 0 || got.Asking {
+			if got := n.look(n.a, 1); got.Found || got.Revision != 0 || got.HeldElsewhere {
 				n.t.Errorf("of an unknown session: %+v", got)
 			}
 			fence := n.lease(n.a, 1, 0)
-			if got := n.look(n.b, 1); !got.Asking || got.Fence != 0 {
+			if got := n.look(n.b, 1); !got.HeldElsewhere || got.Revision != 0 {
 				n.t.Errorf("of one that is asked about: %+v", got)
 			}
-			n.publish(n.a, under(fence, yes(1, opened(1))), false, backends.PublishedStored)
+			n.publish(n.a, under(fence, yes(1, opened(1))), false, session.OutcomeStored)
 		},
 		"an answer that holds is all that anybody needs": func(n two) {
 			fence := n.lease(n.a, 1, 0)
 			r := yes(1, opened(1))
-			n.publish(n.a, under(fence, r), false, backends.PublishedStored)
-			got := n.claim(n.b, backends.Claim{ID: idOf(1), Lease: leaseFor})
+			n.publish(n.a, under(fence, r), false, session.OutcomeStored)
+			got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 			left := time.Until(got.Record.Expires)
-			if got.Fence != 0 || got.Asking || left > holdFor || left < holdFor-patience {
+			if got.Revision != 0 || got.HeldElsewhere || left > holdFor || left < holdFor-patience {
 				n.t.Errorf("got %+v", got)
 			}
 			got.Record.Expires, r.Expires = time.Time{}, time.Time{}
@@ -280,22 +281,22 @@ func TestStoreLetsOneNodeAsk(t *testing.T) {
 		},
 		"a re-check needs a newer answer": func(n two) {
 			first := n.lease(n.a, 1, 0)
-			n.publish(n.a, under(first, yes(1, opened(1))), false, backends.PublishedStored)
+			n.publish(n.a, under(first, yes(1, opened(1))), false, session.OutcomeStored)
 			second := n.lease(n.a, 1, first)
-			if got := n.claim(n.b, backends.Claim{ID: idOf(1), Known: first}); !got.Asking {
+			if got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), KnownRevision: first}); !got.HeldElsewhere {
 				n.t.Errorf("while it is asked about: %+v", got)
 			}
-			n.publish(n.a, under(second, yes(1, opened(1))), false, backends.PublishedStored)
-			got := n.claim(n.b, backends.Claim{ID: idOf(1), Known: first, Lease: leaseFor})
-			if got.Fence != 0 || got.Record.Fence != second {
+			n.publish(n.a, under(second, yes(1, opened(1))), false, session.OutcomeStored)
+			got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), KnownRevision: first, Lease: leaseFor})
+			if got.Revision != 0 || got.Record.Revision != second {
 				n.t.Errorf("got %+v, want the answer under %d", got, second)
 			}
 		},
 		"a lease is given back without an answer": func(n two) {
 			fence := n.lease(n.a, 1, 0)
-			n.publish(n.a, backends.Record{ID: idOf(1), Fence: fence}, false, backends.PublishedStored)
-			got := n.claim(n.b, backends.Claim{ID: idOf(1), Lease: leaseFor, Wait: patience})
-			if got.Fence <= fence || got.Found {
+			n.publish(n.a, session.Record{ID: idOf(1), Revision: fence}, false, session.OutcomeStored)
+			got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor, Wait: patience})
+			if got.Revision <= fence || got.Found {
 				n.t.Errorf("got %+v", got)
 			}
 		},
@@ -307,11 +308,11 @@ func TestStoreKeepsWhatCounts(t *testing.T) {
 	onEachStore(t, map[string]func(n two){
 		"no stopgap replaces an answer that holds, but its lease comes back": func(n two) {
 			first := n.lease(n.a, 1, 0)
-			n.publish(n.a, under(first, yes(1, opened(1))), false, backends.PublishedStored)
+			n.publish(n.a, under(first, yes(1, opened(1))), false, session.OutcomeStored)
 			second := n.lease(n.b, 1, first)
-			n.publish(n.b, under(second, stopgap(1, opened(1))), false, backends.PublishedKept)
+			n.publish(n.b, under(second, stopgap(1, opened(1))), false, session.OutcomeKept)
 			n.want(n.a, 1, backends.Allowed, backends.FromBackend)
-			if got := n.claim(n.a, backends.Claim{ID: idOf(1), Known: first, Lease: leaseFor, Wait: patience}); got.Fence <= second {
+			if got := n.claim(n.a, session.LeaseRequest{ID: idOf(1), KnownRevision: first, Lease: leaseFor, Wait: patience}); got.Revision <= second {
 				n.t.Errorf("the lease is gone: %+v", got)
 			}
 		},
@@ -319,112 +320,112 @@ func TestStoreKeepsWhatCounts(t *testing.T) {
 			fence := n.lease(n.a, 1, 0)
 			r := yes(1, opened(1))
 			r.Expires = time.Now().Add(-time.Second)
-			n.publish(n.a, under(fence, r), false, backends.PublishedStored)
-			n.publish(n.b, stopgap(1, opened(1)), false, backends.PublishedStored)
+			n.publish(n.a, under(fence, r), false, session.OutcomeStored)
+			n.publish(n.b, stopgap(1, opened(1)), false, session.OutcomeStored)
 			n.want(n.a, 1, backends.Allowed, backends.FromFailOpen)
 		},
 		"a stopgap is no news to who stands on an answer": func(n two) {
 			fence := n.lease(n.a, 1, 0)
-			n.publish(n.a, under(fence, stopgap(1, opened(1))), false, backends.PublishedStored)
-			if got := n.claim(n.b, backends.Claim{ID: idOf(1), Known: 1, Lease: leaseFor}); got.Fence == 0 {
+			n.publish(n.a, under(fence, stopgap(1, opened(1))), false, session.OutcomeStored)
+			if got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), KnownRevision: 1, Lease: leaseFor}); got.Revision == 0 {
 				n.t.Errorf("got %+v, want a lease", got)
 			}
 		},
 		"what was decided without the store does not replace what holds": func(n two) {
 			fence := n.lease(n.a, 1, 0)
-			n.publish(n.a, under(fence, no(1, opened(1))), false, backends.PublishedStored)
-			n.publish(n.b, yes(1, opened(1)), false, backends.PublishedKept)
+			n.publish(n.a, under(fence, no(1, opened(1))), false, session.OutcomeStored)
+			n.publish(n.b, yes(1, opened(1)), false, session.OutcomeKept)
 			n.want(n.a, 1, backends.Denied, backends.FromBackend)
 		},
 		"what was decided without the store is better than nothing": func(n two) {
-			n.publish(n.b, yes(1, opened(1)), false, backends.PublishedStored)
+			n.publish(n.b, yes(1, opened(1)), false, session.OutcomeStored)
 			n.want(n.a, 1, backends.Allowed, backends.FromBackend)
 		},
 		"a burial refuses the ticket, and no other": func(n two) {
 			o := opened(5)
 			fence := n.lease(n.a, 1, 0)
-			n.publish(n.a, under(fence, no(1, o)), true, backends.PublishedStored)
+			n.publish(n.a, under(fence, no(1, o)), true, session.OutcomeStored)
 			r := n.look(n.b, 1).Record
-			if !r.Buried.Equal(o) || r.Decision.Reason != "unpaid" {
-				n.t.Errorf("buried %v with %+v, want %v", r.Buried, r.Decision, o)
+			if !r.RevokedBefore.Equal(o) || r.Decision.Reason != "unpaid" {
+				n.t.Errorf("buried %v with %+v, want %v", r.RevokedBefore, r.Decision, o)
 			}
 			// A buried denial is no answer to who comes with credentials, and the next session is another one.
 			next := n.lease(n.b, 1, 0)
-			n.publish(n.b, under(next, yes(1, o.Add(time.Second))), false, backends.PublishedStored)
+			n.publish(n.b, under(next, yes(1, o.Add(time.Second))), false, session.OutcomeStored)
 			r = n.want(n.a, 1, backends.Allowed, backends.FromBackend)
-			if !r.Opened.After(r.Buried) {
-				n.t.Errorf("opened %v, buried %v", r.Opened, r.Buried)
+			if !r.Opened.After(r.RevokedBefore) {
+				n.t.Errorf("opened %v, buried %v", r.Opened, r.RevokedBefore)
 			}
-			n.publish(n.a, under(0, no(1, o.Add(-time.Minute))), true, backends.PublishedStored)
-			if got := n.look(n.b, 1).Record.Buried; !got.Equal(o) {
+			n.publish(n.a, under(0, no(1, o.Add(-time.Minute))), true, session.OutcomeStored)
+			if got := n.look(n.b, 1).Record.RevokedBefore; !got.Equal(o) {
 				n.t.Errorf("buried %v after a burial of an older ticket, want %v", got, o)
 			}
 		},
 		"a yes that is older than the burial is no answer": func(n two) {
 			o := opened(5)
-			n.publish(n.a, yes(1, o), false, backends.PublishedStored)
+			n.publish(n.a, yes(1, o), false, session.OutcomeStored)
 			must(n.t, n.b.Kick(n.t.Context(), idOf(1), o, 0))
-			if got := n.claim(n.b, backends.Claim{ID: idOf(1), Lease: leaseFor}); got.Fence == 0 || !got.Record.Buried.Equal(o) {
+			if got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor}); got.Revision == 0 || !got.Record.RevokedBefore.Equal(o) {
 				n.t.Errorf("got %+v, want a lease and the burial", got)
 			}
 		},
 		"a kick refuses for its time, whatever is shown": func(n two) {
-			n.publish(n.a, yes(1, opened(5)), false, backends.PublishedStored)
+			n.publish(n.a, yes(1, opened(5)), false, session.OutcomeStored)
 			must(n.t, n.a.Kick(n.t.Context(), idOf(1), time.Time{}, 5*time.Minute))
-			got := n.claim(n.b, backends.Claim{ID: idOf(1), Lease: leaseFor})
-			left := time.Until(got.Record.Kicked)
-			if got.Fence != 0 || left > 5*time.Minute || left < 5*time.Minute-patience || got.Record.Buried.Before(opened(4)) {
+			got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
+			left := time.Until(got.Record.KickedUntil)
+			if got.Revision != 0 || left > 5*time.Minute || left < 5*time.Minute-patience || got.Record.RevokedBefore.Before(opened(4)) {
 				n.t.Errorf("got %+v", got)
 			}
 		},
 		"a kick that is over leaves only the ticket refused": func(n two) {
 			must(n.t, n.a.Kick(n.t.Context(), idOf(1), time.Time{}, 20*time.Millisecond))
 			eventually(n.t, "a lease", func() bool {
-				got := n.claim(n.b, backends.Claim{ID: idOf(1), Lease: leaseFor})
-				return got.Fence != 0 && got.Found && !got.Record.Buried.IsZero()
+				got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
+				return got.Revision != 0 && got.Found && !got.Record.RevokedBefore.IsZero()
 			})
 		},
 		"a kick of a session that is being asked about stands": func(n two) {
 			fence := n.lease(n.a, 1, 0)
 			must(n.t, n.b.Kick(n.t.Context(), idOf(1), time.Time{}, 5*time.Minute))
-			n.publish(n.a, under(fence, yes(1, opened(0))), false, backends.PublishedStored)
-			if got := n.look(n.b, 1); time.Now().After(got.Record.Kicked) || got.Record.Opened.After(got.Record.Buried) {
+			n.publish(n.a, under(fence, yes(1, opened(0))), false, session.OutcomeStored)
+			if got := n.look(n.b, 1); time.Now().After(got.Record.KickedUntil) || got.Record.Opened.After(got.Record.RevokedBefore) {
 				n.t.Errorf("got %+v", got)
 			}
 		},
 		"an eviction is a mark beside the yes": func(n two) {
 			o := opened(5)
-			n.publish(n.a, yes(1, o), false, backends.PublishedStored)
-			must(n.t, n.a.Evict(n.t.Context(), idOf(1), true))
-			if r := n.want(n.b, 1, backends.Allowed, backends.FromBackend); !r.Evicted {
+			n.publish(n.a, yes(1, o), false, session.OutcomeStored)
+			must(n.t, n.a.SetEvicted(n.t.Context(), idOf(1), true))
+			if r := n.want(n.b, 1, backends.Allowed, backends.FromBackend); !r.IsEvicted {
 				n.t.Error("the mark is missing")
 			}
 			r := yes(1, o)
-			r.Check = 3
+			r.CheckNumber = 3
 			fence := n.lease(n.b, 1, 1)
-			n.publish(n.b, under(fence, r), false, backends.PublishedStored)
-			if !n.look(n.a, 1).Record.Evicted {
+			n.publish(n.b, under(fence, r), false, session.OutcomeStored)
+			if !n.look(n.a, 1).Record.IsEvicted {
 				n.t.Error("a re-check took the mark away")
 			}
-			must(n.t, n.b.Evict(n.t.Context(), idOf(1), false))
-			if n.look(n.a, 1).Record.Evicted {
+			must(n.t, n.b.SetEvicted(n.t.Context(), idOf(1), false))
+			if n.look(n.a, 1).Record.IsEvicted {
 				n.t.Error("the mark is still there")
 			}
 		},
 		"an eviction is not carried over to the next session": func(n two) {
 			o := opened(5)
-			n.publish(n.a, yes(1, o), false, backends.PublishedStored)
-			must(n.t, n.a.Evict(n.t.Context(), idOf(1), true))
-			n.publish(n.a, under(n.lease(n.a, 1, 1), yes(1, o.Add(time.Second))), false, backends.PublishedStored)
-			if n.look(n.b, 1).Record.Evicted {
+			n.publish(n.a, yes(1, o), false, session.OutcomeStored)
+			must(n.t, n.a.SetEvicted(n.t.Context(), idOf(1), true))
+			n.publish(n.a, under(n.lease(n.a, 1, 1), yes(1, o.Add(time.Second))), false, session.OutcomeStored)
+			if n.look(n.b, 1).Record.IsEvicted {
 				n.t.Error("it is")
 			}
 		},
 		"an eviction while the yes is on its way is not lost": func(n two) {
 			fence := n.lease(n.a, 1, 0)
-			must(n.t, n.b.Evict(n.t.Context(), idOf(1), true))
-			n.publish(n.a, under(fence, yes(1, opened(0))), false, backends.PublishedStored)
-			if !n.look(n.b, 1).Record.Evicted {
+			must(n.t, n.b.SetEvicted(n.t.Context(), idOf(1), true))
+			n.publish(n.a, under(fence, yes(1, opened(0))), false, session.OutcomeStored)
+			if !n.look(n.b, 1).Record.IsEvicted {
 				n.t.Error("it is")
 			}
 		},
@@ -436,19 +437,19 @@ func TestStoreClosesASessionOnce(t *testing.T) {
 	const idle = time.Minute
 	seen := func(n two, s Store, i int, ago time.Duration) (unknown int) {
 		n.t.Helper()
-		got, err := s.Beat(n.t.Context(), []backends.Presence{{ID: idOf(i), Seen: time.Now().Add(-ago)}})
+		got, err := s.RecordHeartbeats(n.t.Context(), []session.Heartbeat{{ID: idOf(i), LastSeen: time.Now().Add(-ago)}})
 		must(n.t, err)
 		return len(got)
 	}
-	sweep := func(n two, s Store, most int) []backends.Closed {
+	sweep := func(n two, s Store, most int) []session.ClosingRecord {
 		n.t.Helper()
-		over, err := s.Sweep(n.t.Context(), idle, most)
+		over, err := s.ExpireIdle(n.t.Context(), idle, most)
 		must(n.t, err)
 		return over
 	}
-	flush := func(n two, s Store, tally backends.Tally) {
+	flush := func(n two, s Store, tally session.Counters) {
 		n.t.Helper()
-		must(n.t, s.Flush(n.t.Context(), idOf(1), tally))
+		must(n.t, s.AddCounters(n.t.Context(), idOf(1), tally))
 	}
 	onEachStore(t, map[string]func(n two){
 		"what is new is said to be": func(n two) {
@@ -461,29 +462,29 @@ func TestStoreClosesASessionOnce(t *testing.T) {
 		},
 		"a session that nobody saw for long is closed with all that was counted": func(n two) {
 			o := opened(5)
-			n.publish(n.a, yes(1, o), false, backends.PublishedStored)
-			flush(n, n.a, backends.Tally{Requests: 3, Bytes: 30, Stopgap: time.Second, History: "allowed/backend"})
-			flush(n, n.b, backends.Tally{Requests: 4, Bytes: 40, History: "allowed/backend,allowed/last-known"})
+			n.publish(n.a, yes(1, o), false, session.OutcomeStored)
+			flush(n, n.a, session.Counters{Requests: 3, Bytes: 30, Unverified: time.Second, History: "allowed/backend"})
+			flush(n, n.b, session.Counters{Requests: 4, Bytes: 40, History: "allowed/backend,allowed/cached"})
 			seen(n, n.a, 1, 2*idle)
 			over := append(sweep(n, n.a, 10), sweep(n, n.b, 10)...)
 			if len(over) != 1 {
 				n.t.Fatalf("%d are closed, want one: %+v", len(over), over)
 			}
 			c := over[0]
-			want := backends.Tally{Requests: 7, Bytes: 70, Stopgap: time.Second, History: "allowed/backend,allowed/last-known"}
-			if diff := cmp.Diff(want, c.Tally); diff != "" {
+			want := session.Counters{Requests: 7, Bytes: 70, Unverified: time.Second, History: "allowed/backend,allowed/cached"}
+			if diff := cmp.Diff(want, c.Counters); diff != "" {
 				n.t.Errorf("counted (-want +got):\n%s", diff)
 			}
-			if ago := time.Since(c.Seen); c.Record.Decision.User != "Ann" || c.Record.Facts == nil || ago < 2*idle || ago > 2*idle+patience {
+			if ago := time.Since(c.LastSeen); c.Record.Decision.User != "Ann" || c.Record.Request == nil || ago < 2*idle || ago > 2*idle+patience {
 				n.t.Errorf("closed %+v", c)
 			}
-			if c.Since.After(c.Seen) {
-				n.t.Errorf("since %v, seen %v", c.Since, c.Seen)
+			if c.Since.After(c.LastSeen) {
+				n.t.Errorf("since %v, seen %v", c.Since, c.LastSeen)
 			}
 			n.want(n.b, 1, backends.Allowed, backends.FromBackend) // it is remembered
 		},
 		"a session that somebody saw is not closed": func(n two) {
-			n.publish(n.a, yes(1, opened(5)), false, backends.PublishedStored)
+			n.publish(n.a, yes(1, opened(5)), false, session.OutcomeStored)
 			seen(n, n.a, 1, 2*idle)
 			seen(n, n.b, 1, 0)
 			seen(n, n.a, 1, 2*idle) // what comes late says nothing new
@@ -492,17 +493,17 @@ func TestStoreClosesASessionOnce(t *testing.T) {
 			}
 		},
 		"who comes back begins anew": func(n two) {
-			n.publish(n.a, yes(1, opened(5)), false, backends.PublishedStored)
-			flush(n, n.a, backends.Tally{Requests: 3})
+			n.publish(n.a, yes(1, opened(5)), false, session.OutcomeStored)
+			flush(n, n.a, session.Counters{Requests: 3})
 			seen(n, n.a, 1, 2*idle)
 			sweep(n, n.a, 10)
 			n.look(n.b, 1)
 			if got := seen(n, n.b, 1, 2*idle); got != 1 {
 				n.t.Errorf("%d are unknown after the end, want 1", got)
 			}
-			flush(n, n.b, backends.Tally{Requests: 5})
+			flush(n, n.b, session.Counters{Requests: 5})
 			over := sweep(n, n.a, 10)
-			if len(over) != 1 || over[0].Tally.Requests != 5 {
+			if len(over) != 1 || over[0].Counters.Requests != 5 {
 				n.t.Errorf("closed %+v, want one with 5 requests", over)
 			}
 		},
@@ -531,7 +532,7 @@ func TestStoreClosesASessionOnce(t *testing.T) {
 		},
 		"nodes that sweep at once close each once": func(n two) {
 			for i := range 200 {
-				n.publish(n.a, yes(i, opened(5)), false, backends.PublishedStored)
+				n.publish(n.a, yes(i, opened(5)), false, session.OutcomeStored)
 				seen(n, n.a, i, 2*idle)
 			}
 			var mu sync.Mutex
@@ -539,7 +540,7 @@ func TestStoreClosesASessionOnce(t *testing.T) {
 			var all sync.WaitGroup
 			for _, s := range []Store{n.a, n.b, n.a, n.b} {
 				all.Go(func() {
-					over, err := s.Sweep(n.t.Context(), idle, 1000)
+					over, err := s.ExpireIdle(n.t.Context(), idle, 1000)
 					mu.Lock()
 					defer mu.Unlock()
 					if err != nil {

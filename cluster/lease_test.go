@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -47,13 +48,13 @@ func TestLeases(t *testing.T) {
 	}
 }
 
-func walkLeases(t *rapid.T, store Store, session int) {
+func walkLeases(t *rapid.T, store Store, number int) {
 	m, ctx, o := new(leaseModel), context.Background(), opened(5)
 	for range rapid.IntRange(1, 30).Draw(t, "steps") {
 		switch rapid.IntRange(0, 3).Draw(t, "step") {
 		case 0, 1:
-			m.claim(t, store, backends.Claim{
-				ID: idOf(session), Known: rapid.SampledFrom(append([]uint64{0, m.stored}, m.granted...)).Draw(t, "known"),
+			m.claim(t, store, session.LeaseRequest{
+				ID: idOf(number), KnownRevision: rapid.SampledFrom(append([]uint64{0, m.stored}, m.granted...)).Draw(t, "known"),
 				Lease: rapid.SampledFrom([]time.Duration{0, leaseFor}).Draw(t, "lease"),
 				Wait:  rapid.SampledFrom([]time.Duration{0, time.Microsecond}).Draw(t, "wait"),
 			})
@@ -62,62 +63,62 @@ func walkLeases(t *rapid.T, store Store, session int) {
 				continue
 			}
 			fence := rapid.SampledFrom(m.granted).Draw(t, "of")
-			r := under(fence, yes(session, o))
+			r := under(fence, yes(number, o))
 			if rapid.Bool().Draw(t, "gives it back") {
 				r.Decision = backends.Decision{}
 			}
 			m.publish(t, store, r)
 		case 3:
-			got, err := store.Claim(ctx, backends.Claim{ID: idOf(session)})
+			got, err := store.AcquireLease(ctx, session.LeaseRequest{ID: idOf(number)})
 			if err != nil {
 				t.Fatalf("look: %v", err)
 			}
-			if got.Record.Fence != m.stored || got.Asking && !m.live {
+			if got.Record.Revision != m.stored || got.HeldElsewhere && !m.live {
 				t.Fatalf("it says %+v, want the decision under %d", got, m.stored)
 			}
 		}
 	}
 }
 
-func (m *leaseModel) claim(t *rapid.T, store Store, c backends.Claim) {
-	got, err := store.Claim(context.Background(), c)
+func (m *leaseModel) claim(t *rapid.T, store Store, c session.LeaseRequest) {
+	got, err := store.AcquireLease(context.Background(), c)
 	if err != nil {
 		t.Fatalf("claim: %v", err)
 	}
-	answers := m.stored > 0 && (c.Known == 0 || m.stored > c.Known)
+	answers := m.stored > 0 && (c.KnownRevision == 0 || m.stored > c.KnownRevision)
 	switch {
-	case got.Fence == 0:
+	case got.Revision == 0:
 		if c.Lease > 0 && !answers {
 			t.Fatalf("nobody may ask: %+v by %+v", got, c) // whoever waited long enough may
 		}
 		return
 	case answers || c.Lease == 0:
 		t.Fatalf("a lease for nothing: %+v by %+v, %+v", got, c, *m)
-	case got.Fence <= m.last:
-		t.Fatalf("the number %d came after %d", got.Fence, m.last)
+	case got.Revision <= m.last:
+		t.Fatalf("the number %d came after %d", got.Revision, m.last)
 	}
 	// A live lease is taken by force alone: by who waited, or did not want to.
-	m.last, m.live = got.Fence, true
-	m.granted = append(m.granted, got.Fence)
+	m.last, m.live = got.Revision, true
+	m.granted = append(m.granted, got.Revision)
 }
 
-func (m *leaseModel) publish(t *rapid.T, store Store, r backends.Record) {
-	outcome, err := store.Publish(context.Background(), backends.Publication{Record: r})
+func (m *leaseModel) publish(t *rapid.T, store Store, r session.Record) {
+	outcome, err := store.SaveDecision(context.Background(), session.DecisionUpdate{Record: r})
 	if err != nil {
 		t.Fatalf("publish: %v", err)
 	}
-	want := backends.PublishedStored
-	if r.Fence < m.last {
-		want = backends.PublishedStale
+	want := session.OutcomeStored
+	if r.Revision < m.last {
+		want = session.OutcomeStale
 	}
 	if outcome != want {
-		t.Fatalf("published under %d it is %v, want %v: %+v", r.Fence, outcome, want, *m)
+		t.Fatalf("published under %d it is %v, want %v: %+v", r.Revision, outcome, want, *m)
 	}
-	if want == backends.PublishedStale {
+	if want == session.OutcomeStale {
 		return
 	}
 	m.live = false
-	if r.Decision.Verdict != backends.Undecided {
-		m.stored = r.Fence
+	if r.Decision.Verdict != backends.Pending {
+		m.stored = r.Revision
 	}
 }

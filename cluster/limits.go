@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -41,14 +42,14 @@ const (
 
 // limitTerms are LimitRules in milliseconds.
 type limitTerms struct {
-	policy                          backends.LimitPolicy
+	policy                          session.LimitPolicy
 	soft, silence, evictedFor, idle int64
 }
 
-func termsOf(r backends.LimitRules) limitTerms {
+func termsOf(r session.LimitRules) limitTerms {
 	return limitTerms{
-		policy: r.Policy, soft: r.Soft.Milliseconds(), silence: r.Silence.Milliseconds(),
-		evictedFor: r.EvictedFor.Milliseconds(), idle: r.Idle.Milliseconds(),
+		policy: r.Policy, soft: r.GracePeriod.Milliseconds(), silence: r.ZapTimeout.Milliseconds(),
+		evictedFor: r.EvictionTTL.Milliseconds(), idle: r.IdleTimeout.Milliseconds(),
 	}
 }
 
@@ -67,10 +68,10 @@ type limitCall struct {
 	device, address string
 }
 
-func callOf(join bool, m backends.Membership, now time.Time) limitCall {
+func callOf(join bool, m session.StreamEntry, now time.Time) limitCall {
 	return limitCall{
-		join: join, id: m.Session, opened: m.Opened.Unix(), age: max(now.Sub(m.Seen).Milliseconds(), 0),
-		counted: m.Counted, max: max(m.Max, 1), device: m.Device, address: m.Address,
+		join: join, id: m.Session, opened: m.Opened.Unix(), age: max(now.Sub(m.LastSeen).Milliseconds(), 0),
+		counted: m.IsPlaying, max: max(m.MaxStreams, 1), device: m.Device, address: m.Address,
 	}
 }
 
@@ -83,7 +84,7 @@ type member struct {
 	seen, beat int64
 	// counted is since when it takes a place; 0: it does not play yet.
 	counted  int64
-	standing backends.Standing
+	standing session.StreamState
 	// excess is since when it is in excess; 0: it is not. Since mark it was not yet seen in turn with those in its way,
 	// before that it was so many rounds.
 	excess, mark int64
@@ -93,7 +94,7 @@ type member struct {
 	device, address string
 }
 
-func (m *member) playing() bool { return m.standing == backends.StandingHeld && m.counted > 0 }
+func (m *member) playing() bool { return m.standing == session.StreamActive && m.counted > 0 }
 
 // silent says that its viewer was, when last told, away for longer than any player pauses.
 func (m *member) silent(t limitTerms) bool { return m.beat-m.seen > t.silence }
@@ -115,11 +116,11 @@ func (m *member) usedBefore(o *member) bool {
 }
 
 // outranks orders by who is to keep his place.
-func (m *member) outranks(o *member, p backends.LimitPolicy) bool {
+func (m *member) outranks(o *member, p session.LimitPolicy) bool {
 	switch {
 	case m.opened == o.opened:
 		return bytes.Compare(m.id[:], o.id[:]) < 0
-	case p == backends.EvictOldest:
+	case p == session.EvictOldest:
 		return m.opened > o.opened
 	default:
 		return m.opened < o.opened
@@ -134,13 +135,13 @@ type roster struct {
 	// over is since when the limit is exceeded; 0: it is not.
 	over int64
 	// cut are who lost their places by the call at hand.
-	cut []backends.Cut
+	cut []session.EvictedStream
 }
 
 func newRoster() *roster { return &roster{members: make(map[backends.SessionID]*member)} }
 
 // call does a Join or a Hold. exceeded says that the limit is exceeded since this very call.
-func (r *roster) call(t limitTerms, calls []limitCall, now int64) (said backends.Limited, exceeded bool) {
+func (r *roster) call(t limitTerms, calls []limitCall, now int64) (said session.LimitResult, exceeded bool) {
 	r.refresh(t, now)
 	was := r.over
 	members := make([]*member, len(calls))
@@ -149,17 +150,17 @@ func (r *roster) call(t limitTerms, calls []limitCall, now int64) (said backends
 	}
 	r.rank(t, now)
 	doubtful := r.settle(t, now)
-	said.Standings = make([]backends.Standing, len(calls))
+	said.States = make([]session.StreamState, len(calls))
 	for i, m := range members {
 		if m == nil {
 			continue
 		}
-		said.Standings[i] = m.standing
-		if again := time.Duration(r.again(t, m, doubtful, now)) * time.Millisecond; again > 0 && (said.Again == 0 || again < said.Again) {
-			said.Again = again
+		said.States[i] = m.standing
+		if again := time.Duration(r.again(t, m, doubtful, now)) * time.Millisecond; again > 0 && (said.RecheckIn == 0 || again < said.RecheckIn) {
+			said.RecheckIn = again
 		}
 	}
-	said.Cut, r.cut = r.cut, nil
+	said.Evicted, r.cut = r.cut, nil
 	return said, was == 0 && r.over > 0
 }
 
@@ -167,7 +168,7 @@ func (r *roster) call(t limitTerms, calls []limitCall, now int64) (said backends
 // count as new.
 func (r *roster) leave(t limitTerms, id backends.SessionID, now int64) {
 	r.refresh(t, now)
-	if m := r.members[id]; m != nil && m.standing == backends.StandingHeld {
+	if m := r.members[id]; m != nil && m.standing == session.StreamActive {
 		delete(r.members, id)
 		r.rank(t, now)
 	}
@@ -181,7 +182,7 @@ func (r *roster) refresh(t limitTerms, now int64) {
 		m.seen, m.beat, m.counted = min(m.seen, now), min(m.beat, now), min(m.counted, now)
 		m.excess, m.mark = min(m.excess, now), min(m.mark, now)
 		patience := t.idle
-		if m.standing == backends.StandingEvicted {
+		if m.standing == session.StreamEvicted {
 			patience = t.evictedFor
 		}
 		if now-m.seen >= patience {
@@ -202,15 +203,15 @@ func (r *roster) admit(t limitTerms, c limitCall, now int64) *member {
 		m = &member{id: c.id}
 		r.members[c.id] = m
 		m.begin(c, now)
-	case m.standing == backends.StandingSuperseded && c.opened > m.opened:
+	case m.standing == session.StreamSuperseded && c.opened > m.opened:
 		m.begin(c, now)
 	default:
 		m.touch(c, now)
 	}
-	if m.standing == backends.StandingEvicted {
+	if m.standing == session.StreamEvicted {
 		r.readmit(t, c, m, now)
 	}
-	if m.standing == backends.StandingHeld && m.device != "" {
+	if m.standing == session.StreamActive && m.device != "" {
 		r.supersedeDevice(c, m)
 	}
 	return m
@@ -241,14 +242,14 @@ func (m *member) touch(c limitCall, now int64) {
 // supersedeDevice leaves each device one session: the one opened last; of one second, the one that joined last.
 func (r *roster) supersedeDevice(c limitCall, m *member) {
 	for _, o := range r.members {
-		if o == m || o.standing != backends.StandingHeld || o.device != m.device {
+		if o == m || o.standing != session.StreamActive || o.device != m.device {
 			continue
 		}
 		if m.opensAfter(o, c.join) {
-			r.lose(o, backends.StandingSuperseded)
+			r.lose(o, session.StreamSuperseded)
 			continue
 		}
-		r.lose(m, backends.StandingSuperseded)
+		r.lose(m, session.StreamSuperseded)
 		return
 	}
 }
@@ -263,7 +264,7 @@ func (r *roster) readmit(t limitTerms, c limitCall, m *member, now int64) {
 	playing, most := 0, m.max
 	var left *member
 	for _, o := range r.members {
-		if o.standing != backends.StandingHeld {
+		if o.standing != session.StreamActive {
 			continue
 		}
 		most = min(most, o.max)
@@ -284,17 +285,17 @@ func (r *roster) readmit(t limitTerms, c limitCall, m *member, now int64) {
 		return
 	}
 	if playing == most {
-		r.lose(left, backends.StandingSuperseded)
+		r.lose(left, session.StreamSuperseded)
 	}
-	m.standing, m.counted = backends.StandingHeld, now
+	m.standing, m.counted = session.StreamActive, now
 	m.within()
 }
 
 // lose takes a session's place.
-func (r *roster) lose(m *member, s backends.Standing) {
+func (r *roster) lose(m *member, s session.StreamState) {
 	m.standing = s
 	m.within()
-	r.cut = append(r.cut, backends.Cut{Session: m.id, Opened: time.Unix(m.opened, 0), Standing: s})
+	r.cut = append(r.cut, session.EvictedStream{Session: m.id, Opened: time.Unix(m.opened, 0), State: s})
 }
 
 // makeRoom forgets somebody if there are too many: rather one without a place, rather one who was long not seen.
@@ -314,9 +315,9 @@ func (r *roster) makeRoom() {
 // worth is how much there is to lose if an entry is forgotten.
 func (m *member) worth() int {
 	switch {
-	case m.standing == backends.StandingSuperseded:
+	case m.standing == session.StreamSuperseded:
 		return 0
-	case m.standing == backends.StandingEvicted:
+	case m.standing == session.StreamEvicted:
 		return 1
 	case m.counted == 0:
 		return 2
@@ -328,9 +329,9 @@ func (m *member) worth() int {
 }
 
 // ranked are those who take places, those who are to keep theirs first, and how many places there are.
-func (r *roster) ranked(p backends.LimitPolicy) (playing []*member, most int) {
+func (r *roster) ranked(p session.LimitPolicy) (playing []*member, most int) {
 	for _, m := range r.members {
-		if m.standing != backends.StandingHeld {
+		if m.standing != session.StreamActive {
 			continue
 		}
 		if most == 0 || m.max < most {

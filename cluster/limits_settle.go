@@ -3,7 +3,7 @@ package cluster
 import (
 	"slices"
 
-	"usher/backends"
+	"usher/actors/session"
 )
 
 // rank says who is in excess, and since when. It is idempotent, and nobody loses a place by it.
@@ -50,7 +50,7 @@ func (r *roster) settle(t limitTerms, now int64) (doubtful []*member) {
 	}
 	for _, m := range playing[most:] {
 		if m.due(t, doubtful, now) {
-			r.lose(m, backends.StandingEvicted)
+			r.lose(m, session.StreamEvicted)
 		}
 	}
 	r.rank(t, now)
@@ -71,7 +71,7 @@ func (r *roster) supersedeSilent(t limitTerms) {
 	exceeding := len(playing) - most
 	for _, m := range playing {
 		if exceeding > 0 && m.silent(t) && latest.followed(m) {
-			r.lose(m, backends.StandingSuperseded)
+			r.lose(m, session.StreamSuperseded)
 			exceeding--
 		}
 	}

@@ -9,14 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"usher/actors/session"
+
 	gocmp "github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
-
-	"usher/backends"
 )
 
 // rules are those of these tests: a window of 10 s, 10 s of silence.
-func limitRules(p backends.LimitPolicy) backends.LimitRules {
+func limitRules(p session.LimitPolicy) session.LimitRules {
 	r := testRules
 	r.Policy = p
 	return r
@@ -24,7 +24,7 @@ func limitRules(p backends.LimitPolicy) backends.LimitRules {
 
 // table is where the sessions of one user are counted, at explicit times in ms.
 type limitTable interface {
-	tell(op string, now int64, calls ...limitCall) backends.Limited
+	tell(op string, now int64, calls ...limitCall) session.LimitResult
 }
 
 // inGo is the roster.
@@ -33,12 +33,12 @@ type inGo struct {
 	terms limitTerms
 }
 
-func newInGo(p backends.LimitPolicy) *inGo { return &inGo{newRoster(), termsOf(limitRules(p))} }
+func newInGo(p session.LimitPolicy) *inGo { return &inGo{newRoster(), termsOf(limitRules(p))} }
 
-func (g *inGo) tell(op string, now int64, calls ...limitCall) backends.Limited {
+func (g *inGo) tell(op string, now int64, calls ...limitCall) session.LimitResult {
 	if op == "leave" {
 		g.leave(g.terms, calls[0].id, now)
-		return backends.Limited{}
+		return session.LimitResult{}
 	}
 	calls = slices.Clone(calls) // the script is told of the same ones at the same time
 	for i := range calls {
@@ -56,7 +56,7 @@ type inLua struct {
 	user  string
 }
 
-func newInLua(t interface{ Fatalf(string, ...any) }, server *redisServer, p backends.LimitPolicy, user string) *inLua {
+func newInLua(t interface{ Fatalf(string, ...any) }, server *redisServer, p session.LimitPolicy, user string) *inLua {
 	i := &inLua{t: t, user: user}
 	ring, err := newKeyring([]Key{{ID: "a", Secret: "a secret of the cluster"}})
 	if err != nil {
@@ -67,13 +67,13 @@ func newInLua(t interface{ Fatalf(string, ...any) }, server *redisServer, p back
 	return i
 }
 
-func (i *inLua) tell(op string, now int64, calls ...limitCall) backends.Limited {
+func (i *inLua) tell(op string, now int64, calls ...limitCall) session.LimitResult {
 	i.clock = now
 	if op == "leave" {
-		if err := i.l.Leave(context.Background(), i.user, calls[0].id); err != nil {
+		if err := i.l.LeaveStream(context.Background(), i.user, calls[0].id); err != nil {
 			i.t.Fatalf("leave: %v", err)
 		}
-		return backends.Limited{}
+		return session.LimitResult{}
 	}
 	said, err := i.l.tell(context.Background(), op, i.user, calls)
 	if err != nil {
@@ -123,8 +123,8 @@ func (g *inGo) state(like *inLua) map[string]string {
 }
 
 // sorted puts those who lost their places in an order: which one it is is nobody's business.
-func sorted(said backends.Limited) backends.Limited {
-	slices.SortFunc(said.Cut, func(a, b backends.Cut) int { return cmp.Compare(a.Session.String(), b.Session.String()) })
+func sorted(said session.LimitResult) session.LimitResult {
+	slices.SortFunc(said.Evicted, func(a, b session.EvictedStream) int { return cmp.Compare(a.Session.String(), b.Session.String()) })
 	return said
 }
 
@@ -149,12 +149,12 @@ func (c limitCall) on(device string) limitCall {
 }
 
 // said are standings, for comparison.
-func standings(of ...backends.Standing) []backends.Standing { return of }
+func standings(of ...session.StreamState) []session.StreamState { return of }
 
 const (
-	held       = backends.StandingHeld
-	evicted    = backends.StandingEvicted
-	superseded = backends.StandingSuperseded
+	held       = session.StreamActive
+	evicted    = session.StreamEvicted
+	superseded = session.StreamSuperseded
 )
 
 func TestLimits(t *testing.T) {
@@ -164,77 +164,77 @@ func TestLimits(t *testing.T) {
 		at    time.Duration
 		op    string
 		calls []limitCall
-		want  []backends.Standing
+		want  []session.StreamState
 	}
-	hold := func(at time.Duration, want []backends.Standing, calls ...limitCall) step {
+	hold := func(at time.Duration, want []session.StreamState, calls ...limitCall) step {
 		return step{at, "hold", calls, want}
 	}
-	join := func(at time.Duration, want backends.Standing, c limitCall) step {
+	join := func(at time.Duration, want session.StreamState, c limitCall) step {
 		return step{at, "join", []limitCall{c}, standings(want)}
 	}
 	leave := func(at time.Duration, i int) step { return step{at, "leave", []limitCall{{id: idOf(i)}}, nil} }
 	const s = time.Second
 	tests := map[string]struct {
-		policy backends.LimitPolicy
+		policy session.LimitPolicy
 		steps  []step
 	}{
-		"within the window everybody plays": {backends.EvictOldest, []step{
+		"within the window everybody plays": {session.EvictOldest, []step{
 			join(0, held, plays(1, 100, 1)), join(1*s, held, plays(2, 101, 1)),
 			hold(9*s, standings(held, held), plays(1, 100, 1), plays(2, 101, 1)),
 		}},
-		"after the window the oldest goes": {backends.EvictOldest, []step{
+		"after the window the oldest goes": {session.EvictOldest, []step{
 			join(0, held, plays(1, 100, 1)), join(1*s, held, plays(2, 101, 1)),
 			hold(12*s, standings(evicted, held), plays(1, 100, 1), plays(2, 101, 1)),
 			hold(20*s, standings(evicted, held), plays(1, 100, 1), plays(2, 101, 1)),
 		}},
-		"who lost his place has it again once he is alone": {backends.EvictOldest, []step{
+		"who lost his place has it again once he is alone": {session.EvictOldest, []step{
 			join(0, held, plays(1, 100, 1)), join(1*s, held, plays(2, 101, 1)),
 			hold(12*s, standings(evicted, held), plays(1, 100, 1), plays(2, 101, 1)), leave(13*s, 2),
 			hold(14*s, standings(held), plays(1, 100, 1)),
 		}},
-		"or the newest": {backends.RejectNew, []step{
+		"or the newest": {session.RejectNew, []step{
 			join(0, held, plays(1, 100, 1)), join(1*s, held, plays(2, 101, 1)),
 			hold(12*s, standings(held, evicted), plays(1, 100, 1), plays(2, 101, 1)),
 		}},
-		"who stops asking is not evicted, as he is gone": {backends.EvictOldest, []step{
+		"who stops asking is not evicted, as he is gone": {session.EvictOldest, []step{
 			join(0, held, plays(1, 100, 1)), join(1*s, held, plays(2, 101, 1)),
 			hold(12*s, standings(held, held), plays(1, 100, 1).silentFor(9*s), plays(2, 101, 1)),
 		}},
-		"a place that is given back is free": {backends.RejectNew, []step{
+		"a place that is given back is free": {session.RejectNew, []step{
 			join(0, held, plays(1, 100, 1)), join(1*s, held, plays(2, 101, 1)),
 			hold(12*s, standings(held, evicted), plays(1, 100, 1), plays(2, 101, 1)),
 			leave(13*s, 1), join(14*s, held, plays(2, 101, 1)), hold(30*s, standings(held), plays(2, 101, 1)),
 		}},
-		"a place ends with its viewer's silence, also if its node died": {backends.RejectNew, []step{
+		"a place ends with its viewer's silence, also if its node died": {session.RejectNew, []step{
 			join(0, held, plays(1, 100, 1)), join(50*s, held, plays(2, 150, 1)),
 			hold(61*s, standings(held), plays(2, 150, 1)), hold(90*s, standings(held), plays(2, 150, 1)),
 		}},
-		"who was evicted and stays away for long is new": {backends.EvictOldest, []step{
+		"who was evicted and stays away for long is new": {session.EvictOldest, []step{
 			join(0, held, plays(1, 100, 1)), join(1*s, held, plays(2, 101, 1)),
 			hold(12*s, standings(evicted, held), plays(1, 100, 1), plays(2, 101, 1)),
 			hold(50*s, standings(held), plays(2, 101, 1)), hold(72*s, standings(held), plays(2, 101, 1)),
 			join(73*s, held, plays(1, 173, 1)), hold(74*s, standings(held), plays(2, 101, 1)),
 		}},
-		"a flush refuses nobody, and the limit holds again after a window": {backends.EvictOldest, []step{
+		"a flush refuses nobody, and the limit holds again after a window": {session.EvictOldest, []step{
 			hold(0, standings(held, held), plays(1, 100, 1), plays(2, 101, 1)),
 			hold(11*s, standings(evicted, held), plays(1, 100, 1), plays(2, 101, 1)),
 		}},
-		"a device plays one stream": {backends.EvictOldest, []step{
+		"a device plays one stream": {session.EvictOldest, []step{
 			join(0, held, plays(1, 100, 3).on("box")), join(2*s, held, plays(2, 102, 3).on("box")),
 			hold(3*s, standings(superseded), plays(1, 100, 3).on("box").silentFor(s)),
 			join(4*s, held, plays(1, 104, 3).on("box")), hold(5*s, standings(superseded), plays(2, 102, 3).on("box").silentFor(3*s)),
 		}},
-		"two devices are two": {backends.EvictOldest, []step{
+		"two devices are two": {session.EvictOldest, []step{
 			join(0, held, plays(1, 100, 2).on("box")), join(1*s, held, plays(2, 101, 2).on("phone")),
 			hold(20*s, standings(held, held), plays(1, 100, 2).on("box"), plays(2, 101, 2).on("phone")),
 		}},
-		"who zaps at one address keeps what he watches": {backends.EvictOldest, []step{
+		"who zaps at one address keeps what he watches": {session.EvictOldest, []step{
 			join(0, held, plays(1, 100, 1).at("home")), join(5*s, held, plays(2, 105, 1).at("home")),
 			// He is back on the first: the second one is the zapped one, though it was opened later.
 			hold(17*s, standings(held, superseded), plays(1, 100, 1).at("home"), plays(2, 105, 1).at("home").silentFor(11*s)),
 			hold(40*s, standings(held), plays(1, 100, 1).at("home")),
 		}},
-		"who watches twice at one address does not zap": {backends.EvictOldest, []step{
+		"who watches twice at one address does not zap": {session.EvictOldest, []step{
 			join(0, held, plays(1, 100, 1).at("home")), join(1*s, held, plays(2, 101, 1).at("home")),
 			hold(12*s, standings(held, held), plays(1, 100, 1).at("home"), plays(2, 101, 1).at("home")),
 			hold(14*s, standings(held, held), plays(1, 100, 1).at("home"), plays(2, 101, 1).at("home")),
@@ -242,16 +242,16 @@ func TestLimits(t *testing.T) {
 			hold(18*s, standings(held, held), plays(1, 100, 1).at("home"), plays(2, 101, 1).at("home")),
 			hold(20*s, standings(evicted, held), plays(1, 100, 1).at("home"), plays(2, 101, 1).at("home")),
 		}},
-		"who has not begun to play takes no place": {backends.EvictOldest, []step{
+		"who has not begun to play takes no place": {session.EvictOldest, []step{
 			join(0, held, limitCall{id: idOf(1), opened: 100, max: 1}), join(1*s, held, plays(2, 101, 1)),
 			hold(20*s, standings(held, held), limitCall{id: idOf(1), opened: 100, max: 1}, plays(2, 101, 1)),
 		}},
-		"a limit that is lowered holds after a window": {backends.EvictOldest, []step{
+		"a limit that is lowered holds after a window": {session.EvictOldest, []step{
 			join(0, held, plays(1, 100, 2)), join(1*s, held, plays(2, 101, 2)),
 			hold(30*s, standings(held), plays(1, 100, 1)), hold(35*s, standings(held), plays(2, 101, 1)),
 			hold(41*s, standings(evicted, held), plays(1, 100, 1), plays(2, 101, 1)),
 		}},
-		"opened in the same second, one goes": {backends.EvictOldest, []step{
+		"opened in the same second, one goes": {session.EvictOldest, []step{
 			join(0, held, plays(1, 100, 1)), join(0, held, plays(2, 100, 1)),
 			hold(11*s, standings(held, evicted), plays(1, 100, 1), plays(2, 100, 1)),
 		}},
@@ -264,7 +264,7 @@ func TestLimits(t *testing.T) {
 				t.Parallel()
 				for i, step := range test.steps {
 					got := table.tell(step.op, 1_700_000_000_000+step.at.Milliseconds(), step.calls...)
-					if diff := gocmp.Diff(step.want, got.Standings); diff != "" {
+					if diff := gocmp.Diff(step.want, got.States); diff != "" {
 						t.Fatalf("step %d, at %v (-want +got):\n%s", i, step.at, diff)
 					}
 				}
@@ -279,7 +279,7 @@ func TestLuaIsGo(t *testing.T) {
 	server := startRedis(t)
 	users := 0
 	rapid.Check(t, func(t *rapid.T) {
-		policy := backends.LimitPolicy(rapid.IntRange(0, 1).Draw(t, "policy"))
+		policy := session.LimitPolicy(rapid.IntRange(0, 1).Draw(t, "policy"))
 		users++
 		ours, theirs := newInGo(policy), newInLua(t, server, policy, fmt.Sprint("user", users))
 		now := int64(1_700_000_000_000)
@@ -322,10 +322,10 @@ func TestTheLimitHoldsOnceThingsSettle(t *testing.T) {
 	t.Parallel()
 	server := startRedis(t)
 	users := 0
-	settle := func(t *rapid.T, table limitTable, policy backends.LimitPolicy) {
+	settle := func(t *rapid.T, table limitTable, policy session.LimitPolicy) {
 		most := rapid.IntRange(1, 4).Draw(t, "max")
 		count := rapid.IntRange(1, 9).Draw(t, "viewers")
-		standing := make([]backends.Standing, count)
+		standing := make([]session.StreamState, count)
 		start, settled := int64(1_700_000_000_000), int64(25_000)
 		for now := start; now < start+45_000; now += 500 {
 			for i := range count {
@@ -339,7 +339,7 @@ func TestTheLimitHoldsOnceThingsSettle(t *testing.T) {
 				c := plays(i, int64(100+i), most).silentFor(time.Duration(rapid.IntRange(0, 400).Draw(t, "late")) * time.Millisecond)
 				got := table.tell(op, now, c)
 				if rapid.IntRange(0, 9).Draw(t, "answer") > 0 {
-					standing[i] = got.Standings[0]
+					standing[i] = got.States[0]
 				}
 			}
 			if now < start+settled {
@@ -347,7 +347,7 @@ func TestTheLimitHoldsOnceThingsSettle(t *testing.T) {
 			}
 			playing := 0
 			for i := range count {
-				if table.tell("hold", now, plays(i, int64(100+i), most)).Standings[0] == held {
+				if table.tell("hold", now, plays(i, int64(100+i), most)).States[0] == held {
 					playing++
 				}
 			}
@@ -356,9 +356,9 @@ func TestTheLimitHoldsOnceThingsSettle(t *testing.T) {
 			}
 		}
 	}
-	for name, table := range map[string]func(*rapid.T, backends.LimitPolicy) limitTable{
-		"Go": func(_ *rapid.T, p backends.LimitPolicy) limitTable { return newInGo(p) },
-		"Lua": func(t *rapid.T, p backends.LimitPolicy) limitTable {
+	for name, table := range map[string]func(*rapid.T, session.LimitPolicy) limitTable{
+		"Go": func(_ *rapid.T, p session.LimitPolicy) limitTable { return newInGo(p) },
+		"Lua": func(t *rapid.T, p session.LimitPolicy) limitTable {
 			users++
 			return newInLua(t, server, p, fmt.Sprint("settling", users))
 		},
@@ -369,7 +369,7 @@ func TestTheLimitHoldsOnceThingsSettle(t *testing.T) {
 				if rounds++; name == "Lua" && rounds > 15 {
 					return // the same as Go's, but each call is a round trip
 				}
-				policy := backends.LimitPolicy(rapid.IntRange(0, 1).Draw(t, "policy"))
+				policy := session.LimitPolicy(rapid.IntRange(0, 1).Draw(t, "policy"))
 				settle(t, table(t, policy), policy)
 			})
 		})
@@ -381,7 +381,7 @@ func TestTheLimitHoldsOnceThingsSettle(t *testing.T) {
 func TestWhoZapsIsNeverRefused(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		table := newInGo(backends.LimitPolicy(rapid.IntRange(0, 1).Draw(t, "policy")))
+		table := newInGo(session.LimitPolicy(rapid.IntRange(0, 1).Draw(t, "policy")))
 		device := rapid.SampledFrom([]string{"", "box"}).Draw(t, "device")
 		start := int64(1_700_000_000_000)
 		now, second := start, int64(100)
@@ -403,13 +403,13 @@ func TestWhoZapsIsNeverRefused(t *testing.T) {
 					if i != channel {
 						op := "hold"
 						old := plays(i, opened[i], 1).at("home").on(device).silentFor(time.Duration(now-seen[i]) * time.Millisecond)
-						lose(opened, table.tell(op, now, old).Cut)
+						lose(opened, table.tell(op, now, old).Evicted)
 					}
 				}
 				got := table.tell(op, now, plays(channel, opened[channel], 1).at("home").on(device))
-				lose(opened, got.Cut)
-				if got.Standings[0] != held {
-					t.Fatalf("channel %d is %v after %d ms", channel, got.Standings[0], now-start)
+				lose(opened, got.Evicted)
+				if got.States[0] != held {
+					t.Fatalf("channel %d is %v after %d ms", channel, got.States[0], now-start)
 				}
 			}
 		}
@@ -417,7 +417,7 @@ func TestWhoZapsIsNeverRefused(t *testing.T) {
 }
 
 // lose forgets sessions that lost their places: their tickets are refused, and whoever comes back opens them anew.
-func lose(opened map[int]int64, cut []backends.Cut) {
+func lose(opened map[int]int64, cut []session.EvictedStream) {
 	for _, c := range cut {
 		delete(opened, int(c.Session[0]))
 	}
@@ -430,24 +430,24 @@ func FuzzParseLimited(f *testing.F) {
 			return
 		}
 		said, ok := parseLimited([]any{a, b, text, b, a}, asked)
-		if ok && len(said.Standings) != asked {
-			t.Errorf("%d standings, want %d", len(said.Standings), asked)
+		if ok && len(said.States) != asked {
+			t.Errorf("%d standings, want %d", len(said.States), asked)
 		}
 	})
 }
 
 func BenchmarkHold(b *testing.B) {
 	for _, members := range []int{1, 10, 100} {
-		of := make([]backends.Membership, members)
+		of := make([]session.StreamEntry, members)
 		for i := range of {
 			of[i] = membership(i, "Ann")
-			of[i].Device, of[i].Max = "", members
+			of[i].Device, of[i].MaxStreams = "", members
 		}
 		b.Run(fmt.Sprintf("memory/%d", members), func(b *testing.B) {
 			l := newMemoryLimits(testRules)
 			b.ReportAllocs()
 			for b.Loop() {
-				_, _ = l.Hold(b.Context(), of)
+				_, _ = l.RenewStreams(b.Context(), of)
 			}
 		})
 		b.Run(fmt.Sprintf("redis/%d", members), func(b *testing.B) {
@@ -455,7 +455,7 @@ func BenchmarkHold(b *testing.B) {
 			s := newStore(b, testConfig(server), nil)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := s.Hold(b.Context(), of); err != nil {
+				if _, err := s.RenewStreams(b.Context(), of); err != nil {
 					b.Fatal(err)
 				}
 			}

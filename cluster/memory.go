@@ -8,6 +8,7 @@ import (
 
 	"github.com/maypok86/otter/v2"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -50,7 +51,7 @@ type memoryShard struct {
 
 // remembered is what is known of a session. It is guarded by its shard's lock.
 type remembered struct {
-	record backends.Record
+	record session.Record
 	stored bool // record is one, rather than a lease or counters alone
 
 	lease     uint64    // the last one granted
@@ -59,14 +60,14 @@ type remembered struct {
 
 	since  time.Time // when the stretch at hand began
 	closed bool      // no stretch is at hand
-	tally  backends.Tally
+	tally  session.Counters
 }
 
 // tomb is what refuses a session.
 type tomb struct{ buried, kicked time.Time }
 
 // NewMemory remembers sessions, and refuses buried tickets, for as long as a ticket may be revived.
-func NewMemory(c MemoryConfig, reviveFor time.Duration, rules backends.LimitRules) (*Memory, error) {
+func NewMemory(c MemoryConfig, reviveFor time.Duration, rules session.LimitRules) (*Memory, error) {
 	records, err := otter.New(&otter.Options[backends.SessionID, *remembered]{
 		MaximumSize:      c.MaxRecords,
 		ExpiryCalculator: otter.ExpiryWriting[backends.SessionID, *remembered](reviveFor),
@@ -110,18 +111,18 @@ func (m *Memory) of(id backends.SessionID) *remembered {
 	if e, found := m.records.GetIfPresent(id); found {
 		return e
 	}
-	return &remembered{record: backends.Record{ID: id}}
+	return &remembered{record: session.Record{ID: id}}
 }
 
 func (m *Memory) keep(id backends.SessionID, e *remembered) { m.records.Set(id, e) }
 
-// Claim reads a session and, if no decision on it is an answer, lets the caller ask.
-func (m *Memory) Claim(ctx context.Context, c backends.Claim) (backends.Claimed, error) {
+// AcquireLease reads a session and, if no decision on it is an answer, lets the caller ask.
+func (m *Memory) AcquireLease(ctx context.Context, c session.LeaseRequest) (session.LeaseResult, error) {
 	patience := time.NewTimer(c.Wait)
 	defer patience.Stop()
 	for insist := c.Wait <= 0; ; {
 		got, published := m.claim(c, insist)
-		if !got.Asking || c.Wait <= 0 || insist {
+		if !got.HeldElsewhere || c.Wait <= 0 || insist {
 			return got, nil
 		}
 		select {
@@ -135,54 +136,54 @@ func (m *Memory) Claim(ctx context.Context, c backends.Claim) (backends.Claimed,
 }
 
 // claim returns also what is closed when there is news.
-func (m *Memory) claim(c backends.Claim, insist bool) (backends.Claimed, <-chan struct{}) {
+func (m *Memory) claim(c session.LeaseRequest, insist bool) (session.LeaseResult, <-chan struct{}) {
 	now, shard := time.Now(), m.shard(c.ID)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	e := m.of(c.ID)
-	if c.Known == 0 {
+	if c.KnownRevision == 0 {
 		delete(shard.seen, c.ID) // its viewer is back
 		if e.closed {
 			e.since, e.closed = now, false
 		}
 	}
-	got := backends.Claimed{Record: e.record, Found: e.stored}
+	got := session.LeaseResult{Record: e.record, Found: e.stored}
 	if t, found := m.tombs.GetIfPresent(c.ID); found {
-		got.Record.Buried, got.Record.Kicked, got.Found = t.buried, t.kicked, true
+		got.Record.RevokedBefore, got.Record.KickedUntil, got.Found = t.buried, t.kicked, true
 	}
 	r := &got.Record
-	holds := e.stored && now.Before(r.Expires) && r.Opened.After(r.Buried)
+	holds := e.stored && now.Before(r.Expires) && r.Opened.After(r.RevokedBefore)
 	switch {
-	case holds && (c.Known == 0 || r.Decision.Source.Asked() && r.Fence > c.Known), now.Before(r.Kicked):
+	case holds && (c.KnownRevision == 0 || r.Decision.Source.IsAuthoritative() && r.Revision > c.KnownRevision), now.Before(r.KickedUntil):
 	case now.Before(e.busy) && (!insist || c.Lease == 0):
-		got.Asking = true
+		got.HeldElsewhere = true
 		if e.published == nil {
 			e.published = make(chan struct{})
 		}
 	case c.Lease > 0:
 		e.lease, e.busy = max(e.lease+1, uint64(now.UnixMilli())), now.Add(c.Lease)
-		got.Fence = e.lease
+		got.Revision = e.lease
 		m.keep(c.ID, e)
 	}
 	return got, e.published
 }
 
-// Publish stores a decision under the number of its lease, and gives the lease back.
-func (m *Memory) Publish(_ context.Context, p backends.Publication) (backends.Published, error) {
+// SaveDecision stores a decision under the number of its lease, and gives the lease back.
+func (m *Memory) SaveDecision(_ context.Context, p session.DecisionUpdate) (session.UpdateOutcome, error) {
 	r := p.Record
 	now, shard := time.Now(), m.shard(r.ID)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	e := m.of(r.ID)
-	if r.Fence > 0 && r.Fence < e.lease {
-		return backends.PublishedStale, nil
+	if r.Revision > 0 && r.Revision < e.lease {
+		return session.OutcomeStale, nil
 	}
 	outcome := e.take(p, m.buried(r.ID), now)
-	if p.Bury {
+	if p.RevokeTicket {
 		m.bury(r.ID, r.Opened, time.Time{})
 	}
-	if r.Fence > 0 {
-		e.lease, e.busy = r.Fence, time.Time{}
+	if r.Revision > 0 {
+		e.lease, e.busy = r.Revision, time.Time{}
 		if e.published != nil {
 			close(e.published)
 			e.published = nil
@@ -193,18 +194,18 @@ func (m *Memory) Publish(_ context.Context, p backends.Publication) (backends.Pu
 }
 
 // take stores a decision, if it may.
-func (e *remembered) take(p backends.Publication, buried, now time.Time) backends.Published {
+func (e *remembered) take(p session.DecisionUpdate, buried, now time.Time) session.UpdateOutcome {
 	old, r := &e.record, p.Record
-	asked := r.Decision.Source.Asked()
-	stands := e.stored && old.Decision.Source.Asked() && now.Before(old.Expires) && old.Opened.After(buried)
+	asked := r.Decision.Source.IsAuthoritative()
+	stands := e.stored && old.Decision.Source.IsAuthoritative() && now.Before(old.Expires) && old.Opened.After(buried)
 	switch {
-	case r.Decision.Verdict == backends.Undecided:
-		return backends.PublishedStored
-	case stands && !asked, stands && r.Fence == 0 && !p.Bury:
-		return backends.PublishedKept
+	case r.Decision.Verdict == backends.Pending:
+		return session.OutcomeStored
+	case stands && !asked, stands && r.Revision == 0 && !p.RevokeTicket:
+		return session.OutcomeKept
 	}
-	r.Evicted = old.Evicted && (!e.stored || old.Opened.Equal(r.Opened))
-	r.Buried, r.Kicked = time.Time{}, time.Time{} // those stand apart
+	r.IsEvicted = old.IsEvicted && (!e.stored || old.Opened.Equal(r.Opened))
+	r.RevokedBefore, r.KickedUntil = time.Time{}, time.Time{} // those stand apart
 	switch {
 	case e.closed:
 		e.since, e.closed = now, false
@@ -212,7 +213,7 @@ func (e *remembered) take(p backends.Publication, buried, now time.Time) backend
 		e.since = r.Opened
 	}
 	e.record, e.stored = r, true
-	return backends.PublishedStored
+	return session.OutcomeStored
 }
 
 func (m *Memory) buried(id backends.SessionID) time.Time {
@@ -256,20 +257,20 @@ func (m *Memory) Kick(_ context.Context, id backends.SessionID, opened time.Time
 	return nil
 }
 
-// Evict marks the session as one that lost its place, or takes that back.
-func (m *Memory) Evict(_ context.Context, id backends.SessionID, evicted bool) error {
+// SetEvicted marks the session as one that lost its place, or takes that back.
+func (m *Memory) SetEvicted(_ context.Context, id backends.SessionID, evicted bool) error {
 	shard := m.shard(id)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	if e := m.of(id); e.stored || e.lease > 0 {
-		e.record.Evicted = evicted
+		e.record.IsEvicted = evicted
 		m.keep(id, e)
 	}
 	return nil
 }
 
-// Flush adds up what was counted of a session.
-func (m *Memory) Flush(_ context.Context, id backends.SessionID, t backends.Tally) error {
+// AddCounters adds up what was counted of a session.
+func (m *Memory) AddCounters(_ context.Context, id backends.SessionID, t session.Counters) error {
 	shard := m.shard(id)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()

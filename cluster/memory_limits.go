@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -34,7 +35,7 @@ type lastingRoster struct {
 	until int64
 }
 
-func newMemoryLimits(rules backends.LimitRules) *memoryLimits {
+func newMemoryLimits(rules session.LimitRules) *memoryLimits {
 	l := &memoryLimits{terms: termsOf(rules), start: time.Now(), seed: maphash.MakeSeed()}
 	for i := range l.shards {
 		l.shards[i].rosters = make(map[string]*lastingRoster)
@@ -42,18 +43,18 @@ func newMemoryLimits(rules backends.LimitRules) *memoryLimits {
 	return l
 }
 
-// Join asks for a place among the user's sessions. It never fails.
-func (l *memoryLimits) Join(_ context.Context, m backends.Membership) (backends.Limited, error) {
-	return l.call(true, []backends.Membership{m}), nil
+// JoinStream asks for a place among the user's sessions. It never fails.
+func (l *memoryLimits) JoinStream(_ context.Context, m session.StreamEntry) (session.LimitResult, error) {
+	return l.call(true, []session.StreamEntry{m}), nil
 }
 
-// Hold keeps the places, or takes some if none are known. It never fails.
-func (l *memoryLimits) Hold(_ context.Context, of []backends.Membership) (backends.Limited, error) {
+// RenewStreams keeps the places, or takes some if none are known. It never fails.
+func (l *memoryLimits) RenewStreams(_ context.Context, of []session.StreamEntry) (session.LimitResult, error) {
 	return l.call(false, of), nil
 }
 
-// Leave gives the place back. It never fails.
-func (l *memoryLimits) Leave(_ context.Context, user string, id backends.SessionID) error {
+// LeaveStream gives the place back. It never fails.
+func (l *memoryLimits) LeaveStream(_ context.Context, user string, id backends.SessionID) error {
 	now, shard := l.now(time.Now()), l.shard(user)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
@@ -66,7 +67,7 @@ func (l *memoryLimits) Leave(_ context.Context, user string, id backends.Session
 	return nil
 }
 
-func (l *memoryLimits) call(join bool, of []backends.Membership) backends.Limited {
+func (l *memoryLimits) call(join bool, of []session.StreamEntry) session.LimitResult {
 	clock, user := time.Now(), of[0].User
 	calls := make([]limitCall, len(of))
 	for i, m := range of {
@@ -86,7 +87,7 @@ func (l *memoryLimits) shard(user string) *limitShard {
 	return &l.shards[maphash.String(l.seed, user)%limitShards]
 }
 
-func (s *limitShard) call(t limitTerms, user string, calls []limitCall, now int64) (backends.Limited, bool) {
+func (s *limitShard) call(t limitTerms, user string, calls []limitCall, now int64) (session.LimitResult, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(now)

@@ -4,11 +4,12 @@ import (
 	"context"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
-// Beat says when sessions were seen.
-func (m *Memory) Beat(_ context.Context, seen []backends.Presence) (unknown []backends.SessionID, err error) {
+// RecordHeartbeats says when sessions were seen.
+func (m *Memory) RecordHeartbeats(_ context.Context, seen []session.Heartbeat) (unknown []backends.SessionID, err error) {
 	for _, p := range seen {
 		if m.beat(p) {
 			unknown = append(unknown, p.ID)
@@ -17,19 +18,19 @@ func (m *Memory) Beat(_ context.Context, seen []backends.Presence) (unknown []ba
 	return unknown, nil
 }
 
-func (m *Memory) beat(p backends.Presence) (unknown bool) {
+func (m *Memory) beat(p session.Heartbeat) (unknown bool) {
 	shard := m.shard(p.ID)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	before, known := shard.seen[p.ID]
-	if p.Seen.After(before) {
-		shard.seen[p.ID] = p.Seen
+	if p.LastSeen.After(before) {
+		shard.seen[p.ID] = p.LastSeen
 	}
 	return !known
 }
 
-// Sweep closes sessions that nobody has seen for so long, at most so many.
-func (m *Memory) Sweep(_ context.Context, idle time.Duration, most int) (over []backends.Closed, err error) {
+// ExpireIdle closes sessions that nobody has seen for so long, at most so many.
+func (m *Memory) ExpireIdle(_ context.Context, idle time.Duration, most int) (over []session.ClosingRecord, err error) {
 	now := time.Now()
 	for i := range m.shards {
 		over = m.sweep(&m.shards[i], now, idle, most, over)
@@ -38,8 +39,8 @@ func (m *Memory) Sweep(_ context.Context, idle time.Duration, most int) (over []
 }
 
 func (m *Memory) sweep(
-	shard *memoryShard, now time.Time, idle time.Duration, most int, over []backends.Closed,
-) []backends.Closed {
+	shard *memoryShard, now time.Time, idle time.Duration, most int, over []session.ClosingRecord,
+) []session.ClosingRecord {
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	for id, seen := range shard.seen {
@@ -56,14 +57,14 @@ func (m *Memory) sweep(
 }
 
 // conclude ends a stretch of a session.
-func (m *Memory) conclude(id backends.SessionID, seen time.Time) backends.Closed {
+func (m *Memory) conclude(id backends.SessionID, seen time.Time) session.ClosingRecord {
 	e := m.of(id)
-	c := backends.Closed{Record: e.record, Tally: e.tally, Since: e.since, Seen: seen}
+	c := session.ClosingRecord{Record: e.record, Counters: e.tally, Since: e.since, LastSeen: seen}
 	if c.Since.IsZero() || c.Since.After(seen) {
 		c.Since = seen
 	}
-	c.Record.Buried = m.buried(id)
-	e.tally, e.since, e.closed = backends.Tally{}, time.Time{}, true
+	c.Record.RevokedBefore = m.buried(id)
+	e.tally, e.since, e.closed = session.Counters{}, time.Time{}, true
 	m.keep(id, e)
 	return c
 }

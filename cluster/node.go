@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -19,7 +20,7 @@ type Options struct {
 	Memory MemoryConfig
 	// ReviveFor is how old a ticket may be that nobody remembers.
 	ReviveFor time.Duration
-	Limits    backends.LimitRules
+	Limits    session.LimitRules
 	// Version and Address, where viewers reach the node, are shown to the other nodes. Sessions and Draining are asked
 	// twice a second; nil means none and no.
 	Version, Address string
@@ -31,7 +32,7 @@ type Options struct {
 // Handlers are what a node tells. All are called from goroutines of the node's and must not block, but for Answer.
 type Handlers struct {
 	// Revoked is told what has to go. Bans are up to date by then.
-	Revoked func(backends.Revocation)
+	Revoked func(session.Revocation)
 	// Reread: revocations may have been missed for good, so every live session is to be looked at again.
 	Reread func()
 	// Returned: Redis was away and is back.
@@ -186,7 +187,7 @@ func (n *Node) Ask(ctx context.Context, question []byte) (answers []Answer, sile
 }
 
 // Revoke tells all nodes, this one first, what has to go. With an error the others hear of it when Redis is back.
-func (n *Node) Revoke(ctx context.Context, v backends.Revocation) error {
+func (n *Node) Revoke(ctx context.Context, v session.Revocation) error {
 	if n.bus == nil {
 		n.apply(v)
 		return nil
@@ -200,8 +201,8 @@ func (n *Node) Kick(
 	ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration, decision backends.Decision,
 ) error {
 	stored := n.store.Kick(ctx, id, opened, d)
-	told := n.Revoke(ctx, backends.Revocation{
-		Kind: backends.RevokedKicked, Session: id, Opened: opened, Decision: decision, Until: time.Now().Add(d),
+	told := n.Revoke(ctx, session.Revocation{
+		Kind: session.RevokedKicked, Session: id, Opened: opened, Decision: decision, Until: time.Now().Add(d),
 	})
 	if stored != nil {
 		return stored
@@ -210,18 +211,18 @@ func (n *Node) Kick(
 }
 
 // apply does on this node what was revoked somewhere.
-func (n *Node) apply(v backends.Revocation) {
+func (n *Node) apply(v session.Revocation) {
 	now := time.Now()
 	switch v.Kind {
-	case backends.RevokedBanned:
+	case session.RevokedBanned:
 		if len(n.bans.add(now, v.Ban)) == 0 {
 			return // it is known
 		}
-	case backends.RevokedUnbanned:
+	case session.RevokedUnbanned:
 		if len(n.bans.lift(v.Ban.ID, v.Ban.Until)) == 0 {
 			return
 		}
-	case backends.RevokedKicked:
+	case session.RevokedKicked:
 		if v.Opened.IsZero() && now.After(v.Until) {
 			return // whoever plays now was opened since
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -18,10 +19,10 @@ func (n *Node) Credentials(r *backends.Request) string {
 
 // Banned says whether a viewer is under a ban. The decision may be nil if nobody has decided yet. It takes no time, and
 // while nobody is banned it does not allocate.
-func (n *Node) Banned(r *backends.Request, d *backends.Decision) (backends.Ban, bool) {
+func (n *Node) Banned(r *backends.Request, d *backends.Decision) (session.Ban, bool) {
 	set := n.bans.set.Load()
 	if set == nil {
-		return backends.Ban{}, false
+		return session.Ban{}, false
 	}
 	return set.match(r, d, func() []string {
 		shown := credentialsOf(r)
@@ -33,20 +34,20 @@ func (n *Node) Banned(r *backends.Request, d *backends.Decision) (backends.Ban, 
 }
 
 // Bans are those that hold, the ones that end last first.
-func (n *Node) Bans() []backends.Ban { return n.bans.list(time.Now()) }
+func (n *Node) Bans() []session.Ban { return n.bans.list(time.Now()) }
 
 // Ban refuses somebody on all nodes until the ban ends, and returns it with its id. With ErrAway, or ctx's error, this node
 // obeys already and the ban is valid; the others obey when Redis is back. Other errors say what is wrong with it.
-func (n *Node) Ban(ctx context.Context, b backends.Ban) (backends.Ban, error) {
+func (n *Node) Ban(ctx context.Context, b session.Ban) (session.Ban, error) {
 	b, err := n.bans.check(b, time.Now())
 	if err != nil {
-		return backends.Ban{}, err
+		return session.Ban{}, err
 	}
-	n.apply(backends.Revocation{Kind: backends.RevokedBanned, Ban: b})
+	n.apply(session.Revocation{Kind: session.RevokedBanned, Ban: b})
 	if n.bus == nil {
 		return b, nil
 	}
-	if err = n.bus.bans.write(ctx, n.bus.wire.call, []backends.Ban{b}); err != nil {
+	if err = n.bus.bans.write(ctx, n.bus.wire.call, []session.Ban{b}); err != nil {
 		n.bans.writeLater()
 	}
 	return b, err
@@ -71,7 +72,7 @@ func (n *Node) Unban(ctx context.Context, id string) error {
 		}
 	}
 	for each := range lifted {
-		n.apply(backends.Revocation{Kind: backends.RevokedUnbanned, Ban: backends.Ban{ID: each, Until: until}})
+		n.apply(session.Revocation{Kind: session.RevokedUnbanned, Ban: session.Ban{ID: each, Until: until}})
 	}
 	if n.bus == nil {
 		return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -62,8 +63,8 @@ func (p *peer) reread() int {
 	return p.rereads
 }
 
-func kindAndWhom(v backends.Revocation) string {
-	if v.Kind == backends.RevokedBanned || v.Kind == backends.RevokedUnbanned {
+func kindAndWhom(v session.Revocation) string {
+	if v.Kind == session.RevokedBanned || v.Kind == session.RevokedUnbanned {
 		return v.Kind.String() + " " + v.Ban.ID
 	}
 	return v.Kind.String() + " " + v.Session.String()
@@ -98,7 +99,7 @@ func startPeer(t testing.TB, c Config, name string, edit func(*Options)) (p *pee
 
 func (p *peer) handlers() Handlers {
 	return Handlers{
-		Revoked: func(v backends.Revocation) {
+		Revoked: func(v session.Revocation) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.revoked = append(p.revoked, kindAndWhom(v))
@@ -166,14 +167,14 @@ func TestWhatIsRevokedReachesAllNodesOnce(t *testing.T) {
 		must(t, peers[i%3].Kick(t.Context(), idOf(i), time.Time{}, time.Minute, denial("test")))
 		want = append(want, "kicked "+idOf(i).String())
 	}
-	for kind := backends.RevokedDenied; kind <= backends.RevokedSuperseded; kind++ {
-		v := backends.Revocation{Kind: kind, Session: idOf(100 + int(kind)), Opened: opened(1), Decision: denial("x")}
+	for kind := session.RevokedDenied; kind <= session.RevokedSuperseded; kind++ {
+		v := session.Revocation{Kind: kind, Session: idOf(100 + int(kind)), Opened: opened(1), Decision: denial("x")}
 		must(t, peers[0].Revoke(t.Context(), v))
 		want = append(want, kindAndWhom(v))
 	}
 	everybodyHears(t, peers, want...)
 	for _, p := range peers {
-		if got, err := p.Store().Claim(t.Context(), backends.Claim{ID: idOf(1)}); err != nil || time.Now().After(got.Record.Kicked) {
+		if got, err := p.Store().AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); err != nil || time.Now().After(got.Record.KickedUntil) {
 			t.Errorf("%s: %+v, %v", p.Name(), got, err)
 		}
 	}
@@ -187,7 +188,7 @@ func TestNothingIsMissedWhileSubscriptionsBreak(t *testing.T) {
 		if i%5 == 0 {
 			must(t, server.client.Do(t.Context(), "CLIENT", "KILL", "TYPE", "pubsub").Err())
 		}
-		must(t, peers[0].Revoke(t.Context(), backends.Revocation{Kind: backends.RevokedDenied, Session: idOf(i), Decision: denial("x")}))
+		must(t, peers[0].Revoke(t.Context(), session.Revocation{Kind: session.RevokedDenied, Session: idOf(i), Decision: denial("x")}))
 		want = append(want, "denied "+idOf(i).String())
 	}
 	everybodyHears(t, peers, want...)
@@ -203,13 +204,13 @@ func TestWhatIsDoneWhileRedisIsFrozenReachesTheOthers(t *testing.T) {
 	eventually(t, "they know of each other", func() bool { return a.Live() == 2 && b.Live() == 2 })
 	server.signal(syscall.SIGSTOP)
 	eventually(t, "Redis is given up", func() bool {
-		_, _ = a.Store().Claim(t.Context(), backends.Claim{ID: idOf(1)})
+		_, _ = a.Store().AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
 		return a.Away()
 	})
 	if err := a.Kick(t.Context(), idOf(1), time.Time{}, time.Hour, denial("x")); !errors.Is(err, ErrAway) {
 		t.Errorf("a kick: %v", err)
 	}
-	ban, err := a.Ban(t.Context(), backends.Ban{User: "Ann", Until: time.Now().Add(time.Hour)})
+	ban, err := a.Ban(t.Context(), session.Ban{User: "Ann", Until: time.Now().Add(time.Hour)})
 	if !errors.Is(err, ErrAway) || ban.ID == "" {
 		t.Errorf("a ban: %+v, %v", ban, err)
 	}
@@ -228,14 +229,14 @@ func TestAFlushLosesNoBan(t *testing.T) {
 	t.Parallel()
 	server, peers := startPeers(t, 2)
 	ctx := t.Context()
-	kept, err := peers[0].Ban(ctx, backends.Ban{User: "Ann", Until: time.Now().Add(time.Hour), Reason: "unpaid"})
+	kept, err := peers[0].Ban(ctx, session.Ban{User: "Ann", Until: time.Now().Add(time.Hour), Reason: "unpaid"})
 	must(t, err)
-	lifted, err := peers[0].Ban(ctx, backends.Ban{User: "Bob", Until: time.Now().Add(time.Hour)})
+	lifted, err := peers[0].Ban(ctx, session.Ban{User: "Bob", Until: time.Now().Add(time.Hour)})
 	must(t, err)
 	everybodyHears(t, peers, "banned "+kept.ID, "banned "+lifted.ID)
 	must(t, peers[1].Unban(ctx, lifted.ID))
 	everybodyHears(t, peers, "unbanned "+lifted.ID)
-	must(t, peers[0].Revoke(ctx, backends.Revocation{Kind: backends.RevokedDenied, Session: idOf(1), Decision: denial("x")}))
+	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(1), Decision: denial("x")}))
 	must(t, server.client.FlushAll(ctx).Err())
 	eventually(t, "it is written again", func() bool {
 		return server.client.HLen(ctx, "usher:{all}:bans").Val() == 1 && server.client.ZCard(ctx, "usher:{all}:lifted").Val() == 1 &&
@@ -257,7 +258,7 @@ func TestATrimmedStreamHasAllSessionsReread(t *testing.T) {
 	t.Parallel()
 	server, peers := startPeers(t, 2)
 	ctx := t.Context()
-	must(t, peers[0].Revoke(ctx, backends.Revocation{Kind: backends.RevokedDenied, Session: idOf(1), Decision: denial("x")}))
+	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(1), Decision: denial("x")}))
 	everybodyHears(t, peers, "denied "+idOf(1).String())
 	// What is written past the channel nobody hears; the pulse finds that it was.
 	must(t, server.client.XAdd(ctx, streamEntry("lost", "0-0")).Err())
@@ -360,7 +361,7 @@ func TestANodeAlone(t *testing.T) {
 	ctx := t.Context()
 	eventually(t, "it runs", func() bool { return p.Node.handlers.Load().Revoked != nil })
 	must(t, p.Kick(ctx, idOf(1), time.Time{}, time.Hour, denial("x")))
-	ban, err := p.Ban(ctx, backends.Ban{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Until: time.Now().Add(time.Hour)})
+	ban, err := p.Ban(ctx, session.Ban{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Until: time.Now().Add(time.Hour)})
 	must(t, err)
 	must(t, p.Unban(ctx, ban.ID))
 	want := []string{"kicked " + idOf(1).String(), "banned " + ban.ID, "unbanned " + ban.ID}
@@ -375,7 +376,7 @@ func TestANodeAlone(t *testing.T) {
 		t.Errorf("answers %+v, silent %q", answers, silent)
 	}
 	for i := range 2 { // one more than may play
-		_, err = p.Store().Hold(ctx, []backends.Membership{{User: "u", Session: idOf(i), Seen: time.Now(), Counted: true, Max: 1}})
+		_, err = p.Store().RenewStreams(ctx, []session.StreamEntry{{User: "u", Session: idOf(i), LastSeen: time.Now(), IsPlaying: true, MaxStreams: 1}})
 		must(t, err)
 	}
 	p.mu.Lock()
@@ -390,14 +391,14 @@ func TestARedisThatIsAwayAtTheStartIsNoReasonNotToServe(t *testing.T) {
 	c := DefaultConfig()
 	c.Redis.Addresses, c.Keys = []string{"127.0.0.1:1"}, []Key{{ID: "a", Secret: "a secret of the cluster"}}
 	p, _ := startPeer(t, c, "early", nil)
-	_, err := p.Store().Claim(t.Context(), backends.Claim{ID: idOf(1), Lease: leaseFor})
+	_, err := p.Store().AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 	if !errors.Is(err, ErrAway) {
 		t.Errorf("the claim: %v", err)
 	}
-	if _, err := p.Store().Publish(t.Context(), backends.Publication{Record: yes(1, opened(1))}); !errors.Is(err, ErrAway) {
+	if _, err := p.Store().SaveDecision(t.Context(), session.DecisionUpdate{Record: yes(1, opened(1))}); !errors.Is(err, ErrAway) {
 		t.Errorf("the publication: %v", err)
 	}
-	if got, _ := p.Store().Claim(t.Context(), backends.Claim{ID: idOf(1)}); got.Record.Decision.User != "Ann" {
+	if got, _ := p.Store().AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); got.Record.Decision.User != "Ann" {
 		t.Errorf("what it decided: %+v", got)
 	}
 }
@@ -434,11 +435,11 @@ func TestALossIsNoticedByAllNodes(t *testing.T) {
 	})
 	second, _ := startPeer(t, testConfig(server), "second", nil)
 	must(t, second.Kick(t.Context(), idOf(1), time.Time{}, time.Hour, denial("x")))
-	must(t, second.Revoke(t.Context(), backends.Revocation{Kind: backends.RevokedDenied, Session: idOf(2), Opened: at, Decision: denial("x")}))
+	must(t, second.Revoke(t.Context(), session.Revocation{Kind: session.RevokedDenied, Session: idOf(2), Opened: at, Decision: denial("x")}))
 	everybodyHears(t, []*peer{first, second}, "kicked "+idOf(1).String(), "denied "+idOf(2).String())
 	for round := range 3 {
 		must(t, server.client.FlushAll(t.Context()).Err())
-		_, err := first.Ban(t.Context(), backends.Ban{User: fmt.Sprint("Ann", round), Until: time.Now().Add(time.Hour)})
+		_, err := first.Ban(t.Context(), session.Ban{User: fmt.Sprint("Ann", round), Until: time.Now().Add(time.Hour)})
 		must(t, err)
 		wantRefusedAgain(t, server, first, second, at, round+1)
 	}
@@ -451,11 +452,11 @@ func TestALostEndIsNoticed(t *testing.T) {
 	at := opened(5)
 	server, peers := startPeers(t, 2)
 	ctx := t.Context()
-	must(t, peers[0].Revoke(ctx, backends.Revocation{Kind: backends.RevokedDenied, Session: idOf(9), Opened: opened(1), Decision: denial("x")}))
+	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(9), Opened: opened(1), Decision: denial("x")}))
 	everybodyHears(t, peers, "denied "+idOf(9).String())
 	before := server.client.HGet(ctx, "usher:{all}:state", "last").Val()
 	must(t, peers[1].Kick(ctx, idOf(1), time.Time{}, time.Hour, denial("x")))
-	must(t, peers[1].Revoke(ctx, backends.Revocation{Kind: backends.RevokedDenied, Session: idOf(2), Opened: at, Decision: denial("x")}))
+	must(t, peers[1].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(2), Opened: at, Decision: denial("x")}))
 	everybodyHears(t, peers, "kicked "+idOf(1).String(), "denied "+idOf(2).String())
 	lost := server.client.XRange(ctx, "usher:{all}:revocations", "("+before, "+").Val()
 	if len(lost) != 2 {
@@ -468,7 +469,7 @@ func TestALostEndIsNoticed(t *testing.T) {
 		return nil
 	})
 	must(t, err)
-	must(t, peers[0].Revoke(ctx, backends.Revocation{Kind: backends.RevokedDenied, Session: idOf(3), Opened: opened(1), Decision: denial("x")}))
+	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(3), Opened: opened(1), Decision: denial("x")}))
 	wantRefusedAgain(t, server, peers[0], peers[1], at, 1)
 }
 
@@ -477,7 +478,7 @@ func TestAStreamThatEndedIsNoLoss(t *testing.T) {
 	t.Parallel()
 	server, peers := startPeers(t, 2)
 	ctx := t.Context()
-	must(t, peers[0].Revoke(ctx, backends.Revocation{Kind: backends.RevokedDenied, Session: idOf(1), Opened: opened(1), Decision: denial("x")}))
+	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(1), Opened: opened(1), Decision: denial("x")}))
 	everybodyHears(t, peers, "denied "+idOf(1).String())
 	must(t, server.client.Del(ctx, "usher:{all}:revocations").Err())
 	look := func() {
@@ -493,7 +494,7 @@ func TestAStreamThatEndedIsNoLoss(t *testing.T) {
 		}
 	}
 	look()
-	must(t, peers[0].Revoke(ctx, backends.Revocation{Kind: backends.RevokedDenied, Session: idOf(2), Opened: opened(1), Decision: denial("x")}))
+	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(2), Opened: opened(1), Decision: denial("x")}))
 	everybodyHears(t, peers, "denied "+idOf(2).String())
 	look()
 }
@@ -511,11 +512,11 @@ func wantRefusedAgain(t *testing.T, server *redisServer, looks, issued *peer, at
 		}
 	}()
 	eventually(t, "the kick and the burial are there again", func() bool {
-		kicked, err := looks.Store().Claim(t.Context(), backends.Claim{ID: idOf(1)})
+		kicked, err := looks.Store().AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
 		must(t, err)
-		buried, err := looks.Store().Claim(t.Context(), backends.Claim{ID: idOf(2)})
+		buried, err := looks.Store().AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(2)})
 		must(t, err)
-		return time.Now().Before(kicked.Record.Kicked) && buried.Record.Buried.Equal(at)
+		return time.Now().Before(kicked.Record.KickedUntil) && buried.Record.RevokedBefore.Equal(at)
 	})
 	eventually(t, "what was issued is in the stream again", func() bool {
 		told := 0

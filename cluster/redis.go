@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -64,7 +65,7 @@ func (r *Redis) waitedFor() map[string]bool {
 type RedisParts struct {
 	// ReviveFor is how old a ticket may be that nobody remembers.
 	ReviveFor time.Duration
-	Limits    backends.LimitRules
+	Limits    session.LimitRules
 	// Local serves while Redis is away. The Redis closes it.
 	Local  *Memory
 	Logger *slog.Logger
@@ -149,60 +150,60 @@ func (r *Redis) sessionCall(ctx context.Context, s *script, key string, args ...
 	}
 }
 
-// Claim reads a session and, if no decision on it is an answer, lets the caller ask. While Redis is away it returns what
+// AcquireLease reads a session and, if no decision on it is an answer, lets the caller ask. While Redis is away it returns what
 // this node knows alone, beside the error.
-func (r *Redis) Claim(ctx context.Context, c backends.Claim) (backends.Claimed, error) {
+func (r *Redis) AcquireLease(ctx context.Context, c session.LeaseRequest) (session.LeaseResult, error) {
 	got, err := r.claim(ctx, c, c.Wait <= 0)
-	if err == nil && got.Asking && c.Wait > 0 {
+	if err == nil && got.HeldElsewhere && c.Wait > 0 {
 		got, err = r.wait(ctx, c)
 	}
 	if err != nil {
-		alone, _ := r.local.Claim(ctx, backends.Claim{ID: c.ID, Known: c.Known})
+		alone, _ := r.local.AcquireLease(ctx, session.LeaseRequest{ID: c.ID, KnownRevision: c.KnownRevision})
 		return alone, err
 	}
 	return got, nil
 }
 
-func (r *Redis) claim(ctx context.Context, c backends.Claim, insist bool) (backends.Claimed, error) {
+func (r *Redis) claim(ctx context.Context, c session.LeaseRequest, insist bool) (session.LeaseResult, error) {
 	answer, err := r.sessionCall(ctx, r.scripts.claim, r.keys.session(c.ID),
-		recordVersion, c.Known, c.Lease.Milliseconds(), flag(insist && c.Lease > 0), flag(c.Wait > 0))
+		recordVersion, c.KnownRevision, c.Lease.Milliseconds(), flag(insist && c.Lease > 0), flag(c.Wait > 0))
 	if err != nil {
-		return backends.Claimed{}, fmt.Errorf("claim session %s: %w", c.ID, err)
+		return session.LeaseResult{}, fmt.Errorf("claim session %s: %w", c.ID, err)
 	}
 	if len(answer) != 10 {
-		return backends.Claimed{}, fmt.Errorf("BUG: script claim returned %d fields", len(answer))
+		return session.LeaseResult{}, fmt.Errorf("BUG: script claim returned %d fields", len(answer))
 	}
 	record, found := r.readRecord(c.ID, answer[2:8], time.Now())
-	return backends.Claimed{
-		Record: record, Found: found, Fence: uint64(number(answer[8])), Asking: number(answer[9]) == 1,
+	return session.LeaseResult{
+		Record: record, Found: found, Revision: uint64(number(answer[8])), HeldElsewhere: number(answer[9]) == 1,
 	}, nil
 }
 
 // readRecord reads the six fields that scripts tell of a session.
-func (r *Redis) readRecord(id backends.SessionID, f []any, now time.Time) (record backends.Record, found bool) {
-	record = backends.Record{ID: id}
+func (r *Redis) readRecord(id backends.SessionID, f []any, now time.Time) (record session.Record, found bool) {
+	record = session.Record{ID: id}
 	if sealed := text(f[0]); sealed != "" {
 		known, err := r.openRecord(id, []byte(sealed))
 		if err == nil {
 			record, found = known, true
 			record.Expires = now.Add(time.Duration(number(f[1])) * time.Millisecond)
-			record.Fence = uint64(number(f[2]))
-			record.Evicted = number(f[5]) == 1
+			record.Revision = uint64(number(f[2]))
+			record.IsEvicted = number(f[5]) == 1
 		}
 	}
 	if buried := number(f[3]); buried > 0 {
-		record.Buried, found = time.Unix(buried, 0).UTC(), true
+		record.RevokedBefore, found = time.Unix(buried, 0).UTC(), true
 	}
 	if kicked := number(f[4]); kicked > 0 {
-		record.Kicked, found = now.Add(time.Duration(kicked)*time.Millisecond), true
+		record.KickedUntil, found = now.Add(time.Duration(kicked)*time.Millisecond), true
 	}
 	return record, found
 }
 
-func (r *Redis) openRecord(id backends.SessionID, sealed []byte) (backends.Record, error) {
+func (r *Redis) openRecord(id backends.SessionID, sealed []byte) (session.Record, error) {
 	plain, err := r.seal.open(sealed, aboutRecord(id))
 	if err == nil {
-		var record backends.Record
+		var record session.Record
 		if record, err = decodeRecord(id, plain); err == nil {
 			return record, nil
 		}
@@ -211,53 +212,53 @@ func (r *Redis) openRecord(id backends.SessionID, sealed []byte) (backends.Recor
 		r.log.Warn("a session's record cannot be read, as if nobody had known it: do all nodes have the same cluster.keys?",
 			slog.String("session", id.String()), slog.Any("error", err))
 	})
-	return backends.Record{}, err
+	return session.Record{}, err
 }
 
 // deniedKept is for how long a denial is remembered after it has run out, of a session that never ran: nothing of it is
 // needed any more.
 const deniedKept = time.Minute
 
-// Publish stores a decision under the number of its lease, and gives the lease back. While Redis is away the decision
+// SaveDecision stores a decision under the number of its lease, and gives the lease back. While Redis is away the decision
 // stays here, and a burial is written when Redis is back.
-func (r *Redis) Publish(ctx context.Context, p backends.Publication) (backends.Published, error) {
+func (r *Redis) SaveDecision(ctx context.Context, p session.DecisionUpdate) (session.UpdateOutcome, error) {
 	outcome, err := r.publish(ctx, p)
 	if err == nil {
 		return outcome, nil
 	}
-	if p.Record.Decision.Verdict != backends.Undecided {
+	if p.Record.Decision.Verdict != backends.Pending {
 		p := p
-		p.Record.Fence = 0 // the leases here are others
-		_, _ = r.local.Publish(ctx, p)
+		p.Record.Revision = 0 // the leases here are others
+		_, _ = r.local.SaveDecision(ctx, p)
 	}
-	if p.Bury {
+	if p.RevokeTicket {
 		r.held.bury(p)
-		return backends.PublishedStored, nil
+		return session.OutcomeStored, nil
 	}
 	return 0, err
 }
 
-func (r *Redis) publish(ctx context.Context, p backends.Publication) (backends.Published, error) {
+func (r *Redis) publish(ctx context.Context, p session.DecisionUpdate) (session.UpdateOutcome, error) {
 	record, now := &p.Record, time.Now()
 	kind, keep, sealed := "asked", r.keepFor, []byte(nil)
 	switch d := &record.Decision; {
-	case d.Verdict == backends.Undecided:
+	case d.Verdict == backends.Pending:
 		kind, keep = "release", deniedKept
-	case !d.Source.Asked():
+	case !d.Source.IsAuthoritative():
 		kind = "stopgap"
-	case d.Verdict == backends.Denied && !p.Bury:
+	case d.Verdict == backends.Denied && !p.RevokeTicket:
 		keep = deniedKept
 	}
 	if kind != "release" {
 		sealed = r.seal.seal(encodeRecord(record), aboutRecord(record.ID))
 	}
 	answer, err := r.sessionCall(ctx, r.scripts.publish, r.keys.session(record.ID),
-		recordVersion, record.Fence, kind, sealed, unixOrZero(record.Opened), max(0, record.Expires.Sub(now).Milliseconds()),
-		keep.Milliseconds(), flag(p.Bury), r.reviveFor.Milliseconds(), r.keys.wake(), record.ID.String())
+		recordVersion, record.Revision, kind, sealed, unixOrZero(record.Opened), max(0, record.Expires.Sub(now).Milliseconds()),
+		keep.Milliseconds(), flag(p.RevokeTicket), r.reviveFor.Milliseconds(), r.keys.wake(), record.ID.String())
 	if err != nil {
 		return 0, fmt.Errorf("publish session %s: %w", record.ID, err)
 	}
-	for outcome := backends.PublishedStored; outcome <= backends.PublishedStale; outcome++ {
+	for outcome := session.OutcomeStored; outcome <= session.OutcomeStale; outcome++ {
 		if outcome.String() == text(answer[1]) {
 			return outcome, nil
 		}
@@ -285,18 +286,18 @@ func (r *Redis) kick(ctx context.Context, id backends.SessionID, opened time.Tim
 	return nil
 }
 
-// Evict marks the session as one that lost its place, or takes that back.
-func (r *Redis) Evict(ctx context.Context, id backends.SessionID, evicted bool) error {
+// SetEvicted marks the session as one that lost its place, or takes that back.
+func (r *Redis) SetEvicted(ctx context.Context, id backends.SessionID, evicted bool) error {
 	_, err := r.sessionCall(ctx, r.scripts.evict, r.keys.session(id), flag(evicted))
 	if err != nil {
-		_ = r.local.Evict(ctx, id, evicted)
+		_ = r.local.SetEvicted(ctx, id, evicted)
 		return fmt.Errorf("evict session %s: %w", id, err)
 	}
 	return nil
 }
 
-// Flush adds up what was counted of a session. While Redis is away it is kept, and added when Redis is back.
-func (r *Redis) Flush(ctx context.Context, id backends.SessionID, t backends.Tally) error {
+// AddCounters adds up what was counted of a session. While Redis is away it is kept, and added when Redis is back.
+func (r *Redis) AddCounters(ctx context.Context, id backends.SessionID, t session.Counters) error {
 	err := r.flush(ctx, id, t)
 	if err != nil && r.guard.away() { // else it may have been added, and must not be twice
 		r.held.flush(id, t)
@@ -305,9 +306,9 @@ func (r *Redis) Flush(ctx context.Context, id backends.SessionID, t backends.Tal
 	return err
 }
 
-func (r *Redis) flush(ctx context.Context, id backends.SessionID, t backends.Tally) error {
+func (r *Redis) flush(ctx context.Context, id backends.SessionID, t session.Counters) error {
 	_, err := r.runner.run(ctx, r.scripts.flush, []string{r.keys.session(id)},
-		t.Requests, t.Bytes, t.Stopgap.Milliseconds(), t.History, r.keepFor.Milliseconds(), mostHistory)
+		t.Requests, t.Bytes, t.Unverified.Milliseconds(), t.History, r.keepFor.Milliseconds(), mostHistory)
 	if err != nil {
 		return fmt.Errorf("count session %s: %w", id, err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -19,28 +20,28 @@ type redisLimited struct {
 	local  *Memory
 }
 
-// Join asks for a place among the user's sessions.
-func (l redisLimited) Join(ctx context.Context, m backends.Membership) (backends.Limited, error) {
-	said, err := l.shared.Join(ctx, m)
+// JoinStream asks for a place among the user's sessions.
+func (l redisLimited) JoinStream(ctx context.Context, m session.StreamEntry) (session.LimitResult, error) {
+	said, err := l.shared.JoinStream(ctx, m)
 	if err != nil {
-		return l.local.Join(ctx, m)
+		return l.local.JoinStream(ctx, m)
 	}
 	return said, nil
 }
 
-// Hold keeps the places, or takes some if none are known.
-func (l redisLimited) Hold(ctx context.Context, of []backends.Membership) (backends.Limited, error) {
-	said, err := l.shared.Hold(ctx, of)
+// RenewStreams keeps the places, or takes some if none are known.
+func (l redisLimited) RenewStreams(ctx context.Context, of []session.StreamEntry) (session.LimitResult, error) {
+	said, err := l.shared.RenewStreams(ctx, of)
 	if err != nil {
-		return l.local.Hold(ctx, of)
+		return l.local.RenewStreams(ctx, of)
 	}
 	return said, nil
 }
 
-// Leave gives the place back.
-func (l redisLimited) Leave(ctx context.Context, user string, id backends.SessionID) error {
-	_ = l.local.Leave(ctx, user, id)
-	return l.shared.Leave(ctx, user, id)
+// LeaveStream gives the place back.
+func (l redisLimited) LeaveStream(ctx context.Context, user string, id backends.SessionID) error {
+	_ = l.local.LeaveStream(ctx, user, id)
+	return l.shared.LeaveStream(ctx, user, id)
 }
 
 const (
@@ -59,12 +60,12 @@ type heldWrites struct {
 
 // heldWrite is what is to be written of a session.
 type heldWrite struct {
-	burial *backends.Publication
+	burial *session.DecisionUpdate
 	// opened and until are a kick's; without until it refuses tickets alone.
 	kicked        bool
 	opened, until time.Time
 	counted       bool
-	tally         backends.Tally
+	tally         session.Counters
 	seen          time.Time
 }
 
@@ -88,7 +89,7 @@ func (h *heldWrites) edit(id backends.SessionID, change func(*heldWrite)) {
 	change(w)
 }
 
-func (h *heldWrites) bury(p backends.Publication) {
+func (h *heldWrites) bury(p session.DecisionUpdate) {
 	h.edit(p.Record.ID, func(w *heldWrite) { w.burial = &p })
 }
 
@@ -109,17 +110,17 @@ func (w *heldWrite) kick(opened, until time.Time) {
 	}
 }
 
-func (h *heldWrites) flush(id backends.SessionID, t backends.Tally) {
+func (h *heldWrites) flush(id backends.SessionID, t session.Counters) {
 	h.edit(id, func(w *heldWrite) { w.tally, w.counted = sumTally(w.tally, t), true })
 }
 
 // see holds when sessions were last seen that this node lets go: one that it counted is to be closed.
-func (h *heldWrites) see(seen []backends.Presence) {
+func (h *heldWrites) see(seen []session.Heartbeat) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, p := range seen {
-		if w := h.writes[p.ID]; w != nil && w.counted && p.Seen.After(w.seen) {
-			w.seen = p.Seen
+		if w := h.writes[p.ID]; w != nil && w.counted && p.LastSeen.After(w.seen) {
+			w.seen = p.LastSeen
 		}
 	}
 }
@@ -155,7 +156,7 @@ func (h *heldWrites) putBack(id backends.SessionID, w *heldWrite) {
 func (r *Redis) refuseAgain(lately []issued) {
 	for _, one := range lately {
 		switch v := one.revocation; v.Kind {
-		case backends.RevokedDenied, backends.RevokedKicked, backends.RevokedSuperseded:
+		case session.RevokedDenied, session.RevokedKicked, session.RevokedSuperseded:
 			opened := v.Opened
 			if opened.IsZero() {
 				opened = one.at
@@ -225,7 +226,7 @@ func (r *Redis) writeHeld(ctx context.Context) {
 func (r *Redis) write(ctx context.Context, id backends.SessionID, w *heldWrite) error {
 	if w.burial != nil {
 		p := *w.burial
-		p.Record.Fence = 0 // it was decided without the others, and a burial needs no number
+		p.Record.Revision = 0 // it was decided without the others, and a burial needs no number
 		if _, err := r.publish(ctx, p); err != nil {
 			return err
 		}
@@ -249,7 +250,7 @@ func (r *Redis) write(ctx context.Context, id backends.SessionID, w *heldWrite) 
 	}
 	w.counted = false
 	if !w.seen.IsZero() {
-		if _, err := r.beat(ctx, bucketOf(id), []backends.Presence{{ID: id, Seen: w.seen}}); err != nil {
+		if _, err := r.beat(ctx, bucketOf(id), []session.Heartbeat{{ID: id, LastSeen: w.seen}}); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -22,22 +23,22 @@ type redisLimits struct {
 	clock func() int64
 }
 
-func newRedisLimits(run runner, k keys, hash func(user string) string, rules backends.LimitRules) *redisLimits {
+func newRedisLimits(run runner, k keys, hash func(user string) string, rules session.LimitRules) *redisLimits {
 	return &redisLimits{run: run, keys: k, hash: hash, terms: termsOf(rules), script: loadScript("limit")}
 }
 
-// Join asks for a place among the user's sessions. It takes one round trip.
-func (l *redisLimits) Join(ctx context.Context, m backends.Membership) (backends.Limited, error) {
-	return l.call(ctx, "join", []backends.Membership{m})
+// JoinStream asks for a place among the user's sessions. It takes one round trip.
+func (l *redisLimits) JoinStream(ctx context.Context, m session.StreamEntry) (session.LimitResult, error) {
+	return l.call(ctx, "join", []session.StreamEntry{m})
 }
 
-// Hold keeps the places, or takes some if none are known. It takes one round trip.
-func (l *redisLimits) Hold(ctx context.Context, of []backends.Membership) (backends.Limited, error) {
+// RenewStreams keeps the places, or takes some if none are known. It takes one round trip.
+func (l *redisLimits) RenewStreams(ctx context.Context, of []session.StreamEntry) (session.LimitResult, error) {
 	return l.call(ctx, "hold", of)
 }
 
-// Leave gives the place back. It takes one round trip.
-func (l *redisLimits) Leave(ctx context.Context, user string, id backends.SessionID) error {
+// LeaveStream gives the place back. It takes one round trip.
+func (l *redisLimits) LeaveStream(ctx context.Context, user string, id backends.SessionID) error {
 	hash := l.hash(user)
 	args := append(l.args("leave", hash), hex.EncodeToString(id[:]))
 	if _, err := l.run.run(ctx, l.script, []string{l.keys.user(hash)}, args...); err != nil {
@@ -46,7 +47,7 @@ func (l *redisLimits) Leave(ctx context.Context, user string, id backends.Sessio
 	return nil
 }
 
-func (l *redisLimits) call(ctx context.Context, op string, of []backends.Membership) (backends.Limited, error) {
+func (l *redisLimits) call(ctx context.Context, op string, of []session.StreamEntry) (session.LimitResult, error) {
 	now := time.Now()
 	calls := make([]limitCall, len(of))
 	for i, m := range of {
@@ -55,7 +56,7 @@ func (l *redisLimits) call(ctx context.Context, op string, of []backends.Members
 	return l.tell(ctx, op, of[0].User, calls)
 }
 
-func (l *redisLimits) tell(ctx context.Context, op, user string, calls []limitCall) (backends.Limited, error) {
+func (l *redisLimits) tell(ctx context.Context, op, user string, calls []limitCall) (session.LimitResult, error) {
 	hash := l.hash(user)
 	args := l.args(op, hash)
 	for _, c := range calls {
@@ -64,7 +65,7 @@ func (l *redisLimits) tell(ctx context.Context, op, user string, calls []limitCa
 	}
 	v, err := l.run.run(ctx, l.script, []string{l.keys.user(hash)}, args...)
 	if err != nil {
-		return backends.Limited{}, fmt.Errorf("%s the user's sessions: %w", op, err)
+		return session.LimitResult{}, fmt.Errorf("%s the user's sessions: %w", op, err)
 	}
 	return readLimited(v, len(calls))
 }
@@ -90,15 +91,15 @@ func (l *redisLimits) mark(what, user, value string) string {
 }
 
 // readLimited reads what the script said of so many sessions.
-func readLimited(v any, asked int) (said backends.Limited, err error) {
+func readLimited(v any, asked int) (said session.LimitResult, err error) {
 	said, ok := parseLimited(v, asked)
 	if !ok {
-		return backends.Limited{}, fmt.Errorf("BUG: script limit returned %v", v)
+		return session.LimitResult{}, fmt.Errorf("BUG: script limit returned %v", v)
 	}
 	return said, nil
 }
 
-func parseLimited(v any, asked int) (said backends.Limited, ok bool) {
+func parseLimited(v any, asked int) (said session.LimitResult, ok bool) {
 	list, _ := v.([]any)
 	if len(list) < 1+asked || (len(list)-1-asked)%3 != 0 {
 		return said, false
@@ -107,37 +108,37 @@ func parseLimited(v any, asked int) (said backends.Limited, ok bool) {
 	if !ok {
 		return said, false
 	}
-	said.Again = time.Duration(again) * time.Millisecond
+	said.RecheckIn = time.Duration(again) * time.Millisecond
 	for _, one := range list[1 : 1+asked] {
 		standing, ok := standingOf(one)
 		if !ok {
 			return said, false
 		}
-		said.Standings = append(said.Standings, standing)
+		said.States = append(said.States, standing)
 	}
 	for i := 1 + asked; i < len(list); i += 3 {
 		cut, ok := cutOf(list[i : i+3])
 		if !ok {
 			return said, false
 		}
-		said.Cut = append(said.Cut, cut)
+		said.Evicted = append(said.Evicted, cut)
 	}
 	return said, true
 }
 
 // cutOf reads a session's id in hex, when it was opened, and how it stands.
-func cutOf(f []any) (backends.Cut, bool) {
+func cutOf(f []any) (session.EvictedStream, bool) {
 	name, isText := f[0].(string)
 	opened, isNumber := f[1].(int64)
 	standing, isStanding := standingOf(f[2])
 	raw, err := hex.DecodeString(name)
 	if !isText || !isNumber || !isStanding || err != nil || len(raw) != len(backends.SessionID{}) {
-		return backends.Cut{}, false
+		return session.EvictedStream{}, false
 	}
-	return backends.Cut{Session: backends.SessionID(raw), Opened: time.Unix(opened, 0), Standing: standing}, true
+	return session.EvictedStream{Session: backends.SessionID(raw), Opened: time.Unix(opened, 0), State: standing}, true
 }
 
-func standingOf(v any) (backends.Standing, bool) {
+func standingOf(v any) (session.StreamState, bool) {
 	n, ok := v.(int64)
-	return backends.Standing(n), ok && n >= 0 && n <= int64(backends.StandingSuperseded)
+	return session.StreamState(n), ok && n >= 0 && n <= int64(session.StreamSuperseded)
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -21,9 +22,9 @@ const (
 	sweepHold = 15 * time.Second
 )
 
-// Beat says when sessions were seen, one call for each bucket. Those that it could not tell of are told of next time.
-func (r *Redis) Beat(ctx context.Context, seen []backends.Presence) (unknown []backends.SessionID, err error) {
-	buckets := make(map[int][]backends.Presence)
+// RecordHeartbeats says when sessions were seen, one call for each bucket. Those that it could not tell of are told of next time.
+func (r *Redis) RecordHeartbeats(ctx context.Context, seen []session.Heartbeat) (unknown []backends.SessionID, err error) {
+	buckets := make(map[int][]session.Heartbeat)
 	for _, p := range seen {
 		buckets[bucketOf(p.ID)] = append(buckets[bucketOf(p.ID)], p)
 	}
@@ -52,12 +53,12 @@ func (r *Redis) Beat(ctx context.Context, seen []backends.Presence) (unknown []b
 	return unknown, err
 }
 
-func (r *Redis) beat(ctx context.Context, bucket int, seen []backends.Presence) (unknown []backends.SessionID, err error) {
+func (r *Redis) beat(ctx context.Context, bucket int, seen []session.Heartbeat) (unknown []backends.SessionID, err error) {
 	now := time.Now()
 	args := make([]any, 0, 1+2*len(seen))
 	args = append(args, r.keepFor.Milliseconds())
 	for i := range seen {
-		args = append(args, seen[i].ID[:], now.Sub(seen[i].Seen).Milliseconds())
+		args = append(args, seen[i].ID[:], now.Sub(seen[i].LastSeen).Milliseconds())
 	}
 	answer, err := r.sessionCall(ctx, r.scripts.beat, r.keys.live(bucket), args...)
 	if err != nil {
@@ -77,11 +78,11 @@ func rawSessionID(v any) (id backends.SessionID, ok bool) {
 	return id, len(raw) == len(id)
 }
 
-// Sweep closes sessions that nobody has seen for so long, about so many. All buckets are looked at at once: it is a few
+// ExpireIdle closes sessions that nobody has seen for so long, about so many. All buckets are looked at at once: it is a few
 // round trips, mostly one.
-func (r *Redis) Sweep(ctx context.Context, idle time.Duration, most int) (over []backends.Closed, err error) {
+func (r *Redis) ExpireIdle(ctx context.Context, idle time.Duration, most int) (over []session.ClosingRecord, err error) {
 	each := max(1, most/liveBuckets)
-	closed := make([][]backends.Closed, liveBuckets)
+	closed := make([][]session.ClosingRecord, liveBuckets)
 	group, ctx := errgroup.WithContext(ctx)
 	for bucket := range closed {
 		group.Go(func() (err error) {
@@ -93,7 +94,7 @@ func (r *Redis) Sweep(ctx context.Context, idle time.Duration, most int) (over [
 	return slices.Concat(closed...), err
 }
 
-func (r *Redis) sweep(ctx context.Context, bucket int, idle time.Duration, most int) ([]backends.Closed, error) {
+func (r *Redis) sweep(ctx context.Context, bucket int, idle time.Duration, most int) ([]session.ClosingRecord, error) {
 	reply, err := r.runner.run(ctx, r.scripts.sweep, []string{r.keys.live(bucket)},
 		idle.Milliseconds(), most, sweepHold.Milliseconds())
 	if err != nil {
@@ -103,7 +104,7 @@ func (r *Redis) sweep(ctx context.Context, bucket int, idle time.Duration, most 
 	if len(picked) == 0 {
 		return nil, nil
 	}
-	outcomes := make([]*backends.Closed, len(picked))
+	outcomes := make([]*session.ClosingRecord, len(picked))
 	gone := make([]any, 2*len(picked))
 	group, closing := errgroup.WithContext(ctx)
 	group.SetLimit(callsAtOnce)
@@ -120,7 +121,7 @@ func (r *Redis) sweep(ctx context.Context, bucket int, idle time.Duration, most 
 		})
 	}
 	err = group.Wait()
-	var over []backends.Closed
+	var over []session.ClosingRecord
 	for _, c := range outcomes {
 		if c != nil {
 			over = append(over, *c)
@@ -136,7 +137,7 @@ func (r *Redis) sweep(ctx context.Context, bucket int, idle time.Duration, most 
 }
 
 // close ends a stretch of a session; nil if somebody has done so.
-func (r *Redis) close(ctx context.Context, raw any, silent time.Duration) (*backends.Closed, error) {
+func (r *Redis) close(ctx context.Context, raw any, silent time.Duration) (*session.ClosingRecord, error) {
 	id, ok := rawSessionID(raw)
 	if !ok {
 		return nil, nil // nobody's
@@ -154,16 +155,16 @@ func (r *Redis) close(ctx context.Context, raw any, silent time.Duration) (*back
 	}
 	now := time.Now()
 	record, _ := r.readRecord(id, f[1:7], now)
-	c := &backends.Closed{Record: record, Seen: now.Add(-silent), Tally: backends.Tally{
-		Requests: number(f[8]), Bytes: number(f[9]), Stopgap: time.Duration(number(f[10])) * time.Millisecond,
+	c := &session.ClosingRecord{Record: record, LastSeen: now.Add(-silent), Counters: session.Counters{
+		Requests: number(f[8]), Bytes: number(f[9]), Unverified: time.Duration(number(f[10])) * time.Millisecond,
 		History: text(f[11]),
 	}}
-	c.Since = c.Seen
+	c.Since = c.LastSeen
 	if began := number(f[7]); began >= 0 {
 		c.Since = now.Add(-time.Duration(began) * time.Millisecond)
 	}
-	if c.Since.After(c.Seen) {
-		c.Since = c.Seen // it was seen but in the moment that it began
+	if c.Since.After(c.LastSeen) {
+		c.Since = c.LastSeen // it was seen but in the moment that it began
 	}
 	return c, nil
 }

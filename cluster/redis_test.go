@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -48,9 +49,9 @@ func single(t *testing.T, edit func(*Config)) (*redisServer, two, *lockedLog) {
 	return server, two{t, s, s}, log
 }
 
-func membership(i int, user string) backends.Membership {
-	return backends.Membership{
-		User: user, Session: idOf(i), Opened: opened(5), Seen: time.Now(), Counted: true, Max: 2,
+func membership(i int, user string) session.StreamEntry {
+	return session.StreamEntry{
+		User: user, Session: idOf(i), Opened: opened(5), LastSeen: time.Now(), IsPlaying: true, MaxStreams: 2,
 		Device: "00:1a:79:00:00:01", Address: "192.0.2.7",
 	}
 }
@@ -60,22 +61,22 @@ func everything(n two) {
 	n.t.Helper()
 	ctx := n.t.Context()
 	n.lease(n.a, 1, 0)
-	n.publish(n.a, under(n.lease(n.a, 2, 0), yes(2, opened(5))), false, backends.PublishedStored)
-	n.publish(n.a, under(n.lease(n.a, 3, 0), no(3, opened(5))), true, backends.PublishedStored)
-	n.publish(n.a, under(n.lease(n.a, 4, 0), no(4, opened(5))), false, backends.PublishedStored)
-	n.publish(n.a, stopgap(5, opened(5)), false, backends.PublishedStored)
+	n.publish(n.a, under(n.lease(n.a, 2, 0), yes(2, opened(5))), false, session.OutcomeStored)
+	n.publish(n.a, under(n.lease(n.a, 3, 0), no(3, opened(5))), true, session.OutcomeStored)
+	n.publish(n.a, under(n.lease(n.a, 4, 0), no(4, opened(5))), false, session.OutcomeStored)
+	n.publish(n.a, stopgap(5, opened(5)), false, session.OutcomeStored)
 	must(n.t, n.a.Kick(ctx, idOf(6), time.Time{}, time.Hour))
-	must(n.t, n.a.Evict(ctx, idOf(2), true))
-	must(n.t, n.a.Flush(ctx, idOf(7), backends.Tally{Requests: 1}))
-	_, err := n.a.Beat(ctx, []backends.Presence{{ID: idOf(2), Seen: time.Now().Add(-time.Hour)}, {ID: idOf(3), Seen: time.Now()}})
+	must(n.t, n.a.SetEvicted(ctx, idOf(2), true))
+	must(n.t, n.a.AddCounters(ctx, idOf(7), session.Counters{Requests: 1}))
+	_, err := n.a.RecordHeartbeats(ctx, []session.Heartbeat{{ID: idOf(2), LastSeen: time.Now().Add(-time.Hour)}, {ID: idOf(3), LastSeen: time.Now()}})
 	must(n.t, err)
-	_, err = n.a.Sweep(ctx, time.Minute, 10)
+	_, err = n.a.ExpireIdle(ctx, time.Minute, 10)
 	must(n.t, err)
-	_, err = n.a.Join(ctx, membership(2, "Ann"))
+	_, err = n.a.JoinStream(ctx, membership(2, "Ann"))
 	must(n.t, err)
-	_, err = n.a.Hold(ctx, []backends.Membership{membership(2, "Ann"), membership(3, "Ann")})
+	_, err = n.a.RenewStreams(ctx, []session.StreamEntry{membership(2, "Ann"), membership(3, "Ann")})
 	must(n.t, err)
-	must(n.t, n.a.Leave(ctx, "Ann", idOf(3)))
+	must(n.t, n.a.LeaveStream(ctx, "Ann", idOf(3)))
 }
 
 func TestEveryKeyEndsByItself(t *testing.T) {
@@ -119,21 +120,21 @@ func TestANewerRecordIsIgnoredAndLeftAlone(t *testing.T) {
 	t.Parallel()
 	server, n, _ := single(t, nil)
 	key := keys{"usher"}.session(idOf(1))
-	n.publish(n.a, under(n.lease(n.a, 1, 0), yes(1, opened(5))), false, backends.PublishedStored)
+	n.publish(n.a, under(n.lease(n.a, 1, 0), yes(1, opened(5))), false, session.OutcomeStored)
 	must(t, server.client.HSet(t.Context(), key, "v", recordVersion+1, "r", "from tomorrow").Err())
-	got := n.claim(n.a, backends.Claim{ID: idOf(1), Lease: leaseFor})
-	if got.Found || got.Fence == 0 {
+	got := n.claim(n.a, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
+	if got.Found || got.Revision == 0 {
 		t.Errorf("got %+v, want a lease and nothing known", got)
 	}
-	n.publish(n.a, under(got.Fence, yes(1, opened(5))), false, backends.PublishedKept)
+	n.publish(n.a, under(got.Revision, yes(1, opened(5))), false, session.OutcomeKept)
 	if r := server.client.HGet(t.Context(), key, "r").Val(); r != "from tomorrow" {
 		t.Errorf("the record is %q", r)
 	}
-	if again := n.claim(n.a, backends.Claim{ID: idOf(1), Lease: leaseFor}); again.Asking || again.Fence == 0 {
+	if again := n.claim(n.a, session.LeaseRequest{ID: idOf(1), Lease: leaseFor}); again.HeldElsewhere || again.Revision == 0 {
 		t.Errorf("the lease was not given back: %+v", again)
 	}
 	must(t, n.a.Kick(t.Context(), idOf(1), time.Time{}, time.Hour)) // tombstones are of no version
-	if got := n.look(n.a, 1); !got.Found || got.Record.Kicked.IsZero() || got.Record.Buried.IsZero() {
+	if got := n.look(n.a, 1); !got.Found || got.Record.KickedUntil.IsZero() || got.Record.RevokedBefore.IsZero() {
 		t.Errorf("got %+v, want the kick", got)
 	}
 }
@@ -142,7 +143,7 @@ func TestARecordOfAnotherKeyIsUnknownAndToldOnce(t *testing.T) {
 	t.Parallel()
 	server, n, _ := single(t, nil)
 	for i := range 3 {
-		n.publish(n.a, yes(i, opened(5)), false, backends.PublishedStored)
+		n.publish(n.a, yes(i, opened(5)), false, session.OutcomeStored)
 	}
 	log := new(lockedLog)
 	other := testConfig(server)
@@ -168,16 +169,16 @@ func TestASessionThatRedisLostIsStoredAgain(t *testing.T) {
 	server, n, _ := single(t, nil)
 	fence := n.lease(n.a, 1, 0)
 	r := under(fence, yes(1, opened(5)))
-	n.publish(n.a, r, false, backends.PublishedStored)
-	_, err := n.a.Beat(t.Context(), []backends.Presence{{ID: idOf(1), Seen: time.Now()}})
+	n.publish(n.a, r, false, session.OutcomeStored)
+	_, err := n.a.RecordHeartbeats(t.Context(), []session.Heartbeat{{ID: idOf(1), LastSeen: time.Now()}})
 	must(t, err)
 	must(t, server.client.FlushAll(t.Context()).Err())
-	unknown, err := n.a.Beat(t.Context(), []backends.Presence{{ID: idOf(1), Seen: time.Now()}})
+	unknown, err := n.a.RecordHeartbeats(t.Context(), []session.Heartbeat{{ID: idOf(1), LastSeen: time.Now()}})
 	must(t, err)
 	if len(unknown) != 1 || unknown[0] != idOf(1) {
 		t.Errorf("unknown after the flush: %v", unknown)
 	}
-	n.publish(n.a, r, false, backends.PublishedStored)
+	n.publish(n.a, r, false, session.OutcomeStored)
 	n.want(n.a, 1, backends.Allowed, backends.FromBackend)
 	if next := n.lease(n.a, 1, fence); next <= fence {
 		t.Errorf("the numbers went back from %d to %d", fence, next)
@@ -200,7 +201,7 @@ func TestAKeyOfSomebodyElseIsTold(t *testing.T) {
 	server, n, log := single(t, nil)
 	must(t, server.client.Set(t.Context(), keys{"usher"}.session(idOf(1)), "not ours", time.Hour).Err())
 	for range 5 {
-		_, err := n.a.Claim(t.Context(), backends.Claim{ID: idOf(1), Lease: leaseFor})
+		_, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 		if err == nil || errors.Is(err, ErrAway) {
 			t.Errorf("the error is %v", err)
 		}
@@ -218,7 +219,7 @@ func TestAFrozenRedisHoldsNobodyUp(t *testing.T) {
 	server, n, log := single(t, func(c *Config) { c.Deadline = 200 * time.Millisecond })
 	s := n.a.(*Redis) //nolint:forcetypeassert // as made above
 	fence := n.lease(n.a, 1, 0)
-	n.publish(n.a, under(fence, yes(1, opened(5))), false, backends.PublishedStored)
+	n.publish(n.a, under(fence, yes(1, opened(5))), false, session.OutcomeStored)
 	second := n.lease(n.a, 1, fence)
 
 	server.signal(syscall.SIGSTOP)
@@ -226,20 +227,20 @@ func TestAFrozenRedisHoldsNobodyUp(t *testing.T) {
 	for range 8 {
 		late.Go(func() {
 			began := time.Now()
-			_, err := n.a.Publish(t.Context(), backends.Publication{Record: under(second, no(1, opened(5)))})
+			_, err := n.a.SaveDecision(t.Context(), session.DecisionUpdate{Record: under(second, no(1, opened(5)))})
 			if !errors.Is(err, ErrAway) || time.Since(began) > patience {
 				t.Errorf("the publication ended with %v after %v", err, time.Since(began))
 			}
 		})
 		late.Go(func() {
-			if _, err := n.a.Claim(t.Context(), backends.Claim{ID: idOf(9), Lease: leaseFor}); !errors.Is(err, ErrAway) {
+			if _, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(9), Lease: leaseFor}); !errors.Is(err, ErrAway) {
 				t.Errorf("the claim ended with %v", err)
 			}
 		})
 	}
 	late.Wait()
 	eventually(t, "Redis is given up", s.Away)
-	if _, err := n.a.Claim(t.Context(), backends.Claim{ID: idOf(1)}); !errors.Is(err, ErrAway) {
+	if _, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, ErrAway) {
 		t.Errorf("while it is away: %v", err)
 	}
 	// What waits in the sockets is late only when its time is over by the server's clock.
@@ -250,7 +251,7 @@ func TestAFrozenRedisHoldsNobodyUp(t *testing.T) {
 	server.signal(syscall.SIGCONT)
 	eventually(t, "Redis is back", func() bool { return !s.Away() })
 	n.want(n.a, 1, backends.Allowed, backends.FromBackend)
-	if got := n.look(n.a, 9); got.Asking {
+	if got := n.look(n.a, 9); got.HeldElsewhere {
 		t.Error("a lease was granted to who had left")
 	}
 	if away, back := log.count("Redis is away"), log.count("Redis is back"); away != 1 || back != 1 {
@@ -266,44 +267,44 @@ func TestWhatIsDecidedWhileRedisIsAway(t *testing.T) {
 	s, ctx := n.a.(*Redis), t.Context() //nolint:forcetypeassert // as made above
 	o := opened(5)
 	for i := 1; i <= 4; i++ {
-		n.publish(n.a, yes(i, o), false, backends.PublishedStored)
+		n.publish(n.a, yes(i, o), false, session.OutcomeStored)
 	}
 	server.signal(syscall.SIGSTOP)
 	eventually(t, "Redis is given up", func() bool {
-		_, _ = n.a.Claim(ctx, backends.Claim{ID: idOf(1)})
+		_, _ = n.a.AcquireLease(ctx, session.LeaseRequest{ID: idOf(1)})
 		return s.Away()
 	})
-	if _, err := n.a.Publish(ctx, backends.Publication{Record: yes(5, o)}); !errors.Is(err, ErrAway) {
+	if _, err := n.a.SaveDecision(ctx, session.DecisionUpdate{Record: yes(5, o)}); !errors.Is(err, ErrAway) {
 		t.Errorf("a yes: %v", err)
 	}
-	if got, err := n.a.Claim(ctx, backends.Claim{ID: idOf(5)}); !errors.Is(err, ErrAway) || got.Record.Decision.User != "Ann" {
+	if got, err := n.a.AcquireLease(ctx, session.LeaseRequest{ID: idOf(5)}); !errors.Is(err, ErrAway) || got.Record.Decision.User != "Ann" {
 		t.Errorf("the node forgot what it decided alone: %+v, %v", got, err)
 	}
-	n.publish(n.a, no(1, o), true, backends.PublishedStored) // it will be written
+	n.publish(n.a, no(1, o), true, session.OutcomeStored) // it will be written
 	if err := n.a.Kick(ctx, idOf(2), time.Time{}, time.Hour); !errors.Is(err, ErrAway) {
 		t.Errorf("a kick: %v", err)
 	}
 	for i := 1; i <= 2; i++ {
-		if got, _ := n.a.Claim(ctx, backends.Claim{ID: idOf(i)}); got.Record.Buried.IsZero() {
+		if got, _ := n.a.AcquireLease(ctx, session.LeaseRequest{ID: idOf(i)}); got.Record.RevokedBefore.IsZero() {
 			t.Errorf("session %d is not refused here: %+v", i, got)
 		}
 	}
-	must(t, n.a.Flush(ctx, idOf(3), backends.Tally{Requests: 3}))
-	must(t, n.a.Flush(ctx, idOf(3), backends.Tally{Requests: 4}))
-	_, _ = n.a.Beat(ctx, []backends.Presence{{ID: idOf(3), Seen: time.Now().Add(-time.Hour)}})
-	if said, err := n.a.Join(ctx, membership(4, "Ann")); err != nil || said.Standings[0] != backends.StandingHeld {
+	must(t, n.a.AddCounters(ctx, idOf(3), session.Counters{Requests: 3}))
+	must(t, n.a.AddCounters(ctx, idOf(3), session.Counters{Requests: 4}))
+	_, _ = n.a.RecordHeartbeats(ctx, []session.Heartbeat{{ID: idOf(3), LastSeen: time.Now().Add(-time.Hour)}})
+	if said, err := n.a.JoinStream(ctx, membership(4, "Ann")); err != nil || said.States[0] != session.StreamActive {
 		t.Errorf("a place: %+v, %v", said, err)
 	}
 
 	server.signal(syscall.SIGCONT)
 	eventually(t, "the burial and the kick are written", func() bool {
-		one, err1 := other.Claim(ctx, backends.Claim{ID: idOf(1)})
-		two, err2 := other.Claim(ctx, backends.Claim{ID: idOf(2)})
-		return err1 == nil && err2 == nil && one.Record.Buried.Equal(o) && time.Now().Before(two.Record.Kicked)
+		one, err1 := other.AcquireLease(ctx, session.LeaseRequest{ID: idOf(1)})
+		two, err2 := other.AcquireLease(ctx, session.LeaseRequest{ID: idOf(2)})
+		return err1 == nil && err2 == nil && one.Record.RevokedBefore.Equal(o) && time.Now().Before(two.Record.KickedUntil)
 	})
 	eventually(t, "the closing record has all that was counted", func() bool {
-		over, _ := other.Sweep(ctx, time.Minute, 10)
-		return len(over) == 1 && over[0].Record.ID == idOf(3) && over[0].Tally.Requests == 7
+		over, _ := other.ExpireIdle(ctx, time.Minute, 10)
+		return len(over) == 1 && over[0].Record.ID == idOf(3) && over[0].Counters.Requests == 7
 	})
 }
 
@@ -324,7 +325,7 @@ func TestRedisByAnACLUser(t *testing.T) {
 	c.Redis.Password = "another one"
 	c.Deadline = 200 * time.Millisecond
 	wrong := newStore(t, c, slog.New(slog.DiscardHandler))
-	if _, err := wrong.Claim(t.Context(), backends.Claim{ID: idOf(1)}); !errors.Is(err, ErrAway) || !strings.Contains(err.Error(), "WRONGPASS") {
+	if _, err := wrong.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, ErrAway) || !strings.Contains(err.Error(), "WRONGPASS") {
 		t.Errorf("with another password: %v", err)
 	}
 }
@@ -368,7 +369,7 @@ func TestCallsShareTripsAndKeepTheirDeadlines(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range crowd {
 		all.Go(func() {
-			if got, err := n.a.Claim(t.Context(), backends.Claim{ID: idOf(i + 1), Lease: leaseFor}); err != nil || got.Fence == 0 {
+			if got, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(i + 1), Lease: leaseFor}); err != nil || got.Revision == 0 {
 				t.Errorf("claim %d: %+v, %v", i, got, err)
 			}
 		})
@@ -379,7 +380,7 @@ func TestCallsShareTripsAndKeepTheirDeadlines(t *testing.T) {
 	}
 	gone, leave := context.WithCancel(t.Context())
 	leave()
-	if _, err := n.a.Claim(gone, backends.Claim{ID: idOf(1)}); !errors.Is(err, context.Canceled) {
+	if _, err := n.a.AcquireLease(gone, session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, context.Canceled) {
 		t.Errorf("who has left gets %v", err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -114,7 +115,7 @@ func TestRedisByTLS(t *testing.T) {
 				c.Deadline = time.Second
 			}
 			s := newStore(t, c, slog.New(slog.DiscardHandler))
-			_, err := s.Claim(t.Context(), backends.Claim{ID: idOf(1), Lease: leaseFor})
+			_, err := s.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 			if (err == nil) != test.want {
 				t.Errorf("the claim: %v", err)
 			}

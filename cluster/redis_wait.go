@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -55,7 +56,7 @@ func (w *waiting) woken(id backends.SessionID) {
 }
 
 // wait claims again when there is news, now and then, and at the end of the caller's patience insists.
-func (r *Redis) wait(ctx context.Context, c backends.Claim) (backends.Claimed, error) {
+func (r *Redis) wait(ctx context.Context, c session.LeaseRequest) (session.LeaseResult, error) {
 	news, done := r.waiting.add(c.ID)
 	defer done()
 	end := time.NewTimer(c.Wait)
@@ -67,7 +68,7 @@ func (r *Redis) wait(ctx context.Context, c backends.Claim) (backends.Claimed, e
 		insist := false
 		select {
 		case <-ctx.Done():
-			return backends.Claimed{}, ctx.Err()
+			return session.LeaseResult{}, ctx.Err()
 		case <-end.C:
 			insist = true
 		case <-news:
@@ -76,7 +77,7 @@ func (r *Redis) wait(ctx context.Context, c backends.Claim) (backends.Claimed, e
 			poll.Reset(pause)
 		}
 		got, err := r.claim(ctx, c, insist)
-		if err != nil || !got.Asking || insist {
+		if err != nil || !got.HeldElsewhere || insist {
 			return got, err
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"usher/backends"
+	"usher/actors/session"
 )
 
 const (
@@ -31,7 +31,7 @@ const (
 // issued is a revocation of this node's.
 type issued struct {
 	name       string
-	revocation backends.Revocation
+	revocation session.Revocation
 	at         time.Time
 }
 
@@ -39,7 +39,7 @@ type issued struct {
 type revocations struct {
 	wire   *wire
 	clock  *redisClock
-	apply  func(backends.Revocation)
+	apply  func(session.Revocation)
 	reread func()
 	// missed asks for a replay soon.
 	missed func()
@@ -62,7 +62,7 @@ type revocations struct {
 }
 
 // issue applies a revocation here and tells the others. If Redis is away, the others are told on its return.
-func (r *revocations) issue(ctx context.Context, revocation backends.Revocation) error {
+func (r *revocations) issue(ctx context.Context, revocation session.Revocation) error {
 	one := issued{name: newName(), revocation: revocation, at: time.Now()}
 	r.mu.Lock()
 	r.seen.add(one.name)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -26,8 +27,8 @@ type sealer interface {
 // wireRevocation is a revocation on its way. It tells durations and no times, as nodes' clocks need not agree: where it
 // stands in the stream says when it was issued.
 type wireRevocation struct {
-	Version int                     `json:"v"`
-	Kind    backends.RevocationKind `json:"k"`
+	Version int                    `json:"v"`
+	Kind    session.RevocationKind `json:"k"`
 	// Name is unlike any other revocation's, so that one that comes twice is applied once.
 	Name    string `json:"u"`
 	Session string `json:"s,omitempty"`
@@ -60,13 +61,13 @@ type wireBan struct {
 }
 
 // encodeRevocation writes a revocation as it stands at now.
-func encodeRevocation(s sealer, name string, r backends.Revocation, now time.Time) []byte {
+func encodeRevocation(s sealer, name string, r session.Revocation, now time.Time) []byte {
 	w := wireRevocation{Version: wireVersion, Kind: r.Kind, Name: name}
 	switch r.Kind {
-	case backends.RevokedBanned:
+	case session.RevokedBanned:
 		w.Ban, w.Holds = r.Ban.ID, millis(r.Ban.Until.Sub(now))
 		w.Sealed = encodeBan(s, r.Ban)
-	case backends.RevokedUnbanned:
+	case session.RevokedUnbanned:
 		w.Ban, w.Holds = r.Ban.ID, millis(r.Ban.Until.Sub(now))
 	default:
 		w.Session, w.Opened = r.Session.String(), unixOrZero(r.Opened)
@@ -83,24 +84,24 @@ func encodeRevocation(s sealer, name string, r backends.Revocation, now time.Tim
 }
 
 // decodeRevocation reads a revocation that was issued that long before now.
-func decodeRevocation(s sealer, payload []byte, age time.Duration, now time.Time) (string, backends.Revocation, error) {
+func decodeRevocation(s sealer, payload []byte, age time.Duration, now time.Time) (string, session.Revocation, error) {
 	var w wireRevocation
 	if err := json.Unmarshal(payload, &w); err != nil {
-		return "", backends.Revocation{}, errForeign
+		return "", session.Revocation{}, errForeign
 	}
 	if w.Version != wireVersion || w.Name == "" {
-		return "", backends.Revocation{}, errForeign
+		return "", session.Revocation{}, errForeign
 	}
-	r := backends.Revocation{Kind: w.Kind}
+	r := session.Revocation{Kind: w.Kind}
 	ends := now.Add(time.Duration(w.Holds)*time.Millisecond - age)
 	var err error
 	switch w.Kind {
-	case backends.RevokedBanned:
+	case session.RevokedBanned:
 		r.Ban, err = decodeBan(s, w.Ban, w.Sealed)
 		r.Ban.Until = ends
-	case backends.RevokedUnbanned:
-		r.Ban = backends.Ban{ID: w.Ban, Until: ends}
-	case backends.RevokedDenied, backends.RevokedKicked, backends.RevokedEvicted, backends.RevokedSuperseded:
+	case session.RevokedUnbanned:
+		r.Ban = session.Ban{ID: w.Ban, Until: ends}
+	case session.RevokedDenied, session.RevokedKicked, session.RevokedEvicted, session.RevokedSuperseded:
 		if w.Opened != 0 {
 			r.Opened = time.Unix(w.Opened, 0)
 		}
@@ -111,7 +112,7 @@ func decodeRevocation(s sealer, payload []byte, age time.Duration, now time.Time
 			r.Decision, err = decodeDecision(s, w)
 		}
 	default:
-		return "", backends.Revocation{}, errForeign
+		return "", session.Revocation{}, errForeign
 	}
 	return w.Name, r, err
 }
@@ -125,8 +126,8 @@ func decodeDecision(s sealer, w wireRevocation) (backends.Decision, error) {
 	if err := json.Unmarshal(plain, &d); err != nil {
 		return backends.Decision{}, errForeign
 	}
-	verdict, known := named(d.Verdict, backends.Undecided, backends.Denied)
-	source, knownSource := named(d.Source, backends.NoSource, backends.FromOperator)
+	verdict, known := named(d.Verdict, backends.Pending, backends.Denied)
+	source, knownSource := named(d.Source, backends.SourceNone, backends.FromOperator)
 	if !known || !knownSource {
 		return backends.Decision{}, errForeign
 	}
@@ -136,7 +137,7 @@ func decodeDecision(s sealer, w wireRevocation) (backends.Decision, error) {
 	}, nil
 }
 
-func encodeBan(s sealer, b backends.Ban) []byte {
+func encodeBan(s sealer, b session.Ban) []byte {
 	w := wireBan{Version: wireVersion, User: b.User, Credentials: b.Credentials, Reason: b.Reason, Cause: b.Cause}
 	if b.Prefix.IsValid() {
 		w.Prefix = b.Prefix.String()
@@ -147,24 +148,24 @@ func encodeBan(s sealer, b backends.Ban) []byte {
 	return s.seal(marshal(w), "ban "+b.ID)
 }
 
-func decodeBan(s sealer, id string, sealed []byte) (backends.Ban, error) {
+func decodeBan(s sealer, id string, sealed []byte) (session.Ban, error) {
 	plain, err := s.open(sealed, "ban "+id)
 	if err != nil {
-		return backends.Ban{}, fmt.Errorf("open a ban: %w", err)
+		return session.Ban{}, fmt.Errorf("open a ban: %w", err)
 	}
 	var w wireBan
 	if err := json.Unmarshal(plain, &w); err != nil || w.Version != wireVersion {
-		return backends.Ban{}, errForeign
+		return session.Ban{}, errForeign
 	}
-	b := backends.Ban{ID: id, User: w.User, Credentials: w.Credentials, Reason: w.Reason, Cause: w.Cause}
+	b := session.Ban{ID: id, User: w.User, Credentials: w.Credentials, Reason: w.Reason, Cause: w.Cause}
 	if w.Prefix != "" {
 		if b.Prefix, err = netip.ParsePrefix(w.Prefix); err != nil {
-			return backends.Ban{}, fmt.Errorf("read a ban: %w", err)
+			return session.Ban{}, fmt.Errorf("read a ban: %w", err)
 		}
 	}
 	if w.Session != "" {
 		if b.Session, err = backends.ParseSessionID(w.Session); err != nil {
-			return backends.Ban{}, fmt.Errorf("read a ban: %w", err)
+			return session.Ban{}, fmt.Errorf("read a ban: %w", err)
 		}
 	}
 	return b, nil

@@ -3,16 +3,16 @@ package cluster
 import (
 	"strings"
 
-	"usher/backends"
+	"usher/actors/session"
 )
 
 // mostHistory bounds what is kept of what a session stood on: a viewer whose backend flaps all night is one line.
 const mostHistory = 512
 
 // sumTally adds up what two nodes counted, or one node twice.
-func sumTally(a, b backends.Tally) backends.Tally {
-	return backends.Tally{
-		Requests: a.Requests + b.Requests, Bytes: a.Bytes + b.Bytes, Stopgap: a.Stopgap + b.Stopgap,
+func sumTally(a, b session.Counters) session.Counters {
+	return session.Counters{
+		Requests: a.Requests + b.Requests, Bytes: a.Bytes + b.Bytes, Unverified: a.Unverified + b.Unverified,
 		History: joinHistory(a.History, b.History),
 	}
 }

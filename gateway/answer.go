@@ -77,7 +77,7 @@ func (a *Answer) refuse(status int, why string) {
 	a.set("Cache-Control", "no-store")
 }
 
-// comeBack asks the viewer to try again: what is wrong will pass, and a 4xx would end his playback.
+// retryLater asks the viewer to try again: what is wrong will pass, and a 4xx would end his playback.
 func (a *Answer) comeBack(after time.Duration, why string) {
 	a.set("Retry-After", strconv.Itoa(max(1, int(after/time.Second))))
 	a.refuse(http.StatusServiceUnavailable, why)

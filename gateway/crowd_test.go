@@ -91,7 +91,7 @@ func TestTheExcessOfACrowdWithCredentialsAreSessionsOfTheirOwn(t *testing.T) {
 	}
 	ids := map[backends.SessionID]bool{}
 	for _, a := range g.room.arrived() {
-		if !a.Credentials || !a.Ticket.IsZero() || a.Request.Query != "token=1" {
+		if !a.HasCredentials || !a.Ticket.IsZero() || a.Request.Query != "token=1" {
 			t.Errorf("arrived %+v with query %q, want one by his own credentials", a, a.Request.Query)
 		}
 		ids[a.Request.Session] = true

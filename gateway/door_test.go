@@ -261,7 +261,7 @@ func TestAMediaRouteHasNoMarginAndOneForEdgesItsOwn(t *testing.T) {
 	}
 	g := newGate(t, nil)
 	g.want(t, http.StatusOK, "/play/a001/index.m3u8?token=1")
-	if a := g.room.arrived(); len(a) != 1 || a[0].Margin != 0 {
+	if a := g.room.arrived(); len(a) != 1 || a[0].ExtraLifetime != 0 {
 		t.Errorf("at a media route there arrived %+v", a)
 	}
 }

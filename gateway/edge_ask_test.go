@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/authz"
 	"usher/gateway/hls"
@@ -279,7 +280,7 @@ func TestAnEdgeThatGoesAwayIsNotAnswered(t *testing.T) {
 	t.Parallel()
 	for _, d := range everyDialect() {
 		g := newEdgeGate(t, nil, edgeRoute(d))
-		g.room.decide = func(backends.Arrival) (backends.Decision, error) {
+		g.room.decide = func(session.OpenRequest) (backends.Decision, error) {
 			return backends.Decision{}, fmt.Errorf("open: %w", context.Canceled)
 		}
 		header := http.Header{}

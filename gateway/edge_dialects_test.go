@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/authz"
 )
@@ -64,10 +65,10 @@ func TestABackendHearsWhatTheEdgeSaysOfTheViewer(t *testing.T) {
 			}
 			got := arrived[0]
 			if diff := cmp.Diff(tc.want, *got.Request, cmpopts.EquateComparable(netip.Addr{}),
-				cmpopts.IgnoreFields(backends.Request{}, "Session", "Asking")); diff != "" {
+				cmpopts.IgnoreFields(backends.Request{}, "Session", "OnSent")); diff != "" {
 				t.Errorf("question (-want +got):\n%s", diff)
 			}
-			if got.Request.Session.IsZero() || !got.Credentials || !got.Ticket.IsZero() || got.Margin != 90*time.Second {
+			if got.Request.Session.IsZero() || !got.HasCredentials || !got.Ticket.IsZero() || got.ExtraLifetime != 90*time.Second {
 				t.Errorf("arrival: got %+v", got)
 			}
 		})
@@ -131,7 +132,7 @@ func TestEveryEdgeIsAnsweredInItsOwnWords(t *testing.T) {
 	elsewhere.Redirect = "http://promo.example.com/?a=b"
 	const named, nameless = " | X-Session-Name: Ada | X-Userid: u7 | X-Usher-Source: backend", " | X-Usher-Source: backend"
 	cases := map[string]struct {
-		decide func(backends.Arrival) (backends.Decision, error)
+		decide func(session.OpenRequest) (backends.Decision, error)
 		want   map[authz.Dialect]string
 	}{
 		"a yes": {by(map[string]backends.Decision{"token=1": yes}), map[authz.Dialect]string{
@@ -157,13 +158,13 @@ func TestEveryEdgeIsAnsweredInItsOwnWords(t *testing.T) {
 			authz.ForwardAuth: "503 | X-Usher-Source: none | Retry-After: 2 | nobody can say now whether you may watch",
 			authz.Envoy:       "503 | X-Usher-Source: none | Retry-After: 2 | nobody can say now whether you may watch",
 		}},
-		"a bound of ours": {func(backends.Arrival) (backends.Decision, error) {
-			return backends.Decision{}, &backends.Overload{Setting: "sessions.max", Value: 1}
+		"a bound of ours": {func(session.OpenRequest) (backends.Decision, error) {
+			return backends.Decision{}, backends.NewOverload("sessions.max", 1)
 		}, map[authz.Dialect]string{
 			authz.Astra: "403", authz.Alta: "403", authz.Flussonic: "500",
-			authz.Nginx:       "403 | " + (&backends.Overload{Setting: "sessions.max", Value: 1}).Error(),
-			authz.ForwardAuth: "503 | Retry-After: 2 | " + (&backends.Overload{Setting: "sessions.max", Value: 1}).Error(),
-			authz.Envoy:       "503 | Retry-After: 2 | " + (&backends.Overload{Setting: "sessions.max", Value: 1}).Error(),
+			authz.Nginx:       "403 | " + backends.NewOverload("sessions.max", 1).Error(),
+			authz.ForwardAuth: "503 | Retry-After: 2 | " + backends.NewOverload("sessions.max", 1).Error(),
+			authz.Envoy:       "503 | Retry-After: 2 | " + backends.NewOverload("sessions.max", 1).Error(),
 		}},
 	}
 	for name, tc := range cases {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/authz"
 )
@@ -84,7 +85,7 @@ func TestOfAViewerWithoutCredentialsABackendDecidesByHisAddress(t *testing.T) {
 		g := newEdgeGate(t, nil, edgeRoute(d))
 		g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8", session: "17"})
 		a := g.room.arrived()
-		if len(a) != 1 || !a[0].Credentials || !a[0].Ticket.IsZero() || a[0].Request.Query != "" || a[0].Request.Address.String() != "192.0.2.7" {
+		if len(a) != 1 || !a[0].HasCredentials || !a[0].Ticket.IsZero() || a[0].Request.Query != "" || a[0].Request.Address.String() != "192.0.2.7" {
 			t.Errorf("%s: arrived %+v", d, a)
 		}
 	}
@@ -175,7 +176,7 @@ func TestWhoPublishesIsAnotherThanWhoWatchesByTheSameToken(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(authz.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }))
 	no := backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}
-	g.room.decide = func(a backends.Arrival) (backends.Decision, error) {
+	g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
 		if a.Request.Backend == "p" {
 			return no, nil
 		}
@@ -200,7 +201,7 @@ func TestWhoPublishesIsAnotherThanWhoWatchesByTheSameToken(t *testing.T) {
 	if fmt.Sprintf("%+v", his) != fmt.Sprintf("%+v", publisher) || publisher.Query != "token=1" || publisher.Channel != "cam0" {
 		t.Errorf("asked about\n%+v and\n%+v, want the same but for who is asked", his, publisher)
 	}
-	if !arrived[1].Credentials || arrived[1].Margin != arrived[0].Margin {
+	if !arrived[1].HasCredentials || arrived[1].ExtraLifetime != arrived[0].ExtraLifetime {
 		t.Errorf("arrived %+v", arrived[1])
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/authz"
 )
@@ -246,8 +247,8 @@ func (r *room) change(d backends.Decision) {
 }
 
 // by makes a room decide by the viewer's query; what is not in the table is denied.
-func by(table map[string]backends.Decision) func(backends.Arrival) (backends.Decision, error) {
-	return func(a backends.Arrival) (backends.Decision, error) {
+func by(table map[string]backends.Decision) func(session.OpenRequest) (backends.Decision, error) {
+	return func(a session.OpenRequest) (backends.Decision, error) {
 		if d, found := table[a.Request.Query]; found {
 			return d, nil
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/authz"
 )
@@ -15,7 +16,7 @@ func TestWhoWatchesIsNotRecognisedAsWhoPublishes(t *testing.T) {
 	g := newEdgeGate(t, nil, edgeRoute(authz.Flussonic, recognise(authz.RecogniseAddressAgent), func(r *RouteConfig) {
 		r.Edge.PublishBackend, r.Required = "p", []string{"token"}
 	}))
-	g.room.decide = func(a backends.Arrival) (backends.Decision, error) {
+	g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
 		if a.Request.Backend == "p" {
 			return backends.Decision{Verdict: backends.Denied}, nil
 		}
@@ -99,7 +100,7 @@ func TestViewersWithoutAddressAreNotAlike(t *testing.T) {
 func TestARefusedViewerLearnsNoUser(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(authz.ForwardAuth))
-	g.room.decide = func(backends.Arrival) (backends.Decision, error) {
+	g.room.decide = func(session.OpenRequest) (backends.Decision, error) {
 		return backends.Decision{Verdict: backends.Denied, UserID: "u7", User: "Ada"}, nil
 	}
 	if got := g.wantAsked(t, authz.ForwardAuth, 403, atEdge{uri: "/play/a001/index.m3u8?token=1"}); got.header.Get("X-Userid") != "" {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
@@ -21,7 +22,7 @@ type Session interface {
 	// Decision is what holds now, or nil while nobody has decided.
 	Decision() *backends.Decision
 	// Ticket is what the session's tickets say.
-	Ticket() backends.Ticket
+	Ticket() session.Ticket
 	// Seen notes a request, for a playlist or not, and Sent the bytes that it got.
 	Seen(now time.Time, playlist bool)
 	Sent(n int64)
@@ -37,7 +38,7 @@ type Sessions interface {
 	Find(id backends.SessionID) Session
 	// Open returns the session with its first decision taken. It returns *backends.Overload, an error of its own when
 	// the node shuts down, or ctx's.
-	Open(ctx context.Context, a backends.Arrival) (Session, error)
+	Open(ctx context.Context, a session.OpenRequest) (Session, error)
 }
 
 // Options are what a Gateway needs. All are required.
@@ -302,11 +303,11 @@ func (g *Gateway) decision(ctx context.Context, v *visit) (*backends.Decision, e
 			return d, nil
 		}
 	}
-	s, err := g.o.Sessions.Open(ctx, backends.Arrival{
-		Request:     g.question(v),
-		Credentials: known,
-		Ticket:      v.claims.Ticket,
-		Margin:      v.target.route.margin(),
+	s, err := g.o.Sessions.Open(ctx, session.OpenRequest{
+		Request:        g.question(v),
+		HasCredentials: known,
+		Ticket:         v.claims.Ticket,
+		ExtraLifetime:  v.target.route.margin(),
 	})
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/hls"
 )
@@ -321,7 +322,7 @@ func TestADecisionBecomesAStatus(t *testing.T) {
 			line{Status: 302, Body: "sent elsewhere by the backend\n", Location: promo},
 			line{Status: 403, Body: "refused by backend\n"},
 		},
-		"undecided": {
+		"pending": {
 			backends.Decision{},
 			nil,
 			line{Status: 503, Body: "nobody can say now whether you may watch\n", Wait: "2"},
@@ -329,7 +330,7 @@ func TestADecisionBecomesAStatus(t *testing.T) {
 		},
 		"overload": {
 			backends.Decision{},
-			&backends.Overload{Setting: "sessions.max", Value: 7},
+			backends.NewOverload("sessions.max", 7),
 			line{Status: 503, Body: "overloaded: sessions.max=7 reached\n", Wait: "2"},
 			line{Status: 503, Body: "overloaded: sessions.max=7 reached\n", Wait: "2"},
 		},
@@ -350,7 +351,7 @@ func TestADecisionBecomesAStatus(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, nil)
-			g.room.decide = func(backends.Arrival) (backends.Decision, error) { return tc.decision, tc.err }
+			g.room.decide = func(session.OpenRequest) (backends.Decision, error) { return tc.decision, tc.err }
 			path := "/~" + g.ticket(t, "a001") + "/play/a001/seg-17.ts"
 			g.room.forget()
 			for path, want := range map[string]line{"/play/a001/index.m3u8?token=1": tc.playlist, path: tc.segment} {
@@ -438,7 +439,7 @@ func TestAnOverloadedOriginAsksTheViewerToComeBack(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	var a Answer
-	err := g.originFailed(fmt.Errorf("fetch: %w", &backends.Overload{Setting: "fetch.max_waiting", Value: 1}), &visit{}, &a)
+	err := g.originFailed(fmt.Errorf("fetch: %w", backends.NewOverload("fetch.max_waiting", 1)), &visit{}, &a)
 	if err != nil || a.Status != 503 || !slices.Contains(a.Fields(), Field{"Retry-After", "2"}) ||
 		!strings.Contains(string(a.Body), "fetch.max_waiting=1") {
 		t.Errorf("got %v, %d %q %v; want 503 that names the setting", err, a.Status, a.Body, a.Fields())
@@ -524,8 +525,8 @@ func TestABackendHearsWhatTheViewerSaidAndNothingThatHeInvented(t *testing.T) {
 		cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "Address" || p.String() == "Asking" }, cmp.Ignore())); diff != "" {
 		t.Errorf("question (-want +got):\n%s", diff)
 	}
-	if got.Address.String() != "203.0.113.7" || got.Session.IsZero() || !arrived[0].Credentials {
-		t.Errorf("address %v, session %v, credentials %v", got.Address, got.Session, arrived[0].Credentials)
+	if got.Address.String() != "203.0.113.7" || got.Session.IsZero() || !arrived[0].HasCredentials {
+		t.Errorf("address %v, session %v, credentials %v", got.Address, got.Session, arrived[0].HasCredentials)
 	}
 	if q, err := g.Question(&View{
 		Path: got.Path, Query: "token=a%2Bb&token=2", Host: "tv.example.com", Scheme: "https", Peer: got.Address,
@@ -553,8 +554,8 @@ func TestAQuestionThatWouldNotBeAskedSaysWhy(t *testing.T) {
 func TestARevivedSessionIsAskedAboutOnceCredentialsTurnUp(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
-	g.room.decide = func(a backends.Arrival) (backends.Decision, error) {
-		if !a.Credentials {
+	g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
+		if !a.HasCredentials {
 			return backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}, nil
 		}
 		return backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}, nil
@@ -565,7 +566,7 @@ func TestARevivedSessionIsAskedAboutOnceCredentialsTurnUp(t *testing.T) {
 	g.want(t, 200, path+"?x=1")
 	g.want(t, 200, path+"?token=")
 	for _, a := range g.room.arrived() {
-		if a.Credentials || a.Ticket.IsZero() || a.Request.Query != "" {
+		if a.HasCredentials || a.Ticket.IsZero() || a.Request.Query != "" {
 			t.Errorf("without credentials: arrived %+v with query %q", a, a.Request.Query)
 		}
 	}
@@ -574,7 +575,7 @@ func TestARevivedSessionIsAskedAboutOnceCredentialsTurnUp(t *testing.T) {
 	g.want(t, 200, path+"?token=1")
 	g.want(t, 200, path)
 	arrived := g.room.arrived()
-	if len(arrived) != before+1 || !arrived[before].Credentials || arrived[before].Request.Query != "token=1" {
+	if len(arrived) != before+1 || !arrived[before].HasCredentials || arrived[before].Request.Query != "token=1" {
 		t.Errorf("with credentials: arrived %d times, %+v; want once more", len(arrived)-before, arrived[before:])
 	}
 }
@@ -586,7 +587,7 @@ func TestTheOriginsOwnParametersAreNobodysCredentials(t *testing.T) {
 		g := newGate(t, nil)
 		g.site.files["/play/a001/index.m3u8"] = master
 		g.site.files["/play/a001/hd.m3u8"] = mediaPlaylist
-		g.room.decide = func(a backends.Arrival) (backends.Decision, error) {
+		g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
 			if !a.Ticket.IsZero() {
 				return backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}, nil
 			}
@@ -601,7 +602,7 @@ func TestTheOriginsOwnParametersAreNobodysCredentials(t *testing.T) {
 			g.want(t, 200, uri)
 		}
 		for _, a := range g.room.arrived() {
-			if a.Credentials {
+			if a.HasCredentials {
 				t.Errorf("arrived with the origin's parameters as credentials: %q", a.Request.Query)
 			}
 		}

@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/origin"
 )
@@ -27,19 +28,19 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fakeSessions is Sessions in functions.
 type fakeSessions struct {
 	find func(backends.SessionID) Session
-	open func(context.Context, backends.Arrival) (Session, error)
+	open func(context.Context, session.OpenRequest) (Session, error)
 }
 
 func (f *fakeSessions) Find(id backends.SessionID) Session { return f.find(id) }
 
-func (f *fakeSessions) Open(ctx context.Context, a backends.Arrival) (Session, error) {
+func (f *fakeSessions) Open(ctx context.Context, a session.OpenRequest) (Session, error) {
 	return f.open(ctx, a)
 }
 
 // fakeSession is a session that somebody has decided on.
 type fakeSession struct {
 	decision atomic.Pointer[backends.Decision]
-	ticket   backends.Ticket
+	ticket   session.Ticket
 	expires  time.Time
 	seen     atomic.Int64
 	sent     atomic.Int64
@@ -49,7 +50,7 @@ type fakeSession struct {
 }
 
 func (s *fakeSession) Decision() *backends.Decision { return s.decision.Load() }
-func (s *fakeSession) Ticket() backends.Ticket      { return s.ticket }
+func (s *fakeSession) Ticket() session.Ticket       { return s.ticket }
 func (s *fakeSession) Expires() time.Time           { return s.expires }
 func (s *fakeSession) Seen(time.Time, bool)         { s.seen.Add(1) }
 func (s *fakeSession) Sent(n int64)                 { s.sent.Add(n) }
@@ -69,12 +70,12 @@ func (s *fakeSession) Admit(prefix uint64, _ time.Time, limit int) bool {
 
 // room holds the sessions of a test and remembers who arrived. Everybody is allowed unless decide says otherwise.
 type room struct {
-	decide func(backends.Arrival) (backends.Decision, error)
+	decide func(session.OpenRequest) (backends.Decision, error)
 	key    func() string
 
 	mu       sync.Mutex
 	sessions map[backends.SessionID]*fakeSession
-	arrivals []backends.Arrival
+	arrivals []session.OpenRequest
 }
 
 func (r *room) fake() *fakeSessions { return &fakeSessions{find: r.find, open: r.open} }
@@ -88,7 +89,7 @@ func (r *room) find(id backends.SessionID) Session {
 	return nil
 }
 
-func (r *room) open(_ context.Context, a backends.Arrival) (Session, error) {
+func (r *room) open(_ context.Context, a session.OpenRequest) (Session, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.arrivals = append(r.arrivals, a)
@@ -103,7 +104,7 @@ func (r *room) open(_ context.Context, a backends.Arrival) (Session, error) {
 	if s == nil {
 		s = &fakeSession{ticket: a.Ticket}
 		if s.ticket.IsZero() {
-			s.ticket = backends.Ticket{Opened: time.Now().Truncate(time.Second), Key: r.key()}
+			s.ticket = session.Ticket{Opened: time.Now().Truncate(time.Second), KeyID: r.key()}
 		}
 		r.sessions[a.Request.Session] = s
 	}
@@ -118,7 +119,7 @@ func (r *room) forget() {
 	r.arrivals = nil
 }
 
-func (r *room) arrived() []backends.Arrival {
+func (r *room) arrived() []session.OpenRequest {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.arrivals)
@@ -332,7 +333,7 @@ func (g *gate) ticket(t testing.TB, channel string) string {
 	t.Helper()
 	id := backends.SessionID{1}
 	copy(id[1:], channel)
-	tk := backends.Ticket{Opened: time.Now().Truncate(time.Second), Key: g.SigningKey()}
+	tk := session.Ticket{Opened: time.Now().Truncate(time.Second), KeyID: g.SigningKey()}
 	s := &fakeSession{ticket: tk}
 	s.decision.Store(&backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend})
 	g.room.mu.Lock()
@@ -341,7 +342,7 @@ func (g *gate) ticket(t testing.TB, channel string) string {
 	return g.ring.mint(claims{id: id, Ticket: tk}, scope{g.routes[0].name, channel})
 }
 
-// waitFor waits for a fact.
+// WaitFor waits for a fact.
 func waitFor(t testing.TB, what string, fact func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
@@ -351,7 +352,7 @@ func TestAViewerWhoLeavesIsNotAnswered(t *testing.T) {
 	arrived, left := make(chan struct{}), make(chan error, 1)
 	g.handler.gateway.o.Sessions = &fakeSessions{
 		find: func(backends.SessionID) Session { return nil },
-		open: func(ctx context.Context, _ backends.Arrival) (Session, error) {
+		open: func(ctx context.Context, _ session.OpenRequest) (Session, error) {
 			close(arrived)
 			<-ctx.Done()
 			left <- ctx.Err()

@@ -308,12 +308,12 @@ func (g *edgeGate) tryCookie(t *testing.T, d authz.Dialect, scheme, value string
 	opened := g.room.arrived()[0].Request.Session
 	g.room.forget()
 	g.wantAsked(t, d, 200, with("/play/caf%C3%A9/seg-17.ts?token=1", value))
-	if a := g.room.arrived(); len(a) != 1 || a[0].Ticket.IsZero() || a[0].Credentials || a[0].Request.Session != opened || a[0].Request.Query != "" {
+	if a := g.room.arrived(); len(a) != 1 || a[0].Ticket.IsZero() || a[0].HasCredentials || a[0].Request.Session != opened || a[0].Request.Query != "" {
 		t.Errorf("of a session that nobody remembers: arrived %+v, want one by its ticket", a)
 	}
 	g.room.forget()
 	g.wantAsked(t, d, 200, with("/play/caf%C3%A9/index.m3u8?token=2", value))
-	if a := g.room.arrived(); len(a) != 1 || a[0].Ticket.IsZero() || !a[0].Credentials || a[0].Request.Session != opened || a[0].Request.Query != "token=2" {
+	if a := g.room.arrived(); len(a) != 1 || a[0].Ticket.IsZero() || !a[0].HasCredentials || a[0].Request.Session != opened || a[0].Request.Query != "token=2" {
 		t.Errorf("with credentials beside: arrived %+v, want one by its ticket and them", a)
 	}
 	g.room.change(backends.Decision{Verdict: backends.Denied, Source: backends.FromBan})
@@ -422,7 +422,7 @@ func TestRecognitionPrefersTheNewestWhoMayWatch(t *testing.T) {
 	sessions[id(2)] = &fakeSession{} // nobody has decided yet
 	r.note(7, id(2))
 	want(1)
-	decide(2, backends.Undecided)
+	decide(2, backends.Pending)
 	want(2)
 	decide(1, backends.Allowed)
 	want(1)

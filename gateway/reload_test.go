@@ -68,7 +68,7 @@ func watchTwoHours(t *testing.T, carry hls.Carry) {
 			number++
 		}
 		ask(t, e, "/play/a001/index.m3u8", fmt.Sprintf("token=%d", reload)) // somebody else
-		pass(10 * time.Second)                                              // each segment is seen more than once
+		pass(7 * time.Second)                                               // each segment is seen more than once
 	}
 	if want := 2*3600/6 + 4; len(uriOf) < want {
 		t.Errorf("saw %d segments, want %d", len(uriOf), want)

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -68,13 +69,13 @@ type scope struct{ route, channel string }
 // claims are what a verified ticket says.
 type claims struct {
 	id backends.SessionID
-	backends.Ticket
+	session.Ticket
 }
 
 // mint writes the session's ticket. It is the same text whenever and wherever it is written, as long as the key is
 // there; if that was removed the signing key takes over.
 func (r *keyring) mint(c claims, s scope) string {
-	key := r.keys[c.Key]
+	key := r.keys[c.KeyID]
 	if key == nil {
 		key = r.signing
 	}
@@ -110,9 +111,9 @@ func (r *keyring) verify(text string, s scope) (claims, bool) {
 	if !hmac.Equal(given[:], m.sign(key.id, s)) {
 		return claims{}, false
 	}
-	c := claims{Ticket: backends.Ticket{
+	c := claims{Ticket: session.Ticket{
 		Opened: time.Unix(int64(binary.BigEndian.Uint32(m.raw[ticketIDSize:])), 0),
-		Key:    key.id,
+		KeyID:  key.id,
 	}}
 	copy(c.id[:], m.raw[:ticketIDSize])
 	return c, true

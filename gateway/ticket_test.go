@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -20,7 +21,7 @@ func ringOf(keys ...string) *keyring {
 func someClaims() (claims, scope) {
 	c := claims{
 		id:     backends.SessionID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 255},
-		Ticket: backends.Ticket{Opened: time.Unix(1_790_000_000, 0), Key: "a"},
+		Ticket: session.Ticket{Opened: time.Unix(1_790_000_000, 0), KeyID: "a"},
 	}
 	return c, scope{"/play/{channel}/*", "a001"}
 }
@@ -41,7 +42,7 @@ func TestATicketSaysWhatItWasMintedFor(t *testing.T) {
 			c.Opened = opened
 			got, ok := ring.verify(ring.mint(c, s), s)
 			c.Opened = opened.Truncate(time.Second)
-			if !ok || got.id != c.id || got.Key != c.Key || !got.Opened.Equal(c.Opened) {
+			if !ok || got.id != c.id || got.KeyID != c.KeyID || !got.Opened.Equal(c.Opened) {
 				t.Errorf("verify: got %v %v, want %v", got, ok, c)
 			}
 		})
@@ -142,7 +143,7 @@ func TestEveryTicketCharacterIsSafeInPathQueryAndCookie(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
 	ring := newKeyring([]TicketKey{{ID: "Key16letters9999", Secret: "a secret of some length"}})
-	c.Key = "Key16letters9999"
+	c.KeyID = "Key16letters9999"
 	for n := range 256 {
 		c.id[3] = byte(n)
 		const safe = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
@@ -170,7 +171,7 @@ func TestASessionWhoseKeyIsGoneIsSignedAnew(t *testing.T) {
 	c, s := someClaims()
 	ring := ringOf("b")
 	got, ok := ring.verify(ring.mint(c, s), s)
-	if !ok || got.Key != "b" || got.id != c.id {
+	if !ok || got.KeyID != "b" || got.id != c.id {
 		t.Errorf("got %v %v, want the session signed by b", got, ok)
 	}
 }

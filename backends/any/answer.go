@@ -30,7 +30,7 @@ func (a answer) weight() weight {
 		return unreachable // it had time until the deadline
 	case backends.IsOverload(a.err):
 		return overloaded
-	case f != nil && (f.Transport() || f.Kind == backends.FailureBreakerOpen):
+	case f != nil && (f.IsTransport() || f.Kind == backends.FailureBreakerOpen):
 		return unreachable
 	case a.err != nil:
 		return failed

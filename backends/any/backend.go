@@ -51,7 +51,7 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 	defer cancel()
 	b.waiting.Add(1)
 	defer b.waiting.Add(-1)
-	leaving := newDeparture(len(b.members), r.Asking)
+	leaving := newDeparture(len(b.members), r.OnSent)
 	defer leaving.forget()
 	return b.decide(ctx, b.collect(ctx, b.askAll(asking, r, leaving)))
 }
@@ -63,7 +63,7 @@ func (b *Backend) askAll(ctx context.Context, r *backends.Request, leaving *depa
 	questions := make([]backends.Request, len(b.members)) // copies, as the caller's own may not be kept
 	for i, m := range b.members {
 		questions[i] = *r
-		questions[i].Asking = leaving.hook(i)
+		questions[i].OnSent = leaving.hook(i)
 		go m.ask(ctx, &questions[i], &b.waiting, func(a answer) {
 			a.member = i
 			leaving.move(i, back)

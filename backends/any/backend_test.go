@@ -15,19 +15,20 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 func TestBackendPassesTheContract(t *testing.T) {
 	backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
-		cfg := backends.DefaultHTTPConfig()
+		cfg := httpbackend.DefaultConfig()
 		cfg.Address = s.URL() + "/check"
-		client, err := backends.NewHTTPClient("portal", cfg, backends.HTTPParts{})
+		client, err := httpbackend.NewClient("portal", cfg, httpbackend.Deps{})
 		if err != nil {
 			t.Fatalf("make the member: %v", err)
 		}
 		return closing{newBackend(t, backends.BackendFunc(
 			func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-				return client.Decide(ctx, backends.Question{Query: r.Query, Header: backends.AstraHeaders(r)})
+				return client.Decide(ctx, httpbackend.Call{Query: r.Query, Header: httpbackend.AstraHeaders(r)})
 			})), client.Close}
 	})
 }
@@ -106,7 +107,7 @@ func denying(reason, redirect string) backends.BackendFunc {
 
 func unsure() backends.BackendFunc { return says(backends.Decision{}) }
 
-func overload() error { return &backends.Overload{Setting: "backends.a.max_in_flight", Value: 256} }
+func overload() error { return backends.NewOverload("backends.a.max_in_flight", 256) }
 
 func TestWhoCounts(t *testing.T) {
 	t.Parallel()
@@ -138,7 +139,7 @@ func TestWhoCounts(t *testing.T) {
 		"the first no in order is shown":  {[]backends.Backend{denying("first", "http://promo.example/"), denying("x", "http://other.example/")}, no("a: first", "http://promo.example/"), ""},
 		"the first no, without redirect":  {[]backends.Backend{unsure(), denying("first", ""), denying("x", "http://other.example/")}, no("b: first", ""), ""},
 		"a no wins over no opinion":       {[]backends.Backend{unsure(), denying("not paid", "")}, no("b: not paid", ""), ""},
-		"nobody has an opinion":           {[]backends.Backend{unsure(), unsure()}, backends.Decision{Reason: "a: undecided"}, ""},
+		"nobody has an opinion":           {[]backends.Backend{unsure(), unsure()}, backends.Decision{Reason: "a: pending"}, ""},
 		"a failure beside a no":           {[]backends.Backend{denying("x", ""), transport}, nobody, `ask backend "transport": transport`},
 		"a status beside a no":            {[]backends.Backend{denying("x", ""), status}, nobody, `ask backend "status": status 0`},
 		"a failure beside no opinion":     {[]backends.Backend{unsure(), malformed}, nobody, `ask backend "malformed": malformed`},
@@ -155,8 +156,8 @@ func TestWhoCounts(t *testing.T) {
 		"the runtime's panic is shown":    {[]backends.Backend{crashes(), unsure()}, nobody, `ask backend "a": malformed: panic: runtime error: index out of range [0] with length 0`},
 		"a goroutine that ends":           {[]backends.Backend{exits(), unsure()}, nobody, `ask backend "a": malformed: the backend's goroutine ended`},
 		"a yes without a reason": {
-			[]backends.Backend{says(backends.Decision{Verdict: backends.Allowed, Source: backends.FromRule})},
-			backends.Decision{Verdict: backends.Allowed, Source: backends.FromRule, Reason: "a: allowed", ValidFor: time.Minute},
+			[]backends.Backend{says(backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal})},
+			backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "a: allowed", ValidFor: time.Minute},
 			"",
 		},
 		"a stopgap's yes gets no validity": {
@@ -365,7 +366,7 @@ func TestEveryMemberGetsTheRequestUnchanged(t *testing.T) {
 	for number := range 3 {
 		r := backendtest.NewRequest("123")
 		r.Number, r.Bytes, r.Headers = number, 4711, []backends.Header{{Name: "Cookie", Value: "sid=1"}}
-		r.Standing = backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "a: yes"}
+		r.Current = backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "a: yes"}
 		if _, err := b.Check(t.Context(), r); err != nil {
 			t.Fatalf("check: %v", err)
 		}

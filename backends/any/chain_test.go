@@ -14,25 +14,26 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/chain"
 )
 
 // chained joins members as the program does: each in a chain of its own, all in one without breaker and bulkhead.
-func chained(t testing.TB, policy backends.Policy, change func(*backends.ChainConfig), adapters ...backends.Backend,
-) (*backends.Chain, []*backends.Chain) {
+func chained(t testing.TB, policy backends.Policy, change func(*chain.Config), adapters ...backends.Backend,
+) (*chain.Chain, []*chain.Chain) {
 	t.Helper()
 	var (
 		members []backends.Backend
-		chains  []*backends.Chain
+		chains  []*chain.Chain
 	)
 	for i, a := range adapters {
-		cfg := backends.DefaultChainConfig()
+		cfg := chain.DefaultConfig()
 		if change != nil {
 			change(&cfg)
 		}
-		c := backends.NewChain(string(rune('a'+i)), cfg, a, backends.ChainParts{Kind: "test"})
-		chains, members = append(chains, c), append(members, c.Asking())
+		c := chain.New(string(rune('a'+i)), cfg, a, chain.Deps{Kind: "test"})
+		chains, members = append(chains, c), append(members, c.WithoutFailOpen())
 	}
-	return backends.NewLocalChain("both", policy, newBackend(t, members...), chains, backends.ChainParts{Kind: "any"}), chains
+	return chain.NewLocal("both", policy, newBackend(t, members...), chains, chain.Deps{Kind: "any"}), chains
 }
 
 func from(viewer int) *backends.Request {
@@ -44,7 +45,7 @@ func from(viewer int) *backends.Request {
 func watching(viewer int, standing backends.Verdict) *backends.Request {
 	r := from(viewer)
 	r.Number = 1
-	r.Standing = backends.Decision{Verdict: standing, Source: backends.FromBackend, Reason: "as before", UserID: "u1"}
+	r.Current = backends.Decision{Verdict: standing, Source: backends.FromBackend, Reason: "as before", UserID: "u1"}
 	return r
 }
 
@@ -67,20 +68,20 @@ func TestTheOutagePolicyOfTheJoiningBackendHolds(t *testing.T) {
 		},
 		"a no beside a failure of the network": {
 			[]backends.Backend{no, network},
-			[3]string{"allowed fail-open", "allowed last-known", "denied last-known"},
-			[3]string{"failure", "allowed last-known", "denied last-known"},
+			[3]string{"allowed fail-open", "allowed cached", "denied cached"},
+			[3]string{"failure", "allowed cached", "denied cached"},
 			[3]string{"denied fail-open", "denied fail-open", "denied fail-open"},
 		},
 		"a no beside a failure that he may have caused": {
 			[]backends.Backend{no, status},
-			[3]string{"failure", "allowed last-known", "denied last-known"},
-			[3]string{"failure", "allowed last-known", "denied last-known"},
+			[3]string{"failure", "allowed cached", "denied cached"},
+			[3]string{"failure", "allowed cached", "denied cached"},
 			[3]string{"denied fail-open", "denied fail-open", "denied fail-open"},
 		},
 		"a failure that he may have caused beside one of the network": {
 			[]backends.Backend{status, network},
-			[3]string{"allowed fail-open", "allowed last-known", "denied last-known"},
-			[3]string{"failure", "allowed last-known", "denied last-known"},
+			[3]string{"allowed fail-open", "allowed cached", "denied cached"},
+			[3]string{"failure", "allowed cached", "denied cached"},
 			[3]string{"denied fail-open", "denied fail-open", "denied fail-open"},
 		},
 		"an overload beside a failure": {
@@ -103,9 +104,9 @@ func TestTheOutagePolicyOfTheJoiningBackendHolds(t *testing.T) {
 		},
 		"no opinion from all": {
 			[]backends.Backend{unsure(), unsure()},
-			[3]string{"denied rule", "denied rule", "denied rule"},
-			[3]string{"denied rule", "denied rule", "denied rule"},
-			[3]string{"denied rule", "denied rule", "denied rule"},
+			[3]string{"denied local", "denied local", "denied local"},
+			[3]string{"denied local", "denied local", "denied local"},
+			[3]string{"denied local", "denied local", "denied local"},
 		},
 	}
 	for name, tt := range tests {
@@ -152,7 +153,7 @@ func TestFailuresOfOneViewerOpenNothing(t *testing.T) {
 			t.Fatalf("got %s, want a failure that admits nobody", got)
 		}
 	}
-	if chains[1].Down() || c.Down() {
+	if chains[1].IsDown() || c.IsDown() {
 		t.Error("one viewer opened the breaker")
 	}
 }
@@ -175,7 +176,7 @@ func TestTheQuestionIsOutWhenNoMemberHasItQueued(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				c, chains := chained(t, backends.PolicyAllow, func(cfg *backends.ChainConfig) {
+				c, chains := chained(t, backends.PolicyAllow, func(cfg *chain.Config) {
 					cfg.Bulkhead.MaxInFlight = 1
 				}, tt.first, after(300*time.Millisecond, denying("y", "")))
 				go func() { _, _ = chains[1].Check(t.Context(), from(2)) }() // takes the only slot
@@ -183,7 +184,7 @@ func TestTheQuestionIsOutWhenNoMemberHasItQueued(t *testing.T) {
 				var calls atomic.Int32
 				started, out := time.Now(), time.Duration(0)
 				r := from(1)
-				r.Asking = func() {
+				r.OnSent = func() {
 					calls.Add(1)
 					out = time.Since(started)
 				}
@@ -201,7 +202,7 @@ func TestAnOverloadOfEveryMemberIsNoQuestionThatWentOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		hang := after(1500*time.Millisecond, denying("x", ""))
-		c, chains := chained(t, backends.PolicyAllow, func(cfg *backends.ChainConfig) {
+		c, chains := chained(t, backends.PolicyAllow, func(cfg *chain.Config) {
 			cfg.Bulkhead.MaxInFlight = 1
 		}, hang, hang)
 		for _, member := range chains {
@@ -209,7 +210,7 @@ func TestAnOverloadOfEveryMemberIsNoQuestionThatWentOut(t *testing.T) {
 		}
 		synctest.Wait()
 		r := from(1)
-		r.Asking = func() { t.Error("Asking was called") }
+		r.OnSent = func() { t.Error("Asking was called") }
 		if got := outcome(c.Check(t.Context(), r)); got != "overload" {
 			t.Errorf("got %s, want an overload", got)
 		}
@@ -228,8 +229,8 @@ func TestAMemberThatHangsCostsNothingBesideAYes(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if slots, _ := chains[0].Bulkhead.InFlight(); slots != 0 || chains[0].Down() || time.Since(started) != time.Second {
-			t.Errorf("got %d slots held, down %t, after %s; want none, false, 1s", slots, chains[0].Down(), time.Since(started))
+		if slots, _ := chains[0].Bulkhead.InFlight(); slots != 0 || chains[0].IsDown() || time.Since(started) != time.Second {
+			t.Errorf("got %d slots held, down %t, after %s; want none, false, 1s", slots, chains[0].IsDown(), time.Since(started))
 		}
 	})
 }
@@ -251,7 +252,7 @@ func TestManyViewersAtOnceGetEachHisOwnAnswer(t *testing.T) {
 		group.Go(func() {
 			r := backendtest.NewRequest(fmt.Sprint(i % 4))
 			var asked atomic.Int32
-			r.Asking = func() { asked.Add(1) }
+			r.OnSent = func() { asked.Add(1) }
 			d, err := c.Check(t.Context(), r)
 			if err != nil || d.Reason != want[i%4] || asked.Load() > 1 {
 				t.Errorf("viewer %d: got %q, error %v, asked %d times; want %q", i, d.Reason, err, asked.Load(), want[i%4])
@@ -268,12 +269,12 @@ func TestACallThatOutlivesItsCheckIsSilent(t *testing.T) {
 		release := make(chan struct{})
 		late := func(_ context.Context, r *backends.Request) (backends.Decision, error) {
 			<-release
-			r.Asking()
+			r.OnSent()
 			return backends.Decision{}, nil
 		}
 		b := newBackend(t, backends.BackendFunc(late), allowing())
 		r := from(1)
-		r.Asking = func() { t.Error("Asking was called after the check") }
+		r.OnSent = func() { t.Error("Asking was called after the check") }
 		if got := outcome(b.Check(t.Context(), r)); got != "allowed backend" {
 			t.Errorf("got %s, want a yes", got)
 		}

@@ -43,7 +43,7 @@ func (m *member) ask(ctx context.Context, r *backends.Request, waiting *atomic.I
 		give(a)
 	}()
 	if m.running.Add(1)-waiting.Load() >= maxUnended {
-		a.err, ended = &backends.Overload{Setting: m.crowd, Value: maxUnended}, true
+		a.err, ended = backends.NewOverload(m.crowd, maxUnended), true
 		return
 	}
 	a.decision, a.err = m.Backend.Check(ctx, r)
@@ -86,7 +86,7 @@ func (m *member) silent() error {
 
 // yes is the decision of the one who won. A stopgap's time is nobody's to give.
 func (m *member) yes(d backends.Decision) backends.Decision {
-	if d.ValidFor == 0 && d.Source.Asked() {
+	if d.ValidFor == 0 && d.Source.IsAuthoritative() {
 		d.ValidFor = m.Validity
 	}
 	return m.named(d)

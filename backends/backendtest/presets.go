@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/backends/chain"
+	"usher/backends/httpbackend"
 )
 
 // opensBreaker is how many failures in a row open a breaker, by default.
@@ -172,7 +174,7 @@ func (s *presetSuite) run(t *testing.T, preset backends.Preset, condition string
 	if closer, ok := adapter.(interface{ Close() }); ok {
 		t.Cleanup(closer.Close)
 	}
-	watched, ok := adapter.(interface{ Watch() *backends.Watch })
+	watched, ok := adapter.(interface{ Watch() *httpbackend.Alarms })
 	if !ok {
 		t.Fatal("the backend has no method Watch, so nobody can see its alarms")
 	}
@@ -195,10 +197,10 @@ func (s *presetSuite) run(t *testing.T, preset backends.Preset, condition string
 
 // runChain tries the cell with all that stands around an adapter, up to the answers that open a breaker and beyond.
 func (s *presetSuite) runChain(t *testing.T, p *place, preset backends.Preset, adapter backends.Backend, want cell) {
-	cfg := backends.DefaultChainConfig()
+	cfg := chain.DefaultConfig()
 	cfg.Timeout = p.timeout // long, so that no pause of a busy machine is taken for one of the middleware
 	cfg.Breaker.Interval = max(cfg.Breaker.Interval, opensBreaker*p.timeout)
-	chain := backends.NewChain("middleware", cfg, adapter, backends.ChainParts{Kind: "test", Preset: preset})
+	chain := chain.New("middleware", cfg, adapter, chain.Deps{Kind: "test", Preset: preset})
 	households := byte(0)
 	check := func(who string, r *backends.Request, want string) {
 		t.Helper()
@@ -221,7 +223,7 @@ func (s *presetSuite) runChain(t *testing.T, p *place, preset backends.Preset, a
 		t.Errorf("the breaker is %s after %d answers, want closed", chain.State(), households)
 	}
 	check("the newcomer whose answer is one too many", NewRequest(GoodToken), want.later)
-	if chain.Down() != want.fails() {
+	if chain.IsDown() != want.fails() {
 		t.Errorf("the breaker is %s after %d answers, which is wrong", chain.State(), households)
 	}
 	check("a newcomer later", NewRequest(GoodToken), want.later)
@@ -232,7 +234,7 @@ func (s *presetSuite) runChain(t *testing.T, p *place, preset backends.Preset, a
 func newRunning() *backends.Request {
 	r := NewRequest(GoodToken)
 	r.Number, r.Bytes = 3, 1<<30
-	r.Standing = backends.Decision{
+	r.Current = backends.Decision{
 		Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "as before", User: "alice", ValidFor: time.Minute,
 	}
 	return r
@@ -272,7 +274,7 @@ func (p *place) chainSays(d backends.Decision, err error) string {
 		return "let in"
 	case d.Verdict == backends.Denied && d.Source == backends.FromFailOpen:
 		return "shut out"
-	case d.Verdict == backends.Allowed && d.Source == backends.FromLastKnown && d.User == "alice":
+	case d.Verdict == backends.Allowed && d.Source == backends.FromCached && d.User == "alice":
 		return "kept"
 	default:
 		return fmt.Sprintf("%+v", d)
@@ -280,11 +282,11 @@ func (p *place) chainSays(d backends.Decision, err error) string {
 }
 
 // alarmsOf names what was raised by one answer.
-func alarmsOf(w *backends.Watch) string {
+func alarmsOf(w *httpbackend.Alarms) string {
 	var raised []string
-	for _, a := range backends.Alarms() {
+	for _, a := range backends.AllAlarms() {
 		switch n := w.Count(a); {
-		case n == 1 && w.Raised().Has(a):
+		case n == 1 && w.Active().Has(a):
 			raised = append(raised, a.String())
 		case n != 0:
 			raised = append(raised, fmt.Sprintf("%s × %d", a, n))

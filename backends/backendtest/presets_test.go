@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // bodyReader is a backend that takes neither a yes nor a refusal for one without the code in the body that says so.
-type bodyReader struct{ *backends.HTTPClient }
+type bodyReader struct{ *httpbackend.Client }
 
 func (b bodyReader) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-	a, err := b.Ask(ctx, backends.Question{Query: r.Query, Body: true})
+	a, err := b.Ask(ctx, httpbackend.Call{Query: r.Query, Body: true})
 	if err != nil {
 		return backends.Decision{}, err
 	}
@@ -54,10 +55,10 @@ func TestPresetsOfABackendThatReadsBodies(t *testing.T) {
 			_, cell, _ := strings.Cut(t.Name(), "every_cell/")
 			seen[cell] = true
 			mu.Unlock()
-			cfg := backends.DefaultHTTPConfig()
+			cfg := httpbackend.DefaultConfig()
 			cfg.Address, cfg.Preset = address, preset
 			cfg.DialTimeout, cfg.TLSTimeout = time.Minute, time.Minute
-			client, err := backends.NewHTTPClient("middleware", cfg, backends.HTTPParts{})
+			client, err := httpbackend.NewClient("middleware", cfg, httpbackend.Deps{})
 			if err != nil {
 				t.Fatalf("make the client: %v", err)
 			}
@@ -108,9 +109,9 @@ func TestUnexpectedAnswersHaveNoWord(t *testing.T) {
 		"a yes by nobody":             {Verdict: backends.Allowed},
 		"a yes with a redirect":       {Verdict: backends.Allowed, Source: backends.FromBackend, Redirect: p.sentOn},
 		"a no with another redirect":  {Verdict: backends.Denied, Source: backends.FromBackend, Redirect: "http://other/"},
-		"undecided by the backend":    {Source: backends.FromBackend},
-		"kept without what was known": {Verdict: backends.Allowed, Source: backends.FromLastKnown},
-		"a no kept":                   {Verdict: backends.Denied, Source: backends.FromLastKnown, User: "alice"},
+		"pending by the backend":      {Source: backends.FromBackend},
+		"kept without what was known": {Verdict: backends.Allowed, Source: backends.FromCached},
+		"a no kept":                   {Verdict: backends.Denied, Source: backends.FromCached, User: "alice"},
 		"a ticket's yes":              {Verdict: backends.Allowed, Source: backends.FromTicket},
 	} {
 		if got := p.chainSays(d, nil); words[got] {

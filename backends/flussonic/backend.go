@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // Backend asks one middleware. Safe for concurrent use.
 type Backend struct {
-	*backends.HTTPClient
+	*httpbackend.Client
 	audience  func(channel string) (ofChannel, all int)
 	autoToken bool
 }
@@ -18,12 +19,12 @@ type Backend struct {
 var _ backends.Backend = (*Backend)(nil)
 
 // New makes the named backend. It fails if the config is wrong or a file that it names cannot be read.
-func New(name string, cfg Config, parts backends.HTTPParts) (*Backend, error) {
-	client, err := backends.NewHTTPClient(name, cfg.HTTP, parts)
+func New(name string, cfg Config, parts httpbackend.Deps) (*Backend, error) {
+	client, err := httpbackend.NewClient(name, cfg.HTTP, parts)
 	if err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
-	b := &Backend{HTTPClient: client, audience: parts.Audience, autoToken: cfg.AutoToken}
+	b := &Backend{Client: client, audience: parts.Audience, autoToken: cfg.AutoToken}
 	if b.audience == nil {
 		b.audience = func(string) (int, int) { return 0, 0 }
 	}
@@ -36,15 +37,15 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 }
 
 func (b *Backend) checkAt(ctx context.Context, r *backends.Request, now time.Time) (backends.Decision, error) {
-	token := backends.QueryValue(r.Query, "token")
+	token := httpbackend.QueryValue(r.Query, "token")
 	switch {
 	case token != "":
 	case b.autoToken:
 		token = r.Session.UUID()
 	default:
 		return backends.Decision{
-			Verdict: backends.Denied, Source: backends.FromRule, Reason: "no token, and auto_token is false",
+			Verdict: backends.Denied, Source: backends.FromLocal, Reason: "no token, and auto_token is false",
 		}, nil
 	}
-	return b.Decide(ctx, backends.Question{Ours: b.facts(r, token, now), Credentials: r.Headers})
+	return b.Decide(ctx, httpbackend.Call{Ours: b.facts(r, token, now), Credentials: r.Headers})
 }

@@ -14,6 +14,8 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/chain"
+	"usher/backends/httpbackend"
 )
 
 func TestBackendPassesTheContract(t *testing.T) {
@@ -29,7 +31,7 @@ func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	if change != nil {
 		change(&cfg)
 	}
-	b, err := New("middleware", cfg, backends.HTTPParts{Audience: audience})
+	b, err := New("middleware", cfg, httpbackend.Deps{Audience: audience})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
@@ -156,7 +158,7 @@ func TestAnswers(t *testing.T) {
 func TestStatusesThroughTheChain(t *testing.T) {
 	t.Parallel()
 	granted := yes(func(d *backends.Decision) { d.UserID = "15" })
-	kept := func(d backends.Decision) backends.Decision { d.Source = backends.FromLastKnown; return d }
+	kept := func(d backends.Decision) backends.Decision { d.Source = backends.FromCached; return d }
 	tests := map[string]struct {
 		mode backendtest.Mode
 		// answer holds for all three; without a verdict it is a failure of that kind, which the outage policy answers.
@@ -196,19 +198,19 @@ func TestStatusesThroughTheChain(t *testing.T) {
 				s := startServer(t)
 				set(t, s, tt.mode)
 				r := backendtest.NewRequest("123")
-				r.Standing = v.standing
+				r.Current = v.standing
 				d, err := newChain(t, s).Check(t.Context(), r)
 				want := tt.answer
-				if failed := want.Verdict == backends.Undecided; failed {
+				if failed := want.Verdict == backends.Pending; failed {
 					want = v.outage
 				}
 				if diff := cmp.Diff(want, d); diff != "" {
 					t.Errorf("decision (-want +got):\n%s", diff)
 				}
 				switch f := backends.AsFailure(err); {
-				case want.Verdict != backends.Undecided && err != nil:
+				case want.Verdict != backends.Pending && err != nil:
 					t.Errorf("got error %v, want none", err)
-				case want.Verdict == backends.Undecided && (f == nil || f.Kind != tt.failure):
+				case want.Verdict == backends.Pending && (f == nil || f.Kind != tt.failure):
 					t.Errorf("got error %v, want the %s failure", err, tt.failure)
 				}
 			})
@@ -216,12 +218,12 @@ func TestStatusesThroughTheChain(t *testing.T) {
 	}
 }
 
-func newChain(t *testing.T, s *backendtest.Server) *backends.Chain {
+func newChain(t *testing.T, s *backendtest.Server) *chain.Chain {
 	t.Helper()
 	b := newBackend(t, s.URL(), nil)
-	cfg := backends.DefaultChainConfig()
+	cfg := chain.DefaultConfig()
 	cfg.Timeout = 200 * time.Millisecond
-	return backends.NewChain("middleware", cfg, b, backends.ChainParts{Kind: "flussonic", Preset: b.Preset()})
+	return chain.New("middleware", cfg, b, chain.Deps{Kind: "flussonic", Preset: b.Preset()})
 }
 
 func TestAViewerWithoutAToken(t *testing.T) {
@@ -262,7 +264,7 @@ func TestAViewerWithoutAToken(t *testing.T) {
 				return
 			}
 			want := backends.Decision{
-				Verdict: backends.Denied, Source: backends.FromRule, Reason: "no token, and auto_token is false",
+				Verdict: backends.Denied, Source: backends.FromLocal, Reason: "no token, and auto_token is false",
 			}
 			if diff := cmp.Diff(want, d); diff != "" || s.Calls() != 0 {
 				t.Errorf("%d calls, decision (-want +got):\n%s", s.Calls(), diff)
@@ -281,11 +283,11 @@ func TestConfigInYAML(t *testing.T) {
 	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
 		t.Fatalf("read the config: %v", err)
 	}
-	want := Config{HTTP: backends.DefaultHTTPConfig()}
+	want := Config{HTTP: httpbackend.DefaultConfig()}
 	want.HTTP.Address = "https://auth.example.com/auth?site=1"
 	want.HTTP.Headers = map[string]backends.Secret{"X-Api-Key": "s3cret"}
 	want.HTTP.Preset = backends.PresetFlussonic
-	want.HTTP.Statuses = backends.Statuses{"302": backends.OutcomeAllow, "5xx": backends.OutcomeDeny}
+	want.HTTP.Statuses = httpbackend.Statuses{"302": httpbackend.OutcomeAllow, "5xx": httpbackend.OutcomeDeny}
 	want.HTTP.DialTimeout = 300 * time.Millisecond
 	want.HTTP.RequireHeader = "X-UserId"
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -301,7 +303,7 @@ func TestConfigInYAML(t *testing.T) {
 
 func TestNewRefusesAWrongConfig(t *testing.T) {
 	t.Parallel()
-	_, err := New("middleware", DefaultConfig(), backends.HTTPParts{})
+	_, err := New("middleware", DefaultConfig(), httpbackend.Deps{})
 	if err == nil || err.Error() != `make backend "middleware": address: must be set` {
 		t.Errorf("got %v", err)
 	}
@@ -319,7 +321,7 @@ func TestANodeThatDoesNotCountHasNoViewers(t *testing.T) {
 	s := startServer(t)
 	cfg := DefaultConfig()
 	cfg.HTTP.Address = s.URL()
-	b, err := New("middleware", cfg, backends.HTTPParts{})
+	b, err := New("middleware", cfg, httpbackend.Deps{})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
@@ -337,7 +339,7 @@ func TestCheckTellsTheTimeThatPassed(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	r := backendtest.NewRequest("123")
-	r.Standing, r.Number, r.Opened = yes(nil), 1, time.Now().Add(-time.Hour)
+	r.Current, r.Number, r.Opened = yes(nil), 1, time.Now().Add(-time.Hour)
 	if _, err := newBackend(t, s.URL(), nil).Check(t.Context(), r); err != nil {
 		t.Fatalf("check: %v", err)
 	}
@@ -368,6 +370,6 @@ func BenchmarkFacts(b *testing.B) {
 	now := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		_ = backend.facts(r, backends.QueryValue(r.Query, "token"), now)
+		_ = backend.facts(r, httpbackend.QueryValue(r.Query, "token"), now)
 	}
 }

@@ -1,10 +1,13 @@
 package flussonic
 
-import "usher/backends"
+import (
+	"usher/backends"
+	"usher/backends/httpbackend"
+)
 
 // Config is a flussonic backend's own keys: those of every HTTP backend, and one more.
 type Config struct {
-	HTTP backends.HTTPConfig `yaml:",inline"`
+	HTTP httpbackend.Config `yaml:",inline"`
 	// AutoToken asks about a viewer without a token by one made for him, the session's id, as Flussonic does unless
 	// no_auto_token is set. False: he is denied without a call.
 	AutoToken bool `yaml:"auto_token"`
@@ -12,7 +15,7 @@ type Config struct {
 
 // DefaultConfig has everything but the address.
 func DefaultConfig() Config {
-	cfg := Config{HTTP: backends.DefaultHTTPConfig(), AutoToken: true}
+	cfg := Config{HTTP: httpbackend.DefaultConfig(), AutoToken: true}
 	cfg.HTTP.Preset = backends.PresetFlussonic
 	return cfg
 }

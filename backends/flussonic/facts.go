@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // What a call may hold of a viewer's words: of each fact, as he said it, and of all together, as they stand in the
@@ -17,8 +18,8 @@ const (
 )
 
 // facts is what the middleware is told, in the order of Flussonic's documentation.
-func (b *Backend) facts(r *backends.Request, token string, now time.Time) []backends.Parameter {
-	f := factSheet{list: make([]backends.Parameter, 0, 16), room: maxFacts}
+func (b *Backend) facts(r *backends.Request, token string, now time.Time) []httpbackend.Parameter {
+	f := factSheet{list: make([]httpbackend.Parameter, 0, 16), room: maxFacts}
 	ofChannel, all := b.audience(r.Channel)
 	requestType, number := stage(r)
 
@@ -55,8 +56,8 @@ const newSession, updateSession = "new_session", "update_session"
 // middlewares tell a session's beginning by either. Our own number cannot be taken as it is, since it counts checks
 // that nobody answered, some of which never went out.
 func stage(r *backends.Request) (requestType string, number int) {
-	switch r.Standing.Source {
-	case backends.FromBackend, backends.FromLastKnown, backends.FromLimit: // a limit on the user that it named
+	switch r.Current.Source {
+	case backends.FromBackend, backends.FromCached, backends.FromLimit: // a limit on the user that it named
 		return updateSession, max(1, r.Number)
 	default: // nobody, a stopgap, or somebody who is not the middleware
 		return newSession, 0
@@ -65,13 +66,13 @@ func stage(r *backends.Request) (requestType string, number int) {
 
 // factSheet collects parameters. Room is what is left for the viewer's words, in bytes once they are escaped.
 type factSheet struct {
-	list []backends.Parameter
+	list []httpbackend.Parameter
 	room int
 }
 
 // add takes what is ours, and short.
 func (f *factSheet) add(name, value string) {
-	f.list = append(f.list, backends.Parameter{Name: name, Value: value})
+	f.list = append(f.list, httpbackend.Parameter{Name: name, Value: value})
 }
 
 // tell takes what the viewer said, as much as fits. Nothing is taken out of it: escaped, it can do no harm on the

@@ -11,6 +11,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 // The channel and the words of the tests that Flussonic's last open version (3.69, 2013) came with.
@@ -89,7 +90,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-func asMap(list []backends.Parameter) map[string]string {
+func asMap(list []httpbackend.Parameter) map[string]string {
 	m := make(map[string]string, len(list))
 	for _, p := range list {
 		m[p.Name] = p.Value
@@ -124,7 +125,7 @@ func TestStages(t *testing.T) {
 		"the hundredth":                       {99, allowed(backends.FromBackend), 5 * time.Hour, known("99", "18000")},
 		"seconds are whole":                   {1, allowed(backends.FromBackend), 2999 * time.Millisecond, known("1", "2")},
 		"a clock that was set back":           {1, allowed(backends.FromBackend), -time.Hour, known("1", "0")},
-		"after an outage":                     {7, allowed(backends.FromLastKnown), time.Hour, known("7", "3600")},
+		"after an outage":                     {7, allowed(backends.FromCached), time.Hour, known("7", "3600")},
 		"a session that was refused is known": {1, denied(backends.FromBackend), time.Second, known("1", "1")},
 		"a session over its limit is known":   {3, denied(backends.FromLimit), time.Second, known("3", "1")},
 		"a known session is never at 0":       {0, allowed(backends.FromBackend), 0, known("1", "0")},
@@ -133,14 +134,14 @@ func TestStages(t *testing.T) {
 		"the second, of one let in while nobody answered": {1, allowed(backends.FromFailOpen), time.Minute, unknown},
 		"the second, of one refused by the policy":        {1, denied(backends.FromFailOpen), time.Minute, unknown},
 		"a session that only its ticket speaks for":       {1, allowed(backends.FromTicket), time.Minute, unknown},
-		"a session that we refused ourselves":             {1, denied(backends.FromRule), time.Minute, unknown},
+		"a session that we refused ourselves":             {1, denied(backends.FromLocal), time.Minute, unknown},
 	}
 	b := newBackend(t, "http://auth.example.com/", nil)
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			all := asMap(b.facts(&backends.Request{
-				Number: tt.number, Standing: tt.standing, Opened: opened, Bytes: 12345,
+				Number: tt.number, Current: tt.standing, Opened: opened, Bytes: 12345,
 			}, "123", opened.Add(tt.after)))
 			got := make(map[string]string)
 			for _, name := range []string{"request_type", "request_number", "duration", "bytes"} {
@@ -158,7 +159,7 @@ func TestStages(t *testing.T) {
 func TestDurationIsLeftOutIfNobodyKnowsTheOpening(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, "http://auth.example.com/", nil)
-	all := asMap(b.facts(&backends.Request{Number: 1, Standing: yes(nil)}, "123", time.Unix(1350274200, 0)))
+	all := asMap(b.facts(&backends.Request{Number: 1, Current: yes(nil)}, "123", time.Unix(1350274200, 0)))
 	if got, told := all["duration"]; told {
 		t.Errorf("got duration %q of a session without an opening", got)
 	}
@@ -218,7 +219,7 @@ func TestNoViewerCanMakeACallFailByItsSize(t *testing.T) {
 
 func TestReadingATokenDoesNotAllocate(t *testing.T) {
 	query := "device=mag250&token=0123456789abcdef0123456789abcdef"
-	if allocs := testing.AllocsPerRun(100, func() { _ = backends.QueryValue(query, "token") }); allocs != 0 {
+	if allocs := testing.AllocsPerRun(100, func() { _ = httpbackend.QueryValue(query, "token") }); allocs != 0 {
 		t.Errorf("got %v allocations, want none", allocs)
 	}
 }

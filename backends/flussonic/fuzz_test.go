@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 func FuzzIsArchive(f *testing.F) {
@@ -39,7 +40,7 @@ func FuzzFacts(f *testing.F) {
 		b := &Backend{audience: audience, autoToken: true}
 		r := &backends.Request{Channel: channel, Query: query, UserAgent: agent, Referer: referer}
 		var raw strings.Builder
-		for _, p := range b.facts(r, backends.QueryValue(query, "token"), time.Time{}) {
+		for _, p := range b.facts(r, httpbackend.QueryValue(query, "token"), time.Time{}) {
 			raw.WriteString("&" + p.Name + "=" + strings.ReplaceAll(url.QueryEscape(p.Value), "+", "%20"))
 		}
 		if raw.Len() > maxFacts+256 {

@@ -38,7 +38,7 @@ func TestTheBytesOnTheWire(t *testing.T) {
 				},
 				Number: 1, Channel: "fake", Query: "token=60334b207baa", Path: "/play/fake/index.m3u8",
 				UserAgent: "curl/7.68.0", Referer: "hey.com", Address: netip.MustParseAddr("10.77.0.150"),
-				Opened: opened, Bytes: 12345, Standing: yes(nil),
+				Opened: opened, Bytes: 12345, Current: yes(nil),
 			},
 		},
 	}

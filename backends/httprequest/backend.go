@@ -5,16 +5,17 @@ import (
 	"fmt"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // Backend asks one middleware. Safe for concurrent use.
-type Backend struct{ *backends.HTTPClient }
+type Backend struct{ *httpbackend.Client }
 
 var _ backends.Backend = (*Backend)(nil)
 
 // New makes the named backend. It fails if the config is wrong or a file that it names cannot be read.
-func New(name string, cfg Config, parts backends.HTTPParts) (*Backend, error) {
-	client, err := backends.NewHTTPClient(name, cfg.HTTP, parts)
+func New(name string, cfg Config, parts httpbackend.Deps) (*Backend, error) {
+	client, err := httpbackend.NewClient(name, cfg.HTTP, parts)
 	if err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
@@ -23,9 +24,9 @@ func New(name string, cfg Config, parts backends.HTTPParts) (*Backend, error) {
 
 // Check asks about one viewer.
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-	return b.Decide(ctx, backends.Question{
+	return b.Decide(ctx, httpbackend.Call{
 		Query:       r.Query,
-		Header:      backends.AstraHeaders(r),
+		Header:      httpbackend.AstraHeaders(r),
 		Credentials: r.Headers,
 	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 func TestBackendPassesTheContract(t *testing.T) {
@@ -28,7 +29,7 @@ func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	if change != nil {
 		change(&cfg)
 	}
-	b, err := New("middleware", cfg, backends.HTTPParts{})
+	b, err := New("middleware", cfg, httpbackend.Deps{})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
@@ -234,11 +235,11 @@ func TestConfigInYAML(t *testing.T) {
 	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
 		t.Fatalf("read the config: %v", err)
 	}
-	want := Config{HTTP: backends.HTTPConfig{
+	want := Config{HTTP: httpbackend.Config{
 		Address:  "https://auth.example.com/check?site=1",
 		Headers:  map[string]backends.Secret{"X-Api-Key": "s3cret"},
 		Preset:   backends.PresetFlussonic,
-		Statuses: backends.Statuses{"404": backends.OutcomeDeny, "5xx": backends.OutcomeFailure},
+		Statuses: httpbackend.Statuses{"404": httpbackend.OutcomeDeny, "5xx": httpbackend.OutcomeFailure},
 
 		DialTimeout: 300 * time.Millisecond, TLSTimeout: time.Second, IdleTimeout: 30 * time.Second,
 		MaxResponseHeader: 8192, MaxBody: 1024,
@@ -254,14 +255,14 @@ func TestConfigInYAML(t *testing.T) {
 
 func TestNewRefusesAWrongConfig(t *testing.T) {
 	t.Parallel()
-	_, err := New("middleware", DefaultConfig(), backends.HTTPParts{})
+	_, err := New("middleware", DefaultConfig(), httpbackend.Deps{})
 	if err == nil || err.Error() != `make backend "middleware": address: must be set` {
 		t.Errorf("got %v", err)
 	}
 	cfg := DefaultConfig()
 	cfg.HTTP.Address = "https://auth.example.com/check"
 	cfg.HTTP.TLS.CAFile = "testdata/full.yaml"
-	_, err = New("middleware", cfg, backends.HTTPParts{})
+	_, err = New("middleware", cfg, httpbackend.Deps{})
 	if err == nil || err.Error() != `make backend "middleware": tls.ca_file: no certificate in testdata/full.yaml` {
 		t.Errorf("got %v", err)
 	}

@@ -65,8 +65,8 @@ func (b *Backend) index(r rule, i int) {
 }
 
 func rulingOf(v Verb, reason string) backends.Decision {
-	verdict := [...]backends.Verdict{Pass: backends.Undecided, Allow: backends.Allowed, Deny: backends.Denied}[v]
-	return backends.Decision{Verdict: verdict, Source: backends.FromRule, Reason: reason}
+	verdict := [...]backends.Verdict{Pass: backends.Pending, Allow: backends.Allowed, Deny: backends.Denied}[v]
+	return backends.Decision{Verdict: verdict, Source: backends.FromLocal, Reason: reason}
 }
 
 // Check looks the viewer's address up. It never fails, and does not allocate.

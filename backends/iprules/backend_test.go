@@ -28,7 +28,7 @@ func check(t testing.TB, b *Backend, address netip.Addr) backends.Decision {
 	if err != nil {
 		t.Fatalf("check %s: %v", address, err)
 	}
-	if d.Source != backends.FromRule {
+	if d.Source != backends.FromLocal {
 		t.Fatalf("check %s: source %s, want rule", address, d.Source)
 	}
 	return d
@@ -48,8 +48,8 @@ func TestTheFirstRuleThatFitsDecides(t *testing.T) {
 		"192.0.2.13":          {backends.Denied, "rules[0]: deny 192.0.2.13"},
 		"192.0.2.14":          {backends.Allowed, "rules[1]: allow 192.0.2.0/24"},
 		"::ffff:192.0.2.13":   {backends.Denied, "rules[0]: deny 192.0.2.13"},
-		"192.0.77.1":          {backends.Undecided, "rules[2]: pass 192.0.0.0/16"},
-		"198.51.100.255":      {backends.Undecided, "rules[3]: skip 198.51.100.0/24"},
+		"192.0.77.1":          {backends.Pending, "rules[2]: pass 192.0.0.0/16"},
+		"198.51.100.255":      {backends.Pending, "rules[3]: skip 198.51.100.0/24"},
 		"2001:db8:1::7":       {backends.Allowed, "rules[4]: allow 2001:db8::/32"},
 		"2001:db8:1::7%eth0":  {backends.Allowed, "rules[4]: allow 2001:db8::/32"},
 		"203.0.113.9":         {backends.Allowed, "rules[6]: allow ::ffff:203.0.113.0/120"},
@@ -57,7 +57,7 @@ func TestTheFirstRuleThatFitsDecides(t *testing.T) {
 		"198.51.101.0":        {backends.Denied, "no rule fits; default: deny"},
 		"255.255.255.255":     {backends.Denied, "no rule fits; default: deny"},
 		"::":                  {backends.Denied, "no rule fits; default: deny"},
-		"::ffff:198.51.100.1": {backends.Undecided, "rules[3]: skip 198.51.100.0/24"},
+		"::ffff:198.51.100.1": {backends.Pending, "rules[3]: skip 198.51.100.0/24"},
 	}
 	for address, want := range tests {
 		d := check(t, b, netip.MustParseAddr(address))
@@ -80,7 +80,7 @@ func TestAllFitsEverybody(t *testing.T) {
 			t.Errorf("%s: %s, want %s", address, d.Verdict, want)
 		}
 	}
-	if d := check(t, newBackend(t, Pass, "allow 0.0.0.0/0", "allow ::/0"), netip.Addr{}); d.Verdict != backends.Undecided {
+	if d := check(t, newBackend(t, Pass, "allow 0.0.0.0/0", "allow ::/0"), netip.Addr{}); d.Verdict != backends.Pending {
 		t.Errorf("without an address: %s, want no opinion", d.Verdict)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 // bare answers with a status alone: what headers a portal sends is not public.
@@ -24,7 +25,7 @@ func newBackend(t testing.TB, address string, flussonic bool) *Backend {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.HTTP.Address, cfg.Flussonic = address, flussonic
-	b, err := New("portal", cfg, backends.HTTPParts{})
+	b, err := New("portal", cfg, httpbackend.Deps{})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
@@ -134,7 +135,7 @@ func TestAnswers(t *testing.T) {
 			if diff := cmp.Diff(tt.want, d); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
-			if got := b.Watch().Raised(); got != tt.alarms {
+			if got := b.Watch().Active(); got != tt.alarms {
 				t.Errorf("got alarms %b, want %b", got, tt.alarms)
 			}
 		})
@@ -187,7 +188,7 @@ func TestConfigInYAML(t *testing.T) {
 	}
 	want := DefaultConfig()
 	want.HTTP.Address, want.Flussonic = "https://go.iptvportal.cloud", true
-	want.HTTP.Statuses = backends.Statuses{"402": backends.OutcomeDeny}
+	want.HTTP.Statuses = httpbackend.Statuses{"402": httpbackend.OutcomeDeny}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
 	}
@@ -215,7 +216,7 @@ func TestAWrongConfigIsRefused(t *testing.T) {
 			if err := cfg.Validate(); err == nil || err.Error() != tt.want {
 				t.Errorf("validate: got %v, want %s", err, tt.want)
 			}
-			_, err := New("portal", cfg, backends.HTTPParts{})
+			_, err := New("portal", cfg, httpbackend.Deps{})
 			if err == nil || err.Error() != `make backend "portal": `+tt.want {
 				t.Errorf("new: got %v, want %s", err, tt.want)
 			}
@@ -227,7 +228,7 @@ func TestAFileThatIsNoCertificateIsRefused(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
 	cfg.HTTP.Address, cfg.HTTP.TLS.CAFile = "https://go.iptvportal.cloud", "testdata/full.yaml"
-	_, err := New("portal", cfg, backends.HTTPParts{})
+	_, err := New("portal", cfg, httpbackend.Deps{})
 	if err == nil || err.Error() != `make backend "portal": tls.ca_file: no certificate in testdata/full.yaml` {
 		t.Errorf("got %v", err)
 	}

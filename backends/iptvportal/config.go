@@ -4,7 +4,7 @@ import (
 	"errors"
 	"strings"
 
-	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // Where a portal answers Astra, and where Flussonic, under its own address.
@@ -16,14 +16,14 @@ const (
 // Config is an iptvportal backend's own keys: those of every HTTP backend, and which of the portal's two places is
 // asked. Only the address, which is the portal's, has no default.
 type Config struct {
-	HTTP backends.HTTPConfig `yaml:",inline"`
+	HTTP httpbackend.Config `yaml:",inline"`
 	// Flussonic asks where the portal answers Flussonic; false, where it answers Astra. The channel's Auth in the portal
 	// must say the same.
 	Flussonic bool `yaml:"flussonic"`
 }
 
 // DefaultConfig has everything but the address, and asks as Astra does.
-func DefaultConfig() Config { return Config{HTTP: backends.DefaultHTTPConfig()} }
+func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 
 // Validate reports everything wrong. Messages begin with the key, under the backend's own.
 func (c Config) Validate() error {
@@ -35,7 +35,7 @@ func (c Config) Validate() error {
 }
 
 // complete is the config with the address that is asked.
-func (c Config) complete() backends.HTTPConfig {
+func (c Config) complete() httpbackend.Config {
 	path := astraPath
 	if c.Flussonic {
 		path = flussonicPath
@@ -49,7 +49,7 @@ func endpoint(address, path string) string {
 	if address == "" || endsIn(address, astraPath) || endsIn(address, flussonicPath) {
 		return address
 	}
-	return backends.WithPath(address, path)
+	return httpbackend.WithPath(address, path)
 }
 
 // endsIn reports whether the address's path ends in path, with or without its last slash.

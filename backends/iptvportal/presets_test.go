@@ -6,6 +6,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 func TestPresetsKeepTheirPromises(t *testing.T) {
@@ -13,7 +14,7 @@ func TestPresetsKeepTheirPromises(t *testing.T) {
 		cfg := DefaultConfig()
 		cfg.HTTP.Address, cfg.HTTP.Preset = address, preset
 		cfg.HTTP.DialTimeout, cfg.HTTP.TLSTimeout = time.Minute, time.Minute // so that a busy machine is no failure
-		b, err := New("middleware", cfg, backends.HTTPParts{})
+		b, err := New("middleware", cfg, httpbackend.Deps{})
 		if err != nil {
 			t.Fatal(err)
 		}

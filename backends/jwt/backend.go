@@ -13,6 +13,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // Backend reads tokens. Safe for concurrent use. Close it after use.
@@ -26,7 +27,7 @@ type Backend struct {
 	// local are the keys that the config holds; nil: remote fetches them with client.
 	local  keySet
 	remote *remote
-	client *backends.HTTPClient
+	client *httpbackend.Client
 }
 
 var _ backends.Backend = (*Backend)(nil)
@@ -95,10 +96,10 @@ func (b *Backend) Close() {
 // Check reads the viewer's token. Without one it has no opinion.
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	raw := b.tokenOf(r)
-	no := backends.Decision{Source: backends.FromRule}
+	no := backends.Decision{Source: backends.FromLocal}
 	switch {
 	case raw == "":
-		return backends.Decision{Verdict: backends.Undecided, Source: backends.FromRule, Reason: "no token"}, nil
+		return backends.Decision{Verdict: backends.Pending, Source: backends.FromLocal, Reason: "no token"}, nil
 	case len(raw) > maxToken:
 		return refuse(no, "token is longer than 8192 bytes"), nil
 	case !spelledAsToken(raw):
@@ -150,7 +151,7 @@ func (b *Backend) keysFor(ctx context.Context, token *jwt.Token) (jwt.Verificati
 // unverified is the answer about a token that was not verified because of err, which is the library's and may quote
 // the token. While no keys are known, what the token says against its bearer is believed.
 func (b *Backend) unverified(token *jwt.Token, err error, against func() string) (backends.Decision, error) {
-	no := backends.Decision{Source: backends.FromRule}
+	no := backends.Decision{Source: backends.FromLocal}
 	if errors.Is(err, context.Canceled) {
 		return backends.Decision{}, fmt.Errorf("ask backend %q: %w", b.name, context.Canceled)
 	}

@@ -206,7 +206,7 @@ func TestACurveIsNotTakenForAnother(t *testing.T) {
 
 func TestWhereATokenIsLookedFor(t *testing.T) {
 	t.Parallel()
-	const undecided = "no token"
+	const pending = "no token"
 	token := func(t *testing.T) string { return sign(t, "HS256", "any", []byte(testSecret), claimed(nil)) }
 	authorization := func(value string) []backends.Header {
 		return []backends.Header{{Name: "X-Device", Value: "stb"}, {Name: "Authorization", Value: value}}
@@ -220,15 +220,15 @@ func TestWhereATokenIsLookedFor(t *testing.T) {
 		"in the parameter":               {nil, "token=TOKEN", nil, ""},
 		"among others":                   {nil, "a=b&token=TOKEN&c=d", nil, ""},
 		"escaped":                        {nil, "%74oken=" + "TOKEN%2E", nil, "token is malformed"},
-		"an empty one is none":           {nil, "token=&a=b", nil, undecided},
-		"one without a value is none":    {nil, "token", nil, undecided},
+		"an empty one is none":           {nil, "token=&a=b", nil, pending},
+		"one without a value is none":    {nil, "token", nil, pending},
 		"the first that is not empty":    {nil, "token=&token=TOKEN&token=x", nil, ""},
 		"a bad one first":                {nil, "token=x&token=TOKEN", nil, "token is malformed"},
-		"another parameter":              {nil, "jwt=TOKEN", nil, undecided},
-		"another's end":                  {nil, "xtoken=TOKEN", nil, undecided},
+		"another parameter":              {nil, "jwt=TOKEN", nil, pending},
+		"another's end":                  {nil, "xtoken=TOKEN", nil, pending},
 		"a parameter of another name":    {func(c *Config) { c.Parameter = "jwt" }, "token=x&jwt=TOKEN", nil, ""},
-		"nothing":                        {nil, "", nil, undecided},
-		"a header that is not asked for": {nil, "", authorization("Bearer TOKEN"), undecided},
+		"nothing":                        {nil, "", nil, pending},
+		"a header that is not asked for": {nil, "", authorization("Bearer TOKEN"), pending},
 		"in the header": {
 			func(c *Config) { c.Header = "authorization" }, "", authorization("Bearer TOKEN"), "",
 		},
@@ -239,10 +239,10 @@ func TestWhereATokenIsLookedFor(t *testing.T) {
 			func(c *Config) { c.Header = "X-Device" }, "", []backends.Header{{Name: "X-Device", Value: "TOKEN"}}, "",
 		},
 		"another scheme is another's": {
-			func(c *Config) { c.Header = "Authorization" }, "", authorization("Basic dXNlcjpwYXNz"), undecided,
+			func(c *Config) { c.Header = "Authorization" }, "", authorization("Basic dXNlcjpwYXNz"), pending,
 		},
 		"a scheme alone": {
-			func(c *Config) { c.Header = "Authorization" }, "", authorization("Bearer "), undecided,
+			func(c *Config) { c.Header = "Authorization" }, "", authorization("Bearer "), pending,
 		},
 		"the parameter wins": {
 			func(c *Config) { c.Header = "Authorization" }, "token=x", authorization("Bearer TOKEN"),
@@ -252,7 +252,7 @@ func TestWhereATokenIsLookedFor(t *testing.T) {
 			func(c *Config) { c.Header = "Authorization" }, "a=b", authorization("Bearer TOKEN"), "",
 		},
 		"a parameter that is not asked for": {
-			func(c *Config) { c.Header, c.Parameter = "Authorization", "" }, "token=TOKEN&=TOKEN", nil, undecided,
+			func(c *Config) { c.Header, c.Parameter = "Authorization", "" }, "token=TOKEN&=TOKEN", nil, pending,
 		},
 	}
 	for name, tt := range tests {
@@ -269,8 +269,8 @@ func TestWhereATokenIsLookedFor(t *testing.T) {
 			switch d := ask(t, b, r); tt.reason {
 			case "":
 				want(t, d, backends.Allowed, "token is valid")
-			case undecided:
-				want(t, d, backends.Undecided, undecided)
+			case pending:
+				want(t, d, backends.Pending, pending)
 			default:
 				want(t, d, backends.Denied, tt.reason)
 			}
@@ -290,7 +290,7 @@ func TestTheFullDecision(t *testing.T) {
 	b, _ := newBackend(t, withSecret(func(c *Config) { c.MaxSessionsClaim, c.CutExpired = "streams", true }), nil)
 	token := sign(t, "HS256", "", []byte(testSecret), claimed(jwt.MapClaims{"streams": 3}))
 	wanted := backends.Decision{
-		Verdict: backends.Allowed, Source: backends.FromRule, Reason: "token is valid",
+		Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "token is valid",
 		UserID: "42", User: "alice", MaxSessions: 3, ValidFor: time.Hour + 30*time.Second,
 	}
 	if diff := cmp.Diff(wanted, ask(t, b, opening(token))); diff != "" {

@@ -128,7 +128,7 @@ func (b *Backend) allowed(claims jwt.MapClaims, now time.Time) backends.Decision
 
 // about is who a verified token says that the viewer is, for a yes as for a No.
 func (b *Backend) about(claims jwt.MapClaims) backends.Decision {
-	d := backends.Decision{Source: backends.FromRule}
+	d := backends.Decision{Source: backends.FromLocal}
 	d.UserID, _ = identifier(claims, b.cfg.UserClaim)
 	if b.cfg.NameClaim != "" {
 		name, _ := text(claims[b.cfg.NameClaim])

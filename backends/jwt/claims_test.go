@@ -156,7 +156,7 @@ func TestWhatATokenSaysOfTheUser(t *testing.T) {
 			t.Parallel()
 			d := ask(t, b, opening(sign(t, "HS256", "", []byte(testSecret), claimed(tt.claims))))
 			want := backends.Decision{
-				Verdict: backends.Allowed, Source: backends.FromRule, Reason: "token is valid",
+				Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "token is valid",
 				UserID: tt.id, User: tt.user, MaxSessions: tt.n,
 			}
 			if diff := cmp.Diff(want, d); diff != "" {

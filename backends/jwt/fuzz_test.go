@@ -38,11 +38,11 @@ func FuzzCheck(f *testing.F) {
 		r.Query, r.Headers = query, []backends.Header{{Name: "Authorization", Value: header}}
 		for _, b := range []*Backend{bySet, bySecret} {
 			d, err := b.Check(t.Context(), r)
-			if err != nil || d.Verdict == backends.Allowed || d.Source != backends.FromRule || d.Reason == "" {
+			if err != nil || d.Verdict == backends.Allowed || d.Source != backends.FromLocal || d.Reason == "" {
 				t.Errorf("got %+v and error %v, want no yes", d, err)
 			}
-			if d.Verdict == backends.Undecided && d.Reason != "no token" {
-				t.Errorf("got undecided because %q", d.Reason)
+			if d.Verdict == backends.Pending && d.Reason != "no token" {
+				t.Errorf("got pending because %q", d.Reason)
 			}
 		}
 	})
@@ -95,7 +95,7 @@ func FuzzClaims(f *testing.F) {
 		}
 		d, err := b.Check(t.Context(), opening(signed+"."+encode(string(signature))))
 		switch {
-		case err != nil || d.Verdict == backends.Undecided:
+		case err != nil || d.Verdict == backends.Pending:
 			t.Errorf("got %+v and error %v, want yes or no", d, err)
 		case d.Verdict == backends.Allowed && (d.ValidFor <= 0 || d.ValidFor > maxValidity || d.MaxSessions < 0):
 			t.Errorf("got %+v, which makes no sense", d)

@@ -278,7 +278,7 @@ func ask(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 // want requires a verdict by a rule for that reason, which shows nothing of the token.
 func want(t testing.TB, d backends.Decision, verdict backends.Verdict, reason string) {
 	t.Helper()
-	if d.Verdict != verdict || d.Source != backends.FromRule || d.Reason != reason {
+	if d.Verdict != verdict || d.Source != backends.FromLocal || d.Reason != reason {
 		t.Errorf("got %s from %s because %q, want %s because %q", d.Verdict, d.Source, d.Reason, verdict, reason)
 	}
 }

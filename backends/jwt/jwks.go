@@ -11,6 +11,7 @@ import (
 	"github.com/MicahParks/jwkset"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // Bounds of a JWK set: its size in bytes, and its keys. Issuers have a handful.
@@ -20,16 +21,16 @@ const (
 )
 
 // newClient asks for the JWK set. It follows no redirects, and sorts what goes wrong as it does for any backend.
-func newClient(name string, cfg Config) (*backends.HTTPClient, error) {
-	asking := backends.DefaultHTTPConfig()
+func newClient(name string, cfg Config) (*httpbackend.Client, error) {
+	asking := httpbackend.DefaultConfig()
 	asking.Address, asking.MaxBody = cfg.JWKSURL, maxSetSize
 	asking.DialTimeout, asking.TLSTimeout = cfg.JWKSTimeout, cfg.JWKSTimeout
-	return backends.NewHTTPClient(name, asking, backends.HTTPParts{Connections: 1})
+	return httpbackend.NewClient(name, asking, httpbackend.Deps{Connections: 1})
 }
 
 // load fetches the JWK set. Its error is a *backends.Failure, or wraps context.Canceled.
-func load(ctx context.Context, name string, client *backends.HTTPClient, algorithms []string) (keySet, error) {
-	answer, err := client.Ask(ctx, backends.Question{Header: http.Header{"Accept": {"application/json"}}, Body: true})
+func load(ctx context.Context, name string, client *httpbackend.Client, algorithms []string) (keySet, error) {
+	answer, err := client.Ask(ctx, httpbackend.Call{Header: http.Header{"Accept": {"application/json"}}, Body: true})
 	if err != nil {
 		return nil, explained(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 func firstKey(t testing.TB) string {
@@ -30,7 +31,7 @@ func TestTheSetIsFetchedAtTheFirstNeedAndOnce(t *testing.T) {
 	t.Parallel()
 	i := startIssuer(t, firstKey(t))
 	b, _ := newBackend(t, withSet(i), nil)
-	want(t, ask(t, b, opening("")), backends.Undecided, "no token")
+	want(t, ask(t, b, opening("")), backends.Pending, "no token")
 	want(t, ask(t, b, opening("5ecret")), backends.Denied, "token is malformed")
 	none := sign(t, "HS256", "1", []byte("x"), claimed(nil))
 	want(t, ask(t, b, opening(none)), backends.Denied, "token is signed with an algorithm that is not allowed")
@@ -336,7 +337,7 @@ func TestTheFetchOfACheckIsWrittenDown(t *testing.T) {
 	t.Parallel()
 	i := startIssuer(t, firstKey(t))
 	b, _ := newBackend(t, withSet(i), nil)
-	ctx, exchanges := backends.WithExchanges(t.Context())
+	ctx, exchanges := httpbackend.WithExchanges(t.Context())
 	if _, err := b.Check(ctx, opening(token1(t))); err != nil {
 		t.Fatalf("check: %v", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // maxToken is the longest token that is read, in bytes. Players and edges cut longer URLs.
@@ -13,7 +14,7 @@ const maxToken = 8 << 10
 // with another scheme than Bearer is not for us.
 func (b *Backend) tokenOf(r *backends.Request) string {
 	if b.cfg.Parameter != "" {
-		if token := backends.QueryValue(r.Query, b.cfg.Parameter); token != "" {
+		if token := httpbackend.QueryValue(r.Query, b.cfg.Parameter); token != "" {
 			return token
 		}
 	}

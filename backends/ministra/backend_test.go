@@ -10,6 +10,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 func TestBackendPassesTheContract(t *testing.T) {
@@ -56,7 +57,7 @@ func TestWhatEachVersionSaysReachesTheDecision(t *testing.T) {
 			if diff := cmp.Diff(tt.want, d); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
-			if raised := b.Watch().Raised(); raised != 0 {
+			if raised := b.Watch().Active(); raised != 0 {
 				t.Errorf("got alarms %b, want none", raised)
 			}
 		})
@@ -145,7 +146,7 @@ func TestWhatIsNoAnswerOfThePortals(t *testing.T) {
 			if f == nil || f.Kind != tt.kind || d != (backends.Decision{}) {
 				t.Errorf("got %+v and error %v, want a failure of kind %s", d, err, tt.kind)
 			}
-			if got := b.Watch().Raised(); got != tt.alarm {
+			if got := b.Watch().Active(); got != tt.alarm {
 				t.Errorf("got alarms %b, want %b", got, tt.alarm)
 			}
 		})
@@ -215,7 +216,7 @@ func TestAWrongConfigIsRefused(t *testing.T) {
 			if err := cfg.Validate(); err == nil || err.Error() != tt.want {
 				t.Errorf("validate: got %v, want %s", err, tt.want)
 			}
-			_, err := New("portal", cfg, backends.HTTPParts{})
+			_, err := New("portal", cfg, httpbackend.Deps{})
 			if err == nil || err.Error() != `make backend "portal": `+tt.want {
 				t.Errorf("new: got %v, want %s", err, tt.want)
 			}

@@ -3,7 +3,7 @@ package ministra
 import (
 	"strings"
 
-	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // checkPath is where the portal checks temporary links, under its own address.
@@ -12,17 +12,17 @@ const checkPath = "/server/api/chk_flussonic_tmp_link.php"
 // Config is a ministra backend's own keys: those of every HTTP backend. Only the address, which is the portal's, has no
 // default.
 type Config struct {
-	HTTP backends.HTTPConfig `yaml:",inline"`
+	HTTP httpbackend.Config `yaml:",inline"`
 }
 
 // DefaultConfig has everything but the address.
-func DefaultConfig() Config { return Config{HTTP: backends.DefaultHTTPConfig()} }
+func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 
 // Validate reports everything wrong. Messages begin with the key, under the backend's own.
 func (c Config) Validate() error { return c.complete().Validate() }
 
 // complete is the config with the address that is asked.
-func (c Config) complete() backends.HTTPConfig {
+func (c Config) complete() httpbackend.Config {
 	c.HTTP.Address = endpoint(c.HTTP.Address)
 	return c.HTTP
 }
@@ -33,5 +33,5 @@ func endpoint(address string) string {
 	if address == "" || strings.HasSuffix(path, ".php") {
 		return address
 	}
-	return backends.WithPath(address, checkPath)
+	return httpbackend.WithPath(address, checkPath)
 }

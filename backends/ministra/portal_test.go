@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 // version is what the check script of one version of the portal says beside a yes.
@@ -74,7 +74,7 @@ func newBackend(t testing.TB, address string) *Backend {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.HTTP.Address = address
-	b, err := New("portal", cfg, backends.HTTPParts{})
+	b, err := New("portal", cfg, httpbackend.Deps{})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}

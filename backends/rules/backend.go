@@ -44,7 +44,7 @@ func New(name string, cfg Config, members []backends.Member) (*Backend, error) {
 
 // decisionOf is what a verb of the config decides; undecided for pass.
 func decisionOf(key string, v Verb) backends.Decision {
-	d := backends.Decision{Source: backends.FromRule, Reason: key + ": " + v.String()}
+	d := backends.Decision{Source: backends.FromLocal, Reason: key + ": " + v.String()}
 	switch v {
 	case Allow:
 		d.Verdict = backends.Allowed
@@ -79,11 +79,11 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 // question is what the backend of a rule is asked. It keeps from the caller that the question went out (Asking) while a
 // later rule may ask as well: the caller would take time in that one's queue for a backend that hangs.
 func (b *Backend) question(i int, r *backends.Request) *backends.Request {
-	if r.Asking == nil || !b.asksAfter(i, r) {
+	if r.OnSent == nil || !b.asksAfter(i, r) {
 		return r
 	}
 	q := *r
-	q.Asking = nil
+	q.OnSent = nil
 	return &q
 }
 
@@ -104,11 +104,11 @@ func stopgap(d backends.Decision, skipped string, r *backends.Request) backends.
 	if skipped == "" {
 		return d
 	}
-	if d.Verdict == backends.Allowed && !r.Unknown() {
-		d = r.Standing
+	if d.Verdict == backends.Allowed && !r.IsUnknown() {
+		d = r.Current
 		d.ValidFor = 0
-		if d.Source.Asked() {
-			d.Source = backends.FromLastKnown
+		if d.Source.IsAuthoritative() {
+			d.Source = backends.FromCached
 		}
 		return d
 	}

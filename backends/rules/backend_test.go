@@ -11,19 +11,20 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 func TestBackendPassesTheContract(t *testing.T) {
 	backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
-		cfg := backends.DefaultHTTPConfig()
+		cfg := httpbackend.DefaultConfig()
 		cfg.Address = s.URL() + "/check"
-		client, err := backends.NewHTTPClient("portal", cfg, backends.HTTPParts{})
+		client, err := httpbackend.NewClient("portal", cfg, httpbackend.Deps{})
 		if err != nil {
 			t.Fatalf("make the member: %v", err)
 		}
 		return closing{newBackend(t, `rules: [{ ask: portal }]`, backends.BackendFunc(
 			func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-				return client.Decide(ctx, backends.Question{Query: r.Query, Header: backends.AstraHeaders(r)})
+				return client.Decide(ctx, httpbackend.Call{Query: r.Query, Header: httpbackend.AstraHeaders(r)})
 			})), client.Close}
 	})
 }
@@ -86,7 +87,7 @@ func unasked(t *testing.T) backends.BackendFunc {
 	}
 }
 
-func overload() error { return &backends.Overload{Setting: "backends.a.max_in_flight", Value: 256} }
+func overload() error { return backends.NewOverload("backends.a.max_in_flight", 256) }
 
 func TestWhatFollowsFromAnAnswer(t *testing.T) {
 	t.Parallel()
@@ -103,7 +104,7 @@ func TestWhatFollowsFromAnAnswer(t *testing.T) {
 		Verdict: backends.Denied, Source: backends.FromBackend, Reason: "a: backend answered 403",
 		Redirect: "http://promo.example.net/",
 	}
-	byDefault := ruled(backends.Denied, backends.FromRule, "default: deny")
+	byDefault := ruled(backends.Denied, backends.FromLocal, "default: deny")
 	nobody := backends.Decision{}
 	transport, status := failing(backends.FailureTransport), failing(backends.FailureStatus)
 	const network, code = `ask backend "transport": transport`, `ask backend "status": status 0`
@@ -120,7 +121,7 @@ func TestWhatFollowsFromAnAnswer(t *testing.T) {
 		"a yes that passes":                         {`rules: [{ ask: a, on_yes: pass }, { ask: b }]`, []backends.Backend{yes(), yes()}, of("b"), ""},
 		"a yes that passes to the default":          {`rules: [{ ask: a, on_yes: pass }]`, []backends.Backend{yes()}, byDefault, ""},
 		"a no that passes":                          {`rules: [{ ask: a, on_no: pass }, { ask: b }]`, []backends.Backend{no(), yes()}, of("b"), ""},
-		"no opinion does not heed on_yes, on_no":    {`rules: [{ ask: a, on_yes: allow, on_no: deny }, { then: deny }]`, []backends.Backend{unsure()}, ruled(backends.Denied, backends.FromRule, "rules[1]: deny"), ""},
+		"no opinion does not heed on_yes, on_no":    {`rules: [{ ask: a, on_yes: allow, on_no: deny }, { then: deny }]`, []backends.Backend{unsure()}, ruled(backends.Denied, backends.FromLocal, "rules[1]: deny"), ""},
 		"a failure is the check's":                  {`{ rules: [{ ask: a }, { ask: b }], default: allow }`, []backends.Backend{transport, unasked(t)}, nobody, network},
 		"a status is the check's":                   {`{ rules: [{ ask: a }], default: allow }`, []backends.Backend{status}, nobody, code},
 		"a failure that denies":                     {`{ rules: [{ ask: a, on_failure: deny }], default: allow }`, []backends.Backend{status}, ruled(backends.Denied, backends.FromFailOpen, "rules[0].on_failure=deny; a did not answer: status"), ""},
@@ -132,14 +133,14 @@ func TestWhatFollowsFromAnAnswer(t *testing.T) {
 		"an overload never passes":                  {`{ rules: [{ ask: a, on_failure: pass }, { ask: b }], default: allow }`, []backends.Backend{fails(overload()), unasked(t)}, nobody, busy},
 		"an overload does not deny":                 {`rules: [{ ask: a, on_failure: deny }]`, []backends.Backend{fails(overload())}, nobody, busy},
 		"after a failure a rule's no is a stop":     {`rules: [{ ask: a, on_failure: pass }, { addresses: [192.0.2.7], then: deny }]`, []backends.Backend{transport}, ruled(backends.Denied, backends.FromFailOpen, "rules[1]: deny; a did not answer"), ""},
-		"no opinion by default":                     {`{ rules: [{ ask: a }], default: pass }`, []backends.Backend{unsure()}, ruled(backends.Undecided, backends.FromRule, "default: pass"), ""},
+		"no opinion by default":                     {`{ rules: [{ ask: a }], default: pass }`, []backends.Backend{unsure()}, ruled(backends.Pending, backends.FromLocal, "default: pass"), ""},
 		"asked twice":                               {`rules: [{ channels: [b*], ask: a }, { channels: [a*], ask: a }]`, []backends.Backend{yes()}, of("a"), ""},
 		"an error of no kind":                       {`rules: [{ ask: a, on_failure: pass }]`, []backends.Backend{fails(errors.New("odd"))}, nobody, `ask backend "a": malformed: odd`},
 		"a deadline of the member's own":            {`rules: [{ ask: a }]`, []backends.Backend{fails(context.DeadlineExceeded)}, nobody, `ask backend "a": timeout: context deadline exceeded`},
 		"one that gave up by itself":                {`rules: [{ ask: a }]`, []backends.Backend{fails(context.Canceled)}, nobody, `ask backend "a": malformed: gave up by itself`},
-		"a yes without a reason":                    {`rules: [{ ask: a }]`, []backends.Backend{says(backends.Decision{Verdict: backends.Allowed, Source: backends.FromRule, ValidFor: time.Hour})}, backends.Decision{Verdict: backends.Allowed, Source: backends.FromRule, Reason: "a: allowed", ValidFor: time.Hour}, ""},
+		"a yes without a reason":                    {`rules: [{ ask: a }]`, []backends.Backend{says(backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, ValidFor: time.Hour})}, backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "a: allowed", ValidFor: time.Hour}, ""},
 		"a stopgap's yes gets no validity":          {`rules: [{ ask: a }]`, []backends.Backend{says(ruled(backends.Allowed, backends.FromFailOpen, "x"))}, ruled(backends.Allowed, backends.FromFailOpen, "a: x"), ""},
-		"a rule before spares the question":         {`rules: [{ addresses: [192.0.2.7], then: allow }, { ask: a }]`, []backends.Backend{unasked(t)}, ruled(backends.Allowed, backends.FromRule, "rules[0]: allow"), ""},
+		"a rule before spares the question":         {`rules: [{ addresses: [192.0.2.7], then: allow }, { ask: a }]`, []backends.Backend{unasked(t)}, ruled(backends.Allowed, backends.FromLocal, "rules[0]: allow"), ""},
 		"a rule that passes, and one not met":       {`rules: [{ then: pass }, { channels: [x], then: allow }, { ask: a }]`, []backends.Backend{yes()}, of("a"), ""},
 		"a condition keeps from asking":             {`rules: [{ channels: [x], ask: a }]`, []backends.Backend{unasked(t)}, byDefault, ""},
 		"asking two in a row, and both must say so": {`rules: [{ ask: a, on_yes: pass }, { ask: b, on_yes: pass }]`, []backends.Backend{yes(), yes()}, byDefault, ""},
@@ -181,7 +182,7 @@ func TestABackendThatIsAskedGetsTheRequestUnchanged(t *testing.T) {
 	b := newBackend(t, `rules: [{ ask: a }, { ask: b }]`, &first, &second)
 	r := backendtest.NewRequest("123")
 	r.Number, r.Bytes, r.Headers = 3, 4711, []backends.Header{{Name: "Cookie", Value: "sid=1"}}
-	r.Standing = backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}
+	r.Current = backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}
 	for range 2 {
 		if _, err := b.Check(t.Context(), r); err != nil {
 			t.Fatalf("check: %v", err)

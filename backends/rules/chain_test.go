@@ -13,34 +13,35 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/chain"
 )
 
 // chained has the rules ask as the program does: each backend in a chain of its own, all in one without breaker and
 // bulkhead.
-func chained(t testing.TB, policy backends.Policy, change func(*backends.ChainConfig), config string,
+func chained(t testing.TB, policy backends.Policy, change func(*chain.Config), config string,
 	adapters ...backends.Backend,
-) (*backends.Chain, []*backends.Chain) {
+) (*chain.Chain, []*chain.Chain) {
 	t.Helper()
 	var (
 		members []backends.Backend
-		chains  []*backends.Chain
+		chains  []*chain.Chain
 	)
 	for i, a := range adapters {
-		cfg := backends.DefaultChainConfig()
+		cfg := chain.DefaultConfig()
 		if change != nil {
 			change(&cfg)
 		}
-		c := backends.NewChain(string(rune('a'+i)), cfg, a, backends.ChainParts{Kind: "test"})
-		chains, members = append(chains, c), append(members, c.Asking())
+		c := chain.New(string(rune('a'+i)), cfg, a, chain.Deps{Kind: "test"})
+		chains, members = append(chains, c), append(members, c.WithoutFailOpen())
 	}
 	joined := newBackend(t, config, members...)
-	return backends.NewLocalChain("gate", policy, joined, chains, backends.ChainParts{Kind: "rules"}), chains
+	return chain.NewLocal("gate", policy, joined, chains, chain.Deps{Kind: "rules"}), chains
 }
 
 func watching(standing backends.Verdict) *backends.Request {
 	r := backendtest.NewRequest("123")
 	r.Number = 1
-	r.Standing = backends.Decision{
+	r.Current = backends.Decision{
 		Verdict: standing, Source: backends.FromBackend, Reason: "as before", UserID: "u1", ValidFor: time.Hour,
 	}
 	return r
@@ -49,8 +50,8 @@ func watching(standing backends.Verdict) *backends.Request {
 // on_failure of a rule says who decides when its backend is away: the outage policy, the next rules, or nobody.
 func TestWhoDecidesInAnOutage(t *testing.T) {
 	t.Parallel()
-	const kept = "allowed last-known as before"
-	const keptNo = "denied last-known as before"
+	const kept = "allowed cached as before"
+	const keptNo = "denied cached as before"
 	const refused = "denied fail-open backends.gate.on_failure=deny"
 	tests := map[string]struct {
 		config  string
@@ -121,11 +122,11 @@ func TestAStopgapKeepsWhoWatches(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, `{ rules: [{ ask: a, on_failure: pass }], default: allow }`, failing(backends.FailureTransport))
 	for source, want := range map[backends.Source]backends.Source{
-		backends.FromBackend: backends.FromLastKnown, backends.FromLastKnown: backends.FromLastKnown,
+		backends.FromBackend: backends.FromCached, backends.FromCached: backends.FromCached,
 		backends.FromFailOpen: backends.FromFailOpen, backends.FromTicket: backends.FromTicket,
 	} {
 		r := watching(backends.Allowed)
-		r.Standing.Source = source
+		r.Current.Source = source
 		expected := backends.Decision{Verdict: backends.Allowed, Source: want, Reason: "as before", UserID: "u1"}
 		d, err := b.Check(t.Context(), r)
 		if diff := cmp.Diff(expected, d); err != nil || diff != "" {
@@ -137,10 +138,10 @@ func TestAStopgapKeepsWhoWatches(t *testing.T) {
 func TestNoOpinionIsANoOnlyWhereNobodyJoinsIt(t *testing.T) {
 	t.Parallel()
 	c, _ := chained(t, backends.PolicyAllow, nil, `{ rules: [{ ask: a }], default: pass }`, unsure())
-	if got, want := shown(c.Check(t.Context(), backendtest.NewRequest("1"))), "denied rule default: pass"; got != want {
+	if got, want := shown(c.Check(t.Context(), backendtest.NewRequest("1"))), "denied local default: pass"; got != want {
 		t.Errorf("alone: got %s, want %s", got, want)
 	}
-	if got, want := shown(c.Asking().Check(t.Context(), backendtest.NewRequest("1"))), "undecided rule default: pass"; got != want {
+	if got, want := shown(c.WithoutFailOpen().Check(t.Context(), backendtest.NewRequest("1"))), "pending local default: pass"; got != want {
 		t.Errorf("joined: got %s, want %s", got, want)
 	}
 }
@@ -166,7 +167,7 @@ func TestTheQuestionIsOutWithTheLastRuleThatMayAsk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				c, chains := chained(t, backends.PolicyAllow, func(cfg *backends.ChainConfig) {
+				c, chains := chained(t, backends.PolicyAllow, func(cfg *chain.Config) {
 					cfg.Bulkhead.MaxInFlight = 1
 				}, tt.config, tt.first, after(queue, no()))
 				busy, leave := context.WithCancel(t.Context())
@@ -175,7 +176,7 @@ func TestTheQuestionIsOutWithTheLastRuleThatMayAsk(t *testing.T) {
 				var calls atomic.Int32
 				started, out := time.Now(), time.Duration(0)
 				r := backendtest.NewRequest("1")
-				r.Asking = func() {
+				r.OnSent = func() {
 					calls.Add(1)
 					out = time.Since(started)
 				}
@@ -213,14 +214,14 @@ func TestManyViewersAtOnceGetEachHisOwnAnswer(t *testing.T) {
 	c, _ := chained(t, backends.PolicyAllow, nil,
 		`rules: [{ tokens: [0], then: allow }, { tokens: [1], then: deny }, { ask: a }]`, backends.BackendFunc(known))
 	want := []string{
-		"allowed rule rules[0]: allow", "denied rule rules[1]: deny",
+		"allowed local rules[0]: allow", "denied local rules[1]: deny",
 		"allowed backend a: backend answered 200", "denied backend a: backend answered 403",
 	}
 	var group sync.WaitGroup
 	for i := range 200 {
 		group.Go(func() {
 			r := backendtest.NewRequest(fmt.Sprint(i % 4))
-			r.Asking = func() {}
+			r.OnSent = func() {}
 			if got := shown(c.Check(t.Context(), r)); got != want[i%4] {
 				t.Errorf("viewer %d: got %s, want %s", i, got, want[i%4])
 			}

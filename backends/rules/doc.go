@@ -33,7 +33,7 @@
 //
 // Invariants:
 //   - An overload ends the check, and on_failure: pass holds only for failures that no viewer can bring about
-//     ([backends.Failure.Transport], an open breaker). So neither a flood nor odd words lead past a rule.
+//     ([backends.Failure.IsTransport], an open breaker). So neither a flood nor odd words lead past a rule.
 //   - Once a failure was passed on, what a rule or the default says is a stopgap (source fail-open): whom somebody has
 //     decided on keeps that instead of a yes, who is unknown is let in, and all are asked about again soon.
 //   - Host, Referer and User-Agent are the viewer's words: they keep out only who does not know better.

@@ -69,8 +69,8 @@ func TestAltasOrder(t *testing.T) {
 		token, portal backends.Backend
 		want          string
 	}{
-		"a listed address is let in, unasked":      {"192.168.0.7", unasked(t), unasked(t), "allowed rule rules[0]: allow"},
-		"a listed address is refused, unasked":     {"203.0.113.9", unasked(t), unasked(t), "denied rule rules[1]: deny"},
+		"a listed address is let in, unasked":      {"192.168.0.7", unasked(t), unasked(t), "allowed local rules[0]: allow"},
+		"a listed address is refused, unasked":     {"203.0.113.9", unasked(t), unasked(t), "denied local rules[1]: deny"},
 		"a secure token is enough":                 {"192.0.2.7", yes(), unasked(t), "allowed backend securetoken: backend answered 200"},
 		"a wrong secure token ends it":             {"192.0.2.7", no(), unasked(t), "denied backend securetoken: backend answered 403"},
 		"no secure token: the backend says yes":    {"192.0.2.7", unsure(), yes(), "allowed backend portal: backend answered 200"},
@@ -107,15 +107,15 @@ func TestFlussonicsOrder(t *testing.T) {
 		portals                backends.Backend
 		want                   string
 	}{
-		"allow token goes before deny ip":              {cfg, "t-of-a-monitor", "198.51.100.7", "bot", elsewhere, unasked(t), "allowed rule rules[0]: allow"},
-		"deny token goes before allow ip":              {cfg, "t-of-a-thief", "10.0.0.1", "SmartTV", page, unasked(t), "denied rule rules[1]: deny"},
-		"allow ip goes before deny ua":                 {cfg, "1", "10.0.0.1", "bot", elsewhere, unasked(t), "allowed rule rules[2]: allow"},
-		"deny ip goes before allow ua":                 {cfg, "1", "198.51.100.7", "SmartTV/1", page, unasked(t), "denied rule rules[3]: deny"},
-		"allow ua goes before deny ua":                 {cfg, "1", "192.0.2.7", "smarttv bot", elsewhere, unasked(t), "allowed rule rules[4]: allow"},
-		"deny ua goes before the backends":             {cfg, "1", "192.0.2.7", "GoogleBot/2", page, unasked(t), "denied rule rules[5]: deny"},
+		"allow token goes before deny ip":              {cfg, "t-of-a-monitor", "198.51.100.7", "bot", elsewhere, unasked(t), "allowed local rules[0]: allow"},
+		"deny token goes before allow ip":              {cfg, "t-of-a-thief", "10.0.0.1", "SmartTV", page, unasked(t), "denied local rules[1]: deny"},
+		"allow ip goes before deny ua":                 {cfg, "1", "10.0.0.1", "bot", elsewhere, unasked(t), "allowed local rules[2]: allow"},
+		"deny ip goes before allow ua":                 {cfg, "1", "198.51.100.7", "SmartTV/1", page, unasked(t), "denied local rules[3]: deny"},
+		"allow ua goes before deny ua":                 {cfg, "1", "192.0.2.7", "smarttv bot", elsewhere, unasked(t), "allowed local rules[4]: allow"},
+		"deny ua goes before the backends":             {cfg, "1", "192.0.2.7", "GoogleBot/2", page, unasked(t), "denied local rules[5]: deny"},
 		"the backends say yes":                         {cfg, "1", "192.0.2.7", "VLC", page, yes(), "allowed backend portals: backend answered 200"},
 		"the backends say no":                          {cfg, "1", "192.0.2.7", "VLC", page, no(), "denied backend portals: backend answered 403"},
-		"a page on another domain":                     {cfg, "1", "192.0.2.7", "VLC", elsewhere, unasked(t), "denied rule default: deny"},
+		"a page on another domain":                     {cfg, "1", "192.0.2.7", "VLC", elsewhere, unasked(t), "denied local default: deny"},
 		"the backends are away":                        {cfg, "1", "192.0.2.7", "VLC", page, failing(backends.FailureTimeout), "denied fail-open default: deny; portals did not answer"},
 		"the backends are away, and allow default":     {open, "1", "192.0.2.7", "VLC", page, failing(backends.FailureTimeout), "allowed fail-open default: allow; portals did not answer"},
 		"the backends say no, and allow default stays": {open, "1", "192.0.2.7", "VLC", page, no(), "denied backend portals: backend answered 403"},

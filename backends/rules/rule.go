@@ -96,7 +96,7 @@ func (r *rule) unanswered(err error) outcome {
 			Verdict: backends.Denied, Source: backends.FromFailOpen,
 			Reason: r.key + ".on_failure=deny; " + r.member.Name + " did not answer: " + failure.Kind.String(),
 		}}
-	case r.onFailure == Pass && (failure.Transport() || failure.Kind == backends.FailureBreakerOpen):
+	case r.onFailure == Pass && (failure.IsTransport() || failure.Kind == backends.FailureBreakerOpen):
 		return outcome{err: err}
 	default:
 		return outcome{err: err, ends: true}
@@ -126,7 +126,7 @@ func (r *rule) sorted(ctx context.Context, err error) error {
 // named is the backend's own decision, which says whose it is and how long it holds. A stopgap's time is nobody's to
 // give.
 func (r *rule) named(d backends.Decision) backends.Decision {
-	if d.Verdict == backends.Allowed && d.ValidFor == 0 && d.Source.Asked() {
+	if d.Verdict == backends.Allowed && d.ValidFor == 0 && d.Source.IsAuthoritative() {
 		d.ValidFor = r.member.Validity
 	}
 	if d.Reason == "" {

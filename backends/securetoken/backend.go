@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // shortKey is the length below which a key can be guessed from a single token, at billions of hashes a second.
@@ -56,14 +57,14 @@ func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 
 // Check decides on one viewer. It never fails.
 func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decision, error) {
-	text := backends.QueryValue(r.Query, b.cfg.Parameter)
+	text := httpbackend.QueryValue(r.Query, b.cfg.Parameter)
 	if text == "" {
-		return decision(backends.Undecided, "no secure token"), nil
+		return decision(backends.Pending, "no secure token"), nil
 	}
 	t, ok := parse(text)
 	switch {
 	case !ok:
-		return decision(backends.Undecided, "the token does not look like a secure token"), nil
+		return decision(backends.Pending, "the token does not look like a secure token"), nil
 	case !b.cfg.NoCheckIP && !r.Address.IsValid():
 		return decision(backends.Denied, "the viewer's address is unknown, and secure tokens hold for one"), nil
 	case b.cfg.SaltLength > 0 && len(t.salt) != b.cfg.SaltLength:
@@ -71,7 +72,7 @@ func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decisi
 	}
 	var user string
 	if b.cfg.UserParameter != "" {
-		user = backends.QueryValue(r.Query, b.cfg.UserParameter)
+		user = httpbackend.QueryValue(r.Query, b.cfg.UserParameter)
 	}
 	switch {
 	case !isUser(user):
@@ -138,7 +139,7 @@ func (b *Backend) within(t *token, r *backends.Request, user string) backends.De
 }
 
 func decision(v backends.Verdict, reason string) backends.Decision {
-	return backends.Decision{Verdict: v, Source: backends.FromRule, Reason: reason}
+	return backends.Decision{Verdict: v, Source: backends.FromLocal, Reason: reason}
 }
 
 // isUser reports whether a user's id is fit to be a key. None is fit.

@@ -72,7 +72,7 @@ func ask(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 	if err != nil {
 		t.Fatalf("got error %v, want a decision", err)
 	}
-	if d.Source != backends.FromRule {
+	if d.Source != backends.FromLocal {
 		t.Errorf("got a decision from %s, want one from a rule", d.Source)
 	}
 	return d
@@ -139,7 +139,7 @@ func TestTheVendorsTokensOpen(t *testing.T) {
 			}
 			d := ask(t, newBackend(t, tt.now, tt.change), r)
 			wanted := backends.Decision{
-				Verdict: backends.Allowed, Source: backends.FromRule, Reason: valid, UserID: tt.user,
+				Verdict: backends.Allowed, Source: backends.FromLocal, Reason: valid, UserID: tt.user,
 			}
 			if diff := cmp.Diff(wanted, d); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
@@ -161,11 +161,11 @@ func TestTokensOfOthersDoNotOpen(t *testing.T) {
 		reason  string
 	}{
 		"no token": {
-			nil, func(r *backends.Request) { r.Query = "a=1&tokens=" + vector2 }, backends.Undecided, none,
+			nil, func(r *backends.Request) { r.Query = "a=1&tokens=" + vector2 }, backends.Pending, none,
 		},
-		"an empty token": {nil, func(r *backends.Request) { r.Query = "token=" }, backends.Undecided, none},
+		"an empty token": {nil, func(r *backends.Request) { r.Query = "token=" }, backends.Pending, none},
 		"a token of another kind": {
-			nil, func(r *backends.Request) { r.Query = "token=eyJhbGciOi" }, backends.Undecided, unlike,
+			nil, func(r *backends.Request) { r.Query = "token=eyJhbGciOi" }, backends.Pending, unlike,
 		},
 		"another address": {
 			nil, func(r *backends.Request) { r.Address = netip.MustParseAddr("192.168.88.99") }, backends.Denied, mismatch,
@@ -268,7 +268,7 @@ func TestDigitsCannotBeMovedFromTheStartToTheEnd(t *testing.T) {
 			t.Errorf("let in by %s", moved)
 		}
 	}
-	want(t, ask(t, b, example(vector2[:40]+"-a5cd6c00-6698100001669890000-1")), backends.Undecided, unlike)
+	want(t, ask(t, b, example(vector2[:40]+"-a5cd6c00-6698100001669890000-1")), backends.Pending, unlike)
 }
 
 func TestAddressesInTheHash(t *testing.T) {

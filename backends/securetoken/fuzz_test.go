@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // What parses has one spelling: put together again, it is what it was. Its times cannot overflow.
@@ -50,7 +51,7 @@ func FuzzCheckLetsInNobodyWithoutTheKey(f *testing.F) {
 			}
 			return
 		}
-		token, user := backends.QueryValue(query, "token"), backends.QueryValue(query, "user")
+		token, user := httpbackend.QueryValue(query, "token"), httpbackend.QueryValue(query, "user")
 		signed := token == vector5 && user == "user1" || token == vector2 && user == ""
 		if !signed || channel != "travel-channel" || d.UserID != user {
 			t.Errorf("%q opened %q as %q", query, channel, d.UserID)

@@ -52,7 +52,7 @@ func TestATokenIsGenuineBeforeItIsLate(t *testing.T) {
 func TestTheWindowBindsOpeningsUnlessItCuts(t *testing.T) {
 	t.Parallel()
 	cuts := func(c *Config) { c.CutExpired = true }
-	yes := backends.Decision{Verdict: backends.Allowed, Source: backends.FromRule, Reason: valid}
+	yes := backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: valid}
 	tests := map[string]struct {
 		change func(*Config)
 		opened int64
@@ -86,7 +86,7 @@ func TestTheWindowBindsOpeningsUnlessItCuts(t *testing.T) {
 }
 
 func denied(reason string) backends.Decision {
-	return backends.Decision{Verdict: backends.Denied, Source: backends.FromRule, Reason: reason}
+	return backends.Decision{Verdict: backends.Denied, Source: backends.FromLocal, Reason: reason}
 }
 
 func validFor(d backends.Decision, life time.Duration) backends.Decision {

@@ -59,11 +59,11 @@ func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decision, error) {
 	hash, expires := parameter(r.Query, b.cfg.MD5Parameter), parameter(r.Query, b.cfg.ExpiresParameter)
 	if hash == "" || expires == "" {
-		return decision(backends.Undecided, "no signed link"), nil
+		return decision(backends.Pending, "no signed link"), nil
 	}
 	s, ok := parse(hash, expires)
 	if !ok {
-		return decision(backends.Undecided, "the link's parameters do not look like a signature"), nil
+		return decision(backends.Pending, "the link's parameters do not look like a signature"), nil
 	}
 	uri, ok := uriOf(r.Path)
 	switch {
@@ -139,5 +139,5 @@ func (b *Backend) until(s *signature, r *backends.Request) backends.Decision {
 }
 
 func decision(v backends.Verdict, reason string) backends.Decision {
-	return backends.Decision{Verdict: v, Source: backends.FromRule, Reason: reason}
+	return backends.Decision{Verdict: v, Source: backends.FromLocal, Reason: reason}
 }

@@ -67,7 +67,7 @@ func ask(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 	if err != nil {
 		t.Fatalf("got error %v, want a decision", err)
 	}
-	if d.Source != backends.FromRule {
+	if d.Source != backends.FromLocal {
 		t.Errorf("got a decision from %s, want one from a rule", d.Source)
 	}
 	return d
@@ -108,15 +108,15 @@ func TestLinks(t *testing.T) {
 			func(c *Config) { c.Secret = "Supersecret" }, "/live/ch1", query, "", backends.Denied, mismatch,
 		},
 		"a later end":          {nil, "/live/ch1", "st=" + vector + "&e=1669890001", "", backends.Denied, mismatch},
-		"no link":              {nil, "/live/ch1", "token=1", "", backends.Undecided, none},
-		"a hash alone":         {nil, "/live/ch1", "st=" + vector, "", backends.Undecided, none},
-		"an expiry alone":      {nil, "/live/ch1", "e=1669890000&st=", "", backends.Undecided, none},
-		"another kind of hash": {nil, "/live/ch1", "st=0151c4a5&e=1669890000", "", backends.Undecided, unlike},
+		"no link":              {nil, "/live/ch1", "token=1", "", backends.Pending, none},
+		"a hash alone":         {nil, "/live/ch1", "st=" + vector, "", backends.Pending, none},
+		"an expiry alone":      {nil, "/live/ch1", "e=1669890000&st=", "", backends.Pending, none},
+		"another kind of hash": {nil, "/live/ch1", "st=0151c4a5&e=1669890000", "", backends.Pending, unlike},
 		"an expiry beyond time": {
-			nil, "/live/ch1", "st=" + vector + "&e=99999999999999999999", "", backends.Undecided, unlike,
+			nil, "/live/ch1", "st=" + vector + "&e=99999999999999999999", "", backends.Pending, unlike,
 		},
 		"a digit moved from the path to the expiry": {
-			nil, "/live/ch", "st=" + vector + "&e=11669890000", "", backends.Undecided, unlike,
+			nil, "/live/ch", "st=" + vector + "&e=11669890000", "", backends.Pending, unlike,
 		},
 		"a path that leads elsewhere": {
 			nil, "/live/x/../ch1", query, "", backends.Denied, "the path is none that links are signed for",
@@ -143,7 +143,7 @@ func TestLinks(t *testing.T) {
 			if tt.address != "" {
 				r.Address = netip.MustParseAddr(tt.address)
 			}
-			want := backends.Decision{Verdict: tt.verdict, Source: backends.FromRule, Reason: tt.reason}
+			want := backends.Decision{Verdict: tt.verdict, Source: backends.FromLocal, Reason: tt.reason}
 			if diff := cmp.Diff(want, ask(t, newBackend(t, until, tt.change), r)); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
@@ -179,8 +179,8 @@ func TestOneCharacterChangedKeepsTheViewerOut(t *testing.T) {
 func TestTheExpiry(t *testing.T) {
 	t.Parallel()
 	cuts := func(c *Config) { c.CutExpired, c.Tolerance = true, 10*time.Second }
-	yes := backends.Decision{Verdict: backends.Allowed, Source: backends.FromRule, Reason: valid}
-	no := backends.Decision{Verdict: backends.Denied, Source: backends.FromRule, Reason: expired}
+	yes := backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: valid}
+	no := backends.Decision{Verdict: backends.Denied, Source: backends.FromLocal, Reason: expired}
 	tests := map[string]struct {
 		change      func(*Config)
 		opened, now int64

@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // Backend asks one middleware. Safe for concurrent use.
 type Backend struct {
-	*backends.HTTPClient
+	*httpbackend.Client
 
 	send []string
 }
@@ -19,23 +20,23 @@ type Backend struct {
 var _ backends.Backend = (*Backend)(nil)
 
 // New makes the named backend. It fails if the config is wrong or a file that it names cannot be read.
-func New(name string, cfg Config, parts backends.HTTPParts) (*Backend, error) {
+func New(name string, cfg Config, parts httpbackend.Deps) (*Backend, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
-	client, err := backends.NewHTTPClient(name, cfg.complete(), parts)
+	client, err := httpbackend.NewClient(name, cfg.complete(), parts)
 	if err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
-	return &Backend{HTTPClient: client, send: cfg.Send}, nil
+	return &Backend{Client: client, send: cfg.Send}, nil
 }
 
 // Check asks about one viewer.
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-	a, err := b.Ask(ctx, backends.Question{
+	a, err := b.Ask(ctx, httpbackend.Call{
 		Query:       r.Query,
 		Ours:        b.ours(r),
-		Header:      backends.AstraHeaders(r),
+		Header:      httpbackend.AstraHeaders(r),
 		Credentials: r.Headers,
 		Body:        true,
 	})
@@ -47,11 +48,11 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 
 // ours is what the config says to send besides. What is not known is sent empty, so that the viewer's own word for it
 // does not get through instead.
-func (b *Backend) ours(r *backends.Request) []backends.Parameter {
+func (b *Backend) ours(r *backends.Request) []httpbackend.Parameter {
 	if len(b.send) == 0 {
 		return nil
 	}
-	ours := make([]backends.Parameter, 0, len(b.send))
+	ours := make([]httpbackend.Parameter, 0, len(b.send))
 	for _, what := range b.send {
 		value := r.Channel
 		if what == sendIP {
@@ -60,13 +61,13 @@ func (b *Backend) ours(r *backends.Request) []backends.Parameter {
 				value = r.Address.Unmap().WithZone("").String()
 			}
 		}
-		ours = append(ours, backends.Parameter{Name: what, Value: value})
+		ours = append(ours, httpbackend.Parameter{Name: what, Value: value})
 	}
 	return ours
 }
 
 // decide says what an answer means.
-func (b *Backend) decide(a backends.Answer) (backends.Decision, error) {
+func (b *Backend) decide(a httpbackend.Response) (backends.Decision, error) {
 	c, err := parse(a.Body)
 	switch {
 	case err != nil:
@@ -74,13 +75,13 @@ func (b *Backend) decide(a backends.Answer) (backends.Decision, error) {
 	case c == valid:
 		return b.yes(a)
 	default:
-		b.Watch().Note(time.Now(), 0, "") // an answer within its contract, whatever it says
+		b.Watch().Record(time.Now(), 0, "") // an answer within its contract, whatever it says
 		return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: c.String()}, nil
 	}
 }
 
 // yes reads the rest of a yes as that of a 200, whatever its status was: its headers, and what the config requires.
-func (b *Backend) yes(a backends.Answer) (backends.Decision, error) {
+func (b *Backend) yes(a httpbackend.Response) (backends.Decision, error) {
 	a.Status = http.StatusOK
 	d, err := b.Read(a)
 	if err == nil && d.Verdict == backends.Allowed {
@@ -91,7 +92,7 @@ func (b *Backend) yes(a backends.Answer) (backends.Decision, error) {
 
 // unreadable sorts an answer without a code. Its status may be a failure of a kind of its own, or send the viewer
 // elsewhere; a yes or no it never is.
-func (b *Backend) unreadable(a backends.Answer, cause error) (backends.Decision, error) {
+func (b *Backend) unreadable(a httpbackend.Response, cause error) (backends.Decision, error) {
 	status := b.Classify(a)
 	redirect := a.Status/100 == 3 && status.Decision.Verdict != backends.Allowed
 	if status.Failure != nil || redirect {
@@ -100,6 +101,6 @@ func (b *Backend) unreadable(a backends.Answer, cause error) (backends.Decision,
 	if a.IsWebPage() {
 		cause = fmt.Errorf("%w; it is a web page", cause)
 	}
-	b.Watch().Note(time.Now(), status.Alarms.With(backends.AlarmUnexpectedAnswer), cause.Error())
+	b.Watch().Record(time.Now(), status.Alarms.With(backends.AlarmUnexpectedAnswer), cause.Error())
 	return backends.Decision{}, b.Malformed(cause)
 }

@@ -11,6 +11,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
@@ -20,7 +21,7 @@ func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	if change != nil {
 		change(&cfg)
 	}
-	b, err := New("middleware", cfg, backends.HTTPParts{})
+	b, err := New("middleware", cfg, httpbackend.Deps{})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
@@ -106,7 +107,7 @@ func TestTheCodeDecidesWhateverTheStatus(t *testing.T) {
 					if diff := cmp.Diff(want, d); diff != "" {
 						t.Errorf("decision (-want +got):\n%s", diff)
 					}
-					if raised := b.Watch().Raised(); raised != 0 {
+					if raised := b.Watch().Active(); raised != 0 {
 						t.Errorf("got alarms %b, want none", raised)
 					}
 				})
@@ -202,12 +203,12 @@ func TestAYesMustHaveWhatIsRequiredOfIt(t *testing.T) {
 		"a header that is there": {
 			"X-Api: 1", "", saying(200, yes, backends.Header{Name: "X-Api", Value: "1"}), backends.Allowed,
 		},
-		"a header that is missing":         {"X-Api", "", saying(200, yes), backends.Undecided},
+		"a header that is missing":         {"X-Api", "", saying(200, yes), backends.Pending},
 		"a body that matches":              {"", `"server": "smarty"`, saying(200, yes), backends.Allowed},
-		"a body that does not":             {"", `"server": "other"`, saying(200, yes), backends.Undecided},
-		"whatever the status":              {"", `"server": "other"`, saying(403, yes), backends.Undecided},
+		"a body that does not":             {"", `"server": "other"`, saying(200, yes), backends.Pending},
+		"whatever the status":              {"", `"server": "other"`, saying(403, yes), backends.Pending},
 		"nothing is required of a no":      {"X-Api", `"server"`, saying(403, `{"error": 2}`), backends.Denied},
-		"nor does what is there make a no": {"", "error", saying(200, `{"error": 7}`), backends.Undecided},
+		"nor does what is there make a no": {"", "error", saying(200, `{"error": 7}`), backends.Pending},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -215,7 +216,7 @@ func TestAYesMustHaveWhatIsRequiredOfIt(t *testing.T) {
 			s := startServer(t, tt.answer)
 			b := newBackend(t, s.URL(), func(c *Config) { c.HTTP.RequireHeader, c.HTTP.RequireBody = tt.header, tt.body })
 			d, err := b.Check(t.Context(), backendtest.NewRequest("123"))
-			if d.Verdict != tt.verdict || (err == nil) != (tt.verdict != backends.Undecided) {
+			if d.Verdict != tt.verdict || (err == nil) != (tt.verdict != backends.Pending) {
 				t.Fatalf("got %s and error %v, want %s", d.Verdict, err, tt.verdict)
 			}
 			if err == nil {
@@ -224,7 +225,7 @@ func TestAYesMustHaveWhatIsRequiredOfIt(t *testing.T) {
 			if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureMalformed {
 				t.Errorf("got error %v, want a malformed answer", err)
 			}
-			if !b.Watch().Raised().Has(backends.AlarmUnexpectedAnswer) {
+			if !b.Watch().Active().Has(backends.AlarmUnexpectedAnswer) {
 				t.Error("got no alarm of an unexpected answer")
 			}
 		})

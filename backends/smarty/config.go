@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // checkPath is where the middleware checks tokens, under its own address; checkEnd is how every variant of it ends.
@@ -24,14 +24,14 @@ const (
 // Config is a smarty backend's own keys: those of every HTTP backend, and what is sent besides. Only the address, which
 // is the middleware's, has no default.
 type Config struct {
-	HTTP backends.HTTPConfig `yaml:",inline"`
+	HTTP httpbackend.Config `yaml:",inline"`
 	// Send lists what is added to the viewer's query: "name", the channel; "ip", the viewer's address. Empty: nothing, as
 	// Astra does.
 	Send []string `yaml:"send"`
 }
 
 // DefaultConfig has everything but the address, and sends what Astra does.
-func DefaultConfig() Config { return Config{HTTP: backends.DefaultHTTPConfig()} }
+func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 
 // Validate reports everything wrong. Messages begin with the key, under the backend's own.
 func (c Config) Validate() error {
@@ -48,7 +48,7 @@ func (c Config) Validate() error {
 }
 
 // complete is the config with the address that is asked.
-func (c Config) complete() backends.HTTPConfig {
+func (c Config) complete() httpbackend.Config {
 	c.HTTP.Address = endpoint(c.HTTP.Address)
 	return c.HTTP
 }
@@ -59,5 +59,5 @@ func endpoint(address string) string {
 	if address == "" || strings.HasSuffix(strings.TrimRight(path, "/")+"/", checkEnd) {
 		return address
 	}
-	return backends.WithPath(address, checkPath)
+	return httpbackend.WithPath(address, checkPath)
 }

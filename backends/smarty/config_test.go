@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 func TestThePathIsAppendedUnlessItIsThere(t *testing.T) {
@@ -60,7 +61,7 @@ func TestAFileThatIsNoCertificateIsRefused(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
 	cfg.HTTP.Address, cfg.HTTP.TLS.CAFile = "https://smarty.example.com", "testdata/full.yaml"
-	_, err := New("middleware", cfg, backends.HTTPParts{})
+	_, err := New("middleware", cfg, httpbackend.Deps{})
 	if err == nil || err.Error() != `make backend "middleware": tls.ca_file: no certificate in testdata/full.yaml` {
 		t.Errorf("got %v", err)
 	}
@@ -89,7 +90,7 @@ func TestAWrongConfigIsRefused(t *testing.T) {
 			if err := cfg.Validate(); err == nil || err.Error() != tt.want {
 				t.Errorf("validate: got %v, want %s", err, tt.want)
 			}
-			_, err := New("middleware", cfg, backends.HTTPParts{})
+			_, err := New("middleware", cfg, httpbackend.Deps{})
 			if err == nil || err.Error() != `make backend "middleware": `+tt.want {
 				t.Errorf("new: got %v, want %s", err, tt.want)
 			}

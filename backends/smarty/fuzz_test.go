@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // Only `error: 0` is ever a yes, and what is not a code is never a no, whatever a middleware says.
@@ -21,13 +22,13 @@ func FuzzAnswer(f *testing.F) {
 	}
 	cfg := DefaultConfig()
 	cfg.HTTP.Address = "http://smarty.example.com"
-	cfg.HTTP.Statuses = backends.Statuses{"302": backends.OutcomeAllow, "403": backends.OutcomeAllow}
-	b, err := New("middleware", cfg, backends.HTTPParts{})
+	cfg.HTTP.Statuses = httpbackend.Statuses{"302": httpbackend.OutcomeAllow, "403": httpbackend.OutcomeAllow}
+	b, err := New("middleware", cfg, httpbackend.Deps{})
 	if err != nil {
 		f.Fatalf("make the backend: %v", err)
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		d, err := b.decide(backends.Answer{Status: status, Body: body})
+		d, err := b.decide(httpbackend.Response{Status: status, Body: body})
 		if (err == nil) == (d == backends.Decision{}) || err != nil && backends.AsFailure(err) == nil {
 			t.Fatalf("got %+v and error %v, want a decision or a failure", d, err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 func alarms(list ...backends.Alarm) backends.AlarmSet {
@@ -73,7 +74,7 @@ func TestAnAnswerWithoutACodeIsNoAnswer(t *testing.T) {
 			if diff := cmp.Diff(tt.want, failed{f.Kind, f.Status}); diff != "" {
 				t.Errorf("failure (-want +got):\n%s", diff)
 			}
-			if got := b.Watch().Raised(); got != tt.alarms {
+			if got := b.Watch().Active(); got != tt.alarms {
 				t.Errorf("got alarms %b, want %b", got, tt.alarms)
 			}
 		})
@@ -106,7 +107,7 @@ func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
 			func(c *Config) { c.HTTP.Preset = backends.PresetAlta }, backendtest.Redirect(promo), denied(""), 0, 0,
 		},
 		"a yes to nobody, not even if the config says so": {
-			func(c *Config) { c.HTTP.Statuses = backends.Statuses{"302": backends.OutcomeAllow} },
+			func(c *Config) { c.HTTP.Statuses = httpbackend.Statuses{"302": httpbackend.OutcomeAllow} },
 			backendtest.Redirect(promo),
 			backends.Decision{},
 			backends.FailureMalformed,
@@ -126,10 +127,10 @@ func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
 			f := backends.AsFailure(err)
-			if decided := tt.want.Verdict != backends.Undecided; decided != (err == nil) || !decided && f.Kind != tt.kind {
+			if decided := tt.want.Verdict != backends.Pending; decided != (err == nil) || !decided && f.Kind != tt.kind {
 				t.Errorf("got error %v, want none with a decision, else a failure of kind %s", err, tt.kind)
 			}
-			if got := b.Watch().Raised(); got != tt.alarms {
+			if got := b.Watch().Active(); got != tt.alarms {
 				t.Errorf("got alarms %b, want %b", got, tt.alarms)
 			}
 		})
@@ -155,8 +156,8 @@ func TestANoEndsAnAlarm(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackend(t, "http://smarty.example.com", nil)
-		no := backends.Answer{Status: http.StatusOK, Body: []byte(`{"error": 1}`)}
-		if _, err := b.decide(backends.Answer{Status: http.StatusOK}); err == nil {
+		no := httpbackend.Response{Status: http.StatusOK, Body: []byte(`{"error": 1}`)}
+		if _, err := b.decide(httpbackend.Response{Status: http.StatusOK}); err == nil {
 			t.Fatal("got no error of an empty answer")
 		}
 		for _, step := range []struct {
@@ -167,7 +168,7 @@ func TestANoEndsAnAlarm(t *testing.T) {
 			if _, err := b.decide(no); err != nil {
 				t.Fatalf("decide: %v", err)
 			}
-			if got := b.Watch().Raised(); got != step.want {
+			if got := b.Watch().Active(); got != step.want {
 				t.Errorf("%s later: got alarms %b, want %b", step.after, got, step.want)
 			}
 		}

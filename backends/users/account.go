@@ -70,5 +70,5 @@ func (a *account) mayWatch(channel string) bool {
 }
 
 func decision(v backends.Verdict, reason string) backends.Decision {
-	return backends.Decision{Verdict: v, Source: backends.FromRule, Reason: reason}
+	return backends.Decision{Verdict: v, Source: backends.FromLocal, Reason: reason}
 }

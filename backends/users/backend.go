@@ -113,7 +113,7 @@ func (b *Backend) look() {
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	given, accounts := b.cfg.credentialsIn(r.Query), b.table.Load()
 	if given.none() {
-		return decision(backends.Undecided, "neither token nor login"), nil
+		return decision(backends.Pending, "neither token nor login"), nil
 	}
 	if a := accounts.byToken(given.token); a != nil {
 		return a.admit(r, "the token is an account's", b.cfg.CutExpired, b.now()), nil

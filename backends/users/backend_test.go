@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // expiry is alice's, and about dave's.
@@ -66,14 +67,14 @@ func check(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 
 func yes(login, reason string, connections int) backends.Decision {
 	return backends.Decision{
-		Verdict: backends.Allowed, Source: backends.FromRule, Reason: reason,
+		Verdict: backends.Allowed, Source: backends.FromLocal, Reason: reason,
 		UserID: login, User: login, MaxSessions: connections,
 	}
 }
 
 func no(login, reason string) backends.Decision {
 	return backends.Decision{
-		Verdict: backends.Denied, Source: backends.FromRule, Reason: reason, UserID: login, User: login,
+		Verdict: backends.Denied, Source: backends.FromLocal, Reason: reason, UserID: login, User: login,
 	}
 }
 
@@ -84,7 +85,7 @@ const (
 
 func TestCredentialsAreReadAndCompared(t *testing.T) {
 	t.Parallel()
-	none := backends.Decision{Verdict: backends.Undecided, Source: backends.FromRule, Reason: "neither token nor login"}
+	none := backends.Decision{Verdict: backends.Pending, Source: backends.FromLocal, Reason: "neither token nor login"}
 	wrong, missing := no("", "wrong login or password"), no("", "login or password is missing")
 	tests := map[string]struct {
 		query string
@@ -222,11 +223,11 @@ func TestParametersCanBeNamedAndClosed(t *testing.T) {
 	})
 	for query, want := range map[string]backends.Verdict{
 		"t=0123456789":             backends.Allowed,
-		"token=0123456789":         backends.Undecided,
+		"token=0123456789":         backends.Pending,
 		"u=bob&p=builder":          backends.Allowed,
-		"user=bob&password=x":      backends.Undecided,
-		"auth=bob:builder":         backends.Undecided,
-		"=bob:builder&=0123456789": backends.Undecided,
+		"user=bob&password=x":      backends.Pending,
+		"auth=bob:builder":         backends.Pending,
+		"=bob:builder&=0123456789": backends.Pending,
 	} {
 		if d := check(t, b, question(query)); d.Verdict != want {
 			t.Errorf("%s: %s, want %s", query, d.Verdict, want)
@@ -269,7 +270,7 @@ func FuzzCredentials(f *testing.F) {
 	f.Fuzz(func(t *testing.T, query, login, password string) {
 		c := cfg.credentialsIn(query)
 		if (c.login == "") != (c.password == "") || c.incomplete && c.login != "" || strings.Contains(c.login, ":") &&
-			backends.QueryValue(query, "auth") != "" {
+			httpbackend.QueryValue(query, "auth") != "" {
 			t.Errorf("%q was read as %+v", query, c)
 		}
 		if login == "" || password == "" || strings.Contains(login, ":") {

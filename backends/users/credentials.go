@@ -3,7 +3,7 @@ package users
 import (
 	"strings"
 
-	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // Bounds of what a viewer may say. What is longer is wrong, whoever says it, and is not hashed.
@@ -46,5 +46,5 @@ func value(query, name string) string {
 	if name == "" {
 		return ""
 	}
-	return backends.QueryValue(query, name)
+	return httpbackend.QueryValue(query, name)
 }

@@ -111,7 +111,7 @@ func fakeStatus(mode string) Status {
 	}
 	source := "backend"
 	if mode != "healthy" {
-		source, s.Breaker = "last-known", "open"
+		source, s.Breaker = "cached", "open"
 	}
 	s.Sessions = []SessionStatus{
 		{"kQ7xVhJ2m0WbT9uZs4cYRg", "a001", "alice", "allowed", source, ago(95 * time.Second), 61, 2_600_000},

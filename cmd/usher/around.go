@@ -7,6 +7,7 @@ import (
 
 	"usher/actors"
 	"usher/backends"
+	"usher/backends/chain"
 )
 
 // around is the settings of what stands around an adapter: what a file may say of every backend of that sort.
@@ -14,14 +15,14 @@ type around interface {
 	// rules are what its sessions keep to.
 	rules() actors.Rules
 	// chain puts it around the adapter; members are the chains of those that the adapter joins.
-	chain(name string, a adapter, members []*backends.Chain, parts backends.ChainParts) *backends.Chain
+	chain(name string, a adapter, members []*chain.Chain, parts chain.Deps) *chain.Chain
 	// timeout bounds one check.
 	timeout() time.Duration
 }
 
 // askedSettings stand around a backend that is asked over a network.
 type askedSettings struct {
-	Chain backends.ChainConfig `yaml:",inline"`
+	Chain chain.Config `yaml:",inline"`
 	// Validity is how long an answer holds if the backend did not say.
 	Validity time.Duration `yaml:"validity"`
 	// RecheckRate is how many re-checks a second the backend sees at most, however many wait.
@@ -41,9 +42,9 @@ func (s *askedSettings) rules() actors.Rules {
 }
 
 func (s *askedSettings) chain(
-	name string, a adapter, _ []*backends.Chain, parts backends.ChainParts,
-) *backends.Chain {
-	return backends.NewChain(name, s.Chain, a, parts)
+	name string, a adapter, _ []*chain.Chain, parts chain.Deps,
+) *chain.Chain {
+	return chain.New(name, s.Chain, a, parts)
 }
 
 func (s *askedSettings) timeout() time.Duration { return s.Chain.Timeout }
@@ -52,8 +53,8 @@ func (s *askedSettings) timeout() time.Duration { return s.Chain.Timeout }
 type joinedSettings struct {
 	Local backends.LocalConfig `yaml:",inline"`
 	// OnExpiredToken is what holds for sessions older than the shortest token_life among those that it joins.
-	OnExpiredToken backends.ExpiredToken `yaml:"on_expired_token"`
-	RecheckRate    int                   `yaml:"recheck_rate"`
+	OnExpiredToken backends.ExpiredTokenPolicy `yaml:"on_expired_token"`
+	RecheckRate    int                         `yaml:"recheck_rate"`
 }
 
 // Validate names every setting that cannot work.
@@ -71,9 +72,9 @@ func (s *joinedSettings) rules() actors.Rules {
 }
 
 func (s *joinedSettings) chain(
-	name string, a adapter, members []*backends.Chain, parts backends.ChainParts,
-) *backends.Chain {
-	return backends.NewLocalChain(name, s.Local.OnFailure, a, members, parts)
+	name string, a adapter, members []*chain.Chain, parts chain.Deps,
+) *chain.Chain {
+	return chain.NewLocal(name, s.Local.OnFailure, a, members, parts)
 }
 
 // joinedTimeout ends a check whose members do not end theirs; each has a timeout of its own.
@@ -105,10 +106,10 @@ func (s *decidedSettings) rules() actors.Rules {
 }
 
 func (s *decidedSettings) chain(
-	name string, a adapter, _ []*backends.Chain, parts backends.ChainParts,
-) *backends.Chain {
+	name string, a adapter, _ []*chain.Chain, parts chain.Deps,
+) *chain.Chain {
 	// It cannot fail. Should it ever take too long, that lets nobody in.
-	return backends.NewLocalChain(name, backends.PolicyKeep, a, nil, parts)
+	return chain.NewLocal(name, backends.PolicyKeep, a, nil, parts)
 }
 
 func (s *decidedSettings) timeout() time.Duration {
@@ -147,9 +148,9 @@ func (s *fallibleSettings) rules() actors.Rules {
 }
 
 func (s *fallibleSettings) chain(
-	name string, a adapter, _ []*backends.Chain, parts backends.ChainParts,
-) *backends.Chain {
-	return backends.NewLocalChain(name, s.Local.OnFailure, a, nil, parts)
+	name string, a adapter, _ []*chain.Chain, parts chain.Deps,
+) *chain.Chain {
+	return chain.NewLocal(name, s.Local.OnFailure, a, nil, parts)
 }
 
 func (s *fallibleSettings) timeout() time.Duration { return joinedTimeout }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 	"usher/cluster"
 	"usher/gateway"
 )
@@ -109,9 +110,9 @@ func askOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, ba
 	around := n.settings.Backends[q.Backend].Around
 	ctx, cancel := context.WithTimeout(ctx, around.timeout())
 	defer cancel()
-	ctx, calls := backends.WithExchanges(ctx)
+	ctx, calls := httpbackend.WithExchanges(ctx)
 	d, err := n.adapters[q.Backend].Check(ctx, q)
-	if err == nil && d.Verdict == backends.Undecided {
+	if err == nil && d.Verdict == backends.Pending {
 		d.Verdict, d.Reason = backends.Denied, "nobody speaks for the viewer: "+d.Reason
 	}
 	report := checkReport{
@@ -123,7 +124,7 @@ func askOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, ba
 	if err != nil {
 		report.Verdict, report.Why = "no answer", advice(err, around.timeout())
 		report.warn(inOutage(n.chains[q.Backend].FailOpen.Policy()))
-		return report, backends.Undecided
+		return report, backends.Pending
 	}
 	report.Source = d.Source.String()
 	if d.ValidFor > 0 {
@@ -140,8 +141,8 @@ func raisedAlarms(n *node) map[string]string {
 		if a.watch == nil {
 			continue
 		}
-		for _, alarm := range backends.Alarms() {
-			if a.watch.Raised().Has(alarm) {
+		for _, alarm := range backends.AllAlarms() {
+			if a.watch.Active().Has(alarm) {
 				all[name+": "+alarm.String()] = alarm.Advice()
 			}
 		}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"unicode"
 
-	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // checkReport is what check tells.
@@ -53,7 +53,7 @@ type checkCall struct {
 func (c *checkCall) isWebPage() bool { return strings.HasPrefix(c.Answer["Content-Type"], "text/html") }
 
 // addCalls takes over what went over the wire.
-func (r *checkReport) addCalls(all []backends.Exchange) {
+func (r *checkReport) addCalls(all []httpbackend.Exchange) {
 	r.Calls = []checkCall{}
 	for _, x := range all {
 		r.Calls = append(r.Calls, checkCall{

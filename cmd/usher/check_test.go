@@ -122,7 +122,7 @@ func TestCheckShowsEveryCallOfAJoin(t *testing.T) {
 
 func TestCheckOfABackendThatAsksNobody(t *testing.T) {
 	const rules = `  portal: { kind: iprules, rules: [ "allow 192.0.2.1", "deny 192.0.2.2" ] }` + "\n"
-	checked(t, checkSettings(rules), 0, "decided   here, nobody was asked", "verdict   allowed (source rule)", "rules[0]: allow 192.0.2.1")
+	checked(t, checkSettings(rules), 0, "decided   here, nobody was asked", "verdict   allowed (source local)", "rules[0]: allow 192.0.2.1")
 	for ip, why := range map[string]string{"192.0.2.2": "rules[1]: deny 192.0.2.2", "192.0.2.3": "nobody speaks for the viewer"} {
 		code, out, _ := usher("check", "--config", writeFile(t, checkSettings(rules)), "--ip", ip,
 			"--url", "http://tv.example/play/a001/index.m3u8?token=good")

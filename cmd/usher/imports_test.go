@@ -29,32 +29,40 @@ func (a arrow) folder() string { return path.Dir(a.file) }
 // siblings says which folders of ours a folder may import: the longest entry that is a parent of the importing file
 // counts. An entry that ends in "/..." means the folder and all below it. Folders that are not listed import nothing.
 func siblings() map[string][]string {
-	vocabulary := "backends"
+	// backends says what is asked about a viewer and answered, actors/session what a session is.
+	const backends, session = "backends", "actors/session"
 	return map[string][]string{
-		"backends": {},
-		// An adapter knows the vocabulary and never another adapter. Those that join backends get theirs as values.
-		"backends/...": {vocabulary},
+		"backends":             {},
+		"backends/chain":       {backends},
+		"backends/httpbackend": {backends},
+		"backends/backendtest": {backends, "backends/chain", "backends/httpbackend"},
 		// What tests need knows nothing of backends.
 		"backends/backendtest/testbrowser": {"backends/backendtest/testflags"},
-		"gateway/...":                      {vocabulary, "gateway/..."},
-		"actors/...":                       {vocabulary, "actors/..."},
-		"cluster/...":                      {vocabulary, "cluster/..."},
+		// An adapter knows what all adapters share and never another adapter. A composite gets its members as values.
+		"backends/...":   {backends, "backends/httpbackend"},
+		"actors/session": {backends},
+		"actors/...":     {backends, session, "actors/..."},
+		"gateway/...":    {backends, session, "gateway/..."},
+		"cluster/...":    {backends, session, "cluster/..."},
 		// The bench sees a gateway from outside only, by its URL; it brings the middleware that the gateway asks.
-		"bench/...":           {vocabulary, "backends/backendtest", "bench/..."},
-		"bench/stage/...":     {vocabulary, "backends/backendtest", "bench/stage/..."},
+		"bench/...":           {backends, "backends/backendtest", "bench/..."},
+		"bench/stage/...":     {backends, "backends/backendtest", "bench/stage/..."},
 		"cmd/usher/...":       {"backends/...", "gateway/...", "actors/...", "cluster/...", "bench/...", "cmd/usher/..."},
-		"cmd/usher/config":    {vocabulary},
-		"cmd/usher-bench/...": {vocabulary, "backends/backendtest", "bench/...", "cmd/usher-bench/..."},
+		"cmd/usher/config":    {backends},
+		"cmd/usher-bench/...": {backends, "backends/backendtest", "bench/...", "cmd/usher-bench/..."},
 	}
 }
 
-// inTests are packages that any test may import besides: the fake middleware and what tests need, and the fake origin.
-func inTests() []string { return []string{"backends", "backends/backendtest/...", "bench/stage"} }
+// inTests are packages that any test may import besides: the vocabularies, the chain, what tests need, and the fake
+// middleware and origin.
+func inTests() []string {
+	return []string{"backends", "backends/chain", "backends/httpbackend", "actors/session", "backends/backendtest/...", "bench/stage"}
+}
 
 // fence keeps a library of others in its place.
 type fence struct {
 	library string
-	// places are folders ("actors/...") or files ("backends/breaker.go") that may import it.
+	// places are folders ("actors/...") or files ("backends/chain/breaker.go") that may import it.
 	places []string
 	// tests may import it everywhere.
 	tests bool
@@ -68,7 +76,7 @@ func fences() []fence {
 		{library: "github.com/redis/go-redis", places: []string{"cluster/..."}},
 		{library: "github.com/redis/rueidis", places: []string{"cluster/..."}},
 		{
-			library: "github.com/sony/gobreaker", places: []string{"backends/breaker.go", "cluster/..."},
+			library: "github.com/sony/gobreaker", places: []string{"backends/chain/breaker.go", "cluster/..."},
 			files: map[string]int{"cluster/...": 1},
 		},
 		{library: "go.opentelemetry.io/otel/sdk", places: []string{"cmd/..."}, tests: true},
@@ -226,13 +234,13 @@ func TestForbiddenArrowsAreFound(t *testing.T) {
 			[]arrow{{"helpers/a.go", "usher/backends"}}, []string{"helpers/a.go imports usher/backends"},
 		},
 		"libraries in their place": {
-			[]arrow{{"actors/a.go", "github.com/asynkron/protoactor-go/actor"}, {"cluster/a.go", "github.com/redis/go-redis/v9"}, {"backends/breaker.go", "github.com/sony/gobreaker/v2"}, {"cluster/guard.go", "github.com/sony/gobreaker/v2"}, {"cmd/usher/a.go", "go.opentelemetry.io/otel/sdk/trace"}, {"actors/a_test.go", "go.opentelemetry.io/otel/sdk/trace/tracetest"}}, nil,
+			[]arrow{{"actors/a.go", "github.com/asynkron/protoactor-go/actor"}, {"cluster/a.go", "github.com/redis/go-redis/v9"}, {"backends/chain/breaker.go", "github.com/sony/gobreaker/v2"}, {"cluster/guard.go", "github.com/sony/gobreaker/v2"}, {"cmd/usher/a.go", "go.opentelemetry.io/otel/sdk/trace"}, {"actors/a_test.go", "go.opentelemetry.io/otel/sdk/trace/tracetest"}}, nil,
 		},
 		"libraries out of place": {
-			[]arrow{{"gateway/a_test.go", "github.com/asynkron/protoactor-go/actor"}, {"actors/b.go", "github.com/redis/go-redis/v9"}, {"backends/bulkhead.go", "github.com/sony/gobreaker/v2"}, {"gateway/d.go", "go.opentelemetry.io/otel/sdk/trace"}},
+			[]arrow{{"gateway/a_test.go", "github.com/asynkron/protoactor-go/actor"}, {"actors/b.go", "github.com/redis/go-redis/v9"}, {"backends/chain/bulkhead.go", "github.com/sony/gobreaker/v2"}, {"gateway/d.go", "go.opentelemetry.io/otel/sdk/trace"}},
 			[]string{
 				"actors/b.go imports github.com/redis/go-redis/v9, which stays in cluster/...",
-				"backends/bulkhead.go imports github.com/sony/gobreaker/v2, which stays in backends/breaker.go, cluster/...",
+				"backends/chain/bulkhead.go imports github.com/sony/gobreaker/v2, which stays in backends/chain/breaker.go, cluster/...",
 				"gateway/a_test.go imports github.com/asynkron/protoactor-go/actor, which stays in actors/...",
 				"gateway/d.go imports go.opentelemetry.io/otel/sdk/trace, which stays in cmd/...",
 			},

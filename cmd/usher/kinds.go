@@ -7,7 +7,9 @@ import (
 
 	"usher/backends"
 	anyof "usher/backends/any"
+	"usher/backends/chain"
 	"usher/backends/flussonic"
+	"usher/backends/httpbackend"
 	"usher/backends/httprequest"
 	"usher/backends/iprules"
 	"usher/backends/iptvportal"
@@ -32,7 +34,7 @@ type kind struct {
 
 // kindParts is what an adapter may need of the program.
 type kindParts struct {
-	http    backends.HTTPParts
+	http    httpbackend.Deps
 	members []backends.Member
 	log     *slog.Logger
 }
@@ -42,7 +44,7 @@ type adapter struct {
 	backends.Backend
 	preset backends.Preset
 	shown  string                      // its address, for people; empty: it asks nobody
-	watch  *backends.Watch             // nil: it asks nobody
+	watch  *httpbackend.Alarms         // nil: it asks nobody
 	run    func(context.Context) error // nil: nothing of it runs in the background
 	close  func()
 }
@@ -76,18 +78,18 @@ type httpBackend interface {
 	backends.Backend
 	Preset() backends.Preset
 	Shown() string
-	Watch() *backends.Watch
+	Watch() *httpbackend.Alarms
 	Close()
 }
 
 // asked is a kind that asks over HTTP. tune sets the defaults of what stands around it.
 func asked[C any, B httpBackend](
-	defaults func() C, build func(string, C, backends.HTTPParts) (B, error), tune func(*askedSettings),
+	defaults func() C, build func(string, C, httpbackend.Deps) (B, error), tune func(*askedSettings),
 ) kind {
 	return kind{
 		settings: func() any { return new(defaults()) },
 		around: func() around {
-			a := &askedSettings{Chain: backends.DefaultChainConfig(), RecheckRate: 200}
+			a := &askedSettings{Chain: chain.DefaultConfig(), RecheckRate: 200}
 			tune(a)
 			return a
 		},

@@ -11,6 +11,7 @@ import (
 
 	"usher/actors"
 	"usher/backends"
+	"usher/backends/httpbackend"
 	"usher/gateway/admin"
 )
 
@@ -47,10 +48,10 @@ func (a *adminNode) Sessions(yield func(admin.Session) bool) {
 }
 
 func shownSession(s *actors.Session) admin.Session {
-	f, since := s.Facts(), s.Ticket().Opened
+	f, since := s.Request(), s.Ticket().Opened
 	shown := admin.Session{
 		ID: s.ID().String(), Route: f.Route, Channel: f.Channel, Backend: f.Backend,
-		Address: f.Address.String(), UserAgent: f.UserAgent, Verdict: "opening", Source: backends.NoSource.String(),
+		Address: f.Address.String(), UserAgent: f.UserAgent, Verdict: "opening", Source: backends.SourceNone.String(),
 		Since: since, LastSeen: s.LastSeen(), Requests: s.Requests(), Bytes: s.Bytes(),
 	}
 	if d := s.Decision(); d != nil {
@@ -73,13 +74,13 @@ func (a *adminNode) Backends() []admin.Backend {
 }
 
 // shownAlarms are all alarms that a backend can raise; nil for one that asks nobody.
-func shownAlarms(w *backends.Watch) map[string]admin.AlarmState {
+func shownAlarms(w *httpbackend.Alarms) map[string]admin.AlarmState {
 	if w == nil {
 		return nil
 	}
 	all := map[string]admin.AlarmState{}
-	for _, alarm := range backends.Alarms() {
-		all[alarm.String()] = admin.AlarmState{Count: w.Count(alarm), Raised: w.Raised().Has(alarm)}
+	for _, alarm := range backends.AllAlarms() {
+		all[alarm.String()] = admin.AlarmState{Count: w.Count(alarm), Raised: w.Active().Has(alarm)}
 	}
 	return all
 }

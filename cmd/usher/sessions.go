@@ -38,7 +38,7 @@ type filterFlags struct {
 	Route   string `help:"Of this route."`
 	Backend string `help:"Of this backend."`
 	Verdict string `help:"That stand so: allowed, denied, undecided or opening."`
-	Source  string `help:"Decided so: backend, rule, fail-open, last-known, ticket, limit, ban or operator."`
+	Source  string `help:"Decided so: backend, local, fail-open, cached, ticket, limit, ban or operator."`
 	Address string `help:"From this address or prefix."`
 	Node    string `help:"On this node."`
 }

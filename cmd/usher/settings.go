@@ -118,7 +118,7 @@ func (s *settings) validateMembers() error {
 	return errors.Join(errs...)
 }
 
-// tokenLife is for how long all that a backend asks can be asked about a token: as long as the first of them.
+// TokenLife is for how long all that a backend asks can be asked about a token: as long as the first of them.
 func (s *settings) tokenLife(name string) time.Duration {
 	b := s.Backends[name]
 	life := b.Around.rules().TokenLife

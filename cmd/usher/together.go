@@ -8,7 +8,7 @@ import (
 	"net/netip"
 	"time"
 
-	"usher/actors"
+	"usher/actors/session"
 	"usher/backends"
 	"usher/cluster"
 	"usher/gateway/admin"
@@ -42,21 +42,21 @@ func (n *node) hear(ctx context.Context) {
 // tellFor bounds what is told to the other nodes where nobody waits for it.
 const tellFor = 2 * time.Second
 
-func (n *node) announce(v backends.Revocation) error {
+func (n *node) announce(v session.Revocation) error {
 	ctx, cancel := context.WithTimeout(context.Background(), tellFor)
 	defer cancel()
 	return n.cluster.Revoke(ctx, v)
 }
 
 // banCredentials bans what a banned user showed, so that he stays out when his middleware cannot say who he is.
-func (n *node) banCredentials(b backends.Ban, shown *backends.Request) {
+func (n *node) banCredentials(b session.Ban, shown *backends.Request) {
 	credentials := n.cluster.Credentials(shown)
 	if credentials == "" {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), tellFor)
 	defer cancel()
-	_, err := n.cluster.Ban(ctx, backends.Ban{Credentials: credentials, Until: b.Until, Reason: b.Reason, Cause: b.ID})
+	_, err := n.cluster.Ban(ctx, session.Ban{Credentials: credentials, Until: b.Until, Reason: b.Reason, Cause: b.ID})
 	if err != nil && !errors.Is(err, cluster.ErrAway) {
 		n.logger.Warn("a banned user's credentials could not be banned", slog.String("ban", b.ID), slog.Any("error", err))
 	}
@@ -96,7 +96,7 @@ func (a *adminCluster) Kick(ctx context.Context, id backends.SessionID, d time.D
 	if d == 0 {
 		d = a.settings.Sessions.KickFor
 	}
-	decision := actors.Kicked()
+	decision := session.Kicked()
 	if reason != "" {
 		decision.Reason += ": " + reason
 	}
@@ -108,7 +108,7 @@ func (a *adminCluster) knows(ctx context.Context, id backends.SessionID) (bool, 
 	if a.registry.Find(id) != nil {
 		return true, nil
 	}
-	if found, err := a.cluster.Store().Claim(ctx, backends.Claim{ID: id}); err == nil && found.Found {
+	if found, err := a.cluster.Store().AcquireLease(ctx, session.LeaseRequest{ID: id}); err == nil && found.Found {
 		return true, nil
 	}
 	found, err := a.Find(ctx, admin.Filter{ID: id.String()}, 1)
@@ -125,7 +125,7 @@ func pending(err error) error {
 
 // Ban refuses somebody on all nodes until the ban ends.
 func (a *adminCluster) Ban(ctx context.Context, b admin.Ban) (admin.Ban, error) {
-	wanted := backends.Ban{User: b.User, Credentials: b.Credentials, Until: b.Until, Reason: b.Reason}
+	wanted := session.Ban{User: b.User, Credentials: b.Credentials, Until: b.Until, Reason: b.Reason}
 	var err error
 	if b.Session != "" {
 		if wanted.Session, err = backends.ParseSessionID(b.Session); err != nil {
@@ -152,21 +152,21 @@ func (a *adminCluster) Ban(ctx context.Context, b admin.Ban) (admin.Ban, error) 
 }
 
 // credentialsOf is a hash of what a session's viewer showed.
-func (a *adminCluster) credentialsOf(ctx context.Context, session string) (string, error) {
-	id, err := backends.ParseSessionID(session)
+func (a *adminCluster) credentialsOf(ctx context.Context, name string) (string, error) {
+	id, err := backends.ParseSessionID(name)
 	if err != nil {
 		return "", fmt.Errorf("%w: credentials_of: %w", admin.ErrRefused, err)
 	}
 	if s := a.registry.Find(id); s != nil {
-		if hash := a.cluster.Credentials(s.Facts()); hash != "" {
+		if hash := a.cluster.Credentials(s.Request()); hash != "" {
 			return hash, nil
 		}
 	}
-	found, err := a.cluster.Store().Claim(ctx, backends.Claim{ID: id})
+	found, err := a.cluster.Store().AcquireLease(ctx, session.LeaseRequest{ID: id})
 	if err != nil {
 		return "", err
 	}
-	if facts := found.Record.Facts; facts != nil {
+	if facts := found.Record.Request; facts != nil {
 		if hash := a.cluster.Credentials(facts); hash != "" {
 			return hash, nil
 		}
@@ -193,7 +193,7 @@ func (a *adminCluster) Bans() []admin.Ban {
 	return shown
 }
 
-func shownBan(b backends.Ban) admin.Ban {
+func shownBan(b session.Ban) admin.Ban {
 	shown := admin.Ban{
 		ID: b.ID, User: b.User, Credentials: b.Credentials, Until: b.Until.UTC().Truncate(time.Second), Reason: b.Reason,
 		Cause: b.Cause,

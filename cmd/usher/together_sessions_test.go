@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"usher/actors"
+	"usher/actors/session"
 	"usher/backends"
+	"usher/backends/chain"
 	"usher/cluster"
 )
 
@@ -43,20 +45,20 @@ func (p *decider) check(ctx context.Context, r *backends.Request) (backends.Deci
 
 // way is a node's way to the portal. It may be down while others' are not.
 type way struct {
-	*backends.FailOpen
+	*chain.FailOpen
 	down atomic.Bool
 }
 
-func (w *way) Health() actors.Health {
+func (w *way) State() backends.BreakerState {
 	if w.down.Load() {
-		return actors.Down
+		return backends.BreakerOpen
 	}
-	return actors.Healthy
+	return backends.BreakerClosed
 }
 
 func newWay(p *decider) *way {
 	w := new(way)
-	w.FailOpen = backends.NewFailOpen("portal", backends.PolicyAllow, backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+	w.FailOpen = chain.NewFailOpen("portal", backends.PolicyAllow, backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 		if w.down.Load() {
 			return backends.Decision{}, &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: "portal"}
 		}
@@ -85,7 +87,7 @@ func withCrew(t *testing.T, count int, edit func(*actors.Options, *decider), tes
 			Rules:      map[string]actors.Rules{"portal": {Validity: time.Minute, RecheckRate: 200, AnswerDeadline: time.Second, Timeout: 2 * time.Second}},
 			SigningKey: func() string { return "a" }, Nodes: func() int { return count },
 			Banned: c.banned,
-			Announce: func(v backends.Revocation) error {
+			Announce: func(v session.Revocation) error {
 				for _, n := range c.nodes {
 					n.Apply(v)
 				}
@@ -117,28 +119,28 @@ func withCrew(t *testing.T, count int, edit func(*actors.Options, *decider), tes
 	})
 }
 
-func (c *crew) banned(_ *backends.Request, d *backends.Decision) (backends.Ban, bool) {
+func (c *crew) banned(_ *backends.Request, d *backends.Decision) (session.Ban, bool) {
 	if d == nil {
-		return backends.Ban{}, false
+		return session.Ban{}, false
 	}
 	b, found := c.bans.Load(d.User)
 	if !found {
-		return backends.Ban{}, false
+		return session.Ban{}, false
 	}
-	return b.(backends.Ban), true //nolint:forcetypeassert // as stored
+	return b.(session.Ban), true //nolint:forcetypeassert // as stored
 }
 
 // watch is a request of a viewer's on a node: with credentials or, if he has watched before, with a ticket.
-func (c *crew) watch(node, viewer int, ticket backends.Ticket) (backends.Decision, backends.Ticket) {
+func (c *crew) watch(node, viewer int, ticket session.Ticket) (backends.Decision, session.Ticket) {
 	c.t.Helper()
 	id := backends.SessionID{15: byte(viewer + 1)}
 	n := c.nodes[node]
 	s := n.Find(id)
 	if s == nil || s.Decision() == nil {
-		a := backends.Arrival{Ticket: ticket, Credentials: ticket.IsZero(), Request: &backends.Request{
+		a := session.OpenRequest{Ticket: ticket, HasCredentials: ticket.IsZero(), Request: &backends.Request{
 			Session: id, Route: "play", Channel: "a001", Backend: "portal", Path: "/play/a001/index.m3u8",
 		}}
-		if a.Credentials {
+		if a.HasCredentials {
 			a.Request.Query = "token=s3cret"
 		}
 		var err error
@@ -153,7 +155,7 @@ func (c *crew) watch(node, viewer int, ticket backends.Ticket) (backends.Decisio
 // hop lets a viewer ask another node every second for so long.
 func (c *crew) hop(viewer int, d time.Duration, each func(backends.Decision)) {
 	c.t.Helper()
-	var ticket backends.Ticket
+	var ticket session.Ticket
 	for i, end := 0, time.Now().Add(d); time.Now().Before(end); i++ {
 		got, next := c.watch(i%len(c.nodes), viewer, ticket)
 		each(got)
@@ -189,7 +191,7 @@ func TestNodesAskAboutASessionOnceTogether(t *testing.T) {
 func TestAnotherNodeGoesOnForOneThatEnded(t *testing.T) {
 	t.Parallel()
 	withCrew(t, 2, nil, func(c *crew) {
-		_, ticket := c.watch(0, 0, backends.Ticket{})
+		_, ticket := c.watch(0, 0, session.Ticket{})
 		d, _ := c.watch(1, 0, ticket)
 		c.wantAllowed(d)
 		c.nodes[0].Close()
@@ -207,7 +209,7 @@ func TestAnotherNodeGoesOnForOneThatEnded(t *testing.T) {
 func TestANoOnOneNodeEndsTheSessionOnAll(t *testing.T) {
 	t.Parallel()
 	withCrew(t, 3, nil, func(c *crew) {
-		_, ticket := c.watch(0, 0, backends.Ticket{})
+		_, ticket := c.watch(0, 0, session.Ticket{})
 		for i := range c.nodes {
 			c.watch(i, 0, ticket)
 		}
@@ -229,7 +231,7 @@ func TestAnOutageOfOneNodesWayIsNoneOfTheOthers(t *testing.T) {
 	t.Parallel()
 	withCrew(t, 2, nil, func(c *crew) {
 		c.ways[0].down.Store(true)
-		d, ticket := c.watch(0, 0, backends.Ticket{})
+		d, ticket := c.watch(0, 0, session.Ticket{})
 		if d.Source != backends.FromFailOpen {
 			t.Fatalf("the node that cannot ask says %v by %v", d.Verdict, d.Source)
 		}
@@ -257,14 +259,14 @@ func TestABannedUserIsOutOnAllNodesAndStaysOut(t *testing.T) {
 	var unmasked atomic.Int64
 	withCrew(t, 2, func(o *actors.Options, p *decider) {
 		p.user.User = "Ann"
-		o.Unmasked = func(backends.Ban, *backends.Request) { unmasked.Add(1) }
+		o.Unmasked = func(session.Ban, *backends.Request) { unmasked.Add(1) }
 	}, func(c *crew) {
-		_, ticket := c.watch(0, 0, backends.Ticket{})
+		_, ticket := c.watch(0, 0, session.Ticket{})
 		c.watch(1, 0, ticket)
-		ban := backends.Ban{ID: "b1", User: "Ann"}
+		ban := session.Ban{ID: "b1", User: "Ann"}
 		c.bans.Store("Ann", ban)
 		for _, n := range c.nodes {
-			n.Apply(backends.Revocation{Kind: backends.RevokedBanned, Ban: ban})
+			n.Apply(session.Revocation{Kind: session.RevokedBanned, Ban: ban})
 		}
 		synctest.Wait()
 		for range 100 {
@@ -272,7 +274,7 @@ func TestABannedUserIsOutOnAllNodesAndStaysOut(t *testing.T) {
 				if d, _ := c.watch(i, 0, ticket); d.Verdict != backends.Denied || d.Source != backends.FromBan {
 					t.Fatalf("node %d says %v by %v", i, d.Verdict, d.Source)
 				}
-				if d, _ := c.watch(i, 1, backends.Ticket{}); d.Verdict != backends.Denied {
+				if d, _ := c.watch(i, 1, session.Ticket{}); d.Verdict != backends.Denied {
 					t.Fatalf("node %d opens another session of his: %v", i, d.Verdict)
 				}
 			}
@@ -283,10 +285,10 @@ func TestABannedUserIsOutOnAllNodesAndStaysOut(t *testing.T) {
 		}
 		c.bans.Delete("Ann")
 		for _, n := range c.nodes {
-			n.Apply(backends.Revocation{Kind: backends.RevokedUnbanned, Ban: ban})
+			n.Apply(session.Revocation{Kind: session.RevokedUnbanned, Ban: ban})
 		}
 		synctest.Wait()
-		d, _ := c.watch(1, 0, backends.Ticket{})
+		d, _ := c.watch(1, 0, session.Ticket{})
 		if d.Verdict != backends.Allowed {
 			t.Errorf("after the ban he is %v by %v", d.Verdict, d.Source)
 		}
@@ -295,7 +297,7 @@ func TestABannedUserIsOutOnAllNodesAndStaysOut(t *testing.T) {
 
 func TestAUserPlaysNoMoreThanHisLimitOnAllNodes(t *testing.T) {
 	t.Parallel()
-	for _, policy := range []backends.LimitPolicy{backends.EvictOldest, backends.RejectNew} {
+	for _, policy := range []session.LimitPolicy{session.EvictOldest, session.RejectNew} {
 		t.Run(policy.String(), func(t *testing.T) {
 			t.Parallel()
 			withCrew(t, 3, func(o *actors.Options, p *decider) {
@@ -303,7 +305,7 @@ func TestAUserPlaysNoMoreThanHisLimitOnAllNodes(t *testing.T) {
 				o.Config.PerUser.Policy = policy
 			}, func(c *crew) {
 				const viewers = 6
-				tickets := make([]backends.Ticket, viewers)
+				tickets := make([]session.Ticket, viewers)
 				playing := 0
 				for second := range 90 {
 					playing = 0
@@ -333,10 +335,10 @@ func TestAUserPlaysNoMoreThanHisLimitOnAllNodes(t *testing.T) {
 func TestAKickedSessionIsRefusedEverywhereForItsTime(t *testing.T) {
 	t.Parallel()
 	withCrew(t, 2, nil, func(c *crew) {
-		_, ticket := c.watch(0, 0, backends.Ticket{})
+		_, ticket := c.watch(0, 0, session.Ticket{})
 		c.watch(1, 0, ticket)
 		for _, n := range c.nodes {
-			n.Apply(backends.Revocation{Kind: backends.RevokedKicked, Session: backends.SessionID{15: 1}, Decision: actors.Kicked()})
+			n.Apply(session.Revocation{Kind: session.RevokedKicked, Session: backends.SessionID{15: 1}, Decision: session.Kicked()})
 		}
 		synctest.Wait()
 		for i := range c.nodes {

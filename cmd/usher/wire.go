@@ -14,7 +14,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"usher/actors"
+	"usher/actors/session"
 	"usher/backends"
+	"usher/backends/chain"
+	"usher/backends/httpbackend"
 	"usher/cluster"
 	"usher/gateway"
 	"usher/gateway/extauthz"
@@ -25,7 +28,7 @@ import (
 type node struct {
 	settings *settings
 	logger   *slog.Logger
-	chains   map[string]*backends.Chain
+	chains   map[string]*chain.Chain
 	adapters map[string]adapter
 	cluster  *cluster.Node
 	cache    *origin.Cache
@@ -40,7 +43,7 @@ type node struct {
 func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, err error) {
 	n := &node{
 		settings: s, logger: logger,
-		chains: map[string]*backends.Chain{}, adapters: map[string]adapter{}, origins: map[string]*origin.Origin{},
+		chains: map[string]*chain.Chain{}, adapters: map[string]adapter{}, origins: map[string]*origin.Origin{},
 	}
 	defer func() {
 		if err != nil {
@@ -93,20 +96,20 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		return nil
 	}
 	b := n.settings.Backends[name]
-	parts := kindParts{log: n.logger, http: backends.HTTPParts{
+	parts := kindParts{log: n.logger, http: httpbackend.Deps{
 		Log: n.logger, Propagator: propagation.TraceContext{}, Audience: n.audience,
 	}}
 	if s, ok := b.Around.(*askedSettings); ok {
 		parts.http.Connections = s.Chain.Bulkhead.MaxInFlight + s.Chain.Bulkhead.RecheckInFlight
 	}
-	var chains []*backends.Chain
+	var chains []*chain.Chain
 	for _, member := range b.members() {
 		if err := n.makeBackend(member, tracer); err != nil {
 			return err
 		}
 		chains = append(chains, n.chains[member])
 		parts.members = append(parts.members, backends.Member{
-			Name: member, Backend: n.chains[member].Asking(), Validity: n.settings.Backends[member].Around.rules().Validity,
+			Name: member, Backend: n.chains[member].WithoutFailOpen(), Validity: n.settings.Backends[member].Around.rules().Validity,
 		})
 	}
 	a, err := kinds()[b.Kind].build(name, b.Adapter, parts)
@@ -114,7 +117,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		return err
 	}
 	n.adapters[name] = a
-	n.chains[name] = b.Around.chain(name, a, chains, backends.ChainParts{
+	n.chains[name] = b.Around.chain(name, a, chains, chain.Deps{
 		Kind: b.Kind, Preset: a.preset, Log: n.logger, Tracer: tracer,
 	})
 	return nil
@@ -152,24 +155,9 @@ func (n *node) makeOrigins() error {
 func (n *node) guarded() map[string]actors.Backend {
 	all := make(map[string]actors.Backend, len(n.chains))
 	for name, c := range n.chains {
-		all[name] = guardedBackend{c}
+		all[name] = c
 	}
 	return all
-}
-
-// guardedBackend is a chain in the sessions' words.
-type guardedBackend struct{ *backends.Chain }
-
-// Health is where the breaker stands.
-func (g guardedBackend) Health() actors.Health {
-	switch g.State() {
-	case backends.BreakerClosed:
-		return actors.Healthy
-	case backends.BreakerHalfOpen:
-		return actors.Probing
-	default:
-		return actors.Down
-	}
 }
 
 func (n *node) rules() map[string]actors.Rules {
@@ -263,7 +251,7 @@ func (e *gatewaySessions) Find(id backends.SessionID) gateway.Session {
 }
 
 // Open opens the session.
-func (e *gatewaySessions) Open(ctx context.Context, a backends.Arrival) (gateway.Session, error) {
+func (e *gatewaySessions) Open(ctx context.Context, a session.OpenRequest) (gateway.Session, error) {
 	s, err := e.registry.Open(ctx, a)
 	if err != nil {
 		return nil, err

@@ -45,7 +45,7 @@ func someNode() *fakeNode {
 				Reason: "backend answered 200", Since: at, LastSeen: at.Add(time.Minute), Requests: 12, Bytes: 3456,
 			},
 			{ID: "s2", Route: "/play/{channel}/*", Channel: "a002", Backend: "portal", User: "17", Verdict: "allowed", Source: "fail-open"},
-			{ID: "s3", Route: "vod", Channel: "a001", Backend: "local", Verdict: "denied", Source: "rule"},
+			{ID: "s3", Route: "vod", Channel: "a001", Backend: "local", Verdict: "denied", Source: "local"},
 		},
 		backends: []Backend{{Name: "portal", Kind: "ministra", Breaker: "open", OnFailure: "allow"}},
 	}

@@ -23,7 +23,7 @@ var errAlone = errors.New("this node was started without that")
 
 // Cluster is what the listener shows of all nodes and does to their sessions. All methods are safe for concurrent use.
 type Cluster interface {
-	// Find lists the live sessions of all nodes that match, at most so many. See [Question] and [Gather].
+	// Find lists the live sessions of all nodes that match, at most so many. See [Call] and [Gather].
 	Find(ctx context.Context, f Filter, limit int) (Found, error)
 	// Kick ends the session on all nodes, and refuses it for so long; zero: as long as the settings say.
 	Kick(ctx context.Context, id backends.SessionID, d time.Duration, reason string) error

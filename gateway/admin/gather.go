@@ -32,7 +32,7 @@ type answer struct {
 	More bool `json:"more,omitempty"`
 }
 
-// Question is how a node asks all nodes for their sessions. What each node's [Answer] says is for [Gather].
+// Question is how a node asks all nodes for their sessions. What each node's [Response] says is for [Gather].
 func Question(f Filter, limit int) []byte {
 	body, err := json.Marshal(question{Ask: askSessions, Filter: f, Limit: limit})
 	if err != nil {
@@ -41,7 +41,7 @@ func Question(f Filter, limit int) []byte {
 	return body
 }
 
-// Answer is what the node says to a [Question]; nil if it does not understand it, as one of a newer version's.
+// Answer is what the node says to a [Call]; nil if it does not understand it, as one of a newer version's.
 func Answer(ctx context.Context, n Node, asked []byte) []byte {
 	var q question
 	d := json.NewDecoder(bytes.NewReader(asked))

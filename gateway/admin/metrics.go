@@ -83,7 +83,7 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 		if b.Alarms == nil { // it raises none
 			continue
 		}
-		for _, known := range backends.Alarms() {
+		for _, known := range backends.AllAlarms() {
 			name := known.String()
 			a := b.Alarms[name]
 			out <- metric(c.alarms, prometheus.CounterValue, float64(a.Count), b.Name, name)

@@ -1,5 +1,5 @@
 // Package authz speaks with edges: media servers of others that serve viewers themselves and ask Usher whether they may.
-// Each [Dialect] reads what an edge says of a viewer ([Question]) and words the answer ([Result]) as that edge wants it.
+// Each [Dialect] reads what an edge says of a viewer ([Call]) and words the answer ([Result]) as that edge wants it.
 // It decides nothing and does no I/O.
 //
 //	dialect        who asks so, and where the words are written down

@@ -31,7 +31,7 @@ const maxQuestion = 256 << 10
 // handshake is how long a connection may take to show that it speaks HTTP/2. One that never does holds up the drain.
 const handshake = 5 * time.Second
 
-// Asker decides on an edge's viewers: see [gateway.Gateway.Ask].
+// Asker decides on an edge's viewers: see [gateway.Gateway.StartCheck].
 type Asker interface {
 	Ask(ctx context.Context, d authz.Dialect, edge netip.Addr, q *authz.Question, a *gateway.Answer) error
 }

@@ -65,7 +65,7 @@ func serve(t testing.TB, h http.HandlerFunc) string {
 	return s.URL
 }
 
-// waitFor waits for a fact.
+// WaitFor waits for a fact.
 func waitFor(t *testing.T, what string, fact func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)

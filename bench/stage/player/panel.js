@@ -40,7 +40,7 @@ function mine(sessions, viewer) {
 function tone(session) {
   if (session.verdict === "denied") return "bad";
   if (session.verdict !== "allowed") return "idle";
-  return ["fail-open", "last-known", "ticket"].includes(session.source) ? "warn" : "good";
+  return ["fail-open", "cached", "ticket"].includes(session.source) ? "warn" : "good";
 }
 
 function badge(session, said = session.verdict === "allowed" ? session.source : `${session.verdict} · ${session.source}`) {
@@ -77,7 +77,7 @@ function tally(sessions) {
   const allowed = sessions.filter((s) => s.verdict === "allowed");
   const by = (...sources) => allowed.filter((s) => sources.includes(s.source)).length;
   const free = by("fail-open");
-  const kept = by("last-known", "ticket");
+  const kept = by("cached", "ticket");
   const refused = sessions.filter((s) => s.verdict === "denied").length;
   return { watching: allowed.length, checked: allowed.length - free - kept, kept, free, refused };
 }

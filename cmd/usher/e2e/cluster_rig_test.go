@@ -30,7 +30,7 @@ type clusterSetup struct {
 	deadline time.Duration
 	// binary is the one that the nodes run; empty: the one with the race detector.
 	binary string
-	// idle is the silence after which a viewer is gone; zero is idleTimeout.
+	// idle is the silence after which a viewer is gone; zero is IdleTimeout.
 	idle time.Duration
 	// host is where the nodes listen; empty is 127.0.0.1. netns is the network namespace they live in, if any.
 	host, netns string

@@ -1,0 +1,34 @@
+package actors
+
+import (
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+// t0 is when the sessions of these tests opened.
+func t0() time.Time { return time.Date(2026, 11, 21, 20, 0, 0, 0, time.UTC) }
+
+func in(d time.Duration) time.Time { return t0().Add(d) }
+
+// plainRules count from t0.
+func plainRules() *backendRules {
+	return &backendRules{Policy: session.Policy{Start: t0(), IdleTimeout: time.Minute}}
+}
+
+func yes() backends.Decision {
+	return backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, UserID: "17", User: "Ann"}
+}
+
+func no() backends.Decision {
+	return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: "not paid"}
+}
+
+func lastKnown() backends.Decision {
+	return backends.Decision{Verdict: backends.Allowed, Source: backends.FromCached, UserID: "17", User: "Ann"}
+}
+
+func refusedByPolicy() backends.Decision {
+	return backends.Decision{Verdict: backends.Denied, Source: backends.FromFailOpen}
+}

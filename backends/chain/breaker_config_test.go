@@ -1,0 +1,69 @@
+package chain
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+func TestBreakerConfigValidate(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		change func(*BreakerConfig)
+		want   string
+	}{
+		"the default is valid": {func(*BreakerConfig) {}, ""},
+		"a window too short for the timeout names both": {
+			func(c *BreakerConfig) { c.Interval = 9 * time.Second },
+			"breaker.interval: 9s must be at least 5 × timeout=2s, or a backend that hangs would never be given up",
+		},
+		"a bucket of nothing": {func(c *BreakerConfig) { c.Bucket = 0 }, "breaker.bucket: 0s must be above 0"},
+		"a bucket above the window": {
+			func(c *BreakerConfig) { c.Bucket = time.Minute },
+			"breaker.interval: 10s must be at least breaker.bucket=1m0s",
+		},
+		"never tried again": {func(c *BreakerConfig) { c.OpenFor = 0 }, "breaker.open_for: 0s must be above 0"},
+		"no failures": {
+			func(c *BreakerConfig) { c.ConsecutiveFailures = 0 },
+			"breaker.consecutive_failures: 0 must be at least 1",
+		},
+		"a ratio above one": {
+			func(c *BreakerConfig) { c.FailureRatio = 1.5 },
+			"breaker.failure_ratio: 1.5 must be above 0 and at most 1",
+		},
+		"no requests": {func(c *BreakerConfig) { c.MinRequests = 0 }, "breaker.min_requests: 0 must be at least 1"},
+		"no probes":   {func(c *BreakerConfig) { c.HalfOpenProbes = 0 }, "breaker.half_open_probes: 0 must be at least 1"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := DefaultBreakerConfig()
+			tt.change(&cfg)
+			if got := errorText(cfg.Validate(testTimeout)); got != tt.want {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestBlameIsBounded(t *testing.T) {
+	t.Parallel()
+	b := newBlame(10 * time.Second)
+	now := time.Now()
+	for i := range 3 * maxBlamed {
+		address := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		if !b.first(address, now) {
+			t.Fatalf("address %d was blamed before it came", i)
+		}
+	}
+	if len(b.seen) > maxBlamed {
+		t.Errorf("got %d remembered, want at most %d", len(b.seen), maxBlamed)
+	}
+	later := now.Add(11 * time.Second)
+	if !b.first(netip.MustParseAddr("192.0.2.1"), later) || b.first(netip.MustParseAddr("192.0.2.1"), later) {
+		t.Error("after the window, want a new address blamed once")
+	}
+	if len(b.seen) != 1 {
+		t.Errorf("got %d remembered after the window, want the newest only", len(b.seen))
+	}
+}

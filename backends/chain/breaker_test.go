@@ -1,0 +1,288 @@
+package chain
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/backends"
+)
+
+const testTimeout = 2 * time.Second
+
+func yes(context.Context, *backends.Request) (backends.Decision, error) {
+	return backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}, nil
+}
+
+func fails(kind backends.FailureKind) backends.BackendFunc {
+	return func(context.Context, *backends.Request) (backends.Decision, error) {
+		return backends.Decision{}, &backends.Failure{Kind: kind, Backend: "b", Status: 503}
+	}
+}
+
+// hangs waits for its context, as a well-made adapter does.
+func hangs(ctx context.Context, _ *backends.Request) (backends.Decision, error) {
+	<-ctx.Done()
+	return backends.Decision{}, ctx.Err()
+}
+
+// switchable is a backend that can be changed while it is asked.
+type switchable struct {
+	mu    sync.Mutex
+	now   backends.BackendFunc
+	calls int
+}
+
+func (s *switchable) set(f backends.BackendFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = f
+}
+
+func (s *switchable) asked() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls
+}
+
+func (s *switchable) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+	s.mu.Lock()
+	f := s.now
+	s.calls++
+	s.mu.Unlock()
+	return f(ctx, r)
+}
+
+func newTestBreaker(next backends.Backend) *Breaker {
+	return NewBreaker("b", testTimeout, DefaultBreakerConfig(), next, nil)
+}
+
+// from is an opening by the viewer with that number, each at an IPv4 address of his own.
+func from(viewer int) *backends.Request {
+	return &backends.Request{Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(viewer)})}
+}
+
+// running is a re-check of a session that was let in.
+func running(viewer int) *backends.Request {
+	r := from(viewer)
+	r.Number = 1
+	r.Current = backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "paid", ValidFor: time.Minute}
+	return r
+}
+
+func openIt(t *testing.T, b *Breaker, s *switchable) {
+	t.Helper()
+	before := s.now
+	s.set(fails(backends.FailureTransport))
+	for i := range 5 {
+		_, _ = b.Check(t.Context(), from(i))
+	}
+	s.set(before)
+	if b.State() != backends.BreakerOpen {
+		t.Fatalf("got state %s after five failures, want open", b.State())
+	}
+}
+
+func TestWhatMovesTheBreaker(t *testing.T) {
+	t.Parallel()
+	sameAddress := func(int) *backends.Request { return from(1) }
+	sameNetwork := func(i int) *backends.Request {
+		return &backends.Request{Address: netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i+1))}
+	}
+	manyNetworks := func(i int) *backends.Request {
+		return &backends.Request{Address: netip.MustParseAddr(fmt.Sprintf("2001:db8:0:%x::1", i+1))}
+	}
+	tests := map[string]struct {
+		next backends.BackendFunc
+		by   func(int) *backends.Request
+		n    int
+		want backends.BreakerState
+	}{
+		"five transport failures of one viewer open it":  {fails(backends.FailureTransport), sameAddress, 5, backends.BreakerOpen},
+		"five timeouts that the adapter reports open it": {fails(backends.FailureTimeout), sameAddress, 5, backends.BreakerOpen},
+		"four failures do not":                           {fails(backends.FailureTransport), from, 4, backends.BreakerClosed},
+		"a hundred status failures of one viewer do not": {fails(backends.FailureStatus), sameAddress, 100, backends.BreakerClosed},
+		"nor do they from all over one /64":              {fails(backends.FailureStatus), sameNetwork, 100, backends.BreakerClosed},
+		"status failures of five viewers open it":        {fails(backends.FailureStatus), from, 5, backends.BreakerOpen},
+		"status failures of five /64s open it":           {fails(backends.FailureStatus), manyNetworks, 5, backends.BreakerOpen},
+		"malformed answers to one viewer do not":         {fails(backends.FailureMalformed), sameAddress, 100, backends.BreakerClosed},
+		"viewers without an address count as one":        {fails(backends.FailureStatus), func(int) *backends.Request { return &backends.Request{} }, 100, backends.BreakerClosed},
+		"a No is a success": {func(context.Context, *backends.Request) (backends.Decision, error) {
+			return backends.Decision{Verdict: backends.Denied}, nil
+		}, from, 50, backends.BreakerClosed},
+		"an overload does not count": {func(context.Context, *backends.Request) (backends.Decision, error) {
+			return backends.Decision{}, backends.NewOverload("x", 1)
+		}, from, 50, backends.BreakerClosed},
+		"an error outside the vocabulary counts as malformed": {func(context.Context, *backends.Request) (backends.Decision, error) {
+			return backends.Decision{}, errors.New("?")
+		}, from, 5, backends.BreakerOpen},
+		"an error outside the vocabulary of one viewer counts once": {func(context.Context, *backends.Request) (backends.Decision, error) {
+			return backends.Decision{}, errors.New("?")
+		}, sameAddress, 50, backends.BreakerClosed},
+		"panics open it": {func(context.Context, *backends.Request) (backends.Decision, error) { panic("boom") }, from, 5, backends.BreakerOpen},
+		"a viewer whose request panics each time does not": {func(context.Context, *backends.Request) (backends.Decision, error) { panic("boom") }, sameAddress, 50, backends.BreakerClosed},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newTestBreaker(tt.next)
+			for i := range tt.n {
+				_, _ = b.Check(t.Context(), tt.by(i))
+			}
+			if b.State() != tt.want {
+				t.Errorf("got state %s after %d checks, want %s", b.State(), tt.n, tt.want)
+			}
+		})
+	}
+}
+
+func TestRatioOpensTheBreaker(t *testing.T) {
+	t.Parallel()
+	s := &switchable{}
+	b := newTestBreaker(s)
+	for i := range 20 { // yes, no answer, yes, no answer: never two failures in a row
+		s.set(yes)
+		if i%2 == 1 {
+			s.set(fails(backends.FailureTransport))
+		}
+		if b.State() != backends.BreakerClosed {
+			t.Fatalf("open after %d answers, want at least min_requests=20", i)
+		}
+		_, _ = b.Check(t.Context(), from(i))
+	}
+	if b.State() != backends.BreakerOpen {
+		t.Errorf("got state %s after 10 failures of 20, want open", b.State())
+	}
+}
+
+func TestOneViewersStatusFailuresCountAgainInTheNextWindow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newTestBreaker(fails(backends.FailureStatus))
+		for window := range 5 {
+			if b.State() != backends.BreakerClosed {
+				t.Fatalf("open after %d windows, want closed until 5", window)
+			}
+			for range 10 {
+				_, _ = b.Check(t.Context(), from(1))
+			}
+			time.Sleep(DefaultBreakerConfig().Interval)
+		}
+		if !b.IsDown() {
+			t.Error("closed after a failure in each of five windows, want open")
+		}
+	})
+}
+
+func TestImpatientViewersDoNotOpenTheBreaker(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newTestBreaker(backends.BackendFunc(hangs))
+		for i := range 6 {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(100*time.Millisecond, cancel)
+			_, err := b.Check(ctx, from(i))
+			if !errors.Is(err, context.Canceled) || backends.AsFailure(err) != nil {
+				t.Fatalf("got %v for a viewer who left, want context.Canceled and no failure", err)
+			}
+		}
+		if b.State() != backends.BreakerClosed {
+			t.Errorf("got state %s, want closed", b.State())
+		}
+	})
+}
+
+// One caller after another, each waiting out the whole timeout: in a rolling window of 10 s never five are seen.
+func TestHangingBackendOpensTheBreakerEvenForOneCallerAtATime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newTestBreaker(backends.BackendFunc(hangs))
+		for i := range 5 {
+			started := time.Now()
+			_, err := b.Check(t.Context(), from(i))
+			if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureTimeout {
+				t.Fatalf("got %v, want a timeout", err)
+			}
+			if took := time.Since(started); took != testTimeout {
+				t.Fatalf("the call ended after %s, want timeout=%s", took, testTimeout)
+			}
+		}
+		if b.State() != backends.BreakerOpen {
+			t.Errorf("got state %s after five timeouts in a row, want open", b.State())
+		}
+	})
+}
+
+func TestOpenBreakerAsksNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &switchable{now: yes}
+		b := newTestBreaker(s)
+		openIt(t, b, s)
+		asked := s.asked()
+		_, err := b.Check(t.Context(), from(9))
+		if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureBreakerOpen {
+			t.Errorf("got %v, want a failure of kind breaker-open", err)
+		}
+		if s.asked() != asked {
+			t.Error("the backend was asked while the breaker was open")
+		}
+	})
+}
+
+func TestPanicIsReportedWithoutTheViewersWords(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	b := NewBreaker("b", testTimeout, DefaultBreakerConfig(), backends.BackendFunc(func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+		panic("cannot parse " + r.Query)
+	}), slog.New(slog.NewTextHandler(&out, nil)))
+	_, err := b.Check(t.Context(), &backends.Request{Query: "token=5ecret"})
+	if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureMalformed {
+		t.Errorf("got %v, want a malformed failure", err)
+	}
+	if strings.Contains(out.String()+err.Error(), "5ecret") || !strings.Contains(out.String(), "breaker_test.go") {
+		t.Errorf("want a stack and no token in the log, got %s", out.String())
+	}
+}
+
+func BenchmarkBreaker(b *testing.B) {
+	r := running(1)
+	b.Run("closed", func(b *testing.B) {
+		breaker := newTestBreaker(backends.BackendFunc(yes))
+		b.ReportAllocs()
+		for b.Loop() {
+			_, _ = breaker.Check(b.Context(), r)
+		}
+	})
+	b.Run("open", func(b *testing.B) {
+		cfg := DefaultBreakerConfig()
+		cfg.OpenFor = time.Hour
+		breaker := NewBreaker("b", testTimeout, cfg, fails(backends.FailureTransport), nil)
+		for range 5 {
+			_, _ = breaker.Check(b.Context(), r)
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			_, _ = breaker.Check(b.Context(), r)
+		}
+	})
+}
+
+func answering(d backends.Decision) backends.BackendFunc {
+	return func(context.Context, *backends.Request) (backends.Decision, error) { return d, nil }
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

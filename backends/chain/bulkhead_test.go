@@ -1,0 +1,249 @@
+package chain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/backends"
+)
+
+func smallBulkhead() BulkheadConfig {
+	return BulkheadConfig{MaxInFlight: 2, RecheckInFlight: 1, MaxWaiting: 3, AnswerDeadline: time.Second}
+}
+
+// gate is a backend whose calls end when the test says so.
+type gate struct{ open chan struct{} }
+
+func newGate() *gate { return &gate{open: make(chan struct{})} }
+
+func (g *gate) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+	select {
+	case <-g.open:
+		return yes(ctx, r)
+	case <-ctx.Done():
+		return backends.Decision{}, ctx.Err()
+	}
+}
+
+// fill takes every slot of the lane that r belongs to.
+func fill(t *testing.T, b *Bulkhead, r *backends.Request, slots int) {
+	t.Helper()
+	for range slots {
+		go func() { _, _ = b.Check(t.Context(), r) }()
+	}
+	synctest.Wait()
+}
+
+func wantOverload(t *testing.T, err error, setting string, value int) {
+	t.Helper()
+	var o *backends.Overload
+	if !errors.As(err, &o) || o.Setting != setting || o.Value != fmt.Sprint(value) {
+		t.Fatalf("got %v, want an overload of %s=%d", err, setting, value)
+	}
+}
+
+func TestBulkheadBoundsTheCalls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		b := NewBulkhead("portal", smallBulkhead(), g, nil)
+		fill(t, b, from(1), 5)
+		if inFlight, _ := b.InFlight(); inFlight != 2 {
+			t.Errorf("got %d calls at once, want max_in_flight=2", inFlight)
+		}
+		if waiting, _ := b.Waiting(); waiting != 3 {
+			t.Errorf("got %d waiting, want 3", waiting)
+		}
+		close(g.open)
+		synctest.Wait()
+		inFlight, _ := b.InFlight()
+		if waiting, _ := b.Waiting(); inFlight != 0 || waiting != 0 {
+			t.Errorf("got %d calls and %d waiting after all were answered, want none", inFlight, waiting)
+		}
+	})
+}
+
+func TestWaitingForASlotEndsInAnOverloadThatNamesTheSetting(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		r       *backends.Request
+		slots   int
+		waiting int
+		setting string
+		value   int
+		after   time.Duration
+	}{
+		"an opening waits for answer_deadline":  {from(1), 2, 0, "backends.portal.max_in_flight", 2, time.Second},
+		"a re-check waits in a lane of its own": {running(1), 1, 0, "backends.portal.recheck_in_flight", 1, time.Second},
+		"one too many does not wait at all":     {from(1), 2, 3, "backends.portal.max_waiting", 3, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				g := newGate()
+				b := NewBulkhead("portal", smallBulkhead(), g, nil)
+				fill(t, b, tt.r, tt.slots+tt.waiting)
+				started := time.Now()
+				asking := false
+				r := *tt.r
+				r.OnSent = func() { asking = true }
+				_, err := b.Check(t.Context(), &r)
+				wantOverload(t, err, tt.setting, tt.value)
+				if took := time.Since(started); took != tt.after {
+					t.Errorf("refused after %s, want %s", took, tt.after)
+				}
+				if asking {
+					t.Error("Asking was called for a question that never went out")
+				}
+				openings, rechecks := b.Refused()
+				if openings+rechecks == 0 {
+					t.Error("the refusal was not counted")
+				}
+				close(g.open)
+			})
+		})
+	}
+}
+
+func TestRechecksDoNotHoldUpOpenings(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		b := NewBulkhead("portal", smallBulkhead(), g, nil)
+		fill(t, b, running(1), 4)
+		fill(t, b, from(1), 1)
+		if openings, rechecks := b.InFlight(); openings != 1 || rechecks != 1 {
+			t.Errorf("got %d openings and %d re-checks under way, want 1 and 1", openings, rechecks)
+		}
+		close(g.open)
+	})
+}
+
+func TestSlotsAreHandedOverInTheOrderOfAsking(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		cfg := smallBulkhead()
+		cfg.MaxInFlight = 1
+		b := NewBulkhead("portal", cfg, g, nil)
+		var (
+			mu    sync.Mutex
+			order []int
+		)
+		for i := range 4 {
+			r := from(i)
+			r.OnSent = func() {
+				mu.Lock()
+				defer mu.Unlock()
+				order = append(order, i)
+			}
+			go func() { _, _ = b.Check(t.Context(), r) }()
+			synctest.Wait()
+		}
+		close(g.open)
+		synctest.Wait()
+		if want := []int{0, 1, 2, 3}; !slices.Equal(order, want) {
+			t.Errorf("got order %v, want %v", order, want)
+		}
+	})
+}
+
+func TestOpenedBreakerReleasesThoseWhoWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &switchable{now: hangs}
+		breaker := NewBreaker("portal", testTimeout, DefaultBreakerConfig(), s, nil)
+		cfg := DefaultBulkheadConfig()
+		cfg.MaxInFlight = 5
+		cfg.AnswerDeadline = time.Hour
+		b := NewBulkhead("portal", cfg, breaker, breaker.Opened)
+		var refused atomic.Int64
+		for i := range 50 {
+			go func() {
+				_, err := b.Check(t.Context(), from(i))
+				if f := backends.AsFailure(err); f != nil && f.Kind == backends.FailureBreakerOpen {
+					refused.Add(1)
+				}
+			}()
+		}
+		time.Sleep(testTimeout) // the first five time out, and the last of them opens the breaker
+		synctest.Wait()
+		if waiting, _ := b.Waiting(); waiting != 0 {
+			t.Errorf("got %d still waiting after the breaker opened, want none", waiting)
+		}
+		// Up to four slots came free before the fifth failure.
+		if asked := s.asked(); asked > 9 || int(refused.Load()) != 50-asked {
+			t.Errorf("got %d calls and %d released by the breaker, want at most 9 and all the others", asked, refused.Load())
+		}
+	})
+}
+
+func TestOpenBreakerBypassesTheBulkhead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		opened := make(chan struct{})
+		g := newGate()
+		b := NewBulkhead("portal", smallBulkhead(), g, func() <-chan struct{} { return opened })
+		fill(t, b, from(1), 2)
+		close(opened)
+		close(g.open)
+		if _, err := b.Check(t.Context(), from(2)); err != nil {
+			t.Errorf("got %v, want the question passed on without a slot", err)
+		}
+	})
+}
+
+func TestAViewerWhoLeavesWhileWaitingIsNoOverload(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		b := NewBulkhead("portal", smallBulkhead(), g, nil)
+		fill(t, b, from(1), 2)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, cancel)
+		_, err := b.Check(ctx, from(2))
+		if !errors.Is(err, context.Canceled) || backends.IsOverload(err) || backends.AsFailure(err) != nil {
+			t.Errorf("got %v, want context.Canceled alone", err)
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		_, err = b.Check(ctx, from(2))
+		wantOverload(t, err, "backends.portal.max_in_flight", 2)
+		close(g.open)
+	})
+}
+
+func TestAPanicFreesItsSlot(t *testing.T) {
+	t.Parallel()
+	b := NewBulkhead("portal", smallBulkhead(), backends.BackendFunc(func(context.Context, *backends.Request) (backends.Decision, error) {
+		panic("boom")
+	}), nil)
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = b.Check(t.Context(), from(1))
+	}()
+	if inFlight, _ := b.InFlight(); inFlight != 0 {
+		t.Errorf("got %d slots taken after a panic, want none", inFlight)
+	}
+}
+
+func TestBulkheadConfigValidate(t *testing.T) {
+	t.Parallel()
+	if err := DefaultBulkheadConfig().Validate(); err != nil {
+		t.Errorf("the default is invalid: %v", err)
+	}
+	got := errorText(BulkheadConfig{MaxWaiting: -1}.Validate())
+	want := "max_in_flight: 0 must be at least 1\nrecheck_in_flight: 0 must be at least 1\n" +
+		"max_waiting: -1 must be at least 0\nanswer_deadline: 0s must be above 0"
+	if got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}

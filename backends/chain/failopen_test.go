@@ -1,0 +1,183 @@
+package chain
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/backends"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func standingOn(v backends.Verdict, s backends.Source) *backends.Request {
+	return &backends.Request{
+		Number:  3,
+		Current: backends.Decision{Verdict: v, Source: s, Reason: "as before", User: "alice", ValidFor: time.Minute},
+	}
+}
+
+// TestInstead walks every policy, every kind of viewer and every kind of failure.
+func TestInstead(t *testing.T) {
+	t.Parallel()
+	transport := &backends.Failure{Kind: backends.FailureTransport, Backend: "portal"}
+	status := &backends.Failure{Kind: backends.FailureStatus, Backend: "portal", Status: 503}
+	malformed := &backends.Failure{Kind: backends.FailureMalformed, Backend: "portal"}
+	open := &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: "portal"}
+	unknown := &backends.Request{}
+
+	admitted := func(why string) backends.Decision {
+		return backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen, Reason: "nobody answered: " + why}
+	}
+	kept := func(v backends.Verdict, s backends.Source) backends.Decision {
+		return backends.Decision{Verdict: v, Source: s, Reason: "as before", User: "alice"}
+	}
+	refused := backends.Decision{Verdict: backends.Denied, Source: backends.FromFailOpen, Reason: "backends.portal.on_failure=deny"}
+	nobody := backends.Decision{}
+
+	tests := map[string]struct {
+		policy backends.Policy
+		down   bool
+		r      *backends.Request
+		err    error
+		want   backends.Decision
+		fails  bool
+	}{
+		"allow lets in an unknown viewer if nobody could be reached": {backends.PolicyAllow, false, unknown, transport, admitted("transport"), false},
+		"allow lets in an unknown viewer whose time to wait is over": {backends.PolicyAllow, false, unknown, nil, admitted("timeout"), false},
+		"allow lets in an unknown viewer while the breaker is open":  {backends.PolicyAllow, true, unknown, open, admitted("breaker-open"), false},
+		"a status lets nobody in while the breaker is closed":        {backends.PolicyAllow, false, unknown, status, nobody, true},
+		"a status lets in while the breaker is open":                 {backends.PolicyAllow, true, unknown, status, admitted("status"), false},
+		"a malformed answer lets nobody in while it is closed":       {backends.PolicyAllow, false, unknown, malformed, nobody, true},
+		"a malformed answer lets in while the breaker is open":       {backends.PolicyAllow, true, unknown, malformed, admitted("malformed"), false},
+		"allow keeps a yes":                          {backends.PolicyAllow, false, standingOn(backends.Allowed, backends.FromBackend), transport, kept(backends.Allowed, backends.FromCached), false},
+		"allow keeps a yes on a status too":          {backends.PolicyAllow, false, standingOn(backends.Allowed, backends.FromBackend), status, kept(backends.Allowed, backends.FromCached), false},
+		"allow keeps a no":                           {backends.PolicyAllow, true, standingOn(backends.Denied, backends.FromBackend), open, kept(backends.Denied, backends.FromCached), false},
+		"a fail-open yes stays fail-open":            {backends.PolicyAllow, true, standingOn(backends.Allowed, backends.FromFailOpen), open, kept(backends.Allowed, backends.FromFailOpen), false},
+		"a ticket's yes stays a ticket's":            {backends.PolicyKeep, true, standingOn(backends.Allowed, backends.FromTicket), open, kept(backends.Allowed, backends.FromTicket), false},
+		"keep asks an unknown viewer to come back":   {backends.PolicyKeep, true, unknown, open, nobody, true},
+		"keep asks him to come back whatever it was": {backends.PolicyKeep, false, unknown, transport, nobody, true},
+		"keep keeps a yes":                           {backends.PolicyKeep, true, standingOn(backends.Allowed, backends.FromBackend), open, kept(backends.Allowed, backends.FromCached), false},
+		"deny refuses an unknown viewer":             {backends.PolicyDeny, false, unknown, transport, refused, false},
+		"deny refuses one who watches":               {backends.PolicyDeny, true, standingOn(backends.Allowed, backends.FromBackend), open, refused, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := NewFailOpen("portal", tt.policy, nil, func() bool { return tt.down }, nil)
+			got, err := f.Fallback(tt.r, tt.err)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+			if tt.fails && !errors.Is(err, tt.err) || !tt.fails && err != nil {
+				t.Errorf("got error %v, want failing=%t with the failure itself", err, tt.fails)
+			}
+		})
+	}
+}
+
+func TestFailOpenPassesOnWhatIsNoFailure(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		d   backends.Decision
+		err error
+	}{
+		"a yes":                {backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, ValidFor: time.Hour}, nil},
+		"a no":                 {backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}, nil},
+		"an overload":          {backends.Decision{}, backends.NewOverload("backends.portal.max_in_flight", 256)},
+		"a viewer who left":    {backends.Decision{}, context.Canceled},
+		"the caller's own end": {backends.Decision{}, context.DeadlineExceeded},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, policy := range []backends.Policy{backends.PolicyAllow, backends.PolicyKeep, backends.PolicyDeny} {
+				f := NewFailOpen("portal", policy, backends.BackendFunc(func(context.Context, *backends.Request) (backends.Decision, error) {
+					return tt.d, tt.err
+				}), func() bool { return true }, nil)
+				d, err := f.Check(t.Context(), &backends.Request{})
+				if diff := cmp.Diff(tt.d, d); diff != "" {
+					t.Errorf("%s: decision (-want +got):\n%s", policy, diff)
+				}
+				if !errors.Is(err, tt.err) {
+					t.Errorf("%s: got error %v, want %v", policy, err, tt.err)
+				}
+			}
+		})
+	}
+}
+
+func TestFailOpenCounts(t *testing.T) {
+	t.Parallel()
+	f := NewFailOpen("portal", backends.PolicyAllow, fails(backends.FailureTransport), nil, nil)
+	_, _ = f.Check(t.Context(), &backends.Request{})
+	_, _ = f.Check(t.Context(), standingOn(backends.Allowed, backends.FromBackend))
+	_, _ = f.Check(t.Context(), standingOn(backends.Allowed, backends.FromBackend))
+	_, _ = f.Fallback(&backends.Request{}, &backends.Failure{Kind: backends.FailureStatus})
+	admitted, kept, refused := f.Counts()
+	if admitted != 1 || kept != 2 || refused != 1 {
+		t.Errorf("got %d admitted, %d kept, %d refused, want 1, 2, 1", admitted, kept, refused)
+	}
+}
+
+func TestEachChangeIsLoggedOnceWithItsPrice(t *testing.T) {
+	t.Parallel()
+	tests := map[backends.Policy]string{
+		backends.PolicyAllow: "from now on unknown viewers are let in unchecked",
+		backends.PolicyKeep:  "from now on unknown viewers are asked to come back",
+		backends.PolicyDeny:  "from now on every viewer is refused",
+	}
+	for policy, want := range tests {
+		t.Run(policy.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var (
+					out  bytes.Buffer
+					down atomic.Bool
+				)
+				changed := make(chan struct{})
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				f := NewFailOpen("portal", policy, nil, down.Load, slog.New(slog.NewTextHandler(&out, nil)))
+				go func() { _ = f.Watch(ctx, changed) }()
+				changed <- struct{}{}
+				down.Store(true)
+				changed <- struct{}{} // open
+				changed <- struct{}{} // half-open
+				changed <- struct{}{} // open again
+				time.Sleep(30 * time.Second)
+				down.Store(false)
+				changed <- struct{}{}
+				changed <- struct{}{}
+				synctest.Wait()
+				log := out.String()
+				if strings.Count(log, "\n") != 2 || !strings.Contains(log, want) ||
+					!strings.Contains(log, "level=WARN msg=\"backend is away\"") ||
+					!strings.Contains(log, "level=INFO msg=\"backend is back\" backend=portal away=30s") {
+					t.Errorf("want one warning with %q and one info, got:\n%s", want, log)
+				}
+			})
+		})
+	}
+}
+
+func TestPolicyText(t *testing.T) {
+	t.Parallel()
+	for _, want := range []backends.Policy{backends.PolicyFromPreset, backends.PolicyAllow, backends.PolicyKeep, backends.PolicyDeny} {
+		text, _ := want.MarshalText()
+		var got backends.Policy
+		if err := got.UnmarshalText(text); err != nil || got != want {
+			t.Errorf("%q read as %d with error %v, want %d", text, got, err, want)
+		}
+	}
+	var p backends.Policy
+	if got, want := errorText(p.UnmarshalText([]byte("open"))), `on_failure "open": want allow, keep or deny`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

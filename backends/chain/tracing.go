@@ -1,0 +1,80 @@
+package chain
+
+import (
+	"context"
+	"errors"
+
+	"usher/backends"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Tracing records each call to a backend as a client span, "backend.check". It stands between the breaker and the
+// adapter, so a span is a question that really went out. Its attributes never hold what the viewer proves himself with:
+// no query, no path, no header. Safe for concurrent use.
+type Tracing struct {
+	name, kind string
+	tracer     trace.Tracer
+	next       backends.Backend
+}
+
+// NewTracing traces the calls to the named backend of that kind.
+func NewTracing(name, kind string, tracer trace.Tracer, next backends.Backend) *Tracing {
+	return &Tracing{name: name, kind: kind, tracer: tracer, next: next}
+}
+
+// Check asks, within a span.
+func (t *Tracing) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+	ctx, span := t.tracer.Start(ctx, "backend.check", trace.WithSpanKind(trace.SpanKindClient))
+	defer span.End()
+	if !span.IsRecording() {
+		return t.next.Check(ctx, r)
+	}
+	span.SetAttributes(
+		attribute.String("usher.backend", t.name),
+		attribute.String("usher.backend.kind", t.kind),
+		attribute.String("session.id", r.Session.String()),
+		attribute.String("usher.channel", r.Channel),
+		attribute.Int("usher.check.number", r.Number),
+	)
+	d, err := t.next.Check(ctx, r)
+	if err != nil {
+		recordFailure(span, err)
+		return d, err
+	}
+	span.SetAttributes(
+		attribute.String("usher.verdict", d.Verdict.String()),
+		attribute.String("usher.source", d.Source.String()),
+		attribute.String("enduser.id", d.UserID),
+	)
+	return d, nil
+}
+
+// recordFailure says why nobody answered. A viewer who left is not the backend's error.
+func recordFailure(span trace.Span, err error) {
+	switch f := backends.AsFailure(err); {
+	case f != nil:
+		span.SetAttributes(attribute.String("error.type", f.Kind.String()))
+		if f.Status > 0 {
+			span.SetAttributes(attribute.Int("http.response.status_code", f.Status))
+		}
+		span.SetStatus(codes.Error, f.Error())
+	case errors.Is(err, context.Canceled):
+		span.SetAttributes(attribute.Bool("usher.cancelled", true))
+	default:
+		span.SetStatus(codes.Error, err.Error())
+	}
+}
+
+// annotateBreaker leaves on the caller's span why no call follows.
+func annotateBreaker(ctx context.Context, state backends.BreakerState) {
+	span := trace.SpanFromContext(ctx)
+	if !span.IsRecording() {
+		return
+	}
+	value := attribute.String("usher.breaker.state", state.String())
+	span.SetAttributes(value)
+	span.AddEvent("breaker", trace.WithAttributes(value))
+}

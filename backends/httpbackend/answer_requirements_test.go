@@ -1,0 +1,382 @@
+package httpbackend_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
+	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
+)
+
+// newLoudClient is a client whose log can be read, without times.
+func newLoudClient(t *testing.T, change func(*httpbackend.Config)) (*httpbackend.Client, *bytes.Buffer) {
+	t.Helper()
+	cfg := httpbackend.DefaultConfig()
+	cfg.Address = "http://portal.example.com/check"
+	if change != nil {
+		change(&cfg)
+	}
+	var out bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
+	c, err := httpbackend.NewClient("portal", cfg, httpbackend.Deps{Log: log})
+	if err != nil {
+		t.Fatalf("make the client: %v", err)
+	}
+	t.Cleanup(c.Close)
+	return c, &out
+}
+
+func TestAYesMustHaveWhatIsRequired(t *testing.T) {
+	t.Parallel()
+	const (
+		noHeader = `ask backend "portal": malformed: a yes without what require_header="X-Auth" wants`
+		noValue  = `ask backend "portal": malformed: a yes without what require_header="X-Auth: usher v1" wants`
+		noBody   = `ask backend "portal": malformed: a yes whose body does not match require_body="^\\{.*\"ok\": *true"`
+	)
+	const body = `^\{.*"ok": *true`
+	tests := map[string]struct {
+		header, body string // as configured
+		answer       http.Header
+		text         string
+		want         string // an error; empty: a yes
+	}{
+		"nothing is required":               {"", "", nil, "", ""},
+		"the header is there":               {"X-Auth", "", http.Header{"X-Auth": {"whatever"}}, "", ""},
+		"the header is not":                 {"X-Auth", "", http.Header{"X-Other": {"1"}}, "", noHeader},
+		"the header is empty":               {"X-Auth", "", http.Header{"X-Auth": {""}}, "", noHeader},
+		"a name in other case":              {"x-auTH", "", http.Header{"X-Auth": {"1"}}, "", ""},
+		"the value is right":                {"x-auth:  usher v1 ", "", http.Header{"X-Auth": {"usher v1"}}, "", ""},
+		"the value is another":              {"X-Auth: usher v1", "", http.Header{"X-Auth": {"usher v10"}}, "", noValue},
+		"the value is in other case":        {"X-Auth: usher v1", "", http.Header{"X-Auth": {"Usher v1"}}, "", noValue},
+		"a value is wanted, none there":     {"X-Auth: usher v1", "", nil, "", noValue},
+		"a colon and no value is any value": {"X-Auth:", "", http.Header{"X-Auth": {"1"}}, "", ""},
+		"the body matches":                  {"", body, nil, `{"user":1,"ok":true}`, ""},
+		"the body does not":                 {"", body, nil, `{"user":1,"ok":false}`, noBody},
+		"there is no body":                  {"", body, nil, "", noBody},
+		"both are there":                    {"X-Auth", body, http.Header{"X-Auth": {"1"}}, `{"ok":true}`, ""},
+		"one of both is not":                {"X-Auth", body, http.Header{"X-Auth": {"1"}}, `{}`, noBody},
+		"neither is there":                  {"X-Auth", body, nil, `{}`, noHeader},
+		"a web page": {
+			"X-Auth", "",
+			http.Header{"Content-Type": {"Text/HTML; charset=utf-8"}},
+			"<html>s3cret</html>",
+			noHeader + "; it is a web page",
+		},
+		"a web page as a body": {
+			"", body, http.Header{"Content-Type": {"text/html"}}, "<html>s3cret</html>", noBody + "; it is a web page",
+		},
+		"a web page where nothing is required": {"", "", http.Header{"Content-Type": {"text/html"}}, "<html>", ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, _ := newLoudClient(t, func(cfg *httpbackend.Config) {
+				cfg.RequireHeader, cfg.RequireBody = tt.header, tt.body
+			})
+			d, err := c.Read(httpbackend.Response{Status: http.StatusOK, Header: tt.answer, Body: []byte(tt.text)})
+			var alarms uint64
+			if tt.want == "" {
+				if err != nil || d.Verdict != backends.Allowed {
+					t.Errorf("got %s and error %v, want a yes", d.Verdict, err)
+				}
+			} else {
+				alarms = 1
+				f := backends.AsFailure(err)
+				if f == nil || f.Kind != backends.FailureMalformed || f.Error() != tt.want {
+					t.Errorf("got  %v\nwant %s", err, tt.want)
+				}
+				if diff := cmp.Diff(backends.Decision{}, d); diff != "" {
+					t.Errorf("a decision beside the failure (-want +got):\n%s", diff)
+				}
+			}
+			if got := c.Watch().Count(backends.AlarmUnexpectedAnswer); got != alarms {
+				t.Errorf("got %d alarms, want %d", got, alarms)
+			}
+		})
+	}
+}
+
+// A No and a failure need not show anything: whoever says them, nobody is let in by it.
+func TestOnlyAYesMustHaveWhatIsRequired(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		status   int
+		statuses httpbackend.Statuses
+		verdict  backends.Verdict
+		failure  string
+	}{
+		"a no":                 {403, nil, backends.Denied, ""},
+		"an unexpected status": {418, nil, backends.Denied, ""},
+		"a failure":            {503, nil, backends.Pending, `ask backend "portal": status 503`},
+		"a yes by statuses": {
+			404,
+			httpbackend.Statuses{"404": httpbackend.OutcomeAllow},
+			backends.Pending,
+			`ask backend "portal": malformed: a yes without what require_header="X-Auth" wants`,
+		},
+		"a 200 that statuses call a no": {200, httpbackend.Statuses{"200": httpbackend.OutcomeDeny}, backends.Denied, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, _ := newLoudClient(t, func(cfg *httpbackend.Config) {
+				cfg.RequireHeader, cfg.RequireBody, cfg.Statuses = "X-Auth", "^ok$", tt.statuses
+			})
+			d, err := c.Read(httpbackend.Response{Status: tt.status, Header: http.Header{}})
+			if d.Verdict != tt.verdict || tt.failure != "" && (err == nil || err.Error() != tt.failure) ||
+				tt.failure == "" && err != nil {
+				t.Errorf("got %s and error %v, want %s and %q", d.Verdict, err, tt.verdict, tt.failure)
+			}
+		})
+	}
+}
+
+// On the wire: the body is fetched for require_body though the adapter does not ask for it, and is no larger than that
+// of an adapter that does.
+func TestARequiredBodyIsFetched(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, nil)
+	s.Speak(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
+		_, _ = io.WriteString(w, r.URL.Query().Get("say"))
+	})
+	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.RequireBody, cfg.MaxBody = "^ok", 100 })
+	for say, want := range map[string]string{
+		"ok":                           "",
+		"no":                           `ask backend "portal": malformed: a yes whose body does not match require_body="^ok"`,
+		"ok" + strings.Repeat("x", 98): "",
+		"ok" + strings.Repeat("x", 99): `ask backend "portal": malformed: body larger than max_body=100`,
+	} {
+		d, err := c.Decide(t.Context(), httpbackend.Call{Query: "say=" + say})
+		if want == "" && (err != nil || d.Verdict != backends.Allowed) || want != "" && (err == nil || err.Error() != want) {
+			t.Errorf("%.9s: got %s and error %v, want %q", say, d.Verdict, err, want)
+		}
+	}
+}
+
+func TestWhatIsRequiredMustMakeSense(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ header, body, want string }{
+		"neither":                {"", "", ""},
+		"both":                   {"X-Auth: 1", "ok", ""},
+		"a value with a colon":   {"X-Auth: a:b", "", ""},
+		"a header without name":  {": 1", "", `require_header: ": 1": want a header's name, or name: value`},
+		"a name with a space":    {"X Auth: 1", "", `require_header: "X Auth: 1": want a header's name, or name: value`},
+		"an expression of sorts": {"", "(ok", "require_body: error parsing regexp: missing closing ): `(ok`"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := httpbackend.DefaultConfig()
+			cfg.Address, cfg.RequireHeader, cfg.RequireBody = "http://portal.example.com/", tt.header, tt.body
+			got := ""
+			if err := cfg.Validate(); err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+			if _, err := httpbackend.NewClient("portal", cfg, httpbackend.Deps{}); (err != nil) != (tt.want != "") {
+				t.Errorf("the client says %v, Validate says %q", err, got)
+			}
+		})
+	}
+}
+
+// One line when an alarm begins, with what to do about it, and one when it is over; a good answer in between is not
+// enough for that, a quiet minute and one are.
+func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
+	t.Parallel()
+	good := httpbackend.Response{Status: http.StatusOK, Header: http.Header{"X-Auth": {"1"}}}
+	login := http.Header{"Location": {"/login"}, "X-Auth": {"1"}}
+	const begins = `level=WARN msg="backend answers outside its contract" backend=portal `
+	const ends = `level=WARN msg="backend answers within its contract again" backend=portal `
+	tests := map[string]struct {
+		bad   httpbackend.Response
+		alarm backends.Alarm
+		lines []string
+	}{
+		"a wrong address": {
+			httpbackend.Response{Status: http.StatusNotFound, Header: http.Header{}},
+			backends.AlarmWrongAddress,
+			[]string{
+				begins + `alarm=wrong_address detail="status 404" advice="look at the path in address"`,
+				ends + `alarm=wrong_address`,
+			},
+		},
+		"an unexpected answer": {
+			httpbackend.Response{Status: http.StatusOK, Header: http.Header{"Content-Type": {"text/html"}}},
+			backends.AlarmUnexpectedAnswer,
+			[]string{
+				begins + `alarm=unexpected_answer` +
+					` detail="a yes without what require_header=\"X-Auth\" wants; it is a web page"` +
+					` advice="look at address: something else than the backend answers there"`,
+				ends + `alarm=unexpected_answer`,
+			},
+		},
+		"a login page": {
+			httpbackend.Response{Status: http.StatusFound, Header: login},
+			backends.AlarmRedirectToItself,
+			[]string{
+				begins + `alarm=redirect_to_itself detail="status 302"` +
+					` advice="look at address: the backend sends us to a page of its own, such as a login"`,
+				ends + `alarm=redirect_to_itself`,
+			},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c, out := newLoudClient(t, func(cfg *httpbackend.Config) { cfg.RequireHeader = "X-Auth" })
+				read := func(a httpbackend.Response, raised bool, lines int) {
+					t.Helper()
+					_, _ = c.Read(a)
+					if got := strings.Count(out.String(), "\n"); got != lines {
+						t.Fatalf("got %d lines, want %d:\n%s", got, lines, out)
+					}
+					if got := c.Watch().Active().Has(tt.alarm); got != raised {
+						t.Fatalf("raised: got %t, want %t", got, raised)
+					}
+				}
+				read(good, false, 0)
+				for range 50 {
+					read(tt.bad, true, 1)
+				}
+				time.Sleep(59 * time.Second)
+				read(good, true, 1)
+				read(tt.bad, true, 1)
+				time.Sleep(time.Minute)
+				read(good, false, 2)
+				if diff := cmp.Diff(strings.Join(tt.lines, "\n")+"\n", out.String()); diff != "" {
+					t.Errorf("log (-want +got):\n%s", diff)
+				}
+				read(tt.bad, true, 3)
+				if got := c.Watch().Count(tt.alarm); got != 52 {
+					t.Errorf("got %d alarms, want 52", got)
+				}
+			})
+		})
+	}
+}
+
+func TestA404IsAWrongAddressOnlyWhereItIsAFailure(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		preset   backends.Preset
+		statuses httpbackend.Statuses
+		want     uint64
+	}{
+		"astra":                       {backends.PresetAstra, nil, 1},
+		"alta":                        {backends.PresetAlta, nil, 0},
+		"flussonic":                   {backends.PresetFlussonic, nil, 0},
+		"auth-proxy":                  {backends.PresetAuthProxy, nil, 0},
+		"astra, and the config means": {backends.PresetAstra, httpbackend.Statuses{"404": httpbackend.OutcomeDeny}, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, _ := newLoudClient(t, func(cfg *httpbackend.Config) { cfg.Preset, cfg.Statuses = tt.preset, tt.statuses })
+			_, err := c.Read(httpbackend.Response{Status: http.StatusNotFound, Header: http.Header{}})
+			if failed := backends.AsFailure(err) != nil; failed != (tt.want > 0) {
+				t.Errorf("got error %v", err)
+			}
+			if got := c.Watch().Count(backends.AlarmWrongAddress); got != tt.want {
+				t.Errorf("got %d alarms, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+// A viewer is never sent to the middleware, however its address is written.
+func TestARedirectToTheBackendsOwnHost(t *testing.T) {
+	t.Parallel()
+	const itself, elsewhere, nonsense = "itself", "elsewhere", "nonsense"
+	tests := map[string]struct{ place, want string }{
+		"a path":                     {"/login", itself},
+		"a relative path":            {"login.php?back=check", itself},
+		"a query":                    {"?login=1", itself},
+		"its name":                   {"http://portal.example.com/login", itself},
+		"its name, over TLS":         {"https://portal.example.com/login", itself},
+		"its name, on another port":  {"http://portal.example.com:8080/", itself},
+		"its name, shouted":          {"HTTP://PORTAL.Example.COM/login", itself},
+		"its name, with the root":    {"http://portal.example.com./login", itself},
+		"its name, without a scheme": {"//portal.example.com/login", itself},
+		"a name that begins so":      {"http://portal.example.com.example.net/", elsewhere},
+		"a name that ends so":        {"http://my.portal.example.com/", elsewhere},
+		"another, after a user":      {"http://portal.example.com@promo.example.net/", nonsense},
+		"no address":                 {"javascript:alert(1)", nonsense},
+	}
+	for name, tt := range tests {
+		for _, preset := range []backends.Preset{backends.PresetAstra, backends.PresetFlussonic} {
+			t.Run(preset.String()+", "+name, func(t *testing.T) {
+				t.Parallel()
+				c, _ := newLoudClient(t, func(cfg *httpbackend.Config) { cfg.Preset = preset })
+				d, err := c.Read(httpbackend.Response{Status: http.StatusFound, Header: http.Header{"Location": {tt.place}}})
+				f := backends.AsFailure(err)
+				switch {
+				case tt.want == itself && (f == nil || f.Kind != backends.FailureMalformed || d.Redirect != ""):
+					t.Errorf("302: got %+v and error %v, want a malformed failure", d, err)
+				case tt.want == elsewhere && (err != nil || d.Verdict != backends.Denied || d.Redirect != tt.place):
+					t.Errorf("302: got %+v and error %v, want a no that sends there", d, err)
+				case tt.want == nonsense && (err != nil || d.Verdict != backends.Denied || d.Redirect != ""):
+					t.Errorf("302: got %+v and error %v, want a bare no", d, err)
+				}
+				if got := c.Watch().Active().Has(backends.AlarmRedirectToItself); got != (tt.want == itself) {
+					t.Errorf("302: alarm %t, want %t", got, !got)
+				}
+
+				d, err = c.Read(httpbackend.Response{Status: http.StatusForbidden, Header: http.Header{"X-Location": {tt.place}}})
+				if err != nil || d.Verdict != backends.Denied || (d.Redirect != "") != (tt.want == elsewhere) {
+					t.Errorf("403: got %+v and error %v, want a no", d, err)
+				}
+			})
+		}
+	}
+}
+
+// Where redirects are followed, a login page at their end says 200. What is required tells it from a yes.
+func TestALoginPageAtTheEndOfARedirectIsNoYes(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, nil)
+	s.Speak(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
+		if r.URL.Path == "/login" {
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = io.WriteString(w, "<html>Log in</html>")
+			return
+		}
+		http.Redirect(w, r, "/login", http.StatusFound)
+	})
+	c := newClient(t, s.URL()+"/check", func(cfg *httpbackend.Config) {
+		cfg.Preset, cfg.RequireHeader = backends.PresetAuthProxy, "X-Auth"
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err := c.Decide(ctx, httpbackend.Call{Query: "token=123"})
+	want := `ask backend "portal": malformed: a yes without what require_header="X-Auth" wants; it is a web page`
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	if got := c.Watch().Count(backends.AlarmUnexpectedAnswer); got != 1 {
+		t.Errorf("got %d alarms, want 1", got)
+	}
+	if s.Calls() != 2 {
+		t.Errorf("got %d calls, want the check and the page", s.Calls())
+	}
+}

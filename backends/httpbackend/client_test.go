@@ -1,0 +1,363 @@
+package httpbackend_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"usher/backends"
+	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
+)
+
+func startServer(t testing.TB, users map[string]backendtest.User) *backendtest.Server {
+	t.Helper()
+	cfg := backendtest.DefaultConfig()
+	cfg.Users = users
+	s := backendtest.New(cfg)
+	if err := s.Start(); err != nil {
+		t.Fatalf("start the middleware: %v", err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func newClient(t testing.TB, address string, change func(*httpbackend.Config)) *httpbackend.Client {
+	t.Helper()
+	cfg := httpbackend.DefaultConfig()
+	cfg.Address = address
+	if change != nil {
+		change(&cfg)
+	}
+	c, err := httpbackend.NewClient("portal", cfg, httpbackend.Deps{Propagator: propagation.TraceContext{}})
+	if err != nil {
+		t.Fatalf("make the client: %v", err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func onlyRequest(t *testing.T, s *backendtest.Server) backendtest.Request {
+	t.Helper()
+	seen := s.Requests()
+	if len(seen) != 1 {
+		t.Fatalf("got %d requests, want 1", len(seen))
+	}
+	return seen[0]
+}
+
+func TestACallOnTheWire(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, nil)
+	address := strings.Replace(s.URL(), "http://", "http://astra:pass%20word@", 1) + "/auth%2Fv1/check?key=S"
+	c := newClient(t, address, func(cfg *httpbackend.Config) {
+		cfg.Headers = map[string]backends.Secret{"X-Api-Key": "config"}
+	})
+	ctx := trace.ContextWithSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled,
+	}))
+	_, err := c.Ask(ctx, httpbackend.Call{
+		Query:  "token=a%2Fb&key=evil",
+		Ours:   []httpbackend.Parameter{{Name: "ip", Value: "192.0.2.7"}},
+		Header: http.Header{"X-Real-IP": {"192.0.2.7"}},
+		Credentials: []backends.Header{
+			{Name: "X-Token", Value: "one"},
+			{Name: "X-Token", Value: "two\r\nX-Real-Ip: 10.0.0.1"},
+			{Name: "x-api-key", Value: "viewer"},
+			{Name: "X-Real-Ip", Value: "10.0.0.1"},
+			{Name: "X-Forwarded-For", Value: "10.0.0.1"},
+			{Name: "Transfer-Encoding", Value: "chunked"},
+			{Name: "Traceparent", Value: "viewer"},
+			{Name: "Bad Name", Value: "x"},
+		},
+	})
+	if err != nil {
+		t.Fatalf("ask: %v", err)
+	}
+	r := onlyRequest(t, s)
+	if r.Method != http.MethodGet || r.Path != "/auth%2Fv1/check" || r.RawQuery != "key=S&ip=192.0.2.7&token=a%2Fb" {
+		t.Errorf("got %s %s?%s", r.Method, r.Path, r.RawQuery)
+	}
+	want := http.Header{
+		"User-Agent":    {"usher"},
+		"X-Api-Key":     {"config"},
+		"Authorization": {"Basic YXN0cmE6cGFzcyB3b3Jk"},
+		"X-Real-Ip":     {"192.0.2.7"},
+		"X-Token":       {"one", "twoX-Real-Ip: 10.0.0.1"},
+		"Traceparent":   {"00-01000000000000000000000000000000-0200000000000000-01"},
+	}
+	if diff := cmp.Diff(want, r.Header); diff != "" {
+		t.Errorf("headers (-want +got):\n%s", diff)
+	}
+	if strings.Contains(r.Host, "astra") {
+		t.Errorf("got host %q, want no password in it", r.Host)
+	}
+	if got, want := c.Shown(), s.URL()+"/auth/v1/check"; got != want {
+		t.Errorf("shown as %q, want %q", got, want)
+	}
+}
+
+func TestRedirects(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, map[string]backendtest.User{"good": {}})
+	elsewhere := startServer(t, map[string]backendtest.User{"good": {Name: "alice"}})
+	set := func(s *backendtest.Server, m backendtest.Mode) {
+		if err := s.Set(m); err != nil {
+			t.Fatalf("set the middleware: %v", err)
+		}
+	}
+	ask := func(preset backends.Preset) (backends.Decision, error) {
+		c := newClient(t, s.URL()+"/check?key=S", func(cfg *httpbackend.Config) {
+			cfg.Preset = preset
+			cfg.Headers = map[string]backends.Secret{"X-Api-Key": "5ecret"}
+		})
+		return c.Decide(t.Context(), httpbackend.Call{
+			Query: "token=good", Header: http.Header{"X-Real-IP": {"192.0.2.7"}},
+			Credentials: []backends.Header{{Name: "Cookie", Value: "5ecret"}},
+		})
+	}
+
+	set(s, backendtest.Redirect("http://promo.example.net/"))
+	d, err := ask(backends.PresetAstra)
+	if err != nil || d.Verdict != backends.Denied || d.Redirect != "http://promo.example.net/" {
+		t.Errorf("astra: got %+v and error %v, want a no with the redirect", d, err)
+	}
+	set(s, backendtest.Redirect(strings.Replace(elsewhere.URL(), "127.0.0.1", "localhost", 1)+"/moved?token=good"))
+	d, err = ask(backends.PresetAuthProxy)
+	if err != nil || d.Verdict != backends.Allowed || d.User != "alice" {
+		t.Errorf("auth-proxy: got %+v and error %v, want the yes of where it leads", d, err)
+	}
+	if r := onlyRequest(t, elsewhere); r.Header.Get("X-Real-Ip") != "192.0.2.7" || r.Header.Get("X-Api-Key") != "" ||
+		r.Header.Get("Cookie") != "" {
+		t.Errorf("another host got %v, want the viewer's facts and no secrets", r.Header)
+	}
+
+	set(s, backendtest.RedirectSelf())
+	before := s.Calls()
+	_, err = ask(backends.PresetAuthProxy)
+	if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureMalformed {
+		t.Errorf("auth-proxy: got %v for a loop, want a malformed failure", err)
+	}
+	if calls := s.Calls() - before; calls != 11 {
+		t.Errorf("got %d calls, want the first and 10 redirects", calls)
+	}
+	_, err = ask(backends.PresetAstra)
+	if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureMalformed {
+		t.Errorf("astra: got %v for a redirect to itself, want a malformed failure", err)
+	}
+	set(s, backendtest.Redirect("http://[broken"))
+	if d, err = ask(backends.PresetAstra); err != nil || d.Verdict != backends.Denied || d.Redirect != "" {
+		t.Errorf("got %+v and error %v for a broken place, want a bare no", d, err)
+	}
+}
+
+func TestAlarmsOfAnswersReachTheWatch(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, nil)
+	if err := s.Set(backendtest.Status(http.StatusGone)); err != nil {
+		t.Fatalf("set the middleware: %v", err)
+	}
+	c := newClient(t, s.URL(), nil)
+	if d, err := c.Decide(t.Context(), httpbackend.Call{}); err != nil || d.Verdict != backends.Denied {
+		t.Fatalf("got %+v and error %v, want a no", d, err)
+	}
+	if got := c.Watch().Count(backends.AlarmUnexpectedStatus); got != 1 {
+		t.Errorf("got %d alarms, want 1", got)
+	}
+}
+
+func TestWhatGoesWrongIsSortedAndTellsNothing(t *testing.T) {
+	t.Parallel()
+	quiet := log.New(io.Discard, "", 0)
+	secured := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secured.Config.ErrorLog = quiet
+	secured.StartTLS()
+	t.Cleanup(secured.Close)
+	plain := startServer(t, nil)
+	hanging := startServer(t, nil)
+	if err := hanging.Set(backendtest.Hang()); err != nil {
+		t.Fatalf("set the middleware: %v", err)
+	}
+	refusing := startServer(t, nil)
+	if err := refusing.Set(backendtest.Refuse()); err != nil {
+		t.Fatalf("set the middleware: %v", err)
+	}
+	tests := map[string]struct {
+		address string
+		want    backends.FailureKind
+	}{
+		"an untrusted certificate":   {secured.URL, backends.FailureTransport},
+		"no TLS where there must be": {strings.Replace(plain.URL(), "http:", "https:", 1), backends.FailureTransport},
+		"nobody listens":             {refusing.URL(), backends.FailureTransport},
+		"a name that cannot exist":   {"http://portal..invalid/", backends.FailureTransport},
+		"no answer in time":          {hanging.URL(), backends.FailureTimeout},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newClient(t, strings.Replace(tt.address, "://", "://u:5ecret@", 1)+"?key=5ecret", nil)
+			limit := 10 * time.Second
+			if tt.want == backends.FailureTimeout {
+				limit = 30 * time.Millisecond
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			_, err := c.Ask(ctx, httpbackend.Call{Query: "token=5ecret"})
+			f := backends.AsFailure(err)
+			if f == nil || f.Kind != tt.want {
+				t.Fatalf("got %v, want a failure of kind %s", err, tt.want)
+			}
+			for cause := err; cause != nil; cause = errors.Unwrap(cause) {
+				if strings.Contains(fmt.Sprintf("%v %+v", cause, cause), "5ecret") {
+					t.Errorf("the error shows a secret: %v", cause)
+				}
+			}
+		})
+	}
+}
+
+func TestBodies(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, nil)
+	s.Speak(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
+		size := 100
+		if r.URL.Query().Get("big") != "" {
+			size = 101
+		}
+		_, _ = io.WriteString(w, strings.Repeat("x", size))
+	})
+	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.MaxBody = 100 })
+	a, err := c.Ask(t.Context(), httpbackend.Call{Body: true})
+	if err != nil || len(a.Body) != 100 {
+		t.Errorf("got %d bytes and error %v, want 100", len(a.Body), err)
+	}
+	a, err = c.Ask(t.Context(), httpbackend.Call{Query: "big=1"})
+	if err != nil || a.Body != nil {
+		t.Errorf("got %d bytes and error %v, want an answer without the body that nobody asked for", len(a.Body), err)
+	}
+	_, err = c.Ask(t.Context(), httpbackend.Call{Query: "big=1", Body: true})
+	want := `ask backend "portal": malformed: body larger than max_body=100`
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestAnAnswerStandsEvenIfItsBodyNeverComes(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, map[string]backendtest.User{"good": {}})
+	if err := s.Set(backendtest.SlowBody()); err != nil {
+		t.Fatalf("set the middleware: %v", err)
+	}
+	c := newClient(t, s.URL(), nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	d, err := c.Decide(ctx, httpbackend.Call{Query: "token=good"})
+	if err != nil || d.Verdict != backends.Allowed {
+		t.Errorf("got %s and error %v, want the yes of the headers", d.Verdict, err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = c.Ask(ctx, httpbackend.Call{Query: "token=good", Body: true})
+	if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureTimeout {
+		t.Errorf("got %v for one who needs the body, want a timeout", err)
+	}
+}
+
+func TestConnectionsAreUsedAgain(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, nil)
+	c := newClient(t, s.URL(), nil)
+	for range 20 {
+		if _, err := c.Ask(t.Context(), httpbackend.Call{}); err != nil {
+			t.Fatalf("ask: %v", err)
+		}
+	}
+	remotes := map[string]bool{}
+	for _, r := range s.Requests() {
+		remotes[r.Remote] = true
+	}
+	if len(remotes) != 1 {
+		t.Errorf("got %d connections for 20 calls in a row, want 1", len(remotes))
+	}
+}
+
+func TestMutualTLS(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Session-Name", r.TLS.PeerCertificates[0].Subject.Organization[0])
+	}))
+	server.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	certificate := server.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
+	if err != nil {
+		t.Fatalf("marshal the key: %v", err)
+	}
+	dir := t.TempDir()
+	write := func(name, kind string, der []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatalf("write %s: %v", name, err)
+		}
+		return path
+	}
+	certFile := write("cert.pem", "CERTIFICATE", certificate.Certificate[0])
+	c := newClient(t, server.URL, func(cfg *httpbackend.Config) {
+		cfg.TLS = backends.TLSConfig{
+			CAFile: certFile, CertFile: certFile, KeyFile: write("key.pem", "PRIVATE KEY", key), ServerName: "example.com",
+		}
+	})
+	d, err := c.Decide(t.Context(), httpbackend.Call{})
+	if err != nil || d.Verdict != backends.Allowed || d.User != "Acme Co" {
+		t.Errorf("got %+v and error %v, want a yes to the bearer of our certificate", d, err)
+	}
+}
+
+func TestAnExchangeHidesWhatTheConfigHolds(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, nil)
+	c := newClient(t, s.URL()+"/check?my.key=5ecret", func(cfg *httpbackend.Config) {
+		cfg.Headers = map[string]backends.Secret{"X-Api-Key": "5ecret"}
+	})
+	ctx, all := httpbackend.WithExchanges(t.Context())
+	if _, err := c.Ask(ctx, httpbackend.Call{Query: "token=123"}); err != nil {
+		t.Fatalf("ask: %v", err)
+	}
+	x := all.List()[0]
+	if text := fmt.Sprintf("%+v", x); strings.Contains(text, "5ecret") || !strings.Contains(text, "token=123") {
+		t.Errorf("want the viewer's query and no secret, got %s", text)
+	}
+	if len(all.List()) != 1 || x.Backend != "portal" || x.Status != http.StatusForbidden || x.Answer == nil {
+		t.Errorf("got %+v, want the answer's 403", x)
+	}
+}
+
+func BenchmarkHTTPClient(b *testing.B) {
+	s := startServer(b, map[string]backendtest.User{"good": {Name: "alice", ValidFor: time.Minute}})
+	c := newClient(b, s.URL()+"/check", nil)
+	r := backendtest.NewRequest("good")
+	b.ReportAllocs()
+	for b.Loop() {
+		d, err := c.Decide(b.Context(), httpbackend.Call{Query: r.Query, Header: httpbackend.AstraHeaders(r)})
+		if err != nil || d.Verdict != backends.Allowed {
+			b.Fatalf("got %s and error %v", d.Verdict, err)
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package httpbackend_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"usher/backends"
+	"usher/backends/httpbackend"
+)
+
+func TestHTTPConfigValidate(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		change func(*httpbackend.Config)
+		want   []string
+	}{
+		"the default with an address is valid": {func(*httpbackend.Config) {}, nil},
+		"no address":                           {func(c *httpbackend.Config) { c.Address = "" }, []string{"address: must be set"}},
+		"an address without a scheme": {
+			func(c *httpbackend.Config) { c.Address = "portal.example.com/check" },
+			[]string{`address: must begin with http:// or https://, not ""`},
+		},
+		"an address without a host":  {func(c *httpbackend.Config) { c.Address = "http:///check" }, []string{"address: has no host"}},
+		"an address that is no URL":  {func(c *httpbackend.Config) { c.Address = "http://u:5ecret@[" }, []string{"address: not a URL"}},
+		"an address with a fragment": {func(c *httpbackend.Config) { c.Address += "#x" }, []string{"address: has a '#', which is never sent; write %23"}},
+		"bounds of nothing, all named": {
+			func(c *httpbackend.Config) {
+				c.DialTimeout, c.TLSTimeout, c.IdleTimeout, c.MaxResponseHeader, c.MaxBody = 0, 0, 0, 0, 0
+			},
+			[]string{
+				"dial_timeout: 0s must be above 0", "tls_timeout: 0s must be above 0", "idle_timeout: 0s must be above 0",
+				"max_response_header: 0 must be at least 1024", "max_body: 0 must be at least 1",
+			},
+		},
+		"headers that cannot be set": {
+			func(c *httpbackend.Config) { c.Headers = map[string]backends.Secret{"Host": "x"} },
+			[]string{"headers.Host: not a header that can be set"},
+		},
+		"a header value with a line break": {
+			func(c *httpbackend.Config) { c.Headers = map[string]backends.Secret{"X-Key": "5ecret\n"} },
+			[]string{"headers.X-Key: the value holds control characters or is too long"},
+		},
+		"a certificate without its key": {
+			func(c *httpbackend.Config) { c.TLS.CertFile = "x.pem" },
+			[]string{"tls.cert_file: needs key_file beside it, and the other way round"},
+		},
+		"a status of no sense": {
+			func(c *httpbackend.Config) { c.Statuses = httpbackend.Statuses{"x": 0} },
+			[]string{"statuses.x: want a status such as 404 or a class such as 5xx"},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := httpbackend.DefaultConfig()
+			cfg.Address = "http://portal.example.com/check"
+			tt.change(&cfg)
+			var got []string
+			err := cfg.Validate()
+			if err != nil {
+				got = strings.Split(err.Error(), "\n")
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+			if _, made := httpbackend.NewClient("portal", cfg, httpbackend.Deps{}); (made == nil) != (err == nil) {
+				t.Errorf("the client says %v, Validate says %v", made, err)
+			}
+		})
+	}
+}
+
+func TestWithPath(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ address, want string }{
+		"a host alone":       {"http://a", "http://a/check/"},
+		"a slash at the end": {"http://a/portal/", "http://a/portal/check/"},
+		"a query":            {"http://a/portal?key=S", "http://a/portal/check/?key=S"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := httpbackend.WithPath(tt.address, "/check/"); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}

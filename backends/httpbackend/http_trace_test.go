@@ -1,0 +1,303 @@
+package httpbackend_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
+	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
+)
+
+func newNamedClient(t *testing.T, name, address string, change func(*httpbackend.Config)) *httpbackend.Client {
+	t.Helper()
+	cfg := httpbackend.DefaultConfig()
+	cfg.Address = address
+	if change != nil {
+		change(&cfg)
+	}
+	c, err := httpbackend.NewClient(name, cfg, httpbackend.Deps{})
+	if err != nil {
+		t.Fatalf("make the client: %v", err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func TestAllCallsOfACheckAreWrittenDown(t *testing.T) {
+	t.Parallel()
+	first := startServer(t, map[string]backendtest.User{"good": {Name: "alice"}})
+	second := startServer(t, nil)
+	portal := newNamedClient(t, "portal", first.URL()+"/a%2Fb", nil)
+	spare := newNamedClient(t, "spare", second.URL()+"/check", nil)
+	ctx, all := httpbackend.WithExchanges(t.Context())
+	otherCtx, others := httpbackend.WithExchanges(t.Context())
+	for _, call := range []struct {
+		ctx    context.Context
+		client *httpbackend.Client
+		query  string
+	}{
+		{ctx, spare, "token=good"},
+		{t.Context(), portal, "token=unseen"},
+		{ctx, portal, "token=good"},
+		{otherCtx, portal, "token=other"},
+		{ctx, spare, ""},
+	} {
+		if _, err := call.client.Ask(call.ctx, httpbackend.Call{
+			Query: call.query, Header: http.Header{"X-Real-Ip": {"192.0.2.7"}},
+		}); err != nil {
+			t.Fatalf("ask: %v", err)
+		}
+	}
+
+	type seen struct {
+		Backend, Method, URL string
+		Status               int
+	}
+	var got []seen
+	for _, x := range all.List() {
+		got = append(got, seen{x.Backend, x.Method, x.URL, x.Status})
+		if x.Took <= 0 || x.Header["X-Real-Ip"][0] != "192.0.2.7" || x.Answer.Get("Date") == "" {
+			t.Errorf("%s: took %s, sent %v, got %v", x.Backend, x.Took, x.Header, x.Answer)
+		}
+	}
+	want := []seen{
+		{"spare", "GET", second.URL() + "/check?token=good", 403},
+		{"portal", "GET", first.URL() + "/a%2Fb?token=good", 200},
+		{"spare", "GET", second.URL() + "/check", 403},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+	if list := others.List(); len(list) != 1 || !strings.Contains(list[0].URL, "token=other") {
+		t.Errorf("the other check: got %+v, want its own call alone", list)
+	}
+}
+
+func TestCallsMayBeReadWhileTheyAreWrittenDown(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, nil)
+	c := newClient(t, s.URL(), nil)
+	ctx, all := httpbackend.WithExchanges(t.Context())
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			a, err := c.Ask(ctx, httpbackend.Call{})
+			if err != nil {
+				t.Errorf("ask: %v", err)
+				return
+			}
+			a.Header.Set("X-Late", "1") // the asker's own by now
+		})
+		group.Go(func() {
+			for _, x := range all.List() {
+				_ = fmt.Sprintf("%+v", x)
+			}
+		})
+	}
+	group.Wait()
+	for _, x := range all.List() {
+		if x.Status != http.StatusForbidden || x.Answer.Get("X-Late") != "" {
+			t.Errorf("got %+v, want a 403 as it came", x)
+		}
+	}
+	if n := len(all.List()); n != 8 {
+		t.Errorf("got %d calls, want 8", n)
+	}
+}
+
+func TestACallThatNobodyAnsweredIsWrittenDownToo(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		mode   backendtest.Mode
+		cancel bool
+		want   error
+	}{
+		"a viewer who left":    {backendtest.Hang(), true, context.Canceled},
+		"a timeout":            {backendtest.Hang(), false, context.DeadlineExceeded},
+		"a broken connection":  {backendtest.Reset(), false, nil},
+		"a refused connection": {backendtest.Refuse(), false, nil},
+		"no HTTP":              {backendtest.Garbage(), false, nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, nil)
+			if err := s.Set(tt.mode); err != nil {
+				t.Fatalf("set the middleware: %v", err)
+			}
+			ctx, all := httpbackend.WithExchanges(t.Context())
+			ctx, leave := context.WithCancel(ctx)
+			defer leave()
+			if tt.cancel {
+				go func() {
+					_ = s.Wait(t.Context(), 1)
+					if list := all.List(); len(list) != 1 || list[0].Status != 0 || list[0].Took != 0 {
+						t.Errorf("under way: got %+v, want the call without an end", list)
+					}
+					leave()
+				}()
+			} else {
+				var end context.CancelFunc
+				ctx, end = context.WithTimeout(ctx, limitOf(tt.mode))
+				defer end()
+			}
+			_, err := newClient(t, s.URL(), nil).Ask(ctx, httpbackend.Call{Query: "token=123"})
+			if err == nil || tt.want != nil && !errors.Is(err, tt.want) {
+				t.Errorf("got error %v, want one of %v", err, tt.want)
+			}
+			list := all.List()
+			if len(list) != 1 {
+				t.Fatalf("got %d calls, want 1", len(list))
+			}
+			x := list[0]
+			if x.Status != 0 || x.Answer != nil || x.Body != "" || x.Took <= 0 || x.URL != s.URL()+"?token=123" {
+				t.Errorf("got %+v, want the question, and no answer after a while", x)
+			}
+		})
+	}
+}
+
+func limitOf(m backendtest.Mode) time.Duration {
+	if m.Kind == backendtest.KindHang {
+		return 30 * time.Millisecond
+	}
+	return 10 * time.Second
+}
+
+func TestNoExchangeShowsASecretOfTheConfig(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		user, query string // of the address
+		viewer      string
+		shown       string
+	}{
+		"no query":                     {"", "", "token=123", "?token=123"},
+		"a parameter":                  {"", "?key=5ecret", "token=123", "?key=[hidden]&token=123"},
+		"several, and no viewer's":     {"", "?key=5ecret&site=5ecret", "", "?key=[hidden]&site=[hidden]"},
+		"a bare value":                 {"", "?5ecret", "token=123", "?[hidden]&token=123"},
+		"a name that PHP would change": {"", "?my.key=5ecret", "my_key=1&token=123", "?my.key=[hidden]&token=123"},
+		"an escaped name":              {"", "?%6bey=5ecret", "token=123", "?%6bey=[hidden]&token=123"},
+		"semicolons":                   {"", "?key=5ecret;site=5ecret", "token=123", "?key=[hidden];site=[hidden]&token=123"},
+		"an escape that is none":       {"", "?key=5ecret%zz", "token=123", "?key=[hidden]&token=123"},
+		"an equals sign in the value":  {"", "?key=a=5ecret", "token=123", "?key=[hidden]&token=123"},
+		"nothing between two":          {"", "?key=5ecret&&site=5ecret", "", "?key=[hidden]&&site=[hidden]"},
+		"a password":                   {"astra:5ecret@", "?key=5ecret", "", "?key=[hidden]"},
+		"a viewer's of the same value": {"", "?key=5ecret", "token=5ecre", "?key=[hidden]&token=5ecre"},
+		"a viewer's name twice":        {"", "?key=5ecret", "key=x&token=1&token=4", "?key=[hidden]&token=1&token=4"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, nil)
+			address := strings.Replace(s.URL(), "://", "://"+tt.user, 1) + "/check" + tt.query
+			c := newClient(t, address, func(cfg *httpbackend.Config) {
+				cfg.Headers = map[string]backends.Secret{"x-api-key": "5ecret"}
+			})
+			ctx, all := httpbackend.WithExchanges(t.Context())
+			if _, err := c.Ask(ctx, httpbackend.Call{
+				Query:       tt.viewer,
+				Credentials: []backends.Header{{Name: "X-Token", Value: "mine"}},
+			}); err != nil {
+				t.Fatalf("ask: %v", err)
+			}
+			x := all.List()[0]
+			if text := fmt.Sprintf("%+v", x); strings.Contains(text, "5ecret") {
+				t.Errorf("it shows a secret: %s", text)
+			}
+			if want := s.URL() + "/check" + tt.shown; x.URL != want {
+				t.Errorf("got URL  %s\nwant URL %s", x.URL, want)
+			}
+			want := http.Header{"User-Agent": {"usher"}, "x-api-key": {"[hidden]"}, "X-Token": {"mine"}}
+			if tt.user != "" {
+				want["Authorization"] = []string{"[hidden]"}
+			}
+			if diff := cmp.Diff(want, x.Header); diff != "" {
+				t.Errorf("headers (-want +got):\n%s", diff)
+			}
+			sent := onlyRequest(t, s)
+			if sent.Header.Get("X-Api-Key") != "5ecret" || strings.Contains(sent.RawQuery, "hidden") {
+				t.Errorf("what is hidden was sent so: %v, query %q", sent.Header, sent.RawQuery)
+			}
+		})
+	}
+}
+
+// A body is kept to its beginning for the person, whatever the adapter wants of it.
+func TestAnExchangeKeepsTheBeginningOfABody(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		size    int
+		maxBody int64
+		wanted  bool
+		shown   int
+		fails   bool
+	}{
+		"nothing":                         {0, 64 << 10, false, 0, false},
+		"one that nobody wants":           {100, 64 << 10, false, 100, false},
+		"exactly a KiB":                   {1024, 64 << 10, false, 1024, false},
+		"more than a KiB":                 {1025, 64 << 10, false, 1024, false},
+		"much more, and the adapter's":    {20_000, 64 << 10, true, 1024, false},
+		"more than max_body":              {20_000, 100, true, 101, true},
+		"more than max_body, unwanted":    {20_000, 100, false, 101, false},
+		"much more than max_body, beyond": {200_000, 64 << 10, true, 1024, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, nil)
+			body := strings.Repeat("0123456789", tt.size/10+1)[:tt.size]
+			s.Speak(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+				_, _ = io.WriteString(w, body)
+			})
+			c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.MaxBody = tt.maxBody })
+			ctx, all := httpbackend.WithExchanges(t.Context())
+			a, err := c.Ask(ctx, httpbackend.Call{Body: tt.wanted})
+			if (err != nil) != tt.fails {
+				t.Errorf("got error %v, want one: %t", err, tt.fails)
+			}
+			if tt.wanted && !tt.fails && string(a.Body) != body {
+				t.Errorf("the adapter got %d bytes, want all %d", len(a.Body), tt.size)
+			}
+			x := all.List()[0]
+			if x.Body != body[:tt.shown] || x.Status != http.StatusOK {
+				t.Errorf("got status %d and %d bytes, want 200 and the first %d", x.Status, len(x.Body), tt.shown)
+			}
+		})
+	}
+}
+
+func TestAnAnswerStandsForWhoLooksEvenIfItsBodyNeverComes(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, map[string]backendtest.User{"good": {}})
+	if err := s.Set(backendtest.SlowBody()); err != nil {
+		t.Fatalf("set the middleware: %v", err)
+	}
+	ctx, all := httpbackend.WithExchanges(t.Context())
+	ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	d, err := newClient(t, s.URL(), nil).Decide(ctx, httpbackend.Call{Query: "token=good"})
+	if err != nil || d.Verdict != backends.Allowed {
+		t.Errorf("got %s and error %v, want the yes of the headers", d.Verdict, err)
+	}
+	if x := all.List()[0]; x.Status != http.StatusOK || x.Body != "" {
+		t.Errorf("got %+v, want 200 without a body", x)
+	}
+}
+
+func TestWhatNobodyAskedForIsAnEmptyList(t *testing.T) {
+	t.Parallel()
+	_, all := httpbackend.WithExchanges(t.Context())
+	if list := all.List(); len(list) != 0 {
+		t.Errorf("got %+v, want none", list)
+	}
+}

@@ -1,0 +1,190 @@
+package httpbackend
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"usher/backends"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const ownHost = "portal.example.com"
+
+func header(pairs ...string) http.Header {
+	h := http.Header{}
+	for i := 0; i < len(pairs); i += 2 {
+		h.Add(pairs[i], pairs[i+1])
+	}
+	return h
+}
+
+func TestClassifyReadsTheHeaders(t *testing.T) {
+	t.Parallel()
+	badHeader := backends.AlarmSet(0).With(backends.AlarmBadHeader)
+	allowed := backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200"}
+	with := func(change func(*backends.Decision)) backends.Decision {
+		d := allowed
+		change(&d)
+		return d
+	}
+	tests := map[string]struct {
+		header http.Header
+		want   backends.Decision
+		alarms backends.AlarmSet
+	}{
+		"none at all": {header(), allowed, 0},
+		"all of them": {
+			header("X-Session-Name", "alice", "X-UserId", "42", "X-AuthDuration", "36000", "X-Max-Sessions", "3", "X-Unique", "true"),
+			with(func(d *backends.Decision) {
+				d.User, d.UserID, d.ValidFor, d.MaxSessions, d.Unique = "alice", "42", 10*time.Hour, 3, true
+			}), 0,
+		},
+		"a user id need not be a number":           {header("X-UserId", "a1-б"), with(func(d *backends.Decision) { d.UserID = "a1-б" }), 0},
+		"only the exact word true is unique":       {header("X-Unique", "True"), allowed, 0},
+		"one is not true":                          {header("X-Unique", "1"), allowed, 0},
+		"the first of two counts":                  {header("X-AuthDuration", "60", "X-AuthDuration", "70"), with(func(d *backends.Decision) { d.ValidFor = time.Minute }), 0},
+		"a bound of zero sessions is none":         {header("X-Max-Sessions", "0"), allowed, 0},
+		"a negative duration is ignored":           {header("X-AuthDuration", "-1"), allowed, badHeader},
+		"a duration of zero is ignored":            {header("X-AuthDuration", "0"), allowed, badHeader},
+		"a duration of thirty years is ignored":    {header("X-AuthDuration", "1000000000"), allowed, badHeader},
+		"a duration beyond 64 bits is ignored":     {header("X-AuthDuration", "99999999999999999999"), allowed, badHeader},
+		"a duration in another notation":           {header("X-AuthDuration", "1e9"), allowed, badHeader},
+		"a duration that is a word is ignored":     {header("X-AuthDuration", "abc"), allowed, badHeader},
+		"a negative number of sessions":            {header("X-Max-Sessions", "-3"), allowed, badHeader},
+		"a user id with a control character":       {header("X-UserId", "a\x01b"), allowed, badHeader},
+		"a user id that is no UTF-8":               {header("X-UserId", "a\xffb"), allowed, badHeader},
+		"a user id without end":                    {header("X-UserId", strings.Repeat("9", 257)), allowed, badHeader},
+		"a name is shown without what is not":      {header("X-Session-Name", " al\x00i\x1b[31mce\xff "), with(func(d *backends.Decision) { d.User = "ali[31mce" }), 0},
+		"a name without end is cut":                {header("X-Session-Name", strings.Repeat("é", 300)), with(func(d *backends.Decision) { d.User = strings.Repeat("é", 128) }), 0},
+		"a yes that also sends elsewhere is a yes": {header("X-Location", "http://promo.example.com/"), allowed, badHeader},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := mustTable(t, backends.PresetAstra, nil).Classify("portal", ownHost, Response{Status: 200, Header: tt.header})
+			if got.Failure != nil || got.Alarms != tt.alarms {
+				t.Errorf("got failure %v and alarms %b, want none and %b", got.Failure, got.Alarms, tt.alarms)
+			}
+			if diff := cmp.Diff(tt.want, got.Decision); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestClassifyReadsTheStatus(t *testing.T) {
+	t.Parallel()
+	const promo = "https://promo.example.net/expired.m3u8?x=1"
+	unexpected := backends.AlarmSet(0).With(backends.AlarmUnexpectedStatus)
+	badHeader := backends.AlarmSet(0).With(backends.AlarmBadHeader)
+	itself := backends.AlarmSet(0).With(backends.AlarmRedirectToItself)
+	type want struct {
+		verdict  backends.Verdict
+		redirect string
+		failure  string
+		alarms   backends.AlarmSet
+	}
+	tests := map[string]struct {
+		preset backends.Preset
+		status int
+		header http.Header
+		want   want
+	}{
+		"401 is a no":                              {backends.PresetAstra, 401, header(), want{verdict: backends.Denied}},
+		"403 is a no":                              {backends.PresetAstra, 403, header(), want{verdict: backends.Denied}},
+		"404 is a wrong address":                   {backends.PresetAstra, 404, header(), want{failure: `ask backend "portal": status 404`, alarms: backends.AlarmSet(0).With(backends.AlarmWrongAddress)}},
+		"410 is a no with an alarm":                {backends.PresetAstra, 410, header(), want{verdict: backends.Denied, alarms: unexpected}},
+		"204 is a no with an alarm":                {backends.PresetAstra, 204, header(), want{verdict: backends.Denied, alarms: unexpected}},
+		"503 is a failure":                         {backends.PresetAstra, 503, header(), want{failure: `ask backend "portal": status 503`}},
+		"302 sends the viewer on":                  {backends.PresetAstra, 302, header("Location", promo), want{verdict: backends.Denied, redirect: promo}},
+		"302 with X-Location alone too":            {backends.PresetAstra, 302, header("X-Location", promo), want{verdict: backends.Denied, redirect: promo}},
+		"Location wins in a 3xx":                   {backends.PresetAstra, 302, header("X-Location", "http://b.example/", "Location", promo), want{verdict: backends.Denied, redirect: promo}},
+		"403 with X-Location":                      {backends.PresetAstra, 403, header("X-Location", promo), want{verdict: backends.Denied, redirect: promo}},
+		"403 with a Location, which is not for it": {backends.PresetAstra, 403, header("Location", promo), want{verdict: backends.Denied}},
+		"flussonic relays as well":                 {backends.PresetFlussonic, 302, header("Location", promo), want{verdict: backends.Denied, redirect: promo}},
+		"alta says no and nothing else":            {backends.PresetAlta, 302, header("Location", promo), want{verdict: backends.Denied}},
+		"alta does not know X-Location":            {backends.PresetAlta, 403, header("X-Location", promo), want{verdict: backends.Denied}},
+		"auth-proxy with nowhere to follow":        {backends.PresetAuthProxy, 302, header(), want{verdict: backends.Denied, alarms: unexpected}},
+		"302 without a place":                      {backends.PresetAstra, 302, header(), want{verdict: backends.Denied, alarms: unexpected}},
+		"302 to the portal's login": {
+			backends.PresetAstra, 302, header("Location", "https://PORTAL.example.com:8443/login"),
+			want{failure: `ask backend "portal": malformed: redirect to the backend's own host`, alarms: itself},
+		},
+		"302 to a path, which is the portal's": {
+			backends.PresetAstra, 302, header("Location", "/login"),
+			want{failure: `ask backend "portal": malformed: redirect to the backend's own host`, alarms: itself},
+		},
+		"302 to the portal by its absolute name": {
+			backends.PresetAstra, 302, header("Location", "//portal.example.com./login"),
+			want{failure: `ask backend "portal": malformed: redirect to the backend's own host`, alarms: itself},
+		},
+		"403 with X-Location on the portal stays a no": {backends.PresetAstra, 403, header("X-Location", "http://portal.example.com/promo"), want{verdict: backends.Denied, alarms: itself}},
+		"a script is no place":                         {backends.PresetAstra, 302, header("Location", "javascript:alert(1)"), want{verdict: backends.Denied, alarms: badHeader}},
+		"a place with a password":                      {backends.PresetAstra, 302, header("Location", "http://u:p@promo.example.net/"), want{verdict: backends.Denied, alarms: badHeader}},
+		"a place with a line break":                    {backends.PresetAstra, 403, header("X-Location", "http://a.example/\r\nX: y"), want{verdict: backends.Denied, alarms: badHeader}},
+		"a place with a backslash":                     {backends.PresetAstra, 302, header("Location", `http:\\promo.example.net`), want{verdict: backends.Denied, alarms: badHeader}},
+		"a place without end":                          {backends.PresetAstra, 302, header("Location", "http://a.example/"+strings.Repeat("x", 2048)), want{verdict: backends.Denied, alarms: badHeader}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := mustTable(t, tt.preset, nil).Classify("portal", ownHost, Response{Status: tt.status, Header: tt.header})
+			got := want{verdict: r.Decision.Verdict, redirect: r.Decision.Redirect, alarms: r.Alarms}
+			if r.Failure != nil {
+				got.failure = r.Failure.Error()
+			}
+			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(want{})); diff != "" {
+				t.Errorf("reading (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func FuzzClassify(f *testing.F) {
+	f.Add(200, "36000", "3", "42", "alice", "http://a.example/", "true")
+	f.Add(302, "-1", "1e9", "\x00", "\xff", "//x", "1")
+	f.Add(403, "", "", "", "", "http://portal.example.com", "")
+	f.Fuzz(func(t *testing.T, status int, duration, sessions, id, name, place, unique string) {
+		h := header("X-AuthDuration", duration, "X-Max-Sessions", sessions, "X-UserId", id, "X-Session-Name", name,
+			"Location", place, "X-Location", place, "X-Unique", unique)
+		for preset := backends.PresetAstra; preset <= backends.PresetAuthProxy; preset++ {
+			r := mustTable(t, preset, nil).Classify("portal", ownHost, Response{Status: status, Header: h})
+			checkReading(t, r, status)
+		}
+	})
+}
+
+// checkReading is what holds of every reading, whatever the answer.
+func checkReading(t *testing.T, r Reading, status int) {
+	t.Helper()
+	d := r.Decision
+	switch {
+	case (r.Failure == nil) == (d.Verdict == backends.Pending):
+		t.Errorf("got verdict %s and failure %v, want one of them", d.Verdict, r.Failure)
+	case d.Verdict == backends.Allowed && status != 200:
+		t.Errorf("status %d lets in", status)
+	case d.Redirect != "" && (d.Verdict != backends.Denied || strings.Contains(d.Redirect, ownHost+"/") || strings.ContainsAny(d.Redirect, "\r\n \\")):
+		t.Errorf("got redirect %q with verdict %s", d.Redirect, d.Verdict)
+	case d.ValidFor < 0 || d.ValidFor > maxAuthDuration || d.MaxSessions < 0 || d.MaxSessions > maxSessionsBound:
+		t.Errorf("got validity %s and %d sessions, out of bounds", d.ValidFor, d.MaxSessions)
+	case len(d.User) > maxUserLength || len(d.UserID) > maxUserLength:
+		t.Errorf("got a user of %d and an id of %d bytes", len(d.User), len(d.UserID))
+	case strings.ContainsFunc(d.User+d.UserID, unicode.IsControl) || !utf8.ValidString(d.User+d.UserID):
+		t.Errorf("got user %q and id %q, want what can be shown", d.User, d.UserID)
+	}
+}
+
+func BenchmarkClassify(b *testing.B) {
+	table := mustTable(b, backends.PresetAstra, nil)
+	a := Response{Status: 200, Header: header("X-Session-Name", "alice", "X-UserId", "42", "X-AuthDuration", strconv.Itoa(180))}
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = table.Classify("portal", ownHost, a)
+	}
+}

@@ -1,0 +1,151 @@
+package httpbackend
+
+import (
+	"slices"
+	"testing"
+
+	"usher/backends"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestPresets is the design's table, cell by cell. A '!' is an alarm.
+func TestPresets(t *testing.T) {
+	t.Parallel()
+	statuses := []int{200, 204, 302, 401, 403, 404, 410, 429, 500, 503, 599, 100, 600, 0}
+	tests := map[backends.Preset][]string{
+		backends.PresetAstra: {
+			"allow", "deny!", "redirect", "deny", "deny", "failure", "deny!", "failure", "failure", "failure", "failure",
+			"deny!", "failure!", "failure!",
+		},
+		backends.PresetAlta: {
+			"allow", "deny", "deny", "deny", "deny", "deny", "deny", "deny", "deny", "deny", "deny",
+			"deny!", "failure!", "failure!",
+		},
+		backends.PresetFlussonic: {
+			"allow", "deny", "redirect", "deny", "deny", "deny", "deny", "failure", "failure", "failure", "failure",
+			"deny!", "failure!", "failure!",
+		},
+		backends.PresetAuthProxy: {
+			"allow", "deny", "follow", "deny", "deny", "deny", "deny", "deny", "deny", "deny", "deny",
+			"deny!", "failure!", "failure!",
+		},
+	}
+	for preset, want := range tests {
+		t.Run(preset.String(), func(t *testing.T) {
+			t.Parallel()
+			table := mustTable(t, preset, nil)
+			for i, status := range statuses {
+				m := table.meaningOf(status)
+				got := m.outcome.String()
+				if slices.Contains(m.alarms, backends.AlarmUnexpectedStatus) {
+					got += "!"
+				}
+				if got != want[i] {
+					t.Errorf("status %d: got %s, want %s", status, got, want[i])
+				}
+			}
+		})
+	}
+}
+
+func mustTable(t testing.TB, preset backends.Preset, overrides Statuses) *StatusTable {
+	t.Helper()
+	table, err := NewStatusTable(preset, overrides)
+	if err != nil {
+		t.Fatalf("make the table: %v", err)
+	}
+	return table
+}
+
+func TestOverridesInYAML(t *testing.T) {
+	t.Parallel()
+	var cfg Config
+	err := yaml.UnmarshalWithOptions([]byte(`
+preset: flussonic
+statuses: {404: deny, 429: failure, 5xx: deny, "4xx": failure, 503: allow, 302: follow}
+`), &cfg, yaml.Strict())
+	if err != nil {
+		t.Fatalf("read the config: %v", err)
+	}
+	table := mustTable(t, cfg.Preset, cfg.Statuses)
+	want := map[int]Outcome{
+		200: OutcomeAllow, 404: OutcomeDeny, 429: OutcomeFailure, 403: OutcomeFailure, 410: OutcomeFailure,
+		500: OutcomeDeny, 503: OutcomeAllow, 302: OutcomeFollow, 301: OutcomeRedirect,
+	}
+	got := map[int]Outcome{}
+	for status := range want {
+		m := table.meaningOf(status)
+		if len(m.alarms) > 0 {
+			t.Errorf("status %d raises an alarm though the config names it", status)
+		}
+		got[status] = m.outcome
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("outcomes (-want +got):\n%s", diff)
+	}
+}
+
+func TestStatusesValidate(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		statuses Statuses
+		want     string
+	}{
+		"none":                     {nil, ""},
+		"statuses and classes":     {Statuses{"404": OutcomeDeny, "5xx": OutcomeFailure}, ""},
+		"a word":                   {Statuses{"all": OutcomeDeny}, "statuses.all: want a status such as 404 or a class such as 5xx"},
+		"a class of no status":     {Statuses{"6xx": OutcomeDeny}, "statuses.6xx: want a status such as 404 or a class such as 5xx"},
+		"half a class":             {Statuses{"40x": OutcomeDeny}, "statuses.40x: want a status such as 404 or a class such as 5xx"},
+		"a signed number":          {Statuses{"4+4": OutcomeDeny}, "statuses.4+4: want a status such as 404 or a class such as 5xx"},
+		"a redirect that is a 404": {Statuses{"404": OutcomeRedirect}, "statuses.404: redirect is for 3xx only"},
+		"a 5xx to follow":          {Statuses{"5xx": OutcomeFollow}, "statuses.5xx: follow is for 3xx only"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := errorText(tt.statuses.Validate()); got != tt.want {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+			if _, err := NewStatusTable(backends.PresetAstra, tt.statuses); errorText(err) != tt.want {
+				t.Errorf("the table: got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestPresetAndOutcomeText(t *testing.T) {
+	t.Parallel()
+	for want := backends.PresetAstra; want <= backends.PresetAuthProxy; want++ {
+		text, _ := want.MarshalText()
+		var got backends.Preset
+		if err := got.UnmarshalText(text); err != nil || got != want {
+			t.Errorf("%q read as %s with error %v", text, got, err)
+		}
+	}
+	for want := OutcomeDeny; want <= OutcomeFollow; want++ {
+		text, _ := want.MarshalText()
+		var got Outcome
+		if err := got.UnmarshalText(text); err != nil || got != want {
+			t.Errorf("%q read as %s with error %v", text, got, err)
+		}
+	}
+	var (
+		p backends.Preset
+		o Outcome
+	)
+	if got, want := errorText(p.UnmarshalText([]byte("nginx"))), `preset "nginx": want astra, alta, flussonic or auth-proxy`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := errorText(o.UnmarshalText([]byte("no"))), `status outcome "no": want allow, deny, failure, redirect or follow`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

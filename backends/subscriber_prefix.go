@@ -1,0 +1,18 @@
+package backends
+
+import "net/netip"
+
+// SubscriberPrefix returns the part of an address that one subscriber cannot vary: all of an IPv4 address, the /64 of an
+// IPv6 one. An invalid address gives the zero prefix.
+func SubscriberPrefix(address netip.Addr) netip.Prefix {
+	address = address.Unmap().WithZone("")
+	bits := 64
+	if address.Is4() {
+		bits = 32
+	}
+	prefix, err := address.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{} // no address
+	}
+	return prefix
+}
