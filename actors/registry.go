@@ -159,7 +159,7 @@ func NewRegistry(o Options) *Registry {
 		start:   time.Now(),
 		guarded: make(map[string]*guarded, len(o.Backends)),
 	}
-	r.admission = newAdmission(r.start, o.Config.NewPerAddress, o.Config.NewBurst)
+	r.admission = newAdmission(r.start, o.Config.OpenRatePerAddress, o.Config.OpenBurstPerAddress)
 	r.limits = newLimits(r)
 	// The registry's own life, not a request's: checks outlive the viewers who caused them.
 	r.life, r.end = context.WithCancel(context.Background())
@@ -193,7 +193,7 @@ func (r *Registry) guard(name string, b Backend) *guarded {
 		Jitter:       float64(c.Recheck.Jitter) / 100,
 		TokenLife:    br.TokenLife,
 		ExpiredToken: br.ExpiredToken,
-		DenyFor:      c.DenyFor,
+		DenyFor:      c.DenialTTL,
 		RetryAfter:   c.RetryAfter,
 		IdleTimeout:  c.IdleTimeout,
 		ReviveFor:    r.o.ReviveFor,
@@ -303,7 +303,7 @@ func (r *Registry) admit(a session.OpenRequest) error {
 	case r.Len() >= r.o.Config.Max:
 		return &backends.Overload{Setting: "sessions.max", Value: r.o.Config.Max}
 	case a.Ticket.IsZero() && !r.admission.allow(a.Request.Address, time.Now()):
-		return &backends.Overload{Setting: "sessions.new_per_address", Value: r.o.Config.NewPerAddress}
+		return &backends.Overload{Setting: "sessions.open_rate_per_address", Value: r.o.Config.OpenRatePerAddress}
 	}
 	return nil
 }
@@ -336,9 +336,9 @@ func (r *Registry) await(ctx context.Context, g *guarded, s *Session) error {
 	if first == nil {
 		return nil
 	}
-	if n := r.waiting.Add(1); n > int64(r.o.Config.MaxOpening) {
+	if n := r.waiting.Add(1); n > int64(r.o.Config.MaxPending) {
 		r.waiting.Add(-1)
-		return &backends.Overload{Setting: "sessions.max_opening", Value: r.o.Config.MaxOpening}
+		return &backends.Overload{Setting: "sessions.max_pending", Value: r.o.Config.MaxPending}
 	}
 	defer r.waiting.Add(-1)
 	patience := time.NewTimer(g.deadline)

@@ -70,7 +70,7 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	n.registry = actors.NewRegistry(actors.Options{
 		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
 		Backends: n.guarded(), Rules: n.rules(), Store: store, Presence: store, Limits: store,
-		Shared: n.cluster.Shared(), StoreDeadline: s.Cluster.Deadline, Heartbeat: s.Cluster.Heartbeat,
+		Shared: n.cluster.Shared(), StoreDeadline: s.Cluster.RedisTimeout, Heartbeat: s.Cluster.HeartbeatInterval,
 		SigningKey: n.gateway.SigningKey,
 		Announce:   n.announce, Banned: n.cluster.Banned, Unmasked: n.banCredentials,
 		UserHash: n.cluster.UserHash, Nodes: n.cluster.Live,
