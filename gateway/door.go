@@ -31,7 +31,7 @@ func (r *route) openDoor() error {
 	c := r.config.Edge
 	r.door = &door{dialect: c.Dialect, recognise: c.MatchBy.For(c.Dialect), networks: c.Networks}
 	if r.door.recognise == authz.RecogniseCookie {
-		r.config.TicketIn = hls.CarryCookie
+		r.config.TicketIn = hls.TicketInCookie
 	}
 	if c.Dialect != authz.Envoy {
 		at, err := parsePath(r.config.Path)

@@ -78,7 +78,7 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 			return "/~" + text[:len(text)-4] + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket of a foreign key": {nil, func(*gate) string {
-			foreign := newKeyring([]TicketKey{{ID: "a", Secret: "somebody else's secret"}})
+			foreign := newKeyring([]backends.Key{{ID: "a", Secret: "somebody else's secret"}})
 			return "/~" + foreign.mint(claims{id: id}, scope{play, "a001"}) + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket for another channel": {nil, func(g *gate) string {
@@ -92,7 +92,7 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 			return text + text + "/play/a001/seg-17.ts"
 		}, nil, noRoute},
 		"a ticket in the path of a route that carries it elsewhere": {
-			func(c *Config) { c.Routes[0].TicketIn = hls.CarryQuery },
+			func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery },
 			func(g *gate) string { return "/~" + mint(g, claims{id: id}, play, "a001") + "/play/a001/seg-17.ts" },
 			nil,
 			refusal{403, "tickets of this route do not stand in the path"},
@@ -101,11 +101,11 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 			return "/play/a001/seg-17.ts?ticket=" + mint(g, claims{id: id}, play, "a001")
 		}, nil, noTicket},
 		"a bad ticket in the query, nothing else": {
-			func(c *Config) { c.Routes[0].TicketIn = hls.CarryQuery }, at("/play/a001/seg-17.ts?ticket=x"), nil, noTicket,
+			func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery }, at("/play/a001/seg-17.ts?ticket=x"), nil, noTicket,
 		},
 		"a bad ticket in a cookie, nothing else": {
 			func(c *Config) {
-				c.Routes[0].TicketIn, c.CORS.AllowedOrigins = hls.CarryCookie, []string{"https://tv.example.com"}
+				c.Routes[0].TicketIn, c.CORS.AllowedOrigins = hls.TicketInCookie, []string{"https://tv.example.com"}
 			},
 			at("/play/a001/seg-17.ts"),
 			[]string{"Cookie: usher_ticket=x"},
@@ -147,7 +147,7 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, tc.edit)
-			if g.o.Config.Routes[0].TicketIn == hls.CarryCookie {
+			if g.o.Config.Routes[0].TicketIn == hls.TicketInCookie {
 				g.o.Config.CORS.AllowedOrigins = []string{"*"}
 			}
 			g.wantRefused(t, tc.want, http.MethodGet, tc.path(g), tc.fields...)
@@ -217,12 +217,12 @@ func TestHeadOpensAsGetDoesAndSendsNoBody(t *testing.T) {
 func TestABadTicketInQueryOrCookieIsIgnoredIfCredentialsArePresent(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
-		carry  hls.Carry
+		carry  hls.TicketTransport
 		path   string
 		fields []string
 	}{
-		"in the query": {hls.CarryQuery, "/play/a001/index.m3u8?token=1&ticket=a.forged", nil},
-		"in a cookie":  {hls.CarryCookie, "/play/a001/index.m3u8?token=1", []string{"Cookie: usher_ticket=a.forged"}},
+		"in the query": {hls.TicketInQuery, "/play/a001/index.m3u8?token=1&ticket=a.forged", nil},
+		"in a cookie":  {hls.TicketInCookie, "/play/a001/index.m3u8?token=1", []string{"Cookie: usher_ticket=a.forged"}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -257,7 +257,7 @@ func TestCredentialsOpenASegmentWhereTheRouteSaysSo(t *testing.T) {
 func TestOnlyPlaylistsAreProtectedWhereNothingCarriesTheTicket(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) {
-		c.Routes[0].TicketIn = hls.CarryNone
+		c.Routes[0].TicketIn = hls.TicketInNone
 		c.Routes[0].RequiredCredentials = []string{"token"}
 	})
 	if got := g.want(t, 200, "/play/a001/seg-17.ts"); got.body != segment {
@@ -333,7 +333,7 @@ func TestADecisionBecomesAStatus(t *testing.T) {
 		},
 		"overload": {
 			backends.Decision{},
-			&backends.Overload{Setting: "sessions.max", Value: 7},
+			backends.NewOverload("sessions.max", 7),
 			line{Status: 503, Body: "overloaded: sessions.max=7 reached\n", Wait: "2"},
 			line{Status: 503, Body: "overloaded: sessions.max=7 reached\n", Wait: "2"},
 		},
@@ -442,7 +442,7 @@ func TestAnOverloadedOriginAsksTheViewerToComeBack(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	var a Answer
-	err := g.originFailed(fmt.Errorf("fetch: %w", &backends.Overload{Setting: "fetch.max_waiting", Value: 1}), &visit{}, &a)
+	err := g.originFailed(fmt.Errorf("fetch: %w", backends.NewOverload("fetch.max_waiting", 1)), &visit{}, &a)
 	if err != nil || a.Status != 503 || !slices.Contains(a.Fields(), Field{"Retry-After", "2"}) ||
 		!strings.Contains(string(a.Body), "fetch.max_waiting=1") {
 		t.Errorf("got %v, %d %q %v; want 503 that names the setting", err, a.Status, a.Body, a.Fields())
@@ -451,7 +451,7 @@ func TestAnOverloadedOriginAsksTheViewerToComeBack(t *testing.T) {
 
 func TestTheOriginNeverSeesTicketOrCredentials(t *testing.T) {
 	t.Parallel()
-	for _, carry := range []hls.Carry{hls.CarryPath, hls.CarryQuery, hls.CarryCookie, hls.CarryNone} {
+	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
 		t.Run(carry.String(), func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, func(c *Config) {
@@ -465,7 +465,7 @@ func TestTheOriginNeverSeesTicketOrCredentials(t *testing.T) {
 			}
 			first := g.want(t, 200, "/play/a001/index.m3u8?token=s3cret", fields...)
 			uri := uris(first.body)[0]
-			if carry == hls.CarryCookie {
+			if carry == hls.TicketInCookie {
 				c, err := http.ParseSetCookie(first.header.Get("Set-Cookie"))
 				if err != nil {
 					t.Fatalf("cookie: %v", err)

@@ -229,5 +229,5 @@ func hasSuffixFold(s, suffix string) bool {
 
 // carriesInPath reports whether playlists below a ticket in the path are a thing of the route's.
 func (r *route) carriesInPath() bool {
-	return r.config.TicketIn == hls.CarryPath || r.config.TicketIn == hls.CarryNone
+	return r.config.TicketIn == hls.TicketInPath || r.config.TicketIn == hls.TicketInNone
 }

@@ -25,8 +25,8 @@ type RouteConfig struct {
 	Origin  string   `yaml:"origin"`
 	Backend string   `yaml:"backend"`
 	// TicketIn is how the ticket travels.
-	TicketIn hls.Carry `yaml:"ticket_in"`
-	// IdentityFields are facts beside the credentials that tell sessions apart: address, user_agent, playback_session (the
+	TicketIn hls.TicketTransport `yaml:"ticket_in"`
+	// Identity are facts beside the credentials that tell sessions apart: address, user_agent, playback_session (the
 	// X-Playback-Session-Id of Apple's players, in place of the other two), and where an edge asks edge_session, its own
 	// id of the session.
 	IdentityFields []string `yaml:"identity_fields"`
@@ -85,7 +85,7 @@ func (c Config) validateRoute(key string, r RouteConfig, hasBackend func(string)
 		}
 	}
 	errs = append(errs, r.validateHosts(key), r.validateRequired(key), r.validateDevice(key))
-	if r.TicketIn == hls.CarryCookie && slices.Contains(c.CORS.AllowedOrigins, "*") {
+	if r.TicketIn == hls.TicketInCookie && slices.Contains(c.CORS.AllowedOrigins, "*") {
 		errs = append(errs, fmt.Errorf(`%s.ticket_in: cookie needs cors.allowed_origins to list the players' origins; browsers send no cookie to "*"`, key))
 	}
 	return errors.Join(errs...)

@@ -59,7 +59,7 @@ func (o *Origin) acquire(ctx context.Context, t *target, c class) (release func(
 
 // overload says that a bound of ours was reached, which is no failure of the origin.
 func (o *Origin) overload(setting string, value int) error {
-	return fmt.Errorf("fetch from origin %q: %w", o.name, &backends.Overload{Setting: setting, Value: value})
+	return fmt.Errorf("fetch from origin %q: %w", o.name, backends.NewOverload(setting, value))
 }
 
 // candidates are the addresses to ask, best first. Those set aside are asked only if there is no other: the one whose
