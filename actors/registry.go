@@ -128,7 +128,7 @@ func NewRegistry(o Options) *Registry {
 		start:   time.Now(),
 		guarded: make(map[string]*guarded, len(o.Backends)),
 	}
-	r.admission = newAdmission(r.start, o.Config.NewPerAddress, o.Config.NewBurst)
+	r.admission = newAdmission(r.start, o.Config.OpenRatePerAddress, o.Config.OpenBurstPerAddress)
 	r.limits = newLimits(r)
 	// The registry's own life, not a request's: checks outlive the viewers who caused them.
 	r.life, r.end = context.WithCancel(context.Background())
@@ -162,7 +162,7 @@ func (r *Registry) guard(name string, o BackendOptions) *guarded {
 		Jitter:       float64(c.Recheck.Jitter) / 100,
 		TokenLife:    br.TokenLife,
 		ExpiredToken: br.ExpiredToken,
-		DenyFor:      c.DenyFor,
+		DenyFor:      c.DenialTTL,
 		RetryAfter:   c.RetryAfter,
 		IdleTimeout:  c.IdleTimeout,
 		ReviveFor:    r.o.ReviveFor,
@@ -272,7 +272,7 @@ func (r *Registry) admit(a session.OpenRequest) error {
 	case r.Len() >= r.o.Config.Max:
 		return backends.NewOverload("sessions.max", r.o.Config.Max)
 	case a.Ticket.IsZero() && !r.admission.allow(a.Request.Address, time.Now()):
-		return backends.NewOverload("sessions.new_per_address", r.o.Config.NewPerAddress)
+		return backends.NewOverload("sessions.open_rate_per_address", r.o.Config.OpenRatePerAddress)
 	}
 	return nil
 }
@@ -305,9 +305,9 @@ func (r *Registry) await(ctx context.Context, g *guarded, s *Session) error {
 	if first == nil {
 		return nil
 	}
-	if n := r.waiting.Add(1); n > int64(r.o.Config.MaxOpening) {
+	if n := r.waiting.Add(1); n > int64(r.o.Config.MaxPending) {
 		r.waiting.Add(-1)
-		return backends.NewOverload("sessions.max_opening", r.o.Config.MaxOpening)
+		return backends.NewOverload("sessions.max_pending", r.o.Config.MaxPending)
 	}
 	defer r.waiting.Add(-1)
 	patience := time.NewTimer(g.deadline)

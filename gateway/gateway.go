@@ -157,7 +157,7 @@ func (g *Gateway) Serve(ctx context.Context, v *View, a *Answer) error {
 	if t.route.door != nil {
 		return g.serveEdge(ctx, v, who, a)
 	}
-	g.cors(t.route.config.Carry, v, a)
+	g.cors(t.route.config.TicketIn, v, a)
 	switch v.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodOptions:
@@ -171,7 +171,7 @@ func (g *Gateway) Serve(ctx context.Context, v *View, a *Answer) error {
 	visit := &a.visit
 	*visit = visitOf(v, t, who)
 	visit.underTicket = inPath
-	if !visit.isPlaylist && t.route.config.Carry == hls.TicketInNone {
+	if !visit.isPlaylist && t.route.config.TicketIn == hls.TicketInNone {
 		return g.serveMedia(ctx, visit, a) // only playlists are protected
 	}
 	if !g.identify(visit, text, a) {
@@ -332,7 +332,7 @@ func (g *Gateway) question(v *visit) *backends.Request {
 // device is what the viewer shows of what the route tells a user's devices apart by, each part behind its length, so that
 // no two devices read the same.
 func (v *visit) device() string {
-	names := v.target.route.config.Device
+	names := v.target.route.config.DeviceFields
 	if len(names) == 0 {
 		return ""
 	}

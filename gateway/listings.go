@@ -102,14 +102,14 @@ func (l *listings) unlisted(v *visit, key listedPath, given string) string {
 		l.queries.SetIfAbsent(key, nil)
 		return ""
 	}
-	if !v.byTicket && r.config.Carry != hls.TicketInNone || r.config.CredentialsEverywhere && len(r.config.Credentials) == 0 {
+	if !v.byTicket && r.config.TicketIn != hls.TicketInNone || r.config.CredentialsEverywhere && len(r.config.Credentials) == 0 {
 		return ""
 	}
 	if _, known := l.channels.GetIfPresent(listedChannel{r.name, v.target.channel, v.isPlaylist}); known {
 		return ""
 	}
 	return filterQuery(given, func(name string) bool {
-		return !slices.Contains(r.config.Credentials, name) && !slices.Contains(r.config.Required, name)
+		return !slices.Contains(r.config.Credentials, name) && !slices.Contains(r.config.RequiredCredentials, name)
 	})
 }
 

@@ -93,7 +93,7 @@ func cutPrefixFold(s, prefix string) (string, bool) {
 
 // ticketElsewhere is the ticket in the query or the cookie, by the route's carrying mode.
 func ticketElsewhere(t *target, v *View, c *TicketsConfig) string {
-	switch t.route.config.Carry {
+	switch t.route.config.TicketIn {
 	case hls.TicketInQuery:
 		return parameter(v.Query, c.Parameter)
 	case hls.TicketInCookie:

@@ -70,7 +70,7 @@ func (g *Gateway) servePlaylist(ctx context.Context, v *visit, a *Answer) error 
 
 // spell writes the viewer's copy into the answer.
 func (g *Gateway) spell(v *visit, tpl *hls.Template, o *origin.Object, a *Answer) {
-	carry := v.target.route.config.Carry
+	carry := v.target.route.config.TicketIn
 	a.Status = http.StatusOK
 	if tpl.IsStatic() {
 		a.Body = tpl.Body()
@@ -96,7 +96,7 @@ func (g *Gateway) rewrite(v *visit, o *origin.Object, originPath string) *rewrit
 	tpl, err := hls.Parse(o.Body, hls.Options{
 		Origin:         base,
 		Path:           t.path,
-		TicketIn:       t.route.config.Carry,
+		TicketIn:       t.route.config.TicketIn,
 		UnderTicket:    v.underTicket,
 		QueryParameter: g.o.Config.Tickets.Parameter,
 		Locate:         func(ref string) (string, bool) { return g.locate(t.route, ref) },

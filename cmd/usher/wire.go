@@ -69,7 +69,7 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	n.registry = actors.NewRegistry(actors.Options{
 		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
 		Backends: n.sessionBackends(), Cluster: n.cluster,
-		StoreTimeout: s.Cluster.Deadline, HeartbeatInterval: s.Cluster.Heartbeat,
+		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
 		SigningKey: n.gateway.SigningKey, Tracer: tracer, Logger: logger,
 	})
 	n.handler = gateway.NewHandler(n.gateway)
