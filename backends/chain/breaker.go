@@ -35,36 +35,36 @@ type Breaker struct {
 	log     *slog.Logger
 
 	cb     *gobreaker.CircuitBreaker[backends.Decision]
-	streak int // failures in a row; written under gobreaker's lock only
-	blame  *blame
-	tries  chan struct{} // as many as may run at once
+	consecutiveFailures int // failures in a row; written under gobreaker's lock only
+	dedup  *failureDedup
+	probes  chan struct{} // as many as may run at once
 
 	state  atomic.Uint32 // mirrors gobreaker's, whose State() locks and moves
-	opened atomic.Pointer[chan struct{}]
-	wakers wakers
+	openSignal atomic.Pointer[chan struct{}]
+	changes broadcaster
 }
 
-// NewBreaker makes the breaker of the named backend, whose calls end after timeout. The config must be valid.
-func NewBreaker(name string, timeout time.Duration, cfg BreakerConfig, next backends.Backend, log *slog.Logger) *Breaker {
+// newBreaker makes the breaker of the named backend, whose calls end after timeout. The config must be valid.
+func newBreaker(name string, timeout time.Duration, cfg BreakerConfig, next backends.Backend, log *slog.Logger) *Breaker {
 	b := &Breaker{
 		name:    name,
 		timeout: timeout,
 		next:    next,
 		log:     backends.LoggerOrDiscard(log),
-		blame:   newBlame(cfg.Interval),
-		tries:   make(chan struct{}, cfg.HalfOpenProbes),
+		dedup:   newFailureDedup(cfg.Interval),
+		probes:   make(chan struct{}, cfg.HalfOpenProbes),
 	}
-	b.opened.Store(new(make(chan struct{})))
+	b.openSignal.Store(new(make(chan struct{})))
 	b.cb = gobreaker.NewCircuitBreaker[backends.Decision](gobreaker.Settings{
 		Name:          name,
 		MaxRequests:   uint32(cfg.HalfOpenProbes),
 		Interval:      cfg.Interval,
 		BucketPeriod:  cfg.Bucket,
 		Timeout:       cfg.OpenFor,
-		IsExcluded:    isUncounted,
-		IsSuccessful:  b.success,
-		ReadyToTrip:   func(c gobreaker.Counts) bool { return b.tripped(cfg, c) },
-		OnStateChange: b.changed,
+		IsExcluded:    isExcluded,
+		IsSuccessful:  b.isSuccess,
+		ReadyToTrip:   func(c gobreaker.Counts) bool { return b.isTripped(cfg, c) },
+		OnStateChange: b.onStateChange,
 	})
 	return b
 }
@@ -72,18 +72,18 @@ func NewBreaker(name string, timeout time.Duration, cfg BreakerConfig, next back
 // Check asks the backend, unless it is being left alone: then the answer is a FailureBreakerOpen, at once.
 func (b *Breaker) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	if b.State() == backends.BreakerClosed {
-		return b.counted(ctx, r, b.ask)
+		return b.checkCounted(ctx, r, b.call)
 	}
 	b.cb.State() // gobreaker moves from open to half-open only when it is called
 	state := b.State()
-	annotateBreaker(ctx, state)
+	recordBreakerState(ctx, state)
 	switch state {
 	case backends.BreakerClosed:
-		return b.counted(ctx, r, b.ask)
+		return b.checkCounted(ctx, r, b.call)
 	case backends.BreakerHalfOpen:
-		return b.try(ctx, r)
+		return b.probe(ctx, r)
 	default:
-		return backends.Decision{}, b.notAsked(nil)
+		return backends.Decision{}, b.rejection(nil)
 	}
 }
 
@@ -93,13 +93,13 @@ func (b *Breaker) State() backends.BreakerState { return backends.BreakerState(b
 // IsDown reports whether the backend is not being asked as usual. It is one atomic read.
 func (b *Breaker) IsDown() bool { return b.State() != backends.BreakerClosed }
 
-// Opened returns a channel that is closed while the breaker is not. One that waits for something else waits for this
+// opened returns a channel that is closed while the breaker is not. One that waits for something else waits for this
 // too, and gives up when the backend does.
-func (b *Breaker) Opened() <-chan struct{} { return *b.opened.Load() }
+func (b *Breaker) opened() <-chan struct{} { return *b.openSignal.Load() }
 
-// Changed wakes the caller after the state has changed, and once at the start, so that no state is lost: on each wake
+// subscribe wakes the caller after the state has changed, and once at the start, so that no state is lost: on each wake
 // he reads State. Wakes that nobody fetched are merged into one. Call stop when done.
-func (b *Breaker) Changed() (wake <-chan struct{}, stop func()) { return b.wakers.add() }
+func (b *Breaker) subscribe() (wake <-chan struct{}, stop func()) { return b.changes.subscribe() }
 
 // Run notices, each second, that the time of being open is over, even if nobody asks. It returns when ctx ends.
 func (b *Breaker) Run(ctx context.Context) error {
@@ -115,35 +115,35 @@ func (b *Breaker) Run(ctx context.Context) error {
 	}
 }
 
-// counted lets gobreaker see the outcome of ask.
-func (b *Breaker) counted(ctx context.Context, r *backends.Request, ask backends.BackendFunc) (backends.Decision, error) {
+// checkCounted lets gobreaker see the outcome of ask.
+func (b *Breaker) checkCounted(ctx context.Context, r *backends.Request, ask backends.BackendFunc) (backends.Decision, error) {
 	d, err := b.cb.Execute(func() (backends.Decision, error) {
 		d, err := ask(ctx, r)
-		if err != nil && !b.counts(err, r) || err == nil && d.Source == backends.FromLocal {
-			err = uncounted{err} // a rule of the adapter's own says nothing of the backend
+		if err != nil && !b.countsAsFailure(err, r) || err == nil && d.Source == backends.FromLocal {
+			err = excluded{err} // a rule of the adapter's own says nothing of the backend
 		}
 		return d, err
 	})
 	if err == nil {
 		return d, nil
 	}
-	if u, ok := err.(uncounted); ok { //nolint:errorlint // wrapped a few lines above and nowhere else
+	if u, ok := err.(excluded); ok { //nolint:errorlint // wrapped a few lines above and nowhere else
 		return d, u.error
 	}
 	switch {
 	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
-		return backends.Decision{}, b.notAsked(err)
+		return backends.Decision{}, b.rejection(err)
 	default:
 		return backends.Decision{}, err
 	}
 }
 
-// try asks the backend whether it is back. It outlives the caller: a viewer who leaves must not keep the breaker open.
-func (b *Breaker) try(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+// probe asks the backend whether it is back. It outlives the caller: a viewer who leaves must not keep the breaker open.
+func (b *Breaker) probe(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	select {
-	case b.tries <- struct{}{}:
+	case b.probes <- struct{}{}:
 	default:
-		return backends.Decision{}, b.notAsked(nil)
+		return backends.Decision{}, b.rejection(nil)
 	}
 	type answer struct {
 		d   backends.Decision
@@ -153,37 +153,37 @@ func (b *Breaker) try(ctx context.Context, r *backends.Request) (backends.Decisi
 	question := *r // the caller's own may not be kept
 	question.OnSent = nil
 	go func() {
-		d, err := b.counted(context.WithoutCancel(ctx), &question, b.askOrGiveUp)
-		<-b.tries // before the answer, so that whoever has it may try next
+		d, err := b.checkCounted(context.WithoutCancel(ctx), &question, b.callWithHardDeadline)
+		<-b.probes // before the answer, so that whoever has it may try next
 		answered <- answer{d, err}
 	}()
 	if r.IsUnknown() {
-		return backends.Decision{}, b.notAsked(nil)
+		return backends.Decision{}, b.rejection(nil)
 	}
 	select {
 	case a := <-answered:
 		return a.d, a.err
 	case <-ctx.Done():
-		return backends.Decision{}, b.settle(ctx, ctx.Err())
+		return backends.Decision{}, b.classify(ctx, ctx.Err())
 	}
 }
 
-// ask calls the backend within the timeout, and makes a Failure of everything that is not an answer.
-func (b *Breaker) ask(ctx context.Context, r *backends.Request) (d backends.Decision, err error) {
+// call calls the backend within the timeout, and makes a Failure of everything that is not an answer.
+func (b *Breaker) call(ctx context.Context, r *backends.Request) (d backends.Decision, err error) {
 	bounded, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
 	defer func() {
 		if reason := recover(); reason != nil {
-			d, err = backends.Decision{}, b.panicked(reason)
+			d, err = backends.Decision{}, b.panicFailure(reason)
 		}
 	}()
 	d, err = b.next.Check(bounded, r)
-	return d, b.settle(ctx, err)
+	return d, b.classify(ctx, err)
 }
 
-// askOrGiveUp is ask with a deadline that holds even if the backend ignores its context: a try that hangs would keep
+// callWithHardDeadline is ask with a deadline that holds even if the backend ignores its context: a try that hangs would keep
 // the breaker half-open for ever.
-func (b *Breaker) askOrGiveUp(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+func (b *Breaker) callWithHardDeadline(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	bounded, cancel := context.WithTimeout(ctx, b.timeout+b.timeout/2)
 	defer cancel()
 	var d backends.Decision
@@ -191,18 +191,18 @@ func (b *Breaker) askOrGiveUp(ctx context.Context, r *backends.Request) (backend
 	done := make(chan struct{})
 	go func() {
 		defer close(done) // even by runtime.Goexit
-		d, err = b.ask(bounded, r)
+		d, err = b.call(bounded, r)
 	}()
 	select {
 	case <-done:
 		return d, err
 	case <-bounded.Done():
-		return backends.Decision{}, b.settle(ctx, bounded.Err())
+		return backends.Decision{}, b.classify(ctx, bounded.Err())
 	}
 }
 
-// settle sorts err into what the vocabulary knows: the viewer left, an overload, or a failure.
-func (b *Breaker) settle(ctx context.Context, err error) error {
+// classify sorts err into what the vocabulary knows: the viewer left, an overload, or a failure.
+func (b *Breaker) classify(ctx context.Context, err error) error {
 	switch {
 	case err == nil || backends.IsOverload(err):
 		return err
@@ -220,8 +220,8 @@ func (b *Breaker) settle(ctx context.Context, err error) error {
 	}
 }
 
-// panicked reports a panic. Its value is shown only if it is the runtime's own: others may hold a viewer's words.
-func (b *Breaker) panicked(reason any) error {
+// panicFailure reports a panic. Its value is shown only if it is the runtime's own: others may hold a viewer's words.
+func (b *Breaker) panicFailure(reason any) error {
 	err := fmt.Errorf("panic of type %T", reason)
 	if known, ok := reason.(runtime.Error); ok {
 		err = fmt.Errorf("panic: %w", known)
@@ -230,59 +230,59 @@ func (b *Breaker) panicked(reason any) error {
 	return &backends.Failure{Kind: backends.FailureMalformed, Backend: b.name, Err: err}
 }
 
-func (b *Breaker) notAsked(cause error) *backends.Failure {
+func (b *Breaker) rejection(cause error) *backends.Failure {
 	return &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: b.name, Err: cause}
 }
 
-// counts reports whether err may move the breaker.
-func (b *Breaker) counts(err error, r *backends.Request) bool {
+// countsAsFailure reports whether err may move the breaker.
+func (b *Breaker) countsAsFailure(err error, r *backends.Request) bool {
 	f := backends.AsFailure(err)
 	if f == nil {
 		return false
 	}
-	return f.IsTransport() || b.blame.first(r.Address, time.Now())
+	return f.IsTransport() || b.dedup.isFirst(r.Address, time.Now())
 }
 
-// uncounted hides an outcome from the breaker's count: an error, or nil for an answer.
-type uncounted struct{ error }
+// excluded hides an outcome from the breaker's count: an error, or nil for an answer.
+type excluded struct{ error }
 
 // The four below run under gobreaker's lock: they must neither call it nor wait for anybody.
 
-func isUncounted(err error) bool {
-	_, ok := err.(uncounted) //nolint:errorlint // made one line before gobreaker sees it, never wrapped
+func isExcluded(err error) bool {
+	_, ok := err.(excluded) //nolint:errorlint // made one line before gobreaker sees it, never wrapped
 	return ok
 }
 
-// success also counts failures in a row. gobreaker's own count forgets those that left the window, so five calls that
+// isSuccess also counts failures in a row. gobreaker's own count forgets those that left the window, so five calls that
 // hang one after another would never reach it.
-func (b *Breaker) success(err error) bool {
+func (b *Breaker) isSuccess(err error) bool {
 	if err == nil {
-		b.streak = 0
+		b.consecutiveFailures = 0
 		return true
 	}
-	b.streak++
+	b.consecutiveFailures++
 	return false
 }
 
-func (b *Breaker) tripped(cfg BreakerConfig, c gobreaker.Counts) bool {
+func (b *Breaker) isTripped(cfg BreakerConfig, c gobreaker.Counts) bool {
 	answers := c.TotalSuccesses + c.TotalFailures // without those under way, which Requests counts
-	return b.streak >= cfg.ConsecutiveFailures ||
+	return b.consecutiveFailures >= cfg.ConsecutiveFailures ||
 		int(answers) >= cfg.MinRequests && float64(c.TotalFailures) >= cfg.FailureRatio*float64(answers)
 }
 
-func (b *Breaker) changed(_ string, from, to gobreaker.State) {
-	b.streak = 0
+func (b *Breaker) onStateChange(_ string, from, to gobreaker.State) {
+	b.consecutiveFailures = 0
 	switch to {
 	case gobreaker.StateClosed:
-		b.opened.Store(new(make(chan struct{})))
+		b.openSignal.Store(new(make(chan struct{})))
 		b.state.Store(uint32(backends.BreakerClosed))
 	case gobreaker.StateHalfOpen:
 		b.state.Store(uint32(backends.BreakerHalfOpen))
 	case gobreaker.StateOpen:
 		b.state.Store(uint32(backends.BreakerOpen))
 		if from == gobreaker.StateClosed {
-			close(*b.opened.Load())
+			close(*b.openSignal.Load())
 		}
 	}
-	b.wakers.wake()
+	b.changes.notify()
 }

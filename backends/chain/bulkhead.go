@@ -59,23 +59,23 @@ type Bulkhead struct {
 	next     backends.Backend
 	opened   func() <-chan struct{}
 	deadline time.Duration
-	openings lane
-	rechecks lane
+	openings slotQueue
+	rechecks slotQueue
 }
 
-// lane is one kind of call. Slots are handed over in the order of asking, as Go's channels do.
-type lane struct {
+// slotQueue is one kind of call. Slots are handed over in the order of asking, as Go's channels do.
+type slotQueue struct {
 	setting    string
 	slots      chan struct{}
 	maxWaiting int
-	waitingKey string
+	waitingSetting string
 	waiting    atomic.Int64
 	refused    atomic.Uint64
 }
 
-// NewBulkhead makes the bulkhead of the named backend. opened, usually [Breaker.OpenRequested], gives a channel that is closed
+// newBulkhead makes the bulkhead of the named backend. opened, usually [Breaker.OpenRequested], gives a channel that is closed
 // while the backend is not asked; nil if there is no breaker. The config must be valid.
-func NewBulkhead(name string, cfg BulkheadConfig, next backends.Backend, opened func() <-chan struct{}) *Bulkhead {
+func newBulkhead(name string, cfg BulkheadConfig, next backends.Backend, opened func() <-chan struct{}) *Bulkhead {
 	if opened == nil {
 		opened = func() <-chan struct{} { return nil }
 	}
@@ -85,9 +85,9 @@ func NewBulkhead(name string, cfg BulkheadConfig, next backends.Backend, opened 
 	return b
 }
 
-func (l *lane) init(backend, key string, slots, maxWaiting int) {
+func (l *slotQueue) init(backend, key string, slots, maxWaiting int) {
 	l.setting = "backends." + backend + "." + key
-	l.waitingKey = "backends." + backend + ".max_waiting"
+	l.waitingSetting = "backends." + backend + ".max_waiting"
 	l.slots = make(chan struct{}, slots)
 	l.maxWaiting = maxWaiting
 }
@@ -98,7 +98,7 @@ func (b *Bulkhead) Check(ctx context.Context, r *backends.Request) (backends.Dec
 	if r.Number > 0 {
 		l = &b.rechecks
 	}
-	held, err := b.enter(ctx, l)
+	held, err := b.acquire(ctx, l)
 	if err != nil {
 		return backends.Decision{}, err
 	}
@@ -126,8 +126,8 @@ func (b *Bulkhead) Refused() (openings, rechecks uint64) {
 	return b.openings.refused.Load(), b.rechecks.refused.Load()
 }
 
-// enter takes a slot; held is false if none is needed because nobody will be asked.
-func (b *Bulkhead) enter(ctx context.Context, l *lane) (held bool, err error) {
+// acquire takes a slot; held is false if none is needed because nobody will be asked.
+func (b *Bulkhead) acquire(ctx context.Context, l *slotQueue) (held bool, err error) {
 	opened := b.opened()
 	select {
 	case <-opened:
@@ -141,13 +141,13 @@ func (b *Bulkhead) enter(ctx context.Context, l *lane) (held bool, err error) {
 	}
 	if l.waiting.Add(1) > int64(l.maxWaiting) {
 		l.waiting.Add(-1)
-		return false, l.overload(l.waitingKey, l.maxWaiting)
+		return false, l.overload(l.waitingSetting, l.maxWaiting)
 	}
 	defer l.waiting.Add(-1)
-	return b.wait(ctx, l, opened)
+	return b.awaitSlot(ctx, l, opened)
 }
 
-func (b *Bulkhead) wait(ctx context.Context, l *lane, opened <-chan struct{}) (held bool, err error) {
+func (b *Bulkhead) awaitSlot(ctx context.Context, l *slotQueue, opened <-chan struct{}) (held bool, err error) {
 	timer := time.NewTimer(b.deadline)
 	defer timer.Stop()
 	select {
@@ -165,7 +165,7 @@ func (b *Bulkhead) wait(ctx context.Context, l *lane, opened <-chan struct{}) (h
 	}
 }
 
-func (l *lane) overload(setting string, value int) error {
+func (l *slotQueue) overload(setting string, value int) error {
 	l.refused.Add(1)
 	return backends.NewOverload(setting, value)
 }

@@ -86,28 +86,28 @@ type Chain struct {
 	Bulkhead *Bulkhead
 	Breaker  *Breaker
 
-	asking  backends.Backend // all but FailOpen
+	withoutFailOpen  backends.Backend // all but FailOpen
 	members []*Chain
-	wakers  wakers // of a local chain
+	changes  broadcaster // of a local chain
 }
 
 // New puts the chain around adapter, the named backend. The config must be valid.
-func New(name string, cfg Config, adapter backends.Backend, parts Deps) *Chain {
-	tracer := parts.Tracer
+func New(name string, cfg Config, adapter backends.Backend, deps Deps) *Chain {
+	tracer := deps.Tracer
 	if tracer == nil {
 		tracer = noop.NewTracerProvider().Tracer("")
 	}
-	traced := NewTracing(name, parts.Kind, tracer, adapter)
-	breaker := NewBreaker(name, cfg.Timeout, cfg.Breaker, traced, parts.Log)
-	bulkhead := NewBulkhead(name, cfg.Bulkhead, breaker, breaker.Opened)
-	policy := parts.policy(cfg.OnFailure)
-	failOpen := NewFailOpen(name, policy, bulkhead, breaker.IsDown, parts.Log)
+	traced := newTracing(name, deps.Kind, tracer, adapter)
+	breaker := newBreaker(name, cfg.Timeout, cfg.Breaker, traced, deps.Log)
+	bulkhead := newBulkhead(name, cfg.Bulkhead, breaker, breaker.opened)
+	policy := deps.policy(cfg.OnFailure)
+	failOpen := NewFailOpen(name, policy, bulkhead, breaker.IsDown, deps.Log)
 	return &Chain{
 		Name:     name,
 		FailOpen: failOpen,
 		Bulkhead: bulkhead,
 		Breaker:  breaker,
-		asking:   bulkhead,
+		withoutFailOpen:   bulkhead,
 	}
 }
 
@@ -115,27 +115,27 @@ func New(name string, cfg Config, adapter backends.Backend, parts Deps) *Chain {
 // preset decides.
 //
 // An answer without an opinion is a No of the whole chain, and stays what it is for who joins it: see [Member].
-func NewLocal(name string, policy backends.Policy, adapter backends.Backend, members []*Chain, parts Deps) *Chain {
-	tracer := parts.Tracer
+func NewLocal(name string, policy backends.Policy, adapter backends.Backend, members []*Chain, deps Deps) *Chain {
+	tracer := deps.Tracer
 	if tracer == nil {
 		tracer = noop.NewTracerProvider().Tracer("")
 	}
 	c := &Chain{Name: name, members: members}
-	c.asking = NewTracing(name, parts.Kind, tracer, announced(adapter, len(members) > 0))
+	c.withoutFailOpen = newTracing(name, deps.Kind, tracer, notifyOnSent(adapter, len(members) > 0))
 	decided := backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-		d, err := c.asking.Check(ctx, r)
+		d, err := c.withoutFailOpen.Check(ctx, r)
 		if err == nil {
-			d = settled(d)
+			d = pendingToDenied(d)
 		}
 		return d, err
 	})
-	c.FailOpen = NewFailOpen(name, parts.policy(policy), decided, c.IsDown, parts.Log)
+	c.FailOpen = NewFailOpen(name, deps.policy(policy), decided, c.IsDown, deps.Log)
 	return c
 }
 
-// announced tells the caller when the question goes out: at once where it is decided here, and else when the backend that
+// notifyOnSent tells the caller when the question goes out: at once where it is decided here, and else when the backend that
 // joins says so, once.
-func announced(adapter backends.Backend, joins bool) backends.Backend {
+func notifyOnSent(adapter backends.Backend, joins bool) backends.Backend {
 	return backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 		if r.OnSent == nil {
 			return adapter.Check(ctx, r)
@@ -150,7 +150,7 @@ func announced(adapter backends.Backend, joins bool) backends.Backend {
 
 // WithoutFailOpen is the chain without its outage policy: what a backend asks that joins several. Its error is that of a
 // [Backend].
-func (c *Chain) WithoutFailOpen() backends.Backend { return c.asking }
+func (c *Chain) WithoutFailOpen() backends.Backend { return c.withoutFailOpen }
 
 // Check asks the backend, or says what holds instead.
 func (c *Chain) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
@@ -182,45 +182,45 @@ func (c *Chain) State() backends.BreakerState {
 	return best
 }
 
-// Changed wakes the caller when State may have changed: see [Breaker.Changed].
-func (c *Chain) Changed() (wake <-chan struct{}, stop func()) {
+// subscribe wakes the caller when State may have changed: see [Breaker.subscribe].
+func (c *Chain) subscribe() (wake <-chan struct{}, stop func()) {
 	if c.Breaker != nil {
-		return c.Breaker.Changed()
+		return c.Breaker.subscribe()
 	}
-	return c.wakers.add()
+	return c.changes.subscribe()
 }
 
 // Run keeps the breaker's clock and logs its changes until ctx ends.
 func (c *Chain) Run(ctx context.Context) error {
-	changed, stop := c.Changed()
+	changed, stop := c.subscribe()
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	if c.Breaker != nil {
 		group.Go(func() error { return c.Breaker.Run(ctx) })
 	}
 	for _, m := range c.members {
-		group.Go(func() error { return c.follow(ctx, m) })
+		group.Go(func() error { return c.forwardChanges(ctx, m) })
 	}
-	group.Go(func() error { return c.FailOpen.Watch(ctx, changed) })
+	group.Go(func() error { return c.FailOpen.logOutages(ctx, changed) })
 	return group.Wait()
 }
 
-// follow passes a member's wakes on.
-func (c *Chain) follow(ctx context.Context, member *Chain) error {
-	changed, stop := member.Changed()
+// forwardChanges passes a member's wakes on.
+func (c *Chain) forwardChanges(ctx context.Context, member *Chain) error {
+	changed, stop := member.subscribe()
 	defer stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
-			c.wakers.wake()
+			c.changes.notify()
 		}
 	}
 }
 
-// settled makes a No of having no opinion, for a backend that nobody joins with others.
-func settled(d backends.Decision) backends.Decision {
+// pendingToDenied makes a No of having no opinion, for a backend that nobody joins with others.
+func pendingToDenied(d backends.Decision) backends.Decision {
 	if d.Verdict != backends.Pending {
 		return d
 	}

@@ -17,7 +17,7 @@ type FailOpen struct {
 	name   string
 	policy backends.Policy
 	next   backends.Backend
-	down   func() bool
+	isDown   func() bool
 	log    *slog.Logger
 
 	admitted atomic.Uint64
@@ -31,7 +31,7 @@ func NewFailOpen(name string, policy backends.Policy, next backends.Backend, dow
 	if down == nil {
 		down = func() bool { return false }
 	}
-	return &FailOpen{name: name, policy: policy, next: next, down: down, log: backends.LoggerOrDiscard(log)}
+	return &FailOpen{name: name, policy: policy, next: next, isDown: down, log: backends.LoggerOrDiscard(log)}
 }
 
 // Check asks, and stands in when nobody answers.
@@ -61,8 +61,8 @@ func (f *FailOpen) Fallback(r *backends.Request, err error) (backends.Decision, 
 		return backends.Decision{Verdict: backends.Denied, Source: backends.FromFailOpen, Reason: "backends." + f.name + ".on_failure=deny"}, nil
 	case !r.IsUnknown():
 		f.kept.Add(1)
-		return standing(r), nil
-	case f.policy == backends.PolicyKeep || !f.believes(failure):
+		return cachedDecision(r), nil
+	case f.policy == backends.PolicyKeep || !f.acceptsFailure(failure):
 		f.refused.Add(1)
 		return backends.Decision{}, err
 	default:
@@ -72,7 +72,7 @@ func (f *FailOpen) Fallback(r *backends.Request, err error) (backends.Decision, 
 }
 
 // IsDown reports whether the backend is known to be away. It is one atomic read.
-func (f *FailOpen) IsDown() bool { return f.down() }
+func (f *FailOpen) IsDown() bool { return f.isDown() }
 
 // Policy is what viewers are told while nobody answers.
 func (f *FailOpen) Policy() backends.Policy { return f.policy }
@@ -83,9 +83,9 @@ func (f *FailOpen) Counts() (admitted, kept, refused uint64) {
 	return f.admitted.Load(), f.kept.Load(), f.refused.Load()
 }
 
-// Watch logs, once at each change, that the backend was given up, with the price, and that it is back. changed is a
-// wake, usually [Breaker.Changed]. It returns when ctx ends.
-func (f *FailOpen) Watch(ctx context.Context, changed <-chan struct{}) error {
+// logOutages logs, once at each change, that the backend was given up, with the price, and that it is back. changed is a
+// wake, usually [Breaker.subscribe]. It returns when ctx ends.
+func (f *FailOpen) logOutages(ctx context.Context, changed <-chan struct{}) error {
 	var since time.Time
 	for {
 		select {
@@ -96,7 +96,7 @@ func (f *FailOpen) Watch(ctx context.Context, changed <-chan struct{}) error {
 		switch down := f.IsDown(); {
 		case down && since.IsZero():
 			since = time.Now()
-			f.log.Warn("backend is away", "backend", f.name, "on_failure", f.policy.String(), "price", price(f.policy))
+			f.log.Warn("backend is away", "backend", f.name, "on_failure", f.policy.String(), "price", effectOf(f.policy))
 		case !down && !since.IsZero():
 			f.log.Info("backend is back", "backend", f.name, "away", time.Since(since).Round(time.Millisecond))
 			since = time.Time{}
@@ -104,13 +104,13 @@ func (f *FailOpen) Watch(ctx context.Context, changed <-chan struct{}) error {
 	}
 }
 
-// believes reports whether the failure may let in a viewer whom nobody knows.
-func (f *FailOpen) believes(failure *backends.Failure) bool {
+// acceptsFailure reports whether the failure may let in a viewer whom nobody knows.
+func (f *FailOpen) acceptsFailure(failure *backends.Failure) bool {
 	return failure.IsTransport() || failure.Kind == backends.FailureBreakerOpen || f.IsDown()
 }
 
-// standing is the decision that the viewer has, marked as not renewed.
-func standing(r *backends.Request) backends.Decision {
+// cachedDecision is the decision that the viewer has, marked as not renewed.
+func cachedDecision(r *backends.Request) backends.Decision {
 	d := r.Current
 	if d.Source.IsAuthoritative() {
 		d.Source = backends.FromCached
@@ -119,8 +119,8 @@ func standing(r *backends.Request) backends.Decision {
 	return d
 }
 
-// price is what the policy costs while it lasts, in words for whoever reads the log at night.
-func price(p backends.Policy) string {
+// effectOf is what the policy costs while it lasts, in words for whoever reads the log at night.
+func effectOf(p backends.Policy) string {
 	switch p {
 	case backends.PolicyDeny:
 		return "from now on every viewer is refused, paying ones too"

@@ -145,7 +145,7 @@ func TestEachChangeIsLoggedOnceWithItsPrice(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				f := NewFailOpen("portal", policy, nil, down.Load, slog.New(slog.NewTextHandler(&out, nil)))
-				go func() { _ = f.Watch(ctx, changed) }()
+				go func() { _ = f.logOutages(ctx, changed) }()
 				changed <- struct{}{}
 				down.Store(true)
 				changed <- struct{}{} // open
