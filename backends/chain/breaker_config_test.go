@@ -15,7 +15,7 @@ func TestBreakerConfigValidate(t *testing.T) {
 		"the default is valid": {func(*BreakerConfig) {}, ""},
 		"a window too short for the timeout names both": {
 			func(c *BreakerConfig) { c.Interval = 9 * time.Second },
-			"breaker.interval: 9s must be at least 5 × timeout=2s, or a backend that hangs would never be given up",
+			"breaker.interval: 9s must be at least 5 × timeout=2s, or the breaker never opens for a backend that hangs",
 		},
 		"a bucket of nothing": {func(c *BreakerConfig) { c.Bucket = 0 }, "breaker.bucket: 0s must be above 0"},
 		"a bucket above the window": {

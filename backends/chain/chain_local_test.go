@@ -190,9 +190,9 @@ func TestAJointChainLogsOnceThatItIsAwayAndBack(t *testing.T) {
 		}
 		stop()
 		log := out.String()
-		if strings.Count(log, "msg=\"backend is away\" backend=joint on_failure=keep") != 1 ||
-			strings.Count(log, "msg=\"backend is back\" backend=joint") != 1 || strings.Count(log, "\n") != 2 {
-			t.Errorf("want it said once that joint is away and once that it is back, got:\n%s", log)
+		if strings.Count(log, "msg=\"backend unavailable\" backend=joint on_failure=keep") != 1 ||
+			strings.Count(log, "msg=\"backend recovered\" backend=joint") != 1 || strings.Count(log, "\n") != 2 {
+			t.Errorf("want one line when joint becomes unavailable and one when it recovers, got:\n%s", log)
 		}
 	})
 }

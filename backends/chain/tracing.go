@@ -9,23 +9,26 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 )
 
-// tracing records each call to a backend as a client span, "backend.check". It stands between the breaker and the
-// adapter, so a span is a question that really went out. Its attributes never hold what the viewer proves himself with:
-// no query, no path, no header. Safe for concurrent use.
+// tracing records each call to a backend as a client span, "backend.check". No attribute holds a credential: no query, no
+// path, no header. Safe for concurrent use.
 type tracing struct {
 	name, kind string
 	tracer     trace.Tracer
 	next       backends.Backend
 }
 
-// newTracing traces the calls to the named backend of that kind.
+// newTracing traces the calls to the named backend of that kind. tracer may be nil.
 func newTracing(name, kind string, tracer trace.Tracer, next backends.Backend) *tracing {
+	if tracer == nil {
+		tracer = noop.NewTracerProvider().Tracer("")
+	}
 	return &tracing{name: name, kind: kind, tracer: tracer, next: next}
 }
 
-// Check asks, within a span.
+// Check asks the backend within a span.
 func (t *tracing) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	ctx, span := t.tracer.Start(ctx, "backend.check", trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
@@ -52,7 +55,7 @@ func (t *tracing) Check(ctx context.Context, r *backends.Request) (backends.Deci
 	return d, nil
 }
 
-// recordError says why nobody answered. A viewer who left is not the backend's error.
+// recordError records why there is no answer. A viewer who left is not the backend's error.
 func recordError(span trace.Span, err error) {
 	switch f := backends.AsFailure(err); {
 	case f != nil:
@@ -68,7 +71,7 @@ func recordError(span trace.Span, err error) {
 	}
 }
 
-// recordBreakerState leaves on the caller's span why no call follows.
+// recordBreakerState records on the caller's span why no call follows.
 func recordBreakerState(ctx context.Context, state backends.BreakerState) {
 	span := trace.SpanFromContext(ctx)
 	if !span.IsRecording() {
