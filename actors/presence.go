@@ -22,7 +22,7 @@ const (
 	// beatSteps is into how many steps a heartbeat is spread, so that a million sessions are no burst. It divides
 	// tableShards.
 	beatSteps = 16
-	// sweepInterval is how often it is looked for sessions that are over.
+	// sweepEvery is how often it is looked for sessions that are over.
 	sweepEvery = 5 * time.Second
 	// sweepMost bounds one look, so that it stays far below what a store does in its deadline.
 	sweepMost = 500

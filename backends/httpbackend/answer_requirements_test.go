@@ -90,7 +90,7 @@ func TestAYesMustHaveWhatIsRequired(t *testing.T) {
 			c, _ := newLoudClient(t, func(cfg *httpbackend.Config) {
 				cfg.RequireHeader, cfg.RequireBody = tt.header, tt.body
 			})
-			d, err := c.Read(httpbackend.Response{Status: http.StatusOK, Header: tt.answer, Body: []byte(tt.text)})
+			d, err := c.Interpret(httpbackend.Response{Status: http.StatusOK, Header: tt.answer, Body: []byte(tt.text)})
 			var alarms uint64
 			if tt.want == "" {
 				if err != nil || d.Verdict != backends.Allowed {
@@ -106,7 +106,7 @@ func TestAYesMustHaveWhatIsRequired(t *testing.T) {
 					t.Errorf("a decision beside the failure (-want +got):\n%s", diff)
 				}
 			}
-			if got := c.Watch().Count(backends.AlarmUnexpectedAnswer); got != alarms {
+			if got := c.ContractAlarms().Count(backends.AlarmUnexpectedAnswer); got != alarms {
 				t.Errorf("got %d alarms, want %d", got, alarms)
 			}
 		})
@@ -139,7 +139,7 @@ func TestOnlyAYesMustHaveWhatIsRequired(t *testing.T) {
 			c, _ := newLoudClient(t, func(cfg *httpbackend.Config) {
 				cfg.RequireHeader, cfg.RequireBody, cfg.Statuses = "X-Auth", "^ok$", tt.statuses
 			})
-			d, err := c.Read(httpbackend.Response{Status: tt.status, Header: http.Header{}})
+			d, err := c.Interpret(httpbackend.Response{Status: tt.status, Header: http.Header{}})
 			if d.Verdict != tt.verdict || tt.failure != "" && (err == nil || err.Error() != tt.failure) ||
 				tt.failure == "" && err != nil {
 				t.Errorf("got %s and error %v, want %s and %q", d.Verdict, err, tt.verdict, tt.failure)
@@ -247,11 +247,11 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 				c, out := newLoudClient(t, func(cfg *httpbackend.Config) { cfg.RequireHeader = "X-Auth" })
 				read := func(a httpbackend.Response, raised bool, lines int) {
 					t.Helper()
-					_, _ = c.Read(a)
+					_, _ = c.Interpret(a)
 					if got := strings.Count(out.String(), "\n"); got != lines {
 						t.Fatalf("got %d lines, want %d:\n%s", got, lines, out)
 					}
-					if got := c.Watch().Active().Has(tt.alarm); got != raised {
+					if got := c.ContractAlarms().Active().Has(tt.alarm); got != raised {
 						t.Fatalf("raised: got %t, want %t", got, raised)
 					}
 				}
@@ -268,7 +268,7 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 					t.Errorf("log (-want +got):\n%s", diff)
 				}
 				read(tt.bad, true, 3)
-				if got := c.Watch().Count(tt.alarm); got != 52 {
+				if got := c.ContractAlarms().Count(tt.alarm); got != 52 {
 					t.Errorf("got %d alarms, want 52", got)
 				}
 			})
@@ -293,11 +293,11 @@ func TestA404IsAWrongAddressOnlyWhereItIsAFailure(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c, _ := newLoudClient(t, func(cfg *httpbackend.Config) { cfg.Preset, cfg.Statuses = tt.preset, tt.statuses })
-			_, err := c.Read(httpbackend.Response{Status: http.StatusNotFound, Header: http.Header{}})
+			_, err := c.Interpret(httpbackend.Response{Status: http.StatusNotFound, Header: http.Header{}})
 			if failed := backends.AsFailure(err) != nil; failed != (tt.want > 0) {
 				t.Errorf("got error %v", err)
 			}
-			if got := c.Watch().Count(backends.AlarmWrongAddress); got != tt.want {
+			if got := c.ContractAlarms().Count(backends.AlarmWrongAddress); got != tt.want {
 				t.Errorf("got %d alarms, want %d", got, tt.want)
 			}
 		})
@@ -328,7 +328,7 @@ func TestARedirectToTheBackendsOwnHost(t *testing.T) {
 			t.Run(preset.String()+", "+name, func(t *testing.T) {
 				t.Parallel()
 				c, _ := newLoudClient(t, func(cfg *httpbackend.Config) { cfg.Preset = preset })
-				d, err := c.Read(httpbackend.Response{Status: http.StatusFound, Header: http.Header{"Location": {tt.place}}})
+				d, err := c.Interpret(httpbackend.Response{Status: http.StatusFound, Header: http.Header{"Location": {tt.place}}})
 				f := backends.AsFailure(err)
 				switch {
 				case tt.want == itself && (f == nil || f.Kind != backends.FailureMalformed || d.Redirect != ""):
@@ -338,11 +338,11 @@ func TestARedirectToTheBackendsOwnHost(t *testing.T) {
 				case tt.want == nonsense && (err != nil || d.Verdict != backends.Denied || d.Redirect != ""):
 					t.Errorf("302: got %+v and error %v, want a bare no", d, err)
 				}
-				if got := c.Watch().Active().Has(backends.AlarmRedirectToItself); got != (tt.want == itself) {
+				if got := c.ContractAlarms().Active().Has(backends.AlarmRedirectToItself); got != (tt.want == itself) {
 					t.Errorf("302: alarm %t, want %t", got, !got)
 				}
 
-				d, err = c.Read(httpbackend.Response{Status: http.StatusForbidden, Header: http.Header{"X-Location": {tt.place}}})
+				d, err = c.Interpret(httpbackend.Response{Status: http.StatusForbidden, Header: http.Header{"X-Location": {tt.place}}})
 				if err != nil || d.Verdict != backends.Denied || (d.Redirect != "") != (tt.want == elsewhere) {
 					t.Errorf("403: got %+v and error %v, want a no", d, err)
 				}
@@ -373,7 +373,7 @@ func TestALoginPageAtTheEndOfARedirectIsNoYes(t *testing.T) {
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
-	if got := c.Watch().Count(backends.AlarmUnexpectedAnswer); got != 1 {
+	if got := c.ContractAlarms().Count(backends.AlarmUnexpectedAnswer); got != 1 {
 		t.Errorf("got %d alarms, want 1", got)
 	}
 	if s.Calls() != 2 {

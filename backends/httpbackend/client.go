@@ -25,8 +25,8 @@ type Deps struct {
 	Log *slog.Logger
 	// Propagator writes the trace into each call; nil writes nothing.
 	Propagator propagation.TextMapPropagator
-	// Audience counts the viewers who are watching on this node: those of a channel, and all. It may be nil.
-	Audience func(channel string) (ofChannel, all int)
+	// ViewerCount counts the viewers who are watching on this node: those of a channel, and all. It may be nil.
+	ViewerCount func(channel string) (ofChannel, all int)
 	// Connections is how many idle connections are kept, usually as many calls as may be in flight. Zero keeps 288,
 	// which is that for the default bulkhead.
 	Connections int
@@ -36,34 +36,34 @@ type Deps struct {
 // what goes wrong into the kinds of [Failure], reads statuses, and lets no credential into an error. Redirects are
 // followed only where the status table says so. Safe for concurrent use.
 type Client struct {
-	name       string
-	address    *url.URL
-	static     http.Header
-	transport  *http.Transport
-	table      *StatusTable
-	watch      *Alarms
-	propagator propagation.TextMapPropagator
-	required   required
-	maxHeader  int64
-	maxBody    int64
+	name         string
+	address      *url.URL
+	headers      http.Header
+	transport    *http.Transport
+	statuses     *StatusTable
+	alarms       *Alarms
+	propagator   propagation.TextMapPropagator
+	requirements answerRequirements
+	maxHeader    int64
+	maxBody      int64
 }
 
 // Call is one call: the viewer's query and headers, what we add to them, and whether the answer's body is of
 // interest.
 type Call struct {
 	// Query is the viewer's, raw. Ours replaces parameters of the same name.
-	Query string
-	Ours  []Parameter
+	Query      string
+	Parameters []Parameter
 	// Header is what we say of the viewer, usually AstraHeaders. It is changed by the call. Credentials are the
 	// viewer's own, and never override ours.
 	Header      http.Header
 	Credentials []backends.Header
-	// Body asks for the answer's body.
-	Body bool
+	// NeedsBody asks for the answer's body.
+	NeedsBody bool
 }
 
 // NewClient makes the client of the named backend. It fails if the config is wrong or a file of it cannot be read.
-func NewClient(name string, cfg Config, parts Deps) (*Client, error) {
+func NewClient(name string, cfg Config, deps Deps) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -75,62 +75,62 @@ func NewClient(name string, cfg Config, parts Deps) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport, err := newTransport(cfg, parts.Connections)
+	transport, err := newTransport(cfg, deps.Connections)
 	if err != nil {
 		return nil, err
 	}
-	must, err := newRequired(cfg)
+	must, err := newAnswerRequirements(cfg)
 	if err != nil {
 		return nil, err
 	}
 	return &Client{
-		required:   must,
-		name:       name,
-		static:     staticHeaders(cfg.Headers, address),
-		address:    withoutUser(address),
-		transport:  transport,
-		table:      table,
-		watch:      NewAlarms(name, parts.Log),
-		propagator: parts.Propagator,
-		maxHeader:  cfg.MaxResponseHeader,
-		maxBody:    cfg.MaxBody,
+		requirements: must,
+		name:         name,
+		headers:      staticHeaders(cfg.Headers, address),
+		address:      withoutUser(address),
+		transport:    transport,
+		statuses:     table,
+		alarms:       NewAlarms(name, deps.Log),
+		propagator:   deps.Propagator,
+		maxHeader:    cfg.MaxResponseHeader,
+		maxBody:      cfg.MaxBody,
 	}, nil
 }
 
 // Decide asks, and reads the answer by the status table: all that an adapter needs whose backend answers with statuses
 // and headers.
 func (c *Client) Decide(ctx context.Context, q Call) (backends.Decision, error) {
-	a, err := c.Ask(ctx, q)
+	a, err := c.Do(ctx, q)
 	if err != nil {
 		return backends.Decision{}, err
 	}
-	return c.Read(a)
+	return c.Interpret(a)
 }
 
-// Ask sends the question and returns the answer as it came. Its error is a *Failure, or wraps context.Canceled.
-func (c *Client) Ask(ctx context.Context, q Call) (Response, error) {
+// Do sends the question and returns the answer as it came. Its error is a *Failure, or wraps context.Canceled.
+func (c *Client) Do(ctx context.Context, q Call) (Response, error) {
 	r := c.request(ctx, q)
-	watched := c.observe(ctx, r)
+	watched := c.startTrace(ctx, r)
 	resp, err := c.send(ctx, r)
 	if err != nil {
-		watched.ended(Response{})
-		return Response{}, c.failure(ctx, err)
+		watched.finish(Response{})
+		return Response{}, c.classifyError(ctx, err)
 	}
 	defer resp.Body.Close()
-	a := Response{Status: resp.StatusCode, Header: resp.Header, Followed: resp.Request != r}
+	a := Response{Status: resp.StatusCode, Header: resp.Header, WasRedirected: resp.Request != r}
 	// Of a no nothing more is required, so its body, which may never come, is not waited for.
-	wanted := q.Body || c.required.body != nil && c.table.meaningOf(resp.StatusCode).outcome == OutcomeAllow
-	if !wanted && !watched.looks() {
+	wanted := q.NeedsBody || c.requirements.body != nil && c.statuses.meaningOf(resp.StatusCode).outcome == OutcomeAllow
+	if !wanted && !watched.isEnabled() {
 		_, _ = io.CopyN(io.Discard, resp.Body, c.maxBody) // so that the connection can be used again; the answer stands
 		return a, nil
 	}
 	a.Body, err = io.ReadAll(io.LimitReader(resp.Body, c.maxBody+1))
-	watched.ended(a)
+	watched.finish(a)
 	switch {
 	case !wanted:
 		return a, nil
 	case err != nil:
-		return Response{}, c.failure(ctx, err)
+		return Response{}, c.classifyError(ctx, err)
 	case int64(len(a.Body)) > c.maxBody:
 		return Response{}, c.malformed(fmt.Errorf("body larger than max_body=%d", c.maxBody))
 	}
@@ -138,18 +138,18 @@ func (c *Client) Ask(ctx context.Context, q Call) (Response, error) {
 }
 
 // Classify says what an answer's status and headers mean, and notes nothing.
-func (c *Client) Classify(a Response) Reading {
-	return c.table.Classify(c.name, c.address.Hostname(), a)
+func (c *Client) Classify(a Response) Classification {
+	return c.statuses.Classify(c.name, c.address.Hostname(), a)
 }
 
-// Read says what an answer means, and notes its alarms. A yes without what the config requires of one is a failure.
-func (c *Client) Read(a Response) (backends.Decision, error) {
+// Interpret says what an answer means, and notes its alarms. A yes without what the config requires of one is a failure.
+func (c *Client) Interpret(a Response) (backends.Decision, error) {
 	reading := c.Classify(a)
 	if reading.Failure == nil && reading.Decision.Verdict == backends.Allowed {
-		c.doubt(&reading, a)
+		c.checkAllowed(&reading, a)
 	}
-	if reading.Failure == nil || reading.Alarms != 0 { // another failure says nothing of whether an alarm is over
-		c.watch.Record(time.Now(), reading.Alarms, reading.Detail)
+	if reading.Failure == nil || reading.Raised != 0 { // another failure says nothing of whether an alarm is over
+		c.alarms.Record(time.Now(), reading.Raised, reading.Detail)
 	}
 	if reading.Failure != nil {
 		return backends.Decision{}, reading.Failure
@@ -157,16 +157,16 @@ func (c *Client) Read(a Response) (backends.Decision, error) {
 	return reading.Decision, nil
 }
 
-// doubt makes a failure of a yes that cannot be the backend's: one without what the config requires, and a web page to
+// checkAllowed makes a failure of a yes that cannot be the backend's: one without what the config requires, and a web page to
 // which we were redirected, which is where one logs in.
-func (c *Client) doubt(r *Reading, a Response) {
-	err, alarm := c.required.check(a), backends.AlarmUnexpectedAnswer
-	if err == nil && a.Followed && a.IsWebPage() {
+func (c *Client) checkAllowed(r *Classification, a Response) {
+	err, alarm := c.requirements.verify(a), backends.AlarmUnexpectedAnswer
+	if err == nil && a.WasRedirected && a.IsWebPage() {
 		err, alarm = errLoginPage, backends.AlarmRedirectToItself
 	}
 	if err != nil {
 		r.Failure = &backends.Failure{Kind: backends.FailureMalformed, Backend: c.name, Err: err}
-		r.alarm(alarm, err.Error())
+		r.raise(alarm, err.Error())
 	}
 }
 
@@ -177,13 +177,13 @@ var errLoginPage = errors.New("redirected to a web page, such as a login")
 func (c *Client) Malformed(err error) error { return c.malformed(err) }
 
 // Preset is whose way of reading answers holds.
-func (c *Client) Preset() Preset { return c.table.preset }
+func (c *Client) Preset() Preset { return c.statuses.preset }
 
-// Watch is where the alarms are counted.
-func (c *Client) Watch() *Alarms { return c.watch }
+// ContractAlarms is where the alarms are counted.
+func (c *Client) ContractAlarms() *Alarms { return c.alarms }
 
-// Shown is the address without password and query, for logs and the admin page.
-func (c *Client) Shown() string {
+// DisplayAddress is the address without password and query, for logs and the admin page.
+func (c *Client) DisplayAddress() string {
 	return (&url.URL{Scheme: c.address.Scheme, Host: c.address.Host, Path: c.address.Path}).String()
 }
 
@@ -193,14 +193,14 @@ func (c *Client) Close() { c.transport.CloseIdleConnections() }
 // request builds the call. It always is a GET: a viewer's HEAD opens a session like any other.
 func (c *Client) request(ctx context.Context, q Call) *http.Request {
 	u := *c.address
-	u.RawQuery = joinQuery(c.address.RawQuery, q.Ours, q.Query)
-	h := make(http.Header, len(q.Header)+len(c.static)+len(q.Credentials)+2)
+	u.RawQuery = joinQuery(c.address.RawQuery, q.Parameters, q.Query)
+	h := make(http.Header, len(q.Header)+len(c.headers)+len(q.Credentials)+2)
 	addCredentials(h, q.Credentials)
 	for name, values := range q.Header {
-		override(h, name, values)
+		setHeader(h, name, values)
 	}
-	for name, values := range c.static {
-		override(h, name, values)
+	for name, values := range c.headers {
+		setHeader(h, name, values)
 	}
 	if c.propagator != nil {
 		c.propagator.Inject(ctx, propagation.HeaderCarrier(h))
@@ -212,8 +212,8 @@ func (c *Client) request(ctx context.Context, q Call) *http.Request {
 	return r.WithContext(ctx)
 }
 
-// override sets a header spelled as we want it, over a viewer's in canonical spelling.
-func override(h http.Header, name string, values []string) {
+// setHeader sets a header spelled as we want it, over a viewer's in canonical spelling.
+func setHeader(h http.Header, name string, values []string) {
 	h.Del(name)
 	h[name] = values
 }
@@ -222,7 +222,7 @@ func override(h http.Header, name string, values []string) {
 func (c *Client) send(ctx context.Context, r *http.Request) (*http.Response, error) {
 	for hops := 0; ; hops++ {
 		resp, err := c.transport.RoundTrip(r)
-		if err != nil || !c.table.Follows(resp.StatusCode) {
+		if err != nil || !c.statuses.Follows(resp.StatusCode) {
 			return resp, err
 		}
 		next := nextHop(r, resp)
@@ -234,7 +234,7 @@ func (c *Client) send(ctx context.Context, r *http.Request) (*http.Response, err
 		if hops == maxRedirects {
 			return nil, errTooManyRedirects
 		}
-		r = c.follow(ctx, r, next)
+		r = c.redirectedRequest(ctx, r, next)
 	}
 }
 
@@ -250,19 +250,19 @@ func nextHop(r *http.Request, resp *http.Response) *url.URL {
 	if err != nil || next.Scheme != "http" && next.Scheme != "https" || next.Hostname() == "" {
 		return nil
 	}
-	next.RawQuery = escapeStray(next.RawQuery)
+	next.RawQuery = escapeUnsafe(next.RawQuery)
 	return next
 }
 
-// follow is the same question at another place. What the config says to tell the backend, and what the viewer proves
+// redirectedRequest is the same question at another place. What the config says to tell the backend, and what the viewer proves
 // himself with in headers, is not for other hosts.
-func (c *Client) follow(ctx context.Context, r *http.Request, next *url.URL) *http.Request {
+func (c *Client) redirectedRequest(ctx context.Context, r *http.Request, next *url.URL) *http.Request {
 	to := r.Clone(ctx)
 	to.URL, to.Host = withoutUser(next), next.Host
 	if strings.EqualFold(next.Host, c.address.Host) && next.Scheme == c.address.Scheme {
 		return to
 	}
-	for name := range c.static {
+	for name := range c.headers {
 		if name != "User-Agent" {
 			delete(to.Header, name)
 		}
@@ -280,7 +280,7 @@ func staticHeaders(configured map[string]backends.Secret, address *url.URL) http
 		r.SetBasicAuth(user.Username(), password)
 	}
 	for name, value := range configured {
-		override(h, name, []string{value.Reveal()})
+		setHeader(h, name, []string{value.Reveal()})
 	}
 	return h
 }

@@ -52,7 +52,7 @@ func DefaultConfig() Config {
 // Validate reports everything wrong. Messages begin with the key, under the backend's own.
 func (c Config) Validate() error {
 	_, err := parseAddress(c.Address)
-	_, wrong := newRequired(c)
+	_, wrong := newAnswerRequirements(c)
 	errs := []error{err, c.Statuses.Validate(), wrong}
 	for _, bound := range []struct {
 		key   string
@@ -81,7 +81,7 @@ func (c Config) validateHeaders() error {
 		switch {
 		case !isToken(name) || slices.Contains(connectionHeaders(), strings.ToLower(name)):
 			errs = append(errs, fmt.Errorf("headers.%s: not a header that can be set", name))
-		case clean(value.Reveal()) != value.Reveal():
+		case sanitizeHeader(value.Reveal()) != value.Reveal():
 			errs = append(errs, fmt.Errorf("headers.%s: the value holds control characters or is too long", name))
 		}
 	}

@@ -20,7 +20,7 @@ func AstraHeaders(r *backends.Request) http.Header {
 	h := make(http.Header, 10)
 	h["X-Session-ID"] = []string{strconv.FormatUint(r.Session.Number(), 10)}
 	set := func(name, value string) {
-		if value = clean(value); value != "" {
+		if value = sanitizeHeader(value); value != "" {
 			h[name] = []string{value}
 		}
 	}
@@ -41,15 +41,15 @@ func AstraHeaders(r *backends.Request) http.Header {
 func addCredentials(h http.Header, viewer []backends.Header) {
 	for _, field := range viewer {
 		name := textproto.CanonicalMIMEHeaderKey(field.Name)
-		if isToken(name) && !isOurs(name) {
-			h[name] = append(h[name], clean(field.Value))
+		if isToken(name) && !isReserved(name) {
+			h[name] = append(h[name], sanitizeHeader(field.Value))
 		}
 	}
 }
 
-// isOurs reports whether a viewer's copy of the header must not reach a backend: it would be taken for our word, or
+// isReserved reports whether a viewer's copy of the header must not reach a backend: it would be taken for our word, or
 // for the connection's.
-func isOurs(name string) bool {
+func isReserved(name string) bool {
 	name = strings.ToLower(name)
 	for _, prefix := range []string{"x-session-", "x-real-", "x-channel-", "x-forwarded-", "proxy-"} {
 		if strings.HasPrefix(name, prefix) {
@@ -67,21 +67,21 @@ func connectionHeaders() []string {
 	}
 }
 
-// clean makes a value fit for a header: net/http refuses control characters, and a viewer must not be able to make a
+// sanitizeHeader makes a value fit for a header: net/http refuses control characters, and a viewer must not be able to make a
 // call fail.
-func clean(value string) string {
+func sanitizeHeader(value string) string {
 	if len(value) > maxHeaderValue {
 		value = value[:maxHeaderValue]
 	}
 	for i := range len(value) {
 		if value[i] < ' ' || value[i] == 0x7f {
-			return stripped(value)
+			return withoutControls(value)
 		}
 	}
 	return strings.Trim(value, " ")
 }
 
-func stripped(value string) string {
+func withoutControls(value string) string {
 	out := make([]byte, 0, len(value))
 	for i := range len(value) {
 		if c := value[i]; c >= ' ' && c != 0x7f {

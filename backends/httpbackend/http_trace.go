@@ -12,103 +12,103 @@ import (
 	"usher/backends"
 )
 
-// maxShownBody is how much of an answer's body an Exchange keeps, in bytes.
-const maxShownBody = 1 << 10
+// maxTracedBody is how much of an answer's body an Exchange keeps, in bytes.
+const maxTracedBody = 1 << 10
 
-// Exchange is one call as it went over the wire, for a person who looks for the mistake. Header values from the config,
+// TraceEntry is one call as it went over the wire, for a person who looks for the mistake. Header values from the config,
 // and what the configured address holds of passwords and parameters, are hidden; the viewer's own query is not.
-type Exchange struct {
+type TraceEntry struct {
 	// Backend is the name of the backend that was asked.
-	Backend string
-	Method  string
-	URL     string
-	Header  http.Header
+	Backend       string
+	Method        string
+	URL           string
+	RequestHeader http.Header
 	// Status, Answer and Body, which is its beginning, are zero if no answer came; Took is how long that took either way.
-	Status int
-	Answer http.Header
-	Body   string
-	Took   time.Duration
+	Status         int
+	ResponseHeader http.Header
+	ResponseBody   string
+	Duration       time.Duration
 }
 
-// Exchanges are the calls made under one context, in the order in which they began. Safe for concurrent use.
-type Exchanges struct {
-	mu   sync.Mutex
-	list []*Exchange
+// Trace are the calls made under one context, in the order in which they began. Safe for concurrent use.
+type Trace struct {
+	mu      sync.Mutex
+	entries []*TraceEntry
 }
 
-type exchangesKey struct{}
+type traceKey struct{}
 
-// WithExchanges makes the HTTP calls under the context write down what they send and get.
-func WithExchanges(ctx context.Context) (context.Context, *Exchanges) {
-	all := new(Exchanges)
-	return context.WithValue(ctx, exchangesKey{}, all), all
+// WithTrace makes the HTTP calls under the context write down what they send and get.
+func WithTrace(ctx context.Context) (context.Context, *Trace) {
+	all := new(Trace)
+	return context.WithValue(ctx, traceKey{}, all), all
 }
 
-// List is what has been written down so far.
-func (e *Exchanges) List() []Exchange {
+// Entries is what has been written down so far.
+func (e *Trace) Entries() []TraceEntry {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	list := make([]Exchange, len(e.list))
-	for i, x := range e.list {
+	list := make([]TraceEntry, len(e.entries))
+	for i, x := range e.entries {
 		list[i] = *x
 	}
 	return slices.Clip(list)
 }
 
-// observer writes down one call. The zero value writes nothing, as nobody looks at most.
-type observer struct {
-	all   *Exchanges
-	x     *Exchange
+// traceRecorder writes down one call. The zero value writes nothing, as nobody looks at most.
+type traceRecorder struct {
+	trace *Trace
+	entry *TraceEntry
 	start time.Time
 }
 
-// observe notes a call that is about to be made.
-func (c *Client) observe(ctx context.Context, r *http.Request) observer {
-	all, _ := ctx.Value(exchangesKey{}).(*Exchanges)
+// startTrace notes a call that is about to be made.
+func (c *Client) startTrace(ctx context.Context, r *http.Request) traceRecorder {
+	all, _ := ctx.Value(traceKey{}).(*Trace)
 	if all == nil {
-		return observer{}
+		return traceRecorder{}
 	}
-	x := &Exchange{Backend: c.name, Method: r.Method, URL: c.hideOwn(r.URL), Header: r.Header.Clone()}
-	for name := range c.static {
+	x := &TraceEntry{Backend: c.name, Method: r.Method, URL: c.redactURL(r.URL), RequestHeader: r.Header.Clone()}
+	for name := range c.headers {
 		if name != "User-Agent" {
-			x.Header[name] = []string{backends.Hidden}
+			x.RequestHeader[name] = []string{backends.Hidden}
 		}
 	}
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	all.list = append(all.list, x)
-	return observer{all: all, x: x, start: time.Now()}
+	all.entries = append(all.entries, x)
+	return traceRecorder{trace: all, entry: x, start: time.Now()}
 }
 
-// looks reports whether somebody will look at the call.
-func (o observer) looks() bool { return o.x != nil }
+// isEnabled reports whether somebody will look at the call.
+func (o traceRecorder) isEnabled() bool { return o.entry != nil }
 
-// ended notes how the call ended: with an answer, or with the zero value and none.
-func (o observer) ended(a Response) {
-	if o.x == nil {
+// finish notes how the call ended: with an answer, or with the zero value and none.
+func (o traceRecorder) finish(a Response) {
+	if o.entry == nil {
 		return
 	}
-	o.all.mu.Lock()
-	defer o.all.mu.Unlock()
-	o.x.Took, o.x.Status, o.x.Answer = time.Since(o.start), a.Status, a.Header.Clone()
-	o.x.Body = string(a.Body[:min(len(a.Body), maxShownBody)])
+	o.trace.mu.Lock()
+	defer o.trace.mu.Unlock()
+	o.entry.Duration, o.entry.Status, o.entry.ResponseHeader = time.Since(o.start), a.Status, a.Header.Clone()
+	o.entry.ResponseBody = string(a.Body[:min(len(a.Body), maxTracedBody)])
 }
 
-// hideOwn is a call's URL without the values in the query of the configured address, with which each call's begins.
-func (c *Client) hideOwn(u *url.URL) string {
+// redactURL is a call's URL without the values in the query of the configured address, with which each call's begins.
+func (c *Client) redactURL(u *url.URL) string {
 	shown := *u
 	if rest, found := strings.CutPrefix(u.RawQuery, c.address.RawQuery); found {
-		shown.RawQuery = hideValues(c.address.RawQuery) + rest
+		shown.RawQuery = redactValues(c.address.RawQuery) + rest
 	}
 	return shown.String()
 }
 
-// hideValues hides the values in a raw query, and all of a piece that has no name.
-func hideValues(query string) string {
+// redactValues hides the values in a raw query, and all of a piece that has no name.
+func redactValues(query string) string {
 	var out strings.Builder
 	for len(query) > 0 {
 		var piece, separator string
-		piece, separator, query = nextPiece(query)
+		piece, separator, query = nextParameter(query)
 		if name, _, named := strings.Cut(piece, "="); named {
 			out.WriteString(name + "=")
 		}

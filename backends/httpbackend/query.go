@@ -19,17 +19,17 @@ func joinQuery(address string, ours []Parameter, viewer string) string {
 	out.Grow(len(address) + len(viewer) + 32*len(ours) + 1)
 	out.WriteString(address)
 	for _, p := range ours {
-		separate(&out)
+		appendSeparator(&out)
 		out.WriteString(escapeComponent(p.Name))
 		out.WriteByte('=')
 		out.WriteString(escapeComponent(p.Value))
 	}
-	names := namesOf(address)
+	names := parameterNames(address)
 	for _, p := range ours {
 		names = append(names, canonicalName(escapeComponent(p.Name)))
 	}
-	if viewer = escapeStray(withoutNames(viewer, names)); viewer != "" {
-		separate(&out)
+	if viewer = escapeUnsafe(removeParameters(viewer, names)); viewer != "" {
+		appendSeparator(&out)
 		out.WriteString(viewer)
 	}
 	return out.String()
@@ -59,25 +59,25 @@ func unescapeValue(s string) string {
 	return plain
 }
 
-func separate(out *strings.Builder) {
+func appendSeparator(out *strings.Builder) {
 	if out.Len() > 0 {
 		out.WriteByte('&')
 	}
 }
 
-// namesOf lists the names in a raw query.
-func namesOf(query string) []string {
+// parameterNames lists the names in a raw query.
+func parameterNames(query string) []string {
 	var names []string
 	for len(query) > 0 {
 		var piece string
-		piece, _, query = nextPiece(query)
-		names = append(names, nameOf(piece))
+		piece, _, query = nextParameter(query)
+		names = append(names, parameterName(piece))
 	}
 	return names
 }
 
-// withoutNames leaves out the parameters that have one of the names.
-func withoutNames(query string, names []string) string {
+// removeParameters leaves out the parameters that have one of the names.
+func removeParameters(query string, names []string) string {
 	if len(names) == 0 {
 		return query
 	}
@@ -85,8 +85,8 @@ func withoutNames(query string, names []string) string {
 	separator, first := "", true
 	for rest := query; len(rest) > 0; {
 		var piece, next string
-		piece, next, rest = nextPiece(rest)
-		if name := nameOf(piece); name == "" || !slices.Contains(names, name) {
+		piece, next, rest = nextParameter(rest)
+		if name := parameterName(piece); name == "" || !slices.Contains(names, name) {
 			if !first {
 				kept = append(kept, separator...)
 			}
@@ -98,9 +98,9 @@ func withoutNames(query string, names []string) string {
 	return string(kept)
 }
 
-// nextPiece splits a raw query at its first separator. Most middlewares split at '&' only, some at ';' too; a viewer
+// nextParameter splits a raw query at its first separator. Most middlewares split at '&' only, some at ';' too; a viewer
 // must not be able to hide a parameter of ours from either.
-func nextPiece(query string) (piece, separator, rest string) {
+func nextParameter(query string) (piece, separator, rest string) {
 	at := strings.IndexAny(query, "&;")
 	if at < 0 {
 		return query, "", ""
@@ -108,7 +108,7 @@ func nextPiece(query string) (piece, separator, rest string) {
 	return query[:at], query[at : at+1], query[at+1:]
 }
 
-func nameOf(piece string) string {
+func parameterName(piece string) string {
 	name, _, _ := strings.Cut(piece, "=")
 	return canonicalName(name)
 }
@@ -163,8 +163,8 @@ func unhex(c byte) byte {
 	}
 }
 
-// escapeStray escapes what may not stand raw in a query on the wire, and nothing else.
-func escapeStray(query string) string {
+// escapeUnsafe escapes what may not stand raw in a query on the wire, and nothing else.
+func escapeUnsafe(query string) string {
 	return escape(query, func(c byte) bool { return c > ' ' && c != 0x7f && c != '#' })
 }
 

@@ -60,8 +60,8 @@ func (s Statuses) Validate() error {
 	return errors.Join(errs...)
 }
 
-// meaning is an outcome, and what it makes suspect.
-type meaning struct {
+// statusMeaning is an outcome, and what it makes suspect.
+type statusMeaning struct {
 	outcome Outcome
 	alarms  []backends.Alarm
 }
@@ -70,8 +70,8 @@ const firstStatus, lastStatus = 100, 599
 
 // StatusTable is what each HTTP status means to one backend. It is not changed after it was made, so it may be shared.
 type StatusTable struct {
-	preset Preset
-	means  [lastStatus - firstStatus + 1]meaning
+	preset   Preset
+	meanings [lastStatus - firstStatus + 1]statusMeaning
 }
 
 // NewStatusTable is the preset's table with the overrides on top.
@@ -80,13 +80,13 @@ func NewStatusTable(preset Preset, overrides Statuses) (*StatusTable, error) {
 		return nil, err
 	}
 	t := &StatusTable{preset: preset}
-	for i := range t.means {
-		t.means[i] = meaning{OutcomeDeny, []backends.Alarm{backends.AlarmUnexpectedStatus}}
+	for i := range t.meanings {
+		t.meanings[i] = statusMeaning{OutcomeDeny, []backends.Alarm{backends.AlarmUnexpectedStatus}}
 	}
 	t.set(presetRules(preset))
 	rules := make([]presetRule, 0, len(overrides))
 	for pattern, outcome := range overrides {
-		rules = append(rules, presetRule{pattern, meaning{outcome: outcome}})
+		rules = append(rules, presetRule{pattern, statusMeaning{outcome: outcome}})
 	}
 	t.set(rules)
 	return t, nil
@@ -101,18 +101,18 @@ func (t *StatusTable) set(rules []presetRule) {
 				continue
 			}
 			for status := first; status <= last; status++ {
-				t.means[status-firstStatus] = rule.means
+				t.meanings[status-firstStatus] = rule.meaning
 			}
 		}
 	}
 }
 
 // meaningOf is what the status means; one outside of HTTP is a failure.
-func (t *StatusTable) meaningOf(status int) meaning {
+func (t *StatusTable) meaningOf(status int) statusMeaning {
 	if status < firstStatus || status > lastStatus {
-		return meaning{OutcomeFailure, []backends.Alarm{backends.AlarmUnexpectedStatus}}
+		return statusMeaning{OutcomeFailure, []backends.Alarm{backends.AlarmUnexpectedStatus}}
 	}
-	return t.means[status-firstStatus]
+	return t.meanings[status-firstStatus]
 }
 
 // Follows reports whether a redirect with that status is followed.

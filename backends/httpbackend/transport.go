@@ -71,8 +71,8 @@ func dialTLS(
 	return secured, nil
 }
 
-// failure sorts an error of a call. A viewer who left is not a failure; a deadline is, whoever set it.
-func (c *Client) failure(ctx context.Context, err error) error {
+// classifyError sorts an error of a call. A viewer who left is not a failure; a deadline is, whoever set it.
+func (c *Client) classifyError(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("ask backend %q: %w", c.name, context.Canceled)
 	}
@@ -103,13 +103,13 @@ func isTimeout(err error) bool {
 // isTransport reports whether the connection, rather than what came over it, is to blame. A header cut off before its
 // colon is the one break that net/http reports as malformed; it is left there, the more cautious of the two.
 func isTransport(err error) bool {
-	return is[*net.OpError](err) || is[*net.DNSError](err) || is[syscall.Errno](err) ||
-		is[handshakeError](err) || is[tls.RecordHeaderError](err) || is[tls.AlertError](err) ||
+	return hasCause[*net.OpError](err) || hasCause[*net.DNSError](err) || hasCause[syscall.Errno](err) ||
+		hasCause[handshakeError](err) || hasCause[tls.RecordHeaderError](err) || hasCause[tls.AlertError](err) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
-// is reports whether an E is among the causes of err.
-func is[E error](err error) bool {
+// hasCause reports whether an E is among the causes of err.
+func hasCause[E error](err error) bool {
 	_, ok := errors.AsType[E](err)
 	return ok
 }
