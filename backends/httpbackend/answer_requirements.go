@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// answerRequirements is what a yes must have beside its status, so that the error page or the login page of whatever answers at a
-// wrong address, with 200, is not taken for one. The zero value requires nothing.
+// answerRequirements says what an allowing answer must have beside its status, so that an error page or a login page, which
+// something else sends with 200, admits nobody. The zero value requires nothing.
 type answerRequirements struct {
-	header string // its canonical name; empty: none
+	header string // the canonical name; empty: none
 	value  string // empty: any
 	body   *regexp.Regexp
 }
@@ -34,18 +34,18 @@ func newAnswerRequirements(cfg Config) (answerRequirements, error) {
 	return r, nil
 }
 
-// verify reports what a yes lacks. Its words hold nothing of the answer.
+// verify returns what an allowing answer lacks. The error quotes nothing of the answer.
 func (r answerRequirements) verify(a Response) error {
 	switch {
 	case r.header != "" && !r.matchesHeader(a.Header.Get(r.header)):
-		return fmt.Errorf("a yes without what require_header=%q wants%s", r.headerSetting(), webPageHint(a))
+		return fmt.Errorf("allowed, but without require_header=%q%s", r.headerSetting(), webPageHint(a))
 	case r.body != nil && !r.body.Match(a.Body):
-		return fmt.Errorf("a yes whose body does not match require_body=%q%s", r.body, webPageHint(a))
+		return fmt.Errorf("allowed, but the body does not match require_body=%q%s", r.body, webPageHint(a))
 	}
 	return nil
 }
 
-// matchesHeader reports whether the header's value is what is wanted, parameters such as a charset left aside.
+// matchesHeader reports whether the header has the required value. Parameters, for example a charset, are ignored.
 func (r answerRequirements) matchesHeader(value string) bool {
 	plain, _, _ := strings.Cut(value, ";")
 	return value != "" && (r.value == "" || value == r.value || strings.TrimSpace(plain) == r.value)
@@ -58,7 +58,7 @@ func (r answerRequirements) headerSetting() string {
 	return r.header + ": " + r.value
 }
 
-// webPageHint adds what is most likely the matter.
+// webPageHint says so if the answer is a web page, the most likely mistake.
 func webPageHint(a Response) string {
 	if a.IsWebPage() {
 		return "; it is a web page"
@@ -66,7 +66,7 @@ func webPageHint(a Response) string {
 	return ""
 }
 
-// IsWebPage reports whether the answer is one for people, which no middleware's is.
+// IsWebPage reports whether the answer is a web page, which no middleware sends.
 func (a Response) IsWebPage() bool {
 	return strings.HasPrefix(strings.ToLower(a.Header.Get("Content-Type")), "text/html")
 }

@@ -46,9 +46,9 @@ func newLoudClient(t *testing.T, change func(*httpbackend.Config)) (*httpbackend
 func TestAYesMustHaveWhatIsRequired(t *testing.T) {
 	t.Parallel()
 	const (
-		noHeader = `ask backend "portal": malformed: a yes without what require_header="X-Auth" wants`
-		noValue  = `ask backend "portal": malformed: a yes without what require_header="X-Auth: usher v1" wants`
-		noBody   = `ask backend "portal": malformed: a yes whose body does not match require_body="^\\{.*\"ok\": *true"`
+		noHeader = `ask backend "portal": malformed: allowed, but without require_header="X-Auth"`
+		noValue  = `ask backend "portal": malformed: allowed, but without require_header="X-Auth: usher v1"`
+		noBody   = `ask backend "portal": malformed: allowed, but the body does not match require_body="^\\{.*\"ok\": *true"`
 	)
 	const body = `^\{.*"ok": *true`
 	tests := map[string]struct {
@@ -129,7 +129,7 @@ func TestOnlyAYesMustHaveWhatIsRequired(t *testing.T) {
 			404,
 			httpbackend.Statuses{"404": httpbackend.OutcomeAllow},
 			backends.Pending,
-			`ask backend "portal": malformed: a yes without what require_header="X-Auth" wants`,
+			`ask backend "portal": malformed: allowed, but without require_header="X-Auth"`,
 		},
 		"a 200 that statuses call a no": {200, httpbackend.Statuses{"200": httpbackend.OutcomeDeny}, backends.Denied, ""},
 	}
@@ -159,7 +159,7 @@ func TestARequiredBodyIsFetched(t *testing.T) {
 	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.RequireBody, cfg.MaxBody = "^ok", 100 })
 	for say, want := range map[string]string{
 		"ok":                           "",
-		"no":                           `ask backend "portal": malformed: a yes whose body does not match require_body="^ok"`,
+		"no":                           `ask backend "portal": malformed: allowed, but the body does not match require_body="^ok"`,
 		"ok" + strings.Repeat("x", 98): "",
 		"ok" + strings.Repeat("x", 99): `ask backend "portal": malformed: body larger than max_body=100`,
 	} {
@@ -205,8 +205,8 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 	t.Parallel()
 	good := httpbackend.Response{Status: http.StatusOK, Header: http.Header{"X-Auth": {"1"}}}
 	login := http.Header{"Location": {"/login"}, "X-Auth": {"1"}}
-	const begins = `level=WARN msg="backend answers outside its contract" backend=portal `
-	const ends = `level=WARN msg="backend answers within its contract again" backend=portal `
+	const begins = `level=WARN msg="backend violates its contract" backend=portal `
+	const ends = `level=WARN msg="backend keeps its contract again" backend=portal `
 	tests := map[string]struct {
 		bad   httpbackend.Response
 		alarm backends.Alarm
@@ -216,7 +216,7 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 			httpbackend.Response{Status: http.StatusNotFound, Header: http.Header{}},
 			backends.AlarmWrongAddress,
 			[]string{
-				begins + `alarm=wrong_address detail="status 404" advice="look at the path in address"`,
+				begins + `alarm=wrong_address detail="status 404" advice="check the path in address"`,
 				ends + `alarm=wrong_address`,
 			},
 		},
@@ -225,8 +225,8 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 			backends.AlarmUnexpectedAnswer,
 			[]string{
 				begins + `alarm=unexpected_answer` +
-					` detail="a yes without what require_header=\"X-Auth\" wants; it is a web page"` +
-					` advice="look at address: something else than the backend answers there"`,
+					` detail="allowed, but without require_header=\"X-Auth\"; it is a web page"` +
+					` advice="check address: something else than the backend answers there"`,
 				ends + `alarm=unexpected_answer`,
 			},
 		},
@@ -235,7 +235,7 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 			backends.AlarmRedirectToItself,
 			[]string{
 				begins + `alarm=redirect_to_itself detail="status 302"` +
-					` advice="look at address: the backend sends us to a page of its own, such as a login"`,
+					` advice="check address: the backend redirects to a page of its own, for example a login page"`,
 				ends + `alarm=redirect_to_itself`,
 			},
 		},
@@ -369,7 +369,7 @@ func TestALoginPageAtTheEndOfARedirectIsNoYes(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	_, err := c.Decide(ctx, httpbackend.Call{Query: "token=123"})
-	want := `ask backend "portal": malformed: a yes without what require_header="X-Auth" wants; it is a web page`
+	want := `ask backend "portal": malformed: allowed, but without require_header="X-Auth"; it is a web page`
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}

@@ -12,25 +12,28 @@ import (
 	"usher/backends"
 )
 
-// maxTracedBody is how much of an answer's body an Exchange keeps, in bytes.
+// maxTracedBody is how much of an answer's body a TraceEntry holds, in bytes.
 const maxTracedBody = 1 << 10
 
-// TraceEntry is one call as it went over the wire, for a person who looks for the mistake. Header values from the config,
-// and what the configured address holds of passwords and parameters, are hidden; the viewer's own query is not.
+// TraceEntry is one call as it went over the wire, for an operator who looks for a mistake in the settings. Header values
+// of the config are hidden, and so are the password and the query values of the configured address. The viewer's own
+// query is shown.
 type TraceEntry struct {
-	// Backend is the name of the backend that was asked.
+	// Backend is the backend's name in the config.
 	Backend       string
 	Method        string
 	URL           string
 	RequestHeader http.Header
-	// Status, Answer and Body, which is its beginning, are zero if no answer came; Took is how long that took either way.
+	// Status, ResponseHeader and ResponseBody are zero if no answer came.
 	Status         int
 	ResponseHeader http.Header
-	ResponseBody   string
-	Duration       time.Duration
+	// ResponseBody is the beginning of the body.
+	ResponseBody string
+	// Duration is how long the answer, or the failure, took.
+	Duration time.Duration
 }
 
-// Trace are the calls made under one context, in the order in which they began. Safe for concurrent use.
+// Trace holds the calls made under one context, in the order in which they began. Safe for concurrent use.
 type Trace struct {
 	mu      sync.Mutex
 	entries []*TraceEntry
@@ -38,63 +41,63 @@ type Trace struct {
 
 type traceKey struct{}
 
-// WithTrace makes the HTTP calls under the context write down what they send and get.
+// WithTrace returns a context whose HTTP calls are recorded in the Trace.
 func WithTrace(ctx context.Context) (context.Context, *Trace) {
-	all := new(Trace)
-	return context.WithValue(ctx, traceKey{}, all), all
+	trace := new(Trace)
+	return context.WithValue(ctx, traceKey{}, trace), trace
 }
 
-// Entries is what has been written down so far.
-func (e *Trace) Entries() []TraceEntry {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	list := make([]TraceEntry, len(e.entries))
-	for i, x := range e.entries {
-		list[i] = *x
+// Entries returns the calls so far.
+func (t *Trace) Entries() []TraceEntry {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	entries := make([]TraceEntry, len(t.entries))
+	for i, entry := range t.entries {
+		entries[i] = *entry
 	}
-	return slices.Clip(list)
+	return slices.Clip(entries)
 }
 
-// traceRecorder writes down one call. The zero value writes nothing, as nobody looks at most.
+// traceRecorder records one call. The zero value records nothing: most calls are not traced.
 type traceRecorder struct {
 	trace *Trace
 	entry *TraceEntry
 	start time.Time
 }
 
-// startTrace notes a call that is about to be made.
+// startTrace records a call that is about to be made, if its context has a trace.
 func (c *Client) startTrace(ctx context.Context, r *http.Request) traceRecorder {
-	all, _ := ctx.Value(traceKey{}).(*Trace)
-	if all == nil {
+	trace, _ := ctx.Value(traceKey{}).(*Trace)
+	if trace == nil {
 		return traceRecorder{}
 	}
-	x := &TraceEntry{Backend: c.name, Method: r.Method, URL: c.redactURL(r.URL), RequestHeader: r.Header.Clone()}
+	entry := &TraceEntry{Backend: c.name, Method: r.Method, URL: c.redactURL(r.URL), RequestHeader: r.Header.Clone()}
 	for name := range c.headers {
 		if name != "User-Agent" {
-			x.RequestHeader[name] = []string{backends.Hidden}
+			entry.RequestHeader[name] = []string{backends.Hidden}
 		}
 	}
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	all.entries = append(all.entries, x)
-	return traceRecorder{trace: all, entry: x, start: time.Now()}
+	trace.mu.Lock()
+	defer trace.mu.Unlock()
+	trace.entries = append(trace.entries, entry)
+	return traceRecorder{trace: trace, entry: entry, start: time.Now()}
 }
 
-// isEnabled reports whether somebody will look at the call.
-func (o traceRecorder) isEnabled() bool { return o.entry != nil }
+// isEnabled reports whether the call is traced.
+func (t traceRecorder) isEnabled() bool { return t.entry != nil }
 
-// finish notes how the call ended: with an answer, or with the zero value and none.
-func (o traceRecorder) finish(a Response) {
-	if o.entry == nil {
+// finish records the answer. The zero Response: none came.
+func (t traceRecorder) finish(a Response) {
+	if t.entry == nil {
 		return
 	}
-	o.trace.mu.Lock()
-	defer o.trace.mu.Unlock()
-	o.entry.Duration, o.entry.Status, o.entry.ResponseHeader = time.Since(o.start), a.Status, a.Header.Clone()
-	o.entry.ResponseBody = string(a.Body[:min(len(a.Body), maxTracedBody)])
+	t.trace.mu.Lock()
+	defer t.trace.mu.Unlock()
+	t.entry.Duration, t.entry.Status, t.entry.ResponseHeader = time.Since(t.start), a.Status, a.Header.Clone()
+	t.entry.ResponseBody = string(a.Body[:min(len(a.Body), maxTracedBody)])
 }
 
-// redactURL is a call's URL without the values in the query of the configured address, with which each call's begins.
+// redactURL returns a call's URL with the query values of the configured address hidden. They come first in each query.
 func (c *Client) redactURL(u *url.URL) string {
 	shown := *u
 	if rest, found := strings.CutPrefix(u.RawQuery, c.address.RawQuery); found {
@@ -103,16 +106,16 @@ func (c *Client) redactURL(u *url.URL) string {
 	return shown.String()
 }
 
-// redactValues hides the values in a raw query, and all of a piece that has no name.
+// redactValues hides the values of a raw query, and a parameter without a name as a whole.
 func redactValues(query string) string {
 	var out strings.Builder
 	for len(query) > 0 {
-		var piece, separator string
-		piece, separator, query = nextParameter(query)
-		if name, _, named := strings.Cut(piece, "="); named {
+		var parameter, separator string
+		parameter, separator, query = nextParameter(query)
+		if name, _, named := strings.Cut(parameter, "="); named {
 			out.WriteString(name + "=")
 		}
-		if piece != "" {
+		if parameter != "" {
 			out.WriteString(backends.Hidden)
 		}
 		out.WriteString(separator)
