@@ -57,7 +57,7 @@ func LeavingOut(why string, conditions ...string) PresetOption {
 //
 // newBackend returns a backend that asks at address, which is a scheme, a host and a port, under that preset, with no
 // statuses overridden, and with a dial_timeout and a tls_timeout that a busy machine keeps to. It must have the method
-// Watch() *backends.Watch; one with a Close method is closed after use.
+// ContractAlarms() *httpbackend.Alarms; one with a Close method is closed after use.
 //
 // No call leaves the machine: the unknown host's name is one that no resolver is asked for.
 func RunPresets(
@@ -174,9 +174,9 @@ func (s *presetSuite) run(t *testing.T, preset httpbackend.Preset, condition str
 	if closer, ok := adapter.(interface{ Close() }); ok {
 		t.Cleanup(closer.Close)
 	}
-	watched, ok := adapter.(interface{ Watch() *httpbackend.Alarms })
+	watched, ok := adapter.(interface{ ContractAlarms() *httpbackend.Alarms })
 	if !ok {
-		t.Fatal("the backend has no method Watch, so nobody can see its alarms")
+		t.Fatal("the backend has no method ContractAlarms, so nobody can see its alarms")
 	}
 
 	ctx, cancel := context.WithTimeout(t.Context(), p.timeout)
@@ -186,7 +186,7 @@ func (s *presetSuite) run(t *testing.T, preset httpbackend.Preset, condition str
 	if got := p.adapterSays(d, err); got != want.adapter {
 		t.Errorf("the adapter: got %q (error %v), want %q", got, err, want.adapter)
 	}
-	if got := alarmsOf(watched.Watch()); got != want.alarm {
+	if got := alarmsOf(watched.ContractAlarms()); got != want.alarm {
 		t.Errorf("the alarms: got %q, want %q", got, want.alarm)
 	}
 	if asked := p.elsewhere.Calls(); asked > 0 && strings.HasPrefix(want.adapter, "no") {

@@ -20,7 +20,7 @@ import (
 type bodyReader struct{ *httpbackend.Client }
 
 func (b bodyReader) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-	a, err := b.Ask(ctx, httpbackend.Call{Query: r.Query, Body: true})
+	a, err := b.Do(ctx, httpbackend.Call{Query: r.Query, NeedsBody: true})
 	if err != nil {
 		return backends.Decision{}, err
 	}
@@ -28,7 +28,7 @@ func (b bodyReader) Check(ctx context.Context, r *backends.Request) (backends.De
 	if slices.Contains([]int{200, 401, 403}, a.Status) && (json.Unmarshal(a.Body, &says) != nil || says.Error == nil) {
 		return backends.Decision{}, b.Malformed(errors.New("no code"))
 	}
-	d, err := b.Read(a)
+	d, err := b.Interpret(a)
 	if err == nil && says.Error != nil && *says.Error != 0 {
 		d.Verdict = backends.Denied
 	}

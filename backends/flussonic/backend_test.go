@@ -31,7 +31,7 @@ func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	if change != nil {
 		change(&cfg)
 	}
-	b, err := New("middleware", cfg, httpbackend.Deps{Audience: audience})
+	b, err := New("middleware", cfg, httpbackend.Deps{ViewerCount: audience})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}

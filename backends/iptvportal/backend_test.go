@@ -135,7 +135,7 @@ func TestAnswers(t *testing.T) {
 			if diff := cmp.Diff(tt.want, d); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
-			if got := b.Watch().Active(); got != tt.alarms {
+			if got := b.ContractAlarms().Active(); got != tt.alarms {
 				t.Errorf("got alarms %b, want %b", got, tt.alarms)
 			}
 		})

@@ -57,7 +57,7 @@ func TestWhatEachVersionSaysReachesTheDecision(t *testing.T) {
 			if diff := cmp.Diff(tt.want, d); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
-			if raised := b.Watch().Active(); raised != 0 {
+			if raised := b.ContractAlarms().Active(); raised != 0 {
 				t.Errorf("got alarms %b, want none", raised)
 			}
 		})
@@ -146,7 +146,7 @@ func TestWhatIsNoAnswerOfThePortals(t *testing.T) {
 			if f == nil || f.Kind != tt.kind || d != (backends.Decision{}) {
 				t.Errorf("got %+v and error %v, want a failure of kind %s", d, err, tt.kind)
 			}
-			if got := b.Watch().Active(); got != tt.alarm {
+			if got := b.ContractAlarms().Active(); got != tt.alarm {
 				t.Errorf("got alarms %b, want %b", got, tt.alarm)
 			}
 		})

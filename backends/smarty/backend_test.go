@@ -107,7 +107,7 @@ func TestTheCodeDecidesWhateverTheStatus(t *testing.T) {
 					if diff := cmp.Diff(want, d); diff != "" {
 						t.Errorf("decision (-want +got):\n%s", diff)
 					}
-					if raised := b.Watch().Active(); raised != 0 {
+					if raised := b.ContractAlarms().Active(); raised != 0 {
 						t.Errorf("got alarms %b, want none", raised)
 					}
 				})
@@ -225,7 +225,7 @@ func TestAYesMustHaveWhatIsRequiredOfIt(t *testing.T) {
 			if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureMalformed {
 				t.Errorf("got error %v, want a malformed answer", err)
 			}
-			if !b.Watch().Active().Has(backends.AlarmUnexpectedAnswer) {
+			if !b.ContractAlarms().Active().Has(backends.AlarmUnexpectedAnswer) {
 				t.Error("got no alarm of an unexpected answer")
 			}
 		})

@@ -74,7 +74,7 @@ func TestAnAnswerWithoutACodeIsNoAnswer(t *testing.T) {
 			if diff := cmp.Diff(tt.want, failed{f.Kind, f.Status}); diff != "" {
 				t.Errorf("failure (-want +got):\n%s", diff)
 			}
-			if got := b.Watch().Active(); got != tt.alarms {
+			if got := b.ContractAlarms().Active(); got != tt.alarms {
 				t.Errorf("got alarms %b, want %b", got, tt.alarms)
 			}
 		})
@@ -130,7 +130,7 @@ func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
 			if decided := tt.want.Verdict != backends.Pending; decided != (err == nil) || !decided && f.Kind != tt.kind {
 				t.Errorf("got error %v, want none with a decision, else a failure of kind %s", err, tt.kind)
 			}
-			if got := b.Watch().Active(); got != tt.alarms {
+			if got := b.ContractAlarms().Active(); got != tt.alarms {
 				t.Errorf("got alarms %b, want %b", got, tt.alarms)
 			}
 		})
@@ -168,7 +168,7 @@ func TestANoEndsAnAlarm(t *testing.T) {
 			if _, err := b.decide(no); err != nil {
 				t.Fatalf("decide: %v", err)
 			}
-			if got := b.Watch().Active(); got != step.want {
+			if got := b.ContractAlarms().Active(); got != step.want {
 				t.Errorf("%s later: got alarms %b, want %b", step.after, got, step.want)
 			}
 		}

@@ -55,7 +55,7 @@ func TestCheckNamesWhatAnswersInTheBackendsPlace(t *testing.T) {
 		},
 		"a web page with 200, and a header is required": {
 			page(200, "<html>It works!</html>"), ", require_header: X-UserId", 2,
-			[]string{`require_header="X-Userid"`, "something else than the backend answers", "ALARM     portal: unexpected_answer: look at address"},
+			[]string{`require_header="X-Userid"`, "something else than the backend answers", "ALARM     portal: unexpected_answer: check address"},
 		},
 		"a web page with 200, and a body is required": {
 			page(200, "<html>It works!</html>"), `, require_body: "^OK$"`, 2,
@@ -63,7 +63,7 @@ func TestCheckNamesWhatAnswersInTheBackendsPlace(t *testing.T) {
 		},
 		"what is required": {backendtest.Astra, ", require_header: X-UserId", 0, []string{"verdict   allowed"}},
 		"a page that is not there": {
-			page(404, "not found"), "", 2, []string{"wrong URL", "ALARM     portal: wrong_address: look at the path in address"},
+			page(404, "not found"), "", 2, []string{"wrong URL", "ALARM     portal: wrong_address: check the path in address"},
 		},
 		"a page that is not there, to a preset for which that is a no": {
 			page(404, "not found"), ", preset: alta", 1, []string{"verdict   denied", "WARNING   404 counts as a no here"},
