@@ -6,15 +6,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 	"usher/gateway/hls"
 )
 
 // door is where an edge asks.
 type door struct {
 	at        *pattern // of the edge's own requests; nil for Envoy, who asks elsewhere
-	dialect   authz.Dialect
-	recognise authz.Recognition
+	dialect   edge.Dialect
+	recognise edge.Recognition
 	networks  []netip.Prefix
 	// What the operator was told of: strangers, questions that cannot be read, viewers whom no route is for.
 	strange, unread, unrouted warning
@@ -30,10 +30,10 @@ const warnEvery = time.Minute
 func (r *route) openDoor() error {
 	c := r.config.Edge
 	r.door = &door{dialect: c.Dialect, recognise: c.Recognise.For(c.Dialect), networks: c.Networks}
-	if r.door.recognise == authz.RecogniseCookie {
+	if r.door.recognise == edge.RecogniseCookie {
 		r.config.Carry = hls.CarryCookie
 	}
-	if c.Dialect != authz.Envoy {
+	if c.Dialect != edge.Envoy {
 		at, err := parsePath(r.config.Path)
 		if err != nil {
 			return fmt.Errorf("path: %w", err)
@@ -64,12 +64,12 @@ func (d *door) isAt(path string) bool {
 }
 
 // isFor reports whether the door is for an edge who asks in that dialect, at that path. A route without a door is not.
-func (d *door) isFor(dialect authz.Dialect, edge netip.Addr, path string) bool {
-	return d != nil && d.dialect == dialect && (d.at == nil || d.isAt(path)) && d.lets(edge)
+func (d *door) isFor(dialect edge.Dialect, edgeAddr netip.Addr, path string) bool {
+	return d != nil && d.dialect == dialect && (d.at == nil || d.isAt(path)) && d.lets(edgeAddr)
 }
 
 // lets reports whether an edge at that address is heard.
-func (d *door) lets(edge netip.Addr) bool { return isTrusted(edge, d.networks) }
+func (d *door) lets(edgeAddr netip.Addr) bool { return isTrusted(edgeAddr, d.networks) }
 
 // mayWarn reports whether the operator has not been told for a while, and notes that he is now.
 func (w *warning) mayWarn(now time.Time) bool {
@@ -86,7 +86,7 @@ func (r *route) margin() time.Duration {
 }
 
 // edgeTarget is what a viewer wants at an edge. The channel is as the edge names it, else as the viewer's path does.
-func (r *route) edgeTarget(q *authz.Question) (target, bool) {
+func (r *route) edgeTarget(q *edge.Question) (target, bool) {
 	t := target{path: q.Path}
 	if t.path == "" {
 		t.path = "/"

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"usher/backends"
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 )
 
 // maxQuestion bounds the body of an edge's question, in bytes.
@@ -20,14 +20,14 @@ const maxQuestion = 64 << 10
 
 // edgeAsk is what answering one edge takes. It is used again.
 type edgeAsk struct {
-	incoming authz.Incoming
-	question authz.Question
+	incoming edge.Incoming
+	question edge.Question
 	view     View // of the viewer, as the edge tells it
 	header   edgeHeader
 }
 
 // edgeHeader is the viewer's header as the edge tells it.
-type edgeHeader struct{ q *authz.Question }
+type edgeHeader struct{ q *edge.Question }
 
 // Get is the field's first value.
 func (h *edgeHeader) Get(name string) string {
@@ -55,23 +55,23 @@ func (h *edgeHeader) Values(name string) []string {
 func (g *Gateway) serveEdge(ctx context.Context, v *View, who client, a *Answer) error {
 	ask, _ := g.asks.Get().(*edgeAsk)
 	defer g.giveBack(ask)
-	ask.incoming = authz.Incoming{
+	ask.incoming = edge.Incoming{
 		Method: v.Method, Query: v.Query, Host: v.Host, Header: v.Header, IsEdge: g.isEdge,
 	}
-	edge := v.Peer
-	d := g.doorFor(v.Path, edge)
+	edgeAddr := v.Peer
+	d := g.doorFor(v.Path, edgeAddr)
 	if d == nil {
-		edge = who.address
-		d = g.doorFor(v.Path, edge)
+		edgeAddr = who.address
+		d = g.doorFor(v.Path, edgeAddr)
 	}
 	if d == nil {
-		g.stranger(g.doorAt(v.Path), edge, a)
+		g.stranger(g.doorAt(v.Path), edgeAddr, a)
 		return nil
 	}
 	if v.Body != nil {
 		body, err := io.ReadAll(io.LimitReader(v.Body, maxQuestion+1))
 		if err != nil || len(body) > maxQuestion {
-			a.refuse(d.dialect.Word(authz.Result{Status: http.StatusForbidden}, a), "the body is broken or too large")
+			a.refuse(d.dialect.Word(edge.Result{Status: http.StatusForbidden}, a), "the body is broken or too large")
 			return nil
 		}
 		ask.incoming.Body = body
@@ -79,17 +79,17 @@ func (g *Gateway) serveEdge(ctx context.Context, v *View, who client, a *Answer)
 	if err := d.dialect.Read(&ask.incoming, &ask.question); err != nil {
 		if d.unread.mayWarn(time.Now()) {
 			g.o.Logger.Warn("an edge asks in words that cannot be read, so its viewers are refused",
-				slog.String("edge", edge.String()), slog.String("dialect", d.dialect.String()), slog.Any("error", err))
+				slog.String("edge", edgeAddr.String()), slog.String("dialect", d.dialect.String()), slog.Any("error", err))
 		}
-		a.refuse(d.dialect.Word(authz.Result{Status: http.StatusForbidden}, a), err.Error())
+		a.refuse(d.dialect.Word(edge.Result{Status: http.StatusForbidden}, a), err.Error())
 		return nil
 	}
-	return g.answerEdge(ctx, ask, d.dialect, edge, v.Path, a)
+	return g.answerEdge(ctx, ask, d.dialect, edgeAddr, v.Path, a)
 }
 
 // Ask answers an edge's question that came by other means than the public listener. The answer's status and fields are
 // in the dialect's words. It returns an error only if the edge went away.
-func (g *Gateway) Ask(ctx context.Context, d authz.Dialect, edge netip.Addr, q *authz.Question, a *Answer) error {
+func (g *Gateway) Ask(ctx context.Context, d edge.Dialect, edgeAddr netip.Addr, q *edge.Question, a *Answer) error {
 	ask, _ := g.asks.Get().(*edgeAsk)
 	defer g.giveBack(ask)
 	var there *door // where the edge asks, listed or not
@@ -97,22 +97,22 @@ func (g *Gateway) Ask(ctx context.Context, d authz.Dialect, edge netip.Addr, q *
 		if r.door == nil || r.door.dialect != d {
 			continue
 		}
-		if there = r.door; there.lets(edge) {
+		if there = r.door; there.lets(edgeAddr) {
 			ask.question = *q
 			ask.question.Address = g.behindProxy(q)
-			return g.answerEdge(ctx, ask, d, edge, "", a)
+			return g.answerEdge(ctx, ask, d, edgeAddr, "", a)
 		}
 	}
-	g.stranger(there, edge, a)
+	g.stranger(there, edgeAddr, a)
 	return nil
 }
 
 // behindProxy is the viewer's address where the edge itself stands behind a proxy of ours and says that one's.
-func (g *Gateway) behindProxy(q *authz.Question) netip.Addr {
+func (g *Gateway) behindProxy(q *edge.Question) netip.Addr {
 	if q.Header == nil || !isTrusted(q.Address, g.trusted) {
 		return q.Address
 	}
-	if viewer := authz.LastForwarded(q.Header.Values("X-Forwarded-For"), g.isEdge); viewer.IsValid() {
+	if viewer := edge.LastForwarded(q.Header.Values("X-Forwarded-For"), g.isEdge); viewer.IsValid() {
 		return viewer
 	}
 	return q.Address
@@ -129,9 +129,9 @@ func (g *Gateway) doorAt(path string) *door {
 }
 
 // doorFor is the first door at a path at which the edge is heard, or nil.
-func (g *Gateway) doorFor(path string, edge netip.Addr) *door {
+func (g *Gateway) doorFor(path string, edgeAddr netip.Addr) *door {
 	for _, r := range g.routes {
-		if r.door != nil && r.door.isAt(path) && r.door.lets(edge) {
+		if r.door != nil && r.door.isAt(path) && r.door.lets(edgeAddr) {
 			return r.door
 		}
 	}
@@ -173,21 +173,21 @@ func (g *Gateway) stranger(d *door, address netip.Addr, a *Answer) {
 // answerEdge finds the route of what the viewer wants at the edge, decides, and words the answer. at is the path at which
 // the edge asked; several routes may share it.
 func (g *Gateway) answerEdge(
-	ctx context.Context, ask *edgeAsk, d authz.Dialect, edge netip.Addr, at string, a *Answer,
+	ctx context.Context, ask *edgeAsk, d edge.Dialect, edgeAddr netip.Addr, at string, a *Answer,
 ) error {
 	q := &ask.question
 	visit := &a.visit
-	t, found := g.findEdgeTarget(d, edge, at, q)
+	t, found := g.findEdgeTarget(d, edgeAddr, at, q)
 	switch {
 	case !found:
 		a.refuse(http.StatusForbidden, "no route for this path and host")
-		g.unrouted(d, edge, at)
+		g.unrouted(d, edgeAddr, at)
 	case !cleanPath(t.path):
 		a.refuse(http.StatusForbidden, unclean)
 	default:
 		ask.view = View{
 			Method: q.Method, Scheme: q.Scheme, Host: q.Host, Path: q.Path, Query: q.Query,
-			edgeSession: q.Namespaced(edge), publishes: q.Publish,
+			edgeSession: q.Namespaced(edgeAddr), publishes: q.Publish,
 		}
 		ask.header.q = q
 		ask.view.Header = &ask.header
@@ -202,9 +202,9 @@ func (g *Gateway) answerEdge(
 }
 
 // findEdgeTarget is what the viewer wants at an edge: the first route fits that hears it.
-func (g *Gateway) findEdgeTarget(d authz.Dialect, edge netip.Addr, at string, q *authz.Question) (target, bool) {
+func (g *Gateway) findEdgeTarget(d edge.Dialect, edgeAddr netip.Addr, at string, q *edge.Question) (target, bool) {
 	for _, r := range g.routes {
-		if !r.door.isFor(d, edge, at) {
+		if !r.door.isFor(d, edgeAddr, at) {
 			continue
 		}
 		if t, found := r.edgeTarget(q); found {
@@ -215,12 +215,12 @@ func (g *Gateway) findEdgeTarget(d authz.Dialect, edge netip.Addr, at string, q 
 }
 
 // unrouted tells the operator that viewers want what no route of their edge's has. What that is may hold credentials.
-func (g *Gateway) unrouted(dialect authz.Dialect, edge netip.Addr, at string) {
+func (g *Gateway) unrouted(dialect edge.Dialect, edgeAddr netip.Addr, at string) {
 	for _, r := range g.routes {
-		if r.door.isFor(dialect, edge, at) && r.door.unrouted.mayWarn(time.Now()) {
+		if r.door.isFor(dialect, edgeAddr, at) && r.door.unrouted.mayWarn(time.Now()) {
 			g.o.Logger.Warn("an edge asks about paths or hosts that no route of its has, so viewers are refused; "+
 				"look at edge.viewer_path and hosts",
-				slog.String("edge", edge.String()), slog.String("route", r.name))
+				slog.String("edge", edgeAddr.String()), slog.String("route", r.name))
 			return
 		}
 	}
@@ -239,7 +239,7 @@ func (g *Gateway) admitAtEdge(ctx context.Context, v *visit, a *Answer) error {
 	case v.view.publishes && r.config.Edge.PublishBackend == "":
 		a.refuse(http.StatusForbidden, "nobody may publish: the route has no edge.publish_backend")
 		return nil
-	case !v.mayOpen() && r.door.recognise == authz.RecognisePlaylistsOnly && !mayBePlaylist(v.target.path):
+	case !v.mayOpen() && r.door.recognise == edge.RecognisePlaylistsOnly && !mayBePlaylist(v.target.path):
 		a.Status = http.StatusOK
 		return nil
 	case !g.identifyAtEdge(v, a):
@@ -250,11 +250,11 @@ func (g *Gateway) admitAtEdge(ctx context.Context, v *visit, a *Answer) error {
 	}
 	a.Status = http.StatusOK
 	switch r.door.recognise {
-	case authz.RecogniseAddressAgent:
+	case edge.RecogniseAddressAgent:
 		if v.who.address.IsValid() {
 			g.recognised.note(g.lookOf(v), v.id)
 		}
-	case authz.RecogniseCookie:
+	case edge.RecogniseCookie:
 		if !v.byTicket {
 			g.setCookies(v, a)
 		}
@@ -274,7 +274,7 @@ func mayBePlaylist(path string) bool { return strings.Contains(strings.ToLower(p
 // looks like. Only playlists open one; of an edge that keeps sessions itself, everything does.
 func (g *Gateway) identifyAtEdge(v *visit, a *Answer) bool {
 	r := v.target.route
-	if r.door.recognise == authz.RecogniseCookie {
+	if r.door.recognise == edge.RecogniseCookie {
 		if ticket := ticketElsewhere(&v.target, v.view, &g.o.Config.Tickets); ticket != "" {
 			v.claims, v.byTicket = g.verify(ticket, &v.target)
 		}
@@ -293,7 +293,7 @@ func (g *Gateway) identifyAtEdge(v *visit, a *Answer) bool {
 			return true
 		}
 	}
-	if r.door.recognise == authz.RecogniseAddressAgent && v.who.address.IsValid() {
+	if r.door.recognise == edge.RecogniseAddressAgent && v.who.address.IsValid() {
 		if id, s := g.recognised.find(g.lookOf(v), g.o.Sessions.Find); s != nil {
 			v.id, v.credentials = id, backends.Credentials{}
 			v.claims = claims{id: id, Ticket: s.Ticket()}
@@ -313,8 +313,8 @@ func (g *Gateway) identifyAtEdge(v *visit, a *Answer) bool {
 }
 
 // word turns the answer for a viewer into the one for the edge that asked about him.
-func (g *Gateway) word(d authz.Dialect, v *visit, a *Answer) {
-	r, why := authz.Result{Status: a.Status}, a.Body
+func (g *Gateway) word(d edge.Dialect, v *visit, a *Answer) {
+	r, why := edge.Result{Status: a.Status}, a.Body
 	for _, f := range a.Fields() {
 		switch f.Name {
 		case "Location":

@@ -7,21 +7,21 @@ import (
 	"slices"
 	"time"
 
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 	"usher/gateway/hls"
 )
 
 // EdgeConfig makes a route one at which an edge, somebody else's media server, asks whether a viewer may watch.
 type EdgeConfig struct {
 	// Dialect is how it asks.
-	Dialect authz.Dialect `yaml:"dialect"`
+	Dialect edge.Dialect `yaml:"dialect"`
 	// Networks are where it asks from. Nobody else is answered, since what an edge says of a viewer is believed.
 	Networks []netip.Prefix `yaml:"networks"`
 	// ViewerPath is the pattern that viewers' paths match at the edge, such as "/play/{channel}/*", with credentials in
 	// it as in a media route's path. Empty: the channel is as the edge names it, or else the whole path.
 	ViewerPath string `yaml:"viewer_path"`
 	// Recognise is how requests without credentials are told to be a viewer's.
-	Recognise authz.Recognition `yaml:"recognise"`
+	Recognise edge.Recognition `yaml:"recognise"`
 	// Margin is how long a session outlasts the validity of its decision, counted from when the edge last asked.
 	Margin time.Duration `yaml:"margin"`
 	// PublishBackend is who decides whether somebody may send a stream, where the edge asks that too; empty: nobody may.
@@ -43,18 +43,18 @@ func (r RouteConfig) validateEdge(key string, hasBackend func(string) bool) erro
 		}
 	}
 	c := r.Edge
-	wrong(c.Dialect == authz.NoDialect,
+	wrong(c.Dialect == edge.NoDialect,
 		"edge.dialect: missing; want astra, alta, flussonic, nginx, forward-auth or envoy")
 	wrong(len(c.Networks) == 0, "edge.networks: none; want those of the edge, such as [ 192.0.2.10/32 ]")
-	wrong(c.ViewerPath == "" && c.Dialect >= authz.Nginx,
+	wrong(c.ViewerPath == "" && c.Dialect >= edge.Nginx,
 		`edge.viewer_path: missing; want the pattern of viewers' paths at the edge, such as "/play/{channel}/*"`)
 	wrong(c.Margin < minMargin, "edge.margin: %v is too short; want at least %v", c.Margin, minMargin)
 	wrong(c.PublishBackend != "" && !hasBackend(c.PublishBackend),
 		"edge.publish_backend: %q is not among backends", c.PublishBackend)
-	wrong(c.PublishBackend != "" && c.Dialect != authz.Flussonic,
+	wrong(c.PublishBackend != "" && c.Dialect != edge.Flussonic,
 		"edge.publish_backend: only flussonic asks about publishing, not %s", c.Dialect)
-	wrong(c.Dialect == authz.Envoy && r.Path != "", "path: envoy asks at ext_authz.listen; leave it out")
-	wrong(c.Recognise == authz.RecogniseCookie && c.Dialect.KeepsSessions(),
+	wrong(c.Dialect == edge.Envoy && r.Path != "", "path: envoy asks at ext_authz.listen; leave it out")
+	wrong(c.Recognise == edge.RecogniseCookie && c.Dialect.KeepsSessions(),
 		"edge.recognise: cookie cannot be: %s passes none on to viewers", c.Dialect)
 	wrong(c.Dialect.KeepsSessions() && len(r.CredentialHeaders) > 0,
 		"credential_headers: %s passes none of a viewer's on", c.Dialect)

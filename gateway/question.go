@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"usher/backends"
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 )
 
 // Question is what a backend would be asked about a viewer who comes without a ticket, to us or to an edge that asks us.
@@ -36,7 +36,7 @@ func (g *Gateway) Question(v *View, channel string) (*backends.Request, error) {
 
 // viewerTarget is what a viewer wants, here or at an edge.
 func (g *Gateway) viewerTarget(v *View, who client, channel string) (target, bool) {
-	q := authz.Question{Host: who.host, Path: v.Path, Channel: channel}
+	q := edge.Question{Host: who.host, Path: v.Path, Channel: channel}
 	for _, r := range g.routes {
 		if r.door != nil {
 			if t, found := r.edgeTarget(&q); found {

@@ -18,21 +18,21 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"usher/gateway"
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // askerFunc is an Asker in one function.
-type askerFunc func(ctx context.Context, q *authz.Question, a *gateway.Answer) error
+type askerFunc func(ctx context.Context, q *edge.Question, a *gateway.Answer) error
 
-func (f askerFunc) Ask(ctx context.Context, _ authz.Dialect, _ netip.Addr, q *authz.Question, a *gateway.Answer) error {
+func (f askerFunc) Ask(ctx context.Context, _ edge.Dialect, _ netip.Addr, q *edge.Question, a *gateway.Answer) error {
 	return f(ctx, q, a)
 }
 
 // answering gives everybody that answer.
 func answering(a gateway.Answer) askerFunc {
-	return func(_ context.Context, _ *authz.Question, to *gateway.Answer) error {
+	return func(_ context.Context, _ *edge.Question, to *gateway.Answer) error {
 		*to = a
 		return nil
 	}
@@ -54,13 +54,13 @@ type recorder struct {
 }
 
 type asked struct {
-	dialect  authz.Dialect
+	dialect  edge.Dialect
 	edge     netip.Addr
-	question authz.Question
+	question edge.Question
 }
 
 func (r *recorder) Ask(
-	_ context.Context, d authz.Dialect, edge netip.Addr, q *authz.Question, a *gateway.Answer,
+	_ context.Context, d edge.Dialect, edge netip.Addr, q *edge.Question, a *gateway.Answer,
 ) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

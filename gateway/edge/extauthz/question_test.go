@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"usher/gateway/edge"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -11,8 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	"usher/gateway/authz"
 )
 
 func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
@@ -21,7 +20,7 @@ func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
 	tests := map[string]struct {
 		address string
 		request *said
-		want    authz.Question
+		want    edge.Question
 	}{
 		"a playlist with its token": {
 			address: "192.0.2.7",
@@ -29,7 +28,7 @@ func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
 				Method: "GET", Scheme: "https", Host: "tv.example.com:8443", Path: "/play/a%20b/index.m3u8?token=x%2Fy&a=b?c",
 				Headers: map[string]string{"user-agent": "VLC/3.0.20", "referer": "https://portal.example.com/"},
 			},
-			want: authz.Question{
+			want: edge.Question{
 				Method: "GET", Scheme: "https", Host: "tv.example.com:8443",
 				Path: "/play/a%20b/index.m3u8", Query: "token=x%2Fy&a=b?c",
 				Address: netip.MustParseAddr("192.0.2.7"), UserAgent: "VLC/3.0.20", Referer: "https://portal.example.com/",
@@ -42,7 +41,7 @@ func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
 				{Key: "referer", Value: "https://a.example.com/"},
 				{Key: "referer", RawValue: []byte("https://b.example.com/")},
 			}}},
-			want: authz.Question{
+			want: edge.Question{
 				Method: "GET", Path: "/play/a/index.m3u8", Address: netip.MustParseAddr("192.0.2.7"),
 				UserAgent: "VLC/3.0.20", Referer: "https://a.example.com/,https://b.example.com/",
 			},
@@ -50,40 +49,40 @@ func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
 		"HEAD without a query, over IPv6": {
 			address: "2001:db8::7",
 			request: &said{Method: "HEAD", Scheme: "http", Host: "tv", Path: "/play/a/seg.ts"},
-			want: authz.Question{
+			want: edge.Question{
 				Method: "HEAD", Scheme: "http", Host: "tv", Path: "/play/a/seg.ts", Address: netip.MustParseAddr("2001:db8::7"),
 			},
 		},
 		"the query told apart, as the API allows": {
 			address: "192.0.2.7",
 			request: &said{Method: "GET", Path: "/play/a/index.m3u8", Query: "token=x"},
-			want: authz.Question{
+			want: edge.Question{
 				Method: "GET", Path: "/play/a/index.m3u8", Query: "token=x", Address: netip.MustParseAddr("192.0.2.7"),
 			},
 		},
 		"an IPv4 viewer at an IPv6 socket": {
 			address: "::ffff:192.0.2.7",
 			request: &said{Method: "GET", Path: "/"},
-			want:    authz.Question{Method: "GET", Path: "/", Address: netip.MustParseAddr("192.0.2.7")},
+			want:    edge.Question{Method: "GET", Path: "/", Address: netip.MustParseAddr("192.0.2.7")},
 		},
 		"a zone is the edge's own business": {
 			address: "fe80::7%eth0",
 			request: &said{Method: "GET", Path: "/"},
-			want:    authz.Question{Method: "GET", Path: "/", Address: netip.MustParseAddr("fe80::7")},
+			want:    edge.Question{Method: "GET", Path: "/", Address: netip.MustParseAddr("fe80::7")},
 		},
 		"no address": {
 			request: &said{Method: "GET", Path: "/"},
-			want:    authz.Question{Method: "GET", Path: "/"},
+			want:    edge.Question{Method: "GET", Path: "/"},
 		},
 		"an address that is none": {
 			address: "a viewer",
 			request: &said{Method: "GET", Path: "/"},
-			want:    authz.Question{Method: "GET", Path: "/"},
+			want:    edge.Question{Method: "GET", Path: "/"},
 		},
 		"a scheme that is none of ours": {
 			address: "192.0.2.7",
 			request: &said{Method: "GET", Scheme: "gopher", Path: "/"},
-			want:    authz.Question{Method: "GET", Path: "/", Address: netip.MustParseAddr("192.0.2.7")},
+			want:    edge.Question{Method: "GET", Path: "/", Address: netip.MustParseAddr("192.0.2.7")},
 		},
 	}
 	for name, test := range tests {
@@ -92,10 +91,10 @@ func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
 			asker := &recorder{}
 			run(t, asker, options{}).check(t, request(test.address, test.request))
 			got := asker.only(t)
-			if got.dialect != authz.Envoy || got.edge != netip.MustParseAddr("127.0.0.1") {
+			if got.dialect != edge.Envoy || got.edge != netip.MustParseAddr("127.0.0.1") {
 				t.Errorf("asked in %s by the edge %v, want envoy by the connection's 127.0.0.1", got.dialect, got.edge)
 			}
-			compare := cmp.Options{cmpopts.IgnoreFields(authz.Question{}, "Header"), cmpopts.EquateComparable(netip.Addr{})}
+			compare := cmp.Options{cmpopts.IgnoreFields(edge.Question{}, "Header"), cmpopts.EquateComparable(netip.Addr{})}
 			if diff := cmp.Diff(test.want, got.question, compare); diff != "" {
 				t.Errorf("the question differs (-want +got):\n%s", diff)
 			}

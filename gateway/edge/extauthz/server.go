@@ -22,7 +22,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"usher/gateway"
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 )
 
 // maxQuestion bounds a question, in bytes: a viewer's header, which Envoy bounds at 60 kB, and what is around it.
@@ -33,7 +33,7 @@ const handshake = 5 * time.Second
 
 // Asker decides on an edge's viewers: see [gateway.Gateway.StartCheck].
 type Asker interface {
-	Ask(ctx context.Context, d authz.Dialect, edge netip.Addr, q *authz.Question, a *gateway.Answer) error
+	Ask(ctx context.Context, d edge.Dialect, edgeAddr netip.Addr, q *edge.Question, a *gateway.Answer) error
 }
 
 // Server answers Envoy. Safe for concurrent use.
@@ -121,7 +121,7 @@ func (s *Server) Check(ctx context.Context, r *auth.CheckRequest) (answer *auth.
 		return refused(http.StatusForbidden, "the path begins with no slash"), nil
 	}
 	var a gateway.Answer
-	if err := s.asker.Ask(ctx, authz.Envoy, edgeOf(ctx), questionOf(r), &a); err != nil {
+	if err := s.asker.Ask(ctx, edge.Envoy, edgeOf(ctx), questionOf(r), &a); err != nil {
 		return nil, status.FromContextError(err).Err()
 	}
 	return responseOf(&a), nil
@@ -153,9 +153,9 @@ func edgeOf(ctx context.Context) netip.Addr {
 }
 
 // questionOf reads what Envoy says of a viewer.
-func questionOf(r *auth.CheckRequest) *authz.Question {
+func questionOf(r *auth.CheckRequest) *edge.Question {
 	h := r.GetAttributes().GetRequest().GetHttp()
-	q := &authz.Question{Method: h.GetMethod(), Host: h.GetHost(), Header: fieldsOf(h)}
+	q := &edge.Question{Method: h.GetMethod(), Host: h.GetHost(), Header: fieldsOf(h)}
 	if scheme := h.GetScheme(); scheme == "http" || scheme == "https" {
 		q.Scheme = scheme
 	}
