@@ -162,7 +162,7 @@ func TestOtherDialectsThanTheRoutesAreNotHeard(t *testing.T) {
 	g.wantAsked(t, edge.Envoy, http.StatusForbidden, atEdge{uri: "/play/a001/index.m3u8?token=1"})
 	var a Answer
 	q := edge.Question{Method: "GET", Path: "/play/a001/index.m3u8"}
-	if err := g.Ask(context.Background(), edge.Alta, netip.MustParseAddr("127.0.0.1"), &q, &a); err != nil || a.Status != 403 {
+	if err := g.Check(context.Background(), edge.Alta, netip.MustParseAddr("127.0.0.1"), &q, &a); err != nil || a.Status != 403 {
 		t.Errorf("Alta: got %d %q, %v", a.Status, a.Body, err)
 	}
 	alone := newEdgeGate(t, nil, edgeRoute(edge.Envoy))
@@ -201,19 +201,6 @@ func TestTheOperatorIsToldOfAStrangerOnceAMinute(t *testing.T) {
 	})
 }
 
-func TestAWarningIsGivenOnceAMinute(t *testing.T) {
-	t.Parallel()
-	w, now := &warning{}, time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)
-	for _, tc := range []struct {
-		after time.Duration
-		want  bool
-	}{{0, true}, {0, false}, {59 * time.Second, false}, {60 * time.Second, true}, {119 * time.Second, false}, {time.Hour, true}} {
-		if got := w.mayWarn(now.Add(tc.after)); got != tc.want {
-			t.Errorf("after %v: got %v", tc.after, got)
-		}
-	}
-}
-
 func TestADoorSaysWhereItCannotBe(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -239,8 +226,8 @@ func TestADoorSaysWhereItCannotBe(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", name, got, tc.want)
 		}
 	}
-	if r, err := newRoute(edgeRoute(edge.Envoy), nil); err != nil || r.door.at != nil {
-		t.Errorf("envoy: got a door at %v, %v", r.door.at, err)
+	if r, err := newRoute(edgeRoute(edge.Envoy), nil); err != nil || r.endpoint.MatchesPath("") || r.endpoint.MatchesPath("/") {
+		t.Errorf("envoy: got an endpoint at a path, %v", err)
 	}
 }
 
@@ -250,7 +237,7 @@ func TestAMediaRouteHasNoMarginAndOneForEdgesItsOwn(t *testing.T) {
 	if err != nil || media.margin() != 0 {
 		t.Errorf("media: got %v, %v", media.margin(), err)
 	}
-	var c EdgeConfig
+	var c edge.Config
 	if c.SetDefaults(); c.Margin != time.Minute {
 		t.Errorf("the default margin: got %v", c.Margin)
 	}

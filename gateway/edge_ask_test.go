@@ -242,10 +242,10 @@ func TestAPublishersQuestionIsBounded(t *testing.T) {
 		const start, end = `{"name": "cam0", "ip": "192.0.2.7", "token": "1", "x": "`, `"}`
 		return start + strings.Repeat("x", size-len(start)-len(end)) + end
 	}
-	if got := g.post(t, "/auth", body(maxQuestion)); got.status != http.StatusOK || len(g.room.arrived()) != 1 {
+	if got := g.post(t, "/auth", body(edge.MaxBody)); got.status != http.StatusOK || len(g.room.arrived()) != 1 {
 		t.Errorf("of the most that is read: got %d %q, %d arrived", got.status, got.body, len(g.room.arrived()))
 	}
-	got := g.post(t, "/auth", body(maxQuestion+1))
+	got := g.post(t, "/auth", body(edge.MaxBody+1))
 	if got.status != http.StatusForbidden || got.body != "the body is broken or too large\n" || len(g.room.arrived()) != 1 {
 		t.Errorf("of a byte more: got %d %q, %d arrived", got.status, got.body, len(g.room.arrived()))
 	}
@@ -295,7 +295,7 @@ func TestAnEdgeThatGoesAwayIsNotAnswered(t *testing.T) {
 		var err error
 		if d == edge.Envoy {
 			q := edge.Question{Method: "GET", Path: "/play/a001/index.m3u8", Query: "token=1", Address: netip.MustParseAddr("192.0.2.7")}
-			err = g.Ask(ctx, d, peer, &q, &a)
+			err = g.Check(ctx, d, peer, &q, &a)
 		} else {
 			err = g.Serve(ctx, &View{Method: "GET", Path: path, Query: query, Peer: peer, Header: header}, &a)
 		}
@@ -342,8 +342,8 @@ func TestACheckOfAnEdgesRouteAsksWhatTheEdgeWouldHaveAsked(t *testing.T) {
 
 func TestARouteForEdgesHasNoCarryOfItsOwn(t *testing.T) {
 	t.Parallel()
-	for how, want := range map[edge.Recognition]hls.Carry{
-		edge.RecogniseDefault: hls.CarryPath, edge.RecogniseCookie: hls.CarryCookie, edge.RecogniseNobody: hls.CarryPath,
+	for how, want := range map[edge.MatchMode]hls.Carry{
+		edge.MatchByDefault: hls.CarryPath, edge.MatchByCookie: hls.CarryCookie, edge.MatchByNone: hls.CarryPath,
 	} {
 		g := newEdgeGate(t, nil, edgeRoute(edge.Nginx, recognise(how)))
 		if got := g.routes[0].config.Carry; got != want {

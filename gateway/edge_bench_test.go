@@ -68,7 +68,7 @@ func BenchmarkAskAboutAKnownViewer(b *testing.B) {
 }
 
 func BenchmarkAskAboutAForgedCookie(b *testing.B) {
-	g := newEdgeGate(b, nil, edgeRoute(edge.Nginx, recognise(edge.RecogniseCookie)))
+	g := newEdgeGate(b, nil, edgeRoute(edge.Nginx, recognise(edge.MatchByCookie)))
 	r := httptest.NewRequest(http.MethodGet, "/auth", nil)
 	r.RemoteAddr = "127.0.0.1:1"
 	for name, value := range map[string]string{

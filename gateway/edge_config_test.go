@@ -27,11 +27,11 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 			r.Path, r.Edge.ViewerPath, r.Hosts = "/ask/*", "/{user}/{channel}/*", []string{"tv.example.com"}
 			r.Identity = []string{"address", "user_agent", "edge_session"}
 			r.Credentials, r.Required, r.IgnoreQuery = []string{"token"}, []string{"token", "user"}, []string{"x"}
-			r.CredentialsEverywhere, r.Edge.Recognise = true, edge.RecogniseAddressAgent
+			r.CredentialsEverywhere, r.Edge.Recognise = true, edge.MatchByAddressAgent
 		}, ""},
 		"flussonic that asks about publishing": {edge.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }, ""},
-		"nginx with cookies":                   {edge.Nginx, recognise(edge.RecogniseCookie), ""},
-		"the least margin":                     {edge.Astra, func(r *RouteConfig) { r.Edge.Margin = minMargin }, ""},
+		"nginx with cookies":                   {edge.Nginx, recognise(edge.MatchByCookie), ""},
+		"the least margin":                     {edge.Astra, func(r *RouteConfig) { r.Edge.Margin = 10 * time.Second }, ""},
 
 		"no dialect": {
 			edge.Astra, func(r *RouteConfig) { r.Edge.Dialect = edge.NoDialect },
@@ -86,11 +86,11 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 			"routes[0].path: envoy asks at ext_authz.listen; leave it out",
 		},
 		"cookies of astra's": {
-			edge.Astra, recognise(edge.RecogniseCookie),
+			edge.Astra, recognise(edge.MatchByCookie),
 			"routes[0].edge.recognise: cookie cannot be: astra passes none on to viewers",
 		},
 		"cookies of flussonic's": {
-			edge.Flussonic, recognise(edge.RecogniseCookie),
+			edge.Flussonic, recognise(edge.MatchByCookie),
 			"routes[0].edge.recognise: cookie cannot be: flussonic passes none on to viewers",
 		},
 		"an origin": {
@@ -146,7 +146,7 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 		},
 		"all that is wrong at once": {
 			edge.Envoy, func(r *RouteConfig) {
-				r.Path, r.Origin, r.Backend, r.Edge = "/auth", "o", "x", &EdgeConfig{Dialect: edge.Envoy, PublishBackend: "y"}
+				r.Path, r.Origin, r.Backend, r.Edge = "/auth", "o", "x", &edge.Config{Dialect: edge.Envoy, PublishBackend: "y"}
 			},
 			"routes[0].edge.networks: none; want those of the edge, such as [ 192.0.2.10/32 ]\n" +
 				`routes[0].edge.viewer_path: missing; want the pattern of viewers' paths at the edge, such as "/play/{channel}/*"` + "\n" +

@@ -238,7 +238,7 @@ func TestACrowdAtAnEdgeIsSeveralSessions(t *testing.T) {
 func TestACookieSharedWithACrowdServesOnlySoMany(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
-		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.RecogniseCookie)))
+		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByCookie)))
 		given := g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1", address: "198.51.0.7"}).header.Get("Set-Cookie")
 		ticket, _, _ := strings.Cut(given, ";")
 		his := []string{"Cookie: " + ticket}

@@ -31,7 +31,7 @@ func proxies() []edge.Dialect { return []edge.Dialect{edge.Nginx, edge.ForwardAu
 
 // edgeRoute is a route for edges on the test's own machine, at the door /auth.
 func edgeRoute(d edge.Dialect, edits ...func(*RouteConfig)) RouteConfig {
-	r := RouteConfig{Path: "/auth", Backend: "b", Edge: &EdgeConfig{
+	r := RouteConfig{Path: "/auth", Backend: "b", Edge: &edge.Config{
 		Dialect: d, Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Margin: 90 * time.Second,
 	}}
 	if d == edge.Envoy {
@@ -47,7 +47,7 @@ func edgeRoute(d edge.Dialect, edits ...func(*RouteConfig)) RouteConfig {
 }
 
 // recognise is an edit of edgeRoute's.
-func recognise(how edge.Recognition) func(*RouteConfig) {
+func recognise(how edge.MatchMode) func(*RouteConfig) {
 	return func(r *RouteConfig) { r.Edge.Recognise = how }
 }
 
@@ -193,7 +193,7 @@ func (g *edgeGate) askAsEnvoy(t testing.TB, v atEdge) reply {
 		Address: netip.MustParseAddr(v.address), UserAgent: v.agent, Referer: v.referer, Header: his,
 	}
 	var a Answer
-	if err := g.Ask(context.Background(), edge.Envoy, netip.MustParseAddr("127.0.0.1"), &q, &a); err != nil {
+	if err := g.Check(context.Background(), edge.Envoy, netip.MustParseAddr("127.0.0.1"), &q, &a); err != nil {
 		t.Fatalf("Ask: %v", err)
 	}
 	header := http.Header{}

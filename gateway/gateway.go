@@ -13,6 +13,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/gateway/edge"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 )
@@ -56,24 +57,25 @@ type Options struct {
 
 // Gateway answers viewers, and edges that ask about theirs. It is safe for concurrent use.
 type Gateway struct {
-	o          Options
-	routes     []*route
-	ring       *keyring
-	identifier *identifier
-	trusted    []netip.Prefix
-	listed     *listings
-	recognised recognised
-	asks       sync.Pool // of *edgeAsk
-	isEdge     func(netip.Addr) bool
+	o            Options
+	routes       []*route
+	ring         *keyring
+	identifier   *identifier
+	trusted      networks
+	listed       *listings
+	endpoints    edge.Endpoints
+	fingerprints *edge.Fingerprints
+	edgeChecks   sync.Pool // of *edgeCheck
+	isEdge       func(netip.Addr) bool
 }
 
 // New makes a gateway of a valid config.
 func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		o: o, ring: newKeyring(o.Config.Tickets.Keys), identifier: newIdentifier(o.Config.Identity.Secret),
-		trusted: o.Config.TrustedProxies, listed: newListings(), recognised: newRecognised(),
+		trusted: o.Config.TrustedProxies, listed: newListings(), fingerprints: edge.NewFingerprints(),
 	}
-	g.asks.New = func() any { return new(edgeAsk) }
+	g.edgeChecks.New = func() any { return new(edgeCheck) }
 	g.isEdge = g.listsEdge // made once, as it is an allocation
 	for i, c := range o.Config.Routes {
 		r, err := newRoute(c, o.Origins[c.Origin])
@@ -82,7 +84,8 @@ func New(o Options) (*Gateway, error) {
 			return nil, fmt.Errorf("routes[%d].%w", i, err)
 		}
 		g.routes = append(g.routes, r)
-		if r.door != nil {
+		if r.endpoint != nil {
+			g.endpoints = append(g.endpoints, r.endpoint)
 			continue
 		}
 		urls, err := o.Config.Origins[c.Origin].URLs()
@@ -113,7 +116,7 @@ func (g *Gateway) Close() {
 	g.identifier.playbacks.owners.StopAllGoroutines()
 	g.listed.queries.StopAllGoroutines()
 	g.listed.channels.StopAllGoroutines()
-	g.recognised.close()
+	g.fingerprints.Close()
 }
 
 // SigningKey is the id of the key that signs new tickets.
@@ -144,7 +147,7 @@ func (g *Gateway) Serve(ctx context.Context, v *View, a *Answer) error {
 	if !cleanPath(path) {
 		g.cors(hls.CarryPath, v, a)
 		a.refuse(http.StatusBadRequest, unclean)
-		g.reword(v, a)
+		g.encodeRefusal(v, a)
 		return nil
 	}
 	who := clientOf(v, g.trusted)
@@ -154,7 +157,7 @@ func (g *Gateway) Serve(ctx context.Context, v *View, a *Answer) error {
 		a.refuse(http.StatusNotFound, "no route for this path and host")
 		return nil
 	}
-	if t.route.door != nil {
+	if t.route.endpoint != nil {
 		return g.serveEdge(ctx, v, who, a)
 	}
 	g.cors(t.route.config.Carry, v, a)
@@ -327,6 +330,15 @@ func (g *Gateway) question(v *visit) *backends.Request {
 		Path:   t.path, Scheme: v.who.scheme, Host: v.who.host, Address: v.who.address,
 		UserAgent: v.view.Header.Get("User-Agent"), Referer: v.view.Header.Get("Referer"),
 	}
+}
+
+// backend is who decides on the viewer.
+func (v *visit) backend() string {
+	c := &v.target.route.config
+	if v.view.publishes {
+		return c.Edge.PublishBackend
+	}
+	return c.Backend
 }
 
 // device is what the viewer shows of what the route tells a user's devices apart by, each part behind its length, so that

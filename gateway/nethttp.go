@@ -60,12 +60,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.gateway.cors(hls.CarryPath, v, a)
 		over := backends.NewOverload("limits.max_requests", h.limits.MaxRequests)
 		a.comeBack(time.Second, over.Error())
-		h.gateway.reword(v, a)
+		h.gateway.encodeRefusal(v, a)
 	case len(r.RequestURI) > h.limits.MaxURLBytes:
 		h.gateway.cors(hls.CarryPath, v, a)
 		a.refuse(http.StatusRequestURITooLong,
 			fmt.Sprintf("the URL is longer than limits.max_url_bytes=%d", h.limits.MaxURLBytes))
-		h.gateway.reword(v, a)
+		h.gateway.encodeRefusal(v, a)
 	default:
 		if err := h.gateway.Serve(r.Context(), v, a); err != nil {
 			h.unanswered(r, v, a)
@@ -92,7 +92,7 @@ func (h *Handler) unanswered(r *http.Request, v *View, a *Answer) {
 	a.Reset()
 	h.gateway.cors(hls.CarryPath, v, a)
 	a.comeBack(time.Second, "draining")
-	h.gateway.reword(v, a)
+	h.gateway.encodeRefusal(v, a)
 }
 
 // viewOf shows a net/http request to the gateway.

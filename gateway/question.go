@@ -20,8 +20,8 @@ func (g *Gateway) Question(v *View, channel string) (*backends.Request, error) {
 		return nil, errors.New("no route for this path and host")
 	}
 	visit := visitOf(v, t, who)
-	if d := t.route.door; d != nil {
-		visit.isPlaylist = visit.isPlaylist || d.dialect.KeepsSessions()
+	if e := t.route.endpoint; e != nil {
+		visit.isPlaylist = visit.isPlaylist || e.Dialect().KeepsSessions()
 	}
 	if !visit.mayOpen() {
 		return nil, errors.New("only playlists open sessions; anything else is refused without asking")
@@ -38,7 +38,7 @@ func (g *Gateway) Question(v *View, channel string) (*backends.Request, error) {
 func (g *Gateway) viewerTarget(v *View, who client, channel string) (target, bool) {
 	q := edge.Question{Host: who.host, Path: v.Path, Channel: channel}
 	for _, r := range g.routes {
-		if r.door != nil {
+		if r.endpoint != nil {
 			if t, found := r.edgeTarget(&q); found {
 				return t, true
 			}

@@ -88,9 +88,9 @@ func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			asker := &recorder{}
-			run(t, asker, options{}).check(t, request(test.address, test.request))
-			got := asker.only(t)
+			checker := &recorder{}
+			run(t, checker, options{}).check(t, request(test.address, test.request))
+			got := checker.only(t)
 			if got.dialect != edge.Envoy || got.edge != netip.MustParseAddr("127.0.0.1") {
 				t.Errorf("asked in %s by the edge %v, want envoy by the connection's 127.0.0.1", got.dialect, got.edge)
 			}
@@ -104,11 +104,11 @@ func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
 
 func TestHeaderFieldsAreFoundInAnyCase(t *testing.T) {
 	t.Parallel()
-	asker := &recorder{}
-	run(t, asker, options{}).check(t, request("192.0.2.7", &auth.AttributeContext_HttpRequest{
+	checker := &recorder{}
+	run(t, checker, options{}).check(t, request("192.0.2.7", &auth.AttributeContext_HttpRequest{
 		Method: "GET", Path: "/", Headers: map[string]string{"cookie": "ticket=1; other=2", "x-empty": ""},
 	}))
-	h := asker.only(t).question.Header
+	h := checker.only(t).question.Header
 	for _, name := range []string{"Cookie", "cookie", "COOKIE"} {
 		if got := h.Get(name); got != "ticket=1; other=2" {
 			t.Errorf("Get(%q) = %q, want the cookies", name, got)
@@ -128,21 +128,21 @@ func TestHeaderFieldsAreFoundInAnyCase(t *testing.T) {
 // TestASourceThatIsNoSocketIsNoAddress: Envoy may listen on a Unix socket behind something else.
 func TestASourceThatIsNoSocketIsNoAddress(t *testing.T) {
 	t.Parallel()
-	asker := &recorder{}
+	checker := &recorder{}
 	q := playlist()
 	q.Attributes.Source = &auth.AttributeContext_Peer{Address: &core.Address{
 		Address: &core.Address_Pipe{Pipe: &core.Pipe{Path: "/run/envoy"}},
 	}}
-	run(t, asker, options{}).check(t, q)
-	if got := asker.only(t).question.Address; got.IsValid() {
+	run(t, checker, options{}).check(t, q)
+	if got := checker.only(t).question.Address; got.IsValid() {
 		t.Errorf("the viewer's address is %v, want none", got)
 	}
 }
 
 func TestQuestionsThatAreNoneAreErrors(t *testing.T) {
 	t.Parallel()
-	asker := &recorder{}
-	r := run(t, asker, options{})
+	checker := &recorder{}
+	r := run(t, checker, options{})
 	for name, q := range map[string]*auth.CheckRequest{
 		"nothing":       {},
 		"no request":    {Attributes: &auth.AttributeContext{}},
@@ -153,8 +153,8 @@ func TestQuestionsThatAreNoneAreErrors(t *testing.T) {
 			t.Errorf("%s: %v, want InvalidArgument that names attributes.request.http", name, err)
 		}
 	}
-	if len(asker.asked) != 0 {
-		t.Errorf("%d questions were asked, want none", len(asker.asked))
+	if len(checker.asked) != 0 {
+		t.Errorf("%d questions were asked, want none", len(checker.asked))
 	}
 }
 
@@ -162,14 +162,14 @@ func TestQuestionsThatAreNoneAreErrors(t *testing.T) {
 // failure_mode_allow says, so a viewer must not be able to get there.
 func TestTheLargestHeaderThatEnvoyTakesIsAsked(t *testing.T) {
 	t.Parallel()
-	asker := &recorder{}
-	r := run(t, asker, options{})
+	checker := &recorder{}
+	r := run(t, checker, options{})
 	const most = 60 << 10 // max_request_headers_kb; Envoy tells the path twice
 	q := playlist()
 	path := "/play/a001/index.m3u8?token=" + strings.Repeat("x", most)
 	q.Attributes.Request.Http.Path, q.Attributes.Request.Http.Headers[":path"] = path, path
 	r.check(t, q)
-	if got := asker.only(t).question.Query; len(got) != most+len("token=") {
+	if got := checker.only(t).question.Query; len(got) != most+len("token=") {
 		t.Errorf("the query has %d bytes, want all %d", len(got), most+len("token="))
 	}
 
