@@ -22,7 +22,7 @@ func TestManyFirstRequestsOfOneViewerAreOneCheck(t *testing.T) {
 	})
 	n := newNode(b, &fakeStore{}, func(s *setup) {
 		s.rules.AnswerDeadline = time.Minute
-		s.Config.NewPerAddress, s.Config.NewBurst = 1, 1 // one session is one, however many ask for it
+		s.Config.OpenRatePerAddress, s.Config.OpenBurstPerAddress = 1, 1 // one session is one, however many ask for it
 	})
 	defer n.Close()
 	const many = 1000
@@ -62,7 +62,7 @@ func TestADeniedPlayersRetriesNeverReachTheBackend(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
 			return no(), nil
 		})
-		n := newNode(b, &fakeStore{}, func(s *setup) { s.Config.DenyFor = 5 * time.Second })
+		n := newNode(b, &fakeStore{}, func(s *setup) { s.Config.DenialTTL = 5 * time.Second })
 		defer n.end()
 		for range 100 { // ten times a second for ten seconds
 			if d := n.watch(t, viewer(1)); d.Verdict != backends.Denied {
@@ -276,11 +276,11 @@ func TestNoBoundOfOursIsExceededInSilence(t *testing.T) {
 			edit: func(c *Config) { c.Max = 2 }, before: []session.OpenRequest{viewer(1), viewer(2)}, then: viewer(2),
 		},
 		"too many from one address": {
-			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []session.OpenRequest{at(1), at(2)}, then: at(3),
-			want: "overloaded: sessions.new_per_address=1 reached",
+			edit: func(c *Config) { c.OpenRatePerAddress, c.OpenBurstPerAddress = 1, 2 }, before: []session.OpenRequest{at(1), at(2)}, then: at(3),
+			want: "overloaded: sessions.open_rate_per_address=1 reached",
 		},
 		"a ticket of ours is no flood": {
-			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []session.OpenRequest{at(1), at(2)}, then: ticketAt(3),
+			edit: func(c *Config) { c.OpenRatePerAddress, c.OpenBurstPerAddress = 1, 2 }, before: []session.OpenRequest{at(1), at(2)}, then: ticketAt(3),
 		},
 	}
 	for name, c := range cases {
@@ -323,7 +323,7 @@ func ticketAt(i int) session.OpenRequest {
 func TestOnlySoManyMayWaitAtOnce(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
-		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeStore{}, func(s *setup) { s.Config.MaxOpening = 3 })
+		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeStore{}, func(s *setup) { s.Config.MaxPending = 3 })
 		defer n.end()
 		var all sync.WaitGroup
 		for i := range 3 {
@@ -331,8 +331,8 @@ func TestOnlySoManyMayWaitAtOnce(t *testing.T) {
 		}
 		synctest.Wait()
 		_, err := n.Open(t.Context(), viewer(4))
-		if err == nil || err.Error() != "overloaded: sessions.max_opening=3 reached" {
-			t.Errorf("error %v, want overloaded: sessions.max_opening=3 reached", err)
+		if err == nil || err.Error() != "overloaded: sessions.max_pending=3 reached" {
+			t.Errorf("error %v, want overloaded: sessions.max_pending=3 reached", err)
 		}
 		all.Wait()
 		n.watch(t, viewer(5)) // there is room again

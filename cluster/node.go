@@ -16,7 +16,6 @@ import (
 // Options are what a [Node] is made of.
 type Options struct {
 	Config Config
-	Memory MemoryConfig
 	// ReviveFor is how old a ticket may be that nobody remembers.
 	ReviveFor time.Duration
 	Limits    session.LimitRules
@@ -44,13 +43,13 @@ type Handlers struct {
 
 // Node is one of the nodes that share sessions, or one alone. It is safe for concurrent use.
 type Node struct {
+	Store    // where the sessions are
 	o        Options
 	id, name string
 	started  time.Time
 	seal     *keyring
 	bans     *bans
 	handlers atomic.Pointer[Handlers]
-	store    Store
 	memory   *Memory // of a node alone
 	redis    *Redis  // nil: alone
 	bus      *bus    // nil: alone
@@ -61,12 +60,12 @@ func Open(o Options) (*Node, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := &Node{o: o, id: newName(), name: o.Config.Node, started: time.Now(), bans: newBans()}
+	n := &Node{o: o, id: newName(), name: o.Config.NodeName, started: time.Now(), bans: newBans()}
 	if n.name == "" {
 		n.name, _ = os.Hostname() // without a name it is shown without
 	}
 	n.handlers.Store(new(Handlers))
-	local, err := NewMemory(o.Memory, o.ReviveFor, o.Limits)
+	local, err := NewMemory(o.Config.Memory, o.ReviveFor, o.Limits)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +73,7 @@ func Open(o Options) (*Node, error) {
 	if o.Config.Enabled() {
 		return n, n.share(local)
 	}
-	n.memory, n.store = local, local
+	n.memory, n.Store = local, local
 	n.seal, err = newKeyring([]backends.Key{{ID: "alone", Secret: backends.Secret(rand.Text())}})
 	return n, err
 }
@@ -87,13 +86,13 @@ func (n *Node) share(local *Memory) error {
 		local.Close()
 		return fmt.Errorf("cluster: %w", err)
 	}
-	n.redis, n.store, n.seal = r, r, r.seal
+	n.redis, n.Store, n.seal = r, r, r.seal
 
 	keep := max(keptState, n.o.ReviveFor)
 	clock, soon := new(redisClock), make(chan struct{}, 1)
 	w := &wire{
 		client: r.client, runner: r.runner, keys: r.keys, seal: r.seal, scripts: loadWireScripts(),
-		deadline: max(c.Deadline, pulseDeadline),
+		deadline: max(c.RedisTimeout, pulseDeadline),
 	}
 	b := &bus{wire: w, clock: clock, started: n.started, log: log, soon: soon, woken: r.waiting.woken, over: n.over}
 	b.registry = &registry{
@@ -132,9 +131,6 @@ func (n *Node) Run(ctx context.Context, h Handlers) {
 	}
 	n.bus.run(ctx)
 }
-
-// Store is where the sessions are.
-func (n *Node) Store() Store { return n.store }
 
 // Shared reports whether other nodes see the store.
 func (n *Node) Shared() bool { return n.redis != nil }
@@ -199,7 +195,7 @@ func (n *Node) Revoke(ctx context.Context, v session.Revocation) error {
 func (n *Node) Kick(
 	ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration, decision backends.Decision,
 ) error {
-	stored := n.store.Kick(ctx, id, opened, d)
+	stored := n.RevokeSession(ctx, id, opened, d)
 	told := n.Revoke(ctx, session.Revocation{
 		Kind: session.RevokedKicked, Session: id, Opened: opened, Decision: decision, Until: time.Now().Add(d),
 	})

@@ -32,7 +32,7 @@ func proxies() []edge.Dialect { return []edge.Dialect{edge.Nginx, edge.ForwardAu
 // edgeRoute is a route for edges on the test's own machine, at the door /auth.
 func edgeRoute(d edge.Dialect, edits ...func(*RouteConfig)) RouteConfig {
 	r := RouteConfig{Path: "/auth", Backend: "b", Edge: &edge.Config{
-		Dialect: d, Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Margin: 90 * time.Second,
+		Dialect: d, Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, ExtraLifetime: 90 * time.Second,
 	}}
 	if d == edge.Envoy {
 		r.Path = ""
@@ -48,7 +48,7 @@ func edgeRoute(d edge.Dialect, edits ...func(*RouteConfig)) RouteConfig {
 
 // recognise is an edit of edgeRoute's.
 func recognise(how edge.MatchMode) func(*RouteConfig) {
-	return func(r *RouteConfig) { r.Edge.Recognise = how }
+	return func(r *RouteConfig) { r.Edge.MatchBy = how }
 }
 
 // edgeGate is a gate without an origin that edges ask.

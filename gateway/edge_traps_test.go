@@ -14,7 +14,7 @@ import (
 func TestWhoWatchesIsNotRecognisedAsWhoPublishes(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic, recognise(edge.MatchByAddressAgent), func(r *RouteConfig) {
-		r.Edge.PublishBackend, r.Required = "p", []string{"token"}
+		r.Edge.PublishBackend, r.RequiredCredentials = "p", []string{"token"}
 	}))
 	g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
 		if a.Request.Backend == "p" {
@@ -92,7 +92,7 @@ func TestASegmentOfOneTooManyOpensNothing(t *testing.T) {
 
 func TestViewersWithoutAddressAreNotAlike(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(edge.Alta, recognise(edge.MatchByAddressAgent), func(r *RouteConfig) { r.Required = []string{"token"} }))
+	g := newEdgeGate(t, nil, edgeRoute(edge.Alta, recognise(edge.MatchByAddressAgent), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 	g.want(t, 200, "/auth?token=1", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC")
 	g.want(t, 403, "/auth", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC")
 }
@@ -111,7 +111,7 @@ func TestARefusedViewerLearnsNoUser(t *testing.T) {
 // path;params
 func TestAPlaylistIsOneWithParametersToo(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx, recognise(edge.MatchByPlaylistsOnly), func(r *RouteConfig) { r.Required = []string{"token"} }))
+	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx, recognise(edge.MatchByPlaylistsOnly), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 	for _, p := range []string{"/play/a001/index.m3u8;x=1", "/play/a001/index.m3u8/", "/play/a001/index.m3u8%20"} {
 		g.wantAsked(t, edge.Nginx, 403, atEdge{uri: p})
 	}

@@ -145,7 +145,7 @@ func visitOf(v *View, t target, who client) visit {
 func (g *Gateway) Serve(ctx context.Context, v *View, a *Answer) error {
 	text, path, inPath := ticketInPath(v.Path)
 	if !cleanPath(path) {
-		g.cors(hls.CarryPath, v, a)
+		g.cors(hls.TicketInPath, v, a)
 		a.refuse(http.StatusBadRequest, unclean)
 		g.encodeRefusal(v, a)
 		return nil
@@ -153,14 +153,14 @@ func (g *Gateway) Serve(ctx context.Context, v *View, a *Answer) error {
 	who := clientOf(v, g.trusted)
 	t, found := findTarget(g.routes, who.host, path)
 	if !found {
-		g.cors(hls.CarryPath, v, a)
+		g.cors(hls.TicketInPath, v, a)
 		a.refuse(http.StatusNotFound, "no route for this path and host")
 		return nil
 	}
 	if t.route.endpoint != nil {
 		return g.serveEdge(ctx, v, who, a)
 	}
-	g.cors(t.route.config.Carry, v, a)
+	g.cors(t.route.config.TicketIn, v, a)
 	switch v.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodOptions:
@@ -174,7 +174,7 @@ func (g *Gateway) Serve(ctx context.Context, v *View, a *Answer) error {
 	visit := &a.visit
 	*visit = visitOf(v, t, who)
 	visit.underTicket = inPath
-	if !visit.isPlaylist && t.route.config.Carry == hls.CarryNone {
+	if !visit.isPlaylist && t.route.config.TicketIn == hls.TicketInNone {
 		return g.serveMedia(ctx, visit, a) // only playlists are protected
 	}
 	if !g.identify(visit, text, a) {
@@ -344,7 +344,7 @@ func (v *visit) backend() string {
 // device is what the viewer shows of what the route tells a user's devices apart by, each part behind its length, so that
 // no two devices read the same.
 func (v *visit) device() string {
-	names := v.target.route.config.Device
+	names := v.target.route.config.DeviceFields
 	if len(names) == 0 {
 		return ""
 	}

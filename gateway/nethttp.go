@@ -57,14 +57,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	*v = viewOf(r)
 	switch {
 	case n > int64(h.limits.MaxRequests):
-		h.gateway.cors(hls.CarryPath, v, a)
+		h.gateway.cors(hls.TicketInPath, v, a)
 		over := backends.NewOverload("limits.max_requests", h.limits.MaxRequests)
 		a.comeBack(time.Second, over.Error())
 		h.gateway.encodeRefusal(v, a)
-	case len(r.RequestURI) > h.limits.MaxURLBytes:
-		h.gateway.cors(hls.CarryPath, v, a)
+	case len(r.RequestURI) > int(h.limits.MaxURLSize):
+		h.gateway.cors(hls.TicketInPath, v, a)
 		a.refuse(http.StatusRequestURITooLong,
-			fmt.Sprintf("the URL is longer than limits.max_url_bytes=%d", h.limits.MaxURLBytes))
+			fmt.Sprintf("the URL is longer than limits.max_url_size=%v", h.limits.MaxURLSize))
 		h.gateway.encodeRefusal(v, a)
 	default:
 		if err := h.gateway.Serve(r.Context(), v, a); err != nil {
@@ -90,7 +90,7 @@ func (h *Handler) unanswered(r *http.Request, v *View, a *Answer) {
 		panic(http.ErrAbortHandler) // to return would be to answer 200
 	}
 	a.Reset()
-	h.gateway.cors(hls.CarryPath, v, a)
+	h.gateway.cors(hls.TicketInPath, v, a)
 	a.comeBack(time.Second, "draining")
 	h.gateway.encodeRefusal(v, a)
 }
@@ -171,7 +171,7 @@ func (h *Handler) relay(w http.ResponseWriter, patience *http.ResponseController
 // allow gives the viewer the time to take n bytes.
 func (h *Handler) allow(patience *http.ResponseController, n int) {
 	// A writer that cannot set a deadline has none to set.
-	_ = patience.SetWriteDeadline(time.Now().Add(h.limits.WriteStall + time.Duration(n/slowestViewer)*time.Second))
+	_ = patience.SetWriteDeadline(time.Now().Add(h.limits.WriteTimeout + time.Duration(n/slowestViewer)*time.Second))
 }
 
 // brokenOff reports whether a body ended before its end.

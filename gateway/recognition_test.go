@@ -23,7 +23,7 @@ func TestASegmentIsTheViewersWhoAskedForThePlaylistAlike(t *testing.T) {
 	for _, d := range proxies() {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newEdgeGate(t, nil, twoRoutes(d, func(r *RouteConfig) { r.Required = []string{"token"} })...)
+			g := newEdgeGate(t, nil, twoRoutes(d, func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} })...)
 			const nobody = "nobody is known to watch from there; only playlists open sessions\n"
 			seg := atEdge{uri: "/play/a001/seg-17.ts"}
 			if got := g.wantAsked(t, d, 403, seg); got.body != nobody {
@@ -206,7 +206,7 @@ func TestCredentialsEverywhereOpenOnASegmentToo(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
 		g := newEdgeGate(t, nil, edgeRoute(d, func(r *RouteConfig) {
-			r.CredentialsEverywhere, r.Required = true, []string{"token"}
+			r.CredentialsEverywhere, r.RequiredCredentials = true, []string{"token"}
 		}))
 		if got := g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/seg-17.ts"}); got.body != "the credential token is missing\n" {
 			t.Errorf("%s: got %q", d, got.body)
@@ -365,7 +365,7 @@ func TestEdgesThatKeepSessionsAskAboutEverythingOnItsOwn(t *testing.T) {
 		for _, how := range []edge.MatchMode{
 			edge.MatchByDefault, edge.MatchByNone, edge.MatchByPlaylistsOnly,
 		} {
-			g := newEdgeGate(t, nil, edgeRoute(d, recognise(how), func(r *RouteConfig) { r.Required = []string{"token"} }))
+			g := newEdgeGate(t, nil, edgeRoute(d, recognise(how), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 			g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/seg-17.ts?token=1"}) // whatever it is named
 			g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/seg-17.ts"})
 			if n := len(g.room.arrived()); n != 1 {
@@ -378,7 +378,7 @@ func TestEdgesThatKeepSessionsAskAboutEverythingOnItsOwn(t *testing.T) {
 func TestAnEdgeThatKeepsSessionsMayHaveItsViewersRecognised(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic} {
-		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByAddressAgent), func(r *RouteConfig) { r.Required = []string{"token"} }))
+		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByAddressAgent), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 		g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/index.m3u8"})
 		g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8?token=1"})
 		g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8"})

@@ -32,7 +32,7 @@ func liveOrigin(since time.Time) originFunc {
 // again, while the node restarts, keys are rotated and others watch.
 func TestAURINeverChangesBetweenReloads(t *testing.T) {
 	t.Parallel()
-	for _, carry := range []hls.Carry{hls.CarryPath, hls.CarryQuery, hls.CarryCookie, hls.CarryNone} {
+	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
 		t.Run(carry.String(), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { watchTwoHours(t, carry) })
@@ -40,10 +40,10 @@ func TestAURINeverChangesBetweenReloads(t *testing.T) {
 	}
 }
 
-func watchTwoHours(t *testing.T, carry hls.Carry) {
+func watchTwoHours(t *testing.T, carry hls.TicketTransport) {
 	start := time.Now()
 	c := testConfig("http://origin.example.com")
-	c.Routes[0].Carry, c.CORS.AllowOrigins = carry, []string{"https://tv.example.com"}
+	c.Routes[0].TicketIn, c.CORS.AllowedOrigins = carry, []string{"https://tv.example.com"}
 	live := origin.WithTransport(liveOrigin(start))
 	e, r := newCore(t, c, live)
 	uriOf, cookies := map[string]string{}, map[string]bool{} // by media sequence number

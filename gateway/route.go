@@ -42,11 +42,11 @@ type identityFacts struct{ address, agent, playback, edgeSession bool }
 // newRoute compiles a route. Errors begin with the key within the route.
 func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 	r := &route{name: c.name(), config: c, origin: o, byFacts: identityFacts{
-		address:  slices.Contains(c.Identity, identityAddress),
-		agent:    slices.Contains(c.Identity, identityAgent),
-		playback: slices.Contains(c.Identity, identityPlayback),
+		address:  slices.Contains(c.IdentityFields, identityAddress),
+		agent:    slices.Contains(c.IdentityFields, identityAgent),
+		playback: slices.Contains(c.IdentityFields, identityPlayback),
 
-		edgeSession: slices.Contains(c.Identity, identityEdgeSession),
+		edgeSession: slices.Contains(c.IdentityFields, identityEdgeSession),
 	}}
 	for _, h := range c.Hosts {
 		r.hosts = append(r.hosts, strings.ToLower(h))
@@ -162,7 +162,7 @@ func (r *route) addEndpoint() error {
 	c := r.config.Edge
 	r.endpoint = edge.NewEndpoint(c, r.config.Path)
 	if r.endpoint.Matching() == edge.MatchByCookie {
-		r.config.Carry = hls.CarryCookie
+		r.config.TicketIn = hls.TicketInCookie
 	}
 	if c.Dialect != edge.Envoy {
 		at, err := parsePath(r.config.Path)
@@ -189,7 +189,7 @@ func (r *route) margin() time.Duration {
 	if r.endpoint == nil {
 		return 0
 	}
-	return r.config.Edge.Margin
+	return r.config.Edge.ExtraLifetime
 }
 
 // edgeTarget is what a viewer wants at an edge. The channel is as the edge names it, else as the viewer's path does.
@@ -284,5 +284,5 @@ func hasSuffixFold(s, suffix string) bool {
 
 // carriesInPath reports whether playlists below a ticket in the path are a thing of the route's.
 func (r *route) carriesInPath() bool {
-	return r.config.Carry == hls.CarryPath || r.config.Carry == hls.CarryNone
+	return r.config.TicketIn == hls.TicketInPath || r.config.TicketIn == hls.TicketInNone
 }

@@ -92,8 +92,8 @@ func NewClient(name string, cfg Config, parts Deps) (*Client, error) {
 		table:      table,
 		watch:      NewAlarms(name, parts.Log),
 		propagator: parts.Propagator,
-		maxHeader:  cfg.MaxResponseHeader,
-		maxBody:    cfg.MaxBody,
+		maxHeader:  int64(cfg.MaxResponseHeaderSize),
+		maxBody:    int64(cfg.MaxBodySize),
 	}, nil
 }
 
@@ -132,7 +132,7 @@ func (c *Client) Ask(ctx context.Context, q Call) (Response, error) {
 	case err != nil:
 		return Response{}, c.failure(ctx, err)
 	case int64(len(a.Body)) > c.maxBody:
-		return Response{}, c.malformed(fmt.Errorf("body larger than max_body=%d", c.maxBody))
+		return Response{}, c.malformed(fmt.Errorf("body larger than max_body_size=%d", c.maxBody))
 	}
 	return a, nil
 }
@@ -177,7 +177,7 @@ var errLoginPage = errors.New("redirected to a web page, such as a login")
 func (c *Client) Malformed(err error) error { return c.malformed(err) }
 
 // Preset is whose way of reading answers holds.
-func (c *Client) Preset() backends.Preset { return c.table.preset }
+func (c *Client) Preset() Preset { return c.table.preset }
 
 // Watch is where the alarms are counted.
 func (c *Client) Watch() *Alarms { return c.watch }

@@ -18,8 +18,8 @@ type Config struct {
 	// Headers are sent with every call, over any that a viewer sent.
 	Headers map[string]backends.Secret `yaml:"headers"`
 	// Preset says how answers are read; Statuses overrides single ones.
-	Preset   backends.Preset `yaml:"preset"`
-	Statuses Statuses        `yaml:"statuses"`
+	Preset   Preset   `yaml:"preset"`
+	Statuses Statuses `yaml:"statuses"`
 	// RequireHeader is a header, "Name" or "Name: value", and RequireBody a regular expression for the body, without
 	// which a yes is no answer: something else than the backend said 200. Empty: nothing is required.
 	RequireHeader string `yaml:"require_header"`
@@ -31,9 +31,9 @@ type Config struct {
 	TLSTimeout  time.Duration `yaml:"tls_timeout"`
 	// IdleTimeout is how long a connection is kept for the next call.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
-	// MaxResponseHeader and MaxBody bound an answer, in bytes. What is larger is malformed.
-	MaxResponseHeader int64 `yaml:"max_response_header"`
-	MaxBody           int64 `yaml:"max_body"`
+	// MaxResponseHeaderSize and MaxBodySize bound an answer, in bytes. What is larger is malformed.
+	MaxResponseHeaderSize backends.ByteSize `yaml:"max_response_header_size"`
+	MaxBodySize           backends.ByteSize `yaml:"max_body_size"`
 
 	TLS backends.TLSConfig `yaml:"tls"`
 }
@@ -41,11 +41,11 @@ type Config struct {
 // DefaultConfig has everything but the address.
 func DefaultConfig() Config {
 	return Config{
-		DialTimeout:       time.Second,
-		TLSTimeout:        2 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxResponseHeader: 16 << 10,
-		MaxBody:           64 << 10,
+		DialTimeout:           time.Second,
+		TLSTimeout:            2 * time.Second,
+		IdleTimeout:           time.Minute,
+		MaxResponseHeaderSize: 16 * backends.KiB,
+		MaxBodySize:           64 * backends.KiB,
 	}
 }
 
@@ -66,11 +66,11 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: %s must be above 0", bound.key, bound.value))
 		}
 	}
-	if c.MaxResponseHeader < 1<<10 {
-		errs = append(errs, fmt.Errorf("max_response_header: %d must be at least 1024", c.MaxResponseHeader))
+	if c.MaxResponseHeaderSize < backends.KiB {
+		errs = append(errs, fmt.Errorf("max_response_header_size: %v must be at least 1KiB", c.MaxResponseHeaderSize))
 	}
-	if c.MaxBody < 1 {
-		errs = append(errs, fmt.Errorf("max_body: %d must be at least 1", c.MaxBody))
+	if c.MaxBodySize < 1 {
+		errs = append(errs, fmt.Errorf("max_body_size: %v must be at least 1B", c.MaxBodySize))
 	}
 	return errors.Join(append(errs, c.validateHeaders(), c.TLS.Validate())...)
 }

@@ -238,11 +238,11 @@ func TestConfigInYAML(t *testing.T) {
 	want := Config{HTTP: httpbackend.Config{
 		Address:  "https://auth.example.com/check?site=1",
 		Headers:  map[string]backends.Secret{"X-Api-Key": "s3cret"},
-		Preset:   backends.PresetFlussonic,
+		Preset:   httpbackend.PresetFlussonic,
 		Statuses: httpbackend.Statuses{"404": httpbackend.OutcomeDeny, "5xx": httpbackend.OutcomeFailure},
 
 		DialTimeout: 300 * time.Millisecond, TLSTimeout: time.Second, IdleTimeout: 30 * time.Second,
-		MaxResponseHeader: 8192, MaxBody: 1024,
+		MaxResponseHeaderSize: 8192, MaxBodySize: 1024,
 		TLS: backends.TLSConfig{ServerName: "auth.internal"},
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -31,7 +31,7 @@ type Endpoint struct {
 
 // NewEndpoint makes the endpoint of a valid config. The path is the edge's own, with or without a * at its end.
 func NewEndpoint(c *Config, path string) *Endpoint {
-	e := &Endpoint{dialect: c.Dialect, matching: c.Recognise.OrDefault(c.Dialect), networks: c.Networks}
+	e := &Endpoint{dialect: c.Dialect, matching: c.MatchBy.OrDefault(c.Dialect), networks: c.Networks}
 	if c.Dialect != Envoy {
 		e.path, e.isPrefix = strings.CutSuffix(path, "*")
 	}
