@@ -21,48 +21,48 @@ type edgeCheck struct {
 
 // serveEdge answers an edge that asks over HTTP at the path of an endpoint. The edge is who holds the connection or,
 // behind a trusted proxy, who that one says.
-func (g *Gateway) serveEdge(ctx context.Context, v *View, who client, a *Answer) error {
-	edgeAddr := v.Peer
-	endpoint, isAllowed := g.endpoints.AtPath(v.Path, edgeAddr)
+func (g *Gateway) serveEdge(ctx context.Context, req *View, viewer client, resp *Answer) error {
+	edgeAddr := req.Peer
+	endpoint, isAllowed := g.endpoints.AtPath(req.Path, edgeAddr)
 	if !isAllowed {
-		edgeAddr = who.address
-		endpoint, isAllowed = g.endpoints.AtPath(v.Path, edgeAddr)
+		edgeAddr = viewer.address
+		endpoint, isAllowed = g.endpoints.AtPath(req.Path, edgeAddr)
 	}
 	if !isAllowed {
-		g.rejectUnlistedEdge(endpoint, edgeAddr, a)
+		g.rejectUnlistedEdge(endpoint, edgeAddr, resp)
 		return nil
 	}
-	body, err := edge.ReadBody(v.Body)
+	body, err := edge.ReadBody(req.Body)
 	if err != nil {
-		rejectUnreadable(endpoint, err, a)
+		rejectUnreadable(endpoint, err, resp)
 		return nil
 	}
 	check, _ := g.edgeChecks.Get().(*edgeCheck)
 	defer g.release(check)
 	check.incoming = edge.Incoming{
-		Method: v.Method, Query: v.Query, Host: v.Host, Header: v.Header, Body: body, IsEdge: g.isEdge,
+		Method: req.Method, Query: req.Query, Host: req.Host, Header: req.Header, Body: body, IsEdge: g.isEdge,
 	}
 	if err := endpoint.Dialect().Read(&check.incoming, &check.request); err != nil {
 		endpoint.WarnUnreadable(g.o.Logger, edgeAddr, err)
-		rejectUnreadable(endpoint, err, a)
+		rejectUnreadable(endpoint, err, resp)
 		return nil
 	}
-	return g.answerEdge(ctx, check, endpoint.Dialect(), edgeAddr, v.Path, a)
+	return g.answerEdge(ctx, check, endpoint.Dialect(), edgeAddr, req.Path, resp)
 }
 
 // Check answers an edge that asks by other means than the public listener. The answer's status and fields are in the
 // dialect's words. It returns an error only if the edge went away.
-func (g *Gateway) Check(ctx context.Context, d edge.Dialect, edgeAddr netip.Addr, q *edge.Question, a *Answer) error {
+func (g *Gateway) Check(ctx context.Context, d edge.Dialect, edgeAddr netip.Addr, q *edge.Question, resp *Answer) error {
 	endpoint, isAllowed := g.endpoints.OfDialect(d, edgeAddr)
 	if !isAllowed {
-		g.rejectUnlistedEdge(endpoint, edgeAddr, a)
+		g.rejectUnlistedEdge(endpoint, edgeAddr, resp)
 		return nil
 	}
 	check, _ := g.edgeChecks.Get().(*edgeCheck)
 	defer g.release(check)
 	check.request = *q
 	check.request.Address = g.behindProxy(q)
-	return g.answerEdge(ctx, check, d, edgeAddr, "", a)
+	return g.answerEdge(ctx, check, d, edgeAddr, "", resp)
 }
 
 func (g *Gateway) release(check *edgeCheck) {
@@ -88,30 +88,30 @@ func (g *Gateway) listsEdge(address netip.Addr) bool {
 
 // rejectUnlistedEdge refuses an edge that no network lists, and warns the operator: most likely it is one of theirs that
 // they forgot. The endpoint may be nil.
-func (g *Gateway) rejectUnlistedEdge(endpoint *edge.Endpoint, address netip.Addr, a *Answer) {
-	a.refuse(http.StatusForbidden, "you are none of routes[].edge.networks")
+func (g *Gateway) rejectUnlistedEdge(endpoint *edge.Endpoint, address netip.Addr, resp *Answer) {
+	resp.refuse(http.StatusForbidden, "you are none of routes[].edge.networks")
 	endpoint.WarnUnlisted(g.o.Logger, address)
 }
 
 // rejectUnreadable refuses an edge's request that cannot be read, in the edge's dialect.
-func rejectUnreadable(endpoint *edge.Endpoint, err error, a *Answer) {
-	a.refuse(endpoint.Dialect().Word(edge.Result{Status: http.StatusForbidden}, a), err.Error())
+func rejectUnreadable(endpoint *edge.Endpoint, err error, resp *Answer) {
+	resp.refuse(endpoint.Dialect().Word(edge.Result{Status: http.StatusForbidden}, resp), err.Error())
 }
 
 // answerEdge finds the route of what the viewer wants at the edge, decides, and encodes the answer. at is the path at
 // which the edge asked; several routes may share it.
 func (g *Gateway) answerEdge(
-	ctx context.Context, check *edgeCheck, d edge.Dialect, edgeAddr netip.Addr, at string, a *Answer,
+	ctx context.Context, check *edgeCheck, d edge.Dialect, edgeAddr netip.Addr, at string, resp *Answer,
 ) error {
 	q := &check.request
-	visit := &a.visit
+	rc := &resp.visit
 	t, found := g.findEdgeTarget(d, edgeAddr, at, q)
 	switch {
 	case !found:
-		a.refuse(http.StatusForbidden, "no route for this path and host")
+		resp.refuse(http.StatusForbidden, "no route for this path and host")
 		g.warnUnrouted(d, edgeAddr, at)
 	case !cleanPath(t.path):
-		a.refuse(http.StatusForbidden, unclean)
+		resp.refuse(http.StatusForbidden, unclean)
 	default:
 		check.view = View{
 			Method: q.Method, Scheme: q.Scheme, Host: q.Host, Path: q.Path, Query: q.Query,
@@ -119,13 +119,13 @@ func (g *Gateway) answerEdge(
 		}
 		check.header.Request = q
 		check.view.Header = &check.header
-		*visit = visitOf(&check.view, t, client{address: q.Address, scheme: q.Scheme, host: q.Host})
-		visit.isPlaylist = visit.isPlaylist || d.KeepsSessions()
-		if err := g.admitAtEdge(ctx, visit, a); err != nil {
+		*rc = visitOf(&check.view, t, client{address: q.Address, scheme: q.Scheme, host: q.Host})
+		rc.isPlaylist = rc.isPlaylist || d.KeepsSessions()
+		if err := g.admitAtEdge(ctx, rc, resp); err != nil {
 			return err
 		}
 	}
-	encodeForEdge(d, visit, a)
+	encodeForEdge(d, rc, resp)
 	return nil
 }
 
@@ -152,51 +152,51 @@ func (g *Gateway) warnUnrouted(d edge.Dialect, edgeAddr netip.Addr, at string) {
 }
 
 // admitAtEdge decides on a viewer of an edge's. It answers as it would a viewer who asks for media.
-func (g *Gateway) admitAtEdge(ctx context.Context, v *visit, a *Answer) error {
-	r := v.target.route
+func (g *Gateway) admitAtEdge(ctx context.Context, rc *visit, resp *Answer) error {
+	r := rc.target.route
 	switch {
-	case v.view.Method == http.MethodOptions: // a browser asks before it shows who it is, and learns nothing by it
-		a.Status = http.StatusOK
+	case rc.view.Method == http.MethodOptions: // a browser asks before it shows who it is, and learns nothing by it
+		resp.Status = http.StatusOK
 		return nil
-	case v.view.Method != http.MethodGet && v.view.Method != http.MethodHead:
-		a.refuse(http.StatusForbidden, "only GET, HEAD and OPTIONS")
+	case rc.view.Method != http.MethodGet && rc.view.Method != http.MethodHead:
+		resp.refuse(http.StatusForbidden, "only GET, HEAD and OPTIONS")
 		return nil
-	case v.view.publishes && r.config.Edge.PublishBackend == "":
-		a.refuse(http.StatusForbidden, "nobody may publish: the route has no edge.publish_backend")
+	case rc.view.publishes && r.config.Edge.PublishBackend == "":
+		resp.refuse(http.StatusForbidden, "nobody may publish: the route has no edge.publish_backend")
 		return nil
-	case !v.mayOpen() && r.endpoint.Matching() == edge.MatchByPlaylistsOnly && !mayBePlaylist(v.target.path):
-		a.Status = http.StatusOK
+	case !rc.mayOpen() && r.endpoint.Matching() == edge.MatchByPlaylistsOnly && !mayBePlaylist(rc.target.path):
+		resp.Status = http.StatusOK
 		return nil
-	case !g.identifyAtEdge(v, a):
+	case !g.identifyAtEdge(rc, resp):
 		return nil
 	}
-	if err := g.authorize(ctx, v, a); err != nil || a.Status != 0 {
+	if err := g.authorize(ctx, rc, resp); err != nil || resp.Status != 0 {
 		return err
 	}
-	a.Status = http.StatusOK
+	resp.Status = http.StatusOK
 	switch r.endpoint.Matching() {
 	case edge.MatchByAddressAgent:
-		if v.who.address.IsValid() {
-			g.fingerprints.Record(g.fingerprint(v), v.id)
+		if rc.who.address.IsValid() {
+			g.fingerprints.Record(g.fingerprint(rc), rc.id)
 		}
 	case edge.MatchByCookie:
-		if !v.byTicket {
-			g.setCookies(v, a)
+		if !rc.byTicket {
+			g.setCookies(rc, resp)
 		}
 	}
 	return nil
 }
 
 // fingerprint is what a viewer who shows nothing else is matched by.
-func (g *Gateway) fingerprint(v *visit) edge.Fingerprint {
-	t := &v.target
-	return g.fingerprints.Of(t.route.name, t.channel, v.who.address, v.view.Header.Get("User-Agent"), v.view.publishes)
+func (g *Gateway) fingerprint(rc *visit) edge.Fingerprint {
+	t := &rc.target
+	return g.fingerprints.Of(t.route.name, t.channel, rc.who.address, rc.view.Header.Get("User-Agent"), rc.view.publishes)
 }
 
 // findByFingerprint finds the session of a viewer who shows nothing else, or nil.
-func (g *Gateway) findByFingerprint(v *visit) (backends.SessionID, Session) {
+func (g *Gateway) findByFingerprint(rc *visit) (backends.SessionID, Session) {
 	var ids [edge.MaxAlike]backends.SessionID
-	return newestAllowed(g.fingerprints.AppendSessions(ids[:0], g.fingerprint(v)), g.o.Sessions.Find)
+	return newestAllowed(g.fingerprints.AppendSessions(ids[:0], g.fingerprint(rc)), g.o.Sessions.Find)
 }
 
 // newestAllowed is the first session that is allowed, else the first that lives and is decided on, or nil.
@@ -224,59 +224,59 @@ func mayBePlaylist(path string) bool { return strings.Contains(strings.ToLower(p
 
 // identifyAtEdge says which session a viewer of an edge's has or may open: by his ticket, by his credentials, by what he
 // looks like. Only playlists open one; of an edge that keeps sessions itself, everything does.
-func (g *Gateway) identifyAtEdge(v *visit, a *Answer) bool {
-	r := v.target.route
+func (g *Gateway) identifyAtEdge(rc *visit, resp *Answer) bool {
+	r := rc.target.route
 	if r.endpoint.Matching() == edge.MatchByCookie {
-		if ticket := ticketElsewhere(&v.target, v.view, &g.o.Config.Tickets); ticket != "" {
-			v.claims, v.byTicket = g.verify(ticket, &v.target)
+		if ticket := ticketElsewhere(&rc.target, rc.view, &g.o.Config.Tickets); ticket != "" {
+			rc.claims, rc.byTicket = g.verify(ticket, &rc.target)
 		}
 	}
-	v.credentials = credentialsOf(&v.target, v.view, v.view.Query, g.o.Config.Tickets.Parameter)
-	if v.byTicket {
-		v.id = v.claims.id
-		if !v.mayOpen() || r.missing(&v.credentials) != "" {
-			v.credentials = backends.Credentials{}
+	rc.credentials = credentialsOf(&rc.target, rc.view, rc.view.Query, g.o.Config.Tickets.Parameter)
+	if rc.byTicket {
+		rc.id = rc.claims.id
+		if !rc.mayOpen() || r.missing(&rc.credentials) != "" {
+			rc.credentials = backends.Credentials{}
 		}
 		return true
 	}
-	if !v.credentials.IsEmpty() && r.missing(&v.credentials) == "" {
-		v.id = g.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, 0)
-		if v.mayOpen() || g.o.Sessions.Find(v.id) != nil {
+	if !rc.credentials.IsEmpty() && r.missing(&rc.credentials) == "" {
+		rc.id = g.identifier.sessionID(&rc.target, &rc.credentials, rc.view, rc.who, 0)
+		if rc.mayOpen() || g.o.Sessions.Find(rc.id) != nil {
 			return true
 		}
 	}
-	if r.endpoint.Matching() == edge.MatchByAddressAgent && v.who.address.IsValid() {
-		if id, s := g.findByFingerprint(v); s != nil {
-			v.id, v.credentials = id, backends.Credentials{}
-			v.claims = claims{id: id, Ticket: s.Ticket()}
+	if r.endpoint.Matching() == edge.MatchByAddressAgent && rc.who.address.IsValid() {
+		if id, s := g.findByFingerprint(rc); s != nil {
+			rc.id, rc.credentials = id, backends.Credentials{}
+			rc.claims = claims{id: id, Ticket: s.Ticket()}
 			return true
 		}
 	}
-	if !v.mayOpen() {
-		a.refuse(http.StatusForbidden, "nobody is known to watch from there; only playlists open sessions")
+	if !rc.mayOpen() {
+		resp.refuse(http.StatusForbidden, "nobody is known to watch from there; only playlists open sessions")
 		return false
 	}
-	if name := r.missing(&v.credentials); name != "" {
-		a.refuse(http.StatusForbidden, "the credential "+name+" is missing")
+	if name := r.missing(&rc.credentials); name != "" {
+		resp.refuse(http.StatusForbidden, "the credential "+name+" is missing")
 		return false
 	}
-	v.id = g.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, 0)
+	rc.id = g.identifier.sessionID(&rc.target, &rc.credentials, rc.view, rc.who, 0)
 	return true
 }
 
 // encodeRefusal encodes a refusal in the dialect of the edge that asked, if the request is for an endpoint and not for a
 // route of media before it: a viewer's 503 must stay one. Nothing is known of who asks.
-func (g *Gateway) encodeRefusal(v *View, a *Answer) {
-	_, path, _ := ticketInPath(v.Path)
-	if t, found := findTarget(g.routes, clientOf(v, g.trusted).host, path); found && t.route.endpoint != nil {
-		encodeForEdge(t.route.endpoint.Dialect(), &visit{}, a)
+func (g *Gateway) encodeRefusal(req *View, resp *Answer) {
+	_, path, _ := ticketInPath(req.Path)
+	if t, found := findTarget(g.routes, clientOf(req, g.trusted).host, path); found && t.route.endpoint != nil {
+		encodeForEdge(t.route.endpoint.Dialect(), &visit{}, resp)
 	}
 }
 
 // encodeForEdge turns the answer for a viewer into the one for the edge that asked about them.
-func encodeForEdge(d edge.Dialect, v *visit, a *Answer) {
-	r, why := edge.Result{Status: a.Status}, a.Body
-	for _, f := range a.Fields() {
+func encodeForEdge(d edge.Dialect, rc *visit, resp *Answer) {
+	r, why := edge.Result{Status: resp.Status}, resp.Body
+	for _, f := range resp.Fields() {
 		switch f.Name {
 		case "Location":
 			r.Location = f.Value
@@ -284,17 +284,17 @@ func encodeForEdge(d edge.Dialect, v *visit, a *Answer) {
 			r.RetryAfter = f.Value
 		}
 	}
-	if v.session != nil {
-		r.Decision = v.session.Decision()
-		r.Left = v.session.Expires().Sub(v.now)
+	if rc.session != nil {
+		r.Decision = rc.session.Decision()
+		r.Left = rc.session.Expires().Sub(rc.now)
 	}
-	a.keepOnly("Set-Cookie")
-	a.Body = nil
-	a.Status = d.Word(r, a)
-	a.set("Cache-Control", "no-store")
-	if a.Status != http.StatusOK && !d.KeepsSessions() { // those show nothing of a body
-		a.Body = why
-		a.set("Content-Type", "text/plain; charset=utf-8")
+	resp.keepOnly("Set-Cookie")
+	resp.Body = nil
+	resp.Status = d.Word(r, resp)
+	resp.set("Cache-Control", "no-store")
+	if resp.Status != http.StatusOK && !d.KeepsSessions() { // those show nothing of a body
+		resp.Body = why
+		resp.set("Content-Type", "text/plain; charset=utf-8")
 	}
-	a.set("Content-Length", strconv.Itoa(len(a.Body)))
+	resp.set("Content-Length", strconv.Itoa(len(resp.Body)))
 }

@@ -45,18 +45,18 @@ type client struct {
 }
 
 // clientOf believes what a trusted proxy forwards, and nobody else: see [edge.LastForwarded].
-func clientOf(v *View, trusted networks) client {
-	c := client{address: v.Peer, scheme: v.Scheme, host: v.Host}
-	if len(trusted) == 0 || !trusted.contain(v.Peer) {
+func clientOf(req *View, trusted networks) client {
+	c := client{address: req.Peer, scheme: req.Scheme, host: req.Host}
+	if len(trusted) == 0 || !trusted.contain(req.Peer) {
 		return c
 	}
-	if a := edge.LastForwarded(v.Header.Values("X-Forwarded-For"), trusted.contain); a.IsValid() {
+	if a := edge.LastForwarded(req.Header.Values("X-Forwarded-For"), trusted.contain); a.IsValid() {
 		c.address = a
 	}
-	if p := v.Header.Get("X-Forwarded-Proto"); p == "http" || p == "https" {
+	if p := req.Header.Get("X-Forwarded-Proto"); p == "http" || p == "https" {
 		c.scheme = p
 	}
-	if h := v.Header.Get("X-Forwarded-Host"); h != "" {
+	if h := req.Header.Get("X-Forwarded-Host"); h != "" {
 		c.host = h
 	}
 	return c
