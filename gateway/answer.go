@@ -32,70 +32,70 @@ type Answer struct {
 }
 
 // Reset makes the answer empty.
-func (a *Answer) Reset() { *a = Answer{} }
+func (resp *Answer) Reset() { *resp = Answer{} }
 
 // Fields are the header fields. Those of one name, which only Set-Cookie has several of, stand in a row.
-func (a *Answer) Fields() []Field { return a.fields[:a.n] }
+func (resp *Answer) Fields() []Field { return resp.fields[:resp.n] }
 
 // Sent notes how many bytes of the body reached the viewer.
-func (a *Answer) Sent(n int64) {
-	if a.session != nil {
-		a.session.Sent(n)
+func (resp *Answer) Sent(n int64) {
+	if resp.session != nil {
+		resp.session.Sent(n)
 	}
 }
 
 // set adds a header field. An empty value adds none.
-func (a *Answer) set(name, value string) {
-	if value == "" || a.n == maxFields {
+func (resp *Answer) set(name, value string) {
+	if value == "" || resp.n == maxFields {
 		return
 	}
-	a.fields[a.n] = Field{name, value}
-	a.n++
+	resp.fields[resp.n] = Field{name, value}
+	resp.n++
 }
 
 // Set adds a header field: set, for those who word an answer elsewhere.
-func (a *Answer) Set(name, value string) { a.set(name, value) }
+func (resp *Answer) Set(name, value string) { resp.set(name, value) }
 
 // keepOnly drops all header fields but those of that name.
-func (a *Answer) keepOnly(name string) {
+func (resp *Answer) keepOnly(name string) {
 	kept := 0
-	for _, f := range a.Fields() {
+	for _, f := range resp.Fields() {
 		if f.Name == name {
-			a.fields[kept] = f
+			resp.fields[kept] = f
 			kept++
 		}
 	}
-	a.n = kept
+	resp.n = kept
 }
 
 // refuse answers in one line of text that says why: for the operator who tries it with curl, not for players.
-func (a *Answer) refuse(status int, why string) {
-	a.Status = status
-	a.Body = []byte(why + "\n")
-	a.set("Content-Type", "text/plain; charset=utf-8")
-	a.set("Content-Length", strconv.Itoa(len(a.Body)))
-	a.set("Cache-Control", "no-store")
+func (resp *Answer) refuse(status int, why string) {
+	resp.Status = status
+	resp.Body = []byte(why + "\n")
+	resp.set("Content-Type", "text/plain; charset=utf-8")
+	resp.set("Content-Length", strconv.Itoa(len(resp.Body)))
+	resp.set("Cache-Control", "no-store")
 }
 
 // retryLater asks the viewer to try again: what is wrong will pass, and a 4xx would end his playback.
-func (a *Answer) comeBack(after time.Duration, why string) {
-	a.set("Retry-After", strconv.Itoa(max(1, int(after/time.Second))))
-	a.refuse(http.StatusServiceUnavailable, why)
+func (resp *Answer) comeBack(after time.Duration, why string) {
+	resp.set("Retry-After", strconv.Itoa(max(1, int(after/time.Second))))
+	resp.refuse(http.StatusServiceUnavailable, why)
 }
 
 // decided answers by the decision, and reports whether the viewer may have what he asked for. This is the one place where
 // a decision becomes a status.
-func (a *Answer) decided(d *backends.Decision, isPlaylist bool, retryAfter time.Duration) bool {
+func (resp *Answer) decided(d *backends.Decision, isPlaylist bool, retryAfter time.Duration) bool {
 	switch {
 	case d.Verdict == backends.Allowed:
 		return true
 	case d.Verdict == backends.Denied && d.Redirect != "" && isPlaylist:
-		a.set("Location", d.Redirect)
-		a.refuse(http.StatusFound, "sent elsewhere by the backend")
+		resp.set("Location", d.Redirect)
+		resp.refuse(http.StatusFound, "sent elsewhere by the backend")
 	case d.Verdict == backends.Denied:
-		a.refuse(http.StatusForbidden, "refused by "+d.Source.String())
+		resp.refuse(http.StatusForbidden, "refused by "+d.Source.String())
 	default:
-		a.comeBack(retryAfter, "nobody can say now whether you may watch")
+		resp.comeBack(retryAfter, "nobody can say now whether you may watch")
 	}
 	return false
 }

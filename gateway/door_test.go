@@ -9,8 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 )
 
 // heardFrom is an edit of edgeRoute's.
@@ -42,7 +41,7 @@ func TestOnlyListedEdgesAreHeard(t *testing.T) {
 				t.Errorf("%d arrived", n)
 			}
 			address := "127.0.0.1"
-			if d == authz.ForwardAuth { // whose field names the viewer, whom a trusted proxy is taken to speak for
+			if d == edge.ForwardAuth { // whose field names the viewer, whom a trusted proxy is taken to speak for
 				address = "192.0.2.7"
 			}
 			if log, want := g.log.written(), []string{stranger + address + " dialect=" + d.String()}; !slices.Equal(log, want) {
@@ -54,7 +53,7 @@ func TestOnlyListedEdgesAreHeard(t *testing.T) {
 
 func TestAnEdgeBehindATrustedProxyIsHeardByItsOwnAddress(t *testing.T) {
 	t.Parallel()
-	for _, d := range []authz.Dialect{authz.Astra, authz.Alta, authz.Flussonic, authz.Nginx, authz.ForwardAuth} {
+	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic, edge.Nginx, edge.ForwardAuth} {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			g := newEdgeGate(t, nil, edgeRoute(d, heardFrom("203.0.113.0/24", "2001:db8::/32")))
@@ -74,7 +73,7 @@ func TestAnEdgeBehindATrustedProxyIsHeardByItsOwnAddress(t *testing.T) {
 				{"2001:db9::10", 403},
 			} {
 				v := viewer
-				if d == authz.ForwardAuth { // the proxy adds the edge's address to the viewer's
+				if d == edge.ForwardAuth { // the proxy adds the edge's address to the viewer's
 					v.address = "192.0.2.7, " + tc.forwarded
 				} else {
 					v.fields = []string{"X-Forwarded-For: " + tc.forwarded}
@@ -84,7 +83,7 @@ func TestAnEdgeBehindATrustedProxyIsHeardByItsOwnAddress(t *testing.T) {
 				}
 			}
 			arrived := g.room.arrived()
-			if len(arrived) == 0 || d != authz.ForwardAuth && len(arrived) != 1 {
+			if len(arrived) == 0 || d != edge.ForwardAuth && len(arrived) != 1 {
 				t.Fatalf("%d arrived", len(arrived))
 			}
 			if got := arrived[0].Request.Address; got != netip.MustParseAddr("192.0.2.7") {
@@ -96,8 +95,8 @@ func TestAnEdgeBehindATrustedProxyIsHeardByItsOwnAddress(t *testing.T) {
 
 func TestAnEdgeThatNoProxyIsTrustedToSpeakForIsNotHeard(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, func(c *Config) { c.TrustedProxies = nil }, edgeRoute(authz.Astra, heardFrom("203.0.113.0/24")))
-	g.wantAsked(t, authz.Astra, http.StatusForbidden, atEdge{uri: "/a?token=1", fields: []string{"X-Forwarded-For: 203.0.113.10"}})
+	g := newEdgeGate(t, func(c *Config) { c.TrustedProxies = nil }, edgeRoute(edge.Astra, heardFrom("203.0.113.0/24")))
+	g.wantAsked(t, edge.Astra, http.StatusForbidden, atEdge{uri: "/a?token=1", fields: []string{"X-Forwarded-For: 203.0.113.10"}})
 	if n := len(g.room.arrived()); n != 0 {
 		t.Errorf("%d arrived", n)
 	}
@@ -106,8 +105,8 @@ func TestAnEdgeThatNoProxyIsTrustedToSpeakForIsNotHeard(t *testing.T) {
 func TestWhatAnEdgePassesOnIsNeverTakenForTheEdgesAddress(t *testing.T) {
 	t.Parallel()
 	// A viewer may send X-Forwarded-For to an nginx that passes it on: it is neither the edge's address nor his.
-	g := newEdgeGate(t, nil, edgeRoute(authz.Nginx))
-	g.wantAsked(t, authz.Nginx, http.StatusOK, atEdge{
+	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx))
+	g.wantAsked(t, edge.Nginx, http.StatusOK, atEdge{
 		uri: "/play/a001/index.m3u8?token=1", address: "192.0.2.7", host: "tv.example.com", scheme: "https",
 		fields: []string{"X-Forwarded-For: 203.0.113.10", "X-Forwarded-Host: evil.example.com", "X-Real-Host: evil.example.com"},
 	})
@@ -120,7 +119,7 @@ func TestWhatAnEdgePassesOnIsNeverTakenForTheEdgesAddress(t *testing.T) {
 func TestAViewerBehindForwardAuthCannotInventHisAddress(t *testing.T) {
 	t.Parallel()
 	// 203.0.113.0/24 are edges that stand before the one that asks; the test's own network is trusted.
-	g := newEdgeGate(t, nil, edgeRoute(authz.ForwardAuth, heardFrom("127.0.0.0/8", "203.0.113.0/24")))
+	g := newEdgeGate(t, nil, edgeRoute(edge.ForwardAuth, heardFrom("127.0.0.0/8", "203.0.113.0/24")))
 	for list, want := range map[string]string{
 		"198.51.100.1, 192.0.2.7":                          "192.0.2.7",
 		"198.51.100.1, 192.0.2.7, 203.0.113.5, 127.0.0.3":  "192.0.2.7",
@@ -131,7 +130,7 @@ func TestAViewerBehindForwardAuthCannotInventHisAddress(t *testing.T) {
 		"198.51.100.1, nonsense, 203.0.113.5, 203.0.113.6": "203.0.113.5",
 	} {
 		before := len(g.room.arrived())
-		g.wantAsked(t, authz.ForwardAuth, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8", address: list, agent: list})
+		g.wantAsked(t, edge.ForwardAuth, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8", address: list, agent: list})
 		arrived := g.room.arrived()[before:]
 		if len(arrived) != 1 || arrived[0].Request.Address.String() != want {
 			t.Errorf("%s: arrived %+v, want one from %s", list, arrived, want)
@@ -141,7 +140,7 @@ func TestAViewerBehindForwardAuthCannotInventHisAddress(t *testing.T) {
 
 func TestARouteIsOnlyForTheEdgesThatItLists(t *testing.T) {
 	t.Parallel()
-	for _, d := range []authz.Dialect{authz.Astra, authz.Flussonic, authz.Nginx} {
+	for _, d := range []edge.Dialect{edge.Astra, edge.Flussonic, edge.Nginx} {
 		named := func(name, network string) RouteConfig {
 			return edgeRoute(d, heardFrom(network), func(r *RouteConfig) { r.Name = name })
 		}
@@ -159,14 +158,14 @@ func TestARouteIsOnlyForTheEdgesThatItLists(t *testing.T) {
 
 func TestOtherDialectsThanTheRoutesAreNotHeard(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(authz.Astra), edgeRoute(authz.Envoy, func(r *RouteConfig) { r.Edge.ViewerPath = "/other/{channel}/*" }))
-	g.wantAsked(t, authz.Envoy, http.StatusForbidden, atEdge{uri: "/play/a001/index.m3u8?token=1"})
+	g := newEdgeGate(t, nil, edgeRoute(edge.Astra), edgeRoute(edge.Envoy, func(r *RouteConfig) { r.Edge.ViewerPath = "/other/{channel}/*" }))
+	g.wantAsked(t, edge.Envoy, http.StatusForbidden, atEdge{uri: "/play/a001/index.m3u8?token=1"})
 	var a Answer
-	q := authz.Question{Method: "GET", Path: "/play/a001/index.m3u8"}
-	if err := g.Ask(context.Background(), authz.Alta, netip.MustParseAddr("127.0.0.1"), &q, &a); err != nil || a.Status != 403 {
+	q := edge.Question{Method: "GET", Path: "/play/a001/index.m3u8"}
+	if err := g.Check(context.Background(), edge.Alta, netip.MustParseAddr("127.0.0.1"), &q, &a); err != nil || a.Status != 403 {
 		t.Errorf("Alta: got %d %q, %v", a.Status, a.Body, err)
 	}
-	alone := newEdgeGate(t, nil, edgeRoute(authz.Envoy))
+	alone := newEdgeGate(t, nil, edgeRoute(edge.Envoy))
 	for _, path := range []string{"/", "/auth", "/play/a001/index.m3u8?token=1"} { // Envoy asks at another listener
 		alone.want(t, http.StatusNotFound, path)
 	}
@@ -178,7 +177,7 @@ func TestOtherDialectsThanTheRoutesAreNotHeard(t *testing.T) {
 func TestTheOperatorIsToldOfAStrangerOnceAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := makeEdgeGate(t, nil, edgeRoute(authz.Astra, heardFrom("203.0.113.0/24")))
+		g := makeEdgeGate(t, nil, edgeRoute(edge.Astra, heardFrom("203.0.113.0/24")))
 		ask := func() {
 			var a Answer
 			v := View{Method: "GET", Path: "/auth", Peer: netip.MustParseAddr("198.51.100.1"), Header: http.Header{}}
@@ -202,19 +201,6 @@ func TestTheOperatorIsToldOfAStrangerOnceAMinute(t *testing.T) {
 	})
 }
 
-func TestAWarningIsGivenOnceAMinute(t *testing.T) {
-	t.Parallel()
-	w, now := &warning{}, time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)
-	for _, tc := range []struct {
-		after time.Duration
-		want  bool
-	}{{0, true}, {0, false}, {59 * time.Second, false}, {60 * time.Second, true}, {119 * time.Second, false}, {time.Hour, true}} {
-		if got := w.mayWarn(now.Add(tc.after)); got != tc.want {
-			t.Errorf("after %v: got %v", tc.after, got)
-		}
-	}
-}
-
 func TestADoorSaysWhereItCannotBe(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -233,15 +219,15 @@ func TestADoorSaysWhereItCannotBe(t *testing.T) {
 		"viewers of two channels": {func(r *RouteConfig) { r.Edge.ViewerPath = "/{channel}/{channel}" }, `edge.viewer_path: "/{channel}/{channel}" names {channel} twice`},
 	} {
 		got := ""
-		if _, err := newRoute(edgeRoute(authz.Nginx, tc.edit), nil); err != nil {
+		if _, err := newRoute(edgeRoute(edge.Nginx, tc.edit), nil); err != nil {
 			got = err.Error()
 		}
 		if got != tc.want {
 			t.Errorf("%s: got %q, want %q", name, got, tc.want)
 		}
 	}
-	if r, err := newRoute(edgeRoute(authz.Envoy), nil); err != nil || r.door.at != nil {
-		t.Errorf("envoy: got a door at %v, %v", r.door.at, err)
+	if r, err := newRoute(edgeRoute(edge.Envoy), nil); err != nil || r.endpoint.MatchesPath("") || r.endpoint.MatchesPath("/") {
+		t.Errorf("envoy: got an endpoint at a path, %v", err)
 	}
 }
 
@@ -251,11 +237,11 @@ func TestAMediaRouteHasNoMarginAndOneForEdgesItsOwn(t *testing.T) {
 	if err != nil || media.margin() != 0 {
 		t.Errorf("media: got %v, %v", media.margin(), err)
 	}
-	var c EdgeConfig
+	var c edge.Config
 	if c.SetDefaults(); c.ExtraLifetime != time.Minute {
 		t.Errorf("the default margin: got %v", c.ExtraLifetime)
 	}
-	r, err := newRoute(edgeRoute(authz.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = time.Hour }), nil)
+	r, err := newRoute(edgeRoute(edge.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = time.Hour }), nil)
 	if err != nil || r.margin() != time.Hour {
 		t.Errorf("an edge's: got %v, %v", r.margin(), err)
 	}
@@ -269,7 +255,7 @@ func TestAMediaRouteHasNoMarginAndOneForEdgesItsOwn(t *testing.T) {
 func TestAConfigOfEdgesAloneNeedsNoOrigin(t *testing.T) {
 	t.Parallel()
 	c := testConfig("")
-	c.Origins, c.Routes = nil, []RouteConfig{edgeRoute(authz.Astra)}
+	c.Origins, c.Routes = nil, []RouteConfig{edgeRoute(edge.Astra)}
 	if err := c.Validate(func(string) bool { return true }); err != nil {
 		t.Errorf("got %v", err)
 	}

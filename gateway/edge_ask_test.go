@@ -13,7 +13,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 	"usher/gateway/hls"
 )
 
@@ -58,8 +58,8 @@ func TestRoutesThatShareADoorAreToldApartByPathAndHost(t *testing.T) {
 
 func TestOnlyTheDoorsOfARouteAreAsked(t *testing.T) {
 	t.Parallel()
-	behind := edgeRoute(authz.Nginx, func(r *RouteConfig) { r.Path = "/ask/*" })
-	g := newEdgeGate(t, nil, edgeRoute(authz.Astra), behind)
+	behind := edgeRoute(edge.Nginx, func(r *RouteConfig) { r.Path = "/ask/*" })
+	g := newEdgeGate(t, nil, edgeRoute(edge.Astra), behind)
 	g.want(t, http.StatusNotFound, "/auth/more?token=1", "X-Real-IP: 192.0.2.7")
 	g.want(t, http.StatusNotFound, "/play/a001/index.m3u8?token=1")
 	nginx := []string{"X-Real-IP: 192.0.2.7", "X-Original-URI: /play/a001/index.m3u8?token=1"}
@@ -77,7 +77,7 @@ func TestOnlyTheDoorsOfARouteAreAsked(t *testing.T) {
 
 func TestARouteForEdgesServesBesideOneForMedia(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes = append([]RouteConfig{edgeRoute(authz.Nginx)}, c.Routes...) })
+	g := newGate(t, func(c *Config) { c.Routes = append([]RouteConfig{edgeRoute(edge.Nginx)}, c.Routes...) })
 	g.want(t, http.StatusOK, "/auth", "X-Real-IP: 192.0.2.7", "X-Original-URI: /play/a001/index.m3u8?token=1")
 	if got := g.want(t, http.StatusOK, "/play/a001/index.m3u8?token=1"); !strings.Contains(got.body, "seg-17.ts") {
 		t.Errorf("the media route: got %q", got.body)
@@ -132,7 +132,7 @@ func TestAViewersHEADIsTheSameSessionAsHisGET(t *testing.T) {
 
 func TestAnEdgesOwnMethodIsOfNoImportance(t *testing.T) {
 	t.Parallel()
-	for _, d := range []authz.Dialect{authz.Astra, authz.Alta, authz.Nginx, authz.ForwardAuth} {
+	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Nginx, edge.ForwardAuth} {
 		g := newEdgeGate(t, nil, edgeRoute(d))
 		path, fields := atEdge{uri: "/play/a001/index.m3u8?token=1", address: "192.0.2.7"}.words(d)
 		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodOptions} {
@@ -156,7 +156,7 @@ func TestUncleanPathsOfViewersAreRefusedInEveryDialect(t *testing.T) {
 				"/play/a001/../b002/index.m3u8", "/play/a001/./index.m3u8", "/play/a001/..;x/index.m3u8", "/play/../../index.m3u8",
 				"/play/a001/x\\index.m3u8", "/play/a001/index%zz.m3u8",
 			}
-			if d != authz.Flussonic { // whose names come decoded
+			if d != edge.Flussonic { // whose names come decoded
 				paths = append(paths, "/play/a001/%2e%2e/index.m3u8", "/play/a001/%2E/index.m3u8", "/play/a001/x%2findex.m3u8",
 					"/play/%61001/index.m3u8", "/play/a%30%301/index.m3u8", "/play/a001/index%00.m3u8", "/play/a001/x%5Cindex.m3u8",
 					"/play/a001/%252e%252e/index.m3u8", "/play/a001/index.m3u8%", "/play/a001/index%2em3u8", "/play/a%2Db/index.m3u8")
@@ -176,9 +176,9 @@ func TestUncleanPathsOfViewersAreRefusedInEveryDialect(t *testing.T) {
 
 func TestAFlussonicNameThatNoPathCanHoldIsRefused(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(authz.Flussonic))
+	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic))
 	for _, name := range []string{"..", "../a", "a/..", "a\x00", "a\nb", "a%2fb", "100%", `a\b`} {
-		g.wantAsked(t, authz.Flussonic, http.StatusForbidden, atEdge{channel: name, uri: "?token=1"})
+		g.wantAsked(t, edge.Flussonic, http.StatusForbidden, atEdge{channel: name, uri: "?token=1"})
 	}
 	if n := len(g.room.arrived()); n != 0 {
 		t.Errorf("%d arrived", n)
@@ -188,7 +188,7 @@ func TestAFlussonicNameThatNoPathCanHoldIsRefused(t *testing.T) {
 func TestAPathWithoutSlashIsRefusedInEveryDialect(t *testing.T) {
 	t.Parallel()
 	for _, d := range everyDialect() {
-		if d == authz.Flussonic { // says a name
+		if d == edge.Flussonic { // says a name
 			continue
 		}
 		g := newEdgeGate(t, nil, edgeRoute(d))
@@ -204,14 +204,14 @@ func TestAPathWithoutSlashIsRefusedInEveryDialect(t *testing.T) {
 func TestQuestionsThatCannotBeReadAreRefusedAndToldOnce(t *testing.T) {
 	t.Parallel()
 	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
-	cases := map[authz.Dialect]struct {
+	cases := map[edge.Dialect]struct {
 		path   string
 		fields []string
 		why    string
 	}{
-		authz.Flussonic:   {"/auth?name=cam0&token=s3cret", nil, "ip" + missing},
-		authz.Nginx:       {"/auth?token=s3cret", []string{"X-Real-IP: 192.0.2.7"}, "X-Original-URI" + missing},
-		authz.ForwardAuth: {"/auth?token=s3cret", []string{"X-Forwarded-Uri: /play/a001/index.m3u8?token=s3cret"}, "X-Forwarded-For" + missing},
+		edge.Flussonic:   {"/auth?name=cam0&token=s3cret", nil, "ip" + missing},
+		edge.Nginx:       {"/auth?token=s3cret", []string{"X-Real-IP: 192.0.2.7"}, "X-Original-URI" + missing},
+		edge.ForwardAuth: {"/auth?token=s3cret", []string{"X-Forwarded-Uri: /play/a001/index.m3u8?token=s3cret"}, "X-Forwarded-For" + missing},
 	}
 	for d, tc := range cases {
 		t.Run(d.String(), func(t *testing.T) {
@@ -237,15 +237,15 @@ func TestQuestionsThatCannotBeReadAreRefusedAndToldOnce(t *testing.T) {
 
 func TestAPublishersQuestionIsBounded(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(authz.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }))
+	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }))
 	body := func(size int) string {
 		const start, end = `{"name": "cam0", "ip": "192.0.2.7", "token": "1", "x": "`, `"}`
 		return start + strings.Repeat("x", size-len(start)-len(end)) + end
 	}
-	if got := g.post(t, "/auth", body(maxQuestion)); got.status != http.StatusOK || len(g.room.arrived()) != 1 {
+	if got := g.post(t, "/auth", body(edge.MaxBody)); got.status != http.StatusOK || len(g.room.arrived()) != 1 {
 		t.Errorf("of the most that is read: got %d %q, %d arrived", got.status, got.body, len(g.room.arrived()))
 	}
-	got := g.post(t, "/auth", body(maxQuestion+1))
+	got := g.post(t, "/auth", body(edge.MaxBody+1))
 	if got.status != http.StatusForbidden || got.body != "the body is broken or too large\n" || len(g.room.arrived()) != 1 {
 		t.Errorf("of a byte more: got %d %q, %d arrived", got.status, got.body, len(g.room.arrived()))
 	}
@@ -266,7 +266,7 @@ func (failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 func TestABodyThatBreaksOffIsRefused(t *testing.T) {
 	t.Parallel()
-	for _, d := range []authz.Dialect{authz.Astra, authz.Flussonic, authz.Nginx} {
+	for _, d := range []edge.Dialect{edge.Astra, edge.Flussonic, edge.Nginx} {
 		g := newEdgeGate(t, nil, edgeRoute(d))
 		v := View{Method: http.MethodPost, Path: "/auth", Peer: netip.MustParseAddr("127.0.0.1"), Header: http.Header{}, Body: failing{}}
 		var a Answer
@@ -290,14 +290,14 @@ func TestAnEdgeThatGoesAwayIsNotAnswered(t *testing.T) {
 			header.Set(name, value)
 		}
 		path, query, _ := strings.Cut(path, "?")
-		edge, ctx := netip.MustParseAddr("127.0.0.1"), context.Background()
+		peer, ctx := netip.MustParseAddr("127.0.0.1"), context.Background()
 		var a Answer
 		var err error
-		if d == authz.Envoy {
-			q := authz.Question{Method: "GET", Path: "/play/a001/index.m3u8", Query: "token=1", Address: netip.MustParseAddr("192.0.2.7")}
-			err = g.Ask(ctx, d, edge, &q, &a)
+		if d == edge.Envoy {
+			q := edge.Question{Method: "GET", Path: "/play/a001/index.m3u8", Query: "token=1", Address: netip.MustParseAddr("192.0.2.7")}
+			err = g.Check(ctx, d, peer, &q, &a)
 		} else {
-			err = g.Serve(ctx, &View{Method: "GET", Path: path, Query: query, Peer: edge, Header: header}, &a)
+			err = g.Serve(ctx, &View{Method: "GET", Path: path, Query: query, Peer: peer, Header: header}, &a)
 		}
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: got %v, answered %d", d, err, a.Status)
@@ -313,7 +313,7 @@ func TestACheckOfAnEdgesRouteAsksWhatTheEdgeWouldHaveAsked(t *testing.T) {
 			r := edgeRoute(d, func(r *RouteConfig) { r.RequiredCredentials, r.Hosts = []string{"token"}, []string{"tv.example.com"} })
 			g := newEdgeGate(t, nil, r)
 			v := atEdge{uri: "/play/a001/index.m3u8?token=1", host: "tv.example.com", scheme: "http"}
-			if d == authz.Flussonic || d == authz.Astra {
+			if d == edge.Flussonic || d == edge.Astra {
 				v.channel = "a001"
 			}
 			g.wantAsked(t, d, http.StatusOK, v)
@@ -342,10 +342,10 @@ func TestACheckOfAnEdgesRouteAsksWhatTheEdgeWouldHaveAsked(t *testing.T) {
 
 func TestARouteForEdgesHasNoCarryOfItsOwn(t *testing.T) {
 	t.Parallel()
-	for how, want := range map[authz.Recognition]hls.TicketTransport{
-		authz.RecogniseDefault: hls.TicketInPath, authz.RecogniseCookie: hls.TicketInCookie, authz.RecogniseNobody: hls.TicketInPath,
+	for how, want := range map[edge.MatchMode]hls.TicketTransport{
+		edge.MatchByDefault: hls.TicketInPath, edge.MatchByCookie: hls.TicketInCookie, edge.MatchByNone: hls.TicketInPath,
 	} {
-		g := newEdgeGate(t, nil, edgeRoute(authz.Nginx, recognise(how)))
+		g := newEdgeGate(t, nil, edgeRoute(edge.Nginx, recognise(how)))
 		if got := g.routes[0].config.TicketIn; got != want {
 			t.Errorf("%v: got %v, want %v", how, got, want)
 		}

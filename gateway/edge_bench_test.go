@@ -7,16 +7,15 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"testing"
-
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 )
 
 // knownViewer is a gate of nginx's, and the request by which it asks about a segment of a viewer who is known by address
 // and agent.
 func knownViewer(tb testing.TB) (*edgeGate, *View) {
 	tb.Helper()
-	g := newEdgeGate(tb, nil, edgeRoute(authz.Nginx))
-	g.wantAsked(tb, authz.Nginx, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=123"})
+	g := newEdgeGate(tb, nil, edgeRoute(edge.Nginx))
+	g.wantAsked(tb, edge.Nginx, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=123"})
 	return g, &View{
 		Method: http.MethodGet, Scheme: "http", Host: "tv.example.com", Path: "/auth", Peer: netip.MustParseAddr("127.0.0.1"),
 		Header: http.Header{
@@ -69,7 +68,7 @@ func BenchmarkAskAboutAKnownViewer(b *testing.B) {
 }
 
 func BenchmarkAskAboutAForgedCookie(b *testing.B) {
-	g := newEdgeGate(b, nil, edgeRoute(authz.Nginx, recognise(authz.RecogniseCookie)))
+	g := newEdgeGate(b, nil, edgeRoute(edge.Nginx, recognise(edge.MatchByCookie)))
 	r := httptest.NewRequest(http.MethodGet, "/auth", nil)
 	r.RemoteAddr = "127.0.0.1:1"
 	for name, value := range map[string]string{

@@ -8,12 +8,12 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 )
 
 func TestWhoWatchesIsNotRecognisedAsWhoPublishes(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(authz.Flussonic, recognise(authz.RecogniseAddressAgent), func(r *RouteConfig) {
+	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic, recognise(edge.MatchByAddressAgent), func(r *RouteConfig) {
 		r.Edge.PublishBackend, r.RequiredCredentials = "p", []string{"token"}
 	}))
 	g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
@@ -22,7 +22,7 @@ func TestWhoWatchesIsNotRecognisedAsWhoPublishes(t *testing.T) {
 		}
 		return backends.Decision{Verdict: backends.Allowed}, nil
 	}
-	g.wantAsked(t, authz.Flussonic, 200, atEdge{channel: "cam0", uri: "?token=1", agent: "OBS"})
+	g.wantAsked(t, edge.Flussonic, 200, atEdge{channel: "cam0", uri: "?token=1", agent: "OBS"})
 	if got := g.post(t, "/auth", fmt.Sprintf(publishing, "")); got.status != http.StatusForbidden {
 		t.Errorf("publishing without credentials by who watches: got %d", got.status)
 	}
@@ -30,10 +30,10 @@ func TestWhoWatchesIsNotRecognisedAsWhoPublishes(t *testing.T) {
 
 func TestAStrangerIsToldOfOnceHoweverManyRoutesShareTheDoor(t *testing.T) {
 	t.Parallel()
-	one := edgeRoute(authz.Nginx, heardFrom("203.0.113.0/24"))
-	two := edgeRoute(authz.Nginx, heardFrom("203.0.113.0/24"), func(r *RouteConfig) { r.Edge.ViewerPath = "/vod/{channel}/*" })
+	one := edgeRoute(edge.Nginx, heardFrom("203.0.113.0/24"))
+	two := edgeRoute(edge.Nginx, heardFrom("203.0.113.0/24"), func(r *RouteConfig) { r.Edge.ViewerPath = "/vod/{channel}/*" })
 	g := newEdgeGate(t, nil, one, two)
-	g.wantAsked(t, authz.Nginx, 403, atEdge{uri: "/play/a001/index.m3u8"})
+	g.wantAsked(t, edge.Nginx, 403, atEdge{uri: "/play/a001/index.m3u8"})
 	if log := g.log.written(); len(log) != 1 {
 		t.Errorf("log: %q", log)
 	}
@@ -41,7 +41,7 @@ func TestAStrangerIsToldOfOnceHoweverManyRoutesShareTheDoor(t *testing.T) {
 
 func TestAStrangerHidesNoEdgeThatIsSetUpWrongly(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(authz.Nginx, heardFrom("203.0.113.0/24")))
+	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx, heardFrom("203.0.113.0/24")))
 	g.want(t, 403, "/auth")
 	g.want(t, 403, "/auth", "X-Forwarded-For: 203.0.113.1")
 	if log := g.log.written(); len(log) != 2 {
@@ -51,7 +51,7 @@ func TestAStrangerHidesNoEdgeThatIsSetUpWrongly(t *testing.T) {
 
 func TestAViewersLongQueryIsARefusalInTheEdgesWords(t *testing.T) {
 	t.Parallel()
-	for _, d := range []authz.Dialect{authz.Astra, authz.Alta, authz.Flussonic} {
+	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic} {
 		g := newEdgeGate(t, nil, edgeRoute(d))
 		if got := g.ask(t, d, atEdge{uri: "/a001?token=" + strings.Repeat("x", 9000)}); got.status != http.StatusForbidden {
 			t.Errorf("%s: got %d", d, got.status)
@@ -61,7 +61,7 @@ func TestAViewersLongQueryIsARefusalInTheEdgesWords(t *testing.T) {
 
 func TestABusyNodeAnswersInTheEdgesWords(t *testing.T) {
 	t.Parallel()
-	for d, want := range map[authz.Dialect]int{authz.Astra: 403, authz.Nginx: 403, authz.Flussonic: 500, authz.ForwardAuth: 503} {
+	for d, want := range map[edge.Dialect]int{edge.Astra: 403, edge.Nginx: 403, edge.Flussonic: 500, edge.ForwardAuth: 503} {
 		g := newEdgeGate(t, func(c *Config) { c.Limits.MaxRequests = 1 }, edgeRoute(d))
 		g.handler.serving.Add(1)
 		if got := g.ask(t, d, atEdge{uri: "/play/a001/index.m3u8?token=1"}); got.status != want {
@@ -72,8 +72,8 @@ func TestABusyNodeAnswersInTheEdgesWords(t *testing.T) {
 
 func TestTwoDialectsAtOneDoorAreBothHeardOrRefusedByValidate(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(authz.Astra, heardFrom("203.0.113.1/32")), edgeRoute(authz.Nginx, heardFrom("203.0.113.2/32")))
-	g.wantAsked(t, authz.Nginx, 200, atEdge{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Forwarded-For: 203.0.113.2"}})
+	g := newEdgeGate(t, nil, edgeRoute(edge.Astra, heardFrom("203.0.113.1/32")), edgeRoute(edge.Nginx, heardFrom("203.0.113.2/32")))
+	g.wantAsked(t, edge.Nginx, 200, atEdge{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Forwarded-For: 203.0.113.2"}})
 }
 
 func TestASegmentOfOneTooManyOpensNothing(t *testing.T) {
@@ -92,18 +92,18 @@ func TestASegmentOfOneTooManyOpensNothing(t *testing.T) {
 
 func TestViewersWithoutAddressAreNotAlike(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(authz.Alta, recognise(authz.RecogniseAddressAgent), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
+	g := newEdgeGate(t, nil, edgeRoute(edge.Alta, recognise(edge.MatchByAddressAgent), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 	g.want(t, 200, "/auth?token=1", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC")
 	g.want(t, 403, "/auth", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC")
 }
 
 func TestARefusedViewerLearnsNoUser(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(authz.ForwardAuth))
+	g := newEdgeGate(t, nil, edgeRoute(edge.ForwardAuth))
 	g.room.decide = func(session.OpenRequest) (backends.Decision, error) {
 		return backends.Decision{Verdict: backends.Denied, UserID: "u7", User: "Ada"}, nil
 	}
-	if got := g.wantAsked(t, authz.ForwardAuth, 403, atEdge{uri: "/play/a001/index.m3u8?token=1"}); got.header.Get("X-Userid") != "" {
+	if got := g.wantAsked(t, edge.ForwardAuth, 403, atEdge{uri: "/play/a001/index.m3u8?token=1"}); got.header.Get("X-Userid") != "" {
 		t.Errorf("got %v", got.header)
 	}
 }
@@ -111,9 +111,9 @@ func TestARefusedViewerLearnsNoUser(t *testing.T) {
 // path;params
 func TestAPlaylistIsOneWithParametersToo(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(authz.Nginx, recognise(authz.RecognisePlaylistsOnly), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
+	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx, recognise(edge.MatchByPlaylistsOnly), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 	for _, p := range []string{"/play/a001/index.m3u8;x=1", "/play/a001/index.m3u8/", "/play/a001/index.m3u8%20"} {
-		g.wantAsked(t, authz.Nginx, 403, atEdge{uri: p})
+		g.wantAsked(t, edge.Nginx, 403, atEdge{uri: p})
 	}
 }
 
@@ -121,8 +121,8 @@ func TestAPlaylistIsOneWithParametersToo(t *testing.T) {
 func TestAnEnvoyBehindAProxyOfOurs(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{"127.0.0.7": "203.0.113.9", "198.51.100.7": "198.51.100.7"} {
-		g := newEdgeGate(t, nil, edgeRoute(authz.Envoy))
-		g.wantAsked(t, authz.Envoy, 200, atEdge{
+		g := newEdgeGate(t, nil, edgeRoute(edge.Envoy))
+		g.wantAsked(t, edge.Envoy, 200, atEdge{
 			uri: "/play/a001/index.m3u8?token=1", address: address,
 			fields: []string{"X-Forwarded-For: 192.0.2.66, 203.0.113.9, 127.0.0.7"},
 		})
@@ -144,7 +144,7 @@ func TestABusyNodeAnswersViewersInTheirOwnWordsBesideACatchAllDoor(t *testing.T)
 	} {
 		g := newGate(t, func(c *Config) {
 			c.Limits.MaxRequests = 1
-			door := edgeRoute(authz.Astra)
+			door := edgeRoute(edge.Astra)
 			door.Path = "/*"
 			c.Routes = append(c.Routes, door)
 		})

@@ -38,17 +38,17 @@ type identityMAC struct {
 
 // sessionID is the same on every node for the same viewer. apart, if not zero, is the address prefix of a viewer who is
 // told apart from a crowd that uses the same credentials.
-func (i *identifier) sessionID(t *target, c *backends.Credentials, v *View, who client, apart uint64) backends.SessionID {
+func (i *identifier) sessionID(t *target, c *backends.Credentials, req *View, viewer client, apart uint64) backends.SessionID {
 	m, _ := i.macs.Get().(*identityMAC)
 	defer i.macs.Put(m)
 	m.in = append(m.in[:0], identityDomain...)
 	m.in = backends.AppendField(m.in, t.route.name)
 	m.in = backends.AppendField(m.in, t.channel)
 	m.in = c.AppendCanonical(m.in)
-	if v.publishes {
+	if req.publishes {
 		m.in = backends.AppendField(m.in, "publish")
 	}
-	m.in = i.appendFacts(m.in, t, c, v, who)
+	m.in = i.appendFacts(m.in, t, c, req, viewer)
 	m.in = binary.BigEndian.AppendUint64(m.in, apart)
 	m.hash.Reset()
 	m.hash.Write(m.in)
@@ -57,23 +57,23 @@ func (i *identifier) sessionID(t *target, c *backends.Credentials, v *View, who 
 
 // appendFacts adds what the route tells viewers apart by beside their credentials. A viewer without any is told apart by
 // his address and player, since a backend can have decided on nothing else.
-func (i *identifier) appendFacts(in []byte, t *target, c *backends.Credentials, v *View, who client) []byte {
-	agent := v.Header.Get("User-Agent")
+func (i *identifier) appendFacts(in []byte, t *target, c *backends.Credentials, req *View, viewer client) []byte {
+	agent := req.Header.Get("User-Agent")
 	facts := t.route.byFacts
-	if facts.edgeSession && v.edgeSession != "" {
-		in = backends.AppendField(append(in, 'e'), v.edgeSession)
+	if facts.edgeSession && req.edgeSession != "" {
+		in = backends.AppendField(append(in, 'e'), req.edgeSession)
 	}
 	if c.IsEmpty() {
-		in = backends.AppendField(in, who.address.String())
+		in = backends.AppendField(in, viewer.address.String())
 		return backends.AppendField(in, agent)
 	}
 	if facts.playback {
-		if p := v.Header.Get("X-Playback-Session-Id"); p != "" && i.playbacks.admit(in, p, time.Now()) {
+		if p := req.Header.Get("X-Playback-Session-Id"); p != "" && i.playbacks.admit(in, p, time.Now()) {
 			return backends.AppendField(append(in, 'p'), p)
 		}
 	}
 	if facts.address {
-		in = binary.BigEndian.AppendUint64(append(in, 'a'), prefixOf(who.address))
+		in = binary.BigEndian.AppendUint64(append(in, 'a'), prefixOf(viewer.address))
 	}
 	if facts.agent {
 		in = backends.AppendField(append(in, 'u'), agent)

@@ -54,12 +54,12 @@ func (l *listings) note(r *route, channel string, tpl *hls.Template) {
 const maxQueriesPerPath = 64
 
 // originQuery is the query that the origin gets to see: what the route forwards, and what a playlist listed.
-func (g *Gateway) originQuery(v *visit, path string) string {
-	query := v.view.Query
+func (g *Gateway) originQuery(rc *visit, path string) string {
+	query := rc.view.Query
 	if query == "" {
 		return ""
 	}
-	r := v.target.route
+	r := rc.target.route
 	forwarded := ""
 	if len(r.config.ForwardQuery) > 0 {
 		forwarded = filterQuery(query, func(name string) bool { return slices.Contains(r.config.ForwardQuery, name) })
@@ -68,18 +68,18 @@ func (g *Gateway) originQuery(v *visit, path string) string {
 		return name != g.o.Config.Tickets.Parameter && !isDirective(name) && name != "CMCD" &&
 			!slices.Contains(r.config.IgnoreQuery, name) && !slices.Contains(r.config.ForwardQuery, name)
 	})
-	return joinQuery(g.listed.listed(v, path, given), forwarded)
+	return joinQuery(g.listed.listed(rc, path, given), forwarded)
 }
 
 // listed is as much of the given query as a playlist listed for the path.
-func (l *listings) listed(v *visit, path, given string) string {
+func (l *listings) listed(rc *visit, path, given string) string {
 	if given == "" {
 		return ""
 	}
-	key := listedPath{v.target.route.name, unescape(path)}
+	key := listedPath{rc.target.route.name, unescape(path)}
 	queries, found := l.queries.GetIfPresent(key)
 	if !found {
-		return l.unlisted(v, key, given)
+		return l.unlisted(rc, key, given)
 	}
 	if slices.Contains(queries, given) {
 		return given
@@ -95,17 +95,17 @@ func (l *listings) listed(v *visit, path, given string) string {
 // unlisted is as much of the given query as counts for listed although no playlist is known that lists the path. While
 // none of the channel's has been seen that could (the node has just started), that is what stands on a URI that was
 // made by us, so that no viewer meets an error for our having forgotten. What may be a credential never counts.
-func (l *listings) unlisted(v *visit, key listedPath, given string) string {
-	r := v.target.route
-	if v.isPlaylist && !v.byTicket {
+func (l *listings) unlisted(rc *visit, key listedPath, given string) string {
+	r := rc.target.route
+	if rc.isPlaylist && !rc.byTicket {
 		// Where viewers open. No playlist lists that, so a viewer with a ticket who asks for it need not be believed.
 		l.queries.SetIfAbsent(key, nil)
 		return ""
 	}
-	if !v.byTicket && r.config.TicketIn != hls.TicketInNone || r.config.CredentialsEverywhere && len(r.config.Credentials) == 0 {
+	if !rc.byTicket && r.config.TicketIn != hls.TicketInNone || r.config.CredentialsEverywhere && len(r.config.Credentials) == 0 {
 		return ""
 	}
-	if _, known := l.channels.GetIfPresent(listedChannel{r.name, v.target.channel, v.isPlaylist}); known {
+	if _, known := l.channels.GetIfPresent(listedChannel{r.name, rc.target.channel, rc.isPlaylist}); known {
 		return ""
 	}
 	return filterQuery(given, func(name string) bool {

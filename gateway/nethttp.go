@@ -47,31 +47,31 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.view = View{}
 		h.exchanges.Put(e)
 	}()
-	a := &e.answer
+	resp := &e.answer
 	if r.ContentLength != 0 {
 		h.withoutBody(w, r)
 	}
 	n := h.serving.Add(1)
 	defer h.serving.Add(-1)
-	v := &e.view
-	*v = viewOf(r)
+	req := &e.view
+	*req = viewOf(r)
 	switch {
 	case n > int64(h.limits.MaxRequests):
-		h.gateway.cors(hls.TicketInPath, v, a)
+		h.gateway.cors(hls.TicketInPath, req, resp)
 		over := backends.NewOverload("limits.max_requests", h.limits.MaxRequests)
-		a.comeBack(time.Second, over.Error())
-		h.gateway.reword(v, a)
+		resp.comeBack(time.Second, over.Error())
+		h.gateway.encodeRefusal(req, resp)
 	case len(r.RequestURI) > int(h.limits.MaxURLSize):
-		h.gateway.cors(hls.TicketInPath, v, a)
-		a.refuse(http.StatusRequestURITooLong,
+		h.gateway.cors(hls.TicketInPath, req, resp)
+		resp.refuse(http.StatusRequestURITooLong,
 			fmt.Sprintf("the URL is longer than limits.max_url_size=%v", h.limits.MaxURLSize))
-		h.gateway.reword(v, a)
+		h.gateway.encodeRefusal(req, resp)
 	default:
-		if err := h.gateway.Serve(r.Context(), v, a); err != nil {
-			h.unanswered(r, v, a)
+		if err := h.gateway.Serve(r.Context(), req, resp); err != nil {
+			h.unanswered(r, req, resp)
 		}
 	}
-	h.send(w, r, a)
+	h.send(w, r, resp)
 }
 
 // withoutBody answers before the body has come, which no player sends: one that trickles in must hold neither the answer
@@ -85,14 +85,14 @@ func (h *Handler) withoutBody(w http.ResponseWriter, r *http.Request) {
 }
 
 // unanswered is for a request that ended before its answer: because the viewer left, or because we do.
-func (h *Handler) unanswered(r *http.Request, v *View, a *Answer) {
+func (h *Handler) unanswered(r *http.Request, req *View, resp *Answer) {
 	if !errors.Is(context.Cause(r.Context()), errDraining) {
 		panic(http.ErrAbortHandler) // to return would be to answer 200
 	}
-	a.Reset()
-	h.gateway.cors(hls.TicketInPath, v, a)
-	a.comeBack(time.Second, "draining")
-	h.gateway.reword(v, a)
+	resp.Reset()
+	h.gateway.cors(hls.TicketInPath, req, resp)
+	resp.comeBack(time.Second, "draining")
+	h.gateway.encodeRefusal(req, resp)
 }
 
 // viewOf shows a net/http request to the gateway.
@@ -114,8 +114,8 @@ func viewOf(r *http.Request) View {
 }
 
 // send writes the answer. All field values share one array, since a slice each would be an allocation each.
-func (h *Handler) send(w http.ResponseWriter, r *http.Request, a *Answer) {
-	header, fields := w.Header(), a.Fields()
+func (h *Handler) send(w http.ResponseWriter, r *http.Request, resp *Answer) {
+	header, fields := w.Header(), resp.Fields()
 	values := make([]string, len(fields))
 	for i, f := range fields {
 		values[i] = f.Value
@@ -125,43 +125,43 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, a *Answer) {
 		}
 		header[f.Name] = values[first : i+1 : i+1]
 	}
-	patience := http.NewResponseController(w)
-	if a.Stream != nil {
-		h.relay(w, patience, a)
+	controller := http.NewResponseController(w)
+	if resp.Stream != nil {
+		h.relay(w, controller, resp)
 		return
 	}
-	h.allow(patience, len(a.Body))
-	w.WriteHeader(a.Status)
-	if r.Method == http.MethodHead || len(a.Body) == 0 {
+	h.allow(controller, len(resp.Body))
+	w.WriteHeader(resp.Status)
+	if r.Method == http.MethodHead || len(resp.Body) == 0 {
 		return
 	}
-	n, _ := w.Write(a.Body) // a viewer who left is no error of ours
-	a.Sent(int64(n))
+	n, _ := w.Write(resp.Body) // a viewer who left is no error of ours
+	resp.Sent(int64(n))
 }
 
 // relay passes a body on as it arrives. What has come is flushed whenever there is nothing more to wait for, so that a
 // part reaches the viewer while the origin still makes it.
-func (h *Handler) relay(w http.ResponseWriter, patience *http.ResponseController, a *Answer) {
-	defer func() { _ = a.Stream.Close() }()
-	w.WriteHeader(a.Status)
+func (h *Handler) relay(w http.ResponseWriter, controller *http.ResponseController, resp *Answer) {
+	defer func() { _ = resp.Stream.Close() }()
+	w.WriteHeader(resp.Status)
 	for {
-		if !a.Stream.Ready() {
-			if patience.Flush() != nil {
+		if !resp.Stream.Ready() {
+			if controller.Flush() != nil {
 				return
 			}
 			// The wait for the origin is not the viewer's; HTTP/2 would end his stream in the midst of it.
-			_ = patience.SetWriteDeadline(time.Time{})
+			_ = controller.SetWriteDeadline(time.Time{})
 		}
-		data, err := a.Stream.Next()
+		data, err := resp.Stream.Next()
 		if err != nil {
 			if brokenOff(err) {
 				panic(http.ErrAbortHandler) // so that the viewer sees a broken transfer and not a short body
 			}
 			return
 		}
-		h.allow(patience, len(data))
+		h.allow(controller, len(data))
 		n, err := w.Write(data)
-		a.Sent(int64(n))
+		resp.Sent(int64(n))
 		if err != nil {
 			return
 		}
@@ -169,9 +169,9 @@ func (h *Handler) relay(w http.ResponseWriter, patience *http.ResponseController
 }
 
 // allow gives the viewer the time to take n bytes.
-func (h *Handler) allow(patience *http.ResponseController, n int) {
+func (h *Handler) allow(controller *http.ResponseController, n int) {
 	// A writer that cannot set a deadline has none to set.
-	_ = patience.SetWriteDeadline(time.Now().Add(h.limits.WriteTimeout + time.Duration(n/slowestViewer)*time.Second))
+	_ = controller.SetWriteDeadline(time.Now().Add(h.limits.WriteTimeout + time.Duration(n/slowestViewer)*time.Second))
 }
 
 // brokenOff reports whether a body ended before its end.

@@ -30,10 +30,10 @@ type templateKey struct {
 	underTicket bool
 }
 
-func (v *visit) templateKey() templateKey {
-	k := templateKey{route: v.target.route, underTicket: v.underTicket}
-	if v.underTicket || !k.route.carriesInPath() {
-		k.path = v.target.path
+func (rc *visit) templateKey() templateKey {
+	k := templateKey{route: rc.target.route, underTicket: rc.underTicket}
+	if rc.underTicket || !k.route.carriesInPath() {
+		k.path = rc.target.path
 	}
 	return k
 }
@@ -45,50 +45,50 @@ type rewriting struct {
 }
 
 // servePlaylist answers with the viewer's copy of the playlist.
-func (g *Gateway) servePlaylist(ctx context.Context, v *visit, a *Answer) error {
-	t := &v.target
+func (g *Gateway) servePlaylist(ctx context.Context, rc *visit, resp *Answer) error {
+	t := &rc.target
 	path := t.originPath()
 	p, err := t.route.origin.Playlist(ctx, origin.Request{
 		Path:       path,
-		Query:      g.originQuery(v, path),
-		Directives: directives(v.view.Query),
+		Query:      g.originQuery(rc, path),
+		Directives: directives(rc.view.Query),
 		Freshness:  freshness,
 	})
 	if err != nil {
-		return g.originFailed(err, v, a)
+		return g.originFailed(err, rc, resp)
 	}
-	made, _ := p.Derive(v.templateKey(), func() any { return g.rewrite(v, p.Object, path) }).(*rewriting)
+	made, _ := p.Derive(rc.templateKey(), func() any { return g.rewrite(rc, p.Object, path) }).(*rewriting)
 	if made.err != nil {
 		g.o.Logger.Warn("origin sent what is no playlist", slog.String("route", t.route.name),
 			slog.String("channel", t.channel), slog.Any("error", made.err))
-		a.refuse(http.StatusBadGateway, "the origin sent what is no playlist")
+		resp.refuse(http.StatusBadGateway, "the origin sent what is no playlist")
 		return nil
 	}
-	g.spell(v, made.Template, p.Object, a)
+	g.spell(rc, made.Template, p.Object, resp)
 	return nil
 }
 
 // spell writes the viewer's copy into the answer.
-func (g *Gateway) spell(v *visit, tpl *hls.Template, o *origin.Object, a *Answer) {
-	carry := v.target.route.config.TicketIn
-	a.Status = http.StatusOK
+func (g *Gateway) spell(rc *visit, tpl *hls.Template, o *origin.Object, resp *Answer) {
+	carry := rc.target.route.config.TicketIn
+	resp.Status = http.StatusOK
 	if tpl.IsStatic() {
-		a.Body = tpl.Body()
+		resp.Body = tpl.Body()
 	} else {
-		ticket := g.ring.mint(v.claims, scope{v.target.route.name, v.target.channel})
-		a.Body = tpl.Append(make([]byte, 0, tpl.Size(len(ticket))), ticket)
+		ticket := g.ring.mint(rc.claims, scope{rc.target.route.name, rc.target.channel})
+		resp.Body = tpl.Append(make([]byte, 0, tpl.Size(len(ticket))), ticket)
 	}
-	a.set("Content-Type", playlistContentType(o.ContentType))
-	a.set("Content-Length", strconv.Itoa(len(a.Body)))
-	a.set("Cache-Control", "no-store")
+	resp.set("Content-Type", playlistContentType(o.ContentType))
+	resp.set("Content-Length", strconv.Itoa(len(resp.Body)))
+	resp.set("Cache-Control", "no-store")
 	if carry == hls.TicketInCookie {
-		g.setCookies(v, a)
+		g.setCookies(rc, resp)
 	}
 }
 
 // rewrite scans a playlist once for all viewers of a route.
-func (g *Gateway) rewrite(v *visit, o *origin.Object, originPath string) *rewriting {
-	t := &v.target
+func (g *Gateway) rewrite(rc *visit, o *origin.Object, originPath string) *rewriting {
+	t := &rc.target
 	base := o.FinalURL
 	if base == "" {
 		base = t.route.sources[0] + t.route.prefix + originPath
@@ -97,7 +97,7 @@ func (g *Gateway) rewrite(v *visit, o *origin.Object, originPath string) *rewrit
 		Origin:         base,
 		Path:           t.path,
 		TicketIn:       t.route.config.TicketIn,
-		UnderTicket:    v.underTicket,
+		UnderTicket:    rc.underTicket,
 		QueryParameter: g.o.Config.Tickets.Parameter,
 		Locate:         func(ref string) (string, bool) { return g.locate(t.route, ref) },
 		SameOrigin:     t.route.sameOrigin,
@@ -183,45 +183,45 @@ func knownDirective(pair string) bool {
 // setCookies carries the ticket to everything that the channel's playlists may list, one cookie for each place of the
 // route: cookies of two channels must not meet. Browsers keep a Secure cookie only from HTTPS, and send one to a player
 // on another site only if it is SameSite=None and Partitioned.
-func (g *Gateway) setCookies(v *visit, a *Answer) {
-	t := &v.target
+func (g *Gateway) setCookies(rc *visit, resp *Answer) {
+	t := &rc.target
 	c := http.Cookie{
 		Name: g.o.Config.Tickets.Cookie, HttpOnly: true,
-		Value:  g.ring.mint(v.claims, scope{t.route.name, t.channel}),
+		Value:  g.ring.mint(rc.claims, scope{t.route.name, t.channel}),
 		MaxAge: int(g.o.Config.Tickets.ReviveFor / time.Second),
 	}
-	if v.who.scheme == "https" {
+	if rc.who.scheme == "https" {
 		c.Secure, c.SameSite, c.Partitioned = true, http.SameSiteNoneMode, true
 	}
 	for i := range t.route.places {
 		// A place that needs more than the path tells is one that the viewer came from.
 		if path, ok := t.route.places[i].viewer.folder(t.place.viewer, t.match); ok {
 			c.Path = path
-			a.set("Set-Cookie", c.String())
+			resp.set("Set-Cookie", c.String())
 		}
 	}
 }
 
 // originFailed answers when the origin did not: what it says of a missing thing is passed on, everything else is its
 // trouble and not the viewer's. The origin refusing us is no refusal of the viewer.
-func (g *Gateway) originFailed(err error, v *visit, a *Answer) error {
+func (g *Gateway) originFailed(err error, rc *visit, resp *Answer) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
 	var status *origin.StatusError
 	switch {
 	case errors.As(err, &status) && status.Missing():
-		a.refuse(status.Status, "the origin has no such thing")
+		resp.refuse(status.Status, "the origin has no such thing")
 	case errors.Is(err, origin.ErrPath):
-		a.refuse(http.StatusNotFound, "no such path on the origin")
+		resp.refuse(http.StatusNotFound, "no such path on the origin")
 	case backends.IsOverload(err), errors.Is(err, origin.ErrClosed):
-		a.comeBack(g.o.RetryAfter, err.Error())
+		resp.comeBack(g.o.RetryAfter, err.Error())
 	case errors.Is(err, context.DeadlineExceeded):
-		a.refuse(http.StatusGatewayTimeout, "the origin did not answer in time")
+		resp.refuse(http.StatusGatewayTimeout, "the origin did not answer in time")
 	default:
-		g.o.Logger.Debug("origin failed", slog.String("route", v.target.route.name),
-			slog.String("channel", v.target.channel), slog.Any("error", err))
-		a.refuse(http.StatusBadGateway, "the origin failed")
+		g.o.Logger.Debug("origin failed", slog.String("route", rc.target.route.name),
+			slog.String("channel", rc.target.channel), slog.Any("error", err))
+		resp.refuse(http.StatusBadGateway, "the origin failed")
 	}
 	return nil
 }

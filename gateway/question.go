@@ -5,46 +5,46 @@ import (
 	"fmt"
 
 	"usher/backends"
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 )
 
 // Question is what a backend would be asked about a viewer who comes without a ticket, to us or to an edge that asks us.
 // channel is the edge's own name of it, if it has one. The error says why nobody would be asked at all.
-func (g *Gateway) Question(v *View, channel string) (*backends.Request, error) {
-	if !cleanPath(v.Path) {
+func (g *Gateway) Question(req *View, channel string) (*backends.Request, error) {
+	if !cleanPath(req.Path) {
 		return nil, errors.New(unclean)
 	}
-	who := clientOf(v, g.trusted)
-	t, found := g.viewerTarget(v, who, channel)
+	viewer := clientOf(req, g.trusted)
+	t, found := g.viewerTarget(req, viewer, channel)
 	if !found {
 		return nil, errors.New("no route for this path and host")
 	}
-	visit := visitOf(v, t, who)
-	if d := t.route.door; d != nil {
-		visit.isPlaylist = visit.isPlaylist || d.dialect.KeepsSessions()
+	rc := visitOf(req, t, viewer)
+	if e := t.route.endpoint; e != nil {
+		rc.isPlaylist = rc.isPlaylist || e.Dialect().KeepsSessions()
 	}
-	if !visit.mayOpen() {
+	if !rc.mayOpen() {
 		return nil, errors.New("only playlists open sessions; anything else is refused without asking")
 	}
-	visit.credentials = credentialsOf(&t, v, v.Query, g.o.Config.Tickets.Parameter)
-	if name := t.route.missing(&visit.credentials); name != "" {
+	rc.credentials = credentialsOf(&t, req, req.Query, g.o.Config.Tickets.Parameter)
+	if name := t.route.missing(&rc.credentials); name != "" {
 		return nil, fmt.Errorf("the credential %s is missing, so the viewer is refused without asking", name)
 	}
-	visit.id = g.identifier.sessionID(&t, &visit.credentials, v, visit.who, 0)
-	return g.question(&visit), nil
+	rc.id = g.identifier.sessionID(&t, &rc.credentials, req, rc.who, 0)
+	return g.question(&rc), nil
 }
 
 // viewerTarget is what a viewer wants, here or at an edge.
-func (g *Gateway) viewerTarget(v *View, who client, channel string) (target, bool) {
-	q := authz.Question{Host: who.host, Path: v.Path, Channel: channel}
+func (g *Gateway) viewerTarget(req *View, viewer client, channel string) (target, bool) {
+	q := edge.Question{Host: viewer.host, Path: req.Path, Channel: channel}
 	for _, r := range g.routes {
-		if r.door != nil {
+		if r.endpoint != nil {
 			if t, found := r.edgeTarget(&q); found {
 				return t, true
 			}
 			continue
 		}
-		if t := (target{path: v.Path}); r.servesHost(who.host) && t.at(r, 0) {
+		if t := (target{path: req.Path}); r.servesHost(viewer.host) && t.at(r, 0) {
 			return t, true
 		}
 	}

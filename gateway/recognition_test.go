@@ -4,17 +4,16 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 
 	"usher/backends"
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 )
 
 // twoRoutes are a route of that dialect at the door and another beside it, for /vod/.
-func twoRoutes(d authz.Dialect, edits ...func(*RouteConfig)) []RouteConfig {
+func twoRoutes(d edge.Dialect, edits ...func(*RouteConfig)) []RouteConfig {
 	vod := append([]func(*RouteConfig){func(r *RouteConfig) { r.Edge.ViewerPath = "/vod/{channel}/*" }}, edits...)
 	return []RouteConfig{edgeRoute(d, edits...), edgeRoute(d, vod...)}
 }
@@ -70,10 +69,10 @@ func TestASegmentIsTheViewersWhoAskedForThePlaylistAlike(t *testing.T) {
 
 func TestAnIPv4ViewerIsRecognisedHoweverHisAddressIsWritten(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(authz.Nginx))
-	g.wantAsked(t, authz.Nginx, 200, atEdge{uri: "/play/a001/index.m3u8?token=1", address: "192.0.2.7"})
+	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx))
+	g.wantAsked(t, edge.Nginx, 200, atEdge{uri: "/play/a001/index.m3u8?token=1", address: "192.0.2.7"})
 	for _, address := range []string{"::ffff:192.0.2.7", "192.0.2.7:4321", "[::ffff:192.0.2.7]:80"} {
-		g.wantAsked(t, authz.Nginx, 200, atEdge{uri: "/play/a001/seg-17.ts", address: address})
+		g.wantAsked(t, edge.Nginx, 200, atEdge{uri: "/play/a001/seg-17.ts", address: address})
 	}
 }
 
@@ -90,7 +89,7 @@ func TestARecognisedViewerIsToldWhatHoldsForHim(t *testing.T) {
 		}
 		g.room.change(backends.Decision{})
 		want := http.StatusServiceUnavailable
-		if d == authz.Nginx {
+		if d == edge.Nginx {
 			want = http.StatusForbidden
 		}
 		g.wantAsked(t, d, want, seg)
@@ -152,9 +151,9 @@ func TestOfViewersAlikeOneWhoMayWatchCounts(t *testing.T) {
 
 func TestMoreThanAFewAlikeAreStillRecognised(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(authz.Nginx))
-	for i := range maxAlike + 3 {
-		g.wantAsked(t, authz.Nginx, 200, atEdge{uri: fmt.Sprintf("/play/a001/index.m3u8?token=%d", i)})
+	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx))
+	for i := range edge.MaxAlike + 3 {
+		g.wantAsked(t, edge.Nginx, 200, atEdge{uri: fmt.Sprintf("/play/a001/index.m3u8?token=%d", i)})
 	}
 	ids, no := g.room.opened(), &backends.Decision{Verdict: backends.Denied}
 	// All that are remembered are denied, but for the oldest of them; the first three are forgotten, and may watch.
@@ -166,21 +165,21 @@ func TestMoreThanAFewAlikeAreStillRecognised(t *testing.T) {
 		}
 	}
 	seg := atEdge{uri: "/play/a001/seg-17.ts"}
-	g.wantAsked(t, authz.Nginx, 200, seg)
+	g.wantAsked(t, edge.Nginx, 200, seg)
 	g.room.mu.Lock()
 	g.room.sessions[ids[3]].decision.Store(no)
 	g.room.mu.Unlock()
-	g.wantAsked(t, authz.Nginx, 403, seg)
-	g.wantAsked(t, authz.Nginx, 200, atEdge{uri: "/play/a001/index.m3u8?token=0"}) // who was forgotten is known by his token
-	g.wantAsked(t, authz.Nginx, 200, seg)
-	if n := len(g.room.arrived()); n != maxAlike+3 {
-		t.Errorf("%d arrived, want %d", n, maxAlike+3)
+	g.wantAsked(t, edge.Nginx, 403, seg)
+	g.wantAsked(t, edge.Nginx, 200, atEdge{uri: "/play/a001/index.m3u8?token=0"}) // who was forgotten is known by his token
+	g.wantAsked(t, edge.Nginx, 200, seg)
+	if n := len(g.room.arrived()); n != edge.MaxAlike+3 {
+		t.Errorf("%d arrived, want %d", n, edge.MaxAlike+3)
 	}
 }
 
 func TestCredentialsOnASegmentCountOnlyWhereTheSessionLives(t *testing.T) {
 	t.Parallel()
-	for _, how := range []authz.Recognition{authz.RecogniseAddressAgent, authz.RecogniseCookie, authz.RecogniseNobody} {
+	for _, how := range []edge.MatchMode{edge.MatchByAddressAgent, edge.MatchByCookie, edge.MatchByNone} {
 		for _, d := range proxies() {
 			t.Run(how.String()+" "+d.String(), func(t *testing.T) {
 				t.Parallel()
@@ -223,7 +222,7 @@ func TestCredentialsEverywhereOpenOnASegmentToo(t *testing.T) {
 func TestNobodyIsRecognisedWhereTheRouteSaysSo(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
-		g := newEdgeGate(t, nil, edgeRoute(d, recognise(authz.RecogniseNobody)))
+		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByNone)))
 		g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8?token=1"})
 		g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/seg-17.ts"})
 		g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/seg-17.ts?token=1"})
@@ -233,7 +232,7 @@ func TestNobodyIsRecognisedWhereTheRouteSaysSo(t *testing.T) {
 func TestOnlyPlaylistsAreAskedAboutWhereTheRouteSaysSo(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
-		g := newEdgeGate(t, nil, edgeRoute(d, recognise(authz.RecognisePlaylistsOnly)))
+		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByPlaylistsOnly)))
 		g.room.decide = by(map[string]backends.Decision{"token=1": {Verdict: backends.Allowed}})
 		for _, uri := range []string{"/play/a001/seg-17.ts", "/play/a001/seg-17.ts?token=bad", "/play/a001/", "/play/a001/manifest.mpd"} {
 			if got := g.wantAsked(t, d, 200, atEdge{uri: uri}); len(got.header.Values("Set-Cookie")) > 0 || got.body != "" {
@@ -258,7 +257,7 @@ func TestAViewerIsKnownByTheCookieThatHeWasGiven(t *testing.T) {
 		for _, scheme := range []string{"http", "https", ""} {
 			t.Run(d.String()+" "+scheme, func(t *testing.T) {
 				t.Parallel()
-				g := newEdgeGate(t, nil, twoRoutes(d, recognise(authz.RecogniseCookie))...)
+				g := newEdgeGate(t, nil, twoRoutes(d, recognise(edge.MatchByCookie))...)
 				given := g.wantAsked(t, d, 200, atEdge{uri: "/play/caf%C3%A9/index.m3u8?token=1", scheme: scheme}).header.Values("Set-Cookie")
 				if len(given) != 1 {
 					t.Fatalf("Set-Cookie: %q", given)
@@ -279,7 +278,7 @@ func TestAViewerIsKnownByTheCookieThatHeWasGiven(t *testing.T) {
 }
 
 // tryCookie asks with a cookie that was given for /play/café/, token=1.
-func (g *edgeGate) tryCookie(t *testing.T, d authz.Dialect, scheme, value string) {
+func (g *edgeGate) tryCookie(t *testing.T, d edge.Dialect, scheme, value string) {
 	t.Helper()
 	with := func(uri, value string) atEdge { // from anywhere
 		return atEdge{uri: uri, scheme: scheme, address: "198.51.100.9", agent: "Safari", fields: []string{"Cookie: x=y; usher_ticket=" + value}}
@@ -325,7 +324,7 @@ func (g *edgeGate) tryCookie(t *testing.T, d authz.Dialect, scheme, value string
 func TestABadCookieIsIgnoredBesideCredentials(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
-		g := newEdgeGate(t, nil, edgeRoute(d, recognise(authz.RecogniseCookie)))
+		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByCookie)))
 		got := g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8?token=1", fields: []string{"Cookie: usher_ticket=a.forged"}})
 		if len(got.header.Values("Set-Cookie")) != 1 || len(g.room.arrived()) != 1 {
 			t.Errorf("%s: got %v, %d arrived", d, got.header, len(g.room.arrived()))
@@ -336,7 +335,7 @@ func TestABadCookieIsIgnoredBesideCredentials(t *testing.T) {
 func TestARefusedViewerIsGivenNoCookie(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
-		g := newEdgeGate(t, nil, edgeRoute(d, recognise(authz.RecogniseCookie)))
+		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByCookie)))
 		g.room.decide = by(nil)
 		if got := g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/index.m3u8?token=1"}); len(got.header.Values("Set-Cookie")) > 0 {
 			t.Errorf("%s: got %v", d, got.header)
@@ -346,15 +345,15 @@ func TestARefusedViewerIsGivenNoCookie(t *testing.T) {
 
 func TestACookieIsNothingWhereViewersAreRecognisedOtherwise(t *testing.T) {
 	t.Parallel()
-	cookies := newEdgeGate(t, nil, edgeRoute(authz.Nginx, recognise(authz.RecogniseCookie)))
-	given := cookies.wantAsked(t, authz.Nginx, 200, atEdge{uri: "/play/a001/index.m3u8?token=1"}).header.Get("Set-Cookie")
+	cookies := newEdgeGate(t, nil, edgeRoute(edge.Nginx, recognise(edge.MatchByCookie)))
+	given := cookies.wantAsked(t, edge.Nginx, 200, atEdge{uri: "/play/a001/index.m3u8?token=1"}).header.Get("Set-Cookie")
 	value, _, _ := strings.Cut(given, ";")
-	g := newEdgeGate(t, nil, edgeRoute(authz.Nginx)) // of the same keys and route
+	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx)) // of the same keys and route
 	for _, uri := range []string{"/play/a001/seg-17.ts", "/play/a001/seg-17.ts?ticket=" + strings.TrimPrefix(value, "usher_ticket=")} {
-		g.wantAsked(t, authz.Nginx, 403, atEdge{uri: uri, fields: []string{"Cookie: " + value}})
+		g.wantAsked(t, edge.Nginx, 403, atEdge{uri: uri, fields: []string{"Cookie: " + value}})
 	}
 	ticket := strings.TrimPrefix(value, "usher_ticket=")
-	g.wantAsked(t, authz.Nginx, 403, atEdge{uri: "/~" + ticket + "/play/a001/seg-17.ts"})
+	g.wantAsked(t, edge.Nginx, 403, atEdge{uri: "/~" + ticket + "/play/a001/seg-17.ts"})
 	if n := len(g.room.arrived()); n != 0 {
 		t.Errorf("%d arrived", n)
 	}
@@ -362,9 +361,9 @@ func TestACookieIsNothingWhereViewersAreRecognisedOtherwise(t *testing.T) {
 
 func TestEdgesThatKeepSessionsAskAboutEverythingOnItsOwn(t *testing.T) {
 	t.Parallel()
-	for _, d := range []authz.Dialect{authz.Astra, authz.Alta, authz.Flussonic} {
-		for _, how := range []authz.Recognition{
-			authz.RecogniseDefault, authz.RecogniseNobody, authz.RecognisePlaylistsOnly,
+	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic} {
+		for _, how := range []edge.MatchMode{
+			edge.MatchByDefault, edge.MatchByNone, edge.MatchByPlaylistsOnly,
 		} {
 			g := newEdgeGate(t, nil, edgeRoute(d, recognise(how), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 			g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/seg-17.ts?token=1"}) // whatever it is named
@@ -378,8 +377,8 @@ func TestEdgesThatKeepSessionsAskAboutEverythingOnItsOwn(t *testing.T) {
 
 func TestAnEdgeThatKeepsSessionsMayHaveItsViewersRecognised(t *testing.T) {
 	t.Parallel()
-	for _, d := range []authz.Dialect{authz.Astra, authz.Alta, authz.Flussonic} {
-		g := newEdgeGate(t, nil, edgeRoute(d, recognise(authz.RecogniseAddressAgent), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
+	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic} {
+		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByAddressAgent), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 		g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/index.m3u8"})
 		g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8?token=1"})
 		g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8"})
@@ -392,8 +391,8 @@ func TestAnEdgeThatKeepsSessionsMayHaveItsViewersRecognised(t *testing.T) {
 
 func TestRecognitionPrefersTheNewestWhoMayWatch(t *testing.T) {
 	t.Parallel()
-	r := newRecognised()
-	t.Cleanup(r.close)
+	f := edge.NewFingerprints()
+	t.Cleanup(f.Close)
 	id := func(n int) (id backends.SessionID) { binary.BigEndian.PutUint32(id[:], uint32(n)); return id }
 	sessions := map[backends.SessionID]*fakeSession{}
 	decide := func(n int, v backends.Verdict) {
@@ -409,18 +408,18 @@ func TestRecognitionPrefersTheNewestWhoMayWatch(t *testing.T) {
 	}
 	want := func(n int) {
 		t.Helper()
-		got, s := r.find(7, live)
+		got, s := newestAllowed(f.AppendSessions(nil, 7), live)
 		if (s == nil) != (n == 0) || n != 0 && (got != id(n) || s != Session(sessions[id(n)])) {
 			t.Errorf("found %v, want %d", got, n)
 		}
 	}
 	want(0)
-	r.note(7, id(1))
+	f.Record(7, id(1))
 	want(0) // it does not live
 	decide(1, backends.Denied)
 	want(1)
 	sessions[id(2)] = &fakeSession{} // nobody has decided yet
-	r.note(7, id(2))
+	f.Record(7, id(2))
 	want(1)
 	decide(2, backends.Pending)
 	want(2)
@@ -428,45 +427,23 @@ func TestRecognitionPrefersTheNewestWhoMayWatch(t *testing.T) {
 	want(1)
 	decide(2, backends.Allowed)
 	want(2)
-	r.note(7, id(1)) // is the newest now
+	f.Record(7, id(1)) // is the newest now
 	want(1)
-	r.note(8, id(3))
+	f.Record(8, id(3))
 	decide(3, backends.Allowed)
 	want(1) // others' are not his
-	for n := 10; n < 10+maxAlike; n++ {
-		r.note(7, id(n))
-		r.note(7, id(n)) // no more than once
+	for n := 10; n < 10+edge.MaxAlike; n++ {
+		f.Record(7, id(n))
+		f.Record(7, id(n)) // no more than once
 	}
 	want(0) // 1 and 2 are forgotten
 	decide(10, backends.Allowed)
 	want(10)
 }
 
-func TestViewersAreToldApartByAllThatTheyLookLike(t *testing.T) {
-	t.Parallel()
-	r := newRecognised()
-	t.Cleanup(r.close)
-	seen := map[uint64]string{}
-	for _, name := range []string{"r", "rc"} {
-		here := route{name: name}
-		for _, channel := range []string{"c", "cc", ""} {
-			for _, agent := range []string{"", "a", "ca"} {
-				for _, address := range []string{"192.0.2.7", "192.0.2.8", "::192.0.2.7", "2001:db8::7"} {
-					what := fmt.Sprint(name, "|", channel, "|", agent, "|", address)
-					key := r.key(&target{route: &here, channel: channel}, netip.MustParseAddr(address), agent, false)
-					if other, taken := seen[key]; taken {
-						t.Errorf("%s looks like %s", what, other)
-					}
-					seen[key] = what
-				}
-			}
-		}
-	}
-}
-
 func TestRecognitionIsSafeForConcurrentUse(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(authz.Nginx), edgeRoute(authz.Envoy, func(r *RouteConfig) {
+	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx), edgeRoute(edge.Envoy, func(r *RouteConfig) {
 		r.Edge.ViewerPath = "/envoy/{channel}/*"
 	}))
 	var wg sync.WaitGroup
@@ -475,14 +452,14 @@ func TestRecognitionIsSafeForConcurrentUse(t *testing.T) {
 			for n := range 25 {
 				who := fmt.Sprintf("192.0.2.%d", (i+n)%4)
 				token := (i * n) % 12
-				if got := g.ask(t, authz.Nginx, atEdge{uri: fmt.Sprintf("/play/a001/index.m3u8?token=%d", token), address: who}); got.status != 200 {
+				if got := g.ask(t, edge.Nginx, atEdge{uri: fmt.Sprintf("/play/a001/index.m3u8?token=%d", token), address: who}); got.status != 200 {
 					t.Errorf("playlist: got %d %q", got.status, got.body)
 				}
-				if got := g.ask(t, authz.Nginx, atEdge{uri: "/play/a001/seg-17.ts", address: who}); got.status != 200 {
+				if got := g.ask(t, edge.Nginx, atEdge{uri: "/play/a001/seg-17.ts", address: who}); got.status != 200 {
 					t.Errorf("segment: got %d %q", got.status, got.body)
 				}
 				uri := fmt.Sprintf("/envoy/a001/index.m3u8?token=%d", token)
-				if got := g.ask(t, authz.Envoy, atEdge{uri: uri, address: who}); got.status != 200 {
+				if got := g.ask(t, edge.Envoy, atEdge{uri: uri, address: who}); got.status != 200 {
 					t.Errorf("envoy: got %d %q", got.status, got.body)
 				}
 			}

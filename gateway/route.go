@@ -8,22 +8,24 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
+	"usher/gateway/edge"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 )
 
 // route is one kind of path that viewers ask for, ready for use.
 type route struct {
-	name    string
-	config  RouteConfig
-	places  []place // the first one opens sessions
-	door    *door   // where an edge asks; nil: the route serves media
-	hosts   []string
-	origin  *origin.Origin
-	sources []string // scheme://host of the origin's addresses, lower case
-	prefix  string   // of the origin's address, before every path on it
-	byFacts identityFacts
+	name     string
+	config   RouteConfig
+	places   []place        // the first one opens sessions
+	endpoint *edge.Endpoint // where an edge asks; nil: the route serves media
+	hosts    []string
+	origin   *origin.Origin
+	sources  []string // scheme://host of the origin's addresses, lower case
+	prefix   string   // of the origin's address, before every path on it
+	byFacts  identityFacts
 	// unplaced: a playlist of the route has named what no place of it serves.
 	unplaced atomic.Bool
 }
@@ -54,7 +56,7 @@ func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 		r.config.CredentialHeaders = append(r.config.CredentialHeaders, http.CanonicalHeaderKey(h))
 	}
 	if c.Edge != nil {
-		return r, r.openDoor()
+		return r, r.addEndpoint()
 	}
 	main, err := newPlace(PlaceConfig{Path: c.Path, OriginPath: c.OriginPath})
 	if err != nil {
@@ -155,15 +157,68 @@ func (t *target) at(r *route, index int) bool {
 	return false
 }
 
+// addEndpoint completes a route at which an edge asks. Errors begin with the key within the route.
+func (r *route) addEndpoint() error {
+	c := r.config.Edge
+	r.endpoint = edge.NewEndpoint(c, r.config.Path)
+	if r.endpoint.Matching() == edge.MatchByCookie {
+		r.config.TicketIn = hls.TicketInCookie
+	}
+	if c.Dialect != edge.Envoy {
+		at, err := parsePath(r.config.Path)
+		if err != nil {
+			return fmt.Errorf("path: %w", err)
+		}
+		if len(at.names) > 1 || len(at.names) == 1 && at.names[0] != restVariable {
+			return fmt.Errorf("path: %q is where the edge asks, so only a * at its end may vary", r.config.Path)
+		}
+	}
+	viewer, err := parsePath("/*")
+	if c.ViewerPath != "" {
+		viewer, err = parsePattern(c.ViewerPath)
+	}
+	if err != nil {
+		return fmt.Errorf("edge.viewer_path: %w", err)
+	}
+	r.places = []place{{viewer: viewer, origin: viewer, same: true}}
+	return nil
+}
+
+// margin is how long the route's sessions outlast their validity; zero where it serves media itself.
+func (r *route) margin() time.Duration {
+	if r.endpoint == nil {
+		return 0
+	}
+	return r.config.Edge.ExtraLifetime
+}
+
+// edgeTarget is what a viewer wants at an edge. The channel is as the edge names it, else as the viewer's path does.
+func (r *route) edgeTarget(q *edge.Question) (target, bool) {
+	t := target{path: q.Path}
+	if t.path == "" {
+		t.path = "/"
+	}
+	if !r.servesHost(q.Host) || !t.at(r, 0) {
+		return target{}, false
+	}
+	switch {
+	case q.Channel != "":
+		t.channel = q.Channel
+	case r.config.Edge.ViewerPath == "":
+		t.channel = t.path
+	}
+	return t, true
+}
+
 // findTarget looks for the route of a path, escaped as it came. At the door of an edge the target is the route alone:
 // what a viewer wants there is to be read.
 func findTarget(routes []*route, host, path string) (target, bool) {
 	t := target{path: path}
 	for _, r := range routes {
 		switch {
-		case r.door != nil && r.door.isAt(path):
+		case r.endpoint != nil && r.endpoint.MatchesPath(path):
 			return target{route: r, path: path}, true
-		case r.door == nil && r.servesHost(host) && t.at(r, 0):
+		case r.endpoint == nil && r.servesHost(host) && t.at(r, 0):
 			return t, true
 		}
 	}

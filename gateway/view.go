@@ -4,7 +4,8 @@ import (
 	"io"
 	"net/netip"
 	"slices"
-	"strings"
+
+	"usher/gateway/edge"
 )
 
 // View is what the gateway needs to know of a request. It is made anew for each and not kept.
@@ -43,63 +44,30 @@ type client struct {
 	host    string
 }
 
-// clientOf believes what a trusted proxy forwards, and nobody else: the viewer is the last address in X-Forwarded-For
-// that is not a trusted proxy's, since everything before it may be his own invention.
-func clientOf(v *View, trusted []netip.Prefix) client {
-	c := client{address: v.Peer, scheme: v.Scheme, host: v.Host}
-	if len(trusted) == 0 || !isTrusted(v.Peer, trusted) {
+// clientOf believes what a trusted proxy forwards, and nobody else: see [edge.LastForwarded].
+func clientOf(req *View, trusted networks) client {
+	c := client{address: req.Peer, scheme: req.Scheme, host: req.Host}
+	if len(trusted) == 0 || !trusted.contain(req.Peer) {
 		return c
 	}
-	c.address = forwardedFor(v, trusted)
-	if p := v.Header.Get("X-Forwarded-Proto"); p == "http" || p == "https" {
+	if a := edge.LastForwarded(req.Header.Values("X-Forwarded-For"), trusted.contain); a.IsValid() {
+		c.address = a
+	}
+	if p := req.Header.Get("X-Forwarded-Proto"); p == "http" || p == "https" {
 		c.scheme = p
 	}
-	if h := v.Header.Get("X-Forwarded-Host"); h != "" {
+	if h := req.Header.Get("X-Forwarded-Host"); h != "" {
 		c.host = h
 	}
 	return c
 }
 
-// forwardedFor is the last address in X-Forwarded-For that is not a trusted proxy's. A proxy may add a field of its own
-// rather than to the one that came, so all of them count as one list.
-func forwardedFor(v *View, trusted []netip.Prefix) netip.Addr {
-	last := v.Peer
-	for _, list := range slices.Backward(v.Header.Values("X-Forwarded-For")) {
-		for list != "" {
-			text := list
-			if i := strings.LastIndexByte(list, ','); i >= 0 {
-				list, text = list[:i], list[i+1:]
-			} else {
-				list = ""
-			}
-			a, ok := parseAddress(strings.TrimSpace(text))
-			if !ok {
-				return last
-			}
-			if last = a; !isTrusted(last, trusted) {
-				return last
-			}
-		}
-	}
-	return last
-}
+// networks are address prefixes.
+type networks []netip.Prefix
 
-// parseAddress reads an address, with which some proxies write a port.
-func parseAddress(text string) (netip.Addr, bool) {
-	if a, err := netip.ParseAddr(text); err == nil {
-		return a.Unmap(), true
-	}
-	a, err := netip.ParseAddrPort(text)
-	return a.Addr().Unmap(), err == nil
-}
-
-func isTrusted(a netip.Addr, trusted []netip.Prefix) bool {
-	for _, p := range trusted {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
+// contain reports whether the address is in one of the networks.
+func (n networks) contain(a netip.Addr) bool {
+	return slices.ContainsFunc(n, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // prefixOf is the address prefix by which a crowd is counted: /24 or /48, as one number.

@@ -20,7 +20,7 @@ import (
 	"usher/backends/httpbackend"
 	"usher/cluster"
 	"usher/gateway"
-	"usher/gateway/extauthz"
+	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
 )
 

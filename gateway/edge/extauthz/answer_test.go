@@ -137,12 +137,12 @@ func TestNoFieldIsBothSetAndRemoved(t *testing.T) {
 func TestWhatIsNoHTTPPathIsRefusedWithoutAsking(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"", "*", "tv.example.com:443", "?token=good"} {
-		asker := &recorder{}
+		checker := &recorder{}
 		q := playlist()
 		q.Attributes.Request.Http.Path = path
-		got := run(t, asker, options{}).check(t, q).GetDeniedResponse()
-		if got.GetStatus().GetCode() != types.StatusCode_Forbidden || got.GetBody() == "" || len(asker.asked) != 0 {
-			t.Errorf("path %q: %v after %d questions, want 403 with a reason after none", path, got, len(asker.asked))
+		got := run(t, checker, options{}).check(t, q).GetDeniedResponse()
+		if got.GetStatus().GetCode() != types.StatusCode_Forbidden || got.GetBody() == "" || len(checker.asked) != 0 {
+			t.Errorf("path %q: %v after %d questions, want 403 with a reason after none", path, got, len(checker.asked))
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"usher/gateway"
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 )
 
 // patience is how long tests wait for what must happen.
@@ -38,14 +38,14 @@ func await[T any](t *testing.T, what string, event <-chan T) (got T) {
 func TestAPanicEndsOneQuestionAndShowsNobodyItsValue(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer // written before Check returns, and read after
-	asker := askerFunc(func(_ context.Context, q *authz.Question, a *gateway.Answer) error {
+	checker := checkerFunc(func(_ context.Context, q *edge.Question, a *gateway.Answer) error {
 		if q.Query == "token=bad" {
 			panic("the viewer said " + q.Query)
 		}
 		a.Status = http.StatusOK
 		return nil
 	})
-	r := run(t, asker, options{log: &log})
+	r := run(t, checker, options{log: &log})
 	bad := playlist()
 	bad.Attributes.Request.Http.Path = "/play/a001/index.m3u8?token=bad"
 	got := r.check(t, bad).GetDeniedResponse() // an error would let him in where Envoy's failure_mode_allow is true
@@ -69,7 +69,7 @@ func TestAPanicEndsOneQuestionAndShowsNobodyItsValue(t *testing.T) {
 func TestAnEnvoyWhoGoesAwayEndsItsQuestion(t *testing.T) {
 	t.Parallel()
 	asked, ended := make(chan struct{}), make(chan error, 1)
-	r := run(t, askerFunc(func(ctx context.Context, _ *authz.Question, _ *gateway.Answer) error {
+	r := run(t, checkerFunc(func(ctx context.Context, _ *edge.Question, _ *gateway.Answer) error {
 		close(asked)
 		<-ctx.Done()
 		ended <- ctx.Err()
@@ -96,7 +96,7 @@ func TestErrorsOfTheAskerKeepTheirMeaning(t *testing.T) {
 	for cause, want := range map[error]codes.Code{
 		context.Canceled: codes.Canceled, context.DeadlineExceeded: codes.DeadlineExceeded,
 	} {
-		r := run(t, askerFunc(func(context.Context, *authz.Question, *gateway.Answer) error { return cause }), options{})
+		r := run(t, checkerFunc(func(context.Context, *edge.Question, *gateway.Answer) error { return cause }), options{})
 		if _, err := r.Check(t.Context(), playlist()); status.Code(err) != want {
 			t.Errorf("%v: Envoy got %v, want %v", cause, err, want)
 		}
@@ -108,7 +108,7 @@ func TestTheDrainLetsQuestionsFinish(t *testing.T) {
 	t.Parallel()
 	asked, release := make(chan struct{}), make(chan struct{})
 	listener := listen(t)
-	r := serve(t, askerFunc(func(_ context.Context, _ *authz.Question, a *gateway.Answer) error {
+	r := serve(t, checkerFunc(func(_ context.Context, _ *edge.Question, a *gateway.Answer) error {
 		close(asked)
 		<-release
 		a.Status = http.StatusOK
@@ -210,7 +210,7 @@ func TestADrainTakesAsLongAsItMay(t *testing.T) {
 
 func drainInTime(t *testing.T, delay, timeout, takes, ends time.Duration, want codes.Code) {
 	network := newPipes()
-	r := serve(t, askerFunc(func(ctx context.Context, q *authz.Question, a *gateway.Answer) error {
+	r := serve(t, checkerFunc(func(ctx context.Context, q *edge.Question, a *gateway.Answer) error {
 		if q.Path == "/slow" {
 			select {
 			case <-time.After(takes):
@@ -288,8 +288,8 @@ func TestConnectionsThatSayNothingDoNotHoldUpTheDrain(t *testing.T) {
 func TestAListenerThatFailsEndsTheServer(t *testing.T) {
 	t.Parallel()
 	listener := listen(t)
-	asker := &recorder{}
-	r := serve(t, asker, options{config: Config{Listen: "127.0.0.1:9002"}, listener: listener})
+	checker := &recorder{}
+	r := serve(t, checker, options{config: Config{Listen: "127.0.0.1:9002"}, listener: listener})
 	defer func() { _ = r.conn.Close() }()
 	r.check(t, playlist())
 	_ = listener.Close()

@@ -30,4 +30,4 @@
 //
 // Refused: 302 to Flussonic, whose last open version takes it for a yes. Statuses other than 200 and 403 to Astra, which
 // publishes no meaning for them, and its page says that an unreachable backend lets everybody in.
-package authz
+package edge

@@ -64,15 +64,15 @@ func certificate(t *testing.T) (gateway.TLSConfig, *x509.CertPool) {
 func TestQuestionsOverTLS(t *testing.T) {
 	t.Parallel()
 	files, trust := certificate(t)
-	asker := &recorder{}
-	r := run(t, asker, options{
+	checker := &recorder{}
+	r := run(t, checker, options{
 		config:      Config{TLS: files},
 		credentials: credentials.NewTLS(&tls.Config{RootCAs: trust, ServerName: "127.0.0.1"}),
 	})
 	if r.check(t, playlist()).GetOkResponse() == nil {
 		t.Error("the question over TLS is not allowed")
 	}
-	if got := asker.only(t).edge.String(); got != "127.0.0.1" {
+	if got := checker.only(t).edge.String(); got != "127.0.0.1" {
 		t.Errorf("the edge is %s, want the connection's 127.0.0.1", got)
 	}
 }
@@ -80,13 +80,13 @@ func TestQuestionsOverTLS(t *testing.T) {
 func TestWhoSpeaksPlainlyToTLSIsNotHeard(t *testing.T) {
 	t.Parallel()
 	files, _ := certificate(t)
-	asker := &recorder{}
-	r := run(t, asker, options{config: Config{TLS: files}})
+	checker := &recorder{}
+	r := run(t, checker, options{config: Config{TLS: files}})
 	if _, err := r.Check(t.Context(), playlist()); status.Code(err) != codes.Unavailable {
 		t.Errorf("a plain question: %v, want Unavailable", err)
 	}
-	if len(asker.asked) != 0 {
-		t.Errorf("%d questions were asked, want none", len(asker.asked))
+	if len(checker.asked) != 0 {
+		t.Errorf("%d questions were asked, want none", len(checker.asked))
 	}
 }
 

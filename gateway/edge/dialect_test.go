@@ -1,4 +1,4 @@
-package authz
+package edge
 
 import "testing"
 
@@ -37,11 +37,11 @@ func TestAnUnknownDialectIsRefusedWithTheOnesThereAre(t *testing.T) {
 
 func TestWaysToRecogniseAreSpelledAsTheConfigDoes(t *testing.T) {
 	t.Parallel()
-	for word, want := range map[string]Recognition{
-		"": RecogniseDefault, "address+user_agent": RecogniseAddressAgent, "cookie": RecogniseCookie,
-		"playlists-only": RecognisePlaylistsOnly, "none": RecogniseNobody,
+	for word, want := range map[string]MatchMode{
+		"": MatchByDefault, "address+user_agent": MatchByAddressAgent, "cookie": MatchByCookie,
+		"playlists-only": MatchByPlaylistsOnly, "none": MatchByNone,
 	} {
-		r := Recognition(99)
+		r := MatchMode(99)
 		if err := r.UnmarshalText([]byte(word)); err != nil || r != want {
 			t.Errorf("UnmarshalText(%q): got %d, %v", word, r, err)
 		}
@@ -49,7 +49,7 @@ func TestWaysToRecogniseAreSpelledAsTheConfigDoes(t *testing.T) {
 			t.Errorf("MarshalText of %q: got %q, %v", word, text, err)
 		}
 	}
-	var r Recognition
+	var r MatchMode
 	want := `match_by "address": want address+user_agent, cookie, playlists-only or none`
 	if err := r.UnmarshalText([]byte("address")); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
@@ -59,15 +59,15 @@ func TestWaysToRecogniseAreSpelledAsTheConfigDoes(t *testing.T) {
 func TestEdgesThatKeepSessionsNeedNobodyRecognised(t *testing.T) {
 	t.Parallel()
 	for d := Astra; d < numDialects; d++ {
-		want := RecogniseAddressAgent
+		want := MatchByAddressAgent
 		if d == Astra || d == Alta || d == Flussonic {
-			want = RecogniseNobody
+			want = MatchByNone
 		}
-		if got := RecogniseDefault.For(d); got != want {
+		if got := MatchByDefault.OrDefault(d); got != want {
 			t.Errorf("%s: the default is %s, want %s", d, got, want)
 		}
-		for r := RecogniseAddressAgent; r < numRecognitions; r++ {
-			if got := r.For(d); got != r {
+		for r := MatchByAddressAgent; r < numMatchModes; r++ {
+			if got := r.OrDefault(d); got != r {
 				t.Errorf("%s: %s became %s", d, r, got)
 			}
 		}

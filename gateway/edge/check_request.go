@@ -1,9 +1,8 @@
-package authz
+package edge
 
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 )
 
@@ -49,6 +48,38 @@ type Question struct {
 	Publish bool
 	// Header holds the viewer's own header fields where the edge passes them on; else nil.
 	Header Header
+}
+
+// Namespaced is the edge's own session id, told apart from those of other edges; empty if it gave none.
+func (q *Question) Namespaced(edge netip.Addr) string {
+	if q.EdgeSession == "" {
+		return ""
+	}
+	return edge.String() + "/" + q.EdgeSession
+}
+
+// ViewerHeader is the viewer's header as the edge tells it.
+type ViewerHeader struct{ Request *Question }
+
+// Get is the field's first value.
+func (h *ViewerHeader) Get(name string) string {
+	switch {
+	case name == "User-Agent":
+		return h.Request.UserAgent
+	case name == "Referer":
+		return h.Request.Referer
+	case h.Request.Header != nil:
+		return h.Request.Header.Get(name)
+	}
+	return ""
+}
+
+// Values are the field's values.
+func (h *ViewerHeader) Values(name string) []string {
+	if h.Request.Header != nil {
+		return h.Request.Header.Values(name)
+	}
+	return nil
 }
 
 // Read reads an edge's request. The error says what is wrong with the edge's settings, for the operator.
@@ -129,43 +160,6 @@ func readForwardAuth(in *Incoming, q *Question) error {
 // passedOn takes over the viewer's own header, which the edge has passed on with its own fields among it.
 func (q *Question) passedOn(h Header) {
 	q.UserAgent, q.Referer, q.Header = h.Get("User-Agent"), h.Get("Referer"), h
-}
-
-// LastForwarded is the last address of X-Forwarded-For's lists that is not an edge's or a proxy's of ours: everything before
-// it may be the viewer's own invention. Several fields count as one list. The zero value: there is none.
-func LastForwarded(lists []string, isEdge func(netip.Addr) bool) netip.Addr {
-	var last netip.Addr
-	for _, list := range slices.Backward(lists) {
-		for list != "" {
-			text := list
-			if comma := strings.LastIndexByte(list, ','); comma >= 0 {
-				list, text = list[:comma], list[comma+1:]
-			} else {
-				list = ""
-			}
-			a := addressOf(text)
-			if !a.IsValid() {
-				return last
-			}
-			if last = a; isEdge == nil || !isEdge(a) {
-				return last
-			}
-		}
-	}
-	return last
-}
-
-// addressOf reads an address, with which some write a port. The zero value is no address.
-func addressOf(text string) netip.Addr {
-	text = strings.TrimSpace(text)
-	if a, err := netip.ParseAddr(text); err == nil {
-		return a.Unmap().WithZone("")
-	}
-	a, err := netip.ParseAddrPort(text)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return a.Addr().Unmap().WithZone("")
 }
 
 func schemeOf(text string) string {

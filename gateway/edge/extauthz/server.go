@@ -22,7 +22,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"usher/gateway"
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 )
 
 // maxQuestion bounds a question, in bytes: a viewer's header, which Envoy bounds at 60 kB, and what is around it.
@@ -31,24 +31,24 @@ const maxQuestion = 256 << 10
 // handshake is how long a connection may take to show that it speaks HTTP/2. One that never does holds up the drain.
 const handshake = 5 * time.Second
 
-// Asker decides on an edge's viewers: see [gateway.Gateway.StartCheck].
-type Asker interface {
-	Ask(ctx context.Context, d authz.Dialect, edge netip.Addr, q *authz.Question, a *gateway.Answer) error
+// Checker decides on an edge's viewers: see [gateway.Gateway.Check].
+type Checker interface {
+	Check(ctx context.Context, d edge.Dialect, edgeAddr netip.Addr, q *edge.Question, a *gateway.Answer) error
 }
 
 // Server answers Envoy. Safe for concurrent use.
 type Server struct {
 	auth.UnimplementedAuthorizationServer
 
-	config Config
-	drain  gateway.DrainConfig
-	asker  Asker
-	log    *slog.Logger
+	config  Config
+	drain   gateway.DrainConfig
+	checker Checker
+	log     *slog.Logger
 }
 
 // New makes a server that does not serve yet.
-func New(c Config, drain gateway.DrainConfig, asker Asker, log *slog.Logger) *Server {
-	return &Server{config: c, drain: drain, asker: asker, log: log}
+func New(c Config, drain gateway.DrainConfig, checker Checker, log *slog.Logger) *Server {
+	return &Server{config: c, drain: drain, checker: checker, log: log}
 }
 
 // Run serves on the listener until ctx ends, then drains: health off, the drain delay, the questions in flight. It
@@ -121,7 +121,7 @@ func (s *Server) Check(ctx context.Context, r *auth.CheckRequest) (answer *auth.
 		return refused(http.StatusForbidden, "the path begins with no slash"), nil
 	}
 	var a gateway.Answer
-	if err := s.asker.Ask(ctx, authz.Envoy, edgeOf(ctx), questionOf(r), &a); err != nil {
+	if err := s.checker.Check(ctx, edge.Envoy, edgeOf(ctx), questionOf(r), &a); err != nil {
 		return nil, status.FromContextError(err).Err()
 	}
 	return responseOf(&a), nil
@@ -153,9 +153,9 @@ func edgeOf(ctx context.Context) netip.Addr {
 }
 
 // questionOf reads what Envoy says of a viewer.
-func questionOf(r *auth.CheckRequest) *authz.Question {
+func questionOf(r *auth.CheckRequest) *edge.Question {
 	h := r.GetAttributes().GetRequest().GetHttp()
-	q := &authz.Question{Method: h.GetMethod(), Host: h.GetHost(), Header: fieldsOf(h)}
+	q := &edge.Question{Method: h.GetMethod(), Host: h.GetHost(), Header: fieldsOf(h)}
 	if scheme := h.GetScheme(); scheme == "http" || scheme == "https" {
 		q.Scheme = scheme
 	}

@@ -1,11 +1,10 @@
-package authz
+package edge
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 )
 
@@ -68,15 +67,4 @@ func readJSON(body []byte) (map[string]string, error) {
 		}
 	}
 	return fields, nil
-}
-
-// edgeSessionOf keeps the ids of two edges apart.
-func edgeSessionOf(edge netip.Addr, id string) string { return edge.String() + "/" + id }
-
-// Namespaced is the edge's own session id, told apart from those of other edges; empty if it gave none.
-func (q *Question) Namespaced(edge netip.Addr) string {
-	if q.EdgeSession == "" {
-		return ""
-	}
-	return edgeSessionOf(edge, q.EdgeSession)
 }

@@ -18,21 +18,21 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"usher/gateway"
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// askerFunc is an Asker in one function.
-type askerFunc func(ctx context.Context, q *authz.Question, a *gateway.Answer) error
+// checkerFunc is a Checker in one function.
+type checkerFunc func(ctx context.Context, q *edge.Question, a *gateway.Answer) error
 
-func (f askerFunc) Ask(ctx context.Context, _ authz.Dialect, _ netip.Addr, q *authz.Question, a *gateway.Answer) error {
+func (f checkerFunc) Check(ctx context.Context, _ edge.Dialect, _ netip.Addr, q *edge.Question, a *gateway.Answer) error {
 	return f(ctx, q, a)
 }
 
 // answering gives everybody that answer.
-func answering(a gateway.Answer) askerFunc {
-	return func(_ context.Context, _ *authz.Question, to *gateway.Answer) error {
+func answering(a gateway.Answer) checkerFunc {
+	return func(_ context.Context, _ *edge.Question, to *gateway.Answer) error {
 		*to = a
 		return nil
 	}
@@ -54,13 +54,13 @@ type recorder struct {
 }
 
 type asked struct {
-	dialect  authz.Dialect
+	dialect  edge.Dialect
 	edge     netip.Addr
-	question authz.Question
+	question edge.Question
 }
 
-func (r *recorder) Ask(
-	_ context.Context, d authz.Dialect, edge netip.Addr, q *authz.Question, a *gateway.Answer,
+func (r *recorder) Check(
+	_ context.Context, d edge.Dialect, edge netip.Addr, q *edge.Question, a *gateway.Answer,
 ) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -101,9 +101,9 @@ type options struct {
 }
 
 // run runs a server until the test ends, which it must do without an error.
-func run(t testing.TB, asker Asker, o options) *running {
+func run(t testing.TB, checker Checker, o options) *running {
 	t.Helper()
-	r := serve(t, asker, o)
+	r := serve(t, checker, o)
 	t.Cleanup(func() {
 		_ = r.conn.Close()
 		r.drain()
@@ -115,7 +115,7 @@ func run(t testing.TB, asker Asker, o options) *running {
 }
 
 // serve runs a server that the caller ends.
-func serve(t testing.TB, asker Asker, o options) *running {
+func serve(t testing.TB, checker Checker, o options) *running {
 	t.Helper()
 	if o.drain.Timeout == 0 {
 		o.drain.Timeout = 10 * time.Second
@@ -142,7 +142,7 @@ func serve(t testing.TB, asker Asker, o options) *running {
 	r := &running{
 		AuthorizationClient: auth.NewAuthorizationClient(conn), conn: conn, drain: drain, ended: make(chan error, 1),
 	}
-	server := New(o.config, o.drain, asker, log)
+	server := New(o.config, o.drain, checker, log)
 	go func() { r.ended <- server.Run(ctx, o.listener) }()
 	return r
 }
