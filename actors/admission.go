@@ -10,12 +10,12 @@ import (
 	"usher/backends"
 )
 
-// admissionCells bounds the memory of the per-address limit (512 kB), whoever comes from wherever. Addresses that
+// openRateCells bounds the memory of the per-address limit (512 kB), whoever comes from wherever. Addresses that
 // share a cell share its rate; with a seed of its own per process nobody can aim at another's cell.
-const admissionCells = 1 << 16
+const openRateCells = 1 << 16
 
-// admission limits how many sessions an address may open: the generic cell rate algorithm, one word a cell.
-type admission struct {
+// openRate limits how many sessions an address may open: the generic cell rate algorithm, one word a cell.
+type openRate struct {
 	seed     maphash.Seed
 	start    time.Time // cells count from it by the monotonic clock, so that one set back locks nobody out
 	interval int64     // nanoseconds between two openings in the long run
@@ -23,41 +23,41 @@ type admission struct {
 	cells    []atomic.Int64
 }
 
-func newAdmission(start time.Time, perSecond, burst int) *admission {
+func newOpenRate(start time.Time, perSecond, burst int) *openRate {
 	interval := int64(time.Second) / int64(perSecond)
-	return &admission{
+	return &openRate{
 		seed:     maphash.MakeSeed(),
 		start:    start,
 		interval: interval,
 		burst:    interval * int64(burst),
-		cells:    make([]atomic.Int64, admissionCells),
+		cells:    make([]atomic.Int64, openRateCells),
 	}
 }
 
-// storedDenials is how many denials of strangers a second are stored for other nodes to see: a flood of random tokens must
+// maxStoredDenials is how many denials of strangers a second are stored for other nodes to see: a flood of random tokens must
 // not become one of writes. Who is refused beyond that is asked about once a node.
-const storedDenials = 200
+const maxStoredDenials = 200
 
-// meter lets so much through in a second. Its zero value is ready.
-type meter struct {
+// denialBudget lets so much through in a second. Its zero value is ready.
+type denialBudget struct {
 	mu     sync.Mutex
 	second time.Time
 	count  int
 }
 
-func (m *meter) allow(now time.Time) bool {
+func (m *denialBudget) allow(now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if now.Sub(m.second) >= time.Second {
 		m.second, m.count = now, 0
 	}
 	m.count++
-	return m.count <= storedDenials
+	return m.count <= maxStoredDenials
 }
 
 // allow reports whether the address may open one more session at now, and counts it.
-func (a *admission) allow(address netip.Addr, now time.Time) bool {
-	cell := &a.cells[maphash.Comparable(a.seed, backends.SubscriberPrefix(address))%admissionCells]
+func (a *openRate) allow(address netip.Addr, now time.Time) bool {
+	cell := &a.cells[maphash.Comparable(a.seed, backends.SubscriberPrefix(address))%openRateCells]
 	for {
 		at := int64(now.Sub(a.start))
 		due := cell.Load()

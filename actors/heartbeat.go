@@ -20,21 +20,21 @@ const (
 	sweepMost = 500
 )
 
-// present is when the session's viewer was seen. Who watches at an edge shows himself only when the edge asks, so that he
+// heartbeat is when the session's viewer was seen. Who watches at an edge shows himself only when the edge asks, so that he
 // counts as seen for as long as the edge need not.
-func (s *Session) present() session.Heartbeat {
+func (s *Session) heartbeat() session.Heartbeat {
 	seen := s.lastSeen.Load()
-	s.beaten.Store(seen)
-	p := session.Heartbeat{ID: s.id, LastSeen: s.rules.Start.Add(time.Duration(seen))}
-	if d := s.Decision(); d != nil && s.margin > 0 {
-		p.LastSeen = p.LastSeen.Add(max(0, s.rules.Clamped(d.ValidFor)+s.margin-s.rules.IdleTimeout))
+	s.reportedSeen.Store(seen)
+	p := session.Heartbeat{ID: s.id, LastSeen: s.policy.Start.Add(time.Duration(seen))}
+	if d := s.Decision(); d != nil && s.extraLifetime > 0 {
+		p.LastSeen = p.LastSeen.Add(max(0, s.policy.Clamped(d.ValidFor)+s.extraLifetime-s.policy.IdleTimeout))
 	}
 	return p
 }
 
 // beat says, step by step, whose viewers are here, until the registry closes.
 func (r *Registry) beat() {
-	ticker := time.NewTicker(r.o.HeartbeatInterval / beatSteps)
+	ticker := time.NewTicker(r.options.HeartbeatInterval / beatSteps)
 	defer ticker.Stop()
 	for step := 0; ; step = (step + 1) % beatSteps {
 		select {
@@ -53,19 +53,19 @@ func (r *Registry) beatStep(step int) {
 	}
 	ctx, cancel := context.WithTimeout(r.life, writeDeadline)
 	defer cancel()
-	unknown, err := r.o.Cluster.RecordHeartbeats(ctx, seen)
+	unknown, err := r.options.Cluster.RecordHeartbeats(ctx, seen)
 	if err != nil {
 		// They are seen again with the next heartbeat; the store tells of its absence itself.
 		for _, p := range seen {
 			if s := r.table.find(p.ID); s != nil {
-				s.beaten.Store(1) // not zero: it is not new
+				s.reportedSeen.Store(1) // not zero: it is not new
 			}
 		}
 		return
 	}
 	for _, id := range unknown {
-		if s := r.table.find(id); s != nil && !s.fresh.Load() {
-			r.tell(s, session.LostInStore{})
+		if s := r.table.find(id); s != nil && !s.isNewInStore.Load() {
+			r.send(s, session.LostInStore{})
 		}
 	}
 }
@@ -75,17 +75,17 @@ func (r *Registry) seenIn(step int) (seen []session.Heartbeat) {
 	const width = tableShards / beatSteps
 	for i := step * width; i < (step+1)*width; i++ {
 		r.table.eachIn(i, func(s *Session) bool {
-			if s.gone.Load() || s.first.Load() != nil {
+			if s.isClosed.Load() || s.opening.Load() != nil {
 				return true
 			}
-			if s.member.Load() != nil {
-				r.limits.due(s)
+			if s.stream.Load() != nil {
+				r.limits.queueRenewal(s)
 			}
 			// Strangers who are refused from the first have no sessions that could end.
-			watched := s.beaten.Load() != 0 || s.Decision().Verdict == backends.Allowed
-			if before := s.beaten.Load(); r.o.Cluster.Shared() && watched && s.lastSeen.Load() > before {
-				p := s.present()
-				s.fresh.Store(before == 0)
+			watched := s.reportedSeen.Load() != 0 || s.Decision().Verdict == backends.Allowed
+			if before := s.reportedSeen.Load(); r.options.Cluster.Shared() && watched && s.lastSeen.Load() > before {
+				p := s.heartbeat()
+				s.isNewInStore.Store(before == 0)
 				seen = append(seen, p)
 			}
 			return true
@@ -113,7 +113,7 @@ func (r *Registry) sweep() {
 func (r *Registry) sweepOnce() int {
 	ctx, cancel := context.WithTimeout(r.life, writeDeadline)
 	defer cancel()
-	over, err := r.o.Cluster.ExpireIdle(ctx, r.o.Config.IdleTimeout+r.o.HeartbeatInterval, sweepMost)
+	over, err := r.options.Cluster.ExpireIdle(ctx, r.options.Config.IdleTimeout+r.options.HeartbeatInterval, sweepMost)
 	if err != nil {
 		return 0
 	}
@@ -129,16 +129,16 @@ func (r *Registry) conclude(ctx context.Context, c session.ClosingRecord) {
 	if f == nil {
 		f = new(backends.Request)
 	}
-	if m := r.limits.memberOf(f, d); m != nil {
-		if err := r.o.Cluster.LeaveStream(ctx, m.user, c.Record.ID); err != nil {
-			r.o.Logger.Debug("a closed session's place could not be given back; it ends by itself", slog.Any("error", err))
+	if m := r.limits.streamOf(f, d); m != nil {
+		if err := r.options.Cluster.LeaveStream(ctx, m.user, c.Record.ID); err != nil {
+			r.options.Logger.Debug("a closed session's place could not be given back; it ends by itself", slog.Any("error", err))
 		}
 	}
 	why := session.ClosedIdle
 	if d.Verdict == backends.Denied || c.Record.IsEvicted || !c.Record.Opened.After(c.Record.RevokedBefore) {
 		why = session.ClosedDenied
 	}
-	r.o.Logger.Info("session closed",
+	r.options.Logger.Info("session closed",
 		slog.String("session", c.Record.ID.String()), slog.String("why", why.String()),
 		slog.String("route", f.Route), slog.String("channel", f.Channel),
 		slog.String("user", d.User), slog.String("user_id", d.UserID),
@@ -151,19 +151,19 @@ func (r *Registry) conclude(ctx context.Context, c session.ClosingRecord) {
 
 // handOver stores what this node counted of its sessions before it goes.
 func (r *Registry) handOver() {
-	if !r.o.Cluster.Shared() {
+	if !r.options.Cluster.Shared() {
 		return
 	}
 	free := make(chan struct{}, handOverAtOnce)
 	var all sync.WaitGroup
 	end := time.Now().Add(handOverFor)
 	r.table.each(func(s *Session) bool {
-		if s.gone.Load() || s.first.Load() != nil {
+		if s.isClosed.Load() || s.opening.Load() != nil {
 			return true
 		}
 		free <- struct{}{}
 		all.Go(func() {
-			r.leave(s, s.tally())
+			r.leave(s, s.counters())
 			<-free
 		})
 		return time.Now().Before(end)

@@ -11,143 +11,143 @@ import (
 	"usher/backends"
 )
 
-// downPoll is how often a pacer looks whether its backend came back while sessions wait for that.
-const downPoll = 100 * time.Millisecond
+// breakerPoll is how often a pacer looks whether its backend came back while sessions wait for that.
+const breakerPoll = 100 * time.Millisecond
 
 // probePause spaces the re-checks that are tried on a half-open breaker, so that each can have its answer.
 const probePause = 250 * time.Millisecond
 
-// minSweep keeps small queues from being swept at all.
-const minSweep = 1024
+// minDropClosed keeps small queues from being swept at all.
+const minDropClosed = 1024
 
-// pacer lets the re-checks of one backend through at a bounded rate, however many wait: those that were let in without
+// recheckQueue lets the re-checks of one backend through at a bounded rate, however many wait: those that were let in without
 // an answer first. While the backend is down they wait here, keeping their decisions.
-type pacer struct {
-	health func() backends.BreakerState
-	turn   func(*Session)
-	gap    time.Duration // between two turns of all nodes, at least
-	nodes  func() int    // that share the rate
-	last   time.Time     // when the last one was given; run's own
-	unused atomic.Bool   // that turn was not needed
+type recheckQueue struct {
+	breakerState func() backends.BreakerState
+	onGranted    func(*Session)
+	interval     time.Duration // between two turns of all nodes, at least
+	liveNodes    func() int    // that share the rate
+	lastGrant    time.Time     // when the last one was given; run's own
+	wasReturned  atomic.Bool   // that turn was not needed
 
-	mu      sync.Mutex
-	waiting [session.NumPriorities][]*Session
-	sweepAt int           // how many may wait before those who are gone are swept out
-	arrived chan struct{} // holds one token when somebody may wait
+	mu           sync.Mutex
+	queues       [session.NumPriorities][]*Session
+	dropClosedAt int           // how many may wait before those who are gone are swept out
+	wakeUp       chan struct{} // holds one token when somebody may wait
 }
 
-func newPacer(perSecond int, nodes func() int, health func() backends.BreakerState, turn func(*Session)) *pacer {
-	return &pacer{
-		health: health,
-		turn:   turn,
-		nodes:  nodes,
+func newRecheckQueue(perSecond int, nodes func() int, health func() backends.BreakerState, turn func(*Session)) *recheckQueue {
+	return &recheckQueue{
+		breakerState: health,
+		onGranted:    turn,
+		liveNodes:    nodes,
 		// One at a time, evenly: a burst is what a recovering backend cannot take. At least one a second, or decisions
 		// would never be renewed. A token bucket would make up for a late turn by an early one, and so let one too many
 		// into a second.
-		gap:     time.Second / time.Duration(max(perSecond, 1)),
-		arrived: make(chan struct{}, 1),
-		sweepAt: minSweep,
+		interval:     time.Second / time.Duration(max(perSecond, 1)),
+		wakeUp:       make(chan struct{}, 1),
+		dropClosedAt: minDropClosed,
 	}
 }
 
 // enqueue lets the session wait for its turn.
-func (p *pacer) enqueue(s *Session, l session.QueuePriority) {
+func (p *recheckQueue) enqueue(s *Session, l session.QueuePriority) {
 	p.mu.Lock()
-	p.waiting[l] = append(p.waiting[l], s)
-	if len(p.waiting[l]) >= p.sweepAt {
-		p.sweep()
+	p.queues[l] = append(p.queues[l], s)
+	if len(p.queues[l]) >= p.dropClosedAt {
+		p.dropClosed()
 	}
 	p.mu.Unlock()
 	select {
-	case p.arrived <- struct{}{}:
+	case p.wakeUp <- struct{}{}:
 	default:
 	}
 }
 
-// sweep drops the sessions that ended while they waited, so that a long outage holds no more than who still watches.
-func (p *pacer) sweep() {
+// dropClosed drops the sessions that ended while they waited, so that a long outage holds no more than who still watches.
+func (p *recheckQueue) dropClosed() {
 	longest := 0
-	for l := range p.waiting {
-		p.waiting[l] = slices.DeleteFunc(p.waiting[l], func(s *Session) bool { return s.gone.Load() })
-		longest = max(longest, len(p.waiting[l]))
+	for l := range p.queues {
+		p.queues[l] = slices.DeleteFunc(p.queues[l], func(s *Session) bool { return s.isClosed.Load() })
+		longest = max(longest, len(p.queues[l]))
 	}
-	p.sweepAt = max(minSweep, 2*longest)
+	p.dropClosedAt = max(minDropClosed, 2*longest)
 }
 
 // length is how many sessions wait.
-func (p *pacer) length() int {
+func (p *recheckQueue) length() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.waiting[session.PriorityUnverified]) + len(p.waiting[session.PriorityOverdue])
+	return len(p.queues[session.PriorityUnverified]) + len(p.queues[session.PriorityOverdue])
 }
 
 // run gives turns until ctx ends.
-func (p *pacer) run(ctx context.Context) {
+func (p *recheckQueue) run(ctx context.Context) {
 	for {
 		switch {
 		case p.length() == 0:
 			select {
 			case <-ctx.Done():
 				return
-			case <-p.arrived:
+			case <-p.wakeUp:
 			}
-		case !p.step(ctx):
+		case !p.grantNext(ctx):
 			return
 		}
 	}
 }
 
-// step gives at most one turn and reports whether to go on.
-func (p *pacer) step(ctx context.Context) bool {
-	if p.health() == backends.BreakerOpen {
-		return pause(ctx, downPoll)
+// grantNext gives at most one turn and reports whether to go on.
+func (p *recheckQueue) grantNext(ctx context.Context) bool {
+	if p.breakerState() == backends.BreakerOpen {
+		return pause(ctx, breakerPoll)
 	}
-	if wait := p.wait(); wait > 0 && !pause(ctx, wait) {
+	if wait := p.delay(); wait > 0 && !pause(ctx, wait) {
 		return false
 	}
-	switch p.health() { // again: a turn may be long in coming
+	switch p.breakerState() { // again: a turn may be long in coming
 	case backends.BreakerOpen:
 		return true
 	case backends.BreakerHalfOpen:
-		p.giveTurn()
+		p.grant()
 		return pause(ctx, probePause)
 	default:
-		p.giveTurn()
+		p.grant()
 		return true
 	}
 }
 
-// wait is how long the next turn has to wait. One after another that was not needed need not.
-func (p *pacer) wait() time.Duration {
-	if p.unused.Swap(false) {
+// delay is how long the next turn has to wait. One after another that was not needed need not.
+func (p *recheckQueue) delay() time.Duration {
+	if p.wasReturned.Swap(false) {
 		return 0
 	}
-	return time.Until(p.last.Add(p.gap * time.Duration(max(p.nodes(), 1))))
+	return time.Until(p.lastGrant.Add(p.interval * time.Duration(max(p.liveNodes(), 1))))
 }
 
-// refund says that a turn was not needed: another node had asked.
-func (p *pacer) refund() { p.unused.Store(true) }
+// returnSlot says that a turn was not needed: another node had asked.
+func (p *recheckQueue) returnSlot() { p.wasReturned.Store(true) }
 
-func (p *pacer) giveTurn() {
-	if s := p.next(); s != nil {
-		p.turn(s)
-		p.last = time.Now()
+func (p *recheckQueue) grant() {
+	if s := p.pop(); s != nil {
+		p.onGranted(s)
+		p.lastGrant = time.Now()
 	}
 }
 
-// next takes the first of the first lane that has one who still watches.
-func (p *pacer) next() *Session {
+// pop takes the first of the first lane that has one who still watches.
+func (p *recheckQueue) pop() *Session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for l := range p.waiting {
-		for len(p.waiting[l]) > 0 {
-			queue := p.waiting[l]
+	for l := range p.queues {
+		for len(p.queues[l]) > 0 {
+			queue := p.queues[l]
 			s := queue[0]
 			queue[0] = nil
-			if p.waiting[l] = queue[1:]; len(queue) == 1 {
-				p.waiting[l] = nil
+			if p.queues[l] = queue[1:]; len(queue) == 1 {
+				p.queues[l] = nil
 			}
-			if !s.gone.Load() {
+			if !s.isClosed.Load() {
 				return s
 			}
 		}

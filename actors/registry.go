@@ -26,8 +26,8 @@ type Backend interface {
 	State() backends.BreakerState
 }
 
-// Rules are what the config says about one backend's sessions.
-type Rules struct {
+// BackendRules are what the config says about one backend's sessions.
+type BackendRules struct {
 	// Validity is how long an answer holds whose backend did not say.
 	Validity time.Duration
 	// TokenLife is how long the backend knows a token; zero: for ever. A session older than that is not asked about.
@@ -65,7 +65,7 @@ type Options struct {
 // BackendOptions are a backend and what the config says about its sessions.
 type BackendOptions struct {
 	Backend Backend
-	Rules   Rules
+	Rules   BackendRules
 }
 
 // setDefaults fills in the fields that may be left out.
@@ -83,15 +83,15 @@ func (o *Options) setDefaults() {
 
 // Registry finds the sessions of this node and opens new ones. It is safe for concurrent use.
 type Registry struct {
-	o         Options
+	options   Options
 	start     time.Time // with its monotonic reading
-	table     table
-	admission *admission
-	audience  audience
-	limits    *limits
-	denials   meter // bounds how many denials of strangers are stored
-	wheel     *wheel
-	guarded   map[string]*guarded
+	table     sessionTable
+	admission *openRate
+	viewers   viewerCount
+	limits    *streamLimits
+	denials   denialBudget // bounds how many denials of strangers are stored
+	timers    *timerWheel
+	backends  map[string]*backendRuntime
 	system    *actor.ActorSystem
 	props     *actor.Props
 	sequence  atomic.Uint64
@@ -105,34 +105,34 @@ type Registry struct {
 	closing   sync.Once
 }
 
-// guarded is a backend with what belongs to it on this node.
-type guarded struct {
+// backendRuntime is a backend with what belongs to it on this node.
+type backendRuntime struct {
 	Backend
-	name     string
-	rules    *backendRules
-	deadline time.Duration
-	pacer    *pacer
+	name           string
+	policy         *sessionPolicy
+	answerDeadline time.Duration
+	rechecks       *recheckQueue
 }
 
-// backendRules are what the sessions of one backend on this node share.
-type backendRules struct {
+// sessionPolicy are what the sessions of one backend on this node share.
+type sessionPolicy struct {
 	session.Policy
-	counted func(*Session) // told once when a session begins to play
+	onPlaying func(*Session) // told once when a session begins to play
 }
 
 // NewRegistry starts a registry. Close ends it.
 func NewRegistry(o Options) *Registry {
 	o.setDefaults()
 	r := &Registry{
-		o:       o,
-		start:   time.Now(),
-		guarded: make(map[string]*guarded, len(o.Backends)),
+		options:  o,
+		start:    time.Now(),
+		backends: make(map[string]*backendRuntime, len(o.Backends)),
 	}
-	r.admission = newAdmission(r.start, o.Config.NewPerAddress, o.Config.NewBurst)
-	r.limits = newLimits(r)
+	r.admission = newOpenRate(r.start, o.Config.NewPerAddress, o.Config.NewBurst)
+	r.limits = newStreamLimits(r)
 	// The registry's own life, not a request's: checks outlive the viewers who caused them.
 	r.life, r.end = context.WithCancel(context.Background())
-	r.wheel = newWheel(r.start, r.fireTimer)
+	r.timers = newTimerWheel(r.start, r.fireTimer)
 	r.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(slog.DiscardHandler) // protoactor reports each dead letter; we report what matters
 	}))
@@ -140,9 +140,9 @@ func NewRegistry(o Options) *Registry {
 		actor.WithMailbox(newMailbox),
 		actor.WithGuardian(actor.NewRestartingStrategy()))
 	for name, b := range o.Backends {
-		r.guarded[name] = r.guard(name, b)
+		r.backends[name] = r.guard(name, b)
 	}
-	r.running.Go(func() { r.wheel.run(r.life) })
+	r.running.Go(func() { r.timers.run(r.life) })
 	r.running.Go(r.limits.run)
 	r.running.Go(r.beat)
 	r.running.Go(r.sweep)
@@ -152,9 +152,9 @@ func NewRegistry(o Options) *Registry {
 // leaseSlack is how much a lease outlives the longest check: what it may wait for in queues of ours, and the way back.
 const leaseSlack = time.Second
 
-func (r *Registry) guard(name string, o BackendOptions) *guarded {
-	c, b, br := r.o.Config, o.Backend, o.Rules
-	g := &guarded{Backend: b, name: name, deadline: br.AnswerDeadline, rules: &backendRules{counted: r.limits.due, Policy: session.Policy{
+func (r *Registry) guard(name string, o BackendOptions) *backendRuntime {
+	c, b, br := r.options.Config, o.Backend, o.Rules
+	g := &backendRuntime{Backend: b, name: name, answerDeadline: br.AnswerDeadline, policy: &sessionPolicy{onPlaying: r.limits.queueRenewal, Policy: session.Policy{
 		Start:        r.start,
 		Validity:     br.Validity,
 		RecheckMin:   c.Recheck.Min,
@@ -165,14 +165,14 @@ func (r *Registry) guard(name string, o BackendOptions) *guarded {
 		DenyFor:      c.DenyFor,
 		RetryAfter:   c.RetryAfter,
 		IdleTimeout:  c.IdleTimeout,
-		ReviveFor:    r.o.ReviveFor,
+		ReviveFor:    r.options.ReviveFor,
 		ReviveDenied: br.ReviveDenied,
-		Shared:       r.o.Cluster.Shared(),
+		Shared:       r.options.Cluster.Shared(),
 		LeaseFor:     br.Timeout + br.AnswerDeadline + leaseSlack,
 		WaitFor:      br.AnswerDeadline * 3 / 4, // the rest is for asking without the one who asks already
 	}}}
-	g.pacer = newPacer(br.RecheckRate, r.o.Cluster.Live, b.State, func(s *Session) { r.tell(s, session.RecheckGranted{}) })
-	r.running.Go(func() { g.pacer.run(r.life) })
+	g.rechecks = newRecheckQueue(br.RecheckRate, r.options.Cluster.Live, b.State, func(s *Session) { r.send(s, session.RecheckGranted{}) })
+	r.running.Go(func() { g.rechecks.run(r.life) })
 	return g
 }
 
@@ -198,10 +198,10 @@ func (r *Registry) close() {
 func (r *Registry) Find(id backends.SessionID) *Session { return r.table.find(id) }
 
 // Len is how many sessions live on this node.
-func (r *Registry) Len() int { return int(r.table.live.Load()) }
+func (r *Registry) Len() int { return int(r.table.count.Load()) }
 
-// Audience counts the viewers who are allowed to watch on this node: those of a channel, and all.
-func (r *Registry) Audience(channel string) (ofChannel, all int) { return r.audience.of(channel) }
+// Viewers counts the viewers who are allowed to watch on this node: those of a channel, and all.
+func (r *Registry) Viewers(channel string) (ofChannel, all int) { return r.viewers.count(channel) }
 
 // Each calls yield for every session until it returns false; sessions that come or go meanwhile may be missed.
 func (r *Registry) Each(yield func(*Session) bool) { r.table.each(yield) }
@@ -217,19 +217,19 @@ var (
 // once, one of them opens. It waits no longer than the backend's answer deadline; ctx ends the waiting, not the
 // opening. Errors: *backends.Overload, ErrClosed, ErrUnknownBackend, or ctx's.
 func (r *Registry) Open(ctx context.Context, a session.OpenRequest) (*Session, error) {
-	g := r.guarded[a.Request.Backend]
+	g := r.backends[a.Request.Backend]
 	if g == nil || a.Request.Session.IsZero() {
 		return nil, fmt.Errorf("open session %q: %w: %q", a.Request.Session, ErrUnknownBackend, a.Request.Backend)
 	}
 	s := r.table.find(a.Request.Session)
 	if s == nil {
 		var err error
-		if s, err = r.enter(ctx, g, a); err != nil {
+		if s, err = r.findOrCreate(ctx, g, a); err != nil {
 			return nil, err
 		}
 	}
 	if a.HasCredentials {
-		r.introduce(s, a)
+		r.setCredentials(s, a)
 	}
 	if err := r.await(ctx, g, s); err != nil {
 		return nil, err
@@ -237,15 +237,15 @@ func (r *Registry) Open(ctx context.Context, a session.OpenRequest) (*Session, e
 	return s, nil
 }
 
-// introduce tells a session known by its ticket alone who its viewer is.
-func (r *Registry) introduce(s *Session, a session.OpenRequest) {
-	if s.introduce(a.Request) {
-		r.tell(s, session.CredentialsArrived{})
+// setCredentials tells a session known by its ticket alone who its viewer is.
+func (r *Registry) setCredentials(s *Session, a session.OpenRequest) {
+	if s.setCredentials(a.Request) {
+		r.send(s, session.CredentialsArrived{})
 	}
 }
 
-// enter opens the session, or finds that somebody else just has.
-func (r *Registry) enter(ctx context.Context, g *guarded, a session.OpenRequest) (*Session, error) {
+// findOrCreate opens the session, or finds that somebody else just has.
+func (r *Registry) findOrCreate(ctx context.Context, g *backendRuntime, a session.OpenRequest) (*Session, error) {
 	r.door.RLock()
 	defer r.door.RUnlock()
 	if r.shut {
@@ -260,7 +260,7 @@ func (r *Registry) enter(ctx context.Context, g *guarded, a session.OpenRequest)
 	})
 	if added {
 		// Not before it can be found: an actor that panics looks itself up.
-		r.tell(s, begin{session: s, span: trace.SpanContextFromContext(ctx)})
+		r.send(s, begin{session: s, span: trace.SpanContextFromContext(ctx)})
 	}
 	return s, refused
 }
@@ -269,25 +269,25 @@ func (r *Registry) enter(ctx context.Context, g *guarded, a session.OpenRequest)
 // viewers of a node that restarted come with one at once, perhaps behind one address.
 func (r *Registry) admit(a session.OpenRequest) error {
 	switch {
-	case r.Len() >= r.o.Config.Max:
-		return backends.NewOverload("sessions.max", r.o.Config.Max)
+	case r.Len() >= r.options.Config.Max:
+		return backends.NewOverload("sessions.max", r.options.Config.Max)
 	case a.Ticket.IsZero() && !r.admission.allow(a.Request.Address, time.Now()):
-		return backends.NewOverload("sessions.new_per_address", r.o.Config.NewPerAddress)
+		return backends.NewOverload("sessions.new_per_address", r.options.Config.NewPerAddress)
 	}
 	return nil
 }
 
 // spawn makes the session and its actor.
-func (r *Registry) spawn(g *guarded, a session.OpenRequest) *Session {
-	s := &Session{id: a.Request.Session, backend: g.name, sequence: r.sequence.Add(1), rules: g.rules, margin: a.ExtraLifetime}
-	s.first.Store(&firstDecision{taken: make(chan struct{}), ticket: a.Ticket})
-	s.facts.Store(a.Request)
-	s.introduced.Store(a.HasCredentials)
+func (r *Registry) spawn(g *backendRuntime, a session.OpenRequest) *Session {
+	s := &Session{id: a.Request.Session, backend: g.name, sequence: r.sequence.Add(1), policy: g.policy, extraLifetime: a.ExtraLifetime}
+	s.opening.Store(&pendingOpening{decided: make(chan struct{}), ticket: a.Ticket})
+	s.request.Store(a.Request)
+	s.hasCredentials.Store(a.HasCredentials)
 	s.lastSeen.Store(int64(time.Since(r.start)))
 	pid, err := r.system.Root.SpawnNamed(r.props, s.actorName())
 	if err != nil {
 		// Names hold a sequence number, so a second one of the same name cannot be.
-		r.o.Logger.Error("BUG: spawn session actor", "session", s.id.String(), "error", err)
+		r.options.Logger.Error("BUG: spawn session actor", "session", s.id.String(), "error", err)
 	}
 	s.pid = pid
 	r.alive.Add(1)
@@ -300,21 +300,21 @@ func (s *Session) actorName() string {
 }
 
 // await waits for the session's first decision, as long as the backend's answer deadline allows.
-func (r *Registry) await(ctx context.Context, g *guarded, s *Session) error {
-	first := s.first.Load()
+func (r *Registry) await(ctx context.Context, g *backendRuntime, s *Session) error {
+	first := s.opening.Load()
 	if first == nil {
 		return nil
 	}
-	if n := r.waiting.Add(1); n > int64(r.o.Config.MaxOpening) {
+	if n := r.waiting.Add(1); n > int64(r.options.Config.MaxOpening) {
 		r.waiting.Add(-1)
-		return backends.NewOverload("sessions.max_opening", r.o.Config.MaxOpening)
+		return backends.NewOverload("sessions.max_opening", r.options.Config.MaxOpening)
 	}
 	defer r.waiting.Add(-1)
-	patience := time.NewTimer(g.deadline)
+	patience := time.NewTimer(g.answerDeadline)
 	defer patience.Stop()
 	for told := false; ; told = true {
 		select {
-		case <-first.taken:
+		case <-first.decided:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -324,23 +324,23 @@ func (r *Registry) await(ctx context.Context, g *guarded, s *Session) error {
 			if told { // an actor that cannot answer must not hold a viewer for ever
 				return g.tooLate()
 			}
-			r.tell(s, viewerWaited{}) // the actor answers at once with what the policy says
-			patience.Reset(g.deadline)
+			r.send(s, viewerWaited{}) // the actor answers at once with what the policy says
+			patience.Reset(g.answerDeadline)
 		}
 	}
 }
 
 // tooLate says that a viewer waited for a queue of ours rather than for the backend.
-func (g *guarded) tooLate() error {
-	return backends.NewOverload("backends."+g.name+".answer_deadline", g.deadline)
+func (g *backendRuntime) tooLate() error {
+	return backends.NewOverload("backends."+g.name+".answer_deadline", g.answerDeadline)
 }
 
-// tell sends the session's actor a message. A session that is gone does not hear it.
-func (r *Registry) tell(s *Session, message any) { r.system.Root.Send(s.pid, message) }
+// send sends the session's actor a message. A session that is gone does not hear it.
+func (r *Registry) send(s *Session, message any) { r.system.Root.Send(s.pid, message) }
 
 func (r *Registry) fireTimer(s *Session) {
-	r.tell(s, session.TimerFired{
+	r.send(s, session.TimerFired{
 		LastSeen: s.LastSeen(),
-		Breaker:  r.guarded[s.backend].State(),
+		Breaker:  r.backends[s.backend].State(),
 	})
 }

@@ -213,7 +213,7 @@ func TestAnActorThatCannotAnswerHoldsNobody(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeStore{}, nil)
 		defer n.end()
-		g := n.guarded["portal"]
+		g := n.backends["portal"]
 		s := n.spawn(g, viewer(1)) // never told to begin
 		start := time.Now()
 		err := n.await(t.Context(), g, s)

@@ -33,7 +33,7 @@ func (a *sessionActor) tellStore(do session.Action) {
 	switch {
 	case do.RevokeTicket:
 		p.Record = a.record(do.Revision)
-	case !r.o.Cluster.Shared() && s.member.Load() == nil:
+	case !r.options.Cluster.Shared() && s.stream.Load() == nil:
 		return
 	case do.Save && (a.state.Decision.Verdict == backends.Allowed || r.denials.allow(time.Now())):
 		p.Record = a.record(do.Revision)
@@ -44,10 +44,10 @@ func (a *sessionActor) tellStore(do session.Action) {
 		outcome, err := r.publish(p)
 		switch {
 		case outcome == session.OutcomeStale:
-			r.tell(s, session.DecisionOutdated{})
+			r.send(s, session.DecisionOutdated{})
 			return
 		case err != nil && p.RevokeTicket:
-			r.o.Logger.Warn("a refused viewer's ticket could not be buried; it may be revived by a node that forgot the refusal",
+			r.options.Logger.Warn("a refused viewer's ticket could not be buried; it may be revived by a node that forgot the refusal",
 				slog.String("session", s.id.String()), slog.Any("error", err))
 		}
 		if p.RevokeTicket {
@@ -62,15 +62,15 @@ func (a *sessionActor) tellStore(do session.Action) {
 func (r *Registry) publish(p session.DecisionUpdate) (session.UpdateOutcome, error) {
 	ctx, cancel := r.writing()
 	defer cancel()
-	return r.o.Cluster.SaveDecision(ctx, p)
+	return r.options.Cluster.SaveDecision(ctx, p)
 }
 
 // announce tells the other nodes.
 func (r *Registry) announce(v session.Revocation) {
 	ctx, cancel := r.writing()
 	defer cancel()
-	if err := r.o.Cluster.Revoke(ctx, v); err != nil {
-		r.o.Logger.Warn("the other nodes could not be told that a session has to go; they learn of it by their next look",
+	if err := r.options.Cluster.Revoke(ctx, v); err != nil {
+		r.options.Logger.Warn("the other nodes could not be told that a session has to go; they learn of it by their next look",
 			slog.String("session", v.Session.String()), slog.String("kind", v.Kind.String()), slog.Any("error", err))
 	}
 }
@@ -82,9 +82,9 @@ func (a *sessionActor) end(ctx actor.Context, e session.CloseReason, now time.Ti
 	a.account(backends.Decision{}, now)
 	a.attend(false)
 	a.trace.end()
-	r.wheel.disarm(s)
-	s.gone.Store(true)
-	r.limits.forget(s)
+	r.timers.disarm(s)
+	s.isClosed.Store(true)
+	r.limits.remove(s)
 	if e != session.ClosedIdle {
 		r.table.remove(s)
 		ctx.Stop(ctx.Self())
@@ -92,13 +92,13 @@ func (a *sessionActor) end(ctx actor.Context, e session.CloseReason, now time.Ti
 			return
 		}
 	}
-	record, tally, pid := a.record(a.state.Revision), s.tally(), ctx.Self()
-	r.o.Logger.Debug("session left this node", slog.String("session", s.id.String()), slog.String("why", e.String()))
+	record, tally, pid := a.record(a.state.Revision), s.counters(), ctx.Self()
+	r.options.Logger.Debug("session left this node", slog.String("session", s.id.String()), slog.String("why", e.String()))
 	r.running.Go(func() {
 		// Who lost his place is known to the store with his yes, which must not be forgotten for it.
-		if !r.o.Cluster.Shared() && record.Decision.Source != backends.FromLimit {
+		if !r.options.Cluster.Shared() && record.Decision.Source != backends.FromLimit {
 			if _, err := r.publish(session.DecisionUpdate{Record: record}); err != nil {
-				r.o.Logger.Warn("a session that ended could not be remembered", slog.String("session", s.id.String()),
+				r.options.Logger.Warn("a session that ended could not be remembered", slog.String("session", s.id.String()),
 					slog.Any("error", err))
 			}
 		}
@@ -110,10 +110,10 @@ func (a *sessionActor) end(ctx actor.Context, e session.CloseReason, now time.Ti
 	})
 }
 
-// tally is what was counted here.
-func (s *Session) tally() session.Counters {
+// counters is what was counted here.
+func (s *Session) counters() session.Counters {
 	return session.Counters{
-		Requests: s.Requests(), Bytes: s.Bytes(), Unverified: time.Duration(s.stopgap.Load()), History: s.History(),
+		Requests: s.Requests(), Bytes: s.Bytes(), Unverified: time.Duration(s.unverified.Load()), History: s.History(),
 	}
 }
 
@@ -121,11 +121,11 @@ func (s *Session) tally() session.Counters {
 func (r *Registry) leave(s *Session, t session.Counters) {
 	ctx, cancel := r.writing()
 	defer cancel()
-	if err := r.o.Cluster.AddCounters(ctx, s.id, t); err != nil {
-		r.o.Logger.Debug("a session's counters could not be stored", slog.String("session", s.id.String()), slog.Any("error", err))
+	if err := r.options.Cluster.AddCounters(ctx, s.id, t); err != nil {
+		r.options.Logger.Debug("a session's counters could not be stored", slog.String("session", s.id.String()), slog.Any("error", err))
 	}
-	if _, err := r.o.Cluster.RecordHeartbeats(ctx, []session.Heartbeat{s.present()}); err != nil {
-		r.o.Logger.Debug("a session's end could not be stored", slog.String("session", s.id.String()), slog.Any("error", err))
+	if _, err := r.options.Cluster.RecordHeartbeats(ctx, []session.Heartbeat{s.heartbeat()}); err != nil {
+		r.options.Logger.Debug("a session's end could not be stored", slog.String("session", s.id.String()), slog.Any("error", err))
 	}
 }
 

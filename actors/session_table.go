@@ -14,21 +14,21 @@ const tableShards = 256
 // minSlots is a shard's first size: 256 shards of it hold ten thousand sessions before the first copy.
 const minSlots = 64
 
-// table finds sessions by id. A read takes no lock and touches one cache line of the table. Ids are keyed hashes, so
+// sessionTable finds sessions by id. A read takes no lock and touches one cache line of the table. Ids are keyed hashes, so
 // their own bits serve as the hash.
 //
 // A slot's key is written once and never changed, so a reader cannot see half of one: a removed session leaves its
 // key behind with no session, until the shard is copied.
-type table struct {
+type sessionTable struct {
 	shards [tableShards]shard
-	live   atomic.Int64
+	count  atomic.Int64
 }
 
 type shard struct {
 	mu    sync.Mutex
 	slots atomic.Pointer[[]slot]
 	used  int // slots with a key, removed ones included
-	live  int
+	count int
 }
 
 type slot struct {
@@ -40,10 +40,10 @@ func keyOf(id backends.SessionID) (high, low uint64) {
 	return binary.LittleEndian.Uint64(id[:8]), binary.LittleEndian.Uint64(id[8:])
 }
 
-func (t *table) shardOf(low uint64) *shard { return &t.shards[low%tableShards] }
+func (t *sessionTable) shardOf(low uint64) *shard { return &t.shards[low%tableShards] }
 
 // find returns the session, or nil. It neither locks nor allocates.
-func (t *table) find(id backends.SessionID) *Session {
+func (t *sessionTable) find(id backends.SessionID) *Session {
 	high, low := keyOf(id)
 	slots := t.shardOf(low).slots.Load()
 	if slots == nil {
@@ -71,7 +71,7 @@ func probe(slots []slot, high, low uint64) *slot {
 
 // findOrAdd returns the session of that id, adding what create makes if there is none. It is nil if create makes none,
 // or if the id is zero, which names no session.
-func (t *table) findOrAdd(id backends.SessionID, create func() *Session) (s *Session, added bool) {
+func (t *sessionTable) findOrAdd(id backends.SessionID, create func() *Session) (s *Session, added bool) {
 	if id.IsZero() {
 		return nil, false
 	}
@@ -96,13 +96,13 @@ func (t *table) findOrAdd(id backends.SessionID, create func() *Session) (s *Ses
 	at.session.Store(s)
 	at.low.Store(low)
 	at.high.Store(high) // last: a reader who sees it sees the rest
-	sh.live++
-	t.live.Add(1)
+	sh.count++
+	t.count.Add(1)
 	return s, true
 }
 
 // remove forgets the session, unless another one has taken its id since.
-func (t *table) remove(s *Session) bool {
+func (t *sessionTable) remove(s *Session) bool {
 	high, low := keyOf(s.id)
 	sh := t.shardOf(low)
 	sh.mu.Lock()
@@ -116,13 +116,13 @@ func (t *table) remove(s *Session) bool {
 		return false
 	}
 	at.session.Store(nil)
-	sh.live--
-	t.live.Add(-1)
+	sh.count--
+	t.count.Add(-1)
 	return true
 }
 
 // each calls yield for every session until it returns false. Sessions that come or go meanwhile may be missed.
-func (t *table) each(yield func(*Session) bool) {
+func (t *sessionTable) each(yield func(*Session) bool) {
 	for i := range t.shards {
 		if !t.eachIn(i, yield) {
 			return
@@ -131,7 +131,7 @@ func (t *table) each(yield func(*Session) bool) {
 }
 
 // eachIn does so for one shard, and reports whether yield never returned false.
-func (t *table) eachIn(shard int, yield func(*Session) bool) bool {
+func (t *sessionTable) eachIn(shard int, yield func(*Session) bool) bool {
 	slots := t.shards[shard].slots.Load()
 	if slots == nil {
 		return true
@@ -156,7 +156,7 @@ func (sh *shard) roomy() []slot {
 		return *old
 	}
 	size := minSlots
-	for size < (sh.live+1)*2 {
+	for size < (sh.count+1)*2 {
 		size *= 2
 	}
 	fresh := make([]slot, size)
@@ -171,7 +171,7 @@ func (sh *shard) roomy() []slot {
 		to.low.Store(low)
 		to.high.Store(high)
 	}
-	sh.used = sh.live
+	sh.used = sh.count
 	sh.slots.Store(&fresh)
 	return fresh
 }

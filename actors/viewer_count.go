@@ -2,31 +2,31 @@ package actors
 
 import "sync"
 
-// audience counts the viewers who are watching, for backends that want to know. The zero value counts none.
-type audience struct {
-	mu       sync.Mutex
-	channels map[string]int
-	all      int
+// viewerCount counts the viewers who are watching, for backends that want to know. The zero value counts none.
+type viewerCount struct {
+	mu        sync.Mutex
+	byChannel map[string]int
+	total     int
 }
 
-func (a *audience) change(channel string, watching bool) {
+func (a *viewerCount) change(channel string, watching bool) {
 	by := -1
 	if watching {
 		by = 1
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.channels == nil {
-		a.channels = make(map[string]int)
+	if a.byChannel == nil {
+		a.byChannel = make(map[string]int)
 	}
-	a.all += by
-	if a.channels[channel] += by; a.channels[channel] == 0 {
-		delete(a.channels, channel) // viewers name channels, also such as there are not
+	a.total += by
+	if a.byChannel[channel] += by; a.byChannel[channel] == 0 {
+		delete(a.byChannel, channel) // viewers name channels, also such as there are not
 	}
 }
 
-func (a *audience) of(channel string) (ofChannel, all int) {
+func (a *viewerCount) count(channel string) (ofChannel, all int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.channels[channel], a.all
+	return a.byChannel[channel], a.total
 }
