@@ -5,50 +5,50 @@ import (
 	"sync/atomic"
 )
 
-// addressSet knows from which address prefixes a session was used lately.
+// addressSet keeps the subscriber prefixes from which a session was used lately. It is safe for concurrent use.
 type addressSet struct {
-	recent   atomic.Uint64 // the prefix that came last
-	recentAt atomic.Int64  // when, in seconds since the node's start
+	recent   atomic.Uint64 // the newest prefix
+	recentAt atomic.Int64  // when it was used, in seconds since the node's start
 	mu       sync.Mutex
 	uses     []addressUse
 }
 
 type addressUse struct {
 	prefix uint64
-	at     int64 // in seconds since the node's start
+	at     int64 // the last use, in seconds since the node's start
 }
 
-// admit notes the prefix and reports whether it is one of the first limit ones within the last idle seconds. Nearly
-// every call is the same viewer within the same second, and ends at two atomic reads.
-func (c *addressSet) admit(prefix uint64, now, idle int64, limit int) bool {
-	if c.recent.Load() == prefix && c.recentAt.Load() == now {
+// admit records the prefix, and reports whether it is one of the first limit prefixes within the last idle seconds. Most
+// calls come from the same prefix within the same second, and cost two atomic reads.
+func (a *addressSet) admit(prefix uint64, now, idle int64, limit int) bool {
+	if a.recent.Load() == prefix && a.recentAt.Load() == now {
 		return true
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	stale := -1
-	for i := range c.uses {
-		if c.uses[i].prefix == prefix {
-			return c.set(i, prefix, now)
+	for i := range a.uses {
+		if a.uses[i].prefix == prefix {
+			return a.record(i, prefix, now)
 		}
-		if now-c.uses[i].at > idle {
+		if now-a.uses[i].at > idle {
 			stale = i
 		}
 	}
 	switch {
 	case stale >= 0:
-		return c.set(stale, prefix, now)
-	case len(c.uses) < limit:
-		c.uses = append(c.uses, addressUse{})
-		return c.set(len(c.uses)-1, prefix, now)
+		return a.record(stale, prefix, now)
+	case len(a.uses) < limit:
+		a.uses = append(a.uses, addressUse{})
+		return a.record(len(a.uses)-1, prefix, now)
 	default:
 		return false
 	}
 }
 
-func (c *addressSet) set(i int, prefix uint64, now int64) bool {
-	c.uses[i] = addressUse{prefix: prefix, at: now}
-	c.recent.Store(prefix)
-	c.recentAt.Store(now)
+func (a *addressSet) record(i int, prefix uint64, now int64) bool {
+	a.uses[i] = addressUse{prefix: prefix, at: now}
+	a.recent.Store(prefix)
+	a.recentAt.Store(now)
 	return true
 }

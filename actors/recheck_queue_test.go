@@ -176,7 +176,7 @@ func TestALongOutageHoldsNoMoreThanWhoStillWatches(t *testing.T) {
 		p.enqueue(s, session.QueuePriority(1+i%2))
 		s.isClosed.Store(true)
 	}
-	if got, most := p.length(), 4*(len(watching)+minDropClosed); got > most {
+	if got, most := p.length(), 4*(len(watching)+minDropLength); got > most {
 		t.Errorf("%d wait after 20,000 came and went, want at most %d", got, most)
 	}
 	left := make(map[*Session]bool)

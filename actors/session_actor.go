@@ -27,9 +27,6 @@ type (
 	viewerWaited struct{}
 )
 
-// writeDeadline bounds what no viewer waits for: a session that ended stays findable until it is saved.
-const writeDeadline = 2 * time.Second
-
 // maxRestarts is how often an opening that panics begins again, so that one that always does is no hot loop.
 const maxRestarts = 1
 
@@ -66,7 +63,7 @@ func (a *sessionActor) Receive(ctx actor.Context) {
 	case *actor.Started:
 		a.recover(ctx, now)
 	case *actor.Stopped:
-		a.registry.alive.Done()
+		a.registry.life.actors.Done()
 	case *actor.Stopping, *actor.Restarting:
 	case begin:
 		a.begin(ctx, m, now)
@@ -99,7 +96,7 @@ func (a *sessionActor) reportPanic() {
 		a.account(backends.Decision{}, time.Now())
 		a.trace.end()
 	}
-	a.registry.options.Logger.Error("BUG: a session's actor panicked; it is rebuilt from what it had published",
+	a.registry.log.Error("BUG: a session's actor panicked; it is rebuilt from what it had published",
 		slog.String("session", id), slog.Any("error", panicError(reason)), slog.String("stack", string(debug.Stack())))
 	panic(reason)
 }
@@ -135,7 +132,7 @@ func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContex
 	}
 	a.state.KeyID = a.registry.options.SigningKey()
 	a.trace.open(a.registry.options.Tracer, s, span)
-	if ban, banned := a.registry.options.Cluster.Banned(s.Request(), nil); banned {
+	if ban, banned := a.registry.cluster.Banned(s.Request(), nil); banned {
 		a.apply(ctx, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)}, now)
 		return
 	}
@@ -146,7 +143,7 @@ func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContex
 // first time comes with its first message.
 func (a *sessionActor) recover(ctx actor.Context, now time.Time) {
 	s := a.registry.sessionOf(ctx.Self())
-	if s == nil || !s.isStarted.Load() || a.registry.life.Err() != nil {
+	if s == nil || !s.isStarted.Load() || a.registry.life.isEnding() {
 		return
 	}
 	if first := s.opening.Load(); first != nil {
@@ -183,7 +180,7 @@ func (a *sessionActor) apply(ctx actor.Context, event any, now time.Time) {
 		return
 	}
 	do := a.state.Step(event, now)
-	a.session.expires.Store(int64(a.state.Expires.Sub(a.registry.start)))
+	a.session.expires.Store(int64(a.state.Expires.Sub(a.session.policy.Start)))
 	if do.Publish {
 		a.publish(now)
 	}
@@ -217,7 +214,7 @@ func (a *sessionActor) publish(now time.Time) {
 	s.ticket.Store(&session.Ticket{Opened: a.state.Opened, KeyID: a.state.KeyID})
 	s.decision.Store(&d)
 	s.addToHistory(&d)
-	a.registry.limits.onDecision(s, &d)
+	a.registry.streams.onDecision(s, &d)
 	if first := s.opening.Swap(nil); first != nil {
 		close(first.decided)
 	}
@@ -229,7 +226,7 @@ func (a *sessionActor) publish(now time.Time) {
 func (a *sessionActor) attend(watching bool) {
 	if s := a.session; s.isCountedViewer != watching {
 		s.isCountedViewer = watching
-		a.registry.viewers.change(s.Request().Channel, watching)
+		a.registry.viewers.add(s.Request().Channel, watching)
 	}
 }
 
@@ -249,7 +246,7 @@ func (a *sessionActor) logChange(before, now *backends.Decision) {
 	if before == nil || before.Verdict != backends.Allowed || now.Verdict != backends.Denied {
 		return
 	}
-	a.registry.options.Logger.Info("viewer was refused while watching",
+	a.registry.log.Info("viewer was refused while watching",
 		slog.String("session", a.session.id.String()), slog.String("channel", a.session.Request().Channel),
 		slog.String("user", now.User), slog.String("source", now.Source.String()), slog.String("reason", now.Reason))
 }
@@ -265,7 +262,7 @@ func (a *sessionActor) viewerWaited(ctx actor.Context, now time.Time) {
 		a.answerWithFallback(ctx, backends.FailureTimeout, now)
 		return
 	}
-	a.apply(ctx, session.WaitExpired{Err: g.tooLate()}, now)
+	a.apply(ctx, session.WaitExpired{Err: g.answerOverdue()}, now)
 }
 
 // withStandIn adds to the timer's event what the outage policy says of a running session, while nobody can be asked.

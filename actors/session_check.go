@@ -24,15 +24,15 @@ func (a *sessionActor) claim(kind session.LookupKind) {
 		c.KnownRevision = max(c.KnownRevision, 1) // who stands on a stopgap wants somebody's answer, and no other stopgap
 	}
 	switch {
-	case !r.options.Cluster.Shared():
+	case !r.cluster.Shared():
 	case kind == session.LookupForRecheck:
 		c.Lease, c.Wait = g.policy.LeaseFor, g.policy.LeaseFor
 	case kind == session.LookupForOpening && g.State() == backends.BreakerClosed:
 		c.Lease, c.Wait = g.policy.LeaseFor, g.policy.WaitFor
 	default: // it only looks; so does a node that could not ask, as another one may
 	}
-	ctx := a.trace.context(r.life)
-	r.running.Go(func() {
+	ctx := a.trace.context(r.life.ctx)
+	r.life.run(func() {
 		ctx, span := startSpan(ctx, r.options.Tracer, "cluster.claim")
 		found, took, err := r.claimed(ctx, c)
 		if err != nil {
@@ -60,7 +60,7 @@ func (r *Registry) claimed(ctx context.Context, c session.LeaseRequest) (found s
 	ctx, cancel := context.WithTimeout(ctx, c.Wait+r.options.StoreTimeout)
 	defer cancel()
 	began := time.Now()
-	found, err = r.options.Cluster.AcquireLease(ctx, c)
+	found, err = r.cluster.AcquireLease(ctx, c)
 	switch took = time.Since(began); {
 	case err != nil:
 		took = r.options.StoreTimeout
@@ -83,7 +83,7 @@ func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Reco
 	if d.Verdict != backends.Allowed {
 		return nil
 	}
-	if ban, banned := r.options.Cluster.Banned(s.Request(), d); banned {
+	if ban, banned := r.cluster.Banned(s.Request(), d); banned {
 		return new(banDecision(ban))
 	}
 	if !record.IsEvicted {
@@ -91,11 +91,11 @@ func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Reco
 	}
 	ctx, cancel := r.storeTime(ctx, took)
 	defer cancel()
-	if r.limits.join(ctx, s, record.Opened, d) == session.StreamEvicted {
+	if r.streams.join(ctx, s, record.Opened, d) == session.StreamEvicted {
 		return new(evictedDecision(d))
 	}
-	if err := r.options.Cluster.SetEvicted(ctx, s.id, false); err != nil {
-		r.options.Logger.Debug("the store could not be told that a session has its place again", slog.Any("error", err))
+	if err := r.cluster.SetEvicted(ctx, s.id, false); err != nil {
+		r.log.Debug("the store could not be told that a session has its place again", slog.Any("error", err))
 	}
 	return nil
 }
@@ -110,23 +110,23 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 	p := new(progress)
 	a.progress = p
 	question := a.question()
-	question.OnSent = func() { p.asked.Store(max(1, int64(time.Since(r.start)))) }
-	checkCtx, done := a.trace.check(r.life, r.options.Tracer, s, number)
+	question.OnSent = func() { p.asked.Store(max(1, int64(time.Since(s.policy.Start)))) }
+	checkCtx, done := a.trace.check(r.life.ctx, r.options.Tracer, s, number)
 	record, took := a.record(a.state.LeaseRevision), time.Duration(0)
 	if a.state.Phase == session.Opening {
 		took = a.claimTook
 	}
-	r.running.Go(func() {
-		p.begun.Store(int64(time.Since(r.start)))
+	r.life.run(func() {
+		p.begun.Store(int64(time.Since(s.policy.Start)))
 		d, err := r.check(checkCtx, g, question)
 		done(&d, err)
 		answer := session.BackendAnswered{Number: number, Decision: d, Err: err}
 		if err == nil && d.Verdict == backends.Allowed {
 			r.place(checkCtx, s, record, took, &answer)
 		}
-		if r.life.Err() != nil {
+		if r.life.isEnding() {
 			// The lease ends by itself if nobody can be told.
-			_, _ = r.publish(session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: record.Revision}}) //nolint:contextcheck // it outlives the registry
+			_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: record.Revision}}) //nolint:contextcheck // it outlives the registry
 		}
 		answer.Down = g.State() != backends.BreakerClosed
 		r.send(s, answer)
@@ -142,21 +142,21 @@ func (r *Registry) place(
 	ctx context.Context, s *Session, record session.Record, took time.Duration, answer *session.BackendAnswered,
 ) {
 	d := answer.Decision
-	if ban, banned := r.options.Cluster.Banned(s.Request(), &d); banned {
+	if ban, banned := r.cluster.Banned(s.Request(), &d); banned {
 		answer.Decision = banDecision(ban)
 		return
 	}
 	joining, cancel := r.storeTime(ctx, took)
 	defer cancel()
-	if r.limits.join(joining, s, record.Opened, &d) != session.StreamEvicted {
+	if r.streams.join(joining, s, record.Opened, &d) != session.StreamEvicted {
 		return
 	}
 	answer.Decision, answer.Saved = evictedDecision(&d), true
 	// The yes is what the store remembers, so that nobody is asked again when there is a place. The viewer need not wait.
 	record.Decision, record.Expires = d, time.Now().Add(s.policy.Clamped(d.ValidFor))
-	r.running.Go(func() {
-		_, _ = r.publish(session.DecisionUpdate{Record: record}) //nolint:contextcheck // without it there is one question more
-		r.evict(ctx, s.id)
+	r.life.run(func() {
+		_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: record}) //nolint:contextcheck // without it there is one question more
+		r.cluster.markEvicted(ctx, s.id)
 	})
 }
 
@@ -164,7 +164,7 @@ func (r *Registry) place(
 func (r *Registry) check(ctx context.Context, g *backendRuntime, q *backends.Request) (d backends.Decision, err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			r.options.Logger.Error("BUG: a backend's check panicked", slog.String("backend", g.name),
+			r.log.Error("BUG: a backend's check panicked", slog.String("backend", g.name),
 				slog.Any("error", panicError(reason)), slog.String("stack", string(debug.Stack())))
 			d, err = backends.Decision{}, session.ErrPanicked
 		}

@@ -74,7 +74,7 @@ func TestTableBehavesLikeAMap(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
-				if got := int(tab.count.Load()); got != len(model) {
+				if got := int(tab.size.Load()); got != len(model) {
 					t.Fatalf("%d sessions, want %d", got, len(model))
 				}
 				for id, want := range model {
@@ -119,8 +119,8 @@ func TestTableGrowsAndShrinksWithWhoLives(t *testing.T) {
 	if slots > 8*many {
 		t.Errorf("%d slots after %d sessions came and went in turn, want at most %d", slots, 3*many, 8*many)
 	}
-	if s := tab.find(idOf(1)); s != nil || tab.count.Load() != 0 {
-		t.Errorf("found %v and %d live sessions in an empty table", s, tab.count.Load())
+	if s := tab.find(idOf(1)); s != nil || tab.size.Load() != 0 {
+		t.Errorf("found %v and %d live sessions in an empty table", s, tab.size.Load())
 	}
 }
 
@@ -169,7 +169,7 @@ func TestTableIsSafeForAll(t *testing.T) {
 	}
 	counted := 0
 	tab.each(func(*Session) bool { counted++; return true })
-	if got := int(tab.count.Load()); got != counted {
+	if got := int(tab.size.Load()); got != counted {
 		t.Errorf("%d live sessions by the counter, %d by walking", got, counted)
 	}
 }

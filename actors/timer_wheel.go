@@ -7,17 +7,17 @@ import (
 )
 
 const (
-	// wheelTick is how late a timer may be: far below every time that a session sets.
+	// wheelTick is how late a timer may be. It is far below every time that a session sets.
 	wheelTick = 100 * time.Millisecond
-	// wheelSlots make a turn of nearly seven minutes. Later timers go round more than once.
+	// wheelSlots is the number of slots. A turn takes nearly seven minutes; later timers pass more than one.
 	wheelSlots = 4096
 )
 
-// timerWheel delivers the timers of all sessions: one goroutine in all, 16 bytes a timer. A runtime timer each would cost
-// ten times the memory and three times the CPU. To move or stop a timer only the session's wake changes: entries that
-// no longer agree with it are dropped when their slot comes.
+// timerWheel delivers the timers of all sessions with one goroutine and 16 bytes per timer. Runtime timers would cost ten
+// times the memory and three times the CPU. To move or stop a timer, only the session's timerDue changes: an entry that
+// disagrees with it is dropped when its slot comes. It is safe for concurrent use.
 type timerWheel struct {
-	start   time.Time // all times are counted from it by the monotonic clock, so that a stepped one moves no timer
+	start   time.Time // times count from it by the monotonic clock, so that a stepped clock moves no timer
 	deliver func(*Session)
 
 	mu    sync.Mutex
@@ -36,15 +36,15 @@ func newTimerWheel(start time.Time, deliver func(*Session)) *timerWheel {
 
 func tickOf(nanos int64) int64 { return nanos / int64(wheelTick) }
 
-// arm sets the session's timer, in place of the one before.
+// arm sets the session's timer, and replaces the one before.
 func (w *timerWheel) arm(s *Session, at time.Time) {
-	due := max(1, int64(at.Sub(w.start))) // 0 is no timer
+	due := max(1, int64(at.Sub(w.start))) // 0 means no timer
 	if s.timerDue.Swap(due) == due {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	// A slot is handled when its tick is over, so that no timer comes early.
+	// A slot is handled when its tick is over, so that no timer fires early.
 	tick := max(tickOf(due)+1, w.done+1)
 	i := tick % wheelSlots
 	w.slots[i] = append(w.slots[i], timerEntry{session: s, due: due})
@@ -53,7 +53,7 @@ func (w *timerWheel) arm(s *Session, at time.Time) {
 // disarm stops the session's timer.
 func (w *timerWheel) disarm(s *Session) { s.timerDue.Store(0) }
 
-// run turns the wheel until ctx ends.
+// run advances the wheel until ctx ends.
 func (w *timerWheel) run(ctx context.Context) {
 	ticker := time.NewTicker(wheelTick)
 	defer ticker.Stop()
@@ -67,7 +67,7 @@ func (w *timerWheel) run(ctx context.Context) {
 	}
 }
 
-// advance delivers what is due at now. If ticks were lost it catches up.
+// advance delivers what is due at now, also after lost ticks.
 func (w *timerWheel) advance(now time.Time) {
 	elapsed := int64(now.Sub(w.start))
 	for {
@@ -81,15 +81,15 @@ func (w *timerWheel) advance(now time.Time) {
 	}
 }
 
-// nextSlot takes the due sessions out of the next slot up to the tick named.
-func (w *timerWheel) nextSlot(last, now int64) (due []*Session, more bool) {
+// nextSlot handles the next tick up to lastTick, and returns the sessions that are due.
+func (w *timerWheel) nextSlot(lastTick, now int64) (due []*Session, more bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.done >= last {
+	if w.done >= lastTick {
 		return nil, false
 	}
-	if last-w.done > wheelSlots {
-		w.done = last - wheelSlots // a whole turn visits every slot
+	if lastTick-w.done > wheelSlots {
+		w.done = lastTick - wheelSlots // a whole turn visits every slot
 	}
 	w.done++
 	slot := &w.slots[w.done%wheelSlots]
@@ -98,7 +98,7 @@ func (w *timerWheel) nextSlot(last, now int64) (due []*Session, more bool) {
 		switch {
 		case e.session.timerDue.Load() != e.due:
 		case e.due <= now:
-			if e.session.timerDue.CompareAndSwap(e.due, 0) { // once, even if it was armed for that time twice
+			if e.session.timerDue.CompareAndSwap(e.due, 0) { // once, even if it was armed twice for that time
 				due = append(due, e.session)
 			}
 		default:
@@ -107,7 +107,7 @@ func (w *timerWheel) nextSlot(last, now int64) (due []*Session, more bool) {
 	}
 	clear((*slot)[len(kept):])
 	if len(kept) == 0 && cap(kept) > 64 {
-		kept = nil // a crowd that came at once must not hold memory for good
+		kept = nil // many sessions that came at once must not hold memory for good
 	}
 	*slot = kept
 	return due, true

@@ -2,31 +2,34 @@ package actors
 
 import "sync"
 
-// viewerCount counts the viewers who are watching, for backends that want to know. The zero value counts none.
+// viewerCount counts the viewers whose decision is allowed, for backends that ask for it. Its zero value counts none. It is
+// safe for concurrent use.
 type viewerCount struct {
 	mu        sync.Mutex
 	byChannel map[string]int
 	total     int
 }
 
-func (a *viewerCount) change(channel string, watching bool) {
-	by := -1
-	if watching {
-		by = 1
+// add counts a viewer of the channel, or removes one.
+func (c *viewerCount) add(channel string, isWatching bool) {
+	delta := -1
+	if isWatching {
+		delta = 1
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.byChannel == nil {
-		a.byChannel = make(map[string]int)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byChannel == nil {
+		c.byChannel = make(map[string]int)
 	}
-	a.total += by
-	if a.byChannel[channel] += by; a.byChannel[channel] == 0 {
-		delete(a.byChannel, channel) // viewers name channels, also such as there are not
+	c.total += delta
+	if c.byChannel[channel] += delta; c.byChannel[channel] == 0 {
+		delete(c.byChannel, channel) // viewers choose channel names, so empty ones must not stay
 	}
 }
 
-func (a *viewerCount) count(channel string) (ofChannel, all int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.byChannel[channel], a.total
+// count returns the viewers of the channel, and of all channels.
+func (c *viewerCount) count(channel string) (ofChannel, total int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.byChannel[channel], c.total
 }
