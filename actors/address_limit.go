@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// addressSet keeps the subscriber prefixes from which a session was used lately. It is safe for concurrent use.
+// addressSet keeps the network prefixes (/24, /48) from which a session was used lately. It is safe for concurrent use.
 type addressSet struct {
 	recent   atomic.Uint64 // the newest prefix
 	recentAt atomic.Int64  // when it was used, in seconds since the node's start

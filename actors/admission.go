@@ -114,7 +114,7 @@ func (o *sessionOpener) await(ctx context.Context, b *backendRuntime, s *Session
 }
 
 // openRateCells bounds the memory of openRate to 512 kB, however many addresses there are. Addresses that share a cell share
-// its rate. Each process has its own seed, so that nobody can choose an address to share a cell with another.
+// its rate. Each process has its own seed, so that no viewer can choose an address that shares the cell of another.
 const openRateCells = 1 << 16
 
 // openRate limits how many sessions an address may open, by the generic cell rate algorithm with one word per cell. It is

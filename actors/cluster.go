@@ -80,7 +80,7 @@ func (c *clusterClient) saveDecision(u session.DecisionUpdate) (session.UpdateOu
 	return c.SaveDecision(ctx, u)
 }
 
-// announce tells the other nodes of a revocation.
+// announce sends a revocation to the other nodes.
 func (c *clusterClient) announce(v session.Revocation) {
 	ctx, cancel := c.life.writeContext()
 	defer cancel()

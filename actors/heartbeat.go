@@ -20,7 +20,7 @@ const (
 	maxExpired = 500
 )
 
-// heartbeatReporter tells the store when the sessions of this node were last seen, and closes those that no node sees any more.
+// heartbeatReporter reports to the store when sessions were last seen, and closes those that no node has seen for too long.
 type heartbeatReporter struct {
 	core
 	streams     *streamLimits

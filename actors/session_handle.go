@@ -22,7 +22,7 @@ type Session struct {
 
 	id       backends.SessionID
 	backend  string // its name
-	sequence uint64 // tells sessions of the same id apart
+	sequence uint64 // distinguishes sessions of the same id
 	ref      actorRef
 
 	request atomic.Pointer[backends.Request]
@@ -139,7 +139,7 @@ func (s *Session) Requests() int64 { return s.requests.Load() }
 // Bytes returns the number of bytes that were sent to the viewer.
 func (s *Session) Bytes() int64 { return s.bytes.Load() }
 
-// Admit reports whether a viewer from the address prefix may use the session at now. At most maxPrefixes of them may within
+// Admit reports whether a viewer from the network prefix may use the session at now. At most maxPrefixes of them may within
 // the idle timeout.
 func (s *Session) Admit(prefix uint64, now time.Time, maxPrefixes int) bool {
 	at := int64(now.Sub(s.policy.Start) / time.Second)

@@ -311,7 +311,7 @@ func (l *streamLimits) renewAll(hash string) {
 	l.dropEmpty(hash, streams)
 }
 
-// evict tells all nodes that a stream was evicted or superseded.
+// evict revokes an evicted or superseded stream on all nodes.
 func (l *streamLimits) evict(e session.EvictedStream) {
 	v, isRevoked := revocationOf(e.State)
 	if !isRevoked {
