@@ -50,7 +50,7 @@ func newStreamLimits(c core, config PerUserConfig) *streamLimits {
 // credentials belongs to no user.
 func (l *streamLimits) streamOf(r *backends.Request, d *backends.Decision) *userStream {
 	limit := l.config.limit(d)
-	if limit == 0 || r.Query == "" && len(r.Headers) == 0 {
+	if limit == 0 || r.Credentials().IsEmpty() {
 		return nil
 	}
 	parts := []string{r.Backend}
@@ -60,10 +60,7 @@ func (l *streamLimits) streamOf(r *backends.Request, d *backends.Decision) *user
 	case d.User != "":
 		parts = append(parts, "name", d.User)
 	default:
-		parts = append(parts, "credentials", r.Query)
-		for _, h := range r.Headers {
-			parts = append(parts, h.Name, h.Value)
-		}
+		parts = append(parts, "credentials", string(r.Credentials().AppendCanonical(nil)))
 	}
 	user := strings.Join(parts, "\x00")
 	return &userStream{user: user, hash: l.cluster.UserHash(user), maxStreams: limit}

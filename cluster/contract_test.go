@@ -146,7 +146,7 @@ func newMemory(t testing.TB, records int) *Memory {
 func testConfig(s *redisServer) Config {
 	c := DefaultConfig()
 	c.Redis.Addresses = []string{s.socket}
-	c.Keys = []Key{{ID: "a", Secret: "a secret of the cluster"}}
+	c.Keys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
 	c.Deadline = 5 * time.Second // the machine may be busy, and that is no sign that Redis is away
 	return c
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -76,7 +75,7 @@ func Open(o Options) (*Node, error) {
 		return n, n.share(local)
 	}
 	n.memory, n.Store = local, local
-	n.seal, err = newKeyring([]Key{{ID: "alone", Secret: backends.Secret(rand.Text())}})
+	n.seal, err = newKeyring([]backends.Key{{ID: "alone", Secret: backends.Secret(rand.Text())}})
 	return n, err
 }
 
@@ -268,20 +267,4 @@ func (n *Node) self() wireNode {
 	}
 	w.Draining = n.o.Draining != nil && n.o.Draining()
 	return w
-}
-
-// credentialsOf is what a viewer shows, as one string.
-func credentialsOf(r *backends.Request) string {
-	if r.Query == "" && len(r.Headers) == 0 {
-		return ""
-	}
-	var b strings.Builder
-	b.WriteString(r.Query)
-	for _, h := range r.Headers {
-		b.WriteByte(0)
-		b.WriteString(h.Name)
-		b.WriteByte(0)
-		b.WriteString(h.Value)
-	}
-	return b.String()
 }

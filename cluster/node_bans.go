@@ -11,11 +11,10 @@ import (
 
 // Credentials is a keyed hash of what a viewer shows, the same on all nodes; empty if he shows nothing.
 func (n *Node) Credentials(r *backends.Request) string {
-	shown := credentialsOf(r)
-	if shown == "" {
+	if r.Credentials().IsEmpty() {
 		return ""
 	}
-	return n.seal.hash("credentials", shown)
+	return n.seal.hash("credentials", string(r.Credentials().AppendCanonical(nil)))
 }
 
 // Banned says whether a viewer is under a ban. The decision may be nil if nobody has decided yet. It takes no time, and
@@ -26,11 +25,10 @@ func (n *Node) Banned(r *backends.Request, d *backends.Decision) (session.Ban, b
 		return session.Ban{}, false
 	}
 	return set.match(r, d, func() []string {
-		shown := credentialsOf(r)
-		if shown == "" {
+		if r.Credentials().IsEmpty() {
 			return nil
 		}
-		return n.seal.hashes("credentials", shown)
+		return n.seal.hashes("credentials", string(r.Credentials().AppendCanonical(nil)))
 	}, time.Now())
 }
 

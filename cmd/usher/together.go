@@ -33,7 +33,7 @@ func (n *node) hear(ctx context.Context) {
 		Revoked: n.registry.OnRevocation, Reread: n.registry.RecheckAll, Returned: n.registry.OnRedisRecovered,
 		Over: n.registry.OnLimitExceeded,
 		Answer: func(ctx context.Context, question []byte) []byte {
-			return admin.Answer(ctx, (*adminNode)(n), question)
+			return admin.AnswerSessionQuery(ctx, (*adminNode)(n), question)
 		},
 	})
 }
@@ -44,11 +44,11 @@ type adminCluster node
 // askFor bounds how long a node that does not answer holds up the operator.
 const askFor = 2 * time.Second
 
-// Find lists the live sessions of all nodes that match.
-func (a *adminCluster) Find(ctx context.Context, f admin.Filter, limit int) (admin.Found, error) {
+// FindSessions lists the live sessions of all nodes that match.
+func (a *adminCluster) FindSessions(ctx context.Context, f admin.Filter, limit int) (admin.SessionList, error) {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
-	answers, silent := a.cluster.Ask(ctx, admin.Question(f, limit))
+	answers, silent := a.cluster.Ask(ctx, admin.EncodeSessionQuery(f, limit))
 	byNode := make(map[string][]byte, len(answers))
 	for _, answer := range answers {
 		name := answer.Node
@@ -57,7 +57,7 @@ func (a *adminCluster) Find(ctx context.Context, f admin.Filter, limit int) (adm
 		}
 		byNode[name] = answer.Body
 	}
-	return admin.Gather(f, limit, byNode, silent), nil
+	return admin.MergeSessionLists(f, limit, byNode, silent), nil
 }
 
 // Kick ends the session on all nodes, and refuses it for so long.
@@ -67,7 +67,7 @@ func (a *adminCluster) Kick(ctx context.Context, id backends.SessionID, d time.D
 		return err
 	}
 	if !known {
-		return fmt.Errorf("session %s: %w", id, admin.ErrUnknown)
+		return fmt.Errorf("session %s: %w", id, admin.ErrNotFound)
 	}
 	if d == 0 {
 		d = a.settings.Sessions.KickFor
@@ -87,7 +87,7 @@ func (a *adminCluster) knows(ctx context.Context, id backends.SessionID) (bool, 
 	if found, err := a.cluster.AcquireLease(ctx, session.LeaseRequest{ID: id}); err == nil && found.Found {
 		return true, nil
 	}
-	found, err := a.Find(ctx, admin.Filter{ID: id.String()}, 1)
+	found, err := a.FindSessions(ctx, admin.Filter{ID: id.String()}, 1)
 	return found.Matched > 0, err
 }
 
@@ -105,12 +105,12 @@ func (a *adminCluster) Ban(ctx context.Context, b admin.Ban) (admin.Ban, error) 
 	var err error
 	if b.Session != "" {
 		if wanted.Session, err = backends.ParseSessionID(b.Session); err != nil {
-			return admin.Ban{}, fmt.Errorf("%w: session: %w", admin.ErrRefused, err)
+			return admin.Ban{}, fmt.Errorf("%w: session: %w", admin.ErrInvalid, err)
 		}
 	}
 	if b.Address != "" {
 		if wanted.Prefix, err = netip.ParsePrefix(b.Address); err != nil {
-			return admin.Ban{}, fmt.Errorf("%w: address: %w", admin.ErrRefused, err)
+			return admin.Ban{}, fmt.Errorf("%w: address: %w", admin.ErrInvalid, err)
 		}
 	}
 	if b.CredentialsOf != "" {
@@ -120,7 +120,7 @@ func (a *adminCluster) Ban(ctx context.Context, b admin.Ban) (admin.Ban, error) 
 	}
 	got, err := a.cluster.Ban(ctx, wanted)
 	if err = pending(err); err != nil && !errors.Is(err, admin.ErrPending) {
-		return admin.Ban{}, fmt.Errorf("%w: %w", admin.ErrRefused, err)
+		return admin.Ban{}, fmt.Errorf("%w: %w", admin.ErrInvalid, err)
 	}
 	shown := shownBan(got)
 	shown.CredentialsOf = b.CredentialsOf
@@ -131,7 +131,7 @@ func (a *adminCluster) Ban(ctx context.Context, b admin.Ban) (admin.Ban, error) 
 func (a *adminCluster) credentialsOf(ctx context.Context, name string) (string, error) {
 	id, err := backends.ParseSessionID(name)
 	if err != nil {
-		return "", fmt.Errorf("%w: credentials_of: %w", admin.ErrRefused, err)
+		return "", fmt.Errorf("%w: credentials_of: %w", admin.ErrInvalid, err)
 	}
 	if s := a.registry.Find(id); s != nil {
 		if hash := a.cluster.Credentials(s.Request()); hash != "" {
@@ -147,14 +147,14 @@ func (a *adminCluster) credentialsOf(ctx context.Context, name string) (string, 
 			return hash, nil
 		}
 	}
-	return "", fmt.Errorf("credentials_of: session %s: %w, or its viewer showed nothing but a ticket", id, admin.ErrUnknown)
+	return "", fmt.Errorf("credentials_of: session %s: %w, or its viewer showed nothing but a ticket", id, admin.ErrNotFound)
 }
 
 // Unban takes a ban back.
 func (a *adminCluster) Unban(ctx context.Context, id string) error {
 	err := a.cluster.Unban(ctx, id)
 	if errors.Is(err, cluster.ErrNoBan) {
-		return fmt.Errorf("ban %s: %w", id, admin.ErrUnknown)
+		return fmt.Errorf("ban %s: %w", id, admin.ErrNotFound)
 	}
 	return pending(err)
 }
@@ -203,8 +203,8 @@ func (a *adminCluster) Nodes(ctx context.Context) ([]admin.NodeStatus, error) {
 // Live counts the live nodes.
 func (a *adminCluster) Live() int { return a.cluster.Live() }
 
-// Away reports whether what nodes share cannot be reached.
-func (a *adminCluster) Away() bool { return a.cluster.Away() }
+// RedisDown reports whether what nodes share cannot be reached.
+func (a *adminCluster) RedisDown() bool { return a.cluster.Away() }
 
 // RoundTrips is how often what nodes share was waited for since the start.
 func (a *adminCluster) RoundTrips() uint64 { return a.cluster.RoundTrips() }

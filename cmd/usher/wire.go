@@ -114,7 +114,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 	}
 	n.adapters[name] = a
 	n.chains[name] = b.Around.chain(name, a, chains, chain.Deps{
-		Kind: b.Kind, Preset: a.preset, Log: n.logger, Tracer: tracer,
+		Kind: b.Kind, DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer,
 	})
 	return nil
 }
