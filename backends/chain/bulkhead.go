@@ -19,7 +19,8 @@ type BulkheadConfig struct {
 	RecheckInFlight int `yaml:"recheck_in_flight"`
 	// MaxWaiting bounds, for each lane, how many may wait for a slot.
 	MaxWaiting int `yaml:"max_waiting"`
-	// AnswerDeadline is how long one waits for a slot at most.
+	// AnswerDeadline is the longest time that a viewer's opening waits for its first decision. A call waits no longer for a
+	// slot.
 	AnswerDeadline time.Duration `yaml:"answer_deadline"`
 }
 
