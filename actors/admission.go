@@ -65,7 +65,7 @@ func (o *sessionOpener) spawn(b *backendRuntime, r session.OpenRequest) *Session
 	s := &Session{
 		id: r.Request.Session, backend: b.name, sequence: o.sequence.Add(1), policy: b.policy, extraLifetime: r.ExtraLifetime,
 	}
-	s.opening.Store(&pendingOpening{decided: make(chan struct{}), ticket: r.Ticket})
+	s.opening.Store(&pendingOpening{done: make(chan struct{}), ticket: r.Ticket})
 	s.request.Store(r.Request)
 	s.hasCredentials.Store(r.HasCredentials)
 	s.lastSeen.Store(int64(time.Since(b.policy.Start)))
@@ -97,7 +97,7 @@ func (o *sessionOpener) await(ctx context.Context, b *backendRuntime, s *Session
 	defer timer.Stop()
 	for isOverdue := false; ; isOverdue = true {
 		select {
-		case <-opening.decided:
+		case <-opening.done:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()

@@ -55,8 +55,8 @@ type PerUserConfig struct {
 	EvictedFor time.Duration `yaml:"evicted_for"`
 }
 
-// Rules are what holds for all users' limits.
-func (c Config) Rules() session.LimitRules {
+// LimitRules are what holds for all users' limits.
+func (c Config) LimitRules() session.LimitRules {
 	return session.LimitRules{
 		Policy: c.PerUser.Policy, GracePeriod: c.PerUser.SoftWindow, ZapTimeout: c.PerUser.Silence,
 		EvictionTTL: c.PerUser.EvictedFor, IdleTimeout: c.IdleTimeout,

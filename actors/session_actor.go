@@ -216,7 +216,7 @@ func (a *sessionActor) publish(now time.Time) {
 	s.addToHistory(&d)
 	a.registry.streams.onDecision(s, &d)
 	if first := s.opening.Swap(nil); first != nil {
-		close(first.decided)
+		close(first.done)
 	}
 	a.trace.decided(&d)
 	a.logChange(before, &d)
