@@ -27,9 +27,6 @@ type (
 	viewerWaited struct{}
 )
 
-// writeDeadline bounds what no viewer waits for: a session that ended stays findable until it is saved.
-const writeDeadline = 2 * time.Second
-
 // maxRestarts is how often an opening that panics begins again, so that one that always does is no hot loop.
 const maxRestarts = 1
 
@@ -66,7 +63,7 @@ func (a *sessionActor) Receive(ctx actor.Context) {
 	case *actor.Started:
 		a.recover(ctx, now)
 	case *actor.Stopped:
-		a.registry.alive.Done()
+		a.registry.life.actors.Done()
 	case *actor.Stopping, *actor.Restarting:
 	case begin:
 		a.begin(ctx, m, now)
@@ -99,7 +96,7 @@ func (a *sessionActor) reportPanic() {
 		a.account(backends.Decision{}, time.Now())
 		a.trace.end()
 	}
-	a.registry.o.Logger.Error("BUG: a session's actor panicked; it is rebuilt from what it had published",
+	a.registry.log.Error("BUG: a session's actor panicked; it is rebuilt from what it had published",
 		slog.String("session", id), slog.Any("error", panicError(reason)), slog.String("stack", string(debug.Stack())))
 	panic(reason)
 }
@@ -112,31 +109,31 @@ func panicError(reason any) error {
 }
 
 func (a *sessionActor) begin(ctx actor.Context, m begin, now time.Time) {
-	m.session.begun.Store(true)
+	m.session.isStarted.Store(true)
 	a.open(ctx, m.session, m.span, now)
 }
 
 // open starts the session's opening, also for the second time if the first one panicked.
 func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContext, now time.Time) {
-	first := s.first.Load()
+	first := s.opening.Load()
 	if first == nil {
 		return
 	}
 	restarts := int(first.restarts.Load())
 	a.session = s
 	a.state = session.State{
-		Policy: &s.rules.Policy, ID: s.id, HasCredentials: s.introduced.Load(), Opened: now.Truncate(time.Second),
-		PresentedTicket: first.ticket, ExtraLifetime: s.margin,
-		CheckNumber: int(s.check.Load()) + restarts, // an answer still on its way belongs to the state that is gone
+		Policy: &s.policy.Policy, ID: s.id, HasCredentials: s.hasCredentials.Load(), Opened: now.Truncate(time.Second),
+		PresentedTicket: first.ticket, ExtraLifetime: s.extraLifetime,
+		CheckNumber: int(s.checkNumber.Load()) + restarts, // an answer still on its way belongs to the state that is gone
 	}
 	if restarts > maxRestarts {
 		a.apply(ctx, session.WaitExpired{Err: session.ErrPanicked}, now)
 		return
 	}
-	a.state.KeyID = a.registry.o.SigningKey()
-	a.trace.open(a.registry.o.Tracer, s, span)
-	if ban, banned := a.registry.o.Cluster.Banned(s.Request(), nil); banned {
-		a.apply(ctx, session.Revoked{Kind: session.RevokedBanned, Decision: bannedBy(ban)}, now)
+	a.state.KeyID = a.registry.options.SigningKey()
+	a.trace.open(a.registry.options.Tracer, s, span)
+	if ban, banned := a.registry.cluster.Banned(s.Request(), nil); banned {
+		a.apply(ctx, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)}, now)
 		return
 	}
 	a.apply(ctx, session.OpenRequested{}, now)
@@ -146,10 +143,10 @@ func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContex
 // first time comes with its first message.
 func (a *sessionActor) recover(ctx actor.Context, now time.Time) {
 	s := a.registry.sessionOf(ctx.Self())
-	if s == nil || !s.begun.Load() || a.registry.life.Err() != nil {
+	if s == nil || !s.isStarted.Load() || a.registry.life.isEnding() {
 		return
 	}
-	if first := s.first.Load(); first != nil {
+	if first := s.opening.Load(); first != nil {
 		first.restarts.Add(1)
 		a.open(ctx, s, trace.SpanContext{}, now)
 		return
@@ -157,8 +154,8 @@ func (a *sessionActor) recover(ctx actor.Context, now time.Time) {
 	t := s.Ticket()
 	a.session = s
 	a.state = session.State{
-		Policy: &s.rules.Policy, ID: s.id, HasCredentials: s.introduced.Load(),
-		Opened: t.Opened, KeyID: t.KeyID, ExtraLifetime: s.margin, CheckNumber: int(s.check.Load()), Decision: *s.Decision(),
+		Policy: &s.policy.Policy, ID: s.id, HasCredentials: s.hasCredentials.Load(),
+		Opened: t.Opened, KeyID: t.KeyID, ExtraLifetime: s.extraLifetime, CheckNumber: int(s.checkNumber.Load()), Decision: *s.Decision(),
 	}
 	a.account(a.state.Decision, now)
 	a.apply(ctx, session.Restored{}, now)
@@ -183,7 +180,7 @@ func (a *sessionActor) apply(ctx actor.Context, event any, now time.Time) {
 		return
 	}
 	do := a.state.Step(event, now)
-	a.session.expires.Store(int64(a.state.Expires.Sub(a.registry.start)))
+	a.session.expires.Store(int64(a.state.Expires.Sub(a.session.policy.Start)))
 	if do.Publish {
 		a.publish(now)
 	}
@@ -192,16 +189,16 @@ func (a *sessionActor) apply(ctx actor.Context, event any, now time.Time) {
 		a.claim(do.Lookup)
 	}
 	if do.ReturnSlot {
-		a.registry.guarded[a.session.backend].pacer.refund()
+		a.registry.backends[a.session.backend].rechecks.returnSlot()
 	}
 	if do.StartCheck {
 		a.ask(ctx, now)
 	}
 	if do.Enqueue != session.NotQueued {
-		a.registry.guarded[a.session.backend].pacer.enqueue(a.session, do.Enqueue)
+		a.registry.backends[a.session.backend].rechecks.enqueue(a.session, do.Enqueue)
 	}
 	if !do.WakeAt.IsZero() {
-		a.registry.wheel.arm(a.session, do.WakeAt)
+		a.registry.timers.arm(a.session, do.WakeAt)
 	}
 	if do.Close != session.NotClosing {
 		a.end(ctx, do.Close, now)
@@ -216,10 +213,10 @@ func (a *sessionActor) publish(now time.Time) {
 	a.attend(d.Verdict == backends.Allowed)
 	s.ticket.Store(&session.Ticket{Opened: a.state.Opened, KeyID: a.state.KeyID})
 	s.decision.Store(&d)
-	s.remember(&d)
-	a.registry.limits.note(s, &d)
-	if first := s.first.Swap(nil); first != nil {
-		close(first.taken)
+	s.addToHistory(&d)
+	a.registry.streams.onDecision(s, &d)
+	if first := s.opening.Swap(nil); first != nil {
+		close(first.done)
 	}
 	a.trace.decided(&d)
 	a.logChange(before, &d)
@@ -227,16 +224,16 @@ func (a *sessionActor) publish(now time.Time) {
 
 // attend counts the viewer among the audience, or no longer.
 func (a *sessionActor) attend(watching bool) {
-	if s := a.session; s.attending != watching {
-		s.attending = watching
-		a.registry.audience.change(s.Request().Channel, watching)
+	if s := a.session; s.isCountedViewer != watching {
+		s.isCountedViewer = watching
+		a.registry.viewers.add(s.Request().Channel, watching)
 	}
 }
 
 // account adds up how long the session stood on no answer.
 func (a *sessionActor) account(d backends.Decision, now time.Time) {
 	if !a.stopgap.IsZero() {
-		a.session.stopgap.Add(int64(now.Sub(a.stopgap)))
+		a.session.unverified.Add(int64(now.Sub(a.stopgap)))
 		a.stopgap = time.Time{}
 	}
 	if d.Verdict == backends.Allowed && !d.Source.IsAuthoritative() {
@@ -249,7 +246,7 @@ func (a *sessionActor) logChange(before, now *backends.Decision) {
 	if before == nil || before.Verdict != backends.Allowed || now.Verdict != backends.Denied {
 		return
 	}
-	a.registry.o.Logger.Info("viewer was refused while watching",
+	a.registry.log.Info("viewer was refused while watching",
 		slog.String("session", a.session.id.String()), slog.String("channel", a.session.Request().Channel),
 		slog.String("user", now.User), slog.String("source", now.Source.String()), slog.String("reason", now.Reason))
 }
@@ -260,12 +257,12 @@ func (a *sessionActor) viewerWaited(ctx actor.Context, now time.Time) {
 	if a.session == nil || a.state.Phase != session.Opening {
 		return
 	}
-	g := a.registry.guarded[a.session.backend]
-	if a.progress != nil && a.progress.unanswered(g.deadline) {
+	g := a.registry.backends[a.session.backend]
+	if a.progress != nil && a.progress.unanswered(g.answerDeadline) {
 		a.answerWithFallback(ctx, backends.FailureTimeout, now)
 		return
 	}
-	a.apply(ctx, session.WaitExpired{Err: g.tooLate()}, now)
+	a.apply(ctx, session.WaitExpired{Err: g.answerOverdue()}, now)
 }
 
 // withStandIn adds to the timer's event what the outage policy says of a running session, while nobody can be asked.
@@ -274,13 +271,13 @@ func (a *sessionActor) withStandIn(e session.TimerFired, now time.Time) session.
 	if !running || e.Breaker == backends.BreakerClosed || now.Before(a.state.Expires) {
 		return e
 	}
-	g := a.registry.guarded[a.session.backend]
+	g := a.registry.backends[a.session.backend]
 	e.Fallback, e.Err = g.Fallback(a.question(), &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: g.name})
 	return e
 }
 
 func (a *sessionActor) answerWithFallback(ctx actor.Context, kind backends.FailureKind, now time.Time) {
-	g := a.registry.guarded[a.session.backend]
+	g := a.registry.backends[a.session.backend]
 	d, err := g.Fallback(a.question(), &backends.Failure{Kind: kind, Backend: g.name})
 	a.apply(ctx, session.WaitExpired{Fallback: d, Err: err}, now)
 }
