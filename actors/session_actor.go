@@ -25,6 +25,11 @@ type (
 	}
 	// viewerWaited: a request has waited as long as it may.
 	viewerWaited struct{}
+	// leaseAnswered is the store's answer, and how long the store took for it.
+	leaseAnswered struct {
+		event session.LeaseAnswered
+		took  time.Duration
+	}
 )
 
 // writeDeadline bounds what no viewer waits for: a session that ended stays findable until it is saved.
@@ -73,15 +78,10 @@ func (a *sessionActor) Receive(ctx actor.Context) {
 	case viewerWaited:
 		a.viewerWaited(ctx, now)
 	case session.TimerFired:
-		a.apply(ctx, a.withStandIn(m, now), now)
-	case session.LeaseAnswered:
-		if m.Kind == session.LookupForOpening {
-			a.trace.comesFrom(m.Record.Trace)
-			a.claimTook = m.Took
-		}
-		m.TimerFired = a.withStandIn(m.TimerFired, now)
-		a.apply(ctx, m, now)
-	default:
+		a.apply(ctx, a.withFallback(m, now), now)
+	case leaseAnswered:
+		a.leaseAnswered(ctx, m, now)
+	case session.Event:
 		a.apply(ctx, m, now)
 	}
 }
@@ -124,16 +124,17 @@ func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContex
 	}
 	restarts := int(first.restarts.Load())
 	a.session = s
-	a.state = session.State{
-		Policy: &s.rules.Policy, ID: s.id, HasCredentials: s.introduced.Load(), Opened: now.Truncate(time.Second),
-		PresentedTicket: first.ticket, ExtraLifetime: s.margin,
-		CheckNumber: int(s.check.Load()) + restarts, // an answer still on its way belongs to the state that is gone
+	origin := session.Origin{
+		ID: s.id, HasCredentials: s.introduced.Load(), Opened: now, ExtraLifetime: s.margin,
+		CheckNumber: int(s.check.Load()) + restarts, // an answer still in flight belongs to the state that is lost
 	}
 	if restarts > maxRestarts {
-		a.apply(ctx, session.WaitExpired{Err: session.ErrPanicked}, now)
+		a.state = session.NewState(origin)
+		a.waitExpired(ctx, session.Undecided(session.ErrPanicked), now)
 		return
 	}
-	a.state.KeyID = a.registry.o.SigningKey()
+	origin.KeyID = a.registry.o.SigningKey()
+	a.state = session.NewState(origin)
 	a.trace.open(a.registry.o.Tracer, s, span)
 	if ban, banned := a.registry.o.Banned(s.Request(), nil); banned {
 		a.apply(ctx, session.Revoked{Kind: session.RevokedBanned, Decision: bannedBy(ban)}, now)
@@ -156,12 +157,13 @@ func (a *sessionActor) recover(ctx actor.Context, now time.Time) {
 	}
 	t := s.Ticket()
 	a.session = s
-	a.state = session.State{
-		Policy: &s.rules.Policy, ID: s.id, HasCredentials: s.introduced.Load(),
-		Opened: t.Opened, KeyID: t.KeyID, ExtraLifetime: s.margin, CheckNumber: int(s.check.Load()), Decision: *s.Decision(),
-	}
-	a.account(a.state.Decision, now)
-	a.apply(ctx, session.Restored{}, now)
+	a.state = session.NewState(session.Origin{
+		ID: s.id, HasCredentials: s.introduced.Load(), Opened: t.Opened, KeyID: t.KeyID, ExtraLifetime: s.margin,
+		CheckNumber: int(s.check.Load()),
+	})
+	d := *s.Decision()
+	a.account(d, now)
+	a.apply(ctx, session.Restored{Decision: d}, now)
 }
 
 // sessionOf finds the session that an actor belongs to, by its name.
@@ -178,12 +180,12 @@ func (r *Registry) sessionOf(pid *actor.PID) *Session {
 }
 
 // apply lets the state take the event, and does what it says.
-func (a *sessionActor) apply(ctx actor.Context, event any, now time.Time) {
+func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Time) {
 	if a.session == nil {
 		return
 	}
-	do := a.state.Step(event, now)
-	a.session.expires.Store(int64(a.state.Expires.Sub(a.registry.start)))
+	do := a.state.Step(&a.session.rules.Policy, event, now)
+	a.session.expires.Store(int64(a.state.Expires))
 	if do.Publish {
 		a.publish(now)
 	}
@@ -214,7 +216,7 @@ func (a *sessionActor) publish(now time.Time) {
 	before := s.decision.Load()
 	a.account(d, now)
 	a.attend(d.Verdict == backends.Allowed)
-	s.ticket.Store(&session.Ticket{Opened: a.state.Opened, KeyID: a.state.KeyID})
+	s.ticket.Store(&session.Ticket{Opened: a.state.Opened(), KeyID: a.state.KeyID})
 	s.decision.Store(&d)
 	s.remember(&d)
 	a.registry.limits.note(s, &d)
@@ -257,30 +259,60 @@ func (a *sessionActor) logChange(before, now *backends.Decision) {
 // viewerWaited answers a viewer who has waited as long as he may. Only a question that the backend has had all that time
 // counts as unanswered; one that waited in a queue of ours is an overload, which lets nobody in.
 func (a *sessionActor) viewerWaited(ctx actor.Context, now time.Time) {
-	if a.session == nil || a.state.Phase != session.Opening {
+	if a.session == nil || !a.state.IsOpening() {
 		return
 	}
 	g := a.registry.guarded[a.session.backend]
 	if a.progress != nil && a.progress.unanswered(g.deadline) {
-		a.answerWithFallback(ctx, backends.FailureTimeout, now)
+		a.waitExpired(ctx, a.fallback(backends.FailureTimeout), now)
 		return
 	}
-	a.apply(ctx, session.WaitExpired{Err: g.tooLate()}, now)
+	a.waitExpired(ctx, session.Undecided(g.tooLate()), now)
 }
 
-// withStandIn adds to the timer's event what the outage policy says of a running session, while nobody can be asked.
-func (a *sessionActor) withStandIn(e session.TimerFired, now time.Time) session.TimerFired {
-	running := a.session != nil && (a.state.Phase == session.Allowed || a.state.Phase == session.Rechecking)
-	if !running || e.Breaker == backends.BreakerClosed || now.Before(a.state.Expires) {
+// leaseAnswered takes the store's answer.
+func (a *sessionActor) leaseAnswered(ctx actor.Context, m leaseAnswered, now time.Time) {
+	e := m.event
+	if e.Kind == session.LookupForOpening {
+		a.trace.comesFrom(e.Record.Trace)
+		a.claimTook = m.took
+	}
+	if a.session != nil {
+		e.Ticket = a.session.presentedTicket()
+	}
+	e.Timer = a.withFallback(e.Timer, now)
+	a.apply(ctx, e, now)
+}
+
+// withFallback adds to the timer's event what the outage policy decides on a running session whose backend is down.
+func (a *sessionActor) withFallback(e session.TimerFired, now time.Time) session.TimerFired {
+	isRunning := a.session != nil && a.state.IsAllowed()
+	if !isRunning || e.Breaker == backends.BreakerClosed || now.Before(a.session.Expires()) {
 		return e
 	}
-	g := a.registry.guarded[a.session.backend]
-	e.Fallback, e.Err = g.Fallback(a.question(), &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: g.name})
+	e.Fallback = a.fallback(backends.FailureBreakerOpen)
 	return e
 }
 
-func (a *sessionActor) answerWithFallback(ctx actor.Context, kind backends.FailureKind, now time.Time) {
+// fallback returns what the outage policy decides after such a failure.
+func (a *sessionActor) fallback(kind backends.FailureKind) backends.Decision {
 	g := a.registry.guarded[a.session.backend]
 	d, err := g.Fallback(a.question(), &backends.Failure{Kind: kind, Backend: g.name})
-	a.apply(ctx, session.WaitExpired{Fallback: d, Err: err}, now)
+	if err != nil {
+		return session.Undecided(err)
+	}
+	return d
+}
+
+// waitExpired answers the waiting viewer with what the outage policy decides.
+func (a *sessionActor) waitExpired(ctx actor.Context, fallback backends.Decision, now time.Time) {
+	a.apply(ctx, session.WaitExpired{Fallback: fallback, Ticket: a.session.presentedTicket()}, now)
+}
+
+// presentedTicket returns the ticket that the viewer presented; zero without one, and once the first decision is taken.
+func (s *Session) presentedTicket() session.Ticket {
+	if first := s.first.Load(); first != nil {
+		return first.ticket
+	}
+	return session.Ticket{}
 }

@@ -41,8 +41,8 @@ func (a *sessionActor) claim(kind session.LookupKind) {
 		span.SetAttributes(attribute.Bool("usher.found", found.Found), attribute.Bool("usher.lease", found.Revision != 0))
 		span.End()
 		e := session.LeaseAnswered{
-			Kind: kind, LeaseResult: found, Away: err != nil, Took: took,
-			TimerFired: session.TimerFired{LastSeen: s.LastSeen(), Breaker: g.State()},
+			Kind: kind, LeaseResult: found, IsUnavailable: err != nil,
+			Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: g.State()},
 		}
 		if found.Found {
 			if found.Record.Request != nil {
@@ -50,7 +50,7 @@ func (a *sessionActor) claim(kind session.LookupKind) {
 			}
 			e.Refused = r.refusal(ctx, s, &found.Record, took)
 		}
-		r.tell(s, e)
+		r.tell(s, leaseAnswered{event: e, took: took})
 	})
 }
 
@@ -105,7 +105,7 @@ func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Reco
 func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 	r, s := a.registry, a.session
 	g := r.guarded[s.backend]
-	number := a.state.CheckNumber
+	number := int(a.state.CheckNumber)
 	s.check.Store(int64(number))
 	p := new(progress)
 	a.progress = p
@@ -113,26 +113,29 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 	question.OnSent = func() { p.asked.Store(max(1, int64(time.Since(r.start)))) }
 	checkCtx, done := a.trace.check(r.life, r.o.Tracer, s, number)
 	record, took := a.record(a.state.LeaseRevision), time.Duration(0)
-	if a.state.Phase == session.Opening {
+	if a.state.IsOpening() {
 		took = a.claimTook
 	}
 	r.running.Go(func() {
 		p.begun.Store(int64(time.Since(r.start)))
 		d, err := r.check(checkCtx, g, question)
 		done(&d, err)
-		answer := session.BackendAnswered{Number: number, Decision: d, Err: err}
-		if err == nil && d.Verdict == backends.Allowed {
+		if err != nil {
+			d = session.Undecided(err)
+		}
+		answer := session.BackendAnswered{Number: number, Decision: d}
+		if d.Verdict == backends.Allowed {
 			r.place(checkCtx, s, record, took, &answer)
 		}
 		if r.life.Err() != nil {
 			// The lease ends by itself if nobody can be told.
 			_, _ = r.publish(session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: record.Revision}}) //nolint:contextcheck // it outlives the registry
 		}
-		answer.Down = g.State() != backends.BreakerClosed
+		answer.IsBackendDown = g.State() != backends.BreakerClosed
 		r.tell(s, answer)
 	})
-	if a.state.Phase == session.Opening && g.State() != backends.BreakerClosed {
-		a.answerWithFallback(ctx, backends.FailureBreakerOpen, now)
+	if a.state.IsOpening() && g.State() != backends.BreakerClosed {
+		a.waitExpired(ctx, a.fallback(backends.FailureBreakerOpen), now)
 	}
 }
 
@@ -151,7 +154,7 @@ func (r *Registry) place(
 	if r.limits.join(joining, s, record.Opened, &d) != session.StreamEvicted {
 		return
 	}
-	answer.Decision, answer.Saved = evicted(&d), true
+	answer.Decision, answer.IsSaved = evicted(&d), true
 	// The yes is what the store remembers, so that nobody is asked again when there is a place. The viewer need not wait.
 	record.Decision, record.Expires = d, time.Now().Add(s.rules.Clamped(d.ValidFor))
 	r.running.Go(func() {
@@ -175,7 +178,7 @@ func (r *Registry) check(ctx context.Context, g *guarded, q *backends.Request) (
 // question is what to ask now: the facts of the opening, and where the session stands.
 func (a *sessionActor) question() *backends.Request {
 	q := *a.session.Request()
-	q.Number, q.Opened, q.Bytes = a.state.CheckNumber, a.state.Opened, a.session.Bytes()
+	q.Number, q.Opened, q.Bytes = int(a.state.CheckNumber), a.state.Opened(), a.session.Bytes()
 	q.Current = a.state.Standing()
 	return &q
 }

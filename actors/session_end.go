@@ -16,8 +16,8 @@ import (
 // record is what another node needs to go on with the session as it stands, or to ask about it.
 func (a *sessionActor) record(fence uint64) session.Record {
 	r := session.Record{
-		ID: a.session.id, Opened: a.state.Opened, KeyID: a.state.KeyID, Decision: a.state.Decision, Expires: a.state.ValidUntil,
-		CheckNumber: a.state.CheckNumber, Revision: fence, Trace: a.trace.parent(),
+		ID: a.session.id, Opened: a.state.Opened(), KeyID: a.state.KeyID, Decision: a.state.Decision,
+		Expires: a.session.rules.Start.Add(a.state.ValidUntil), CheckNumber: int(a.state.CheckNumber), Revision: fence, Trace: a.trace.parent(),
 	}
 	if a.state.HasCredentials {
 		r.Request = a.session.Request()
