@@ -372,7 +372,7 @@ func TestALocalChainPassesOnWhatIsNoFailure(t *testing.T) {
 
 func TestLocalConfigValidate(t *testing.T) {
 	t.Parallel()
-	cfg := backends.DefaultLocalConfig()
+	cfg := DefaultLocalConfig()
 	if err := cfg.Validate(); err != nil {
 		t.Errorf("the defaults are invalid: %v", err)
 	}
