@@ -25,14 +25,14 @@ func TestCrowdAdmitsTheFirstFewAddresses(t *testing.T) {
 	for name, uses := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var c crowd
+			var c addressSet
 			for i, u := range uses {
 				if got := c.admit(u.prefix, u.at, 60, 3); got != u.want {
 					t.Errorf("use %d, of prefix %d at %d: admitted %v, want %v", i, u.prefix, u.at, got, u.want)
 				}
 			}
-			if len(c.seen) > 3 {
-				t.Errorf("remembers %d addresses, want at most 3", len(c.seen))
+			if len(c.uses) > 3 {
+				t.Errorf("remembers %d addresses, want at most 3", len(c.uses))
 			}
 		})
 	}
@@ -40,7 +40,7 @@ func TestCrowdAdmitsTheFirstFewAddresses(t *testing.T) {
 
 func TestCrowdAtOnceIsNoLarger(t *testing.T) {
 	t.Parallel()
-	var c crowd
+	var c addressSet
 	var admitted [8]bool
 	var all sync.WaitGroup
 	for p := range admitted {

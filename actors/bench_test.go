@@ -14,13 +14,13 @@ import (
 // that caches are as cold as in a real node.
 func BenchmarkFind(b *testing.B) {
 	const million = 1_000_000
-	var tab table
+	var tab sessionTable
 	r := plainRules()
 	all := make([]backends.SessionID, million)
 	for i := range all {
 		all[i] = idOf(i)
 		tab.findOrAdd(all[i], func() *Session {
-			s := &Session{id: all[i], rules: r}
+			s := &Session{id: all[i], policy: r}
 			d := yes()
 			s.decision.Store(&d)
 			s.Admit(7, t0(), 3)
@@ -117,9 +117,9 @@ func newBenchNode() *node {
 func BenchmarkWheel(b *testing.B) {
 	const million = 1_000_000
 	now := t0()
-	var w *wheel
+	var w *timerWheel
 	delivered := 0
-	w = newWheel(t0(), func(s *Session) {
+	w = newTimerWheel(t0(), func(s *Session) {
 		delivered++
 		w.arm(s, now.Add(time.Minute))
 	})
@@ -129,7 +129,7 @@ func BenchmarkWheel(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		now = now.Add(wheelTick)
-		w.turn(now)
+		w.advance(now)
 	}
 	b.ReportMetric(float64(delivered)/float64(b.N), "timers/op")
 }

@@ -221,7 +221,7 @@ func (b *lockedBuffer) String() string {
 // setup is what a test may change before its node starts.
 type setup struct {
 	Options
-	rules Rules
+	rules BackendRules
 }
 
 // newNode starts a node with one backend, "portal".
@@ -235,7 +235,7 @@ func newNode(b *fakeBackend, store *fakeStore, edit func(*setup)) *node {
 			SigningKey: func() string { return "a" },
 			Logger:     slog.New(slog.NewTextHandler(n.log, nil)),
 		},
-		rules: Rules{Validity: 3 * time.Minute, RecheckRate: 200, AnswerDeadline: time.Second},
+		rules: BackendRules{Validity: 3 * time.Minute, RecheckRate: 200, AnswerDeadline: time.Second},
 	}
 	s.Config.NewBurst = 1_000_000
 	if edit != nil {

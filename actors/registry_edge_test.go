@@ -93,7 +93,7 @@ func TestTheAudienceIsCounted(t *testing.T) {
 		want := func(when, channel string, ofChannel, all int) {
 			t.Helper()
 			synctest.Wait()
-			if c, a := n.Audience(channel); c != ofChannel || a != all {
+			if c, a := n.Viewers(channel); c != ofChannel || a != all {
 				t.Errorf("%s: %d on %s and %d in all, want %d and %d", when, c, channel, a, ofChannel, all)
 			}
 		}

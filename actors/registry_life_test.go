@@ -164,7 +164,7 @@ func TestATicketsSessionIsAskedAboutWhenCredentialsTurnUp(t *testing.T) {
 		if got := b.asked.Load(); got != 1 {
 			t.Errorf("the backend was asked %d times, want once", got)
 		}
-		n.tell(n.Find(idOf(1)), begin{}) // panics; the rebuilt session must know that it has credentials
+		n.send(n.Find(idOf(1)), begin{}) // panics; the rebuilt session must know that it has credentials
 		n.keepWatching(t, holder(1, opened), 15*time.Second, nil)
 		if got := b.asked.Load(); got != 2 {
 			t.Errorf("the backend was asked %d times after a panic, want twice", got)
@@ -307,9 +307,9 @@ func (n *node) walk() {
 func TestTimeIsTakenFromTheMonotonicClock(t *testing.T) {
 	t.Parallel()
 	s := light(idOf(1))
-	s.rules.Start = time.Now()
-	s.Seen(s.rules.Start.Add(time.Minute), true)
-	if got := s.LastSeen().Sub(s.rules.Start); got != time.Minute {
+	s.policy.Start = time.Now()
+	s.Seen(s.policy.Start.Add(time.Minute), true)
+	if got := s.LastSeen().Sub(s.policy.Start); got != time.Minute {
 		t.Errorf("seen %v after the start, want 1m0s", got)
 	}
 	// A time that has a monotonic reading shows it.

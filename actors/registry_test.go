@@ -213,11 +213,11 @@ func TestAnActorThatCannotAnswerHoldsNobody(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeStore{}, nil)
 		defer n.end()
-		g := n.guarded["portal"]
-		s := n.spawn(g, viewer(1)) // never told to begin
+		g := n.backends["portal"]
+		s := n.opener.spawn(g, viewer(1)) // never told to begin
 		start := time.Now()
-		err := n.await(t.Context(), g, s)
-		n.system.Root.Stop(s.pid) // not in the table, so Close does not know it
+		err := n.opener.await(t.Context(), g, s)
+		n.actors.stop(s) // not in the table, so Close does not know it
 		if !backends.IsOverload(err) || time.Since(start) != 2*time.Second {
 			t.Errorf("got %v after %v, want an overload after 2s", err, time.Since(start))
 		}

@@ -32,9 +32,6 @@ type (
 	}
 )
 
-// writeDeadline bounds what no viewer waits for: a session that ended stays findable until it is saved.
-const writeDeadline = 2 * time.Second
-
 // maxRestarts is how often an opening that panics begins again, so that one that always does is no hot loop.
 const maxRestarts = 1
 
@@ -71,7 +68,7 @@ func (a *sessionActor) Receive(ctx actor.Context) {
 	case *actor.Started:
 		a.recover(ctx, now)
 	case *actor.Stopped:
-		a.registry.alive.Done()
+		a.registry.life.actors.Done()
 	case *actor.Stopping, *actor.Restarting:
 	case begin:
 		a.begin(ctx, m, now)
@@ -99,7 +96,7 @@ func (a *sessionActor) reportPanic() {
 		a.account(backends.Decision{}, time.Now())
 		a.trace.end()
 	}
-	a.registry.o.Logger.Error("BUG: a session's actor panicked; it is rebuilt from what it had published",
+	a.registry.log.Error("BUG: a session's actor panicked; it is rebuilt from what it had published",
 		slog.String("session", id), slog.Any("error", panicError(reason)), slog.String("stack", string(debug.Stack())))
 	panic(reason)
 }
@@ -112,32 +109,32 @@ func panicError(reason any) error {
 }
 
 func (a *sessionActor) begin(ctx actor.Context, m begin, now time.Time) {
-	m.session.begun.Store(true)
+	m.session.isStarted.Store(true)
 	a.open(ctx, m.session, m.span, now)
 }
 
 // open starts the session's opening, also for the second time if the first one panicked.
 func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContext, now time.Time) {
-	first := s.first.Load()
+	first := s.opening.Load()
 	if first == nil {
 		return
 	}
 	restarts := int(first.restarts.Load())
 	a.session = s
 	origin := session.Origin{
-		ID: s.id, HasCredentials: s.introduced.Load(), Opened: now, ExtraLifetime: s.margin,
-		CheckNumber: int(s.check.Load()) + restarts, // an answer still in flight belongs to the state that is lost
+		ID: s.id, HasCredentials: s.hasCredentials.Load(), Opened: now, ExtraLifetime: s.extraLifetime,
+		CheckNumber: int(s.checkNumber.Load()) + restarts, // an answer still in flight belongs to the state that is lost
 	}
 	if restarts > maxRestarts {
 		a.state = session.NewState(origin)
 		a.waitExpired(ctx, session.Undecided(session.ErrPanicked), now)
 		return
 	}
-	origin.KeyID = a.registry.o.SigningKey()
+	origin.KeyID = a.registry.options.SigningKey()
 	a.state = session.NewState(origin)
-	a.trace.open(a.registry.o.Tracer, s, span)
-	if ban, banned := a.registry.o.Cluster.Banned(s.Request(), nil); banned {
-		a.apply(ctx, session.Revoked{Kind: session.RevokedBanned, Decision: bannedBy(ban)}, now)
+	a.trace.open(a.registry.options.Tracer, s, span)
+	if ban, banned := a.registry.cluster.Banned(s.Request(), nil); banned {
+		a.apply(ctx, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)}, now)
 		return
 	}
 	a.apply(ctx, session.OpenRequested{}, now)
@@ -147,10 +144,10 @@ func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContex
 // first time comes with its first message.
 func (a *sessionActor) recover(ctx actor.Context, now time.Time) {
 	s := a.registry.sessionOf(ctx.Self())
-	if s == nil || !s.begun.Load() || a.registry.life.Err() != nil {
+	if s == nil || !s.isStarted.Load() || a.registry.life.isEnding() {
 		return
 	}
-	if first := s.first.Load(); first != nil {
+	if first := s.opening.Load(); first != nil {
 		first.restarts.Add(1)
 		a.open(ctx, s, trace.SpanContext{}, now)
 		return
@@ -158,8 +155,8 @@ func (a *sessionActor) recover(ctx actor.Context, now time.Time) {
 	t := s.Ticket()
 	a.session = s
 	a.state = session.NewState(session.Origin{
-		ID: s.id, HasCredentials: s.introduced.Load(), Opened: t.Opened, KeyID: t.KeyID, ExtraLifetime: s.margin,
-		CheckNumber: int(s.check.Load()),
+		ID: s.id, HasCredentials: s.hasCredentials.Load(), Opened: t.Opened, KeyID: t.KeyID, ExtraLifetime: s.extraLifetime,
+		CheckNumber: int(s.checkNumber.Load()),
 	})
 	d := *s.Decision()
 	a.account(d, now)
@@ -184,7 +181,7 @@ func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Ti
 	if a.session == nil {
 		return
 	}
-	do := a.state.Step(&a.session.rules.Policy, event, now)
+	do := a.state.Step(&a.session.policy.Policy, event, now)
 	a.session.expires.Store(int64(a.state.Expires))
 	if do.Publish {
 		a.publish(now)
@@ -194,16 +191,16 @@ func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Ti
 		a.claim(do.Lookup)
 	}
 	if do.ReturnSlot {
-		a.registry.guarded[a.session.backend].pacer.refund()
+		a.registry.backends[a.session.backend].rechecks.returnSlot()
 	}
 	if do.StartCheck {
 		a.ask(ctx, now)
 	}
 	if do.Enqueue != session.NotQueued {
-		a.registry.guarded[a.session.backend].pacer.enqueue(a.session, do.Enqueue)
+		a.registry.backends[a.session.backend].rechecks.enqueue(a.session, do.Enqueue)
 	}
 	if !do.WakeAt.IsZero() {
-		a.registry.wheel.arm(a.session, do.WakeAt)
+		a.registry.timers.arm(a.session, do.WakeAt)
 	}
 	if do.Close != session.NotClosing {
 		a.end(ctx, do.Close, now)
@@ -218,10 +215,10 @@ func (a *sessionActor) publish(now time.Time) {
 	a.attend(d.Verdict == backends.Allowed)
 	s.ticket.Store(&session.Ticket{Opened: a.state.Opened(), KeyID: a.state.KeyID})
 	s.decision.Store(&d)
-	s.remember(&d)
-	a.registry.limits.note(s, &d)
-	if first := s.first.Swap(nil); first != nil {
-		close(first.taken)
+	s.addToHistory(&d)
+	a.registry.streams.onDecision(s, &d)
+	if first := s.opening.Swap(nil); first != nil {
+		close(first.decided)
 	}
 	a.trace.decided(&d)
 	a.logChange(before, &d)
@@ -229,16 +226,16 @@ func (a *sessionActor) publish(now time.Time) {
 
 // attend counts the viewer among the audience, or no longer.
 func (a *sessionActor) attend(watching bool) {
-	if s := a.session; s.attending != watching {
-		s.attending = watching
-		a.registry.audience.change(s.Request().Channel, watching)
+	if s := a.session; s.isCountedViewer != watching {
+		s.isCountedViewer = watching
+		a.registry.viewers.add(s.Request().Channel, watching)
 	}
 }
 
 // account adds up how long the session stood on no answer.
 func (a *sessionActor) account(d backends.Decision, now time.Time) {
 	if !a.stopgap.IsZero() {
-		a.session.stopgap.Add(int64(now.Sub(a.stopgap)))
+		a.session.unverified.Add(int64(now.Sub(a.stopgap)))
 		a.stopgap = time.Time{}
 	}
 	if d.Verdict == backends.Allowed && !d.Source.IsAuthoritative() {
@@ -251,7 +248,7 @@ func (a *sessionActor) logChange(before, now *backends.Decision) {
 	if before == nil || before.Verdict != backends.Allowed || now.Verdict != backends.Denied {
 		return
 	}
-	a.registry.o.Logger.Info("viewer was refused while watching",
+	a.registry.log.Info("viewer was refused while watching",
 		slog.String("session", a.session.id.String()), slog.String("channel", a.session.Request().Channel),
 		slog.String("user", now.User), slog.String("source", now.Source.String()), slog.String("reason", now.Reason))
 }
@@ -262,12 +259,12 @@ func (a *sessionActor) viewerWaited(ctx actor.Context, now time.Time) {
 	if a.session == nil || !a.state.IsOpening() {
 		return
 	}
-	g := a.registry.guarded[a.session.backend]
-	if a.progress != nil && a.progress.unanswered(g.deadline) {
+	g := a.registry.backends[a.session.backend]
+	if a.progress != nil && a.progress.unanswered(g.answerDeadline) {
 		a.waitExpired(ctx, a.fallback(backends.FailureTimeout), now)
 		return
 	}
-	a.waitExpired(ctx, session.Undecided(g.tooLate()), now)
+	a.waitExpired(ctx, session.Undecided(g.answerOverdue()), now)
 }
 
 // leaseAnswered takes the store's answer.
@@ -296,7 +293,7 @@ func (a *sessionActor) withFallback(e session.TimerFired, now time.Time) session
 
 // fallback returns what the outage policy decides after such a failure.
 func (a *sessionActor) fallback(kind backends.FailureKind) backends.Decision {
-	g := a.registry.guarded[a.session.backend]
+	g := a.registry.backends[a.session.backend]
 	d, err := g.Fallback(a.question(), &backends.Failure{Kind: kind, Backend: g.name})
 	if err != nil {
 		return session.Undecided(err)
@@ -311,7 +308,7 @@ func (a *sessionActor) waitExpired(ctx actor.Context, fallback backends.Decision
 
 // presentedTicket returns the ticket that the viewer presented; zero without one, and once the first decision is taken.
 func (s *Session) presentedTicket() session.Ticket {
-	if first := s.first.Load(); first != nil {
+	if first := s.opening.Load(); first != nil {
 		return first.ticket
 	}
 	return session.Ticket{}

@@ -18,22 +18,22 @@ import (
 // claim asks the store.
 func (a *sessionActor) claim(kind session.LookupKind) {
 	r, s := a.registry, a.session
-	g := r.guarded[s.backend]
+	g := r.backends[s.backend]
 	c := session.LeaseRequest{ID: s.id, KnownRevision: a.state.Revision}
 	if kind != session.LookupForOpening {
 		c.KnownRevision = max(c.KnownRevision, 1) // who stands on a stopgap wants somebody's answer, and no other stopgap
 	}
 	switch {
-	case !r.o.Cluster.Shared():
+	case !r.cluster.Shared():
 	case kind == session.LookupForRecheck:
-		c.Lease, c.Wait = g.rules.LeaseFor, g.rules.LeaseFor
+		c.Lease, c.Wait = g.policy.LeaseFor, g.policy.LeaseFor
 	case kind == session.LookupForOpening && g.State() == backends.BreakerClosed:
-		c.Lease, c.Wait = g.rules.LeaseFor, g.rules.WaitFor
+		c.Lease, c.Wait = g.policy.LeaseFor, g.policy.WaitFor
 	default: // it only looks; so does a node that could not ask, as another one may
 	}
-	ctx := a.trace.context(r.life)
-	r.running.Go(func() {
-		ctx, span := startSpan(ctx, r.o.Tracer, "cluster.claim")
+	ctx := a.trace.context(r.life.ctx)
+	r.life.run(func() {
+		ctx, span := startSpan(ctx, r.options.Tracer, "cluster.claim")
 		found, took, err := r.claimed(ctx, c)
 		if err != nil {
 			span.RecordError(err)
@@ -46,25 +46,25 @@ func (a *sessionActor) claim(kind session.LookupKind) {
 		}
 		if found.Found {
 			if found.Record.Request != nil {
-				s.introduce(found.Record.Request)
+				s.setCredentials(found.Record.Request)
 			}
 			e.Refused = r.refusal(ctx, s, &found.Record, took)
 		}
-		r.tell(s, leaseAnswered{event: e, took: took})
+		r.send(s, leaseAnswered{event: e, took: took})
 	})
 }
 
 // claimed asks the store for no longer than a viewer may wait for it. took is how much of that is used up: none where it
 // was another node's answer that was waited for.
 func (r *Registry) claimed(ctx context.Context, c session.LeaseRequest) (found session.LeaseResult, took time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, c.Wait+r.o.StoreTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.Wait+r.options.StoreTimeout)
 	defer cancel()
 	began := time.Now()
-	found, err = r.o.Cluster.AcquireLease(ctx, c)
+	found, err = r.cluster.AcquireLease(ctx, c)
 	switch took = time.Since(began); {
 	case err != nil:
-		took = r.o.StoreTimeout
-	case took > r.o.StoreTimeout:
+		took = r.options.StoreTimeout
+	case took > r.options.StoreTimeout:
 		took = 0
 	}
 	return found, took, err
@@ -73,7 +73,7 @@ func (r *Registry) claimed(ctx context.Context, c session.LeaseRequest) (found s
 // storeTime bounds what a viewer waits for the store who has waited for it so long already. When the time is over, what this
 // node knows by itself counts.
 func (r *Registry) storeTime(ctx context.Context, took time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, r.o.StoreTimeout-took)
+	return context.WithTimeout(ctx, r.options.StoreTimeout-took)
 }
 
 // refusal is why a session that the store knows may not go on: its viewer is banned, or it lost its place and there is
@@ -83,19 +83,19 @@ func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Reco
 	if d.Verdict != backends.Allowed {
 		return nil
 	}
-	if ban, banned := r.o.Cluster.Banned(s.Request(), d); banned {
-		return new(bannedBy(ban))
+	if ban, banned := r.cluster.Banned(s.Request(), d); banned {
+		return new(banDecision(ban))
 	}
 	if !record.IsEvicted {
 		return nil
 	}
 	ctx, cancel := r.storeTime(ctx, took)
 	defer cancel()
-	if r.limits.join(ctx, s, record.Opened, d) == session.StreamEvicted {
-		return new(evicted(d))
+	if r.streams.join(ctx, s, record.Opened, d) == session.StreamEvicted {
+		return new(evictedDecision(d))
 	}
-	if err := r.o.Cluster.SetEvicted(ctx, s.id, false); err != nil {
-		r.o.Logger.Debug("the store could not be told that a session has its place again", slog.Any("error", err))
+	if err := r.cluster.SetEvicted(ctx, s.id, false); err != nil {
+		r.log.Debug("the store could not be told that a session has its place again", slog.Any("error", err))
 	}
 	return nil
 }
@@ -104,20 +104,20 @@ func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Reco
 // answered at once: probes are not on his clock.
 func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 	r, s := a.registry, a.session
-	g := r.guarded[s.backend]
+	g := r.backends[s.backend]
 	number := int(a.state.CheckNumber)
-	s.check.Store(int64(number))
+	s.checkNumber.Store(int64(number))
 	p := new(progress)
 	a.progress = p
 	question := a.question()
-	question.OnSent = func() { p.asked.Store(max(1, int64(time.Since(r.start)))) }
-	checkCtx, done := a.trace.check(r.life, r.o.Tracer, s, number)
+	question.OnSent = func() { p.asked.Store(max(1, int64(time.Since(s.policy.Start)))) }
+	checkCtx, done := a.trace.check(r.life.ctx, r.options.Tracer, s, number)
 	record, took := a.record(a.state.LeaseRevision), time.Duration(0)
 	if a.state.IsOpening() {
 		took = a.claimTook
 	}
-	r.running.Go(func() {
-		p.begun.Store(int64(time.Since(r.start)))
+	r.life.run(func() {
+		p.begun.Store(int64(time.Since(s.policy.Start)))
 		d, err := r.check(checkCtx, g, question)
 		done(&d, err)
 		if err != nil {
@@ -127,12 +127,12 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 		if d.Verdict == backends.Allowed {
 			r.place(checkCtx, s, record, took, &answer)
 		}
-		if r.life.Err() != nil {
+		if r.life.isEnding() {
 			// The lease ends by itself if nobody can be told.
-			_, _ = r.publish(session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: record.Revision}}) //nolint:contextcheck // it outlives the registry
+			_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: record.Revision}}) //nolint:contextcheck // it outlives the registry
 		}
 		answer.IsBackendDown = g.State() != backends.BreakerClosed
-		r.tell(s, answer)
+		r.send(s, answer)
 	})
 	if a.state.IsOpening() && g.State() != backends.BreakerClosed {
 		a.waitExpired(ctx, a.fallback(backends.FailureBreakerOpen), now)
@@ -145,29 +145,29 @@ func (r *Registry) place(
 	ctx context.Context, s *Session, record session.Record, took time.Duration, answer *session.BackendAnswered,
 ) {
 	d := answer.Decision
-	if ban, banned := r.o.Cluster.Banned(s.Request(), &d); banned {
-		answer.Decision = bannedBy(ban)
+	if ban, banned := r.cluster.Banned(s.Request(), &d); banned {
+		answer.Decision = banDecision(ban)
 		return
 	}
 	joining, cancel := r.storeTime(ctx, took)
 	defer cancel()
-	if r.limits.join(joining, s, record.Opened, &d) != session.StreamEvicted {
+	if r.streams.join(joining, s, record.Opened, &d) != session.StreamEvicted {
 		return
 	}
-	answer.Decision, answer.IsSaved = evicted(&d), true
+	answer.Decision, answer.IsSaved = evictedDecision(&d), true
 	// The yes is what the store remembers, so that nobody is asked again when there is a place. The viewer need not wait.
-	record.Decision, record.Expires = d, time.Now().Add(s.rules.Clamped(d.ValidFor))
-	r.running.Go(func() {
-		_, _ = r.publish(session.DecisionUpdate{Record: record}) //nolint:contextcheck // without it there is one question more
-		r.evict(ctx, s.id)
+	record.Decision, record.Expires = d, time.Now().Add(s.policy.Clamped(d.ValidFor))
+	r.life.run(func() {
+		_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: record}) //nolint:contextcheck // without it there is one question more
+		r.cluster.markEvicted(ctx, s.id)
 	})
 }
 
 // check asks, and survives an adapter that does not.
-func (r *Registry) check(ctx context.Context, g *guarded, q *backends.Request) (d backends.Decision, err error) {
+func (r *Registry) check(ctx context.Context, g *backendRuntime, q *backends.Request) (d backends.Decision, err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			r.o.Logger.Error("BUG: a backend's check panicked", slog.String("backend", g.name),
+			r.log.Error("BUG: a backend's check panicked", slog.String("backend", g.name),
 				slog.Any("error", panicError(reason)), slog.String("stack", string(debug.Stack())))
 			d, err = backends.Decision{}, session.ErrPanicked
 		}

@@ -13,8 +13,8 @@ func t0() time.Time { return time.Date(2026, 11, 21, 20, 0, 0, 0, time.UTC) }
 func in(d time.Duration) time.Time { return t0().Add(d) }
 
 // plainRules count from t0.
-func plainRules() *backendRules {
-	return &backendRules{Policy: session.Policy{Start: t0(), IdleTimeout: time.Minute}}
+func plainRules() *sessionPolicy {
+	return &sessionPolicy{Policy: session.Policy{Start: t0(), IdleTimeout: time.Minute}}
 }
 
 func yes() backends.Decision {

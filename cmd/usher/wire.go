@@ -120,7 +120,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 }
 
 // audience counts the viewers who are watching here: those of a channel, and all.
-func (n *node) audience(channel string) (ofChannel, all int) { return n.registry.Audience(channel) }
+func (n *node) audience(channel string) (ofChannel, all int) { return n.registry.Viewers(channel) }
 
 func (n *node) makeOrigins() error {
 	var err error
