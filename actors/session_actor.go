@@ -25,10 +25,10 @@ type (
 	}
 	// viewerWaited: a request has waited as long as it may.
 	viewerWaited struct{}
-	// leaseAnswered is the store's answer, and how long the store took for it.
+	// leaseAnswered is the store's answer, and how long an opening may wait for the store's further ones.
 	leaseAnswered struct {
-		event session.LeaseAnswered
-		took  time.Duration
+		event         session.LeaseAnswered
+		storeDeadline time.Time
 	}
 )
 
@@ -42,8 +42,9 @@ type sessionActor struct {
 	state    session.State
 	progress *progress // of the newest check
 	trace    sessionTrace
-	// claimTook is how much of the time that a viewer may wait for the store the opening has used up.
-	claimTook time.Duration
+	// storeDeadline is until when the opening waits for the store. It is made once, when the store is first asked, and moves
+	// by the time in which a check is waited for.
+	storeDeadline time.Time
 	stopgap   time.Time // since when the session stands on no answer
 }
 
@@ -272,7 +273,7 @@ func (a *sessionActor) leaseAnswered(ctx actor.Context, m leaseAnswered, now tim
 	e := m.event
 	if e.Kind == session.LookupForOpening {
 		a.trace.comesFrom(e.Record.Trace)
-		a.claimTook = m.took
+		a.storeDeadline = m.storeDeadline
 	}
 	if a.session != nil {
 		e.Ticket = a.session.presentedTicket()

@@ -34,7 +34,7 @@ func (a *sessionActor) claim(kind session.LookupKind) {
 	ctx := a.trace.context(r.life.ctx)
 	r.life.run(func() {
 		ctx, span := startSpan(ctx, r.options.Tracer, "cluster.claim")
-		found, took, err := r.claimed(ctx, c)
+		found, storeDeadline, err := r.acquireLease(ctx, c)
 		if err != nil {
 			span.RecordError(err)
 		}
@@ -48,37 +48,34 @@ func (a *sessionActor) claim(kind session.LookupKind) {
 			if found.Record.Request != nil {
 				s.setCredentials(found.Record.Request)
 			}
-			e.Refused = r.refusal(ctx, s, &found.Record, took)
+			storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
+			e.Refused = r.refusal(storeCtx, s, &found.Record)
+			cancel()
 		}
-		r.send(s, leaseAnswered{event: e, took: took})
+		r.send(s, leaseAnswered{event: e, storeDeadline: storeDeadline})
 	})
 }
 
-// claimed asks the store for no longer than a viewer may wait for it. took is how much of that is used up: none where it
-// was another node's answer that was waited for.
-func (r *Registry) claimed(ctx context.Context, c session.LeaseRequest) (found session.LeaseResult, took time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, c.Wait+r.options.StoreTimeout)
+// acquireLease asks the store, and returns until when an opening may wait for its further answers: all of them together take
+// no longer than the store's timeout. A wait for another node's check does not count. A store that failed is not waited for
+// again.
+func (r *Registry) acquireLease(ctx context.Context, c session.LeaseRequest) (found session.LeaseResult, storeDeadline time.Time, err error) {
+	storeDeadline = time.Now().Add(r.options.StoreTimeout)
+	ctx, cancel := context.WithDeadline(ctx, storeDeadline.Add(c.Wait))
 	defer cancel()
-	began := time.Now()
 	found, err = r.cluster.AcquireLease(ctx, c)
-	switch took = time.Since(began); {
+	switch now := time.Now(); {
 	case err != nil:
-		took = r.options.StoreTimeout
-	case took > r.options.StoreTimeout:
-		took = 0
+		storeDeadline = now
+	case now.After(storeDeadline):
+		storeDeadline = now.Add(r.options.StoreTimeout)
 	}
-	return found, took, err
-}
-
-// storeTime bounds what a viewer waits for the store who has waited for it so long already. When the time is over, what this
-// node knows by itself counts.
-func (r *Registry) storeTime(ctx context.Context, took time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, r.options.StoreTimeout-took)
+	return found, storeDeadline, err
 }
 
 // refusal is why a session that the store knows may not go on: its viewer is banned, or it lost its place and there is
 // none for it. nil if it may.
-func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Record, took time.Duration) *backends.Decision {
+func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Record) *backends.Decision {
 	d := &record.Decision
 	if d.Verdict != backends.Allowed {
 		return nil
@@ -89,8 +86,6 @@ func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Reco
 	if !record.IsEvicted {
 		return nil
 	}
-	ctx, cancel := r.storeTime(ctx, took)
-	defer cancel()
 	if r.streams.join(ctx, s, record.Opened, d) == session.StreamEvicted {
 		return new(evictedDecision(d))
 	}
@@ -112,12 +107,13 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 	question := a.question()
 	question.OnSent = func() { p.asked.Store(max(1, int64(time.Since(s.policy.Start)))) }
 	checkCtx, done := a.trace.check(r.life.ctx, r.options.Tracer, s, number)
-	record, took := a.record(a.state.LeaseRevision), time.Duration(0)
+	record, storeDeadline := a.record(a.state.LeaseRevision), now.Add(r.options.StoreTimeout)
 	if a.state.IsOpening() {
-		took = a.claimTook
+		storeDeadline = a.storeDeadline
 	}
 	r.life.run(func() {
-		p.begun.Store(int64(time.Since(s.policy.Start)))
+		began := time.Now()
+		p.begun.Store(int64(began.Sub(s.policy.Start)))
 		d, err := r.check(checkCtx, g, question)
 		done(&d, err)
 		if err != nil {
@@ -125,7 +121,9 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 		}
 		answer := session.BackendAnswered{Number: number, Decision: d}
 		if d.Verdict == backends.Allowed {
-			r.place(checkCtx, s, record, took, &answer)
+			storeCtx, cancel := context.WithDeadline(checkCtx, storeDeadline.Add(time.Since(began)))
+			r.place(storeCtx, s, record, &answer)
+			cancel()
 		}
 		if r.life.isEnding() {
 			// The lease ends by itself if nobody can be told.
@@ -140,18 +138,13 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 }
 
 // place sees whether a viewer may watch whom his backend allows: he may be banned, or his user may watch enough already.
-// He may have waited for the store so long already as it took.
-func (r *Registry) place(
-	ctx context.Context, s *Session, record session.Record, took time.Duration, answer *session.BackendAnswered,
-) {
+func (r *Registry) place(ctx context.Context, s *Session, record session.Record, answer *session.BackendAnswered) {
 	d := answer.Decision
 	if ban, banned := r.cluster.Banned(s.Request(), &d); banned {
 		answer.Decision = banDecision(ban)
 		return
 	}
-	joining, cancel := r.storeTime(ctx, took)
-	defer cancel()
-	if r.streams.join(joining, s, record.Opened, &d) != session.StreamEvicted {
+	if r.streams.join(ctx, s, record.Opened, &d) != session.StreamEvicted {
 		return
 	}
 	answer.Decision, answer.IsSaved = evictedDecision(&d), true
