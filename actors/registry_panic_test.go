@@ -27,7 +27,7 @@ func TestAPanicCostsNoViewerAnything(t *testing.T) {
 		n.keepWatching(t, viewer(1), 10*time.Second, nil)
 		s := n.Find(idOf(1))
 		ticket := s.Ticket()
-		n.send(s, begin{}) // its session is missing, so handling it panics
+		n.send(s, sessionCreated{}) // its session is missing, so handling it panics
 		synctest.Wait()
 		checks := b.asked.Load()
 		n.keepWatching(t, viewer(1), 15*time.Second, func(d backends.Decision) {

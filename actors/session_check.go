@@ -15,8 +15,8 @@ import (
 
 // This file is what a session asks others: the store, its backend, its user's limit. All of it happens off the mailbox.
 
-// claim asks the store.
-func (a *sessionActor) claim(kind session.LookupKind) {
+// lookUp asks the store.
+func (a *sessionActor) lookUp(kind session.LookupKind) {
 	r, s := a.registry, a.session
 	g := r.backends[s.backend]
 	c := session.LeaseRequest{ID: s.id, KnownRevision: a.state.Revision}
@@ -49,7 +49,7 @@ func (a *sessionActor) claim(kind session.LookupKind) {
 				s.setCredentials(found.Record.Request)
 			}
 			storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
-			e.Refused = r.refusal(storeCtx, s, &found.Record)
+			e.Refused = r.refusalOf(storeCtx, s, &found.Record)
 			cancel()
 		}
 		r.send(s, leaseAnswered{event: e, storeDeadline: storeDeadline})
@@ -73,9 +73,9 @@ func (r *Registry) acquireLease(ctx context.Context, c session.LeaseRequest) (fo
 	return found, storeDeadline, err
 }
 
-// refusal is why a session that the store knows may not go on: its viewer is banned, or it lost its place and there is
+// refusalOf is why a session that the store knows may not go on: its viewer is banned, or it lost its place and there is
 // none for it. nil if it may.
-func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Record) *backends.Decision {
+func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Record) *backends.Decision {
 	d := &record.Decision
 	if d.Verdict != backends.Allowed {
 		return nil
@@ -95,17 +95,17 @@ func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Reco
 	return nil
 }
 
-// ask starts the state's newest check off the mailbox. A viewer who waits while the backend is known to be failing is
+// startCheck starts the state's newest check off the mailbox. A viewer who waits while the backend is known to be failing is
 // answered at once: probes are not on his clock.
-func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
+func (a *sessionActor) startCheck(ctx actor.Context, now time.Time) {
 	r, s := a.registry, a.session
 	g := r.backends[s.backend]
 	number := int(a.state.CheckNumber)
 	s.checkNumber.Store(int64(number))
-	p := new(progress)
+	p := new(checkProgress)
 	a.progress = p
-	question := a.question()
-	question.OnSent = func() { p.asked.Store(max(1, int64(time.Since(s.policy.Start)))) }
+	question := a.checkRequest()
+	question.OnSent = func() { p.sentAt.Store(max(1, int64(time.Since(s.policy.Start)))) }
 	checkCtx, done := a.trace.check(r.life.ctx, r.options.Tracer, s, number)
 	record, storeDeadline := a.record(a.state.LeaseRevision), now.Add(r.options.StoreTimeout)
 	if a.state.IsOpening() {
@@ -113,7 +113,7 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 	}
 	r.life.run(func() {
 		began := time.Now()
-		p.begun.Store(int64(began.Sub(s.policy.Start)))
+		p.startedAt.Store(int64(began.Sub(s.policy.Start)))
 		d, err := r.check(checkCtx, g, question)
 		done(&d, err)
 		if err != nil {
@@ -122,7 +122,7 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 		answer := session.BackendAnswered{Number: number, Decision: d}
 		if d.Verdict == backends.Allowed {
 			storeCtx, cancel := context.WithDeadline(checkCtx, storeDeadline.Add(time.Since(began)))
-			r.place(storeCtx, s, record, &answer)
+			r.joinStreams(storeCtx, s, record, &answer)
 			cancel()
 		}
 		if r.life.isEnding() {
@@ -137,8 +137,8 @@ func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
 	}
 }
 
-// place sees whether a viewer may watch whom his backend allows: he may be banned, or his user may watch enough already.
-func (r *Registry) place(ctx context.Context, s *Session, record session.Record, answer *session.BackendAnswered) {
+// joinStreams sees whether a viewer may watch whom his backend allows: he may be banned, or his user may watch enough already.
+func (r *Registry) joinStreams(ctx context.Context, s *Session, record session.Record, answer *session.BackendAnswered) {
 	d := answer.Decision
 	if ban, banned := r.cluster.Banned(s.Request(), &d); banned {
 		answer.Decision = banDecision(ban)
@@ -168,8 +168,8 @@ func (r *Registry) check(ctx context.Context, g *backendRuntime, q *backends.Req
 	return g.Check(ctx, q)
 }
 
-// question is what to ask now: the facts of the opening, and where the session stands.
-func (a *sessionActor) question() *backends.Request {
+// checkRequest is what to ask now: the facts of the opening, and where the session stands.
+func (a *sessionActor) checkRequest() *backends.Request {
 	q := *a.session.Request()
 	q.Number, q.Opened, q.Bytes = int(a.state.CheckNumber), a.state.Opened(), a.session.Bytes()
 	q.Current = a.state.Standing()
