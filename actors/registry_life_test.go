@@ -164,7 +164,7 @@ func TestRegistry_TicketSession_CheckedOnceCredentialsArrive(t *testing.T) {
 		if got := b.checks.Load(); got != 1 {
 			t.Errorf("the backend was asked %d times, want once", got)
 		}
-		n.send(n.Find(idOf(1)), begin{}) // panics; the rebuilt session must know that it has credentials
+		n.send(n.Find(idOf(1)), sessionCreated{}) // panics; the rebuilt session must know that it has credentials
 		n.keepWatching(t, ticketRequest(1, opened), 15*time.Second, nil)
 		if got := b.checks.Load(); got != 2 {
 			t.Errorf("the backend was asked %d times after a panic, want twice", got)
