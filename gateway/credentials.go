@@ -9,9 +9,9 @@ import (
 )
 
 // credentialsOf reads what the route counts as credentials, the query given apart. The target is one that opens.
-func credentialsOf(t *target, req *View, query, ticketParameter string) backends.Credentials {
+func credentialsOf(t *target, req *Request, query, ticketParameter string) backends.Credentials {
 	c := backends.Credentials{Query: t.route.credentialQuery(query, ticketParameter)}
-	for i, name := range t.place.viewer.names {
+	for i, name := range t.mapping.viewer.names {
 		if name == channelVariable || name == restVariable {
 			continue
 		}

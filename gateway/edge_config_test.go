@@ -102,7 +102,7 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 			"routes[0].origin_path: has no place beside edge, whose media server serves the media",
 		},
 		"media": {
-			edge.Nginx, func(r *RouteConfig) { r.Media = []PlaceConfig{{Path: "/x/{channel}"}} },
+			edge.Nginx, func(r *RouteConfig) { r.Media = []PathMappingConfig{{Path: "/x/{channel}"}} },
 			"routes[0].media: has no place beside edge, whose media server serves the media",
 		},
 		"a way to carry the ticket": {

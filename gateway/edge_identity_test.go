@@ -219,7 +219,7 @@ func TestACrowdAtAnEdgeIsSeveralSessions(t *testing.T) {
 					g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1", address: fmt.Sprintf("198.51.%d.8", i)})
 				}
 			}
-			if n, want := len(g.room.arrived()), 1+crowd-g.o.MaxAddresses; n != want || len(g.room.opened()) != want {
+			if n, want := len(g.room.arrived()), 1+crowd-g.options.MaxAddresses; n != want || len(g.room.opened()) != want {
 				t.Errorf("%d sessions opened %d times, want %d once each", len(g.room.opened()), n, want)
 			}
 			if d.KeepsSessions() {
@@ -228,7 +228,7 @@ func TestACrowdAtAnEdgeIsSeveralSessions(t *testing.T) {
 			for i := range crowd { // everybody is recognised as his own
 				g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/seg-17.ts", address: fmt.Sprintf("198.51.%d.7", i)})
 			}
-			if n, want := len(g.room.arrived()), 1+crowd-g.o.MaxAddresses; n != want {
+			if n, want := len(g.room.arrived()), 1+crowd-g.options.MaxAddresses; n != want {
 				t.Errorf("segments opened %d sessions", n-want)
 			}
 		})
@@ -244,7 +244,7 @@ func TestACookieSharedWithACrowdServesOnlySoMany(t *testing.T) {
 		his := []string{"Cookie: " + ticket}
 		for i := range 6 {
 			address, want := fmt.Sprintf("198.51.%d.7", i), http.StatusOK
-			if i >= g.o.MaxAddresses {
+			if i >= g.options.MaxAddresses {
 				want = http.StatusForbidden
 			}
 			g.wantAsked(t, d, want, atEdge{uri: "/play/a001/seg-17.ts", address: address, fields: his})

@@ -188,11 +188,11 @@ func (g *edgeGate) askAsEnvoy(t testing.TB, v atEdge) reply {
 		name, value, _ := strings.Cut(f, ": ")
 		his.Add(name, value)
 	}
-	q := edge.Question{
+	q := edge.CheckRequest{
 		Method: cmp.Or(v.method, http.MethodGet), Scheme: v.scheme, Host: v.host, Path: v.path(), Query: v.query(),
 		Address: netip.MustParseAddr(v.address), UserAgent: v.agent, Referer: v.referer, Header: his,
 	}
-	var a Answer
+	var a Response
 	if err := g.Check(context.Background(), edge.Envoy, netip.MustParseAddr("127.0.0.1"), &q, &a); err != nil {
 		t.Fatalf("Ask: %v", err)
 	}

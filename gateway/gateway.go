@@ -57,26 +57,26 @@ type Options struct {
 
 // Gateway answers viewers, and edges that ask about theirs. It is safe for concurrent use.
 type Gateway struct {
-	o            Options
+	options      Options
 	routes       []*route
-	ring         *keyring
-	identifier   *identifier
+	signer       *ticketSigner
+	hasher       *sessionHasher
 	trusted      networks
-	listed       *listings
+	listed       *listedQueries
 	endpoints    edge.Endpoints
 	fingerprints *edge.Fingerprints
 	edgeChecks   sync.Pool // of *edgeCheck
-	isEdge       func(netip.Addr) bool
+	isForwarder  func(netip.Addr) bool
 }
 
 // New makes a gateway of a valid config.
 func New(o Options) (*Gateway, error) {
 	g := &Gateway{
-		o: o, ring: newKeyring(o.Config.Tickets.Keys), identifier: newIdentifier(o.Config.Identity.Secret),
-		trusted: o.Config.TrustedProxies, listed: newListings(), fingerprints: edge.NewFingerprints(),
+		options: o, signer: newTicketSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
+		trusted: o.Config.TrustedProxies, listed: newListedQueries(), fingerprints: edge.NewFingerprints(),
 	}
 	g.edgeChecks.New = func() any { return new(edgeCheck) }
-	g.isEdge = g.listsEdge // made once, as it is an allocation
+	g.isForwarder = g.isEdgeOrProxy // made once, as it is an allocation
 	for i, c := range o.Config.Routes {
 		r, err := newRoute(c, o.Origins[c.Origin])
 		if err != nil {
@@ -93,7 +93,7 @@ func New(o Options) (*Gateway, error) {
 			g.Close()
 			return nil, fmt.Errorf("origins.%s.url: %w", c.Origin, err)
 		}
-		r.setSources(urls)
+		r.setOriginHosts(urls)
 	}
 	return g, nil
 }
@@ -113,67 +113,67 @@ func (c *OriginConfig) URLs() ([]*url.URL, error) {
 
 // Close ends what runs in the background. The gateway must not be used afterwards.
 func (g *Gateway) Close() {
-	g.identifier.playbacks.owners.StopAllGoroutines()
+	g.hasher.playbackIDs.owners.StopAllGoroutines()
 	g.listed.queries.StopAllGoroutines()
 	g.listed.channels.StopAllGoroutines()
 	g.fingerprints.Close()
 }
 
 // SigningKey is the id of the key that signs new tickets.
-func (g *Gateway) SigningKey() string { return g.ring.signing.id }
+func (g *Gateway) SigningKey() string { return g.signer.signing.id }
 
-// visit is one request on its way through the gateway.
-type visit struct {
-	view        *View
-	target      target
-	who         client
-	isPlaylist  bool
-	byTicket    bool // the ticket is one of ours
-	underTicket bool // it stood in the path, so that relative URIs inherit it
-	credentials backends.Credentials
-	claims      claims
-	session     Session
-	id          backends.SessionID
-	now         time.Time
+// requestContext is one request on its way through the gateway.
+type requestContext struct {
+	request        *Request
+	target         target
+	viewer         client
+	isPlaylist     bool
+	hasTicket      bool // the ticket is one of ours
+	isTicketInPath bool // it stood in the path, so that relative URIs inherit it
+	credentials    backends.Credentials
+	claims         ticketClaims
+	session        Session
+	id             backends.SessionID
+	now            time.Time
 }
 
-func visitOf(req *View, t target, viewer client) visit {
-	return visit{view: req, target: t, who: viewer, isPlaylist: isPlaylist(t.path), now: time.Now()}
+func newRequestContext(req *Request, t target, viewer client) requestContext {
+	return requestContext{request: req, target: t, viewer: viewer, isPlaylist: isPlaylist(t.path), now: time.Now()}
 }
 
 // Serve answers one request. It returns an error only if the viewer went away, when there is nothing to answer.
-func (g *Gateway) Serve(ctx context.Context, req *View, resp *Answer) error {
+func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error {
 	text, path, inPath := ticketInPath(req.Path)
-	if !cleanPath(path) {
-		g.cors(hls.TicketInPath, req, resp)
-		resp.refuse(http.StatusBadRequest, unclean)
+	if !isCleanPath(path) {
+		g.setCORS(hls.TicketInPath, req, resp)
+		resp.refuse(http.StatusBadRequest, uncleanPath)
 		g.encodeRefusal(req, resp)
 		return nil
 	}
 	viewer := clientOf(req, g.trusted)
 	t, found := findTarget(g.routes, viewer.host, path)
 	if !found {
-		g.cors(hls.TicketInPath, req, resp)
+		g.setCORS(hls.TicketInPath, req, resp)
 		resp.refuse(http.StatusNotFound, "no route for this path and host")
 		return nil
 	}
 	if t.route.endpoint != nil {
 		return g.serveEdge(ctx, req, viewer, resp)
 	}
-	g.cors(t.route.config.TicketIn, req, resp)
+	g.setCORS(t.route.config.TicketIn, req, resp)
 	switch req.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodOptions:
-		preflight(req, resp)
+		answerPreflight(req, resp)
 		return nil
 	default:
 		resp.set("Allow", "GET, HEAD, OPTIONS")
 		resp.refuse(http.StatusMethodNotAllowed, "only GET, HEAD and OPTIONS")
 		return nil
 	}
-	rc := &resp.visit
-	*rc = visitOf(req, t, viewer)
-	rc.underTicket = inPath
+	rc := &resp.scratch
+	*rc = newRequestContext(req, t, viewer)
+	rc.isTicketInPath = inPath
 	if !rc.isPlaylist && t.route.config.TicketIn == hls.TicketInNone {
 		return g.serveMedia(ctx, rc, resp) // only playlists are protected
 	}
@@ -192,67 +192,67 @@ func (g *Gateway) Serve(ctx context.Context, req *View, resp *Answer) error {
 
 // identify says who the viewer is, by his ticket or else by his credentials. Who shows neither is refused here, before
 // anything is looked up.
-func (g *Gateway) identify(rc *visit, ticket string, resp *Answer) bool {
+func (g *Gateway) identify(rc *requestContext, ticket string, resp *Response) bool {
 	r := rc.target.route
-	if rc.underTicket && !r.carriesInPath() {
+	if rc.isTicketInPath && !r.acceptsTicketInPath() {
 		resp.refuse(http.StatusForbidden, "tickets of this route do not stand in the path")
 		return false
 	}
-	if !rc.underTicket {
-		ticket = ticketElsewhere(&rc.target, rc.view, &g.o.Config.Tickets)
+	if !rc.isTicketInPath {
+		ticket = ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets)
 	}
-	if ticket != "" || rc.underTicket {
-		rc.claims, rc.byTicket = g.verify(ticket, &rc.target)
+	if ticket != "" || rc.isTicketInPath {
+		rc.claims, rc.hasTicket = g.verify(ticket, &rc.target)
 	}
 	switch {
-	case rc.byTicket:
+	case rc.hasTicket:
 		rc.id = rc.claims.id
 		rc.credentials = g.credentialsBesideTicket(rc)
 		return true
-	case rc.underTicket:
+	case rc.isTicketInPath:
 		resp.refuse(http.StatusForbidden, "the ticket is not one of ours for this channel")
 		return false
-	case !rc.mayOpen():
+	case !rc.canOpenSession():
 		resp.refuse(http.StatusForbidden, "no ticket; only playlists open sessions")
 		return false
 	}
-	rc.credentials = credentialsOf(&rc.target, rc.view, rc.view.Query, g.o.Config.Tickets.Parameter)
+	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.Parameter)
 	if name := r.missing(&rc.credentials); name != "" {
 		resp.refuse(http.StatusForbidden, "the credential "+name+" is missing")
 		return false
 	}
-	rc.id = g.identifier.sessionID(&rc.target, &rc.credentials, rc.view, rc.who, 0)
+	rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer, 0)
 	return true
 }
 
-// mayOpen reports whether credentials count for what the viewer asks for.
-func (rc *visit) mayOpen() bool {
-	return rc.target.opens && (rc.isPlaylist || rc.target.route.config.CredentialsEverywhere)
+// canOpenSession reports whether credentials count for what the viewer asks for.
+func (rc *requestContext) canOpenSession() bool {
+	return rc.target.opensSession && (rc.isPlaylist || rc.target.route.config.CredentialsEverywhere)
 }
 
 // verify reads a ticket for the target. Places of a route may overlap, as "/live/{user}/{password}/{channel}.m3u8" and
 // "/live/{channel}/*" do: then the ticket tells which one is meant.
-func (g *Gateway) verify(ticket string, t *target) (claims, bool) {
-	for here, more := *t, true; more; more = here.nextPlace() {
-		if c, ok := g.ring.verify(ticket, scope{here.route.name, here.channel}); ok {
+func (g *Gateway) verify(ticket string, t *target) (ticketClaims, bool) {
+	for here, more := *t, true; more; more = here.nextMapping() {
+		if c, ok := g.signer.verify(ticket, ticketScope{here.route.name, here.channel}); ok {
 			*t = here
 			return c, true
 		}
 	}
-	return claims{}, false
+	return ticketClaims{}, false
 }
 
 // credentialsBesideTicket are what a viewer with a ticket shows as well: enough to ask a backend about him, or none.
 // What a playlist listed is the origin's, though it may look like a credential.
-func (g *Gateway) credentialsBesideTicket(rc *visit) backends.Credentials {
-	if !rc.mayOpen() {
+func (g *Gateway) credentialsBesideTicket(rc *requestContext) backends.Credentials {
+	if !rc.canOpenSession() {
 		return backends.Credentials{}
 	}
-	query := rc.view.Query
+	query := rc.request.Query
 	if query != "" {
 		query = withoutPairs(query, g.originQuery(rc, rc.target.originPath()))
 	}
-	c := credentialsOf(&rc.target, rc.view, query, g.o.Config.Tickets.Parameter)
+	c := credentialsOf(&rc.target, rc.request, query, g.options.Config.Tickets.Parameter)
 	if rc.target.route.missing(&c) != "" {
 		return backends.Credentials{}
 	}
@@ -261,44 +261,44 @@ func (g *Gateway) credentialsBesideTicket(rc *visit) backends.Credentials {
 
 // authorize reads the decision on the viewer, opening his session if nobody has. The answer's status stays zero if he may
 // have what he asked for.
-func (g *Gateway) authorize(ctx context.Context, rc *visit, resp *Answer) error {
-	d, err := g.decision(ctx, rc)
+func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Response) error {
+	d, err := g.findOrOpenSession(ctx, rc)
 	if err != nil {
-		return g.undecided(err, resp)
+		return g.rejectUnopened(err, resp)
 	}
-	prefix := prefixOf(rc.who.address)
-	if !rc.session.Admit(prefix, rc.now, g.o.MaxAddresses) {
+	prefix := networkPrefix(rc.viewer.address)
+	if !rc.session.Admit(prefix, rc.now, g.options.MaxAddresses) {
 		if rc.credentials.IsEmpty() {
 			resp.refuse(http.StatusForbidden, "the ticket is used from too many addresses; credentials are needed")
 			return nil
 		}
 		// The excess viewer is a session of his own, with a ticket of his own.
-		rc.id = g.identifier.sessionID(&rc.target, &rc.credentials, rc.view, rc.who, prefix)
-		rc.claims, rc.byTicket, rc.underTicket = claims{}, false, false
-		if !rc.mayOpen() && g.o.Sessions.Find(rc.id) == nil {
+		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer, prefix)
+		rc.claims, rc.hasTicket, rc.isTicketInPath = ticketClaims{}, false, false
+		if !rc.canOpenSession() && g.options.Sessions.Find(rc.id) == nil {
 			resp.refuse(http.StatusForbidden, "used from too many addresses; only playlists open sessions")
 			return nil
 		}
-		if d, err = g.decision(ctx, rc); err != nil {
-			return g.undecided(err, resp)
+		if d, err = g.findOrOpenSession(ctx, rc); err != nil {
+			return g.rejectUnopened(err, resp)
 		}
-		rc.session.Admit(prefix, rc.now, g.o.MaxAddresses)
+		rc.session.Admit(prefix, rc.now, g.options.MaxAddresses)
 	}
 	rc.session.Seen(rc.now, rc.isPlaylist)
-	if !resp.decided(d, rc.isPlaylist, g.o.RetryAfter) {
+	if !resp.applyDecision(d, rc.isPlaylist, g.options.RetryAfter) {
 		return nil
 	}
 	if rc.claims.IsZero() {
-		rc.claims = claims{id: rc.id, Ticket: rc.session.Ticket()}
+		rc.claims = ticketClaims{id: rc.id, Ticket: rc.session.Ticket()}
 	}
 	return nil
 }
 
-// decision finds the viewer's session and what it stands on.
-func (g *Gateway) decision(ctx context.Context, rc *visit) (*backends.Decision, error) {
+// findOrOpenSession finds the viewer's session and what it stands on.
+func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*backends.Decision, error) {
 	// A viewer without ticket and credentials is one that a backend decides on by his address.
 	known := !rc.credentials.IsEmpty() || rc.claims.IsZero()
-	rc.session = g.o.Sessions.Find(rc.id)
+	rc.session = g.options.Sessions.Find(rc.id)
 	if rc.session != nil {
 		d := rc.session.Decision()
 		// A session known by its ticket alone can be asked about once credentials turn up.
@@ -306,11 +306,11 @@ func (g *Gateway) decision(ctx context.Context, rc *visit) (*backends.Decision, 
 			return d, nil
 		}
 	}
-	s, err := g.o.Sessions.Open(ctx, session.OpenRequest{
-		Request:        g.question(rc),
+	s, err := g.options.Sessions.Open(ctx, session.OpenRequest{
+		Request:        g.newBackendRequest(rc),
 		HasCredentials: known,
 		Ticket:         rc.claims.Ticket,
-		ExtraLifetime:  rc.target.route.margin(),
+		ExtraLifetime:  rc.target.route.extraLifetime(),
 	})
 	if err != nil {
 		return nil, err
@@ -319,23 +319,23 @@ func (g *Gateway) decision(ctx context.Context, rc *visit) (*backends.Decision, 
 	return s.Decision(), nil
 }
 
-// question is what a backend would be asked about the viewer.
-func (g *Gateway) question(rc *visit) *backends.Request {
+// newBackendRequest is what a backend would be asked about the viewer.
+func (g *Gateway) newBackendRequest(rc *requestContext) *backends.Request {
 	t := &rc.target
 	return &backends.Request{
 		Session: rc.id,
 		Route:   t.route.name, Channel: t.channel, Backend: rc.backend(),
 		Query: rc.credentials.Query, Headers: rc.credentials.Headers,
 		Device: rc.device(),
-		Path:   t.path, Scheme: rc.who.scheme, Host: rc.who.host, Address: rc.who.address,
-		UserAgent: rc.view.Header.Get("User-Agent"), Referer: rc.view.Header.Get("Referer"),
+		Path:   t.path, Scheme: rc.viewer.scheme, Host: rc.viewer.host, Address: rc.viewer.address,
+		UserAgent: rc.request.Header.Get("User-Agent"), Referer: rc.request.Header.Get("Referer"),
 	}
 }
 
 // backend is who decides on the viewer.
-func (rc *visit) backend() string {
+func (rc *requestContext) backend() string {
 	c := &rc.target.route.config
-	if rc.view.publishes {
+	if rc.request.isPublish {
 		return c.Edge.PublishBackend
 	}
 	return c.Backend
@@ -343,7 +343,7 @@ func (rc *visit) backend() string {
 
 // device is what the viewer shows of what the route tells a user's devices apart by, each part behind its length, so that
 // no two devices read the same.
-func (rc *visit) device() string {
+func (rc *requestContext) device() string {
 	names := rc.target.route.config.DeviceFields
 	if len(names) == 0 {
 		return ""
@@ -351,9 +351,9 @@ func (rc *visit) device() string {
 	var parts []byte
 	shown := false
 	for _, name := range names {
-		value := backends.UnescapeQuery(parameter(rc.view.Query, name))
+		value := backends.UnescapeQuery(parameter(rc.request.Query, name))
 		if value == "" {
-			value = rc.view.Header.Get(name)
+			value = rc.request.Header.Get(name)
 		}
 		shown = shown || value != ""
 		parts = backends.AppendField(parts, value)
@@ -364,11 +364,11 @@ func (rc *visit) device() string {
 	return string(parts)
 }
 
-// undecided answers a viewer whose session could not be opened. If he went away himself there is nothing to answer.
-func (g *Gateway) undecided(err error, resp *Answer) error {
+// rejectUnopened answers a viewer whose session could not be opened. If he went away himself there is nothing to answer.
+func (g *Gateway) rejectUnopened(err error, resp *Response) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	resp.comeBack(g.o.RetryAfter, err.Error())
+	resp.retryLater(g.options.RetryAfter, err.Error())
 	return nil
 }

@@ -10,14 +10,14 @@ import (
 )
 
 // serveMedia answers with a segment, part, key or init section.
-func (g *Gateway) serveMedia(ctx context.Context, rc *visit, resp *Answer) error {
+func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Response) error {
 	t := &rc.target
 	path := t.originPath()
-	h := rc.view.Header
+	h := rc.request.Header
 	s, err := t.route.origin.Media(ctx, origin.Request{
 		Path:            path,
 		Query:           g.originQuery(rc, path),
-		Head:            rc.view.Method == http.MethodHead,
+		Head:            rc.request.Method == http.MethodHead,
 		Range:           h.Get("Range"),
 		IfRange:         h.Get("If-Range"),
 		IfNoneMatch:     h.Get("If-None-Match"),
@@ -44,12 +44,12 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *visit, resp *Answer) error
 		resp.set("Content-Length", strconv.FormatInt(s.ContentLength, 10))
 		resp.set("Accept-Ranges", "bytes")
 	}
-	resp.send(s)
+	resp.setBody(s)
 	return nil
 }
 
-// send takes the body from the stream if it is all in memory, and else leaves that to who sends the answer.
-func (resp *Answer) send(s origin.Stream) {
+// setBody takes the body from the stream if it is all in memory, and else leaves that to who sends the answer.
+func (resp *Response) setBody(s origin.Stream) {
 	if body, whole := s.Bytes(); whole {
 		resp.Body = body
 		_ = s.Close()

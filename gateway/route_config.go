@@ -21,7 +21,7 @@ type RouteConfig struct {
 	// OriginPath is the path on the origin; empty: as the viewer's.
 	OriginPath string `yaml:"origin_path"`
 	// Media are further patterns at which the route's playlists may list media. They need a ticket, whatever they name.
-	Media []PlaceConfig `yaml:"media"`
+	Media []PathMappingConfig `yaml:"media"`
 	// Hosts are the host names that the route is for; empty: all.
 	Hosts   []string `yaml:"hosts"`
 	Origin  string   `yaml:"origin"`
@@ -52,8 +52,8 @@ type RouteConfig struct {
 	Edge *edge.Config `yaml:"edge"`
 }
 
-// PlaceConfig is a pattern for viewers' paths, and the path on the origin that it stands for; empty: the same.
-type PlaceConfig struct {
+// PathMappingConfig is a pattern for viewers' paths, and the path on the origin that it stands for; empty: the same.
+type PathMappingConfig struct {
 	Path       string `yaml:"path"`
 	OriginPath string `yaml:"origin_path"`
 }
@@ -81,9 +81,9 @@ func (c Config) validateRoute(key string, r RouteConfig, hasBackend func(string)
 		errs = append(errs, fmt.Errorf("%s.backend: %q is not among backends", key, r.Backend))
 	}
 	for i, f := range r.IdentityFields {
-		if !slices.Contains(r.identityFacts(), f) {
+		if !slices.Contains(r.knownIdentityFields(), f) {
 			errs = append(errs, fmt.Errorf("%s.identity_fields[%d]: %q is unknown; want one of %s", key, i, f,
-				strings.Join(r.identityFacts(), ", ")))
+				strings.Join(r.knownIdentityFields(), ", ")))
 		}
 	}
 	errs = append(errs, r.validateHosts(key), r.validateRequired(key), r.validateDevice(key))
@@ -200,8 +200,8 @@ func (r RouteConfig) viewerPath() string {
 	return r.Path
 }
 
-// identityFacts are the facts that may tell the route's sessions apart.
-func (r RouteConfig) identityFacts() []string {
+// knownIdentityFields are the facts that may tell the route's sessions apart.
+func (r RouteConfig) knownIdentityFields() []string {
 	facts := []string{identityAddress, identityAgent, identityPlayback}
 	if r.Edge != nil {
 		facts = append(facts, identityEdgeSession)

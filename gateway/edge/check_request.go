@@ -14,8 +14,8 @@ type Header interface {
 	Values(name string) []string
 }
 
-// Incoming is an edge's request by HTTP, as the listener saw it.
-type Incoming struct {
+// HTTPRequest is an edge's request by HTTP, as the listener saw it.
+type HTTPRequest struct {
 	Method string
 	// Query is raw, without '?'.
 	Query  string
@@ -27,8 +27,8 @@ type Incoming struct {
 	IsEdge func(netip.Addr) bool
 }
 
-// Question is what an edge says of a viewer who asks it for something.
-type Question struct {
+// CheckRequest is what an edge says of a viewer who asks it for something.
+type CheckRequest struct {
 	Method string
 	// Scheme is "http", "https" or empty.
 	Scheme string
@@ -44,14 +44,14 @@ type Question struct {
 	Channel string
 	// EdgeSession is the edge's own id of the session, or empty.
 	EdgeSession string
-	// Publish: it is about a stream that somebody wants to send.
-	Publish bool
+	// IsPublish: it is about a stream that somebody wants to send.
+	IsPublish bool
 	// Header holds the viewer's own header fields where the edge passes them on; else nil.
 	Header Header
 }
 
-// Namespaced is the edge's own session id, told apart from those of other edges; empty if it gave none.
-func (q *Question) Namespaced(edge netip.Addr) string {
+// NamespacedSession is the edge's own session id, told apart from those of other edges; empty if it gave none.
+func (q *CheckRequest) NamespacedSession(edge netip.Addr) string {
 	if q.EdgeSession == "" {
 		return ""
 	}
@@ -59,7 +59,7 @@ func (q *Question) Namespaced(edge netip.Addr) string {
 }
 
 // ViewerHeader is the viewer's header as the edge tells it.
-type ViewerHeader struct{ Request *Question }
+type ViewerHeader struct{ Request *CheckRequest }
 
 // Get is the field's first value.
 func (h *ViewerHeader) Get(name string) string {
@@ -82,64 +82,64 @@ func (h *ViewerHeader) Values(name string) []string {
 	return nil
 }
 
-// Read reads an edge's request. The error says what is wrong with the edge's settings, for the operator.
-func (d Dialect) Read(in *Incoming, q *Question) error {
-	*q = Question{}
+// Decode reads an edge's request. The error says what is wrong with the edge's settings, for the operator.
+func (d Dialect) Decode(in *HTTPRequest, q *CheckRequest) error {
+	*q = CheckRequest{}
 	switch d {
 	case Astra, Alta:
-		readAstra(in, q)
+		decodeAstra(in, q)
 		return nil
 	case Flussonic:
-		return readFlussonic(in, q)
+		return decodeFlussonic(in, q)
 	case Nginx:
-		return readNginx(in, q)
+		return decodeNginx(in, q)
 	case ForwardAuth:
-		return readForwardAuth(in, q)
+		return decodeForwardAuth(in, q)
 	default:
 		return fmt.Errorf("dialect %s is not spoken over HTTP", d)
 	}
 }
 
-// readAstra reads the headers of Astra and Alta; those of the two differ in part, and auth-proxy's clients send fewer.
-func readAstra(in *Incoming, q *Question) {
+// decodeAstra reads the headers of Astra and Alta; those of the two differ in part, and auth-proxy's clients send fewer.
+func decodeAstra(in *HTTPRequest, q *CheckRequest) {
 	h := in.Header
 	q.Method = "GET" // Astra does not say; whatever it was, it is to open a session
 	q.Query = in.Query
 	q.Path = h.Get("X-Real-Path")
 	q.Host = h.Get("X-Real-Host")
 	if scheme, host, found := strings.Cut(h.Get("X-Real-Origin"), "://"); found {
-		q.Scheme = schemeOf(scheme)
+		q.Scheme = parseScheme(scheme)
 		if q.Host == "" {
 			q.Host = host
 		}
 	}
-	q.Address = addressOf(h.Get("X-Real-Ip"))
+	q.Address = parseAddress(h.Get("X-Real-Ip"))
 	q.UserAgent = h.Get("X-Real-Ua")
 	q.Channel = h.Get("X-Channel-Id")
 	q.EdgeSession = h.Get("X-Session-Id")
 }
 
-// readNginx reads what deploy/edges/nginx sends.
-func readNginx(in *Incoming, q *Question) error {
+// decodeNginx reads what deploy/edges/nginx sends.
+func decodeNginx(in *HTTPRequest, q *CheckRequest) error {
 	h := in.Header
 	uri := h.Get("X-Original-Uri")
 	if !strings.HasPrefix(uri, "/") {
 		return fmt.Errorf("X-Original-URI: %w", errMissing)
 	}
 	q.Path, q.Query, _ = strings.Cut(uri, "?")
-	q.Address = addressOf(h.Get("X-Real-Ip"))
+	q.Address = parseAddress(h.Get("X-Real-Ip"))
 	if !q.Address.IsValid() {
 		return fmt.Errorf("X-Real-IP: %w", errMissing)
 	}
-	q.Method = methodOf(h.Get("X-Original-Method"))
-	q.Scheme = schemeOf(h.Get("X-Forwarded-Proto"))
+	q.Method = methodOrGet(h.Get("X-Original-Method"))
+	q.Scheme = parseScheme(h.Get("X-Forwarded-Proto"))
 	q.Host = in.Host
-	q.passedOn(h)
+	q.setViewerHeader(h)
 	return nil
 }
 
-// readForwardAuth reads what Traefik's ForwardAuth and Caddy's forward_auth send.
-func readForwardAuth(in *Incoming, q *Question) error {
+// decodeForwardAuth reads what Traefik's ForwardAuth and Caddy's forward_auth send.
+func decodeForwardAuth(in *HTTPRequest, q *CheckRequest) error {
 	h := in.Header
 	uri := h.Get("X-Forwarded-Uri")
 	if !strings.HasPrefix(uri, "/") {
@@ -150,27 +150,27 @@ func readForwardAuth(in *Incoming, q *Question) error {
 	if !q.Address.IsValid() {
 		return fmt.Errorf("X-Forwarded-For: %w", errMissing)
 	}
-	q.Method = methodOf(h.Get("X-Forwarded-Method"))
-	q.Scheme = schemeOf(h.Get("X-Forwarded-Proto"))
+	q.Method = methodOrGet(h.Get("X-Forwarded-Method"))
+	q.Scheme = parseScheme(h.Get("X-Forwarded-Proto"))
 	q.Host = h.Get("X-Forwarded-Host")
-	q.passedOn(h)
+	q.setViewerHeader(h)
 	return nil
 }
 
-// passedOn takes over the viewer's own header, which the edge has passed on with its own fields among it.
-func (q *Question) passedOn(h Header) {
+// setViewerHeader takes over the viewer's own header, which the edge has passed on with its own fields among it.
+func (q *CheckRequest) setViewerHeader(h Header) {
 	q.UserAgent, q.Referer, q.Header = h.Get("User-Agent"), h.Get("Referer"), h
 }
 
-func schemeOf(text string) string {
+func parseScheme(text string) string {
 	if text == "http" || text == "https" {
 		return text
 	}
 	return ""
 }
 
-// methodOf is the viewer's method; an edge that does not say asks for a GET.
-func methodOf(text string) string {
+// methodOrGet is the viewer's method; an edge that does not say asks for a GET.
+func methodOrGet(text string) string {
 	if text == "" {
 		return "GET"
 	}

@@ -8,8 +8,8 @@ import (
 	"usher/backends"
 )
 
-// Result is what is to be told to an edge.
-type Result struct {
+// CheckResult is what is to be told to an edge.
+type CheckResult struct {
 	// Status is what a viewer would be told who asks for media: 200, 302, 403, 503, or another error.
 	Status int
 	// Location is where a 302 leads.
@@ -18,23 +18,23 @@ type Result struct {
 	RetryAfter string
 	// Decision is what the status rests on, and Left how long it holds; nil if nobody has decided.
 	Decision *backends.Decision
-	Left     time.Duration
+	ValidFor time.Duration
 }
 
-// Fields takes header fields for an answer; an empty value sets none.
-type Fields interface{ Set(name, value string) }
+// FieldSetter takes header fields for an answer; an empty value sets none.
+type FieldSetter interface{ Set(name, value string) }
 
-// Word writes the answer's fields and returns its status.
-func (d Dialect) Word(r Result, to Fields) int {
-	status := d.status(r.Status)
+// Encode writes the answer's fields and returns its status.
+func (d Dialect) Encode(r CheckResult, to FieldSetter) int {
+	status := d.encodeStatus(r.Status)
 	switch d {
 	case Flussonic:
-		wordFlussonic(r, status, to)
+		encodeFlussonic(r, status, to)
 	case Nginx, ForwardAuth, Envoy:
-		wordProxy(r, status, to)
+		encodeProxy(r, status, to)
 	default:
 		if status == http.StatusOK && r.Decision != nil {
-			to.Set("X-Session-Name", nameOf(r.Decision))
+			to.Set("X-Session-Name", sessionName(r.Decision))
 		}
 	}
 	switch {
@@ -48,8 +48,8 @@ func (d Dialect) Word(r Result, to Fields) int {
 	return status
 }
 
-// status is the media status in the dialect's words: see the table of the package.
-func (d Dialect) status(media int) int {
+// encodeStatus is the media status in the dialect's words: see the table of the package.
+func (d Dialect) encodeStatus(media int) int {
 	switch {
 	case media == http.StatusOK:
 		return media
@@ -62,8 +62,8 @@ func (d Dialect) status(media int) int {
 	}
 }
 
-// nameOf is what the edge shows for the session.
-func nameOf(d *backends.Decision) string {
+// sessionName is what the edge shows for the session.
+func sessionName(d *backends.Decision) string {
 	if d.User != "" {
 		return d.User
 	}
@@ -71,20 +71,20 @@ func nameOf(d *backends.Decision) string {
 }
 
 const (
-	// renewal is how long after a decision's end an edge is sent to ask again: by then it has been renewed behind its back.
-	renewal = 2 * time.Second
-	// soonest is when an edge is sent to ask again at the earliest, so that a renewal that is late causes no storm.
-	soonest = 10 * time.Second
-	// latest bounds what the edge is told, beyond all that a backend may say.
-	latest = 366 * 24 * time.Hour
+	// renewalDelay is how long after a decision's end an edge is sent to ask again: by then it has been renewed behind its back.
+	renewalDelay = 2 * time.Second
+	// minAuthDuration is when an edge is sent to ask again at the earliest, so that a renewal that is late causes no storm.
+	minAuthDuration = 10 * time.Second
+	// maxAuthDuration bounds what the edge is told, beyond all that a backend may say.
+	maxAuthDuration = 366 * 24 * time.Hour
 )
 
-// wordFlussonic says for how long the answer holds, a No too, and what the user may have.
-func wordFlussonic(r Result, status int, to Fields) {
+// encodeFlussonic says for how long the answer holds, a No too, and what the user may have.
+func encodeFlussonic(r CheckResult, status int, to FieldSetter) {
 	if r.Decision == nil || status >= http.StatusInternalServerError {
 		return
 	}
-	holds := max(min(r.Left, latest)+renewal, soonest)
+	holds := max(min(r.ValidFor, maxAuthDuration)+renewalDelay, minAuthDuration)
 	to.Set("X-Authduration", strconv.FormatInt(int64((holds+time.Second-1)/time.Second), 10))
 	if status != http.StatusOK {
 		return
@@ -98,9 +98,9 @@ func wordFlussonic(r Result, status int, to Fields) {
 	}
 }
 
-// wordProxy says what an operator may want in his edge's log, or at his origin. A refusal reaches the viewer as it is, so
+// encodeProxy says what an operator may want in his edge's log, or at his origin. A refusal reaches the viewer as it is, so
 // nobody is named in it: he may have somebody else's token.
-func wordProxy(r Result, status int, to Fields) {
+func encodeProxy(r CheckResult, status int, to FieldSetter) {
 	if r.Decision == nil {
 		return
 	}

@@ -21,9 +21,9 @@ func (w *written) Set(name, value string) {
 }
 
 // told is what is told for a media status: the status, then the fields.
-func told(d Dialect, r Result) string {
+func told(d Dialect, r CheckResult) string {
 	var w written
-	return fmt.Sprint(d.Word(r, &w)) + w.text
+	return fmt.Sprint(d.Encode(r, &w)) + w.text
 }
 
 // ada is a decision that says all that can be said.
@@ -161,7 +161,7 @@ envoy 503: 503 | Retry-After: 2
 			var got strings.Builder
 			for d := Astra; d < numDialects; d++ {
 				for _, status := range []int{200, 302, 400, 403, 404, 503} {
-					r := Result{Status: status, Decision: tc.decision, Left: time.Minute}
+					r := CheckResult{Status: status, Decision: tc.decision, ValidFor: time.Minute}
 					switch status {
 					case 302:
 						r.Location = "http://promo.example.com/?a=b"
@@ -186,7 +186,7 @@ func TestAnEdgeShowsTheLoginOrElseTheUsersKey(t *testing.T) {
 		"200":                       {},
 	} {
 		for _, dialect := range []Dialect{Astra, Alta} {
-			if got := told(dialect, Result{Status: 200, Decision: &d}); got != want {
+			if got := told(dialect, CheckResult{Status: 200, Decision: &d}); got != want {
 				t.Errorf("%s: got %q, want %q", dialect, got, want)
 			}
 		}
@@ -213,7 +213,7 @@ func TestFlussonicIsSentToAskOnceTheDecisionHasBeenRenewed(t *testing.T) {
 	} {
 		for status, more := range map[int]string{200: "200", 403: "403"} {
 			want := more + " | X-Authduration: " + tc.want
-			if got := told(Flussonic, Result{Status: status, Decision: &backends.Decision{}, Left: tc.left}); got != want {
+			if got := told(Flussonic, CheckResult{Status: status, Decision: &backends.Decision{}, ValidFor: tc.left}); got != want {
 				t.Errorf("%s: got %q, want %q", name, got, want)
 			}
 		}
@@ -228,7 +228,7 @@ func TestOnlyOneSessionAUserIsSaidOnlyWhereItIsMeant(t *testing.T) {
 		"200 | X-Authduration: 10 | X-Userid: 7":                     {UserID: "7"},
 		"200 | X-Authduration: 10 | X-Max-Sessions: 1000000":         {MaxSessions: 1_000_000},
 	} {
-		if got := told(Flussonic, Result{Status: 200, Decision: &d}); got != want {
+		if got := told(Flussonic, CheckResult{Status: 200, Decision: &d}); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}

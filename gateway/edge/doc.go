@@ -1,5 +1,5 @@
 // Package authz speaks with edges: media servers of others that serve viewers themselves and ask Usher whether they may.
-// Each [Dialect] reads what an edge says of a viewer ([Call]) and words the answer ([Result]) as that edge wants it.
+// Each [Dialect] reads what an edge says of a viewer ([Call]) and words the answer ([CheckResult]) as that edge wants it.
 // It decides nothing and does no I/O.
 //
 //	dialect        who asks so, and where the words are written down
@@ -10,7 +10,7 @@
 //	forward-auth   Traefik's ForwardAuth and Caddy's forward_auth, with their X-Forwarded-* headers
 //	envoy          Envoy's ext_authz, by gRPC: package extauthz
 //
-// What a viewer is told ([Result.Status], as for media) becomes in each dialect:
+// What a viewer is told ([CheckResult.Status], as for media) becomes in each dialect:
 //
 //	              200    302 elsewhere      403    503 nobody can say now
 //	astra, alta   200    403, X-Location    403    403

@@ -10,16 +10,16 @@ import (
 
 var errMissing = errors.New("missing or not what it should be; set the edge up as in deploy/edges")
 
-// readFlussonic reads an auth_backend request: a GET's query where somebody plays, a POST's JSON of the same fields where
+// decodeFlussonic reads an auth_backend request: a GET's query where somebody plays, a POST's JSON of the same fields where
 // somebody publishes.
-func readFlussonic(in *Incoming, q *Question) error {
+func decodeFlussonic(in *HTTPRequest, q *CheckRequest) error {
 	var get func(name string) string
 	if in.Method == http.MethodPost {
 		fields, err := readJSON(in.Body)
 		if err != nil {
 			return err
 		}
-		get, q.Publish = func(name string) string { return fields[name] }, true
+		get, q.IsPublish = func(name string) string { return fields[name] }, true
 	} else {
 		values, _ := url.ParseQuery(in.Query) // what a viewer's odd User-Agent breaks is left out, the rest is there
 		get = values.Get
@@ -28,7 +28,7 @@ func readFlussonic(in *Incoming, q *Question) error {
 	if q.Channel == "" {
 		return fmt.Errorf("name: %w", errMissing)
 	}
-	q.Address = addressOf(get("ip"))
+	q.Address = parseAddress(get("ip"))
 	if !q.Address.IsValid() {
 		return fmt.Errorf("ip: %w", errMissing)
 	}

@@ -18,7 +18,7 @@ func LastForwarded(lists []string, isEdge func(netip.Addr) bool) netip.Addr {
 			} else {
 				list = ""
 			}
-			a := addressOf(text)
+			a := parseAddress(text)
 			if !a.IsValid() {
 				return last
 			}
@@ -30,8 +30,8 @@ func LastForwarded(lists []string, isEdge func(netip.Addr) bool) netip.Addr {
 	return last
 }
 
-// addressOf reads an address, with which some write a port. The zero value is no address.
-func addressOf(text string) netip.Addr {
+// parseAddress reads an address, with which some write a port. The zero value is no address.
+func parseAddress(text string) netip.Addr {
 	text = strings.TrimSpace(text)
 	if a, err := netip.ParseAddr(text); err == nil {
 		return a.Unmap().WithZone("")

@@ -9,10 +9,10 @@ import (
 )
 
 // read reads what an edge says, and checks what holds for every question and every error.
-func read(t *testing.T, d Dialect, in *Incoming) (Question, bool) {
+func read(t *testing.T, d Dialect, in *HTTPRequest) (CheckRequest, bool) {
 	t.Helper()
-	q := Question{Publish: true, Method: "of the one before"}
-	if err := d.Read(in, &q); err != nil {
+	q := CheckRequest{IsPublish: true, Method: "of the one before"}
+	if err := d.Decode(in, &q); err != nil {
 		what, found := strings.CutSuffix(err.Error(), ": "+errMissing.Error())
 		switch what {
 		case "name", "ip", "the query", "the body, a JSON object", "X-Original-URI", "X-Real-IP", "X-Forwarded-Uri", "X-Forwarded-For":
@@ -48,9 +48,9 @@ func FuzzReadAstra(f *testing.F) {
 	f.Add("%zz&&=", "x", "", "://x", "[fe80::1%eth0]:80", "\x00")
 	f.Fuzz(func(t *testing.T, query, path, host, origin, address, channel string) {
 		for _, d := range []Dialect{Astra, Alta} {
-			q, ok := read(t, d, &Incoming{Method: "GET", Query: query, Header: fields("X-Real-Path: "+path, "X-Real-Host: "+host,
+			q, ok := read(t, d, &HTTPRequest{Method: "GET", Query: query, Header: fields("X-Real-Path: "+path, "X-Real-Host: "+host,
 				"X-Real-Origin: "+origin, "X-Real-Ip: "+address, "X-Channel-Id: "+channel, "X-Session-Id: "+channel)})
-			if !ok || q.Publish || q.Method != http.MethodGet || q.Query != query || q.Path != path || q.Channel != channel || q.Header != nil {
+			if !ok || q.IsPublish || q.Method != http.MethodGet || q.Query != query || q.Path != path || q.Channel != channel || q.Header != nil {
 				t.Errorf("%s: got %+v", d, q)
 			}
 		}
@@ -64,13 +64,13 @@ func FuzzReadFlussonic(f *testing.F) {
 	f.Add("name=*&ip=1.2.3.4", `{"name": 1}{`)
 	f.Fuzz(func(t *testing.T, query, body string) {
 		for method, publish := range map[string]bool{"GET": false, "POST": true} {
-			in := Incoming{Method: method, Query: query, Body: []byte(body), Header: fields()}
+			in := HTTPRequest{Method: method, Query: query, Body: []byte(body), Header: fields()}
 			q, ok := read(t, Flussonic, &in)
 			if !ok {
 				continue
 			}
 			if !q.Address.IsValid() || q.Channel == "" || !strings.HasPrefix(q.Path, "/") || strings.ContainsAny(q.Path, "?# \x00") ||
-				q.Publish != publish || q.Method != http.MethodGet || q.Header != nil {
+				q.IsPublish != publish || q.Method != http.MethodGet || q.Header != nil {
 				t.Errorf("%s: got %+v", method, q)
 			}
 			if publish && !utf8.ValidString(q.Channel) {
@@ -85,7 +85,7 @@ func FuzzReadNginx(f *testing.F) {
 	f.Add("//?", "[::1]:80", "", "wss")
 	f.Add("?/", "192.0.2.7, 10.0.0.1", "get", "")
 	f.Fuzz(func(t *testing.T, uri, address, method, scheme string) {
-		q, ok := read(t, Nginx, &Incoming{Method: "GET", Host: "tv.example.com", Header: fields(
+		q, ok := read(t, Nginx, &HTTPRequest{Method: "GET", Host: "tv.example.com", Header: fields(
 			"X-Original-Uri: "+uri, "X-Real-Ip: "+address, "X-Original-Method: "+method, "X-Forwarded-Proto: "+scheme)})
 		if ok && joined(q, uri) != uri {
 			t.Errorf("of %q became %q and %q", uri, q.Path, q.Query)
@@ -99,7 +99,7 @@ func FuzzReadForwardAuth(f *testing.F) {
 	f.Add("/?", "[2001:db8::7]:4321,fe80::1%x", "")
 	f.Fuzz(func(t *testing.T, uri, first, second string) {
 		lists := []string{"X-Forwarded-For: " + first, "X-Forwarded-For: " + second}
-		in := Incoming{Method: "GET", IsEdge: ours, Header: fields(append(lists, "X-Forwarded-Uri: "+uri)...)}
+		in := HTTPRequest{Method: "GET", IsEdge: ours, Header: fields(append(lists, "X-Forwarded-Uri: "+uri)...)}
 		q, ok := read(t, ForwardAuth, &in)
 		if !ok {
 			return
@@ -114,7 +114,7 @@ func FuzzReadForwardAuth(f *testing.F) {
 }
 
 // joined is the URI that a question's path and query were cut from.
-func joined(q Question, uri string) string {
+func joined(q CheckRequest, uri string) string {
 	if strings.Contains(uri, "?") {
 		return q.Path + "?" + q.Query
 	}
@@ -124,7 +124,7 @@ func joined(q Question, uri string) string {
 // among reports whether an address stands in a list.
 func among(a netip.Addr, list string) bool {
 	for text := range strings.SplitSeq(list, ",") {
-		if addressOf(text) == a {
+		if parseAddress(text) == a {
 			return true
 		}
 	}

@@ -64,7 +64,7 @@ func BenchmarkWords(b *testing.B) {
 	a := answerOf(200, "", "X-Session-Name", "alice", "X-Userid", "7", "X-Usher-Source", "backend")
 	b.ReportAllocs()
 	for b.Loop() {
-		if questionOf(q).Path == "" || responseOf(&a).GetOkResponse() == nil {
+		if newCheckRequest(q).Path == "" || newCheckResponse(&a).GetOkResponse() == nil {
 			b.Fatal("no words")
 		}
 	}

@@ -36,7 +36,7 @@ func FuzzQuestion(f *testing.F) {
 		if proto.Unmarshal(raw, &r) != nil {
 			return
 		}
-		q := questionOf(&r)
+		q := newCheckRequest(&r)
 		http := r.GetAttributes().GetRequest().GetHttp()
 		if strings.Contains(q.Path, "?") || !strings.HasPrefix(http.GetPath(), q.Path) {
 			t.Errorf("path %q of %q", q.Path, http.GetPath())
@@ -52,13 +52,13 @@ func FuzzQuestion(f *testing.F) {
 				t.Errorf("field %q is %q, want %q", name, q.Header.Get(name), value)
 			}
 		}
-		a := gateway.Answer{Status: statuses[int(which)%len(statuses)], Body: []byte(q.Path)}
+		a := gateway.Response{Status: statuses[int(which)%len(statuses)], Body: []byte(q.Path)}
 		for i, name := range []string{"Set-Cookie", "X-Session-Name", "X-Userid", "X-Usher-Source", "Location"} {
 			if which>>i&1 == 1 {
 				a.Set(name, strings.ReplaceAll(q.UserAgent, "\x00", ""))
 			}
 		}
-		answer := responseOf(&a)
+		answer := newCheckResponse(&a)
 		if _, err := proto.Marshal(answer); err != nil {
 			t.Errorf("the answer cannot be sent: %v", err)
 		}

@@ -24,23 +24,23 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // checkerFunc is a Checker in one function.
-type checkerFunc func(ctx context.Context, q *edge.Question, a *gateway.Answer) error
+type checkerFunc func(ctx context.Context, q *edge.CheckRequest, a *gateway.Response) error
 
-func (f checkerFunc) Check(ctx context.Context, _ edge.Dialect, _ netip.Addr, q *edge.Question, a *gateway.Answer) error {
+func (f checkerFunc) Check(ctx context.Context, _ edge.Dialect, _ netip.Addr, q *edge.CheckRequest, a *gateway.Response) error {
 	return f(ctx, q, a)
 }
 
 // answering gives everybody that answer.
-func answering(a gateway.Answer) checkerFunc {
-	return func(_ context.Context, _ *edge.Question, to *gateway.Answer) error {
+func answering(a gateway.Response) checkerFunc {
+	return func(_ context.Context, _ *edge.CheckRequest, to *gateway.Response) error {
 		*to = a
 		return nil
 	}
 }
 
 // answerOf is an answer with fields, each a name and a value.
-func answerOf(status int, body string, fields ...string) gateway.Answer {
-	a := gateway.Answer{Status: status, Body: []byte(body)}
+func answerOf(status int, body string, fields ...string) gateway.Response {
+	a := gateway.Response{Status: status, Body: []byte(body)}
 	for i := 0; i < len(fields); i += 2 {
 		a.Set(fields[i], fields[i+1])
 	}
@@ -56,11 +56,11 @@ type recorder struct {
 type asked struct {
 	dialect  edge.Dialect
 	edge     netip.Addr
-	question edge.Question
+	question edge.CheckRequest
 }
 
 func (r *recorder) Check(
-	_ context.Context, d edge.Dialect, edge netip.Addr, q *edge.Question, a *gateway.Answer,
+	_ context.Context, d edge.Dialect, edge netip.Addr, q *edge.CheckRequest, a *gateway.Response,
 ) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -13,13 +13,13 @@ import (
 	"usher/gateway"
 )
 
-// told are the fields that the origin may get from us. It never gets a viewer's own.
-func told() []string { return []string{"X-Session-Name", "X-Userid", "X-Usher-Source"} }
+// originHeaders are the fields that the origin may get from us. It never gets a viewer's own.
+func originHeaders() []string { return []string{"X-Session-Name", "X-Userid", "X-Usher-Source"} }
 
-// responseOf is the answer in Envoy's words.
-func responseOf(a *gateway.Answer) *auth.CheckResponse {
+// newCheckResponse is the answer in Envoy's words.
+func newCheckResponse(a *gateway.Response) *auth.CheckResponse {
 	if a.Status == http.StatusOK {
-		return allowed(a)
+		return newOKResponse(a)
 	}
 	denied := &auth.DeniedHttpResponse{
 		Status: &types.HttpStatus{Code: types.StatusCode(a.Status)}, //nolint:gosec // an HTTP status
@@ -27,7 +27,7 @@ func responseOf(a *gateway.Answer) *auth.CheckResponse {
 	}
 	for _, f := range a.Fields() {
 		if f.Name != "Content-Length" { // Envoy writes its own
-			denied.Headers = append(denied.Headers, option(f))
+			denied.Headers = append(denied.Headers, headerOption(f))
 		}
 	}
 	return &auth.CheckResponse{
@@ -37,22 +37,22 @@ func responseOf(a *gateway.Answer) *auth.CheckResponse {
 	}
 }
 
-// refused is an answer without having asked.
-func refused(status int, why string) *auth.CheckResponse {
-	a := gateway.Answer{Status: status, Body: []byte(why + "\n")}
+// newRefusal is an answer without having asked.
+func newRefusal(status int, why string) *auth.CheckResponse {
+	a := gateway.Response{Status: status, Body: []byte(why + "\n")}
 	a.Set("Content-Type", "text/plain; charset=utf-8")
 	a.Set("Cache-Control", "no-store")
 	if status == http.StatusServiceUnavailable {
 		a.Set("Retry-After", "1")
 	}
-	return responseOf(&a)
+	return newCheckResponse(&a)
 }
 
-func allowed(a *gateway.Answer) *auth.CheckResponse {
-	ok := &auth.OkHttpResponse{HeadersToRemove: told()}
+func newOKResponse(a *gateway.Response) *auth.CheckResponse {
+	ok := &auth.OkHttpResponse{HeadersToRemove: originHeaders()}
 	for _, f := range a.Fields() {
 		if f.Name == "Set-Cookie" {
-			cookie := option(f)
+			cookie := headerOption(f)
 			cookie.AppendAction = core.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
 			ok.ResponseHeadersToAdd = append(ok.ResponseHeadersToAdd, cookie)
 			continue
@@ -60,7 +60,7 @@ func allowed(a *gateway.Answer) *auth.CheckResponse {
 		// Envoy removes last, so what is set must not be removed.
 		if i := slices.Index(ok.HeadersToRemove, f.Name); i >= 0 {
 			ok.HeadersToRemove = slices.Delete(ok.HeadersToRemove, i, i+1)
-			ok.Headers = append(ok.Headers, option(f))
+			ok.Headers = append(ok.Headers, headerOption(f))
 		}
 	}
 	return &auth.CheckResponse{
@@ -69,8 +69,8 @@ func allowed(a *gateway.Answer) *auth.CheckResponse {
 	}
 }
 
-// option sets a field, over any that was there.
-func option(f gateway.Field) *core.HeaderValueOption {
+// headerOption sets a field, over any that was there.
+func headerOption(f gateway.Field) *core.HeaderValueOption {
 	return &core.HeaderValueOption{
 		Header:       &core.HeaderValue{Key: f.Name, Value: f.Value},
 		AppendAction: core.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,

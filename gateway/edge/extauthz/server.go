@@ -25,15 +25,15 @@ import (
 	"usher/gateway/edge"
 )
 
-// maxQuestion bounds a question, in bytes: a viewer's header, which Envoy bounds at 60 kB, and what is around it.
-const maxQuestion = 256 << 10
+// maxRequestSize bounds a question, in bytes: a viewer's header, which Envoy bounds at 60 kB, and what is around it.
+const maxRequestSize = 256 << 10
 
-// handshake is how long a connection may take to show that it speaks HTTP/2. One that never does holds up the drain.
-const handshake = 5 * time.Second
+// handshakeTimeout is how long a connection may take to show that it speaks HTTP/2. One that never does holds up the drain.
+const handshakeTimeout = 5 * time.Second
 
 // Checker decides on an edge's viewers: see [gateway.Gateway.Check].
 type Checker interface {
-	Check(ctx context.Context, d edge.Dialect, edgeAddr netip.Addr, q *edge.Question, a *gateway.Answer) error
+	Check(ctx context.Context, d edge.Dialect, edgeAddr netip.Addr, q *edge.CheckRequest, a *gateway.Response) error
 }
 
 // Server answers Envoy. Safe for concurrent use.
@@ -57,7 +57,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	watching, endWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer endWatching()
 	options := []grpc.ServerOption{
-		grpc.MaxRecvMsgSize(maxQuestion), grpc.ConnectionTimeout(handshake), grpc.StreamInterceptor(boundBy(watching)),
+		grpc.MaxRecvMsgSize(maxRequestSize), grpc.ConnectionTimeout(handshakeTimeout), grpc.StreamInterceptor(endStreamsWith(watching)),
 	}
 	secured, err := s.config.TLS.Server(s.log)
 	if err != nil {
@@ -89,9 +89,9 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// boundBy ends streams with a context. Only those who watch our health have one, and never end it themselves: the drain
+// endStreamsWith ends streams with a context. Only those who watch our health have one, and never end it themselves: the drain
 // would wait for them.
-func boundBy(life context.Context) grpc.StreamServerInterceptor {
+func endStreamsWith(life context.Context) grpc.StreamServerInterceptor {
 	return func(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 		ctx, end := context.WithCancel(stream.Context())
 		defer end()
@@ -116,31 +116,31 @@ func (s *Server) Check(ctx context.Context, r *auth.CheckRequest) (answer *auth.
 	if h == nil {
 		return nil, status.Error(codes.InvalidArgument, "no attributes.request.http; is this an HTTP filter?")
 	}
-	defer s.survive(&answer)
+	defer s.recoverPanic(&answer)
 	if !strings.HasPrefix(h.GetPath(), "/") {
-		return refused(http.StatusForbidden, "the path begins with no slash"), nil
+		return newRefusal(http.StatusForbidden, "the path begins with no slash"), nil
 	}
-	var a gateway.Answer
-	if err := s.checker.Check(ctx, edge.Envoy, edgeOf(ctx), questionOf(r), &a); err != nil {
+	var a gateway.Response
+	if err := s.checker.Check(ctx, edge.Envoy, edgeAddress(ctx), newCheckRequest(r), &a); err != nil {
 		return nil, status.FromContextError(err).Err()
 	}
-	return responseOf(&a), nil
+	return newCheckResponse(&a), nil
 }
 
-// survive makes an answer of a panic, which gRPC would let end the process. Its value is not shown: it may hold a
+// recoverPanic makes an answer of a panic, which gRPC would let end the process. Its value is not shown: it may hold a
 // viewer's words.
-func (s *Server) survive(answer **auth.CheckResponse) {
+func (s *Server) recoverPanic(answer **auth.CheckResponse) {
 	reason := recover()
 	if reason == nil {
 		return
 	}
 	s.log.Error("BUG: a question of Envoy's panicked", slog.String("type", fmt.Sprintf("%T", reason)),
 		slog.String("stack", string(debug.Stack())))
-	*answer = refused(http.StatusServiceUnavailable, "BUG: panic")
+	*answer = newRefusal(http.StatusServiceUnavailable, "BUG: panic")
 }
 
-// edgeOf is the address of the connection.
-func edgeOf(ctx context.Context) netip.Addr {
+// edgeAddress is the address of the connection.
+func edgeAddress(ctx context.Context) netip.Addr {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return netip.Addr{}
@@ -152,10 +152,10 @@ func edgeOf(ctx context.Context) netip.Addr {
 	return address.Addr().Unmap()
 }
 
-// questionOf reads what Envoy says of a viewer.
-func questionOf(r *auth.CheckRequest) *edge.Question {
+// newCheckRequest reads what Envoy says of a viewer.
+func newCheckRequest(r *auth.CheckRequest) *edge.CheckRequest {
 	h := r.GetAttributes().GetRequest().GetHttp()
-	q := &edge.Question{Method: h.GetMethod(), Host: h.GetHost(), Header: fieldsOf(h)}
+	q := &edge.CheckRequest{Method: h.GetMethod(), Host: h.GetHost(), Header: newJoinedHeader(h)}
 	if scheme := h.GetScheme(); scheme == "http" || scheme == "https" {
 		q.Scheme = scheme
 	}
@@ -171,16 +171,16 @@ func questionOf(r *auth.CheckRequest) *edge.Question {
 	return q
 }
 
-// fields are a viewer's header fields as Envoy has them: names in lower case, several of one name joined.
-type fields map[string]string
+// joinedHeader are a viewer's header fields as Envoy has them: names in lower case, several of one name joined.
+type joinedHeader map[string]string
 
-// fieldsOf reads them also where Envoy was told to send them raw (encode_raw_headers).
-func fieldsOf(h *auth.AttributeContext_HttpRequest) fields {
+// newJoinedHeader reads them also where Envoy was told to send them raw (encode_raw_headers).
+func newJoinedHeader(h *auth.AttributeContext_HttpRequest) joinedHeader {
 	raw := h.GetHeaderMap().GetHeaders()
 	if len(raw) == 0 {
 		return h.GetHeaders()
 	}
-	f := make(fields, len(raw))
+	f := make(joinedHeader, len(raw))
 	for _, field := range raw {
 		name, value := strings.ToLower(field.GetKey()), field.GetValue()
 		if value == "" {
@@ -195,10 +195,10 @@ func fieldsOf(h *auth.AttributeContext_HttpRequest) fields {
 }
 
 // Get is the field's value.
-func (f fields) Get(name string) string { return f[strings.ToLower(name)] }
+func (f joinedHeader) Get(name string) string { return f[strings.ToLower(name)] }
 
 // Values are the field's values.
-func (f fields) Values(name string) []string {
+func (f joinedHeader) Values(name string) []string {
 	if value, ok := f[strings.ToLower(name)]; ok {
 		return []string{value}
 	}

@@ -8,8 +8,8 @@ import (
 	"usher/gateway/edge"
 )
 
-// View is what the gateway needs to know of a request. It is made anew for each and not kept.
-type View struct {
+// Request is what the gateway needs to know of a request. It is made anew for each and not kept.
+type Request struct {
 	Method string
 	// Scheme is "http" or "https" and Host the Host field, as the listener saw them.
 	Scheme string
@@ -26,7 +26,7 @@ type View struct {
 	// edgeSession is an edge's own id of the viewer's session, told apart from those of other edges; publishes: the
 	// viewer wants to send a stream. Both are set where an edge asks.
 	edgeSession string
-	publishes   bool
+	isPublish   bool
 }
 
 // Header gives the request's header fields. Names are in canonical form.
@@ -45,7 +45,7 @@ type client struct {
 }
 
 // clientOf believes what a trusted proxy forwards, and nobody else: see [edge.LastForwarded].
-func clientOf(req *View, trusted networks) client {
+func clientOf(req *Request, trusted networks) client {
 	c := client{address: req.Peer, scheme: req.Scheme, host: req.Host}
 	if len(trusted) == 0 || !trusted.contain(req.Peer) {
 		return c
@@ -70,8 +70,8 @@ func (n networks) contain(a netip.Addr) bool {
 	return slices.ContainsFunc(n, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// prefixOf is the address prefix by which a crowd is counted: /24 or /48, as one number.
-func prefixOf(a netip.Addr) uint64 {
+// networkPrefix is the address prefix by which a crowd is counted: /24 or /48, as one number.
+func networkPrefix(a netip.Addr) uint64 {
 	a = a.Unmap()
 	var n uint64
 	if a.Is4() {

@@ -139,7 +139,7 @@ func TestAPlayerReachesEverythingInEveryMode(t *testing.T) {
 			entry: "/live/ann/p%40ss/a001.m3u8", folder: "/a001/",
 			edit: func(r *RouteConfig) {
 				r.Path, r.OriginPath = "/live/{user}/{password}/{channel}.m3u8", "/{channel}/index.m3u8"
-				r.Media = []PlaceConfig{{Path: "/live/{channel}/*", OriginPath: "/{channel}/*"}}
+				r.Media = []PathMappingConfig{{Path: "/live/{channel}/*", OriginPath: "/{channel}/*"}}
 			},
 		},
 		"an origin with a path of its own": {
@@ -251,7 +251,7 @@ func TestCookiesOfTwoChannelsDoNotMeet(t *testing.T) {
 		c.CORS.AllowedOrigins = []string{"https://tv.example.com"}
 		c.Routes[0] = RouteConfig{
 			Path: "/live/{user}/{password}/{channel}.m3u8", OriginPath: "/{channel}/index.m3u8",
-			Media:    []PlaceConfig{{Path: "/live/{channel}/*", OriginPath: "/{channel}/*"}},
+			Media:    []PathMappingConfig{{Path: "/live/{channel}/*", OriginPath: "/{channel}/*"}},
 			TicketIn: hls.TicketInCookie, Origin: "o", Backend: "b",
 		}
 	})

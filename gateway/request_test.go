@@ -39,7 +39,7 @@ func TestOnlyTrustedProxiesSpeakForViewers(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := View{Peer: netip.MustParseAddr(tc.peer), Header: http.Header(tc.header)}
+			v := Request{Peer: netip.MustParseAddr(tc.peer), Header: http.Header(tc.header)}
 			if got := clientOf(&v, trusted).address.String(); got != tc.want {
 				t.Errorf("address: got %s, want %s", got, tc.want)
 			}
@@ -49,7 +49,7 @@ func TestOnlyTrustedProxiesSpeakForViewers(t *testing.T) {
 
 func TestNobodyIsTrustedByDefault(t *testing.T) {
 	t.Parallel()
-	v := View{
+	v := Request{
 		Peer: netip.MustParseAddr("127.0.0.1"), Scheme: "http", Host: "tv.example.com",
 		Header: http.Header{"X-Forwarded-For": {"192.0.2.7"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"other"}},
 	}
@@ -77,7 +77,7 @@ func TestSchemeAndHostComeFromTrustedProxiesAlone(t *testing.T) {
 			h := http.Header{}
 			h.Set("X-Forwarded-Proto", tc.proto)
 			h.Set("X-Forwarded-Host", tc.host)
-			v := View{Peer: netip.MustParseAddr(tc.peer), Scheme: "http", Host: "node7", Header: h}
+			v := Request{Peer: netip.MustParseAddr(tc.peer), Scheme: "http", Host: "node7", Header: h}
 			if got := clientOf(&v, trusted); got.scheme != tc.wantScheme || got.host != tc.wantedHost {
 				t.Errorf("client: got %s %s, want %s %s", got.scheme, got.host, tc.wantScheme, tc.wantedHost)
 			}
@@ -101,14 +101,14 @@ func TestPrefixesTellNetworksApart(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a, b := prefixOf(netip.MustParseAddr(tc.a)), prefixOf(netip.MustParseAddr(tc.b))
+			a, b := networkPrefix(netip.MustParseAddr(tc.a)), networkPrefix(netip.MustParseAddr(tc.b))
 			if (a == b) != tc.same {
 				t.Errorf("prefixes %#x of %s and %#x of %s: same is %v, want %v", a, tc.a, b, tc.b, a == b, tc.same)
 			}
 		})
 	}
 	for _, a := range []netip.Addr{{}, netip.MustParseAddr("::1"), netip.MustParseAddr("0.0.0.0"), netip.MustParseAddr("::")} {
-		if prefixOf(a) == 0 {
+		if networkPrefix(a) == 0 {
 			t.Errorf("prefix of %v: is zero, which stands for none", a)
 		}
 	}

@@ -32,8 +32,8 @@ func TestATicketSharedWithACrowdServesOnlySoMany(t *testing.T) {
 			}
 		}
 	}
-	if served != 2*g.o.MaxAddresses {
-		t.Errorf("served %d times in two rounds, want %d networks twice", served, g.o.MaxAddresses)
+	if served != 2*g.options.MaxAddresses {
+		t.Errorf("served %d times in two rounds, want %d networks twice", served, g.options.MaxAddresses)
 	}
 	if n := len(g.room.arrived()); n != 0 {
 		t.Errorf("%d of the excess cost a call", n)
@@ -47,7 +47,7 @@ func TestTheExcessOfACrowdNeedsRequiredCredentials(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
 	uri := "/~" + g.ticket(t, "a001") + "/play/a001/index.m3u8"
-	for i := range g.o.MaxAddresses {
+	for i := range g.options.MaxAddresses {
 		g.want(t, 200, uri, network(i))
 	}
 	for _, query := range []string{"", "?x=1", "?token=", "?ticket=1", "?_HLS_msn=1"} {
@@ -63,7 +63,7 @@ func TestTheExcessOfACrowdWithCredentialsAreSessionsOfTheirOwn(t *testing.T) {
 	g := newGate(t, nil)
 	g.want(t, 200, "/play/a001/index.m3u8?token=1", network(0))
 	uri := "/~" + g.ticket(t, "a001") + "/play/a001/index.m3u8"
-	for i := range g.o.MaxAddresses {
+	for i := range g.options.MaxAddresses {
 		g.want(t, 200, uri, network(i))
 	}
 	g.room.mu.Lock()
@@ -76,7 +76,7 @@ func TestTheExcessOfACrowdWithCredentialsAreSessionsOfTheirOwn(t *testing.T) {
 		if got.body != again.body {
 			t.Errorf("network %d: the playlist changed between reloads:\n%s\n%s", i, got.body, again.body)
 		}
-		if i < g.o.MaxAddresses {
+		if i < g.options.MaxAddresses {
 			if got.body != mediaPlaylist {
 				t.Errorf("network %d: is one of the first, but got\n%s", i, got.body)
 			}
@@ -96,7 +96,7 @@ func TestTheExcessOfACrowdWithCredentialsAreSessionsOfTheirOwn(t *testing.T) {
 		}
 		ids[a.Request.Session] = true
 	}
-	if want := crowdSize - g.o.MaxAddresses; len(ids) != want || len(g.room.arrived()) != want {
+	if want := crowdSize - g.options.MaxAddresses; len(ids) != want || len(g.room.arrived()) != want {
 		t.Errorf("%d sessions opened %d times, want %d once each", len(ids), len(g.room.arrived()), want)
 	}
 }
@@ -127,7 +127,7 @@ func TestCredentialsSharedWithACrowdAreSessionsOfTheirOwn(t *testing.T) {
 	for _, a := range g.room.arrived() {
 		ids[a.Request.Session] = true
 	}
-	if want := 1 + crowdSize - g.o.MaxAddresses; len(ids) != want {
+	if want := 1 + crowdSize - g.options.MaxAddresses; len(ids) != want {
 		t.Errorf("%d sessions, want %d: one for the first networks, one for each of the others", len(ids), want)
 	}
 }

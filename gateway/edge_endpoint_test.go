@@ -160,8 +160,8 @@ func TestOtherDialectsThanTheRoutesAreNotHeard(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(edge.Astra), edgeRoute(edge.Envoy, func(r *RouteConfig) { r.Edge.ViewerPath = "/other/{channel}/*" }))
 	g.wantAsked(t, edge.Envoy, http.StatusForbidden, atEdge{uri: "/play/a001/index.m3u8?token=1"})
-	var a Answer
-	q := edge.Question{Method: "GET", Path: "/play/a001/index.m3u8"}
+	var a Response
+	q := edge.CheckRequest{Method: "GET", Path: "/play/a001/index.m3u8"}
 	if err := g.Check(context.Background(), edge.Alta, netip.MustParseAddr("127.0.0.1"), &q, &a); err != nil || a.Status != 403 {
 		t.Errorf("Alta: got %d %q, %v", a.Status, a.Body, err)
 	}
@@ -179,8 +179,8 @@ func TestTheOperatorIsToldOfAStrangerOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := makeEdgeGate(t, nil, edgeRoute(edge.Astra, heardFrom("203.0.113.0/24")))
 		ask := func() {
-			var a Answer
-			v := View{Method: "GET", Path: "/auth", Peer: netip.MustParseAddr("198.51.100.1"), Header: http.Header{}}
+			var a Response
+			v := Request{Method: "GET", Path: "/auth", Peer: netip.MustParseAddr("198.51.100.1"), Header: http.Header{}}
 			if err := g.Serve(context.Background(), &v, &a); err != nil || a.Status != http.StatusForbidden {
 				t.Errorf("got %d, %v", a.Status, err)
 			}
@@ -234,16 +234,16 @@ func TestADoorSaysWhereItCannotBe(t *testing.T) {
 func TestAMediaRouteHasNoMarginAndOneForEdgesItsOwn(t *testing.T) {
 	t.Parallel()
 	media, err := newRoute(RouteConfig{Path: "/play/{channel}/*"}, nil)
-	if err != nil || media.margin() != 0 {
-		t.Errorf("media: got %v, %v", media.margin(), err)
+	if err != nil || media.extraLifetime() != 0 {
+		t.Errorf("media: got %v, %v", media.extraLifetime(), err)
 	}
 	var c edge.Config
 	if c.SetDefaults(); c.ExtraLifetime != time.Minute {
 		t.Errorf("the default margin: got %v", c.ExtraLifetime)
 	}
 	r, err := newRoute(edgeRoute(edge.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = time.Hour }), nil)
-	if err != nil || r.margin() != time.Hour {
-		t.Errorf("an edge's: got %v, %v", r.margin(), err)
+	if err != nil || r.extraLifetime() != time.Hour {
+		t.Errorf("an edge's: got %v, %v", r.extraLifetime(), err)
 	}
 	g := newGate(t, nil)
 	g.want(t, http.StatusOK, "/play/a001/index.m3u8?token=1")

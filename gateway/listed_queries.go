@@ -9,12 +9,12 @@ import (
 	"usher/gateway/hls"
 )
 
-// maxListed bounds how many URIs with a query are remembered, over all channels.
-const maxListed = 200_000
+// maxListedPaths bounds how many URIs with a query are remembered, over all channels.
+const maxListedPaths = 200_000
 
-// listings remember which queries an origin's playlists list, since only those are forwarded: a parameter that a viewer
+// listedQueries remember which queries an origin's playlists list, since only those are forwarded: a parameter that a viewer
 // makes up must not miss the cache. They are safe for concurrent use.
-type listings struct {
+type listedQueries struct {
 	queries  *otter.Cache[listedPath, []string]
 	channels *otter.Cache[listedChannel, struct{}]
 }
@@ -26,21 +26,21 @@ type listedPath struct{ route, path string }
 // list media.
 type listedChannel struct {
 	route, channel string
-	master         bool
+	isMaster       bool
 }
 
-func newListings() *listings {
-	return &listings{
-		queries:  otter.Must(&otter.Options[listedPath, []string]{MaximumSize: maxListed}),
-		channels: otter.Must(&otter.Options[listedChannel, struct{}]{MaximumSize: maxListed}),
+func newListedQueries() *listedQueries {
+	return &listedQueries{
+		queries:  otter.Must(&otter.Options[listedPath, []string]{MaximumSize: maxListedPaths}),
+		channels: otter.Must(&otter.Options[listedChannel, struct{}]{MaximumSize: maxListedPaths}),
 	}
 }
 
-// note remembers the references with a query that a playlist of the channel lists.
-func (l *listings) note(r *route, channel string, tpl *hls.Template) {
+// record remembers the references with a query that a playlist of the channel lists.
+func (l *listedQueries) record(r *route, channel string, tpl *hls.Template) {
 	l.channels.Set(listedChannel{r.name, channel, tpl.Info().IsMultivariant}, struct{}{})
 	for _, ref := range tpl.ListedQueries() {
-		path, query, _ := strings.Cut(strings.TrimPrefix(ref, r.prefix), "?")
+		path, query, _ := strings.Cut(strings.TrimPrefix(ref, r.originPrefix), "?")
 		l.queries.Compute(listedPath{r.name, unescape(path)}, func(old []string, _ bool) ([]string, otter.ComputeOp) {
 			if slices.Contains(old, query) {
 				return old, otter.CancelOp
@@ -54,8 +54,8 @@ func (l *listings) note(r *route, channel string, tpl *hls.Template) {
 const maxQueriesPerPath = 64
 
 // originQuery is the query that the origin gets to see: what the route forwards, and what a playlist listed.
-func (g *Gateway) originQuery(rc *visit, path string) string {
-	query := rc.view.Query
+func (g *Gateway) originQuery(rc *requestContext, path string) string {
+	query := rc.request.Query
 	if query == "" {
 		return ""
 	}
@@ -65,21 +65,21 @@ func (g *Gateway) originQuery(rc *visit, path string) string {
 		forwarded = filterQuery(query, func(name string) bool { return slices.Contains(r.config.ForwardQuery, name) })
 	}
 	given := filterQuery(query, func(name string) bool {
-		return name != g.o.Config.Tickets.Parameter && !isDirective(name) && name != "CMCD" &&
+		return name != g.options.Config.Tickets.Parameter && !isDirective(name) && name != "CMCD" &&
 			!slices.Contains(r.config.IgnoreQuery, name) && !slices.Contains(r.config.ForwardQuery, name)
 	})
-	return joinQuery(g.listed.listed(rc, path, given), forwarded)
+	return joinQuery(g.listed.filter(rc, path, given), forwarded)
 }
 
-// listed is as much of the given query as a playlist listed for the path.
-func (l *listings) listed(rc *visit, path, given string) string {
+// filter is as much of the given query as a playlist listed for the path.
+func (l *listedQueries) filter(rc *requestContext, path, given string) string {
 	if given == "" {
 		return ""
 	}
 	key := listedPath{rc.target.route.name, unescape(path)}
 	queries, found := l.queries.GetIfPresent(key)
 	if !found {
-		return l.unlisted(rc, key, given)
+		return l.filterUnknown(rc, key, given)
 	}
 	if slices.Contains(queries, given) {
 		return given
@@ -92,17 +92,17 @@ func (l *listings) listed(rc *visit, path, given string) string {
 	return ""
 }
 
-// unlisted is as much of the given query as counts for listed although no playlist is known that lists the path. While
+// filterUnknown is as much of the given query as counts for listed although no playlist is known that lists the path. While
 // none of the channel's has been seen that could (the node has just started), that is what stands on a URI that was
 // made by us, so that no viewer meets an error for our having forgotten. What may be a credential never counts.
-func (l *listings) unlisted(rc *visit, key listedPath, given string) string {
+func (l *listedQueries) filterUnknown(rc *requestContext, key listedPath, given string) string {
 	r := rc.target.route
-	if rc.isPlaylist && !rc.byTicket {
+	if rc.isPlaylist && !rc.hasTicket {
 		// Where viewers open. No playlist lists that, so a viewer with a ticket who asks for it need not be believed.
 		l.queries.SetIfAbsent(key, nil)
 		return ""
 	}
-	if !rc.byTicket && r.config.TicketIn != hls.TicketInNone || r.config.CredentialsEverywhere && len(r.config.Credentials) == 0 {
+	if !rc.hasTicket && r.config.TicketIn != hls.TicketInNone || r.config.CredentialsEverywhere && len(r.config.Credentials) == 0 {
 		return ""
 	}
 	if _, known := l.channels.GetIfPresent(listedChannel{r.name, rc.target.channel, rc.isPlaylist}); known {

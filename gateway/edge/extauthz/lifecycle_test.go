@@ -38,7 +38,7 @@ func await[T any](t *testing.T, what string, event <-chan T) (got T) {
 func TestAPanicEndsOneQuestionAndShowsNobodyItsValue(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer // written before Check returns, and read after
-	checker := checkerFunc(func(_ context.Context, q *edge.Question, a *gateway.Answer) error {
+	checker := checkerFunc(func(_ context.Context, q *edge.CheckRequest, a *gateway.Response) error {
 		if q.Query == "token=bad" {
 			panic("the viewer said " + q.Query)
 		}
@@ -69,7 +69,7 @@ func TestAPanicEndsOneQuestionAndShowsNobodyItsValue(t *testing.T) {
 func TestAnEnvoyWhoGoesAwayEndsItsQuestion(t *testing.T) {
 	t.Parallel()
 	asked, ended := make(chan struct{}), make(chan error, 1)
-	r := run(t, checkerFunc(func(ctx context.Context, _ *edge.Question, _ *gateway.Answer) error {
+	r := run(t, checkerFunc(func(ctx context.Context, _ *edge.CheckRequest, _ *gateway.Response) error {
 		close(asked)
 		<-ctx.Done()
 		ended <- ctx.Err()
@@ -96,7 +96,7 @@ func TestErrorsOfTheAskerKeepTheirMeaning(t *testing.T) {
 	for cause, want := range map[error]codes.Code{
 		context.Canceled: codes.Canceled, context.DeadlineExceeded: codes.DeadlineExceeded,
 	} {
-		r := run(t, checkerFunc(func(context.Context, *edge.Question, *gateway.Answer) error { return cause }), options{})
+		r := run(t, checkerFunc(func(context.Context, *edge.CheckRequest, *gateway.Response) error { return cause }), options{})
 		if _, err := r.Check(t.Context(), playlist()); status.Code(err) != want {
 			t.Errorf("%v: Envoy got %v, want %v", cause, err, want)
 		}
@@ -108,7 +108,7 @@ func TestTheDrainLetsQuestionsFinish(t *testing.T) {
 	t.Parallel()
 	asked, release := make(chan struct{}), make(chan struct{})
 	listener := listen(t)
-	r := serve(t, checkerFunc(func(_ context.Context, _ *edge.Question, a *gateway.Answer) error {
+	r := serve(t, checkerFunc(func(_ context.Context, _ *edge.CheckRequest, a *gateway.Response) error {
 		close(asked)
 		<-release
 		a.Status = http.StatusOK
@@ -210,7 +210,7 @@ func TestADrainTakesAsLongAsItMay(t *testing.T) {
 
 func drainInTime(t *testing.T, delay, timeout, takes, ends time.Duration, want codes.Code) {
 	network := newPipes()
-	r := serve(t, checkerFunc(func(ctx context.Context, q *edge.Question, a *gateway.Answer) error {
+	r := serve(t, checkerFunc(func(ctx context.Context, q *edge.CheckRequest, a *gateway.Response) error {
 		if q.Path == "/slow" {
 			select {
 			case <-time.After(takes):
@@ -279,8 +279,8 @@ func TestConnectionsThatSayNothingDoNotHoldUpTheDrain(t *testing.T) {
 		if err := <-r.ended; err != nil {
 			t.Errorf("the server ended with: %v", err)
 		}
-		if took := time.Since(began); took > handshake {
-			t.Errorf("the drain took %v, want at most %v", took, handshake)
+		if took := time.Since(began); took > handshakeTimeout {
+			t.Errorf("the drain took %v, want at most %v", took, handshakeTimeout)
 		}
 	})
 }

@@ -55,7 +55,7 @@ func TestAnswersAreInEnvoysWords(t *testing.T) {
 		})
 	}
 	tests := map[string]struct {
-		answer gateway.Answer
+		answer gateway.Response
 		want   *auth.CheckResponse
 	}{
 		"allowed: what we know of him overwrites what he says of himself": {
@@ -114,21 +114,21 @@ func TestAnswersAreInEnvoysWords(t *testing.T) {
 // TestNoFieldIsBothSetAndRemoved: Envoy removes last, so that it would be lost.
 func TestNoFieldIsBothSetAndRemoved(t *testing.T) {
 	t.Parallel()
-	for known := range 1 << len(told()) {
-		a := gateway.Answer{Status: http.StatusOK}
-		for i, name := range told() {
+	for known := range 1 << len(originHeaders()) {
+		a := gateway.Response{Status: http.StatusOK}
+		for i, name := range originHeaders() {
 			if known>>i&1 == 1 {
 				a.Set(name, "something")
 			}
 		}
-		ok := responseOf(&a).GetOkResponse()
+		ok := newCheckResponse(&a).GetOkResponse()
 		var names []string
 		for _, h := range ok.GetHeaders() {
 			names = append(names, h.GetHeader().GetKey())
 		}
 		names = append(names, ok.GetHeadersToRemove()...)
 		slices.Sort(names)
-		if want := told(); !slices.Equal(names, want) {
+		if want := originHeaders(); !slices.Equal(names, want) {
 			t.Errorf("of the fields %b known, set or removed are %v; want each of %v once", known, names, want)
 		}
 	}

@@ -163,7 +163,7 @@ func TestUncleanPathsOfViewersAreRefusedInEveryDialect(t *testing.T) {
 			}
 			for _, path := range paths {
 				got := g.wantAsked(t, d, http.StatusForbidden, atEdge{uri: path + "?token=1"})
-				if want := unclean + "\n"; !d.KeepsSessions() && got.body != want {
+				if want := uncleanPath + "\n"; !d.KeepsSessions() && got.body != want {
 					t.Errorf("%s: got %q, want %q", path, got.body, want)
 				}
 			}
@@ -268,8 +268,8 @@ func TestABodyThatBreaksOffIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Flussonic, edge.Nginx} {
 		g := newEdgeGate(t, nil, edgeRoute(d))
-		v := View{Method: http.MethodPost, Path: "/auth", Peer: netip.MustParseAddr("127.0.0.1"), Header: http.Header{}, Body: failing{}}
-		var a Answer
+		v := Request{Method: http.MethodPost, Path: "/auth", Peer: netip.MustParseAddr("127.0.0.1"), Header: http.Header{}, Body: failing{}}
+		var a Response
 		if err := g.Serve(context.Background(), &v, &a); err != nil || a.Status != http.StatusForbidden {
 			t.Errorf("%s: got %d %q, %v", d, a.Status, a.Body, err)
 		}
@@ -291,13 +291,13 @@ func TestAnEdgeThatGoesAwayIsNotAnswered(t *testing.T) {
 		}
 		path, query, _ := strings.Cut(path, "?")
 		peer, ctx := netip.MustParseAddr("127.0.0.1"), context.Background()
-		var a Answer
+		var a Response
 		var err error
 		if d == edge.Envoy {
-			q := edge.Question{Method: "GET", Path: "/play/a001/index.m3u8", Query: "token=1", Address: netip.MustParseAddr("192.0.2.7")}
+			q := edge.CheckRequest{Method: "GET", Path: "/play/a001/index.m3u8", Query: "token=1", Address: netip.MustParseAddr("192.0.2.7")}
 			err = g.Check(ctx, d, peer, &q, &a)
 		} else {
-			err = g.Serve(ctx, &View{Method: "GET", Path: path, Query: query, Peer: peer, Header: header}, &a)
+			err = g.Serve(ctx, &Request{Method: "GET", Path: path, Query: query, Peer: peer, Header: header}, &a)
 		}
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: got %v, answered %d", d, err, a.Status)
@@ -317,22 +317,22 @@ func TestACheckOfAnEdgesRouteAsksWhatTheEdgeWouldHaveAsked(t *testing.T) {
 				v.channel = "a001"
 			}
 			g.wantAsked(t, d, http.StatusOK, v)
-			view := View{Path: "/play/a001/index.m3u8", Query: "token=1", Host: "tv.example.com", Header: http.Header{}}
-			got, err := g.Question(&view, v.channel)
+			view := Request{Path: "/play/a001/index.m3u8", Query: "token=1", Host: "tv.example.com", Header: http.Header{}}
+			got, err := g.BackendRequest(&view, v.channel)
 			if err != nil || got.Session != g.room.opened()[0] || got.Backend != "b" {
 				t.Errorf("Question: got %+v, %v, want the session that was opened", got, err)
 			}
 			for _, tc := range []struct{ path, query, host, want string }{
 				{"/play/a001/index.m3u8", "x=1", "tv.example.com", "the credential token is missing, so the viewer is refused without asking"},
 				{"/play/a001/index.m3u8", "token=1", "a.example.com", "no route for this path and host"},
-				{"/play/../index.m3u8", "token=1", "tv.example.com", unclean},
+				{"/play/../index.m3u8", "token=1", "tv.example.com", uncleanPath},
 			} {
-				q, err := g.Question(&View{Path: tc.path, Query: tc.query, Host: tc.host, Header: http.Header{}}, "")
+				q, err := g.BackendRequest(&Request{Path: tc.path, Query: tc.query, Host: tc.host, Header: http.Header{}}, "")
 				if err == nil || err.Error() != tc.want {
 					t.Errorf("Question(%+v): got %+v, %v", tc, q, err)
 				}
 			}
-			_, err = g.Question(&View{Path: "/play/a001/seg-17.ts", Query: "token=1", Host: "tv.example.com", Header: http.Header{}}, "")
+			_, err = g.BackendRequest(&Request{Path: "/play/a001/seg-17.ts", Query: "token=1", Host: "tv.example.com", Header: http.Header{}}, "")
 			if opens := err == nil; opens != d.KeepsSessions() {
 				t.Errorf("a segment: got %v", err)
 			}

@@ -27,8 +27,8 @@ func ours(a netip.Addr) bool { return netip.MustParsePrefix("10.0.0.0/8").Contai
 
 // reading is one case of Read. err is the whole of its text.
 type reading struct {
-	in   Incoming
-	want Question
+	in   HTTPRequest
+	want CheckRequest
 	err  string
 }
 
@@ -40,8 +40,8 @@ func (tc reading) run(t *testing.T, d Dialect) {
 	if tc.in.Method == "" {
 		tc.in.Method = http.MethodGet
 	}
-	got := Question{Method: "DELETE", EdgeSession: "of the one before", Publish: true}
-	err := d.Read(&tc.in, &got)
+	got := CheckRequest{Method: "DELETE", EdgeSession: "of the one before", IsPublish: true}
+	err := d.Decode(&tc.in, &got)
 	if tc.err != "" {
 		if err == nil || err.Error() != tc.err {
 			t.Errorf("error: got %v, want %s", err, tc.err)
@@ -60,42 +60,42 @@ func TestAstraAndAltaAreReadFromTheirFields(t *testing.T) {
 	t.Parallel()
 	cases := map[string]reading{
 		"all that Astra sends": {
-			in: Incoming{Query: "token=123&x=a%2Fb", Host: "usher:8080", Header: fields(
+			in: HTTPRequest{Query: "token=123&x=a%2Fb", Host: "usher:8080", Header: fields(
 				"X-Session-ID: 17", "X-Channel-ID: a001", "X-Real-IP: 192.0.2.7", "X-Real-Path: /play/a001/index.m3u8",
 				"X-Real-UA: MAG250", "X-Real-Host: live.example.com:8000",
 				"User-Agent: Astra", "Referer: http://not.his/", "X-Forwarded-For: 198.51.100.1")},
-			want: Question{
+			want: CheckRequest{
 				Method: "GET", Host: "live.example.com:8000", Path: "/play/a001/index.m3u8", Query: "token=123&x=a%2Fb",
 				Address: addr("192.0.2.7"), UserAgent: "MAG250", Channel: "a001", EdgeSession: "17",
 			},
 		},
 		"all that Alta sends": {
-			in: Incoming{Query: "token=123", Header: fields(
+			in: HTTPRequest{Query: "token=123", Header: fields(
 				"X-Session-Id: f00", "X-Real-Ip: 2001:db8::7", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC/3.0",
 				"X-Real-Origin: https://live.example.com:8443")},
-			want: Question{
+			want: CheckRequest{
 				Method: "GET", Scheme: "https", Host: "live.example.com:8443", Path: "/a001/index.m3u8", Query: "token=123",
 				Address: addr("2001:db8::7"), UserAgent: "VLC/3.0", EdgeSession: "f00",
 			},
 		},
 		"both names of the host: Astra's counts": {
-			in:   Incoming{Header: fields("X-Real-Host: a.example.com", "X-Real-Origin: http://b.example.com")},
-			want: Question{Method: "GET", Scheme: "http", Host: "a.example.com"},
+			in:   HTTPRequest{Header: fields("X-Real-Host: a.example.com", "X-Real-Origin: http://b.example.com")},
+			want: CheckRequest{Method: "GET", Scheme: "http", Host: "a.example.com"},
 		},
 		"an origin of another scheme": {
-			in:   Incoming{Header: fields("X-Real-Origin: rtsp://a.example.com")},
-			want: Question{Method: "GET", Host: "a.example.com"},
+			in:   HTTPRequest{Header: fields("X-Real-Origin: rtsp://a.example.com")},
+			want: CheckRequest{Method: "GET", Host: "a.example.com"},
 		},
-		"an origin without scheme":   {in: Incoming{Header: fields("X-Real-Origin: a.example.com")}, want: Question{Method: "GET"}},
-		"nothing, as auth-proxy may": {want: Question{Method: "GET"}},
-		"an address that is none":    {in: Incoming{Header: fields("X-Real-IP: unknown")}, want: Question{Method: "GET"}},
+		"an origin without scheme":   {in: HTTPRequest{Header: fields("X-Real-Origin: a.example.com")}, want: CheckRequest{Method: "GET"}},
+		"nothing, as auth-proxy may": {want: CheckRequest{Method: "GET"}},
+		"an address that is none":    {in: HTTPRequest{Header: fields("X-Real-IP: unknown")}, want: CheckRequest{Method: "GET"}},
 		"an IPv4 address in IPv6": {
-			in:   Incoming{Header: fields("X-Real-IP: ::ffff:192.0.2.7")},
-			want: Question{Method: "GET", Address: addr("192.0.2.7")},
+			in:   HTTPRequest{Header: fields("X-Real-IP: ::ffff:192.0.2.7")},
+			want: CheckRequest{Method: "GET", Address: addr("192.0.2.7")},
 		},
 		"a POST is about a GET as well": {
-			in:   Incoming{Method: "POST", Body: []byte("x"), Query: "token=1"},
-			want: Question{Method: "GET", Query: "token=1"},
+			in:   HTTPRequest{Method: "POST", Body: []byte("x"), Query: "token=1"},
+			want: CheckRequest{Method: "GET", Query: "token=1"},
 		},
 	}
 	for name, tc := range cases {
@@ -112,54 +112,54 @@ func TestFlussonicIsReadFromItsQueryWhereSomebodyPlays(t *testing.T) {
 	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
 	cases := map[string]reading{
 		"all that it sends": {
-			in: Incoming{Query: "name=live%2Fustream&ip=192.0.2.7&proto=hls&request_type=new_session&request_number=0&" +
+			in: HTTPRequest{Query: "name=live%2Fustream&ip=192.0.2.7&proto=hls&request_type=new_session&request_number=0&" +
 				"session_id=6217fd62-16da-4206-9da9-0173d7552a14&stream_clients=0&total_clients=0&token=60334b207baa&duration=0&" +
 				"bytes=0&qs=token%3D60334b207baa%26x%3Da%252Fb&user_agent=curl%2F7.68.0&referer=http%3A%2F%2Fya.ru%2F%3Ftoken%3D456%26name%3Dlalala&" +
 				"host=tv.example.com%3A8080&dvr=true", Host: "usher:8080", Header: fields("User-Agent: Flussonic")},
-			want: Question{
+			want: CheckRequest{
 				Method: "GET", Host: "tv.example.com:8080", Path: "/live/ustream", Query: "token=60334b207baa&x=a%2Fb",
 				Address: addr("192.0.2.7"), UserAgent: "curl/7.68.0", Referer: "http://ya.ru/?token=456&name=lalala",
 				Channel: "live/ustream", EdgeSession: "6217fd62-16da-4206-9da9-0173d7552a14",
 			},
 		},
 		"without counters, and with a token that it made for a viewer who sent no query": {
-			in: Incoming{Query: "name=cam0&ip=2001:db8::7&proto=hls&request_type=new_session&session_id=s&token=a%2Bb+c"},
-			want: Question{
+			in: HTTPRequest{Query: "name=cam0&ip=2001:db8::7&proto=hls&request_type=new_session&session_id=s&token=a%2Bb+c"},
+			want: CheckRequest{
 				Method: "GET", Path: "/cam0", Query: "token=a%2Bb+c", Address: addr("2001:db8::7"), Channel: "cam0", EdgeSession: "s",
 			},
 		},
 		"the viewer's own query and not the token": {
-			in:   Incoming{Query: "name=cam0&ip=192.0.2.7&qs=user%3Dme&token=made"},
-			want: Question{Method: "GET", Path: "/cam0", Query: "user=me", Address: addr("192.0.2.7"), Channel: "cam0"},
+			in:   HTTPRequest{Query: "name=cam0&ip=192.0.2.7&qs=user%3Dme&token=made"},
+			want: CheckRequest{Method: "GET", Path: "/cam0", Query: "user=me", Address: addr("192.0.2.7"), Channel: "cam0"},
 		},
 		"neither query nor token": {
-			in:   Incoming{Query: "name=cam0&ip=192.0.2.7&qs=&token="},
-			want: Question{Method: "GET", Path: "/cam0", Address: addr("192.0.2.7"), Channel: "cam0"},
+			in:   HTTPRequest{Query: "name=cam0&ip=192.0.2.7&qs=&token="},
+			want: CheckRequest{Method: "GET", Path: "/cam0", Address: addr("192.0.2.7"), Channel: "cam0"},
 		},
 		"a name that needs escapes": {
-			in: Incoming{Query: "name=caf%C3%A9%2F100%25%3F%23&ip=192.0.2.7"},
-			want: Question{
+			in: HTTPRequest{Query: "name=caf%C3%A9%2F100%25%3F%23&ip=192.0.2.7"},
+			want: CheckRequest{
 				Method: "GET", Path: "/caf%C3%A9/100%25%3F%23", Address: addr("192.0.2.7"), Channel: "café/100%?#",
 			},
 		},
 		"the first of two names": {
-			in:   Incoming{Query: "name=cam0&ip=192.0.2.7&name=cam1&ip=192.0.2.8"},
-			want: Question{Method: "GET", Path: "/cam0", Address: addr("192.0.2.7"), Channel: "cam0"},
+			in:   HTTPRequest{Query: "name=cam0&ip=192.0.2.7&name=cam1&ip=192.0.2.8"},
+			want: CheckRequest{Method: "GET", Path: "/cam0", Address: addr("192.0.2.7"), Channel: "cam0"},
 		},
 		"HEAD as GET": {
-			in:   Incoming{Method: "HEAD", Query: "name=cam0&ip=192.0.2.7"},
-			want: Question{Method: "GET", Path: "/cam0", Address: addr("192.0.2.7"), Channel: "cam0"},
+			in:   HTTPRequest{Method: "HEAD", Query: "name=cam0&ip=192.0.2.7"},
+			want: CheckRequest{Method: "GET", Path: "/cam0", Address: addr("192.0.2.7"), Channel: "cam0"},
 		},
 		"nothing":         {err: "name" + missing},
-		"no name":         {in: Incoming{Query: "ip=192.0.2.7&token=s3cret"}, err: "name" + missing},
-		"an empty name":   {in: Incoming{Query: "name=&ip=192.0.2.7&token=s3cret"}, err: "name" + missing},
-		"no address":      {in: Incoming{Query: "name=cam0&token=s3cret"}, err: "ip" + missing},
-		"no such address": {in: Incoming{Query: "name=cam0&ip=s3cret"}, err: "ip" + missing},
+		"no name":         {in: HTTPRequest{Query: "ip=192.0.2.7&token=s3cret"}, err: "name" + missing},
+		"an empty name":   {in: HTTPRequest{Query: "name=&ip=192.0.2.7&token=s3cret"}, err: "name" + missing},
+		"no address":      {in: HTTPRequest{Query: "name=cam0&token=s3cret"}, err: "ip" + missing},
+		"no such address": {in: HTTPRequest{Query: "name=cam0&ip=s3cret"}, err: "ip" + missing},
 		"what a viewer's odd player breaks is left out": {
-			in:   Incoming{Query: "name=cam0&ip=192.0.2.7&user_agent=a;b&referer=%zz&qs=token%3D1"},
-			want: Question{Method: "GET", Path: "/cam0", Query: "token=1", Address: addr("192.0.2.7"), Channel: "cam0"},
+			in:   HTTPRequest{Query: "name=cam0&ip=192.0.2.7&user_agent=a;b&referer=%zz&qs=token%3D1"},
+			want: CheckRequest{Method: "GET", Path: "/cam0", Query: "token=1", Address: addr("192.0.2.7"), Channel: "cam0"},
 		},
-		"a broken name is none": {in: Incoming{Query: "name=s3cret%zz&ip=192.0.2.7"}, err: "name" + missing},
+		"a broken name is none": {in: HTTPRequest{Query: "name=s3cret%zz&ip=192.0.2.7"}, err: "name" + missing},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -172,8 +172,8 @@ func TestFlussonicIsReadFromItsQueryWhereSomebodyPlays(t *testing.T) {
 func TestFlussonicIsReadFromJSONWhereSomebodyPublishes(t *testing.T) {
 	t.Parallel()
 	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
-	post := func(body string) Incoming {
-		return Incoming{Method: "POST", Query: "name=of-the-query&ip=198.51.100.1", Body: []byte(body)}
+	post := func(body string) HTTPRequest {
+		return HTTPRequest{Method: "POST", Query: "name=of-the-query&ip=198.51.100.1", Body: []byte(body)}
 	}
 	cases := map[string]reading{
 		"the published sample": {
@@ -181,21 +181,21 @@ func TestFlussonicIsReadFromJSONWhereSomebodyPublishes(t *testing.T) {
 				"session_id": "6217fd62-16da-4206-9da9-0173d7552a14", "stream_clients": 1, "total_clients": 2,
 				"token": "60334b207baa", "duration": 2, "bytes": 12345, "qs": "token=60334b207baa",
 				"user_agent": "curl%2F7.68.0", "referer": "hey.com"}`),
-			want: Question{
+			want: CheckRequest{
 				Method: "GET", Path: "/fake", Query: "token=60334b207baa", Address: addr("10.77.0.150"),
 				UserAgent: "curl%2F7.68.0", // as it came
-				Referer:   "hey.com", Channel: "fake", EdgeSession: "6217fd62-16da-4206-9da9-0173d7552a14", Publish: true,
+				Referer:   "hey.com", Channel: "fake", EdgeSession: "6217fd62-16da-4206-9da9-0173d7552a14", IsPublish: true,
 			},
 		},
 		"numbers are texts, and other kinds are left out": {
 			in: post(`{"name": "fake", "ip": "10.77.0.150", "qs": null, "token": 17, "host": ["a"], "referer": {"a": "b"}, "user_agent": true}`),
-			want: Question{
-				Method: "GET", Path: "/fake", Query: "token=17", Address: addr("10.77.0.150"), Channel: "fake", Publish: true,
+			want: CheckRequest{
+				Method: "GET", Path: "/fake", Query: "token=17", Address: addr("10.77.0.150"), Channel: "fake", IsPublish: true,
 			},
 		},
 		"the last of two names": {
 			in:   post(`{"name": "a", "name": "b", "ip": "10.77.0.150"}`),
-			want: Question{Method: "GET", Path: "/b", Address: addr("10.77.0.150"), Channel: "b", Publish: true},
+			want: CheckRequest{Method: "GET", Path: "/b", Address: addr("10.77.0.150"), Channel: "b", IsPublish: true},
 		},
 		"no body":             {in: post(""), err: "the body, a JSON object" + missing},
 		"half a body":         {in: post(`{"name": "fake", "token": "s3cret`), err: "the body, a JSON object" + missing},
@@ -224,22 +224,22 @@ func TestNginxIsReadFromTheFieldsOfItsSample(t *testing.T) {
 	bare := fields("X-Original-URI: /", "X-Real-IP: [2001:db8::7]:443")
 	cases := map[string]reading{
 		"all that it sends, and what a viewer adds": {
-			in: Incoming{Query: "of=its+own", Host: "tv.example.com", Header: his, IsEdge: ours},
-			want: Question{
+			in: HTTPRequest{Query: "of=its+own", Host: "tv.example.com", Header: his, IsEdge: ours},
+			want: CheckRequest{
 				Method: "HEAD", Scheme: "https", Host: "tv.example.com", Path: "/play/a001/index.m3u8", Query: "token=a%2Bb&x=?",
 				Address: addr("192.0.2.7"), UserAgent: "MAG250", Referer: "http://portal/", Header: his,
 			},
 		},
 		"the least": {
-			in:   Incoming{Header: bare},
-			want: Question{Method: "GET", Path: "/", Address: addr("2001:db8::7"), Header: bare},
+			in:   HTTPRequest{Header: bare},
+			want: CheckRequest{Method: "GET", Path: "/", Address: addr("2001:db8::7"), Header: bare},
 		},
-		"no path":            {in: Incoming{Header: fields("X-Real-IP: 192.0.2.7")}, err: "X-Original-URI" + missing},
-		"a path of no slash": {in: Incoming{Header: fields("X-Original-URI: s3cret", "X-Real-IP: 192.0.2.7")}, err: "X-Original-URI" + missing},
-		"no address":         {in: Incoming{Header: fields("X-Original-URI: /?token=s3cret")}, err: "X-Real-IP" + missing},
-		"no such address":    {in: Incoming{Header: fields("X-Original-URI: /", "X-Real-IP: s3cret")}, err: "X-Real-IP" + missing},
+		"no path":            {in: HTTPRequest{Header: fields("X-Real-IP: 192.0.2.7")}, err: "X-Original-URI" + missing},
+		"a path of no slash": {in: HTTPRequest{Header: fields("X-Original-URI: s3cret", "X-Real-IP: 192.0.2.7")}, err: "X-Original-URI" + missing},
+		"no address":         {in: HTTPRequest{Header: fields("X-Original-URI: /?token=s3cret")}, err: "X-Real-IP" + missing},
+		"no such address":    {in: HTTPRequest{Header: fields("X-Original-URI: /", "X-Real-IP: s3cret")}, err: "X-Real-IP" + missing},
 		"a list of addresses": {
-			in:  Incoming{Header: fields("X-Original-URI: /", "X-Real-IP: 192.0.2.7, 192.0.2.8")},
+			in:  HTTPRequest{Header: fields("X-Original-URI: /", "X-Real-IP: 192.0.2.7, 192.0.2.8")},
 			err: "X-Real-IP" + missing,
 		},
 	}
@@ -261,20 +261,20 @@ func TestForwardAuthIsReadFromTheForwardedFields(t *testing.T) {
 	bare := fields("X-Forwarded-Uri: /a", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: wss")
 	cases := map[string]reading{
 		"all that it sends, and what a viewer adds": {
-			in: Incoming{Query: "of=its+own", Host: "usher:8080", Header: his, IsEdge: ours},
-			want: Question{
+			in: HTTPRequest{Query: "of=its+own", Host: "usher:8080", Header: his, IsEdge: ours},
+			want: CheckRequest{
 				Method: "OPTIONS", Scheme: "http", Host: "tv.example.com", Path: "/play/a001/index.m3u8", Query: "token=1",
 				Address: addr("192.0.2.7"), UserAgent: "MAG250", Referer: "http://portal/", Header: his,
 			},
 		},
 		"the least": {
-			in:   Incoming{Header: bare, Host: "usher:8080"},
-			want: Question{Method: "GET", Path: "/a", Address: addr("192.0.2.7"), Header: bare},
+			in:   HTTPRequest{Header: bare, Host: "usher:8080"},
+			want: CheckRequest{Method: "GET", Path: "/a", Address: addr("192.0.2.7"), Header: bare},
 		},
-		"no path":            {in: Incoming{Header: fields("X-Forwarded-For: 192.0.2.7")}, err: "X-Forwarded-Uri" + missing},
-		"a path of no slash": {in: Incoming{Header: fields("X-Forwarded-Uri: s3cret", "X-Forwarded-For: 192.0.2.7")}, err: "X-Forwarded-Uri" + missing},
-		"no address":         {in: Incoming{Header: fields("X-Forwarded-Uri: /?token=s3cret")}, err: "X-Forwarded-For" + missing},
-		"no such address":    {in: Incoming{Header: fields("X-Forwarded-Uri: /", "X-Forwarded-For: s3cret")}, err: "X-Forwarded-For" + missing},
+		"no path":            {in: HTTPRequest{Header: fields("X-Forwarded-For: 192.0.2.7")}, err: "X-Forwarded-Uri" + missing},
+		"a path of no slash": {in: HTTPRequest{Header: fields("X-Forwarded-Uri: s3cret", "X-Forwarded-For: 192.0.2.7")}, err: "X-Forwarded-Uri" + missing},
+		"no address":         {in: HTTPRequest{Header: fields("X-Forwarded-Uri: /?token=s3cret")}, err: "X-Forwarded-For" + missing},
+		"no such address":    {in: HTTPRequest{Header: fields("X-Forwarded-Uri: /", "X-Forwarded-For: s3cret")}, err: "X-Forwarded-For" + missing},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -334,12 +334,12 @@ func TestTheViewerIsTheLastForwardedAddressThatIsNotOurs(t *testing.T) {
 
 func TestSessionsOfTwoEdgesAreToldApart(t *testing.T) {
 	t.Parallel()
-	q := Question{EdgeSession: "17"}
-	one, other := q.Namespaced(addr("192.0.2.10")), q.Namespaced(addr("192.0.2.11"))
+	q := CheckRequest{EdgeSession: "17"}
+	one, other := q.NamespacedSession(addr("192.0.2.10")), q.NamespacedSession(addr("192.0.2.11"))
 	if one != "192.0.2.10/17" || other != "192.0.2.11/17" {
 		t.Errorf("got %q and %q", one, other)
 	}
-	if got := (&Question{}).Namespaced(addr("192.0.2.10")); got != "" {
+	if got := (&CheckRequest{}).NamespacedSession(addr("192.0.2.10")); got != "" {
 		t.Errorf("no session: got %q", got)
 	}
 }

@@ -206,7 +206,7 @@ func TestAPathThatIsListedAnewEachTimeTakesBoundedMemory(t *testing.T) {
 		if err != nil {
 			t.Fatalf("parse: %v", err)
 		}
-		g.listed.note(r, "a001", tpl)
+		g.listed.record(r, "a001", tpl)
 	}
 	queries, _ := g.listed.queries.GetIfPresent(listedPath{r.name, "/play/a001/seg.ts"})
 	if len(queries) != maxQueriesPerPath || queries[len(queries)-1] != fmt.Sprintf("n=%d", 10*maxQueriesPerPath-1) {
@@ -218,7 +218,7 @@ func TestAnOperatorIsToldOnceOfMediaOutsideTheRoute(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	var log bytes.Buffer
-	g.Gateway.o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	g.Gateway.options.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	for _, name := range []string{"one", "two"} {
 		g.site.files["/play/a001/"+name+".m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n/elsewhere/" + name + ".ts?key=s3cret\n"
 		if got := g.want(t, http.StatusOK, "/play/a001/"+name+".m3u8?token=1"); !strings.Contains(got.body, "\n/elsewhere/") {

@@ -20,7 +20,7 @@ func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
 	tests := map[string]struct {
 		address string
 		request *said
-		want    edge.Question
+		want    edge.CheckRequest
 	}{
 		"a playlist with its token": {
 			address: "192.0.2.7",
@@ -28,7 +28,7 @@ func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
 				Method: "GET", Scheme: "https", Host: "tv.example.com:8443", Path: "/play/a%20b/index.m3u8?token=x%2Fy&a=b?c",
 				Headers: map[string]string{"user-agent": "VLC/3.0.20", "referer": "https://portal.example.com/"},
 			},
-			want: edge.Question{
+			want: edge.CheckRequest{
 				Method: "GET", Scheme: "https", Host: "tv.example.com:8443",
 				Path: "/play/a%20b/index.m3u8", Query: "token=x%2Fy&a=b?c",
 				Address: netip.MustParseAddr("192.0.2.7"), UserAgent: "VLC/3.0.20", Referer: "https://portal.example.com/",
@@ -41,7 +41,7 @@ func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
 				{Key: "referer", Value: "https://a.example.com/"},
 				{Key: "referer", RawValue: []byte("https://b.example.com/")},
 			}}},
-			want: edge.Question{
+			want: edge.CheckRequest{
 				Method: "GET", Path: "/play/a/index.m3u8", Address: netip.MustParseAddr("192.0.2.7"),
 				UserAgent: "VLC/3.0.20", Referer: "https://a.example.com/,https://b.example.com/",
 			},
@@ -49,40 +49,40 @@ func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
 		"HEAD without a query, over IPv6": {
 			address: "2001:db8::7",
 			request: &said{Method: "HEAD", Scheme: "http", Host: "tv", Path: "/play/a/seg.ts"},
-			want: edge.Question{
+			want: edge.CheckRequest{
 				Method: "HEAD", Scheme: "http", Host: "tv", Path: "/play/a/seg.ts", Address: netip.MustParseAddr("2001:db8::7"),
 			},
 		},
 		"the query told apart, as the API allows": {
 			address: "192.0.2.7",
 			request: &said{Method: "GET", Path: "/play/a/index.m3u8", Query: "token=x"},
-			want: edge.Question{
+			want: edge.CheckRequest{
 				Method: "GET", Path: "/play/a/index.m3u8", Query: "token=x", Address: netip.MustParseAddr("192.0.2.7"),
 			},
 		},
 		"an IPv4 viewer at an IPv6 socket": {
 			address: "::ffff:192.0.2.7",
 			request: &said{Method: "GET", Path: "/"},
-			want:    edge.Question{Method: "GET", Path: "/", Address: netip.MustParseAddr("192.0.2.7")},
+			want:    edge.CheckRequest{Method: "GET", Path: "/", Address: netip.MustParseAddr("192.0.2.7")},
 		},
 		"a zone is the edge's own business": {
 			address: "fe80::7%eth0",
 			request: &said{Method: "GET", Path: "/"},
-			want:    edge.Question{Method: "GET", Path: "/", Address: netip.MustParseAddr("fe80::7")},
+			want:    edge.CheckRequest{Method: "GET", Path: "/", Address: netip.MustParseAddr("fe80::7")},
 		},
 		"no address": {
 			request: &said{Method: "GET", Path: "/"},
-			want:    edge.Question{Method: "GET", Path: "/"},
+			want:    edge.CheckRequest{Method: "GET", Path: "/"},
 		},
 		"an address that is none": {
 			address: "a viewer",
 			request: &said{Method: "GET", Path: "/"},
-			want:    edge.Question{Method: "GET", Path: "/"},
+			want:    edge.CheckRequest{Method: "GET", Path: "/"},
 		},
 		"a scheme that is none of ours": {
 			address: "192.0.2.7",
 			request: &said{Method: "GET", Scheme: "gopher", Path: "/"},
-			want:    edge.Question{Method: "GET", Path: "/", Address: netip.MustParseAddr("192.0.2.7")},
+			want:    edge.CheckRequest{Method: "GET", Path: "/", Address: netip.MustParseAddr("192.0.2.7")},
 		},
 	}
 	for name, test := range tests {
@@ -94,7 +94,7 @@ func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
 			if got.dialect != edge.Envoy || got.edge != netip.MustParseAddr("127.0.0.1") {
 				t.Errorf("asked in %s by the edge %v, want envoy by the connection's 127.0.0.1", got.dialect, got.edge)
 			}
-			compare := cmp.Options{cmpopts.IgnoreFields(edge.Question{}, "Header"), cmpopts.EquateComparable(netip.Addr{})}
+			compare := cmp.Options{cmpopts.IgnoreFields(edge.CheckRequest{}, "Header"), cmpopts.EquateComparable(netip.Addr{})}
 			if diff := cmp.Diff(test.want, got.question, compare); diff != "" {
 				t.Errorf("the question differs (-want +got):\n%s", diff)
 			}
@@ -173,7 +173,7 @@ func TestTheLargestHeaderThatEnvoyTakesIsAsked(t *testing.T) {
 		t.Errorf("the query has %d bytes, want all %d", len(got), most+len("token="))
 	}
 
-	q.Attributes.Request.Http.Headers["x-giant"] = strings.Repeat("x", maxQuestion)
+	q.Attributes.Request.Http.Headers["x-giant"] = strings.Repeat("x", maxRequestSize)
 	if _, err := r.Check(t.Context(), q); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("a giant question: %v, want ResourceExhausted", err)
 	}
