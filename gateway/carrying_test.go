@@ -154,7 +154,7 @@ func TestAPlayerReachesEverythingInEveryMode(t *testing.T) {
 		},
 	}
 	for name, form := range forms {
-		for _, carry := range []hls.Carry{hls.CarryPath, hls.CarryQuery, hls.CarryCookie, hls.CarryNone} {
+		for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
 			for _, spelling := range []string{"relative", "root-relative", "absolute"} {
 				t.Run(fmt.Sprintf("%s/%v/%s", name, carry, spelling), func(t *testing.T) {
 					t.Parallel()
@@ -232,7 +232,7 @@ func TestWhatIsNotOursKeepsItsAddressAndSeesNoTicket(t *testing.T) {
 	foreign := []string{
 		"https://ads.example.com/ad.ts", "//cdn.example.com/x.ts", "skd://key", "/elsewhere/x.ts", "data:text/plain,x",
 	}
-	for _, carry := range []hls.Carry{hls.CarryPath, hls.CarryQuery, hls.CarryCookie, hls.CarryNone} {
+	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
 		t.Run(carry.String(), func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, func(c *Config) { c.Routes[0].Carry, c.CORS.AllowOrigins = carry, nil })
@@ -252,7 +252,7 @@ func TestCookiesOfTwoChannelsDoNotMeet(t *testing.T) {
 		c.Routes[0] = RouteConfig{
 			Path: "/live/{user}/{password}/{channel}.m3u8", OriginPath: "/{channel}/index.m3u8",
 			Media: []PlaceConfig{{Path: "/live/{channel}/*", OriginPath: "/{channel}/*"}},
-			Carry: hls.CarryCookie, Origin: "o", Backend: "b",
+			Carry: hls.TicketInCookie, Origin: "o", Backend: "b",
 		}
 	})
 	g.site.answer = func(w http.ResponseWriter, r *http.Request) {
@@ -278,7 +278,7 @@ func TestCookiesOfTwoChannelsDoNotMeet(t *testing.T) {
 func TestATicketsCookieGoesOnlyWhereItBelongs(t *testing.T) {
 	t.Parallel()
 	cookies := func(c *Config) {
-		c.CORS.AllowOrigins, c.Routes[0].Carry = []string{"https://tv.example.com"}, hls.CarryCookie
+		c.CORS.AllowOrigins, c.Routes[0].Carry = []string{"https://tv.example.com"}, hls.TicketInCookie
 	}
 	cases := map[string]struct {
 		proto string

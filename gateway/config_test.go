@@ -85,7 +85,7 @@ func TestConfigNamesWhatCannotWork(t *testing.T) {
 		"a host with a scheme":       {route(func(r *RouteConfig) { r.Hosts = []string{"https://tv.example.com"} }), `routes[0].hosts[0]: "https://tv.example.com": want a host name without scheme and port`},
 		"a host of nothing":          {route(func(r *RouteConfig) { r.Hosts = []string{""} }), `routes[0].hosts[0]: "": want a host name without scheme and port`},
 		"cookies for any page": {
-			route(func(r *RouteConfig) { r.Carry = hls.CarryCookie }),
+			route(func(r *RouteConfig) { r.Carry = hls.TicketInCookie }),
 			`routes[0].carry: cookie needs cors.allow_origins to list the players' origins; browsers send no cookie to "*"`,
 		},
 		"a required one that is none": {

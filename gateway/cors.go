@@ -12,9 +12,9 @@ const preflightAge = "86400"
 
 // cors lets pages of listed origins read the answer, refusals included: a player that cannot read a 403 takes it for a
 // broken network and tries for ever, and one that cannot read a 503 gives up. carry is the route's mode.
-func (g *Gateway) cors(carry hls.Carry, v *View, a *Answer) {
+func (g *Gateway) cors(carry hls.TicketTransport, v *View, a *Answer) {
 	from := v.Header.Get("Origin")
-	if from == "" && carry != hls.CarryNone { // only there a cache in front gives one viewer's answer to another
+	if from == "" && carry != hls.TicketInNone { // only there a cache in front gives one viewer's answer to another
 		return
 	}
 	allowed := g.o.Config.CORS.AllowOrigins
@@ -24,7 +24,7 @@ func (g *Gateway) cors(carry hls.Carry, v *View, a *Answer) {
 	case from != "" && slices.Contains(allowed, from):
 		a.set("Access-Control-Allow-Origin", from)
 		a.set("Vary", "Origin")
-		if carry == hls.CarryCookie {
+		if carry == hls.TicketInCookie {
 			a.set("Access-Control-Allow-Credentials", "true")
 		}
 	default:

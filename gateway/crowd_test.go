@@ -103,7 +103,7 @@ func TestTheExcessOfACrowdWithCredentialsAreSessionsOfTheirOwn(t *testing.T) {
 
 func TestAViewerKeepsTheTicketThatHeCameWith(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].Carry = hls.CarryQuery })
+	g := newGate(t, func(c *Config) { c.Routes[0].Carry = hls.TicketInQuery })
 	first := uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)[0]
 	_, ticket, _ := strings.Cut(first, "ticket=")
 	// The session is opened anew by his credentials, on a node that never heard of it.

@@ -31,7 +31,7 @@ func (r *route) openDoor() error {
 	c := r.config.Edge
 	r.door = &door{dialect: c.Dialect, recognise: c.Recognise.For(c.Dialect), networks: c.Networks}
 	if r.door.recognise == authz.RecogniseCookie {
-		r.config.Carry = hls.CarryCookie
+		r.config.Carry = hls.TicketInCookie
 	}
 	if c.Dialect != authz.Envoy {
 		at, err := parsePath(r.config.Path)

@@ -342,8 +342,8 @@ func TestACheckOfAnEdgesRouteAsksWhatTheEdgeWouldHaveAsked(t *testing.T) {
 
 func TestARouteForEdgesHasNoCarryOfItsOwn(t *testing.T) {
 	t.Parallel()
-	for how, want := range map[authz.Recognition]hls.Carry{
-		authz.RecogniseDefault: hls.CarryPath, authz.RecogniseCookie: hls.CarryCookie, authz.RecogniseNobody: hls.CarryPath,
+	for how, want := range map[authz.Recognition]hls.TicketTransport{
+		authz.RecogniseDefault: hls.TicketInPath, authz.RecogniseCookie: hls.TicketInCookie, authz.RecogniseNobody: hls.TicketInPath,
 	} {
 		g := newEdgeGate(t, nil, edgeRoute(authz.Nginx, recognise(how)))
 		if got := g.routes[0].config.Carry; got != want {

@@ -69,7 +69,7 @@ func (r RouteConfig) validateEdge(key string, hasBackend func(string) bool) erro
 		{"origin", r.Origin != ""},
 		{"origin_path", r.OriginPath != ""},
 		{"media", len(r.Media) > 0},
-		{"carry", r.Carry != hls.CarryPath},
+		{"carry", r.Carry != hls.TicketInPath},
 		{"forward_query", len(r.ForwardQuery) > 0},
 	} {
 		wrong(field.set, "%s: has no place beside edge, whose media server serves the media", field.key)

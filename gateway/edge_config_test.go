@@ -106,7 +106,7 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 			"routes[0].media: has no place beside edge, whose media server serves the media",
 		},
 		"a way to carry the ticket": {
-			authz.Nginx, func(r *RouteConfig) { r.Carry = hls.CarryQuery },
+			authz.Nginx, func(r *RouteConfig) { r.Carry = hls.TicketInQuery },
 			"routes[0].carry: has no place beside edge, whose media server serves the media",
 		},
 		"a query for the origin": {

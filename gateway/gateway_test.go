@@ -78,7 +78,7 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 			return "/~" + text[:len(text)-4] + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket of a foreign key": {nil, func(*gate) string {
-			foreign := newKeyring([]TicketKey{{ID: "a", Secret: "somebody else's secret"}})
+			foreign := newKeyring([]backends.Key{{ID: "a", Secret: "somebody else's secret"}})
 			return "/~" + foreign.mint(claims{id: id}, scope{play, "a001"}) + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket for another channel": {nil, func(g *gate) string {
@@ -92,7 +92,7 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 			return text + text + "/play/a001/seg-17.ts"
 		}, nil, noRoute},
 		"a ticket in the path of a route that carries it elsewhere": {
-			func(c *Config) { c.Routes[0].Carry = hls.CarryQuery },
+			func(c *Config) { c.Routes[0].Carry = hls.TicketInQuery },
 			func(g *gate) string { return "/~" + mint(g, claims{id: id}, play, "a001") + "/play/a001/seg-17.ts" },
 			nil,
 			refusal{403, "tickets of this route do not stand in the path"},
@@ -101,11 +101,11 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 			return "/play/a001/seg-17.ts?ticket=" + mint(g, claims{id: id}, play, "a001")
 		}, nil, noTicket},
 		"a bad ticket in the query, nothing else": {
-			func(c *Config) { c.Routes[0].Carry = hls.CarryQuery }, at("/play/a001/seg-17.ts?ticket=x"), nil, noTicket,
+			func(c *Config) { c.Routes[0].Carry = hls.TicketInQuery }, at("/play/a001/seg-17.ts?ticket=x"), nil, noTicket,
 		},
 		"a bad ticket in a cookie, nothing else": {
 			func(c *Config) {
-				c.Routes[0].Carry, c.CORS.AllowOrigins = hls.CarryCookie, []string{"https://tv.example.com"}
+				c.Routes[0].Carry, c.CORS.AllowOrigins = hls.TicketInCookie, []string{"https://tv.example.com"}
 			},
 			at("/play/a001/seg-17.ts"),
 			[]string{"Cookie: usher_ticket=x"},
@@ -147,7 +147,7 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, tc.edit)
-			if g.o.Config.Routes[0].Carry == hls.CarryCookie {
+			if g.o.Config.Routes[0].Carry == hls.TicketInCookie {
 				g.o.Config.CORS.AllowOrigins = []string{"*"}
 			}
 			g.wantRefused(t, tc.want, http.MethodGet, tc.path(g), tc.fields...)
@@ -217,12 +217,12 @@ func TestHeadOpensAsGetDoesAndSendsNoBody(t *testing.T) {
 func TestABadTicketInQueryOrCookieIsIgnoredIfCredentialsArePresent(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
-		carry  hls.Carry
+		carry  hls.TicketTransport
 		path   string
 		fields []string
 	}{
-		"in the query": {hls.CarryQuery, "/play/a001/index.m3u8?token=1&ticket=a.forged", nil},
-		"in a cookie":  {hls.CarryCookie, "/play/a001/index.m3u8?token=1", []string{"Cookie: usher_ticket=a.forged"}},
+		"in the query": {hls.TicketInQuery, "/play/a001/index.m3u8?token=1&ticket=a.forged", nil},
+		"in a cookie":  {hls.TicketInCookie, "/play/a001/index.m3u8?token=1", []string{"Cookie: usher_ticket=a.forged"}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -256,7 +256,7 @@ func TestCredentialsOpenASegmentWhereTheRouteSaysSo(t *testing.T) {
 
 func TestOnlyPlaylistsAreProtectedWhereNothingCarriesTheTicket(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].Carry = hls.CarryNone; c.Routes[0].Required = []string{"token"} })
+	g := newGate(t, func(c *Config) { c.Routes[0].Carry = hls.TicketInNone; c.Routes[0].Required = []string{"token"} })
 	if got := g.want(t, 200, "/play/a001/seg-17.ts"); got.body != segment {
 		t.Errorf("body: got %q", got.body)
 	}
@@ -448,7 +448,7 @@ func TestAnOverloadedOriginAsksTheViewerToComeBack(t *testing.T) {
 
 func TestTheOriginNeverSeesTicketOrCredentials(t *testing.T) {
 	t.Parallel()
-	for _, carry := range []hls.Carry{hls.CarryPath, hls.CarryQuery, hls.CarryCookie, hls.CarryNone} {
+	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
 		t.Run(carry.String(), func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, func(c *Config) {
@@ -462,7 +462,7 @@ func TestTheOriginNeverSeesTicketOrCredentials(t *testing.T) {
 			}
 			first := g.want(t, 200, "/play/a001/index.m3u8?token=s3cret", fields...)
 			uri := uris(first.body)[0]
-			if carry == hls.CarryCookie {
+			if carry == hls.TicketInCookie {
 				c, err := http.ParseSetCookie(first.header.Get("Set-Cookie"))
 				if err != nil {
 					t.Fatalf("cookie: %v", err)

@@ -38,8 +38,8 @@ func newListings() *listings {
 
 // note remembers the references with a query that a playlist of the channel lists.
 func (l *listings) note(r *route, channel string, tpl *hls.Template) {
-	l.channels.Set(listedChannel{r.name, channel, tpl.Info().Master}, struct{}{})
-	for _, ref := range tpl.Queried() {
+	l.channels.Set(listedChannel{r.name, channel, tpl.Info().IsMultivariant}, struct{}{})
+	for _, ref := range tpl.ListedQueries() {
 		path, query, _ := strings.Cut(strings.TrimPrefix(ref, r.prefix), "?")
 		l.queries.Compute(listedPath{r.name, unescape(path)}, func(old []string, _ bool) ([]string, otter.ComputeOp) {
 			if slices.Contains(old, query) {
@@ -102,7 +102,7 @@ func (l *listings) unlisted(v *visit, key listedPath, given string) string {
 		l.queries.SetIfAbsent(key, nil)
 		return ""
 	}
-	if !v.byTicket && r.config.Carry != hls.CarryNone || r.config.CredentialsEverywhere && len(r.config.Credentials) == 0 {
+	if !v.byTicket && r.config.Carry != hls.TicketInNone || r.config.CredentialsEverywhere && len(r.config.Credentials) == 0 {
 		return ""
 	}
 	if _, known := l.channels.GetIfPresent(listedChannel{r.name, v.target.channel, v.isPlaylist}); known {

@@ -33,7 +33,7 @@ func (g *gate) askedAfter(t *testing.T, status int, paths ...string) []string {
 
 func TestAQueryTheViewerMadeUpNeverMissesTheCache(t *testing.T) {
 	t.Parallel()
-	for _, carry := range []hls.Carry{hls.CarryPath, hls.CarryQuery, hls.CarryCookie, hls.CarryNone} {
+	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
 		t.Run(carry.String(), func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, func(c *Config) {

@@ -57,12 +57,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	*v = viewOf(r)
 	switch {
 	case n > int64(h.limits.MaxRequests):
-		h.gateway.cors(hls.CarryPath, v, a)
+		h.gateway.cors(hls.TicketInPath, v, a)
 		over := backends.NewOverload("limits.max_requests", h.limits.MaxRequests)
 		a.comeBack(time.Second, over.Error())
 		h.gateway.reword(v, a)
 	case len(r.RequestURI) > h.limits.MaxURLBytes:
-		h.gateway.cors(hls.CarryPath, v, a)
+		h.gateway.cors(hls.TicketInPath, v, a)
 		a.refuse(http.StatusRequestURITooLong,
 			fmt.Sprintf("the URL is longer than limits.max_url_bytes=%d", h.limits.MaxURLBytes))
 		h.gateway.reword(v, a)
@@ -90,7 +90,7 @@ func (h *Handler) unanswered(r *http.Request, v *View, a *Answer) {
 		panic(http.ErrAbortHandler) // to return would be to answer 200
 	}
 	a.Reset()
-	h.gateway.cors(hls.CarryPath, v, a)
+	h.gateway.cors(hls.TicketInPath, v, a)
 	a.comeBack(time.Second, "draining")
 	h.gateway.reword(v, a)
 }

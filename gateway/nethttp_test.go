@@ -383,8 +383,8 @@ func TestManyViewersAtOnce(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) {
 		query, none := c.Routes[0], c.Routes[0]
-		query.Path, query.OriginPath, query.Carry = "/query/{channel}/*", "/play/{channel}/*", hls.CarryQuery
-		none.Path, none.OriginPath, none.Carry = "/none/{channel}/*", "/play/{channel}/*", hls.CarryNone
+		query.Path, query.OriginPath, query.Carry = "/query/{channel}/*", "/play/{channel}/*", hls.TicketInQuery
+		none.Path, none.OriginPath, none.Carry = "/none/{channel}/*", "/play/{channel}/*", hls.TicketInNone
 		c.Routes = append(c.Routes, query, none)
 	})
 	g.client.Transport = &http.Transport{MaxIdleConnsPerHost: 50}

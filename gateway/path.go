@@ -94,9 +94,9 @@ func cutPrefixFold(s, prefix string) (string, bool) {
 // ticketElsewhere is the ticket in the query or the cookie, by the route's carrying mode.
 func ticketElsewhere(t *target, v *View, c *TicketsConfig) string {
 	switch t.route.config.Carry {
-	case hls.CarryQuery:
+	case hls.TicketInQuery:
 		return parameter(v.Query, c.Parameter)
-	case hls.CarryCookie:
+	case hls.TicketInCookie:
 		for _, field := range v.Header.Values("Cookie") {
 			if ticket := cookie(field, c.Cookie); ticket != "" {
 				return ticket

@@ -72,7 +72,7 @@ func (g *Gateway) servePlaylist(ctx context.Context, v *visit, a *Answer) error 
 func (g *Gateway) spell(v *visit, tpl *hls.Template, o *origin.Object, a *Answer) {
 	carry := v.target.route.config.Carry
 	a.Status = http.StatusOK
-	if tpl.Static() {
+	if tpl.IsStatic() {
 		a.Body = tpl.Body()
 	} else {
 		ticket := g.ring.mint(v.claims, scope{v.target.route.name, v.target.channel})
@@ -81,7 +81,7 @@ func (g *Gateway) spell(v *visit, tpl *hls.Template, o *origin.Object, a *Answer
 	a.set("Content-Type", playlistContentType(o.ContentType))
 	a.set("Content-Length", strconv.Itoa(len(a.Body)))
 	a.set("Cache-Control", "no-store")
-	if carry == hls.CarryCookie {
+	if carry == hls.TicketInCookie {
 		g.setCookies(v, a)
 	}
 }
@@ -94,13 +94,13 @@ func (g *Gateway) rewrite(v *visit, o *origin.Object, originPath string) *rewrit
 		base = t.route.sources[0] + t.route.prefix + originPath
 	}
 	tpl, err := hls.Parse(o.Body, hls.Options{
-		Origin:      base,
-		Path:        t.path,
-		Carry:       t.route.config.Carry,
-		UnderTicket: v.underTicket,
-		Parameter:   g.o.Config.Tickets.Parameter,
-		Locate:      func(ref string) (string, bool) { return g.locate(t.route, ref) },
-		SameOrigin:  t.route.sameOrigin,
+		Origin:         base,
+		Path:           t.path,
+		TicketIn:       t.route.config.Carry,
+		UnderTicket:    v.underTicket,
+		QueryParameter: g.o.Config.Tickets.Parameter,
+		Locate:         func(ref string) (string, bool) { return g.locate(t.route, ref) },
+		SameOrigin:     t.route.sameOrigin,
 	})
 	if err != nil {
 		return &rewriting{err: err}
@@ -140,9 +140,9 @@ func freshness(body []byte) (fresh, stale time.Duration) {
 	switch {
 	case err != nil:
 		return 0, 0
-	case info.Master:
+	case info.IsMultivariant:
 		return masterFreshness, time.Minute
-	case info.PartTarget > 0 && !info.EndList:
+	case info.PartTarget > 0 && !info.HasEndList:
 		return info.PartTarget / 2, 3 * info.TargetDuration
 	default:
 		return info.TargetDuration / 2, 3 * info.TargetDuration

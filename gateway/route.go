@@ -229,5 +229,5 @@ func hasSuffixFold(s, suffix string) bool {
 
 // carriesInPath reports whether playlists below a ticket in the path are a thing of the route's.
 func (r *route) carriesInPath() bool {
-	return r.config.Carry == hls.CarryPath || r.config.Carry == hls.CarryNone
+	return r.config.Carry == hls.TicketInPath || r.config.Carry == hls.TicketInNone
 }

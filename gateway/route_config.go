@@ -25,7 +25,7 @@ type RouteConfig struct {
 	Origin  string   `yaml:"origin"`
 	Backend string   `yaml:"backend"`
 	// Carry is how the ticket travels.
-	Carry hls.Carry `yaml:"carry"`
+	Carry hls.TicketTransport `yaml:"carry"`
 	// Identity are facts beside the credentials that tell sessions apart: address, user_agent, playback_session (the
 	// X-Playback-Session-Id of Apple's players, in place of the other two), and where an edge asks edge_session, its own
 	// id of the session.
@@ -85,7 +85,7 @@ func (c Config) validateRoute(key string, r RouteConfig, hasBackend func(string)
 		}
 	}
 	errs = append(errs, r.validateHosts(key), r.validateRequired(key), r.validateDevice(key))
-	if r.Carry == hls.CarryCookie && slices.Contains(c.CORS.AllowOrigins, "*") {
+	if r.Carry == hls.TicketInCookie && slices.Contains(c.CORS.AllowOrigins, "*") {
 		errs = append(errs, fmt.Errorf(`%s.carry: cookie needs cors.allow_origins to list the players' origins; browsers send no cookie to "*"`, key))
 	}
 	return errors.Join(errs...)

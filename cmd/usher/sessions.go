@@ -73,7 +73,7 @@ func (c sessionsList) Run(r runtime) error {
 			query.Set(name, value)
 		}
 	}
-	var found admin.Found
+	var found admin.SessionList
 	return c.get(r, "sessions", query, &found, func() error { return printSessions(r, found) })
 }
 
@@ -122,7 +122,7 @@ func (c sessionsKick) Run(r runtime) error {
 	}
 	refused := error(nil)
 	for _, id := range c.IDs {
-		var kicked admin.Kicked
+		var kicked admin.KickResult
 		err := c.send(r, "POST", "sessions/"+url.PathEscape(id)+"/kick", c.fields(), &kicked, func() error {
 			return say(r, "kicked %s\n", id)
 		})
@@ -146,7 +146,7 @@ func (c sessionsKick) kickMatching(r runtime, filter url.Values) error {
 		}
 		fields["address"] = p.String()
 	}
-	var kicked admin.Kicked
+	var kicked admin.KickResult
 	err := c.send(r, "POST", "kick", fields, &kicked, func() error {
 		if err := say(r, "kicked %d of %d sessions\n", kicked.Kicked, kicked.Matched); err != nil {
 			return err
@@ -195,7 +195,7 @@ func (c sessionsBan) Run(r runtime) error {
 	}
 	var ban admin.Ban
 	return c.send(r, "POST", "bans", fields, &ban, func() error {
-		return say(r, "banned %s until %s: %s\n", ban.Whom(), ban.Until.Format(time.RFC3339), ban.ID)
+		return say(r, "banned %s until %s: %s\n", ban.Subject(), ban.Until.Format(time.RFC3339), ban.ID)
 	})
 }
 

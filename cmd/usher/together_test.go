@@ -169,6 +169,7 @@ func TestRoundTripsToRedis(t *testing.T) {
 
 // TestATraceGoesOnOnAnotherNode has a session opened on one node and re-checked on the other.
 func TestATraceGoesOnOnAnotherNode(t *testing.T) {
+	t.Parallel()
 	exporter := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
 	t.Cleanup(func() { _ = provider.Shutdown(context.Background()) })

@@ -27,7 +27,7 @@ func (n *fakeNode) Ready() bool         { return n.ready }
 func (n *fakeNode) Len() int            { return len(n.sessions) }
 func (n *fakeNode) Backends() []Backend { return n.backends }
 
-func (n *fakeNode) Sessions(yield func(Session) bool) {
+func (n *fakeNode) EachSession(yield func(Session) bool) {
 	for _, s := range n.sessions {
 		if !yield(s) {
 			return
@@ -58,7 +58,7 @@ type reply struct {
 	body   string
 }
 
-func ask(t *testing.T, n Node, method, path, authorization string) reply {
+func ask(t *testing.T, n LocalNode, method, path, authorization string) reply {
 	t.Helper()
 	server := httptest.NewServer(Handler(Config{Token: token}, Options{Node: n}))
 	defer server.Close()
@@ -81,7 +81,7 @@ func ask(t *testing.T, n Node, method, path, authorization string) reply {
 	return reply{resp.StatusCode, resp.Header, string(body)}
 }
 
-func get(t *testing.T, n Node, path string) reply {
+func get(t *testing.T, n LocalNode, path string) reply {
 	t.Helper()
 	return ask(t, n, http.MethodGet, path, "Bearer "+token)
 }
@@ -300,7 +300,7 @@ type countingNode struct {
 	yielded int
 }
 
-func (n *countingNode) Sessions(yield func(Session) bool) {
+func (n *countingNode) EachSession(yield func(Session) bool) {
 	for range 1000 {
 		n.yielded++
 		if !yield(Session{}) {

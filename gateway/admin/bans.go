@@ -61,7 +61,7 @@ func (h *handler) ban(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	got, err := h.cluster.Ban(r.Context(), wanted)
-	h.audit(r, "ban", wanted.Whom(), err, slog.String("ban", got.ID), slog.Time("until", wanted.Until),
+	h.audit(r, "ban", wanted.Subject(), err, slog.String("ban", got.ID), slog.Time("until", wanted.Until),
 		slog.String("reason", wanted.Reason))
 	if err != nil && !errors.Is(err, ErrPending) {
 		fail(w, err)

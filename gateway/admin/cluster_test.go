@@ -22,7 +22,7 @@ import (
 
 // fakeCluster notes what is wanted of it, in words, and answers as it is told.
 type fakeCluster struct {
-	found Found
+	found SessionList
 	err   error
 	bans  []Ban
 	asked []string
@@ -32,10 +32,10 @@ func (c *fakeCluster) note(format string, args ...any) {
 	c.asked = append(c.asked, fmt.Sprintf(format, args...))
 }
 
-func (c *fakeCluster) Find(_ context.Context, f Filter, limit int) (Found, error) {
+func (c *fakeCluster) FindSessions(_ context.Context, f Filter, limit int) (SessionList, error) {
 	text, err := json.Marshal(f)
 	if err != nil {
-		return Found{}, err
+		return SessionList{}, err
 	}
 	c.note("find %s %d", text, limit)
 	found := c.found
@@ -71,8 +71,8 @@ func (c *fakeCluster) Nodes(context.Context) ([]NodeStatus, error) {
 	return []NodeStatus{{ID: "x", Name: "n1", Alive: true, Self: true, Sessions: 3}}, c.err
 }
 
-func (c *fakeCluster) Live() int  { return 2 }
-func (c *fakeCluster) Away() bool { return true }
+func (c *fakeCluster) Live() int       { return 2 }
+func (c *fakeCluster) RedisDown() bool { return true }
 
 func (c *fakeCluster) RoundTrips() uint64 { return 7 }
 
@@ -104,7 +104,7 @@ func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		method, path, body string
-		found              Found
+		found              SessionList
 		err                error
 		status             int
 		answer             string
@@ -125,13 +125,13 @@ func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
 			status: 202, answer: `{"matched":1,"kicked":1}`, asked: []string{`kick ` + anID + ` 0s ""`},
 		},
 		"a kick of nobody": {
-			method: "POST", path: "sessions/" + anID + "/kick", err: fmt.Errorf("session x: %w", ErrUnknown),
+			method: "POST", path: "sessions/" + anID + "/kick", err: fmt.Errorf("session x: %w", ErrNotFound),
 			status: 404, answer: "session x: unknown", asked: []string{`kick ` + anID + ` 0s ""`},
 			audited: []string{"action=kick", `result="session x: unknown"`},
 		},
 		"all sessions of a user": {
 			method: "POST", path: "kick", body: `{"user":"Ann","reason":"unpaid"}`,
-			found:  Found{Matched: 2, Sessions: []Session{{ID: anID}, {ID: another}}, Silent: []string{"n3"}},
+			found:  SessionList{Matched: 2, Sessions: []Session{{ID: anID}, {ID: another}}, Silent: []string{"n3"}},
 			status: 200, answer: `{"matched":2,"kicked":2,"silent":["n3"]}`,
 			asked: []string{
 				`find {"user":"Ann"} 1000`, `kick ` + anID + ` 0s "unpaid"`,
@@ -161,7 +161,7 @@ func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
 			audited: []string{"action=unban", "target=b7"},
 		},
 		"a ban that is none": {
-			method: "DELETE", path: "bans/b7", err: fmt.Errorf("ban b7: %w", ErrUnknown),
+			method: "DELETE", path: "bans/b7", err: fmt.Errorf("ban b7: %w", ErrNotFound),
 			status: 404, answer: "ban b7: unknown", asked: []string{"unban b7"},
 		},
 		"a store that is away": {
@@ -176,7 +176,7 @@ func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
 		"sessions by all that they are listed by": {
 			method: "GET",
 			path:   "sessions?id=i&channel=c&route=r&backend=b&user=u&verdict=v&source=s&node=n&q=x&address=192.0.2.7&limit=7",
-			found:  Found{Sessions: []Session{}}, status: 200, answer: `{"total":0,"matched":0,"sessions":[]}`,
+			found:  SessionList{Sessions: []Session{}}, status: 200, answer: `{"total":0,"matched":0,"sessions":[]}`,
 			asked: []string{`find {"id":"i","channel":"c","route":"r","backend":"b","user":"u","verdict":"v","source":"s",` +
 				`"address":"192.0.2.7/32","q":"x","node":"n"} 7`},
 		},

@@ -14,7 +14,7 @@ import (
 const maxScrapes = 4
 
 // metrics serves the node's series in Prometheus's text format, those of the Go runtime and the process among them.
-func metrics(n Node, c Cluster) http.Handler {
+func metrics(n LocalNode, c Cluster) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		newNodeCollector(n, c),
@@ -31,13 +31,13 @@ func metrics(n Node, c Cluster) http.Handler {
 // nodeCollector reads a node at the time of the scrape, so that nothing is counted twice, and nothing is kept of a
 // backend that a reload removed. Labels are names from the config and closed sets of ours: never a viewer's words.
 type nodeCollector struct {
-	node    Node
+	node    LocalNode
 	cluster Cluster
 
 	ready, sessions, breaker, alarms, alarm, live, away, bans, trips *prometheus.Desc
 }
 
-func newNodeCollector(n Node, c Cluster) *nodeCollector {
+func newNodeCollector(n LocalNode, c Cluster) *nodeCollector {
 	return &nodeCollector{
 		node: n, cluster: c,
 		live: prometheus.NewDesc("usher_cluster_nodes",
@@ -73,7 +73,7 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 	out <- gauge(c.ready, indicator(c.node.Ready()))
 	out <- gauge(c.sessions, float64(c.node.Len()))
 	out <- gauge(c.live, float64(c.cluster.Live()))
-	out <- gauge(c.away, indicator(c.cluster.Away()))
+	out <- gauge(c.away, indicator(c.cluster.RedisDown()))
 	out <- gauge(c.bans, float64(len(c.cluster.Bans())))
 	out <- metric(c.trips, prometheus.CounterValue, float64(c.cluster.RoundTrips()))
 	for _, b := range c.node.Backends() {
@@ -87,7 +87,7 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 			name := known.String()
 			a := b.Alarms[name]
 			out <- metric(c.alarms, prometheus.CounterValue, float64(a.Count), b.Name, name)
-			out <- gauge(c.alarm, indicator(a.Raised), b.Name, name)
+			out <- gauge(c.alarm, indicator(a.Active), b.Name, name)
 		}
 	}
 }

@@ -21,9 +21,9 @@ func watchedNode() *fakeNode {
 		{
 			Name: "portal", Kind: "ministra", Breaker: "half-open", OnFailure: "allow", Address: "http://portal.example.com/",
 			Alarms: map[string]AlarmState{
-				backends.AlarmWrongAddress.String():     {Count: 12345678, Raised: true},
+				backends.AlarmWrongAddress.String():     {Count: 12345678, Active: true},
 				backends.AlarmUnexpectedStatus.String(): {Count: 3},
-				"made_up":                               {Count: 9, Raised: true},
+				"made_up":                               {Count: 9, Active: true},
 			},
 		},
 		{Name: `a "quoted" one`, Kind: "rules", Breaker: "closed", OnFailure: "deny"},
@@ -115,7 +115,7 @@ func TestSeriesAreNamedAsPrometheusWants(t *testing.T) {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
 	pedantic := prometheus.NewPedanticRegistry()
-	pedantic.MustRegister(newNodeCollector(watchedNode(), alone{watchedNode()}))
+	pedantic.MustRegister(newNodeCollector(watchedNode(), standalone{watchedNode()}))
 	if families, err := pedantic.Gather(); err != nil || len(families) != 9 {
 		t.Errorf("got %d families and error %v, want 9", len(families), err)
 	}

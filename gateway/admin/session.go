@@ -79,8 +79,8 @@ func (f *Filter) begins(s *Session) bool {
 	return false
 }
 
-// Found is what a search found on all nodes.
-type Found struct {
+// SessionList is what a search found on all nodes.
+type SessionList struct {
 	// Total is how many sessions are live, and Matched how many of them were asked for. A session that several nodes hold
 	// counts once.
 	Total   int `json:"total"`

@@ -16,7 +16,7 @@ func (h *handler) sessions(w http.ResponseWriter, r *http.Request) {
 	if fail(w, err) {
 		return
 	}
-	found, err := h.cluster.Find(r.Context(), f, limit)
+	found, err := h.cluster.FindSessions(r.Context(), f, limit)
 	if fail(w, err) {
 		return
 	}
@@ -25,7 +25,7 @@ func (h *handler) sessions(w http.ResponseWriter, r *http.Request) {
 
 func (h *handler) session(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
-	found, err := h.cluster.Find(r.Context(), Filter{ID: id}, 1)
+	found, err := h.cluster.FindSessions(r.Context(), Filter{ID: id}, 1)
 	if fail(w, err) {
 		return
 	}
@@ -37,7 +37,7 @@ func (h *handler) session(w http.ResponseWriter, r *http.Request) {
 }
 
 // noSession says that a session was not found, and which nodes may have it all the same.
-func noSession(found Found) string {
+func noSession(found SessionList) string {
 	if len(found.Silent) == 0 {
 		return "no live session of that id"
 	}
@@ -56,8 +56,8 @@ func (k *kickRequest) check() (time.Duration, error) {
 	return d, errors.Join(err, checkReason(k.Reason))
 }
 
-// Kicked is what became of kicks.
-type Kicked struct {
+// KickResult is what became of kicks.
+type KickResult struct {
 	// Matched is how many sessions were to be ended, and Kicked how many were.
 	Matched int `json:"matched"`
 	Kicked  int `json:"kicked"`
@@ -86,7 +86,7 @@ func (h *handler) kick(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	show(w, Kicked{Matched: 1, Kicked: 1}, err)
+	show(w, KickResult{Matched: 1, Kicked: 1}, err)
 }
 
 // kickAll ends all sessions that match, a page after the other.
@@ -107,10 +107,10 @@ func (h *handler) kickAll(w http.ResponseWriter, r *http.Request) {
 		fail(w, fmt.Errorf("everybody is %w; want one of %q or address", errInput, filterFields()))
 		return
 	}
-	var done Kicked
+	var done KickResult
 	var pending error
 	for {
-		found, err := h.cluster.Find(r.Context(), k.Filter, maxLimit)
+		found, err := h.cluster.FindSessions(r.Context(), k.Filter, maxLimit)
 		if fail(w, err) {
 			return
 		}

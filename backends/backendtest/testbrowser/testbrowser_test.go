@@ -24,7 +24,7 @@ func TestBrowser_Tab_Isolated(t *testing.T) {
 	t.Parallel()
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
-		fmt.Fprint(w, "<!doctype html><title>page</title>")
+		_, _ = fmt.Fprint(w, "<!doctype html><title>page</title>")
 	}))
 	t.Cleanup(site.Close)
 	cookies := func(ctx context.Context, expression string) string {

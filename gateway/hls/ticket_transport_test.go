@@ -9,14 +9,14 @@ import (
 
 func TestCarryIsWrittenAndReadByItsWord(t *testing.T) {
 	t.Parallel()
-	for word, carry := range map[string]hls.Carry{
-		"path": hls.CarryPath, "query": hls.CarryQuery, "cookie": hls.CarryCookie, "none": hls.CarryNone,
+	for word, carry := range map[string]hls.TicketTransport{
+		"path": hls.TicketInPath, "query": hls.TicketInQuery, "cookie": hls.TicketInCookie, "none": hls.TicketInNone,
 	} {
 		text, err := carry.MarshalText()
 		if err != nil || string(text) != word || carry.String() != word {
 			t.Errorf("%d: got %q, %q and error %v, want %q", carry, text, carry, err, word)
 		}
-		got := hls.Carry(9)
+		got := hls.TicketTransport(9)
 		if err := got.UnmarshalText([]byte(word)); err != nil || got != carry {
 			t.Errorf("%q: got %v and error %v, want %v", word, got, err, carry)
 		}
@@ -25,22 +25,22 @@ func TestCarryIsWrittenAndReadByItsWord(t *testing.T) {
 
 func TestAWordThatIsNoCarryIsAnErrorThatListsThem(t *testing.T) {
 	t.Parallel()
-	got := hls.CarryCookie
+	got := hls.TicketInCookie
 	err := got.UnmarshalText([]byte("Path"))
-	if want := `read carry "Path": allowed are path, query, cookie, none`; err == nil || err.Error() != want {
+	if want := `ticket transport "Path": want one of path, query, cookie, none`; err == nil || err.Error() != want {
 		t.Errorf("got error %v, want %s", err, want)
 	}
-	if got != hls.CarryCookie {
+	if got != hls.TicketInCookie {
 		t.Errorf("got %v, want the value unchanged", got)
 	}
 }
 
 func TestANumberThatIsNoCarryIsShownAndNotWritten(t *testing.T) {
 	t.Parallel()
-	if _, err := hls.Carry(4).MarshalText(); err == nil || !strings.Contains(err.Error(), "carry 4") {
+	if _, err := hls.TicketTransport(4).MarshalText(); err == nil || !strings.Contains(err.Error(), "transport 4") {
 		t.Errorf("got error %v, want one that names the value", err)
 	}
-	if got, want := hls.Carry(4).String(), "carry(4)"; got != want {
+	if got, want := hls.TicketTransport(4).String(), "ticket_transport(4)"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
