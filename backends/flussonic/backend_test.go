@@ -56,7 +56,7 @@ func startServer(t testing.TB) *backendtest.Server {
 
 func set(t *testing.T, s *backendtest.Server, m backendtest.Mode) {
 	t.Helper()
-	if err := s.Set(m); err != nil {
+	if err := s.SetMode(m); err != nil {
 		t.Fatalf("set the middleware to %s: %v", m, err)
 	}
 }

@@ -153,7 +153,7 @@ func TestOnlyAYesMustHaveWhatIsRequired(t *testing.T) {
 func TestARequiredBodyIsFetched(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
-	s.Speak(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
+	s.SetDialect(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
 		_, _ = io.WriteString(w, r.URL.Query().Get("say"))
 	})
 	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.RequireBody, cfg.MaxBodySize = "^ok", 100 })
@@ -355,7 +355,7 @@ func TestARedirectToTheBackendsOwnHost(t *testing.T) {
 func TestALoginPageAtTheEndOfARedirectIsNoYes(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
-	s.Speak(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
+	s.SetDialect(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
 		if r.URL.Path == "/login" {
 			w.Header().Set("Content-Type", "text/html")
 			_, _ = io.WriteString(w, "<html>Log in</html>")

@@ -118,7 +118,7 @@ func TestRedirects(t *testing.T) {
 	s := startServer(t, map[string]backendtest.User{"good": {}})
 	elsewhere := startServer(t, map[string]backendtest.User{"good": {Name: "alice"}})
 	set := func(s *backendtest.Server, m backendtest.Mode) {
-		if err := s.Set(m); err != nil {
+		if err := s.SetMode(m); err != nil {
 			t.Fatalf("set the middleware: %v", err)
 		}
 	}
@@ -170,7 +170,7 @@ func TestRedirects(t *testing.T) {
 func TestAlarmsOfAnswersReachTheWatch(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
-	if err := s.Set(backendtest.Status(http.StatusGone)); err != nil {
+	if err := s.SetMode(backendtest.Status(http.StatusGone)); err != nil {
 		t.Fatalf("set the middleware: %v", err)
 	}
 	c := newClient(t, s.URL(), nil)
@@ -191,11 +191,11 @@ func TestWhatGoesWrongIsSortedAndTellsNothing(t *testing.T) {
 	t.Cleanup(secured.Close)
 	plain := startServer(t, nil)
 	hanging := startServer(t, nil)
-	if err := hanging.Set(backendtest.Hang()); err != nil {
+	if err := hanging.SetMode(backendtest.Hang()); err != nil {
 		t.Fatalf("set the middleware: %v", err)
 	}
 	refusing := startServer(t, nil)
-	if err := refusing.Set(backendtest.Refuse()); err != nil {
+	if err := refusing.SetMode(backendtest.Refuse()); err != nil {
 		t.Fatalf("set the middleware: %v", err)
 	}
 	tests := map[string]struct {
@@ -235,7 +235,7 @@ func TestWhatGoesWrongIsSortedAndTellsNothing(t *testing.T) {
 func TestBodies(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
-	s.Speak(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
+	s.SetDialect(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
 		size := 100
 		if r.URL.Query().Get("big") != "" {
 			size = 101
@@ -261,7 +261,7 @@ func TestBodies(t *testing.T) {
 func TestAnAnswerStandsEvenIfItsBodyNeverComes(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, map[string]backendtest.User{"good": {}})
-	if err := s.Set(backendtest.SlowBody()); err != nil {
+	if err := s.SetMode(backendtest.SlowBody()); err != nil {
 		t.Fatalf("set the middleware: %v", err)
 	}
 	c := newClient(t, s.URL(), nil)

@@ -132,7 +132,7 @@ func TestACallThatNobodyAnsweredIsWrittenDownToo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, nil)
-			if err := s.Set(tt.mode); err != nil {
+			if err := s.SetMode(tt.mode); err != nil {
 				t.Fatalf("set the middleware: %v", err)
 			}
 			ctx, all := httpbackend.WithTrace(t.Context())
@@ -256,7 +256,7 @@ func TestAnExchangeKeepsTheBeginningOfABody(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, nil)
 			body := strings.Repeat("0123456789", tt.size/10+1)[:tt.size]
-			s.Speak(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+			s.SetDialect(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
 				_, _ = io.WriteString(w, body)
 			})
 			c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.MaxBodySize = backends.ByteSize(tt.maxBody) })
@@ -279,7 +279,7 @@ func TestAnExchangeKeepsTheBeginningOfABody(t *testing.T) {
 func TestAnAnswerStandsForWhoLooksEvenIfItsBodyNeverComes(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, map[string]backendtest.User{"good": {}})
-	if err := s.Set(backendtest.SlowBody()); err != nil {
+	if err := s.SetMode(backendtest.SlowBody()); err != nil {
 		t.Fatalf("set the middleware: %v", err)
 	}
 	ctx, all := httpbackend.WithTrace(t.Context())

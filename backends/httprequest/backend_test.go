@@ -201,7 +201,7 @@ func TestAnswers(t *testing.T) {
 			for name, value := range tt.headers {
 				s.SetHeader(name, value)
 			}
-			if err := s.Set(tt.mode); err != nil {
+			if err := s.SetMode(tt.mode); err != nil {
 				t.Fatalf("set the middleware: %v", err)
 			}
 			b := newBackend(t, s.URL(), nil)

@@ -221,7 +221,7 @@ func TestViewersShareTheFirstFetchAndNoneEndsIt(t *testing.T) {
 	answer := make(chan struct{})
 	release := sync.OnceFunc(func() { close(answer) })
 	t.Cleanup(release)
-	i.Speak(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+	i.SetDialect(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
 		<-answer
 		_, _ = w.Write([]byte(set))
 	})

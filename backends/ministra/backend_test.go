@@ -17,7 +17,7 @@ func TestBackendPassesTheContract(t *testing.T) {
 	for name, v := range versions() {
 		t.Run("portal of "+name, func(t *testing.T) {
 			backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
-				s.Speak(v.dialect)
+				s.SetDialect(v.dialect)
 				return newBackend(t, s.URL()+"/stalker_portal")
 			})
 		})
@@ -137,7 +137,7 @@ func TestWhatIsNoAnswerOfThePortals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startPortal(t, versions()["5.1.1"].dialect)
-			if err := s.Set(tt.mode); err != nil {
+			if err := s.SetMode(tt.mode); err != nil {
 				t.Fatalf("set the portal: %v", err)
 			}
 			b := newBackend(t, s.URL())

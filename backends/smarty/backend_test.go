@@ -34,7 +34,7 @@ func startServer(t testing.TB, d backendtest.Dialect) *backendtest.Server {
 	cfg := backendtest.DefaultConfig()
 	cfg.Users = map[string]backendtest.User{"123": {}}
 	s := backendtest.New(cfg)
-	s.Speak(d)
+	s.SetDialect(d)
 	if err := s.Start(); err != nil {
 		t.Fatalf("start the middleware: %v", err)
 	}
@@ -70,7 +70,7 @@ func TestBackendPassesTheContract(t *testing.T) {
 	for _, status := range []int{http.StatusOK, http.StatusForbidden} {
 		t.Run(fmt.Sprintf("no comes with %d", status), func(t *testing.T) {
 			backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
-				s.Speak(refusing(status))
+				s.SetDialect(refusing(status))
 				return newBackend(t, s.URL(), nil)
 			})
 		})

@@ -118,7 +118,7 @@ func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, saying(200, `{"error": 0}`))
-			if err := s.Set(tt.mode); err != nil {
+			if err := s.SetMode(tt.mode); err != nil {
 				t.Fatalf("set the middleware: %v", err)
 			}
 			b := newBackend(t, s.URL(), tt.change)
@@ -140,7 +140,7 @@ func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
 func TestABodyThatNeverComesIsATimeout(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, saying(200, ""))
-	if err := s.Set(backendtest.SlowBody()); err != nil {
+	if err := s.SetMode(backendtest.SlowBody()); err != nil {
 		t.Fatalf("set the middleware: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

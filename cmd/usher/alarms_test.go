@@ -63,8 +63,8 @@ func TestWhatAnswersInTheBackendsPlaceIsToldOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := middleware(t)
-			m.Speak(test.dialect)
-			if err := m.Set(test.mode); err != nil {
+			m.SetDialect(test.dialect)
+			if err := m.SetMode(test.mode); err != nil {
 				t.Fatal(err)
 			}
 			s := defaultSettings()
