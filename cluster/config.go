@@ -11,29 +11,32 @@ import (
 
 // Config is how a node finds the others.
 type Config struct {
-	// Node is the name that the node is shown by; empty: the host's.
-	Node string `yaml:"node"`
+	// NodeName is the name that the node is shown by; empty: the host's.
+	NodeName string `yaml:"node_name"`
 	// Redis is what the nodes share; without addresses the node is alone.
 	Redis redisclient.Config `yaml:"redis"`
-	// Keys seal what Redis holds of viewers. The first one seals, all of them open: a new key goes to the end of every
+	// EncryptionKeys seal what Redis holds of viewers. The first one seals, all of them open: a new key goes to the end of every
 	// node's list first, then to its head, and the old one out once nothing is left that it sealed. The first one also
 	// keys the hashes that users are known by, so a change of it lets users exceed their limits for one soft window.
-	Keys []backends.Key `yaml:"keys"`
-	// Deadline is the longest that anybody waits for Redis.
-	Deadline time.Duration `yaml:"deadline"`
-	// Heartbeat is how often a node says which sessions it has seen.
-	Heartbeat time.Duration `yaml:"heartbeat"`
-	// KeepFor is how long a session is remembered after its decision has run out.
-	KeepFor time.Duration `yaml:"keep_for"`
+	EncryptionKeys []backends.Key `yaml:"encryption_keys"`
+	// RedisTimeout is the longest that anybody waits for Redis.
+	RedisTimeout time.Duration `yaml:"redis_timeout"`
+	// HeartbeatInterval is how often a node says which sessions it has seen.
+	HeartbeatInterval time.Duration `yaml:"heartbeat_interval"`
+	// SessionTTL is how long a session is remembered after its decision has run out.
+	SessionTTL time.Duration `yaml:"session_ttl"`
+	// Memory bounds what a node remembers of ended sessions while it has no Redis.
+	Memory MemoryConfig `yaml:"memory"`
 }
 
 // DefaultConfig is what holds where the file is silent: a node alone.
 func DefaultConfig() Config {
 	return Config{
-		Redis:     redisclient.Config{Prefix: "usher", PoolSize: 32},
-		Deadline:  100 * time.Millisecond,
-		Heartbeat: 20 * time.Second,
-		KeepFor:   30 * time.Minute,
+		Memory:            DefaultMemoryConfig(),
+		Redis:             redisclient.Config{KeyPrefix: "usher", PoolSize: 32},
+		RedisTimeout:      100 * time.Millisecond,
+		HeartbeatInterval: 20 * time.Second,
+		SessionTTL:        30 * time.Minute,
 	}
 }
 
@@ -51,10 +54,10 @@ func (c Config) Validate() error {
 
 func (c Config) validateKeys() error {
 	var errs []error
-	if c.Enabled() && len(c.Keys) == 0 {
-		errs = append(errs, errors.New("keys: none; want at least one, the same on every node, such as { id: a, secret: \"file:/etc/usher/cluster.key\" }"))
+	if c.Enabled() && len(c.EncryptionKeys) == 0 {
+		errs = append(errs, errors.New("encryption_keys: none; want at least one, the same on every node, such as { id: a, secret: \"file:/etc/usher/cluster.key\" }"))
 	}
-	errs = append(errs, backends.ValidateKeys("keys", c.Keys))
+	errs = append(errs, backends.ValidateKeys("encryption_keys", c.EncryptionKeys))
 	return errors.Join(errs...)
 }
 
@@ -64,9 +67,9 @@ func (c Config) validateTimes() error {
 		key              string
 		value, low, high time.Duration
 	}{
-		{"deadline", c.Deadline, 5 * time.Millisecond, 10 * time.Second},
-		{"heartbeat", c.Heartbeat, time.Second, 10 * time.Minute},
-		{"keep_for", c.KeepFor, time.Minute, 30 * 24 * time.Hour},
+		{"redis_timeout", c.RedisTimeout, 5 * time.Millisecond, 10 * time.Second},
+		{"heartbeat_interval", c.HeartbeatInterval, time.Second, 10 * time.Minute},
+		{"session_ttl", c.SessionTTL, time.Minute, 30 * 24 * time.Hour},
 	} {
 		if d.value < d.low || d.value > d.high {
 			errs = append(errs, fmt.Errorf("%s: %v is out of range; want %v to %v", d.key, d.value, d.low, d.high))

@@ -13,22 +13,22 @@
 // The scripts of each package are in its folder lua; each begins with its keys, arguments and result. All keys of a script
 // lie in one hash slot, so that a Redis Cluster runs it.
 //
-// The table lists what is in Redis under cluster.redis.prefix, here "usher". Times are milliseconds of the server's clock,
+// The table lists what is in Redis under cluster.redis.key_prefix, here "usher". Times are milliseconds of the server's clock,
 // unless they say otherwise. Nodes send only durations, so that their own clocks need not agree. Every key expires; only
 // scripts write, except for the probe.
 //
 //	key                       type    expires after             written by               what it holds; what its loss costs
-//	usher:session:{session}   hash    decision + keep_for       acquire_lease            a session; the backend is asked
+//	usher:session:{session}   hash    decision + session_ttl       acquire_lease            a session; the backend is asked
 //	                                                            store_decision           again
 //	                                                            kick_session
 //	                                                            mark_evicted
 //	                                                            add_counters
 //	                                                            close_session
-//	usher:last-seen:{0…63}    zset    keep_for                  session_heartbeat        when each session was last seen;
+//	usher:last-seen:{0…63}    zset    session_ttl                  session_heartbeat        when each session was last seen;
 //	                                                            expire_scan              restored by the next heartbeat
 //	                                                            expire_ack
 //	usher:user:{user}         hash    2 × the longer of idle    stream_limit             a user's streams; exact again
-//	                                  timeout and evicted_for                            after a grace period
+//	                                  timeout and eviction_ttl                            after a grace period
 //	usher:{all}:nodes         hash    1 minute                  node_heartbeat           what nodes report about
 //	                                                                                     themselves; restored in 500 ms
 //	usher:{all}:heartbeats    zset    1 minute                  node_heartbeat           each node's last heartbeat; as above
@@ -65,7 +65,7 @@
 //	+pexpireat +pttl +time
 //
 // Invariants:
-//   - No request waits for Redis longer than cluster.deadline, and during an outage none waits at all.
+//   - No request waits for Redis longer than cluster.redis_timeout, and during an outage none waits at all.
 //   - A call that Redis runs after its caller has given up changes nothing: it carries its expiry.
 //   - Revisions only grow, also across a flush. A decision is stored under the revision of its lease, and dropped if a newer
 //     lease was granted: a node that was frozen stores nothing stale.

@@ -15,17 +15,17 @@ import (
 
 // MemoryConfig bounds a [Memory].
 type MemoryConfig struct {
-	// MaxRecords is the most ended sessions that are remembered, about 1 kB each.
-	MaxRecords int `yaml:"max_records"`
+	// MaxSessions is the most ended sessions that are remembered, about 1 kB each.
+	MaxSessions int `yaml:"max_sessions"`
 }
 
 // DefaultMemoryConfig returns the defaults.
-func DefaultMemoryConfig() MemoryConfig { return MemoryConfig{MaxRecords: 500_000} }
+func DefaultMemoryConfig() MemoryConfig { return MemoryConfig{MaxSessions: 500_000} }
 
 // Validate reports every setting that cannot work.
 func (c MemoryConfig) Validate() error {
-	if c.MaxRecords < 1 {
-		return fmt.Errorf("max_records: %d is too small; want at least 1", c.MaxRecords)
+	if c.MaxSessions < 1 {
+		return fmt.Errorf("max_sessions: %d is too small; want at least 1", c.MaxSessions)
 	}
 	return nil
 }
@@ -74,14 +74,14 @@ type tombstone struct{ revokedBefore, kickedUntil time.Time }
 // NewMemory makes a store that remembers sessions and revoked tickets for as long as a ticket may be revived.
 func NewMemory(c MemoryConfig, reviveFor time.Duration, rules session.LimitRules) (*Memory, error) {
 	entries, err := otter.New(&otter.Options[backends.SessionID, *memoryEntry]{
-		MaximumSize:      c.MaxRecords,
+		MaximumSize:      c.MaxSessions,
 		ExpiryCalculator: otter.ExpiryWriting[backends.SessionID, *memoryEntry](reviveFor),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the store of sessions: %w", err)
 	}
 	tombstones, err := otter.New(&otter.Options[backends.SessionID, *tombstone]{
-		MaximumSize:      c.MaxRecords,
+		MaximumSize:      c.MaxSessions,
 		ExpiryCalculator: otter.ExpiryWriting[backends.SessionID, *tombstone](reviveFor),
 	})
 	if err != nil {
@@ -250,8 +250,8 @@ func (m *Memory) revokeTicket(id backends.SessionID, opened, kickedUntil time.Ti
 	m.tombstones.Set(id, t)
 }
 
-// Kick denies the session for that long, and revokes the tickets that were opened at that time or before.
-func (m *Memory) Kick(_ context.Context, id backends.SessionID, opened time.Time, d time.Duration) error {
+// RevokeSession denies the session for that long, and revokes the tickets that were opened at that time or before.
+func (m *Memory) RevokeSession(_ context.Context, id backends.SessionID, opened time.Time, d time.Duration) error {
 	now, shard := time.Now(), m.shardOf(id)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +21,6 @@ const minRetention = 24 * time.Hour
 // Options are what a [Node] is made of.
 type Options struct {
 	Config Config
-	Memory MemoryConfig
 	// ReviveFor is how old a ticket may be whose session is unknown.
 	ReviveFor time.Duration
 	Limits    session.LimitRules
@@ -38,8 +36,8 @@ type Options struct {
 // Handlers receive a node's events. All are called from goroutines of the node's and must not block, except Answer. Each
 // may be nil.
 type Handlers struct {
-	// OnRevoked receives revocations. Bans are up to date by then.
-	OnRevoked func(session.Revocation)
+	// OnRevocation receives revocations. Bans are up to date by then.
+	OnRevocation func(session.Revocation)
 	// RecheckAll is called when revocations may have been lost: every live session must be looked up again.
 	RecheckAll func()
 	// OnRedisRecovered is called after each outage of Redis.
@@ -53,13 +51,13 @@ type Handlers struct {
 
 // Node is one of the nodes that share sessions, or a single node. It is safe for concurrent use.
 type Node struct {
+	Store    // where the sessions are
 	o        Options
 	id, name string
 	started  time.Time
 	cipher   *redisclient.Cipher
 	bans     *events.Bans
 	handlers atomic.Pointer[Handlers]
-	store    Store
 	memory   *Memory        // of a single node
 	redis    *Redis         // nil: a single node
 	broker   *events.Broker // nil: a single node
@@ -70,12 +68,12 @@ func Open(o Options) (*Node, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := &Node{o: o, id: events.NewID(), name: o.Config.Node, started: time.Now(), bans: events.NewBans()}
+	n := &Node{o: o, id: events.NewID(), name: o.Config.NodeName, started: time.Now(), bans: events.NewBans()}
 	if n.name == "" {
 		n.name, _ = os.Hostname() // a node without a name is shown without one
 	}
 	n.handlers.Store(new(Handlers))
-	local, err := NewMemory(o.Memory, o.ReviveFor, o.Limits)
+	local, err := NewMemory(o.Config.Memory, o.ReviveFor, o.Limits)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +81,7 @@ func Open(o Options) (*Node, error) {
 	if o.Config.Enabled() {
 		return n, n.join(local)
 	}
-	n.memory, n.store = local, local
+	n.memory, n.Store = local, local
 	n.cipher, err = redisclient.NewCipher([]backends.Key{{ID: "alone", Secret: backends.Secret(rand.Text())}})
 	return n, err
 }
@@ -97,11 +95,11 @@ func (n *Node) join(local *Memory) error {
 		local.Close()
 		return fmt.Errorf("cluster: %w", err)
 	}
-	n.redis, n.store, n.cipher = r, r, r.cipher
+	n.redis, n.Store, n.cipher = r, r, r.cipher
 	n.broker = events.New(events.Options{
 		Client: r.client, Cipher: r.cipher, Bans: n.bans, NodeID: n.id, NodeName: n.name, Started: n.started,
 		Retention: max(minRetention, n.o.ReviveFor), Status: n.status, Logger: n.o.Logger,
-		OnRevoked: n.revoked, RecheckAll: n.recheckAll, OnStateLost: r.denyAgain, OnDecision: r.waiters.notify,
+		OnRevocation: n.revoked, RecheckAll: n.recheckAll, OnStateLost: r.denyAgain, OnDecision: r.waiters.notify,
 		OnLimitExceeded: n.limitExceeded, Answer: n.answer,
 	})
 	r.client.OnRecovered(n.broker.Resync)
@@ -128,9 +126,6 @@ func (n *Node) Run(ctx context.Context, h Handlers) {
 	}
 	n.broker.Run(ctx)
 }
-
-// Store returns where the sessions are.
-func (n *Node) Store() Store { return n.store }
 
 // Shared reports whether other nodes share the store.
 func (n *Node) Shared() bool { return n.redis != nil }
@@ -198,7 +193,7 @@ func (n *Node) Revoke(ctx context.Context, v session.Revocation) error {
 func (n *Node) Kick(
 	ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration, decision backends.Decision,
 ) error {
-	storeErr := n.store.Kick(ctx, id, opened, d)
+	storeErr := n.RevokeSession(ctx, id, opened, d)
 	revokeErr := n.Revoke(ctx, session.Revocation{
 		Kind: session.RevokedKicked, Session: id, Opened: opened, Decision: decision, Until: time.Now().Add(d),
 	})
@@ -225,7 +220,7 @@ func (n *Node) revoked(v session.Revocation) {
 			return // the kick is over, and a session that lives now was opened since
 		}
 	}
-	if f := n.handlers.Load().OnRevoked; f != nil {
+	if f := n.handlers.Load().OnRevocation; f != nil {
 		f(v)
 	}
 }
@@ -263,20 +258,4 @@ func (n *Node) status() events.NodeStatus {
 	}
 	s.IsDraining = n.o.Draining != nil && n.o.Draining()
 	return s
-}
-
-// credentialsOf returns what a viewer presented, as one string.
-func credentialsOf(r *backends.Request) string {
-	if r.Query == "" && len(r.Headers) == 0 {
-		return ""
-	}
-	var b strings.Builder
-	b.WriteString(r.Query)
-	for _, h := range r.Headers {
-		b.WriteByte(0)
-		b.WriteString(h.Name)
-		b.WriteByte(0)
-		b.WriteString(h.Value)
-	}
-	return b.String()
 }

@@ -19,11 +19,10 @@ var ErrNoBan = errors.New("no such ban")
 // Credentials returns a keyed hash of what a viewer presented, the same on all nodes. It is empty if the viewer presented
 // nothing.
 func (n *Node) Credentials(r *backends.Request) string {
-	credentials := credentialsOf(r)
-	if credentials == "" {
+	if r.Credentials().IsEmpty() {
 		return ""
 	}
-	return n.cipher.Hash("credentials", credentials)
+	return n.cipher.Hash("credentials", string(r.Credentials().AppendCanonical(nil)))
 }
 
 // Banned returns the ban of a viewer. The decision may be nil if there is none yet. It takes no round trip, and unless
@@ -33,11 +32,10 @@ func (n *Node) Banned(r *backends.Request, d *backends.Decision) (session.Ban, b
 		return session.Ban{}, false
 	}
 	return n.bans.Match(r, d, func() []string {
-		credentials := credentialsOf(r)
-		if credentials == "" {
+		if r.Credentials().IsEmpty() {
 			return nil
 		}
-		return n.cipher.Hashes("credentials", credentials)
+		return n.cipher.Hashes("credentials", string(r.Credentials().AppendCanonical(nil)))
 	})
 }
 
@@ -57,6 +55,21 @@ func (n *Node) Ban(ctx context.Context, b session.Ban) (session.Ban, error) {
 		return b, nil
 	}
 	return b, n.broker.StoreBan(ctx, b)
+}
+
+// BanCredentials bans the credentials that a banned user's viewer presented, so that the viewer stays out when the
+// middleware cannot name the user. It returns no error while Redis is unavailable: this node has applied it, and the
+// others do when Redis has recovered.
+func (n *Node) BanCredentials(ctx context.Context, cause session.Ban, presented *backends.Request) error {
+	credentials := n.Credentials(presented)
+	if credentials == "" {
+		return nil
+	}
+	_, err := n.Ban(ctx, session.Ban{Credentials: credentials, Until: cause.Until, Reason: cause.Reason, Cause: cause.ID})
+	if errors.Is(err, ErrUnavailable) {
+		return nil
+	}
+	return err
 }
 
 // Unban removes a ban and those that it caused. ErrNoBan: no ban has the id. With another error this node has applied it,

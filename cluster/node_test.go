@@ -77,9 +77,9 @@ func kindAndWhom(v session.Revocation) string {
 func startPeer(t testing.TB, c Config, name string, edit func(*Options)) (p *peer, stop func()) {
 	t.Helper()
 	p = &peer{log: new(redistest.Log), news: make(chan struct{}, 1)}
-	c.Node = name
+	c.NodeName, c.Memory.MaxSessions = name, 1000
 	o := Options{
-		Config: c, Memory: MemoryConfig{MaxRecords: 1000}, ReviveFor: reviveFor, Limits: testRules,
+		Config: c, ReviveFor: reviveFor, Limits: testRules,
 		Version: "v1", Address: ":8080", Logger: p.log.Logger(),
 	}
 	if edit != nil {
@@ -102,7 +102,7 @@ func startPeer(t testing.TB, c Config, name string, edit func(*Options)) (p *pee
 
 func (p *peer) handlers() Handlers {
 	return Handlers{
-		OnRevoked: func(v session.Revocation) {
+		OnRevocation: func(v session.Revocation) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.revoked = append(p.revoked, kindAndWhom(v))
@@ -177,7 +177,7 @@ func TestWhatIsRevokedReachesAllNodesOnce(t *testing.T) {
 	}
 	everybodyHears(t, peers, want...)
 	for _, p := range peers {
-		if got, err := p.Store().AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); err != nil || time.Now().After(got.Record.KickedUntil) {
+		if got, err := p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); err != nil || time.Now().After(got.Record.KickedUntil) {
 			t.Errorf("%s: %+v, %v", p.Name(), got, err)
 		}
 	}
@@ -201,13 +201,13 @@ func TestWhatIsDoneWhileRedisIsFrozenReachesTheOthers(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	c := testConfig(server)
-	c.Deadline = 200 * time.Millisecond
+	c.RedisTimeout = time.Second
 	a, _ := startPeer(t, c, "a", nil)
 	b, _ := startPeer(t, c, "b", nil)
 	redistest.Eventually(t, "they know of each other", func() bool { return a.Live() == 2 && b.Live() == 2 })
 	server.Signal(syscall.SIGSTOP)
 	redistest.Eventually(t, "Redis is given up", func() bool {
-		_, _ = a.Store().AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
+		_, _ = a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
 		return a.RedisDown()
 	})
 	if err := a.Kick(t.Context(), idOf(1), time.Time{}, time.Hour, denial("x")); !errors.Is(err, ErrUnavailable) {
@@ -345,7 +345,7 @@ func TestAllNodesAreAsked(t *testing.T) {
 	now := float64(time.Now().Add(time.Hour).UnixMilli())
 	must(t, server.Client.HSet(t.Context(), "usher:{all}:nodes", "mute", `{"name":"mute"}`).Err())
 	must(t, server.Client.Do(t.Context(), "ZADD", "usher:{all}:heartbeats", now, "mute").Err())
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	answers, silent = peers[0].Ask(ctx, []byte("hello"))
 	if len(answers) != 3 || !slices.Equal(silent, []string{"mute"}) {
@@ -362,7 +362,7 @@ func TestANodeAlone(t *testing.T) {
 	t.Parallel()
 	p, _ := startPeer(t, DefaultConfig(), "alone", nil)
 	ctx := t.Context()
-	redistest.Eventually(t, "it runs", func() bool { return p.Node.handlers.Load().OnRevoked != nil })
+	redistest.Eventually(t, "it runs", func() bool { return p.Node.handlers.Load().OnRevocation != nil })
 	must(t, p.Kick(ctx, idOf(1), time.Time{}, time.Hour, denial("x")))
 	ban, err := p.Ban(ctx, session.Ban{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Until: time.Now().Add(time.Hour)})
 	must(t, err)
@@ -379,7 +379,7 @@ func TestANodeAlone(t *testing.T) {
 		t.Errorf("answers %+v, silent %q", answers, silent)
 	}
 	for i := range 2 { // one more than may play
-		_, err = p.Store().RenewStreams(ctx, []session.StreamEntry{{User: "u", Session: idOf(i), LastSeen: time.Now(), IsPlaying: true, MaxStreams: 1}})
+		_, err = p.RenewStreams(ctx, []session.StreamEntry{{User: "u", Session: idOf(i), LastSeen: time.Now(), IsPlaying: true, MaxStreams: 1}})
 		must(t, err)
 	}
 	p.mu.Lock()
@@ -392,16 +392,16 @@ func TestANodeAlone(t *testing.T) {
 func TestARedisThatIsAwayAtTheStartIsNoReasonNotToServe(t *testing.T) {
 	t.Parallel()
 	c := DefaultConfig()
-	c.Redis.Addresses, c.Keys = []string{"127.0.0.1:1"}, []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
+	c.Redis.Addresses, c.EncryptionKeys = []string{"127.0.0.1:1"}, []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
 	p, _ := startPeer(t, c, "early", nil)
-	_, err := p.Store().AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
+	_, err := p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 	if !errors.Is(err, ErrUnavailable) {
 		t.Errorf("the claim: %v", err)
 	}
-	if _, err := p.Store().SaveDecision(t.Context(), session.DecisionUpdate{Record: yes(1, opened(1))}); !errors.Is(err, ErrUnavailable) {
+	if _, err := p.SaveDecision(t.Context(), session.DecisionUpdate{Record: yes(1, opened(1))}); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("the publication: %v", err)
 	}
-	if got, _ := p.Store().AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); got.Record.Decision.User != "Ann" {
+	if got, _ := p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); got.Record.Decision.User != "Ann" {
 		t.Errorf("what it decided: %+v", got)
 	}
 }
@@ -526,9 +526,9 @@ func wantRefusedAgain(t *testing.T, server *redistest.Server, looks, issued *pee
 		}
 	}()
 	redistest.Eventually(t, "the kick and the burial are there again", func() bool {
-		kicked, err := looks.Store().AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
+		kicked, err := looks.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
 		must(t, err)
-		buried, err := looks.Store().AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(2)})
+		buried, err := looks.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(2)})
 		must(t, err)
 		return time.Now().Before(kicked.Record.KickedUntil) && buried.Record.RevokedBefore.Equal(at)
 	})

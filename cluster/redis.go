@@ -66,17 +66,17 @@ type RedisDeps struct {
 // NewRedis makes the store of a configuration that has addresses. It connects on first use, so an unavailable Redis is no
 // error. Close ends the store.
 func NewRedis(c Config, d RedisDeps) (*Redis, error) {
-	cipher, err := redisclient.NewCipher(c.Keys)
+	cipher, err := redisclient.NewCipher(c.EncryptionKeys)
 	if err != nil {
 		return nil, err
 	}
-	client, err := redisclient.New(c.Redis, c.Deadline, d.Logger)
+	client, err := redisclient.New(c.Redis, c.RedisTimeout, d.Logger)
 	if err != nil {
 		return nil, err
 	}
 	r := &Redis{
 		client: client, cipher: cipher, local: d.Local, deferred: newDeferredWrites(), log: d.Logger,
-		sessionTTL: c.KeepFor, reviveFor: d.ReviveFor, scripts: loadSessionScripts(),
+		sessionTTL: c.SessionTTL, reviveFor: d.ReviveFor, scripts: loadSessionScripts(),
 		flushRequested: make(chan struct{}, 1),
 	}
 	r.limitsWithFallback = limitsWithFallback{shared: limits.NewRedis(client, cipher, d.Limits), fallback: d.Local}
@@ -164,7 +164,7 @@ func (r *Redis) decryptRecord(id backends.SessionID, encrypted []byte) (session.
 		}
 	}
 	r.unreadable.Do(func() {
-		r.log.Warn("session record unreadable, check that all nodes have the same cluster.keys",
+		r.log.Warn("session record unreadable, check that all nodes have the same cluster.encryption_keys",
 			slog.String("session", id.String()), slog.Any("error", err))
 	})
 	return session.Record{}, err
@@ -222,12 +222,12 @@ func (r *Redis) sendDecision(ctx context.Context, u session.DecisionUpdate) (ses
 	return 0, fmt.Errorf("BUG: script store_decision returned %q", redisclient.Text(reply[1]))
 }
 
-// Kick denies the session for that long, and revokes the tickets that were opened at that time or before. While Redis is
+// RevokeSession denies the session for that long, and revokes the tickets that were opened at that time or before. While Redis is
 // unavailable only this node applies it, and it is written after the outage.
-func (r *Redis) Kick(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error {
+func (r *Redis) RevokeSession(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error {
 	err := r.sendKick(ctx, id, opened, d)
 	if err != nil {
-		_ = r.local.Kick(ctx, id, opened, d)
+		_ = r.local.RevokeSession(ctx, id, opened, d)
 		r.deferred.deferKick(id, opened, time.Now().Add(d))
 	}
 	return err

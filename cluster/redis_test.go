@@ -44,7 +44,7 @@ func everything(n two) {
 	n.save(n.a, under(n.lease(n.a, 3, 0), no(3, opened(5))), true, session.OutcomeStored)
 	n.save(n.a, under(n.lease(n.a, 4, 0), no(4, opened(5))), false, session.OutcomeStored)
 	n.save(n.a, stopgap(5, opened(5)), false, session.OutcomeStored)
-	must(n.t, n.a.Kick(ctx, idOf(6), time.Time{}, time.Hour))
+	must(n.t, n.a.RevokeSession(ctx, idOf(6), time.Time{}, time.Hour))
 	must(n.t, n.a.SetEvicted(ctx, idOf(2), true))
 	must(n.t, n.a.AddCounters(ctx, idOf(7), session.Counters{Requests: 1}))
 	_, err := n.a.RecordHeartbeats(ctx, []session.Heartbeat{{ID: idOf(2), LastSeen: time.Now().Add(-time.Hour)}, {ID: idOf(3), LastSeen: time.Now()}})
@@ -112,7 +112,7 @@ func TestANewerRecordIsIgnoredAndLeftAlone(t *testing.T) {
 	if again := n.acquire(n.a, session.LeaseRequest{ID: idOf(1), Lease: leaseFor}); again.HeldElsewhere || again.Revision == 0 {
 		t.Errorf("the lease was not given back: %+v", again)
 	}
-	must(t, n.a.Kick(t.Context(), idOf(1), time.Time{}, time.Hour)) // tombstones are of no version
+	must(t, n.a.RevokeSession(t.Context(), idOf(1), time.Time{}, time.Hour)) // tombstones are of no version
 	if got := n.read(n.a, 1); !got.Found || got.Record.KickedUntil.IsZero() || got.Record.RevokedBefore.IsZero() {
 		t.Errorf("got %+v, want the kick", got)
 	}
@@ -126,7 +126,7 @@ func TestARecordOfAnotherKeyIsUnknownAndToldOnce(t *testing.T) {
 	}
 	log := new(redistest.Log)
 	other := testConfig(server)
-	other.Keys = []backends.Key{{ID: "b", Secret: "another secret of the cluster"}}
+	other.EncryptionKeys = []backends.Key{{ID: "b", Secret: "another secret of the cluster"}}
 	s := newStore(t, other, log.Logger())
 	for i := range 3 {
 		if got := n.read(s, i); got.Found {
@@ -137,7 +137,7 @@ func TestARecordOfAnotherKeyIsUnknownAndToldOnce(t *testing.T) {
 		t.Errorf("it was told %d times", told)
 	}
 	both := testConfig(server)
-	both.Keys = append(other.Keys, both.Keys...)
+	both.EncryptionKeys = append(other.EncryptionKeys, both.EncryptionKeys...)
 	if got := n.read(newStore(t, both, slog.New(slog.DiscardHandler)), 1); got.Record.Decision.User != "Ann" {
 		t.Errorf("with both keys: %+v", got)
 	}
@@ -195,8 +195,8 @@ func TestAKeyOfSomebodyElseIsTold(t *testing.T) {
 // the server comes to them after all.
 func TestAFrozenRedisHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
-	const timeout = 200 * time.Millisecond
-	server, n, log := single(t, func(c *Config) { c.Deadline = timeout })
+	const timeout = time.Second
+	server, n, log := single(t, func(c *Config) { c.RedisTimeout = timeout })
 	s := n.a.(*Redis) //nolint:forcetypeassert // as made above
 	fence := n.lease(n.a, 1, 0)
 	n.save(n.a, under(fence, yes(1, opened(5))), false, session.OutcomeStored)
@@ -242,7 +242,7 @@ func TestAFrozenRedisHoldsNobodyUp(t *testing.T) {
 // TestWhatIsDecidedWhileRedisIsAway has a node alone decide, and sees what the others know afterwards.
 func TestWhatIsDecidedWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
-	server, n, _ := single(t, func(c *Config) { c.Deadline = 200 * time.Millisecond })
+	server, n, _ := single(t, func(c *Config) { c.RedisTimeout = time.Second })
 	other := newStore(t, testConfig(server), slog.New(slog.DiscardHandler))
 	s, ctx := n.a.(*Redis), t.Context() //nolint:forcetypeassert // as made above
 	o := opened(5)
@@ -261,7 +261,7 @@ func TestWhatIsDecidedWhileRedisIsAway(t *testing.T) {
 		t.Errorf("the node forgot what it decided alone: %+v, %v", got, err)
 	}
 	n.save(n.a, no(1, o), true, session.OutcomeStored) // it will be written
-	if err := n.a.Kick(ctx, idOf(2), time.Time{}, time.Hour); !errors.Is(err, ErrUnavailable) {
+	if err := n.a.RevokeSession(ctx, idOf(2), time.Time{}, time.Hour); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("a kick: %v", err)
 	}
 	for i := 1; i <= 2; i++ {
@@ -302,7 +302,7 @@ func TestRedisByAnACLUser(t *testing.T) {
 	n := two{t, s, s}
 	everything(n)
 	c.Redis.Password = "another one"
-	c.Deadline = 200 * time.Millisecond
+	c.RedisTimeout = time.Second
 	wrong := newStore(t, c, slog.New(slog.DiscardHandler))
 	if _, err := wrong.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "WRONGPASS") {
 		t.Errorf("with another password: %v", err)
@@ -316,7 +316,7 @@ func TestRedis_ACLUser_Recovers(t *testing.T) {
 	must(t, server.Client.Do(t.Context(), aclCommand("usher", "a password", leastRights)...).Err())
 	c := testConfig(server)
 	c.Redis.Username, c.Redis.Password = "usher", "a password"
-	c.Deadline = 200 * time.Millisecond
+	c.RedisTimeout = time.Second
 	s := newStore(t, c, slog.New(slog.DiscardHandler))
 	server.Signal(syscall.SIGSTOP)
 	redistest.Eventually(t, "Redis is given up", func() bool {

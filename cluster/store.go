@@ -10,7 +10,7 @@ import (
 )
 
 // ErrUnavailable reports that Redis cannot be reached, or was not called because it could not be reached before. A call
-// returns it within cluster.deadline.
+// returns it within cluster.redis_timeout.
 var ErrUnavailable = redisclient.ErrUnavailable
 
 // Store is where sessions outlive their actors and where nodes agree on them. [Memory] is the store of one node, [Redis]
@@ -22,9 +22,9 @@ type Store interface {
 	AcquireLease(ctx context.Context, r session.LeaseRequest) (session.LeaseResult, error)
 	// SaveDecision stores a decision under the revision of its lease, and releases the lease.
 	SaveDecision(ctx context.Context, u session.DecisionUpdate) (session.UpdateOutcome, error)
-	// Kick denies the session for that long, whatever its viewer presents, and revokes the tickets that were opened at
+	// RevokeSession denies the session for that long, whatever its viewer presents, and revokes the tickets that were opened at
 	// that time or before. If opened is zero, it revokes all that exist.
-	Kick(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error
+	RevokeSession(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error
 	// SetEvicted marks the session as evicted by the stream limit, or removes the mark.
 	SetEvicted(ctx context.Context, id backends.SessionID, evicted bool) error
 	// AddCounters adds to the counters of a session.

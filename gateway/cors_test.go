@@ -17,27 +17,27 @@ func TestOnlyListedPagesMayReadAnswersAndRefusals(t *testing.T) {
 	type line map[string]string
 	cases := map[string]struct {
 		allowed []string
-		carry   hls.Carry
+		carry   hls.TicketTransport
 		page    string
 		want    line
 	}{
-		"any page":                        {[]string{"*"}, hls.CarryPath, tv, line{"Allow-Origin": "*", "Expose-Headers": exposed}},
-		"a listed page":                   {[]string{tv}, hls.CarryPath, tv, line{"Allow-Origin": tv, "Expose-Headers": exposed, "Vary": "Origin"}},
-		"another page":                    {[]string{tv}, hls.CarryPath, evil, line{"Vary": "Origin"}},
-		"a page of a longer name":         {[]string{tv}, hls.CarryPath, tv + ".evil.com", line{"Vary": "Origin"}},
-		"no page whatever":                {nil, hls.CarryPath, tv, line{"Vary": "Origin"}},
-		"a sandboxed page":                {[]string{tv}, hls.CarryPath, "null", line{"Vary": "Origin"}},
-		"a listed page, with cookies":     {[]string{tv}, hls.CarryCookie, tv, line{"Allow-Origin": tv, "Allow-Credentials": "true", "Expose-Headers": exposed, "Vary": "Origin"}},
-		"another page, with cookies":      {[]string{tv}, hls.CarryCookie, evil, line{"Vary": "Origin"}},
-		"no page":                         {[]string{"*"}, hls.CarryPath, "", line{}},
-		"no page, before a cache":         {[]string{"*"}, hls.CarryNone, "", line{"Allow-Origin": "*", "Expose-Headers": exposed}},
-		"no page, before a cache, listed": {[]string{tv}, hls.CarryNone, "", line{"Vary": "Origin"}},
+		"any page":                        {[]string{"*"}, hls.TicketInPath, tv, line{"Allow-Origin": "*", "Expose-Headers": exposed}},
+		"a listed page":                   {[]string{tv}, hls.TicketInPath, tv, line{"Allow-Origin": tv, "Expose-Headers": exposed, "Vary": "Origin"}},
+		"another page":                    {[]string{tv}, hls.TicketInPath, evil, line{"Vary": "Origin"}},
+		"a page of a longer name":         {[]string{tv}, hls.TicketInPath, tv + ".evil.com", line{"Vary": "Origin"}},
+		"no page whatever":                {nil, hls.TicketInPath, tv, line{"Vary": "Origin"}},
+		"a sandboxed page":                {[]string{tv}, hls.TicketInPath, "null", line{"Vary": "Origin"}},
+		"a listed page, with cookies":     {[]string{tv}, hls.TicketInCookie, tv, line{"Allow-Origin": tv, "Allow-Credentials": "true", "Expose-Headers": exposed, "Vary": "Origin"}},
+		"another page, with cookies":      {[]string{tv}, hls.TicketInCookie, evil, line{"Vary": "Origin"}},
+		"no page":                         {[]string{"*"}, hls.TicketInPath, "", line{}},
+		"no page, before a cache":         {[]string{"*"}, hls.TicketInNone, "", line{"Allow-Origin": "*", "Expose-Headers": exposed}},
+		"no page, before a cache, listed": {[]string{tv}, hls.TicketInNone, "", line{"Vary": "Origin"}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, func(c *Config) {
-				c.CORS.AllowOrigins, c.Routes[0].Carry, c.Routes[0].Required = tc.allowed, tc.carry, []string{"token"}
+				c.CORS.AllowedOrigins, c.Routes[0].TicketIn, c.Routes[0].RequiredCredentials = tc.allowed, tc.carry, []string{"token"}
 			})
 			var fields []string
 			if tc.page != "" {
@@ -60,7 +60,7 @@ func TestOnlyListedPagesMayReadAnswersAndRefusals(t *testing.T) {
 
 func TestAPreflightOfAnotherPageAllowsItNothing(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.CORS.AllowOrigins = []string{"https://tv.example.com"} })
+	g := newGate(t, func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com"} })
 	got := g.do(t, http.MethodOptions, "/play/a001/index.m3u8", "Origin: https://evil.example.com", "Access-Control-Request-Method: GET")
 	if a := got.header.Get("Access-Control-Allow-Origin"); got.status != 204 || a != "" {
 		t.Errorf("got %d with Access-Control-Allow-Origin %q, want 204 without", got.status, a)

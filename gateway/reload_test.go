@@ -32,7 +32,7 @@ func liveOrigin(since time.Time) originFunc {
 // again, while the node restarts, keys are rotated and others watch.
 func TestAURINeverChangesBetweenReloads(t *testing.T) {
 	t.Parallel()
-	for _, carry := range []hls.Carry{hls.CarryPath, hls.CarryQuery, hls.CarryCookie, hls.CarryNone} {
+	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
 		t.Run(carry.String(), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { watchTwoHours(t, carry) })
@@ -40,19 +40,19 @@ func TestAURINeverChangesBetweenReloads(t *testing.T) {
 	}
 }
 
-func watchTwoHours(t *testing.T, carry hls.Carry) {
+func watchTwoHours(t *testing.T, carry hls.TicketTransport) {
 	start := time.Now()
 	c := testConfig("http://origin.example.com")
-	c.Routes[0].Carry, c.CORS.AllowOrigins = carry, []string{"https://tv.example.com"}
+	c.Routes[0].TicketIn, c.CORS.AllowedOrigins = carry, []string{"https://tv.example.com"}
 	live := origin.WithTransport(liveOrigin(start))
 	e, r := newCore(t, c, live)
 	uriOf, cookies := map[string]string{}, map[string]bool{} // by media sequence number
-	for reload := 0; time.Since(start) < 2*time.Hour; reload++ {
+	for reload := 0; time.Since(start) <= 2*time.Hour; reload++ {
 		switch reload {
-		case 300: // a new key signs; the old one verifies still
+		case 150: // a new key signs; the old one verifies still
 			c.Tickets.Keys = append([]backends.Key{{ID: "b", Secret: "the second ticket secret"}}, c.Tickets.Keys...)
 			fallthrough
-		case 600: // another node, which finds the session where it was
+		case 300: // another node, which finds the session where it was
 			sessions := r.sessions
 			e, r = newCore(t, c, live)
 			r.sessions = sessions
@@ -69,7 +69,7 @@ func watchTwoHours(t *testing.T, carry hls.Carry) {
 			number++
 		}
 		ask(t, e, "/play/a001/index.m3u8", fmt.Sprintf("token=%d", reload)) // somebody else
-		pass(5 * time.Second)
+		pass(7 * time.Second)                                               // each segment is seen more than once
 	}
 	if want := 2*3600/6 + 4; len(uriOf) < want {
 		t.Errorf("saw %d segments, want %d", len(uriOf), want)
@@ -82,8 +82,8 @@ func watchTwoHours(t *testing.T, carry hls.Carry) {
 // ask is a viewer's request without a network: the playlist and the cookie that came with it.
 func ask(t *testing.T, e *Gateway, path, query string) (body, cookie string) {
 	t.Helper()
-	var a Answer
-	v := View{
+	var a Response
+	v := Request{
 		Method: http.MethodGet, Scheme: "https", Host: "tv.example.com", Path: path, Query: query,
 		Peer: netip.MustParseAddr("192.0.2.7"), Header: http.Header{},
 	}

@@ -136,7 +136,7 @@ func TestAJointChainPassesOnItsMembersWakes(t *testing.T) {
 		joint := joinedChain(backends.PolicyAllow, nil, first, second)
 		outer := joinedChain(backends.PolicyAllow, nil, joint)
 		stop := run(t, joint, outer)
-		changed, done := outer.Changed()
+		changed, done := outer.subscribe()
 		defer done()
 		woken := func() bool {
 			synctest.Wait()
@@ -162,7 +162,7 @@ func TestAJointChainPassesOnItsMembersWakes(t *testing.T) {
 			t.Error("want no wake while nothing changes")
 		}
 		stop()
-		if n := len(*joint.wakers.list.Load()) + len(*first.Breaker.wakers.list.Load()); n != 0 {
+		if n := len(*joint.changes.subscribers.Load()) + len(*first.Breaker.changes.subscribers.Load()); n != 0 {
 			t.Errorf("%d still listen after the end", n)
 		}
 	})
@@ -190,9 +190,9 @@ func TestAJointChainLogsOnceThatItIsAwayAndBack(t *testing.T) {
 		}
 		stop()
 		log := out.String()
-		if strings.Count(log, "msg=\"backend is away\" backend=joint on_failure=keep") != 1 ||
-			strings.Count(log, "msg=\"backend is back\" backend=joint") != 1 || strings.Count(log, "\n") != 2 {
-			t.Errorf("want it said once that joint is away and once that it is back, got:\n%s", log)
+		if strings.Count(log, "msg=\"backend unavailable\" backend=joint on_failure=keep") != 1 ||
+			strings.Count(log, "msg=\"backend recovered\" backend=joint") != 1 || strings.Count(log, "\n") != 2 {
+			t.Errorf("want one line when joint becomes unavailable and one when it recovers, got:\n%s", log)
 		}
 	})
 }
@@ -361,7 +361,7 @@ func TestAMembersOwnPolicyDoesNotCountWhereItIsJoined(t *testing.T) {
 
 func TestALocalChainPassesOnWhatIsNoFailure(t *testing.T) {
 	t.Parallel()
-	for _, want := range []error{context.Canceled, &backends.Overload{Setting: "backends.portal.max_in_flight", Value: 1}} {
+	for _, want := range []error{context.Canceled, backends.NewOverload("backends.portal.max_in_flight", 1)} {
 		refused := backends.BackendFunc(func(context.Context, *backends.Request) (backends.Decision, error) { return backends.Decision{}, want })
 		c := NewLocal("joint", backends.PolicyAllow, refused, nil, Deps{})
 		if d, err := c.Check(t.Context(), from(1)); !errors.Is(err, want) || d != (backends.Decision{}) {
@@ -372,7 +372,7 @@ func TestALocalChainPassesOnWhatIsNoFailure(t *testing.T) {
 
 func TestLocalConfigValidate(t *testing.T) {
 	t.Parallel()
-	cfg := backends.DefaultLocalConfig()
+	cfg := DefaultLocalConfig()
 	if err := cfg.Validate(); err != nil {
 		t.Errorf("the defaults are invalid: %v", err)
 	}

@@ -31,7 +31,7 @@ func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	if change != nil {
 		change(&cfg)
 	}
-	b, err := New("middleware", cfg, httpbackend.Deps{Audience: audience})
+	b, err := New("middleware", cfg, httpbackend.Deps{ViewerCount: audience})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
@@ -56,7 +56,7 @@ func startServer(t testing.TB) *backendtest.Server {
 
 func set(t *testing.T, s *backendtest.Server, m backendtest.Mode) {
 	t.Helper()
-	if err := s.Set(m); err != nil {
+	if err := s.SetMode(m); err != nil {
 		t.Fatalf("set the middleware to %s: %v", m, err)
 	}
 }
@@ -223,7 +223,7 @@ func newChain(t *testing.T, s *backendtest.Server) *chain.Chain {
 	b := newBackend(t, s.URL(), nil)
 	cfg := chain.DefaultConfig()
 	cfg.Timeout = 200 * time.Millisecond
-	return chain.New("middleware", cfg, b, chain.Deps{Kind: "flussonic", Preset: b.Preset()})
+	return chain.New("middleware", cfg, b, chain.Deps{Kind: "flussonic", DefaultPolicy: b.Preset().Policy()})
 }
 
 func TestAViewerWithoutAToken(t *testing.T) {
@@ -286,7 +286,7 @@ func TestConfigInYAML(t *testing.T) {
 	want := Config{HTTP: httpbackend.DefaultConfig()}
 	want.HTTP.Address = "https://auth.example.com/auth?site=1"
 	want.HTTP.Headers = map[string]backends.Secret{"X-Api-Key": "s3cret"}
-	want.HTTP.Preset = backends.PresetFlussonic
+	want.HTTP.Preset = httpbackend.PresetFlussonic
 	want.HTTP.Statuses = httpbackend.Statuses{"302": httpbackend.OutcomeAllow, "5xx": httpbackend.OutcomeDeny}
 	want.HTTP.DialTimeout = 300 * time.Millisecond
 	want.HTTP.RequireHeader = "X-UserId"
@@ -308,9 +308,9 @@ func TestNewRefusesAWrongConfig(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	cfg := DefaultConfig()
-	cfg.HTTP.Address, cfg.HTTP.MaxBody = "ftp://auth.example.com", 0
+	cfg.HTTP.Address, cfg.HTTP.MaxBodySize = "ftp://auth.example.com", 0
 	err = cfg.Validate()
-	want := "address: must begin with http:// or https://, not \"ftp\"\nmax_body: 0 must be at least 1"
+	want := "address: must begin with http:// or https://, not \"ftp\"\nmax_body_size: 0 must be at least 1B"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -13,12 +13,12 @@ import (
 // banSync keeps the bans of this node and those in Redis the same: each side gets what it lacks. So a flush or a failover
 // loses no ban while one node that knows it runs, and bans set during an outage of Redis are written after it.
 type banSync struct {
-	client    *redisclient.Client
-	cipher    *redisclient.Cipher
-	bans      *Bans
-	retention time.Duration
-	onRevoked func(session.Revocation)
-	log       *slog.Logger
+	client       *redisclient.Client
+	cipher       *redisclient.Cipher
+	bans         *Bans
+	retention    time.Duration
+	onRevocation func(session.Revocation)
+	log          *slog.Logger
 
 	storeScript, removeScript, listScript *redisclient.Script
 	unreadable                            sync.Once // logs once
@@ -29,7 +29,7 @@ type runScript func(ctx context.Context, s *redisclient.Script, keys []string, a
 
 func newBanSync(o Options) *banSync {
 	return &banSync{
-		client: o.Client, cipher: o.Cipher, bans: o.Bans, retention: o.Retention, onRevoked: o.OnRevoked, log: o.Logger,
+		client: o.Client, cipher: o.Cipher, bans: o.Bans, retention: o.Retention, onRevocation: o.OnRevocation, log: o.Logger,
 		storeScript: redisclient.LoadScript(scripts, "store_bans"), removeScript: redisclient.LoadScript(scripts, "remove_bans"),
 		listScript: redisclient.LoadScript(scripts, "list_bans"),
 	}
@@ -105,10 +105,10 @@ func (s *banSync) sync(ctx context.Context) (err error) {
 		return err
 	}
 	for id, until := range stored.unbanned {
-		s.onRevoked(session.Revocation{Kind: session.RevokedUnbanned, Ban: session.Ban{ID: id, Until: until}})
+		s.onRevocation(session.Revocation{Kind: session.RevokedUnbanned, Ban: session.Ban{ID: id, Until: until}})
 	}
 	for _, b := range stored.bans {
-		s.onRevoked(session.Revocation{Kind: session.RevokedBanned, Ban: b})
+		s.onRevocation(session.Revocation{Kind: session.RevokedBanned, Ban: b})
 	}
 	missing, stillStored := s.missingIn(stored)
 	if len(missing)+len(stillStored) > 0 {
@@ -152,7 +152,7 @@ func (s *banSync) load(ctx context.Context) (storedBans, error) {
 		b, err := decodeBan(s.cipher, id, []byte(redisclient.Text(e[2])))
 		if err != nil {
 			s.unreadable.Do(func() {
-				s.log.Warn("ban unreadable, check that all nodes have the same version and cluster.keys",
+				s.log.Warn("ban unreadable, check that all nodes have the same version and cluster.encryption_keys",
 					slog.String("ban", id), slog.Any("error", err))
 			})
 			continue

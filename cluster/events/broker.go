@@ -40,8 +40,8 @@ type Options struct {
 	Status func() NodeStatus
 	Logger *slog.Logger
 
-	// OnRevoked receives each revocation once, this node's own included.
-	OnRevoked func(session.Revocation)
+	// OnRevocation receives each revocation once, this node's own included.
+	OnRevocation func(session.Revocation)
 	// RecheckAll is called when revocations were lost, so that every live session must be looked up again.
 	RecheckAll func()
 	// OnStateLost is called when Redis lost the shared state, with the revocations that this node issued lately.
@@ -86,7 +86,7 @@ func New(o Options) *Broker {
 	}
 	b.revocations = &revocationStream{
 		client: o.Client, cipher: o.Cipher, clock: clock, retention: o.Retention, log: o.Logger,
-		onRevoked: o.OnRevoked, recheckAll: o.RecheckAll, requestReplay: b.Resync,
+		onRevocation: o.OnRevocation, recheckAll: o.RecheckAll, requestReplay: b.Resync,
 		onStateLost: func(recent []Issued) {
 			o.Bans.markUnsynced()
 			o.OnStateLost(recent)

@@ -40,8 +40,8 @@ type revocationStream struct {
 	retention time.Duration
 	log       *slog.Logger
 
-	onRevoked  func(session.Revocation)
-	recheckAll func()
+	onRevocation func(session.Revocation)
+	recheckAll   func()
 	// requestReplay asks for a replay soon. It does not block.
 	requestReplay func()
 	// onStateLost is called when Redis lost the shared state, with what this node issued lately.
@@ -72,7 +72,7 @@ func (s *revocationStream) publish(ctx context.Context, revocation session.Revoc
 	s.mu.Lock()
 	s.seen.add(issued.ID)
 	s.mu.Unlock()
-	s.onRevoked(revocation)
+	s.onRevocation(revocation)
 
 	err := s.send(ctx, s.client.Run, []Issued{issued})
 	s.mu.Lock()
@@ -177,7 +177,7 @@ func (s *revocationStream) receive(id streamID, payload string) (isNew bool) {
 	isNew = s.seen.add(name)
 	s.mu.Unlock()
 	if isNew {
-		s.onRevoked(revocation)
+		s.onRevocation(revocation)
 	}
 	return isNew
 }
@@ -188,7 +188,7 @@ func (s *revocationStream) logUnknown(err error) {
 	s.hasLoggedUnknown = true
 	s.mu.Unlock()
 	if !hasLogged {
-		s.log.Warn("revocation unreadable, check that all nodes have the same version and cluster.keys", slog.Any("error", err))
+		s.log.Warn("revocation unreadable, check that all nodes have the same version and cluster.encryption_keys", slog.Any("error", err))
 	}
 }
 

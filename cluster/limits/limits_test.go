@@ -72,7 +72,7 @@ type luaLimiter struct {
 
 func newClient(t testing.TB, server *redistest.Server) *redisclient.Client {
 	t.Helper()
-	c := redisclient.Config{Addresses: []string{server.Socket}, Prefix: "usher", PoolSize: 32}
+	c := redisclient.Config{Addresses: []string{server.Socket}, KeyPrefix: "usher", PoolSize: 32}
 	client, err := redisclient.New(c, 5*time.Second, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

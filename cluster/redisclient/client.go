@@ -47,7 +47,7 @@ func New(c Config, timeout time.Duration, log *slog.Logger) (*Client, error) {
 
 func newClient(client redis.UniversalClient, config Config, timeout time.Duration, log *slog.Logger) *Client {
 	c := &Client{
-		redis: client, keyspace: Keyspace{Prefix: config.Prefix}, timeout: timeout,
+		redis: client, keyspace: Keyspace{Prefix: config.KeyPrefix}, timeout: timeout,
 		clocks: serverClocks{tolerance: timeout + clockTolerance, isCluster: config.Cluster},
 	}
 	c.breaker = newBreaker(c.writeProbe, timeout, log)

@@ -29,8 +29,8 @@ type Config struct {
 	// Database is the number of the database; a Redis Cluster has only 0.
 	Database int       `yaml:"database"`
 	TLS      TLSConfig `yaml:"tls"`
-	// Prefix begins the names of all keys and channels.
-	Prefix string `yaml:"prefix"`
+	// KeyPrefix begins the names of all keys and channels.
+	KeyPrefix string `yaml:"key_prefix"`
 	// PoolSize is the most connections to each server.
 	PoolSize int `yaml:"pool_size"`
 }
@@ -53,8 +53,8 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("redis.%w", err))
 	}
 	errs.reject(!c.TLS.Enabled && c.TLS != TLSConfig{}, "redis.tls.enabled: false, but other settings of redis.tls are set")
-	errs.reject(!regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`).MatchString(c.Prefix),
-		"redis.prefix: %q: want 1 to 64 letters, digits, dots, _ and -", c.Prefix)
+	errs.reject(!regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`).MatchString(c.KeyPrefix),
+		"redis.key_prefix: %q: want 1 to 64 letters, digits, dots, _ and -", c.KeyPrefix)
 	errs.reject(c.PoolSize < 8 || c.PoolSize > 10_000, "redis.pool_size: %d is out of range; want 8 to 10000", c.PoolSize)
 	return errors.Join(errs...)
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // errDecrypt reports that data cannot be decrypted: its key is not in the list, or no node of the cluster wrote it.
-var errDecrypt = errors.New("cannot be decrypted with any of cluster.keys")
+var errDecrypt = errors.New("cannot be decrypted with any of cluster.encryption_keys")
 
 // Cipher encrypts what Redis holds of viewers, and hashes their names. It is safe for concurrent use.
 //
@@ -31,7 +31,7 @@ type Cipher struct {
 // all of them decrypt.
 func NewCipher(keys []backends.Key) (*Cipher, error) {
 	if len(keys) == 0 {
-		return nil, errors.New("cluster.keys: none")
+		return nil, errors.New("cluster.encryption_keys: none")
 	}
 	c := &Cipher{encryptingID: keys[0].ID, masterKeys: make(map[string][]byte, len(keys))}
 	for _, k := range keys {
@@ -52,7 +52,7 @@ func NewCipher(keys []backends.Key) (*Cipher, error) {
 func derive(k backends.Key, purpose string) ([]byte, error) {
 	key, err := hkdf.Key(sha256.New, []byte(k.Secret.Reveal()), nil, purpose, sha256.Size)
 	if err != nil {
-		return nil, fmt.Errorf("cluster.keys: derive from %q: %w", k.ID, err)
+		return nil, fmt.Errorf("cluster.encryption_keys: derive from %q: %w", k.ID, err)
 	}
 	return key, nil
 }

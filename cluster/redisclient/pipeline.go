@@ -101,7 +101,7 @@ func (p *pipeline) run(ctx context.Context, s *Script, keys []string, args ...an
 		return nil, ctx.Err()
 	case <-timeout.C:
 		c.isAbandoned.Store(true)
-		return nil, fmt.Errorf("%w: no answer within cluster.deadline=%v", ErrUnavailable, p.timeout)
+		return nil, fmt.Errorf("%w: no answer within cluster.redis_timeout=%v", ErrUnavailable, p.timeout)
 	case <-p.ctx.Done():
 		return nil, fmt.Errorf("%w: the node is shutting down", ErrUnavailable)
 	}

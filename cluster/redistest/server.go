@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"usher/backends/backendtest/testproc"
 )
 
 // startTimeout is longer than any redis-server takes to start.
@@ -24,6 +26,7 @@ type Server struct {
 	Client *redis.Client
 
 	command *exec.Cmd
+	wait    func() error
 }
 
 // Start starts a redis-server and waits until it answers. The server ends with the test, and with the test's process.
@@ -40,7 +43,7 @@ func Start(t testing.TB, args ...string) *Server {
 		"--port", "0", "--unixsocket", s.Socket, "--save", "", "--appendonly", "no", "--dir", folder,
 	}, args...)...)
 	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := s.command.Start(); err != nil {
+	if s.wait, err = testproc.Start(s.command); err != nil {
 		t.Fatalf("start redis-server: %v", err)
 	}
 	s.Client = redis.NewClient(&redis.Options{Network: "unix", Addr: s.Socket, MaxRetries: -1})
@@ -48,7 +51,7 @@ func Start(t testing.TB, args ...string) *Server {
 		_ = s.Client.Close()
 		s.Signal(syscall.SIGCONT)
 		s.Signal(syscall.SIGKILL)
-		_ = s.command.Wait()
+		_ = s.wait()
 	})
 	s.waitUntilReady(t)
 	return s

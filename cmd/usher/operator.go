@@ -42,8 +42,8 @@ func (a *adminNode) Ready() bool { return a.server.Ready() }
 // Len counts the live sessions.
 func (a *adminNode) Len() int { return a.registry.Len() }
 
-// Sessions shows the live sessions.
-func (a *adminNode) Sessions(yield func(admin.Session) bool) {
+// EachSession shows the live sessions.
+func (a *adminNode) EachSession(yield func(admin.Session) bool) {
 	a.registry.Each(func(s *actors.Session) bool { return yield(shownSession(s)) })
 }
 
@@ -51,7 +51,7 @@ func shownSession(s *actors.Session) admin.Session {
 	f, since := s.Request(), s.Ticket().Opened
 	shown := admin.Session{
 		ID: s.ID().String(), Route: f.Route, Channel: f.Channel, Backend: f.Backend,
-		Address: f.Address.String(), UserAgent: f.UserAgent, Verdict: "opening", Source: backends.SourceNone.String(),
+		Address: f.Address.String(), UserAgent: f.UserAgent, Verdict: "pending", Source: backends.SourceNone.String(),
 		Since: since, LastSeen: s.LastSeen(), Requests: s.Requests(), Bytes: s.Bytes(),
 	}
 	if d := s.Decision(); d != nil {
@@ -80,7 +80,7 @@ func shownAlarms(w *httpbackend.Alarms) map[string]admin.AlarmState {
 	}
 	all := map[string]admin.AlarmState{}
 	for _, alarm := range backends.AllAlarms() {
-		all[alarm.String()] = admin.AlarmState{Count: w.Count(alarm), Raised: w.Active().Has(alarm)}
+		all[alarm.String()] = admin.AlarmState{Count: w.Count(alarm), Active: w.Active().Has(alarm)}
 	}
 	return all
 }

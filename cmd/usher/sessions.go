@@ -37,7 +37,7 @@ type filterFlags struct {
 	User    string `help:"Of this user, by name or id."`
 	Route   string `help:"Of this route."`
 	Backend string `help:"Of this backend."`
-	Verdict string `help:"That stand so: allowed, denied, undecided or opening."`
+	Verdict string `help:"With this verdict: allowed, denied, undecided or pending."`
 	Source  string `help:"Decided so: backend, local, fail-open, cached, ticket, limit, ban or operator."`
 	Address string `help:"From this address or prefix."`
 	Node    string `help:"On this node."`
@@ -73,7 +73,7 @@ func (c sessionsList) Run(r runtime) error {
 			query.Set(name, value)
 		}
 	}
-	var found admin.Found
+	var found admin.SessionList
 	return c.get(r, "sessions", query, &found, func() error { return printSessions(r, found) })
 }
 
@@ -90,14 +90,14 @@ func (c sessionsShow) Run(r runtime) error {
 
 // bearing are how long something holds, and why.
 type bearing struct {
-	For    time.Duration `help:"For how long; the default of a kick is sessions.kick_for."`
-	Reason string        `help:"Why; it is logged, and shown with the session."`
+	Duration time.Duration `help:"For how long; the default of a kick is sessions.kick_duration."`
+	Reason   string        `help:"Why; it is logged, and shown with the session."`
 }
 
 func (b bearing) fields() map[string]any {
 	fields := map[string]any{"reason": b.Reason}
-	if b.For != 0 {
-		fields["for"] = b.For.String()
+	if b.Duration != 0 {
+		fields["duration"] = b.Duration.String()
 	}
 	return fields
 }
@@ -122,7 +122,7 @@ func (c sessionsKick) Run(r runtime) error {
 	}
 	refused := error(nil)
 	for _, id := range c.IDs {
-		var kicked admin.Kicked
+		var kicked admin.KickResult
 		err := c.send(r, "POST", "sessions/"+url.PathEscape(id)+"/kick", c.fields(), &kicked, func() error {
 			return say(r, "kicked %s\n", id)
 		})
@@ -146,7 +146,7 @@ func (c sessionsKick) kickMatching(r runtime, filter url.Values) error {
 		}
 		fields["address"] = p.String()
 	}
-	var kicked admin.Kicked
+	var kicked admin.KickResult
 	err := c.send(r, "POST", "kick", fields, &kicked, func() error {
 		if err := say(r, "kicked %d of %d sessions\n", kicked.Kicked, kicked.Matched); err != nil {
 			return err
@@ -182,8 +182,8 @@ type sessionsBan struct {
 
 // Run bans.
 func (c sessionsBan) Run(r runtime) error {
-	if c.For == 0 {
-		return errors.New("--for: for how long? Such as --for 24h")
+	if c.Duration == 0 {
+		return errors.New("--duration: missing; want a duration such as 24h")
 	}
 	fields := c.fields()
 	for name, value := range map[string]string{
@@ -195,7 +195,7 @@ func (c sessionsBan) Run(r runtime) error {
 	}
 	var ban admin.Ban
 	return c.send(r, "POST", "bans", fields, &ban, func() error {
-		return say(r, "banned %s until %s: %s\n", ban.Whom(), ban.Until.Format(time.RFC3339), ban.ID)
+		return say(r, "banned %s until %s: %s\n", ban.Subject(), ban.Until.Format(time.RFC3339), ban.ID)
 	})
 }
 

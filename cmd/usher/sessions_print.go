@@ -38,7 +38,7 @@ func warnSilent(r runtime, silent []string) error {
 // orDash stands in for what is not there, so that a column is never empty.
 func orDash(text string) string { return cmp.Or(text, "-") }
 
-func printSessions(r runtime, found admin.Found) error {
+func printSessions(r runtime, found admin.SessionList) error {
 	about := ""
 	if found.Approximate {
 		about = "about "
@@ -77,7 +77,7 @@ func printSession(r runtime, s admin.Session) error {
 		{"user agent", orDash(s.UserAgent)},
 		{"verdict", s.Verdict + ", by " + s.Source},
 		{"reason", orDash(s.Reason)},
-		{"since", s.Since.Format(time.RFC3339)},
+		{"started", s.Since.Format(time.RFC3339)},
 		{"last seen", s.LastSeen.Format(time.RFC3339)},
 		{"requests", fmt.Sprint(s.Requests)},
 		{"bytes", fmt.Sprint(s.Bytes)},
@@ -95,7 +95,7 @@ func printBans(r runtime, bans []admin.Ban) error {
 		if b.Cause != "" {
 			why = strings.TrimSpace(why + " (follows from " + b.Cause + ")")
 		}
-		rows = append(rows, []string{b.ID, b.Whom(), b.Until.Format(time.RFC3339), orDash(why)})
+		rows = append(rows, []string{b.ID, b.Subject(), b.Until.Format(time.RFC3339), orDash(why)})
 	}
 	return table(r, []string{"BAN", "WHOM", "UNTIL", "REASON"}, rows)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"time"
 
@@ -19,7 +18,7 @@ import (
 func (n *node) joinCluster() (err error) {
 	s := n.settings
 	n.cluster, err = cluster.Open(cluster.Options{
-		Config: s.Cluster, Memory: s.Memory, ReviveFor: s.Gateway.Tickets.ReviveFor, Limits: s.Sessions.Rules(),
+		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveFor, Limits: s.Sessions.LimitRules(),
 		Version: version(), Address: s.Gateway.Listen,
 		Sessions: func() int { return n.registry.Len() },
 		Draining: func() bool { return !n.server.Ready() },
@@ -31,35 +30,12 @@ func (n *node) joinCluster() (err error) {
 // hear does what the other nodes, and the operator by any of them, want of this one's sessions, until ctx ends.
 func (n *node) hear(ctx context.Context) {
 	n.cluster.Run(ctx, cluster.Handlers{
-		OnRevoked: n.registry.Apply, RecheckAll: n.registry.Reread, OnRedisRecovered: n.registry.Returned,
-		OnLimitExceeded: n.registry.Over,
+		OnRevocation: n.registry.OnRevocation, RecheckAll: n.registry.RecheckAll, OnRedisRecovered: n.registry.OnRedisRecovered,
+		OnLimitExceeded: n.registry.OnLimitExceeded,
 		Answer: func(ctx context.Context, question []byte) []byte {
-			return admin.Answer(ctx, (*adminNode)(n), question)
+			return admin.AnswerSessionQuery(ctx, (*adminNode)(n), question)
 		},
 	})
-}
-
-// tellFor bounds what is told to the other nodes where nobody waits for it.
-const tellFor = 2 * time.Second
-
-func (n *node) announce(v session.Revocation) error {
-	ctx, cancel := context.WithTimeout(context.Background(), tellFor)
-	defer cancel()
-	return n.cluster.Revoke(ctx, v)
-}
-
-// banCredentials bans what a banned user showed, so that he stays out when his middleware cannot say who he is.
-func (n *node) banCredentials(b session.Ban, shown *backends.Request) {
-	credentials := n.cluster.Credentials(shown)
-	if credentials == "" {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), tellFor)
-	defer cancel()
-	_, err := n.cluster.Ban(ctx, session.Ban{Credentials: credentials, Until: b.Until, Reason: b.Reason, Cause: b.ID})
-	if err != nil && !errors.Is(err, cluster.ErrUnavailable) {
-		n.logger.Warn("a banned user's credentials could not be banned", slog.String("ban", b.ID), slog.Any("error", err))
-	}
 }
 
 // adminCluster is the cluster in the admin listener's words.
@@ -68,11 +44,11 @@ type adminCluster node
 // askFor bounds how long a node that does not answer holds up the operator.
 const askFor = 2 * time.Second
 
-// Find lists the live sessions of all nodes that match.
-func (a *adminCluster) Find(ctx context.Context, f admin.Filter, limit int) (admin.Found, error) {
+// FindSessions lists the live sessions of all nodes that match.
+func (a *adminCluster) FindSessions(ctx context.Context, f admin.Filter, limit int) (admin.SessionList, error) {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
-	answers, silent := a.cluster.Ask(ctx, admin.Question(f, limit))
+	answers, silent := a.cluster.Ask(ctx, admin.EncodeSessionQuery(f, limit))
 	byNode := make(map[string][]byte, len(answers))
 	for _, answer := range answers {
 		name := answer.Node
@@ -81,7 +57,7 @@ func (a *adminCluster) Find(ctx context.Context, f admin.Filter, limit int) (adm
 		}
 		byNode[name] = answer.Body
 	}
-	return admin.Gather(f, limit, byNode, silent), nil
+	return admin.MergeSessionLists(f, limit, byNode, silent), nil
 }
 
 // Kick ends the session on all nodes, and refuses it for so long.
@@ -91,10 +67,10 @@ func (a *adminCluster) Kick(ctx context.Context, id backends.SessionID, d time.D
 		return err
 	}
 	if !known {
-		return fmt.Errorf("session %s: %w", id, admin.ErrUnknown)
+		return fmt.Errorf("session %s: %w", id, admin.ErrNotFound)
 	}
 	if d == 0 {
-		d = a.settings.Sessions.KickFor
+		d = a.settings.Sessions.KickDuration
 	}
 	decision := session.Kicked()
 	if reason != "" {
@@ -108,10 +84,10 @@ func (a *adminCluster) knows(ctx context.Context, id backends.SessionID) (bool, 
 	if a.registry.Find(id) != nil {
 		return true, nil
 	}
-	if found, err := a.cluster.Store().AcquireLease(ctx, session.LeaseRequest{ID: id}); err == nil && found.Found {
+	if found, err := a.cluster.AcquireLease(ctx, session.LeaseRequest{ID: id}); err == nil && found.Found {
 		return true, nil
 	}
-	found, err := a.Find(ctx, admin.Filter{ID: id.String()}, 1)
+	found, err := a.FindSessions(ctx, admin.Filter{ID: id.String()}, 1)
 	return found.Matched > 0, err
 }
 
@@ -129,12 +105,12 @@ func (a *adminCluster) Ban(ctx context.Context, b admin.Ban) (admin.Ban, error) 
 	var err error
 	if b.Session != "" {
 		if wanted.Session, err = backends.ParseSessionID(b.Session); err != nil {
-			return admin.Ban{}, fmt.Errorf("%w: session: %w", admin.ErrRefused, err)
+			return admin.Ban{}, fmt.Errorf("%w: session: %w", admin.ErrInvalid, err)
 		}
 	}
 	if b.Address != "" {
 		if wanted.Prefix, err = netip.ParsePrefix(b.Address); err != nil {
-			return admin.Ban{}, fmt.Errorf("%w: address: %w", admin.ErrRefused, err)
+			return admin.Ban{}, fmt.Errorf("%w: address: %w", admin.ErrInvalid, err)
 		}
 	}
 	if b.CredentialsOf != "" {
@@ -144,7 +120,7 @@ func (a *adminCluster) Ban(ctx context.Context, b admin.Ban) (admin.Ban, error) 
 	}
 	got, err := a.cluster.Ban(ctx, wanted)
 	if err = pending(err); err != nil && !errors.Is(err, admin.ErrPending) {
-		return admin.Ban{}, fmt.Errorf("%w: %w", admin.ErrRefused, err)
+		return admin.Ban{}, fmt.Errorf("%w: %w", admin.ErrInvalid, err)
 	}
 	shown := shownBan(got)
 	shown.CredentialsOf = b.CredentialsOf
@@ -155,14 +131,14 @@ func (a *adminCluster) Ban(ctx context.Context, b admin.Ban) (admin.Ban, error) 
 func (a *adminCluster) credentialsOf(ctx context.Context, name string) (string, error) {
 	id, err := backends.ParseSessionID(name)
 	if err != nil {
-		return "", fmt.Errorf("%w: credentials_of: %w", admin.ErrRefused, err)
+		return "", fmt.Errorf("%w: credentials_of: %w", admin.ErrInvalid, err)
 	}
 	if s := a.registry.Find(id); s != nil {
 		if hash := a.cluster.Credentials(s.Request()); hash != "" {
 			return hash, nil
 		}
 	}
-	found, err := a.cluster.Store().AcquireLease(ctx, session.LeaseRequest{ID: id})
+	found, err := a.cluster.AcquireLease(ctx, session.LeaseRequest{ID: id})
 	if err != nil {
 		return "", err
 	}
@@ -171,14 +147,14 @@ func (a *adminCluster) credentialsOf(ctx context.Context, name string) (string, 
 			return hash, nil
 		}
 	}
-	return "", fmt.Errorf("credentials_of: session %s: %w, or its viewer showed nothing but a ticket", id, admin.ErrUnknown)
+	return "", fmt.Errorf("credentials_of: session %s: %w, or its viewer showed nothing but a ticket", id, admin.ErrNotFound)
 }
 
 // Unban takes a ban back.
 func (a *adminCluster) Unban(ctx context.Context, id string) error {
 	err := a.cluster.Unban(ctx, id)
 	if errors.Is(err, cluster.ErrNoBan) {
-		return fmt.Errorf("ban %s: %w", id, admin.ErrUnknown)
+		return fmt.Errorf("ban %s: %w", id, admin.ErrNotFound)
 	}
 	return pending(err)
 }
@@ -227,8 +203,8 @@ func (a *adminCluster) Nodes(ctx context.Context) ([]admin.NodeStatus, error) {
 // Live counts the live nodes.
 func (a *adminCluster) Live() int { return a.cluster.Live() }
 
-// Away reports whether what nodes share cannot be reached.
-func (a *adminCluster) Away() bool { return a.cluster.RedisDown() }
+// RedisDown reports whether what nodes share cannot be reached.
+func (a *adminCluster) RedisDown() bool { return a.cluster.RedisDown() }
 
 // RoundTrips is how often what nodes share was waited for since the start.
 func (a *adminCluster) RoundTrips() uint64 { return a.cluster.RoundTrips() }

@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"usher/backends/backendtest"
+	"usher/backends/backendtest/testproc"
 	"usher/bench/stage"
 )
 
@@ -28,12 +29,13 @@ func startRedis(t *testing.T) string {
 	folder := t.TempDir()
 	socket := filepath.Join(folder, "redis.sock")
 	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder)
-	if err := cmd.Start(); err != nil {
+	wait, err := testproc.Start(cmd)
+	if err != nil {
 		t.Fatalf("redis-server, from the Debian package redis-server: %v", err)
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGKILL)
-		_ = cmd.Wait()
+		_ = wait()
 	})
 	soon(t, "redis-server answers", func() bool {
 		conn, err := net.Dial("unix", socket)
@@ -83,7 +85,7 @@ func startPair(t *testing.T, users map[string]backendtest.User, provider *sdktra
 	text := strings.NewReplacer("http://127.0.0.1:9", origin.URL, "timeout: 300ms", "timeout: 30s, answer_deadline: 20s, breaker: { interval: 3m }").
 		Replace(settingsFor(p.middleware.URL()+"/check")) + fmt.Sprintf(`
 sessions: { idle_timeout: 30m, recheck: { min: 1s, jitter_percent: 0 } }
-cluster: { redis: { addresses: [ %q ] }, keys: [ { id: a, secret: "0123456789abcdef" } ], heartbeat: 10m, deadline: 10s }
+cluster: { redis: { addresses: [ %q ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ], heartbeat_interval: 10m, redis_timeout: 10s }
 `, startRedis(t))
 	for i := range p.nodes {
 		p.nodes[i], p.addresses[i], p.stops[i] = launchNode(t, text, provider)
@@ -167,6 +169,7 @@ func TestRoundTripsToRedis(t *testing.T) {
 
 // TestATraceGoesOnOnAnotherNode has a session opened on one node and re-checked on the other.
 func TestATraceGoesOnOnAnotherNode(t *testing.T) {
+	t.Parallel()
 	exporter := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
 	t.Cleanup(func() { _ = provider.Shutdown(context.Background()) })

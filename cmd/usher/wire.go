@@ -20,7 +20,7 @@ import (
 	"usher/backends/httpbackend"
 	"usher/cluster"
 	"usher/gateway"
-	"usher/gateway/extauthz"
+	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
 )
 
@@ -66,15 +66,11 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err != nil {
 		return nil, err
 	}
-	store := n.cluster.Store()
 	n.registry = actors.NewRegistry(actors.Options{
 		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
-		Backends: n.guarded(), Rules: n.rules(), Store: store, Presence: store, Limits: store,
-		Shared: n.cluster.Shared(), StoreDeadline: s.Cluster.Deadline, Heartbeat: s.Cluster.Heartbeat,
-		SigningKey: n.gateway.SigningKey,
-		Announce:   n.announce, Banned: n.cluster.Banned, Unmasked: n.banCredentials,
-		UserHash: n.cluster.UserHash, Nodes: n.cluster.Live,
-		Tracer: tracer, Logger: logger,
+		Backends: n.sessionBackends(), Cluster: n.cluster,
+		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
+		SigningKey: n.gateway.SigningKey, Tracer: tracer, Logger: logger,
 	})
 	n.handler = gateway.NewHandler(n.gateway)
 	n.server = gateway.NewServer(s.Gateway, n.handler, logger)
@@ -97,7 +93,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 	}
 	b := n.settings.Backends[name]
 	parts := kindParts{log: n.logger, http: httpbackend.Deps{
-		Log: n.logger, Propagator: propagation.TraceContext{}, Audience: n.audience,
+		Log: n.logger, Propagator: propagation.TraceContext{}, ViewerCount: n.audience,
 	}}
 	if s, ok := b.Around.(*askedSettings); ok {
 		parts.http.Connections = s.Chain.Bulkhead.MaxInFlight + s.Chain.Bulkhead.RecheckInFlight
@@ -118,13 +114,13 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 	}
 	n.adapters[name] = a
 	n.chains[name] = b.Around.chain(name, a, chains, chain.Deps{
-		Kind: b.Kind, Preset: a.preset, Log: n.logger, Tracer: tracer,
+		Kind: b.Kind, DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer,
 	})
 	return nil
 }
 
 // audience counts the viewers who are watching here: those of a channel, and all.
-func (n *node) audience(channel string) (ofChannel, all int) { return n.registry.Audience(channel) }
+func (n *node) audience(channel string) (ofChannel, all int) { return n.registry.Viewers(channel) }
 
 func (n *node) makeOrigins() error {
 	var err error
@@ -151,17 +147,9 @@ func (n *node) makeOrigins() error {
 	return nil
 }
 
-// guarded are the chains as the sessions want them.
-func (n *node) guarded() map[string]actors.Backend {
-	all := make(map[string]actors.Backend, len(n.chains))
-	for name, c := range n.chains {
-		all[name] = c
-	}
-	return all
-}
-
-func (n *node) rules() map[string]actors.Rules {
-	all := make(map[string]actors.Rules, len(n.chains))
+// sessionBackends returns the chains with the rules of their sessions.
+func (n *node) sessionBackends() map[string]actors.BackendOptions {
+	all := make(map[string]actors.BackendOptions, len(n.chains))
 	for name, b := range n.settings.Backends {
 		r := b.Around.rules()
 		r.Timeout = b.Around.timeout()
@@ -169,7 +157,7 @@ func (n *node) rules() map[string]actors.Rules {
 		if life := n.settings.tokenLife(name); life > 0 {
 			r.TokenLife = life
 		}
-		all[name] = r
+		all[name] = actors.BackendOptions{Backend: n.chains[name], Rules: r}
 	}
 	return all
 }

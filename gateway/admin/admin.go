@@ -21,28 +21,28 @@ type Backend struct {
 	Address string `json:"address,omitempty"`
 	// Alarms is what it does outside its contract, by the alarm's name; nil: nobody watches for that. One that is
 	// missing was never raised.
-	Alarms map[string]AlarmState `json:"alarms,omitempty"`
+	Alarms map[string]AlarmState `json:"contract_violations,omitempty"`
 }
 
 // AlarmState is how often an alarm was raised since the start, and whether it holds at present.
 type AlarmState struct {
 	Count  uint64 `json:"count"`
-	Raised bool   `json:"raised"`
+	Active bool   `json:"active"`
 }
 
-// Node is what the listener shows of the node.
-type Node interface {
+// LocalNode is what the listener shows of the node.
+type LocalNode interface {
 	// Ready reports whether balancers may send viewers here.
 	Ready() bool
-	// Sessions calls yield for every live session until it returns false, and Len counts them.
-	Sessions(yield func(Session) bool)
+	// EachSession calls yield for every live session until it returns false, and Len counts them.
+	EachSession(yield func(Session) bool)
 	Len() int
 	Backends() []Backend
 }
 
 // Options are what the listener serves.
 type Options struct {
-	Node Node
+	Node LocalNode
 	// Cluster is all nodes; nil: the node was started alone, and lists its sessions only.
 	Cluster Cluster
 	// Logger gets a record "audit" of whatever an operator changes; nil: nobody does.
@@ -52,7 +52,7 @@ type Options struct {
 // Handler serves the admin listener.
 func Handler(c Config, o Options) http.Handler {
 	if o.Cluster == nil {
-		o.Cluster = alone{o.Node}
+		o.Cluster = standalone{o.Node}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -81,7 +81,7 @@ func Handler(c Config, o Options) http.Handler {
 
 type handler struct {
 	token   []byte
-	node    Node
+	node    LocalNode
 	cluster Cluster
 	log     *slog.Logger
 }
@@ -148,9 +148,9 @@ func fail(w http.ResponseWriter, err error) (failed bool) {
 	switch {
 	case err == nil:
 		return false
-	case errors.Is(err, ErrUnknown):
+	case errors.Is(err, ErrNotFound):
 		status = http.StatusNotFound
-	case errors.Is(err, ErrRefused), errors.Is(err, errInput):
+	case errors.Is(err, ErrInvalid), errors.Is(err, errInput):
 		status = http.StatusBadRequest
 	case errors.Is(err, errAlone):
 		status = http.StatusNotImplemented

@@ -27,7 +27,7 @@ func (n *fakeNode) Ready() bool         { return n.ready }
 func (n *fakeNode) Len() int            { return len(n.sessions) }
 func (n *fakeNode) Backends() []Backend { return n.backends }
 
-func (n *fakeNode) Sessions(yield func(Session) bool) {
+func (n *fakeNode) EachSession(yield func(Session) bool) {
 	for _, s := range n.sessions {
 		if !yield(s) {
 			return
@@ -58,7 +58,7 @@ type reply struct {
 	body   string
 }
 
-func ask(t *testing.T, n Node, method, path, authorization string) reply {
+func ask(t *testing.T, n LocalNode, method, path, authorization string) reply {
 	t.Helper()
 	server := httptest.NewServer(Handler(Config{Token: token}, Options{Node: n}))
 	defer server.Close()
@@ -81,7 +81,7 @@ func ask(t *testing.T, n Node, method, path, authorization string) reply {
 	return reply{resp.StatusCode, resp.Header, string(body)}
 }
 
-func get(t *testing.T, n Node, path string) reply {
+func get(t *testing.T, n LocalNode, path string) reply {
 	t.Helper()
 	return ask(t, n, http.MethodGet, path, "Bearer "+token)
 }
@@ -235,7 +235,7 @@ func TestASessionIsShownWhole(t *testing.T) {
 	got := get(t, someNode(), "/api/v1/sessions/s1")
 	want := `{"id":"s1","route":"/play/{channel}/*","channel":"a001","backend":"portal","user":"Ann","user_id":"17",` +
 		`"address":"192.0.2.7","user_agent":"MAG250","verdict":"allowed","source":"backend","reason":"backend answered 200",` +
-		`"since":"2026-03-01T12:00:00Z","last_seen":"2026-03-01T12:01:00Z","requests":12,"bytes":3456}` + "\n"
+		`"started":"2026-03-01T12:00:00Z","last_seen":"2026-03-01T12:01:00Z","requests":12,"bytes":3456}` + "\n"
 	if diff := cmp.Diff(want, got.body); diff != "" || got.status != 200 {
 		t.Errorf("status %d, body (-want +got):\n%s", got.status, diff)
 	}
@@ -300,7 +300,7 @@ type countingNode struct {
 	yielded int
 }
 
-func (n *countingNode) Sessions(yield func(Session) bool) {
+func (n *countingNode) EachSession(yield func(Session) bool) {
 	for range 1000 {
 		n.yielded++
 		if !yield(Session{}) {

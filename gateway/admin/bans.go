@@ -16,7 +16,7 @@ type banRequest struct {
 	Address string `json:"address"`
 	// CredentialsOf is the id of a session whose viewer shows what is banned.
 	CredentialsOf string `json:"credentials_of"`
-	For           string `json:"for"`
+	For           string `json:"duration"`
 	Reason        string `json:"reason"`
 }
 
@@ -36,7 +36,7 @@ func (b *banRequest) ban(now time.Time) (Ban, error) {
 		return Ban{}, err
 	}
 	if d == 0 {
-		return Ban{}, fmt.Errorf(`for: it is missing, so the ban is %w; want a duration such as "24h"`, errInput)
+		return Ban{}, fmt.Errorf(`duration: it is missing, so the ban is %w; want a duration such as "24h"`, errInput)
 	}
 	ban := Ban{
 		User: b.User, Session: b.Session, CredentialsOf: b.CredentialsOf, Until: now.Add(d).UTC(), Reason: b.Reason,
@@ -61,7 +61,7 @@ func (h *handler) ban(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	got, err := h.cluster.Ban(r.Context(), wanted)
-	h.audit(r, "ban", wanted.Whom(), err, slog.String("ban", got.ID), slog.Time("until", wanted.Until),
+	h.audit(r, "ban", wanted.Subject(), err, slog.String("ban", got.ID), slog.Time("until", wanted.Until),
 		slog.String("reason", wanted.Reason))
 	if err != nil && !errors.Is(err, ErrPending) {
 		fail(w, err)

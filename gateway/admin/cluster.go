@@ -10,10 +10,10 @@ import (
 
 // The errors of a [Cluster] that its callers tell apart; others mean that it could not be done.
 var (
-	// ErrUnknown says that there is no such session or ban.
-	ErrUnknown = errors.New("unknown")
-	// ErrRefused says that what was asked for cannot be, as its text says.
-	ErrRefused = errors.New("refused")
+	// ErrNotFound says that there is no such session or ban.
+	ErrNotFound = errors.New("unknown")
+	// ErrInvalid says that what was asked for cannot be, as its text says.
+	ErrInvalid = errors.New("refused")
 	// ErrPending says that it was done on this node, and that the others hear of it when what nodes share is back.
 	ErrPending = errors.New("the cluster's store is away: this node obeys already, the others will when it is back")
 )
@@ -23,11 +23,11 @@ var errAlone = errors.New("this node was started without that")
 
 // Cluster is what the listener shows of all nodes and does to their sessions. All methods are safe for concurrent use.
 type Cluster interface {
-	// Find lists the live sessions of all nodes that match, at most so many. See [Call] and [Gather].
-	Find(ctx context.Context, f Filter, limit int) (Found, error)
+	// FindSessions lists the live sessions of all nodes that match, at most so many. See [EncodeSessionQuery] and [MergeSessionLists].
+	FindSessions(ctx context.Context, f Filter, limit int) (SessionList, error)
 	// Kick ends the session on all nodes, and refuses it for so long; zero: as long as the settings say.
 	Kick(ctx context.Context, id backends.SessionID, d time.Duration, reason string) error
-	// Ban refuses somebody on all nodes until the ban ends, and gives it its id. ErrUnknown: nobody knows the session
+	// Ban refuses somebody on all nodes until the ban ends, and gives it its id. ErrNotFound: nobody knows the session
 	// whose credentials it names. With ErrPending the ban is valid.
 	Ban(ctx context.Context, b Ban) (Ban, error)
 	// Unban takes a ban back, and those that follow from it.
@@ -38,8 +38,8 @@ type Cluster interface {
 	Nodes(ctx context.Context) ([]NodeStatus, error)
 	// Live counts the live nodes, from memory; at least 1.
 	Live() int
-	// Away reports whether what nodes share cannot be reached.
-	Away() bool
+	// RedisDown reports whether what nodes share cannot be reached.
+	RedisDown() bool
 	// RoundTrips is how often what nodes share was waited for since the start.
 	RoundTrips() uint64
 }
@@ -63,8 +63,8 @@ type Ban struct {
 	Cause string `json:"cause,omitempty"`
 }
 
-// Whom says in words whom the ban refuses.
-func (b Ban) Whom() string {
+// Subject says in words whom the ban refuses.
+func (b Ban) Subject() string {
 	switch {
 	case b.User != "":
 		return "user " + b.User
@@ -97,26 +97,26 @@ type NodeStatus struct {
 	Self bool `json:"self"`
 }
 
-// alone is the Cluster of a node that was given none: it lists its sessions, and that is all.
-type alone struct{ node Node }
+// standalone is the Cluster of a node that was given none: it lists its sessions, and that is all.
+type standalone struct{ node LocalNode }
 
-func (a alone) Find(ctx context.Context, f Filter, limit int) (Found, error) {
+func (a standalone) FindSessions(ctx context.Context, f Filter, limit int) (SessionList, error) {
 	answers := map[string][]byte{}
 	if f.Node == "" {
-		answers[""] = Answer(ctx, a.node, Question(f, limit))
+		answers[""] = AnswerSessionQuery(ctx, a.node, EncodeSessionQuery(f, limit))
 	}
-	return Gather(f, limit, answers, nil), ctx.Err()
+	return MergeSessionLists(f, limit, answers, nil), ctx.Err()
 }
 
-func (a alone) Kick(context.Context, backends.SessionID, time.Duration, string) error {
+func (a standalone) Kick(context.Context, backends.SessionID, time.Duration, string) error {
 	return errAlone
 }
 
-func (a alone) Ban(context.Context, Ban) (Ban, error) { return Ban{}, errAlone }
+func (a standalone) Ban(context.Context, Ban) (Ban, error) { return Ban{}, errAlone }
 
-func (a alone) Unban(context.Context, string) error         { return errAlone }
-func (a alone) Bans() []Ban                                 { return nil }
-func (a alone) Nodes(context.Context) ([]NodeStatus, error) { return nil, errAlone }
-func (a alone) Live() int                                   { return 1 }
-func (a alone) Away() bool                                  { return false }
-func (a alone) RoundTrips() uint64                          { return 0 }
+func (a standalone) Unban(context.Context, string) error         { return errAlone }
+func (a standalone) Bans() []Ban                                 { return nil }
+func (a standalone) Nodes(context.Context) ([]NodeStatus, error) { return nil, errAlone }
+func (a standalone) Live() int                                   { return 1 }
+func (a standalone) RedisDown() bool                             { return false }
+func (a standalone) RoundTrips() uint64                          { return 0 }

@@ -32,8 +32,8 @@ type answer struct {
 	More bool `json:"more,omitempty"`
 }
 
-// Question is how a node asks all nodes for their sessions. What each node's [Response] says is for [Gather].
-func Question(f Filter, limit int) []byte {
+// EncodeSessionQuery is how a node asks all nodes for their sessions. [AnswerSessionQuery] is what each node answers, and the answers are for [MergeSessionLists].
+func EncodeSessionQuery(f Filter, limit int) []byte {
 	body, err := json.Marshal(question{Ask: askSessions, Filter: f, Limit: limit})
 	if err != nil {
 		panic("BUG: " + err.Error()) // strings and numbers
@@ -41,8 +41,8 @@ func Question(f Filter, limit int) []byte {
 	return body
 }
 
-// Answer is what the node says to a [Call]; nil if it does not understand it, as one of a newer version's.
-func Answer(ctx context.Context, n Node, asked []byte) []byte {
+// AnswerSessionQuery is what the node answers to [EncodeSessionQuery]; nil if it does not understand it, as one of a newer version's.
+func AnswerSessionQuery(ctx context.Context, n LocalNode, asked []byte) []byte {
 	var q question
 	d := json.NewDecoder(bytes.NewReader(asked))
 	d.DisallowUnknownFields() // a filter that is not understood would match too much
@@ -51,7 +51,7 @@ func Answer(ctx context.Context, n Node, asked []byte) []byte {
 	}
 	total, matched, rest := newSketch(), newSketch(), 0
 	found := smallest[Session]{most: q.Limit, compare: bySessionID}
-	n.Sessions(func(s Session) bool {
+	n.EachSession(func(s Session) bool {
 		total.add(s.ID)
 		if q.Filter.Matches(&s) {
 			matched.add(s.ID)
@@ -84,10 +84,10 @@ func Answer(ctx context.Context, n Node, asked []byte) []byte {
 
 func bySessionID(a, b Session) int { return cmp.Compare(a.ID, b.ID) }
 
-// Gather puts the answers of nodes, by their names, together: a session that several nodes hold is one, its counters
+// MergeSessionLists puts the answers of nodes, by their names, together: a session that several nodes hold is one, its counters
 // summed. What it stands on is what the node says that saw it last. Nodes whose answers cannot be read are silent too.
-func Gather(f Filter, limit int, answers map[string][]byte, silent []string) Found {
-	found := Found{Sessions: []Session{}, Silent: slices.Clone(silent)}
+func MergeSessionLists(f Filter, limit int, answers map[string][]byte, silent []string) SessionList {
+	found := SessionList{Sessions: []Session{}, Silent: slices.Clone(silent)}
 	var totals, matches []shownSketch
 	merged, last := map[string]*Session{}, ""
 	for _, node := range slices.Sorted(maps.Keys(answers)) {

@@ -14,13 +14,13 @@ import (
 )
 
 // gather asks nodes and puts their answers together.
-func gather(t testing.TB, f Filter, limit int, nodes map[string]*fakeNode, silent ...string) Found {
+func gather(t testing.TB, f Filter, limit int, nodes map[string]*fakeNode, silent ...string) SessionList {
 	t.Helper()
 	answers := map[string][]byte{}
 	for name, n := range nodes {
-		answers[name] = Answer(t.Context(), n, Question(f, limit))
+		answers[name] = AnswerSessionQuery(t.Context(), n, EncodeSessionQuery(f, limit))
 	}
-	return Gather(f, limit, answers, silent)
+	return MergeSessionLists(f, limit, answers, silent)
 }
 
 func TestASessionOfSeveralNodesIsOne(t *testing.T) {
@@ -36,7 +36,7 @@ func TestASessionOfSeveralNodesIsOne(t *testing.T) {
 		}},
 	}
 	got := gather(t, Filter{}, 10, nodes, "n4", "n3")
-	want := Found{Total: 2, Matched: 2, Silent: []string{"n3", "n4"}, Sessions: []Session{
+	want := SessionList{Total: 2, Matched: 2, Silent: []string{"n3", "n4"}, Sessions: []Session{
 		{
 			ID: "a", Verdict: "denied", Since: at, LastSeen: at.Add(time.Minute), Requests: 7, Bytes: 70,
 			Nodes: []string{"n1", "n2"},
@@ -54,12 +54,12 @@ func TestASessionOfSeveralNodesIsOne(t *testing.T) {
 
 func TestAnAnswerThatCannotBeReadIsSilence(t *testing.T) {
 	t.Parallel()
-	got := Gather(Filter{}, 10, map[string][]byte{"old": nil, "odd": []byte("{"), "good": Answer(t.Context(), someNode(), Question(Filter{}, 10))}, nil)
+	got := MergeSessionLists(Filter{}, 10, map[string][]byte{"old": nil, "odd": []byte("{"), "good": AnswerSessionQuery(t.Context(), someNode(), EncodeSessionQuery(Filter{}, 10))}, nil)
 	if diff := cmp.Diff([]string{"odd", "old"}, got.Silent); diff != "" || got.Matched != 3 {
 		t.Errorf("matched %d, silent (-want +got):\n%s", got.Matched, diff)
 	}
 	for _, question := range []string{"", "{}", `{"ask":"secrets","limit":1}`, `{"ask":"sessions","limit":0}`, `{"ask":"sessions","limit":1,"filter":{"planet":"x"}}`} {
-		if said := Answer(t.Context(), someNode(), []byte(question)); said != nil {
+		if said := AnswerSessionQuery(t.Context(), someNode(), []byte(question)); said != nil {
 			t.Errorf("the question %q is answered: %s", question, said)
 		}
 	}
@@ -87,9 +87,9 @@ func TestAPageHasNoGaps(t *testing.T) {
 		f := Filter{After: after}
 		answers := map[string][]byte{}
 		for name, n := range nodes {
-			answers[name] = Answer(t.Context(), n, Question(f, limit))
+			answers[name] = AnswerSessionQuery(t.Context(), n, EncodeSessionQuery(f, limit))
 		}
-		got := Gather(f, limit, answers, nil)
+		got := MergeSessionLists(f, limit, answers, nil)
 		var want []string
 		for id := range all {
 			if id > after {
@@ -141,11 +141,11 @@ func TestAnAnswerFitsBetweenNodes(t *testing.T) {
 	for i := range maxLimit {
 		n.sessions = append(n.sessions, Session{ID: fmt.Sprintf("%04d", i), UserAgent: strings.Repeat("x", 4000)})
 	}
-	answer := Answer(t.Context(), n, Question(Filter{}, maxLimit))
+	answer := AnswerSessionQuery(t.Context(), n, EncodeSessionQuery(Filter{}, maxLimit))
 	if len(answer) > maxAnswerBytes+64<<10 {
 		t.Errorf("the answer has %d bytes", len(answer))
 	}
-	got := Gather(Filter{}, maxLimit, map[string][]byte{"n1": answer}, nil)
+	got := MergeSessionLists(Filter{}, maxLimit, map[string][]byte{"n1": answer}, nil)
 	if got.Matched != maxLimit || len(got.Sessions) == 0 || len(got.Sessions) == maxLimit {
 		t.Errorf("%d of %d sessions", len(got.Sessions), got.Matched)
 	}
@@ -180,9 +180,9 @@ func TestAFilterMatches(t *testing.T) {
 
 func FuzzGather(f *testing.F) {
 	f.Add([]byte(`{"total":{"count":1,"hashes":""},"matched":{},"sessions":[{"id":"a"}],"more":true}`))
-	f.Add(Answer(f.Context(), someNode(), Question(Filter{}, 10)))
+	f.Add(AnswerSessionQuery(f.Context(), someNode(), EncodeSessionQuery(Filter{}, 10)))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got := Gather(Filter{}, 5, map[string][]byte{"n1": body, "n2": Answer(t.Context(), someNode(), Question(Filter{}, 5))}, nil)
+		got := MergeSessionLists(Filter{}, 5, map[string][]byte{"n1": body, "n2": AnswerSessionQuery(t.Context(), someNode(), EncodeSessionQuery(Filter{}, 5))}, nil)
 		if len(got.Sessions) > 5 {
 			t.Errorf("%d sessions, want 5 at most", len(got.Sessions))
 		}

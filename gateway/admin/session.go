@@ -19,7 +19,7 @@ type Session struct {
 	Verdict   string    `json:"verdict"`
 	Source    string    `json:"source"`
 	Reason    string    `json:"reason,omitempty"`
-	Since     time.Time `json:"since"`
+	Since     time.Time `json:"started"`
 	LastSeen  time.Time `json:"last_seen"`
 	Requests  int64     `json:"requests"`
 	Bytes     int64     `json:"bytes"`
@@ -79,8 +79,8 @@ func (f *Filter) begins(s *Session) bool {
 	return false
 }
 
-// Found is what a search found on all nodes.
-type Found struct {
+// SessionList is what a search found on all nodes.
+type SessionList struct {
 	// Total is how many sessions are live, and Matched how many of them were asked for. A session that several nodes hold
 	// counts once.
 	Total   int `json:"total"`
@@ -90,5 +90,5 @@ type Found struct {
 	// Sessions are those that matched, by their ids, up to a limit.
 	Sessions []Session `json:"sessions"`
 	// Silent are nodes that did not answer, sorted: what they alone hold is missing.
-	Silent []string `json:"silent,omitempty"`
+	Silent []string `json:"unreachable_nodes,omitempty"`
 }

@@ -16,7 +16,7 @@ func (h *handler) sessions(w http.ResponseWriter, r *http.Request) {
 	if fail(w, err) {
 		return
 	}
-	found, err := h.cluster.Find(r.Context(), f, limit)
+	found, err := h.cluster.FindSessions(r.Context(), f, limit)
 	if fail(w, err) {
 		return
 	}
@@ -25,7 +25,7 @@ func (h *handler) sessions(w http.ResponseWriter, r *http.Request) {
 
 func (h *handler) session(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
-	found, err := h.cluster.Find(r.Context(), Filter{ID: id}, 1)
+	found, err := h.cluster.FindSessions(r.Context(), Filter{ID: id}, 1)
 	if fail(w, err) {
 		return
 	}
@@ -37,7 +37,7 @@ func (h *handler) session(w http.ResponseWriter, r *http.Request) {
 }
 
 // noSession says that a session was not found, and which nodes may have it all the same.
-func noSession(found Found) string {
+func noSession(found SessionList) string {
 	if len(found.Silent) == 0 {
 		return "no live session of that id"
 	}
@@ -47,7 +47,7 @@ func noSession(found Found) string {
 // kickRequest is what an operator says of a kick.
 type kickRequest struct {
 	// For is how long the session is refused; empty: as long as the settings say.
-	For    string `json:"for"`
+	For    string `json:"duration"`
 	Reason string `json:"reason"`
 }
 
@@ -56,13 +56,13 @@ func (k *kickRequest) check() (time.Duration, error) {
 	return d, errors.Join(err, checkReason(k.Reason))
 }
 
-// Kicked is what became of kicks.
-type Kicked struct {
+// KickResult is what became of kicks.
+type KickResult struct {
 	// Matched is how many sessions were to be ended, and Kicked how many were.
 	Matched int `json:"matched"`
 	Kicked  int `json:"kicked"`
 	// Silent are nodes that did not say whom they have.
-	Silent []string `json:"silent,omitempty"`
+	Silent []string `json:"unreachable_nodes,omitempty"`
 }
 
 func (h *handler) kick(w http.ResponseWriter, r *http.Request) {
@@ -81,12 +81,12 @@ func (h *handler) kick(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	err = h.cluster.Kick(r.Context(), id, d, k.Reason)
-	h.audit(r, "kick", id.String(), err, slog.String("for", k.For), slog.String("reason", k.Reason))
+	h.audit(r, "kick", id.String(), err, slog.String("duration", k.For), slog.String("reason", k.Reason))
 	if err != nil && !errors.Is(err, ErrPending) {
 		fail(w, err)
 		return
 	}
-	show(w, Kicked{Matched: 1, Kicked: 1}, err)
+	show(w, KickResult{Matched: 1, Kicked: 1}, err)
 }
 
 // kickAll ends all sessions that match, a page after the other.
@@ -107,10 +107,10 @@ func (h *handler) kickAll(w http.ResponseWriter, r *http.Request) {
 		fail(w, fmt.Errorf("everybody is %w; want one of %q or address", errInput, filterFields()))
 		return
 	}
-	var done Kicked
+	var done KickResult
 	var pending error
 	for {
-		found, err := h.cluster.Find(r.Context(), k.Filter, maxLimit)
+		found, err := h.cluster.FindSessions(r.Context(), k.Filter, maxLimit)
 		if fail(w, err) {
 			return
 		}
@@ -138,7 +138,7 @@ func (h *handler) kickOne(r *http.Request, session string, d time.Duration, k ki
 	if err == nil {
 		err = h.cluster.Kick(r.Context(), id, d, k.Reason)
 	}
-	h.audit(r, "kick", session, err, slog.String("for", k.For), slog.String("reason", k.Reason))
+	h.audit(r, "kick", session, err, slog.String("duration", k.For), slog.String("reason", k.Reason))
 	return err
 }
 

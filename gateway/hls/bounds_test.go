@@ -81,7 +81,7 @@ func TestOptionsThatCannotBeUsedAreRefused(t *testing.T) {
 		"no origin":           {func(o *hls.Options) { o.Origin = "" }, "Options.Origin"},
 		"a relative origin":   {func(o *hls.Options) { o.Origin = "/play/a.m3u8?token=secret" }, "Options.Origin"},
 		"an origin of a file": {func(o *hls.Options) { o.Origin = "file:///a.m3u8" }, "Options.Origin"},
-		"no parameter":        {func(o *hls.Options) { o.Carry, o.Parameter = hls.CarryQuery, "" }, "Options.Parameter"},
+		"no parameter":        {func(o *hls.Options) { o.TicketIn, o.QueryParameter = hls.TicketInQuery, "" }, "Options.QueryParameter"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,30 +1,33 @@
-// Package hls scans an HLS playlist and makes every URI in it lead back to the gateway, with the viewer's ticket. Bytes
-// in, bytes out: no I/O, no clock, no goroutine.
+// Package hls rewrites an HLS playlist so that every URI in it leads back to the gateway with the viewer's ticket. It
+// does no I/O, reads no clock and starts no goroutine.
+//
+// Begin with [Parse] and [Template.Append]; [Scan] reads the [Info] alone.
 //
 //	origin's playlist ─ Parse ─► Template ─ Append(ticket) ─► a viewer's copy
-//	  (once per refresh)         (shared)   (per request: copies and splices, no allocation)
+//	  (once per refresh)         (shared)   (per request: copies, does not allocate)
 //
 // Invariants:
-//   - Every byte that is not a rewritten URI stays as it was: CRLF, BOM, unknown tags, order, a missing last newline.
-//   - A URI is rewritten only if it is on an origin of ours and a route serves it. Foreign hosts and other schemes (skd,
-//     data, urn, …) never see a ticket.
-//   - What is written never names scheme or host, so it holds behind any balancer, name and TLS terminator.
-//   - A playlist below "/~<ticket>" holds no ticket at all: relative URIs inherit it, so all viewers share one body.
+//   - Every byte outside a rewritten URI is unchanged: CRLF, BOM, unknown tags, order, a missing last newline.
+//   - A URI is rewritten only if it is on the playlist's origin and a route serves it. Foreign hosts and other schemes
+//     (skd, data, urn, …) never receive a ticket.
+//   - A rewritten URI never names a scheme or host, so it works behind any load balancer, name and TLS terminator.
+//   - A playlist below "/~<ticket>" contains no ticket: relative URIs inherit it, so all viewers share one body.
 //   - The same playlist and options give the same bytes: a URI does not change between reloads (RFC 8216 §6.2.1).
 //
 // Decided:
-//   - Line by line over the original text. Parsing into a model and encoding it again loses the tags that the model
-//     does not know, and formatting.
-//   - References are resolved by RFC 3986 on the text itself: percent-encoding and non-ASCII stay byte-exact. A reference
-//     that climbs above the root is right for the origin, but below a ticket it would climb out of it: it is rewritten.
-//   - An empty URI, or a fragment alone, names the playlist itself and stays: it is right in every mode.
-//   - {$variables} (EXT-X-DEFINE) keep their text wherever only a prefix or a parameter is added. What the playlist
-//     does not define (IMPORT, QUERYPARAM) is opaque: a URI that begins with it could lead anywhere and stays.
-//   - User information in a URI on our origin is dropped: the origin's password is not the viewers' business.
-//   - A URI with control characters, or that begins with a backslash, stays: browsers read another URI in it than
-//     RFC 3986 does, perhaps on another host.
-//   - An unquoted URI value, which the standard does not know but players accept, is rewritten like a quoted one.
+//   - The scanner works line by line on the original text. Parsing into a model and encoding it again loses formatting
+//     and the tags that the model does not know.
+//   - References are resolved by RFC 3986 on the text itself, so percent-encoding and non-ASCII stay byte-exact. A
+//     reference that climbs above the root is valid at the origin, but would climb out of a ticket: it is rewritten.
+//   - An empty URI, or a fragment alone, names the playlist itself and stays unchanged: it works with every transport.
+//   - {$variables} (EXT-X-DEFINE) keep their text wherever only a prefix or a parameter is added. A variable that the
+//     playlist does not define (IMPORT, QUERYPARAM) is opaque: a URI that begins with one could lead anywhere and stays
+//     unchanged.
+//   - User information in a URI on the origin is dropped, so that viewers do not see the origin's password.
+//   - A URI with control characters, or one that begins with a backslash, stays unchanged: browsers read it differently
+//     from RFC 3986, perhaps with another host.
+//   - An unquoted URI value, which the standard does not allow but players accept, is rewritten like a quoted one.
 //
-// Refused: the JSON documents that a playlist may name (asset lists, session data, steering manifests) are passed on,
-// not rewritten; adding an EXT-X-DEFINE:QUERYPARAM, which most players send literally or refuse.
+// Refused: rewriting the JSON documents that a playlist may name (asset lists, session data, steering manifests);
+// adding an EXT-X-DEFINE:QUERYPARAM, which most players send literally or refuse.
 package hls

@@ -23,7 +23,7 @@ func FuzzParse(f *testing.F) {
 			if err != nil {
 				return
 			}
-			if !refused.Static() || !bytes.Equal(refused.Body(), body) || len(refused.Queried()) != 0 {
+			if !refused.IsStatic() || !bytes.Equal(refused.Body(), body) || len(refused.ListedQueries()) != 0 {
 				t.Errorf("no route serves anything, yet %q became %q", body, refused.Append(nil, "T"))
 			}
 			o.Locate = func(ref string) (string, bool) { return ref, true }
@@ -50,7 +50,7 @@ func checkLocated(t *testing.T, m mode, body []byte, o hls.Options) {
 	if got, want := bytes.Count(first, []byte("\n")), bytes.Count(body, []byte("\n")); got != want {
 		t.Errorf("%d lines became %d", want, got)
 	}
-	if m.ticket && !template.Static() {
+	if m.ticket && !template.IsStatic() {
 		t.Errorf("below a ticket, the body holds one: %q", first)
 	}
 	again, err := hls.Parse(body, o)
@@ -69,7 +69,7 @@ func checkTickets(t *testing.T, m mode, body, first, second []byte) {
 	if !bytes.Equal(bytes.ReplaceAll(first, []byte{0}, []byte{1}), second) {
 		t.Errorf("two viewers' copies differ in more than their tickets: %q, %q", first, second)
 	}
-	before := map[bool]string{true: "ticket=", false: "/~"}[m.carry == hls.CarryQuery]
+	before := map[bool]string{true: "ticket=", false: "/~"}[m.carry == hls.TicketInQuery]
 	pieces := bytes.Split(first, []byte(strings.Repeat("\x00", 8)))
 	for _, piece := range pieces[:len(pieces)-1] {
 		if !bytes.HasSuffix(piece, []byte(before)) {

@@ -130,13 +130,13 @@ func checkURI(t *testing.T, m mode, origin, wrote, address, reads string) {
 	}
 	wantQuery := source.Query()
 	switch m.carry {
-	case hls.CarryPath:
+	case hls.TicketInPath:
 		if !ticketed {
 			t.Errorf("%q became %q, which leads out of the ticket: %s", wrote, reads, target)
 		}
-	case hls.CarryQuery:
+	case hls.TicketInQuery:
 		wantQuery.Set("ticket", "T")
-	case hls.CarryCookie:
+	case hls.TicketInCookie:
 		if ticketed {
 			t.Errorf("%q became %q, with a ticket", wrote, reads)
 		}

@@ -25,7 +25,7 @@ func infoCases() map[string]infoCase {
 		},
 		"a finished one in CRLF": {
 			body: "#EXT-X-TARGETDURATION:6\r\n#EXTINF:6,\r\na.ts\r\n#EXT-X-ENDLIST\r\n",
-			want: hls.Info{TargetDuration: 6 * time.Second, Segments: 1, EndList: true}, sequence: 1,
+			want: hls.Info{TargetDuration: 6 * time.Second, Segments: 1, HasEndList: true}, sequence: 1,
 		},
 		"a low-latency one": {
 			body: `#EXT-X-TARGETDURATION:4
@@ -49,7 +49,7 @@ a.mp4
 		},
 		"a multivariant one": {
 			body: "#EXT-X-STREAM-INF:BANDWIDTH=1\na.m3u8\n#EXT-X-STREAM-INF:BANDWIDTH=2\nb.m3u8\n",
-			want: hls.Info{Master: true},
+			want: hls.Info{IsMultivariant: true},
 		},
 		"nonsense": {
 			body: "#EXT-X-TARGETDURATION:-6\n#EXT-X-MEDIA-SEQUENCE:x\n#EXT-X-PART-INF:PART-TARGET=NaN\n#EXT-X-SERVER-CONTROL:HOLD-BACK=1e99,CAN-BLOCK-RELOAD=NO\n",
@@ -92,10 +92,10 @@ func TestOnlyAMediaPlaylistWithoutEndIsLive(t *testing.T) {
 		want bool
 	}{
 		"a media playlist": {hls.Info{}, true},
-		"a finished one":   {hls.Info{EndList: true}, false},
-		"a multivariant":   {hls.Info{Master: true}, false},
+		"a finished one":   {hls.Info{HasEndList: true}, false},
+		"a multivariant":   {hls.Info{IsMultivariant: true}, false},
 	} {
-		if got := test.info.Live(); got != test.want {
+		if got := test.info.IsLive(); got != test.want {
 			t.Errorf("%s: Live() = %t, want %t", name, got, test.want)
 		}
 	}

@@ -5,52 +5,52 @@ import (
 	"strings"
 )
 
-// errOrigin names no part of the URL: its query may hold a secret.
-var errOrigin = errors.New("Options.Origin is no absolute URL of scheme http or https")
+// errOrigin does not quote the URL, whose query may hold a secret.
+var errOrigin = errors.New("Options.Origin is not an absolute URL with scheme http or https")
 
-// form is how a URI says where it leads.
-type form uint8
+// uriForm is the form of a URI reference.
+type uriForm uint8
 
 const (
-	// foreign: another scheme or host, the playlist itself, or not to be told. It stays as it is.
-	foreign form = iota
-	// relative to the playlist's own directory.
+	// foreign is a URI of another scheme or host, of the playlist itself, or of an unknown target. It stays unchanged.
+	foreign uriForm = iota
+	// relative is a reference from the playlist's own directory.
 	relative
-	// rooted: relative to the root of the playlist's own host.
+	// rooted is a reference from the root of the playlist's own host.
 	rooted
-	// absolute: with a host, one of ours.
+	// absolute is a URI with the origin's host.
 	absolute
 )
 
-// origin is where a playlist came from.
-type origin struct {
+// playlistOrigin is the URL from which a playlist came, with its path as the base of references.
+type playlistOrigin struct {
 	base
 	scheme, host string
-	same         func(scheme, host string) bool
+	isSameOrigin func(scheme, host string) bool
 }
 
-// newOrigin takes the playlist's URL apart. Without a same of the caller's, its own scheme and host alone are ours.
-func newOrigin(rawURL string, same func(scheme, host string) bool) (origin, error) {
+// newOrigin parses the playlist's URL. A nil same accepts only the URL's own scheme and host.
+func newOrigin(rawURL string, same func(scheme, host string) bool) (playlistOrigin, error) {
 	scheme, rest := cutScheme(rawURL)
 	host, target, ok := cutHost(scheme, rest)
 	if !ok {
-		return origin{}, errOrigin
+		return playlistOrigin{}, errOrigin
 	}
 	target, _ = cutFragment(target)
-	o := origin{base: newBase(target), scheme: scheme, host: host, same: same}
+	o := playlistOrigin{base: newBase(target), scheme: scheme, host: host, isSameOrigin: same}
 	if same == nil {
-		o.same = func(scheme, host string) bool { return scheme == o.scheme && host == o.host }
+		o.isSameOrigin = func(scheme, host string) bool { return scheme == o.scheme && host == o.host }
 	}
 	return o, nil
 }
 
-// split tells a URI without fragment by its form, and what of it is path and query.
-func (o *origin) split(uri string) (form, string) {
+// classify returns the form of a URI without fragment, and its path and query.
+func (o *playlistOrigin) classify(uri string) (uriForm, string) {
 	switch {
-	case uri == "", uri[0] == '\\', strings.HasPrefix(uri, `/\`), ledByVariable(uri):
+	case uri == "", uri[0] == '\\', strings.HasPrefix(uri, `/\`), startsWithVariable(uri):
 		return foreign, ""
 	case strings.HasPrefix(uri, "//"):
-		return o.hosted(o.scheme, uri)
+		return o.classifyHosted(o.scheme, uri)
 	case uri[0] == '/':
 		return rooted, uri
 	}
@@ -58,12 +58,12 @@ func (o *origin) split(uri string) (form, string) {
 	if scheme == "" {
 		return relative, uri
 	}
-	return o.hosted(scheme, rest)
+	return o.classifyHosted(scheme, rest)
 }
 
-// ledByVariable reports whether a variable that is not known decides where a URI leads: its value could hold a scheme or
-// a host, and it may come from a link that somebody else made up (QUERYPARAM).
-func ledByVariable(uri string) bool {
+// startsWithVariable reports whether an unknown variable decides where a URI leads. Its value could hold a scheme or a
+// host, and it may come from a link that a stranger composed (QUERYPARAM).
+func startsWithVariable(uri string) bool {
 	i := strings.Index(uri, "{$")
 	if i < 0 || i > len("https") {
 		return false
@@ -71,23 +71,23 @@ func ledByVariable(uri string) bool {
 	return uri[:i] == "/" || strings.EqualFold(uri[:i], "https"[:i])
 }
 
-// hosted tells whether what follows a scheme leads to an origin of ours.
-func (o *origin) hosted(scheme, rest string) (form, string) {
+// classifyHosted classifies a URI by the text after its scheme: absolute on the origin's host, else foreign.
+func (o *playlistOrigin) classifyHosted(scheme, rest string) (uriForm, string) {
 	host, target, ok := cutHost(scheme, rest)
-	if !ok || !o.same(scheme, host) {
+	if !ok || !o.isSameOrigin(scheme, host) {
 		return foreign, ""
 	}
 	return absolute, target
 }
 
-// cutHost splits "//host/path?query" into the host, in the form that SameOrigin sees, and a path-absolute rest. It is
-// false for what is not http, and for a host that is not written out.
+// cutHost splits "//host/path?query" into the host, in the form that SameOrigin receives, and a path-absolute rest. It
+// is false for a scheme other than http and https, and for a host that holds a variable.
 func cutHost(scheme, rest string) (host, target string, ok bool) {
 	rest, found := strings.CutPrefix(rest, "//")
 	if !found || (scheme != "http" && scheme != "https") {
 		return "", "", false
 	}
-	i := ending(rest, `/?#\`)
+	i := indexOrEnd(rest, `/?#\`)
 	host, target = rest[:i], rest[i:]
 	if strings.HasPrefix(target, `\`) || strings.Contains(host, "{$") {
 		return "", "", false

@@ -95,7 +95,7 @@ func TestOurOriginsAreAskedForInOneForm(t *testing.T) {
 
 func TestAHostWithoutPathLeadsToItsRoot(t *testing.T) {
 	t.Parallel()
-	o := mode{carry: hls.CarryPath}.options()
+	o := mode{carry: hls.TicketInPath}.options()
 	o.Locate = func(ref string) (string, bool) { return ref, true }
 	for uri, want := range map[string]string{
 		"http://10.0.0.5:8000":        "/~T/",

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// The bounds of a playlist. A week of six-second segments stays below them; beyond them the origin is broken.
+// The bounds of a playlist. A week of six-second segments stays below them; a playlist beyond them means a broken
+// origin.
 const (
 	// MaxBytes is the largest playlist that is accepted. A template may grow to twice as much.
 	MaxBytes = 16 << 20
@@ -14,45 +15,45 @@ const (
 	MaxLines = 1 << 19
 )
 
-// byteOrderMark may stand before a playlist in UTF-8; the standard forbids it, servers write it.
+// byteOrderMark may precede a playlist in UTF-8. The standard forbids it, and some servers write it.
 const byteOrderMark = "\ufeff"
 
-// What Parse and Scan refuse.
+// The errors of Parse and Scan.
 var (
-	// ErrNotPlaylist means that the body does not begin with #EXTM3U: an error page, a segment, nothing at all.
+	// ErrNotPlaylist means that the body does not begin with #EXTM3U: it is an error page, a segment or empty.
 	ErrNotPlaylist = errors.New("not a playlist: no #EXTM3U")
-	// ErrTooLarge means that MaxBytes or MaxLines was reached; the error's text says which.
+	// ErrTooLarge means that the playlist exceeds MaxBytes or MaxLines; the error's text says which.
 	ErrTooLarge = errors.New("playlist too large")
 )
 
-// Options says where a playlist came from, where the viewer found it, and how its URIs carry the ticket.
+// Options describe where a playlist came from, where the viewer requested it, and how its URIs transport the ticket.
 type Options struct {
 	// Origin is the absolute URL that the playlist came from, after redirects: relative URIs are resolved against it.
 	Origin string
-	// Path is the path under which the viewer asked for this playlist, as he wrote it, without ticket and query.
+	// Path is the path of the viewer's request for this playlist, as sent, without ticket and query.
 	Path string
-	// Carry is the route's carrying mode.
-	Carry Carry
-	// UnderTicket says that the viewer asked below "/~<ticket>", so that relative URIs inherit the ticket. It matters
-	// to CarryPath and CarryNone.
+	// TicketIn is how the route transports tickets.
+	TicketIn TicketTransport
+	// UnderTicket reports that the viewer's request was below "/~<ticket>", so that relative URIs inherit the ticket.
+	// Only TicketInPath and TicketInNone use it.
 	UnderTicket bool
-	// Parameter is the query parameter of CarryQuery, which needs it; the other modes ignore it.
-	Parameter string
+	// QueryParameter is the query parameter of the ticket. TicketInQuery requires it; the others ignore it.
+	QueryParameter string
 
-	// Locate turns a reference on the origin (path-absolute, without dot segments and fragment, with its query, otherwise
-	// as written) into the viewer's path for it, path-absolute, with query. False means that no route serves it: the URI
-	// stays as it is, as it does if the answer is no path-absolute reference or could not stand in a playlist. Nil
-	// serves nothing. It must give the same answer for the same reference.
+	// Locate maps a reference on the origin (path-absolute, without dot segments and fragment, with its query, otherwise
+	// as written) to the viewer's path for it, path-absolute, with query. False means that no route serves it. The URI
+	// then stays unchanged, also if the result is not path-absolute or cannot be written in a playlist. Nil serves
+	// nothing. It must return the same result for the same reference.
 	Locate func(originRef string) (viewerRef string, ok bool)
-	// SameOrigin reports whether scheme and host are an origin of ours, one that Locate speaks of. Both come in lower
-	// case, the host with its port unless that is the scheme's own. Nil: only Origin's own scheme and host are.
+	// SameOrigin reports whether scheme and host belong to the origin whose references Locate maps. Both are in lower
+	// case; the host has its port unless that is the scheme's default. Nil accepts only the scheme and host of Origin.
 	SameOrigin func(scheme, host string) bool
 }
 
-// Parse scans a playlist once and prepares it for all its viewers. It keeps no reference to body. It fails if the body is
-// not a playlist (ErrNotPlaylist), beyond a bound (ErrTooLarge), or if Origin or Parameter cannot be used.
+// Parse scans a playlist once and prepares it for all its viewers. It keeps no reference to body. It returns
+// ErrNotPlaylist, ErrTooLarge, or an error about an unusable Origin or QueryParameter.
 func Parse(body []byte, o Options) (*Template, error) {
-	text, err := accept(body)
+	text, err := playlistText(body)
 	if err != nil {
 		return nil, fmt.Errorf("parse playlist: %w", err)
 	}
@@ -60,16 +61,16 @@ func Parse(body []byte, o Options) (*Template, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse playlist: %w", err)
 	}
-	s := scanner{text: text, uris: w}
+	s := scanner{text: text, rewriter: w}
 	if err := s.scan(); err != nil {
 		return nil, fmt.Errorf("parse playlist: %w", err)
 	}
-	return w.template(s.info), nil
+	return w.buildTemplate(s.info), nil
 }
 
-// Scan reads what a playlist says about itself and rewrites nothing. It fails as Parse does.
+// Scan reads the Info of a playlist and rewrites nothing. It returns ErrNotPlaylist or ErrTooLarge.
 func Scan(body []byte) (Info, error) {
-	text, err := accept(body)
+	text, err := playlistText(body)
 	if err != nil {
 		return Info{}, fmt.Errorf("scan playlist: %w", err)
 	}
@@ -80,9 +81,9 @@ func Scan(body []byte) (Info, error) {
 	return s.info, nil
 }
 
-// accept takes a copy of the body as text if it can be a playlist: #EXTM3U, perhaps after a byte order mark and white
-// space, alone on its line or followed by white space.
-func accept(body []byte) (string, error) {
+// playlistText returns a copy of the body as text if it can be a playlist: it begins with #EXTM3U, possibly after a byte
+// order mark and white space, alone on its line or followed by white space.
+func playlistText(body []byte) (string, error) {
 	if len(body) > MaxBytes {
 		return "", fmt.Errorf("%w: %d bytes, MaxBytes=%d", ErrTooLarge, len(body), MaxBytes)
 	}

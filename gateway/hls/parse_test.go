@@ -13,31 +13,31 @@ import (
 
 // mode is one way in which a viewer may be given a playlist.
 type mode struct {
-	carry  hls.Carry
+	carry  hls.TicketTransport
 	ticket bool // asked for below "/~<ticket>"
 }
 
 // modes names them all; the names are those of the files in testdata.
 func modes() map[string]mode {
 	return map[string]mode{
-		"path":          {carry: hls.CarryPath},
-		"path-ticketed": {carry: hls.CarryPath, ticket: true},
-		"query":         {carry: hls.CarryQuery},
-		"cookie":        {carry: hls.CarryCookie},
-		"none":          {carry: hls.CarryNone},
-		"none-ticketed": {carry: hls.CarryNone, ticket: true},
+		"path":          {carry: hls.TicketInPath},
+		"path-ticketed": {carry: hls.TicketInPath, ticket: true},
+		"query":         {carry: hls.TicketInQuery},
+		"cookie":        {carry: hls.TicketInCookie},
+		"none":          {carry: hls.TicketInNone},
+		"none-ticketed": {carry: hls.TicketInNone, ticket: true},
 	}
 }
 
 // options are those of a route that serves an origin's /play/ under the same path.
 func (m mode) options() hls.Options {
 	return hls.Options{
-		Origin:      "http://10.0.0.5:8000/play/a001/index.m3u8?x=1",
-		Path:        "/play/a001/index.m3u8",
-		Carry:       m.carry,
-		UnderTicket: m.ticket,
-		Parameter:   "ticket",
-		Locate:      func(ref string) (string, bool) { return ref, strings.HasPrefix(ref, "/play/") },
+		Origin:         "http://10.0.0.5:8000/play/a001/index.m3u8?x=1",
+		Path:           "/play/a001/index.m3u8",
+		TicketIn:       m.carry,
+		UnderTicket:    m.ticket,
+		QueryParameter: "ticket",
+		Locate:         func(ref string) (string, bool) { return ref, strings.HasPrefix(ref, "/play/") },
 	}
 }
 

@@ -2,7 +2,7 @@ package hls
 
 import "strings"
 
-// hasParameter reports whether a reference's query holds the parameter, with or without a value.
+// hasParameter reports whether a reference's query has the parameter, with or without a value.
 func hasParameter(ref, name string) bool {
 	if !strings.Contains(ref, name) {
 		return false
@@ -11,15 +11,15 @@ func hasParameter(ref, name string) bool {
 	for found {
 		var pair string
 		pair, query, found = strings.Cut(query, "&")
-		if isParameter(pair, name) {
+		if hasKey(pair, name) {
 			return true
 		}
 	}
 	return false
 }
 
-// withoutParameter gives the reference without every parameter of that name, and without a question mark that then has
-// nothing left behind it.
+// withoutParameter removes every parameter of the name from the reference, and the question mark if nothing is left
+// after it.
 func withoutParameter(ref, name string) string {
 	if !hasParameter(ref, name) {
 		return ref
@@ -27,7 +27,7 @@ func withoutParameter(ref, name string) string {
 	path, query, _ := strings.Cut(ref, "?")
 	var kept []string
 	for pair := range strings.SplitSeq(query, "&") {
-		if !isParameter(pair, name) {
+		if !hasKey(pair, name) {
 			kept = append(kept, pair)
 		}
 	}
@@ -37,18 +37,17 @@ func withoutParameter(ref, name string) string {
 	return path + "?" + strings.Join(kept, "&")
 }
 
-// splitAtParameter gives what stands before and behind the parameter's value, the parameter's name and equals sign being
-// part of what stands before. A parameter that is there already is replaced where it stands first and removed elsewhere;
-// otherwise it is added at the end.
+// splitAtParameter returns the text before and after the parameter's value; before ends with the name and the equals
+// sign. The first parameter of the name is replaced and later ones are removed. Without one it is added at the end.
 func splitAtParameter(ref, name string) (before, after string) {
 	if !hasParameter(ref, name) {
-		return ref + joint(ref) + name + "=", ""
+		return ref + querySeparator(ref) + name + "=", ""
 	}
 	path, query, _ := strings.Cut(ref, "?")
 	head := path + "?"
 	for {
 		pair, rest, more := strings.Cut(query, "&")
-		if isParameter(pair, name) {
+		if hasKey(pair, name) {
 			if !more {
 				return head + name + "=", ""
 			}
@@ -62,8 +61,8 @@ func splitAtParameter(ref, name string) (before, after string) {
 	}
 }
 
-// joint is what must stand between a reference and a parameter that is added to it.
-func joint(ref string) string {
+// querySeparator returns what separates a reference from a parameter appended to it: "?", "&" or nothing.
+func querySeparator(ref string) string {
 	switch _, query := cutQuery(ref); {
 	case query == "":
 		return "?"
@@ -74,8 +73,8 @@ func joint(ref string) string {
 	}
 }
 
-// isParameter reports whether one pair of a query is of that name.
-func isParameter(pair, name string) bool {
+// hasKey reports whether a pair of a query has the name as its key.
+func hasKey(pair, name string) bool {
 	key, _, _ := strings.Cut(pair, "=")
 	return key == name
 }

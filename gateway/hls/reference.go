@@ -2,44 +2,44 @@ package hls
 
 import "strings"
 
-// base is a URL's path, as far as relative references depend on it.
+// base is the path of a URL against which relative references are resolved.
 type base struct {
 	path string // path-absolute, without dot segments and query
-	dir  string // path up to its last slash, that included
+	dir  string // path up to and including its last slash
 }
 
-// newBase takes the path of a URL; a query is left out.
+// newBase returns the base for the path of a URL. It drops a query.
 func newBase(path string) base {
 	path, _ = cutQuery(path)
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path
 	}
-	dir, _ := removeDots(path[:strings.LastIndexByte(path, '/')+1]) // by itself: a path may end in a dot segment
-	path, _ = removeDots(path)
+	dir, _ := removeDotSegments(path[:strings.LastIndexByte(path, '/')+1]) // by itself: a path may end in a dot segment
+	path, _ = removeDotSegments(path)
 	return base{path: path, dir: dir}
 }
 
-// resolve gives the path and query that a reference without scheme, host and fragment leads to (RFC 3986 §5.2), and
-// whether its dot segments climbed above the root.
+// resolve returns the path and query to which a reference without scheme, host and fragment resolves (RFC 3986 §5.2),
+// and whether its dot segments climbed above the root.
 func (b base) resolve(ref string) (target string, climbed bool) {
 	path, query := cutQuery(ref)
 	switch {
 	case path == "":
 		return b.path + query, false
-	case path[0] != '/' && !hasDots(path):
+	case path[0] != '/' && !mayHaveDotSegments(path):
 		return b.dir + ref, false
 	case path[0] != '/':
 		path = b.dir + path
-	case !hasDots(path):
+	case !mayHaveDotSegments(path):
 		return ref, false
 	}
-	path, climbed = removeDots(path)
+	path, climbed = removeDotSegments(path)
 	return path + query, climbed
 }
 
-// resolvesTo reports whether a reference leads to target. In the usual case, a plain file name, nothing is built.
+// resolvesTo reports whether a reference resolves to target. In the usual case, a plain file name, it does not allocate.
 func (b base) resolvesTo(ref, target string) (equal, climbed bool) {
-	if plain(ref) {
+	if isPlainRelative(ref) {
 		rest, below := strings.CutPrefix(target, b.dir)
 		return below && rest == ref, false
 	}
@@ -47,8 +47,8 @@ func (b base) resolvesTo(ref, target string) (equal, climbed bool) {
 	return got == target, climbed
 }
 
-// relative gives the reference from this base to target (path-absolute, perhaps with query): it never climbs above the
-// root and cannot be taken for a rooted one, nor for one with a scheme.
+// relative returns the relative reference from this base to target (path-absolute, possibly with query). The reference
+// never climbs above the root and cannot be read as one from the root or with a scheme.
 func (b base) relative(target string) string {
 	path, _ := cutQuery(target)
 	shared := 0
@@ -62,37 +62,38 @@ func (b base) relative(target string) string {
 	if ups > 0 {
 		return strings.Repeat("../", ups) + rest
 	}
-	if needsDot(rest) {
+	if needsDotPrefix(rest) {
 		return "./" + rest
 	}
 	return rest
 }
 
-// needsDot reports whether a reference would mean something else without "./" before it: the playlist itself, another
-// root, a scheme, whatever an unknown variable begins with, or a blank that readers drop.
-func needsDot(rest string) bool {
+// needsDotPrefix reports whether a reference would be read differently without "./" before it: as the playlist itself,
+// from the root, with a scheme, by the value of an unknown variable, or without a leading blank.
+func needsDotPrefix(rest string) bool {
 	if rest == "" || strings.IndexByte("/? ", rest[0]) >= 0 || strings.HasPrefix(rest, "{$") {
 		return true
 	}
-	segment := rest[:ending(rest, "/?")]
+	segment := rest[:indexOrEnd(rest, "/?")]
 	return strings.IndexByte(segment, ':') >= 0
 }
 
-// plain reports whether a reference is a relative path without dot segments, perhaps with a query.
-func plain(ref string) bool {
+// isPlainRelative reports whether a reference is a relative path without dot segments, possibly with a query.
+func isPlainRelative(ref string) bool {
 	path, _ := cutQuery(ref)
-	return path != "" && path[0] != '/' && !hasDots(path)
+	return path != "" && path[0] != '/' && !mayHaveDotSegments(path)
 }
 
-// hasDots reports whether a path may hold a segment "." or "..". A name that begins with a dot answers yes, too.
-func hasDots(path string) bool {
+// mayHaveDotSegments reports whether a path may hold a segment "." or "..". It is also true for a name that begins with
+// a dot.
+func mayHaveDotSegments(path string) bool {
 	return strings.HasPrefix(path, ".") || strings.Contains(path, "/.")
 }
 
-// removeDots removes the segments "." and ".." from a path-absolute path (RFC 3986 §5.2.4), and tells whether they
-// climbed above the root. What follows a variable that is not known is left to the player.
-func removeDots(path string) (clean string, climbed bool) {
-	if !hasDots(path) {
+// removeDotSegments removes the segments "." and ".." from a path-absolute path (RFC 3986 §5.2.4) and reports whether
+// they climbed above the root. The text after an unknown variable is left to the player.
+func removeDotSegments(path string) (clean string, climbed bool) {
+	if !mayHaveDotSegments(path) {
 		return path, false
 	}
 	tail := ""
@@ -103,13 +104,13 @@ func removeDots(path string) (clean string, climbed bool) {
 	out := make([]byte, 0, len(path)+len(tail))
 	for path != "" {
 		segment := path[1:]
-		segment = segment[:ending(segment, "/")]
+		segment = segment[:indexOrEnd(segment, "/")]
 		path = path[1+len(segment):]
 		switch segment {
 		case ".", "..":
 			if segment == ".." {
 				climbed = climbed || len(out) == 0
-				out = parent(out)
+				out = withoutLastSegment(out)
 			}
 			if path == "" {
 				out = append(out, '/')
@@ -121,8 +122,8 @@ func removeDots(path string) (clean string, climbed bool) {
 	return string(append(out, tail...)), climbed
 }
 
-// parent cuts the last segment and the slash before it.
-func parent(path []byte) []byte {
+// withoutLastSegment removes the last segment and the slash before it.
+func withoutLastSegment(path []byte) []byte {
 	for len(path) > 0 {
 		last := path[len(path)-1]
 		path = path[:len(path)-1]
@@ -135,19 +136,20 @@ func parent(path []byte) []byte {
 
 // cutQuery splits a reference before its question mark.
 func cutQuery(ref string) (path, query string) {
-	i := ending(ref, "?")
+	i := indexOrEnd(ref, "?")
 	return ref[:i], ref[i:]
 }
 
 // cutFragment splits a URI before its number sign.
 func cutFragment(uri string) (ref, fragment string) {
-	i := ending(uri, "#")
+	i := indexOrEnd(uri, "#")
 	return uri[:i], uri[i:]
 }
 
-// cutScheme splits a URI behind the colon of its scheme, which is given in lower case. A relative reference has none.
+// cutScheme splits a URI after the colon of its scheme and returns the scheme in lower case. A relative reference has
+// no scheme.
 func cutScheme(uri string) (scheme, rest string) {
-	i := ending(uri, ":/?#")
+	i := indexOrEnd(uri, ":/?#")
 	if i == len(uri) || uri[i] != ':' {
 		return "", uri
 	}
@@ -161,8 +163,8 @@ func cutScheme(uri string) (scheme, rest string) {
 	return strings.ToLower(uri[:i]), uri[i+1:]
 }
 
-// ending is the offset of the first of the characters in s, or the end of s.
-func ending(s, characters string) int {
+// indexOrEnd returns the offset of the first of the characters in s, or the length of s.
+func indexOrEnd(s, characters string) int {
 	var i int
 	if len(characters) == 1 {
 		i = strings.IndexByte(s, characters[0])

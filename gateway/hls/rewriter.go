@@ -6,162 +6,181 @@ import (
 	"strings"
 )
 
-// errParameter is the one thing that CarryQuery cannot do without.
-var errParameter = errors.New("Options.Parameter is empty: CarryQuery needs a name")
+// errParameter reports that TicketInQuery has no parameter name.
+var errParameter = errors.New("Options.QueryParameter is empty, and TicketInQuery requires it")
 
-// rewriter builds a template: it copies the playlist up to each URI and writes the viewer's URI in its place.
+// rewriter builds a Template. It copies the playlist up to each URI and writes the viewer's URI in its place.
 type rewriter struct {
 	text   string
 	copied int // text[:copied] is in out already
 	out    []byte
-	cuts   []int32
+	// ticketOffsets are the offsets in out at which a ticket is inserted, ascending.
+	ticketOffsets []int32
 
-	options   Options
-	origin    origin
-	viewer    base
-	variables variables
-	queried   []string
+	options Options
+	origin  playlistOrigin
+	// requestBase is the path of the viewer's request, which relative URIs are resolved against.
+	requestBase   base
+	variables     variables
+	listedQueries []string
 }
 
-// reference is a URI of the playlist and where it leads.
+// reference is a URI of the playlist, resolved.
 type reference struct {
 	written  string // as the playlist has it
-	expanded string // with its variables put in
+	expanded string // with its variables replaced by their values
 	fragment string // the end of expanded, from the number sign
-	form     form
+	form     uriForm
 	// target is the viewer's path and query for it, without ticket.
 	target string
-	// resolves says that the URI leads to target by itself, resolved against the viewer's path; climbs, that it does so
-	// only because nothing is above the root.
-	resolves, climbs bool
+	// resolvesToTarget reports that the unchanged URI, resolved against the path of the viewer's request, gives target.
+	resolvesToTarget bool
+	// climbsAboveRoot reports that it does so only because dot segments above the root are dropped.
+	climbsAboveRoot bool
 }
 
-// newRewriter prepares the rewriting of text.
+// newRewriter returns a rewriter of text.
 func newRewriter(text string, o Options) (*rewriter, error) {
 	from, err := newOrigin(o.Origin, o.SameOrigin)
 	if err != nil {
 		return nil, err
 	}
-	if o.Carry == CarryQuery && o.Parameter == "" {
+	if o.TicketIn == TicketInQuery && o.QueryParameter == "" {
 		return nil, errParameter
 	}
 	if o.Locate == nil {
 		o.Locate = func(string) (string, bool) { return "", false }
 	}
-	w := &rewriter{text: text, options: o, origin: from, viewer: newBase(o.Path)}
+	w := &rewriter{text: text, options: o, origin: from, requestBase: newBase(o.Path)}
 	w.out = make([]byte, 0, len(text)+len(text)/2)
 	return w, nil
 }
 
-// template is what has been built, together with the rest of the text.
-func (w *rewriter) template(info Info) *Template {
+// buildTemplate copies the rest of the text and returns the template.
+func (w *rewriter) buildTemplate(info Info) *Template {
 	w.copyTo(len(w.text))
-	slices.Sort(w.queried)
+	slices.Sort(w.listedQueries)
 	return &Template{
-		body: slices.Clip(w.out), cuts: w.cuts, info: info,
-		queried: slices.Clip(slices.Compact(w.queried)),
+		body: slices.Clip(w.out), ticketOffsets: w.ticketOffsets, info: info,
+		listedQueries: slices.Clip(slices.Compact(w.listedQueries)),
 	}
 }
 
-// rewrite writes the viewer's URI in place of the playlist's, or leaves it to be copied as it is.
-func (w *rewriter) rewrite(p place) {
-	uri := w.text[p.start:p.end]
-	ref, ok := w.locate(uri, p.within)
+// rewrite replaces a URI of the playlist by the viewer's, or leaves it unchanged.
+func (w *rewriter) rewrite(span uriSpan) {
+	ref, ok := w.resolveReference(w.text[span.start:span.end], span.within)
 	if !ok {
 		return
 	}
-	switch {
-	case w.options.Carry == CarryQuery:
-		w.intoQuery(p, &ref)
-	case w.options.Carry == CarryCookie:
-		if !ref.resolves {
-			w.replace(p, ref.spell(bare(ref.target)+ref.fragment))
+	switch w.options.TicketIn {
+	case TicketInQuery:
+		w.writeTicketInQuery(span, &ref)
+	case TicketInCookie:
+		if !ref.resolvesToTarget {
+			w.writeWithoutTicket(span, &ref)
 		}
-	case w.options.Carry == CarryNone && !p.playlist && !isPlaylist(ref.expanded):
-		w.replace(p, ref.spell(bare(ref.target)+ref.fragment))
-	case !w.options.UnderTicket:
-		w.intoPath(p, &ref)
-	case ref.form != relative || !ref.resolves || ref.climbs:
-		w.replace(p, ref.spell(w.viewer.relative(ref.target)+ref.fragment))
+	case TicketInNone:
+		if !span.isPlaylist && !isPlaylist(ref.expanded) {
+			w.writeWithoutTicket(span, &ref)
+			return
+		}
+		w.writeBelowTicket(span, &ref)
+	default:
+		w.writeBelowTicket(span, &ref)
 	}
 }
 
-// locate finds out where a URI leads. It is false if the URI is none of ours.
-func (w *rewriter) locate(uri string, within context) (reference, bool) {
+// writeWithoutTicket writes the reference from the root.
+func (w *rewriter) writeWithoutTicket(span uriSpan, ref *reference) {
+	w.replaceURI(span, ref.withVariables(asRootedReference(ref.target)+ref.fragment))
+}
+
+// writeBelowTicket writes the reference so that it leads below "/~<ticket>". A playlist that was itself requested there
+// needs relative references only.
+func (w *rewriter) writeBelowTicket(span uriSpan, ref *reference) {
+	switch {
+	case !w.options.UnderTicket:
+		w.writeTicketInPath(span, ref)
+	case ref.form != relative || !ref.resolvesToTarget || ref.climbsAboveRoot:
+		w.replaceURI(span, ref.withVariables(w.requestBase.relative(ref.target)+ref.fragment))
+	}
+}
+
+// resolveReference returns where a URI leads. False means that no route serves it or that it must stay unchanged.
+func (w *rewriter) resolveReference(uri string, within uriContext) (reference, bool) {
 	ref := reference{written: uri}
 	expanded, ok := w.variables.expand(uri)
-	if !ok || !writable(expanded, within) {
+	if !ok || !isWritable(expanded, within) {
 		return ref, false
 	}
 	ref.expanded = expanded
 	expanded, ref.fragment = cutFragment(expanded)
 	var rest string
-	if ref.form, rest = w.origin.split(expanded); ref.form == foreign {
+	if ref.form, rest = w.origin.classify(expanded); ref.form == foreign {
 		return ref, false
 	}
 	source, _ := w.origin.resolve(rest)
 	target, ok := w.options.Locate(source)
-	if !ok || !strings.HasPrefix(target, "/") || strings.Contains(target, "#") || !writable(target, within) {
+	if !ok || !strings.HasPrefix(target, "/") || strings.Contains(target, "#") || !isWritable(target, within) {
 		return ref, false
 	}
 	ref.target = target
 	if ref.form != absolute {
-		ref.resolves, ref.climbs = w.viewer.resolvesTo(rest, target)
+		ref.resolvesToTarget, ref.climbsAboveRoot = w.requestBase.resolvesTo(rest, target)
 	}
-	w.query(source)
+	w.recordQuery(source)
 	return ref, true
 }
 
-// query notes a reference on the origin if it has a query, as the viewer's request will bring it back.
-func (w *rewriter) query(source string) {
-	if w.options.Carry == CarryQuery {
-		source = withoutParameter(source, w.options.Parameter)
+// recordQuery records a reference on the origin if it has a query, in the form in which the viewer's request returns it.
+func (w *rewriter) recordQuery(source string) {
+	if w.options.TicketIn == TicketInQuery {
+		source = withoutParameter(source, w.options.QueryParameter)
 	}
 	if strings.Contains(source, "?") {
-		w.queried = append(w.queried, source)
+		w.listedQueries = append(w.listedQueries, source)
 	}
 }
 
-// intoPath writes the reference below the ticket.
-func (w *rewriter) intoPath(p place, ref *reference) {
-	w.replace(p, "/~")
-	w.cut()
+// writeTicketInPath writes the reference after "/~<ticket>".
+func (w *rewriter) writeTicketInPath(span uriSpan, ref *reference) {
+	w.replaceURI(span, "/~")
+	w.markTicket()
 	if ref.form == relative {
-		w.out = append(w.out, ref.spell(ref.target+ref.fragment)...)
+		w.out = append(w.out, ref.withVariables(ref.target+ref.fragment)...)
 		return
 	}
 	w.out = append(append(w.out, ref.target...), ref.fragment...)
 }
 
-// intoQuery writes the reference with the ticket as a parameter.
-func (w *rewriter) intoQuery(p place, ref *reference) {
-	uri := bare(ref.target)
-	if ref.resolves {
+// writeTicketInQuery writes the reference with the ticket as a query parameter.
+func (w *rewriter) writeTicketInQuery(span uriSpan, ref *reference) {
+	uri := asRootedReference(ref.target)
+	if ref.resolvesToTarget {
 		uri = ref.expanded[:len(ref.expanded)-len(ref.fragment)]
 	}
-	if ref.fragment == "" && !hasParameter(uri, w.options.Parameter) {
-		// The parameter comes last, so all that stands before it may keep its variables.
-		joint := joint(uri)
-		w.replace(p, ref.spell(uri))
-		w.out = append(w.out, joint...)
-		w.out = append(append(w.out, w.options.Parameter...), '=')
-		w.cut()
+	if ref.fragment == "" && !hasParameter(uri, w.options.QueryParameter) {
+		// The parameter comes last, so everything before it may keep its variables.
+		w.replaceURI(span, ref.withVariables(uri))
+		w.out = append(w.out, querySeparator(uri)...)
+		w.out = append(append(w.out, w.options.QueryParameter...), '=')
+		w.markTicket()
 		return
 	}
 	whole := uri + ref.fragment
-	if spelled := ref.spell(whole); spelled[ending(spelled, "?#"):] == whole[ending(whole, "?#"):] {
-		uri = spelled[:len(spelled)-len(ref.fragment)] // all its variables stand in the path
+	if spelled := ref.withVariables(whole); spelled[indexOrEnd(spelled, "?#"):] == whole[indexOrEnd(whole, "?#"):] {
+		uri = spelled[:len(spelled)-len(ref.fragment)] // all its variables are in the path
 	}
-	before, after := splitAtParameter(uri, w.options.Parameter)
-	w.replace(p, before)
-	w.cut()
+	before, after := splitAtParameter(uri, w.options.QueryParameter)
+	w.replaceURI(span, before)
+	w.markTicket()
 	w.out = append(append(w.out, after...), ref.fragment...)
 }
 
-// replace copies the playlist up to the place and writes uri instead of what stands there.
-func (w *rewriter) replace(p place, uri string) {
-	w.copyTo(p.start)
-	w.copied = p.end
+// replaceURI copies the playlist up to the span and writes uri instead of the span.
+func (w *rewriter) replaceURI(span uriSpan, uri string) {
+	w.copyTo(span.start)
+	w.copied = span.end
 	w.out = append(w.out, uri...)
 }
 
@@ -171,12 +190,12 @@ func (w *rewriter) copyTo(offset int) {
 	w.copied = offset
 }
 
-// cut leaves the gap for the ticket here.
-func (w *rewriter) cut() { w.cuts = append(w.cuts, int32(len(w.out))) }
+// markTicket marks the current end of the output as an offset of the ticket.
+func (w *rewriter) markTicket() { w.ticketOffsets = append(w.ticketOffsets, int32(len(w.out))) }
 
-// spell gives uri with the variables that the playlist wrote, where they stand in it unchanged. A URI that named root or
-// host keeps their values once something stands before it.
-func (r *reference) spell(uri string) string {
+// withVariables returns uri with the playlist's own variables where their text is unchanged. A URI that began with a root
+// or a host keeps the values instead once something is written before it.
+func (r *reference) withVariables(uri string) string {
 	switch {
 	case r.written == r.expanded:
 		return uri
@@ -189,18 +208,18 @@ func (r *reference) spell(uri string) string {
 	}
 }
 
-// bare gives a viewer's path as a rooted reference. One that begins with two slashes would name a host, and so might a
-// variable that is not known.
-func bare(target string) string {
+// asRootedReference returns a viewer's path as a reference from the root. A path that begins with two slashes would name
+// a host, and so might an unknown variable; "/." before it prevents that.
+func asRootedReference(target string) string {
 	if strings.HasPrefix(target, "//") || strings.HasPrefix(target, "/{$") {
 		return "/." + target
 	}
 	return target
 }
 
-// isPlaylist reports whether a URI's path ends as playlists' do.
+// isPlaylist reports whether a URI's path has the extension of a playlist.
 func isPlaylist(uri string) bool {
-	path := uri[:ending(uri, "?#")]
+	path := uri[:indexOrEnd(uri, "?#")]
 	for _, end := range [...]string{".m3u8", ".m3u"} {
 		if len(path) >= len(end) && strings.EqualFold(path[len(path)-len(end):], end) {
 			return true
@@ -209,14 +228,14 @@ func isPlaylist(uri string) bool {
 	return false
 }
 
-// writable reports whether a URI may stand where it is to be written: nothing in it ends the line, the quotes or the
-// value, and nothing in it is dropped by those who read it.
-func writable(uri string, within context) bool {
+// isWritable reports whether a URI can be written in the context: no character ends the line, the quotes or the value,
+// and none is a control character, which players drop.
+func isWritable(uri string, within uriContext) bool {
 	for i := range len(uri) {
 		switch c := uri[i]; {
 		case c < ' ' || c == 0x7f:
 			return false
-		case c == '"' && within != onLine, c == ',' && within == inValue:
+		case c == '"' && within != inLine, c == ',' && within == inUnquotedValue:
 			return false
 		}
 	}

@@ -5,33 +5,34 @@ import (
 	"strings"
 )
 
-// place is where a URI stands in the playlist, and what it leads to.
-type place struct {
+// uriSpan locates a URI in the playlist.
+type uriSpan struct {
 	start, end int
-	within     context
-	playlist   bool
+	within     uriContext
+	// isPlaylist reports that the URI names a playlist, by the tag that holds it.
+	isPlaylist bool
 }
 
-// context is what a URI stands in; it decides which characters would end it.
-type context uint8
+// uriContext is what surrounds a URI. It decides which characters would end the URI.
+type uriContext uint8
 
 const (
-	onLine context = iota
+	inLine uriContext = iota
 	inQuotes
-	inValue
+	inUnquotedValue
 )
 
-// scanner walks a playlist line by line: it gathers the Info and hands every URI to the rewriter.
+// scanner reads a playlist line by line. It collects the Info and passes every URI to the rewriter.
 type scanner struct {
 	text string
 	info Info
-	// uris takes the URIs and the variables; nil: nobody wants them.
-	uris *rewriter
-	// variant says that the next URI line follows an EXT-X-STREAM-INF.
-	variant bool
+	// rewriter receives the URIs and the variables; nil means that only the Info is wanted.
+	rewriter *rewriter
+	// isAfterStreamInf reports that the next URI line belongs to an EXT-X-STREAM-INF.
+	isAfterStreamInf bool
 }
 
-// scan walks the whole text.
+// scan reads the whole text. It returns ErrTooLarge beyond a bound.
 func (s *scanner) scan() error {
 	pos := len(s.text) - len(strings.TrimPrefix(s.text, byteOrderMark))
 	for line := 1; pos < len(s.text); line++ {
@@ -42,10 +43,10 @@ func (s *scanner) scan() error {
 		if i := strings.IndexByte(s.text[pos:], '\n'); i >= 0 {
 			end = pos + i
 		}
-		if start, stop := trim(s.text, pos, end); start < stop {
-			s.line(start, stop)
+		if start, stop := trimSpan(s.text, pos, end); start < stop {
+			s.scanLine(start, stop)
 		}
-		if s.uris != nil && len(s.uris.out) > 2*MaxBytes {
+		if s.rewriter != nil && len(s.rewriter.out) > 2*MaxBytes {
 			return fmt.Errorf("%w: template beyond twice MaxBytes=%d at line %d", ErrTooLarge, MaxBytes, line)
 		}
 		pos = end + 1
@@ -53,101 +54,101 @@ func (s *scanner) scan() error {
 	return nil
 }
 
-// line takes one line that is not blank.
-func (s *scanner) line(start, end int) {
+// scanLine reads one line that is not blank.
+func (s *scanner) scanLine(start, end int) {
 	line := s.text[start:end]
 	switch {
 	case line[0] != '#':
-		s.uriLine(start, end)
-	case strings.HasPrefix(line, "#EXTINF:"): // the commonest tag, and of no interest
+		s.scanURILine(start, end)
+	case strings.HasPrefix(line, "#EXTINF:"): // the most common tag; nothing in it matters here
 	case strings.HasPrefix(line, "#EXT-X-"):
 		name, _, _ := strings.Cut(line[len("#EXT-X-"):], ":")
 		from := min(start+len("#EXT-X-")+len(name)+1, end)
-		s.tag(name, attributes{text: s.text, pos: from, end: end})
+		s.scanTag(name, attributes{text: s.text, pos: from, end: end})
 	}
 }
 
-// uriLine takes a line that is a URI: a variant's playlist or a segment.
-func (s *scanner) uriLine(start, end int) {
-	if !s.variant {
+// scanURILine reads a line that is a URI: a variant's playlist or a segment.
+func (s *scanner) scanURILine(start, end int) {
+	if !s.isAfterStreamInf {
 		s.info.Segments++
 		s.info.Parts = 0
 	}
-	if s.uris != nil {
-		s.uris.rewrite(place{start: start, end: end, playlist: s.variant})
+	if s.rewriter != nil {
+		s.rewriter.rewrite(uriSpan{start: start, end: end, isPlaylist: s.isAfterStreamInf})
 	}
-	s.variant = false
+	s.isAfterStreamInf = false
 }
 
-// tag takes an EXT-X tag by its name and what follows the colon.
-func (s *scanner) tag(name string, list attributes) {
+// scanTag reads an EXT-X tag, given its name and the text after the colon.
+func (s *scanner) scanTag(name string, list attributes) {
 	switch name {
 	case "TARGETDURATION":
-		s.info.TargetDuration = seconds(list.text[list.pos:list.end])
+		s.info.TargetDuration = parseSeconds(list.text[list.pos:list.end])
 	case "MEDIA-SEQUENCE":
-		s.info.MediaSequence = count(list.text[list.pos:list.end])
+		s.info.MediaSequence = parseCount(list.text[list.pos:list.end])
 	case "ENDLIST":
-		s.info.EndList = true
+		s.info.HasEndList = true
 	case "SERVER-CONTROL":
-		s.info.control(list)
+		s.info.readServerControl(list)
 	case "PART-INF":
-		value, _ := find(list, "PART-TARGET")
-		s.info.PartTarget = seconds(value)
+		value, _ := findAttribute(list, "PART-TARGET")
+		s.info.PartTarget = parseSeconds(value)
 	case "SKIP":
-		value, _ := find(list, "SKIPPED-SEGMENTS")
-		s.info.Skipped = int(min(count(value), MaxLines))
+		value, _ := findAttribute(list, "SKIPPED-SEGMENTS")
+		s.info.Skipped = int(min(parseCount(value), MaxLines))
 	case "STREAM-INF":
-		s.info.Master, s.variant = true, true
+		s.info.IsMultivariant, s.isAfterStreamInf = true, true
 	case "DEFINE":
-		if s.uris != nil {
-			s.uris.variables.define(list)
+		if s.rewriter != nil {
+			s.rewriter.variables.define(list)
 		}
 	default:
-		s.uriTag(name, list)
+		s.scanURITag(name, list)
 	}
 }
 
-// uriTag takes a tag that may hold URIs among its attributes.
-func (s *scanner) uriTag(name string, list attributes) {
-	holds, playlist := "URI", false
+// scanURITag reads a tag that may hold URIs among its attributes.
+func (s *scanner) scanURITag(name string, list attributes) {
+	uriAttributes, isPlaylist := "URI", false
 	switch name {
 	case "PART":
 		s.info.Parts++
 	case "KEY", "SESSION-KEY", "MAP", "PRELOAD-HINT", "SESSION-DATA":
 	case "RENDITION-REPORT":
-		playlist = true
+		isPlaylist = true
 	case "MEDIA", "I-FRAME-STREAM-INF", "IMAGE-STREAM-INF":
-		s.info.Master, playlist = true, true
+		s.info.IsMultivariant, isPlaylist = true, true
 	case "CONTENT-STEERING":
-		holds = "SERVER-URI"
+		uriAttributes = "SERVER-URI"
 	case "DATERANGE":
-		holds = "X-ASSET-URI X-ASSET-LIST"
+		uriAttributes = "X-ASSET-URI X-ASSET-LIST"
 	default:
 		return
 	}
-	if s.uris == nil {
+	if s.rewriter == nil {
 		return
 	}
 	for a, ok := list.next(); ok; a, ok = list.next() {
-		if !named(a.name, holds) {
+		if !isOneOf(a.name, uriAttributes) {
 			continue
 		}
-		p := place{start: a.start, end: a.end, within: inValue, playlist: playlist}
-		if a.quoted {
-			p.within = inQuotes
+		span := uriSpan{start: a.start, end: a.end, within: inUnquotedValue, isPlaylist: isPlaylist}
+		if a.isQuoted {
+			span.within = inQuotes
 		}
-		s.uris.rewrite(p)
+		s.rewriter.rewrite(span)
 	}
 }
 
-// named reports whether name is one of the words of names.
-func named(name, names string) bool {
+// isOneOf reports whether name is one of the one or two space-separated names.
+func isOneOf(name, names string) bool {
 	first, second, _ := strings.Cut(names, " ")
 	return name == first || (name == second && second != "")
 }
 
-// find gives the value of the first attribute of that name.
-func find(list attributes, name string) (value string, found bool) {
+// findAttribute returns the value of the first attribute with the name.
+func findAttribute(list attributes, name string) (value string, found bool) {
 	for a, ok := list.next(); ok; a, ok = list.next() {
 		if a.name == name {
 			return list.text[a.start:a.end], true

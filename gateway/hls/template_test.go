@@ -64,10 +64,10 @@ https://cdn.example.com/play/a.ts?c=d
 			t.Fatal(err)
 		}
 		want := want
-		if m.carry == hls.CarryQuery {
+		if m.carry == hls.TicketInQuery {
 			want = inQuery
 		}
-		if diff := cmp.Diff(want, template.Queried()); diff != "" {
+		if diff := cmp.Diff(want, template.ListedQueries()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
@@ -82,7 +82,7 @@ func TestATemplateTellsWhetherItIsTheSameForAll(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := template.Static(); got != static[name] {
+		if got := template.IsStatic(); got != static[name] {
 			t.Errorf("%s: Static() = %t, want %t", name, got, static[name])
 		}
 		if got := template.Body() != nil; got != static[name] {
@@ -120,7 +120,7 @@ func TestParseKeepsNoReferenceToTheBody(t *testing.T) {
 	if got, want := string(template.Body()), "#EXTM3U\nseg.ts?a=b\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if diff := cmp.Diff([]string{"/play/a001/seg.ts?a=b"}, template.Queried()); diff != "" {
+	if diff := cmp.Diff([]string{"/play/a001/seg.ts?a=b"}, template.ListedQueries()); diff != "" {
 		t.Errorf("Queried (-want +got):\n%s", diff)
 	}
 }

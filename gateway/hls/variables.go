@@ -2,19 +2,19 @@ package hls
 
 import "strings"
 
-// longestExpansion bounds a value or a URI with its variables put in, so that variables that name one another cannot
-// blow up: no server accepts a longer URI.
-const longestExpansion = 8 << 10
+// maxExpansion bounds an expanded value or URI in bytes, so that variables that name one another cannot grow without
+// bound. No server accepts a longer URI.
+const maxExpansion = 8 << 10
 
-// variables are those that the playlist defines itself (EXT-X-DEFINE with NAME and VALUE), by name. They serve to find
-// out where a URI leads. Nil: none so far.
+// variables are the values that the playlist itself defines (EXT-X-DEFINE with NAME and VALUE), by name. They are needed
+// to resolve URIs. Nil means none so far.
 type variables map[string]string
 
-// define reads one EXT-X-DEFINE. A variable that is imported, comes from a query, or holds one that is not known is not
-// known.
+// define reads one EXT-X-DEFINE. A variable that is imported, comes from a query, or contains an unknown one stays
+// unknown.
 func (v *variables) define(list attributes) {
-	name, named := find(list, "NAME")
-	value, given := find(list, "VALUE")
+	name, named := findAttribute(list, "NAME")
+	value, given := findAttribute(list, "VALUE")
 	if !named || !given {
 		return
 	}
@@ -28,8 +28,7 @@ func (v *variables) define(list attributes) {
 	(*v)[name] = value
 }
 
-// expand puts in the variables that are known and leaves the others as they stand. It is false if the text would become
-// too long.
+// expand replaces the known variables by their values and leaves the others. It is false beyond maxExpansion.
 func (v variables) expand(text string) (expanded string, ok bool) {
 	if !strings.Contains(text, "{$") {
 		return text, true
@@ -40,7 +39,7 @@ func (v variables) expand(text string) (expanded string, ok bool) {
 		name, rest, closed := strings.Cut(after, "}")
 		if !found || !closed {
 			out = append(out, text...)
-			return string(out), len(out) <= longestExpansion
+			return string(out), len(out) <= maxExpansion
 		}
 		out = append(out, before...)
 		if value, known := v[name]; known {
@@ -48,7 +47,7 @@ func (v variables) expand(text string) (expanded string, ok bool) {
 		} else {
 			out = append(out, text[len(before):len(text)-len(rest)]...)
 		}
-		if len(out) > longestExpansion {
+		if len(out) > maxExpansion {
 			return "", false
 		}
 		text = rest

@@ -59,7 +59,7 @@ func (o *Origin) acquire(ctx context.Context, t *target, c class) (release func(
 
 // overload says that a bound of ours was reached, which is no failure of the origin.
 func (o *Origin) overload(setting string, value int) error {
-	return fmt.Errorf("fetch from origin %q: %w", o.name, &backends.Overload{Setting: setting, Value: value})
+	return fmt.Errorf("fetch from origin %q: %w", o.name, backends.NewOverload(setting, value))
 }
 
 // candidates are the addresses to ask, best first. Those set aside are asked only if there is no other: the one whose
@@ -106,9 +106,9 @@ func (o *Origin) setAside(t *target, started, now int64, err error) {
 	if t.lastAnswer.Load() > started {
 		return
 	}
-	if t.downUntil.Swap(now+int64(o.config.Fetch.DownFor)) == 0 {
+	if t.downUntil.Swap(now+int64(o.config.Fetch.EjectFor)) == 0 {
 		o.log.Warn("origin address does not answer", slog.String("address", t.url.Host),
-			slog.Duration("set_aside_for", o.config.Fetch.DownFor), slog.Any("error", err))
+			slog.Duration("set_aside_for", o.config.Fetch.EjectFor), slog.Any("error", err))
 	}
 }
 

@@ -1,0 +1,131 @@
+package actors
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+// Cluster is the store of sessions and the other nodes that share it. A node without others has one too. It is safe for
+// concurrent use.
+type Cluster interface {
+	sessionStore
+	heartbeatStore
+	streamStore
+
+	// Shared reports whether other nodes use the store. Then decisions are stored when they are taken, and one node checks
+	// a session for all. Otherwise a session is stored when it ends.
+	Shared() bool
+	// Live returns how many nodes live, this one included. It does not block.
+	Live() int
+	// UserHash returns the name of a user that the other nodes know too.
+	UserHash(user string) string
+	// Banned returns the ban that the viewer is under, if any. The decision may be nil. It does not block.
+	Banned(r *backends.Request, d *backends.Decision) (ban session.Ban, isBanned bool)
+	// BanCredentials bans the credentials that the viewer of a banned user presented, until that ban ends.
+	BanCredentials(ctx context.Context, of session.Ban, presented *backends.Request) error
+	// Revoke announces a revocation to all nodes.
+	Revoke(ctx context.Context, v session.Revocation) error
+}
+
+// sessionStore keeps sessions beyond the life of their actors. A method may take a round trip.
+type sessionStore interface {
+	// AcquireLease reads a session, or grants this node the right to check it.
+	AcquireLease(ctx context.Context, r session.LeaseRequest) (session.LeaseResult, error)
+	// SaveDecision stores a decision and releases the lease under which it was taken.
+	SaveDecision(ctx context.Context, u session.DecisionUpdate) (session.UpdateOutcome, error)
+	// AddCounters adds what this node counted of a session.
+	AddCounters(ctx context.Context, id backends.SessionID, c session.Counters) error
+}
+
+// heartbeatStore keeps when sessions were last seen on any node.
+type heartbeatStore interface {
+	// RecordHeartbeats stores when sessions were last seen, and returns those that the store does not know.
+	RecordHeartbeats(ctx context.Context, seen []session.Heartbeat) (unknown []backends.SessionID, err error)
+	// ExpireIdle returns up to about limit sessions that no node has seen for the given time, each of them once over all
+	// nodes.
+	ExpireIdle(ctx context.Context, idle time.Duration, limit int) ([]session.ClosingRecord, error)
+}
+
+// streamStore counts the streams of each user over all nodes.
+type streamStore interface {
+	// JoinStream adds a stream to its user's, RenewStreams keeps streams of one user, LeaveStream removes one.
+	JoinStream(ctx context.Context, e session.StreamEntry) (session.LimitResult, error)
+	RenewStreams(ctx context.Context, entries []session.StreamEntry) (session.LimitResult, error)
+	LeaveStream(ctx context.Context, user string, id backends.SessionID) error
+	// SetEvicted marks the session as evicted, or removes the mark.
+	SetEvicted(ctx context.Context, id backends.SessionID, isEvicted bool) error
+	// RevokeSession refuses the session's tickets that were opened at that time or before, and the session itself for the
+	// given time; zero: not at all.
+	RevokeSession(ctx context.Context, id backends.SessionID, opened time.Time, refuseFor time.Duration) error
+}
+
+// clusterClient bounds the calls that this node makes to its cluster, and logs those that fail. It is safe for concurrent
+// use.
+type clusterClient struct {
+	Cluster
+	life    *lifecycle
+	log     *slog.Logger
+	denials denialBudget
+}
+
+// saveDecision writes to the store. The store logs its own outage, once.
+func (c *clusterClient) saveDecision(u session.DecisionUpdate) (session.UpdateOutcome, error) {
+	ctx, cancel := c.life.writeContext()
+	defer cancel()
+	return c.SaveDecision(ctx, u)
+}
+
+// announce sends a revocation to the other nodes.
+func (c *clusterClient) announce(v session.Revocation) {
+	ctx, cancel := c.life.writeContext()
+	defer cancel()
+	if err := c.Revoke(ctx, v); err != nil {
+		c.log.Warn("revocation not announced, other nodes learn of it at their next look-up",
+			slog.String("session", v.Session.String()), slog.String("kind", v.Kind.String()), slog.Any("error", err))
+	}
+}
+
+// handOver stores what this node knows of a session that leaves it.
+func (c *clusterClient) handOver(s *Session, counters session.Counters) {
+	ctx, cancel := c.life.writeContext()
+	defer cancel()
+	if err := c.AddCounters(ctx, s.id, counters); err != nil {
+		c.log.Debug("session counters not stored", slog.String("session", s.id.String()), slog.Any("error", err))
+	}
+	if _, err := c.RecordHeartbeats(ctx, []session.Heartbeat{s.heartbeat()}); err != nil {
+		c.log.Debug("last heartbeat not stored", slog.String("session", s.id.String()), slog.Any("error", err))
+	}
+}
+
+// markEvicted marks a session as evicted. It does not end with ctx.
+func (c *clusterClient) markEvicted(ctx context.Context, id backends.SessionID) {
+	if err := c.SetEvicted(context.WithoutCancel(ctx), id, true); err != nil {
+		c.log.Debug("eviction not stored", slog.String("session", id.String()), slog.Any("error", err))
+	}
+}
+
+// maxStoredDenials is how many denials of unknown viewers are stored per second, so that a flood of random tokens does not
+// become a flood of writes. Beyond that each node checks such a viewer once.
+const maxStoredDenials = 200
+
+// denialBudget allows maxStoredDenials in each second. Its zero value is ready; it is safe for concurrent use.
+type denialBudget struct {
+	mu     sync.Mutex
+	second time.Time // when the current second began
+	used   int
+}
+
+func (b *denialBudget) allow(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now.Sub(b.second) >= time.Second {
+		b.second, b.used = now, 0
+	}
+	b.used++
+	return b.used <= maxStoredDenials
+}

@@ -1,0 +1,196 @@
+package actors
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+const (
+	// heartbeatSteps is the number of steps over which a heartbeat is spread, so that a million sessions are no burst. It
+	// divides tableShards.
+	heartbeatSteps = 16
+	// expiryInterval is how often expired sessions are looked for.
+	expiryInterval = 5 * time.Second
+	// maxExpired bounds one call, so that it stays far below the store's timeout.
+	maxExpired = 500
+)
+
+// heartbeatReporter reports to the store when sessions were last seen, and closes those that no node has seen for too long.
+type heartbeatReporter struct {
+	core
+	streams     *streamLimits
+	interval    time.Duration
+	idleTimeout time.Duration
+}
+
+func newHeartbeatReporter(c core, streams *streamLimits, interval, idleTimeout time.Duration) *heartbeatReporter {
+	return &heartbeatReporter{core: c, streams: streams, interval: interval, idleTimeout: idleTimeout}
+}
+
+// heartbeat returns when the session was last seen. An edge asks only when a decision expires, so last-seen is extended by
+// the decision's validity.
+func (s *Session) heartbeat() session.Heartbeat {
+	seen := s.lastSeen.Load()
+	s.reportedSeen.Store(seen)
+	h := session.Heartbeat{ID: s.id, LastSeen: s.policy.Start.Add(time.Duration(seen))}
+	if d := s.Decision(); d != nil && s.extraLifetime > 0 {
+		h.LastSeen = h.LastSeen.Add(max(0, s.policy.Clamped(d.ValidFor)+s.extraLifetime-s.policy.IdleTimeout))
+	}
+	return h
+}
+
+// run reports heartbeats step by step until the registry closes.
+func (h *heartbeatReporter) run() {
+	ticker := time.NewTicker(h.interval / heartbeatSteps)
+	defer ticker.Stop()
+	for step := 0; ; step = (step + 1) % heartbeatSteps {
+		select {
+		case <-h.life.ctx.Done():
+			return
+		case <-ticker.C:
+			h.report(step)
+		}
+	}
+}
+
+// report stores the heartbeats of one step.
+func (h *heartbeatReporter) report(step int) {
+	seen := h.collect(step)
+	if len(seen) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(h.life.ctx, writeTimeout)
+	defer cancel()
+	unknown, err := h.cluster.RecordHeartbeats(ctx, seen)
+	if err != nil {
+		// The store logs its own outage. The next heartbeat reports them again.
+		for _, beat := range seen {
+			if s := h.table.find(beat.ID); s != nil {
+				s.reportedSeen.Store(1) // not zero: it is not new
+			}
+		}
+		return
+	}
+	for _, id := range unknown {
+		if s := h.table.find(id); s != nil && !s.isNewInStore.Load() {
+			h.send(s, session.LostInStore{})
+		}
+	}
+}
+
+// collect returns the heartbeats of one step that the store does not know yet, and queues streams for renewal.
+func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat) {
+	const width = tableShards / heartbeatSteps
+	isShared := h.cluster.Shared()
+	for i := step * width; i < (step+1)*width; i++ {
+		h.table.eachIn(i, func(s *Session) bool {
+			if s.isClosed.Load() || s.opening.Load() != nil {
+				return true
+			}
+			if s.stream.Load() != nil {
+				h.streams.queueRenewal(s)
+			}
+			// The store does not know a viewer who was denied from the start, so nothing expires there.
+			reported := s.reportedSeen.Load()
+			isKnown := reported != 0 || s.Decision().Verdict == backends.Allowed
+			if isShared && isKnown && s.lastSeen.Load() > reported {
+				beat := s.heartbeat()
+				s.isNewInStore.Store(reported == 0)
+				seen = append(seen, beat)
+			}
+			return true
+		})
+	}
+	return seen
+}
+
+// runExpiry closes expired sessions until the registry closes.
+func (h *heartbeatReporter) runExpiry() {
+	ticker := time.NewTicker(expiryInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-h.life.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for h.expire() > 0 {
+		}
+	}
+}
+
+// expire closes some of the expired sessions, and returns how many. Another node may have seen a session up to one heartbeat
+// after the last one that the store knows.
+func (h *heartbeatReporter) expire() int {
+	ctx, cancel := context.WithTimeout(h.life.ctx, writeTimeout)
+	defer cancel()
+	expired, err := h.cluster.ExpireIdle(ctx, h.idleTimeout+h.interval, maxExpired)
+	if err != nil {
+		return 0
+	}
+	for _, c := range expired {
+		h.conclude(ctx, c)
+	}
+	return len(expired)
+}
+
+// conclude frees the session's stream and logs its closing record, the only one over all nodes.
+func (h *heartbeatReporter) conclude(ctx context.Context, c session.ClosingRecord) {
+	r, d := c.Record.Request, &c.Record.Decision
+	if r == nil {
+		r = new(backends.Request)
+	}
+	if u := h.streams.streamOf(r, d); u != nil {
+		if err := h.cluster.LeaveStream(ctx, u.user, c.Record.ID); err != nil {
+			h.log.Debug("stream of a closed session not freed, it expires",
+				slog.String("session", c.Record.ID.String()), slog.Any("error", err))
+		}
+	}
+	reason := session.ClosedIdle
+	if d.Verdict == backends.Denied || c.Record.IsEvicted || !c.Record.Opened.After(c.Record.RevokedBefore) {
+		reason = session.ClosedDenied
+	}
+	h.log.Info("session closed",
+		slog.String("session", c.Record.ID.String()), slog.String("why", reason.String()),
+		slog.String("route", r.Route), slog.String("channel", r.Channel),
+		slog.String("user", d.User), slog.String("user_id", d.UserID),
+		slog.String("verdict", d.Verdict.String()), slog.String("source", d.Source.String()),
+		slog.String("history", c.Counters.History),
+		slog.Duration("duration", c.LastSeen.Sub(c.Since).Round(time.Millisecond)),
+		slog.Duration("without_answer", c.Counters.Unverified),
+		slog.Int64("requests", c.Counters.Requests), slog.Int64("bytes", c.Counters.Bytes))
+}
+
+const (
+	// maxHandOvers is how many sessions are handed over at once: enough to fill the store's pipelines.
+	maxHandOvers = 256
+	// handOverTimeout bounds the whole hand-over. The counters of the sessions that are left are lost.
+	handOverTimeout = 5 * time.Second
+)
+
+// handOver stores what this node counted of its sessions, before the registry closes.
+func (h *heartbeatReporter) handOver() {
+	if !h.cluster.Shared() {
+		return
+	}
+	slots := make(chan struct{}, maxHandOvers)
+	var tasks sync.WaitGroup
+	end := time.Now().Add(handOverTimeout)
+	h.table.each(func(s *Session) bool {
+		if s.isClosed.Load() || s.opening.Load() != nil {
+			return true
+		}
+		slots <- struct{}{}
+		tasks.Go(func() {
+			h.cluster.handOver(s, s.counters())
+			<-slots
+		})
+		return time.Now().Before(end)
+	})
+	tasks.Wait()
+}

@@ -1,0 +1,222 @@
+package actors
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"usher/backends"
+)
+
+// bareSession is a session without an actor.
+func bareSession(id backends.SessionID) *Session {
+	return &Session{id: id, policy: plainPolicy()}
+}
+
+func makeLight(id backends.SessionID) func() *Session {
+	return func() *Session { return bareSession(id) }
+}
+
+func TestSessionTable_BehavesLikeMap(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var tab sessionTable
+		model := make(map[backends.SessionID]*Session)
+		var gone []*Session
+		// Ids that differ in a few bits only share shards and slots. Zero names no session.
+		ids := rapid.Custom(func(t *rapid.T) backends.SessionID {
+			var id backends.SessionID
+			binary.LittleEndian.PutUint64(id[:8], rapid.Uint64Range(0, 3).Draw(t, "high"))
+			binary.LittleEndian.PutUint64(id[8:], 256*rapid.Uint64Range(0, 60).Draw(t, "low"))
+			return id
+		})
+		t.Repeat(map[string]func(*rapid.T){
+			"add": func(t *rapid.T) {
+				id := ids.Draw(t, "id")
+				s, added := tab.findOrAdd(id, makeLight(id))
+				was := model[id]
+				if id.IsZero() {
+					if s != nil || added {
+						t.Fatalf("findOrAdd of the zero id gave %v, %v; want nil, false", s, added)
+					}
+					return
+				}
+				if added != (was == nil) || was != nil && s != was {
+					t.Fatalf("findOrAdd(%v) gave %p, %v; want %p", id, s, added, was)
+				}
+				model[id] = s
+			},
+			"add nothing": func(t *rapid.T) {
+				id := ids.Draw(t, "id")
+				if s, added := tab.findOrAdd(id, func() *Session { return nil }); added || s != model[id] {
+					t.Fatalf("findOrAdd of nothing gave %p, %v; want %p, false", s, added, model[id])
+				}
+			},
+			"remove": func(t *rapid.T) {
+				id := ids.Draw(t, "id")
+				s := model[id]
+				if s == nil {
+					s = bareSession(id)
+				}
+				if got, want := tab.remove(s), model[id] != nil; got != want {
+					t.Fatalf("remove(%v) = %v, want %v", id, got, want)
+				}
+				delete(model, id)
+				gone = append(gone, s)
+			},
+			"remove again": func(t *rapid.T) {
+				if len(gone) > 0 && tab.remove(gone[rapid.IntRange(0, len(gone)-1).Draw(t, "which")]) {
+					t.Fatalf("a session that is gone was removed again")
+				}
+			},
+			"": func(t *rapid.T) {
+				if got := int(tab.size.Load()); got != len(model) {
+					t.Fatalf("%d sessions, want %d", got, len(model))
+				}
+				for id, want := range model {
+					if got := tab.find(id); got != want {
+						t.Fatalf("find(%v) = %p, want %p", id, got, want)
+					}
+				}
+				seen := 0
+				tab.each(func(s *Session) bool {
+					seen++
+					return model[s.id] == s
+				})
+				if seen != len(model) {
+					t.Fatalf("each met %d sessions, want %d", seen, len(model))
+				}
+			},
+		})
+	})
+}
+
+func TestSessionTable_CapacityFollowsLiveSessions(t *testing.T) {
+	t.Parallel()
+	var tab sessionTable
+	const many = 4000 // several growths of each shard
+	for round := range 3 {
+		for i := range many {
+			id := idOf(round*many + i)
+			tab.findOrAdd(id, makeLight(id))
+		}
+		for i := range many {
+			s := tab.find(idOf(round*many + i))
+			if s == nil {
+				t.Fatalf("round %d: session %d is lost", round, i)
+			}
+			tab.remove(s)
+		}
+	}
+	slots := 0
+	for i := range tab.shards {
+		slots += len(*tab.shards[i].slots.Load())
+	}
+	if slots > 8*many {
+		t.Errorf("%d slots after %d sessions came and went in turn, want at most %d", slots, 3*many, 8*many)
+	}
+	if s := tab.find(idOf(1)); s != nil || tab.size.Load() != 0 {
+		t.Errorf("found %v and %d live sessions in an empty table", s, tab.size.Load())
+	}
+}
+
+func TestSessionTable_Concurrent(t *testing.T) {
+	t.Parallel()
+	var tab sessionTable
+	const (
+		ids     = 3000 // several growths of each shard
+		rounds  = 4
+		workers = 4
+	)
+	steady := idOf(-1) // found by everybody, whatever else happens
+	tab.findOrAdd(steady, makeLight(steady))
+	var all sync.WaitGroup
+	for w := range workers {
+		all.Go(func() {
+			order := rand.New(rand.NewPCG(uint64(w), 1))
+			for range rounds {
+				for _, i := range order.Perm(ids) {
+					id := idOf(i)
+					s, _ := tab.findOrAdd(id, makeLight(id))
+					if s == nil || s.ID() != id {
+						t.Errorf("findOrAdd(%v) gave another's session", id)
+						return
+					}
+					if f := tab.find(id); f != nil && f.ID() != id {
+						t.Errorf("find(%v) gave another's session", id)
+						return
+					}
+					if i%2 == 0 {
+						tab.remove(s)
+					}
+					if tab.find(steady) == nil {
+						t.Error("a session that nobody removed was not found")
+						return
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+	for i := 1; i < ids; i += 2 {
+		if tab.find(idOf(i)) == nil {
+			t.Errorf("session %d is lost", i)
+		}
+	}
+	counted := 0
+	tab.each(func(*Session) bool { counted++; return true })
+	if got := int(tab.size.Load()); got != counted {
+		t.Errorf("%d live sessions by the counter, %d by walking", got, counted)
+	}
+}
+
+func TestSessionTable_Each_StopsOnFalse(t *testing.T) {
+	t.Parallel()
+	var tab sessionTable
+	for i := range 10 {
+		tab.findOrAdd(idOf(i), makeLight(idOf(i)))
+	}
+	met := 0
+	tab.each(func(*Session) bool { met++; return met < 3 })
+	if met != 3 {
+		t.Errorf("met %d sessions, want 3", met)
+	}
+}
+
+// hotPath is what every segment costs: find the session, read its decision, note the viewer.
+func hotPath(tab *sessionTable, id backends.SessionID, now time.Time) bool {
+	s := tab.find(id)
+	if s == nil {
+		return false
+	}
+	d := s.Decision()
+	if d == nil || d.Verdict != backends.Allowed || !s.Admit(7, now, 3) {
+		return false
+	}
+	s.Seen(now, true)
+	s.Sent(188)
+	return true
+}
+
+func TestSession_HotPath_NoAllocations(t *testing.T) {
+	var tab sessionTable
+	d := allowedDecision()
+	id := idOf(1)
+	s, _ := tab.findOrAdd(id, makeLight(id))
+	s.decision.Store(&d)
+	now := t0()
+	if !hotPath(&tab, id, now) {
+		t.Fatal("the viewer was not let through")
+	}
+	allocations := testing.AllocsPerRun(1000, func() {
+		now = now.Add(time.Second) // a new second takes the crowd's longer way
+		hotPath(&tab, id, now)
+	})
+	if allocations != 0 {
+		t.Errorf("%v allocations a request, want 0", allocations)
+	}
+}

@@ -1,0 +1,128 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"usher/backends"
+)
+
+// sessionTrace records a session's spans: one for its opening, and one for each re-check, linked to the opening. The cached
+// path has none. No attribute holds a token, a query or a path.
+type sessionTrace struct {
+	opening trace.Span         // until the first decision
+	link    *trace.SpanContext // of the opening, here or on another node, if it was sampled
+}
+
+// parent returns the opening's span as a W3C traceparent, for nodes that re-check the session. It is empty if none was
+// sampled.
+func (st *sessionTrace) parent() string {
+	if st.link == nil {
+		return ""
+	}
+	return "00-" + st.link.TraceID().String() + "-" + st.link.SpanID().String() + "-01"
+}
+
+// comesFrom links what follows to the opening on another node.
+func (st *sessionTrace) comesFrom(traceparent string) {
+	parts := strings.Split(traceparent, "-")
+	if len(parts) != 4 {
+		return
+	}
+	id, err := trace.TraceIDFromHex(parts[1])
+	span, err2 := trace.SpanIDFromHex(parts[2])
+	if err != nil || err2 != nil {
+		return
+	}
+	sc := trace.NewSpanContext(trace.SpanContextConfig{TraceID: id, SpanID: span, TraceFlags: trace.FlagsSampled, Remote: true})
+	if st.opening != nil {
+		st.opening.AddLink(trace.Link{SpanContext: sc})
+	}
+	st.link = &sc
+}
+
+func startSpan(ctx context.Context, t trace.Tracer, name string, o ...trace.SpanStartOption) (context.Context, trace.Span) {
+	if t == nil {
+		return ctx, noop.Span{}
+	}
+	return t.Start(ctx, name, o...)
+}
+
+// open starts the opening's span, as a child of the request that caused it.
+func (st *sessionTrace) open(t trace.Tracer, s *Session, parent trace.SpanContext) {
+	if t == nil {
+		return
+	}
+	ctx := trace.ContextWithSpanContext(context.Background(), parent)
+	f := s.Request()
+	_, st.opening = t.Start(ctx, "session.open", trace.WithAttributes(
+		attribute.String("session.id", s.id.String()), attribute.String("usher.route", f.Route),
+		attribute.String("usher.channel", f.Channel), attribute.String("usher.backend", s.backend)))
+	if sc := st.opening.SpanContext(); sc.IsSampled() {
+		st.link = &sc
+	}
+}
+
+// context returns ctx with the opening's span, while that lasts.
+func (st *sessionTrace) context(ctx context.Context) context.Context {
+	if st.opening == nil {
+		return ctx
+	}
+	return trace.ContextWithSpan(ctx, st.opening)
+}
+
+// check returns the context of a check, and a function to call with its outcome. The opening's check has no span of its own.
+func (st *sessionTrace) check(
+	ctx context.Context, t trace.Tracer, s *Session, number int,
+) (context.Context, func(*backends.Decision, error)) {
+	if t == nil || st.opening != nil {
+		return st.context(ctx), func(*backends.Decision, error) {}
+	}
+	options := []trace.SpanStartOption{trace.WithNewRoot(), trace.WithAttributes(
+		attribute.String("session.id", s.id.String()), attribute.String("usher.channel", s.Request().Channel),
+		attribute.String("usher.backend", s.backend), attribute.Int("usher.check", number))}
+	if st.link != nil {
+		options = append(options, trace.WithLinks(trace.Link{SpanContext: *st.link}))
+	}
+	ctx, span := t.Start(ctx, "session.recheck", options...)
+	return ctx, func(d *backends.Decision, err error) {
+		describe(span, d, err)
+		span.End()
+	}
+}
+
+// decided ends the opening's span with the first decision.
+func (st *sessionTrace) decided(d *backends.Decision) {
+	if st.opening == nil {
+		return
+	}
+	describe(st.opening, d, nil)
+	st.end()
+}
+
+func (st *sessionTrace) end() {
+	if st.opening != nil {
+		st.opening.End()
+		st.opening = nil
+	}
+}
+
+// describe adds an outcome to a span. A failure's text may quote a network library, so only its kind is shown.
+func describe(span trace.Span, d *backends.Decision, err error) {
+	var f *backends.Failure
+	switch {
+	case errors.As(err, &f):
+		span.SetStatus(codes.Error, f.Kind.String())
+	case err != nil:
+		span.SetStatus(codes.Error, "not asked")
+	default:
+		span.SetAttributes(attribute.String("usher.verdict", d.Verdict.String()),
+			attribute.String("usher.source", d.Source.String()), attribute.String("enduser.id", d.UserID))
+	}
+}

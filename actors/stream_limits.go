@@ -1,0 +1,348 @@
+package actors
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+// streamLimits keeps the streams of this node's sessions counted in the store. It is safe for concurrent use.
+type streamLimits struct {
+	core
+	config  PerUserConfig
+	renewal chan *Session // sessions whose stream is to be renewed
+
+	mu    sync.Mutex
+	users map[string]*userStreams // by the user's hash
+}
+
+// userStream is a session's stream among those of its user. It is not changed.
+type userStream struct {
+	user, hash string
+	maxStreams int
+}
+
+// userStreams are the streams of one user on this node, guarded by the lock of streamLimits.
+type userStreams struct {
+	sessions map[*Session]bool
+	// due holds the sessions to renew next.
+	due map[*Session]bool
+	// renewInFlight: a task renews what is due. There is one task per user, so that a user with many sessions costs the
+	// store one call for all of them.
+	renewInFlight bool
+	// renewScheduled: a timer renews all streams of the user soon.
+	renewScheduled bool
+}
+
+// maxRenewed bounds the streams of one call, so that the store needs a few milliseconds at most.
+const maxRenewed = 128
+
+func newStreamLimits(c core, config PerUserConfig) *streamLimits {
+	return &streamLimits{core: c, config: config, renewal: make(chan *Session, 4096), users: map[string]*userStreams{}}
+}
+
+// streamOf returns the stream that a decision gives a session, or nil if its user has no limit. A viewer without
+// credentials belongs to no user.
+func (l *streamLimits) streamOf(r *backends.Request, d *backends.Decision) *userStream {
+	limit := l.config.limit(d)
+	if limit == 0 || r.Credentials().IsEmpty() {
+		return nil
+	}
+	parts := []string{r.Backend}
+	switch {
+	case d.UserID != "":
+		parts = append(parts, "id", d.UserID)
+	case d.User != "":
+		parts = append(parts, "name", d.User)
+	default:
+		parts = append(parts, "credentials", string(r.Credentials().AppendCanonical(nil)))
+	}
+	user := strings.Join(parts, "\x00")
+	return &userStream{user: user, hash: l.cluster.UserHash(user), maxStreams: limit}
+}
+
+func (u *userStream) entry(s *Session, opened time.Time) session.StreamEntry {
+	r := s.Request()
+	return session.StreamEntry{
+		User: u.user, Session: s.id, Opened: opened, LastSeen: s.LastSeen(), IsPlaying: s.isPlaying.Load(),
+		Device: r.Device, Address: r.Address.String(), MaxStreams: u.maxStreams,
+	}
+}
+
+// join asks the store for a stream for an allowed session, if its user has a limit and it has no stream yet. If the store
+// does not answer before the end of ctx, the session gets one: an outage must not refuse a viewer.
+func (l *streamLimits) join(ctx context.Context, s *Session, opened time.Time, d *backends.Decision) session.StreamState {
+	u := l.streamOf(s.Request(), d)
+	if current := s.stream.Load(); u == nil || current != nil && current.user == u.user {
+		return session.StreamActive // its renewals tell whether it is evicted
+	}
+	result, err := l.cluster.JoinStream(ctx, u.entry(s, opened))
+	if err != nil {
+		return session.StreamActive
+	}
+	l.applyResult(u, result, s.id) //nolint:contextcheck // an eviction is no part of this opening
+	return result.States[0]
+}
+
+// onDecision adds or removes the session's stream as the decision demands.
+func (l *streamLimits) onDecision(s *Session, d *backends.Decision) {
+	if d.Verdict != backends.Allowed {
+		l.leave(s, d)
+		return
+	}
+	if !d.Source.IsAuthoritative() {
+		return // an outage ends no stream
+	}
+	u, current := l.streamOf(s.Request(), d), s.stream.Load()
+	switch {
+	case u == nil:
+		l.remove(s)
+		return
+	case current != nil && *current == *u:
+		return
+	case current != nil && current.hash != u.hash:
+		l.remove(s)
+	}
+	s.stream.Store(u)
+	l.mu.Lock()
+	streams := l.users[u.hash]
+	if streams == nil {
+		streams = &userStreams{sessions: map[*Session]bool{}, due: map[*Session]bool{}}
+		l.users[u.hash] = streams
+	}
+	streams.sessions[s] = true
+	l.mu.Unlock()
+	// A session that does not play yet is renewed when it begins to, and by its heartbeats.
+	if s.isPlaying.Load() {
+		l.queueRenewal(s)
+	}
+}
+
+// leave removes the stream of a denied session, also from the store unless its limit evicted it.
+func (l *streamLimits) leave(s *Session, d *backends.Decision) {
+	u := s.stream.Load()
+	l.remove(s)
+	if u == nil || d.Source == backends.FromLimit {
+		return
+	}
+	l.life.run(func() {
+		ctx, cancel := l.life.writeContext()
+		defer cancel()
+		_ = l.cluster.LeaveStream(ctx, u.user, s.id) // otherwise it expires
+	})
+}
+
+// remove forgets the stream of a session on this node. The store keeps it until it expires.
+func (l *streamLimits) remove(s *Session) {
+	u := s.stream.Swap(nil)
+	if u == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if streams := l.users[u.hash]; streams != nil {
+		delete(streams.sessions, s)
+		delete(streams.due, s)
+		l.dropEmpty(u.hash, streams)
+	}
+}
+
+// dropEmpty forgets a user with nothing left to renew. The caller holds the lock.
+func (l *streamLimits) dropEmpty(hash string, streams *userStreams) {
+	if len(streams.sessions) == 0 && !streams.renewInFlight && !streams.renewScheduled {
+		delete(l.users, hash)
+	}
+}
+
+// queueRenewal has the session's stream renewed soon. It neither blocks nor allocates: requests call it.
+func (l *streamLimits) queueRenewal(s *Session) {
+	select {
+	case l.renewal <- s:
+	default: // the next heartbeat queues it again
+	}
+}
+
+// run renews queued streams until the registry closes.
+func (l *streamLimits) run() {
+	for {
+		select {
+		case <-l.life.ctx.Done():
+			return
+		case s := <-l.renewal:
+			if u := s.stream.Load(); u != nil {
+				l.mu.Lock()
+				l.markDue(u.hash, s)
+				l.mu.Unlock()
+			}
+		}
+	}
+}
+
+// markDue has streams of one user renewed, with others that are due by then. The caller holds the lock.
+func (l *streamLimits) markDue(hash string, sessions ...*Session) {
+	streams := l.users[hash]
+	if streams == nil {
+		return
+	}
+	for _, s := range sessions {
+		if streams.sessions[s] {
+			streams.due[s] = true
+		}
+	}
+	if len(streams.due) > 0 && !streams.renewInFlight {
+		streams.renewInFlight = l.life.tryRun(func() { l.renewDue(hash, streams) })
+	}
+}
+
+// renewDue renews a user's streams until none is due.
+func (l *streamLimits) renewDue(hash string, streams *userStreams) {
+	for {
+		l.mu.Lock()
+		batch := streams.takeDue()
+		if len(batch) == 0 || l.life.isEnding() {
+			streams.renewInFlight = false
+			l.dropEmpty(hash, streams)
+			l.mu.Unlock()
+			return
+		}
+		l.mu.Unlock()
+		l.renew(batch)
+	}
+}
+
+// takeDue removes up to maxRenewed due sessions, and returns those that are live.
+func (us *userStreams) takeDue() (batch []*Session) {
+	for s := range us.due {
+		if delete(us.due, s); !s.isClosed.Load() {
+			batch = append(batch, s)
+		}
+		if len(batch) == maxRenewed {
+			break
+		}
+	}
+	return batch
+}
+
+// renew renews the streams of sessions of one user, and revokes the sessions that the store evicted.
+func (l *streamLimits) renew(sessions []*Session) {
+	var renewed []*Session
+	var entries []session.StreamEntry
+	var first *userStream
+	for _, s := range sessions {
+		if u := s.stream.Load(); u != nil && (first == nil || u.user == first.user) {
+			renewed, entries, first = append(renewed, s), append(entries, u.entry(s, s.Ticket().Opened)), u
+		}
+	}
+	if first == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(l.life.ctx, writeTimeout)
+	defer cancel()
+	result, err := l.cluster.RenewStreams(ctx, entries)
+	if err != nil {
+		return // the next heartbeat renews them
+	}
+	l.applyResult(first, result, backends.SessionID{})
+	for i, s := range renewed {
+		if v, isRevoked := revocationOf(result.States[i]); isRevoked {
+			// The store reports an eviction once, perhaps before this node had the session.
+			l.send(s, session.Revoked{Kind: v.Kind, Opened: entries[i].Opened, Decision: v.Decision})
+		}
+	}
+}
+
+// revocationOf returns the revocation that a stream's state demands, if any.
+func revocationOf(s session.StreamState) (v session.Revocation, isRevoked bool) {
+	switch s {
+	case session.StreamEvicted:
+		return session.Revocation{Kind: session.RevokedEvicted, Decision: evictedDecision(&backends.Decision{})}, true
+	case session.StreamSuperseded:
+		return session.Revocation{Kind: session.RevokedSuperseded, Decision: supersededDecision()}, true
+	default:
+		return session.Revocation{}, false
+	}
+}
+
+// applyResult carries out what the store said about a user's streams. The joining session is left out, because it waits for
+// the result itself.
+func (l *streamLimits) applyResult(u *userStream, result session.LimitResult, joining backends.SessionID) {
+	for _, e := range result.Evicted {
+		if e.Session != joining {
+			l.evict(e)
+		}
+	}
+	if result.RecheckIn <= 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if streams := l.users[u.hash]; streams != nil && !streams.renewScheduled {
+		streams.renewScheduled = true
+		time.AfterFunc(result.RecheckIn, func() {
+			l.mu.Lock()
+			streams.renewScheduled = false
+			l.mu.Unlock()
+			l.renewAll(u.hash)
+		})
+	}
+}
+
+// renewAll renews at once all streams of a user.
+func (l *streamLimits) renewAll(hash string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	streams := l.users[hash]
+	if streams == nil {
+		return
+	}
+	sessions := make([]*Session, 0, len(streams.sessions))
+	for s := range streams.sessions {
+		sessions = append(sessions, s)
+	}
+	l.markDue(hash, sessions...)
+	l.dropEmpty(hash, streams)
+}
+
+// evict revokes an evicted or superseded stream on all nodes.
+func (l *streamLimits) evict(e session.EvictedStream) {
+	v, isRevoked := revocationOf(e.State)
+	if !isRevoked {
+		return
+	}
+	v.Session, v.Opened = e.Session, e.Opened
+	ctx, cancel := l.life.writeContext()
+	defer cancel()
+	var err error
+	if v.Kind == session.RevokedEvicted {
+		err = l.cluster.SetEvicted(ctx, e.Session, true)
+	} else {
+		err = l.cluster.RevokeSession(ctx, e.Session, e.Opened, 0)
+	}
+	if err != nil {
+		l.log.Warn("eviction not stored, the session may return on another node",
+			slog.String("session", e.Session.String()), slog.Any("error", err))
+	}
+	if s := l.table.find(e.Session); s != nil {
+		l.send(s, session.Revoked{Kind: v.Kind, Opened: v.Opened, Decision: v.Decision})
+	}
+	l.cluster.announce(v)
+}
+
+// evictedDecision denies a viewer whose user has as many streams as the limit allows.
+func evictedDecision(d *backends.Decision) backends.Decision {
+	return backends.Decision{
+		Verdict: backends.Denied, Source: backends.FromLimit, UserID: d.UserID, User: d.User,
+		Reason: "the user watches as many streams as allowed",
+	}
+}
+
+func supersededDecision() backends.Decision {
+	return backends.Decision{
+		Verdict: backends.Denied, Source: backends.FromLimit, Reason: "the viewer is on another channel",
+	}
+}
