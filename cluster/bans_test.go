@@ -13,8 +13,8 @@ import (
 	"usher/cluster/redistest"
 )
 
-// loneNode is a node without others, with these bans.
-func loneNode(t testing.TB, bans ...session.Ban) *Node {
+// newSingleNode returns a node without others that has these bans.
+func newSingleNode(t testing.TB, bans ...session.Ban) *Node {
 	t.Helper()
 	c := DefaultConfig()
 	c.Memory.MaxSessions = 10
@@ -33,12 +33,12 @@ func loneNode(t testing.TB, bans ...session.Ban) *Node {
 
 func prefix(text string) netip.Prefix { return netip.MustParsePrefix(text) }
 
-func TestBanned(t *testing.T) {
+func TestNode_Banned(t *testing.T) {
 	t.Parallel()
 	seller := &backends.Request{Query: "token=sold", Headers: []backends.Header{{Name: "X-Key", Value: "1"}}}
-	n := loneNode(t)
+	n := newSingleNode(t)
 	soldHash := n.Credentials(seller)
-	n = loneNode(t)
+	n = newSingleNode(t)
 	sold := session.Ban{Credentials: n.Credentials(seller)}
 	if soldHash == sold.Credentials {
 		t.Error("two nodes that are alone hash alike")
@@ -69,7 +69,7 @@ func TestBanned(t *testing.T) {
 		"a user by name":                    {home, &backends.Decision{User: "Ann"}, true},
 		"a user by id":                      {home, &backends.Decision{UserID: "17", User: "Bob"}, true},
 		"another user":                      {home, &backends.Decision{UserID: "18", User: "Bob"}, false},
-		"nobody knows who":                  {home, nil, false},
+		"an unknown user":                   {home, nil, false},
 		"a user without a name":             {home, &backends.Decision{}, false},
 		"an address within":                 {at("192.0.2.77"), nil, true},
 		"the same as IPv6 has it":           {at("::ffff:192.0.2.77"), nil, true},
@@ -92,9 +92,9 @@ func TestBanned(t *testing.T) {
 	}
 }
 
-func TestABanEndsAndIsLiftedWithWhatFollowedFromIt(t *testing.T) {
+func TestNode_Unban_RemovesCausedBans(t *testing.T) {
 	t.Parallel()
-	n, ctx := loneNode(t), t.Context()
+	n, ctx := newSingleNode(t), t.Context()
 	short, err := n.Ban(ctx, session.Ban{User: "Ann", Until: time.Now().Add(20 * time.Millisecond)})
 	must(t, err)
 	redistest.Eventually(t, "it ends", func() bool {
@@ -111,7 +111,7 @@ func TestABanEndsAndIsLiftedWithWhatFollowedFromIt(t *testing.T) {
 	two, err := n.Ban(ctx, session.Ban{Credentials: "x", Cause: cause.ID, Until: cause.Until})
 	must(t, err)
 	if one.ID != two.ID || len(n.Bans()) != 2 {
-		t.Errorf("what follows twice is two: %+v", n.Bans())
+		t.Errorf("the same caused ban twice is two bans: %+v", n.Bans())
 	}
 	must(t, n.Unban(ctx, cause.ID))
 	if left := n.Bans(); len(left) != 0 {
@@ -120,11 +120,11 @@ func TestABanEndsAndIsLiftedWithWhatFollowedFromIt(t *testing.T) {
 	_, err = n.Ban(ctx, session.Ban{Credentials: "y", Cause: cause.ID, Until: cause.Until})
 	must(t, err)
 	if left := n.Bans(); len(left) != 0 {
-		t.Errorf("what follows from a ban that was lifted holds: %+v", left)
+		t.Errorf("a ban that an unbanned one caused is active: %+v", left)
 	}
 }
 
-func TestABanThatCannotBe(t *testing.T) {
+func TestNode_Ban_Invalid(t *testing.T) {
 	t.Parallel()
 	later := time.Now().Add(time.Hour)
 	for want, b := range map[string]session.Ban{
@@ -133,17 +133,17 @@ func TestABanThatCannotBe(t *testing.T) {
 		"which is in the past": {Until: time.Now(), User: "a"},
 		"at most ten years":    {Until: later.AddDate(11, 0, 0), User: "a"},
 	} {
-		if _, err := loneNode(t).Ban(t.Context(), b); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := newSingleNode(t).Ban(t.Context(), b); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
 }
 
-func TestBannedDoesNotAllocateForThoseWhoAreNot(t *testing.T) {
+func TestNode_Banned_NoAllocations(t *testing.T) {
 	r, d := &backends.Request{Session: idOf(1), Address: netip.MustParseAddr("203.0.113.9"), Query: "token=x"}, &backends.Decision{User: "Ann"}
 	for name, n := range map[string]*Node{
-		"nobody is banned":        loneNode(t),
-		"addresses and users are": loneNode(t, session.Ban{Prefix: prefix("192.0.2.0/24")}, session.Ban{Prefix: prefix("2001:db8::/32")}, session.Ban{User: "Bob"}),
+		"no bans":                     newSingleNode(t),
+		"bans of addresses and users": newSingleNode(t, session.Ban{Prefix: prefix("192.0.2.0/24")}, session.Ban{Prefix: prefix("2001:db8::/32")}, session.Ban{User: "Bob"}),
 	} {
 		if allocations := testing.AllocsPerRun(100, func() { n.Banned(r, d) }); allocations != 0 {
 			t.Errorf("%s: %v allocations", name, allocations)
@@ -151,10 +151,10 @@ func TestBannedDoesNotAllocateForThoseWhoAreNot(t *testing.T) {
 	}
 }
 
-func BenchmarkBanned(b *testing.B) {
+func BenchmarkNode_Banned(b *testing.B) {
 	r, d := &backends.Request{Session: idOf(1), Address: netip.MustParseAddr("203.0.113.9"), Query: "token=x"}, &backends.Decision{User: "Ann"}
 	for _, count := range []int{0, 100, 10_000} {
-		n := loneNode(b)
+		n := newSingleNode(b)
 		var all []session.Ban
 		for i := range count {
 			all = append(all, session.Ban{ID: fmt.Sprint(i), Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24), Until: time.Now().Add(time.Hour)})

@@ -10,15 +10,16 @@ import (
 	"usher/cluster/redistest"
 )
 
-// BenchmarkClaim claims a session and publishes a yes, as an opening does: two round trips.
-func BenchmarkClaim(b *testing.B) {
+// BenchmarkStore_AcquireLease acquires a lease and saves an allowed decision, as an opening does: two
+// round trips.
+func BenchmarkStore_AcquireLease(b *testing.B) {
 	var next atomic.Int64
 	open := func(b *testing.B, s Store) {
 		b.Helper()
 		i := int(next.Add(1))
 		got, err := s.AcquireLease(b.Context(), session.LeaseRequest{ID: idOf(i), Lease: leaseFor})
 		if err == nil {
-			_, err = s.SaveDecision(b.Context(), session.DecisionUpdate{Record: under(got.Revision, yes(i, opened(1)))})
+			_, err = s.SaveDecision(b.Context(), session.DecisionUpdate{Record: withRevision(got.Revision, allowedRecord(i, openedAgo(1)))})
 		}
 		if err != nil {
 			b.Error(err)
@@ -55,8 +56,8 @@ func BenchmarkClaim(b *testing.B) {
 	}
 }
 
-// BenchmarkBeat tells Redis of a thousand viewers that were seen.
-func BenchmarkBeat(b *testing.B) {
+// BenchmarkRedis_RecordHeartbeats reports a thousand sessions.
+func BenchmarkRedis_RecordHeartbeats(b *testing.B) {
 	server := redistest.Start(b)
 	s := newStore(b, testConfig(server), slog.New(slog.DiscardHandler))
 	seen := make([]session.Heartbeat, 1000)

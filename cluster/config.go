@@ -9,27 +9,27 @@ import (
 	"usher/cluster/redisclient"
 )
 
-// Config is how a node finds the others.
+// Config configures how a node shares sessions with others.
 type Config struct {
-	// NodeName is the name that the node is shown by; empty: the host's.
+	// NodeName is the name that the node is shown by; empty: the host's name.
 	NodeName string `yaml:"node_name"`
-	// Redis is what the nodes share; without addresses the node is alone.
+	// Redis is what the nodes share; without addresses the node is a single one.
 	Redis redisclient.Config `yaml:"redis"`
-	// EncryptionKeys seal what Redis holds of viewers. The first one seals, all of them open: a new key goes to the end of every
-	// node's list first, then to its head, and the old one out once nothing is left that it sealed. The first one also
-	// keys the hashes that users are known by, so a change of it lets users exceed their limits for one soft window.
+	// EncryptionKeys encrypt what Redis holds of viewers. The first one encrypts, all of them decrypt. To rotate them, add a
+	// new key at the end of every node's list, then move it to the head, and remove the old key when nothing is left that it
+	// encrypted. The first key also hashes users, so a change of it lets users exceed their limits for one grace period.
 	EncryptionKeys []backends.Key `yaml:"encryption_keys"`
-	// RedisTimeout is the longest that anybody waits for Redis.
+	// RedisTimeout is the longest that a request waits for Redis.
 	RedisTimeout time.Duration `yaml:"redis_timeout"`
-	// HeartbeatInterval is how often a node says which sessions it has seen.
+	// HeartbeatInterval is how often a node reports which sessions it has seen.
 	HeartbeatInterval time.Duration `yaml:"heartbeat_interval"`
-	// SessionTTL is how long a session is remembered after its decision has run out.
+	// SessionTTL is how long a session is remembered after its decision has expired.
 	SessionTTL time.Duration `yaml:"session_ttl"`
 	// Memory bounds what a node remembers of ended sessions while it has no Redis.
 	Memory MemoryConfig `yaml:"memory"`
 }
 
-// DefaultConfig is what holds where the file is silent: a node alone.
+// DefaultConfig returns the defaults: a single node.
 func DefaultConfig() Config {
 	return Config{
 		Memory:            DefaultMemoryConfig(),
@@ -43,7 +43,7 @@ func DefaultConfig() Config {
 // Enabled reports whether the node shares its sessions with others.
 func (c Config) Enabled() bool { return len(c.Redis.Addresses) > 0 }
 
-// Validate names every setting that cannot work, by its path below the cluster's.
+// Validate reports every setting that cannot work, by its path below the cluster's.
 func (c Config) Validate() error {
 	errs := []error{c.validateKeys(), c.validateTimes()}
 	if c.Enabled() {

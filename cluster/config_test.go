@@ -9,7 +9,7 @@ import (
 	"usher/backends"
 )
 
-func TestConfigSaysWhatCannotWork(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		edit func(*Config)

@@ -19,25 +19,25 @@ import (
 )
 
 const (
-	// ReviveFor is how old a ticket of these tests may be.
+	// reviveFor is how old a ticket of these tests may be.
 	reviveFor = 20 * time.Minute
-	// LeaseFor is longer than any test runs, and holdFor is how long its decisions hold.
+	// leaseFor is longer than any test runs, and holdFor is how long its decisions hold.
 	leaseFor, holdFor = time.Hour, time.Hour
 )
 
 func idOf(i int) (id backends.SessionID) {
 	binary.BigEndian.PutUint64(id[8:], uint64(i)+1)
-	id[0] = byte(i) // they lie in all buckets
+	id[0] = byte(i) // they lie in different buckets
 	return id
 }
 
-// opened is when the sessions of these tests were opened, so many minutes ago: a ticket says it to the second.
-func opened(minutes int) time.Time {
+// openedAgo returns the opening time of a session, that many minutes ago. A ticket has it to the second.
+func openedAgo(minutes int) time.Time {
 	return time.Now().Add(-time.Duration(minutes) * time.Minute).Truncate(time.Second).UTC()
 }
 
-// yes is what a backend allowed, and a record of it that holds.
-func yes(i int, o time.Time) session.Record {
+// allowedRecord returns a record that a backend allowed and that holds.
+func allowedRecord(i int, o time.Time) session.Record {
 	return session.Record{
 		ID: idOf(i), Opened: o, KeyID: "a", CheckNumber: 2, Expires: time.Now().Add(holdFor),
 		Decision: backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, User: "Ann", UserID: "17"},
@@ -46,47 +46,47 @@ func yes(i int, o time.Time) session.Record {
 	}
 }
 
-func no(i int, o time.Time) session.Record {
-	r := yes(i, o)
+func deniedRecord(i int, o time.Time) session.Record {
+	r := allowedRecord(i, o)
 	r.Decision = backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: "unpaid"}
 	return r
 }
 
-func stopgap(i int, o time.Time) session.Record {
-	r := yes(i, o)
+func fallbackRecord(i int, o time.Time) session.Record {
+	r := allowedRecord(i, o)
 	r.Decision = backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen}
 	return r
 }
 
-// under is the record as it is published under a lease.
-func under(fence uint64, r session.Record) session.Record {
-	r.Revision = fence
+// withRevision returns the record as it is saved under a lease.
+func withRevision(revision uint64, r session.Record) session.Record {
+	r.Revision = revision
 	return r
 }
 
-// two are two nodes that share sessions. Those of a Memory are one.
-type two struct {
+// storePair is the stores of two nodes that share sessions. A Memory is both of its own.
+type storePair struct {
 	t    testing.TB
 	a, b Store
 }
 
-func (n two) acquire(s Store, c session.LeaseRequest) session.LeaseResult {
+func (n storePair) acquire(s Store, c session.LeaseRequest) session.LeaseResult {
 	n.t.Helper()
 	got, err := s.AcquireLease(n.t.Context(), c)
 	if err != nil {
-		n.t.Fatalf("claim: %v", err)
+		n.t.Fatalf("acquire a lease: %v", err)
 	}
 	return got
 }
 
-// look reads a session without wanting to ask.
-func (n two) read(s Store, i int) session.LeaseResult {
+// read reads a session without a lease.
+func (n storePair) read(s Store, i int) session.LeaseResult {
 	n.t.Helper()
 	return n.acquire(s, session.LeaseRequest{ID: idOf(i)})
 }
 
-// lease claims a session of which nothing holds, and returns the number.
-func (n two) lease(s Store, i int, known uint64) uint64 {
+// lease acquires a lease where no decision holds, and returns its revision.
+func (n storePair) lease(s Store, i int, known uint64) uint64 {
 	n.t.Helper()
 	got := n.acquire(s, session.LeaseRequest{ID: idOf(i), KnownRevision: known, Lease: leaseFor, Wait: 0})
 	if got.Revision == 0 {
@@ -95,20 +95,20 @@ func (n two) lease(s Store, i int, known uint64) uint64 {
 	return got.Revision
 }
 
-func (n two) save(s Store, r session.Record, bury bool, want session.UpdateOutcome) {
+func (n storePair) save(s Store, r session.Record, revokeTicket bool, want session.UpdateOutcome) {
 	n.t.Helper()
-	got, err := s.SaveDecision(n.t.Context(), session.DecisionUpdate{Record: r, RevokeTicket: bury})
+	got, err := s.SaveDecision(n.t.Context(), session.DecisionUpdate{Record: r, RevokeTicket: revokeTicket})
 	if err != nil || got != want {
-		n.t.Fatalf("publish: %v, %v; want %v", got, err, want)
+		n.t.Fatalf("save: %v, %v; want %v", got, err, want)
 	}
 }
 
-func (n two) want(s Store, i int, verdict backends.Verdict, source backends.Source) session.Record {
+func (n storePair) want(s Store, i int, verdict backends.Verdict, source backends.Source) session.Record {
 	n.t.Helper()
 	got := n.read(s, i)
 	d := got.Record.Decision
 	if !got.Found || d.Verdict != verdict || d.Source != source {
-		n.t.Errorf("the store says %v by %v (found: %t), want %v by %v", d.Verdict, d.Source, got.Found, verdict, source)
+		n.t.Errorf("the store has %v by %v (found: %t), want %v by %v", d.Verdict, d.Source, got.Found, verdict, source)
 	}
 	return got.Record
 }
@@ -131,12 +131,12 @@ func newMemory(t testing.TB, records int) *Memory {
 	return m
 }
 
-// testConfig is a config of nodes that share a server.
+// testConfig returns the configuration of nodes that share a server.
 func testConfig(s *redistest.Server) Config {
 	c := DefaultConfig()
 	c.Redis.Addresses = []string{s.Socket}
 	c.EncryptionKeys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
-	c.RedisTimeout = 5 * time.Second // the machine may be busy, and that is no sign that Redis is away
+	c.RedisTimeout = 5 * time.Second // the machine may be busy, which is no outage
 	return c
 }
 
@@ -148,8 +148,8 @@ func newStore(t testing.TB, c Config, log *slog.Logger) *Redis {
 	return r
 }
 
-// onEachStore runs a part of the contract on a memory and on a Redis.
-func onEachStore(t *testing.T, rules map[string]func(n two)) {
+// onEachStore runs a part of the contract on a Memory and on a Redis.
+func onEachStore(t *testing.T, rules map[string]func(n storePair)) {
 	t.Helper()
 	server := redistest.Start(t)
 	for name, rule := range rules {
@@ -157,13 +157,13 @@ func onEachStore(t *testing.T, rules map[string]func(n two)) {
 			t.Parallel()
 			m := newMemory(t, 1000)
 			t.Cleanup(m.Close)
-			rule(two{t, m, m})
+			rule(storePair{t, m, m})
 		})
 		t.Run("Redis: "+name, func(t *testing.T) {
 			t.Parallel()
 			c := testConfig(server)
 			c.Redis.KeyPrefix = prefixOf(name)
-			rule(two{t, newStore(t, c, slog.New(slog.DiscardHandler)), newStore(t, c, slog.New(slog.DiscardHandler))})
+			rule(storePair{t, newStore(t, c, slog.New(slog.DiscardHandler)), newStore(t, c, slog.New(slog.DiscardHandler))})
 		})
 	}
 }
@@ -174,10 +174,10 @@ func prefixOf(name string) string {
 	return "t" + hex.EncodeToString(sum[:8])
 }
 
-func TestStoreLetsOneNodeAsk(t *testing.T) {
+func TestStore_AcquireLease(t *testing.T) {
 	t.Parallel()
-	onEachStore(t, map[string]func(n two){
-		"a session that nobody knows is granted to one": func(n two) {
+	onEachStore(t, map[string]func(n storePair){
+		"an unknown session: a lease is granted": func(n storePair) {
 			var mu sync.Mutex
 			granted := 0
 			var all sync.WaitGroup
@@ -200,37 +200,37 @@ func TestStoreLetsOneNodeAsk(t *testing.T) {
 			}
 			all.Wait()
 			if granted == 0 {
-				n.t.Error("nobody may ask")
+				n.t.Error("no lease was granted")
 			}
 		},
-		"who waits has the other's answer": func(n two) {
-			fence := n.lease(n.a, 1, 0)
+		"a waiting caller gets the holder's decision": func(n storePair) {
+			revision := n.lease(n.a, 1, 0)
 			answer := make(chan session.LeaseResult, 1)
 			go func() {
 				got, _ := n.b.AcquireLease(n.t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor, Wait: redistest.Timeout})
 				answer <- got
 			}()
 			redistest.Eventually(n.t, "the other waits", func() bool { return n.read(n.a, 1).HeldElsewhere })
-			n.save(n.a, under(fence, yes(1, opened(1))), false, session.OutcomeStored)
+			n.save(n.a, withRevision(revision, allowedRecord(1, openedAgo(1))), false, session.OutcomeStored)
 			got := <-answer
-			if got.Revision != 0 || got.Record.Decision.User != "Ann" || got.Record.Revision != fence {
-				n.t.Errorf("got %+v, want the answer under %d", got, fence)
+			if got.Revision != 0 || got.Record.Decision.User != "Ann" || got.Record.Revision != revision {
+				n.t.Errorf("got %+v, want the decision with revision %d", got, revision)
 			}
 		},
-		"who waited long enough asks himself": func(n two) {
-			fence := n.lease(n.a, 1, 0)
+		"a caller that waited long enough takes the lease over": func(n storePair) {
+			revision := n.lease(n.a, 1, 0)
 			got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor, Wait: 30 * time.Millisecond})
-			if got.Revision <= fence {
-				n.t.Fatalf("got the number %d after %d", got.Revision, fence)
+			if got.Revision <= revision {
+				n.t.Fatalf("got the revision %d after %d", got.Revision, revision)
 			}
-			n.save(n.a, under(fence, no(1, opened(1))), false, session.OutcomeStale)
+			n.save(n.a, withRevision(revision, deniedRecord(1, openedAgo(1))), false, session.OutcomeStale)
 			if n.read(n.a, 1).Found {
-				n.t.Error("who was too late is believed")
+				n.t.Error("a late decision was stored")
 			}
-			n.save(n.b, under(got.Revision, yes(1, opened(1))), false, session.OutcomeStored)
+			n.save(n.b, withRevision(got.Revision, allowedRecord(1, openedAgo(1))), false, session.OutcomeStored)
 			n.want(n.a, 1, backends.Allowed, backends.FromBackend)
 		},
-		"who leaves while he waits learns nothing": func(n two) {
+		"a waiting caller whose context ends gets an error": func(n storePair) {
 			n.lease(n.a, 1, 0)
 			ctx, leave := context.WithTimeout(n.t.Context(), 20*time.Millisecond)
 			defer leave()
@@ -238,183 +238,183 @@ func TestStoreLetsOneNodeAsk(t *testing.T) {
 				n.t.Errorf("got %+v", got)
 			}
 		},
-		"a lease ends by itself": func(n two) {
+		"a lease ends by itself": func(n storePair) {
 			first := n.acquire(n.a, session.LeaseRequest{ID: idOf(1), Lease: 30 * time.Millisecond})
 			redistest.Eventually(n.t, "another lease", func() bool {
 				got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: time.Millisecond, Wait: time.Microsecond})
 				return got.Revision > first.Revision
 			})
 		},
-		"who only looks is granted nothing, and takes nothing": func(n two) {
+		"a caller that only reads gets no lease": func(n storePair) {
 			if got := n.read(n.a, 1); got.Found || got.Revision != 0 || got.HeldElsewhere {
-				n.t.Errorf("of an unknown session: %+v", got)
+				n.t.Errorf("an unknown session: %+v", got)
 			}
-			fence := n.lease(n.a, 1, 0)
+			revision := n.lease(n.a, 1, 0)
 			if got := n.read(n.b, 1); !got.HeldElsewhere || got.Revision != 0 {
-				n.t.Errorf("of one that is asked about: %+v", got)
+				n.t.Errorf("a leased session: %+v", got)
 			}
-			n.save(n.a, under(fence, yes(1, opened(1))), false, session.OutcomeStored)
+			n.save(n.a, withRevision(revision, allowedRecord(1, openedAgo(1))), false, session.OutcomeStored)
 		},
-		"an answer that holds is all that anybody needs": func(n two) {
-			fence := n.lease(n.a, 1, 0)
-			r := yes(1, opened(1))
-			n.save(n.a, under(fence, r), false, session.OutcomeStored)
+		"a decision that holds needs no lease": func(n storePair) {
+			revision := n.lease(n.a, 1, 0)
+			r := allowedRecord(1, openedAgo(1))
+			n.save(n.a, withRevision(revision, r), false, session.OutcomeStored)
 			got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 			left := time.Until(got.Record.Expires)
 			if got.Revision != 0 || got.HeldElsewhere || left > holdFor || left < holdFor-redistest.Timeout {
 				n.t.Errorf("got %+v", got)
 			}
 			got.Record.Expires, r.Expires = time.Time{}, time.Time{}
-			if diff := cmp.Diff(under(fence, r), got.Record, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
-				n.t.Errorf("the record (-published +read):\n%s", diff)
+			if diff := cmp.Diff(withRevision(revision, r), got.Record, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+				n.t.Errorf("the record (-saved +read):\n%s", diff)
 			}
 		},
-		"a re-check needs a newer answer": func(n two) {
+		"a re-check needs a newer decision": func(n storePair) {
 			first := n.lease(n.a, 1, 0)
-			n.save(n.a, under(first, yes(1, opened(1))), false, session.OutcomeStored)
+			n.save(n.a, withRevision(first, allowedRecord(1, openedAgo(1))), false, session.OutcomeStored)
 			second := n.lease(n.a, 1, first)
 			if got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), KnownRevision: first}); !got.HeldElsewhere {
-				n.t.Errorf("while it is asked about: %+v", got)
+				n.t.Errorf("while the lease is held: %+v", got)
 			}
-			n.save(n.a, under(second, yes(1, opened(1))), false, session.OutcomeStored)
+			n.save(n.a, withRevision(second, allowedRecord(1, openedAgo(1))), false, session.OutcomeStored)
 			got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), KnownRevision: first, Lease: leaseFor})
 			if got.Revision != 0 || got.Record.Revision != second {
-				n.t.Errorf("got %+v, want the answer under %d", got, second)
+				n.t.Errorf("got %+v, want the decision with revision %d", got, second)
 			}
 		},
-		"a lease is given back without an answer": func(n two) {
-			fence := n.lease(n.a, 1, 0)
-			n.save(n.a, session.Record{ID: idOf(1), Revision: fence}, false, session.OutcomeStored)
+		"a lease is released without a decision": func(n storePair) {
+			revision := n.lease(n.a, 1, 0)
+			n.save(n.a, session.Record{ID: idOf(1), Revision: revision}, false, session.OutcomeStored)
 			got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor, Wait: redistest.Timeout})
-			if got.Revision <= fence || got.Found {
+			if got.Revision <= revision || got.Found {
 				n.t.Errorf("got %+v", got)
 			}
 		},
 	})
 }
 
-func TestStoreKeepsWhatCounts(t *testing.T) {
+func TestStore_SaveDecision(t *testing.T) {
 	t.Parallel()
-	onEachStore(t, map[string]func(n two){
-		"no stopgap replaces an answer that holds, but its lease comes back": func(n two) {
+	onEachStore(t, map[string]func(n storePair){
+		"a fallback does not replace a backend's decision that holds, but releases the lease": func(n storePair) {
 			first := n.lease(n.a, 1, 0)
-			n.save(n.a, under(first, yes(1, opened(1))), false, session.OutcomeStored)
+			n.save(n.a, withRevision(first, allowedRecord(1, openedAgo(1))), false, session.OutcomeStored)
 			second := n.lease(n.b, 1, first)
-			n.save(n.b, under(second, stopgap(1, opened(1))), false, session.OutcomeKept)
+			n.save(n.b, withRevision(second, fallbackRecord(1, openedAgo(1))), false, session.OutcomeKept)
 			n.want(n.a, 1, backends.Allowed, backends.FromBackend)
 			if got := n.acquire(n.a, session.LeaseRequest{ID: idOf(1), KnownRevision: first, Lease: leaseFor, Wait: redistest.Timeout}); got.Revision <= second {
-				n.t.Errorf("the lease is gone: %+v", got)
+				n.t.Errorf("the lease was not released: %+v", got)
 			}
 		},
-		"a stopgap replaces an answer that has run out": func(n two) {
-			fence := n.lease(n.a, 1, 0)
-			r := yes(1, opened(1))
+		"a fallback replaces an expired decision": func(n storePair) {
+			revision := n.lease(n.a, 1, 0)
+			r := allowedRecord(1, openedAgo(1))
 			r.Expires = time.Now().Add(-time.Second)
-			n.save(n.a, under(fence, r), false, session.OutcomeStored)
-			n.save(n.b, stopgap(1, opened(1)), false, session.OutcomeStored)
+			n.save(n.a, withRevision(revision, r), false, session.OutcomeStored)
+			n.save(n.b, fallbackRecord(1, openedAgo(1)), false, session.OutcomeStored)
 			n.want(n.a, 1, backends.Allowed, backends.FromFailOpen)
 		},
-		"a stopgap is no news to who stands on an answer": func(n two) {
-			fence := n.lease(n.a, 1, 0)
-			n.save(n.a, under(fence, stopgap(1, opened(1))), false, session.OutcomeStored)
+		"a fallback does not answer a caller that has a decision": func(n storePair) {
+			revision := n.lease(n.a, 1, 0)
+			n.save(n.a, withRevision(revision, fallbackRecord(1, openedAgo(1))), false, session.OutcomeStored)
 			if got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), KnownRevision: 1, Lease: leaseFor}); got.Revision == 0 {
 				n.t.Errorf("got %+v, want a lease", got)
 			}
 		},
-		"what was decided without the store does not replace what holds": func(n two) {
-			fence := n.lease(n.a, 1, 0)
-			n.save(n.a, under(fence, no(1, opened(1))), false, session.OutcomeStored)
-			n.save(n.b, yes(1, opened(1)), false, session.OutcomeKept)
+		"a decision without a lease does not replace one that holds": func(n storePair) {
+			revision := n.lease(n.a, 1, 0)
+			n.save(n.a, withRevision(revision, deniedRecord(1, openedAgo(1))), false, session.OutcomeStored)
+			n.save(n.b, allowedRecord(1, openedAgo(1)), false, session.OutcomeKept)
 			n.want(n.a, 1, backends.Denied, backends.FromBackend)
 		},
-		"what was decided without the store is better than nothing": func(n two) {
-			n.save(n.b, yes(1, opened(1)), false, session.OutcomeStored)
+		"a decision without a lease is stored if there is none": func(n storePair) {
+			n.save(n.b, allowedRecord(1, openedAgo(1)), false, session.OutcomeStored)
 			n.want(n.a, 1, backends.Allowed, backends.FromBackend)
 		},
-		"a burial refuses the ticket, and no other": func(n two) {
-			o := opened(5)
-			fence := n.lease(n.a, 1, 0)
-			n.save(n.a, under(fence, no(1, o)), true, session.OutcomeStored)
+		"revoking a ticket denies that ticket and no other": func(n storePair) {
+			o := openedAgo(5)
+			revision := n.lease(n.a, 1, 0)
+			n.save(n.a, withRevision(revision, deniedRecord(1, o)), true, session.OutcomeStored)
 			r := n.read(n.b, 1).Record
 			if !r.RevokedBefore.Equal(o) || r.Decision.Reason != "unpaid" {
-				n.t.Errorf("buried %v with %+v, want %v", r.RevokedBefore, r.Decision, o)
+				n.t.Errorf("revoked before %v with %+v, want %v", r.RevokedBefore, r.Decision, o)
 			}
-			// A buried denial is no answer to who comes with credentials, and the next session is another one.
+			// A denial with a revoked ticket does not answer a viewer with credentials: the next session is another one.
 			next := n.lease(n.b, 1, 0)
-			n.save(n.b, under(next, yes(1, o.Add(time.Second))), false, session.OutcomeStored)
+			n.save(n.b, withRevision(next, allowedRecord(1, o.Add(time.Second))), false, session.OutcomeStored)
 			r = n.want(n.a, 1, backends.Allowed, backends.FromBackend)
 			if !r.Opened.After(r.RevokedBefore) {
-				n.t.Errorf("opened %v, buried %v", r.Opened, r.RevokedBefore)
+				n.t.Errorf("opened %v, revoked before %v", r.Opened, r.RevokedBefore)
 			}
-			n.save(n.a, under(0, no(1, o.Add(-time.Minute))), true, session.OutcomeStored)
+			n.save(n.a, withRevision(0, deniedRecord(1, o.Add(-time.Minute))), true, session.OutcomeStored)
 			if got := n.read(n.b, 1).Record.RevokedBefore; !got.Equal(o) {
-				n.t.Errorf("buried %v after a burial of an older ticket, want %v", got, o)
+				n.t.Errorf("revoked before %v after an older ticket was revoked, want %v", got, o)
 			}
 		},
-		"a yes that is older than the burial is no answer": func(n two) {
-			o := opened(5)
-			n.save(n.a, yes(1, o), false, session.OutcomeStored)
+		"an allowed decision with a revoked ticket does not hold": func(n storePair) {
+			o := openedAgo(5)
+			n.save(n.a, allowedRecord(1, o), false, session.OutcomeStored)
 			must(n.t, n.b.RevokeSession(n.t.Context(), idOf(1), o, 0))
 			if got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor}); got.Revision == 0 || !got.Record.RevokedBefore.Equal(o) {
-				n.t.Errorf("got %+v, want a lease and the burial", got)
+				n.t.Errorf("got %+v, want a lease and the revoked ticket", got)
 			}
 		},
-		"a kick refuses for its time, whatever is shown": func(n two) {
-			n.save(n.a, yes(1, opened(5)), false, session.OutcomeStored)
+		"a kick denies for its duration": func(n storePair) {
+			n.save(n.a, allowedRecord(1, openedAgo(5)), false, session.OutcomeStored)
 			must(n.t, n.a.RevokeSession(n.t.Context(), idOf(1), time.Time{}, 5*time.Minute))
 			got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 			left := time.Until(got.Record.KickedUntil)
-			if got.Revision != 0 || left > 5*time.Minute || left < 5*time.Minute-redistest.Timeout || got.Record.RevokedBefore.Before(opened(4)) {
+			if got.Revision != 0 || left > 5*time.Minute || left < 5*time.Minute-redistest.Timeout || got.Record.RevokedBefore.Before(openedAgo(4)) {
 				n.t.Errorf("got %+v", got)
 			}
 		},
-		"a kick that is over leaves only the ticket refused": func(n two) {
+		"a kick that is over leaves the ticket revoked": func(n storePair) {
 			must(n.t, n.a.RevokeSession(n.t.Context(), idOf(1), time.Time{}, 20*time.Millisecond))
 			redistest.Eventually(n.t, "a lease", func() bool {
 				got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 				return got.Revision != 0 && got.Found && !got.Record.RevokedBefore.IsZero()
 			})
 		},
-		"a kick of a session that is being asked about stands": func(n two) {
-			fence := n.lease(n.a, 1, 0)
+		"a kick survives the decision of a lease": func(n storePair) {
+			revision := n.lease(n.a, 1, 0)
 			must(n.t, n.b.RevokeSession(n.t.Context(), idOf(1), time.Time{}, 5*time.Minute))
-			n.save(n.a, under(fence, yes(1, opened(0))), false, session.OutcomeStored)
+			n.save(n.a, withRevision(revision, allowedRecord(1, openedAgo(0))), false, session.OutcomeStored)
 			if got := n.read(n.b, 1); time.Now().After(got.Record.KickedUntil) || got.Record.Opened.After(got.Record.RevokedBefore) {
 				n.t.Errorf("got %+v", got)
 			}
 		},
-		"an eviction is a mark beside the yes": func(n two) {
-			o := opened(5)
-			n.save(n.a, yes(1, o), false, session.OutcomeStored)
+		"an eviction is a mark beside the decision": func(n storePair) {
+			o := openedAgo(5)
+			n.save(n.a, allowedRecord(1, o), false, session.OutcomeStored)
 			must(n.t, n.a.SetEvicted(n.t.Context(), idOf(1), true))
 			if r := n.want(n.b, 1, backends.Allowed, backends.FromBackend); !r.IsEvicted {
 				n.t.Error("the mark is missing")
 			}
-			r := yes(1, o)
+			r := allowedRecord(1, o)
 			r.CheckNumber = 3
-			fence := n.lease(n.b, 1, 1)
-			n.save(n.b, under(fence, r), false, session.OutcomeStored)
+			revision := n.lease(n.b, 1, 1)
+			n.save(n.b, withRevision(revision, r), false, session.OutcomeStored)
 			if !n.read(n.a, 1).Record.IsEvicted {
-				n.t.Error("a re-check took the mark away")
+				n.t.Error("a re-check removed the mark")
 			}
 			must(n.t, n.b.SetEvicted(n.t.Context(), idOf(1), false))
 			if n.read(n.a, 1).Record.IsEvicted {
 				n.t.Error("the mark is still there")
 			}
 		},
-		"an eviction is not carried over to the next session": func(n two) {
-			o := opened(5)
-			n.save(n.a, yes(1, o), false, session.OutcomeStored)
+		"a new session is not evicted": func(n storePair) {
+			o := openedAgo(5)
+			n.save(n.a, allowedRecord(1, o), false, session.OutcomeStored)
 			must(n.t, n.a.SetEvicted(n.t.Context(), idOf(1), true))
-			n.save(n.a, under(n.lease(n.a, 1, 1), yes(1, o.Add(time.Second))), false, session.OutcomeStored)
+			n.save(n.a, withRevision(n.lease(n.a, 1, 1), allowedRecord(1, o.Add(time.Second))), false, session.OutcomeStored)
 			if n.read(n.b, 1).Record.IsEvicted {
 				n.t.Error("it is")
 			}
 		},
-		"an eviction while the yes is on its way is not lost": func(n two) {
-			fence := n.lease(n.a, 1, 0)
+		"an eviction survives the decision of a lease": func(n storePair) {
+			revision := n.lease(n.a, 1, 0)
 			must(n.t, n.b.SetEvicted(n.t.Context(), idOf(1), true))
-			n.save(n.a, under(fence, yes(1, opened(0))), false, session.OutcomeStored)
+			n.save(n.a, withRevision(revision, allowedRecord(1, openedAgo(0))), false, session.OutcomeStored)
 			if !n.read(n.b, 1).Record.IsEvicted {
 				n.t.Error("it is")
 			}
@@ -422,27 +422,27 @@ func TestStoreKeepsWhatCounts(t *testing.T) {
 	})
 }
 
-func TestStoreClosesASessionOnce(t *testing.T) {
+func TestStore_ExpireIdle(t *testing.T) {
 	t.Parallel()
 	const idle = time.Minute
-	seen := func(n two, s Store, i int, ago time.Duration) (unknown int) {
+	seen := func(n storePair, s Store, i int, ago time.Duration) (unknown int) {
 		n.t.Helper()
 		got, err := s.RecordHeartbeats(n.t.Context(), []session.Heartbeat{{ID: idOf(i), LastSeen: time.Now().Add(-ago)}})
 		must(n.t, err)
 		return len(got)
 	}
-	sweep := func(n two, s Store, most int) []session.ClosingRecord {
+	sweep := func(n storePair, s Store, most int) []session.ClosingRecord {
 		n.t.Helper()
 		over, err := s.ExpireIdle(n.t.Context(), idle, most)
 		must(n.t, err)
 		return over
 	}
-	flush := func(n two, s Store, tally session.Counters) {
+	flush := func(n storePair, s Store, tally session.Counters) {
 		n.t.Helper()
 		must(n.t, s.AddCounters(n.t.Context(), idOf(1), tally))
 	}
-	onEachStore(t, map[string]func(n two){
-		"what is new is said to be": func(n two) {
+	onEachStore(t, map[string]func(n storePair){
+		"unknown sessions are returned": func(n storePair) {
 			if got := seen(n, n.a, 1, 0); got != 1 {
 				n.t.Errorf("%d are unknown at first, want 1", got)
 			}
@@ -450,9 +450,9 @@ func TestStoreClosesASessionOnce(t *testing.T) {
 				n.t.Errorf("%d are unknown then, want none", got)
 			}
 		},
-		"a session that nobody saw for long is closed with all that was counted": func(n two) {
-			o := opened(5)
-			n.save(n.a, yes(1, o), false, session.OutcomeStored)
+		"an idle session is closed with the counters of all nodes": func(n storePair) {
+			o := openedAgo(5)
+			n.save(n.a, allowedRecord(1, o), false, session.OutcomeStored)
 			flush(n, n.a, session.Counters{Requests: 3, Bytes: 30, Unverified: time.Second, History: "allowed/backend"})
 			flush(n, n.b, session.Counters{Requests: 4, Bytes: 40, History: "allowed/backend,allowed/cached"})
 			seen(n, n.a, 1, 2*idle)
@@ -473,17 +473,17 @@ func TestStoreClosesASessionOnce(t *testing.T) {
 			}
 			n.want(n.b, 1, backends.Allowed, backends.FromBackend) // it is remembered
 		},
-		"a session that somebody saw is not closed": func(n two) {
-			n.save(n.a, yes(1, opened(5)), false, session.OutcomeStored)
+		"a session that one node saw is not closed": func(n storePair) {
+			n.save(n.a, allowedRecord(1, openedAgo(5)), false, session.OutcomeStored)
 			seen(n, n.a, 1, 2*idle)
 			seen(n, n.b, 1, 0)
-			seen(n, n.a, 1, 2*idle) // what comes late says nothing new
+			seen(n, n.a, 1, 2*idle) // a late report changes nothing
 			if over := sweep(n, n.a, 10); len(over) != 0 {
 				n.t.Errorf("closed %+v", over)
 			}
 		},
-		"who comes back begins anew": func(n two) {
-			n.save(n.a, yes(1, opened(5)), false, session.OutcomeStored)
+		"a viewer who comes back begins a new period": func(n storePair) {
+			n.save(n.a, allowedRecord(1, openedAgo(5)), false, session.OutcomeStored)
 			flush(n, n.a, session.Counters{Requests: 3})
 			seen(n, n.a, 1, 2*idle)
 			sweep(n, n.a, 10)
@@ -497,7 +497,7 @@ func TestStoreClosesASessionOnce(t *testing.T) {
 				n.t.Errorf("closed %+v, want one with 5 requests", over)
 			}
 		},
-		"about as many as asked for are closed at once, and all in the end": func(n two) {
+		"about the limit is closed at once, and all in the end": func(n storePair) {
 			for i := range 300 {
 				seen(n, n.a, i, 2*idle)
 			}
@@ -520,9 +520,9 @@ func TestStoreClosesASessionOnce(t *testing.T) {
 				n.t.Errorf("%d are closed, want 300", len(closed))
 			}
 		},
-		"nodes that sweep at once close each once": func(n two) {
+		"nodes that expire at once close each session once": func(n storePair) {
 			for i := range 200 {
-				n.save(n.a, yes(i, opened(5)), false, session.OutcomeStored)
+				n.save(n.a, allowedRecord(i, openedAgo(5)), false, session.OutcomeStored)
 				seen(n, n.a, i, 2*idle)
 			}
 			var mu sync.Mutex

@@ -18,17 +18,17 @@
 // scripts write, except for the probe.
 //
 //	key                       type    expires after             written by               what it holds; what its loss costs
-//	usher:session:{session}   hash    decision + session_ttl       acquire_lease            a session; the backend is asked
+//	usher:session:{session}   hash    decision + session_ttl    acquire_lease            a session; the backend is asked
 //	                                                            store_decision           again
 //	                                                            kick_session
 //	                                                            mark_evicted
 //	                                                            add_counters
 //	                                                            close_session
-//	usher:last-seen:{0…63}    zset    session_ttl                  session_heartbeat        when each session was last seen;
+//	usher:last-seen:{0…63}    zset    session_ttl               session_heartbeat        when each session was last seen;
 //	                                                            expire_scan              restored by the next heartbeat
 //	                                                            expire_ack
 //	usher:user:{user}         hash    2 × the longer of idle    stream_limit             a user's streams; exact again
-//	                                  timeout and eviction_ttl                            after a grace period
+//	                                  timeout and eviction_ttl                           after a grace period
 //	usher:{all}:nodes         hash    1 minute                  node_heartbeat           what nodes report about
 //	                                                                                     themselves; restored in 500 ms
 //	usher:{all}:heartbeats    zset    1 minute                  node_heartbeat           each node's last heartbeat; as above

@@ -13,17 +13,17 @@ import (
 	"usher/cluster/redistest"
 )
 
-// leaseModel is what must be true of one session's leases, whatever nodes do and whichever answers are lost.
+// leaseModel is what must hold for one session's leases, whatever nodes do and whichever replies are lost.
 type leaseModel struct {
 	last    uint64   // the newest lease
-	live    bool     // nobody has given it back
-	granted []uint64 // all of them: some nodes publish late, and some twice
-	stored  uint64   // the number of the decision that holds
+	isHeld  bool     // it was not released
+	granted []uint64 // all of them: some nodes save late, and some twice
+	stored  uint64   // the revision of the decision that holds
 }
 
-// TestLeases has nodes claim, publish late, twice or never, and lose the store's answers. Leases outlive the test, so that
-// nothing depends on the clock but what insists.
-func TestLeases(t *testing.T) {
+// TestStore_AcquireLease_Random has nodes acquire leases, save late, twice or never, and lose replies. Leases outlive the
+// test, so that only taking a lease over depends on the clock.
+func TestStore_AcquireLease_Random(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	shared := newStore(t, testConfig(server), slog.New(slog.DiscardHandler))
@@ -40,7 +40,7 @@ func TestLeases(t *testing.T) {
 					return // each step is a round trip
 				}
 				sessions++
-				walkLeases(t, store, sessions)
+				runRandomSteps(t, store, sessions)
 			})
 			if m, ok := store.(*Memory); ok {
 				m.Close()
@@ -49,12 +49,12 @@ func TestLeases(t *testing.T) {
 	}
 }
 
-func walkLeases(t *rapid.T, store Store, number int) {
-	m, ctx, o := new(leaseModel), context.Background(), opened(5)
+func runRandomSteps(t *rapid.T, store Store, number int) {
+	m, ctx, o := new(leaseModel), context.Background(), openedAgo(5)
 	for range rapid.IntRange(1, 30).Draw(t, "steps") {
 		switch rapid.IntRange(0, 3).Draw(t, "step") {
 		case 0, 1:
-			m.claim(t, store, session.LeaseRequest{
+			m.acquire(t, store, session.LeaseRequest{
 				ID: idOf(number), KnownRevision: rapid.SampledFrom(append([]uint64{0, m.stored}, m.granted...)).Draw(t, "known"),
 				Lease: rapid.SampledFrom([]time.Duration{0, leaseFor}).Draw(t, "lease"),
 				Wait:  rapid.SampledFrom([]time.Duration{0, time.Microsecond}).Draw(t, "wait"),
@@ -63,62 +63,62 @@ func walkLeases(t *rapid.T, store Store, number int) {
 			if len(m.granted) == 0 {
 				continue
 			}
-			fence := rapid.SampledFrom(m.granted).Draw(t, "of")
-			r := under(fence, yes(number, o))
-			if rapid.Bool().Draw(t, "gives it back") {
+			revision := rapid.SampledFrom(m.granted).Draw(t, "of")
+			r := withRevision(revision, allowedRecord(number, o))
+			if rapid.Bool().Draw(t, "releases") {
 				r.Decision = backends.Decision{}
 			}
-			m.publish(t, store, r)
+			m.save(t, store, r)
 		case 3:
 			got, err := store.AcquireLease(ctx, session.LeaseRequest{ID: idOf(number)})
 			if err != nil {
-				t.Fatalf("look: %v", err)
+				t.Fatalf("read: %v", err)
 			}
-			if got.Record.Revision != m.stored || got.HeldElsewhere && !m.live {
-				t.Fatalf("it says %+v, want the decision under %d", got, m.stored)
+			if got.Record.Revision != m.stored || got.HeldElsewhere && !m.isHeld {
+				t.Fatalf("got %+v, want the decision with revision %d", got, m.stored)
 			}
 		}
 	}
 }
 
-func (m *leaseModel) claim(t *rapid.T, store Store, c session.LeaseRequest) {
+func (m *leaseModel) acquire(t *rapid.T, store Store, c session.LeaseRequest) {
 	got, err := store.AcquireLease(context.Background(), c)
 	if err != nil {
-		t.Fatalf("claim: %v", err)
+		t.Fatalf("acquire a lease: %v", err)
 	}
 	answers := m.stored > 0 && (c.KnownRevision == 0 || m.stored > c.KnownRevision)
 	switch {
 	case got.Revision == 0:
 		if c.Lease > 0 && !answers {
-			t.Fatalf("nobody may ask: %+v by %+v", got, c) // whoever waited long enough may
+			t.Fatalf("no lease: %+v by %+v", got, c) // a caller that waited takes it over
 		}
 		return
 	case answers || c.Lease == 0:
-		t.Fatalf("a lease for nothing: %+v by %+v, %+v", got, c, *m)
+		t.Fatalf("a lease without need: %+v by %+v, %+v", got, c, *m)
 	case got.Revision <= m.last:
-		t.Fatalf("the number %d came after %d", got.Revision, m.last)
+		t.Fatalf("the revision %d came after %d", got.Revision, m.last)
 	}
-	// A live lease is taken by force alone: by who waited, or did not want to.
-	m.last, m.live = got.Revision, true
+	// A held lease is only taken over: by a caller that waited, or did not want to wait.
+	m.last, m.isHeld = got.Revision, true
 	m.granted = append(m.granted, got.Revision)
 }
 
-func (m *leaseModel) publish(t *rapid.T, store Store, r session.Record) {
+func (m *leaseModel) save(t *rapid.T, store Store, r session.Record) {
 	outcome, err := store.SaveDecision(context.Background(), session.DecisionUpdate{Record: r})
 	if err != nil {
-		t.Fatalf("publish: %v", err)
+		t.Fatalf("save: %v", err)
 	}
 	want := session.OutcomeStored
 	if r.Revision < m.last {
 		want = session.OutcomeStale
 	}
 	if outcome != want {
-		t.Fatalf("published under %d it is %v, want %v: %+v", r.Revision, outcome, want, *m)
+		t.Fatalf("saved with revision %d it is %v, want %v: %+v", r.Revision, outcome, want, *m)
 	}
 	if want == session.OutcomeStale {
 		return
 	}
-	m.live = false
+	m.isHeld = false
 	if r.Decision.Verdict != backends.Pending {
 		m.stored = r.Revision
 	}

@@ -22,37 +22,37 @@ import (
 	"usher/cluster/redistest"
 )
 
-func streamEntry(payload, previous string) *redis.XAddArgs {
+func revocationEntry(payload, previous string) *redis.XAddArgs {
 	return &redis.XAddArgs{Stream: "usher:{all}:revocations", Values: []any{"p", payload, "q", previous}}
 }
 
-// peer is a node that notes what it is told.
+// peer is a node that records its events.
 type peer struct {
 	*Node
-	log  *redistest.Log
-	news chan struct{} // something was revoked since it was emptied
+	log     *redistest.Log
+	arrived chan struct{} // holds one: a revocation arrived
 
-	mu      sync.Mutex
-	revoked []string // kind and session or ban, in their order
-	rereads int
-	over    []string
+	mu       sync.Mutex
+	revoked  []string // kind and session or ban, in order
+	rechecks int
+	exceeded []string
 }
 
-func (p *peer) heard() []string {
+func (p *peer) received() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.revoked)
 }
 
-// last is what was revoked last.
-func (p *peer) last() string {
+// lastReceived returns the last revocation.
+func (p *peer) lastReceived() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.revoked[len(p.revoked)-1]
 }
 
-func (p *peer) times(what string) (n int) {
-	for _, one := range p.heard() {
+func (p *peer) countReceived(what string) (n int) {
+	for _, one := range p.received() {
 		if one == what {
 			n++
 		}
@@ -60,13 +60,13 @@ func (p *peer) times(what string) (n int) {
 	return n
 }
 
-func (p *peer) reread() int {
+func (p *peer) recheckCount() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.rereads
+	return p.rechecks
 }
 
-func kindAndWhom(v session.Revocation) string {
+func describe(v session.Revocation) string {
 	if v.Kind == session.RevokedBanned || v.Kind == session.RevokedUnbanned {
 		return v.Kind.String() + " " + v.Ban.ID
 	}
@@ -76,7 +76,7 @@ func kindAndWhom(v session.Revocation) string {
 // startPeer runs a node until the test ends, or stop is called.
 func startPeer(t testing.TB, c Config, name string, edit func(*Options)) (p *peer, stop func()) {
 	t.Helper()
-	p = &peer{log: new(redistest.Log), news: make(chan struct{}, 1)}
+	p = &peer{log: new(redistest.Log), arrived: make(chan struct{}, 1)}
 	c.NodeName, c.Memory.MaxSessions = name, 1000
 	o := Options{
 		Config: c, ReviveFor: reviveFor, Limits: testRules,
@@ -105,21 +105,21 @@ func (p *peer) handlers() Handlers {
 		OnRevocation: func(v session.Revocation) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.revoked = append(p.revoked, kindAndWhom(v))
+			p.revoked = append(p.revoked, describe(v))
 			select {
-			case p.news <- struct{}{}:
+			case p.arrived <- struct{}{}:
 			default:
 			}
 		},
 		RecheckAll: func() {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.rereads++
+			p.rechecks++
 		},
 		OnLimitExceeded: func(user string) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.over = append(p.over, user)
+			p.exceeded = append(p.exceeded, user)
 		},
 		Answer: func(_ context.Context, question []byte) []byte {
 			return fmt.Appendf(nil, "%s says %s", p.Name(), question)
@@ -127,7 +127,7 @@ func (p *peer) handlers() Handlers {
 	}
 }
 
-// startPeers runs nodes that share a server, and waits until all know of all.
+// startPeers runs nodes that share a server, and waits until each knows all of them.
 func startPeers(t testing.TB, count int) (*redistest.Server, []*peer) {
 	t.Helper()
 	server := redistest.Start(t)
@@ -136,7 +136,7 @@ func startPeers(t testing.TB, count int) (*redistest.Server, []*peer) {
 		peers[i], _ = startPeer(t, testConfig(server), fmt.Sprint("n", i+1), nil)
 	}
 	for _, p := range peers {
-		redistest.Eventually(t, p.Name()+" knows all", func() bool { return p.Live() == count })
+		redistest.Eventually(t, p.Name()+" knows all nodes", func() bool { return p.Live() == count })
 	}
 	return server, peers
 }
@@ -145,24 +145,24 @@ func denial(reason string) backends.Decision {
 	return backends.Decision{Verdict: backends.Denied, Source: backends.FromOperator, Reason: reason}
 }
 
-// everybodyHears waits until all peers heard each of these, and wants that nobody heard any of it twice.
-func everybodyHears(t testing.TB, peers []*peer, what ...string) {
+// wantAllReceive waits until all peers received these revocations, and fails if one received any of them twice.
+func wantAllReceive(t testing.TB, peers []*peer, what ...string) {
 	t.Helper()
 	for _, p := range peers {
 		for _, one := range what {
-			redistest.Eventually(t, p.Name()+" hears "+one, func() bool { return p.times(one) > 0 })
+			redistest.Eventually(t, p.Name()+" receives "+one, func() bool { return p.countReceived(one) > 0 })
 		}
 	}
 	for _, p := range peers {
 		for _, one := range what {
-			if n := p.times(one); n != 1 {
-				t.Errorf("%s heard %s %d times", p.Name(), one, n)
+			if n := p.countReceived(one); n != 1 {
+				t.Errorf("%s received %s %d times", p.Name(), one, n)
 			}
 		}
 	}
 }
 
-func TestWhatIsRevokedReachesAllNodesOnce(t *testing.T) {
+func TestNode_Revoke_ReachesAllNodesOnce(t *testing.T) {
 	t.Parallel()
 	_, peers := startPeers(t, 3)
 	var want []string
@@ -171,11 +171,11 @@ func TestWhatIsRevokedReachesAllNodesOnce(t *testing.T) {
 		want = append(want, "kicked "+idOf(i).String())
 	}
 	for kind := session.RevokedDenied; kind <= session.RevokedSuperseded; kind++ {
-		v := session.Revocation{Kind: kind, Session: idOf(100 + int(kind)), Opened: opened(1), Decision: denial("x")}
+		v := session.Revocation{Kind: kind, Session: idOf(100 + int(kind)), Opened: openedAgo(1), Decision: denial("x")}
 		must(t, peers[0].Revoke(t.Context(), v))
-		want = append(want, kindAndWhom(v))
+		want = append(want, describe(v))
 	}
-	everybodyHears(t, peers, want...)
+	wantAllReceive(t, peers, want...)
 	for _, p := range peers {
 		if got, err := p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); err != nil || time.Now().After(got.Record.KickedUntil) {
 			t.Errorf("%s: %+v, %v", p.Name(), got, err)
@@ -183,7 +183,7 @@ func TestWhatIsRevokedReachesAllNodesOnce(t *testing.T) {
 	}
 }
 
-func TestNothingIsMissedWhileSubscriptionsBreak(t *testing.T) {
+func TestNode_Revoke_BrokenSubscriptions(t *testing.T) {
 	t.Parallel()
 	server, peers := startPeers(t, 2)
 	var want []string
@@ -194,19 +194,19 @@ func TestNothingIsMissedWhileSubscriptionsBreak(t *testing.T) {
 		must(t, peers[0].Revoke(t.Context(), session.Revocation{Kind: session.RevokedDenied, Session: idOf(i), Decision: denial("x")}))
 		want = append(want, "denied "+idOf(i).String())
 	}
-	everybodyHears(t, peers, want...)
+	wantAllReceive(t, peers, want...)
 }
 
-func TestWhatIsDoneWhileRedisIsFrozenReachesTheOthers(t *testing.T) {
+func TestNode_RedisFrozen_OthersCatchUp(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	c := testConfig(server)
 	c.RedisTimeout = time.Second
 	a, _ := startPeer(t, c, "a", nil)
 	b, _ := startPeer(t, c, "b", nil)
-	redistest.Eventually(t, "they know of each other", func() bool { return a.Live() == 2 && b.Live() == 2 })
+	redistest.Eventually(t, "the nodes know each other", func() bool { return a.Live() == 2 && b.Live() == 2 })
 	server.Signal(syscall.SIGSTOP)
-	redistest.Eventually(t, "Redis is given up", func() bool {
+	redistest.Eventually(t, "redis is unavailable", func() bool {
 		_, _ = a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
 		return a.RedisDown()
 	})
@@ -218,17 +218,17 @@ func TestWhatIsDoneWhileRedisIsFrozenReachesTheOthers(t *testing.T) {
 		t.Errorf("a ban: %+v, %v", ban, err)
 	}
 	want := []string{"kicked " + idOf(1).String(), "banned " + ban.ID}
-	everybodyHears(t, []*peer{a}, want...)
-	if heard := b.heard(); len(heard) > 0 {
-		t.Errorf("the other one heard %q", heard)
+	wantAllReceive(t, []*peer{a}, want...)
+	if heard := b.received(); len(heard) > 0 {
+		t.Errorf("the other one received %q", heard)
 	}
 	server.Signal(syscall.SIGCONT)
-	everybodyHears(t, []*peer{a, b}, want...)
+	wantAllReceive(t, []*peer{a, b}, want...)
 	fresh, _ := startPeer(t, c, "fresh", nil)
-	redistest.Eventually(t, "a node that starts now knows the ban", func() bool { return len(fresh.Bans()) == 1 })
+	redistest.Eventually(t, "a new node knows the ban", func() bool { return len(fresh.Bans()) == 1 })
 }
 
-func TestAFlushLosesNoBan(t *testing.T) {
+func TestNode_Flush_KeepsBans(t *testing.T) {
 	t.Parallel()
 	server, peers := startPeers(t, 2)
 	ctx := t.Context()
@@ -236,17 +236,17 @@ func TestAFlushLosesNoBan(t *testing.T) {
 	must(t, err)
 	lifted, err := peers[0].Ban(ctx, session.Ban{User: "Bob", Until: time.Now().Add(time.Hour)})
 	must(t, err)
-	everybodyHears(t, peers, "banned "+kept.ID, "banned "+lifted.ID)
+	wantAllReceive(t, peers, "banned "+kept.ID, "banned "+lifted.ID)
 	must(t, peers[1].Unban(ctx, lifted.ID))
-	everybodyHears(t, peers, "unbanned "+lifted.ID)
+	wantAllReceive(t, peers, "unbanned "+lifted.ID)
 	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(1), Decision: denial("x")}))
 	must(t, server.Client.FlushAll(ctx).Err())
-	redistest.Eventually(t, "it is written again", func() bool {
+	redistest.Eventually(t, "the shared state is restored", func() bool {
 		return server.Client.HLen(ctx, "usher:{all}:bans").Val() == 1 && server.Client.ZCard(ctx, "usher:{all}:unbanned").Val() == 1 &&
 			server.Client.XLen(ctx, "usher:{all}:revocations").Val() > 0
 	})
 	fresh, _ := startPeer(t, testConfig(server), "fresh", nil)
-	redistest.Eventually(t, "a node that starts now knows it", func() bool { return len(fresh.Bans()) == 1 })
+	redistest.Eventually(t, "a new node knows the ban", func() bool { return len(fresh.Bans()) == 1 })
 	got := fresh.Bans()[0]
 	if got.ID != kept.ID || got.User != "Ann" || got.Reason != "unpaid" || got.Until.Sub(kept.Until).Abs() > redistest.Timeout {
 		t.Errorf("the ban is %+v, want %+v", got, kept)
@@ -256,34 +256,34 @@ func TestAFlushLosesNoBan(t *testing.T) {
 	}
 }
 
-// TestATrimmedStreamHasAllSessionsReread takes a node's subscription away and then what it missed.
-func TestATrimmedStreamHasAllSessionsReread(t *testing.T) {
+// TestNode_TrimmedStream_RechecksAll removes from the stream what no node has received.
+func TestNode_TrimmedStream_RechecksAll(t *testing.T) {
 	t.Parallel()
 	server, peers := startPeers(t, 2)
 	ctx := t.Context()
 	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(1), Decision: denial("x")}))
-	everybodyHears(t, peers, "denied "+idOf(1).String())
-	// What is written past the channel nobody hears; the pulse finds that it was.
-	must(t, server.Client.XAdd(ctx, streamEntry("lost", "0-0")).Err())
-	id, err := server.Client.XAdd(ctx, streamEntry("there", "9999999999999-0")).Result()
+	wantAllReceive(t, peers, "denied "+idOf(1).String())
+	// No node receives what is not published; the heartbeat shows that it is missing.
+	must(t, server.Client.XAdd(ctx, revocationEntry("lost", "0-0")).Err())
+	id, err := server.Client.XAdd(ctx, revocationEntry("there", "9999999999999-0")).Result()
 	must(t, err)
 	must(t, server.Client.XTrimMaxLen(ctx, "usher:{all}:revocations", 1).Err())
 	must(t, server.Client.HSet(ctx, "usher:{all}:state", "last", id).Err())
 	for _, p := range peers {
-		redistest.Eventually(t, p.Name()+" looks at all sessions", func() bool { return p.reread() == 1 })
+		redistest.Eventually(t, p.Name()+" rechecks all sessions", func() bool { return p.recheckCount() == 1 })
 	}
-	if told := peers[1].log.Count("unreadable"); told > 1 {
-		t.Errorf("what is no revocation is told %d times", told)
+	if logged := peers[1].log.Count("unreadable"); logged > 1 {
+		t.Errorf("an unreadable revocation was logged %d times", logged)
 	}
 }
 
-func TestNodesKnowOneAnother(t *testing.T) {
+func TestNode_Nodes(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	draining := true
 	a, _ := startPeer(t, testConfig(server), "a", func(o *Options) { o.Sessions = func() int { return 7 } })
 	b, stop := startPeer(t, testConfig(server), "b", func(o *Options) { o.Draining = func() bool { return draining } })
-	redistest.Eventually(t, "they know of each other", func() bool { return a.Live() == 2 && b.Live() == 2 })
+	redistest.Eventually(t, "the nodes know each other", func() bool { return a.Live() == 2 && b.Live() == 2 })
 	list := func() map[string]events.NodeInfo {
 		all, err := a.Nodes(t.Context())
 		must(t, err)
@@ -311,7 +311,7 @@ func TestNodesKnowOneAnother(t *testing.T) {
 	redistest.Eventually(t, "the one that ended is gone", func() bool { return a.Live() == 1 && len(list()) == 1 })
 }
 
-func TestANodeThatFallsSilentIsShownAsSuch(t *testing.T) {
+func TestNode_Nodes_SilentNode(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	a, _ := startPeer(t, testConfig(server), "a", nil)
@@ -329,7 +329,7 @@ func TestANodeThatFallsSilentIsShownAsSuch(t *testing.T) {
 	}
 }
 
-func TestAllNodesAreAsked(t *testing.T) {
+func TestNode_Ask(t *testing.T) {
 	t.Parallel()
 	server, peers := startPeers(t, 3)
 	answers, silent := peers[1].Ask(t.Context(), []byte("hello"))
@@ -341,7 +341,7 @@ func TestAllNodesAreAsked(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || len(silent) > 0 {
 		t.Errorf("silent %q, answers (-want +got):\n%s", silent, diff)
 	}
-	// A node that beats and does not answer: its name is told when the time is over.
+	// A node that is alive and does not reply: it is named when the time is over.
 	now := float64(time.Now().Add(time.Hour).UnixMilli())
 	must(t, server.Client.HSet(t.Context(), "usher:{all}:nodes", "mute", `{"name":"mute"}`).Err())
 	must(t, server.Client.Do(t.Context(), "ZADD", "usher:{all}:heartbeats", now, "mute").Err())
@@ -354,11 +354,11 @@ func TestAllNodesAreAsked(t *testing.T) {
 	huge := make([]byte, 16<<20+1) // one byte more than a request may have
 	answers, silent = peers[0].Ask(t.Context(), huge)
 	if len(answers) != 1 || len(silent) == 0 {
-		t.Errorf("a question beyond all bounds has %d answers, silent %q", len(answers), silent)
+		t.Errorf("a request that is too large has %d replies, silent %q", len(answers), silent)
 	}
 }
 
-func TestANodeAlone(t *testing.T) {
+func TestNode_SingleNode(t *testing.T) {
 	t.Parallel()
 	p, _ := startPeer(t, DefaultConfig(), "alone", nil)
 	ctx := t.Context()
@@ -368,8 +368,8 @@ func TestANodeAlone(t *testing.T) {
 	must(t, err)
 	must(t, p.Unban(ctx, ban.ID))
 	want := []string{"kicked " + idOf(1).String(), "banned " + ban.ID, "unbanned " + ban.ID}
-	if diff := cmp.Diff(want, p.heard()); diff != "" {
-		t.Errorf("heard (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, p.received()); diff != "" {
+		t.Errorf("received (-want +got):\n%s", diff)
 	}
 	nodes, err := p.Nodes(ctx)
 	if err != nil || len(nodes) != 1 || !nodes[0].IsSelf || !nodes[0].IsAlive || p.Live() != 1 || p.RedisDown() || p.Shared() {
@@ -384,30 +384,30 @@ func TestANodeAlone(t *testing.T) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !slices.Equal(p.over, []string{p.UserHash("u")}) {
-		t.Errorf("over: %q", p.over)
+	if !slices.Equal(p.exceeded, []string{p.UserHash("u")}) {
+		t.Errorf("over: %q", p.exceeded)
 	}
 }
 
-func TestARedisThatIsAwayAtTheStartIsNoReasonNotToServe(t *testing.T) {
+func TestOpen_RedisUnavailable(t *testing.T) {
 	t.Parallel()
 	c := DefaultConfig()
 	c.Redis.Addresses, c.EncryptionKeys = []string{"127.0.0.1:1"}, []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
 	p, _ := startPeer(t, c, "early", nil)
 	_, err := p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 	if !errors.Is(err, ErrUnavailable) {
-		t.Errorf("the claim: %v", err)
+		t.Errorf("acquire a lease: %v", err)
 	}
-	if _, err := p.SaveDecision(t.Context(), session.DecisionUpdate{Record: yes(1, opened(1))}); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("the publication: %v", err)
+	if _, err := p.SaveDecision(t.Context(), session.DecisionUpdate{Record: allowedRecord(1, openedAgo(1))}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("save: %v", err)
 	}
 	if got, _ := p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); got.Record.Decision.User != "Ann" {
-		t.Errorf("what it decided: %+v", got)
+		t.Errorf("its own decision: %+v", got)
 	}
 }
 
-// BenchmarkKick is how long a kick takes from the call until three nodes have heard of it.
-func BenchmarkKick(b *testing.B) {
+// BenchmarkNode_Kick measures the time from a kick until three nodes have applied it.
+func BenchmarkNode_Kick(b *testing.B) {
 	_, peers := startPeers(b, 3)
 	var took []time.Duration
 	for i := 0; b.Loop(); i++ {
@@ -415,8 +415,8 @@ func BenchmarkKick(b *testing.B) {
 		must(b, peers[0].Kick(b.Context(), idOf(i), time.Time{}, time.Minute, denial("x")))
 		what := "kicked " + idOf(i).String()
 		for _, p := range peers {
-			for heard := ""; heard != what; heard = p.last() {
-				<-p.news
+			for got := ""; got != what; got = p.lastReceived() {
+				<-p.arrived
 			}
 		}
 		took = append(took, time.Since(began))
@@ -426,11 +426,11 @@ func BenchmarkKick(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
 }
 
-// TestALossIsNoticedByAllNodes has Redis lose everything, and the node that began its time begin another one and write to it
-// before the other node looks.
-func TestALossIsNoticedByAllNodes(t *testing.T) {
+// TestNode_Flush_DeniesAgain has Redis lose everything, and the node that began the epoch begin another one and write to it
+// before the other node's heartbeat.
+func TestNode_Flush_DeniesAgain(t *testing.T) {
 	t.Parallel()
-	at := opened(5)
+	at := openedAgo(5)
 	server := redistest.Start(t)
 	first, _ := startPeer(t, testConfig(server), "first", nil)
 	redistest.Eventually(t, "it is there", func() bool {
@@ -439,28 +439,28 @@ func TestALossIsNoticedByAllNodes(t *testing.T) {
 	second, _ := startPeer(t, testConfig(server), "second", nil)
 	must(t, second.Kick(t.Context(), idOf(1), time.Time{}, time.Hour, denial("x")))
 	must(t, second.Revoke(t.Context(), session.Revocation{Kind: session.RevokedDenied, Session: idOf(2), Opened: at, Decision: denial("x")}))
-	everybodyHears(t, []*peer{first, second}, "kicked "+idOf(1).String(), "denied "+idOf(2).String())
+	wantAllReceive(t, []*peer{first, second}, "kicked "+idOf(1).String(), "denied "+idOf(2).String())
 	for round := range 3 {
 		must(t, server.Client.FlushAll(t.Context()).Err())
 		_, err := first.Ban(t.Context(), session.Ban{User: fmt.Sprint("Ann", round), Until: time.Now().Add(time.Hour)})
 		must(t, err)
-		wantRefusedAgain(t, server, first, second, at, round+1)
+		wantDeniedAgain(t, server, first, second, at, round+1)
 	}
 }
 
-// TestALostEndIsNoticed has Redis lose the last revocation alone, as a failover does, and somebody issue another one before
-// anybody looks.
-func TestALostEndIsNoticed(t *testing.T) {
+// TestNode_Failover_DeniesAgain has Redis lose only the last revocations, as a failover does, and a node issue another one
+// before any heartbeat.
+func TestNode_Failover_DeniesAgain(t *testing.T) {
 	t.Parallel()
-	at := opened(5)
+	at := openedAgo(5)
 	server, peers := startPeers(t, 2)
 	ctx := t.Context()
-	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(9), Opened: opened(1), Decision: denial("x")}))
-	everybodyHears(t, peers, "denied "+idOf(9).String())
+	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(9), Opened: openedAgo(1), Decision: denial("x")}))
+	wantAllReceive(t, peers, "denied "+idOf(9).String())
 	before := server.Client.HGet(ctx, "usher:{all}:state", "last").Val()
 	must(t, peers[1].Kick(ctx, idOf(1), time.Time{}, time.Hour, denial("x")))
 	must(t, peers[1].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(2), Opened: at, Decision: denial("x")}))
-	everybodyHears(t, peers, "kicked "+idOf(1).String(), "denied "+idOf(2).String())
+	wantAllReceive(t, peers, "kicked "+idOf(1).String(), "denied "+idOf(2).String())
 	lost := server.Client.XRange(ctx, "usher:{all}:revocations", "("+before, "+").Val()
 	if len(lost) != 2 {
 		t.Fatalf("%d revocations are in the stream, want 2", len(lost))
@@ -472,36 +472,36 @@ func TestALostEndIsNoticed(t *testing.T) {
 		return nil
 	})
 	must(t, err)
-	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(3), Opened: opened(1), Decision: denial("x")}))
-	wantRefusedAgain(t, server, peers[0], peers[1], at, 1)
+	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(3), Opened: openedAgo(1), Decision: denial("x")}))
+	wantDeniedAgain(t, server, peers[0], peers[1], at, 1)
 }
 
-// TestAStreamThatEndedIsNoLoss lets the stream end by itself, as it does when nothing was revoked for long.
-func TestAStreamThatEndedIsNoLoss(t *testing.T) {
+// TestNode_ExpiredStream_NoLoss lets the stream expire, as it does when nothing was revoked for long.
+func TestNode_ExpiredStream_NoLoss(t *testing.T) {
 	t.Parallel()
 	server, peers := startPeers(t, 2)
 	ctx := t.Context()
-	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(1), Opened: opened(1), Decision: denial("x")}))
-	everybodyHears(t, peers, "denied "+idOf(1).String())
+	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(1), Opened: openedAgo(1), Decision: denial("x")}))
+	wantAllReceive(t, peers, "denied "+idOf(1).String())
 	must(t, server.Client.Del(ctx, "usher:{all}:revocations").Err())
 	look := func() {
 		t.Helper()
-		must(t, server.Client.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Err()) // then they read it again
-		redistest.Eventually(t, "they hear again", func() bool {
+		must(t, server.Client.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Err()) // then the nodes read the stream again
+		redistest.Eventually(t, "the nodes subscribe again", func() bool {
 			return server.Client.PubSubNumSub(ctx, "usher:revocations").Val()["usher:revocations"] == 2
 		})
 		for _, p := range peers {
 			for range 2 {
 				waitForHeartbeat(t, server, p)
 			}
-			if n := p.log.Count("redis lost") + p.reread(); n > 0 {
-				t.Errorf("%s told of a loss %d times", p.Name(), n)
+			if n := p.log.Count("redis lost") + p.recheckCount(); n > 0 {
+				t.Errorf("%s logged a loss %d times", p.Name(), n)
 			}
 		}
 	}
 	look()
-	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(2), Opened: opened(1), Decision: denial("x")}))
-	everybodyHears(t, peers, "denied "+idOf(2).String())
+	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(2), Opened: openedAgo(1), Decision: denial("x")}))
+	wantAllReceive(t, peers, "denied "+idOf(2).String())
 	look()
 }
 
@@ -513,9 +513,9 @@ func waitForHeartbeat(t *testing.T, server *redistest.Server, p *peer) {
 	redistest.Eventually(t, "a heartbeat of "+p.Name(), func() bool { return last() > before })
 }
 
-// wantRefusedAgain wants that sessions 1 and 2 are refused again by what is in Redis, and that those who start now hear of it;
-// and that the loss was told so often. Session 2 was opened at that time.
-func wantRefusedAgain(t *testing.T, server *redistest.Server, looks, issued *peer, at time.Time, losses int) {
+// wantDeniedAgain waits until Redis denies sessions 1 and 2 again and has their revocations in the stream, and checks that
+// the loss was logged. Session 2 was opened at that time.
+func wantDeniedAgain(t *testing.T, server *redistest.Server, looks, issued *peer, at time.Time, losses int) {
 	t.Helper()
 	defer func() {
 		if t.Failed() {
@@ -525,14 +525,14 @@ func wantRefusedAgain(t *testing.T, server *redistest.Server, looks, issued *pee
 			}
 		}
 	}()
-	redistest.Eventually(t, "the kick and the burial are there again", func() bool {
+	redistest.Eventually(t, "the kick and the revoked ticket are stored again", func() bool {
 		kicked, err := looks.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
 		must(t, err)
-		buried, err := looks.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(2)})
+		revoked, err := looks.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(2)})
 		must(t, err)
-		return time.Now().Before(kicked.Record.KickedUntil) && buried.Record.RevokedBefore.Equal(at)
+		return time.Now().Before(kicked.Record.KickedUntil) && revoked.Record.RevokedBefore.Equal(at)
 	})
-	redistest.Eventually(t, "what was issued is in the stream again", func() bool {
+	redistest.Eventually(t, "the revocations are in the stream again", func() bool {
 		told := 0
 		for _, entry := range server.Client.XRange(t.Context(), "usher:{all}:revocations", "-", "+").Val() {
 			var message struct {
@@ -549,8 +549,8 @@ func wantRefusedAgain(t *testing.T, server *redistest.Server, looks, issued *pee
 		}
 		return told >= 2
 	})
-	// A message from before the loss that is heard after it may have it looked at twice.
+	// A message from before the loss that arrives after it may have it logged twice.
 	if n := issued.log.Count("redis lost shared state"); n < losses {
-		t.Errorf("%s told of %d losses, want %d", issued.Name(), n, losses)
+		t.Errorf("%s logged %d losses, want %d", issued.Name(), n, losses)
 	}
 }

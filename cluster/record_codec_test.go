@@ -13,8 +13,8 @@ import (
 	"usher/backends"
 )
 
-// full is a record with something in every field that travels.
-func full() session.Record {
+// fullRecord returns a record with a value in every field that is encoded.
+func fullRecord() session.Record {
 	return session.Record{
 		ID: idOf(7), Opened: time.Unix(1700000000, 0).UTC(), KeyID: "k1", CheckNumber: 9, Trace: "00-a-b-01",
 		Decision: backends.Decision{
@@ -30,18 +30,18 @@ func full() session.Record {
 	}
 }
 
-// TestARecordSurvivesTheWire also finds fields that were added and forgotten here.
-func TestARecordSurvivesTheWire(t *testing.T) {
+// TestEncodeRecord_RoundTrip also finds new fields that are not encoded.
+func TestEncodeRecord_RoundTrip(t *testing.T) {
 	t.Parallel()
-	want := full()
-	beside := map[string]bool{ // what scripts must read, and what says how to ask
+	want := fullRecord()
+	beside := map[string]bool{ // what scripts read, and what is not stored
 		"Expires": true, "Revision": true, "RevokedBefore": true, "KickedUntil": true, "IsEvicted": true,
 		"OnSent": true, "Current": true,
 	}
 	for _, v := range []reflect.Value{reflect.ValueOf(want), reflect.ValueOf(want.Decision), reflect.ValueOf(*want.Request)} {
 		for i := range v.NumField() {
 			if name := v.Type().Field(i).Name; v.Field(i).IsZero() && !beside[name] {
-				t.Errorf("%s.%s is not tried", v.Type(), name)
+				t.Errorf("%s.%s has no value in the test", v.Type(), name)
 			}
 		}
 	}
@@ -52,7 +52,7 @@ func TestARecordSurvivesTheWire(t *testing.T) {
 		cmpopts.IgnoreFields(backends.Request{}, "OnSent"),
 	}
 	if diff := cmp.Diff(want, got, same); diff != "" {
-		t.Errorf("record (-sent +read):\n%s", diff)
+		t.Errorf("record (-encoded +decoded):\n%s", diff)
 	}
 	none := session.Record{ID: idOf(1), Request: &backends.Request{Session: idOf(1)}}
 	got, err = decodeRecord(none.ID, encodeRecord(&none))
@@ -61,23 +61,23 @@ func TestARecordSurvivesTheWire(t *testing.T) {
 	}
 }
 
-func TestFieldsThatAreUnknownAreSkipped(t *testing.T) {
+func TestDecodeRecord_UnknownFields(t *testing.T) {
 	t.Parallel()
-	r := full()
+	r := fullRecord()
 	data := encodeRecord(&r)
 	data = append(data, 200, 3, 'x', 'y', 'z')
 	if got, err := decodeRecord(r.ID, data); err != nil || got.KeyID != "k1" {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	for name, data := range map[string][]byte{
-		"a verdict of tomorrow":   {fieldVerdict, 5, 'm', 'a', 'y', 'b', 'e'},
-		"a source of tomorrow":    {fieldSource, 3, 'a', 'i', '!'},
-		"a value that is cut":     {fieldKey, 5, 'a'},
-		"a length without end":    {fieldKey, 0x80, 0x80},
-		"no length":               {fieldKey},
-		"a number that is cut":    {fieldOpened, 1, 0x80},
-		"a header without name":   {fieldRequest, 2, requestHeaderValue, 0},
-		"an address that is none": {fieldRequest, 3, requestAddress, 1, 'x'},
+		"an unknown verdict":    {fieldVerdict, 5, 'm', 'a', 'y', 'b', 'e'},
+		"an unknown source":     {fieldSource, 3, 'a', 'i', '!'},
+		"a truncated value":     {fieldKey, 5, 'a'},
+		"an endless length":     {fieldKey, 0x80, 0x80},
+		"no length":             {fieldKey},
+		"a truncated number":    {fieldOpened, 1, 0x80},
+		"a header without name": {fieldRequest, 2, requestHeaderValue, 0},
+		"a bad address":         {fieldRequest, 3, requestAddress, 1, 'x'},
 	} {
 		if got, err := decodeRecord(r.ID, data); err == nil {
 			t.Errorf("%s: %+v", name, got)
@@ -86,7 +86,7 @@ func TestFieldsThatAreUnknownAreSkipped(t *testing.T) {
 }
 
 func FuzzDecodeRecord(f *testing.F) {
-	r := full()
+	r := fullRecord()
 	f.Add(encodeRecord(&r))
 	f.Add([]byte{fieldRequest, 2, requestHeaderName, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -96,7 +96,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		}
 		again, err := decodeRecord(idOf(7), encodeRecord(&got))
 		if err != nil {
-			t.Fatalf("what was read cannot be written: %v", err)
+			t.Fatalf("a decoded record cannot be decoded again: %v", err)
 		}
 		if !again.Opened.Equal(got.Opened) || again.Decision != got.Decision || (again.Request == nil) != (got.Request == nil) {
 			t.Errorf("read %+v, then %+v", got, again)

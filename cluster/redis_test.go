@@ -16,8 +16,8 @@ import (
 	"usher/cluster/redistest"
 )
 
-// single is one Redis store on a server of its own.
-func single(t *testing.T, edit func(*Config)) (*redistest.Server, two, *redistest.Log) {
+// newSingleStore returns one Redis store on a server of its own.
+func newSingleStore(t *testing.T, edit func(*Config)) (*redistest.Server, storePair, *redistest.Log) {
 	t.Helper()
 	server, log := redistest.Start(t), new(redistest.Log)
 	c := testConfig(server)
@@ -25,25 +25,25 @@ func single(t *testing.T, edit func(*Config)) (*redistest.Server, two, *redistes
 		edit(&c)
 	}
 	s := newStore(t, c, log.Logger())
-	return server, two{t, s, s}, log
+	return server, storePair{t, s, s}, log
 }
 
-func membership(i int, user string) session.StreamEntry {
+func streamEntryOf(i int, user string) session.StreamEntry {
 	return session.StreamEntry{
-		User: user, Session: idOf(i), Opened: opened(5), LastSeen: time.Now(), IsPlaying: true, MaxStreams: 2,
+		User: user, Session: idOf(i), Opened: openedAgo(5), LastSeen: time.Now(), IsPlaying: true, MaxStreams: 2,
 		Device: "00:1a:79:00:00:01", Address: "192.0.2.7",
 	}
 }
 
-// everything does all that stores keys.
-func everything(n two) {
+// writeEveryKey makes every call that writes a key.
+func writeEveryKey(n storePair) {
 	n.t.Helper()
 	ctx := n.t.Context()
 	n.lease(n.a, 1, 0)
-	n.save(n.a, under(n.lease(n.a, 2, 0), yes(2, opened(5))), false, session.OutcomeStored)
-	n.save(n.a, under(n.lease(n.a, 3, 0), no(3, opened(5))), true, session.OutcomeStored)
-	n.save(n.a, under(n.lease(n.a, 4, 0), no(4, opened(5))), false, session.OutcomeStored)
-	n.save(n.a, stopgap(5, opened(5)), false, session.OutcomeStored)
+	n.save(n.a, withRevision(n.lease(n.a, 2, 0), allowedRecord(2, openedAgo(5))), false, session.OutcomeStored)
+	n.save(n.a, withRevision(n.lease(n.a, 3, 0), deniedRecord(3, openedAgo(5))), true, session.OutcomeStored)
+	n.save(n.a, withRevision(n.lease(n.a, 4, 0), deniedRecord(4, openedAgo(5))), false, session.OutcomeStored)
+	n.save(n.a, fallbackRecord(5, openedAgo(5)), false, session.OutcomeStored)
 	must(n.t, n.a.RevokeSession(ctx, idOf(6), time.Time{}, time.Hour))
 	must(n.t, n.a.SetEvicted(ctx, idOf(2), true))
 	must(n.t, n.a.AddCounters(ctx, idOf(7), session.Counters{Requests: 1}))
@@ -51,17 +51,17 @@ func everything(n two) {
 	must(n.t, err)
 	_, err = n.a.ExpireIdle(ctx, time.Minute, 10)
 	must(n.t, err)
-	_, err = n.a.JoinStream(ctx, membership(2, "Ann"))
+	_, err = n.a.JoinStream(ctx, streamEntryOf(2, "Ann"))
 	must(n.t, err)
-	_, err = n.a.RenewStreams(ctx, []session.StreamEntry{membership(2, "Ann"), membership(3, "Ann")})
+	_, err = n.a.RenewStreams(ctx, []session.StreamEntry{streamEntryOf(2, "Ann"), streamEntryOf(3, "Ann")})
 	must(n.t, err)
 	must(n.t, n.a.LeaveStream(ctx, "Ann", idOf(3)))
 }
 
-func TestEveryKeyEndsByItself(t *testing.T) {
+func TestRedis_EveryKeyExpires(t *testing.T) {
 	t.Parallel()
-	server, n, _ := single(t, nil)
-	everything(n)
+	server, n, _ := newSingleStore(t, nil)
+	writeEveryKey(n)
 	keys, err := server.Client.Keys(t.Context(), "*").Result()
 	must(t, err)
 	if len(keys) < 8 {
@@ -76,10 +76,10 @@ func TestEveryKeyEndsByItself(t *testing.T) {
 	}
 }
 
-func TestRedisLearnsNothingOfViewers(t *testing.T) {
+func TestRedis_StoresNoPlainText(t *testing.T) {
 	t.Parallel()
-	server, n, _ := single(t, nil)
-	everything(n)
+	server, n, _ := newSingleStore(t, nil)
+	writeEveryKey(n)
 	keys, err := server.Client.Keys(t.Context(), "*").Result()
 	must(t, err)
 	var all strings.Builder
@@ -95,34 +95,34 @@ func TestRedisLearnsNothingOfViewers(t *testing.T) {
 	}
 }
 
-func TestANewerRecordIsIgnoredAndLeftAlone(t *testing.T) {
+func TestRedis_NewerRecord_Kept(t *testing.T) {
 	t.Parallel()
-	server, n, _ := single(t, nil)
+	server, n, _ := newSingleStore(t, nil)
 	key := redisclient.Keyspace{Prefix: "usher"}.Session(idOf(1))
-	n.save(n.a, under(n.lease(n.a, 1, 0), yes(1, opened(5))), false, session.OutcomeStored)
+	n.save(n.a, withRevision(n.lease(n.a, 1, 0), allowedRecord(1, openedAgo(5))), false, session.OutcomeStored)
 	must(t, server.Client.HSet(t.Context(), key, "v", recordVersion+1, "r", "from tomorrow").Err())
 	got := n.acquire(n.a, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 	if got.Found || got.Revision == 0 {
 		t.Errorf("got %+v, want a lease and nothing known", got)
 	}
-	n.save(n.a, under(got.Revision, yes(1, opened(5))), false, session.OutcomeKept)
+	n.save(n.a, withRevision(got.Revision, allowedRecord(1, openedAgo(5))), false, session.OutcomeKept)
 	if r := server.Client.HGet(t.Context(), key, "r").Val(); r != "from tomorrow" {
 		t.Errorf("the record is %q", r)
 	}
 	if again := n.acquire(n.a, session.LeaseRequest{ID: idOf(1), Lease: leaseFor}); again.HeldElsewhere || again.Revision == 0 {
-		t.Errorf("the lease was not given back: %+v", again)
+		t.Errorf("the lease was not released: %+v", again)
 	}
-	must(t, n.a.RevokeSession(t.Context(), idOf(1), time.Time{}, time.Hour)) // tombstones are of no version
+	must(t, n.a.RevokeSession(t.Context(), idOf(1), time.Time{}, time.Hour)) // tombstones have no version
 	if got := n.read(n.a, 1); !got.Found || got.Record.KickedUntil.IsZero() || got.Record.RevokedBefore.IsZero() {
 		t.Errorf("got %+v, want the kick", got)
 	}
 }
 
-func TestARecordOfAnotherKeyIsUnknownAndToldOnce(t *testing.T) {
+func TestRedis_UnknownKey_LoggedOnce(t *testing.T) {
 	t.Parallel()
-	server, n, _ := single(t, nil)
+	server, n, _ := newSingleStore(t, nil)
 	for i := range 3 {
-		n.save(n.a, yes(i, opened(5)), false, session.OutcomeStored)
+		n.save(n.a, allowedRecord(i, openedAgo(5)), false, session.OutcomeStored)
 	}
 	log := new(redistest.Log)
 	other := testConfig(server)
@@ -133,8 +133,8 @@ func TestARecordOfAnotherKeyIsUnknownAndToldOnce(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 	}
-	if told := log.Count("session record unreadable"); told != 1 {
-		t.Errorf("it was told %d times", told)
+	if logged := log.Count("session record unreadable"); logged != 1 {
+		t.Errorf("it was logged %d times", logged)
 	}
 	both := testConfig(server)
 	both.EncryptionKeys = append(other.EncryptionKeys, both.EncryptionKeys...)
@@ -143,11 +143,11 @@ func TestARecordOfAnotherKeyIsUnknownAndToldOnce(t *testing.T) {
 	}
 }
 
-func TestASessionThatRedisLostIsStoredAgain(t *testing.T) {
+func TestRedis_Flush_SessionStoredAgain(t *testing.T) {
 	t.Parallel()
-	server, n, _ := single(t, nil)
-	fence := n.lease(n.a, 1, 0)
-	r := under(fence, yes(1, opened(5)))
+	server, n, _ := newSingleStore(t, nil)
+	revision := n.lease(n.a, 1, 0)
+	r := withRevision(revision, allowedRecord(1, openedAgo(5)))
 	n.save(n.a, r, false, session.OutcomeStored)
 	_, err := n.a.RecordHeartbeats(t.Context(), []session.Heartbeat{{ID: idOf(1), LastSeen: time.Now()}})
 	must(t, err)
@@ -159,25 +159,25 @@ func TestASessionThatRedisLostIsStoredAgain(t *testing.T) {
 	}
 	n.save(n.a, r, false, session.OutcomeStored)
 	n.want(n.a, 1, backends.Allowed, backends.FromBackend)
-	if next := n.lease(n.a, 1, fence); next <= fence {
-		t.Errorf("the numbers went back from %d to %d", fence, next)
+	if next := n.lease(n.a, 1, revision); next <= revision {
+		t.Errorf("the revisions went back from %d to %d", revision, next)
 	}
 }
 
-func TestScriptsThatRedisForgotAreSentAgain(t *testing.T) {
+func TestRedis_ScriptFlush_ScriptsSentAgain(t *testing.T) {
 	t.Parallel()
-	server, n, log := single(t, nil)
+	server, n, log := newSingleStore(t, nil)
 	n.lease(n.a, 1, 0)
 	must(t, server.Client.ScriptFlush(t.Context()).Err())
 	n.lease(n.a, 2, 0)
 	if log.Count("level=") > 0 {
-		t.Errorf("it was told of: %s", log.String())
+		t.Errorf("logged: %s", log.String())
 	}
 }
 
-func TestAKeyOfSomebodyElseIsTold(t *testing.T) {
+func TestRedis_ForeignKey_LoggedOnce(t *testing.T) {
 	t.Parallel()
-	server, n, log := single(t, nil)
+	server, n, log := newSingleStore(t, nil)
 	must(t, server.Client.Set(t.Context(), redisclient.Keyspace{Prefix: "usher"}.Session(idOf(1)), "not ours", time.Hour).Err())
 	for range 5 {
 		_, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
@@ -185,113 +185,113 @@ func TestAKeyOfSomebodyElseIsTold(t *testing.T) {
 			t.Errorf("the error is %v", err)
 		}
 	}
-	if told := log.Count("BUG"); told != 1 {
-		t.Errorf("it was told %d times", told)
+	if logged := log.Count("BUG"); logged != 1 {
+		t.Errorf("it was logged %d times", logged)
 	}
-	n.lease(n.a, 2, 0) // others are not disturbed
+	n.lease(n.a, 2, 0) // other sessions are not affected
 }
 
-// TestAFrozenRedisHoldsNobodyUp freezes the server with calls under way. They end at the deadline, and change nothing when
-// the server comes to them after all.
-func TestAFrozenRedisHoldsNobodyUp(t *testing.T) {
+// TestRedis_Frozen_CallsTimeOut freezes the server with calls in flight. They end at the timeout, and change nothing when
+// the server runs them after all.
+func TestRedis_Frozen_CallsTimeOut(t *testing.T) {
 	t.Parallel()
 	const timeout = time.Second
-	server, n, log := single(t, func(c *Config) { c.RedisTimeout = timeout })
+	server, n, log := newSingleStore(t, func(c *Config) { c.RedisTimeout = timeout })
 	s := n.a.(*Redis) //nolint:forcetypeassert // as made above
-	fence := n.lease(n.a, 1, 0)
-	n.save(n.a, under(fence, yes(1, opened(5))), false, session.OutcomeStored)
-	second := n.lease(n.a, 1, fence)
+	revision := n.lease(n.a, 1, 0)
+	n.save(n.a, withRevision(revision, allowedRecord(1, openedAgo(5))), false, session.OutcomeStored)
+	second := n.lease(n.a, 1, revision)
 
 	server.Signal(syscall.SIGSTOP)
 	var late sync.WaitGroup
 	for range 8 {
 		late.Go(func() {
 			began := time.Now()
-			_, err := n.a.SaveDecision(t.Context(), session.DecisionUpdate{Record: under(second, no(1, opened(5)))})
+			_, err := n.a.SaveDecision(t.Context(), session.DecisionUpdate{Record: withRevision(second, deniedRecord(1, openedAgo(5)))})
 			if !errors.Is(err, ErrUnavailable) || time.Since(began) > redistest.Timeout {
-				t.Errorf("the publication ended with %v after %v", err, time.Since(began))
+				t.Errorf("the save ended with %v after %v", err, time.Since(began))
 			}
 		})
 		late.Go(func() {
 			if _, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(9), Lease: leaseFor}); !errors.Is(err, ErrUnavailable) {
-				t.Errorf("the claim ended with %v", err)
+				t.Errorf("the lease request ended with %v", err)
 			}
 		})
 	}
 	late.Wait()
-	redistest.Eventually(t, "Redis is given up", s.IsDown)
+	redistest.Eventually(t, "redis is unavailable", s.IsDown)
 	if _, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("while it is away: %v", err)
+		t.Errorf("during the outage: %v", err)
 	}
-	// What waits in the sockets is late only when its time is over by the server's clock.
-	redistest.Eventually(t, "the calls are late", func() bool {
+	// The calls that wait in the sockets expire by the server's clock.
+	redistest.Eventually(t, "the calls have expired", func() bool {
 		// A call expires after the timeout and a second for the clocks. The revision is the server's time of the lease.
 		return time.Now().UnixMilli() > int64(second)+(timeout+2*time.Second).Milliseconds()
 	})
 	server.Signal(syscall.SIGCONT)
-	redistest.Eventually(t, "Redis is back", func() bool { return !s.IsDown() })
+	redistest.Eventually(t, "redis has recovered", func() bool { return !s.IsDown() })
 	n.want(n.a, 1, backends.Allowed, backends.FromBackend)
 	if got := n.read(n.a, 9); got.HeldElsewhere {
-		t.Error("a lease was granted to who had left")
+		t.Error("an expired call was granted a lease")
 	}
-	if away, back := log.Count("redis unavailable"), log.Count("redis recovered"); away != 1 || back != 1 {
-		t.Errorf("it was told %d times that Redis is away, %d times that it is back", away, back)
+	if down, recovered := log.Count("redis unavailable"), log.Count("redis recovered"); down != 1 || recovered != 1 {
+		t.Errorf("%d outages and %d recoveries were logged, want one each", down, recovered)
 	}
 }
 
-// TestWhatIsDecidedWhileRedisIsAway has a node alone decide, and sees what the others know afterwards.
-func TestWhatIsDecidedWhileRedisIsAway(t *testing.T) {
+// TestRedis_Outage_DeferredWrites has a node decide during an outage, and reads what another node knows afterwards.
+func TestRedis_Outage_DeferredWrites(t *testing.T) {
 	t.Parallel()
-	server, n, _ := single(t, func(c *Config) { c.RedisTimeout = time.Second })
+	server, n, _ := newSingleStore(t, func(c *Config) { c.RedisTimeout = time.Second })
 	other := newStore(t, testConfig(server), slog.New(slog.DiscardHandler))
 	s, ctx := n.a.(*Redis), t.Context() //nolint:forcetypeassert // as made above
-	o := opened(5)
+	o := openedAgo(5)
 	for i := 1; i <= 4; i++ {
-		n.save(n.a, yes(i, o), false, session.OutcomeStored)
+		n.save(n.a, allowedRecord(i, o), false, session.OutcomeStored)
 	}
 	server.Signal(syscall.SIGSTOP)
-	redistest.Eventually(t, "Redis is given up", func() bool {
+	redistest.Eventually(t, "redis is unavailable", func() bool {
 		_, _ = n.a.AcquireLease(ctx, session.LeaseRequest{ID: idOf(1)})
 		return s.IsDown()
 	})
-	if _, err := n.a.SaveDecision(ctx, session.DecisionUpdate{Record: yes(5, o)}); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("a yes: %v", err)
+	if _, err := n.a.SaveDecision(ctx, session.DecisionUpdate{Record: allowedRecord(5, o)}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("an allowed decision: %v", err)
 	}
 	if got, err := n.a.AcquireLease(ctx, session.LeaseRequest{ID: idOf(5)}); !errors.Is(err, ErrUnavailable) || got.Record.Decision.User != "Ann" {
-		t.Errorf("the node forgot what it decided alone: %+v, %v", got, err)
+		t.Errorf("the node forgot its own decision: %+v, %v", got, err)
 	}
-	n.save(n.a, no(1, o), true, session.OutcomeStored) // it will be written
+	n.save(n.a, deniedRecord(1, o), true, session.OutcomeStored) // it is deferred
 	if err := n.a.RevokeSession(ctx, idOf(2), time.Time{}, time.Hour); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("a kick: %v", err)
 	}
 	for i := 1; i <= 2; i++ {
 		if got, _ := n.a.AcquireLease(ctx, session.LeaseRequest{ID: idOf(i)}); got.Record.RevokedBefore.IsZero() {
-			t.Errorf("session %d is not refused here: %+v", i, got)
+			t.Errorf("session %d is not denied here: %+v", i, got)
 		}
 	}
 	must(t, n.a.AddCounters(ctx, idOf(3), session.Counters{Requests: 3}))
 	must(t, n.a.AddCounters(ctx, idOf(3), session.Counters{Requests: 4}))
 	_, _ = n.a.RecordHeartbeats(ctx, []session.Heartbeat{{ID: idOf(3), LastSeen: time.Now().Add(-time.Hour)}})
-	if said, err := n.a.JoinStream(ctx, membership(4, "Ann")); err != nil || said.States[0] != session.StreamActive {
-		t.Errorf("a place: %+v, %v", said, err)
+	if result, err := n.a.JoinStream(ctx, streamEntryOf(4, "Ann")); err != nil || result.States[0] != session.StreamActive {
+		t.Errorf("a stream: %+v, %v", result, err)
 	}
 
 	server.Signal(syscall.SIGCONT)
-	redistest.Eventually(t, "the burial and the kick are written", func() bool {
+	redistest.Eventually(t, "the revoked ticket and the kick are stored", func() bool {
 		one, err1 := other.AcquireLease(ctx, session.LeaseRequest{ID: idOf(1)})
 		two, err2 := other.AcquireLease(ctx, session.LeaseRequest{ID: idOf(2)})
 		return err1 == nil && err2 == nil && one.Record.RevokedBefore.Equal(o) && time.Now().Before(two.Record.KickedUntil)
 	})
-	redistest.Eventually(t, "the closing record has all that was counted", func() bool {
+	redistest.Eventually(t, "the closing record has all counters", func() bool {
 		over, _ := other.ExpireIdle(ctx, time.Minute, 10)
 		return len(over) == 1 && over[0].Record.ID == idOf(3) && over[0].Counters.Requests == 7
 	})
 }
 
-// leastRights is what an ACL user needs, as doc.go has it.
+// leastRights are the rights that an ACL user needs, as in doc.go.
 const leastRights = "~usher:* &usher:* +@connection +@hash +@sortedset +@stream +@scripting +@pubsub +eval +evalsha +set +exists +pexpire +pexpireat +pttl +time"
 
-func TestRedisByAnACLUser(t *testing.T) {
+func TestRedis_ACLUser(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	must(t, server.Client.Do(t.Context(), aclCommand("usher", "a password", leastRights)...).Err())
@@ -299,8 +299,8 @@ func TestRedisByAnACLUser(t *testing.T) {
 	c := testConfig(server)
 	c.Redis.Username, c.Redis.Password = "usher", "a password"
 	s := newStore(t, c, slog.New(slog.DiscardHandler))
-	n := two{t, s, s}
-	everything(n)
+	n := storePair{t, s, s}
+	writeEveryKey(n)
 	c.Redis.Password = "another one"
 	c.RedisTimeout = time.Second
 	wrong := newStore(t, c, slog.New(slog.DiscardHandler))
@@ -319,12 +319,12 @@ func TestRedis_ACLUser_Recovers(t *testing.T) {
 	c.RedisTimeout = time.Second
 	s := newStore(t, c, slog.New(slog.DiscardHandler))
 	server.Signal(syscall.SIGSTOP)
-	redistest.Eventually(t, "Redis is given up", func() bool {
+	redistest.Eventually(t, "redis is unavailable", func() bool {
 		_, _ = s.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
 		return s.IsDown()
 	})
 	server.Signal(syscall.SIGCONT)
-	redistest.Eventually(t, "Redis has recovered", func() bool { return !s.IsDown() })
+	redistest.Eventually(t, "redis has recovered", func() bool { return !s.IsDown() })
 }
 
 func aclCommand(user, password, rights string) []any {
@@ -335,9 +335,9 @@ func aclCommand(user, password, rights string) []any {
 	return command
 }
 
-func TestRedisSpeaksRESP3(t *testing.T) {
+func TestRedis_RESP3(t *testing.T) {
 	t.Parallel()
-	server, n, _ := single(t, nil)
+	server, n, _ := newSingleStore(t, nil)
 	n.lease(n.a, 1, 0)
 	clients, err := server.Client.ClientList(t.Context()).Result()
 	must(t, err)
@@ -346,38 +346,38 @@ func TestRedisSpeaksRESP3(t *testing.T) {
 		if strings.Contains(line, "cmd=evalsha") || strings.Contains(line, "cmd=eval") {
 			found++
 			if !strings.Contains(line, "resp=3") {
-				t.Errorf("a connection of ours: %s", line)
+				t.Errorf("a connection of the client: %s", line)
 			}
 		}
 	}
 	if found == 0 {
-		t.Errorf("none of ours in:\n%s", clients)
+		t.Errorf("no connection of the client in:\n%s", clients)
 	}
 }
 
-// TestCallsShareTripsAndKeepTheirDeadlines sends a crowd's calls at once.
-func TestCallsShareTripsAndKeepTheirDeadlines(t *testing.T) {
+// TestRedis_CallsShareRoundTrips sends many calls at once.
+func TestRedis_CallsShareRoundTrips(t *testing.T) {
 	t.Parallel()
-	_, n, _ := single(t, nil)
+	_, n, _ := newSingleStore(t, nil)
 	s := n.a.(*Redis) //nolint:forcetypeassert // as made above
 	n.lease(n.a, 0, 0)
 	before := s.client.RoundTrips()
-	const crowd = 2000
+	const count = 2000
 	var all sync.WaitGroup
-	for i := range crowd {
+	for i := range count {
 		all.Go(func() {
 			if got, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(i + 1), Lease: leaseFor}); err != nil || got.Revision == 0 {
-				t.Errorf("claim %d: %+v, %v", i, got, err)
+				t.Errorf("lease %d: %+v, %v", i, got, err)
 			}
 		})
 	}
 	all.Wait()
-	if trips := s.client.RoundTrips() - before; trips >= crowd/2 {
-		t.Errorf("%d calls took %d round trips", crowd, trips)
+	if trips := s.client.RoundTrips() - before; trips >= count/2 {
+		t.Errorf("%d calls took %d round trips", count, trips)
 	}
 	gone, leave := context.WithCancel(t.Context())
 	leave()
 	if _, err := n.a.AcquireLease(gone, session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, context.Canceled) {
-		t.Errorf("who has left gets %v", err)
+		t.Errorf("a caller whose context ended gets %v", err)
 	}
 }

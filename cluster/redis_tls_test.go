@@ -22,7 +22,7 @@ import (
 	"usher/cluster/redistest"
 )
 
-// authority signs certificates of a test's.
+// authority signs the certificates of a test.
 type authority struct {
 	t    *testing.T
 	file string
@@ -58,7 +58,7 @@ func (a *authority) make(template, parent *x509.Certificate, signer *ecdsa.Priva
 	return key, der
 }
 
-// sign makes a certificate, for servers and clients, and returns the files that hold it and its key.
+// sign makes a certificate for servers and clients, and returns the files of it and its key.
 func (a *authority) sign(name string) (cert, key string) {
 	a.t.Helper()
 	private, der := a.make(&x509.Certificate{
@@ -77,7 +77,7 @@ func (a *authority) write(name, kind string, der []byte) string {
 	return path
 }
 
-func TestRedisByTLS(t *testing.T) {
+func TestRedis_TLS(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -100,11 +100,11 @@ func TestRedisByTLS(t *testing.T) {
 		edit func(*redisclient.TLSConfig)
 		want bool
 	}{
-		"as it should be":             {func(*redisclient.TLSConfig) {}, true},
+		"valid":                       {func(*redisclient.TLSConfig) {}, true},
 		"the address in place of":     {func(c *redisclient.TLSConfig) { c.ServerName = "" }, true},
 		"another name":                {func(c *redisclient.TLSConfig) { c.ServerName = "other.example.com" }, false},
-		"any name will do":            {func(c *redisclient.TLSConfig) { c.ServerName, c.InsecureSkipVerify = "other.example.com", true }, true},
-		"nobody vouches for it":       {func(c *redisclient.TLSConfig) { c.CAFile = "" }, false},
+		"any name":                    {func(c *redisclient.TLSConfig) { c.ServerName, c.InsecureSkipVerify = "other.example.com", true }, true},
+		"an unknown authority":        {func(c *redisclient.TLSConfig) { c.CAFile = "" }, false},
 		"without our own certificate": {func(c *redisclient.TLSConfig) { c.CertFile, c.KeyFile = "", "" }, false},
 		"without TLS":                 {func(c *redisclient.TLSConfig) { *c = redisclient.TLSConfig{} }, false},
 	}
@@ -119,7 +119,7 @@ func TestRedisByTLS(t *testing.T) {
 			s := newStore(t, c, slog.New(slog.DiscardHandler))
 			_, err := s.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 			if (err == nil) != test.want {
-				t.Errorf("the claim: %v", err)
+				t.Errorf("acquire a lease: %v", err)
 			}
 		})
 	}

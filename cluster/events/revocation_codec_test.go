@@ -50,7 +50,7 @@ func FuzzDecodeRevocation(f *testing.F) {
 	})
 }
 
-func TestARevocationSurvivesTheWire(t *testing.T) {
+func TestEncodeRevocation_RoundTrip(t *testing.T) {
 	t.Parallel()
 	cipher, err := redisclient.NewCipher([]backends.Key{{ID: "a", Secret: "a secret of the cluster"}})
 	must(t, err)
@@ -66,7 +66,7 @@ func TestARevocationSurvivesTheWire(t *testing.T) {
 		t.Errorf("the reason can be read: %s", sent)
 	}
 	for what, payload := range map[string]string{
-		"of tomorrow": strings.Replace(string(sent), `"v":1`, `"v":2`, 1), "of no kind": strings.Replace(string(sent), `"k":2`, `"k":99`, 1), "of nobody's": "{}",
+		"a newer version": strings.Replace(string(sent), `"v":1`, `"v":2`, 1), "an unknown kind": strings.Replace(string(sent), `"k":2`, `"k":99`, 1), "not a revocation": "{}",
 	} {
 		if _, _, err := decodeRevocation(cipher, []byte(payload), 0, now); !errors.Is(err, errUnknownMessage) {
 			t.Errorf("%s: %v", what, err)
@@ -83,7 +83,7 @@ func FuzzParseStreamID(f *testing.F) {
 			t.Errorf("%q is %v, then %v", text, id, again)
 		}
 		if ok && id.isAfter(id.next()) {
-			t.Errorf("%v is after what follows it", id)
+			t.Errorf("%v is after its next", id)
 		}
 	})
 }

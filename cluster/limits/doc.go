@@ -7,7 +7,8 @@
 //
 // Invariants:
 //   - Both follow the rules in limits.go: a property test compares every reply and every stored field.
-//   - A viewer who zaps is never refused, at one address or on one device.
+//   - A viewer who zaps at one address or on one device is not evicted, unless they watch a channel for the third time
+//     within half a minute.
 //   - A stream that a store has lost joins again instead of being refused; after a grace period the limit is exact again.
 //   - All that is stored of a user expires by itself.
 //

@@ -90,7 +90,7 @@ func newCipher(t testing.TB) *redisclient.Cipher {
 	return cipher
 }
 
-// newLuaLimiters returns what makes a limiter for each user.
+// newLuaLimiters returns a function that makes a limiter for each user.
 func newLuaLimiters(t testing.TB) func(t interface{ Fatalf(string, ...any) }, p session.LimitPolicy, user string) *luaLimiter {
 	t.Helper()
 	server := redistest.Start(t)
@@ -117,7 +117,7 @@ func (l *luaLimiter) apply(op string, now int64, reports ...report) session.Limi
 	return sorted(result)
 }
 
-// stored is what Redis holds of the user: each stream by its id, and since when the limit is exceeded.
+// stored returns what Redis holds of the user: each stream by its id, and since when the limit is exceeded.
 func (l *luaLimiter) stored() map[string]string {
 	reply, err := l.server.Client.Eval(context.Background(), `
 		local result = {}
@@ -144,7 +144,7 @@ func (l *luaLimiter) stored() map[string]string {
 	return kept
 }
 
-// storedBy is the same of the implementation in Go, as the script writes it.
+// storedBy returns the same of the implementation in Go, as the script writes it.
 func (g *goLimiter) storedBy(l *luaLimiter) map[string]string {
 	kept := map[string]string{}
 	for id, s := range g.streams {
@@ -164,7 +164,7 @@ func sorted(result session.LimitResult) session.LimitResult {
 	return result
 }
 
-// plays is the report of a stream that was opened at that second and was used just now.
+// plays returns the report of a stream that was opened at that second and was used just now.
 func plays(i int, opened int64, most int) report {
 	return report{id: idOf(i), opened: opened, isPlaying: true, maxStreams: most, address: fmt.Sprint("192.0.2.", i)}
 }
@@ -192,7 +192,7 @@ const (
 	superseded = session.StreamSuperseded
 )
 
-func TestLimits(t *testing.T) {
+func TestLimits_Scenarios(t *testing.T) {
 	t.Parallel()
 	newLimiter := newLuaLimiters(t)
 	type step struct {
@@ -213,44 +213,44 @@ func TestLimits(t *testing.T) {
 		policy session.LimitPolicy
 		steps  []step
 	}{
-		"within the window everybody plays": {session.EvictOldest, []step{
+		"within the grace period all streams play": {session.EvictOldest, []step{
 			join(0, active, plays(1, 100, 1)), join(1*s, active, plays(2, 101, 1)),
 			renew(9*s, states(active, active), plays(1, 100, 1), plays(2, 101, 1)),
 		}},
-		"after the window the oldest goes": {session.EvictOldest, []step{
+		"after the grace period the oldest is evicted": {session.EvictOldest, []step{
 			join(0, active, plays(1, 100, 1)), join(1*s, active, plays(2, 101, 1)),
 			renew(12*s, states(evicted, active), plays(1, 100, 1), plays(2, 101, 1)),
 			renew(20*s, states(evicted, active), plays(1, 100, 1), plays(2, 101, 1)),
 		}},
-		"who lost his place has it again once he is alone": {session.EvictOldest, []step{
+		"an evicted stream plays again once a stream is free": {session.EvictOldest, []step{
 			join(0, active, plays(1, 100, 1)), join(1*s, active, plays(2, 101, 1)),
 			renew(12*s, states(evicted, active), plays(1, 100, 1), plays(2, 101, 1)), leave(13*s, 2),
 			renew(14*s, states(active), plays(1, 100, 1)),
 		}},
-		"or the newest": {session.RejectNew, []step{
+		"after the grace period the newest is evicted": {session.RejectNew, []step{
 			join(0, active, plays(1, 100, 1)), join(1*s, active, plays(2, 101, 1)),
 			renew(12*s, states(active, evicted), plays(1, 100, 1), plays(2, 101, 1)),
 		}},
-		"who stops asking is not evicted, as he is gone": {session.EvictOldest, []step{
+		"a stream that is no longer used is not evicted": {session.EvictOldest, []step{
 			join(0, active, plays(1, 100, 1)), join(1*s, active, plays(2, 101, 1)),
 			renew(12*s, states(active, active), plays(1, 100, 1).silentFor(9*s), plays(2, 101, 1)),
 		}},
-		"a place that is given back is free": {session.RejectNew, []step{
+		"a stream that left does not count": {session.RejectNew, []step{
 			join(0, active, plays(1, 100, 1)), join(1*s, active, plays(2, 101, 1)),
 			renew(12*s, states(active, evicted), plays(1, 100, 1), plays(2, 101, 1)),
 			leave(13*s, 1), join(14*s, active, plays(2, 101, 1)), renew(30*s, states(active), plays(2, 101, 1)),
 		}},
-		"a place ends with its viewer's silence, also if its node died": {session.RejectNew, []step{
+		"an idle stream does not count, also if its node died": {session.RejectNew, []step{
 			join(0, active, plays(1, 100, 1)), join(50*s, active, plays(2, 150, 1)),
 			renew(61*s, states(active), plays(2, 150, 1)), renew(90*s, states(active), plays(2, 150, 1)),
 		}},
-		"who was evicted and stays away for long is new": {session.EvictOldest, []step{
+		"an evicted stream that is idle for long is new": {session.EvictOldest, []step{
 			join(0, active, plays(1, 100, 1)), join(1*s, active, plays(2, 101, 1)),
 			renew(12*s, states(evicted, active), plays(1, 100, 1), plays(2, 101, 1)),
 			renew(50*s, states(active), plays(2, 101, 1)), renew(72*s, states(active), plays(2, 101, 1)),
 			join(73*s, active, plays(1, 173, 1)), renew(74*s, states(active), plays(2, 101, 1)),
 		}},
-		"a flush refuses nobody, and the limit holds again after a window": {session.EvictOldest, []step{
+		"a flush evicts no stream, and the limit holds again after a grace period": {session.EvictOldest, []step{
 			renew(0, states(active, active), plays(1, 100, 1), plays(2, 101, 1)),
 			renew(11*s, states(evicted, active), plays(1, 100, 1), plays(2, 101, 1)),
 		}},
@@ -263,13 +263,13 @@ func TestLimits(t *testing.T) {
 			join(0, active, plays(1, 100, 2).on("box")), join(1*s, active, plays(2, 101, 2).on("phone")),
 			renew(20*s, states(active, active), plays(1, 100, 2).on("box"), plays(2, 101, 2).on("phone")),
 		}},
-		"who zaps at one address keeps what he watches": {session.EvictOldest, []step{
+		"zapping at one address": {session.EvictOldest, []step{
 			join(0, active, plays(1, 100, 1).at("home")), join(5*s, active, plays(2, 105, 1).at("home")),
-			// He is back on the first: the second one is the zapped one, though it was opened later.
+			// The viewer is back on the first stream: the second one is superseded, though it was opened later.
 			renew(17*s, states(active, superseded), plays(1, 100, 1).at("home"), plays(2, 105, 1).at("home").silentFor(11*s)),
 			renew(40*s, states(active), plays(1, 100, 1).at("home")),
 		}},
-		"who watches twice at one address does not zap": {session.EvictOldest, []step{
+		"two viewers at one address": {session.EvictOldest, []step{
 			join(0, active, plays(1, 100, 1).at("home")), join(1*s, active, plays(2, 101, 1).at("home")),
 			renew(12*s, states(active, active), plays(1, 100, 1).at("home"), plays(2, 101, 1).at("home")),
 			renew(14*s, states(active, active), plays(1, 100, 1).at("home"), plays(2, 101, 1).at("home")),
@@ -277,16 +277,16 @@ func TestLimits(t *testing.T) {
 			renew(18*s, states(active, active), plays(1, 100, 1).at("home"), plays(2, 101, 1).at("home")),
 			renew(20*s, states(evicted, active), plays(1, 100, 1).at("home"), plays(2, 101, 1).at("home")),
 		}},
-		"who has not begun to play takes no place": {session.EvictOldest, []step{
+		"a stream that does not play yet does not count": {session.EvictOldest, []step{
 			join(0, active, report{id: idOf(1), opened: 100, maxStreams: 1}), join(1*s, active, plays(2, 101, 1)),
 			renew(20*s, states(active, active), report{id: idOf(1), opened: 100, maxStreams: 1}, plays(2, 101, 1)),
 		}},
-		"a limit that is lowered holds after a window": {session.EvictOldest, []step{
+		"a lower limit holds after a grace period": {session.EvictOldest, []step{
 			join(0, active, plays(1, 100, 2)), join(1*s, active, plays(2, 101, 2)),
 			renew(30*s, states(active), plays(1, 100, 1)), renew(35*s, states(active), plays(2, 101, 1)),
 			renew(41*s, states(evicted, active), plays(1, 100, 1), plays(2, 101, 1)),
 		}},
-		"opened in the same second, one goes": {session.EvictOldest, []step{
+		"opened in the same second, one is evicted": {session.EvictOldest, []step{
 			join(0, active, plays(1, 100, 1)), join(0, active, plays(2, 100, 1)),
 			renew(11*s, states(active, evicted), plays(1, 100, 1), plays(2, 100, 1)),
 		}},
@@ -308,8 +308,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestLuaIsGo sends random reports to both implementations, and compares the replies and what is stored.
-func TestLuaIsGo(t *testing.T) {
+// TestRedis_SameAsStreamSet sends random reports to both implementations, and compares the replies and what is stored.
+func TestRedis_SameAsStreamSet(t *testing.T) {
 	t.Parallel()
 	newLimiter := newLuaLimiters(t)
 	users := 0
@@ -351,9 +351,9 @@ func drawReports(t *rapid.T, op string) (reports []report) {
 	return reports
 }
 
-// TestTheLimitHoldsOnceThingsSettle has several streams of one user that never stop, on nodes whose reports are late and
+// TestLimits_ExactAfterGracePeriod has several streams of one user that never stop, on nodes whose reports are late and
 // whose replies are lost.
-func TestTheLimitHoldsOnceThingsSettle(t *testing.T) {
+func TestLimits_ExactAfterGracePeriod(t *testing.T) {
 	t.Parallel()
 	newLimiter := newLuaLimiters(t)
 	users := 0
@@ -366,7 +366,7 @@ func TestTheLimitHoldsOnceThingsSettle(t *testing.T) {
 			for i := range count {
 				op := "renew"
 				if standing[i] != active || now == start {
-					op = "join" // he tries again
+					op = "join" // the viewer tries again
 				}
 				if rapid.IntRange(0, 9).Draw(t, "message") == 0 && now > start {
 					continue // it is lost
@@ -411,9 +411,9 @@ func TestTheLimitHoldsOnceThingsSettle(t *testing.T) {
 	}
 }
 
-// TestWhoZapsIsNeverRefused has one viewer with a limit of one, who goes from channel to channel and sometimes back. A
-// viewer who is on a channel for the third time within half a minute looks like several viewers, and may be refused.
-func TestWhoZapsIsNeverRefused(t *testing.T) {
+// TestStreamSet_Zapping_NeverEvicted has one viewer with a limit of one, who goes from channel to channel and sometimes
+// back. A viewer who is on a channel for the third time within half a minute looks like several, and may be evicted.
+func TestStreamSet_Zapping_NeverEvicted(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		table := newGoLimiter(session.LimitPolicy(rapid.IntRange(0, 1).Draw(t, "policy")))

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestTheClientsOwnLogIsForWhoLooksClosely(t *testing.T) {
+func TestLibraryLog_DebugOnly(t *testing.T) {
 	t.Parallel()
 	for level, want := range map[slog.Level]string{slog.LevelDebug: `message="dial 192.0.2.1: 7 times"`, slog.LevelInfo: ""} {
 		var text bytes.Buffer

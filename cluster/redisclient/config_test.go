@@ -11,7 +11,7 @@ import (
 	"usher/backends"
 )
 
-func TestTLSFilesThatCannotBeRead(t *testing.T) {
+func TestNew_UnreadableTLSFiles(t *testing.T) {
 	t.Parallel()
 	empty := filepath.Join(t.TempDir(), "empty.pem")
 	must(t, os.WriteFile(empty, nil, 0o600))

@@ -14,7 +14,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func TestWhatIsSealedOpensOnlyAsWhatItIs(t *testing.T) {
+func TestCipher_Decrypt(t *testing.T) {
 	t.Parallel()
 	old, err := NewCipher([]backends.Key{{ID: "a", Secret: "a secret of the cluster"}})
 	must(t, err)
@@ -22,13 +22,13 @@ func TestWhatIsSealedOpensOnlyAsWhatItIs(t *testing.T) {
 	must(t, err)
 	encrypted := old.Encrypt([]byte("Ann"), "record 1")
 	if plain, err := both.Decrypt(encrypted, "record 1"); err != nil || string(plain) != "Ann" {
-		t.Errorf("by the new keys: %q, %v", plain, err)
+		t.Errorf("with both keys: %q, %v", plain, err)
 	}
 	if _, err := old.Decrypt(both.Encrypt([]byte("Ann"), "x"), "x"); !errors.Is(err, errDecrypt) {
-		t.Errorf("by the old key alone: %v", err)
+		t.Errorf("with the old key alone: %v", err)
 	}
 	if _, err := old.Decrypt(encrypted, "record 2"); !errors.Is(err, errDecrypt) {
-		t.Errorf("as another's: %v", err)
+		t.Errorf("for another purpose: %v", err)
 	}
 	for i := range encrypted {
 		broken := append([]byte(nil), encrypted...)
@@ -37,14 +37,14 @@ func TestWhatIsSealedOpensOnlyAsWhatItIs(t *testing.T) {
 			t.Errorf("with byte %d changed: %v", i, err)
 		}
 		if _, err := old.Decrypt(encrypted[:i], "record 1"); !errors.Is(err, errDecrypt) {
-			t.Errorf("cut at %d: %v", i, err)
+			t.Errorf("truncated to %d: %v", i, err)
 		}
 	}
 	if hashes := both.Hashes("user", "Ann"); hashes[1] != old.Hash("user", "Ann") || hashes[0] == hashes[1] || hashes[0] != both.UserHash("Ann") {
 		t.Errorf("hashes %q", hashes)
 	}
 	if _, err := NewCipher(nil); err == nil {
-		t.Error("a keycipher without keys")
+		t.Error("a cipher without keys was made")
 	}
 }
 
@@ -57,7 +57,7 @@ func FuzzDecrypt(f *testing.F) {
 	f.Add([]byte{1, 'a'})
 	f.Fuzz(func(t *testing.T, encrypted []byte) {
 		if plain, err := cipher.Decrypt(encrypted, "record 2"); err == nil {
-			t.Errorf("somebody forged %q", plain)
+			t.Errorf("a forged value was decrypted: %q", plain)
 		}
 	})
 }

@@ -42,9 +42,9 @@ func newFrozenClient(t *testing.T, timeout time.Duration) redis.UniversalClient 
 	return client
 }
 
-// TestNobodyWaitsLongerForAFrozenRedisThanTheDeadline has crowds come one after the other, before and after Redis was
-// given up, on a clock that jumps, so that the wait is told to the nanosecond.
-func TestNobodyWaitsLongerForAFrozenRedisThanTheDeadline(t *testing.T) {
+// TestPipeline_FrozenRedis_TimesOut sends many calls in each of several rounds, before and after the breaker opened, on a
+// fake clock that measures the wait to the nanosecond.
+func TestPipeline_FrozenRedis_TimesOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const timeout = 150 * time.Millisecond
@@ -55,14 +55,14 @@ func TestNobodyWaitsLongerForAFrozenRedisThanTheDeadline(t *testing.T) {
 		defer b.close()
 		defer p.close()
 		s := &Script{name: "test", source: "return 1", sha: "0"}
-		for crowd := range 20 {
+		for round := range 20 {
 			var waiting sync.WaitGroup
 			for range 1000 { // more than the pipelines of one timeout carry
 				waiting.Go(func() {
 					began := time.Now()
 					_, err := p.run(t.Context(), s, []string{"k"})
 					if took := time.Since(began); took > timeout || !errors.Is(err, ErrUnavailable) {
-						t.Errorf("crowd %d: waited %v, want at most %v: %v", crowd, took, timeout, err)
+						t.Errorf("round %d: waited %v, want at most %v: %v", round, took, timeout, err)
 					}
 				})
 			}
@@ -70,7 +70,7 @@ func TestNobodyWaitsLongerForAFrozenRedisThanTheDeadline(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 		if !b.isOpen.Load() {
-			t.Error("Redis was not given up")
+			t.Error("the breaker did not open")
 		}
 	})
 }
