@@ -1,5 +1,5 @@
 // Package cluster is what nodes share: sessions that outlive their actors, the lease under which one node asks a backend,
-// the stream limits of users, bans and revocations. [Open] makes a [Node], [Node.Store] is where its sessions are, and
+// the stream limits of users, bans and revocations. [Open] makes a [Node], which is the [Store] of its sessions, and
 // [Node.Run] connects it with the other nodes.
 //
 //	        ┌────────────────────────── Node ──────────────────────────┐
@@ -13,9 +13,9 @@
 // The scripts of each package are in its folder lua; each begins with its keys, arguments and result. All keys of a script
 // lie in one hash slot, so that a Redis Cluster runs it.
 //
-// The table lists what is in Redis under cluster.redis.key_prefix, here "usher". Times are milliseconds of the server's clock,
-// unless they say otherwise. Nodes send only durations, so that their own clocks need not agree. Every key expires; only
-// scripts write, except for the probe.
+// The table lists what is in Redis under cluster.redis.key_prefix, here "usher". Times are milliseconds of the server's
+// clock, unless they say otherwise. Nodes send only durations, so that their own clocks need not agree. Every key expires;
+// only scripts write, except for the probe.
 //
 //	key                       type    expires after             written by               what it holds; what its loss costs
 //	usher:session:{session}   hash    decision + session_ttl    acquire_lease            a session; the backend is asked
