@@ -145,7 +145,7 @@ func (h *Handler) relay(w http.ResponseWriter, patience *http.ResponseController
 	defer func() { _ = a.Stream.Close() }()
 	w.WriteHeader(a.Status)
 	for {
-		if !a.Stream.Ready() {
+		if !a.Stream.IsReady() {
 			if patience.Flush() != nil {
 				return
 			}

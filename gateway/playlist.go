@@ -210,7 +210,7 @@ func (g *Gateway) originFailed(err error, v *visit, a *Answer) error {
 	}
 	var status *origin.StatusError
 	switch {
-	case errors.As(err, &status) && status.Missing():
+	case errors.As(err, &status) && status.IsNotFound():
 		a.refuse(status.Status, "the origin has no such thing")
 	case errors.Is(err, origin.ErrPath):
 		a.refuse(http.StatusNotFound, "no such path on the origin")

@@ -49,10 +49,10 @@ func TestASlowReaderHoldsBackABodyTooLargeToStore(t *testing.T) {
 				var got []byte
 				for {
 					synctest.Wait() // until the fetch can go no further
-					if held := o.cache.Stats().InFlight; held > window+chunkSize {
-						t.Fatalf("holding %d bytes after %d, want at most %d", held, len(got), window+chunkSize)
+					if held := o.cache.Stats().InFlight; held > passThroughWindow+chunkSize {
+						t.Fatalf("holding %d bytes after %d, want at most %d", held, len(got), passThroughWindow+chunkSize)
 					}
-					if ahead := sent.Load() - int64(len(got)); ahead > window+2*chunkSize {
+					if ahead := sent.Load() - int64(len(got)); ahead > passThroughWindow+2*chunkSize {
 						t.Fatalf("the origin is %d bytes ahead of the reader", ahead)
 					}
 					data, err := s.Next()
@@ -166,10 +166,10 @@ func TestBodiesPassThroughWhenTheMemoryForFlightsIsTaken(t *testing.T) {
 		if s := o.cache.Stats(); s.InFlight != 0 {
 			t.Errorf("bytes in flight afterwards: got %d, want 0", s.InFlight)
 		}
-		if o.cache.fresh(key{origin: o.id, path: "/1.ts", media: true}) == nil {
+		if o.cache.getFresh(cacheKey{origin: o.id, path: "/1.ts", media: true}) == nil {
 			t.Error("the first was not stored")
 		}
-		if got := o.Stats().Passed; got != 1 {
+		if got := o.Stats().PassedThrough; got != 1 {
 			t.Errorf("passed through: got %d, want 1", got)
 		}
 	})

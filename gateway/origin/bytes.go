@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// Bytes is a size in bytes. As text it is a whole number with an optional unit: B; kB, MB, GB, TB (powers of 1000);
+// Bytes is a size in bytes. Its text is a whole number with an optional unit: B; kB, MB, GB, TB (powers of 1000);
 // KiB, MiB, GiB, TiB (powers of 1024). Case does not matter.
 type Bytes int64
 
-// The sizes that defaults are made of.
+// The units of default sizes.
 const (
 	KiB Bytes = 1 << 10
 	MiB Bytes = 1 << 20
@@ -23,7 +23,7 @@ type byteUnit struct {
 	size Bytes
 }
 
-// byteUnits lists the units, those that String prefers first.
+// byteUnits returns the units in the order in which String prefers them.
 func byteUnits() [9]byteUnit {
 	return [...]byteUnit{
 		{"TiB", 1 << 40},
@@ -38,7 +38,7 @@ func byteUnits() [9]byteUnit {
 	}
 }
 
-// UnmarshalText reads "512MiB", "64kB" or "1048576". Negative sizes and fractions are refused.
+// UnmarshalText parses "512MiB", "64kB" or "1048576". Negative sizes and fractions are errors.
 func (b *Bytes) UnmarshalText(text []byte) error {
 	s := strings.TrimSpace(string(text))
 	digits := s
@@ -60,10 +60,10 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// MarshalText writes what String shows.
+// MarshalText returns the text of String.
 func (b Bytes) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 
-// String is the size in the largest unit that holds it exactly: "512MiB", "64kB", "1000001B".
+// String returns the size in the largest unit that divides it: "512MiB", "64kB", "1000001B".
 func (b Bytes) String() string {
 	if b == 0 {
 		return "0"

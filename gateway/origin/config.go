@@ -6,28 +6,28 @@ import (
 	"time"
 )
 
-// Config is how origins are fetched from and what is kept of their answers.
+// Config bounds the fetches from origins and the cache of their responses.
 type Config struct {
 	Cache CacheConfig `yaml:"cache"`
 	Fetch FetchConfig `yaml:"fetch"`
 }
 
-// CacheConfig bounds the memory that all origins share. Zero values are no defaults; see [DefaultConfig].
+// CacheConfig bounds the memory that all origins share. Zero values are not defaults; see [DefaultConfig].
 type CacheConfig struct {
-	// MaxBytes bounds the stored bodies. Bodies on their way may take a quarter of it more, or one max_object if that
-	// is larger.
+	// MaxBytes bounds the stored bodies. Bodies in flight may take a quarter of it more, or one max_object if that is
+	// larger.
 	MaxBytes Bytes `yaml:"max_bytes"`
-	// MaxObject is the largest body that is stored. A larger one passes through.
+	// MaxObject is the largest body that is stored. A larger body passes through.
 	MaxObject Bytes `yaml:"max_object"`
-	// MediaTTL is how long a segment, part, key or init section is fresh if the origin does not say.
+	// MediaTTL is how long a segment, part, key or init section is fresh if the origin does not state it.
 	MediaTTL time.Duration `yaml:"media_ttl"`
-	// NegativeTTL is how long a 404 or 410 is remembered; 0: not at all.
+	// NegativeTTL is how long a 404 or 410 is cached; 0 means not at all.
 	NegativeTTL time.Duration `yaml:"negative_ttl"`
-	// StaleAfter is how long a viewer waits for the refresh of a playlist before he is given the stale copy.
-	StaleAfter time.Duration `yaml:"stale_after"`
+	// MaxWaitForFresh is how long a viewer waits for a refresh before they get the stale copy.
+	MaxWaitForFresh time.Duration `yaml:"stale_after"`
 }
 
-// FetchConfig bounds what one origin may cost. Zero values are no defaults; see [DefaultConfig].
+// FetchConfig bounds the fetches from one origin. Zero values are not defaults; see [DefaultConfig].
 type FetchConfig struct {
 	// ConnectTimeout bounds dialling one address, and its TLS handshake.
 	ConnectTimeout time.Duration `yaml:"connect_timeout"`
@@ -37,33 +37,33 @@ type FetchConfig struct {
 	BlockingTimeout time.Duration `yaml:"blocking_timeout"`
 	// IdleTimeout is how long the body of a media object may make no progress.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
-	// DownFor is how long an address that did not answer is set aside.
-	DownFor time.Duration `yaml:"down_for"`
+	// EjectFor is how long an address that did not respond is ejected.
+	EjectFor time.Duration `yaml:"down_for"`
 	// MaxPlaylist bounds the body of a playlist, decoded.
 	MaxPlaylist Bytes `yaml:"max_playlist"`
-	// MaxConns is how many requests one address is sent at once, for each of ordinary playlists, blocking reloads and
-	// media, so that none of them starves another.
+	// MaxConns is how many requests one address receives at once, counted apart for ordinary playlists, blocking reloads
+	// and media, so that none of them starves another.
 	MaxConns int `yaml:"max_conns"`
 	// MaxWaiting is how many fetches of one origin may wait for a connection.
 	MaxWaiting int `yaml:"max_waiting"`
 }
 
-// DefaultConfig is what holds where the config says nothing.
+// DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
 		Cache: CacheConfig{
-			MaxBytes:    512 * MiB,
-			MaxObject:   64 * MiB, // ten seconds of 50 Mbit/s
-			MediaTTL:    time.Minute,
-			NegativeTTL: time.Second,
-			StaleAfter:  time.Second,
+			MaxBytes:        512 * MiB,
+			MaxObject:       64 * MiB, // ten seconds of 50 Mbit/s
+			MediaTTL:        time.Minute,
+			NegativeTTL:     time.Second,
+			MaxWaitForFresh: time.Second,
 		},
 		Fetch: FetchConfig{
 			ConnectTimeout:  2 * time.Second,
 			ResponseTimeout: 10 * time.Second, // an origin may have to start the channel first
 			BlockingTimeout: 20 * time.Second, // a reload may be held for three target durations
 			IdleTimeout:     10 * time.Second,
-			DownFor:         3 * time.Second,
+			EjectFor:        3 * time.Second,
 			MaxPlaylist:     4 * MiB, // a day of two-second segments
 			MaxConns:        256,
 			MaxWaiting:      1024,
@@ -74,7 +74,7 @@ func DefaultConfig() Config {
 // maxStorable keeps the weight of a stored object within the 32 bits that the cache counts it in.
 const maxStorable = GiB
 
-// Validate names every problem, each beginning with the key.
+// Validate reports every problem, each beginning with the key.
 func (c Config) Validate() error {
 	var errs []error
 	refuse := func(bad bool, key string, value any, want string) {
@@ -92,12 +92,12 @@ func (c Config) Validate() error {
 		fmt.Sprintf("must not exceed %v", maxStorable))
 	positive("cache.media_ttl", c.Cache.MediaTTL)
 	refuse(c.Cache.NegativeTTL < 0, "cache.negative_ttl", c.Cache.NegativeTTL, "must not be negative")
-	positive("cache.stale_after", c.Cache.StaleAfter)
+	positive("cache.stale_after", c.Cache.MaxWaitForFresh)
 	positive("fetch.connect_timeout", c.Fetch.ConnectTimeout)
 	positive("fetch.response_timeout", c.Fetch.ResponseTimeout)
 	positive("fetch.blocking_timeout", c.Fetch.BlockingTimeout)
 	positive("fetch.idle_timeout", c.Fetch.IdleTimeout)
-	positive("fetch.down_for", c.Fetch.DownFor)
+	positive("fetch.down_for", c.Fetch.EjectFor)
 	refuse(c.Fetch.MaxPlaylist < 64*KiB, "fetch.max_playlist", c.Fetch.MaxPlaylist, "must be at least 64KiB")
 	refuse(c.Fetch.MaxPlaylist > 64*MiB, "fetch.max_playlist", c.Fetch.MaxPlaylist, "must not exceed 64MiB")
 	refuse(c.Fetch.MaxConns < 1, "fetch.max_conns", c.Fetch.MaxConns, "must be at least 1")

@@ -62,7 +62,7 @@ func TestTheNextAddressIsAskedIfOneFails(t *testing.T) {
 				if test.settled {
 					return
 				}
-				if got := o.Stats().Down == 1; got != test.setAside {
+				if got := o.Stats().EjectedAddresses == 1; got != test.setAside {
 					t.Errorf("set aside: got %v, want %v", got, test.setAside)
 				}
 				// After that it is off the viewer's clock.
@@ -96,7 +96,7 @@ func TestAnAddressThatIsBackIsPreferredAgain(t *testing.T) {
 		if _, body := mustMedia(t, o, Request{Path: "/2.ts"}); body != "first" {
 			t.Errorf("afterwards: got %q", body)
 		}
-		if got := o.Stats().Down; got != 0 {
+		if got := o.Stats().EjectedAddresses; got != 0 {
 			t.Errorf("set aside: got %d, want 0", got)
 		}
 	})
@@ -180,7 +180,7 @@ func TestFailoverOverRealSockets(t *testing.T) {
 	if got := mustPlaylist(t, o, reload()); string(got.Body) != "second" {
 		t.Errorf("playlist: got %q", got.Body)
 	}
-	if s := o.Stats(); s.Failovers != 1 || s.Down != 1 {
-		t.Errorf("got %d failovers, %d set aside; want one each", s.Failovers, s.Down)
+	if s := o.Stats(); s.Failovers != 1 || s.EjectedAddresses != 1 {
+		t.Errorf("got %d failovers, %d set aside; want one each", s.Failovers, s.EjectedAddresses)
 	}
 }

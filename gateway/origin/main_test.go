@@ -87,10 +87,10 @@ func fetchMedia(t testing.TB, o fixture, r Request) (Stream, string, error) {
 		return s, "", err
 	}
 	defer s.Close()
-	live := s.live
+	live := s.reader
 	body, err := io.ReadAll(&s)
 	if live != nil && err == nil {
-		<-live.flight.done
+		<-live.fetch.done
 	}
 	return s, string(body), err
 }

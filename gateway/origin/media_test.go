@@ -77,7 +77,7 @@ func TestMissesOfOneKeyShareOneRequest(t *testing.T) {
 			if got := o.Stats().Coalesced; got != viewers {
 				t.Errorf("coalesced: got %d, want %d", got, viewers)
 			}
-			waitFor(t, "it is stored", func() bool { return o.Stats().Flights == 0 })
+			waitFor(t, "it is stored", func() bool { return o.Stats().ActiveFetches == 0 })
 			s, _ := mustMedia(t, o, Request{Path: "/seg.ts"})
 			if _, ok := s.Object(); !ok {
 				t.Error("afterwards: not in memory")
@@ -190,7 +190,7 @@ func TestTheLastOneToLeaveEndsTheFetch(t *testing.T) {
 	_ = s.Close()
 	_ = s.Close() // a second time does no harm
 	<-hungUp
-	waitFor(t, "no flight is left", func() bool { return o.Stats().Flights == 0 })
+	waitFor(t, "no flight is left", func() bool { return o.Stats().ActiveFetches == 0 })
 	if got := o.cache.Stats().InFlight; got != 0 {
 		t.Errorf("bytes in flight: got %d, want 0", got)
 	}
@@ -428,11 +428,11 @@ func TestTheLiveEdgeStaysCachedInAFullCache(t *testing.T) {
 	const segments, viewers = 1000, 30
 	fetches, body := 0, make([]byte, 20_000)
 	for i := range segments {
-		k := key{path: strconv.Itoa(i), media: true}
+		k := cacheKey{path: strconv.Itoa(i), media: true}
 		for range viewers {
-			if cache.fresh(k) == nil {
+			if cache.getFresh(k) == nil {
 				fetches++
-				cache.put(k, &entry{object: &Object{Body: body}, freshUntil: math.MaxInt64, keep: 24 * time.Hour})
+				cache.store(k, &entry{object: &Object{Body: body}, freshUntil: math.MaxInt64, retention: 24 * time.Hour})
 			}
 		}
 	}
@@ -476,7 +476,7 @@ func TestRedirectsOnlyLeadToConfiguredOrigins(t *testing.T) {
 			if test.refused != errors.Is(err, errRedirect) || (!test.refused && body != "content") {
 				t.Errorf("got %q, %v; want refused: %v", body, err, test.refused)
 			}
-			if o.Stats().Down != 0 {
+			if o.Stats().EjectedAddresses != 0 {
 				t.Error("a redirect set the address aside")
 			}
 		})

@@ -278,7 +278,7 @@ func TestABlockingReloadIsHeldForItsOwnTimeout(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "fetch.blocking_timeout=20s") {
 			t.Errorf("got %v, want an error that names fetch.blocking_timeout=20s", err)
 		}
-		if o.Stats().Down != 0 {
+		if o.Stats().EjectedAddresses != 0 {
 			t.Error("a hold that was asked for set the address aside")
 		}
 		_, err = o.Playlist(t.Context(), reload())
@@ -301,7 +301,7 @@ func TestNobodyWaitingEndsABlockingReloadButNotAnOrdinaryOne(t *testing.T) {
 				t.Errorf("%q: got %v, want the viewer's own deadline", directives, err)
 			}
 			synctest.Wait()
-			if got := o.Stats().Flights; got != flights {
+			if got := o.Stats().ActiveFetches; got != flights {
 				t.Errorf("%q: %d fetches under way, want %d", directives, got, flights)
 			}
 			pass(5 * time.Second)
