@@ -213,7 +213,7 @@ func TestSessionsAreFiltered(t *testing.T) {
 func TestALimitIsBounded(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []string{"0", "-1", "1001", "x", "1e2", "99999999999999999999"} {
-		if got := get(t, someNode(), "/api/v1/sessions?limit="+limit); got.status != 400 || got.body != "limit: not understood; want 1 to 1000\n" {
+		if got := get(t, someNode(), "/api/v1/sessions?limit="+limit); got.status != 400 || got.body != "limit: invalid input; want 1 to 1000\n" {
 			t.Errorf("limit=%s: got %d %q", limit, got.status, got.body)
 		}
 	}
@@ -239,7 +239,7 @@ func TestASessionIsShownWhole(t *testing.T) {
 	if diff := cmp.Diff(want, got.body); diff != "" || got.status != 200 {
 		t.Errorf("status %d, body (-want +got):\n%s", got.status, diff)
 	}
-	if got := get(t, someNode(), "/api/v1/sessions/s9"); got.status != 404 || got.body != "no live session of that id\n" {
+	if got := get(t, someNode(), "/api/v1/sessions/s9"); got.status != 404 || got.body != "no live session has this id\n" {
 		t.Errorf("another: got %d %q", got.status, got.body)
 	}
 }
@@ -318,10 +318,10 @@ func TestConfigNamesWhatCannotWork(t *testing.T) {
 		"the default":       {DefaultConfig(), ""},
 		"no listener":       {Config{Token: "x"}, ""},
 		"as it should be":   {Config{Listen: "127.0.0.1:8081", Token: token}, ""},
-		"no address":        {Config{Listen: "8081", Token: token}, `listen: "8081" is no address; want "host:port"`},
+		"no address":        {Config{Listen: "8081", Token: token}, `listen: "8081" is not an address; want "host:port"`},
 		"no token":          {Config{Listen: ":8081"}, "token: has 0 characters; want at least 12"},
 		"a short token":     {Config{Listen: ":8081", Token: "guess"}, "token: has 5 characters; want at least 12"},
-		"everything at one": {Config{Listen: "x"}, "listen: \"x\" is no address; want \"host:port\"\ntoken: has 0 characters; want at least 12"},
+		"everything at one": {Config{Listen: "x"}, "listen: \"x\" is not an address; want \"host:port\"\ntoken: has 0 characters; want at least 12"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -126,8 +126,8 @@ func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
 		},
 		"a kick of nobody": {
 			method: "POST", path: "sessions/" + anID + "/kick", err: fmt.Errorf("session x: %w", ErrNotFound),
-			status: 404, answer: "session x: unknown", asked: []string{`kick ` + anID + ` 0s ""`},
-			audited: []string{"action=kick", `result="session x: unknown"`},
+			status: 404, answer: "session x: not found", asked: []string{`kick ` + anID + ` 0s ""`},
+			audited: []string{"action=kick", `result="session x: not found"`},
 		},
 		"all sessions of a user": {
 			method: "POST", path: "kick", body: `{"user":"Ann","reason":"unpaid"}`,
@@ -162,7 +162,7 @@ func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
 		},
 		"a ban that is none": {
 			method: "DELETE", path: "bans/b7", err: fmt.Errorf("ban b7: %w", ErrNotFound),
-			status: 404, answer: "ban b7: unknown", asked: []string{"unban b7"},
+			status: 404, answer: "ban b7: not found", asked: []string{"unban b7"},
 		},
 		"a store that is away": {
 			method: "GET", path: "nodes", err: errors.New("the store is away"), status: 503, answer: "the store is away",
@@ -209,25 +209,25 @@ func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
 
 func TestWhatIsNotUnderstoodChangesNothing(t *testing.T) {
 	t.Parallel()
-	kick, long := "sessions/"+anID+"/kick", strings.Repeat("x", maxReason+1)
+	kick, long := "sessions/"+anID+"/kick", strings.Repeat("x", maxReasonBytes+1)
 	tests := map[string]struct{ method, path, body, want string }{
-		"no id":                     {"POST", "sessions/x/kick", "", `id is not understood: session id "x": want 22 characters of URL-safe base64`},
-		"no JSON":                   {"POST", kick, "{", "the body is not understood: unexpected EOF"},
-		"an unknown field":          {"POST", kick, `{"four":"1m"}`, `the body is not understood: json: unknown field "four"`},
-		"two values":                {"POST", kick, `{}{}`, "the body is not understood: it goes on behind its value"},
-		"an endless body":           {"POST", kick, `{"reason":"` + strings.Repeat("x", maxBody) + `"}`, "the body is not understood: http: request body too large"},
-		"no duration":               {"POST", kick, `{"for":"5"}`, `for: "5" is not understood; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
-		"a kick for too long":       {"POST", kick, `{"for":"25h"}`, `for: "25h" is not understood; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
-		"a long reason":             {"POST", kick, `{"reason":"` + long + `"}`, "reason: it has 201 bytes and is not understood; want at most 200"},
-		"everybody":                 {"POST", "kick", `{"reason":"x"}`, `everybody is not understood; want one of ["id" "channel" "route" "backend" "user" "verdict" "source" "node" "q" "after"] or address`},
-		"a ban of nobody":           {"POST", "bans", `{"for":"1h"}`, "the ban is not understood: it names 0 of user, session, address and credentials_of; want exactly one"},
-		"a ban of two":              {"POST", "bans", `{"user":"a","address":"::1","for":"1h"}`, "the ban is not understood: it names 2 of user, session, address and credentials_of; want exactly one"},
-		"a ban without an end":      {"POST", "bans", `{"user":"a"}`, `for: it is missing, so the ban is not understood; want a duration such as "24h"`},
-		"a ban of no address":       {"POST", "bans", `{"address":"1.2.3","for":"1h"}`, `address: "1.2.3" is not understood; want an address or a prefix, such as 192.0.2.7 or 2001:db8::/48`},
-		"a parameter that is none":  {"GET", "sessions?chanel=a001", "", "chanel: not understood; want id, channel, route, backend, user, verdict, source, node, q, after, address or limit"},
-		"an address that is none":   {"GET", "sessions?address=here", "", `address: "here" is not understood; want an address or a prefix, such as 192.0.2.7 or 2001:db8::/48`},
-		"a ban for eleven years":    {"POST", "bans", `{"user":"a","for":"96360h"}`, `for: "96360h" is not understood; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},
-		"a ban that began long ago": {"POST", "bans", `{"user":"a","for":"-1h"}`, `for: "-1h" is not understood; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},
+		"no id":                     {"POST", "sessions/x/kick", "", `id: invalid input: session id "x": want 22 characters of URL-safe base64`},
+		"no JSON":                   {"POST", kick, "{", "body: invalid input: unexpected EOF"},
+		"an unknown field":          {"POST", kick, `{"four":"1m"}`, `body: invalid input: json: unknown field "four"`},
+		"two values":                {"POST", kick, `{}{}`, "body: invalid input: more than one JSON value"},
+		"an endless body":           {"POST", kick, `{"reason":"` + strings.Repeat("x", maxBodyBytes) + `"}`, "body: invalid input: http: request body too large"},
+		"no duration":               {"POST", kick, `{"for":"5"}`, `for: invalid input: "5"; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
+		"a kick for too long":       {"POST", kick, `{"for":"25h"}`, `for: invalid input: "25h"; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
+		"a long reason":             {"POST", kick, `{"reason":"` + long + `"}`, "reason: invalid input: 201 bytes; want at most 200"},
+		"everybody":                 {"POST", "kick", `{"reason":"x"}`, `invalid input: the filter matches every session; want one of ["id" "channel" "route" "backend" "user" "verdict" "source" "node" "q" "after"] or address`},
+		"a ban of nobody":           {"POST", "bans", `{"for":"1h"}`, "ban: invalid input: it has 0 of user, session, address and credentials_of; want exactly one"},
+		"a ban of two":              {"POST", "bans", `{"user":"a","address":"::1","for":"1h"}`, "ban: invalid input: it has 2 of user, session, address and credentials_of; want exactly one"},
+		"a ban without an end":      {"POST", "bans", `{"user":"a"}`, `for: invalid input: missing; want a duration such as "24h"`},
+		"a ban of no address":       {"POST", "bans", `{"address":"1.2.3","for":"1h"}`, `address: invalid input: "1.2.3"; want an address or a prefix such as 192.0.2.7 or 2001:db8::/48`},
+		"a parameter that is none":  {"GET", "sessions?chanel=a001", "", "chanel: invalid input; want id, channel, route, backend, user, verdict, source, node, q, after, address or limit"},
+		"an address that is none":   {"GET", "sessions?address=here", "", `address: invalid input: "here"; want an address or a prefix such as 192.0.2.7 or 2001:db8::/48`},
+		"a ban for eleven years":    {"POST", "bans", `{"user":"a","for":"96360h"}`, `for: invalid input: "96360h"; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},
+		"a ban that began long ago": {"POST", "bans", `{"user":"a","for":"-1h"}`, `for: invalid input: "-1h"; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -250,7 +250,7 @@ func TestANodeAloneListsItsSessionsAndChangesNone(t *testing.T) {
 		"POST": "/api/v1/sessions/" + anID + "/kick", "DELETE": "/api/v1/bans/b1", "GET": "/api/v1/nodes",
 	} {
 		got := ask(t, someNode(), method, path, "Bearer "+token)
-		if got.status != http.StatusNotImplemented || got.body != errAlone.Error()+"\n" {
+		if got.status != http.StatusNotImplemented || got.body != errStandalone.Error()+"\n" {
 			t.Errorf("%s %s: got %d %q", method, path, got.status, got.body)
 		}
 	}

@@ -10,10 +10,10 @@ import (
 	"usher/backends"
 )
 
-// maxScrapes is how many scrapes may be under way at once: more scrapers than that are a mistake.
+// maxScrapes bounds concurrent scrapes.
 const maxScrapes = 4
 
-// metrics serves the node's series in Prometheus's text format, those of the Go runtime and the process among them.
+// metrics serves the node's metrics in the Prometheus text format, with those of the Go runtime and the process.
 func metrics(n LocalNode, c Cluster) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -28,66 +28,66 @@ func metrics(n LocalNode, c Cluster) http.Handler {
 	})
 }
 
-// nodeCollector reads a node at the time of the scrape, so that nothing is counted twice, and nothing is kept of a
-// backend that a reload removed. Labels are names from the config and closed sets of ours: never a viewer's words.
+// nodeCollector reads a node at the time of the scrape. It counts nothing twice and keeps no series of a backend that a
+// reload removed. Labels are names from the config and closed sets, never text of a viewer.
 type nodeCollector struct {
 	node    LocalNode
 	cluster Cluster
 
-	ready, sessions, breaker, alarms, alarm, live, away, bans, trips *prometheus.Desc
+	ready, sessions, breakerState, alarmsTotal, alarmActive, liveNodes, redisDown, bans, roundTrips *prometheus.Desc
 }
 
 func newNodeCollector(n LocalNode, c Cluster) *nodeCollector {
 	return &nodeCollector{
 		node: n, cluster: c,
-		live: prometheus.NewDesc("usher_cluster_nodes",
+		liveNodes: prometheus.NewDesc("usher_cluster_nodes",
 			"Live nodes, this one included, as far as this one knows.", nil, nil),
-		away: prometheus.NewDesc("usher_cluster_away",
+		redisDown: prometheus.NewDesc("usher_cluster_away",
 			"Whether what nodes share cannot be reached, so that this one goes on alone: 1 or 0.", nil, nil),
 		bans: prometheus.NewDesc("usher_bans",
 			"Bans that hold.", nil, nil),
-		trips: prometheus.NewDesc("usher_redis_round_trips_total",
+		roundTrips: prometheus.NewDesc("usher_redis_round_trips_total",
 			"How often Redis was waited for on behalf of sessions.", nil, nil),
 		ready: prometheus.NewDesc("usher_ready",
 			"Whether balancers may send viewers here: 1 or 0.", nil, nil),
 		sessions: prometheus.NewDesc("usher_sessions",
 			"Live sessions on this node.", nil, nil),
-		breaker: prometheus.NewDesc("usher_backend_breaker_state",
+		breakerState: prometheus.NewDesc("usher_backend_breaker_state",
 			"Where the breaker stands: 1 for the state that holds, 0 for the others.", []string{"backend", "state"}, nil),
-		alarms: prometheus.NewDesc("usher_backend_alarms_total",
+		alarmsTotal: prometheus.NewDesc("usher_backend_alarms_total",
 			"Answers outside the backend's contract that raised this alarm.", []string{"backend", "alarm"}, nil),
-		alarm: prometheus.NewDesc("usher_backend_alarm",
+		alarmActive: prometheus.NewDesc("usher_backend_alarm",
 			"Whether the alarm holds at present: 1 or 0.", []string{"backend", "alarm"}, nil),
 	}
 }
 
-// Describe sends what there may be.
+// Describe implements prometheus.Collector.
 func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.ready, c.sessions, c.breaker, c.alarms, c.alarm, c.live, c.away, c.bans, c.trips} {
+	for _, d := range []*prometheus.Desc{c.ready, c.sessions, c.breakerState, c.alarmsTotal, c.alarmActive, c.liveNodes, c.redisDown, c.bans, c.roundTrips} {
 		out <- d
 	}
 }
 
-// Collect sends what there is.
+// Collect implements prometheus.Collector.
 func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
-	out <- gauge(c.ready, indicator(c.node.Ready()))
+	out <- gauge(c.ready, boolValue(c.node.Ready()))
 	out <- gauge(c.sessions, float64(c.node.Len()))
-	out <- gauge(c.live, float64(c.cluster.Live()))
-	out <- gauge(c.away, indicator(c.cluster.RedisDown()))
+	out <- gauge(c.liveNodes, float64(c.cluster.Live()))
+	out <- gauge(c.redisDown, boolValue(c.cluster.RedisDown()))
 	out <- gauge(c.bans, float64(len(c.cluster.Bans())))
-	out <- metric(c.trips, prometheus.CounterValue, float64(c.cluster.RoundTrips()))
+	out <- metric(c.roundTrips, prometheus.CounterValue, float64(c.cluster.RoundTrips()))
 	for _, b := range c.node.Backends() {
 		for _, state := range breakerStates() {
-			out <- gauge(c.breaker, indicator(b.Breaker == state), b.Name, state)
+			out <- gauge(c.breakerState, boolValue(b.Breaker == state), b.Name, state)
 		}
-		if b.Alarms == nil { // it raises none
+		if b.Alarms == nil { // the backend has no alarms
 			continue
 		}
 		for _, known := range backends.AllAlarms() {
 			name := known.String()
 			a := b.Alarms[name]
-			out <- metric(c.alarms, prometheus.CounterValue, float64(a.Count), b.Name, name)
-			out <- gauge(c.alarm, indicator(a.Active), b.Name, name)
+			out <- metric(c.alarmsTotal, prometheus.CounterValue, float64(a.Count), b.Name, name)
+			out <- gauge(c.alarmActive, boolValue(a.Active), b.Name, name)
 		}
 	}
 }
@@ -102,7 +102,7 @@ func gauge(d *prometheus.Desc, value float64, labels ...string) prometheus.Metri
 	return metric(d, prometheus.GaugeValue, value, labels...)
 }
 
-// metric is one series; a name that cannot be a label fails the scrape, which somebody sees, and not the node.
+// metric returns one sample. An invalid label fails the scrape, which is visible, and not the node.
 func metric(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) prometheus.Metric {
 	m, err := prometheus.NewConstMetric(d, kind, value, labels...)
 	if err != nil {
@@ -111,7 +111,7 @@ func metric(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels
 	return m
 }
 
-func indicator(holds bool) float64 {
+func boolValue(holds bool) float64 {
 	if holds {
 		return 1
 	}

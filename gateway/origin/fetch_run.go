@@ -42,7 +42,7 @@ func (o *Origin) tryAddresses(f *fetch) (e *entry, err error) {
 	defer func() {
 		// No server recovers panics of this goroutine, and one playlist must not end the gateway.
 		if p := recover(); p != nil {
-			o.log.Error("panic while fetching", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			o.log.Error("fetch panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 			e, err = nil, &UnreachableError{Origin: o.name, Err: fmt.Errorf("panic: %v", p)}
 		}
 	}()

@@ -142,7 +142,7 @@ func TestAnAnswerFitsBetweenNodes(t *testing.T) {
 		n.sessions = append(n.sessions, Session{ID: fmt.Sprintf("%04d", i), UserAgent: strings.Repeat("x", 4000)})
 	}
 	answer := AnswerSessionQuery(t.Context(), n, EncodeSessionQuery(Filter{}, maxLimit))
-	if len(answer) > maxAnswerBytes+64<<10 {
+	if len(answer) > maxListBytes+64<<10 {
 		t.Errorf("the answer has %d bytes", len(answer))
 	}
 	got := MergeSessionLists(Filter{}, maxLimit, map[string][]byte{"n1": answer}, nil)
