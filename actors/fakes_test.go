@@ -82,10 +82,11 @@ func breakerOpen(context.Context, *backends.Request) (backends.Decision, error) 
 
 // fakeStore is a store in a map; load, join, save and bury come before it.
 type fakeStore struct {
-	join func(ctx context.Context) error
-	load func(ctx context.Context) error
-	save func(ctx context.Context) error
-	bury func(ctx context.Context) error
+	join   func(ctx context.Context) error
+	load   func(ctx context.Context) error
+	save   func(ctx context.Context) error
+	bury   func(ctx context.Context) error
+	shared bool // other nodes use it
 
 	mu      sync.Mutex
 	records map[backends.SessionID]session.Record
@@ -158,9 +159,23 @@ func (f *fakeStore) LeaveStream(context.Context, string, backends.SessionID) err
 
 func (f *fakeStore) SetEvicted(context.Context, backends.SessionID, bool) error { return nil }
 
-func (f *fakeStore) Kick(context.Context, backends.SessionID, time.Time, time.Duration) error {
+func (f *fakeStore) RevokeSession(context.Context, backends.SessionID, time.Time, time.Duration) error {
 	return nil
 }
+
+func (f *fakeStore) Shared() bool { return f.shared }
+
+func (f *fakeStore) Live() int { return 1 }
+
+func (f *fakeStore) UserHash(user string) string { return user }
+
+func (f *fakeStore) Banned(*backends.Request, *backends.Decision) (session.Ban, bool) {
+	return session.Ban{}, false
+}
+
+func (f *fakeStore) BanCredentials(context.Context, session.Ban, *backends.Request) error { return nil }
+
+func (f *fakeStore) Revoke(context.Context, session.Revocation) error { return nil }
 
 func (f *fakeStore) set(r session.Record) {
 	f.mu.Lock()
@@ -216,10 +231,7 @@ func newNode(b *fakeBackend, store *fakeStore, edit func(*setup)) *node {
 		Options: Options{
 			Config:     DefaultConfig(),
 			ReviveFor:  6 * time.Hour,
-			Backends:   map[string]Backend{"portal": b},
-			Store:      store,
-			Presence:   store,
-			Limits:     store,
+			Cluster:    store,
 			SigningKey: func() string { return "a" },
 			Logger:     slog.New(slog.NewTextHandler(n.log, nil)),
 		},
@@ -229,7 +241,7 @@ func newNode(b *fakeBackend, store *fakeStore, edit func(*setup)) *node {
 	if edit != nil {
 		edit(&s)
 	}
-	s.Rules = map[string]Rules{"portal": s.rules}
+	s.Backends = map[string]BackendOptions{"portal": {Backend: b, Rules: s.rules}}
 	n.Registry = NewRegistry(s.Options)
 	return n
 }

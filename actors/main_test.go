@@ -4,9 +4,12 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"usher/backends/backendtest/testflags"
 )
 
 func TestMain(m *testing.M) {
+	testflags.PinSeed()
 	goleak.VerifyTestMain(m,
 		// protoactor counts dead letters for a second after the first one; its goroutine ends by itself.
 		goleak.IgnoreAnyFunction("github.com/asynkron/protoactor-go/actor.NewDeadLetter.NewThrottle.func3.1"),

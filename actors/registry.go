@@ -26,16 +26,6 @@ type Backend interface {
 	State() backends.BreakerState
 }
 
-// Store is where sessions outlive their actors. Its methods may take a round trip; they are not called from requests.
-type Store interface {
-	// AcquireLease reads a session, or says that this node is to ask about it.
-	AcquireLease(ctx context.Context, c session.LeaseRequest) (session.LeaseResult, error)
-	// SaveDecision stores what was decided.
-	SaveDecision(ctx context.Context, p session.DecisionUpdate) (session.UpdateOutcome, error)
-	// AddCounters adds up what was counted of a session here.
-	AddCounters(ctx context.Context, id backends.SessionID, t session.Counters) error
-}
-
 // Rules are what the config says about one backend's sessions.
 type Rules struct {
 	// Validity is how long an answer holds whose backend did not say.
@@ -52,63 +42,42 @@ type Rules struct {
 	ReviveDenied bool
 }
 
-// Options are what a Registry needs. All fields are required, but for those that say otherwise.
+// Options are what a Registry is made of. Fields are required unless their comment says otherwise.
 type Options struct {
 	Config Config
-	// ReviveFor is how old a ticket may be that nobody remembers.
+	// ReviveFor is the age up to which a ticket admits a viewer whose session no node remembers.
 	ReviveFor time.Duration
-	Backends  map[string]Backend
-	Rules     map[string]Rules // by backend
-	Store     Store
-	Presence  Presence
-	Limits    Limits
-	// Shared: other nodes see the store, so that decisions are stored when they are taken and one node asks for all.
-	// Else sessions are stored when they end.
-	Shared bool
-	// StoreDeadline is how long a viewer waits for the store; zero: 100 ms.
-	StoreDeadline time.Duration
-	// Heartbeat is how often the store hears of a session whose viewer was seen; zero: a third of the idle timeout.
-	Heartbeat time.Duration
-	// SigningKey is the id of the key that signs new tickets.
+	// Backends are keyed by name.
+	Backends map[string]BackendOptions
+	Cluster  Cluster
+	// StoreTimeout is how long a viewer waits for the store; zero: 100 ms.
+	StoreTimeout time.Duration
+	// HeartbeatInterval is how often the store learns when a session was last seen; zero: a third of the idle timeout.
+	HeartbeatInterval time.Duration
+	// SigningKey returns the id of the key that signs new tickets.
 	SigningKey func() string
-
-	// Announce tells the other nodes what has to go; nil: there are none.
-	Announce func(session.Revocation) error
-	// Banned says whether somebody is banned; the decision may be nil. It takes no time. nil: nobody is.
-	Banned func(*backends.Request, *backends.Decision) (session.Ban, bool)
-	// Unmasked is told what a banned user showed. It may be nil.
-	Unmasked func(session.Ban, *backends.Request)
-	// UserHash names a user to the other nodes; nil: there are none.
-	UserHash func(user string) string
-	// Nodes is how many nodes share the re-checks that a backend sees; nil: one.
-	Nodes func() int
-
-	Tracer trace.Tracer // may be nil
-	Logger *slog.Logger // may be nil
+	// Tracer records spans; nil: none.
+	Tracer trace.Tracer
+	// Logger may be nil.
+	Logger *slog.Logger
 }
 
-// alone fills in what a node without others has no need of.
-func (o *Options) alone() {
+// BackendOptions are a backend and what the config says about its sessions.
+type BackendOptions struct {
+	Backend Backend
+	Rules   Rules
+}
+
+// setDefaults fills in the fields that may be left out.
+func (o *Options) setDefaults() {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.StoreDeadline == 0 {
-		o.StoreDeadline = 100 * time.Millisecond
+	if o.StoreTimeout == 0 {
+		o.StoreTimeout = 100 * time.Millisecond
 	}
-	if o.Heartbeat == 0 {
-		o.Heartbeat = o.Config.IdleTimeout / 3
-	}
-	if o.Announce == nil {
-		o.Announce = func(session.Revocation) error { return nil }
-	}
-	if o.Banned == nil {
-		o.Banned = func(*backends.Request, *backends.Decision) (session.Ban, bool) { return session.Ban{}, false }
-	}
-	if o.UserHash == nil {
-		o.UserHash = func(user string) string { return user }
-	}
-	if o.Nodes == nil {
-		o.Nodes = func() int { return 1 }
+	if o.HeartbeatInterval == 0 {
+		o.HeartbeatInterval = o.Config.IdleTimeout / 3
 	}
 }
 
@@ -153,7 +122,7 @@ type backendRules struct {
 
 // NewRegistry starts a registry. Close ends it.
 func NewRegistry(o Options) *Registry {
-	o.alone()
+	o.setDefaults()
 	r := &Registry{
 		o:       o,
 		start:   time.Now(),
@@ -183,8 +152,8 @@ func NewRegistry(o Options) *Registry {
 // leaseSlack is how much a lease outlives the longest check: what it may wait for in queues of ours, and the way back.
 const leaseSlack = time.Second
 
-func (r *Registry) guard(name string, b Backend) *guarded {
-	c, br := r.o.Config, r.o.Rules[name]
+func (r *Registry) guard(name string, o BackendOptions) *guarded {
+	c, b, br := r.o.Config, o.Backend, o.Rules
 	g := &guarded{Backend: b, name: name, deadline: br.AnswerDeadline, rules: &backendRules{counted: r.limits.due, Policy: session.Policy{
 		Start:        r.start,
 		Validity:     br.Validity,
@@ -198,11 +167,11 @@ func (r *Registry) guard(name string, b Backend) *guarded {
 		IdleTimeout:  c.IdleTimeout,
 		ReviveFor:    r.o.ReviveFor,
 		ReviveDenied: br.ReviveDenied,
-		Shared:       r.o.Shared,
+		Shared:       r.o.Cluster.Shared(),
 		LeaseFor:     br.Timeout + br.AnswerDeadline + leaseSlack,
 		WaitFor:      br.AnswerDeadline * 3 / 4, // the rest is for asking without the one who asks already
 	}}}
-	g.pacer = newPacer(br.RecheckRate, r.o.Nodes, b.State, func(s *Session) { r.tell(s, session.RecheckGranted{}) })
+	g.pacer = newPacer(br.RecheckRate, r.o.Cluster.Live, b.State, func(s *Session) { r.tell(s, session.RecheckGranted{}) })
 	r.running.Go(func() { g.pacer.run(r.life) })
 	return g
 }
@@ -301,9 +270,9 @@ func (r *Registry) enter(ctx context.Context, g *guarded, a session.OpenRequest)
 func (r *Registry) admit(a session.OpenRequest) error {
 	switch {
 	case r.Len() >= r.o.Config.Max:
-		return &backends.Overload{Setting: "sessions.max", Value: r.o.Config.Max}
+		return backends.NewOverload("sessions.max", r.o.Config.Max)
 	case a.Ticket.IsZero() && !r.admission.allow(a.Request.Address, time.Now()):
-		return &backends.Overload{Setting: "sessions.new_per_address", Value: r.o.Config.NewPerAddress}
+		return backends.NewOverload("sessions.new_per_address", r.o.Config.NewPerAddress)
 	}
 	return nil
 }
@@ -338,7 +307,7 @@ func (r *Registry) await(ctx context.Context, g *guarded, s *Session) error {
 	}
 	if n := r.waiting.Add(1); n > int64(r.o.Config.MaxOpening) {
 		r.waiting.Add(-1)
-		return &backends.Overload{Setting: "sessions.max_opening", Value: r.o.Config.MaxOpening}
+		return backends.NewOverload("sessions.max_opening", r.o.Config.MaxOpening)
 	}
 	defer r.waiting.Add(-1)
 	patience := time.NewTimer(g.deadline)
@@ -363,9 +332,7 @@ func (r *Registry) await(ctx context.Context, g *guarded, s *Session) error {
 
 // tooLate says that a viewer waited for a queue of ours rather than for the backend.
 func (g *guarded) tooLate() error {
-	return &backends.Overload{
-		Setting: "backends." + g.name + ".answer_deadline (ms)", Value: int(g.deadline.Milliseconds()),
-	}
+	return backends.NewOverload("backends."+g.name+".answer_deadline", g.deadline)
 }
 
 // tell sends the session's actor a message. A session that is gone does not hear it.

@@ -163,7 +163,8 @@ func TestAViewerWaitsForTheStoreNoLongerThanItsDeadline(t *testing.T) {
 					d.UserID, d.MaxSessions = "7", 1
 					return d, nil
 				})
-				n := newNode(b, test.store, func(s *setup) { s.Shared, s.StoreDeadline = true, deadline })
+				test.store.shared = true
+				n := newNode(b, test.store, func(s *setup) { s.StoreTimeout = deadline })
 				defer n.end()
 				if test.known {
 					r := evictedRecord

@@ -135,7 +135,7 @@ func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContex
 	}
 	a.state.KeyID = a.registry.o.SigningKey()
 	a.trace.open(a.registry.o.Tracer, s, span)
-	if ban, banned := a.registry.o.Banned(s.Request(), nil); banned {
+	if ban, banned := a.registry.o.Cluster.Banned(s.Request(), nil); banned {
 		a.apply(ctx, session.Revoked{Kind: session.RevokedBanned, Decision: bannedBy(ban)}, now)
 		return
 	}

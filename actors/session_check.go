@@ -24,7 +24,7 @@ func (a *sessionActor) claim(kind session.LookupKind) {
 		c.KnownRevision = max(c.KnownRevision, 1) // who stands on a stopgap wants somebody's answer, and no other stopgap
 	}
 	switch {
-	case !r.o.Shared:
+	case !r.o.Cluster.Shared():
 	case kind == session.LookupForRecheck:
 		c.Lease, c.Wait = g.rules.LeaseFor, g.rules.LeaseFor
 	case kind == session.LookupForOpening && g.State() == backends.BreakerClosed:
@@ -57,14 +57,14 @@ func (a *sessionActor) claim(kind session.LookupKind) {
 // claimed asks the store for no longer than a viewer may wait for it. took is how much of that is used up: none where it
 // was another node's answer that was waited for.
 func (r *Registry) claimed(ctx context.Context, c session.LeaseRequest) (found session.LeaseResult, took time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, c.Wait+r.o.StoreDeadline)
+	ctx, cancel := context.WithTimeout(ctx, c.Wait+r.o.StoreTimeout)
 	defer cancel()
 	began := time.Now()
-	found, err = r.o.Store.AcquireLease(ctx, c)
+	found, err = r.o.Cluster.AcquireLease(ctx, c)
 	switch took = time.Since(began); {
 	case err != nil:
-		took = r.o.StoreDeadline
-	case took > r.o.StoreDeadline:
+		took = r.o.StoreTimeout
+	case took > r.o.StoreTimeout:
 		took = 0
 	}
 	return found, took, err
@@ -73,7 +73,7 @@ func (r *Registry) claimed(ctx context.Context, c session.LeaseRequest) (found s
 // storeTime bounds what a viewer waits for the store who has waited for it so long already. When the time is over, what this
 // node knows by itself counts.
 func (r *Registry) storeTime(ctx context.Context, took time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, r.o.StoreDeadline-took)
+	return context.WithTimeout(ctx, r.o.StoreTimeout-took)
 }
 
 // refusal is why a session that the store knows may not go on: its viewer is banned, or it lost its place and there is
@@ -83,7 +83,7 @@ func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Reco
 	if d.Verdict != backends.Allowed {
 		return nil
 	}
-	if ban, banned := r.o.Banned(s.Request(), d); banned {
+	if ban, banned := r.o.Cluster.Banned(s.Request(), d); banned {
 		return new(bannedBy(ban))
 	}
 	if !record.IsEvicted {
@@ -94,7 +94,7 @@ func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Reco
 	if r.limits.join(ctx, s, record.Opened, d) == session.StreamEvicted {
 		return new(evicted(d))
 	}
-	if err := r.o.Limits.SetEvicted(ctx, s.id, false); err != nil {
+	if err := r.o.Cluster.SetEvicted(ctx, s.id, false); err != nil {
 		r.o.Logger.Debug("the store could not be told that a session has its place again", slog.Any("error", err))
 	}
 	return nil
@@ -142,7 +142,7 @@ func (r *Registry) place(
 	ctx context.Context, s *Session, record session.Record, took time.Duration, answer *session.BackendAnswered,
 ) {
 	d := answer.Decision
-	if ban, banned := r.o.Banned(s.Request(), &d); banned {
+	if ban, banned := r.o.Cluster.Banned(s.Request(), &d); banned {
 		answer.Decision = bannedBy(ban)
 		return
 	}

@@ -33,7 +33,7 @@ func (a *sessionActor) tellStore(do session.Action) {
 	switch {
 	case do.RevokeTicket:
 		p.Record = a.record(do.Revision)
-	case !r.o.Shared && s.member.Load() == nil:
+	case !r.o.Cluster.Shared() && s.member.Load() == nil:
 		return
 	case do.Save && (a.state.Decision.Verdict == backends.Allowed || r.denials.allow(time.Now())):
 		p.Record = a.record(do.Revision)
@@ -62,12 +62,14 @@ func (a *sessionActor) tellStore(do session.Action) {
 func (r *Registry) publish(p session.DecisionUpdate) (session.UpdateOutcome, error) {
 	ctx, cancel := r.writing()
 	defer cancel()
-	return r.o.Store.SaveDecision(ctx, p)
+	return r.o.Cluster.SaveDecision(ctx, p)
 }
 
 // announce tells the other nodes.
 func (r *Registry) announce(v session.Revocation) {
-	if err := r.o.Announce(v); err != nil {
+	ctx, cancel := r.writing()
+	defer cancel()
+	if err := r.o.Cluster.Revoke(ctx, v); err != nil {
 		r.o.Logger.Warn("the other nodes could not be told that a session has to go; they learn of it by their next look",
 			slog.String("session", v.Session.String()), slog.String("kind", v.Kind.String()), slog.Any("error", err))
 	}
@@ -94,7 +96,7 @@ func (a *sessionActor) end(ctx actor.Context, e session.CloseReason, now time.Ti
 	r.o.Logger.Debug("session left this node", slog.String("session", s.id.String()), slog.String("why", e.String()))
 	r.running.Go(func() {
 		// Who lost his place is known to the store with his yes, which must not be forgotten for it.
-		if !r.o.Shared && record.Decision.Source != backends.FromLimit {
+		if !r.o.Cluster.Shared() && record.Decision.Source != backends.FromLimit {
 			if _, err := r.publish(session.DecisionUpdate{Record: record}); err != nil {
 				r.o.Logger.Warn("a session that ended could not be remembered", slog.String("session", s.id.String()),
 					slog.Any("error", err))
@@ -119,10 +121,10 @@ func (s *Session) tally() session.Counters {
 func (r *Registry) leave(s *Session, t session.Counters) {
 	ctx, cancel := r.writing()
 	defer cancel()
-	if err := r.o.Store.AddCounters(ctx, s.id, t); err != nil {
+	if err := r.o.Cluster.AddCounters(ctx, s.id, t); err != nil {
 		r.o.Logger.Debug("a session's counters could not be stored", slog.String("session", s.id.String()), slog.Any("error", err))
 	}
-	if _, err := r.o.Presence.RecordHeartbeats(ctx, []session.Heartbeat{s.present()}); err != nil {
+	if _, err := r.o.Cluster.RecordHeartbeats(ctx, []session.Heartbeat{s.present()}); err != nil {
 		r.o.Logger.Debug("a session's end could not be stored", slog.String("session", s.id.String()), slog.Any("error", err))
 	}
 }

@@ -15,7 +15,6 @@ const (
 	AlarmWrongAddress
 	// AlarmUnexpectedAnswer: an answer without what require_header, require_body or the kind's own format wants.
 	AlarmUnexpectedAnswer
-	NumAlarms
 )
 
 // String is the alarm as logs and metrics show it.
@@ -42,12 +41,3 @@ func AllAlarms() []Alarm {
 		AlarmUnexpectedStatus, AlarmRedirectToItself, AlarmBadHeader, AlarmWrongAddress, AlarmUnexpectedAnswer,
 	}
 }
-
-// AlarmSet is a set of alarms; the zero value is empty.
-type AlarmSet uint8
-
-// With is the set with a in it.
-func (s AlarmSet) With(a Alarm) AlarmSet { return s | 1<<a }
-
-// Has reports whether a is in the set.
-func (s AlarmSet) Has(a Alarm) bool { return s&(1<<a) != 0 }

@@ -69,11 +69,3 @@ type Decision struct {
 	// Redirect is where a denied viewer is sent instead; empty: he is refused.
 	Redirect string
 }
-
-// Expiry is when the decision ends if it was taken at now and nobody said otherwise than fallback.
-func (d Decision) Expiry(now time.Time, fallback time.Duration) time.Time {
-	if d.ValidFor > 0 {
-		return now.Add(d.ValidFor)
-	}
-	return now.Add(fallback)
-}

@@ -3,6 +3,8 @@ package backends
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 )
 
 // FailureKind is why nobody answered, a closed set. It decides what a failure may do: see [Failure.IsTransport].
@@ -63,16 +65,29 @@ func AsFailure(err error) *Failure {
 	return f
 }
 
-// Overload says that a bound of our own was reached: neither denied nor failure. The viewer is asked to come back.
+// Overload reports that one of Usher's own bounds is reached. It is neither a denial nor a Failure: the viewer retries.
 type Overload struct {
-	// Setting is the setting's name as in the config; Value is what it is set to.
+	// Setting is the setting's full name in the config, for example sessions.max.
 	Setting string
-	Value   int
+	// Value is the setting's value as an operator writes it, for example 200000 or 1s.
+	Value string
 }
 
-// Error names the setting and its value, so that the operator knows what to turn.
+// NewOverload returns the Overload of a setting. A duration is written as in the config ("1m", not "1m0s").
+func NewOverload(setting string, value any) *Overload {
+	text := fmt.Sprint(value)
+	if _, isDuration := value.(time.Duration); isDuration && strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+		if strings.HasSuffix(text, "h0m") {
+			text = strings.TrimSuffix(text, "0m")
+		}
+	}
+	return &Overload{Setting: setting, Value: text}
+}
+
+// Error names the setting and its value, so that the operator knows what to change.
 func (o *Overload) Error() string {
-	return fmt.Sprintf("overloaded: %s=%d reached", o.Setting, o.Value)
+	return fmt.Sprintf("overloaded: %s=%s reached", o.Setting, o.Value)
 }
 
 // IsOverload reports whether err is an Overload.

@@ -167,7 +167,7 @@ func BenchmarkBanned(b *testing.B) {
 }
 
 func FuzzDecodeRevocation(f *testing.F) {
-	ring, err := newKeyring([]Key{{ID: "a", Secret: "a secret of the cluster"}})
+	ring, err := newKeyring([]backends.Key{{ID: "a", Secret: "a secret of the cluster"}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func FuzzDecodeRevocation(f *testing.F) {
 
 func TestARevocationSurvivesTheWire(t *testing.T) {
 	t.Parallel()
-	ring, err := newKeyring([]Key{{ID: "a", Secret: "a secret of the cluster"}})
+	ring, err := newKeyring([]backends.Key{{ID: "a", Secret: "a secret of the cluster"}})
 	must(t, err)
 	now := time.Unix(1700000000, 0)
 	kick := session.Revocation{Kind: session.RevokedKicked, Session: idOf(1), Opened: now.Add(-time.Hour), Decision: denial("shared"), Until: now.Add(time.Minute)}

@@ -107,9 +107,9 @@ func FuzzDecodeRecord(f *testing.F) {
 
 func TestWhatIsSealedOpensOnlyAsWhatItIs(t *testing.T) {
 	t.Parallel()
-	old, err := newKeyring([]Key{{ID: "a", Secret: "a secret of the cluster"}})
+	old, err := newKeyring([]backends.Key{{ID: "a", Secret: "a secret of the cluster"}})
 	must(t, err)
-	both, err := newKeyring([]Key{{ID: "b", Secret: "another secret of it"}, {ID: "a", Secret: "a secret of the cluster"}})
+	both, err := newKeyring([]backends.Key{{ID: "b", Secret: "another secret of it"}, {ID: "a", Secret: "a secret of the cluster"}})
 	must(t, err)
 	sealed := old.seal([]byte("Ann"), "record 1")
 	if plain, err := both.open(sealed, "record 1"); err != nil || string(plain) != "Ann" {
@@ -140,7 +140,7 @@ func TestWhatIsSealedOpensOnlyAsWhatItIs(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
-	ring, err := newKeyring([]Key{{ID: "a", Secret: "a secret of the cluster"}})
+	ring, err := newKeyring([]backends.Key{{ID: "a", Secret: "a secret of the cluster"}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -21,7 +21,7 @@ type Config struct {
 	// Keys seal what Redis holds of viewers. The first one seals, all of them open: a new key goes to the end of every
 	// node's list first, then to its head, and the old one out once nothing is left that it sealed. The first one also
 	// keys the hashes that users are known by, so a change of it lets users exceed their limits for one soft window.
-	Keys []Key `yaml:"keys"`
+	Keys []backends.Key `yaml:"keys"`
 	// Deadline is the longest that anybody waits for Redis.
 	Deadline time.Duration `yaml:"deadline"`
 	// Heartbeat is how often a node says which sessions it has seen.
@@ -61,14 +61,6 @@ type RedisTLSConfig struct {
 	backends.TLSConfig `yaml:",inline"`
 }
 
-// Key seals what Redis holds of viewers.
-type Key struct {
-	// ID stands before everything that the key sealed: 1 to 16 letters and digits.
-	ID string `yaml:"id"`
-	// Secret has at least 16 bytes.
-	Secret backends.Secret `yaml:"secret"`
-}
-
 // DefaultConfig is what holds where the file is silent: a node alone.
 func DefaultConfig() Config {
 	return Config{
@@ -81,12 +73,6 @@ func DefaultConfig() Config {
 
 // Enabled reports whether the node shares its sessions with others.
 func (c Config) Enabled() bool { return len(c.Redis.Addresses) > 0 }
-
-// The bounds of secrets and key ids, as tickets have them.
-const (
-	minSecret = 16
-	maxKeyID  = 16
-)
 
 // Validate names every setting that cannot work, by its path below the cluster's.
 func (c Config) Validate() error {
@@ -102,17 +88,7 @@ func (c Config) validateKeys() error {
 	if c.Enabled() && len(c.Keys) == 0 {
 		errs = append(errs, errors.New("keys: none; want at least one, the same on every node, such as { id: a, secret: \"file:/etc/usher/cluster.key\" }"))
 	}
-	wellFormed := regexp.MustCompile(`^[A-Za-z0-9]{1,` + fmt.Sprint(maxKeyID) + `}$`)
-	seen := map[string]bool{}
-	for i, k := range c.Keys {
-		if !wellFormed.MatchString(k.ID) || seen[k.ID] {
-			errs = append(errs, fmt.Errorf("keys[%d].id: %q: want 1 to %d letters and digits, unlike any other key's", i, k.ID, maxKeyID))
-		}
-		seen[k.ID] = true
-		if n := len(k.Secret.Reveal()); n < minSecret {
-			errs = append(errs, fmt.Errorf("keys[%d].secret: has %d bytes; want at least %d", i, n, minSecret))
-		}
-	}
+	errs = append(errs, backends.ValidateKeys("keys", c.Keys))
 	return errors.Join(errs...)
 }
 

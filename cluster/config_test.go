@@ -24,7 +24,7 @@ func TestConfigSaysWhatCannotWork(t *testing.T) {
 		"no keys":      {func(c *Config) { c.Keys = nil }, `keys: none; want at least one, the same on every node, such as { id: a, secret: "file:/etc/usher/cluster.key" }`},
 		"bad keys": {
 			func(c *Config) {
-				c.Keys = []Key{{ID: "a", Secret: "short"}, {ID: "a", Secret: "a secret of the cluster"}, {ID: "a b", Secret: "a secret of the cluster"}}
+				c.Keys = []backends.Key{{ID: "a", Secret: "short"}, {ID: "a", Secret: "a secret of the cluster"}, {ID: "a b", Secret: "a secret of the cluster"}}
 			},
 			"keys[0].secret: has 5 bytes; want at least 16\n" +
 				"keys[1].id: \"a\": want 1 to 16 letters and digits, unlike any other key's\n" +
@@ -61,7 +61,7 @@ func TestConfigSaysWhatCannotWork(t *testing.T) {
 			t.Parallel()
 			c := DefaultConfig()
 			c.Redis.Addresses = []string{"127.0.0.1:6379"}
-			c.Keys = []Key{{ID: "a", Secret: "a secret of the cluster"}}
+			c.Keys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
 			test.edit(&c)
 			got := ""
 			if err := c.Validate(); err != nil {
@@ -91,7 +91,7 @@ func TestTLSFilesThatCannotBeRead(t *testing.T) {
 			t.Parallel()
 			c := DefaultConfig()
 			c.Redis.Addresses, c.Redis.TLS = []string{"127.0.0.1:1"}, test.config
-			c.Keys = []Key{{ID: "a", Secret: "a secret of the cluster"}}
+			c.Keys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
 			_, err := newClient(c)
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("got %v, want %q", err, test.want)

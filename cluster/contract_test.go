@@ -146,7 +146,7 @@ func newMemory(t testing.TB, records int) *Memory {
 func testConfig(s *redisServer) Config {
 	c := DefaultConfig()
 	c.Redis.Addresses = []string{s.socket}
-	c.Keys = []Key{{ID: "a", Secret: "a secret of the cluster"}}
+	c.Keys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
 	c.Deadline = 5 * time.Second // the machine may be busy, and that is no sign that Redis is away
 	return c
 }
@@ -364,14 +364,14 @@ func TestStoreKeepsWhatCounts(t *testing.T) {
 		"a yes that is older than the burial is no answer": func(n two) {
 			o := opened(5)
 			n.publish(n.a, yes(1, o), false, session.OutcomeStored)
-			must(n.t, n.b.Kick(n.t.Context(), idOf(1), o, 0))
+			must(n.t, n.b.RevokeSession(n.t.Context(), idOf(1), o, 0))
 			if got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor}); got.Revision == 0 || !got.Record.RevokedBefore.Equal(o) {
 				n.t.Errorf("got %+v, want a lease and the burial", got)
 			}
 		},
 		"a kick refuses for its time, whatever is shown": func(n two) {
 			n.publish(n.a, yes(1, opened(5)), false, session.OutcomeStored)
-			must(n.t, n.a.Kick(n.t.Context(), idOf(1), time.Time{}, 5*time.Minute))
+			must(n.t, n.a.RevokeSession(n.t.Context(), idOf(1), time.Time{}, 5*time.Minute))
 			got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 			left := time.Until(got.Record.KickedUntil)
 			if got.Revision != 0 || left > 5*time.Minute || left < 5*time.Minute-patience || got.Record.RevokedBefore.Before(opened(4)) {
@@ -379,7 +379,7 @@ func TestStoreKeepsWhatCounts(t *testing.T) {
 			}
 		},
 		"a kick that is over leaves only the ticket refused": func(n two) {
-			must(n.t, n.a.Kick(n.t.Context(), idOf(1), time.Time{}, 20*time.Millisecond))
+			must(n.t, n.a.RevokeSession(n.t.Context(), idOf(1), time.Time{}, 20*time.Millisecond))
 			eventually(n.t, "a lease", func() bool {
 				got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 				return got.Revision != 0 && got.Found && !got.Record.RevokedBefore.IsZero()
@@ -387,7 +387,7 @@ func TestStoreKeepsWhatCounts(t *testing.T) {
 		},
 		"a kick of a session that is being asked about stands": func(n two) {
 			fence := n.lease(n.a, 1, 0)
-			must(n.t, n.b.Kick(n.t.Context(), idOf(1), time.Time{}, 5*time.Minute))
+			must(n.t, n.b.RevokeSession(n.t.Context(), idOf(1), time.Time{}, 5*time.Minute))
 			n.publish(n.a, under(fence, yes(1, opened(0))), false, session.OutcomeStored)
 			if got := n.look(n.b, 1); time.Now().After(got.Record.KickedUntil) || got.Record.Opened.After(got.Record.RevokedBefore) {
 				n.t.Errorf("got %+v", got)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"usher/actors/session"
+	"usher/backends"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -58,7 +59,7 @@ type inLua struct {
 
 func newInLua(t interface{ Fatalf(string, ...any) }, server *redisServer, p session.LimitPolicy, user string) *inLua {
 	i := &inLua{t: t, user: user}
-	ring, err := newKeyring([]Key{{ID: "a", Secret: "a secret of the cluster"}})
+	ring, err := newKeyring([]backends.Key{{ID: "a", Secret: "a secret of the cluster"}})
 	if err != nil {
 		t.Fatalf("%v", err)
 	}

@@ -4,6 +4,12 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"usher/backends/backendtest/testflags"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	testflags.PinSeed()
+	testflags.SetParallel(6) // they mostly wait for Redis
+	goleak.VerifyTestMain(m)
+}

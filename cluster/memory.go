@@ -238,8 +238,8 @@ func (m *Memory) bury(id backends.SessionID, opened, kicked time.Time) {
 	m.tombs.Set(id, t)
 }
 
-// Kick refuses the session for so long, and its tickets that were opened at that time or before.
-func (m *Memory) Kick(_ context.Context, id backends.SessionID, opened time.Time, d time.Duration) error {
+// RevokeSession refuses the session for so long, and its tickets that were opened at that time or before.
+func (m *Memory) RevokeSession(_ context.Context, id backends.SessionID, opened time.Time, d time.Duration) error {
 	now, shard := time.Now(), m.shard(id)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()

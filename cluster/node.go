@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -45,13 +44,13 @@ type Handlers struct {
 
 // Node is one of the nodes that share sessions, or one alone. It is safe for concurrent use.
 type Node struct {
+	Store    // where the sessions are
 	o        Options
 	id, name string
 	started  time.Time
 	seal     *keyring
 	bans     *bans
 	handlers atomic.Pointer[Handlers]
-	store    Store
 	memory   *Memory // of a node alone
 	redis    *Redis  // nil: alone
 	bus      *bus    // nil: alone
@@ -75,8 +74,8 @@ func Open(o Options) (*Node, error) {
 	if o.Config.Enabled() {
 		return n, n.share(local)
 	}
-	n.memory, n.store = local, local
-	n.seal, err = newKeyring([]Key{{ID: "alone", Secret: backends.Secret(rand.Text())}})
+	n.memory, n.Store = local, local
+	n.seal, err = newKeyring([]backends.Key{{ID: "alone", Secret: backends.Secret(rand.Text())}})
 	return n, err
 }
 
@@ -88,7 +87,7 @@ func (n *Node) share(local *Memory) error {
 		local.Close()
 		return fmt.Errorf("cluster: %w", err)
 	}
-	n.redis, n.store, n.seal = r, r, r.seal
+	n.redis, n.Store, n.seal = r, r, r.seal
 
 	keep := max(keptState, n.o.ReviveFor)
 	clock, soon := new(redisClock), make(chan struct{}, 1)
@@ -133,9 +132,6 @@ func (n *Node) Run(ctx context.Context, h Handlers) {
 	}
 	n.bus.run(ctx)
 }
-
-// Store is where the sessions are.
-func (n *Node) Store() Store { return n.store }
 
 // Shared reports whether other nodes see the store.
 func (n *Node) Shared() bool { return n.redis != nil }
@@ -200,7 +196,7 @@ func (n *Node) Revoke(ctx context.Context, v session.Revocation) error {
 func (n *Node) Kick(
 	ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration, decision backends.Decision,
 ) error {
-	stored := n.store.Kick(ctx, id, opened, d)
+	stored := n.RevokeSession(ctx, id, opened, d)
 	told := n.Revoke(ctx, session.Revocation{
 		Kind: session.RevokedKicked, Session: id, Opened: opened, Decision: decision, Until: time.Now().Add(d),
 	})
@@ -271,20 +267,4 @@ func (n *Node) self() wireNode {
 	}
 	w.Draining = n.o.Draining != nil && n.o.Draining()
 	return w
-}
-
-// credentialsOf is what a viewer shows, as one string.
-func credentialsOf(r *backends.Request) string {
-	if r.Query == "" && len(r.Headers) == 0 {
-		return ""
-	}
-	var b strings.Builder
-	b.WriteString(r.Query)
-	for _, h := range r.Headers {
-		b.WriteByte(0)
-		b.WriteString(h.Name)
-		b.WriteByte(0)
-		b.WriteString(h.Value)
-	}
-	return b.String()
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"usher/actors/session"
@@ -10,11 +11,10 @@ import (
 
 // Credentials is a keyed hash of what a viewer shows, the same on all nodes; empty if he shows nothing.
 func (n *Node) Credentials(r *backends.Request) string {
-	shown := credentialsOf(r)
-	if shown == "" {
+	if r.Credentials().IsEmpty() {
 		return ""
 	}
-	return n.seal.hash("credentials", shown)
+	return n.seal.hash("credentials", string(r.Credentials().AppendCanonical(nil)))
 }
 
 // Banned says whether a viewer is under a ban. The decision may be nil if nobody has decided yet. It takes no time, and
@@ -25,11 +25,10 @@ func (n *Node) Banned(r *backends.Request, d *backends.Decision) (session.Ban, b
 		return session.Ban{}, false
 	}
 	return set.match(r, d, func() []string {
-		shown := credentialsOf(r)
-		if shown == "" {
+		if r.Credentials().IsEmpty() {
 			return nil
 		}
-		return n.seal.hashes("credentials", shown)
+		return n.seal.hashes("credentials", string(r.Credentials().AppendCanonical(nil)))
 	}, time.Now())
 }
 
@@ -51,6 +50,21 @@ func (n *Node) Ban(ctx context.Context, b session.Ban) (session.Ban, error) {
 		n.bans.writeLater()
 	}
 	return b, err
+}
+
+// BanCredentials bans the credentials that a banned user's viewer presented, so that the viewer stays out when the
+// middleware cannot name the user. It reports no error while Redis is unavailable: this node obeys already, and the others
+// do when Redis is back.
+func (n *Node) BanCredentials(ctx context.Context, of session.Ban, presented *backends.Request) error {
+	credentials := n.Credentials(presented)
+	if credentials == "" {
+		return nil
+	}
+	_, err := n.Ban(ctx, session.Ban{Credentials: credentials, Until: of.Until, Reason: of.Reason, Cause: of.ID})
+	if errors.Is(err, ErrAway) {
+		return nil
+	}
+	return err
 }
 
 // Unban takes a ban back, and those that follow from it. ErrNoBan: there is none. With another error this node obeys

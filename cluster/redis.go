@@ -266,12 +266,12 @@ func (r *Redis) publish(ctx context.Context, p session.DecisionUpdate) (session.
 	return 0, fmt.Errorf("BUG: script publish returned %q", text(answer[1]))
 }
 
-// Kick refuses the session for so long, and its tickets that were opened at that time or before. While Redis is away this
+// RevokeSession refuses the session for so long, and its tickets that were opened at that time or before. While Redis is away this
 // node obeys alone, and it is written when Redis is back.
-func (r *Redis) Kick(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error {
+func (r *Redis) RevokeSession(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error {
 	err := r.kick(ctx, id, opened, d)
 	if err != nil {
-		_ = r.local.Kick(ctx, id, opened, d)
+		_ = r.local.RevokeSession(ctx, id, opened, d)
 		r.held.kick(id, opened, time.Now().Add(d))
 	}
 	return err

@@ -12,12 +12,15 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"usher/backends/backendtest/testproc"
 )
 
 // redisServer is a real redis-server of a test's own, on a unix socket.
 type redisServer struct {
 	socket string
 	cmd    *exec.Cmd
+	wait   func() error
 	client *redis.Client // of the test's own
 }
 
@@ -35,7 +38,7 @@ func startRedis(t testing.TB, args ...string) *redisServer {
 		"--port", "0", "--unixsocket", s.socket, "--save", "", "--appendonly", "no", "--dir", folder,
 	}, args...)...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := s.cmd.Start(); err != nil {
+	if s.wait, err = testproc.Start(s.cmd); err != nil {
 		t.Fatalf("start redis-server: %v", err)
 	}
 	s.client = redis.NewClient(&redis.Options{Network: "unix", Addr: s.socket, MaxRetries: -1})
@@ -43,7 +46,7 @@ func startRedis(t testing.TB, args ...string) *redisServer {
 		_ = s.client.Close()
 		s.signal(syscall.SIGCONT)
 		s.signal(syscall.SIGKILL)
-		_ = s.cmd.Wait()
+		_ = s.wait()
 	})
 	s.await(t)
 	return s

@@ -65,7 +65,7 @@ func everything(n two) {
 	n.publish(n.a, under(n.lease(n.a, 3, 0), no(3, opened(5))), true, session.OutcomeStored)
 	n.publish(n.a, under(n.lease(n.a, 4, 0), no(4, opened(5))), false, session.OutcomeStored)
 	n.publish(n.a, stopgap(5, opened(5)), false, session.OutcomeStored)
-	must(n.t, n.a.Kick(ctx, idOf(6), time.Time{}, time.Hour))
+	must(n.t, n.a.RevokeSession(ctx, idOf(6), time.Time{}, time.Hour))
 	must(n.t, n.a.SetEvicted(ctx, idOf(2), true))
 	must(n.t, n.a.AddCounters(ctx, idOf(7), session.Counters{Requests: 1}))
 	_, err := n.a.RecordHeartbeats(ctx, []session.Heartbeat{{ID: idOf(2), LastSeen: time.Now().Add(-time.Hour)}, {ID: idOf(3), LastSeen: time.Now()}})
@@ -133,7 +133,7 @@ func TestANewerRecordIsIgnoredAndLeftAlone(t *testing.T) {
 	if again := n.claim(n.a, session.LeaseRequest{ID: idOf(1), Lease: leaseFor}); again.HeldElsewhere || again.Revision == 0 {
 		t.Errorf("the lease was not given back: %+v", again)
 	}
-	must(t, n.a.Kick(t.Context(), idOf(1), time.Time{}, time.Hour)) // tombstones are of no version
+	must(t, n.a.RevokeSession(t.Context(), idOf(1), time.Time{}, time.Hour)) // tombstones are of no version
 	if got := n.look(n.a, 1); !got.Found || got.Record.KickedUntil.IsZero() || got.Record.RevokedBefore.IsZero() {
 		t.Errorf("got %+v, want the kick", got)
 	}
@@ -147,7 +147,7 @@ func TestARecordOfAnotherKeyIsUnknownAndToldOnce(t *testing.T) {
 	}
 	log := new(lockedLog)
 	other := testConfig(server)
-	other.Keys = []Key{{ID: "b", Secret: "another secret of the cluster"}}
+	other.Keys = []backends.Key{{ID: "b", Secret: "another secret of the cluster"}}
 	s := newStore(t, other, log.logger())
 	for i := range 3 {
 		if got := n.look(s, i); got.Found {
@@ -216,7 +216,7 @@ func TestAKeyOfSomebodyElseIsTold(t *testing.T) {
 // the server comes to them after all.
 func TestAFrozenRedisHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
-	server, n, log := single(t, func(c *Config) { c.Deadline = 200 * time.Millisecond })
+	server, n, log := single(t, func(c *Config) { c.Deadline = time.Second })
 	s := n.a.(*Redis) //nolint:forcetypeassert // as made above
 	fence := n.lease(n.a, 1, 0)
 	n.publish(n.a, under(fence, yes(1, opened(5))), false, session.OutcomeStored)
@@ -262,7 +262,7 @@ func TestAFrozenRedisHoldsNobodyUp(t *testing.T) {
 // TestWhatIsDecidedWhileRedisIsAway has a node alone decide, and sees what the others know afterwards.
 func TestWhatIsDecidedWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
-	server, n, _ := single(t, func(c *Config) { c.Deadline = 200 * time.Millisecond })
+	server, n, _ := single(t, func(c *Config) { c.Deadline = time.Second })
 	other := newStore(t, testConfig(server), slog.New(slog.DiscardHandler))
 	s, ctx := n.a.(*Redis), t.Context() //nolint:forcetypeassert // as made above
 	o := opened(5)
@@ -281,7 +281,7 @@ func TestWhatIsDecidedWhileRedisIsAway(t *testing.T) {
 		t.Errorf("the node forgot what it decided alone: %+v, %v", got, err)
 	}
 	n.publish(n.a, no(1, o), true, session.OutcomeStored) // it will be written
-	if err := n.a.Kick(ctx, idOf(2), time.Time{}, time.Hour); !errors.Is(err, ErrAway) {
+	if err := n.a.RevokeSession(ctx, idOf(2), time.Time{}, time.Hour); !errors.Is(err, ErrAway) {
 		t.Errorf("a kick: %v", err)
 	}
 	for i := 1; i <= 2; i++ {
@@ -323,7 +323,7 @@ func TestRedisByAnACLUser(t *testing.T) {
 	everything(n)
 	must(t, s.probe(t.Context()))
 	c.Redis.Password = "another one"
-	c.Deadline = 200 * time.Millisecond
+	c.Deadline = time.Second
 	wrong := newStore(t, c, slog.New(slog.DiscardHandler))
 	if _, err := wrong.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, ErrAway) || !strings.Contains(err.Error(), "WRONGPASS") {
 		t.Errorf("with another password: %v", err)

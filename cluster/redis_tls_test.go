@@ -88,7 +88,7 @@ func TestRedisByTLS(t *testing.T) {
 		"--tls-ca-cert-file", ca.file, "--tls-auth-clients", "yes")
 
 	c := DefaultConfig()
-	c.Keys = []Key{{ID: "a", Secret: "a secret of the cluster"}}
+	c.Keys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
 	c.Redis.Addresses = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
 	c.Deadline = 5 * time.Second
 	c.Redis.TLS = RedisTLSConfig{

@@ -9,6 +9,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+
+	"usher/backends"
 )
 
 // errSealed is why something could not be opened: its key is not among ours, or it is not what was sealed.
@@ -27,7 +29,7 @@ type keyring struct {
 }
 
 // newKeyring derives what it needs from the keys, of which there must be one at least.
-func newKeyring(keys []Key) (*keyring, error) {
+func newKeyring(keys []backends.Key) (*keyring, error) {
 	s := &keyring{keys: make(map[string][]byte, len(keys))}
 	for i, k := range keys {
 		master, err := derive(k, "usher cluster seal 1")
@@ -50,7 +52,7 @@ func newKeyring(keys []Key) (*keyring, error) {
 	return s, nil
 }
 
-func derive(k Key, purpose string) ([]byte, error) {
+func derive(k backends.Key, purpose string) ([]byte, error) {
 	key, err := hkdf.Key(sha256.New, []byte(k.Secret.Reveal()), nil, purpose, sha256.Size)
 	if err != nil {
 		return nil, fmt.Errorf("cluster.keys: derive from %q: %w", k.ID, err)

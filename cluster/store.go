@@ -22,9 +22,9 @@ type Store interface {
 	AcquireLease(ctx context.Context, c session.LeaseRequest) (session.LeaseResult, error)
 	// SaveDecision stores a decision under the number of its lease, and gives the lease back.
 	SaveDecision(ctx context.Context, p session.DecisionUpdate) (session.UpdateOutcome, error)
-	// Kick refuses the session for so long, whatever its viewer shows, and for as long as they could be revived the tickets
+	// RevokeSession refuses the session for so long, whatever its viewer shows, and for as long as they could be revived the tickets
 	// that were opened at that time or before. Zero for opened means all there are.
-	Kick(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error
+	RevokeSession(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error
 	// SetEvicted marks the session as one that lost its place, or takes that back.
 	SetEvicted(ctx context.Context, id backends.SessionID, evicted bool) error
 	// AddCounters adds up what nodes counted of a session.

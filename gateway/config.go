@@ -49,20 +49,12 @@ type IdentityConfig struct {
 type TicketsConfig struct {
 	// Keys verify tickets; the first one signs. A key that is retired moves down the list, and out of it once no
 	// viewer can hold a ticket of it any more.
-	Keys []TicketKey `yaml:"keys"`
+	Keys []backends.Key `yaml:"keys"`
 	// ReviveFor is how old a ticket may be whose session nobody remembers.
 	ReviveFor time.Duration `yaml:"revive_for"`
 	// Parameter is the query parameter of the carrying mode query, Cookie the cookie of the mode cookie.
 	Parameter string `yaml:"parameter"`
 	Cookie    string `yaml:"cookie"`
-}
-
-// TicketKey signs tickets.
-type TicketKey struct {
-	// ID stands in every ticket: 1 to 16 letters and digits.
-	ID string `yaml:"id"`
-	// Secret has at least 16 bytes.
-	Secret backends.Secret `yaml:"secret"`
 }
 
 // CORSConfig says which pages may play.
@@ -119,9 +111,6 @@ func DefaultConfig() Config {
 	}
 }
 
-// minSecret is the shortest secret that is no guess.
-const minSecret = 16
-
 // Validate names every setting that cannot work, by its path in the file. hasBackend tells whether a backend of that
 // name is configured.
 func (c Config) Validate(hasBackend func(string) bool) error {
@@ -156,23 +145,13 @@ func (c Config) validateListener() error {
 
 func (c Config) validateSecrets() error {
 	var errs []error
-	if n := len(c.Identity.Secret.Reveal()); n < minSecret {
-		errs = append(errs, fmt.Errorf("identity.secret: has %d bytes; want at least %d, the same on every node", n, minSecret))
+	if n := len(c.Identity.Secret.Reveal()); n < backends.MinSecretSize {
+		errs = append(errs, fmt.Errorf("identity.secret: has %d bytes; want at least %d, the same on every node", n, backends.MinSecretSize))
 	}
 	if len(c.Tickets.Keys) == 0 {
 		errs = append(errs, errors.New("tickets.keys: none; want at least one, such as { id: a, secret: \"file:/etc/usher/ticket.key\" }"))
 	}
-	wellFormed := regexp.MustCompile(`^[A-Za-z0-9]{1,` + fmt.Sprint(maxKeyID) + `}$`)
-	seen := map[string]bool{}
-	for i, k := range c.Tickets.Keys {
-		if !wellFormed.MatchString(k.ID) || seen[k.ID] {
-			errs = append(errs, fmt.Errorf("tickets.keys[%d].id: %q: want 1 to %d letters and digits, unlike any other key's", i, k.ID, maxKeyID))
-		}
-		seen[k.ID] = true
-		if n := len(k.Secret.Reveal()); n < minSecret {
-			errs = append(errs, fmt.Errorf("tickets.keys[%d].secret: has %d bytes; want at least %d", i, n, minSecret))
-		}
-	}
+	errs = append(errs, backends.ValidateKeys("tickets.keys", c.Tickets.Keys))
 	if c.Tickets.ReviveFor < time.Minute || c.Tickets.ReviveFor > 30*24*time.Hour {
 		errs = append(errs, fmt.Errorf("tickets.revive_for: %v is out of range; want 1m to 30d", c.Tickets.ReviveFor))
 	}

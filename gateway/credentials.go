@@ -8,29 +8,21 @@ import (
 	"usher/backends"
 )
 
-// credentials are what a viewer showed, as a backend gets to see it.
-type credentials struct {
-	query   string
-	headers []backends.Header
-}
-
-func (c *credentials) empty() bool { return c.query == "" && len(c.headers) == 0 }
-
 // credentialsOf reads what the route counts as credentials, the query given apart. The target is one that opens.
-func credentialsOf(t *target, v *View, query, ticketParameter string) credentials {
-	c := credentials{query: t.route.credentialQuery(query, ticketParameter)}
+func credentialsOf(t *target, v *View, query, ticketParameter string) backends.Credentials {
+	c := backends.Credentials{Query: t.route.credentialQuery(query, ticketParameter)}
 	for i, name := range t.place.viewer.names {
 		if name == channelVariable || name == restVariable {
 			continue
 		}
-		if c.query != "" {
-			c.query += "&"
+		if c.Query != "" {
+			c.Query += "&"
 		}
-		c.query += name + "=" + url.QueryEscape(unescape(t.match.values[i]))
+		c.Query += name + "=" + url.QueryEscape(unescape(t.match.values[i]))
 	}
 	for _, name := range t.route.config.CredentialHeaders {
 		if value := v.Header.Get(name); value != "" {
-			c.headers = append(c.headers, backends.Header{Name: name, Value: value})
+			c.Headers = append(c.Headers, backends.Header{Name: name, Value: value})
 		}
 	}
 	return c
@@ -100,19 +92,7 @@ func withoutPairs(query, part string) string {
 // parameterName is the decoded name of a raw pair.
 func parameterName(pair string) string {
 	name, _, _ := strings.Cut(pair, "=")
-	return unescapeQuery(name)
-}
-
-// unescapeQuery decodes a part of a query. What cannot be decoded stays as it is.
-func unescapeQuery(s string) string {
-	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
-		return s
-	}
-	plain, err := url.QueryUnescape(s)
-	if err != nil {
-		return s
-	}
-	return plain
+	return backends.UnescapeQuery(name)
 }
 
 // parameter is the raw value of a parameter, the first one of that name.
@@ -128,9 +108,9 @@ func parameter(query, name string) string {
 }
 
 // missing is the first credential that the route requires and the viewer did not show, or "".
-func (r *route) missing(c *credentials) string {
+func (r *route) missing(c *backends.Credentials) string {
 	for _, name := range r.config.Required {
-		if hasParameter(c.query, name) || slices.ContainsFunc(c.headers, func(h backends.Header) bool {
+		if hasParameter(c.Query, name) || slices.ContainsFunc(c.Headers, func(h backends.Header) bool {
 			return strings.EqualFold(h.Name, name)
 		}) {
 			continue

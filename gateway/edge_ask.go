@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"usher/backends"
 	"usher/gateway/authz"
 )
 
@@ -282,11 +283,11 @@ func (g *Gateway) identifyAtEdge(v *visit, a *Answer) bool {
 	if v.byTicket {
 		v.id = v.claims.id
 		if !v.mayOpen() || r.missing(&v.credentials) != "" {
-			v.credentials = credentials{}
+			v.credentials = backends.Credentials{}
 		}
 		return true
 	}
-	if !v.credentials.empty() && r.missing(&v.credentials) == "" {
+	if !v.credentials.IsEmpty() && r.missing(&v.credentials) == "" {
 		v.id = g.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, 0)
 		if v.mayOpen() || g.o.Sessions.Find(v.id) != nil {
 			return true
@@ -294,7 +295,7 @@ func (g *Gateway) identifyAtEdge(v *visit, a *Answer) bool {
 	}
 	if r.door.recognise == authz.RecogniseAddressAgent && v.who.address.IsValid() {
 		if id, s := g.recognised.find(g.lookOf(v), g.o.Sessions.Find); s != nil {
-			v.id, v.credentials = id, credentials{}
+			v.id, v.credentials = id, backends.Credentials{}
 			v.claims = claims{id: id, Ticket: s.Ticket()}
 			return true
 		}

@@ -159,12 +159,12 @@ func TestEveryEdgeIsAnsweredInItsOwnWords(t *testing.T) {
 			authz.Envoy:       "503 | X-Usher-Source: none | Retry-After: 2 | nobody can say now whether you may watch",
 		}},
 		"a bound of ours": {func(session.OpenRequest) (backends.Decision, error) {
-			return backends.Decision{}, &backends.Overload{Setting: "sessions.max", Value: 1}
+			return backends.Decision{}, backends.NewOverload("sessions.max", 1)
 		}, map[authz.Dialect]string{
 			authz.Astra: "403", authz.Alta: "403", authz.Flussonic: "500",
-			authz.Nginx:       "403 | " + (&backends.Overload{Setting: "sessions.max", Value: 1}).Error(),
-			authz.ForwardAuth: "503 | Retry-After: 2 | " + (&backends.Overload{Setting: "sessions.max", Value: 1}).Error(),
-			authz.Envoy:       "503 | Retry-After: 2 | " + (&backends.Overload{Setting: "sessions.max", Value: 1}).Error(),
+			authz.Nginx:       "403 | " + backends.NewOverload("sessions.max", 1).Error(),
+			authz.ForwardAuth: "503 | Retry-After: 2 | " + backends.NewOverload("sessions.max", 1).Error(),
+			authz.Envoy:       "503 | Retry-After: 2 | " + backends.NewOverload("sessions.max", 1).Error(),
 		}},
 	}
 	for name, tc := range cases {

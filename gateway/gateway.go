@@ -127,7 +127,7 @@ type visit struct {
 	isPlaylist  bool
 	byTicket    bool // the ticket is one of ours
 	underTicket bool // it stood in the path, so that relative URIs inherit it
-	credentials credentials
+	credentials backends.Credentials
 	claims      claims
 	session     Session
 	id          backends.SessionID
@@ -241,9 +241,9 @@ func (g *Gateway) verify(ticket string, t *target) (claims, bool) {
 
 // credentialsBesideTicket are what a viewer with a ticket shows as well: enough to ask a backend about him, or none.
 // What a playlist listed is the origin's, though it may look like a credential.
-func (g *Gateway) credentialsBesideTicket(v *visit) credentials {
+func (g *Gateway) credentialsBesideTicket(v *visit) backends.Credentials {
 	if !v.mayOpen() {
-		return credentials{}
+		return backends.Credentials{}
 	}
 	query := v.view.Query
 	if query != "" {
@@ -251,7 +251,7 @@ func (g *Gateway) credentialsBesideTicket(v *visit) credentials {
 	}
 	c := credentialsOf(&v.target, v.view, query, g.o.Config.Tickets.Parameter)
 	if v.target.route.missing(&c) != "" {
-		return credentials{}
+		return backends.Credentials{}
 	}
 	return c
 }
@@ -265,7 +265,7 @@ func (g *Gateway) authorize(ctx context.Context, v *visit, a *Answer) error {
 	}
 	prefix := prefixOf(v.who.address)
 	if !v.session.Admit(prefix, v.now, g.o.MaxAddresses) {
-		if v.credentials.empty() {
+		if v.credentials.IsEmpty() {
 			a.refuse(http.StatusForbidden, "the ticket is used from too many addresses; credentials are needed")
 			return nil
 		}
@@ -294,7 +294,7 @@ func (g *Gateway) authorize(ctx context.Context, v *visit, a *Answer) error {
 // decision finds the viewer's session and what it stands on.
 func (g *Gateway) decision(ctx context.Context, v *visit) (*backends.Decision, error) {
 	// A viewer without ticket and credentials is one that a backend decides on by his address.
-	known := !v.credentials.empty() || v.claims.IsZero()
+	known := !v.credentials.IsEmpty() || v.claims.IsZero()
 	v.session = g.o.Sessions.Find(v.id)
 	if v.session != nil {
 		d := v.session.Decision()
@@ -322,7 +322,7 @@ func (g *Gateway) question(v *visit) *backends.Request {
 	return &backends.Request{
 		Session: v.id,
 		Route:   t.route.name, Channel: t.channel, Backend: v.backend(),
-		Query: v.credentials.query, Headers: v.credentials.headers,
+		Query: v.credentials.Query, Headers: v.credentials.Headers,
 		Device: v.device(),
 		Path:   t.path, Scheme: v.who.scheme, Host: v.who.host, Address: v.who.address,
 		UserAgent: v.view.Header.Get("User-Agent"), Referer: v.view.Header.Get("Referer"),
@@ -339,12 +339,12 @@ func (v *visit) device() string {
 	var parts []byte
 	shown := false
 	for _, name := range names {
-		value := unescapeQuery(parameter(v.view.Query, name))
+		value := backends.UnescapeQuery(parameter(v.view.Query, name))
 		if value == "" {
 			value = v.view.Header.Get(name)
 		}
 		shown = shown || value != ""
-		parts = appendField(parts, value)
+		parts = backends.AppendField(parts, value)
 	}
 	if !shown {
 		return ""

@@ -78,7 +78,7 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 			return "/~" + text[:len(text)-4] + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket of a foreign key": {nil, func(*gate) string {
-			foreign := newKeyring([]TicketKey{{ID: "a", Secret: "somebody else's secret"}})
+			foreign := newKeyring([]backends.Key{{ID: "a", Secret: "somebody else's secret"}})
 			return "/~" + foreign.mint(claims{id: id}, scope{play, "a001"}) + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket for another channel": {nil, func(g *gate) string {
@@ -330,7 +330,7 @@ func TestADecisionBecomesAStatus(t *testing.T) {
 		},
 		"overload": {
 			backends.Decision{},
-			&backends.Overload{Setting: "sessions.max", Value: 7},
+			backends.NewOverload("sessions.max", 7),
 			line{Status: 503, Body: "overloaded: sessions.max=7 reached\n", Wait: "2"},
 			line{Status: 503, Body: "overloaded: sessions.max=7 reached\n", Wait: "2"},
 		},
@@ -439,7 +439,7 @@ func TestAnOverloadedOriginAsksTheViewerToComeBack(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	var a Answer
-	err := g.originFailed(fmt.Errorf("fetch: %w", &backends.Overload{Setting: "fetch.max_waiting", Value: 1}), &visit{}, &a)
+	err := g.originFailed(fmt.Errorf("fetch: %w", backends.NewOverload("fetch.max_waiting", 1)), &visit{}, &a)
 	if err != nil || a.Status != 503 || !slices.Contains(a.Fields(), Field{"Retry-After", "2"}) ||
 		!strings.Contains(string(a.Body), "fetch.max_waiting=1") {
 		t.Errorf("got %v, %d %q %v; want 503 that names the setting", err, a.Status, a.Body, a.Fields())

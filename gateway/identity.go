@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"hash"
 	"hash/maphash"
-	"strings"
 	"sync"
 	"time"
 
@@ -39,20 +38,15 @@ type identityMAC struct {
 
 // sessionID is the same on every node for the same viewer. apart, if not zero, is the address prefix of a viewer who is
 // told apart from a crowd that uses the same credentials.
-func (i *identifier) sessionID(t *target, c *credentials, v *View, who client, apart uint64) backends.SessionID {
+func (i *identifier) sessionID(t *target, c *backends.Credentials, v *View, who client, apart uint64) backends.SessionID {
 	m, _ := i.macs.Get().(*identityMAC)
 	defer i.macs.Put(m)
 	m.in = append(m.in[:0], identityDomain...)
-	m.in = appendField(m.in, t.route.name)
-	m.in = appendField(m.in, t.channel)
-	m.in = appendPairs(m.in, c.query)
-	m.in = binary.AppendUvarint(m.in, uint64(len(c.headers)))
-	for _, h := range c.headers {
-		m.in = appendField(m.in, h.Name)
-		m.in = appendField(m.in, h.Value)
-	}
+	m.in = backends.AppendField(m.in, t.route.name)
+	m.in = backends.AppendField(m.in, t.channel)
+	m.in = c.AppendCanonical(m.in)
 	if v.publishes {
-		m.in = appendField(m.in, "publish")
+		m.in = backends.AppendField(m.in, "publish")
 	}
 	m.in = i.appendFacts(m.in, t, c, v, who)
 	m.in = binary.BigEndian.AppendUint64(m.in, apart)
@@ -61,43 +55,28 @@ func (i *identifier) sessionID(t *target, c *credentials, v *View, who client, a
 	return backends.SessionID(m.hash.Sum(m.sum[:0])[:16])
 }
 
-// appendPairs adds a query's pairs, decoded: a player that adds a directive to a URL may write all of it anew
-// ("%2F" for "/", "+" for "%20"), and must stay the same viewer.
-func appendPairs(in []byte, query string) []byte {
-	if query == "" {
-		return binary.AppendUvarint(in, 0)
-	}
-	in = binary.AppendUvarint(in, uint64(strings.Count(query, "&")+1))
-	for pair := range strings.SplitSeq(query, "&") {
-		name, value, _ := strings.Cut(pair, "=")
-		in = appendField(in, unescapeQuery(name))
-		in = appendField(in, unescapeQuery(value))
-	}
-	return in
-}
-
 // appendFacts adds what the route tells viewers apart by beside their credentials. A viewer without any is told apart by
 // his address and player, since a backend can have decided on nothing else.
-func (i *identifier) appendFacts(in []byte, t *target, c *credentials, v *View, who client) []byte {
+func (i *identifier) appendFacts(in []byte, t *target, c *backends.Credentials, v *View, who client) []byte {
 	agent := v.Header.Get("User-Agent")
 	facts := t.route.byFacts
 	if facts.edgeSession && v.edgeSession != "" {
-		in = appendField(append(in, 'e'), v.edgeSession)
+		in = backends.AppendField(append(in, 'e'), v.edgeSession)
 	}
-	if c.empty() {
-		in = appendField(in, who.address.String())
-		return appendField(in, agent)
+	if c.IsEmpty() {
+		in = backends.AppendField(in, who.address.String())
+		return backends.AppendField(in, agent)
 	}
 	if facts.playback {
 		if p := v.Header.Get("X-Playback-Session-Id"); p != "" && i.playbacks.admit(in, p, time.Now()) {
-			return appendField(append(in, 'p'), p)
+			return backends.AppendField(append(in, 'p'), p)
 		}
 	}
 	if facts.address {
 		in = binary.BigEndian.AppendUint64(append(in, 'a'), prefixOf(who.address))
 	}
 	if facts.agent {
-		in = appendField(append(in, 'u'), agent)
+		in = backends.AppendField(append(in, 'u'), agent)
 	}
 	return in
 }

@@ -58,7 +58,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case n > int64(h.limits.MaxRequests):
 		h.gateway.cors(hls.TicketInPath, v, a)
-		over := backends.Overload{Setting: "limits.max_requests", Value: h.limits.MaxRequests}
+		over := backends.NewOverload("limits.max_requests", h.limits.MaxRequests)
 		a.comeBack(time.Second, over.Error())
 		h.gateway.reword(v, a)
 	case len(r.RequestURI) > h.limits.MaxURLBytes:

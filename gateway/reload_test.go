@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/backends"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 )
@@ -46,12 +47,12 @@ func watchTwoHours(t *testing.T, carry hls.TicketTransport) {
 	live := origin.WithTransport(liveOrigin(start))
 	e, r := newCore(t, c, live)
 	uriOf, cookies := map[string]string{}, map[string]bool{} // by media sequence number
-	for reload := 0; time.Since(start) < 2*time.Hour; reload++ {
+	for reload := 0; time.Since(start) <= 2*time.Hour; reload++ {
 		switch reload {
-		case 300: // a new key signs; the old one verifies still
-			c.Tickets.Keys = append([]TicketKey{{ID: "b", Secret: "the second ticket secret"}}, c.Tickets.Keys...)
+		case 150: // a new key signs; the old one verifies still
+			c.Tickets.Keys = append([]backends.Key{{ID: "b", Secret: "the second ticket secret"}}, c.Tickets.Keys...)
 			fallthrough
-		case 600: // another node, which finds the session where it was
+		case 300: // another node, which finds the session where it was
 			sessions := r.sessions
 			e, r = newCore(t, c, live)
 			r.sessions = sessions
@@ -68,7 +69,7 @@ func watchTwoHours(t *testing.T, carry hls.TicketTransport) {
 			number++
 		}
 		ask(t, e, "/play/a001/index.m3u8", fmt.Sprintf("token=%d", reload)) // somebody else
-		pass(5 * time.Second)
+		pass(7 * time.Second)                                               // each segment is seen more than once
 	}
 	if want := 2*3600/6 + 4; len(uriOf) < want {
 		t.Errorf("saw %d segments, want %d", len(uriOf), want)

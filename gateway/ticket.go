@@ -21,8 +21,6 @@ const (
 	ticketMACSize = 16
 	ticketSize    = ticketIDSize + 4 + ticketMACSize
 	ticketChars   = ticketSize / 3 * 4
-	// maxKeyID bounds a key's id, so that a ticket is read from a small buffer.
-	maxKeyID = 16
 )
 
 // ticketDomain keeps a ticket's MAC from being mistaken for any other use of the same secret.
@@ -49,7 +47,7 @@ type ticketMAC struct {
 }
 
 // newKeyring signs with the first key and verifies with all.
-func newKeyring(keys []TicketKey) *keyring {
+func newKeyring(keys []backends.Key) *keyring {
 	ring := &keyring{keys: make(map[string]*ticketKey, len(keys))}
 	for _, k := range keys {
 		key := &ticketKey{id: k.ID}
@@ -122,17 +120,11 @@ func (r *keyring) verify(text string, s scope) (claims, bool) {
 // sign is the MAC over the raw ticket's id and time, for that scope. The result is good until the next call.
 func (m *ticketMAC) sign(keyID string, s scope) []byte {
 	m.in = append(m.in[:0], ticketDomain...)
-	m.in = appendField(m.in, keyID)
-	m.in = appendField(m.in, s.route)
-	m.in = appendField(m.in, s.channel)
+	m.in = backends.AppendField(m.in, keyID)
+	m.in = backends.AppendField(m.in, s.route)
+	m.in = backends.AppendField(m.in, s.channel)
 	m.in = append(m.in, m.raw[:ticketIDSize+4]...)
 	m.hash.Reset()
 	m.hash.Write(m.in)
 	return m.hash.Sum(m.sum[:0])[:ticketMACSize]
-}
-
-// appendField appends a string with its length, so that no two lists of fields read the same.
-func appendField(dst []byte, field string) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(field)))
-	return append(dst, field...)
 }

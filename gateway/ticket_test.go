@@ -11,9 +11,9 @@ import (
 )
 
 func ringOf(keys ...string) *keyring {
-	var all []TicketKey
+	var all []backends.Key
 	for _, id := range keys {
-		all = append(all, TicketKey{ID: id, Secret: backends.Secret("the secret of key " + id)})
+		all = append(all, backends.Key{ID: id, Secret: backends.Secret("the secret of key " + id)})
 	}
 	return newKeyring(all)
 }
@@ -85,7 +85,7 @@ func TestVerifyKnowsOursFromOthers(t *testing.T) {
 		"as it was minted":                      {ring, good, s, true},
 		"with a retired key":                    {ringOf("b", "a"), good, s, true},
 		"with a removed key":                    {ringOf("b"), good, s, false},
-		"with another secret of that id":        {newKeyring([]TicketKey{{ID: "a", Secret: "another secret here"}}), good, s, false},
+		"with another secret of that id":        {newKeyring([]backends.Key{{ID: "a", Secret: "another secret here"}}), good, s, false},
 		"with another key's id":                 {ring, "b." + body, s, false},
 		"with an unknown key's id":              {ring, "z." + body, s, false},
 		"without a key's id":                    {ring, "." + body, s, false},
@@ -142,7 +142,7 @@ func TestATicketWithAnyBitFlippedIsRefused(t *testing.T) {
 func TestEveryTicketCharacterIsSafeInPathQueryAndCookie(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
-	ring := newKeyring([]TicketKey{{ID: "Key16letters9999", Secret: "a secret of some length"}})
+	ring := newKeyring([]backends.Key{{ID: "Key16letters9999", Secret: "a secret of some length"}})
 	c.KeyID = "Key16letters9999"
 	for n := range 256 {
 		c.id[3] = byte(n)

@@ -53,7 +53,7 @@ func refusedByPolicy() backends.Decision {
 
 func timeout() error { return &backends.Failure{Kind: backends.FailureTimeout, Backend: "portal"} }
 
-func overload() error { return &backends.Overload{Setting: "backends.portal.max_in_flight", Value: 1} }
+func overload() error { return backends.NewOverload("backends.portal.max_in_flight", 1) }
 
 // sessionIn is a session of a viewer with credentials, in the phase named.
 func sessionIn(p phase) *State {

@@ -107,7 +107,7 @@ func denying(reason, redirect string) backends.BackendFunc {
 
 func unsure() backends.BackendFunc { return says(backends.Decision{}) }
 
-func overload() error { return &backends.Overload{Setting: "backends.a.max_in_flight", Value: 256} }
+func overload() error { return backends.NewOverload("backends.a.max_in_flight", 256) }
 
 func TestWhoCounts(t *testing.T) {
 	t.Parallel()

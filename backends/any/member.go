@@ -43,7 +43,7 @@ func (m *member) ask(ctx context.Context, r *backends.Request, waiting *atomic.I
 		give(a)
 	}()
 	if m.running.Add(1)-waiting.Load() >= maxUnended {
-		a.err, ended = &backends.Overload{Setting: m.crowd, Value: maxUnended}, true
+		a.err, ended = backends.NewOverload(m.crowd, maxUnended), true
 		return
 	}
 	a.decision, a.err = m.Backend.Check(ctx, r)

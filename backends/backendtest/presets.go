@@ -34,7 +34,7 @@ func Refusing(with func(status int) Dialect) PresetOption {
 // They are written as in the table, a line each, without the line of headings:
 //
 //	302 to its own login page | malformed | unexpected_answer | shut out | shut out | shut out
-func Instead(preset backends.Preset, rows string) PresetOption {
+func Instead(preset httpbackend.Preset, rows string) PresetOption {
 	return func(s *presetSuite) {
 		for row := range strings.Lines(strings.TrimSpace(rows)) {
 			s.instead = append(s.instead, presetRow{preset, row})
@@ -62,7 +62,7 @@ func LeavingOut(why string, conditions ...string) PresetOption {
 // No call leaves the machine: the unknown host's name is one that no resolver is asked for.
 func RunPresets(
 	t *testing.T,
-	newBackend func(t *testing.T, address string, preset backends.Preset) backends.Backend,
+	newBackend func(t *testing.T, address string, preset httpbackend.Preset) backends.Backend,
 	options ...PresetOption,
 ) {
 	t.Helper()
@@ -88,7 +88,7 @@ func RunPresets(
 }
 
 type presetSuite struct {
-	newBackend func(t *testing.T, address string, preset backends.Preset) backends.Backend
+	newBackend func(t *testing.T, address string, preset httpbackend.Preset) backends.Backend
 	dialect    Dialect
 	refusing   func(status int) Dialect // nil: with the status alone
 	instead    []presetRow
@@ -96,7 +96,7 @@ type presetSuite struct {
 }
 
 type presetRow struct {
-	preset backends.Preset
+	preset httpbackend.Preset
 	row    string
 }
 
@@ -121,9 +121,9 @@ func parseRow(row string) (condition string, c cell, err error) {
 }
 
 // tables reads the tables, with what the options change. They must name every condition once, and nothing else.
-func (s *presetSuite) tables(t *testing.T) map[backends.Preset]map[string]cell {
+func (s *presetSuite) tables(t *testing.T) map[httpbackend.Preset]map[string]cell {
 	t.Helper()
-	all := make(map[backends.Preset]map[string]cell)
+	all := make(map[httpbackend.Preset]map[string]cell)
 	known := conditions()
 	for preset, text := range presetTables() {
 		all[preset] = make(map[string]cell)
@@ -166,7 +166,7 @@ func mustParseRow(t *testing.T, row string) (string, cell) {
 }
 
 // run tries one cell: the backend by itself, then in a chain.
-func (s *presetSuite) run(t *testing.T, preset backends.Preset, condition string, want cell) {
+func (s *presetSuite) run(t *testing.T, preset httpbackend.Preset, condition string, want cell) {
 	p := newPlace(t, s.dialect)
 	p.refusing = s.refusing
 	conditions()[condition](t, p)
@@ -196,11 +196,11 @@ func (s *presetSuite) run(t *testing.T, preset backends.Preset, condition string
 }
 
 // runChain tries the cell with all that stands around an adapter, up to the answers that open a breaker and beyond.
-func (s *presetSuite) runChain(t *testing.T, p *place, preset backends.Preset, adapter backends.Backend, want cell) {
+func (s *presetSuite) runChain(t *testing.T, p *place, preset httpbackend.Preset, adapter backends.Backend, want cell) {
 	cfg := chain.DefaultConfig()
 	cfg.Timeout = p.timeout // long, so that no pause of a busy machine is taken for one of the middleware
 	cfg.Breaker.Interval = max(cfg.Breaker.Interval, opensBreaker*p.timeout)
-	chain := chain.New("middleware", cfg, adapter, chain.Deps{Kind: "test", Preset: preset})
+	chain := chain.New("middleware", cfg, adapter, chain.Deps{Kind: "test", DefaultPolicy: preset.Policy()})
 	households := byte(0)
 	check := func(who string, r *backends.Request, want string) {
 		t.Helper()

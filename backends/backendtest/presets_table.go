@@ -1,6 +1,6 @@
 package backendtest
 
-import "usher/backends"
+import "usher/backends/httpbackend"
 
 // The tables say, for each thing that may be the matter with a middleware, what each preset makes of it:
 //
@@ -129,11 +129,11 @@ not HTTP                         | malformed   |                    | shut out  
 503                              | no          |                    | no          | no          | no
 `
 
-func presetTables() map[backends.Preset]string {
-	return map[backends.Preset]string{
-		backends.PresetAstra:     tableAstra,
-		backends.PresetAlta:      tableAlta,
-		backends.PresetFlussonic: tableFlussonic,
-		backends.PresetAuthProxy: tableAuthProxy,
+func presetTables() map[httpbackend.Preset]string {
+	return map[httpbackend.Preset]string{
+		httpbackend.PresetAstra:     tableAstra,
+		httpbackend.PresetAlta:      tableAlta,
+		httpbackend.PresetFlussonic: tableFlussonic,
+		httpbackend.PresetAuthProxy: tableAuthProxy,
 	}
 }

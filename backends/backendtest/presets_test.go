@@ -50,7 +50,7 @@ func TestPresetsOfABackendThatReadsBodies(t *testing.T) {
 		seen = make(map[string]bool)
 	)
 	t.Run("every cell", func(t *testing.T) {
-		RunPresets(t, func(t *testing.T, address string, preset backends.Preset) backends.Backend {
+		RunPresets(t, func(t *testing.T, address string, preset httpbackend.Preset) backends.Backend {
 			mu.Lock()
 			_, cell, _ := strings.Cut(t.Name(), "every_cell/")
 			seen[cell] = true
@@ -71,7 +71,7 @@ func TestPresetsOfABackendThatReadsBodies(t *testing.T) {
 					inJSON(w, r, u, known)
 				}
 			}),
-			Instead(backends.PresetAuthProxy, `
+			Instead(httpbackend.PresetAuthProxy, `
 302 to its own login page | malformed | | shut out | shut out | shut out
 `),
 			LeavingOut("it never sends anybody away so", "403 with X-Location"),
@@ -109,7 +109,7 @@ func TestUnexpectedAnswersHaveNoWord(t *testing.T) {
 		"a yes by nobody":             {Verdict: backends.Allowed},
 		"a yes with a redirect":       {Verdict: backends.Allowed, Source: backends.FromBackend, Redirect: p.sentOn},
 		"a no with another redirect":  {Verdict: backends.Denied, Source: backends.FromBackend, Redirect: "http://other/"},
-		"pending by the backend":    {Source: backends.FromBackend},
+		"pending by the backend":      {Source: backends.FromBackend},
 		"kept without what was known": {Verdict: backends.Allowed, Source: backends.FromCached},
 		"a no kept":                   {Verdict: backends.Denied, Source: backends.FromCached, User: "alice"},
 		"a ticket's yes":              {Verdict: backends.Allowed, Source: backends.FromTicket},

@@ -119,7 +119,7 @@ func TestWhatMovesTheBreaker(t *testing.T) {
 			return backends.Decision{Verdict: backends.Denied}, nil
 		}, from, 50, backends.BreakerClosed},
 		"an overload does not count": {func(context.Context, *backends.Request) (backends.Decision, error) {
-			return backends.Decision{}, &backends.Overload{Setting: "x", Value: 1}
+			return backends.Decision{}, backends.NewOverload("x", 1)
 		}, from, 50, backends.BreakerClosed},
 		"an error outside the vocabulary counts as malformed": {func(context.Context, *backends.Request) (backends.Decision, error) {
 			return backends.Decision{}, errors.New("?")

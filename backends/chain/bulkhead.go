@@ -167,5 +167,5 @@ func (b *Bulkhead) wait(ctx context.Context, l *lane, opened <-chan struct{}) (h
 
 func (l *lane) overload(setting string, value int) error {
 	l.refused.Add(1)
-	return &backends.Overload{Setting: setting, Value: value}
+	return backends.NewOverload(setting, value)
 }

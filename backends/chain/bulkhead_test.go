@@ -3,6 +3,7 @@ package chain
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -43,7 +44,7 @@ func fill(t *testing.T, b *Bulkhead, r *backends.Request, slots int) {
 func wantOverload(t *testing.T, err error, setting string, value int) {
 	t.Helper()
 	var o *backends.Overload
-	if !errors.As(err, &o) || o.Setting != setting || o.Value != value {
+	if !errors.As(err, &o) || o.Setting != setting || o.Value != fmt.Sprint(value) {
 		t.Fatalf("got %v, want an overload of %s=%d", err, setting, value)
 	}
 }

@@ -56,11 +56,16 @@ func (c Config) Validate() error {
 type Deps struct {
 	// Kind is the adapter's kind, for traces.
 	Kind string
-	// Preset decides on OnFailure where the config leaves it open.
-	Preset backends.Preset
+	// DefaultPolicy holds where the config leaves OnFailure open; PolicyFromPreset: allow.
+	DefaultPolicy backends.Policy
 	// Log and Tracer may be nil: then nothing is logged or traced.
 	Log    *slog.Logger
 	Tracer trace.Tracer
+}
+
+// policy is the configured outage policy, or the default.
+func (d Deps) policy(configured backends.Policy) backends.Policy {
+	return configured.Or(d.DefaultPolicy).Or(backends.PolicyAllow)
 }
 
 // Chain is one backend with everything around it, in this order:
@@ -95,7 +100,7 @@ func New(name string, cfg Config, adapter backends.Backend, parts Deps) *Chain {
 	traced := NewTracing(name, parts.Kind, tracer, adapter)
 	breaker := NewBreaker(name, cfg.Timeout, cfg.Breaker, traced, parts.Log)
 	bulkhead := NewBulkhead(name, cfg.Bulkhead, breaker, breaker.Opened)
-	policy := cfg.OnFailure.Or(parts.Preset.Policy())
+	policy := parts.policy(cfg.OnFailure)
 	failOpen := NewFailOpen(name, policy, bulkhead, breaker.IsDown, parts.Log)
 	return &Chain{
 		Name:     name,
@@ -124,7 +129,7 @@ func NewLocal(name string, policy backends.Policy, adapter backends.Backend, mem
 		}
 		return d, err
 	})
-	c.FailOpen = NewFailOpen(name, policy.Or(parts.Preset.Policy()), decided, c.IsDown, parts.Log)
+	c.FailOpen = NewFailOpen(name, parts.policy(policy), decided, c.IsDown, parts.Log)
 	return c
 }
 

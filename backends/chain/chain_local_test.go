@@ -361,7 +361,7 @@ func TestAMembersOwnPolicyDoesNotCountWhereItIsJoined(t *testing.T) {
 
 func TestALocalChainPassesOnWhatIsNoFailure(t *testing.T) {
 	t.Parallel()
-	for _, want := range []error{context.Canceled, &backends.Overload{Setting: "backends.portal.max_in_flight", Value: 1}} {
+	for _, want := range []error{context.Canceled, backends.NewOverload("backends.portal.max_in_flight", 1)} {
 		refused := backends.BackendFunc(func(context.Context, *backends.Request) (backends.Decision, error) { return backends.Decision{}, want })
 		c := NewLocal("joint", backends.PolicyAllow, refused, nil, Deps{})
 		if d, err := c.Check(t.Context(), from(1)); !errors.Is(err, want) || d != (backends.Decision{}) {
@@ -372,7 +372,7 @@ func TestALocalChainPassesOnWhatIsNoFailure(t *testing.T) {
 
 func TestLocalConfigValidate(t *testing.T) {
 	t.Parallel()
-	cfg := backends.DefaultLocalConfig()
+	cfg := DefaultLocalConfig()
 	if err := cfg.Validate(); err != nil {
 		t.Errorf("the defaults are invalid: %v", err)
 	}

@@ -72,22 +72,22 @@ func TestANoStaysANoUnderEveryPolicy(t *testing.T) {
 func TestTheConfigWinsOverThePresetsPolicy(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		preset backends.Preset
+		preset backends.Policy
 		policy backends.Policy
 		want   backends.Policy
 	}{
-		"astra allows":              {backends.PresetAstra, backends.PolicyFromPreset, backends.PolicyAllow},
-		"alta allows":               {backends.PresetAlta, backends.PolicyFromPreset, backends.PolicyAllow},
-		"flussonic keeps":           {backends.PresetFlussonic, backends.PolicyFromPreset, backends.PolicyKeep},
-		"auth-proxy denies":         {backends.PresetAuthProxy, backends.PolicyFromPreset, backends.PolicyDeny},
-		"the config says otherwise": {backends.PresetAuthProxy, backends.PolicyAllow, backends.PolicyAllow},
+		"nothing said":              {backends.PolicyFromPreset, backends.PolicyFromPreset, backends.PolicyAllow},
+		"astra and alta allow":      {backends.PolicyAllow, backends.PolicyFromPreset, backends.PolicyAllow},
+		"flussonic keeps":           {backends.PolicyKeep, backends.PolicyFromPreset, backends.PolicyKeep},
+		"auth-proxy denies":         {backends.PolicyDeny, backends.PolicyFromPreset, backends.PolicyDeny},
+		"the config says otherwise": {backends.PolicyDeny, backends.PolicyAllow, backends.PolicyAllow},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := DefaultConfig()
 			cfg.OnFailure = tt.policy
-			c := New("portal", cfg, backends.BackendFunc(yes), Deps{Preset: tt.preset})
+			c := New("portal", cfg, backends.BackendFunc(yes), Deps{DefaultPolicy: tt.preset})
 			if got := c.FailOpen.Policy(); got != tt.want {
 				t.Errorf("got policy %s, want %s", got, tt.want)
 			}

@@ -90,7 +90,7 @@ func TestFailOpenPassesOnWhatIsNoFailure(t *testing.T) {
 	}{
 		"a yes":                {backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, ValidFor: time.Hour}, nil},
 		"a no":                 {backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}, nil},
-		"an overload":          {backends.Decision{}, &backends.Overload{Setting: "backends.portal.max_in_flight", Value: 256}},
+		"an overload":          {backends.Decision{}, backends.NewOverload("backends.portal.max_in_flight", 256)},
 		"a viewer who left":    {backends.Decision{}, context.Canceled},
 		"the caller's own end": {backends.Decision{}, context.DeadlineExceeded},
 	}

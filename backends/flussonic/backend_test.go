@@ -223,7 +223,7 @@ func newChain(t *testing.T, s *backendtest.Server) *chain.Chain {
 	b := newBackend(t, s.URL(), nil)
 	cfg := chain.DefaultConfig()
 	cfg.Timeout = 200 * time.Millisecond
-	return chain.New("middleware", cfg, b, chain.Deps{Kind: "flussonic", Preset: b.Preset()})
+	return chain.New("middleware", cfg, b, chain.Deps{Kind: "flussonic", DefaultPolicy: b.Preset().Policy()})
 }
 
 func TestAViewerWithoutAToken(t *testing.T) {
@@ -286,7 +286,7 @@ func TestConfigInYAML(t *testing.T) {
 	want := Config{HTTP: httpbackend.DefaultConfig()}
 	want.HTTP.Address = "https://auth.example.com/auth?site=1"
 	want.HTTP.Headers = map[string]backends.Secret{"X-Api-Key": "s3cret"}
-	want.HTTP.Preset = backends.PresetFlussonic
+	want.HTTP.Preset = httpbackend.PresetFlussonic
 	want.HTTP.Statuses = httpbackend.Statuses{"302": httpbackend.OutcomeAllow, "5xx": httpbackend.OutcomeDeny}
 	want.HTTP.DialTimeout = 300 * time.Millisecond
 	want.HTTP.RequireHeader = "X-UserId"

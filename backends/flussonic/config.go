@@ -1,7 +1,6 @@
 package flussonic
 
 import (
-	"usher/backends"
 	"usher/backends/httpbackend"
 )
 
@@ -16,7 +15,7 @@ type Config struct {
 // DefaultConfig has everything but the address.
 func DefaultConfig() Config {
 	cfg := Config{HTTP: httpbackend.DefaultConfig(), AutoToken: true}
-	cfg.HTTP.Preset = backends.PresetFlussonic
+	cfg.HTTP.Preset = httpbackend.PresetFlussonic
 	return cfg
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 func TestPresetsKeepTheirPromises(t *testing.T) {
-	backendtest.RunPresets(t, func(t *testing.T, address string, preset backends.Preset) backends.Backend {
+	backendtest.RunPresets(t, func(t *testing.T, address string, preset httpbackend.Preset) backends.Backend {
 		cfg := DefaultConfig()
 		cfg.HTTP.Address, cfg.HTTP.Preset = address, preset
 		cfg.HTTP.DialTimeout, cfg.HTTP.TLSTimeout = time.Minute, time.Minute // so that a busy machine is no failure

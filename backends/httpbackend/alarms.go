@@ -14,16 +14,19 @@ import (
 // well every other time fills no log.
 const alarmQuiet = time.Minute
 
+// numAlarms is how many alarms there are.
+const numAlarms = int(backends.AlarmUnexpectedAnswer) + 1
+
 // Alarms notes what a backend does outside its contract, and logs the first time and the end of it. Safe for concurrent
 // use; a good answer costs an atomic read.
 type Alarms struct {
 	name   string
 	log    *slog.Logger
-	counts [backends.NumAlarms]atomic.Uint64
+	counts [numAlarms]atomic.Uint64
 	raised atomic.Uint32 // an AlarmSet
 
 	mu   sync.Mutex
-	last [backends.NumAlarms]time.Time
+	last [numAlarms]time.Time
 }
 
 // NewAlarms watches the named backend.
@@ -33,7 +36,7 @@ func NewAlarms(name string, log *slog.Logger) *Alarms {
 
 // Record takes down what one answer raised. detail says which status or header it was, never its value: that could be a
 // viewer's token.
-func (w *Alarms) Record(now time.Time, seen backends.AlarmSet, detail string) {
+func (w *Alarms) Record(now time.Time, seen AlarmSet, detail string) {
 	for rest := seen; rest != 0; rest &= rest - 1 {
 		w.counts[bits.TrailingZeros8(uint8(rest))].Add(1)
 	}
@@ -55,7 +58,7 @@ func (w *Alarms) noteOne(now time.Time, a backends.Alarm, seen bool, detail stri
 		w.log.Warn("backend answers outside its contract", "backend", w.name, "alarm", a.String(), "detail", detail,
 			"advice", a.Advice())
 	case !seen && raised && now.Sub(w.last[a]) >= alarmQuiet:
-		w.raised.Store(uint32(w.Active() &^ backends.AlarmSet(0).With(a)))
+		w.raised.Store(uint32(w.Active() &^ AlarmSet(0).With(a)))
 		w.log.Warn("backend answers within its contract again", "backend", w.name, "alarm", a.String())
 	}
 	if seen {
@@ -64,7 +67,7 @@ func (w *Alarms) noteOne(now time.Time, a backends.Alarm, seen bool, detail stri
 }
 
 // Active is the alarms that hold at present.
-func (w *Alarms) Active() backends.AlarmSet { return backends.AlarmSet(w.raised.Load()) }
+func (w *Alarms) Active() AlarmSet { return AlarmSet(w.raised.Load()) }
 
 // Count is how often the alarm was seen since the start.
 func (w *Alarms) Count(a backends.Alarm) uint64 { return w.counts[a].Load() }

@@ -14,15 +14,15 @@ import (
 func TestAlarmIsLoggedWhenItBeginsAndEnds(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
-	bad := backends.AlarmSet(0).With(backends.AlarmUnexpectedStatus)
+	bad := AlarmSet(0).With(backends.AlarmUnexpectedStatus)
 	type answer struct {
 		after time.Duration
-		seen  backends.AlarmSet
+		seen  AlarmSet
 	}
 	tests := map[string]struct {
 		answers []answer
 		lines   int
-		raised  backends.AlarmSet
+		raised  AlarmSet
 	}{
 		"good answers log nothing":                        {[]answer{{0, 0}, {1, 0}}, 0, 0},
 		"a hundred bad ones in a row log once":            {repeat(answer{0, bad}, 100), 1, bad},
@@ -65,7 +65,7 @@ func TestAlarmsAreCounted(t *testing.T) {
 	for range 4 {
 		group.Go(func() {
 			for range 250 {
-				w.Record(time.Now(), backends.AlarmSet(0).With(backends.AlarmBadHeader).With(backends.AlarmRedirectToItself), "")
+				w.Record(time.Now(), AlarmSet(0).With(backends.AlarmBadHeader).With(backends.AlarmRedirectToItself), "")
 				w.Record(time.Now(), 0, "")
 			}
 		})

@@ -279,15 +279,15 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 func TestA404IsAWrongAddressOnlyWhereItIsAFailure(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		preset   backends.Preset
+		preset   httpbackend.Preset
 		statuses httpbackend.Statuses
 		want     uint64
 	}{
-		"astra":                       {backends.PresetAstra, nil, 1},
-		"alta":                        {backends.PresetAlta, nil, 0},
-		"flussonic":                   {backends.PresetFlussonic, nil, 0},
-		"auth-proxy":                  {backends.PresetAuthProxy, nil, 0},
-		"astra, and the config means": {backends.PresetAstra, httpbackend.Statuses{"404": httpbackend.OutcomeDeny}, 0},
+		"astra":                       {httpbackend.PresetAstra, nil, 1},
+		"alta":                        {httpbackend.PresetAlta, nil, 0},
+		"flussonic":                   {httpbackend.PresetFlussonic, nil, 0},
+		"auth-proxy":                  {httpbackend.PresetAuthProxy, nil, 0},
+		"astra, and the config means": {httpbackend.PresetAstra, httpbackend.Statuses{"404": httpbackend.OutcomeDeny}, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -324,7 +324,7 @@ func TestARedirectToTheBackendsOwnHost(t *testing.T) {
 		"no address":                 {"javascript:alert(1)", nonsense},
 	}
 	for name, tt := range tests {
-		for _, preset := range []backends.Preset{backends.PresetAstra, backends.PresetFlussonic} {
+		for _, preset := range []httpbackend.Preset{httpbackend.PresetAstra, httpbackend.PresetFlussonic} {
 			t.Run(preset.String()+", "+name, func(t *testing.T) {
 				t.Parallel()
 				c, _ := newLoudClient(t, func(cfg *httpbackend.Config) { cfg.Preset = preset })
@@ -364,7 +364,7 @@ func TestALoginPageAtTheEndOfARedirectIsNoYes(t *testing.T) {
 		http.Redirect(w, r, "/login", http.StatusFound)
 	})
 	c := newClient(t, s.URL()+"/check", func(cfg *httpbackend.Config) {
-		cfg.Preset, cfg.RequireHeader = backends.PresetAuthProxy, "X-Auth"
+		cfg.Preset, cfg.RequireHeader = httpbackend.PresetAuthProxy, "X-Auth"
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()

@@ -177,7 +177,7 @@ var errLoginPage = errors.New("redirected to a web page, such as a login")
 func (c *Client) Malformed(err error) error { return c.malformed(err) }
 
 // Preset is whose way of reading answers holds.
-func (c *Client) Preset() backends.Preset { return c.table.preset }
+func (c *Client) Preset() Preset { return c.table.preset }
 
 // Watch is where the alarms are counted.
 func (c *Client) Watch() *Alarms { return c.watch }

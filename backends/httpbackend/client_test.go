@@ -122,7 +122,7 @@ func TestRedirects(t *testing.T) {
 			t.Fatalf("set the middleware: %v", err)
 		}
 	}
-	ask := func(preset backends.Preset) (backends.Decision, error) {
+	ask := func(preset httpbackend.Preset) (backends.Decision, error) {
 		c := newClient(t, s.URL()+"/check?key=S", func(cfg *httpbackend.Config) {
 			cfg.Preset = preset
 			cfg.Headers = map[string]backends.Secret{"X-Api-Key": "5ecret"}
@@ -134,12 +134,12 @@ func TestRedirects(t *testing.T) {
 	}
 
 	set(s, backendtest.Redirect("http://promo.example.net/"))
-	d, err := ask(backends.PresetAstra)
+	d, err := ask(httpbackend.PresetAstra)
 	if err != nil || d.Verdict != backends.Denied || d.Redirect != "http://promo.example.net/" {
 		t.Errorf("astra: got %+v and error %v, want a no with the redirect", d, err)
 	}
 	set(s, backendtest.Redirect(strings.Replace(elsewhere.URL(), "127.0.0.1", "localhost", 1)+"/moved?token=good"))
-	d, err = ask(backends.PresetAuthProxy)
+	d, err = ask(httpbackend.PresetAuthProxy)
 	if err != nil || d.Verdict != backends.Allowed || d.User != "alice" {
 		t.Errorf("auth-proxy: got %+v and error %v, want the yes of where it leads", d, err)
 	}
@@ -150,19 +150,19 @@ func TestRedirects(t *testing.T) {
 
 	set(s, backendtest.RedirectSelf())
 	before := s.Calls()
-	_, err = ask(backends.PresetAuthProxy)
+	_, err = ask(httpbackend.PresetAuthProxy)
 	if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureMalformed {
 		t.Errorf("auth-proxy: got %v for a loop, want a malformed failure", err)
 	}
 	if calls := s.Calls() - before; calls != 11 {
 		t.Errorf("got %d calls, want the first and 10 redirects", calls)
 	}
-	_, err = ask(backends.PresetAstra)
+	_, err = ask(httpbackend.PresetAstra)
 	if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureMalformed {
 		t.Errorf("astra: got %v for a redirect to itself, want a malformed failure", err)
 	}
 	set(s, backendtest.Redirect("http://[broken"))
-	if d, err = ask(backends.PresetAstra); err != nil || d.Verdict != backends.Denied || d.Redirect != "" {
+	if d, err = ask(httpbackend.PresetAstra); err != nil || d.Verdict != backends.Denied || d.Redirect != "" {
 		t.Errorf("got %+v and error %v for a broken place, want a bare no", d, err)
 	}
 }

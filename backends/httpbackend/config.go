@@ -18,8 +18,8 @@ type Config struct {
 	// Headers are sent with every call, over any that a viewer sent.
 	Headers map[string]backends.Secret `yaml:"headers"`
 	// Preset says how answers are read; Statuses overrides single ones.
-	Preset   backends.Preset `yaml:"preset"`
-	Statuses Statuses        `yaml:"statuses"`
+	Preset   Preset   `yaml:"preset"`
+	Statuses Statuses `yaml:"statuses"`
 	// RequireHeader is a header, "Name" or "Name: value", and RequireBody a regular expression for the body, without
 	// which a yes is no answer: something else than the backend said 200. Empty: nothing is required.
 	RequireHeader string `yaml:"require_header"`

@@ -38,7 +38,7 @@ type Reading struct {
 	Decision backends.Decision
 	Failure  *backends.Failure
 	// Alarms is what was wrong with the answer, and Detail where, without any value.
-	Alarms backends.AlarmSet
+	Alarms AlarmSet
 	Detail string
 }
 

@@ -26,7 +26,7 @@ func header(pairs ...string) http.Header {
 
 func TestClassifyReadsTheHeaders(t *testing.T) {
 	t.Parallel()
-	badHeader := backends.AlarmSet(0).With(backends.AlarmBadHeader)
+	badHeader := AlarmSet(0).With(backends.AlarmBadHeader)
 	allowed := backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200"}
 	with := func(change func(*backends.Decision)) backends.Decision {
 		d := allowed
@@ -36,7 +36,7 @@ func TestClassifyReadsTheHeaders(t *testing.T) {
 	tests := map[string]struct {
 		header http.Header
 		want   backends.Decision
-		alarms backends.AlarmSet
+		alarms AlarmSet
 	}{
 		"none at all": {header(), allowed, 0},
 		"all of them": {
@@ -67,7 +67,7 @@ func TestClassifyReadsTheHeaders(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := mustTable(t, backends.PresetAstra, nil).Classify("portal", ownHost, Response{Status: 200, Header: tt.header})
+			got := mustTable(t, PresetAstra, nil).Classify("portal", ownHost, Response{Status: 200, Header: tt.header})
 			if got.Failure != nil || got.Alarms != tt.alarms {
 				t.Errorf("got failure %v and alarms %b, want none and %b", got.Failure, got.Alarms, tt.alarms)
 			}
@@ -81,55 +81,55 @@ func TestClassifyReadsTheHeaders(t *testing.T) {
 func TestClassifyReadsTheStatus(t *testing.T) {
 	t.Parallel()
 	const promo = "https://promo.example.net/expired.m3u8?x=1"
-	unexpected := backends.AlarmSet(0).With(backends.AlarmUnexpectedStatus)
-	badHeader := backends.AlarmSet(0).With(backends.AlarmBadHeader)
-	itself := backends.AlarmSet(0).With(backends.AlarmRedirectToItself)
+	unexpected := AlarmSet(0).With(backends.AlarmUnexpectedStatus)
+	badHeader := AlarmSet(0).With(backends.AlarmBadHeader)
+	itself := AlarmSet(0).With(backends.AlarmRedirectToItself)
 	type want struct {
 		verdict  backends.Verdict
 		redirect string
 		failure  string
-		alarms   backends.AlarmSet
+		alarms   AlarmSet
 	}
 	tests := map[string]struct {
-		preset backends.Preset
+		preset Preset
 		status int
 		header http.Header
 		want   want
 	}{
-		"401 is a no":                              {backends.PresetAstra, 401, header(), want{verdict: backends.Denied}},
-		"403 is a no":                              {backends.PresetAstra, 403, header(), want{verdict: backends.Denied}},
-		"404 is a wrong address":                   {backends.PresetAstra, 404, header(), want{failure: `ask backend "portal": status 404`, alarms: backends.AlarmSet(0).With(backends.AlarmWrongAddress)}},
-		"410 is a no with an alarm":                {backends.PresetAstra, 410, header(), want{verdict: backends.Denied, alarms: unexpected}},
-		"204 is a no with an alarm":                {backends.PresetAstra, 204, header(), want{verdict: backends.Denied, alarms: unexpected}},
-		"503 is a failure":                         {backends.PresetAstra, 503, header(), want{failure: `ask backend "portal": status 503`}},
-		"302 sends the viewer on":                  {backends.PresetAstra, 302, header("Location", promo), want{verdict: backends.Denied, redirect: promo}},
-		"302 with X-Location alone too":            {backends.PresetAstra, 302, header("X-Location", promo), want{verdict: backends.Denied, redirect: promo}},
-		"Location wins in a 3xx":                   {backends.PresetAstra, 302, header("X-Location", "http://b.example/", "Location", promo), want{verdict: backends.Denied, redirect: promo}},
-		"403 with X-Location":                      {backends.PresetAstra, 403, header("X-Location", promo), want{verdict: backends.Denied, redirect: promo}},
-		"403 with a Location, which is not for it": {backends.PresetAstra, 403, header("Location", promo), want{verdict: backends.Denied}},
-		"flussonic relays as well":                 {backends.PresetFlussonic, 302, header("Location", promo), want{verdict: backends.Denied, redirect: promo}},
-		"alta says no and nothing else":            {backends.PresetAlta, 302, header("Location", promo), want{verdict: backends.Denied}},
-		"alta does not know X-Location":            {backends.PresetAlta, 403, header("X-Location", promo), want{verdict: backends.Denied}},
-		"auth-proxy with nowhere to follow":        {backends.PresetAuthProxy, 302, header(), want{verdict: backends.Denied, alarms: unexpected}},
-		"302 without a place":                      {backends.PresetAstra, 302, header(), want{verdict: backends.Denied, alarms: unexpected}},
+		"401 is a no":                              {PresetAstra, 401, header(), want{verdict: backends.Denied}},
+		"403 is a no":                              {PresetAstra, 403, header(), want{verdict: backends.Denied}},
+		"404 is a wrong address":                   {PresetAstra, 404, header(), want{failure: `ask backend "portal": status 404`, alarms: AlarmSet(0).With(backends.AlarmWrongAddress)}},
+		"410 is a no with an alarm":                {PresetAstra, 410, header(), want{verdict: backends.Denied, alarms: unexpected}},
+		"204 is a no with an alarm":                {PresetAstra, 204, header(), want{verdict: backends.Denied, alarms: unexpected}},
+		"503 is a failure":                         {PresetAstra, 503, header(), want{failure: `ask backend "portal": status 503`}},
+		"302 sends the viewer on":                  {PresetAstra, 302, header("Location", promo), want{verdict: backends.Denied, redirect: promo}},
+		"302 with X-Location alone too":            {PresetAstra, 302, header("X-Location", promo), want{verdict: backends.Denied, redirect: promo}},
+		"Location wins in a 3xx":                   {PresetAstra, 302, header("X-Location", "http://b.example/", "Location", promo), want{verdict: backends.Denied, redirect: promo}},
+		"403 with X-Location":                      {PresetAstra, 403, header("X-Location", promo), want{verdict: backends.Denied, redirect: promo}},
+		"403 with a Location, which is not for it": {PresetAstra, 403, header("Location", promo), want{verdict: backends.Denied}},
+		"flussonic relays as well":                 {PresetFlussonic, 302, header("Location", promo), want{verdict: backends.Denied, redirect: promo}},
+		"alta says no and nothing else":            {PresetAlta, 302, header("Location", promo), want{verdict: backends.Denied}},
+		"alta does not know X-Location":            {PresetAlta, 403, header("X-Location", promo), want{verdict: backends.Denied}},
+		"auth-proxy with nowhere to follow":        {PresetAuthProxy, 302, header(), want{verdict: backends.Denied, alarms: unexpected}},
+		"302 without a place":                      {PresetAstra, 302, header(), want{verdict: backends.Denied, alarms: unexpected}},
 		"302 to the portal's login": {
-			backends.PresetAstra, 302, header("Location", "https://PORTAL.example.com:8443/login"),
+			PresetAstra, 302, header("Location", "https://PORTAL.example.com:8443/login"),
 			want{failure: `ask backend "portal": malformed: redirect to the backend's own host`, alarms: itself},
 		},
 		"302 to a path, which is the portal's": {
-			backends.PresetAstra, 302, header("Location", "/login"),
+			PresetAstra, 302, header("Location", "/login"),
 			want{failure: `ask backend "portal": malformed: redirect to the backend's own host`, alarms: itself},
 		},
 		"302 to the portal by its absolute name": {
-			backends.PresetAstra, 302, header("Location", "//portal.example.com./login"),
+			PresetAstra, 302, header("Location", "//portal.example.com./login"),
 			want{failure: `ask backend "portal": malformed: redirect to the backend's own host`, alarms: itself},
 		},
-		"403 with X-Location on the portal stays a no": {backends.PresetAstra, 403, header("X-Location", "http://portal.example.com/promo"), want{verdict: backends.Denied, alarms: itself}},
-		"a script is no place":                         {backends.PresetAstra, 302, header("Location", "javascript:alert(1)"), want{verdict: backends.Denied, alarms: badHeader}},
-		"a place with a password":                      {backends.PresetAstra, 302, header("Location", "http://u:p@promo.example.net/"), want{verdict: backends.Denied, alarms: badHeader}},
-		"a place with a line break":                    {backends.PresetAstra, 403, header("X-Location", "http://a.example/\r\nX: y"), want{verdict: backends.Denied, alarms: badHeader}},
-		"a place with a backslash":                     {backends.PresetAstra, 302, header("Location", `http:\\promo.example.net`), want{verdict: backends.Denied, alarms: badHeader}},
-		"a place without end":                          {backends.PresetAstra, 302, header("Location", "http://a.example/"+strings.Repeat("x", 2048)), want{verdict: backends.Denied, alarms: badHeader}},
+		"403 with X-Location on the portal stays a no": {PresetAstra, 403, header("X-Location", "http://portal.example.com/promo"), want{verdict: backends.Denied, alarms: itself}},
+		"a script is no place":                         {PresetAstra, 302, header("Location", "javascript:alert(1)"), want{verdict: backends.Denied, alarms: badHeader}},
+		"a place with a password":                      {PresetAstra, 302, header("Location", "http://u:p@promo.example.net/"), want{verdict: backends.Denied, alarms: badHeader}},
+		"a place with a line break":                    {PresetAstra, 403, header("X-Location", "http://a.example/\r\nX: y"), want{verdict: backends.Denied, alarms: badHeader}},
+		"a place with a backslash":                     {PresetAstra, 302, header("Location", `http:\\promo.example.net`), want{verdict: backends.Denied, alarms: badHeader}},
+		"a place without end":                          {PresetAstra, 302, header("Location", "http://a.example/"+strings.Repeat("x", 2048)), want{verdict: backends.Denied, alarms: badHeader}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -153,7 +153,7 @@ func FuzzClassify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, duration, sessions, id, name, place, unique string) {
 		h := header("X-AuthDuration", duration, "X-Max-Sessions", sessions, "X-UserId", id, "X-Session-Name", name,
 			"Location", place, "X-Location", place, "X-Unique", unique)
-		for preset := backends.PresetAstra; preset <= backends.PresetAuthProxy; preset++ {
+		for preset := PresetAstra; preset <= PresetAuthProxy; preset++ {
 			r := mustTable(t, preset, nil).Classify("portal", ownHost, Response{Status: status, Header: h})
 			checkReading(t, r, status)
 		}
@@ -181,7 +181,7 @@ func checkReading(t *testing.T, r Reading, status int) {
 }
 
 func BenchmarkClassify(b *testing.B) {
-	table := mustTable(b, backends.PresetAstra, nil)
+	table := mustTable(b, PresetAstra, nil)
 	a := Response{Status: 200, Header: header("X-Session-Name", "alice", "X-UserId", "42", "X-AuthDuration", strconv.Itoa(180))}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -70,12 +70,12 @@ const firstStatus, lastStatus = 100, 599
 
 // StatusTable is what each HTTP status means to one backend. It is not changed after it was made, so it may be shared.
 type StatusTable struct {
-	preset backends.Preset
+	preset Preset
 	means  [lastStatus - firstStatus + 1]meaning
 }
 
 // NewStatusTable is the preset's table with the overrides on top.
-func NewStatusTable(preset backends.Preset, overrides Statuses) (*StatusTable, error) {
+func NewStatusTable(preset Preset, overrides Statuses) (*StatusTable, error) {
 	if err := overrides.Validate(); err != nil {
 		return nil, err
 	}

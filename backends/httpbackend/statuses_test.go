@@ -14,20 +14,20 @@ import (
 func TestPresets(t *testing.T) {
 	t.Parallel()
 	statuses := []int{200, 204, 302, 401, 403, 404, 410, 429, 500, 503, 599, 100, 600, 0}
-	tests := map[backends.Preset][]string{
-		backends.PresetAstra: {
+	tests := map[Preset][]string{
+		PresetAstra: {
 			"allow", "deny!", "redirect", "deny", "deny", "failure", "deny!", "failure", "failure", "failure", "failure",
 			"deny!", "failure!", "failure!",
 		},
-		backends.PresetAlta: {
+		PresetAlta: {
 			"allow", "deny", "deny", "deny", "deny", "deny", "deny", "deny", "deny", "deny", "deny",
 			"deny!", "failure!", "failure!",
 		},
-		backends.PresetFlussonic: {
+		PresetFlussonic: {
 			"allow", "deny", "redirect", "deny", "deny", "deny", "deny", "failure", "failure", "failure", "failure",
 			"deny!", "failure!", "failure!",
 		},
-		backends.PresetAuthProxy: {
+		PresetAuthProxy: {
 			"allow", "deny", "follow", "deny", "deny", "deny", "deny", "deny", "deny", "deny", "deny",
 			"deny!", "failure!", "failure!",
 		},
@@ -50,7 +50,7 @@ func TestPresets(t *testing.T) {
 	}
 }
 
-func mustTable(t testing.TB, preset backends.Preset, overrides Statuses) *StatusTable {
+func mustTable(t testing.TB, preset Preset, overrides Statuses) *StatusTable {
 	t.Helper()
 	table, err := NewStatusTable(preset, overrides)
 	if err != nil {
@@ -108,7 +108,7 @@ func TestStatusesValidate(t *testing.T) {
 			if got := errorText(tt.statuses.Validate()); got != tt.want {
 				t.Errorf("got  %q\nwant %q", got, tt.want)
 			}
-			if _, err := NewStatusTable(backends.PresetAstra, tt.statuses); errorText(err) != tt.want {
+			if _, err := NewStatusTable(PresetAstra, tt.statuses); errorText(err) != tt.want {
 				t.Errorf("the table: got %v, want %q", err, tt.want)
 			}
 		})
@@ -117,9 +117,9 @@ func TestStatusesValidate(t *testing.T) {
 
 func TestPresetAndOutcomeText(t *testing.T) {
 	t.Parallel()
-	for want := backends.PresetAstra; want <= backends.PresetAuthProxy; want++ {
+	for want := PresetAstra; want <= PresetAuthProxy; want++ {
 		text, _ := want.MarshalText()
-		var got backends.Preset
+		var got Preset
 		if err := got.UnmarshalText(text); err != nil || got != want {
 			t.Errorf("%q read as %s with error %v", text, got, err)
 		}
@@ -132,7 +132,7 @@ func TestPresetAndOutcomeText(t *testing.T) {
 		}
 	}
 	var (
-		p backends.Preset
+		p Preset
 		o Outcome
 	)
 	if got, want := errorText(p.UnmarshalText([]byte("nginx"))), `preset "nginx": want astra, alta, flussonic or auth-proxy`; got != want {

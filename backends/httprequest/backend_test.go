@@ -238,7 +238,7 @@ func TestConfigInYAML(t *testing.T) {
 	want := Config{HTTP: httpbackend.Config{
 		Address:  "https://auth.example.com/check?site=1",
 		Headers:  map[string]backends.Secret{"X-Api-Key": "s3cret"},
-		Preset:   backends.PresetFlussonic,
+		Preset:   httpbackend.PresetFlussonic,
 		Statuses: httpbackend.Statuses{"404": httpbackend.OutcomeDeny, "5xx": httpbackend.OutcomeFailure},
 
 		DialTimeout: 300 * time.Millisecond, TLSTimeout: time.Second, IdleTimeout: 30 * time.Second,

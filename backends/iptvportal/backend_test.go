@@ -107,12 +107,12 @@ func TestAnswers(t *testing.T) {
 		d.Reason = reason
 		return d
 	}
-	unexpected := backends.AlarmSet(0).With(backends.AlarmUnexpectedStatus)
+	unexpected := httpbackend.AlarmSet(0).With(backends.AlarmUnexpectedStatus)
 	tests := map[string]struct {
 		dialect backendtest.Dialect
 		mode    backendtest.Mode
 		want    backends.Decision
-		alarms  backends.AlarmSet
+		alarms  httpbackend.AlarmSet
 	}{
 		"a bare yes":                   {bare, backendtest.Healthy(), yes, 0},
 		"headers are honoured":         {backendtest.Astra, backendtest.Healthy(), full, 0},

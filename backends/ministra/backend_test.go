@@ -122,15 +122,15 @@ func TestWhatIsNoAnswerOfThePortals(t *testing.T) {
 	tests := map[string]struct {
 		mode  backendtest.Mode
 		kind  backends.FailureKind
-		alarm backends.AlarmSet
+		alarm httpbackend.AlarmSet
 	}{
 		"PHP broke": {backendtest.Status(500), backends.FailureStatus, 0},
 		"no such page": {
-			backendtest.Status(404), backends.FailureStatus, backends.AlarmSet(0).With(backends.AlarmWrongAddress),
+			backendtest.Status(404), backends.FailureStatus, httpbackend.AlarmSet(0).With(backends.AlarmWrongAddress),
 		},
 		"the portal wants a login": {
 			backendtest.RedirectSelf(), backends.FailureMalformed,
-			backends.AlarmSet(0).With(backends.AlarmRedirectToItself),
+			httpbackend.AlarmSet(0).With(backends.AlarmRedirectToItself),
 		},
 	}
 	for name, tt := range tests {

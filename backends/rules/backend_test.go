@@ -87,7 +87,7 @@ func unasked(t *testing.T) backends.BackendFunc {
 	}
 }
 
-func overload() error { return &backends.Overload{Setting: "backends.a.max_in_flight", Value: 256} }
+func overload() error { return backends.NewOverload("backends.a.max_in_flight", 256) }
 
 func TestWhatFollowsFromAnAnswer(t *testing.T) {
 	t.Parallel()

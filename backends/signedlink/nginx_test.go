@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"usher/backends/backendtest/testproc"
 )
 
 // patience is how long nginx may take to start. It is only met by one that never will.
@@ -140,13 +142,14 @@ func startNginx(t *testing.T) *nginx {
 	var log bytes.Buffer
 	cmd := exec.Command(path, "-p", folder, "-c", config, "-e", "stderr")
 	cmd.Stderr = &log
-	if err := cmd.Start(); err != nil {
+	wait, err := testproc.Start(cmd)
+	if err != nil {
 		t.Fatalf("start nginx: %v", err)
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = cmd.Wait() // it is killed
+		_ = wait() // it is killed
 	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()

@@ -89,8 +89,8 @@ func TestTheCodeDecidesWhateverTheStatus(t *testing.T) {
 		"other content":   {`{"error": 2}`, backends.Denied, "error 2: the token was made for other content"},
 		"another address": {`{"error": 3}`, backends.Denied, "error 3: the token was made for another address"},
 	}
-	presets := []backends.Preset{
-		backends.PresetAstra, backends.PresetAlta, backends.PresetFlussonic, backends.PresetAuthProxy,
+	presets := []httpbackend.Preset{
+		httpbackend.PresetAstra, httpbackend.PresetAlta, httpbackend.PresetFlussonic, httpbackend.PresetAuthProxy,
 	}
 	for name, tt := range tests {
 		for _, status := range []int{200, 201, 302, 400, 401, 403, 404, 500, 503} {

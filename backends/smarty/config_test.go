@@ -7,7 +7,6 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
-	"usher/backends"
 	"usher/backends/httpbackend"
 )
 
@@ -47,7 +46,7 @@ func TestConfigInYAML(t *testing.T) {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := DefaultConfig()
-	want.HTTP.Address, want.HTTP.Preset, want.HTTP.MaxBody = "http://smarty.example.com", backends.PresetFlussonic, 4096
+	want.HTTP.Address, want.HTTP.Preset, want.HTTP.MaxBody = "http://smarty.example.com", httpbackend.PresetFlussonic, 4096
 	want.Send = []string{"name", "ip"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)

@@ -6,12 +6,13 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/httpbackend"
 )
 
 // A status without a code is a failure or a redirect where the preset says so, and no answer else.
 func TestPresetsKeepTheirPromises(t *testing.T) {
 	t.Parallel()
-	backendtest.RunPresets(t, func(t *testing.T, address string, preset backends.Preset) backends.Backend {
+	backendtest.RunPresets(t, func(t *testing.T, address string, preset httpbackend.Preset) backends.Backend {
 		return newBackend(t, address, func(c *Config) {
 			c.HTTP.Preset, c.HTTP.DialTimeout, c.HTTP.TLSTimeout = preset, time.Minute, time.Minute
 		})
@@ -19,11 +20,11 @@ func TestPresetsKeepTheirPromises(t *testing.T) {
 		backendtest.Speaking(saying(200, `{"error":0}`)),
 		backendtest.Refusing(refusing),
 		backendtest.LeavingOut("X-Location has no place beside a code", "403 with X-Location"),
-		backendtest.Instead(backends.PresetAstra, `
+		backendtest.Instead(httpbackend.PresetAstra, `
 204 | malformed | unexpected_status, unexpected_answer | come back | let in | kept
 400 | malformed | unexpected_status, unexpected_answer | come back | let in | kept
 `),
-		backendtest.Instead(backends.PresetAlta, `
+		backendtest.Instead(httpbackend.PresetAlta, `
 204 | malformed | unexpected_answer                    | come back | let in | kept
 400 | malformed | unexpected_answer                    | come back | let in | kept
 404 | malformed | unexpected_answer                    | come back | let in | kept
@@ -32,12 +33,12 @@ func TestPresetsKeepTheirPromises(t *testing.T) {
 502 | malformed | unexpected_answer                    | come back | let in | kept
 503 | malformed | unexpected_answer                    | come back | let in | kept
 `),
-		backendtest.Instead(backends.PresetFlussonic, `
+		backendtest.Instead(httpbackend.PresetFlussonic, `
 204 | malformed | unexpected_answer                    | come back | come back | kept
 400 | malformed | unexpected_answer                    | come back | come back | kept
 404 | malformed | unexpected_answer                    | come back | come back | kept
 `),
-		backendtest.Instead(backends.PresetAuthProxy, `
+		backendtest.Instead(httpbackend.PresetAuthProxy, `
 204 | malformed | unexpected_answer                    | shut out | shut out | shut out
 400 | malformed | unexpected_answer                    | shut out | shut out | shut out
 404 | malformed | unexpected_answer                    | shut out | shut out | shut out

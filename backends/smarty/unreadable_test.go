@@ -15,8 +15,8 @@ import (
 	"usher/backends/httpbackend"
 )
 
-func alarms(list ...backends.Alarm) backends.AlarmSet {
-	var set backends.AlarmSet
+func alarms(list ...backends.Alarm) httpbackend.AlarmSet {
+	var set httpbackend.AlarmSet
 	for _, a := range list {
 		set = set.With(a)
 	}
@@ -35,10 +35,10 @@ func TestAnAnswerWithoutACodeIsNoAnswer(t *testing.T) {
 	status := func(n int) failed { return failed{backends.FailureStatus, n} }
 	page := backends.Header{Name: "Content-Type", Value: "text/html; charset=utf-8"}
 	tests := map[string]struct {
-		preset backends.Preset
+		preset httpbackend.Preset
 		answer backendtest.Dialect
 		want   failed
-		alarms backends.AlarmSet
+		alarms httpbackend.AlarmSet
 	}{
 		"an empty 200":     {0, saying(200, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
 		"an empty 403":     {0, saying(403, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
@@ -56,9 +56,9 @@ func TestAnAnswerWithoutACodeIsNoAnswer(t *testing.T) {
 		"too many requests":            {0, saying(429, "slow down"), status(429), 0},
 		"a fault":                      {0, saying(500, "Traceback"), status(500), 0},
 		"a fault with a code":          {0, saying(502, `{"error": 502}`), status(502), 0},
-		"a fault, to Flussonic's mind": {backends.PresetFlussonic, saying(503, ""), status(503), 0},
+		"a fault, to Flussonic's mind": {httpbackend.PresetFlussonic, saying(503, ""), status(503), 0},
 		"a status that is a no to Alta, not to us": {
-			backends.PresetAlta, saying(503, ""), malformed, alarms(backends.AlarmUnexpectedAnswer),
+			httpbackend.PresetAlta, saying(503, ""), malformed, alarms(backends.AlarmUnexpectedAnswer),
 		},
 	}
 	for name, tt := range tests {
@@ -94,7 +94,7 @@ func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
 		mode   backendtest.Mode
 		want   backends.Decision
 		kind   backends.FailureKind // of what is no decision
-		alarms backends.AlarmSet
+		alarms httpbackend.AlarmSet
 	}{
 		"for the viewer": {nil, backendtest.Redirect(promo), denied(promo), 0, 0},
 		"to a login of its own": {
@@ -104,7 +104,7 @@ func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
 			alarms(backends.AlarmRedirectToItself),
 		},
 		"a no to Alta": {
-			func(c *Config) { c.HTTP.Preset = backends.PresetAlta }, backendtest.Redirect(promo), denied(""), 0, 0,
+			func(c *Config) { c.HTTP.Preset = httpbackend.PresetAlta }, backendtest.Redirect(promo), denied(""), 0, 0,
 		},
 		"a yes to nobody, not even if the config says so": {
 			func(c *Config) { c.HTTP.Statuses = httpbackend.Statuses{"302": httpbackend.OutcomeAllow} },
@@ -162,7 +162,7 @@ func TestANoEndsAnAlarm(t *testing.T) {
 		}
 		for _, step := range []struct {
 			after time.Duration
-			want  backends.AlarmSet
+			want  httpbackend.AlarmSet
 		}{{time.Second, alarms(backends.AlarmUnexpectedAnswer)}, {time.Minute, 0}} {
 			time.Sleep(step.after) // the bubble's
 			if _, err := b.decide(no); err != nil {

@@ -89,7 +89,7 @@ func (h *hashing) enter(ctx context.Context) error {
 	}
 	if h.waiting.Add(1) > int64(h.most) {
 		h.waiting.Add(-1)
-		return &backends.Overload{Setting: "backends." + h.name + ".max_waiting", Value: h.most}
+		return backends.NewOverload("backends."+h.name+".max_waiting", h.most)
 	}
 	defer h.waiting.Add(-1)
 	select {
@@ -106,7 +106,7 @@ func (h *hashing) gaveUp(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("ask backend %q: %w", h.name, context.Canceled)
 	}
-	return &backends.Overload{Setting: "backends." + h.name + ".max_hashing", Value: cap(h.slots)}
+	return backends.NewOverload("backends."+h.name+".max_hashing", cap(h.slots))
 }
 
 // close waits for the hashes that are being computed.

@@ -27,11 +27,11 @@ func busy(t *testing.T, b *Backend) {
 	})
 }
 
-func wantOverload(t *testing.T, err error, want backends.Overload) {
+func wantOverload(t *testing.T, err error, want *backends.Overload) {
 	t.Helper()
 	got, ok := errors.AsType[*backends.Overload](err)
-	if !ok || *got != want {
-		t.Errorf("got %v, want %v", err, &want)
+	if !ok || *got != *want {
+		t.Errorf("got %v, want %v", err, want)
 	}
 }
 
@@ -48,7 +48,7 @@ func TestWhileAllSlotsAreTaken(t *testing.T) {
 				busy(t, b)
 				start := time.Now()
 				_, err := b.Check(t.Context(), question(query))
-				wantOverload(t, err, backends.Overload{Setting: "backends.subscribers.max_hashing", Value: 3})
+				wantOverload(t, err, backends.NewOverload("backends.subscribers.max_hashing", 3))
 				if waited := time.Since(start); waited != defaultPatience {
 					t.Errorf("waited %s, want %s", waited, defaultPatience)
 				}
@@ -76,7 +76,7 @@ func TestAViewerWhoLeavesIsNoFailure(t *testing.T) {
 		ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		_, err = b.Check(ctx, question("auth=alice:rasmuslerdorf"))
-		wantOverload(t, err, backends.Overload{Setting: "backends.subscribers.max_hashing", Value: cap(b.hashing.slots)})
+		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_hashing", cap(b.hashing.slots)))
 	})
 }
 
@@ -91,8 +91,8 @@ func TestOnlySoManyWait(t *testing.T) {
 		}()
 		synctest.Wait()
 		_, err := b.Check(t.Context(), question("auth=alice:rasmuslerdorf"))
-		wantOverload(t, err, backends.Overload{Setting: "backends.subscribers.max_waiting", Value: 1})
-		wantOverload(t, <-first, backends.Overload{Setting: "backends.subscribers.max_hashing", Value: 1})
+		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_waiting", 1))
+		wantOverload(t, <-first, backends.NewOverload("backends.subscribers.max_hashing", 1))
 		if n := b.hashing.waiting.Load(); n != 0 {
 			t.Errorf("%d still wait, want none", n)
 		}
@@ -199,7 +199,7 @@ func TestAHashThatTakesTooLongIsRememberedForTheNextTry(t *testing.T) {
 			return true
 		}
 		_, err := b.Check(t.Context(), question("auth=alice:rasmuslerdorf"))
-		wantOverload(t, err, backends.Overload{Setting: "backends.subscribers.max_hashing", Value: 1})
+		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_hashing", 1))
 		b.Close() // waits for it
 		b.hashing.compare = func(password, string) bool { panic("it is known") }
 		if d := check(t, b, question("auth=alice:rasmuslerdorf")); d.Verdict != backends.Allowed {

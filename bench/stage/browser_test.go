@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"usher/backends/backendtest/testbrowser"
 )
 
 // tab is a page in a real browser, and the test that looks at it.
@@ -18,37 +20,17 @@ type tab struct {
 	ctx context.Context
 }
 
-// browser starts a real one. These tests are about a real player, so they fail where there is none.
-func browser(t *testing.T, width, height int) *tab {
+// chromium is the browser of all tests.
+var chromium testbrowser.Browser
+
+// browser opens a tab of that size in a real one.
+func browser(t *testing.T, width, height int64) *tab {
 	t.Helper()
-	const path = "/usr/bin/chromium"
-	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("%v: the test plays the page with it (apt-get install chromium)", err)
-	}
-	options := append(
-		chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(width, height),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true), chromedp.Flag("mute-audio", true),
-		chromedp.Flag("autoplay-policy", "no-user-gesture-required"),
-	)
-	// A browser that hangs ends its test with a message instead of the whole run.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
-	ctx, cancelAllocator := chromedp.NewExecAllocator(ctx, options...)
-	ctx, cancelTab := chromedp.NewContext(ctx)
-	t.Cleanup(func() {
-		if err := chromedp.Cancel(ctx); err != nil {
-			t.Errorf("close the browser: %v", err)
-		}
-		cancelTab()
-		cancelAllocator()
-		cancel()
-	})
-	if err := chromedp.Do(ctx, chromedp.EmulateViewport(int64(width), int64(height))); err != nil {
-		t.Fatal(err)
-	}
-	return &tab{t, ctx}
+	return &tab{t, chromium.Tab(t, width, height)}
 }
+
+// untilTimeout is how long a page may take to get anywhere. It is only met by one that never will.
+const untilTimeout = 2 * time.Minute
 
 // until waits, in the page, for JavaScript to be true. (chromedp.Poll makes a function of a string, which the page's
 // content security policy forbids.)
@@ -57,7 +39,7 @@ func until(b *tab, expression string) {
 	const every = `new Promise((done) => {
 		const timer = setInterval(() => { if (%) { clearInterval(timer); done(true); } }, 100);
 	})`
-	waiting, cancel := context.WithTimeout(b.ctx, 40*time.Second)
+	waiting, cancel := context.WithTimeout(b.ctx, untilTimeout)
 	defer cancel()
 	wait := chromedp.Evaluate[bool](strings.Replace(every, "%", expression, 1), chromedp.EvalAwaitPromise)
 	if _, err := chromedp.Run(waiting, wait); err != nil {
@@ -118,16 +100,17 @@ const advances = `usherDemo.state === "playing" && (window.beganAt ??= usherDemo
 	usherDemo.video.currentTime >= window.beganAt + 3)`
 
 func TestBrowserPlaysTheChannelsOfEveryKind(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct{ src, loaded string }{
 		"two variants":   {"", "usherDemo.fragments >= 2"},
 		"single variant": {"/single/a001/index.m3u8?token=alice", "usherDemo.fragments >= 2"},
 		"low latency":    {"/ll/a001/index.m3u8?token=alice", "usherDemo.parts >= 10"},
 	}
 	demo := newFakeDemo(t)
-	window := browser(t, 1280, 800)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			b := &tab{t, window.ctx}
+			t.Parallel()
+			b := browser(t, 1280, 800)
 			open(b, demo, test.src)
 			until(b, advances)
 			until(b, test.loaded)
@@ -140,12 +123,13 @@ func TestBrowserPlaysTheChannelsOfEveryKind(t *testing.T) {
 }
 
 func TestBrowserReloadsByDirectivesAtLowLatency(t *testing.T) {
+	t.Parallel()
 	demo := newFakeDemo(t)
 	b := browser(t, 1280, 800)
 	open(b, demo, "/ll/a001/index.m3u8?token=alice")
 	until(b, advances)
 	until(b, "usherDemo.latency > 0 && usherDemo.latency < 4")
-	if got := demo.deltaReload(); !strings.HasPrefix(got, "token=alice&_HLS_msn=") {
+	if got := demo.awaitDeltaReload(t); !strings.HasPrefix(got, "token=alice&_HLS_msn=") {
 		t.Errorf("last blocking reload for a delta update: got query %q", got)
 	}
 	// A busy machine may stall; what must not happen is a refused or unreadable answer.
@@ -155,6 +139,7 @@ func TestBrowserReloadsByDirectivesAtLowLatency(t *testing.T) {
 }
 
 func TestBrowserShowsTheOutage(t *testing.T) {
+	t.Parallel()
 	demo := newFakeDemo(t)
 	b := browser(t, 1280, 800)
 	open(b, demo, "")
@@ -193,6 +178,7 @@ func TestBrowserShowsTheOutage(t *testing.T) {
 }
 
 func TestBrowserShowsARefusal(t *testing.T) {
+	t.Parallel()
 	demo := newFakeDemo(t)
 	b := browser(t, 1280, 800)
 	open(b, demo, "/play/a001/index.m3u8?token=mallory")
@@ -214,6 +200,7 @@ func TestBrowserShowsARefusal(t *testing.T) {
 }
 
 func TestPageFitsAPhone(t *testing.T) {
+	t.Parallel()
 	demo := newFakeDemo(t)
 	demo.set("hang", false)
 	b := browser(t, 390, 844)

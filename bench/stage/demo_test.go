@@ -83,10 +83,22 @@ func (d *fakeDemo) switches() []Switch {
 	return append([]Switch(nil), d.switched...)
 }
 
-func (d *fakeDemo) deltaReload() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.directives
+// awaitDeltaReload waits for a blocking reload that asks for a delta update, and returns its query.
+func (d *fakeDemo) awaitDeltaReload(t *testing.T) string {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(untilTimeout); ; <-tick.C {
+		d.mu.Lock()
+		directives := d.directives
+		d.mu.Unlock()
+		if directives != "" {
+			return directives
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no blocking reload asked for a delta update within %s", untilTimeout)
+		}
+	}
 }
 
 func fakeStatus(mode string) Status {

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"usher/backends/backendtest/testproc"
 )
 
 // tool finds a program of ffmpeg's. These tests are about real players, so they fail where there is none.
@@ -47,7 +49,7 @@ func TestFFmpegPlaysOverTheSeamWithoutAWord(t *testing.T) {
 			run := exec.CommandContext(t.Context(), ffmpeg, "-nostdin", "-v", "warning", "-live_start_index", "0",
 				"-i", origin+test.path, "-t", "30", "-map", "0:v:0", "-map", "0:a:0", "-f", "null", "-")
 			run.Stderr = &errors
-			if err := run.Run(); err != nil || errors.Len() > 0 {
+			if err := testproc.Run(run); err != nil || errors.Len() > 0 {
 				t.Fatalf("%v\n%s", err, errors.String())
 			}
 		})
@@ -76,13 +78,14 @@ func TestFFprobeSeesTimeThatOnlyGrows(t *testing.T) {
 // checkSteps wants one number a line, each greater than the one before by step, and so many of them at least.
 func checkSteps(t *testing.T, run *exec.Cmd, step int64, atLeast int) {
 	t.Helper()
-	out, err := run.Output()
-	if err != nil {
-		t.Fatalf("%v: %v", run.Args, err)
+	var out, errs strings.Builder
+	run.Stdout, run.Stderr = &out, &errs
+	if err := testproc.Run(run); err != nil {
+		t.Fatalf("%v: %v\n%s", run.Args, err, errs.String())
 	}
 	var last int64
 	count := 0
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(out.String()) {
 		field := strings.Trim(line, ",\n")
 		if field == "" {
 			continue

@@ -15,7 +15,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// tests closes the browser before leaks are looked for.
+type tests struct{ *testing.M }
+
+func (r tests) Run() int { return chromium.Run(r.M) }
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(tests{m}) }
 
 // noon is a time at which a two-second segment is 1.5 s old: 2026-11-19 12:00:01.5 UTC.
 func noon() time.Time { return time.Date(2026, 11, 19, 12, 0, 1, 500_000_000, time.UTC) }

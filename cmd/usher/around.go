@@ -51,7 +51,7 @@ func (s *askedSettings) timeout() time.Duration { return s.Chain.Timeout }
 
 // joinedSettings stand around a backend that joins others, which bound their calls themselves.
 type joinedSettings struct {
-	Local backends.LocalConfig `yaml:",inline"`
+	Local chain.LocalConfig `yaml:",inline"`
 	// OnExpiredToken is what holds for sessions older than the shortest token_life among those that it joins.
 	OnExpiredToken backends.ExpiredTokenPolicy `yaml:"on_expired_token"`
 	RecheckRate    int                         `yaml:"recheck_rate"`
@@ -101,7 +101,7 @@ func (s decidedSettings) Validate() error {
 func (s *decidedSettings) rules() actors.Rules {
 	return actors.Rules{
 		Validity: s.Validity, RecheckRate: s.RecheckRate,
-		AnswerDeadline: backends.DefaultLocalConfig().AnswerDeadline,
+		AnswerDeadline: chain.DefaultLocalConfig().AnswerDeadline,
 	}
 }
 
@@ -113,19 +113,19 @@ func (s *decidedSettings) chain(
 }
 
 func (s *decidedSettings) timeout() time.Duration {
-	return backends.DefaultLocalConfig().AnswerDeadline
+	return chain.DefaultLocalConfig().AnswerDeadline
 }
 
 // fallibleSettings stand around a backend that decides by itself, but may lack what it needs for that.
 type fallibleSettings struct {
-	Local   backends.LocalConfig `yaml:",inline"`
-	Decided decidedSettings      `yaml:",inline"`
+	Local   chain.LocalConfig `yaml:",inline"`
+	Decided decidedSettings   `yaml:",inline"`
 }
 
 // fallible is around a backend that may have to fetch what it decides by.
 func fallible() around {
 	return &fallibleSettings{
-		Local: backends.DefaultLocalConfig(), Decided: decidedSettings{Validity: time.Hour, RecheckRate: 10_000},
+		Local: chain.DefaultLocalConfig(), Decided: decidedSettings{Validity: time.Hour, RecheckRate: 10_000},
 	}
 }
 

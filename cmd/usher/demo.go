@@ -111,7 +111,7 @@ func (d *demo) makeSettings(c demoCommand, origin string) (*settings, error) {
 	s := defaultSettings()
 	s.Gateway.Listen = c.Listen
 	s.Gateway.Identity.Secret = randomSecret()
-	s.Gateway.Tickets.Keys = []gateway.TicketKey{{ID: "demo", Secret: randomSecret()}}
+	s.Gateway.Tickets.Keys = []backends.Key{{ID: "demo", Secret: randomSecret()}}
 	s.Gateway.Origins = map[string]*gateway.OriginConfig{"stage": {URL: origin}}
 	for _, path := range []string{"/play/{channel}/*", "/single/{channel}/*", "/ll/{channel}/*"} {
 		s.Gateway.Routes = append(s.Gateway.Routes, gateway.RouteConfig{Path: path, Origin: "stage", Backend: "middleware"})

@@ -42,7 +42,7 @@ type kindParts struct {
 // adapter is what every kind gives.
 type adapter struct {
 	backends.Backend
-	preset backends.Preset
+	preset httpbackend.Preset
 	shown  string                      // its address, for people; empty: it asks nobody
 	watch  *httpbackend.Alarms         // nil: it asks nobody
 	run    func(context.Context) error // nil: nothing of it runs in the background
@@ -76,7 +76,7 @@ func kinds() map[string]kind {
 // httpBackend is a backend that asks over HTTP.
 type httpBackend interface {
 	backends.Backend
-	Preset() backends.Preset
+	Preset() httpbackend.Preset
 	Shown() string
 	Watch() *httpbackend.Alarms
 	Close()
@@ -110,7 +110,7 @@ func joined[C any, B backends.Backend](
 	return kind{
 		settings: func() any { return new(defaults()) },
 		around: func() around {
-			return &joinedSettings{Local: backends.DefaultLocalConfig(), RecheckRate: 200}
+			return &joinedSettings{Local: chain.DefaultLocalConfig(), RecheckRate: 200}
 		},
 		members: func(settings any) []string { return members(*settings.(*C)) }, //nolint:forcetypeassert // as above
 		build: func(name string, settings any, parts kindParts) (adapter, error) {

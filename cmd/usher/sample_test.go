@@ -42,7 +42,7 @@ func parseSample(t *testing.T, text []byte) *settings {
 func sampleSettings() *settings {
 	want := defaultSettings()
 	want.Gateway.Identity.Secret = sampleKey
-	want.Gateway.Tickets.Keys = []gateway.TicketKey{{ID: "a", Secret: sampleKey}}
+	want.Gateway.Tickets.Keys = []backends.Key{{ID: "a", Secret: sampleKey}}
 	want.Gateway.Origins = map[string]*gateway.OriginConfig{"astra": {URL: "http://10.0.0.5:8000"}}
 	portal := new(backendSettings)
 	portal.SetKind("httprequest")

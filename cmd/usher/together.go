@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"time"
 
@@ -37,29 +36,6 @@ func (n *node) hear(ctx context.Context) {
 			return admin.AnswerSessionQuery(ctx, (*adminNode)(n), question)
 		},
 	})
-}
-
-// tellFor bounds what is told to the other nodes where nobody waits for it.
-const tellFor = 2 * time.Second
-
-func (n *node) announce(v session.Revocation) error {
-	ctx, cancel := context.WithTimeout(context.Background(), tellFor)
-	defer cancel()
-	return n.cluster.Revoke(ctx, v)
-}
-
-// banCredentials bans what a banned user showed, so that he stays out when his middleware cannot say who he is.
-func (n *node) banCredentials(b session.Ban, shown *backends.Request) {
-	credentials := n.cluster.Credentials(shown)
-	if credentials == "" {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), tellFor)
-	defer cancel()
-	_, err := n.cluster.Ban(ctx, session.Ban{Credentials: credentials, Until: b.Until, Reason: b.Reason, Cause: b.ID})
-	if err != nil && !errors.Is(err, cluster.ErrAway) {
-		n.logger.Warn("a banned user's credentials could not be banned", slog.String("ban", b.ID), slog.Any("error", err))
-	}
 }
 
 // adminCluster is the cluster in the admin listener's words.
@@ -108,7 +84,7 @@ func (a *adminCluster) knows(ctx context.Context, id backends.SessionID) (bool, 
 	if a.registry.Find(id) != nil {
 		return true, nil
 	}
-	if found, err := a.cluster.Store().AcquireLease(ctx, session.LeaseRequest{ID: id}); err == nil && found.Found {
+	if found, err := a.cluster.AcquireLease(ctx, session.LeaseRequest{ID: id}); err == nil && found.Found {
 		return true, nil
 	}
 	found, err := a.FindSessions(ctx, admin.Filter{ID: id.String()}, 1)
@@ -162,7 +138,7 @@ func (a *adminCluster) credentialsOf(ctx context.Context, name string) (string, 
 			return hash, nil
 		}
 	}
-	found, err := a.cluster.Store().AcquireLease(ctx, session.LeaseRequest{ID: id})
+	found, err := a.cluster.AcquireLease(ctx, session.LeaseRequest{ID: id})
 	if err != nil {
 		return "", err
 	}

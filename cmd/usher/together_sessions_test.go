@@ -74,6 +74,8 @@ type crew struct {
 	nodes  []*actors.Registry
 	ways   []*way
 	bans   sync.Map // user -> backends.Ban
+	// credentialsBanned counts the viewers of banned users whose credentials were banned.
+	credentialsBanned atomic.Int64
 }
 
 // withCrew runs a test with so many nodes in a bubble.
@@ -82,18 +84,10 @@ func withCrew(t *testing.T, count int, edit func(*actors.Options, *decider), tes
 	synctest.Test(t, func(t *testing.T) {
 		c := &crew{t: t, portal: &decider{asked: map[backends.SessionID][]time.Time{}, takes: 100 * time.Millisecond}}
 		o := actors.Options{
-			Config: actors.DefaultConfig(), ReviveFor: 6 * time.Hour, Shared: true, StoreDeadline: 100 * time.Millisecond,
-			Heartbeat:  20 * time.Second,
-			Rules:      map[string]actors.Rules{"portal": {Validity: time.Minute, RecheckRate: 200, AnswerDeadline: time.Second, Timeout: 2 * time.Second}},
-			SigningKey: func() string { return "a" }, Nodes: func() int { return count },
-			Banned: c.banned,
-			Announce: func(v session.Revocation) error {
-				for _, n := range c.nodes {
-					n.Apply(v)
-				}
-				return nil
-			},
+			Config: actors.DefaultConfig(), ReviveFor: 6 * time.Hour, StoreTimeout: 100 * time.Millisecond,
+			HeartbeatInterval: 20 * time.Second, SigningKey: func() string { return "a" },
 		}
+		rules := actors.Rules{Validity: time.Minute, RecheckRate: 200, AnswerDeadline: time.Second, Timeout: 2 * time.Second}
 		if edit != nil {
 			edit(&o, c.portal)
 		}
@@ -101,11 +95,11 @@ func withCrew(t *testing.T, count int, edit func(*actors.Options, *decider), tes
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.Store, o.Presence, o.Limits = store, store, store
+		o.Cluster = &crewCluster{Memory: store, crew: c, count: count}
 		for range count {
 			w := newWay(c.portal)
 			o := o
-			o.Backends = map[string]actors.Backend{"portal": w}
+			o.Backends = map[string]actors.BackendOptions{"portal": {Backend: w, Rules: rules}}
 			c.ways, c.nodes = append(c.ways, w), append(c.nodes, actors.NewRegistry(o))
 		}
 		defer func() {
@@ -117,6 +111,35 @@ func withCrew(t *testing.T, count int, edit func(*actors.Options, *decider), tes
 		}()
 		test(c)
 	})
+}
+
+// crewCluster is the store that the nodes of a crew share, and their way to each other.
+type crewCluster struct {
+	*cluster.Memory
+	crew  *crew
+	count int
+}
+
+func (cc *crewCluster) Shared() bool { return true }
+
+func (cc *crewCluster) Live() int { return cc.count }
+
+func (cc *crewCluster) UserHash(user string) string { return user }
+
+func (cc *crewCluster) Banned(r *backends.Request, d *backends.Decision) (session.Ban, bool) {
+	return cc.crew.banned(r, d)
+}
+
+func (cc *crewCluster) BanCredentials(context.Context, session.Ban, *backends.Request) error {
+	cc.crew.credentialsBanned.Add(1)
+	return nil
+}
+
+func (cc *crewCluster) Revoke(_ context.Context, v session.Revocation) error {
+	for _, n := range cc.crew.nodes {
+		n.Apply(v)
+	}
+	return nil
 }
 
 func (c *crew) banned(_ *backends.Request, d *backends.Decision) (session.Ban, bool) {
@@ -256,10 +279,8 @@ func TestAnOutageOfOneNodesWayIsNoneOfTheOthers(t *testing.T) {
 
 func TestABannedUserIsOutOnAllNodesAndStaysOut(t *testing.T) {
 	t.Parallel()
-	var unmasked atomic.Int64
-	withCrew(t, 2, func(o *actors.Options, p *decider) {
+	withCrew(t, 2, func(_ *actors.Options, p *decider) {
 		p.user.User = "Ann"
-		o.Unmasked = func(session.Ban, *backends.Request) { unmasked.Add(1) }
 	}, func(c *crew) {
 		_, ticket := c.watch(0, 0, session.Ticket{})
 		c.watch(1, 0, ticket)
@@ -280,7 +301,7 @@ func TestABannedUserIsOutOnAllNodesAndStaysOut(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		if unmasked.Load() == 0 {
+		if c.credentialsBanned.Load() == 0 {
 			t.Error("nobody was told what he showed")
 		}
 		c.bans.Delete("Ann")

@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"usher/backends/backendtest"
+	"usher/backends/backendtest/testproc"
 	"usher/bench/stage"
 )
 
@@ -28,12 +29,13 @@ func startRedis(t *testing.T) string {
 	folder := t.TempDir()
 	socket := filepath.Join(folder, "redis.sock")
 	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder)
-	if err := cmd.Start(); err != nil {
+	wait, err := testproc.Start(cmd)
+	if err != nil {
 		t.Fatalf("redis-server, from the Debian package redis-server: %v", err)
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGKILL)
-		_ = cmd.Wait()
+		_ = wait()
 	})
 	soon(t, "redis-server answers", func() bool {
 		conn, err := net.Dial("unix", socket)
@@ -167,6 +169,7 @@ func TestRoundTripsToRedis(t *testing.T) {
 
 // TestATraceGoesOnOnAnotherNode has a session opened on one node and re-checked on the other.
 func TestATraceGoesOnOnAnotherNode(t *testing.T) {
+	t.Parallel()
 	exporter := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
 	t.Cleanup(func() { _ = provider.Shutdown(context.Background()) })

@@ -13,6 +13,7 @@ import (
 
 // A file of users is read again while the node runs.
 func TestAUserWhoIsTakenOutOfTheFileIsRefused(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "users.yaml")
 	write := func(text string) {
 		t.Helper()

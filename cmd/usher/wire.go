@@ -66,15 +66,11 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err != nil {
 		return nil, err
 	}
-	store := n.cluster.Store()
 	n.registry = actors.NewRegistry(actors.Options{
 		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
-		Backends: n.guarded(), Rules: n.rules(), Store: store, Presence: store, Limits: store,
-		Shared: n.cluster.Shared(), StoreDeadline: s.Cluster.Deadline, Heartbeat: s.Cluster.Heartbeat,
-		SigningKey: n.gateway.SigningKey,
-		Announce:   n.announce, Banned: n.cluster.Banned, Unmasked: n.banCredentials,
-		UserHash: n.cluster.UserHash, Nodes: n.cluster.Live,
-		Tracer: tracer, Logger: logger,
+		Backends: n.sessionBackends(), Cluster: n.cluster,
+		StoreTimeout: s.Cluster.Deadline, HeartbeatInterval: s.Cluster.Heartbeat,
+		SigningKey: n.gateway.SigningKey, Tracer: tracer, Logger: logger,
 	})
 	n.handler = gateway.NewHandler(n.gateway)
 	n.server = gateway.NewServer(s.Gateway, n.handler, logger)
@@ -118,7 +114,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 	}
 	n.adapters[name] = a
 	n.chains[name] = b.Around.chain(name, a, chains, chain.Deps{
-		Kind: b.Kind, Preset: a.preset, Log: n.logger, Tracer: tracer,
+		Kind: b.Kind, DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer,
 	})
 	return nil
 }
@@ -151,17 +147,9 @@ func (n *node) makeOrigins() error {
 	return nil
 }
 
-// guarded are the chains as the sessions want them.
-func (n *node) guarded() map[string]actors.Backend {
-	all := make(map[string]actors.Backend, len(n.chains))
-	for name, c := range n.chains {
-		all[name] = c
-	}
-	return all
-}
-
-func (n *node) rules() map[string]actors.Rules {
-	all := make(map[string]actors.Rules, len(n.chains))
+// sessionBackends returns the chains with the rules of their sessions.
+func (n *node) sessionBackends() map[string]actors.BackendOptions {
+	all := make(map[string]actors.BackendOptions, len(n.chains))
 	for name, b := range n.settings.Backends {
 		r := b.Around.rules()
 		r.Timeout = b.Around.timeout()
@@ -169,7 +157,7 @@ func (n *node) rules() map[string]actors.Rules {
 		if life := n.settings.tokenLife(name); life > 0 {
 			r.TokenLife = life
 		}
-		all[name] = r
+		all[name] = actors.BackendOptions{Backend: n.chains[name], Rules: r}
 	}
 	return all
 }

@@ -61,7 +61,7 @@ func (o *Origin) acquireConn(ctx context.Context, addr *address, c fetchClass) (
 
 // overload returns the error for a reached bound of the gateway, which is not a failure of the origin.
 func (o *Origin) overload(setting string, value int) error {
-	return fmt.Errorf("fetch from origin %q: %w", o.name, &backends.Overload{Setting: setting, Value: value})
+	return fmt.Errorf("fetch from origin %q: %w", o.name, backends.NewOverload(setting, value))
 }
 
 // candidates returns the addresses to try, best first. Ejected addresses are tried only if all are ejected, and then the

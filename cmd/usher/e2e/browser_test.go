@@ -78,13 +78,13 @@ type playerFacts struct {
 	Width     int       `json:"width"`
 }
 
-// browserLife ends a browser that hangs, with a message instead of the whole run.
+// browserLife is how long players may take to play what is wanted. It is only met by those that never will.
 const browserLife = 3 * time.Minute
 
 // page is a page of players in a real browser.
 type page struct{ ctx context.Context }
 
-// openPage starts a browser with an empty page of players.
+// openPage opens an empty page of players in a tab of its own.
 func openPage(t *testing.T) page {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -95,24 +95,7 @@ func openPage(t *testing.T) page {
 	})
 	site := httptest.NewServer(mux)
 	t.Cleanup(site.Close)
-	options := append(
-		chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(tool(t, "chromium", "chromium")), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true), chromedp.Flag("mute-audio", true),
-		chromedp.Flag("autoplay-policy", "no-user-gesture-required"),
-	)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), browserLife)
-	ctx, cancelAllocator := chromedp.NewExecAllocator(ctx, options...)
-	ctx, cancelTab := chromedp.NewContext(ctx)
-	t.Cleanup(func() {
-		if err := chromedp.Cancel(ctx); err != nil {
-			t.Errorf("close the browser: %v", err)
-		}
-		cancelTab()
-		cancelAllocator()
-		cancel()
-	})
+	ctx := chromium.Tab(t, 1280, 800)
 	if err := chromedp.Do(ctx, chromedp.Navigate(site.URL+"/")); err != nil {
 		t.Fatalf("open the page: %v", err)
 	}

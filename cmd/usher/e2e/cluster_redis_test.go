@@ -86,6 +86,12 @@ func freeClusterPort(t *testing.T) string {
 	for range 100 {
 		number := lowest + rand.IntN(count)
 		address := fmt.Sprintf("127.0.0.1:%d", number)
+		if _, given := givenPorts.LoadOrStore(address, true); given {
+			continue
+		}
+		if _, given := givenPorts.LoadOrStore(fmt.Sprintf("127.0.0.1:%d", number+bus), true); given {
+			continue
+		}
 		if isFree(address) && isFree(fmt.Sprintf("127.0.0.1:%d", number+bus)) {
 			return address
 		}

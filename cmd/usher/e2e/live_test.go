@@ -76,7 +76,8 @@ http {
 `, listen, root, own)
 }
 
-// encoder is ffmpeg's command line: one picture and one tone, packaged in every way at once.
+// encoder is ffmpeg's command line: one picture and one tone, packaged in every way at once. Segments stay for a minute
+// after they leave the playlist, so that a player on a busy machine finds them.
 func (l *live) encoder(t *testing.T) []string {
 	t.Helper()
 	args := []string{
@@ -91,7 +92,7 @@ func (l *live) encoder(t *testing.T) []string {
 		args = append(args, "-map", "0:v", "-map", "1:a",
 			"-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-b:v", "100k",
 			"-g", "10", "-keyint_min", "10", "-sc_threshold", "0", "-c:a", "aac", "-b:a", "48k", "-ac", "1",
-			"-f", "hls", "-hls_time", "1", "-hls_list_size", "8",
+			"-f", "hls", "-hls_time", "1", "-hls_list_size", "12", "-hls_delete_threshold", "60",
 			"-hls_flags", "delete_segments+program_date_time+temp_file+independent_segments")
 		playlist := "index.m3u8"
 		for i, option := range options {
@@ -143,16 +144,14 @@ func (l *live) await(t *testing.T) {
 // record runs a recorder that knows what this origin has.
 func (l *live) record(t *testing.T, n *node) *recorder {
 	t.Helper()
-	rec := startRecorder(t, n.public)
-	rec.original = func(path string) string {
+	return startComparingRecorder(t, n.public, func(path string) string {
 		body, err := os.ReadFile(filepath.Join(l.folder, filepath.Clean(filepath.FromSlash(path))))
 		if err != nil {
 			return err.Error()
 		}
 		sum := sha256.Sum256(body)
 		return hex.EncodeToString(sum[:])
-	}
-	return rec
+	})
 }
 
 // wantProtected looks at what a player fetched of a channel through the gateway. Every segment, key and init section came

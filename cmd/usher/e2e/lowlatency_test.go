@@ -21,7 +21,7 @@ func allowAnyPage(next http.Handler) http.Handler {
 }
 
 // TestLowLatencyStaysLow plays the same stream in one page, straight from the origin and through a node. Its promise is
-// about time, so it runs alone; on a machine that is busy otherwise it may measure twice.
+// about time, so it runs alone; on a machine that is busy otherwise it may measure three times.
 func TestLowLatencyStaysLow(t *testing.T) {
 	origin := startStage(t, allowAnyPage)
 	n := startNode(t, setup{origin: origin, middleware: startMiddleware(t).URL()})
@@ -34,7 +34,7 @@ func TestLowLatencyStaysLow(t *testing.T) {
 		if through-direct <= most {
 			break
 		}
-		if attempt == 2 {
+		if attempt == 3 {
 			t.Errorf("through the gateway the picture is %v later than from the origin, want %v at most", through-direct, most)
 			break
 		}

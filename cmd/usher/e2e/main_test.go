@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -13,6 +12,9 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"usher/backends/backendtest/testbrowser"
+	"usher/backends/backendtest/testproc"
 )
 
 // binaryVariable and plainBinaryVariable name the built binaries to the tests. (A name with USHER_ in front would be a
@@ -22,18 +24,13 @@ const (
 	plainBinaryVariable = "E2E_PLAIN_BINARY"
 )
 
-// concurrentTests is how many tests run at once if nobody said: they mostly wait for media to be made. Those that measure
-// are not parallel at all.
-const concurrentTests = "4"
+// chromium is the browser of all tests.
+var chromium testbrowser.Browser
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 // run builds the binary, tries it, and looks for what was left behind.
 func run(m *testing.M) int {
-	flag.Parse()
-	if !isSet("test.parallel") {
-		_ = flag.Set("test.parallel", concurrentTests)
-	}
 	folder, err := os.MkdirTemp("", "usher-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -44,7 +41,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	if code := m.Run(); code != 0 {
+	if code := chromium.Run(m); code != 0 {
 		return code
 	}
 	if err := goleak.Find(); err != nil {
@@ -54,18 +51,16 @@ func run(m *testing.M) int {
 	return 0
 }
 
-func isSet(name string) (set bool) {
-	flag.Visit(func(f *flag.Flag) { set = set || f.Name == name })
-	return set
-}
-
 // build builds the binary twice: with the race detector in it, and as operators run it.
 func build(folder string) error {
 	for variable, flags := range map[string][]string{binaryVariable: {"-race"}, plainBinaryVariable: nil} {
 		path := filepath.Join(folder, strings.ToLower(variable))
 		args := append(append([]string{"build"}, flags...), "-o", path, "usher/cmd/usher")
-		if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-			return fmt.Errorf("build the binary: %w\n%s", err, bytes.TrimSpace(out))
+		var out bytes.Buffer
+		cmd := exec.Command("go", args...)
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := testproc.Run(cmd); err != nil {
+			return fmt.Errorf("build the binary: %w\n%s", err, bytes.TrimSpace(out.Bytes()))
 		}
 		if err := os.Setenv(variable, path); err != nil {
 			return err

@@ -144,9 +144,9 @@ func (o *outage) revive(t *testing.T, arrived []string) {
 	revived := time.Now()
 	set(t, o.middleware, backendtest.Healthy())
 	o.awaitBreaker(t, "closed")
-	// Those who came in the outage are asked about first: at that rate, and not a round of the others later.
+	// Those who came in the outage are asked about first: near that rate, and not a round of the others later.
 	turns := time.Duration(len(arrived)) * time.Second / recheckRate
-	eventually(t, turns+4*time.Second, "those who got in by the outage alone have to go", func() error {
+	eventually(t, 2*turns+10*time.Second, "those who got in by the outage alone have to go", func() error {
 		var left []string
 		for _, s := range o.sessions(t, "source=fail-open") {
 			left = append(left, s.ID)
@@ -156,6 +156,9 @@ func (o *outage) revive(t *testing.T, arrived []string) {
 		}
 		return nil
 	})
+	if got, most := o.callsSince(revived), len(arrived)+4*recheckRate; len(got) > most {
+		t.Errorf("%d calls until all who got in by the outage were asked about, want %d at most", len(got), most)
+	}
 	for i, token := range arrived {
 		want := http.StatusOK
 		if strings.HasPrefix(token, "bad") {
@@ -171,33 +174,42 @@ func (o *outage) revive(t *testing.T, arrived []string) {
 	o.wantPaced(t, revived)
 }
 
-// wantPaced looks at when the re-checks came. They are sent evenly, but may be late by a different while each: so five
-// intervals can be a hair shorter than a second, and the calls at both of their ends count.
-func (o *outage) wantPaced(t *testing.T, since time.Time) {
-	t.Helper()
-	var calls []backendtest.Request
+// callsSince are the calls that the middleware got since then.
+func (o *outage) callsSince(since time.Time) (calls []backendtest.Request) {
 	for _, r := range o.middleware.Requests() {
 		if r.At.After(since) {
 			calls = append(calls, r)
 		}
 	}
+	return calls
+}
+
+// wantPaced looks at when the re-checks came. They are sent evenly, but on a busy machine each may arrive late by up to a
+// second, as those before it did not: so six seconds' worth may come within five, and twice as many within one. That they
+// are sent to the rate is package actors' test, where time is exact.
+func (o *outage) wantPaced(t *testing.T, since time.Time) {
+	t.Helper()
+	calls := o.callsSince(since)
 	if len(calls) < 40 {
 		t.Errorf("%d calls since the middleware is back, want one for each of the 40 at least", len(calls))
 	}
-	most, from, tightest := 0, 0, time.Hour
+	one, five := mostWithin(calls, time.Second), mostWithin(calls, 5*time.Second)
+	t.Logf("%d calls, at most %d within a second and %d within five", len(calls), one, five)
+	if one > 2*recheckRate || five > 6*recheckRate+1 { // the calls at both ends count
+		t.Errorf("%d re-checks within a second and %d within five, want recheck_rate=%d", one, five, recheckRate)
+	}
+}
+
+// mostWithin is the most calls that came within any while of that length.
+func mostWithin(calls []backendtest.Request, d time.Duration) (most int) {
+	from := 0
 	for to := range calls {
-		for calls[to].At.Sub(calls[from].At) >= time.Second {
+		for calls[to].At.Sub(calls[from].At) >= d {
 			from++
 		}
 		most = max(most, to-from+1)
-		if to >= recheckRate {
-			tightest = min(tightest, calls[to].At.Sub(calls[to-recheckRate].At))
-		}
 	}
-	t.Logf("%d calls, at most %d within a second; %d intervals took %v at least", len(calls), most, recheckRate, tightest)
-	if most > recheckRate+1 {
-		t.Errorf("%d re-checks within a second, want recheck_rate=%d at most", most, recheckRate)
-	}
+	return most
 }
 
 // TestAHangingMiddlewareCostsTheFirstOnlyTheirDeadline lets the middleware take every call and answer none.
@@ -205,7 +217,7 @@ func TestAHangingMiddlewareCostsTheFirstOnlyTheirDeadline(t *testing.T) {
 	t.Parallel()
 	o := startOutage(t)
 	set(t, o.middleware, backendtest.Hang())
-	const slack = time.Second
+	const slack = 2 * time.Second // less than another deadline
 	var first sync.WaitGroup
 	for i := range 8 {
 		v := newViewer(t, 300+i, fmt.Sprintf("%s/single/a1/index.m3u8?token=good-first%d", o.public, i))
@@ -222,7 +234,7 @@ func TestAHangingMiddlewareCostsTheFirstOnlyTheirDeadline(t *testing.T) {
 	opened := time.NewTicker(250 * time.Millisecond)
 	defer opened.Stop()
 	for i := range 40 { // ten seconds: several tries of the middleware are among them, all of which hang
-		ctx, cancel := context.WithTimeout(t.Context(), answerDeadline/2)
+		ctx, cancel := context.WithTimeout(t.Context(), answerDeadline*5/6)
 		if err := o.arrive(t, ctx, fmt.Sprintf("good-next%d", i)); err != nil {
 			t.Errorf("a viewer while the breaker is %s: %v", o.breaker(t), err)
 		}

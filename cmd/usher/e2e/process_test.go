@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"usher/backends/backendtest/testproc"
 )
 
 // transcript is what a process wrote. It is safe for concurrent use.
@@ -52,12 +54,13 @@ func start(t *testing.T, path string, args ...string) *process {
 	p := &process{cmd: cmd, out: new(transcript), errs: new(transcript), done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.out, p.errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	wait, err := testproc.Start(cmd)
+	if err != nil {
 		t.Fatalf("start %s: %v", cmd.Path, err)
 	}
 	go func() {
 		defer close(p.done)
-		_ = cmd.Wait() // the exit code says it all
+		_ = wait() // the exit code says it all
 	}()
 	t.Cleanup(func() {
 		p.signal(syscall.SIGKILL)
@@ -136,8 +139,8 @@ func finish(t *testing.T, path string, args ...string) (code int, out, errs stri
 // givenPorts are the addresses that freePort gave out.
 var givenPorts sync.Map
 
-// freePort is a port of 127.0.0.1 on which nobody listens, from below the range of outgoing connections. It gives none
-// twice.
+// freePort is a port of 127.0.0.1 on which nobody listens, from below the range of outgoing connections. No address is
+// given out twice, here or by freeClusterPort.
 func freePort(t *testing.T) string {
 	t.Helper()
 	const lowest, count = 18000, 12000

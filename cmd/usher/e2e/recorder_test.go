@@ -54,7 +54,8 @@ func (e exchange) String() string {
 // requests and tries again, as a balancer with a single node does.
 type recorder struct {
 	url string
-	// original, if not nil, is the SHA-256 of what the origin has at a path without ticket. It is set before any request.
+	// original, if not nil, is the SHA-256 of what the origin has at a path without ticket. It is fixed before the server
+	// starts, since no request of another process orders a later write before the handler's read.
 	original func(path string) string
 
 	mu        sync.Mutex
@@ -65,11 +66,17 @@ type recorder struct {
 // startRecorder runs a recorder before the node at the address target.
 func startRecorder(t *testing.T, target string) *recorder {
 	t.Helper()
+	return startComparingRecorder(t, target, nil)
+}
+
+// startComparingRecorder runs a recorder that also notes what the origin has, if original is not nil.
+func startComparingRecorder(t *testing.T, target string, original func(path string) string) *recorder {
+	t.Helper()
 	to, err := url.Parse(target)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := new(recorder)
+	c := &recorder{original: original}
 	transport := &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true}
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {

@@ -1,6 +1,10 @@
-package backends
+package httpbackend
 
-import "fmt"
+import (
+	"fmt"
+
+	"usher/backends"
+)
 
 // Preset is whose way of reading a backend's answers holds, and what viewers are told while it does not answer.
 type Preset uint8
@@ -31,13 +35,13 @@ func (p *Preset) UnmarshalText(text []byte) error {
 }
 
 // Policy is what the product tells viewers while its backend does not answer.
-func (p Preset) Policy() Policy {
+func (p Preset) Policy() backends.Policy {
 	switch p {
 	case PresetFlussonic:
-		return PolicyKeep
+		return backends.PolicyKeep
 	case PresetAuthProxy:
-		return PolicyDeny
+		return backends.PolicyDeny
 	default:
-		return PolicyAllow
+		return backends.PolicyAllow
 	}
 }

@@ -11,18 +11,6 @@ import (
 	"usher/backends"
 )
 
-// Limits is where the sessions of a user are counted over all nodes.
-type Limits interface {
-	// JoinStream asks for a place among the user's sessions, Hold keeps those of one user, Leave gives a place back.
-	JoinStream(ctx context.Context, m session.StreamEntry) (session.LimitResult, error)
-	RenewStreams(ctx context.Context, of []session.StreamEntry) (session.LimitResult, error)
-	LeaveStream(ctx context.Context, user string, id backends.SessionID) error
-	// SetEvicted marks the session as one that lost its place, or takes that back. Kick with no duration refuses its tickets that
-	// were opened at that time or before.
-	SetEvicted(ctx context.Context, id backends.SessionID, evicted bool) error
-	Kick(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error
-}
-
 // member is a session's place among those of its user. It is not changed.
 type member struct {
 	user, hash string
@@ -59,7 +47,7 @@ func newLimits(r *Registry) *limits {
 // him apart is nobody's user.
 func (l *limits) memberOf(f *backends.Request, d *backends.Decision) *member {
 	most := l.r.o.Config.PerUser.limit(d)
-	if most == 0 || f.Query == "" && len(f.Headers) == 0 {
+	if most == 0 || f.Credentials().IsEmpty() {
 		return nil
 	}
 	parts := []string{f.Backend}
@@ -69,13 +57,10 @@ func (l *limits) memberOf(f *backends.Request, d *backends.Decision) *member {
 	case d.User != "":
 		parts = append(parts, "name", d.User)
 	default:
-		parts = append(parts, "credentials", f.Query)
-		for _, h := range f.Headers {
-			parts = append(parts, h.Name, h.Value)
-		}
+		parts = append(parts, "credentials", string(f.Credentials().AppendCanonical(nil)))
 	}
 	user := strings.Join(parts, "\x00")
-	return &member{user: user, hash: l.r.o.UserHash(user), max: most}
+	return &member{user: user, hash: l.r.o.Cluster.UserHash(user), max: most}
 }
 
 func (s *Session) membership(m *member, opened time.Time) session.StreamEntry {
@@ -93,7 +78,7 @@ func (l *limits) join(ctx context.Context, s *Session, opened time.Time, d *back
 	if had := s.member.Load(); m == nil || had != nil && had.user == m.user {
 		return session.StreamActive // its heartbeats say how it stands
 	}
-	got, err := l.r.o.Limits.JoinStream(ctx, s.membership(m, opened))
+	got, err := l.r.o.Cluster.JoinStream(ctx, s.membership(m, opened))
 	if err != nil {
 		return session.StreamActive
 	}
@@ -110,7 +95,7 @@ func (l *limits) note(s *Session, d *backends.Decision) {
 			l.r.running.Go(func() {
 				ctx, cancel := l.r.writing()
 				defer cancel()
-				_ = l.r.o.Limits.LeaveStream(ctx, m.user, s.id) // it ends by itself otherwise
+				_ = l.r.o.Cluster.LeaveStream(ctx, m.user, s.id) // it ends by itself otherwise
 			})
 		}
 		return
@@ -244,7 +229,7 @@ func (l *limits) hold(due []*Session) {
 	}
 	ctx, cancel := context.WithTimeout(l.r.life, writeDeadline)
 	defer cancel()
-	got, err := l.r.o.Limits.RenewStreams(ctx, of)
+	got, err := l.r.o.Cluster.RenewStreams(ctx, of)
 	if err != nil {
 		return // they are held again with the next heartbeat
 	}
@@ -319,9 +304,9 @@ func (r *Registry) cut(c session.EvictedStream) {
 	defer cancel()
 	var err error
 	if v.Kind == session.RevokedEvicted {
-		err = r.o.Limits.SetEvicted(ctx, c.Session, true)
+		err = r.o.Cluster.SetEvicted(ctx, c.Session, true)
 	} else {
-		err = r.o.Limits.Kick(ctx, c.Session, c.Opened, 0)
+		err = r.o.Cluster.RevokeSession(ctx, c.Session, c.Opened, 0)
 	}
 	if err != nil {
 		r.o.Logger.Warn("a session that lost its place could not be marked; it may come back on a node that does not hold it",
@@ -335,7 +320,7 @@ func (r *Registry) cut(c session.EvictedStream) {
 
 // evict marks a session that has no place.
 func (r *Registry) evict(ctx context.Context, id backends.SessionID) {
-	if err := r.o.Limits.SetEvicted(context.WithoutCancel(ctx), id, true); err != nil {
+	if err := r.o.Cluster.SetEvicted(context.WithoutCancel(ctx), id, true); err != nil {
 		r.o.Logger.Debug("a session without a place could not be marked", slog.Any("error", err))
 	}
 }

@@ -10,14 +10,6 @@ import (
 	"usher/backends"
 )
 
-// Presence is where nodes say whose viewers they have seen, and where it is told which sessions nobody sees any more.
-type Presence interface {
-	// RecordHeartbeats says when sessions were seen, and returns those of which the store knew nothing.
-	RecordHeartbeats(ctx context.Context, seen []session.Heartbeat) (unknown []backends.SessionID, err error)
-	// ExpireIdle returns sessions that nobody has seen for so long, about so many, each once over all nodes.
-	ExpireIdle(ctx context.Context, idle time.Duration, most int) ([]session.ClosingRecord, error)
-}
-
 const (
 	// beatSteps is into how many steps a heartbeat is spread, so that a million sessions are no burst. It divides
 	// tableShards.
@@ -42,7 +34,7 @@ func (s *Session) present() session.Heartbeat {
 
 // beat says, step by step, whose viewers are here, until the registry closes.
 func (r *Registry) beat() {
-	ticker := time.NewTicker(r.o.Heartbeat / beatSteps)
+	ticker := time.NewTicker(r.o.HeartbeatInterval / beatSteps)
 	defer ticker.Stop()
 	for step := 0; ; step = (step + 1) % beatSteps {
 		select {
@@ -61,7 +53,7 @@ func (r *Registry) beatStep(step int) {
 	}
 	ctx, cancel := context.WithTimeout(r.life, writeDeadline)
 	defer cancel()
-	unknown, err := r.o.Presence.RecordHeartbeats(ctx, seen)
+	unknown, err := r.o.Cluster.RecordHeartbeats(ctx, seen)
 	if err != nil {
 		// They are seen again with the next heartbeat; the store tells of its absence itself.
 		for _, p := range seen {
@@ -91,7 +83,7 @@ func (r *Registry) seenIn(step int) (seen []session.Heartbeat) {
 			}
 			// Strangers who are refused from the first have no sessions that could end.
 			watched := s.beaten.Load() != 0 || s.Decision().Verdict == backends.Allowed
-			if before := s.beaten.Load(); r.o.Shared && watched && s.lastSeen.Load() > before {
+			if before := s.beaten.Load(); r.o.Cluster.Shared() && watched && s.lastSeen.Load() > before {
 				p := s.present()
 				s.fresh.Store(before == 0)
 				seen = append(seen, p)
@@ -121,7 +113,7 @@ func (r *Registry) sweep() {
 func (r *Registry) sweepOnce() int {
 	ctx, cancel := context.WithTimeout(r.life, writeDeadline)
 	defer cancel()
-	over, err := r.o.Presence.ExpireIdle(ctx, r.o.Config.IdleTimeout+r.o.Heartbeat, sweepMost)
+	over, err := r.o.Cluster.ExpireIdle(ctx, r.o.Config.IdleTimeout+r.o.HeartbeatInterval, sweepMost)
 	if err != nil {
 		return 0
 	}
@@ -138,7 +130,7 @@ func (r *Registry) conclude(ctx context.Context, c session.ClosingRecord) {
 		f = new(backends.Request)
 	}
 	if m := r.limits.memberOf(f, d); m != nil {
-		if err := r.o.Limits.LeaveStream(ctx, m.user, c.Record.ID); err != nil {
+		if err := r.o.Cluster.LeaveStream(ctx, m.user, c.Record.ID); err != nil {
 			r.o.Logger.Debug("a closed session's place could not be given back; it ends by itself", slog.Any("error", err))
 		}
 	}
@@ -159,7 +151,7 @@ func (r *Registry) conclude(ctx context.Context, c session.ClosingRecord) {
 
 // handOver stores what this node counted of its sessions before it goes.
 func (r *Registry) handOver() {
-	if !r.o.Shared {
+	if !r.o.Cluster.Shared() {
 		return
 	}
 	free := make(chan struct{}, handOverAtOnce)

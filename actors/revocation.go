@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"log/slog"
 	"time"
 
 	"usher/actors/session"
@@ -37,16 +38,25 @@ func (r *Registry) background(do func()) (begun bool) {
 func (r *Registry) applyBan(b session.Ban) {
 	r.table.each(func(s *Session) bool {
 		f := s.Request()
-		ban, banned := r.o.Banned(f, s.Decision())
+		ban, banned := r.o.Cluster.Banned(f, s.Decision())
 		if !banned {
 			return r.life.Err() == nil
 		}
 		r.tell(s, session.Revoked{Kind: session.RevokedBanned, Decision: bannedBy(ban)})
-		if b.User != "" && ban.ID == b.ID && s.introduced.Load() && r.o.Unmasked != nil {
-			r.o.Unmasked(b, f)
+		if b.User != "" && ban.ID == b.ID && s.introduced.Load() {
+			r.banCredentials(b, f)
 		}
 		return r.life.Err() == nil
 	})
+}
+
+// banCredentials bans what the viewer of a banned user presented.
+func (r *Registry) banCredentials(of session.Ban, presented *backends.Request) {
+	ctx, cancel := r.writing()
+	defer cancel()
+	if err := r.o.Cluster.BanCredentials(ctx, of, presented); err != nil {
+		r.o.Logger.Warn("credentials of a banned user could not be banned", slog.String("ban", of.ID), slog.Any("error", err))
+	}
 }
 
 func bannedBy(b session.Ban) backends.Decision {

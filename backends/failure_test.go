@@ -1,0 +1,18 @@
+package backends
+
+import (
+	"testing"
+	"time"
+)
+
+func TestNewOverload_WritesTheValueAsTheConfigDoes(t *testing.T) {
+	t.Parallel()
+	for want, value := range map[string]any{
+		"200000": 200_000, "32KiB": "32KiB", "0s": time.Duration(0), "1s": time.Second, "500ms": 500 * time.Millisecond,
+		"1m": time.Minute, "1m30s": 90 * time.Second, "1h": time.Hour, "1h0m5s": time.Hour + 5*time.Second, "1h30m": 90 * time.Minute,
+	} {
+		if got := NewOverload("sessions.max", value).Error(); got != "overloaded: sessions.max="+want+" reached" {
+			t.Errorf("%v: got %q, want %s", value, got, want)
+		}
+	}
+}

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Builds the pinned formatter and linter, each from its own module, and prints the folder that they are in.
+# The folder is outside the tree, one for each set of versions, so that the next run finds them built.
+# With a priority as argument ("19") the build gives way to everything else on the machine.
+set -euo pipefail
+
+readonly GOFUMPT=v0.12.0
+readonly GOLANGCI_LINT=v2.15.0
+
+export PATH="$PATH:/usr/local/go/bin"
+
+tools=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/usher-ci/gofumpt-$GOFUMPT-golangci-lint-$GOLANGCI_LINT-$(go env GOVERSION)
+mkdir -p "$tools"
+
+install_tool() { # command module@version
+	[[ -x $tools/$1 ]] && return
+	# Away from this module, so that its go.mod has no say.
+	(cd "$tools" && GOFLAGS='' GOBIN=$tools nice -n "${priority:-0}" go install "$2" >&2)
+}
+
+priority=${1:-0}
+install_tool gofumpt "mvdan.cc/gofumpt@$GOFUMPT"
+install_tool golangci-lint "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$GOLANGCI_LINT"
+printf '%s\n' "$tools"
