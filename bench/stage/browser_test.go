@@ -144,7 +144,7 @@ func TestBrowserShowsTheOutage(t *testing.T) {
 	b := browser(t, 1280, 800)
 	open(b, demo, "")
 	until(b, advances)
-	until(b, `document.querySelector("#answer").dataset.tone === "good"`)
+	until(b, `document.querySelector("#summary").dataset.tone === "good"`)
 	picture(b, "healthy")
 	if got := text(b, "#sessions"); !strings.Contains(got, "<img src=x") {
 		t.Errorf("the hostile name is not shown as it is: %q", got)
@@ -153,15 +153,15 @@ func TestBrowserShowsTheOutage(t *testing.T) {
 	if err := chromedp.Do(b.ctx, chromedp.Click(chromedp.CSS(`#modes button[value="refuse"]`))); err != nil {
 		t.Fatal(err)
 	}
-	until(b, `document.querySelector("#free").textContent === "1"`)
+	until(b, `document.querySelector("#unchecked").textContent === "1"`)
 	if got := demo.switches(); len(got) != 1 || got[0].Mode != "refuse" {
 		t.Errorf("posted %v, want one switch to refuse", got)
 	}
-	if got := text(b, "#headline"); got != "The middleware refuses connections. 4 viewers keep watching." {
+	if got := text(b, "#headline"); got != "The middleware refuses connections. 4 viewers are still watching." {
 		t.Errorf("headline: got %q", got)
 	}
-	if got := text(b, "#price"); got != "The price so far: 1 viewer let in whom nobody could check." {
-		t.Errorf("price: got %q", got)
+	if got := text(b, "#detail"); got != "1 viewer was admitted without a check." {
+		t.Errorf("detail: got %q", got)
 	}
 	if got := text(b, "#breaker [aria-current]"); !strings.HasPrefix(got, "open") {
 		t.Errorf("breaker: got %q", got)
@@ -170,7 +170,7 @@ func TestBrowserShowsTheOutage(t *testing.T) {
 	picture(b, "outage")
 
 	demo.set("refuse", true)
-	until(b, `document.querySelector("#headline").textContent === "Lost contact with the demo."`)
+	until(b, `document.querySelector("#headline").textContent === "The connection to the demo is lost."`)
 	picture(b, "lost")
 	if errors := fatalErrors(b); len(errors) > 0 {
 		t.Errorf("fatal errors of hls.js: %v", errors)
@@ -182,18 +182,18 @@ func TestBrowserShowsARefusal(t *testing.T) {
 	demo := newFakeDemo(t)
 	b := browser(t, 1280, 800)
 	open(b, demo, "/play/a001/index.m3u8?token=mallory")
-	until(b, `usherDemo.state === "denied" && document.querySelector("#mine .badge") !== null`)
-	if got := text(b, "#curtain"); !strings.Contains(got, "did not let this viewer in (403)") {
-		t.Errorf("curtain: got %q", got)
+	until(b, `usherDemo.state === "denied" && document.querySelector("#viewer .badge") !== null`)
+	if got := text(b, "#overlay"); !strings.Contains(got, "denied this viewer (403)") {
+		t.Errorf("overlay: got %q", got)
 	}
-	if got := text(b, "#mine"); got != "mallory denied" {
+	if got := text(b, "#viewer"); got != "mallory denied" {
 		t.Errorf("this viewer: got %q", got)
 	}
 	picture(b, "denied")
 
 	open(b, demo, "https://elsewhere.example/index.m3u8")
 	until(b, `usherDemo.state === "failed"`)
-	if got := text(b, "#curtain-title"); got != "Not from here" {
+	if got := text(b, "#overlay-title"); got != "Not allowed" {
 		t.Errorf("a source elsewhere: got %q", got)
 	}
 	picture(b, "elsewhere")

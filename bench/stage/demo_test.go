@@ -150,7 +150,7 @@ func TestPlayerServesItsFilesUnderAnyPath(t *testing.T) {
 		contains    string
 	}{
 		"the page":           {"/anywhere/", 200, "text/html; charset=utf-8", "<title>Usher demo</title>"},
-		"its style":          {"/anywhere/player.css", 200, "text/css; charset=utf-8", "#answer"},
+		"its style":          {"/anywhere/player.css", 200, "text/css; charset=utf-8", "#summary"},
 		"its script":         {"/anywhere/player.js", 200, "text/javascript; charset=utf-8", "usherDemo"},
 		"hls.js":             {"/anywhere/hls.min.js", 200, "text/javascript; charset=utf-8", "1.7.4"},
 		"the licence of it":  {"/anywhere/hls.LICENSE.txt", 200, "text/plain; charset=utf-8", "Apache License"},
@@ -169,7 +169,7 @@ func TestPlayerServesItsFilesUnderAnyPath(t *testing.T) {
 			if !strings.Contains(body, test.contains) {
 				t.Errorf("%q is not in the body", test.contains)
 			}
-			if test.status == 200 && response.Header.Get("Content-Security-Policy") != contentSecurity {
+			if test.status == 200 && response.Header.Get("Content-Security-Policy") != contentSecurityPolicy {
 				t.Errorf("Content-Security-Policy: got %q", response.Header.Get("Content-Security-Policy"))
 			}
 		})
@@ -178,7 +178,7 @@ func TestPlayerServesItsFilesUnderAnyPath(t *testing.T) {
 
 func TestPageTakesNothingFromElsewhereAndSetsNoMarkup(t *testing.T) {
 	t.Parallel()
-	files, err := loadPage()
+	files, err := loadPlayerFiles()
 	if err != nil {
 		t.Fatal(err)
 	}

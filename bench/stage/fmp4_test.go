@@ -37,8 +37,8 @@ func decodeTimes(t *testing.T, b []byte, scales map[uint32]uint64) []uint64 {
 		t.Fatal(err)
 	}
 	var times []uint64
-	for _, at := range f.times {
-		times = append(times, binary.BigEndian.Uint64(b[at.at:]))
+	for _, at := range f.decodeTimes {
+		times = append(times, binary.BigEndian.Uint64(b[at.offset:]))
 	}
 	return times
 }
@@ -49,7 +49,7 @@ func sequenceNumber(t *testing.T, b []byte, scales map[uint32]uint64) uint32 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return binary.BigEndian.Uint32(b[f.sequence:])
+	return binary.BigEndian.Uint32(b[f.sequenceOffset:])
 }
 
 func TestFMP4LoopHasNoSeam(t *testing.T) {
@@ -112,7 +112,7 @@ func TestBrokenFragmentedFilesAreRefused(t *testing.T) {
 
 // FuzzFMP4Loop: whatever the file holds, it is refused or can be played.
 func FuzzFMP4Loop(f *testing.F) {
-	file, err := media.ReadFile("media/ll.mp4")
+	file, err := mediaFiles.ReadFile("media/ll.mp4")
 	if err != nil {
 		f.Fatal(err)
 	}

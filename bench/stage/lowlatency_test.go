@@ -118,7 +118,7 @@ func TestWhenABlockingReloadIsAnswered(t *testing.T) {
 			d, err := parseDirectives(query)
 			until := noon()
 			if err == nil {
-				until, err = line.heldUntil(d, noon())
+				until, err = line.blockedUntil(d, noon())
 			}
 			if test.want == refused || err != nil {
 				if (test.want == refused) != (err != nil) {
@@ -137,11 +137,11 @@ func TestWhenABlockingReloadIsAnswered(t *testing.T) {
 func TestABlockingReloadAsksThreeSecondsAheadAtMost(t *testing.T) {
 	t.Parallel()
 	line := Config{SegmentDuration: 6 * time.Second}.timeline()
-	until, err := line.heldUntil(directives{blocking: true, segment: 299_181_600, part: 6 + 15}, noon())
+	until, err := line.blockedUntil(directives{blocking: true, segment: 299_181_600, part: 6 + 15}, noon())
 	if want := 2900 * time.Millisecond; err != nil || until.Sub(noon()) != want {
 		t.Errorf("fifteen parts ahead: held for %s, %v: want %s", until.Sub(noon()), err, want)
 	}
-	if _, err := line.heldUntil(directives{blocking: true, segment: 299_181_600, part: 6 + 16}, noon()); err == nil {
+	if _, err := line.blockedUntil(directives{blocking: true, segment: 299_181_600, part: 6 + 16}, noon()); err == nil {
 		t.Error("sixteen parts ahead: not refused")
 	}
 }
@@ -280,8 +280,8 @@ func FuzzDirectives(f *testing.F) {
 		if err != nil {
 			return
 		}
-		until, err := line.heldUntil(d, noon())
-		if err == nil && until.Sub(noon()) > 3*line.segment {
+		until, err := line.blockedUntil(d, noon())
+		if err == nil && until.Sub(noon()) > 3*line.segmentDuration {
 			t.Fatalf("%q is held for %s", raw, until.Sub(noon()))
 		}
 	})

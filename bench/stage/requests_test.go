@@ -43,9 +43,9 @@ func TestCountedPathsAreBounded(t *testing.T) {
 	t.Parallel()
 	o := NewOrigin(Config{})
 	for i := range maxCountedPaths + 5 {
-		o.count("/" + strconv.Itoa(i))
+		o.countRequest("/" + strconv.Itoa(i))
 	}
-	o.count("/0")
+	o.countRequest("/0")
 	got := o.Requests()
 	if len(got) != maxCountedPaths+1 || got[OtherPaths] != 5 || got["/0"] != 2 {
 		t.Errorf("%d paths, %d under %q, %d of the first: want %d, 5, 2",
@@ -58,8 +58,8 @@ func TestSegmentsAreMadeOnceAndDroppedWhenTheyLeave(t *testing.T) {
 	now := noon()
 	o := NewOrigin(Config{Now: func() time.Time { return now }, Window: 3})
 	fetch := func() []byte {
-		number := o.timeline.live(now) - 1
-		return o.cache.get(high, number, o.timeline.oldest(now)).bytes
+		number := o.timeline.nextSegment(now) - 1
+		return o.cache.get(high, number, o.timeline.oldestServed(now)).bytes
 	}
 	first := fetch()
 	if again := fetch(); &first[0] != &again[0] || !bytes.Equal(first, again) {

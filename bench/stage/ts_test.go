@@ -171,7 +171,7 @@ func TestStuffingReachesTheSizeWithWholePackets(t *testing.T) {
 
 // FuzzTSLoop: whatever the pieces hold, they are refused or can be played, and keep their length.
 func FuzzTSLoop(f *testing.F) {
-	piece, err := media.ReadFile("media/low-00.ts")
+	piece, err := mediaFiles.ReadFile("media/low-00.ts")
 	if err != nil {
 		f.Fatal(err)
 	}
