@@ -21,7 +21,7 @@ type Backend struct {
 	Address string `json:"address,omitempty"`
 	// Alarms are its contract violations by the alarm's name. Nil means that the backend has no alarms; a missing alarm was
 	// never raised.
-	Alarms map[string]AlarmState `json:"alarms,omitempty"`
+	Alarms map[string]AlarmState `json:"contract_violations,omitempty"`
 }
 
 // AlarmState is the state of one alarm.
@@ -29,7 +29,7 @@ type AlarmState struct {
 	// Count is how often the alarm was raised since the start.
 	Count uint64 `json:"count"`
 	// Active reports whether the alarm holds at present.
-	Active bool `json:"raised"`
+	Active bool `json:"active"`
 }
 
 // LocalNode is the node that serves the listener. All methods are safe for concurrent use.

@@ -17,7 +17,7 @@ type banRequest struct {
 	// CredentialsOf is the id of a session whose credentials are banned.
 	CredentialsOf string `json:"credentials_of"`
 	// For is the duration of the ban.
-	For    string `json:"for"`
+	For    string `json:"duration"`
 	Reason string `json:"reason"`
 }
 
@@ -37,7 +37,7 @@ func (b *banRequest) parse(now time.Time) (Ban, error) {
 		return Ban{}, err
 	}
 	if d == 0 {
-		return Ban{}, fmt.Errorf(`for: %w: missing; want a duration such as "24h"`, errInvalidInput)
+		return Ban{}, fmt.Errorf(`duration: %w: missing; want a duration such as "24h"`, errInvalidInput)
 	}
 	ban := Ban{
 		User: b.User, Session: b.Session, CredentialsOf: b.CredentialsOf, Until: now.Add(d).UTC(), Reason: b.Reason,

@@ -4,13 +4,13 @@
 // Begin with [Handler]; [LocalNode] and [Cluster] are what it needs.
 //
 //	/metrics  usher_ready                                         1 while load balancers may send viewers to this node
-//	          usher_sessions                                      live sessions
+//	          usher_active_sessions                               sessions on this node
 //	          usher_backend_breaker_state{backend,state}          1 for the state that holds
-//	          usher_backend_alarms_total{backend,alarm}           answers outside the contract since the start
-//	          usher_backend_alarm{backend,alarm}                  1 while the alarm holds
+//	          usher_backend_contract_violations_total{backend,violation}   responses that violated the contract
+//	          usher_backend_contract_violation{backend,violation}          1 while the backend violates it
 //	          usher_cluster_nodes                                 live nodes, as far as this one knows
-//	          usher_cluster_away                                  1 while Redis is unavailable
-//	          usher_bans                                          active bans
+//	          usher_redis_up                                      1 while Redis is available
+//	          usher_active_bans                                   active bans
 //	          usher_redis_round_trips_total                       waits for Redis on behalf of sessions
 //	          go_*, process_*                                     metrics of the runtime and the process
 //
@@ -18,10 +18,10 @@
 //
 //	GET    sessions             ?id= channel= route= backend= user= verdict= source= address= node= q= after= limit=
 //	GET    sessions/{id}
-//	POST   sessions/{id}/kick   {"for": "5m", "reason": "…"}; also DELETE sessions/{id}
+//	POST   sessions/{id}/kick   {"duration": "5m", "reason": "…"}; also DELETE sessions/{id}
 //	POST   kick                 all that match: the same, and at least one of the filters of GET sessions
 //	GET    bans
-//	POST   bans                 one of user, session, address, credentials_of; for; reason
+//	POST   bans                 one of user, session, address, credentials_of; duration; reason
 //	DELETE bans/{id}
 //	GET    nodes
 //	GET    backends             of this node

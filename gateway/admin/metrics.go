@@ -34,36 +34,36 @@ type nodeCollector struct {
 	node    LocalNode
 	cluster Cluster
 
-	ready, sessions, breakerState, alarmsTotal, alarmActive, liveNodes, redisDown, bans, roundTrips *prometheus.Desc
+	ready, activeSessions, breakerState, violations, violation, nodes, redisUp, activeBans, roundTrips *prometheus.Desc
 }
 
 func newNodeCollector(n LocalNode, c Cluster) *nodeCollector {
 	return &nodeCollector{
 		node: n, cluster: c,
-		liveNodes: prometheus.NewDesc("usher_cluster_nodes",
+		nodes: prometheus.NewDesc("usher_cluster_nodes",
 			"Live nodes, this one included, as far as this one knows.", nil, nil),
-		redisDown: prometheus.NewDesc("usher_cluster_away",
-			"Whether what nodes share cannot be reached, so that this one goes on alone: 1 or 0.", nil, nil),
-		bans: prometheus.NewDesc("usher_bans",
-			"Bans that hold.", nil, nil),
+		redisUp: prometheus.NewDesc("usher_redis_up",
+			"1 while Redis is available, else 0. Always 1 without Redis.", nil, nil),
+		activeBans: prometheus.NewDesc("usher_active_bans",
+			"Active bans.", nil, nil),
 		roundTrips: prometheus.NewDesc("usher_redis_round_trips_total",
-			"How often Redis was waited for on behalf of sessions.", nil, nil),
+			"Waits for Redis on behalf of sessions.", nil, nil),
 		ready: prometheus.NewDesc("usher_ready",
-			"Whether balancers may send viewers here: 1 or 0.", nil, nil),
-		sessions: prometheus.NewDesc("usher_sessions",
-			"Live sessions on this node.", nil, nil),
+			"1 while load balancers may send viewers to this node, else 0.", nil, nil),
+		activeSessions: prometheus.NewDesc("usher_active_sessions",
+			"Sessions on this node.", nil, nil),
 		breakerState: prometheus.NewDesc("usher_backend_breaker_state",
-			"Where the breaker stands: 1 for the state that holds, 0 for the others.", []string{"backend", "state"}, nil),
-		alarmsTotal: prometheus.NewDesc("usher_backend_alarms_total",
-			"Answers outside the backend's contract that raised this alarm.", []string{"backend", "alarm"}, nil),
-		alarmActive: prometheus.NewDesc("usher_backend_alarm",
-			"Whether the alarm holds at present: 1 or 0.", []string{"backend", "alarm"}, nil),
+			"State of the breaker: 1 for the current state, 0 for the others.", []string{"backend", "state"}, nil),
+		violations: prometheus.NewDesc("usher_backend_contract_violations_total",
+			"Responses of the backend that violated its contract.", []string{"backend", "violation"}, nil),
+		violation: prometheus.NewDesc("usher_backend_contract_violation",
+			"1 while the backend violates its contract, else 0.", []string{"backend", "violation"}, nil),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.ready, c.sessions, c.breakerState, c.alarmsTotal, c.alarmActive, c.liveNodes, c.redisDown, c.bans, c.roundTrips} {
+	for _, d := range []*prometheus.Desc{c.ready, c.activeSessions, c.breakerState, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips} {
 		out <- d
 	}
 }
@@ -71,10 +71,10 @@ func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 	out <- gauge(c.ready, boolValue(c.node.Ready()))
-	out <- gauge(c.sessions, float64(c.node.Len()))
-	out <- gauge(c.liveNodes, float64(c.cluster.Live()))
-	out <- gauge(c.redisDown, boolValue(c.cluster.RedisDown()))
-	out <- gauge(c.bans, float64(len(c.cluster.Bans())))
+	out <- gauge(c.activeSessions, float64(c.node.Len()))
+	out <- gauge(c.nodes, float64(c.cluster.Live()))
+	out <- gauge(c.redisUp, boolValue(!c.cluster.RedisDown()))
+	out <- gauge(c.activeBans, float64(len(c.cluster.Bans())))
 	out <- metric(c.roundTrips, prometheus.CounterValue, float64(c.cluster.RoundTrips()))
 	for _, b := range c.node.Backends() {
 		for _, state := range breakerStates() {
@@ -86,8 +86,8 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 		for _, known := range backends.AllAlarms() {
 			name := known.String()
 			a := b.Alarms[name]
-			out <- metric(c.alarmsTotal, prometheus.CounterValue, float64(a.Count), b.Name, name)
-			out <- gauge(c.alarmActive, boolValue(a.Active), b.Name, name)
+			out <- metric(c.violations, prometheus.CounterValue, float64(a.Count), b.Name, name)
+			out <- gauge(c.violation, boolValue(a.Active), b.Name, name)
 		}
 	}
 }

@@ -52,7 +52,7 @@ func parseDuration(text string, longest time.Duration) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < time.Second || d > longest {
-		return 0, fmt.Errorf(`for: %w: %q; want a duration such as "90s" or "12h", 1s to %v`, errInvalidInput, text, longest)
+		return 0, fmt.Errorf(`duration: %w: %q; want a duration such as "90s" or "12h", 1s to %v`, errInvalidInput, text, longest)
 	}
 	return d, nil
 }

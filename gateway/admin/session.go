@@ -19,7 +19,7 @@ type Session struct {
 	Verdict   string    `json:"verdict"`
 	Source    string    `json:"source"`
 	Reason    string    `json:"reason,omitempty"`
-	Since     time.Time `json:"since"`
+	Since     time.Time `json:"started"`
 	LastSeen  time.Time `json:"last_seen"`
 	Requests  int64     `json:"requests"`
 	Bytes     int64     `json:"bytes"`
@@ -89,5 +89,5 @@ type SessionList struct {
 	// Sessions are the matching sessions in the order of their ids, up to a limit.
 	Sessions []Session `json:"sessions"`
 	// Silent are the names of the nodes that did not respond, sorted. Sessions that only they hold are missing.
-	Silent []string `json:"silent,omitempty"`
+	Silent []string `json:"unreachable_nodes,omitempty"`
 }

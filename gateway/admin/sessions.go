@@ -47,7 +47,7 @@ func sessionNotFound(found SessionList) string {
 // kickRequest is the body of a request for a kick.
 type kickRequest struct {
 	// For is how long the session is denied; empty means the configured duration.
-	For    string `json:"for"`
+	For    string `json:"duration"`
 	Reason string `json:"reason"`
 }
 
@@ -63,7 +63,7 @@ type KickResult struct {
 	// Kicked counts the sessions that were ended.
 	Kicked int `json:"kicked"`
 	// Silent are the names of the nodes that did not respond.
-	Silent []string `json:"silent,omitempty"`
+	Silent []string `json:"unreachable_nodes,omitempty"`
 }
 
 func (h *handler) kick(w http.ResponseWriter, r *http.Request) {
@@ -82,7 +82,7 @@ func (h *handler) kick(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	err = h.cluster.Kick(r.Context(), id, d, k.Reason)
-	h.audit(r, "kick", id.String(), err, slog.String("for", k.For), slog.String("reason", k.Reason))
+	h.audit(r, "kick", id.String(), err, slog.String("duration", k.For), slog.String("reason", k.Reason))
 	if err != nil && !errors.Is(err, ErrPending) {
 		writeError(w, err)
 		return
@@ -139,7 +139,7 @@ func (h *handler) kickOne(r *http.Request, session string, d time.Duration, k ki
 	if err == nil {
 		err = h.cluster.Kick(r.Context(), id, d, k.Reason)
 	}
-	h.audit(r, "kick", session, err, slog.String("for", k.For), slog.String("reason", k.Reason))
+	h.audit(r, "kick", session, err, slog.String("duration", k.For), slog.String("reason", k.Reason))
 	return err
 }
 

@@ -27,7 +27,7 @@ type buffer struct {
 	// isPassThrough reports that the body is not stored, so that only a window of it is kept.
 	isPassThrough bool
 	// isDecoded reports that the body was compressed. Its size may exceed what the origin sent, and is bounded by
-	// cache.max_object.
+	// cache.max_object_size.
 	isDecoded bool
 	reserved  int64
 	hasRoom   chan struct{} // capacity 1: a reader advanced or left
@@ -39,7 +39,7 @@ func (b *buffer) prepare(c *Cache, length int64, decoded bool) {
 	b.hasRoom = make(chan struct{}, 1)
 	b.isDecoded = decoded
 	switch {
-	case length > int64(c.config.MaxObject):
+	case length > int64(c.config.MaxObjectSize):
 		b.isPassThrough = true
 	case length > 0 && c.reserve(length):
 		b.reserved = length
@@ -147,13 +147,13 @@ func (f *fetch) nextSpace(timeout time.Duration) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	b := &f.body
-	if b.isDecoded && b.size > int64(f.cache.config.MaxObject) {
-		return nil, tooLarge("cache.max_object", f.cache.config.MaxObject)
+	if b.isDecoded && b.size > int64(f.cache.config.MaxObjectSize) {
+		return nil, tooLarge("cache.max_object_size", f.cache.config.MaxObjectSize)
 	}
 	if free := b.freeSpace(); free != nil {
 		return free, nil
 	}
-	if !b.isPassThrough && (b.size >= int64(f.cache.config.MaxObject) || !f.cache.reserve(chunkSize)) {
+	if !b.isPassThrough && (b.size >= int64(f.cache.config.MaxObjectSize) || !f.cache.reserve(chunkSize)) {
 		b.isPassThrough = true
 	}
 	if b.isPassThrough {
@@ -189,7 +189,7 @@ func (f *fetch) readBody(body io.Reader, timeout time.Duration) error {
 func (f *fetch) isComplete() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.body.base == 0 && f.body.size <= int64(f.cache.config.MaxObject)
+	return f.body.base == 0 && f.body.size <= int64(f.cache.config.MaxObjectSize)
 }
 
 // advance publishes n bytes that were read into the memory of nextSpace.

@@ -24,20 +24,20 @@ type Cache struct {
 // NewCache returns an empty cache. The config must be valid.
 func NewCache(c CacheConfig, log *slog.Logger) (*Cache, error) {
 	entries, err := otter.New(&otter.Options[cacheKey, *entry]{
-		MaximumWeight: uint64(c.MaxBytes), //nolint:gosec // Validate: positive
+		MaximumWeight: uint64(c.MaxSize), //nolint:gosec // Validate: positive
 		Weigher:       weigh,
 		// Old segments must expire by age: they were popular once, and the eviction goes by popularity.
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[cacheKey, *entry]) time.Duration { return e.Value.retention }),
 		Logger:           cacheLogger{log},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("create the cache: cache.max_bytes=%v: %w", c.MaxBytes, err)
+		return nil, fmt.Errorf("create the cache: cache.max_size=%v: %w", c.MaxSize, err)
 	}
 	return &Cache{
 		entries:      entries,
 		epoch:        time.Now(),
 		config:       c,
-		maxBodyBytes: int64(max(c.MaxBytes/4, c.MaxObject)),
+		maxBodyBytes: int64(max(c.MaxSize/4, c.MaxObjectSize)),
 	}, nil
 }
 
@@ -60,7 +60,7 @@ type CacheStats struct {
 func (c *Cache) Stats() CacheStats {
 	return CacheStats{
 		Entries:  c.entries.EstimatedSize(),
-		Stored:   int64(c.entries.WeightedSize()), //nolint:gosec // bounded by max_bytes
+		Stored:   int64(c.entries.WeightedSize()), //nolint:gosec // bounded by max_size
 		InFlight: c.bodyBytes.Load(),
 	}
 }

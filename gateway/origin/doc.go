@@ -16,7 +16,7 @@
 //     stored under its own key and never as the whole object.
 //   - The origin learns nothing about a viewer but the requested range.
 //   - No lock is held during I/O, and no goroutine waits for a viewer. All resources are bounded: stored bytes
-//     (cache.max_bytes), bytes in flight (a quarter of that, at least cache.max_object), connections (fetch.max_conns)
+//     (cache.max_size), bytes in flight (a quarter of that, at least cache.max_object_size), connections (fetch.max_conns)
 //     and fetches that wait for one (fetch.max_waiting).
 //   - A body that is too large to store passes through a window that the slowest reader advances. A slow reader holds
 //     back the fetch and does not grow memory. A reader that holds back others for fetch.idle_timeout is dropped.

@@ -59,7 +59,7 @@ func (o *Origin) refresh(ctx context.Context, k cacheKey, r Request, old *entry)
 }
 
 // errFreshTimeout ends the wait of a viewer who can get a stale copy.
-var errFreshTimeout = errors.New("refresh takes longer than cache.stale_after")
+var errFreshTimeout = errors.New("refresh takes longer than cache.max_wait_for_fresh")
 
 // waitForEnd waits for the end of a fetch. It returns errFreshTimeout once the stale entry is to be served instead.
 func (o *Origin) waitForEnd(ctx context.Context, f *fetch, old *entry) error {
@@ -109,9 +109,9 @@ func (o *Origin) receivePlaylist(f *fetch, a *response) (*entry, bool, error) {
 }
 
 func (o *Origin) readPlaylist(a *response) ([]byte, error) {
-	limit := int64(o.config.Fetch.MaxPlaylist)
+	limit := int64(o.config.Fetch.MaxPlaylistSize)
 	if a.ContentLength > limit {
-		return nil, tooLarge("fetch.max_playlist", o.config.Fetch.MaxPlaylist)
+		return nil, tooLarge("fetch.max_playlist_size", o.config.Fetch.MaxPlaylistSize)
 	}
 	r, _, err := newDecoder(a.Header.Get("Content-Encoding"), a)
 	if err != nil {
@@ -122,7 +122,7 @@ func (o *Origin) readPlaylist(a *response) ([]byte, error) {
 		return nil, fmt.Errorf("read the playlist: %w", err)
 	}
 	if int64(buf.Len()) > limit {
-		return nil, tooLarge("fetch.max_playlist", o.config.Fetch.MaxPlaylist)
+		return nil, tooLarge("fetch.max_playlist_size", o.config.Fetch.MaxPlaylistSize)
 	}
 	return bytes.Clone(buf.Bytes()), nil
 }
