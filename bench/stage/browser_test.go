@@ -99,7 +99,7 @@ func fatalErrors(b *tab) []string {
 const advances = `usherDemo.state === "playing" && (window.beganAt ??= usherDemo.video.currentTime,
 	usherDemo.video.currentTime >= window.beganAt + 3)`
 
-func TestBrowserPlaysTheChannelsOfEveryKind(t *testing.T) {
+func TestPlayer_PlaysEveryKindOfChannel(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ src, loaded string }{
 		"two variants":   {"", "usherDemo.fragments >= 2"},
@@ -122,7 +122,7 @@ func TestBrowserPlaysTheChannelsOfEveryKind(t *testing.T) {
 	}
 }
 
-func TestBrowserReloadsByDirectivesAtLowLatency(t *testing.T) {
+func TestPlayer_LowLatency_ReloadsByDirectives(t *testing.T) {
 	t.Parallel()
 	demo := newFakeDemo(t)
 	b := browser(t, 1280, 800)
@@ -138,7 +138,7 @@ func TestBrowserReloadsByDirectivesAtLowLatency(t *testing.T) {
 	}
 }
 
-func TestBrowserShowsTheOutage(t *testing.T) {
+func TestPlayer_ShowsOutage(t *testing.T) {
 	t.Parallel()
 	demo := newFakeDemo(t)
 	b := browser(t, 1280, 800)
@@ -177,7 +177,7 @@ func TestBrowserShowsTheOutage(t *testing.T) {
 	}
 }
 
-func TestBrowserShowsARefusal(t *testing.T) {
+func TestPlayer_ShowsDenial(t *testing.T) {
 	t.Parallel()
 	demo := newFakeDemo(t)
 	b := browser(t, 1280, 800)
@@ -199,7 +199,7 @@ func TestBrowserShowsARefusal(t *testing.T) {
 	picture(b, "elsewhere")
 }
 
-func TestPageFitsAPhone(t *testing.T) {
+func TestPlayer_FitsPhone(t *testing.T) {
 	t.Parallel()
 	demo := newFakeDemo(t)
 	demo.set("hang", false)

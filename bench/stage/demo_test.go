@@ -139,7 +139,7 @@ func fakeStatus(mode string) Status {
 	return s
 }
 
-func TestPlayerServesItsFilesUnderAnyPath(t *testing.T) {
+func TestPlayer_ServesFilesUnderAnyPath(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.StripPrefix("/anywhere", Player()))
 	t.Cleanup(server.Close)
@@ -176,7 +176,7 @@ func TestPlayerServesItsFilesUnderAnyPath(t *testing.T) {
 	}
 }
 
-func TestPageTakesNothingFromElsewhereAndSetsNoMarkup(t *testing.T) {
+func TestPlayer_NoForeignResourcesAndNoMarkup(t *testing.T) {
 	t.Parallel()
 	files, err := loadPlayerFiles()
 	if err != nil {
@@ -199,7 +199,7 @@ func TestPageTakesNothingFromElsewhereAndSetsNoMarkup(t *testing.T) {
 	}
 }
 
-func TestPlayerRefusesToBeWrittenTo(t *testing.T) {
+func TestPlayer_Post_MethodNotAllowed(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()
 	Player().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/demo/", nil))

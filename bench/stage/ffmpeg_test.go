@@ -38,7 +38,7 @@ func thirtySeconds() map[string]struct {
 	}
 }
 
-func TestFFmpegPlaysOverTheSeamWithoutAWord(t *testing.T) {
+func TestOrigin_FFmpegPlaysAcrossLoop(t *testing.T) {
 	t.Parallel()
 	ffmpeg := tool(t, "ffmpeg")
 	for name, test := range thirtySeconds() {
@@ -56,7 +56,7 @@ func TestFFmpegPlaysOverTheSeamWithoutAWord(t *testing.T) {
 	}
 }
 
-func TestFFprobeSeesTimeThatOnlyGrows(t *testing.T) {
+func TestOrigin_FFprobeTimestampsGrow(t *testing.T) {
 	t.Parallel()
 	ffprobe := tool(t, "ffprobe")
 	for name, test := range thirtySeconds() {

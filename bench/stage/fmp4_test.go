@@ -52,7 +52,7 @@ func sequenceNumber(t *testing.T, b []byte, scales map[uint32]uint64) uint32 {
 	return binary.BigEndian.Uint32(b[f.sequenceOffset:])
 }
 
-func TestFMP4LoopHasNoSeam(t *testing.T) {
+func TestFMP4Loop_NoDiscontinuity(t *testing.T) {
 	t.Parallel()
 	l, err := loadMedia()
 	if err != nil {
@@ -88,7 +88,7 @@ func TestFMP4LoopHasNoSeam(t *testing.T) {
 	}
 }
 
-func TestBrokenFragmentedFilesAreRefused(t *testing.T) {
+func TestNewFMP4Loop_BrokenFile_Refused(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
 		"nothing at all":                   "",

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestLowLatencyPlaylistReadsAsItShould(t *testing.T) {
+func TestTimelineLowLatencyPlaylist(t *testing.T) {
 	t.Parallel()
 	_, origin := onAir(t, Config{Now: noon, Window: 3, URIs: RootRelative})
 	want := `#EXTM3U
@@ -53,7 +53,7 @@ func parts(segment, count int) string {
 	return b.String()
 }
 
-func TestDeltaUpdateLeavesOutWhatIsOld(t *testing.T) {
+func TestTimelineLowLatencyPlaylist_DeltaUpdate(t *testing.T) {
 	t.Parallel()
 	// The end is 1.4 s into a segment, so the boundary lies at 12 - 1.4 s before the last complete segment's end:
 	// of ten segments the first four are past it (8 s), the fifth is not.
@@ -72,7 +72,7 @@ func TestDeltaUpdateLeavesOutWhatIsOld(t *testing.T) {
 	}
 }
 
-func TestDeltaUpdateOfAShortWindowIsFull(t *testing.T) {
+func TestTimelineLowLatencyPlaylist_DeltaOfShortWindow_Full(t *testing.T) {
 	t.Parallel()
 	_, origin := onAir(t, Config{Now: noon, Window: 5})
 	_, full := get(t, origin+"/ll/x/index.m3u8")
@@ -82,7 +82,7 @@ func TestDeltaUpdateOfAShortWindowIsFull(t *testing.T) {
 }
 
 // At noon segment 897544799 is the last complete one, and 897544800 has parts 0 to 6.
-func TestWhenABlockingReloadIsAnswered(t *testing.T) {
+func TestTimelineBlockedUntil(t *testing.T) {
 	t.Parallel()
 	const refused = -1
 	tests := map[string]struct {
@@ -134,7 +134,7 @@ func TestWhenABlockingReloadIsAnswered(t *testing.T) {
 }
 
 // With segments of six seconds, noon is 1.5 s into segment 299181600, whose parts 0 to 6 are there.
-func TestABlockingReloadAsksThreeSecondsAheadAtMost(t *testing.T) {
+func TestTimelineBlockedUntil_BoundedAhead(t *testing.T) {
 	t.Parallel()
 	line := Config{SegmentDuration: 6 * time.Second}.timeline()
 	until, err := line.blockedUntil(directives{blocking: true, segment: 299_181_600, part: 6 + 15}, noon())
@@ -153,7 +153,7 @@ func inBubble(t *testing.T, o *Origin, path string) *httptest.ResponseRecorder {
 	return w
 }
 
-func TestBlockingReloadIsHeldUntilThePartIsThere(t *testing.T) {
+func TestOrigin_BlockingReload_WaitsForPart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		o := NewOrigin(Config{})
@@ -169,7 +169,7 @@ func TestBlockingReloadIsHeldUntilThePartIsThere(t *testing.T) {
 	})
 }
 
-func TestBlockingReloadWithAStoppedClockEndsWith503(t *testing.T) {
+func TestOrigin_BlockingReload_StoppedClock_503(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		stopped, began := noon(), time.Now()
@@ -181,7 +181,7 @@ func TestBlockingReloadWithAStoppedClockEndsWith503(t *testing.T) {
 	})
 }
 
-func TestBlockingReloadTooFarAheadIsRefusedAtOnce(t *testing.T) {
+func TestOrigin_BlockingReload_TooFarAhead_Refused(t *testing.T) {
 	t.Parallel()
 	_, origin := onAir(t, Config{Now: noon})
 	for _, query := range []string{"_HLS_msn=897544802", "_HLS_part=1", "_HLS_msn=x"} {
@@ -205,7 +205,7 @@ func (g *gate) Now() time.Time {
 	return g.now
 }
 
-func TestHintedPartIsStreamedWhileItIsMade(t *testing.T) {
+func TestOrigin_HintedPart_Streamed(t *testing.T) {
 	t.Parallel()
 	g := &gate{times: make(chan time.Time, 1), now: noon()}
 	_, origin := onAir(t, Config{Now: g.Now})
@@ -237,7 +237,7 @@ func TestHintedPartIsStreamedWhileItIsMade(t *testing.T) {
 	}
 }
 
-func TestPartsMakeUpTheirSegment(t *testing.T) {
+func TestOrigin_PartsEqualSegment(t *testing.T) {
 	t.Parallel()
 	_, origin := onAir(t, Config{Now: noon})
 	_, segment := get(t, origin+"/ll/x/897544799.m4s")
@@ -254,7 +254,7 @@ func TestPartsMakeUpTheirSegment(t *testing.T) {
 	}
 }
 
-func TestPartThatIsNeverCompletedBreaksTheConnection(t *testing.T) {
+func TestOrigin_IncompletePart_BreaksConnection(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		stopped := noon()

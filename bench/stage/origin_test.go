@@ -78,7 +78,7 @@ func uris(playlist string) []string {
 	return found
 }
 
-func TestPlaylistsReadAsTheyShould(t *testing.T) {
+func TestOrigin_Playlists(t *testing.T) {
 	t.Parallel()
 	_, origin := onAir(t, Config{Now: noon, Window: 3})
 	tests := map[string]struct{ path, want string }{
@@ -120,7 +120,7 @@ low-897544799.ts
 	}
 }
 
-func TestEveryURIOfEveryPlaylistIsServed(t *testing.T) {
+func TestOrigin_ServesEveryListedURI(t *testing.T) {
 	t.Parallel()
 	tests := map[string]Config{
 		"as it comes":            {},
@@ -172,7 +172,7 @@ func crawl(t *testing.T, address string, seen map[string]bool) {
 	}
 }
 
-func TestURIStyles(t *testing.T) {
+func TestOrigin_URIStyles(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		style URIStyle
@@ -194,7 +194,7 @@ func TestURIStyles(t *testing.T) {
 	}
 }
 
-func TestSegmentsFollowOneAnotherOverHTTP(t *testing.T) {
+func TestOrigin_ConsecutiveSegments(t *testing.T) {
 	t.Parallel()
 	tests := map[string]Config{
 		"two-second segments":      {Now: noon, Window: 20},
@@ -222,7 +222,7 @@ func TestSegmentsFollowOneAnotherOverHTTP(t *testing.T) {
 	}
 }
 
-func TestTwoOriginsAreTheSameChannel(t *testing.T) {
+func TestOrigin_TwoOrigins_SameBytes(t *testing.T) {
 	t.Parallel()
 	_, one := onAir(t, Config{Now: noon})
 	_, other := onAir(t, Config{Now: noon})
@@ -236,7 +236,7 @@ func TestTwoOriginsAreTheSameChannel(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotOnAirIsRefused(t *testing.T) {
+func TestOrigin_OutsideLiveWindow_NotFound(t *testing.T) {
 	t.Parallel()
 	_, origin := onAir(t, Config{Now: noon})
 	live := noon().Unix() / 2
@@ -275,7 +275,7 @@ func TestWhatIsNotOnAirIsRefused(t *testing.T) {
 	}
 }
 
-func TestMethodsRangesAndHeads(t *testing.T) {
+func TestOrigin_MethodsRangesAndHead(t *testing.T) {
 	t.Parallel()
 	_, origin := onAir(t, Config{Now: noon})
 	segment := origin + "/play/a/high-" + strconv.FormatInt(noon().Unix()/2-1, 10) + ".ts"
@@ -302,7 +302,7 @@ func TestMethodsRangesAndHeads(t *testing.T) {
 	}
 }
 
-func TestGzipOnlyWhenItIsOnAndAsked(t *testing.T) {
+func TestOrigin_Gzip_OnlyIfEnabledAndAccepted(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		on     bool

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestRequestsAreCountedBeforeTheHookSeesThem(t *testing.T) {
+func TestOriginRequests_CountedBeforeHook(t *testing.T) {
 	t.Parallel()
 	refuse := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -39,7 +39,7 @@ func TestRequestsAreCountedBeforeTheHookSeesThem(t *testing.T) {
 	}
 }
 
-func TestCountedPathsAreBounded(t *testing.T) {
+func TestOriginRequests_PathsBounded(t *testing.T) {
 	t.Parallel()
 	o := NewOrigin(Config{})
 	for i := range maxCountedPaths + 5 {
@@ -53,7 +53,7 @@ func TestCountedPathsAreBounded(t *testing.T) {
 	}
 }
 
-func TestSegmentsAreMadeOnceAndDroppedWhenTheyLeave(t *testing.T) {
+func TestSegmentCache_BuildsOnceAndDropsOld(t *testing.T) {
 	t.Parallel()
 	now := noon()
 	o := NewOrigin(Config{Now: func() time.Time { return now }, Window: 3})

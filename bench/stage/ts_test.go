@@ -79,7 +79,7 @@ func (r *tsReader) readClocks(name string, p tsPacket) {
 	r.frames[p.pid()]++
 }
 
-func TestTSLoopHasNoSeam(t *testing.T) {
+func TestTSLoop_NoDiscontinuity(t *testing.T) {
 	t.Parallel()
 	const wrap = int64(1<<33) / ptsClock // The second of Unix time in which timestamps wrap for the first time.
 	tests := map[string]struct {
@@ -114,7 +114,7 @@ func TestTSLoopHasNoSeam(t *testing.T) {
 	}
 }
 
-func TestTSTimestampsAreUnixTime(t *testing.T) {
+func TestTSLoop_TimestampsAreUnixTime(t *testing.T) {
 	t.Parallel()
 	l, err := loadMedia()
 	if err != nil {
@@ -130,7 +130,7 @@ func TestTSTimestampsAreUnixTime(t *testing.T) {
 	}
 }
 
-func TestTimestampFieldsHoldWhatTheyAreGiven(t *testing.T) {
+func TestSetTimestamp_RoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, want := range []uint64{0, 1, 1 << 15, 1<<30 - 1, 1 << 30, 0x1_2345_6789, ptsMask} {
 		pts := []byte{0x21, 0, 1, 0, 1}
@@ -156,7 +156,7 @@ func TestTimestampFieldsHoldWhatTheyAreGiven(t *testing.T) {
 	}
 }
 
-func TestStuffingReachesTheSizeWithWholePackets(t *testing.T) {
+func TestAppendStuffing_WholePackets(t *testing.T) {
 	t.Parallel()
 	b := appendStuffing(make([]byte, 0), 1000)
 	if len(b) != 6*packetSize {

@@ -86,7 +86,7 @@ func get(t *testing.T, n LocalNode, path string) reply {
 	return ask(t, n, http.MethodGet, path, "Bearer "+token)
 }
 
-func TestTheAPINeedsTheToken(t *testing.T) {
+func TestHandler_API_RequiresToken(t *testing.T) {
 	t.Parallel()
 	const want = "the API needs the header Authorization: Bearer <admin.token>\n"
 	cases := map[string]string{
@@ -113,7 +113,7 @@ func TestTheAPINeedsTheToken(t *testing.T) {
 	}
 }
 
-func TestHealthAndReadinessNeedNone(t *testing.T) {
+func TestHandler_HealthAndReadiness_NoToken(t *testing.T) {
 	t.Parallel()
 	type answer struct {
 		Status int
@@ -145,7 +145,7 @@ func TestHealthAndReadinessNeedNone(t *testing.T) {
 	}
 }
 
-func TestWithoutATokenNobodyIsLetIn(t *testing.T) {
+func TestHandler_NoTokenConfigured_Unauthorized(t *testing.T) {
 	t.Parallel()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/sessions", nil)
 	r.Header.Set("Authorization", "Bearer ")
@@ -162,7 +162,7 @@ type list struct {
 	Sessions       []Session
 }
 
-func TestSessionsAreFiltered(t *testing.T) {
+func TestHandler_Sessions_Filtered(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		query   string
@@ -210,7 +210,7 @@ func TestSessionsAreFiltered(t *testing.T) {
 	}
 }
 
-func TestALimitIsBounded(t *testing.T) {
+func TestHandler_Sessions_LimitBounded(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []string{"0", "-1", "1001", "x", "1e2", "99999999999999999999"} {
 		if got := get(t, someNode(), "/api/v1/sessions?limit="+limit); got.status != 400 || got.body != "limit: invalid input; want 1 to 1000\n" {
@@ -230,7 +230,7 @@ func TestALimitIsBounded(t *testing.T) {
 	}
 }
 
-func TestASessionIsShownWhole(t *testing.T) {
+func TestHandler_Session_AllFields(t *testing.T) {
 	t.Parallel()
 	got := get(t, someNode(), "/api/v1/sessions/s1")
 	want := `{"id":"s1","route":"/play/{channel}/*","channel":"a001","backend":"portal","user":"Ann","user_id":"17",` +
@@ -244,7 +244,7 @@ func TestASessionIsShownWhole(t *testing.T) {
 	}
 }
 
-func TestBackendsAreShown(t *testing.T) {
+func TestHandler_Backends(t *testing.T) {
 	t.Parallel()
 	got := get(t, someNode(), "/api/v1/backends")
 	want := `{"backends":[{"name":"portal","kind":"ministra","breaker":"open","on_failure":"allow"}]}` + "\n"
@@ -253,7 +253,7 @@ func TestBackendsAreShown(t *testing.T) {
 	}
 }
 
-func TestNoAnswerRepeatsAQueryOrTheToken(t *testing.T) {
+func TestHandler_ResponsesHoldNoQueryOrToken(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{
 		"/healthz", "/readyz", "/metrics", "/api/v1/sessions", "/api/v1/sessions/s1", "/api/v1/backends", "/api/v1/nothing", "/",
@@ -272,7 +272,7 @@ func TestNoAnswerRepeatsAQueryOrTheToken(t *testing.T) {
 	}
 }
 
-func TestAListIsOnlyRead(t *testing.T) {
+func TestHandler_List_ReadOnly(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{http.MethodPost, http.MethodDelete, http.MethodPut} {
 		if got := ask(t, someNode(), method, "/api/v1/sessions", "Bearer "+token); got.status != http.StatusMethodNotAllowed {
@@ -281,7 +281,7 @@ func TestAListIsOnlyRead(t *testing.T) {
 	}
 }
 
-func TestAListEndsWhenItsReaderLeaves(t *testing.T) {
+func TestAnswerSessionQuery_ContextEnds_Stops(t *testing.T) {
 	t.Parallel()
 	ctx, leave := context.WithCancel(t.Context())
 	leave()
@@ -309,7 +309,7 @@ func (n *countingNode) EachSession(yield func(Session) bool) {
 	}
 }
 
-func TestConfigNamesWhatCannotWork(t *testing.T) {
+func TestConfigValidate_ReportsEveryProblem(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		config Config

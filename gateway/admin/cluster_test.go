@@ -100,7 +100,7 @@ const (
 	another = "BAECAwQFBgcICQoLDA0ODw"
 )
 
-func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
+func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		method, path, body string
@@ -207,7 +207,7 @@ func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotUnderstoodChangesNothing(t *testing.T) {
+func TestHandler_InvalidInput_ChangesNothing(t *testing.T) {
 	t.Parallel()
 	kick, long := "sessions/"+anID+"/kick", strings.Repeat("x", maxReasonBytes+1)
 	tests := map[string]struct{ method, path, body, want string }{
@@ -244,7 +244,7 @@ func TestWhatIsNotUnderstoodChangesNothing(t *testing.T) {
 	}
 }
 
-func TestANodeAloneListsItsSessionsAndChangesNone(t *testing.T) {
+func TestHandler_Standalone_ListsOnly(t *testing.T) {
 	t.Parallel()
 	for method, path := range map[string]string{
 		"POST": "/api/v1/sessions/" + anID + "/kick", "DELETE": "/api/v1/bans/b1", "GET": "/api/v1/nodes",
@@ -259,7 +259,7 @@ func TestANodeAloneListsItsSessionsAndChangesNone(t *testing.T) {
 	}
 }
 
-func TestTheMetricsTellOfTheCluster(t *testing.T) {
+func TestMetrics_Cluster(t *testing.T) {
 	t.Parallel()
 	c := &fakeCluster{bans: make([]Ban, 3)}
 	got, _ := c.tell(t, "GET", "/metrics", "")

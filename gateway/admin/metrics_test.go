@@ -42,7 +42,7 @@ func ownSeries(scrape string) string {
 	return strings.Join(own, "")
 }
 
-func TestAScrape(t *testing.T) {
+func TestMetrics_Scrape(t *testing.T) {
 	t.Parallel()
 	got := ask(t, watchedNode(), http.MethodGet, "/metrics", "")
 	if got.status != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Type"), "text/plain; version=0.0.4") ||
@@ -105,7 +105,7 @@ usher_redis_up 1
 	}
 }
 
-func TestSeriesAreNamedAsPrometheusWants(t *testing.T) {
+func TestNodeCollector_PassesLint(t *testing.T) {
 	t.Parallel()
 	problems, err := promlint.New(strings.NewReader(ask(t, watchedNode(), http.MethodGet, "/metrics", "").body)).Lint()
 	if err != nil {
@@ -121,7 +121,7 @@ func TestSeriesAreNamedAsPrometheusWants(t *testing.T) {
 	}
 }
 
-func TestAScrapeReadsTheNodeAsItIs(t *testing.T) {
+func TestMetrics_ReadsCurrentState(t *testing.T) {
 	t.Parallel()
 	n := &fakeNode{}
 	h := Handler(Config{Token: token}, Options{Node: n})
@@ -170,7 +170,7 @@ func scrape(t *testing.T, h http.Handler) *httptest.ResponseRecorder {
 	return w
 }
 
-func TestANameThatIsNoTextFailsTheScrapeAlone(t *testing.T) {
+func TestMetrics_InvalidLabel_FailsScrapeOnly(t *testing.T) {
 	t.Parallel()
 	n := someNode()
 	n.backends[0].Name = "portal\xff"
@@ -197,7 +197,7 @@ func (n *slowNode) Backends() []Backend {
 	return nil
 }
 
-func TestScrapesAreBounded(t *testing.T) {
+func TestMetrics_ConcurrentScrapes_Bounded(t *testing.T) {
 	t.Parallel()
 	n := &slowNode{entered: make(chan struct{}), release: make(chan struct{})}
 	h := Handler(Config{Token: token}, Options{Node: n})
@@ -217,7 +217,7 @@ func TestScrapesAreBounded(t *testing.T) {
 	group.Wait()
 }
 
-func TestTheAPIShowsAlarmsAndAddress(t *testing.T) {
+func TestHandler_Backends_ShowsAlarmsAndAddress(t *testing.T) {
 	t.Parallel()
 	got := get(t, watchedNode(), "/api/v1/backends")
 	want := `{"backends":[{"name":"portal","kind":"ministra","breaker":"half-open","on_failure":"allow",` +

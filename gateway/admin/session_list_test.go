@@ -23,7 +23,7 @@ func gather(t testing.TB, f Filter, limit int, nodes map[string]*fakeNode, silen
 	return MergeSessionLists(f, limit, answers, silent)
 }
 
-func TestASessionOfSeveralNodesIsOne(t *testing.T) {
+func TestMergeSessionLists_SameSessionOnSeveralNodes(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	nodes := map[string]*fakeNode{
@@ -52,7 +52,7 @@ func TestASessionOfSeveralNodesIsOne(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatCannotBeReadIsSilence(t *testing.T) {
+func TestMergeSessionLists_UnreadableResponse_NodeIsSilent(t *testing.T) {
 	t.Parallel()
 	got := MergeSessionLists(Filter{}, 10, map[string][]byte{"old": nil, "odd": []byte("{"), "good": AnswerSessionQuery(t.Context(), someNode(), EncodeSessionQuery(Filter{}, 10))}, nil)
 	if diff := cmp.Diff([]string{"odd", "old"}, got.Silent); diff != "" || got.Matched != 3 {
@@ -65,8 +65,8 @@ func TestAnAnswerThatCannotBeReadIsSilence(t *testing.T) {
 	}
 }
 
-// TestAPageHasNoGaps compares what is gathered from nodes that hold any sessions with what they are.
-func TestAPageHasNoGaps(t *testing.T) {
+// TestMergeSessionLists_PagesHaveNoGaps compares what is gathered from nodes that hold any sessions with what they are.
+func TestMergeSessionLists_PagesHaveNoGaps(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		nodes, all := map[string]*fakeNode{}, map[string]bool{}
@@ -113,7 +113,7 @@ func TestAPageHasNoGaps(t *testing.T) {
 	})
 }
 
-func TestManySessionsAreEstimated(t *testing.T) {
+func TestMergeSessionLists_ManySessions_Estimated(t *testing.T) {
 	t.Parallel()
 	const each, shared = 30_000, 10_000
 	nodes := map[string]*fakeNode{}
@@ -135,7 +135,7 @@ func TestManySessionsAreEstimated(t *testing.T) {
 	}
 }
 
-func TestAnAnswerFitsBetweenNodes(t *testing.T) {
+func TestAnswerSessionQuery_BoundedSize(t *testing.T) {
 	t.Parallel()
 	n := new(fakeNode)
 	for i := range maxLimit {
@@ -151,7 +151,7 @@ func TestAnAnswerFitsBetweenNodes(t *testing.T) {
 	}
 }
 
-func TestAFilterMatches(t *testing.T) {
+func TestFilterMatches(t *testing.T) {
 	t.Parallel()
 	s := Session{ID: "id9", Channel: "a001", User: "Ann", UserID: "17", Address: "::ffff:192.0.2.7", UserAgent: "MAG250"}
 	tests := map[string]struct {
@@ -178,7 +178,7 @@ func TestAFilterMatches(t *testing.T) {
 	}
 }
 
-func FuzzGather(f *testing.F) {
+func FuzzMergeSessionLists(f *testing.F) {
 	f.Add([]byte(`{"total":{"count":1,"hashes":""},"matched":{},"sessions":[{"id":"a"}],"more":true}`))
 	f.Add(AnswerSessionQuery(f.Context(), someNode(), EncodeSessionQuery(Filter{}, 10)))
 	f.Fuzz(func(t *testing.T, body []byte) {

@@ -38,7 +38,7 @@ func corpus(t testing.TB) map[string]string {
 	return found
 }
 
-func TestTheCorpusIsRewrittenAsRecorded(t *testing.T) {
+func TestParse_Corpus_MatchesGoldenFiles(t *testing.T) {
 	t.Parallel()
 	update := flag.Lookup("update").Value.String() == "true"
 	for name, body := range corpus(t) {
@@ -74,10 +74,10 @@ func urisOf(line string) []string {
 	return uris
 }
 
-// TestEveryURIOfTheCorpusLeadsWhereItShould holds the rewriting against net/url: each URI of a viewer's copy, resolved as
+// TestParse_Corpus_URIsResolveToTargets holds the rewriting against net/url: each URI of a viewer's copy, resolved as
 // a player would against the address of his playlist, must be the one of the origin, under the viewer's host, with a
 // ticket where the mode puts it.
-func TestEveryURIOfTheCorpusLeadsWhereItShould(t *testing.T) {
+func TestParse_Corpus_URIsResolveToTargets(t *testing.T) {
 	t.Parallel()
 	for name, body := range corpus(t) {
 		for modeName, m := range modes() {
@@ -163,7 +163,7 @@ func resolve(t *testing.T, base, ref string) *url.URL {
 	return resolved
 }
 
-func TestAPlaylistOfRelativeURIsBelowATicketStaysByteForByte(t *testing.T) {
+func TestParse_RelativeURIsBelowTicket_ByteExact(t *testing.T) {
 	t.Parallel()
 	all := corpus(t)
 	for _, name := range []string{"ffmpeg-live", "bom"} {
@@ -175,7 +175,7 @@ func TestAPlaylistOfRelativeURIsBelowATicketStaysByteForByte(t *testing.T) {
 	}
 }
 
-func TestRewritingAgainChangesNothing(t *testing.T) {
+func TestParse_RewrittenPlaylist_Unchanged(t *testing.T) {
 	t.Parallel()
 	for name, body := range corpus(t) {
 		for _, mode := range []string{"path-ticketed", "query", "cookie"} {

@@ -9,7 +9,7 @@ import (
 	"usher/gateway/hls"
 )
 
-func TestAnOriginWithOtherPathsIsMappedToTheViewers(t *testing.T) {
+func TestParse_LocateMapsPaths(t *testing.T) {
 	t.Parallel()
 	// The origin's /hls/one/ is the viewer's /play/a001/, the origin's /keys/ is his /k/.
 	locate := func(ref string) (string, bool) {
@@ -60,7 +60,7 @@ func TestAnOriginWithOtherPathsIsMappedToTheViewers(t *testing.T) {
 	}
 }
 
-func TestOurOriginsAreAskedForInOneForm(t *testing.T) {
+func TestParse_SameOrigin_CanonicalHost(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		uri, want string // want is "scheme host", empty if nobody is asked
@@ -93,7 +93,7 @@ func TestOurOriginsAreAskedForInOneForm(t *testing.T) {
 	}
 }
 
-func TestAHostWithoutPathLeadsToItsRoot(t *testing.T) {
+func TestParse_HostWithoutPath_LeadsToRoot(t *testing.T) {
 	t.Parallel()
 	o := mode{carry: hls.TicketInPath}.options()
 	o.Locate = func(ref string) (string, bool) { return ref, true }
@@ -109,7 +109,7 @@ func TestAHostWithoutPathLeadsToItsRoot(t *testing.T) {
 	}
 }
 
-func TestATargetThatBeginsWithTwoSlashesNamesNoHost(t *testing.T) {
+func TestParse_TargetWithTwoSlashes_NamesNoHost(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{
 		"path": "/~T//evil.example/a.ts", "path-ticketed": "../..//evil.example/a.ts", "query": "/.//evil.example/a.ts?ticket=T",

@@ -157,7 +157,7 @@ func untouchedForms() map[string]formCase {
 	}
 }
 
-func TestEveryFormOfURIIsRewrittenByMode(t *testing.T) {
+func TestParse_RewritesEveryURIForm(t *testing.T) {
 	t.Parallel()
 	tests := locatedForms()
 	maps.Copy(tests, untouchedForms())
@@ -175,7 +175,7 @@ func TestEveryFormOfURIIsRewrittenByMode(t *testing.T) {
 	}
 }
 
-func TestEveryTagThatHoldsAURIIsRewritten(t *testing.T) {
+func TestParse_RewritesEveryTagWithURI(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		line     string // %s is the URI
@@ -229,7 +229,7 @@ func TestEveryTagThatHoldsAURIIsRewritten(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoURIStaysAsItIs(t *testing.T) {
+func TestParse_OtherText_Unchanged(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
 		"an attribute whose name ends in URI":        `#EXT-X-KEY:METHOD=AES-128,X-URI="key.bin"`,
@@ -272,7 +272,7 @@ func TestWhatIsNoURIStaysAsItIs(t *testing.T) {
 	}
 }
 
-func TestOnlyTheURIAfterAVariantsTagIsAPlaylist(t *testing.T) {
+func TestParse_URIAfterStreamInf_IsPlaylist(t *testing.T) {
 	t.Parallel()
 	const body = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nvariant\nseg.ts\n"
 	const want = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n/~T/play/a001/variant\n/play/a001/seg.ts\n"
@@ -281,7 +281,7 @@ func TestOnlyTheURIAfterAVariantsTagIsAPlaylist(t *testing.T) {
 	}
 }
 
-func TestTheAttributeWithAnAttributeNameInsideItsQuotesIsStillFound(t *testing.T) {
+func TestAttributes_NameInsideQuotes_Ignored(t *testing.T) {
 	t.Parallel()
 	const body = "#EXTM3U\n" + `#EXT-X-MEDIA:NAME="URI=x,",URI="a.m3u8",LANGUAGE="en"`
 	const want = "#EXTM3U\n" + `#EXT-X-MEDIA:NAME="URI=x,",URI="/~T/play/a001/a.m3u8",LANGUAGE="en"`

@@ -72,7 +72,7 @@ func variableForms() map[string]formCase {
 	}
 }
 
-func TestVariablesKeepTheirTextWhereTheirValueDoesNotMatter(t *testing.T) {
+func TestParse_VariableInPath_KeepsItsText(t *testing.T) {
 	t.Parallel()
 	for name, test := range variableForms() {
 		t.Run(name, func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestVariablesKeepTheirTextWhereTheirValueDoesNotMatter(t *testing.T) {
 	}
 }
 
-func TestAnUnknownVariableThatCouldLeadAnywhereKeepsItsURI(t *testing.T) {
+func TestParse_LeadingUnknownVariable_Unchanged(t *testing.T) {
 	t.Parallel()
 	for _, uri := range []string{
 		"{$base}/seg.ts", "/{$base}/seg.ts", "//{$host}/seg.ts", "http://{$host}/seg.ts", "http://10.0.0.5:8000{$x}/seg.ts",
@@ -109,7 +109,7 @@ func TestAnUnknownVariableThatCouldLeadAnywhereKeepsItsURI(t *testing.T) {
 	}
 }
 
-func TestAnUnknownVariableBehindOurRootNamesNoHost(t *testing.T) {
+func TestParse_UnknownVariableAfterRoot_NamesNoHost(t *testing.T) {
 	t.Parallel()
 	o := modes()["query"].options()
 	o.Locate = func(ref string) (string, bool) { return ref, true }
@@ -118,7 +118,7 @@ func TestAnUnknownVariableBehindOurRootNamesNoHost(t *testing.T) {
 	}
 }
 
-func TestAVariableCountsFromItsDefinitionOn(t *testing.T) {
+func TestParse_VariableBeforeItsDefinition_Unknown(t *testing.T) {
 	t.Parallel()
 	const body = "#EXTM3U\n{$v}.ts\n#EXT-X-DEFINE:NAME=\"v\",VALUE=\"a\"\n{$v}.ts\n"
 	const want = "#EXTM3U\n{$v}.ts\n#EXT-X-DEFINE:NAME=\"v\",VALUE=\"a\"\n/~T/play/a001/{$v}.ts\n"
@@ -127,7 +127,7 @@ func TestAVariableCountsFromItsDefinitionOn(t *testing.T) {
 	}
 }
 
-func TestVariablesThatNameOneAnotherDoNotBlowUp(t *testing.T) {
+func TestVariables_Nested_ExpansionIsBounded(t *testing.T) {
 	t.Parallel()
 	var body strings.Builder
 	body.WriteString("#EXTM3U\n#EXT-X-DEFINE:NAME=\"a\",VALUE=\"xx\"\n")

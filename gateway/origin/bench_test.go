@@ -41,7 +41,7 @@ func playlistHit(o fixture) int {
 	return len(p.Body)
 }
 
-func TestAHitDoesNotAllocate(t *testing.T) {
+func TestMedia_Hit_DoesNotAllocate(t *testing.T) {
 	o := cached(t, 1000)
 	if n := testing.AllocsPerRun(1000, func() { hit(o) }); n >= 1 {
 		t.Errorf("media: %v allocations, want none", n)

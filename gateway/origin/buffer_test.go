@@ -36,7 +36,7 @@ func smallObjects(c *Config) {
 	c.Cache.MaxSize, c.Cache.MaxObjectSize = 64*backends.MiB, 64*backends.KiB
 }
 
-func TestASlowReaderHoldsBackABodyTooLargeToStore(t *testing.T) {
+func TestFetch_PassThrough_SlowReaderHoldsBack(t *testing.T) {
 	t.Parallel()
 	for name, declared := range map[string]bool{"of known length": true, "of unknown length": false} {
 		t.Run(name, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestASlowReaderHoldsBackABodyTooLargeToStore(t *testing.T) {
 	}
 }
 
-func TestOneWhoComesTooLateForTheStartGetsAFetchOfHisOwn(t *testing.T) {
+func TestFetch_PassThrough_LateReaderStartsOwnFetch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		body := noise(2 << 20)
@@ -105,7 +105,7 @@ func TestOneWhoComesTooLateForTheStartGetsAFetchOfHisOwn(t *testing.T) {
 	})
 }
 
-func TestAReaderWhoStarvesTheOthersIsCutOff(t *testing.T) {
+func TestFetch_PassThrough_StarvingReaderDropped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		body := noise(2 << 20)
@@ -124,7 +124,7 @@ func TestAReaderWhoStarvesTheOthersIsCutOff(t *testing.T) {
 	})
 }
 
-func TestAReaderWhoIsAloneMayTakeHisTime(t *testing.T) {
+func TestFetch_PassThrough_SingleSlowReaderKept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		body := noise(2 << 20)
@@ -144,7 +144,7 @@ func TestAReaderWhoIsAloneMayTakeHisTime(t *testing.T) {
 	})
 }
 
-func TestBodiesPassThroughWhenTheMemoryForFlightsIsTaken(t *testing.T) {
+func TestFetch_NoMemoryInFlight_PassesThrough(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		body, release := noise(900<<10), make(chan struct{})
@@ -179,7 +179,7 @@ func TestBodiesPassThroughWhenTheMemoryForFlightsIsTaken(t *testing.T) {
 	})
 }
 
-func TestABodyThatStallsNamesTheSetting(t *testing.T) {
+func TestFetch_StalledBody_NamesSetting(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {

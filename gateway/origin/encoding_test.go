@@ -37,7 +37,7 @@ func compressed(t *testing.T, encoding string, body []byte) []byte {
 	return buf.Bytes()
 }
 
-func TestCompressedAnswersAreDecoded(t *testing.T) {
+func TestNewDecoder_CompressedResponses(t *testing.T) {
 	t.Parallel()
 	body := []byte(strings.Repeat("#EXTINF:4,\nseg.ts\n", 1000))
 	tests := map[string]struct{ field, kind string }{
@@ -68,7 +68,7 @@ func TestCompressedAnswersAreDecoded(t *testing.T) {
 	}
 }
 
-func TestEncodingsThatCannotBeDecodedAreFailures(t *testing.T) {
+func TestNewDecoder_UnknownEncoding_Fails(t *testing.T) {
 	t.Parallel()
 	for name, field := range map[string]string{"unknown": "br", "not what it says": "gzip", "not even zlib": "deflate"} {
 		t.Run(name, func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestEncodingsThatCannotBeDecodedAreFailures(t *testing.T) {
 	}
 }
 
-func TestDecompressionBombsAreBounded(t *testing.T) {
+func TestNewDecoder_DecompressionBomb_Bounded(t *testing.T) {
 	t.Parallel()
 	bomb := compressed(t, "gzip", make([]byte, 6<<20))
 	o := newFixture(t, func(c *Config) { c.Cache.MaxObjectSize = backends.MiB }, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {

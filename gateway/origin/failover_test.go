@@ -16,7 +16,7 @@ func says(word string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, word) }
 }
 
-func TestTheNextAddressIsAskedIfOneFails(t *testing.T) {
+func TestOrigin_AddressFails_TriesNext(t *testing.T) {
 	t.Parallel()
 	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 	status := func(code int) http.HandlerFunc {
@@ -76,7 +76,7 @@ func TestTheNextAddressIsAskedIfOneFails(t *testing.T) {
 	}
 }
 
-func TestAnAddressThatIsBackIsPreferredAgain(t *testing.T) {
+func TestOrigin_RecoveredAddress_PreferredAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var broken atomic.Bool
@@ -102,7 +102,7 @@ func TestAnAddressThatIsBackIsPreferredAgain(t *testing.T) {
 	})
 }
 
-func TestAllAddressesAreAskedWhenAllAreSetAside(t *testing.T) {
+func TestOrigin_AllEjected_TriesAll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t, map[string]http.HandlerFunc{})
@@ -121,7 +121,7 @@ func TestAllAddressesAreAskedWhenAllAreSetAside(t *testing.T) {
 }
 
 // One slow channel must not move all the others to the backup.
-func TestAnAddressThatAnswersOthersIsNotSetAside(t *testing.T) {
+func TestOrigin_AddressRespondsToOthers_NotEjected(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t, map[string]http.HandlerFunc{"b": says("second"), "a": func(w http.ResponseWriter, r *http.Request) {
@@ -148,7 +148,7 @@ func TestAnAddressThatAnswersOthersIsNotSetAside(t *testing.T) {
 	})
 }
 
-func TestAStaleCopyIsGivenAtOnceWhenEveryAddressIsSetAside(t *testing.T) {
+func TestOrigin_AllEjected_ServesStaleAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &playlistOrigin{}
@@ -169,7 +169,7 @@ func TestAStaleCopyIsGivenAtOnceWhenEveryAddressIsSetAside(t *testing.T) {
 }
 
 // The same over real sockets: a port that nobody listens on, and one that does.
-func TestFailoverOverRealSockets(t *testing.T) {
+func TestOrigin_Failover_RealSockets(t *testing.T) {
 	t.Parallel()
 	dead := httptest.NewServer(says("dead"))
 	dead.Close()

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestMediaIsFreshForAsLongAsTheOriginSays(t *testing.T) {
+func TestMedia_FreshnessByHeader(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		header map[string]string
@@ -68,7 +68,7 @@ func TestMediaIsFreshForAsLongAsTheOriginSays(t *testing.T) {
 	}
 }
 
-func TestMediaIsRevalidatedWithItsETag(t *testing.T) {
+func TestMedia_Stale_RevalidatedByETag(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var full, unchanged atomic.Int32
@@ -96,7 +96,7 @@ func TestMediaIsRevalidatedWithItsETag(t *testing.T) {
 	})
 }
 
-func TestAnExpiredSegmentStandsInForAFailingOrigin(t *testing.T) {
+func TestMedia_OriginFails_ServesStale(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		cacheControl string
@@ -134,7 +134,7 @@ func TestAnExpiredSegmentStandsInForAFailingOrigin(t *testing.T) {
 	}
 }
 
-func TestAMissingObjectIsRememberedBriefly(t *testing.T) {
+func TestMedia_NotFound_CachedForNegativeTTL(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var requests atomic.Int32

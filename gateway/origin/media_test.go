@@ -18,7 +18,7 @@ import (
 	"usher/backends"
 )
 
-func TestMissesOfOneKeyShareOneRequest(t *testing.T) {
+func TestMedia_ConcurrentMisses_ShareOneFetch(t *testing.T) {
 	t.Parallel()
 	want := noise(600_000)
 	half := len(want) / 2
@@ -86,7 +86,7 @@ func TestMissesOfOneKeyShareOneRequest(t *testing.T) {
 	}
 }
 
-func TestBytesReachTheViewerBeforeTheOriginHasFinished(t *testing.T) {
+func TestMedia_StreamsBeforeOriginHasFinished(t *testing.T) {
 	t.Parallel()
 	seen := make(chan struct{})
 	o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -152,7 +152,7 @@ func stalling(t *testing.T, sent int) (o fixture, hungUp, goOn chan struct{}) {
 	return o, hungUp, goOn
 }
 
-func TestAFollowerWhoLeavesDisturbsNobody(t *testing.T) {
+func TestMedia_ReaderLeaves_OthersContinue(t *testing.T) {
 	t.Parallel()
 	o, _, goOn := stalling(t, 10)
 	ctx, leave := context.WithCancel(t.Context())
@@ -180,7 +180,7 @@ func TestAFollowerWhoLeavesDisturbsNobody(t *testing.T) {
 	sameBytes(t, rest, noise(100_000)[10:])
 }
 
-func TestTheLastOneToLeaveEndsTheFetch(t *testing.T) {
+func TestMedia_LastReaderLeaves_CancelsFetch(t *testing.T) {
 	t.Parallel()
 	o, hungUp, _ := stalling(t, 10)
 	s, err := o.Media(t.Context(), Request{Path: "/seg.ts"})
@@ -196,7 +196,7 @@ func TestTheLastOneToLeaveEndsTheFetch(t *testing.T) {
 	}
 }
 
-func TestAFetchOfWhichHalfIsThereIsFinished(t *testing.T) {
+func TestMedia_LastReaderLeavesAfterHalf_FinishesFetch(t *testing.T) {
 	t.Parallel()
 	o, _, goOn := stalling(t, 50_000)
 	s, err := o.Media(t.Context(), Request{Path: "/seg.ts"})
@@ -216,7 +216,7 @@ func TestAFetchOfWhichHalfIsThereIsFinished(t *testing.T) {
 	}
 }
 
-func TestAViewerWhoGivesUpWaitingGetsHisOwnError(t *testing.T) {
+func TestMedia_ContextEnds_ReturnsItsError(t *testing.T) {
 	t.Parallel()
 	asked := make(chan struct{})
 	o := newFixture(t, nil, []string{serve(t, func(_ http.ResponseWriter, r *http.Request) {
@@ -230,7 +230,7 @@ func TestAViewerWhoGivesUpWaitingGetsHisOwnError(t *testing.T) {
 	}
 }
 
-func TestWhatForbidsStoringIsStillShared(t *testing.T) {
+func TestMedia_NoStore_SharedButNotStored(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int32
 	release := make(chan struct{})
@@ -257,7 +257,7 @@ func TestWhatForbidsStoringIsStillShared(t *testing.T) {
 	}
 }
 
-func TestErrorsAreSharedButNotRemembered(t *testing.T) {
+func TestMedia_Error_SharedButNotCached(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int32
 	release := make(chan struct{}, 2)
@@ -289,7 +289,7 @@ func wantStatus(t *testing.T, o fixture, path string, want int) {
 	}
 }
 
-func TestHeadIsAnsweredByAGet(t *testing.T) {
+func TestMedia_Head_SendsGet(t *testing.T) {
 	t.Parallel()
 	var methods sync.Map
 	o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -311,7 +311,7 @@ func TestHeadIsAnsweredByAGet(t *testing.T) {
 	}
 }
 
-func TestTheOriginIsToldNothingOfTheViewer(t *testing.T) {
+func TestMedia_RequestHoldsNothingOfViewer(t *testing.T) {
 	t.Parallel()
 	got := make(chan *http.Request, 1)
 	o := newFixture(t, nil, []string{serve(t, func(_ http.ResponseWriter, r *http.Request) { got <- r }) + "/base?operator=1"})
@@ -331,7 +331,7 @@ func TestTheOriginIsToldNothingOfTheViewer(t *testing.T) {
 	}
 }
 
-func TestPathsThatLeadElsewhereAreNotAsked(t *testing.T) {
+func TestMedia_UnsafePath_Refused(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, nil, []string{serve(t, func(http.ResponseWriter, *http.Request) { t.Error("asked") })})
 	for _, path := range []string{"", "seg.ts", "/../x", "/a/%2e%2E/x", "/a/./x", "/%zz", "/a%2f..%2fb", `/a\..\b`, "/%00"} {
@@ -341,7 +341,7 @@ func TestPathsThatLeadElsewhereAreNotAsked(t *testing.T) {
 	}
 }
 
-func TestFetchesBeyondTheBoundsAreOverload(t *testing.T) {
+func TestOrigin_BeyondMaxWaiting_Overload(t *testing.T) {
 	t.Parallel()
 	asked, release := make(chan struct{}, 2), make(chan struct{})
 	o := newFixture(t, func(c *Config) { c.Fetch.MaxConns, c.Fetch.MaxWaiting = 1, 0 },
@@ -365,7 +365,7 @@ func TestFetchesBeyondTheBoundsAreOverload(t *testing.T) {
 	done.Wait()
 }
 
-func TestCloseEndsEverything(t *testing.T) {
+func TestOriginClose_EndsFetches(t *testing.T) {
 	t.Parallel()
 	o, hungUp, _ := stalling(t, 10)
 	s, err := o.Media(t.Context(), Request{Path: "/seg.ts"})
@@ -386,7 +386,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	}
 }
 
-func TestABodyThatBreaksOffIsAnError(t *testing.T) {
+func TestMedia_BrokenBody_ReturnsError(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "100")
@@ -402,7 +402,7 @@ func TestABodyThatBreaksOffIsAnError(t *testing.T) {
 	}
 }
 
-func TestStoredBytesStayWithinMaxBytes(t *testing.T) {
+func TestCache_StoredBytesWithinMaxSize(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, func(c *Config) { c.Cache.MaxSize, c.Cache.MaxObjectSize = 2*backends.MiB, backends.MiB },
 		[]string{serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -418,7 +418,7 @@ func TestStoredBytesStayWithinMaxBytes(t *testing.T) {
 }
 
 // What was popular must not keep what is popular out: segments of a live channel are hot for seconds.
-func TestTheLiveEdgeStaysCachedInAFullCache(t *testing.T) {
+func TestCache_Full_KeepsLiveEdge(t *testing.T) {
 	t.Parallel()
 	cache, err := NewCache(CacheConfig{MaxSize: 4 * backends.MiB, MaxObjectSize: backends.MiB}, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -441,7 +441,7 @@ func TestTheLiveEdgeStaysCachedInAFullCache(t *testing.T) {
 	}
 }
 
-func TestRedirectsOnlyLeadToConfiguredOrigins(t *testing.T) {
+func TestOrigin_Redirect_ConfiguredHostsOnly(t *testing.T) {
 	t.Parallel()
 	content := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "content") }
 	known, unknown := serve(t, content), serve(t, content)
@@ -483,7 +483,7 @@ func TestRedirectsOnlyLeadToConfiguredOrigins(t *testing.T) {
 	}
 }
 
-func TestARequestsStringsMayBeUsedAgain(t *testing.T) {
+func TestRequest_StringsMayBeReused(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RequestURI) })})
 	buffer := []byte("/1.ts")
@@ -499,7 +499,7 @@ func TestARequestsStringsMayBeUsedAgain(t *testing.T) {
 	}
 }
 
-func TestFlushErrorsEndTheTransfer(t *testing.T) {
+func TestStreamWriteTo_FlushError_EndsTransfer(t *testing.T) {
 	t.Parallel()
 	o, _, _ := stalling(t, 10)
 	s, err := o.Media(t.Context(), Request{Path: "/seg.ts"})

@@ -83,7 +83,7 @@ func sequence(p Playlist) string {
 	return strings.TrimSpace(n)
 }
 
-func TestAPlaylistIsFetchedOnceWhileItIsFresh(t *testing.T) {
+func TestPlaylist_Fresh_FetchedOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &playlistOrigin{}
@@ -110,7 +110,7 @@ func TestAPlaylistIsFetchedOnceWhileItIsFresh(t *testing.T) {
 	})
 }
 
-func TestAnUnchangedPlaylistKeepsItsObjectAndWhatWasDerived(t *testing.T) {
+func TestPlaylist_Unchanged_KeepsObjectAndDerived(t *testing.T) {
 	t.Parallel()
 	for name, etag := range map[string]bool{"by ETag": true, "by its bytes": false} {
 		t.Run(name, func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestAnUnchangedPlaylistKeepsItsObjectAndWhatWasDerived(t *testing.T) {
 	}
 }
 
-func TestAStalePlaylistStandsInForAFailingOrigin(t *testing.T) {
+func TestPlaylist_OriginFails_ServesStale(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		fail    func(*playlistOrigin)
@@ -193,7 +193,7 @@ func TestAStalePlaylistStandsInForAFailingOrigin(t *testing.T) {
 	}
 }
 
-func TestAFailingOriginIsAskedOnceASecondForAStalePlaylist(t *testing.T) {
+func TestPlaylist_OriginFails_RefreshesOncePerSecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &playlistOrigin{}
@@ -214,7 +214,7 @@ func TestAFailingOriginIsAskedOnceASecondForAStalePlaylist(t *testing.T) {
 }
 
 // Only the first viewer pays for an origin that hangs.
-func TestAHangingOriginCostsViewersWithAStaleCopyNoMoreThanOnce(t *testing.T) {
+func TestPlaylist_OriginHangs_StaleViewersWaitOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &playlistOrigin{}
@@ -235,7 +235,7 @@ func TestAHangingOriginCostsViewersWithAStaleCopyNoMoreThanOnce(t *testing.T) {
 	})
 }
 
-func TestIdenticalBlockingReloadsShareOneRequest(t *testing.T) {
+func TestPlaylist_IdenticalBlockingReloads_ShareOneFetch(t *testing.T) {
 	t.Parallel()
 	var blocking, ordinary atomic.Int32
 	release := make(chan struct{})
@@ -267,7 +267,7 @@ func TestIdenticalBlockingReloadsShareOneRequest(t *testing.T) {
 	}
 }
 
-func TestABlockingReloadIsHeldForItsOwnTimeout(t *testing.T) {
+func TestPlaylist_BlockingReload_HasOwnTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &playlistOrigin{hold: 15 * time.Second}
@@ -290,7 +290,7 @@ func TestABlockingReloadIsHeldForItsOwnTimeout(t *testing.T) {
 	})
 }
 
-func TestNobodyWaitingEndsABlockingReloadButNotAnOrdinaryOne(t *testing.T) {
+func TestPlaylist_NoReader_CancelsBlockingReloadOnly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &playlistOrigin{hold: 5 * time.Second}
@@ -316,7 +316,7 @@ func TestNobodyWaitingEndsABlockingReloadButNotAnOrdinaryOne(t *testing.T) {
 	})
 }
 
-func TestWhereARedirectLedIsKnown(t *testing.T) {
+func TestPlaylist_Redirect_FinalURL(t *testing.T) {
 	t.Parallel()
 	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/live.m3u8" {
@@ -332,7 +332,7 @@ func TestWhereARedirectLedIsKnown(t *testing.T) {
 	}
 }
 
-func TestAPlaylistIsBounded(t *testing.T) {
+func TestPlaylist_TooLarge_Refused(t *testing.T) {
 	t.Parallel()
 	for name, declare := range map[string]bool{"declared": true, "not declared": false} {
 		t.Run(name, func(t *testing.T) {
@@ -351,7 +351,7 @@ func TestAPlaylistIsBounded(t *testing.T) {
 	}
 }
 
-func TestAPanicOfTheCallersIsAnErrorAndNotTheEnd(t *testing.T) {
+func TestPlaylist_FreshnessPanics_ReturnsError(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, nil, []string{serve(t, func(http.ResponseWriter, *http.Request) {})})
 	_, err := o.Playlist(t.Context(), Request{Path: "/live.m3u8", Freshness: func([]byte) (a, b time.Duration) { panic("bad playlist") }})

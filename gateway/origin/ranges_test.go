@@ -31,7 +31,7 @@ func versioned(t *testing.T, body []byte, ignoring bool, requests *atomic.Int32)
 	})
 }
 
-func TestRangesAndConditions(t *testing.T) {
+func TestMedia_RangesAndConditions(t *testing.T) {
 	t.Parallel()
 	body := noise(1000)
 	whole := string(body)
@@ -100,7 +100,7 @@ func TestRangesAndConditions(t *testing.T) {
 	}
 }
 
-func TestAPartIsStoredUnderItsOwnKeyAndNeverAsTheWhole(t *testing.T) {
+func TestMedia_Range_StoredUnderItsOwnKey(t *testing.T) {
 	t.Parallel()
 	body := noise(1000)
 	var requests atomic.Int32
@@ -119,7 +119,7 @@ func TestAPartIsStoredUnderItsOwnKeyAndNeverAsTheWhole(t *testing.T) {
 	sameBytes(t, []byte(got), body)
 }
 
-func TestAnOriginThatIgnoresRangesIsAskedOnce(t *testing.T) {
+func TestMedia_OriginIgnoresRanges_FetchedOnce(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int32
 	o := newFixture(t, nil, []string{versioned(t, noise(1000), true, &requests)})
@@ -131,7 +131,7 @@ func TestAnOriginThatIgnoresRangesIsAskedOnce(t *testing.T) {
 	}
 }
 
-func TestAPartThatWasNotAskedForIsMalformed(t *testing.T) {
+func TestMedia_UnrequestedRange_Malformed(t *testing.T) {
 	t.Parallel()
 	for name, field := range map[string]string{
 		"another start": "bytes 0-9/100", "more than asked": "bytes 10-90/100", "nothing": "", "nonsense": "bytes x",
@@ -151,7 +151,7 @@ func TestAPartThatWasNotAskedForIsMalformed(t *testing.T) {
 	}
 }
 
-func TestARangeOfABodyOfUnknownLengthIsTheWhole(t *testing.T) {
+func TestMedia_RangeOfUnknownLength_WholeObject(t *testing.T) {
 	t.Parallel()
 	told := make(chan struct{})
 	o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
