@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// discard is a response that costs nothing, so that a benchmark measures the origin alone.
+// discard is a ResponseWriter that drops everything, so that a benchmark measures the origin alone.
 type discard struct{ header http.Header }
 
 func (d discard) Header() http.Header         { return d.header }

@@ -22,7 +22,7 @@ type fragment struct {
 
 // decodeTime locates the 64-bit decode time of a track in tfdt.
 type decodeTime struct {
-	offset  int
+	offset int
 	// perLoop is by how much one round of the loop advances it.
 	perLoop uint64
 }

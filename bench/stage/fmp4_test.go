@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// samples reads how long, in ticks, the track runs of a fragment are, in the order of its tfdts. The tracks' default
+// samples returns the durations in ticks of the track runs of a fragment, in the order of its tfdts. The tracks' default
 // sample durations are 512 ticks of video and 1024 of audio.
 func samples(t *testing.T, b []byte) []uint64 {
 	t.Helper()
@@ -110,7 +110,7 @@ func TestNewFMP4Loop_BrokenFile_Refused(t *testing.T) {
 	}
 }
 
-// FuzzFMP4Loop: whatever the file holds, it is refused or can be played.
+// FuzzFMP4Loop checks that any file is rejected or can be played.
 func FuzzFMP4Loop(f *testing.F) {
 	file, err := mediaFiles.ReadFile("media/ll.mp4")
 	if err != nil {

@@ -22,7 +22,7 @@ func TestOriginRequests_CountedBeforeHook(t *testing.T) {
 			next.ServeHTTP(w, r)
 		})
 	}
-	o, origin := onAir(t, Config{Hook: refuse})
+	o, origin := serveOrigin(t, Config{Hook: refuse})
 	for path, want := range map[string]int{
 		"/play/a/index.m3u8?token=1": 200, "/play/a/index.m3u8?token=2": 200, "/play/down/index.m3u8": 502,
 	} {

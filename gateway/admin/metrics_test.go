@@ -14,8 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
 
-func watchedNode() *fakeNode {
-	n := someNode()
+func newNodeWithAlarms() *fakeNode {
+	n := newFakeNode()
 	n.ready = true
 	n.backends = []Backend{
 		{
@@ -31,7 +31,7 @@ func watchedNode() *fakeNode {
 	return n
 }
 
-// ownSeries drops what the runtime's and the process's collectors say.
+// ownSeries drops the series of the runtime's and the process's collectors.
 func ownSeries(scrape string) string {
 	var own []string
 	for line := range strings.Lines(scrape) {
@@ -44,7 +44,7 @@ func ownSeries(scrape string) string {
 
 func TestMetrics_Scrape(t *testing.T) {
 	t.Parallel()
-	got := ask(t, watchedNode(), http.MethodGet, "/metrics", "")
+	got := request(t, newNodeWithAlarms(), http.MethodGet, "/metrics", "")
 	if got.status != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Type"), "text/plain; version=0.0.4") ||
 		got.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("got %d and header %v", got.status, got.header)
@@ -107,7 +107,7 @@ usher_redis_up 1
 
 func TestNodeCollector_PassesLint(t *testing.T) {
 	t.Parallel()
-	problems, err := promlint.New(strings.NewReader(ask(t, watchedNode(), http.MethodGet, "/metrics", "").body)).Lint()
+	problems, err := promlint.New(strings.NewReader(request(t, newNodeWithAlarms(), http.MethodGet, "/metrics", "").body)).Lint()
 	if err != nil {
 		t.Fatalf("read the scrape: %v", err)
 	}
@@ -115,7 +115,7 @@ func TestNodeCollector_PassesLint(t *testing.T) {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
 	pedantic := prometheus.NewPedanticRegistry()
-	pedantic.MustRegister(newNodeCollector(watchedNode(), standalone{watchedNode()}))
+	pedantic.MustRegister(newNodeCollector(newNodeWithAlarms(), standalone{newNodeWithAlarms()}))
 	if families, err := pedantic.Gather(); err != nil || len(families) != 9 {
 		t.Errorf("got %d families and error %v, want 9", len(families), err)
 	}
@@ -172,7 +172,7 @@ func scrape(t *testing.T, h http.Handler) *httptest.ResponseRecorder {
 
 func TestMetrics_InvalidLabel_FailsScrapeOnly(t *testing.T) {
 	t.Parallel()
-	n := someNode()
+	n := newFakeNode()
 	n.backends[0].Name = "portal\xff"
 	h := Handler(Config{Token: token}, Options{Node: n})
 	if got := scrape(t, h); got.Code != http.StatusInternalServerError {
@@ -184,7 +184,7 @@ func TestMetrics_InvalidLabel_FailsScrapeOnly(t *testing.T) {
 	}
 }
 
-// slowNode holds scrapes up until it is released.
+// slowNode blocks scrapes until it is released.
 type slowNode struct {
 	fakeNode
 	entered chan struct{}
@@ -219,7 +219,7 @@ func TestMetrics_ConcurrentScrapes_Bounded(t *testing.T) {
 
 func TestHandler_Backends_ShowsAlarmsAndAddress(t *testing.T) {
 	t.Parallel()
-	got := get(t, watchedNode(), "/api/v1/backends")
+	got := get(t, newNodeWithAlarms(), "/api/v1/backends")
 	want := `{"backends":[{"name":"portal","kind":"ministra","breaker":"half-open","on_failure":"allow",` +
 		`"address":"http://portal.example.com/","contract_violations":{"made_up":{"count":9,"active":true},` +
 		`"unexpected_status":{"count":3,"active":false},"wrong_address":{"count":12345678,"active":true}}},` +
@@ -230,7 +230,7 @@ func TestHandler_Backends_ShowsAlarmsAndAddress(t *testing.T) {
 }
 
 func BenchmarkScrape(b *testing.B) {
-	h := Handler(Config{Token: token}, Options{Node: watchedNode()})
+	h := Handler(Config{Token: token}, Options{Node: newNodeWithAlarms()})
 	r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/metrics", nil)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -18,7 +18,7 @@ func TestParse_UnwritableLocation_Unchanged(t *testing.T) {
 			const body = "#EXTM3U\n#EXT-X-MAP:URI=\"seg.mp4\""
 			o := mode{}.options()
 			o.Locate = func(string) (string, bool) { return target, true }
-			if got := copyFor(t, body, o); got != body {
+			if got := viewerCopy(t, body, o); got != body {
 				t.Errorf("got %q, want %q", got, body)
 			}
 		})
@@ -113,7 +113,7 @@ func TestParse_DefaultOptions(t *testing.T) {
 			t.Parallel()
 			o := modes()["path-ticketed"].options()
 			test.change(&o)
-			if got := rewritten(t, "http://10.0.0.5:8000/play/a001/seg.ts", o); got != test.want {
+			if got := rewriteURI(t, "http://10.0.0.5:8000/play/a001/seg.ts", o); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})

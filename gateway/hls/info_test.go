@@ -9,7 +9,7 @@ import (
 	"usher/gateway/hls"
 )
 
-// infoCase is a playlist without its first line, and what it says.
+// infoCase is a playlist without its first line, and its Info.
 type infoCase struct {
 	body     string
 	want     hls.Info

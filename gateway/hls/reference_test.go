@@ -83,7 +83,7 @@ func TestBaseRelative_ResolvesToTarget(t *testing.T) {
 	}
 }
 
-// FuzzResolve holds resolution against that of net/url, on the characters that matter to it.
+// FuzzResolve compares the resolution with that of net/url, on the characters that matter to it.
 func FuzzResolve(f *testing.F) {
 	for _, seed := range []string{"../a", "./", "..", "a/../../..", "/..", "?a/..", "a/./b?c", ".a/..b/...", "%2e%2e/a"} {
 		f.Add("/b/c/d", seed)

@@ -32,7 +32,7 @@ func TestParse_TicketInQuery_AddsParameter(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := rewritten(t, test.uri, modes()["query"].options()); got != test.want {
+			if got := rewriteURI(t, test.uri, modes()["query"].options()); got != test.want {
 				t.Errorf("rewriting %q: got %q, want %q", test.uri, got, test.want)
 			}
 		})

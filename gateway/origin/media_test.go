@@ -20,7 +20,7 @@ import (
 
 func TestMedia_ConcurrentMisses_ShareOneFetch(t *testing.T) {
 	t.Parallel()
-	want := noise(600_000)
+	want := randomBody(600_000)
 	half := len(want) / 2
 	for name, length := range map[string]bool{"of known length": true, "of unknown length": false} {
 		t.Run(name, func(t *testing.T) {
@@ -60,14 +60,14 @@ func TestMedia_ConcurrentMisses_ShareOneFetch(t *testing.T) {
 				if err != nil {
 					t.Errorf("read the second half: %v", err)
 				}
-				sameBytes(t, append(got, rest...), want)
+				requireSameBytes(t, append(got, rest...), want)
 			}
 			done.Add(viewers)
 			for range viewers {
 				go read(halfway.Done)
 			}
 			halfway.Wait()
-			// One who joins now must be given the first half as well, before the origin goes on.
+			// A viewer who joins now receives the first half as well, before the origin continues.
 			done.Add(1)
 			go read(func() { close(confirmed) })
 			done.Wait()
@@ -77,7 +77,7 @@ func TestMedia_ConcurrentMisses_ShareOneFetch(t *testing.T) {
 			if got := o.Stats().Coalesced; got != viewers {
 				t.Errorf("coalesced: got %d, want %d", got, viewers)
 			}
-			waitFor(t, "it is stored", func() bool { return o.Stats().ActiveFetches == 0 })
+			waitUntil(t, "it is stored", func() bool { return o.Stats().ActiveFetches == 0 })
 			s, _ := mustMedia(t, o, Request{Path: "/seg.ts"})
 			if _, ok := s.Object(); !ok {
 				t.Error("afterwards: not in memory")
@@ -133,10 +133,10 @@ func httpGet(t *testing.T, url string) *http.Response {
 	return resp
 }
 
-// An origin that sends `sent` bytes of 100,000, then waits to be let go or hung up on.
-func stalling(t *testing.T, sent int) (o fixture, hungUp, goOn chan struct{}) {
+// The origin sends `sent` bytes of 100,000, then waits for its release or the end of the connection.
+func newStallingOrigin(t *testing.T, sent int) (o fixture, hungUp, goOn chan struct{}) {
 	hungUp, goOn = make(chan struct{}), make(chan struct{})
-	body := noise(100_000)
+	body := randomBody(100_000)
 	forever := func(c *Config) { c.Fetch.IdleTimeout = time.Hour } // so that nothing else ends the fetch
 	o = newFixture(t, forever, []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
@@ -154,7 +154,7 @@ func stalling(t *testing.T, sent int) (o fixture, hungUp, goOn chan struct{}) {
 
 func TestMedia_ReaderLeaves_OthersContinue(t *testing.T) {
 	t.Parallel()
-	o, _, goOn := stalling(t, 10)
+	o, _, goOn := newStallingOrigin(t, 10)
 	ctx, leave := context.WithCancel(t.Context())
 	var streams [2]Stream
 	for i, ctx := range []context.Context{ctx, t.Context()} {
@@ -169,7 +169,7 @@ func TestMedia_ReaderLeaves_OthersContinue(t *testing.T) {
 	}
 	leave()
 	if _, err := streams[0].Next(); !errors.Is(err, context.Canceled) {
-		t.Errorf("the one who left: got %v, want his own context's error", err)
+		t.Errorf("reader that left: got %v, want its own context's error", err)
 	}
 	_ = streams[0].Close()
 	close(goOn)
@@ -177,20 +177,20 @@ func TestMedia_ReaderLeaves_OthersContinue(t *testing.T) {
 	if err != nil {
 		t.Errorf("the one who stayed: %v", err)
 	}
-	sameBytes(t, rest, noise(100_000)[10:])
+	requireSameBytes(t, rest, randomBody(100_000)[10:])
 }
 
 func TestMedia_LastReaderLeaves_CancelsFetch(t *testing.T) {
 	t.Parallel()
-	o, hungUp, _ := stalling(t, 10)
+	o, hungUp, _ := newStallingOrigin(t, 10)
 	s, err := o.Media(t.Context(), Request{Path: "/seg.ts"})
 	if err != nil {
 		t.Fatalf("Media: %v", err)
 	}
 	_ = s.Close()
-	_ = s.Close() // a second time does no harm
+	_ = s.Close() // a second Close is harmless
 	<-hungUp
-	waitFor(t, "no flight is left", func() bool { return o.Stats().ActiveFetches == 0 })
+	waitUntil(t, "no fetch is active", func() bool { return o.Stats().ActiveFetches == 0 })
 	if got := o.cache.Stats().InFlight; got != 0 {
 		t.Errorf("bytes in flight: got %d, want 0", got)
 	}
@@ -198,7 +198,7 @@ func TestMedia_LastReaderLeaves_CancelsFetch(t *testing.T) {
 
 func TestMedia_LastReaderLeavesAfterHalf_FinishesFetch(t *testing.T) {
 	t.Parallel()
-	o, _, goOn := stalling(t, 50_000)
+	o, _, goOn := newStallingOrigin(t, 50_000)
 	s, err := o.Media(t.Context(), Request{Path: "/seg.ts"})
 	if err != nil {
 		t.Fatalf("Media: %v", err)
@@ -208,9 +208,9 @@ func TestMedia_LastReaderLeavesAfterHalf_FinishesFetch(t *testing.T) {
 	}
 	_ = s.Close()
 	close(goOn)
-	waitFor(t, "the object is stored", func() bool { return o.cache.Stats().Entries == 1 })
+	waitUntil(t, "the object is stored", func() bool { return o.cache.Stats().Entries == 1 })
 	_, body := mustMedia(t, o, Request{Path: "/seg.ts"})
-	sameBytes(t, []byte(body), noise(100_000))
+	requireSameBytes(t, []byte(body), randomBody(100_000))
 	if got := o.Stats().Fetches; got != 1 {
 		t.Errorf("fetches: got %d, want 1", got)
 	}
@@ -248,7 +248,7 @@ func TestMedia_NoStore_SharedButNotStored(t *testing.T) {
 			}
 		})
 	}
-	waitFor(t, "two have joined", func() bool { return o.Stats().Coalesced == 2 })
+	waitUntil(t, "two have joined", func() bool { return o.Stats().Coalesced == 2 })
 	close(release)
 	done.Wait()
 	mustMedia(t, o, Request{Path: "/key"})
@@ -268,19 +268,19 @@ func TestMedia_Error_SharedButNotCached(t *testing.T) {
 	})})
 	var done sync.WaitGroup
 	for range 3 {
-		done.Go(func() { wantStatus(t, o, "/seg.ts", 500) })
+		done.Go(func() { requireStatus(t, o, "/seg.ts", 500) })
 	}
-	waitFor(t, "two have joined", func() bool { return o.Stats().Coalesced == 2 })
+	waitUntil(t, "two have joined", func() bool { return o.Stats().Coalesced == 2 })
 	release <- struct{}{}
 	done.Wait()
 	release <- struct{}{}
-	wantStatus(t, o, "/seg.ts", 500)
+	requireStatus(t, o, "/seg.ts", 500)
 	if got := requests.Load(); got != 2 {
 		t.Errorf("origin requests: got %d, want 2", got)
 	}
 }
 
-func wantStatus(t *testing.T, o fixture, path string, want int) {
+func requireStatus(t *testing.T, o fixture, path string, want int) {
 	t.Helper()
 	_, _, err := fetchMedia(t, o, Request{Path: path})
 	var status *StatusError
@@ -354,7 +354,7 @@ func TestOrigin_BeyondMaxWaiting_Overload(t *testing.T) {
 	if !errors.As(err, &overload) || overload.Setting != "fetch.max_waiting" {
 		t.Errorf("second fetch: got %v, want an overload of fetch.max_waiting", err)
 	}
-	// Playlists have connections of their own.
+	// Playlists have separate connections.
 	done.Go(func() {
 		if _, err := o.Playlist(t.Context(), Request{Path: "/live.m3u8"}); err != nil {
 			t.Errorf("playlist: %v", err)
@@ -367,7 +367,7 @@ func TestOrigin_BeyondMaxWaiting_Overload(t *testing.T) {
 
 func TestOriginClose_EndsFetches(t *testing.T) {
 	t.Parallel()
-	o, hungUp, _ := stalling(t, 10)
+	o, hungUp, _ := newStallingOrigin(t, 10)
 	s, err := o.Media(t.Context(), Request{Path: "/seg.ts"})
 	if err != nil {
 		t.Fatalf("Media: %v", err)
@@ -417,7 +417,8 @@ func TestCache_StoredBytesWithinMaxSize(t *testing.T) {
 	}
 }
 
-// What was popular must not keep what is popular out: segments of a live channel are hot for seconds.
+// TestCache_Full_KeepsLiveEdge checks that old popular segments do not displace new ones: segments of a live channel are
+// popular for seconds only.
 func TestCache_Full_KeepsLiveEdge(t *testing.T) {
 	t.Parallel()
 	cache, err := NewCache(CacheConfig{MaxSize: 4 * backends.MiB, MaxObjectSize: backends.MiB}, slog.New(slog.DiscardHandler))
@@ -466,7 +467,7 @@ func TestOrigin_Redirect_ConfiguredHostsOnly(t *testing.T) {
 		"three times in a row":         {path: "/same", query: "hops=3"},
 		"four times in a row":          {path: "/same", query: "hops=4", refused: true},
 		"to another configured origin": {path: "/known"},
-		"to a host that nobody listed": {path: "/unknown", refused: true},
+		"to an unlisted host":          {path: "/unknown", refused: true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -501,7 +502,7 @@ func TestRequest_StringsMayBeReused(t *testing.T) {
 
 func TestStreamWriteTo_FlushError_EndsTransfer(t *testing.T) {
 	t.Parallel()
-	o, _, _ := stalling(t, 10)
+	o, _, _ := newStallingOrigin(t, 10)
 	s, err := o.Media(t.Context(), Request{Path: "/seg.ts"})
 	if err != nil {
 		t.Fatalf("Media: %v", err)
