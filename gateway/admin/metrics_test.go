@@ -7,11 +7,11 @@ import (
 	"sync"
 	"testing"
 
-	"usher/backends"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"usher/backends"
 )
 
 func newNodeWithAlarms() *fakeNode {

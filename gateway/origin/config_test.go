@@ -4,10 +4,10 @@ import (
 	"strings"
 	"testing"
 
-	"usher/backends"
-
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
 )
 
 func TestDefaultConfig_ValidAndYAMLRoundTrip(t *testing.T) {
