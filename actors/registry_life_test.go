@@ -52,8 +52,8 @@ func TestASessionIsFoundUntilItIsSaved(t *testing.T) {
 		save func(context.Context) error
 		logs string
 	}{
-		"a store that hangs":   {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, "a session that ended could not be remembered"},
-		"a store that fails":   {func(context.Context) error { return errBroken }, "a session that ended could not be remembered"},
+		"a store that hangs":   {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, "closed session not stored"},
+		"a store that fails":   {func(context.Context) error { return errBroken }, "closed session not stored"},
 		"a store that is slow": {func(context.Context) error { time.Sleep(time.Second); return nil }, "session closed"},
 	}
 	for name, c := range cases {
