@@ -93,10 +93,10 @@ func TestARestartedNodeBelievesYoungTickets(t *testing.T) {
 		reason string
 	}{
 		"young":   {age: time.Hour, want: backends.Allowed},
-		"too old": {age: 7 * time.Hour, want: backends.Denied, reason: "nobody remembers the ticket's session"},
+		"too old": {age: 7 * time.Hour, want: backends.Denied, reason: "the ticket's session is unknown"},
 		"young, but nobody watches without a yes": {
 			age: time.Hour, policy: func(s *setup) { s.rules.ReviveDenied = true },
-			want: backends.Denied, reason: "nobody remembers the ticket's session",
+			want: backends.Denied, reason: "the ticket's session is unknown",
 		},
 	}
 	for name, c := range cases {

@@ -26,9 +26,9 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 	switch {
 	case !r.cluster.Shared():
 	case kind == session.LookupForRecheck:
-		request.Lease, request.Wait = b.policy.LeaseFor, b.policy.LeaseFor
+		request.Lease, request.Wait = b.policy.LeaseTTL, b.policy.LeaseTTL
 	case kind == session.LookupForOpening && b.State() == backends.BreakerClosed:
-		request.Lease, request.Wait = b.policy.LeaseFor, b.policy.WaitFor
+		request.Lease, request.Wait = b.policy.LeaseTTL, b.policy.LeaseWait
 	default: // without a lease; so does a node whose backend is down, as another node's may not be
 	}
 	ctx := a.trace.context(r.life.ctx)

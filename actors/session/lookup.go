@@ -9,7 +9,7 @@ import (
 // This file handles what the store knows: other nodes' decisions, and the lease of a check.
 
 // peerRenewDelay is how long other nodes wait after a decision expires before they check whether the node that renewed it
-// last has done so again. Its answer is mostly there by then; if that node is gone, nobody watches long on an old one.
+// last has done so again. Its answer is mostly there by then; if that node is gone, no viewer watches for long on an old one.
 const peerRenewDelay = time.Second
 
 // apply looks the session up.
@@ -100,7 +100,7 @@ func (s step) ticketHolds(t Ticket) bool {
 // admitByTicket admits a session without a record by its ticket alone.
 func (s step) admitByTicket(next phase, t Ticket) Action {
 	if !s.ticketHolds(t) {
-		return s.refuse("nobody remembers the ticket's session", closedUnknownTicket)
+		return s.refuse("the ticket's session is unknown", closedUnknownTicket)
 	}
 	s.phase, s.WasAllowed = next, true
 	s.Decision = backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}
@@ -154,7 +154,7 @@ func (s step) adopt(r Record) (a Action, isAdopted bool) {
 
 // takeDecision makes another node's decision the session's own. That node renews it; this one looks a little later.
 func (s step) takeDecision(r Record) {
-	s.Decision, s.Revision, s.CheckNumber = r.Decision, r.Revision, int32(r.CheckNumber) //nolint:gosec // a session makes a check a second at most
+	s.Decision, s.Revision, s.CheckNumber = r.Decision, r.Revision, int32(r.CheckNumber)
 	s.checkedHere, s.ValidUntil = false, s.since(r.Expires)
 	s.Expires = s.ValidUntil
 	if s.Shared {
