@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestCrowdAdmitsTheFirstFewAddresses(t *testing.T) {
+func TestAddressSet_AdmitsFirstPrefixes(t *testing.T) {
 	t.Parallel()
 	type use struct {
 		prefix uint64
@@ -38,7 +38,7 @@ func TestCrowdAdmitsTheFirstFewAddresses(t *testing.T) {
 	}
 }
 
-func TestCrowdAtOnceIsNoLarger(t *testing.T) {
+func TestAddressSet_Concurrent_KeepsLimit(t *testing.T) {
 	t.Parallel()
 	var c addressSet
 	var admitted [8]bool
@@ -62,9 +62,9 @@ func TestCrowdAtOnceIsNoLarger(t *testing.T) {
 	}
 }
 
-func TestAdmitUsesTheSessionsIdleTime(t *testing.T) {
+func TestSession_Admit_UsesIdleTimeout(t *testing.T) {
 	t.Parallel()
-	s := light(idOf(1))
+	s := bareSession(idOf(1))
 	for _, u := range []struct {
 		prefix uint64
 		at     time.Duration

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestAdmissionBoundsOneHousehold(t *testing.T) {
+func TestOpenRate_LimitsSubscriber(t *testing.T) {
 	t.Parallel()
 	type try struct {
 		from string
@@ -68,7 +68,7 @@ func TestAdmissionBoundsOneHousehold(t *testing.T) {
 	}
 }
 
-func TestAdmissionWithoutAnAddressIsOneHousehold(t *testing.T) {
+func TestOpenRate_NoAddress_OneSubscriber(t *testing.T) {
 	t.Parallel()
 	a := newOpenRate(t0(), 1, 1)
 	if first, second := a.allow(netip.Addr{}, t0()), a.allow(netip.Addr{}, t0()); !first || second {
@@ -76,7 +76,7 @@ func TestAdmissionWithoutAnAddressIsOneHousehold(t *testing.T) {
 	}
 }
 
-func TestAdmissionOfManyAtOnceIsExact(t *testing.T) {
+func TestOpenRate_Concurrent_Exact(t *testing.T) {
 	t.Parallel()
 	a := newOpenRate(t0(), 1, 100)
 	var in atomic.Int64

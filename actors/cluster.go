@@ -117,15 +117,15 @@ const maxStoredDenials = 200
 type denialBudget struct {
 	mu     sync.Mutex
 	second time.Time // when the current second began
-	count  int
+	used   int
 }
 
 func (b *denialBudget) allow(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if now.Sub(b.second) >= time.Second {
-		b.second, b.count = now, 0
+		b.second, b.used = now, 0
 	}
-	b.count++
-	return b.count <= maxStoredDenials
+	b.used++
+	return b.used <= maxStoredDenials
 }

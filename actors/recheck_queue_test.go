@@ -38,7 +38,7 @@ func mostInASecond(at []time.Time) (most int) {
 func lightOnes(n int) []*Session {
 	all := make([]*Session, n)
 	for i := range all {
-		all[i] = light(idOf(i))
+		all[i] = bareSession(idOf(i))
 	}
 	return all
 }
@@ -49,7 +49,7 @@ func paced(t *testing.T, perSecond int, test func(p *recheckQueue, health *atomi
 	synctest.Test(t, func(t *testing.T) {
 		var health atomic.Uint32
 		var got turns
-		p := newRecheckQueue(perSecond, alone, func() backends.BreakerState { return backends.BreakerState(health.Load()) }, got.take)
+		p := newRecheckQueue(perSecond, oneNode, func() backends.BreakerState { return backends.BreakerState(health.Load()) }, got.take)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -62,7 +62,7 @@ func paced(t *testing.T, perSecond int, test func(p *recheckQueue, health *atomi
 	})
 }
 
-func TestPacerNeverExceedsItsRate(t *testing.T) {
+func TestRecheckQueue_KeepsRate(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		rate, sessions int
@@ -99,7 +99,7 @@ func TestPacerNeverExceedsItsRate(t *testing.T) {
 	}
 }
 
-func TestPacerAsksAboutStopgapsFirst(t *testing.T) {
+func TestRecheckQueue_UnverifiedFirst(t *testing.T) {
 	t.Parallel()
 	paced(t, 10, func(p *recheckQueue, health *atomic.Uint32, got *turns) {
 		health.Store(uint32(backends.BreakerOpen))
@@ -128,7 +128,7 @@ func ids(all []*Session) (names []string) {
 	return names
 }
 
-func TestPacerTriesABackendOneAtATime(t *testing.T) {
+func TestRecheckQueue_HalfOpenBreaker_OneAtATime(t *testing.T) {
 	t.Parallel()
 	paced(t, 200, func(p *recheckQueue, health *atomic.Uint32, got *turns) {
 		health.Store(uint32(backends.BreakerHalfOpen))
@@ -148,7 +148,7 @@ func TestPacerTriesABackendOneAtATime(t *testing.T) {
 	})
 }
 
-func TestSessionsThatAreGoneCostNoTurn(t *testing.T) {
+func TestRecheckQueue_ClosedSessions_NotGranted(t *testing.T) {
 	t.Parallel()
 	paced(t, 1, func(p *recheckQueue, _ *atomic.Uint32, got *turns) {
 		all := lightOnes(1000)
@@ -164,15 +164,15 @@ func TestSessionsThatAreGoneCostNoTurn(t *testing.T) {
 	})
 }
 
-func TestALongOutageHoldsNoMoreThanWhoStillWatches(t *testing.T) {
+func TestRecheckQueue_LongOutage_DropsClosedSessions(t *testing.T) {
 	t.Parallel()
-	p := newRecheckQueue(1, alone, func() backends.BreakerState { return backends.BreakerOpen }, func(*Session) {})
+	p := newRecheckQueue(1, oneNode, func() backends.BreakerState { return backends.BreakerOpen }, func(*Session) {})
 	watching := lightOnes(500)
 	for _, s := range watching {
 		p.enqueue(s, session.PriorityOverdue)
 	}
 	for i := range 20_000 {
-		s := light(idOf(1000 + i))
+		s := bareSession(idOf(1000 + i))
 		p.enqueue(s, session.QueuePriority(1+i%2))
 		s.isClosed.Store(true)
 	}

@@ -172,7 +172,7 @@ func (r *Registry) newBackendRuntime(name string, start time.Time, o BackendOpti
 		Jitter:       float64(c.Recheck.Jitter) / 100,
 		TokenLife:    rules.TokenLife,
 		ExpiredToken: rules.ExpiredToken,
-		DenialTTL:    c.DenyFor,
+		DenialTTL:    c.DenialTTL,
 		RetryAfter:   c.RetryAfter,
 		IdleTimeout:  c.IdleTimeout,
 		ReviveFor:    r.options.ReviveFor,

@@ -221,7 +221,7 @@ func (a *sessionActor) publish(now time.Time) {
 	s.addToHistory(&d)
 	a.registry.streams.onDecision(s, &d)
 	if opening := s.opening.Swap(nil); opening != nil {
-		close(opening.decided)
+		close(opening.done)
 	}
 	a.trace.decided(&d)
 	a.logDenial(before, &d)

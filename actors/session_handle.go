@@ -53,7 +53,7 @@ type Session struct {
 // pendingOpening lets requests wait for the first decision. Until then it keeps what an actor that lost its state restarts
 // with.
 type pendingOpening struct {
-	decided  chan struct{}
+	done     chan struct{}
 	ticket   session.Ticket // that the viewer presented
 	restarts atomic.Int32   // of the actor
 }

@@ -25,10 +25,10 @@ type sessionTable struct {
 }
 
 type shard struct {
-	mu    sync.Mutex
-	slots atomic.Pointer[[]slot]
-	used  int // slots with a key, removed ones included
-	count int
+	mu       sync.Mutex
+	slots    atomic.Pointer[[]slot]
+	used     int // slots with a key, removed ones included
+	sessions int
 }
 
 type slot struct {
@@ -99,7 +99,7 @@ func (t *sessionTable) findOrAdd(id backends.SessionID, create func() *Session) 
 	at.session.Store(s)
 	at.low.Store(low)
 	at.high.Store(high) // last: a reader that sees it sees the rest
-	sh.count++
+	sh.sessions++
 	t.size.Add(1)
 	return s, true
 }
@@ -119,7 +119,7 @@ func (t *sessionTable) remove(s *Session) bool {
 		return false
 	}
 	at.session.Store(nil)
-	sh.count--
+	sh.sessions--
 	t.size.Add(-1)
 	return true
 }
@@ -159,7 +159,7 @@ func (sh *shard) reserve() []slot {
 		return *old
 	}
 	capacity := minSlots
-	for capacity < (sh.count+1)*2 {
+	for capacity < (sh.sessions+1)*2 {
 		capacity *= 2
 	}
 	fresh := make([]slot, capacity)
@@ -174,7 +174,7 @@ func (sh *shard) reserve() []slot {
 		to.low.Store(low)
 		to.high.Store(high)
 	}
-	sh.used = sh.count
+	sh.used = sh.sessions
 	sh.slots.Store(&fresh)
 	return fresh
 }

@@ -12,16 +12,16 @@ import (
 	"usher/backends"
 )
 
-// light is a session without an actor.
-func light(id backends.SessionID) *Session {
-	return &Session{id: id, policy: plainRules()}
+// bareSession is a session without an actor.
+func bareSession(id backends.SessionID) *Session {
+	return &Session{id: id, policy: plainPolicy()}
 }
 
 func makeLight(id backends.SessionID) func() *Session {
-	return func() *Session { return light(id) }
+	return func() *Session { return bareSession(id) }
 }
 
-func TestTableBehavesLikeAMap(t *testing.T) {
+func TestSessionTable_BehavesLikeMap(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		var tab sessionTable
@@ -60,7 +60,7 @@ func TestTableBehavesLikeAMap(t *testing.T) {
 				id := ids.Draw(t, "id")
 				s := model[id]
 				if s == nil {
-					s = light(id)
+					s = bareSession(id)
 				}
 				if got, want := tab.remove(s), model[id] != nil; got != want {
 					t.Fatalf("remove(%v) = %v, want %v", id, got, want)
@@ -95,7 +95,7 @@ func TestTableBehavesLikeAMap(t *testing.T) {
 	})
 }
 
-func TestTableGrowsAndShrinksWithWhoLives(t *testing.T) {
+func TestSessionTable_CapacityFollowsLiveSessions(t *testing.T) {
 	t.Parallel()
 	var tab sessionTable
 	const many = 4000 // several growths of each shard
@@ -124,7 +124,7 @@ func TestTableGrowsAndShrinksWithWhoLives(t *testing.T) {
 	}
 }
 
-func TestTableIsSafeForAll(t *testing.T) {
+func TestSessionTable_Concurrent(t *testing.T) {
 	t.Parallel()
 	var tab sessionTable
 	const (
@@ -174,7 +174,7 @@ func TestTableIsSafeForAll(t *testing.T) {
 	}
 }
 
-func TestEachStopsWhenToldTo(t *testing.T) {
+func TestSessionTable_Each_StopsOnFalse(t *testing.T) {
 	t.Parallel()
 	var tab sessionTable
 	for i := range 10 {
@@ -202,9 +202,9 @@ func hotPath(tab *sessionTable, id backends.SessionID, now time.Time) bool {
 	return true
 }
 
-func TestTheHotPathMakesNoGarbage(t *testing.T) {
+func TestSession_HotPath_NoAllocations(t *testing.T) {
 	var tab sessionTable
-	d := yes()
+	d := allowedDecision()
 	id := idOf(1)
 	s, _ := tab.findOrAdd(id, makeLight(id))
 	s.decision.Store(&d)

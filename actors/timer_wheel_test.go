@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestWheelDeliversOnceAndNeverEarly(t *testing.T) {
+func TestTimerWheel_DeliversOnceNeverEarly(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		arm   []time.Duration // one after another, for the same session
@@ -56,7 +56,7 @@ func TestWheelDeliversOnceAndNeverEarly(t *testing.T) {
 			var got []time.Duration
 			var turn time.Duration
 			w := newTimerWheel(t0(), func(*Session) { got = append(got, turn) })
-			s := light(idOf(1))
+			s := bareSession(idOf(1))
 			for _, at := range c.arm {
 				w.arm(s, in(at))
 			}
@@ -73,7 +73,7 @@ func TestWheelDeliversOnceAndNeverEarly(t *testing.T) {
 	}
 }
 
-func TestWheelAgreesWithAListOfTimers(t *testing.T) {
+func TestTimerWheel_AgreesWithModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		due := make(map[*Session]time.Duration)
@@ -84,7 +84,7 @@ func TestWheelAgreesWithAListOfTimers(t *testing.T) {
 			}
 			delete(due, s)
 		})
-		sessions := []*Session{light(idOf(1)), light(idOf(2)), light(idOf(3))}
+		sessions := []*Session{bareSession(idOf(1)), bareSession(idOf(2)), bareSession(idOf(3))}
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
 			s := sessions[rapid.IntRange(0, len(sessions)-1).Draw(t, "session")]
 			switch rapid.IntRange(0, 3).Draw(t, "step") {
@@ -108,21 +108,21 @@ func TestWheelAgreesWithAListOfTimers(t *testing.T) {
 	})
 }
 
-func TestDisarmedTimersDoNotFire(t *testing.T) {
+func TestTimerWheel_Disarm_DoesNotFire(t *testing.T) {
 	t.Parallel()
 	w := newTimerWheel(t0(), func(s *Session) { t.Errorf("%v was delivered", s.id) })
-	s := light(idOf(1))
+	s := bareSession(idOf(1))
 	w.arm(s, in(time.Second))
 	w.disarm(s)
 	w.advance(in(time.Minute))
 }
 
-func TestWheelLetsGoOfACrowd(t *testing.T) {
+func TestTimerWheel_FreesMemoryOfBurst(t *testing.T) {
 	t.Parallel()
 	delivered := 0
 	w := newTimerWheel(t0(), func(*Session) { delivered++ })
 	for i := range 10_000 {
-		w.arm(light(idOf(i)), in(time.Second))
+		w.arm(bareSession(idOf(i)), in(time.Second))
 	}
 	w.advance(in(2 * time.Second))
 	if delivered != 10_000 {
@@ -135,7 +135,7 @@ func TestWheelLetsGoOfACrowd(t *testing.T) {
 	}
 }
 
-func TestWheelRuns(t *testing.T) {
+func TestTimerWheel_Run(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -144,7 +144,7 @@ func TestWheelRuns(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go w.run(ctx)
-		w.arm(light(idOf(1)), start.Add(time.Minute))
+		w.arm(bareSession(idOf(1)), start.Add(time.Minute))
 		if got, most := <-fired, time.Minute+2*wheelTick; got < time.Minute || got > most {
 			t.Errorf("fired after %v, want 1m0s to %v", got, most)
 		}

@@ -23,14 +23,14 @@ const (
 // newClient asks for the JWK set. It follows no redirects, and sorts what goes wrong as it does for any backend.
 func newClient(name string, cfg Config) (*httpbackend.Client, error) {
 	asking := httpbackend.DefaultConfig()
-	asking.Address, asking.MaxBody = cfg.JWKSURL, maxSetSize
+	asking.Address, asking.MaxBodySize = cfg.JWKSURL, maxSetSize
 	asking.DialTimeout, asking.TLSTimeout = cfg.JWKSTimeout, cfg.JWKSTimeout
 	return httpbackend.NewClient(name, asking, httpbackend.Deps{Connections: 1})
 }
 
 // load fetches the JWK set. Its error is a *backends.Failure, or wraps context.Canceled.
 func load(ctx context.Context, name string, client *httpbackend.Client, algorithms []string) (keySet, error) {
-	answer, err := client.Ask(ctx, httpbackend.Call{Header: http.Header{"Accept": {"application/json"}}, Body: true})
+	answer, err := client.Do(ctx, httpbackend.Call{Header: http.Header{"Accept": {"application/json"}}, NeedsBody: true})
 	if err != nil {
 		return nil, explained(err)
 	}

@@ -91,7 +91,7 @@ func withCrew(t *testing.T, count int, edit func(*actors.Options, *decider), tes
 		if edit != nil {
 			edit(&o, c.portal)
 		}
-		store, err := cluster.NewMemory(cluster.DefaultMemoryConfig(), o.ReviveFor, o.Config.Rules())
+		store, err := cluster.NewMemory(cluster.DefaultMemoryConfig(), o.ReviveFor, o.Config.LimitRules())
 		if err != nil {
 			t.Fatal(err)
 		}
