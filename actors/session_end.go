@@ -25,19 +25,28 @@ func (a *sessionActor) record(revision uint64) session.Record {
 	return r
 }
 
-// writeToStore stores the decision, or releases the lease. A node without others needs neither while the session lives, unless
-// a stream limit may evict the session: then its yes must be known.
-func (a *sessionActor) writeToStore(do session.Action) {
+// updateFor returns what the store must be told. A node without others tells it nothing while the session lives, unless a
+// stream limit may evict the session: then its yes must be known.
+func (a *sessionActor) updateFor(do session.Action) (update session.DecisionUpdate, isNeeded bool) {
 	r, s := a.registry, a.session
-	update := session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: do.Revision}, RevokeTicket: do.RevokeTicket}
+	isWanted := r.cluster.Shared() || s.stream.Load() != nil
 	switch {
 	case do.RevokeTicket:
-		update.Record = a.record(do.Revision)
-	case !r.cluster.Shared() && s.stream.Load() == nil:
-		return
+	case !isWanted:
+		return session.DecisionUpdate{}, false
 	case do.Save && (a.state.Decision.Verdict == backends.Allowed || r.cluster.denials.allow(time.Now())):
-		update.Record = a.record(do.Revision)
-	case !do.Save && !do.ReleaseLease:
+	default: // a denial too many only releases the lease
+		record := session.Record{ID: s.id, Revision: do.Revision}
+		return session.DecisionUpdate{Record: record}, do.Save || do.ReleaseLease
+	}
+	return session.DecisionUpdate{Record: a.record(do.Revision), RevokeTicket: do.RevokeTicket}, true
+}
+
+// writeToStore stores the decision, or releases the lease.
+func (a *sessionActor) writeToStore(do session.Action) {
+	r, s := a.registry, a.session
+	update, isNeeded := a.updateFor(do)
+	if !isNeeded {
 		return
 	}
 	r.life.run(func() {
