@@ -11,15 +11,15 @@ import (
 	"usher/backends"
 )
 
-// grace is how long, once the check's own deadline is over, its members have to say how their calls ended. Without it
+// lateResultWait is how long, once the check's own deadline is over, its members have to say how their calls ended. Without it
 // one that only waited in a queue of ours would pass for one that hangs.
-const grace = 100 * time.Millisecond
+const lateResultWait = 100 * time.Millisecond
 
 // Backend asks all its members at once. Safe for concurrent use.
 type Backend struct {
 	name    string
 	members []*member
-	waiting atomic.Int64 // callers
+	callers atomic.Int64 // callers
 }
 
 var _ backends.Backend = (*Backend)(nil)
@@ -45,92 +45,92 @@ func New(name string, cfg Config, members []backends.Member) (*Backend, error) {
 // answered.
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return backends.Decision{}, b.left()
+		return backends.Decision{}, b.canceledError()
 	}
 	asking, cancel := context.WithCancel(ctx)
 	defer cancel()
-	b.waiting.Add(1)
-	defer b.waiting.Add(-1)
-	leaving := newDeparture(len(b.members), r.OnSent)
-	defer leaving.forget()
-	return b.decide(ctx, b.collect(ctx, b.askAll(asking, r, leaving)))
+	b.callers.Add(1)
+	defer b.callers.Add(-1)
+	leaving := newSentNotifier(len(b.members), r.OnSent)
+	defer leaving.stop()
+	return b.decideByRank(ctx, b.collectResults(ctx, b.checkMembers(asking, r, leaving)))
 }
 
-// askAll asks every member in a goroutine of its own. All answers find room in the channel, so that one whom nobody
+// checkMembers asks every member in a goroutine of its own. All answers find room in the channel, so that one whom nobody
 // waits for any more ends all the same.
-func (b *Backend) askAll(ctx context.Context, r *backends.Request, leaving *departure) <-chan answer {
-	given := make(chan answer, len(b.members))
+func (b *Backend) checkMembers(ctx context.Context, r *backends.Request, leaving *sentNotifier) <-chan memberResult {
+	given := make(chan memberResult, len(b.members))
 	questions := make([]backends.Request, len(b.members)) // copies, as the caller's own may not be kept
 	for i, m := range b.members {
 		questions[i] = *r
-		questions[i].OnSent = leaving.hook(i)
-		go m.ask(ctx, &questions[i], &b.waiting, func(a answer) {
+		questions[i].OnSent = leaving.onMemberSent(i)
+		go m.check(ctx, &questions[i], &b.callers, func(a memberResult) {
 			a.member = i
-			leaving.move(i, back)
+			leaving.setState(i, callDone)
 			given <- a
 		})
 	}
 	return given
 }
 
-// collect gathers the answers until one is a yes, or all are there, or nobody may wait any longer.
-func (b *Backend) collect(ctx context.Context, given <-chan answer) []answer {
-	answers := make([]answer, len(b.members))
+// collectResults gathers the answers until one is a yes, or all are there, or nobody may wait any longer.
+func (b *Backend) collectResults(ctx context.Context, given <-chan memberResult) []memberResult {
+	answers := make([]memberResult, len(b.members))
 	for range b.members {
-		a, ok := next(ctx, given)
+		a, ok := nextResult(ctx, given)
 		if !ok {
 			break
 		}
 		answers[a.member] = a
-		if a.weight() == yes {
+		if a.rank() == rankAllowed {
 			break
 		}
 	}
 	return answers
 }
 
-// next waits for an answer, while somebody waits for it.
-func next(ctx context.Context, given <-chan answer) (a answer, ok bool) {
+// nextResult waits for an answer, while somebody waits for it.
+func nextResult(ctx context.Context, given <-chan memberResult) (a memberResult, ok bool) {
 	select {
 	case a = <-given:
 		return a, true
 	case <-ctx.Done():
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return answer{}, false
+		return memberResult{}, false
 	}
-	timer := time.NewTimer(grace)
+	timer := time.NewTimer(lateResultWait)
 	defer timer.Stop()
 	select {
 	case a = <-given:
 		return a, true
 	case <-timer.C:
-		return answer{}, false
+		return memberResult{}, false
 	}
 }
 
-// decide lets the weightiest answer count, the first in the config's order where several weigh the same.
-func (b *Backend) decide(ctx context.Context, answers []answer) (backends.Decision, error) {
+// decideByRank lets the weightiest answer count, the first in the config's order where several weigh the same.
+func (b *Backend) decideByRank(ctx context.Context, answers []memberResult) (backends.Decision, error) {
 	best := 0
 	for i := range answers {
-		if answers[i].weight() > answers[best].weight() {
+		if answers[i].rank() > answers[best].rank() {
 			best = i
 		}
 	}
 	a, m := answers[best], b.members[best]
 	switch {
-	case a.weight() == yes:
-		return m.yes(a.decision), nil
+	case a.rank() == rankAllowed:
+		return m.allowedDecision(a.decision), nil
 	case errors.Is(ctx.Err(), context.Canceled):
-		return backends.Decision{}, b.left()
-	case !a.given:
-		return backends.Decision{}, m.silent()
+		return backends.Decision{}, b.canceledError()
+	case !a.isReceived:
+		return backends.Decision{}, m.timeoutError()
 	case a.err != nil:
 		return backends.Decision{}, a.err
 	default:
-		return m.named(a.decision), nil
+		return m.prefixReason(a.decision), nil
 	}
 }
 
-// left says that the viewer did not wait for the answer.
-func (b *Backend) left() error { return fmt.Errorf("ask backend %q: %w", b.name, context.Canceled) }
+// canceledError says that the viewer did not wait for the answer.
+func (b *Backend) canceledError() error { return fmt.Errorf("ask backend %q: %w", b.name, context.Canceled) }

@@ -267,7 +267,7 @@ func TestAMemberThatDoesNotEndIsNotAskedForEver(t *testing.T) {
 			<-running
 			return allowing()(ctx, r)
 		}))
-	for range maxUnended {
+	for range maxAbandonedCalls {
 		if d, err := b.Check(t.Context(), backendtest.NewRequest("123")); err != nil || d.Verdict != backends.Allowed {
 			t.Fatalf("got %s, error %v; want a yes", d.Verdict, err)
 		}
@@ -275,15 +275,15 @@ func TestAMemberThatDoesNotEndIsNotAskedForEver(t *testing.T) {
 	full.Store(true)
 	_, err := b.Check(t.Context(), backendtest.NewRequest("123"))
 	want := "overloaded: backends.both.backends: calls of a that do not end=4096 reached"
-	if errorText(err) != want || stuck.Calls() != maxUnended {
-		t.Errorf("got %v after %d calls; want %q after %d", err, stuck.Calls(), want, maxUnended)
+	if errorText(err) != want || stuck.Calls() != maxAbandonedCalls {
+		t.Errorf("got %v after %d calls; want %q after %d", err, stuck.Calls(), want, maxAbandonedCalls)
 	}
 	close(release)
-	for b.members[0].running.Load() > 0 {
+	for b.members[0].runningCalls.Load() > 0 {
 		runtime.Gosched()
 	}
 	full.Store(false)
-	if d, err := b.Check(t.Context(), backendtest.NewRequest("123")); err != nil || stuck.Calls() != maxUnended+1 {
+	if d, err := b.Check(t.Context(), backendtest.NewRequest("123")); err != nil || stuck.Calls() != maxAbandonedCalls+1 {
 		t.Errorf("got %s, error %v after %d calls; want it asked again once they ended", d.Verdict, err, stuck.Calls())
 	}
 }
@@ -332,7 +332,7 @@ func TestADeadlineOfTheCheckItself(t *testing.T) {
 	}{
 		"one that hangs is a timeout":       {after(time.Hour, allowing()), `ask backend "a": timeout: no answer before the check ended: context deadline exceeded`, time.Second},
 		"one that waited in a queue is not": {queue, "overloaded: backends.a.max_in_flight=256 reached", time.Second},
-		"one that ignores it is a timeout":  {nil, `ask backend "b": timeout: no answer before the check ended: context deadline exceeded`, time.Second + grace},
+		"one that ignores it is a timeout":  {nil, `ask backend "b": timeout: no answer before the check ended: context deadline exceeded`, time.Second + lateResultWait},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

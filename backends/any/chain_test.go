@@ -280,7 +280,7 @@ func TestACallThatOutlivesItsCheckIsSilent(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		if n := b.members[0].running.Load(); n != 0 {
+		if n := b.members[0].runningCalls.Load(); n != 0 {
 			t.Errorf("%d calls still run", n)
 		}
 	})

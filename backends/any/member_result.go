@@ -2,45 +2,45 @@ package anyof
 
 import "usher/backends"
 
-// answer is what came of asking one member. The zero value: nothing yet.
-type answer struct {
+// memberResult is what came of asking one member. The zero value: nothing yet.
+type memberResult struct {
 	member   int // its place in the config
-	given    bool
+	isReceived    bool
 	decision backends.Decision
 	err      error
 }
 
-// weight says whose answer counts.
-type weight uint8
+// resultRank says whose answer counts.
+type resultRank uint8
 
 // The weights, rising. An overloaded member could still say yes or no, so the viewer is asked to come back; letting
 // another's failure count before it would let in whom a flood kept from being asked about.
 const (
-	noOpinion weight = iota
-	no
-	failed      // in a way that the viewer's own words may have caused
-	unreachable // in a way that no viewer can cause
-	overloaded
-	yes
+	rankUndecided resultRank = iota
+	rankDenied
+	rankFailed      // in a way that the viewer's own words may have caused
+	rankUnreachable // in a way that no viewer can cause
+	rankOverloaded
+	rankAllowed
 )
 
-func (a answer) weight() weight {
+func (a memberResult) rank() resultRank {
 	switch f := backends.AsFailure(a.err); {
-	case !a.given:
-		return unreachable // it had time until the deadline
+	case !a.isReceived:
+		return rankUnreachable // it had time until the deadline
 	case backends.IsOverload(a.err):
-		return overloaded
+		return rankOverloaded
 	case f != nil && (f.IsTransport() || f.Kind == backends.FailureBreakerOpen):
-		return unreachable
+		return rankUnreachable
 	case a.err != nil:
-		return failed
+		return rankFailed
 	}
 	switch a.decision.Verdict {
 	case backends.Allowed:
-		return yes
+		return rankAllowed
 	case backends.Denied:
-		return no
+		return rankDenied
 	default:
-		return noOpinion
+		return rankUndecided
 	}
 }

@@ -2,62 +2,62 @@ package anyof
 
 import "sync"
 
-// place is where one member has the question.
-type place uint8
+// callState is where one member has the question.
+type callState uint8
 
 const (
-	queued place = iota // it waits for a free slot
-	out                 // its backend has it
-	back                // it is answered
+	callQueued callState = iota // it waits for a free slot
+	callSent                 // its backend has it
+	callDone                // it is answered
 )
 
-// departure tells the caller that the question is out (Asking): once no member has it queued any more. As long as one
+// sentNotifier tells the caller that the question is out (Asking): once no member has it queued any more. As long as one
 // has, the caller must not count the time as the backends'.
-type departure struct {
+type sentNotifier struct {
 	mu     sync.Mutex
-	places []place
-	asking func() // the caller's; nil: nobody wants to know, or not any more
+	states []callState
+	onSent func() // the caller's; nil: nobody wants to know, or not any more
 }
 
-func newDeparture(members int, asking func()) *departure {
+func newSentNotifier(members int, asking func()) *sentNotifier {
 	if asking == nil {
-		return &departure{}
+		return &sentNotifier{}
 	}
-	return &departure{places: make([]place, members), asking: asking}
+	return &sentNotifier{states: make([]callState, members), onSent: asking}
 }
 
-// hook is what the member calls when its backend gets the question; nil if nobody wants to know.
-func (d *departure) hook(member int) func() {
-	if d.places == nil {
+// onMemberSent is what the member calls when its backend gets the question; nil if nobody wants to know.
+func (d *sentNotifier) onMemberSent(member int) func() {
+	if d.states == nil {
 		return nil
 	}
-	return func() { d.move(member, out) }
+	return func() { d.setState(member, callSent) }
 }
 
-// move notes where the member has the question now.
-func (d *departure) move(member int, to place) {
+// setState notes where the member has the question now.
+func (d *sentNotifier) setState(member int, to callState) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.asking == nil {
+	if d.onSent == nil {
 		return
 	}
-	d.places[member] = to
+	d.states[member] = to
 	isOut := false
-	for _, p := range d.places {
-		if p == queued {
+	for _, p := range d.states {
+		if p == callQueued {
 			return
 		}
-		isOut = isOut || p == out
+		isOut = isOut || p == callSent
 	}
 	if isOut {
-		d.asking()
-		d.asking = nil
+		d.onSent()
+		d.onSent = nil
 	}
 }
 
-// forget keeps calls that outlive the check from telling anybody.
-func (d *departure) forget() {
+// stop keeps calls that outlive the check from telling anybody.
+func (d *sentNotifier) stop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.asking = nil
+	d.onSent = nil
 }

@@ -19,16 +19,16 @@ func isArchive(path, channel string) bool {
 	if plain, err := url.PathUnescape(path); err == nil {
 		path = plain
 	}
-	name, isPlaylist := strings.CutSuffix(lastPart(path), ".m3u8")
+	name, isPlaylist := strings.CutSuffix(lastSegment(path), ".m3u8")
 	if !isPlaylist {
 		name = strings.TrimSuffix(name, ".ts")
 	}
-	return name != lastPart(channel) && namesArchive(name)
+	return name != lastSegment(channel) && isArchiveName(name)
 }
 
-func namesArchive(name string) bool {
+func isArchiveName(name string) bool {
 	head, rest, _ := strings.Cut(name, "-")
-	if isShift(head, rest) {
+	if isTimeshift(head, rest) {
 		return true
 	}
 	switch head {
@@ -39,10 +39,10 @@ func namesArchive(name string) bool {
 		return false
 	}
 	from, length, _ := strings.Cut(rest, "-")
-	return isShift(from, length) || isNumber(from) && (length == "now" || isNumber(length))
+	return isTimeshift(from, length) || isNumber(from) && (length == "now" || isNumber(length))
 }
 
-func isShift(kind, by string) bool {
+func isTimeshift(kind, by string) bool {
 	return (kind == "timeshift_abs" || kind == "timeshift_rel" || kind == "rewind") && isNumber(by)
 }
 
@@ -50,5 +50,5 @@ func isNumber(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// lastPart is what follows the last slash.
-func lastPart(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
+// lastSegment is what follows the last slash.
+func lastSegment(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }

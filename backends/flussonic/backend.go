@@ -12,7 +12,7 @@ import (
 // Backend asks one middleware. Safe for concurrent use.
 type Backend struct {
 	*httpbackend.Client
-	audience  func(channel string) (ofChannel, all int)
+	viewerCount  func(channel string) (ofChannel, all int)
 	autoToken bool
 }
 
@@ -24,9 +24,9 @@ func New(name string, cfg Config, parts httpbackend.Deps) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
-	b := &Backend{Client: client, audience: parts.Audience, autoToken: cfg.AutoToken}
-	if b.audience == nil {
-		b.audience = func(string) (int, int) { return 0, 0 }
+	b := &Backend{Client: client, viewerCount: parts.Audience, autoToken: cfg.AutoToken}
+	if b.viewerCount == nil {
+		b.viewerCount = func(string) (int, int) { return 0, 0 }
 	}
 	return b, nil
 }
@@ -47,5 +47,5 @@ func (b *Backend) checkAt(ctx context.Context, r *backends.Request, now time.Tim
 			Verdict: backends.Denied, Source: backends.FromLocal, Reason: "no token, and auto_token is false",
 		}, nil
 	}
-	return b.Decide(ctx, httpbackend.Call{Ours: b.facts(r, token, now), Credentials: r.Headers})
+	return b.Decide(ctx, httpbackend.Call{Ours: b.parameters(r, token, now), Credentials: r.Headers})
 }

@@ -370,6 +370,6 @@ func BenchmarkFacts(b *testing.B) {
 	now := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		_ = backend.facts(r, httpbackend.QueryValue(r.Query, "token"), now)
+		_ = backend.parameters(r, httpbackend.QueryValue(r.Query, "token"), now)
 	}
 }

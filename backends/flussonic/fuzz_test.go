@@ -37,14 +37,14 @@ func FuzzFacts(f *testing.F) {
 	f.Add("a001", "token=123", "VLC/3.0.20", "http://ya.ru/?token=456&name=lalala")
 	f.Add("vod/bunny.mp4", "name=x&ip=y", "\r\n\x00&#;%", "\xff\xfe")
 	f.Fuzz(func(t *testing.T, channel, query, agent, referer string) {
-		b := &Backend{audience: audience, autoToken: true}
+		b := &Backend{viewerCount: audience, autoToken: true}
 		r := &backends.Request{Channel: channel, Query: query, UserAgent: agent, Referer: referer}
 		var raw strings.Builder
-		for _, p := range b.facts(r, httpbackend.QueryValue(query, "token"), time.Time{}) {
+		for _, p := range b.parameters(r, httpbackend.QueryValue(query, "token"), time.Time{}) {
 			raw.WriteString("&" + p.Name + "=" + strings.ReplaceAll(url.QueryEscape(p.Value), "+", "%20"))
 		}
-		if raw.Len() > maxFacts+256 {
-			t.Errorf("got %d bytes, want at most %d and ours", raw.Len(), maxFacts)
+		if raw.Len() > maxViewerBytes+256 {
+			t.Errorf("got %d bytes, want at most %d and ours", raw.Len(), maxViewerBytes)
 		}
 		heard, err := url.ParseQuery(raw.String())
 		if err != nil {

@@ -13,17 +13,17 @@ import (
 // address. Servers take 8 KiB of request line by default, and some break the connection over more: a failure that a
 // viewer could bring about.
 const (
-	maxFact  = 4 << 10
-	maxFacts = 7 << 10
+	maxValueBytes  = 4 << 10
+	maxViewerBytes = 7 << 10
 )
 
-// facts is what the middleware is told, in the order of Flussonic's documentation.
-func (b *Backend) facts(r *backends.Request, token string, now time.Time) []httpbackend.Parameter {
-	f := factSheet{list: make([]httpbackend.Parameter, 0, 16), room: maxFacts}
-	ofChannel, all := b.audience(r.Channel)
-	requestType, number := stage(r)
+// parameters is what the middleware is told, in the order of Flussonic's documentation.
+func (b *Backend) parameters(r *backends.Request, token string, now time.Time) []httpbackend.Parameter {
+	f := parameterList{list: make([]httpbackend.Parameter, 0, 16), budget: maxViewerBytes}
+	ofChannel, all := b.viewerCount(r.Channel)
+	requestType, number := requestStage(r)
 
-	f.tell("name", r.Channel)
+	f.addFromViewer("name", r.Channel)
 	if r.Address.IsValid() {
 		f.add("ip", r.Address.Unmap().WithZone("").String())
 	}
@@ -33,17 +33,17 @@ func (b *Backend) facts(r *backends.Request, token string, now time.Time) []http
 	f.add("session_id", r.Session.UUID())
 	f.add("stream_clients", strconv.Itoa(ofChannel))
 	f.add("total_clients", strconv.Itoa(all))
-	f.tell("token", token)
+	f.addFromViewer("token", token)
 	if requestType == updateSession {
 		if !r.Opened.IsZero() {
 			f.add("duration", strconv.FormatInt(max(0, int64(now.Sub(r.Opened)/time.Second)), 10))
 		}
 		f.add("bytes", strconv.FormatInt(r.Bytes, 10))
 	}
-	f.tell("qs", r.Query)
-	f.tell("user_agent", r.UserAgent)
-	f.tell("referer", r.Referer)
-	f.tell("host", r.Host)
+	f.addFromViewer("qs", r.Query)
+	f.addFromViewer("user_agent", r.UserAgent)
+	f.addFromViewer("referer", r.Referer)
+	f.addFromViewer("host", r.Host)
 	if isArchive(r.Path, r.Channel) {
 		f.add("dvr", "true")
 	}
@@ -52,10 +52,10 @@ func (b *Backend) facts(r *backends.Request, token string, now time.Time) []http
 
 const newSession, updateSession = "new_session", "update_session"
 
-// stage is where the session stands for the middleware: the request's type and number. The two always agree, because
+// requestStage is where the session stands for the middleware: the request's type and number. The two always agree, because
 // middlewares tell a session's beginning by either. Our own number cannot be taken as it is, since it counts checks
 // that nobody answered, some of which never went out.
-func stage(r *backends.Request) (requestType string, number int) {
+func requestStage(r *backends.Request) (requestType string, number int) {
 	switch r.Current.Source {
 	case backends.FromBackend, backends.FromCached, backends.FromLimit: // a limit on the user that it named
 		return updateSession, max(1, r.Number)
@@ -64,24 +64,24 @@ func stage(r *backends.Request) (requestType string, number int) {
 	}
 }
 
-// factSheet collects parameters. Room is what is left for the viewer's words, in bytes once they are escaped.
-type factSheet struct {
+// parameterList collects parameters. Room is what is left for the viewer's words, in bytes once they are escaped.
+type parameterList struct {
 	list []httpbackend.Parameter
-	room int
+	budget int
 }
 
 // add takes what is ours, and short.
-func (f *factSheet) add(name, value string) {
+func (f *parameterList) add(name, value string) {
 	f.list = append(f.list, httpbackend.Parameter{Name: name, Value: value})
 }
 
-// tell takes what the viewer said, as much as fits. Nothing is taken out of it: escaped, it can do no harm on the
+// addFromViewer takes what the viewer said, as much as fits. Nothing is taken out of it: escaped, it can do no harm on the
 // wire, and a channel or a token without its strange characters would be another one.
-func (f *factSheet) tell(name, value string) {
-	value = value[:min(len(value), maxFact)]
+func (f *parameterList) addFromViewer(name, value string) {
+	value = value[:min(len(value), maxValueBytes)]
 	for i := range len(value) {
-		if f.room -= escapedLength(value[i]); f.room < 0 {
-			value, f.room = value[:i], 0
+		if f.budget -= escapedLength(value[i]); f.budget < 0 {
+			value, f.budget = value[:i], 0
 			break
 		}
 	}

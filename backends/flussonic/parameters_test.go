@@ -81,11 +81,11 @@ func TestAddresses(t *testing.T) {
 		"192.0.2.7": "192.0.2.7", "::ffff:192.0.2.7": "192.0.2.7", "fe80::1%eth0": "fe80::1", "2001:db8::7": "2001:db8::7",
 	} {
 		r := &backends.Request{Address: netip.MustParseAddr(address)}
-		if got := asMap(b.facts(r, "123", time.Time{}))["ip"]; got != want {
+		if got := asMap(b.parameters(r, "123", time.Time{}))["ip"]; got != want {
 			t.Errorf("%s: got ip %q, want %q", address, got, want)
 		}
 	}
-	if _, told := asMap(b.facts(&backends.Request{}, "123", time.Time{}))["ip"]; told {
+	if _, told := asMap(b.parameters(&backends.Request{}, "123", time.Time{}))["ip"]; told {
 		t.Error("got an ip of a viewer whose address nobody knows")
 	}
 }
@@ -140,7 +140,7 @@ func TestStages(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			all := asMap(b.facts(&backends.Request{
+			all := asMap(b.parameters(&backends.Request{
 				Number: tt.number, Current: tt.standing, Opened: opened, Bytes: 12345,
 			}, "123", opened.Add(tt.after)))
 			got := make(map[string]string)
@@ -159,7 +159,7 @@ func TestStages(t *testing.T) {
 func TestDurationIsLeftOutIfNobodyKnowsTheOpening(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, "http://auth.example.com/", nil)
-	all := asMap(b.facts(&backends.Request{Number: 1, Current: yes(nil)}, "123", time.Unix(1350274200, 0)))
+	all := asMap(b.parameters(&backends.Request{Number: 1, Current: yes(nil)}, "123", time.Unix(1350274200, 0)))
 	if got, told := all["duration"]; told {
 		t.Errorf("got duration %q of a session without an opening", got)
 	}

@@ -13,7 +13,7 @@ import (
 	"usher/backends"
 )
 
-func newBackend(t testing.TB, fallback Verb, rules ...string) *Backend {
+func newBackend(t testing.TB, fallback Action, rules ...string) *Backend {
 	t.Helper()
 	b, err := New("office", Config{Rules: rules, Default: fallback}, nil)
 	if err != nil {
@@ -150,12 +150,12 @@ func TestWrongRulesAreNamed(t *testing.T) {
 		"allow":                   `rules[0]: "allow": want two words, such as "allow 192.0.2.0/24"`,
 		"allow 192.0.2.0/24 now":  `rules[0]: "allow 192.0.2.0/24 now": want two words, such as "allow 192.0.2.0/24"`,
 		"permit 192.0.2.0/24":     `rules[0]: "permit": want allow, deny or pass`,
-		"allow 192.0.2.0/33":      `rules[0]: "192.0.2.0/33": ` + errTarget.Error(),
-		"allow 192.0.2":           `rules[0]: "192.0.2": ` + errTarget.Error(),
-		"deny tv.example.com":     `rules[0]: "tv.example.com": ` + errTarget.Error(),
-		"deny fe80::1%eth0":       `rules[0]: "fe80::1%eth0": ` + errTarget.Error(),
+		"allow 192.0.2.0/33":      `rules[0]: "192.0.2.0/33": ` + errNetwork.Error(),
+		"allow 192.0.2":           `rules[0]: "192.0.2": ` + errNetwork.Error(),
+		"deny tv.example.com":     `rules[0]: "tv.example.com": ` + errNetwork.Error(),
+		"deny fe80::1%eth0":       `rules[0]: "fe80::1%eth0": ` + errNetwork.Error(),
 		"allow 192.0.2.7/24":      `rules[0]: "192.0.2.7/24": has bits beyond its prefix length; want 192.0.2.0/24`,
-		"allow ::ffff:10.0.0.0/8": `rules[0]: "::ffff:10.0.0.0/8": ` + errTarget.Error(),
+		"allow ::ffff:10.0.0.0/8": `rules[0]: "::ffff:10.0.0.0/8": ` + errNetwork.Error(),
 	}
 	for text, want := range tests {
 		err := Config{Rules: []string{text}}.Validate()
@@ -202,7 +202,7 @@ func FuzzParseRule(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		r, err := parseRule(text)
-		if err != nil || r.all {
+		if err != nil || r.matchesAll {
 			return
 		}
 		if !r.network.IsValid() || r.network.Addr().Is4In6() || r.network.Addr().Zone() != "" {

@@ -11,7 +11,7 @@ type Config struct {
 	// an address, a network, or all.
 	Rules []string `yaml:"rules"`
 	// Default is what holds where none fits. The zero value passes.
-	Default Verb `yaml:"default"`
+	Default Action `yaml:"default"`
 }
 
 // DefaultConfig has no rules and passes everybody.

@@ -7,24 +7,24 @@ import (
 	"strings"
 )
 
-// Verb is what a rule says of the viewers that it fits.
-type Verb uint8
+// Action is what a rule says of the viewers that it fits.
+type Action uint8
 
 // The verbs. Pass is the zero value: no opinion.
 const (
-	Pass Verb = iota
+	Pass Action = iota
 	Allow
 	Deny
 )
 
 // String is the verb as the config spells it.
-func (v Verb) String() string { return [...]string{"pass", "allow", "deny"}[v] }
+func (v Action) String() string { return [...]string{"pass", "allow", "deny"}[v] }
 
 // MarshalText spells the verb as the config does.
-func (v Verb) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+func (v Action) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
 
 // UnmarshalText reads what the config spells, and Alta's older word for pass.
-func (v *Verb) UnmarshalText(text []byte) error {
+func (v *Action) UnmarshalText(text []byte) error {
 	switch string(text) {
 	case "pass", "skip":
 		*v = Pass
@@ -40,12 +40,12 @@ func (v *Verb) UnmarshalText(text []byte) error {
 
 // rule is one line. all fits everybody, also those without an address.
 type rule struct {
-	verb    Verb
+	action    Action
 	network netip.Prefix
-	all     bool
+	matchesAll     bool
 }
 
-var errTarget = errors.New(`want an address, a network such as 192.0.2.0/24 or 2001:db8::/32, or "all"`)
+var errNetwork = errors.New(`want an address, a network such as 192.0.2.0/24 or 2001:db8::/32, or "all"`)
 
 // parseRule reads "allow 192.0.2.0/24".
 func parseRule(text string) (rule, error) {
@@ -54,11 +54,11 @@ func parseRule(text string) (rule, error) {
 		return rule{}, fmt.Errorf(`%q: want two words, such as "allow 192.0.2.0/24"`, text)
 	}
 	var r rule
-	if err := r.verb.UnmarshalText([]byte(words[0])); err != nil {
+	if err := r.action.UnmarshalText([]byte(words[0])); err != nil {
 		return rule{}, err
 	}
 	if words[1] == "all" {
-		r.all = true
+		r.matchesAll = true
 		return r, nil
 	}
 	network, err := parseNetwork(words[1])
@@ -75,18 +75,18 @@ func parseNetwork(text string) (netip.Prefix, error) {
 	if !strings.Contains(text, "/") {
 		address, err := netip.ParseAddr(text)
 		if err != nil || address.Zone() != "" {
-			return netip.Prefix{}, errTarget
+			return netip.Prefix{}, errNetwork
 		}
 		address = address.Unmap()
 		return netip.PrefixFrom(address, address.BitLen()), nil
 	}
 	network, err := netip.ParsePrefix(text)
 	if err != nil {
-		return netip.Prefix{}, errTarget
+		return netip.Prefix{}, errNetwork
 	}
 	if network.Addr().Is4In6() {
 		if network.Bits() < 96 {
-			return netip.Prefix{}, errTarget
+			return netip.Prefix{}, errNetwork
 		}
 		network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-96)
 	}

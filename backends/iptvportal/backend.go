@@ -18,7 +18,7 @@ func New(name string, cfg Config, parts httpbackend.Deps) (*Backend, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
-	client, err := httpbackend.NewClient(name, cfg.complete(), parts)
+	client, err := httpbackend.NewClient(name, cfg.withEndpoint(), parts)
 	if err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}

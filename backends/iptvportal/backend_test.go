@@ -166,7 +166,7 @@ func TestThePathIsAppendedUnlessItIsThere(t *testing.T) {
 			t.Parallel()
 			cfg := DefaultConfig()
 			cfg.HTTP.Address, cfg.Flussonic = tt.address, tt.flussonic
-			if got := cfg.complete().Address; got != tt.want {
+			if got := cfg.withEndpoint().Address; got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 			if err := cfg.Validate(); err != nil {

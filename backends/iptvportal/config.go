@@ -28,14 +28,14 @@ func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 // Validate reports everything wrong. Messages begin with the key, under the backend's own.
 func (c Config) Validate() error {
 	var contradiction error
-	if c.Flussonic && endsIn(c.HTTP.Address, astraPath) {
+	if c.Flussonic && pathEndsWith(c.HTTP.Address, astraPath) {
 		contradiction = errors.New("flussonic: true asks at " + flussonicPath + ", but address ends in " + astraPath)
 	}
-	return errors.Join(c.complete().Validate(), contradiction)
+	return errors.Join(c.withEndpoint().Validate(), contradiction)
 }
 
-// complete is the config with the address that is asked.
-func (c Config) complete() httpbackend.Config {
+// withEndpoint is the config with the address that is asked.
+func (c Config) withEndpoint() httpbackend.Config {
 	path := astraPath
 	if c.Flussonic {
 		path = flussonicPath
@@ -46,14 +46,14 @@ func (c Config) complete() httpbackend.Config {
 
 // endpoint is where a portal is asked. An address in full, as Alta and Flussonic want it typed, stays as it is.
 func endpoint(address, path string) string {
-	if address == "" || endsIn(address, astraPath) || endsIn(address, flussonicPath) {
+	if address == "" || pathEndsWith(address, astraPath) || pathEndsWith(address, flussonicPath) {
 		return address
 	}
 	return httpbackend.WithPath(address, path)
 }
 
-// endsIn reports whether the address's path ends in path, with or without its last slash.
-func endsIn(address, path string) bool {
+// pathEndsWith reports whether the address's path ends in path, with or without its last slash.
+func pathEndsWith(address, path string) bool {
 	own, _, _ := strings.Cut(address, "?")
 	return strings.HasSuffix(strings.TrimRight(own, "/")+"/", path)
 }

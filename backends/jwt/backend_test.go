@@ -30,7 +30,7 @@ func TestATokenIsVerifiedWithEveryAlgorithm(t *testing.T) {
 			"jwks": func(c *Config) { c.JWKSURL = published.URL() },
 			"pem":  func(c *Config) { c.PublicKeyFile = writeFile(t, pemOf(t, public["key "+kindOf(algorithm)])) },
 		}
-		if symmetric(algorithm) {
+		if isSymmetric(algorithm) {
 			sources = map[string]func(*Config){"secret": func(c *Config) { c.Secret = testSecret }}
 		}
 		for name, source := range sources {

@@ -15,7 +15,7 @@ func BenchmarkCheck(b *testing.B) {
 	for _, algorithm := range []string{"HS256", "RS256", "ES256", "EdDSA"} {
 		b.Run(algorithm, func(b *testing.B) {
 			cfg := withSecret(nil)
-			if !symmetric(algorithm) {
+			if !isSymmetric(algorithm) {
 				cfg.Secret, cfg.Algorithms = "", []string{algorithm}
 				cfg.PublicKeyFile = writeFile(b, pemOf(b, pairs()[kindOf(algorithm)].public))
 			}

@@ -11,8 +11,8 @@ import (
 	"usher/backends"
 )
 
-// minSecret is the shortest secret, in bytes: RFC 7518 §3.2 asks that of HS256.
-const minSecret = 32
+// minSecretBytes is the shortest secret, in bytes: RFC 7518 §3.2 asks that of HS256.
+const minSecretBytes = 32
 
 // Config is a jwt backend's own keys. Exactly one of Secret, PublicKeyFile and JWKSURL must be set, and Algorithms.
 type Config struct {
@@ -103,9 +103,9 @@ func (c Config) validateAlgorithms() error {
 			errs = append(errs, errors.New("algorithms: none is no signature, and always refused"))
 		case !slices.Contains(algorithms(), name):
 			errs = append(errs, fmt.Errorf("algorithms: %q: want some of %s", name, strings.Join(algorithms(), ", ")))
-		case c.Secret != "" && !symmetric(name):
+		case c.Secret != "" && !isSymmetric(name):
 			errs = append(errs, fmt.Errorf("algorithms: %s needs public_key_file or jwks_url, not secret", name))
-		case c.Secret == "" && symmetric(name):
+		case c.Secret == "" && isSymmetric(name):
 			errs = append(errs, fmt.Errorf("algorithms: %s needs secret; a public key is none", name))
 		}
 	}
@@ -124,8 +124,8 @@ func (c Config) validateSource() error {
 		const wrong = "secret: exactly one of secret, public_key_file and jwks_url must be set, not %d"
 		errs = append(errs, fmt.Errorf(wrong, set))
 	}
-	if n := len(c.Secret.Reveal()); n > 0 && n < minSecret {
-		errs = append(errs, fmt.Errorf("secret: %d bytes are too few; want at least %d", n, minSecret))
+	if n := len(c.Secret.Reveal()); n > 0 && n < minSecretBytes {
+		errs = append(errs, fmt.Errorf("secret: %d bytes are too few; want at least %d", n, minSecretBytes))
 	}
 	return errors.Join(append(errs, validateURL(c.JWKSURL))...)
 }

@@ -69,7 +69,7 @@ func FuzzParseSet(f *testing.F) {
 			t.Fatalf("got %d keys and error %v", len(set), err)
 		}
 		for _, k := range set {
-			if !slices.ContainsFunc(wanted, k.verifies) || k.verifies("HS256") || k.check() != nil {
+			if !slices.ContainsFunc(wanted, k.verifies) || k.verifies("HS256") || k.validate() != nil {
 				t.Errorf("got a key of type %T for %q", k.value, k.algorithm)
 			}
 		}

@@ -93,7 +93,7 @@ func kindOf(algorithm string) string {
 
 // signingKey is what signs tokens with the algorithm.
 func signingKey(algorithm string) any {
-	if symmetric(algorithm) {
+	if isSymmetric(algorithm) {
 		return []byte(testSecret)
 	}
 	return pairs()[kindOf(algorithm)].private
@@ -250,9 +250,9 @@ func newBackend(t testing.TB, cfg Config, log *slog.Logger) (*Backend, *clock) {
 	t.Cleanup(b.Close)
 	c := &clock{now: moment}
 	b.now = c.Now
-	if b.remote != nil {
-		b.remote.now = c.Now
-		b.remote.patience = time.Minute // so that a machine that is busy makes no difference
+	if b.jwks != nil {
+		b.jwks.now = c.Now
+		b.jwks.unknownKeyTimeout = time.Minute // so that a machine that is busy makes no difference
 	}
 	return b, c
 }

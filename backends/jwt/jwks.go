@@ -28,11 +28,11 @@ func newClient(name string, cfg Config) (*httpbackend.Client, error) {
 	return httpbackend.NewClient(name, asking, httpbackend.Deps{Connections: 1})
 }
 
-// load fetches the JWK set. Its error is a *backends.Failure, or wraps context.Canceled.
-func load(ctx context.Context, name string, client *httpbackend.Client, algorithms []string) (keySet, error) {
+// fetchKeys fetches the JWK set. Its error is a *backends.Failure, or wraps context.Canceled.
+func fetchKeys(ctx context.Context, name string, client *httpbackend.Client, algorithms []string) (keySet, error) {
 	answer, err := client.Ask(ctx, httpbackend.Call{Header: http.Header{"Accept": {"application/json"}}, Body: true})
 	if err != nil {
-		return nil, explained(err)
+		return nil, withSetting(err)
 	}
 	if answer.Status != http.StatusOK {
 		return nil, &backends.Failure{Kind: backends.FailureStatus, Backend: name, Status: answer.Status}
@@ -44,8 +44,8 @@ func load(ctx context.Context, name string, client *httpbackend.Client, algorith
 	return set, nil
 }
 
-// explained names the setting that a failure belongs to.
-func explained(err error) error {
+// withSetting names the setting that a failure belongs to.
+func withSetting(err error) error {
 	f := backends.AsFailure(err)
 	if f == nil {
 		return err
@@ -59,7 +59,7 @@ func explained(err error) error {
 
 var (
 	errNoSet       = errors.New("the answer is no JWK set")
-	errManyKeys    = fmt.Errorf("the JWK set has more than %d keys", maxSetKeys)
+	errTooManyKeys    = fmt.Errorf("the JWK set has more than %d keys", maxSetKeys)
 	errNoUsableKey = errors.New("the JWK set has no usable key for algorithms")
 )
 
@@ -73,7 +73,7 @@ func parseSet(body []byte, algorithms []string) (keySet, error) {
 		return nil, errNoSet
 	}
 	if len(published.Keys) > maxSetKeys {
-		return nil, errManyKeys
+		return nil, errTooManyKeys
 	}
 	var set keySet
 	for _, text := range published.Keys {
@@ -107,5 +107,5 @@ func parseKey(text []byte) (key, bool) {
 	if k.algorithm == "Ed25519" { // RFC 9864's name for it
 		k.algorithm = "EdDSA"
 	}
-	return k, k.check() == nil
+	return k, k.validate() == nil
 }

@@ -15,16 +15,16 @@ import (
 )
 
 const (
-	// unknownPause is how long it is between two fetches that unknown keys cause, so that tokens of random ones cost
+	// unknownKeyInterval is how long it is between two fetches that unknown keys cause, so that tokens of random ones cost
 	// the issuer nothing.
-	unknownPause = 10 * time.Second
-	// unknownPatience is how long a viewer with an unknown key waits for the fetch. It is below what viewers wait for
+	unknownKeyInterval = 10 * time.Second
+	// defaultUnknownKeyTimeout is how long a viewer with an unknown key waits for the fetch. It is below what viewers wait for
 	// a decision at most (1 s by default): a wait that ends there would count as nobody answering, and let him in.
-	unknownPatience = 500 * time.Millisecond
-	// failurePause is how long a failure stands for the next viewers while there are no keys at all.
-	failurePause = time.Second
-	// retryPause is when the background tries again after a failure, if jwks_refresh is not sooner.
-	retryPause = 10 * time.Second
+	defaultUnknownKeyTimeout = 500 * time.Millisecond
+	// failureTTL is how long a failure stands for the next viewers while there are no keys at all.
+	failureTTL = time.Second
+	// retryInterval is when the background tries again after a failure, if jwks_refresh is not sooner.
+	retryInterval = 10 * time.Second
 )
 
 var (
@@ -32,33 +32,33 @@ var (
 	errClosed     = errors.New("fetch jwks_url: the backend is closed")
 )
 
-// remote is the keys of an issuer that publishes them. Those of the last good fetch hold until the next good one. Safe
+// jwksCache is the keys of an issuer that publishes them. Those of the last good fetch hold until the next good one. Safe
 // for concurrent use.
-type remote struct {
+type jwksCache struct {
 	name    string
-	load    func(context.Context) (keySet, error)
-	refresh time.Duration
+	fetchKeys    func(context.Context) (keySet, error)
+	refreshInterval time.Duration
 	timeout time.Duration
-	// patience is how long a viewer with an unknown key waits.
-	patience time.Duration
+	// unknownKeyTimeout is how long a viewer with an unknown key waits.
+	unknownKeyTimeout time.Duration
 	now      func() time.Time
 	log      *slog.Logger
 
-	// life ends with close; work is the fetch under way.
-	life context.Context
-	end  context.CancelFunc
-	work sync.WaitGroup
+	// lifetime ends with close; work is the fetch under way.
+	lifetime context.Context
+	endLifetime  context.CancelFunc
+	fetches sync.WaitGroup
 
 	// current is nil until keys have been fetched.
 	current atomic.Pointer[keySet]
 
 	mu      sync.Mutex
-	running *fetch
+	inFlight *fetch
 	// failure is why the last fetch failed, and when; nil: it did not.
 	failure  error
 	failedAt time.Time
-	// soughtAt is when an unknown key last caused a fetch.
-	soughtAt time.Time
+	// unknownKeyFetchAt is when an unknown key last caused a fetch.
+	unknownKeyFetchAt time.Time
 }
 
 // fetch is one fetch, shared by all who wait for it. err may be read once done is closed.
@@ -67,21 +67,21 @@ type fetch struct {
 	err  error
 }
 
-func newRemote(name string, cfg Config, load func(context.Context) (keySet, error), log *slog.Logger) *remote {
-	m := &remote{
-		name: name, load: load, now: time.Now, log: log,
-		refresh: cfg.JWKSRefresh, timeout: cfg.JWKSTimeout, patience: unknownPatience,
+func newJWKSCache(name string, cfg Config, load func(context.Context) (keySet, error), log *slog.Logger) *jwksCache {
+	m := &jwksCache{
+		name: name, fetchKeys: load, now: time.Now, log: log,
+		refreshInterval: cfg.JWKSRefresh, timeout: cfg.JWKSTimeout, unknownKeyTimeout: defaultUnknownKeyTimeout,
 	}
-	m.life, m.end = context.WithCancel(context.Background())
+	m.lifetime, m.endLifetime = context.WithCancel(context.Background())
 	return m
 }
 
 // keys finds those for a token. Its error is errUnknownKey, wraps context.Canceled, or is a *backends.Failure; the
 // last only if no keys are known at all.
-func (m *remote) keys(ctx context.Context, algorithm, id string) ([]jwt.VerificationKey, error) {
+func (m *jwksCache) keys(ctx context.Context, algorithm, id string) ([]jwt.VerificationKey, error) {
 	set := m.current.Load()
 	if set == nil {
-		if err := m.first(ctx); err != nil {
+		if err := m.waitForKeys(ctx); err != nil {
 			return nil, err
 		}
 		set = m.current.Load()
@@ -89,7 +89,7 @@ func (m *remote) keys(ctx context.Context, algorithm, id string) ([]jwt.Verifica
 	if found := set.matching(algorithm, id); len(found) > 0 {
 		return found, nil
 	}
-	if err := m.seek(ctx, set); err != nil {
+	if err := m.refreshForUnknownKey(ctx, set); err != nil {
 		return nil, err
 	}
 	if found := m.current.Load().matching(algorithm, id); len(found) > 0 {
@@ -98,97 +98,97 @@ func (m *remote) keys(ctx context.Context, algorithm, id string) ([]jwt.Verifica
 	return nil, errUnknownKey
 }
 
-// first waits for the first keys.
-func (m *remote) first(ctx context.Context) error {
+// waitForKeys waits for the first keys.
+func (m *jwksCache) waitForKeys(ctx context.Context) error {
 	m.mu.Lock()
 	if m.current.Load() != nil {
 		m.mu.Unlock()
 		return nil
 	}
-	if m.running == nil && m.failure != nil && m.now().Sub(m.failedAt) < failurePause {
+	if m.inFlight == nil && m.failure != nil && m.now().Sub(m.failedAt) < failureTTL {
 		defer m.mu.Unlock()
 		return m.failure
 	}
-	f := m.startLocked(ctx)
+	f := m.startFetchLocked(ctx)
 	m.mu.Unlock()
 	select {
 	case <-f.done:
 		return f.err
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.Canceled) {
-			return m.left()
+			return m.canceledError()
 		}
 		return &backends.Failure{Kind: backends.FailureTimeout, Backend: m.name, Err: ctx.Err()}
 	}
 }
 
-// seek waits a little for newer keys than those that were looked through, unless that was tried just now. A fetch that
+// refreshForUnknownKey waits a little for newer keys than those that were looked through, unless that was tried just now. A fetch that
 // fails is no error here: which key a token names is the viewer's own word.
-func (m *remote) seek(ctx context.Context, seen *keySet) error {
+func (m *jwksCache) refreshForUnknownKey(ctx context.Context, seen *keySet) error {
 	m.mu.Lock()
 	if m.current.Load() != seen {
 		m.mu.Unlock()
 		return nil
 	}
-	f := m.running
+	f := m.inFlight
 	if f == nil {
 		now := m.now()
-		if !m.soughtAt.IsZero() && now.Sub(m.soughtAt) < unknownPause {
+		if !m.unknownKeyFetchAt.IsZero() && now.Sub(m.unknownKeyFetchAt) < unknownKeyInterval {
 			m.mu.Unlock()
 			return nil
 		}
-		m.soughtAt = now
-		f = m.startLocked(ctx)
+		m.unknownKeyFetchAt = now
+		f = m.startFetchLocked(ctx)
 	}
 	m.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, m.patience)
+	ctx, cancel := context.WithTimeout(ctx, m.unknownKeyTimeout)
 	defer cancel()
 	select {
 	case <-f.done:
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.Canceled) {
-			return m.left()
+			return m.canceledError()
 		}
 	}
 	return nil
 }
 
-func (m *remote) left() error { return fmt.Errorf("ask backend %q: %w", m.name, context.Canceled) }
+func (m *jwksCache) canceledError() error { return fmt.Errorf("ask backend %q: %w", m.name, context.Canceled) }
 
-// startLocked is the fetch under way, or a new one. Of the context it takes what is known of who asks, and not when he
+// startFetchLocked is the fetch under way, or a new one. Of the context it takes what is known of who asks, and not when he
 // leaves.
-func (m *remote) startLocked(ctx context.Context) *fetch {
-	if m.running != nil {
-		return m.running
+func (m *jwksCache) startFetchLocked(ctx context.Context) *fetch {
+	if m.inFlight != nil {
+		return m.inFlight
 	}
 	f := &fetch{done: make(chan struct{})}
-	if m.life.Err() != nil {
-		f.err = m.closed()
+	if m.lifetime.Err() != nil {
+		f.err = m.closedError()
 		close(f.done)
 		return f
 	}
-	m.running = f
-	m.work.Go(func() { m.fetch(context.WithoutCancel(ctx), f) })
+	m.inFlight = f
+	m.fetches.Go(func() { m.runFetch(context.WithoutCancel(ctx), f) })
 	return f
 }
 
-func (m *remote) closed() error {
+func (m *jwksCache) closedError() error {
 	return &backends.Failure{Kind: backends.FailureTransport, Backend: m.name, Err: errClosed}
 }
 
-func (m *remote) fetch(ctx context.Context, f *fetch) {
+func (m *jwksCache) runFetch(ctx context.Context, f *fetch) {
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
-	stop := context.AfterFunc(m.life, cancel) //nolint:contextcheck // it ends with close as well
+	stop := context.AfterFunc(m.lifetime, cancel) //nolint:contextcheck // it ends with close as well
 	defer stop()
-	set, err := m.load(ctx)
+	set, err := m.fetchKeys(ctx)
 	if err != nil && backends.AsFailure(err) == nil {
-		err = m.closed() // nothing else cancels it
+		err = m.closedError() // nothing else cancels it
 	}
 
 	m.mu.Lock()
 	before := m.failure
-	m.failure, m.running = err, nil
+	m.failure, m.inFlight = err, nil
 	if err == nil {
 		m.current.Store(&set)
 	} else {
@@ -196,14 +196,14 @@ func (m *remote) fetch(ctx context.Context, f *fetch) {
 	}
 	f.err = err
 	m.mu.Unlock()
-	m.note(before, err)
+	m.logTransition(before, err)
 	close(f.done)
 }
 
-// note logs that fetching has begun to fail, and that it works again.
-func (m *remote) note(before, err error) {
+// logTransition logs that fetching has begun to fail, and that it works again.
+func (m *jwksCache) logTransition(before, err error) {
 	switch {
-	case m.life.Err() != nil:
+	case m.lifetime.Err() != nil:
 	case before == nil && err != nil:
 		m.log.Warn("signing keys cannot be fetched", "backend", m.name, "known", m.current.Load() != nil, "error", err)
 	case before != nil && err == nil:
@@ -212,8 +212,8 @@ func (m *remote) note(before, err error) {
 }
 
 // run fetches the keys at once, if nobody has, and then at each interval until ctx ends.
-func (m *remote) run(ctx context.Context) {
-	timer := time.NewTimer(m.refresh)
+func (m *jwksCache) run(ctx context.Context) {
+	timer := time.NewTimer(m.refreshInterval)
 	defer timer.Stop()
 	if m.current.Load() == nil {
 		timer.Reset(0)
@@ -225,25 +225,25 @@ func (m *remote) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		m.mu.Lock()
-		f := m.startLocked(ctx)
+		f := m.startFetchLocked(ctx)
 		m.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return
 		case <-f.done:
 		}
-		pause := m.refresh
+		pause := m.refreshInterval
 		if f.err != nil {
-			pause = min(pause, retryPause)
+			pause = min(pause, retryInterval)
 		}
 		timer.Reset(pause)
 	}
 }
 
 // close ends the fetch under way and waits for that.
-func (m *remote) close() {
+func (m *jwksCache) close() {
 	m.mu.Lock()
-	m.end()
+	m.endLifetime()
 	m.mu.Unlock()
-	m.work.Wait()
+	m.fetches.Wait()
 }

@@ -17,7 +17,7 @@ import (
 
 // fetching is a remote in a bubble, whose fetches take some time and end as told.
 type fetching struct {
-	*remote
+	*jwksCache
 
 	mu    sync.Mutex
 	take  time.Duration
@@ -28,7 +28,7 @@ type fetching struct {
 func newFetching(t *testing.T) *fetching {
 	f := &fetching{}
 	start := time.Now()
-	f.remote = newRemote("tokens", DefaultConfig(), func(ctx context.Context) (keySet, error) {
+	f.jwksCache = newJWKSCache("tokens", DefaultConfig(), func(ctx context.Context) (keySet, error) {
 		f.mu.Lock()
 		f.begun = append(f.begun, time.Since(start))
 		take, err := f.take, f.err
@@ -128,7 +128,7 @@ func TestHowLongViewersWait(t *testing.T) {
 			t.Errorf("no keys: got %v after %s, want a timeout after 2s", err, time.Since(start))
 		}
 
-		time.Sleep(failurePause)
+		time.Sleep(failureTTL)
 		f.tell(time.Second, nil)
 		if _, err := f.keys(t.Context(), "HS256", "1"); err != nil {
 			t.Fatalf("keys: %v", err)
@@ -147,7 +147,7 @@ func TestHowLongViewersWait(t *testing.T) {
 			t.Errorf("another: got %v after %s, want %v at once", err, time.Since(start), errUnknownKey)
 		}
 
-		time.Sleep(unknownPause)
+		time.Sleep(unknownKeyInterval)
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Millisecond, cancel)
 		_, err = f.keys(ctx, "HS256", "5")
@@ -165,13 +165,13 @@ func TestAFetchThatEndsWhileAViewerLooksIsEnough(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFetching(t)
-		if err := f.first(t.Context()); err != nil {
+		if err := f.waitForKeys(t.Context()); err != nil {
 			t.Fatalf("first: %v", err)
 		}
-		if err := f.first(t.Context()); err != nil {
+		if err := f.waitForKeys(t.Context()); err != nil {
 			t.Fatalf("first again: %v", err)
 		}
-		if err := f.seek(t.Context(), nil); err != nil { // he saw none, and there are some now
+		if err := f.refreshForUnknownKey(t.Context(), nil); err != nil { // he saw none, and there are some now
 			t.Fatalf("seek: %v", err)
 		}
 		if n := len(f.fetches()); n != 1 {

@@ -64,7 +64,7 @@ func TestKeysRotate(t *testing.T) {
 		t.Errorf("got %d fetches, want 2: the third within ten seconds", i.Calls())
 	}
 	i.publish(firstKey(t))
-	clock.advance(unknownPause)
+	clock.advance(unknownKeyInterval)
 	want(t, ask(t, b, opening(token1(t))), backends.Allowed, "token is valid")
 	stolen := sign(t, "ES256", "1", next.private, claimed(nil))
 	want(t, ask(t, b, opening(stolen)), backends.Denied, "token is not signed by the issuer")
@@ -84,7 +84,7 @@ func TestAFloodOfUnknownKeysCausesFewFetches(t *testing.T) {
 			})
 		}
 		group.Wait()
-		clock.advance(unknownPause)
+		clock.advance(unknownKeyInterval)
 	}
 	if got := i.Calls(); got != 4 {
 		t.Errorf("got %d fetches by 600 viewers in 30 s, want 4: the first, and one every ten seconds", got)
@@ -156,8 +156,8 @@ func TestNoKeysAtAllIsAFailure(t *testing.T) {
 
 			i.publish(firstKey(t))
 			i.fare(t, backendtest.Healthy())
-			clock.advance(failurePause)
-			b.remote.timeout = time.Minute
+			clock.advance(failureTTL)
+			b.jwks.timeout = time.Minute
 			want(t, ask(t, b, opening(token)), backends.Allowed, "token is valid")
 		})
 	}
@@ -172,18 +172,18 @@ func TestTheLastKeysHoldWhileTheIssuerIsAway(t *testing.T) {
 	unknown := sign(t, "ES256", "2", pairs()["other P-256"].private, claimed(nil))
 	for _, mode := range []backendtest.Mode{backendtest.Refuse(), backendtest.Status(500), backendtest.Garbage()} {
 		i.fare(t, mode)
-		clock.advance(unknownPause)
+		clock.advance(unknownKeyInterval)
 		want(t, ask(t, b, opening(unknown)), backends.Denied, "token is signed with an unknown key")
 		want(t, ask(t, b, opening(token1(t))), backends.Allowed, "token is valid")
 	}
 	i.fare(t, backendtest.Healthy())
 	i.publish(`{"keys": []}`)
-	clock.advance(unknownPause)
+	clock.advance(unknownKeyInterval)
 	want(t, ask(t, b, opening(unknown)), backends.Denied, "token is signed with an unknown key")
 	want(t, ask(t, b, opening(token1(t))), backends.Allowed, "token is valid")
 
 	i.publish(setOf(t, map[string]crypto.PublicKey{"2": pairs()["other P-256"].public}))
-	clock.advance(unknownPause)
+	clock.advance(unknownKeyInterval)
 	want(t, ask(t, b, opening(unknown)), backends.Allowed, "token is valid")
 	lines := strings.Split(strings.TrimSpace(written()), "\n")
 	if len(lines) != 3 ||
@@ -202,7 +202,7 @@ func TestAnUnknownKeyIsANoWhileTheIssuerHangs(t *testing.T) {
 	b, _ := newBackend(t, withSet(i), nil)
 	want(t, ask(t, b, opening(token1(t))), backends.Allowed, "token is valid")
 	i.fare(t, backendtest.Hang())
-	b.remote.patience = unknownPatience
+	b.jwks.unknownKeyTimeout = defaultUnknownKeyTimeout
 	unknown := sign(t, "ES256", "2", pairs()["other P-256"].private, claimed(nil))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
@@ -281,7 +281,7 @@ func TestCloseEndsTheFetchUnderWay(t *testing.T) {
 	}
 	b.Close()
 	wantFailure(t, <-failed, backends.FailureTransport)
-	clock.advance(failurePause)
+	clock.advance(failureTTL)
 	_, err := b.Check(t.Context(), opening(token1(t)))
 	wantFailure(t, err, backends.FailureTransport)
 	if strings.Contains(written(), "cannot be fetched") {

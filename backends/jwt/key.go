@@ -19,12 +19,12 @@ import (
 // Bounds of an RSA key in bits. RFC 7518 §3.3 asks for 2048; beyond the upper one a single token would cost a
 // millisecond.
 const (
-	minRSA = 2048
-	maxRSA = 8192
+	minRSABits = 2048
+	maxRSABits = 8192
 )
 
-// maxTries is how many keys a token is tried with that names none.
-const maxTries = 8
+// maxKeysTried is how many keys a token is tried with that names none.
+const maxKeysTried = 8
 
 // algorithms are all that are known.
 func algorithms() []string {
@@ -34,7 +34,7 @@ func algorithms() []string {
 	}
 }
 
-func symmetric(algorithm string) bool { return strings.HasPrefix(algorithm, "HS") }
+func isSymmetric(algorithm string) bool { return strings.HasPrefix(algorithm, "HS") }
 
 // key is one key of an issuer.
 type key struct {
@@ -54,7 +54,7 @@ func (k key) verifies(algorithm string) bool {
 	}
 	switch value := k.value.(type) {
 	case []byte:
-		return symmetric(algorithm)
+		return isSymmetric(algorithm)
 	case *rsa.PublicKey:
 		return strings.HasPrefix(algorithm, "RS") || strings.HasPrefix(algorithm, "PS")
 	case *ecdsa.PublicKey:
@@ -80,14 +80,14 @@ func curveAlgorithm(curve elliptic.Curve) string {
 	}
 }
 
-// check reports why the key is not to be used.
-func (k key) check() error {
+// validate reports why the key is not to be used.
+func (k key) validate() error {
 	public, ok := k.value.(*rsa.PublicKey)
 	if !ok {
 		return nil
 	}
-	if bits := public.N.BitLen(); bits < minRSA || bits > maxRSA {
-		return fmt.Errorf("RSA key of %d bits: want %d to %d", bits, minRSA, maxRSA)
+	if bits := public.N.BitLen(); bits < minRSABits || bits > maxRSABits {
+		return fmt.Errorf("RSA key of %d bits: want %d to %d", bits, minRSABits, maxRSABits)
 	}
 	return nil
 }
@@ -99,7 +99,7 @@ type keySet []key
 func (s keySet) matching(algorithm, id string) []jwt.VerificationKey {
 	var found []jwt.VerificationKey
 	for _, k := range s {
-		if (id == "" || k.id == id) && k.verifies(algorithm) && len(found) < maxTries {
+		if (id == "" || k.id == id) && k.verifies(algorithm) && len(found) < maxKeysTried {
 			found = append(found, k.value)
 		}
 	}
@@ -117,7 +117,7 @@ func readPublicKey(file string, algorithms []string) (keySet, error) {
 		return nil, fmt.Errorf("public_key_file: %s: %w", file, err)
 	}
 	k := key{value: value}
-	if err := k.check(); err != nil {
+	if err := k.validate(); err != nil {
 		return nil, fmt.Errorf("public_key_file: %s: %w", file, err)
 	}
 	for _, algorithm := range algorithms {

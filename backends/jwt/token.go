@@ -7,12 +7,12 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// maxToken is the longest token that is read, in bytes. Players and edges cut longer URLs.
-const maxToken = 8 << 10
+// maxTokenBytes is the longest token that is read, in bytes. Players and edges cut longer URLs.
+const maxTokenBytes = 8 << 10
 
-// tokenOf finds the viewer's token as he sent it, in the parameter or else in the header; empty: he has none. A header
+// findToken finds the viewer's token as he sent it, in the parameter or else in the header; empty: he has none. A header
 // with another scheme than Bearer is not for us.
-func (b *Backend) tokenOf(r *backends.Request) string {
+func (b *Backend) findToken(r *backends.Request) string {
 	if b.cfg.Parameter != "" {
 		if token := httpbackend.QueryValue(r.Query, b.cfg.Parameter); token != "" {
 			return token
@@ -36,9 +36,9 @@ func (b *Backend) tokenOf(r *backends.Request) string {
 	return ""
 }
 
-// spelledAsToken reports whether s has the letters of a token and no others. Go's base64 skips line ends, so a token
+// hasTokenCharacters reports whether s has the letters of a token and no others. Go's base64 skips line ends, so a token
 // could be spelled in many ways, each a viewer of his own.
-func spelledAsToken(s string) bool {
+func hasTokenCharacters(s string) bool {
 	for i := range len(s) {
 		c := s[i]
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {

@@ -15,7 +15,7 @@ var _ backends.Backend = (*Backend)(nil)
 
 // New makes the named backend. It fails if the config is wrong or a file that it names cannot be read.
 func New(name string, cfg Config, parts httpbackend.Deps) (*Backend, error) {
-	client, err := httpbackend.NewClient(name, cfg.complete(), parts)
+	client, err := httpbackend.NewClient(name, cfg.withEndpoint(), parts)
 	if err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}

@@ -19,10 +19,10 @@ type Config struct {
 func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 
 // Validate reports everything wrong. Messages begin with the key, under the backend's own.
-func (c Config) Validate() error { return c.complete().Validate() }
+func (c Config) Validate() error { return c.withEndpoint().Validate() }
 
-// complete is the config with the address that is asked.
-func (c Config) complete() httpbackend.Config {
+// withEndpoint is the config with the address that is asked.
+func (c Config) withEndpoint() httpbackend.Config {
 	c.HTTP.Address = endpoint(c.HTTP.Address)
 	return c.HTTP
 }

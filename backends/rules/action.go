@@ -2,12 +2,12 @@ package rules
 
 import "fmt"
 
-// Verb is what follows from a rule, or from the answer of a backend that a rule asks.
-type Verb uint8
+// Action is what follows from a rule, or from the answer of a backend that a rule asks.
+type Action uint8
 
-// The verbs. NoVerb is the zero value: the config does not say.
+// The verbs. NoAction is the zero value: the config does not say.
 const (
-	NoVerb Verb = iota
+	NoAction Action = iota
 	// Allow and Deny end the check.
 	Allow
 	Deny
@@ -17,15 +17,15 @@ const (
 	Fail
 )
 
-// String is the verb as the config spells it; empty for NoVerb.
-func (v Verb) String() string { return [...]string{"", "allow", "deny", "pass", "fail"}[v] }
+// String is the verb as the config spells it; empty for NoAction.
+func (v Action) String() string { return [...]string{"", "allow", "deny", "pass", "fail"}[v] }
 
 // MarshalText spells the verb as the config does.
-func (v Verb) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+func (v Action) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
 
 // UnmarshalText reads what the config spells.
-func (v *Verb) UnmarshalText(text []byte) error {
-	for candidate := NoVerb; candidate <= Fail; candidate++ {
+func (v *Action) UnmarshalText(text []byte) error {
+	for candidate := NoAction; candidate <= Fail; candidate++ {
 		if candidate.String() == string(text) {
 			*v = candidate
 			return nil
@@ -34,9 +34,9 @@ func (v *Verb) UnmarshalText(text []byte) error {
 	return fmt.Errorf("verb %q: want allow, deny, pass or fail", text)
 }
 
-// or is v, or fallback if the config does not say.
-func (v Verb) or(fallback Verb) Verb {
-	if v == NoVerb {
+// orDefault is v, or fallback if the config does not say.
+func (v Action) orDefault(fallback Action) Action {
+	if v == NoAction {
 		return fallback
 	}
 	return v

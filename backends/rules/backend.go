@@ -12,7 +12,7 @@ import (
 type Backend struct {
 	name    string
 	rules   []rule
-	closing backends.Decision // if no rule ended the check
+	defaultDecision backends.Decision // if no rule ended the check
 }
 
 var _ backends.Backend = (*Backend)(nil)
@@ -31,7 +31,7 @@ func New(name string, cfg Config, members []backends.Member) (*Backend, error) {
 	if want := Members(cfg); !slices.Equal(names, want) {
 		return nil, fmt.Errorf("make backend %q: rules: got members %q, want %q", name, names, want)
 	}
-	b := &Backend{name: name, closing: decisionOf("default", cfg.Default)}
+	b := &Backend{name: name, defaultDecision: decisionFor("default", cfg.Default)}
 	for i, r := range cfg.Rules {
 		made, err := newRule(fmt.Sprintf("rules[%d]", i), r, byName[r.Ask])
 		if err != nil {
@@ -42,8 +42,8 @@ func New(name string, cfg Config, members []backends.Member) (*Backend, error) {
 	return b, nil
 }
 
-// decisionOf is what a verb of the config decides; undecided for pass.
-func decisionOf(key string, v Verb) backends.Decision {
+// decisionFor is what a verb of the config decides; undecided for pass.
+func decisionFor(key string, v Action) backends.Decision {
 	d := backends.Decision{Source: backends.FromLocal, Reason: key + ": " + v.String()}
 	switch v {
 	case Allow:
@@ -60,26 +60,26 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 	for i := range b.rules {
 		rule := &b.rules[i]
 		switch {
-		case rule.then == Pass || !rule.applies(r):
+		case rule.then == Pass || !rule.matches(r):
 			continue
 		case rule.member == nil:
-			return stopgap(rule.decision, skipped, r), nil
+			return afterSkippedFailure(rule.decision, skipped, r), nil
 		}
-		o := rule.ask(ctx, b.question(i, r))
-		if o.ends {
+		o := rule.check(ctx, b.requestFor(i, r))
+		if o.isFinal {
 			return o.decision, o.err
 		}
 		if o.err != nil {
 			skipped = rule.member.Name
 		}
 	}
-	return stopgap(b.closing, skipped, r), nil
+	return afterSkippedFailure(b.defaultDecision, skipped, r), nil
 }
 
-// question is what the backend of a rule is asked. It keeps from the caller that the question went out (Asking) while a
+// requestFor is what the backend of a rule is asked. It keeps from the caller that the question went out (Asking) while a
 // later rule may ask as well: the caller would take time in that one's queue for a backend that hangs.
-func (b *Backend) question(i int, r *backends.Request) *backends.Request {
-	if r.OnSent == nil || !b.asksAfter(i, r) {
+func (b *Backend) requestFor(i int, r *backends.Request) *backends.Request {
+	if r.OnSent == nil || !b.hasLaterCheck(i, r) {
 		return r
 	}
 	q := *r
@@ -87,20 +87,20 @@ func (b *Backend) question(i int, r *backends.Request) *backends.Request {
 	return &q
 }
 
-// asksAfter reports whether a rule after that one asks somebody, if it comes to that.
-func (b *Backend) asksAfter(i int, r *backends.Request) bool {
+// hasLaterCheck reports whether a rule after that one asks somebody, if it comes to that.
+func (b *Backend) hasLaterCheck(i int, r *backends.Request) bool {
 	for i++; i < len(b.rules); i++ {
 		rule := &b.rules[i]
-		if rule.then != Pass && rule.applies(r) {
+		if rule.then != Pass && rule.matches(r) {
 			return rule.member != nil
 		}
 	}
 	return false
 }
 
-// stopgap is what a rule's own word is worth once a backend that failed was skipped: as much as the outage policy's. A
+// afterSkippedFailure is what a rule's own word is worth once a backend that failed was skipped: as much as the outage policy's. A
 // viewer on whom somebody has decided keeps that instead of a yes; what is new is asked about again soon.
-func stopgap(d backends.Decision, skipped string, r *backends.Request) backends.Decision {
+func afterSkippedFailure(d backends.Decision, skipped string, r *backends.Request) backends.Decision {
 	if skipped == "" {
 		return d
 	}

@@ -93,7 +93,7 @@ func TestConditions(t *testing.T) {
 			if tt.change != nil {
 				tt.change(r)
 			}
-			if got := made.applies(r); got != tt.want {
+			if got := made.matches(r); got != tt.want {
 				t.Errorf("got %t, want %t", got, tt.want)
 			}
 		})
@@ -141,7 +141,7 @@ func TestMatches(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := matches(tt.pattern, tt.text); got != tt.want {
+			if got := matchesWildcard(tt.pattern, tt.text); got != tt.want {
 				t.Errorf("%q against %q: got %t, want %t", tt.pattern, tt.text, got, tt.want)
 			}
 		})

@@ -15,7 +15,7 @@ type Config struct {
 	// Rules are gone through in their order, until one ends the check.
 	Rules []Rule `yaml:"rules"`
 	// Default is what holds if none did: allow, deny, or pass, which is no opinion.
-	Default Verb `yaml:"default"`
+	Default Action `yaml:"default"`
 }
 
 // Rule is one rule. It applies if each condition that it has is met by one of its entries; without conditions, always.
@@ -34,14 +34,14 @@ type Rule struct {
 	Tokens []backends.Secret `yaml:"tokens"`
 
 	// Then is what follows if the rule applies: allow, deny or pass. It excludes Ask.
-	Then Verb `yaml:"then"`
+	Then Action `yaml:"then"`
 	// Ask names the backend that is asked if the rule applies.
 	Ask string `yaml:"ask"`
 	// OnYes is allow (also if empty) or pass; OnNo is deny (also if empty) or pass.
-	OnYes Verb `yaml:"on_yes"`
-	OnNo  Verb `yaml:"on_no"`
+	OnYes Action `yaml:"on_yes"`
+	OnNo  Action `yaml:"on_no"`
 	// OnFailure is fail (also if empty), pass or deny.
-	OnFailure Verb `yaml:"on_failure"`
+	OnFailure Action `yaml:"on_failure"`
 }
 
 // DefaultConfig has no rules, and denies.
@@ -55,7 +55,7 @@ func (c Config) Validate() error {
 	}
 	for i, r := range c.Rules {
 		key := fmt.Sprintf("rules[%d]", i)
-		errs = append(errs, r.validateConditions(key), r.validateVerbs(key), r.validateReach(key, i == len(c.Rules)-1))
+		errs = append(errs, r.validateConditions(key), r.validateActions(key), r.validateReachability(key, i == len(c.Rules)-1))
 	}
 	return errors.Join(append(errs, oneOf("default", c.Default, Allow, Deny, Pass))...)
 }
@@ -71,16 +71,16 @@ func Members(c Config) []string {
 	return names
 }
 
-// alwaysApplies reports whether the rule has no condition.
-func (r Rule) alwaysApplies() bool {
+// isUnconditional reports whether the rule has no condition.
+func (r Rule) isUnconditional() bool {
 	return len(r.Addresses)+len(r.Channels)+len(r.UserAgents)+len(r.Hosts)+len(r.Referers)+len(r.Tokens) == 0
 }
 
-// validateReach finds a rule that nobody can mean. One that allows without a condition is most likely one whose
+// validateReachability finds a rule that nobody can mean. One that allows without a condition is most likely one whose
 // conditions got lost, and would let in everybody.
-func (r Rule) validateReach(key string, last bool) error {
+func (r Rule) validateReachability(key string, last bool) error {
 	switch {
-	case !r.alwaysApplies():
+	case !r.isUnconditional():
 		return nil
 	case r.Then == Allow:
 		return fmt.Errorf("%s.then: allow without a condition lets in everybody; if that is meant, say default: allow", key)
@@ -90,35 +90,35 @@ func (r Rule) validateReach(key string, last bool) error {
 	return nil
 }
 
-func (r Rule) validateVerbs(key string) error {
+func (r Rule) validateActions(key string) error {
 	if r.Ask == "" {
 		return r.validateThen(key)
 	}
 	var both error
-	if r.Then != NoVerb {
+	if r.Then != NoAction {
 		both = fmt.Errorf("%s.then: %s excludes ask: %s", key, r.Then, r.Ask)
 	}
 	return errors.Join(
 		both,
-		oneOf(key+".on_yes", r.OnYes.or(Allow), Allow, Pass),
-		oneOf(key+".on_no", r.OnNo.or(Deny), Deny, Pass),
-		oneOf(key+".on_failure", r.OnFailure.or(Fail), Fail, Pass, Deny),
+		oneOf(key+".on_yes", r.OnYes.orDefault(Allow), Allow, Pass),
+		oneOf(key+".on_no", r.OnNo.orDefault(Deny), Deny, Pass),
+		oneOf(key+".on_failure", r.OnFailure.orDefault(Fail), Fail, Pass, Deny),
 	)
 }
 
 // validateThen is for a rule that asks nobody.
 func (r Rule) validateThen(key string) error {
 	var errs []error
-	if r.Then == NoVerb {
+	if r.Then == NoAction {
 		errs = append(errs, fmt.Errorf("%s: want then or ask", key))
 	} else {
 		errs = append(errs, oneOf(key+".then", r.Then, Allow, Deny, Pass))
 	}
 	for _, verb := range []struct {
 		key   string
-		value Verb
+		value Action
 	}{{"on_yes", r.OnYes}, {"on_no", r.OnNo}, {"on_failure", r.OnFailure}} {
-		if verb.value != NoVerb {
+		if verb.value != NoAction {
 			errs = append(errs, fmt.Errorf("%s.%s: %s needs ask", key, verb.key, verb.value))
 		}
 	}
@@ -126,7 +126,7 @@ func (r Rule) validateThen(key string) error {
 }
 
 // oneOf refuses a verb that is not among those allowed.
-func oneOf(key string, v Verb, allowed ...Verb) error {
+func oneOf(key string, v Action, allowed ...Action) error {
 	if slices.Contains(allowed, v) {
 		return nil
 	}
@@ -151,10 +151,10 @@ func (r Rule) validateConditions(key string) error {
 		_, err := parsePrefix(s)
 		return err
 	})
-	each("channels", r.Channels, checkChannel)
-	each("user_agents", r.UserAgents, checkFilled)
-	each("hosts", r.Hosts, checkHost)
-	each("referers", r.Referers, checkHost)
+	each("channels", r.Channels, validateChannel)
+	each("user_agents", r.UserAgents, validateNonEmpty)
+	each("hosts", r.Hosts, validateHost)
+	each("referers", r.Referers, validateHost)
 	for i, token := range r.Tokens {
 		if token.Reveal() == "" {
 			errs = append(errs, fmt.Errorf("%s.tokens[%d]: %w", key, i, errEmpty))
@@ -165,14 +165,14 @@ func (r Rule) validateConditions(key string) error {
 
 var errEmpty = errors.New("must not be empty")
 
-func checkFilled(s string) error {
+func validateNonEmpty(s string) error {
 	if s == "" {
 		return errEmpty
 	}
 	return nil
 }
 
-func checkChannel(pattern string) error {
+func validateChannel(pattern string) error {
 	if pattern == "" {
 		return errEmpty
 	}

@@ -113,14 +113,14 @@ func hostErrors(key string, hosts ...string) string {
 
 func TestVerbText(t *testing.T) {
 	t.Parallel()
-	for _, want := range []Verb{NoVerb, Allow, Deny, Pass, Fail} {
+	for _, want := range []Action{NoAction, Allow, Deny, Pass, Fail} {
 		text, _ := want.MarshalText()
-		var got Verb
+		var got Action
 		if err := got.UnmarshalText(text); err != nil || got != want {
 			t.Errorf("%q read as %d with error %v, want %d", text, got, err, want)
 		}
 	}
-	var v Verb
+	var v Action
 	if got, want := errorText(v.UnmarshalText([]byte("skip"))), `verb "skip": want allow, deny, pass or fail`; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -40,7 +40,7 @@ func FuzzMatches(f *testing.F) {
 		if len(pattern)*len(text) > 1<<16 {
 			return // the table takes too long
 		}
-		if got, want := matches(pattern, text), slowly(pattern, text); got != want {
+		if got, want := matchesWildcard(pattern, text), slowly(pattern, text); got != want {
 			t.Errorf("%q against %q: got %t, want %t", pattern, text, got, want)
 		}
 	})
@@ -57,7 +57,7 @@ func FuzzHoldsToken(f *testing.F) {
 		if token == "" {
 			return // the config refuses it
 		}
-		found := holdsToken([]backends.Secret{"other", backends.Secret(token)}, query)
+		found := hasListedToken([]backends.Secret{"other", backends.Secret(token)}, query)
 		values, _ := url.ParseQuery(query)
 		for _, value := range values["token"] {
 			if value == token && !found {
@@ -67,7 +67,7 @@ func FuzzHoldsToken(f *testing.F) {
 		if found && !strings.Contains(query, token) && !strings.ContainsAny(query, "%+") {
 			t.Errorf("%q is not in %q, but was found", token, query)
 		}
-		if joined := query + "&token=" + url.QueryEscape(token); !holdsToken([]backends.Secret{backends.Secret(token)}, joined) {
+		if joined := query + "&token=" + url.QueryEscape(token); !hasListedToken([]backends.Secret{backends.Secret(token)}, joined) {
 			t.Errorf("%q was not found in %q", token, joined)
 		}
 	})
@@ -81,8 +81,8 @@ func FuzzHosts(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, said string) {
-		for _, name := range []string{hostOf(said), refererHost(said)} {
-			if isHost([]string{"tv.example.com", "*.example.net"}, name) &&
+		for _, name := range []string{hostWithoutPort(said), refererHost(said)} {
+			if matchesHost([]string{"tv.example.com", "*.example.net"}, name) &&
 				!strings.Contains(strings.ToLower(said), "tv.example.com") && !strings.Contains(strings.ToLower(said), ".example.net") {
 				t.Errorf("%q was taken for a host of ours as %q", said, name)
 			}
@@ -104,7 +104,7 @@ func FuzzParsePrefix(f *testing.F) {
 		if !prefix.IsValid() || prefix != prefix.Masked() || prefix.Addr().Is4In6() {
 			t.Errorf("%q was read as %s", s, prefix)
 		}
-		if !inAny([]netip.Prefix{prefix}, prefix.Addr()) {
+		if !containsAddress([]netip.Prefix{prefix}, prefix.Addr()) {
 			t.Errorf("%q does not hold its own first address", s)
 		}
 	})

@@ -29,9 +29,9 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return prefix.Masked(), nil
 }
 
-// inAny reports whether the address is within one of the networks. An IPv4 address written as an IPv6 one is the same
+// containsAddress reports whether the address is within one of the networks. An IPv4 address written as an IPv6 one is the same
 // address; none is in no network.
-func inAny(networks []netip.Prefix, address netip.Addr) bool {
+func containsAddress(networks []netip.Prefix, address netip.Addr) bool {
 	address = address.Unmap().WithZone("")
 	for _, n := range networks {
 		if n.Contains(address) {

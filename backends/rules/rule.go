@@ -16,18 +16,18 @@ type rule struct {
 	key      string // as in the config
 	networks []netip.Prefix
 
-	then     Verb
+	then     Action
 	decision backends.Decision // of a rule that asks nobody
 
 	member                 *backends.Member // nil: it asks nobody
-	onYes, onNo, onFailure Verb
+	onYes, onNo, onFailure Action
 }
 
 func newRule(key string, r Rule, member *backends.Member) (rule, error) {
 	made := rule{
 		Rule: r, key: key,
-		then: r.Then, decision: decisionOf(key, r.Then),
-		member: member, onYes: r.OnYes.or(Allow), onNo: r.OnNo.or(Deny), onFailure: r.OnFailure.or(Fail),
+		then: r.Then, decision: decisionFor(key, r.Then),
+		member: member, onYes: r.OnYes.orDefault(Allow), onNo: r.OnNo.orDefault(Deny), onFailure: r.OnFailure.orDefault(Fail),
 	}
 	for _, s := range r.Addresses {
 		network, err := parsePrefix(s)
@@ -39,17 +39,17 @@ func newRule(key string, r Rule, member *backends.Member) (rule, error) {
 	return made, nil
 }
 
-// applies reports whether every condition is met.
-func (r *rule) applies(q *backends.Request) bool {
-	return (len(r.networks) == 0 || inAny(r.networks, q.Address)) &&
-		(len(r.Channels) == 0 || isChannel(r.Channels, q.Channel)) &&
-		(len(r.UserAgents) == 0 || matchesAny(r.UserAgents, q.UserAgent)) &&
-		(len(r.Hosts) == 0 || isHost(r.Hosts, hostOf(q.Host))) &&
-		(len(r.Referers) == 0 || isHost(r.Referers, refererHost(q.Referer))) &&
-		(len(r.Tokens) == 0 || holdsToken(r.Tokens, q.Query))
+// matches reports whether every condition is met.
+func (r *rule) matches(q *backends.Request) bool {
+	return (len(r.networks) == 0 || containsAddress(r.networks, q.Address)) &&
+		(len(r.Channels) == 0 || matchesChannel(r.Channels, q.Channel)) &&
+		(len(r.UserAgents) == 0 || matchesAnyWildcard(r.UserAgents, q.UserAgent)) &&
+		(len(r.Hosts) == 0 || matchesHost(r.Hosts, hostWithoutPort(q.Host))) &&
+		(len(r.Referers) == 0 || matchesHost(r.Referers, refererHost(q.Referer))) &&
+		(len(r.Tokens) == 0 || hasListedToken(r.Tokens, q.Query))
 }
 
-func isChannel(patterns []string, channel string) bool {
+func matchesChannel(patterns []string, channel string) bool {
 	for _, p := range patterns {
 		if ok, _ := path.Match(p, channel); ok { // the pattern is valid
 			return true
@@ -62,14 +62,14 @@ func isChannel(patterns []string, channel string) bool {
 type outcome struct {
 	decision backends.Decision
 	err      error
-	ends     bool // the check; else the next rule follows, after a failure if err is set
+	isFinal     bool // the check; else the next rule follows, after a failure if err is set
 }
 
-// ask asks the rule's backend.
-func (r *rule) ask(ctx context.Context, q *backends.Request) outcome {
+// check asks the rule's backend.
+func (r *rule) check(ctx context.Context, q *backends.Request) outcome {
 	d, err := r.member.Backend.Check(ctx, q)
 	if err != nil {
-		return r.unanswered(r.sorted(ctx, err))
+		return r.handleFailure(r.normalizeError(ctx, err))
 	}
 	verb := Pass // without an opinion
 	switch d.Verdict {
@@ -81,30 +81,30 @@ func (r *rule) ask(ctx context.Context, q *backends.Request) outcome {
 	if verb == Pass {
 		return outcome{}
 	}
-	return outcome{decision: r.named(d), ends: true}
+	return outcome{decision: r.memberDecision(d), isFinal: true}
 }
 
-// unanswered is what follows from a failure. A viewer who left and an overload are none, so they end the check: if an
+// handleFailure is what follows from a failure. A viewer who left and an overload are none, so they end the check: if an
 // overload were passed on, a flood would lead past this rule. So would a viewer's own words that make the backend fail.
-func (r *rule) unanswered(err error) outcome {
+func (r *rule) handleFailure(err error) outcome {
 	failure := backends.AsFailure(err)
 	switch {
 	case failure == nil:
-		return outcome{err: err, ends: true}
+		return outcome{err: err, isFinal: true}
 	case r.onFailure == Deny:
-		return outcome{ends: true, decision: backends.Decision{
+		return outcome{isFinal: true, decision: backends.Decision{
 			Verdict: backends.Denied, Source: backends.FromFailOpen,
 			Reason: r.key + ".on_failure=deny; " + r.member.Name + " did not answer: " + failure.Kind.String(),
 		}}
 	case r.onFailure == Pass && (failure.IsTransport() || failure.Kind == backends.FailureBreakerOpen):
 		return outcome{err: err}
 	default:
-		return outcome{err: err, ends: true}
+		return outcome{err: err, isFinal: true}
 	}
 }
 
-// sorted makes an error of the vocabulary of whatever the member gave.
-func (r *rule) sorted(ctx context.Context, err error) error {
+// normalizeError makes an error of the vocabulary of whatever the member gave.
+func (r *rule) normalizeError(ctx context.Context, err error) error {
 	switch {
 	case backends.IsOverload(err):
 		return err
@@ -123,9 +123,9 @@ func (r *rule) sorted(ctx context.Context, err error) error {
 	}
 }
 
-// named is the backend's own decision, which says whose it is and how long it holds. A stopgap's time is nobody's to
+// memberDecision is the backend's own decision, which says whose it is and how long it holds. A stopgap's time is nobody's to
 // give.
-func (r *rule) named(d backends.Decision) backends.Decision {
+func (r *rule) memberDecision(d backends.Decision) backends.Decision {
 	if d.Verdict == backends.Allowed && d.ValidFor == 0 && d.Source.IsAuthoritative() {
 		d.ValidFor = r.member.Validity
 	}

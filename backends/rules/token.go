@@ -11,9 +11,9 @@ import (
 // tokenParameter is the query parameter that tokens are given in: Astra's, Alta's and Flussonic's.
 const tokenParameter = "token"
 
-// holdsToken reports whether one of the query's tokens is one of those listed. Each of several in a query counts,
+// hasListedToken reports whether one of the query's tokens is one of those listed. Each of several in a query counts,
 // because which of them a middleware takes differs, and a viewer must not get past a rule by adding another.
-func holdsToken(listed []backends.Secret, query string) bool {
+func hasListedToken(listed []backends.Secret, query string) bool {
 	for query != "" {
 		piece := query
 		if at := strings.IndexAny(query, "&;"); at >= 0 {

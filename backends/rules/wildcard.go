@@ -2,9 +2,9 @@ package rules
 
 import "strings"
 
-// matches reports whether a text is what the pattern says. '*' stands for any text, also for none, and every other byte
+// matchesWildcard reports whether a text is what the pattern says. '*' stands for any text, also for none, and every other byte
 // for itself; ASCII letters are the same in upper and lower case. It takes len(pattern)·len(text) steps at most.
-func matches(pattern, text string) bool {
+func matchesWildcard(pattern, text string) bool {
 	p, t := 0, 0
 	star, resume := -1, 0 // the last '*', and the place in text up to which it reaches
 	for t < len(text) {
@@ -25,9 +25,9 @@ func matches(pattern, text string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-func matchesAny(patterns []string, text string) bool {
+func matchesAnyWildcard(patterns []string, text string) bool {
 	for _, p := range patterns {
-		if matches(p, text) {
+		if matchesWildcard(p, text) {
 			return true
 		}
 	}
@@ -41,9 +41,9 @@ func lower(c byte) byte {
 	return c
 }
 
-// sameText reports whether two texts differ in the case of ASCII letters at most. Unicode's idea of case would take a
+// equalFoldASCII reports whether two texts differ in the case of ASCII letters at most. Unicode's idea of case would take a
 // Kelvin sign for a k.
-func sameText(a, b string) bool {
+func equalFoldASCII(a, b string) bool {
 	if len(a) != len(b) {
 		return false
 	}

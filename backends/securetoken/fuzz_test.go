@@ -17,7 +17,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		got, ok := parse(text)
+		got, ok := parseToken(text)
 		if !ok {
 			return
 		}

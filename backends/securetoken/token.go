@@ -23,9 +23,9 @@ type token struct {
 	from, until int64
 }
 
-// parse takes a token apart. It is false for what does not look like one. Salts are anything up to the times, with
+// parseToken takes a token apart. It is false for what does not look like one. Salts are anything up to the times, with
 // which a token ends, even a hyphen.
-func parse(s string) (token, bool) {
+func parseToken(s string) (token, bool) {
 	var t token
 	rest, start, found := cutLast(s)
 	if !found {

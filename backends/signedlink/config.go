@@ -42,7 +42,7 @@ func DefaultConfig() Config {
 
 // Validate reports everything wrong. Messages begin with the key, under the backend's own.
 func (c Config) Validate() error {
-	_, err := compile(c.Expression)
+	_, err := parseExpression(c.Expression)
 	return errors.Join(c.validateSecrets(), c.validateParameters(), err, c.validateTrim(), c.validateTolerance())
 }
 

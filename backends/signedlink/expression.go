@@ -10,7 +10,7 @@ import (
 type variable uint8
 
 const (
-	literal variable = iota
+	literalText variable = iota
 	secretVariable
 	uriVariable
 	expiresVariable
@@ -27,8 +27,8 @@ type part struct {
 // $secure_link_expires.
 type expression []part
 
-// compile reads an expression. Its errors begin with the key.
-func compile(text string) (expression, error) {
+// parseExpression reads an expression. Its errors begin with the key.
+func parseExpression(text string) (expression, error) {
 	var e expression
 	for rest := text; rest != ""; {
 		before, after, found := strings.Cut(rest, "$")
@@ -40,7 +40,7 @@ func compile(text string) (expression, error) {
 		}
 		name, next, ok := cutName(after)
 		v := variableOf(name)
-		if !ok || v == literal {
+		if !ok || v == literalText {
 			return nil, fmt.Errorf("expression: %q is no variable; want $secret, $uri, $expires or $remote_addr",
 				"$"+name)
 		}
@@ -81,7 +81,7 @@ func variableOf(name string) variable {
 	case "remote_addr":
 		return addressVariable
 	default:
-		return literal
+		return literalText
 	}
 }
 

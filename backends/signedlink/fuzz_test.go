@@ -16,7 +16,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("-AVOya7ms1YAcvp7glK_Xh", "99999999999999999999")
 	f.Add("-AVOya7ms1YAcvp7glK\nXg", "-669890000")
 	f.Fuzz(func(t *testing.T, hash, expires string) {
-		got, ok := parse(hash, expires)
+		got, ok := parseSignature(hash, expires)
 		if !ok {
 			return
 		}
@@ -37,7 +37,7 @@ func FuzzCompile(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		e, err := compile(text)
+		e, err := parseExpression(text)
 		if err != nil {
 			return
 		}
@@ -66,7 +66,7 @@ func FuzzURI(f *testing.F) {
 	f.Add("/a%00")
 	f.Add("/a\x00")
 	f.Fuzz(func(t *testing.T, path string) {
-		uri, ok := uriOf(path)
+		uri, ok := nginxURI(path)
 		if !ok {
 			return
 		}
@@ -78,7 +78,7 @@ func FuzzURI(f *testing.F) {
 				t.Errorf("%q became %q", path, uri)
 			}
 		}
-		if again, ok := uriOf((&url.URL{Path: uri}).EscapedPath()); !ok || again != uri {
+		if again, ok := nginxURI((&url.URL{Path: uri}).EscapedPath()); !ok || again != uri {
 			t.Errorf("%q became %q and then %q, %v", path, uri, again, ok)
 		}
 	})
@@ -96,8 +96,8 @@ func FuzzCheckLetsInNobodyWithoutTheSecret(f *testing.F) {
 		if d.Verdict != backends.Allowed {
 			return
 		}
-		hash, expires := parameter(viewers, "st"), parameter(viewers, "e")
-		uri, ok := uriOf(path)
+		hash, expires := queryValue(viewers, "st"), queryValue(viewers, "e")
+		uri, ok := nginxURI(path)
 		if !ok || strings.TrimSuffix(uri, "/playlist.m3u8") != "/live/ch1" || expires != "1669890000" ||
 			strings.TrimSuffix(hash, "==") != vector {
 			t.Errorf("%q opened %q", viewers, path)

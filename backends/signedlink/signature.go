@@ -21,8 +21,8 @@ type signature struct {
 	until   int64
 }
 
-// parse reads a link's two parameters. It is false for what does not look like them.
-func parse(hash, expires string) (signature, bool) {
+// parseSignature reads a link's two parameters. It is false for what does not look like them.
+func parseSignature(hash, expires string) (signature, bool) {
 	s := signature{expires: expires}
 	hash = strings.TrimSuffix(hash, "==")
 	if len(hash) != hashLength {
@@ -55,9 +55,9 @@ func parseExpiry(text string) (int64, bool) {
 	return n, true
 }
 
-// parameter is the value of a query's first parameter of that name, as $arg_ has it in nginx: in any letters, with an
+// queryValue is the value of a query's first parameter of that name, as $arg_ has it in nginx: in any letters, with an
 // equals sign, and raw.
-func parameter(query, name string) string {
+func queryValue(query, name string) string {
 	for query != "" {
 		var pair string
 		pair, query, _ = strings.Cut(query, "&")
@@ -69,9 +69,9 @@ func parameter(query, name string) string {
 	return ""
 }
 
-// uriOf is nginx's $uri of a path: unescaped, and with slashes in a row made one. It is false for a path that nginx
+// nginxURI is nginx's $uri of a path: unescaped, and with slashes in a row made one. It is false for a path that nginx
 // would refuse or resolve.
-func uriOf(path string) (string, bool) {
+func nginxURI(path string) (string, bool) {
 	if !strings.HasPrefix(path, "/") || strings.IndexByte(path, 0) >= 0 {
 		return "", false
 	}

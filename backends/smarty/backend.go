@@ -24,7 +24,7 @@ func New(name string, cfg Config, parts httpbackend.Deps) (*Backend, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
-	client, err := httpbackend.NewClient(name, cfg.complete(), parts)
+	client, err := httpbackend.NewClient(name, cfg.withEndpoint(), parts)
 	if err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
@@ -35,7 +35,7 @@ func New(name string, cfg Config, parts httpbackend.Deps) (*Backend, error) {
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	a, err := b.Ask(ctx, httpbackend.Call{
 		Query:       r.Query,
-		Ours:        b.ours(r),
+		Ours:        b.ownParameters(r),
 		Header:      httpbackend.AstraHeaders(r),
 		Credentials: r.Headers,
 		Body:        true,
@@ -43,12 +43,12 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 	if err != nil {
 		return backends.Decision{}, err
 	}
-	return b.decide(a)
+	return b.decideByCode(a)
 }
 
-// ours is what the config says to send besides. What is not known is sent empty, so that the viewer's own word for it
+// ownParameters is what the config says to send besides. What is not known is sent empty, so that the viewer's own word for it
 // does not get through instead.
-func (b *Backend) ours(r *backends.Request) []httpbackend.Parameter {
+func (b *Backend) ownParameters(r *backends.Request) []httpbackend.Parameter {
 	if len(b.send) == 0 {
 		return nil
 	}
@@ -66,33 +66,33 @@ func (b *Backend) ours(r *backends.Request) []httpbackend.Parameter {
 	return ours
 }
 
-// decide says what an answer means.
-func (b *Backend) decide(a httpbackend.Response) (backends.Decision, error) {
-	c, err := parse(a.Body)
+// decideByCode says what an answer means.
+func (b *Backend) decideByCode(a httpbackend.Response) (backends.Decision, error) {
+	c, err := parseCode(a.Body)
 	switch {
 	case err != nil:
-		return b.unreadable(a, err)
-	case c == valid:
-		return b.yes(a)
+		return b.readMalformed(a, err)
+	case c == codeValid:
+		return b.readAllowed(a)
 	default:
 		b.Watch().Record(time.Now(), 0, "") // an answer within its contract, whatever it says
 		return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: c.String()}, nil
 	}
 }
 
-// yes reads the rest of a yes as that of a 200, whatever its status was: its headers, and what the config requires.
-func (b *Backend) yes(a httpbackend.Response) (backends.Decision, error) {
+// readAllowed reads the rest of a yes as that of a 200, whatever its status was: its headers, and what the config requires.
+func (b *Backend) readAllowed(a httpbackend.Response) (backends.Decision, error) {
 	a.Status = http.StatusOK
 	d, err := b.Read(a)
 	if err == nil && d.Verdict == backends.Allowed {
-		d.Reason = valid.String()
+		d.Reason = codeValid.String()
 	}
 	return d, err
 }
 
-// unreadable sorts an answer without a code. Its status may be a failure of a kind of its own, or send the viewer
+// readMalformed sorts an answer without a code. Its status may be a failure of a kind of its own, or send the viewer
 // elsewhere; a yes or no it never is.
-func (b *Backend) unreadable(a httpbackend.Response, cause error) (backends.Decision, error) {
+func (b *Backend) readMalformed(a httpbackend.Response, cause error) (backends.Decision, error) {
 	status := b.Classify(a)
 	redirect := a.Status/100 == 3 && status.Decision.Verdict != backends.Allowed
 	if status.Failure != nil || redirect {

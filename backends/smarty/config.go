@@ -9,10 +9,10 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// checkPath is where the middleware checks tokens, under its own address; checkEnd is how every variant of it ends.
+// checkPath is where the middleware checks tokens, under its own address; checkPathSuffix is how every variant of it ends.
 const (
 	checkPath = "/tvmiddleware/api/streamservice/token/check/"
-	checkEnd  = "/token/check/"
+	checkPathSuffix  = "/token/check/"
 )
 
 // What `send` may list.
@@ -35,7 +35,7 @@ func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 
 // Validate reports everything wrong. Messages begin with the key, under the backend's own.
 func (c Config) Validate() error {
-	errs := []error{c.complete().Validate()}
+	errs := []error{c.withEndpoint().Validate()}
 	for i, what := range c.Send {
 		switch {
 		case what != sendName && what != sendIP:
@@ -47,8 +47,8 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// complete is the config with the address that is asked.
-func (c Config) complete() httpbackend.Config {
+// withEndpoint is the config with the address that is asked.
+func (c Config) withEndpoint() httpbackend.Config {
 	c.HTTP.Address = endpoint(c.HTTP.Address)
 	return c.HTTP
 }
@@ -56,7 +56,7 @@ func (c Config) complete() httpbackend.Config {
 // endpoint is where a middleware is asked. An address in full, with or without its last slash, stays as it is.
 func endpoint(address string) string {
 	path, _, _ := strings.Cut(address, "?")
-	if address == "" || strings.HasSuffix(strings.TrimRight(path, "/")+"/", checkEnd) {
+	if address == "" || strings.HasSuffix(strings.TrimRight(path, "/")+"/", checkPathSuffix) {
 		return address
 	}
 	return httpbackend.WithPath(address, checkPath)

@@ -28,7 +28,7 @@ func FuzzAnswer(f *testing.F) {
 		f.Fatalf("make the backend: %v", err)
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		d, err := b.decide(httpbackend.Response{Status: status, Body: body})
+		d, err := b.decideByCode(httpbackend.Response{Status: status, Body: body})
 		if (err == nil) == (d == backends.Decision{}) || err != nil && backends.AsFailure(err) == nil {
 			t.Fatalf("got %+v and error %v, want a decision or a failure", d, err)
 		}

@@ -157,7 +157,7 @@ func TestANoEndsAnAlarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackend(t, "http://smarty.example.com", nil)
 		no := httpbackend.Response{Status: http.StatusOK, Body: []byte(`{"error": 1}`)}
-		if _, err := b.decide(httpbackend.Response{Status: http.StatusOK}); err == nil {
+		if _, err := b.decideByCode(httpbackend.Response{Status: http.StatusOK}); err == nil {
 			t.Fatal("got no error of an empty answer")
 		}
 		for _, step := range []struct {
@@ -165,7 +165,7 @@ func TestANoEndsAnAlarm(t *testing.T) {
 			want  httpbackend.AlarmSet
 		}{{time.Second, alarms(backends.AlarmUnexpectedAnswer)}, {time.Minute, 0}} {
 			time.Sleep(step.after) // the bubble's
-			if _, err := b.decide(no); err != nil {
+			if _, err := b.decideByCode(no); err != nil {
 				t.Fatalf("decide: %v", err)
 			}
 			if got := b.Watch().Active(); got != step.want {

@@ -31,7 +31,7 @@ func newBackend(t testing.TB, change func(*Config)) *Backend {
 		t.Fatalf("make the backend: %v", err)
 	}
 	b.now = func() time.Time { return expiry.AddDate(-1, 0, 0) }
-	b.hashing.patience = time.Minute // a busy machine is not what is tested
+	b.verifier.timeout = time.Minute // a busy machine is not what is tested
 	t.Cleanup(b.Close)
 	return b
 }
@@ -100,7 +100,7 @@ func TestCredentialsAreReadAndCompared(t *testing.T) {
 			no("", "the token is no account's"),
 		},
 		"an unknown token":             {"token=a-token-in-plai", no("", "the token is no account's")},
-		"a token too long to be one":   {"token=" + strings.Repeat("a", maxToken+1), no("", "the token is no account's")},
+		"a token too long to be one":   {"token=" + strings.Repeat("a", maxTokenBytes+1), no("", "the token is no account's")},
 		"a bcrypt password":            {"auth=alice:rasmuslerdorf", yes("alice", byPassword, 2)},
 		"a SHA-256 password":           {"auth=bob:builder", yes("bob", byPassword, 0)},
 		"an escaped password":          {"auth=bob%3Abu%69lder", yes("bob", byPassword, 0)},
@@ -115,8 +115,8 @@ func TestCredentialsAreReadAndCompared(t *testing.T) {
 		"a login in other letters":     {"auth=Alice:rasmuslerdorf", wrong},
 		"no password in the file":      {"auth=dave:rasmuslerdorf", wrong},
 		"no password in the file, sha": {"auth=dave:builder", wrong},
-		"a login without end":          {"auth=" + strings.Repeat("a", maxLogin+1) + ":builder", wrong},
-		"a password without end":       {"auth=alice:" + strings.Repeat("a", maxPassword+1), wrong},
+		"a login without end":          {"auth=" + strings.Repeat("a", maxLoginBytes+1) + ":builder", wrong},
+		"a password without end":       {"auth=alice:" + strings.Repeat("a", maxPasswordBytes+1), wrong},
 		"no colon":                     {"auth=alice", missing},
 		"an empty login":               {"auth=:rasmuslerdorf", missing},
 		"an empty password":            {"auth=alice:", missing},
@@ -196,7 +196,7 @@ func TestExpiry(t *testing.T) {
 		"one that was opened too late":      {false, expiry, expiry.Add(time.Hour), expired},
 		"a session is cut":                  {true, before(time.Hour), expiry, expired},
 		"a session will be cut":             {true, before(time.Hour), before(3 * time.Second), until(3 * time.Second)},
-		"long before, it is looked at":      {true, before(time.Hour), before(48 * time.Hour), until(lookAgain)},
+		"long before, it is looked at":      {true, before(time.Hour), before(48 * time.Hour), until(maxExpiryValidity)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -268,8 +268,8 @@ func FuzzCredentials(f *testing.F) {
 	}
 	cfg := DefaultConfig()
 	f.Fuzz(func(t *testing.T, query, login, password string) {
-		c := cfg.credentialsIn(query)
-		if (c.login == "") != (c.password == "") || c.incomplete && c.login != "" || strings.Contains(c.login, ":") &&
+		c := cfg.readCredentials(query)
+		if (c.login == "") != (c.password == "") || c.isIncomplete && c.login != "" || strings.Contains(c.login, ":") &&
 			httpbackend.QueryValue(query, "auth") != "" {
 			t.Errorf("%q was read as %+v", query, c)
 		}
@@ -280,7 +280,7 @@ func FuzzCredentials(f *testing.F) {
 			"auth=" + url.QueryEscape(login+":"+password),
 			"user=" + url.QueryEscape(login) + "&password=" + url.QueryEscape(password),
 		} {
-			if got := cfg.credentialsIn(given); got != (credentials{login: login, password: password}) {
+			if got := cfg.readCredentials(given); got != (credentials{login: login, password: password}) {
 				t.Errorf("%q was read as %+v, want %q and %q", given, got, login, password)
 			}
 		}

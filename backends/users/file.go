@@ -9,34 +9,34 @@ import (
 	"time"
 )
 
-// maxFile bounds what is read: some 500,000 accounts.
-const maxFile = 64 << 20
+// maxFileBytes bounds what is read: some 500,000 accounts.
+const maxFileBytes = 64 << 20
 
-// settling is how old a change must be for the file's time to tell the next one from it. File systems count time in
+// mtimeResolution is how old a change must be for the file's time to tell the next one from it. File systems count time in
 // steps, and some in steps of two seconds.
-const settling = 2 * time.Second
+const mtimeResolution = 2 * time.Second
 
 // file is the file of accounts, and what it was when it was last read. Not safe for concurrent use.
 type file struct {
 	path string
-	seen os.FileInfo // nil: it could not be read, or never was
-	// settled: a later change would show in seen.
-	settled bool
+	lastInfo os.FileInfo // nil: it could not be read, or never was
+	// isSettled: a later change would show in seen.
+	isSettled bool
 	sum     [sha256.Size]byte // zero: never read
 }
 
-// changed reads the file if it is not what it was, by its time, size and identity, so that one that was moved into its
+// readIfChanged reads the file if it is not what it was, by its time, size and identity, so that one that was moved into its
 // place counts as well. data is nil if there is nothing new.
-func (f *file) changed(now time.Time) (data []byte, err error) {
+func (f *file) readIfChanged(now time.Time) (data []byte, err error) {
 	info, err := os.Stat(f.path)
 	if err != nil {
-		f.seen = nil
+		f.lastInfo = nil
 		return nil, err
 	}
-	if f.isSeen(info) {
+	if f.isUnchanged(info) {
 		return nil, nil
 	}
-	f.seen = nil
+	f.lastInfo = nil
 	if !info.Mode().IsRegular() { // to open a pipe would wait for its writer
 		return nil, fmt.Errorf("%s is not a file", f.path)
 	}
@@ -44,7 +44,7 @@ func (f *file) changed(now time.Time) (data []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	f.seen, f.settled = info, now.Sub(info.ModTime()).Abs() > settling
+	f.lastInfo, f.isSettled = info, now.Sub(info.ModTime()).Abs() > mtimeResolution
 	sum := sha256.Sum256(data)
 	if sum == f.sum {
 		return nil, nil
@@ -53,9 +53,9 @@ func (f *file) changed(now time.Time) (data []byte, err error) {
 	return data, nil
 }
 
-func (f *file) isSeen(info os.FileInfo) bool {
-	return f.seen != nil && f.settled && os.SameFile(f.seen, info) &&
-		f.seen.ModTime().Equal(info.ModTime()) && f.seen.Size() == info.Size()
+func (f *file) isUnchanged(info os.FileInfo) bool {
+	return f.lastInfo != nil && f.isSettled && os.SameFile(f.lastInfo, info) &&
+		f.lastInfo.ModTime().Equal(info.ModTime()) && f.lastInfo.Size() == info.Size()
 }
 
 // read gives the file's content, never nil, and what the file was before.
@@ -68,10 +68,10 @@ func read(path string) (data []byte, info os.FileInfo, err error) {
 	if info, err = opened.Stat(); err != nil {
 		return nil, nil, err
 	}
-	if data, err = io.ReadAll(io.LimitReader(opened, maxFile+1)); err != nil {
+	if data, err = io.ReadAll(io.LimitReader(opened, maxFileBytes+1)); err != nil {
 		return nil, nil, err
 	}
-	if len(data) > maxFile {
+	if len(data) > maxFileBytes {
 		return nil, nil, errors.New(path + ": is larger than 64 MiB")
 	}
 	return data, info, nil

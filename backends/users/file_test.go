@@ -57,7 +57,7 @@ func (w *watched) hours(t *testing.T, ago int) {
 func (w *watched) expect(t *testing.T, level string, tokens ...string) {
 	t.Helper()
 	w.logs.Reset()
-	w.look()
+	w.reload()
 	var levels []string
 	for decoder := json.NewDecoder(bytes.NewReader(w.logs.Bytes())); decoder.More(); {
 		var line struct{ Level, Backend, File string }
@@ -213,10 +213,10 @@ func TestANewHashForgetsTheOldPassword(t *testing.T) {
 		{"$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "U*U", "rasmuslerdorf"},
 		{"$2y$05$abcdefghijklmnopqrstuuceoIQuaP.5etEpp9yRDVWWtgzuH1TCS", "rasmuslerdorf", "U*U"},
 	} {
-		w.hashing.patience = time.Minute
+		w.verifier.timeout = time.Minute
 		write(t, w.name, "users: { alice: { password: "+step.hash+" } }")
 		w.hours(t, i+1)
-		w.look()
+		w.reload()
 		for range 2 {
 			if d := check(t, w.Backend, question("auth=alice:"+step.right)); d.Verdict != backends.Allowed {
 				t.Errorf("%s: %s, want allowed", step.right, d.Verdict)
@@ -282,7 +282,7 @@ func TestChecksAndLooksAtOnce(t *testing.T) {
 			if err := os.Rename(w.name+".new", w.name); err != nil {
 				t.Errorf("replace the file: %v", err)
 			}
-			w.look()
+			w.reload()
 		}
 	}()
 	for range 1000 {
@@ -298,7 +298,7 @@ func TestChecksAndLooksAtOnce(t *testing.T) {
 func TestAFileWithoutEndIsRefused(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
-	if err := os.Truncate(w.name, maxFile+1); err != nil { // sparse
+	if err := os.Truncate(w.name, maxFileBytes+1); err != nil { // sparse
 		t.Fatal(err)
 	}
 	w.expect(t, "ERROR", "of-alice")

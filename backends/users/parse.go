@@ -22,10 +22,10 @@ const accountKeys = "password, tokens, enable, expires, connections, addresses o
 
 // parse reads a file of accounts. Its error has a line "<name>:<line>:<column>: <key>: …" for everything wrong, and
 // holds nothing of a password or a token.
-func parse(name string, data []byte) (*table, error) {
+func parse(name string, data []byte) (*accountTable, error) {
 	p := &parser{
 		problems: problems{file: name},
-		table:    &table{accounts: map[string]*account{}, tokens: map[fingerprint]*account{}},
+		table:    &accountTable{accounts: map[string]*account{}, tokens: map[fingerprint]*account{}},
 	}
 	if root := parseYAML(data, &p.problems); root != nil {
 		p.root(root)
@@ -39,33 +39,33 @@ func parse(name string, data []byte) (*table, error) {
 // parser fills a table.
 type parser struct {
 	problems
-	table *table
+	table *accountTable
 }
 
 func (p *parser) root(n *yaml.Node) {
 	found := false
-	p.section(n, "", func(key string, at place, value *yaml.Node) {
+	p.eachKey(n, "", func(key string, at position, value *yaml.Node) {
 		if key != "users" {
 			p.report(at, "", "unknown key; want users")
 			return
 		}
 		found = true
-		p.section(value, "users", p.account)
+		p.eachKey(value, "users", p.account)
 	})
-	if !found && !p.any() {
-		p.report(startOf(n), "", "no accounts; want users: { … }")
+	if !found && !p.hasProblems() {
+		p.report(positionOf(n), "", "no accounts; want users: { … }")
 	}
 }
 
-func (p *parser) account(login string, at place, n *yaml.Node) {
-	if err := checkLogin(login); err != nil { // which is not shown: it may be login:password
+func (p *parser) account(login string, at position, n *yaml.Node) {
+	if err := validateLogin(login); err != nil { // which is not shown: it may be login:password
 		p.report(at, "users", "a login %w", err)
 		return
 	}
-	where := "users." + shown(login)
+	where := "users." + displayLogin(login)
 	a := &account{login: login, enabled: true}
 	proofs := 0
-	read := p.section(n, where, func(key string, at place, value *yaml.Node) {
+	read := p.eachKey(n, where, func(key string, at position, value *yaml.Node) {
 		p.field(a, key, at, where, value, &proofs)
 	})
 	if read && proofs == 0 {
@@ -78,13 +78,13 @@ func (p *parser) account(login string, at place, n *yaml.Node) {
 }
 
 // field reads one key of an account, and counts what a viewer could prove it by.
-func (p *parser) field(a *account, key string, at place, where string, value *yaml.Node, proofs *int) {
+func (p *parser) field(a *account, key string, at position, where string, value *yaml.Node, proofs *int) {
 	account := where
 	where += "." + key
 	switch key {
 	case "password":
 		*proofs++
-		p.scalar(value, where, func(text string) (err error) {
+		p.eachScalar(value, where, func(text string) (err error) {
 			a.password, err = parsePassword(text, a.login)
 			return err
 		})
@@ -92,32 +92,32 @@ func (p *parser) field(a *account, key string, at place, where string, value *ya
 		if value.Kind != yaml.SequenceNode || len(value.Content) > 0 {
 			*proofs++
 		}
-		p.list(value, where, func(text string) error { return p.token(a, text) })
+		p.eachItem(value, where, func(text string) error { return p.token(a, text) })
 	case "enable":
-		p.scalar(value, where, func(text string) (err error) {
+		p.eachScalar(value, where, func(text string) (err error) {
 			a.enabled, err = parseBool(text)
 			return err
 		})
 	case "expires":
-		p.scalar(value, where, func(text string) (err error) {
+		p.eachScalar(value, where, func(text string) (err error) {
 			a.expires, err = parseTime(text)
 			return err
 		})
 	case "connections":
-		p.scalar(value, where, func(text string) (err error) {
+		p.eachScalar(value, where, func(text string) (err error) {
 			a.connections, err = parseCount(text)
 			return err
 		})
 	case "addresses":
-		p.list(value, where, func(text string) error {
+		p.eachItem(value, where, func(text string) error {
 			network, err := parseNetwork(text)
 			a.addresses = append(a.addresses, network)
 			return err
 		})
 	case "channels":
-		p.list(value, where, func(text string) error {
+		p.eachItem(value, where, func(text string) error {
 			a.channels = append(a.channels, text)
-			return checkPattern(text)
+			return validatePattern(text)
 		})
 	default: // its text may be a secret that stands where none should
 		p.report(at, account, "unknown key; want %s", accountKeys)
@@ -130,19 +130,19 @@ func (p *parser) token(a *account, text string) error {
 		return err
 	}
 	if other := p.table.tokens[f]; other != nil {
-		return fmt.Errorf("is one of %s already", shown(other.login))
+		return fmt.Errorf("is one of %s already", displayLogin(other.login))
 	}
 	p.table.tokens[f] = a
 	return nil
 }
 
-// checkLogin refuses what could not be given as login:password, and what is not fit to be shown.
-func checkLogin(login string) error {
+// validateLogin refuses what could not be given as login:password, and what is not fit to be shown.
+func validateLogin(login string) error {
 	switch {
 	case login == "":
 		return errors.New("is empty")
-	case len(login) > maxLogin:
-		return fmt.Errorf("is longer than %d bytes", maxLogin)
+	case len(login) > maxLoginBytes:
+		return fmt.Errorf("is longer than %d bytes", maxLoginBytes)
 	case strings.Contains(login, ":"):
 		return errors.New("has a colon, which ends it in login:password")
 	case !utf8.ValidString(login) || strings.ContainsFunc(login, func(r rune) bool { return !unicode.IsGraphic(r) }):
@@ -210,7 +210,7 @@ func parseNetwork(text string) (netip.Prefix, error) {
 	return network, nil
 }
 
-func checkPattern(text string) error {
+func validatePattern(text string) error {
 	if text == "" {
 		return errors.New("is empty")
 	}

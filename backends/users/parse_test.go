@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func mustParse(t testing.TB, text string) *table {
+func mustParse(t testing.TB, text string) *accountTable {
 	t.Helper()
 	parsed, err := parse("f", []byte(text))
 	if err != nil {
@@ -309,11 +309,11 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		for login, a := range parsed.accounts {
-			if login != a.login || checkLogin(login) != nil || a.connections < 0 {
+			if login != a.login || validateLogin(login) != nil || a.connections < 0 {
 				t.Errorf("got %q: %+v", login, a)
 			}
 			for _, network := range a.addresses {
-				if network != network.Masked() || network.Addr().Is4In6() || !a.holds(network.Addr()) {
+				if network != network.Masked() || network.Addr().Is4In6() || !a.hasAddress(network.Addr()) {
 					t.Errorf("%q: network %s", login, network)
 				}
 			}

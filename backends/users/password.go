@@ -15,8 +15,8 @@ import (
 // sha256Prefix begins hashes of passwords and of tokens.
 const sha256Prefix = "sha256:"
 
-// leastSalt is the length of a salt, in bytes, below which tables of common passwords could be made in advance.
-const leastSalt = 8
+// minSaltBytes is the length of a salt, in bytes, below which tables of common passwords could be made in advance.
+const minSaltBytes = 8
 
 // maxCost is the bcrypt cost above which a hash takes longer than a viewer may wait. One more doubles the time.
 const maxCost = 12
@@ -49,7 +49,7 @@ func parsePassword(text, login string) (password, error) {
 		return parseBcrypt(text)
 	default:
 		return password{}, fmt.Errorf("is not a hash, and plain passwords are not taken; "+
-			"make one with: htpasswd -nbB %s PASSWORD (it is what follows the colon; Debian's apache2-utils has it)", shown(login))
+			"make one with: htpasswd -nbB %s PASSWORD (it is what follows the colon; Debian's apache2-utils has it)", displayLogin(login))
 	}
 }
 
@@ -81,8 +81,8 @@ func parseSHA256(text string) (password, error) {
 		return password{}, errors.New(
 			"is no SHA-256 hash: want sha256:<salt in hex>:<SHA-256 of salt and password, 64 hex digits>")
 	}
-	if len(salt) < leastSalt {
-		return password{}, fmt.Errorf("has a salt of %d bytes; want at least %d", len(salt), leastSalt)
+	if len(salt) < minSaltBytes {
+		return password{}, fmt.Errorf("has a salt of %d bytes; want at least %d", len(salt), minSaltBytes)
 	}
 	return password{salt: salt, sum: sum}, nil
 }
@@ -101,8 +101,8 @@ func parseToken(text string) (fingerprint, error) {
 	switch sumText, hashed := strings.CutPrefix(text, sha256Prefix); {
 	case text == "":
 		return fingerprint{}, errors.New("is empty")
-	case len(text) > maxToken:
-		return fingerprint{}, fmt.Errorf("is longer than %d bytes", maxToken)
+	case len(text) > maxTokenBytes:
+		return fingerprint{}, fmt.Errorf("is longer than %d bytes", maxTokenBytes)
 	case hashed:
 		sum, err := hex.DecodeString(sumText)
 		if err != nil || len(sum) != sha256.Size {

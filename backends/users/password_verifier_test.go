@@ -17,12 +17,12 @@ import (
 // busy takes every slot, and gives them back at the end.
 func busy(t *testing.T, b *Backend) {
 	t.Helper()
-	for range cap(b.hashing.slots) {
-		b.hashing.slots <- struct{}{}
+	for range cap(b.verifier.slots) {
+		b.verifier.slots <- struct{}{}
 	}
 	t.Cleanup(func() {
-		for range cap(b.hashing.slots) {
-			<-b.hashing.slots
+		for range cap(b.verifier.slots) {
+			<-b.verifier.slots
 		}
 	})
 }
@@ -44,13 +44,13 @@ func TestWhileAllSlotsAreTaken(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := withFile(t, `users: { alice: { password: $2y$05$abcdefghijklmnopqrstuuceoIQuaP.5etEpp9yRDVWWtgzuH1TCS },
   dave: { tokens: [0123456789] } }`)
-				b.hashing.slots, b.hashing.patience = make(chan struct{}, 3), defaultPatience
+				b.verifier.slots, b.verifier.timeout = make(chan struct{}, 3), defaultVerifyTimeout
 				busy(t, b)
 				start := time.Now()
 				_, err := b.Check(t.Context(), question(query))
 				wantOverload(t, err, backends.NewOverload("backends.subscribers.max_hashing", 3))
-				if waited := time.Since(start); waited != defaultPatience {
-					t.Errorf("waited %s, want %s", waited, defaultPatience)
+				if waited := time.Since(start); waited != defaultVerifyTimeout {
+					t.Errorf("waited %s, want %s", waited, defaultVerifyTimeout)
 				}
 				if d := check(t, b, question("token=0123456789")); d.Verdict != backends.Allowed {
 					t.Errorf("a token: %s, want allowed", d.Verdict)
@@ -76,7 +76,7 @@ func TestAViewerWhoLeavesIsNoFailure(t *testing.T) {
 		ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		_, err = b.Check(ctx, question("auth=alice:rasmuslerdorf"))
-		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_hashing", cap(b.hashing.slots)))
+		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_hashing", cap(b.verifier.slots)))
 	})
 }
 
@@ -93,7 +93,7 @@ func TestOnlySoManyWait(t *testing.T) {
 		_, err := b.Check(t.Context(), question("auth=alice:rasmuslerdorf"))
 		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_waiting", 1))
 		wantOverload(t, <-first, backends.NewOverload("backends.subscribers.max_hashing", 1))
-		if n := b.hashing.waiting.Load(); n != 0 {
+		if n := b.verifier.waiting.Load(); n != 0 {
 			t.Errorf("%d still wait, want none", n)
 		}
 	})
@@ -103,7 +103,7 @@ func TestOnlySoManyHashesAreComputedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackend(t, func(c *Config) { c.MaxHashing = 2 })
 		var running, most, all atomic.Int64
-		b.hashing.compare = func(password, string) bool {
+		b.verifier.compare = func(password, string) bool {
 			most.Store(max(most.Load(), running.Add(1)))
 			all.Add(1)
 			time.Sleep(10 * time.Millisecond)
@@ -129,7 +129,7 @@ func TestOnlySoManyHashesAreComputedAtOnce(t *testing.T) {
 // counting counts the hashes that are computed.
 func counting(b *Backend) *atomic.Int64 {
 	n := new(atomic.Int64)
-	b.hashing.compare = func(p password, text string) bool {
+	b.verifier.compare = func(p password, text string) bool {
 		n.Add(1)
 		return p.equal(text)
 	}
@@ -193,15 +193,15 @@ func TestADecoyIsNeverRight(t *testing.T) {
 func TestAHashThatTakesTooLongIsRememberedForTheNextTry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackend(t, func(c *Config) { c.MaxHashing = 1 })
-		b.hashing.patience = defaultPatience
-		b.hashing.compare = func(password, string) bool {
+		b.verifier.timeout = defaultVerifyTimeout
+		b.verifier.compare = func(password, string) bool {
 			time.Sleep(time.Second)
 			return true
 		}
 		_, err := b.Check(t.Context(), question("auth=alice:rasmuslerdorf"))
 		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_hashing", 1))
 		b.Close() // waits for it
-		b.hashing.compare = func(password, string) bool { panic("it is known") }
+		b.verifier.compare = func(password, string) bool { panic("it is known") }
 		if d := check(t, b, question("auth=alice:rasmuslerdorf")); d.Verdict != backends.Allowed {
 			t.Errorf("got %s, want allowed", d.Verdict)
 		}
@@ -211,20 +211,20 @@ func TestAHashThatTakesTooLongIsRememberedForTheNextTry(t *testing.T) {
 func TestUnknownLoginsTakeAsLongAsKnownOnes(t *testing.T) {
 	t.Parallel()
 	cheap, dear := password{bcrypt: "cheap"}, password{bcrypt: "dear"}
-	known := &table{
+	known := &accountTable{
 		accounts:  map[string]*account{"alice": {login: "alice", password: dear}, "dave": {login: "dave"}},
 		passwords: []password{cheap, dear, dear, dear},
 	}
 	secret := []byte("of the process")
 	opaque := cmp.AllowUnexported(password{})
-	if p, decoy := known.passwordOf("alice", secret); decoy || !cmp.Equal(p, dear, opaque) {
+	if p, decoy := known.passwordFor("alice", secret); decoy || !cmp.Equal(p, dear, opaque) {
 		t.Errorf("alice: %v, decoy %t, want her own", p, decoy)
 	}
 	dears := 0
 	for i := range 4000 {
 		login := fmt.Sprintf("mallory-%d", i)
-		p, decoy := known.passwordOf(login, secret)
-		again, _ := known.passwordOf(login, secret)
+		p, decoy := known.passwordFor(login, secret)
+		again, _ := known.passwordFor(login, secret)
 		if !decoy || !p.isSet() || !cmp.Equal(p, again, opaque) {
 			t.Fatalf("%s: %v, then %v, decoy %t, want the same decoy twice", login, p, again, decoy)
 		}
@@ -235,36 +235,36 @@ func TestUnknownLoginsTakeAsLongAsKnownOnes(t *testing.T) {
 	if dears < 2800 || dears > 3200 {
 		t.Errorf("%d of 4000 decoys are like three of four passwords, want about 3000", dears)
 	}
-	if p, decoy := known.passwordOf("dave", secret); !decoy || !p.isSet() {
+	if p, decoy := known.passwordFor("dave", secret); !decoy || !p.isSet() {
 		t.Errorf("dave, who has no password: %v, decoy %t, want a decoy", p, decoy)
 	}
-	if p, decoy := (&table{}).passwordOf("dave", secret); !decoy || p.isSet() {
+	if p, decoy := (&accountTable{}).passwordFor("dave", secret); !decoy || p.isSet() {
 		t.Errorf("nobody has a password: %v, decoy %t, want nothing to compare with", p, decoy)
 	}
 }
 
 func TestTheMemoryIsBounded(t *testing.T) {
 	t.Parallel()
-	m := newMemory([]byte("secret"), 100)
+	m := newPasswordCache([]byte("secret"), 100)
 	used := m.keyOf("alice", "hash", "password")
 	m.add(used)
 	for i := range 1000 {
 		m.add(m.keyOf("bob", "hash", fmt.Sprint(i)))
-		if n := len(m.new) + len(m.old); n > 200 {
+		if n := len(m.young) + len(m.old); n > 200 {
 			t.Fatalf("%d are remembered, want 200 at most", n)
 		}
-		if !m.holds(used) {
+		if !m.contains(used) {
 			t.Fatalf("one that is used was forgotten after %d", i)
 		}
 	}
-	if m.holds(m.keyOf("bob", "hash", "0")) || !m.holds(m.keyOf("bob", "hash", "999")) {
+	if m.contains(m.keyOf("bob", "hash", "0")) || !m.contains(m.keyOf("bob", "hash", "999")) {
 		t.Error("want the newest remembered and the oldest forgotten")
 	}
 }
 
 func TestKeysTellTheirPartsApart(t *testing.T) {
 	t.Parallel()
-	m := newMemory([]byte("secret"), 1)
+	m := newPasswordCache([]byte("secret"), 1)
 	seen := map[fingerprint][3]string{}
 	for _, parts := range [][3]string{
 		{"ab", "c", "d"}, {"a", "bc", "d"}, {"a", "b", "cd"}, {"abc", "", "d"}, {"ab", "c", "e"}, {"ab", "x", "d"},
@@ -275,7 +275,7 @@ func TestKeysTellTheirPartsApart(t *testing.T) {
 		}
 		seen[key] = parts
 	}
-	if newMemory([]byte("other"), 1).keyOf("ab", "c", "d") == m.keyOf("ab", "c", "d") {
+	if newPasswordCache([]byte("other"), 1).keyOf("ab", "c", "d") == m.keyOf("ab", "c", "d") {
 		t.Error("two processes have one key")
 	}
 }
