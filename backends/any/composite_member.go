@@ -10,47 +10,48 @@ import (
 	"usher/backends"
 )
 
-// maxAbandonedCalls bounds, for each member, the calls that go on although nobody waits for them any more. Members that end
-// when they are told to have next to none; the bound is far above what a busy machine takes time to end.
+// maxAbandonedCalls bounds, for each member, the calls that keep running although no check waits for them. A member
+// that honours cancellation has next to none. The bound is far above what a busy machine needs to end canceled calls.
 const maxAbandonedCalls = 4096
 
-// member is one of those who are asked.
+// member is one backend of the composite.
 type member struct {
 	backends.Member
-	runningCalls atomic.Int64 // calls, waited for or not
-	overloadSetting   string       // what is said to be full when too many do not end
+	runningCalls    atomic.Int64 // waited for or not
+	overloadSetting string       // names the bound in the overload error
 }
 
-func newMember(joining string, m backends.Member) *member {
+func newMember(composite string, m backends.Member) *member {
 	return &member{
-		Member: m,
-		overloadSetting:  fmt.Sprintf("backends.%s.backends: calls of %s that do not end", joining, m.Name),
+		Member:          m,
+		overloadSetting: fmt.Sprintf("backends.%s.backends: unfinished calls to %s", composite, m.Name),
 	}
 }
 
-// check asks the member, and gives its answer in any case, even that of one that panics: a panic in a goroutine of ours
-// would end the whole process. waiting is how many callers there are.
-func (m *member) check(ctx context.Context, r *backends.Request, waiting *atomic.Int64, give func(memberResult)) {
-	a, ended := memberResult{isReceived: true}, false
+// check calls the member and always delivers a result, even if the member panics: a panic in this goroutine would end
+// the whole process. callers is how many checks run.
+func (m *member) check(ctx context.Context, r *backends.Request, callers *atomic.Int64, deliver func(memberResult)) {
+	result, isFinished := memberResult{isReceived: true}, false
 	defer func() {
 		switch reason := recover(); {
 		case reason != nil:
-			a.decision, a.err = backends.Decision{}, m.panicError(reason)
-		case !ended: // by runtime.Goexit
-			a.decision, a.err = backends.Decision{}, m.malformedError(errors.New("the backend's goroutine ended"))
+			result.decision, result.err = backends.Decision{}, m.panicError(reason)
+		case !isFinished: // by runtime.Goexit
+			result.decision, result.err = backends.Decision{}, m.malformedError(errors.New("the backend's goroutine ended"))
 		}
 		m.runningCalls.Add(-1)
-		give(a)
+		deliver(result)
 	}()
-	if m.runningCalls.Add(1)-waiting.Load() >= maxAbandonedCalls {
-		a.err, ended = backends.NewOverload(m.overloadSetting, maxAbandonedCalls), true
+	if m.runningCalls.Add(1)-callers.Load() >= maxAbandonedCalls {
+		result.err, isFinished = backends.NewOverload(m.overloadSetting, maxAbandonedCalls), true
 		return
 	}
-	a.decision, a.err = m.Backend.Check(ctx, r)
-	a.err, ended = m.normalizeError(a.err), true
+	result.decision, result.err = m.Backend.Check(ctx, r)
+	result.err, isFinished = m.normalizeError(result.err), true
 }
 
-// normalizeError makes an error of the vocabulary of whatever the member gave. That somebody left, the caller knows better.
+// normalizeError turns any error of the member into a failure or an overload. Cancellation by the viewer is for the
+// caller to detect.
 func (m *member) normalizeError(err error) error {
 	switch {
 	case err == nil, backends.IsOverload(err), backends.AsFailure(err) != nil:
@@ -58,13 +59,13 @@ func (m *member) normalizeError(err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return m.timeoutError()
 	case errors.Is(err, context.Canceled):
-		return m.malformedError(errors.New("gave up by itself"))
+		return m.malformedError(errors.New("canceled by the backend itself"))
 	default:
 		return m.malformedError(err)
 	}
 }
 
-// panicError reports a panic. Its value is shown only if it is the runtime's own: others may hold a viewer's words.
+// panicError reports a panic. It shows the value only of the runtime's own panics: others may hold viewer input.
 func (m *member) panicError(reason any) error {
 	if known, ok := reason.(runtime.Error); ok {
 		return m.malformedError(fmt.Errorf("panic: %w", known))
@@ -76,15 +77,16 @@ func (m *member) malformedError(err error) error {
 	return &backends.Failure{Kind: backends.FailureMalformed, Backend: m.Name, Err: err}
 }
 
-// timeoutError says that the member has not answered within the check's deadline.
+// timeoutError reports that the member did not answer within the check's deadline.
 func (m *member) timeoutError() error {
 	return &backends.Failure{
 		Kind: backends.FailureTimeout, Backend: m.Name,
-		Err: fmt.Errorf("no answer before the check ended: %w", context.DeadlineExceeded),
+		Err: fmt.Errorf("no response before the check ended: %w", context.DeadlineExceeded),
 	}
 }
 
-// allowedDecision is the decision of the one who won. A stopgap's time is nobody's to give.
+// allowedDecision returns the winning member's decision with that member's validity. A fallback has no validity of its
+// own, so it gets none.
 func (m *member) allowedDecision(d backends.Decision) backends.Decision {
 	if d.ValidFor == 0 && d.Source.IsAuthoritative() {
 		d.ValidFor = m.Validity
@@ -92,7 +94,7 @@ func (m *member) allowedDecision(d backends.Decision) backends.Decision {
 	return m.prefixReason(d)
 }
 
-// prefixReason says whose decision it is.
+// prefixReason names the member in the decision's reason.
 func (m *member) prefixReason(d backends.Decision) backends.Decision {
 	if d.Reason == "" {
 		d.Reason = d.Verdict.String()

@@ -2,40 +2,40 @@ package anyof
 
 import "usher/backends"
 
-// memberResult is what came of asking one member. The zero value: nothing yet.
+// memberResult is the result of one member's check. The zero value: none yet.
 type memberResult struct {
-	member   int // its place in the config
-	isReceived    bool
-	decision backends.Decision
-	err      error
+	member     int // index in the config's order
+	isReceived bool
+	decision   backends.Decision
+	err        error
 }
 
-// resultRank says whose answer counts.
+// resultRank orders results: the highest decides.
 type resultRank uint8
 
-// The weights, rising. An overloaded member could still say yes or no, so the viewer is asked to come back; letting
-// another's failure count before it would let in whom a flood kept from being asked about.
+// The ranks, ascending. An overloaded member might still allow or deny, so the viewer retries later. If another
+// member's failure ranked higher, it would allow viewers whose checks a flood displaces.
 const (
 	rankUndecided resultRank = iota
 	rankDenied
-	rankFailed      // in a way that the viewer's own words may have caused
-	rankUnreachable // in a way that no viewer can cause
+	rankFailed      // a failure that the viewer's own input may have caused
+	rankUnreachable // a failure that no viewer can cause
 	rankOverloaded
 	rankAllowed
 )
 
-func (a memberResult) rank() resultRank {
-	switch f := backends.AsFailure(a.err); {
-	case !a.isReceived:
-		return rankUnreachable // it had time until the deadline
-	case backends.IsOverload(a.err):
+func (r memberResult) rank() resultRank {
+	switch f := backends.AsFailure(r.err); {
+	case !r.isReceived:
+		return rankUnreachable // the deadline passed
+	case backends.IsOverload(r.err):
 		return rankOverloaded
 	case f != nil && (f.IsTransport() || f.Kind == backends.FailureBreakerOpen):
 		return rankUnreachable
-	case a.err != nil:
+	case r.err != nil:
 		return rankFailed
 	}
-	switch a.decision.Verdict {
+	switch r.decision.Verdict {
 	case backends.Allowed:
 		return rankAllowed
 	case backends.Denied:

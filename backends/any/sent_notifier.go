@@ -2,62 +2,62 @@ package anyof
 
 import "sync"
 
-// callState is where one member has the question.
+// callState is the state of the call to one member.
 type callState uint8
 
 const (
-	callQueued callState = iota // it waits for a free slot
-	callSent                 // its backend has it
-	callDone                // it is answered
+	callQueued callState = iota // waits for a free slot
+	callSent                    // the member's backend has the request
+	callDone                    // the member has answered
 )
 
-// sentNotifier tells the caller that the question is out (Asking): once no member has it queued any more. As long as one
-// has, the caller must not count the time as the backends'.
+// sentNotifier calls the caller's OnSent once no member has the request queued any more. Until then the caller must not
+// count the time as the backends'.
 type sentNotifier struct {
 	mu     sync.Mutex
 	states []callState
-	onSent func() // the caller's; nil: nobody wants to know, or not any more
+	onSent func() // the caller's; nil: not wanted, called already, or stopped
 }
 
-func newSentNotifier(members int, asking func()) *sentNotifier {
-	if asking == nil {
+func newSentNotifier(members int, onSent func()) *sentNotifier {
+	if onSent == nil {
 		return &sentNotifier{}
 	}
-	return &sentNotifier{states: make([]callState, members), onSent: asking}
+	return &sentNotifier{states: make([]callState, members), onSent: onSent}
 }
 
-// onMemberSent is what the member calls when its backend gets the question; nil if nobody wants to know.
-func (d *sentNotifier) onMemberSent(member int) func() {
-	if d.states == nil {
+// onMemberSent returns the OnSent of one member's request; nil if the caller wants no notice.
+func (n *sentNotifier) onMemberSent(member int) func() {
+	if n.states == nil {
 		return nil
 	}
-	return func() { d.setState(member, callSent) }
+	return func() { n.setState(member, callSent) }
 }
 
-// setState notes where the member has the question now.
-func (d *sentNotifier) setState(member int, to callState) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.onSent == nil {
+// setState records the state of a member's call and notifies the caller when it is due.
+func (n *sentNotifier) setState(member int, state callState) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.onSent == nil {
 		return
 	}
-	d.states[member] = to
-	isOut := false
-	for _, p := range d.states {
-		if p == callQueued {
+	n.states[member] = state
+	isSent := false
+	for _, s := range n.states {
+		if s == callQueued {
 			return
 		}
-		isOut = isOut || p == callSent
+		isSent = isSent || s == callSent
 	}
-	if isOut {
-		d.onSent()
-		d.onSent = nil
+	if isSent {
+		n.onSent()
+		n.onSent = nil
 	}
 }
 
-// stop keeps calls that outlive the check from telling anybody.
-func (d *sentNotifier) stop() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.onSent = nil
+// stop keeps calls that outlive the check from notifying the caller.
+func (n *sentNotifier) stop() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.onSent = nil
 }
