@@ -133,4 +133,6 @@ func (b *Backend) decideByRank(ctx context.Context, results []memberResult) (bac
 }
 
 // canceledError reports that the viewer left before the decision.
-func (b *Backend) canceledError() error { return fmt.Errorf("ask backend %q: %w", b.name, context.Canceled) }
+func (b *Backend) canceledError() error {
+	return fmt.Errorf("ask backend %q: %w", b.name, context.Canceled)
+}

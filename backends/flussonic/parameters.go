@@ -9,88 +9,89 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// What a call may hold of a viewer's words: of each fact, as he said it, and of all together, as they stand in the
-// address. Servers take 8 KiB of request line by default, and some break the connection over more: a failure that a
-// viewer could bring about.
+// Bounds of viewer input in a call: maxValueBytes for each value, unescaped, and maxViewerBytes for all together, as
+// escaped in the address. Servers accept 8 KiB of request line by default, and some break the connection beyond that: a
+// failure that a viewer could cause.
 const (
 	maxValueBytes  = 4 << 10
 	maxViewerBytes = 7 << 10
 )
 
-// parameters is what the middleware is told, in the order of Flussonic's documentation.
+// parameters returns the call's parameters, in the order of Flussonic's documentation.
 func (b *Backend) parameters(r *backends.Request, token string, now time.Time) []httpbackend.Parameter {
-	f := parameterList{list: make([]httpbackend.Parameter, 0, 16), budget: maxViewerBytes}
+	p := parameterList{list: make([]httpbackend.Parameter, 0, 16), budget: maxViewerBytes}
 	ofChannel, all := b.viewerCount(r.Channel)
 	requestType, number := requestStage(r)
 
-	f.addFromViewer("name", r.Channel)
+	p.addFromViewer("name", r.Channel)
 	if r.Address.IsValid() {
-		f.add("ip", r.Address.Unmap().WithZone("").String())
+		p.add("ip", r.Address.Unmap().WithZone("").String())
 	}
-	f.add("proto", "hls")
-	f.add("request_type", requestType)
-	f.add("request_number", strconv.Itoa(number))
-	f.add("session_id", r.Session.UUID())
-	f.add("stream_clients", strconv.Itoa(ofChannel))
-	f.add("total_clients", strconv.Itoa(all))
-	f.addFromViewer("token", token)
+	p.add("proto", "hls")
+	p.add("request_type", requestType)
+	p.add("request_number", strconv.Itoa(number))
+	p.add("session_id", r.Session.UUID())
+	p.add("stream_clients", strconv.Itoa(ofChannel))
+	p.add("total_clients", strconv.Itoa(all))
+	p.addFromViewer("token", token)
 	if requestType == updateSession {
 		if !r.Opened.IsZero() {
-			f.add("duration", strconv.FormatInt(max(0, int64(now.Sub(r.Opened)/time.Second)), 10))
+			p.add("duration", strconv.FormatInt(max(0, int64(now.Sub(r.Opened)/time.Second)), 10))
 		}
-		f.add("bytes", strconv.FormatInt(r.Bytes, 10))
+		p.add("bytes", strconv.FormatInt(r.Bytes, 10))
 	}
-	f.addFromViewer("qs", r.Query)
-	f.addFromViewer("user_agent", r.UserAgent)
-	f.addFromViewer("referer", r.Referer)
-	f.addFromViewer("host", r.Host)
+	p.addFromViewer("qs", r.Query)
+	p.addFromViewer("user_agent", r.UserAgent)
+	p.addFromViewer("referer", r.Referer)
+	p.addFromViewer("host", r.Host)
 	if isArchive(r.Path, r.Channel) {
-		f.add("dvr", "true")
+		p.add("dvr", "true")
 	}
-	return f.list
+	return p.list
 }
 
 const newSession, updateSession = "new_session", "update_session"
 
-// requestStage is where the session stands for the middleware: the request's type and number. The two always agree, because
-// middlewares tell a session's beginning by either. Our own number cannot be taken as it is, since it counts checks
-// that nobody answered, some of which never went out.
+// requestStage returns the request's type and number: the session's progress from the middleware's view. The two always
+// agree, because middlewares recognise a new session by either. The check's own number does not serve, since it also
+// counts unanswered checks, some of which were never sent.
 func requestStage(r *backends.Request) (requestType string, number int) {
 	switch r.Current.Source {
-	case backends.FromBackend, backends.FromCached, backends.FromLimit: // a limit on the user that it named
+	case backends.FromBackend, backends.FromCached, backends.FromLimit: // a limit on the user named by the middleware
 		return updateSession, max(1, r.Number)
-	default: // nobody, a stopgap, or somebody who is not the middleware
+	default: // undecided, a fallback, or a source other than the middleware
 		return newSession, 0
 	}
 }
 
-// parameterList collects parameters. Room is what is left for the viewer's words, in bytes once they are escaped.
+// parameterList collects parameters.
 type parameterList struct {
-	list []httpbackend.Parameter
-	budget int
+	list   []httpbackend.Parameter
+	budget int // bytes left for viewer input, escaped
 }
 
-// add takes what is ours, and short.
-func (f *parameterList) add(name, value string) {
-	f.list = append(f.list, httpbackend.Parameter{Name: name, Value: value})
+// add appends a short value of our own.
+func (p *parameterList) add(name, value string) {
+	p.list = append(p.list, httpbackend.Parameter{Name: name, Value: value})
 }
 
-// addFromViewer takes what the viewer said, as much as fits. Nothing is taken out of it: escaped, it can do no harm on the
-// wire, and a channel or a token without its strange characters would be another one.
-func (f *parameterList) addFromViewer(name, value string) {
+// addFromViewer appends viewer input, cut to what fits. It strips no characters: escaped, they are harmless on the wire,
+// and a channel or token without its unusual characters would be a different one.
+func (p *parameterList) addFromViewer(name, value string) {
 	value = value[:min(len(value), maxValueBytes)]
 	for i := range len(value) {
-		if f.budget -= escapedLength(value[i]); f.budget < 0 {
-			value, f.budget = value[:i], 0
+		if p.budget -= escapedLength(value[i]); p.budget < 0 {
+			value, p.budget = value[:i], 0
 			break
 		}
 	}
 	if value != "" {
-		f.add(name, value)
+		p.add(name, value)
 	}
 }
 
-// escapedLength is how many bytes of an address a byte of a value takes: RFC 3986's unreserved ones stand as they are.
+// escapedLength returns how many bytes of an address one byte of a value takes: RFC 3986's unreserved ones stay
+// unescaped.
 func escapedLength(c byte) int {
 	switch {
 	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("-._~", c) >= 0:

@@ -10,28 +10,29 @@ import (
 	"usher/backends"
 )
 
-// Backend decides by address. It is not changed after it was made, so it is safe for concurrent use.
+// Backend decides by address. It is immutable and safe for concurrent use.
 type Backend struct {
-	decisions []backends.Decision // what each says
-	// byNetwork finds a network's first rule, and lengths are the prefix lengths that there are, of each family.
+	decisions []backends.Decision // one per rule
+	// byNetwork holds the index of each network's first rule.
 	byNetwork map[netip.Prefix]int
-	lengths4  []int
-	lengths6  []int
-	// firstForAll is the first rule that fits everybody.
-	firstForAll      int
-	fallback backends.Decision
+	// lengths4 and lengths6 are the prefix lengths in use, ascending.
+	lengths4 []int
+	lengths6 []int
+	// firstForAll is the index of the first rule for all, or the number of rules.
+	firstForAll int
+	fallback    backends.Decision
 }
 
 var _ backends.Backend = (*Backend)(nil)
 
-// New makes the named backend. It fails if the config is wrong. Nothing is logged.
+// New makes the named backend. It fails if the config is invalid. It logs nothing.
 func New(name string, cfg Config, _ *slog.Logger) (*Backend, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
 	b := &Backend{
 		byNetwork: make(map[netip.Prefix]int, len(cfg.Rules)), firstForAll: len(cfg.Rules),
-		fallback: decisionFor(cfg.Default, "no rule fits; default: "+cfg.Default.String()),
+		fallback: decisionFor(cfg.Default, "no rule matches; default: "+cfg.Default.String()),
 	}
 	for i, text := range cfg.Rules {
 		r, err := parseRule(text)
@@ -46,7 +47,7 @@ func New(name string, cfg Config, _ *slog.Logger) (*Backend, error) {
 	return b, nil
 }
 
-// indexRule notes a rule, unless an earlier one fits all that it fits.
+// indexRule adds a rule, unless an earlier one has the same network.
 func (b *Backend) indexRule(r rule, i int) {
 	if r.matchesAll {
 		b.firstForAll = min(b.firstForAll, i)
@@ -69,7 +70,7 @@ func decisionFor(v Action, reason string) backends.Decision {
 	return backends.Decision{Verdict: verdict, Source: backends.FromLocal, Reason: reason}
 }
 
-// Check looks the viewer's address up. It never fails, and does not allocate.
+// Check looks up the viewer's address. It never fails, and does not allocate.
 func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decision, error) {
 	first := b.firstForAll
 	if address := r.Address.Unmap().WithZone(""); address.IsValid() {
@@ -81,7 +82,7 @@ func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decisi
 	return b.decisions[first], nil
 }
 
-// firstMatch is the first rule that fits the address, or the number of rules.
+// firstMatch returns the index of the first rule that matches the address, or the number of rules.
 func (b *Backend) firstMatch(address netip.Addr) int {
 	lengths := b.lengths6
 	if address.Is4() {
@@ -89,7 +90,7 @@ func (b *Backend) firstMatch(address netip.Addr) int {
 	}
 	first := b.firstForAll
 	for _, bits := range lengths {
-		network, _ := address.Prefix(bits) // the length is of the address's family
+		network, _ := address.Prefix(bits) // cannot fail: bits is of the address's family
 		if i, found := b.byNetwork[network]; found {
 			first = min(first, i)
 		}

@@ -53,10 +53,10 @@ func TestTheFirstRuleThatFitsDecides(t *testing.T) {
 		"2001:db8:1::7":       {backends.Allowed, "rules[4]: allow 2001:db8::/32"},
 		"2001:db8:1::7%eth0":  {backends.Allowed, "rules[4]: allow 2001:db8::/32"},
 		"203.0.113.9":         {backends.Allowed, "rules[6]: allow ::ffff:203.0.113.0/120"},
-		"2001:db9::1":         {backends.Denied, "no rule fits; default: deny"},
-		"198.51.101.0":        {backends.Denied, "no rule fits; default: deny"},
-		"255.255.255.255":     {backends.Denied, "no rule fits; default: deny"},
-		"::":                  {backends.Denied, "no rule fits; default: deny"},
+		"2001:db9::1":         {backends.Denied, "no rule matches; default: deny"},
+		"198.51.101.0":        {backends.Denied, "no rule matches; default: deny"},
+		"255.255.255.255":     {backends.Denied, "no rule matches; default: deny"},
+		"::":                  {backends.Denied, "no rule matches; default: deny"},
 		"::ffff:198.51.100.1": {backends.Pending, "rules[3]: skip 198.51.100.0/24"},
 	}
 	for address, want := range tests {
@@ -102,7 +102,7 @@ func TestTheOrderHoldsAmongManyRules(t *testing.T) {
 	fits := 0
 	for range 20_000 {
 		address := randomAddress(random)
-		want := "no rule fits; default: pass"
+		want := "no rule matches; default: pass"
 		for i, r := range parsed {
 			if r.network.Contains(address) {
 				want, fits = fmt.Sprintf("rules[%d]: %s", i, rules[i]), fits+1
@@ -146,9 +146,9 @@ func randomRules(random *rand.Rand, n int) []string {
 func TestWrongRulesAreNamed(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
-		"":                        `rules[0]: "": want two words, such as "allow 192.0.2.0/24"`,
-		"allow":                   `rules[0]: "allow": want two words, such as "allow 192.0.2.0/24"`,
-		"allow 192.0.2.0/24 now":  `rules[0]: "allow 192.0.2.0/24 now": want two words, such as "allow 192.0.2.0/24"`,
+		"":                        `rules[0]: "": want an action and a network, such as "allow 192.0.2.0/24"`,
+		"allow":                   `rules[0]: "allow": want an action and a network, such as "allow 192.0.2.0/24"`,
+		"allow 192.0.2.0/24 now":  `rules[0]: "allow 192.0.2.0/24 now": want an action and a network, such as "allow 192.0.2.0/24"`,
 		"permit 192.0.2.0/24":     `rules[0]: "permit": want allow, deny or pass`,
 		"allow 192.0.2.0/33":      `rules[0]: "192.0.2.0/33": ` + errNetwork.Error(),
 		"allow 192.0.2":           `rules[0]: "192.0.2": ` + errNetwork.Error(),

@@ -7,42 +7,43 @@ import (
 	"strings"
 )
 
-// Action is what a rule says of the viewers that it fits.
+// Action is what a rule does with the viewers that it matches.
 type Action uint8
 
-// The verbs. Pass is the zero value: no opinion.
+// The actions. Pass is the zero value: no opinion.
 const (
 	Pass Action = iota
 	Allow
 	Deny
 )
 
-// String is the verb as the config spells it.
-func (v Action) String() string { return [...]string{"pass", "allow", "deny"}[v] }
+// String returns the action as the config spells it.
+func (a Action) String() string { return [...]string{"pass", "allow", "deny"}[a] }
 
-// MarshalText spells the verb as the config does.
-func (v Action) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+// MarshalText writes the action as the config spells it.
+func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
-// UnmarshalText reads what the config spells, and Alta's older word for pass.
-func (v *Action) UnmarshalText(text []byte) error {
+// UnmarshalText reads the config's spelling, and Alta's older name for pass.
+func (a *Action) UnmarshalText(text []byte) error {
 	switch string(text) {
 	case "pass", "skip":
-		*v = Pass
+		*a = Pass
 	case "allow":
-		*v = Allow
+		*a = Allow
 	case "deny":
-		*v = Deny
+		*a = Deny
 	default:
 		return fmt.Errorf("%q: want allow, deny or pass", text)
 	}
 	return nil
 }
 
-// rule is one line. all fits everybody, also those without an address.
+// rule is one parsed line.
 type rule struct {
-	action    Action
+	action  Action
 	network netip.Prefix
-	matchesAll     bool
+	// matchesAll also matches viewers without an address. network is then unset.
+	matchesAll bool
 }
 
 var errNetwork = errors.New(`want an address, a network such as 192.0.2.0/24 or 2001:db8::/32, or "all"`)
@@ -51,7 +52,7 @@ var errNetwork = errors.New(`want an address, a network such as 192.0.2.0/24 or 
 func parseRule(text string) (rule, error) {
 	words := strings.Fields(text)
 	if len(words) != 2 {
-		return rule{}, fmt.Errorf(`%q: want two words, such as "allow 192.0.2.0/24"`, text)
+		return rule{}, fmt.Errorf(`%q: want an action and a network, such as "allow 192.0.2.0/24"`, text)
 	}
 	var r rule
 	if err := r.action.UnmarshalText([]byte(words[0])); err != nil {
@@ -69,8 +70,8 @@ func parseRule(text string) (rule, error) {
 	return r, nil
 }
 
-// parseNetwork reads an address or a network. Bits beyond the prefix length would be a mistake: "192.0.2.7/24" may mean
-// either of two things.
+// parseNetwork reads an address or a network. It rejects bits beyond the prefix length, because "192.0.2.7/24" is
+// ambiguous.
 func parseNetwork(text string) (netip.Prefix, error) {
 	if !strings.Contains(text, "/") {
 		address, err := netip.ParseAddr(text)

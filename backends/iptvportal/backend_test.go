@@ -199,7 +199,7 @@ func TestConfigInYAML(t *testing.T) {
 
 func TestAWrongConfigIsRefused(t *testing.T) {
 	t.Parallel()
-	const contradiction = "flussonic: true asks at /auth/flussonic/arescrypt/, but address ends in /auth/arescrypt/"
+	const contradiction = "flussonic: true uses /auth/flussonic/arescrypt/, but address ends in /auth/arescrypt/"
 	tests := map[string]struct{ address, want string }{
 		"no address":       {"", "address: must be set"},
 		"no scheme":        {"go.iptvportal.cloud", `address: must begin with http:// or https://, not ""`},

@@ -47,7 +47,7 @@ type Rule struct {
 // DefaultConfig has no rules, and denies.
 func DefaultConfig() Config { return Config{Default: Deny} }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own.
+// Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {
 	var errs []error
 	if len(c.Rules) == 0 {

@@ -65,7 +65,7 @@ func DefaultConfig() Config {
 	return Config{Formula: FormulaAstra, Tolerance: 30 * time.Second, Parameter: "token"}
 }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own.
+// Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {
 	return errors.Join(c.validateKeys(), c.validateTolerance(), c.validateParameters(), c.validateSalt())
 }

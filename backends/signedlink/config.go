@@ -40,7 +40,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own.
+// Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {
 	_, err := parseExpression(c.Expression)
 	return errors.Join(c.validateSecrets(), c.validateParameters(), err, c.validateTrim(), c.validateTolerance())

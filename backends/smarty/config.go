@@ -33,7 +33,7 @@ type Config struct {
 // DefaultConfig has everything but the address, and sends what Astra does.
 func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own.
+// Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {
 	errs := []error{c.withEndpoint().Validate()}
 	for i, what := range c.Send {

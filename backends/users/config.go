@@ -39,7 +39,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own. The file is read by [New].
+// Validate returns all problems at once. Each message begins with the key, relative to the backend's section. The file is read by [New].
 func (c Config) Validate() error {
 	var errs []error
 	if c.File == "" {
