@@ -10,7 +10,7 @@ import (
 	"usher/backends"
 )
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
@@ -28,7 +28,7 @@ func TestConfigInYAML(t *testing.T) {
 	}
 }
 
-func TestConfigValidate(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		names   []string
@@ -54,7 +54,7 @@ func TestConfigValidate(t *testing.T) {
 	}
 }
 
-func TestNewRefusesAWrongConfig(t *testing.T) {
+func TestNew_InvalidConfig(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		cfg     Config

@@ -7,7 +7,7 @@ import (
 	"usher/backends"
 )
 
-func TestArchiveAddresses(t *testing.T) {
+func TestIsArchive(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		path string
@@ -67,7 +67,7 @@ func TestArchiveAddresses(t *testing.T) {
 	}
 }
 
-func TestTheArchiveIsMarkedAndLiveIsNot(t *testing.T) {
+func TestParameters_DVR(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, "http://auth.example.com/", nil)
 	for path, want := range map[string]string{"/play/a001/archive-1-2.m3u8": "true", "/play/a001/index.m3u8": ""} {
@@ -78,7 +78,7 @@ func TestTheArchiveIsMarkedAndLiveIsNot(t *testing.T) {
 	}
 }
 
-func TestRecognisingAnArchiveDoesNotAllocate(t *testing.T) {
+func TestIsArchive_NoAllocation(t *testing.T) {
 	if allocs := testing.AllocsPerRun(100, func() {
 		_ = isArchive("/play/a001/video-timeshift_abs-1350274200.m3u8", "a001")
 	}); allocs != 0 {

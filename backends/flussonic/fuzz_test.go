@@ -33,11 +33,11 @@ func FuzzIsArchive(f *testing.F) {
 }
 
 // Whatever a viewer says, the middleware hears our facts once and a question that fits.
-func FuzzFacts(f *testing.F) {
+func FuzzParameters(f *testing.F) {
 	f.Add("a001", "token=123", "VLC/3.0.20", "http://ya.ru/?token=456&name=lalala")
 	f.Add("vod/bunny.mp4", "name=x&ip=y", "\r\n\x00&#;%", "\xff\xfe")
 	f.Fuzz(func(t *testing.T, channel, query, agent, referer string) {
-		b := &Backend{viewerCount: audience, autoToken: true}
+		b := &Backend{viewerCount: testViewerCount, autoToken: true}
 		r := &backends.Request{Channel: channel, Query: query, UserAgent: agent, Referer: referer}
 		var raw strings.Builder
 		for _, p := range b.parameters(r, httpbackend.QueryValue(query, "token"), time.Time{}) {

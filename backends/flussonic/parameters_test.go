@@ -15,7 +15,7 @@ import (
 )
 
 // The channel and the words of the tests that Flussonic's last open version (3.69, 2013) came with.
-func TestAViewersWordsDoNotOverrideOurs(t *testing.T) {
+func TestCheck_ViewerCannotOverrideParameters(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		query, referer, agent string
@@ -49,7 +49,7 @@ func TestAViewersWordsDoNotOverrideOurs(t *testing.T) {
 					want.Set(name, value)
 				}
 			}
-			if diff := cmp.Diff(want, heard(t, s)); diff != "" {
+			if diff := cmp.Diff(want, onlyRequest(t, s)); diff != "" {
 				t.Errorf("question (-want +got):\n%s", diff)
 			}
 			if header := s.Requests()[0].Header; len(header) != 1 || header.Get("User-Agent") != "usher" {
@@ -59,7 +59,7 @@ func TestAViewersWordsDoNotOverrideOurs(t *testing.T) {
 	}
 }
 
-func TestTheNameKeepsFolders(t *testing.T) {
+func TestCheck_NameKeepsFolders(t *testing.T) {
 	t.Parallel()
 	for _, channel := range []string{"vod/bunny.mp4", "cam2", "live/ustream", "a b/c%2F&d"} {
 		s := startServer(t)
@@ -68,13 +68,13 @@ func TestTheNameKeepsFolders(t *testing.T) {
 		if _, err := newBackend(t, s.URL(), nil).Check(t.Context(), r); err != nil {
 			t.Fatalf("check: %v", err)
 		}
-		if got := heard(t, s).Get("name"); got != channel {
+		if got := onlyRequest(t, s).Get("name"); got != channel {
 			t.Errorf("got name %q, want %q", got, channel)
 		}
 	}
 }
 
-func TestAddresses(t *testing.T) {
+func TestParameters_IP(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, "http://auth.example.com/", nil)
 	for address, want := range map[string]string{
@@ -99,7 +99,7 @@ func asMap(list []httpbackend.Parameter) map[string]string {
 }
 
 // What the middleware is told of where a session stands, check by check, as the session asks.
-func TestStages(t *testing.T) {
+func TestParameters_RequestStage(t *testing.T) {
 	t.Parallel()
 	opened := time.Unix(1350274200, 0)
 	allowed := func(s backends.Source) backends.Decision {
@@ -156,16 +156,16 @@ func TestStages(t *testing.T) {
 	}
 }
 
-func TestDurationIsLeftOutIfNobodyKnowsTheOpening(t *testing.T) {
+func TestParameters_UnknownOpening_NoDuration(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, "http://auth.example.com/", nil)
-	all := asMap(b.parameters(&backends.Request{Number: 1, Current: yes(nil)}, "123", time.Unix(1350274200, 0)))
+	all := asMap(b.parameters(&backends.Request{Number: 1, Current: allowedDecision(nil)}, "123", time.Unix(1350274200, 0)))
 	if got, told := all["duration"]; told {
 		t.Errorf("got duration %q of a session without an opening", got)
 	}
 }
 
-func TestNoViewerCanMakeACallFailByItsSize(t *testing.T) {
+func TestCheck_ViewerInputIsBounded(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 100_000)
 	foreign := strings.Repeat("\x00", 100_000)
@@ -203,7 +203,7 @@ func TestNoViewerCanMakeACallFailByItsSize(t *testing.T) {
 			}
 			got := make(map[string]int)
 			for _, name := range []string{"name", "token", "qs", "user_agent", "referer", "host"} {
-				if value := heard(t, s).Get(name); value != "" {
+				if value := onlyRequest(t, s).Get(name); value != "" {
 					got[name] = len(value)
 				}
 			}
@@ -217,7 +217,7 @@ func TestNoViewerCanMakeACallFailByItsSize(t *testing.T) {
 	}
 }
 
-func TestReadingATokenDoesNotAllocate(t *testing.T) {
+func TestQueryValue_NoAllocation(t *testing.T) {
 	query := "device=mag250&token=0123456789abcdef0123456789abcdef"
 	if allocs := testing.AllocsPerRun(100, func() { _ = httpbackend.QueryValue(query, "token") }); allocs != 0 {
 		t.Errorf("got %v allocations, want none", allocs)

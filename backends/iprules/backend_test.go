@@ -34,7 +34,7 @@ func check(t testing.TB, b *Backend, address netip.Addr) backends.Decision {
 	return d
 }
 
-func TestTheFirstRuleThatFitsDecides(t *testing.T) {
+func TestCheck_FirstMatchDecides(t *testing.T) {
 	t.Parallel()
 	rules := []string{
 		"deny 192.0.2.13", "allow 192.0.2.0/24", "pass 192.0.0.0/16", "skip 198.51.100.0/24",
@@ -67,7 +67,7 @@ func TestTheFirstRuleThatFitsDecides(t *testing.T) {
 	}
 }
 
-func TestAllFitsEverybody(t *testing.T) {
+func TestCheck_RuleForAll(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, Allow, "allow 192.0.2.0/24", "deny all", "allow 198.51.100.0/24", "allow all")
 	for address, want := range map[netip.Addr]backends.Verdict{
@@ -86,7 +86,7 @@ func TestAllFitsEverybody(t *testing.T) {
 }
 
 // The look-up must say what going through the list would.
-func TestTheOrderHoldsAmongManyRules(t *testing.T) {
+func TestCheck_OrderHoldsAmongManyRules(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	rules := randomRules(random, 3000)
@@ -143,7 +143,7 @@ func randomRules(random *rand.Rand, n int) []string {
 	return rules
 }
 
-func TestWrongRulesAreNamed(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
 		"":                        `rules[0]: "": want an action and a network, such as "allow 192.0.2.0/24"`,
@@ -172,7 +172,7 @@ func TestWrongRulesAreNamed(t *testing.T) {
 	}
 }
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	got := DefaultConfig()
 	err := yaml.UnmarshalWithOptions([]byte(`{ rules: [ "allow 192.0.2.0/24", "skip all" ], default: deny }`), &got, yaml.Strict())
@@ -215,7 +215,7 @@ func FuzzParseRule(f *testing.F) {
 	})
 }
 
-func TestACheckDoesNotAllocate(t *testing.T) {
+func TestCheck_NoAllocation(t *testing.T) {
 	b := newBackend(t, Pass, randomRules(rand.New(rand.NewPCG(3, 4)), 1000)...)
 	r := &backends.Request{Address: netip.MustParseAddr("10.1.2.3")}
 	if n := testing.AllocsPerRun(100, func() { _, _ = b.Check(t.Context(), r) }); n != 0 {

@@ -14,8 +14,8 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// bare answers with a status alone: what headers a portal sends is not public.
-func bare(w http.ResponseWriter, _ *http.Request, _ backendtest.User, known bool) {
+// statusOnly answers with a status alone: what headers a portal sends is not public.
+func statusOnly(w http.ResponseWriter, _ *http.Request, _ backendtest.User, known bool) {
 	if !known {
 		w.WriteHeader(http.StatusForbidden)
 	}
@@ -48,11 +48,11 @@ func startPortal(t testing.TB, d backendtest.Dialect) *backendtest.Server {
 	return s
 }
 
-func TestBackendPassesTheContract(t *testing.T) {
+func TestBackend_Contract(t *testing.T) {
 	for name, flussonic := range map[string]bool{"as Astra asks": false, "as Flussonic asks": true} {
 		t.Run(name, func(t *testing.T) {
 			backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
-				s.Speak(bare)
+				s.Speak(statusOnly)
 				return newBackend(t, s.URL(), flussonic)
 			})
 		})
@@ -60,7 +60,7 @@ func TestBackendPassesTheContract(t *testing.T) {
 }
 
 // What a token looks like is not public, so whatever the viewer sent must reach the portal as he sent it.
-func TestTheQueryArrivesByteForByte(t *testing.T) {
+func TestCheck_QueryUnchanged(t *testing.T) {
 	t.Parallel()
 	queries := map[string]string{
 		"an escaped plus":               "token=a%2Bb",
@@ -82,7 +82,7 @@ func TestTheQueryArrivesByteForByte(t *testing.T) {
 		for path, flussonic := range map[string]bool{"/auth/arescrypt/": false, "/auth/flussonic/arescrypt/": true} {
 			t.Run(name+" at "+path, func(t *testing.T) {
 				t.Parallel()
-				s := startPortal(t, bare)
+				s := startPortal(t, statusOnly)
 				_, err := newBackend(t, s.URL(), flussonic).Check(t.Context(), &backends.Request{Query: query})
 				if err != nil {
 					t.Fatalf("check: %v", err)
@@ -96,7 +96,7 @@ func TestTheQueryArrivesByteForByte(t *testing.T) {
 	}
 }
 
-func TestAnswers(t *testing.T) {
+func TestCheck_Responses(t *testing.T) {
 	t.Parallel()
 	yes := backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200"}
 	full := yes
@@ -114,11 +114,11 @@ func TestAnswers(t *testing.T) {
 		want    backends.Decision
 		alarms  httpbackend.AlarmSet
 	}{
-		"a bare yes":                   {bare, backendtest.Healthy(), yes, 0},
+		"a bare yes":                   {statusOnly, backendtest.Healthy(), yes, 0},
 		"headers are honoured":         {backendtest.Astra, backendtest.Healthy(), full, 0},
-		"403 denies":                   {bare, backendtest.Status(403), denied("backend answered 403"), 0},
-		"an unheard-of status denies":  {bare, backendtest.Status(402), denied("backend answered 402"), unexpected},
-		"another 2xx is no yes either": {bare, backendtest.Status(204), denied("backend answered 204"), unexpected},
+		"403 denies":                   {statusOnly, backendtest.Status(403), denied("backend answered 403"), 0},
+		"an unheard-of status denies":  {statusOnly, backendtest.Status(402), denied("backend answered 402"), unexpected},
+		"another 2xx is no yes either": {statusOnly, backendtest.Status(204), denied("backend answered 204"), unexpected},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-func TestThePathIsAppendedUnlessItIsThere(t *testing.T) {
+func TestConfig_WithEndpoint(t *testing.T) {
 	t.Parallel()
 	const cloud = "https://go.iptvportal.cloud"
 	tests := map[string]struct {
@@ -176,7 +176,7 @@ func TestThePathIsAppendedUnlessItIsThere(t *testing.T) {
 	}
 }
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
@@ -197,7 +197,7 @@ func TestConfigInYAML(t *testing.T) {
 	}
 }
 
-func TestAWrongConfigIsRefused(t *testing.T) {
+func TestNew_InvalidConfig(t *testing.T) {
 	t.Parallel()
 	const contradiction = "flussonic: true uses /auth/flussonic/arescrypt/, but address ends in /auth/arescrypt/"
 	tests := map[string]struct{ address, want string }{
@@ -224,7 +224,7 @@ func TestAWrongConfigIsRefused(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNoCertificateIsRefused(t *testing.T) {
+func TestNew_InvalidCAFile(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
 	cfg.HTTP.Address, cfg.HTTP.TLS.CAFile = "https://go.iptvportal.cloud", "testdata/full.yaml"
@@ -235,7 +235,7 @@ func TestAFileThatIsNoCertificateIsRefused(t *testing.T) {
 }
 
 func BenchmarkCheck(b *testing.B) {
-	s := startPortal(b, bare)
+	s := startPortal(b, statusOnly)
 	backend := newBackend(b, s.URL(), false)
 	r := backendtest.NewRequest("123")
 	b.ReportAllocs()

@@ -26,7 +26,7 @@ type Backend struct {
 
 	// local are the keys that the config holds; nil: remote fetches them with client.
 	local  keySet
-	jwks *jwksCache
+	jwks   *jwksCache
 	client *httpbackend.Client
 }
 
@@ -122,7 +122,7 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 }
 
 var (
-	errBadHeader   = errors.New("the token's header makes no sense")
+	errBadHeader         = errors.New("the token's header makes no sense")
 	errCriticalExtension = errors.New("the token asks for an extension")
 )
 

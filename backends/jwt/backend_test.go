@@ -18,10 +18,10 @@ import (
 )
 
 // Each algorithm, with each source of keys that it can have.
-func TestATokenIsVerifiedWithEveryAlgorithm(t *testing.T) {
+func TestCheck_EveryAlgorithm(t *testing.T) {
 	t.Parallel()
 	public := map[string]crypto.PublicKey{}
-	for kind, p := range pairs() {
+	for kind, p := range keyPairs() {
 		public["key "+kind] = p.public
 	}
 	published := startIssuer(t, setOf(t, public))
@@ -40,27 +40,27 @@ func TestATokenIsVerifiedWithEveryAlgorithm(t *testing.T) {
 				cfg.Algorithms = []string{algorithm}
 				source(&cfg)
 				b, _ := newBackend(t, cfg, nil)
-				token := sign(t, algorithm, "key "+kindOf(algorithm), signingKey(algorithm), claimed(nil))
-				want(t, ask(t, b, opening(token)), backends.Allowed, "token is valid")
+				token := sign(t, algorithm, "key "+kindOf(algorithm), signingKey(algorithm), goodClaims(nil))
+				wantDecision(t, mustCheck(t, b, openingRequest(token)), backends.Allowed, "token is valid")
 
 				parts := strings.Split(token, ".")
 				forged := strings.Join([]string{parts[0], encode(`{"sub":"1","exp":99999999999}`), parts[2]}, ".")
-				want(t, ask(t, b, opening(forged)), backends.Denied, "token is not signed by the issuer")
+				wantDecision(t, mustCheck(t, b, openingRequest(forged)), backends.Denied, "token is not signed by the issuer")
 				cut := strings.Join([]string{parts[0], parts[1], ""}, ".")
-				want(t, ask(t, b, opening(cut)), backends.Denied, "token is not signed by the issuer")
+				wantDecision(t, mustCheck(t, b, openingRequest(cut)), backends.Denied, "token is not signed by the issuer")
 			})
 		}
 	}
 }
 
 // Whatever is in the list, a key is for its kind. Config refuses such lists; this is the second lock on the door.
-func TestAKeyIsBoundToItsKind(t *testing.T) {
+func TestKeySet_KeyBoundToKind(t *testing.T) {
 	t.Parallel()
 	set := keySet{{value: []byte(testSecret)}}
-	for _, p := range pairs() {
+	for _, p := range keyPairs() {
 		set = append(set, key{value: p.public})
 	}
-	set = append(set, key{value: "something else"}, key{value: pemOf(t, pairs()["RSA"].public), algorithm: "RS256"})
+	set = append(set, key{value: "something else"}, key{value: pemOf(t, keyPairs()["RSA"].public), algorithm: "RS256"})
 	for _, algorithm := range algorithms() {
 		for _, found := range set.matching(algorithm, "") {
 			method := jwt.GetSigningMethod(algorithm)
@@ -78,11 +78,11 @@ func TestAKeyIsBoundToItsKind(t *testing.T) {
 	}
 }
 
-func TestForgedAndOddTokensAreDenied(t *testing.T) {
+func TestCheck_ForgedTokens_Denied(t *testing.T) {
 	t.Parallel()
-	rsaPEM := pemOf(t, pairs()["RSA"].public)
+	rsaPEM := pemOf(t, keyPairs()["RSA"].public)
 	good := func(t *testing.T) string {
-		return sign(t, "RS256", "", pairs()["RSA"].private, claimed(nil))
+		return sign(t, "RS256", "", keyPairs()["RSA"].private, goodClaims(nil))
 	}
 	header := func(algorithm string, more map[string]any) map[string]any {
 		h := map[string]any{"alg": algorithm, "typ": "JWT"}
@@ -100,37 +100,37 @@ func TestForgedAndOddTokensAreDenied(t *testing.T) {
 		reason string
 	}{
 		"none": {func(t *testing.T) string {
-			return sign(t, "none", "", jwt.UnsafeAllowNoneSignatureType, claimed(nil))
+			return sign(t, "none", "", jwt.UnsafeAllowNoneSignatureType, goodClaims(nil))
 		}, notAllowed},
 		"none in capitals": {func(*testing.T) string {
 			return encode(`{"alg":"NONE"}`) + "." + encode(`{"exp":99999999999}`) + "."
 		}, notAllowed},
 		"HS256 with the public key's PEM as the secret": {func(t *testing.T) string {
-			return sign(t, "HS256", "", rsaPEM, claimed(nil))
+			return sign(t, "HS256", "", rsaPEM, goodClaims(nil))
 		}, notAllowed},
 		"HS256 with the public key's PEM without its last line end": {func(t *testing.T) string {
-			return sign(t, "HS256", "", rsaPEM[:len(rsaPEM)-1], claimed(nil))
+			return sign(t, "HS256", "", rsaPEM[:len(rsaPEM)-1], goodClaims(nil))
 		}, notAllowed},
 		"the right key with an algorithm that is not listed": {func(t *testing.T) string {
-			return sign(t, "PS256", "", pairs()["RSA"].private, claimed(nil))
+			return sign(t, "PS256", "", keyPairs()["RSA"].private, goodClaims(nil))
 		}, notAllowed},
 		"another RSA key": {func(t *testing.T) string {
-			return sign(t, "RS256", "", newRSA(2048).private, claimed(nil))
+			return sign(t, "RS256", "", newRSA(2048).private, goodClaims(nil))
 		}, notSigned},
 		"a key that the token brings along": {func(t *testing.T) string {
 			return signHeader(t, header("RS256", map[string]any{
 				"jwk": jwkOf(t, "", own.public), "jku": "http://127.0.0.1:1/", "x5u": "http://127.0.0.1:1/",
-			}), newRSA(2048).private, claimed(nil))
+			}), newRSA(2048).private, goodClaims(nil))
 		}, notSigned},
 		"an extension that must be known": {func(t *testing.T) string {
 			return signHeader(t, header("RS256", map[string]any{"crit": []string{"b64"}, "b64": false}),
-				pairs()["RSA"].private, claimed(nil))
+				keyPairs()["RSA"].private, goodClaims(nil))
 		}, "token asks for an extension"},
 		"a kid that is no string": {func(t *testing.T) string {
-			return signHeader(t, header("RS256", map[string]any{"kid": 1}), pairs()["RSA"].private, claimed(nil))
+			return signHeader(t, header("RS256", map[string]any{"kid": 1}), keyPairs()["RSA"].private, goodClaims(nil))
 		}, malformed},
 		"a kid that asks a data base is only a name": {func(t *testing.T) string {
-			return sign(t, "RS256", "' OR 1=1 --", pairs()["RSA"].private, claimed(nil))
+			return sign(t, "RS256", "' OR 1=1 --", keyPairs()["RSA"].private, goodClaims(nil))
 		}, ""},
 		"no algorithm": {func(*testing.T) string { return encode(`{}`) + "." + encode(`{}`) + "." }, notAllowed},
 		"an unknown one": {
@@ -172,17 +172,17 @@ func TestForgedAndOddTokensAreDenied(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Algorithms, cfg.PublicKeyFile = []string{"RS256"}, writeFile(t, rsaPEM)
 	b, _ := newBackend(t, cfg, nil)
-	want(t, ask(t, b, opening(good(t))), backends.Allowed, "token is valid")
+	wantDecision(t, mustCheck(t, b, openingRequest(good(t))), backends.Allowed, "token is valid")
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			token := tt.token(t)
-			d := ask(t, b, opening(token))
+			d := mustCheck(t, b, openingRequest(token))
 			if tt.reason == "" {
-				want(t, d, backends.Allowed, "token is valid")
+				wantDecision(t, d, backends.Allowed, "token is valid")
 				return
 			}
-			want(t, d, backends.Denied, tt.reason)
+			wantDecision(t, d, backends.Denied, tt.reason)
 			wantHidden(t, d.Reason, token)
 			if d.UserID != "" || d.User != "" {
 				t.Errorf("got user %q, %q of a token that is not verified", d.UserID, d.User)
@@ -192,22 +192,22 @@ func TestForgedAndOddTokensAreDenied(t *testing.T) {
 }
 
 // A token of the wrong curve, in a set whose key has the right id.
-func TestACurveIsNotTakenForAnother(t *testing.T) {
+func TestCheck_CurveMismatch_Denied(t *testing.T) {
 	t.Parallel()
-	public := map[string]crypto.PublicKey{"1": pairs()["P-384"].public, "2": pairs()["P-256"].public}
+	public := map[string]crypto.PublicKey{"1": keyPairs()["P-384"].public, "2": keyPairs()["P-256"].public}
 	i := startIssuer(t, setOf(t, public))
-	b, _ := newBackend(t, withSet(i, "ES256", "ES384"), nil)
-	token := sign(t, "ES384", "1", pairs()["P-384"].private, claimed(nil))
-	want(t, ask(t, b, opening(token)), backends.Allowed, "token is valid")
+	b, _ := newBackend(t, withIssuer(i, "ES256", "ES384"), nil)
+	token := sign(t, "ES384", "1", keyPairs()["P-384"].private, goodClaims(nil))
+	wantDecision(t, mustCheck(t, b, openingRequest(token)), backends.Allowed, "token is valid")
 	parts := strings.Split(token, ".")
 	token = strings.Join([]string{encode(`{"alg":"ES256","kid":"1"}`), parts[1], parts[2]}, ".")
-	want(t, ask(t, b, opening(token)), backends.Denied, "token is signed with an unknown key")
+	wantDecision(t, mustCheck(t, b, openingRequest(token)), backends.Denied, "token is signed with an unknown key")
 }
 
-func TestWhereATokenIsLookedFor(t *testing.T) {
+func TestFindToken(t *testing.T) {
 	t.Parallel()
 	const pending = "no token"
-	token := func(t *testing.T) string { return sign(t, "HS256", "any", []byte(testSecret), claimed(nil)) }
+	token := func(t *testing.T) string { return sign(t, "HS256", "any", []byte(testSecret), goodClaims(nil)) }
 	authorization := func(value string) []backends.Header {
 		return []backends.Header{{Name: "X-Device", Value: "stb"}, {Name: "Authorization", Value: value}}
 	}
@@ -260,58 +260,58 @@ func TestWhereATokenIsLookedFor(t *testing.T) {
 			t.Parallel()
 			b, _ := newBackend(t, withSecret(tt.change), nil)
 			good := token(t)
-			r := opening("")
+			r := openingRequest("")
 			r.Query = strings.ReplaceAll(tt.query, "TOKEN", good)
 			for _, h := range tt.headers {
 				h.Value = strings.ReplaceAll(h.Value, "TOKEN", good)
 				r.Headers = append(r.Headers, h)
 			}
-			switch d := ask(t, b, r); tt.reason {
+			switch d := mustCheck(t, b, r); tt.reason {
 			case "":
-				want(t, d, backends.Allowed, "token is valid")
+				wantDecision(t, d, backends.Allowed, "token is valid")
 			case pending:
-				want(t, d, backends.Pending, pending)
+				wantDecision(t, d, backends.Pending, pending)
 			default:
-				want(t, d, backends.Denied, tt.reason)
+				wantDecision(t, d, backends.Denied, tt.reason)
 			}
 		})
 	}
 }
 
-func TestAnEscapedTokenIsTheSame(t *testing.T) {
+func TestCheck_EscapedToken(t *testing.T) {
 	t.Parallel()
 	b, _ := newBackend(t, withSecret(nil), nil)
-	token := strings.ReplaceAll(sign(t, "HS256", "", []byte(testSecret), claimed(nil)), ".", "%2E")
-	want(t, ask(t, b, opening(token)), backends.Allowed, "token is valid")
+	token := strings.ReplaceAll(sign(t, "HS256", "", []byte(testSecret), goodClaims(nil)), ".", "%2E")
+	wantDecision(t, mustCheck(t, b, openingRequest(token)), backends.Allowed, "token is valid")
 }
 
-func TestTheFullDecision(t *testing.T) {
+func TestCheck_FullDecision(t *testing.T) {
 	t.Parallel()
 	b, _ := newBackend(t, withSecret(func(c *Config) { c.MaxSessionsClaim, c.CutExpired = "streams", true }), nil)
-	token := sign(t, "HS256", "", []byte(testSecret), claimed(jwt.MapClaims{"streams": 3}))
+	token := sign(t, "HS256", "", []byte(testSecret), goodClaims(jwt.MapClaims{"streams": 3}))
 	wanted := backends.Decision{
 		Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "token is valid",
 		UserID: "42", User: "alice", MaxSessions: 3, ValidFor: time.Hour + 30*time.Second,
 	}
-	if diff := cmp.Diff(wanted, ask(t, b, opening(token))); diff != "" {
+	if diff := cmp.Diff(wanted, mustCheck(t, b, openingRequest(token))); diff != "" {
 		t.Errorf("decision (-want +got):\n%s", diff)
 	}
 }
 
-func TestAViewerWhoLeavesIsNotRefused(t *testing.T) {
+func TestCheck_ViewerLeaves_StillAllowed(t *testing.T) {
 	t.Parallel()
 	b, _ := newBackend(t, withSecret(nil), nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	d, err := b.Check(ctx, opening(sign(t, "HS256", "", []byte(testSecret), claimed(nil))))
+	d, err := b.Check(ctx, openingRequest(sign(t, "HS256", "", []byte(testSecret), goodClaims(nil))))
 	if err != nil {
 		t.Fatalf("check: %v", err)
 	}
-	want(t, d, backends.Allowed, "token is valid") // nothing had to be waited for
+	wantDecision(t, d, backends.Allowed, "token is valid") // nothing had to be waited for
 }
 
 // What the libraries say may quote what they were given; what we say must not.
-func TestNoErrorShowsATokenOrASecret(t *testing.T) {
+func TestNew_ErrorsHideSecrets(t *testing.T) {
 	t.Parallel()
 	_, err := jwt.Parse(encode("5ecret")+"."+encode("{}")+".", nil)
 	if _, ok := errors.AsType[*json.SyntaxError](err); !ok {
@@ -331,7 +331,7 @@ func TestNoErrorShowsATokenOrASecret(t *testing.T) {
 		}
 		wantHidden(t, err.Error(), "5ecret", testSecret)
 	}
-	private := pairs()["RSA"].private.(*rsa.PrivateKey)
+	private := keyPairs()["RSA"].private.(*rsa.PrivateKey)
 	cfg := DefaultConfig()
 	cfg.Algorithms, cfg.PublicKeyFile = []string{"RS256"}, writeFile(t, privatePEM(private))
 	_, err = New("tokens", cfg, nil)

@@ -17,10 +17,10 @@ func BenchmarkCheck(b *testing.B) {
 			cfg := withSecret(nil)
 			if !isSymmetric(algorithm) {
 				cfg.Secret, cfg.Algorithms = "", []string{algorithm}
-				cfg.PublicKeyFile = writeFile(b, pemOf(b, pairs()[kindOf(algorithm)].public))
+				cfg.PublicKeyFile = writeFile(b, pemOf(b, keyPairs()[kindOf(algorithm)].public))
 			}
 			backend, _ := newBackend(b, cfg, nil)
-			r := opening(sign(b, algorithm, "1", signingKey(algorithm), claimed(nil)))
+			r := openingRequest(sign(b, algorithm, "1", signingKey(algorithm), goodClaims(nil)))
 			b.ReportAllocs()
 			for b.Loop() {
 				if d, err := backend.Check(b.Context(), r); err != nil || d.Verdict != backends.Allowed {
@@ -32,13 +32,13 @@ func BenchmarkCheck(b *testing.B) {
 }
 
 // What a viewer without a good token costs.
-func BenchmarkRefusal(b *testing.B) {
+func BenchmarkCheck_Denied(b *testing.B) {
 	backend, _ := newBackend(b, withSecret(nil), nil)
 	for name, token := range map[string]string{
-		"no token": "", "a random one": "c2VjcmV0", "a forged one": sign(b, "HS256", "", []byte("x"), claimed(nil)),
+		"no token": "", "a random one": "c2VjcmV0", "a forged one": sign(b, "HS256", "", []byte("x"), goodClaims(nil)),
 	} {
 		b.Run(name, func(b *testing.B) {
-			r := opening(token)
+			r := openingRequest(token)
 			b.ReportAllocs()
 			for b.Loop() {
 				if d, err := backend.Check(b.Context(), r); err != nil || d.Verdict == backends.Allowed {

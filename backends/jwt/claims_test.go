@@ -13,7 +13,7 @@ import (
 	"usher/backends"
 )
 
-func TestClaims(t *testing.T) {
+func TestCheck_Claims(t *testing.T) {
 	t.Parallel()
 	const (
 		valid      = "token is valid"
@@ -112,18 +112,18 @@ func TestClaims(t *testing.T) {
 		},
 		"no expiry":                  {nil, jwt.MapClaims{"exp": nil}, "token has no exp"},
 		"no expiry, if that is fine": {func(c *Config) { c.RequireExpiry = false }, jwt.MapClaims{"exp": nil}, valid},
-		"issued in the future":       {nil, jwt.MapClaims{"iat": moment.Add(time.Hour).Unix()}, valid},
+		"issued in the future":       {nil, jwt.MapClaims{"iat": testNow.Add(time.Hour).Unix()}, valid},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b, _ := newBackend(t, withSecret(tt.change), nil)
-			d := ask(t, b, opening(sign(t, "HS256", "", []byte(testSecret), claimed(tt.claims))))
+			d := mustCheck(t, b, openingRequest(sign(t, "HS256", "", []byte(testSecret), goodClaims(tt.claims))))
 			if tt.reason == valid {
-				want(t, d, backends.Allowed, valid)
+				wantDecision(t, d, backends.Allowed, valid)
 				return
 			}
-			want(t, d, backends.Denied, tt.reason)
+			wantDecision(t, d, backends.Denied, tt.reason)
 			if d.User != "alice" { // who was refused is worth knowing
 				t.Errorf("got user %q of a verified token, want alice", d.User)
 			}
@@ -131,7 +131,7 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-func TestWhatATokenSaysOfTheUser(t *testing.T) {
+func TestCheck_UserClaims(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		claims jwt.MapClaims
@@ -154,7 +154,7 @@ func TestWhatATokenSaysOfTheUser(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := ask(t, b, opening(sign(t, "HS256", "", []byte(testSecret), claimed(tt.claims))))
+			d := mustCheck(t, b, openingRequest(sign(t, "HS256", "", []byte(testSecret), goodClaims(tt.claims))))
 			want := backends.Decision{
 				Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "token is valid",
 				UserID: tt.id, User: tt.user, MaxSessions: tt.n,
@@ -166,18 +166,18 @@ func TestWhatATokenSaysOfTheUser(t *testing.T) {
 	}
 }
 
-func TestAnAddressIsComparedWithoutItsZone(t *testing.T) {
+func TestCheck_AddressWithoutZone(t *testing.T) {
 	t.Parallel()
 	b, _ := newBackend(t, withSecret(func(c *Config) { c.AddressClaim = "ip" }), nil)
-	r := opening(sign(t, "HS256", "", []byte(testSecret), claimed(jwt.MapClaims{"ip": "fe80::1"})))
+	r := openingRequest(sign(t, "HS256", "", []byte(testSecret), goodClaims(jwt.MapClaims{"ip": "fe80::1"})))
 	r.Address = netip.MustParseAddr("fe80::1%eth0")
-	want(t, ask(t, b, r), backends.Allowed, "token is valid")
+	wantDecision(t, mustCheck(t, b, r), backends.Allowed, "token is valid")
 	r.Address = netip.Addr{}
-	want(t, ask(t, b, r), backends.Denied, "token is for another address")
+	wantDecision(t, mustCheck(t, b, r), backends.Denied, "token is for another address")
 }
 
 // The window is [nbf − tolerance, exp + tolerance), seen from the opening or, with cut_expired, from the present.
-func TestTheWindowOfAToken(t *testing.T) {
+func TestCheck_TokenWindow(t *testing.T) {
 	t.Parallel()
 	const expired, early = "token is expired", "token is not valid yet"
 	const tolerance = 30 * time.Second
@@ -217,16 +217,16 @@ func TestTheWindowOfAToken(t *testing.T) {
 			t.Parallel()
 			b, clock := newBackend(t, withSecret(func(c *Config) { c.CutExpired = tt.cut }), nil)
 			clock.advance(tt.now)
-			r := opening(sign(t, "HS256", "", []byte(testSecret), claimed(jwt.MapClaims{"nbf": moment.Unix()})))
-			if r.Opened = moment.Add(tt.opened); tt.unset {
+			r := openingRequest(sign(t, "HS256", "", []byte(testSecret), goodClaims(jwt.MapClaims{"nbf": testNow.Unix()})))
+			if r.Opened = testNow.Add(tt.opened); tt.unset {
 				r.Opened = time.Time{}
 			}
-			d := ask(t, b, r)
+			d := mustCheck(t, b, r)
 			if tt.reason != "" {
-				want(t, d, backends.Denied, tt.reason)
+				wantDecision(t, d, backends.Denied, tt.reason)
 				return
 			}
-			want(t, d, backends.Allowed, "token is valid")
+			wantDecision(t, d, backends.Allowed, "token is valid")
 			if d.ValidFor != tt.validFor {
 				t.Errorf("got valid for %s, want %s", d.ValidFor, tt.validFor)
 			}
@@ -234,11 +234,11 @@ func TestTheWindowOfAToken(t *testing.T) {
 	}
 }
 
-func TestAValidityStaysWithinSense(t *testing.T) {
+func TestCheck_ValidityIsBounded(t *testing.T) {
 	t.Parallel()
 	b, _ := newBackend(t, withSecret(func(c *Config) { c.CutExpired, c.RequireExpiry = true, false }), nil)
 	for expiry, wanted := range map[any]time.Duration{99_999_999_999: 366 * 24 * time.Hour, nil: 0} {
-		d := ask(t, b, opening(sign(t, "HS256", "", []byte(testSecret), claimed(jwt.MapClaims{"exp": expiry}))))
+		d := mustCheck(t, b, openingRequest(sign(t, "HS256", "", []byte(testSecret), goodClaims(jwt.MapClaims{"exp": expiry}))))
 		if d.Verdict != backends.Allowed || d.ValidFor != wanted {
 			t.Errorf("exp %v: got %s for %s, want allowed for %s", expiry, d.Verdict, d.ValidFor, wanted)
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestConfigIsReadFromYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	const text = `
 parameter: jwt
@@ -50,7 +50,7 @@ cut_expired: true
 	}
 }
 
-func TestValidate(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	const known = "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA"
 	tests := map[string]struct {
@@ -117,7 +117,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-func TestValidateTheAddressOfASet(t *testing.T) {
+func TestConfig_ValidateJWKSURL(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{
 		"https://issuer.example.com/jwks?a=b": "",
@@ -149,7 +149,7 @@ func TestValidateTheAddressOfASet(t *testing.T) {
 	}
 }
 
-func TestDefaultsLackTheKeysAlone(t *testing.T) {
+func TestDefaultConfig_LacksOnlyKeys(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
 	cfg.Algorithms, cfg.PublicKeyFile = []string{"RS256"}, "key.pem"

@@ -35,11 +35,11 @@ import (
 // testSecret looks like nothing else, so that it is found in an error.
 const testSecret = "an-hmac-5ecret-of-thirty-two-bytes-or-more-and-even-sixty-four!!"
 
-// moment is the present of the tests.
-var moment = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+// testNow is the present of the tests.
+var testNow = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// pair is a key of the issuer.
-type pair struct {
+// keyPair is a key of the issuer.
+type keyPair struct {
 	private crypto.Signer
 	public  crypto.PublicKey
 }
@@ -51,25 +51,25 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-func newRSA(bits int) pair {
+func newRSA(bits int) keyPair {
 	k := must(rsa.GenerateKey(rand.Reader, bits))
-	return pair{k, &k.PublicKey}
+	return keyPair{k, &k.PublicKey}
 }
 
-func newCurve(curve elliptic.Curve) pair {
+func newCurve(curve elliptic.Curve) keyPair {
 	k := must(ecdsa.GenerateKey(curve, rand.Reader))
-	return pair{k, &k.PublicKey}
+	return keyPair{k, &k.PublicKey}
 }
 
-func newEd25519() pair {
+func newEd25519() keyPair {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	must(public, err)
-	return pair{private, public}
+	return keyPair{private, public}
 }
 
-// pairs are keys by kind, made once: those of RSA take long.
-var pairs = sync.OnceValue(func() map[string]pair {
-	return map[string]pair{
+// keyPairs are keys by kind, made once: those of RSA take long.
+var keyPairs = sync.OnceValue(func() map[string]keyPair {
+	return map[string]keyPair{
 		"RSA": newRSA(2048), "P-256": newCurve(elliptic.P256()), "P-384": newCurve(elliptic.P384()),
 		"P-521": newCurve(elliptic.P521()), "Ed25519": newEd25519(), "other P-256": newCurve(elliptic.P256()),
 	}
@@ -96,12 +96,12 @@ func signingKey(algorithm string) any {
 	if isSymmetric(algorithm) {
 		return []byte(testSecret)
 	}
-	return pairs()[kindOf(algorithm)].private
+	return keyPairs()[kindOf(algorithm)].private
 }
 
-// claimed are the claims of a good token, some replaced; nil takes one away.
-func claimed(replaced jwt.MapClaims) jwt.MapClaims {
-	claims := jwt.MapClaims{"sub": "42", "name": "alice", "exp": moment.Add(time.Hour).Unix()}
+// goodClaims are the claims of a good token, some replaced; nil takes one away.
+func goodClaims(replaced jwt.MapClaims) jwt.MapClaims {
+	claims := jwt.MapClaims{"sub": "42", "name": "alice", "exp": testNow.Add(time.Hour).Unix()}
 	maps.Copy(claims, replaced)
 	maps.DeleteFunc(claims, func(_ string, value any) bool { return value == nil })
 	return claims
@@ -196,7 +196,7 @@ func (i *issuer) publish(set string) {
 	i.set = set
 }
 
-func (i *issuer) fare(t testing.TB, m backendtest.Mode) {
+func (i *issuer) setMode(t testing.TB, m backendtest.Mode) {
 	t.Helper()
 	if err := i.Set(m); err != nil {
 		t.Fatalf("set the issuer to %s: %v", m, err)
@@ -213,8 +213,8 @@ func withSecret(change func(*Config)) Config {
 	return cfg
 }
 
-// withSet is a config for ES256 with the keys of an issuer.
-func withSet(i *issuer, algorithms ...string) Config {
+// withIssuer is a config for ES256 with the keys of an issuer.
+func withIssuer(i *issuer, algorithms ...string) Config {
 	cfg := DefaultConfig()
 	cfg.Algorithms, cfg.JWKSURL = algorithms, i.URL()+"/jwks.json"
 	if len(algorithms) == 0 {
@@ -248,7 +248,7 @@ func newBackend(t testing.TB, cfg Config, log *slog.Logger) (*Backend, *clock) {
 		t.Fatalf("make the backend: %v", err)
 	}
 	t.Cleanup(b.Close)
-	c := &clock{now: moment}
+	c := &clock{now: testNow}
 	b.now = c.Now
 	if b.jwks != nil {
 		b.jwks.now = c.Now
@@ -257,16 +257,16 @@ func newBackend(t testing.TB, cfg Config, log *slog.Logger) (*Backend, *clock) {
 	return b, c
 }
 
-// opening is a viewer's first question, with that token.
-func opening(token string) *backends.Request {
+// openingRequest is a viewer's first question, with that token.
+func openingRequest(token string) *backends.Request {
 	r := backendtest.NewRequest(token)
-	r.Opened = moment
+	r.Opened = testNow
 	r.Address = netip.MustParseAddr("192.0.2.7")
 	return r
 }
 
-// ask requires an answer.
-func ask(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
+// mustCheck requires an answer.
+func mustCheck(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 	t.Helper()
 	d, err := b.Check(t.Context(), r)
 	if err != nil {
@@ -275,8 +275,8 @@ func ask(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 	return d
 }
 
-// want requires a verdict by a rule for that reason, which shows nothing of the token.
-func want(t testing.TB, d backends.Decision, verdict backends.Verdict, reason string) {
+// wantDecision requires a verdict by a rule for that reason, which shows nothing of the token.
+func wantDecision(t testing.TB, d backends.Decision, verdict backends.Verdict, reason string) {
 	t.Helper()
 	if d.Verdict != verdict || d.Source != backends.FromLocal || d.Reason != reason {
 		t.Errorf("got %s from %s because %q, want %s because %q", d.Verdict, d.Source, d.Reason, verdict, reason)
@@ -307,8 +307,8 @@ func wantHidden(t testing.TB, shown string, secrets ...string) {
 	}
 }
 
-// logged is a logger and what it wrote, without time.
-func logged() (*slog.Logger, func() string) {
+// newLogger is a logger and what it wrote, without time.
+func newLogger() (*slog.Logger, func() string) {
 	var mu sync.Mutex
 	var out bytes.Buffer
 	h := slog.NewTextHandler(writer(func(p []byte) (int, error) {

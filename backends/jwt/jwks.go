@@ -59,7 +59,7 @@ func withSetting(err error) error {
 
 var (
 	errNoSet       = errors.New("the answer is no JWK set")
-	errTooManyKeys    = fmt.Errorf("the JWK set has more than %d keys", maxSetKeys)
+	errTooManyKeys = fmt.Errorf("the JWK set has more than %d keys", maxSetKeys)
 	errNoUsableKey = errors.New("the JWK set has no usable key for algorithms")
 )
 

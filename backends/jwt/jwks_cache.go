@@ -35,24 +35,24 @@ var (
 // jwksCache is the keys of an issuer that publishes them. Those of the last good fetch hold until the next good one. Safe
 // for concurrent use.
 type jwksCache struct {
-	name    string
-	fetchKeys    func(context.Context) (keySet, error)
+	name            string
+	fetchKeys       func(context.Context) (keySet, error)
 	refreshInterval time.Duration
-	timeout time.Duration
+	timeout         time.Duration
 	// unknownKeyTimeout is how long a viewer with an unknown key waits.
 	unknownKeyTimeout time.Duration
-	now      func() time.Time
-	log      *slog.Logger
+	now               func() time.Time
+	log               *slog.Logger
 
 	// lifetime ends with close; work is the fetch under way.
-	lifetime context.Context
-	endLifetime  context.CancelFunc
-	fetches sync.WaitGroup
+	lifetime    context.Context
+	endLifetime context.CancelFunc
+	fetches     sync.WaitGroup
 
 	// current is nil until keys have been fetched.
 	current atomic.Pointer[keySet]
 
-	mu      sync.Mutex
+	mu       sync.Mutex
 	inFlight *fetch
 	// failure is why the last fetch failed, and when; nil: it did not.
 	failure  error
@@ -153,7 +153,9 @@ func (m *jwksCache) refreshForUnknownKey(ctx context.Context, seen *keySet) erro
 	return nil
 }
 
-func (m *jwksCache) canceledError() error { return fmt.Errorf("ask backend %q: %w", m.name, context.Canceled) }
+func (m *jwksCache) canceledError() error {
+	return fmt.Errorf("ask backend %q: %w", m.name, context.Canceled)
+}
 
 // startFetchLocked is the fetch under way, or a new one. Of the context it takes what is known of who asks, and not when he
 // leaves.

@@ -15,8 +15,8 @@ import (
 	"usher/backends"
 )
 
-// fetching is a remote in a bubble, whose fetches take some time and end as told.
-type fetching struct {
+// fakeFetches is a remote in a bubble, whose fetches take some time and end as told.
+type fakeFetches struct {
 	*jwksCache
 
 	mu    sync.Mutex
@@ -25,8 +25,8 @@ type fetching struct {
 	begun []time.Duration
 }
 
-func newFetching(t *testing.T) *fetching {
-	f := &fetching{}
+func newFakeFetches(t *testing.T) *fakeFetches {
+	f := &fakeFetches{}
 	start := time.Now()
 	f.jwksCache = newJWKSCache("tokens", DefaultConfig(), func(ctx context.Context) (keySet, error) {
 		f.mu.Lock()
@@ -44,22 +44,22 @@ func newFetching(t *testing.T) *fetching {
 	return f
 }
 
-func (f *fetching) tell(take time.Duration, err error) {
+func (f *fakeFetches) setNext(take time.Duration, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.take, f.err = take, err
 }
 
-func (f *fetching) fetches() []time.Duration {
+func (f *fakeFetches) fetches() []time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.begun)
 }
 
-func TestTheBackgroundKeepsItsIntervals(t *testing.T) {
+func TestJWKSCache_RunKeepsIntervals(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFetching(t)
+		f := newFakeFetches(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
@@ -67,9 +67,9 @@ func TestTheBackgroundKeepsItsIntervals(t *testing.T) {
 			f.run(ctx)
 		}()
 		time.Sleep(time.Minute)
-		f.tell(0, &backends.Failure{Kind: backends.FailureTransport})
+		f.setNext(0, &backends.Failure{Kind: backends.FailureTransport})
 		time.Sleep(4*time.Minute + 15*time.Second)
-		f.tell(0, nil)
+		f.setNext(0, nil)
 		time.Sleep(10 * time.Minute)
 		cancel()
 		<-ended
@@ -80,10 +80,10 @@ func TestTheBackgroundKeepsItsIntervals(t *testing.T) {
 	})
 }
 
-func TestTheBackgroundWaitsItsIntervalIfAViewerWasFirst(t *testing.T) {
+func TestJWKSCache_RunAfterViewersFetch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFetching(t)
+		f := newFakeFetches(t)
 		if _, err := f.keys(t.Context(), "HS256", "1"); err != nil {
 			t.Fatalf("keys: %v", err)
 		}
@@ -96,11 +96,11 @@ func TestTheBackgroundWaitsItsIntervalIfAViewerWasFirst(t *testing.T) {
 	})
 }
 
-func TestTheBackgroundEndsWithoutItsFetch(t *testing.T) {
+func TestJWKSCache_RunEndsDuringFetch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFetching(t)
-		f.tell(time.Second, nil)
+		f := newFakeFetches(t)
+		f.setNext(time.Second, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		start := time.Now()
@@ -116,11 +116,11 @@ func TestTheBackgroundEndsWithoutItsFetch(t *testing.T) {
 
 // A fetch that hangs is ended by jwks_timeout, a viewer with an unknown key waits half a second, and one who leaves
 // leaves at once.
-func TestHowLongViewersWait(t *testing.T) {
+func TestJWKSCache_ViewerWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFetching(t)
-		f.tell(time.Hour, nil)
+		f := newFakeFetches(t)
+		f.setNext(time.Hour, nil)
 		start := time.Now()
 		_, err := f.keys(t.Context(), "HS256", "1")
 		failure := backends.AsFailure(err)
@@ -129,7 +129,7 @@ func TestHowLongViewersWait(t *testing.T) {
 		}
 
 		time.Sleep(failureTTL)
-		f.tell(time.Second, nil)
+		f.setNext(time.Second, nil)
 		if _, err := f.keys(t.Context(), "HS256", "1"); err != nil {
 			t.Fatalf("keys: %v", err)
 		}
@@ -161,10 +161,10 @@ func TestHowLongViewersWait(t *testing.T) {
 	})
 }
 
-func TestAFetchThatEndsWhileAViewerLooksIsEnough(t *testing.T) {
+func TestJWKSCache_FetchEndsDuringLookup(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFetching(t)
+		f := newFakeFetches(t)
 		if err := f.waitForKeys(t.Context()); err != nil {
 			t.Fatalf("first: %v", err)
 		}

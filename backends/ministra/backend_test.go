@@ -13,7 +13,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-func TestBackendPassesTheContract(t *testing.T) {
+func TestBackend_Contract(t *testing.T) {
 	for name, v := range versions() {
 		t.Run("portal of "+name, func(t *testing.T) {
 			backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
@@ -24,7 +24,7 @@ func TestBackendPassesTheContract(t *testing.T) {
 	}
 }
 
-func TestWhatEachVersionSaysReachesTheDecision(t *testing.T) {
+func TestCheck_PortalVersions(t *testing.T) {
 	t.Parallel()
 	yes := backends.Decision{
 		Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200",
@@ -64,7 +64,7 @@ func TestWhatEachVersionSaysReachesTheDecision(t *testing.T) {
 	}
 }
 
-func TestTokensThatThePortalRefuses(t *testing.T) {
+func TestCheck_RejectedTokens_Denied(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
 		"no query":                    "",
@@ -97,7 +97,7 @@ func TestTokensThatThePortalRefuses(t *testing.T) {
 }
 
 // A check does not use a token up, so the adapter must neither remember its answer nor hold it back.
-func TestATokenIsGoodForItsLifeAndNoLonger(t *testing.T) {
+func TestCheck_TokenLife(t *testing.T) {
 	t.Parallel()
 	var c clock
 	s := startPortal(t, c.dialect(versions()["5.1.0"], 5*time.Second))
@@ -117,7 +117,7 @@ func TestATokenIsGoodForItsLifeAndNoLonger(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoAnswerOfThePortals(t *testing.T) {
+func TestCheck_NoPortalResponse_Failure(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		mode  backendtest.Mode
@@ -153,7 +153,7 @@ func TestWhatIsNoAnswerOfThePortals(t *testing.T) {
 	}
 }
 
-func TestThePathIsAppendedUnlessItIsThere(t *testing.T) {
+func TestEndpoint(t *testing.T) {
 	t.Parallel()
 	const script = "/server/api/chk_flussonic_tmp_link.php"
 	tests := map[string]struct{ address, want string }{
@@ -178,7 +178,7 @@ func TestThePathIsAppendedUnlessItIsThere(t *testing.T) {
 	}
 }
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
@@ -200,7 +200,7 @@ func TestConfigInYAML(t *testing.T) {
 	}
 }
 
-func TestAWrongConfigIsRefused(t *testing.T) {
+func TestNew_InvalidConfig(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ address, want string }{
 		"no address":        {"", "address: must be set"},

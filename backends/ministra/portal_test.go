@@ -23,8 +23,8 @@ func versions() map[string]version {
 	}
 }
 
-// answer is the script. It looks at the token alone, the last one as PHP does, and finds "0" as empty as "".
-func (v version) answer(w http.ResponseWriter, known bool, r *http.Request) {
+// respond is the script. It looks at the token alone, the last one as PHP does, and finds "0" as empty as "".
+func (v version) respond(w http.ResponseWriter, known bool, r *http.Request) {
 	tokens := r.URL.Query()["token"]
 	if len(tokens) > 0 && (tokens[len(tokens)-1] == "" || tokens[len(tokens)-1] == "0") {
 		known = false
@@ -41,7 +41,7 @@ func (v version) answer(w http.ResponseWriter, known bool, r *http.Request) {
 
 // dialect answers for users whose tokens never end.
 func (v version) dialect(w http.ResponseWriter, r *http.Request, _ backendtest.User, known bool) {
-	v.answer(w, known, r)
+	v.respond(w, known, r)
 }
 
 // clock is the portal's, moved by the test: seconds since the token was made.
@@ -50,7 +50,7 @@ type clock struct{ age atomic.Int64 }
 // dialect answers for users whose tokens live for ttl, and are not used up by a check.
 func (c *clock) dialect(v version, ttl time.Duration) backendtest.Dialect {
 	return func(w http.ResponseWriter, r *http.Request, _ backendtest.User, known bool) {
-		v.answer(w, known && time.Duration(c.age.Load())*time.Second <= ttl, r)
+		v.respond(w, known && time.Duration(c.age.Load())*time.Second <= ttl, r)
 	}
 }
 

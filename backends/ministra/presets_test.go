@@ -9,7 +9,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-func TestPresetsKeepTheirPromises(t *testing.T) {
+func TestBackend_Presets(t *testing.T) {
 	backendtest.RunPresets(t, func(t *testing.T, address string, preset httpbackend.Preset) backends.Backend {
 		cfg := DefaultConfig()
 		cfg.HTTP.Address, cfg.HTTP.Preset = address, preset

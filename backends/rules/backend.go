@@ -10,8 +10,8 @@ import (
 
 // Backend goes through its rules. Safe for concurrent use.
 type Backend struct {
-	name    string
-	rules   []rule
+	name            string
+	rules           []rule
 	defaultDecision backends.Decision // if no rule ended the check
 }
 

@@ -8,7 +8,7 @@ import (
 	"usher/backends/backendtest"
 )
 
-func TestConditions(t *testing.T) {
+func TestRule_Matches(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		rule   Rule
@@ -112,7 +112,7 @@ func referer(page string) func(*backends.Request) {
 
 func query(raw string) func(*backends.Request) { return func(r *backends.Request) { r.Query = raw } }
 
-func TestMatches(t *testing.T) {
+func TestMatchesWildcard(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		pattern, text string

@@ -28,7 +28,7 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
@@ -59,7 +59,7 @@ func TestConfigInYAML(t *testing.T) {
 	}
 }
 
-func TestConfigValidate(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ config, want string }{
 		"the default wants rules": {`{}`, "rules: none; want at least one, such as { addresses: [192.0.2.0/24], then: allow }"},
@@ -111,7 +111,7 @@ func hostErrors(key string, hosts ...string) string {
 	return strings.Join(lines, "\n")
 }
 
-func TestVerbText(t *testing.T) {
+func TestAction_MarshalText(t *testing.T) {
 	t.Parallel()
 	for _, want := range []Action{NoAction, Allow, Deny, Pass, Fail} {
 		text, _ := want.MarshalText()
@@ -126,7 +126,7 @@ func TestVerbText(t *testing.T) {
 	}
 }
 
-func TestNewRefusesAWrongConfig(t *testing.T) {
+func TestNew_InvalidConfig(t *testing.T) {
 	t.Parallel()
 	ask := Config{Rules: []Rule{{Ask: "a"}, {Ask: "b"}, {Ask: "a"}}, Default: Deny}
 	tests := map[string]struct {

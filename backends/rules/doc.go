@@ -23,7 +23,7 @@
 //	  - { addresses: [198.51.100.7], then: deny }
 //	  - { user_agents: ["SmartTV*"], then: allow }
 //	  - { user_agents: ["*bot*"], then: deny }
-//	  - { referers: [tv.example.com, "*.tv.example.com"], ask: portals, on_failure: pass }
+//	  - { referers: [tv.exampleRequest.com, "*.tv.example.com"], ask: portals, on_failure: pass }
 //	default: deny
 //
 // A rule applies if each condition that it has is met by one of its entries. `then` says what follows. `ask` names a

@@ -62,7 +62,7 @@ func matchesChannel(patterns []string, channel string) bool {
 type outcome struct {
 	decision backends.Decision
 	err      error
-	isFinal     bool // the check; else the next rule follows, after a failure if err is set
+	isFinal  bool // the check; else the next rule follows, after a failure if err is set
 }
 
 // check asks the rule's backend.

@@ -57,16 +57,16 @@ func newBackend(t testing.TB, now int64, change func(*Config)) *Backend {
 	return b
 }
 
-// example is the viewer of the vendors' example, with that token.
-func example(token string) *backends.Request {
+// exampleRequest is the viewer of the vendors' example, with that token.
+func exampleRequest(token string) *backends.Request {
 	return &backends.Request{
 		Channel: "travel-channel", Path: "/tv/travel-channel/index.m3u8",
 		Query: "token=" + token, Address: netip.MustParseAddr("192.168.88.98"),
 	}
 }
 
-// ask requires an answer: there is nobody to fail.
-func ask(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
+// mustCheck requires an answer: there is nobody to fail.
+func mustCheck(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 	t.Helper()
 	d, err := b.Check(t.Context(), r)
 	if err != nil {
@@ -78,7 +78,7 @@ func ask(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 	return d
 }
 
-func want(t testing.TB, got backends.Decision, verdict backends.Verdict, reason string) {
+func wantDecision(t testing.TB, got backends.Decision, verdict backends.Verdict, reason string) {
 	t.Helper()
 	if got.Verdict != verdict || got.Reason != reason {
 		t.Errorf("got %s: %s\nwant %s: %s", got.Verdict, got.Reason, verdict, reason)
@@ -91,7 +91,7 @@ func sign(name, ip, start, end, key, salt, user string) string {
 	return hex.EncodeToString(sum[:]) + "-" + salt + "-" + end + "-" + start
 }
 
-func TestTheVendorsTokensOpen(t *testing.T) {
+func TestCheck_VendorTokens_Allowed(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		change func(*Config)
@@ -132,12 +132,12 @@ func TestTheVendorsTokensOpen(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := example("")
+			r := exampleRequest("")
 			r.Query = tt.query
 			if tt.path != "" {
 				r.Path = tt.path
 			}
-			d := ask(t, newBackend(t, tt.now, tt.change), r)
+			d := mustCheck(t, newBackend(t, tt.now, tt.change), r)
 			wanted := backends.Decision{
 				Verdict: backends.Allowed, Source: backends.FromLocal, Reason: valid, UserID: tt.user,
 			}
@@ -152,7 +152,7 @@ func signsUsers(c *Config) {
 	c.Formula, c.UserParameter, c.SaltLength = FormulaFlussonic, "user", 8
 }
 
-func TestTokensOfOthersDoNotOpen(t *testing.T) {
+func TestCheck_OtherTokens_Denied(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		change  func(*Config)
@@ -226,17 +226,17 @@ func TestTokensOfOthersDoNotOpen(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := example(vector2)
+			r := exampleRequest(vector2)
 			if tt.request != nil {
 				tt.request(r)
 			}
-			want(t, ask(t, newBackend(t, inside, tt.change), r), tt.verdict, tt.reason)
+			wantDecision(t, mustCheck(t, newBackend(t, inside, tt.change), r), tt.verdict, tt.reason)
 		})
 	}
 }
 
 // Every character of a token counts: whatever replaces it, the viewer stays out.
-func TestOneCharacterChangedKeepsTheViewerOut(t *testing.T) {
+func TestCheck_OneCharacterChanged_NotAllowed(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, inside, nil)
 	for i := range len(vector2) {
@@ -245,7 +245,7 @@ func TestOneCharacterChangedKeepsTheViewerOut(t *testing.T) {
 			if changed == vector2 {
 				continue
 			}
-			if d := ask(t, b, example(changed)); d.Verdict == backends.Allowed {
+			if d := mustCheck(t, b, exampleRequest(changed)); d.Verdict == backends.Allowed {
 				t.Errorf("let in by %s", changed)
 			}
 		}
@@ -253,25 +253,25 @@ func TestOneCharacterChangedKeepsTheViewerOut(t *testing.T) {
 	for _, field := range []int{0, 41, 50, 61} { // a hex digit for a hex digit, a digit for a digit: still a token
 		changed := []byte(vector2)
 		changed[field+2] = '3' + (changed[field+2]-'0')%2
-		want(t, ask(t, b, example(string(changed))), backends.Denied, mismatch)
+		wantDecision(t, mustCheck(t, b, exampleRequest(string(changed))), backends.Denied, mismatch)
 	}
 }
 
 // Start and end follow each other in the hash without a separator, so a viewer can keep the hash and move digits.
-func TestDigitsCannotBeMovedFromTheStartToTheEnd(t *testing.T) {
+func TestCheck_MovedDigits_NotAllowed(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, until+365*86400, nil)
 	digits := "16698100001669890000"
 	for at := range len(digits) + 1 {
 		moved := vector2[:40] + "-a5cd6c00-" + digits[at:] + "-" + digits[:at]
-		if d := ask(t, b, example(moved)); d.Verdict == backends.Allowed {
+		if d := mustCheck(t, b, exampleRequest(moved)); d.Verdict == backends.Allowed {
 			t.Errorf("let in by %s", moved)
 		}
 	}
-	want(t, ask(t, b, example(vector2[:40]+"-a5cd6c00-6698100001669890000-1")), backends.Pending, unlike)
+	wantDecision(t, mustCheck(t, b, exampleRequest(vector2[:40]+"-a5cd6c00-6698100001669890000-1")), backends.Pending, unlike)
 }
 
-func TestAddressesInTheHash(t *testing.T) {
+func TestCheck_AddressForms(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ signed, viewer string }{
 		"IPv4":             {"192.0.2.7", "192.0.2.7"},
@@ -281,14 +281,14 @@ func TestAddressesInTheHash(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := example(sign("travel-channel", tt.signed, "1669810000", "1669890000", "secret", "o4rH", ""))
+			r := exampleRequest(sign("travel-channel", tt.signed, "1669810000", "1669890000", "secret", "o4rH", ""))
 			r.Address = netip.MustParseAddr(tt.viewer)
-			want(t, ask(t, newBackend(t, inside, nil), r), backends.Allowed, valid)
+			wantDecision(t, mustCheck(t, newBackend(t, inside, nil), r), backends.Allowed, valid)
 		})
 	}
 }
 
-func TestAltasPathIsSignedUnescaped(t *testing.T) {
+func TestCheck_AltaPathUnescaped(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, inside, func(c *Config) { c.Formula = FormulaAlta })
 	for path, signed := range map[string]string{
@@ -296,13 +296,13 @@ func TestAltasPathIsSignedUnescaped(t *testing.T) {
 		"/tv/a+b/index.m3u8":               "/tv/a+b/index.m3u8",
 		"/tv/100%/index.m3u8":              "/tv/100%/index.m3u8",
 	} {
-		r := example(sign(signed, "192.168.88.98", "1669810000", "1669890000", "secret", "o4rH", ""))
+		r := exampleRequest(sign(signed, "192.168.88.98", "1669810000", "1669890000", "secret", "o4rH", ""))
 		r.Path = path
-		want(t, ask(t, b, r), backends.Allowed, valid)
+		wantDecision(t, mustCheck(t, b, r), backends.Allowed, valid)
 	}
 }
 
-func TestAShortKeyIsLoggedWithoutShowingIt(t *testing.T) {
+func TestNew_ShortKeyIsLogged(t *testing.T) {
 	t.Parallel()
 	var text bytes.Buffer
 	cfg := DefaultConfig()
@@ -321,9 +321,9 @@ func TestAShortKeyIsLoggedWithoutShowingIt(t *testing.T) {
 	}
 }
 
-func TestCheckDoesNotAllocate(t *testing.T) {
+func TestCheck_NoAllocation(t *testing.T) {
 	b := newBackend(t, inside, func(c *Config) { c.Keys = []backends.Secret{"old"} })
-	for _, r := range []*backends.Request{example(vector2), example(vector1), example("x")} {
+	for _, r := range []*backends.Request{exampleRequest(vector2), exampleRequest(vector1), exampleRequest("x")} {
 		if n := testing.AllocsPerRun(100, func() { _, _ = b.Check(t.Context(), r) }); n != 0 {
 			t.Errorf("%v allocations for %s", n, r.Query)
 		}
@@ -331,7 +331,7 @@ func TestCheckDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkCheck(b *testing.B) {
-	backend, r := newBackend(b, inside, nil), example(vector2)
+	backend, r := newBackend(b, inside, nil), exampleRequest(vector2)
 	b.ReportAllocs()
 	for b.Loop() {
 		if d, _ := backend.Check(b.Context(), r); d.Verdict != backends.Allowed {

@@ -13,7 +13,7 @@ import (
 	"usher/backends"
 )
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
@@ -36,7 +36,7 @@ func TestConfigInYAML(t *testing.T) {
 	}
 }
 
-func TestFormulasAreReadAsTheyArePrinted(t *testing.T) {
+func TestFormula_MarshalText(t *testing.T) {
 	t.Parallel()
 	for f := FormulaAstra; f <= FormulaFlussonic; f++ {
 		text, err := f.MarshalText()
@@ -55,7 +55,7 @@ func TestFormulasAreReadAsTheyArePrinted(t *testing.T) {
 	}
 }
 
-func TestAWrongConfigIsNamed(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		change func(*Config)
@@ -103,7 +103,7 @@ func TestAWrongConfigIsNamed(t *testing.T) {
 	}
 }
 
-func TestAllThatIsWrongIsNamedAtOnceWithoutSecrets(t *testing.T) {
+func TestConfig_ValidateAllAtOnceWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	cfg := Config{Key: "s3cret", Keys: []backends.Secret{""}, Tolerance: -1, SaltLength: -1}
 	_, err := New("tokens", cfg, nil)

@@ -10,7 +10,7 @@ import (
 )
 
 // What parses has one spelling: put together again, it is what it was. Its times cannot overflow.
-func FuzzParse(f *testing.F) {
+func FuzzParseToken(f *testing.F) {
 	for _, seed := range []string{
 		vector1, vector3, vector6, "", "---", vector2 + "-", vector2[:41] + "a-b-1669890000-1669810000",
 	} {
@@ -33,7 +33,7 @@ func FuzzParse(f *testing.F) {
 }
 
 // Only the one token that the key made lets anybody in, only to its channel, and only as its user.
-func FuzzCheckLetsInNobodyWithoutTheKey(f *testing.F) {
+func FuzzCheck_OnlySignedTokensAllowed(f *testing.F) {
 	b := newBackend(f, inside, signsUsers)
 	f.Add("token="+vector5+"&user=user1", "travel-channel")
 	f.Add("token="+vector2, "travel-channel")
@@ -42,9 +42,9 @@ func FuzzCheckLetsInNobodyWithoutTheKey(f *testing.F) {
 	f.Add("token="+vector1+"&token=%zz&%74oken=;user=+&user", "travel-channe")
 	f.Add("&&=&token", "l")
 	f.Fuzz(func(t *testing.T, query, channel string) {
-		r := example("")
+		r := exampleRequest("")
 		r.Query, r.Channel = query, channel
-		d := ask(t, b, r)
+		d := mustCheck(t, b, r)
 		if d.Verdict != backends.Allowed {
 			if d.UserID != "" || d.ValidFor != 0 {
 				t.Errorf("%q: a No with the facts of a yes: %+v", query, d)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestATokenIsTakenApart(t *testing.T) {
+func TestParseToken(t *testing.T) {
 	t.Parallel()
 	hash := vector2[:40]
 	tests := map[string]struct{ text, salt, start, end string }{
@@ -33,7 +33,7 @@ func TestATokenIsTakenApart(t *testing.T) {
 	}
 }
 
-func TestWhatDoesNotLookLikeAToken(t *testing.T) {
+func TestParseToken_Malformed(t *testing.T) {
 	t.Parallel()
 	hash := vector2[:40]
 	for name, text := range map[string]string{

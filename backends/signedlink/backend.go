@@ -17,12 +17,12 @@ const shortSecretBytes = 16
 
 // Backend decides by signed links. Safe for concurrent use.
 type Backend struct {
-	cfg        Config
-	expression expression
-	usesAddress    bool // the expression holds the viewer's
-	secrets    []string
-	tolerance  int64 // in seconds
-	now        func() time.Time
+	cfg         Config
+	expression  expression
+	usesAddress bool // the expression holds the viewer's
+	secrets     []string
+	tolerance   int64 // in seconds
+	now         func() time.Time
 }
 
 var _ backends.Backend = (*Backend)(nil)

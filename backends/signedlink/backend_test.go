@@ -60,8 +60,8 @@ func hashOf(input string) string {
 	return strings.NewReplacer("+", "-", "/", "_", "=", "").Replace(base64.StdEncoding.EncodeToString(sum[:]))
 }
 
-// ask requires an answer: there is nobody to fail.
-func ask(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
+// mustCheck requires an answer: there is nobody to fail.
+func mustCheck(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 	t.Helper()
 	d, err := b.Check(t.Context(), r)
 	if err != nil {
@@ -73,7 +73,7 @@ func ask(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 	return d
 }
 
-func TestLinks(t *testing.T) {
+func TestCheck_Links(t *testing.T) {
 	t.Parallel()
 	withAddress := func(c *Config) { c.Expression = "$expires$uri$remote_addr $secret" }
 	bound := "st=" + hashOf("1669890000/live/ch1192.0.2.7 supersecret") + "&e=1669890000"
@@ -144,7 +144,7 @@ func TestLinks(t *testing.T) {
 				r.Address = netip.MustParseAddr(tt.address)
 			}
 			want := backends.Decision{Verdict: tt.verdict, Source: backends.FromLocal, Reason: tt.reason}
-			if diff := cmp.Diff(want, ask(t, newBackend(t, until, tt.change), r)); diff != "" {
+			if diff := cmp.Diff(want, mustCheck(t, newBackend(t, until, tt.change), r)); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
 		})
@@ -157,7 +157,7 @@ func linkFor(uri string) string {
 }
 
 // Every character of a link counts: whatever replaces it, the viewer stays out.
-func TestOneCharacterChangedKeepsTheViewerOut(t *testing.T) {
+func TestCheck_OneCharacterChanged_NotAllowed(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, until, nil)
 	for at := range len(query) {
@@ -169,14 +169,14 @@ func TestOneCharacterChangedKeepsTheViewerOut(t *testing.T) {
 			if changed == query {
 				continue
 			}
-			if d := ask(t, b, &backends.Request{Path: "/live/ch1", Query: changed}); d.Verdict == backends.Allowed {
+			if d := mustCheck(t, b, &backends.Request{Path: "/live/ch1", Query: changed}); d.Verdict == backends.Allowed {
 				t.Errorf("let in by %s", changed)
 			}
 		}
 	}
 }
 
-func TestTheExpiry(t *testing.T) {
+func TestCheck_Expiry(t *testing.T) {
 	t.Parallel()
 	cuts := func(c *Config) { c.CutExpired, c.Tolerance = true, 10*time.Second }
 	yes := backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: valid}
@@ -205,7 +205,7 @@ func TestTheExpiry(t *testing.T) {
 			if tt.opened != 0 {
 				r.Opened = time.Unix(tt.opened, 0)
 			}
-			if diff := cmp.Diff(tt.want, ask(t, newBackend(t, tt.now, tt.change), r)); diff != "" {
+			if diff := cmp.Diff(tt.want, mustCheck(t, newBackend(t, tt.now, tt.change), r)); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
 		})
@@ -217,7 +217,7 @@ func validFor(d backends.Decision, life time.Duration) backends.Decision {
 	return d
 }
 
-func TestAShortSecretIsLoggedWithoutShowingIt(t *testing.T) {
+func TestNew_ShortSecretIsLogged(t *testing.T) {
 	t.Parallel()
 	var text bytes.Buffer
 	cfg := DefaultConfig()
@@ -236,7 +236,7 @@ func TestAShortSecretIsLoggedWithoutShowingIt(t *testing.T) {
 	}
 }
 
-func TestCheckDoesNotAllocate(t *testing.T) {
+func TestCheck_NoAllocation(t *testing.T) {
 	b := newBackend(t, until, func(c *Config) { c.Expression = "$expires$uri$remote_addr $secret" })
 	good := "st=" + hashOf("1669890000/live/ch1192.0.2.7 supersecret") + "&e=1669890000"
 	for _, q := range []string{good, query, "x=1"} {

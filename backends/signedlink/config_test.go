@@ -12,7 +12,7 @@ import (
 	"usher/backends"
 )
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
@@ -37,7 +37,7 @@ func TestConfigInYAML(t *testing.T) {
 	}
 }
 
-func TestAWrongConfigIsNamed(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	unknown := "; want $secret, $uri, $expires or $remote_addr"
 	tests := map[string]struct {
@@ -93,7 +93,7 @@ func TestAWrongConfigIsNamed(t *testing.T) {
 	}
 }
 
-func TestAllThatIsWrongIsNamedAtOnceWithoutSecrets(t *testing.T) {
+func TestConfig_ValidateAllAtOnceWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	cfg := Config{Secret: "s3cret", Secrets: []backends.Secret{""}, Trim: []string{""}, Tolerance: -1}
 	_, err := New("links", cfg, nil)

@@ -10,7 +10,7 @@ import (
 )
 
 // What parses has one spelling, but for a padding. Its time cannot overflow.
-func FuzzParse(f *testing.F) {
+func FuzzParseSignature(f *testing.F) {
 	f.Add(vector, "1669890000")
 	f.Add(vector+"==", "9999999999")
 	f.Add("-AVOya7ms1YAcvp7glK_Xh", "99999999999999999999")
@@ -30,7 +30,7 @@ func FuzzParse(f *testing.F) {
 }
 
 // An expression that compiles holds, part for part, what its text says.
-func FuzzCompile(f *testing.F) {
+func FuzzParseExpression(f *testing.F) {
 	for _, seed := range []string{
 		"$secret$uri$expires", "$secure_link_expires$uri$remote_addr $secret", "${secret}x${expires}", "$", "${uri", "$URI",
 	} {
@@ -56,7 +56,7 @@ func FuzzCompile(f *testing.F) {
 }
 
 // A $uri is a path that is left as it is when it is escaped and read once more, unless it holds a dot segment then.
-func FuzzURI(f *testing.F) {
+func FuzzNginxURI(f *testing.F) {
 	for _, p := range paths() {
 		f.Add(p[0])
 	}
@@ -85,14 +85,14 @@ func FuzzURI(f *testing.F) {
 }
 
 // Only the one link that the secret made lets anybody in, and only to its path.
-func FuzzCheckLetsInNobodyWithoutTheSecret(f *testing.F) {
+func FuzzCheck_OnlySignedLinksAllowed(f *testing.F) {
 	b := newBackend(f, until, nil)
 	f.Add(query, "/live/ch1")
 	f.Add(query+"&a", "/live/ch1/playlist.m3u8")
 	f.Add("e=11669890000&st="+vector, "/live/ch")
 	f.Add("ST="+vector+"==&E=1669890000&st=&;", "/live//c%681")
 	f.Fuzz(func(t *testing.T, viewers, path string) {
-		d := ask(t, b, &backends.Request{Path: path, Query: viewers})
+		d := mustCheck(t, b, &backends.Request{Path: path, Query: viewers})
 		if d.Verdict != backends.Allowed {
 			return
 		}

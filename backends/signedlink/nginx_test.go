@@ -184,8 +184,8 @@ func dial(t *testing.T, socket string, ended <-chan struct{}) net.Conn {
 	}
 }
 
-// ask sends a request as it is, and returns the status.
-func (n *nginx) ask(t *testing.T, host, path, query, address string) int {
+// request sends a request as it is, and returns the status.
+func (n *nginx) request(t *testing.T, host, path, query, address string) int {
 	t.Helper()
 	_, err := fmt.Fprintf(n.conn, "GET %s?%s HTTP/1.1\r\nHost: %s\r\nX-Real-IP: %s\r\n\r\n", path, query, host, address)
 	if err != nil {

@@ -33,11 +33,11 @@ func (c code) String() string {
 const maxShownDigits = 4
 
 var (
-	errNotJSON = errors.New("the answer is not one JSON object")
-	errNoCode  = errors.New("the answer has no `error`")
-	errDuplicateCode   = errors.New("the answer has more than one `error`")
-	errNotNumber = errors.New("`error` is not a number")
-	errUnknownCode = errors.New("`error` is a number that means nothing known")
+	errNotJSON       = errors.New("the answer is not one JSON object")
+	errNoCode        = errors.New("the answer has no `error`")
+	errDuplicateCode = errors.New("the answer has more than one `error`")
+	errNotNumber     = errors.New("`error` is not a number")
+	errUnknownCode   = errors.New("`error` is a number that means nothing known")
 )
 
 // parseCode reads an answer's body. Its errors show nothing of it but a code of a few digits.

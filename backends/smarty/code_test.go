@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestCodesThatAreRead(t *testing.T) {
+func TestParseCode(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		body string
@@ -30,7 +30,7 @@ func TestCodesThatAreRead(t *testing.T) {
 	}
 }
 
-func TestCodesThatAreNone(t *testing.T) {
+func TestParseCode_Malformed(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		body string
@@ -82,7 +82,7 @@ func TestCodesThatAreNone(t *testing.T) {
 	}
 }
 
-func TestAnErrorShowsACodeAndNothingElse(t *testing.T) {
+func TestParseCode_ErrorsHideResponse(t *testing.T) {
 	t.Parallel()
 	_, err := parseCode([]byte(`{"error": 1001}`))
 	if err == nil || err.Error() != "`error` is a number that means nothing known: 1001" {
@@ -97,7 +97,7 @@ func TestAnErrorShowsACodeAndNothingElse(t *testing.T) {
 	}
 }
 
-func BenchmarkParse(b *testing.B) {
+func BenchmarkParseCode(b *testing.B) {
 	body := []byte(`{"error": 0}`)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -11,8 +11,8 @@ import (
 
 // checkPath is where the middleware checks tokens, under its own address; checkPathSuffix is how every variant of it ends.
 const (
-	checkPath = "/tvmiddleware/api/streamservice/token/check/"
-	checkPathSuffix  = "/token/check/"
+	checkPath       = "/tvmiddleware/api/streamservice/token/check/"
+	checkPathSuffix = "/token/check/"
 )
 
 // What `send` may list.

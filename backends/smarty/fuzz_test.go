@@ -10,7 +10,7 @@ import (
 )
 
 // Only `error: 0` is ever a yes, and what is not a code is never a no, whatever a middleware says.
-func FuzzAnswer(f *testing.F) {
+func FuzzCheck(f *testing.F) {
 	for _, seed := range []string{
 		`{"error": 0}`, `{"error": "0"}`, `{"error": 1}`, `{"error": 7}`, `{"error": -0}`, `{"Error": 0}`, `{"error": 0`,
 		`{"error": 1, "error": 0}`, `{"error": {"error": 0}}`, `[0]`, ``, `null`, "\ufeff{\"error\": 0}", `{"\u0065rror":0}`,
@@ -32,7 +32,7 @@ func FuzzAnswer(f *testing.F) {
 		if (err == nil) == (d == backends.Decision{}) || err != nil && backends.AsFailure(err) == nil {
 			t.Fatalf("got %+v and error %v, want a decision or a failure", d, err)
 		}
-		said := errorSaid(body)
+		said := errorByOtherReader(body)
 		switch {
 		case d.Verdict == backends.Allowed && said != "0":
 			t.Errorf("got a yes of %q with %d", body, status)
@@ -42,8 +42,8 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
-// errorSaid is the value of `error` by another reader of JSON; empty: there is none.
-func errorSaid(body []byte) string {
+// errorByOtherReader is the value of `error` by another reader of JSON; empty: there is none.
+func errorByOtherReader(body []byte) string {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(body, &fields) != nil {
 		return ""

@@ -10,15 +10,15 @@ import (
 )
 
 // A status without a code is a failure or a redirect where the preset says so, and no answer else.
-func TestPresetsKeepTheirPromises(t *testing.T) {
+func TestBackend_Presets(t *testing.T) {
 	t.Parallel()
 	backendtest.RunPresets(t, func(t *testing.T, address string, preset httpbackend.Preset) backends.Backend {
 		return newBackend(t, address, func(c *Config) {
 			c.HTTP.Preset, c.HTTP.DialTimeout, c.HTTP.TLSTimeout = preset, time.Minute, time.Minute
 		})
 	},
-		backendtest.Speaking(saying(200, `{"error":0}`)),
-		backendtest.Refusing(refusing),
+		backendtest.Speaking(respondingWith(200, `{"error":0}`)),
+		backendtest.Refusing(denyingWith),
 		backendtest.LeavingOut("X-Location has no place beside a code", "403 with X-Location"),
 		backendtest.Instead(httpbackend.PresetAstra, `
 204 | malformed | unexpected_status, unexpected_answer | come back | let in | kept

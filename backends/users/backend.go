@@ -13,17 +13,17 @@ import (
 
 // Backend decides by accounts in a file. Safe for concurrent use. Close it after use.
 type Backend struct {
-	name    string
-	cfg     Config
-	log     *slog.Logger
-	now     func() time.Time
-	secret  []byte // of this process, for hashes that nobody else needs to understand
+	name     string
+	cfg      Config
+	log      *slog.Logger
+	now      func() time.Time
+	secret   []byte // of this process, for hashes that nobody else needs to understand
 	verifier *passwordVerifier
-	accounts   atomic.Pointer[accountTable]
+	accounts atomic.Pointer[accountTable]
 
 	// These are look's: the file, what is wrong with what it held last, and what was the trouble at the last look.
-	file    file
-	parseErr   error
+	file        file
+	parseErr    error
 	loggedError string
 }
 

@@ -18,11 +18,11 @@ const mtimeResolution = 2 * time.Second
 
 // file is the file of accounts, and what it was when it was last read. Not safe for concurrent use.
 type file struct {
-	path string
+	path     string
 	lastInfo os.FileInfo // nil: it could not be read, or never was
 	// isSettled: a later change would show in seen.
 	isSettled bool
-	sum     [sha256.Size]byte // zero: never read
+	sum       [sha256.Size]byte // zero: never read
 }
 
 // readIfChanged reads the file if it is not what it was, by its time, size and identity, so that one that was moved into its

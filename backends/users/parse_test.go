@@ -21,7 +21,7 @@ func mustParse(t testing.TB, text string) *accountTable {
 	return parsed
 }
 
-func TestTheExampleIsReadWhole(t *testing.T) {
+func TestParse_Example(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/users.yaml")
 	if err != nil {
@@ -55,7 +55,7 @@ func TestTheExampleIsReadWhole(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
+func TestParse_ErrorPositions(t *testing.T) {
 	t.Parallel()
 	const bcryptHash = "$2y$05$abcdefghijklmnopqrstuuceoIQuaP.5etEpp9yRDVWWtgzuH1TCS"
 	tests := map[string]struct{ text, want string }{
@@ -219,7 +219,7 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 	}
 }
 
-func TestManyProblemsAreCounted(t *testing.T) {
+func TestParse_ManyProblems(t *testing.T) {
 	t.Parallel()
 	text := "users:\n" + strings.Repeat("  \"\": {}\n", 1)
 	for i := range 25 {
@@ -231,7 +231,7 @@ func TestManyProblemsAreCounted(t *testing.T) {
 	}
 }
 
-func TestLinesOfManyUsersAreRight(t *testing.T) {
+func TestParse_LinesInLongFile(t *testing.T) {
 	t.Parallel()
 	text := "users:\n"
 	for i := range 1000 {
@@ -244,7 +244,7 @@ func TestLinesOfManyUsersAreRight(t *testing.T) {
 }
 
 // Whatever stands where a password should, no error repeats it.
-func FuzzNoErrorHoldsASecret(f *testing.F) {
+func FuzzParse_ErrorsHideSecrets(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"", ""},
 		{`"`, ""},

@@ -18,7 +18,7 @@ type passwordCache struct {
 	secret []byte
 	limit  int
 
-	mu       sync.Mutex
+	mu         sync.Mutex
 	young, old map[fingerprint]struct{}
 }
 

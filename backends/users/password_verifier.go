@@ -18,14 +18,14 @@ const defaultVerifyTimeout = 750 * time.Millisecond
 // passwordVerifier compares passwords with bcrypt hashes, few at once, and remembers those that were right. Safe for concurrent
 // use.
 type passwordVerifier struct {
-	name    string
-	cache  *passwordCache
-	slots   chan struct{}
-	waiting atomic.Int64
-	maxWaiting    int // may wait
+	name       string
+	cache      *passwordCache
+	slots      chan struct{}
+	waiting    atomic.Int64
+	maxWaiting int // may wait
 
 	timeout time.Duration
-	compare  func(p password, text string) bool
+	compare func(p password, text string) bool
 }
 
 func newPasswordVerifier(name string, cfg Config, secret []byte) *passwordVerifier {

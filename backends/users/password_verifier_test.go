@@ -14,8 +14,8 @@ import (
 	"usher/backends"
 )
 
-// busy takes every slot, and gives them back at the end.
-func busy(t *testing.T, b *Backend) {
+// takeAllSlots takes every slot, and gives them back at the end.
+func takeAllSlots(t *testing.T, b *Backend) {
 	t.Helper()
 	for range cap(b.verifier.slots) {
 		b.verifier.slots <- struct{}{}
@@ -36,7 +36,7 @@ func wantOverload(t *testing.T, err error, want *backends.Overload) {
 }
 
 // A login that nobody has waits where a known one does, and neither is a failure, which could let its viewer in.
-func TestWhileAllSlotsAreTaken(t *testing.T) {
+func TestPasswordVerifier_SlotsTaken_Overload(t *testing.T) {
 	for _, query := range []string{
 		"auth=alice:rasmuslerdorf", "auth=alice:wrong", "auth=mallory:wrong", "auth=dave:wrong",
 	} {
@@ -45,14 +45,14 @@ func TestWhileAllSlotsAreTaken(t *testing.T) {
 				b := withFile(t, `users: { alice: { password: $2y$05$abcdefghijklmnopqrstuuceoIQuaP.5etEpp9yRDVWWtgzuH1TCS },
   dave: { tokens: [0123456789] } }`)
 				b.verifier.slots, b.verifier.timeout = make(chan struct{}, 3), defaultVerifyTimeout
-				busy(t, b)
+				takeAllSlots(t, b)
 				start := time.Now()
-				_, err := b.Check(t.Context(), question(query))
+				_, err := b.Check(t.Context(), requestWith(query))
 				wantOverload(t, err, backends.NewOverload("backends.subscribers.max_hashing", 3))
 				if waited := time.Since(start); waited != defaultVerifyTimeout {
 					t.Errorf("waited %s, want %s", waited, defaultVerifyTimeout)
 				}
-				if d := check(t, b, question("token=0123456789")); d.Verdict != backends.Allowed {
+				if d := check(t, b, requestWith("token=0123456789")); d.Verdict != backends.Allowed {
 					t.Errorf("a token: %s, want allowed", d.Verdict)
 				}
 			})
@@ -60,37 +60,37 @@ func TestWhileAllSlotsAreTaken(t *testing.T) {
 	}
 }
 
-func TestAViewerWhoLeavesIsNoFailure(t *testing.T) {
+func TestPasswordVerifier_ViewerLeaves_NoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackend(t, nil)
-		busy(t, b)
+		takeAllSlots(t, b)
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Millisecond, cancel)
-		_, err := b.Check(ctx, question("auth=alice:rasmuslerdorf"))
+		_, err := b.Check(ctx, requestWith("auth=alice:rasmuslerdorf"))
 		if !errors.Is(err, context.Canceled) || backends.AsFailure(err) != nil || backends.IsOverload(err) {
 			t.Errorf("got %v, want that of a viewer who left", err)
 		}
-		if _, err := b.Check(ctx, question("auth=alice:rasmuslerdorf")); !errors.Is(err, context.Canceled) {
+		if _, err := b.Check(ctx, requestWith("auth=alice:rasmuslerdorf")); !errors.Is(err, context.Canceled) {
 			t.Errorf("gone before: got %v", err)
 		}
 		ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		_, err = b.Check(ctx, question("auth=alice:rasmuslerdorf"))
+		_, err = b.Check(ctx, requestWith("auth=alice:rasmuslerdorf"))
 		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_hashing", cap(b.verifier.slots)))
 	})
 }
 
-func TestOnlySoManyWait(t *testing.T) {
+func TestPasswordVerifier_MaxWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackend(t, func(c *Config) { c.MaxHashing, c.MaxWaiting = 1, 1 })
-		busy(t, b)
+		takeAllSlots(t, b)
 		first := make(chan error)
 		go func() {
-			_, err := b.Check(t.Context(), question("auth=alice:rasmuslerdorf"))
+			_, err := b.Check(t.Context(), requestWith("auth=alice:rasmuslerdorf"))
 			first <- err
 		}()
 		synctest.Wait()
-		_, err := b.Check(t.Context(), question("auth=alice:rasmuslerdorf"))
+		_, err := b.Check(t.Context(), requestWith("auth=alice:rasmuslerdorf"))
 		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_waiting", 1))
 		wantOverload(t, <-first, backends.NewOverload("backends.subscribers.max_hashing", 1))
 		if n := b.verifier.waiting.Load(); n != 0 {
@@ -99,7 +99,7 @@ func TestOnlySoManyWait(t *testing.T) {
 	})
 }
 
-func TestOnlySoManyHashesAreComputedAtOnce(t *testing.T) {
+func TestPasswordVerifier_MaxHashing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackend(t, func(c *Config) { c.MaxHashing = 2 })
 		var running, most, all atomic.Int64
@@ -113,7 +113,7 @@ func TestOnlySoManyHashesAreComputedAtOnce(t *testing.T) {
 		done := make(chan struct{})
 		for i := range 20 {
 			go func() {
-				_ = check(t, b, question(fmt.Sprintf("auth=alice:guess-%d", i)))
+				_ = check(t, b, requestWith(fmt.Sprintf("auth=alice:guess-%d", i)))
 				done <- struct{}{}
 			}()
 		}
@@ -126,8 +126,8 @@ func TestOnlySoManyHashesAreComputedAtOnce(t *testing.T) {
 	})
 }
 
-// counting counts the hashes that are computed.
-func counting(b *Backend) *atomic.Int64 {
+// countHashes counts the hashes that are computed.
+func countHashes(b *Backend) *atomic.Int64 {
 	n := new(atomic.Int64)
 	b.verifier.compare = func(p password, text string) bool {
 		n.Add(1)
@@ -136,10 +136,10 @@ func counting(b *Backend) *atomic.Int64 {
 	return n
 }
 
-func TestOnlyARightPasswordIsRemembered(t *testing.T) {
+func TestPasswordVerifier_CachesOnlyCorrectPasswords(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, nil)
-	n := counting(b)
+	n := countHashes(b)
 	for _, step := range []struct {
 		query  string
 		want   backends.Verdict
@@ -153,19 +153,19 @@ func TestOnlyARightPasswordIsRemembered(t *testing.T) {
 		{"auth=carol:U*U", backends.Denied, 4}, // right, but disabled
 		{"auth=alice:rasmuslerdorf", backends.Allowed, 4},
 	} {
-		if d := check(t, b, question(step.query)); d.Verdict != step.want || n.Load() != step.hashes {
+		if d := check(t, b, requestWith(step.query)); d.Verdict != step.want || n.Load() != step.hashes {
 			t.Errorf("%s: %s after %d hashes, want %s after %d", step.query, d.Verdict, n.Load(), step.want, step.hashes)
 		}
 	}
 }
 
-func TestOfManyWhoComeAtOnceOneIsCompared(t *testing.T) {
+func TestPasswordVerifier_ConcurrentChecksHashOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackend(t, func(c *Config) { c.MaxHashing = 1 })
-		n := counting(b)
+		n := countHashes(b)
 		verdicts := make(chan backends.Verdict)
 		for range 10 {
-			go func() { verdicts <- check(t, b, question("auth=alice:rasmuslerdorf")).Verdict }()
+			go func() { verdicts <- check(t, b, requestWith("auth=alice:rasmuslerdorf")).Verdict }()
 		}
 		for range 10 {
 			if v := <-verdicts; v != backends.Allowed {
@@ -179,18 +179,18 @@ func TestOfManyWhoComeAtOnceOneIsCompared(t *testing.T) {
 }
 
 // A decoy's own password opens nothing, and is not remembered for the login that it stood in for.
-func TestADecoyIsNeverRight(t *testing.T) {
+func TestPasswordVerifier_DecoyNeverMatches(t *testing.T) {
 	t.Parallel()
 	b := withFile(t, "users: { alice: { password: $2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW } }")
-	n := counting(b)
+	n := countHashes(b)
 	for i := range 2 {
-		if d := check(t, b, question("auth=mallory:U*U")); d.Verdict != backends.Denied || n.Load() != int64(i+1) {
+		if d := check(t, b, requestWith("auth=mallory:U*U")); d.Verdict != backends.Denied || n.Load() != int64(i+1) {
 			t.Errorf("%s after %d hashes, want denied after %d", d.Verdict, n.Load(), i+1)
 		}
 	}
 }
 
-func TestAHashThatTakesTooLongIsRememberedForTheNextTry(t *testing.T) {
+func TestPasswordVerifier_SlowHashIsCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackend(t, func(c *Config) { c.MaxHashing = 1 })
 		b.verifier.timeout = defaultVerifyTimeout
@@ -198,17 +198,17 @@ func TestAHashThatTakesTooLongIsRememberedForTheNextTry(t *testing.T) {
 			time.Sleep(time.Second)
 			return true
 		}
-		_, err := b.Check(t.Context(), question("auth=alice:rasmuslerdorf"))
+		_, err := b.Check(t.Context(), requestWith("auth=alice:rasmuslerdorf"))
 		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_hashing", 1))
 		b.Close() // waits for it
 		b.verifier.compare = func(password, string) bool { panic("it is known") }
-		if d := check(t, b, question("auth=alice:rasmuslerdorf")); d.Verdict != backends.Allowed {
+		if d := check(t, b, requestWith("auth=alice:rasmuslerdorf")); d.Verdict != backends.Allowed {
 			t.Errorf("got %s, want allowed", d.Verdict)
 		}
 	})
 }
 
-func TestUnknownLoginsTakeAsLongAsKnownOnes(t *testing.T) {
+func TestAccountTable_PasswordForUnknownLogins(t *testing.T) {
 	t.Parallel()
 	cheap, dear := password{bcrypt: "cheap"}, password{bcrypt: "dear"}
 	known := &accountTable{
@@ -243,7 +243,7 @@ func TestUnknownLoginsTakeAsLongAsKnownOnes(t *testing.T) {
 	}
 }
 
-func TestTheMemoryIsBounded(t *testing.T) {
+func TestPasswordCache_Bounded(t *testing.T) {
 	t.Parallel()
 	m := newPasswordCache([]byte("secret"), 100)
 	used := m.keyOf("alice", "hash", "password")
@@ -262,7 +262,7 @@ func TestTheMemoryIsBounded(t *testing.T) {
 	}
 }
 
-func TestKeysTellTheirPartsApart(t *testing.T) {
+func TestPasswordCache_KeysAreInjective(t *testing.T) {
 	t.Parallel()
 	m := newPasswordCache([]byte("secret"), 1)
 	seen := map[fingerprint][3]string{}

@@ -20,8 +20,8 @@ const maxProblems = 10
 
 // problems are what is wrong with a file.
 type problems struct {
-	file string
-	errs []error
+	file     string
+	errs     []error
 	unlisted int
 }
 
