@@ -16,7 +16,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// Backend reads tokens. Safe for concurrent use. Close it after use.
+// Backend decides by tokens. Safe for concurrent use. Close it after use.
 type Backend struct {
 	name   string
 	cfg    Config
@@ -24,7 +24,7 @@ type Backend struct {
 	parser *jwt.Parser
 	now    func() time.Time
 
-	// local are the keys that the config holds; nil: remote fetches them with client.
+	// local holds the configured keys; nil: jwks fetches them with client.
 	local  keySet
 	jwks   *jwksCache
 	client *httpbackend.Client
@@ -32,7 +32,7 @@ type Backend struct {
 
 var _ backends.Backend = (*Backend)(nil)
 
-// New makes the named backend. It fails if the config is wrong or its key cannot be read; a JWK set is fetched when
+// New makes the named backend. It fails if the config is invalid or its key cannot be read. A JWK set is fetched when
 // first needed. log may be nil.
 func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 	if err := cfg.Validate(); err != nil {
@@ -69,13 +69,14 @@ func (b *Backend) loadKeys(log *slog.Logger) (err error) {
 			return fetchKeys(ctx, b.name, b.client, b.cfg.Algorithms)
 		}, log)
 		if strings.HasPrefix(strings.ToLower(b.cfg.JWKSURL), "http:") {
-			log.Warn("signing keys come over plain http: whoever can change the answer can sign", "backend", b.name)
+			log.Warn("jwks fetched over plain http, so an attacker on the path can sign tokens; use an https jwks_url",
+				slog.String("backend", b.name))
 		}
 	}
 	return err
 }
 
-// Run refreshes the JWK set until ctx ends, and then returns nil. With other keys it has nothing to do.
+// Run refreshes the JWK set until ctx ends, and then returns nil. With other keys it does nothing.
 func (b *Backend) Run(ctx context.Context) error {
 	if b.jwks == nil {
 		<-ctx.Done()
@@ -85,7 +86,7 @@ func (b *Backend) Run(ctx context.Context) error {
 	return nil
 }
 
-// Close ends what is under way. Later checks find the keys that are known.
+// Close cancels a fetch in flight. Later checks use the known keys.
 func (b *Backend) Close() {
 	if b.jwks != nil {
 		b.jwks.close()
@@ -93,43 +94,42 @@ func (b *Backend) Close() {
 	}
 }
 
-// Check reads the viewer's token. Without one it has no opinion.
+// Check validates the viewer's token. Without one it has no opinion.
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	raw := b.findToken(r)
-	no := backends.Decision{Source: backends.FromLocal}
+	local := backends.Decision{Source: backends.FromLocal}
 	switch {
 	case raw == "":
 		return backends.Decision{Verdict: backends.Pending, Source: backends.FromLocal, Reason: "no token"}, nil
 	case len(raw) > maxTokenBytes:
-		return deny(no, "token is longer than 8192 bytes"), nil
+		return deny(local, "token is longer than 8192 bytes"), nil
 	case !hasTokenCharacters(raw):
-		return deny(no, "token is malformed"), nil
+		return deny(local, "token is malformed"), nil
 	}
 	now := b.now()
-	then := now
+	windowTime := now
 	if !b.cfg.CutExpired && !r.Opened.IsZero() {
-		then = r.Opened
+		windowTime = r.Opened
 	}
 	claims := jwt.MapClaims{}
 	token, err := b.parser.ParseWithClaims(raw, claims, func(t *jwt.Token) (any, error) { return b.keysFor(ctx, t) })
 	if err != nil {
-		return b.onVerifyError(token, err, func() string { return b.rejectionReason(claims, r, then) })
+		return b.onVerifyError(token, err, func() string { return b.rejectionReason(claims, r, windowTime) })
 	}
-	if reason := b.rejectionReason(claims, r, then); reason != "" {
+	if reason := b.rejectionReason(claims, r, windowTime); reason != "" {
 		return deny(b.identify(claims), reason), nil
 	}
 	return b.allow(claims, now), nil
 }
 
 var (
-	errBadHeader         = errors.New("the token's header makes no sense")
-	errCriticalExtension = errors.New("the token asks for an extension")
+	errBadHeader         = errors.New("the token's header is invalid")
+	errCriticalExtension = errors.New("the token requires an extension")
 )
 
-// keysFor finds the keys to verify a token with. What a token brings along itself (jwk, jku, x5c, x5u) is not looked
-// at.
+// keysFor returns the keys to verify a token with. It ignores keys and key URLs inside the token (jwk, jku, x5c, x5u).
 func (b *Backend) keysFor(ctx context.Context, token *jwt.Token) (jwt.VerificationKeySet, error) {
-	if _, present := token.Header["crit"]; present { // RFC 7515 §4.1.11: whoever does not know it must refuse
+	if _, present := token.Header["crit"]; present { // RFC 7515 §4.1.11: unknown extensions must be refused
 		return jwt.VerificationKeySet{}, errCriticalExtension
 	}
 	id := ""
@@ -144,33 +144,33 @@ func (b *Backend) keysFor(ctx context.Context, token *jwt.Token) (jwt.Verificati
 		found, err := b.jwks.keys(ctx, algorithm, id)
 		return jwt.VerificationKeySet{Keys: found}, err
 	}
-	// There is one key, whatever the issuer calls it.
+	// There is one key, so the kid does not matter.
 	return jwt.VerificationKeySet{Keys: b.local.matching(algorithm, "")}, nil
 }
 
-// onVerifyError is the answer about a token that was not verified because of err, which is the library's and may quote
-// the token. While no keys are known, what the token says against its bearer is believed.
-func (b *Backend) onVerifyError(token *jwt.Token, err error, against func() string) (backends.Decision, error) {
-	no := backends.Decision{Source: backends.FromLocal}
+// onVerifyError decides on a token whose verification ended with err, which is the library's and may quote the token.
+// While no keys are known, a reason to reject in the token's own claims counts; rejection returns it.
+func (b *Backend) onVerifyError(token *jwt.Token, err error, rejection func() string) (backends.Decision, error) {
+	local := backends.Decision{Source: backends.FromLocal}
 	if errors.Is(err, context.Canceled) {
 		return backends.Decision{}, fmt.Errorf("ask backend %q: %w", b.name, context.Canceled)
 	}
 	if failure := backends.AsFailure(err); failure != nil {
-		if reason := against(); reason != "" {
-			return deny(no, reason), nil
+		if reason := rejection(); reason != "" {
+			return deny(local, reason), nil
 		}
 		return backends.Decision{}, failure
 	}
 	switch {
 	case errors.Is(err, errUnknownKey):
-		return deny(no, "token is signed with an unknown key"), nil
+		return deny(local, "token is signed with an unknown key"), nil
 	case errors.Is(err, errCriticalExtension):
-		return deny(no, "token asks for an extension"), nil
+		return deny(local, "token requires an extension"), nil
 	case errors.Is(err, errBadHeader), errors.Is(err, jwt.ErrTokenMalformed):
-		return deny(no, "token is malformed"), nil
+		return deny(local, "token is malformed"), nil
 	case token == nil || token.Method == nil || !slices.Contains(b.cfg.Algorithms, token.Method.Alg()):
-		return deny(no, "token is signed with an algorithm that is not allowed"), nil
+		return deny(local, "token is signed with an algorithm that is not allowed"), nil
 	default:
-		return deny(no, "token is not signed by the issuer"), nil
+		return deny(local, "token is not signed by the issuer"), nil
 	}
 }

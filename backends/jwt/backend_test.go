@@ -17,7 +17,7 @@ import (
 	"usher/backends"
 )
 
-// Each algorithm, with each source of keys that it can have.
+// Each algorithm is tested with each of its sources of keys.
 func TestCheck_EveryAlgorithm(t *testing.T) {
 	t.Parallel()
 	public := map[string]crypto.PublicKey{}
@@ -53,7 +53,8 @@ func TestCheck_EveryAlgorithm(t *testing.T) {
 	}
 }
 
-// Whatever is in the list, a key is for its kind. Config refuses such lists; this is the second lock on the door.
+// A key verifies only algorithms of its kind, whatever the list holds. Config rejects such lists already; this is the
+// second line of defence.
 func TestKeySet_KeyBoundToKind(t *testing.T) {
 	t.Parallel()
 	set := keySet{{value: []byte(testSecret)}}
@@ -117,19 +118,19 @@ func TestCheck_ForgedTokens_Denied(t *testing.T) {
 		"another RSA key": {func(t *testing.T) string {
 			return sign(t, "RS256", "", newRSA(2048).private, goodClaims(nil))
 		}, notSigned},
-		"a key that the token brings along": {func(t *testing.T) string {
+		"a key inside the token": {func(t *testing.T) string {
 			return signHeader(t, header("RS256", map[string]any{
 				"jwk": jwkOf(t, "", own.public), "jku": "http://127.0.0.1:1/", "x5u": "http://127.0.0.1:1/",
 			}), newRSA(2048).private, goodClaims(nil))
 		}, notSigned},
-		"an extension that must be known": {func(t *testing.T) string {
+		"a critical extension": {func(t *testing.T) string {
 			return signHeader(t, header("RS256", map[string]any{"crit": []string{"b64"}, "b64": false}),
 				keyPairs()["RSA"].private, goodClaims(nil))
-		}, "token asks for an extension"},
+		}, "token requires an extension"},
 		"a kid that is no string": {func(t *testing.T) string {
 			return signHeader(t, header("RS256", map[string]any{"kid": 1}), keyPairs()["RSA"].private, goodClaims(nil))
 		}, malformed},
-		"a kid that asks a data base is only a name": {func(t *testing.T) string {
+		"a kid with SQL is only a name": {func(t *testing.T) string {
 			return sign(t, "RS256", "' OR 1=1 --", keyPairs()["RSA"].private, goodClaims(nil))
 		}, ""},
 		"no algorithm": {func(*testing.T) string { return encode(`{}`) + "." + encode(`{}`) + "." }, notAllowed},
@@ -155,7 +156,7 @@ func TestCheck_ForgedTokens_Denied(t *testing.T) {
 		}, malformed},
 		"a line end within": {func(t *testing.T) string { return strings.Replace(good(t), ".", ".%0A", 1) }, malformed},
 		"a broken escape":   {func(t *testing.T) string { return good(t) + "%zz" }, malformed},
-		"8 KiB are read":    {func(*testing.T) string { return strings.Repeat("a", 8<<10) }, malformed},
+		"8 KiB are accepted":    {func(*testing.T) string { return strings.Repeat("a", 8<<10) }, malformed},
 		"one byte more": {
 			func(*testing.T) string { return strings.Repeat("a", 8<<10+1) }, "token is longer than 8192 bytes",
 		},
@@ -191,7 +192,7 @@ func TestCheck_ForgedTokens_Denied(t *testing.T) {
 	}
 }
 
-// A token of the wrong curve, in a set whose key has the right id.
+// The token names a key of the set, but has another curve's algorithm.
 func TestCheck_CurveMismatch_Denied(t *testing.T) {
 	t.Parallel()
 	public := map[string]crypto.PublicKey{"1": keyPairs()["P-384"].public, "2": keyPairs()["P-256"].public}
@@ -225,10 +226,10 @@ func TestFindToken(t *testing.T) {
 		"the first that is not empty":    {nil, "token=&token=TOKEN&token=x", nil, ""},
 		"a bad one first":                {nil, "token=x&token=TOKEN", nil, "token is malformed"},
 		"another parameter":              {nil, "jwt=TOKEN", nil, pending},
-		"another's end":                  {nil, "xtoken=TOKEN", nil, pending},
+		"another name with that suffix":                  {nil, "xtoken=TOKEN", nil, pending},
 		"a parameter of another name":    {func(c *Config) { c.Parameter = "jwt" }, "token=x&jwt=TOKEN", nil, ""},
 		"nothing":                        {nil, "", nil, pending},
-		"a header that is not asked for": {nil, "", authorization("Bearer TOKEN"), pending},
+		"a header that is not configured": {nil, "", authorization("Bearer TOKEN"), pending},
 		"in the header": {
 			func(c *Config) { c.Header = "authorization" }, "", authorization("Bearer TOKEN"), "",
 		},
@@ -238,7 +239,7 @@ func TestFindToken(t *testing.T) {
 		"in the header without a scheme": {
 			func(c *Config) { c.Header = "X-Device" }, "", []backends.Header{{Name: "X-Device", Value: "TOKEN"}}, "",
 		},
-		"another scheme is another's": {
+		"another scheme is ignored": {
 			func(c *Config) { c.Header = "Authorization" }, "", authorization("Basic dXNlcjpwYXNz"), pending,
 		},
 		"a scheme alone": {
@@ -251,7 +252,7 @@ func TestFindToken(t *testing.T) {
 		"the header if there is no parameter": {
 			func(c *Config) { c.Header = "Authorization" }, "a=b", authorization("Bearer TOKEN"), "",
 		},
-		"a parameter that is not asked for": {
+		"a parameter that is not configured": {
 			func(c *Config) { c.Header, c.Parameter = "Authorization", "" }, "token=TOKEN&=TOKEN", nil, pending,
 		},
 	}
@@ -307,15 +308,15 @@ func TestCheck_ViewerLeaves_StillAllowed(t *testing.T) {
 	if err != nil {
 		t.Fatalf("check: %v", err)
 	}
-	wantDecision(t, d, backends.Allowed, "token is valid") // nothing had to be waited for
+	wantDecision(t, d, backends.Allowed, "token is valid") // nothing had to wait
 }
 
-// What the libraries say may quote what they were given; what we say must not.
+// The libraries' errors may quote their input; ours must not.
 func TestNew_ErrorsHideSecrets(t *testing.T) {
 	t.Parallel()
 	_, err := jwt.Parse(encode("5ecret")+"."+encode("{}")+".", nil)
 	if _, ok := errors.AsType[*json.SyntaxError](err); !ok {
-		t.Fatalf("got %v; the library no longer passes on what its JSON reader says", err)
+		t.Fatalf("got %v; the library no longer passes on its JSON parser's error", err)
 	}
 	for name, change := range map[string]func(*Config){
 		"a short secret":       func(c *Config) { c.Secret = "5ecret" },
@@ -336,6 +337,6 @@ func TestNew_ErrorsHideSecrets(t *testing.T) {
 	cfg.Algorithms, cfg.PublicKeyFile = []string{"RS256"}, writeFile(t, privatePEM(private))
 	_, err = New("tokens", cfg, nil)
 	if err == nil || !strings.Contains(err.Error(), `no public key or certificate in PEM, but "RSA PRIVATE KEY"`) {
-		t.Errorf("got %v, want what is wrong with the file", err)
+		t.Errorf("got %v, want the file's problem", err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 func methodHS256() jwt.SigningMethod { return jwt.SigningMethodHS256 }
 
-// The price of an opening. Whether it is worth remembering tokens is decided by this.
+// The cost of an opening decides whether caching verified tokens is worth it.
 func BenchmarkCheck(b *testing.B) {
 	for _, algorithm := range []string{"HS256", "RS256", "ES256", "EdDSA"} {
 		b.Run(algorithm, func(b *testing.B) {
@@ -31,7 +31,7 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
-// What a viewer without a good token costs.
+// The cost of a viewer without a valid token.
 func BenchmarkCheck_Denied(b *testing.B) {
 	backend, _ := newBackend(b, withSecret(nil), nil)
 	for name, token := range map[string]string{

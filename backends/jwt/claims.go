@@ -17,7 +17,7 @@ import (
 	"usher/backends"
 )
 
-// Bounds of what a token may say, as of what any backend may.
+// Bounds of claims, the same as for every backend's decisions.
 const (
 	maxUserLength    = 256
 	maxSessionsBound = 1_000_000
@@ -25,11 +25,11 @@ const (
 	maxDate          = 1e11 // seconds, in the year 5138; milliseconds, a common mistake, are beyond
 )
 
-// rejectionReason is what the claims say against a viewer who asks r, the token's window being looked at from then; empty:
-// nothing.
-func (b *Backend) rejectionReason(claims jwt.MapClaims, r *backends.Request, then time.Time) string {
+// rejectionReason returns why the claims do not allow the request; empty: they do. at is the time that must lie within
+// the token's window.
+func (b *Backend) rejectionReason(claims jwt.MapClaims, r *backends.Request, at time.Time) string {
 	for _, reason := range []string{
-		b.rejectionByTime(claims, then),
+		b.rejectionByTime(claims, at),
 		b.rejectionByIssuer(claims),
 		b.rejectionByChannel(claims, r.Channel),
 		b.rejectionByAddress(claims, r.Address),
@@ -41,20 +41,20 @@ func (b *Backend) rejectionReason(claims jwt.MapClaims, r *backends.Request, the
 	return ""
 }
 
-func (b *Backend) rejectionByTime(claims jwt.MapClaims, then time.Time) string {
+func (b *Backend) rejectionByTime(claims jwt.MapClaims, at time.Time) string {
 	expires, ok := dateClaim(claims, "exp")
 	if !ok {
-		return "exp is no date in seconds"
+		return "exp is not a time in seconds"
 	}
 	begins, ok := dateClaim(claims, "nbf")
 	switch {
 	case !ok:
-		return "nbf is no date in seconds"
+		return "nbf is not a time in seconds"
 	case expires.IsZero() && b.cfg.RequireExpiry:
 		return "token has no exp"
-	case !expires.IsZero() && !then.Before(expires.Add(b.cfg.Tolerance)):
+	case !expires.IsZero() && !at.Before(expires.Add(b.cfg.Tolerance)):
 		return "token is expired"
-	case !begins.IsZero() && then.Before(begins.Add(-b.cfg.Tolerance)):
+	case !begins.IsZero() && at.Before(begins.Add(-b.cfg.Tolerance)):
 		return "token is not valid yet"
 	}
 	return ""
@@ -62,7 +62,7 @@ func (b *Backend) rejectionByTime(claims jwt.MapClaims, then time.Time) string {
 
 func (b *Backend) rejectionByIssuer(claims jwt.MapClaims) string {
 	if issuer, err := claims.GetIssuer(); b.cfg.Issuer != "" && (err != nil || issuer != b.cfg.Issuer) {
-		return "token is by another issuer"
+		return "token is from another issuer"
 	}
 	audience, err := claims.GetAudience()
 	if b.cfg.Audience != "" && (err != nil || !slices.Contains(audience, b.cfg.Audience)) {
@@ -85,7 +85,7 @@ func (b *Backend) rejectionByChannel(claims jwt.MapClaims, channel string) strin
 	return ""
 }
 
-// matchesChannel reports whether the pattern covers the channel. One that is no pattern covers none.
+// matchesChannel reports whether the pattern matches the channel. An invalid pattern matches none.
 func matchesChannel(pattern, channel string) bool {
 	if pattern == "*" {
 		return true
@@ -98,8 +98,8 @@ func (b *Backend) rejectionByAddress(claims jwt.MapClaims, address netip.Addr) s
 	if b.cfg.AddressClaim == "" {
 		return ""
 	}
-	text, _ := claims[b.cfg.AddressClaim].(string)
-	claimed, err := netip.ParseAddr(text)
+	claim, _ := claims[b.cfg.AddressClaim].(string)
+	claimed, err := netip.ParseAddr(claim)
 	if err != nil {
 		return "token names no address"
 	}
@@ -109,15 +109,15 @@ func (b *Backend) rejectionByAddress(claims jwt.MapClaims, address netip.Addr) s
 	return ""
 }
 
-// allow is the yes that a verified token brings, or a No if it says something of the viewer that makes no sense.
+// allow returns the decision of a verified token: allowed, or denied if a claim about the user is invalid.
 func (b *Backend) allow(claims jwt.MapClaims, now time.Time) backends.Decision {
 	d := b.identify(claims)
 	if _, ok := idClaim(claims, b.cfg.UserClaim); !ok {
-		return deny(d, "user_claim makes no sense")
+		return deny(d, "user_claim is invalid")
 	}
 	sessions, ok := countClaim(claims, b.cfg.MaxSessionsClaim)
 	if !ok {
-		return deny(d, "max_sessions_claim makes no sense")
+		return deny(d, "max_sessions_claim is invalid")
 	}
 	d.Verdict, d.Reason, d.MaxSessions = backends.Allowed, "token is valid", sessions
 	if expires, _ := dateClaim(claims, "exp"); b.cfg.CutExpired && !expires.IsZero() {
@@ -126,7 +126,7 @@ func (b *Backend) allow(claims jwt.MapClaims, now time.Time) backends.Decision {
 	return d
 }
 
-// identify is who a verified token says that the viewer is, for a yes as for a No.
+// identify returns a decision with the user that a verified token names, for allowed and denied alike.
 func (b *Backend) identify(claims jwt.MapClaims) backends.Decision {
 	d := backends.Decision{Source: backends.FromLocal}
 	d.UserID, _ = idClaim(claims, b.cfg.UserClaim)
@@ -142,7 +142,7 @@ func deny(d backends.Decision, reason string) backends.Decision {
 	return d
 }
 
-// dateClaim reads a moment; the zero time if there is none.
+// dateClaim reads a time; the zero time if the claim is absent.
 func dateClaim(claims jwt.MapClaims, name string) (time.Time, bool) {
 	value, present := claims[name]
 	if !present {
@@ -160,7 +160,8 @@ func dateClaim(claims jwt.MapClaims, name string) (time.Time, bool) {
 	return time.Unix(int64(whole), int64(part*1e9)), true
 }
 
-// idClaim is a key, so half of one is worse than none: two users could share it. Empty if there is none.
+// idClaim reads a user's id; empty if the claim is absent. It never shortens one, because two users could then share
+// it.
 func idClaim(claims jwt.MapClaims, name string) (string, bool) {
 	value, present := claims[name]
 	if name == "" || !present {
@@ -175,7 +176,7 @@ func idClaim(claims jwt.MapClaims, name string) (string, bool) {
 
 func isUnreadable(r rune) bool { return r == utf8.RuneError || unicode.IsControl(r) }
 
-// countClaim reads a bound; zero if there is none.
+// countClaim reads a limit; zero if the claim is absent.
 func countClaim(claims jwt.MapClaims, name string) (int, bool) {
 	value, present := claims[name]
 	if name == "" || !present {
@@ -186,14 +187,14 @@ func countClaim(claims jwt.MapClaims, name string) (int, bool) {
 	return n, ok && err == nil && n >= 0 && n <= maxSessionsBound
 }
 
-// namesIn reads a list of names, or names with spaces between. It must have one at least.
-func namesIn(value any) ([]string, bool) {
+// namesIn reads a list of names, or a string of names separated by spaces. ok is false without any name.
+func namesIn(value any) (names []string, ok bool) {
 	if line, ok := textValue(value); ok {
-		names := strings.Fields(line)
+		names = strings.Fields(line)
 		return names, len(names) > 0
 	}
 	values, _ := value.([]any)
-	names := make([]string, 0, len(values))
+	names = make([]string, 0, len(values))
 	for _, value := range values {
 		name, ok := textValue(value)
 		if !ok {
@@ -204,7 +205,7 @@ func namesIn(value any) ([]string, bool) {
 	return names, len(names) > 0
 }
 
-// textValue reads a string, or a whole number, which some portals write for their keys.
+// textValue reads a string, or a whole number, which some portals use for ids.
 func textValue(value any) (string, bool) {
 	switch value := value.(type) {
 	case string:
@@ -216,7 +217,7 @@ func textValue(value any) (string, bool) {
 	}
 }
 
-// sanitizeName is a name made fit to be shown: printable, and not longer than names are.
+// sanitizeName makes a name safe to display: printable, and within the length of names.
 func sanitizeName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsGraphic(r) {

@@ -67,14 +67,14 @@ func TestConfig_Validate(t *testing.T) {
 			func(c *Config) { c.Parameter = "" }, []string{"parameter: must be set, or header"},
 		},
 		"a header that is none": {
-			func(c *Config) { c.Header = "X Token" }, []string{`header: "X Token" is no header's name`},
+			func(c *Config) { c.Header = "X Token" }, []string{`header: "X Token" is not a header name`},
 		},
 		"no algorithm": {
 			func(c *Config) { c.Algorithms = nil }, []string{"algorithms: must be set to some of " + known},
 		},
 		"none": {
 			func(c *Config) { c.Algorithms = []string{"HS256", "None"} },
-			[]string{"algorithms: none is no signature, and always refused"},
+			[]string{"algorithms: none is not a signature and is never allowed"},
 		},
 		"an unknown algorithm": {
 			func(c *Config) { c.Algorithms = []string{"hs256"} },
@@ -86,7 +86,7 @@ func TestConfig_Validate(t *testing.T) {
 		},
 		"public keys for a secret": {
 			func(c *Config) { c.Secret, c.JWKSURL = "", "https://issuer.example.com/" },
-			[]string{"algorithms: HS256 needs secret; a public key is none"},
+			[]string{"algorithms: HS256 needs secret, not a public key"},
 		},
 		"no keys": {func(c *Config) { c.Secret, c.Algorithms = "", []string{"ES256"} }, []string{
 			"secret: exactly one of secret, public_key_file and jwks_url must be set, not 0",

@@ -9,7 +9,7 @@ import (
 	"usher/backends"
 )
 
-// Nobody but the issuer can make a token that lets anybody in, and nothing that a viewer sends is an error.
+// Only the issuer's tokens are allowed, and no viewer input causes an error.
 func FuzzCheck(f *testing.F) {
 	good := sign(f, "HS256", "1", []byte(testSecret), goodClaims(nil))
 	parts := strings.Split(good, ".")
@@ -48,7 +48,7 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
-// Whatever an issuer publishes: each key is of a kind that is asked for, and a set without any is an error.
+// For any published set: each key is of a requested kind, and a set without such a key is an error.
 func FuzzParseSet(f *testing.F) {
 	public := map[string]crypto.PublicKey{}
 	for kind, p := range keyPairs() {
@@ -76,7 +76,7 @@ func FuzzParseSet(f *testing.F) {
 	})
 }
 
-// What a token says may be anything that JSON can say, in the issuer's hand, too.
+// Claims may be any JSON, also in a signed token.
 func FuzzClaims(f *testing.F) {
 	for _, seed := range []string{
 		`{"exp":1767330000,"sub":"42","n":1,"ip":"192.0.2.7","ch":["a*"]}`, `{"exp":1e400}`, `{"exp":-0.5,"nbf":[]}`,

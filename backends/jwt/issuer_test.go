@@ -32,13 +32,13 @@ import (
 	"usher/backends/backendtest"
 )
 
-// testSecret looks like nothing else, so that it is found in an error.
+// testSecret is unlike any other text, so that a search finds it in an error.
 const testSecret = "an-hmac-5ecret-of-thirty-two-bytes-or-more-and-even-sixty-four!!"
 
-// testNow is the present of the tests.
+// testNow is the tests' present.
 var testNow = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// keyPair is a key of the issuer.
+// keyPair is one key of the issuer.
 type keyPair struct {
 	private crypto.Signer
 	public  crypto.PublicKey
@@ -67,7 +67,7 @@ func newEd25519() keyPair {
 	return keyPair{private, public}
 }
 
-// keyPairs are keys by kind, made once: those of RSA take long.
+// keyPairs returns keys by kind. They are made once, because RSA keys take long.
 var keyPairs = sync.OnceValue(func() map[string]keyPair {
 	return map[string]keyPair{
 		"RSA": newRSA(2048), "P-256": newCurve(elliptic.P256()), "P-384": newCurve(elliptic.P384()),
@@ -75,7 +75,7 @@ var keyPairs = sync.OnceValue(func() map[string]keyPair {
 	}
 })
 
-// kindOf is the kind of key that an algorithm needs.
+// kindOf returns the kind of key that an algorithm needs.
 func kindOf(algorithm string) string {
 	switch algorithm {
 	case "ES256":
@@ -91,7 +91,7 @@ func kindOf(algorithm string) string {
 	}
 }
 
-// signingKey is what signs tokens with the algorithm.
+// signingKey returns the key that signs tokens with the algorithm.
 func signingKey(algorithm string) any {
 	if isSymmetric(algorithm) {
 		return []byte(testSecret)
@@ -99,7 +99,7 @@ func signingKey(algorithm string) any {
 	return keyPairs()[kindOf(algorithm)].private
 }
 
-// goodClaims are the claims of a good token, some replaced; nil takes one away.
+// goodClaims returns the claims of a valid token, with some replaced; nil removes one.
 func goodClaims(replaced jwt.MapClaims) jwt.MapClaims {
 	claims := jwt.MapClaims{"sub": "42", "name": "alice", "exp": testNow.Add(time.Hour).Unix()}
 	maps.Copy(claims, replaced)
@@ -107,7 +107,7 @@ func goodClaims(replaced jwt.MapClaims) jwt.MapClaims {
 	return claims
 }
 
-// sign makes a token. id is its kid; empty: it has none.
+// sign makes a token. id is its kid; empty: none.
 func sign(t testing.TB, algorithm, id string, key any, claims jwt.MapClaims) string {
 	t.Helper()
 	header := map[string]any{"typ": "JWT", "alg": algorithm}
@@ -127,7 +127,7 @@ func signHeader(t testing.TB, header map[string]any, key any, claims jwt.MapClai
 	return signed
 }
 
-// pemOf is a public key as PEM.
+// pemOf returns a public key as PEM.
 func pemOf(t testing.TB, public crypto.PublicKey) []byte {
 	t.Helper()
 	der, err := x509.MarshalPKIXPublicKey(public)
@@ -146,7 +146,7 @@ func writeFile(t testing.TB, text []byte) string {
 	return file
 }
 
-// setOf is a JWK set of public keys by kid.
+// setOf returns a JWK set of public keys by kid.
 func setOf(t testing.TB, public map[string]crypto.PublicKey) string {
 	t.Helper()
 	var set jwkset.JWKSMarshal
@@ -203,7 +203,7 @@ func (i *issuer) setMode(t testing.TB, m backendtest.Mode) {
 	}
 }
 
-// withSecret is a config for HS256.
+// withSecret returns a config for HS256.
 func withSecret(change func(*Config)) Config {
 	cfg := DefaultConfig()
 	cfg.Algorithms, cfg.Secret = []string{"HS256"}, testSecret
@@ -213,7 +213,7 @@ func withSecret(change func(*Config)) Config {
 	return cfg
 }
 
-// withIssuer is a config for ES256 with the keys of an issuer.
+// withIssuer returns a config for ES256 with an issuer's keys.
 func withIssuer(i *issuer, algorithms ...string) Config {
 	cfg := DefaultConfig()
 	cfg.Algorithms, cfg.JWKSURL = algorithms, i.URL()+"/jwks.json"
@@ -223,7 +223,7 @@ func withIssuer(i *issuer, algorithms ...string) Config {
 	return cfg
 }
 
-// clock is a present that tests move.
+// clock is a time that tests advance.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -257,7 +257,7 @@ func newBackend(t testing.TB, cfg Config, log *slog.Logger) (*Backend, *clock) {
 	return b, c
 }
 
-// openingRequest is a viewer's first question, with that token.
+// openingRequest returns a viewer's first check, with that token.
 func openingRequest(token string) *backends.Request {
 	r := backendtest.NewRequest(token)
 	r.Opened = testNow
@@ -265,7 +265,7 @@ func openingRequest(token string) *backends.Request {
 	return r
 }
 
-// mustCheck requires an answer.
+// mustCheck checks and fails the test on an error.
 func mustCheck(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 	t.Helper()
 	d, err := b.Check(t.Context(), r)
@@ -275,7 +275,7 @@ func mustCheck(t testing.TB, b *Backend, r *backends.Request) backends.Decision 
 	return d
 }
 
-// wantDecision requires a verdict by a rule for that reason, which shows nothing of the token.
+// wantDecision requires a local decision with that verdict and reason.
 func wantDecision(t testing.TB, d backends.Decision, verdict backends.Verdict, reason string) {
 	t.Helper()
 	if d.Verdict != verdict || d.Source != backends.FromLocal || d.Reason != reason {
@@ -283,7 +283,7 @@ func wantDecision(t testing.TB, d backends.Decision, verdict backends.Verdict, r
 	}
 }
 
-// wantFailure requires a failure of that kind whose causes show neither token nor secret.
+// wantFailure requires a failure of that kind whose error shows neither token nor secret.
 func wantFailure(t testing.TB, err error, kind backends.FailureKind, secrets ...string) {
 	t.Helper()
 	f := backends.AsFailure(err)
@@ -295,7 +295,7 @@ func wantFailure(t testing.TB, err error, kind backends.FailureKind, secrets ...
 	}
 }
 
-// wantHidden requires that the text shows no part of a token, and no secret.
+// wantHidden requires that the text shows no part of a token and no secret.
 func wantHidden(t testing.TB, shown string, secrets ...string) {
 	t.Helper()
 	for _, secret := range secrets {
@@ -307,7 +307,7 @@ func wantHidden(t testing.TB, shown string, secrets ...string) {
 	}
 }
 
-// newLogger is a logger and what it wrote, without time.
+// newLogger returns a logger and a function that returns its output, without times.
 func newLogger() (*slog.Logger, func() string) {
 	var mu sync.Mutex
 	var out bytes.Buffer

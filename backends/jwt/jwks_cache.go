@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// unknownKeyInterval is how long it is between two fetches that unknown keys cause, so that tokens of random ones cost
-	// the issuer nothing.
+	// unknownKeyInterval is the least time between two fetches for unknown keys, so that tokens with random kids put no
+	// load on the issuer.
 	unknownKeyInterval = 10 * time.Second
-	// defaultUnknownKeyTimeout is how long a viewer with an unknown key waits for the fetch. It is below what viewers wait for
-	// a decision at most (1 s by default): a wait that ends there would count as nobody answering, and let him in.
+	// defaultUnknownKeyTimeout is how long a viewer with an unknown key waits for a fetch. It is below the longest wait for
+	// a decision (1 s by default): a wait that long would count as an unanswered check, and allow the viewer.
 	defaultUnknownKeyTimeout = 500 * time.Millisecond
-	// failureTTL is how long a failure stands for the next viewers while there are no keys at all.
+	// failureTTL is how long the next viewers get the last fetch's failure while no keys are known.
 	failureTTL = time.Second
-	// retryInterval is when the background tries again after a failure, if jwks_refresh is not sooner.
+	// retryInterval is the delay of run's next fetch after a failure, unless jwks_refresh is shorter.
 	retryInterval = 10 * time.Second
 )
 
@@ -32,19 +32,19 @@ var (
 	errClosed     = errors.New("fetch jwks_url: the backend is closed")
 )
 
-// jwksCache is the keys of an issuer that publishes them. Those of the last good fetch hold until the next good one. Safe
-// for concurrent use.
+// jwksCache fetches and holds an issuer's published keys. The keys of the last successful fetch are used until the next
+// one. Safe for concurrent use.
 type jwksCache struct {
 	name            string
 	fetchKeys       func(context.Context) (keySet, error)
 	refreshInterval time.Duration
 	timeout         time.Duration
-	// unknownKeyTimeout is how long a viewer with an unknown key waits.
+	// unknownKeyTimeout is how long a viewer with an unknown key waits for a fetch.
 	unknownKeyTimeout time.Duration
 	now               func() time.Time
 	log               *slog.Logger
 
-	// lifetime ends with close; work is the fetch under way.
+	// lifetime ends with close.
 	lifetime    context.Context
 	endLifetime context.CancelFunc
 	fetches     sync.WaitGroup
@@ -54,170 +54,172 @@ type jwksCache struct {
 
 	mu       sync.Mutex
 	inFlight *fetch
-	// failure is why the last fetch failed, and when; nil: it did not.
-	failure  error
+	// failure is the last fetch's error; nil: it succeeded.
+	failure error
+	// failedAt is the time of failure.
 	failedAt time.Time
-	// unknownKeyFetchAt is when an unknown key last caused a fetch.
+	// unknownKeyFetchAt is when an unknown key last caused a fetch; zero: never.
 	unknownKeyFetchAt time.Time
 }
 
-// fetch is one fetch, shared by all who wait for it. err may be read once done is closed.
+// fetch is one fetch, shared by all that wait for it. err may be read once done is closed.
 type fetch struct {
 	done chan struct{}
 	err  error
 }
 
 func newJWKSCache(name string, cfg Config, load func(context.Context) (keySet, error), log *slog.Logger) *jwksCache {
-	m := &jwksCache{
+	c := &jwksCache{
 		name: name, fetchKeys: load, now: time.Now, log: log,
 		refreshInterval: cfg.JWKSRefresh, timeout: cfg.JWKSTimeout, unknownKeyTimeout: defaultUnknownKeyTimeout,
 	}
-	m.lifetime, m.endLifetime = context.WithCancel(context.Background())
-	return m
+	c.lifetime, c.endLifetime = context.WithCancel(context.Background())
+	return c
 }
 
-// keys finds those for a token. Its error is errUnknownKey, wraps context.Canceled, or is a *backends.Failure; the
-// last only if no keys are known at all.
-func (m *jwksCache) keys(ctx context.Context, algorithm, id string) ([]jwt.VerificationKey, error) {
-	set := m.current.Load()
+// keys returns the keys for a token. Its error is errUnknownKey, wraps context.Canceled, or is a *backends.Failure, the
+// last only while no keys are known.
+func (c *jwksCache) keys(ctx context.Context, algorithm, id string) ([]jwt.VerificationKey, error) {
+	set := c.current.Load()
 	if set == nil {
-		if err := m.waitForKeys(ctx); err != nil {
+		if err := c.waitForKeys(ctx); err != nil {
 			return nil, err
 		}
-		set = m.current.Load()
+		set = c.current.Load()
 	}
 	if found := set.matching(algorithm, id); len(found) > 0 {
 		return found, nil
 	}
-	if err := m.refreshForUnknownKey(ctx, set); err != nil {
+	if err := c.refreshForUnknownKey(ctx, set); err != nil {
 		return nil, err
 	}
-	if found := m.current.Load().matching(algorithm, id); len(found) > 0 {
+	if found := c.current.Load().matching(algorithm, id); len(found) > 0 {
 		return found, nil
 	}
 	return nil, errUnknownKey
 }
 
 // waitForKeys waits for the first keys.
-func (m *jwksCache) waitForKeys(ctx context.Context) error {
-	m.mu.Lock()
-	if m.current.Load() != nil {
-		m.mu.Unlock()
+func (c *jwksCache) waitForKeys(ctx context.Context) error {
+	c.mu.Lock()
+	if c.current.Load() != nil {
+		c.mu.Unlock()
 		return nil
 	}
-	if m.inFlight == nil && m.failure != nil && m.now().Sub(m.failedAt) < failureTTL {
-		defer m.mu.Unlock()
-		return m.failure
+	if c.inFlight == nil && c.failure != nil && c.now().Sub(c.failedAt) < failureTTL {
+		defer c.mu.Unlock()
+		return c.failure
 	}
-	f := m.startFetchLocked(ctx)
-	m.mu.Unlock()
+	f := c.startFetchLocked(ctx)
+	c.mu.Unlock()
 	select {
 	case <-f.done:
 		return f.err
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.Canceled) {
-			return m.canceledError()
+			return c.canceledError()
 		}
-		return &backends.Failure{Kind: backends.FailureTimeout, Backend: m.name, Err: ctx.Err()}
+		return &backends.Failure{Kind: backends.FailureTimeout, Backend: c.name, Err: ctx.Err()}
 	}
 }
 
-// refreshForUnknownKey waits a little for newer keys than those that were looked through, unless that was tried just now. A fetch that
-// fails is no error here: which key a token names is the viewer's own word.
-func (m *jwksCache) refreshForUnknownKey(ctx context.Context, seen *keySet) error {
-	m.mu.Lock()
-	if m.current.Load() != seen {
-		m.mu.Unlock()
+// refreshForUnknownKey waits briefly for newer keys than seen, unless an unknown key caused a fetch just before. A failed
+// fetch is no error here, because the viewer chooses which key a token names.
+func (c *jwksCache) refreshForUnknownKey(ctx context.Context, seen *keySet) error {
+	c.mu.Lock()
+	if c.current.Load() != seen {
+		c.mu.Unlock()
 		return nil
 	}
-	f := m.inFlight
+	f := c.inFlight
 	if f == nil {
-		now := m.now()
-		if !m.unknownKeyFetchAt.IsZero() && now.Sub(m.unknownKeyFetchAt) < unknownKeyInterval {
-			m.mu.Unlock()
+		now := c.now()
+		if !c.unknownKeyFetchAt.IsZero() && now.Sub(c.unknownKeyFetchAt) < unknownKeyInterval {
+			c.mu.Unlock()
 			return nil
 		}
-		m.unknownKeyFetchAt = now
-		f = m.startFetchLocked(ctx)
+		c.unknownKeyFetchAt = now
+		f = c.startFetchLocked(ctx)
 	}
-	m.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, m.unknownKeyTimeout)
+	c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, c.unknownKeyTimeout)
 	defer cancel()
 	select {
 	case <-f.done:
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.Canceled) {
-			return m.canceledError()
+			return c.canceledError()
 		}
 	}
 	return nil
 }
 
-func (m *jwksCache) canceledError() error {
-	return fmt.Errorf("ask backend %q: %w", m.name, context.Canceled)
+func (c *jwksCache) canceledError() error {
+	return fmt.Errorf("ask backend %q: %w", c.name, context.Canceled)
 }
 
-// startFetchLocked is the fetch under way, or a new one. Of the context it takes what is known of who asks, and not when he
-// leaves.
-func (m *jwksCache) startFetchLocked(ctx context.Context) *fetch {
-	if m.inFlight != nil {
-		return m.inFlight
+// startFetchLocked returns the fetch in flight, or starts one. The fetch keeps the context's values, but not its
+// cancellation.
+func (c *jwksCache) startFetchLocked(ctx context.Context) *fetch {
+	if c.inFlight != nil {
+		return c.inFlight
 	}
 	f := &fetch{done: make(chan struct{})}
-	if m.lifetime.Err() != nil {
-		f.err = m.closedError()
+	if c.lifetime.Err() != nil {
+		f.err = c.closedError()
 		close(f.done)
 		return f
 	}
-	m.inFlight = f
-	m.fetches.Go(func() { m.runFetch(context.WithoutCancel(ctx), f) })
+	c.inFlight = f
+	c.fetches.Go(func() { c.runFetch(context.WithoutCancel(ctx), f) })
 	return f
 }
 
-func (m *jwksCache) closedError() error {
-	return &backends.Failure{Kind: backends.FailureTransport, Backend: m.name, Err: errClosed}
+func (c *jwksCache) closedError() error {
+	return &backends.Failure{Kind: backends.FailureTransport, Backend: c.name, Err: errClosed}
 }
 
-func (m *jwksCache) runFetch(ctx context.Context, f *fetch) {
-	ctx, cancel := context.WithTimeout(ctx, m.timeout)
+func (c *jwksCache) runFetch(ctx context.Context, f *fetch) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	stop := context.AfterFunc(m.lifetime, cancel) //nolint:contextcheck // it ends with close as well
+	stop := context.AfterFunc(c.lifetime, cancel) //nolint:contextcheck // close cancels it as well
 	defer stop()
-	set, err := m.fetchKeys(ctx)
+	set, err := c.fetchKeys(ctx)
 	if err != nil && backends.AsFailure(err) == nil {
-		err = m.closedError() // nothing else cancels it
+		err = c.closedError() // only close cancels a fetch
 	}
 
-	m.mu.Lock()
-	before := m.failure
-	m.failure, m.inFlight = err, nil
+	c.mu.Lock()
+	previous := c.failure
+	c.failure, c.inFlight = err, nil
 	if err == nil {
-		m.current.Store(&set)
+		c.current.Store(&set)
 	} else {
-		m.failedAt = m.now()
+		c.failedAt = c.now()
 	}
 	f.err = err
-	m.mu.Unlock()
-	m.logTransition(before, err)
+	c.mu.Unlock()
+	c.logTransition(previous, err)
 	close(f.done)
 }
 
-// logTransition logs that fetching has begun to fail, and that it works again.
-func (m *jwksCache) logTransition(before, err error) {
+// logTransition logs when fetches start to fail and when they succeed again.
+func (c *jwksCache) logTransition(previous, err error) {
 	switch {
-	case m.lifetime.Err() != nil:
-	case before == nil && err != nil:
-		m.log.Warn("signing keys cannot be fetched", "backend", m.name, "known", m.current.Load() != nil, "error", err)
-	case before != nil && err == nil:
-		m.log.Info("signing keys are fetched again", "backend", m.name)
+	case c.lifetime.Err() != nil:
+	case previous == nil && err != nil:
+		c.log.Warn("jwks unavailable", slog.String("backend", c.name),
+			slog.Bool("has_keys", c.current.Load() != nil), slog.Any("error", err))
+	case previous != nil && err == nil:
+		c.log.Info("jwks recovered", slog.String("backend", c.name))
 	}
 }
 
-// run fetches the keys at once, if nobody has, and then at each interval until ctx ends.
-func (m *jwksCache) run(ctx context.Context) {
-	timer := time.NewTimer(m.refreshInterval)
+// run fetches the keys at once if none are known, and then at each interval until ctx ends.
+func (c *jwksCache) run(ctx context.Context) {
+	timer := time.NewTimer(c.refreshInterval)
 	defer timer.Stop()
-	if m.current.Load() == nil {
+	if c.current.Load() == nil {
 		timer.Reset(0)
 	}
 	for {
@@ -226,15 +228,15 @@ func (m *jwksCache) run(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		m.mu.Lock()
-		f := m.startFetchLocked(ctx)
-		m.mu.Unlock()
+		c.mu.Lock()
+		f := c.startFetchLocked(ctx)
+		c.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return
 		case <-f.done:
 		}
-		pause := m.refreshInterval
+		pause := c.refreshInterval
 		if f.err != nil {
 			pause = min(pause, retryInterval)
 		}
@@ -242,10 +244,10 @@ func (m *jwksCache) run(ctx context.Context) {
 	}
 }
 
-// close ends the fetch under way and waits for that.
-func (m *jwksCache) close() {
-	m.mu.Lock()
-	m.endLifetime()
-	m.mu.Unlock()
-	m.fetches.Wait()
+// close cancels the fetch in flight and waits for its end.
+func (c *jwksCache) close() {
+	c.mu.Lock()
+	c.endLifetime()
+	c.mu.Unlock()
+	c.fetches.Wait()
 }

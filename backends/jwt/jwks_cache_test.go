@@ -15,14 +15,14 @@ import (
 	"usher/backends"
 )
 
-// fakeFetches is a remote in a bubble, whose fetches take some time and end as told.
+// fakeFetches is a cache whose fetches take a set time and end with a set error, for tests in a synctest bubble.
 type fakeFetches struct {
 	*jwksCache
 
 	mu    sync.Mutex
 	take  time.Duration
 	err   error
-	begun []time.Duration
+	started []time.Duration
 }
 
 func newFakeFetches(t *testing.T) *fakeFetches {
@@ -30,7 +30,7 @@ func newFakeFetches(t *testing.T) *fakeFetches {
 	start := time.Now()
 	f.jwksCache = newJWKSCache("tokens", DefaultConfig(), func(ctx context.Context) (keySet, error) {
 		f.mu.Lock()
-		f.begun = append(f.begun, time.Since(start))
+		f.started = append(f.started, time.Since(start))
 		take, err := f.take, f.err
 		f.mu.Unlock()
 		select {
@@ -50,10 +50,10 @@ func (f *fakeFetches) setNext(take time.Duration, err error) {
 	f.take, f.err = take, err
 }
 
-func (f *fakeFetches) fetches() []time.Duration {
+func (f *fakeFetches) startTimes() []time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.begun)
+	return slices.Clone(f.started)
 }
 
 func TestJWKSCache_RunKeepsIntervals(t *testing.T) {
@@ -74,7 +74,7 @@ func TestJWKSCache_RunKeepsIntervals(t *testing.T) {
 		cancel()
 		<-ended
 		wanted := []time.Duration{0, 300 * time.Second, 310 * time.Second, 320 * time.Second, 620 * time.Second}
-		if diff := cmp.Diff(wanted, f.fetches()); diff != "" {
+		if diff := cmp.Diff(wanted, f.startTimes()); diff != "" {
 			t.Errorf("fetches (-want +got):\n%s", diff)
 		}
 	})
@@ -90,7 +90,7 @@ func TestJWKSCache_RunAfterViewersFetch(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 		defer cancel()
 		f.run(ctx)
-		if diff := cmp.Diff([]time.Duration{0, 5 * time.Minute}, f.fetches()); diff != "" {
+		if diff := cmp.Diff([]time.Duration{0, 5 * time.Minute}, f.startTimes()); diff != "" {
 			t.Errorf("fetches (-want +got):\n%s", diff)
 		}
 	})
@@ -108,14 +108,14 @@ func TestJWKSCache_RunEndsDuringFetch(t *testing.T) {
 		if took := time.Since(start); took != time.Millisecond {
 			t.Errorf("got the end after %s, want 1ms", took)
 		}
-		if _, err := f.keys(t.Context(), "HS256", "1"); err != nil || len(f.fetches()) != 1 {
-			t.Errorf("got error %v after fetches at %v, want the keys of the one under way", err, f.fetches())
+		if _, err := f.keys(t.Context(), "HS256", "1"); err != nil || len(f.startTimes()) != 1 {
+			t.Errorf("got error %v after fetches at %v, want the keys of the fetch in flight", err, f.startTimes())
 		}
 	})
 }
 
-// A fetch that hangs is ended by jwks_timeout, a viewer with an unknown key waits half a second, and one who leaves
-// leaves at once.
+// jwks_timeout ends a hanging fetch, a viewer with an unknown key waits half a second, and a leaving viewer does not
+// wait.
 func TestJWKSCache_ViewerWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestJWKSCache_ViewerWaits(t *testing.T) {
 		if !errors.Is(err, context.Canceled) || backends.AsFailure(err) != nil {
 			t.Errorf("left: got %v, want context.Canceled", err)
 		}
-		if n := len(f.fetches()); n != 4 {
+		if n := len(f.startTimes()); n != 4 {
 			t.Errorf("got %d fetches, want 4", n)
 		}
 		time.Sleep(time.Second) // until the fetch is done that nobody waits for
@@ -174,7 +174,7 @@ func TestJWKSCache_FetchEndsDuringLookup(t *testing.T) {
 		if err := f.refreshForUnknownKey(t.Context(), nil); err != nil { // he saw none, and there are some now
 			t.Fatalf("seek: %v", err)
 		}
-		if n := len(f.fetches()); n != 1 {
+		if n := len(f.startTimes()); n != 1 {
 			t.Errorf("got %d fetches, want 1", n)
 		}
 	})

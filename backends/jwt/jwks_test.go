@@ -92,7 +92,7 @@ func TestCheck_UnknownKeysCauseFewFetches(t *testing.T) {
 	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
 }
 
-// While no keys are known nobody can be told yes or no, and the policy for outages decides.
+// While no keys are known no token can be allowed or denied, and the outage policy decides.
 func TestCheck_NoKeys_Failure(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -187,15 +187,15 @@ func TestCheck_IssuerUnavailable_KeepsKeys(t *testing.T) {
 	wantDecision(t, mustCheck(t, b, openingRequest(unknown)), backends.Allowed, "token is valid")
 	lines := strings.Split(strings.TrimSpace(written()), "\n")
 	if len(lines) != 3 ||
-		!strings.Contains(lines[0], `level=WARN msg="signing keys come over plain http`) ||
-		!strings.Contains(lines[1], `level=WARN msg="signing keys cannot be fetched" backend=tokens known=true`) ||
-		!strings.Contains(lines[2], `level=INFO msg="signing keys are fetched again" backend=tokens`) {
-		t.Errorf("got the log\n%s\nwant one warning when it began and one word when it ended", written())
+		!strings.Contains(lines[0], `level=WARN msg="jwks fetched over plain http, so an attacker`) ||
+		!strings.Contains(lines[1], `level=WARN msg="jwks unavailable" backend=tokens has_keys=true`) ||
+		!strings.Contains(lines[2], `level=INFO msg="jwks recovered" backend=tokens`) {
+		t.Errorf("got the log\n%s\nwant one warning at the start and one line at the end", written())
 	}
 	wantHidden(t, written(), unknown, tokenForKey1(t))
 }
 
-// An unknown key is the viewer's own word, so the wait for it must end before waiting itself would let him in.
+// The viewer chooses the key's id, so the wait for an unknown key must end before a long wait would allow them.
 func TestCheck_IssuerHangs_UnknownKeyDenied(t *testing.T) {
 	t.Parallel()
 	i := startIssuer(t, firstKey(t))
@@ -334,7 +334,7 @@ func TestCheck_UntrustedCertificate_TransportFailure(t *testing.T) {
 	wantFailure(t, err, backends.FailureTransport)
 }
 
-// What an adapter asks with is written down for a person who looks for the mistake.
+// The trace of a check shows the adapter's request.
 func TestCheck_FetchIsTraced(t *testing.T) {
 	t.Parallel()
 	i := startIssuer(t, firstKey(t))

@@ -16,17 +16,16 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Bounds of an RSA key in bits. RFC 7518 §3.3 asks for 2048; beyond the upper one a single token would cost a
-// millisecond.
+// Bounds of an RSA key. RFC 7518 §3.3 requires 2048; beyond the upper bound a single token would cost a millisecond.
 const (
 	minRSABits = 2048
 	maxRSABits = 8192
 )
 
-// maxKeysTried is how many keys a token is tried with that names none.
+// maxKeysTried bounds the keys that are tried for a token without a kid.
 const maxKeysTried = 8
 
-// algorithms are all that are known.
+// algorithms returns all supported algorithms.
 func algorithms() []string {
 	return []string{
 		"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
@@ -38,16 +37,16 @@ func isSymmetric(algorithm string) bool { return strings.HasPrefix(algorithm, "H
 
 // key is one key of an issuer.
 type key struct {
-	// id is its kid; empty: it has none.
+	// id is the kid; empty: none.
 	id string
-	// algorithm is the one that it is for; empty: those of its kind.
+	// algorithm is the only one that the key verifies; empty: all of its kind.
 	algorithm string
 	// value is the secret as []byte, or a public key.
 	value crypto.PublicKey
 }
 
-// verifies reports whether the key is for that algorithm. It binds keys to their kind: a public key is never taken for
-// a secret, nor a curve for another.
+// verifies reports whether the key is for that algorithm. It binds keys to their kind: a public key never serves as a
+// secret, nor one curve for another.
 func (k key) verifies(algorithm string) bool {
 	if k.algorithm != "" && k.algorithm != algorithm {
 		return false
@@ -66,7 +65,7 @@ func (k key) verifies(algorithm string) bool {
 	}
 }
 
-// curveAlgorithm is the algorithm of RFC 7518 §3.4 for the curve, or empty.
+// curveAlgorithm returns the algorithm of RFC 7518 §3.4 for the curve, or empty.
 func curveAlgorithm(curve elliptic.Curve) string {
 	switch curve {
 	case elliptic.P256():
@@ -80,7 +79,7 @@ func curveAlgorithm(curve elliptic.Curve) string {
 	}
 }
 
-// validate reports why the key is not to be used.
+// validate returns why the key must not be used.
 func (k key) validate() error {
 	public, ok := k.value.(*rsa.PublicKey)
 	if !ok {
@@ -92,10 +91,10 @@ func (k key) validate() error {
 	return nil
 }
 
-// keySet is the keys of an issuer. It is not changed once it is in use.
+// keySet holds the keys of an issuer. It is immutable once in use.
 type keySet []key
 
-// matching are the keys for a token of that algorithm: those of that id, or, if it names none, any.
+// matching returns the keys for a token of that algorithm: those with the id, or any if the id is empty.
 func (s keySet) matching(algorithm, id string) []jwt.VerificationKey {
 	var found []jwt.VerificationKey
 	for _, k := range s {
@@ -106,7 +105,7 @@ func (s keySet) matching(algorithm, id string) []jwt.VerificationKey {
 	return found
 }
 
-// readPublicKey reads the key of a PEM file, and requires that it is one for all of the algorithms.
+// readPublicKey reads the key of a PEM file. The key must verify all of the algorithms.
 func readPublicKey(file string, algorithms []string) (keySet, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -130,7 +129,7 @@ func readPublicKey(file string, algorithms []string) (keySet, error) {
 
 var errNoPublicKey = errors.New("no public key or certificate in PEM")
 
-// parsePublicKey shows nothing of what it cannot read: it may be a private key.
+// parsePublicKey parses a key in PEM. Its errors show nothing of the content, which may be a private key.
 func parsePublicKey(text []byte) (crypto.PublicKey, error) {
 	block, _ := pem.Decode(text)
 	if block == nil {

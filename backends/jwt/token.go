@@ -7,11 +7,11 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// maxTokenBytes is the longest token that is read, in bytes. Players and edges cut longer URLs.
+// maxTokenBytes is the longest accepted token. Players and edges cut longer URLs.
 const maxTokenBytes = 8 << 10
 
-// findToken finds the viewer's token as he sent it, in the parameter or else in the header; empty: he has none. A header
-// with another scheme than Bearer is not for us.
+// findToken returns the viewer's token as sent, from the parameter or else from the header; empty: none. It ignores
+// headers with a scheme other than Bearer.
 func (b *Backend) findToken(r *backends.Request) string {
 	if b.cfg.Parameter != "" {
 		if token := httpbackend.QueryValue(r.Query, b.cfg.Parameter); token != "" {
@@ -36,8 +36,8 @@ func (b *Backend) findToken(r *backends.Request) string {
 	return ""
 }
 
-// hasTokenCharacters reports whether s has the letters of a token and no others. Go's base64 skips line ends, so a token
-// could be spelled in many ways, each a viewer of his own.
+// hasTokenCharacters reports whether s consists of a token's characters alone. Go's base64 skips line ends, so one token
+// could otherwise have many spellings, each a different viewer.
 func hasTokenCharacters(s string) bool {
 	for i := range len(s) {
 		c := s[i]
