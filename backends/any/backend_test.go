@@ -41,7 +41,7 @@ type closableBackend struct {
 
 func (c closableBackend) Close() { c.close() }
 
-// newBackend joins members that are called a, b and so on, with a validity of a minute, two and so on.
+// newBackend joins members named a, b and so on, with validities of one minute, two and so on.
 func newBackend(t testing.TB, members ...backends.Backend) *Backend {
 	t.Helper()
 	var (
@@ -72,7 +72,7 @@ func failingWith(kind backends.FailureKind) backends.BackendFunc {
 	return failingBackend(&backends.Failure{Kind: kind, Backend: kind.String()})
 }
 
-// delayed answers as next does, later.
+// delayed answers as next does, after a delay.
 func delayed(delay time.Duration, next backends.BackendFunc) backends.BackendFunc {
 	return func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 		select {
@@ -84,7 +84,7 @@ func delayed(delay time.Duration, next backends.BackendFunc) backends.BackendFun
 	}
 }
 
-// ignoringContext never ends before it is released, whatever its context says.
+// ignoringContext ends only when released, whatever its context says.
 func ignoringContext(release <-chan struct{}) backends.BackendFunc {
 	return func(context.Context, *backends.Request) (backends.Decision, error) {
 		<-release
@@ -111,18 +111,18 @@ func overloadError() error { return backends.NewOverload("backends.a.max_in_flig
 
 func TestCheck_HighestRankDecides(t *testing.T) {
 	t.Parallel()
-	no := func(reason, redirect string) backends.Decision {
+	denied := func(reason, redirect string) backends.Decision {
 		return backends.Decision{
 			Verdict: backends.Denied, Source: backends.FromBackend, Reason: reason, Redirect: redirect,
 		}
 	}
-	of := func(name string, validFor time.Duration) backends.Decision {
+	allowed := func(name string, validFor time.Duration) backends.Decision {
 		return backends.Decision{
 			Verdict: backends.Allowed, Source: backends.FromBackend, Reason: name + ": backend answered 200",
 			UserID: "u1", User: "alice", MaxSessions: 2, Unique: true, ValidFor: validFor,
 		}
 	}
-	nobody := backends.Decision{}
+	none := backends.Decision{}
 	transport, timeout := failingWith(backends.FailureTransport), failingWith(backends.FailureTimeout)
 	status, malformed := failingWith(backends.FailureStatus), failingWith(backends.FailureMalformed)
 	open := failingWith(backends.FailureBreakerOpen)
@@ -131,36 +131,36 @@ func TestCheck_HighestRankDecides(t *testing.T) {
 		want    backends.Decision
 		err     string
 	}{
-		"one yes is enough":               {[]backends.Backend{denyingBackend("x", ""), allowingBackend()}, of("b", 2*time.Minute), ""},
-		"a yes holds as long as it says":  {[]backends.Backend{decidingBackend(of("", time.Hour)), undecidedBackend()}, of("a: ", time.Hour), ""},
-		"a yes wins over a failure":       {[]backends.Backend{transport, allowingBackend()}, of("b", 2*time.Minute), ""},
-		"a yes wins over an overload":     {[]backends.Backend{failingBackend(overloadError()), allowingBackend()}, of("b", 2*time.Minute), ""},
-		"a yes wins over a panic":         {[]backends.Backend{panicking("x"), allowingBackend()}, of("b", 2*time.Minute), ""},
-		"the first no in order is shown":  {[]backends.Backend{denyingBackend("first", "http://promo.example/"), denyingBackend("x", "http://other.example/")}, no("a: first", "http://promo.example/"), ""},
-		"the first no, without redirect":  {[]backends.Backend{undecidedBackend(), denyingBackend("first", ""), denyingBackend("x", "http://other.example/")}, no("b: first", ""), ""},
-		"a no wins over no opinion":       {[]backends.Backend{undecidedBackend(), denyingBackend("not paid", "")}, no("b: not paid", ""), ""},
-		"nobody has an opinion":           {[]backends.Backend{undecidedBackend(), undecidedBackend()}, backends.Decision{Reason: "a: pending"}, ""},
-		"a failure beside a no":           {[]backends.Backend{denyingBackend("x", ""), transport}, nobody, `ask backend "transport": transport`},
-		"a status beside a no":            {[]backends.Backend{denyingBackend("x", ""), status}, nobody, `ask backend "status": status 0`},
-		"a failure beside no opinion":     {[]backends.Backend{undecidedBackend(), malformed}, nobody, `ask backend "malformed": malformed`},
-		"the network before a status":     {[]backends.Backend{status, transport}, nobody, `ask backend "transport": transport`},
-		"a timeout before a malformed":    {[]backends.Backend{malformed, timeout}, nobody, `ask backend "timeout": timeout`},
-		"an open breaker before a status": {[]backends.Backend{status, open}, nobody, `ask backend "breaker-open": breaker-open`},
-		"of equal failures the first":     {[]backends.Backend{open, transport}, nobody, `ask backend "breaker-open": breaker-open`},
-		"an overload before a failure":    {[]backends.Backend{transport, failingBackend(overloadError())}, nobody, "overloaded: backends.a.max_in_flight=256 reached"},
-		"an overload before a no":         {[]backends.Backend{failingBackend(overloadError()), denyingBackend("x", "")}, nobody, "overloaded: backends.a.max_in_flight=256 reached"},
-		"an error of no kind":             {[]backends.Backend{failingBackend(errors.New("odd")), undecidedBackend()}, nobody, `ask backend "a": malformed: odd`},
-		"a deadline of the member's own":  {[]backends.Backend{failingBackend(context.DeadlineExceeded)}, nobody, `ask backend "a": timeout: no answer before the check ended: context deadline exceeded`},
-		"one that gave up by itself":      {[]backends.Backend{failingBackend(context.Canceled)}, nobody, `ask backend "a": malformed: gave up by itself`},
-		"a panic shows no viewer's words": {[]backends.Backend{panicking("token=5ecret"), undecidedBackend()}, nobody, `ask backend "a": malformed: panic of type string`},
-		"the runtime's panic is shown":    {[]backends.Backend{crashing(), undecidedBackend()}, nobody, `ask backend "a": malformed: panic: runtime error: index out of range [0] with length 0`},
-		"a goroutine that ends":           {[]backends.Backend{exiting(), undecidedBackend()}, nobody, `ask backend "a": malformed: the backend's goroutine ended`},
-		"a yes without a reason": {
+		"one allowed is enough":              {[]backends.Backend{denyingBackend("x", ""), allowingBackend()}, allowed("b", 2*time.Minute), ""},
+		"a decision with a validity":         {[]backends.Backend{decidingBackend(allowed("", time.Hour)), undecidedBackend()}, allowed("a: ", time.Hour), ""},
+		"allowed over a failure":             {[]backends.Backend{transport, allowingBackend()}, allowed("b", 2*time.Minute), ""},
+		"allowed over an overload":           {[]backends.Backend{failingBackend(overloadError()), allowingBackend()}, allowed("b", 2*time.Minute), ""},
+		"allowed over a panic":               {[]backends.Backend{panicking("x"), allowingBackend()}, allowed("b", 2*time.Minute), ""},
+		"the first denial in order is shown": {[]backends.Backend{denyingBackend("first", "http://promo.example/"), denyingBackend("x", "http://other.example/")}, denied("a: first", "http://promo.example/"), ""},
+		"the first denial, without redirect": {[]backends.Backend{undecidedBackend(), denyingBackend("first", ""), denyingBackend("x", "http://other.example/")}, denied("b: first", ""), ""},
+		"denied over no opinion":             {[]backends.Backend{undecidedBackend(), denyingBackend("not paid", "")}, denied("b: not paid", ""), ""},
+		"no member has an opinion":           {[]backends.Backend{undecidedBackend(), undecidedBackend()}, backends.Decision{Reason: "a: pending"}, ""},
+		"a failure beside a denial":          {[]backends.Backend{denyingBackend("x", ""), transport}, none, `ask backend "transport": transport`},
+		"a status beside a denial":           {[]backends.Backend{denyingBackend("x", ""), status}, none, `ask backend "status": status 0`},
+		"a failure beside no opinion":        {[]backends.Backend{undecidedBackend(), malformed}, none, `ask backend "malformed": malformed`},
+		"the network before a status":        {[]backends.Backend{status, transport}, none, `ask backend "transport": transport`},
+		"a timeout before a malformed":       {[]backends.Backend{malformed, timeout}, none, `ask backend "timeout": timeout`},
+		"an open breaker before a status":    {[]backends.Backend{status, open}, none, `ask backend "breaker-open": breaker-open`},
+		"of equal failures the first":        {[]backends.Backend{open, transport}, none, `ask backend "breaker-open": breaker-open`},
+		"an overload before a failure":       {[]backends.Backend{transport, failingBackend(overloadError())}, none, "overloaded: backends.a.max_in_flight=256 reached"},
+		"an overload before a denial":        {[]backends.Backend{failingBackend(overloadError()), denyingBackend("x", "")}, none, "overloaded: backends.a.max_in_flight=256 reached"},
+		"an error of no kind":                {[]backends.Backend{failingBackend(errors.New("odd")), undecidedBackend()}, none, `ask backend "a": malformed: odd`},
+		"a deadline of the member's own":     {[]backends.Backend{failingBackend(context.DeadlineExceeded)}, none, `ask backend "a": timeout: no response before the check ended: context deadline exceeded`},
+		"a member that cancels itself":       {[]backends.Backend{failingBackend(context.Canceled)}, none, `ask backend "a": malformed: canceled by the backend itself`},
+		"a panic hides viewer input":         {[]backends.Backend{panicking("token=5ecret"), undecidedBackend()}, none, `ask backend "a": malformed: panic of type string`},
+		"the runtime's panic is shown":       {[]backends.Backend{crashing(), undecidedBackend()}, none, `ask backend "a": malformed: panic: runtime error: index out of range [0] with length 0`},
+		"a goroutine that ends":              {[]backends.Backend{exiting(), undecidedBackend()}, none, `ask backend "a": malformed: the backend's goroutine ended`},
+		"allowed without a reason": {
 			[]backends.Backend{decidingBackend(backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal})},
 			backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "a: allowed", ValidFor: time.Minute},
 			"",
 		},
-		"a stopgap's yes gets no validity": {
+		"a fallback gets no validity": {
 			[]backends.Backend{decidingBackend(backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen, Reason: "x"})},
 			backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen, Reason: "a: x"},
 			"",
@@ -218,7 +218,7 @@ func TestCheck_FirstAllowedCancelsOthers(t *testing.T) {
 		started := time.Now()
 		d, err := b.Check(t.Context(), backendtest.NewRequest("123"))
 		if err != nil || d.Reason != "b: backend answered 200" || time.Since(started) != 20*time.Millisecond {
-			t.Errorf("got %q, error %v after %s; want b's yes after 20ms", d.Reason, err, time.Since(started))
+			t.Errorf("got %q, error %v after %s; want b's decision after 20ms", d.Reason, err, time.Since(started))
 		}
 		synctest.Wait()
 		if cancelled.Load() != 1 {
@@ -235,7 +235,7 @@ func TestCheck_MemberIgnoresContext(t *testing.T) {
 		b := newBackend(t, ignoringContext(release), delayed(time.Millisecond, allowingBackend()))
 		started := time.Now()
 		if d, err := b.Check(t.Context(), backendtest.NewRequest("123")); err != nil || d.Verdict != backends.Allowed {
-			t.Errorf("got %s, error %v; want a yes", d.Verdict, err)
+			t.Errorf("got %s, error %v; want allowed", d.Verdict, err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Millisecond, cancel)
@@ -249,7 +249,7 @@ func TestCheck_MemberIgnoresContext(t *testing.T) {
 	})
 }
 
-// Calls that nobody waits for are bounded, and the bound lets nobody in.
+// Abandoned calls are bounded, and reaching the bound allows no viewer.
 func TestMember_AbandonedCallsAreBounded(t *testing.T) {
 	t.Parallel()
 	release, running := make(chan struct{}), make(chan struct{})
@@ -269,12 +269,12 @@ func TestMember_AbandonedCallsAreBounded(t *testing.T) {
 		}))
 	for range maxAbandonedCalls {
 		if d, err := b.Check(t.Context(), backendtest.NewRequest("123")); err != nil || d.Verdict != backends.Allowed {
-			t.Fatalf("got %s, error %v; want a yes", d.Verdict, err)
+			t.Fatalf("got %s, error %v; want allowed", d.Verdict, err)
 		}
 	}
 	full.Store(true)
 	_, err := b.Check(t.Context(), backendtest.NewRequest("123"))
-	want := "overloaded: backends.both.backends: calls of a that do not end=4096 reached"
+	want := "overloaded: backends.both.backends: unfinished calls to a=4096 reached"
 	if errorText(err) != want || stuck.Calls() != maxAbandonedCalls {
 		t.Errorf("got %v after %d calls; want %q after %d", err, stuck.Calls(), want, maxAbandonedCalls)
 	}
@@ -284,7 +284,7 @@ func TestMember_AbandonedCallsAreBounded(t *testing.T) {
 	}
 	full.Store(false)
 	if d, err := b.Check(t.Context(), backendtest.NewRequest("123")); err != nil || stuck.Calls() != maxAbandonedCalls+1 {
-		t.Errorf("got %s, error %v after %d calls; want it asked again once they ended", d.Verdict, err, stuck.Calls())
+		t.Errorf("got %s, error %v after %d calls; want another call once they ended", d.Verdict, err, stuck.Calls())
 	}
 }
 
@@ -294,9 +294,9 @@ func TestCheck_ViewerLeaves_NoFailure(t *testing.T) {
 	cancel()
 	hang := delayed(time.Hour, allowingBackend())
 	for name, members := range map[string][]backends.Backend{
-		"while all hang":             {hang, hang},
-		"while one failed":           {failingWith(backends.FailureTransport), hang},
-		"though all failed meantime": {failingWith(backends.FailureTransport)},
+		"while all hang":                {hang, hang},
+		"while one failed":              {failingWith(backends.FailureTransport), hang},
+		"although all failed meanwhile": {failingWith(backends.FailureTransport)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -315,7 +315,7 @@ func TestCheck_ViewerLeaves_NoFailure(t *testing.T) {
 	var asked backendtest.Fake
 	_, err := newBackend(t, &asked).Check(gone, backendtest.NewRequest("123"))
 	if errorText(err) != `ask backend "both": context canceled` || asked.Calls() != 0 {
-		t.Errorf("got %v and %d calls for one who had left before", err, asked.Calls())
+		t.Errorf("got %v and %d calls for a viewer who left before", err, asked.Calls())
 	}
 }
 
@@ -330,9 +330,9 @@ func TestCheck_Deadline(t *testing.T) {
 		want  string
 		after time.Duration
 	}{
-		"one that hangs is a timeout":       {delayed(time.Hour, allowingBackend()), `ask backend "a": timeout: no answer before the check ended: context deadline exceeded`, time.Second},
-		"one that waited in a queue is not": {queue, "overloaded: backends.a.max_in_flight=256 reached", time.Second},
-		"one that ignores it is a timeout":  {nil, `ask backend "b": timeout: no answer before the check ended: context deadline exceeded`, time.Second + lateResultWait},
+		"a hanging member is a timeout":         {delayed(time.Hour, allowingBackend()), `ask backend "a": timeout: no response before the check ended: context deadline exceeded`, time.Second},
+		"a queued member is an overload":        {queue, "overloaded: backends.a.max_in_flight=256 reached", time.Second},
+		"a member that ignores it is a timeout": {nil, `ask backend "b": timeout: no response before the check ended: context deadline exceeded`, time.Second + lateResultWait},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -357,7 +357,7 @@ func TestCheck_Deadline(t *testing.T) {
 	}
 }
 
-// A re-check goes to all members again, and each sees the request as it is.
+// A re-check goes to all members again, and each gets the request unchanged.
 func TestCheck_MembersGetUnchangedRequest(t *testing.T) {
 	t.Parallel()
 	var first, second backendtest.Fake
@@ -381,9 +381,9 @@ func TestCheck_MembersGetUnchangedRequest(t *testing.T) {
 func BenchmarkCheck(b *testing.B) {
 	r := backendtest.NewRequest("123")
 	for name, members := range map[string][]backends.Backend{
-		"a yes and a no": {allowingBackend(), denyingBackend("x", "")},
-		"two no":         {denyingBackend("x", ""), denyingBackend("y", "")},
-		"two failures":   {failingWith(backends.FailureTransport), failingWith(backends.FailureStatus)},
+		"allowed and denied": {allowingBackend(), denyingBackend("x", "")},
+		"two denied":         {denyingBackend("x", ""), denyingBackend("y", "")},
+		"two failures":       {failingWith(backends.FailureTransport), failingWith(backends.FailureStatus)},
 	} {
 		b.Run(strings.ReplaceAll(name, " ", "-"), func(b *testing.B) {
 			backend := newBackend(b, members...)

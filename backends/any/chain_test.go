@@ -17,7 +17,7 @@ import (
 	"usher/backends/chain"
 )
 
-// newChains joins members as the program does: each in a chain of its own, all in one without breaker and bulkhead.
+// newChains joins members as the program does: each in its own chain, all in one chain without breaker and bulkhead.
 func newChains(t testing.TB, policy backends.Policy, change func(*chain.Config), adapters ...backends.Backend,
 ) (*chain.Chain, []*chain.Chain) {
 	t.Helper()
@@ -49,36 +49,36 @@ func recheckFrom(viewer int, standing backends.Verdict) *backends.Request {
 	return r
 }
 
-// What one member fails to say is decided by the outage policy of the backend that joins them, for every sort of viewer.
+// The composite backend's outage policy decides on a member's failure, for every kind of viewer.
 func TestBackend_OutagePolicy(t *testing.T) {
 	t.Parallel()
-	yes, no := backends.Backend(allowingBackend()), backends.Backend(denyingBackend("x", ""))
+	allowing, denying := backends.Backend(allowingBackend()), backends.Backend(denyingBackend("x", ""))
 	network, status := backends.Backend(failingWith(backends.FailureTransport)), backends.Backend(failingWith(backends.FailureStatus))
 	busy := backends.Backend(failingBackend(overloadError()))
 	tests := map[string]struct {
 		members []backends.Backend
-		// want is what an unknown viewer is told, one who watches, and one who was denied, under each policy.
+		// The outcomes for an unknown, an allowed and a denied viewer, under each policy.
 		allow, keep, deny [3]string
 	}{
-		"a yes beside a failure": {
-			[]backends.Backend{network, yes},
+		"allowed beside a failure": {
+			[]backends.Backend{network, allowing},
 			[3]string{"allowed backend", "allowed backend", "allowed backend"},
 			[3]string{"allowed backend", "allowed backend", "allowed backend"},
 			[3]string{"allowed backend", "allowed backend", "allowed backend"},
 		},
-		"a no beside a failure of the network": {
-			[]backends.Backend{no, network},
+		"denied beside a network failure": {
+			[]backends.Backend{denying, network},
 			[3]string{"allowed fail-open", "allowed cached", "denied cached"},
 			[3]string{"failure", "allowed cached", "denied cached"},
 			[3]string{"denied fail-open", "denied fail-open", "denied fail-open"},
 		},
-		"a no beside a failure that he may have caused": {
-			[]backends.Backend{no, status},
+		"denied beside a failure that the viewer may have caused": {
+			[]backends.Backend{denying, status},
 			[3]string{"failure", "allowed cached", "denied cached"},
 			[3]string{"failure", "allowed cached", "denied cached"},
 			[3]string{"denied fail-open", "denied fail-open", "denied fail-open"},
 		},
-		"a failure that he may have caused beside one of the network": {
+		"a failure that the viewer may have caused beside a network failure": {
 			[]backends.Backend{status, network},
 			[3]string{"allowed fail-open", "allowed cached", "denied cached"},
 			[3]string{"failure", "allowed cached", "denied cached"},
@@ -90,14 +90,14 @@ func TestBackend_OutagePolicy(t *testing.T) {
 			[3]string{"overload", "overload", "overload"},
 			[3]string{"overload", "overload", "overload"},
 		},
-		"an overload beside a no": {
-			[]backends.Backend{no, busy},
+		"an overload beside a denial": {
+			[]backends.Backend{denying, busy},
 			[3]string{"overload", "overload", "overload"},
 			[3]string{"overload", "overload", "overload"},
 			[3]string{"overload", "overload", "overload"},
 		},
-		"no from all": {
-			[]backends.Backend{no, no},
+		"denied by all": {
+			[]backends.Backend{denying, denying},
 			[3]string{"denied backend", "denied backend", "denied backend"},
 			[3]string{"denied backend", "denied backend", "denied backend"},
 			[3]string{"denied backend", "denied backend", "denied backend"},
@@ -143,14 +143,14 @@ func describeOutcome(d backends.Decision, err error) string {
 	}
 }
 
-// Who fails one member by his words until its breaker opens still needs several households for it, and gains nothing
-// while the other answers.
+// One viewer's input that makes a member fail does not open its breaker, and gains nothing while the other member
+// answers.
 func TestBackend_OneViewersFailuresKeepBreakerClosed(t *testing.T) {
 	t.Parallel()
 	c, chains := newChains(t, backends.PolicyAllow, nil, denyingBackend("x", ""), failingWith(backends.FailureStatus))
 	for range 100 {
 		if got := describeOutcome(c.Check(t.Context(), requestFrom(1))); got != "failure" {
-			t.Fatalf("got %s, want a failure that admits nobody", got)
+			t.Fatalf("got %s, want a failure that allows no viewer", got)
 		}
 	}
 	if chains[1].IsDown() || c.IsDown() {
@@ -158,8 +158,8 @@ func TestBackend_OneViewersFailuresKeepBreakerClosed(t *testing.T) {
 	}
 }
 
-// As long as a member has the question in a queue of ours, the caller does not hear that it went out: he would take
-// the wait for a backend that hangs, and let viewers in whom a flood keeps from being asked about.
+// OnSent is not called while a member's request waits in our own queue: the caller would take the wait for a hanging
+// backend, and allow viewers whose checks a flood delays.
 func TestCheck_OnSentWhenNoMemberQueues(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -168,8 +168,8 @@ func TestCheck_OnSentWhenNoMemberQueues(t *testing.T) {
 		out   time.Duration
 	}{
 		"one hangs, one queues":         {delayed(time.Hour, allowingBackend()), 1, 300 * time.Millisecond},
-		"one has said no, one queues":   {denyingBackend("x", ""), 1, 300 * time.Millisecond},
-		"one says yes, one queues":      {delayed(100*time.Millisecond, allowingBackend()), 0, 0},
+		"one has denied, one queues":    {denyingBackend("x", ""), 1, 300 * time.Millisecond},
+		"one allows, one queues":        {delayed(100*time.Millisecond, allowingBackend()), 0, 0},
 		"one fails at once, one queues": {failingWith(backends.FailureTransport), 1, 300 * time.Millisecond},
 	}
 	for name, tt := range tests {
@@ -191,7 +191,7 @@ func TestCheck_OnSentWhenNoMemberQueues(t *testing.T) {
 				_, _ = c.Check(t.Context(), r)
 				synctest.Wait()
 				if calls.Load() != tt.calls || out != tt.out {
-					t.Errorf("Asking was called %d times, after %s; want %d after %s", calls.Load(), out, tt.calls, tt.out)
+					t.Errorf("OnSent was called %d times, after %s; want %d after %s", calls.Load(), out, tt.calls, tt.out)
 				}
 			})
 		})
@@ -210,14 +210,14 @@ func TestCheck_AllMembersOverloaded_OnSentNotCalled(t *testing.T) {
 		}
 		synctest.Wait()
 		r := requestFrom(1)
-		r.OnSent = func() { t.Error("Asking was called") }
+		r.OnSent = func() { t.Error("OnSent was called") }
 		if got := describeOutcome(c.Check(t.Context(), r)); got != "overload" {
 			t.Errorf("got %s, want an overload", got)
 		}
 	})
 }
 
-// A member that hangs is cancelled by the other's yes, which neither opens its breaker nor keeps its slots.
+// The other member's allowed decision cancels a hanging one, which neither opens its breaker nor keeps its slots.
 func TestCheck_HangingMemberBesideAllowed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -225,7 +225,7 @@ func TestCheck_HangingMemberBesideAllowed(t *testing.T) {
 		started := time.Now()
 		for i := range 1000 {
 			if got := describeOutcome(c.Check(t.Context(), requestFrom(i))); got != "allowed backend" {
-				t.Fatalf("got %s, want a yes", got)
+				t.Fatalf("got %s, want allowed", got)
 			}
 		}
 		synctest.Wait()
@@ -262,7 +262,7 @@ func TestCheck_Concurrent(t *testing.T) {
 	group.Wait()
 }
 
-// A call that outlives its check tells nobody anything: the caller's hook belongs to the check.
+// A call that outlives its check must not call the caller's OnSent.
 func TestSentNotifier_StopsWithCheck(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -274,9 +274,9 @@ func TestSentNotifier_StopsWithCheck(t *testing.T) {
 		}
 		b := newBackend(t, backends.BackendFunc(late), allowingBackend())
 		r := requestFrom(1)
-		r.OnSent = func() { t.Error("Asking was called after the check") }
+		r.OnSent = func() { t.Error("OnSent was called after the check") }
 		if got := describeOutcome(b.Check(t.Context(), r)); got != "allowed backend" {
-			t.Errorf("got %s, want a yes", got)
+			t.Errorf("got %s, want allowed", got)
 		}
 		close(release)
 		synctest.Wait()

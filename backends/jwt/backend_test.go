@@ -154,9 +154,9 @@ func TestCheck_ForgedTokens_Denied(t *testing.T) {
 			const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 			return token[:last] + string(letters[strings.IndexByte(letters, token[last])|1])
 		}, malformed},
-		"a line end within": {func(t *testing.T) string { return strings.Replace(good(t), ".", ".%0A", 1) }, malformed},
-		"a broken escape":   {func(t *testing.T) string { return good(t) + "%zz" }, malformed},
-		"8 KiB are accepted":    {func(*testing.T) string { return strings.Repeat("a", 8<<10) }, malformed},
+		"a line end within":  {func(t *testing.T) string { return strings.Replace(good(t), ".", ".%0A", 1) }, malformed},
+		"a broken escape":    {func(t *testing.T) string { return good(t) + "%zz" }, malformed},
+		"8 KiB are accepted": {func(*testing.T) string { return strings.Repeat("a", 8<<10) }, malformed},
 		"one byte more": {
 			func(*testing.T) string { return strings.Repeat("a", 8<<10+1) }, "token is longer than 8192 bytes",
 		},
@@ -218,17 +218,17 @@ func TestFindToken(t *testing.T) {
 		headers []backends.Header
 		reason  string
 	}{
-		"in the parameter":               {nil, "token=TOKEN", nil, ""},
-		"among others":                   {nil, "a=b&token=TOKEN&c=d", nil, ""},
-		"escaped":                        {nil, "%74oken=" + "TOKEN%2E", nil, "token is malformed"},
-		"an empty one is none":           {nil, "token=&a=b", nil, pending},
-		"one without a value is none":    {nil, "token", nil, pending},
-		"the first that is not empty":    {nil, "token=&token=TOKEN&token=x", nil, ""},
-		"a bad one first":                {nil, "token=x&token=TOKEN", nil, "token is malformed"},
-		"another parameter":              {nil, "jwt=TOKEN", nil, pending},
-		"another name with that suffix":                  {nil, "xtoken=TOKEN", nil, pending},
-		"a parameter of another name":    {func(c *Config) { c.Parameter = "jwt" }, "token=x&jwt=TOKEN", nil, ""},
-		"nothing":                        {nil, "", nil, pending},
+		"in the parameter":                {nil, "token=TOKEN", nil, ""},
+		"among others":                    {nil, "a=b&token=TOKEN&c=d", nil, ""},
+		"escaped":                         {nil, "%74oken=" + "TOKEN%2E", nil, "token is malformed"},
+		"an empty one is none":            {nil, "token=&a=b", nil, pending},
+		"one without a value is none":     {nil, "token", nil, pending},
+		"the first that is not empty":     {nil, "token=&token=TOKEN&token=x", nil, ""},
+		"a bad one first":                 {nil, "token=x&token=TOKEN", nil, "token is malformed"},
+		"another parameter":               {nil, "jwt=TOKEN", nil, pending},
+		"another name with that suffix":   {nil, "xtoken=TOKEN", nil, pending},
+		"a parameter of another name":     {func(c *Config) { c.Parameter = "jwt" }, "token=x&jwt=TOKEN", nil, ""},
+		"nothing":                         {nil, "", nil, pending},
 		"a header that is not configured": {nil, "", authorization("Bearer TOKEN"), pending},
 		"in the header": {
 			func(c *Config) { c.Header = "authorization" }, "", authorization("Bearer TOKEN"), "",

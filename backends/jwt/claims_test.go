@@ -67,7 +67,7 @@ func TestCheck_Claims(t *testing.T) {
 		"channels that are an object": {
 			channels, jwt.MapClaims{"channels": map[string]any{"a001": true}}, noChannels,
 		},
-		"a list with something else":     {channels, jwt.MapClaims{"channels": []any{"a001", nil}}, noChannels},
+		"a list with something else":       {channels, jwt.MapClaims{"channels": []any{"a001", nil}}, noChannels},
 		"channels that are not configured": {nil, jwt.MapClaims{"channels": "b"}, valid},
 
 		"the viewer's address":         {address, jwt.MapClaims{"ip": "192.0.2.7"}, valid},
@@ -81,20 +81,20 @@ func TestCheck_Claims(t *testing.T) {
 		"sessions as text":       {sessions, jwt.MapClaims{"n": "2"}, valid},
 		"no sessions named":      {sessions, nil, valid},
 		"sessions below zero":    {sessions, jwt.MapClaims{"n": -1}, badCount},
-		"too many sessions":  {sessions, jwt.MapClaims{"n": 1_000_001}, badCount},
+		"too many sessions":      {sessions, jwt.MapClaims{"n": 1_000_001}, badCount},
 		"half a session":         {sessions, jwt.MapClaims{"n": 1.5}, badCount},
 		"sessions that are true": {sessions, jwt.MapClaims{"n": true}, badCount},
 		"sessions that are null": {sessions, jwt.MapClaims{"n": json.RawMessage("null")}, badCount},
 
-		"a user as a number":        {nil, jwt.MapClaims{"sub": 9007199254740993}, valid},
-		"no user":                   {nil, jwt.MapClaims{"sub": nil}, valid},
-		"a user that is a list":     {nil, jwt.MapClaims{"sub": []string{"42"}}, badUser},
-		"a user of controls":        {nil, jwt.MapClaims{"sub": "4\n2"}, badUser},
-		"a user with half a letter": {nil, jwt.MapClaims{"sub": json.RawMessage(`"\ud800"`)}, badUser},
-		"a user that is too long":   {nil, jwt.MapClaims{"sub": strings.Repeat("4", 257)}, badUser},
-		"a user that is not configured":   {func(c *Config) { c.UserClaim = "" }, jwt.MapClaims{"sub": true}, valid},
-		"a name of controls":        {nil, jwt.MapClaims{"name": "a\x00\nb"}, valid},
-		"a name that is a list":     {nil, jwt.MapClaims{"name": []string{"alice"}}, valid},
+		"a user as a number":            {nil, jwt.MapClaims{"sub": 9007199254740993}, valid},
+		"no user":                       {nil, jwt.MapClaims{"sub": nil}, valid},
+		"a user that is a list":         {nil, jwt.MapClaims{"sub": []string{"42"}}, badUser},
+		"a user of controls":            {nil, jwt.MapClaims{"sub": "4\n2"}, badUser},
+		"a user with half a letter":     {nil, jwt.MapClaims{"sub": json.RawMessage(`"\ud800"`)}, badUser},
+		"a user that is too long":       {nil, jwt.MapClaims{"sub": strings.Repeat("4", 257)}, badUser},
+		"a user that is not configured": {func(c *Config) { c.UserClaim = "" }, jwt.MapClaims{"sub": true}, valid},
+		"a name of controls":            {nil, jwt.MapClaims{"name": "a\x00\nb"}, valid},
+		"a name that is a list":         {nil, jwt.MapClaims{"name": []string{"alice"}}, valid},
 
 		"a date in milliseconds": {nil, jwt.MapClaims{"exp": 1767225600000}, "exp is not a time in seconds"},
 		"a date as text":         {nil, jwt.MapClaims{"exp": "1767225600"}, "exp is not a time in seconds"},
@@ -139,7 +139,7 @@ func TestCheck_UserClaims(t *testing.T) {
 		user   string
 		n      int
 	}{
-		"all claims":                            {jwt.MapClaims{"n": 4}, "42", "alice", 4},
+		"all claims":                         {jwt.MapClaims{"n": 4}, "42", "alice", 4},
 		"a number is kept to its last digit": {jwt.MapClaims{"sub": 9007199254740993}, "9007199254740993", "alice", 0},
 		"nothing":                            {jwt.MapClaims{"sub": nil, "name": nil}, "", "", 0},
 		"a name is sanitized": {
@@ -194,12 +194,12 @@ func TestCheck_TokenWindow(t *testing.T) {
 		"past the tolerance": {
 			now: time.Hour + tolerance, opened: time.Hour + tolerance, reason: expired,
 		},
-		"a little early":                      {now: -tolerance, opened: -tolerance},
-		"too early":                           {now: -tolerance - 1, opened: -tolerance - 1, reason: early},
-		"a session that runs past the end":    {now: 24 * time.Hour, opened: time.Minute},
-		"a session that opened too late":      {now: time.Minute, opened: 2 * time.Hour, reason: expired},
-		"unknown opening, in time":  {now: time.Minute, unset: true},
-		"unknown opening, too late": {now: 2 * time.Hour, unset: true, reason: expired},
+		"a little early":                   {now: -tolerance, opened: -tolerance},
+		"too early":                        {now: -tolerance - 1, opened: -tolerance - 1, reason: early},
+		"a session that runs past the end": {now: 24 * time.Hour, opened: time.Minute},
+		"a session that opened too late":   {now: time.Minute, opened: 2 * time.Hour, reason: expired},
+		"unknown opening, in time":         {now: time.Minute, unset: true},
+		"unknown opening, too late":        {now: 2 * time.Hour, unset: true, reason: expired},
 		"cut: within": {
 			cut: true, now: time.Minute, opened: time.Minute, validFor: 59*time.Minute + tolerance,
 		},

@@ -19,9 +19,9 @@ import (
 type fakeFetches struct {
 	*jwksCache
 
-	mu    sync.Mutex
-	take  time.Duration
-	err   error
+	mu      sync.Mutex
+	take    time.Duration
+	err     error
 	started []time.Duration
 }
 

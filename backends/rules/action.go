@@ -2,42 +2,42 @@ package rules
 
 import "fmt"
 
-// Action is what follows from a rule, or from the answer of a backend that a rule asks.
+// Action is the effect of a rule, or of the result of the backend that a rule checks with.
 type Action uint8
 
-// The verbs. NoAction is the zero value: the config does not say.
+// The actions. NoAction is the zero value: not configured.
 const (
 	NoAction Action = iota
 	// Allow and Deny end the check.
 	Allow
 	Deny
-	// Pass goes on to the next rule.
+	// Pass continues with the next rule.
 	Pass
-	// Fail ends the check with the failure of the backend that was asked, so that the outage policy decides.
+	// Fail ends the check with the backend's failure, so that the outage policy decides.
 	Fail
 )
 
-// String is the verb as the config spells it; empty for NoAction.
-func (v Action) String() string { return [...]string{"", "allow", "deny", "pass", "fail"}[v] }
+// String returns the action as the config spells it; empty for NoAction.
+func (a Action) String() string { return [...]string{"", "allow", "deny", "pass", "fail"}[a] }
 
-// MarshalText spells the verb as the config does.
-func (v Action) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+// MarshalText writes the action as the config spells it.
+func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
-// UnmarshalText reads what the config spells.
-func (v *Action) UnmarshalText(text []byte) error {
+// UnmarshalText reads the config's spelling.
+func (a *Action) UnmarshalText(text []byte) error {
 	for candidate := NoAction; candidate <= Fail; candidate++ {
 		if candidate.String() == string(text) {
-			*v = candidate
+			*a = candidate
 			return nil
 		}
 	}
-	return fmt.Errorf("verb %q: want allow, deny, pass or fail", text)
+	return fmt.Errorf("action %q: want allow, deny, pass or fail", text)
 }
 
-// orDefault is v, or fallback if the config does not say.
-func (v Action) orDefault(fallback Action) Action {
-	if v == NoAction {
-		return fallback
+// orDefault returns a, or the default if a is not configured.
+func (a Action) orDefault(otherwise Action) Action {
+	if a == NoAction {
+		return otherwise
 	}
-	return v
+	return a
 }

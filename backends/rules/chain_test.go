@@ -16,8 +16,7 @@ import (
 	"usher/backends/chain"
 )
 
-// newChains has the rules ask as the program does: each backend in a chain of its own, all in one without breaker and
-// bulkhead.
+// newChains joins members as the program does: each in its own chain, all in one chain without breaker and bulkhead.
 func newChains(t testing.TB, policy backends.Policy, change func(*chain.Config), config string,
 	adapters ...backends.Backend,
 ) (*chain.Chain, []*chain.Chain) {
@@ -47,35 +46,35 @@ func recheck(standing backends.Verdict) *backends.Request {
 	return r
 }
 
-// on_failure of a rule says who decides when its backend is away: the outage policy, the next rules, or nobody.
+// on_failure of a rule selects what decides when its backend fails: the outage policy, the next rules, or the rule.
 func TestBackend_OnFailure(t *testing.T) {
 	t.Parallel()
-	const kept = "allowed cached as before"
-	const keptNo = "denied cached as before"
+	const keptAllowed = "allowed cached as before"
+	const keptDenied = "denied cached as before"
 	const refused = "denied fail-open backends.gate.on_failure=deny"
 	tests := map[string]struct {
 		config  string
 		failure backends.FailureKind
-		// want is what an unknown viewer is told, one who watches, and one who was denied, under each policy.
+		// The outcomes for an unknown, an allowed and a denied viewer, under each policy.
 		allow, keep, deny [3]string
 	}{
 		"fail leaves it to the policy": {
 			`{ rules: [{ ask: a }], default: allow }`, backends.FailureTransport,
-			[3]string{"allowed fail-open nobody answered: transport", kept, keptNo},
-			[3]string{"failure transport", kept, keptNo},
+			[3]string{"allowed fail-open nobody answered: transport", keptAllowed, keptDenied},
+			[3]string{"failure transport", keptAllowed, keptDenied},
 			[3]string{refused, refused, refused},
 		},
-		"fail by the viewer's own words": {
+		"fail by viewer input": {
 			`{ rules: [{ ask: a }], default: allow }`, backends.FailureStatus,
-			[3]string{"failure status", kept, keptNo},
-			[3]string{"failure status", kept, keptNo},
+			[3]string{"failure status", keptAllowed, keptDenied},
+			[3]string{"failure status", keptAllowed, keptDenied},
 			[3]string{refused, refused, refused},
 		},
-		"pass leaves it to the next, who keep what is decided": {
+		"pass leaves it to the next rule, which keeps decisions": {
 			`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, backends.FailureTransport,
-			[3]string{"allowed fail-open default: allow; a did not answer", kept, keptNo},
-			[3]string{"allowed fail-open default: allow; a did not answer", kept, keptNo},
-			[3]string{"allowed fail-open default: allow; a did not answer", kept, keptNo},
+			[3]string{"allowed fail-open default: allow; a did not answer", keptAllowed, keptDenied},
+			[3]string{"allowed fail-open default: allow; a did not answer", keptAllowed, keptDenied},
+			[3]string{"allowed fail-open default: allow; a did not answer", keptAllowed, keptDenied},
 		},
 		"pass to a default that denies": {
 			`{ rules: [{ ask: a, on_failure: pass }] }`, backends.FailureTransport,
@@ -83,10 +82,10 @@ func TestBackend_OnFailure(t *testing.T) {
 			[3]string{"denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer"},
 			[3]string{"denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer"},
 		},
-		"pass by the viewer's own words is none": {
+		"pass does not apply to viewer input": {
 			`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, backends.FailureMalformed,
-			[3]string{"failure malformed", kept, keptNo},
-			[3]string{"failure malformed", kept, keptNo},
+			[3]string{"failure malformed", keptAllowed, keptDenied},
+			[3]string{"failure malformed", keptAllowed, keptDenied},
 			[3]string{refused, refused, refused},
 		},
 		"deny denies, whatever the policy": {
@@ -117,7 +116,7 @@ func TestBackend_OnFailure(t *testing.T) {
 	}
 }
 
-// Who watches keeps his user and limit when only a rule's word is left, and is asked about again soon.
+// A playing viewer keeps user and limit when only a local rule decides, and is re-checked soon.
 func TestCheck_SkippedFailure_KeepsCurrentDecision(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, `{ rules: [{ ask: a, on_failure: pass }], default: allow }`, failingWith(backends.FailureTransport))
@@ -146,7 +145,7 @@ func TestBackend_NoOpinion(t *testing.T) {
 	}
 }
 
-// As long as a later rule may have the question in a queue of ours, the caller does not hear that it went out.
+// OnSent is not called while a later rule's request may wait in our own queue.
 func TestCheck_OnSentWithLastAskRule(t *testing.T) {
 	t.Parallel()
 	const queue = 300 * time.Millisecond // until b has a free slot
@@ -156,12 +155,12 @@ func TestCheck_OnSentWithLastAskRule(t *testing.T) {
 		calls  int32
 		out    time.Duration
 	}{
-		"the second is asked, after its queue": {`rules: [{ ask: a }, { ask: b }]`, undecidedBackend(), 1, queue},
-		"the second could have been asked":     {`rules: [{ ask: a }, { ask: b }]`, denyingBackend(), 0, 0},
-		"the second is not for him":            {`rules: [{ ask: a }, { channels: [x], ask: b }]`, denyingBackend(), 1, 0},
-		"a rule ends it before the second":     {`rules: [{ ask: a }, { channels: [a*], then: deny }, { ask: b }]`, denyingBackend(), 1, 0},
-		"a rule passes on before it":           {`rules: [{ ask: a }, { channels: [a*], then: pass }, { ask: b }]`, denyingBackend(), 0, 0},
-		"nobody is asked":                      {`rules: [{ channels: [a*], then: deny }, { ask: a }, { ask: b }]`, denyingBackend(), 0, 0},
+		"the second is called, after its queue": {`rules: [{ ask: a }, { ask: b }]`, undecidedBackend(), 1, queue},
+		"the second could have been called":     {`rules: [{ ask: a }, { ask: b }]`, denyingBackend(), 0, 0},
+		"the second does not match":             {`rules: [{ ask: a }, { channels: [x], ask: b }]`, denyingBackend(), 1, 0},
+		"a rule ends it before the second":      {`rules: [{ ask: a }, { channels: [a*], then: deny }, { ask: b }]`, denyingBackend(), 1, 0},
+		"a rule passes on before it":            {`rules: [{ ask: a }, { channels: [a*], then: pass }, { ask: b }]`, denyingBackend(), 0, 0},
+		"no backend is called":                  {`rules: [{ channels: [a*], then: deny }, { ask: a }, { ask: b }]`, denyingBackend(), 0, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -184,14 +183,14 @@ func TestCheck_OnSentWithLastAskRule(t *testing.T) {
 				leave()
 				synctest.Wait()
 				if calls.Load() != tt.calls || out != tt.out {
-					t.Errorf("Asking was called %d times, after %s; want %d after %s", calls.Load(), out, tt.calls, tt.out)
+					t.Errorf("OnSent was called %d times, after %s; want %d after %s", calls.Load(), out, tt.calls, tt.out)
 				}
 			})
 		})
 	}
 }
 
-// delayed answers as next does, later.
+// delayed answers as next does, after a delay.
 func delayed(delay time.Duration, next backends.BackendFunc) backends.BackendFunc {
 	return func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 		select {

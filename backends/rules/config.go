@@ -12,35 +12,37 @@ import (
 
 // Config is the backend's own keys.
 type Config struct {
-	// Rules are gone through in their order, until one ends the check.
+	// Rules are applied in order until one decides.
 	Rules []Rule `yaml:"rules"`
-	// Default is what holds if none did: allow, deny, or pass, which is no opinion.
+	// Default applies if none did: allow, deny, or pass, which is no opinion.
 	Default Action `yaml:"default"`
 }
 
-// Rule is one rule. It applies if each condition that it has is met by one of its entries; without conditions, always.
+// Rule is one rule. It matches if each of its conditions is met by one of the condition's entries; without conditions it
+// always matches.
 type Rule struct {
-	// Addresses are the viewer's own: IPv4, IPv6, CIDR.
+	// Addresses are viewer addresses: IPv4, IPv6, CIDR.
 	Addresses []string `yaml:"addresses"`
-	// Channels are patterns of [path.Match].
+	// Channels are channel patterns of [path.Match].
 	Channels []string `yaml:"channels"`
-	// UserAgents are texts in which '*' stands for any text, also for none; upper and lower case are the same.
+	// UserAgents are wildcards in which '*' matches any text, also none; case is ignored.
 	UserAgents []string `yaml:"user_agents"`
-	// Hosts are names that the viewer asked for, and Referers those of the page that embeds the player, without port;
-	// "*.example.com" is every name below example.com.
-	Hosts    []string `yaml:"hosts"`
+	// Hosts are requested host names without port; "*.example.com" matches every name below example.com.
+	Hosts []string `yaml:"hosts"`
+	// Referers are host names of the page that embeds the player, as in Hosts.
 	Referers []string `yaml:"referers"`
 	// Tokens are values of the query parameter "token".
 	Tokens []backends.Secret `yaml:"tokens"`
 
-	// Then is what follows if the rule applies: allow, deny or pass. It excludes Ask.
+	// Then is the action of a matching rule: allow, deny or pass. It excludes Ask.
 	Then Action `yaml:"then"`
-	// Ask names the backend that is asked if the rule applies.
+	// Ask names the backend that a matching rule checks with.
 	Ask string `yaml:"ask"`
-	// OnYes is allow (also if empty) or pass; OnNo is deny (also if empty) or pass.
+	// OnYes is the action if the backend allows: allow (the default) or pass.
 	OnYes Action `yaml:"on_yes"`
-	OnNo  Action `yaml:"on_no"`
-	// OnFailure is fail (also if empty), pass or deny.
+	// OnNo is the action if the backend denies: deny (the default) or pass.
+	OnNo Action `yaml:"on_no"`
+	// OnFailure is the action if the backend fails: fail (the default), pass or deny.
 	OnFailure Action `yaml:"on_failure"`
 }
 
@@ -60,7 +62,7 @@ func (c Config) Validate() error {
 	return errors.Join(append(errs, oneOf("default", c.Default, Allow, Deny, Pass))...)
 }
 
-// Members names the backends that the rules ask, in the order of their first mention, each once.
+// Members returns the names of the backends that the rules check with, in the order of their first mention, each once.
 func Members(c Config) []string {
 	var names []string
 	for _, r := range c.Rules {
@@ -71,19 +73,19 @@ func Members(c Config) []string {
 	return names
 }
 
-// isUnconditional reports whether the rule has no condition.
+// isUnconditional reports whether the rule has no conditions.
 func (r Rule) isUnconditional() bool {
 	return len(r.Addresses)+len(r.Channels)+len(r.UserAgents)+len(r.Hosts)+len(r.Referers)+len(r.Tokens) == 0
 }
 
-// validateReachability finds a rule that nobody can mean. One that allows without a condition is most likely one whose
-// conditions got lost, and would let in everybody.
+// validateReachability rejects a rule that cannot be intended. A rule that allows without a condition has most likely
+// lost its conditions, and would allow every viewer.
 func (r Rule) validateReachability(key string, last bool) error {
 	switch {
 	case !r.isUnconditional():
 		return nil
 	case r.Then == Allow:
-		return fmt.Errorf("%s.then: allow without a condition lets in everybody; if that is meant, say default: allow", key)
+		return fmt.Errorf("%s.then: allow without a condition allows every viewer; if that is intended, use default: allow", key)
 	case r.Then == Deny && !last:
 		return fmt.Errorf("%s.then: deny without a condition; the rules after it are never reached", key)
 	}
@@ -94,19 +96,19 @@ func (r Rule) validateActions(key string) error {
 	if r.Ask == "" {
 		return r.validateThen(key)
 	}
-	var both error
+	var conflict error
 	if r.Then != NoAction {
-		both = fmt.Errorf("%s.then: %s excludes ask: %s", key, r.Then, r.Ask)
+		conflict = fmt.Errorf("%s.then: %s excludes ask: %s", key, r.Then, r.Ask)
 	}
 	return errors.Join(
-		both,
+		conflict,
 		oneOf(key+".on_yes", r.OnYes.orDefault(Allow), Allow, Pass),
 		oneOf(key+".on_no", r.OnNo.orDefault(Deny), Deny, Pass),
 		oneOf(key+".on_failure", r.OnFailure.orDefault(Fail), Fail, Pass, Deny),
 	)
 }
 
-// validateThen is for a rule that asks nobody.
+// validateThen validates the actions of a rule without ask.
 func (r Rule) validateThen(key string) error {
 	var errs []error
 	if r.Then == NoAction {
@@ -114,28 +116,28 @@ func (r Rule) validateThen(key string) error {
 	} else {
 		errs = append(errs, oneOf(key+".then", r.Then, Allow, Deny, Pass))
 	}
-	for _, verb := range []struct {
+	for _, action := range []struct {
 		key   string
 		value Action
 	}{{"on_yes", r.OnYes}, {"on_no", r.OnNo}, {"on_failure", r.OnFailure}} {
-		if verb.value != NoAction {
-			errs = append(errs, fmt.Errorf("%s.%s: %s needs ask", key, verb.key, verb.value))
+		if action.value != NoAction {
+			errs = append(errs, fmt.Errorf("%s.%s: %s needs ask", key, action.key, action.value))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// oneOf refuses a verb that is not among those allowed.
-func oneOf(key string, v Action, allowed ...Action) error {
-	if slices.Contains(allowed, v) {
+// oneOf rejects an action that is not among the allowed ones.
+func oneOf(key string, a Action, allowed ...Action) error {
+	if slices.Contains(allowed, a) {
 		return nil
 	}
 	names := make([]string, len(allowed))
-	for i, a := range allowed {
-		names[i] = a.String()
+	for i := range allowed {
+		names[i] = allowed[i].String()
 	}
 	last := len(names) - 1
-	return fmt.Errorf("%s: %q is not possible here; want %s or %s", key, v, strings.Join(names[:last], ", "), names[last])
+	return fmt.Errorf("%s: %q is not possible here; want %s or %s", key, a, strings.Join(names[:last], ", "), names[last])
 }
 
 func (r Rule) validateConditions(key string) error {

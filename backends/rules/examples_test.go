@@ -12,7 +12,7 @@ import (
 	"usher/backends/backendtest"
 )
 
-// examples are those of the package's documentation, in its order, so that it cannot rot.
+// examples returns the examples of the package's documentation, in order, so that it stays correct.
 func examples(t *testing.T) []Config {
 	t.Helper()
 	source, err := os.ReadFile("doc.go")
@@ -59,7 +59,7 @@ func exampleBackend(t *testing.T, cfg Config, adapters map[string]backends.Backe
 	return b
 }
 
-// Alta's order: addresses, secure token unless it does not look like one, backend unless it is down, default.
+// Alta's order: addresses, secure token unless the token does not look like one, backend unless it is down, default.
 func TestExamples_AltaOrder(t *testing.T) {
 	t.Parallel()
 	cfg := examples(t)[0]
@@ -69,15 +69,15 @@ func TestExamples_AltaOrder(t *testing.T) {
 		token, portal backends.Backend
 		want          string
 	}{
-		"a listed address is let in, unasked":      {"192.168.0.7", unexpectedBackend(t), unexpectedBackend(t), "allowed local rules[0]: allow"},
-		"a listed address is refused, unasked":     {"203.0.113.9", unexpectedBackend(t), unexpectedBackend(t), "denied local rules[1]: deny"},
+		"an allowed address, without a call":       {"192.168.0.7", unexpectedBackend(t), unexpectedBackend(t), "allowed local rules[0]: allow"},
+		"a denied address, without a call":         {"203.0.113.9", unexpectedBackend(t), unexpectedBackend(t), "denied local rules[1]: deny"},
 		"a secure token is enough":                 {"192.0.2.7", allowingBackend(), unexpectedBackend(t), "allowed backend securetoken: backend answered 200"},
-		"a wrong secure token ends it":             {"192.0.2.7", denyingBackend(), unexpectedBackend(t), "denied backend securetoken: backend answered 403"},
-		"no secure token: the backend says yes":    {"192.0.2.7", undecidedBackend(), allowingBackend(), "allowed backend portal: backend answered 200"},
-		"no secure token: the backend says no":     {"192.0.2.7", undecidedBackend(), denyingBackend(), "denied backend portal: backend answered 403"},
+		"a wrong secure token denies":              {"192.0.2.7", denyingBackend(), unexpectedBackend(t), "denied backend securetoken: backend answered 403"},
+		"no secure token: the backend allows":      {"192.0.2.7", undecidedBackend(), allowingBackend(), "allowed backend portal: backend answered 200"},
+		"no secure token: the backend denies":      {"192.0.2.7", undecidedBackend(), denyingBackend(), "denied backend portal: backend answered 403"},
 		"the backend is down: the default":         {"192.0.2.7", undecidedBackend(), down, "allowed fail-open default: allow; portal did not answer"},
 		"the breaker is open: the default":         {"192.0.2.7", undecidedBackend(), open, "allowed fail-open default: allow; portal did not answer"},
-		"the backend fails by the viewer's words":  {"192.0.2.7", undecidedBackend(), failingWith(backends.FailureMalformed), "failure malformed"},
+		"the backend fails by viewer input":        {"192.0.2.7", undecidedBackend(), failingWith(backends.FailureMalformed), "failure malformed"},
 		"the backend is busy":                      {"192.0.2.7", undecidedBackend(), failingBackend(overloadError()), "overload"},
 		"the backend is down, but the token holds": {"192.0.2.7", allowingBackend(), down, "allowed backend securetoken: backend answered 200"},
 	}
@@ -93,7 +93,7 @@ func TestExamples_AltaOrder(t *testing.T) {
 	}
 }
 
-// Flussonic's order: token, address, agent, each first those let in; then all backends, then the default.
+// Flussonic's order: token, address, agent, for each first the allowed ones; then all backends, then the default.
 func TestExamples_FlussonicOrder(t *testing.T) {
 	t.Parallel()
 	cfg := examples(t)[1]
@@ -107,18 +107,18 @@ func TestExamples_FlussonicOrder(t *testing.T) {
 		portals                backends.Backend
 		want                   string
 	}{
-		"allow token goes before deny ip":              {cfg, "t-of-a-monitor", "198.51.100.7", "bot", elsewhere, unexpectedBackend(t), "allowed local rules[0]: allow"},
-		"deny token goes before allow ip":              {cfg, "t-of-a-thief", "10.0.0.1", "SmartTV", page, unexpectedBackend(t), "denied local rules[1]: deny"},
-		"allow ip goes before deny ua":                 {cfg, "1", "10.0.0.1", "bot", elsewhere, unexpectedBackend(t), "allowed local rules[2]: allow"},
-		"deny ip goes before allow ua":                 {cfg, "1", "198.51.100.7", "SmartTV/1", page, unexpectedBackend(t), "denied local rules[3]: deny"},
-		"allow ua goes before deny ua":                 {cfg, "1", "192.0.2.7", "smarttv bot", elsewhere, unexpectedBackend(t), "allowed local rules[4]: allow"},
-		"deny ua goes before the backends":             {cfg, "1", "192.0.2.7", "GoogleBot/2", page, unexpectedBackend(t), "denied local rules[5]: deny"},
-		"the backends say yes":                         {cfg, "1", "192.0.2.7", "VLC", page, allowingBackend(), "allowed backend portals: backend answered 200"},
-		"the backends say no":                          {cfg, "1", "192.0.2.7", "VLC", page, denyingBackend(), "denied backend portals: backend answered 403"},
-		"a page on another domain":                     {cfg, "1", "192.0.2.7", "VLC", elsewhere, unexpectedBackend(t), "denied local default: deny"},
-		"the backends are away":                        {cfg, "1", "192.0.2.7", "VLC", page, failingWith(backends.FailureTimeout), "denied fail-open default: deny; portals did not answer"},
-		"the backends are away, and allow default":     {open, "1", "192.0.2.7", "VLC", page, failingWith(backends.FailureTimeout), "allowed fail-open default: allow; portals did not answer"},
-		"the backends say no, and allow default stays": {open, "1", "192.0.2.7", "VLC", page, denyingBackend(), "denied backend portals: backend answered 403"},
+		"allow token goes before deny ip":                 {cfg, "t-of-a-monitor", "198.51.100.7", "bot", elsewhere, unexpectedBackend(t), "allowed local rules[0]: allow"},
+		"deny token goes before allow ip":                 {cfg, "t-of-a-thief", "10.0.0.1", "SmartTV", page, unexpectedBackend(t), "denied local rules[1]: deny"},
+		"allow ip goes before deny ua":                    {cfg, "1", "10.0.0.1", "bot", elsewhere, unexpectedBackend(t), "allowed local rules[2]: allow"},
+		"deny ip goes before allow ua":                    {cfg, "1", "198.51.100.7", "SmartTV/1", page, unexpectedBackend(t), "denied local rules[3]: deny"},
+		"allow ua goes before deny ua":                    {cfg, "1", "192.0.2.7", "smarttv bot", elsewhere, unexpectedBackend(t), "allowed local rules[4]: allow"},
+		"deny ua goes before the backends":                {cfg, "1", "192.0.2.7", "GoogleBot/2", page, unexpectedBackend(t), "denied local rules[5]: deny"},
+		"the backends allow":                              {cfg, "1", "192.0.2.7", "VLC", page, allowingBackend(), "allowed backend portals: backend answered 200"},
+		"the backends deny":                               {cfg, "1", "192.0.2.7", "VLC", page, denyingBackend(), "denied backend portals: backend answered 403"},
+		"a page on another domain":                        {cfg, "1", "192.0.2.7", "VLC", elsewhere, unexpectedBackend(t), "denied local default: deny"},
+		"the backends are unavailable":                    {cfg, "1", "192.0.2.7", "VLC", page, failingWith(backends.FailureTimeout), "denied fail-open default: deny; portals did not answer"},
+		"the backends are unavailable, and allow default": {open, "1", "192.0.2.7", "VLC", page, failingWith(backends.FailureTimeout), "allowed fail-open default: allow; portals did not answer"},
+		"the backends deny in spite of allow default":     {open, "1", "192.0.2.7", "VLC", page, denyingBackend(), "denied backend portals: backend answered 403"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"usher/backends"
 )
 
-// matchesByTable says what matches says, by a table of all beginnings of both.
+// matchesByTable computes matchesWildcard by a table over all prefixes of both.
 func matchesByTable(pattern, text string) bool {
 	reached := make([]bool, len(text)+1)
 	reached[0] = true
@@ -46,7 +46,7 @@ func FuzzMatchesWildcard(f *testing.F) {
 	})
 }
 
-// A listed token that Go finds in the query is found, whatever stands around it, and one that is nowhere is not.
+// A listed token that Go finds in the query is found, whatever surrounds it, and an absent one is not.
 func FuzzHasListedToken(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"token=123", "123"}, {"a=b&token=1%2B3", "1+3"}, {"%74oken=x;token=y", "y"}, {"token[]=z", "z"}, {"&&;=", "a"},
@@ -55,7 +55,7 @@ func FuzzHasListedToken(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, query, token string) {
 		if token == "" {
-			return // the config refuses it
+			return // the config rejects it
 		}
 		found := hasListedToken([]backends.Secret{"other", backends.Secret(token)}, query)
 		values, _ := url.ParseQuery(query)
@@ -73,18 +73,18 @@ func FuzzHasListedToken(f *testing.F) {
 	})
 }
 
-// What the viewer calls himself never panics, and no name but the host's own is taken for it.
+// No header value panics, and none but the host's own name matches it.
 func FuzzMatchesHost(f *testing.F) {
 	for _, seed := range []string{
 		"tv.example.com", "https://tv.example.com:1/x", "[::1]:80", "[", "//", "a@b@c", "http://\\", ".example.com", ":::",
 	} {
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, said string) {
-		for _, name := range []string{hostWithoutPort(said), refererHost(said)} {
+	f.Fuzz(func(t *testing.T, header string) {
+		for _, name := range []string{hostWithoutPort(header), refererHost(header)} {
 			if matchesHost([]string{"tv.example.com", "*.example.net"}, name) &&
-				!strings.Contains(strings.ToLower(said), "tv.example.com") && !strings.Contains(strings.ToLower(said), ".example.net") {
-				t.Errorf("%q was taken for a host of ours as %q", said, name)
+				!strings.Contains(strings.ToLower(header), "tv.example.com") && !strings.Contains(strings.ToLower(header), ".example.net") {
+				t.Errorf("%q matched a configured host as %q", header, name)
 			}
 		}
 	})

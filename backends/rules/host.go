@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// validateHost refuses what can never be a host's name.
+// validateHost rejects a pattern that matches no host name.
 func validateHost(pattern string) error {
 	name := strings.TrimPrefix(pattern, "*.")
 	if pattern == "" {
@@ -21,7 +21,7 @@ func validateHost(pattern string) error {
 	return nil
 }
 
-// hostWithoutPort is the name in a Host header: without port, brackets, and the dot that a full name may end in.
+// hostWithoutPort returns the name in a Host header: without port, brackets, and the trailing dot of a full name.
 func hostWithoutPort(host string) string {
 	if rest, ok := strings.CutPrefix(host, "["); ok {
 		host, _, _ = strings.Cut(rest, "]")
@@ -33,7 +33,7 @@ func hostWithoutPort(host string) string {
 	return strings.TrimSuffix(host, ".")
 }
 
-// refererHost is the host in a Referer header, which some players send without a scheme.
+// refererHost returns the host in a Referer header, which some players send without a scheme.
 func refererHost(referer string) string {
 	if _, rest, ok := strings.Cut(referer, "://"); ok {
 		referer = rest
@@ -47,14 +47,14 @@ func refererHost(referer string) string {
 	return hostWithoutPort(referer)
 }
 
-// matchesHost reports whether the name is one of those that the patterns say. No name is none of them.
+// matchesHost reports whether a pattern matches the name. An empty name matches none.
 func matchesHost(patterns []string, name string) bool {
 	if name == "" {
 		return false
 	}
 	for _, p := range patterns {
-		if below, ok := strings.CutPrefix(p, "*"); ok {
-			if cut := len(name) - len(below); cut > 0 && equalFoldASCII(name[cut:], below) {
+		if suffix, ok := strings.CutPrefix(p, "*"); ok {
+			if cut := len(name) - len(suffix); cut > 0 && equalFoldASCII(name[cut:], suffix) {
 				return true
 			}
 		} else if equalFoldASCII(name, p) {

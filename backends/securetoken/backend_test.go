@@ -15,7 +15,7 @@ import (
 	"usher/backends"
 )
 
-// The vendors' example, and the same by the other formulas. V5's portal signs the user user1.
+// The vendors' example, and the same request by the other formulas. vector5 also signs the user user1.
 const (
 	vector1 = "e8bff06f373694dda657e8417fe76f6b54b69807-a5cd6c00-1669890000-1669810000"
 	vector2 = "0151c4a5447da00dbd273e5470b69d4528f7c85d-a5cd6c00-1669890000-1669810000"
@@ -25,7 +25,7 @@ const (
 	vector6 = "d5c55f937f3b14a563889af7defdb452e4e22309-eb77c133b8068a19049566ce5dfe8d33-1561464903-1561453803"
 )
 
-// inside is a time within the example's window, whose first and last seconds are from and until.
+// inside is a time within the example's window; from and until are its first and last second.
 const (
 	inside = 1669850000
 	from   = 1669810000
@@ -33,15 +33,15 @@ const (
 )
 
 const (
-	valid    = "the secure token is valid"
-	mismatch = "the secure token is for another channel or address, or made with another key"
-	early    = "the secure token is not valid yet"
-	late     = "the secure token has expired"
+	valid    = "secure token is valid"
+	mismatch = "secure token is for another channel or address, or made with another key"
+	early    = "secure token is not valid yet"
+	late     = "secure token has expired"
 	none     = "no secure token"
-	unlike   = "the token does not look like a secure token"
+	unlike   = "token is not a secure token"
 )
 
-// newBackend has the example's key, and believes that it is now.
+// newBackend uses the example's key, at the time now.
 func newBackend(t testing.TB, now int64, change func(*Config)) *Backend {
 	t.Helper()
 	cfg := DefaultConfig()
@@ -57,7 +57,7 @@ func newBackend(t testing.TB, now int64, change func(*Config)) *Backend {
 	return b
 }
 
-// exampleRequest is the viewer of the vendors' example, with that token.
+// exampleRequest returns the request of the vendors' example, with that token.
 func exampleRequest(token string) *backends.Request {
 	return &backends.Request{
 		Channel: "travel-channel", Path: "/tv/travel-channel/index.m3u8",
@@ -65,7 +65,7 @@ func exampleRequest(token string) *backends.Request {
 	}
 }
 
-// mustCheck requires an answer: there is nobody to fail.
+// mustCheck checks and fails the test on an error.
 func mustCheck(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 	t.Helper()
 	d, err := b.Check(t.Context(), r)
@@ -85,7 +85,7 @@ func wantDecision(t testing.TB, got backends.Decision, verdict backends.Verdict,
 	}
 }
 
-// sign makes a token as portals do, word for word as the vendors' pages have it.
+// sign makes a token as portals do, exactly as on the vendors' pages.
 func sign(name, ip, start, end, key, salt, user string) string {
 	sum := sha1.Sum([]byte(name + ip + start + end + key + salt + user))
 	return hex.EncodeToString(sum[:]) + "-" + salt + "-" + end + "-" + start
@@ -179,20 +179,20 @@ func TestCheck_OtherTokens_Denied(t *testing.T) {
 		"a token for any address": {
 			nil, func(r *backends.Request) { r.Query = "token=" + vector4 }, backends.Denied, mismatch,
 		},
-		"a viewer who says that his address does not matter": {
+		"a viewer who asks to ignore the address": {
 			nil, func(r *backends.Request) { r.Query = "token=" + vector4 + "&remote=no_check_ip" },
 			backends.Denied, mismatch,
 		},
-		"a viewer who says that he has another address": {
+		"a viewer who names another address": {
 			nil,
 			func(r *backends.Request) {
 				r.Query, r.Address = "token="+vector2+"&remote=192.168.88.98", netip.MustParseAddr("192.0.2.7")
 			},
 			backends.Denied, mismatch,
 		},
-		"a viewer whose address nobody knows": {
+		"a viewer without an address": {
 			nil, func(r *backends.Request) { r.Address = netip.Addr{} },
-			backends.Denied, "the viewer's address is unknown, and secure tokens hold for one",
+			backends.Denied, "secure token needs the viewer's address, which is unknown",
 		},
 		"the first of two tokens counts": {
 			nil, func(r *backends.Request) { r.Query = "token=" + vector1 + "&token=" + vector2 }, backends.Denied, mismatch,
@@ -200,10 +200,10 @@ func TestCheck_OtherTokens_Denied(t *testing.T) {
 		"another user": {
 			signsUsers, func(r *backends.Request) { r.Query = "token=" + vector5 + "&user=user2" }, backends.Denied, mismatch,
 		},
-		"a user left out": {
+		"a missing user": {
 			signsUsers, func(r *backends.Request) { r.Query = "token=" + vector5 }, backends.Denied, mismatch,
 		},
-		"a user made up": {
+		"an added user": {
 			signsUsers, func(r *backends.Request) { r.Query = "token=" + vector2 + "&user=user1" }, backends.Denied, mismatch,
 		},
 		"a user's characters moved to the salt": {
@@ -211,11 +211,11 @@ func TestCheck_OtherTokens_Denied(t *testing.T) {
 			func(r *backends.Request) {
 				r.Query = "token=" + strings.Replace(vector5, "a5cd6c00", "a5cd6c00us", 1) + "&user=er1"
 			},
-			backends.Denied, "the secure token's salt is not of salt_length",
+			backends.Denied, "secure token's salt does not have salt_length characters",
 		},
-		"a user that is none": {
+		"an invalid user": {
 			signsUsers, func(r *backends.Request) { r.Query = "token=" + vector5 + "&user=a%0Ab" },
-			backends.Denied, "the user's id is too long or has control characters",
+			backends.Denied, "user's id is too long or has control characters",
 		},
 		"the path of another file": {
 			func(c *Config) { c.Formula = FormulaAlta },
@@ -235,7 +235,7 @@ func TestCheck_OtherTokens_Denied(t *testing.T) {
 	}
 }
 
-// Every character of a token counts: whatever replaces it, the viewer stays out.
+// Every character of a token counts: no replacement is allowed.
 func TestCheck_OneCharacterChanged_NotAllowed(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, inside, nil)
@@ -257,7 +257,7 @@ func TestCheck_OneCharacterChanged_NotAllowed(t *testing.T) {
 	}
 }
 
-// Start and end follow each other in the hash without a separator, so a viewer can keep the hash and move digits.
+// The hash has no separator between start and end, so a viewer can keep the hash and move digits.
 func TestCheck_MovedDigits_NotAllowed(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, until+365*86400, nil)

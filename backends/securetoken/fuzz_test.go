@@ -9,7 +9,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// What parses has one spelling: put together again, it is what it was. Its times cannot overflow.
+// A parsed token has one spelling: formatted again, it equals the input. Its times cannot overflow.
 func FuzzParseToken(f *testing.F) {
 	for _, seed := range []string{
 		vector1, vector3, vector6, "", "---", vector2 + "-", vector2[:41] + "a-b-1669890000-1669810000",
@@ -32,7 +32,7 @@ func FuzzParseToken(f *testing.F) {
 	})
 }
 
-// Only the one token that the key made lets anybody in, only to its channel, and only as its user.
+// Only the tokens made with the key are allowed, only for their channel, and only with their user.
 func FuzzCheck_OnlySignedTokensAllowed(f *testing.F) {
 	b := newBackend(f, inside, signsUsers)
 	f.Add("token="+vector5+"&user=user1", "travel-channel")

@@ -59,10 +59,10 @@ func TestCheck_WindowAppliesToOpening(t *testing.T) {
 		now    int64
 		want   backends.Decision
 	}{
-		"a session opened in time goes on after the end": {nil, inside, until + 3600, yes},
-		"a session opened late does not":                 {nil, until + 31, until + 31, denied(late)},
-		"an opening now":                                 {nil, 0, until + 31, denied(late)},
-		"a session opened in time is cut":                {cuts, inside, until + 31, denied(late)},
+		"a session opened in time continues after the end": {nil, inside, until + 3600, yes},
+		"a session opened late does not":                   {nil, until + 31, until + 31, denied(late)},
+		"an opening now":                                   {nil, 0, until + 31, denied(late)},
+		"a session opened in time is cut":                  {cuts, inside, until + 31, denied(late)},
 		"one that is cut is let in for the rest of its time": {
 			cuts, inside, until - 3600, validFor(yes, 3631*time.Second),
 		},
@@ -94,7 +94,7 @@ func validFor(d backends.Decision, life time.Duration) backends.Decision {
 	return d
 }
 
-// What is left to a token is always above zero, which would mean that it did not say.
+// The remaining validity is always above zero, because zero means the backend's default.
 func TestCheck_CutExpired_ValidityAboveZero(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, 0, func(c *Config) { c.CutExpired, c.Tolerance = true, 0 })

@@ -19,7 +19,7 @@ const shortSecretBytes = 16
 type Backend struct {
 	cfg         Config
 	expression  expression
-	usesAddress bool // the expression holds the viewer's
+	usesAddress bool // the expression contains $remote_addr
 	secrets     []string
 	tolerance   int64 // in seconds
 	now         func() time.Time
@@ -27,8 +27,7 @@ type Backend struct {
 
 var _ backends.Backend = (*Backend)(nil)
 
-// New makes the named backend. It fails if the config is wrong. log is told of a secret that is too short; it may be
-// nil.
+// New makes the named backend. It fails if the config is invalid. It logs a warning about short secrets; log may be nil.
 func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
@@ -49,13 +48,13 @@ func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 		}
 	}
 	if short > 0 && log != nil {
-		log.Warn("whoever has one link can guess a short secret; let the portal sign with a longer one",
+		log.Warn("signed link secret too short, so a viewer can guess it from one link; use a longer secret in the portal",
 			slog.String("backend", name), slog.Int("secrets", short), slog.Int("shorter_than", shortSecretBytes))
 	}
 	return b, nil
 }
 
-// Check decides on one viewer. It never fails.
+// Check validates the viewer's signed link. It never fails.
 func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decision, error) {
 	hash, expires := queryValue(r.Query, b.cfg.MD5Parameter), queryValue(r.Query, b.cfg.ExpiresParameter)
 	if hash == "" || expires == "" {
@@ -63,14 +62,14 @@ func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decisi
 	}
 	s, ok := parseSignature(hash, expires)
 	if !ok {
-		return localDecision(backends.Pending, "the link's parameters do not look like a signature"), nil
+		return localDecision(backends.Pending, "link's parameters are not a signature"), nil
 	}
 	uri, ok := nginxURI(r.Path)
 	switch {
 	case !ok:
-		return localDecision(backends.Denied, "the path is none that links are signed for"), nil
+		return localDecision(backends.Denied, "path is invalid for signed links"), nil
 	case b.usesAddress && !r.Address.IsValid():
-		return localDecision(backends.Denied, "the viewer's address is unknown, and signed links hold for one"), nil
+		return localDecision(backends.Denied, "signed link needs the viewer's address, which is unknown"), nil
 	case !b.isSigned(&s, uri, r):
 		return localDecision(backends.Denied, b.mismatchReason()), nil
 	}
@@ -79,25 +78,25 @@ func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decisi
 
 func (b *Backend) mismatchReason() string {
 	if b.usesAddress {
-		return "the signed link is for another path or address, or made with another secret"
+		return "signed link is for another path or address, or made with another secret"
 	}
-	return "the signed link is for another path, or made with another secret"
+	return "signed link is for another path, or made with another secret"
 }
 
-// isSigned reports whether one of the secrets made the link for this viewer: for the path without an end that portals leave
-// out, or for all of it.
+// isSigned reports whether the link was made with one of the secrets for this request: for the path without a suffix
+// that portals omit, or for the whole path.
 func (b *Backend) isSigned(s *signature, uri string, r *backends.Request) bool {
-	for _, end := range b.cfg.Trim {
-		if trimmed, found := strings.CutSuffix(uri, end); found && trimmed != "" && b.isPathSigned(s, trimmed, r) {
+	for _, suffix := range b.cfg.Trim {
+		if trimmed, found := strings.CutSuffix(uri, suffix); found && trimmed != "" && b.isPathSigned(s, trimmed, r) {
 			return true
 		}
 	}
 	return b.isPathSigned(s, uri, r)
 }
 
-// isPathSigned reports whether one of the secrets signed the path.
+// isPathSigned reports whether the hash was made with one of the secrets for this path.
 func (b *Backend) isPathSigned(s *signature, uri string, r *backends.Request) bool {
-	var space [512]byte // enough for all but the longest paths, so that nothing is allocated
+	var space [512]byte // fits all but the longest paths without allocation
 	found := 0
 	for _, secret := range b.secrets {
 		input := space[:0]
@@ -121,7 +120,7 @@ func (b *Backend) isPathSigned(s *signature, uri string, r *backends.Request) bo
 	return found == 1
 }
 
-// decideByExpiry decides by the expiry of a link that is genuine.
+// decideByExpiry decides by the expiry of a correctly signed link.
 func (b *Backend) decideByExpiry(s *signature, r *backends.Request) backends.Decision {
 	now := b.now()
 	at := now
@@ -129,11 +128,11 @@ func (b *Backend) decideByExpiry(s *signature, r *backends.Request) backends.Dec
 		at = r.Opened
 	}
 	if at.Unix() > s.until+b.tolerance {
-		return localDecision(backends.Denied, "the signed link has expired")
+		return localDecision(backends.Denied, "signed link has expired")
 	}
-	d := localDecision(backends.Allowed, "the signed link is valid")
+	d := localDecision(backends.Allowed, "signed link is valid")
 	if b.cfg.CutExpired {
-		d.ValidFor = time.Unix(s.until+b.tolerance+1, 0).Sub(now) // its last second counts
+		d.ValidFor = time.Unix(s.until+b.tolerance+1, 0).Sub(now) // the last second is included
 	}
 	return d
 }

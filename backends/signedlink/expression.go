@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// variable is one that an expression may hold.
+// variable is a variable of an expression; literalText is none.
 type variable uint8
 
 const (
@@ -17,17 +17,17 @@ const (
 	addressVariable
 )
 
-// part is a variable, or text as it is.
+// part is a variable or literal text.
 type part struct {
 	variable variable
 	text     string
 }
 
-// expression is what a link's hash is made over. Its variables are spelled as in nginx; $expires is short for its
+// expression is the parsed input of a link's hash. Its variables are spelled as in nginx; $expires is short for
 // $secure_link_expires.
 type expression []part
 
-// parseExpression reads an expression. Its errors begin with the key.
+// parseExpression parses an expression. Its errors begin with the key.
 func parseExpression(text string) (expression, error) {
 	var e expression
 	for rest := text; rest != ""; {
@@ -41,21 +41,21 @@ func parseExpression(text string) (expression, error) {
 		name, next, ok := cutName(after)
 		v := variableOf(name)
 		if !ok || v == literalText {
-			return nil, fmt.Errorf("expression: %q is no variable; want $secret, $uri, $expires or $remote_addr",
+			return nil, fmt.Errorf("expression: %q is not a variable; want $secret, $uri, $expires or $remote_addr",
 				"$"+name)
 		}
 		e, rest = append(e, part{variable: v}), next
 	}
 	switch {
 	case !e.has(secretVariable):
-		return nil, errors.New("expression: must hold $secret, or anybody could sign")
+		return nil, errors.New("expression: must contain $secret, or any viewer could sign")
 	case !e.has(expiresVariable):
-		return nil, errors.New("expression: must hold $expires, or a viewer could choose when his link ends")
+		return nil, errors.New("expression: must contain $expires, or a viewer could choose when the link expires")
 	}
 	return e, nil
 }
 
-// cutName takes the name of a variable off the beginning, with or without braces.
+// cutName splits off the name of a variable, with or without braces.
 func cutName(s string) (name, rest string, ok bool) {
 	if inside, found := strings.CutPrefix(s, "{"); found {
 		name, rest, ok = strings.Cut(inside, "}")

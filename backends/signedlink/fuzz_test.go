@@ -9,7 +9,7 @@ import (
 	"usher/backends"
 )
 
-// What parses has one spelling, but for a padding. Its time cannot overflow.
+// A parsed signature has one spelling, but for padding. Its time cannot overflow.
 func FuzzParseSignature(f *testing.F) {
 	f.Add(vector, "1669890000")
 	f.Add(vector+"==", "9999999999")
@@ -29,7 +29,7 @@ func FuzzParseSignature(f *testing.F) {
 	})
 }
 
-// An expression that compiles holds, part for part, what its text says.
+// A parsed expression equals its text, part by part.
 func FuzzParseExpression(f *testing.F) {
 	for _, seed := range []string{
 		"$secret$uri$expires", "$secure_link_expires$uri$remote_addr $secret", "${secret}x${expires}", "$", "${uri", "$URI",
@@ -55,7 +55,7 @@ func FuzzParseExpression(f *testing.F) {
 	})
 }
 
-// A $uri is a path that is left as it is when it is escaped and read once more, unless it holds a dot segment then.
+// A $uri, escaped and normalized again, stays the same, unless it then has a dot segment.
 func FuzzNginxURI(f *testing.F) {
 	for _, p := range paths() {
 		f.Add(p[0])
@@ -84,7 +84,7 @@ func FuzzNginxURI(f *testing.F) {
 	})
 }
 
-// Only the one link that the secret made lets anybody in, and only to its path.
+// Only the link made with the secret is allowed, and only to its path.
 func FuzzCheck_OnlySignedLinksAllowed(f *testing.F) {
 	b := newBackend(f, until, nil)
 	f.Add(query, "/live/ch1")

@@ -12,7 +12,7 @@ import (
 	"usher/backends"
 )
 
-// paths are what viewers ask for, with nginx's $uri of them.
+// paths returns requested paths with nginx's $uri of each.
 func paths() [][2]string {
 	return [][2]string{
 		{"/live/ch1", "/live/ch1"},
@@ -45,7 +45,7 @@ func paths() [][2]string {
 	}
 }
 
-// statusOf is the verdict of a backend as nginx would spell it.
+// statusOf returns a backend's verdict as the status that nginx would send.
 func statusOf(t *testing.T, b *Backend, path, query, address string) int {
 	t.Helper()
 	d := mustCheck(t, b, &backends.Request{Path: path, Query: query, Address: netip.MustParseAddr(address)})
@@ -65,7 +65,7 @@ func TestNginxURI_MatchesNginx(t *testing.T) {
 	at := strconv.FormatInt(time.Now().Unix()+3600, 10)
 	for _, c := range checkers() {
 		if c.host == "ministra" {
-			continue // its own test below
+			continue // has its own test below
 		}
 		b := backendOf(t, c)
 		for _, p := range paths() {
@@ -117,12 +117,12 @@ func TestCheck_AddressesMatchNginx(t *testing.T) {
 	}
 }
 
-// Thousands of links, most of them wrong in one way or another, get the verdicts that nginx gives them.
+// Thousands of links, most of them invalid in some way, get the same verdicts as from nginx.
 func TestCheck_VerdictsMatchNginx(t *testing.T) {
 	t.Parallel()
 	const links = 5000
 	server := startNginx(t)
-	random := rand.New(rand.NewPCG(1, 2)) // the same links every time, but for the clock
+	random := rand.New(rand.NewPCG(1, 2)) // the same links every run, but for the clock
 	made := make([]*Backend, 0, len(checkers()))
 	for _, c := range checkers() {
 		made = append(made, backendOf(t, c))
@@ -147,7 +147,7 @@ func TestCheck_VerdictsMatchNginx(t *testing.T) {
 
 type link struct{ path, query, address string }
 
-// randomLink is a good link in half of all cases, and one with a flaw in the others.
+// randomLink returns a valid link in half of all cases, and one with a flaw in the others.
 func randomLink(random *rand.Rand, c checker) link {
 	all, addresses := paths(), []string{"192.0.2.7", "192.0.2.77", "2001:db8::1"}
 	path, address := all[random.IntN(len(all))], addresses[random.IntN(len(addresses))]
@@ -201,13 +201,13 @@ func randomLink(random *rand.Rand, c checker) link {
 	return link{path[0], before + query + after, address}
 }
 
-// replaced has another character somewhere in front of end.
+// replaced replaces one character before end.
 func replaced(random *rand.Rand, s string, end int, by string) string {
 	at := random.IntN(end)
 	return s[:at] + string(by[random.IntN(len(by))]) + s[at+1:]
 }
 
-// What nginx lets in and we do not, on purpose.
+// Links that nginx allows and this backend deliberately does not.
 func TestCheck_StricterThanNginx(t *testing.T) {
 	t.Parallel()
 	server, c := startNginx(t), checkers()[0]
