@@ -39,7 +39,7 @@ func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	return b
 }
 
-// testViewerCount is of a node that serves two viewers, one of them on each channel that is asked about.
+// testViewerCount counts two viewers on the node, one of them on every channel.
 func testViewerCount(string) (ofChannel, all int) { return 1, 2 }
 
 func startServer(t testing.TB) *backendtest.Server {
@@ -61,7 +61,7 @@ func setMode(t *testing.T, s *backendtest.Server, m backendtest.Mode) {
 	}
 }
 
-// onlyRequest is the only question that the middleware got, as it understands it.
+// onlyRequest returns the parameters of the only request that the middleware received.
 func onlyRequest(t *testing.T, s *backendtest.Server) url.Values {
 	t.Helper()
 	seen := s.Requests()
@@ -89,7 +89,7 @@ func deniedDecision(status int) backends.Decision {
 	}
 }
 
-// The answers of the tests that Flussonic's last open version (3.69, 2013) came with, and their neighbours.
+// The responses are those of the tests of Flussonic's last open version (3.69, 2013), and similar ones.
 func TestCheck_Responses(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -154,14 +154,14 @@ func TestCheck_Responses(t *testing.T) {
 	}
 }
 
-// What each class of status does to a viewer who watches, to one who was refused, and to one whom nobody knows.
+// Each class of status is tested for an allowed, a denied and an unknown viewer.
 func TestChain_Statuses(t *testing.T) {
 	t.Parallel()
 	granted := allowedDecision(func(d *backends.Decision) { d.UserID = "15" })
 	kept := func(d backends.Decision) backends.Decision { d.Source = backends.FromCached; return d }
 	tests := map[string]struct {
 		mode backendtest.Mode
-		// answer holds for all three; without a verdict it is a failure of that kind, which the outage policy answers.
+		// answer is the decision for all three viewers. Without a verdict the outage policy decides on a failure of that kind.
 		answer  backends.Decision
 		failure backends.FailureKind
 	}{
@@ -184,12 +184,12 @@ func TestChain_Statuses(t *testing.T) {
 		},
 	}
 	viewers := map[string]struct {
-		standing backends.Decision
-		outage   backends.Decision
+		current backends.Decision
+		outage  backends.Decision
 	}{
-		"one who watches":     {granted, kept(granted)},
-		"one who was refused": {deniedDecision(403), kept(deniedDecision(403))},
-		"one nobody knows":    {backends.Decision{}, backends.Decision{}},
+		"an allowed viewer": {granted, kept(granted)},
+		"a denied viewer":   {deniedDecision(403), kept(deniedDecision(403))},
+		"an unknown viewer": {backends.Decision{}, backends.Decision{}},
 	}
 	for name, tt := range tests {
 		for viewer, v := range viewers {
@@ -198,7 +198,7 @@ func TestChain_Statuses(t *testing.T) {
 				s := startServer(t)
 				setMode(t, s, tt.mode)
 				r := backendtest.NewRequest("123")
-				r.Current = v.standing
+				r.Current = v.current
 				d, err := newChain(t, s).Check(t.Context(), r)
 				want := tt.answer
 				if failed := want.Verdict == backends.Pending; failed {
@@ -232,19 +232,19 @@ func TestCheck_Tokens(t *testing.T) {
 	tests := map[string]struct {
 		query string
 		auto  bool
-		token string // as asked about; empty: not asked
+		token string // of the request; empty: no request
 	}{
-		"is given one":                                {"", true, made},
-		"with an empty one is given one":              {"token=&a=1", true, made},
-		"is denied without a call":                    {"", false, ""},
-		"with an empty one is denied":                 {"token=", false, ""},
-		"with another parameter is denied":            {"a=1&mytoken=2", false, ""},
-		"who has one keeps it":                        {"token=123", true, "123"},
-		"who has one is asked about":                  {"token=123", false, "123"},
-		"who has two is asked about by the first":     {"a=1&token=1%2F2+3&token=123", false, "1/2 3"},
-		"may spell the name as he likes":              {"%74oken=123", false, "123"},
-		"may have one that cannot be decoded":         {"token=100%", false, "100%"},
-		"who made up a name before is none the wiser": {"=1&&x%zz=2&token=123", false, "123"},
+		"gets one":                            {"", true, made},
+		"with an empty one gets one":          {"token=&a=1", true, made},
+		"is denied without a call":            {"", false, ""},
+		"with an empty one is denied":         {"token=", false, ""},
+		"with another parameter is denied":    {"a=1&mytoken=2", false, ""},
+		"with one keeps it":                   {"token=123", true, "123"},
+		"with one is checked":                 {"token=123", false, "123"},
+		"with two is checked by the first":    {"a=1&token=1%2F2+3&token=123", false, "1/2 3"},
+		"may escape the name":                 {"%74oken=123", false, "123"},
+		"may have one that cannot be decoded": {"token=100%", false, "100%"},
+		"may send odd parameters before":      {"=1&&x%zz=2&token=123", false, "123"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

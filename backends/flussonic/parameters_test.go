@@ -14,7 +14,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// The channel and the words of the tests that Flussonic's last open version (3.69, 2013) came with.
+// The channel and the input are those of the tests of Flussonic's last open version (3.69, 2013).
 func TestCheck_ViewerCannotOverrideParameters(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -50,10 +50,10 @@ func TestCheck_ViewerCannotOverrideParameters(t *testing.T) {
 				}
 			}
 			if diff := cmp.Diff(want, onlyRequest(t, s)); diff != "" {
-				t.Errorf("question (-want +got):\n%s", diff)
+				t.Errorf("request (-want +got):\n%s", diff)
 			}
 			if header := s.Requests()[0].Header; len(header) != 1 || header.Get("User-Agent") != "usher" {
-				t.Errorf("got headers %v, want ours alone", header)
+				t.Errorf("got headers %v, want only our own", header)
 			}
 		})
 	}
@@ -85,8 +85,8 @@ func TestParameters_IP(t *testing.T) {
 			t.Errorf("%s: got ip %q, want %q", address, got, want)
 		}
 	}
-	if _, told := asMap(b.parameters(&backends.Request{}, "123", time.Time{}))["ip"]; told {
-		t.Error("got an ip of a viewer whose address nobody knows")
+	if _, sent := asMap(b.parameters(&backends.Request{}, "123", time.Time{}))["ip"]; sent {
+		t.Error("got an ip for a viewer without an address")
 	}
 }
 
@@ -98,7 +98,7 @@ func asMap(list []httpbackend.Parameter) map[string]string {
 	return m
 }
 
-// What the middleware is told of where a session stands, check by check, as the session asks.
+// The parameters tell the middleware a session's stage, check by check.
 func TestParameters_RequestStage(t *testing.T) {
 	t.Parallel()
 	opened := time.Unix(1350274200, 0)
@@ -115,37 +115,37 @@ func TestParameters_RequestStage(t *testing.T) {
 	}
 	unknown := map[string]string{"request_type": "new_session", "request_number": "0"}
 	tests := map[string]struct {
-		number   int
-		standing backends.Decision
-		after    time.Duration
-		want     map[string]string
+		number  int
+		current backends.Decision
+		after   time.Duration
+		want    map[string]string
 	}{
-		"the first check":                     {0, backends.Decision{}, 0, unknown},
-		"the second, after a yes":             {1, allowed(backends.FromBackend), 180 * time.Second, known("1", "180")},
-		"the hundredth":                       {99, allowed(backends.FromBackend), 5 * time.Hour, known("99", "18000")},
-		"seconds are whole":                   {1, allowed(backends.FromBackend), 2999 * time.Millisecond, known("1", "2")},
-		"a clock that was set back":           {1, allowed(backends.FromBackend), -time.Hour, known("1", "0")},
-		"after an outage":                     {7, allowed(backends.FromCached), time.Hour, known("7", "3600")},
-		"a session that was refused is known": {1, denied(backends.FromBackend), time.Second, known("1", "1")},
-		"a session over its limit is known":   {3, denied(backends.FromLimit), time.Second, known("3", "1")},
-		"a known session is never at 0":       {0, allowed(backends.FromBackend), 0, known("1", "0")},
+		"the first check":                   {0, backends.Decision{}, 0, unknown},
+		"the second, after allowed":         {1, allowed(backends.FromBackend), 180 * time.Second, known("1", "180")},
+		"the hundredth":                     {99, allowed(backends.FromBackend), 5 * time.Hour, known("99", "18000")},
+		"seconds are whole":                 {1, allowed(backends.FromBackend), 2999 * time.Millisecond, known("1", "2")},
+		"a clock that was set back":         {1, allowed(backends.FromBackend), -time.Hour, known("1", "0")},
+		"after an outage":                   {7, allowed(backends.FromCached), time.Hour, known("7", "3600")},
+		"a denied session is known":         {1, denied(backends.FromBackend), time.Second, known("1", "1")},
+		"a session over its limit is known": {3, denied(backends.FromLimit), time.Second, known("3", "1")},
+		"a known session is never at 0":     {0, allowed(backends.FromBackend), 0, known("1", "0")},
 
-		"the second, when nobody answered the first":      {1, backends.Decision{}, time.Minute, unknown},
-		"the second, of one let in while nobody answered": {1, allowed(backends.FromFailOpen), time.Minute, unknown},
-		"the second, of one refused by the policy":        {1, denied(backends.FromFailOpen), time.Minute, unknown},
-		"a session that only its ticket speaks for":       {1, allowed(backends.FromTicket), time.Minute, unknown},
-		"a session that we refused ourselves":             {1, denied(backends.FromLocal), time.Minute, unknown},
+		"the second, after an unanswered first": {1, backends.Decision{}, time.Minute, unknown},
+		"the second, after fail-open allowed":   {1, allowed(backends.FromFailOpen), time.Minute, unknown},
+		"the second, after fail-open denied":    {1, denied(backends.FromFailOpen), time.Minute, unknown},
+		"a session admitted by ticket alone":    {1, allowed(backends.FromTicket), time.Minute, unknown},
+		"a session denied locally":              {1, denied(backends.FromLocal), time.Minute, unknown},
 	}
 	b := newBackend(t, "http://auth.example.com/", nil)
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			all := asMap(b.parameters(&backends.Request{
-				Number: tt.number, Current: tt.standing, Opened: opened, Bytes: 12345,
+				Number: tt.number, Current: tt.current, Opened: opened, Bytes: 12345,
 			}, "123", opened.Add(tt.after)))
 			got := make(map[string]string)
 			for _, name := range []string{"request_type", "request_number", "duration", "bytes"} {
-				if value, told := all[name]; told {
+				if value, sent := all[name]; sent {
 					got[name] = value
 				}
 			}
@@ -160,8 +160,8 @@ func TestParameters_UnknownOpening_NoDuration(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, "http://auth.example.com/", nil)
 	all := asMap(b.parameters(&backends.Request{Number: 1, Current: allowedDecision(nil)}, "123", time.Unix(1350274200, 0)))
-	if got, told := all["duration"]; told {
-		t.Errorf("got duration %q of a session without an opening", got)
+	if got, sent := all["duration"]; sent {
+		t.Errorf("got duration %q for a session without an opening time", got)
 	}
 }
 
@@ -171,17 +171,17 @@ func TestCheck_ViewerInputIsBounded(t *testing.T) {
 	foreign := strings.Repeat("\x00", 100_000)
 	tests := map[string]struct {
 		request backends.Request
-		want    map[string]int // how much of each is told
+		want    map[string]int // length of each value
 	}{
 		"a long user agent is cut": {
 			backends.Request{Query: "token=123", UserAgent: long, Referer: "http://ya.ru/"},
 			map[string]int{"token": 3, "qs": 9, "user_agent": 4096, "referer": 13},
 		},
-		"what comes after too much is left out": {
+		"values beyond the bound are omitted": {
 			backends.Request{Query: "token=123", UserAgent: long, Referer: long, Host: "live.example.com"},
 			map[string]int{"token": 3, "qs": 9, "user_agent": 4096, "referer": 7168 - 3 - 11 - 4096},
 		},
-		"bytes count as they stand in the address": {
+		"bytes count escaped": {
 			backends.Request{Query: "token=123", UserAgent: foreign},
 			map[string]int{"token": 3, "qs": 9, "user_agent": (7168 - 3 - 11) / 3},
 		},
@@ -189,7 +189,7 @@ func TestCheck_ViewerInputIsBounded(t *testing.T) {
 			backends.Request{Query: "token=" + long, UserAgent: "VLC"},
 			map[string]int{"token": 4096, "qs": 7168 - 4096 - 2},
 		},
-		"nothing is left for a token behind a channel's name without end": {
+		"nothing is left for a token after an endless channel name": {
 			backends.Request{Channel: foreign, Query: "token=123"},
 			map[string]int{"name": 7168 / 3},
 		},
@@ -211,7 +211,7 @@ func TestCheck_ViewerInputIsBounded(t *testing.T) {
 				t.Errorf("lengths (-want +got):\n%s", diff)
 			}
 			if line := len(s.Requests()[0].RawQuery); line > 7900 {
-				t.Errorf("got a query of %d bytes, want one that servers take", line)
+				t.Errorf("got a query of %d bytes, want one that servers accept", line)
 			}
 		})
 	}

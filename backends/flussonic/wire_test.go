@@ -9,8 +9,8 @@ import (
 	"usher/backends/backendtest"
 )
 
-// The order and the bytes of a question. The update is the sample of Flussonic's API documentation,
-// flussonic.com/doc/api/authorization, with our kind of session id.
+// The golden files pin the order and the bytes of a request. The update is the sample of Flussonic's API documentation,
+// flussonic.com/doc/api/authorization, with our format of session ids.
 func TestCheck_RequestBytes(t *testing.T) {
 	t.Parallel()
 	opened := time.Unix(1350274200, 0)

@@ -51,14 +51,14 @@ func startServer(t testing.TB) *backendtest.Server {
 	return s
 }
 
-// adapterHeaders drops what Go's client adds by itself.
+// adapterHeaders removes the headers that Go's client adds.
 func adapterHeaders(r backendtest.Request) http.Header {
 	h := r.Header.Clone()
 	h.Del("User-Agent")
 	return h
 }
 
-// The example of Astra's manual, header by header.
+// The request is the example of Astra's manual, header by header.
 func TestCheck_ManualExample(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -105,7 +105,7 @@ func TestCheck_RequestHeaders(t *testing.T) {
 		query   string
 		headers http.Header
 	}{
-		"facts that the viewer did not give are left out": {
+		"unknown facts are omitted": {
 			"/check", backends.Request{Query: "token=123"}, "token=123", http.Header{"X-Session-Id": {"0"}},
 		},
 		"an IPv6 viewer, without zone": {
@@ -130,7 +130,7 @@ func TestCheck_RequestHeaders(t *testing.T) {
 			"",
 			http.Header{"X-Session-Id": {"0"}, "X-Real-Ua": {"evilX-Real-IP: 10.0.0.1"}},
 		},
-		"a fact without end is cut": {
+		"an endless fact is cut": {
 			"/check",
 			backends.Request{UserAgent: strings.Repeat("x", 100_000)},
 			"",
@@ -181,7 +181,7 @@ func TestCheck_Responses(t *testing.T) {
 			backendtest.Redirect("http://promo.example.net/"), nil,
 			deniedDecision("backend answered 302", "http://promo.example.net/"), 0, 0,
 		},
-		"a header without sense changes nothing else": {
+		"an invalid header changes nothing else": {
 			backendtest.Healthy(),
 			map[string]string{"X-AuthDuration": "-1", "X-Max-Sessions": "", "X-Session-Name": "bob"},
 			backends.Decision{

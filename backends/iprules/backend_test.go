@@ -29,7 +29,7 @@ func check(t testing.TB, b *Backend, address netip.Addr) backends.Decision {
 		t.Fatalf("check %s: %v", address, err)
 	}
 	if d.Source != backends.FromLocal {
-		t.Fatalf("check %s: source %s, want rule", address, d.Source)
+		t.Fatalf("check %s: source %s, want local", address, d.Source)
 	}
 	return d
 }
@@ -74,7 +74,7 @@ func TestCheck_RuleForAll(t *testing.T) {
 		netip.MustParseAddr("192.0.2.1"):    backends.Allowed,
 		netip.MustParseAddr("198.51.100.1"): backends.Denied,
 		netip.MustParseAddr("2001:db8::1"):  backends.Denied,
-		{}:                                  backends.Denied, // nobody knows his address
+		{}:                                  backends.Denied, // unknown address
 	} {
 		if d := check(t, b, address); d.Verdict != want {
 			t.Errorf("%s: %s, want %s", address, d.Verdict, want)
@@ -85,7 +85,7 @@ func TestCheck_RuleForAll(t *testing.T) {
 	}
 }
 
-// The look-up must say what going through the list would.
+// The lookup must agree with a linear search.
 func TestCheck_OrderHoldsAmongManyRules(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))

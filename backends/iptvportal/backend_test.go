@@ -14,7 +14,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// statusOnly answers with a status alone: what headers a portal sends is not public.
+// statusOnly responds with a status alone: a portal's headers are not public.
 func statusOnly(w http.ResponseWriter, _ *http.Request, _ backendtest.User, known bool) {
 	if !known {
 		w.WriteHeader(http.StatusForbidden)
@@ -59,7 +59,7 @@ func TestBackend_Contract(t *testing.T) {
 	}
 }
 
-// What a token looks like is not public, so whatever the viewer sent must reach the portal as he sent it.
+// The format of a token is not public, so the viewer's query must reach the portal unchanged.
 func TestCheck_QueryUnchanged(t *testing.T) {
 	t.Parallel()
 	queries := map[string]string{
@@ -98,14 +98,11 @@ func TestCheck_QueryUnchanged(t *testing.T) {
 
 func TestCheck_Responses(t *testing.T) {
 	t.Parallel()
-	yes := backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200"}
-	full := yes
+	allowed := backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200"}
+	full := allowed
 	full.UserID, full.User, full.ValidFor, full.MaxSessions, full.Unique = "42", "alice", time.Hour, 2, true
-	no := backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}
 	denied := func(reason string) backends.Decision {
-		d := no
-		d.Reason = reason
-		return d
+		return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: reason}
 	}
 	unexpected := httpbackend.AlarmSet(0).With(backends.AlarmUnexpectedStatus)
 	tests := map[string]struct {
@@ -114,11 +111,11 @@ func TestCheck_Responses(t *testing.T) {
 		want    backends.Decision
 		alarms  httpbackend.AlarmSet
 	}{
-		"a bare yes":                   {statusOnly, backendtest.Healthy(), yes, 0},
-		"headers are honoured":         {backendtest.Astra, backendtest.Healthy(), full, 0},
-		"403 denies":                   {statusOnly, backendtest.Status(403), denied("backend answered 403"), 0},
-		"an unheard-of status denies":  {statusOnly, backendtest.Status(402), denied("backend answered 402"), unexpected},
-		"another 2xx is no yes either": {statusOnly, backendtest.Status(204), denied("backend answered 204"), unexpected},
+		"a bare 200":               {statusOnly, backendtest.Healthy(), allowed, 0},
+		"headers are honoured":     {backendtest.Astra, backendtest.Healthy(), full, 0},
+		"403 denies":               {statusOnly, backendtest.Status(403), denied("backend answered 403"), 0},
+		"an unknown status denies": {statusOnly, backendtest.Status(402), denied("backend answered 402"), unexpected},
+		"another 2xx denies":       {statusOnly, backendtest.Status(204), denied("backend answered 204"), unexpected},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -159,7 +156,7 @@ func TestConfig_WithEndpoint(t *testing.T) {
 		"in full, with a query":        {cloud + "/auth/arescrypt/?a=/", false, cloud + "/auth/arescrypt/?a=/"},
 		"in full, as Flussonic":        {"http://l/auth/flussonic/arescrypt/", true, "http://l/auth/flussonic/arescrypt/"},
 		"in full, without saying it":   {"http://l/auth/flussonic/arescrypt/", false, "http://l/auth/flussonic/arescrypt/"},
-		"a path that only looks alike": {"http://l/oauth/arescrypt/", false, "http://l/oauth/arescrypt/auth/arescrypt/"},
+		"a path with a similar suffix": {"http://l/oauth/arescrypt/", false, "http://l/oauth/arescrypt/auth/arescrypt/"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

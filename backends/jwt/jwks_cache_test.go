@@ -157,7 +157,7 @@ func TestJWKSCache_ViewerWaits(t *testing.T) {
 		if n := len(f.startTimes()); n != 4 {
 			t.Errorf("got %d fetches, want 4", n)
 		}
-		time.Sleep(time.Second) // until the fetch is done that nobody waits for
+		time.Sleep(time.Second) // until the abandoned fetch has ended
 	})
 }
 

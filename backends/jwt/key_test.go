@@ -56,7 +56,7 @@ func TestReadPublicKey(t *testing.T) {
 		"another curve": {
 			pemOf(t, keyPairs()["P-384"].public), []string{"ES256"}, "algorithms: ES256 is not for the key",
 		},
-		"a curve nobody knows": {
+		"an unsupported curve": {
 			pemOf(t, newCurve(elliptic.P224()).public), []string{"ES256"}, "algorithms: ES256 is not for the key",
 		},
 		"a small key": {

@@ -26,10 +26,10 @@ func TestBackend_Contract(t *testing.T) {
 
 func TestCheck_PortalVersions(t *testing.T) {
 	t.Parallel()
-	yes := backends.Decision{
+	allowed := backends.Decision{
 		Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200",
 	}
-	full := yes
+	full := allowed
 	full.ValidFor, full.Unique, full.UserID = 10*time.Hour, true, "7"
 	limited := func(n int) backends.Decision {
 		d := full
@@ -40,10 +40,10 @@ func TestCheck_PortalVersions(t *testing.T) {
 		version string
 		want    backends.Decision
 	}{
-		"the first one says nothing":          {"2014-06-23", yes},
-		"duration, unique and user":           {"2014-06-25", full},
-		"a limit of one":                      {"5.1.0", limited(1)},
-		"a limit of ten, and unique all that": {"5.1.1", limited(10)},
+		"the first one sends no headers":          {"2014-06-23", allowed},
+		"duration, unique and user":               {"2014-06-25", full},
+		"a limit of one":                          {"5.1.0", limited(1)},
+		"a limit of ten, and unique nevertheless": {"5.1.1", limited(10)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -72,7 +72,7 @@ func TestCheck_RejectedTokens_Denied(t *testing.T) {
 		"an unknown token":            "token=ffffffffffffffffffffffffffffffff",
 		"a token of 0, empty to PHP":  "token=0",
 		"two tokens, the last counts": "token=" + token + "&token=0",
-		"a token by another name":     "Token=" + token,
+		"a token under another name":  "Token=" + token,
 	}
 	for name, query := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestCheck_RejectedTokens_Denied(t *testing.T) {
 	}
 }
 
-// A check does not use a token up, so the adapter must neither remember its answer nor hold it back.
+// A check does not consume a token, so the adapter must neither cache nor delay it.
 func TestCheck_TokenLife(t *testing.T) {
 	t.Parallel()
 	var c clock
@@ -113,7 +113,7 @@ func TestCheck_TokenLife(t *testing.T) {
 		}
 	}
 	if s.Calls() != 3 {
-		t.Errorf("got %d calls, want one a check: 3", s.Calls())
+		t.Errorf("got %d calls, want one per check: 3", s.Calls())
 	}
 }
 
@@ -157,16 +157,16 @@ func TestEndpoint(t *testing.T) {
 	t.Parallel()
 	const script = "/server/api/chk_flussonic_tmp_link.php"
 	tests := map[string]struct{ address, want string }{
-		"the classic portal":       {"http://host/stalker_portal", "http://host/stalker_portal" + script},
-		"with a slash":             {"http://host/stalker_portal/", "http://host/stalker_portal" + script},
-		"Ministra Pro's root":      {"https://host", "https://host" + script},
-		"in full":                  {"http://host/stalker_portal" + script, "http://host/stalker_portal" + script},
-		"in full with a query":     {"http://host" + script + "?site=1", "http://host" + script + "?site=1"},
-		"another script":           {"http://host/own/check.php", "http://host/own/check.php"},
-		"a query stays behind it":  {"http://host/p?site=1", "http://host/p" + script + "?site=1"},
-		"a query that looks as if": {"http://host/p?a=b.php", "http://host/p" + script + "?a=b.php"},
-		"a password":               {"http://u:p@host/p", "http://u:p@host/p" + script},
-		"none stays none":          {"", ""},
+		"the classic portal":        {"http://host/stalker_portal", "http://host/stalker_portal" + script},
+		"with a slash":              {"http://host/stalker_portal/", "http://host/stalker_portal" + script},
+		"Ministra Pro's root":       {"https://host", "https://host" + script},
+		"in full":                   {"http://host/stalker_portal" + script, "http://host/stalker_portal" + script},
+		"in full with a query":      {"http://host" + script + "?site=1", "http://host" + script + "?site=1"},
+		"another script":            {"http://host/own/check.php", "http://host/own/check.php"},
+		"a query stays behind it":   {"http://host/p?site=1", "http://host/p" + script + "?site=1"},
+		"a query that ends in .php": {"http://host/p?a=b.php", "http://host/p" + script + "?a=b.php"},
+		"a password":                {"http://u:p@host/p", "http://u:p@host/p" + script},
+		"none stays none":           {"", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -47,7 +47,7 @@ func FuzzCheck_OnlySignedTokensAllowed(f *testing.F) {
 		d := mustCheck(t, b, r)
 		if d.Verdict != backends.Allowed {
 			if d.UserID != "" || d.ValidFor != 0 {
-				t.Errorf("%q: a No with the facts of a yes: %+v", query, d)
+				t.Errorf("%q: denied with the facts of an allowed decision: %+v", query, d)
 			}
 			return
 		}

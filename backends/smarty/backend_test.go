@@ -42,7 +42,7 @@ func startServer(t testing.TB, d backendtest.Dialect) *backendtest.Server {
 	return s
 }
 
-// denyingWith answers good tokens with error 0, and others with error 1 and that status.
+// denyingWith answers valid tokens with error 0, and others with error 1 and that status.
 func denyingWith(status int) backendtest.Dialect {
 	return func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, known bool) {
 		if known {
@@ -54,7 +54,7 @@ func denyingWith(status int) backendtest.Dialect {
 	}
 }
 
-// respondingWith answers everybody the same.
+// respondingWith gives every request the same response.
 func respondingWith(status int, body string, headers ...backends.Header) backendtest.Dialect {
 	return func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
 		for _, h := range headers {
@@ -65,10 +65,10 @@ func respondingWith(status int, body string, headers ...backends.Header) backend
 	}
 }
 
-// Which status stands beside a No is not public, so both likely ones must pass.
+// The status of a denial is not public, so both likely ones must pass.
 func TestBackend_Contract(t *testing.T) {
 	for _, status := range []int{http.StatusOK, http.StatusForbidden} {
-		t.Run(fmt.Sprintf("no comes with %d", status), func(t *testing.T) {
+		t.Run(fmt.Sprintf("denied with %d", status), func(t *testing.T) {
 			backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
 				s.Speak(denyingWith(status))
 				return newBackend(t, s.URL(), nil)
@@ -125,7 +125,7 @@ func TestCheck_RequestParameters(t *testing.T) {
 		want    string
 	}{
 		"nothing by default, as Astra": {nil, backends.Request{Query: "token=1", Channel: "a", Address: address}, "token=1"},
-		"by default the viewer's own stay": {
+		"by default the viewer's parameters stay": {
 			nil,
 			backends.Request{Query: "name=b&token=1&ip=10.0.0.1", Channel: "a", Address: address},
 			"name=b&token=1&ip=10.0.0.1",
@@ -146,7 +146,7 @@ func TestCheck_RequestParameters(t *testing.T) {
 			},
 			"ip=192.0.2.7&name=a&token=1&token=1&names=c",
 		},
-		"what is not known replaces them too": {
+		"unknown values replace them too": {
 			[]string{"ip", "name"}, backends.Request{Query: "ip=10.0.0.1&name=b&token=1"}, "ip=&name=&token=1",
 		},
 	}
@@ -194,21 +194,21 @@ func TestCheck_AllowedReadAs200(t *testing.T) {
 
 func TestCheck_AllowedNeedsRequirements(t *testing.T) {
 	t.Parallel()
-	yes := `{"error": 0, "server": "smarty"}`
+	allowed := `{"error": 0, "server": "smarty"}`
 	tests := map[string]struct {
 		header, body string
 		answer       backendtest.Dialect
 		verdict      backends.Verdict
 	}{
-		"a header that is there": {
-			"X-Api: 1", "", respondingWith(200, yes, backends.Header{Name: "X-Api", Value: "1"}), backends.Allowed,
+		"a header that is present": {
+			"X-Api: 1", "", respondingWith(200, allowed, backends.Header{Name: "X-Api", Value: "1"}), backends.Allowed,
 		},
-		"a header that is missing":         {"X-Api", "", respondingWith(200, yes), backends.Pending},
-		"a body that matches":              {"", `"server": "smarty"`, respondingWith(200, yes), backends.Allowed},
-		"a body that does not":             {"", `"server": "other"`, respondingWith(200, yes), backends.Pending},
-		"whatever the status":              {"", `"server": "other"`, respondingWith(403, yes), backends.Pending},
-		"nothing is required of a no":      {"X-Api", `"server"`, respondingWith(403, `{"error": 2}`), backends.Denied},
-		"nor does what is there make a no": {"", "error", respondingWith(200, `{"error": 7}`), backends.Pending},
+		"a header that is missing":          {"X-Api", "", respondingWith(200, allowed), backends.Pending},
+		"a body that matches":               {"", `"server": "smarty"`, respondingWith(200, allowed), backends.Allowed},
+		"a body that does not":              {"", `"server": "other"`, respondingWith(200, allowed), backends.Pending},
+		"a body that does not, with 403":    {"", `"server": "other"`, respondingWith(403, allowed), backends.Pending},
+		"a denial has no requirements":      {"X-Api", `"server"`, respondingWith(403, `{"error": 2}`), backends.Denied},
+		"requirements do not make a denial": {"", "error", respondingWith(200, `{"error": 7}`), backends.Pending},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

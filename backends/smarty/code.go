@@ -8,10 +8,10 @@ import (
 	"io"
 )
 
-// code is what `error` says.
+// code is the value of `error`.
 type code uint8
 
-// The codes, all that are documented.
+// The documented codes.
 const (
 	codeValid code = iota
 	codeExpired
@@ -19,7 +19,7 @@ const (
 	codeOtherAddress
 )
 
-// String is the code in words.
+// String describes the code.
 func (c code) String() string {
 	return [...]string{
 		"error 0: the token is valid",
@@ -29,18 +29,18 @@ func (c code) String() string {
 	}[c]
 }
 
-// maxShownDigits is how long an undocumented code may be to be shown: no token is that short.
+// maxShownDigits bounds an undocumented code that errors show: no token is that short.
 const maxShownDigits = 4
 
 var (
-	errNotJSON       = errors.New("the answer is not one JSON object")
-	errNoCode        = errors.New("the answer has no `error`")
-	errDuplicateCode = errors.New("the answer has more than one `error`")
+	errNotJSON       = errors.New("the response is not one JSON object")
+	errNoCode        = errors.New("the response has no `error`")
+	errDuplicateCode = errors.New("the response has more than one `error`")
 	errNotNumber     = errors.New("`error` is not a number")
-	errUnknownCode   = errors.New("`error` is a number that means nothing known")
+	errUnknownCode   = errors.New("`error` is an unknown number")
 )
 
-// parseCode reads an answer's body. Its errors show nothing of it but a code of a few digits.
+// parseCode parses a response's body. Its errors show nothing of it but a code of a few digits.
 func parseCode(body []byte) (code, error) {
 	value, err := errorField(body)
 	if err != nil {
@@ -70,8 +70,8 @@ func parseCode(body []byte) (code, error) {
 	return 0, errUnknownCode
 }
 
-// errorField is the value of the `error` of a body that is one JSON object and nothing else. It goes key by key, because
-// decoding into a struct would take "ERROR" for it too, and the last of two.
+// errorField returns the value of `error` in a body that is exactly one JSON object. It reads key by key, because
+// decoding into a struct would also accept "ERROR", and the last of two.
 func errorField(body []byte) (json.RawMessage, error) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if open, err := d.Token(); err != nil || open != json.Delim('{') {

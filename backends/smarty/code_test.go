@@ -85,7 +85,7 @@ func TestParseCode_Malformed(t *testing.T) {
 func TestParseCode_ErrorsHideResponse(t *testing.T) {
 	t.Parallel()
 	_, err := parseCode([]byte(`{"error": 1001}`))
-	if err == nil || err.Error() != "`error` is a number that means nothing known: 1001" {
+	if err == nil || err.Error() != "`error` is an unknown number: 1001" {
 		t.Errorf("got %v, want the code in it", err)
 	}
 	for _, body := range []string{

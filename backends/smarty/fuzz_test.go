@@ -9,7 +9,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// Only `error: 0` is ever a yes, and what is not a code is never a no, whatever a middleware says.
+// Only `error: 0` allows, and a response without a code never denies.
 func FuzzCheck(f *testing.F) {
 	for _, seed := range []string{
 		`{"error": 0}`, `{"error": "0"}`, `{"error": 1}`, `{"error": 7}`, `{"error": -0}`, `{"Error": 0}`, `{"error": 0`,
@@ -32,17 +32,17 @@ func FuzzCheck(f *testing.F) {
 		if (err == nil) == (d == backends.Decision{}) || err != nil && backends.AsFailure(err) == nil {
 			t.Fatalf("got %+v and error %v, want a decision or a failure", d, err)
 		}
-		said := errorByOtherReader(body)
+		value := errorByOtherReader(body)
 		switch {
-		case d.Verdict == backends.Allowed && said != "0":
-			t.Errorf("got a yes of %q with %d", body, status)
-		case d.Verdict == backends.Denied && said != "1" && said != "2" && said != "3" && status/100 != 3:
-			t.Errorf("got a no of %q with %d", body, status)
+		case d.Verdict == backends.Allowed && value != "0":
+			t.Errorf("got allowed for %q with %d", body, status)
+		case d.Verdict == backends.Denied && value != "1" && value != "2" && value != "3" && status/100 != 3:
+			t.Errorf("got denied for %q with %d", body, status)
 		}
 	})
 }
 
-// errorByOtherReader is the value of `error` by another reader of JSON; empty: there is none.
+// errorByOtherReader returns the value of `error` as another JSON parser reads it; empty: none.
 func errorByOtherReader(body []byte) string {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(body, &fields) != nil {

@@ -9,7 +9,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// A status without a code is a failure or a redirect where the preset says so, and no answer else.
+// A status without a code is a failure or a redirect where the preset says so, and otherwise a malformed response.
 func TestBackend_Presets(t *testing.T) {
 	t.Parallel()
 	backendtest.RunPresets(t, func(t *testing.T, address string, preset httpbackend.Preset) backends.Backend {
