@@ -6,16 +6,16 @@ import (
 	"encoding/binary"
 )
 
-// accountTable is a file, read. It is not changed after it was made.
+// accountTable holds the accounts of a parsed file. It is immutable.
 type accountTable struct {
 	accounts map[string]*account
-	// tokens are looked up by their hashes, so the time of a look-up tells nothing about a token.
+	// tokens are looked up by their hashes, so that the time of a lookup reveals nothing about a token.
 	tokens map[fingerprint]*account
-	// passwords are those of all accounts that have one, in the file's order.
+	// passwords are those of all accounts with one, in the file's order.
 	passwords []password
 }
 
-// findByToken is the token's account, or nil.
+// findByToken returns the token's account, or nil.
 func (t *accountTable) findByToken(token string) *account {
 	if token == "" || len(token) > maxTokenBytes {
 		return nil
@@ -23,10 +23,10 @@ func (t *accountTable) findByToken(token string) *account {
 	return t.tokens[fingerprintOf(token)]
 }
 
-// passwordFor is what to compare a password with that is given for a login. For a login without a password, or without
-// an account, it is a decoy: the one of another account, always the same for a login, so that unknown logins take as
-// long as known ones do, in the same proportions where hashes differ in kind and cost. It is unset if nobody has one.
-func (t *accountTable) passwordFor(login string, secret []byte) (p password, decoy bool) {
+// passwordFor returns the password to compare with for a login. For a login without a password or an account it is a
+// decoy: another account's password, always the same one for a login, so that unknown logins take as long as known ones,
+// also where hashes differ in kind and cost. It is unset if no account has a password.
+func (t *accountTable) passwordFor(login string, secret []byte) (p password, isDecoy bool) {
 	var other password
 	if n := uint64(len(t.passwords)); n > 0 {
 		mac := hmac.New(sha256.New, secret)

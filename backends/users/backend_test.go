@@ -15,10 +15,10 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// expiry is alice's, and about dave's.
+// expiry is when alice's account expires; dave's expires at about the same time.
 var expiry = time.Date(2026, 12, 31, 0, 0, 0, 0, time.UTC)
 
-// newBackend reads the example, a year before its accounts expire.
+// newBackend reads the example file, at a time one year before its accounts expire.
 func newBackend(t testing.TB, change func(*Config)) *Backend {
 	t.Helper()
 	cfg := DefaultConfig()
@@ -31,12 +31,12 @@ func newBackend(t testing.TB, change func(*Config)) *Backend {
 		t.Fatalf("make the backend: %v", err)
 	}
 	b.now = func() time.Time { return expiry.AddDate(-1, 0, 0) }
-	b.verifier.timeout = time.Minute // a busy machine is not what is tested
+	b.verifier.timeout = time.Minute // a busy machine must not fail the test
 	t.Cleanup(b.Close)
 	return b
 }
 
-// withFile makes a backend of a file's text.
+// withFile makes a backend with a file of that text.
 func withFile(t testing.TB, text string) *Backend {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "users.yaml")
@@ -51,7 +51,7 @@ func writeFile(t testing.TB, name, text string) {
 	}
 }
 
-// requestWith is one of a viewer whom alice's account lets in.
+// requestWith returns a request that alice's account allows, with that query.
 func requestWith(query string) *backends.Request {
 	return &backends.Request{Query: query, Channel: "a001", Address: netip.MustParseAddr("192.0.2.7")}
 }
@@ -79,8 +79,8 @@ func deniedDecision(login, reason string) backends.Decision {
 }
 
 const (
-	byToken    = "the token is an account's"
-	byPassword = "login and password are an account's"
+	byToken    = "valid token"
+	byPassword = "valid login and password"
 )
 
 func TestCheck_Credentials(t *testing.T) {
@@ -94,41 +94,41 @@ func TestCheck_Credentials(t *testing.T) {
 		"a token":                 {"token=a-token-in-plain", allowedDecision("alice", byToken, 2)},
 		"a token by its hash":     {"token=a-token-by-its-hash", allowedDecision("alice", byToken, 2)},
 		"a token of digits":       {"token=0123456789", allowedDecision("dave", byToken, 0)},
-		"digits without the zero": {"token=123456789", deniedDecision("", "the token is no account's")},
+		"digits without the zero": {"token=123456789", deniedDecision("", "unknown token")},
 		"the hash instead of a token": {
 			"token=sha256:e1f4fdae0931d441a09ffa9a7e53d53819e39ede86bde7e4310a06c4da026902",
-			deniedDecision("", "the token is no account's"),
+			deniedDecision("", "unknown token"),
 		},
-		"an unknown token":             {"token=a-token-in-plai", deniedDecision("", "the token is no account's")},
-		"a token too long to be one":   {"token=" + strings.Repeat("a", maxTokenBytes+1), deniedDecision("", "the token is no account's")},
-		"a bcrypt password":            {"auth=alice:rasmuslerdorf", allowedDecision("alice", byPassword, 2)},
-		"a SHA-256 password":           {"auth=bob:builder", allowedDecision("bob", byPassword, 0)},
-		"an escaped password":          {"auth=bob%3Abu%69lder", allowedDecision("bob", byPassword, 0)},
-		"from the path":                {"user=alice&password=rasmuslerdorf", allowedDecision("alice", byPassword, 2)},
-		"a disabled account":           {"auth=carol:U*U", deniedDecision("carol", "the account is disabled")},
-		"a disabled account's guesser": {"auth=carol:U*V", wrong},
-		"a wrong bcrypt password":      {"auth=alice:rasmuslerdorg", wrong},
-		"a wrong SHA-256 password":     {"auth=bob:builders", wrong},
-		"another's password":           {"auth=alice:builder", wrong},
-		"an unknown login":             {"auth=mallory:rasmuslerdorf", wrong},
-		"an unknown login, builder":    {"auth=mallory:builder", wrong},
-		"a login in other letters":     {"auth=Alice:rasmuslerdorf", wrong},
-		"no password in the file":      {"auth=dave:rasmuslerdorf", wrong},
-		"no password in the file, sha": {"auth=dave:builder", wrong},
-		"a login without end":          {"auth=" + strings.Repeat("a", maxLoginBytes+1) + ":builder", wrong},
-		"a password without end":       {"auth=alice:" + strings.Repeat("a", maxPasswordBytes+1), wrong},
-		"no colon":                     {"auth=alice", missing},
-		"an empty login":               {"auth=:rasmuslerdorf", missing},
-		"an empty password":            {"auth=alice:", missing},
-		"a user alone":                 {"user=alice", missing},
-		"a password alone":             {"password=rasmuslerdorf", missing},
-		"auth stands before user":      {"user=alice&password=rasmuslerdorf&auth=bob:builder", allowedDecision("bob", byPassword, 0)},
-		"no way around a wrong auth":   {"user=alice&password=rasmuslerdorf&auth=bob:x", wrong},
-		"a known token decides":        {"auth=alice:wrong&token=0123456789", allowedDecision("dave", byToken, 0)},
-		"an unknown one does not":      {"auth=alice:rasmuslerdorf&token=of-the-portal", allowedDecision("alice", byPassword, 2)},
-		"nothing":                      {"", none},
-		"nothing that is ours":         {"st=abc&e=123&tokens=a-token-in-plain", none},
-		"an empty token":               {"token=&auth=", none},
+		"an unknown token":                   {"token=a-token-in-plai", deniedDecision("", "unknown token")},
+		"a token too long to be one":         {"token=" + strings.Repeat("a", maxTokenBytes+1), deniedDecision("", "unknown token")},
+		"a bcrypt password":                  {"auth=alice:rasmuslerdorf", allowedDecision("alice", byPassword, 2)},
+		"a SHA-256 password":                 {"auth=bob:builder", allowedDecision("bob", byPassword, 0)},
+		"an escaped password":                {"auth=bob%3Abu%69lder", allowedDecision("bob", byPassword, 0)},
+		"from the path":                      {"user=alice&password=rasmuslerdorf", allowedDecision("alice", byPassword, 2)},
+		"a disabled account":                 {"auth=carol:U*U", deniedDecision("carol", "account is disabled")},
+		"a disabled account, wrong password": {"auth=carol:U*V", wrong},
+		"a wrong bcrypt password":            {"auth=alice:rasmuslerdorg", wrong},
+		"a wrong SHA-256 password":           {"auth=bob:builders", wrong},
+		"another's password":                 {"auth=alice:builder", wrong},
+		"an unknown login":                   {"auth=mallory:rasmuslerdorf", wrong},
+		"an unknown login, builder":          {"auth=mallory:builder", wrong},
+		"a login in another case":            {"auth=Alice:rasmuslerdorf", wrong},
+		"no password in the file":            {"auth=dave:rasmuslerdorf", wrong},
+		"no password in the file, sha":       {"auth=dave:builder", wrong},
+		"a login too long":                   {"auth=" + strings.Repeat("a", maxLoginBytes+1) + ":builder", wrong},
+		"a password too long":                {"auth=alice:" + strings.Repeat("a", maxPasswordBytes+1), wrong},
+		"no colon":                           {"auth=alice", missing},
+		"an empty login":                     {"auth=:rasmuslerdorf", missing},
+		"an empty password":                  {"auth=alice:", missing},
+		"a user alone":                       {"user=alice", missing},
+		"a password alone":                   {"password=rasmuslerdorf", missing},
+		"auth precedes user":                 {"user=alice&password=rasmuslerdorf&auth=bob:builder", allowedDecision("bob", byPassword, 0)},
+		"no way around a wrong auth":         {"user=alice&password=rasmuslerdorf&auth=bob:x", wrong},
+		"a known token decides":              {"auth=alice:wrong&token=0123456789", allowedDecision("dave", byToken, 0)},
+		"an unknown one does not":            {"auth=alice:rasmuslerdorf&token=of-the-portal", allowedDecision("alice", byPassword, 2)},
+		"nothing":                            {"", none},
+		"no credentials of ours":             {"st=abc&e=123&tokens=a-token-in-plain", none},
+		"an empty token":                     {"token=&auth=", none},
 	}
 	b := newBackend(t, nil)
 	for name, tt := range tests {
@@ -146,22 +146,22 @@ func TestCheck_AccountRestrictions(t *testing.T) {
 	address := func(s string) func(*backends.Request) {
 		return func(r *backends.Request) { r.Address = netip.MustParseAddr(s) }
 	}
-	addresses := deniedDecision("alice", "the account is for other addresses")
-	channels := deniedDecision("alice", "the account is for other channels")
+	addresses := deniedDecision("alice", "account is for other addresses")
+	channels := deniedDecision("alice", "account is for other channels")
 	tests := map[string]struct {
 		change func(*backends.Request)
 		want   backends.Decision
 	}{
-		"an address beside the network": {address("192.0.3.7"), addresses},
-		"no address":                    {func(r *backends.Request) { r.Address = netip.Addr{} }, addresses},
-		"IPv4 written as IPv6":          {address("::ffff:192.0.2.9"), allowedDecision("alice", byToken, 2)},
-		"a network written as IPv6":     {address("198.51.100.9"), allowedDecision("alice", byToken, 2)},
-		"a single address":              {address("2001:db8::7"), allowedDecision("alice", byToken, 2)},
-		"with a zone":                   {address("2001:db8::7%eth0"), allowedDecision("alice", byToken, 2)},
-		"its neighbour":                 {address("2001:db8::8"), addresses},
-		"a channel by its pattern":      {func(r *backends.Request) { r.Channel = "sport-1" }, allowedDecision("alice", byToken, 2)},
-		"another channel":               {func(r *backends.Request) { r.Channel = "a002" }, channels},
-		"no channel":                    {func(r *backends.Request) { r.Channel = "" }, channels},
+		"an address outside the network": {address("192.0.3.7"), addresses},
+		"no address":                     {func(r *backends.Request) { r.Address = netip.Addr{} }, addresses},
+		"IPv4 written as IPv6":           {address("::ffff:192.0.2.9"), allowedDecision("alice", byToken, 2)},
+		"a network written as IPv6":      {address("198.51.100.9"), allowedDecision("alice", byToken, 2)},
+		"a single address":               {address("2001:db8::7"), allowedDecision("alice", byToken, 2)},
+		"with a zone":                    {address("2001:db8::7%eth0"), allowedDecision("alice", byToken, 2)},
+		"its neighbour":                  {address("2001:db8::8"), addresses},
+		"a channel by its pattern":       {func(r *backends.Request) { r.Channel = "sport-1" }, allowedDecision("alice", byToken, 2)},
+		"another channel":                {func(r *backends.Request) { r.Channel = "a002" }, channels},
+		"no channel":                     {func(r *backends.Request) { r.Channel = "" }, channels},
 	}
 	b := newBackend(t, nil)
 	for name, tt := range tests {
@@ -178,7 +178,7 @@ func TestCheck_AccountRestrictions(t *testing.T) {
 
 func TestCheck_Expiry(t *testing.T) {
 	t.Parallel()
-	expired, allowed := deniedDecision("alice", "the account has expired"), allowedDecision("alice", byToken, 2)
+	expired, allowed := deniedDecision("alice", "account has expired"), allowedDecision("alice", byToken, 2)
 	until := func(left time.Duration) backends.Decision {
 		d := allowed
 		d.ValidFor = left
@@ -196,7 +196,7 @@ func TestCheck_Expiry(t *testing.T) {
 		"one that was opened too late":      {false, expiry, expiry.Add(time.Hour), expired},
 		"a session is cut":                  {true, before(time.Hour), expiry, expired},
 		"a session will be cut":             {true, before(time.Hour), before(3 * time.Second), until(3 * time.Second)},
-		"long before, it is looked at":      {true, before(time.Hour), before(48 * time.Hour), until(maxExpiryValidity)},
+		"long before, validity is bounded":  {true, before(time.Hour), before(48 * time.Hour), until(maxExpiryValidity)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// manyAccounts is a file of n accounts, each with a token, and every tenth with a password.
+// manyAccounts returns a file of n accounts, each with a token, and every tenth with a password.
 func manyAccounts(n int) string {
 	var text strings.Builder
 	text.WriteString("users:\n")
@@ -39,12 +39,12 @@ func TestCheck_Token_NoAllocation(t *testing.T) {
 func BenchmarkCheck(b *testing.B) {
 	backend := withFile(b, manyAccounts(100_000))
 	for name, query := range map[string]string{
-		"a known token":         "token=0123456789abcdef0123456789-77777",
-		"an unknown token":      "token=0123456789abcdef0123456789-x",
-		"a remembered password": "auth=user-70000:rasmuslerdorf",
-		"a wrong password":      "auth=user-70000:wrong",
-		"an unknown login":      "auth=mallory:wrong",
-		"nothing of ours":       "st=abc&e=123",
+		"a known token":     "token=0123456789abcdef0123456789-77777",
+		"an unknown token":  "token=0123456789abcdef0123456789-x",
+		"a cached password": "auth=user-70000:rasmuslerdorf",
+		"a wrong password":  "auth=user-70000:wrong",
+		"an unknown login":  "auth=mallory:wrong",
+		"no credentials":    "st=abc&e=123",
 	} {
 		b.Run(name, func(b *testing.B) {
 			r := requestWith(query)
@@ -58,7 +58,7 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
-// The time must grow with the file and not faster: a node reads it beside running sessions.
+// The time must grow linearly with the file: a node reads it beside running sessions.
 func BenchmarkParse(b *testing.B) {
 	for _, accounts := range []int{10_000, 100_000} {
 		b.Run(fmt.Sprintf("%d accounts", accounts), func(b *testing.B) {

@@ -6,26 +6,26 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// Bounds of what a viewer may say. What is longer is wrong, whoever says it, and is not hashed.
+// Bounds of credentials. Longer ones are wrong, and are not hashed.
 const (
 	maxLoginBytes    = 256
 	maxPasswordBytes = 1024
 	maxTokenBytes    = 1024
 )
 
-// credentials are what a viewer gave.
+// credentials are the credentials in a viewer's query.
 type credentials struct {
 	token           string
 	login, password string
-	// isIncomplete: there is a login without a password, or the other way round.
+	// isIncomplete means a login without a password, or a password without a login. Both are then empty.
 	isIncomplete bool
 }
 
-// isEmpty reports whether the viewer gave nothing that an account could be known by.
+// isEmpty reports whether the viewer sent no credentials.
 func (c credentials) isEmpty() bool { return c.token == "" && c.login == "" && !c.isIncomplete }
 
-// readCredentials reads a viewer's raw query. Of several parameters of one name the first that is not empty counts, and
-// auth stands before user and password.
+// readCredentials reads credentials from a raw query. Of several parameters of one name the first non-empty one counts.
+// auth takes precedence over user and password.
 func (c Config) readCredentials(query string) credentials {
 	found := credentials{token: parameterValue(query, c.TokenParameter)}
 	if auth := parameterValue(query, c.AuthParameter); auth != "" {

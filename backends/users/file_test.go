@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,7 +18,7 @@ import (
 	"usher/backends"
 )
 
-// reloadTest is a backend whose file a test changes.
+// reloadTest is a backend with a file that the test changes.
 type reloadTest struct {
 	*Backend
 	name string
@@ -25,7 +27,7 @@ type reloadTest struct {
 
 const (
 	onlyAlice   = "users: { alice: { tokens: [of-alice] } }"
-	onlyBobby   = "users: { bobby: { tokens: [of-bobby] } }" // as long
+	onlyBobby   = "users: { bobby: { tokens: [of-bobby] } }" // of the same length
 	invalidFile = "users: { alice: { tokens: of-alice } }"
 )
 
@@ -44,7 +46,7 @@ func newReloadTest(t *testing.T) *reloadTest {
 	return w
 }
 
-// setAge sets the file's time to that long ago.
+// setAge sets the file's modification time to that many hours ago.
 func (w *reloadTest) setAge(t *testing.T, ago int) {
 	t.Helper()
 	at := time.Now().Add(-time.Duration(ago) * time.Hour)
@@ -53,7 +55,7 @@ func (w *reloadTest) setAge(t *testing.T, ago int) {
 	}
 }
 
-// wantReload looks at the file, and wants these tokens known, and one log line of that level; empty: none.
+// wantReload reloads, and requires these tokens to be valid and one log line of that level; empty: none.
 func (w *reloadTest) wantReload(t *testing.T, level string, tokens ...string) {
 	t.Helper()
 	w.logs.Reset()
@@ -101,7 +103,7 @@ func TestReload_ChangedFile(t *testing.T) {
 	w.setAge(t, 1)
 	w.wantReload(t, "INFO", "of-bobby")
 	w.wantReload(t, "", "of-bobby")
-	w.setAge(t, 2) // it was touched
+	w.setAge(t, 2) // touched only
 	w.wantReload(t, "", "of-bobby")
 }
 
@@ -116,7 +118,7 @@ func TestReload_FileReplacedByRename(t *testing.T) {
 	}
 	other := w.name + ".new"
 	writeFile(t, other, onlyBobby)
-	if err := os.Chtimes(other, before.ModTime(), before.ModTime()); err != nil { // of the same time and size
+	if err := os.Chtimes(other, before.ModTime(), before.ModTime()); err != nil { // same time and size
 		t.Fatal(err)
 	}
 	if err := os.Rename(other, w.name); err != nil {
@@ -125,7 +127,7 @@ func TestReload_FileReplacedByRename(t *testing.T) {
 	w.wantReload(t, "INFO", "of-bobby")
 }
 
-// A link that is turned to another folder is how Kubernetes changes what it mounts.
+// Kubernetes changes a mounted file by retargeting a symlink.
 func TestReload_SymlinkRetargeted(t *testing.T) {
 	t.Parallel()
 	w := newReloadTest(t)
@@ -140,7 +142,7 @@ func TestReload_SymlinkRetargeted(t *testing.T) {
 	w.wantReload(t, "INFO", "of-bobby")
 }
 
-// A file's time has steps, so a change right after another may leave time and size as they were.
+// Modification times have a limited resolution, so two changes in a row may leave time and size unchanged.
 func TestReload_ChangeWithinMtimeResolution(t *testing.T) {
 	t.Parallel()
 	w := newReloadTest(t)
@@ -182,12 +184,12 @@ func TestReload_InvalidFileKeepsAccounts(t *testing.T) {
 func TestReload_MissingFileKeepsAccounts(t *testing.T) {
 	t.Parallel()
 	w := newReloadTest(t)
-	if err := os.Rename(w.name, w.name+".away"); err != nil {
+	if err := os.Rename(w.name, w.name+".moved"); err != nil {
 		t.Fatal(err)
 	}
 	w.wantReload(t, "ERROR", "of-alice")
 	w.wantReload(t, "", "of-alice")
-	if err := os.Rename(w.name+".away", w.name); err != nil { // as it was
+	if err := os.Rename(w.name+".moved", w.name); err != nil { // unchanged
 		t.Fatal(err)
 	}
 	w.wantReload(t, "INFO", "of-alice")
@@ -202,7 +204,7 @@ func TestReload_MissingFileKeepsAccounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.wantReload(t, "ERROR", "of-alice")
-	writeFile(t, w.name, invalidFile) // the same, so it is as wrong as before
+	writeFile(t, w.name, invalidFile) // the same content, still invalid
 	w.wantReload(t, "ERROR", "of-alice")
 }
 
@@ -270,7 +272,7 @@ func TestRun_ReloadDisabled(t *testing.T) {
 	})
 }
 
-// Viewers come while the file is read.
+// Checks run during reloads.
 func TestReload_ConcurrentChecks(t *testing.T) {
 	t.Parallel()
 	w := newReloadTest(t)
@@ -293,6 +295,16 @@ func TestReload_ConcurrentChecks(t *testing.T) {
 	}
 	<-done
 	w.wantTokens(t, "of-bobby")
+}
+
+func TestReadAtMost(t *testing.T) {
+	t.Parallel()
+	if data, err := readAtMost(strings.NewReader("12345678"), 8); err != nil || string(data) != "12345678" {
+		t.Errorf("at the limit: got %q and error %v, want all", data, err)
+	}
+	if data, err := readAtMost(strings.NewReader("123456789"), 8); !errors.Is(err, errTooLarge) || data != nil {
+		t.Errorf("beyond the limit: got %q and error %v, want %v", data, err, errTooLarge)
+	}
 }
 
 func TestReload_OversizedFile(t *testing.T) {

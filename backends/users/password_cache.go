@@ -7,13 +7,13 @@ import (
 	"sync"
 )
 
-// generationSize is how many passwords are remembered in each of two generations; both take some 5 MB when full.
+// generationSize bounds each of the cache's two generations; both take some 5 MB when full.
 const generationSize = 1 << 15
 
-// passwordCache remembers which passwords were right, by a keyed hash of login, stored hash and password. So it holds nothing
-// that a password could be guessed from without the key, and an entry is void as soon as the stored hash changes.
+// passwordCache holds correct passwords, by a keyed hash of login, stored hash and password. Without the key no password
+// can be guessed from it, and a new stored hash invalidates an entry.
 //
-// When a generation is full it becomes the old one, and the one before it is forgotten. Safe for concurrent use.
+// When the young generation is full it becomes the old one, and the previous old one is dropped. Safe for concurrent use.
 type passwordCache struct {
 	secret []byte
 	limit  int
@@ -26,9 +26,9 @@ func newPasswordCache(secret []byte, limit int) *passwordCache {
 	return &passwordCache{secret: secret, limit: limit, young: map[fingerprint]struct{}{}}
 }
 
-// keyOf puts each part's length before it, so that no two triples are the same bytes.
-func (m *passwordCache) keyOf(login, stored, password string) fingerprint {
-	mac := hmac.New(sha256.New, m.secret)
+// keyOf returns an entry's key. It prefixes each part with its length, so that different parts never have one key.
+func (c *passwordCache) keyOf(login, stored, password string) fingerprint {
+	mac := hmac.New(sha256.New, c.secret)
 	for _, part := range []string{login, stored, password} {
 		var length [8]byte
 		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
@@ -38,29 +38,29 @@ func (m *passwordCache) keyOf(login, stored, password string) fingerprint {
 	return fingerprint(mac.Sum(nil))
 }
 
-func (m *passwordCache) contains(key fingerprint) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if _, ok := m.young[key]; ok {
+func (c *passwordCache) contains(key fingerprint) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.young[key]; ok {
 		return true
 	}
-	_, ok := m.old[key]
-	if ok { // what is used stays
-		m.putLocked(key)
+	_, ok := c.old[key]
+	if ok { // keep used entries
+		c.putLocked(key)
 	}
 	return ok
 }
 
-func (m *passwordCache) add(key fingerprint) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.putLocked(key)
+func (c *passwordCache) add(key fingerprint) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.putLocked(key)
 }
 
-// putLocked needs the lock.
-func (m *passwordCache) putLocked(key fingerprint) {
-	if len(m.young) >= m.limit {
-		m.old, m.young = m.young, make(map[fingerprint]struct{}, m.limit)
+// putLocked adds an entry. The caller holds the lock.
+func (c *passwordCache) putLocked(key fingerprint) {
+	if len(c.young) >= c.limit {
+		c.old, c.young = c.young, make(map[fingerprint]struct{}, c.limit)
 	}
-	m.young[key] = struct{}{}
+	c.young[key] = struct{}{}
 }

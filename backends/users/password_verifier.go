@@ -11,18 +11,18 @@ import (
 	"usher/backends"
 )
 
-// defaultVerifyTimeout is how long a viewer waits for a slot and for his hash together. It is below the answer_deadline of
-// backends that decide here (1 s), because what lasts that long looks like an outage, and fail-open would let him in.
+// defaultVerifyTimeout bounds the wait for a slot and for the computation together. It is below the answer_deadline of
+// local backends (1 s), because a longer wait would count as an outage, and fail-open would allow the viewer.
 const defaultVerifyTimeout = 750 * time.Millisecond
 
-// passwordVerifier compares passwords with bcrypt hashes, few at once, and remembers those that were right. Safe for concurrent
-// use.
+// passwordVerifier verifies passwords against bcrypt hashes, with bounded concurrency, and caches correct ones. Safe for
+// concurrent use.
 type passwordVerifier struct {
 	name       string
 	cache      *passwordCache
-	slots      chan struct{}
-	waiting    atomic.Int64
-	maxWaiting int // may wait
+	slots      chan struct{} // one element per running computation
+	waiting    atomic.Int64  // viewers that wait for a slot
+	maxWaiting int
 
 	timeout time.Duration
 	compare func(p password, text string) bool
@@ -40,81 +40,81 @@ func newPasswordVerifier(name string, cfg Config, secret []byte) *passwordVerifi
 	}
 }
 
-// verify reports whether the text is the login's password. The answer to a decoy is thrown away after it was computed.
-// The error is an overload, or that of a viewer who left.
-func (h *passwordVerifier) verify(ctx context.Context, login string, p password, decoy bool, text string) (bool, error) {
+// verify reports whether the text is the login's password. It compares with a decoy too, but always returns false then.
+// The error is an overload or a cancellation.
+func (v *passwordVerifier) verify(ctx context.Context, login string, p password, isDecoy bool, text string) (bool, error) {
 	if p.bcrypt == "" {
-		return p.isSet() && h.compare(p, text) && !decoy, nil
+		return p.isSet() && v.compare(p, text) && !isDecoy, nil
 	}
-	key := h.cache.keyOf(login, p.bcrypt, text)
-	if h.cache.contains(key) {
+	key := v.cache.keyOf(login, p.bcrypt, text)
+	if v.cache.contains(key) {
 		return true, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, h.timeout)
+	ctx, cancel := context.WithTimeout(ctx, v.timeout)
 	defer cancel()
-	if err := h.acquireSlot(ctx); err != nil {
+	if err := v.acquireSlot(ctx); err != nil {
 		return false, err
 	}
-	if h.cache.contains(key) { // another request of the same viewer was first
-		<-h.slots
+	if v.cache.contains(key) { // another request with the same password was first
+		<-v.slots
 		return true, nil
 	}
-	// A hash cannot be stopped. If it takes too long, the viewer's next try finds it in the memory.
+	// A computation cannot be canceled. If it takes too long, the viewer's next attempt finds the result in the cache.
 	result := make(chan bool, 1)
 	go func() {
-		defer func() { <-h.slots }()
-		right := h.compare(p, text) && !decoy
-		if right {
-			h.cache.add(key)
+		defer func() { <-v.slots }()
+		isCorrect := v.compare(p, text) && !isDecoy
+		if isCorrect {
+			v.cache.add(key)
 		}
-		result <- right
+		result <- isCorrect
 	}()
 	select {
-	case right := <-result:
-		return right, nil
+	case isCorrect := <-result:
+		return isCorrect, nil
 	case <-ctx.Done():
-		return false, h.waitError(ctx)
+		return false, v.waitError(ctx)
 	}
 }
 
-// acquireSlot takes a slot, first come, first served.
-func (h *passwordVerifier) acquireSlot(ctx context.Context) error {
+// acquireSlot waits for a slot, first come, first served.
+func (v *passwordVerifier) acquireSlot(ctx context.Context) error {
 	if ctx.Err() != nil {
-		return h.waitError(ctx)
+		return v.waitError(ctx)
 	}
 	select {
-	case h.slots <- struct{}{}:
+	case v.slots <- struct{}{}:
 		return nil
 	default:
 	}
-	if h.waiting.Add(1) > int64(h.maxWaiting) {
-		h.waiting.Add(-1)
-		return backends.NewOverload("backends."+h.name+".max_waiting", h.maxWaiting)
+	if v.waiting.Add(1) > int64(v.maxWaiting) {
+		v.waiting.Add(-1)
+		return backends.NewOverload("backends."+v.name+".max_waiting", v.maxWaiting)
 	}
-	defer h.waiting.Add(-1)
+	defer v.waiting.Add(-1)
 	select {
-	case h.slots <- struct{}{}:
+	case v.slots <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return h.waitError(ctx)
+		return v.waitError(ctx)
 	}
 }
 
-// waitError is the error of a wait that ended. Time that ran out is our own doing and never a failure, which could let
-// the viewer in.
-func (h *passwordVerifier) waitError(ctx context.Context) error {
+// waitError returns the error of a wait that ended. A timeout is our own overload and never a failure, which could allow
+// the viewer.
+func (v *passwordVerifier) waitError(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return fmt.Errorf("ask backend %q: %w", h.name, context.Canceled)
+		return fmt.Errorf("ask backend %q: %w", v.name, context.Canceled)
 	}
-	return backends.NewOverload("backends."+h.name+".max_hashing", cap(h.slots))
+	return backends.NewOverload("backends."+v.name+".max_hashing", cap(v.slots))
 }
 
-// close waits for the hashes that are being computed.
-func (h *passwordVerifier) close() {
-	for range cap(h.slots) {
-		h.slots <- struct{}{}
+// close waits for running computations.
+func (v *passwordVerifier) close() {
+	for range cap(v.slots) {
+		v.slots <- struct{}{}
 	}
-	for range cap(h.slots) {
-		<-h.slots
+	for range cap(v.slots) {
+		<-v.slots
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"usher/backends"
 )
 
-// takeAllSlots takes every slot, and gives them back at the end.
+// takeAllSlots takes every slot, and returns them at the end.
 func takeAllSlots(t *testing.T, b *Backend) {
 	t.Helper()
 	for range cap(b.verifier.slots) {
@@ -35,7 +35,7 @@ func wantOverload(t *testing.T, err error, want *backends.Overload) {
 	}
 }
 
-// A login that nobody has waits where a known one does, and neither is a failure, which could let its viewer in.
+// An unknown login waits as a known one does, and neither fails, which could allow the viewer.
 func TestPasswordVerifier_SlotsTaken_Overload(t *testing.T) {
 	for _, query := range []string{
 		"auth=alice:rasmuslerdorf", "auth=alice:wrong", "auth=mallory:wrong", "auth=dave:wrong",
@@ -68,10 +68,10 @@ func TestPasswordVerifier_ViewerLeaves_NoFailure(t *testing.T) {
 		time.AfterFunc(time.Millisecond, cancel)
 		_, err := b.Check(ctx, requestWith("auth=alice:rasmuslerdorf"))
 		if !errors.Is(err, context.Canceled) || backends.AsFailure(err) != nil || backends.IsOverload(err) {
-			t.Errorf("got %v, want that of a viewer who left", err)
+			t.Errorf("got %v, want a cancellation", err)
 		}
 		if _, err := b.Check(ctx, requestWith("auth=alice:rasmuslerdorf")); !errors.Is(err, context.Canceled) {
-			t.Errorf("gone before: got %v", err)
+			t.Errorf("left before: got %v", err)
 		}
 		ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
@@ -126,7 +126,7 @@ func TestPasswordVerifier_MaxHashing(t *testing.T) {
 	})
 }
 
-// countHashes counts the hashes that are computed.
+// countHashes counts the computed hashes.
 func countHashes(b *Backend) *atomic.Int64 {
 	n := new(atomic.Int64)
 	b.verifier.compare = func(p password, text string) bool {
@@ -150,7 +150,7 @@ func TestPasswordVerifier_CachesOnlyCorrectPasswords(t *testing.T) {
 		{"auth=alice:wrong", backends.Denied, 2},
 		{"auth=alice:wrong", backends.Denied, 3},
 		{"auth=carol:U*U", backends.Denied, 4},
-		{"auth=carol:U*U", backends.Denied, 4}, // right, but disabled
+		{"auth=carol:U*U", backends.Denied, 4}, // correct, but disabled
 		{"auth=alice:rasmuslerdorf", backends.Allowed, 4},
 	} {
 		if d := check(t, b, requestWith(step.query)); d.Verdict != step.want || n.Load() != step.hashes {
@@ -178,7 +178,7 @@ func TestPasswordVerifier_ConcurrentChecksHashOnce(t *testing.T) {
 	})
 }
 
-// A decoy's own password opens nothing, and is not remembered for the login that it stood in for.
+// A decoy's own password is not allowed, and is not cached for the unknown login.
 func TestPasswordVerifier_DecoyNeverMatches(t *testing.T) {
 	t.Parallel()
 	b := withFile(t, "users: { alice: { password: $2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW } }")
@@ -201,7 +201,7 @@ func TestPasswordVerifier_SlowHashIsCached(t *testing.T) {
 		_, err := b.Check(t.Context(), requestWith("auth=alice:rasmuslerdorf"))
 		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_hashing", 1))
 		b.Close() // waits for it
-		b.verifier.compare = func(password, string) bool { panic("it is known") }
+		b.verifier.compare = func(password, string) bool { panic("it is cached") }
 		if d := check(t, b, requestWith("auth=alice:rasmuslerdorf")); d.Verdict != backends.Allowed {
 			t.Errorf("got %s, want allowed", d.Verdict)
 		}
@@ -210,17 +210,17 @@ func TestPasswordVerifier_SlowHashIsCached(t *testing.T) {
 
 func TestAccountTable_PasswordForUnknownLogins(t *testing.T) {
 	t.Parallel()
-	cheap, dear := password{bcrypt: "cheap"}, password{bcrypt: "dear"}
+	cheap, costly := password{bcrypt: "cheap"}, password{bcrypt: "costly"}
 	known := &accountTable{
-		accounts:  map[string]*account{"alice": {login: "alice", password: dear}, "dave": {login: "dave"}},
-		passwords: []password{cheap, dear, dear, dear},
+		accounts:  map[string]*account{"alice": {login: "alice", password: costly}, "dave": {login: "dave"}},
+		passwords: []password{cheap, costly, costly, costly},
 	}
 	secret := []byte("of the process")
 	opaque := cmp.AllowUnexported(password{})
-	if p, decoy := known.passwordFor("alice", secret); decoy || !cmp.Equal(p, dear, opaque) {
+	if p, decoy := known.passwordFor("alice", secret); decoy || !cmp.Equal(p, costly, opaque) {
 		t.Errorf("alice: %v, decoy %t, want her own", p, decoy)
 	}
-	dears := 0
+	costlyCount := 0
 	for i := range 4000 {
 		login := fmt.Sprintf("mallory-%d", i)
 		p, decoy := known.passwordFor(login, secret)
@@ -228,18 +228,18 @@ func TestAccountTable_PasswordForUnknownLogins(t *testing.T) {
 		if !decoy || !p.isSet() || !cmp.Equal(p, again, opaque) {
 			t.Fatalf("%s: %v, then %v, decoy %t, want the same decoy twice", login, p, again, decoy)
 		}
-		if cmp.Equal(p, dear, opaque) {
-			dears++
+		if cmp.Equal(p, costly, opaque) {
+			costlyCount++
 		}
 	}
-	if dears < 2800 || dears > 3200 {
-		t.Errorf("%d of 4000 decoys are like three of four passwords, want about 3000", dears)
+	if costlyCount < 2800 || costlyCount > 3200 {
+		t.Errorf("%d of 4000 decoys are like three of four passwords, want about 3000", costlyCount)
 	}
 	if p, decoy := known.passwordFor("dave", secret); !decoy || !p.isSet() {
 		t.Errorf("dave, who has no password: %v, decoy %t, want a decoy", p, decoy)
 	}
 	if p, decoy := (&accountTable{}).passwordFor("dave", secret); !decoy || p.isSet() {
-		t.Errorf("nobody has a password: %v, decoy %t, want nothing to compare with", p, decoy)
+		t.Errorf("no account has a password: %v, decoy %t, want nothing to compare with", p, decoy)
 	}
 }
 
@@ -251,14 +251,14 @@ func TestPasswordCache_Bounded(t *testing.T) {
 	for i := range 1000 {
 		m.add(m.keyOf("bob", "hash", fmt.Sprint(i)))
 		if n := len(m.young) + len(m.old); n > 200 {
-			t.Fatalf("%d are remembered, want 200 at most", n)
+			t.Fatalf("%d are cached, want 200 at most", n)
 		}
 		if !m.contains(used) {
-			t.Fatalf("one that is used was forgotten after %d", i)
+			t.Fatalf("a used entry was dropped after %d", i)
 		}
 	}
 	if m.contains(m.keyOf("bob", "hash", "0")) || !m.contains(m.keyOf("bob", "hash", "999")) {
-		t.Error("want the newest remembered and the oldest forgotten")
+		t.Error("want the newest cached and the oldest dropped")
 	}
 }
 

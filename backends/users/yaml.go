@@ -12,20 +12,20 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// position is where something stands in a file, counted from 1.
+// position is a position in a file, counted from 1.
 type position struct{ line, column int }
 
-// maxProblems bounds how many problems of a file are told.
+// maxProblems bounds the reported problems of a file.
 const maxProblems = 10
 
-// problems are what is wrong with a file.
+// problems collects the problems of a file.
 type problems struct {
 	file     string
 	errs     []error
 	unlisted int
 }
 
-// report notes a problem. Neither where nor the message may hold a secret.
+// report adds a problem. Neither where nor the message may contain a secret.
 func (p *problems) report(at position, where, format string, args ...any) {
 	if len(p.errs) == maxProblems {
 		p.unlisted++
@@ -47,10 +47,10 @@ func (p *problems) err() error {
 	return errors.Join(p.errs...)
 }
 
-// parseYAML is the body of the only document; nil if there is none, which was reported.
+// parseYAML returns the body of the only document; nil after a reported problem.
 func parseYAML(data []byte, p *problems) (body *yaml.Node) {
 	defer func() {
-		// The library is fed what an operator typed: a panic in it is a syntax error to us.
+		// A panic of the library on the operator's input counts as a syntax error.
 		if recover() != nil {
 			body = nil
 			p.report(position{1, 1}, "", "cannot be read as YAML")
@@ -72,13 +72,13 @@ func parseYAML(data []byte, p *problems) (body *yaml.Node) {
 		p.reportSyntax(err)
 		return nil
 	default:
-		p.report(positionOf(&second), "", "a second YAML document begins; one file is one document")
+		p.report(positionOf(&second), "", "second YAML document; a file must be one document")
 		return nil
 	}
 	return first.Content[0]
 }
 
-// reportSyntax passes on the library's message and line, but not what it quotes, which may be secrets.
+// reportSyntax reports the library's message and line, without its quotes, which may be secrets.
 func (p *problems) reportSyntax(err error) {
 	at, message := position{1, 1}, err.Error()
 	if m := regexp.MustCompile(`^yaml: line (\d+): `).FindStringSubmatch(message); m != nil {
@@ -90,7 +90,7 @@ func (p *problems) reportSyntax(err error) {
 	p.report(at, "", "not valid YAML: %s", strings.TrimRight(message, ": "))
 }
 
-// eachKey calls do for each key, and reports whether there is a section to read.
+// eachKey calls do for each key of a section, and returns false if n is not a section.
 func (p *problems) eachKey(n *yaml.Node, where string, do func(key string, at position, value *yaml.Node)) bool {
 	if n.Kind != yaml.MappingNode {
 		p.report(positionOf(n), where, "want keys and values, found %s", describe(n))
@@ -104,8 +104,8 @@ func (p *problems) eachKey(n *yaml.Node, where string, do func(key string, at po
 			p.report(at, where, "a key must be plain text, found %s", describe(n.Content[i]))
 			continue
 		}
-		if before, twice := first[key]; twice {
-			p.report(at, where, "a key is given twice, first at %d:%d", before.line, before.column)
+		if previous, isDuplicate := first[key]; isDuplicate {
+			p.report(at, where, "a key is given twice, first at %d:%d", previous.line, previous.column)
 			continue
 		}
 		first[key] = at
@@ -114,7 +114,7 @@ func (p *problems) eachKey(n *yaml.Node, where string, do func(key string, at po
 	return true
 }
 
-// eachItem calls do for each item.
+// eachItem calls do for each item of a list.
 func (p *problems) eachItem(n *yaml.Node, where string, do func(text string) error) {
 	if n.Kind != yaml.SequenceNode {
 		p.report(positionOf(n), where, "want a list such as [a, b], found %s", describe(n))
@@ -125,7 +125,7 @@ func (p *problems) eachItem(n *yaml.Node, where string, do func(text string) err
 	}
 }
 
-// eachScalar calls do with a text.
+// eachScalar calls do with the text of a scalar.
 func (p *problems) eachScalar(n *yaml.Node, where string, do func(text string) error) {
 	text, ok := scalarText(n)
 	if !ok {
@@ -137,11 +137,11 @@ func (p *problems) eachScalar(n *yaml.Node, where string, do func(text string) e
 	}
 }
 
-// positionOf is where a node begins.
+// positionOf returns the start of a node.
 func positionOf(n *yaml.Node) position { return position{n.Line, n.Column} }
 
-// scalarText is a scalar as it stands in the file, without its quotes; ok is false for what is none, and for one with a
-// tag, whose meaning is another.
+// scalarText returns a scalar as spelled in the file, without its quotes. ok is false for other nodes and for a tagged
+// scalar, whose tag changes its meaning.
 func scalarText(n *yaml.Node) (text string, ok bool) {
 	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" || n.Style&yaml.TaggedStyle != 0 {
 		return "", false
@@ -149,7 +149,7 @@ func scalarText(n *yaml.Node) (text string, ok bool) {
 	return n.Value, true
 }
 
-// describe names a node's shape, never its text.
+// describe names a node's kind, never its text.
 func describe(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.MappingNode:
@@ -165,7 +165,7 @@ func describe(n *yaml.Node) string {
 	}
 }
 
-// displayLogin is a login that has passed validateLogin for a message, quoted if it is odd.
+// displayLogin formats a valid login for a message, quoted if it has unusual characters.
 func displayLogin(login string) string {
 	if strings.ContainsAny(login, " \"'.\\") {
 		return strconv.Quote(login)
