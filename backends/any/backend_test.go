@@ -312,10 +312,10 @@ func TestCheck_ViewerLeaves_NoFailure(t *testing.T) {
 			}
 		})
 	}
-	var asked backendtest.Fake
-	_, err := newBackend(t, &asked).Check(gone, backendtest.NewRequest("123"))
-	if errorText(err) != `ask backend "both": context canceled` || asked.Calls() != 0 {
-		t.Errorf("got %v and %d calls for a viewer who left before", err, asked.Calls())
+	var member backendtest.Fake
+	_, err := newBackend(t, &member).Check(gone, backendtest.NewRequest("123"))
+	if errorText(err) != `ask backend "both": context canceled` || member.Calls() != 0 {
+		t.Errorf("got %v and %d calls for a viewer who left before", err, member.Calls())
 	}
 }
 

@@ -251,11 +251,11 @@ func TestCheck_Concurrent(t *testing.T) {
 	for i := range 200 {
 		group.Go(func() {
 			r := backendtest.NewRequest(fmt.Sprint(i % 4))
-			var asked atomic.Int32
-			r.OnSent = func() { asked.Add(1) }
+			var sent atomic.Int32
+			r.OnSent = func() { sent.Add(1) }
 			d, err := c.Check(t.Context(), r)
-			if err != nil || d.Reason != want[i%4] || asked.Load() > 1 {
-				t.Errorf("viewer %d: got %q, error %v, asked %d times; want %q", i, d.Reason, err, asked.Load(), want[i%4])
+			if err != nil || d.Reason != want[i%4] || sent.Load() > 1 {
+				t.Errorf("viewer %d: got %q, error %v, sent %d times; want %q", i, d.Reason, err, sent.Load(), want[i%4])
 			}
 		})
 	}

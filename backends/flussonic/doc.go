@@ -39,5 +39,5 @@
 //
 // Refused: response bodies. ad_inject would splice advertisements into another party's playlists; allowed_dvr_ranges
 // grants parts of an archive, while a decision here covers the whole session, so the archive server must enforce
-// ranges. The POST for publishing: nobody publishes through this gateway. Astra's X- headers: not in this contract.
+// ranges. The POST for publishing: this gateway carries no publishing. Astra's X- headers: not in this contract.
 package flussonic

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -174,9 +175,12 @@ func TestConfig_Validate(t *testing.T) {
 
 func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
-	got := DefaultConfig()
-	err := yaml.UnmarshalWithOptions([]byte(`{ rules: [ "allow 192.0.2.0/24", "skip all" ], default: deny }`), &got, yaml.Strict())
+	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
+		t.Fatalf("read the example: %v", err)
+	}
+	got := DefaultConfig()
+	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := Config{Rules: []string{"allow 192.0.2.0/24", "skip all"}, Default: Deny}
@@ -190,7 +194,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Errorf("spelled %q, %v", text, err)
 	}
 	if err := yaml.Unmarshal([]byte(`default: maybe`), &got); err == nil {
-		t.Error("an unknown verb was taken")
+		t.Error("an unknown action was accepted")
 	}
 }
 

@@ -50,21 +50,21 @@ var errNetwork = errors.New(`want an address, a network such as 192.0.2.0/24 or 
 
 // parseRule reads "allow 192.0.2.0/24".
 func parseRule(text string) (rule, error) {
-	words := strings.Fields(text)
-	if len(words) != 2 {
+	fields := strings.Fields(text)
+	if len(fields) != 2 {
 		return rule{}, fmt.Errorf(`%q: want an action and a network, such as "allow 192.0.2.0/24"`, text)
 	}
 	var r rule
-	if err := r.action.UnmarshalText([]byte(words[0])); err != nil {
+	if err := r.action.UnmarshalText([]byte(fields[0])); err != nil {
 		return rule{}, err
 	}
-	if words[1] == "all" {
+	if fields[1] == "all" {
 		r.matchesAll = true
 		return r, nil
 	}
-	network, err := parseNetwork(words[1])
+	network, err := parseNetwork(fields[1])
 	if err != nil {
-		return rule{}, fmt.Errorf("%q: %w", words[1], err)
+		return rule{}, fmt.Errorf("%q: %w", fields[1], err)
 	}
 	r.network = network
 	return r, nil

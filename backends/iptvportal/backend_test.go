@@ -49,7 +49,7 @@ func startPortal(t testing.TB, d backendtest.Dialect) *backendtest.Server {
 }
 
 func TestBackend_Contract(t *testing.T) {
-	for name, flussonic := range map[string]bool{"as Astra asks": false, "as Flussonic asks": true} {
+	for name, flussonic := range map[string]bool{"as Astra": false, "as Flussonic": true} {
 		t.Run(name, func(t *testing.T) {
 			backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
 				s.Speak(statusOnly)

@@ -1,6 +1,7 @@
 package jwt
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -11,28 +12,12 @@ import (
 
 func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
-	const text = `
-parameter: jwt
-header: Authorization
-algorithms: [ES256, EdDSA]
-secret: ""
-public_key_file: ""
-jwks_url: https://issuer.example.com/jwks.json
-jwks_refresh: 10m
-jwks_timeout: 3s
-issuer: portal
-audience: live
-tolerance: 5s
-require_expiry: false
-user_claim: uid
-name_claim: nick
-channels_claim: channels
-address_claim: ip
-max_sessions_claim: streams
-cut_expired: true
-`
+	text, err := os.ReadFile("testdata/full.yaml")
+	if err != nil {
+		t.Fatalf("read the example: %v", err)
+	}
 	got := DefaultConfig()
-	if err := yaml.UnmarshalWithOptions([]byte(text), &got, yaml.Strict()); err != nil {
+	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
 		t.Fatalf("read: %v", err)
 	}
 	want := Config{

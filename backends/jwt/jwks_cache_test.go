@@ -171,7 +171,7 @@ func TestJWKSCache_FetchEndsDuringLookup(t *testing.T) {
 		if err := f.waitForKeys(t.Context()); err != nil {
 			t.Fatalf("first again: %v", err)
 		}
-		if err := f.refreshForUnknownKey(t.Context(), nil); err != nil { // he saw none, and there are some now
+		if err := f.refreshForUnknownKey(t.Context(), nil); err != nil { // the viewer saw no keys, and now there are some
 			t.Fatalf("seek: %v", err)
 		}
 		if n := len(f.startTimes()); n != 1 {

@@ -40,7 +40,7 @@ func TestParseSet(t *testing.T) {
 		},
 		"one for its algorithm":     {object(func(k *jwkset.JWKMarshal) { k.ALG = "RS256" }, "RSA"), "RS256"},
 		"one for another algorithm": {object(func(k *jwkset.JWKMarshal) { k.ALG = "RS512" }, "RSA"), ""},
-		"one for HS256 by its word": {object(func(k *jwkset.JWKMarshal) { k.ALG = "HS256" }, "RSA"), ""},
+		"one with alg HS256":        {object(func(k *jwkset.JWKMarshal) { k.ALG = "HS256" }, "RSA"), ""},
 		"a curve not listed":        {object(nil, "P-384"), ""},
 		"a broken certificate beside it": {object(func(k *jwkset.JWKMarshal) {
 			k.X5C, k.X5T, k.X5U = []string{"AAAA"}, "AAAA", "http://127.0.0.1:1/"

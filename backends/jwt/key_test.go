@@ -46,8 +46,8 @@ func TestReadPublicKey(t *testing.T) {
 		"one as PKCS #1": {
 			pemBlock("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(key.public.(*rsa.PublicKey))), []string{"RS256"}, "",
 		},
-		"a certificate":   {certificate(t, key), []string{"RS256"}, ""},
-		"words before it": {append([]byte("the portal's key\n"), pemOf(t, key.public)...), []string{"RS256"}, ""},
+		"a certificate":  {certificate(t, key), []string{"RS256"}, ""},
+		"text before it": {append([]byte("the portal's key\n"), pemOf(t, key.public)...), []string{"RS256"}, ""},
 		"an algorithm of other keys": {
 			pemOf(t, key.public),
 			[]string{"RS256", "ES256"},

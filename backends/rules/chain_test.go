@@ -51,7 +51,7 @@ func TestBackend_OnFailure(t *testing.T) {
 	t.Parallel()
 	const keptAllowed = "allowed cached as before"
 	const keptDenied = "denied cached as before"
-	const refused = "denied fail-open backends.gate.on_failure=deny"
+	const deniedByPolicy = "denied fail-open backends.gate.on_failure=deny"
 	tests := map[string]struct {
 		config  string
 		failure backends.FailureKind
@@ -62,13 +62,13 @@ func TestBackend_OnFailure(t *testing.T) {
 			`{ rules: [{ ask: a }], default: allow }`, backends.FailureTransport,
 			[3]string{"allowed fail-open nobody answered: transport", keptAllowed, keptDenied},
 			[3]string{"failure transport", keptAllowed, keptDenied},
-			[3]string{refused, refused, refused},
+			[3]string{deniedByPolicy, deniedByPolicy, deniedByPolicy},
 		},
 		"fail by viewer input": {
 			`{ rules: [{ ask: a }], default: allow }`, backends.FailureStatus,
 			[3]string{"failure status", keptAllowed, keptDenied},
 			[3]string{"failure status", keptAllowed, keptDenied},
-			[3]string{refused, refused, refused},
+			[3]string{deniedByPolicy, deniedByPolicy, deniedByPolicy},
 		},
 		"pass leaves it to the next rule, which keeps decisions": {
 			`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, backends.FailureTransport,
@@ -86,7 +86,7 @@ func TestBackend_OnFailure(t *testing.T) {
 			`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, backends.FailureMalformed,
 			[3]string{"failure malformed", keptAllowed, keptDenied},
 			[3]string{"failure malformed", keptAllowed, keptDenied},
-			[3]string{refused, refused, refused},
+			[3]string{deniedByPolicy, deniedByPolicy, deniedByPolicy},
 		},
 		"deny denies, whatever the policy": {
 			`{ rules: [{ ask: a, on_failure: deny }], default: allow }`, backends.FailureTransport,

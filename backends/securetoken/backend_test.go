@@ -246,7 +246,7 @@ func TestCheck_OneCharacterChanged_NotAllowed(t *testing.T) {
 				continue
 			}
 			if d := mustCheck(t, b, exampleRequest(changed)); d.Verdict == backends.Allowed {
-				t.Errorf("let in by %s", changed)
+				t.Errorf("allowed by %s", changed)
 			}
 		}
 	}
@@ -265,7 +265,7 @@ func TestCheck_MovedDigits_NotAllowed(t *testing.T) {
 	for at := range len(digits) + 1 {
 		moved := vector2[:40] + "-a5cd6c00-" + digits[at:] + "-" + digits[:at]
 		if d := mustCheck(t, b, exampleRequest(moved)); d.Verdict == backends.Allowed {
-			t.Errorf("let in by %s", moved)
+			t.Errorf("allowed by %s", moved)
 		}
 	}
 	wantDecision(t, mustCheck(t, b, exampleRequest(vector2[:40]+"-a5cd6c00-6698100001669890000-1")), backends.Pending, unlike)

@@ -63,7 +63,7 @@ func TestCheck_WindowAppliesToOpening(t *testing.T) {
 		"a session opened late does not":                   {nil, until + 31, until + 31, denied(late)},
 		"an opening now":                                   {nil, 0, until + 31, denied(late)},
 		"a session opened in time is cut":                  {cuts, inside, until + 31, denied(late)},
-		"one that is cut is let in for the rest of its time": {
+		"one that will be cut is allowed for the rest of its time": {
 			cuts, inside, until - 3600, validFor(yes, 3631*time.Second),
 		},
 		"in its last second, tolerance and all, it still has that": {

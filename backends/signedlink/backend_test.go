@@ -170,7 +170,7 @@ func TestCheck_OneCharacterChanged_NotAllowed(t *testing.T) {
 				continue
 			}
 			if d := mustCheck(t, b, &backends.Request{Path: "/live/ch1", Query: changed}); d.Verdict == backends.Allowed {
-				t.Errorf("let in by %s", changed)
+				t.Errorf("allowed by %s", changed)
 			}
 		}
 	}
