@@ -31,7 +31,7 @@ func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	if change != nil {
 		change(&cfg)
 	}
-	b, err := New("middleware", cfg, httpbackend.Deps{Audience: testViewerCount})
+	b, err := New("middleware", cfg, httpbackend.Deps{ViewerCount: testViewerCount})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
@@ -56,7 +56,7 @@ func startServer(t testing.TB) *backendtest.Server {
 
 func setMode(t *testing.T, s *backendtest.Server, m backendtest.Mode) {
 	t.Helper()
-	if err := s.Set(m); err != nil {
+	if err := s.SetMode(m); err != nil {
 		t.Fatalf("set the middleware to %s: %v", m, err)
 	}
 }
@@ -308,9 +308,9 @@ func TestNew_InvalidConfig(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	cfg := DefaultConfig()
-	cfg.HTTP.Address, cfg.HTTP.MaxBody = "ftp://auth.example.com", 0
+	cfg.HTTP.Address, cfg.HTTP.MaxBodySize = "ftp://auth.example.com", 0
 	err = cfg.Validate()
-	want := "address: must begin with http:// or https://, not \"ftp\"\nmax_body: 0 must be at least 1"
+	want := "address: must begin with http:// or https://, not \"ftp\"\nmax_body_size: 0 must be at least 1B"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

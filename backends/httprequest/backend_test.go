@@ -201,7 +201,7 @@ func TestCheck_Responses(t *testing.T) {
 			for name, value := range tt.headers {
 				s.SetHeader(name, value)
 			}
-			if err := s.Set(tt.mode); err != nil {
+			if err := s.SetMode(tt.mode); err != nil {
 				t.Fatalf("set the middleware: %v", err)
 			}
 			b := newBackend(t, s.URL(), nil)
@@ -212,7 +212,7 @@ func TestCheck_Responses(t *testing.T) {
 			if diff := cmp.Diff(tt.want, d); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
-			if got := b.Watch().Count(tt.alarm); got != tt.alarms {
+			if got := b.ContractAlarms().Count(tt.alarm); got != tt.alarms {
 				t.Errorf("got %d alarms of %s, want %d", got, tt.alarm, tt.alarms)
 			}
 		})
@@ -242,7 +242,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		Statuses: httpbackend.Statuses{"404": httpbackend.OutcomeDeny, "5xx": httpbackend.OutcomeFailure},
 
 		DialTimeout: 300 * time.Millisecond, TLSTimeout: time.Second, IdleTimeout: 30 * time.Second,
-		MaxResponseHeader: 8192, MaxBody: 1024,
+		MaxResponseHeaderSize: 8192, MaxBodySize: 1024,
 		TLS: backends.TLSConfig{ServerName: "auth.internal"},
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {

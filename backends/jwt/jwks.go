@@ -23,14 +23,14 @@ const (
 // newClient makes the client of the JWK set. It follows no redirects, and classifies failures as for any backend.
 func newClient(name string, cfg Config) (*httpbackend.Client, error) {
 	client := httpbackend.DefaultConfig()
-	client.Address, client.MaxBody = cfg.JWKSURL, maxSetSize
+	client.Address, client.MaxBodySize = cfg.JWKSURL, maxSetSize
 	client.DialTimeout, client.TLSTimeout = cfg.JWKSTimeout, cfg.JWKSTimeout
 	return httpbackend.NewClient(name, client, httpbackend.Deps{Connections: 1})
 }
 
 // fetchKeys fetches the JWK set. Its error is a *backends.Failure, or wraps context.Canceled.
 func fetchKeys(ctx context.Context, name string, client *httpbackend.Client, algorithms []string) (keySet, error) {
-	answer, err := client.Ask(ctx, httpbackend.Call{Header: http.Header{"Accept": {"application/json"}}, Body: true})
+	answer, err := client.Do(ctx, httpbackend.Call{Header: http.Header{"Accept": {"application/json"}}, NeedsBody: true})
 	if err != nil {
 		return nil, withSetting(err)
 	}

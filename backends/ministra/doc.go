@@ -31,6 +31,6 @@
 //   - The viewer's query is passed on byte for byte.
 //
 // Decided: an address whose path ends in .php is complete, and nothing is appended to it. An empty token is checked
-// like any other, since only the portal knows what it calls empty; a route's `required` saves the call. Refused: the
-// portal's other links (Wowza, nginx, Nimble, EdgeCast, Akamai), whose servers check them by themselves.
+// like any other, since only the portal knows what it calls empty; `required_credentials` of a route saves the call.
+// Refused: the portal's other links (Wowza, nginx, Nimble, EdgeCast, Akamai), whose servers check them by themselves.
 package ministra

@@ -63,8 +63,8 @@ func TestWhatAnswersInTheBackendsPlaceIsToldOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := middleware(t)
-			m.Speak(test.dialect)
-			if err := m.Set(test.mode); err != nil {
+			m.SetDialect(test.dialect)
+			if err := m.SetMode(test.mode); err != nil {
 				t.Fatal(err)
 			}
 			s := defaultSettings()
@@ -90,7 +90,7 @@ routes: [ { path: "/*", backend: portal, edge: { dialect: astra, networks: [ 127
 					t.Errorf("answered %s", d.Verdict)
 				}
 			}
-			told := log.lines("outside its contract")
+			told := log.lines("backend violates its contract")
 			if len(told) != 1 || !strings.Contains(told[0], "alarm="+test.alarm.String()) || !strings.Contains(told[0], "advice=") ||
 				!strings.Contains(told[0], "backend=portal") {
 				t.Errorf("the log tells of it in %d lines: %q", len(told), told)
@@ -98,8 +98,8 @@ routes: [ { path: "/*", backend: portal, edge: { dialect: astra, networks: [ 127
 			w := httptest.NewRecorder()
 			admin.Handler(s.Admin, admin.Options{Node: (*adminNode)(n)}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 			for _, want := range []string{
-				fmt.Sprintf(`usher_backend_alarm{alarm="%s",backend="portal"} 1`, test.alarm),
-				fmt.Sprintf(`usher_backend_alarms_total{alarm="%s",backend="portal"} 3`, test.alarm),
+				fmt.Sprintf(`usher_backend_contract_violation{backend="portal",violation="%s"} 1`, test.alarm),
+				fmt.Sprintf(`usher_backend_contract_violations_total{backend="portal",violation="%s"} 3`, test.alarm),
 			} {
 				if !strings.Contains(w.Body.String(), want) {
 					t.Errorf("/metrics has no %s:\n%s", want, w.Body)

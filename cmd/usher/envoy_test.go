@@ -33,7 +33,7 @@ func startEnvoy(t *testing.T) *envoy {
 		t.Fatalf("usher.yaml names %s not once", portal)
 	}
 	s := parseSample(t, []byte(strings.Replace(text, portal, e.middleware.URL()+"/check", 1)))
-	s.Gateway.Drain.Delay = 0
+	s.Gateway.Drain.ReadinessDelay = 0
 	n, err := newNode(s, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +181,7 @@ func TestEnvoyIsAnsweredWhileTheMiddlewareIsDead(t *testing.T) {
 	const playlist, segment = "/play/a001/index.m3u8", "/play/a001/seg-17.ts"
 	ask(t, client, alice, playlist+"?token=good")
 	ask(t, client, refused, playlist+"?token=bad")
-	if err := e.middleware.Set(backendtest.Refuse()); err != nil {
+	if err := e.middleware.SetMode(backendtest.Refuse()); err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []struct {

@@ -23,7 +23,7 @@ identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
 backends: { portal: { kind: ministra, address: %q } }
 routes:
-  - { path: /auth/flussonic, backend: portal, required: [ token ], edge: { dialect: flussonic, networks: [ 127.0.0.1/32 ] } }
+  - { path: /auth/flussonic, backend: portal, required_credentials: [ token ], edge: { dialect: flussonic, networks: [ 127.0.0.1/32 ] } }
 `, m.URL()+"/stalker_portal"), sdktrace.NewTracerProvider())
 	play := func(token, ip, request, number string) *http.Response {
 		t.Helper()
@@ -52,7 +52,7 @@ routes:
 	if resp := askAsFlussonic(t, http.MethodPost, address+"/auth/flussonic", publish); resp.StatusCode != http.StatusForbidden {
 		t.Errorf("a viewer's token publishes: %d, want 403", resp.StatusCode)
 	}
-	if err := m.Set(backendtest.Refuse()); err != nil {
+	if err := m.SetMode(backendtest.Refuse()); err != nil {
 		t.Fatal(err)
 	}
 	if resp := play("good", "192.0.2.7", "update_session", "3"); resp.StatusCode != http.StatusOK {

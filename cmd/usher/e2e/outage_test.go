@@ -18,7 +18,7 @@ const (
 	answerDeadline = 3 * time.Second
 	recheckRate    = 5
 	shortTimes     = "timeout: 3500ms, answer_deadline: 3s, validity: 4s, recheck_rate: 5, breaker: { open_for: 2s, interval: 20s }"
-	shortOnes      = "recheck: { min: 2s }, deny_for: 1m, retry_after: 1s"
+	shortOnes      = "recheck: { min: 2s }, denial_ttl: 1m, retry_after: 1s"
 )
 
 // outage is a node with people who watch, before a middleware that is about to fail.
@@ -281,8 +281,8 @@ func TestImpatientViewersOpenNoBreaker(t *testing.T) {
 			t.Fatalf("the breaker is %s after %d viewers hung up", got, (i+1)*atOnce)
 		}
 	}
-	if strings.Contains(n.errs.String(), "backend is away") {
-		t.Error("the backend was given up meanwhile")
+	if strings.Contains(n.errs.String(), "backend unavailable") {
+		t.Error("the breaker opened meanwhile")
 	}
 	if status, body, err := fetch(client, n.public+"/single/a1/index.m3u8?token=good"); err != nil || status != http.StatusOK {
 		t.Errorf("a patient viewer: %d %s, %v", status, body, err)
