@@ -40,7 +40,8 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate returns all problems at once. Each message begins with the key, relative to the backend's section. [New] reads the file.
+// Validate returns all problems at once, except those of the file, which [New] reads. Each message begins with the key,
+// relative to the backend's section.
 func (c Config) Validate() error {
 	var errs []error
 	if c.File == "" {
