@@ -166,18 +166,3 @@ func TestEachChangeIsLoggedOnceWithItsPrice(t *testing.T) {
 		})
 	}
 }
-
-func TestPolicyText(t *testing.T) {
-	t.Parallel()
-	for _, want := range []backends.Policy{backends.PolicyFromPreset, backends.PolicyAllow, backends.PolicyKeep, backends.PolicyDeny} {
-		text, _ := want.MarshalText()
-		var got backends.Policy
-		if err := got.UnmarshalText(text); err != nil || got != want {
-			t.Errorf("%q read as %d with error %v, want %d", text, got, err, want)
-		}
-	}
-	var p backends.Policy
-	if got, want := errorText(p.UnmarshalText([]byte("open"))), `on_failure "open": want allow, keep or deny`; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
