@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestPolicyText(t *testing.T) {
+func TestPolicy_Text(t *testing.T) {
 	t.Parallel()
 	for _, want := range []Policy{PolicyFromPreset, PolicyAllow, PolicyKeep, PolicyDeny} {
 		text, _ := want.MarshalText()
