@@ -9,7 +9,7 @@ import (
 	"usher/backends"
 )
 
-func TestConfigNamesWhatCannotWork(t *testing.T) {
+func TestConfig_Validate_NamesInvalidSettings(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		edit func(*Config)
@@ -17,24 +17,24 @@ func TestConfigNamesWhatCannotWork(t *testing.T) {
 	}{
 		"the defaults work":        {func(*Config) {}, ""},
 		"no sessions":              {func(c *Config) { c.Max = 0 }, "max: 0 is too small; want at least 1"},
-		"nobody may open":          {func(c *Config) { c.MaxOpening = -1 }, "max_opening: -1 is too small; want at least 1"},
-		"no address may open":      {func(c *Config) { c.NewPerAddress = 0 }, "new_per_address: 0 is too small; want at least 1"},
-		"no burst":                 {func(c *Config) { c.NewBurst = 0 }, "new_burst: 0 is too small; want at least 1"},
+		"nobody may open":          {func(c *Config) { c.MaxPending = -1 }, "max_pending: -1 is too small; want at least 1"},
+		"no address may open":      {func(c *Config) { c.OpenRatePerAddress = 0 }, "open_rate_per_address: 0 is too small; want at least 1"},
+		"no burst":                 {func(c *Config) { c.OpenBurstPerAddress = 0 }, "open_burst_per_address: 0 is too small; want at least 1"},
 		"no addresses":             {func(c *Config) { c.MaxAddresses = 0 }, "max_addresses: 0 is too small; want at least 1"},
 		"idle at once":             {func(c *Config) { c.IdleTimeout = 0 }, "idle_timeout: 0s is too short; want at least 1s"},
-		"denials are not kept":     {func(c *Config) { c.DenyFor = time.Millisecond }, "deny_for: 1ms is too short; want at least 1s"},
+		"denials are not kept":     {func(c *Config) { c.DenialTTL = time.Millisecond }, "denial_ttl: 1ms is too short; want at least 1s"},
 		"a storm of retries":       {func(c *Config) { c.RetryAfter = 0 }, "retry_after: 0s is too short; want at least 1s"},
 		"a storm of re-checks":     {func(c *Config) { c.Recheck.Min = 0 }, "recheck.min: 0s is too short; want at least 1s"},
 		"bounds the wrong way":     {func(c *Config) { c.Recheck.Max = time.Second }, "recheck.max: 1s is less than recheck.min: 10s"},
 		"jitter of more than half": {func(c *Config) { c.Recheck.Jitter = 51 }, "recheck.jitter_percent: 51 is out of range; want 0 to 50"},
-		"kicks that do not last":   {func(c *Config) { c.KickFor = 0 }, "kick_for: 0s is too short; want at least 1s"},
-		"no window":                {func(c *Config) { c.PerUser.SoftWindow = 0 }, "per_user.soft_window: 0s is too short; want at least 1s"},
-		"no silence":               {func(c *Config) { c.PerUser.Silence = 0 }, "per_user.silence: 0s is too short; want at least 1s"},
-		"evictions that are over":  {func(c *Config) { c.PerUser.EvictedFor = 0 }, "per_user.evicted_for: 0s is too short; want at least 1s"},
-		"less than no stream":      {func(c *Config) { c.PerUser.Max = -1 }, "per_user.max: -1 is less than none; 0 is no bound"},
+		"kicks that do not last":   {func(c *Config) { c.KickDuration = 0 }, "kick_duration: 0s is too short; want at least 1s"},
+		"no window":                {func(c *Config) { c.PerUser.GracePeriod = 0 }, "per_user.grace_period: 0s is too short; want at least 1s"},
+		"no silence":               {func(c *Config) { c.PerUser.ZapTimeout = 0 }, "per_user.zap_timeout: 0s is too short; want at least 1s"},
+		"evictions that are over":  {func(c *Config) { c.PerUser.EvictionTTL = 0 }, "per_user.eviction_ttl: 0s is too short; want at least 1s"},
+		"less than no stream":      {func(c *Config) { c.PerUser.MaxStreams = -1 }, "per_user.max_streams: -1 is less than none; 0 is no bound"},
 		"all that is wrong at once": {
-			func(c *Config) { c.Max, c.DenyFor = 0, 0 },
-			"max: 0 is too small; want at least 1\ndeny_for: 0s is too short; want at least 1s",
+			func(c *Config) { c.Max, c.DenialTTL = 0, 0 },
+			"max: 0 is too small; want at least 1\ndenial_ttl: 0s is too short; want at least 1s",
 		},
 	}
 	for name, tc := range cases {
@@ -52,7 +52,7 @@ func TestConfigNamesWhatCannotWork(t *testing.T) {
 	}
 }
 
-func TestAUsersLimit(t *testing.T) {
+func TestPerUserConfig_Limit(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		config   PerUserConfig
@@ -60,10 +60,10 @@ func TestAUsersLimit(t *testing.T) {
 		want     int
 	}{
 		"none":                             {PerUserConfig{}, backends.Decision{}, 0},
-		"the config's":                     {PerUserConfig{Max: 3}, backends.Decision{}, 3},
-		"the backend's wins":               {PerUserConfig{Max: 3}, backends.Decision{MaxSessions: 5}, 5},
-		"one session a user":               {PerUserConfig{Max: 3, NumberWins: true}, backends.Decision{Unique: true}, 1},
-		"a number wins over one":           {PerUserConfig{NumberWins: true}, backends.Decision{Unique: true, MaxSessions: 4}, 4},
+		"the config's":                     {PerUserConfig{MaxStreams: 3}, backends.Decision{}, 3},
+		"the backend's wins":               {PerUserConfig{MaxStreams: 3}, backends.Decision{MaxSessions: 5}, 5},
+		"one session a user":               {PerUserConfig{MaxStreams: 3, MaxSessionsOverridesUnique: true}, backends.Decision{Unique: true}, 1},
+		"a number wins over one":           {PerUserConfig{MaxSessionsOverridesUnique: true}, backends.Decision{Unique: true, MaxSessions: 4}, 4},
 		"unless the config says otherwise": {PerUserConfig{}, backends.Decision{Unique: true, MaxSessions: 4}, 1},
 	}
 	for name, test := range tests {

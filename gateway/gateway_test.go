@@ -50,10 +50,10 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 	noTicket := refusal{403, "no ticket; only playlists open sessions"}
 	badTicket := refusal{403, "the ticket is not one of ours for this channel"}
 	noRoute := refusal{404, "no route for this path and host"}
-	dirty := refusal{400, unclean}
-	mint := func(g *gate, c claims, route, channel string) string {
+	dirty := refusal{400, uncleanPath}
+	mint := func(g *gate, c ticketClaims, route, channel string) string {
 		c.Opened = time.Unix(1_790_000_000, 0)
-		return g.ring.mint(c, scope{route, channel})
+		return g.signer.sign(c, ticketScope{route, channel})
 	}
 	const play = "/play/{channel}/*"
 	id := backends.SessionID{7}
@@ -70,60 +70,62 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 		"no ticket where one stands":    {nil, at("/~/play/a001/index.m3u8?token=1"), nil, badTicket},
 		"an invented one, on playlists": {nil, at("/~x/play/a001/index.m3u8?token=1"), nil, badTicket},
 		"a forged ticket": {nil, func(g *gate) string {
-			text := mint(g, claims{id: id}, play, "a001")
+			text := mint(g, ticketClaims{id: id}, play, "a001")
 			return "/~" + text[:len(text)-1] + string(text[len(text)-1]^1) + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a truncated ticket": {nil, func(g *gate) string {
-			text := mint(g, claims{id: id}, play, "a001")
+			text := mint(g, ticketClaims{id: id}, play, "a001")
 			return "/~" + text[:len(text)-4] + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket of a foreign key": {nil, func(*gate) string {
-			foreign := newKeyring([]backends.Key{{ID: "a", Secret: "somebody else's secret"}})
-			return "/~" + foreign.mint(claims{id: id}, scope{play, "a001"}) + "/play/a001/seg-17.ts"
+			foreign := newTicketSigner([]backends.Key{{ID: "a", Secret: "somebody else's secret"}})
+			return "/~" + foreign.sign(ticketClaims{id: id}, ticketScope{play, "a001"}) + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket for another channel": {nil, func(g *gate) string {
-			return "/~" + mint(g, claims{id: id}, play, "a002") + "/play/a001/seg-17.ts"
+			return "/~" + mint(g, ticketClaims{id: id}, play, "a002") + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket for another route": {nil, func(g *gate) string {
-			return "/~" + mint(g, claims{id: id}, "/vod/{channel}/*", "a001") + "/play/a001/seg-17.ts"
+			return "/~" + mint(g, ticketClaims{id: id}, "/vod/{channel}/*", "a001") + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket below a ticket": {nil, func(g *gate) string {
-			text := "/~" + mint(g, claims{id: id}, play, "a001")
+			text := "/~" + mint(g, ticketClaims{id: id}, play, "a001")
 			return text + text + "/play/a001/seg-17.ts"
 		}, nil, noRoute},
 		"a ticket in the path of a route that carries it elsewhere": {
-			func(c *Config) { c.Routes[0].Carry = hls.TicketInQuery },
-			func(g *gate) string { return "/~" + mint(g, claims{id: id}, play, "a001") + "/play/a001/seg-17.ts" },
+			func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery },
+			func(g *gate) string {
+				return "/~" + mint(g, ticketClaims{id: id}, play, "a001") + "/play/a001/seg-17.ts"
+			},
 			nil,
 			refusal{403, "tickets of this route do not stand in the path"},
 		},
 		"a ticket in the query of a route that carries it in the path": {nil, func(g *gate) string {
-			return "/play/a001/seg-17.ts?ticket=" + mint(g, claims{id: id}, play, "a001")
+			return "/play/a001/seg-17.ts?ticket=" + mint(g, ticketClaims{id: id}, play, "a001")
 		}, nil, noTicket},
 		"a bad ticket in the query, nothing else": {
-			func(c *Config) { c.Routes[0].Carry = hls.TicketInQuery }, at("/play/a001/seg-17.ts?ticket=x"), nil, noTicket,
+			func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery }, at("/play/a001/seg-17.ts?ticket=x"), nil, noTicket,
 		},
 		"a bad ticket in a cookie, nothing else": {
 			func(c *Config) {
-				c.Routes[0].Carry, c.CORS.AllowOrigins = hls.TicketInCookie, []string{"https://tv.example.com"}
+				c.Routes[0].TicketIn, c.CORS.AllowedOrigins = hls.TicketInCookie, []string{"https://tv.example.com"}
 			},
 			at("/play/a001/seg-17.ts"),
 			[]string{"Cookie: usher_ticket=x"},
 			noTicket,
 		},
 		"a missing credential": {
-			func(c *Config) { c.Routes[0].Required = []string{"token"} }, at("/play/a001/index.m3u8?t=1"), nil,
+			func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} }, at("/play/a001/index.m3u8?t=1"), nil,
 			refusal{403, "the credential token is missing"},
 		},
 		"an empty credential": {
-			func(c *Config) { c.Routes[0].Required = []string{"token"} }, at("/play/a001/index.m3u8?token="), nil,
+			func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} }, at("/play/a001/index.m3u8?token="), nil,
 			refusal{403, "the credential token is missing"},
 		},
 		"a playlist without a ticket, where credentials do not count": {
 			func(c *Config) {
 				c.Routes[0] = RouteConfig{
 					Path: "/live/{user}/{channel}.m3u8", Origin: "o", Backend: "b",
-					Media: []PlaceConfig{{Path: "/media/{channel}/*"}},
+					Media: []PathMappingConfig{{Path: "/media/{channel}/*"}},
 				}
 			},
 			at("/media/a001/index.m3u8?token=1"), nil, noTicket,
@@ -147,8 +149,8 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, tc.edit)
-			if g.o.Config.Routes[0].Carry == hls.TicketInCookie {
-				g.o.Config.CORS.AllowOrigins = []string{"*"}
+			if g.options.Config.Routes[0].TicketIn == hls.TicketInCookie {
+				g.options.Config.CORS.AllowedOrigins = []string{"*"}
 			}
 			g.wantRefused(t, tc.want, http.MethodGet, tc.path(g), tc.fields...)
 			g.wantRefused(t, refusal{tc.want.Status, ""}, http.MethodHead, tc.path(g), tc.fields...)
@@ -172,7 +174,7 @@ func TestOtherMethodsAreRefused(t *testing.T) {
 
 func TestOptionsIsAnsweredBeforeAnybodyAsksWhoTheViewerIs(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
+	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
 	for _, path := range []string{"/play/a001/index.m3u8", "/play/a001/seg-17.ts", "/~forged/play/a001/seg-17.ts"} {
 		got := g.do(t, http.MethodOptions, path, "Origin: https://tv.example.com",
 			"Access-Control-Request-Method: GET", "Access-Control-Request-Headers: range, x-token")
@@ -228,7 +230,7 @@ func TestABadTicketInQueryOrCookieIsIgnoredIfCredentialsArePresent(t *testing.T)
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, func(c *Config) {
-				c.Routes[0].Carry, c.CORS.AllowOrigins = tc.carry, []string{"https://tv.example.com"}
+				c.Routes[0].TicketIn, c.CORS.AllowedOrigins = tc.carry, []string{"https://tv.example.com"}
 			})
 			g.want(t, 200, tc.path, tc.fields...)
 			arrived := g.room.arrived()
@@ -256,7 +258,10 @@ func TestCredentialsOpenASegmentWhereTheRouteSaysSo(t *testing.T) {
 
 func TestOnlyPlaylistsAreProtectedWhereNothingCarriesTheTicket(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].Carry = hls.TicketInNone; c.Routes[0].Required = []string{"token"} })
+	g := newGate(t, func(c *Config) {
+		c.Routes[0].TicketIn = hls.TicketInNone
+		c.Routes[0].RequiredCredentials = []string{"token"}
+	})
 	if got := g.want(t, 200, "/play/a001/seg-17.ts"); got.body != segment {
 		t.Errorf("body: got %q", got.body)
 	}
@@ -438,8 +443,8 @@ func TestAnErrorPageIsNoPlaylist(t *testing.T) {
 func TestAnOverloadedOriginAsksTheViewerToComeBack(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
-	var a Answer
-	err := g.originFailed(fmt.Errorf("fetch: %w", backends.NewOverload("fetch.max_waiting", 1)), &visit{}, &a)
+	var a Response
+	err := g.originFailed(fmt.Errorf("fetch: %w", backends.NewOverload("fetch.max_waiting", 1)), &requestContext{}, &a)
 	if err != nil || a.Status != 503 || !slices.Contains(a.Fields(), Field{"Retry-After", "2"}) ||
 		!strings.Contains(string(a.Body), "fetch.max_waiting=1") {
 		t.Errorf("got %v, %d %q %v; want 503 that names the setting", err, a.Status, a.Body, a.Fields())
@@ -452,8 +457,8 @@ func TestTheOriginNeverSeesTicketOrCredentials(t *testing.T) {
 		t.Run(carry.String(), func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, func(c *Config) {
-				c.CORS.AllowOrigins = []string{"https://tv.example.com"}
-				c.Routes[0].Carry = carry
+				c.CORS.AllowedOrigins = []string{"https://tv.example.com"}
+				c.Routes[0].TicketIn = carry
 				c.Routes[0].CredentialHeaders = []string{"X-Token"}
 			})
 			fields := []string{
@@ -528,7 +533,7 @@ func TestABackendHearsWhatTheViewerSaidAndNothingThatHeInvented(t *testing.T) {
 	if got.Address.String() != "203.0.113.7" || got.Session.IsZero() || !arrived[0].HasCredentials {
 		t.Errorf("address %v, session %v, credentials %v", got.Address, got.Session, arrived[0].HasCredentials)
 	}
-	if q, err := g.Question(&View{
+	if q, err := g.BackendRequest(&Request{
 		Path: got.Path, Query: "token=a%2Bb&token=2", Host: "tv.example.com", Scheme: "https", Peer: got.Address,
 		Header: http.Header{"Authorization": {"Basic x"}},
 	}, ""); err != nil || q.Session != got.Session {
@@ -538,14 +543,14 @@ func TestABackendHearsWhatTheViewerSaidAndNothingThatHeInvented(t *testing.T) {
 
 func TestAQuestionThatWouldNotBeAskedSaysWhy(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
+	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
 	for path, want := range map[string]string{
-		"/play/a001/../x.m3u8":  unclean,
+		"/play/a001/../x.m3u8":  uncleanPath,
 		"/vod/a001/index.m3u8":  "no route for this path and host",
 		"/play/a001/seg-17.ts":  "only playlists open sessions; anything else is refused without asking",
 		"/play/a001/index.m3u8": "the credential token is missing, so the viewer is refused without asking",
 	} {
-		if q, err := g.Question(&View{Path: path, Header: http.Header{}}, ""); err == nil || err.Error() != want {
+		if q, err := g.BackendRequest(&Request{Path: path, Header: http.Header{}}, ""); err == nil || err.Error() != want {
 			t.Errorf("Question(%s): got %v %v, want %q", path, q, err, want)
 		}
 	}
@@ -553,7 +558,7 @@ func TestAQuestionThatWouldNotBeAskedSaysWhy(t *testing.T) {
 
 func TestARevivedSessionIsAskedAboutOnceCredentialsTurnUp(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
+	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
 	g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
 		if !a.HasCredentials {
 			return backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}, nil

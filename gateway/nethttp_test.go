@@ -221,11 +221,11 @@ func TestOneRequestTooManyIsAskedToComeBack(t *testing.T) {
 
 func TestALongURLIsRefusedByItsSetting(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Limits.MaxURLBytes = 256 })
+	g := newGate(t, func(c *Config) { c.Limits.MaxURLSize = 256 })
 	path := "/play/a001/index.m3u8?token="
 	g.want(t, 200, path+strings.Repeat("x", 256-len(path)))
 	got := g.want(t, 414, path+strings.Repeat("x", 257-len(path)), "Origin: https://tv.example.com")
-	if got.body != "the URL is longer than limits.max_url_bytes=256\n" || got.header.Get("Access-Control-Allow-Origin") != "*" {
+	if got.body != "the URL is longer than limits.max_url_size=256B\n" || got.header.Get("Access-Control-Allow-Origin") != "*" {
 		t.Errorf("got %q, %v", got.body, got.header)
 	}
 }
@@ -253,7 +253,7 @@ func newBubble(t *testing.T, edit func(*Config), o originFunc) *bubble {
 	b.ticket = (&gate{Gateway: b.core, room: b.room}).ticket(t, "a001")
 	ctx, stop := context.WithCancel(context.Background())
 	b.stop = stop
-	server := NewServer(c, b.handler, b.core.o.Logger)
+	server := NewServer(c, b.handler, b.core.options.Logger)
 	go func() { b.ended <- server.Run(ctx, b.pipes) }()
 	t.Cleanup(func() {
 		stop()
@@ -333,8 +333,8 @@ func TestAViewerWhoStopsReadingIsCutOff(t *testing.T) {
 				for b.handler.serving.Load() > 0 {
 					pass(time.Second)
 				}
-				limits := b.core.o.Config.Limits
-				least, most := limits.WriteStall, limits.WriteStall+size/slowestViewer*time.Second+2*time.Second
+				limits := b.core.options.Config.Limits
+				least, most := limits.WriteTimeout, limits.WriteTimeout+size/minViewerRate*time.Second+2*time.Second
 				if took := time.Since(start); took < least || took > most {
 					t.Errorf("cut off after %v, want %v to %v", took, least, most)
 				}
@@ -350,7 +350,7 @@ func TestAViewerWhoLeavesIsNotAnswered(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	arrived, left := make(chan struct{}), make(chan error, 1)
-	g.handler.gateway.o.Sessions = &fakeSessions{
+	g.handler.gateway.options.Sessions = &fakeSessions{
 		find: func(backends.SessionID) Session { return nil },
 		open: func(ctx context.Context, _ session.OpenRequest) (Session, error) {
 			close(arrived)
@@ -383,8 +383,8 @@ func TestManyViewersAtOnce(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) {
 		query, none := c.Routes[0], c.Routes[0]
-		query.Path, query.OriginPath, query.Carry = "/query/{channel}/*", "/play/{channel}/*", hls.TicketInQuery
-		none.Path, none.OriginPath, none.Carry = "/none/{channel}/*", "/play/{channel}/*", hls.TicketInNone
+		query.Path, query.OriginPath, query.TicketIn = "/query/{channel}/*", "/play/{channel}/*", hls.TicketInQuery
+		none.Path, none.OriginPath, none.TicketIn = "/none/{channel}/*", "/play/{channel}/*", hls.TicketInNone
 		c.Routes = append(c.Routes, query, none)
 	})
 	g.client.Transport = &http.Transport{MaxIdleConnsPerHost: 50}

@@ -43,7 +43,7 @@ func TestAURINeverChangesBetweenReloads(t *testing.T) {
 func watchTwoHours(t *testing.T, carry hls.TicketTransport) {
 	start := time.Now()
 	c := testConfig("http://origin.example.com")
-	c.Routes[0].Carry, c.CORS.AllowOrigins = carry, []string{"https://tv.example.com"}
+	c.Routes[0].TicketIn, c.CORS.AllowedOrigins = carry, []string{"https://tv.example.com"}
 	live := origin.WithTransport(liveOrigin(start))
 	e, r := newCore(t, c, live)
 	uriOf, cookies := map[string]string{}, map[string]bool{} // by media sequence number
@@ -82,8 +82,8 @@ func watchTwoHours(t *testing.T, carry hls.TicketTransport) {
 // ask is a viewer's request without a network: the playlist and the cookie that came with it.
 func ask(t *testing.T, e *Gateway, path, query string) (body, cookie string) {
 	t.Helper()
-	var a Answer
-	v := View{
+	var a Response
+	v := Request{
 		Method: http.MethodGet, Scheme: "https", Host: "tv.example.com", Path: path, Query: query,
 		Peer: netip.MustParseAddr("192.0.2.7"), Header: http.Header{},
 	}

@@ -3,9 +3,11 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
+	"usher/gateway/edge"
 	"usher/gateway/hls"
 )
 
@@ -19,44 +21,44 @@ type RouteConfig struct {
 	// OriginPath is the path on the origin; empty: as the viewer's.
 	OriginPath string `yaml:"origin_path"`
 	// Media are further patterns at which the route's playlists may list media. They need a ticket, whatever they name.
-	Media []PlaceConfig `yaml:"media"`
+	Media []PathMappingConfig `yaml:"media"`
 	// Hosts are the host names that the route is for; empty: all.
 	Hosts   []string `yaml:"hosts"`
 	Origin  string   `yaml:"origin"`
 	Backend string   `yaml:"backend"`
-	// Carry is how the ticket travels.
-	Carry hls.TicketTransport `yaml:"carry"`
+	// TicketIn is how the ticket travels.
+	TicketIn hls.TicketTransport `yaml:"ticket_in"`
 	// Identity are facts beside the credentials that tell sessions apart: address, user_agent, playback_session (the
 	// X-Playback-Session-Id of Apple's players, in place of the other two), and where an edge asks edge_session, its own
 	// id of the session.
-	Identity []string `yaml:"identity"`
+	IdentityFields []string `yaml:"identity_fields"`
 	// Credentials are the query parameters that a backend decides on; empty: the whole query. CredentialHeaders are
 	// header fields that count as well.
 	Credentials       []string `yaml:"credentials"`
 	CredentialHeaders []string `yaml:"credential_headers"`
-	// Required are credentials without which the answer is 403 and nobody is asked.
-	Required []string `yaml:"required"`
+	// RequiredCredentials are credentials without which the answer is 403 and nobody is asked.
+	RequiredCredentials []string `yaml:"required_credentials"`
 	// IgnoreQuery are parameters that are no credentials.
 	IgnoreQuery []string `yaml:"ignore_query"`
 	// ForwardQuery are parameters of the viewer's that the origin is to see, such as start and duration of an archive.
 	ForwardQuery []string `yaml:"forward_query"`
-	// Device are query parameters or header fields that together tell a user's devices apart, such as mac. A device plays
+	// DeviceFields are query parameters or header fields that together tell a user's devices apart, such as mac. A device plays
 	// one stream, so that zapping is never taken for watching several; empty: an address stands in for it. It is no
 	// credential unless Credentials names it as well.
-	Device []string `yaml:"device"`
+	DeviceFields []string `yaml:"device_fields"`
 	// CredentialsEverywhere lets credentials open a session on any URI, for players that put them on every one.
 	CredentialsEverywhere bool `yaml:"credentials_everywhere"`
 	// Edge makes the route one at which somebody else's media server asks whether a viewer may watch; nil: it serves media.
-	Edge *EdgeConfig `yaml:"edge"`
+	Edge *edge.Config `yaml:"edge"`
 }
 
-// PlaceConfig is a pattern for viewers' paths, and the path on the origin that it stands for; empty: the same.
-type PlaceConfig struct {
+// PathMappingConfig is a pattern for viewers' paths, and the path on the origin that it stands for; empty: the same.
+type PathMappingConfig struct {
 	Path       string `yaml:"path"`
 	OriginPath string `yaml:"origin_path"`
 }
 
-// Facts that may tell sessions apart, as RouteConfig.Identity spells them.
+// Facts that may tell sessions apart, as RouteConfig.IdentityFields spells them.
 const (
 	identityAddress  = "address"
 	identityAgent    = "user_agent"
@@ -78,15 +80,15 @@ func (c Config) validateRoute(key string, r RouteConfig, hasBackend func(string)
 	if !hasBackend(r.Backend) {
 		errs = append(errs, fmt.Errorf("%s.backend: %q is not among backends", key, r.Backend))
 	}
-	for i, f := range r.Identity {
-		if !slices.Contains(r.identityFacts(), f) {
-			errs = append(errs, fmt.Errorf("%s.identity[%d]: %q is unknown; want one of %s", key, i, f,
-				strings.Join(r.identityFacts(), ", ")))
+	for i, f := range r.IdentityFields {
+		if !slices.Contains(r.knownIdentityFields(), f) {
+			errs = append(errs, fmt.Errorf("%s.identity_fields[%d]: %q is unknown; want one of %s", key, i, f,
+				strings.Join(r.knownIdentityFields(), ", ")))
 		}
 	}
 	errs = append(errs, r.validateHosts(key), r.validateRequired(key), r.validateDevice(key))
-	if r.Carry == hls.TicketInCookie && slices.Contains(c.CORS.AllowOrigins, "*") {
-		errs = append(errs, fmt.Errorf(`%s.carry: cookie needs cors.allow_origins to list the players' origins; browsers send no cookie to "*"`, key))
+	if r.TicketIn == hls.TicketInCookie && slices.Contains(c.CORS.AllowedOrigins, "*") {
+		errs = append(errs, fmt.Errorf(`%s.ticket_in: cookie needs cors.allowed_origins to list the players' origins; browsers send no cookie to "*"`, key))
 	}
 	return errors.Join(errs...)
 }
@@ -104,25 +106,75 @@ func (r RouteConfig) validateHosts(key string) error {
 // validateRequired finds credentials that nobody could ever show.
 func (r RouteConfig) validateRequired(key string) error {
 	var errs []error
-	for i, name := range r.Required {
+	for i, name := range r.RequiredCredentials {
 		named := len(r.Credentials) == 0 || slices.Contains(r.Credentials, name)
 		if named && !slices.Contains(r.IgnoreQuery, name) || strings.Contains(r.viewerPath(), "{"+name+"}") ||
 			slices.ContainsFunc(r.CredentialHeaders, func(h string) bool { return strings.EqualFold(h, name) }) {
 			continue
 		}
-		errs = append(errs, fmt.Errorf("%s.required[%d]: %q is no credential of the route's", key, i, name))
+		errs = append(errs, fmt.Errorf("%s.required_credentials[%d]: %q is no credential of the route's", key, i, name))
 	}
 	return errors.Join(errs...)
 }
 
 func (r RouteConfig) validateDevice(key string) error {
 	var errs []error
-	for i, name := range r.Device {
+	for i, name := range r.DeviceFields {
 		switch {
 		case strings.Trim(name, nameCharacters) != "" || name == "":
-			errs = append(errs, fmt.Errorf("%s.device[%d]: %q: want the name of a query parameter or of a header field", key, i, name))
-		case slices.Contains(r.Device[:i], name):
-			errs = append(errs, fmt.Errorf("%s.device[%d]: %q is named twice", key, i, name))
+			errs = append(errs, fmt.Errorf("%s.device_fields[%d]: %q: want the name of a query parameter or of a header field", key, i, name))
+		case slices.Contains(r.DeviceFields[:i], name):
+			errs = append(errs, fmt.Errorf("%s.device_fields[%d]: %q is named twice", key, i, name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// validateEdge names every setting that cannot work in a route at which an edge asks.
+func (r RouteConfig) validateEdge(key string, hasBackend func(string) bool) error {
+	errs := []error{r.Edge.Validate(key+".edge", hasBackend)}
+	wrong := func(bad bool, format string, args ...any) {
+		if bad {
+			errs = append(errs, fmt.Errorf(key+"."+format, args...))
+		}
+	}
+	d := r.Edge.Dialect
+	wrong(d == edge.Envoy && r.Path != "", "path: envoy asks at ext_authz.listen; leave it out")
+	wrong(d.KeepsSessions() && len(r.CredentialHeaders) > 0,
+		"credential_headers: %s passes none of a viewer's on", d)
+	wrong(d.KeepsSessions() && slices.Contains(r.IdentityFields, identityPlayback),
+		"identity_fields: %s: %s passes no header of a viewer's on", identityPlayback, d)
+	wrong(!d.KeepsSessions() && slices.Contains(r.IdentityFields, identityEdgeSession),
+		"identity_fields: %s: %s has no sessions of its own", identityEdgeSession, d)
+	for _, field := range []struct {
+		key string
+		set bool
+	}{
+		{"origin", r.Origin != ""},
+		{"origin_path", r.OriginPath != ""},
+		{"media", len(r.Media) > 0},
+		{"ticket_in", r.TicketIn != hls.TicketInPath},
+		{"forward_query", len(r.ForwardQuery) > 0},
+	} {
+		wrong(field.set, "%s: has no place beside edge, whose media server serves the media", field.key)
+	}
+	return errors.Join(errs...)
+}
+
+// validateEndpoints finds routes whose edges ask at one path in words of two kinds, of which only one could be understood.
+func (c Config) validateEndpoints() error {
+	var errs []error
+	for i, r := range c.Routes {
+		for j, other := range c.Routes[:i] {
+			if r.Edge == nil || other.Edge == nil || r.Path != other.Path || r.Edge.Dialect == other.Edge.Dialect {
+				continue
+			}
+			if slices.ContainsFunc(r.Edge.Networks, func(n netip.Prefix) bool {
+				return slices.ContainsFunc(other.Edge.Networks, n.Overlaps)
+			}) {
+				errs = append(errs, fmt.Errorf("routes[%d].path: %q is asked by the same networks in another dialect at routes[%d]",
+					i, r.Path, j))
+			}
 		}
 	}
 	return errors.Join(errs...)
@@ -148,8 +200,8 @@ func (r RouteConfig) viewerPath() string {
 	return r.Path
 }
 
-// identityFacts are the facts that may tell the route's sessions apart.
-func (r RouteConfig) identityFacts() []string {
+// knownIdentityFields are the facts that may tell the route's sessions apart.
+func (r RouteConfig) knownIdentityFields() []string {
 	facts := []string{identityAddress, identityAgent, identityPlayback}
 	if r.Edge != nil {
 		facts = append(facts, identityEdgeSession)

@@ -19,7 +19,8 @@ type BulkheadConfig struct {
 	RecheckInFlight int `yaml:"recheck_in_flight"`
 	// MaxWaiting bounds how many checks wait for a slot, for openings and re-checks each.
 	MaxWaiting int `yaml:"max_waiting"`
-	// AnswerDeadline is how long a check waits for a slot at most.
+	// AnswerDeadline is the longest time that a viewer's opening waits for its first decision. A check waits no longer for a
+	// slot.
 	AnswerDeadline time.Duration `yaml:"answer_deadline"`
 }
 

@@ -6,10 +6,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"usher/backends"
-
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
 )
 
 func newTestChain(policy backends.Policy, adapter backends.Backend) *Chain {

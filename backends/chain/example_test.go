@@ -52,7 +52,9 @@ func Example() {
 	check("bob, unknown", &backends.Request{Query: "token=stolen"})
 
 	stop()
-	<-done
+	if err := <-done; err != nil {
+		fmt.Println(err)
+	}
 	// Output:
 	// alice: allowed by backend
 	// mallory: denied by backend

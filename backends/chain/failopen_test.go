@@ -11,9 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"usher/backends"
-
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
 )
 
 func currentlyDecided(v backends.Verdict, s backends.Source) *backends.Request {

@@ -11,7 +11,7 @@ import (
 type LocalConfig struct {
 	// OnFailure is the outage policy. Empty: as under the preset astra.
 	OnFailure backends.Policy `yaml:"on_failure"`
-	// AnswerDeadline is how long a viewer waits for the first answer at most.
+	// AnswerDeadline is the longest time that a viewer's opening waits for its first decision.
 	AnswerDeadline time.Duration `yaml:"answer_deadline"`
 }
 

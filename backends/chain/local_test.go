@@ -12,9 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"usher/backends"
-
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
 )
 
 // firstOpinionOf is a composite that asks its members in order and takes the first opinion.

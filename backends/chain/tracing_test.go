@@ -7,13 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"usher/backends"
-
 	"github.com/google/go-cmp/cmp"
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
+
+	"usher/backends"
 )
 
 func newTracer(t *testing.T) (trace.Tracer, *tracetest.InMemoryExporter) {

@@ -308,9 +308,9 @@ func TestNewRefusesAWrongConfig(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	cfg := DefaultConfig()
-	cfg.HTTP.Address, cfg.HTTP.MaxBody = "ftp://auth.example.com", 0
+	cfg.HTTP.Address, cfg.HTTP.MaxBodySize = "ftp://auth.example.com", 0
 	err = cfg.Validate()
-	want := "address: must begin with http:// or https://, not \"ftp\"\nmax_body: 0 must be at least 1"
+	want := "address: must begin with http:// or https://, not \"ftp\"\nmax_body_size: 0 must be at least 1B"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -155,12 +155,12 @@ func TestClient_Do_ReadsARequiredBody(t *testing.T) {
 	s.SetDialect(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
 		_, _ = io.WriteString(w, r.URL.Query().Get("say"))
 	})
-	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.RequireBody, cfg.MaxBody = "^ok", 100 })
+	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.RequireBody, cfg.MaxBodySize = "^ok", 100 })
 	for say, want := range map[string]string{
 		"ok":                           "",
 		"no":                           `ask backend "portal": malformed: allowed, but the body does not match require_body="^ok"`,
 		"ok" + strings.Repeat("x", 98): "",
-		"ok" + strings.Repeat("x", 99): `ask backend "portal": malformed: body larger than max_body=100`,
+		"ok" + strings.Repeat("x", 99): `ask backend "portal": malformed: body larger than max_body_size=100B`,
 	} {
 		d, err := c.Decide(t.Context(), httpbackend.Call{Query: "say=" + say})
 		if want == "" && (err != nil || d.Verdict != backends.Allowed) || want != "" && (err == nil || err.Error() != want) {

@@ -242,7 +242,7 @@ func TestClient_Do_Bodies(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, strings.Repeat("x", size))
 	})
-	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.MaxBody = 100 })
+	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.MaxBodySize = 100 })
 	a, err := c.Do(t.Context(), httpbackend.Call{NeedsBody: true})
 	if err != nil || len(a.Body) != 100 {
 		t.Errorf("got %d bytes and error %v, want 100", len(a.Body), err)
@@ -252,7 +252,7 @@ func TestClient_Do_Bodies(t *testing.T) {
 		t.Errorf("got %d bytes and error %v, want an answer without a body", len(a.Body), err)
 	}
 	_, err = c.Do(t.Context(), httpbackend.Call{Query: "big=1", NeedsBody: true})
-	want := `ask backend "portal": malformed: body larger than max_body=100`
+	want := `ask backend "portal": malformed: body larger than max_body_size=100B`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -33,10 +33,10 @@ type Config struct {
 	TLSTimeout time.Duration `yaml:"tls_timeout"`
 	// IdleTimeout is how long an idle connection is kept.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
-	// MaxResponseHeader bounds the headers of an answer, in bytes. A larger answer is malformed.
-	MaxResponseHeader int64 `yaml:"max_response_header"`
-	// MaxBody bounds the body in the same way.
-	MaxBody int64 `yaml:"max_body"`
+	// MaxResponseHeaderSize bounds the headers of an answer. A larger answer is malformed.
+	MaxResponseHeaderSize backends.ByteSize `yaml:"max_response_header_size"`
+	// MaxBodySize bounds the body in the same way.
+	MaxBodySize backends.ByteSize `yaml:"max_body_size"`
 
 	TLS backends.TLSConfig `yaml:"tls"`
 }
@@ -44,11 +44,11 @@ type Config struct {
 // DefaultConfig returns the defaults. The address has none.
 func DefaultConfig() Config {
 	return Config{
-		DialTimeout:       time.Second,
-		TLSTimeout:        2 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxResponseHeader: 16 << 10,
-		MaxBody:           64 << 10,
+		DialTimeout:           time.Second,
+		TLSTimeout:            2 * time.Second,
+		IdleTimeout:           time.Minute,
+		MaxResponseHeaderSize: 16 * backends.KiB,
+		MaxBodySize:           64 * backends.KiB,
 	}
 }
 
@@ -69,11 +69,11 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: %s must be above 0", bound.key, bound.value))
 		}
 	}
-	if c.MaxResponseHeader < 1<<10 {
-		errs = append(errs, fmt.Errorf("max_response_header: %d must be at least 1024", c.MaxResponseHeader))
+	if c.MaxResponseHeaderSize < backends.KiB {
+		errs = append(errs, fmt.Errorf("max_response_header_size: %v must be at least 1KiB", c.MaxResponseHeaderSize))
 	}
-	if c.MaxBody < 1 {
-		errs = append(errs, fmt.Errorf("max_body: %d must be at least 1", c.MaxBody))
+	if c.MaxBodySize < 1 {
+		errs = append(errs, fmt.Errorf("max_body_size: %v must be at least 1B", c.MaxBodySize))
 	}
 	return errors.Join(append(errs, c.validateHeaders(), c.TLS.Validate())...)
 }

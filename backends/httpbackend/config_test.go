@@ -26,11 +26,11 @@ func TestConfig_Validate(t *testing.T) {
 		"an address with a fragment": {func(c *httpbackend.Config) { c.Address += "#x" }, []string{"address: has a '#', which is never sent; write %23"}},
 		"bounds of nothing, all named": {
 			func(c *httpbackend.Config) {
-				c.DialTimeout, c.TLSTimeout, c.IdleTimeout, c.MaxResponseHeader, c.MaxBody = 0, 0, 0, 0, 0
+				c.DialTimeout, c.TLSTimeout, c.IdleTimeout, c.MaxResponseHeaderSize, c.MaxBodySize = 0, 0, 0, 0, 0
 			},
 			[]string{
 				"dial_timeout: 0s must be above 0", "tls_timeout: 0s must be above 0", "idle_timeout: 0s must be above 0",
-				"max_response_header: 0 must be at least 1024", "max_body: 0 must be at least 1",
+				"max_response_header_size: 0 must be at least 1KiB", "max_body_size: 0 must be at least 1B",
 			},
 		},
 		"headers that cannot be set": {

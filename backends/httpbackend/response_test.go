@@ -9,9 +9,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"usher/backends"
-
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
 )
 
 const ownHost = "portal.example.com"

@@ -4,10 +4,10 @@ import (
 	"slices"
 	"testing"
 
-	"usher/backends"
-
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
 )
 
 // TestNewStatusTable_Presets compares each preset with the table of the design. A '!' is an alarm.

@@ -32,7 +32,7 @@ func newTransport(cfg Config, connections int) (*http.Transport, error) {
 		MaxIdleConns:           connections,
 		MaxIdleConnsPerHost:    connections,
 		IdleConnTimeout:        cfg.IdleTimeout,
-		MaxResponseHeaderBytes: cfg.MaxResponseHeader,
+		MaxResponseHeaderBytes: int64(cfg.MaxResponseHeaderSize),
 		DisableCompression:     true, // bodies are small, and a decompression bomb costs memory
 		ReadBufferSize:         4 << 10,
 		WriteBufferSize:        4 << 10,

@@ -242,7 +242,7 @@ func TestConfigInYAML(t *testing.T) {
 		Statuses: httpbackend.Statuses{"404": httpbackend.OutcomeDeny, "5xx": httpbackend.OutcomeFailure},
 
 		DialTimeout: 300 * time.Millisecond, TLSTimeout: time.Second, IdleTimeout: 30 * time.Second,
-		MaxResponseHeader: 8192, MaxBody: 1024,
+		MaxResponseHeaderSize: 8192, MaxBodySize: 1024,
 		TLS: backends.TLSConfig{ServerName: "auth.internal"},
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {

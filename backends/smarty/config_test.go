@@ -46,7 +46,7 @@ func TestConfigInYAML(t *testing.T) {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := DefaultConfig()
-	want.HTTP.Address, want.HTTP.Preset, want.HTTP.MaxBody = "http://smarty.example.com", httpbackend.PresetFlussonic, 4096
+	want.HTTP.Address, want.HTTP.Preset, want.HTTP.MaxBodySize = "http://smarty.example.com", httpbackend.PresetFlussonic, 4096
 	want.Send = []string{"name", "ip"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)

@@ -98,8 +98,8 @@ routes: [ { path: "/*", backend: portal, edge: { dialect: astra, networks: [ 127
 			w := httptest.NewRecorder()
 			admin.Handler(s.Admin, admin.Options{Node: (*adminNode)(n)}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 			for _, want := range []string{
-				fmt.Sprintf(`usher_backend_alarm{alarm="%s",backend="portal"} 1`, test.alarm),
-				fmt.Sprintf(`usher_backend_alarms_total{alarm="%s",backend="portal"} 3`, test.alarm),
+				fmt.Sprintf(`usher_backend_contract_violation{backend="portal",violation="%s"} 1`, test.alarm),
+				fmt.Sprintf(`usher_backend_contract_violations_total{backend="portal",violation="%s"} 3`, test.alarm),
 			} {
 				if !strings.Contains(w.Body.String(), want) {
 					t.Errorf("/metrics has no %s:\n%s", want, w.Body)

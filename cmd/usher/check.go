@@ -67,11 +67,11 @@ func (c checkCommand) question(n *node) (*backends.Request, error) {
 	if err != nil || u.Host == "" {
 		return nil, fmt.Errorf("--url=%s: want an absolute URL as a viewer has it", c.URL)
 	}
-	view := gateway.View{
+	view := gateway.Request{
 		Method: "GET", Scheme: u.Scheme, Host: u.Host, Path: u.EscapedPath(), Query: u.RawQuery, Peer: c.IP.Unmap(),
 		Header: checkHeader{c.UserAgent},
 	}
-	q, err := n.gateway.Question(&view, c.Channel)
+	q, err := n.gateway.BackendRequest(&view, c.Channel)
 	if err != nil {
 		return nil, fmt.Errorf("--url=%s: %w", c.URL, err)
 	}

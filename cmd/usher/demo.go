@@ -47,7 +47,7 @@ func (c demoCommand) Run(r runtime) error {
 	defer d.close()
 	logger := slog.New(slog.DiscardHandler)
 	if c.Verbose {
-		logger = logSettings{Level: slog.LevelDebug, Format: "text"}.logger(r.err)
+		logger = logSettings{Level: logLevel(slog.LevelDebug), Format: "text"}.logger(r.err)
 	}
 	return serve(r.ctx, d.settings, logger, func(n *node, at net.Addr) {
 		d.mount(n)
@@ -116,10 +116,10 @@ func (d *demo) makeSettings(c demoCommand, origin string) (*settings, error) {
 	for _, path := range []string{"/play/{channel}/*", "/single/{channel}/*", "/ll/{channel}/*"} {
 		s.Gateway.Routes = append(s.Gateway.Routes, gateway.RouteConfig{Path: path, Origin: "stage", Backend: "middleware"})
 	}
-	s.Gateway.Drain.Delay = 0
+	s.Gateway.Drain.ReadinessDelay = 0
 	s.Gateway.Drain.Timeout = time.Second
 	s.Sessions.Recheck.Min = demoRecheckMin
-	s.Sessions.DenyFor = demoDenyFor
+	s.Sessions.DenialTTL = demoDenyFor
 	b := new(backendSettings)
 	b.SetKind("httprequest")
 	a := b.Around.(*askedSettings) //nolint:forcetypeassert // SetKind made it

@@ -69,7 +69,7 @@ identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
 origins: { stage: { url: %q } }
 backends: { portal: { kind: ministra, address: %q } }
-routes: [ { path: "/single/{channel}/*", origin: stage, backend: portal, required: [ token ] } ]
+routes: [ { path: "/single/{channel}/*", origin: stage, backend: portal, required_credentials: [ token ] } ]
 `, origin, p.URL()+"/stalker_portal")
 	if _, err := config.Parse("usher.yaml", []byte(text), s, config.Environment{}); err != nil {
 		t.Fatal(err)
@@ -90,8 +90,8 @@ routes: [ { path: "/single/{channel}/*", origin: stage, backend: portal, require
 func (l *lounge) get(t *testing.T, path, query string) (status int, body string) {
 	t.Helper()
 	l.portal.now.Store(time.Now().UnixNano())
-	var a gateway.Answer
-	v := gateway.View{
+	var a gateway.Response
+	v := gateway.Request{
 		Method: http.MethodGet, Scheme: "http", Host: "tv.example.com", Path: path, Query: query,
 		Peer: netip.MustParseAddr("192.0.2.7"), Header: http.Header{"User-Agent": {"MAG200"}},
 	}

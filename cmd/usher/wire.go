@@ -20,7 +20,7 @@ import (
 	"usher/backends/httpbackend"
 	"usher/cluster"
 	"usher/gateway"
-	"usher/gateway/extauthz"
+	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
 )
 
@@ -69,7 +69,7 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	n.registry = actors.NewRegistry(actors.Options{
 		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
 		Backends: n.sessionBackends(), Cluster: n.cluster,
-		StoreTimeout: s.Cluster.Deadline, HeartbeatInterval: s.Cluster.Heartbeat,
+		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
 		SigningKey: n.gateway.SigningKey, Tracer: tracer, Logger: logger,
 	})
 	n.handler = gateway.NewHandler(n.gateway)
@@ -120,7 +120,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 }
 
 // audience counts the viewers who are watching here: those of a channel, and all.
-func (n *node) audience(channel string) (ofChannel, all int) { return n.registry.Audience(channel) }
+func (n *node) audience(channel string) (ofChannel, all int) { return n.registry.Viewers(channel) }
 
 func (n *node) makeOrigins() error {
 	var err error

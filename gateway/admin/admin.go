@@ -21,13 +21,13 @@ type Backend struct {
 	Address string `json:"address,omitempty"`
 	// Alarms is what it does outside its contract, by the alarm's name; nil: nobody watches for that. One that is
 	// missing was never raised.
-	Alarms map[string]AlarmState `json:"alarms,omitempty"`
+	Alarms map[string]AlarmState `json:"contract_violations,omitempty"`
 }
 
 // AlarmState is how often an alarm was raised since the start, and whether it holds at present.
 type AlarmState struct {
 	Count  uint64 `json:"count"`
-	Active bool   `json:"raised"`
+	Active bool   `json:"active"`
 }
 
 // LocalNode is what the listener shows of the node.
