@@ -17,18 +17,18 @@ func (g *Gateway) BackendRequest(req *Request, channel string) (*backends.Reques
 	viewer := clientOf(req, g.trusted)
 	t, found := g.viewerTarget(req, viewer, channel)
 	if !found {
-		return nil, errors.New("no route for this path and host")
+		return nil, errors.New("no route serves this path and host")
 	}
 	rc := newRequestContext(req, t, viewer)
 	if e := t.route.endpoint; e != nil {
 		rc.isPlaylist = rc.isPlaylist || e.Dialect().KeepsSessions()
 	}
 	if !rc.canOpenSession() {
-		return nil, errors.New("only playlists open sessions; anything else is refused without asking")
+		return nil, errors.New("only playlists open sessions; other requests are refused without a check")
 	}
 	rc.credentials = credentialsOf(&t, req, req.Query, g.options.Config.Tickets.Parameter)
 	if name := t.route.missing(&rc.credentials); name != "" {
-		return nil, fmt.Errorf("the credential %s is missing, so the viewer is refused without asking", name)
+		return nil, fmt.Errorf("the credential %s is missing, so the viewer is refused without a check", name)
 	}
 	rc.id = g.hasher.sessionID(&t, &rc.credentials, req, rc.viewer, 0)
 	return g.newBackendRequest(&rc), nil

@@ -20,27 +20,27 @@ func (g *Gateway) setCORS(carry hls.TicketTransport, req *Request, resp *Respons
 	allowed := g.options.Config.CORS.AllowedOrigins
 	switch {
 	case slices.Contains(allowed, "*"):
-		resp.set("Access-Control-Allow-Origin", "*")
+		resp.Set("Access-Control-Allow-Origin", "*")
 	case from != "" && slices.Contains(allowed, from):
-		resp.set("Access-Control-Allow-Origin", from)
-		resp.set("Vary", "Origin")
+		resp.Set("Access-Control-Allow-Origin", from)
+		resp.Set("Vary", "Origin")
 		if carry == hls.TicketInCookie {
-			resp.set("Access-Control-Allow-Credentials", "true")
+			resp.Set("Access-Control-Allow-Credentials", "true")
 		}
 	default:
-		resp.set("Vary", "Origin")
+		resp.Set("Vary", "Origin")
 		return
 	}
 	if req.Method != http.MethodOptions {
-		resp.set("Access-Control-Expose-Headers", "Content-Length, Content-Range, Age")
+		resp.Set("Access-Control-Expose-Headers", "Content-Length, Content-Range, Age")
 	}
 }
 
 // answerPreflight answers OPTIONS, before anybody asks who the viewer is.
 func answerPreflight(req *Request, resp *Response) {
 	resp.Status = http.StatusNoContent
-	resp.set("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
-	resp.set("Access-Control-Allow-Headers", req.Header.Get("Access-Control-Request-Headers"))
-	resp.set("Access-Control-Max-Age", preflightAge)
-	resp.set("Allow", "GET, HEAD, OPTIONS")
+	resp.Set("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
+	resp.Set("Access-Control-Allow-Headers", req.Header.Get("Access-Control-Request-Headers"))
+	resp.Set("Access-Control-Max-Age", preflightAge)
+	resp.Set("Allow", "GET, HEAD, OPTIONS")
 }

@@ -89,7 +89,7 @@ func (g *Gateway) isEdgeOrProxy(address netip.Addr) bool {
 // rejectUnlistedEdge refuses an edge that no network lists, and warns the operator: most likely it is one of theirs that
 // they forgot. The endpoint may be nil.
 func (g *Gateway) rejectUnlistedEdge(endpoint *edge.Endpoint, address netip.Addr, resp *Response) {
-	resp.refuse(http.StatusForbidden, "you are none of routes[].edge.networks")
+	resp.refuse(http.StatusForbidden, "this address may not ask; add it to routes[].edge.networks")
 	endpoint.WarnUnlisted(g.options.Logger, address)
 }
 
@@ -108,7 +108,7 @@ func (g *Gateway) answerEdge(
 	t, found := g.findEdgeTarget(d, edgeAddr, at, q)
 	switch {
 	case !found:
-		resp.refuse(http.StatusForbidden, "no route for this path and host")
+		resp.refuse(http.StatusForbidden, "no route serves this path and host")
 		g.warnUnrouted(d, edgeAddr, at)
 	case !isCleanPath(t.path):
 		resp.refuse(http.StatusForbidden, uncleanPath)
@@ -162,7 +162,7 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 		resp.refuse(http.StatusForbidden, "only GET, HEAD and OPTIONS")
 		return nil
 	case rc.request.isPublish && r.config.Edge.PublishBackend == "":
-		resp.refuse(http.StatusForbidden, "nobody may publish: the route has no edge.publish_backend")
+		resp.refuse(http.StatusForbidden, "publishing is not allowed; the route has no edge.publish_backend")
 		return nil
 	case !rc.canOpenSession() && r.endpoint.Matching() == edge.MatchByPlaylistsOnly && !mayBePlaylist(rc.target.path):
 		resp.Status = http.StatusOK
@@ -253,7 +253,7 @@ func (g *Gateway) identifyAtEdge(rc *requestContext, resp *Response) bool {
 		}
 	}
 	if !rc.canOpenSession() {
-		resp.refuse(http.StatusForbidden, "nobody is known to watch from there; only playlists open sessions")
+		resp.refuse(http.StatusForbidden, "no session matches this request; open the playlist first")
 		return false
 	}
 	if name := r.missing(&rc.credentials); name != "" {
@@ -291,10 +291,10 @@ func encodeForEdge(d edge.Dialect, rc *requestContext, resp *Response) {
 	resp.keepFields("Set-Cookie")
 	resp.Body = nil
 	resp.Status = d.Encode(r, resp)
-	resp.set("Cache-Control", "no-store")
+	resp.Set("Cache-Control", "no-store")
 	if resp.Status != http.StatusOK && !d.KeepsSessions() { // those show nothing of a body
 		resp.Body = why
-		resp.set("Content-Type", "text/plain; charset=utf-8")
+		resp.Set("Content-Type", "text/plain; charset=utf-8")
 	}
-	resp.set("Content-Length", strconv.Itoa(len(resp.Body)))
+	resp.Set("Content-Length", strconv.Itoa(len(resp.Body)))
 }

@@ -33,7 +33,7 @@ func TestOnlyListedEdgesAreHeard(t *testing.T) {
 			g := newEdgeGate(t, nil, edgeRoute(d, heardFrom("203.0.113.0/24", "2001:db8::/32")))
 			for range 3 {
 				got := g.wantAsked(t, d, http.StatusForbidden, atEdge{uri: "/play/a001/index.m3u8?token=1"})
-				if got.body != "you are none of routes[].edge.networks\n" || got.header.Get("Cache-Control") != "no-store" {
+				if got.body != "this address may not ask; add it to routes[].edge.networks\n" || got.header.Get("Cache-Control") != "no-store" {
 					t.Errorf("got %q, %v", got.body, got.header)
 				}
 			}

@@ -154,7 +154,7 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 	t, found := findTarget(g.routes, viewer.host, path)
 	if !found {
 		g.setCORS(hls.TicketInPath, req, resp)
-		resp.refuse(http.StatusNotFound, "no route for this path and host")
+		resp.refuse(http.StatusNotFound, "no route serves this path and host")
 		return nil
 	}
 	if t.route.endpoint != nil {
@@ -167,7 +167,7 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 		answerPreflight(req, resp)
 		return nil
 	default:
-		resp.set("Allow", "GET, HEAD, OPTIONS")
+		resp.Set("Allow", "GET, HEAD, OPTIONS")
 		resp.refuse(http.StatusMethodNotAllowed, "only GET, HEAD and OPTIONS")
 		return nil
 	}
@@ -195,7 +195,7 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 func (g *Gateway) identify(rc *requestContext, ticket string, resp *Response) bool {
 	r := rc.target.route
 	if rc.isTicketInPath && !r.acceptsTicketInPath() {
-		resp.refuse(http.StatusForbidden, "tickets of this route do not stand in the path")
+		resp.refuse(http.StatusForbidden, "this route accepts no ticket in the path")
 		return false
 	}
 	if !rc.isTicketInPath {
@@ -210,10 +210,10 @@ func (g *Gateway) identify(rc *requestContext, ticket string, resp *Response) bo
 		rc.credentials = g.credentialsBesideTicket(rc)
 		return true
 	case rc.isTicketInPath:
-		resp.refuse(http.StatusForbidden, "the ticket is not one of ours for this channel")
+		resp.refuse(http.StatusForbidden, "the ticket is not valid for this channel; open the playlist again")
 		return false
 	case !rc.canOpenSession():
-		resp.refuse(http.StatusForbidden, "no ticket; only playlists open sessions")
+		resp.refuse(http.StatusForbidden, "no ticket; open the playlist first")
 		return false
 	}
 	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.Parameter)
@@ -269,14 +269,14 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 	prefix := networkPrefix(rc.viewer.address)
 	if !rc.session.Admit(prefix, rc.now, g.options.MaxAddresses) {
 		if rc.credentials.IsEmpty() {
-			resp.refuse(http.StatusForbidden, "the ticket is used from too many addresses; credentials are needed")
+			resp.refuse(http.StatusForbidden, "the ticket is used from too many addresses; open the playlist with credentials")
 			return nil
 		}
 		// The excess viewer is a session of his own, with a ticket of his own.
 		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer, prefix)
 		rc.claims, rc.hasTicket, rc.isTicketInPath = ticketClaims{}, false, false
 		if !rc.canOpenSession() && g.options.Sessions.Find(rc.id) == nil {
-			resp.refuse(http.StatusForbidden, "used from too many addresses; only playlists open sessions")
+			resp.refuse(http.StatusForbidden, "the credentials are used from too many addresses; open the playlist again")
 			return nil
 		}
 		if d, err = g.findOrOpenSession(ctx, rc); err != nil {

@@ -91,7 +91,7 @@ func (h *Handler) handleUnanswered(r *http.Request, req *Request, resp *Response
 	}
 	resp.Reset()
 	h.gateway.setCORS(hls.TicketInPath, req, resp)
-	resp.retryLater(time.Second, "draining")
+	resp.retryLater(time.Second, "the node is draining; try again")
 	h.gateway.encodeRefusal(req, resp)
 }
 

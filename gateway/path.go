@@ -7,7 +7,7 @@ import (
 )
 
 // uncleanPath is why a path that isCleanPath refuses is refused.
-const uncleanPath = "the path has dot segments, encoded slashes or letters, or control characters"
+const uncleanPath = "the path has dot segments, encoded slashes, encoded letters or control characters"
 
 // isCleanPath reports whether a path may be routed as it is. Players send no other.
 func isCleanPath(path string) bool {

@@ -61,7 +61,7 @@ func (g *Gateway) servePlaylist(ctx context.Context, rc *requestContext, resp *R
 	if made.err != nil {
 		g.options.Logger.Warn("origin sent what is no playlist", slog.String("route", t.route.name),
 			slog.String("channel", t.channel), slog.Any("error", made.err))
-		resp.refuse(http.StatusBadGateway, "the origin sent what is no playlist")
+		resp.refuse(http.StatusBadGateway, "the origin sent no valid playlist")
 		return nil
 	}
 	g.renderPlaylist(rc, made.Template, p.Object, resp)
@@ -78,9 +78,9 @@ func (g *Gateway) renderPlaylist(rc *requestContext, tpl *hls.Template, o *origi
 		ticket := g.signer.sign(rc.claims, ticketScope{rc.target.route.name, rc.target.channel})
 		resp.Body = tpl.Append(make([]byte, 0, tpl.Size(len(ticket))), ticket)
 	}
-	resp.set("Content-Type", playlistContentType(o.ContentType))
-	resp.set("Content-Length", strconv.Itoa(len(resp.Body)))
-	resp.set("Cache-Control", "no-store")
+	resp.Set("Content-Type", playlistContentType(o.ContentType))
+	resp.Set("Content-Length", strconv.Itoa(len(resp.Body)))
+	resp.Set("Cache-Control", "no-store")
 	if carry == hls.TicketInCookie {
 		g.setCookies(rc, resp)
 	}
@@ -197,7 +197,7 @@ func (g *Gateway) setCookies(rc *requestContext, resp *Response) {
 		// A place that needs more than the path tells is one that the viewer came from.
 		if path, ok := t.route.mappings[i].viewer.folder(t.mapping.viewer, t.match); ok {
 			c.Path = path
-			resp.set("Set-Cookie", c.String())
+			resp.Set("Set-Cookie", c.String())
 		}
 	}
 }
@@ -211,9 +211,9 @@ func (g *Gateway) originFailed(err error, rc *requestContext, resp *Response) er
 	var status *origin.StatusError
 	switch {
 	case errors.As(err, &status) && status.Missing():
-		resp.refuse(status.Status, "the origin has no such thing")
+		resp.refuse(status.Status, "the origin does not have this file")
 	case errors.Is(err, origin.ErrPath):
-		resp.refuse(http.StatusNotFound, "no such path on the origin")
+		resp.refuse(http.StatusNotFound, "the origin does not have this path")
 	case backends.IsOverload(err), errors.Is(err, origin.ErrClosed):
 		resp.retryLater(g.options.RetryAfter, err.Error())
 	case errors.Is(err, context.DeadlineExceeded):

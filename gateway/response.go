@@ -44,17 +44,14 @@ func (resp *Response) Sent(n int64) {
 	}
 }
 
-// set adds a header field. An empty value adds none.
-func (resp *Response) set(name, value string) {
+// Set adds a header field. An empty value adds none.
+func (resp *Response) Set(name, value string) {
 	if value == "" || resp.numFields == maxFields {
 		return
 	}
 	resp.fields[resp.numFields] = Field{name, value}
 	resp.numFields++
 }
-
-// Set adds a header field: set, for those who word an answer elsewhere.
-func (resp *Response) Set(name, value string) { resp.set(name, value) }
 
 // keepFields drops all header fields but those of that name.
 func (resp *Response) keepFields(name string) {
@@ -72,14 +69,14 @@ func (resp *Response) keepFields(name string) {
 func (resp *Response) refuse(status int, why string) {
 	resp.Status = status
 	resp.Body = []byte(why + "\n")
-	resp.set("Content-Type", "text/plain; charset=utf-8")
-	resp.set("Content-Length", strconv.Itoa(len(resp.Body)))
-	resp.set("Cache-Control", "no-store")
+	resp.Set("Content-Type", "text/plain; charset=utf-8")
+	resp.Set("Content-Length", strconv.Itoa(len(resp.Body)))
+	resp.Set("Cache-Control", "no-store")
 }
 
 // retryLater asks the viewer to try again: what is wrong will pass, and a 4xx would end his playback.
 func (resp *Response) retryLater(after time.Duration, why string) {
-	resp.set("Retry-After", strconv.Itoa(max(1, int(after/time.Second))))
+	resp.Set("Retry-After", strconv.Itoa(max(1, int(after/time.Second))))
 	resp.refuse(http.StatusServiceUnavailable, why)
 }
 
@@ -90,12 +87,12 @@ func (resp *Response) applyDecision(d *backends.Decision, isPlaylist bool, retry
 	case d.Verdict == backends.Allowed:
 		return true
 	case d.Verdict == backends.Denied && d.Redirect != "" && isPlaylist:
-		resp.set("Location", d.Redirect)
-		resp.refuse(http.StatusFound, "sent elsewhere by the backend")
+		resp.Set("Location", d.Redirect)
+		resp.refuse(http.StatusFound, "redirected by the backend")
 	case d.Verdict == backends.Denied:
-		resp.refuse(http.StatusForbidden, "refused by "+d.Source.String())
+		resp.refuse(http.StatusForbidden, "denied by "+d.Source.String())
 	default:
-		resp.retryLater(retryAfter, "nobody can say now whether you may watch")
+		resp.retryLater(retryAfter, "access cannot be checked now; try again")
 	}
 	return false
 }

@@ -180,7 +180,7 @@ func TestALateAnswerAsksTheViewerToComeBack(t *testing.T) {
 		}()
 		<-arrived
 		b.stop()
-		if diff := cmp.Diff(answer{503, "draining\n", "1", "*"}, <-got); diff != "" {
+		if diff := cmp.Diff(answer{503, "the node is draining; try again\n", "1", "*"}, <-got); diff != "" {
 			t.Errorf("answer (-want +got):\n%s", diff)
 		}
 	})

@@ -15,7 +15,7 @@ import (
 const MaxBody = 64 << 10
 
 // errBody is why an edge's HTTP request with a body is refused.
-var errBody = errors.New("the body is broken or too large")
+var errBody = errors.New("the body is incomplete or too large")
 
 // Endpoint is where an edge asks. It is safe for concurrent use.
 type Endpoint struct {
