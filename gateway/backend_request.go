@@ -8,8 +8,8 @@ import (
 	"usher/gateway/edge"
 )
 
-// BackendRequest is what a backend would be asked about a viewer who comes without a ticket, to us or to an edge that asks us.
-// channel is the edge's own name of it, if it has one. The error says why nobody would be asked at all.
+// BackendRequest returns what a backend would be asked about a viewer without a ticket, here or at an edge. channel is the
+// edge's own name of the channel, or empty. The error says why no backend would be asked.
 func (g *Gateway) BackendRequest(req *Request, channel string) (*backends.Request, error) {
 	if !isCleanPath(req.Path) {
 		return nil, errors.New(uncleanPath)
@@ -34,7 +34,7 @@ func (g *Gateway) BackendRequest(req *Request, channel string) (*backends.Reques
 	return g.newBackendRequest(&rc), nil
 }
 
-// viewerTarget is what a viewer wants, here or at an edge.
+// viewerTarget returns the target of a viewer's request, here or at an edge.
 func (g *Gateway) viewerTarget(req *Request, viewer client, channel string) (target, bool) {
 	q := edge.CheckRequest{Host: viewer.host, Path: req.Path, Channel: channel}
 	for _, r := range g.routes {

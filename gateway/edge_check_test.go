@@ -224,7 +224,7 @@ func TestQuestionsThatCannotBeReadAreRefusedAndToldOnce(t *testing.T) {
 				}
 			}
 			want := []string{fmt.Sprintf(
-				"WARN an edge asks in words that cannot be read, so its viewers are refused edge=127.0.0.1 dialect=%s error=%s", d, tc.why)}
+				"WARN edge request invalid, viewers refused, set the edge up as in deploy/edges edge=127.0.0.1 dialect=%s error=%s", d, tc.why)}
 			if log := g.log.written(); !slices.Equal(log, want) {
 				t.Errorf("log: got %q, want %q", log, want)
 			}

@@ -48,7 +48,7 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 	return nil
 }
 
-// setBody takes the body from the stream if it is all in memory, and else leaves that to who sends the answer.
+// setBody sets Body if the whole stream is in memory, else Stream.
 func (resp *Response) setBody(s origin.Stream) {
 	if body, whole := s.Bytes(); whole {
 		resp.Body = body
@@ -59,7 +59,7 @@ func (resp *Response) setBody(s origin.Stream) {
 	resp.Stream = &resp.stream
 }
 
-// mediaContentType is the origin's, or what the name says: a server must not have to guess by the bytes.
+// mediaContentType returns the origin's content type, or one by the path's ending, so that net/http does not sniff.
 func mediaContentType(given, path string) string {
 	if given != "" {
 		return given
