@@ -154,28 +154,14 @@ func (g *Gateway) warnUnrouted(d edge.Dialect, edgeAddr netip.Addr, at string) {
 
 // admitAtEdge decides on a viewer of an edge. It writes the response that a viewer who asks for media would get.
 func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Response) error {
-	r := rc.target.route
-	switch {
-	case rc.request.Method == http.MethodOptions: // a browser's preflight shows no credentials, and learns nothing
-		resp.Status = http.StatusOK
-		return nil
-	case rc.request.Method != http.MethodGet && rc.request.Method != http.MethodHead:
-		resp.refuse(http.StatusForbidden, "only GET, HEAD and OPTIONS")
-		return nil
-	case rc.request.isPublish && r.config.Edge.PublishBackend == "":
-		resp.refuse(http.StatusForbidden, "publishing is not allowed; the route has no edge.publish_backend")
-		return nil
-	case !rc.canOpenSession() && r.endpoint.Matching() == edge.MatchByPlaylistsOnly && !mayBePlaylist(rc.target.path):
-		resp.Status = http.StatusOK
-		return nil
-	case !g.identifyAtEdge(rc, resp):
+	if answerUnchecked(rc, resp) || !g.identifyAtEdge(rc, resp) {
 		return nil
 	}
 	if err := g.authorize(ctx, rc, resp); err != nil || resp.Status != 0 {
 		return err
 	}
 	resp.Status = http.StatusOK
-	switch r.endpoint.Matching() {
+	switch rc.target.route.endpoint.Matching() {
 	case edge.MatchByAddressAgent:
 		if rc.viewer.address.IsValid() {
 			g.fingerprints.Record(g.fingerprint(rc), rc.id)
@@ -188,16 +174,28 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 	return nil
 }
 
+// answerUnchecked answers what needs no decision, and reports whether it did.
+func answerUnchecked(rc *requestContext, resp *Response) bool {
+	r := rc.target.route
+	switch {
+	case rc.request.Method == http.MethodOptions: // a browser's preflight shows no credentials, and learns nothing
+		resp.Status = http.StatusOK
+	case rc.request.Method != http.MethodGet && rc.request.Method != http.MethodHead:
+		resp.refuse(http.StatusForbidden, "only GET, HEAD and OPTIONS")
+	case rc.request.isPublish && r.config.Edge.PublishBackend == "":
+		resp.refuse(http.StatusForbidden, "publishing is not allowed; the route has no edge.publish_backend")
+	case !rc.canOpenSession() && r.endpoint.Matching() == edge.MatchByPlaylistsOnly && !mayBePlaylist(rc.target.path):
+		resp.Status = http.StatusOK
+	default:
+		return false
+	}
+	return true
+}
+
 // fingerprint returns the viewer's fingerprint.
 func (g *Gateway) fingerprint(rc *requestContext) edge.Fingerprint {
 	t := &rc.target
 	return g.fingerprints.Of(t.route.name, t.channel, rc.viewer.address, rc.request.Header.Get("User-Agent"), rc.request.isPublish)
-}
-
-// findByFingerprint returns the session of a viewer who shows neither ticket nor credentials, or nil.
-func (g *Gateway) findByFingerprint(rc *requestContext) (backends.SessionID, Session) {
-	var ids [edge.MaxAlike]backends.SessionID
-	return newestAllowed(g.fingerprints.AppendSessions(ids[:0], g.fingerprint(rc)), g.options.Sessions.Find)
 }
 
 // newestAllowed returns the first session that is allowed, else the first live one with a decision, or nil.
@@ -226,42 +224,60 @@ func mayBePlaylist(path string) bool { return strings.Contains(strings.ToLower(p
 // identifyAtEdge finds the session id of a viewer at an edge by ticket, by credentials, or by fingerprint, and reports
 // whether it found one. Only playlists open sessions, except at edges that keep sessions themselves.
 func (g *Gateway) identifyAtEdge(rc *requestContext, resp *Response) bool {
-	r := rc.target.route
-	if r.endpoint.Matching() == edge.MatchByCookie {
-		if ticket := ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets); ticket != "" {
-			rc.claims, rc.hasTicket = g.verify(ticket, &rc.target)
-		}
-	}
 	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.Parameter)
-	if rc.hasTicket {
-		rc.id = rc.claims.id
-		if !rc.canOpenSession() || r.missing(&rc.credentials) != "" {
+	missing := rc.target.route.missing(&rc.credentials)
+	switch {
+	case g.matchByTicket(rc):
+		if !rc.canOpenSession() || missing != "" {
 			rc.credentials = backends.Credentials{}
 		}
 		return true
-	}
-	if !rc.credentials.IsEmpty() && r.missing(&rc.credentials) == "" {
-		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer, 0)
-		if rc.canOpenSession() || g.options.Sessions.Find(rc.id) != nil {
-			return true
-		}
-	}
-	if r.endpoint.Matching() == edge.MatchByAddressAgent && rc.viewer.address.IsValid() {
-		if id, s := g.findByFingerprint(rc); s != nil {
-			rc.id, rc.credentials = id, backends.Credentials{}
-			rc.claims = ticketClaims{id: id, Ticket: s.Ticket()}
-			return true
-		}
-	}
-	if !rc.canOpenSession() {
+	case missing == "" && g.matchByCredentials(rc), g.matchByFingerprint(rc):
+		return true
+	case !rc.canOpenSession():
 		resp.refuse(http.StatusForbidden, "no session matches this request; open the playlist first")
+	case missing != "":
+		resp.refuse(http.StatusForbidden, "the credential "+missing+" is missing")
+	default:
+		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer, 0)
+		return true
+	}
+	return false
+}
+
+// matchByTicket sets the session of a valid ticket in a cookie, and reports whether there is one.
+func (g *Gateway) matchByTicket(rc *requestContext) bool {
+	if rc.target.route.endpoint.Matching() != edge.MatchByCookie {
 		return false
 	}
-	if name := r.missing(&rc.credentials); name != "" {
-		resp.refuse(http.StatusForbidden, "the credential "+name+" is missing")
+	if ticket := ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets); ticket != "" {
+		rc.claims, rc.hasTicket = g.verify(ticket, &rc.target)
+	}
+	rc.id = rc.claims.id
+	return rc.hasTicket
+}
+
+// matchByCredentials sets the session of the credentials, and reports whether they may open it or it is open.
+func (g *Gateway) matchByCredentials(rc *requestContext) bool {
+	if rc.credentials.IsEmpty() {
 		return false
 	}
 	rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer, 0)
+	return rc.canOpenSession() || g.options.Sessions.Find(rc.id) != nil
+}
+
+// matchByFingerprint sets the session of the viewer's fingerprint, and reports whether there is one.
+func (g *Gateway) matchByFingerprint(rc *requestContext) bool {
+	if rc.target.route.endpoint.Matching() != edge.MatchByAddressAgent || !rc.viewer.address.IsValid() {
+		return false
+	}
+	var ids [edge.MaxAlike]backends.SessionID
+	id, s := newestAllowed(g.fingerprints.AppendSessions(ids[:0], g.fingerprint(rc)), g.options.Sessions.Find)
+	if s == nil {
+		return false
+	}
+	rc.id, rc.credentials = id, backends.Credentials{}
+	rc.claims = ticketClaims{id: id, Ticket: s.Ticket()}
 	return true
 }
 
