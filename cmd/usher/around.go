@@ -13,7 +13,7 @@ import (
 // around is the settings of what stands around an adapter: what a file may say of every backend of that sort.
 type around interface {
 	// rules are what its sessions keep to.
-	rules() actors.Rules
+	rules() actors.BackendRules
 	// chain puts it around the adapter; members are the chains of those that the adapter joins.
 	chain(name string, a adapter, members []*chain.Chain, parts chain.Deps) *chain.Chain
 	// timeout bounds one check.
@@ -34,8 +34,8 @@ func (s askedSettings) Validate() error {
 	return errors.Join(checkValidity(s.Validity), checkRate(s.RecheckRate))
 }
 
-func (s *askedSettings) rules() actors.Rules {
-	return actors.Rules{
+func (s *askedSettings) rules() actors.BackendRules {
+	return actors.BackendRules{
 		Validity: s.Validity, TokenLife: s.Chain.TokenLife, ExpiredToken: s.Chain.OnExpiredToken,
 		RecheckRate: s.RecheckRate, AnswerDeadline: s.Chain.Bulkhead.AnswerDeadline,
 	}
@@ -64,8 +64,8 @@ func (s joinedSettings) Validate() error { return checkRate(s.RecheckRate) }
 // stopgap in an outage.
 const joinedValidity = 180 * time.Second
 
-func (s *joinedSettings) rules() actors.Rules {
-	return actors.Rules{
+func (s *joinedSettings) rules() actors.BackendRules {
+	return actors.BackendRules{
 		Validity: joinedValidity, ExpiredToken: s.OnExpiredToken,
 		RecheckRate: s.RecheckRate, AnswerDeadline: s.Local.AnswerDeadline,
 	}
@@ -98,8 +98,8 @@ func (s decidedSettings) Validate() error {
 	return errors.Join(checkValidity(s.Validity), checkRate(s.RecheckRate))
 }
 
-func (s *decidedSettings) rules() actors.Rules {
-	return actors.Rules{
+func (s *decidedSettings) rules() actors.BackendRules {
+	return actors.BackendRules{
 		Validity: s.Validity, RecheckRate: s.RecheckRate,
 		AnswerDeadline: chain.DefaultLocalConfig().AnswerDeadline,
 	}
@@ -141,7 +141,7 @@ func (s fallibleSettings) Validate() error {
 	return nil
 }
 
-func (s *fallibleSettings) rules() actors.Rules {
+func (s *fallibleSettings) rules() actors.BackendRules {
 	r := s.Decided.rules()
 	r.AnswerDeadline = s.Local.AnswerDeadline
 	return r

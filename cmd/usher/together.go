@@ -18,7 +18,7 @@ import (
 func (n *node) joinCluster() (err error) {
 	s := n.settings
 	n.cluster, err = cluster.Open(cluster.Options{
-		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveFor, Limits: s.Sessions.Rules(),
+		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveFor, Limits: s.Sessions.LimitRules(),
 		Version: version(), Address: s.Gateway.Listen,
 		Sessions: func() int { return n.registry.Len() },
 		Draining: func() bool { return !n.server.Ready() },
@@ -30,8 +30,8 @@ func (n *node) joinCluster() (err error) {
 // hear does what the other nodes, and the operator by any of them, want of this one's sessions, until ctx ends.
 func (n *node) hear(ctx context.Context) {
 	n.cluster.Run(ctx, cluster.Handlers{
-		Revoked: n.registry.Apply, Reread: n.registry.Reread, Returned: n.registry.Returned,
-		Over: n.registry.Over,
+		Revoked: n.registry.OnRevocation, Reread: n.registry.RecheckAll, Returned: n.registry.OnRedisRecovered,
+		Over: n.registry.OnLimitExceeded,
 		Answer: func(ctx context.Context, question []byte) []byte {
 			return admin.AnswerSessionQuery(ctx, (*adminNode)(n), question)
 		},

@@ -93,7 +93,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 	}
 	b := n.settings.Backends[name]
 	parts := kindParts{log: n.logger, http: httpbackend.Deps{
-		Log: n.logger, Propagator: propagation.TraceContext{}, Audience: n.audience,
+		Log: n.logger, Propagator: propagation.TraceContext{}, ViewerCount: n.audience,
 	}}
 	if s, ok := b.Around.(*askedSettings); ok {
 		parts.http.Connections = s.Chain.Bulkhead.MaxInFlight + s.Chain.Bulkhead.RecheckInFlight
@@ -120,7 +120,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 }
 
 // audience counts the viewers who are watching here: those of a channel, and all.
-func (n *node) audience(channel string) (ofChannel, all int) { return n.registry.Audience(channel) }
+func (n *node) audience(channel string) (ofChannel, all int) { return n.registry.Viewers(channel) }
 
 func (n *node) makeOrigins() error {
 	var err error

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// WantRequest compares the bytes of one request with a file, in which \n stands for \r\n and host for the server's
-// address: Go's own server rewrites header names, and middlewares are not all that tolerant. ask sends the request to the
-// address that it is given ("http://127.0.0.1:1234"), and is answered 200 with the body.
+// WantRequest compares the bytes of one request with a file, in which \n stands for \r\n and host for the server's address:
+// Go's own server changes the case of header names, and not every middleware tolerates another case. ask sends the request
+// to address ("http://127.0.0.1:1234"), which answers 200 with the body.
 func WantRequest(t *testing.T, file, host, body string, ask func(address string)) {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -32,7 +32,7 @@ func WantRequest(t *testing.T, file, host, body string, ask func(address string)
 	}
 }
 
-// answerOnce lets one request in, and returns its head.
+// answerOnce answers one request and returns its head.
 func answerOnce(listener net.Listener, body string) string {
 	conn, err := listener.Accept()
 	if err != nil {
