@@ -13,8 +13,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// gather asks nodes and puts their answers together.
-func gather(t testing.TB, f Filter, limit int, nodes map[string]*fakeNode, silent ...string) SessionList {
+// mergeNodes queries nodes and merges their responses.
+func mergeNodes(t testing.TB, f Filter, limit int, nodes map[string]*fakeNode, silent ...string) SessionList {
 	t.Helper()
 	answers := map[string][]byte{}
 	for name, n := range nodes {
@@ -23,7 +23,7 @@ func gather(t testing.TB, f Filter, limit int, nodes map[string]*fakeNode, silen
 	return MergeSessionLists(f, limit, answers, silent)
 }
 
-func TestASessionOfSeveralNodesIsOne(t *testing.T) {
+func TestMergeSessionLists_SameSessionOnSeveralNodes(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	nodes := map[string]*fakeNode{
@@ -35,7 +35,7 @@ func TestASessionOfSeveralNodesIsOne(t *testing.T) {
 			{ID: "a", Verdict: "allowed", Since: at.Add(time.Second), LastSeen: at.Add(time.Second), Requests: 4, Bytes: 40},
 		}},
 	}
-	got := gather(t, Filter{}, 10, nodes, "n4", "n3")
+	got := mergeNodes(t, Filter{}, 10, nodes, "n4", "n3")
 	want := SessionList{Total: 2, Matched: 2, Silent: []string{"n3", "n4"}, Sessions: []Session{
 		{
 			ID: "a", Verdict: "denied", Since: at, LastSeen: at.Add(time.Minute), Requests: 7, Bytes: 70,
@@ -46,27 +46,27 @@ func TestASessionOfSeveralNodesIsOne(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("found (-want +got):\n%s", diff)
 	}
-	got = gather(t, Filter{Node: "n2"}, 10, nodes, "n3")
+	got = mergeNodes(t, Filter{Node: "n2"}, 10, nodes, "n3")
 	if len(got.Sessions) != 1 || got.Sessions[0].Verdict != "allowed" || len(got.Silent) != 0 {
 		t.Errorf("of one node: %+v", got)
 	}
 }
 
-func TestAnAnswerThatCannotBeReadIsSilence(t *testing.T) {
+func TestMergeSessionLists_UnreadableResponse_NodeIsSilent(t *testing.T) {
 	t.Parallel()
-	got := MergeSessionLists(Filter{}, 10, map[string][]byte{"old": nil, "odd": []byte("{"), "good": AnswerSessionQuery(t.Context(), someNode(), EncodeSessionQuery(Filter{}, 10))}, nil)
+	got := MergeSessionLists(Filter{}, 10, map[string][]byte{"old": nil, "odd": []byte("{"), "good": AnswerSessionQuery(t.Context(), newFakeNode(), EncodeSessionQuery(Filter{}, 10))}, nil)
 	if diff := cmp.Diff([]string{"odd", "old"}, got.Silent); diff != "" || got.Matched != 3 {
 		t.Errorf("matched %d, silent (-want +got):\n%s", got.Matched, diff)
 	}
 	for _, question := range []string{"", "{}", `{"ask":"secrets","limit":1}`, `{"ask":"sessions","limit":0}`, `{"ask":"sessions","limit":1,"filter":{"planet":"x"}}`} {
-		if said := AnswerSessionQuery(t.Context(), someNode(), []byte(question)); said != nil {
+		if said := AnswerSessionQuery(t.Context(), newFakeNode(), []byte(question)); said != nil {
 			t.Errorf("the question %q is answered: %s", question, said)
 		}
 	}
 }
 
-// TestAPageHasNoGaps compares what is gathered from nodes that hold any sessions with what they are.
-func TestAPageHasNoGaps(t *testing.T) {
+// TestMergeSessionLists_PagesHaveNoGaps compares the merged pages of nodes with random sessions with the sessions themselves.
+func TestMergeSessionLists_PagesHaveNoGaps(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		nodes, all := map[string]*fakeNode{}, map[string]bool{}
@@ -113,7 +113,7 @@ func TestAPageHasNoGaps(t *testing.T) {
 	})
 }
 
-func TestManySessionsAreEstimated(t *testing.T) {
+func TestMergeSessionLists_ManySessions_Estimated(t *testing.T) {
 	t.Parallel()
 	const each, shared = 30_000, 10_000
 	nodes := map[string]*fakeNode{}
@@ -129,20 +129,20 @@ func TestManySessionsAreEstimated(t *testing.T) {
 		nodes[fmt.Sprint("n", i)] = n
 	}
 	const want = shared + 3*(each-shared)
-	got := gather(t, Filter{}, maxLimit, nodes)
+	got := mergeNodes(t, Filter{}, maxLimit, nodes)
 	if !got.Approximate || math.Abs(float64(got.Total)/want-1) > 0.15 { // five standard deviations
 		t.Errorf("got %d (approximate: %t), want about %d", got.Total, got.Approximate, want)
 	}
 }
 
-func TestAnAnswerFitsBetweenNodes(t *testing.T) {
+func TestAnswerSessionQuery_BoundedSize(t *testing.T) {
 	t.Parallel()
 	n := new(fakeNode)
 	for i := range maxLimit {
 		n.sessions = append(n.sessions, Session{ID: fmt.Sprintf("%04d", i), UserAgent: strings.Repeat("x", 4000)})
 	}
 	answer := AnswerSessionQuery(t.Context(), n, EncodeSessionQuery(Filter{}, maxLimit))
-	if len(answer) > maxAnswerBytes+64<<10 {
+	if len(answer) > maxListBytes+64<<10 {
 		t.Errorf("the answer has %d bytes", len(answer))
 	}
 	got := MergeSessionLists(Filter{}, maxLimit, map[string][]byte{"n1": answer}, nil)
@@ -151,7 +151,7 @@ func TestAnAnswerFitsBetweenNodes(t *testing.T) {
 	}
 }
 
-func TestAFilterMatches(t *testing.T) {
+func TestFilterMatches(t *testing.T) {
 	t.Parallel()
 	s := Session{ID: "id9", Channel: "a001", User: "Ann", UserID: "17", Address: "::ffff:192.0.2.7", UserAgent: "MAG250"}
 	tests := map[string]struct {
@@ -178,11 +178,11 @@ func TestAFilterMatches(t *testing.T) {
 	}
 }
 
-func FuzzGather(f *testing.F) {
+func FuzzMergeSessionLists(f *testing.F) {
 	f.Add([]byte(`{"total":{"count":1,"hashes":""},"matched":{},"sessions":[{"id":"a"}],"more":true}`))
-	f.Add(AnswerSessionQuery(f.Context(), someNode(), EncodeSessionQuery(Filter{}, 10)))
+	f.Add(AnswerSessionQuery(f.Context(), newFakeNode(), EncodeSessionQuery(Filter{}, 10)))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got := MergeSessionLists(Filter{}, 5, map[string][]byte{"n1": body, "n2": AnswerSessionQuery(t.Context(), someNode(), EncodeSessionQuery(Filter{}, 5))}, nil)
+		got := MergeSessionLists(Filter{}, 5, map[string][]byte{"n1": body, "n2": AnswerSessionQuery(t.Context(), newFakeNode(), EncodeSessionQuery(Filter{}, 5))}, nil)
 		if len(got.Sessions) > 5 {
 			t.Errorf("%d sessions, want 5 at most", len(got.Sessions))
 		}

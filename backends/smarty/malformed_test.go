@@ -23,42 +23,42 @@ func alarms(list ...backends.Alarm) httpbackend.AlarmSet {
 	return set
 }
 
-// failed says what a failure is, without its words.
-type failed struct {
+// failureSummary is a failure without its text.
+type failureSummary struct {
 	Kind   backends.FailureKind
 	Status int
 }
 
-func TestAnAnswerWithoutACodeIsNoAnswer(t *testing.T) {
+func TestCheck_ResponseWithoutCode_Failure(t *testing.T) {
 	t.Parallel()
-	malformed := failed{Kind: backends.FailureMalformed}
-	status := func(n int) failed { return failed{backends.FailureStatus, n} }
+	malformed := failureSummary{Kind: backends.FailureMalformed}
+	status := func(n int) failureSummary { return failureSummary{backends.FailureStatus, n} }
 	page := backends.Header{Name: "Content-Type", Value: "text/html; charset=utf-8"}
 	tests := map[string]struct {
 		preset httpbackend.Preset
 		answer backendtest.Dialect
-		want   failed
+		want   failureSummary
 		alarms httpbackend.AlarmSet
 	}{
-		"an empty 200":     {0, saying(200, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"an empty 403":     {0, saying(403, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"an empty 401":     {0, saying(401, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"a login page":     {0, saying(200, "<html>", page), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"no error":         {0, saying(200, `{"status": 0}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"an unknown code":  {0, saying(200, `{"error": 4}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"half an answer":   {0, saying(200, `{"error": 0`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"a string":         {0, saying(200, `{"error": "no"}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"a body too large": {0, saying(200, `{"error": 0}`+strings.Repeat(" ", 64<<10)), malformed, 0},
+		"an empty 200":     {0, respondingWith(200, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"an empty 403":     {0, respondingWith(403, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"an empty 401":     {0, respondingWith(401, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"a login page":     {0, respondingWith(200, "<html>", page), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"no error":         {0, respondingWith(200, `{"status": 0}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"an unknown code":  {0, respondingWith(200, `{"error": 4}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"half a response":  {0, respondingWith(200, `{"error": 0`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"a string":         {0, respondingWith(200, `{"error": "no"}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"a body too large": {0, respondingWith(200, `{"error": 0}`+strings.Repeat(" ", 64<<10)), malformed, 0},
 		"an unexpected status": {
-			0, saying(418, ""), malformed, alarms(backends.AlarmUnexpectedStatus, backends.AlarmUnexpectedAnswer),
+			0, respondingWith(418, ""), malformed, alarms(backends.AlarmUnexpectedStatus, backends.AlarmUnexpectedAnswer),
 		},
-		"a wrong address":              {0, saying(404, "<html>", page), status(404), alarms(backends.AlarmWrongAddress)},
-		"too many requests":            {0, saying(429, "slow down"), status(429), 0},
-		"a fault":                      {0, saying(500, "Traceback"), status(500), 0},
-		"a fault with a code":          {0, saying(502, `{"error": 502}`), status(502), 0},
-		"a fault, to Flussonic's mind": {httpbackend.PresetFlussonic, saying(503, ""), status(503), 0},
-		"a status that is a no to Alta, not to us": {
-			httpbackend.PresetAlta, saying(503, ""), malformed, alarms(backends.AlarmUnexpectedAnswer),
+		"a wrong address":               {0, respondingWith(404, "<html>", page), status(404), alarms(backends.AlarmWrongAddress)},
+		"too many requests":             {0, respondingWith(429, "slow down"), status(429), 0},
+		"a server error":                {0, respondingWith(500, "Traceback"), status(500), 0},
+		"a server error with a code":    {0, respondingWith(502, `{"error": 502}`), status(502), 0},
+		"a fault by Flussonic's preset": {httpbackend.PresetFlussonic, respondingWith(503, ""), status(503), 0},
+		"a status that denies by Alta's preset": {
+			httpbackend.PresetAlta, respondingWith(503, ""), malformed, alarms(backends.AlarmUnexpectedAnswer),
 		},
 	}
 	for name, tt := range tests {
@@ -71,7 +71,7 @@ func TestAnAnswerWithoutACodeIsNoAnswer(t *testing.T) {
 			if f == nil || d != (backends.Decision{}) {
 				t.Fatalf("got %+v and error %v, want a failure", d, err)
 			}
-			if diff := cmp.Diff(tt.want, failed{f.Kind, f.Status}); diff != "" {
+			if diff := cmp.Diff(tt.want, failureSummary{f.Kind, f.Status}); diff != "" {
 				t.Errorf("failure (-want +got):\n%s", diff)
 			}
 			if got := b.ContractAlarms().Active(); got != tt.alarms {
@@ -81,7 +81,7 @@ func TestAnAnswerWithoutACodeIsNoAnswer(t *testing.T) {
 	}
 }
 
-func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
+func TestCheck_Redirects(t *testing.T) {
 	t.Parallel()
 	const promo = "http://promo.example.net/"
 	denied := func(redirect string) backends.Decision {
@@ -93,7 +93,7 @@ func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
 		change func(*Config)
 		mode   backendtest.Mode
 		want   backends.Decision
-		kind   backends.FailureKind // of what is no decision
+		kind   backends.FailureKind // of a failure
 		alarms httpbackend.AlarmSet
 	}{
 		"for the viewer": {nil, backendtest.Redirect(promo), denied(promo), 0, 0},
@@ -103,10 +103,10 @@ func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
 			backends.FailureMalformed,
 			alarms(backends.AlarmRedirectToItself),
 		},
-		"a no to Alta": {
+		"denied by Alta's preset": {
 			func(c *Config) { c.HTTP.Preset = httpbackend.PresetAlta }, backendtest.Redirect(promo), denied(""), 0, 0,
 		},
-		"a yes to nobody, not even if the config says so": {
+		"never allowed, even if the config says so": {
 			func(c *Config) { c.HTTP.Statuses = httpbackend.Statuses{"302": httpbackend.OutcomeAllow} },
 			backendtest.Redirect(promo),
 			backends.Decision{},
@@ -117,7 +117,7 @@ func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := startServer(t, saying(200, `{"error": 0}`))
+			s := startServer(t, respondingWith(200, `{"error": 0}`))
 			if err := s.SetMode(tt.mode); err != nil {
 				t.Fatalf("set the middleware: %v", err)
 			}
@@ -137,9 +137,9 @@ func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
 	}
 }
 
-func TestABodyThatNeverComesIsATimeout(t *testing.T) {
+func TestCheck_BodyHangs_Timeout(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, saying(200, ""))
+	s := startServer(t, respondingWith(200, ""))
 	if err := s.SetMode(backendtest.SlowBody()); err != nil {
 		t.Fatalf("set the middleware: %v", err)
 	}
@@ -151,21 +151,21 @@ func TestABodyThatNeverComesIsATimeout(t *testing.T) {
 	}
 }
 
-// An alarm ends with any answer within the contract, and a No is one.
-func TestANoEndsAnAlarm(t *testing.T) {
+// Any response within the contract clears an alarm, also a denial.
+func TestCheck_DeniedClearsAlarm(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackend(t, "http://smarty.example.com", nil)
-		no := httpbackend.Response{Status: http.StatusOK, Body: []byte(`{"error": 1}`)}
-		if _, err := b.decide(httpbackend.Response{Status: http.StatusOK}); err == nil {
-			t.Fatal("got no error of an empty answer")
+		denial := httpbackend.Response{Status: http.StatusOK, Body: []byte(`{"error": 1}`)}
+		if _, err := b.decideByCode(httpbackend.Response{Status: http.StatusOK}); err == nil {
+			t.Fatal("got no error for an empty response")
 		}
 		for _, step := range []struct {
 			after time.Duration
 			want  httpbackend.AlarmSet
 		}{{time.Second, alarms(backends.AlarmUnexpectedAnswer)}, {time.Minute, 0}} {
-			time.Sleep(step.after) // the bubble's
-			if _, err := b.decide(no); err != nil {
+			time.Sleep(step.after) // in the bubble
+			if _, err := b.decideByCode(denial); err != nil {
 				t.Fatalf("decide: %v", err)
 			}
 			if got := b.ContractAlarms().Active(); got != step.want {

@@ -11,11 +11,11 @@ import (
 	"usher/backends"
 )
 
-func TestWhichKeysOfASetAreUsed(t *testing.T) {
+func TestParseSet(t *testing.T) {
 	t.Parallel()
 	all := []string{"RS256", "ES256", "EdDSA"}
 	object := func(change func(*jwkset.JWKMarshal), kind string) string {
-		jwk := jwkOf(t, "k", pairs()[kind].public)
+		jwk := jwkOf(t, "k", keyPairs()[kind].public)
 		if change != nil {
 			change(&jwk)
 		}
@@ -40,13 +40,13 @@ func TestWhichKeysOfASetAreUsed(t *testing.T) {
 		},
 		"one for its algorithm":     {object(func(k *jwkset.JWKMarshal) { k.ALG = "RS256" }, "RSA"), "RS256"},
 		"one for another algorithm": {object(func(k *jwkset.JWKMarshal) { k.ALG = "RS512" }, "RSA"), ""},
-		"one for HS256 by its word": {object(func(k *jwkset.JWKMarshal) { k.ALG = "HS256" }, "RSA"), ""},
+		"one with alg HS256":        {object(func(k *jwkset.JWKMarshal) { k.ALG = "HS256" }, "RSA"), ""},
 		"a curve not listed":        {object(nil, "P-384"), ""},
 		"a broken certificate beside it": {object(func(k *jwkset.JWKMarshal) {
 			k.X5C, k.X5T, k.X5U = []string{"AAAA"}, "AAAA", "http://127.0.0.1:1/"
 		}, "P-256"), "ES256"},
 		"a private key, of which the public part is taken": {
-			string(must(json.Marshal(jwkOf(t, "k", pairs()["P-256"].private)))), "ES256",
+			string(must(json.Marshal(jwkOf(t, "k", keyPairs()["P-256"].private)))), "ES256",
 		},
 		"a point beside the curve": {object(func(k *jwkset.JWKMarshal) { k.X, k.Y = k.Y, k.X }, "P-256"), ""},
 		"a small RSA key":          {string(must(json.Marshal(small))), ""},
@@ -56,7 +56,7 @@ func TestWhichKeysOfASetAreUsed(t *testing.T) {
 		"an unknown kind":          {`{"kty":"PQ","kid":"k"}`, ""},
 		"no key":                   {`7`, ""},
 	}
-	other := string(must(json.Marshal(jwkOf(t, "other", pairs()["other P-256"].public))))
+	other := string(must(json.Marshal(jwkOf(t, "other", keyPairs()["other P-256"].public))))
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -77,18 +77,18 @@ func TestWhichKeysOfASetAreUsed(t *testing.T) {
 	}
 }
 
-func TestATokenThatNamesNoKeyIsTriedWithAFew(t *testing.T) {
+func TestKeySet_TokenWithoutKid_TriesFewKeys(t *testing.T) {
 	t.Parallel()
-	public := map[string]crypto.PublicKey{"1": pairs()["P-256"].public, "2": pairs()["other P-256"].public}
+	public := map[string]crypto.PublicKey{"1": keyPairs()["P-256"].public, "2": keyPairs()["other P-256"].public}
 	i := startIssuer(t, setOf(t, public))
-	b, _ := newBackend(t, withSet(i), nil)
+	b, _ := newBackend(t, withIssuer(i), nil)
 	for _, kind := range []string{"P-256", "other P-256"} {
-		token := sign(t, "ES256", "", pairs()[kind].private, claimed(nil))
-		want(t, ask(t, b, opening(token)), backends.Allowed, "token is valid")
+		token := sign(t, "ES256", "", keyPairs()[kind].private, goodClaims(nil))
+		wantDecision(t, mustCheck(t, b, openingRequest(token)), backends.Allowed, "token is valid")
 	}
 	var set keySet
 	for range 20 {
-		set = append(set, key{value: pairs()["P-256"].public})
+		set = append(set, key{value: keyPairs()["P-256"].public})
 	}
 	if n := len(set.matching("ES256", "")); n != 8 {
 		t.Errorf("got %d keys to try, want 8", n)

@@ -15,22 +15,22 @@ import (
 	"usher/backends"
 )
 
-// fetching is a remote in a bubble, whose fetches take some time and end as told.
-type fetching struct {
-	*remote
+// fakeFetches is a cache whose fetches take a set time and end with a set error, for tests in a synctest bubble.
+type fakeFetches struct {
+	*jwksCache
 
-	mu    sync.Mutex
-	take  time.Duration
-	err   error
-	begun []time.Duration
+	mu      sync.Mutex
+	take    time.Duration
+	err     error
+	started []time.Duration
 }
 
-func newFetching(t *testing.T) *fetching {
-	f := &fetching{}
+func newFakeFetches(t *testing.T) *fakeFetches {
+	f := &fakeFetches{}
 	start := time.Now()
-	f.remote = newRemote("tokens", DefaultConfig(), func(ctx context.Context) (keySet, error) {
+	f.jwksCache = newJWKSCache("tokens", DefaultConfig(), func(ctx context.Context) (keySet, error) {
 		f.mu.Lock()
-		f.begun = append(f.begun, time.Since(start))
+		f.started = append(f.started, time.Since(start))
 		take, err := f.take, f.err
 		f.mu.Unlock()
 		select {
@@ -44,22 +44,22 @@ func newFetching(t *testing.T) *fetching {
 	return f
 }
 
-func (f *fetching) tell(take time.Duration, err error) {
+func (f *fakeFetches) setNext(take time.Duration, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.take, f.err = take, err
 }
 
-func (f *fetching) fetches() []time.Duration {
+func (f *fakeFetches) startTimes() []time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.begun)
+	return slices.Clone(f.started)
 }
 
-func TestTheBackgroundKeepsItsIntervals(t *testing.T) {
+func TestJWKSCache_RunKeepsIntervals(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFetching(t)
+		f := newFakeFetches(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
@@ -67,40 +67,40 @@ func TestTheBackgroundKeepsItsIntervals(t *testing.T) {
 			f.run(ctx)
 		}()
 		time.Sleep(time.Minute)
-		f.tell(0, &backends.Failure{Kind: backends.FailureTransport})
+		f.setNext(0, &backends.Failure{Kind: backends.FailureTransport})
 		time.Sleep(4*time.Minute + 15*time.Second)
-		f.tell(0, nil)
+		f.setNext(0, nil)
 		time.Sleep(10 * time.Minute)
 		cancel()
 		<-ended
 		wanted := []time.Duration{0, 300 * time.Second, 310 * time.Second, 320 * time.Second, 620 * time.Second}
-		if diff := cmp.Diff(wanted, f.fetches()); diff != "" {
+		if diff := cmp.Diff(wanted, f.startTimes()); diff != "" {
 			t.Errorf("fetches (-want +got):\n%s", diff)
 		}
 	})
 }
 
-func TestTheBackgroundWaitsItsIntervalIfAViewerWasFirst(t *testing.T) {
+func TestJWKSCache_RunAfterViewersFetch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFetching(t)
+		f := newFakeFetches(t)
 		if _, err := f.keys(t.Context(), "HS256", "1"); err != nil {
 			t.Fatalf("keys: %v", err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 		defer cancel()
 		f.run(ctx)
-		if diff := cmp.Diff([]time.Duration{0, 5 * time.Minute}, f.fetches()); diff != "" {
+		if diff := cmp.Diff([]time.Duration{0, 5 * time.Minute}, f.startTimes()); diff != "" {
 			t.Errorf("fetches (-want +got):\n%s", diff)
 		}
 	})
 }
 
-func TestTheBackgroundEndsWithoutItsFetch(t *testing.T) {
+func TestJWKSCache_RunEndsDuringFetch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFetching(t)
-		f.tell(time.Second, nil)
+		f := newFakeFetches(t)
+		f.setNext(time.Second, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		start := time.Now()
@@ -108,19 +108,19 @@ func TestTheBackgroundEndsWithoutItsFetch(t *testing.T) {
 		if took := time.Since(start); took != time.Millisecond {
 			t.Errorf("got the end after %s, want 1ms", took)
 		}
-		if _, err := f.keys(t.Context(), "HS256", "1"); err != nil || len(f.fetches()) != 1 {
-			t.Errorf("got error %v after fetches at %v, want the keys of the one under way", err, f.fetches())
+		if _, err := f.keys(t.Context(), "HS256", "1"); err != nil || len(f.startTimes()) != 1 {
+			t.Errorf("got error %v after fetches at %v, want the keys of the fetch in flight", err, f.startTimes())
 		}
 	})
 }
 
-// A fetch that hangs is ended by jwks_timeout, a viewer with an unknown key waits half a second, and one who leaves
-// leaves at once.
-func TestHowLongViewersWait(t *testing.T) {
+// jwks_timeout ends a hanging fetch, a viewer with an unknown key waits half a second, and a leaving viewer does not
+// wait.
+func TestJWKSCache_ViewerWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFetching(t)
-		f.tell(time.Hour, nil)
+		f := newFakeFetches(t)
+		f.setNext(time.Hour, nil)
 		start := time.Now()
 		_, err := f.keys(t.Context(), "HS256", "1")
 		failure := backends.AsFailure(err)
@@ -128,8 +128,8 @@ func TestHowLongViewersWait(t *testing.T) {
 			t.Errorf("no keys: got %v after %s, want a timeout after 2s", err, time.Since(start))
 		}
 
-		time.Sleep(failurePause)
-		f.tell(time.Second, nil)
+		time.Sleep(failureTTL)
+		f.setNext(time.Second, nil)
 		if _, err := f.keys(t.Context(), "HS256", "1"); err != nil {
 			t.Fatalf("keys: %v", err)
 		}
@@ -147,34 +147,34 @@ func TestHowLongViewersWait(t *testing.T) {
 			t.Errorf("another: got %v after %s, want %v at once", err, time.Since(start), errUnknownKey)
 		}
 
-		time.Sleep(unknownPause)
+		time.Sleep(unknownKeyInterval)
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Millisecond, cancel)
 		_, err = f.keys(ctx, "HS256", "5")
 		if !errors.Is(err, context.Canceled) || backends.AsFailure(err) != nil {
 			t.Errorf("left: got %v, want context.Canceled", err)
 		}
-		if n := len(f.fetches()); n != 4 {
+		if n := len(f.startTimes()); n != 4 {
 			t.Errorf("got %d fetches, want 4", n)
 		}
-		time.Sleep(time.Second) // until the fetch is done that nobody waits for
+		time.Sleep(time.Second) // until the abandoned fetch has ended
 	})
 }
 
-func TestAFetchThatEndsWhileAViewerLooksIsEnough(t *testing.T) {
+func TestJWKSCache_FetchEndsDuringLookup(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFetching(t)
-		if err := f.first(t.Context()); err != nil {
+		f := newFakeFetches(t)
+		if err := f.waitForKeys(t.Context()); err != nil {
 			t.Fatalf("first: %v", err)
 		}
-		if err := f.first(t.Context()); err != nil {
+		if err := f.waitForKeys(t.Context()); err != nil {
 			t.Fatalf("first again: %v", err)
 		}
-		if err := f.seek(t.Context(), nil); err != nil { // he saw none, and there are some now
+		if err := f.refreshForUnknownKey(t.Context(), nil); err != nil { // the viewer saw no keys, and now there are some
 			t.Fatalf("seek: %v", err)
 		}
-		if n := len(f.fetches()); n != 1 {
+		if n := len(f.startTimes()); n != 1 {
 			t.Errorf("got %d fetches, want 1", n)
 		}
 	})

@@ -7,22 +7,21 @@ import (
 	"strings"
 )
 
-// expiryDigits are what a time has from 2001 to 2286.
+// expiryDigits is the number of digits of a Unix time from 2001 to 2286.
 const expiryDigits = 10
 
-// hashLength is what a hash has in base64, without padding.
+// hashLength is the length of a hash in base64, without padding.
 const hashLength = 22
 
-// signature is what a link says, before anybody has looked whether it is true. expires is the last second as the link
-// spells it, until as a number.
+// signature is the parsed signature of a link, not yet verified.
 type signature struct {
 	hash    [md5.Size]byte
-	expires string
-	until   int64
+	expires string // the last second, as the link spells it
+	until   int64  // expires as a number
 }
 
-// parse reads a link's two parameters. It is false for what does not look like them.
-func parse(hash, expires string) (signature, bool) {
+// parseSignature parses a link's two parameters. It returns false if they have another format.
+func parseSignature(hash, expires string) (signature, bool) {
 	s := signature{expires: expires}
 	hash = strings.TrimSuffix(hash, "==")
 	if len(hash) != hashLength {
@@ -30,7 +29,7 @@ func parse(hash, expires string) (signature, bool) {
 	}
 	var text [hashLength]byte
 	copy(text[:], hash)
-	// A newline is skipped by the decoder, and would leave the hash short.
+	// The decoder skips a newline, which would leave the hash short.
 	if n, err := base64.RawURLEncoding.Strict().Decode(s.hash[:], text[:]); err != nil || n != md5.Size {
 		return signature{}, false
 	}
@@ -39,7 +38,7 @@ func parse(hash, expires string) (signature, bool) {
 	return s, ok
 }
 
-// parseExpiry reads a Unix time of ten digits.
+// parseExpiry parses a Unix time of ten digits.
 func parseExpiry(text string) (int64, bool) {
 	if len(text) != expiryDigits || text[0] == '0' {
 		return 0, false
@@ -55,23 +54,23 @@ func parseExpiry(text string) (int64, bool) {
 	return n, true
 }
 
-// parameter is the value of a query's first parameter of that name, as $arg_ has it in nginx: in any letters, with an
+// queryValue returns the value of the query's first parameter of that name, as nginx's $arg_ does: in any case, with an
 // equals sign, and raw.
-func parameter(query, name string) string {
+func queryValue(query, name string) string {
 	for query != "" {
 		var pair string
 		pair, query, _ = strings.Cut(query, "&")
-		n, value, found := strings.Cut(pair, "=")
-		if found && len(n) == len(name) && strings.EqualFold(n, name) {
+		key, value, found := strings.Cut(pair, "=")
+		if found && len(key) == len(name) && strings.EqualFold(key, name) {
 			return value
 		}
 	}
 	return ""
 }
 
-// uriOf is nginx's $uri of a path: unescaped, and with slashes in a row made one. It is false for a path that nginx
-// would refuse or resolve.
-func uriOf(path string) (string, bool) {
+// nginxURI returns nginx's $uri of a path: unescaped, with repeated slashes merged. It returns false for a path that
+// nginx would reject or resolve.
+func nginxURI(path string) (string, bool) {
 	if !strings.HasPrefix(path, "/") || strings.IndexByte(path, 0) >= 0 {
 		return "", false
 	}
@@ -82,6 +81,11 @@ func uriOf(path string) (string, bool) {
 	if err != nil || strings.IndexByte(uri, 0) >= 0 {
 		return "", false
 	}
+	return mergeSlashes(uri)
+}
+
+// mergeSlashes merges repeated slashes. It returns false for a path with dot segments.
+func mergeSlashes(uri string) (string, bool) {
 	var out strings.Builder
 	out.Grow(len(uri))
 	for rest := uri[1:]; ; {

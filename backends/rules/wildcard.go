@@ -2,11 +2,11 @@ package rules
 
 import "strings"
 
-// matches reports whether a text is what the pattern says. '*' stands for any text, also for none, and every other byte
-// for itself; ASCII letters are the same in upper and lower case. It takes len(pattern)·len(text) steps at most.
-func matches(pattern, text string) bool {
+// matchesWildcard reports whether the pattern matches the whole text. '*' matches any text, also none, and every other
+// byte itself; the case of ASCII letters is ignored. It takes at most len(pattern)·len(text) steps.
+func matchesWildcard(pattern, text string) bool {
 	p, t := 0, 0
-	star, resume := -1, 0 // the last '*', and the place in text up to which it reaches
+	star, resume := -1, 0 // the last '*', and the end in text of what it matches so far
 	for t < len(text) {
 		switch {
 		case p < len(pattern) && pattern[p] == '*':
@@ -25,9 +25,9 @@ func matches(pattern, text string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-func matchesAny(patterns []string, text string) bool {
+func matchesAnyWildcard(patterns []string, text string) bool {
 	for _, p := range patterns {
-		if matches(p, text) {
+		if matchesWildcard(p, text) {
 			return true
 		}
 	}
@@ -41,9 +41,9 @@ func lower(c byte) byte {
 	return c
 }
 
-// sameText reports whether two texts differ in the case of ASCII letters at most. Unicode's idea of case would take a
-// Kelvin sign for a k.
-func sameText(a, b string) bool {
+// equalFoldASCII reports whether two texts are equal but for the case of ASCII letters. Unicode's case folding would
+// equate a Kelvin sign with a k.
+func equalFoldASCII(a, b string) bool {
 	if len(a) != len(b) {
 		return false
 	}

@@ -40,11 +40,7 @@ func (a responder) serve(w http.ResponseWriter, r *http.Request) {
 	case KindGarbage:
 		sendRaw(w, "\x16\x03\x01 HELO "+r.URL.RawQuery+"\r\n\r\n")
 	case KindFlap:
-		if time.Since(a.since)/a.mode.For%2 == 1 {
-			resetConnection(w)
-			return
-		}
-		a.healthy(w, r)
+		a.flap(w, r)
 	case KindRedirect:
 		w.Header().Set("Location", a.mode.Location)
 		a.status(w, http.StatusFound)
@@ -76,6 +72,15 @@ func (a responder) await(ctx context.Context, d time.Duration) bool {
 	case <-a.server.life.Done():
 	}
 	panic(http.ErrAbortHandler) // no answer at all, instead of an empty 200
+}
+
+// flap answers in even periods and resets the connection in odd ones.
+func (a responder) flap(w http.ResponseWriter, r *http.Request) {
+	if time.Since(a.since)/a.mode.For%2 == 1 {
+		resetConnection(w)
+		return
+	}
+	a.healthy(w, r)
 }
 
 func (a responder) healthy(w http.ResponseWriter, r *http.Request) {

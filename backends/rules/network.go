@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// parsePrefix reads an address or a CIDR. Bits beyond the mask are dropped, as routers and firewalls do.
+// parsePrefix parses an address or a CIDR. It drops bits beyond the mask, as routers and firewalls do.
 func parsePrefix(s string) (netip.Prefix, error) {
 	if s == "" {
 		return netip.Prefix{}, errEmpty
@@ -29,9 +29,9 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return prefix.Masked(), nil
 }
 
-// inAny reports whether the address is within one of the networks. An IPv4 address written as an IPv6 one is the same
-// address; none is in no network.
-func inAny(networks []netip.Prefix, address netip.Addr) bool {
+// containsAddress reports whether one of the networks contains the address. An IPv4-mapped IPv6 address counts as IPv4.
+// An unknown address is in no network.
+func containsAddress(networks []netip.Prefix, address netip.Addr) bool {
 	address = address.Unmap().WithZone("")
 	for _, n := range networks {
 		if n.Contains(address) {
