@@ -10,6 +10,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/cluster/redisclient"
 )
 
 // recordVersion is the version of the records that this program writes. A record of a newer version is ignored and never
@@ -172,9 +173,9 @@ func decodeRecord(id backends.SessionID, data []byte) (session.Record, error) {
 		case fieldKey:
 			r.KeyID = string(value)
 		case fieldVerdict:
-			d.Verdict, err = parseVerdict(string(value))
+			d.Verdict, err = parseName(string(value), backends.Pending, backends.Denied)
 		case fieldSource:
-			d.Source, err = parseSource(string(value))
+			d.Source, err = parseName(string(value), backends.SourceNone, backends.FromOperator)
 		case fieldReason:
 			d.Reason = string(value)
 		case fieldUserID:
@@ -285,24 +286,16 @@ func decodeRequestText(q *backends.Request, tag byte, value string) {
 	}
 }
 
-// parseVerdict returns the verdict of a name. Names are stored, since the numbers may change from version to version.
-func parseVerdict(name string) (backends.Verdict, error) {
-	for v := backends.Pending; v <= backends.Denied; v++ {
-		if v.String() == name {
-			return v, nil
-		}
+// parseName is [redisclient.ParseName] with an error for an unknown name.
+func parseName[T interface {
+	~uint8
+	String() string
+}](name string, first, last T) (T, error) {
+	value, known := redisclient.ParseName(name, first, last)
+	if !known {
+		return value, fmt.Errorf("%q: %w", name, errMalformed)
 	}
-	return 0, fmt.Errorf("verdict %q: %w", name, errMalformed)
-}
-
-// parseSource returns the source of a name.
-func parseSource(name string) (backends.Source, error) {
-	for s := backends.SourceNone; s <= backends.FromOperator; s++ {
-		if s.String() == name {
-			return s, nil
-		}
-	}
-	return 0, fmt.Errorf("source %q: %w", name, errMalformed)
+	return value, nil
 }
 
 // recordPurpose is the purpose that a session's record is encrypted for.

@@ -214,12 +214,11 @@ func (r *Redis) sendDecision(ctx context.Context, u session.DecisionUpdate) (ses
 	if err != nil {
 		return 0, fmt.Errorf("store the decision on session %s: %w", record.ID, err)
 	}
-	for outcome := session.OutcomeStored; outcome <= session.OutcomeStale; outcome++ {
-		if outcome.String() == redisclient.Text(reply[1]) {
-			return outcome, nil
-		}
+	outcome, known := redisclient.ParseName(redisclient.Text(reply[1]), session.OutcomeStored, session.OutcomeStale)
+	if !known {
+		return 0, fmt.Errorf("BUG: script store_decision returned %q", redisclient.Text(reply[1]))
 	}
-	return 0, fmt.Errorf("BUG: script store_decision returned %q", redisclient.Text(reply[1]))
+	return outcome, nil
 }
 
 // RevokeSession denies the session for that long, and revokes the tickets that were opened at that time or before. While Redis is

@@ -36,8 +36,8 @@ type NodeReply struct {
 	Body []byte
 }
 
-// nodeRPC sends requests to all nodes and returns their replies. Its messages are "q request-id node-id milliseconds
-// body" for a request and "a request-id node-id body" for a reply; a body is compressed, then encrypted.
+// nodeRPC sends requests to all nodes and returns their replies. Its messages are "request request-id node-id
+// milliseconds body" and "reply request-id node-id body"; a body is compressed, then encrypted.
 type nodeRPC struct {
 	client   *redisclient.Client
 	cipher   *redisclient.Cipher
@@ -110,7 +110,7 @@ func (c *nodeRPC) wait(ctx context.Context, pending *pendingRequest, count int) 
 }
 
 func (c *nodeRPC) send(ctx context.Context, requestID string, body []byte) ([]NodeInfo, error) {
-	packed, err := c.pack(body, "question "+requestID)
+	packed, err := c.pack(body, "request "+requestID)
 	if err != nil {
 		c.log.Warn("node request not sent", slog.Any("error", err))
 		return nil, err
@@ -119,22 +119,22 @@ func (c *nodeRPC) send(ctx context.Context, requestID string, body []byte) ([]No
 	if deadline, hasDeadline := ctx.Deadline(); hasDeadline {
 		timeLeft = time.Until(deadline)
 	}
-	header := "q " + requestID + " " + c.nodeID + " " + strconv.FormatInt(max(1, timeLeft.Milliseconds()), 10) + " "
+	header := "request " + requestID + " " + c.nodeID + " " + strconv.FormatInt(max(1, timeLeft.Milliseconds()), 10) + " "
 	return c.registry.list(ctx, header+packed)
 }
 
 // onMessage receives a message to this node alone. It does not block.
 func (c *nodeRPC) onMessage(ctx context.Context, message string) {
 	switch kind, rest, _ := strings.Cut(message, " "); kind {
-	case "h":
+	case "heartbeat":
 		if number, err := strconv.ParseUint(rest, 10, 64); err == nil {
 			c.registry.lastEcho.Store(number)
 		}
-	case "q":
+	case "request":
 		if f := strings.SplitN(rest, " ", 4); len(f) == 4 {
 			c.onRequest(ctx, f[0], f[1], f[2], f[3])
 		}
-	case "a":
+	case "reply":
 		if f := strings.SplitN(rest, " ", 3); len(f) == 3 {
 			c.onReply(f[0], f[1], f[2])
 		}
@@ -165,16 +165,16 @@ func (c *nodeRPC) onRequest(ctx context.Context, requestID, callerID, millis, pa
 }
 
 func (c *nodeRPC) reply(ctx context.Context, requestID, callerID, packed string) error {
-	body, err := c.unpack(packed, "question "+requestID)
+	body, err := c.unpack(packed, "request "+requestID)
 	if err != nil {
 		return err
 	}
-	answer, err := c.pack(c.answer(ctx, body), "answer "+requestID)
+	answer, err := c.pack(c.answer(ctx, body), "reply "+requestID)
 	if err != nil {
 		return err
 	}
 	channel := c.client.Keys().NodeChannel(callerID)
-	return c.client.Publish(ctx, channel, "a "+requestID+" "+c.nodeID+" "+answer)
+	return c.client.Publish(ctx, channel, "reply "+requestID+" "+c.nodeID+" "+answer)
 }
 
 // onReply receives a reply to a request of this node. A reply that no call waits for is dropped.
@@ -185,7 +185,7 @@ func (c *nodeRPC) onReply(requestID, nodeID, packed string) {
 	if !isPending {
 		return
 	}
-	body, err := c.unpack(packed, "answer "+requestID)
+	body, err := c.unpack(packed, "reply "+requestID)
 	if err != nil {
 		c.log.Warn("node reply unreadable", slog.String("node", nodeID), slog.Any("error", err))
 		return

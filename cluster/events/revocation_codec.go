@@ -123,8 +123,8 @@ func decodeDecision(cipher *redisclient.Cipher, m revocationMessage) (backends.D
 	if err := json.Unmarshal(plain, &d); err != nil {
 		return backends.Decision{}, errUnknownMessage
 	}
-	verdict, isVerdict := parseName(d.Verdict, backends.Pending, backends.Denied)
-	source, isSource := parseName(d.Source, backends.SourceNone, backends.FromOperator)
+	verdict, isVerdict := redisclient.ParseName(d.Verdict, backends.Pending, backends.Denied)
+	source, isSource := redisclient.ParseName(d.Source, backends.SourceNone, backends.FromOperator)
 	if !isVerdict || !isSource {
 		return backends.Decision{}, errUnknownMessage
 	}
@@ -166,19 +166,6 @@ func decodeBan(cipher *redisclient.Cipher, id string, encrypted []byte) (session
 		}
 	}
 	return b, nil
-}
-
-// parseName returns the value, from first to last, whose String is the name.
-func parseName[T interface {
-	~uint8
-	String() string
-}](name string, first, last T) (T, bool) {
-	for v := first; v <= last; v++ {
-		if v.String() == name {
-			return v, true
-		}
-	}
-	return first, false
 }
 
 // marshal encodes a plain struct, which JSON can always hold.

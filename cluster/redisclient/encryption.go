@@ -35,12 +35,12 @@ func NewCipher(keys []backends.Key) (*Cipher, error) {
 	}
 	c := &Cipher{encryptingID: keys[0].ID, masterKeys: make(map[string][]byte, len(keys))}
 	for _, k := range keys {
-		master, err := derive(k, "usher cluster seal 1")
+		master, err := derive(k, "usher cluster encryption 1")
 		if err != nil {
 			return nil, err
 		}
 		c.masterKeys[k.ID] = master
-		hashKey, err := derive(k, "usher cluster names 1")
+		hashKey, err := derive(k, "usher cluster hashes 1")
 		if err != nil {
 			return nil, err
 		}

@@ -20,6 +20,20 @@ func Text(reply any) string {
 	return s
 }
 
+// ParseName returns the value, from first to last, whose String is the name. Redis holds names, since the numbers may
+// change from version to version.
+func ParseName[T interface {
+	~uint8
+	String() string
+}](name string, first, last T) (value T, known bool) {
+	for v := first; v <= last; v++ {
+		if v.String() == name {
+			return v, true
+		}
+	}
+	return first, false
+}
+
 // Flag returns a script's argument for a boolean: "1" or "0".
 func Flag(isSet bool) string {
 	if isSet {

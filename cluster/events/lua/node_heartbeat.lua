@@ -28,7 +28,7 @@ else
   redis.call('HSET', nodes, id, status)
   redis.call('ZADD', heartbeats, now, id)
   redis.call('HSETNX', state, 'epoch', epoch)
-  redis.call('PUBLISH', channel, 'h ' .. number)
+  redis.call('PUBLISH', channel, 'heartbeat ' .. number)
 end
 
 local silent = redis.call('ZRANGEBYSCORE', heartbeats, '-inf', now - forgetAfter)
