@@ -216,7 +216,7 @@ func TestAKeyOfSomebodyElseIsTold(t *testing.T) {
 // the server comes to them after all.
 func TestAFrozenRedisHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
-	server, n, log := single(t, func(c *Config) { c.RedisTimeout = 200 * time.Millisecond })
+	server, n, log := single(t, func(c *Config) { c.RedisTimeout = time.Second })
 	s := n.a.(*Redis) //nolint:forcetypeassert // as made above
 	fence := n.lease(n.a, 1, 0)
 	n.publish(n.a, under(fence, yes(1, opened(5))), false, session.OutcomeStored)
@@ -262,7 +262,7 @@ func TestAFrozenRedisHoldsNobodyUp(t *testing.T) {
 // TestWhatIsDecidedWhileRedisIsAway has a node alone decide, and sees what the others know afterwards.
 func TestWhatIsDecidedWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
-	server, n, _ := single(t, func(c *Config) { c.RedisTimeout = 200 * time.Millisecond })
+	server, n, _ := single(t, func(c *Config) { c.RedisTimeout = time.Second })
 	other := newStore(t, testConfig(server), slog.New(slog.DiscardHandler))
 	s, ctx := n.a.(*Redis), t.Context() //nolint:forcetypeassert // as made above
 	o := opened(5)
@@ -323,7 +323,7 @@ func TestRedisByAnACLUser(t *testing.T) {
 	everything(n)
 	must(t, s.probe(t.Context()))
 	c.Redis.Password = "another one"
-	c.RedisTimeout = 200 * time.Millisecond
+	c.RedisTimeout = time.Second
 	wrong := newStore(t, c, slog.New(slog.DiscardHandler))
 	if _, err := wrong.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, ErrAway) || !strings.Contains(err.Error(), "WRONGPASS") {
 		t.Errorf("with another password: %v", err)

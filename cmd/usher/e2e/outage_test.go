@@ -184,28 +184,32 @@ func (o *outage) callsSince(since time.Time) (calls []backendtest.Request) {
 	return calls
 }
 
-// wantPaced looks at when the re-checks came. They are sent evenly, but may be late by a different while each: so five
-// intervals can be a hair shorter than a second, and the calls at both of their ends count.
+// wantPaced looks at when the re-checks came. They are sent evenly, but on a busy machine each may arrive late by up to a
+// second, as those before it did not: so six seconds' worth may come within five, and twice as many within one. That they
+// are sent to the rate is package actors' test, where time is exact.
 func (o *outage) wantPaced(t *testing.T, since time.Time) {
 	t.Helper()
 	calls := o.callsSince(since)
 	if len(calls) < 40 {
 		t.Errorf("%d calls since the middleware is back, want one for each of the 40 at least", len(calls))
 	}
-	most, from, tightest := 0, 0, time.Hour
+	one, five := mostWithin(calls, time.Second), mostWithin(calls, 5*time.Second)
+	t.Logf("%d calls, at most %d within a second and %d within five", len(calls), one, five)
+	if one > 2*recheckRate || five > 6*recheckRate+1 { // the calls at both ends count
+		t.Errorf("%d re-checks within a second and %d within five, want recheck_rate=%d", one, five, recheckRate)
+	}
+}
+
+// mostWithin is the most calls that came within any while of that length.
+func mostWithin(calls []backendtest.Request, d time.Duration) (most int) {
+	from := 0
 	for to := range calls {
-		for calls[to].At.Sub(calls[from].At) >= time.Second {
+		for calls[to].At.Sub(calls[from].At) >= d {
 			from++
 		}
 		most = max(most, to-from+1)
-		if to >= recheckRate {
-			tightest = min(tightest, calls[to].At.Sub(calls[to-recheckRate].At))
-		}
 	}
-	t.Logf("%d calls, at most %d within a second; %d intervals took %v at least", len(calls), most, recheckRate, tightest)
-	if most > recheckRate+1 {
-		t.Errorf("%d re-checks within a second, want recheck_rate=%d at most", most, recheckRate)
-	}
+	return most
 }
 
 // TestAHangingMiddlewareCostsTheFirstOnlyTheirDeadline lets the middleware take every call and answer none.
