@@ -30,7 +30,7 @@ type Backend interface {
 type Rules struct {
 	// Validity is how long an answer holds whose backend did not say.
 	Validity time.Duration
-	// TokenLife is how long the backend knows a token; zero: for ever. A session older than that is not asked about.
+	// TokenTTL is how long the backend knows a token; zero: for ever. A session older than that is not asked about.
 	TokenLife    time.Duration
 	ExpiredToken backends.ExpiredTokenPolicy
 	// RecheckRate bounds the re-checks a second that the backend sees from this node.
@@ -45,7 +45,7 @@ type Rules struct {
 // Options are what a Registry is made of. Fields are required unless their comment says otherwise.
 type Options struct {
 	Config Config
-	// ReviveFor is the age up to which a ticket admits a viewer whose session no node remembers.
+	// ReviveMaxAge is the age up to which a ticket admits a viewer whose session no node remembers.
 	ReviveFor time.Duration
 	// Backends are keyed by name.
 	Backends map[string]BackendOptions
@@ -157,8 +157,8 @@ func (r *Registry) guard(name string, o BackendOptions) *guarded {
 	g := &guarded{Backend: b, name: name, deadline: br.AnswerDeadline, rules: &backendRules{counted: r.limits.due, Policy: session.Policy{
 		Start:        r.start,
 		Validity:     br.Validity,
-		RecheckMin:   c.Recheck.Min,
-		RecheckMax:   c.Recheck.Max,
+		RecheckMin:   c.Recheck.MinInterval,
+		RecheckMax:   c.Recheck.MaxInterval,
 		Jitter:       float64(c.Recheck.Jitter) / 100,
 		TokenLife:    br.TokenLife,
 		ExpiredToken: br.ExpiredToken,

@@ -26,10 +26,10 @@
 //	usher:{all}:nodes     hash    1 min                    pulse                what nodes say of themselves; told again
 //	                                                                            within 500 ms
 //	usher:{all}:beats     zset    1 min                    pulse                when they last did
-//	usher:{all}:state     hash    a day or revive_for      pulse revoke ban     epoch, last revocation, version of the
+//	usher:{all}:state     hash    a day or revive_max_age      pulse revoke ban     epoch, last revocation, version of the
 //	                                                       unban                bans; begun anew
 //	usher:{all}:revocations
-//	                      stream  a day or revive_for      revoke ban unban     the last 100,000; nodes issue theirs of
+//	                      stream  a day or revive_max_age      revoke ban unban     the last 100,000; nodes issue theirs of
 //	                                                                            5 minutes again, and write anew what
 //	                                                                            refuses those sessions
 //	usher:{all}:bans      hash    the last ban's end       ban unban            bans, sealed; every node writes what it

@@ -16,7 +16,7 @@ import (
 // Options are what a [Node] is made of.
 type Options struct {
 	Config Config
-	// ReviveFor is how old a ticket may be that nobody remembers.
+	// ReviveMaxAge is how old a ticket may be that nobody remembers.
 	ReviveFor time.Duration
 	Limits    session.LimitRules
 	// Version and Address, where viewers reach the node, are shown to the other nodes. Sessions and Draining are asked

@@ -63,7 +63,7 @@ func (r *Redis) waitedFor() map[string]bool {
 
 // RedisParts are what a [Redis] is made of beside its config.
 type RedisParts struct {
-	// ReviveFor is how old a ticket may be that nobody remembers.
+	// ReviveMaxAge is how old a ticket may be that nobody remembers.
 	ReviveFor time.Duration
 	Limits    session.LimitRules
 	// Local serves while Redis is away. The Redis closes it.

@@ -47,7 +47,7 @@ type Options struct {
 	Sessions Sessions
 	// Origins are the fetchers by name, one for each of Config.Origins.
 	Origins map[string]*origin.Origin
-	// MaxAddresses is how many address prefixes may share a session; RetryAfter when a viewer on whom nobody could
+	// MaxAddressesPerSession is how many address prefixes may share a session; RetryAfter when a viewer on whom nobody could
 	// decide is asked to come back.
 	MaxAddresses int
 	RetryAfter   time.Duration
@@ -213,7 +213,7 @@ func (g *Gateway) identify(v *visit, ticket string, a *Answer) bool {
 		a.refuse(http.StatusForbidden, "no ticket; only playlists open sessions")
 		return false
 	}
-	v.credentials = credentialsOf(&v.target, v.view, v.view.Query, g.o.Config.Tickets.Parameter)
+	v.credentials = credentialsOf(&v.target, v.view, v.view.Query, g.o.Config.Tickets.QueryParameter)
 	if name := r.missing(&v.credentials); name != "" {
 		a.refuse(http.StatusForbidden, "the credential "+name+" is missing")
 		return false
@@ -249,7 +249,7 @@ func (g *Gateway) credentialsBesideTicket(v *visit) backends.Credentials {
 	if query != "" {
 		query = withoutPairs(query, g.originQuery(v, v.target.originPath()))
 	}
-	c := credentialsOf(&v.target, v.view, query, g.o.Config.Tickets.Parameter)
+	c := credentialsOf(&v.target, v.view, query, g.o.Config.Tickets.QueryParameter)
 	if v.target.route.missing(&c) != "" {
 		return backends.Credentials{}
 	}

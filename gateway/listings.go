@@ -65,7 +65,7 @@ func (g *Gateway) originQuery(v *visit, path string) string {
 		forwarded = filterQuery(query, func(name string) bool { return slices.Contains(r.config.ForwardQuery, name) })
 	}
 	given := filterQuery(query, func(name string) bool {
-		return name != g.o.Config.Tickets.Parameter && !isDirective(name) && name != "CMCD" &&
+		return name != g.o.Config.Tickets.QueryParameter && !isDirective(name) && name != "CMCD" &&
 			!slices.Contains(r.config.IgnoreQuery, name) && !slices.Contains(r.config.ForwardQuery, name)
 	})
 	return joinQuery(g.listed.listed(v, path, given), forwarded)

@@ -56,9 +56,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := &e.view
 	*v = viewOf(r)
 	switch {
-	case n > int64(h.limits.MaxRequests):
+	case n > int64(h.limits.MaxConcurrentRequests):
 		h.gateway.cors(hls.TicketInPath, v, a)
-		over := backends.NewOverload("limits.max_requests", h.limits.MaxRequests)
+		over := backends.NewOverload("limits.max_concurrent_requests", h.limits.MaxConcurrentRequests)
 		a.comeBack(time.Second, over.Error())
 		h.gateway.reword(v, a)
 	case len(r.RequestURI) > int(h.limits.MaxURLSize):

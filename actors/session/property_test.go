@@ -25,7 +25,7 @@ func newStateMachine(t *rapid.T) *stateMachine {
 	pick := func(name string, of ...time.Duration) time.Duration { return rapid.SampledFrom(of).Draw(t, name) }
 	r := plainRules()
 	r.Validity = pick("validity", 0, 10*time.Second, 3*time.Minute, 10*time.Hour)
-	r.TokenLife = pick("token_life", 0, 5*time.Second, time.Hour)
+	r.TokenLife = pick("token_ttl", 0, 5*time.Second, time.Hour)
 	r.ExpiredToken = rapid.SampledFrom([]backends.ExpiredTokenPolicy{backends.KeepOnExpiredToken, backends.DenyOnExpiredToken}).Draw(t, "on_expired_token")
 	r.Jitter = rapid.SampledFrom([]float64{0, 0.1}).Draw(t, "jitter")
 	r.Shared = rapid.Bool().Draw(t, "shared")

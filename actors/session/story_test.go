@@ -135,7 +135,7 @@ func TestStepTellsStories(t *testing.T) {
 				{182 * s, BackendAnswered{Number: 1, Decision: yes()}, Allowed, Action{Publish: true, Save: true, WakeAt: in(242 * s)}},
 			},
 		},
-		"a re-check that was given up is made again after recheck.min": {
+		"a re-check that was given up is made again after recheck.min_interval": {
 			start: asking(Rechecking),
 			moves: []move{
 				{0, BackendAnswered{Err: overload()}, Allowed, Action{WakeAt: in(10 * s)}},

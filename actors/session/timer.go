@@ -119,7 +119,7 @@ func (s *State) onSpentToken(lastSeen, now time.Time) Action {
 		return s.deny(backends.Decision{
 			Verdict: backends.Denied, Source: backends.FromLocal,
 			UserID: s.Decision.UserID, User: s.Decision.User,
-			Reason: "the decision ran out and the token is older than token_life (on_expired_token: deny)",
+			Reason: "the decision ran out and the token is older than token_ttl (on_expired_token: deny)",
 		}, now)
 	}
 	s.Phase, s.Expires = Allowed, s.renewalAt(s.Clamped(0), now)

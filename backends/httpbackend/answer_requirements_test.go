@@ -22,7 +22,7 @@ import (
 func newLoudClient(t *testing.T, change func(*httpbackend.Config)) (*httpbackend.Client, *bytes.Buffer) {
 	t.Helper()
 	cfg := httpbackend.DefaultConfig()
-	cfg.Address = "http://portal.example.com/check"
+	cfg.URL = "http://portal.example.com/check"
 	if change != nil {
 		change(&cfg)
 	}
@@ -184,7 +184,7 @@ func TestWhatIsRequiredMustMakeSense(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := httpbackend.DefaultConfig()
-			cfg.Address, cfg.RequireHeader, cfg.RequireBody = "http://portal.example.com/", tt.header, tt.body
+			cfg.URL, cfg.RequireHeader, cfg.RequireBody = "http://portal.example.com/", tt.header, tt.body
 			got := ""
 			if err := cfg.Validate(); err != nil {
 				got = err.Error()

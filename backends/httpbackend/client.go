@@ -67,7 +67,7 @@ func NewClient(name string, cfg Config, parts Deps) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	address, err := parseAddress(cfg.Address)
+	address, err := parseAddress(cfg.URL)
 	if err != nil {
 		return nil, err
 	}

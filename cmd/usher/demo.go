@@ -118,17 +118,17 @@ func (d *demo) makeSettings(c demoCommand, origin string) (*settings, error) {
 	}
 	s.Gateway.Drain.ReadinessDelay = 0
 	s.Gateway.Drain.Timeout = time.Second
-	s.Sessions.Recheck.Min = demoRecheckMin
+	s.Sessions.Recheck.MinInterval = demoRecheckMin
 	s.Sessions.DenialTTL = demoDenyFor
 	b := new(backendSettings)
 	b.SetKind("httprequest")
 	a := b.Around.(*askedSettings) //nolint:forcetypeassert // SetKind made it
 	a.Validity = demoValidity
-	a.Chain.Breaker.OpenFor = demoOpenFor
+	a.Chain.Breaker.OpenDuration = demoOpenFor
 	if err := a.Chain.OnFailure.UnmarshalText([]byte(c.OnFailure)); err != nil {
 		return nil, fmt.Errorf("--on-failure=%s: %w", c.OnFailure, err)
 	}
-	b.Adapter.(*httprequest.Config).HTTP.Address = d.middleware.URL() + "/check" //nolint:forcetypeassert // SetKind made it
+	b.Adapter.(*httprequest.Config).HTTP.URL = d.middleware.URL() + "/check" //nolint:forcetypeassert // SetKind made it
 	s.Backends = map[string]*backendSettings{"middleware": b}
 	return s, nil
 }

@@ -21,7 +21,7 @@ func TestAsFlussonicsAuthBackend(t *testing.T) {
 	address, _ := startNode(t, fmt.Sprintf(`
 identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
-backends: { portal: { kind: ministra, address: %q } }
+backends: { portal: { kind: ministra, url: %q } }
 routes:
   - { path: /auth/flussonic, backend: portal, required_credentials: [ token ], edge: { dialect: flussonic, networks: [ 127.0.0.1/32 ] } }
 `, m.URL()+"/stalker_portal"), sdktrace.NewTracerProvider())

@@ -44,7 +44,7 @@ identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
 origins: { stage: { url: "http://127.0.0.1:9" } }
 backends:
-  portal: { kind: httprequest, address: %q, timeout: 300ms, headers: { X-Api-Key: "the operator's own" } }
+  portal: { kind: httprequest, url: %q, timeout: 300ms, headers: { X-Api-Key: "the operator's own" } }
 routes:
   - { path: "/play/{channel}/*", origin: stage, backend: portal, required_credentials: [token] }
 `, address)

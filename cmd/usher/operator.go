@@ -66,7 +66,7 @@ func (a *adminNode) Backends() []admin.Backend {
 	var all []admin.Backend
 	for name, c := range a.chains {
 		all = append(all, admin.Backend{
-			Name: name, Kind: a.settings.Backends[name].Kind, Address: a.adapters[name].shown,
+			Name: name, Kind: a.settings.Backends[name].Kind, URL: a.adapters[name].shown,
 			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), Alarms: shownAlarms(a.adapters[name].watch),
 		})
 	}

@@ -60,7 +60,7 @@ func (s *settings) Validate() error {
 		s.origin().Validate(),
 	}
 	if len(s.Backends) == 0 {
-		errs = append(errs, errors.New(`backends: none; want at least one, such as portal: { kind: httprequest, address: "https://auth.example.com/check" }`))
+		errs = append(errs, errors.New(`backends: none; want at least one, such as portal: { kind: httprequest, url: "https://auth.example.com/check" }`))
 	}
 	return errors.Join(append(errs, s.validateMembers(), s.validateEnvoy(), s.validateCluster())...)
 }
@@ -117,7 +117,7 @@ func (s *settings) validateMembers() error {
 	return errors.Join(errs...)
 }
 
-// TokenLife is for how long all that a backend asks can be asked about a token: as long as the first of them.
+// TokenTTL is for how long all that a backend asks can be asked about a token: as long as the first of them.
 func (s *settings) tokenLife(name string) time.Duration {
 	b := s.Backends[name]
 	life := b.Around.rules().TokenLife
