@@ -27,11 +27,11 @@ func (a Alarm) String() string {
 // Advice is what the operator can do about it.
 func (a Alarm) Advice() string {
 	return [...]string{
-		"look at address; if the backend means it, add the status to statuses",
-		"look at address: the backend sends us to a page of its own, such as a login",
-		"look at what the backend sends; the header was ignored",
-		"look at the path in address",
-		"look at address: something else than the backend answers there",
+		"check url; if the backend means it, add the status to statuses",
+		"check url: the backend redirects to a page of its own, such as a login",
+		"check what the backend sends; the header was ignored",
+		"check the path in url",
+		"check url: another server than the backend answers there",
 	}[a]
 }
 

@@ -5,7 +5,7 @@
 //	session actor ─► FailOpen ─► Bulkhead ─► Breaker ─► Tracing ─► adapter ─► middleware
 //
 // [Chain] joins them. Adapters that speak HTTP share [Client], which joins queries, sorts errors and reads answers
-// by a [StatusTable]: a preset, and what the config overrides of it. [Alarms] counts what a middleware does wrong.
+// by a [StatusTable]: a preset, and what the config overrides of it. [ContractViolations] counts what a middleware does wrong.
 //
 // Invariants:
 //   - A No is a Decision, never an error. An error means that nobody answered within the contract. So neither the

@@ -216,7 +216,7 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 			httpbackend.Response{Status: http.StatusNotFound, Header: http.Header{}},
 			backends.AlarmWrongAddress,
 			[]string{
-				begins + `alarm=wrong_address detail="status 404" advice="look at the path in address"`,
+				begins + `alarm=wrong_address detail="status 404" advice="check the path in url"`,
 				ends + `alarm=wrong_address`,
 			},
 		},
@@ -226,7 +226,7 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 			[]string{
 				begins + `alarm=unexpected_answer` +
 					` detail="a yes without what require_header=\"X-Auth\" wants; it is a web page"` +
-					` advice="look at address: something else than the backend answers there"`,
+					` advice="check url: another server than the backend answers there"`,
 				ends + `alarm=unexpected_answer`,
 			},
 		},
@@ -235,7 +235,7 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 			backends.AlarmRedirectToItself,
 			[]string{
 				begins + `alarm=redirect_to_itself detail="status 302"` +
-					` advice="look at address: the backend sends us to a page of its own, such as a login"`,
+					` advice="check url: the backend redirects to a page of its own, such as a login"`,
 				ends + `alarm=redirect_to_itself`,
 			},
 		},

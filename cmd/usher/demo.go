@@ -32,10 +32,10 @@ type demoCommand struct {
 
 // The demo's times are short, so that a person sees within seconds what takes minutes in production.
 const (
-	demoValidity   = 6 * time.Second
-	demoRecheckMin = 2 * time.Second
-	demoDenyFor    = 5 * time.Second
-	demoOpenFor    = 2 * time.Second
+	demoValidity           = 6 * time.Second
+	demoMinRecheckInterval = 2 * time.Second
+	demoDenialTTL          = 5 * time.Second
+	demoOpenDuration       = 2 * time.Second
 )
 
 // Run runs the demo until a signal.
@@ -47,13 +47,13 @@ func (c demoCommand) Run(r runtime) error {
 	defer d.close()
 	logger := slog.New(slog.DiscardHandler)
 	if c.Verbose {
-		logger = logSettings{Level: logLevel(slog.LevelDebug), Format: "text"}.logger(r.err)
+		logger = logSettings{Level: logLevel(slog.LevelDebug), Format: "text"}.newLogger(r.err)
 	}
 	return serve(r.ctx, d.settings, logger, func(n *node, at net.Addr) {
 		d.mount(n)
-		d.introduce(r.out, at)
-		go d.watch(r.ctx)
-		go d.obey(r.ctx, os.Stdin)
+		d.printUsage(r.out, at)
+		go d.recordEvents(r.ctx)
+		go d.readCommands(r.ctx, os.Stdin)
 	})
 }
 
@@ -118,13 +118,13 @@ func (d *demo) makeSettings(c demoCommand, origin string) (*settings, error) {
 	}
 	s.Gateway.Drain.ReadinessDelay = 0
 	s.Gateway.Drain.Timeout = time.Second
-	s.Sessions.Recheck.MinInterval = demoRecheckMin
-	s.Sessions.DenialTTL = demoDenyFor
+	s.Sessions.Recheck.MinInterval = demoMinRecheckInterval
+	s.Sessions.DenialTTL = demoDenialTTL
 	b := new(backendSettings)
 	b.SetKind("httprequest")
-	a := b.Around.(*askedSettings) //nolint:forcetypeassert // SetKind made it
+	a := b.Chain.(*remoteSettings) //nolint:forcetypeassert // SetKind made it
 	a.Validity = demoValidity
-	a.Chain.Breaker.OpenDuration = demoOpenFor
+	a.Chain.Breaker.OpenDuration = demoOpenDuration
 	if err := a.Chain.OnFailure.UnmarshalText([]byte(c.OnFailure)); err != nil {
 		return nil, fmt.Errorf("--on-failure=%s: %w", c.OnFailure, err)
 	}
@@ -172,7 +172,7 @@ func (d *demo) status(w http.ResponseWriter, _ *http.Request) {
 		Events:  d.events.list(),
 	}
 	for live := range d.node.registry.Each {
-		shown := shownSession(live)
+		shown := sessionView(live)
 		s.Sessions = append(s.Sessions, stage.SessionStatus{
 			ID: shown.ID, Channel: shown.Channel, User: shown.User, Verdict: shown.Verdict, Source: shown.Source,
 			Since: shown.Since, Requests: shown.Requests, Bytes: shown.Bytes,
@@ -197,14 +197,14 @@ func (d *demo) switchMiddleware(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `want {"mode":"refuse"}`, http.StatusBadRequest)
 		return
 	}
-	if err := d.set(to.Mode); err != nil {
+	if err := d.setMode(to.Mode); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	_, _ = fmt.Fprintln(w, "middleware:", d.modeName())
 }
 
-func (d *demo) set(text string) error {
+func (d *demo) setMode(text string) error {
 	mode, err := demoMode(text)
 	if err != nil {
 		return err
@@ -212,8 +212,8 @@ func (d *demo) set(text string) error {
 	return d.middleware.Set(mode)
 }
 
-// introduce says what to try.
-func (d *demo) introduce(w io.Writer, at net.Addr) {
+// printUsage says what to try.
+func (d *demo) printUsage(w io.Writer, at net.Addr) {
 	base := "http://" + at.String()
 	_, _ = fmt.Fprintf(w, `Usher demo: a live HLS origin, a middleware and a gateway in this process.
 
@@ -230,24 +230,24 @@ While it is dead mallory gets in, counted; once it is back he is out within %[2]
 `, base, demoValidity)
 }
 
-// obey takes one-letter commands from a terminal.
-func (d *demo) obey(ctx context.Context, in io.Reader) {
+// readCommands takes one-letter commands from a terminal.
+func (d *demo) readCommands(ctx context.Context, in io.Reader) {
 	modes := map[string]string{"k": "refuse", "h": "hang", "e": "error", "r": "healthy"}
 	for lines := bufio.NewScanner(in); lines.Scan() && ctx.Err() == nil; {
 		if mode, known := modes[strings.TrimSpace(lines.Text())]; known {
-			if err := d.set(mode); err != nil {
+			if err := d.setMode(mode); err != nil {
 				d.events.add("the middleware could not be switched: " + err.Error())
 			}
 		}
 	}
 }
 
-// watchEvery is how often the demo looks for something to tell.
-const watchEvery = 200 * time.Millisecond
+// pollInterval is how often the demo looks for something to tell.
+const pollInterval = 200 * time.Millisecond
 
-// watch writes down what changes, for the page.
-func (d *demo) watch(ctx context.Context) {
-	ticker := time.NewTicker(watchEvery)
+// recordEvents writes down what changes, for the page.
+func (d *demo) recordEvents(ctx context.Context) {
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	mode, breaker := d.modeName(), "closed"
 	seen := map[string]string{}
@@ -265,14 +265,14 @@ func (d *demo) watch(ctx context.Context) {
 			breaker = now
 			d.events.add("breaker: " + now)
 		}
-		d.noteSessions(seen)
+		d.recordSessions(seen)
 	}
 }
 
-// noteSessions tells of each session whose decision is another than the last time.
-func (d *demo) noteSessions(seen map[string]string) {
+// recordSessions tells of each session whose decision is another than the last time.
+func (d *demo) recordSessions(seen map[string]string) {
 	for live := range d.node.registry.Each {
-		s := shownSession(live)
+		s := sessionView(live)
 		who := s.User
 		if who == "" {
 			who = s.ID[:6] + "…"

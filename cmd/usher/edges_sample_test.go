@@ -69,7 +69,7 @@ func TestEdgeSamplesLoad(t *testing.T) {
 			}
 			q, err := checkCommand{
 				URL: string(example[2]), Channel: string(example[1]), IP: netip.MustParseAddr("192.0.2.1"),
-			}.question(n)
+			}.request(n)
 			if err != nil || q.Channel != "a001" {
 				t.Errorf("its example asks about %+v, %v; want channel a001", q, err)
 			}
@@ -292,7 +292,7 @@ func TestEnvoySampleAsksWhereUsherListens(t *testing.T) {
 	if notice > s.Gateway.Drain.ReadinessDelay {
 		t.Errorf("Envoy notices within %v that a node leaves, want drain.readiness_delay=%v", notice, s.Gateway.Drain.ReadinessDelay)
 	}
-	answer := s.Backends["portal"].Around.rules().AnswerDeadline
+	answer := s.Backends["portal"].Chain.policy().AnswerDeadline
 	if got := service.GetTimeout().AsDuration(); got < answer+time.Second {
 		t.Errorf("Envoy waits for %v, want a second more than answer_deadline=%v", got, answer)
 	}

@@ -39,12 +39,12 @@ func startEnvoy(t *testing.T) *envoy {
 		t.Fatal(err)
 	}
 	var on listeners
-	for _, l := range []*net.Listener{&on.public, &on.envoy} {
+	for _, l := range []*net.Listener{&on.public, &on.extAuthz} {
 		if *l, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	e.at = on.envoy.Addr().String()
+	e.at = on.extAuthz.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- n.run(ctx, on) }()

@@ -151,7 +151,7 @@ func TestCheckTellsWhatTheBackendSays(t *testing.T) {
 		},
 		"refused": {
 			mode: backendtest.Refuse(), url: "http://tv.example/play/a001/index.m3u8?token=good", code: 2,
-			wants: []string{"connection refused; the backend server is down", "WARNING   while the backend is away"},
+			wants: []string{"connection refused; the backend server is down", "WARNING   while the backend is unavailable"},
 		},
 		"hanging": {
 			mode: backendtest.Hang(), url: "http://tv.example/play/a001/index.m3u8?token=good", code: 2,
@@ -159,7 +159,7 @@ func TestCheckTellsWhatTheBackendSays(t *testing.T) {
 		},
 		"wrong address": {
 			mode: backendtest.Status(http.StatusNotFound), url: "http://tv.example/play/a001/index.m3u8?token=good", code: 2,
-			wants: []string{"wrong URL; check the path in address"},
+			wants: []string{"wrong URL; check the path in url"},
 		},
 		"nobody would be asked about a segment": {
 			mode: backendtest.Healthy(), url: "http://tv.example/play/a001/seg.ts?token=good", code: 2,
@@ -206,7 +206,7 @@ func TestCheckPrintsJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 {
 		t.Fatalf("exit code %d, %v:\n%s", code, err, out)
 	}
-	if got.Verdict != "allowed" || got.Status != 200 || got.Sent["X-Real-IP"] != "192.0.2.9" || got.Channel != "a001" {
+	if got.Verdict != "allowed" || got.Status != 200 || got.RequestHeaders["X-Real-IP"] != "192.0.2.9" || got.Channel != "a001" {
 		t.Errorf("report: %+v", got)
 	}
 	if calls := m.Calls(); calls != 1 {
@@ -230,7 +230,7 @@ func TestVersionIsPrinted(t *testing.T) {
 func TestLogsSpellDurations(t *testing.T) {
 	for format, want := range map[string]string{"json": `"delay":"5s"`, "text": "delay=5s"} {
 		var out bytes.Buffer
-		logSettings{Format: format}.logger(&out).Info("draining", "delay", 5*time.Second)
+		logSettings{Format: format}.newLogger(&out).Info("draining", "delay", 5*time.Second)
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s: %s does not say %s", format, out.String(), want)
 		}
@@ -266,7 +266,7 @@ func TestWhatCannotStartSaysSoBeforeItServes(t *testing.T) {
 func TestTracesThatCannotBeSentAreNoFailure(t *testing.T) {
 	var log bytes.Buffer
 	tracing := tracingSettings{Endpoint: "http://127.0.0.1:9", Protocol: "http", SampleRatio: 1}
-	tracer, flush, err := tracing.tracer(t.Context(), logSettings{Format: "text"}.logger(&log))
+	tracer, flush, err := tracing.tracer(t.Context(), logSettings{Format: "text"}.newLogger(&log))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,14 +53,14 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err := n.makeBackends(tracer); err != nil {
 		return nil, err
 	}
-	if err := n.joinCluster(); err != nil {
+	if err := n.openCluster(); err != nil {
 		return nil, err
 	}
 	if err := n.makeOrigins(); err != nil {
 		return nil, err
 	}
 	n.gateway, err = gateway.New(gateway.Options{
-		Config: s.Gateway, Origins: n.origins, Sessions: (*gatewaySessions)(n),
+		Config: s.Gateway, Origins: n.origins, Sessions: (*sessionOpener)(n),
 		MaxAddresses: s.Sessions.MaxAddressesPerSession, RetryAfter: s.Sessions.RetryAfter, Logger: logger,
 	})
 	if err != nil {
@@ -92,10 +92,10 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		return nil
 	}
 	b := n.settings.Backends[name]
-	parts := kindParts{log: n.logger, http: httpbackend.Deps{
-		Log: n.logger, Propagator: propagation.TraceContext{}, Audience: n.audience,
+	parts := kindDeps{log: n.logger, http: httpbackend.Deps{
+		Log: n.logger, Propagator: propagation.TraceContext{}, Audience: n.viewerCount,
 	}}
-	if s, ok := b.Around.(*askedSettings); ok {
+	if s, ok := b.Chain.(*remoteSettings); ok {
 		parts.http.Connections = s.Chain.Bulkhead.MaxInFlight + s.Chain.Bulkhead.MaxRechecksInFlight
 	}
 	var chains []*chain.Chain
@@ -105,7 +105,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		}
 		chains = append(chains, n.chains[member])
 		parts.members = append(parts.members, backends.Member{
-			Name: member, Backend: n.chains[member].WithoutFailOpen(), Validity: n.settings.Backends[member].Around.rules().Validity,
+			Name: member, Backend: n.chains[member].WithoutFailOpen(), Validity: n.settings.Backends[member].Chain.policy().Validity,
 		})
 	}
 	a, err := kinds()[b.Kind].build(name, b.Adapter, parts)
@@ -113,14 +113,14 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		return err
 	}
 	n.adapters[name] = a
-	n.chains[name] = b.Around.chain(name, a, chains, chain.Deps{
+	n.chains[name] = b.Chain.wrap(name, a, chains, chain.Deps{
 		Kind: b.Kind, DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer,
 	})
 	return nil
 }
 
-// audience counts the viewers who are watching here: those of a channel, and all.
-func (n *node) audience(channel string) (ofChannel, all int) { return n.registry.Audience(channel) }
+// viewerCount counts the viewers who are watching here: those of a channel, and all.
+func (n *node) viewerCount(channel string) (ofChannel, all int) { return n.registry.Audience(channel) }
 
 func (n *node) makeOrigins() error {
 	var err error
@@ -151,8 +151,8 @@ func (n *node) makeOrigins() error {
 func (n *node) sessionBackends() map[string]actors.BackendOptions {
 	all := make(map[string]actors.BackendOptions, len(n.chains))
 	for name, b := range n.settings.Backends {
-		r := b.Around.rules()
-		r.Timeout = b.Around.timeout()
+		r := b.Chain.policy()
+		r.Timeout = b.Chain.timeout()
 		r.ReviveDenied = n.chains[name].FailOpen.Policy() == backends.PolicyDeny
 		if life := n.settings.tokenLife(name); life > 0 {
 			r.TokenLife = life
@@ -191,7 +191,7 @@ func (n *node) run(ctx context.Context, on listeners) error {
 	defer end()
 	group, life := errgroup.WithContext(life)
 	group.Go(func() error {
-		n.hear(life)
+		n.runCluster(life)
 		return nil
 	})
 	for _, c := range n.chains {
@@ -202,8 +202,8 @@ func (n *node) run(ctx context.Context, on listeners) error {
 			group.Go(func() error { return a.run(life) })
 		}
 	}
-	if on.operator != nil {
-		group.Go(func() error { return n.serveAdmin(life, on.operator) })
+	if on.admin != nil {
+		group.Go(func() error { return n.serveAdmin(life, on.admin) })
 	}
 	group.Go(func() error {
 		defer end()
@@ -220,18 +220,18 @@ func (n *node) serveViewers(ctx, life context.Context, on listeners) error {
 	defer context.AfterFunc(life, stop)()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.server.Run(ctx, on.public) })
-	if on.envoy != nil {
+	if on.extAuthz != nil {
 		envoy := extauthz.New(n.settings.ExtAuthz, n.settings.Gateway.Drain, n.gateway, n.logger)
-		group.Go(func() error { return envoy.Run(ctx, on.envoy) })
+		group.Go(func() error { return envoy.Run(ctx, on.extAuthz) })
 	}
 	return group.Wait()
 }
 
-// gatewaySessions are the sessions in the gateway's words.
-type gatewaySessions node
+// sessionOpener are the sessions in the gateway's words.
+type sessionOpener node
 
 // Find returns the live session, or nil.
-func (e *gatewaySessions) Find(id backends.SessionID) gateway.Session {
+func (e *sessionOpener) Find(id backends.SessionID) gateway.Session {
 	if s := e.registry.Find(id); s != nil {
 		return s
 	}
@@ -239,7 +239,7 @@ func (e *gatewaySessions) Find(id backends.SessionID) gateway.Session {
 }
 
 // Open opens the session.
-func (e *gatewaySessions) Open(ctx context.Context, a session.OpenRequest) (gateway.Session, error) {
+func (e *sessionOpener) Open(ctx context.Context, a session.OpenRequest) (gateway.Session, error) {
 	s, err := e.registry.Open(ctx, a)
 	if err != nil {
 		return nil, err

@@ -44,10 +44,10 @@ func (a *adminNode) Len() int { return a.registry.Len() }
 
 // EachSession shows the live sessions.
 func (a *adminNode) EachSession(yield func(admin.Session) bool) {
-	a.registry.Each(func(s *actors.Session) bool { return yield(shownSession(s)) })
+	a.registry.Each(func(s *actors.Session) bool { return yield(sessionView(s)) })
 }
 
-func shownSession(s *actors.Session) admin.Session {
+func sessionView(s *actors.Session) admin.Session {
 	f, since := s.Request(), s.Ticket().Opened
 	shown := admin.Session{
 		ID: s.ID().String(), Route: f.Route, Channel: f.Channel, Backend: f.Backend,
@@ -66,15 +66,15 @@ func (a *adminNode) Backends() []admin.Backend {
 	var all []admin.Backend
 	for name, c := range a.chains {
 		all = append(all, admin.Backend{
-			Name: name, Kind: a.settings.Backends[name].Kind, URL: a.adapters[name].shown,
-			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), Alarms: shownAlarms(a.adapters[name].watch),
+			Name: name, Kind: a.settings.Backends[name].Kind, URL: a.adapters[name].url,
+			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), Alarms: violationsView(a.adapters[name].alarms),
 		})
 	}
 	return all
 }
 
-// shownAlarms are all alarms that a backend can raise; nil for one that asks nobody.
-func shownAlarms(w *httpbackend.Alarms) map[string]admin.AlarmState {
+// violationsView are all alarms that a backend can raise; nil for one that asks nobody.
+func violationsView(w *httpbackend.Alarms) map[string]admin.AlarmState {
 	if w == nil {
 		return nil
 	}

@@ -15,7 +15,7 @@ import (
 
 // This file is the node as one of many.
 
-func (n *node) joinCluster() (err error) {
+func (n *node) openCluster() (err error) {
 	s := n.settings
 	n.cluster, err = cluster.Open(cluster.Options{
 		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveMaxAge, Limits: s.Sessions.Rules(),
@@ -27,8 +27,8 @@ func (n *node) joinCluster() (err error) {
 	return err
 }
 
-// hear does what the other nodes, and the operator by any of them, want of this one's sessions, until ctx ends.
-func (n *node) hear(ctx context.Context) {
+// runCluster does what the other nodes, and the operator by any of them, want of this one's sessions, until ctx ends.
+func (n *node) runCluster(ctx context.Context) {
 	n.cluster.Run(ctx, cluster.Handlers{
 		Revoked: n.registry.Apply, Reread: n.registry.Reread, Returned: n.registry.Returned,
 		Over: n.registry.Over,
@@ -41,12 +41,12 @@ func (n *node) hear(ctx context.Context) {
 // adminCluster is the cluster in the admin listener's words.
 type adminCluster node
 
-// askFor bounds how long a node that does not answer holds up the operator.
-const askFor = 2 * time.Second
+// queryTimeout bounds how long a node that does not answer holds up the operator.
+const queryTimeout = 2 * time.Second
 
 // FindSessions lists the live sessions of all nodes that match.
 func (a *adminCluster) FindSessions(ctx context.Context, f admin.Filter, limit int) (admin.SessionList, error) {
-	ctx, cancel := context.WithTimeout(ctx, askFor)
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	answers, silent := a.cluster.Ask(ctx, admin.EncodeSessionQuery(f, limit))
 	byNode := make(map[string][]byte, len(answers))
@@ -62,7 +62,7 @@ func (a *adminCluster) FindSessions(ctx context.Context, f admin.Filter, limit i
 
 // Kick ends the session on all nodes, and refuses it for so long.
 func (a *adminCluster) Kick(ctx context.Context, id backends.SessionID, d time.Duration, reason string) error {
-	known, err := a.knows(ctx, id)
+	known, err := a.sessionExists(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -76,11 +76,11 @@ func (a *adminCluster) Kick(ctx context.Context, id backends.SessionID, d time.D
 	if reason != "" {
 		decision.Reason += ": " + reason
 	}
-	return pending(a.cluster.Kick(ctx, id, time.Time{}, d, decision))
+	return asPending(a.cluster.Kick(ctx, id, time.Time{}, d, decision))
 }
 
-// knows reports whether any node holds the session, or could go on with it.
-func (a *adminCluster) knows(ctx context.Context, id backends.SessionID) (bool, error) {
+// sessionExists reports whether any node holds the session, or could go on with it.
+func (a *adminCluster) sessionExists(ctx context.Context, id backends.SessionID) (bool, error) {
 	if a.registry.Find(id) != nil {
 		return true, nil
 	}
@@ -91,8 +91,8 @@ func (a *adminCluster) knows(ctx context.Context, id backends.SessionID) (bool, 
 	return found.Matched > 0, err
 }
 
-// pending is an error in the admin listener's words.
-func pending(err error) error {
+// asPending is an error in the admin listener's words.
+func asPending(err error) error {
 	if errors.Is(err, cluster.ErrAway) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %w", admin.ErrPending, err)
 	}
@@ -119,10 +119,10 @@ func (a *adminCluster) Ban(ctx context.Context, b admin.Ban) (admin.Ban, error) 
 		}
 	}
 	got, err := a.cluster.Ban(ctx, wanted)
-	if err = pending(err); err != nil && !errors.Is(err, admin.ErrPending) {
+	if err = asPending(err); err != nil && !errors.Is(err, admin.ErrPending) {
 		return admin.Ban{}, fmt.Errorf("%w: %w", admin.ErrInvalid, err)
 	}
-	shown := shownBan(got)
+	shown := banView(got)
 	shown.CredentialsOf = b.CredentialsOf
 	return shown, err
 }
@@ -156,7 +156,7 @@ func (a *adminCluster) Unban(ctx context.Context, id string) error {
 	if errors.Is(err, cluster.ErrNoBan) {
 		return fmt.Errorf("ban %s: %w", id, admin.ErrNotFound)
 	}
-	return pending(err)
+	return asPending(err)
 }
 
 // Bans are those that hold.
@@ -164,12 +164,12 @@ func (a *adminCluster) Bans() []admin.Ban {
 	bans := a.cluster.Bans()
 	shown := make([]admin.Ban, len(bans))
 	for i, b := range bans {
-		shown[i] = shownBan(b)
+		shown[i] = banView(b)
 	}
 	return shown
 }
 
-func shownBan(b session.Ban) admin.Ban {
+func banView(b session.Ban) admin.Ban {
 	shown := admin.Ban{
 		ID: b.ID, User: b.User, Credentials: b.Credentials, Until: b.Until.UTC().Truncate(time.Second), Reason: b.Reason,
 		Cause: b.Cause,
@@ -187,7 +187,7 @@ func shownBan(b session.Ban) admin.Ban {
 func (a *adminCluster) Nodes(ctx context.Context) ([]admin.NodeStatus, error) {
 	nodes, err := a.cluster.Nodes(ctx)
 	if err != nil {
-		return nil, pending(err)
+		return nil, asPending(err)
 	}
 	now := time.Now().UTC()
 	shown := make([]admin.NodeStatus, len(nodes))

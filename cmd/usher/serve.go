@@ -17,7 +17,7 @@ func (c serveCommand) Run(r runtime) error {
 	if err != nil {
 		return err
 	}
-	logger := s.Log.logger(r.err)
+	logger := s.Log.newLogger(r.err)
 	cluster.LogTo(logger)
 	return serve(r.ctx, s, logger, nil)
 }
@@ -58,7 +58,7 @@ func serve(ctx context.Context, s *settings, logger *slog.Logger, started func(*
 }
 
 // listeners are where a node is asked. Those that the settings do not name are nil.
-type listeners struct{ public, operator, envoy net.Listener }
+type listeners struct{ public, admin, extAuthz net.Listener }
 
 // listen opens what the settings name, or nothing.
 func listen(ctx context.Context, s *settings) (on listeners, err error) {
@@ -68,8 +68,8 @@ func listen(ctx context.Context, s *settings) (on listeners, err error) {
 		listener     *net.Listener
 	}{
 		{"listen", s.Gateway.Listen, &on.public},
-		{"admin.listen", s.Admin.Listen, &on.operator},
-		{"ext_authz.listen", s.ExtAuthz.Listen, &on.envoy},
+		{"admin.listen", s.Admin.Listen, &on.admin},
+		{"ext_authz.listen", s.ExtAuthz.Listen, &on.extAuthz},
 	} {
 		if l.address == "" {
 			continue
@@ -83,7 +83,7 @@ func listen(ctx context.Context, s *settings) (on listeners, err error) {
 }
 
 func (on listeners) close() {
-	for _, l := range []net.Listener{on.public, on.operator, on.envoy} {
+	for _, l := range []net.Listener{on.public, on.admin, on.extAuthz} {
 		if l != nil {
 			_ = l.Close()
 		}

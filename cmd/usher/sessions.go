@@ -59,16 +59,16 @@ func (f filterFlags) query() url.Values {
 type sessionsList struct {
 	adminFlags
 	filterFlags
-	Limit int    `help:"How many to list at most, up to 1000." default:"100"`
-	After string `help:"Go on behind this session's id."`
-	Begin string `name:"q" help:"Whose id, channel, user, address or User-Agent begins so."`
+	Limit  int    `help:"How many to list at most, up to 1000." default:"100"`
+	After  string `help:"Go on behind this session's id."`
+	Prefix string `name:"q" help:"Whose id, channel, user, address or User-Agent begins so."`
 }
 
 // Run lists.
 func (c sessionsList) Run(r runtime) error {
 	query := c.query()
 	query.Set("limit", strconv.Itoa(c.Limit))
-	for name, value := range map[string]string{"q": c.Begin, "after": c.After} {
+	for name, value := range map[string]string{"q": c.Prefix, "after": c.After} {
 		if value != "" {
 			query.Set(name, value)
 		}
@@ -88,13 +88,13 @@ func (c sessionsShow) Run(r runtime) error {
 	return c.get(r, "sessions/"+url.PathEscape(c.ID), nil, &s, func() error { return printSession(r, s) })
 }
 
-// bearing are how long something holds, and why.
-type bearing struct {
+// durationFlags are how long something holds, and why.
+type durationFlags struct {
 	Duration time.Duration `help:"For how long; the default of a kick is sessions.kick_duration."`
 	Reason   string        `help:"Why; it is logged, and shown with the session."`
 }
 
-func (b bearing) fields() map[string]any {
+func (b durationFlags) fields() map[string]any {
 	fields := map[string]any{"reason": b.Reason}
 	if b.Duration != 0 {
 		fields["duration"] = b.Duration.String()
@@ -105,7 +105,7 @@ func (b bearing) fields() map[string]any {
 type sessionsKick struct {
 	adminFlags
 	filterFlags
-	bearing
+	durationFlags
 	IDs []string `arg:"" optional:"" name:"id" help:"The sessions' ids; or say by flags which are meant."`
 }
 
@@ -124,9 +124,9 @@ func (c sessionsKick) Run(r runtime) error {
 	for _, id := range c.IDs {
 		var kicked admin.KickResult
 		err := c.send(r, "POST", "sessions/"+url.PathEscape(id)+"/kick", c.fields(), &kicked, func() error {
-			return say(r, "kicked %s\n", id)
+			return printLine(r, "kicked %s\n", id)
 		})
-		if err != nil && !errors.Is(err, errNo) {
+		if err != nil && !errors.Is(err, errNegative) {
 			return err
 		}
 		refused = cmp.Or(refused, err)
@@ -148,13 +148,13 @@ func (c sessionsKick) kickMatching(r runtime, filter url.Values) error {
 	}
 	var kicked admin.KickResult
 	err := c.send(r, "POST", "kick", fields, &kicked, func() error {
-		if err := say(r, "kicked %d of %d sessions\n", kicked.Kicked, kicked.Matched); err != nil {
+		if err := printLine(r, "kicked %d of %d sessions\n", kicked.Kicked, kicked.Matched); err != nil {
 			return err
 		}
-		return warnSilent(r, kicked.Silent)
+		return warnUnreachable(r, kicked.Silent)
 	})
 	if err == nil && kicked.Kicked == 0 {
-		return errNo
+		return errNegative
 	}
 	return err
 }
@@ -173,7 +173,7 @@ func prefixOf(text string) (netip.Prefix, error) {
 
 type sessionsBan struct {
 	adminFlags
-	bearing
+	durationFlags
 	User          string `help:"This user, by name or id." xor:"whom" required:""`
 	Session       string `help:"This session." xor:"whom" required:""`
 	Address       string `help:"This address or prefix." xor:"whom" required:""`
@@ -195,7 +195,7 @@ func (c sessionsBan) Run(r runtime) error {
 	}
 	var ban admin.Ban
 	return c.send(r, "POST", "bans", fields, &ban, func() error {
-		return say(r, "banned %s until %s: %s\n", ban.Subject(), ban.Until.Format(time.RFC3339), ban.ID)
+		return printLine(r, "banned %s until %s: %s\n", ban.Subject(), ban.Until.Format(time.RFC3339), ban.ID)
 	})
 }
 
@@ -207,7 +207,7 @@ type sessionsUnban struct {
 // Run takes a ban back.
 func (c sessionsUnban) Run(r runtime) error {
 	var done struct{ Unbanned string }
-	return c.send(r, "DELETE", "bans/"+url.PathEscape(c.ID), nil, &done, func() error { return say(r, "unbanned %s\n", c.ID) })
+	return c.send(r, "DELETE", "bans/"+url.PathEscape(c.ID), nil, &done, func() error { return printLine(r, "unbanned %s\n", c.ID) })
 }
 
 type sessionsBans struct{ adminFlags }
@@ -226,9 +226,9 @@ func (c sessionsNodes) Run(r runtime) error {
 	return c.get(r, "nodes", nil, &list, func() error { return printNodes(r, list.Nodes) })
 }
 
-// patienceWithNode is how long the node may take, which asks the others.
-const patienceWithNode = 15 * time.Second
+// apiTimeout is how long the node may take, which asks the others.
+const apiTimeout = 15 * time.Second
 
-func within(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, patienceWithNode)
+func withAPITimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, apiTimeout)
 }

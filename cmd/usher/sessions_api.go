@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// maxAPIAnswer bounds what a node answers: a thousand sessions take a megabyte at most.
-const maxAPIAnswer = 16 << 20
+// maxAPIResponse bounds what a node answers: a thousand sessions take a megabyte at most.
+const maxAPIResponse = 16 << 20
 
 // get asks the node's API and prints the answer, by print unless JSON is wanted.
 func (f adminFlags) get(r runtime, path string, query url.Values, into any, show func() error) error {
@@ -45,7 +45,7 @@ func (f adminFlags) call(
 		if _, err := fmt.Fprintln(r.err, "usher:", text); err != nil {
 			return err
 		}
-		return errNo
+		return errNegative
 	case http.StatusUnauthorized:
 		return errors.New("--token (or USHER_ADMIN_TOKEN): the node does not take it; want its admin.token")
 	default:
@@ -77,7 +77,7 @@ func (f adminFlags) exchange(
 	if len(query) > 0 {
 		address += "?" + query.Encode()
 	}
-	ctx, cancel := within(r.ctx)
+	ctx, cancel := withAPITimeout(r.ctx)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {
@@ -92,7 +92,7 @@ func (f adminFlags) exchange(
 		return 0, nil, nil, fmt.Errorf("--admin=%s: %w", f.Admin, err)
 	}
 	defer resp.Body.Close()
-	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAPIAnswer))
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAPIResponse))
 	if err != nil {
 		return 0, nil, nil, fmt.Errorf("--admin=%s: %w", f.Admin, err)
 	}

@@ -10,8 +10,8 @@ import (
 	"usher/gateway/admin"
 )
 
-// say prints for a person.
-func say(r runtime, format string, args ...any) error {
+// printLine prints for a person.
+func printLine(r runtime, format string, args ...any) error {
 	_, err := fmt.Fprintf(r.out, format, args...)
 	return err
 }
@@ -27,7 +27,7 @@ func table(r runtime, head []string, rows [][]string) error {
 	return w.Flush()
 }
 
-func warnSilent(r runtime, silent []string) error {
+func warnUnreachable(r runtime, silent []string) error {
 	if len(silent) == 0 {
 		return nil
 	}
@@ -55,15 +55,15 @@ func printSessions(r runtime, found admin.SessionList) error {
 			return err
 		}
 	}
-	if err := say(r, "%d of %s%d matching sessions, %s%d in all\n", len(found.Sessions), about, found.Matched, about, found.Total); err != nil {
+	if err := printLine(r, "%d of %s%d matching sessions, %s%d in all\n", len(found.Sessions), about, found.Matched, about, found.Total); err != nil {
 		return err
 	}
 	if listed := len(found.Sessions); listed > 0 && listed < found.Matched {
-		if err := say(r, "the next ones: --after %s\n", found.Sessions[listed-1].ID); err != nil {
+		if err := printLine(r, "the next ones: --after %s\n", found.Sessions[listed-1].ID); err != nil {
 			return err
 		}
 	}
-	return warnSilent(r, found.Silent)
+	return warnUnreachable(r, found.Silent)
 }
 
 func printSession(r runtime, s admin.Session) error {
@@ -87,7 +87,7 @@ func printSession(r runtime, s admin.Session) error {
 
 func printBans(r runtime, bans []admin.Ban) error {
 	if len(bans) == 0 {
-		return say(r, "nobody is banned\n")
+		return printLine(r, "nobody is banned\n")
 	}
 	var rows [][]string
 	for _, b := range bans {

@@ -96,7 +96,7 @@ func TestSessionsCommands(t *testing.T) {
 			calls: []apiCall{{Line: "GET /api/v1/sessions/S1"}},
 		},
 		"one that is not there": {
-			args: []string{"show", "S1"}, status: 404, answer: "no live session of that id", code: exitNo,
+			args: []string{"show", "S1"}, status: 404, answer: "no live session of that id", code: exitNegative,
 			errs: "usher: no live session of that id\n", calls: []apiCall{{Line: "GET /api/v1/sessions/S1"}},
 		},
 		"kicks": {
@@ -106,7 +106,7 @@ func TestSessionsCommands(t *testing.T) {
 			},
 		},
 		"a kick of nobody": {
-			args: []string{"kick", "S1"}, status: 404, answer: "session S1: unknown", code: exitNo, errs: "usher: session S1: unknown\n",
+			args: []string{"kick", "S1"}, status: 404, answer: "session S1: unknown", code: exitNegative, errs: "usher: session S1: unknown\n",
 			calls: []apiCall{{"POST /api/v1/sessions/S1/kick", `{"reason":""}`}},
 		},
 		"a kick of all who match": {
@@ -115,7 +115,7 @@ func TestSessionsCommands(t *testing.T) {
 			calls: []apiCall{{"POST /api/v1/kick", `{"address":"::1/128","reason":"","user":"Ann"}`}},
 		},
 		"a kick that matches nobody": {
-			args: []string{"kick", "--user", "Ann"}, answer: `{"matched":0,"kicked":0}`, code: exitNo,
+			args: []string{"kick", "--user", "Ann"}, answer: `{"matched":0,"kicked":0}`, code: exitNegative,
 			out: "kicked 0 of 0 sessions\n", calls: []apiCall{{"POST /api/v1/kick", `{"reason":"","user":"Ann"}`}},
 		},
 		"a ban": {
@@ -152,11 +152,11 @@ func TestSessionsCommands(t *testing.T) {
 			calls: []apiCall{{Line: "GET /api/v1/nodes"}},
 		},
 		"what the node does not understand": {
-			args: []string{"bans"}, status: 400, answer: "not so", code: exitCould, errs: "usher: --admin=ADDRESS answers 400: not so\n",
+			args: []string{"bans"}, status: 400, answer: "not so", code: exitFailed, errs: "usher: --admin=ADDRESS answers 400: not so\n",
 			calls: []apiCall{{Line: "GET /api/v1/bans"}},
 		},
 		"something else than a node": {
-			args: []string{"bans"}, answer: "<html>", code: exitCould,
+			args: []string{"bans"}, answer: "<html>", code: exitFailed,
 			errs:  "usher: --admin=ADDRESS is no admin listener of a node: invalid character '<' looking for beginning of value\n",
 			calls: []apiCall{{Line: "GET /api/v1/bans"}},
 		},
@@ -205,7 +205,7 @@ func TestSessionsCommandsSayWhatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			code, out, errs := command(append([]string{"sessions"}, test.args...)...)
-			if code != exitCould || out != "" || errs != test.want {
+			if code != exitFailed || out != "" || errs != test.want {
 				t.Errorf("exit code %d, printed %q and %q, want %q", code, out, errs, test.want)
 			}
 			if strings.Contains(errs, "guess") {

@@ -65,8 +65,8 @@ func (s *settings) Validate() error {
 	return errors.Join(append(errs, s.validateMembers(), s.validateEnvoy(), s.validateCluster())...)
 }
 
-// beatsBeforeIdle is how often the other nodes hear of a viewer at least before he counts as gone.
-const beatsBeforeIdle = 3
+// minHeartbeatsPerIdle is how often the other nodes hear of a viewer at least before he counts as gone.
+const minHeartbeatsPerIdle = 3
 
 // validateCluster finds times at which nodes would take one another's viewers for gone, or viewers wait in vain.
 func (s *settings) validateCluster() error {
@@ -74,13 +74,13 @@ func (s *settings) validateCluster() error {
 		return nil
 	}
 	var errs []error
-	if idle, beat := s.Sessions.IdleTimeout, s.Cluster.HeartbeatInterval; idle < beatsBeforeIdle*beat {
+	if idle, beat := s.Sessions.IdleTimeout, s.Cluster.HeartbeatInterval; idle < minHeartbeatsPerIdle*beat {
 		errs = append(errs, fmt.Errorf(
 			"cluster.heartbeat_interval: %v is too long for sessions.idle_timeout: %v; want a third of that at most", beat, idle))
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Backends)) {
-		answer, within := s.Backends[name].Around.rules().AnswerDeadline, ".answer_deadline"
-		if _, fixed := s.Backends[name].Around.(*decidedSettings); fixed {
+		answer, within := s.Backends[name].Chain.policy().AnswerDeadline, ".answer_deadline"
+		if _, fixed := s.Backends[name].Chain.(*localSettings); fixed {
 			within = ", whose viewers have an answer within" // a setting that this kind has not
 		}
 		if s.Cluster.RedisTimeout > answer/2 {
@@ -109,7 +109,7 @@ func (s *settings) validateMembers() error {
 			switch {
 			case s.Backends[member] == nil:
 				errs = append(errs, fmt.Errorf("backends.%s: joins %q, which is not among backends", name, member))
-			case s.joins(member, name, len(s.Backends)):
+			case s.reaches(member, name, len(s.Backends)):
 				errs = append(errs, fmt.Errorf("backends.%s: joins %q, which joins it", name, member))
 			}
 		}
@@ -120,7 +120,7 @@ func (s *settings) validateMembers() error {
 // TokenTTL is for how long all that a backend asks can be asked about a token: as long as the first of them.
 func (s *settings) tokenLife(name string) time.Duration {
 	b := s.Backends[name]
-	life := b.Around.rules().TokenLife
+	life := b.Chain.policy().TokenLife
 	for _, member := range b.members() {
 		if of := s.tokenLife(member); of > 0 && (life == 0 || of < life) {
 			life = of
@@ -129,14 +129,14 @@ func (s *settings) tokenLife(name string) time.Duration {
 	return life
 }
 
-// joins reports whether one backend is the other, or joins it, with at most so many between them.
-func (s *settings) joins(name, other string, between int) bool {
+// reaches reports whether one backend is the other, or joins it, with at most so many between them.
+func (s *settings) reaches(name, other string, between int) bool {
 	if name == other {
 		return true
 	}
 	b := s.Backends[name]
 	return b != nil && between > 0 && slices.ContainsFunc(b.members(), func(member string) bool {
-		return s.joins(member, other, between-1)
+		return s.reaches(member, other, between-1)
 	})
 }
 
@@ -144,9 +144,9 @@ func (s *settings) origin() origin.Config { return origin.Config{Cache: s.Cache,
 
 // backendSettings are one backend's: its kind's own, and those of what stands around a backend of that sort.
 type backendSettings struct {
-	Kind    string `yaml:"kind"`
-	Around  around `yaml:",inline"`
-	Adapter any    `yaml:",inline"`
+	Kind    string        `yaml:"kind"`
+	Chain   chainSettings `yaml:",inline"`
+	Adapter any           `yaml:",inline"`
 }
 
 // Kinds are the adapters that this build has.
@@ -155,7 +155,7 @@ func (b *backendSettings) Kinds() []string { return slices.Sorted(maps.Keys(kind
 // SetKind puts the adapter's own settings in place.
 func (b *backendSettings) SetKind(name string) {
 	k := kinds()[name]
-	b.Kind, b.Around, b.Adapter = name, k.around(), k.settings()
+	b.Kind, b.Chain, b.Adapter = name, k.chain(), k.settings()
 }
 
 // members are the names of the backends that this one joins.
@@ -200,16 +200,16 @@ func (l logSettings) Validate() error {
 	return nil
 }
 
-func (l logSettings) logger(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: slog.Level(l.Level), ReplaceAttr: spellDuration}
+func (l logSettings) newLogger(w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: slog.Level(l.Level), ReplaceAttr: formatDuration}
 	if l.Format == "text" {
 		return slog.New(slog.NewTextHandler(w, o))
 	}
 	return slog.New(slog.NewJSONHandler(w, o))
 }
 
-// spellDuration writes "5s" where slog's JSON would write 5000000000.
-func spellDuration(_ []string, a slog.Attr) slog.Attr {
+// formatDuration writes "5s" where slog's JSON would write 5000000000.
+func formatDuration(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		return slog.String(a.Key, a.Value.Duration().String())
 	}
@@ -255,15 +255,15 @@ func (v validateCommand) Run(r runtime) error {
 		if err := config.Print(&text, s); err != nil {
 			return err
 		}
-		_, err := r.out.Write(withoutPasswords(text.Bytes()))
+		_, err := r.out.Write(hideCredentials(text.Bytes()))
 		return err
 	}
 	_, err = fmt.Fprintf(r.out, "%s: ok\n", v.Config)
 	return err
 }
 
-// withoutPasswords hides what the addresses in a text hold of users, passwords and parameters.
-func withoutPasswords(text []byte) []byte {
+// hideCredentials hides what the addresses in a text hold of users, passwords and parameters.
+func hideCredentials(text []byte) []byte {
 	address := regexp.MustCompile(`https?://[^\s"']+`)
 	user, value := regexp.MustCompile(`//[^/@]*@`), regexp.MustCompile(`([?&][^=&]*)=[^&]*`)
 	return address.ReplaceAllFunc(text, func(a []byte) []byte {

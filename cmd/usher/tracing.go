@@ -54,7 +54,7 @@ func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace
 	if err != nil {
 		return nil, nil, fmt.Errorf("tracing.endpoint=%s: %w", t.Endpoint, err)
 	}
-	lost := &lostTraces{endpoint: t.Endpoint, logger: logger}
+	lost := &exportErrorLog{endpoint: t.Endpoint, logger: logger}
 	otel.SetErrorHandler(lost)
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(exporter),
@@ -63,7 +63,7 @@ func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace
 			attribute.String("service.name", "usher"), attribute.String("service.version", version()))),
 	)
 	flush := func() {
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushPatience)
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 		defer cancel()
 		if err := provider.Shutdown(late); err != nil {
 			lost.Handle(err)
@@ -72,20 +72,20 @@ func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace
 	return provider.Tracer("usher"), flush, nil
 }
 
-// lostTraces tells the operator of traces that could not be sent.
-type lostTraces struct {
-	endpoint string
-	logger   *slog.Logger
-	told     atomic.Int64 // when, Unix nanoseconds
+// exportErrorLog tells the operator of traces that could not be sent.
+type exportErrorLog struct {
+	endpoint   string
+	logger     *slog.Logger
+	lastLogged atomic.Int64 // when, Unix nanoseconds
 }
 
-// lostTracesPause keeps a receiver that is away for long from filling the log.
-const lostTracesPause = time.Minute
+// exportErrorLogInterval keeps a receiver that is away for long from filling the log.
+const exportErrorLogInterval = time.Minute
 
 // Handle takes what the exporter could not do.
-func (l *lostTraces) Handle(err error) {
-	now, told := time.Now().UnixNano(), l.told.Load()
-	if now-told < int64(lostTracesPause) || !l.told.CompareAndSwap(told, now) {
+func (l *exportErrorLog) Handle(err error) {
+	now, told := time.Now().UnixNano(), l.lastLogged.Load()
+	if now-told < int64(exportErrorLogInterval) || !l.lastLogged.CompareAndSwap(told, now) {
 		return
 	}
 	l.logger.Warn("traces are lost; viewers are not concerned", slog.String("tracing.endpoint", l.endpoint), slog.Any("error", err))
@@ -98,5 +98,5 @@ func (t tracingSettings) exporter(ctx context.Context) (*otlptrace.Exporter, err
 	return otlptracegrpc.New(ctx, otlptracegrpc.WithEndpointURL(t.Endpoint))
 }
 
-// flushPatience is how long the last traces may take to leave.
-const flushPatience = 5 * time.Second
+// flushTimeout is how long the last traces may take to leave.
+const flushTimeout = 5 * time.Second

@@ -131,7 +131,7 @@ func (n *node) awaitBreaker(t *testing.T, want string) {
 	})
 }
 
-// shownSession is a session as the API shows it.
+// sessionView is a session as the API shows it.
 type shownSession struct {
 	ID, Channel, User, Verdict, Source, Address string
 	Requests                                    int64
