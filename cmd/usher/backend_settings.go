@@ -10,22 +10,22 @@ import (
 	"usher/backends/chain"
 )
 
-// chainSettings is the settings of what stands around an adapter: what a file may say of every backend of that sort.
+// chainSettings are the settings of the chain around an adapter. Each sort of backend has its own.
 type chainSettings interface {
-	// policy are what its sessions keep to.
+	// policy returns what the sessions of the backend follow.
 	policy() actors.Rules
-	// wrap puts it around the adapter; members are the chains of those that the adapter joins.
+	// wrap returns the chain around the adapter. members are the chains that a composite adapter calls.
 	wrap(name string, a adapter, members []*chain.Chain, parts chain.Deps) *chain.Chain
-	// timeout bounds one check.
+	// timeout returns the bound of one check.
 	timeout() time.Duration
 }
 
-// remoteSettings stand around a backend that is asked over a network.
+// remoteSettings are for a backend that is called over a network.
 type remoteSettings struct {
 	Chain chain.Config `yaml:",inline"`
-	// Validity is how long an answer holds if the backend did not say.
+	// Validity is how long a decision holds if the backend does not say.
 	Validity time.Duration `yaml:"validity"`
-	// RecheckRate is how many re-checks a second the backend sees at most, however many wait.
+	// RecheckRate is the most re-checks a second, however many are due.
 	RecheckRate int `yaml:"recheck_rate"`
 }
 
@@ -49,10 +49,10 @@ func (s *remoteSettings) wrap(
 
 func (s *remoteSettings) timeout() time.Duration { return s.Chain.Timeout }
 
-// compositeSettings stand around a backend that joins others, which bound their calls themselves.
+// compositeSettings are for a backend that calls other backends. Those bound their calls themselves.
 type compositeSettings struct {
 	Local chain.LocalConfig `yaml:",inline"`
-	// OnExpiredToken is what holds for sessions older than the shortest token_ttl among those that it joins.
+	// OnExpiredToken is what holds for sessions older than the shortest token_ttl of the members.
 	OnExpiredToken backends.ExpiredTokenPolicy `yaml:"on_expired_token"`
 	RecheckRate    int                         `yaml:"recheck_rate"`
 }
@@ -60,8 +60,8 @@ type compositeSettings struct {
 // Validate names every setting that cannot work.
 func (s compositeSettings) Validate() error { return validateRecheckRate(s.RecheckRate) }
 
-// compositeValidity is how long a decision holds that has no validity of its own. Whoever answered gave one, so that is a
-// stopgap in an outage.
+// compositeValidity is how long a decision holds that has no validity of its own. Members set one, so this is for
+// decisions of the outage policy.
 const compositeValidity = 180 * time.Second
 
 func (s *compositeSettings) policy() actors.Rules {
@@ -77,18 +77,18 @@ func (s *compositeSettings) wrap(
 	return chain.NewLocal(name, s.Local.OnFailure, a, members, parts)
 }
 
-// compositeTimeout ends a check whose members do not end theirs; each has a timeout of its own.
+// compositeTimeout ends a check whose members fail to end theirs by their own timeouts.
 const compositeTimeout = time.Minute
 
 func (s *compositeSettings) timeout() time.Duration { return compositeTimeout }
 
-// localSettings stand around a backend that decides by itself and cannot fail.
+// localSettings are for a backend that decides locally and cannot fail.
 type localSettings struct {
 	Validity    time.Duration `yaml:"validity"`
 	RecheckRate int           `yaml:"recheck_rate"`
 }
 
-// newLocalSettings is around a backend whose decisions hold so long.
+// newLocalSettings returns a constructor of the settings of a backend with that validity.
 func newLocalSettings(validity time.Duration) func() chainSettings {
 	return func() chainSettings { return &localSettings{Validity: validity, RecheckRate: 10_000} }
 }
@@ -108,7 +108,7 @@ func (s *localSettings) policy() actors.Rules {
 func (s *localSettings) wrap(
 	name string, a adapter, _ []*chain.Chain, parts chain.Deps,
 ) *chain.Chain {
-	// It cannot fail. Should it ever take too long, that lets nobody in.
+	// It cannot fail. A check that takes too long admits no new viewer.
 	return chain.NewLocal(name, backends.PolicyKeep, a, nil, parts)
 }
 
@@ -116,21 +116,21 @@ func (s *localSettings) timeout() time.Duration {
 	return chain.DefaultLocalConfig().AnswerDeadline
 }
 
-// fetchingSettings stand around a backend that decides by itself, but may lack what it needs for that.
+// fetchingSettings are for a backend that decides locally by what it has to fetch, such as keys.
 type fetchingSettings struct {
 	Local chain.LocalConfig `yaml:",inline"`
 	Base  localSettings     `yaml:",inline"`
 }
 
-// newFetchingSettings is around a backend that may have to fetch what it decides by.
+// newFetchingSettings returns the defaults of a backend that fetches what it decides by.
 func newFetchingSettings() chainSettings {
 	return &fetchingSettings{
 		Local: chain.DefaultLocalConfig(), Base: localSettings{Validity: time.Hour, RecheckRate: 10_000},
 	}
 }
 
-// minFetchDeadline is how long such a backend may take for a viewer who names a key that nobody knows, and more. At a
-// shorter deadline he would look like an outage, and be let in.
+// minFetchDeadline is more than such a backend takes for a token with an unknown key. With a shorter deadline that token
+// would look like an outage, and be admitted.
 const minFetchDeadline = time.Second
 
 // Validate names every setting that cannot work.

@@ -22,34 +22,34 @@ import (
 	"usher/backends/users"
 )
 
-// kind is one adapter: how its settings begin, and how it is made.
+// kind is one adapter: its default settings and its constructor.
 type kind struct {
-	// settings are the adapter's own, and around those of what stands around it; pointers that hold the defaults.
+	// settings returns a pointer to the adapter's default settings, chain those of the chain around it.
 	settings func() any
 	chain    func() chainSettings
-	// members names the backends that it joins, by its settings; nil: it joins none.
+	// members returns the names of the backends that a composite adapter calls; nil for other adapters.
 	members func(settings any) []string
 	build   func(name string, settings any, parts kindDeps) (adapter, error)
 }
 
-// kindDeps is what an adapter may need of the program.
+// kindDeps is what adapters are made of besides their settings.
 type kindDeps struct {
 	http    httpbackend.Deps
 	members []backends.Member
 	log     *slog.Logger
 }
 
-// adapter is what every kind gives.
+// adapter is a backend with what the node needs of it.
 type adapter struct {
 	backends.Backend
 	preset httpbackend.Preset
-	url    string                      // its address, for people; empty: it asks nobody
-	alarms *httpbackend.Alarms         // nil: it asks nobody
-	run    func(context.Context) error // nil: nothing of it runs in the background
+	url    string                      // without secrets; empty if it calls no middleware
+	alarms *httpbackend.Alarms         // nil if it calls no middleware
+	run    func(context.Context) error // nil without background work
 	close  func()
 }
 
-// kinds are the adapters that this build has, by the name in the settings file.
+// kinds returns all adapters by the name that the settings use.
 func kinds() map[string]kind {
 	return map[string]kind{
 		"httprequest": remoteKind(httprequest.DefaultConfig, httprequest.New, func(a *remoteSettings) { a.Validity = 180 * time.Second }),
@@ -73,7 +73,7 @@ func kinds() map[string]kind {
 	}
 }
 
-// remoteBackend is a backend that asks over HTTP.
+// remoteBackend is a backend that calls a middleware over HTTP.
 type remoteBackend interface {
 	backends.Backend
 	Preset() httpbackend.Preset
@@ -82,7 +82,7 @@ type remoteBackend interface {
 	Close()
 }
 
-// remoteKind is a kind that asks over HTTP. tune sets the defaults of what stands around it.
+// remoteKind returns the kind of an adapter that calls a middleware over HTTP. tune sets the defaults of its chain.
 func remoteKind[C any, B remoteBackend](
 	defaults func() C, build func(string, C, httpbackend.Deps) (B, error), tune func(*remoteSettings),
 ) kind {
@@ -103,7 +103,7 @@ func remoteKind[C any, B remoteBackend](
 	}
 }
 
-// compositeKind is a kind that joins other backends; members names them.
+// compositeKind returns the kind of an adapter that calls other backends, whose names members returns.
 func compositeKind[C any, B backends.Backend](
 	defaults func() C, build func(string, C, []backends.Member) (B, error), members func(C) []string,
 ) kind {
@@ -123,7 +123,7 @@ func compositeKind[C any, B backends.Backend](
 	}
 }
 
-// localKind is a kind that decides by itself.
+// localKind returns the kind of an adapter that decides locally.
 func localKind[C any, B backends.Backend](
 	defaults func() C, build func(string, C, *slog.Logger) (B, error), around func() chainSettings,
 ) kind {

@@ -100,11 +100,11 @@ func TestValidateHoldsTimesOfAClusterToOneAnother(t *testing.T) {
 		},
 		"no time left for the backend": {
 			cluster: shared + ", redis_timeout: 600ms",
-			says:    "cluster.redis_timeout: 600ms is too long for backends.portal.answer_deadline: 1s, which is for more than Redis; want half of that at most",
+			says:    "cluster.redis_timeout: 600ms is too long for backends.portal.answer_deadline: 1s; want half of that at most, so that time is left for the backend",
 		},
 		"no time left for one that asks nobody": {
 			cluster: shared + ", redis_timeout: 600ms", backend: `kind: iprules, rules: [ "allow all" ]`,
-			says: "cluster.redis_timeout: 600ms is too long for backends.portal, whose viewers have an answer within: 1s",
+			says: "cluster.redis_timeout: 600ms is too long for backends.portal, which answers within: 1s",
 		},
 		"a Redis and no key": {cluster: `redis: { addresses: [ "127.0.0.1:6379" ] }`, says: "cluster.encryption_keys: none"},
 	} {
@@ -256,7 +256,7 @@ func TestWhatCannotStartSaysSoBeforeItServes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := writeFile(t, settingsFor("http://127.0.0.1:9/check")+test.text+"\n")
 			code, _, errs := usher("serve", "--config", path)
-			if code != 2 || !strings.Contains(errs, test.want) || strings.Contains(errs, "serving") {
+			if code != 2 || !strings.Contains(errs, test.want) || strings.Contains(errs, "node started") {
 				t.Errorf("exit code %d: %q; want 2, %q and not a word of serving", code, errs, test.want)
 			}
 		})
@@ -273,7 +273,7 @@ func TestTracesThatCannotBeSentAreNoFailure(t *testing.T) {
 	_, span := tracer.Start(t.Context(), "session.open")
 	span.End()
 	flush()
-	if got := log.String(); strings.Count(got, "traces are lost") != 1 || !strings.Contains(got, "tracing.endpoint=http://127.0.0.1:9") {
+	if got := log.String(); strings.Count(got, "traces not exported") != 1 || !strings.Contains(got, "endpoint=http://127.0.0.1:9") {
 		t.Errorf("the log says %q, want one line that names tracing.endpoint and its value", got)
 	}
 }

@@ -24,7 +24,7 @@ import (
 	"usher/gateway/origin"
 )
 
-// node is one gateway with all its parts.
+// node is one gateway with everything that it consists of.
 type node struct {
 	settings *settings
 	logger   *slog.Logger
@@ -39,7 +39,7 @@ type node struct {
 	server   *gateway.Server
 }
 
-// newNode wires a node. Nothing of it answers yet, but its sessions' timers run until close.
+// newNode builds a node. It does not serve yet, but has background work until close.
 func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, err error) {
 	n := &node{
 		settings: s, logger: logger,
@@ -86,7 +86,7 @@ func (n *node) makeBackends(tracer trace.Tracer) error {
 	return nil
 }
 
-// makeBackend makes a backend, those that it joins before it.
+// makeBackend makes a backend, after its members.
 func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 	if n.chains[name] != nil {
 		return nil
@@ -119,7 +119,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 	return nil
 }
 
-// viewerCount counts the viewers who are watching here: those of a channel, and all.
+// viewerCount returns how many viewers this node serves: on the channel, and in all.
 func (n *node) viewerCount(channel string) (ofChannel, all int) { return n.registry.Audience(channel) }
 
 func (n *node) makeOrigins() error {
@@ -147,22 +147,22 @@ func (n *node) makeOrigins() error {
 	return nil
 }
 
-// sessionBackends returns the chains with the rules of their sessions.
+// sessionBackends returns the chains with the policies of their sessions.
 func (n *node) sessionBackends() map[string]actors.BackendOptions {
 	all := make(map[string]actors.BackendOptions, len(n.chains))
 	for name, b := range n.settings.Backends {
 		r := b.Chain.policy()
 		r.Timeout = b.Chain.timeout()
 		r.ReviveDenied = n.chains[name].FailOpen.Policy() == backends.PolicyDeny
-		if life := n.settings.tokenLife(name); life > 0 {
-			r.TokenLife = life
+		if ttl := n.settings.tokenTTL(name); ttl > 0 {
+			r.TokenLife = ttl
 		}
 		all[name] = actors.BackendOptions{Backend: n.chains[name], Rules: r}
 	}
 	return all
 }
 
-// close ends what newNode started.
+// close ends all background work.
 func (n *node) close() {
 	if n.registry != nil {
 		n.registry.Close()
@@ -186,7 +186,7 @@ func (n *node) close() {
 
 // run serves on the listeners until ctx ends, then drains.
 func (n *node) run(ctx context.Context, on listeners) error {
-	// What viewers need runs until the last one has been served.
+	// Backends, cluster and admin listener run until the last viewer has been served.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	group, life := errgroup.WithContext(life)
@@ -212,8 +212,8 @@ func (n *node) run(ctx context.Context, on listeners) error {
 	return group.Wait()
 }
 
-// serveViewers serves viewers and the edges that ask about them until ctx ends and all are drained, or another part of
-// the node fails, which ends its life.
+// serveViewers serves viewers and edges until ctx ends and all requests are drained, or life ends because another part
+// of the node failed.
 func (n *node) serveViewers(ctx, life context.Context, on listeners) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -227,7 +227,7 @@ func (n *node) serveViewers(ctx, life context.Context, on listeners) error {
 	return group.Wait()
 }
 
-// sessionOpener are the sessions in the gateway's words.
+// sessionOpener is the registry with the interface types of the gateway.
 type sessionOpener node
 
 // Find returns the live session, or nil.
@@ -238,7 +238,7 @@ func (e *sessionOpener) Find(id backends.SessionID) gateway.Session {
 	return nil
 }
 
-// Open opens the session.
+// Open returns the session with its first decision.
 func (e *sessionOpener) Open(ctx context.Context, a session.OpenRequest) (gateway.Session, error) {
 	s, err := e.registry.Open(ctx, a)
 	if err != nil {

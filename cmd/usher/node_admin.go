@@ -15,9 +15,8 @@ import (
 	"usher/gateway/admin"
 )
 
-// This file is the node as its operator sees it.
-
-// serveAdmin serves the admin listener until ctx ends: after the public one has drained, so that balancers can see it.
+// serveAdmin serves the admin listener until ctx ends: after the public one has drained, so that load balancers see
+// the readiness.
 func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler: admin.Handler(n.settings.Admin, admin.Options{
@@ -33,16 +32,16 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// adminNode is the node in the admin listener's words.
+// adminNode implements admin.LocalNode.
 type adminNode node
 
-// Ready reports whether balancers may send viewers here.
+// Ready reports whether load balancers may send viewers here.
 func (a *adminNode) Ready() bool { return a.server.Ready() }
 
-// Len counts the live sessions.
+// Len returns how many sessions there are.
 func (a *adminNode) Len() int { return a.registry.Len() }
 
-// EachSession shows the live sessions.
+// EachSession calls yield for each session until yield returns false.
 func (a *adminNode) EachSession(yield func(admin.Session) bool) {
 	a.registry.Each(func(s *actors.Session) bool { return yield(sessionView(s)) })
 }
@@ -61,7 +60,7 @@ func sessionView(s *actors.Session) admin.Session {
 	return shown
 }
 
-// Backends shows the backends.
+// Backends returns all backends.
 func (a *adminNode) Backends() []admin.Backend {
 	var all []admin.Backend
 	for name, c := range a.chains {
@@ -73,7 +72,7 @@ func (a *adminNode) Backends() []admin.Backend {
 	return all
 }
 
-// violationsView are all alarms that a backend can raise; nil for one that asks nobody.
+// violationsView returns the state of every contract violation; nil for a backend that calls no middleware.
 func violationsView(w *httpbackend.Alarms) map[string]admin.AlarmState {
 	if w == nil {
 		return nil

@@ -76,7 +76,7 @@ func TestSessionsCommands(t *testing.T) {
 		"the first of two": {
 			args: []string{"list", "--limit", "1"}, answer: `{"total":9,"matched":2,"sessions":[` + session + `]}`,
 			out: "SESSION  CHANNEL  USER  VERDICT  SOURCE   ADDRESS    AGE    NODES\n" +
-				"S1       a001     Ann   allowed  backend  192.0.2.7  1m30s  n1,n2\n1 of 2 matching sessions, 9 in all\nthe next ones: --after S1\n",
+				"S1       a001     Ann   allowed  backend  192.0.2.7  1m30s  n1,n2\n1 of 2 matching sessions, 9 in all\nmore with --after S1\n",
 			calls: []apiCall{{Line: "GET /api/v1/sessions?limit=1"}},
 		},
 		"an empty list, of many": {
@@ -136,19 +136,19 @@ func TestSessionsCommands(t *testing.T) {
 		"bans": {
 			args: []string{"bans"}, answer: `{"bans":[{"id":"b1","session":"S1","until":"2026-03-02T12:00:00Z"},` +
 				`{"id":"b1-x","credentials":"x","cause":"b1","reason":"resold","until":"2026-03-02T12:00:00Z"}]}`,
-			out: "BAN   WHOM         UNTIL                 REASON\nb1    session S1   2026-03-02T12:00:00Z  -\n" +
+			out: "BAN   SUBJECT      UNTIL                 REASON\nb1    session S1   2026-03-02T12:00:00Z  -\n" +
 				"b1-x  credentials  2026-03-02T12:00:00Z  resold (follows from b1)\n",
 			calls: []apiCall{{Line: "GET /api/v1/bans"}},
 		},
 		"no bans": {
-			args: []string{"bans"}, answer: `{"bans":[]}`, out: "nobody is banned\n", calls: []apiCall{{Line: "GET /api/v1/bans"}},
+			args: []string{"bans"}, answer: `{"bans":[]}`, out: "no bans\n", calls: []apiCall{{Line: "GET /api/v1/bans"}},
 		},
 		"nodes": {
 			args: []string{"nodes"}, answer: `{"nodes":[{"name":"n1","address":":8080","started":"` + since + `","sessions":3,"alive":true,"self":true},` +
 				`{"name":"n2","started":"` + since + `","draining":true,"alive":true,"version":"v1"},` +
 				`{"name":"n3","started":"` + since + `","last_seen":"` + since + `"}]}`,
-			out: "NODE        ADDRESS  STATE             SESSIONS  UP     VERSION\nn1 (asked)  :8080    alive             3         1m30s  -\n" +
-				"n2          -        draining          0         1m30s  v1\nn3          -        silent for 1m30s  0         1m30s  -\n",
+			out: "NODE       ADDRESS  STATE                  SESSIONS  UP     VERSION\nn1 (self)  :8080    alive                  3         1m30s  -\n" +
+				"n2         -        draining               0         1m30s  v1\nn3         -        unreachable for 1m30s  0         1m30s  -\n",
 			calls: []apiCall{{Line: "GET /api/v1/nodes"}},
 		},
 		"what the node does not understand": {
@@ -157,7 +157,7 @@ func TestSessionsCommands(t *testing.T) {
 		},
 		"something else than a node": {
 			args: []string{"bans"}, answer: "<html>", code: exitFailed,
-			errs:  "usher: --admin=ADDRESS is no admin listener of a node: invalid character '<' looking for beginning of value\n",
+			errs:  "usher: --admin=ADDRESS is not the admin listener of a node: invalid character '<' looking for beginning of value\n",
 			calls: []apiCall{{Line: "GET /api/v1/bans"}},
 		},
 	}
@@ -191,12 +191,12 @@ func TestSessionsCommandsSayWhatIsWrong(t *testing.T) {
 		args []string
 		want string
 	}{
-		"another token":    {[]string{"list", "--admin", address, "--token", "guess"}, "usher: --token (or USHER_ADMIN_TOKEN): the node does not take it; want its admin.token\n"},
+		"another token":    {[]string{"list", "--admin", address, "--token", "guess"}, "usher: --token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node\n"},
 		"no address":       {[]string{"list", "--admin", "127.0.0.1:1"}, "usher: --admin=127.0.0.1:1: want an address such as http://127.0.0.1:8081\n"},
 		"nobody there":     {[]string{"list", "--admin", "http://127.0.0.1:1"}, "usher: --admin=http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused\n"},
-		"a kick of nobody": {[]string{"kick", "--admin", address}, "usher: kick whom? Give ids, or flags such as --user\n"},
+		"a kick of nobody": {[]string{"kick", "--admin", address}, "usher: no sessions selected; want ids, or flags such as --user\n"},
 		"a kick of two kinds": {
-			[]string{"kick", "x", "--user", "a", "--admin", address}, "usher: ids and flags that say who is meant exclude each other\n",
+			[]string{"kick", "x", "--user", "a", "--admin", address}, "usher: ids and flags that select sessions exclude each other\n",
 		},
 		"a kick from nowhere":  {[]string{"kick", "--address", "here", "--admin", address}, "usher: --address=here: want an address or a prefix\n"},
 		"a ban without an end": {[]string{"ban", "--user", "a", "--admin", address}, "usher: --duration: missing; want a duration such as 24h\n"},

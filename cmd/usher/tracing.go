@@ -19,7 +19,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// tracingSettings are where traces go.
+// tracingSettings say where traces are sent.
 type tracingSettings struct {
 	// Endpoint is an OTLP receiver, "http://host:4317" or "https://…"; empty: no traces.
 	Endpoint string `yaml:"endpoint"`
@@ -44,8 +44,8 @@ func (t tracingSettings) Validate() error {
 	return errors.Join(errs...)
 }
 
-// tracer makes the node's tracer, nil if there is no endpoint, and what flushes it. Traces that cannot be sent are told
-// in the log; they are no reason for anything else to fail.
+// tracer returns the node's tracer, nil without an endpoint, and a function that flushes it. Traces that cannot be sent
+// are logged, and nothing else fails for them.
 func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace.Tracer, func(), error) {
 	if t.Endpoint == "" {
 		return nil, func() {}, nil
@@ -72,23 +72,23 @@ func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace
 	return provider.Tracer("usher"), flush, nil
 }
 
-// exportErrorLog tells the operator of traces that could not be sent.
+// exportErrorLog logs that traces could not be sent. It is safe for concurrent use.
 type exportErrorLog struct {
 	endpoint   string
 	logger     *slog.Logger
-	lastLogged atomic.Int64 // when, Unix nanoseconds
+	lastLogged atomic.Int64 // Unix nanoseconds
 }
 
-// exportErrorLogInterval keeps a receiver that is away for long from filling the log.
+// exportErrorLogInterval keeps the log short while the receiver is unavailable.
 const exportErrorLogInterval = time.Minute
 
-// Handle takes what the exporter could not do.
+// Handle logs an error of the exporter, at most once an interval.
 func (l *exportErrorLog) Handle(err error) {
 	now, told := time.Now().UnixNano(), l.lastLogged.Load()
 	if now-told < int64(exportErrorLogInterval) || !l.lastLogged.CompareAndSwap(told, now) {
 		return
 	}
-	l.logger.Warn("traces are lost; viewers are not concerned", slog.String("tracing.endpoint", l.endpoint), slog.Any("error", err))
+	l.logger.Warn("traces not exported; check tracing.endpoint", slog.String("endpoint", l.endpoint), slog.Any("error", err))
 }
 
 func (t tracingSettings) exporter(ctx context.Context) (*otlptrace.Exporter, error) {
@@ -98,5 +98,5 @@ func (t tracingSettings) exporter(ctx context.Context) (*otlptrace.Exporter, err
 	return otlptracegrpc.New(ctx, otlptracegrpc.WithEndpointURL(t.Endpoint))
 }
 
-// flushTimeout is how long the last traces may take to leave.
+// flushTimeout bounds the export of the last traces at the end.
 const flushTimeout = 5 * time.Second

@@ -32,9 +32,9 @@ func TestTheDemoKeepsItsWord(t *testing.T) {
 		t.Errorf("ffmpeg ended with %d after %d frames of %s:\n%s", code, len(player.frames("video")), link[1], player.errs)
 	}
 
-	wantCurl(t, demo, "kill", "middleware: refuse")
+	wantCurl(t, demo, "stop", "middleware: refuse")
 	eventually(t, patience, "mallory gets in", func() error { return curl(demo, "403", "HTTP/1.1 200 OK") })
-	wantCurl(t, demo, "revive", "middleware: healthy")
+	wantCurl(t, demo, "start", "middleware: healthy")
 	eventually(t, patience, "mallory has to go", func() error { return curl(demo, "403", "HTTP/1.1 403 Forbidden") })
 
 	demo.signal(syscall.SIGINT)
