@@ -55,7 +55,7 @@ func newTestMailbox() (*mailbox, *recorder, *byHand) {
 	return m, r, d
 }
 
-func TestMailboxHandsOutInOrder(t *testing.T) {
+func TestMailbox_HandlesInOrder(t *testing.T) {
 	t.Parallel()
 	started, stop := &actor.Started{}, &actor.Stop{}
 	cases := map[string]struct {
@@ -104,7 +104,7 @@ func TestMailboxHandsOutInOrder(t *testing.T) {
 	}
 }
 
-func TestMailboxWakesAgainAfterASuspension(t *testing.T) {
+func TestMailbox_RunsAgainAfterSuspension(t *testing.T) {
 	t.Parallel()
 	m, r, d := newTestMailbox()
 	m.PostSystemMessage(&actor.SuspendMailbox{})
@@ -120,7 +120,7 @@ func TestMailboxWakesAgainAfterASuspension(t *testing.T) {
 	}
 }
 
-func TestMailboxTakesWhatIsPostedWhileItRuns(t *testing.T) {
+func TestMailbox_HandlesMessagesPostedDuringRun(t *testing.T) {
 	t.Parallel()
 	m, r, d := newTestMailbox()
 	r.on = func(message any) {
@@ -135,7 +135,7 @@ func TestMailboxTakesWhatIsPostedWhileItRuns(t *testing.T) {
 	}
 }
 
-func TestMailboxGoesOnAfterAPanic(t *testing.T) {
+func TestMailbox_HandlesMessagesAfterPanic(t *testing.T) {
 	t.Parallel()
 	m, r, d := newTestMailbox()
 	var failed []any
@@ -157,7 +157,7 @@ func TestMailboxGoesOnAfterAPanic(t *testing.T) {
 	}
 }
 
-func TestMailboxHoldsNoMemoryWhenEmpty(t *testing.T) {
+func TestMailbox_Empty_HoldsNoMemory(t *testing.T) {
 	t.Parallel()
 	m, _, d := newTestMailbox()
 	for i := range 1000 {
@@ -173,7 +173,7 @@ func TestMailboxHoldsNoMemoryWhenEmpty(t *testing.T) {
 	}
 }
 
-func TestMailboxKeepsEachProducersOrder(t *testing.T) {
+func TestMailbox_ConcurrentProducers_KeepEachOrder(t *testing.T) {
 	t.Parallel()
 	const producers, each = 8, 2000
 	type message struct{ producer, number int }

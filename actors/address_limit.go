@@ -5,50 +5,50 @@ import (
 	"sync/atomic"
 )
 
-// crowd knows from which address prefixes a session was used lately.
-type crowd struct {
-	recent atomic.Uint64 // the prefix that came last
-	at     atomic.Int64  // when, in seconds since the node's start
-	mu     sync.Mutex
-	seen   []sighting
+// addressSet keeps the network prefixes (/24, /48) from which a session was used lately. It is safe for concurrent use.
+type addressSet struct {
+	recent   atomic.Uint64 // the newest prefix
+	recentAt atomic.Int64  // when it was used, in seconds since the node's start
+	mu       sync.Mutex
+	uses     []addressUse
 }
 
-type sighting struct {
+type addressUse struct {
 	prefix uint64
-	at     int64 // in seconds since the node's start
+	at     int64 // the last use, in seconds since the node's start
 }
 
-// admit notes the prefix and reports whether it is one of the first limit ones within the last idle seconds. Nearly
-// every call is the same viewer within the same second, and ends at two atomic reads.
-func (c *crowd) admit(prefix uint64, now, idle int64, limit int) bool {
-	if c.recent.Load() == prefix && c.at.Load() == now {
+// admit records the prefix, and reports whether it is one of the first limit prefixes within the last idle seconds. Most
+// calls come from the same prefix within the same second, and cost two atomic reads.
+func (a *addressSet) admit(prefix uint64, now, idle int64, limit int) bool {
+	if a.recent.Load() == prefix && a.recentAt.Load() == now {
 		return true
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	stale := -1
-	for i := range c.seen {
-		if c.seen[i].prefix == prefix {
-			return c.note(i, prefix, now)
+	for i := range a.uses {
+		if a.uses[i].prefix == prefix {
+			return a.record(i, prefix, now)
 		}
-		if now-c.seen[i].at > idle {
+		if now-a.uses[i].at > idle {
 			stale = i
 		}
 	}
 	switch {
 	case stale >= 0:
-		return c.note(stale, prefix, now)
-	case len(c.seen) < limit:
-		c.seen = append(c.seen, sighting{})
-		return c.note(len(c.seen)-1, prefix, now)
+		return a.record(stale, prefix, now)
+	case len(a.uses) < limit:
+		a.uses = append(a.uses, addressUse{})
+		return a.record(len(a.uses)-1, prefix, now)
 	default:
 		return false
 	}
 }
 
-func (c *crowd) note(i int, prefix uint64, now int64) bool {
-	c.seen[i] = sighting{prefix: prefix, at: now}
-	c.recent.Store(prefix)
-	c.at.Store(now)
+func (a *addressSet) record(i int, prefix uint64, now int64) bool {
+	a.uses[i] = addressUse{prefix: prefix, at: now}
+	a.recent.Store(prefix)
+	a.recentAt.Store(now)
 	return true
 }

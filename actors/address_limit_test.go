@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestCrowdAdmitsTheFirstFewAddresses(t *testing.T) {
+func TestAddressSet_AdmitsFirstPrefixes(t *testing.T) {
 	t.Parallel()
 	type use struct {
 		prefix uint64
@@ -25,22 +25,22 @@ func TestCrowdAdmitsTheFirstFewAddresses(t *testing.T) {
 	for name, uses := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var c crowd
+			var c addressSet
 			for i, u := range uses {
 				if got := c.admit(u.prefix, u.at, 60, 3); got != u.want {
 					t.Errorf("use %d, of prefix %d at %d: admitted %v, want %v", i, u.prefix, u.at, got, u.want)
 				}
 			}
-			if len(c.seen) > 3 {
-				t.Errorf("remembers %d addresses, want at most 3", len(c.seen))
+			if len(c.uses) > 3 {
+				t.Errorf("remembers %d addresses, want at most 3", len(c.uses))
 			}
 		})
 	}
 }
 
-func TestCrowdAtOnceIsNoLarger(t *testing.T) {
+func TestAddressSet_Concurrent_KeepsLimit(t *testing.T) {
 	t.Parallel()
-	var c crowd
+	var c addressSet
 	var admitted [8]bool
 	var all sync.WaitGroup
 	for p := range admitted {
@@ -62,9 +62,9 @@ func TestCrowdAtOnceIsNoLarger(t *testing.T) {
 	}
 }
 
-func TestAdmitUsesTheSessionsIdleTime(t *testing.T) {
+func TestSession_Admit_UsesIdleTimeout(t *testing.T) {
 	t.Parallel()
-	s := light(idOf(1))
+	s := bareSession(idOf(1))
 	for _, u := range []struct {
 		prefix uint64
 		at     time.Duration

@@ -1,68 +1,151 @@
 package actors
 
 import (
+	"context"
 	"hash/maphash"
+	"log/slog"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
+	"usher/actors/session"
 	"usher/backends"
 )
 
-// admissionCells bounds the memory of the per-address limit (512 kB), whoever comes from wherever. Addresses that
-// share a cell share its rate; with a seed of its own per process nobody can aim at another's cell.
-const admissionCells = 1 << 16
+// sessionOpener creates sessions within the node's bounds, and lets viewers wait for the first decision. It is safe for
+// concurrent use.
+type sessionOpener struct {
+	core
+	config   Config
+	rate     *openRate
+	sequence atomic.Uint64 // of the newest session
+	pending  atomic.Int64  // requests that wait for a first decision
+}
 
-// admission limits how many sessions an address may open: the generic cell rate algorithm, one word a cell.
-type admission struct {
+func newSessionOpener(c core, start time.Time, config Config) *sessionOpener {
+	return &sessionOpener{core: c, config: config, rate: newOpenRate(start, config.OpenRatePerAddress, config.OpenBurstPerAddress)}
+}
+
+// findOrCreate returns the session, and starts it if there is none yet.
+func (o *sessionOpener) findOrCreate(ctx context.Context, b *backendRuntime, r session.OpenRequest) (*Session, error) {
+	if !o.life.lock() {
+		return nil, ErrClosed
+	}
+	defer o.life.unlock()
+	var overload error // only a request that creates a session counts
+	s, isNew := o.table.findOrAdd(r.Request.Session, func() *Session {
+		if overload = o.admit(r); overload != nil {
+			return nil
+		}
+		return o.spawn(b, r)
+	})
+	if isNew {
+		// Only now, because an actor that panics looks for itself in the table.
+		o.actors.send(s, sessionCreated{session: s, span: trace.SpanContextFromContext(ctx)})
+	}
+	return s, overload
+}
+
+// admit refuses a new session beyond the bounds of the node or of the viewer's address. A ticket passes the address's bound:
+// after a restart all viewers of a node come with one at once, perhaps behind one address.
+func (o *sessionOpener) admit(r session.OpenRequest) error {
+	switch {
+	case o.table.len() >= o.config.Max:
+		return backends.NewOverload("sessions.max", o.config.Max)
+	case r.Ticket.IsZero() && !o.rate.allow(r.Request.Address, time.Now()):
+		return backends.NewOverload("sessions.open_rate_per_address", o.config.OpenRatePerAddress)
+	}
+	return nil
+}
+
+// spawn makes the session and its actor.
+func (o *sessionOpener) spawn(b *backendRuntime, r session.OpenRequest) *Session {
+	s := &Session{
+		id: r.Request.Session, backend: b.name, sequence: o.sequence.Add(1), policy: b.policy, extraLifetime: r.ExtraLifetime,
+	}
+	s.opening.Store(&pendingOpening{done: make(chan struct{}), ticket: r.Ticket})
+	s.request.Store(r.Request)
+	s.hasCredentials.Store(r.HasCredentials)
+	s.lastSeen.Store(int64(time.Since(b.policy.Start)))
+	ref, err := o.actors.spawn(s.actorName())
+	if err != nil {
+		// Impossible: the name holds a sequence number.
+		o.log.Error("BUG: session actor not started", slog.String("session", s.id.String()), slog.Any("error", err))
+	}
+	s.ref = ref
+	o.life.actors.Add(1)
+	return s
+}
+
+// policyTimeout bounds how long an actor may take to apply the outage policy once the answer deadline is over, so that a
+// broken actor holds no viewer.
+const policyTimeout = time.Second
+
+// await waits for the session's first decision until the backend's answer deadline. Then the outage policy decides.
+func (o *sessionOpener) await(ctx context.Context, b *backendRuntime, s *Session) error {
+	opening := s.opening.Load()
+	if opening == nil {
+		return nil
+	}
+	defer o.pending.Add(-1)
+	if n := o.pending.Add(1); n > int64(o.config.MaxPending) {
+		return backends.NewOverload("sessions.max_pending", o.config.MaxPending)
+	}
+	timer := time.NewTimer(b.answerDeadline)
+	defer timer.Stop()
+	for isOverdue := false; ; isOverdue = true {
+		select {
+		case <-opening.done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-o.life.ctx.Done():
+			return ErrClosed
+		case <-timer.C:
+			if isOverdue {
+				return b.answerOverdue()
+			}
+			o.actors.send(s, viewerWaited{})
+			timer.Reset(policyTimeout)
+		}
+	}
+}
+
+// openRateCells bounds the memory of openRate to 512 kB, however many addresses there are. Addresses that share a cell share
+// its rate. Each process has its own seed, so that no viewer can choose an address that shares the cell of another.
+const openRateCells = 1 << 16
+
+// openRate limits how many sessions an address may open, by the generic cell rate algorithm with one word per cell. It is
+// safe for concurrent use.
+type openRate struct {
 	seed     maphash.Seed
-	start    time.Time // cells count from it by the monotonic clock, so that one set back locks nobody out
+	start    time.Time // cells count from it by the monotonic clock, so that a clock set back blocks no address
 	interval int64     // nanoseconds between two openings in the long run
 	burst    int64     // nanoseconds of interval that may be saved up
 	cells    []atomic.Int64
 }
 
-func newAdmission(start time.Time, perSecond, burst int) *admission {
+func newOpenRate(start time.Time, perSecond, burst int) *openRate {
 	interval := int64(time.Second) / int64(perSecond)
-	return &admission{
+	return &openRate{
 		seed:     maphash.MakeSeed(),
 		start:    start,
 		interval: interval,
 		burst:    interval * int64(burst),
-		cells:    make([]atomic.Int64, admissionCells),
+		cells:    make([]atomic.Int64, openRateCells),
 	}
-}
-
-// storedDenials is how many denials of strangers a second are stored for other nodes to see: a flood of random tokens must
-// not become one of writes. Who is refused beyond that is asked about once a node.
-const storedDenials = 200
-
-// meter lets so much through in a second. Its zero value is ready.
-type meter struct {
-	mu     sync.Mutex
-	second time.Time
-	count  int
-}
-
-func (m *meter) allow(now time.Time) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if now.Sub(m.second) >= time.Second {
-		m.second, m.count = now, 0
-	}
-	m.count++
-	return m.count <= storedDenials
 }
 
 // allow reports whether the address may open one more session at now, and counts it.
-func (a *admission) allow(address netip.Addr, now time.Time) bool {
-	cell := &a.cells[maphash.Comparable(a.seed, backends.SubscriberPrefix(address))%admissionCells]
+func (r *openRate) allow(address netip.Addr, now time.Time) bool {
+	cell := &r.cells[maphash.Comparable(r.seed, backends.SubscriberPrefix(address))%openRateCells]
 	for {
-		at := int64(now.Sub(a.start))
+		at := int64(now.Sub(r.start))
 		due := cell.Load()
-		next := max(due, at) + a.interval
-		if next-at > a.burst {
+		next := max(due, at) + r.interval
+		if next-at > r.burst {
 			return false
 		}
 		if cell.CompareAndSwap(due, next) {

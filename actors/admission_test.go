@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestAdmissionBoundsOneHousehold(t *testing.T) {
+func TestOpenRate_LimitsSubscriber(t *testing.T) {
 	t.Parallel()
 	type try struct {
 		from string
@@ -58,7 +58,7 @@ func TestAdmissionBoundsOneHousehold(t *testing.T) {
 	for name, tries := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := newAdmission(t0(), 1, 3)
+			a := newOpenRate(t0(), 1, 3)
 			for i, try := range tries {
 				if got := a.allow(netip.MustParseAddr(try.from), in(try.at)); got != try.want {
 					t.Errorf("try %d, from %s at %v: %v, want %v", i, try.from, try.at, got, try.want)
@@ -68,17 +68,17 @@ func TestAdmissionBoundsOneHousehold(t *testing.T) {
 	}
 }
 
-func TestAdmissionWithoutAnAddressIsOneHousehold(t *testing.T) {
+func TestOpenRate_NoAddress_OneSubscriber(t *testing.T) {
 	t.Parallel()
-	a := newAdmission(t0(), 1, 1)
+	a := newOpenRate(t0(), 1, 1)
 	if first, second := a.allow(netip.Addr{}, t0()), a.allow(netip.Addr{}, t0()); !first || second {
 		t.Errorf("allowed %v, then %v; want true, then false", first, second)
 	}
 }
 
-func TestAdmissionOfManyAtOnceIsExact(t *testing.T) {
+func TestOpenRate_Concurrent_Exact(t *testing.T) {
 	t.Parallel()
-	a := newAdmission(t0(), 1, 100)
+	a := newOpenRate(t0(), 1, 100)
 	var in atomic.Int64
 	var all sync.WaitGroup
 	for range 8 {

@@ -10,18 +10,18 @@ import (
 	"usher/backends"
 )
 
-// BenchmarkFind is what a segment of one of a million viewers costs before its bytes are sent. The order is random, so
+// BenchmarkRegistry_Find is what a segment of one of a million viewers costs before its bytes are sent. The order is random, so
 // that caches are as cold as in a real node.
-func BenchmarkFind(b *testing.B) {
+func BenchmarkRegistry_Find(b *testing.B) {
 	const million = 1_000_000
-	var tab table
-	r := plainRules()
+	var tab sessionTable
+	r := plainPolicy()
 	all := make([]backends.SessionID, million)
 	for i := range all {
 		all[i] = idOf(i)
 		tab.findOrAdd(all[i], func() *Session {
-			s := &Session{id: all[i], rules: r}
-			d := yes()
+			s := &Session{id: all[i], policy: r}
+			d := allowedDecision()
 			s.decision.Store(&d)
 			s.Admit(7, t0(), 3)
 			return s
@@ -63,28 +63,28 @@ func BenchmarkFind(b *testing.B) {
 	})
 }
 
-// BenchmarkOpen opens sessions end to end: actor, look-up, check, publication.
-func BenchmarkOpen(b *testing.B) {
+// BenchmarkRegistry_Open opens sessions end to end: actor, look-up, check, publication.
+func BenchmarkRegistry_Open(b *testing.B) {
 	n := newBenchNode()
 	defer n.Close()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := n.Open(b.Context(), viewer(rand.IntN(1<<40))); err != nil {
+			if _, err := n.Open(b.Context(), openRequest(rand.IntN(1<<40))); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
 }
 
-// BenchmarkIdleSession measures what a session holds while nothing happens, with its facts, decision and timer.
-func BenchmarkIdleSession(b *testing.B) {
+// BenchmarkSession_IdleMemory measures what a session holds while nothing happens, with its facts, decision and timer.
+func BenchmarkSession_IdleMemory(b *testing.B) {
 	const sessions = 100_000
 	for b.Loop() {
 		before := heap()
 		n := newBenchNode()
 		for i := range sessions {
-			if _, err := n.Open(b.Context(), viewer(i)); err != nil {
+			if _, err := n.Open(b.Context(), openRequest(i)); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -107,29 +107,29 @@ func heap() uint64 {
 }
 
 func newBenchNode() *node {
-	return newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeStore{}, func(s *setup) {
+	return newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, func(s *setup) {
 		s.Config.Max, s.Config.OpenRatePerAddress, s.Config.OpenBurstPerAddress = 1<<40, 1_000_000_000, 1_000_000_000
 		s.Logger = nil
 	})
 }
 
-// BenchmarkWheel turns the wheel of a million sessions by one tick, with one timer a minute each.
-func BenchmarkWheel(b *testing.B) {
+// BenchmarkTimerWheel_Advance turns the wheel of a million sessions by one tick, with one timer a minute each.
+func BenchmarkTimerWheel_Advance(b *testing.B) {
 	const million = 1_000_000
 	now := t0()
-	var w *wheel
+	var w *timerWheel
 	delivered := 0
-	w = newWheel(t0(), func(s *Session) {
+	w = newTimerWheel(t0(), func(s *Session) {
 		delivered++
 		w.arm(s, now.Add(time.Minute))
 	})
 	for i := range million {
-		w.arm(light(idOf(i)), t0().Add(time.Minute*time.Duration(i)/million))
+		w.arm(bareSession(idOf(i)), t0().Add(time.Minute*time.Duration(i)/million))
 	}
 	b.ReportAllocs()
 	for b.Loop() {
 		now = now.Add(wheelTick)
-		w.turn(now)
+		w.advance(now)
 	}
 	b.ReportMetric(float64(delivered)/float64(b.N), "timers/op")
 }

@@ -2,6 +2,8 @@ package actors
 
 import (
 	"context"
+	"log/slog"
+	"sync"
 	"time"
 
 	"usher/actors/session"
@@ -60,4 +62,70 @@ type streamStore interface {
 	// RevokeSession refuses the session's tickets that were opened at that time or before, and the session itself for the
 	// given time; zero: not at all.
 	RevokeSession(ctx context.Context, id backends.SessionID, opened time.Time, refuseFor time.Duration) error
+}
+
+// clusterClient bounds the calls that this node makes to its cluster, and logs those that fail. It is safe for concurrent
+// use.
+type clusterClient struct {
+	Cluster
+	life    *lifecycle
+	log     *slog.Logger
+	denials denialBudget
+}
+
+// saveDecision writes to the store. The store logs its own outage, once.
+func (c *clusterClient) saveDecision(u session.DecisionUpdate) (session.UpdateOutcome, error) {
+	ctx, cancel := c.life.writeContext()
+	defer cancel()
+	return c.SaveDecision(ctx, u)
+}
+
+// announce sends a revocation to the other nodes.
+func (c *clusterClient) announce(v session.Revocation) {
+	ctx, cancel := c.life.writeContext()
+	defer cancel()
+	if err := c.Revoke(ctx, v); err != nil {
+		c.log.Warn("revocation not announced, other nodes learn of it at their next look-up",
+			slog.String("session", v.Session.String()), slog.String("kind", v.Kind.String()), slog.Any("error", err))
+	}
+}
+
+// handOver stores what this node knows of a session that leaves it.
+func (c *clusterClient) handOver(s *Session, counters session.Counters) {
+	ctx, cancel := c.life.writeContext()
+	defer cancel()
+	if err := c.AddCounters(ctx, s.id, counters); err != nil {
+		c.log.Debug("session counters not stored", slog.String("session", s.id.String()), slog.Any("error", err))
+	}
+	if _, err := c.RecordHeartbeats(ctx, []session.Heartbeat{s.heartbeat()}); err != nil {
+		c.log.Debug("last heartbeat not stored", slog.String("session", s.id.String()), slog.Any("error", err))
+	}
+}
+
+// markEvicted marks a session as evicted. It does not end with ctx.
+func (c *clusterClient) markEvicted(ctx context.Context, id backends.SessionID) {
+	if err := c.SetEvicted(context.WithoutCancel(ctx), id, true); err != nil {
+		c.log.Debug("eviction not stored", slog.String("session", id.String()), slog.Any("error", err))
+	}
+}
+
+// maxStoredDenials is how many denials of unknown viewers are stored per second, so that a flood of random tokens does not
+// become a flood of writes. Beyond that each node checks such a viewer once.
+const maxStoredDenials = 200
+
+// denialBudget allows maxStoredDenials in each second. Its zero value is ready; it is safe for concurrent use.
+type denialBudget struct {
+	mu     sync.Mutex
+	second time.Time // when the current second began
+	used   int
+}
+
+func (b *denialBudget) allow(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now.Sub(b.second) >= time.Second {
+		b.second, b.used = now, 0
+	}
+	b.used++
+	return b.used <= maxStoredDenials
 }

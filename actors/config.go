@@ -3,7 +3,10 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"usher/actors/session"
 	"usher/backends"
@@ -52,8 +55,8 @@ type PerUserConfig struct {
 	EvictionTTL time.Duration `yaml:"eviction_ttl"`
 }
 
-// Rules are what holds for all users' limits.
-func (c Config) Rules() session.LimitRules {
+// LimitRules are what holds for all users' limits.
+func (c Config) LimitRules() session.LimitRules {
 	return session.LimitRules{
 		Policy: c.PerUser.Policy, GracePeriod: c.PerUser.GracePeriod, ZapTimeout: c.PerUser.ZapTimeout,
 		EvictionTTL: c.PerUser.EvictionTTL, IdleTimeout: c.IdleTimeout,
@@ -144,4 +147,71 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("recheck.jitter_percent: %d is out of range; want 0 to 50", c.Recheck.Jitter))
 	}
 	return errors.Join(errs...)
+}
+
+// Backend is a backend behind its breaker and its outage policy.
+type Backend interface {
+	backends.Backend
+	// Fallback returns the decision of the outage policy on a viewer whose check failed with err.
+	Fallback(r *backends.Request, err error) (backends.Decision, error)
+	// State returns the state of the breaker. It neither blocks nor locks.
+	State() backends.BreakerState
+}
+
+// BackendOptions are a backend and what the config says about its sessions.
+type BackendOptions struct {
+	Backend Backend
+	Rules   BackendRules
+}
+
+// BackendRules are what the config says about the sessions of one backend.
+type BackendRules struct {
+	// Validity is how long a decision holds if the backend does not say.
+	Validity time.Duration
+	// TokenLife is how long the backend knows a token; zero: for ever. An older session is not checked.
+	TokenLife    time.Duration
+	ExpiredToken backends.ExpiredTokenPolicy
+	// RecheckRate is the highest number of re-checks per second that the backend gets from all nodes together.
+	RecheckRate int
+	// AnswerDeadline is the longest time that a viewer's opening waits for its first decision: for the store, for a slot and
+	// for the backend together. Then the outage policy decides, if the backend had the question all that time; otherwise the
+	// viewer retries.
+	AnswerDeadline time.Duration
+	// Timeout bounds one check.
+	Timeout time.Duration
+	// ReviveDenied refuses a ticket whose session no node remembers, because the outage policy is deny.
+	ReviveDenied bool
+}
+
+// Options are what a Registry is made of. Fields are required unless their comment says otherwise.
+type Options struct {
+	Config Config
+	// ReviveFor is the age up to which a ticket admits a viewer whose session no node remembers.
+	ReviveFor time.Duration
+	// Backends are keyed by name.
+	Backends map[string]BackendOptions
+	Cluster  Cluster
+	// StoreTimeout is how long a viewer waits for the store; zero: 100 ms.
+	StoreTimeout time.Duration
+	// HeartbeatInterval is how often the store learns when a session was last seen; zero: a third of the idle timeout.
+	HeartbeatInterval time.Duration
+	// SigningKey returns the id of the key that signs new tickets.
+	SigningKey func() string
+	// Tracer records spans; nil: none.
+	Tracer trace.Tracer
+	// Logger may be nil.
+	Logger *slog.Logger
+}
+
+// setDefaults fills in the fields that may be left out.
+func (o *Options) setDefaults() {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.StoreTimeout == 0 {
+		o.StoreTimeout = 100 * time.Millisecond
+	}
+	if o.HeartbeatInterval == 0 {
+		o.HeartbeatInterval = o.Config.IdleTimeout / 3
+	}
 }

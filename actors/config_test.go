@@ -9,7 +9,7 @@ import (
 	"usher/backends"
 )
 
-func TestConfigNamesWhatCannotWork(t *testing.T) {
+func TestConfig_Validate_NamesInvalidSettings(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		edit func(*Config)
@@ -52,7 +52,7 @@ func TestConfigNamesWhatCannotWork(t *testing.T) {
 	}
 }
 
-func TestAUsersLimit(t *testing.T) {
+func TestPerUserConfig_Limit(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		config   PerUserConfig

@@ -22,14 +22,14 @@ type fakeBackend struct {
 	*chain.FailOpen
 	health         atomic.Uint32
 	beforeFallback func() // called before the policy is asked
-	asked          atomic.Int64
+	checks         atomic.Int64
 	check          func(context.Context, *backends.Request) (backends.Decision, error)
 
 	mu      sync.Mutex
-	history []ask
+	history []checkedRequest
 }
 
-type ask struct {
+type checkedRequest struct {
 	at      time.Time
 	request backends.Request
 }
@@ -42,21 +42,21 @@ func newFakeBackend(p backends.Policy, check func(context.Context, *backends.Req
 }
 
 func (f *fakeBackend) answer(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-	f.asked.Add(1)
+	f.checks.Add(1)
 	f.mu.Lock()
-	f.history = append(f.history, ask{at: time.Now(), request: *r})
+	f.history = append(f.history, checkedRequest{at: time.Now(), request: *r})
 	f.mu.Unlock()
 	if f.check == nil {
-		return yes(), nil
+		return allowedDecision(), nil
 	}
 	return f.check(ctx, r)
 }
 
-// asks is what the backend was asked so far.
-func (f *fakeBackend) asks() []ask {
+// requests is what the backend was asked so far.
+func (f *fakeBackend) requests() []checkedRequest {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]ask(nil), f.history...)
+	return append([]checkedRequest(nil), f.history...)
 }
 
 func (f *fakeBackend) State() backends.BreakerState { return backends.BreakerState(f.health.Load()) }
@@ -80,29 +80,29 @@ func breakerOpen(context.Context, *backends.Request) (backends.Decision, error) 
 	return backends.Decision{}, &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: "portal"}
 }
 
-// fakeStore is a store in a map; load, join, save and bury come before it.
-type fakeStore struct {
-	join   func(ctx context.Context) error
-	load   func(ctx context.Context) error
-	save   func(ctx context.Context) error
-	bury   func(ctx context.Context) error
-	shared bool // other nodes use it
+// fakeCluster is a store in a map; load, join, save and bury come before it.
+type fakeCluster struct {
+	beforeJoin   func(ctx context.Context) error
+	beforeLease  func(ctx context.Context) error
+	beforeSave   func(ctx context.Context) error
+	beforeRevoke func(ctx context.Context) error
+	isShared     bool // other nodes use it
 
 	mu      sync.Mutex
 	records map[backends.SessionID]session.Record
-	over    []session.ClosingRecord
+	closing []session.ClosingRecord
 	loads   int
 }
 
-func first(ctx context.Context, before func(context.Context) error) error {
+func runHook(ctx context.Context, before func(context.Context) error) error {
 	if before == nil {
 		return nil
 	}
 	return before(ctx)
 }
 
-func (f *fakeStore) AcquireLease(ctx context.Context, c session.LeaseRequest) (session.LeaseResult, error) {
-	if err := first(ctx, f.load); err != nil {
+func (f *fakeCluster) AcquireLease(ctx context.Context, c session.LeaseRequest) (session.LeaseResult, error) {
+	if err := runHook(ctx, f.beforeLease); err != nil {
 		return session.LeaseResult{}, err
 	}
 	f.mu.Lock()
@@ -112,12 +112,12 @@ func (f *fakeStore) AcquireLease(ctx context.Context, c session.LeaseRequest) (s
 	return session.LeaseResult{Record: r, Found: found}, nil
 }
 
-func (f *fakeStore) SaveDecision(ctx context.Context, p session.DecisionUpdate) (session.UpdateOutcome, error) {
-	before := f.save
+func (f *fakeCluster) SaveDecision(ctx context.Context, p session.DecisionUpdate) (session.UpdateOutcome, error) {
+	before := f.beforeSave
 	if p.RevokeTicket {
-		before = f.bury
+		before = f.beforeRevoke
 	}
-	if err := first(ctx, before); err != nil {
+	if err := runHook(ctx, before); err != nil {
 		return 0, err
 	}
 	r := p.Record
@@ -128,56 +128,58 @@ func (f *fakeStore) SaveDecision(ctx context.Context, p session.DecisionUpdate) 
 	return session.OutcomeStored, nil
 }
 
-func (f *fakeStore) AddCounters(_ context.Context, id backends.SessionID, t session.Counters) error {
+func (f *fakeCluster) AddCounters(_ context.Context, id backends.SessionID, t session.Counters) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.over = append(f.over, session.ClosingRecord{Record: f.records[id], Counters: t})
+	f.closing = append(f.closing, session.ClosingRecord{Record: f.records[id], Counters: t})
 	return nil
 }
 
-func (f *fakeStore) RecordHeartbeats(context.Context, []session.Heartbeat) ([]backends.SessionID, error) {
+func (f *fakeCluster) RecordHeartbeats(context.Context, []session.Heartbeat) ([]backends.SessionID, error) {
 	return nil, nil
 }
 
-func (f *fakeStore) ExpireIdle(context.Context, time.Duration, int) ([]session.ClosingRecord, error) {
+func (f *fakeCluster) ExpireIdle(context.Context, time.Duration, int) ([]session.ClosingRecord, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	over := f.over
-	f.over = nil
+	over := f.closing
+	f.closing = nil
 	return over, nil
 }
 
-func (f *fakeStore) JoinStream(ctx context.Context, _ session.StreamEntry) (session.LimitResult, error) {
-	return session.LimitResult{States: make([]session.StreamState, 1)}, first(ctx, f.join)
+func (f *fakeCluster) JoinStream(ctx context.Context, _ session.StreamEntry) (session.LimitResult, error) {
+	return session.LimitResult{States: make([]session.StreamState, 1)}, runHook(ctx, f.beforeJoin)
 }
 
-func (f *fakeStore) RenewStreams(_ context.Context, of []session.StreamEntry) (session.LimitResult, error) {
+func (f *fakeCluster) RenewStreams(_ context.Context, of []session.StreamEntry) (session.LimitResult, error) {
 	return session.LimitResult{States: make([]session.StreamState, len(of))}, nil
 }
 
-func (f *fakeStore) LeaveStream(context.Context, string, backends.SessionID) error { return nil }
+func (f *fakeCluster) LeaveStream(context.Context, string, backends.SessionID) error { return nil }
 
-func (f *fakeStore) SetEvicted(context.Context, backends.SessionID, bool) error { return nil }
+func (f *fakeCluster) SetEvicted(context.Context, backends.SessionID, bool) error { return nil }
 
-func (f *fakeStore) RevokeSession(context.Context, backends.SessionID, time.Time, time.Duration) error {
+func (f *fakeCluster) RevokeSession(context.Context, backends.SessionID, time.Time, time.Duration) error {
 	return nil
 }
 
-func (f *fakeStore) Shared() bool { return f.shared }
+func (f *fakeCluster) Shared() bool { return f.isShared }
 
-func (f *fakeStore) Live() int { return 1 }
+func (f *fakeCluster) Live() int { return 1 }
 
-func (f *fakeStore) UserHash(user string) string { return user }
+func (f *fakeCluster) UserHash(user string) string { return user }
 
-func (f *fakeStore) Banned(*backends.Request, *backends.Decision) (session.Ban, bool) {
+func (f *fakeCluster) Banned(*backends.Request, *backends.Decision) (session.Ban, bool) {
 	return session.Ban{}, false
 }
 
-func (f *fakeStore) BanCredentials(context.Context, session.Ban, *backends.Request) error { return nil }
+func (f *fakeCluster) BanCredentials(context.Context, session.Ban, *backends.Request) error {
+	return nil
+}
 
-func (f *fakeStore) Revoke(context.Context, session.Revocation) error { return nil }
+func (f *fakeCluster) Revoke(context.Context, session.Revocation) error { return nil }
 
-func (f *fakeStore) set(r session.Record) {
+func (f *fakeCluster) set(r session.Record) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.records == nil {
@@ -186,7 +188,7 @@ func (f *fakeStore) set(r session.Record) {
 	f.records[r.ID] = r
 }
 
-func (f *fakeStore) get(id backends.SessionID) session.Record {
+func (f *fakeCluster) get(id backends.SessionID) session.Record {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.records[id]
@@ -196,7 +198,7 @@ func (f *fakeStore) get(id backends.SessionID) session.Record {
 type node struct {
 	*Registry
 	backend *fakeBackend
-	store   *fakeStore
+	cluster *fakeCluster
 	log     *lockedBuffer
 }
 
@@ -221,12 +223,12 @@ func (b *lockedBuffer) String() string {
 // setup is what a test may change before its node starts.
 type setup struct {
 	Options
-	rules Rules
+	rules BackendRules
 }
 
 // newNode starts a node with one backend, "portal".
-func newNode(b *fakeBackend, store *fakeStore, edit func(*setup)) *node {
-	n := &node{backend: b, store: store, log: new(lockedBuffer)}
+func newNode(b *fakeBackend, store *fakeCluster, edit func(*setup)) *node {
+	n := &node{backend: b, cluster: store, log: new(lockedBuffer)}
 	s := setup{
 		Options: Options{
 			Config:     DefaultConfig(),
@@ -235,7 +237,7 @@ func newNode(b *fakeBackend, store *fakeStore, edit func(*setup)) *node {
 			SigningKey: func() string { return "a" },
 			Logger:     slog.New(slog.NewTextHandler(n.log, nil)),
 		},
-		rules: Rules{Validity: 3 * time.Minute, RecheckRate: 200, AnswerDeadline: time.Second},
+		rules: BackendRules{Validity: 3 * time.Minute, RecheckRate: 200, AnswerDeadline: time.Second},
 	}
 	s.Config.OpenBurstPerAddress = 1_000_000
 	if edit != nil {
@@ -252,14 +254,14 @@ func inBubble(t *testing.T, test func(t *testing.T)) {
 	synctest.Test(t, test)
 }
 
-// end closes the node and lets protoactor's count of dead letters run out.
-func (n *node) end() {
+// closeAndDrain closes the node and lets protoactor's count of dead letters run out.
+func (n *node) closeAndDrain() {
 	n.Close()
 	time.Sleep(2 * time.Second)
 }
 
-// viewer is the arrival of the test's viewer of that number, with credentials.
-func viewer(i int) session.OpenRequest {
+// openRequest is the arrival of the test's viewer of that number, with credentials.
+func openRequest(i int) session.OpenRequest {
 	return session.OpenRequest{
 		HasCredentials: true,
 		Request: &backends.Request{
@@ -270,9 +272,9 @@ func viewer(i int) session.OpenRequest {
 	}
 }
 
-// holder is the arrival of the same viewer with nothing but his ticket.
-func holder(i int, opened time.Time) session.OpenRequest {
-	a := viewer(i)
+// ticketRequest is the arrival of the same viewer with nothing but his ticket.
+func ticketRequest(i int, opened time.Time) session.OpenRequest {
+	a := openRequest(i)
 	a.HasCredentials, a.Request.Query = false, ""
 	a.Ticket = session.Ticket{Opened: opened.Truncate(time.Second), KeyID: "a"}
 	return a
@@ -303,8 +305,8 @@ func (n *node) keepWatching(t testing.TB, a session.OpenRequest, d time.Duration
 	}
 }
 
-// alone is how many nodes there are, mostly.
-func alone() int { return 1 }
+// oneNode is how many nodes there are, mostly.
+func oneNode() int { return 1 }
 
 // errBroken is what fails, where it does not matter why.
 var errBroken = errors.New("broken")

@@ -11,82 +11,97 @@ import (
 )
 
 const (
-	// beatSteps is into how many steps a heartbeat is spread, so that a million sessions are no burst. It divides
-	// tableShards.
-	beatSteps = 16
-	// sweepEvery is how often it is looked for sessions that are over.
-	sweepEvery = 5 * time.Second
-	// sweepMost bounds one look, so that it stays far below what a store does in its deadline.
-	sweepMost = 500
+	// heartbeatSteps is the number of steps over which a heartbeat is spread, so that a million sessions are no burst. It
+	// divides tableShards.
+	heartbeatSteps = 16
+	// expiryInterval is how often expired sessions are looked for.
+	expiryInterval = 5 * time.Second
+	// maxExpired bounds one call, so that it stays far below the store's timeout.
+	maxExpired = 500
 )
 
-// present is when the session's viewer was seen. Who watches at an edge shows himself only when the edge asks, so that he
-// counts as seen for as long as the edge need not.
-func (s *Session) present() session.Heartbeat {
-	seen := s.lastSeen.Load()
-	s.beaten.Store(seen)
-	p := session.Heartbeat{ID: s.id, LastSeen: s.rules.Start.Add(time.Duration(seen))}
-	if d := s.Decision(); d != nil && s.margin > 0 {
-		p.LastSeen = p.LastSeen.Add(max(0, s.rules.Clamped(d.ValidFor)+s.margin-s.rules.IdleTimeout))
-	}
-	return p
+// heartbeatReporter reports to the store when sessions were last seen, and closes those that no node has seen for too long.
+type heartbeatReporter struct {
+	core
+	streams     *streamLimits
+	interval    time.Duration
+	idleTimeout time.Duration
 }
 
-// beat says, step by step, whose viewers are here, until the registry closes.
-func (r *Registry) beat() {
-	ticker := time.NewTicker(r.o.HeartbeatInterval / beatSteps)
+func newHeartbeatReporter(c core, streams *streamLimits, interval, idleTimeout time.Duration) *heartbeatReporter {
+	return &heartbeatReporter{core: c, streams: streams, interval: interval, idleTimeout: idleTimeout}
+}
+
+// heartbeat returns when the session was last seen. An edge asks only when a decision expires, so last-seen is extended by
+// the decision's validity.
+func (s *Session) heartbeat() session.Heartbeat {
+	seen := s.lastSeen.Load()
+	s.reportedSeen.Store(seen)
+	h := session.Heartbeat{ID: s.id, LastSeen: s.policy.Start.Add(time.Duration(seen))}
+	if d := s.Decision(); d != nil && s.extraLifetime > 0 {
+		h.LastSeen = h.LastSeen.Add(max(0, s.policy.Clamped(d.ValidFor)+s.extraLifetime-s.policy.IdleTimeout))
+	}
+	return h
+}
+
+// run reports heartbeats step by step until the registry closes.
+func (h *heartbeatReporter) run() {
+	ticker := time.NewTicker(h.interval / heartbeatSteps)
 	defer ticker.Stop()
-	for step := 0; ; step = (step + 1) % beatSteps {
+	for step := 0; ; step = (step + 1) % heartbeatSteps {
 		select {
-		case <-r.life.Done():
+		case <-h.life.ctx.Done():
 			return
 		case <-ticker.C:
-			r.beatStep(step)
+			h.report(step)
 		}
 	}
 }
 
-func (r *Registry) beatStep(step int) {
-	seen := r.seenIn(step)
+// report stores the heartbeats of one step.
+func (h *heartbeatReporter) report(step int) {
+	seen := h.collect(step)
 	if len(seen) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.life, writeDeadline)
+	ctx, cancel := context.WithTimeout(h.life.ctx, writeTimeout)
 	defer cancel()
-	unknown, err := r.o.Cluster.RecordHeartbeats(ctx, seen)
+	unknown, err := h.cluster.RecordHeartbeats(ctx, seen)
 	if err != nil {
-		// They are seen again with the next heartbeat; the store tells of its absence itself.
-		for _, p := range seen {
-			if s := r.table.find(p.ID); s != nil {
-				s.beaten.Store(1) // not zero: it is not new
+		// The store logs its own outage. The next heartbeat reports them again.
+		for _, beat := range seen {
+			if s := h.table.find(beat.ID); s != nil {
+				s.reportedSeen.Store(1) // not zero: it is not new
 			}
 		}
 		return
 	}
 	for _, id := range unknown {
-		if s := r.table.find(id); s != nil && !s.fresh.Load() {
-			r.tell(s, session.LostInStore{})
+		if s := h.table.find(id); s != nil && !s.isNewInStore.Load() {
+			h.send(s, session.LostInStore{})
 		}
 	}
 }
 
-// seenIn is what the store has to learn of the sessions of one step.
-func (r *Registry) seenIn(step int) (seen []session.Heartbeat) {
-	const width = tableShards / beatSteps
+// collect returns the heartbeats of one step that the store does not know yet, and queues streams for renewal.
+func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat) {
+	const width = tableShards / heartbeatSteps
+	isShared := h.cluster.Shared()
 	for i := step * width; i < (step+1)*width; i++ {
-		r.table.eachIn(i, func(s *Session) bool {
-			if s.gone.Load() || s.first.Load() != nil {
+		h.table.eachIn(i, func(s *Session) bool {
+			if s.isClosed.Load() || s.opening.Load() != nil {
 				return true
 			}
-			if s.member.Load() != nil {
-				r.limits.due(s)
+			if s.stream.Load() != nil {
+				h.streams.queueRenewal(s)
 			}
-			// Strangers who are refused from the first have no sessions that could end.
-			watched := s.beaten.Load() != 0 || s.Decision().Verdict == backends.Allowed
-			if before := s.beaten.Load(); r.o.Cluster.Shared() && watched && s.lastSeen.Load() > before {
-				p := s.present()
-				s.fresh.Store(before == 0)
-				seen = append(seen, p)
+			// The store does not know a viewer who was denied from the start, so nothing expires there.
+			reported := s.reportedSeen.Load()
+			isKnown := reported != 0 || s.Decision().Verdict == backends.Allowed
+			if isShared && isKnown && s.lastSeen.Load() > reported {
+				beat := s.heartbeat()
+				s.isNewInStore.Store(reported == 0)
+				seen = append(seen, beat)
 			}
 			return true
 		})
@@ -94,53 +109,55 @@ func (r *Registry) seenIn(step int) (seen []session.Heartbeat) {
 	return seen
 }
 
-// sweep closes the sessions that are over, until the registry closes.
-func (r *Registry) sweep() {
-	ticker := time.NewTicker(sweepEvery)
+// runExpiry closes expired sessions until the registry closes.
+func (h *heartbeatReporter) runExpiry() {
+	ticker := time.NewTicker(expiryInterval)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-r.life.Done():
+		case <-h.life.ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		for r.sweepOnce() > 0 {
+		for h.expire() > 0 {
 		}
 	}
 }
 
-// sweepOnce closes some of the sessions that are over. What the nodes last said of them may be a heartbeat old.
-func (r *Registry) sweepOnce() int {
-	ctx, cancel := context.WithTimeout(r.life, writeDeadline)
+// expire closes some of the expired sessions, and returns how many. Another node may have seen a session up to one heartbeat
+// after the last one that the store knows.
+func (h *heartbeatReporter) expire() int {
+	ctx, cancel := context.WithTimeout(h.life.ctx, writeTimeout)
 	defer cancel()
-	over, err := r.o.Cluster.ExpireIdle(ctx, r.o.Config.IdleTimeout+r.o.HeartbeatInterval, sweepMost)
+	expired, err := h.cluster.ExpireIdle(ctx, h.idleTimeout+h.interval, maxExpired)
 	if err != nil {
 		return 0
 	}
-	for _, c := range over {
-		r.conclude(ctx, c)
+	for _, c := range expired {
+		h.conclude(ctx, c)
 	}
-	return len(over)
+	return len(expired)
 }
 
-// conclude gives back the session's place and writes its closing record, the only one over all nodes.
-func (r *Registry) conclude(ctx context.Context, c session.ClosingRecord) {
-	f, d := c.Record.Request, &c.Record.Decision
-	if f == nil {
-		f = new(backends.Request)
+// conclude frees the session's stream and logs its closing record, the only one over all nodes.
+func (h *heartbeatReporter) conclude(ctx context.Context, c session.ClosingRecord) {
+	r, d := c.Record.Request, &c.Record.Decision
+	if r == nil {
+		r = new(backends.Request)
 	}
-	if m := r.limits.memberOf(f, d); m != nil {
-		if err := r.o.Cluster.LeaveStream(ctx, m.user, c.Record.ID); err != nil {
-			r.o.Logger.Debug("a closed session's place could not be given back; it ends by itself", slog.Any("error", err))
+	if u := h.streams.streamOf(r, d); u != nil {
+		if err := h.cluster.LeaveStream(ctx, u.user, c.Record.ID); err != nil {
+			h.log.Debug("stream of a closed session not freed, it expires",
+				slog.String("session", c.Record.ID.String()), slog.Any("error", err))
 		}
 	}
-	why := session.ClosedIdle
+	reason := session.ClosedIdle
 	if d.Verdict == backends.Denied || c.Record.IsEvicted || !c.Record.Opened.After(c.Record.RevokedBefore) {
-		why = session.ClosedDenied
+		reason = session.ClosedDenied
 	}
-	r.o.Logger.Info("session closed",
-		slog.String("session", c.Record.ID.String()), slog.String("why", why.String()),
-		slog.String("route", f.Route), slog.String("channel", f.Channel),
+	h.log.Info("session closed",
+		slog.String("session", c.Record.ID.String()), slog.String("why", reason.String()),
+		slog.String("route", r.Route), slog.String("channel", r.Channel),
 		slog.String("user", d.User), slog.String("user_id", d.UserID),
 		slog.String("verdict", d.Verdict.String()), slog.String("source", d.Source.String()),
 		slog.String("history", c.Counters.History),
@@ -149,31 +166,31 @@ func (r *Registry) conclude(ctx context.Context, c session.ClosingRecord) {
 		slog.Int64("requests", c.Counters.Requests), slog.Int64("bytes", c.Counters.Bytes))
 }
 
-// handOver stores what this node counted of its sessions before it goes.
-func (r *Registry) handOver() {
-	if !r.o.Cluster.Shared() {
+const (
+	// maxHandOvers is how many sessions are handed over at once: enough to fill the store's pipelines.
+	maxHandOvers = 256
+	// handOverTimeout bounds the whole hand-over. The counters of the sessions that are left are lost.
+	handOverTimeout = 5 * time.Second
+)
+
+// handOver stores what this node counted of its sessions, before the registry closes.
+func (h *heartbeatReporter) handOver() {
+	if !h.cluster.Shared() {
 		return
 	}
-	free := make(chan struct{}, handOverAtOnce)
-	var all sync.WaitGroup
-	end := time.Now().Add(handOverFor)
-	r.table.each(func(s *Session) bool {
-		if s.gone.Load() || s.first.Load() != nil {
+	slots := make(chan struct{}, maxHandOvers)
+	var tasks sync.WaitGroup
+	end := time.Now().Add(handOverTimeout)
+	h.table.each(func(s *Session) bool {
+		if s.isClosed.Load() || s.opening.Load() != nil {
 			return true
 		}
-		free <- struct{}{}
-		all.Go(func() {
-			r.leave(s, s.tally())
-			<-free
+		slots <- struct{}{}
+		tasks.Go(func() {
+			h.cluster.handOver(s, s.counters())
+			<-slots
 		})
 		return time.Now().Before(end)
 	})
-	all.Wait()
+	tasks.Wait()
 }
-
-const (
-	// handOverAtOnce is how many sessions are handed over at once: enough to fill the store's pipelines.
-	handOverAtOnce = 256
-	// handOverFor bounds it all; what was not handed over by then is lost with its counters alone.
-	handOverFor = 5 * time.Second
-)

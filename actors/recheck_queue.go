@@ -11,143 +11,145 @@ import (
 	"usher/backends"
 )
 
-// downPoll is how often a pacer looks whether its backend came back while sessions wait for that.
-const downPoll = 100 * time.Millisecond
+// breakerPoll is how often a queue looks whether an open breaker has closed while sessions wait.
+const breakerPoll = 100 * time.Millisecond
 
-// probePause spaces the re-checks that are tried on a half-open breaker, so that each can have its answer.
+// probePause spaces re-checks while the breaker is half-open, so that each can be answered before the next.
 const probePause = 250 * time.Millisecond
 
-// minSweep keeps small queues from being swept at all.
-const minSweep = 1024
+// minDropLength is the queue length from which closed sessions are dropped.
+const minDropLength = 1024
 
-// pacer lets the re-checks of one backend through at a bounded rate, however many wait: those that were let in without
-// an answer first. While the backend is down they wait here, keeping their decisions.
-type pacer struct {
-	health func() backends.BreakerState
-	turn   func(*Session)
-	gap    time.Duration // between two turns of all nodes, at least
-	nodes  func() int    // that share the rate
-	last   time.Time     // when the last one was given; run's own
-	unused atomic.Bool   // that turn was not needed
+// recheckQueue grants the re-checks of one backend at a bounded rate, unverified sessions first. While the breaker is open
+// sessions wait here and keep their decisions. It is safe for concurrent use.
+type recheckQueue struct {
+	breakerState func() backends.BreakerState
+	onGranted    func(*Session)
+	interval     time.Duration // the shortest time between two grants of all nodes
+	liveNodes    func() int    // the number of nodes that share the rate
+	lastGrant    time.Time     // used by run alone
+	wasReturned  atomic.Bool   // the session that the last slot was granted to did not need it
 
 	mu      sync.Mutex
-	waiting [session.NumPriorities][]*Session
-	sweepAt int           // how many may wait before those who are gone are swept out
-	arrived chan struct{} // holds one token when somebody may wait
+	queues  [session.NumPriorities][]*Session
+	dropAt  int           // the length at which closed sessions are dropped next
+	arrived chan struct{} // holds one token when a session may wait
 }
 
-func newPacer(perSecond int, nodes func() int, health func() backends.BreakerState, turn func(*Session)) *pacer {
-	return &pacer{
-		health: health,
-		turn:   turn,
-		nodes:  nodes,
-		// One at a time, evenly: a burst is what a recovering backend cannot take. At least one a second, or decisions
-		// would never be renewed. A token bucket would make up for a late turn by an early one, and so let one too many
-		// into a second.
-		gap:     time.Second / time.Duration(max(perSecond, 1)),
-		arrived: make(chan struct{}, 1),
-		sweepAt: minSweep,
+func newRecheckQueue(
+	perSecond int, liveNodes func() int, breakerState func() backends.BreakerState, onGranted func(*Session),
+) *recheckQueue {
+	return &recheckQueue{
+		breakerState: breakerState,
+		onGranted:    onGranted,
+		liveNodes:    liveNodes,
+		// Grants are evenly spaced, because a recovering backend cannot take a burst. A token bucket would follow a late grant
+		// by an early one, and so exceed the rate within a second. The rate is at least one per second, so that decisions are
+		// renewed at all.
+		interval: time.Second / time.Duration(max(perSecond, 1)),
+		arrived:  make(chan struct{}, 1),
+		dropAt:   minDropLength,
 	}
 }
 
-// enqueue lets the session wait for its turn.
-func (p *pacer) enqueue(s *Session, l session.QueuePriority) {
-	p.mu.Lock()
-	p.waiting[l] = append(p.waiting[l], s)
-	if len(p.waiting[l]) >= p.sweepAt {
-		p.sweep()
+// enqueue adds the session.
+func (q *recheckQueue) enqueue(s *Session, p session.QueuePriority) {
+	q.mu.Lock()
+	q.queues[p] = append(q.queues[p], s)
+	if len(q.queues[p]) >= q.dropAt {
+		q.dropClosed()
 	}
-	p.mu.Unlock()
+	q.mu.Unlock()
 	select {
-	case p.arrived <- struct{}{}:
+	case q.arrived <- struct{}{}:
 	default:
 	}
 }
 
-// sweep drops the sessions that ended while they waited, so that a long outage holds no more than who still watches.
-func (p *pacer) sweep() {
+// dropClosed drops closed sessions, so that a long outage holds live ones alone. The caller holds the lock.
+func (q *recheckQueue) dropClosed() {
 	longest := 0
-	for l := range p.waiting {
-		p.waiting[l] = slices.DeleteFunc(p.waiting[l], func(s *Session) bool { return s.gone.Load() })
-		longest = max(longest, len(p.waiting[l]))
+	for p := range q.queues {
+		q.queues[p] = slices.DeleteFunc(q.queues[p], func(s *Session) bool { return s.isClosed.Load() })
+		longest = max(longest, len(q.queues[p]))
 	}
-	p.sweepAt = max(minSweep, 2*longest)
+	q.dropAt = max(minDropLength, 2*longest)
 }
 
-// length is how many sessions wait.
-func (p *pacer) length() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.waiting[session.PriorityUnverified]) + len(p.waiting[session.PriorityOverdue])
+// length returns the number of sessions that wait.
+func (q *recheckQueue) length() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.queues[session.PriorityUnverified]) + len(q.queues[session.PriorityOverdue])
 }
 
-// run gives turns until ctx ends.
-func (p *pacer) run(ctx context.Context) {
+// run grants re-checks until ctx ends.
+func (q *recheckQueue) run(ctx context.Context) {
 	for {
 		switch {
-		case p.length() == 0:
+		case q.length() == 0:
 			select {
 			case <-ctx.Done():
 				return
-			case <-p.arrived:
+			case <-q.arrived:
 			}
-		case !p.step(ctx):
+		case !q.grantNext(ctx):
 			return
 		}
 	}
 }
 
-// step gives at most one turn and reports whether to go on.
-func (p *pacer) step(ctx context.Context) bool {
-	if p.health() == backends.BreakerOpen {
-		return pause(ctx, downPoll)
+// grantNext grants at most one re-check, and reports whether ctx still lives.
+func (q *recheckQueue) grantNext(ctx context.Context) bool {
+	if q.breakerState() == backends.BreakerOpen {
+		return pause(ctx, breakerPoll)
 	}
-	if wait := p.wait(); wait > 0 && !pause(ctx, wait) {
+	if d := q.delay(); d > 0 && !pause(ctx, d) {
 		return false
 	}
-	switch p.health() { // again: a turn may be long in coming
+	switch q.breakerState() { // again, because the delay may be long
 	case backends.BreakerOpen:
 		return true
 	case backends.BreakerHalfOpen:
-		p.giveTurn()
+		q.grant()
 		return pause(ctx, probePause)
 	default:
-		p.giveTurn()
+		q.grant()
 		return true
 	}
 }
 
-// wait is how long the next turn has to wait. One after another that was not needed need not.
-func (p *pacer) wait() time.Duration {
-	if p.unused.Swap(false) {
+// delay returns how long the next grant has to wait. After a returned slot it is zero.
+func (q *recheckQueue) delay() time.Duration {
+	if q.wasReturned.Swap(false) {
 		return 0
 	}
-	return time.Until(p.last.Add(p.gap * time.Duration(max(p.nodes(), 1))))
+	return time.Until(q.lastGrant.Add(q.interval * time.Duration(max(q.liveNodes(), 1))))
 }
 
-// refund says that a turn was not needed: another node had asked.
-func (p *pacer) refund() { p.unused.Store(true) }
+// returnSlot lets the next session have the slot of one that did not need it, because another node had checked.
+func (q *recheckQueue) returnSlot() { q.wasReturned.Store(true) }
 
-func (p *pacer) giveTurn() {
-	if s := p.next(); s != nil {
-		p.turn(s)
-		p.last = time.Now()
+func (q *recheckQueue) grant() {
+	if s := q.pop(); s != nil {
+		q.onGranted(s)
+		q.lastGrant = time.Now()
 	}
 }
 
-// next takes the first of the first lane that has one who still watches.
-func (p *pacer) next() *Session {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for l := range p.waiting {
-		for len(p.waiting[l]) > 0 {
-			queue := p.waiting[l]
+// pop removes the first live session of the highest priority, or returns nil.
+func (q *recheckQueue) pop() *Session {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for p := range q.queues {
+		for len(q.queues[p]) > 0 {
+			queue := q.queues[p]
 			s := queue[0]
 			queue[0] = nil
-			if p.waiting[l] = queue[1:]; len(queue) == 1 {
-				p.waiting[l] = nil
+			if q.queues[p] = queue[1:]; len(queue) == 1 {
+				q.queues[p] = nil
 			}
-			if !s.gone.Load() {
+			if !s.isClosed.Load() {
 				return s
 			}
 		}
@@ -155,7 +157,7 @@ func (p *pacer) next() *Session {
 	return nil
 }
 
-// pause waits and reports whether ctx still lives.
+// pause waits, and reports whether ctx still lives.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

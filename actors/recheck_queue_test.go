@@ -38,18 +38,18 @@ func mostInASecond(at []time.Time) (most int) {
 func lightOnes(n int) []*Session {
 	all := make([]*Session, n)
 	for i := range all {
-		all[i] = light(idOf(i))
+		all[i] = bareSession(idOf(i))
 	}
 	return all
 }
 
 // paced runs a pacer in a bubble.
-func paced(t *testing.T, perSecond int, test func(p *pacer, health *atomic.Uint32, got *turns)) {
+func paced(t *testing.T, perSecond int, test func(p *recheckQueue, health *atomic.Uint32, got *turns)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		var health atomic.Uint32
 		var got turns
-		p := newPacer(perSecond, alone, func() backends.BreakerState { return backends.BreakerState(health.Load()) }, got.take)
+		p := newRecheckQueue(perSecond, oneNode, func() backends.BreakerState { return backends.BreakerState(health.Load()) }, got.take)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -62,7 +62,7 @@ func paced(t *testing.T, perSecond int, test func(p *pacer, health *atomic.Uint3
 	})
 }
 
-func TestPacerNeverExceedsItsRate(t *testing.T) {
+func TestRecheckQueue_KeepsRate(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		rate, sessions int
@@ -78,7 +78,7 @@ func TestPacerNeverExceedsItsRate(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			paced(t, c.rate, func(p *pacer, health *atomic.Uint32, got *turns) {
+			paced(t, c.rate, func(p *recheckQueue, health *atomic.Uint32, got *turns) {
 				for i, s := range lightOnes(c.sessions) {
 					p.enqueue(s, session.QueuePriority(1+i%2))
 				}
@@ -99,9 +99,9 @@ func TestPacerNeverExceedsItsRate(t *testing.T) {
 	}
 }
 
-func TestPacerAsksAboutStopgapsFirst(t *testing.T) {
+func TestRecheckQueue_UnverifiedFirst(t *testing.T) {
 	t.Parallel()
-	paced(t, 10, func(p *pacer, health *atomic.Uint32, got *turns) {
+	paced(t, 10, func(p *recheckQueue, health *atomic.Uint32, got *turns) {
 		health.Store(uint32(backends.BreakerOpen))
 		all := lightOnes(6)
 		for i, s := range all {
@@ -128,9 +128,9 @@ func ids(all []*Session) (names []string) {
 	return names
 }
 
-func TestPacerTriesABackendOneAtATime(t *testing.T) {
+func TestRecheckQueue_HalfOpenBreaker_OneAtATime(t *testing.T) {
 	t.Parallel()
-	paced(t, 200, func(p *pacer, health *atomic.Uint32, got *turns) {
+	paced(t, 200, func(p *recheckQueue, health *atomic.Uint32, got *turns) {
 		health.Store(uint32(backends.BreakerHalfOpen))
 		for _, s := range lightOnes(100) {
 			p.enqueue(s, session.PriorityOverdue)
@@ -148,12 +148,12 @@ func TestPacerTriesABackendOneAtATime(t *testing.T) {
 	})
 }
 
-func TestSessionsThatAreGoneCostNoTurn(t *testing.T) {
+func TestRecheckQueue_ClosedSessions_NotGranted(t *testing.T) {
 	t.Parallel()
-	paced(t, 1, func(p *pacer, _ *atomic.Uint32, got *turns) {
+	paced(t, 1, func(p *recheckQueue, _ *atomic.Uint32, got *turns) {
 		all := lightOnes(1000)
 		for i, s := range all {
-			s.gone.Store(i != 0 && i != 999)
+			s.isClosed.Store(i != 0 && i != 999)
 			p.enqueue(s, session.PriorityOverdue)
 		}
 		time.Sleep(2 * time.Second)
@@ -164,23 +164,23 @@ func TestSessionsThatAreGoneCostNoTurn(t *testing.T) {
 	})
 }
 
-func TestALongOutageHoldsNoMoreThanWhoStillWatches(t *testing.T) {
+func TestRecheckQueue_LongOutage_DropsClosedSessions(t *testing.T) {
 	t.Parallel()
-	p := newPacer(1, alone, func() backends.BreakerState { return backends.BreakerOpen }, func(*Session) {})
+	p := newRecheckQueue(1, oneNode, func() backends.BreakerState { return backends.BreakerOpen }, func(*Session) {})
 	watching := lightOnes(500)
 	for _, s := range watching {
 		p.enqueue(s, session.PriorityOverdue)
 	}
 	for i := range 20_000 {
-		s := light(idOf(1000 + i))
+		s := bareSession(idOf(1000 + i))
 		p.enqueue(s, session.QueuePriority(1+i%2))
-		s.gone.Store(true)
+		s.isClosed.Store(true)
 	}
-	if got, most := p.length(), 4*(len(watching)+minSweep); got > most {
+	if got, most := p.length(), 4*(len(watching)+minDropLength); got > most {
 		t.Errorf("%d wait after 20,000 came and went, want at most %d", got, most)
 	}
 	left := make(map[*Session]bool)
-	for s := p.next(); s != nil; s = p.next() {
+	for s := p.pop(); s != nil; s = p.pop() {
 		left[s] = true
 	}
 	if len(left) != len(watching) {

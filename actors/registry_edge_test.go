@@ -11,14 +11,14 @@ import (
 	"usher/backends"
 )
 
-// atAnEdge is the arrival of a viewer whose edge asks about him now and then.
-func atAnEdge(i int) session.OpenRequest {
-	a := viewer(i)
+// edgeRequest is the arrival of a viewer whose edge asks about him now and then.
+func edgeRequest(i int) session.OpenRequest {
+	a := openRequest(i)
 	a.ExtraLifetime = time.Minute
 	return a
 }
 
-func TestASessionAtAnEdgeLastsForItsValidityAndAMargin(t *testing.T) {
+func TestRegistry_EdgeSession_LastsValidityAndExtraLifetime(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		validFor, lasts time.Duration
@@ -33,13 +33,13 @@ func TestASessionAtAnEdgeLastsForItsValidityAndAMargin(t *testing.T) {
 			t.Parallel()
 			inBubble(t, func(t *testing.T) {
 				b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
-					d := yes()
+					d := allowedDecision()
 					d.ValidFor = test.validFor
 					return d, nil
 				})
-				n := newNode(b, &fakeStore{}, func(s *setup) { s.Config.Recheck.MaxInterval = 2 * time.Hour })
-				defer n.end()
-				n.watch(t, atAnEdge(1))
+				n := newNode(b, &fakeCluster{}, func(s *setup) { s.Config.Recheck.MaxInterval = 2 * time.Hour })
+				defer n.closeAndDrain()
+				n.watch(t, edgeRequest(1))
 				time.Sleep(test.lasts - 2*time.Second)
 				synctest.Wait()
 				if n.Find(idOf(1)) == nil {
@@ -56,14 +56,14 @@ func TestASessionAtAnEdgeLastsForItsValidityAndAMargin(t *testing.T) {
 }
 
 // An edge that asks once per validity finds a decision that was renewed behind its back.
-func TestAnEdgeThatAsksWhenTheValidityEndsFindsItRenewed(t *testing.T) {
+func TestRegistry_EdgeSession_RenewedBeforeEdgeAsks(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, nil)
-		n := newNode(b, &fakeStore{}, nil)
-		defer n.end()
+		n := newNode(b, &fakeCluster{}, nil)
+		defer n.closeAndDrain()
 		for range 20 {
-			n.watch(t, atAnEdge(1))
+			n.watch(t, edgeRequest(1))
 			s := n.Find(idOf(1))
 			left := time.Until(s.Expires())
 			if left <= 0 || left > 3*time.Minute {
@@ -72,13 +72,13 @@ func TestAnEdgeThatAsksWhenTheValidityEndsFindsItRenewed(t *testing.T) {
 			time.Sleep(left + 2*time.Second)
 			synctest.Wait()
 		}
-		if got, most := b.asked.Load(), int64(22); got > most { // the first, twenty renewals, and one on its way
+		if got, most := b.checks.Load(), int64(22); got > most { // the first, twenty renewals, and one on its way
 			t.Errorf("the backend was asked %d times in twenty rounds, want %d at most", got, most)
 		}
 	})
 }
 
-func TestTheAudienceIsCounted(t *testing.T) {
+func TestRegistry_Viewers_CountsAllowed(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		var deny atomic.Bool
@@ -86,29 +86,29 @@ func TestTheAudienceIsCounted(t *testing.T) {
 			if r.Channel == "secret" || deny.Load() {
 				return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}, nil
 			}
-			return yes(), nil
+			return allowedDecision(), nil
 		})
-		n := newNode(b, &fakeStore{}, nil)
-		defer n.end()
+		n := newNode(b, &fakeCluster{}, nil)
+		defer n.closeAndDrain()
 		want := func(when, channel string, ofChannel, all int) {
 			t.Helper()
 			synctest.Wait()
-			if c, a := n.Audience(channel); c != ofChannel || a != all {
+			if c, a := n.Viewers(channel); c != ofChannel || a != all {
 				t.Errorf("%s: %d on %s and %d in all, want %d and %d", when, c, channel, a, ofChannel, all)
 			}
 		}
 		want("at first", "a001", 0, 0)
 		for i, channel := range []string{"a001", "a001", "a002", "secret"} {
-			a := viewer(i + 1)
+			a := openRequest(i + 1)
 			a.Request.Channel = channel
 			n.watch(t, a)
 		}
 		want("three watch", "a001", 2, 3)
 		want("one was refused", "secret", 0, 3)
-		n.keepWatching(t, viewer(1), 2*time.Minute, nil)
+		n.keepWatching(t, openRequest(1), 2*time.Minute, nil)
 		want("two are gone", "a001", 1, 1)
 		deny.Store(true)
-		n.keepWatching(t, viewer(1), 2*time.Minute, nil)
+		n.keepWatching(t, openRequest(1), 2*time.Minute, nil)
 		want("the last was cut", "a001", 0, 0)
 	})
 }

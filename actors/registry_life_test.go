@@ -13,14 +13,14 @@ import (
 	"usher/backends"
 )
 
-func TestAnIdleSessionIsRememberedAndRevivedAsTheSame(t *testing.T) {
+func TestRegistry_IdleSession_RevivedFromStore(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
-		store := &fakeStore{}
+		store := &fakeCluster{}
 		b := newFakeBackend(backends.PolicyAllow, nil)
 		n := newNode(b, store, func(s *setup) { s.rules.Validity = time.Hour })
-		defer n.end()
-		n.keepWatching(t, viewer(1), 10*time.Second, nil)
+		defer n.closeAndDrain()
+		n.keepWatching(t, openRequest(1), 10*time.Second, nil)
 		before := n.Find(idOf(1))
 		ticket := before.Ticket()
 		time.Sleep(3 * time.Minute)
@@ -28,15 +28,15 @@ func TestAnIdleSessionIsRememberedAndRevivedAsTheSame(t *testing.T) {
 		if n.Find(idOf(1)) != nil || n.Len() != 0 {
 			t.Fatalf("the session lives on after three minutes of silence")
 		}
-		n.watch(t, holder(1, ticket.Opened))
+		n.watch(t, ticketRequest(1, ticket.Opened))
 		after := n.Find(idOf(1))
 		if after == before || after.Ticket() != ticket {
 			t.Errorf("revived with ticket %+v, want %+v", after.Ticket(), ticket)
 		}
-		if d := after.Decision(); *d != yes() || after.Request().Query != "token=s3cret" {
+		if d := after.Decision(); *d != allowedDecision() || after.Request().Query != "token=s3cret" {
 			t.Errorf("revived with %+v and query %q, want what it had", *d, after.Request().Query)
 		}
-		if got := b.asked.Load(); got != 1 {
+		if got := b.checks.Load(); got != 1 {
 			t.Errorf("the backend was asked %d times, want once", got)
 		}
 		if log := n.log.String(); !strings.Contains(log, `msg="session closed"`) || !strings.Contains(log, "why=idle") ||
@@ -46,7 +46,7 @@ func TestAnIdleSessionIsRememberedAndRevivedAsTheSame(t *testing.T) {
 	})
 }
 
-func TestASessionIsFoundUntilItIsSaved(t *testing.T) {
+func TestRegistry_IdleSession_FoundUntilStored(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		save func(context.Context) error
@@ -62,12 +62,12 @@ func TestASessionIsFoundUntilItIsSaved(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				var saving atomic.Bool
 				var n *node
-				n = newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeStore{save: func(ctx context.Context) error {
+				n = newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{beforeSave: func(ctx context.Context) error {
 					saving.Store(n.Find(idOf(1)) != nil)
 					return c.save(ctx)
 				}}, nil)
-				defer n.end()
-				n.watch(t, viewer(1))
+				defer n.closeAndDrain()
+				n.watch(t, openRequest(1))
 				time.Sleep(2 * time.Minute)
 				synctest.Wait()
 				if !saving.Load() {
@@ -84,7 +84,7 @@ func TestASessionIsFoundUntilItIsSaved(t *testing.T) {
 	}
 }
 
-func TestARestartedNodeBelievesYoungTickets(t *testing.T) {
+func TestRegistry_Restart_AdmitsYoungTickets(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		age    time.Duration
@@ -104,18 +104,18 @@ func TestARestartedNodeBelievesYoungTickets(t *testing.T) {
 			t.Parallel()
 			inBubble(t, func(t *testing.T) {
 				b := newFakeBackend(backends.PolicyAllow, nil)
-				old := newNode(b, &fakeStore{}, c.policy)
+				old := newNode(b, &fakeCluster{}, c.policy)
 				opened := time.Now()
-				old.watch(t, viewer(1))
-				old.end()
+				old.watch(t, openRequest(1))
+				old.closeAndDrain()
 				time.Sleep(c.age)
-				n := newNode(b, &fakeStore{}, c.policy)
-				defer n.end()
-				d := n.watch(t, holder(1, opened))
+				n := newNode(b, &fakeCluster{}, c.policy)
+				defer n.closeAndDrain()
+				d := n.watch(t, ticketRequest(1, opened))
 				if d.Verdict != c.want || d.Source != backends.FromTicket || d.Reason != c.reason {
 					t.Errorf("%v by %v (%q), want %v by ticket (%q)", d.Verdict, d.Source, d.Reason, c.want, c.reason)
 				}
-				if got := b.asked.Load(); got != 1 {
+				if got := b.checks.Load(); got != 1 {
 					t.Errorf("the backend was asked %d times, want once: before the restart", got)
 				}
 				synctest.Wait()
@@ -127,65 +127,65 @@ func TestARestartedNodeBelievesYoungTickets(t *testing.T) {
 	}
 }
 
-func TestATicketsSessionIsAskedAboutWhenCredentialsTurnUp(t *testing.T) {
+func TestRegistry_TicketSession_CheckedOnceCredentialsArrive(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
 			if r.Query == "" {
-				return no(), nil // nobody may be asked about without credentials
+				return deniedDecision(), nil // nobody may be asked about without credentials
 			}
-			return yes(), nil
+			return allowedDecision(), nil
 		})
-		n := newNode(b, &fakeStore{}, nil)
-		defer n.end()
+		n := newNode(b, &fakeCluster{}, nil)
+		defer n.closeAndDrain()
 		opened := time.Now().Add(-time.Hour)
-		n.watch(t, holder(1, opened))
-		n.keepWatching(t, holder(1, opened), 10*time.Minute, func(d backends.Decision) {
+		n.watch(t, ticketRequest(1, opened))
+		n.keepWatching(t, ticketRequest(1, opened), 10*time.Minute, func(d backends.Decision) {
 			if d.Source != backends.FromTicket {
 				t.Fatalf("source %v, want ticket", d.Source)
 			}
 		})
-		if got := b.asked.Load(); got != 0 {
+		if got := b.checks.Load(); got != 0 {
 			t.Fatalf("the backend was asked %d times without credentials", got)
 		}
 		for range 3 {
-			if _, err := n.Open(t.Context(), viewer(1)); err != nil {
+			if _, err := n.Open(t.Context(), openRequest(1)); err != nil {
 				t.Fatalf("open session: %v", err)
 			}
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if d := n.watch(t, holder(1, opened)); d != yes() {
+		if d := n.watch(t, ticketRequest(1, opened)); d != allowedDecision() {
 			t.Errorf("decision %+v, want the backend's", d)
 		}
 		if got := n.Find(idOf(1)).Ticket(); !got.Opened.Equal(opened.Truncate(time.Second)) || got.KeyID != "a" {
 			t.Errorf("ticket %+v, want the one that the viewer has", got)
 		}
-		if got := b.asked.Load(); got != 1 {
+		if got := b.checks.Load(); got != 1 {
 			t.Errorf("the backend was asked %d times, want once", got)
 		}
-		n.tell(n.Find(idOf(1)), begin{}) // panics; the rebuilt session must know that it has credentials
-		n.keepWatching(t, holder(1, opened), 15*time.Second, nil)
-		if got := b.asked.Load(); got != 2 {
+		n.send(n.Find(idOf(1)), sessionCreated{}) // panics; the rebuilt session must know that it has credentials
+		n.keepWatching(t, ticketRequest(1, opened), 15*time.Second, nil)
+		if got := b.checks.Load(); got != 2 {
 			t.Errorf("the backend was asked %d times after a panic, want twice", got)
 		}
 	})
 }
 
-func TestADeniedSessionsTicketIsBuried(t *testing.T) {
+func TestRegistry_DeniedSession_TicketRevoked(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
-		store := &fakeStore{}
+		store := &fakeCluster{}
 		b := newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
 			if r.Number == 1 {
-				return no(), nil
+				return deniedDecision(), nil
 			}
-			return yes(), nil
+			return allowedDecision(), nil
 		})
 		n := newNode(b, store, nil)
 		opened := time.Now()
 		cut := false
-		n.keepWatching(t, viewer(1), 3*time.Minute, func(d backends.Decision) { cut = cut || d.Verdict == backends.Denied })
+		n.keepWatching(t, openRequest(1), 3*time.Minute, func(d backends.Decision) { cut = cut || d.Verdict == backends.Denied })
 		if !cut {
 			t.Fatal("the viewer was not cut when the backend said no")
 		}
@@ -193,20 +193,20 @@ func TestADeniedSessionsTicketIsBuried(t *testing.T) {
 			t.Fatalf("buried %v, want %v", got, opened)
 		}
 		time.Sleep(5 * time.Minute) // the memory of the denial is over
-		n.end()
+		n.closeAndDrain()
 		fresh := newNode(b, store, nil)
-		defer fresh.end()
-		if d := fresh.watch(t, holder(1, opened)); d.Verdict != backends.Denied {
+		defer fresh.closeAndDrain()
+		if d := fresh.watch(t, ticketRequest(1, opened)); d.Verdict != backends.Denied {
 			t.Errorf("the old ticket: %v, want denied", d.Verdict)
 		}
-		if d := fresh.watch(t, viewer(1)); d.Verdict != backends.Allowed {
+		if d := fresh.watch(t, openRequest(1)); d.Verdict != backends.Allowed {
 			t.Errorf("credentials: %v, want allowed", d.Verdict)
 		}
 		again := fresh.Find(idOf(1)).Ticket().Opened
 		if !again.After(opened) {
 			t.Errorf("reopened with the opening time %v of the buried ticket", again)
 		}
-		fresh.keepWatching(t, holder(1, again), time.Second, func(d backends.Decision) {
+		fresh.keepWatching(t, ticketRequest(1, again), time.Second, func(d backends.Decision) {
 			if d.Verdict != backends.Allowed {
 				t.Errorf("the new ticket: %v, want allowed", d.Verdict)
 			}
@@ -214,32 +214,32 @@ func TestADeniedSessionsTicketIsBuried(t *testing.T) {
 	})
 }
 
-func TestADenialJustBeforeTheEndIsBuriedAllTheSame(t *testing.T) {
+func TestRegistry_Close_StoresRevocationInFlight(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		burying := make(chan struct{})
-		store := &fakeStore{bury: func(ctx context.Context) error {
+		store := &fakeCluster{beforeRevoke: func(ctx context.Context) error {
 			close(burying)
 			time.Sleep(500 * time.Millisecond)
 			return ctx.Err()
 		}}
 		b := newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
 			if r.Number > 0 {
-				return no(), nil
+				return deniedDecision(), nil
 			}
-			return yes(), nil
+			return allowedDecision(), nil
 		})
 		n := newNode(b, store, func(s *setup) { s.Config.IdleTimeout = time.Hour })
-		n.watch(t, viewer(1))
+		n.watch(t, openRequest(1))
 		<-burying
-		n.end()
+		n.closeAndDrain()
 		if store.get(idOf(1)).RevokedBefore.IsZero() {
 			t.Error("the ticket of a viewer who was refused just before the end is not buried")
 		}
 	})
 }
 
-func TestCloseStopsEverything(t *testing.T) {
+func TestRegistry_Close_StopsEverything(t *testing.T) {
 	t.Parallel()
 	hanging := make(chan struct{})
 	n := newNode(newFakeBackend(backends.PolicyAllow, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
@@ -247,14 +247,14 @@ func TestCloseStopsEverything(t *testing.T) {
 			close(hanging)
 			return hang(ctx, r)
 		}
-		return yes(), nil
-	}), &fakeStore{}, func(s *setup) { s.rules.AnswerDeadline = time.Hour })
+		return allowedDecision(), nil
+	}), &fakeCluster{}, func(s *setup) { s.rules.AnswerDeadline = time.Hour })
 	for i := range 100 {
-		n.watch(t, viewer(1+i))
+		n.watch(t, openRequest(1+i))
 	}
 	waiting := make(chan error)
 	go func() {
-		_, err := n.Open(context.Background(), viewer(0))
+		_, err := n.Open(context.Background(), openRequest(0))
 		waiting <- err
 	}()
 	<-hanging
@@ -262,20 +262,20 @@ func TestCloseStopsEverything(t *testing.T) {
 	if err := <-waiting; err != nil && !errors.Is(err, ErrClosed) {
 		t.Errorf("who waited got %v, want %v or an pending session", err, ErrClosed)
 	}
-	if _, err := n.Open(t.Context(), viewer(999)); !errors.Is(err, ErrClosed) {
+	if _, err := n.Open(t.Context(), openRequest(999)); !errors.Is(err, ErrClosed) {
 		t.Errorf("who came late got %v, want %v", err, ErrClosed)
 	}
 }
 
-func TestCloseMayComeWhileViewersDo(t *testing.T) {
+func TestRegistry_Close_WhileViewersOpen(t *testing.T) {
 	t.Parallel()
 	for round := range 20 {
-		n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeStore{}, nil)
+		n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, nil)
 		var all sync.WaitGroup
 		for w := range 4 {
 			all.Go(func() {
 				for i := range 50 {
-					s, err := n.Open(t.Context(), viewer(w*1000+i))
+					s, err := n.Open(t.Context(), openRequest(w*1000+i))
 					switch {
 					case errors.Is(err, ErrClosed):
 						return
@@ -304,12 +304,12 @@ func (n *node) walk() {
 	})
 }
 
-func TestTimeIsTakenFromTheMonotonicClock(t *testing.T) {
+func TestSession_Seen_UsesMonotonicClock(t *testing.T) {
 	t.Parallel()
-	s := light(idOf(1))
-	s.rules.Start = time.Now()
-	s.Seen(s.rules.Start.Add(time.Minute), true)
-	if got := s.LastSeen().Sub(s.rules.Start); got != time.Minute {
+	s := bareSession(idOf(1))
+	s.policy.Start = time.Now()
+	s.Seen(s.policy.Start.Add(time.Minute), true)
+	if got := s.LastSeen().Sub(s.policy.Start); got != time.Minute {
 		t.Errorf("seen %v after the start, want 1m0s", got)
 	}
 	// A time that has a monotonic reading shows it.

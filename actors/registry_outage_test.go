@@ -12,7 +12,7 @@ import (
 	"usher/backends"
 )
 
-func TestAnOutageEndsInAPacedRecoveryStopgapsFirst(t *testing.T) {
+func TestRegistry_OutageEnds_PacedRechecksUnverifiedFirst(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		const known, unknown = 1000, 1000
@@ -21,23 +21,23 @@ func TestAnOutageEndsInAPacedRecoveryStopgapsFirst(t *testing.T) {
 			if down.Load() {
 				return breakerOpen(ctx, r)
 			}
-			return yes(), nil
+			return allowedDecision(), nil
 		})
-		n := newNode(b, &fakeStore{}, func(s *setup) { s.Config.IdleTimeout = time.Hour })
-		defer n.end()
+		n := newNode(b, &fakeCluster{}, func(s *setup) { s.Config.IdleTimeout = time.Hour })
+		defer n.closeAndDrain()
 		for i := range known {
-			n.watch(t, viewer(i))
+			n.watch(t, openRequest(i))
 		}
 		down.Store(true)
 		b.health.Store(uint32(backends.BreakerOpen))
 		for i := range unknown {
-			if d := n.watch(t, viewer(known+i)); d.Source != backends.FromFailOpen {
+			if d := n.watch(t, openRequest(known+i)); d.Source != backends.FromFailOpen {
 				t.Fatalf("unknown viewer: source %v, want fail-open", d.Source)
 			}
 		}
 		time.Sleep(10 * time.Minute) // every decision runs out
 		synctest.Wait()
-		if got := b.asked.Load(); got != known+unknown {
+		if got := b.checks.Load(); got != known+unknown {
 			t.Errorf("%d checks until the recovery, want %d: one each", got, known+unknown)
 		}
 		down.Store(false)
@@ -47,7 +47,7 @@ func TestAnOutageEndsInAPacedRecoveryStopgapsFirst(t *testing.T) {
 		synctest.Wait()
 		var at []time.Time
 		stopgapsOver := false
-		for _, a := range b.asks()[known+unknown:] {
+		for _, a := range b.requests()[known+unknown:] {
 			if a.at.Sub(recovery) > 11*time.Second || a.request.Number > 1 {
 				continue
 			}
@@ -65,21 +65,21 @@ func TestAnOutageEndsInAPacedRecoveryStopgapsFirst(t *testing.T) {
 			t.Errorf("%d re-checks in one second, want at most recheck_rate=200", most)
 		}
 		for i := range known + unknown {
-			if d := n.watch(t, viewer(i)); d.Source != backends.FromBackend {
+			if d := n.watch(t, openRequest(i)); d.Source != backends.FromBackend {
 				t.Fatalf("viewer %d: source %v after the recovery, want backend", i, d.Source)
 			}
 		}
 	})
 }
 
-func TestANodeOnWhichEverybodyIsRefusedFindsItsBackendBack(t *testing.T) {
+func TestRegistry_AllDenied_ProbesHalfOpenBackend(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		policy  backends.Policy
 		refused backends.Decision // before the outage
 	}{
 		"refused by the policy":  {backends.PolicyDeny, backends.Decision{}},
-		"refused by the backend": {backends.PolicyAllow, no()},
+		"refused by the backend": {backends.PolicyAllow, deniedDecision()},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -92,31 +92,31 @@ func TestANodeOnWhichEverybodyIsRefusedFindsItsBackendBack(t *testing.T) {
 					switch {
 					case back.Load(): // a breaker under trial closes by the first answer
 						b.health.Store(uint32(backends.BreakerClosed))
-						return yes(), nil
+						return allowedDecision(), nil
 					case b.State() != backends.BreakerClosed:
 						return breakerOpen(ctx, r)
 					default:
 						return answer(ctx, r)
 					}
 				})
-				n := newNode(b, &fakeStore{}, nil)
-				defer n.end()
+				n := newNode(b, &fakeCluster{}, nil)
+				defer n.closeAndDrain()
 				if c.policy == backends.PolicyDeny {
 					b.health.Store(uint32(backends.BreakerOpen))
 				}
-				if d := n.watch(t, viewer(1)); d.Verdict != backends.Denied {
+				if d := n.watch(t, openRequest(1)); d.Verdict != backends.Denied {
 					t.Fatalf("verdict %v, want denied", d.Verdict)
 				}
 				b.health.Store(uint32(backends.BreakerOpen))
-				n.keepWatching(t, viewer(1), 5*time.Minute, func(d backends.Decision) {
+				n.keepWatching(t, openRequest(1), 5*time.Minute, func(d backends.Decision) {
 					if d.Verdict != backends.Denied {
 						t.Fatalf("verdict %v during the outage, want denied", d.Verdict)
 					}
 				})
 				back.Store(true)
 				b.health.Store(uint32(backends.BreakerHalfOpen))
-				n.keepWatching(t, viewer(1), time.Minute, nil)
-				if d := n.watch(t, viewer(1)); d.Verdict != backends.Allowed {
+				n.keepWatching(t, openRequest(1), time.Minute, nil)
+				if d := n.watch(t, openRequest(1)); d.Verdict != backends.Allowed {
 					t.Errorf("verdict %v a minute after the backend was back, want allowed", d.Verdict)
 				}
 			})
@@ -124,8 +124,8 @@ func TestANodeOnWhichEverybodyIsRefusedFindsItsBackendBack(t *testing.T) {
 	}
 }
 
-// TestAViewerWaitsForTheStoreNoLongerThanItsDeadline has the store freeze at every moment of an opening.
-func TestAViewerWaitsForTheStoreNoLongerThanItsDeadline(t *testing.T) {
+// TestRegistry_Open_StoreFrozen_WaitsStoreTimeout has the store freeze at every moment of an opening.
+func TestRegistry_Open_StoreFrozen_WaitsStoreTimeout(t *testing.T) {
 	t.Parallel()
 	const deadline = 100 * time.Millisecond
 	frozen := func(ctx context.Context) error {
@@ -143,29 +143,29 @@ func TestAViewerWaitsForTheStoreNoLongerThanItsDeadline(t *testing.T) {
 		}
 	}
 	evictedRecord := session.Record{
-		ID: idOf(1), Opened: t0(), KeyID: "a", Decision: yes(), Revision: 1, Request: viewer(1).Request, IsEvicted: true,
+		ID: idOf(1), Opened: t0(), KeyID: "a", Decision: allowedDecision(), Revision: 1, Request: openRequest(1).Request, IsEvicted: true,
 	}
 	tests := map[string]struct {
-		store *fakeStore
+		store *fakeCluster
 		known bool
 	}{
-		"before the first word":      {store: &fakeStore{load: late, join: frozen, save: frozen}},
-		"before the user is counted": {store: &fakeStore{load: after(deadline / 2), join: frozen, save: frozen}},
-		"before the answer is told":  {store: &fakeStore{load: after(deadline / 4), join: after(deadline / 4), save: frozen}},
-		"where he had lost a place":  {store: &fakeStore{load: after(deadline / 2), join: frozen, save: frozen}, known: true},
+		"before the first word":      {store: &fakeCluster{beforeLease: late, beforeJoin: frozen, beforeSave: frozen}},
+		"before the user is counted": {store: &fakeCluster{beforeLease: after(deadline / 2), beforeJoin: frozen, beforeSave: frozen}},
+		"before the answer is told":  {store: &fakeCluster{beforeLease: after(deadline / 4), beforeJoin: after(deadline / 4), beforeSave: frozen}},
+		"where he had lost a place":  {store: &fakeCluster{beforeLease: after(deadline / 2), beforeJoin: frozen, beforeSave: frozen}, known: true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inBubble(t, func(t *testing.T) {
 				b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
-					d := yes()
+					d := allowedDecision()
 					d.UserID, d.MaxSessions = "7", 1
 					return d, nil
 				})
-				test.store.shared = true
+				test.store.isShared = true
 				n := newNode(b, test.store, func(s *setup) { s.StoreTimeout = deadline })
-				defer n.end()
+				defer n.closeAndDrain()
 				if test.known {
 					r := evictedRecord
 					r.Expires = time.Now().Add(time.Hour)
@@ -173,7 +173,7 @@ func TestAViewerWaitsForTheStoreNoLongerThanItsDeadline(t *testing.T) {
 					test.store.set(r)
 				}
 				began := time.Now()
-				d := n.watch(t, viewer(1))
+				d := n.watch(t, openRequest(1))
 				if took := time.Since(began); took > deadline || d.Verdict != backends.Allowed {
 					t.Errorf("%v after %v, want allowed within %v", d.Verdict, took, deadline)
 				}

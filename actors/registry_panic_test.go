@@ -18,27 +18,27 @@ func panicsOnce() func() {
 	return func() { once.Do(func() { panic("a word of a viewer's: s3cret") }) }
 }
 
-func TestAPanicCostsNoViewerAnything(t *testing.T) {
+func TestSessionActor_Panic_KeepsDecision(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, nil)
-		n := newNode(b, &fakeStore{}, nil)
-		defer n.end()
-		n.keepWatching(t, viewer(1), 10*time.Second, nil)
+		n := newNode(b, &fakeCluster{}, nil)
+		defer n.closeAndDrain()
+		n.keepWatching(t, openRequest(1), 10*time.Second, nil)
 		s := n.Find(idOf(1))
 		ticket := s.Ticket()
-		n.tell(s, begin{}) // its session is missing, so handling it panics
+		n.send(s, sessionCreated{}) // its session is missing, so handling it panics
 		synctest.Wait()
-		checks := b.asked.Load()
-		n.keepWatching(t, viewer(1), 15*time.Second, func(d backends.Decision) {
-			if d != yes() {
-				t.Fatalf("decision %+v, want %+v", d, yes())
+		checks := b.checks.Load()
+		n.keepWatching(t, openRequest(1), 15*time.Second, func(d backends.Decision) {
+			if d != allowedDecision() {
+				t.Fatalf("decision %+v, want %+v", d, allowedDecision())
 			}
 		})
 		if n.Find(idOf(1)) != s || s.Ticket() != ticket {
 			t.Error("the viewer has another session or ticket than before the panic")
 		}
-		if got := b.asked.Load() - checks; got != 1 {
+		if got := b.checks.Load() - checks; got != 1 {
 			t.Errorf("%d checks within %v of the panic, want 1", got, 15*time.Second)
 		}
 		if log := n.log.String(); strings.Count(log, "BUG: a session's actor panicked") != 1 || !strings.Contains(log, "session_actor.go") {
@@ -52,7 +52,7 @@ func TestAPanicCostsNoViewerAnything(t *testing.T) {
 	})
 }
 
-func TestAPanicDuringAnOpeningIsNotNoticed(t *testing.T) {
+func TestSessionActor_PanicDuringOpening_Restarts(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		edit    func(*setup, *fakeBackend)
@@ -64,14 +64,14 @@ func TestAPanicDuringAnOpeningIsNotNoticed(t *testing.T) {
 				boom := panicsOnce()
 				s.SigningKey = func() string { boom(); return "a" }
 			},
-			arrival: viewer(1), source: backends.FromBackend,
+			arrival: openRequest(1), source: backends.FromBackend,
 		},
 		"of a viewer with a ticket alone": {
 			edit: func(s *setup, _ *fakeBackend) {
 				boom := panicsOnce()
 				s.SigningKey = func() string { boom(); return "a" }
 			},
-			arrival: holder(1, time.Date(1999, 12, 31, 23, 0, 0, 0, time.UTC)), source: backends.FromTicket,
+			arrival: ticketRequest(1, time.Date(1999, 12, 31, 23, 0, 0, 0, time.UTC)), source: backends.FromTicket,
 		},
 		"when the policy is asked": {
 			edit: func(_ *setup, b *fakeBackend) {
@@ -79,7 +79,7 @@ func TestAPanicDuringAnOpeningIsNotNoticed(t *testing.T) {
 				b.check = hang
 				b.health.Store(uint32(backends.BreakerOpen))
 			},
-			arrival: viewer(1), source: backends.FromFailOpen,
+			arrival: openRequest(1), source: backends.FromFailOpen,
 		},
 	}
 	for name, c := range cases {
@@ -87,8 +87,8 @@ func TestAPanicDuringAnOpeningIsNotNoticed(t *testing.T) {
 			t.Parallel()
 			inBubble(t, func(t *testing.T) {
 				b := newFakeBackend(backends.PolicyAllow, nil)
-				n := newNode(b, &fakeStore{}, func(s *setup) { c.edit(s, b) })
-				defer n.end()
+				n := newNode(b, &fakeCluster{}, func(s *setup) { c.edit(s, b) })
+				defer n.closeAndDrain()
 				start := time.Now()
 				d := n.watch(t, c.arrival)
 				if d.Verdict != backends.Allowed || d.Source != c.source || time.Since(start) != 0 {
@@ -106,20 +106,20 @@ func TestAPanicDuringAnOpeningIsNotNoticed(t *testing.T) {
 	}
 }
 
-func TestAnOpeningThatAlwaysPanicsIsNoHotLoop(t *testing.T) {
+func TestSessionActor_OpeningAlwaysPanics_GivesUp(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, hang)
 		b.beforeFallback = func() { panic(errBroken) }
 		b.health.Store(uint32(backends.BreakerOpen))
-		n := newNode(b, &fakeStore{}, nil)
-		defer n.end()
-		d := n.watch(t, viewer(1))
+		n := newNode(b, &fakeCluster{}, nil)
+		defer n.closeAndDrain()
+		d := n.watch(t, openRequest(1))
 		if d.Verdict != backends.Pending || d.Reason != session.ErrPanicked.Error() {
 			t.Errorf("%v (%q), want pending (%q)", d.Verdict, d.Reason, session.ErrPanicked)
 		}
 		synctest.Wait()
-		if got := b.asked.Load(); got != 1+maxRestarts {
+		if got := b.checks.Load(); got != 1+maxRestarts {
 			t.Errorf("the backend was asked %d times, want %d", got, 1+maxRestarts)
 		}
 		time.Sleep(time.Minute)
@@ -130,15 +130,15 @@ func TestAnOpeningThatAlwaysPanicsIsNoHotLoop(t *testing.T) {
 	})
 }
 
-func TestABackendThatPanicsIsAFailedCheck(t *testing.T) {
+func TestSessionActor_BackendPanics_CheckFails(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
 			panic(r.Query)
 		})
-		n := newNode(b, &fakeStore{}, nil)
-		defer n.end()
-		if d := n.watch(t, viewer(1)); d.Verdict != backends.Pending {
+		n := newNode(b, &fakeCluster{}, nil)
+		defer n.closeAndDrain()
+		if d := n.watch(t, openRequest(1)); d.Verdict != backends.Pending {
 			t.Errorf("verdict %v, want pending", d.Verdict)
 		}
 		if log := n.log.String(); !strings.Contains(log, "BUG: a backend's check panicked") || strings.Contains(log, "s3cret") {

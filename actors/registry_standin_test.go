@@ -9,7 +9,7 @@ import (
 	"usher/backends"
 )
 
-func TestWhatARunningSessionStandsOnInAnOutageIsSaidOpenly(t *testing.T) {
+func TestRegistry_Outage_PublishesFallbackSource(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		policy backends.Policy
@@ -28,28 +28,28 @@ func TestWhatARunningSessionStandsOnInAnOutageIsSaidOpenly(t *testing.T) {
 					if b.State() == backends.BreakerOpen {
 						return breakerOpen(ctx, r)
 					}
-					return yes(), nil
+					return allowedDecision(), nil
 				})
-				n := newNode(b, &fakeStore{}, nil)
-				defer n.end()
-				n.watch(t, viewer(1))
+				n := newNode(b, &fakeCluster{}, nil)
+				defer n.closeAndDrain()
+				n.watch(t, openRequest(1))
 				b.health.Store(uint32(backends.BreakerOpen))
-				n.keepWatching(t, viewer(1), 150*time.Second, func(d backends.Decision) {
+				n.keepWatching(t, openRequest(1), 150*time.Second, func(d backends.Decision) {
 					if d.Source != backends.FromBackend {
 						t.Fatalf("source %v while the backend's answer still holds", d.Source)
 					}
 				})
-				n.keepWatching(t, viewer(1), 35*time.Second, nil)
-				got := n.watch(t, viewer(1))
+				n.keepWatching(t, openRequest(1), 35*time.Second, nil)
+				got := n.watch(t, openRequest(1))
 				if got.Verdict != c.want.Verdict || got.Source != c.want.Source || got.User != c.want.User {
 					t.Errorf("after its end: %+v, want %+v", got, c.want)
 				}
-				if asked := b.asked.Load(); asked != 1 && c.policy != backends.PolicyDeny {
+				if asked := b.checks.Load(); asked != 1 && c.policy != backends.PolicyDeny {
 					t.Errorf("%d checks, want none after the opening", asked)
 				}
 				b.health.Store(uint32(backends.BreakerClosed))
-				n.keepWatching(t, viewer(1), time.Minute, nil)
-				if got := n.watch(t, viewer(1)); got.Verdict != backends.Allowed || got.Source != backends.FromBackend {
+				n.keepWatching(t, openRequest(1), time.Minute, nil)
+				if got := n.watch(t, openRequest(1)); got.Verdict != backends.Allowed || got.Source != backends.FromBackend {
 					t.Errorf("a minute after the recovery: %+v, want the backend's yes", got)
 				}
 			})
@@ -57,7 +57,7 @@ func TestWhatARunningSessionStandsOnInAnOutageIsSaidOpenly(t *testing.T) {
 	}
 }
 
-func TestOnlyAQuestionThatTheBackendHadAllTheTimeCountsAsUnanswered(t *testing.T) {
+func TestRegistry_AnswerDeadline_FallbackOnlyIfBackendHadQuestion(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		queued time.Duration // before the question goes out
@@ -81,10 +81,10 @@ func TestOnlyAQuestionThatTheBackendHadAllTheTimeCountsAsUnanswered(t *testing.T
 					}
 					return hang(ctx, r)
 				})
-				n := newNode(b, &fakeStore{}, nil)
-				defer n.end()
+				n := newNode(b, &fakeCluster{}, nil)
+				defer n.closeAndDrain()
 				begun := time.Now()
-				got := n.watch(t, viewer(1))
+				got := n.watch(t, openRequest(1))
 				if got.Verdict != c.want {
 					t.Errorf("got %+v, want verdict %v", got, c.want)
 				}
@@ -97,12 +97,12 @@ func TestOnlyAQuestionThatTheBackendHadAllTheTimeCountsAsUnanswered(t *testing.T
 	}
 }
 
-func TestClosingTwiceIsClosingOnce(t *testing.T) {
+func TestRegistry_Close_Twice(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
-		n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeStore{}, nil)
-		n.watch(t, viewer(1))
+		n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, nil)
+		n.watch(t, openRequest(1))
 		n.Close()
-		n.end()
+		n.closeAndDrain()
 	})
 }

@@ -13,14 +13,14 @@ import (
 	"usher/backends"
 )
 
-func TestManyFirstRequestsOfOneViewerAreOneCheck(t *testing.T) {
+func TestRegistry_Open_ConcurrentRequests_OneCheck(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
 	b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
 		<-release
-		return yes(), nil
+		return allowedDecision(), nil
 	})
-	n := newNode(b, &fakeStore{}, func(s *setup) {
+	n := newNode(b, &fakeCluster{}, func(s *setup) {
 		s.rules.AnswerDeadline = time.Minute
 		s.Config.OpenRatePerAddress, s.Config.OpenBurstPerAddress = 1, 1 // one session is one, however many ask for it
 	})
@@ -32,7 +32,7 @@ func TestManyFirstRequestsOfOneViewerAreOneCheck(t *testing.T) {
 	for i := range many {
 		all.Go(func() {
 			begun.Done()
-			s, err := n.Open(t.Context(), viewer(1))
+			s, err := n.Open(t.Context(), openRequest(1))
 			if err != nil {
 				t.Errorf("request %d: %v", i, err)
 				return
@@ -48,7 +48,7 @@ func TestManyFirstRequestsOfOneViewerAreOneCheck(t *testing.T) {
 			t.Fatalf("request %d got another session than the first", i)
 		}
 	}
-	if got := b.asked.Load(); got != 1 {
+	if got := b.checks.Load(); got != 1 {
 		t.Errorf("the backend was asked %d times, want once", got)
 	}
 	if got := sessions[0].Decision().UserID; got != "17" {
@@ -56,44 +56,44 @@ func TestManyFirstRequestsOfOneViewerAreOneCheck(t *testing.T) {
 	}
 }
 
-func TestADeniedPlayersRetriesNeverReachTheBackend(t *testing.T) {
+func TestRegistry_Open_DeniedRetries_NoCheck(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
-			return no(), nil
+			return deniedDecision(), nil
 		})
-		n := newNode(b, &fakeStore{}, func(s *setup) { s.Config.DenialTTL = 5 * time.Second })
-		defer n.end()
+		n := newNode(b, &fakeCluster{}, func(s *setup) { s.Config.DenialTTL = 5 * time.Second })
+		defer n.closeAndDrain()
 		for range 100 { // ten times a second for ten seconds
-			if d := n.watch(t, viewer(1)); d.Verdict != backends.Denied {
+			if d := n.watch(t, openRequest(1)); d.Verdict != backends.Denied {
 				t.Fatalf("verdict %v, want denied", d.Verdict)
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		if got := b.asked.Load(); got != 2 {
+		if got := b.checks.Load(); got != 2 {
 			t.Errorf("the backend was asked %d times in ten seconds, want twice", got)
 		}
 	})
 }
 
-func TestAViewerWhoLeavesEndsOnlyHisOwnWait(t *testing.T) {
+func TestRegistry_Open_ViewerLeaves_OthersKeepWaiting(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyKeep, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 			r.OnSent()
 			select {
 			case <-time.After(500 * time.Millisecond):
-				return yes(), nil
+				return allowedDecision(), nil
 			case <-ctx.Done():
 				return backends.Decision{}, ctx.Err()
 			}
 		})
-		n := newNode(b, &fakeStore{}, nil)
-		defer n.end()
+		n := newNode(b, &fakeCluster{}, nil)
+		defer n.closeAndDrain()
 		leaving, leave := context.WithCancel(t.Context())
 		left := make(chan error)
 		go func() {
-			_, err := n.Open(leaving, viewer(1))
+			_, err := n.Open(leaving, openRequest(1))
 			left <- err
 		}()
 		synctest.Wait()
@@ -101,16 +101,16 @@ func TestAViewerWhoLeavesEndsOnlyHisOwnWait(t *testing.T) {
 		if err := <-left; !errors.Is(err, context.Canceled) {
 			t.Errorf("who left got %v, want %v", err, context.Canceled)
 		}
-		if d := n.watch(t, viewer(1)); d.Verdict != backends.Allowed {
+		if d := n.watch(t, openRequest(1)); d.Verdict != backends.Allowed {
 			t.Errorf("who stayed got %v, want allowed", d.Verdict)
 		}
-		if got := b.asked.Load(); got != 1 {
+		if got := b.checks.Load(); got != 1 {
 			t.Errorf("the backend was asked %d times, want once", got)
 		}
 	})
 }
 
-func TestAViewerWaitsNoLongerThanHisDeadline(t *testing.T) {
+func TestRegistry_Open_WaitsAnswerDeadline(t *testing.T) {
 	t.Parallel()
 	slowAnswer := func(d backends.Decision) func(context.Context, *backends.Request) (backends.Decision, error) {
 		return func(_ context.Context, r *backends.Request) (backends.Decision, error) {
@@ -148,11 +148,11 @@ func TestAViewerWaitsNoLongerThanHisDeadline(t *testing.T) {
 			want: backends.Denied, source: backends.FromFailOpen, later: backends.Denied,
 		},
 		"a yes that comes late counts": {
-			policy: backends.PolicyDeny, check: slowAnswer(yes()), waits: time.Second,
+			policy: backends.PolicyDeny, check: slowAnswer(allowedDecision()), waits: time.Second,
 			want: backends.Denied, source: backends.FromFailOpen, later: backends.Allowed,
 		},
 		"a no that comes late counts": {
-			policy: backends.PolicyAllow, check: slowAnswer(no()), waits: time.Second,
+			policy: backends.PolicyAllow, check: slowAnswer(deniedDecision()), waits: time.Second,
 			want: backends.Allowed, source: backends.FromFailOpen, later: backends.Denied,
 		},
 		"a store that hangs as well does not make it an overload": {
@@ -173,7 +173,7 @@ func TestAViewerWaitsNoLongerThanHisDeadline(t *testing.T) {
 			want: backends.Pending, later: backends.Pending,
 		},
 		"the check of one that is down is made all the same": {
-			policy: backends.PolicyAllow, check: slowAnswer(no()), health: backends.BreakerHalfOpen, waits: 0,
+			policy: backends.PolicyAllow, check: slowAnswer(deniedDecision()), health: backends.BreakerHalfOpen, waits: 0,
 			want: backends.Allowed, source: backends.FromFailOpen, later: backends.Denied,
 		},
 	}
@@ -183,12 +183,12 @@ func TestAViewerWaitsNoLongerThanHisDeadline(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				b := newFakeBackend(c.policy, c.check)
 				b.health.Store(uint32(c.health))
-				n := newNode(b, &fakeStore{load: c.load}, func(s *setup) {
+				n := newNode(b, &fakeCluster{beforeLease: c.load}, func(s *setup) {
 					s.rules.AnswerDeadline = cmp.Or(c.deadline, time.Second)
 				})
-				defer n.end()
+				defer n.closeAndDrain()
 				start := time.Now()
-				d := n.watch(t, viewer(1))
+				d := n.watch(t, openRequest(1))
 				if got := time.Since(start); got != c.waits {
 					t.Errorf("waited %v, want %v", got, c.waits)
 				}
@@ -197,10 +197,10 @@ func TestAViewerWaitsNoLongerThanHisDeadline(t *testing.T) {
 				}
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
-				if d := n.watch(t, viewer(1)); d.Verdict != c.later {
+				if d := n.watch(t, openRequest(1)); d.Verdict != c.later {
 					t.Errorf("%v later on, want %v", d.Verdict, c.later)
 				}
-				if got := b.asked.Load(); got != 1 {
+				if got := b.checks.Load(); got != 1 {
 					t.Errorf("the backend was asked %d times, want once", got)
 				}
 			})
@@ -208,46 +208,46 @@ func TestAViewerWaitsNoLongerThanHisDeadline(t *testing.T) {
 	}
 }
 
-func TestAnActorThatCannotAnswerHoldsNobody(t *testing.T) {
+func TestSessionOpener_Await_BrokenActor_Overload(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
-		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeStore{}, nil)
-		defer n.end()
-		g := n.guarded["portal"]
-		s := n.spawn(g, viewer(1)) // never told to begin
+		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeCluster{}, nil)
+		defer n.closeAndDrain()
+		g := n.backends["portal"]
+		s := n.opener.spawn(g, openRequest(1)) // never told to begin
 		start := time.Now()
-		err := n.await(t.Context(), g, s)
-		n.system.Root.Stop(s.pid) // not in the table, so Close does not know it
+		err := n.opener.await(t.Context(), g, s)
+		n.actors.stop(s) // not in the table, so Close does not know it
 		if !backends.IsOverload(err) || time.Since(start) != 2*time.Second {
 			t.Errorf("got %v after %v, want an overload after 2s", err, time.Since(start))
 		}
 	})
 }
 
-func TestDecisionsAreRenewedBehindTheViewersBack(t *testing.T) {
+func TestRegistry_Renewal_ViewerNeverWaits(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
 			if r.Number > 0 {
 				time.Sleep(3 * time.Second) // no viewer waits for it
 			}
-			return yes(), nil
+			return allowedDecision(), nil
 		})
-		n := newNode(b, &fakeStore{}, nil)
-		defer n.end()
-		n.keepWatching(t, viewer(1), time.Hour, func(d backends.Decision) {
+		n := newNode(b, &fakeCluster{}, nil)
+		defer n.closeAndDrain()
+		n.keepWatching(t, openRequest(1), time.Hour, func(d backends.Decision) {
 			if d.Verdict != backends.Allowed || d.Source != backends.FromBackend {
 				t.Fatalf("%v by %v, want allowed by the backend", d.Verdict, d.Source)
 			}
 		})
-		asks := b.asks()
+		asks := b.requests()
 		if got := len(asks); got < 20 || got > 23 { // 3 minutes less up to 10 %
 			t.Errorf("%d checks in an hour, want 20 to 23", got)
 		}
 		for i, a := range asks {
 			standing := backends.Decision{}
 			if i > 0 {
-				standing = yes()
+				standing = allowedDecision()
 			}
 			if a.request.Number != i || a.request.Current != standing || a.request.Opened != asks[0].request.Opened {
 				t.Fatalf("check %d: number %d, standing %+v, opened %v", i, a.request.Number, a.request.Current, a.request.Opened)
@@ -260,7 +260,7 @@ func TestDecisionsAreRenewedBehindTheViewersBack(t *testing.T) {
 	})
 }
 
-func TestNoBoundOfOursIsExceededInSilence(t *testing.T) {
+func TestRegistry_Open_BoundsReached_Overload(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		edit   func(*Config)
@@ -269,11 +269,11 @@ func TestNoBoundOfOursIsExceededInSilence(t *testing.T) {
 		want   string // empty: let in
 	}{
 		"the node is full": {
-			edit: func(c *Config) { c.Max = 2 }, before: []session.OpenRequest{viewer(1), viewer(2)}, then: viewer(3),
+			edit: func(c *Config) { c.Max = 2 }, before: []session.OpenRequest{openRequest(1), openRequest(2)}, then: openRequest(3),
 			want: "overloaded: sessions.max=2 reached",
 		},
 		"a known viewer of a full node": {
-			edit: func(c *Config) { c.Max = 2 }, before: []session.OpenRequest{viewer(1), viewer(2)}, then: viewer(2),
+			edit: func(c *Config) { c.Max = 2 }, before: []session.OpenRequest{openRequest(1), openRequest(2)}, then: openRequest(2),
 		},
 		"too many from one address": {
 			edit: func(c *Config) { c.OpenRatePerAddress, c.OpenBurstPerAddress = 1, 2 }, before: []session.OpenRequest{at(1), at(2)}, then: at(3),
@@ -287,8 +287,8 @@ func TestNoBoundOfOursIsExceededInSilence(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inBubble(t, func(t *testing.T) {
-				n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeStore{}, func(s *setup) { c.edit(&s.Config) })
-				defer n.end()
+				n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, func(s *setup) { c.edit(&s.Config) })
+				defer n.closeAndDrain()
 				for _, a := range c.before {
 					n.watch(t, a)
 				}
@@ -309,8 +309,8 @@ func TestNoBoundOfOursIsExceededInSilence(t *testing.T) {
 
 // at is a viewer of one and the same household.
 func at(i int) session.OpenRequest {
-	a := viewer(i)
-	a.Request.Address = viewer(0).Request.Address
+	a := openRequest(i)
+	a.Request.Address = openRequest(0).Request.Address
 	return a
 }
 
@@ -320,30 +320,30 @@ func ticketAt(i int) session.OpenRequest {
 	return a
 }
 
-func TestOnlySoManyMayWaitAtOnce(t *testing.T) {
+func TestRegistry_Open_TooManyPending_Overload(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
-		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeStore{}, func(s *setup) { s.Config.MaxPending = 3 })
-		defer n.end()
+		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeCluster{}, func(s *setup) { s.Config.MaxPending = 3 })
+		defer n.closeAndDrain()
 		var all sync.WaitGroup
 		for i := range 3 {
-			all.Go(func() { n.watch(t, viewer(i)) })
+			all.Go(func() { n.watch(t, openRequest(i)) })
 		}
 		synctest.Wait()
-		_, err := n.Open(t.Context(), viewer(4))
+		_, err := n.Open(t.Context(), openRequest(4))
 		if err == nil || err.Error() != "overloaded: sessions.max_pending=3 reached" {
 			t.Errorf("error %v, want overloaded: sessions.max_pending=3 reached", err)
 		}
 		all.Wait()
-		n.watch(t, viewer(5)) // there is room again
+		n.watch(t, openRequest(5)) // there is room again
 	})
 }
 
-func TestOpenRefusesWhatCannotBe(t *testing.T) {
+func TestRegistry_Open_UnknownBackend_Error(t *testing.T) {
 	t.Parallel()
-	n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeStore{}, nil)
+	n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, nil)
 	defer n.Close()
-	stranger, nobody := viewer(1), viewer(1)
+	stranger, nobody := openRequest(1), openRequest(1)
 	stranger.Request.Backend = "elsewhere"
 	nobody.Request.Session = backends.SessionID{}
 	for name, a := range map[string]session.OpenRequest{"a backend that is not there": stranger, "no session": nobody} {

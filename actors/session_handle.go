@@ -1,79 +1,82 @@
 package actors
 
 import (
+	"strconv"
 	"sync/atomic"
 	"time"
-
-	"github.com/asynkron/protoactor-go/actor"
 
 	"usher/actors/session"
 	"usher/backends"
 )
 
-// Session is what everybody but its actor sees of a session: what it published, and counters to write. All methods
-// are safe for concurrent use; none of them locks or allocates, but Admit when a viewer's address changes.
+// Session is the handle of a session for everything but its actor: what the actor published, and counters. All methods are
+// safe for concurrent use. None of them locks or allocates, except Admit when a viewer's address changes.
 type Session struct {
-	// What every request touches stands together, so that it costs a cold cache as few lines as can be.
-	decision atomic.Pointer[backends.Decision]
-	rules    *backendRules
-	lastSeen atomic.Int64 // nanoseconds since the node's start, by its monotonic clock
-	requests atomic.Int64
-	bytes    atomic.Int64
-	crowd    crowd
+	// The fields that every request touches stand together, so that they share cache lines.
+	decision  atomic.Pointer[backends.Decision]
+	policy    *sessionPolicy
+	lastSeen  atomic.Int64 // nanoseconds since the node's start, by the monotonic clock
+	requests  atomic.Int64
+	bytes     atomic.Int64
+	addresses addressSet
 
 	id       backends.SessionID
 	backend  string // its name
-	sequence uint64 // tells this session from one of the same id before or after it
-	pid      *actor.PID
+	sequence uint64 // distinguishes sessions of the same id
+	ref      actorRef
 
-	facts atomic.Pointer[backends.Request]
-	// ticket is what the session's tickets say; known from the first decision on.
-	ticket atomic.Pointer[session.Ticket]
-	first  atomic.Pointer[firstDecision]
-	// introduced: credentials are known and facts holds them, so that the backend can be asked. introducing: somebody
-	// is about to store them.
-	introduced, introducing atomic.Bool
-	begun                   atomic.Bool // its actor has started once
-	gone                    atomic.Bool // its actor has ended
+	request atomic.Pointer[backends.Request]
+	ticket  atomic.Pointer[session.Ticket] // nil until the first decision
+	opening atomic.Pointer[pendingOpening] // nil from the first decision on
+	// hasCredentials: request holds credentials, so that the backend can be asked.
+	hasCredentials atomic.Bool
+	// isSettingCredentials: a caller of setCredentials stores them.
+	isSettingCredentials atomic.Bool
+	isStarted            atomic.Bool // the actor has started once
+	isClosed             atomic.Bool // the actor has ended
 
-	expires   atomic.Int64  // when the decision is to be renewed, in nanoseconds since the node's start
-	margin    time.Duration // see backends.Arrival
-	attending bool          // it is counted among the audience; its actor's alone
+	expires         atomic.Int64  // when the decision is renewed, in nanoseconds since the node's start
+	extraLifetime   time.Duration // see [session.OpenRequest]
+	isCountedViewer bool          // viewerCount counts it; used by the actor alone
 
-	// beaten is what the store heard of LastSeen; zero: nothing yet. fresh: that was for the first time.
-	beaten  atomic.Int64
-	fresh   atomic.Bool
-	counted atomic.Bool // it plays
-	member  atomic.Pointer[member]
-	history atomic.Uint64 // the last eight decisions, the newest in the lowest byte: verdict and source, four bits each
+	reportedSeen atomic.Int64               // the last heartbeat in the store, as lastSeen; 0: none
+	isNewInStore atomic.Bool                // that heartbeat was the first
+	isPlaying    atomic.Bool                // it counts against its user's limit
+	stream       atomic.Pointer[userStream] // nil: its user has no limit
+	history      atomic.Uint64              // the last eight decisions, the newest in the lowest byte: verdict and source, four bits each
 
-	stopgap atomic.Int64 // nanoseconds that it was allowed without an answer
-	check   atomic.Int64
-	wake    atomic.Int64 // when the timer entry that counts is due, in nanoseconds since the node's start; 0: none
+	unverified  atomic.Int64 // nanoseconds without an answer of the backend
+	checkNumber atomic.Int64 // of the newest check
+	timerDue    atomic.Int64 // when the valid timer entry is due, in nanoseconds since the node's start; 0: none
 }
 
-// firstDecision lets requests wait for the first decision. Until then it also keeps what an actor that lost its state
-// begins again with.
-type firstDecision struct {
-	taken    chan struct{}
-	ticket   session.Ticket // that the viewer came with
+// pendingOpening lets requests wait for the first decision. Until then it keeps what an actor that lost its state restarts
+// with.
+type pendingOpening struct {
+	done     chan struct{}
+	ticket   session.Ticket // that the viewer presented
 	restarts atomic.Int32   // of the actor
 }
 
-// ID is the session's id.
+// ID returns the session's id.
 func (s *Session) ID() backends.SessionID { return s.id }
 
-// Decision is what holds now, or nil while nobody has decided. The value is not changed.
+// actorName returns the id with the sequence number, so that a message to a closed session never reaches a new one.
+func (s *Session) actorName() string {
+	return s.id.String() + "." + strconv.FormatUint(s.sequence, 36)
+}
+
+// Decision returns what holds now, or nil before the first decision. The value is not changed.
 func (s *Session) Decision() *backends.Decision { return s.decision.Load() }
 
-// Expires is when the decision is to be renewed, or its memory is over. It is without meaning while nobody has decided.
-func (s *Session) Expires() time.Time { return s.rules.Start.Add(time.Duration(s.expires.Load())) }
+// Expires returns when the decision is renewed or forgotten. It has no meaning before the first decision.
+func (s *Session) Expires() time.Time { return s.policy.Start.Add(time.Duration(s.expires.Load())) }
 
-// Request are those of the opening request or, where only a ticket opened the session, of the first one with
-// credentials. They are never nil; the value is not changed.
-func (s *Session) Request() *backends.Request { return s.facts.Load() }
+// Request returns the opening request or, if only a ticket opened the session, the first request with credentials. It is
+// never nil; the value is not changed.
+func (s *Session) Request() *backends.Request { return s.request.Load() }
 
-// Ticket is what the session's tickets say. It is the zero value while nobody has decided.
+// Ticket returns what the session's tickets say. It is the zero value before the first decision.
 func (s *Session) Ticket() session.Ticket {
 	if t := s.ticket.Load(); t != nil {
 		return *t
@@ -81,24 +84,24 @@ func (s *Session) Ticket() session.Ticket {
 	return session.Ticket{}
 }
 
-// Seen notes that the viewer asked for something at now. With his first segment, or his second playlist, he plays.
-func (s *Session) Seen(now time.Time, playlist bool) {
-	s.lastSeen.Store(int64(now.Sub(s.rules.Start)))
+// Seen counts a request of the viewer at now. The first segment or the second playlist means that the session plays.
+func (s *Session) Seen(now time.Time, isPlaylist bool) {
+	s.lastSeen.Store(int64(now.Sub(s.policy.Start)))
 	n := s.requests.Add(1)
-	if (!playlist || n > 1) && !s.counted.Load() && s.counted.CompareAndSwap(false, true) && s.member.Load() != nil {
-		s.rules.counted(s)
+	if (!isPlaylist || n > 1) && !s.isPlaying.Load() && s.isPlaying.CompareAndSwap(false, true) && s.stream.Load() != nil {
+		s.policy.onPlaying(s)
 	}
 }
 
-// remember adds a decision to the history, if it is another than the last one.
-func (s *Session) remember(d *backends.Decision) {
+// addToHistory adds a decision to the history, unless it equals the last one.
+func (s *Session) addToHistory(d *backends.Decision) {
 	code := uint64(d.Verdict)<<4 | uint64(d.Source)
 	if before := s.history.Load(); before&0xff != code {
 		s.history.Store(before<<8 | code)
 	}
 }
 
-// History are the last decisions that the session stood on, eight at most, the oldest first: "allowed/backend,…".
+// History returns the last decisions, eight at most, the oldest first: "allowed/backend,…".
 func (s *Session) History() string {
 	var text []byte
 	codes := s.history.Load()
@@ -117,31 +120,38 @@ func (s *Session) History() string {
 	return string(text)
 }
 
-// Sent notes that the viewer was sent n bytes.
-func (s *Session) Sent(n int64) { s.bytes.Add(n) }
-
-// LastSeen is when the viewer last asked for something.
-func (s *Session) LastSeen() time.Time { return s.rules.Start.Add(time.Duration(s.lastSeen.Load())) }
-
-// Requests is how many requests the viewer made.
-func (s *Session) Requests() int64 { return s.requests.Load() }
-
-// Bytes is how much the viewer was sent.
-func (s *Session) Bytes() int64 { return s.bytes.Load() }
-
-// Admit reports whether a viewer from the address prefix may use the session at now: no more than max prefixes may
-// within the time that makes a viewer idle.
-func (s *Session) Admit(prefix uint64, now time.Time, maxPrefixes int) bool {
-	at := int64(now.Sub(s.rules.Start) / time.Second)
-	return s.crowd.admit(prefix, at, int64(s.rules.IdleTimeout/time.Second), maxPrefixes)
+// counters returns what this node counted of the session.
+func (s *Session) counters() session.Counters {
+	return session.Counters{
+		Requests: s.Requests(), Bytes: s.Bytes(), Unverified: time.Duration(s.unverified.Load()), History: s.History(),
+	}
 }
 
-// introduce stores the facts of a viewer's credentials and reports whether nobody had before.
-func (s *Session) introduce(facts *backends.Request) bool {
-	if s.introduced.Load() || !s.introducing.CompareAndSwap(false, true) {
+// Sent counts n bytes that were sent to the viewer.
+func (s *Session) Sent(n int64) { s.bytes.Add(n) }
+
+// LastSeen returns the time of the viewer's last request.
+func (s *Session) LastSeen() time.Time { return s.policy.Start.Add(time.Duration(s.lastSeen.Load())) }
+
+// Requests returns the number of the viewer's requests.
+func (s *Session) Requests() int64 { return s.requests.Load() }
+
+// Bytes returns the number of bytes that were sent to the viewer.
+func (s *Session) Bytes() int64 { return s.bytes.Load() }
+
+// Admit reports whether a viewer from the network prefix may use the session at now. At most maxPrefixes of them may within
+// the idle timeout.
+func (s *Session) Admit(prefix uint64, now time.Time, maxPrefixes int) bool {
+	at := int64(now.Sub(s.policy.Start) / time.Second)
+	return s.addresses.admit(prefix, at, int64(s.policy.IdleTimeout/time.Second), maxPrefixes)
+}
+
+// setCredentials stores the first request with credentials, and reports whether it did.
+func (s *Session) setCredentials(r *backends.Request) bool {
+	if s.hasCredentials.Load() || !s.isSettingCredentials.CompareAndSwap(false, true) {
 		return false
 	}
-	s.facts.Store(facts)
-	s.introduced.Store(true) // last: who sees it finds the facts
+	s.request.Store(r)
+	s.hasCredentials.Store(true) // last: a reader that sees it finds the request
 	return true
 }

@@ -8,27 +8,27 @@ import (
 	"usher/backends"
 )
 
-// tableShards bounds how many writers wait for each other. Readers never wait.
+// tableShards is the number of parts of a table that writers lock apart from each other. Readers never wait.
 const tableShards = 256
 
-// minSlots is a shard's first size: 256 shards of it hold ten thousand sessions before the first copy.
+// minSlots is a shard's first size. 256 shards of it hold ten thousand sessions before the first copy.
 const minSlots = 64
 
-// table finds sessions by id. A read takes no lock and touches one cache line of the table. Ids are keyed hashes, so
+// sessionTable finds sessions by id. A read takes no lock and touches one cache line of the table. Ids are keyed hashes, so
 // their own bits serve as the hash.
 //
-// A slot's key is written once and never changed, so a reader cannot see half of one: a removed session leaves its
-// key behind with no session, until the shard is copied.
-type table struct {
+// A slot's key is written once and never changed, so a reader cannot see half of one. A removed session leaves its key behind
+// without a session, until the shard is copied.
+type sessionTable struct {
 	shards [tableShards]shard
-	live   atomic.Int64
+	size   atomic.Int64 // the number of sessions
 }
 
 type shard struct {
-	mu    sync.Mutex
-	slots atomic.Pointer[[]slot]
-	used  int // slots with a key, removed ones included
-	live  int
+	mu       sync.Mutex
+	slots    atomic.Pointer[[]slot]
+	used     int // slots with a key, removed ones included
+	sessions int
 }
 
 type slot struct {
@@ -40,10 +40,13 @@ func keyOf(id backends.SessionID) (high, low uint64) {
 	return binary.LittleEndian.Uint64(id[:8]), binary.LittleEndian.Uint64(id[8:])
 }
 
-func (t *table) shardOf(low uint64) *shard { return &t.shards[low%tableShards] }
+func (t *sessionTable) shardOf(low uint64) *shard { return &t.shards[low%tableShards] }
+
+// len returns the number of sessions.
+func (t *sessionTable) len() int { return int(t.size.Load()) }
 
 // find returns the session, or nil. It neither locks nor allocates.
-func (t *table) find(id backends.SessionID) *Session {
+func (t *sessionTable) find(id backends.SessionID) *Session {
 	high, low := keyOf(id)
 	slots := t.shardOf(low).slots.Load()
 	if slots == nil {
@@ -69,9 +72,9 @@ func probe(slots []slot, high, low uint64) *slot {
 	}
 }
 
-// findOrAdd returns the session of that id, adding what create makes if there is none. It is nil if create makes none,
-// or if the id is zero, which names no session.
-func (t *table) findOrAdd(id backends.SessionID, create func() *Session) (s *Session, added bool) {
+// findOrAdd returns the session of that id, and adds the one that create makes if there is none. It returns nil if create
+// does, or if the id is zero, which names no session.
+func (t *sessionTable) findOrAdd(id backends.SessionID, create func() *Session) (s *Session, isNew bool) {
 	if id.IsZero() {
 		return nil, false
 	}
@@ -79,7 +82,7 @@ func (t *table) findOrAdd(id backends.SessionID, create func() *Session) (s *Ses
 	sh := t.shardOf(low)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	slots := sh.roomy()
+	slots := sh.reserve()
 	at := probe(slots, high, low)
 	if at != nil {
 		if s := at.session.Load(); s != nil {
@@ -95,14 +98,14 @@ func (t *table) findOrAdd(id backends.SessionID, create func() *Session) (s *Ses
 	}
 	at.session.Store(s)
 	at.low.Store(low)
-	at.high.Store(high) // last: a reader who sees it sees the rest
-	sh.live++
-	t.live.Add(1)
+	at.high.Store(high) // last: a reader that sees it sees the rest
+	sh.sessions++
+	t.size.Add(1)
 	return s, true
 }
 
-// remove forgets the session, unless another one has taken its id since.
-func (t *table) remove(s *Session) bool {
+// remove removes the session, and reports whether it was in the table.
+func (t *sessionTable) remove(s *Session) bool {
 	high, low := keyOf(s.id)
 	sh := t.shardOf(low)
 	sh.mu.Lock()
@@ -116,13 +119,13 @@ func (t *table) remove(s *Session) bool {
 		return false
 	}
 	at.session.Store(nil)
-	sh.live--
-	t.live.Add(-1)
+	sh.sessions--
+	t.size.Add(-1)
 	return true
 }
 
-// each calls yield for every session until it returns false. Sessions that come or go meanwhile may be missed.
-func (t *table) each(yield func(*Session) bool) {
+// each calls yield for every session until it returns false. Sessions that are added or removed meanwhile may be missed.
+func (t *sessionTable) each(yield func(*Session) bool) {
 	for i := range t.shards {
 		if !t.eachIn(i, yield) {
 			return
@@ -130,8 +133,8 @@ func (t *table) each(yield func(*Session) bool) {
 	}
 }
 
-// eachIn does so for one shard, and reports whether yield never returned false.
-func (t *table) eachIn(shard int, yield func(*Session) bool) bool {
+// eachIn calls yield for every session of one shard, and reports whether it never returned false.
+func (t *sessionTable) eachIn(shard int, yield func(*Session) bool) bool {
 	slots := t.shards[shard].slots.Load()
 	if slots == nil {
 		return true
@@ -144,8 +147,8 @@ func (t *table) eachIn(shard int, yield func(*Session) bool) bool {
 	return true
 }
 
-// roomy returns the shard's slots with room for one more key; at three quarters full, a copy without removed ones.
-func (sh *shard) roomy() []slot {
+// reserve returns the shard's slots with room for one more key. At three quarters full, it copies them without removed keys.
+func (sh *shard) reserve() []slot {
 	old := sh.slots.Load()
 	if old == nil {
 		fresh := make([]slot, minSlots)
@@ -155,11 +158,11 @@ func (sh *shard) roomy() []slot {
 	if (sh.used+1)*4 <= len(*old)*3 {
 		return *old
 	}
-	size := minSlots
-	for size < (sh.live+1)*2 {
-		size *= 2
+	capacity := minSlots
+	for capacity < (sh.sessions+1)*2 {
+		capacity *= 2
 	}
-	fresh := make([]slot, size)
+	fresh := make([]slot, capacity)
 	for i := range *old {
 		s := (*old)[i].session.Load()
 		if s == nil {
@@ -171,12 +174,12 @@ func (sh *shard) roomy() []slot {
 		to.low.Store(low)
 		to.high.Store(high)
 	}
-	sh.used = sh.live
+	sh.used = sh.sessions
 	sh.slots.Store(&fresh)
 	return fresh
 }
 
-// freeSlot finds a slot without a key, from the key's own place on.
+// freeSlot finds a slot without a key, from the key's own position on.
 func freeSlot(slots []slot, high uint64) *slot {
 	mask := uint64(len(slots) - 1)
 	for i := high & mask; ; i = (i + 1) & mask {

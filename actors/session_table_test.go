@@ -12,19 +12,19 @@ import (
 	"usher/backends"
 )
 
-// light is a session without an actor.
-func light(id backends.SessionID) *Session {
-	return &Session{id: id, rules: plainRules()}
+// bareSession is a session without an actor.
+func bareSession(id backends.SessionID) *Session {
+	return &Session{id: id, policy: plainPolicy()}
 }
 
 func makeLight(id backends.SessionID) func() *Session {
-	return func() *Session { return light(id) }
+	return func() *Session { return bareSession(id) }
 }
 
-func TestTableBehavesLikeAMap(t *testing.T) {
+func TestSessionTable_BehavesLikeMap(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		var tab table
+		var tab sessionTable
 		model := make(map[backends.SessionID]*Session)
 		var gone []*Session
 		// Ids that differ in a few bits only share shards and slots. Zero names no session.
@@ -60,7 +60,7 @@ func TestTableBehavesLikeAMap(t *testing.T) {
 				id := ids.Draw(t, "id")
 				s := model[id]
 				if s == nil {
-					s = light(id)
+					s = bareSession(id)
 				}
 				if got, want := tab.remove(s), model[id] != nil; got != want {
 					t.Fatalf("remove(%v) = %v, want %v", id, got, want)
@@ -74,7 +74,7 @@ func TestTableBehavesLikeAMap(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
-				if got := int(tab.live.Load()); got != len(model) {
+				if got := int(tab.size.Load()); got != len(model) {
 					t.Fatalf("%d sessions, want %d", got, len(model))
 				}
 				for id, want := range model {
@@ -95,9 +95,9 @@ func TestTableBehavesLikeAMap(t *testing.T) {
 	})
 }
 
-func TestTableGrowsAndShrinksWithWhoLives(t *testing.T) {
+func TestSessionTable_CapacityFollowsLiveSessions(t *testing.T) {
 	t.Parallel()
-	var tab table
+	var tab sessionTable
 	const many = 4000 // several growths of each shard
 	for round := range 3 {
 		for i := range many {
@@ -119,14 +119,14 @@ func TestTableGrowsAndShrinksWithWhoLives(t *testing.T) {
 	if slots > 8*many {
 		t.Errorf("%d slots after %d sessions came and went in turn, want at most %d", slots, 3*many, 8*many)
 	}
-	if s := tab.find(idOf(1)); s != nil || tab.live.Load() != 0 {
-		t.Errorf("found %v and %d live sessions in an empty table", s, tab.live.Load())
+	if s := tab.find(idOf(1)); s != nil || tab.size.Load() != 0 {
+		t.Errorf("found %v and %d live sessions in an empty table", s, tab.size.Load())
 	}
 }
 
-func TestTableIsSafeForAll(t *testing.T) {
+func TestSessionTable_Concurrent(t *testing.T) {
 	t.Parallel()
-	var tab table
+	var tab sessionTable
 	const (
 		ids     = 3000 // several growths of each shard
 		rounds  = 4
@@ -169,14 +169,14 @@ func TestTableIsSafeForAll(t *testing.T) {
 	}
 	counted := 0
 	tab.each(func(*Session) bool { counted++; return true })
-	if got := int(tab.live.Load()); got != counted {
+	if got := int(tab.size.Load()); got != counted {
 		t.Errorf("%d live sessions by the counter, %d by walking", got, counted)
 	}
 }
 
-func TestEachStopsWhenToldTo(t *testing.T) {
+func TestSessionTable_Each_StopsOnFalse(t *testing.T) {
 	t.Parallel()
-	var tab table
+	var tab sessionTable
 	for i := range 10 {
 		tab.findOrAdd(idOf(i), makeLight(idOf(i)))
 	}
@@ -188,7 +188,7 @@ func TestEachStopsWhenToldTo(t *testing.T) {
 }
 
 // hotPath is what every segment costs: find the session, read its decision, note the viewer.
-func hotPath(tab *table, id backends.SessionID, now time.Time) bool {
+func hotPath(tab *sessionTable, id backends.SessionID, now time.Time) bool {
 	s := tab.find(id)
 	if s == nil {
 		return false
@@ -202,9 +202,9 @@ func hotPath(tab *table, id backends.SessionID, now time.Time) bool {
 	return true
 }
 
-func TestTheHotPathMakesNoGarbage(t *testing.T) {
-	var tab table
-	d := yes()
+func TestSession_HotPath_NoAllocations(t *testing.T) {
+	var tab sessionTable
+	d := allowedDecision()
 	id := idOf(1)
 	s, _ := tab.findOrAdd(id, makeLight(id))
 	s.decision.Store(&d)

@@ -13,14 +13,15 @@ import (
 	"usher/backends"
 )
 
-// sessionTrace is the part of a session that is told to a tracer: one span for its opening, one for each re-check,
-// linked to the opening. Nothing of the cached path is. No attribute holds a token, a query or a path.
+// sessionTrace records a session's spans: one for its opening, and one for each re-check, linked to the opening. The cached
+// path has none. No attribute holds a token, a query or a path.
 type sessionTrace struct {
 	opening trace.Span         // until the first decision
 	link    *trace.SpanContext // of the opening, here or on another node, if it was sampled
 }
 
-// parent is the opening's place in its trace, as a W3C traceparent, for nodes that ask again about the session.
+// parent returns the opening's span as a W3C traceparent, for nodes that re-check the session. It is empty if none was
+// sampled.
 func (st *sessionTrace) parent() string {
 	if st.link == nil {
 		return ""
@@ -28,7 +29,7 @@ func (st *sessionTrace) parent() string {
 	return "00-" + st.link.TraceID().String() + "-" + st.link.SpanID().String() + "-01"
 }
 
-// comesFrom links all that follows to the opening on another node.
+// comesFrom links what follows to the opening on another node.
 func (st *sessionTrace) comesFrom(traceparent string) {
 	parts := strings.Split(traceparent, "-")
 	if len(parts) != 4 {
@@ -53,7 +54,7 @@ func startSpan(ctx context.Context, t trace.Tracer, name string, o ...trace.Span
 	return t.Start(ctx, name, o...)
 }
 
-// open starts the span of the opening, as a child of the request that caused it.
+// open starts the opening's span, as a child of the request that caused it.
 func (st *sessionTrace) open(t trace.Tracer, s *Session, parent trace.SpanContext) {
 	if t == nil {
 		return
@@ -68,7 +69,7 @@ func (st *sessionTrace) open(t trace.Tracer, s *Session, parent trace.SpanContex
 	}
 }
 
-// context puts the opening's span, while it lasts, into ctx.
+// context returns ctx with the opening's span, while that lasts.
 func (st *sessionTrace) context(ctx context.Context) context.Context {
 	if st.opening == nil {
 		return ctx
@@ -76,7 +77,7 @@ func (st *sessionTrace) context(ctx context.Context) context.Context {
 	return trace.ContextWithSpan(ctx, st.opening)
 }
 
-// check returns the context of a check, and what to call with its outcome. The opening's check belongs to the opening.
+// check returns the context of a check, and a function to call with its outcome. The opening's check has no span of its own.
 func (st *sessionTrace) check(
 	ctx context.Context, t trace.Tracer, s *Session, number int,
 ) (context.Context, func(*backends.Decision, error)) {
@@ -112,8 +113,7 @@ func (st *sessionTrace) end() {
 	}
 }
 
-// describe puts an outcome into a span. A failure's text may quote what a network library said, so only its kind is
-// told.
+// describe adds an outcome to a span. A failure's text may quote a network library, so only its kind is shown.
 func describe(span trace.Span, d *backends.Decision, err error) {
 	var f *backends.Failure
 	switch {

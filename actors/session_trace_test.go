@@ -20,7 +20,7 @@ import (
 func traced(b *fakeBackend, edit func(*setup)) (*node, *tracetest.SpanRecorder, trace.Tracer) {
 	spans := tracetest.NewSpanRecorder()
 	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("test")
-	n := newNode(b, &fakeStore{}, func(s *setup) {
+	n := newNode(b, &fakeCluster{}, func(s *setup) {
 		s.Tracer = tracer
 		if edit != nil {
 			edit(s)
@@ -44,23 +44,23 @@ func attributes(s sdktrace.ReadOnlySpan) map[string]string {
 	return all
 }
 
-func TestAnOpeningIsOneTraceAndEachRecheckIsLinkedToIt(t *testing.T) {
+func TestSessionTrace_RechecksLinkToOpening(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, nil)
 		n, spans, tracer := traced(b, nil)
-		defer n.end()
+		defer n.closeAndDrain()
 		var check trace.SpanContext
 		b.check = func(ctx context.Context, _ *backends.Request) (backends.Decision, error) {
 			check = trace.SpanContextFromContext(ctx)
-			return yes(), nil
+			return allowedDecision(), nil
 		}
 		ctx, request := tracer.Start(t.Context(), "GET /play")
-		if _, err := n.Open(ctx, viewer(1)); err != nil {
+		if _, err := n.Open(ctx, openRequest(1)); err != nil {
 			t.Fatalf("open session: %v", err)
 		}
 		request.End()
-		n.keepWatching(t, viewer(1), 4*time.Minute, nil)
+		n.keepWatching(t, openRequest(1), 4*time.Minute, nil)
 		synctest.Wait()
 
 		ended := spans.Ended()
@@ -98,7 +98,7 @@ func TestAnOpeningIsOneTraceAndEachRecheckIsLinkedToIt(t *testing.T) {
 	})
 }
 
-func TestEveryOpeningsSpanEnds(t *testing.T) {
+func TestSessionTrace_OpeningSpanEnds(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		check   func(context.Context, *backends.Request) (backends.Decision, error)
@@ -108,14 +108,14 @@ func TestEveryOpeningsSpanEnds(t *testing.T) {
 		spans   int
 	}{
 		"denied": {
-			check:   func(context.Context, *backends.Request) (backends.Decision, error) { return no(), nil },
-			arrival: func() session.OpenRequest { return viewer(1) }, verdict: "denied", spans: 1,
+			check:   func(context.Context, *backends.Request) (backends.Decision, error) { return deniedDecision(), nil },
+			arrival: func() session.OpenRequest { return openRequest(1) }, verdict: "denied", spans: 1,
 		},
 		"after too long": {
-			check: hang, arrival: func() session.OpenRequest { return viewer(1) }, verdict: "allowed", spans: 1,
+			check: hang, arrival: func() session.OpenRequest { return openRequest(1) }, verdict: "allowed", spans: 1,
 		},
 		"refused for an unknown ticket": {
-			arrival: func() session.OpenRequest { return holder(1, time.Now().Add(-7*time.Hour)) }, verdict: "denied", spans: 1,
+			arrival: func() session.OpenRequest { return ticketRequest(1, time.Now().Add(-7*time.Hour)) }, verdict: "denied", spans: 1,
 		},
 		"after a panic": {
 			edit: func(s *setup) {
@@ -127,7 +127,7 @@ func TestEveryOpeningsSpanEnds(t *testing.T) {
 					return "a"
 				}
 			},
-			arrival: func() session.OpenRequest { return viewer(1) }, verdict: "allowed", spans: 1,
+			arrival: func() session.OpenRequest { return openRequest(1) }, verdict: "allowed", spans: 1,
 		},
 	}
 	for name, c := range cases {
@@ -136,7 +136,7 @@ func TestEveryOpeningsSpanEnds(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				n, spans, _ := traced(newFakeBackend(backends.PolicyAllow, c.check), c.edit)
 				n.watch(t, c.arrival())
-				n.end()
+				n.closeAndDrain()
 				if started, ended := len(spans.Started()), len(spans.Ended()); started != ended {
 					t.Errorf("%d spans started, %d ended", started, ended)
 				}
@@ -158,15 +158,15 @@ func TestEveryOpeningsSpanEnds(t *testing.T) {
 	}
 }
 
-func TestAPanicLeavesNoSpanOpen(t *testing.T) {
+func TestSessionTrace_Panic_EndsSpan(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, breakerOpen)
 		b.beforeFallback = panicsOnce()
 		b.health.Store(uint32(backends.BreakerOpen))
 		n, spans, _ := traced(b, nil)
-		n.watch(t, viewer(1))
-		n.end()
+		n.watch(t, openRequest(1))
+		n.closeAndDrain()
 		if started, ended := names(toReadOnly(spans.Started())), names(spans.Ended()); len(started) != len(ended) {
 			t.Errorf("spans %v started, %v ended", started, ended)
 		}
@@ -180,16 +180,16 @@ func toReadOnly(spans []sdktrace.ReadWriteSpan) (all []sdktrace.ReadOnlySpan) {
 	return all
 }
 
-func TestTheCachedPathMakesNoSpan(t *testing.T) {
+func TestSessionTrace_CachedPath_NoSpan(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		n, spans, _ := traced(newFakeBackend(backends.PolicyAllow, nil), nil)
-		defer n.end()
-		n.watch(t, viewer(1))
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
 		before := len(spans.Started())
 		for range 100 {
-			n.watch(t, viewer(1))
-			if _, err := n.Open(t.Context(), viewer(1)); err != nil {
+			n.watch(t, openRequest(1))
+			if _, err := n.Open(t.Context(), openRequest(1)); err != nil {
 				t.Fatalf("open session: %v", err)
 			}
 		}
@@ -199,17 +199,17 @@ func TestTheCachedPathMakesNoSpan(t *testing.T) {
 	})
 }
 
-func TestNoSpanHoldsWhatAViewerProvesHimselfWith(t *testing.T) {
+func TestSessionTrace_NoSecretsInSpans(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		n, spans, _ := traced(newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
 			if r.Number == 1 {
 				return backends.Decision{}, backends.NewOverload("backends.portal.max_rechecks_in_flight", 1)
 			}
-			return yes(), nil
+			return allowedDecision(), nil
 		}), nil)
-		n.keepWatching(t, viewer(1), 10*time.Minute, nil)
-		n.end()
+		n.keepWatching(t, openRequest(1), 10*time.Minute, nil)
+		n.closeAndDrain()
 		for _, s := range spans.Ended() {
 			for key, value := range attributes(s) {
 				if strings.Contains(value, "s3cret") || strings.Contains(value, "index.m3u8") {

@@ -11,329 +11,337 @@ import (
 	"usher/backends"
 )
 
-// member is a session's place among those of its user. It is not changed.
-type member struct {
-	user, hash string
-	max        int
-}
-
-// limits keeps the places of this node's sessions. It is safe for concurrent use.
-type limits struct {
-	r     *Registry
-	begun chan *Session // began to play, or are due
+// streamLimits keeps the streams of this node's sessions counted in the store. It is safe for concurrent use.
+type streamLimits struct {
+	core
+	config  PerUserConfig
+	renewal chan *Session // sessions whose stream is to be renewed
 
 	mu    sync.Mutex
-	users map[string]*places // by the user's hash
+	users map[string]*userStreams // by the user's hash
 }
 
-// places are those of a user's sessions on this node. They are guarded by the limits' lock.
-type places struct {
+// userStream is a session's stream among those of its user. It is not changed.
+type userStream struct {
+	user, hash string
+	maxStreams int
+}
+
+// userStreams are the streams of one user on this node, guarded by the lock of streamLimits.
+type userStreams struct {
 	sessions map[*Session]bool
-	// due are those of which the store is to be told next. telling: somebody is about it; one at a time, so that a user
-	// of many sessions costs the store one call for all.
-	due     map[*Session]bool
-	telling bool
-	again   bool // they are to be looked at again soon
+	// due holds the sessions to renew next.
+	due map[*Session]bool
+	// renewInFlight: a task renews what is due. There is one task per user, so that a user with many sessions costs the
+	// store one call for all of them.
+	renewInFlight bool
+	// renewScheduled: a timer renews all streams of the user soon.
+	renewScheduled bool
 }
 
-// toldAtOnce bounds the sessions of one call, so that it takes the store a few milliseconds at most.
-const toldAtOnce = 128
+// maxRenewed bounds the streams of one call, so that the store needs a few milliseconds at most.
+const maxRenewed = 128
 
-func newLimits(r *Registry) *limits {
-	return &limits{r: r, begun: make(chan *Session, 4096), users: map[string]*places{}}
+func newStreamLimits(c core, config PerUserConfig) *streamLimits {
+	return &streamLimits{core: c, config: config, renewal: make(chan *Session, 4096), users: map[string]*userStreams{}}
 }
 
-// memberOf is the place that a decision gives a session; nil if its user has no limit. Whoever shows nothing that tells
-// him apart is nobody's user.
-func (l *limits) memberOf(f *backends.Request, d *backends.Decision) *member {
-	most := l.r.o.Config.PerUser.limit(d)
-	if most == 0 || f.Credentials().IsEmpty() {
+// streamOf returns the stream that a decision gives a session, or nil if its user has no limit. A viewer without
+// credentials belongs to no user.
+func (l *streamLimits) streamOf(r *backends.Request, d *backends.Decision) *userStream {
+	limit := l.config.limit(d)
+	if limit == 0 || r.Credentials().IsEmpty() {
 		return nil
 	}
-	parts := []string{f.Backend}
+	parts := []string{r.Backend}
 	switch {
 	case d.UserID != "":
 		parts = append(parts, "id", d.UserID)
 	case d.User != "":
 		parts = append(parts, "name", d.User)
 	default:
-		parts = append(parts, "credentials", string(f.Credentials().AppendCanonical(nil)))
+		parts = append(parts, "credentials", string(r.Credentials().AppendCanonical(nil)))
 	}
 	user := strings.Join(parts, "\x00")
-	return &member{user: user, hash: l.r.o.Cluster.UserHash(user), max: most}
+	return &userStream{user: user, hash: l.cluster.UserHash(user), maxStreams: limit}
 }
 
-func (s *Session) membership(m *member, opened time.Time) session.StreamEntry {
-	f := s.Request()
+func (u *userStream) entry(s *Session, opened time.Time) session.StreamEntry {
+	r := s.Request()
 	return session.StreamEntry{
-		User: m.user, Session: s.id, Opened: opened, LastSeen: s.LastSeen(), IsPlaying: s.counted.Load(),
-		Device: f.Device, Address: f.Address.String(), MaxStreams: m.max,
+		User: u.user, Session: s.id, Opened: opened, LastSeen: s.LastSeen(), IsPlaying: s.isPlaying.Load(),
+		Device: r.Device, Address: r.Address.String(), MaxStreams: u.maxStreams,
 	}
 }
 
-// join asks for a place for a session whose viewer was allowed, if his user has a limit and it has none yet. Where nobody
-// can say by the end of ctx, he has one: a limit is no reason to refuse a viewer in an outage.
-func (l *limits) join(ctx context.Context, s *Session, opened time.Time, d *backends.Decision) session.StreamState {
-	m := l.memberOf(s.Request(), d)
-	if had := s.member.Load(); m == nil || had != nil && had.user == m.user {
-		return session.StreamActive // its heartbeats say how it stands
+// join asks the store for a stream for an allowed session, if its user has a limit and it has no stream yet. If the store
+// does not answer before the end of ctx, the session gets one: an outage must not refuse a viewer.
+func (l *streamLimits) join(ctx context.Context, s *Session, opened time.Time, d *backends.Decision) session.StreamState {
+	u := l.streamOf(s.Request(), d)
+	if current := s.stream.Load(); u == nil || current != nil && current.user == u.user {
+		return session.StreamActive // its renewals tell whether it is evicted
 	}
-	got, err := l.r.o.Cluster.JoinStream(ctx, s.membership(m, opened))
+	result, err := l.cluster.JoinStream(ctx, u.entry(s, opened))
 	if err != nil {
 		return session.StreamActive
 	}
-	l.tell(m, got, s.id) //nolint:contextcheck // a session that is cut off is nobody's question
-	return got.States[0]
+	l.applyResult(u, result, s.id) //nolint:contextcheck // an eviction is no part of this opening
+	return result.States[0]
 }
 
-// note keeps track of a session that a decision gives a place, or takes it from.
-func (l *limits) note(s *Session, d *backends.Decision) {
+// onDecision adds or removes the session's stream as the decision demands.
+func (l *streamLimits) onDecision(s *Session, d *backends.Decision) {
 	if d.Verdict != backends.Allowed {
-		m := s.member.Load()
-		l.forget(s)
-		if m != nil && d.Source != backends.FromLimit {
-			l.r.running.Go(func() {
-				ctx, cancel := l.r.writing()
-				defer cancel()
-				_ = l.r.o.Cluster.LeaveStream(ctx, m.user, s.id) // it ends by itself otherwise
-			})
-		}
+		l.leave(s, d)
 		return
 	}
 	if !d.Source.IsAuthoritative() {
-		return // an outage takes no place from anybody
+		return // an outage ends no stream
 	}
-	m, had := l.memberOf(s.Request(), d), s.member.Load()
+	u, current := l.streamOf(s.Request(), d), s.stream.Load()
 	switch {
-	case m == nil:
-		l.forget(s)
+	case u == nil:
+		l.remove(s)
 		return
-	case had != nil && *had == *m:
+	case current != nil && *current == *u:
 		return
-	case had != nil && had.hash != m.hash:
-		l.forget(s)
+	case current != nil && current.hash != u.hash:
+		l.remove(s)
 	}
-	s.member.Store(m)
+	s.stream.Store(u)
 	l.mu.Lock()
-	p := l.users[m.hash]
-	if p == nil {
-		p = &places{sessions: map[*Session]bool{}, due: map[*Session]bool{}}
-		l.users[m.hash] = p
+	streams := l.users[u.hash]
+	if streams == nil {
+		streams = &userStreams{sessions: map[*Session]bool{}, due: map[*Session]bool{}}
+		l.users[u.hash] = streams
 	}
-	p.sessions[s] = true
+	streams.sessions[s] = true
 	l.mu.Unlock()
-	// The store is told of it when it begins to play, and by its heartbeats.
-	if s.counted.Load() {
-		l.due(s)
+	// A session that does not play yet is renewed when it begins to, and by its heartbeats.
+	if s.isPlaying.Load() {
+		l.queueRenewal(s)
 	}
 }
 
-// forget drops a session that has gone from this node. Its place is kept for it by the store, for a while.
-func (l *limits) forget(s *Session) {
-	m := s.member.Swap(nil)
-	if m == nil {
+// leave removes the stream of a denied session, also from the store unless its limit evicted it.
+func (l *streamLimits) leave(s *Session, d *backends.Decision) {
+	u := s.stream.Load()
+	l.remove(s)
+	if u == nil || d.Source == backends.FromLimit {
+		return
+	}
+	l.life.run(func() {
+		ctx, cancel := l.life.writeContext()
+		defer cancel()
+		_ = l.cluster.LeaveStream(ctx, u.user, s.id) // otherwise it expires
+	})
+}
+
+// remove forgets the stream of a session on this node. The store keeps it until it expires.
+func (l *streamLimits) remove(s *Session) {
+	u := s.stream.Swap(nil)
+	if u == nil {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p := l.users[m.hash]; p != nil {
-		delete(p.sessions, s)
-		delete(p.due, s)
-		l.dropEmpty(m.hash, p)
+	if streams := l.users[u.hash]; streams != nil {
+		delete(streams.sessions, s)
+		delete(streams.due, s)
+		l.dropEmpty(u.hash, streams)
 	}
 }
 
-// dropEmpty forgets a user of whom there is nothing to tell. It is called under the lock.
-func (l *limits) dropEmpty(hash string, p *places) {
-	if len(p.sessions) == 0 && !p.telling && !p.again {
+// dropEmpty forgets a user with nothing left to renew. The caller holds the lock.
+func (l *streamLimits) dropEmpty(hash string, streams *userStreams) {
+	if len(streams.sessions) == 0 && !streams.renewInFlight && !streams.renewScheduled {
 		delete(l.users, hash)
 	}
 }
 
-// due has the store told soon how a session stands. It neither blocks nor allocates: requests call it.
-func (l *limits) due(s *Session) {
+// queueRenewal has the session's stream renewed soon. It neither blocks nor allocates: requests call it.
+func (l *streamLimits) queueRenewal(s *Session) {
 	select {
-	case l.begun <- s:
-	default: // its next heartbeat says it
+	case l.renewal <- s:
+	default: // the next heartbeat queues it again
 	}
 }
 
-// run tells the store how sessions stand, until the registry closes.
-func (l *limits) run() {
+// run renews queued streams until the registry closes.
+func (l *streamLimits) run() {
 	for {
 		select {
-		case <-l.r.life.Done():
+		case <-l.life.ctx.Done():
 			return
-		case s := <-l.begun:
-			if m := s.member.Load(); m != nil {
+		case s := <-l.renewal:
+			if u := s.stream.Load(); u != nil {
 				l.mu.Lock()
-				l.markDue(m.hash, s)
+				l.markDue(u.hash, s)
 				l.mu.Unlock()
 			}
 		}
 	}
 }
 
-// markDue has the store told of sessions of a user, with others that are due by then. It is called under the lock.
-func (l *limits) markDue(hash string, due ...*Session) {
-	p := l.users[hash]
-	if p == nil {
+// markDue has streams of one user renewed, with others that are due by then. The caller holds the lock.
+func (l *streamLimits) markDue(hash string, sessions ...*Session) {
+	streams := l.users[hash]
+	if streams == nil {
 		return
 	}
-	for _, s := range due {
-		if p.sessions[s] {
-			p.due[s] = true
+	for _, s := range sessions {
+		if streams.sessions[s] {
+			streams.due[s] = true
 		}
 	}
-	if len(p.due) > 0 && !p.telling {
-		p.telling = l.r.background(func() { l.holdDue(hash, p) })
+	if len(streams.due) > 0 && !streams.renewInFlight {
+		streams.renewInFlight = l.life.tryRun(func() { l.renewDue(hash, streams) })
 	}
 }
 
-// holdDue tells the store of a user's sessions until none is due.
-func (l *limits) holdDue(hash string, p *places) {
+// renewDue renews a user's streams until none is due.
+func (l *streamLimits) renewDue(hash string, streams *userStreams) {
 	for {
 		l.mu.Lock()
-		var due []*Session
-		for s := range p.due {
-			if delete(p.due, s); !s.gone.Load() {
-				due = append(due, s)
-			}
-			if len(due) == toldAtOnce {
-				break
-			}
-		}
-		if len(due) == 0 || l.r.life.Err() != nil {
-			p.telling = false
-			l.dropEmpty(hash, p)
+		batch := streams.takeDue()
+		if len(batch) == 0 || l.life.isEnding() {
+			streams.renewInFlight = false
+			l.dropEmpty(hash, streams)
 			l.mu.Unlock()
 			return
 		}
 		l.mu.Unlock()
-		l.hold(due)
+		l.renew(batch)
 	}
 }
 
-// hold keeps the places of sessions of one user.
-func (l *limits) hold(due []*Session) {
-	var held []*Session
-	var of []session.StreamEntry
-	var user *member
-	for _, s := range due {
-		if m := s.member.Load(); m != nil && (user == nil || m.user == user.user) {
-			held, of, user = append(held, s), append(of, s.membership(m, s.Ticket().Opened)), m
+// takeDue removes up to maxRenewed due sessions, and returns those that are live.
+func (us *userStreams) takeDue() (batch []*Session) {
+	for s := range us.due {
+		if delete(us.due, s); !s.isClosed.Load() {
+			batch = append(batch, s)
+		}
+		if len(batch) == maxRenewed {
+			break
 		}
 	}
-	if user == nil {
+	return batch
+}
+
+// renew renews the streams of sessions of one user, and revokes the sessions that the store evicted.
+func (l *streamLimits) renew(sessions []*Session) {
+	var renewed []*Session
+	var entries []session.StreamEntry
+	var first *userStream
+	for _, s := range sessions {
+		if u := s.stream.Load(); u != nil && (first == nil || u.user == first.user) {
+			renewed, entries, first = append(renewed, s), append(entries, u.entry(s, s.Ticket().Opened)), u
+		}
+	}
+	if first == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(l.r.life, writeDeadline)
+	ctx, cancel := context.WithTimeout(l.life.ctx, writeTimeout)
 	defer cancel()
-	got, err := l.r.o.Cluster.RenewStreams(ctx, of)
+	result, err := l.cluster.RenewStreams(ctx, entries)
 	if err != nil {
-		return // they are held again with the next heartbeat
+		return // the next heartbeat renews them
 	}
-	l.tell(user, got, backends.SessionID{})
-	for i, s := range held {
-		if v, lost := lostPlace(got.States[i]); lost {
-			// It may have lost its place before this node had it: that is told once, to those who have it then.
-			l.r.tell(s, session.Revoked{Kind: v.Kind, Opened: of[i].Opened, Decision: v.Decision})
+	l.applyResult(first, result, backends.SessionID{})
+	for i, s := range renewed {
+		if v, isRevoked := revocationOf(result.States[i]); isRevoked {
+			// The store reports an eviction once, perhaps before this node had the session.
+			l.send(s, session.Revoked{Kind: v.Kind, Opened: entries[i].Opened, Decision: v.Decision})
 		}
 	}
 }
 
-// lostPlace is what a standing revokes, if it does.
-func lostPlace(s session.StreamState) (v session.Revocation, lost bool) {
+// revocationOf returns the revocation that a stream's state demands, if any.
+func revocationOf(s session.StreamState) (v session.Revocation, isRevoked bool) {
 	switch s {
 	case session.StreamEvicted:
-		return session.Revocation{Kind: session.RevokedEvicted, Decision: evicted(&backends.Decision{})}, true
+		return session.Revocation{Kind: session.RevokedEvicted, Decision: evictedDecision(&backends.Decision{})}, true
 	case session.StreamSuperseded:
-		return session.Revocation{Kind: session.RevokedSuperseded, Decision: superseded()}, true
+		return session.Revocation{Kind: session.RevokedSuperseded, Decision: supersededDecision()}, true
 	default:
 		return session.Revocation{}, false
 	}
 }
 
-// tell carries out what the user's limit said. joining is a session that is not told, as it waits for the answer.
-func (l *limits) tell(m *member, got session.LimitResult, joining backends.SessionID) {
-	for _, c := range got.Evicted {
-		if c.Session != joining {
-			l.r.cut(c)
+// applyResult carries out what the store said about a user's streams. The joining session is left out, because it waits for
+// the result itself.
+func (l *streamLimits) applyResult(u *userStream, result session.LimitResult, joining backends.SessionID) {
+	for _, e := range result.Evicted {
+		if e.Session != joining {
+			l.evict(e)
 		}
 	}
-	if got.RecheckIn <= 0 {
+	if result.RecheckIn <= 0 {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p := l.users[m.hash]; p != nil && !p.again {
-		p.again = true
-		time.AfterFunc(got.RecheckIn, func() {
+	if streams := l.users[u.hash]; streams != nil && !streams.renewScheduled {
+		streams.renewScheduled = true
+		time.AfterFunc(result.RecheckIn, func() {
 			l.mu.Lock()
-			p.again = false
+			streams.renewScheduled = false
 			l.mu.Unlock()
-			l.over(m.hash)
+			l.renewAll(u.hash)
 		})
 	}
 }
 
-// over has the store told at once how all sessions of a user stand.
-func (l *limits) over(hash string) {
+// renewAll renews at once all streams of a user.
+func (l *streamLimits) renewAll(hash string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p := l.users[hash]
-	if p == nil {
+	streams := l.users[hash]
+	if streams == nil {
 		return
 	}
-	due := make([]*Session, 0, len(p.sessions))
-	for s := range p.sessions {
-		due = append(due, s)
+	sessions := make([]*Session, 0, len(streams.sessions))
+	for s := range streams.sessions {
+		sessions = append(sessions, s)
 	}
-	l.markDue(hash, due...)
-	l.dropEmpty(hash, p)
+	l.markDue(hash, sessions...)
+	l.dropEmpty(hash, streams)
 }
 
-// cut tells all nodes that a session lost its place.
-func (r *Registry) cut(c session.EvictedStream) {
-	v, lost := lostPlace(c.State)
-	if !lost {
+// evict revokes an evicted or superseded stream on all nodes.
+func (l *streamLimits) evict(e session.EvictedStream) {
+	v, isRevoked := revocationOf(e.State)
+	if !isRevoked {
 		return
 	}
-	v.Session, v.Opened = c.Session, c.Opened
-	ctx, cancel := r.writing()
+	v.Session, v.Opened = e.Session, e.Opened
+	ctx, cancel := l.life.writeContext()
 	defer cancel()
 	var err error
 	if v.Kind == session.RevokedEvicted {
-		err = r.o.Cluster.SetEvicted(ctx, c.Session, true)
+		err = l.cluster.SetEvicted(ctx, e.Session, true)
 	} else {
-		err = r.o.Cluster.RevokeSession(ctx, c.Session, c.Opened, 0)
+		err = l.cluster.RevokeSession(ctx, e.Session, e.Opened, 0)
 	}
 	if err != nil {
-		r.o.Logger.Warn("a session that lost its place could not be marked; it may come back on a node that does not hold it",
-			slog.String("session", c.Session.String()), slog.Any("error", err))
+		l.log.Warn("eviction not stored, the session may return on another node",
+			slog.String("session", e.Session.String()), slog.Any("error", err))
 	}
-	if s := r.table.find(c.Session); s != nil {
-		r.tell(s, session.Revoked{Kind: v.Kind, Opened: v.Opened, Decision: v.Decision})
+	if s := l.table.find(e.Session); s != nil {
+		l.send(s, session.Revoked{Kind: v.Kind, Opened: v.Opened, Decision: v.Decision})
 	}
-	r.announce(v)
+	l.cluster.announce(v)
 }
 
-// evict marks a session that has no place.
-func (r *Registry) evict(ctx context.Context, id backends.SessionID) {
-	if err := r.o.Cluster.SetEvicted(context.WithoutCancel(ctx), id, true); err != nil {
-		r.o.Logger.Debug("a session without a place could not be marked", slog.Any("error", err))
-	}
-}
-
-// evicted is what a viewer is told whose user watches as much as he may.
-func evicted(d *backends.Decision) backends.Decision {
+// evictedDecision denies a viewer whose user has as many streams as the limit allows.
+func evictedDecision(d *backends.Decision) backends.Decision {
 	return backends.Decision{
 		Verdict: backends.Denied, Source: backends.FromLimit, UserID: d.UserID, User: d.User,
-		Reason: "the user watches as many streams as he may",
+		Reason: "the user watches as many streams as allowed",
 	}
 }
 
-func superseded() backends.Decision {
+func supersededDecision() backends.Decision {
 	return backends.Decision{
 		Verdict: backends.Denied, Source: backends.FromLimit, Reason: "the viewer is on another channel",
 	}

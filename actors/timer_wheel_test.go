@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestWheelDeliversOnceAndNeverEarly(t *testing.T) {
+func TestTimerWheel_DeliversOnceNeverEarly(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		arm   []time.Duration // one after another, for the same session
@@ -55,13 +55,13 @@ func TestWheelDeliversOnceAndNeverEarly(t *testing.T) {
 			t.Parallel()
 			var got []time.Duration
 			var turn time.Duration
-			w := newWheel(t0(), func(*Session) { got = append(got, turn) })
-			s := light(idOf(1))
+			w := newTimerWheel(t0(), func(*Session) { got = append(got, turn) })
+			s := bareSession(idOf(1))
 			for _, at := range c.arm {
 				w.arm(s, in(at))
 			}
 			for _, turn = range c.turns {
-				w.turn(in(turn))
+				w.advance(in(turn))
 			}
 			if len(got) > 1 && got[0] == got[1] {
 				t.Errorf("delivered twice at %v", got[0])
@@ -73,18 +73,18 @@ func TestWheelDeliversOnceAndNeverEarly(t *testing.T) {
 	}
 }
 
-func TestWheelAgreesWithAListOfTimers(t *testing.T) {
+func TestTimerWheel_AgreesWithModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		due := make(map[*Session]time.Duration)
 		var now time.Duration
-		w := newWheel(t0(), func(s *Session) {
+		w := newTimerWheel(t0(), func(s *Session) {
 			if at, armed := due[s]; !armed || now < at {
 				t.Fatalf("delivered at %v a timer due at %v (armed: %v)", now, at, armed)
 			}
 			delete(due, s)
 		})
-		sessions := []*Session{light(idOf(1)), light(idOf(2)), light(idOf(3))}
+		sessions := []*Session{bareSession(idOf(1)), bareSession(idOf(2)), bareSession(idOf(3))}
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
 			s := sessions[rapid.IntRange(0, len(sessions)-1).Draw(t, "session")]
 			switch rapid.IntRange(0, 3).Draw(t, "step") {
@@ -93,7 +93,7 @@ func TestWheelAgreesWithAListOfTimers(t *testing.T) {
 				delete(due, s)
 			case 1:
 				now += time.Duration(rapid.Int64Range(0, int64(20*time.Minute)).Draw(t, "passes"))
-				w.turn(in(now))
+				w.advance(in(now))
 				for s, at := range due {
 					if at+2*wheelTick < now {
 						t.Fatalf("at %v the timer of %v for %v is still to come", now, s.id, at)
@@ -108,23 +108,23 @@ func TestWheelAgreesWithAListOfTimers(t *testing.T) {
 	})
 }
 
-func TestDisarmedTimersDoNotFire(t *testing.T) {
+func TestTimerWheel_Disarm_DoesNotFire(t *testing.T) {
 	t.Parallel()
-	w := newWheel(t0(), func(s *Session) { t.Errorf("%v was delivered", s.id) })
-	s := light(idOf(1))
+	w := newTimerWheel(t0(), func(s *Session) { t.Errorf("%v was delivered", s.id) })
+	s := bareSession(idOf(1))
 	w.arm(s, in(time.Second))
 	w.disarm(s)
-	w.turn(in(time.Minute))
+	w.advance(in(time.Minute))
 }
 
-func TestWheelLetsGoOfACrowd(t *testing.T) {
+func TestTimerWheel_FreesMemoryOfBurst(t *testing.T) {
 	t.Parallel()
 	delivered := 0
-	w := newWheel(t0(), func(*Session) { delivered++ })
+	w := newTimerWheel(t0(), func(*Session) { delivered++ })
 	for i := range 10_000 {
-		w.arm(light(idOf(i)), in(time.Second))
+		w.arm(bareSession(idOf(i)), in(time.Second))
 	}
-	w.turn(in(2 * time.Second))
+	w.advance(in(2 * time.Second))
 	if delivered != 10_000 {
 		t.Errorf("%d timers delivered, want 10000", delivered)
 	}
@@ -135,16 +135,16 @@ func TestWheelLetsGoOfACrowd(t *testing.T) {
 	}
 }
 
-func TestWheelRuns(t *testing.T) {
+func TestTimerWheel_Run(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		fired := make(chan time.Duration, 1)
-		w := newWheel(start, func(*Session) { fired <- time.Since(start) })
+		w := newTimerWheel(start, func(*Session) { fired <- time.Since(start) })
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go w.run(ctx)
-		w.arm(light(idOf(1)), start.Add(time.Minute))
+		w.arm(bareSession(idOf(1)), start.Add(time.Minute))
 		if got, most := <-fired, time.Minute+2*wheelTick; got < time.Minute || got > most {
 			t.Errorf("fired after %v, want 1m0s to %v", got, most)
 		}

@@ -12,16 +12,16 @@ func t0() time.Time { return time.Date(2026, 11, 21, 20, 0, 0, 0, time.UTC) }
 
 func in(d time.Duration) time.Time { return t0().Add(d) }
 
-// plainRules count from t0.
-func plainRules() *backendRules {
-	return &backendRules{Policy: session.Policy{Start: t0(), IdleTimeout: time.Minute}}
+// plainPolicy count from t0.
+func plainPolicy() *sessionPolicy {
+	return &sessionPolicy{Policy: session.Policy{Start: t0(), IdleTimeout: time.Minute}}
 }
 
-func yes() backends.Decision {
+func allowedDecision() backends.Decision {
 	return backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, UserID: "17", User: "Ann"}
 }
 
-func no() backends.Decision {
+func deniedDecision() backends.Decision {
 	return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: "not paid"}
 }
 

@@ -2,31 +2,34 @@ package actors
 
 import "sync"
 
-// audience counts the viewers who are watching, for backends that want to know. The zero value counts none.
-type audience struct {
-	mu       sync.Mutex
-	channels map[string]int
-	all      int
+// viewerCount counts the viewers whose decision is allowed, for backends that ask for it. Its zero value counts none. It is
+// safe for concurrent use.
+type viewerCount struct {
+	mu        sync.Mutex
+	byChannel map[string]int
+	total     int
 }
 
-func (a *audience) change(channel string, watching bool) {
-	by := -1
-	if watching {
-		by = 1
+// add counts a viewer of the channel, or removes one.
+func (c *viewerCount) add(channel string, isWatching bool) {
+	delta := -1
+	if isWatching {
+		delta = 1
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.channels == nil {
-		a.channels = make(map[string]int)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byChannel == nil {
+		c.byChannel = make(map[string]int)
 	}
-	a.all += by
-	if a.channels[channel] += by; a.channels[channel] == 0 {
-		delete(a.channels, channel) // viewers name channels, also such as there are not
+	c.total += delta
+	if c.byChannel[channel] += delta; c.byChannel[channel] == 0 {
+		delete(c.byChannel, channel) // viewers choose channel names, so empty ones must not stay
 	}
 }
 
-func (a *audience) of(channel string) (ofChannel, all int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.channels[channel], a.all
+// count returns the viewers of the channel, and of all channels.
+func (c *viewerCount) count(channel string) (ofChannel, total int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.byChannel[channel], c.total
 }

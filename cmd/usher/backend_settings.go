@@ -13,7 +13,7 @@ import (
 // chainSettings are the settings of the chain around an adapter. Each sort of backend has its own.
 type chainSettings interface {
 	// policy returns what the sessions of the backend follow.
-	policy() actors.Rules
+	policy() actors.BackendRules
 	// wrap returns the chain around the adapter. members are the chains that a composite adapter calls.
 	wrap(name string, a adapter, members []*chain.Chain, parts chain.Deps) *chain.Chain
 	// timeout returns the bound of one check.
@@ -34,8 +34,8 @@ func (s remoteSettings) Validate() error {
 	return errors.Join(validateValidity(s.Validity), validateRecheckRate(s.RecheckRate))
 }
 
-func (s *remoteSettings) policy() actors.Rules {
-	return actors.Rules{
+func (s *remoteSettings) policy() actors.BackendRules {
+	return actors.BackendRules{
 		Validity: s.Validity, TokenLife: s.Chain.TokenTTL, ExpiredToken: s.Chain.OnExpiredToken,
 		RecheckRate: s.RecheckRate, AnswerDeadline: s.Chain.Bulkhead.AnswerDeadline,
 	}
@@ -64,8 +64,8 @@ func (s compositeSettings) Validate() error { return validateRecheckRate(s.Reche
 // decisions of the outage policy.
 const compositeValidity = 180 * time.Second
 
-func (s *compositeSettings) policy() actors.Rules {
-	return actors.Rules{
+func (s *compositeSettings) policy() actors.BackendRules {
+	return actors.BackendRules{
 		Validity: compositeValidity, ExpiredToken: s.OnExpiredToken,
 		RecheckRate: s.RecheckRate, AnswerDeadline: s.Local.AnswerDeadline,
 	}
@@ -98,8 +98,8 @@ func (s localSettings) Validate() error {
 	return errors.Join(validateValidity(s.Validity), validateRecheckRate(s.RecheckRate))
 }
 
-func (s *localSettings) policy() actors.Rules {
-	return actors.Rules{
+func (s *localSettings) policy() actors.BackendRules {
+	return actors.BackendRules{
 		Validity: s.Validity, RecheckRate: s.RecheckRate,
 		AnswerDeadline: chain.DefaultLocalConfig().AnswerDeadline,
 	}
@@ -141,7 +141,7 @@ func (s fetchingSettings) Validate() error {
 	return nil
 }
 
-func (s *fetchingSettings) policy() actors.Rules {
+func (s *fetchingSettings) policy() actors.BackendRules {
 	r := s.Base.policy()
 	r.AnswerDeadline = s.Local.AnswerDeadline
 	return r

@@ -67,11 +67,11 @@ func (c checkCommand) request(n *node) (*backends.Request, error) {
 	if err != nil || u.Host == "" {
 		return nil, fmt.Errorf("--url=%s: want an absolute URL, such as http://host/play/a001/index.m3u8", c.URL)
 	}
-	view := gateway.View{
+	view := gateway.Request{
 		Method: "GET", Scheme: u.Scheme, Host: u.Host, Path: u.EscapedPath(), Query: u.RawQuery, Peer: c.IP.Unmap(),
 		Header: checkHeader{c.UserAgent},
 	}
-	q, err := n.gateway.Question(&view, c.Channel)
+	q, err := n.gateway.BackendRequest(&view, c.Channel)
 	if err != nil {
 		return nil, fmt.Errorf("--url=%s: %w", c.URL, err)
 	}
@@ -110,7 +110,7 @@ func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, 
 	around := n.settings.Backends[q.Backend].Chain
 	ctx, cancel := context.WithTimeout(ctx, around.timeout())
 	defer cancel()
-	ctx, calls := httpbackend.WithExchanges(ctx)
+	ctx, calls := httpbackend.WithTrace(ctx)
 	d, err := n.adapters[q.Backend].Check(ctx, q)
 	if err == nil && d.Verdict == backends.Pending {
 		d.Verdict, d.Reason = backends.Denied, "no backend has an opinion on the viewer: "+d.Reason
@@ -120,7 +120,7 @@ func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, 
 		Verdict: d.Verdict.String(), Reason: d.Reason, User: d.User, UserID: d.UserID, Redirect: d.Redirect,
 		MaxSessions: d.MaxSessions, ContractViolations: activeViolations(n),
 	}
-	report.setCalls(calls.List())
+	report.setCalls(calls.Entries())
 	if err != nil {
 		report.Verdict, report.Reason = "no answer", failureHint(err, around.timeout())
 		report.setWarning(outageHint(n.chains[q.Backend].FailOpen.Policy()))

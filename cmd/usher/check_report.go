@@ -55,12 +55,12 @@ func (c *checkCall) isWebPage() bool {
 }
 
 // setCalls sets the calls from the recorded HTTP exchanges.
-func (r *checkReport) setCalls(all []httpbackend.Exchange) {
+func (r *checkReport) setCalls(all []httpbackend.TraceEntry) {
 	r.Calls = []checkCall{}
 	for _, x := range all {
 		r.Calls = append(r.Calls, checkCall{
-			Backend: x.Backend, Request: x.Method + " " + x.URL, RequestHeaders: joinValues(x.Header), Status: x.Status,
-			ResponseHeaders: joinValues(x.Answer), Body: x.Body, DurationMS: float64(x.Took.Microseconds()) / 1000,
+			Backend: x.Backend, Request: x.Method + " " + x.URL, RequestHeaders: joinValues(x.RequestHeader), Status: x.Status,
+			ResponseHeaders: joinValues(x.ResponseHeader), Body: x.ResponseBody, DurationMS: float64(x.Duration.Microseconds()) / 1000,
 		})
 	}
 	if len(r.Calls) > 0 {

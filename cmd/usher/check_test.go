@@ -73,14 +73,14 @@ func TestCheckNamesWhatAnswersInTheBackendsPlace(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			m := middleware(t)
-			m.Speak(test.dialect)
+			m.SetDialect(test.dialect)
 			settings := fmt.Sprintf("  portal: { kind: httprequest, url: %q%s }\n", m.URL()+"/check", test.more)
 			checked(t, checkSettings(settings), test.code, test.wants...)
 		})
 	}
 	t.Run("a login", func(t *testing.T) {
 		m := middleware(t)
-		if err := m.Set(backendtest.RedirectSelf()); err != nil {
+		if err := m.SetMode(backendtest.RedirectSelf()); err != nil {
 			t.Fatal(err)
 		}
 		checked(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, url: %q }\n", m.URL())), 2,

@@ -77,8 +77,8 @@ func kinds() map[string]kind {
 type remoteBackend interface {
 	backends.Backend
 	Preset() httpbackend.Preset
-	Shown() string
-	Watch() *httpbackend.Alarms
+	DisplayAddress() string
+	ContractAlarms() *httpbackend.Alarms
 	Close()
 }
 
@@ -98,7 +98,7 @@ func remoteKind[C any, B remoteBackend](
 			if err != nil {
 				return adapter{}, err
 			}
-			return adapter{Backend: b, preset: b.Preset(), url: b.Shown(), alarms: b.Watch(), close: b.Close}, nil
+			return adapter{Backend: b, preset: b.Preset(), url: b.DisplayAddress(), alarms: b.ContractAlarms(), close: b.Close}, nil
 		},
 	}
 }

@@ -20,7 +20,7 @@ import (
 	"usher/backends/httpbackend"
 	"usher/cluster"
 	"usher/gateway"
-	"usher/gateway/extauthz"
+	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
 )
 
@@ -93,7 +93,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 	}
 	b := n.settings.Backends[name]
 	parts := kindDeps{log: n.logger, http: httpbackend.Deps{
-		Log: n.logger, Propagator: propagation.TraceContext{}, Audience: n.viewerCount,
+		Log: n.logger, Propagator: propagation.TraceContext{}, ViewerCount: n.viewerCount,
 	}}
 	if s, ok := b.Chain.(*remoteSettings); ok {
 		parts.http.Connections = s.Chain.Bulkhead.MaxInFlight + s.Chain.Bulkhead.MaxRechecksInFlight
@@ -120,7 +120,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 }
 
 // viewerCount returns how many viewers this node serves: on the channel, and in all.
-func (n *node) viewerCount(channel string) (ofChannel, all int) { return n.registry.Audience(channel) }
+func (n *node) viewerCount(channel string) (ofChannel, all int) { return n.registry.Viewers(channel) }
 
 func (n *node) makeOrigins() error {
 	var err error

@@ -16,7 +16,7 @@ import (
 func (n *node) openCluster() (err error) {
 	s := n.settings
 	n.cluster, err = cluster.Open(cluster.Options{
-		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveMaxAge, Limits: s.Sessions.Rules(),
+		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveMaxAge, Limits: s.Sessions.LimitRules(),
 		Version: version(), Address: s.Gateway.Listen,
 		Sessions: func() int { return n.registry.Len() },
 		Draining: func() bool { return !n.server.Ready() },
@@ -28,8 +28,8 @@ func (n *node) openCluster() (err error) {
 // runCluster applies the events of the cluster to the sessions of this node until ctx ends.
 func (n *node) runCluster(ctx context.Context) {
 	n.cluster.Run(ctx, cluster.Handlers{
-		Revoked: n.registry.Apply, Reread: n.registry.Reread, Returned: n.registry.Returned,
-		Over: n.registry.Over,
+		Revoked: n.registry.OnRevocation, Reread: n.registry.RecheckAll, Returned: n.registry.OnRedisRecovered,
+		Over: n.registry.OnLimitExceeded,
 		Answer: func(ctx context.Context, question []byte) []byte {
 			return admin.AnswerSessionQuery(ctx, (*adminNode)(n), question)
 		},

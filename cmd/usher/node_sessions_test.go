@@ -87,11 +87,11 @@ func withCrew(t *testing.T, count int, edit func(*actors.Options, *decider), tes
 			Config: actors.DefaultConfig(), ReviveFor: 6 * time.Hour, StoreTimeout: 100 * time.Millisecond,
 			HeartbeatInterval: 20 * time.Second, SigningKey: func() string { return "a" },
 		}
-		rules := actors.Rules{Validity: time.Minute, RecheckRate: 200, AnswerDeadline: time.Second, Timeout: 2 * time.Second}
+		rules := actors.BackendRules{Validity: time.Minute, RecheckRate: 200, AnswerDeadline: time.Second, Timeout: 2 * time.Second}
 		if edit != nil {
 			edit(&o, c.portal)
 		}
-		store, err := cluster.NewMemory(cluster.DefaultMemoryConfig(), o.ReviveFor, o.Config.Rules())
+		store, err := cluster.NewMemory(cluster.DefaultMemoryConfig(), o.ReviveFor, o.Config.LimitRules())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +137,7 @@ func (cc *crewCluster) BanCredentials(context.Context, session.Ban, *backends.Re
 
 func (cc *crewCluster) Revoke(_ context.Context, v session.Revocation) error {
 	for _, n := range cc.crew.nodes {
-		n.Apply(v)
+		n.OnRevocation(v)
 	}
 	return nil
 }
@@ -287,7 +287,7 @@ func TestABannedUserIsOutOnAllNodesAndStaysOut(t *testing.T) {
 		ban := session.Ban{ID: "b1", User: "Ann"}
 		c.bans.Store("Ann", ban)
 		for _, n := range c.nodes {
-			n.Apply(session.Revocation{Kind: session.RevokedBanned, Ban: ban})
+			n.OnRevocation(session.Revocation{Kind: session.RevokedBanned, Ban: ban})
 		}
 		synctest.Wait()
 		for range 100 {
@@ -306,7 +306,7 @@ func TestABannedUserIsOutOnAllNodesAndStaysOut(t *testing.T) {
 		}
 		c.bans.Delete("Ann")
 		for _, n := range c.nodes {
-			n.Apply(session.Revocation{Kind: session.RevokedUnbanned, Ban: ban})
+			n.OnRevocation(session.Revocation{Kind: session.RevokedUnbanned, Ban: ban})
 		}
 		synctest.Wait()
 		d, _ := c.watch(1, 0, session.Ticket{})
@@ -359,7 +359,7 @@ func TestAKickedSessionIsRefusedEverywhereForItsTime(t *testing.T) {
 		_, ticket := c.watch(0, 0, session.Ticket{})
 		c.watch(1, 0, ticket)
 		for _, n := range c.nodes {
-			n.Apply(session.Revocation{Kind: session.RevokedKicked, Session: backends.SessionID{15: 1}, Decision: session.Kicked()})
+			n.OnRevocation(session.Revocation{Kind: session.RevokedKicked, Session: backends.SessionID{15: 1}, Decision: session.Kicked()})
 		}
 		synctest.Wait()
 		for i := range c.nodes {
