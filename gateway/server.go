@@ -85,7 +85,7 @@ func (s *Server) drain(server *http.Server, cancelRequests func()) error {
 	if err := server.Shutdown(ctx); err != nil {
 		closeNow(server)
 		if errors.Is(err, context.DeadlineExceeded) {
-			s.logger.Warn("requests were cut off", slog.Duration("drain.timeout", s.config.Drain.Timeout))
+			s.logger.Warn("requests were cut off", slog.Duration("timeout", s.config.Drain.Timeout))
 			return nil
 		}
 		return fmt.Errorf("stop serving: %w", err)

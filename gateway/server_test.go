@@ -140,7 +140,7 @@ func TestARequestThatDoesNotEndIsCutOff(t *testing.T) {
 		if err := <-failed; err == nil {
 			t.Error("the viewer was answered")
 		}
-		if !strings.Contains(log.String(), "drain.timeout=30s") {
+		if !strings.Contains(log.String(), " timeout=30s") {
 			t.Errorf("the log does not name the setting:\n%s", log.String())
 		}
 		close(gone)

@@ -28,10 +28,10 @@ routes:
 `
 }
 
-// TestInThePlaceOfAuthProxy sends a node what Cesbo's auth-proxy would be sent by Astra, and wants the statuses that its
+// TestNode_ReplacesAuthProxy sends a node what Cesbo's auth-proxy would be sent by Astra, and wants the statuses that its
 // source gives (github.com/cesbo/auth-proxy, commit 7f5aca6). A viewer asks once: auth-proxy remembers nothing, and Usher
 // what it was told for as long as that is valid.
-func TestInThePlaceOfAuthProxy(t *testing.T) {
+func TestNode_ReplacesAuthProxy(t *testing.T) {
 	healthy, refuse := backendtest.Healthy(), backendtest.Refuse()
 	first, second := middleware(t), middleware(t)
 	for _, token := range []string{"1", "2", "3", "4", "5", "6", "7", "8", "9", "10"} {
@@ -78,7 +78,7 @@ func TestInThePlaceOfAuthProxy(t *testing.T) {
 }
 
 // The members are asked what auth-proxy would ask, and the yes comes at once, whatever the other does.
-func TestAuthProxysQuestion(t *testing.T) {
+func TestNode_AuthProxyRequest(t *testing.T) {
 	first, second := middleware(t), middleware(t)
 	if err := first.SetMode(backendtest.Hang()); err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ func checked(t *testing.T, settings string, code int, wants ...string) {
 	}
 }
 
-func TestCheckNamesWhatAnswersInTheBackendsPlace(t *testing.T) {
+func TestCheck_NamesWrongServer(t *testing.T) {
 	page := func(status int, text string) backendtest.Dialect {
 		return func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -97,7 +97,7 @@ func TestCheckNamesWhatAnswersInTheBackendsPlace(t *testing.T) {
 	})
 }
 
-func TestCheckShowsEveryCallOfAJoin(t *testing.T) {
+func TestCheck_CompositeBackend_ShowsEveryCall(t *testing.T) {
 	first, second := middleware(t), middleware(t)
 	first.RemoveUser("good")
 	settings := checkSettings(fmt.Sprintf(`
@@ -120,7 +120,7 @@ func TestCheckShowsEveryCallOfAJoin(t *testing.T) {
 	}
 }
 
-func TestCheckOfABackendThatAsksNobody(t *testing.T) {
+func TestCheck_LocalBackend(t *testing.T) {
 	const rules = `  portal: { kind: iprules, rules: [ "allow 192.0.2.1", "deny 192.0.2.2" ] }` + "\n"
 	checked(t, checkSettings(rules), 0, "decided   locally, no backend was called", "verdict   allowed (source local)", "rules[0]: allow 192.0.2.1")
 	for ip, why := range map[string]string{"192.0.2.2": "rules[1]: deny 192.0.2.2", "192.0.2.3": "no backend has an opinion on the viewer"} {
@@ -133,7 +133,7 @@ func TestCheckOfABackendThatAsksNobody(t *testing.T) {
 }
 
 // Operators give check the address that their viewers have, at whatever edge that is.
-func TestCheckOfAViewerOfAnEdges(t *testing.T) {
+func TestCheck_EdgeChannel(t *testing.T) {
 	m := middleware(t)
 	settings := strings.Replace(checkSettings(fmt.Sprintf("  portal: { kind: httprequest, url: %q }\n", m.URL())),
 		`routes: [ { path: "/play/{channel}/*", origin: stage, backend: portal } ]`,

@@ -45,7 +45,7 @@ func (j *journal) lines(with string) []string {
 }
 
 // What answers in the middleware's place is told of in one line of the log and in a metric, however often it is asked.
-func TestWhatAnswersInTheBackendsPlaceIsToldOnce(t *testing.T) {
+func TestNode_WrongServer_LoggedOnce(t *testing.T) {
 	page := func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(w, "<html>It works!</html>")

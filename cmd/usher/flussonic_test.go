@@ -13,9 +13,9 @@ import (
 	"usher/backends/backendtest"
 )
 
-// TestAsFlussonicsAuthBackend sends a node what Flussonic sends its auth_backend, by flussonic.com/doc/api/authorization,
+// TestNode_FlussonicAuthBackend sends a node what Flussonic sends its auth_backend, by flussonic.com/doc/api/authorization,
 // before a Ministra: the sample's settings.
-func TestAsFlussonicsAuthBackend(t *testing.T) {
+func TestNode_FlussonicAuthBackend(t *testing.T) {
 	m := middleware(t)
 	m.SetUser("good", backendtest.User{ID: "8471796306", MaxSessions: 2, Unique: true, ValidFor: 36_000e9})
 	address, _ := startNode(t, fmt.Sprintf(`

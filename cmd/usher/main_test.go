@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -63,7 +64,7 @@ func middleware(t *testing.T) *backendtest.Server {
 	return s
 }
 
-func TestValidateNamesEveryProblemWithItsPlace(t *testing.T) {
+func TestValidate_NamesEveryProblemWithPosition(t *testing.T) {
 	path := writeFile(t, "listen: 8080\nidentiy: {}\nbackends: { portal: { kind: httprequest, timeout: soon } }\n")
 	code, out, errs := usher("validate", "--config", path)
 	if code != 2 || out != "" {
@@ -89,7 +90,7 @@ func TestValidateNamesEveryProblemWithItsPlace(t *testing.T) {
 	}
 }
 
-func TestValidateHoldsTimesOfAClusterToOneAnother(t *testing.T) {
+func TestValidate_ClusterTimes(t *testing.T) {
 	const shared = `redis: { addresses: [ "127.0.0.1:6379" ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ]`
 	for name, test := range map[string]struct{ cluster, backend, says string }{
 		"a node alone": {cluster: "redis_timeout: 5s, heartbeat_interval: 1m"},
@@ -121,7 +122,7 @@ func TestValidateHoldsTimesOfAClusterToOneAnother(t *testing.T) {
 	}
 }
 
-func TestValidatePrintsWithoutSecrets(t *testing.T) {
+func TestValidate_PrintHidesSecrets(t *testing.T) {
 	path := writeFile(t, settingsFor("http://me:5ecret@127.0.0.1:9/check?key=mine"))
 	code, out, errs := usher("validate", "--config", path, "--print")
 	if code != 0 || errs != "" || !strings.Contains(out, "required_credentials:") {
@@ -134,7 +135,7 @@ func TestValidatePrintsWithoutSecrets(t *testing.T) {
 	}
 }
 
-func TestCheckTellsWhatTheBackendSays(t *testing.T) {
+func TestCheck_ReportsResponse(t *testing.T) {
 	tests := map[string]struct {
 		mode  backendtest.Mode
 		url   string
@@ -198,7 +199,7 @@ func TestCheckTellsWhatTheBackendSays(t *testing.T) {
 	}
 }
 
-func TestCheckPrintsJSON(t *testing.T) {
+func TestCheck_JSON(t *testing.T) {
 	m := middleware(t)
 	path := writeFile(t, settingsFor(m.URL()+"/check"))
 	code, out, _ := usher("check", "--config", path, "--json", "--url", "http://tv.example/play/a001/index.m3u8?token=good", "--ip", "192.0.2.9")
@@ -214,30 +215,30 @@ func TestCheckPrintsJSON(t *testing.T) {
 	}
 }
 
-func TestUnknownArgumentsAreRefused(t *testing.T) {
+func TestServe_UnknownFlag_Rejected(t *testing.T) {
 	code, _, errs := usher("serve", "--confg", "x")
 	if code != 2 || !strings.Contains(errs, "--confg") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 }
 
-func TestVersionIsPrinted(t *testing.T) {
+func TestVersion_Prints(t *testing.T) {
 	if code, out, _ := usher("version"); code != 0 || !strings.HasPrefix(out, "usher ") {
 		t.Errorf("exit code %d: %q", code, out)
 	}
 }
 
-func TestLogsSpellDurations(t *testing.T) {
+func TestFormatDuration_InLogs(t *testing.T) {
 	for format, want := range map[string]string{"json": `"delay":"5s"`, "text": "delay=5s"} {
 		var out bytes.Buffer
-		logSettings{Format: format}.newLogger(&out).Info("draining", "delay", 5*time.Second)
+		logSettings{Format: format}.newLogger(&out).Info("draining", slog.Duration("delay", 5*time.Second))
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s: %s does not say %s", format, out.String(), want)
 		}
 	}
 }
 
-func TestWhatCannotStartSaysSoBeforeItServes(t *testing.T) {
+func TestServe_CannotStart_NamesReason(t *testing.T) {
 	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -263,7 +264,7 @@ func TestWhatCannotStartSaysSoBeforeItServes(t *testing.T) {
 	}
 }
 
-func TestTracesThatCannotBeSentAreNoFailure(t *testing.T) {
+func TestServe_TraceReceiverUnavailable_Serves(t *testing.T) {
 	var log bytes.Buffer
 	tracing := tracingSettings{Endpoint: "http://127.0.0.1:9", Protocol: "http", SampleRatio: 1}
 	tracer, flush, err := tracing.tracer(t.Context(), logSettings{Format: "text"}.newLogger(&log))

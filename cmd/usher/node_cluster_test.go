@@ -128,8 +128,8 @@ func withTicket(t *testing.T, playlist string) string {
 	return path
 }
 
-// TestRoundTripsToRedis counts what a session costs Redis, on the node where it is opened and on one that adopts it.
-func TestRoundTripsToRedis(t *testing.T) {
+// TestNode_RedisRoundTrips counts what a session costs Redis, on the node where it is opened and on one that adopts it.
+func TestNode_RedisRoundTrips(t *testing.T) {
 	p := startPair(t, map[string]backendtest.User{
 		"plain":   {ID: "1", Name: "plain", ValidFor: time.Hour},
 		"limited": {ID: "2", Name: "limited", ValidFor: time.Hour, MaxSessions: 2},
@@ -167,8 +167,8 @@ func TestRoundTripsToRedis(t *testing.T) {
 	}
 }
 
-// TestATraceGoesOnOnAnotherNode has a session opened on one node and re-checked on the other.
-func TestATraceGoesOnOnAnotherNode(t *testing.T) {
+// TestNode_Trace_ContinuesOnOtherNode has a session opened on one node and re-checked on the other.
+func TestNode_Trace_ContinuesOnOtherNode(t *testing.T) {
 	t.Parallel()
 	exporter := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))

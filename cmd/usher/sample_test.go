@@ -52,7 +52,7 @@ func sampleSettings() *settings {
 	return want
 }
 
-func TestSampleHoldsTheDefaults(t *testing.T) {
+func TestSettings_SampleShowsDefaults(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(sampleFile)
 	if err != nil {
@@ -72,7 +72,7 @@ func TestSampleHoldsTheDefaults(t *testing.T) {
 	}
 }
 
-func TestSampleNamesEverySetting(t *testing.T) {
+func TestSettings_SampleNamesEverySetting(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(sampleFile)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // A file of users is read again while the node runs.
-func TestAUserWhoIsTakenOutOfTheFileIsRefused(t *testing.T) {
+func TestNode_Users_RemovedUser_Denied(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "users.yaml")
 	write := func(text string) {
