@@ -8,8 +8,8 @@ import (
 	"usher/gateway/edge"
 )
 
-// BackendRequest is what a backend would be asked about a viewer who comes without a ticket, to us or to an edge that asks us.
-// channel is the edge's own name of it, if it has one. The error says why nobody would be asked at all.
+// BackendRequest returns what a backend would be asked about a viewer without a ticket, here or at an edge. channel is the
+// edge's own name of the channel, or empty. The error says why no backend would be asked.
 func (g *Gateway) BackendRequest(req *Request, channel string) (*backends.Request, error) {
 	if !isCleanPath(req.Path) {
 		return nil, errors.New(uncleanPath)
@@ -17,24 +17,24 @@ func (g *Gateway) BackendRequest(req *Request, channel string) (*backends.Reques
 	viewer := clientOf(req, g.trusted)
 	t, found := g.viewerTarget(req, viewer, channel)
 	if !found {
-		return nil, errors.New("no route for this path and host")
+		return nil, errors.New("no route serves this path and host")
 	}
 	rc := newRequestContext(req, t, viewer)
 	if e := t.route.endpoint; e != nil {
 		rc.isPlaylist = rc.isPlaylist || e.Dialect().KeepsSessions()
 	}
 	if !rc.canOpenSession() {
-		return nil, errors.New("only playlists open sessions; anything else is refused without asking")
+		return nil, errors.New("only playlists open sessions; other requests are refused without a check")
 	}
 	rc.credentials = credentialsOf(&t, req, req.Query, g.options.Config.Tickets.QueryParameter)
 	if name := t.route.missing(&rc.credentials); name != "" {
-		return nil, fmt.Errorf("the credential %s is missing, so the viewer is refused without asking", name)
+		return nil, fmt.Errorf("the credential %s is missing, so the viewer is refused without a check", name)
 	}
 	rc.id = g.hasher.sessionID(&t, &rc.credentials, req, rc.viewer, 0)
 	return g.newBackendRequest(&rc), nil
 }
 
-// viewerTarget is what a viewer wants, here or at an edge.
+// viewerTarget returns the target of a viewer's request, here or at an edge.
 func (g *Gateway) viewerTarget(req *Request, viewer client, channel string) (target, bool) {
 	q := edge.CheckRequest{Host: viewer.host, Path: req.Path, Channel: channel}
 	for _, r := range g.routes {

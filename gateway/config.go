@@ -15,13 +15,13 @@ import (
 	"usher/backends"
 )
 
-// Config is the public side of a node.
+// Config configures a node's public listener.
 type Config struct {
 	// Listen is the public listener's address, "host:port"; the host may be empty.
 	Listen string `yaml:"listen"`
 	// TLS serves HTTPS and HTTP/2 on the public listener; empty: plain HTTP.
 	TLS TLSConfig `yaml:"tls"`
-	// TrustedProxies are the networks whose X-Forwarded-For, -Proto and -Host are believed.
+	// TrustedProxies are the networks whose X-Forwarded-For, -Proto and -Host are trusted.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 
 	Identity IdentityConfig           `yaml:"identity"`
@@ -33,67 +33,67 @@ type Config struct {
 	Routes   []RouteConfig            `yaml:"routes"`
 }
 
-// TLSConfig names the certificate of the public listener. Renewed files are taken up without a restart.
+// TLSConfig names the certificate of a listener. Changed files are loaded without a restart.
 type TLSConfig struct {
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
 }
 
-// IdentityConfig is how viewers are told apart.
+// IdentityConfig configures session ids.
 type IdentityConfig struct {
-	// Secret keys the hash that makes session ids: the same on every node, for good. At least 16 bytes.
+	// Secret keys the hash that makes session ids. It is the same on every node and never changes. At least 16 bytes.
 	Secret backends.Secret `yaml:"secret"`
 }
 
-// TicketsConfig is how tickets are signed and carried.
+// TicketsConfig configures how tickets are signed and transported.
 type TicketsConfig struct {
-	// Keys verify tickets; the first one signs. A key that is retired moves down the list, and out of it once no
-	// viewer can hold a ticket of it any more.
+	// Keys verify tickets; the first one signs. A retired key moves down the list, and out of it once no viewer can hold
+	// a ticket of it.
 	Keys []backends.Key `yaml:"keys"`
-	// ReviveMaxAge is how old a ticket may be whose session nobody remembers.
+	// ReviveMaxAge is how old a ticket may be if no node has its session.
 	ReviveMaxAge time.Duration `yaml:"revive_max_age"`
-	// QueryParameter is the query parameter of the carrying mode query, Cookie the cookie of the mode cookie.
+	// QueryParameter names the query parameter for ticket_in: query, and CookieName the cookie for ticket_in: cookie.
 	QueryParameter string `yaml:"query_parameter"`
 	CookieName     string `yaml:"cookie_name"`
 }
 
-// CORSConfig says which pages may play.
+// CORSConfig configures which web pages may play.
 type CORSConfig struct {
-	// AllowedOrigins are the origins of pages that may play; "*" is any. Routes that carry the ticket in a cookie need them
-	// listed, since browsers send no cookie to "*".
+	// AllowedOrigins are the origins of pages that may play; "*" is any. Routes with ticket_in: cookie need them listed,
+	// because browsers send no cookie to "*".
 	AllowedOrigins []string `yaml:"allowed_origins"`
 }
 
-// LimitsConfig bounds what one request, and all of them, may take.
+// LimitsConfig bounds what one request and all requests may use.
 type LimitsConfig struct {
 	// MaxHeaderSize bounds a request's line and header, MaxURLSize its path and query.
 	MaxHeaderSize backends.ByteSize `yaml:"max_header_size"`
 	MaxURLSize    backends.ByteSize `yaml:"max_url_size"`
-	// MaxConcurrentRequests is how many requests are served at once; one more is told to come back (503).
+	// MaxConcurrentRequests is how many requests are served at once. One more gets 503 and Retry-After.
 	MaxConcurrentRequests int `yaml:"max_concurrent_requests"`
-	// ReadTimeout bounds the arrival of a request's header, IdleTimeout a connection's silence between two requests,
-	// WriteTimeout how long an answer may make no progress.
+	// ReadTimeout bounds the arrival of a request's header. IdleTimeout bounds a connection's silence between two requests.
+	// WriteTimeout bounds how long a response makes no progress.
 	ReadTimeout  time.Duration `yaml:"read_timeout"`
 	IdleTimeout  time.Duration `yaml:"idle_timeout"`
 	WriteTimeout time.Duration `yaml:"write_timeout"`
 }
 
-// DrainConfig is how a node leaves.
+// DrainConfig configures how a node shuts down.
 type DrainConfig struct {
-	// ReadinessDelay is how long it goes on serving after readiness is off, so that balancers notice.
+	// ReadinessDelay is how long the node still serves after readiness is off, so that balancers notice.
 	ReadinessDelay time.Duration `yaml:"readiness_delay"`
 	// Timeout is how long requests may take to finish after that.
 	Timeout time.Duration `yaml:"timeout"`
 }
 
-// OriginConfig is where a route's media comes from.
+// OriginConfig names an origin, from which routes fetch media.
 type OriginConfig struct {
-	// URL is the origin's address, Fallback the ones that are tried when it fails, in order.
+	// URL is the origin's address. Fallback are tried in order when it fails.
 	URL      string   `yaml:"url"`
 	Fallback []string `yaml:"fallback"`
 }
 
-// DefaultConfig is what holds where the file is silent.
+// DefaultConfig returns the settings that hold unless the file overrides them.
 func DefaultConfig() Config {
 	return Config{
 		Listen:  ":8080",
@@ -111,8 +111,8 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate names every setting that cannot work, by its path in the file. hasBackend tells whether a backend of that
-// name is configured.
+// Validate returns an error for every invalid setting, by its path in the file. hasBackend reports whether a backend of
+// that name is configured.
 func (c Config) Validate(hasBackend func(string) bool) error {
 	errs := []error{
 		c.validateListener(), c.validateSecrets(), c.validateLimits(), c.validateCORS(), c.validateOrigins(),
@@ -232,7 +232,7 @@ func (c Config) validateOrigins() error {
 	return errors.Join(errs...)
 }
 
-// withoutUser hides the user and password of an address that may not even be one.
+// withoutUser hides the user and password in the text of an address, valid or not.
 func withoutUser(address string) string {
 	at := strings.LastIndexByte(address, '@')
 	if at < 0 {

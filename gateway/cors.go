@@ -7,40 +7,40 @@ import (
 	"usher/gateway/hls"
 )
 
-// preflightAge is how long a browser need not ask again, in seconds: a day, which browsers cut as they see fit.
+// preflightAge is how long a browser may cache a preflight, in seconds: a day. Browsers cap it.
 const preflightAge = "86400"
 
-// setCORS lets pages of listed origins read the answer, refusals included: a player that cannot read a 403 takes it for a
-// broken network and tries for ever, and one that cannot read a 503 gives up. carry is the route's mode.
-func (g *Gateway) setCORS(carry hls.TicketTransport, req *Request, resp *Response) {
+// setCORS lets pages of listed origins read the response, refusals included: a player that cannot read a 403 takes it for
+// a broken network and retries forever, and one that cannot read a 503 gives up.
+func (g *Gateway) setCORS(ticketIn hls.TicketTransport, req *Request, resp *Response) {
 	from := req.Header.Get("Origin")
-	if from == "" && carry != hls.TicketInNone { // only there a cache in front gives one viewer's answer to another
+	if from == "" && ticketIn != hls.TicketInNone { // only with TicketInNone may a cache in front share a response
 		return
 	}
 	allowed := g.options.Config.CORS.AllowedOrigins
 	switch {
 	case slices.Contains(allowed, "*"):
-		resp.set("Access-Control-Allow-Origin", "*")
+		resp.Set("Access-Control-Allow-Origin", "*")
 	case from != "" && slices.Contains(allowed, from):
-		resp.set("Access-Control-Allow-Origin", from)
-		resp.set("Vary", "Origin")
-		if carry == hls.TicketInCookie {
-			resp.set("Access-Control-Allow-Credentials", "true")
+		resp.Set("Access-Control-Allow-Origin", from)
+		resp.Set("Vary", "Origin")
+		if ticketIn == hls.TicketInCookie {
+			resp.Set("Access-Control-Allow-Credentials", "true")
 		}
 	default:
-		resp.set("Vary", "Origin")
+		resp.Set("Vary", "Origin")
 		return
 	}
 	if req.Method != http.MethodOptions {
-		resp.set("Access-Control-Expose-Headers", "Content-Length, Content-Range, Age")
+		resp.Set("Access-Control-Expose-Headers", "Content-Length, Content-Range, Age")
 	}
 }
 
-// answerPreflight answers OPTIONS, before anybody asks who the viewer is.
+// answerPreflight answers OPTIONS without looking at tickets or credentials.
 func answerPreflight(req *Request, resp *Response) {
 	resp.Status = http.StatusNoContent
-	resp.set("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
-	resp.set("Access-Control-Allow-Headers", req.Header.Get("Access-Control-Request-Headers"))
-	resp.set("Access-Control-Max-Age", preflightAge)
-	resp.set("Allow", "GET, HEAD, OPTIONS")
+	resp.Set("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
+	resp.Set("Access-Control-Allow-Headers", req.Header.Get("Access-Control-Request-Headers"))
+	resp.Set("Access-Control-Max-Age", preflightAge)
+	resp.Set("Allow", "GET, HEAD, OPTIONS")
 }

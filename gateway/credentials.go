@@ -8,7 +8,8 @@ import (
 	"usher/backends"
 )
 
-// credentialsOf reads what the route counts as credentials, the query given apart. The target is one that opens.
+// credentialsOf returns what the route counts as credentials in the given query, the path and the header. The target opens
+// sessions.
 func credentialsOf(t *target, req *Request, query, ticketParameter string) backends.Credentials {
 	c := backends.Credentials{Query: t.route.credentialQuery(query, ticketParameter)}
 	for i, name := range t.mapping.viewer.names {
@@ -28,7 +29,7 @@ func credentialsOf(t *target, req *Request, query, ticketParameter string) backe
 	return c
 }
 
-// credentialQuery keeps the parameters that are credentials, byte for byte and in their order.
+// credentialQuery keeps the parameters that are credentials, byte for byte and in order.
 func (r *route) credentialQuery(query, ticketParameter string) string {
 	return filterQuery(query, func(name string) bool {
 		switch {
@@ -45,8 +46,8 @@ func (r *route) credentialQuery(query, ticketParameter string) string {
 // isDirective reports whether a parameter is one of HLS's delivery directives.
 func isDirective(name string) bool { return strings.HasPrefix(name, "_HLS_") }
 
-// filterQuery keeps the pairs of a raw query whose decoded name is wanted, byte for byte and in their order; empty pairs
-// are dropped. If it keeps all of them, or none, it does not allocate.
+// filterQuery keeps the pairs of a raw query whose decoded name is wanted, byte for byte and in order. It drops empty
+// pairs. If it keeps all pairs, or none, it does not allocate.
 func filterQuery(query string, want func(name string) bool) string {
 	kept, all := make([]string, 0, 8), !strings.HasSuffix(query, "&")
 	for rest := query; rest != ""; {
@@ -72,7 +73,7 @@ func filterQuery(query string, want func(name string) bool) string {
 	}
 }
 
-// withoutPairs is the query without the pairs of another one, each taken out once.
+// withoutPairs returns the query without the pairs of part, each removed once.
 func withoutPairs(query, part string) string {
 	if part == "" {
 		return query
@@ -89,13 +90,13 @@ func withoutPairs(query, part string) string {
 	return strings.Join(kept, "&")
 }
 
-// parameterName is the decoded name of a raw pair.
+// parameterName returns the decoded name of a raw pair.
 func parameterName(pair string) string {
 	name, _, _ := strings.Cut(pair, "=")
 	return backends.UnescapeQuery(name)
 }
 
-// parameter is the raw value of a parameter, the first one of that name.
+// parameter returns the raw value of the first parameter of that name, or "".
 func parameter(query, name string) string {
 	for rest := query; rest != ""; {
 		var pair string
@@ -107,7 +108,7 @@ func parameter(query, name string) string {
 	return ""
 }
 
-// missing is the first credential that the route requires and the viewer did not show, or "".
+// missing returns the first required credential that the viewer did not show, or "".
 func (r *route) missing(c *backends.Credentials) string {
 	for _, name := range r.config.RequiredCredentials {
 		if hasParameter(c.Query, name) || slices.ContainsFunc(c.Headers, func(h backends.Header) bool {

@@ -11,16 +11,16 @@ import (
 	"usher/gateway/edge"
 )
 
-// edgeCheck is what answering one edge takes. It is used again.
+// edgeCheck is the memory that answering one edge takes. It is pooled.
 type edgeCheck struct {
 	incoming edge.HTTPRequest
 	request  edge.CheckRequest
-	view     Request // of the viewer, as the edge tells it
+	viewer   Request // as the edge reports it
 	header   edge.ViewerHeader
 }
 
-// serveEdge answers an edge that asks over HTTP at the path of an endpoint. The edge is who holds the connection or,
-// behind a trusted proxy, who that one says.
+// serveEdge answers an edge that asks over HTTP at an endpoint's path. The edge is at the other end of the connection, or
+// behind a trusted proxy that forwards its address.
 func (g *Gateway) serveEdge(ctx context.Context, req *Request, viewer client, resp *Response) error {
 	edgeAddr := req.Peer
 	endpoint, isAllowed := g.endpoints.AtPath(req.Path, edgeAddr)
@@ -40,7 +40,7 @@ func (g *Gateway) serveEdge(ctx context.Context, req *Request, viewer client, re
 	check, _ := g.edgeChecks.Get().(*edgeCheck)
 	defer g.release(check)
 	check.incoming = edge.HTTPRequest{
-		Method: req.Method, Query: req.Query, Host: req.Host, Header: req.Header, Body: body, IsEdge: g.isForwarder,
+		Method: req.Method, Query: req.Query, Host: req.Host, Header: req.Header, Body: body, IsForwarder: g.isForwarder,
 	}
 	if err := endpoint.Dialect().Decode(&check.incoming, &check.request); err != nil {
 		endpoint.WarnUnreadable(g.options.Logger, edgeAddr, err)
@@ -50,8 +50,8 @@ func (g *Gateway) serveEdge(ctx context.Context, req *Request, viewer client, re
 	return g.answerEdge(ctx, check, endpoint.Dialect(), edgeAddr, req.Path, resp)
 }
 
-// Check answers an edge that asks by other means than the public listener. The answer's status and fields are in the
-// dialect's words. It returns an error only if the edge went away.
+// Check answers an edge that asks by other means than the public listener. The response is encoded in the dialect. Check
+// returns an error only if the edge disconnected.
 func (g *Gateway) Check(ctx context.Context, d edge.Dialect, edgeAddr netip.Addr, q *edge.CheckRequest, resp *Response) error {
 	endpoint, isAllowed := g.endpoints.OfDialect(d, edgeAddr)
 	if !isAllowed {
@@ -70,7 +70,8 @@ func (g *Gateway) release(check *edgeCheck) {
 	g.edgeChecks.Put(check)
 }
 
-// viewerAddress is the viewer's address where the edge itself stands behind a proxy of ours and says that one's.
+// viewerAddress returns the viewer's address. An edge behind a trusted proxy reports that proxy's address, so then the
+// viewer's is in X-Forwarded-For.
 func (g *Gateway) viewerAddress(q *edge.CheckRequest) netip.Addr {
 	if q.Header == nil || !g.trusted.contain(q.Address) {
 		return q.Address
@@ -81,25 +82,25 @@ func (g *Gateway) viewerAddress(q *edge.CheckRequest) netip.Addr {
 	return q.Address
 }
 
-// isEdgeOrProxy reports whether an address is an edge's or a trusted proxy's, so that it is no viewer's.
+// isEdgeOrProxy reports whether an address is an edge's or a trusted proxy's, and so not a viewer's.
 func (g *Gateway) isEdgeOrProxy(address netip.Addr) bool {
 	return g.trusted.contain(address) || g.endpoints.Allow(address)
 }
 
-// rejectUnlistedEdge refuses an edge that no network lists, and warns the operator: most likely it is one of theirs that
-// they forgot. The endpoint may be nil.
+// rejectUnlistedEdge refuses an edge outside the endpoint's networks and warns the operator, who most likely forgot to list
+// it. The endpoint may be nil.
 func (g *Gateway) rejectUnlistedEdge(endpoint *edge.Endpoint, address netip.Addr, resp *Response) {
-	resp.refuse(http.StatusForbidden, "you are none of routes[].edge.networks")
+	resp.refuse(http.StatusForbidden, "this address may not ask; add it to routes[].edge.networks")
 	endpoint.WarnUnlisted(g.options.Logger, address)
 }
 
-// rejectUnreadable refuses an edge's request that cannot be read, in the edge's dialect.
+// rejectUnreadable refuses an edge's request that cannot be decoded, in the edge's dialect.
 func rejectUnreadable(endpoint *edge.Endpoint, err error, resp *Response) {
 	resp.refuse(endpoint.Dialect().Encode(edge.CheckResult{Status: http.StatusForbidden}, resp), err.Error())
 }
 
-// answerEdge finds the route of what the viewer wants at the edge, decides, and encodes the answer. at is the path at
-// which the edge asked; several routes may share it.
+// answerEdge finds the viewer's target, decides, and encodes the response for the edge. at is the path at which the edge
+// asked; several routes may share it.
 func (g *Gateway) answerEdge(
 	ctx context.Context, check *edgeCheck, d edge.Dialect, edgeAddr netip.Addr, at string, resp *Response,
 ) error {
@@ -108,18 +109,18 @@ func (g *Gateway) answerEdge(
 	t, found := g.findEdgeTarget(d, edgeAddr, at, q)
 	switch {
 	case !found:
-		resp.refuse(http.StatusForbidden, "no route for this path and host")
+		resp.refuse(http.StatusForbidden, "no route serves this path and host")
 		g.warnUnrouted(d, edgeAddr, at)
 	case !isCleanPath(t.path):
 		resp.refuse(http.StatusForbidden, uncleanPath)
 	default:
-		check.view = Request{
+		check.viewer = Request{
 			Method: q.Method, Scheme: q.Scheme, Host: q.Host, Path: q.Path, Query: q.Query,
 			edgeSession: q.NamespacedSession(edgeAddr), isPublish: q.IsPublish,
 		}
 		check.header.Request = q
-		check.view.Header = &check.header
-		*rc = newRequestContext(&check.view, t, client{address: q.Address, scheme: q.Scheme, host: q.Host})
+		check.viewer.Header = &check.header
+		*rc = newRequestContext(&check.viewer, t, client{address: q.Address, scheme: q.Scheme, host: q.Host})
 		rc.isPlaylist = rc.isPlaylist || d.KeepsSessions()
 		if err := g.admitAtEdge(ctx, rc, resp); err != nil {
 			return err
@@ -129,7 +130,7 @@ func (g *Gateway) answerEdge(
 	return nil
 }
 
-// findEdgeTarget is what the viewer wants at an edge: the first route fits that allows the edge.
+// findEdgeTarget returns the target of a viewer at an edge, from the first matching route that allows the edge.
 func (g *Gateway) findEdgeTarget(d edge.Dialect, edgeAddr netip.Addr, at string, q *edge.CheckRequest) (target, bool) {
 	for _, r := range g.routes {
 		if !r.endpoint.Matches(d, edgeAddr, at) {
@@ -142,7 +143,7 @@ func (g *Gateway) findEdgeTarget(d edge.Dialect, edgeAddr netip.Addr, at string,
 	return target{}, false
 }
 
-// warnUnrouted warns the operator that viewers want what no route of their edge's has.
+// warnUnrouted warns that viewers of the edge ask for what none of its routes serves.
 func (g *Gateway) warnUnrouted(d edge.Dialect, edgeAddr netip.Addr, at string) {
 	for _, r := range g.routes {
 		if r.endpoint.Matches(d, edgeAddr, at) && r.endpoint.WarnUnrouted(g.options.Logger, edgeAddr, r.name) {
@@ -151,30 +152,16 @@ func (g *Gateway) warnUnrouted(d edge.Dialect, edgeAddr netip.Addr, at string) {
 	}
 }
 
-// admitAtEdge decides on a viewer of an edge's. It answers as it would a viewer who asks for media.
+// admitAtEdge decides on a viewer of an edge. It writes the response that a viewer who asks for media would get.
 func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Response) error {
-	r := rc.target.route
-	switch {
-	case rc.request.Method == http.MethodOptions: // a browser asks before it shows who it is, and learns nothing by it
-		resp.Status = http.StatusOK
-		return nil
-	case rc.request.Method != http.MethodGet && rc.request.Method != http.MethodHead:
-		resp.refuse(http.StatusForbidden, "only GET, HEAD and OPTIONS")
-		return nil
-	case rc.request.isPublish && r.config.Edge.PublishBackend == "":
-		resp.refuse(http.StatusForbidden, "nobody may publish: the route has no edge.publish_backend")
-		return nil
-	case !rc.canOpenSession() && r.endpoint.Matching() == edge.MatchByPlaylistsOnly && !mayBePlaylist(rc.target.path):
-		resp.Status = http.StatusOK
-		return nil
-	case !g.identifyAtEdge(rc, resp):
+	if answerUnchecked(rc, resp) || !g.identifyAtEdge(rc, resp) {
 		return nil
 	}
 	if err := g.authorize(ctx, rc, resp); err != nil || resp.Status != 0 {
 		return err
 	}
 	resp.Status = http.StatusOK
-	switch r.endpoint.Matching() {
+	switch rc.target.route.endpoint.Matching() {
 	case edge.MatchByAddressAgent:
 		if rc.viewer.address.IsValid() {
 			g.fingerprints.Record(g.fingerprint(rc), rc.id)
@@ -187,19 +174,31 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 	return nil
 }
 
-// fingerprint is what a viewer who shows nothing else is matched by.
+// answerUnchecked answers what needs no decision, and reports whether it did.
+func answerUnchecked(rc *requestContext, resp *Response) bool {
+	r := rc.target.route
+	switch {
+	case rc.request.Method == http.MethodOptions: // a browser's preflight shows no credentials, and learns nothing
+		resp.Status = http.StatusOK
+	case rc.request.Method != http.MethodGet && rc.request.Method != http.MethodHead:
+		resp.refuse(http.StatusForbidden, "only GET, HEAD and OPTIONS")
+	case rc.request.isPublish && r.config.Edge.PublishBackend == "":
+		resp.refuse(http.StatusForbidden, "publishing is not allowed; the route has no edge.publish_backend")
+	case !rc.canOpenSession() && r.endpoint.Matching() == edge.MatchByPlaylistsOnly && !mayBePlaylist(rc.target.path):
+		resp.Status = http.StatusOK
+	default:
+		return false
+	}
+	return true
+}
+
+// fingerprint returns the viewer's fingerprint.
 func (g *Gateway) fingerprint(rc *requestContext) edge.Fingerprint {
 	t := &rc.target
 	return g.fingerprints.Of(t.route.name, t.channel, rc.viewer.address, rc.request.Header.Get("User-Agent"), rc.request.isPublish)
 }
 
-// findByFingerprint finds the session of a viewer who shows nothing else, or nil.
-func (g *Gateway) findByFingerprint(rc *requestContext) (backends.SessionID, Session) {
-	var ids [edge.MaxAlike]backends.SessionID
-	return newestAllowed(g.fingerprints.AppendSessions(ids[:0], g.fingerprint(rc)), g.options.Sessions.Find)
-}
-
-// newestAllowed is the first session that is allowed, else the first that lives and is decided on, or nil.
+// newestAllowed returns the first session that is allowed, else the first live one with a decision, or nil.
 func newestAllowed(ids []backends.SessionID, find func(backends.SessionID) Session) (backends.SessionID, Session) {
 	var bestID backends.SessionID
 	var best Session
@@ -219,53 +218,71 @@ func newestAllowed(ids []backends.SessionID, find func(backends.SessionID) Sessi
 	return bestID, best
 }
 
-// mayBePlaylist reports whether an origin may take a path for that of a playlist: some cut off what follows a ';'.
+// mayBePlaylist reports whether an origin may take a path for a playlist's: some cut off what follows a ';'.
 func mayBePlaylist(path string) bool { return strings.Contains(strings.ToLower(path), ".m3u") }
 
-// identifyAtEdge says which session a viewer of an edge's has or may open: by his ticket, by his credentials, by what he
-// looks like. Only playlists open one; of an edge that keeps sessions itself, everything does.
+// identifyAtEdge finds the session id of a viewer at an edge by ticket, by credentials, or by fingerprint, and reports
+// whether it found one. Only playlists open sessions, except at edges that keep sessions themselves.
 func (g *Gateway) identifyAtEdge(rc *requestContext, resp *Response) bool {
-	r := rc.target.route
-	if r.endpoint.Matching() == edge.MatchByCookie {
-		if ticket := ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets); ticket != "" {
-			rc.claims, rc.hasTicket = g.verify(ticket, &rc.target)
-		}
-	}
 	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.QueryParameter)
-	if rc.hasTicket {
-		rc.id = rc.claims.id
-		if !rc.canOpenSession() || r.missing(&rc.credentials) != "" {
+	missing := rc.target.route.missing(&rc.credentials)
+	switch {
+	case g.matchByTicket(rc):
+		if !rc.canOpenSession() || missing != "" {
 			rc.credentials = backends.Credentials{}
 		}
 		return true
-	}
-	if !rc.credentials.IsEmpty() && r.missing(&rc.credentials) == "" {
+	case missing == "" && g.matchByCredentials(rc), g.matchByFingerprint(rc):
+		return true
+	case !rc.canOpenSession():
+		resp.refuse(http.StatusForbidden, "no session matches this request; open the playlist first")
+	case missing != "":
+		resp.refuse(http.StatusForbidden, "the credential "+missing+" is missing")
+	default:
 		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer, 0)
-		if rc.canOpenSession() || g.options.Sessions.Find(rc.id) != nil {
-			return true
-		}
+		return true
 	}
-	if r.endpoint.Matching() == edge.MatchByAddressAgent && rc.viewer.address.IsValid() {
-		if id, s := g.findByFingerprint(rc); s != nil {
-			rc.id, rc.credentials = id, backends.Credentials{}
-			rc.claims = ticketClaims{id: id, Ticket: s.Ticket()}
-			return true
-		}
-	}
-	if !rc.canOpenSession() {
-		resp.refuse(http.StatusForbidden, "nobody is known to watch from there; only playlists open sessions")
+	return false
+}
+
+// matchByTicket sets the session of a valid ticket in a cookie, and reports whether there is one.
+func (g *Gateway) matchByTicket(rc *requestContext) bool {
+	if rc.target.route.endpoint.Matching() != edge.MatchByCookie {
 		return false
 	}
-	if name := r.missing(&rc.credentials); name != "" {
-		resp.refuse(http.StatusForbidden, "the credential "+name+" is missing")
+	if ticket := ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets); ticket != "" {
+		rc.claims, rc.hasTicket = g.verify(ticket, &rc.target)
+	}
+	rc.id = rc.claims.id
+	return rc.hasTicket
+}
+
+// matchByCredentials sets the session of the credentials, and reports whether they may open it or it is open.
+func (g *Gateway) matchByCredentials(rc *requestContext) bool {
+	if rc.credentials.IsEmpty() {
 		return false
 	}
 	rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer, 0)
+	return rc.canOpenSession() || g.options.Sessions.Find(rc.id) != nil
+}
+
+// matchByFingerprint sets the session of the viewer's fingerprint, and reports whether there is one.
+func (g *Gateway) matchByFingerprint(rc *requestContext) bool {
+	if rc.target.route.endpoint.Matching() != edge.MatchByAddressAgent || !rc.viewer.address.IsValid() {
+		return false
+	}
+	var ids [edge.MaxAlike]backends.SessionID
+	id, s := newestAllowed(g.fingerprints.AppendSessions(ids[:0], g.fingerprint(rc)), g.options.Sessions.Find)
+	if s == nil {
+		return false
+	}
+	rc.id, rc.credentials = id, backends.Credentials{}
+	rc.claims = ticketClaims{id: id, Ticket: s.Ticket()}
 	return true
 }
 
-// encodeRefusal encodes a refusal in the dialect of the edge that asked, if the request is for an endpoint and not for a
-// route of media before it: a viewer's 503 must stay one. Nothing is known of who asks.
+// encodeRefusal encodes a refusal in the edge's dialect if the request is for an endpoint. A media route before it wins:
+// a viewer's 503 must stay one. The client need not be a listed edge.
 func (g *Gateway) encodeRefusal(req *Request, resp *Response) {
 	_, path, _ := ticketInPath(req.Path)
 	if t, found := findTarget(g.routes, clientOf(req, g.trusted).host, path); found && t.route.endpoint != nil {
@@ -273,7 +290,7 @@ func (g *Gateway) encodeRefusal(req *Request, resp *Response) {
 	}
 }
 
-// encodeForEdge turns the answer for a viewer into the one for the edge that asked about them.
+// encodeForEdge turns the response for a viewer into the one for the edge that asked.
 func encodeForEdge(d edge.Dialect, rc *requestContext, resp *Response) {
 	r, why := edge.CheckResult{Status: resp.Status}, resp.Body
 	for _, f := range resp.Fields() {
@@ -291,10 +308,10 @@ func encodeForEdge(d edge.Dialect, rc *requestContext, resp *Response) {
 	resp.keepFields("Set-Cookie")
 	resp.Body = nil
 	resp.Status = d.Encode(r, resp)
-	resp.set("Cache-Control", "no-store")
-	if resp.Status != http.StatusOK && !d.KeepsSessions() { // those show nothing of a body
+	resp.Set("Cache-Control", "no-store")
+	if resp.Status != http.StatusOK && !d.KeepsSessions() { // edges that keep sessions ignore the body
 		resp.Body = why
-		resp.set("Content-Type", "text/plain; charset=utf-8")
+		resp.Set("Content-Type", "text/plain; charset=utf-8")
 	}
-	resp.set("Content-Length", strconv.Itoa(len(resp.Body)))
+	resp.Set("Content-Length", strconv.Itoa(len(resp.Body)))
 }

@@ -43,7 +43,7 @@ func TestRoutesThatShareADoorAreToldApartByPathAndHost(t *testing.T) {
 				got := g.wantAsked(t, d, status, atEdge{uri: tc.uri, host: tc.host, scheme: "http"})
 				arrived := g.room.arrived()[before:]
 				if tc.want == "" {
-					if len(arrived) != 0 || !d.KeepsSessions() && got.body != "no route for this path and host\n" {
+					if len(arrived) != 0 || !d.KeepsSessions() && got.body != "no route serves this path and host\n" {
 						t.Errorf("%s at %s: %d arrived, answered %q", tc.uri, tc.host, len(arrived), got.body)
 					}
 					continue
@@ -224,7 +224,7 @@ func TestQuestionsThatCannotBeReadAreRefusedAndToldOnce(t *testing.T) {
 				}
 			}
 			want := []string{fmt.Sprintf(
-				"WARN an edge asks in words that cannot be read, so its viewers are refused edge=127.0.0.1 dialect=%s error=%s", d, tc.why)}
+				"WARN edge request invalid, viewers refused, set the edge up as in deploy/edges edge=127.0.0.1 dialect=%s error=%s", d, tc.why)}
 			if log := g.log.written(); !slices.Equal(log, want) {
 				t.Errorf("log: got %q, want %q", log, want)
 			}
@@ -246,7 +246,7 @@ func TestAPublishersQuestionIsBounded(t *testing.T) {
 		t.Errorf("of the most that is read: got %d %q, %d arrived", got.status, got.body, len(g.room.arrived()))
 	}
 	got := g.post(t, "/auth", body(edge.MaxBody+1))
-	if got.status != http.StatusForbidden || got.body != "the body is broken or too large\n" || len(g.room.arrived()) != 1 {
+	if got.status != http.StatusForbidden || got.body != "the body is incomplete or too large\n" || len(g.room.arrived()) != 1 {
 		t.Errorf("of a byte more: got %d %q, %d arrived", got.status, got.body, len(g.room.arrived()))
 	}
 	for name, text := range map[string]string{"empty": "", "cut off": body(100)[:99], "no object": "[]"} {
@@ -323,8 +323,8 @@ func TestACheckOfAnEdgesRouteAsksWhatTheEdgeWouldHaveAsked(t *testing.T) {
 				t.Errorf("Question: got %+v, %v, want the session that was opened", got, err)
 			}
 			for _, tc := range []struct{ path, query, host, want string }{
-				{"/play/a001/index.m3u8", "x=1", "tv.example.com", "the credential token is missing, so the viewer is refused without asking"},
-				{"/play/a001/index.m3u8", "token=1", "a.example.com", "no route for this path and host"},
+				{"/play/a001/index.m3u8", "x=1", "tv.example.com", "the credential token is missing, so the viewer is refused without a check"},
+				{"/play/a001/index.m3u8", "token=1", "a.example.com", "no route serves this path and host"},
 				{"/play/../index.m3u8", "token=1", "tv.example.com", uncleanPath},
 			} {
 				q, err := g.BackendRequest(&Request{Path: tc.path, Query: tc.query, Host: tc.host, Header: http.Header{}}, "")

@@ -120,7 +120,7 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 		},
 		"a channel in the door": {
 			edge.Nginx, func(r *RouteConfig) { r.Path = "/auth/{channel}" },
-			`routes[0].path: "/auth/{channel}" is where the edge asks, so only a * at its end may vary`,
+			`routes[0].path: "/auth/{channel}" is the edge's own path; only a * at its end may vary`,
 		},
 		"viewers of no channel": {
 			edge.Nginx, func(r *RouteConfig) { r.Edge.ViewerPath = "/play/*" },

@@ -141,22 +141,22 @@ func TestEveryEdgeIsAnsweredInItsOwnWords(t *testing.T) {
 			edge.Nginx:     "200" + named, edge.ForwardAuth: "200" + named, edge.Envoy: "200" + named,
 		}},
 		"a no": {by(map[string]backends.Decision{"token=1": no}), map[edge.Dialect]string{
-			edge.Astra: "403", edge.Alta: "403", edge.Flussonic: "403", edge.Nginx: "403" + nameless + " | refused by backend",
-			edge.ForwardAuth: "403" + nameless + " | refused by backend", edge.Envoy: "403" + nameless + " | refused by backend",
+			edge.Astra: "403", edge.Alta: "403", edge.Flussonic: "403", edge.Nginx: "403" + nameless + " | denied by backend",
+			edge.ForwardAuth: "403" + nameless + " | denied by backend", edge.Envoy: "403" + nameless + " | denied by backend",
 		}},
 		"a no that leads elsewhere": {by(map[string]backends.Decision{"token=1": elsewhere}), map[edge.Dialect]string{
 			edge.Astra:       "403 | X-Location: http://promo.example.com/?a=b",
 			edge.Alta:        "403 | X-Location: http://promo.example.com/?a=b",
 			edge.Flussonic:   "403",
-			edge.Nginx:       "403" + nameless + " | X-Location: http://promo.example.com/?a=b | sent elsewhere by the backend",
-			edge.ForwardAuth: "302" + nameless + " | Location: http://promo.example.com/?a=b | sent elsewhere by the backend",
-			edge.Envoy:       "302" + nameless + " | Location: http://promo.example.com/?a=b | sent elsewhere by the backend",
+			edge.Nginx:       "403" + nameless + " | X-Location: http://promo.example.com/?a=b | redirected by the backend",
+			edge.ForwardAuth: "302" + nameless + " | Location: http://promo.example.com/?a=b | redirected by the backend",
+			edge.Envoy:       "302" + nameless + " | Location: http://promo.example.com/?a=b | redirected by the backend",
 		}},
 		"nobody can say": {by(map[string]backends.Decision{"token=1": {}}), map[edge.Dialect]string{
 			edge.Astra: "403", edge.Alta: "403", edge.Flussonic: "500",
-			edge.Nginx:       "403 | X-Usher-Source: none | nobody can say now whether you may watch",
-			edge.ForwardAuth: "503 | X-Usher-Source: none | Retry-After: 2 | nobody can say now whether you may watch",
-			edge.Envoy:       "503 | X-Usher-Source: none | Retry-After: 2 | nobody can say now whether you may watch",
+			edge.Nginx:       "403 | X-Usher-Source: none | access cannot be checked now; try again",
+			edge.ForwardAuth: "503 | X-Usher-Source: none | Retry-After: 2 | access cannot be checked now; try again",
+			edge.Envoy:       "503 | X-Usher-Source: none | Retry-After: 2 | access cannot be checked now; try again",
 		}},
 		"a bound of ours": {func(session.OpenRequest) (backends.Decision, error) {
 			return backends.Decision{}, backends.NewOverload("sessions.max", 1)

@@ -22,7 +22,7 @@ func heardFrom(networks ...string) func(*RouteConfig) {
 	}
 }
 
-const stranger = "WARN somebody asks who is no edge; if he is one of yours, add him to the route's edge.networks address="
+const stranger = "WARN unlisted edge rejected, add it to the route's edge.networks if it is yours address="
 
 func TestOnlyListedEdgesAreHeard(t *testing.T) {
 	t.Parallel()
@@ -33,7 +33,7 @@ func TestOnlyListedEdgesAreHeard(t *testing.T) {
 			g := newEdgeGate(t, nil, edgeRoute(d, heardFrom("203.0.113.0/24", "2001:db8::/32")))
 			for range 3 {
 				got := g.wantAsked(t, d, http.StatusForbidden, atEdge{uri: "/play/a001/index.m3u8?token=1"})
-				if got.body != "you are none of routes[].edge.networks\n" || got.header.Get("Cache-Control") != "no-store" {
+				if got.body != "this address may not ask; add it to routes[].edge.networks\n" || got.header.Get("Cache-Control") != "no-store" {
 					t.Errorf("got %q, %v", got.body, got.header)
 				}
 			}
@@ -210,10 +210,10 @@ func TestADoorSaysWhereItCannotBe(t *testing.T) {
 		"a path that ends in *":   {func(r *RouteConfig) { r.Path = "/ask/*" }, ""},
 		"no path":                 {func(r *RouteConfig) { r.Path = "" }, `path: "" must begin with /`},
 		"no slash":                {func(r *RouteConfig) { r.Path = "auth" }, `path: "auth" must begin with /`},
-		"where tickets stand":     {func(r *RouteConfig) { r.Path = "/~auth" }, `path: "/~auth" must not begin with /~, where tickets stand`},
-		"a channel":               {func(r *RouteConfig) { r.Path = "/auth/{channel}" }, `path: "/auth/{channel}" is where the edge asks, so only a * at its end may vary`},
-		"a channel and more":      {func(r *RouteConfig) { r.Path = "/auth/{channel}/*" }, `path: "/auth/{channel}/*" is where the edge asks, so only a * at its end may vary`},
-		"a query":                 {func(r *RouteConfig) { r.Path = "/auth?x" }, `path: "/auth?x": "?" never stands in a path as it travels; write it escaped`},
+		"where tickets stand":     {func(r *RouteConfig) { r.Path = "/~auth" }, `path: "/~auth" must not begin with /~, which is for tickets`},
+		"a channel":               {func(r *RouteConfig) { r.Path = "/auth/{channel}" }, `path: "/auth/{channel}" is the edge's own path; only a * at its end may vary`},
+		"a channel and more":      {func(r *RouteConfig) { r.Path = "/auth/{channel}/*" }, `path: "/auth/{channel}/*" is the edge's own path; only a * at its end may vary`},
+		"a query":                 {func(r *RouteConfig) { r.Path = "/auth?x" }, `path: "/auth?x": a path in a request never has "?"; write it escaped`},
 		"viewers of no channel":   {func(r *RouteConfig) { r.Edge.ViewerPath = "/play/*" }, `edge.viewer_path: "/play/*" needs a {channel}`},
 		"viewers without slash":   {func(r *RouteConfig) { r.Edge.ViewerPath = "play" }, `edge.viewer_path: "play" must begin with /`},
 		"viewers of two channels": {func(r *RouteConfig) { r.Edge.ViewerPath = "/{channel}/{channel}" }, `edge.viewer_path: "/{channel}/{channel}" names {channel} twice`},

@@ -24,7 +24,7 @@ func TestASegmentIsTheViewersWhoAskedForThePlaylistAlike(t *testing.T) {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			g := newEdgeGate(t, nil, twoRoutes(d, func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} })...)
-			const nobody = "nobody is known to watch from there; only playlists open sessions\n"
+			const nobody = "no session matches this request; open the playlist first\n"
 			seg := atEdge{uri: "/play/a001/seg-17.ts"}
 			if got := g.wantAsked(t, d, 403, seg); got.body != nobody {
 				t.Errorf("before the playlist: got %q", got.body)
@@ -84,7 +84,7 @@ func TestARecognisedViewerIsToldWhatHoldsForHim(t *testing.T) {
 		seg := atEdge{uri: "/play/a001/seg-17.ts"}
 		g.wantAsked(t, d, 200, seg)
 		g.room.change(backends.Decision{Verdict: backends.Denied, Source: backends.FromOperator, Redirect: "http://promo/"})
-		if got := g.wantAsked(t, d, 403, seg); got.body != "refused by operator\n" || got.header.Get("X-Location") != "" {
+		if got := g.wantAsked(t, d, 403, seg); got.body != "denied by operator\n" || got.header.Get("X-Location") != "" {
 			t.Errorf("%s, kicked: got %q, %v", d, got.body, got.header)
 		}
 		g.room.change(backends.Decision{})
@@ -112,7 +112,7 @@ func TestAViewerWhoWasRefusedIsNotRecognised(t *testing.T) {
 		g := newEdgeGate(t, nil, edgeRoute(d))
 		g.room.decide = by(nil)
 		g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/index.m3u8?token=1"})
-		if got := g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/seg-17.ts"}); !strings.HasPrefix(got.body, "nobody is known") {
+		if got := g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/seg-17.ts"}); !strings.HasPrefix(got.body, "no session matches") {
 			t.Errorf("%s: got %q", d, got.body)
 		}
 	}
@@ -316,7 +316,7 @@ func (g *edgeGate) tryCookie(t *testing.T, d edge.Dialect, scheme, value string)
 		t.Errorf("with credentials beside: arrived %+v, want one by its ticket and them", a)
 	}
 	g.room.change(backends.Decision{Verdict: backends.Denied, Source: backends.FromBan})
-	if got := g.wantAsked(t, d, 403, with("/play/caf%C3%A9/seg-17.ts", value)); got.body != "refused by ban\n" {
+	if got := g.wantAsked(t, d, 403, with("/play/caf%C3%A9/seg-17.ts", value)); got.body != "denied by ban\n" {
 		t.Errorf("a banned viewer: got %q", got.body)
 	}
 }

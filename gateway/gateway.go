@@ -20,16 +20,17 @@ import (
 
 // Session is what the gateway needs of a live session.
 type Session interface {
-	// Decision is what holds now, or nil while nobody has decided.
+	// Decision returns the decision that holds now, or nil before the first one.
 	Decision() *backends.Decision
-	// Ticket is what the session's tickets say.
+	// Ticket returns what the session's tickets say.
 	Ticket() session.Ticket
-	// Seen notes a request, for a playlist or not, and Sent the bytes that it got.
+	// Seen records a request for a playlist or for media.
 	Seen(now time.Time, playlist bool)
+	// Sent counts bytes sent to the viewer.
 	Sent(n int64)
-	// Admit reports whether a viewer of that address prefix may use the session, of which no more than limit share it.
+	// Admit reports whether an address prefix may use the session. At most limit prefixes share one session.
 	Admit(prefix uint64, now time.Time, limit int) bool
-	// Expires is when the decision is to be renewed.
+	// Expires returns when the decision is renewed.
 	Expires() time.Time
 }
 
@@ -37,9 +38,9 @@ type Session interface {
 type Sessions interface {
 	// Find returns the live session of that id, or nil. It neither locks nor allocates.
 	Find(id backends.SessionID) Session
-	// Open returns the session with its first decision taken. It returns *backends.Overload, an error of its own when
-	// the node shuts down, or ctx's.
-	Open(ctx context.Context, a session.OpenRequest) (Session, error)
+	// Open returns the session after its first decision. It returns *backends.Overload, an error of its own while the
+	// node shuts down, or ctx's error.
+	Open(ctx context.Context, r session.OpenRequest) (Session, error)
 }
 
 // Options are what a Gateway needs. All are required.
@@ -48,14 +49,14 @@ type Options struct {
 	Sessions Sessions
 	// Origins are the fetchers by name, one for each of Config.Origins.
 	Origins map[string]*origin.Origin
-	// MaxAddressesPerSession is how many address prefixes may share a session; RetryAfter when a viewer on whom nobody could
-	// decide is asked to come back.
+	// MaxAddresses is how many address prefixes may share a session.
 	MaxAddresses int
-	RetryAfter   time.Duration
-	Logger       *slog.Logger
+	// RetryAfter is sent to viewers whose access could not be checked.
+	RetryAfter time.Duration
+	Logger     *slog.Logger
 }
 
-// Gateway answers viewers, and edges that ask about theirs. It is safe for concurrent use.
+// Gateway answers viewers, and edges that ask about their viewers. It is safe for concurrent use.
 type Gateway struct {
 	options      Options
 	routes       []*route
@@ -76,7 +77,7 @@ func New(o Options) (*Gateway, error) {
 		trusted: o.Config.TrustedProxies, listed: newListedQueries(), fingerprints: edge.NewFingerprints(),
 	}
 	g.edgeChecks.New = func() any { return new(edgeCheck) }
-	g.isForwarder = g.isEdgeOrProxy // made once, as it is an allocation
+	g.isForwarder = g.isEdgeOrProxy // made once, because a method value is an allocation
 	for i, c := range o.Config.Routes {
 		r, err := newRoute(c, o.Origins[c.Origin])
 		if err != nil {
@@ -98,7 +99,7 @@ func New(o Options) (*Gateway, error) {
 	return g, nil
 }
 
-// URLs are the origin's addresses, the preferred one first.
+// URLs returns the origin's addresses, the preferred one first.
 func (c *OriginConfig) URLs() ([]*url.URL, error) {
 	var urls []*url.URL
 	for _, text := range append([]string{c.URL}, c.Fallback...) {
@@ -111,7 +112,7 @@ func (c *OriginConfig) URLs() ([]*url.URL, error) {
 	return urls, nil
 }
 
-// Close ends what runs in the background. The gateway must not be used afterwards.
+// Close stops the background goroutines. The gateway must not be used afterwards.
 func (g *Gateway) Close() {
 	g.hasher.playbackIDs.owners.StopAllGoroutines()
 	g.listed.queries.StopAllGoroutines()
@@ -119,17 +120,17 @@ func (g *Gateway) Close() {
 	g.fingerprints.Close()
 }
 
-// SigningKey is the id of the key that signs new tickets.
+// SigningKey returns the id of the key that signs new tickets.
 func (g *Gateway) SigningKey() string { return g.signer.signing.id }
 
-// requestContext is one request on its way through the gateway.
+// requestContext is the state of one request.
 type requestContext struct {
 	request        *Request
 	target         target
 	viewer         client
 	isPlaylist     bool
-	hasTicket      bool // the ticket is one of ours
-	isTicketInPath bool // it stood in the path, so that relative URIs inherit it
+	hasTicket      bool // the ticket is valid
+	isTicketInPath bool // a ticket is in the path, so relative URIs inherit it
 	credentials    backends.Credentials
 	claims         ticketClaims
 	session        Session
@@ -141,7 +142,7 @@ func newRequestContext(req *Request, t target, viewer client) requestContext {
 	return requestContext{request: req, target: t, viewer: viewer, isPlaylist: isPlaylist(t.path), now: time.Now()}
 }
 
-// Serve answers one request. It returns an error only if the viewer went away, when there is nothing to answer.
+// Serve answers one request. It returns an error only if the viewer disconnected, so that there is nothing to answer.
 func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error {
 	text, path, inPath := ticketInPath(req.Path)
 	if !isCleanPath(path) {
@@ -154,7 +155,7 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 	t, found := findTarget(g.routes, viewer.host, path)
 	if !found {
 		g.setCORS(hls.TicketInPath, req, resp)
-		resp.refuse(http.StatusNotFound, "no route for this path and host")
+		resp.refuse(http.StatusNotFound, "no route serves this path and host")
 		return nil
 	}
 	if t.route.endpoint != nil {
@@ -167,7 +168,7 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 		answerPreflight(req, resp)
 		return nil
 	default:
-		resp.set("Allow", "GET, HEAD, OPTIONS")
+		resp.Set("Allow", "GET, HEAD, OPTIONS")
 		resp.refuse(http.StatusMethodNotAllowed, "only GET, HEAD and OPTIONS")
 		return nil
 	}
@@ -190,12 +191,12 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 	return g.serveMedia(ctx, rc, resp)
 }
 
-// identify says who the viewer is, by his ticket or else by his credentials. Who shows neither is refused here, before
-// anything is looked up.
+// identify finds the session id by the ticket, else by the credentials, and reports whether it found one. A request
+// without either is refused here, before any lookup.
 func (g *Gateway) identify(rc *requestContext, ticket string, resp *Response) bool {
 	r := rc.target.route
 	if rc.isTicketInPath && !r.acceptsTicketInPath() {
-		resp.refuse(http.StatusForbidden, "tickets of this route do not stand in the path")
+		resp.refuse(http.StatusForbidden, "this route accepts no ticket in the path")
 		return false
 	}
 	if !rc.isTicketInPath {
@@ -210,10 +211,10 @@ func (g *Gateway) identify(rc *requestContext, ticket string, resp *Response) bo
 		rc.credentials = g.credentialsBesideTicket(rc)
 		return true
 	case rc.isTicketInPath:
-		resp.refuse(http.StatusForbidden, "the ticket is not one of ours for this channel")
+		resp.refuse(http.StatusForbidden, "the ticket is not valid for this channel; open the playlist again")
 		return false
 	case !rc.canOpenSession():
-		resp.refuse(http.StatusForbidden, "no ticket; only playlists open sessions")
+		resp.refuse(http.StatusForbidden, "no ticket; open the playlist first")
 		return false
 	}
 	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.QueryParameter)
@@ -225,13 +226,13 @@ func (g *Gateway) identify(rc *requestContext, ticket string, resp *Response) bo
 	return true
 }
 
-// canOpenSession reports whether credentials count for what the viewer asks for.
+// canOpenSession reports whether credentials open a session on this path.
 func (rc *requestContext) canOpenSession() bool {
 	return rc.target.opensSession && (rc.isPlaylist || rc.target.route.config.CredentialsEverywhere)
 }
 
-// verify reads a ticket for the target. Places of a route may overlap, as "/live/{user}/{password}/{channel}.m3u8" and
-// "/live/{channel}/*" do: then the ticket tells which one is meant.
+// verify checks a ticket for the target. Patterns of a route may overlap, such as "/live/{user}/{password}/{channel}.m3u8"
+// and "/live/{channel}/*": then the target becomes the one that the ticket was signed for.
 func (g *Gateway) verify(ticket string, t *target) (ticketClaims, bool) {
 	for here, more := *t, true; more; more = here.nextMapping() {
 		if c, ok := g.signer.verify(ticket, ticketScope{here.route.name, here.channel}); ok {
@@ -242,8 +243,8 @@ func (g *Gateway) verify(ticket string, t *target) (ticketClaims, bool) {
 	return ticketClaims{}, false
 }
 
-// credentialsBesideTicket are what a viewer with a ticket shows as well: enough to ask a backend about him, or none.
-// What a playlist listed is the origin's, though it may look like a credential.
+// credentialsBesideTicket returns the credentials that came with a ticket, or none if a backend could not decide on them.
+// A parameter that a playlist listed is the origin's, even if it looks like a credential.
 func (g *Gateway) credentialsBesideTicket(rc *requestContext) backends.Credentials {
 	if !rc.canOpenSession() {
 		return backends.Credentials{}
@@ -259,8 +260,8 @@ func (g *Gateway) credentialsBesideTicket(rc *requestContext) backends.Credentia
 	return c
 }
 
-// authorize reads the decision on the viewer, opening his session if nobody has. The answer's status stays zero if he may
-// have what he asked for.
+// authorize reads the decision on the viewer and opens the session if there is none. The response's status stays zero if
+// the viewer is allowed.
 func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Response) error {
 	d, err := g.findOrOpenSession(ctx, rc)
 	if err != nil {
@@ -269,14 +270,14 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 	prefix := networkPrefix(rc.viewer.address)
 	if !rc.session.Admit(prefix, rc.now, g.options.MaxAddresses) {
 		if rc.credentials.IsEmpty() {
-			resp.refuse(http.StatusForbidden, "the ticket is used from too many addresses; credentials are needed")
+			resp.refuse(http.StatusForbidden, "the ticket is used from too many addresses; open the playlist with credentials")
 			return nil
 		}
-		// The excess viewer is a session of his own, with a ticket of his own.
+		// A viewer beyond the limit gets a session and a ticket of their own.
 		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer, prefix)
 		rc.claims, rc.hasTicket, rc.isTicketInPath = ticketClaims{}, false, false
 		if !rc.canOpenSession() && g.options.Sessions.Find(rc.id) == nil {
-			resp.refuse(http.StatusForbidden, "used from too many addresses; only playlists open sessions")
+			resp.refuse(http.StatusForbidden, "the credentials are used from too many addresses; open the playlist again")
 			return nil
 		}
 		if d, err = g.findOrOpenSession(ctx, rc); err != nil {
@@ -294,14 +295,14 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 	return nil
 }
 
-// findOrOpenSession finds the viewer's session and what it stands on.
+// findOrOpenSession sets the viewer's session and returns its decision.
 func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*backends.Decision, error) {
-	// A viewer without ticket and credentials is one that a backend decides on by his address.
+	// On a viewer without ticket and credentials a backend decides by their address.
 	known := !rc.credentials.IsEmpty() || rc.claims.IsZero()
 	rc.session = g.options.Sessions.Find(rc.id)
 	if rc.session != nil {
 		d := rc.session.Decision()
-		// A session known by its ticket alone can be asked about once credentials turn up.
+		// A session that was admitted by ticket alone is checked once credentials arrive.
 		if d != nil && (d.Source != backends.FromTicket || !known) {
 			return d, nil
 		}
@@ -319,7 +320,7 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 	return s.Decision(), nil
 }
 
-// newBackendRequest is what a backend would be asked about the viewer.
+// newBackendRequest returns what a backend is asked about the viewer.
 func (g *Gateway) newBackendRequest(rc *requestContext) *backends.Request {
 	t := &rc.target
 	return &backends.Request{
@@ -332,7 +333,7 @@ func (g *Gateway) newBackendRequest(rc *requestContext) *backends.Request {
 	}
 }
 
-// backend is who decides on the viewer.
+// backend returns the name of the backend that decides on the viewer.
 func (rc *requestContext) backend() string {
 	c := &rc.target.route.config
 	if rc.request.isPublish {
@@ -341,30 +342,30 @@ func (rc *requestContext) backend() string {
 	return c.Backend
 }
 
-// device is what the viewer shows of what the route tells a user's devices apart by, each part behind its length, so that
-// no two devices read the same.
+// device returns the viewer's device fields, each behind its length, so that no two devices give the same text. It is
+// empty if the viewer shows none of them.
 func (rc *requestContext) device() string {
 	names := rc.target.route.config.DeviceFields
 	if len(names) == 0 {
 		return ""
 	}
 	var parts []byte
-	shown := false
+	hasAny := false
 	for _, name := range names {
 		value := backends.UnescapeQuery(parameter(rc.request.Query, name))
 		if value == "" {
 			value = rc.request.Header.Get(name)
 		}
-		shown = shown || value != ""
+		hasAny = hasAny || value != ""
 		parts = backends.AppendField(parts, value)
 	}
-	if !shown {
+	if !hasAny {
 		return ""
 	}
 	return string(parts)
 }
 
-// rejectUnopened answers a viewer whose session could not be opened. If he went away himself there is nothing to answer.
+// rejectUnopened answers a viewer whose session could not be opened. If the viewer disconnected it returns the error.
 func (g *Gateway) rejectUnopened(err error, resp *Response) error {
 	if errors.Is(err, context.Canceled) {
 		return err

@@ -47,9 +47,9 @@ func (g *gate) wantRefused(t *testing.T, want refusal, method, path string, fiel
 
 func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 	t.Parallel()
-	noTicket := refusal{403, "no ticket; only playlists open sessions"}
-	badTicket := refusal{403, "the ticket is not one of ours for this channel"}
-	noRoute := refusal{404, "no route for this path and host"}
+	noTicket := refusal{403, "no ticket; open the playlist first"}
+	badTicket := refusal{403, "the ticket is not valid for this channel; open the playlist again"}
+	noRoute := refusal{404, "no route serves this path and host"}
 	dirty := refusal{400, uncleanPath}
 	mint := func(g *gate, c ticketClaims, route, channel string) string {
 		c.Opened = time.Unix(1_790_000_000, 0)
@@ -97,7 +97,7 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 				return "/~" + mint(g, ticketClaims{id: id}, play, "a001") + "/play/a001/seg-17.ts"
 			},
 			nil,
-			refusal{403, "tickets of this route do not stand in the path"},
+			refusal{403, "this route accepts no ticket in the path"},
 		},
 		"a ticket in the query of a route that carries it in the path": {nil, func(g *gate) string {
 			return "/play/a001/seg-17.ts?ticket=" + mint(g, ticketClaims{id: id}, play, "a001")
@@ -312,26 +312,26 @@ func TestADecisionBecomesAStatus(t *testing.T) {
 		"denied": {
 			backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: "token=123 is old"},
 			nil,
-			line{Status: 403, Body: "refused by backend\n"},
-			line{Status: 403, Body: "refused by backend\n"},
+			line{Status: 403, Body: "denied by backend\n"},
+			line{Status: 403, Body: "denied by backend\n"},
 		},
 		"banned": {
 			backends.Decision{Verdict: backends.Denied, Source: backends.FromBan},
 			nil,
-			line{Status: 403, Body: "refused by ban\n"},
-			line{Status: 403, Body: "refused by ban\n"},
+			line{Status: 403, Body: "denied by ban\n"},
+			line{Status: 403, Body: "denied by ban\n"},
 		},
 		"denied, and sent elsewhere": {
 			backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Redirect: promo},
 			nil,
-			line{Status: 302, Body: "sent elsewhere by the backend\n", Location: promo},
-			line{Status: 403, Body: "refused by backend\n"},
+			line{Status: 302, Body: "redirected by the backend\n", Location: promo},
+			line{Status: 403, Body: "denied by backend\n"},
 		},
 		"pending": {
 			backends.Decision{},
 			nil,
-			line{Status: 503, Body: "nobody can say now whether you may watch\n", Wait: "2"},
-			line{Status: 503, Body: "nobody can say now whether you may watch\n", Wait: "2"},
+			line{Status: 503, Body: "access cannot be checked now; try again\n", Wait: "2"},
+			line{Status: 503, Body: "access cannot be checked now; try again\n", Wait: "2"},
 		},
 		"overload": {
 			backends.Decision{},
@@ -546,9 +546,9 @@ func TestAQuestionThatWouldNotBeAskedSaysWhy(t *testing.T) {
 	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
 	for path, want := range map[string]string{
 		"/play/a001/../x.m3u8":  uncleanPath,
-		"/vod/a001/index.m3u8":  "no route for this path and host",
-		"/play/a001/seg-17.ts":  "only playlists open sessions; anything else is refused without asking",
-		"/play/a001/index.m3u8": "the credential token is missing, so the viewer is refused without asking",
+		"/vod/a001/index.m3u8":  "no route serves this path and host",
+		"/play/a001/seg-17.ts":  "only playlists open sessions; other requests are refused without a check",
+		"/play/a001/index.m3u8": "the credential token is missing, so the viewer is refused without a check",
 	} {
 		if q, err := g.BackendRequest(&Request{Path: path, Header: http.Header{}}, ""); err == nil || err.Error() != want {
 			t.Errorf("Question(%s): got %v %v, want %q", path, q, err, want)

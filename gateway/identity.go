@@ -14,10 +14,10 @@ import (
 	"usher/backends"
 )
 
-// identityDomain keeps the hash of a session id apart from any other use of the same secret.
+// identityDomain separates the hash of a session id from any other use of the same secret.
 const identityDomain = "usher session 1"
 
-// sessionHasher makes session ids. It is safe for concurrent use.
+// sessionHasher derives session ids. It is safe for concurrent use.
 type sessionHasher struct {
 	macs        sync.Pool
 	playbackIDs playbackIDs
@@ -36,9 +36,9 @@ type identityMAC struct {
 	sum  [sha256.Size]byte
 }
 
-// sessionID is the same on every node for the same viewer. apart, if not zero, is the address prefix of a viewer who is
-// told apart from a crowd that uses the same credentials.
-func (i *sessionHasher) sessionID(t *target, c *backends.Credentials, req *Request, viewer client, apart uint64) backends.SessionID {
+// sessionID returns the viewer's session id, the same on every node. prefix is zero, or the network prefix of a viewer
+// beyond the limit of addresses, who gets a session apart from the others with the same credentials.
+func (i *sessionHasher) sessionID(t *target, c *backends.Credentials, req *Request, viewer client, prefix uint64) backends.SessionID {
 	m, _ := i.macs.Get().(*identityMAC)
 	defer i.macs.Put(m)
 	m.in = append(m.in[:0], identityDomain...)
@@ -49,49 +49,49 @@ func (i *sessionHasher) sessionID(t *target, c *backends.Credentials, req *Reque
 		m.in = backends.AppendField(m.in, "publish")
 	}
 	m.in = i.appendIdentityFields(m.in, t, c, req, viewer)
-	m.in = binary.BigEndian.AppendUint64(m.in, apart)
+	m.in = binary.BigEndian.AppendUint64(m.in, prefix)
 	m.hash.Reset()
 	m.hash.Write(m.in)
 	return backends.SessionID(m.hash.Sum(m.sum[:0])[:16])
 }
 
-// appendIdentityFields adds what the route tells viewers apart by beside their credentials. A viewer without any is told apart by
-// his address and player, since a backend can have decided on nothing else.
+// appendIdentityFields appends what tells the route's viewers apart beside their credentials. Viewers without credentials
+// are told apart by address and player, because a backend can decide on nothing else.
 func (i *sessionHasher) appendIdentityFields(in []byte, t *target, c *backends.Credentials, req *Request, viewer client) []byte {
 	agent := req.Header.Get("User-Agent")
-	facts := t.route.identity
-	if facts.edgeSession && req.edgeSession != "" {
+	fields := t.route.identity
+	if fields.edgeSession && req.edgeSession != "" {
 		in = backends.AppendField(append(in, 'e'), req.edgeSession)
 	}
 	if c.IsEmpty() {
 		in = backends.AppendField(in, viewer.address.String())
 		return backends.AppendField(in, agent)
 	}
-	if facts.playback {
+	if fields.playback {
 		if p := req.Header.Get("X-Playback-Session-Id"); p != "" && i.playbackIDs.accept(in, p, time.Now()) {
 			return backends.AppendField(append(in, 'p'), p)
 		}
 	}
-	if facts.address {
+	if fields.address {
 		in = binary.BigEndian.AppendUint64(append(in, 'a'), networkPrefix(viewer.address))
 	}
-	if facts.agent {
+	if fields.agent {
 		in = backends.AppendField(append(in, 'u'), agent)
 	}
 	return in
 }
 
 const (
-	// maxPlaybacks is how many X-Playback-Session-Id values count for the same credentials: a client chooses the
-	// value, so without a bound one viewer could open sessions at will.
+	// maxPlaybacks is how many X-Playback-Session-Id values count per credentials. The client chooses the value, so
+	// without a bound one viewer could open sessions at will.
 	maxPlaybacks = 8
 	// playbackTTL is how long a value counts against that bound.
 	playbackTTL = time.Hour
-	// maxPlaybackOwners bounds the memory of them all.
+	// maxPlaybackOwners bounds the credentials whose values are remembered.
 	maxPlaybackOwners = 100_000
 )
 
-// playbackIDs remembers which playback ids came with which credentials.
+// playbackIDs remembers which playback ids came with which credentials. It is safe for concurrent use.
 type playbackIDs struct {
 	seed   maphash.Seed
 	owners *otter.Cache[uint64, *playbackSet]
@@ -109,7 +109,7 @@ func newPlaybackIDs() playbackIDs {
 	})}
 }
 
-// accept reports whether the value is one of the few that count for its owner.
+// accept reports whether the value is one of the maxPlaybacks that count for its owner.
 func (p *playbackIDs) accept(owner []byte, value string, now time.Time) bool {
 	set, _ := p.owners.ComputeIfAbsent(maphash.Bytes(p.seed, owner), func() (*playbackSet, bool) {
 		return &playbackSet{seen: make(map[uint64]time.Time)}, false

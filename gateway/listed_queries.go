@@ -9,21 +9,20 @@ import (
 	"usher/gateway/hls"
 )
 
-// maxListedPaths bounds how many URIs with a query are remembered, over all channels.
+// maxListedPaths bounds how many paths with a query are remembered, over all channels.
 const maxListedPaths = 200_000
 
-// listedQueries remember which queries an origin's playlists list, since only those are forwarded: a parameter that a viewer
-// makes up must not miss the cache. They are safe for concurrent use.
+// listedQueries remember which queries the origins' playlists list. Only those are forwarded: a parameter that a viewer
+// invents must not miss the cache. They are safe for concurrent use.
 type listedQueries struct {
 	queries  *otter.Cache[listedPath, []string]
 	channels *otter.Cache[listedChannel, struct{}]
 }
 
-// listedPath is a decoded path on a route's origin: playlists and players escape it each in their own way.
+// listedPath is a path on a route's origin, decoded because playlists and players escape it differently.
 type listedPath struct{ route, path string }
 
-// listedChannel says that a channel's playlists have been seen: multivariant ones, which list playlists, or those that
-// list media.
+// listedChannel marks a channel whose playlists were seen: multivariant ones, which list playlists, or media playlists.
 type listedChannel struct {
 	route, channel string
 	isMaster       bool
@@ -36,7 +35,7 @@ func newListedQueries() *listedQueries {
 	}
 }
 
-// record remembers the references with a query that a playlist of the channel lists.
+// record remembers the queries that a playlist of the channel lists.
 func (l *listedQueries) record(r *route, channel string, tpl *hls.Template) {
 	l.channels.Set(listedChannel{r.name, channel, tpl.Info().IsMultivariant}, struct{}{})
 	for _, ref := range tpl.ListedQueries() {
@@ -50,10 +49,10 @@ func (l *listedQueries) record(r *route, channel string, tpl *hls.Template) {
 	}
 }
 
-// maxQueriesPerPath bounds the queries that one path is listed with: byte ranges or tokens that change at each reload.
+// maxQueriesPerPath bounds the queries of one path, such as tokens that change at each reload.
 const maxQueriesPerPath = 64
 
-// originQuery is the query that the origin gets to see: what the route forwards, and what a playlist listed.
+// originQuery returns the query that is sent to the origin: what the route forwards, and what a playlist listed.
 func (g *Gateway) originQuery(rc *requestContext, path string) string {
 	query := rc.request.Query
 	if query == "" {
@@ -71,7 +70,7 @@ func (g *Gateway) originQuery(rc *requestContext, path string) string {
 	return joinQuery(g.listed.filter(rc, path, given), forwarded)
 }
 
-// filter is as much of the given query as a playlist listed for the path.
+// filter returns the part of the given query that a playlist listed for the path.
 func (l *listedQueries) filter(rc *requestContext, path, given string) string {
 	if given == "" {
 		return ""
@@ -92,13 +91,13 @@ func (l *listedQueries) filter(rc *requestContext, path, given string) string {
 	return ""
 }
 
-// filterUnknown is as much of the given query as counts for listed although no playlist is known that lists the path. While
-// none of the channel's has been seen that could (the node has just started), that is what stands on a URI that was
-// made by us, so that no viewer meets an error for our having forgotten. What may be a credential never counts.
+// filterUnknown returns the part of the given query that counts as listed although no known playlist lists the path.
+// Until the node has seen a playlist of the channel that could list it, such as after a restart, that is what stands on a
+// URI with our ticket, so that a restart breaks no playback. What may be a credential never counts.
 func (l *listedQueries) filterUnknown(rc *requestContext, key listedPath, given string) string {
 	r := rc.target.route
 	if rc.isPlaylist && !rc.hasTicket {
-		// Where viewers open. No playlist lists that, so a viewer with a ticket who asks for it need not be believed.
+		// A URI at which sessions open is listed by no playlist: later requests with a ticket get no benefit of the doubt.
 		l.queries.SetIfAbsent(key, nil)
 		return ""
 	}
@@ -113,7 +112,7 @@ func (l *listedQueries) filterUnknown(rc *requestContext, key listedPath, given 
 	})
 }
 
-// containsPairs reports whether every pair of the part stands in the whole, in order. Empty pairs do not count.
+// containsPairs reports whether the whole has every pair of the part, in order. Empty pairs do not count.
 func containsPairs(whole, part string) bool {
 	for part != "" {
 		var pair, other string

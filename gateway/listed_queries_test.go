@@ -226,7 +226,7 @@ func TestAnOperatorIsToldOnceOfMediaOutsideTheRoute(t *testing.T) {
 		}
 	}
 	got := log.String()
-	if strings.Count(got, "no place of its route") != 1 || !strings.Contains(got, "path=/elsewhere/one.ts") || strings.Contains(got, "s3cret") {
+	if strings.Count(got, "does not serve") != 1 || !strings.Contains(got, "path=/elsewhere/one.ts") || strings.Contains(got, "s3cret") {
 		t.Errorf("got the log %q, want one line that names /elsewhere/one.ts without its query", got)
 	}
 }

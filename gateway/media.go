@@ -28,27 +28,27 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 	}
 	if rc.session == nil && isPlaylistType(s.ContentType) {
 		_ = s.Close()
-		resp.refuse(http.StatusForbidden, "a playlist by another name; only those that end in .m3u8 are served")
+		resp.refuse(http.StatusForbidden, "this is a playlist; only names that end in .m3u8 are served as one")
 		return nil
 	}
 	resp.Status = s.Status
-	resp.set("Content-Type", mediaContentType(s.ContentType, path))
-	resp.set("Last-Modified", s.LastModified)
-	resp.set("Etag", s.ETag)
-	resp.set("Cache-Control", s.CacheControl)
-	resp.set("Content-Range", s.ContentRange)
+	resp.Set("Content-Type", mediaContentType(s.ContentType, path))
+	resp.Set("Last-Modified", s.LastModified)
+	resp.Set("Etag", s.ETag)
+	resp.Set("Cache-Control", s.CacheControl)
+	resp.Set("Content-Range", s.ContentRange)
 	if age := rc.now.Sub(s.Fetched) / time.Second; age > 0 {
-		resp.set("Age", strconv.FormatInt(int64(age), 10))
+		resp.Set("Age", strconv.FormatInt(int64(age), 10))
 	}
 	if s.ContentLength >= 0 && s.Status != http.StatusNotModified {
-		resp.set("Content-Length", strconv.FormatInt(s.ContentLength, 10))
-		resp.set("Accept-Ranges", "bytes")
+		resp.Set("Content-Length", strconv.FormatInt(s.ContentLength, 10))
+		resp.Set("Accept-Ranges", "bytes")
 	}
 	resp.setBody(s)
 	return nil
 }
 
-// setBody takes the body from the stream if it is all in memory, and else leaves that to who sends the answer.
+// setBody sets Body if the whole stream is in memory, else Stream.
 func (resp *Response) setBody(s origin.Stream) {
 	if body, whole := s.Bytes(); whole {
 		resp.Body = body
@@ -59,7 +59,7 @@ func (resp *Response) setBody(s origin.Stream) {
 	resp.Stream = &resp.stream
 }
 
-// mediaContentType is the origin's, or what the name says: a server must not have to guess by the bytes.
+// mediaContentType returns the origin's content type, or one by the path's ending, so that net/http does not sniff.
 func mediaContentType(given, path string) string {
 	if given != "" {
 		return given

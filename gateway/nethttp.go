@@ -15,10 +15,10 @@ import (
 	"usher/gateway/hls"
 )
 
-// minViewerRate is the rate, in bytes a second, below which a viewer counts as stalled: no stream plays at it.
+// minViewerRate is the rate in bytes per second below which a viewer counts as stalled. No stream plays at it.
 const minViewerRate = 8 << 10
 
-// Handler serves a Gateway by net/http: the adapter for TLS and HTTP/2, and for plain HTTP.
+// Handler serves a Gateway by net/http: HTTP/1.1 and HTTP/2, with and without TLS.
 type Handler struct {
 	gateway   *Gateway
 	limits    LimitsConfig
@@ -26,13 +26,13 @@ type Handler struct {
 	exchanges sync.Pool
 }
 
-// exchange is what one request takes. It is used again.
+// exchange is a request and its response. It is pooled.
 type exchange struct {
 	request  Request
 	response Response
 }
 
-// NewHandler makes the adapter.
+// NewHandler makes the handler of a gateway.
 func NewHandler(g *Gateway) *Handler {
 	h := &Handler{gateway: g, limits: g.options.Config.Limits}
 	h.exchanges.New = func() any { return new(exchange) }
@@ -74,9 +74,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.send(w, r, resp)
 }
 
-// boundBody answers before the body has come, which no player sends: one that trickles in must hold neither the answer
-// nor the connection, whose next bytes would be the body's and no request. (A server-wide read timeout would end blocking
-// playlist reloads as well.)
+// boundBody keeps a request's body from holding the connection. The response goes out before the body has arrived, so the
+// next bytes would not be a request: HTTP/1 closes the connection. (A server-wide read timeout would end blocking playlist
+// reloads as well.)
 func (h *Handler) boundBody(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
@@ -84,18 +84,18 @@ func (h *Handler) boundBody(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.limits.ReadTimeout))
 }
 
-// handleUnanswered is for a request that ended before its answer: because the viewer left, or because we do.
+// handleUnanswered ends a request whose context ended before its response: the viewer disconnected, or the node drains.
 func (h *Handler) handleUnanswered(r *http.Request, req *Request, resp *Response) {
 	if !errors.Is(context.Cause(r.Context()), errDraining) {
 		panic(http.ErrAbortHandler) // to return would be to answer 200
 	}
 	resp.Reset()
 	h.gateway.setCORS(hls.TicketInPath, req, resp)
-	resp.retryLater(time.Second, "draining")
+	resp.retryLater(time.Second, "the node is draining; try again")
 	h.gateway.encodeRefusal(req, resp)
 }
 
-// newRequest shows a net/http request to the gateway.
+// newRequest converts a net/http request.
 func newRequest(r *http.Request) Request {
 	v := Request{
 		Method: r.Method, Scheme: "http", Host: r.Host, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
@@ -113,7 +113,7 @@ func newRequest(r *http.Request) Request {
 	return v
 }
 
-// send writes the answer. All field values share one array, since a slice each would be an allocation each.
+// send writes the response. All field values share one array, because a slice for each would be an allocation for each.
 func (h *Handler) send(w http.ResponseWriter, r *http.Request, resp *Response) {
 	header, fields := w.Header(), resp.Fields()
 	values := make([]string, len(fields))
@@ -135,27 +135,27 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, resp *Response) {
 	if r.Method == http.MethodHead || len(resp.Body) == 0 {
 		return
 	}
-	n, _ := w.Write(resp.Body) // a viewer who left is no error of ours
+	n, _ := w.Write(resp.Body) // a viewer who disconnected is not an error
 	resp.Sent(int64(n))
 }
 
-// relay passes a body on as it arrives. What has come is flushed whenever there is nothing more to wait for, so that a
-// part reaches the viewer while the origin still makes it.
+// relay copies a body as it arrives. It flushes before it waits for the origin, so that the viewer gets a part while the
+// origin still produces it.
 func (h *Handler) relay(w http.ResponseWriter, controller *http.ResponseController, resp *Response) {
 	defer func() { _ = resp.Stream.Close() }()
 	w.WriteHeader(resp.Status)
 	for {
-		if !resp.Stream.Ready() {
+		if !resp.Stream.IsReady() {
 			if controller.Flush() != nil {
 				return
 			}
-			// The wait for the origin is not the viewer's; HTTP/2 would end his stream in the midst of it.
+			// The wait for the origin does not count against the viewer: HTTP/2 would reset the stream.
 			_ = controller.SetWriteDeadline(time.Time{})
 		}
 		data, err := resp.Stream.Next()
 		if err != nil {
 			if isTruncated(err) {
-				panic(http.ErrAbortHandler) // so that the viewer sees a broken transfer and not a short body
+				panic(http.ErrAbortHandler) // so that the viewer sees a broken transfer instead of a short body
 			}
 			return
 		}
@@ -168,19 +168,19 @@ func (h *Handler) relay(w http.ResponseWriter, controller *http.ResponseControll
 	}
 }
 
-// extendWriteDeadline gives the viewer the time to take n bytes.
+// extendWriteDeadline sets the write deadline for the next n bytes.
 func (h *Handler) extendWriteDeadline(controller *http.ResponseController, n int) {
-	// A writer that cannot set a deadline has none to set.
+	// A writer without deadlines returns an error, which changes nothing.
 	_ = controller.SetWriteDeadline(time.Now().Add(h.limits.WriteTimeout + time.Duration(n/minViewerRate)*time.Second))
 }
 
-// isTruncated reports whether a body ended before its end.
+// isTruncated reports whether the error is other than the end of a body.
 func isTruncated(err error) bool { return !errors.Is(err, io.EOF) }
 
-// errDraining is why requests in flight are cancelled at the end of a drain.
+// errDraining is the cause with which requests in flight are cancelled at the end of a drain.
 var errDraining = errors.New("draining")
 
-// newRequestsContext gives requests a context that ends with the server's patience for them.
+// newRequestsContext returns the parent context of all requests. Its cancel function cancels with errDraining.
 func newRequestsContext() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	return ctx, func() { cancel(errDraining) }

@@ -105,7 +105,7 @@ func TestBytesAreCountedForTheSession(t *testing.T) {
 		{http.MethodGet, "/play/a001/seg-17.ts", nil, len(segment)},
 		{http.MethodHead, "/play/a001/seg-17.ts", nil, 0},
 		{http.MethodGet, "/play/a001/seg-17.ts", []string{"Range: bytes=2-5"}, 4},
-		{http.MethodGet, "/play/a001/seg-99.ts", nil, len("the origin has no such thing\n")},
+		{http.MethodGet, "/play/a001/seg-99.ts", nil, len("the origin does not have this file\n")},
 	} {
 		before := s.sent.Load()
 		g.do(t, step.method, "/~"+ticket+step.path, step.fields...)

@@ -6,12 +6,12 @@ import (
 	"usher/gateway/hls"
 )
 
-// uncleanPath is why a path that isCleanPath refuses is refused.
-const uncleanPath = "the path has dot segments, encoded slashes or letters, or control characters"
+// uncleanPath is the refusal of a path that is not clean.
+const uncleanPath = "the path has dot segments, encoded slashes, encoded letters or control characters"
 
-// isCleanPath reports whether a path may be routed as it is. Players send no other.
+// isCleanPath reports whether a path may be routed as it is. Players send no others.
 func isCleanPath(path string) bool {
-	segment := 0 // where the current one began
+	segment := 0 // start of the current segment
 	for i := 0; i <= len(path); i++ {
 		if i < len(path) {
 			switch c := path[i]; {
@@ -36,13 +36,13 @@ func isCleanPath(path string) bool {
 	return true
 }
 
-// isDotSegment reports whether a segment leads elsewhere, or does so for origins that cut parameters off first ("..;x").
+// isDotSegment reports whether a segment is a dot segment, or one for origins that cut off parameters first ("..;x").
 func isDotSegment(segment string) bool {
 	return segment == "." || strings.HasPrefix(segment, "..") || strings.HasPrefix(segment, ".;")
 }
 
-// isCleanEscape refuses the escapes that could make one path read as another: of a slash, a dot, a backslash, a percent
-// sign or a control character, and of letters, digits, - and _, since a path in another spelling would miss the cache.
+// isCleanEscape reports whether an escape may stand in a path. Escapes of a slash, a dot, a backslash, a percent sign or a
+// control character could make one path read as another. Escapes of letters, digits, - and _ would miss the cache.
 func isCleanEscape(high, low byte) bool {
 	h, l := hexDigit(high), hexDigit(low)
 	if h < 0 || l < 0 {
@@ -69,7 +69,7 @@ func hexDigit(c byte) int {
 	}
 }
 
-// ticketInPath finds the ticket that stands before the path. rest is the path without it.
+// ticketInPath returns the ticket in front of the path, and the rest of the path.
 func ticketInPath(path string) (ticket, rest string, found bool) {
 	after, found := strings.CutPrefix(path, "/~")
 	if !found {
@@ -91,7 +91,7 @@ func cutPrefixFold(s, prefix string) (string, bool) {
 	return s, false
 }
 
-// ticketInQueryOrCookie is the ticket in the query or the cookie, by the route's carrying mode.
+// ticketInQueryOrCookie returns the ticket in the query or the cookie, whichever the route uses, or "".
 func ticketInQueryOrCookie(t *target, req *Request, c *TicketsConfig) string {
 	switch t.route.config.TicketIn {
 	case hls.TicketInQuery:
@@ -106,7 +106,7 @@ func ticketInQueryOrCookie(t *target, req *Request, c *TicketsConfig) string {
 	return ""
 }
 
-// cookieValue is a cookie's value in a Cookie field, or "".
+// cookieValue returns the value of a cookie in a Cookie field, or "".
 func cookieValue(field, name string) string {
 	for pair := range strings.SplitSeq(field, ";") {
 		if n, value, found := strings.Cut(strings.TrimSpace(pair), "="); found && n == name {

@@ -7,39 +7,38 @@ import (
 	"strings"
 )
 
-// nameCharacters are what a variable's name is made of: it becomes the name of a query parameter.
+// nameCharacters are allowed in a variable's name, which becomes the name of a query parameter.
 const nameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 
-// maxVariables bounds a pattern's variables, so that a match lives on the stack.
+// maxVariables bounds a pattern's variables, so that a match stays on the stack.
 const maxVariables = 6
 
 // channelVariable is the one variable that every pattern of viewers' paths has.
 const channelVariable = "channel"
 
-// restVariable is what a trailing * matches.
+// restVariable is the name of the trailing *.
 const restVariable = "*"
 
-// pattern is a path with variables: "/play/{channel}/*". A variable matches within one segment, at least one character;
-// "*" stands last and matches the rest of the path.
+// pattern is a path with variables: "/play/{channel}/*". A variable matches one character or more within a segment. "*"
+// comes last and matches the rest of the path.
 type pattern struct {
 	text  string
 	parts []patternPart
 	names []string // of the variables, in order
 }
 
-// patternPart is a literal, then a variable. The last part's variable may be absent.
+// patternPart is a literal and the variable after it. The last part's variable may be empty.
 type patternPart struct {
 	literal  string
 	variable string
 }
 
-// match is what a pattern's variables stand for, in the pattern's order. The values are parts of the path, escaped as
-// it is.
+// match holds the values of a pattern's variables in order. They are parts of the path, escaped as it is.
 type match struct {
 	values [maxVariables]string
 }
 
-// parsePattern reads a pattern that names the channel.
+// parsePattern parses a pattern that must have {channel}.
 func parsePattern(text string) (*pattern, error) {
 	p, err := parsePath(text)
 	if err == nil && p.index(channelVariable) < 0 {
@@ -48,17 +47,17 @@ func parsePattern(text string) (*pattern, error) {
 	return p, err
 }
 
-// parsePath reads a pattern that may do without a channel.
+// parsePath parses a pattern that may have no {channel}.
 func parsePath(text string) (*pattern, error) {
 	if !strings.HasPrefix(text, "/") {
 		return nil, fmt.Errorf("%q must begin with /", text)
 	}
 	if strings.HasPrefix(text, "/~") {
-		return nil, fmt.Errorf("%q must not begin with /~, where tickets stand", text)
+		return nil, fmt.Errorf("%q must not begin with /~, which is for tickets", text)
 	}
 	for _, c := range text {
 		if isNeverInPath(c) {
-			return nil, fmt.Errorf("%q: %q never stands in a path as it travels; write it escaped", text, string(c))
+			return nil, fmt.Errorf("%q: a path in a request never has %q; write it escaped", text, string(c))
 		}
 	}
 	p := &pattern{text: text}
@@ -77,12 +76,12 @@ func parsePath(text string) (*pattern, error) {
 	return p, p.validate()
 }
 
-// isNeverInPath reports whether a character is one that the path of a request never holds unescaped.
+// isNeverInPath reports whether the path of a request never has the character unescaped.
 func isNeverInPath(c rune) bool {
 	return c <= ' ' || c >= 0x7f || strings.ContainsRune("\"#<>?\\^`|", c)
 }
 
-// nextPart cuts a literal and the variable behind it off a pattern.
+// nextPart cuts a literal and the variable after it off a pattern.
 func nextPart(text string) (literal, variable, rest string, err error) {
 	i := strings.IndexAny(text, "{*")
 	if i < 0 {
@@ -90,7 +89,7 @@ func nextPart(text string) (literal, variable, rest string, err error) {
 	}
 	if text[i] == '*' {
 		if i+1 < len(text) || i == 0 || text[i-1] != '/' {
-			return "", "", "", errors.New("* stands only last, as a whole segment")
+			return "", "", "", errors.New("* may only be the whole last segment")
 		}
 		return text[:i], restVariable, "", nil
 	}
@@ -100,7 +99,7 @@ func nextPart(text string) (literal, variable, rest string, err error) {
 	}
 	variable = text[i+1 : i+end]
 	if strings.Trim(variable, nameCharacters) != "" || variable == "" {
-		return "", "", "", fmt.Errorf("{%s} is no name; want letters, digits, _ and -", variable)
+		return "", "", "", fmt.Errorf("{%s} is not a valid name; want letters, digits, _ and -", variable)
 	}
 	return text[:i], variable, text[i+end+1:], nil
 }
@@ -110,7 +109,7 @@ func (p *pattern) validate() error {
 		return fmt.Errorf("%q has more than %d variables", p.text, maxVariables)
 	}
 	if strings.Contains(p.text, "}{") {
-		return fmt.Errorf("%q: something must stand between two variables", p.text)
+		return fmt.Errorf("%q: two variables need a literal between them", p.text)
 	}
 	for i, name := range p.names {
 		if slices.Contains(p.names[:i], name) {
@@ -120,7 +119,7 @@ func (p *pattern) validate() error {
 	return nil
 }
 
-// index is the place of a variable among the pattern's, or -1.
+// index returns the position of a variable among the pattern's, or -1.
 func (p *pattern) index(name string) int {
 	for i, n := range p.names {
 		if n == name {
@@ -130,7 +129,7 @@ func (p *pattern) index(name string) int {
 	return -1
 }
 
-// match reads a path. A variable takes as little as it can, but for *, which takes all.
+// match matches a path. A variable takes as little as it can; * takes all that is left.
 func (p *pattern) match(path string) (m match, ok bool) {
 	n := 0
 	for i, part := range p.parts {
@@ -156,7 +155,7 @@ func (p *pattern) match(path string) (m match, ok bool) {
 	return m, path == ""
 }
 
-// variableEnd is where the variable of part i ends in the path: before the next literal, or with the segment.
+// variableEnd returns where the variable of part i ends in the path: before the next literal, or with the segment.
 func (p *pattern) variableEnd(i int, path string) int {
 	segment := len(path)
 	if slash := strings.IndexByte(path, '/'); slash >= 0 {
@@ -170,15 +169,15 @@ func (p *pattern) variableEnd(i int, path string) int {
 	if within == "" {
 		return segment
 	}
-	// The last place where the literal's own part of the segment stands, so that a dot in a name is no end.
+	// The last occurrence in the segment ends the variable, so that a name may have a dot.
 	if i+2 == len(p.parts) || len(within) < len(literal) {
 		return strings.LastIndex(path[:segment], within)
 	}
 	return strings.Index(path[:segment], within)
 }
 
-// expand writes the path that the pattern gives for the variables of another's match. Variables that the other does
-// not have make it fail.
+// expand returns the pattern's path with the values of another pattern's match. It fails if the other pattern lacks a
+// variable.
 func (p *pattern) expand(from *pattern, m match) (string, bool) {
 	var b strings.Builder
 	for _, part := range p.parts {
@@ -195,8 +194,8 @@ func (p *pattern) expand(from *pattern, m match) (string, bool) {
 	return b.String(), true
 }
 
-// folder is the path that expand gives up to the end of the segment that names the channel: everything of the channel
-// is at it or below it. It fails as expand does.
+// folder returns the expanded path up to the end of the segment that names the channel. Everything of the channel is at
+// it or below it. It fails as expand does.
 func (p *pattern) folder(from *pattern, m match) (string, bool) {
 	var b strings.Builder
 	named := false
@@ -220,7 +219,7 @@ func (p *pattern) folder(from *pattern, m match) (string, bool) {
 	return b.String(), true
 }
 
-// value is what a variable stands for, or "".
+// value returns the value of a variable, or "".
 func (p *pattern) value(m match, name string) string {
 	if i := p.index(name); i >= 0 {
 		return m.values[i]

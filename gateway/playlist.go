@@ -15,17 +15,18 @@ import (
 	"usher/gateway/origin"
 )
 
-// playlistType is what a playlist is sent as if the origin says nothing that players know.
+// playlistType is a playlist's content type unless the origin gives one that players know.
 const playlistType = "application/vnd.apple.mpegurl"
 
-// masterPlaylistFreshness is how long a multivariant playlist is fresh: it hardly ever changes, but when an operator adds a
-// variant he wants to see it.
+// masterPlaylistFreshness is how long a multivariant playlist is fresh. It hardly ever changes, but a variant that an
+// operator adds must show soon.
 const masterPlaylistFreshness = 5 * time.Second
 
-// templateKey tells the rewritings of one playlist apart. path is empty where every URI is written path-absolute, so
-// that viewers with credentials in their path share one rewriting.
+// templateKey identifies one rewriting of a playlist.
 type templateKey struct {
-	route          *route
+	route *route
+	// path is empty if every URI is written path-absolute, so that viewers with credentials in their path share one
+	// rewriting.
 	path           string
 	isTicketInPath bool
 }
@@ -38,13 +39,13 @@ func (rc *requestContext) templateKey() templateKey {
 	return k
 }
 
-// rewriting is a playlist made ready for viewers, or why that failed.
+// rewriting is a playlist parsed for viewers, or the reason why that failed.
 type rewriting struct {
 	*hls.Template
 	err error
 }
 
-// servePlaylist answers with the viewer's copy of the playlist.
+// servePlaylist answers with the viewer's version of the playlist.
 func (g *Gateway) servePlaylist(ctx context.Context, rc *requestContext, resp *Response) error {
 	t := &rc.target
 	path := t.originPath()
@@ -59,16 +60,16 @@ func (g *Gateway) servePlaylist(ctx context.Context, rc *requestContext, resp *R
 	}
 	made, _ := p.Derive(rc.templateKey(), func() any { return g.rewrite(rc, p.Object, path) }).(*rewriting)
 	if made.err != nil {
-		g.options.Logger.Warn("origin sent what is no playlist", slog.String("route", t.route.name),
+		g.options.Logger.Warn("playlist invalid", slog.String("route", t.route.name),
 			slog.String("channel", t.channel), slog.Any("error", made.err))
-		resp.refuse(http.StatusBadGateway, "the origin sent what is no playlist")
+		resp.refuse(http.StatusBadGateway, "the origin sent no valid playlist")
 		return nil
 	}
 	g.renderPlaylist(rc, made.Template, p.Object, resp)
 	return nil
 }
 
-// renderPlaylist writes the viewer's copy into the answer.
+// renderPlaylist writes the viewer's version into the response.
 func (g *Gateway) renderPlaylist(rc *requestContext, tpl *hls.Template, o *origin.Object, resp *Response) {
 	carry := rc.target.route.config.TicketIn
 	resp.Status = http.StatusOK
@@ -78,15 +79,15 @@ func (g *Gateway) renderPlaylist(rc *requestContext, tpl *hls.Template, o *origi
 		ticket := g.signer.sign(rc.claims, ticketScope{rc.target.route.name, rc.target.channel})
 		resp.Body = tpl.Append(make([]byte, 0, tpl.Size(len(ticket))), ticket)
 	}
-	resp.set("Content-Type", playlistContentType(o.ContentType))
-	resp.set("Content-Length", strconv.Itoa(len(resp.Body)))
-	resp.set("Cache-Control", "no-store")
+	resp.Set("Content-Type", playlistContentType(o.ContentType))
+	resp.Set("Content-Length", strconv.Itoa(len(resp.Body)))
+	resp.Set("Cache-Control", "no-store")
 	if carry == hls.TicketInCookie {
 		g.setCookies(rc, resp)
 	}
 }
 
-// rewrite scans a playlist once for all viewers of a route.
+// rewrite parses a playlist once for all viewers of a route.
 func (g *Gateway) rewrite(rc *requestContext, o *origin.Object, originPath string) *rewriting {
 	t := &rc.target
 	base := o.FinalURL
@@ -109,19 +110,19 @@ func (g *Gateway) rewrite(rc *requestContext, o *origin.Object, originPath strin
 	return &rewriting{Template: tpl}
 }
 
-// locate is the route's, and tells the operator once of what his players will be refused: nothing in a playlist looks
-// wrong when it names media that no place of its route serves.
+// locate calls the route's locate. The first time that no mapping matches it warns the operator: players will be refused
+// what the playlist names, although nothing in it looks wrong.
 func (g *Gateway) locate(r *route, ref string) (string, bool) {
 	path, found := r.locate(ref)
 	if !found && !r.hasWarnedUnmapped.Swap(true) {
-		named, _, _ := strings.Cut(ref, "?")
-		g.options.Logger.Warn("a playlist names what no place of its route serves, so players will be refused it; "+
-			"add a pattern for it to the route's media", slog.String("route", r.name), slog.String("path", named))
+		unmapped, _, _ := strings.Cut(ref, "?")
+		g.options.Logger.Warn("playlist names a path that its route does not serve, add a pattern for it to the route's media",
+			slog.String("route", r.name), slog.String("path", unmapped))
 	}
 	return path, found
 }
 
-// playlistContentType is the origin's, if players know it.
+// playlistContentType returns the origin's content type if players know it, else playlistType.
 func playlistContentType(given string) string {
 	if isPlaylistType(given) {
 		return given
@@ -133,8 +134,8 @@ func isPlaylistType(contentType string) bool {
 	return strings.Contains(strings.ToLower(contentType), "mpegurl")
 }
 
-// freshness is how long a playlist is fresh, and how long it may be served when the origin fails. Half a target duration
-// is the most that RFC 8216 lets a cache add; half a part where the origin publishes parts.
+// freshness returns how long a playlist is fresh, and how long it may be served stale if the origin fails. Half a target
+// duration is the most that RFC 8216 lets a cache add, and half a part if the origin publishes parts.
 func freshness(body []byte) (fresh, stale time.Duration) {
 	info, err := hls.Scan(body)
 	switch {
@@ -149,8 +150,8 @@ func freshness(body []byte) (fresh, stale time.Duration) {
 	}
 }
 
-// directives are the query's delivery directives, sorted, so that identical reloads read the same. Others of the name
-// that begins so, or values that no player sends, would only miss the cache.
+// directives returns the query's delivery directives, sorted, so that identical reloads share a cache entry. Unknown
+// directives and values that no player sends are dropped, because they would only miss the cache.
 func directives(query string) string {
 	if !strings.Contains(query, "_HLS_") {
 		return ""
@@ -165,7 +166,7 @@ func directives(query string) string {
 	return strings.Join(slices.Compact(kept), "&")
 }
 
-// knownDirective reports whether a raw pair is a directive of RFC 8216bis, or of OvenMediaEngine's.
+// knownDirective reports whether a raw pair is a directive of RFC 8216bis or of OvenMediaEngine.
 func knownDirective(pair string) bool {
 	name, value, _ := strings.Cut(pair, "=")
 	switch name {
@@ -180,9 +181,9 @@ func knownDirective(pair string) bool {
 	}
 }
 
-// setCookies carries the ticket to everything that the channel's playlists may list, one cookie for each place of the
-// route: cookies of two channels must not meet. Browsers keep a Secure cookie only from HTTPS, and send one to a player
-// on another site only if it is SameSite=None and Partitioned.
+// setCookies sets the ticket's cookie for everything that the channel's playlists may list, one for each mapping of the
+// route, so that cookies of two channels never mix. Browsers keep a Secure cookie only from HTTPS, and send one to a
+// player on another site only if it is SameSite=None and Partitioned.
 func (g *Gateway) setCookies(rc *requestContext, resp *Response) {
 	t := &rc.target
 	c := http.Cookie{
@@ -194,26 +195,26 @@ func (g *Gateway) setCookies(rc *requestContext, resp *Response) {
 		c.Secure, c.SameSite, c.Partitioned = true, http.SameSiteNoneMode, true
 	}
 	for i := range t.route.mappings {
-		// A place that needs more than the path tells is one that the viewer came from.
+		// A mapping with variables that this path lacks is skipped: the viewer got its cookie where the path has them.
 		if path, ok := t.route.mappings[i].viewer.folder(t.mapping.viewer, t.match); ok {
 			c.Path = path
-			resp.set("Set-Cookie", c.String())
+			resp.Set("Set-Cookie", c.String())
 		}
 	}
 }
 
-// originFailed answers when the origin did not: what it says of a missing thing is passed on, everything else is its
-// trouble and not the viewer's. The origin refusing us is no refusal of the viewer.
+// originFailed answers when the origin did not. It passes on the origin's 404 and 410; everything else is the origin's
+// fault and becomes a 5xx. An origin that refuses us has not refused the viewer.
 func (g *Gateway) originFailed(err error, rc *requestContext, resp *Response) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
 	var status *origin.StatusError
 	switch {
-	case errors.As(err, &status) && status.Missing():
-		resp.refuse(status.Status, "the origin has no such thing")
+	case errors.As(err, &status) && status.IsNotFound():
+		resp.refuse(status.Status, "the origin does not have this file")
 	case errors.Is(err, origin.ErrPath):
-		resp.refuse(http.StatusNotFound, "no such path on the origin")
+		resp.refuse(http.StatusNotFound, "the origin does not have this path")
 	case backends.IsOverload(err), errors.Is(err, origin.ErrClosed):
 		resp.retryLater(g.options.RetryAfter, err.Error())
 	case errors.Is(err, context.DeadlineExceeded):

@@ -8,43 +8,46 @@ import (
 	"usher/gateway/edge"
 )
 
-// Request is what the gateway needs to know of a request. It is made anew for each and not kept.
+// Request is what the gateway needs of an HTTP request. It is not kept after Serve returns.
 type Request struct {
 	Method string
-	// Scheme is "http" or "https" and Host the Host field, as the listener saw them.
+	// Scheme is "http" or "https", as the listener saw it.
 	Scheme string
-	Host   string
-	// Path is escaped as it came; Query is raw, without '?'.
-	Path  string
+	// Host is the Host field.
+	Host string
+	// Path is escaped as it came.
+	Path string
+	// Query is raw, without '?'.
 	Query string
-	// Peer is who holds the connection: the viewer or a proxy.
+	// Peer is the address at the other end of the connection: the viewer or a proxy.
 	Peer   netip.Addr
 	Header Header
-	// Body is what follows the header; nil if nothing does. Only edges' questions are read.
+	// Body is the request's body, or nil. Only bodies of edges are read.
 	Body io.Reader
 
-	// edgeSession is an edge's own id of the viewer's session, told apart from those of other edges; publishes: the
-	// viewer wants to send a stream. Both are set where an edge asks.
+	// edgeSession is the edge's own id of the session, made unique among edges; empty if no edge asks.
 	edgeSession string
-	isPublish   bool
+	// isPublish reports that the viewer wants to send a stream, which only edges ask about.
+	isPublish bool
 }
 
 // Header gives the request's header fields. Names are in canonical form.
 type Header interface {
-	// Get is a field's first value, or "".
+	// Get returns a field's first value, or "".
 	Get(name string) string
-	// Values are those of all fields of that name, in their order.
+	// Values returns the values of all fields of that name, in order.
 	Values(name string) []string
 }
 
-// client is who the viewer is, after trusted proxies had their say.
+// client is the viewer as trusted proxies report them, else as the connection shows them.
 type client struct {
 	address netip.Addr
 	scheme  string
 	host    string
 }
 
-// clientOf believes what a trusted proxy forwards, and nobody else: see [edge.LastForwarded].
+// clientOf returns the viewer's address, scheme and host. X-Forwarded-* fields count only if a trusted proxy holds the
+// connection; see [edge.LastForwarded].
 func clientOf(req *Request, trusted networks) client {
 	c := client{address: req.Peer, scheme: req.Scheme, host: req.Host}
 	if len(trusted) == 0 || !trusted.contain(req.Peer) {
@@ -65,12 +68,13 @@ func clientOf(req *Request, trusted networks) client {
 // networks are address prefixes.
 type networks []netip.Prefix
 
-// contain reports whether the address is in one of the networks.
+// contain reports whether one of the networks contains the address.
 func (n networks) contain(a netip.Addr) bool {
 	return slices.ContainsFunc(n, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// networkPrefix is the address prefix by which a crowd is counted: /24 or /48, as one number.
+// networkPrefix returns the IPv4 /24 or IPv6 /48 of an address as one number. The limit of addresses per session counts
+// by it.
 func networkPrefix(a netip.Addr) uint64 {
 	a = a.Unmap()
 	var n uint64

@@ -9,43 +9,43 @@ import (
 	"usher/gateway/origin"
 )
 
-// maxFields is how many header fields an answer has at most.
+// maxFields bounds a response's header fields.
 const maxFields = 16
 
 // Field is one header field, its name in canonical form.
 type Field struct{ Name, Value string }
 
-// Response is what to send. It is meant to be used again: Reset makes it empty. At most one of Body and Stream is set.
+// Response is what to send. It is reusable: Reset empties it. At most one of Body and Stream is set.
 type Response struct {
 	Status int
-	// Body is all of the body; it is shared and must not be written to. For HEAD it is not sent.
+	// Body is the whole body. It is shared and must not be written to. For HEAD it is not sent.
 	Body []byte
-	// Stream, if not nil, gives the body as it arrives; who sends the answer closes it.
+	// Stream, if not nil, gives the body as it arrives. The sender closes it.
 	Stream *origin.Stream
 
 	fields    [maxFields]Field
 	numFields int
 
-	session Session        // whose bytes are counted
+	session Session        // counts the bytes sent
 	stream  origin.Stream  // what Stream points to
-	scratch requestContext // here because the answer is used again, and a visit is too big to make for each request
+	scratch requestContext // lives here because it is too big to allocate for each request
 }
 
-// Reset makes the answer empty.
+// Reset empties the response.
 func (resp *Response) Reset() { *resp = Response{} }
 
-// Fields are the header fields. Those of one name, which only Set-Cookie has several of, stand in a row.
+// Fields returns the header fields. Fields of one name are adjacent; only Set-Cookie occurs more than once.
 func (resp *Response) Fields() []Field { return resp.fields[:resp.numFields] }
 
-// Sent notes how many bytes of the body reached the viewer.
+// Sent counts bytes of the body that were written to the viewer.
 func (resp *Response) Sent(n int64) {
 	if resp.session != nil {
 		resp.session.Sent(n)
 	}
 }
 
-// set adds a header field. An empty value adds none.
-func (resp *Response) set(name, value string) {
+// Set adds a header field. An empty value adds none.
+func (resp *Response) Set(name, value string) {
 	if value == "" || resp.numFields == maxFields {
 		return
 	}
@@ -53,10 +53,7 @@ func (resp *Response) set(name, value string) {
 	resp.numFields++
 }
 
-// Set adds a header field: set, for those who word an answer elsewhere.
-func (resp *Response) Set(name, value string) { resp.set(name, value) }
-
-// keepFields drops all header fields but those of that name.
+// keepFields drops all header fields except those of that name.
 func (resp *Response) keepFields(name string) {
 	kept := 0
 	for _, f := range resp.Fields() {
@@ -68,34 +65,34 @@ func (resp *Response) keepFields(name string) {
 	resp.numFields = kept
 }
 
-// refuse answers in one line of text that says why: for the operator who tries it with curl, not for players.
+// refuse answers with one line of text that says why. It is written for an operator with curl; players ignore it.
 func (resp *Response) refuse(status int, why string) {
 	resp.Status = status
 	resp.Body = []byte(why + "\n")
-	resp.set("Content-Type", "text/plain; charset=utf-8")
-	resp.set("Content-Length", strconv.Itoa(len(resp.Body)))
-	resp.set("Cache-Control", "no-store")
+	resp.Set("Content-Type", "text/plain; charset=utf-8")
+	resp.Set("Content-Length", strconv.Itoa(len(resp.Body)))
+	resp.Set("Cache-Control", "no-store")
 }
 
-// retryLater asks the viewer to try again: what is wrong will pass, and a 4xx would end his playback.
+// retryLater answers 503 with Retry-After. It is for faults that pass: a 4xx would end playback.
 func (resp *Response) retryLater(after time.Duration, why string) {
-	resp.set("Retry-After", strconv.Itoa(max(1, int(after/time.Second))))
+	resp.Set("Retry-After", strconv.Itoa(max(1, int(after/time.Second))))
 	resp.refuse(http.StatusServiceUnavailable, why)
 }
 
-// applyDecision answers by the decision, and reports whether the viewer may have what he asked for. This is the one place where
-// a decision becomes a status.
+// applyDecision reports whether the decision allows the viewer. If it does not, it writes the refusal. A decision becomes
+// a status here and nowhere else.
 func (resp *Response) applyDecision(d *backends.Decision, isPlaylist bool, retryAfter time.Duration) bool {
 	switch {
 	case d.Verdict == backends.Allowed:
 		return true
 	case d.Verdict == backends.Denied && d.Redirect != "" && isPlaylist:
-		resp.set("Location", d.Redirect)
-		resp.refuse(http.StatusFound, "sent elsewhere by the backend")
+		resp.Set("Location", d.Redirect)
+		resp.refuse(http.StatusFound, "redirected by the backend")
 	case d.Verdict == backends.Denied:
-		resp.refuse(http.StatusForbidden, "refused by "+d.Source.String())
+		resp.refuse(http.StatusForbidden, "denied by "+d.Source.String())
 	default:
-		resp.retryLater(retryAfter, "nobody can say now whether you may watch")
+		resp.retryLater(retryAfter, "access cannot be checked now; try again")
 	}
 	return false
 }

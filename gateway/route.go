@@ -15,7 +15,7 @@ import (
 	"usher/gateway/origin"
 )
 
-// route is one kind of path that viewers ask for, ready for use.
+// route is a compiled RouteConfig.
 type route struct {
 	name         string
 	config       RouteConfig
@@ -26,17 +26,17 @@ type route struct {
 	originHosts  []string // scheme://host of the origin's addresses, lower case
 	originPrefix string   // of the origin's address, before every path on it
 	identity     identityFields
-	// hasWarnedUnmapped: a playlist of the route has named what no place of it serves.
+	// hasWarnedUnmapped reports that a warning was written of a playlist's URI that no mapping matches.
 	hasWarnedUnmapped atomic.Bool
 }
 
-// pathMapping is a pattern for viewers' paths with what it stands for on the origin.
+// pathMapping maps viewers' paths to paths on the origin.
 type pathMapping struct {
 	viewer, origin *pattern
-	same           bool
+	isIdentity     bool
 }
 
-// identityFields are what tells sessions apart beside credentials.
+// identityFields tell sessions apart beside credentials.
 type identityFields struct{ address, agent, playback, edgeSession bool }
 
 // newRoute compiles a route. Errors begin with the key within the route.
@@ -79,7 +79,7 @@ func newPathMapping(c PathMappingConfig) (pathMapping, error) {
 		return pathMapping{}, fmt.Errorf("path: %w", err)
 	}
 	if c.OriginPath == "" || c.OriginPath == c.Path {
-		return pathMapping{viewer: viewer, origin: viewer, same: true}, nil
+		return pathMapping{viewer: viewer, origin: viewer, isIdentity: true}, nil
 	}
 	there, err := parsePattern(c.OriginPath)
 	if err != nil {
@@ -93,7 +93,7 @@ func newPathMapping(c PathMappingConfig) (pathMapping, error) {
 	return pathMapping{viewer: viewer, origin: there}, nil
 }
 
-// setOriginHosts notes the origin's addresses, for telling its absolute URIs from foreign ones.
+// setOriginHosts sets the origin's addresses, by which its absolute URIs are told from foreign ones.
 func (r *route) setOriginHosts(urls []*url.URL) {
 	for _, u := range urls {
 		r.originHosts = append(r.originHosts, strings.ToLower(u.Scheme+"://"+hostPort(u.Scheme, u.Host)))
@@ -103,7 +103,7 @@ func (r *route) setOriginHosts(urls []*url.URL) {
 	}
 }
 
-// hostPort is the host without the port that its scheme implies.
+// hostPort returns the host without the port that its scheme implies.
 func hostPort(scheme, host string) string {
 	name, port, err := net.SplitHostPort(host)
 	if err == nil && (scheme == "http" && port == "80" || scheme == "https" && port == "443") {
@@ -112,12 +112,12 @@ func hostPort(scheme, host string) string {
 	return host
 }
 
-// isSameOrigin reports whether an absolute URI leads to the route's origin.
+// isSameOrigin reports whether an absolute URI is on the route's origin.
 func (r *route) isSameOrigin(scheme, host string) bool {
 	return slices.Contains(r.originHosts, scheme+"://"+hostPort(scheme, host))
 }
 
-// servesHost reports whether the route is for that host, given as the Host header field.
+// servesHost reports whether the route serves a host, given as the Host header field.
 func (r *route) servesHost(host string) bool {
 	if len(r.hosts) == 0 {
 		return true
@@ -132,17 +132,18 @@ func (r *route) servesHost(host string) bool {
 type target struct {
 	route        *route
 	mapping      *pathMapping
-	index        int  // of the place in the route
-	opensSession bool // the place is one at which credentials count
+	index        int  // of the mapping in the route
+	opensSession bool // credentials open a session here
 	match        match
 	channel      string
 	path         string // the viewer's, without ticket
 }
 
-// nextMapping moves on to the next place of the route that serves the path too, if there is one.
+// nextMapping sets the next mapping of the route that matches the path too, and reports whether there is one.
 func (t *target) nextMapping() bool { return t.matchFrom(t.route, t.index+1) }
 
-// matchFrom looks for the first place of the route, from the index on, that serves the path.
+// matchFrom sets the first mapping of the route, from the index on, that matches the path, and reports whether there is
+// one.
 func (t *target) matchFrom(r *route, index int) bool {
 	for i := index; i < len(r.mappings); i++ {
 		p := &r.mappings[i]
@@ -157,7 +158,7 @@ func (t *target) matchFrom(r *route, index int) bool {
 	return false
 }
 
-// addEndpoint completes a route at which an edge asks. Errors begin with the key within the route.
+// addEndpoint completes a route for an edge. Errors begin with the key within the route.
 func (r *route) addEndpoint() error {
 	c := r.config.Edge
 	r.endpoint = edge.NewEndpoint(c, r.config.Path)
@@ -170,7 +171,7 @@ func (r *route) addEndpoint() error {
 			return fmt.Errorf("path: %w", err)
 		}
 		if len(at.names) > 1 || len(at.names) == 1 && at.names[0] != restVariable {
-			return fmt.Errorf("path: %q is where the edge asks, so only a * at its end may vary", r.config.Path)
+			return fmt.Errorf("path: %q is the edge's own path; only a * at its end may vary", r.config.Path)
 		}
 	}
 	viewer, err := parsePath("/*")
@@ -180,11 +181,11 @@ func (r *route) addEndpoint() error {
 	if err != nil {
 		return fmt.Errorf("edge.viewer_path: %w", err)
 	}
-	r.mappings = []pathMapping{{viewer: viewer, origin: viewer, same: true}}
+	r.mappings = []pathMapping{{viewer: viewer, origin: viewer, isIdentity: true}}
 	return nil
 }
 
-// extraLifetime is how long the route's sessions outlast their validity; zero where it serves media itself.
+// extraLifetime returns how long the route's sessions outlive their decision; zero for a route that serves media.
 func (r *route) extraLifetime() time.Duration {
 	if r.endpoint == nil {
 		return 0
@@ -192,7 +193,7 @@ func (r *route) extraLifetime() time.Duration {
 	return r.config.Edge.ExtraLifetime
 }
 
-// edgeTarget is what a viewer wants at an edge. The channel is as the edge names it, else as the viewer's path does.
+// edgeTarget returns the target of a viewer at an edge. The channel is the edge's name of it, else the one in the path.
 func (r *route) edgeTarget(q *edge.CheckRequest) (target, bool) {
 	t := target{path: q.Path}
 	if t.path == "" {
@@ -210,8 +211,8 @@ func (r *route) edgeTarget(q *edge.CheckRequest) (target, bool) {
 	return t, true
 }
 
-// findTarget looks for the route of a path, escaped as it came. At the door of an edge the target is the route alone:
-// what a viewer wants there is to be read.
+// findTarget finds the route of a path, escaped as it came. For an edge's endpoint the target has the route alone: what
+// the viewer wants is in the edge's request.
 func findTarget(routes []*route, host, path string) (target, bool) {
 	t := target{path: path}
 	for _, r := range routes {
@@ -225,7 +226,7 @@ func findTarget(routes []*route, host, path string) (target, bool) {
 	return target{}, false
 }
 
-// unescape decodes a part of a path. What cannot be decoded stays as it is.
+// unescape decodes a part of a path. Text that cannot be decoded stays as it is.
 func unescape(s string) string {
 	if strings.IndexByte(s, '%') < 0 {
 		return s
@@ -237,17 +238,17 @@ func unescape(s string) string {
 	return plain
 }
 
-// originPath is the path on the origin.
+// originPath returns the path on the origin.
 func (t *target) originPath() string {
-	if t.mapping.same {
+	if t.mapping.isIdentity {
 		return t.path
 	}
 	path, _ := t.mapping.origin.expand(t.mapping.viewer, t.match) // newPathMapping saw to the variables
 	return path
 }
 
-// locate is where viewers find what the origin has at that reference (path and query). It is not found if no place of
-// the route serves it.
+// locate returns the viewers' reference (path and query) for a reference on the origin. It is not found if no mapping of
+// the route matches it.
 func (r *route) locate(ref string) (string, bool) {
 	path, query, hasQuery := strings.Cut(ref, "?")
 	path, found := strings.CutPrefix(path, r.originPrefix)
@@ -260,7 +261,7 @@ func (r *route) locate(ref string) (string, bool) {
 		if !ok {
 			continue
 		}
-		if !p.same {
+		if !p.isIdentity {
 			if path, ok = p.viewer.expand(p.origin, m); !ok {
 				continue
 			}
@@ -282,7 +283,7 @@ func hasSuffixFold(s, suffix string) bool {
 	return len(s) >= len(suffix) && strings.EqualFold(s[len(s)-len(suffix):], suffix)
 }
 
-// acceptsTicketInPath reports whether playlists below a ticket in the path are a thing of the route's.
+// acceptsTicketInPath reports whether a ticket may stand in front of the route's paths.
 func (r *route) acceptsTicketInPath() bool {
 	return r.config.TicketIn == hls.TicketInPath || r.config.TicketIn == hls.TicketInNone
 }

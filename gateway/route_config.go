@@ -11,54 +11,54 @@ import (
 	"usher/gateway/hls"
 )
 
-// RouteConfig is one kind of path that viewers ask for.
+// RouteConfig configures one kind of path that viewers ask for.
 type RouteConfig struct {
-	// Name shows up in logs and is part of every session id and ticket, so it must not change; empty: the path.
+	// Name is logged and is part of every session id and ticket, so it must not change. If empty it is the path.
 	Name string `yaml:"name"`
-	// Path is the pattern that viewers' paths match, such as "/play/{channel}/*". A variable other than {channel} is a
-	// credential: "/live/{user}/{password}/{channel}.m3u8".
+	// Path is the pattern of viewers' paths, such as "/play/{channel}/*". A variable other than {channel} is a credential:
+	// "/live/{user}/{password}/{channel}.m3u8".
 	Path string `yaml:"path"`
-	// OriginPath is the path on the origin; empty: as the viewer's.
+	// OriginPath is the path on the origin. If empty it is the viewer's.
 	OriginPath string `yaml:"origin_path"`
-	// Media are further patterns at which the route's playlists may list media. They need a ticket, whatever they name.
+	// Media are further patterns, for media that the route's playlists list. They always need a ticket.
 	Media []PathMappingConfig `yaml:"media"`
-	// Hosts are the host names that the route is for; empty: all.
+	// Hosts are the host names that the route serves. If empty it serves all.
 	Hosts   []string `yaml:"hosts"`
 	Origin  string   `yaml:"origin"`
 	Backend string   `yaml:"backend"`
-	// TicketIn is how the ticket travels.
+	// TicketIn is how the ticket is transported.
 	TicketIn hls.TicketTransport `yaml:"ticket_in"`
-	// Identity are facts beside the credentials that tell sessions apart: address, user_agent, playback_session (the
-	// X-Playback-Session-Id of Apple's players, in place of the other two), and where an edge asks edge_session, its own
-	// id of the session.
+	// IdentityFields tell sessions apart beside the credentials: address, user_agent, playback_session (the
+	// X-Playback-Session-Id of Apple's players, in place of the other two), and at edges edge_session, the edge's own id
+	// of the session.
 	IdentityFields []string `yaml:"identity_fields"`
-	// Credentials are the query parameters that a backend decides on; empty: the whole query. CredentialHeaders are
-	// header fields that count as well.
+	// Credentials are the query parameters that a backend decides on. If empty, all are. CredentialHeaders are header fields
+	// that count as well.
 	Credentials       []string `yaml:"credentials"`
 	CredentialHeaders []string `yaml:"credential_headers"`
-	// RequiredCredentials are credentials without which the answer is 403 and nobody is asked.
+	// RequiredCredentials are credentials without which a request gets 403 and no backend is asked.
 	RequiredCredentials []string `yaml:"required_credentials"`
-	// IgnoreQuery are parameters that are no credentials.
+	// IgnoreQuery are parameters that are not credentials.
 	IgnoreQuery []string `yaml:"ignore_query"`
-	// ForwardQuery are parameters of the viewer's that the origin is to see, such as start and duration of an archive.
+	// ForwardQuery are the viewer's parameters that are sent to the origin, such as start and duration of an archive.
 	ForwardQuery []string `yaml:"forward_query"`
-	// DeviceFields are query parameters or header fields that together tell a user's devices apart, such as mac. A device plays
-	// one stream, so that zapping is never taken for watching several; empty: an address stands in for it. It is no
-	// credential unless Credentials names it as well.
+	// DeviceFields are query parameters or header fields that together tell a user's devices apart, such as mac. A device
+	// plays one stream, so zapping never counts as several streams. If empty, each address counts as a device. The fields
+	// are not credentials unless Credentials names them as well.
 	DeviceFields []string `yaml:"device_fields"`
 	// CredentialsEverywhere lets credentials open a session on any URI, for players that put them on every one.
 	CredentialsEverywhere bool `yaml:"credentials_everywhere"`
-	// Edge makes the route one at which somebody else's media server asks whether a viewer may watch; nil: it serves media.
+	// Edge makes the route one at which an edge asks whether a viewer may watch. If nil the route serves media.
 	Edge *edge.Config `yaml:"edge"`
 }
 
-// PathMappingConfig is a pattern for viewers' paths, and the path on the origin that it stands for; empty: the same.
+// PathMappingConfig maps viewers' paths to paths on the origin. If OriginPath is empty they are the same.
 type PathMappingConfig struct {
 	Path       string `yaml:"path"`
 	OriginPath string `yaml:"origin_path"`
 }
 
-// Facts that may tell sessions apart, as RouteConfig.IdentityFields spells them.
+// The fields that may tell sessions apart, as RouteConfig.IdentityFields spells them.
 const (
 	identityAddress  = "address"
 	identityAgent    = "user_agent"
@@ -103,7 +103,7 @@ func (r RouteConfig) validateHosts(key string) error {
 	return errors.Join(errs...)
 }
 
-// validateRequired finds credentials that nobody could ever show.
+// validateRequired finds required credentials that no viewer could ever show.
 func (r RouteConfig) validateRequired(key string) error {
 	var errs []error
 	for i, name := range r.RequiredCredentials {
@@ -130,7 +130,7 @@ func (r RouteConfig) validateDevice(key string) error {
 	return errors.Join(errs...)
 }
 
-// validateEdge names every setting that cannot work in a route at which an edge asks.
+// validateEdge returns an error for every invalid setting of a route at which an edge asks.
 func (r RouteConfig) validateEdge(key string, hasBackend func(string) bool) error {
 	errs := []error{r.Edge.Validate(key+".edge", hasBackend)}
 	wrong := func(bad bool, format string, args ...any) {
@@ -161,7 +161,7 @@ func (r RouteConfig) validateEdge(key string, hasBackend func(string) bool) erro
 	return errors.Join(errs...)
 }
 
-// validateEndpoints finds routes whose edges ask at one path in words of two kinds, of which only one could be understood.
+// validateEndpoints finds routes with one path and overlapping networks but two dialects, of which only one would work.
 func (c Config) validateEndpoints() error {
 	var errs []error
 	for i, r := range c.Routes {
@@ -180,7 +180,7 @@ func (c Config) validateEndpoints() error {
 	return errors.Join(errs...)
 }
 
-// name is the route's name, by default its path.
+// name returns the route's name, by default its path.
 func (r RouteConfig) name() string {
 	switch {
 	case r.Name != "":
@@ -192,7 +192,7 @@ func (r RouteConfig) name() string {
 	}
 }
 
-// viewerPath is the pattern that viewers' paths match.
+// viewerPath returns the pattern of viewers' paths.
 func (r RouteConfig) viewerPath() string {
 	if r.Edge != nil {
 		return r.Edge.ViewerPath
@@ -200,11 +200,11 @@ func (r RouteConfig) viewerPath() string {
 	return r.Path
 }
 
-// knownIdentityFields are the facts that may tell the route's sessions apart.
+// knownIdentityFields returns the fields that may tell the route's sessions apart.
 func (r RouteConfig) knownIdentityFields() []string {
-	facts := []string{identityAddress, identityAgent, identityPlayback}
+	fields := []string{identityAddress, identityAgent, identityPlayback}
 	if r.Edge != nil {
-		facts = append(facts, identityEdgeSession)
+		fields = append(fields, identityEdgeSession)
 	}
-	return facts
+	return fields
 }

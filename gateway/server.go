@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// cancelMargin is how much before the end of drain.timeout the requests still in flight are cancelled, so that they can
-// clean up within it.
+// cancelMargin is how long before the end of drain.timeout the requests in flight are cancelled, so that they clean up
+// in time.
 const cancelMargin = 500 * time.Millisecond
 
-// Server is the life of the public listener.
+// Server runs the public listener.
 type Server struct {
 	config   Config
 	handler  http.Handler
@@ -28,16 +28,16 @@ type Server struct {
 	ready    atomic.Bool
 }
 
-// NewServer serves the handler as the config says.
+// NewServer makes a server that does not serve yet.
 func NewServer(c Config, handler http.Handler, logger *slog.Logger) *Server {
 	return &Server{config: c, handler: handler, logger: logger}
 }
 
-// Ready reports whether balancers may send viewers here: the listener is up and the node is not leaving.
+// Ready reports whether balancers may send viewers here: the listener serves and the node does not drain.
 func (s *Server) Ready() bool { return s.ready.Load() && !s.draining.Load() }
 
-// Run serves on the listener until ctx ends, then drains: readiness off, the drain delay, no new requests, the ones in
-// flight to their end or to the drain timeout. It returns nil after a clean drain. It closes the listener.
+// Run serves on the listener until ctx ends, then drains: it turns readiness off, waits drain.readiness_delay, accepts no
+// new requests, and waits for those in flight until drain.timeout. It returns nil after a drain and closes the listener.
 func (s *Server) Run(ctx context.Context, listener net.Listener) error { //nolint:contextcheck // requests outlive ctx, which begins the drain
 	requests, cancelRequests := newRequestsContext()
 	defer cancelRequests()
@@ -75,7 +75,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error { //nolin
 
 func (s *Server) drain(server *http.Server, cancelRequests func()) error {
 	s.draining.Store(true)
-	s.logger.Info("draining: readiness is off", slog.Duration("delay", s.config.Drain.ReadinessDelay),
+	s.logger.Info("draining", slog.Duration("readiness_delay", s.config.Drain.ReadinessDelay),
 		slog.Duration("timeout", s.config.Drain.Timeout))
 	time.Sleep(s.config.Drain.ReadinessDelay)
 	early := time.AfterFunc(max(0, s.config.Drain.Timeout-cancelMargin), cancelRequests)
@@ -85,7 +85,7 @@ func (s *Server) drain(server *http.Server, cancelRequests func()) error {
 	if err := server.Shutdown(ctx); err != nil {
 		closeNow(server)
 		if errors.Is(err, context.DeadlineExceeded) {
-			s.logger.Warn("requests were cut off", slog.Duration("timeout", s.config.Drain.Timeout))
+			s.logger.Warn("drain.timeout exceeded, requests cancelled", slog.Duration("timeout", s.config.Drain.Timeout))
 			return nil
 		}
 		return fmt.Errorf("stop serving: %w", err)
@@ -95,7 +95,7 @@ func (s *Server) drain(server *http.Server, cancelRequests func()) error {
 
 func closeNow(c io.Closer) { _ = c.Close() }
 
-// certificate reads the certificate's files again when they have changed.
+// certificate is a TLS certificate that is reloaded when its files change.
 type certificate struct {
 	config TLSConfig
 	logger *slog.Logger
@@ -106,10 +106,10 @@ type certificate struct {
 	pair       *tls.Certificate
 }
 
-// certificateCheckInterval is how often a handshake looks whether the files changed.
+// certificateCheckInterval is how often handshakes check whether the files changed.
 const certificateCheckInterval = 10 * time.Second
 
-// Check reports why the certificate cannot be used; nil without one.
+// Check returns why the certificate cannot be used, or nil. Without a certificate it returns nil.
 func (c TLSConfig) Check() error {
 	if c.CertFile == "" {
 		return nil
@@ -117,8 +117,8 @@ func (c TLSConfig) Check() error {
 	return (&certificate{config: c}).reload()
 }
 
-// Server is TLS for a listener, with the certificate renewed when its files are; nil without one. The error begins with
-// the key.
+// Server returns the TLS config of a listener, whose certificate is reloaded when its files change. Without a certificate
+// it returns nil. The error begins with the setting.
 func (c TLSConfig) Server(logger *slog.Logger) (*tls.Config, error) {
 	if c.CertFile == "" {
 		return nil, nil //nolint:nilnil // plain HTTP is no error
@@ -130,7 +130,7 @@ func (c TLSConfig) Server(logger *slog.Logger) (*tls.Config, error) {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: files.current}, nil
 }
 
-// current is the certificate to show. Files that cannot be read leave the old one in use.
+// current returns the certificate. If its files cannot be read the previous one stays in use.
 func (c *certificate) current(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -140,7 +140,7 @@ func (c *certificate) current(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			if c.pair == nil {
 				return nil, err
 			}
-			c.logger.Error("the certificate could not be renewed; the old one stays in use", slog.Any("error", err))
+			c.logger.Error("certificate invalid, keeping previous", slog.Any("error", err))
 		}
 	}
 	return c.pair, nil

@@ -140,7 +140,7 @@ func TestARequestThatDoesNotEndIsCutOff(t *testing.T) {
 		if err := <-failed; err == nil {
 			t.Error("the viewer was answered")
 		}
-		if !strings.Contains(log.String(), " timeout=30s") {
+		if !strings.Contains(log.String(), "drain.timeout exceeded") || !strings.Contains(log.String(), "timeout=30s") {
 			t.Errorf("the log does not name the setting:\n%s", log.String())
 		}
 		close(gone)
@@ -180,7 +180,7 @@ func TestALateAnswerAsksTheViewerToComeBack(t *testing.T) {
 		}()
 		<-arrived
 		b.stop()
-		if diff := cmp.Diff(answer{503, "draining\n", "1", "*"}, <-got); diff != "" {
+		if diff := cmp.Diff(answer{503, "the node is draining; try again\n", "1", "*"}, <-got); diff != "" {
 			t.Errorf("answer (-want +got):\n%s", diff)
 		}
 	})

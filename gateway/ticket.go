@@ -14,8 +14,8 @@ import (
 	"usher/backends"
 )
 
-// A ticket is "<key id>.<48 characters of URL-safe base64>"; the latter are 36 bytes: the session's id (16), its opening
-// in Unix seconds (4), and a MAC (16) over both, the key's id, the route and the channel.
+// A ticket is "<key id>.<48 characters of URL-safe base64>". The characters are 36 bytes: the session's id (16), when it
+// was opened in Unix seconds (4), and a MAC (16) over both, the key's id, the route and the channel.
 const (
 	ticketIDSize  = 16
 	ticketMACSize = 16
@@ -23,7 +23,7 @@ const (
 	ticketChars   = ticketSize / 3 * 4
 )
 
-// ticketDomain keeps a ticket's MAC from being mistaken for any other use of the same secret.
+// ticketDomain separates a ticket's MAC from any other use of the same secret.
 const ticketDomain = "usher ticket 1"
 
 // ticketSigner signs and verifies tickets. It is safe for concurrent use.
@@ -32,13 +32,13 @@ type ticketSigner struct {
 	keys    map[string]*ticketKey
 }
 
-// ticketKey holds ready MACs, because making one costs several times what using it does.
+// ticketKey pools MACs, because making one costs several times as much as using it.
 type ticketKey struct {
 	id   string
 	macs sync.Pool
 }
 
-// ticketMAC is one MAC with the buffers that it works on.
+// ticketMAC is a MAC with its buffers.
 type ticketMAC struct {
 	hash hash.Hash
 	in   []byte
@@ -46,7 +46,7 @@ type ticketMAC struct {
 	raw  [ticketSize]byte
 }
 
-// newTicketSigner signs with the first key and verifies with all.
+// newTicketSigner returns a signer that signs with the first key and verifies with all.
 func newTicketSigner(keys []backends.Key) *ticketSigner {
 	ring := &ticketSigner{keys: make(map[string]*ticketKey, len(keys))}
 	for _, k := range keys {
@@ -61,7 +61,7 @@ func newTicketSigner(keys []backends.Key) *ticketSigner {
 	return ring
 }
 
-// ticketScope is what a ticket is good for.
+// ticketScope is what a ticket is valid for.
 type ticketScope struct{ route, channel string }
 
 // ticketClaims are what a verified ticket says.
@@ -70,8 +70,8 @@ type ticketClaims struct {
 	session.Ticket
 }
 
-// sign writes the session's ticket. It is the same text whenever and wherever it is written, as long as the key is
-// there; if that was removed the signing key takes over.
+// sign returns the session's ticket. The text is the same at any time and on any node as long as the session's key is
+// configured; then the signing key replaces it.
 func (r *ticketSigner) sign(c ticketClaims, s ticketScope) string {
 	key := r.keys[c.KeyID]
 	if key == nil {
@@ -88,7 +88,7 @@ func (r *ticketSigner) sign(c ticketClaims, s ticketScope) string {
 	return key.id + "." + string(text[:])
 }
 
-// verify reads a ticket and reports whether it is one of ours for that scope. It does not allocate.
+// verify parses a ticket and reports whether it is valid for the scope. It does not allocate.
 func (r *ticketSigner) verify(text string, s ticketScope) (ticketClaims, bool) {
 	id, body, found := strings.Cut(text, ".")
 	if !found || len(body) != ticketChars {
@@ -117,7 +117,7 @@ func (r *ticketSigner) verify(text string, s ticketScope) (ticketClaims, bool) {
 	return c, true
 }
 
-// compute is the MAC over the raw ticket's id and time, for that scope. The result is good until the next call.
+// compute returns the MAC over the raw ticket's id and time for the scope. The result is valid until the next call.
 func (m *ticketMAC) compute(keyID string, s ticketScope) []byte {
 	m.in = append(m.in[:0], ticketDomain...)
 	m.in = backends.AppendField(m.in, keyID)

@@ -13,7 +13,7 @@ import (
 
 // Config holds the settings that every adapter with an HTTP client has in common.
 type Config struct {
-	// URL is what is called, as the middleware's manual gives it. It may hold a query and user:password@.
+	// URL is the URL to call, as the middleware's manual gives it. It may hold a query and user:password@.
 	URL string `yaml:"url"`
 	// Headers are sent with every call. They replace a viewer's.
 	Headers map[string]backends.Secret `yaml:"headers"`

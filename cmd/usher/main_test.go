@@ -171,7 +171,7 @@ func TestCheck_ReportsResponse(t *testing.T) {
 			wants: []string{"the credential token is missing"},
 		},
 		"no route": {
-			mode: backendtest.Healthy(), url: "http://tv.example/other", code: 2, wants: []string{"no route for this path"},
+			mode: backendtest.Healthy(), url: "http://tv.example/other", code: 2, wants: []string{"no route serves this path"},
 		},
 	}
 	for name, test := range tests {

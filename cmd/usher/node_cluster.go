@@ -28,8 +28,8 @@ func (n *node) openCluster() (err error) {
 // runCluster applies the events of the cluster to the sessions of this node until ctx ends.
 func (n *node) runCluster(ctx context.Context) {
 	n.cluster.Run(ctx, cluster.Handlers{
-		Revoked: n.registry.OnRevocation, Reread: n.registry.RecheckAll, Returned: n.registry.OnRedisRecovered,
-		Over: n.registry.OnLimitExceeded,
+		OnRevocation: n.registry.OnRevocation, RecheckAll: n.registry.RecheckAll, OnRedisRecovered: n.registry.OnRedisRecovered,
+		OnLimitExceeded: n.registry.OnLimitExceeded,
 		Answer: func(ctx context.Context, question []byte) []byte {
 			return admin.AnswerSessionQuery(ctx, (*adminNode)(n), question)
 		},
@@ -91,7 +91,7 @@ func (a *adminCluster) sessionExists(ctx context.Context, id backends.SessionID)
 
 // asPending marks an error of an unavailable store with admin.ErrPending.
 func asPending(err error) error {
-	if errors.Is(err, cluster.ErrAway) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, cluster.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %w", admin.ErrPending, err)
 	}
 	return err
@@ -192,7 +192,7 @@ func (a *adminCluster) Nodes(ctx context.Context) ([]admin.NodeStatus, error) {
 	for i, n := range nodes {
 		shown[i] = admin.NodeStatus{
 			ID: n.ID, Name: n.Name, Address: n.Address, Version: n.Version, Started: n.Started.UTC().Truncate(time.Second),
-			LastSeen: now.Add(-n.Silent), Sessions: n.Sessions, Draining: n.Draining, Alive: n.Alive, Self: n.Self,
+			LastSeen: now.Add(-n.SinceHeartbeat), Sessions: n.Sessions, Draining: n.IsDraining, Alive: n.IsAlive, Self: n.IsSelf,
 		}
 	}
 	return shown, nil
@@ -202,7 +202,7 @@ func (a *adminCluster) Nodes(ctx context.Context) ([]admin.NodeStatus, error) {
 func (a *adminCluster) Live() int { return a.cluster.Live() }
 
 // RedisDown reports whether Redis is unavailable.
-func (a *adminCluster) RedisDown() bool { return a.cluster.Away() }
+func (a *adminCluster) RedisDown() bool { return a.cluster.RedisDown() }
 
 // RoundTrips returns how many round trips to Redis there were since the start.
 func (a *adminCluster) RoundTrips() uint64 { return a.cluster.RoundTrips() }

@@ -8,13 +8,13 @@ import (
 
 // Header gives header fields. Names are in canonical form.
 type Header interface {
-	// Get is a field's first value, or "".
+	// Get returns a field's first value, or "".
 	Get(name string) string
-	// Values are those of all fields of that name, in their order.
+	// Values returns the values of all fields of that name, in order.
 	Values(name string) []string
 }
 
-// HTTPRequest is an edge's request by HTTP, as the listener saw it.
+// HTTPRequest is an edge's HTTP request, as the listener saw it.
 type HTTPRequest struct {
 	Method string
 	// Query is raw, without '?'.
@@ -23,34 +23,35 @@ type HTTPRequest struct {
 	Header Header
 	// Body is the body of a POST.
 	Body []byte
-	// IsEdge reports whether an address is one of an edge or a proxy of ours, so that it is no viewer's.
-	IsEdge func(netip.Addr) bool
+	// IsForwarder reports whether an address is an edge's or a proxy's of ours, and so not a viewer's.
+	IsForwarder func(netip.Addr) bool
 }
 
-// CheckRequest is what an edge says of a viewer who asks it for something.
+// CheckRequest is what an edge reports of a viewer's request.
 type CheckRequest struct {
 	Method string
 	// Scheme is "http", "https" or empty.
 	Scheme string
 	Host   string
-	// Path is escaped as the viewer sent it to the edge, Query raw and without '?'.
-	Path  string
+	// Path is escaped as the viewer sent it to the edge.
+	Path string
+	// Query is raw, without '?'.
 	Query string
-	// Address is the viewer's; the zero value if the edge did not say.
+	// Address is the viewer's, or the zero value if the edge does not report it.
 	Address   netip.Addr
 	UserAgent string
 	Referer   string
-	// Channel is the edge's own name of it, or empty.
+	// Channel is the edge's own name of the channel, or empty.
 	Channel string
 	// EdgeSession is the edge's own id of the session, or empty.
 	EdgeSession string
-	// IsPublish: it is about a stream that somebody wants to send.
+	// IsPublish reports that the viewer wants to send a stream.
 	IsPublish bool
-	// Header holds the viewer's own header fields where the edge passes them on; else nil.
+	// Header is the viewer's own header if the edge passes it on, else nil.
 	Header Header
 }
 
-// NamespacedSession is the edge's own session id, told apart from those of other edges; empty if it gave none.
+// NamespacedSession returns the edge's own session id, made unique among edges, or "".
 func (q *CheckRequest) NamespacedSession(edge netip.Addr) string {
 	if q.EdgeSession == "" {
 		return ""
@@ -58,10 +59,10 @@ func (q *CheckRequest) NamespacedSession(edge netip.Addr) string {
 	return edge.String() + "/" + q.EdgeSession
 }
 
-// ViewerHeader is the viewer's header as the edge tells it.
+// ViewerHeader is the viewer's header as an edge reports it.
 type ViewerHeader struct{ Request *CheckRequest }
 
-// Get is the field's first value.
+// Get returns the field's first value, or "".
 func (h *ViewerHeader) Get(name string) string {
 	switch {
 	case name == "User-Agent":
@@ -74,7 +75,7 @@ func (h *ViewerHeader) Get(name string) string {
 	return ""
 }
 
-// Values are the field's values.
+// Values returns the field's values.
 func (h *ViewerHeader) Values(name string) []string {
 	if h.Request.Header != nil {
 		return h.Request.Header.Values(name)
@@ -82,7 +83,7 @@ func (h *ViewerHeader) Values(name string) []string {
 	return nil
 }
 
-// Decode reads an edge's request. The error says what is wrong with the edge's settings, for the operator.
+// Decode decodes an edge's HTTP request. The error tells the operator what is wrong with the edge's settings.
 func (d Dialect) Decode(in *HTTPRequest, q *CheckRequest) error {
 	*q = CheckRequest{}
 	switch d {
@@ -96,14 +97,14 @@ func (d Dialect) Decode(in *HTTPRequest, q *CheckRequest) error {
 	case ForwardAuth:
 		return decodeForwardAuth(in, q)
 	default:
-		return fmt.Errorf("dialect %s is not spoken over HTTP", d)
+		return fmt.Errorf("dialect %s does not use HTTP", d)
 	}
 }
 
-// decodeAstra reads the headers of Astra and Alta; those of the two differ in part, and auth-proxy's clients send fewer.
+// decodeAstra decodes the headers of Astra and Alta, which differ in part. Clients of auth-proxy send fewer.
 func decodeAstra(in *HTTPRequest, q *CheckRequest) {
 	h := in.Header
-	q.Method = "GET" // Astra does not say; whatever it was, it is to open a session
+	q.Method = "GET" // Astra does not report it, and asks only to open sessions
 	q.Query = in.Query
 	q.Path = h.Get("X-Real-Path")
 	q.Host = h.Get("X-Real-Host")
@@ -119,7 +120,7 @@ func decodeAstra(in *HTTPRequest, q *CheckRequest) {
 	q.EdgeSession = h.Get("X-Session-Id")
 }
 
-// decodeNginx reads what deploy/edges/nginx sends.
+// decodeNginx decodes what deploy/edges/nginx sends.
 func decodeNginx(in *HTTPRequest, q *CheckRequest) error {
 	h := in.Header
 	uri := h.Get("X-Original-Uri")
@@ -138,7 +139,7 @@ func decodeNginx(in *HTTPRequest, q *CheckRequest) error {
 	return nil
 }
 
-// decodeForwardAuth reads what Traefik's ForwardAuth and Caddy's forward_auth send.
+// decodeForwardAuth decodes what Traefik's ForwardAuth and Caddy's forward_auth send.
 func decodeForwardAuth(in *HTTPRequest, q *CheckRequest) error {
 	h := in.Header
 	uri := h.Get("X-Forwarded-Uri")
@@ -146,7 +147,7 @@ func decodeForwardAuth(in *HTTPRequest, q *CheckRequest) error {
 		return fmt.Errorf("X-Forwarded-Uri: %w", errMissing)
 	}
 	q.Path, q.Query, _ = strings.Cut(uri, "?")
-	q.Address = LastForwarded(h.Values("X-Forwarded-For"), in.IsEdge)
+	q.Address = LastForwarded(h.Values("X-Forwarded-For"), in.IsForwarder)
 	if !q.Address.IsValid() {
 		return fmt.Errorf("X-Forwarded-For: %w", errMissing)
 	}
@@ -157,7 +158,7 @@ func decodeForwardAuth(in *HTTPRequest, q *CheckRequest) error {
 	return nil
 }
 
-// setViewerHeader takes over the viewer's own header, which the edge has passed on with its own fields among it.
+// setViewerHeader sets the viewer's own header, which the edge passes on together with its own fields.
 func (q *CheckRequest) setViewerHeader(h Header) {
 	q.UserAgent, q.Referer, q.Header = h.Get("User-Agent"), h.Get("Referer"), h
 }
@@ -169,7 +170,7 @@ func parseScheme(text string) string {
 	return ""
 }
 
-// methodOrGet is the viewer's method; an edge that does not say asks for a GET.
+// methodOrGet returns the viewer's method, or GET if the edge does not report it.
 func methodOrGet(text string) string {
 	if text == "" {
 		return "GET"

@@ -224,7 +224,7 @@ func TestNginxIsReadFromTheFieldsOfItsSample(t *testing.T) {
 	bare := fields("X-Original-URI: /", "X-Real-IP: [2001:db8::7]:443")
 	cases := map[string]reading{
 		"all that it sends, and what a viewer adds": {
-			in: HTTPRequest{Query: "of=its+own", Host: "tv.example.com", Header: his, IsEdge: ours},
+			in: HTTPRequest{Query: "of=its+own", Host: "tv.example.com", Header: his, IsForwarder: ours},
 			want: CheckRequest{
 				Method: "HEAD", Scheme: "https", Host: "tv.example.com", Path: "/play/a001/index.m3u8", Query: "token=a%2Bb&x=?",
 				Address: addr("192.0.2.7"), UserAgent: "MAG250", Referer: "http://portal/", Header: his,
@@ -261,7 +261,7 @@ func TestForwardAuthIsReadFromTheForwardedFields(t *testing.T) {
 	bare := fields("X-Forwarded-Uri: /a", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: wss")
 	cases := map[string]reading{
 		"all that it sends, and what a viewer adds": {
-			in: HTTPRequest{Query: "of=its+own", Host: "usher:8080", Header: his, IsEdge: ours},
+			in: HTTPRequest{Query: "of=its+own", Host: "usher:8080", Header: his, IsForwarder: ours},
 			want: CheckRequest{
 				Method: "OPTIONS", Scheme: "http", Host: "tv.example.com", Path: "/play/a001/index.m3u8", Query: "token=1",
 				Address: addr("192.0.2.7"), UserAgent: "MAG250", Referer: "http://portal/", Header: his,
@@ -287,7 +287,7 @@ func TestForwardAuthIsReadFromTheForwardedFields(t *testing.T) {
 func TestDialectsWithoutWordsOverHTTPAreNotRead(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[Dialect]string{
-		NoDialect: "dialect  is not spoken over HTTP", Envoy: "dialect envoy is not spoken over HTTP",
+		NoDialect: "dialect  does not use HTTP", Envoy: "dialect envoy does not use HTTP",
 	} {
 		reading{err: want}.run(t, d)
 	}

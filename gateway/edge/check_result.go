@@ -8,23 +8,24 @@ import (
 	"usher/backends"
 )
 
-// CheckResult is what is to be told to an edge.
+// CheckResult is the answer to an edge, before it is encoded in a dialect.
 type CheckResult struct {
-	// Status is what a viewer would be told who asks for media: 200, 302, 403, 503, or another error.
+	// Status is the one that a viewer who asks for media would get: 200, 302, 403, 503, or another error.
 	Status int
-	// Location is where a 302 leads.
+	// Location is the target of a 302.
 	Location string
-	// RetryAfter is when to come back after a 503, in seconds as the field has it.
+	// RetryAfter is the value of Retry-After for a 503.
 	RetryAfter string
-	// Decision is what the status rests on, and Left how long it holds; nil if nobody has decided.
+	// Decision is what the status rests on; nil if there is none.
 	Decision *backends.Decision
+	// ValidFor is how long the decision holds.
 	ValidFor time.Duration
 }
 
-// FieldSetter takes header fields for an answer; an empty value sets none.
+// FieldSetter sets header fields of a response. An empty value sets none.
 type FieldSetter interface{ Set(name, value string) }
 
-// Encode writes the answer's fields and returns its status.
+// Encode sets the response's fields and returns its status.
 func (d Dialect) Encode(r CheckResult, to FieldSetter) int {
 	status := d.encodeStatus(r.Status)
 	switch d {
@@ -48,7 +49,7 @@ func (d Dialect) Encode(r CheckResult, to FieldSetter) int {
 	return status
 }
 
-// encodeStatus is the media status in the dialect's words: see the table of the package.
+// encodeStatus returns the dialect's status for a media status: see the package's table.
 func (d Dialect) encodeStatus(media int) int {
 	switch {
 	case media == http.StatusOK:
@@ -62,7 +63,7 @@ func (d Dialect) encodeStatus(media int) int {
 	}
 }
 
-// sessionName is what the edge shows for the session.
+// sessionName returns the name under which the edge shows the session.
 func sessionName(d *backends.Decision) string {
 	if d.User != "" {
 		return d.User
@@ -71,15 +72,15 @@ func sessionName(d *backends.Decision) string {
 }
 
 const (
-	// renewalDelay is how long after a decision's end an edge is sent to ask again: by then it has been renewed behind its back.
+	// renewalDelay is how long after a decision's end the edge asks again. By then the decision has been renewed.
 	renewalDelay = 2 * time.Second
-	// minAuthDuration is when an edge is sent to ask again at the earliest, so that a renewal that is late causes no storm.
+	// minAuthDuration is the shortest X-AuthDuration, so that a late renewal does not cause a storm of checks.
 	minAuthDuration = 10 * time.Second
-	// maxAuthDuration bounds what the edge is told, beyond all that a backend may say.
+	// maxAuthDuration is the longest X-AuthDuration, longer than any backend may give.
 	maxAuthDuration = 366 * 24 * time.Hour
 )
 
-// encodeFlussonic says for how long the answer holds, a No too, and what the user may have.
+// encodeFlussonic sets how long the answer holds, denied or not, and the user's limits.
 func encodeFlussonic(r CheckResult, status int, to FieldSetter) {
 	if r.Decision == nil || status >= http.StatusInternalServerError {
 		return
@@ -98,8 +99,8 @@ func encodeFlussonic(r CheckResult, status int, to FieldSetter) {
 	}
 }
 
-// encodeProxy says what an operator may want in his edge's log, or at his origin. A refusal reaches the viewer as it is, so
-// nobody is named in it: he may have somebody else's token.
+// encodeProxy sets what an operator may want in the edge's log or at the origin. A refusal reaches the viewer unchanged, so
+// it does not name the user, whose token the viewer may have stolen.
 func encodeProxy(r CheckResult, status int, to FieldSetter) {
 	if r.Decision == nil {
 		return

@@ -7,31 +7,32 @@ import (
 	"time"
 )
 
-// Config makes a route one at which an edge, somebody else's media server, asks whether a viewer may watch.
+// Config makes a route one at which an edge asks whether a viewer may watch.
 type Config struct {
-	// Dialect is how it asks.
+	// Dialect is how the edge asks.
 	Dialect Dialect `yaml:"dialect"`
-	// Networks are where it asks from. Nobody else is answered, since what an edge says of a viewer is believed.
+	// Networks are where the edge asks from. Only they may ask, because an edge's report of a viewer is trusted.
 	Networks []netip.Prefix `yaml:"networks"`
-	// ViewerPath is the pattern that viewers' paths match at the edge, such as "/play/{channel}/*", with credentials in
-	// it as in a media route's path. Empty: the channel is as the edge names it, or else the whole path.
+	// ViewerPath is the pattern of viewers' paths at the edge, such as "/play/{channel}/*". It may have credentials, as a
+	// media route's path may. If empty, the channel is the edge's own name of it, else the whole path.
 	ViewerPath string `yaml:"viewer_path"`
-	// MatchBy is how requests without credentials are told to be a viewer's.
+	// MatchBy is how requests without credentials are matched to a session.
 	MatchBy MatchMode `yaml:"match_by"`
-	// ExtraLifetime is how long a session outlasts the validity of its decision, counted from when the edge last asked.
+	// ExtraLifetime is how long a session outlives its decision, counted from when the edge last asked.
 	ExtraLifetime time.Duration `yaml:"extra_lifetime"`
-	// PublishBackend is who decides whether somebody may send a stream, where the edge asks that too; empty: nobody may.
+	// PublishBackend is the backend that decides whether a viewer may send a stream, if the edge asks that too. If empty,
+	// none may.
 	PublishBackend string `yaml:"publish_backend"`
 }
 
-// SetDefaults is for the section of a route.
+// SetDefaults sets the defaults of a route's section.
 func (c *Config) SetDefaults() { c.ExtraLifetime = time.Minute }
 
-// minMargin is so long that an edge which asks again when a decision has ended finds the session.
-const minMargin = 10 * time.Second
+// minExtraLifetime is long enough that an edge that asks again when the decision has ended finds the session.
+const minExtraLifetime = 10 * time.Second
 
-// Validate names every setting that cannot work, by its path in the file, which begins with key. hasBackend tells whether
-// a backend of that name is configured.
+// Validate returns an error for every invalid setting, by its path in the file, which begins with key. hasBackend reports
+// whether a backend of that name is configured.
 func (c *Config) Validate(key string, hasBackend func(string) bool) error {
 	var errs []error
 	wrong := func(bad bool, format string, args ...any) {
@@ -44,7 +45,7 @@ func (c *Config) Validate(key string, hasBackend func(string) bool) error {
 	wrong(len(c.Networks) == 0, "networks: none; want those of the edge, such as [ 192.0.2.10/32 ]")
 	wrong(c.ViewerPath == "" && c.Dialect >= Nginx,
 		`viewer_path: missing; want the pattern of viewers' paths at the edge, such as "/play/{channel}/*"`)
-	wrong(c.ExtraLifetime < minMargin, "extra_lifetime: %v is too short; want at least %v", c.ExtraLifetime, minMargin)
+	wrong(c.ExtraLifetime < minExtraLifetime, "extra_lifetime: %v is too short; want at least %v", c.ExtraLifetime, minExtraLifetime)
 	wrong(c.PublishBackend != "" && !hasBackend(c.PublishBackend),
 		"publish_backend: %q is not among backends", c.PublishBackend)
 	wrong(c.PublishBackend != "" && c.Dialect != Flussonic,

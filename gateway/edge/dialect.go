@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Dialect is how an edge asks and wants to be answered. The zero value is none: nobody asks so.
+// Dialect is the protocol of an edge's checks. The zero value is NoDialect, which no edge speaks.
 type Dialect uint8
 
 // The dialects.
@@ -20,15 +20,15 @@ const (
 	numDialects
 )
 
-// String is the dialect as the config spells it.
+// String returns the dialect as the config spells it.
 func (d Dialect) String() string {
 	return [...]string{"", "astra", "alta", "flussonic", "nginx", "forward-auth", "envoy"}[d]
 }
 
-// MarshalText spells the dialect as the config does.
+// MarshalText returns the dialect as the config spells it.
 func (d Dialect) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads what the config spells.
+// UnmarshalText parses a dialect as the config spells it.
 func (d *Dialect) UnmarshalText(text []byte) error {
 	var names []string
 	for candidate := Astra; candidate < numDialects; candidate++ {
@@ -41,6 +41,5 @@ func (d *Dialect) UnmarshalText(text []byte) error {
 	return fmt.Errorf("dialect %q: want one of %s", text, strings.Join(names, ", "))
 }
 
-// KeepsSessions reports whether such an edge asks once a session of its own, rather than for each thing that a viewer
-// asks it for.
+// KeepsSessions reports whether such an edge asks once per session of its own instead of once per viewer's request.
 func (d Dialect) KeepsSessions() bool { return d == Astra || d == Alta || d == Flussonic }

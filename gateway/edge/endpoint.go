@@ -14,22 +14,23 @@ import (
 // MaxBody bounds the body of an edge's HTTP request, in bytes.
 const MaxBody = 64 << 10
 
-// errBody is why an edge's HTTP request with a body is refused.
-var errBody = errors.New("the body is broken or too large")
+// errBody is the refusal of an edge's HTTP request for its body.
+var errBody = errors.New("the body is incomplete or too large")
 
-// Endpoint is where an edge asks. It is safe for concurrent use.
+// Endpoint is a route's edge endpoint. It is safe for concurrent use.
 type Endpoint struct {
 	dialect  Dialect
 	matching MatchMode
 	networks []netip.Prefix
-	// path is where the edge asks, or with isPrefix what its paths begin with. It is empty for Envoy, which asks elsewhere.
+	// path is the path of the edge's requests, or with isPrefix what it begins with. It is empty for Envoy, which asks
+	// by gRPC.
 	path     string
 	isPrefix bool
-	// What the operator is warned of, each at most once in warnEvery.
+
 	unlisted, unreadable, unrouted warning
 }
 
-// NewEndpoint makes the endpoint of a valid config. The path is the edge's own, with or without a * at its end.
+// NewEndpoint makes the endpoint of a valid config. The path is that of the edge's own requests and may end in *.
 func NewEndpoint(c *Config, path string) *Endpoint {
 	e := &Endpoint{dialect: c.Dialect, matching: c.MatchBy.OrDefault(c.Dialect), networks: c.Networks}
 	if c.Dialect != Envoy {
@@ -38,13 +39,13 @@ func NewEndpoint(c *Config, path string) *Endpoint {
 	return e
 }
 
-// Dialect is the one in which edges ask here.
+// Dialect returns the dialect in which edges ask.
 func (e *Endpoint) Dialect() Dialect { return e.dialect }
 
-// Matching is how requests without credentials are matched to a session.
+// Matching returns how requests without credentials are matched to a session.
 func (e *Endpoint) Matching() MatchMode { return e.matching }
 
-// MatchesPath reports whether an edge's request with that path is for the endpoint.
+// MatchesPath reports whether an edge's request to that path is for the endpoint.
 func (e *Endpoint) MatchesPath(path string) bool {
 	if e.isPrefix {
 		return strings.HasPrefix(path, e.path)
@@ -65,16 +66,16 @@ func contains(networks []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
-// Endpoints are those of all routes, in the routes' order.
+// Endpoints are the endpoints of all routes, in the routes' order.
 type Endpoints []*Endpoint
 
-// AtPath returns the first endpoint at a path that allows the edge. Where none does it returns the first endpoint at the
-// path, or nil, and false.
+// AtPath returns the first endpoint at a path that allows the edge. If none does, it returns false and the first endpoint
+// at the path, or nil.
 func (all Endpoints) AtPath(path string, edge netip.Addr) (_ *Endpoint, isAllowed bool) {
 	return all.find(edge, func(e *Endpoint) bool { return e.MatchesPath(path) })
 }
 
-// OfDialect is AtPath for edges that ask by other means than a path of the public listener.
+// OfDialect does the same for edges that ask by other means than a path of the public listener.
 func (all Endpoints) OfDialect(d Dialect, edge netip.Addr) (_ *Endpoint, isAllowed bool) {
 	return all.find(edge, func(e *Endpoint) bool { return e.dialect == d })
 }
@@ -99,7 +100,7 @@ func (all Endpoints) Allow(edge netip.Addr) bool {
 	return slices.ContainsFunc(all, func(e *Endpoint) bool { return e.Allows(edge) })
 }
 
-// ReadBody reads the body of an edge's HTTP request, which may be nil.
+// ReadBody reads the body of an edge's HTTP request. The body may be nil.
 func ReadBody(body io.Reader) ([]byte, error) {
 	if body == nil {
 		return nil, nil
@@ -111,41 +112,40 @@ func ReadBody(body io.Reader) ([]byte, error) {
 	return data, nil
 }
 
-// WarnUnlisted warns that an address asks that is none of the endpoint's networks. A nil endpoint warns of nothing.
+// WarnUnlisted warns that an address outside the endpoint's networks asks. A nil endpoint does not warn.
 func (e *Endpoint) WarnUnlisted(log *slog.Logger, address netip.Addr) {
 	if e != nil && e.unlisted.isDue(time.Now()) {
-		log.Warn("somebody asks who is no edge; if he is one of yours, add him to the route's edge.networks",
+		log.Warn("unlisted edge rejected, add it to the route's edge.networks if it is yours",
 			slog.String("address", address.String()), slog.String("dialect", e.dialect.String()))
 	}
 }
 
-// WarnUnreadable warns that the edge's requests cannot be read.
+// WarnUnreadable warns that the edge's requests cannot be decoded.
 func (e *Endpoint) WarnUnreadable(log *slog.Logger, edge netip.Addr, err error) {
 	if e.unreadable.isDue(time.Now()) {
-		log.Warn("an edge asks in words that cannot be read, so its viewers are refused",
+		log.Warn("edge request invalid, viewers refused, set the edge up as in deploy/edges",
 			slog.String("edge", edge.String()), slog.String("dialect", e.dialect.String()), slog.Any("error", err))
 	}
 }
 
-// WarnUnrouted warns that viewers of the edge want what none of its routes serves. It names no path, which may hold
-// credentials.
+// WarnUnrouted warns that viewers of the edge ask for what none of its routes serves. It does not log the path, which may
+// hold credentials.
 func (e *Endpoint) WarnUnrouted(log *slog.Logger, edge netip.Addr, route string) (hasWarned bool) {
 	if !e.unrouted.isDue(time.Now()) {
 		return false
 	}
-	log.Warn("an edge asks about paths or hosts that no route of its has, so viewers are refused; "+
-		"look at edge.viewer_path and hosts",
+	log.Warn("no route matches at the edge, viewers refused, check edge.viewer_path and hosts",
 		slog.String("edge", edge.String()), slog.String("route", route))
 	return true
 }
 
-// warning is when the operator was last warned of one thing, in Unix seconds.
+// warning limits the rate of one warning. It holds when the last one was written, in Unix seconds.
 type warning struct{ at atomic.Int64 }
 
-// warnEvery spaces the warnings of one thing, so that an edge that is set up wrongly fills no log.
+// warnEvery is the shortest time between two warnings of one kind, so that a misconfigured edge does not flood the log.
 const warnEvery = time.Minute
 
-// isDue reports whether no warning was written for warnEvery, and notes that one is written now.
+// isDue reports whether the last warning is warnEvery ago. If so it counts one as written now.
 func (w *warning) isDue(now time.Time) bool {
 	last := w.at.Load()
 	return now.Unix()-last >= int64(warnEvery/time.Second) && w.at.CompareAndSwap(last, now.Unix())

@@ -10,8 +10,8 @@ import (
 
 var errMissing = errors.New("missing or not what it should be; set the edge up as in deploy/edges")
 
-// decodeFlussonic reads an auth_backend request: a GET's query where somebody plays, a POST's JSON of the same fields where
-// somebody publishes.
+// decodeFlussonic decodes an auth_backend request: the query of a GET for a viewer who plays, or the same fields as JSON in
+// a POST for one who publishes.
 func decodeFlussonic(in *HTTPRequest, q *CheckRequest) error {
 	var get func(name string) string
 	if in.Method == http.MethodPost {
@@ -21,7 +21,7 @@ func decodeFlussonic(in *HTTPRequest, q *CheckRequest) error {
 		}
 		get, q.IsPublish = func(name string) string { return fields[name] }, true
 	} else {
-		values, _ := url.ParseQuery(in.Query) // what a viewer's odd User-Agent breaks is left out, the rest is there
+		values, _ := url.ParseQuery(in.Query) // pairs that an odd User-Agent breaks are dropped, the rest is kept
 		get = values.Get
 	}
 	q.Channel = get("name")
@@ -40,8 +40,8 @@ func decodeFlussonic(in *HTTPRequest, q *CheckRequest) error {
 	return nil
 }
 
-// flussonicQuery is the viewer's own query. Where he sent none, Flussonic may have made a token for him: then that is all
-// there is to ask about.
+// flussonicQuery returns the viewer's own query. If the viewer sent none, Flussonic may have made a token, which is then
+// the only credential.
 func flussonicQuery(qs, token string) string {
 	if qs == "" && token != "" {
 		return "token=" + url.QueryEscape(token)
@@ -49,7 +49,7 @@ func flussonicQuery(qs, token string) string {
 	return qs
 }
 
-// readJSON reads an object's texts and numbers. Fields of other types, of which nothing is needed, are left out.
+// readJSON reads an object's texts and numbers. It drops fields of other types, none of which is needed.
 func readJSON(body []byte) (map[string]string, error) {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(body, &raw); err != nil {

@@ -6,9 +6,10 @@ import (
 	"strings"
 )
 
-// LastForwarded is the last address of X-Forwarded-For's lists that is not an edge's or a proxy's of ours: everything before
-// it may be the viewer's own invention. Several fields count as one list. The zero value: there is none.
-func LastForwarded(lists []string, isEdge func(netip.Addr) bool) netip.Addr {
+// LastForwarded returns the last address in X-Forwarded-For that is not a forwarder's, an edge's or a proxy's of ours. The
+// viewer may have invented all addresses before it. Several fields count as one list. Without an address it returns the
+// zero value. isForwarder may be nil.
+func LastForwarded(lists []string, isForwarder func(netip.Addr) bool) netip.Addr {
 	var last netip.Addr
 	for _, list := range slices.Backward(lists) {
 		for list != "" {
@@ -22,7 +23,7 @@ func LastForwarded(lists []string, isEdge func(netip.Addr) bool) netip.Addr {
 			if !a.IsValid() {
 				return last
 			}
-			if last = a; isEdge == nil || !isEdge(a) {
+			if last = a; isForwarder == nil || !isForwarder(a) {
 				return last
 			}
 		}
@@ -30,7 +31,7 @@ func LastForwarded(lists []string, isEdge func(netip.Addr) bool) netip.Addr {
 	return last
 }
 
-// parseAddress reads an address, with which some write a port. The zero value is no address.
+// parseAddress parses an address with or without a port. It returns the zero value for any other text.
 func parseAddress(text string) netip.Addr {
 	text = strings.TrimSpace(text)
 	if a, err := netip.ParseAddr(text); err == nil {

@@ -99,7 +99,7 @@ func FuzzReadForwardAuth(f *testing.F) {
 	f.Add("/?", "[2001:db8::7]:4321,fe80::1%x", "")
 	f.Fuzz(func(t *testing.T, uri, first, second string) {
 		lists := []string{"X-Forwarded-For: " + first, "X-Forwarded-For: " + second}
-		in := HTTPRequest{Method: "GET", IsEdge: ours, Header: fields(append(lists, "X-Forwarded-Uri: "+uri)...)}
+		in := HTTPRequest{Method: "GET", IsForwarder: ours, Header: fields(append(lists, "X-Forwarded-Uri: "+uri)...)}
 		q, ok := read(t, ForwardAuth, &in)
 		if !ok {
 			return

@@ -2,33 +2,33 @@ package edge
 
 import "fmt"
 
-// MatchMode is how requests of a viewer's that show no credentials, such as those for segments, are told to be his.
+// MatchMode is how requests without credentials, such as those for segments, are matched to a viewer's session.
 type MatchMode uint8
 
-// The ways. MatchByDefault is the zero value: by address and agent, or not at all where the edge keeps sessions itself.
+// The modes. MatchByDefault is the zero value: by address and User-Agent, or none at edges that keep sessions themselves.
 const (
 	MatchByDefault MatchMode = iota
-	// MatchByAddressAgent takes the same address and User-Agent, asking for the same channel, for the same viewer. It
-	// needs nothing of the player, but viewers behind one address (CGNAT) with the same player share what one of them may.
+	// MatchByAddressAgent matches the same address, User-Agent and channel. It needs nothing of the player, but viewers
+	// with the same player behind one address (CGNAT) share what one of them may watch.
 	MatchByAddressAgent
-	// MatchByCookie gives the viewer a ticket in a cookie, through the edge.
+	// MatchByCookie sends the viewer a ticket in a cookie through the edge.
 	MatchByCookie
-	// MatchByPlaylistsOnly lets everything but playlists through.
+	// MatchByPlaylistsOnly allows every request that is not for a playlist.
 	MatchByPlaylistsOnly
-	// MatchByNone takes every request for itself.
+	// MatchByNone decides on each request by itself.
 	MatchByNone
 	numMatchModes
 )
 
-// String is the way as the config spells it; empty for the default.
+// String returns the mode as the config spells it; empty for the default.
 func (m MatchMode) String() string {
 	return [...]string{"", "address+user_agent", "cookie", "playlists-only", "none"}[m]
 }
 
-// MarshalText spells the way as the config does.
+// MarshalText returns the mode as the config spells it.
 func (m MatchMode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
-// UnmarshalText reads what the config spells.
+// UnmarshalText parses a mode as the config spells it.
 func (m *MatchMode) UnmarshalText(text []byte) error {
 	for candidate := range numMatchModes {
 		if candidate.String() == string(text) {
@@ -39,7 +39,7 @@ func (m *MatchMode) UnmarshalText(text []byte) error {
 	return fmt.Errorf("match_by %q: want address+user_agent, cookie, playlists-only or none", text)
 }
 
-// For is the way that holds at an edge of that dialect.
+// OrDefault returns the mode, or for MatchByDefault the default of edges of that dialect.
 func (m MatchMode) OrDefault(d Dialect) MatchMode {
 	switch {
 	case m != MatchByDefault:

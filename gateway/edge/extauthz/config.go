@@ -8,7 +8,7 @@ import (
 	"usher/gateway"
 )
 
-// Config is the listener for Envoy. The zero value has none.
+// Config is the listener for Envoy. The zero value disables it.
 type Config struct {
 	// Listen is the listener's address, "host:port"; empty: none.
 	Listen string `yaml:"listen"`

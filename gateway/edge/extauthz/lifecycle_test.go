@@ -53,7 +53,7 @@ func TestAPanicEndsOneQuestionAndShowsNobodyItsValue(t *testing.T) {
 		t.Errorf("the question that panicked: %v, want 503", got)
 	}
 	text := log.String()
-	for _, want := range []string{"BUG: a question of Envoy's panicked", "type=string", "lifecycle_test.go"} {
+	for _, want := range []string{"BUG: ext_authz check panicked", "type=string", "lifecycle_test.go"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the log does not say %q:\n%s", want, text)
 		}

@@ -13,10 +13,10 @@ import (
 	"usher/gateway"
 )
 
-// originHeaders are the fields that the origin may get from us. It never gets a viewer's own.
+// originHeaders returns the fields that the origin may get from us. It never gets a viewer's own.
 func originHeaders() []string { return []string{"X-Session-Name", "X-Userid", "X-Usher-Source"} }
 
-// newCheckResponse is the answer in Envoy's words.
+// newCheckResponse encodes a response for Envoy.
 func newCheckResponse(a *gateway.Response) *auth.CheckResponse {
 	if a.Status == http.StatusOK {
 		return newOKResponse(a)
@@ -31,13 +31,13 @@ func newCheckResponse(a *gateway.Response) *auth.CheckResponse {
 		}
 	}
 	return &auth.CheckResponse{
-		// Also for 503: there have been Envoys that took any code but this one for a failure of ours, and let the viewer in.
+		// Also for 503: some versions of Envoy took any other code for a failure of ours, and let the viewer in.
 		Status:       &rpc.Status{Code: int32(codes.PermissionDenied)},
 		HttpResponse: &auth.CheckResponse_DeniedResponse{DeniedResponse: denied},
 	}
 }
 
-// newRefusal is an answer without having asked.
+// newRefusal returns a refusal that was decided without the gateway.
 func newRefusal(status int, why string) *auth.CheckResponse {
 	a := gateway.Response{Status: status, Body: []byte(why + "\n")}
 	a.Set("Content-Type", "text/plain; charset=utf-8")
@@ -57,7 +57,7 @@ func newOKResponse(a *gateway.Response) *auth.CheckResponse {
 			ok.ResponseHeadersToAdd = append(ok.ResponseHeadersToAdd, cookie)
 			continue
 		}
-		// Envoy removes last, so what is set must not be removed.
+		// Envoy removes fields after it has set others, so a field that is set must not be removed.
 		if i := slices.Index(ok.HeadersToRemove, f.Name); i >= 0 {
 			ok.HeadersToRemove = slices.Delete(ok.HeadersToRemove, i, i+1)
 			ok.Headers = append(ok.Headers, headerOption(f))
@@ -69,7 +69,7 @@ func newOKResponse(a *gateway.Response) *auth.CheckResponse {
 	}
 }
 
-// headerOption sets a field, over any that was there.
+// headerOption sets a field and replaces any of that name.
 func headerOption(f gateway.Field) *core.HeaderValueOption {
 	return &core.HeaderValueOption{
 		Header:       &core.HeaderValue{Key: f.Name, Value: f.Value},

@@ -25,18 +25,18 @@ import (
 	"usher/gateway/edge"
 )
 
-// maxRequestSize bounds a question, in bytes: a viewer's header, which Envoy bounds at 60 kB, and what is around it.
+// maxRequestSize bounds a check in bytes: the viewer's header, which Envoy bounds at 60 kB, and the rest.
 const maxRequestSize = 256 << 10
 
-// handshakeTimeout is how long a connection may take to show that it speaks HTTP/2. One that never does holds up the drain.
+// handshakeTimeout bounds a connection's HTTP/2 handshake. A connection without one would delay the drain.
 const handshakeTimeout = 5 * time.Second
 
-// Checker decides on an edge's viewers: see [gateway.Gateway.Check].
+// Checker decides on the viewers of an edge: see [gateway.Gateway.Check].
 type Checker interface {
 	Check(ctx context.Context, d edge.Dialect, edgeAddr netip.Addr, q *edge.CheckRequest, a *gateway.Response) error
 }
 
-// Server answers Envoy. Safe for concurrent use.
+// Server answers Envoy. It is safe for concurrent use.
 type Server struct {
 	auth.UnimplementedAuthorizationServer
 
@@ -51,8 +51,8 @@ func New(c Config, drain gateway.DrainConfig, checker Checker, log *slog.Logger)
 	return &Server{config: c, drain: drain, checker: checker, log: log}
 }
 
-// Run serves on the listener until ctx ends, then drains: health off, the drain delay, the questions in flight. It
-// closes the listener.
+// Run serves on the listener until ctx ends, then drains: it turns health off, waits drain.readiness_delay, and waits for
+// the checks in flight until drain.timeout. It closes the listener.
 func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	watching, endWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer endWatching()
@@ -89,8 +89,8 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// endStreamsWith ends streams with a context. Only those who watch our health have one, and never end it themselves: the drain
-// would wait for them.
+// endStreamsWith ends streams when a context ends. Only health watches are streams, and their clients never end them, so
+// the drain would wait for them.
 func endStreamsWith(life context.Context) grpc.StreamServerInterceptor {
 	return func(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 		ctx, end := context.WithCancel(stream.Context())
@@ -100,7 +100,7 @@ func endStreamsWith(life context.Context) grpc.StreamServerInterceptor {
 	}
 }
 
-// boundStream is a stream with a context of its own.
+// boundStream is a stream with its own context.
 type boundStream struct {
 	grpc.ServerStream
 
@@ -110,7 +110,7 @@ type boundStream struct {
 // Context ends with the stream, or before.
 func (s boundStream) Context() context.Context { return s.ctx }
 
-// Check answers one question. Its error is that of an Envoy who went away, or asks about no HTTP at all.
+// Check answers one check. It returns an error if Envoy disconnected, or if the check is not of an HTTP request.
 func (s *Server) Check(ctx context.Context, r *auth.CheckRequest) (answer *auth.CheckResponse, err error) {
 	h := r.GetAttributes().GetRequest().GetHttp()
 	if h == nil {
@@ -118,7 +118,7 @@ func (s *Server) Check(ctx context.Context, r *auth.CheckRequest) (answer *auth.
 	}
 	defer s.recoverPanic(&answer)
 	if !strings.HasPrefix(h.GetPath(), "/") {
-		return newRefusal(http.StatusForbidden, "the path begins with no slash"), nil
+		return newRefusal(http.StatusForbidden, "the path does not begin with a slash"), nil
 	}
 	var a gateway.Response
 	if err := s.checker.Check(ctx, edge.Envoy, edgeAddress(ctx), newCheckRequest(r), &a); err != nil {
@@ -127,19 +127,19 @@ func (s *Server) Check(ctx context.Context, r *auth.CheckRequest) (answer *auth.
 	return newCheckResponse(&a), nil
 }
 
-// recoverPanic makes an answer of a panic, which gRPC would let end the process. Its value is not shown: it may hold a
-// viewer's words.
+// recoverPanic turns a panic into a response; gRPC would let it end the process. It logs the panic's type and not its
+// value, which may hold a viewer's credentials.
 func (s *Server) recoverPanic(answer **auth.CheckResponse) {
 	reason := recover()
 	if reason == nil {
 		return
 	}
-	s.log.Error("BUG: a question of Envoy's panicked", slog.String("type", fmt.Sprintf("%T", reason)),
+	s.log.Error("BUG: ext_authz check panicked", slog.String("type", fmt.Sprintf("%T", reason)),
 		slog.String("stack", string(debug.Stack())))
 	*answer = newRefusal(http.StatusServiceUnavailable, "BUG: panic")
 }
 
-// edgeAddress is the address of the connection.
+// edgeAddress returns the peer address of the connection, or the zero value.
 func edgeAddress(ctx context.Context) netip.Addr {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
@@ -152,7 +152,7 @@ func edgeAddress(ctx context.Context) netip.Addr {
 	return address.Addr().Unmap()
 }
 
-// newCheckRequest reads what Envoy says of a viewer.
+// newCheckRequest decodes what Envoy reports of a viewer's request.
 func newCheckRequest(r *auth.CheckRequest) *edge.CheckRequest {
 	h := r.GetAttributes().GetRequest().GetHttp()
 	q := &edge.CheckRequest{Method: h.GetMethod(), Host: h.GetHost(), Header: newJoinedHeader(h)}
@@ -171,10 +171,10 @@ func newCheckRequest(r *auth.CheckRequest) *edge.CheckRequest {
 	return q
 }
 
-// joinedHeader are a viewer's header fields as Envoy has them: names in lower case, several of one name joined.
+// joinedHeader is a viewer's header as Envoy reports it: names in lower case, fields of one name joined.
 type joinedHeader map[string]string
 
-// newJoinedHeader reads them also where Envoy was told to send them raw (encode_raw_headers).
+// newJoinedHeader reads the header, also if Envoy is set to send it raw (encode_raw_headers).
 func newJoinedHeader(h *auth.AttributeContext_HttpRequest) joinedHeader {
 	raw := h.GetHeaderMap().GetHeaders()
 	if len(raw) == 0 {
@@ -194,10 +194,10 @@ func newJoinedHeader(h *auth.AttributeContext_HttpRequest) joinedHeader {
 	return f
 }
 
-// Get is the field's value.
+// Get returns the field's value, or "".
 func (f joinedHeader) Get(name string) string { return f[strings.ToLower(name)] }
 
-// Values are the field's values.
+// Values returns the field's value in a slice, or nil.
 func (f joinedHeader) Values(name string) []string {
 	if value, ok := f[strings.ToLower(name)]; ok {
 		return []string{value}
