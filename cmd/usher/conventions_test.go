@@ -24,9 +24,16 @@ import (
 func subjects() map[string][]string {
 	return map[string][]string{
 		"cmd/usher": {"Check", "Cluster", "Edges", "Repository", "Serve", "Validate", "Version"},
-		"cmd/usher/e2e": {
-			"Cluster", "Demo", "Edges", "Flood", "Node", "Outage", "Players", "Restart", "Sessions", "Viewers",
-		},
+		"cmd/usher/e2e": {"Binary", "Cluster", "Demo", "Edges", "Node", "Players"},
+	}
+}
+
+// unconverted are folders that do not follow the conventions yet. A folder leaves the list when it does.
+func unconverted() []string {
+	return []string{
+		"actors", "backends/flussonic", "backends/jwt", "backends/rules", "bench/stage", "cluster", "cluster/events",
+		"cluster/limits", "cluster/redisclient", "gateway", "gateway/admin", "gateway/edge", "gateway/edge/extauthz",
+		"gateway/origin",
 	}
 }
 
@@ -139,6 +146,9 @@ func readRepository(t *testing.T, root string) (folders map[string]*folderNames,
 			folders[path.Dir(relative)] = folder
 		}
 		folder.readNames(parsed, strings.HasSuffix(name, "_test.go"))
+		if slices.Contains(unconverted(), path.Dir(relative)) {
+			return nil
+		}
 		for _, c := range pronouns(files, parsed) {
 			complaints = append(complaints, relative+": "+c)
 		}
@@ -157,7 +167,7 @@ func TestRepository_FollowsNamingConventions(t *testing.T) {
 	for name, folder := range folders {
 		for _, test := range folder.tests {
 			tests++
-			if c := folder.misnamed(test, subjects()[name]); c != "" {
+			if c := folder.misnamed(test, subjects()[name]); c != "" && !slices.Contains(unconverted(), name) {
 				complaints = append(complaints, name+": "+c)
 			}
 		}

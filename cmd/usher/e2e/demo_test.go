@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestTheDemoKeepsItsWord does what the demo's own lines say.
-func TestTheDemoKeepsItsWord(t *testing.T) {
+// TestDemo_PrintedCommandsWork runs the commands that the demo prints.
+func TestDemo_PrintedCommandsWork(t *testing.T) {
 	t.Parallel()
 	tool(t, "curl", "curl")
 	demo := start(t, binary(t), "demo", "--listen", freePort(t))
@@ -43,7 +43,7 @@ func TestTheDemoKeepsItsWord(t *testing.T) {
 	}
 }
 
-// wantCurl runs the command that a running demo printed behind a word, and wants its output to begin like that.
+// wantCurl runs the command that the demo printed with a label, and checks the beginning of its output.
 func wantCurl(t *testing.T, demo *process, word, want string) {
 	t.Helper()
 	if err := curl(demo, word, want); err != nil {

@@ -12,9 +12,9 @@ import (
 	"usher/backends/backendtest"
 )
 
-// TestAFloodOfRandomTokensGetsNothing sends thousands of made-up tokens from as many addresses while the middleware is
+// TestNode_FloodOfRandomTokens_Denied sends thousands of made-up tokens from as many addresses while the middleware is
 // slow and few calls may be made at once. It runs alone, so that the others' times are their own.
-func TestAFloodOfRandomTokensGetsNothing(t *testing.T) {
+func TestNode_FloodOfRandomTokens_Denied(t *testing.T) {
 	m := startMiddleware(t)
 	n := startNode(t, setup{
 		origin: startStage(t, nil), middleware: m.URL(),
