@@ -23,7 +23,7 @@ import (
 // program or of the repository is about.
 func subjects() map[string][]string {
 	return map[string][]string{
-		"cmd/usher": {"Check", "Cluster", "Edges", "Repository", "Serve", "Validate", "Version"},
+		"cmd/usher":     {"Check", "Cluster", "Edges", "Repository", "Serve", "Validate", "Version"},
 		"cmd/usher/e2e": {"Binary", "Cluster", "Demo", "Edges", "Node", "Players"},
 	}
 }
