@@ -62,7 +62,7 @@ func TestAViewersLongQueryIsARefusalInTheEdgesWords(t *testing.T) {
 func TestABusyNodeAnswersInTheEdgesWords(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[edge.Dialect]int{edge.Astra: 403, edge.Nginx: 403, edge.Flussonic: 500, edge.ForwardAuth: 503} {
-		g := newEdgeGate(t, func(c *Config) { c.Limits.MaxRequests = 1 }, edgeRoute(d))
+		g := newEdgeGate(t, func(c *Config) { c.Limits.MaxConcurrentRequests = 1 }, edgeRoute(d))
 		g.handler.serving.Add(1)
 		if got := g.ask(t, d, atEdge{uri: "/play/a001/index.m3u8?token=1"}); got.status != want {
 			t.Errorf("%s: got %d, want %d", d, got.status, want)
@@ -143,7 +143,7 @@ func TestABusyNodeAnswersViewersInTheirOwnWordsBesideACatchAllDoor(t *testing.T)
 		"/play/a001/../a002/index.m3u8?t": http.StatusServiceUnavailable,
 	} {
 		g := newGate(t, func(c *Config) {
-			c.Limits.MaxRequests = 1
+			c.Limits.MaxConcurrentRequests = 1
 			door := edgeRoute(edge.Astra)
 			door.Path = "/*"
 			c.Routes = append(c.Routes, door)
