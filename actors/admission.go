@@ -43,7 +43,7 @@ func (o *sessionOpener) findOrCreate(ctx context.Context, b *backendRuntime, r s
 	})
 	if isNew {
 		// Only now, because an actor that panics looks for itself in the table.
-		o.actors.send(s, begin{session: s, span: trace.SpanContextFromContext(ctx)})
+		o.actors.send(s, sessionCreated{session: s, span: trace.SpanContextFromContext(ctx)})
 	}
 	return s, overload
 }

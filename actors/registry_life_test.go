@@ -37,7 +37,7 @@ func TestRegistry_IdleSession_RevivedFromStore(t *testing.T) {
 			t.Errorf("revived with %+v and query %q, want what was stored", *d, after.Request().Query)
 		}
 		if got := b.checks.Load(); got != 1 {
-			t.Errorf("%d checks, want once", got)
+			t.Errorf("%d checks, want 1", got)
 		}
 		if log := n.log.String(); !strings.Contains(log, `msg="session closed"`) || !strings.Contains(log, "why=idle") ||
 			!strings.Contains(log, "requests=10") {
@@ -116,7 +116,7 @@ func TestRegistry_Restart_AdmitsYoungTickets(t *testing.T) {
 					t.Errorf("%v by %v (%q), want %v by ticket (%q)", d.Verdict, d.Source, d.Reason, c.want, c.reason)
 				}
 				if got := b.checks.Load(); got != 1 {
-					t.Errorf("%d checks, want once: before the restart", got)
+					t.Errorf("%d checks, want 1: before the restart", got)
 				}
 				synctest.Wait()
 				if lives := n.Len() == 1; lives != (c.want == backends.Allowed) {
@@ -162,12 +162,12 @@ func TestRegistry_TicketSession_CheckedOnceCredentialsArrive(t *testing.T) {
 			t.Errorf("ticket %+v, want the presented one", got)
 		}
 		if got := b.checks.Load(); got != 1 {
-			t.Errorf("%d checks, want once", got)
+			t.Errorf("%d checks, want 1", got)
 		}
-		n.send(n.Find(idOf(1)), begin{}) // panics; the rebuilt session must know that it has credentials
+		n.send(n.Find(idOf(1)), sessionCreated{}) // panics; the rebuilt session must know that it has credentials
 		n.keepWatching(t, ticketRequest(1, opened), 15*time.Second, nil)
 		if got := b.checks.Load(); got != 2 {
-			t.Errorf("%d checks after a panic, want twice", got)
+			t.Errorf("%d checks after a panic, want 2", got)
 		}
 	})
 }

@@ -27,7 +27,7 @@ func TestSessionActor_Panic_KeepsDecision(t *testing.T) {
 		n.keepWatching(t, openRequest(1), 10*time.Second, nil)
 		s := n.Find(idOf(1))
 		ticket := s.Ticket()
-		n.send(s, begin{}) // its session is missing, so handling it panics
+		n.send(s, sessionCreated{}) // its session is missing, so handling it panics
 		synctest.Wait()
 		checks := b.checks.Load()
 		n.keepWatching(t, openRequest(1), 15*time.Second, func(d backends.Decision) {

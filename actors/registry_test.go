@@ -49,7 +49,7 @@ func TestRegistry_Open_ConcurrentRequests_OneCheck(t *testing.T) {
 		}
 	}
 	if got := b.checks.Load(); got != 1 {
-		t.Errorf("%d checks, want once", got)
+		t.Errorf("%d checks, want 1", got)
 	}
 	if got := sessions[0].Decision().UserID; got != "17" {
 		t.Errorf("user %q, want 17", got)
@@ -71,7 +71,7 @@ func TestRegistry_Open_DeniedRetries_NoCheck(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		if got := b.checks.Load(); got != 2 {
-			t.Errorf("%d checks in ten seconds, want twice", got)
+			t.Errorf("%d checks in ten seconds, want 2", got)
 		}
 	})
 }
@@ -105,7 +105,7 @@ func TestRegistry_Open_ViewerLeaves_OthersKeepWaiting(t *testing.T) {
 			t.Errorf("the staying viewer got %v, want allowed", d.Verdict)
 		}
 		if got := b.checks.Load(); got != 1 {
-			t.Errorf("%d checks, want once", got)
+			t.Errorf("%d checks, want 1", got)
 		}
 	})
 }
@@ -201,7 +201,7 @@ func TestRegistry_Open_WaitsAnswerDeadline(t *testing.T) {
 					t.Errorf("%v after ten seconds, want %v", d.Verdict, c.later)
 				}
 				if got := b.checks.Load(); got != 1 {
-					t.Errorf("%d checks, want once", got)
+					t.Errorf("%d checks, want 1", got)
 				}
 			})
 		})

@@ -18,13 +18,18 @@ import (
 
 // Messages of the shell alone; all others are events of the state.
 type (
-	// begin is the first message of a session's life.
-	begin struct {
+	// sessionCreated is the first message of a session's life.
+	sessionCreated struct {
 		session *Session
 		span    trace.SpanContext // of the request that opened it
 	}
-	// viewerWaited: a request has waited as long as it may.
+	// onViewerWaited: a request has waited as long as it may.
 	viewerWaited struct{}
+	// onLeaseAnswered is the store's answer, and how long an opening may wait for the store's further ones.
+	leaseAnswered struct {
+		event         session.LeaseAnswered
+		storeDeadline time.Time
+	}
 )
 
 // maxRestarts is how often an opening that panics begins again, so that one that always does is no hot loop.
@@ -35,24 +40,25 @@ type sessionActor struct {
 	registry *Registry
 	session  *Session
 	state    session.State
-	progress *progress // of the newest check
+	progress *checkProgress // of the newest check
 	trace    sessionTrace
-	// claimTook is how much of the time that a viewer may wait for the store the opening has used up.
-	claimTook time.Duration
-	stopgap   time.Time // since when the session stands on no answer
+	// storeDeadline is until when the opening waits for the store. It is made once, when the store is first asked, and moves
+	// by the time in which a check is waited for.
+	storeDeadline time.Time
+	unverifiedSince   time.Time // since when the session stands on no answer
 }
 
-// progress is how far a check has come. Its times are in nanoseconds since the node's start; 0: not yet.
-type progress struct {
-	begun, asked atomic.Int64 // when it was begun, and when the question went out
+// checkProgress is how far a check has come. Its times are in nanoseconds since the node's start; 0: not yet.
+type checkProgress struct {
+	startedAt, sentAt atomic.Int64 // when it was begun, and when the question went out
 }
 
-// unanswered reports whether the question went out without waiting for anything of ours, and has had no answer since.
+// isUnanswered reports whether the question went out without waiting for anything of ours, and has had no answer since.
 // One that waited in a queue may still be answered well within the backend's own time.
-func (p *progress) unanswered(deadline time.Duration) bool {
+func (p *checkProgress) isUnanswered(deadline time.Duration) bool {
 	const allowance = 20 // the share of the deadline that a free slot may take to get
-	asked := p.asked.Load()
-	return asked > 0 && time.Duration(asked-p.begun.Load()) <= deadline/allowance
+	asked := p.sentAt.Load()
+	return asked > 0 && time.Duration(asked-p.startedAt.Load()) <= deadline/allowance
 }
 
 // Receive handles one message.
@@ -61,24 +67,19 @@ func (a *sessionActor) Receive(ctx actor.Context) {
 	now := time.Now()
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
-		a.recover(ctx, now)
+		a.restore(ctx, now)
 	case *actor.Stopped:
 		a.registry.life.actors.Done()
 	case *actor.Stopping, *actor.Restarting:
-	case begin:
-		a.begin(ctx, m, now)
+	case sessionCreated:
+		a.start(ctx, m, now)
 	case viewerWaited:
-		a.viewerWaited(ctx, now)
+		a.onViewerWaited(ctx, now)
 	case session.TimerFired:
-		a.apply(ctx, a.withStandIn(m, now), now)
-	case session.LeaseAnswered:
-		if m.Kind == session.LookupForOpening {
-			a.trace.comesFrom(m.Record.Trace)
-			a.claimTook = m.Took
-		}
-		m.TimerFired = a.withStandIn(m.TimerFired, now)
-		a.apply(ctx, m, now)
-	default:
+		a.apply(ctx, a.withFallback(m, now), now)
+	case leaseAnswered:
+		a.onLeaseAnswered(ctx, m, now)
+	case session.Event:
 		a.apply(ctx, m, now)
 	}
 }
@@ -93,7 +94,7 @@ func (a *sessionActor) reportPanic() {
 	id := "unknown"
 	if a.session != nil {
 		id = a.session.id.String()
-		a.account(backends.Decision{}, time.Now())
+		a.countUnverified(backends.Decision{}, time.Now())
 		a.trace.end()
 	}
 	a.registry.log.Error("BUG: a session's actor panicked; it is rebuilt from what it had published",
@@ -108,7 +109,7 @@ func panicError(reason any) error {
 	return fmt.Errorf("panic of type %T", reason)
 }
 
-func (a *sessionActor) begin(ctx actor.Context, m begin, now time.Time) {
+func (a *sessionActor) start(ctx actor.Context, m sessionCreated, now time.Time) {
 	m.session.isStarted.Store(true)
 	a.open(ctx, m.session, m.span, now)
 }
@@ -121,16 +122,17 @@ func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContex
 	}
 	restarts := int(first.restarts.Load())
 	a.session = s
-	a.state = session.State{
-		Policy: &s.policy.Policy, ID: s.id, HasCredentials: s.hasCredentials.Load(), Opened: now.Truncate(time.Second),
-		PresentedTicket: first.ticket, ExtraLifetime: s.extraLifetime,
-		CheckNumber: int(s.checkNumber.Load()) + restarts, // an answer still on its way belongs to the state that is gone
+	origin := session.Origin{
+		ID: s.id, HasCredentials: s.hasCredentials.Load(), Opened: now, ExtraLifetime: s.extraLifetime,
+		CheckNumber: int(s.checkNumber.Load()) + restarts, // an answer still in flight belongs to the state that is lost
 	}
 	if restarts > maxRestarts {
-		a.apply(ctx, session.WaitExpired{Err: session.ErrPanicked}, now)
+		a.state = session.NewState(origin)
+		a.waitExpired(ctx, session.Undecided(session.ErrPanicked), now)
 		return
 	}
-	a.state.KeyID = a.registry.options.SigningKey()
+	origin.KeyID = a.registry.options.SigningKey()
+	a.state = session.NewState(origin)
 	a.trace.open(a.registry.options.Tracer, s, span)
 	if ban, banned := a.registry.cluster.Banned(s.Request(), nil); banned {
 		a.apply(ctx, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)}, now)
@@ -139,9 +141,9 @@ func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContex
 	a.apply(ctx, session.OpenRequested{}, now)
 }
 
-// recover goes on after a panic, with what the session had published. The session of an actor that starts for the
+// restore goes on after a panic, with what the session had published. The session of an actor that starts for the
 // first time comes with its first message.
-func (a *sessionActor) recover(ctx actor.Context, now time.Time) {
+func (a *sessionActor) restore(ctx actor.Context, now time.Time) {
 	s := a.registry.sessionOf(ctx.Self())
 	if s == nil || !s.isStarted.Load() || a.registry.life.isEnding() {
 		return
@@ -153,12 +155,13 @@ func (a *sessionActor) recover(ctx actor.Context, now time.Time) {
 	}
 	t := s.Ticket()
 	a.session = s
-	a.state = session.State{
-		Policy: &s.policy.Policy, ID: s.id, HasCredentials: s.hasCredentials.Load(),
-		Opened: t.Opened, KeyID: t.KeyID, ExtraLifetime: s.extraLifetime, CheckNumber: int(s.checkNumber.Load()), Decision: *s.Decision(),
-	}
-	a.account(a.state.Decision, now)
-	a.apply(ctx, session.Restored{}, now)
+	a.state = session.NewState(session.Origin{
+		ID: s.id, HasCredentials: s.hasCredentials.Load(), Opened: t.Opened, KeyID: t.KeyID, ExtraLifetime: s.extraLifetime,
+		CheckNumber: int(s.checkNumber.Load()),
+	})
+	d := *s.Decision()
+	a.countUnverified(d, now)
+	a.apply(ctx, session.Restored{Decision: d}, now)
 }
 
 // sessionOf finds the session that an actor belongs to, by its name.
@@ -175,24 +178,24 @@ func (r *Registry) sessionOf(pid *actor.PID) *Session {
 }
 
 // apply lets the state take the event, and does what it says.
-func (a *sessionActor) apply(ctx actor.Context, event any, now time.Time) {
+func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Time) {
 	if a.session == nil {
 		return
 	}
-	do := a.state.Step(event, now)
-	a.session.expires.Store(int64(a.state.Expires.Sub(a.session.policy.Start)))
+	do := a.state.Step(&a.session.policy.Policy, event, now)
+	a.session.expires.Store(int64(a.state.Expires))
 	if do.Publish {
 		a.publish(now)
 	}
-	a.tellStore(do)
+	a.writeToStore(do)
 	if do.Lookup != session.NoLookup {
-		a.claim(do.Lookup)
+		a.lookUp(do.Lookup)
 	}
 	if do.ReturnSlot {
 		a.registry.backends[a.session.backend].rechecks.returnSlot()
 	}
 	if do.StartCheck {
-		a.ask(ctx, now)
+		a.startCheck(ctx, now)
 	}
 	if do.Enqueue != session.NotQueued {
 		a.registry.backends[a.session.backend].rechecks.enqueue(a.session, do.Enqueue)
@@ -201,7 +204,7 @@ func (a *sessionActor) apply(ctx actor.Context, event any, now time.Time) {
 		a.registry.timers.arm(a.session, do.WakeAt)
 	}
 	if do.Close != session.NotClosing {
-		a.end(ctx, do.Close, now)
+		a.close(ctx, do.Close, now)
 	}
 }
 
@@ -209,9 +212,9 @@ func (a *sessionActor) apply(ctx actor.Context, event any, now time.Time) {
 func (a *sessionActor) publish(now time.Time) {
 	s, d := a.session, a.state.Decision
 	before := s.decision.Load()
-	a.account(d, now)
-	a.attend(d.Verdict == backends.Allowed)
-	s.ticket.Store(&session.Ticket{Opened: a.state.Opened, KeyID: a.state.KeyID})
+	a.countUnverified(d, now)
+	a.countViewer(d.Verdict == backends.Allowed)
+	s.ticket.Store(&session.Ticket{Opened: a.state.Opened(), KeyID: a.state.KeyID})
 	s.decision.Store(&d)
 	s.addToHistory(&d)
 	a.registry.streams.onDecision(s, &d)
@@ -219,30 +222,30 @@ func (a *sessionActor) publish(now time.Time) {
 		close(first.done)
 	}
 	a.trace.decided(&d)
-	a.logChange(before, &d)
+	a.logDenial(before, &d)
 }
 
-// attend counts the viewer among the audience, or no longer.
-func (a *sessionActor) attend(watching bool) {
+// countViewer counts the viewer among the audience, or no longer.
+func (a *sessionActor) countViewer(watching bool) {
 	if s := a.session; s.isCountedViewer != watching {
 		s.isCountedViewer = watching
 		a.registry.viewers.add(s.Request().Channel, watching)
 	}
 }
 
-// account adds up how long the session stood on no answer.
-func (a *sessionActor) account(d backends.Decision, now time.Time) {
-	if !a.stopgap.IsZero() {
-		a.session.unverified.Add(int64(now.Sub(a.stopgap)))
-		a.stopgap = time.Time{}
+// countUnverified adds up how long the session stood on no answer.
+func (a *sessionActor) countUnverified(d backends.Decision, now time.Time) {
+	if !a.unverifiedSince.IsZero() {
+		a.session.unverified.Add(int64(now.Sub(a.unverifiedSince)))
+		a.unverifiedSince = time.Time{}
 	}
 	if d.Verdict == backends.Allowed && !d.Source.IsAuthoritative() {
-		a.stopgap = now
+		a.unverifiedSince = now
 	}
 }
 
-// logChange notes what an operator would search for: a running viewer who was cut.
-func (a *sessionActor) logChange(before, now *backends.Decision) {
+// logDenial notes what an operator would search for: a running viewer who was cut.
+func (a *sessionActor) logDenial(before, now *backends.Decision) {
 	if before == nil || before.Verdict != backends.Allowed || now.Verdict != backends.Denied {
 		return
 	}
@@ -251,33 +254,63 @@ func (a *sessionActor) logChange(before, now *backends.Decision) {
 		slog.String("user", now.User), slog.String("source", now.Source.String()), slog.String("reason", now.Reason))
 }
 
-// viewerWaited answers a viewer who has waited as long as he may. Only a question that the backend has had all that time
+// onViewerWaited answers a viewer who has waited as long as he may. Only a question that the backend has had all that time
 // counts as unanswered; one that waited in a queue of ours is an overload, which lets nobody in.
-func (a *sessionActor) viewerWaited(ctx actor.Context, now time.Time) {
-	if a.session == nil || a.state.Phase != session.Opening {
+func (a *sessionActor) onViewerWaited(ctx actor.Context, now time.Time) {
+	if a.session == nil || !a.state.IsOpening() {
 		return
 	}
 	g := a.registry.backends[a.session.backend]
-	if a.progress != nil && a.progress.unanswered(g.answerDeadline) {
-		a.answerWithFallback(ctx, backends.FailureTimeout, now)
+	if a.progress != nil && a.progress.isUnanswered(g.answerDeadline) {
+		a.waitExpired(ctx, a.fallback(backends.FailureTimeout), now)
 		return
 	}
-	a.apply(ctx, session.WaitExpired{Err: g.answerOverdue()}, now)
+	a.waitExpired(ctx, session.Undecided(g.answerOverdue()), now)
 }
 
-// withStandIn adds to the timer's event what the outage policy says of a running session, while nobody can be asked.
-func (a *sessionActor) withStandIn(e session.TimerFired, now time.Time) session.TimerFired {
-	running := a.session != nil && (a.state.Phase == session.Allowed || a.state.Phase == session.Rechecking)
-	if !running || e.Breaker == backends.BreakerClosed || now.Before(a.state.Expires) {
+// onLeaseAnswered takes the store's answer.
+func (a *sessionActor) onLeaseAnswered(ctx actor.Context, m leaseAnswered, now time.Time) {
+	e := m.event
+	if e.Kind == session.LookupForOpening {
+		a.trace.comesFrom(e.Record.Trace)
+		a.storeDeadline = m.storeDeadline
+	}
+	if a.session != nil {
+		e.Ticket = a.session.presentedTicket()
+	}
+	e.Timer = a.withFallback(e.Timer, now)
+	a.apply(ctx, e, now)
+}
+
+// withFallback adds to the timer's event what the outage policy decides on a running session whose backend is down.
+func (a *sessionActor) withFallback(e session.TimerFired, now time.Time) session.TimerFired {
+	isRunning := a.session != nil && a.state.IsAllowed()
+	if !isRunning || e.Breaker == backends.BreakerClosed || now.Before(a.session.Expires()) {
 		return e
 	}
-	g := a.registry.backends[a.session.backend]
-	e.Fallback, e.Err = g.Fallback(a.question(), &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: g.name})
+	e.Fallback = a.fallback(backends.FailureBreakerOpen)
 	return e
 }
 
-func (a *sessionActor) answerWithFallback(ctx actor.Context, kind backends.FailureKind, now time.Time) {
+// fallback returns what the outage policy decides after such a failure.
+func (a *sessionActor) fallback(kind backends.FailureKind) backends.Decision {
 	g := a.registry.backends[a.session.backend]
-	d, err := g.Fallback(a.question(), &backends.Failure{Kind: kind, Backend: g.name})
-	a.apply(ctx, session.WaitExpired{Fallback: d, Err: err}, now)
+	d, err := g.Fallback(a.checkRequest(), &backends.Failure{Kind: kind, Backend: g.name})
+	if err != nil {
+		return session.Undecided(err)
+	}
+	return d
+}
+
+// waitExpired answers the waiting viewer with what the outage policy decides.
+func (a *sessionActor) waitExpired(ctx actor.Context, fallback backends.Decision, now time.Time) {
+	a.apply(ctx, session.WaitExpired{Fallback: fallback, Ticket: a.session.presentedTicket()}, now)
+}
+
+// presentedTicket returns the ticket that the viewer presented; zero without one, and once the first decision is taken.
+func (s *Session) presentedTicket() session.Ticket {
+	if first := s.opening.Load(); first != nil {
+		return first.ticket
+	}
+	return session.Ticket{}
 }

@@ -15,8 +15,8 @@ import (
 
 // This file is what a session asks others: the store, its backend, its user's limit. All of it happens off the mailbox.
 
-// claim asks the store.
-func (a *sessionActor) claim(kind session.LookupKind) {
+// lookUp asks the store.
+func (a *sessionActor) lookUp(kind session.LookupKind) {
 	r, s := a.registry, a.session
 	g := r.backends[s.backend]
 	c := session.LeaseRequest{ID: s.id, KnownRevision: a.state.Revision}
@@ -34,51 +34,48 @@ func (a *sessionActor) claim(kind session.LookupKind) {
 	ctx := a.trace.context(r.life.ctx)
 	r.life.run(func() {
 		ctx, span := startSpan(ctx, r.options.Tracer, "cluster.claim")
-		found, took, err := r.claimed(ctx, c)
+		found, storeDeadline, err := r.acquireLease(ctx, c)
 		if err != nil {
 			span.RecordError(err)
 		}
 		span.SetAttributes(attribute.Bool("usher.found", found.Found), attribute.Bool("usher.lease", found.Revision != 0))
 		span.End()
 		e := session.LeaseAnswered{
-			Kind: kind, LeaseResult: found, Away: err != nil, Took: took,
-			TimerFired: session.TimerFired{LastSeen: s.LastSeen(), Breaker: g.State()},
+			Kind: kind, LeaseResult: found, IsUnavailable: err != nil,
+			Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: g.State()},
 		}
 		if found.Found {
 			if found.Record.Request != nil {
 				s.setCredentials(found.Record.Request)
 			}
-			e.Refused = r.refusal(ctx, s, &found.Record, took)
+			storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
+			e.Refused = r.refusalOf(storeCtx, s, &found.Record)
+			cancel()
 		}
-		r.send(s, e)
+		r.send(s, leaseAnswered{event: e, storeDeadline: storeDeadline})
 	})
 }
 
-// claimed asks the store for no longer than a viewer may wait for it. took is how much of that is used up: none where it
-// was another node's answer that was waited for.
-func (r *Registry) claimed(ctx context.Context, c session.LeaseRequest) (found session.LeaseResult, took time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, c.Wait+r.options.StoreTimeout)
+// acquireLease asks the store, and returns until when an opening may wait for its further answers: all of them together take
+// no longer than the store's timeout. A wait for another node's check does not count. A store that failed is not waited for
+// again.
+func (r *Registry) acquireLease(ctx context.Context, c session.LeaseRequest) (found session.LeaseResult, storeDeadline time.Time, err error) {
+	storeDeadline = time.Now().Add(r.options.StoreTimeout)
+	ctx, cancel := context.WithDeadline(ctx, storeDeadline.Add(c.Wait))
 	defer cancel()
-	began := time.Now()
 	found, err = r.cluster.AcquireLease(ctx, c)
-	switch took = time.Since(began); {
+	switch now := time.Now(); {
 	case err != nil:
-		took = r.options.StoreTimeout
-	case took > r.options.StoreTimeout:
-		took = 0
+		storeDeadline = now
+	case now.After(storeDeadline):
+		storeDeadline = now.Add(r.options.StoreTimeout)
 	}
-	return found, took, err
+	return found, storeDeadline, err
 }
 
-// storeTime bounds what a viewer waits for the store who has waited for it so long already. When the time is over, what this
-// node knows by itself counts.
-func (r *Registry) storeTime(ctx context.Context, took time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, r.options.StoreTimeout-took)
-}
-
-// refusal is why a session that the store knows may not go on: its viewer is banned, or it lost its place and there is
+// refusalOf is why a session that the store knows may not go on: its viewer is banned, or it lost its place and there is
 // none for it. nil if it may.
-func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Record, took time.Duration) *backends.Decision {
+func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Record) *backends.Decision {
 	d := &record.Decision
 	if d.Verdict != backends.Allowed {
 		return nil
@@ -89,8 +86,6 @@ func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Reco
 	if !record.IsEvicted {
 		return nil
 	}
-	ctx, cancel := r.storeTime(ctx, took)
-	defer cancel()
 	if r.streams.join(ctx, s, record.Opened, d) == session.StreamEvicted {
 		return new(evictedDecision(d))
 	}
@@ -100,58 +95,59 @@ func (r *Registry) refusal(ctx context.Context, s *Session, record *session.Reco
 	return nil
 }
 
-// ask starts the state's newest check off the mailbox. A viewer who waits while the backend is known to be failing is
+// startCheck starts the state's newest check off the mailbox. A viewer who waits while the backend is known to be failing is
 // answered at once: probes are not on his clock.
-func (a *sessionActor) ask(ctx actor.Context, now time.Time) {
+func (a *sessionActor) startCheck(ctx actor.Context, now time.Time) {
 	r, s := a.registry, a.session
 	g := r.backends[s.backend]
-	number := a.state.CheckNumber
+	number := int(a.state.CheckNumber)
 	s.checkNumber.Store(int64(number))
-	p := new(progress)
+	p := new(checkProgress)
 	a.progress = p
-	question := a.question()
-	question.OnSent = func() { p.asked.Store(max(1, int64(time.Since(s.policy.Start)))) }
+	question := a.checkRequest()
+	question.OnSent = func() { p.sentAt.Store(max(1, int64(time.Since(s.policy.Start)))) }
 	checkCtx, done := a.trace.check(r.life.ctx, r.options.Tracer, s, number)
-	record, took := a.record(a.state.LeaseRevision), time.Duration(0)
-	if a.state.Phase == session.Opening {
-		took = a.claimTook
+	record, storeDeadline := a.record(a.state.LeaseRevision), now.Add(r.options.StoreTimeout)
+	if a.state.IsOpening() {
+		storeDeadline = a.storeDeadline
 	}
 	r.life.run(func() {
-		p.begun.Store(int64(time.Since(s.policy.Start)))
+		began := time.Now()
+		p.startedAt.Store(int64(began.Sub(s.policy.Start)))
 		d, err := r.check(checkCtx, g, question)
 		done(&d, err)
-		answer := session.BackendAnswered{Number: number, Decision: d, Err: err}
-		if err == nil && d.Verdict == backends.Allowed {
-			r.place(checkCtx, s, record, took, &answer)
+		if err != nil {
+			d = session.Undecided(err)
+		}
+		answer := session.BackendAnswered{Number: number, Decision: d}
+		if d.Verdict == backends.Allowed {
+			storeCtx, cancel := context.WithDeadline(checkCtx, storeDeadline.Add(time.Since(began)))
+			r.joinStreams(storeCtx, s, record, &answer)
+			cancel()
 		}
 		if r.life.isEnding() {
 			// The lease ends by itself if nobody can be told.
 			_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: record.Revision}}) //nolint:contextcheck // it outlives the registry
 		}
-		answer.Down = g.State() != backends.BreakerClosed
+		answer.IsBackendDown = g.State() != backends.BreakerClosed
 		r.send(s, answer)
 	})
-	if a.state.Phase == session.Opening && g.State() != backends.BreakerClosed {
-		a.answerWithFallback(ctx, backends.FailureBreakerOpen, now)
+	if a.state.IsOpening() && g.State() != backends.BreakerClosed {
+		a.waitExpired(ctx, a.fallback(backends.FailureBreakerOpen), now)
 	}
 }
 
-// place sees whether a viewer may watch whom his backend allows: he may be banned, or his user may watch enough already.
-// He may have waited for the store so long already as it took.
-func (r *Registry) place(
-	ctx context.Context, s *Session, record session.Record, took time.Duration, answer *session.BackendAnswered,
-) {
+// joinStreams sees whether a viewer may watch whom his backend allows: he may be banned, or his user may watch enough already.
+func (r *Registry) joinStreams(ctx context.Context, s *Session, record session.Record, answer *session.BackendAnswered) {
 	d := answer.Decision
 	if ban, banned := r.cluster.Banned(s.Request(), &d); banned {
 		answer.Decision = banDecision(ban)
 		return
 	}
-	joining, cancel := r.storeTime(ctx, took)
-	defer cancel()
-	if r.streams.join(joining, s, record.Opened, &d) != session.StreamEvicted {
+	if r.streams.join(ctx, s, record.Opened, &d) != session.StreamEvicted {
 		return
 	}
-	answer.Decision, answer.Saved = evictedDecision(&d), true
+	answer.Decision, answer.IsSaved = evictedDecision(&d), true
 	// The yes is what the store remembers, so that nobody is asked again when there is a place. The viewer need not wait.
 	record.Decision, record.Expires = d, time.Now().Add(s.policy.Clamped(d.ValidFor))
 	r.life.run(func() {
@@ -172,10 +168,10 @@ func (r *Registry) check(ctx context.Context, g *backendRuntime, q *backends.Req
 	return g.Check(ctx, q)
 }
 
-// question is what to ask now: the facts of the opening, and where the session stands.
-func (a *sessionActor) question() *backends.Request {
+// checkRequest is what to ask now: the facts of the opening, and where the session stands.
+func (a *sessionActor) checkRequest() *backends.Request {
 	q := *a.session.Request()
-	q.Number, q.Opened, q.Bytes = a.state.CheckNumber, a.state.Opened, a.session.Bytes()
+	q.Number, q.Opened, q.Bytes = int(a.state.CheckNumber), a.state.Opened(), a.session.Bytes()
 	q.Current = a.state.Standing()
 	return &q
 }

@@ -15,8 +15,8 @@ import (
 // record is what another node needs to go on with the session as it stands, or to ask about it.
 func (a *sessionActor) record(fence uint64) session.Record {
 	r := session.Record{
-		ID: a.session.id, Opened: a.state.Opened, KeyID: a.state.KeyID, Decision: a.state.Decision, Expires: a.state.ValidUntil,
-		CheckNumber: a.state.CheckNumber, Revision: fence, Trace: a.trace.parent(),
+		ID: a.session.id, Opened: a.state.Opened(), KeyID: a.state.KeyID, Decision: a.state.Decision,
+		Expires: a.session.policy.Start.Add(a.state.ValidUntil), CheckNumber: int(a.state.CheckNumber), Revision: fence, Trace: a.trace.parent(),
 	}
 	if a.state.HasCredentials {
 		r.Request = a.session.Request()
@@ -24,9 +24,9 @@ func (a *sessionActor) record(fence uint64) session.Record {
 	return r
 }
 
-// tellStore stores the decision, or gives the lease back. A node alone has no use for either while the session lives; but
+// writeToStore stores the decision, or gives the lease back. A node alone has no use for either while the session lives; but
 // a limit may end it at any time, and then its yes has to be known.
-func (a *sessionActor) tellStore(do session.Action) {
+func (a *sessionActor) writeToStore(do session.Action) {
 	r, s := a.registry, a.session
 	p := session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: do.Revision}, RevokeTicket: do.RevokeTicket}
 	switch {
@@ -57,12 +57,12 @@ func (a *sessionActor) tellStore(do session.Action) {
 	})
 }
 
-// end closes the session here: remembered first, then forgotten, so that a viewer who comes back meanwhile is known. Over
+// close closes the session here: remembered first, then forgotten, so that a viewer who comes back meanwhile is known. Over
 // all nodes it ends when nobody has seen its viewer for long enough; see presence.go.
-func (a *sessionActor) end(ctx actor.Context, e session.CloseReason, now time.Time) {
+func (a *sessionActor) close(ctx actor.Context, e session.CloseReason, now time.Time) {
 	r, s := a.registry, a.session
-	a.account(backends.Decision{}, now)
-	a.attend(false)
+	a.countUnverified(backends.Decision{}, now)
+	a.countViewer(false)
 	a.trace.end()
 	r.timers.disarm(s)
 	s.isClosed.Store(true)

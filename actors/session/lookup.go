@@ -6,168 +6,225 @@ import (
 	"usher/backends"
 )
 
-// This file is the part of a session's logic that deals with the store: what other nodes know, and who asks.
+// This file handles what the store knows: other nodes' decisions, and the lease of a check.
 
-// leeway is how much later than the node that asked last the others look whether it has asked again: so long that its
-// answer is there mostly, and short enough that nobody watches on an old one for long if that node is gone.
-const leeway = time.Second
+// peerRenewDelay is how long other nodes wait after a decision expires before they check whether the node that renewed it
+// last has done so again. Its answer is mostly there by then; if that node is gone, nobody watches long on an old one.
+const peerRenewDelay = time.Second
 
-func (s *State) onLeaseAnswer(e LeaseAnswered, kind LookupKind, now time.Time) Action {
-	s.lookupInFlight = false
-	a := Action{}
+// apply looks the session up.
+func (OpenRequested) apply(s step) Action {
+	if s.phase != openingNew {
+		return Action{}
+	}
+	s.phase = openingLeasing
+	return Action{Lookup: LookupForOpening}
+}
+
+// apply takes the answer to the lookup in flight. Of any other answer only the lease is released.
+func (e LeaseAnswered) apply(s step) Action {
+	var a Action
+	hasSlot := false
 	switch {
-	case s.Phase == Opening && kind == LookupForOpening:
-		a = s.onFirstLookup(e, now)
-	case s.Phase != Allowed && s.Phase != Rechecking:
-	case kind != LookupForOpening || s.Decision.Source == backends.FromTicket: // it was let in while the store did not answer
-		a = s.onLookup(e, kind, now)
+	case s.phase == openingLeasing && e.Kind == LookupForOpening:
+		a = s.onFirstLookup(e)
+	case s.phase == recheckLeasing && e.Kind == LookupForRecheck:
+		a, hasSlot = s.onLease(e), true
+	case s.isLooking() && e.Kind != LookupForRecheck:
+		a = s.onLookup(e)
 	}
 	if a.StartCheck {
 		s.LeaseRevision = e.Revision
 		return a
 	}
-	a.Revision = s.Revision
-	if e.Revision != 0 { // it is somebody else's turn
-		own := s.LeaseRevision
-		s.LeaseRevision = e.Revision
-		a = s.releaseLease(a)
-		s.LeaseRevision = own
-	}
-	a.ReturnSlot = kind == LookupForRecheck
-	return a
+	a.ReturnSlot = hasSlot
+	return s.withRevision(a, e.Revision)
 }
 
-// onFirstLookup goes on from what the store knew, or starts afresh.
-func (s *State) onFirstLookup(e LeaseAnswered, now time.Time) Action {
-	if s.checkInFlight {
-		return Action{}
-	}
+func (s step) isLooking() bool {
+	return s.phase == allowedLooking || s.phase == recheckLooking || s.phase == recheckSlotMissed
+}
+
+// onFirstLookup continues the session that the store knows, or opens a new one.
+func (s step) onFirstLookup(e LeaseAnswered) Action {
 	r := e.Record
 	if e.Found {
 		switch {
-		case now.Before(r.KickedUntil):
-			return s.denyLocally(Kicked(), now)
-		case s.isTicketRevoked(r):
+		case s.clock.Before(r.KickedUntil):
+			return s.denyLocally(Kicked())
+		case s.isTicketRevoked(e.Ticket, r):
 			return s.refuse("the ticket's session was denied", ClosedDenied)
 		case e.Refused != nil:
-			return s.denyLocally(*e.Refused, now)
+			return s.denyLocally(*e.Refused)
 		}
 		s.HasCredentials = s.HasCredentials || r.Request != nil
-		if a, done := s.adopt(r, now); done {
+		if a, isAdopted := s.adopt(r); isAdopted {
 			return a
 		}
 	}
-	if !s.WasAllowed && s.PresentedTicket.Opened.After(r.RevokedBefore) {
-		// One session has one ticket for life, also if nobody remembers it.
-		s.Opened, s.KeyID = s.PresentedTicket.Opened, s.PresentedTicket.KeyID
+	if !s.WasAllowed && e.Ticket.Opened.After(r.RevokedBefore) {
+		// A session has one ticket for life, also without a record.
+		s.opened, s.KeyID = e.Ticket.Opened.Unix(), e.Ticket.KeyID
 	}
-	if !s.Opened.After(r.RevokedBefore) {
-		s.Opened = r.RevokedBefore.Add(time.Second) // or the new ticket would be as good as the old one
+	if !s.Opened().After(r.RevokedBefore) {
+		s.opened = r.RevokedBefore.Unix() + 1 // or the new ticket would equal the revoked one
 	}
-	if s.HasCredentials && !s.ticketIsBetter(now) {
-		s.checkInFlight = true
+	if s.HasCredentials && !s.isTicketBetter(e.Ticket) {
+		s.phase = openingChecking
 		return Action{StartCheck: true}
 	}
-	return s.admitByTicket(now)
+	return s.admitByTicket(allowedFresh, e.Ticket)
 }
 
-// Kicked is what a viewer is told whose session an operator ended.
+// Kicked returns the decision on a viewer whose session an operator ended.
 func Kicked() backends.Decision {
 	return backends.Decision{Verdict: backends.Denied, Source: backends.FromOperator, Reason: "ended by an operator"}
 }
 
-// denyLocally refuses a viewer on whom no backend needs to decide. It is remembered here alone: the store knows already.
-func (s *State) denyLocally(d backends.Decision, now time.Time) Action {
-	s.Phase, s.Decision = denied, d
-	s.Expires = now.Add(s.DenyFor)
+// isTicketRevoked reports whether the ticket belongs to a session that was denied while it ran. A viewer with credentials is
+// checked instead.
+func (s step) isTicketRevoked(t Ticket, r Record) bool {
+	return !t.IsZero() && !r.RevokedBefore.IsZero() && !t.Opened.After(r.RevokedBefore) && !s.HasCredentials
+}
+
+// isTicketBetter reports whether a check could only bring a false No, while the ticket admits the viewer.
+func (s step) isTicketBetter(t Ticket) bool {
+	return s.ticketHolds(t) && s.opened == t.Opened.Unix() && s.tokenIsSpent() && s.ExpiredToken == backends.KeepOnExpiredToken
+}
+
+// ticketHolds reports whether the ticket admits a session without a record.
+func (s step) ticketHolds(t Ticket) bool {
+	return !t.IsZero() && !s.ReviveDenied && s.clock.Sub(t.Opened) <= s.ReviveFor
+}
+
+// admitByTicket admits a session without a record by its ticket alone.
+func (s step) admitByTicket(next phase, t Ticket) Action {
+	if !s.ticketHolds(t) {
+		return s.refuse("nobody remembers the ticket's session", closedUnknownTicket)
+	}
+	s.phase, s.WasAllowed = next, true
+	s.Decision = backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}
+	s.Expires = s.renewalAt(s.Clamped(0))
 	s.ValidUntil = s.Expires
-	return Action{Publish: true, WakeAt: s.Expires}
+	return Action{Publish: true, Save: true, WakeAt: s.nextWake(s.now)}
 }
 
-// isTicketRevoked reports whether the presented ticket belongs to a session that was denied while it ran. Whoever brings
-// credentials is asked about instead.
-func (s *State) isTicketRevoked(r Record) bool {
-	return !s.PresentedTicket.IsZero() && !r.RevokedBefore.IsZero() && !s.PresentedTicket.Opened.After(r.RevokedBefore) && !s.HasCredentials
+// refuse denies the waiting requests and remembers nothing, so that credentials can open the session anew.
+func (s step) refuse(reason string, why CloseReason) Action {
+	s.phase = closed
+	s.Decision = backends.Decision{Verdict: backends.Denied, Source: backends.FromTicket, Reason: reason}
+	return Action{Publish: true, Close: why}
 }
 
-// adopt takes over a session that lived before, here or on another node. It is not done when somebody has to be asked.
-func (s *State) adopt(r Record, now time.Time) (a Action, done bool) {
+// adopt continues a session that lived before, here or on another node. It does not where a check is needed.
+func (s step) adopt(r Record) (a Action, isAdopted bool) {
 	switch {
-	case s.Shared && s.HasCredentials && r.Decision.Verdict == backends.Denied && r.Decision.Source.IsAuthoritative() && now.Before(r.Expires):
-		s.Phase, s.Decision, s.Revision = denied, r.Decision, r.Revision
-		s.Expires, s.ValidUntil = r.Expires, r.Expires
-		return Action{Publish: true, WakeAt: s.Expires}, true
+	case s.Shared && s.HasCredentials && r.Decision.Verdict == backends.Denied && r.Decision.Source.IsAuthoritative() && s.clock.Before(r.Expires):
+		s.Revision = r.Revision
+		a = s.denyLocally(r.Decision)
+		s.Expires = s.since(r.Expires)
+		s.ValidUntil, a.WakeAt = s.Expires, r.Expires
+		return a, true
 	case r.Decision.Verdict != backends.Allowed || !r.Opened.After(r.RevokedBefore):
 		return Action{}, false
 	}
-	s.Opened, s.KeyID, s.WasAllowed = r.Opened, r.KeyID, true
-	s.take(r)
+	s.opened, s.KeyID, s.WasAllowed = r.Opened.Unix(), r.KeyID, true
+	s.takeDecision(r)
 	s.CheckNumber++
-	holds, late := now.Before(s.ValidUntil), false
+	isLate := false
 	switch {
-	case holds:
-	case s.tokenIsSpent(now) && s.ExpiredToken == backends.KeepOnExpiredToken:
-		holds, s.Expires = true, s.renewalAt(s.Clamped(0), now)
-	case s.Shared && s.HasCredentials && r.Decision.Source.IsAuthoritative() && now.Before(s.ValidUntil.Add(s.RecheckMin)):
-		holds, late = true, true // another node is about to renew it, or this one is
-	}
-	if !holds {
+	case s.now < s.ValidUntil:
+	case s.tokenIsSpent() && s.ExpiredToken == backends.KeepOnExpiredToken:
+		s.Expires = s.renewalAt(s.Clamped(0))
+	case s.Shared && s.HasCredentials && r.Decision.Source.IsAuthoritative() && s.now < s.ValidUntil+s.RecheckMin:
+		isLate = true // another node is about to renew it, or this one is
+	default:
 		return Action{}, false
 	}
-	s.Phase = Allowed
-	a = Action{Publish: true}
+	s.phase, a = allowedFresh, Action{Publish: true}
 	switch {
-	case late:
-		s.Phase, a.Enqueue = Rechecking, PriorityOverdue
-	case !s.Decision.Source.IsAuthoritative() && s.HasCredentials && !s.tokenIsSpent(now):
-		s.Phase, a.Enqueue = Rechecking, PriorityUnverified
+	case isLate:
+		s.phase, a.Enqueue = recheckQueued, PriorityOverdue
+	case !s.Decision.Source.IsAuthoritative() && s.HasCredentials && !s.tokenIsSpent():
+		s.phase, a.Enqueue = recheckQueued, PriorityUnverified
 	}
-	a.WakeAt = s.nextWake(now, now)
+	a.WakeAt = s.nextWake(s.now)
 	return a, true
 }
 
-// take stands on another node's decision from now on. That node renews it; this one looks a little later.
-func (s *State) take(r Record) {
-	s.Decision, s.Revision, s.CheckNumber = r.Decision, r.Revision, r.CheckNumber
-	s.checkedHere, s.ValidUntil, s.Expires = false, r.Expires, r.Expires
+// takeDecision makes another node's decision the session's own. That node renews it; this one looks a little later.
+func (s step) takeDecision(r Record) {
+	s.Decision, s.Revision, s.CheckNumber = r.Decision, r.Revision, int32(r.CheckNumber) //nolint:gosec // a session makes a check a second at most
+	s.checkedHere, s.ValidUntil = false, s.since(r.Expires)
+	s.Expires = s.ValidUntil
 	if s.Shared {
-		s.Expires = r.Expires.Add(leeway)
+		s.Expires += peerRenewDelay
 	}
 }
 
-// onLookup is for a session that runs: another node may have asked, or refused it.
-func (s *State) onLookup(e LeaseAnswered, kind LookupKind, now time.Time) Action {
-	r := e.Record
-	newer := e.Found && r.Revision > s.Revision && r.Decision.Source.IsAuthoritative() && now.Before(r.Expires) &&
-		r.Decision.Verdict != backends.Pending
-	switch {
-	case e.Found && now.Before(r.KickedUntil):
-		return s.denyLocally(Kicked(), now)
-	case e.Found && !r.RevokedBefore.IsZero() && !s.Opened.After(r.RevokedBefore):
-		return s.denyLocally(refusalOf(r), now)
-	case e.Refused != nil:
-		return s.denyLocally(*e.Refused, now)
-	case newer && r.Decision.Verdict == backends.Denied:
-		return s.denyLocally(r.Decision, now)
-	case newer:
-		s.take(r)
-		s.HasCredentials = s.HasCredentials || r.Request != nil
-		s.Phase = Allowed
-		return Action{Publish: true, WakeAt: s.nextWake(s.presence(now), now)}
-	case kind == LookupForRecheck:
-		return s.useTurn(now)
-	case !s.HasCredentials && r.Request != nil:
-		return s.onCredentialsArrived(now)
-	case e.HeldElsewhere:
-		return Action{WakeAt: now.Add(leeway)}
+// onLookup takes what the store knows of a session that runs, which waits for a slot again if it has missed one.
+func (s step) onLookup(e LeaseAnswered) Action {
+	hasMissedSlot := s.phase == recheckSlotMissed
+	s.phase = either(s.phase == allowedLooking, allowedFresh, recheckQueued)
+	a := s.afterLookup(e)
+	if hasMissedSlot && s.phase == recheckQueued {
+		a.Enqueue = priorityOf(s.Decision.Source)
 	}
-	s.checkedHere = true
-	a := s.renewNow(e.TimerFired, now)
-	a.Save = a.Save || !e.Found && !e.Away // the store has lost it
 	return a
 }
 
-// refusalOf is why the session of a buried ticket was refused, as far as the record tells.
+func (s step) afterLookup(e LeaseAnswered) Action {
+	if a, isDecided := s.takeNewer(e); isDecided {
+		return a
+	}
+	switch {
+	case !s.HasCredentials && e.Record.Request != nil:
+		return CredentialsArrived{}.apply(s)
+	case e.HeldElsewhere:
+		return Action{WakeAt: s.at(s.now + peerRenewDelay)}
+	}
+	s.checkedHere = true
+	a := s.renew(e.Timer)
+	a.Save = a.Save || !e.Found && !e.IsUnavailable // the store has lost it
+	return a
+}
+
+// onLease checks the session under the lease, unless another node has.
+func (s step) onLease(e LeaseAnswered) Action {
+	if a, isDecided := s.takeNewer(e); isDecided {
+		return a
+	}
+	if s.tokenIsSpent() {
+		return s.onSpentToken(s.now)
+	}
+	return s.startRecheck()
+}
+
+// takeNewer takes what another node or an operator has decided on a session that runs.
+func (s step) takeNewer(e LeaseAnswered) (a Action, isDecided bool) {
+	r := e.Record
+	isNewer := e.Found && r.Revision > s.Revision && r.Decision.Source.IsAuthoritative() && s.clock.Before(r.Expires) &&
+		r.Decision.Verdict != backends.Pending
+	switch {
+	case e.Found && s.clock.Before(r.KickedUntil):
+		return s.denyLocally(Kicked()), true
+	case e.Found && !r.RevokedBefore.IsZero() && !s.Opened().After(r.RevokedBefore):
+		return s.denyLocally(refusalOf(r)), true
+	case e.Refused != nil:
+		return s.denyLocally(*e.Refused), true
+	case isNewer && r.Decision.Verdict == backends.Denied:
+		return s.denyLocally(r.Decision), true
+	case isNewer:
+		s.takeDecision(r)
+		s.HasCredentials = s.HasCredentials || r.Request != nil
+		s.phase = allowedFresh
+		return Action{Publish: true, WakeAt: s.nextWake(s.seen())}, true
+	default:
+		return Action{}, false
+	}
+}
+
+// refusalOf returns why the session of a revoked ticket was refused, as far as the record tells.
 func refusalOf(r Record) backends.Decision {
 	if r.Decision.Verdict == backends.Denied {
 		return r.Decision
@@ -175,91 +232,31 @@ func refusalOf(r Record) backends.Decision {
 	return backends.Decision{Verdict: backends.Denied, Source: backends.FromLimit, Reason: "refused on another node"}
 }
 
-// useTurn asks, unless the token's life ended meanwhile.
-func (s *State) useTurn(now time.Time) Action {
-	if s.Phase != Rechecking {
-		return Action{}
-	}
-	if s.tokenIsSpent(now) {
-		return s.onSpentToken(now, now)
-	}
-	s.CheckNumber++
-	s.checkInFlight = true
-	return Action{StartCheck: true}
-}
-
-// ticketIsBetter reports whether asking about the viewer could only bring a false No, while his ticket speaks for him.
-func (s *State) ticketIsBetter(now time.Time) bool {
-	return s.ticketHolds(now) && s.Opened.Equal(s.PresentedTicket.Opened) &&
-		s.tokenIsSpent(now) && s.ExpiredToken == backends.KeepOnExpiredToken
-}
-
-// ticketHolds reports whether the presented ticket may speak for a session that nobody remembers.
-func (s *State) ticketHolds(now time.Time) bool {
-	return !s.PresentedTicket.IsZero() && !s.ReviveDenied && now.Sub(s.PresentedTicket.Opened) <= s.ReviveFor
-}
-
-// admitByTicket admits a session that nobody remembers on the word of its ticket, if that is young enough.
-func (s *State) admitByTicket(now time.Time) Action {
-	if !s.ticketHolds(now) {
-		return s.refuse("nobody remembers the ticket's session", closedUnknownTicket)
-	}
-	s.Phase, s.WasAllowed = Allowed, true
-	s.Decision = backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}
-	s.Expires = s.renewalAt(s.Clamped(0), now)
-	s.ValidUntil = s.Expires
-	return Action{Publish: true, Save: true, WakeAt: s.nextWake(now, now)}
-}
-
-// refuse denies the waiting requests and keeps no memory of it, so that credentials can open the session afresh.
-func (s *State) refuse(reason string, e CloseReason) Action {
-	s.Phase = closed
-	s.Decision = backends.Decision{Verdict: backends.Denied, Source: backends.FromTicket, Reason: reason}
-	return Action{Publish: true, Close: e}
-}
-
-// onDecisionOutdated: what this node was told is older than what another one was. That counts, and is looked up.
-func (s *State) onDecisionOutdated(now time.Time) Action {
-	if s.checkInFlight || s.lookupInFlight || s.Phase != Allowed && s.Phase != denied {
+// apply looks soon: another node's answer is newer than this node's.
+func (DecisionOutdated) apply(s step) Action {
+	if s.phase != allowedFresh && s.phase != deniedRemembered {
 		return Action{} // it is about to know, or knows nothing
 	}
 	s.checkedHere = false
-	s.Expires = now.Add(leeway)
-	return Action{WakeAt: s.Expires}
+	s.Expires = s.now + peerRenewDelay
+	return Action{WakeAt: s.at(s.Expires)}
 }
 
-// onMustReload: revocations may have been missed.
-func (s *State) onMustReload() Action {
-	if s.checkInFlight || s.lookupInFlight || s.Phase != Allowed && s.Phase != Rechecking {
+// apply stores the session again.
+func (LostInStore) apply(s step) Action {
+	return Action{Save: s.phase.isAllowed(), Revision: s.Revision}
+}
+
+// apply looks the session up, because a revocation may have been missed.
+func (MustReload) apply(s step) Action {
+	if s.phase != allowedFresh && s.phase != recheckQueued {
 		return Action{}
 	}
-	s.lookupInFlight = true
-	return Action{Lookup: lookupOnly}
+	return s.look()
 }
 
-// onRevoked refuses a session that has to go. What was on its way for it does not matter any more.
-func (s *State) onRevoked(e Revoked, now time.Time) Action {
-	switch {
-	case !e.Opened.IsZero() && s.Opened.After(e.Opened):
-		return Action{} // it was opened afresh since
-	case e.Kind == RevokedDenied && s.Phase == denied:
-		return Action{} // this node's own word
-	}
-	s.CheckNumber++
-	s.checkInFlight = false
-	a := s.denyLocally(e.Decision, now)
-	if e.Kind == RevokedSuperseded {
-		// No memory: his viewer may zap back at any time.
-		s.Phase = closed
-		a.WakeAt, a.Close = time.Time{}, closedSuperseded
-	}
-	return s.releaseLease(a)
-}
-
-// onUnbanned forgets the refusal of somebody who is not banned any more.
-func (s *State) onUnbanned() Action {
-	if s.Phase == denied && s.Decision.Source == backends.FromBan {
-		return s.end(closedForgotten)
-	}
-	return Action{}
+// look asks the store for a newer decision.
+func (s step) look() Action {
+	s.phase = either(s.phase == allowedFresh, allowedLooking, recheckLooking)
+	return Action{Lookup: LookupOnly}
 }

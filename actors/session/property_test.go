@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -9,33 +10,36 @@ import (
 	"usher/backends"
 )
 
-// stateMachine drives a session as its shell does, with any order of events, and keeps account of what is on its way.
-type stateMachine struct {
-	s        *State
-	now      time.Time
-	lastSeen time.Time
-	armed    bool       // a timer is set
-	queued   bool       // a turn was asked for
-	asked    bool       // a check is on its way
-	decided  bool       // something was published
-	claim    LookupKind // what the store was asked for and has not said yet
+// model drives a session as its shell does, with any order of events, and keeps account of what is in flight for it.
+type model struct {
+	*testSession
+	now       time.Time
+	lastSeen  time.Time
+	ticket    Ticket
+	published *backends.Decision
+	isArmed   bool         // a timer is set
+	queued    int          // how often the session is in the queue for a slot
+	slots     int          // slots that are neither used nor returned
+	lookups   []LookupKind // what the store was asked for and has not answered
+	checks    map[int]bool // numbers of the checks that have not ended
 }
 
-func newStateMachine(t *rapid.T) *stateMachine {
+func newModel(t *rapid.T) *model {
 	pick := func(name string, of ...time.Duration) time.Duration { return rapid.SampledFrom(of).Draw(t, name) }
-	r := plainRules()
-	r.Validity = pick("validity", 0, 10*time.Second, 3*time.Minute, 10*time.Hour)
-	r.TokenLife = pick("token_life", 0, 5*time.Second, time.Hour)
-	r.ExpiredToken = rapid.SampledFrom([]backends.ExpiredTokenPolicy{backends.KeepOnExpiredToken, backends.DenyOnExpiredToken}).Draw(t, "on_expired_token")
-	r.Jitter = rapid.SampledFrom([]float64{0, 0.1}).Draw(t, "jitter")
-	r.Shared = rapid.Bool().Draw(t, "shared")
-	r.ReviveDenied = rapid.Bool().Draw(t, "revive_denied")
-	m := &stateMachine{now: t0(), lastSeen: t0(), s: &State{
-		Policy: r, ID: idOf(rapid.IntRange(0, 99).Draw(t, "id")), Opened: t0(), KeyID: "a",
-		HasCredentials: rapid.Bool().Draw(t, "credentials"),
-	}}
-	if rapid.Bool().Draw(t, "ticket") || !m.s.HasCredentials {
-		m.s.PresentedTicket = Ticket{Opened: in(-pick("ticket's age", 0, time.Minute, 5*time.Hour, 7*time.Hour)), KeyID: "t"}
+	p := plainPolicy()
+	p.Validity = pick("validity", 0, 10*time.Second, 3*time.Minute, 10*time.Hour)
+	p.TokenLife = pick("token_life", 0, 5*time.Second, time.Hour)
+	p.ExpiredToken = rapid.SampledFrom([]backends.ExpiredTokenPolicy{backends.KeepOnExpiredToken, backends.DenyOnExpiredToken}).Draw(t, "on_expired_token")
+	p.Jitter = rapid.SampledFrom([]float64{0, 0.1}).Draw(t, "jitter")
+	p.Shared = rapid.Bool().Draw(t, "shared")
+	p.ReviveDenied = rapid.Bool().Draw(t, "revive_denied")
+	o := Origin{
+		ID: idOf(rapid.IntRange(0, 99).Draw(t, "id")), Opened: t0(), KeyID: "a",
+		HasCredentials: rapid.Bool().Draw(t, "credentials"), ExtraLifetime: pick("extra_lifetime", 0, time.Minute),
+	}
+	m := &model{testSession: &testSession{State: NewState(o), policy: p}, now: t0(), lastSeen: t0(), checks: map[int]bool{}}
+	if rapid.Bool().Draw(t, "ticket") || !o.HasCredentials {
+		m.ticket = Ticket{Opened: in(-pick("ticket's age", 0, time.Minute, 5*time.Hour, 7*time.Hour)), KeyID: "t"}
 	}
 	return m
 }
@@ -48,30 +52,27 @@ func drawDecision(t *rapid.T) backends.Decision {
 	}
 }
 
-func (m *stateMachine) draw(t *rapid.T) any {
+// draw returns the next event; nil: none.
+func (m *model) draw(t *rapid.T) Event {
 	m.now = m.now.Add(rapid.SampledFrom([]time.Duration{0, time.Millisecond, time.Second, 20 * time.Second, time.Hour}).Draw(t, "passes"))
 	if rapid.Bool().Draw(t, "seen") {
 		m.lastSeen = m.now
-	}
-	var err error
-	if rapid.Bool().Draw(t, "nobody says") {
-		err = timeout()
 	}
 	switch rapid.IntRange(0, 12).Draw(t, "event") {
 	case 0:
 		return OpenRequested{}
 	case 1:
-		if m.claim == NoLookup {
+		if len(m.lookups) == 0 {
 			return OpenRequested{}
 		}
-		return m.drawClaimed(t)
+		return m.drawLeaseAnswered(t)
 	case 2:
-		number := m.s.CheckNumber - rapid.IntRange(0, 1).Draw(t, "older by")
-		return BackendAnswered{Number: number, Decision: drawDecision(t), Err: err, Down: rapid.Bool().Draw(t, "down")}
+		number := int(m.CheckNumber) - rapid.IntRange(0, 1).Draw(t, "older by")
+		return BackendAnswered{Number: number, Decision: drawDecision(t), IsBackendDown: rapid.Bool().Draw(t, "down")}
 	case 3:
-		return WaitExpired{Fallback: drawDecision(t), Err: err}
+		return WaitExpired{Fallback: drawDecision(t), Ticket: m.ticket}
 	case 4:
-		return TimerFired{LastSeen: m.lastSeen, Breaker: backends.BreakerState(rapid.IntRange(0, 2).Draw(t, "health"))}
+		return m.drawTimerFired(t)
 	case 5:
 		return RecheckGranted{}
 	case 6:
@@ -85,47 +86,62 @@ func (m *stateMachine) draw(t *rapid.T) any {
 	case 10:
 		return Unbanned{}
 	case 11:
-		r := Revoked{
-			Kind:     RevocationKind(rapid.IntRange(1, 5).Draw(t, "revocation")),
-			Decision: backends.Decision{Verdict: backends.Denied, Source: backends.FromBan},
-		}
-		if rapid.Bool().Draw(t, "of older sessions") {
-			r.Opened = in(-time.Hour)
-		}
-		return r
+		return drawRevoked(t)
 	default:
-		return Restored{}
+		if m.published == nil || m.phase == closed {
+			return nil
+		}
+		return Restored{Decision: *m.published}
 	}
 }
 
-// drawClaimed is what the store says to the claim that is on its way.
-func (m *stateMachine) drawClaimed(t *rapid.T) LeaseAnswered {
-	fence := func(name string) uint64 { return uint64(rapid.IntRange(0, 3).Draw(t, name)) }
+func drawRevoked(t *rapid.T) Revoked {
+	r := Revoked{
+		Kind:     RevocationKind(rapid.IntRange(1, 5).Draw(t, "revocation")),
+		Decision: backends.Decision{Verdict: backends.Denied, Source: backends.FromBan},
+	}
+	if rapid.Bool().Draw(t, "of older sessions") {
+		r.Opened = in(-time.Hour)
+	}
+	return r
+}
+
+func (m *model) drawTimerFired(t *rapid.T) TimerFired {
+	e := TimerFired{LastSeen: m.lastSeen, Breaker: backends.BreakerState(rapid.IntRange(0, 2).Draw(t, "breaker"))}
+	if e.Breaker != backends.BreakerClosed {
+		e.Fallback = rapid.SampledFrom([]backends.Decision{{}, cached(), letIn(), refusedByPolicy()}).Draw(t, "fallback")
+	}
+	return e
+}
+
+// drawLeaseAnswered returns the store's answer to one of the lookups in flight.
+func (m *model) drawLeaseAnswered(t *rapid.T) LeaseAnswered {
+	revision := func(name string) uint64 { return uint64(rapid.IntRange(0, 3).Draw(t, name)) }
 	r := Record{
 		Opened:   in(-rapid.SampledFrom([]time.Duration{0, time.Minute, 5 * time.Hour}).Draw(t, "record's age")),
 		Decision: drawDecision(t), Expires: m.now.Add(rapid.SampledFrom([]time.Duration{-time.Hour, time.Hour}).Draw(t, "expires")),
-		Revision: fence("record's number"),
+		Revision: revision("record's revision"),
 	}
-	if rapid.Bool().Draw(t, "facts") {
+	if rapid.Bool().Draw(t, "request") {
 		r.Request = &backends.Request{}
 	}
-	if rapid.Bool().Draw(t, "buried") {
-		r.RevokedBefore = in(-rapid.SampledFrom([]time.Duration{0, time.Minute, 6 * time.Hour}).Draw(t, "burial's age"))
+	if rapid.Bool().Draw(t, "ticket revoked") {
+		r.RevokedBefore = in(-rapid.SampledFrom([]time.Duration{0, time.Minute, 6 * time.Hour}).Draw(t, "revocation's age"))
 	}
 	if rapid.Bool().Draw(t, "kicked") {
 		r.KickedUntil = m.now.Add(rapid.SampledFrom([]time.Duration{-time.Hour, time.Hour}).Draw(t, "kick"))
 	}
 	e := LeaseAnswered{
-		Kind: m.claim, LeaseResult: LeaseResult{Record: r, Found: rapid.Bool().Draw(t, "found")},
-		TimerFired: TimerFired{LastSeen: m.lastSeen, Breaker: backends.BreakerState(rapid.IntRange(0, 2).Draw(t, "health"))},
+		Kind: rapid.SampledFrom(m.lookups).Draw(t, "lookup"), LeaseResult: LeaseResult{Record: r, Found: rapid.Bool().Draw(t, "found")},
+		Ticket: m.ticket, Timer: m.drawTimerFired(t),
 	}
 	switch rapid.IntRange(0, 3).Draw(t, "how") {
 	case 0:
-		e.LeaseResult, e.Away = LeaseResult{}, true
+		e.LeaseResult, e.IsUnavailable = LeaseResult{}, true
 	case 1:
 		e.HeldElsewhere = true
 	case 2:
-		e.Revision = 4 + fence("lease")
+		e.Revision = 4 + revision("lease")
 	}
 	if e.Found && rapid.Bool().Draw(t, "refused") {
 		e.Refused = &backends.Decision{Verdict: backends.Denied, Source: backends.FromLimit}
@@ -133,117 +149,172 @@ func (m *stateMachine) drawClaimed(t *rapid.T) LeaseAnswered {
 	return e
 }
 
-// rebuild is what the shell does before it says that a session was rebuilt.
-func (m *stateMachine) rebuild() {
-	m.s = &State{
-		Policy: m.s.Policy, ID: m.s.ID, HasCredentials: m.s.HasCredentials, Opened: m.s.Opened, KeyID: m.s.KeyID,
-		CheckNumber: m.s.CheckNumber, Decision: m.s.Decision,
-	}
+// restore is what the shell does before it reports that a session was restored. What is in flight still ends, but a slot is
+// lost with the state that held it.
+func (m *model) restore() {
+	m.State = NewState(Origin{
+		ID: m.ID, Opened: m.Opened(), KeyID: m.KeyID, HasCredentials: m.HasCredentials, ExtraLifetime: m.extraLifetime,
+		CheckNumber: int(m.CheckNumber),
+	})
+	m.isArmed, m.slots = false, 0
 }
 
-func FuzzStepKeepsItsPromises(f *testing.F) { f.Fuzz(rapid.MakeFuzz(stepKeepsItsPromises)) }
+func FuzzStep_KeepsItsInvariants(f *testing.F) { f.Fuzz(rapid.MakeFuzz(stepKeepsItsInvariants)) }
 
-func TestStepKeepsItsPromises(t *testing.T) {
+func TestStep_KeepsItsInvariants(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, stepKeepsItsPromises)
+	rapid.Check(t, stepKeepsItsInvariants)
 }
 
-func stepKeepsItsPromises(t *rapid.T) {
-	m := newStateMachine(t)
+func stepKeepsItsInvariants(t *rapid.T) {
+	m := newModel(t)
 	for range rapid.IntRange(1, 40).Draw(t, "events") {
 		e := m.draw(t)
-		if _, ok := e.(Restored); ok {
-			if !m.decided || m.s.Phase == closed {
-				continue
-			}
-			m.rebuild()
-			m.asked, m.queued, m.claim = false, false, NoLookup
+		if e == nil {
+			continue
 		}
-		before := *m.s
-		got := m.s.Step(e, m.now)
+		if _, isRestored := e.(Restored); isRestored {
+			m.restore()
+		}
+		before := m.State
+		got := m.Step(m.policy, e, m.now)
 		m.account(e, before, got)
-		m.check(t, e, before, got)
+		must := func(isKept bool, invariant string) {
+			if !isKept {
+				t.Fatalf("%s: %T %+v in phase %v at %v gave %+v, phase %v", invariant, e, e, before.phase, m.now, got, m.phase)
+			}
+		}
+		m.checkAction(must, before, got)
+		m.checkDecision(must, e, before, got)
+		m.checkLease(must, e, before, got)
+		m.checkInFlight(must)
 	}
 }
 
-func (m *stateMachine) account(e any, before State, got Action) {
+func (m *model) account(e Event, before State, got Action) {
+	usesSlot := got.StartCheck && before.phase == recheckLeasing
 	switch e := e.(type) {
 	case TimerFired:
-		m.armed = false
+		m.isArmed = false
 	case RecheckGranted:
-		m.queued = false
+		m.queued, m.slots = max(0, m.queued-1), m.slots+1
+		usesSlot = got.StartCheck
 	case LeaseAnswered:
-		m.claim = NoLookup
-	case Revoked: // what was on its way does not count any more
-		m.asked = m.asked && before.checkInFlight && m.s.checkInFlight
+		i := slices.Index(m.lookups, e.Kind)
+		m.lookups = slices.Delete(m.lookups, i, i+1)
 	case BackendAnswered:
-		if e.Number == before.CheckNumber {
-			m.asked = false
-		}
+		delete(m.checks, e.Number)
+	}
+	if got.ReturnSlot {
+		m.slots--
+	}
+	if usesSlot {
+		m.slots--
 	}
 	if got.Lookup != NoLookup {
-		m.claim = got.Lookup
+		m.lookups = append(m.lookups, got.Lookup)
 	}
-	m.armed = m.armed || !got.WakeAt.IsZero()
-	m.queued = m.queued || got.Enqueue != NotQueued
-	m.decided = m.decided || got.Publish
+	if got.StartCheck {
+		m.checks[int(m.CheckNumber)] = true
+	}
+	if got.Enqueue != NotQueued {
+		m.queued++
+	}
+	if got.Publish {
+		m.published = &backends.Decision{}
+		*m.published = m.Decision
+	}
+	m.isArmed = m.isArmed || !got.WakeAt.IsZero()
 }
 
-func (m *stateMachine) check(t *rapid.T, e any, before State, got Action) {
-	promise := func(kept bool, what string) {
-		if !kept {
-			t.Fatalf("%s: %T %+v in phase %v at %v gave %+v, phase %v", what, e, e, before.Phase, m.now, got, m.s.Phase)
-		}
-	}
-	promise(!got.StartCheck || !m.asked, "one check at a time")
-	_, again := e.(OpenRequested) // a panic has it begin once more
-	promise(got.Lookup == NoLookup || !before.lookupInFlight || again, "one claim at a time")
-	promise(before.Phase == closed || got.ReturnSlot == (m.isTurn(e) && !got.StartCheck && got.Lookup == NoLookup), "a turn is used or given back")
-	promise(before.LeaseRevision == 0 || m.s.LeaseRevision == before.LeaseRevision || got.ReleaseLease || got.Save || got.RevokeTicket || got.StartCheck, "no lease is forgotten")
-	m.asked = m.asked || got.StartCheck
-	promise(before.Phase != closed || m.s.Phase == closed && got == Action{}, "closed stays closed")
-	promise((got.Close != NotClosing) == (m.s.Phase == closed && before.Phase != closed), "who closes says why")
-	promise(got.WakeAt.IsZero() || !got.WakeAt.Before(m.now), "no timer in the past")
-	promise(!got.Publish || m.s.Decision.Verdict != backends.Pending || m.s.Phase == undecided, "published decisions say yes or no")
-	promise(!got.StartCheck || m.s.HasCredentials, "nobody is asked about nobody")
-	promise(!got.RevokeTicket || m.s.Phase == denied && m.s.Decision.Source.IsAuthoritative(), "only somebody's no buries a ticket")
-	if before.Phase == Allowed || before.Phase == Rechecking {
-		promise(m.s.Decision.Verdict == backends.Allowed || m.mayDeny(e, before), "a viewer who watches is cut only by a no or the config")
-	}
-	switch m.s.Phase {
-	case Allowed, denied, undecided:
-		promise(m.armed, "whoever lives has a timer")
-	case Rechecking:
-		promise(m.armed, "whoever lives has a timer")
-		promise(m.queued || m.asked || m.claim != NoLookup, "whoever is re-checked has a turn, a claim or a check to come")
+func (m *model) checkAction(must func(bool, string), before State, got Action) {
+	must(!got.StartCheck || !before.phase.hasCheckInFlight(), "one check at a time")
+	must(!got.StartCheck || m.phase.hasCheckInFlight(), "a check is in flight once it starts")
+	must(!got.StartCheck || m.HasCredentials, "no check without credentials")
+	must(got.Lookup == NoLookup || lookupOf(before.phase) == nil, "one lookup at a time")
+	must(got.Lookup == NoLookup || slices.Contains(lookupOf(m.phase), got.Lookup), "a lookup is in flight once it starts")
+	must(got.Enqueue == NotQueued || m.phase == recheckQueued || m.phase == recheckLooking, "a session is queued once it is enqueued")
+	must((got.Close != NotClosing) == (m.phase == closed && before.phase != closed), "a session closes for a reason")
+	must(got.WakeAt.IsZero() || !got.WakeAt.Before(m.now), "no timer in the past")
+	if before.phase == closed {
+		got.ReturnSlot, got.ReleaseLease, got.Revision = false, false, 0
+		must(m.phase == closed && got == Action{}, "a closed session only returns what it is given")
 	}
 }
 
-func (m *stateMachine) mayDeny(e any, before State) bool {
+func (m *model) checkDecision(must func(bool, string), e Event, before State, got Action) {
+	isRetry := m.phase == retryLater || m.phase == retryLaterChecking
+	must(!got.Publish || m.Decision.Verdict != backends.Pending || isRetry, "a published decision is a yes or a no")
+	must(!got.RevokeTicket || m.phase == deniedRemembered && m.Decision.Source.IsAuthoritative(), "only an authoritative no revokes a ticket")
+	must(!m.phase.isAllowed() || m.Decision.Verdict == backends.Allowed, "a viewer who watches is allowed")
+	must(!m.phase.isDenied() || m.Decision.Verdict == backends.Denied, "a viewer who is remembered as denied is denied")
+	if before.phase.isAllowed() {
+		must(m.Decision.Verdict == backends.Allowed || m.mayDeny(e, before), "a viewer who watches is cut only by a no or the config")
+	}
+}
+
+// checkLease checks that each lease is kept for the check in flight, or ends with a write under its revision.
+func (m *model) checkLease(must func(bool, string), e Event, before State, got Action) {
+	ends := func(lease uint64) bool {
+		return got.Revision == lease && (got.ReleaseLease || got.Save || got.RevokeTicket)
+	}
+	must(m.LeaseRevision == 0 || m.phase.hasCheckInFlight(), "a lease is held for a check")
+	must(before.LeaseRevision == 0 || m.LeaseRevision == before.LeaseRevision || ends(before.LeaseRevision), "no lease is forgotten")
+	if answered, ok := e.(LeaseAnswered); ok && answered.Revision != 0 {
+		must(got.StartCheck && m.LeaseRevision == answered.Revision || ends(answered.Revision), "a lease that is granted is used or released")
+	}
+}
+
+// checkInFlight checks that what the phase says is in flight is, so that each session has something that continues it.
+func (m *model) checkInFlight(must func(bool, string)) {
+	held := 0
+	if m.phase == recheckLeasing {
+		held = 1
+	}
+	must(m.slots == held, "a slot is held while the lease is asked for, and else used or returned")
+	must(m.isArmed || m.phase.isOpening() || m.phase == closed, "a session has a timer once it has a decision")
+	must(!m.phase.hasCheckInFlight() || m.checks[int(m.CheckNumber)], "a session that waits for a check has one")
+	must((m.phase != recheckQueued && m.phase != recheckLooking) || m.queued > 0, "a session that waits for a slot is in the queue")
+	if kinds := lookupOf(m.phase); kinds != nil {
+		must(slices.ContainsFunc(m.lookups, func(k LookupKind) bool { return slices.Contains(kinds, k) }), "a session that waits for the store has asked it")
+	}
+}
+
+// lookupOf returns the lookups one of which a session waits for in that phase; nil: it waits for none.
+func lookupOf(p phase) []LookupKind {
+	switch p {
+	case openingLeasing:
+		return []LookupKind{LookupForOpening}
+	case allowedLooking, recheckLooking, recheckSlotMissed:
+		return []LookupKind{LookupOnly, LookupForOpening}
+	case recheckLeasing:
+		return []LookupKind{LookupForRecheck}
+	default:
+		return nil
+	}
+}
+
+func (m *model) mayDeny(e Event, before State) bool {
 	switch e := e.(type) {
 	case BackendAnswered:
-		return e.Err == nil && e.Decision.Verdict == backends.Denied
+		return e.Decision.Verdict == backends.Denied
 	case Revoked:
-		return e.Opened.IsZero() || !before.Opened.After(e.Opened)
+		return e.Opened.IsZero() || !before.Opened().After(e.Opened)
 	case LeaseAnswered:
 		r := &e.Record
-		return e.Found && (m.now.Before(r.KickedUntil) || !before.Opened.After(r.RevokedBefore) || e.Refused != nil ||
-			r.Decision.Verdict == backends.Denied && r.Decision.Source.IsAuthoritative() && r.Revision > before.Revision) || m.tokenEnds()
-	case TimerFired, RecheckGranted:
-		return m.tokenEnds()
+		return e.Found && (m.now.Before(r.KickedUntil) || !before.Opened().After(r.RevokedBefore) || e.Refused != nil ||
+			r.Decision.Verdict == backends.Denied && r.Decision.Source.IsAuthoritative() && r.Revision > before.Revision) ||
+			e.Timer.Fallback.Verdict == backends.Denied || m.mayTokenDeny()
+	case TimerFired:
+		return e.Fallback.Verdict == backends.Denied || m.mayTokenDeny()
+	case RecheckGranted:
+		return m.mayTokenDeny()
 	default:
 		return false
 	}
 }
 
-// tokenEnds says that the config denies whoever's token is too old.
-func (m *stateMachine) tokenEnds() bool {
-	return m.s.ExpiredToken == backends.DenyOnExpiredToken && m.s.TokenLife > 0
-}
-
-// isTurn says that the event is a turn of the pacer's, or what the store said to one.
-func (m *stateMachine) isTurn(e any) bool {
-	c, isClaim := e.(LeaseAnswered)
-	_, isTurn := e.(RecheckGranted)
-	return isTurn || isClaim && c.Kind == LookupForRecheck
+// mayTokenDeny reports whether the config denies a session whose token is too old.
+func (m *model) mayTokenDeny() bool {
+	return m.policy.ExpiredToken == backends.DenyOnExpiredToken && m.policy.TokenLife > 0
 }

@@ -1,350 +1,232 @@
 package session
 
 import (
-	"errors"
+	"encoding/binary"
+	"math"
 	"time"
 
 	"usher/backends"
 )
 
-// phase is where a session stands.
+// phase says what holds for a session's viewer and what is in flight for the session: at most one lookup or check.
 type phase uint8
 
+// The phases. A viewer waits while opening, watches while allowed or in a re-check, and is refused otherwise.
 const (
-	Opening    phase = iota // nobody has decided yet; requests wait
-	Allowed                 // watching
-	Rechecking              // watching, and being asked about again
-	denied                  // refused, and remembered so that a player's retries reach nobody
-	undecided               // nobody could say; the viewer was told to come back
-	closed                  // over
+	openingNew         phase = iota // nothing has happened yet
+	openingLeasing                  // the store is asked for the session or a lease
+	openingChecking                 // the backend is asked
+	allowedFresh                    // nothing is in flight; the timer renews the decision
+	allowedLooking                  // the store is asked for a newer decision
+	allowedChecking                 // admitted before the opening check has ended, which goes on
+	recheckQueued                   // waits for a re-check slot
+	recheckLooking                  // waits for a slot, and the store is asked for a newer decision
+	recheckSlotMissed               // the slot came during that lookup and was returned; queued again when the lookup ends
+	recheckLeasing                  // has a slot, and the store is asked for the lease
+	recheckChecking                 // has used its slot, and the backend is asked
+	deniedRemembered                // a player's retries are refused without a check
+	deniedChecking                  // the same, and the backend is asked
+	retryLater                      // nobody decided; the viewer may retry
+	retryLaterChecking              // the same, and the backend is asked
+	closed                          // over
 )
 
 func (p phase) String() string {
-	return [...]string{"opening", "allowed", "rechecking", "denied", "undecided", "closed"}[p]
+	return [...]string{
+		"opening-new", "opening-leasing", "opening-checking",
+		"allowed-fresh", "allowed-looking", "allowed-checking",
+		"recheck-queued", "recheck-looking", "recheck-slot-missed", "recheck-leasing", "recheck-checking",
+		"denied-remembered", "denied-checking", "retry-later", "retry-later-checking", "closed",
+	}[p]
 }
 
-// Events: facts that the shell tells the state, in the past tense.
-type (
-	// OpenRequested starts the session, or restarts its opening after a panic.
-	OpenRequested struct{}
-	// LeaseAnswered is what the store said of the session. away: it said nothing. took is how long it needed for that. refused is
-	// who may not go on whatever the store's decision, as he is banned or has no place among his user's sessions. The
-	// timer's facts are those of now.
-	LeaseAnswered struct {
-		Kind LookupKind
-		LeaseResult
-		Away    bool
-		Took    time.Duration
-		Refused *backends.Decision
-		TimerFired
-	}
-	// BackendAnswered is the outcome of the check of that number. err means that nobody could say. down is whether the
-	// backend is known to be failing. saved: the store has what it is to remember of it.
-	BackendAnswered struct {
-		Number   int
-		Decision backends.Decision
-		Err      error
-		Down     bool
-		Saved    bool
-	}
-	// DecisionOutdated: another node asked later, so its answer is the one that counts.
-	DecisionOutdated struct{}
-	// LostInStore: the store lost the session, which is to be saved again.
-	LostInStore struct{}
-	// Revoked: the session has to go, if it was opened at that time or before; zero: whenever.
-	Revoked struct {
-		Kind     RevocationKind
-		Opened   time.Time
-		Decision backends.Decision
-	}
-	// Unbanned: a ban was taken back.
-	Unbanned struct{}
-	// MustReload: a revocation may have been missed, so the store is to be looked at.
-	MustReload struct{}
-	// WaitExpired: a waiting viewer's patience is over, or the backend is known to be down. instead and err are what
-	// the outage policy says then.
-	WaitExpired struct {
-		Fallback backends.Decision
-		Err      error
-	}
-	// TimerFired is the session's own timer. While the backend cannot be asked, instead and err are what the outage
-	// policy says.
-	TimerFired struct {
-		LastSeen time.Time
-		Breaker  backends.BreakerState
-		Fallback backends.Decision
-		Err      error
-	}
-	// RecheckGranted: the pacer lets this session's re-check through.
-	RecheckGranted struct{}
-	// CredentialsArrived: a session that nobody could ask about, as only its ticket was known, can be asked about now.
-	CredentialsArrived struct{}
-	// Restored follows a panic: the state was made anew from what the session had published.
-	Restored struct{}
-)
+func (p phase) isOpening() bool { return p <= openingChecking }
 
-// QueuePriority is where a session waits for its turn to be re-checked.
-type QueuePriority uint8
+func (p phase) isAllowed() bool { return p >= allowedFresh && p <= recheckChecking }
 
-const (
-	NotQueued          QueuePriority = iota
-	PriorityUnverified               // admitted without an answer: asked about first
-	PriorityOverdue                  // validity over
-	NumPriorities      = iota
-)
+func (p phase) isDenied() bool { return p == deniedRemembered || p == deniedChecking }
 
-// CloseReason is why a session closes; its strings are a closed set.
-type CloseReason uint8
-
-const (
-	NotClosing CloseReason = iota
-	ClosedIdle
-	ClosedDenied
-	closedForgotten     // a denial or an undecided opening whose memory is over
-	closedUnknownTicket // a ticket that nobody remembers, too old to be believed
-	closedSuperseded    // the viewer is on another channel
-)
-
-func (e CloseReason) String() string {
-	return [...]string{"", "idle", "denied", "forgotten", "unknown-ticket", "superseded"}[e]
+func (p phase) hasCheckInFlight() bool {
+	switch p {
+	case openingChecking, allowedChecking, recheckChecking, deniedChecking, retryLaterChecking:
+		return true
+	default:
+		return false
+	}
 }
 
-// LookupKind is what is wanted of the store.
-type LookupKind uint8
-
-const (
-	NoLookup         LookupKind = iota
-	LookupForOpening            // a viewer waits: read the session, or be the one who asks
-	LookupForRecheck            // the session's turn to be re-checked has come: be the one who asks
-	lookupOnly                  // see whether another node has asked
-)
-
-// Action says what must be done about an event. It is a plain value, so that tests compare it with ==.
-type Action struct {
-	Lookup       LookupKind    // read the store
-	StartCheck   bool          // start the check of the state's newest number
-	Enqueue      QueuePriority // wait for a turn to re-check
-	ReturnSlot   bool          // the turn was not needed
-	Publish      bool          // requests see the decision from now on
-	Save         bool          // the store gets the decision
-	ReleaseLease bool          // the store gets the lease back
-	RevokeTicket bool          // refuse this session's ticket for as long as it could be revived
-	Revision     uint64        // the number under which the store is told
-	Close        CloseReason   // close the session
-	WakeAt       time.Time     // when the timer fires next; zero: as before
-}
-
-// Policy are what a session's backend and the config say about times. They are shared and not changed.
-type Policy struct {
-	Start        time.Time     // of the node: times that others write are counted from it, so that a stepped clock moves nothing
-	Validity     time.Duration // of a decision whose backend did not say
-	RecheckMin   time.Duration
-	RecheckMax   time.Duration
-	Jitter       float64 // the share of validity by which renewals come early at most
-	TokenLife    time.Duration
-	ExpiredToken backends.ExpiredTokenPolicy
-	DenyFor      time.Duration
-	RetryAfter   time.Duration
-	IdleTimeout  time.Duration
-	ReviveFor    time.Duration
-	ReviveDenied bool // the outage policy lets in nobody without a yes, so a ticket alone admits nobody
-	Shared       bool // other nodes see the store
-	// LeaseFor is how long a check may take, and WaitFor how long a viewer waits for another node's.
-	LeaseFor, WaitFor time.Duration
-}
-
-// State is the state of one viewer's session. Only step changes it.
+// State is the state of one viewer's session. It is a flat value without times or pointers of its own; the strings of its
+// key and its decision share their bytes with what was published. Only Step changes it. Durations count from Policy.Start.
 type State struct {
-	*Policy
+	ID    backends.SessionID
+	phase phase
+	// HasCredentials reports that the viewer's credentials are known, so that a backend can be asked.
+	HasCredentials bool
+	// WasAllowed reports that the session was allowed once, so that a ticket for it exists.
+	WasAllowed bool
+	// checkedHere reports that this node made the newest check. Other nodes look first whether it has renewed the decision.
+	checkedHere bool
+	// CheckNumber is the number of the newest check.
+	CheckNumber int32
+	// opened is the session's opening in Unix seconds, as its ticket says.
+	opened int64
+	// KeyID is the id of the key that signs its ticket.
+	KeyID string
+	// extraLifetime is OpenRequest.ExtraLifetime.
+	extraLifetime time.Duration
+	// lastSeen is when the viewer was last seen, as the timer reported last; notSeen: not yet.
+	lastSeen time.Duration
+	// Decision is what holds for the viewer.
+	Decision backends.Decision
+	// Revision orders the decision over all nodes; see Record.Revision.
+	Revision uint64
+	// LeaseRevision is the revision of the lease under which the check in flight runs; zero: it has none.
+	LeaseRevision uint64
+	// ValidUntil is when the decision's validity ends.
+	ValidUntil time.Duration
+	// Expires is when the decision is to be renewed, or forgotten.
+	Expires time.Duration
+}
+
+// notSeen is the lastSeen of a session whose timer has not fired.
+const notSeen time.Duration = math.MinInt64
+
+// Origin is what a session begins with.
+type Origin struct {
 	ID             backends.SessionID
-	Phase          phase
-	checkInFlight  bool // a check is on its way
-	lookupInFlight bool // a claim is on its way
-	checkedHere    bool // this node asked last; the others look first whether it has asked again
-	HasCredentials bool // somebody could be asked: the credentials are known
-	WasAllowed     bool // it was allowed once, so that a ticket of it exists
-	CheckNumber    int  // number of the newest check
 	Opened         time.Time
-	KeyID          string // id of the key that signed its ticket
-	// PresentedTicket is the ticket that the viewer came with; zero without one.
-	PresentedTicket Ticket
-	ExtraLifetime   time.Duration // see backends.Arrival
-	lastSeen        time.Time     // when the viewer was last seen, as the timer said last
-	Decision        backends.Decision
-	Revision        uint64    // of the decision, over all nodes; see backends.Record
-	LeaseRevision   uint64    // of the newest check; zero: it has none
-	ValidUntil      time.Time // when the decision's validity ends
-	Expires         time.Time // when decision is to be renewed, or a memory is over
+	KeyID          string
+	HasCredentials bool
+	ExtraLifetime  time.Duration
+	// CheckNumber is the number of the newest check that the session has made before, so that its answer is dropped.
+	CheckNumber int
 }
 
-// Step applies one event at the given time and says what must be done about it.
-func (s *State) Step(event any, now time.Time) Action {
-	if s.Phase == closed {
-		return Action{}
-	}
-	switch e := event.(type) {
-	case OpenRequested:
-		if s.Phase != Opening {
-			return Action{}
-		}
-		s.lookupInFlight = true
-		return Action{Lookup: LookupForOpening}
-	case LeaseAnswered:
-		return s.onLeaseAnswer(e, e.Kind, now)
-	case BackendAnswered:
-		return s.onBackendAnswer(e, now)
-	case WaitExpired:
-		return s.onWaitExpired(e, now)
-	case TimerFired:
-		return s.onTimer(e, now)
-	case RecheckGranted:
-		return s.onRecheckGranted(now)
-	case CredentialsArrived:
-		return s.onCredentialsArrived(now)
-	case Restored:
-		return s.onRestored(now)
-	case DecisionOutdated:
-		return s.onDecisionOutdated(now)
-	case LostInStore:
-		return Action{Save: s.Phase == Allowed || s.Phase == Rechecking, Revision: s.Revision}
-	case Revoked:
-		return s.onRevoked(e, now)
-	case Unbanned:
-		return s.onUnbanned()
-	case MustReload:
-		return s.onMustReload()
-	default:
-		return Action{}
+// NewState returns the state of a session before its first event.
+func NewState(o Origin) State {
+	return State{
+		ID: o.ID, opened: o.Opened.Unix(), KeyID: o.KeyID, HasCredentials: o.HasCredentials,
+		extraLifetime: o.ExtraLifetime, lastSeen: notSeen, CheckNumber: int32(o.CheckNumber), //nolint:gosec // a session makes a check a second at most
 	}
 }
 
-// onBackendAnswer takes the outcome of a check: the newest one's however late.
-func (s *State) onBackendAnswer(e BackendAnswered, now time.Time) Action {
-	if e.Number != s.CheckNumber || !s.checkInFlight {
-		return Action{}
+// Step applies one event at the given time and returns what must be done. It does not allocate.
+func (s *State) Step(p *Policy, event Event, now time.Time) Action {
+	at := step{State: s, Policy: p, clock: now, now: p.since(now)}
+	if s.phase == closed {
+		return at.afterClose(event)
 	}
-	s.checkInFlight, s.checkedHere = false, true
-	if e.Err == nil && s.LeaseRevision != 0 && e.Decision.Source.IsAuthoritative() {
-		s.Revision = s.LeaseRevision
-	}
-	switch {
-	case e.Err != nil:
-		return s.releaseLease(s.unanswered(e.Err, now))
-	case e.Decision.Verdict == backends.Allowed:
-		a := s.allow(e.Decision, e.Down, now)
-		a.Save = !e.Saved
-		return s.releaseLease(a)
-	case e.Decision.Verdict == backends.Denied:
-		a := s.deny(e.Decision, now)
-		a.Save = !e.Saved && !a.RevokeTicket && e.Decision.Source.IsAuthoritative()
-		return s.releaseLease(a)
-	default:
-		return s.releaseLease(s.unanswered(errNoVerdict, now))
-	}
+	return event.apply(at)
 }
 
-// releaseLease gives the lease back, with what was decided or without.
-func (s *State) releaseLease(a Action) Action {
-	a.Revision = s.Revision
+// IsOpening reports whether a viewer waits for the first decision.
+func (s *State) IsOpening() bool { return s.phase.isOpening() }
+
+// IsAllowed reports whether the viewer watches.
+func (s *State) IsAllowed() bool { return s.phase.isAllowed() }
+
+// Opened returns when the session was opened, to the second.
+func (s *State) Opened() time.Time { return time.Unix(s.opened, 0).UTC() }
+
+// Standing returns the decision on which a check may fall back; pending for a viewer on whom nobody has decided.
+func (s *State) Standing() backends.Decision {
+	if s.WasAllowed || s.phase.isDenied() {
+		return s.Decision
+	}
+	return backends.Decision{}
+}
+
+// step is one call of State.Step: the state, and what is passed beside it.
+type step struct {
+	*State
+	*Policy
+	clock time.Time     // now
+	now   time.Duration // the same since Policy.Start
+}
+
+// end closes the session. It keeps neither a slot nor a lease.
+func (s step) end(reason CloseReason) Action {
+	a := Action{Close: reason, ReturnSlot: s.phase == recheckLeasing}
+	s.phase = closed
 	if s.LeaseRevision != 0 {
-		a.Revision, a.ReleaseLease = s.LeaseRevision, !a.Save && !a.RevokeTicket
-		s.LeaseRevision = 0
+		a = s.releaseLease(a)
 	}
 	return a
 }
 
-// ErrPanicked says that an adapter is broken. One viewer's answer must not end all the others' gateway.
-var ErrPanicked = errors.New("the check panicked")
-
-// errNoVerdict says that a backend broke its contract: an answer is a yes or a no.
-var errNoVerdict = errors.New("the answer was neither a yes nor a no")
-
-// unanswered holds on to what there is. A viewer who still waits is asked to come back.
-func (s *State) unanswered(err error, now time.Time) Action {
-	switch s.Phase {
-	case Opening, undecided:
-		return s.retryLater(err, now)
-	case Rechecking:
-		s.Phase = Allowed
-		s.Expires = s.renewalAt(s.RecheckMin, now)
-		return Action{WakeAt: s.nextWake(s.presence(now), now)}
-	case Allowed:
-		return Action{WakeAt: s.nextWake(s.presence(now), now)}
-	default:
-		return Action{}
+// afterClose returns what is given to a session that has closed.
+func (s step) afterClose(event Event) Action {
+	switch e := event.(type) {
+	case RecheckGranted:
+		return Action{ReturnSlot: true}
+	case LeaseAnswered:
+		if e.Revision != 0 {
+			return s.withRevision(Action{}, e.Revision)
+		}
 	}
+	return Action{}
 }
 
-// retryLater tells the viewer to try again soon, because nobody could say.
-func (s *State) retryLater(err error, now time.Time) Action {
-	s.Phase = undecided
-	s.Decision = backends.Decision{Verdict: backends.Pending, Reason: reasonOf(err)}
-	s.Expires = now.Add(s.RetryAfter)
-	return Action{Publish: true, WakeAt: s.Expires}
+// releaseLease releases the lease of the check in flight, with the decision that a saves or without one.
+func (s step) releaseLease(a Action) Action {
+	lease := s.LeaseRevision
+	s.LeaseRevision = 0
+	return s.withRevision(a, lease)
 }
 
-// reasonOf says why nobody decided. What a failure quotes may hold a viewer's token, so only its kind is told.
-func reasonOf(err error) string {
-	var o *backends.Overload
-	f := backends.AsFailure(err)
-	switch {
-	case f != nil:
-		return "nobody answered: " + f.Kind.String()
-	case errors.As(err, &o):
-		return o.Error()
-	case errors.Is(err, errNoVerdict), errors.Is(err, ErrPanicked):
-		return err.Error()
-	default:
-		return "the check was given up"
+// withRevision writes under the lease, which ends with that write; zero: there is none.
+func (s step) withRevision(a Action, lease uint64) Action {
+	a.Revision = s.Revision
+	if lease != 0 {
+		a.Revision, a.ReleaseLease = lease, !a.Save && !a.RevokeTicket
 	}
-}
-
-func (s *State) allow(d backends.Decision, down bool, now time.Time) Action {
-	s.Phase, s.WasAllowed = Allowed, true
-	s.Decision = d
-	a := Action{Publish: true}
-	switch {
-	case d.Source.IsAuthoritative():
-		s.Expires, s.ValidUntil = s.renewalAt(s.Clamped(d.ValidFor), now), now.Add(s.Clamped(d.ValidFor))
-	case down && !s.tokenIsSpentAt(now.Add(s.RecheckMin)):
-		s.Phase, a.Enqueue = Rechecking, laneOf(d.Source)
-		s.Expires, s.ValidUntil = now, now.Add(s.RecheckMin)
-	default:
-		s.Expires, s.ValidUntil = s.renewalAt(s.RecheckMin, now), now.Add(s.RecheckMin)
-	}
-	a.WakeAt = s.nextWake(s.presence(now), now)
 	return a
 }
 
-// deny remembers the denial. A session that was running has a ticket out there, which must not revive it; but a denial
-// that is only the outage policy's word says nothing about the viewer, and who lost his place may get it back.
-func (s *State) deny(d backends.Decision, now time.Time) Action {
-	bury := s.WasAllowed && d.Source.IsAuthoritative() && d.Source != backends.FromLimit
-	s.Phase, s.Decision = denied, d
-	s.Expires = now.Add(s.DenyFor)
-	s.ValidUntil = s.Expires
-	return Action{Publish: true, RevokeTicket: bury, WakeAt: s.Expires}
+// tokenIsSpent reports whether the viewer's token has outlived its life, so that the backend no longer knows it.
+func (s step) tokenIsSpent() bool { return s.tokenIsSpentIn(0) }
+
+func (s step) tokenIsSpentIn(d time.Duration) bool {
+	return s.TokenLife > 0 && s.clock.Add(d).Sub(s.Opened()) > s.TokenLife
 }
 
-// onWaitExpired answers the waiting viewer with what the outage policy says. The check goes on, and its answer counts.
-func (s *State) onWaitExpired(e WaitExpired, now time.Time) Action {
-	if s.Phase != Opening {
-		return Action{}
+// renewalAt returns a time a little before the validity is over. How much earlier differs between sessions and checks, so
+// that viewers who came at once are not checked at once. It is derived, not drawn, so that Step stays pure.
+func (s step) renewalAt(validity time.Duration) time.Duration {
+	spread := binary.LittleEndian.Uint32(s.ID[12:]) ^ uint32(s.CheckNumber)*0x9E3779B9 //nolint:gosec // any bits do
+	early := s.Jitter * float64(spread) / (1 << 32)
+	return s.now + validity - time.Duration(early*float64(validity))
+}
+
+// nextWake returns when the timer must fire next: at the renewal, or when the viewer counts as gone. A lookup or check in
+// flight wakes the session itself.
+func (s step) nextWake(lastSeen time.Duration) time.Time {
+	wake := lastSeen + s.idleAfter()
+	switch s.phase {
+	case allowedFresh:
+		wake = min(wake, s.Expires)
+	case recheckQueued:
+		if s.Shared && !s.Decision.Source.IsAuthoritative() {
+			// This node cannot ask, but another one may have: seldom, for in an outage of the backend itself none has.
+			wake = min(wake, s.now+s.Clamped(0))
+		}
 	}
-	switch {
-	case s.lookupInFlight && !s.HasCredentials && s.ticketHolds(now):
-		return s.admitByTicket(now) // the store is late; were it known to be away, nobody would have waited for it
-	case e.Err != nil:
-		return s.retryLater(e.Err, now)
-	case e.Fallback.Verdict == backends.Allowed:
-		s.Phase, s.WasAllowed, s.Decision = Allowed, true, e.Fallback
-		s.Expires, s.ValidUntil = s.renewalAt(s.RecheckMin, now), now.Add(s.RecheckMin)
-		return Action{Publish: true, Save: true, WakeAt: s.nextWake(now, now)} // the lease is the check's
-	case e.Fallback.Verdict == backends.Denied:
-		s.Phase, s.Decision = denied, e.Fallback
-		s.Expires = now.Add(s.DenyFor)
-		return Action{Publish: true, WakeAt: s.Expires}
-	default:
-		return s.retryLater(errNoVerdict, now)
+	return s.at(max(wake, s.now))
+}
+
+// seen returns when the viewer may have been seen last. An edge's viewer is seen only when the timer says so, or they would
+// be renewed for one validity more than they watch.
+func (s step) seen() time.Duration {
+	if s.extraLifetime > 0 && s.lastSeen != notSeen {
+		return s.lastSeen
 	}
+	return s.now
+}
+
+// idleAfter returns the silence after which the viewer is gone.
+func (s step) idleAfter() time.Duration {
+	if s.extraLifetime == 0 {
+		return s.IdleTimeout
+	}
+	return max(s.IdleTimeout, s.Clamped(s.Decision.ValidFor)+s.extraLifetime)
 }

@@ -4,275 +4,349 @@ import (
 	"testing"
 	"time"
 
-	"usher/backends"
-
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
 )
 
 // move is one event of a story, with what must follow from it.
 type move struct {
 	at    time.Duration // after t0
-	event any
+	event Event
 	phase phase
 	want  Action
 }
 
-// tell plays the moves and compares after each.
-func tell(t *testing.T, s *State, moves []move) {
-	t.Helper()
-	for i, m := range moves {
-		got := s.Step(m.event, in(m.at))
-		if diff := cmp.Diff(m.want, got, cmp.AllowUnexported(Action{})); diff != "" {
-			t.Fatalf("move %d (%T at %v): action (-want +got):\n%s", i, m.event, m.at, diff)
-		}
-		if s.Phase != m.phase {
-			t.Fatalf("move %d (%T at %v): phase %v, want %v", i, m.event, m.at, s.Phase, m.phase)
-		}
+type story struct {
+	start phase
+	given func(*testSession) // changes the session first; nil: nothing
+	moves []move
+}
+
+// seen is the timer of a session whose viewer was last seen at that time.
+func seen(at time.Duration, b backends.BreakerState) TimerFired {
+	return TimerFired{LastSeen: in(at), Breaker: b}
+}
+
+// ministra gives the session a token that lives for seconds and a decision that holds for hours.
+func ministra(p backends.ExpiredTokenPolicy) func(*testSession) {
+	return func(s *testSession) {
+		s.policy.TokenLife, s.policy.Validity, s.policy.ExpiredToken = 5*time.Second, 10*time.Hour, p
 	}
 }
 
-func TestStepTellsStories(t *testing.T) {
+func TestStep_Opening(t *testing.T) {
 	t.Parallel()
 	const s = time.Second
-	busy := func(at time.Duration, h backends.BreakerState) TimerFired {
-		return TimerFired{LastSeen: in(at), Breaker: h}
-	}
-	ministra := func(p backends.ExpiredTokenPolicy) func(*State) {
-		return func(s *State) {
-			s.Policy.TokenLife, s.Policy.Validity, s.Policy.ExpiredToken = 5*time.Second, 10*time.Hour, p
-		}
-	}
-	stories := map[string]struct {
-		start *State
-		given func(*State)
-		moves []move
-	}{
-		"an opening that is denied is remembered, then forgotten": {
-			start: sessionIn(Opening),
+	tellStories(t, map[string]story{
+		"a denied opening is remembered, then forgotten": {
+			start: openingNew,
 			moves: []move{
-				{0, OpenRequested{}, Opening, Action{Lookup: LookupForOpening}},
-				{0, LeaseAnswered{Kind: LookupForOpening}, Opening, Action{StartCheck: true}},
-				{0, BackendAnswered{Decision: no()}, denied, Action{Publish: true, Save: true, WakeAt: in(15 * s)}},
-				{15 * s, busy(15*s, backends.BreakerClosed), closed, Action{Close: closedForgotten}},
+				{0, OpenRequested{}, openingLeasing, Action{Lookup: LookupForOpening}},
+				{0, LeaseAnswered{Kind: LookupForOpening}, openingChecking, Action{StartCheck: true}},
+				{0, BackendAnswered{Decision: no()}, deniedRemembered, Action{Publish: true, Save: true, WakeAt: in(15 * s)}},
+				{15 * s, seen(15*s, backends.BreakerClosed), closed, Action{Close: closedForgotten}},
 			},
 		},
-		"an opening that nobody could decide is given up after retry_after": {
-			start: asking(Opening),
+		"an opening on which nobody decided is forgotten after retry_after": {
+			start: openingChecking,
 			moves: []move{
-				{0, BackendAnswered{Err: overload()}, undecided, Action{Publish: true, WakeAt: in(s)}},
-				{s, busy(0, backends.BreakerClosed), closed, Action{Close: closedForgotten}},
+				{0, BackendAnswered{Decision: Undecided(overload())}, retryLater, Action{Publish: true, WakeAt: in(s)}},
+				{s, seen(0, backends.BreakerClosed), closed, Action{Close: closedForgotten}},
 			},
 		},
 		"a second record does not start a second check": {
-			start: sessionIn(Opening),
+			start: openingLeasing,
 			moves: []move{
-				{0, LeaseAnswered{Kind: LookupForOpening}, Opening, Action{StartCheck: true}},
-				{0, LeaseAnswered{Kind: LookupForOpening}, Opening, Action{}},
+				{0, LeaseAnswered{Kind: LookupForOpening}, openingChecking, Action{StartCheck: true}},
+				{0, LeaseAnswered{Kind: LookupForOpening}, openingChecking, Action{}},
 			},
 		},
 		"the deadline passes, then a yes comes late": {
-			start: asking(Opening),
+			start: openingChecking,
 			moves: []move{
-				{s, WaitExpired{Fallback: letIn()}, Allowed, Action{Publish: true, Save: true, WakeAt: in(61 * s)}},
-				{9 * s, BackendAnswered{Decision: yes()}, Allowed, Action{Publish: true, Save: true, WakeAt: in(69 * s)}},
+				{s, WaitExpired{Fallback: letIn()}, allowedChecking, Action{Publish: true, Save: true, WakeAt: in(61 * s)}},
+				{9 * s, BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(69 * s)}},
 			},
 		},
 		"the deadline passes, then a no comes late and cuts the viewer": {
-			start: asking(Opening),
+			start: openingChecking,
 			moves: []move{
-				{s, WaitExpired{Fallback: letIn()}, Allowed, Action{Publish: true, Save: true, WakeAt: in(61 * s)}},
-				{9 * s, BackendAnswered{Decision: no()}, denied, Action{Publish: true, RevokeTicket: true, WakeAt: in(24 * s)}},
-				{24 * s, busy(24*s, backends.BreakerClosed), closed, Action{Close: ClosedDenied}},
+				{s, WaitExpired{Fallback: letIn()}, allowedChecking, Action{Publish: true, Save: true, WakeAt: in(61 * s)}},
+				{9 * s, BackendAnswered{Decision: no()}, deniedRemembered, Action{Publish: true, RevokeTicket: true, WakeAt: in(24 * s)}},
+				{24 * s, seen(24*s, backends.BreakerClosed), closed, Action{Close: ClosedDenied}},
 			},
 		},
-		"a check that hangs longer than its stopgap holds keeps the timer slow": {
-			start: asking(Opening),
+		"a check that hangs for longer than its fallback holds keeps the timer slow": {
+			start: openingChecking,
 			moves: []move{
-				{s, WaitExpired{Fallback: letIn()}, Allowed, Action{Publish: true, Save: true, WakeAt: in(61 * s)}},
-				{61 * s, busy(60*s, backends.BreakerClosed), Allowed, Action{WakeAt: in(120 * s)}},
-				{70 * s, BackendAnswered{Err: overload()}, Allowed, Action{WakeAt: in(70 * s)}},
-				{70 * s, busy(60*s, backends.BreakerClosed), Rechecking, Action{Enqueue: PriorityUnverified, WakeAt: in(120 * s)}},
+				{s, WaitExpired{Fallback: letIn()}, allowedChecking, Action{Publish: true, Save: true, WakeAt: in(61 * s)}},
+				{61 * s, seen(60*s, backends.BreakerClosed), allowedChecking, Action{WakeAt: in(120 * s)}},
+				{70 * s, BackendAnswered{Decision: Undecided(overload())}, allowedFresh, Action{WakeAt: in(70 * s)}},
+				{70 * s, seen(60*s, backends.BreakerClosed), recheckQueued, Action{Enqueue: PriorityUnverified, WakeAt: in(120 * s)}},
 			},
 		},
-		"the deadline passes in our own queue, then a yes comes late": {
-			start: asking(Opening),
+		"the deadline passes in a queue of Usher's own, then a yes comes late": {
+			start: openingChecking,
 			moves: []move{
-				{s, WaitExpired{Err: overload()}, undecided, Action{Publish: true, WakeAt: in(2 * s)}},
-				{2 * s, busy(2*s, backends.BreakerClosed), undecided, Action{WakeAt: in(3 * s)}},
-				{2 * s, BackendAnswered{Decision: yes()}, Allowed, Action{Publish: true, Save: true, WakeAt: in(62 * s)}},
+				{s, WaitExpired{Fallback: Undecided(overload())}, retryLaterChecking, Action{Publish: true, WakeAt: in(2 * s)}},
+				{2 * s, seen(2*s, backends.BreakerClosed), retryLaterChecking, Action{WakeAt: in(3 * s)}},
+				{2 * s, BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(62 * s)}},
 			},
 		},
 		"the policy refuses, then a yes comes late": {
-			start: asking(Opening),
+			start: openingChecking,
 			moves: []move{
-				{s, WaitExpired{Fallback: refusedByPolicy()}, denied, Action{Publish: true, WakeAt: in(16 * s)}},
-				{2 * s, BackendAnswered{Decision: yes()}, Allowed, Action{Publish: true, Save: true, WakeAt: in(62 * s)}},
+				{s, WaitExpired{Fallback: refusedByPolicy()}, deniedChecking, Action{Publish: true, WakeAt: in(16 * s)}},
+				{2 * s, BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(62 * s)}},
 			},
 		},
-		"an answer of an older check is dropped, the newest counts however late": {
-			start: sessionIn(Rechecking), given: func(s *State) { s.CheckNumber = 4 },
+		"a viewer admitted by the policy is queued first": {
+			start: openingChecking,
 			moves: []move{
-				{0, RecheckGranted{}, Rechecking, Action{StartCheck: true}}, // number 5
-				{s, BackendAnswered{Number: 4, Decision: no()}, Rechecking, Action{}},
-				{3600 * s, BackendAnswered{Number: 5, Decision: yes()}, Allowed, Action{Publish: true, Save: true, WakeAt: in(3660 * s)}},
-				{3601 * s, BackendAnswered{Number: 5, Decision: no()}, Allowed, Action{}},
+				{0, BackendAnswered{Decision: letIn(), IsBackendDown: true}, recheckQueued, Action{Publish: true, Save: true, Enqueue: PriorityUnverified, WakeAt: in(60 * s)}},
+			},
+		},
+	})
+}
+
+func TestStep_Recheck(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	shared := func(s *testSession) { s.policy.Shared = true }
+	tellStories(t, map[string]story{
+		"an older check's answer is dropped, the newest counts however late": {
+			start: recheckQueued, given: func(s *testSession) { s.CheckNumber = 4 },
+			moves: []move{
+				{0, RecheckGranted{}, recheckChecking, Action{StartCheck: true}}, // number 5
+				{s, BackendAnswered{Number: 4, Decision: no()}, recheckChecking, Action{}},
+				{3600 * s, BackendAnswered{Number: 5, Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(3660 * s)}},
+				{3601 * s, BackendAnswered{Number: 5, Decision: no()}, allowedFresh, Action{}},
 			},
 		},
 		"an answer from before a panic is dropped": {
-			start: asking(Rechecking),
+			start: recheckChecking,
 			moves: []move{
-				{0, Restored{}, Allowed, Action{WakeAt: in(10 * s)}},
-				{s, BackendAnswered{Number: 0, Decision: no()}, Allowed, Action{}},
+				{0, Restored{Decision: yes()}, allowedFresh, Action{WakeAt: in(10 * s)}},
+				{s, BackendAnswered{Number: 0, Decision: no()}, allowedFresh, Action{}},
 			},
 		},
-		"a decision is renewed in the background when it ran out": {
-			start: sessionIn(Allowed),
+		"a decision is renewed in the background when it expires": {
+			start: allowedFresh,
 			moves: []move{
-				{170 * s, busy(170*s, backends.BreakerClosed), Allowed, Action{WakeAt: in(180 * s)}},
-				{180 * s, busy(175*s, backends.BreakerClosed), Rechecking, Action{Enqueue: PriorityOverdue, WakeAt: in(235 * s)}},
-				{181 * s, RecheckGranted{}, Rechecking, Action{StartCheck: true}},
-				{181 * s, RecheckGranted{}, Rechecking, Action{ReturnSlot: true}},
-				{182 * s, BackendAnswered{Number: 1, Decision: yes()}, Allowed, Action{Publish: true, Save: true, WakeAt: in(242 * s)}},
+				{170 * s, seen(170*s, backends.BreakerClosed), allowedFresh, Action{WakeAt: in(180 * s)}},
+				{180 * s, seen(175*s, backends.BreakerClosed), recheckQueued, Action{Enqueue: PriorityOverdue, WakeAt: in(235 * s)}},
+				{181 * s, RecheckGranted{}, recheckChecking, Action{StartCheck: true}},
+				{181 * s, RecheckGranted{}, recheckChecking, Action{ReturnSlot: true}},
+				{182 * s, BackendAnswered{Number: 1, Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(242 * s)}},
 			},
 		},
 		"a re-check that was given up is made again after recheck.min": {
-			start: asking(Rechecking),
+			start: recheckChecking,
 			moves: []move{
-				{0, BackendAnswered{Err: overload()}, Allowed, Action{WakeAt: in(10 * s)}},
-				{10 * s, busy(10*s, backends.BreakerClosed), Rechecking, Action{Enqueue: PriorityOverdue, WakeAt: in(70 * s)}},
+				{0, BackendAnswered{Decision: Undecided(overload())}, allowedFresh, Action{WakeAt: in(10 * s)}},
+				{10 * s, seen(10*s, backends.BreakerClosed), recheckQueued, Action{Enqueue: PriorityOverdue, WakeAt: in(70 * s)}},
 			},
 		},
 		"a re-check answered with neither yes nor no cuts nobody": {
-			start: asking(Rechecking),
-			moves: []move{{0, BackendAnswered{}, Allowed, Action{WakeAt: in(10 * s)}}},
+			start: recheckChecking,
+			moves: []move{{0, BackendAnswered{}, allowedFresh, Action{WakeAt: in(10 * s)}}},
 		},
-		"a failed re-check while the backend still counts as healthy is made again soon": {
-			start: asking(Rechecking),
-			moves: []move{{0, BackendAnswered{Decision: lastKnown()}, Allowed, Action{Publish: true, Save: true, WakeAt: in(10 * s)}}},
+		"a failed re-check is made again soon while the backend still counts as healthy": {
+			start: recheckChecking,
+			moves: []move{{0, BackendAnswered{Decision: cached()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(10 * s)}}},
 		},
 		"while the backend is down the session waits for its return": {
-			start: asking(Rechecking),
+			start: recheckChecking,
 			moves: []move{
-				{0, BackendAnswered{Decision: lastKnown(), Down: true}, Rechecking, Action{Publish: true, Save: true, Enqueue: PriorityOverdue, WakeAt: in(60 * s)}},
-				{60 * s, busy(59*s, backends.BreakerOpen), Rechecking, Action{WakeAt: in(119 * s)}},
-				{7200 * s, RecheckGranted{}, Rechecking, Action{StartCheck: true}},
+				{0, BackendAnswered{Decision: cached(), IsBackendDown: true}, recheckQueued, Action{Publish: true, Save: true, Enqueue: PriorityOverdue, WakeAt: in(60 * s)}},
+				{60 * s, seen(59*s, backends.BreakerOpen), recheckQueued, Action{WakeAt: in(119 * s)}},
+				{7200 * s, RecheckGranted{}, recheckChecking, Action{StartCheck: true}},
 			},
 		},
-		"who was let in by the policy is asked about first": {
-			start: asking(Opening),
+		"an unverified session whose slot comes while it reloads is queued again": {
+			start: openingChecking, given: shared,
 			moves: []move{
-				{0, BackendAnswered{Decision: letIn(), Down: true}, Rechecking, Action{Publish: true, Save: true, Enqueue: PriorityUnverified, WakeAt: in(60 * s)}},
+				{0, BackendAnswered{Decision: letIn(), IsBackendDown: true}, recheckQueued, Action{Publish: true, Save: true, Enqueue: PriorityUnverified, WakeAt: in(60 * s)}},
+				{s, MustReload{}, recheckLooking, Action{Lookup: LookupOnly}},
+				{s, RecheckGranted{}, recheckSlotMissed, Action{ReturnSlot: true}},
+				{2 * s, LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true}, Timer: seen(2*s, backends.BreakerClosed)}, recheckQueued, Action{Enqueue: PriorityUnverified, WakeAt: in(62 * s)}},
+				{3 * s, RecheckGranted{}, recheckLeasing, Action{Lookup: LookupForRecheck}},
 			},
 		},
-		"somebody's no is kept while the backend is down": {
-			start: sessionIn(denied),
+		"a ticket's session whose slot comes while its opening is still looked up is queued again": {
+			start: openingLeasing, given: byTicketAlone,
 			moves: []move{
-				{15 * s, busy(15*s, backends.BreakerOpen), denied, Action{WakeAt: in(30 * s)}},
-				{30 * s, busy(30*s, backends.BreakerOpen), denied, Action{WakeAt: in(45 * s)}},
-				{45 * s, busy(45*s, backends.BreakerClosed), closed, Action{Close: closedForgotten}},
+				{s, WaitExpired{Ticket: Ticket{Opened: t0(), KeyID: "a"}}, allowedLooking, Action{Publish: true, Save: true, WakeAt: in(61 * s)}},
+				{s, CredentialsArrived{}, recheckLooking, Action{Enqueue: PriorityUnverified, Save: true}},
+				{s, RecheckGranted{}, recheckSlotMissed, Action{ReturnSlot: true}},
+				{2 * s, LeaseAnswered{Kind: LookupForOpening, IsUnavailable: true, Timer: seen(s, backends.BreakerClosed)}, recheckQueued, Action{Enqueue: PriorityUnverified, WakeAt: in(61 * s)}},
 			},
 		},
-		"a denied player who keeps trying is what a backend under trial is asked about": {
-			start: sessionIn(denied),
+	})
+}
+
+func TestStep_Denial(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	tellStories(t, map[string]story{
+		"a backend's no is kept while the backend is down": {
+			start: deniedRemembered,
 			moves: []move{
-				{15 * s, busy(15*s, backends.BreakerHalfOpen), denied, Action{StartCheck: true, WakeAt: in(30 * s)}},
-				{30 * s, busy(30*s, backends.BreakerHalfOpen), denied, Action{WakeAt: in(31 * s)}},
-				{31 * s, BackendAnswered{Number: 1, Decision: no()}, denied, Action{Publish: true, Save: true, WakeAt: in(46 * s)}},
+				{15 * s, seen(15*s, backends.BreakerOpen), deniedRemembered, Action{WakeAt: in(30 * s)}},
+				{30 * s, seen(30*s, backends.BreakerOpen), deniedRemembered, Action{WakeAt: in(45 * s)}},
+				{45 * s, seen(45*s, backends.BreakerClosed), closed, Action{Close: closedForgotten}},
 			},
 		},
-		"a denied player who paid meanwhile gets in by that": {
-			start: sessionIn(denied),
+		"a denied player that keeps trying gives a half-open breaker its check": {
+			start: deniedRemembered,
 			moves: []move{
-				{15 * s, busy(15*s, backends.BreakerHalfOpen), denied, Action{StartCheck: true, WakeAt: in(30 * s)}},
-				{16 * s, BackendAnswered{Number: 1, Decision: yes()}, Allowed, Action{Publish: true, Save: true, WakeAt: in(76 * s)}},
+				{15 * s, seen(15*s, backends.BreakerHalfOpen), deniedChecking, Action{StartCheck: true, WakeAt: in(30 * s)}},
+				{30 * s, seen(30*s, backends.BreakerHalfOpen), deniedChecking, Action{WakeAt: in(31 * s)}},
+				{31 * s, BackendAnswered{Number: 1, Decision: no()}, deniedRemembered, Action{Publish: true, Save: true, WakeAt: in(46 * s)}},
 			},
 		},
-		"a denied viewer who left is not asked about": {
-			start: sessionIn(denied),
-			moves: []move{{90 * s, busy(10*s, backends.BreakerHalfOpen), denied, Action{WakeAt: in(105 * s)}}},
-		},
-		"a session that was cut is not asked about, as its ticket is buried": {
-			start: sessionIn(denied), given: func(s *State) { s.WasAllowed = true },
-			moves: []move{{15 * s, busy(15*s, backends.BreakerHalfOpen), denied, Action{WakeAt: in(30 * s)}}},
-		},
-		"the policy's refusal is not kept, so that somebody finds the backend back": {
-			start: sessionIn(denied), given: func(s *State) { s.Decision = refusedByPolicy() },
-			moves: []move{{15 * s, busy(15*s, backends.BreakerHalfOpen), closed, Action{Close: closedForgotten}}},
-		},
-		"the policy's refusal of a running viewer buries no ticket": {
-			start: asking(Rechecking),
+		"a denied viewer who has paid meanwhile gets in by that check": {
+			start: deniedRemembered,
 			moves: []move{
-				{0, BackendAnswered{Decision: refusedByPolicy(), Down: true}, denied, Action{Publish: true, WakeAt: in(15 * s)}},
-				{15 * s, busy(15*s, backends.BreakerOpen), closed, Action{Close: ClosedDenied}},
+				{15 * s, seen(15*s, backends.BreakerHalfOpen), deniedChecking, Action{StartCheck: true, WakeAt: in(30 * s)}},
+				{16 * s, BackendAnswered{Number: 1, Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(76 * s)}},
 			},
 		},
-		"a spent token is not asked about; the decision is kept": {
-			start: sessionIn(Allowed), given: ministra(backends.KeepOnExpiredToken),
-			moves: []move{{180 * s, busy(180*s, backends.BreakerClosed), Allowed, Action{WakeAt: in(240 * s)}}},
+		"a denied viewer who left is not checked": {
+			start: deniedRemembered,
+			moves: []move{{90 * s, seen(10*s, backends.BreakerHalfOpen), deniedRemembered, Action{WakeAt: in(105 * s)}}},
 		},
-		"a spent token ends the session where the config says so": {
-			start: sessionIn(Allowed), given: ministra(backends.DenyOnExpiredToken),
-			moves: []move{{180 * s, busy(180*s, backends.BreakerClosed), denied, Action{Publish: true, RevokeTicket: true, WakeAt: in(195 * s)}}},
+		"a session that was cut is not checked, as its ticket is revoked": {
+			start: deniedRemembered, given: func(s *testSession) { s.WasAllowed = true },
+			moves: []move{{15 * s, seen(15*s, backends.BreakerHalfOpen), deniedRemembered, Action{WakeAt: in(30 * s)}}},
 		},
-		"a token whose life ended while its session waited for a turn is not asked about": {
-			start: sessionIn(Rechecking), given: func(s *State) { s.Policy.TokenLife = time.Hour },
-			moves: []move{{7200 * s, RecheckGranted{}, Allowed, Action{WakeAt: in(7260 * s)}}},
+		"the policy's refusal is not kept, so that a retry finds the backend recovered": {
+			start: deniedRemembered, given: func(s *testSession) { s.Decision = refusedByPolicy() },
+			moves: []move{{15 * s, seen(15*s, backends.BreakerHalfOpen), closed, Action{Close: closedForgotten}}},
 		},
-		"a token whose life ended while its session waited ends it where the config says so": {
-			start: sessionIn(Rechecking), given: ministra(backends.DenyOnExpiredToken),
-			moves: []move{{7200 * s, RecheckGranted{}, denied, Action{Publish: true, RevokeTicket: true, WakeAt: in(7215 * s)}}},
+		"the policy's refusal of a running viewer revokes no ticket": {
+			start: recheckChecking,
+			moves: []move{
+				{0, BackendAnswered{Decision: refusedByPolicy(), IsBackendDown: true}, deniedRemembered, Action{Publish: true, WakeAt: in(15 * s)}},
+				{15 * s, seen(15*s, backends.BreakerOpen), closed, Action{Close: ClosedDenied}},
+			},
+		},
+	})
+}
+
+func TestStep_SpentToken(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	tellStories(t, map[string]story{
+		"it is not checked; the decision is kept": {
+			start: allowedFresh, given: ministra(backends.KeepOnExpiredToken),
+			moves: []move{{180 * s, seen(180*s, backends.BreakerClosed), allowedFresh, Action{WakeAt: in(240 * s)}}},
+		},
+		"it ends the session where the config says so": {
+			start: allowedFresh, given: ministra(backends.DenyOnExpiredToken),
+			moves: []move{{180 * s, seen(180*s, backends.BreakerClosed), deniedRemembered, Action{Publish: true, RevokeTicket: true, WakeAt: in(195 * s)}}},
+		},
+		"spent in the queue, it is not checked, and the slot is returned": {
+			start: recheckQueued, given: func(s *testSession) { s.policy.TokenLife = time.Hour },
+			moves: []move{{7200 * s, RecheckGranted{}, allowedFresh, Action{ReturnSlot: true, WakeAt: in(7260 * s)}}},
+		},
+		"spent in the queue, it ends the session where the config says so, and the slot is returned": {
+			start: recheckQueued, given: ministra(backends.DenyOnExpiredToken),
+			moves: []move{{7200 * s, RecheckGranted{}, deniedRemembered, Action{ReturnSlot: true, Publish: true, RevokeTicket: true, WakeAt: in(7215 * s)}}},
 		},
 		"an outage never ends in cutting a viewer of Ministra": {
-			start: asking(Opening), given: ministra(backends.KeepOnExpiredToken),
+			start: openingChecking, given: ministra(backends.KeepOnExpiredToken),
 			moves: []move{
-				{s, BackendAnswered{Decision: letIn(), Down: true}, Allowed, Action{Publish: true, Save: true, WakeAt: in(11 * s)}},
-				{11 * s, busy(11*s, backends.BreakerOpen), Allowed, Action{WakeAt: in(71 * s)}},
-				{36011 * s, busy(36011*s, backends.BreakerClosed), Allowed, Action{WakeAt: in(36071 * s)}},
+				{s, BackendAnswered{Decision: letIn(), IsBackendDown: true}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(11 * s)}},
+				{11 * s, seen(11*s, backends.BreakerOpen), allowedFresh, Action{WakeAt: in(71 * s)}},
+				{36011 * s, seen(36011*s, backends.BreakerClosed), allowedFresh, Action{WakeAt: in(36071 * s)}},
 			},
 		},
+	})
+}
+
+func TestStep_Idle(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	tellStories(t, map[string]story{
 		"a silent viewer's session closes": {
-			start: sessionIn(Allowed),
+			start: allowedFresh,
 			moves: []move{
-				{60 * s, busy(s, backends.BreakerClosed), Allowed, Action{WakeAt: in(61 * s)}},
-				{61 * s, busy(s, backends.BreakerClosed), closed, Action{Close: ClosedIdle}},
+				{60 * s, seen(s, backends.BreakerClosed), allowedFresh, Action{WakeAt: in(61 * s)}},
+				{61 * s, seen(s, backends.BreakerClosed), closed, Action{Close: ClosedIdle}},
 			},
 		},
 		"a viewer who is silent during an outage is let go": {
-			start: sessionIn(Rechecking),
-			moves: []move{{60 * s, busy(0, backends.BreakerOpen), closed, Action{Close: ClosedIdle}}},
+			start: recheckQueued,
+			moves: []move{{60 * s, seen(0, backends.BreakerOpen), closed, Action{Close: ClosedIdle}}},
 		},
-		"credentials turn up for a session that stands on its ticket": {
-			start: byTicket(Allowed),
+		"a session that closes while it asks for the lease keeps neither its slot nor the lease": {
+			start: recheckLeasing,
 			moves: []move{
-				{180 * s, busy(180*s, backends.BreakerClosed), Allowed, Action{WakeAt: in(240 * s)}}, // nobody to ask about
-				{181 * s, CredentialsArrived{}, Rechecking, Action{Enqueue: PriorityUnverified, Save: true}},
-				{182 * s, CredentialsArrived{}, Rechecking, Action{}},
-				{183 * s, RecheckGranted{}, Rechecking, Action{StartCheck: true}},
+				{60 * s, seen(0, backends.BreakerClosed), closed, Action{Close: ClosedIdle, ReturnSlot: true}},
+				{61 * s, LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Revision: 7}}, closed, Action{ReleaseLease: true, Revision: 7}},
 			},
 		},
-		"credentials with a spent token do not get a ticket's viewer cut": {
-			start: byTicket(Allowed), given: ministra(backends.KeepOnExpiredToken),
-			moves: []move{{60 * s, CredentialsArrived{}, Allowed, Action{}}},
-		},
-		"credentials that turn up while the backend's answer holds cost no call": {
-			start: byTicket(Allowed), given: func(s *State) { s.Decision = yes() },
+	})
+}
+
+func TestStep_Credentials(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	tellStories(t, map[string]story{
+		"they arrive for a session that was admitted by its ticket": {
+			start: allowedFresh, given: byTicketAlone,
 			moves: []move{
-				{s, CredentialsArrived{}, Allowed, Action{}},
-				{180 * s, busy(180*s, backends.BreakerClosed), Rechecking, Action{Enqueue: PriorityOverdue, WakeAt: in(240 * s)}},
+				{180 * s, seen(180*s, backends.BreakerClosed), allowedFresh, Action{WakeAt: in(240 * s)}}, // nothing to check with
+				{181 * s, CredentialsArrived{}, recheckQueued, Action{Enqueue: PriorityUnverified, Save: true}},
+				{182 * s, CredentialsArrived{}, recheckQueued, Action{}},
+				{183 * s, RecheckGranted{}, recheckChecking, Action{StartCheck: true}},
+			},
+		},
+		"a spent token does not get a ticket's viewer cut": {
+			start: allowedFresh, given: func(s *testSession) {
+				byTicketAlone(s)
+				ministra(backends.KeepOnExpiredToken)(s)
+			},
+			moves: []move{{60 * s, CredentialsArrived{}, allowedFresh, Action{}}},
+		},
+		"they cost no call while the backend's answer holds": {
+			start: allowedFresh, given: func(s *testSession) { s.HasCredentials = false },
+			moves: []move{
+				{s, CredentialsArrived{}, allowedFresh, Action{}},
+				{180 * s, seen(180*s, backends.BreakerClosed), recheckQueued, Action{Enqueue: PriorityOverdue, WakeAt: in(240 * s)}},
 			},
 		},
 		"a backend without a validity of its own is not asked every tick": {
-			start: byTicket(Allowed), given: func(s *State) { s.Policy.Validity = 0 },
-			moves: []move{{180 * s, busy(180*s, backends.BreakerClosed), Allowed, Action{WakeAt: in(190 * s)}}},
+			start: allowedFresh, given: func(s *testSession) {
+				byTicketAlone(s)
+				s.policy.Validity = 0
+			},
+			moves: []move{{180 * s, seen(180*s, backends.BreakerClosed), allowedFresh, Action{WakeAt: in(190 * s)}}},
 		},
-	}
+	})
+}
+
+// tellStories plays the moves of each story and compares after each move.
+func tellStories(t *testing.T, stories map[string]story) {
+	t.Helper()
 	for name, story := range stories {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			s := sessionIn(story.start)
 			if story.given != nil {
-				story.given(story.start)
+				story.given(s)
 			}
-			tell(t, story.start, story.moves)
+			for i, m := range story.moves {
+				got := s.step(m.event, m.at)
+				if diff := cmp.Diff(m.want, got); diff != "" {
+					t.Fatalf("move %d (%T at %v): action (-want +got):\n%s", i, m.event, m.at, diff)
+				}
+				if s.phase != m.phase {
+					t.Fatalf("move %d (%T at %v): phase %v, want %v", i, m.event, m.at, s.phase, m.phase)
+				}
+			}
 		})
 	}
 }

@@ -1,0 +1,152 @@
+package session
+
+import (
+	"errors"
+
+	"usher/backends"
+)
+
+// This file handles what decides on a session: the backend's answer, and the outage policy in its place.
+
+// ErrPanicked reports that a backend's check panicked.
+var ErrPanicked = errors.New("the check panicked")
+
+// noVerdict is the reason of an answer that breaks the backend's contract.
+const noVerdict = "the answer was neither a yes nor a no"
+
+// Undecided returns the decision that stands for a check that failed. What a failure quotes may hold a viewer's token, so
+// the reason tells only its kind.
+func Undecided(err error) backends.Decision {
+	d := backends.Decision{Verdict: backends.Pending, Reason: "the check was given up"}
+	failure := backends.AsFailure(err)
+	overload, isOverload := errors.AsType[*backends.Overload](err)
+	switch {
+	case failure != nil:
+		d.Reason = "nobody answered: " + failure.Kind.String()
+	case isOverload:
+		d.Reason = overload.Error()
+	case errors.Is(err, ErrPanicked):
+		d.Reason = err.Error()
+	}
+	return d
+}
+
+// apply takes the outcome of the newest check, however late. Older outcomes are dropped.
+func (e BackendAnswered) apply(s step) Action {
+	if e.Number != int(s.CheckNumber) || !s.phase.hasCheckInFlight() {
+		return Action{}
+	}
+	s.checkedHere = true
+	if e.Decision.Verdict != backends.Pending && s.LeaseRevision != 0 && e.Decision.Source.IsAuthoritative() {
+		s.Revision = s.LeaseRevision
+	}
+	var a Action
+	switch e.Decision.Verdict {
+	case backends.Allowed:
+		a = s.allow(e.Decision, e.IsBackendDown)
+		a.Save = !e.IsSaved
+	case backends.Denied:
+		a = s.deny(e.Decision)
+		a.Save = !e.IsSaved && !a.RevokeTicket && e.Decision.Source.IsAuthoritative()
+	default:
+		a = s.unanswered(e.Decision.Reason)
+	}
+	return s.releaseLease(a)
+}
+
+// allow admits the viewer, or lets them watch on. An answer that no backend gave holds for a short time only; while the
+// backend is down the session is queued at once.
+func (s step) allow(d backends.Decision, isDown bool) Action {
+	s.phase, s.WasAllowed, s.Decision = allowedFresh, true, d
+	a := Action{Publish: true}
+	switch {
+	case d.Source.IsAuthoritative():
+		s.Expires, s.ValidUntil = s.renewalAt(s.Clamped(d.ValidFor)), s.now+s.Clamped(d.ValidFor)
+	case isDown && !s.tokenIsSpentIn(s.RecheckMin):
+		s.phase, a.Enqueue = recheckQueued, priorityOf(d.Source)
+		s.Expires, s.ValidUntil = s.now, s.now+s.RecheckMin
+	default:
+		s.Expires, s.ValidUntil = s.renewalAt(s.RecheckMin), s.now+s.RecheckMin
+	}
+	a.WakeAt = s.nextWake(s.seen())
+	return a
+}
+
+// deny remembers the denial. A session that was allowed has a ticket, which must not revive it. A denial by the outage policy
+// says nothing about the viewer, and an evicted stream may play again, so both keep the ticket.
+func (s step) deny(d backends.Decision) Action {
+	a := s.denyLocally(d)
+	a.RevokeTicket = s.WasAllowed && d.Source.IsAuthoritative() && d.Source != backends.FromLimit
+	return a
+}
+
+// denyLocally remembers a denial that the store need not learn from this node.
+func (s step) denyLocally(d backends.Decision) Action {
+	s.phase, s.Decision = deniedRemembered, d
+	s.Expires = s.now + s.DenyFor
+	s.ValidUntil = s.Expires
+	return Action{Publish: true, WakeAt: s.at(s.Expires)}
+}
+
+// unanswered keeps the decision that holds. A viewer who still waits is asked to retry.
+func (s step) unanswered(reason string) Action {
+	switch s.phase {
+	case openingChecking, retryLaterChecking:
+		return s.retryLater(retryLater, reason)
+	case deniedChecking:
+		s.phase = deniedRemembered
+		return Action{}
+	case recheckChecking:
+		s.Expires = s.renewalAt(s.RecheckMin)
+	}
+	s.phase = allowedFresh
+	return Action{WakeAt: s.nextWake(s.seen())}
+}
+
+// retryLater asks the viewer to retry soon, because nobody decided.
+func (s step) retryLater(next phase, reason string) Action {
+	if reason == "" {
+		reason = noVerdict
+	}
+	s.phase, s.Decision = next, backends.Decision{Verdict: backends.Pending, Reason: reason}
+	s.Expires = s.now + s.RetryAfter
+	return Action{Publish: true, WakeAt: s.at(s.Expires)}
+}
+
+// apply answers the waiting viewer with the outage policy. What is in flight goes on, and a check's answer counts.
+func (e WaitExpired) apply(s step) Action {
+	if !s.phase.isOpening() {
+		return Action{}
+	}
+	isLooking, isChecking := s.phase == openingLeasing, s.phase == openingChecking
+	switch {
+	case isLooking && !s.HasCredentials && s.ticketHolds(e.Ticket):
+		return s.admitByTicket(allowedLooking, e.Ticket) // the store is late
+	case e.Fallback.Verdict == backends.Allowed:
+		s.WasAllowed, s.Decision = true, e.Fallback
+		s.phase = either(isChecking, allowedChecking, either(isLooking, allowedLooking, allowedFresh))
+		s.Expires, s.ValidUntil = s.renewalAt(s.RecheckMin), s.now+s.RecheckMin
+		return Action{Publish: true, Save: true, WakeAt: s.nextWake(s.now)} // the lease stays with the check
+	case e.Fallback.Verdict == backends.Denied:
+		a := s.denyLocally(e.Fallback)
+		s.phase = either(isChecking, deniedChecking, deniedRemembered)
+		return a
+	default:
+		return s.retryLater(either(isChecking, retryLaterChecking, retryLater), e.Fallback.Reason)
+	}
+}
+
+func either(first bool, a, b phase) phase {
+	if first {
+		return a
+	}
+	return b
+}
+
+// priorityOf returns the queue of a session whose decision has that source.
+func priorityOf(s backends.Source) QueuePriority {
+	if s == backends.FromFailOpen || s == backends.FromTicket {
+		return PriorityUnverified
+	}
+	return PriorityOverdue
+}

@@ -1,0 +1,54 @@
+package session
+
+import (
+	"time"
+
+	"usher/backends"
+)
+
+// This file handles what ends a session from outside, and the panic that it survives.
+
+// apply denies a session that was revoked. What is in flight for it no longer counts.
+func (e Revoked) apply(s step) Action {
+	switch {
+	case !e.Opened.IsZero() && s.Opened().After(e.Opened):
+		return Action{} // it was opened anew since
+	case e.Kind == RevokedDenied && s.phase.isDenied():
+		return Action{} // this node announced it
+	}
+	s.CheckNumber++
+	hasSlot := s.phase == recheckLeasing
+	a := s.denyLocally(e.Decision)
+	a.ReturnSlot = hasSlot
+	if e.Kind == RevokedSuperseded {
+		// It is not remembered: the viewer may zap back at any time.
+		s.phase = closed
+		a.WakeAt, a.Close = time.Time{}, closedSuperseded
+	}
+	return s.releaseLease(a)
+}
+
+// apply forgets the denial of a viewer who was banned.
+func (Unbanned) apply(s step) Action {
+	if s.phase.isDenied() && s.Decision.Source == backends.FromBan {
+		return s.end(closedForgotten)
+	}
+	return Action{}
+}
+
+// apply continues with what was published before a panic. What was in flight is lost, so the session is renewed soon.
+func (e Restored) apply(s step) Action {
+	s.CheckNumber++ // an answer still in flight belongs to the state that is lost
+	s.Decision = e.Decision
+	switch e.Decision.Verdict {
+	case backends.Allowed:
+		s.phase, s.WasAllowed, s.Expires = allowedFresh, true, s.renewalAt(s.RecheckMin)
+		s.ValidUntil = s.Expires
+		return Action{WakeAt: s.nextWake(s.now)}
+	case backends.Denied:
+		s.phase, s.Expires = deniedRemembered, s.now+s.DenyFor
+	default:
+		s.phase, s.Expires = retryLater, s.now+s.RetryAfter
+	}
+	return Action{WakeAt: s.at(s.Expires)}
+}

@@ -1,0 +1,76 @@
+package session
+
+import (
+	"time"
+
+	"usher/backends"
+)
+
+// Event is a fact that the shell reports to a [State]. Its apply method handles it in every phase but closed.
+type Event interface {
+	apply(step) Action
+}
+
+// Events, in the order in which a session meets them.
+type (
+	// OpenRequested starts the session.
+	OpenRequested struct{}
+	// LeaseAnswered is the store's answer to a lookup. Each lookup has exactly one.
+	LeaseAnswered struct {
+		Kind LookupKind
+		LeaseResult
+		// IsUnavailable reports that the store did not answer.
+		IsUnavailable bool
+		// Refused refuses the viewer whatever the record's decision is: a ban, or a user's limit. It is nil otherwise.
+		Refused *backends.Decision
+		// Ticket is the ticket that the viewer presented while the session opens; zero without one.
+		Ticket Ticket
+		// Timer holds what a timer would report now.
+		Timer TimerFired
+	}
+	// BackendAnswered is the outcome of a check.
+	BackendAnswered struct {
+		// Number is the check's number.
+		Number int
+		// Decision is the answer. A pending one says that there is none, and its reason why.
+		Decision backends.Decision
+		// IsBackendDown reports that the backend is known to fail.
+		IsBackendDown bool
+		// IsSaved reports that the store has what it must keep of the answer.
+		IsSaved bool
+	}
+	// WaitExpired reports that a waiting viewer has waited long enough, or that the backend is known to be down.
+	WaitExpired struct {
+		// Fallback is what the outage policy decides. A pending one admits nobody, and its reason says why.
+		Fallback backends.Decision
+		// Ticket is the ticket that the viewer presented; zero without one.
+		Ticket Ticket
+	}
+	// TimerFired is the session's own timer.
+	TimerFired struct {
+		LastSeen time.Time
+		Breaker  backends.BreakerState
+		// Fallback is what the outage policy decides while the breaker is not closed; pending: it decides nothing.
+		Fallback backends.Decision
+	}
+	// RecheckGranted gives the session a slot for its re-check.
+	RecheckGranted struct{}
+	// CredentialsArrived reports credentials for a session that was opened by its ticket alone.
+	CredentialsArrived struct{}
+	// DecisionOutdated reports that the store refused a write because another node's check is newer.
+	DecisionOutdated struct{}
+	// LostInStore reports that the store no longer has the session.
+	LostInStore struct{}
+	// MustReload reports that a revocation may have been missed.
+	MustReload struct{}
+	// Revoked ends the session if it was opened at Opened or before; zero: whenever it was opened.
+	Revoked struct {
+		Kind     RevocationKind
+		Opened   time.Time
+		Decision backends.Decision
+	}
+	// Unbanned reports that a ban of the viewer has ended.
+	Unbanned struct{}
+	// Restored is the first event after a panic. Decision is what the session had published.
+	Restored struct{ Decision backends.Decision }
+)

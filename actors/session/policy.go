@@ -1,0 +1,53 @@
+package session
+
+import (
+	"time"
+
+	"usher/backends"
+)
+
+// Policy holds what the sessions of one backend on one node share. It is not changed.
+type Policy struct {
+	// Start is the node's start. The state counts time from it by the monotonic clock, so that a stepped clock moves no timer.
+	Start time.Time
+	// Validity is how long an answer holds for which the backend sets no time.
+	Validity time.Duration
+	// RecheckMin and RecheckMax bound how long any answer holds.
+	RecheckMin, RecheckMax time.Duration
+	// Jitter is the largest share of the validity by which a renewal comes early, from 0 to 1.
+	Jitter float64
+	// TokenLife is how long the backend knows a token; zero: for ever.
+	TokenLife time.Duration
+	// ExpiredToken says what happens to a session that outlives its token.
+	ExpiredToken backends.ExpiredTokenPolicy
+	// DenyFor is how long a denial is remembered.
+	DenyFor time.Duration
+	// RetryAfter is when a viewer on whom nobody decided may retry.
+	RetryAfter time.Duration
+	// IdleTimeout is the silence after which a session closes.
+	IdleTimeout time.Duration
+	// ReviveFor is how old a ticket may be that admits a session without a record.
+	ReviveFor time.Duration
+	// ReviveDenied reports that the outage policy admits nobody without an answer, so a ticket alone admits nobody.
+	ReviveDenied bool
+	// Shared reports that other nodes use the same store.
+	Shared bool
+	// LeaseFor is how long a lease lasts: longer than any check.
+	LeaseFor time.Duration
+	// WaitFor is how long a viewer waits for another node's check.
+	WaitFor time.Duration
+}
+
+// Clamped returns how long an answer holds: as long as the backend says, within RecheckMin and RecheckMax.
+func (p *Policy) Clamped(validFor time.Duration) time.Duration {
+	if validFor <= 0 {
+		validFor = p.Validity
+	}
+	return min(max(validFor, p.RecheckMin), p.RecheckMax)
+}
+
+// at returns the time that lies so long after the node's start.
+func (p *Policy) at(sinceStart time.Duration) time.Time { return p.Start.Add(sinceStart) }
+
+// since returns how long after the node's start t lies.
+func (p *Policy) since(t time.Time) time.Duration { return t.Sub(p.Start) }
