@@ -25,7 +25,7 @@ type sessionOpener struct {
 }
 
 func newSessionOpener(c core, start time.Time, config Config) *sessionOpener {
-	return &sessionOpener{core: c, config: config, rate: newOpenRate(start, config.NewPerAddress, config.NewBurst)}
+	return &sessionOpener{core: c, config: config, rate: newOpenRate(start, config.OpenRatePerAddress, config.OpenBurstPerAddress)}
 }
 
 // findOrCreate returns the session, and starts it if there is none yet.
@@ -55,7 +55,7 @@ func (o *sessionOpener) admit(r session.OpenRequest) error {
 	case o.table.len() >= o.config.Max:
 		return backends.NewOverload("sessions.max", o.config.Max)
 	case r.Ticket.IsZero() && !o.rate.allow(r.Request.Address, time.Now()):
-		return backends.NewOverload("sessions.new_per_address", o.config.NewPerAddress)
+		return backends.NewOverload("sessions.open_rate_per_address", o.config.OpenRatePerAddress)
 	}
 	return nil
 }
@@ -90,8 +90,8 @@ func (o *sessionOpener) await(ctx context.Context, b *backendRuntime, s *Session
 		return nil
 	}
 	defer o.pending.Add(-1)
-	if n := o.pending.Add(1); n > int64(o.config.MaxOpening) {
-		return backends.NewOverload("sessions.max_opening", o.config.MaxOpening)
+	if n := o.pending.Add(1); n > int64(o.config.MaxPending) {
+		return backends.NewOverload("sessions.max_pending", o.config.MaxPending)
 	}
 	timer := time.NewTimer(b.answerDeadline)
 	defer timer.Stop()

@@ -108,7 +108,7 @@ func heap() uint64 {
 
 func newBenchNode() *node {
 	return newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, func(s *setup) {
-		s.Config.Max, s.Config.NewPerAddress, s.Config.NewBurst = 1<<40, 1_000_000_000, 1_000_000_000
+		s.Config.Max, s.Config.OpenRatePerAddress, s.Config.OpenBurstPerAddress = 1<<40, 1_000_000_000, 1_000_000_000
 		s.Logger = nil
 	})
 }

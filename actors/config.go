@@ -16,70 +16,70 @@ import (
 type Config struct {
 	// Max is how many sessions the node holds; one more is told to come back (503).
 	Max int `yaml:"max"`
-	// MaxOpening is how many first decisions may be waited for at once.
-	MaxOpening int `yaml:"max_opening"`
-	// NewPerAddress is how many sessions a second one address (IPv4, or IPv6 /64) may open in the long run, and
-	// NewBurst how many at once; so that a flood of random tokens costs neither actors nor backend calls.
-	NewPerAddress int `yaml:"new_per_address"`
-	NewBurst      int `yaml:"new_burst"`
-	// MaxAddresses is how many address prefixes (/24, /48) may use one session within IdleTimeout; more than that need
+	// MaxPending is how many first decisions may be waited for at once.
+	MaxPending int `yaml:"max_pending"`
+	// OpenRatePerAddress is how many sessions a second one address (IPv4, or IPv6 /64) may open in the long run, and
+	// OpenBurstPerAddress how many at once; so that a flood of random tokens costs neither actors nor backend calls.
+	OpenRatePerAddress  int `yaml:"open_rate_per_address"`
+	OpenBurstPerAddress int `yaml:"open_burst_per_address"`
+	// MaxAddressesPerSession is how many address prefixes (/24, /48) may use one session within IdleTimeout; more than that need
 	// credentials and count as sessions of their own.
-	MaxAddresses int `yaml:"max_addresses"`
+	MaxAddressesPerSession int `yaml:"max_addresses_per_session"`
 	// IdleTimeout is the silence after which a viewer is gone.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
-	// DenyFor is how long a denial is remembered, so that a player's retries do not reach the backend.
-	DenyFor time.Duration `yaml:"deny_for"`
+	// DenialTTL is how long a denial is remembered, so that a player's retries do not reach the backend.
+	DenialTTL time.Duration `yaml:"denial_ttl"`
 	// RetryAfter is when a viewer on whom nobody could decide is asked to come back.
 	RetryAfter time.Duration `yaml:"retry_after"`
 	Recheck    RecheckConfig `yaml:"recheck"`
-	// KickFor is how long a session is refused that an operator ended, if he does not say.
-	KickFor time.Duration `yaml:"kick_for"`
-	PerUser PerUserConfig `yaml:"per_user"`
+	// KickDuration is how long a session is refused that an operator ended, if he does not say.
+	KickDuration time.Duration `yaml:"kick_duration"`
+	PerUser      PerUserConfig `yaml:"per_user"`
 }
 
 // PerUserConfig bounds the streams that one user watches at once, over all nodes. A user is who the backend says he is
 // (X-UserId, X-Session-Name), or else who shows the same credentials.
 type PerUserConfig struct {
-	// Max is the bound where the backend names none (X-Max-Sessions); zero: there is none.
-	Max int `yaml:"max"`
-	// NumberWins: X-Max-Sessions above 1 wins over X-Unique, which some middlewares always send.
-	NumberWins bool `yaml:"number_wins"`
+	// MaxStreams is the bound where the backend names none (X-Max-Sessions); zero: there is none.
+	MaxStreams int `yaml:"max_streams"`
+	// MaxSessionsOverridesUnique: X-Max-Sessions above 1 wins over X-Unique, which some middlewares always send.
+	MaxSessionsOverridesUnique bool `yaml:"max_sessions_overrides_unique"`
 	// Policy is who has to go: evict-oldest or reject-new.
 	Policy session.LimitPolicy `yaml:"policy"`
-	// SoftWindow is for how long the bound may be exceeded, so that zapping and a change of network refuse nobody.
-	SoftWindow time.Duration `yaml:"soft_window"`
-	// Silence is after how long a session that asks for nothing was zapped away from, if its user plays another one at
+	// GracePeriod is for how long the bound may be exceeded, so that zapping and a change of network refuse nobody.
+	GracePeriod time.Duration `yaml:"grace_period"`
+	// ZapTimeout is after how long a session that asks for nothing was zapped away from, if its user plays another one at
 	// the same address; more than the longest target duration.
-	Silence time.Duration `yaml:"silence"`
+	ZapTimeout time.Duration `yaml:"zap_timeout"`
 	// EvictionTTL is the silence after which a viewer who lost his place may open as if he were new.
-	EvictedFor time.Duration `yaml:"evicted_for"`
+	EvictionTTL time.Duration `yaml:"eviction_ttl"`
 }
 
 // LimitRules are what holds for all users' limits.
 func (c Config) LimitRules() session.LimitRules {
 	return session.LimitRules{
-		Policy: c.PerUser.Policy, GracePeriod: c.PerUser.SoftWindow, ZapTimeout: c.PerUser.Silence,
-		EvictionTTL: c.PerUser.EvictedFor, IdleTimeout: c.IdleTimeout,
+		Policy: c.PerUser.Policy, GracePeriod: c.PerUser.GracePeriod, ZapTimeout: c.PerUser.ZapTimeout,
+		EvictionTTL: c.PerUser.EvictionTTL, IdleTimeout: c.IdleTimeout,
 	}
 }
 
 // limit is how many streams the decision's user may watch at once; zero: any number.
 func (c PerUserConfig) limit(d *backends.Decision) int {
 	switch {
-	case d.Unique && (d.MaxSessions <= 1 || !c.NumberWins):
+	case d.Unique && (d.MaxSessions <= 1 || !c.MaxSessionsOverridesUnique):
 		return 1
 	case d.MaxSessions > 0:
 		return d.MaxSessions
 	default:
-		return c.Max
+		return c.MaxStreams
 	}
 }
 
 // RecheckConfig sets when standing decisions are asked about again.
 type RecheckConfig struct {
-	// Min and Max bound what a backend may ask for (X-AuthDuration).
-	Min time.Duration `yaml:"min"`
-	Max time.Duration `yaml:"max"`
+	// MinInterval and Max bound what a backend may ask for (X-AuthDuration).
+	MinInterval time.Duration `yaml:"min_interval"`
+	MaxInterval time.Duration `yaml:"max_interval"`
 	// Jitter is the share of the validity, in percent, by which re-checks come early at most.
 	Jitter int `yaml:"jitter_percent"`
 }
@@ -87,18 +87,18 @@ type RecheckConfig struct {
 // DefaultConfig is what holds where the file is silent.
 func DefaultConfig() Config {
 	return Config{
-		Max:           1_200_000,
-		MaxOpening:    20_000,
-		NewPerAddress: 200,
-		NewBurst:      2_000, // a carrier's NAT at kick-off
-		MaxAddresses:  3,
-		IdleTimeout:   time.Minute,
-		DenyFor:       15 * time.Second,
-		RetryAfter:    time.Second,
-		Recheck:       RecheckConfig{Min: 10 * time.Second, Max: 24 * time.Hour, Jitter: 10},
-		KickFor:       5 * time.Minute,
+		Max:                    1_200_000,
+		MaxPending:             20_000,
+		OpenRatePerAddress:     200,
+		OpenBurstPerAddress:    2_000, // a carrier's NAT at kick-off
+		MaxAddressesPerSession: 3,
+		IdleTimeout:            time.Minute,
+		DenialTTL:              15 * time.Second,
+		RetryAfter:             time.Second,
+		Recheck:                RecheckConfig{MinInterval: 10 * time.Second, MaxInterval: 24 * time.Hour, Jitter: 10},
+		KickDuration:           5 * time.Minute,
 		PerUser: PerUserConfig{
-			NumberWins: true, SoftWindow: 10 * time.Second, Silence: 10 * time.Second, EvictedFor: time.Minute,
+			MaxSessionsOverridesUnique: true, GracePeriod: 10 * time.Second, ZapTimeout: 10 * time.Second, EvictionTTL: time.Minute,
 		},
 	}
 }
@@ -111,10 +111,10 @@ func (c Config) Validate() error {
 		value int
 	}{
 		{"max", c.Max},
-		{"max_opening", c.MaxOpening},
-		{"new_per_address", c.NewPerAddress},
-		{"new_burst", c.NewBurst},
-		{"max_addresses", c.MaxAddresses},
+		{"max_pending", c.MaxPending},
+		{"open_rate_per_address", c.OpenRatePerAddress},
+		{"open_burst_per_address", c.OpenBurstPerAddress},
+		{"max_addresses_per_session", c.MaxAddressesPerSession},
 	} {
 		if n.value < 1 {
 			errs = append(errs, fmt.Errorf("%s: %d is too small; want at least 1", n.key, n.value))
@@ -125,23 +125,23 @@ func (c Config) Validate() error {
 		value time.Duration
 	}{
 		{"idle_timeout", c.IdleTimeout},
-		{"deny_for", c.DenyFor},
+		{"denial_ttl", c.DenialTTL},
 		{"retry_after", c.RetryAfter},
-		{"recheck.min", c.Recheck.Min},
-		{"kick_for", c.KickFor},
-		{"per_user.soft_window", c.PerUser.SoftWindow},
-		{"per_user.silence", c.PerUser.Silence},
-		{"per_user.evicted_for", c.PerUser.EvictedFor},
+		{"recheck.min_interval", c.Recheck.MinInterval},
+		{"kick_duration", c.KickDuration},
+		{"per_user.grace_period", c.PerUser.GracePeriod},
+		{"per_user.zap_timeout", c.PerUser.ZapTimeout},
+		{"per_user.eviction_ttl", c.PerUser.EvictionTTL},
 	} {
 		if d.value < time.Second {
 			errs = append(errs, fmt.Errorf("%s: %v is too short; want at least 1s", d.key, d.value))
 		}
 	}
-	if c.PerUser.Max < 0 {
-		errs = append(errs, fmt.Errorf("per_user.max: %d is less than none; 0 is no bound", c.PerUser.Max))
+	if c.PerUser.MaxStreams < 0 {
+		errs = append(errs, fmt.Errorf("per_user.max_streams: %d is less than none; 0 is no bound", c.PerUser.MaxStreams))
 	}
-	if c.Recheck.Max < c.Recheck.Min {
-		errs = append(errs, fmt.Errorf("recheck.max: %v is less than recheck.min: %v", c.Recheck.Max, c.Recheck.Min))
+	if c.Recheck.MaxInterval < c.Recheck.MinInterval {
+		errs = append(errs, fmt.Errorf("recheck.max_interval: %v is less than recheck.min_interval: %v", c.Recheck.MaxInterval, c.Recheck.MinInterval))
 	}
 	if c.Recheck.Jitter < 0 || c.Recheck.Jitter > 50 {
 		errs = append(errs, fmt.Errorf("recheck.jitter_percent: %d is out of range; want 0 to 50", c.Recheck.Jitter))

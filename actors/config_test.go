@@ -17,24 +17,24 @@ func TestConfig_Validate_NamesInvalidSettings(t *testing.T) {
 	}{
 		"the defaults work":        {func(*Config) {}, ""},
 		"no sessions":              {func(c *Config) { c.Max = 0 }, "max: 0 is too small; want at least 1"},
-		"no pending openings":      {func(c *Config) { c.MaxOpening = -1 }, "max_opening: -1 is too small; want at least 1"},
-		"no open rate":             {func(c *Config) { c.NewPerAddress = 0 }, "new_per_address: 0 is too small; want at least 1"},
-		"no burst":                 {func(c *Config) { c.NewBurst = 0 }, "new_burst: 0 is too small; want at least 1"},
-		"no addresses":             {func(c *Config) { c.MaxAddresses = 0 }, "max_addresses: 0 is too small; want at least 1"},
+		"no pending openings":      {func(c *Config) { c.MaxPending = -1 }, "max_pending: -1 is too small; want at least 1"},
+		"no open rate":             {func(c *Config) { c.OpenRatePerAddress = 0 }, "open_rate_per_address: 0 is too small; want at least 1"},
+		"no burst":                 {func(c *Config) { c.OpenBurstPerAddress = 0 }, "open_burst_per_address: 0 is too small; want at least 1"},
+		"no addresses":             {func(c *Config) { c.MaxAddressesPerSession = 0 }, "max_addresses_per_session: 0 is too small; want at least 1"},
 		"no idle timeout":          {func(c *Config) { c.IdleTimeout = 0 }, "idle_timeout: 0s is too short; want at least 1s"},
-		"no denial time":           {func(c *Config) { c.DenyFor = time.Millisecond }, "deny_for: 1ms is too short; want at least 1s"},
+		"no denial time":           {func(c *Config) { c.DenialTTL = time.Millisecond }, "denial_ttl: 1ms is too short; want at least 1s"},
 		"no retry time":            {func(c *Config) { c.RetryAfter = 0 }, "retry_after: 0s is too short; want at least 1s"},
-		"no shortest validity":     {func(c *Config) { c.Recheck.Min = 0 }, "recheck.min: 0s is too short; want at least 1s"},
-		"recheck.max below min":    {func(c *Config) { c.Recheck.Max = time.Second }, "recheck.max: 1s is less than recheck.min: 10s"},
+		"no shortest validity":     {func(c *Config) { c.Recheck.MinInterval = 0 }, "recheck.min_interval: 0s is too short; want at least 1s"},
+		"recheck.max below min":    {func(c *Config) { c.Recheck.MaxInterval = time.Second }, "recheck.max_interval: 1s is less than recheck.min_interval: 10s"},
 		"jitter of more than half": {func(c *Config) { c.Recheck.Jitter = 51 }, "recheck.jitter_percent: 51 is out of range; want 0 to 50"},
-		"no kick time":             {func(c *Config) { c.KickFor = 0 }, "kick_for: 0s is too short; want at least 1s"},
-		"no grace period":          {func(c *Config) { c.PerUser.SoftWindow = 0 }, "per_user.soft_window: 0s is too short; want at least 1s"},
-		"no zap timeout":           {func(c *Config) { c.PerUser.Silence = 0 }, "per_user.silence: 0s is too short; want at least 1s"},
-		"no eviction time":         {func(c *Config) { c.PerUser.EvictedFor = 0 }, "per_user.evicted_for: 0s is too short; want at least 1s"},
-		"a negative limit":         {func(c *Config) { c.PerUser.Max = -1 }, "per_user.max: -1 is less than none; 0 is no bound"},
+		"no kick time":             {func(c *Config) { c.KickDuration = 0 }, "kick_duration: 0s is too short; want at least 1s"},
+		"no grace period":          {func(c *Config) { c.PerUser.GracePeriod = 0 }, "per_user.grace_period: 0s is too short; want at least 1s"},
+		"no zap timeout":           {func(c *Config) { c.PerUser.ZapTimeout = 0 }, "per_user.zap_timeout: 0s is too short; want at least 1s"},
+		"no eviction time":         {func(c *Config) { c.PerUser.EvictionTTL = 0 }, "per_user.eviction_ttl: 0s is too short; want at least 1s"},
+		"a negative limit":         {func(c *Config) { c.PerUser.MaxStreams = -1 }, "per_user.max_streams: -1 is less than none; 0 is no bound"},
 		"all problems at once": {
-			func(c *Config) { c.Max, c.DenyFor = 0, 0 },
-			"max: 0 is too small; want at least 1\ndeny_for: 0s is too short; want at least 1s",
+			func(c *Config) { c.Max, c.DenialTTL = 0, 0 },
+			"max: 0 is too small; want at least 1\ndenial_ttl: 0s is too short; want at least 1s",
 		},
 	}
 	for name, tc := range cases {
@@ -60,10 +60,10 @@ func TestPerUserConfig_Limit(t *testing.T) {
 		want     int
 	}{
 		"none":                            {PerUserConfig{}, backends.Decision{}, 0},
-		"of the config":                   {PerUserConfig{Max: 3}, backends.Decision{}, 3},
-		"the backend overrides it":        {PerUserConfig{Max: 3}, backends.Decision{MaxSessions: 5}, 5},
-		"unique":                          {PerUserConfig{Max: 3, NumberWins: true}, backends.Decision{Unique: true}, 1},
-		"X-Max-Sessions overrides unique": {PerUserConfig{NumberWins: true}, backends.Decision{Unique: true, MaxSessions: 4}, 4},
+		"of the config":                   {PerUserConfig{MaxStreams: 3}, backends.Decision{}, 3},
+		"the backend overrides it":        {PerUserConfig{MaxStreams: 3}, backends.Decision{MaxSessions: 5}, 5},
+		"unique":                          {PerUserConfig{MaxStreams: 3, MaxSessionsOverridesUnique: true}, backends.Decision{Unique: true}, 1},
+		"X-Max-Sessions overrides unique": {PerUserConfig{MaxSessionsOverridesUnique: true}, backends.Decision{Unique: true, MaxSessions: 4}, 4},
 		"unless configured otherwise":     {PerUserConfig{}, backends.Decision{Unique: true, MaxSessions: 4}, 1},
 	}
 	for name, test := range tests {

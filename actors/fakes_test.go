@@ -239,7 +239,7 @@ func newNode(b *fakeBackend, store *fakeCluster, edit func(*setup)) *node {
 		},
 		rules: BackendRules{Validity: 3 * time.Minute, RecheckRate: 200, AnswerDeadline: time.Second},
 	}
-	s.Config.NewBurst = 1_000_000
+	s.Config.OpenBurstPerAddress = 1_000_000
 	if edit != nil {
 		edit(&s)
 	}

@@ -22,7 +22,7 @@ func TestRegistry_Open_ConcurrentRequests_OneCheck(t *testing.T) {
 	})
 	n := newNode(b, &fakeCluster{}, func(s *setup) {
 		s.rules.AnswerDeadline = time.Minute
-		s.Config.NewPerAddress, s.Config.NewBurst = 1, 1 // one session counts once, however many requests open it
+		s.Config.OpenRatePerAddress, s.Config.OpenBurstPerAddress = 1, 1 // one session counts once, however many requests open it
 	})
 	defer n.Close()
 	const many = 1000
@@ -62,7 +62,7 @@ func TestRegistry_Open_DeniedRetries_NoCheck(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
 			return deniedDecision(), nil
 		})
-		n := newNode(b, &fakeCluster{}, func(s *setup) { s.Config.DenyFor = 5 * time.Second })
+		n := newNode(b, &fakeCluster{}, func(s *setup) { s.Config.DenialTTL = 5 * time.Second })
 		defer n.closeAndDrain()
 		for range 100 { // ten times a second for ten seconds
 			if d := n.watch(t, openRequest(1)); d.Verdict != backends.Denied {
@@ -276,11 +276,11 @@ func TestRegistry_Open_BoundsReached_Overload(t *testing.T) {
 			edit: func(c *Config) { c.Max = 2 }, before: []session.OpenRequest{openRequest(1), openRequest(2)}, then: openRequest(2),
 		},
 		"too many from one address": {
-			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []session.OpenRequest{sameAddress(1), sameAddress(2)}, then: sameAddress(3),
-			want: "overloaded: sessions.new_per_address=1 reached",
+			edit: func(c *Config) { c.OpenRatePerAddress, c.OpenBurstPerAddress = 1, 2 }, before: []session.OpenRequest{sameAddress(1), sameAddress(2)}, then: sameAddress(3),
+			want: "overloaded: sessions.open_rate_per_address=1 reached",
 		},
 		"a ticket is not counted": {
-			edit: func(c *Config) { c.NewPerAddress, c.NewBurst = 1, 2 }, before: []session.OpenRequest{sameAddress(1), sameAddress(2)}, then: ticketSameAddress(3),
+			edit: func(c *Config) { c.OpenRatePerAddress, c.OpenBurstPerAddress = 1, 2 }, before: []session.OpenRequest{sameAddress(1), sameAddress(2)}, then: ticketSameAddress(3),
 		},
 	}
 	for name, c := range cases {
@@ -323,7 +323,7 @@ func ticketSameAddress(i int) session.OpenRequest {
 func TestRegistry_Open_TooManyPending_Overload(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
-		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeCluster{}, func(s *setup) { s.Config.MaxOpening = 3 })
+		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeCluster{}, func(s *setup) { s.Config.MaxPending = 3 })
 		defer n.closeAndDrain()
 		var all sync.WaitGroup
 		for i := range 3 {
@@ -331,8 +331,8 @@ func TestRegistry_Open_TooManyPending_Overload(t *testing.T) {
 		}
 		synctest.Wait()
 		_, err := n.Open(t.Context(), openRequest(4))
-		if err == nil || err.Error() != "overloaded: sessions.max_opening=3 reached" {
-			t.Errorf("error %v, want overloaded: sessions.max_opening=3 reached", err)
+		if err == nil || err.Error() != "overloaded: sessions.max_pending=3 reached" {
+			t.Errorf("error %v, want overloaded: sessions.max_pending=3 reached", err)
 		}
 		all.Wait()
 		n.watch(t, openRequest(5)) // a slot is free again

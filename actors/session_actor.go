@@ -44,8 +44,8 @@ type sessionActor struct {
 	trace    sessionTrace
 	// storeDeadline is until when the opening waits for the store. It is made once, when the store is first asked, and moves
 	// by the time in which a check is waited for.
-	storeDeadline time.Time
-	unverifiedSince   time.Time // since when the session stands on no answer
+	storeDeadline   time.Time
+	unverifiedSince time.Time // since when the session stands on no answer
 }
 
 // checkProgress is how far a check has come. Its times are in nanoseconds since the node's start; 0: not yet.

@@ -140,7 +140,7 @@ func (s *banSync) load(ctx context.Context) (storedBans, error) {
 		b, err := decodeBan(s.wire.seal, id, []byte(text(e[2])))
 		if err != nil {
 			s.foreign.Do(func() {
-				s.log.Warn("a ban was not understood: is a node of another version, or with other cluster.keys, about?",
+				s.log.Warn("a ban was not understood: is a node of another version, or with other cluster.encryption_keys, about?",
 					slog.String("ban", id), slog.Any("error", err))
 			})
 			continue

@@ -15,7 +15,9 @@ import (
 // loneNode is a node without others, with these bans.
 func loneNode(t testing.TB, bans ...session.Ban) *Node {
 	t.Helper()
-	n, err := Open(Options{Config: DefaultConfig(), Memory: MemoryConfig{MaxRecords: 10}, ReviveFor: reviveFor, Limits: testRules})
+	c := DefaultConfig()
+	c.Memory.MaxSessions = 10
+	n, err := Open(Options{Config: c, ReviveFor: reviveFor, Limits: testRules})
 	must(t, err)
 	t.Cleanup(n.Close)
 	for _, b := range bans {

@@ -103,7 +103,7 @@ func (b *batch) run(ctx context.Context, s *script, keys []string, args ...any) 
 	case <-deadline.C:
 		c.left.Store(true)
 		b.late.Add(1)
-		return nil, fmt.Errorf("%w: no answer within cluster.deadline=%v", ErrAway, b.deadline)
+		return nil, fmt.Errorf("%w: no answer within cluster.redis_timeout=%v", ErrAway, b.deadline)
 	case <-b.ctx.Done():
 		return nil, fmt.Errorf("%w: the node ends", ErrAway)
 	}

@@ -45,10 +45,10 @@ func newClient(c Config) (redis.UniversalClient, error) {
 		// A context's end alone does not reach the socket; without it a frozen server would hold a worker for as long as
 		// all the timeouts together.
 		ContextTimeoutEnabled: true,
-		DialTimeout:           c.Deadline,
-		ReadTimeout:           c.Deadline,
-		WriteTimeout:          c.Deadline,
-		PoolTimeout:           c.Deadline,
+		DialTimeout:           c.RedisTimeout,
+		ReadTimeout:           c.RedisTimeout,
+		WriteTimeout:          c.RedisTimeout,
+		PoolTimeout:           c.RedisTimeout,
 		PoolSize:              c.Redis.PoolSize,
 		MaxIdleConns:          c.Redis.PoolSize,
 		ConnMaxIdleTime:       5 * time.Minute,

@@ -14,20 +14,22 @@ import (
 
 // Config is how a node finds the others.
 type Config struct {
-	// Node is the name that the node is shown by; empty: the host's.
-	Node string `yaml:"node"`
+	// NodeName is the name that the node is shown by; empty: the host's.
+	NodeName string `yaml:"node_name"`
 	// Redis is what the nodes share; without addresses the node is alone.
 	Redis RedisConfig `yaml:"redis"`
-	// Keys seal what Redis holds of viewers. The first one seals, all of them open: a new key goes to the end of every
+	// EncryptionKeys seal what Redis holds of viewers. The first one seals, all of them open: a new key goes to the end of every
 	// node's list first, then to its head, and the old one out once nothing is left that it sealed. The first one also
 	// keys the hashes that users are known by, so a change of it lets users exceed their limits for one soft window.
-	Keys []backends.Key `yaml:"keys"`
-	// Deadline is the longest that anybody waits for Redis.
-	Deadline time.Duration `yaml:"deadline"`
-	// Heartbeat is how often a node says which sessions it has seen.
-	Heartbeat time.Duration `yaml:"heartbeat"`
-	// KeepFor is how long a session is remembered after its decision has run out.
-	KeepFor time.Duration `yaml:"keep_for"`
+	EncryptionKeys []backends.Key `yaml:"encryption_keys"`
+	// RedisTimeout is the longest that anybody waits for Redis.
+	RedisTimeout time.Duration `yaml:"redis_timeout"`
+	// HeartbeatInterval is how often a node says which sessions it has seen.
+	HeartbeatInterval time.Duration `yaml:"heartbeat_interval"`
+	// SessionTTL is how long a session is remembered after its decision has run out.
+	SessionTTL time.Duration `yaml:"session_ttl"`
+	// Memory bounds what a node remembers of ended sessions while it has no Redis.
+	Memory MemoryConfig `yaml:"memory"`
 }
 
 // RedisConfig is one Redis server, a group of them that Sentinels watch, or a Redis Cluster.
@@ -48,8 +50,8 @@ type RedisConfig struct {
 	// Database is the number of the database; a Redis Cluster has only 0.
 	Database int            `yaml:"database"`
 	TLS      RedisTLSConfig `yaml:"tls"`
-	// Prefix begins the names of all keys and channels.
-	Prefix string `yaml:"prefix"`
+	// KeyPrefix begins the names of all keys and channels.
+	KeyPrefix string `yaml:"key_prefix"`
 	// PoolSize is how many connections to each server there may be at most.
 	PoolSize int `yaml:"pool_size"`
 }
@@ -64,10 +66,11 @@ type RedisTLSConfig struct {
 // DefaultConfig is what holds where the file is silent: a node alone.
 func DefaultConfig() Config {
 	return Config{
-		Redis:     RedisConfig{Prefix: "usher", PoolSize: 32},
-		Deadline:  100 * time.Millisecond,
-		Heartbeat: 20 * time.Second,
-		KeepFor:   30 * time.Minute,
+		Memory:            DefaultMemoryConfig(),
+		Redis:             RedisConfig{KeyPrefix: "usher", PoolSize: 32},
+		RedisTimeout:      100 * time.Millisecond,
+		HeartbeatInterval: 20 * time.Second,
+		SessionTTL:        30 * time.Minute,
 	}
 }
 
@@ -85,10 +88,10 @@ func (c Config) Validate() error {
 
 func (c Config) validateKeys() error {
 	var errs []error
-	if c.Enabled() && len(c.Keys) == 0 {
-		errs = append(errs, errors.New("keys: none; want at least one, the same on every node, such as { id: a, secret: \"file:/etc/usher/cluster.key\" }"))
+	if c.Enabled() && len(c.EncryptionKeys) == 0 {
+		errs = append(errs, errors.New("encryption_keys: none; want at least one, the same on every node, such as { id: a, secret: \"file:/etc/usher/cluster.key\" }"))
 	}
-	errs = append(errs, backends.ValidateKeys("keys", c.Keys))
+	errs = append(errs, backends.ValidateKeys("encryption_keys", c.EncryptionKeys))
 	return errors.Join(errs...)
 }
 
@@ -98,9 +101,9 @@ func (c Config) validateTimes() error {
 		key              string
 		value, low, high time.Duration
 	}{
-		{"deadline", c.Deadline, 5 * time.Millisecond, 10 * time.Second},
-		{"heartbeat", c.Heartbeat, time.Second, 10 * time.Minute},
-		{"keep_for", c.KeepFor, time.Minute, 30 * 24 * time.Hour},
+		{"redis_timeout", c.RedisTimeout, 5 * time.Millisecond, 10 * time.Second},
+		{"heartbeat_interval", c.HeartbeatInterval, time.Second, 10 * time.Minute},
+		{"session_ttl", c.SessionTTL, time.Minute, 30 * 24 * time.Hour},
 	} {
 		if d.value < d.low || d.value > d.high {
 			errs = append(errs, fmt.Errorf("%s: %v is out of range; want %v to %v", d.key, d.value, d.low, d.high))
@@ -134,8 +137,8 @@ func (c RedisConfig) validate() error {
 		errs = append(errs, fmt.Errorf("redis.%w", err))
 	}
 	wrong(!c.TLS.Enabled && c.TLS != RedisTLSConfig{}, "redis.tls.enabled: false, but other settings of redis.tls are set")
-	wrong(!regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`).MatchString(c.Prefix),
-		"redis.prefix: %q: want 1 to 64 letters, digits, dots, _ and -", c.Prefix)
+	wrong(!regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`).MatchString(c.KeyPrefix),
+		"redis.key_prefix: %q: want 1 to 64 letters, digits, dots, _ and -", c.KeyPrefix)
 	wrong(c.PoolSize < 8 || c.PoolSize > 10_000, "redis.pool_size: %d is out of range; want 8 to 10000", c.PoolSize)
 	return errors.Join(errs...)
 }

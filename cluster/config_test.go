@@ -21,18 +21,20 @@ func TestConfigSaysWhatCannotWork(t *testing.T) {
 		"a node alone": {func(c *Config) { *c = DefaultConfig() }, ""},
 		"a cluster":    {func(*Config) {}, ""},
 		"by a socket":  {func(c *Config) { c.Redis.Addresses = []string{"/run/redis.sock"} }, ""},
-		"no keys":      {func(c *Config) { c.Keys = nil }, `keys: none; want at least one, the same on every node, such as { id: a, secret: "file:/etc/usher/cluster.key" }`},
+		"no keys":      {func(c *Config) { c.EncryptionKeys = nil }, `encryption_keys: none; want at least one, the same on every node, such as { id: a, secret: "file:/etc/usher/cluster.key" }`},
 		"bad keys": {
 			func(c *Config) {
-				c.Keys = []backends.Key{{ID: "a", Secret: "short"}, {ID: "a", Secret: "a secret of the cluster"}, {ID: "a b", Secret: "a secret of the cluster"}}
+				c.EncryptionKeys = []backends.Key{{ID: "a", Secret: "short"}, {ID: "a", Secret: "a secret of the cluster"}, {ID: "a b", Secret: "a secret of the cluster"}}
 			},
-			"keys[0].secret: has 5 bytes; want at least 16\n" +
-				"keys[1].id: \"a\": want 1 to 16 letters and digits, unlike any other key's\n" +
-				"keys[2].id: \"a b\": want 1 to 16 letters and digits, unlike any other key's",
+			"encryption_keys[0].secret: has 5 bytes; want at least 16\n" +
+				"encryption_keys[1].id: \"a\": want 1 to 16 letters and digits, unlike any other key's\n" +
+				"encryption_keys[2].id: \"a b\": want 1 to 16 letters and digits, unlike any other key's",
 		},
 		"times": {
-			func(c *Config) { c.Deadline, c.Heartbeat, c.KeepFor = 0, time.Millisecond, 1000*time.Hour },
-			"deadline: 0s is out of range; want 5ms to 10s\nheartbeat: 1ms is out of range; want 1s to 10m0s\nkeep_for: 1000h0m0s is out of range; want 1m0s to 720h0m0s",
+			func(c *Config) {
+				c.RedisTimeout, c.HeartbeatInterval, c.SessionTTL = 0, time.Millisecond, 1000*time.Hour
+			},
+			"redis_timeout: 0s is out of range; want 5ms to 10s\nheartbeat_interval: 1ms is out of range; want 1s to 10m0s\nsession_ttl: 1000h0m0s is out of range; want 1m0s to 720h0m0s",
 		},
 		"no address": {func(c *Config) { c.Redis.Addresses = []string{"redis"} }, `redis.addresses[0]: "redis" is no address; want "host:port", or the path of a socket`},
 		"several addresses of one": {
@@ -52,7 +54,7 @@ func TestConfigSaysWhatCannotWork(t *testing.T) {
 			func(c *Config) { c.Redis.TLS.CertFile = "x.pem" },
 			"redis.tls.cert_file: needs key_file beside it, and the other way round\nredis.tls.enabled: false, but other settings of redis.tls are set",
 		},
-		"a prefix that would break keys": {func(c *Config) { c.Redis.Prefix = "a{b" }, `redis.prefix: "a{b": want 1 to 64 letters, digits, dots, _ and -`},
+		"a prefix that would break keys": {func(c *Config) { c.Redis.KeyPrefix = "a{b" }, `redis.key_prefix: "a{b": want 1 to 64 letters, digits, dots, _ and -`},
 		"a tiny pool":                    {func(c *Config) { c.Redis.PoolSize = 1 }, "redis.pool_size: 1 is out of range; want 8 to 10000"},
 		"a database that is none":        {func(c *Config) { c.Redis.Database = -1 }, "redis.database: -1 is no database"},
 	}
@@ -61,7 +63,7 @@ func TestConfigSaysWhatCannotWork(t *testing.T) {
 			t.Parallel()
 			c := DefaultConfig()
 			c.Redis.Addresses = []string{"127.0.0.1:6379"}
-			c.Keys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
+			c.EncryptionKeys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
 			test.edit(&c)
 			got := ""
 			if err := c.Validate(); err != nil {
@@ -91,7 +93,7 @@ func TestTLSFilesThatCannotBeRead(t *testing.T) {
 			t.Parallel()
 			c := DefaultConfig()
 			c.Redis.Addresses, c.Redis.TLS = []string{"127.0.0.1:1"}, test.config
-			c.Keys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
+			c.EncryptionKeys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
 			_, err := newClient(c)
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("got %v, want %q", err, test.want)

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// ReviveFor is how old a ticket of these tests may be.
+	// ReviveMaxAge is how old a ticket of these tests may be.
 	reviveFor = 20 * time.Minute
 	// LeaseFor is longer than any test runs, and holdFor is how long its decisions hold.
 	leaseFor, holdFor = time.Hour, time.Hour
@@ -137,7 +137,7 @@ var testRules = session.LimitRules{
 
 func newMemory(t testing.TB, records int) *Memory {
 	t.Helper()
-	m, err := NewMemory(MemoryConfig{MaxRecords: records}, reviveFor, testRules)
+	m, err := NewMemory(MemoryConfig{MaxSessions: records}, reviveFor, testRules)
 	must(t, err)
 	return m
 }
@@ -146,8 +146,8 @@ func newMemory(t testing.TB, records int) *Memory {
 func testConfig(s *redisServer) Config {
 	c := DefaultConfig()
 	c.Redis.Addresses = []string{s.socket}
-	c.Keys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
-	c.Deadline = 5 * time.Second // the machine may be busy, and that is no sign that Redis is away
+	c.EncryptionKeys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
+	c.RedisTimeout = 5 * time.Second // the machine may be busy, and that is no sign that Redis is away
 	return c
 }
 
@@ -173,7 +173,7 @@ func onEachStore(t *testing.T, rules map[string]func(n two)) {
 		t.Run("Redis: "+name, func(t *testing.T) {
 			t.Parallel()
 			c := testConfig(server)
-			c.Redis.Prefix = prefixOf(name)
+			c.Redis.KeyPrefix = prefixOf(name)
 			rule(two{t, newStore(t, c, slog.New(slog.DiscardHandler)), newStore(t, c, slog.New(slog.DiscardHandler))})
 		})
 	}

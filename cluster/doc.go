@@ -12,24 +12,24 @@
 // it. Its scripts are in lua/, each with a header that says what its keys, arguments and result are; all keys of a script
 // lie in one slot, so that a Redis Cluster runs it.
 //
-// What is in Redis, under cluster.redis.prefix, "usher" here. Times are milliseconds of the server's clock, unless they say
+// What is in Redis, under cluster.redis.key_prefix, "usher" here. Times are milliseconds of the server's clock, unless they say
 // otherwise; nodes tell it durations alone, so that their own clocks need not agree. Every key ends by itself; those who
 // write it are scripts of lua/.
 //
 //	key                   type    until                    written by           what; what its loss costs
-//	usher:s:{session}     hash    decision + keep_for      claim publish kick   a session; its viewers are asked about
+//	usher:s:{session}     hash    decision + session_ttl      claim publish kick   a session; its viewers are asked about
 //	                                                       evict flush close    again
-//	usher:live:{0…63}     zset    keep_for                 beat sweep forget    who was seen when; told again with the
+//	usher:live:{0…63}     zset    session_ttl                 beat sweep forget    who was seen when; told again with the
 //	                                                                            next heartbeat
-//	usher:u:{user}        hash    2 × idle or evicted_for  limit                a user's sessions; exact again after
-//	                                                                            soft_window
+//	usher:u:{user}        hash    2 × idle or eviction_ttl  limit                a user's sessions; exact again after
+//	                                                                            grace_period
 //	usher:{all}:nodes     hash    1 min                    pulse                what nodes say of themselves; told again
 //	                                                                            within 500 ms
 //	usher:{all}:beats     zset    1 min                    pulse                when they last did
-//	usher:{all}:state     hash    a day or revive_for      pulse revoke ban     epoch, last revocation, version of the
+//	usher:{all}:state     hash    a day or revive_max_age      pulse revoke ban     epoch, last revocation, version of the
 //	                                                       unban                bans; begun anew
 //	usher:{all}:revocations
-//	                      stream  a day or revive_for      revoke ban unban     the last 100,000; nodes issue theirs of
+//	                      stream  a day or revive_max_age      revoke ban unban     the last 100,000; nodes issue theirs of
 //	                                                                            5 minutes again, and write anew what
 //	                                                                            refuses those sessions
 //	usher:{all}:bans      hash    the last ban's end       ban unban            bans, sealed; every node writes what it
@@ -55,7 +55,7 @@
 //	+pexpireat +pttl +time
 //
 // Invariants:
-//   - Nobody waits for Redis longer than cluster.deadline, and while it is away nobody waits at all.
+//   - Nobody waits for Redis longer than cluster.redis_timeout, and while it is away nobody waits at all.
 //   - A call that comes to Redis after its caller has left changes nothing: it carries the time by which it is to run.
 //   - Leases have numbers that only grow, also over a flush. A decision is stored under the number of its lease, and one
 //     whose lease somebody else was granted since is dropped: a node that was frozen writes nothing stale.

@@ -14,17 +14,17 @@ import (
 
 // MemoryConfig bounds a [Memory].
 type MemoryConfig struct {
-	// MaxRecords is how many sessions that ended are remembered at most, about 1 kB each.
-	MaxRecords int `yaml:"max_records"`
+	// MaxSessions is how many sessions that ended are remembered at most, about 1 kB each.
+	MaxSessions int `yaml:"max_sessions"`
 }
 
 // DefaultMemoryConfig is what holds where the file is silent.
-func DefaultMemoryConfig() MemoryConfig { return MemoryConfig{MaxRecords: 500_000} }
+func DefaultMemoryConfig() MemoryConfig { return MemoryConfig{MaxSessions: 500_000} }
 
 // Validate names every setting that cannot work.
 func (c MemoryConfig) Validate() error {
-	if c.MaxRecords < 1 {
-		return fmt.Errorf("max_records: %d is too small; want at least 1", c.MaxRecords)
+	if c.MaxSessions < 1 {
+		return fmt.Errorf("max_sessions: %d is too small; want at least 1", c.MaxSessions)
 	}
 	return nil
 }
@@ -69,14 +69,14 @@ type tomb struct{ buried, kicked time.Time }
 // NewMemory remembers sessions, and refuses buried tickets, for as long as a ticket may be revived.
 func NewMemory(c MemoryConfig, reviveFor time.Duration, rules session.LimitRules) (*Memory, error) {
 	records, err := otter.New(&otter.Options[backends.SessionID, *remembered]{
-		MaximumSize:      c.MaxRecords,
+		MaximumSize:      c.MaxSessions,
 		ExpiryCalculator: otter.ExpiryWriting[backends.SessionID, *remembered](reviveFor),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the store of sessions: %w", err)
 	}
 	tombs, err := otter.New(&otter.Options[backends.SessionID, *tomb]{
-		MaximumSize:      c.MaxRecords,
+		MaximumSize:      c.MaxSessions,
 		ExpiryCalculator: otter.ExpiryWriting[backends.SessionID, *tomb](reviveFor),
 	})
 	if err != nil {

@@ -16,8 +16,7 @@ import (
 // Options are what a [Node] is made of.
 type Options struct {
 	Config Config
-	Memory MemoryConfig
-	// ReviveFor is how old a ticket may be that nobody remembers.
+	// ReviveMaxAge is how old a ticket may be that nobody remembers.
 	ReviveFor time.Duration
 	Limits    session.LimitRules
 	// Version and Address, where viewers reach the node, are shown to the other nodes. Sessions and Draining are asked
@@ -61,12 +60,12 @@ func Open(o Options) (*Node, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := &Node{o: o, id: newName(), name: o.Config.Node, started: time.Now(), bans: newBans()}
+	n := &Node{o: o, id: newName(), name: o.Config.NodeName, started: time.Now(), bans: newBans()}
 	if n.name == "" {
 		n.name, _ = os.Hostname() // without a name it is shown without
 	}
 	n.handlers.Store(new(Handlers))
-	local, err := NewMemory(o.Memory, o.ReviveFor, o.Limits)
+	local, err := NewMemory(o.Config.Memory, o.ReviveFor, o.Limits)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +92,7 @@ func (n *Node) share(local *Memory) error {
 	clock, soon := new(redisClock), make(chan struct{}, 1)
 	w := &wire{
 		client: r.client, runner: r.runner, keys: r.keys, seal: r.seal, scripts: loadWireScripts(),
-		deadline: max(c.Deadline, pulseDeadline),
+		deadline: max(c.RedisTimeout, pulseDeadline),
 	}
 	b := &bus{wire: w, clock: clock, started: n.started, log: log, soon: soon, woken: r.waiting.woken, over: n.over}
 	b.registry = &registry{

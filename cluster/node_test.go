@@ -74,9 +74,9 @@ func kindAndWhom(v session.Revocation) string {
 func startPeer(t testing.TB, c Config, name string, edit func(*Options)) (p *peer, stop func()) {
 	t.Helper()
 	p = &peer{log: new(lockedLog), news: make(chan struct{}, 1)}
-	c.Node = name
+	c.NodeName, c.Memory.MaxSessions = name, 1000
 	o := Options{
-		Config: c, Memory: MemoryConfig{MaxRecords: 1000}, ReviveFor: reviveFor, Limits: testRules,
+		Config: c, ReviveFor: reviveFor, Limits: testRules,
 		Version: "v1", Address: ":8080", Logger: p.log.logger(),
 	}
 	if edit != nil {
@@ -198,7 +198,7 @@ func TestWhatIsDoneWhileRedisIsFrozenReachesTheOthers(t *testing.T) {
 	t.Parallel()
 	server := startRedis(t)
 	c := testConfig(server)
-	c.Deadline = time.Second
+	c.RedisTimeout = time.Second
 	a, _ := startPeer(t, c, "a", nil)
 	b, _ := startPeer(t, c, "b", nil)
 	eventually(t, "they know of each other", func() bool { return a.Live() == 2 && b.Live() == 2 })
@@ -389,7 +389,7 @@ func TestANodeAlone(t *testing.T) {
 func TestARedisThatIsAwayAtTheStartIsNoReasonNotToServe(t *testing.T) {
 	t.Parallel()
 	c := DefaultConfig()
-	c.Redis.Addresses, c.Keys = []string{"127.0.0.1:1"}, []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
+	c.Redis.Addresses, c.EncryptionKeys = []string{"127.0.0.1:1"}, []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
 	p, _ := startPeer(t, c, "early", nil)
 	_, err := p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 	if !errors.Is(err, ErrAway) {

@@ -63,7 +63,7 @@ func (r *Redis) waitedFor() map[string]bool {
 
 // RedisParts are what a [Redis] is made of beside its config.
 type RedisParts struct {
-	// ReviveFor is how old a ticket may be that nobody remembers.
+	// ReviveMaxAge is how old a ticket may be that nobody remembers.
 	ReviveFor time.Duration
 	Limits    session.LimitRules
 	// Local serves while Redis is away. The Redis closes it.
@@ -78,19 +78,19 @@ func NewRedis(c Config, p RedisParts) (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
-	seal, err := newKeyring(c.Keys)
+	seal, err := newKeyring(c.EncryptionKeys)
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
 	r := &Redis{
-		client: client, keys: keys{prefix: c.Redis.Prefix}, seal: seal,
-		clocks: &slotClocks{slack: c.Deadline + clockSlack, several: c.Redis.Cluster}, local: p.Local,
+		client: client, keys: keys{prefix: c.Redis.KeyPrefix}, seal: seal,
+		clocks: &slotClocks{slack: c.RedisTimeout + clockSlack, several: c.Redis.Cluster}, local: p.Local,
 		held: newHeldWrites(), back: make(chan struct{}, 1), log: p.Logger,
-		keepFor: c.KeepFor, reviveFor: p.ReviveFor, scripts: loadSessionScripts(),
+		keepFor: c.SessionTTL, reviveFor: p.ReviveFor, scripts: loadSessionScripts(),
 	}
 	r.life, r.end = context.WithCancel(context.Background())
-	r.guard = newGuard(r.probe, c.Deadline, p.Logger)
-	r.batch = newBatch(client, r.guard, c.Deadline, p.Logger)
+	r.guard = newGuard(r.probe, c.RedisTimeout, p.Logger)
+	r.batch = newBatch(client, r.guard, c.RedisTimeout, p.Logger)
 	r.runner = r.batch
 	r.redisLimited = redisLimited{
 		shared: newRedisLimits(r.runner, r.keys, seal.userHash, p.Limits), local: p.Local,
@@ -209,7 +209,7 @@ func (r *Redis) openRecord(id backends.SessionID, sealed []byte) (session.Record
 		}
 	}
 	r.foreign.Do(func() {
-		r.log.Warn("a session's record cannot be read, as if nobody had known it: do all nodes have the same cluster.keys?",
+		r.log.Warn("a session's record cannot be read, as if nobody had known it: do all nodes have the same cluster.encryption_keys?",
 			slog.String("session", id.String()), slog.Any("error", err))
 	})
 	return session.Record{}, err

@@ -147,7 +147,7 @@ func TestARecordOfAnotherKeyIsUnknownAndToldOnce(t *testing.T) {
 	}
 	log := new(lockedLog)
 	other := testConfig(server)
-	other.Keys = []backends.Key{{ID: "b", Secret: "another secret of the cluster"}}
+	other.EncryptionKeys = []backends.Key{{ID: "b", Secret: "another secret of the cluster"}}
 	s := newStore(t, other, log.logger())
 	for i := range 3 {
 		if got := n.look(s, i); got.Found {
@@ -158,7 +158,7 @@ func TestARecordOfAnotherKeyIsUnknownAndToldOnce(t *testing.T) {
 		t.Errorf("it was told %d times", told)
 	}
 	both := testConfig(server)
-	both.Keys = append(other.Keys, both.Keys...)
+	both.EncryptionKeys = append(other.EncryptionKeys, both.EncryptionKeys...)
 	if got := n.look(newStore(t, both, slog.New(slog.DiscardHandler)), 1); got.Record.Decision.User != "Ann" {
 		t.Errorf("with both keys: %+v", got)
 	}
@@ -216,7 +216,7 @@ func TestAKeyOfSomebodyElseIsTold(t *testing.T) {
 // the server comes to them after all.
 func TestAFrozenRedisHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
-	server, n, log := single(t, func(c *Config) { c.Deadline = time.Second })
+	server, n, log := single(t, func(c *Config) { c.RedisTimeout = time.Second })
 	s := n.a.(*Redis) //nolint:forcetypeassert // as made above
 	fence := n.lease(n.a, 1, 0)
 	n.publish(n.a, under(fence, yes(1, opened(5))), false, session.OutcomeStored)
@@ -262,7 +262,7 @@ func TestAFrozenRedisHoldsNobodyUp(t *testing.T) {
 // TestWhatIsDecidedWhileRedisIsAway has a node alone decide, and sees what the others know afterwards.
 func TestWhatIsDecidedWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
-	server, n, _ := single(t, func(c *Config) { c.Deadline = time.Second })
+	server, n, _ := single(t, func(c *Config) { c.RedisTimeout = time.Second })
 	other := newStore(t, testConfig(server), slog.New(slog.DiscardHandler))
 	s, ctx := n.a.(*Redis), t.Context() //nolint:forcetypeassert // as made above
 	o := opened(5)
@@ -323,7 +323,7 @@ func TestRedisByAnACLUser(t *testing.T) {
 	everything(n)
 	must(t, s.probe(t.Context()))
 	c.Redis.Password = "another one"
-	c.Deadline = time.Second
+	c.RedisTimeout = time.Second
 	wrong := newStore(t, c, slog.New(slog.DiscardHandler))
 	if _, err := wrong.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, ErrAway) || !strings.Contains(err.Error(), "WRONGPASS") {
 		t.Errorf("with another password: %v", err)

@@ -88,9 +88,9 @@ func TestRedisByTLS(t *testing.T) {
 		"--tls-ca-cert-file", ca.file, "--tls-auth-clients", "yes")
 
 	c := DefaultConfig()
-	c.Keys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
+	c.EncryptionKeys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
 	c.Redis.Addresses = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
-	c.Deadline = 5 * time.Second
+	c.RedisTimeout = 5 * time.Second
 	c.Redis.TLS = RedisTLSConfig{
 		Enabled: true, TLSConfig: backends.TLSConfig{CAFile: ca.file, CertFile: ours, KeyFile: ourKey, ServerName: "redis.example.com"},
 	}
@@ -112,7 +112,7 @@ func TestRedisByTLS(t *testing.T) {
 			c := c
 			test.edit(&c.Redis.TLS)
 			if !test.want {
-				c.Deadline = time.Second
+				c.RedisTimeout = time.Second
 			}
 			s := newStore(t, c, slog.New(slog.DiscardHandler))
 			_, err := s.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor})

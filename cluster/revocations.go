@@ -181,7 +181,7 @@ func (r *revocations) tellForeign(err error) {
 	r.foreign = true
 	r.mu.Unlock()
 	if !told {
-		r.log.Warn("a revocation was not understood: is a node of another version, or with other cluster.keys, about?",
+		r.log.Warn("a revocation was not understood: is a node of another version, or with other cluster.encryption_keys, about?",
 			slog.Any("error", err))
 	}
 }

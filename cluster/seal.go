@@ -14,7 +14,7 @@ import (
 )
 
 // errSealed is why something could not be opened: its key is not among ours, or it is not what was sealed.
-var errSealed = errors.New("cannot be opened with any of cluster.keys")
+var errSealed = errors.New("cannot be opened with any of cluster.encryption_keys")
 
 // keyring hides what tells of viewers from whoever can read Redis, and keys the hashes that stand in for their names. It
 // is safe for concurrent use.
@@ -47,7 +47,7 @@ func newKeyring(keys []backends.Key) (*keyring, error) {
 		}
 	}
 	if s.first == "" {
-		return nil, errors.New("cluster.keys: none")
+		return nil, errors.New("cluster.encryption_keys: none")
 	}
 	return s, nil
 }
@@ -55,7 +55,7 @@ func newKeyring(keys []backends.Key) (*keyring, error) {
 func derive(k backends.Key, purpose string) ([]byte, error) {
 	key, err := hkdf.Key(sha256.New, []byte(k.Secret.Reveal()), nil, purpose, sha256.Size)
 	if err != nil {
-		return nil, fmt.Errorf("cluster.keys: derive from %q: %w", k.ID, err)
+		return nil, fmt.Errorf("cluster.encryption_keys: derive from %q: %w", k.ID, err)
 	}
 	return key, nil
 }

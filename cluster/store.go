@@ -10,7 +10,7 @@ import (
 )
 
 // ErrAway says that what nodes share cannot be reached, or was not asked because of that. It comes within
-// cluster.deadline.
+// cluster.redis_timeout.
 var ErrAway = errors.New("the cluster's store is away")
 
 // Store is where sessions outlive their actors and where nodes agree on them. [Memory] is one for a node alone, [Redis]

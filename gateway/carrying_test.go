@@ -162,8 +162,8 @@ func TestAPlayerReachesEverythingInEveryMode(t *testing.T) {
 					g := newGate(t, func(c *Config) {
 						o.spelling(spelling, c.Origins["o"].URL)
 						c.Origins["o"].URL += form.prefix
-						c.CORS.AllowOrigins = []string{"https://tv.example.com"}
-						c.Routes[0].Carry = carry
+						c.CORS.AllowedOrigins = []string{"https://tv.example.com"}
+						c.Routes[0].TicketIn = carry
 						if form.edit != nil {
 							form.edit(&c.Routes[0])
 						}
@@ -235,7 +235,7 @@ func TestWhatIsNotOursKeepsItsAddressAndSeesNoTicket(t *testing.T) {
 	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
 		t.Run(carry.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newGate(t, func(c *Config) { c.Routes[0].Carry, c.CORS.AllowOrigins = carry, nil })
+			g := newGate(t, func(c *Config) { c.Routes[0].TicketIn, c.CORS.AllowedOrigins = carry, nil })
 			g.site.files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n" + strings.Join(foreign, "\n") + "\n"
 			got := g.want(t, 200, "/play/a001/index.m3u8?token=1").body
 			if diff := cmp.Diff(foreign, uris(got)); diff != "" {
@@ -248,11 +248,11 @@ func TestWhatIsNotOursKeepsItsAddressAndSeesNoTicket(t *testing.T) {
 func TestCookiesOfTwoChannelsDoNotMeet(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) {
-		c.CORS.AllowOrigins = []string{"https://tv.example.com"}
+		c.CORS.AllowedOrigins = []string{"https://tv.example.com"}
 		c.Routes[0] = RouteConfig{
 			Path: "/live/{user}/{password}/{channel}.m3u8", OriginPath: "/{channel}/index.m3u8",
-			Media: []PlaceConfig{{Path: "/live/{channel}/*", OriginPath: "/{channel}/*"}},
-			Carry: hls.TicketInCookie, Origin: "o", Backend: "b",
+			Media:    []PlaceConfig{{Path: "/live/{channel}/*", OriginPath: "/{channel}/*"}},
+			TicketIn: hls.TicketInCookie, Origin: "o", Backend: "b",
 		}
 	})
 	g.site.answer = func(w http.ResponseWriter, r *http.Request) {
@@ -278,7 +278,7 @@ func TestCookiesOfTwoChannelsDoNotMeet(t *testing.T) {
 func TestATicketsCookieGoesOnlyWhereItBelongs(t *testing.T) {
 	t.Parallel()
 	cookies := func(c *Config) {
-		c.CORS.AllowOrigins, c.Routes[0].Carry = []string{"https://tv.example.com"}, hls.TicketInCookie
+		c.CORS.AllowedOrigins, c.Routes[0].TicketIn = []string{"https://tv.example.com"}, hls.TicketInCookie
 	}
 	cases := map[string]struct {
 		proto string

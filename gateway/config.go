@@ -35,8 +35,8 @@ type Config struct {
 
 // TLSConfig names the certificate of the public listener. Renewed files are taken up without a restart.
 type TLSConfig struct {
-	Certificate string `yaml:"certificate"`
-	Key         string `yaml:"key"`
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
 }
 
 // IdentityConfig is how viewers are told apart.
@@ -50,38 +50,38 @@ type TicketsConfig struct {
 	// Keys verify tickets; the first one signs. A key that is retired moves down the list, and out of it once no
 	// viewer can hold a ticket of it any more.
 	Keys []backends.Key `yaml:"keys"`
-	// ReviveFor is how old a ticket may be whose session nobody remembers.
-	ReviveFor time.Duration `yaml:"revive_for"`
-	// Parameter is the query parameter of the carrying mode query, Cookie the cookie of the mode cookie.
-	Parameter string `yaml:"parameter"`
-	Cookie    string `yaml:"cookie"`
+	// ReviveMaxAge is how old a ticket may be whose session nobody remembers.
+	ReviveMaxAge time.Duration `yaml:"revive_max_age"`
+	// QueryParameter is the query parameter of the carrying mode query, Cookie the cookie of the mode cookie.
+	QueryParameter string `yaml:"query_parameter"`
+	CookieName     string `yaml:"cookie_name"`
 }
 
 // CORSConfig says which pages may play.
 type CORSConfig struct {
-	// AllowOrigins are the origins of pages that may play; "*" is any. Routes that carry the ticket in a cookie need them
+	// AllowedOrigins are the origins of pages that may play; "*" is any. Routes that carry the ticket in a cookie need them
 	// listed, since browsers send no cookie to "*".
-	AllowOrigins []string `yaml:"allow_origins"`
+	AllowedOrigins []string `yaml:"allowed_origins"`
 }
 
 // LimitsConfig bounds what one request, and all of them, may take.
 type LimitsConfig struct {
-	// MaxHeaderBytes bounds a request's line and header, MaxURLBytes its path and query.
-	MaxHeaderBytes int `yaml:"max_header_bytes"`
-	MaxURLBytes    int `yaml:"max_url_bytes"`
-	// MaxRequests is how many requests are served at once; one more is told to come back (503).
-	MaxRequests int `yaml:"max_requests"`
+	// MaxHeaderSize bounds a request's line and header, MaxURLSize its path and query.
+	MaxHeaderSize backends.ByteSize `yaml:"max_header_size"`
+	MaxURLSize    backends.ByteSize `yaml:"max_url_size"`
+	// MaxConcurrentRequests is how many requests are served at once; one more is told to come back (503).
+	MaxConcurrentRequests int `yaml:"max_concurrent_requests"`
 	// ReadTimeout bounds the arrival of a request's header, IdleTimeout a connection's silence between two requests,
-	// WriteStall how long an answer may make no progress.
-	ReadTimeout time.Duration `yaml:"read_timeout"`
-	IdleTimeout time.Duration `yaml:"idle_timeout"`
-	WriteStall  time.Duration `yaml:"write_stall"`
+	// WriteTimeout how long an answer may make no progress.
+	ReadTimeout  time.Duration `yaml:"read_timeout"`
+	IdleTimeout  time.Duration `yaml:"idle_timeout"`
+	WriteTimeout time.Duration `yaml:"write_timeout"`
 }
 
 // DrainConfig is how a node leaves.
 type DrainConfig struct {
-	// Delay is how long it goes on serving after readiness is off, so that balancers notice.
-	Delay time.Duration `yaml:"delay"`
+	// ReadinessDelay is how long it goes on serving after readiness is off, so that balancers notice.
+	ReadinessDelay time.Duration `yaml:"readiness_delay"`
 	// Timeout is how long requests may take to finish after that.
 	Timeout time.Duration `yaml:"timeout"`
 }
@@ -97,17 +97,17 @@ type OriginConfig struct {
 func DefaultConfig() Config {
 	return Config{
 		Listen:  ":8080",
-		Tickets: TicketsConfig{ReviveFor: 6 * time.Hour, Parameter: "ticket", Cookie: "usher_ticket"},
-		CORS:    CORSConfig{AllowOrigins: []string{"*"}},
+		Tickets: TicketsConfig{ReviveMaxAge: 6 * time.Hour, QueryParameter: "ticket", CookieName: "usher_ticket"},
+		CORS:    CORSConfig{AllowedOrigins: []string{"*"}},
 		Limits: LimitsConfig{
-			MaxHeaderBytes: 32 << 10,
-			MaxURLBytes:    8 << 10,
-			MaxRequests:    100_000,
-			ReadTimeout:    10 * time.Second,
-			IdleTimeout:    75 * time.Second,
-			WriteStall:     30 * time.Second,
+			MaxHeaderSize:         32 * backends.KiB,
+			MaxURLSize:            8 * backends.KiB,
+			MaxConcurrentRequests: 100_000,
+			ReadTimeout:           10 * time.Second,
+			IdleTimeout:           75 * time.Second,
+			WriteTimeout:          30 * time.Second,
 		},
-		Drain: DrainConfig{Delay: 5 * time.Second, Timeout: 30 * time.Second},
+		Drain: DrainConfig{ReadinessDelay: 5 * time.Second, Timeout: 30 * time.Second},
 	}
 }
 
@@ -137,7 +137,7 @@ func (c Config) validateListener() error {
 	if _, port, err := net.SplitHostPort(c.Listen); err != nil || port == "" {
 		errs = append(errs, fmt.Errorf(`listen: %q is no address; want "host:port" or ":port"`, c.Listen))
 	}
-	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
 		errs = append(errs, errors.New("tls: certificate and key go together; one of them is missing"))
 	}
 	return errors.Join(errs...)
@@ -152,32 +152,34 @@ func (c Config) validateSecrets() error {
 		errs = append(errs, errors.New("tickets.keys: none; want at least one, such as { id: a, secret: \"file:/etc/usher/ticket.key\" }"))
 	}
 	errs = append(errs, backends.ValidateKeys("tickets.keys", c.Tickets.Keys))
-	if c.Tickets.ReviveFor < time.Minute || c.Tickets.ReviveFor > 30*24*time.Hour {
-		errs = append(errs, fmt.Errorf("tickets.revive_for: %v is out of range; want 1m to 30d", c.Tickets.ReviveFor))
+	if c.Tickets.ReviveMaxAge < time.Minute || c.Tickets.ReviveMaxAge > 30*24*time.Hour {
+		errs = append(errs, fmt.Errorf("tickets.revive_max_age: %v is out of range; want 1m to 30d", c.Tickets.ReviveMaxAge))
 	}
 	token := regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
-	if !token.MatchString(c.Tickets.Parameter) {
-		errs = append(errs, fmt.Errorf("tickets.parameter: %q: want letters, digits, _ and -", c.Tickets.Parameter))
+	if !token.MatchString(c.Tickets.QueryParameter) {
+		errs = append(errs, fmt.Errorf("tickets.query_parameter: %q: want letters, digits, _ and -", c.Tickets.QueryParameter))
 	}
-	if !token.MatchString(c.Tickets.Cookie) {
-		errs = append(errs, fmt.Errorf("tickets.cookie: %q: want letters, digits, _ and -", c.Tickets.Cookie))
+	if !token.MatchString(c.Tickets.CookieName) {
+		errs = append(errs, fmt.Errorf("tickets.cookie_name: %q: want letters, digits, _ and -", c.Tickets.CookieName))
 	}
 	return errors.Join(errs...)
 }
 
 func (c Config) validateLimits() error {
 	var errs []error
-	for _, n := range []struct {
+	for _, s := range []struct {
 		key        string
-		value, low int
+		value, low backends.ByteSize
 	}{
-		{"limits.max_header_bytes", c.Limits.MaxHeaderBytes, 4 << 10},
-		{"limits.max_url_bytes", c.Limits.MaxURLBytes, 256},
-		{"limits.max_requests", c.Limits.MaxRequests, 1},
+		{"limits.max_header_size", c.Limits.MaxHeaderSize, 4 * backends.KiB},
+		{"limits.max_url_size", c.Limits.MaxURLSize, 256},
 	} {
-		if n.value < n.low {
-			errs = append(errs, fmt.Errorf("%s: %d is too small; want at least %d", n.key, n.value, n.low))
+		if s.value < s.low {
+			errs = append(errs, fmt.Errorf("%s: %v is too small; want at least %v", s.key, s.value, s.low))
 		}
+	}
+	if c.Limits.MaxConcurrentRequests < 1 {
+		errs = append(errs, fmt.Errorf("limits.max_concurrent_requests: %d is too small; want at least 1", c.Limits.MaxConcurrentRequests))
 	}
 	for _, d := range []struct {
 		key        string
@@ -185,8 +187,8 @@ func (c Config) validateLimits() error {
 	}{
 		{"limits.read_timeout", c.Limits.ReadTimeout, time.Second},
 		{"limits.idle_timeout", c.Limits.IdleTimeout, time.Second},
-		{"limits.write_stall", c.Limits.WriteStall, time.Second},
-		{"drain.delay", c.Drain.Delay, 0},
+		{"limits.write_timeout", c.Limits.WriteTimeout, time.Second},
+		{"drain.readiness_delay", c.Drain.ReadinessDelay, 0},
 		{"drain.timeout", c.Drain.Timeout, time.Second},
 	} {
 		if d.value < d.low {
@@ -198,9 +200,9 @@ func (c Config) validateLimits() error {
 
 func (c Config) validateCORS() error {
 	var errs []error
-	for i, o := range c.CORS.AllowOrigins {
+	for i, o := range c.CORS.AllowedOrigins {
 		if u, err := url.Parse(o); o != "*" && (err != nil || u.Host == "" || u.Path != "") {
-			errs = append(errs, fmt.Errorf(`cors.allow_origins[%d]: %q: want "*" or an origin such as "https://tv.example.com"`, i, o))
+			errs = append(errs, fmt.Errorf(`cors.allowed_origins[%d]: %q: want "*" or an origin such as "https://tv.example.com"`, i, o))
 		}
 	}
 	return errors.Join(errs...)

@@ -30,7 +30,7 @@ func TestConfigNamesWhatCannotWork(t *testing.T) {
 		"listen without a port":   {func(c *Config) { c.Listen = "127.0.0.1" }, `listen: "127.0.0.1" is no address; want "host:port" or ":port"`},
 		"listen on an empty port": {func(c *Config) { c.Listen = "127.0.0.1:" }, `listen: "127.0.0.1:" is no address; want "host:port" or ":port"`},
 		"listen on bare IPv6":     {func(c *Config) { c.Listen = "::1" }, `listen: "::1" is no address; want "host:port" or ":port"`},
-		"half a certificate":      {func(c *Config) { c.TLS.Key = "key.pem" }, "tls: certificate and key go together; one of them is missing"},
+		"half a certificate":      {func(c *Config) { c.TLS.KeyFile = "key.pem" }, "tls: certificate and key go together; one of them is missing"},
 
 		"a short identity":    {func(c *Config) { c.Identity.Secret = "short" }, "identity.secret: has 5 bytes; want at least 16, the same on every node"},
 		"no ticket keys":      {func(c *Config) { c.Tickets.Keys = nil }, `tickets.keys: none; want at least one, such as { id: a, secret: "file:/etc/usher/ticket.key" }`},
@@ -43,22 +43,22 @@ func TestConfigNamesWhatCannotWork(t *testing.T) {
 			func(c *Config) { c.Tickets.Keys = append(c.Tickets.Keys, c.Tickets.Keys[0]) },
 			`tickets.keys[1].id: "a": want 1 to 16 letters and digits, unlike any other key's`,
 		},
-		"no revival":            {func(c *Config) { c.Tickets.ReviveFor = 0 }, "tickets.revive_for: 0s is out of range; want 1m to 30d"},
-		"revival for ever":      {func(c *Config) { c.Tickets.ReviveFor = 721 * time.Hour }, "tickets.revive_for: 721h0m0s is out of range; want 1m to 30d"},
-		"a parameter of signs":  {func(c *Config) { c.Tickets.Parameter = "a&b" }, `tickets.parameter: "a&b": want letters, digits, _ and -`},
-		"a cookie without name": {func(c *Config) { c.Tickets.Cookie = "" }, `tickets.cookie: "": want letters, digits, _ and -`},
+		"no revival":            {func(c *Config) { c.Tickets.ReviveMaxAge = 0 }, "tickets.revive_max_age: 0s is out of range; want 1m to 30d"},
+		"revival for ever":      {func(c *Config) { c.Tickets.ReviveMaxAge = 721 * time.Hour }, "tickets.revive_max_age: 721h0m0s is out of range; want 1m to 30d"},
+		"a parameter of signs":  {func(c *Config) { c.Tickets.QueryParameter = "a&b" }, `tickets.query_parameter: "a&b": want letters, digits, _ and -`},
+		"a cookie without name": {func(c *Config) { c.Tickets.CookieName = "" }, `tickets.cookie_name: "": want letters, digits, _ and -`},
 
-		"small headers":      {func(c *Config) { c.Limits.MaxHeaderBytes = 100 }, "limits.max_header_bytes: 100 is too small; want at least 4096"},
-		"short URLs":         {func(c *Config) { c.Limits.MaxURLBytes = 100 }, "limits.max_url_bytes: 100 is too small; want at least 256"},
-		"no requests":        {func(c *Config) { c.Limits.MaxRequests = 0 }, "limits.max_requests: 0 is too small; want at least 1"},
+		"small headers":      {func(c *Config) { c.Limits.MaxHeaderSize = 100 }, "limits.max_header_size: 100B is too small; want at least 4KiB"},
+		"short URLs":         {func(c *Config) { c.Limits.MaxURLSize = 100 }, "limits.max_url_size: 100B is too small; want at least 256B"},
+		"no requests":        {func(c *Config) { c.Limits.MaxConcurrentRequests = 0 }, "limits.max_concurrent_requests: 0 is too small; want at least 1"},
 		"no time to read":    {func(c *Config) { c.Limits.ReadTimeout = 0 }, "limits.read_timeout: 0s is too short; want at least 1s"},
 		"no time to idle":    {func(c *Config) { c.Limits.IdleTimeout = 0 }, "limits.idle_timeout: 0s is too short; want at least 1s"},
-		"no time to write":   {func(c *Config) { c.Limits.WriteStall = time.Millisecond }, "limits.write_stall: 1ms is too short; want at least 1s"},
-		"a drain in reverse": {func(c *Config) { c.Drain.Delay = -1 }, "drain.delay: -1ns is too short; want at least 0s"},
+		"no time to write":   {func(c *Config) { c.Limits.WriteTimeout = time.Millisecond }, "limits.write_timeout: 1ms is too short; want at least 1s"},
+		"a drain in reverse": {func(c *Config) { c.Drain.ReadinessDelay = -1 }, "drain.readiness_delay: -1ns is too short; want at least 0s"},
 		"no time to drain":   {func(c *Config) { c.Drain.Timeout = 0 }, "drain.timeout: 0s is too short; want at least 1s"},
 
-		"a page without scheme": {func(c *Config) { c.CORS.AllowOrigins = []string{"*", "tv.example.com"} }, `cors.allow_origins[1]: "tv.example.com": want "*" or an origin such as "https://tv.example.com"`},
-		"a page with a path":    {func(c *Config) { c.CORS.AllowOrigins = []string{"https://tv.example.com/"} }, `cors.allow_origins[0]: "https://tv.example.com/": want "*" or an origin such as "https://tv.example.com"`},
+		"a page without scheme": {func(c *Config) { c.CORS.AllowedOrigins = []string{"*", "tv.example.com"} }, `cors.allowed_origins[1]: "tv.example.com": want "*" or an origin such as "https://tv.example.com"`},
+		"a page with a path":    {func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com/"} }, `cors.allowed_origins[0]: "https://tv.example.com/": want "*" or an origin such as "https://tv.example.com"`},
 
 		"no origins": {
 			func(c *Config) { c.Origins = nil },
@@ -80,29 +80,31 @@ func TestConfigNamesWhatCannotWork(t *testing.T) {
 		"a media path that is bad":   {route(func(r *RouteConfig) { r.Media = []PlaceConfig{{Path: "/a/{channel}"}, {Path: "/b"}} }), `routes[0].media[1].path: "/b" needs a {channel}`},
 		"a route to no origin":       {route(func(r *RouteConfig) { r.Origin = "x" }), `routes[0].origin: "x" is not among origins`},
 		"a route to no backend":      {route(func(r *RouteConfig) { r.Backend = "x" }), `routes[0].backend: "x" is not among backends`},
-		"an unknown fact":            {route(func(r *RouteConfig) { r.Identity = []string{"address", "mac"} }), `routes[0].identity[1]: "mac" is unknown; want one of address, user_agent, playback_session`},
+		"an unknown fact":            {route(func(r *RouteConfig) { r.IdentityFields = []string{"address", "mac"} }), `routes[0].identity_fields[1]: "mac" is unknown; want one of address, user_agent, playback_session`},
 		"a host with a port":         {route(func(r *RouteConfig) { r.Hosts = []string{"tv.example.com", "tv.example.com:8080"} }), `routes[0].hosts[1]: "tv.example.com:8080": want a host name without scheme and port`},
 		"a host with a scheme":       {route(func(r *RouteConfig) { r.Hosts = []string{"https://tv.example.com"} }), `routes[0].hosts[0]: "https://tv.example.com": want a host name without scheme and port`},
 		"a host of nothing":          {route(func(r *RouteConfig) { r.Hosts = []string{""} }), `routes[0].hosts[0]: "": want a host name without scheme and port`},
 		"cookies for any page": {
-			route(func(r *RouteConfig) { r.Carry = hls.TicketInCookie }),
-			`routes[0].carry: cookie needs cors.allow_origins to list the players' origins; browsers send no cookie to "*"`,
+			route(func(r *RouteConfig) { r.TicketIn = hls.TicketInCookie }),
+			`routes[0].ticket_in: cookie needs cors.allowed_origins to list the players' origins; browsers send no cookie to "*"`,
 		},
 		"a required one that is none": {
-			route(func(r *RouteConfig) { r.Credentials, r.Required = []string{"token"}, []string{"token", "tokne"} }),
-			`routes[0].required[1]: "tokne" is no credential of the route's`,
+			route(func(r *RouteConfig) {
+				r.Credentials, r.RequiredCredentials = []string{"token"}, []string{"token", "tokne"}
+			}),
+			`routes[0].required_credentials[1]: "tokne" is no credential of the route's`,
 		},
 		"a required one that is ignored": {
-			route(func(r *RouteConfig) { r.IgnoreQuery, r.Required = []string{"token"}, []string{"token"} }),
-			`routes[0].required[0]: "token" is no credential of the route's`,
+			route(func(r *RouteConfig) { r.IgnoreQuery, r.RequiredCredentials = []string{"token"}, []string{"token"} }),
+			`routes[0].required_credentials[0]: "token" is no credential of the route's`,
 		},
-		"a device by no name":         {route(func(r *RouteConfig) { r.Device = []string{"mac", ""} }), `routes[0].device[1]: "": want the name of a query parameter or of a header field`},
-		"a device by a pair":          {route(func(r *RouteConfig) { r.Device = []string{"mac=1"} }), `routes[0].device[0]: "mac=1": want the name of a query parameter or of a header field`},
-		"a device by one thing twice": {route(func(r *RouteConfig) { r.Device = []string{"mac", "sn", "mac"} }), `routes[0].device[2]: "mac" is named twice`},
+		"a device by no name":         {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac", ""} }), `routes[0].device_fields[1]: "": want the name of a query parameter or of a header field`},
+		"a device by a pair":          {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac=1"} }), `routes[0].device_fields[0]: "mac=1": want the name of a query parameter or of a header field`},
+		"a device by one thing twice": {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac", "sn", "mac"} }), `routes[0].device_fields[2]: "mac" is named twice`},
 		"required ones of every kind": {
 			route(func(r *RouteConfig) {
 				r.Path, r.Credentials, r.CredentialHeaders = "/{user}/{channel}/*", []string{"token"}, []string{"X-Device"}
-				r.Required = []string{"token", "user", "x-device"}
+				r.RequiredCredentials = []string{"token", "user", "x-device"}
 			}), "",
 		},
 		"all that is wrong at once": {

@@ -17,7 +17,7 @@ func (g *Gateway) cors(carry hls.TicketTransport, v *View, a *Answer) {
 	if from == "" && carry != hls.TicketInNone { // only there a cache in front gives one viewer's answer to another
 		return
 	}
-	allowed := g.o.Config.CORS.AllowOrigins
+	allowed := g.o.Config.CORS.AllowedOrigins
 	switch {
 	case slices.Contains(allowed, "*"):
 		a.set("Access-Control-Allow-Origin", "*")

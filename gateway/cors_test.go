@@ -37,7 +37,7 @@ func TestOnlyListedPagesMayReadAnswersAndRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, func(c *Config) {
-				c.CORS.AllowOrigins, c.Routes[0].Carry, c.Routes[0].Required = tc.allowed, tc.carry, []string{"token"}
+				c.CORS.AllowedOrigins, c.Routes[0].TicketIn, c.Routes[0].RequiredCredentials = tc.allowed, tc.carry, []string{"token"}
 			})
 			var fields []string
 			if tc.page != "" {
@@ -60,7 +60,7 @@ func TestOnlyListedPagesMayReadAnswersAndRefusals(t *testing.T) {
 
 func TestAPreflightOfAnotherPageAllowsItNothing(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.CORS.AllowOrigins = []string{"https://tv.example.com"} })
+	g := newGate(t, func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com"} })
 	got := g.do(t, http.MethodOptions, "/play/a001/index.m3u8", "Origin: https://evil.example.com", "Access-Control-Request-Method: GET")
 	if a := got.header.Get("Access-Control-Allow-Origin"); got.status != 204 || a != "" {
 		t.Errorf("got %d with Access-Control-Allow-Origin %q, want 204 without", got.status, a)

@@ -109,7 +109,7 @@ func parameter(query, name string) string {
 
 // missing is the first credential that the route requires and the viewer did not show, or "".
 func (r *route) missing(c *backends.Credentials) string {
-	for _, name := range r.config.Required {
+	for _, name := range r.config.RequiredCredentials {
 		if hasParameter(c.Query, name) || slices.ContainsFunc(c.Headers, func(h backends.Header) bool {
 			return strings.EqualFold(h.Name, name)
 		}) {

@@ -45,7 +45,7 @@ func TestATicketSharedWithACrowdServesOnlySoMany(t *testing.T) {
 
 func TestTheExcessOfACrowdNeedsRequiredCredentials(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
+	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
 	uri := "/~" + g.ticket(t, "a001") + "/play/a001/index.m3u8"
 	for i := range g.o.MaxAddresses {
 		g.want(t, 200, uri, network(i))
@@ -103,7 +103,7 @@ func TestTheExcessOfACrowdWithCredentialsAreSessionsOfTheirOwn(t *testing.T) {
 
 func TestAViewerKeepsTheTicketThatHeCameWith(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].Carry = hls.TicketInQuery })
+	g := newGate(t, func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery })
 	first := uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)[0]
 	_, ticket, _ := strings.Cut(first, "ticket=")
 	// The session is opened anew by his credentials, on a node that never heard of it.

@@ -29,9 +29,9 @@ const warnEvery = time.Minute
 // openDoor completes a route for an edge. Errors begin with the key within the route.
 func (r *route) openDoor() error {
 	c := r.config.Edge
-	r.door = &door{dialect: c.Dialect, recognise: c.Recognise.For(c.Dialect), networks: c.Networks}
+	r.door = &door{dialect: c.Dialect, recognise: c.MatchBy.For(c.Dialect), networks: c.Networks}
 	if r.door.recognise == authz.RecogniseCookie {
-		r.config.Carry = hls.TicketInCookie
+		r.config.TicketIn = hls.TicketInCookie
 	}
 	if c.Dialect != authz.Envoy {
 		at, err := parsePath(r.config.Path)
@@ -82,7 +82,7 @@ func (r *route) margin() time.Duration {
 	if r.door == nil {
 		return 0
 	}
-	return r.config.Edge.Margin
+	return r.config.Edge.ExtraLifetime
 }
 
 // edgeTarget is what a viewer wants at an edge. The channel is as the edge names it, else as the viewer's path does.

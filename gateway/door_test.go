@@ -252,10 +252,10 @@ func TestAMediaRouteHasNoMarginAndOneForEdgesItsOwn(t *testing.T) {
 		t.Errorf("media: got %v, %v", media.margin(), err)
 	}
 	var c EdgeConfig
-	if c.SetDefaults(); c.Margin != time.Minute {
-		t.Errorf("the default margin: got %v", c.Margin)
+	if c.SetDefaults(); c.ExtraLifetime != time.Minute {
+		t.Errorf("the default margin: got %v", c.ExtraLifetime)
 	}
-	r, err := newRoute(edgeRoute(authz.Astra, func(r *RouteConfig) { r.Edge.Margin = time.Hour }), nil)
+	r, err := newRoute(edgeRoute(authz.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = time.Hour }), nil)
 	if err != nil || r.margin() != time.Hour {
 		t.Errorf("an edge's: got %v, %v", r.margin(), err)
 	}

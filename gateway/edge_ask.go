@@ -279,7 +279,7 @@ func (g *Gateway) identifyAtEdge(v *visit, a *Answer) bool {
 			v.claims, v.byTicket = g.verify(ticket, &v.target)
 		}
 	}
-	v.credentials = credentialsOf(&v.target, v.view, v.view.Query, g.o.Config.Tickets.Parameter)
+	v.credentials = credentialsOf(&v.target, v.view, v.view.Query, g.o.Config.Tickets.QueryParameter)
 	if v.byTicket {
 		v.id = v.claims.id
 		if !v.mayOpen() || r.missing(&v.credentials) != "" {

@@ -103,7 +103,7 @@ func TestAViewersMethodDecidesWhatIsAsked(t *testing.T) {
 		} {
 			t.Run(d.String()+" "+method, func(t *testing.T) {
 				t.Parallel()
-				g := newEdgeGate(t, nil, edgeRoute(d, func(r *RouteConfig) { r.Required = []string{"token"} }))
+				g := newEdgeGate(t, nil, edgeRoute(d, func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 				got := g.wantAsked(t, d, tc.status, atEdge{uri: "/play/a001/index.m3u8?token=1", method: method})
 				if n := len(g.room.arrived()); n != tc.arrived || got.body != tc.body {
 					t.Errorf("%d arrived, answered %q; want %d, %q", n, got.body, tc.arrived, tc.body)
@@ -310,7 +310,7 @@ func TestACheckOfAnEdgesRouteAsksWhatTheEdgeWouldHaveAsked(t *testing.T) {
 	for _, d := range everyDialect() {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			r := edgeRoute(d, func(r *RouteConfig) { r.Required, r.Hosts = []string{"token"}, []string{"tv.example.com"} })
+			r := edgeRoute(d, func(r *RouteConfig) { r.RequiredCredentials, r.Hosts = []string{"token"}, []string{"tv.example.com"} })
 			g := newEdgeGate(t, nil, r)
 			v := atEdge{uri: "/play/a001/index.m3u8?token=1", host: "tv.example.com", scheme: "http"}
 			if d == authz.Flussonic || d == authz.Astra {
@@ -346,7 +346,7 @@ func TestARouteForEdgesHasNoCarryOfItsOwn(t *testing.T) {
 		authz.RecogniseDefault: hls.TicketInPath, authz.RecogniseCookie: hls.TicketInCookie, authz.RecogniseNobody: hls.TicketInPath,
 	} {
 		g := newEdgeGate(t, nil, edgeRoute(authz.Nginx, recognise(how)))
-		if got := g.routes[0].config.Carry; got != want {
+		if got := g.routes[0].config.TicketIn; got != want {
 			t.Errorf("%v: got %v, want %v", how, got, want)
 		}
 	}

@@ -20,16 +20,16 @@ type EdgeConfig struct {
 	// ViewerPath is the pattern that viewers' paths match at the edge, such as "/play/{channel}/*", with credentials in
 	// it as in a media route's path. Empty: the channel is as the edge names it, or else the whole path.
 	ViewerPath string `yaml:"viewer_path"`
-	// Recognise is how requests without credentials are told to be a viewer's.
-	Recognise authz.Recognition `yaml:"recognise"`
-	// Margin is how long a session outlasts the validity of its decision, counted from when the edge last asked.
-	Margin time.Duration `yaml:"margin"`
+	// MatchBy is how requests without credentials are told to be a viewer's.
+	MatchBy authz.Recognition `yaml:"match_by"`
+	// ExtraLifetime is how long a session outlasts the validity of its decision, counted from when the edge last asked.
+	ExtraLifetime time.Duration `yaml:"extra_lifetime"`
 	// PublishBackend is who decides whether somebody may send a stream, where the edge asks that too; empty: nobody may.
 	PublishBackend string `yaml:"publish_backend"`
 }
 
 // SetDefaults is for the section of a route.
-func (c *EdgeConfig) SetDefaults() { c.Margin = time.Minute }
+func (c *EdgeConfig) SetDefaults() { c.ExtraLifetime = time.Minute }
 
 // minMargin is so long that an edge which asks again when a decision has ended finds the session.
 const minMargin = 10 * time.Second
@@ -48,20 +48,20 @@ func (r RouteConfig) validateEdge(key string, hasBackend func(string) bool) erro
 	wrong(len(c.Networks) == 0, "edge.networks: none; want those of the edge, such as [ 192.0.2.10/32 ]")
 	wrong(c.ViewerPath == "" && c.Dialect >= authz.Nginx,
 		`edge.viewer_path: missing; want the pattern of viewers' paths at the edge, such as "/play/{channel}/*"`)
-	wrong(c.Margin < minMargin, "edge.margin: %v is too short; want at least %v", c.Margin, minMargin)
+	wrong(c.ExtraLifetime < minMargin, "edge.extra_lifetime: %v is too short; want at least %v", c.ExtraLifetime, minMargin)
 	wrong(c.PublishBackend != "" && !hasBackend(c.PublishBackend),
 		"edge.publish_backend: %q is not among backends", c.PublishBackend)
 	wrong(c.PublishBackend != "" && c.Dialect != authz.Flussonic,
 		"edge.publish_backend: only flussonic asks about publishing, not %s", c.Dialect)
 	wrong(c.Dialect == authz.Envoy && r.Path != "", "path: envoy asks at ext_authz.listen; leave it out")
-	wrong(c.Recognise == authz.RecogniseCookie && c.Dialect.KeepsSessions(),
-		"edge.recognise: cookie cannot be: %s passes none on to viewers", c.Dialect)
+	wrong(c.MatchBy == authz.RecogniseCookie && c.Dialect.KeepsSessions(),
+		"edge.match_by: cookie cannot be: %s passes none on to viewers", c.Dialect)
 	wrong(c.Dialect.KeepsSessions() && len(r.CredentialHeaders) > 0,
 		"credential_headers: %s passes none of a viewer's on", c.Dialect)
-	wrong(c.Dialect.KeepsSessions() && slices.Contains(r.Identity, identityPlayback),
-		"identity: %s: %s passes no header of a viewer's on", identityPlayback, c.Dialect)
-	wrong(!c.Dialect.KeepsSessions() && slices.Contains(r.Identity, identityEdgeSession),
-		"identity: %s: %s has no sessions of its own", identityEdgeSession, c.Dialect)
+	wrong(c.Dialect.KeepsSessions() && slices.Contains(r.IdentityFields, identityPlayback),
+		"identity_fields: %s: %s passes no header of a viewer's on", identityPlayback, c.Dialect)
+	wrong(!c.Dialect.KeepsSessions() && slices.Contains(r.IdentityFields, identityEdgeSession),
+		"identity_fields: %s: %s has no sessions of its own", identityEdgeSession, c.Dialect)
 	for _, field := range []struct {
 		key string
 		set bool
@@ -69,7 +69,7 @@ func (r RouteConfig) validateEdge(key string, hasBackend func(string) bool) erro
 		{"origin", r.Origin != ""},
 		{"origin_path", r.OriginPath != ""},
 		{"media", len(r.Media) > 0},
-		{"carry", r.Carry != hls.TicketInPath},
+		{"ticket_in", r.TicketIn != hls.TicketInPath},
 		{"forward_query", len(r.ForwardQuery) > 0},
 	} {
 		wrong(field.set, "%s: has no place beside edge, whose media server serves the media", field.key)

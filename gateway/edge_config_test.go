@@ -25,13 +25,13 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 		"envoy as it should be":        {authz.Envoy, func(*RouteConfig) {}, ""},
 		"astra with all that it may have": {authz.Astra, func(r *RouteConfig) {
 			r.Path, r.Edge.ViewerPath, r.Hosts = "/ask/*", "/{user}/{channel}/*", []string{"tv.example.com"}
-			r.Identity = []string{"address", "user_agent", "edge_session"}
-			r.Credentials, r.Required, r.IgnoreQuery = []string{"token"}, []string{"token", "user"}, []string{"x"}
-			r.CredentialsEverywhere, r.Edge.Recognise = true, authz.RecogniseAddressAgent
+			r.IdentityFields = []string{"address", "user_agent", "edge_session"}
+			r.Credentials, r.RequiredCredentials, r.IgnoreQuery = []string{"token"}, []string{"token", "user"}, []string{"x"}
+			r.CredentialsEverywhere, r.Edge.MatchBy = true, authz.RecogniseAddressAgent
 		}, ""},
 		"flussonic that asks about publishing": {authz.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }, ""},
 		"nginx with cookies":                   {authz.Nginx, recognise(authz.RecogniseCookie), ""},
-		"the least margin":                     {authz.Astra, func(r *RouteConfig) { r.Edge.Margin = minMargin }, ""},
+		"the least margin":                     {authz.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = minMargin }, ""},
 
 		"no dialect": {
 			authz.Astra, func(r *RouteConfig) { r.Edge.Dialect = authz.NoDialect },
@@ -58,20 +58,20 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 			"routes[0].credential_headers: alta passes none of a viewer's on",
 		},
 		"playback sessions of whom no header comes": {
-			authz.Flussonic, func(r *RouteConfig) { r.Identity = []string{"playback_session"} },
-			"routes[0].identity: playback_session: flussonic passes no header of a viewer's on",
+			authz.Flussonic, func(r *RouteConfig) { r.IdentityFields = []string{"playback_session"} },
+			"routes[0].identity_fields: playback_session: flussonic passes no header of a viewer's on",
 		},
 		"edge sessions of who has none": {
-			authz.Nginx, func(r *RouteConfig) { r.Identity = []string{"edge_session"} },
-			"routes[0].identity: edge_session: nginx has no sessions of its own",
+			authz.Nginx, func(r *RouteConfig) { r.IdentityFields = []string{"edge_session"} },
+			"routes[0].identity_fields: edge_session: nginx has no sessions of its own",
 		},
 		"no margin": {
-			authz.Astra, func(r *RouteConfig) { r.Edge.Margin = 0 },
-			"routes[0].edge.margin: 0s is too short; want at least 10s",
+			authz.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = 0 },
+			"routes[0].edge.extra_lifetime: 0s is too short; want at least 10s",
 		},
 		"a margin in reverse": {
-			authz.Astra, func(r *RouteConfig) { r.Edge.Margin = -time.Minute },
-			"routes[0].edge.margin: -1m0s is too short; want at least 10s",
+			authz.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = -time.Minute },
+			"routes[0].edge.extra_lifetime: -1m0s is too short; want at least 10s",
 		},
 		"publishing by no backend": {
 			authz.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "x" },
@@ -87,11 +87,11 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 		},
 		"cookies of astra's": {
 			authz.Astra, recognise(authz.RecogniseCookie),
-			"routes[0].edge.recognise: cookie cannot be: astra passes none on to viewers",
+			"routes[0].edge.match_by: cookie cannot be: astra passes none on to viewers",
 		},
 		"cookies of flussonic's": {
 			authz.Flussonic, recognise(authz.RecogniseCookie),
-			"routes[0].edge.recognise: cookie cannot be: flussonic passes none on to viewers",
+			"routes[0].edge.match_by: cookie cannot be: flussonic passes none on to viewers",
 		},
 		"an origin": {
 			authz.Nginx, func(r *RouteConfig) { r.Origin = "o" },
@@ -106,8 +106,8 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 			"routes[0].media: has no place beside edge, whose media server serves the media",
 		},
 		"a way to carry the ticket": {
-			authz.Nginx, func(r *RouteConfig) { r.Carry = hls.TicketInQuery },
-			"routes[0].carry: has no place beside edge, whose media server serves the media",
+			authz.Nginx, func(r *RouteConfig) { r.TicketIn = hls.TicketInQuery },
+			"routes[0].ticket_in: has no place beside edge, whose media server serves the media",
 		},
 		"a query for the origin": {
 			authz.Nginx, func(r *RouteConfig) { r.ForwardQuery = []string{"start"} },
@@ -131,8 +131,8 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 			`routes[0].backend: "" is not among backends`,
 		},
 		"an unknown fact": {
-			authz.Astra, func(r *RouteConfig) { r.Identity = []string{"session"} },
-			`routes[0].identity[0]: "session" is unknown; want one of address, user_agent, playback_session, edge_session`,
+			authz.Astra, func(r *RouteConfig) { r.IdentityFields = []string{"session"} },
+			`routes[0].identity_fields[0]: "session" is unknown; want one of address, user_agent, playback_session, edge_session`,
 		},
 		"a host with a port": {
 			authz.Nginx, func(r *RouteConfig) { r.Hosts = []string{"a:80"} },
@@ -140,9 +140,9 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 		},
 		"a required one of the edge's path instead of the viewers'": {
 			authz.Nginx, func(r *RouteConfig) {
-				r.Edge.ViewerPath, r.Credentials, r.Required = "/{user}/{channel}/*", []string{"token"}, []string{"user", "password"}
+				r.Edge.ViewerPath, r.Credentials, r.RequiredCredentials = "/{user}/{channel}/*", []string{"token"}, []string{"user", "password"}
 			},
-			`routes[0].required[1]: "password" is no credential of the route's`,
+			`routes[0].required_credentials[1]: "password" is no credential of the route's`,
 		},
 		"all that is wrong at once": {
 			authz.Envoy, func(r *RouteConfig) {
@@ -150,7 +150,7 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 			},
 			"routes[0].edge.networks: none; want those of the edge, such as [ 192.0.2.10/32 ]\n" +
 				`routes[0].edge.viewer_path: missing; want the pattern of viewers' paths at the edge, such as "/play/{channel}/*"` + "\n" +
-				"routes[0].edge.margin: 0s is too short; want at least 10s\n" +
+				"routes[0].edge.extra_lifetime: 0s is too short; want at least 10s\n" +
 				`routes[0].edge.publish_backend: "y" is not among backends` + "\n" +
 				"routes[0].edge.publish_backend: only flussonic asks about publishing, not envoy\n" +
 				"routes[0].path: envoy asks at ext_authz.listen; leave it out\n" +
@@ -176,8 +176,8 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 func TestARouteWithoutAnEdgeKnowsNoEdgesSession(t *testing.T) {
 	t.Parallel()
 	c := testConfig("http://10.0.0.5:8000")
-	c.Routes[0].Identity = []string{"edge_session"}
-	want := `routes[0].identity[0]: "edge_session" is unknown; want one of address, user_agent, playback_session`
+	c.Routes[0].IdentityFields = []string{"edge_session"}
+	want := `routes[0].identity_fields[0]: "edge_session" is unknown; want one of address, user_agent, playback_session`
 	if err := c.Validate(func(string) bool { return true }); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -15,7 +15,7 @@ import (
 
 // identity is an edit of edgeRoute's.
 func identity(facts ...string) func(*RouteConfig) {
-	return func(r *RouteConfig) { r.Identity = facts }
+	return func(r *RouteConfig) { r.IdentityFields = facts }
 }
 
 func TestAnEdgesSessionIsNeverIdentityByItself(t *testing.T) {
@@ -96,7 +96,7 @@ func TestRequiredCredentialsAreAskedForInEveryDialect(t *testing.T) {
 	for _, d := range everyDialect() {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newEdgeGate(t, nil, edgeRoute(d, func(r *RouteConfig) { r.Required = []string{"token"} }))
+			g := newEdgeGate(t, nil, edgeRoute(d, func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 			for _, query := range []string{"", "?token=", "?x=1", "?Token=1"} {
 				got := g.wantAsked(t, d, http.StatusForbidden, atEdge{uri: "/play/a001/index.m3u8" + query})
 				if want := "the credential token is missing\n"; got.body != want && !d.KeepsSessions() {

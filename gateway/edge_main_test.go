@@ -32,7 +32,7 @@ func proxies() []authz.Dialect { return []authz.Dialect{authz.Nginx, authz.Forwa
 // edgeRoute is a route for edges on the test's own machine, at the door /auth.
 func edgeRoute(d authz.Dialect, edits ...func(*RouteConfig)) RouteConfig {
 	r := RouteConfig{Path: "/auth", Backend: "b", Edge: &EdgeConfig{
-		Dialect: d, Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Margin: 90 * time.Second,
+		Dialect: d, Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, ExtraLifetime: 90 * time.Second,
 	}}
 	if d == authz.Envoy {
 		r.Path = ""
@@ -48,7 +48,7 @@ func edgeRoute(d authz.Dialect, edits ...func(*RouteConfig)) RouteConfig {
 
 // recognise is an edit of edgeRoute's.
 func recognise(how authz.Recognition) func(*RouteConfig) {
-	return func(r *RouteConfig) { r.Edge.Recognise = how }
+	return func(r *RouteConfig) { r.Edge.MatchBy = how }
 }
 
 // edgeGate is a gate without an origin that edges ask.

@@ -14,7 +14,7 @@ import (
 func TestWhoWatchesIsNotRecognisedAsWhoPublishes(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(authz.Flussonic, recognise(authz.RecogniseAddressAgent), func(r *RouteConfig) {
-		r.Edge.PublishBackend, r.Required = "p", []string{"token"}
+		r.Edge.PublishBackend, r.RequiredCredentials = "p", []string{"token"}
 	}))
 	g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
 		if a.Request.Backend == "p" {
@@ -62,7 +62,7 @@ func TestAViewersLongQueryIsARefusalInTheEdgesWords(t *testing.T) {
 func TestABusyNodeAnswersInTheEdgesWords(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[authz.Dialect]int{authz.Astra: 403, authz.Nginx: 403, authz.Flussonic: 500, authz.ForwardAuth: 503} {
-		g := newEdgeGate(t, func(c *Config) { c.Limits.MaxRequests = 1 }, edgeRoute(d))
+		g := newEdgeGate(t, func(c *Config) { c.Limits.MaxConcurrentRequests = 1 }, edgeRoute(d))
 		g.handler.serving.Add(1)
 		if got := g.ask(t, d, atEdge{uri: "/play/a001/index.m3u8?token=1"}); got.status != want {
 			t.Errorf("%s: got %d, want %d", d, got.status, want)
@@ -92,7 +92,7 @@ func TestASegmentOfOneTooManyOpensNothing(t *testing.T) {
 
 func TestViewersWithoutAddressAreNotAlike(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(authz.Alta, recognise(authz.RecogniseAddressAgent), func(r *RouteConfig) { r.Required = []string{"token"} }))
+	g := newEdgeGate(t, nil, edgeRoute(authz.Alta, recognise(authz.RecogniseAddressAgent), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 	g.want(t, 200, "/auth?token=1", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC")
 	g.want(t, 403, "/auth", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC")
 }
@@ -111,7 +111,7 @@ func TestARefusedViewerLearnsNoUser(t *testing.T) {
 // path;params
 func TestAPlaylistIsOneWithParametersToo(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(authz.Nginx, recognise(authz.RecognisePlaylistsOnly), func(r *RouteConfig) { r.Required = []string{"token"} }))
+	g := newEdgeGate(t, nil, edgeRoute(authz.Nginx, recognise(authz.RecognisePlaylistsOnly), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 	for _, p := range []string{"/play/a001/index.m3u8;x=1", "/play/a001/index.m3u8/", "/play/a001/index.m3u8%20"} {
 		g.wantAsked(t, authz.Nginx, 403, atEdge{uri: p})
 	}
@@ -143,7 +143,7 @@ func TestABusyNodeAnswersViewersInTheirOwnWordsBesideACatchAllDoor(t *testing.T)
 		"/play/a001/../a002/index.m3u8?t": http.StatusServiceUnavailable,
 	} {
 		g := newGate(t, func(c *Config) {
-			c.Limits.MaxRequests = 1
+			c.Limits.MaxConcurrentRequests = 1
 			door := edgeRoute(authz.Astra)
 			door.Path = "/*"
 			c.Routes = append(c.Routes, door)

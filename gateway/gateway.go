@@ -47,7 +47,7 @@ type Options struct {
 	Sessions Sessions
 	// Origins are the fetchers by name, one for each of Config.Origins.
 	Origins map[string]*origin.Origin
-	// MaxAddresses is how many address prefixes may share a session; RetryAfter when a viewer on whom nobody could
+	// MaxAddressesPerSession is how many address prefixes may share a session; RetryAfter when a viewer on whom nobody could
 	// decide is asked to come back.
 	MaxAddresses int
 	RetryAfter   time.Duration
@@ -157,7 +157,7 @@ func (g *Gateway) Serve(ctx context.Context, v *View, a *Answer) error {
 	if t.route.door != nil {
 		return g.serveEdge(ctx, v, who, a)
 	}
-	g.cors(t.route.config.Carry, v, a)
+	g.cors(t.route.config.TicketIn, v, a)
 	switch v.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodOptions:
@@ -171,7 +171,7 @@ func (g *Gateway) Serve(ctx context.Context, v *View, a *Answer) error {
 	visit := &a.visit
 	*visit = visitOf(v, t, who)
 	visit.underTicket = inPath
-	if !visit.isPlaylist && t.route.config.Carry == hls.TicketInNone {
+	if !visit.isPlaylist && t.route.config.TicketIn == hls.TicketInNone {
 		return g.serveMedia(ctx, visit, a) // only playlists are protected
 	}
 	if !g.identify(visit, text, a) {
@@ -213,7 +213,7 @@ func (g *Gateway) identify(v *visit, ticket string, a *Answer) bool {
 		a.refuse(http.StatusForbidden, "no ticket; only playlists open sessions")
 		return false
 	}
-	v.credentials = credentialsOf(&v.target, v.view, v.view.Query, g.o.Config.Tickets.Parameter)
+	v.credentials = credentialsOf(&v.target, v.view, v.view.Query, g.o.Config.Tickets.QueryParameter)
 	if name := r.missing(&v.credentials); name != "" {
 		a.refuse(http.StatusForbidden, "the credential "+name+" is missing")
 		return false
@@ -249,7 +249,7 @@ func (g *Gateway) credentialsBesideTicket(v *visit) backends.Credentials {
 	if query != "" {
 		query = withoutPairs(query, g.originQuery(v, v.target.originPath()))
 	}
-	c := credentialsOf(&v.target, v.view, query, g.o.Config.Tickets.Parameter)
+	c := credentialsOf(&v.target, v.view, query, g.o.Config.Tickets.QueryParameter)
 	if v.target.route.missing(&c) != "" {
 		return backends.Credentials{}
 	}
@@ -332,7 +332,7 @@ func (g *Gateway) question(v *visit) *backends.Request {
 // device is what the viewer shows of what the route tells a user's devices apart by, each part behind its length, so that
 // no two devices read the same.
 func (v *visit) device() string {
-	names := v.target.route.config.Device
+	names := v.target.route.config.DeviceFields
 	if len(names) == 0 {
 		return ""
 	}

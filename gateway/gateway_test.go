@@ -92,7 +92,7 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 			return text + text + "/play/a001/seg-17.ts"
 		}, nil, noRoute},
 		"a ticket in the path of a route that carries it elsewhere": {
-			func(c *Config) { c.Routes[0].Carry = hls.TicketInQuery },
+			func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery },
 			func(g *gate) string { return "/~" + mint(g, claims{id: id}, play, "a001") + "/play/a001/seg-17.ts" },
 			nil,
 			refusal{403, "tickets of this route do not stand in the path"},
@@ -101,22 +101,22 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 			return "/play/a001/seg-17.ts?ticket=" + mint(g, claims{id: id}, play, "a001")
 		}, nil, noTicket},
 		"a bad ticket in the query, nothing else": {
-			func(c *Config) { c.Routes[0].Carry = hls.TicketInQuery }, at("/play/a001/seg-17.ts?ticket=x"), nil, noTicket,
+			func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery }, at("/play/a001/seg-17.ts?ticket=x"), nil, noTicket,
 		},
 		"a bad ticket in a cookie, nothing else": {
 			func(c *Config) {
-				c.Routes[0].Carry, c.CORS.AllowOrigins = hls.TicketInCookie, []string{"https://tv.example.com"}
+				c.Routes[0].TicketIn, c.CORS.AllowedOrigins = hls.TicketInCookie, []string{"https://tv.example.com"}
 			},
 			at("/play/a001/seg-17.ts"),
 			[]string{"Cookie: usher_ticket=x"},
 			noTicket,
 		},
 		"a missing credential": {
-			func(c *Config) { c.Routes[0].Required = []string{"token"} }, at("/play/a001/index.m3u8?t=1"), nil,
+			func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} }, at("/play/a001/index.m3u8?t=1"), nil,
 			refusal{403, "the credential token is missing"},
 		},
 		"an empty credential": {
-			func(c *Config) { c.Routes[0].Required = []string{"token"} }, at("/play/a001/index.m3u8?token="), nil,
+			func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} }, at("/play/a001/index.m3u8?token="), nil,
 			refusal{403, "the credential token is missing"},
 		},
 		"a playlist without a ticket, where credentials do not count": {
@@ -147,8 +147,8 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, tc.edit)
-			if g.o.Config.Routes[0].Carry == hls.TicketInCookie {
-				g.o.Config.CORS.AllowOrigins = []string{"*"}
+			if g.o.Config.Routes[0].TicketIn == hls.TicketInCookie {
+				g.o.Config.CORS.AllowedOrigins = []string{"*"}
 			}
 			g.wantRefused(t, tc.want, http.MethodGet, tc.path(g), tc.fields...)
 			g.wantRefused(t, refusal{tc.want.Status, ""}, http.MethodHead, tc.path(g), tc.fields...)
@@ -172,7 +172,7 @@ func TestOtherMethodsAreRefused(t *testing.T) {
 
 func TestOptionsIsAnsweredBeforeAnybodyAsksWhoTheViewerIs(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
+	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
 	for _, path := range []string{"/play/a001/index.m3u8", "/play/a001/seg-17.ts", "/~forged/play/a001/seg-17.ts"} {
 		got := g.do(t, http.MethodOptions, path, "Origin: https://tv.example.com",
 			"Access-Control-Request-Method: GET", "Access-Control-Request-Headers: range, x-token")
@@ -228,7 +228,7 @@ func TestABadTicketInQueryOrCookieIsIgnoredIfCredentialsArePresent(t *testing.T)
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, func(c *Config) {
-				c.Routes[0].Carry, c.CORS.AllowOrigins = tc.carry, []string{"https://tv.example.com"}
+				c.Routes[0].TicketIn, c.CORS.AllowedOrigins = tc.carry, []string{"https://tv.example.com"}
 			})
 			g.want(t, 200, tc.path, tc.fields...)
 			arrived := g.room.arrived()
@@ -256,7 +256,10 @@ func TestCredentialsOpenASegmentWhereTheRouteSaysSo(t *testing.T) {
 
 func TestOnlyPlaylistsAreProtectedWhereNothingCarriesTheTicket(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].Carry = hls.TicketInNone; c.Routes[0].Required = []string{"token"} })
+	g := newGate(t, func(c *Config) {
+		c.Routes[0].TicketIn = hls.TicketInNone
+		c.Routes[0].RequiredCredentials = []string{"token"}
+	})
 	if got := g.want(t, 200, "/play/a001/seg-17.ts"); got.body != segment {
 		t.Errorf("body: got %q", got.body)
 	}
@@ -452,8 +455,8 @@ func TestTheOriginNeverSeesTicketOrCredentials(t *testing.T) {
 		t.Run(carry.String(), func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, func(c *Config) {
-				c.CORS.AllowOrigins = []string{"https://tv.example.com"}
-				c.Routes[0].Carry = carry
+				c.CORS.AllowedOrigins = []string{"https://tv.example.com"}
+				c.Routes[0].TicketIn = carry
 				c.Routes[0].CredentialHeaders = []string{"X-Token"}
 			})
 			fields := []string{
@@ -538,7 +541,7 @@ func TestABackendHearsWhatTheViewerSaidAndNothingThatHeInvented(t *testing.T) {
 
 func TestAQuestionThatWouldNotBeAskedSaysWhy(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
+	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
 	for path, want := range map[string]string{
 		"/play/a001/../x.m3u8":  unclean,
 		"/vod/a001/index.m3u8":  "no route for this path and host",
@@ -553,7 +556,7 @@ func TestAQuestionThatWouldNotBeAskedSaysWhy(t *testing.T) {
 
 func TestARevivedSessionIsAskedAboutOnceCredentialsTurnUp(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
+	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
 	g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
 		if !a.HasCredentials {
 			return backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}, nil

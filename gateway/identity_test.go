@@ -85,7 +85,7 @@ func TestTheSameViewerIsTheSameSession(t *testing.T) {
 		"with another one's secrets": {func(a *asking) { a.route.Credentials = []string{"token"} }, func(a *asking) { a.route.Credentials = []string{"token"}; a.query += "&more=x" }},
 		"with empty pairs":           {func(a *asking) {}, func(a *asking) { a.query = "&token=123&" }},
 		"with a query written anew":  {func(a *asking) { a.query = "token=a/b==&x=a%20b" }, func(a *asking) { a.query = "token=a%2Fb%3D%3D&x=a+b&_HLS_msn=3" }},
-		"in another part of his /24": {func(a *asking) { a.route.Identity = []string{"address"} }, func(a *asking) { a.route.Identity = []string{"address"}; a.address = "192.0.2.99" }},
+		"in another part of his /24": {func(a *asking) { a.route.IdentityFields = []string{"address"} }, func(a *asking) { a.route.IdentityFields = []string{"address"}; a.address = "192.0.2.99" }},
 		"with a password in the path": {
 			func(a *asking) { a.route, a.query, a.path = xtream, "", "/live/ann/p%40ss/1.m3u8" },
 			func(a *asking) { a.route, a.query, a.path = xtream, "", "/live/ann/p@ss/1.m3u8" },
@@ -108,7 +108,7 @@ func TestWhateverTellsViewersApartTellsSessionsApart(t *testing.T) {
 	t.Parallel()
 	base := func(edit func(*asking)) func(*asking) { return edit }
 	identity := func(facts ...string) func(*asking) {
-		return base(func(a *asking) { a.route.Identity = facts })
+		return base(func(a *asking) { a.route.IdentityFields = facts })
 	}
 	cases := map[string]struct{ both, other func(*asking) }{
 		"the secret":             {nil, func(a *asking) { a.secret = "another secret, as long" }},
@@ -151,7 +151,7 @@ func TestWhateverTellsViewersApartTellsSessionsApart(t *testing.T) {
 func TestAPlaybackIDStandsInPlaceOfAddressAndAgentAlone(t *testing.T) {
 	t.Parallel()
 	a := somebody()
-	a.route.Identity = []string{"playback_session", "address", "user_agent"}
+	a.route.IdentityFields = []string{"playback_session", "address", "user_agent"}
 	b := a
 	b.address, b.agent = "198.51.100.1", "hls.js"
 	if a.id(t) != b.id(t) {
@@ -172,7 +172,7 @@ func TestAClientCannotOpenSessionsAtWillByPlaybackIDs(t *testing.T) {
 	t.Parallel()
 	i := newTestIdentifier(t)
 	a := somebody()
-	a.route.Identity = []string{"playback_session"}
+	a.route.IdentityFields = []string{"playback_session"}
 	seen := map[backends.SessionID]bool{}
 	for n := range 1000 {
 		a.playback = fmt.Sprint("P", n)
@@ -271,7 +271,7 @@ func TestCredentialsAreWhatTheRouteNames(t *testing.T) {
 
 func TestRequiredCredentialsMustBeShown(t *testing.T) {
 	t.Parallel()
-	r := &route{config: RouteConfig{Required: []string{"token", "X-Device"}}}
+	r := &route{config: RouteConfig{RequiredCredentials: []string{"token", "X-Device"}}}
 	device := []backends.Header{{Name: "X-Device", Value: "1"}}
 	cases := map[string]struct {
 		credentials backends.Credentials
@@ -415,7 +415,7 @@ func BenchmarkSessionID(b *testing.B) {
 func TestADeviceIsWhatTheRouteTellsDevicesApartBy(t *testing.T) {
 	t.Parallel()
 	show := func(names []string, query string, header http.Header) string {
-		r := &route{config: RouteConfig{Device: names}}
+		r := &route{config: RouteConfig{DeviceFields: names}}
 		return (&visit{view: &View{Query: query, Header: header}, target: target{route: r}}).device()
 	}
 	box := http.Header{"X-Serial": {"7"}}

@@ -65,7 +65,7 @@ func (g *Gateway) originQuery(v *visit, path string) string {
 		forwarded = filterQuery(query, func(name string) bool { return slices.Contains(r.config.ForwardQuery, name) })
 	}
 	given := filterQuery(query, func(name string) bool {
-		return name != g.o.Config.Tickets.Parameter && !isDirective(name) && name != "CMCD" &&
+		return name != g.o.Config.Tickets.QueryParameter && !isDirective(name) && name != "CMCD" &&
 			!slices.Contains(r.config.IgnoreQuery, name) && !slices.Contains(r.config.ForwardQuery, name)
 	})
 	return joinQuery(g.listed.listed(v, path, given), forwarded)
@@ -102,14 +102,14 @@ func (l *listings) unlisted(v *visit, key listedPath, given string) string {
 		l.queries.SetIfAbsent(key, nil)
 		return ""
 	}
-	if !v.byTicket && r.config.Carry != hls.TicketInNone || r.config.CredentialsEverywhere && len(r.config.Credentials) == 0 {
+	if !v.byTicket && r.config.TicketIn != hls.TicketInNone || r.config.CredentialsEverywhere && len(r.config.Credentials) == 0 {
 		return ""
 	}
 	if _, known := l.channels.GetIfPresent(listedChannel{r.name, v.target.channel, v.isPlaylist}); known {
 		return ""
 	}
 	return filterQuery(given, func(name string) bool {
-		return !slices.Contains(r.config.Credentials, name) && !slices.Contains(r.config.Required, name)
+		return !slices.Contains(r.config.Credentials, name) && !slices.Contains(r.config.RequiredCredentials, name)
 	})
 }
 

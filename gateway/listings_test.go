@@ -37,7 +37,7 @@ func TestAQueryTheViewerMadeUpNeverMissesTheCache(t *testing.T) {
 		t.Run(carry.String(), func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, func(c *Config) {
-				c.CORS.AllowOrigins, c.Routes[0].Carry = []string{"https://tv.example.com"}, carry
+				c.CORS.AllowedOrigins, c.Routes[0].TicketIn = []string{"https://tv.example.com"}, carry
 			})
 			g.site.files["/play/a001/index.m3u8"] = listing
 			g.site.files["/play/a001/seg-18.ts"] = "the eighteenth"
@@ -143,7 +143,7 @@ func TestANodeThatHasForgottenForwardsWhatItsTicketsLeadTo(t *testing.T) {
 			nil, []string{"hd.m3u8", "seg-17.ts?sig=1"}, []string{"hd.m3u8", "seg-17.ts"},
 		},
 		"not what the route names as credentials": {
-			func(r *RouteConfig) { r.Credentials, r.Required = []string{"token"}, []string{"token"} },
+			func(r *RouteConfig) { r.Credentials, r.RequiredCredentials = []string{"token"}, []string{"token"} },
 			[]string{"hd.m3u8?id=5&token=s3cret", "seg-17.ts?token=s3cret&sig=1"},
 			[]string{"hd.m3u8?id=5", "seg-17.ts"},
 		},

@@ -56,15 +56,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := &e.view
 	*v = viewOf(r)
 	switch {
-	case n > int64(h.limits.MaxRequests):
+	case n > int64(h.limits.MaxConcurrentRequests):
 		h.gateway.cors(hls.TicketInPath, v, a)
-		over := backends.NewOverload("limits.max_requests", h.limits.MaxRequests)
+		over := backends.NewOverload("limits.max_concurrent_requests", h.limits.MaxConcurrentRequests)
 		a.comeBack(time.Second, over.Error())
 		h.gateway.reword(v, a)
-	case len(r.RequestURI) > h.limits.MaxURLBytes:
+	case len(r.RequestURI) > int(h.limits.MaxURLSize):
 		h.gateway.cors(hls.TicketInPath, v, a)
 		a.refuse(http.StatusRequestURITooLong,
-			fmt.Sprintf("the URL is longer than limits.max_url_bytes=%d", h.limits.MaxURLBytes))
+			fmt.Sprintf("the URL is longer than limits.max_url_size=%v", h.limits.MaxURLSize))
 		h.gateway.reword(v, a)
 	default:
 		if err := h.gateway.Serve(r.Context(), v, a); err != nil {
@@ -171,7 +171,7 @@ func (h *Handler) relay(w http.ResponseWriter, patience *http.ResponseController
 // allow gives the viewer the time to take n bytes.
 func (h *Handler) allow(patience *http.ResponseController, n int) {
 	// A writer that cannot set a deadline has none to set.
-	_ = patience.SetWriteDeadline(time.Now().Add(h.limits.WriteStall + time.Duration(n/slowestViewer)*time.Second))
+	_ = patience.SetWriteDeadline(time.Now().Add(h.limits.WriteTimeout + time.Duration(n/slowestViewer)*time.Second))
 }
 
 // brokenOff reports whether a body ended before its end.

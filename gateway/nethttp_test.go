@@ -198,7 +198,7 @@ func TestPlaylistsAreNotStoredAndOfAKnownType(t *testing.T) {
 
 func TestOneRequestTooManyIsAskedToComeBack(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Limits.MaxRequests = 1 })
+	g := newGate(t, func(c *Config) { c.Limits.MaxConcurrentRequests = 1 })
 	arrived, release := make(chan struct{}), make(chan struct{})
 	g.site.answer = func(w http.ResponseWriter, _ *http.Request) {
 		close(arrived)
@@ -209,7 +209,7 @@ func TestOneRequestTooManyIsAskedToComeBack(t *testing.T) {
 	first.Go(func() { g.want(t, 200, "/play/a001/index.m3u8?token=1") })
 	<-arrived
 	got := g.want(t, 503, "/play/a001/index.m3u8?token=1", "Origin: https://tv.example.com")
-	if got.body != "overloaded: limits.max_requests=1 reached\n" || got.header.Get("Retry-After") != "1" ||
+	if got.body != "overloaded: limits.max_concurrent_requests=1 reached\n" || got.header.Get("Retry-After") != "1" ||
 		got.header.Get("Access-Control-Allow-Origin") != "*" {
 		t.Errorf("got %q, %v", got.body, got.header)
 	}
@@ -221,11 +221,11 @@ func TestOneRequestTooManyIsAskedToComeBack(t *testing.T) {
 
 func TestALongURLIsRefusedByItsSetting(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Limits.MaxURLBytes = 256 })
+	g := newGate(t, func(c *Config) { c.Limits.MaxURLSize = 256 })
 	path := "/play/a001/index.m3u8?token="
 	g.want(t, 200, path+strings.Repeat("x", 256-len(path)))
 	got := g.want(t, 414, path+strings.Repeat("x", 257-len(path)), "Origin: https://tv.example.com")
-	if got.body != "the URL is longer than limits.max_url_bytes=256\n" || got.header.Get("Access-Control-Allow-Origin") != "*" {
+	if got.body != "the URL is longer than limits.max_url_size=256B\n" || got.header.Get("Access-Control-Allow-Origin") != "*" {
 		t.Errorf("got %q, %v", got.body, got.header)
 	}
 }
@@ -334,7 +334,7 @@ func TestAViewerWhoStopsReadingIsCutOff(t *testing.T) {
 					pass(time.Second)
 				}
 				limits := b.core.o.Config.Limits
-				least, most := limits.WriteStall, limits.WriteStall+size/slowestViewer*time.Second+2*time.Second
+				least, most := limits.WriteTimeout, limits.WriteTimeout+size/slowestViewer*time.Second+2*time.Second
 				if took := time.Since(start); took < least || took > most {
 					t.Errorf("cut off after %v, want %v to %v", took, least, most)
 				}
@@ -383,8 +383,8 @@ func TestManyViewersAtOnce(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) {
 		query, none := c.Routes[0], c.Routes[0]
-		query.Path, query.OriginPath, query.Carry = "/query/{channel}/*", "/play/{channel}/*", hls.TicketInQuery
-		none.Path, none.OriginPath, none.Carry = "/none/{channel}/*", "/play/{channel}/*", hls.TicketInNone
+		query.Path, query.OriginPath, query.TicketIn = "/query/{channel}/*", "/play/{channel}/*", hls.TicketInQuery
+		none.Path, none.OriginPath, none.TicketIn = "/none/{channel}/*", "/play/{channel}/*", hls.TicketInNone
 		c.Routes = append(c.Routes, query, none)
 	})
 	g.client.Transport = &http.Transport{MaxIdleConnsPerHost: 50}

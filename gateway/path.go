@@ -93,12 +93,12 @@ func cutPrefixFold(s, prefix string) (string, bool) {
 
 // ticketElsewhere is the ticket in the query or the cookie, by the route's carrying mode.
 func ticketElsewhere(t *target, v *View, c *TicketsConfig) string {
-	switch t.route.config.Carry {
+	switch t.route.config.TicketIn {
 	case hls.TicketInQuery:
-		return parameter(v.Query, c.Parameter)
+		return parameter(v.Query, c.QueryParameter)
 	case hls.TicketInCookie:
 		for _, field := range v.Header.Values("Cookie") {
-			if ticket := cookie(field, c.Cookie); ticket != "" {
+			if ticket := cookie(field, c.CookieName); ticket != "" {
 				return ticket
 			}
 		}

@@ -70,7 +70,7 @@ func (g *Gateway) servePlaylist(ctx context.Context, v *visit, a *Answer) error 
 
 // spell writes the viewer's copy into the answer.
 func (g *Gateway) spell(v *visit, tpl *hls.Template, o *origin.Object, a *Answer) {
-	carry := v.target.route.config.Carry
+	carry := v.target.route.config.TicketIn
 	a.Status = http.StatusOK
 	if tpl.IsStatic() {
 		a.Body = tpl.Body()
@@ -96,9 +96,9 @@ func (g *Gateway) rewrite(v *visit, o *origin.Object, originPath string) *rewrit
 	tpl, err := hls.Parse(o.Body, hls.Options{
 		Origin:         base,
 		Path:           t.path,
-		TicketIn:       t.route.config.Carry,
+		TicketIn:       t.route.config.TicketIn,
 		UnderTicket:    v.underTicket,
-		QueryParameter: g.o.Config.Tickets.Parameter,
+		QueryParameter: g.o.Config.Tickets.QueryParameter,
 		Locate:         func(ref string) (string, bool) { return g.locate(t.route, ref) },
 		SameOrigin:     t.route.sameOrigin,
 	})
@@ -186,9 +186,9 @@ func knownDirective(pair string) bool {
 func (g *Gateway) setCookies(v *visit, a *Answer) {
 	t := &v.target
 	c := http.Cookie{
-		Name: g.o.Config.Tickets.Cookie, HttpOnly: true,
+		Name: g.o.Config.Tickets.CookieName, HttpOnly: true,
 		Value:  g.ring.mint(v.claims, scope{t.route.name, t.channel}),
-		MaxAge: int(g.o.Config.Tickets.ReviveFor / time.Second),
+		MaxAge: int(g.o.Config.Tickets.ReviveMaxAge / time.Second),
 	}
 	if v.who.scheme == "https" {
 		c.Secure, c.SameSite, c.Partitioned = true, http.SameSiteNoneMode, true

@@ -26,7 +26,7 @@ func (g *Gateway) Question(v *View, channel string) (*backends.Request, error) {
 	if !visit.mayOpen() {
 		return nil, errors.New("only playlists open sessions; anything else is refused without asking")
 	}
-	visit.credentials = credentialsOf(&t, v, v.Query, g.o.Config.Tickets.Parameter)
+	visit.credentials = credentialsOf(&t, v, v.Query, g.o.Config.Tickets.QueryParameter)
 	if name := t.route.missing(&visit.credentials); name != "" {
 		return nil, fmt.Errorf("the credential %s is missing, so the viewer is refused without asking", name)
 	}

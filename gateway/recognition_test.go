@@ -24,7 +24,7 @@ func TestASegmentIsTheViewersWhoAskedForThePlaylistAlike(t *testing.T) {
 	for _, d := range proxies() {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newEdgeGate(t, nil, twoRoutes(d, func(r *RouteConfig) { r.Required = []string{"token"} })...)
+			g := newEdgeGate(t, nil, twoRoutes(d, func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} })...)
 			const nobody = "nobody is known to watch from there; only playlists open sessions\n"
 			seg := atEdge{uri: "/play/a001/seg-17.ts"}
 			if got := g.wantAsked(t, d, 403, seg); got.body != nobody {
@@ -207,7 +207,7 @@ func TestCredentialsEverywhereOpenOnASegmentToo(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
 		g := newEdgeGate(t, nil, edgeRoute(d, func(r *RouteConfig) {
-			r.CredentialsEverywhere, r.Required = true, []string{"token"}
+			r.CredentialsEverywhere, r.RequiredCredentials = true, []string{"token"}
 		}))
 		if got := g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/seg-17.ts"}); got.body != "the credential token is missing\n" {
 			t.Errorf("%s: got %q", d, got.body)
@@ -366,7 +366,7 @@ func TestEdgesThatKeepSessionsAskAboutEverythingOnItsOwn(t *testing.T) {
 		for _, how := range []authz.Recognition{
 			authz.RecogniseDefault, authz.RecogniseNobody, authz.RecognisePlaylistsOnly,
 		} {
-			g := newEdgeGate(t, nil, edgeRoute(d, recognise(how), func(r *RouteConfig) { r.Required = []string{"token"} }))
+			g := newEdgeGate(t, nil, edgeRoute(d, recognise(how), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 			g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/seg-17.ts?token=1"}) // whatever it is named
 			g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/seg-17.ts"})
 			if n := len(g.room.arrived()); n != 1 {
@@ -379,7 +379,7 @@ func TestEdgesThatKeepSessionsAskAboutEverythingOnItsOwn(t *testing.T) {
 func TestAnEdgeThatKeepsSessionsMayHaveItsViewersRecognised(t *testing.T) {
 	t.Parallel()
 	for _, d := range []authz.Dialect{authz.Astra, authz.Alta, authz.Flussonic} {
-		g := newEdgeGate(t, nil, edgeRoute(d, recognise(authz.RecogniseAddressAgent), func(r *RouteConfig) { r.Required = []string{"token"} }))
+		g := newEdgeGate(t, nil, edgeRoute(d, recognise(authz.RecogniseAddressAgent), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 		g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/index.m3u8"})
 		g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8?token=1"})
 		g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8"})

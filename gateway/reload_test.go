@@ -43,7 +43,7 @@ func TestAURINeverChangesBetweenReloads(t *testing.T) {
 func watchTwoHours(t *testing.T, carry hls.TicketTransport) {
 	start := time.Now()
 	c := testConfig("http://origin.example.com")
-	c.Routes[0].Carry, c.CORS.AllowOrigins = carry, []string{"https://tv.example.com"}
+	c.Routes[0].TicketIn, c.CORS.AllowedOrigins = carry, []string{"https://tv.example.com"}
 	live := origin.WithTransport(liveOrigin(start))
 	e, r := newCore(t, c, live)
 	uriOf, cookies := map[string]string{}, map[string]bool{} // by media sequence number

@@ -40,11 +40,11 @@ type identityFacts struct{ address, agent, playback, edgeSession bool }
 // newRoute compiles a route. Errors begin with the key within the route.
 func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 	r := &route{name: c.name(), config: c, origin: o, byFacts: identityFacts{
-		address:  slices.Contains(c.Identity, identityAddress),
-		agent:    slices.Contains(c.Identity, identityAgent),
-		playback: slices.Contains(c.Identity, identityPlayback),
+		address:  slices.Contains(c.IdentityFields, identityAddress),
+		agent:    slices.Contains(c.IdentityFields, identityAgent),
+		playback: slices.Contains(c.IdentityFields, identityPlayback),
 
-		edgeSession: slices.Contains(c.Identity, identityEdgeSession),
+		edgeSession: slices.Contains(c.IdentityFields, identityEdgeSession),
 	}}
 	for _, h := range c.Hosts {
 		r.hosts = append(r.hosts, strings.ToLower(h))
@@ -229,5 +229,5 @@ func hasSuffixFold(s, suffix string) bool {
 
 // carriesInPath reports whether playlists below a ticket in the path are a thing of the route's.
 func (r *route) carriesInPath() bool {
-	return r.config.Carry == hls.TicketInPath || r.config.Carry == hls.TicketInNone
+	return r.config.TicketIn == hls.TicketInPath || r.config.TicketIn == hls.TicketInNone
 }

@@ -24,26 +24,26 @@ type RouteConfig struct {
 	Hosts   []string `yaml:"hosts"`
 	Origin  string   `yaml:"origin"`
 	Backend string   `yaml:"backend"`
-	// Carry is how the ticket travels.
-	Carry hls.TicketTransport `yaml:"carry"`
+	// TicketIn is how the ticket travels.
+	TicketIn hls.TicketTransport `yaml:"ticket_in"`
 	// Identity are facts beside the credentials that tell sessions apart: address, user_agent, playback_session (the
 	// X-Playback-Session-Id of Apple's players, in place of the other two), and where an edge asks edge_session, its own
 	// id of the session.
-	Identity []string `yaml:"identity"`
+	IdentityFields []string `yaml:"identity_fields"`
 	// Credentials are the query parameters that a backend decides on; empty: the whole query. CredentialHeaders are
 	// header fields that count as well.
 	Credentials       []string `yaml:"credentials"`
 	CredentialHeaders []string `yaml:"credential_headers"`
-	// Required are credentials without which the answer is 403 and nobody is asked.
-	Required []string `yaml:"required"`
+	// RequiredCredentials are credentials without which the answer is 403 and nobody is asked.
+	RequiredCredentials []string `yaml:"required_credentials"`
 	// IgnoreQuery are parameters that are no credentials.
 	IgnoreQuery []string `yaml:"ignore_query"`
 	// ForwardQuery are parameters of the viewer's that the origin is to see, such as start and duration of an archive.
 	ForwardQuery []string `yaml:"forward_query"`
-	// Device are query parameters or header fields that together tell a user's devices apart, such as mac. A device plays
+	// DeviceFields are query parameters or header fields that together tell a user's devices apart, such as mac. A device plays
 	// one stream, so that zapping is never taken for watching several; empty: an address stands in for it. It is no
 	// credential unless Credentials names it as well.
-	Device []string `yaml:"device"`
+	DeviceFields []string `yaml:"device_fields"`
 	// CredentialsEverywhere lets credentials open a session on any URI, for players that put them on every one.
 	CredentialsEverywhere bool `yaml:"credentials_everywhere"`
 	// Edge makes the route one at which somebody else's media server asks whether a viewer may watch; nil: it serves media.
@@ -78,15 +78,15 @@ func (c Config) validateRoute(key string, r RouteConfig, hasBackend func(string)
 	if !hasBackend(r.Backend) {
 		errs = append(errs, fmt.Errorf("%s.backend: %q is not among backends", key, r.Backend))
 	}
-	for i, f := range r.Identity {
+	for i, f := range r.IdentityFields {
 		if !slices.Contains(r.identityFacts(), f) {
-			errs = append(errs, fmt.Errorf("%s.identity[%d]: %q is unknown; want one of %s", key, i, f,
+			errs = append(errs, fmt.Errorf("%s.identity_fields[%d]: %q is unknown; want one of %s", key, i, f,
 				strings.Join(r.identityFacts(), ", ")))
 		}
 	}
 	errs = append(errs, r.validateHosts(key), r.validateRequired(key), r.validateDevice(key))
-	if r.Carry == hls.TicketInCookie && slices.Contains(c.CORS.AllowOrigins, "*") {
-		errs = append(errs, fmt.Errorf(`%s.carry: cookie needs cors.allow_origins to list the players' origins; browsers send no cookie to "*"`, key))
+	if r.TicketIn == hls.TicketInCookie && slices.Contains(c.CORS.AllowedOrigins, "*") {
+		errs = append(errs, fmt.Errorf(`%s.ticket_in: cookie needs cors.allowed_origins to list the players' origins; browsers send no cookie to "*"`, key))
 	}
 	return errors.Join(errs...)
 }
@@ -104,25 +104,25 @@ func (r RouteConfig) validateHosts(key string) error {
 // validateRequired finds credentials that nobody could ever show.
 func (r RouteConfig) validateRequired(key string) error {
 	var errs []error
-	for i, name := range r.Required {
+	for i, name := range r.RequiredCredentials {
 		named := len(r.Credentials) == 0 || slices.Contains(r.Credentials, name)
 		if named && !slices.Contains(r.IgnoreQuery, name) || strings.Contains(r.viewerPath(), "{"+name+"}") ||
 			slices.ContainsFunc(r.CredentialHeaders, func(h string) bool { return strings.EqualFold(h, name) }) {
 			continue
 		}
-		errs = append(errs, fmt.Errorf("%s.required[%d]: %q is no credential of the route's", key, i, name))
+		errs = append(errs, fmt.Errorf("%s.required_credentials[%d]: %q is no credential of the route's", key, i, name))
 	}
 	return errors.Join(errs...)
 }
 
 func (r RouteConfig) validateDevice(key string) error {
 	var errs []error
-	for i, name := range r.Device {
+	for i, name := range r.DeviceFields {
 		switch {
 		case strings.Trim(name, nameCharacters) != "" || name == "":
-			errs = append(errs, fmt.Errorf("%s.device[%d]: %q: want the name of a query parameter or of a header field", key, i, name))
-		case slices.Contains(r.Device[:i], name):
-			errs = append(errs, fmt.Errorf("%s.device[%d]: %q is named twice", key, i, name))
+			errs = append(errs, fmt.Errorf("%s.device_fields[%d]: %q: want the name of a query parameter or of a header field", key, i, name))
+		case slices.Contains(r.DeviceFields[:i], name):
+			errs = append(errs, fmt.Errorf("%s.device_fields[%d]: %q is named twice", key, i, name))
 		}
 	}
 	return errors.Join(errs...)

@@ -45,7 +45,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error { //nolin
 		Handler:           s.handler,
 		ReadHeaderTimeout: s.config.Limits.ReadTimeout,
 		IdleTimeout:       s.config.Limits.IdleTimeout,
-		MaxHeaderBytes:    s.config.Limits.MaxHeaderBytes,
+		MaxHeaderBytes:    int(s.config.Limits.MaxHeaderSize),
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
@@ -75,9 +75,9 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error { //nolin
 
 func (s *Server) drain(server *http.Server, cancelRequests func()) error {
 	s.draining.Store(true)
-	s.logger.Info("draining: readiness is off", slog.Duration("delay", s.config.Drain.Delay),
+	s.logger.Info("draining: readiness is off", slog.Duration("delay", s.config.Drain.ReadinessDelay),
 		slog.Duration("timeout", s.config.Drain.Timeout))
-	time.Sleep(s.config.Drain.Delay)
+	time.Sleep(s.config.Drain.ReadinessDelay)
 	early := time.AfterFunc(max(0, s.config.Drain.Timeout-cancelEarly), cancelRequests)
 	defer early.Stop()
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Drain.Timeout)
@@ -111,7 +111,7 @@ const certificateLook = 10 * time.Second
 
 // Check reports why the certificate cannot be used; nil without one.
 func (c TLSConfig) Check() error {
-	if c.Certificate == "" {
+	if c.CertFile == "" {
 		return nil
 	}
 	return (&certificate{config: c}).reload()
@@ -120,7 +120,7 @@ func (c TLSConfig) Check() error {
 // Server is TLS for a listener, with the certificate renewed when its files are; nil without one. The error begins with
 // the key.
 func (c TLSConfig) Server(logger *slog.Logger) (*tls.Config, error) {
-	if c.Certificate == "" {
+	if c.CertFile == "" {
 		return nil, nil //nolint:nilnil // plain HTTP is no error
 	}
 	files := &certificate{config: c, logger: logger}
@@ -147,16 +147,16 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 }
 
 func (c *certificate) reload() error {
-	info, err := os.Stat(c.config.Certificate)
+	info, err := os.Stat(c.config.CertFile)
 	if err != nil {
-		return fmt.Errorf("tls.certificate: %w", err)
+		return fmt.Errorf("tls.cert_file: %w", err)
 	}
 	if c.pair != nil && info.ModTime().Equal(c.changed) {
 		return nil
 	}
-	pair, err := tls.LoadX509KeyPair(c.config.Certificate, c.config.Key)
+	pair, err := tls.LoadX509KeyPair(c.config.CertFile, c.config.KeyFile)
 	if err != nil {
-		return fmt.Errorf("tls.certificate=%s, tls.key=%s: %w", c.config.Certificate, c.config.Key, err)
+		return fmt.Errorf("tls.cert_file=%s, tls.key_file=%s: %w", c.config.CertFile, c.config.KeyFile, err)
 	}
 	c.pair, c.changed = &pair, info.ModTime()
 	return nil

@@ -77,7 +77,7 @@ func TestANodeLeavesInOrder(t *testing.T) {
 		if s.Ready() {
 			t.Error("ready while it leaves")
 		}
-		for time.Since(start) < c.Drain.Delay-time.Second { // balancers have not noticed yet
+		for time.Since(start) < c.Drain.ReadinessDelay-time.Second { // balancers have not noticed yet
 			if code, body := status(t, client, "http://tv/"); code != 200 || body != "served" {
 				t.Errorf("%v into the delay: got %d %q", time.Since(start), code, body)
 			}
@@ -134,7 +134,7 @@ func TestARequestThatDoesNotEndIsCutOff(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Errorf("Run: %v", err)
 		}
-		if took := time.Since(start); took < c.Drain.Delay+c.Drain.Timeout || took > c.Drain.Delay+c.Drain.Timeout+time.Second {
+		if took := time.Since(start); took < c.Drain.ReadinessDelay+c.Drain.Timeout || took > c.Drain.ReadinessDelay+c.Drain.Timeout+time.Second {
 			t.Errorf("left after %v, want delay and timeout", took)
 		}
 		if err := <-failed; err == nil {
@@ -204,8 +204,8 @@ func TestAListenerThatFailsNamesItsSetting(t *testing.T) {
 	}{
 		"it cannot accept": {func(*Config) {}, "serve listen=:8080: too many open files"},
 		"no certificate": {
-			func(c *Config) { c.TLS = TLSConfig{Certificate: "/nowhere/cert.pem", Key: "/nowhere/key.pem"} },
-			"tls.certificate: stat /nowhere/cert.pem: no such file or directory",
+			func(c *Config) { c.TLS = TLSConfig{CertFile: "/nowhere/cert.pem", KeyFile: "/nowhere/key.pem"} },
+			"tls.cert_file: stat /nowhere/cert.pem: no such file or directory",
 		},
 	}
 	for name, tc := range cases {
@@ -273,7 +273,7 @@ func (a *authority) issue(t *testing.T, files TLSConfig, serial int64, changed t
 		t.Fatal(err)
 	}
 	for path, block := range map[string]*pem.Block{
-		files.Certificate: {Type: "CERTIFICATE", Bytes: der}, files.Key: {Type: "PRIVATE KEY", Bytes: private},
+		files.CertFile: {Type: "CERTIFICATE", Bytes: der}, files.KeyFile: {Type: "PRIVATE KEY", Bytes: private},
 	} {
 		writeFile(t, path, pem.EncodeToMemory(block), changed)
 	}
@@ -293,7 +293,7 @@ func writeFile(t *testing.T, path string, data []byte, changed time.Time) {
 func secureBubble(t *testing.T, edit func(*Config), o originFunc) (*bubble, *authority, *http.Client) {
 	t.Helper()
 	a, dir := newAuthority(t), t.TempDir()
-	files := TLSConfig{Certificate: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
+	files := TLSConfig{CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
 	a.issue(t, files, 1, time.Unix(1000, 0))
 	b := newBubble(t, func(c *Config) {
 		c.TLS = files
@@ -335,10 +335,10 @@ func TestHTTP2IsServedAndRenewedCertificatesAreTakenUp(t *testing.T) {
 		}{
 			{func() {}, 1},
 			{func() { a.issue(t, files, 2, time.Unix(2000, 0)) }, 2},
-			{func() { writeFile(t, files.Key, []byte("half a k"), time.Unix(3000, 0)) }, 2},
-			{func() { writeFile(t, files.Certificate, []byte("half a c"), time.Unix(3000, 0)) }, 2},
+			{func() { writeFile(t, files.KeyFile, []byte("half a k"), time.Unix(3000, 0)) }, 2},
+			{func() { writeFile(t, files.CertFile, []byte("half a c"), time.Unix(3000, 0)) }, 2},
 			{func() { a.issue(t, files, 4, time.Unix(4000, 0)) }, 4},
-			{func() { _ = os.Remove(files.Certificate) }, 4},
+			{func() { _ = os.Remove(files.CertFile) }, 4},
 		} {
 			step.change()
 			pass(certificateLook)
@@ -367,7 +367,7 @@ func TestAWaitForTheOriginIsNotTheViewersStall(t *testing.T) {
 					}()
 					return answerOf(r, -1, in), nil
 				}
-				edit := func(c *Config) { c.Limits.WriteStall = time.Second }
+				edit := func(c *Config) { c.Limits.WriteTimeout = time.Second }
 				var b *bubble
 				var client *http.Client
 				if scheme == "https" {

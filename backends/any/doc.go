@@ -2,8 +2,8 @@
 // the package has not, because it would hide Go's own any from whoever imports it.
 //
 //	backends:
-//	  ministra: { kind: ministra, address: "http://portal.example.com/stalker_portal" }
-//	  smarty:   { kind: smarty, address: "http://smarty.example.com" }
+//	  ministra: { kind: ministra, url: "http://portal.example.com/stalker_portal" }
+//	  smarty:   { kind: smarty, url: "http://smarty.example.com" }
 //	  both:     { kind: any, backends: [ministra, smarty], on_failure: allow }
 //
 // It does what Cesbo's auth-proxy does for Astra (its code, github.com/cesbo/auth-proxy), and Flussonic with several

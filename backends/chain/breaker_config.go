@@ -9,10 +9,10 @@ import (
 // BreakerConfig says when a backend is given up for a while, and how it is tried again.
 type BreakerConfig struct {
 	// Interval is the rolling window over which the ratio of failures is taken, Bucket its resolution.
-	Interval time.Duration `yaml:"interval"`
-	Bucket   time.Duration `yaml:"bucket"`
-	// OpenFor is how long the backend is left alone before it is tried again.
-	OpenFor time.Duration `yaml:"open_for"`
+	Interval     time.Duration `yaml:"interval"`
+	BucketPeriod time.Duration `yaml:"bucket_period"`
+	// OpenDuration is how long the backend is left alone before it is tried again.
+	OpenDuration time.Duration `yaml:"open_duration"`
 	// ConsecutiveFailures in a row open the breaker, however slowly they come.
 	ConsecutiveFailures int `yaml:"consecutive_failures"`
 	// FailureRatio (above 0, at most 1) of at least MinRequests answers in the window opens it too.
@@ -26,8 +26,8 @@ type BreakerConfig struct {
 func DefaultBreakerConfig() BreakerConfig {
 	return BreakerConfig{
 		Interval:            10 * time.Second,
-		Bucket:              time.Second,
-		OpenFor:             5 * time.Second,
+		BucketPeriod:        time.Second,
+		OpenDuration:        5 * time.Second,
 		ConsecutiveFailures: 5,
 		FailureRatio:        0.5,
 		MinRequests:         20,
@@ -48,12 +48,12 @@ func (c BreakerConfig) Validate(timeout time.Duration) error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	wrong(c.Bucket <= 0, "breaker.bucket: %s must be above 0", c.Bucket)
-	wrong(c.Interval < c.Bucket, "breaker.interval: %s must be at least breaker.bucket=%s", c.Interval, c.Bucket)
+	wrong(c.BucketPeriod <= 0, "breaker.bucket_period: %s must be above 0", c.BucketPeriod)
+	wrong(c.Interval < c.BucketPeriod, "breaker.interval: %s must be at least breaker.bucket_period=%s", c.Interval, c.BucketPeriod)
 	wrong(c.Interval < windowTimeouts*timeout,
 		"breaker.interval: %s must be at least %d × timeout=%s, or a backend that hangs would never be given up",
 		c.Interval, windowTimeouts, timeout)
-	wrong(c.OpenFor <= 0, "breaker.open_for: %s must be above 0", c.OpenFor)
+	wrong(c.OpenDuration <= 0, "breaker.open_duration: %s must be above 0", c.OpenDuration)
 	wrong(c.ConsecutiveFailures < 1, "breaker.consecutive_failures: %d must be at least 1", c.ConsecutiveFailures)
 	wrong(!(c.FailureRatio > 0 && c.FailureRatio <= 1),
 		"breaker.failure_ratio: %v must be above 0 and at most 1", c.FailureRatio)

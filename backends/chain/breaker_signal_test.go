@@ -66,7 +66,7 @@ func TestBreakerUnderFire(t *testing.T) {
 	t.Parallel()
 	s := &switchable{now: yes}
 	cfg := DefaultBreakerConfig()
-	cfg.OpenFor = time.Millisecond
+	cfg.OpenDuration = time.Millisecond
 	b := NewBreaker("b", testTimeout, cfg, s, nil)
 	var group sync.WaitGroup
 	for viewer := range 8 {

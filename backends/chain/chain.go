@@ -21,9 +21,9 @@ type Config struct {
 	Timeout time.Duration `yaml:"timeout"`
 	// OnFailure is what viewers are told while nobody answers; empty: as the preset says.
 	OnFailure backends.Policy `yaml:"on_failure"`
-	// TokenLife is for how long a viewer's token can be asked about; zero: for ever. The session, which owns the timer,
+	// TokenTTL is for how long a viewer's token can be asked about; zero: for ever. The session, which owns the timer,
 	// keeps to it.
-	TokenLife time.Duration `yaml:"token_life"`
+	TokenTTL time.Duration `yaml:"token_ttl"`
 	// OnExpiredToken is what holds after that.
 	OnExpiredToken backends.ExpiredTokenPolicy `yaml:"on_expired_token"`
 
@@ -46,8 +46,8 @@ func (c Config) Validate() error {
 	if c.Timeout <= 0 {
 		errs = append(errs, fmt.Errorf("timeout: %s must be above 0", c.Timeout))
 	}
-	if c.TokenLife < 0 {
-		errs = append(errs, fmt.Errorf("token_life: %s must be 0 (no end) or above", c.TokenLife))
+	if c.TokenTTL < 0 {
+		errs = append(errs, fmt.Errorf("token_ttl: %s must be 0 (no end) or above", c.TokenTTL))
 	}
 	return errors.Join(append(errs, c.Bulkhead.Validate(), c.Breaker.Validate(c.Timeout))...)
 }

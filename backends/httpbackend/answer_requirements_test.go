@@ -22,7 +22,7 @@ import (
 func newLoudClient(t *testing.T, change func(*httpbackend.Config)) (*httpbackend.Client, *bytes.Buffer) {
 	t.Helper()
 	cfg := httpbackend.DefaultConfig()
-	cfg.Address = "http://portal.example.com/check"
+	cfg.URL = "http://portal.example.com/check"
 	if change != nil {
 		change(&cfg)
 	}
@@ -156,12 +156,12 @@ func TestARequiredBodyIsFetched(t *testing.T) {
 	s.Speak(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
 		_, _ = io.WriteString(w, r.URL.Query().Get("say"))
 	})
-	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.RequireBody, cfg.MaxBody = "^ok", 100 })
+	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.RequireBody, cfg.MaxBodySize = "^ok", 100 })
 	for say, want := range map[string]string{
 		"ok":                           "",
 		"no":                           `ask backend "portal": malformed: a yes whose body does not match require_body="^ok"`,
 		"ok" + strings.Repeat("x", 98): "",
-		"ok" + strings.Repeat("x", 99): `ask backend "portal": malformed: body larger than max_body=100`,
+		"ok" + strings.Repeat("x", 99): `ask backend "portal": malformed: body larger than max_body_size=100`,
 	} {
 		d, err := c.Decide(t.Context(), httpbackend.Call{Query: "say=" + say})
 		if want == "" && (err != nil || d.Verdict != backends.Allowed) || want != "" && (err == nil || err.Error() != want) {
@@ -184,7 +184,7 @@ func TestWhatIsRequiredMustMakeSense(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := httpbackend.DefaultConfig()
-			cfg.Address, cfg.RequireHeader, cfg.RequireBody = "http://portal.example.com/", tt.header, tt.body
+			cfg.URL, cfg.RequireHeader, cfg.RequireBody = "http://portal.example.com/", tt.header, tt.body
 			got := ""
 			if err := cfg.Validate(); err != nil {
 				got = err.Error()

@@ -67,7 +67,7 @@ func NewClient(name string, cfg Config, parts Deps) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	address, err := parseAddress(cfg.Address)
+	address, err := parseAddress(cfg.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -92,8 +92,8 @@ func NewClient(name string, cfg Config, parts Deps) (*Client, error) {
 		table:      table,
 		watch:      NewAlarms(name, parts.Log),
 		propagator: parts.Propagator,
-		maxHeader:  cfg.MaxResponseHeader,
-		maxBody:    cfg.MaxBody,
+		maxHeader:  int64(cfg.MaxResponseHeaderSize),
+		maxBody:    int64(cfg.MaxBodySize),
 	}, nil
 }
 
@@ -132,7 +132,7 @@ func (c *Client) Ask(ctx context.Context, q Call) (Response, error) {
 	case err != nil:
 		return Response{}, c.failure(ctx, err)
 	case int64(len(a.Body)) > c.maxBody:
-		return Response{}, c.malformed(fmt.Errorf("body larger than max_body=%d", c.maxBody))
+		return Response{}, c.malformed(fmt.Errorf("body larger than max_body_size=%d", c.maxBody))
 	}
 	return a, nil
 }

@@ -41,7 +41,7 @@ func startServer(t testing.TB, users map[string]backendtest.User) *backendtest.S
 func newClient(t testing.TB, address string, change func(*httpbackend.Config)) *httpbackend.Client {
 	t.Helper()
 	cfg := httpbackend.DefaultConfig()
-	cfg.Address = address
+	cfg.URL = address
 	if change != nil {
 		change(&cfg)
 	}
@@ -242,7 +242,7 @@ func TestBodies(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, strings.Repeat("x", size))
 	})
-	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.MaxBody = 100 })
+	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.MaxBodySize = 100 })
 	a, err := c.Ask(t.Context(), httpbackend.Call{Body: true})
 	if err != nil || len(a.Body) != 100 {
 		t.Errorf("got %d bytes and error %v, want 100", len(a.Body), err)
@@ -252,7 +252,7 @@ func TestBodies(t *testing.T) {
 		t.Errorf("got %d bytes and error %v, want an answer without the body that nobody asked for", len(a.Body), err)
 	}
 	_, err = c.Ask(t.Context(), httpbackend.Call{Query: "big=1", Body: true})
-	want := `ask backend "portal": malformed: body larger than max_body=100`
+	want := `ask backend "portal": malformed: body larger than max_body_size=100`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

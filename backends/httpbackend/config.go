@@ -13,8 +13,8 @@ import (
 
 // Config is what every adapter that asks over HTTP has in common.
 type Config struct {
-	// Address is where to ask, as the middleware's manual gives it. It may hold a query and user:password@.
-	Address string `yaml:"address"`
+	// URL is where to ask, as the middleware's manual gives it. It may hold a query and user:password@.
+	URL string `yaml:"url"`
 	// Headers are sent with every call, over any that a viewer sent.
 	Headers map[string]backends.Secret `yaml:"headers"`
 	// Preset says how answers are read; Statuses overrides single ones.
@@ -31,9 +31,9 @@ type Config struct {
 	TLSTimeout  time.Duration `yaml:"tls_timeout"`
 	// IdleTimeout is how long a connection is kept for the next call.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
-	// MaxResponseHeader and MaxBody bound an answer, in bytes. What is larger is malformed.
-	MaxResponseHeader int64 `yaml:"max_response_header"`
-	MaxBody           int64 `yaml:"max_body"`
+	// MaxResponseHeaderSize and MaxBodySize bound an answer, in bytes. What is larger is malformed.
+	MaxResponseHeaderSize backends.ByteSize `yaml:"max_response_header_size"`
+	MaxBodySize           backends.ByteSize `yaml:"max_body_size"`
 
 	TLS backends.TLSConfig `yaml:"tls"`
 }
@@ -41,17 +41,17 @@ type Config struct {
 // DefaultConfig has everything but the address.
 func DefaultConfig() Config {
 	return Config{
-		DialTimeout:       time.Second,
-		TLSTimeout:        2 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxResponseHeader: 16 << 10,
-		MaxBody:           64 << 10,
+		DialTimeout:           time.Second,
+		TLSTimeout:            2 * time.Second,
+		IdleTimeout:           time.Minute,
+		MaxResponseHeaderSize: 16 * backends.KiB,
+		MaxBodySize:           64 * backends.KiB,
 	}
 }
 
 // Validate reports everything wrong. Messages begin with the key, under the backend's own.
 func (c Config) Validate() error {
-	_, err := parseAddress(c.Address)
+	_, err := parseAddress(c.URL)
 	_, wrong := newRequired(c)
 	errs := []error{err, c.Statuses.Validate(), wrong}
 	for _, bound := range []struct {
@@ -66,11 +66,11 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: %s must be above 0", bound.key, bound.value))
 		}
 	}
-	if c.MaxResponseHeader < 1<<10 {
-		errs = append(errs, fmt.Errorf("max_response_header: %d must be at least 1024", c.MaxResponseHeader))
+	if c.MaxResponseHeaderSize < backends.KiB {
+		errs = append(errs, fmt.Errorf("max_response_header_size: %v must be at least 1KiB", c.MaxResponseHeaderSize))
 	}
-	if c.MaxBody < 1 {
-		errs = append(errs, fmt.Errorf("max_body: %d must be at least 1", c.MaxBody))
+	if c.MaxBodySize < 1 {
+		errs = append(errs, fmt.Errorf("max_body_size: %v must be at least 1B", c.MaxBodySize))
 	}
 	return errors.Join(append(errs, c.validateHeaders(), c.TLS.Validate())...)
 }
@@ -91,18 +91,18 @@ func (c Config) validateHeaders() error {
 // parseAddress reads a backend's address. Its messages never show it whole: it may hold a password.
 func parseAddress(address string) (*url.URL, error) {
 	if address == "" {
-		return nil, errors.New("address: must be set")
+		return nil, errors.New("url: must be set")
 	}
 	u, err := url.Parse(address)
 	switch {
 	case err != nil:
-		return nil, errors.New("address: not a URL")
+		return nil, errors.New("url: not a URL")
 	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("address: must begin with http:// or https://, not %q", u.Scheme)
+		return nil, fmt.Errorf("url: must begin with http:// or https://, not %q", u.Scheme)
 	case u.Hostname() == "":
-		return nil, errors.New("address: has no host")
+		return nil, errors.New("url: has no host")
 	case u.Fragment != "":
-		return nil, errors.New("address: has a '#', which is never sent; write %23")
+		return nil, errors.New("url: has a '#', which is never sent; write %23")
 	}
 	return u, nil
 }

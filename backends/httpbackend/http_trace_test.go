@@ -21,7 +21,7 @@ import (
 func newNamedClient(t *testing.T, name, address string, change func(*httpbackend.Config)) *httpbackend.Client {
 	t.Helper()
 	cfg := httpbackend.DefaultConfig()
-	cfg.Address = address
+	cfg.URL = address
 	if change != nil {
 		change(&cfg)
 	}
@@ -242,14 +242,14 @@ func TestAnExchangeKeepsTheBeginningOfABody(t *testing.T) {
 		shown   int
 		fails   bool
 	}{
-		"nothing":                         {0, 64 << 10, false, 0, false},
-		"one that nobody wants":           {100, 64 << 10, false, 100, false},
-		"exactly a KiB":                   {1024, 64 << 10, false, 1024, false},
-		"more than a KiB":                 {1025, 64 << 10, false, 1024, false},
-		"much more, and the adapter's":    {20_000, 64 << 10, true, 1024, false},
-		"more than max_body":              {20_000, 100, true, 101, true},
-		"more than max_body, unwanted":    {20_000, 100, false, 101, false},
-		"much more than max_body, beyond": {200_000, 64 << 10, true, 1024, true},
+		"nothing":                              {0, 64 << 10, false, 0, false},
+		"one that nobody wants":                {100, 64 << 10, false, 100, false},
+		"exactly a KiB":                        {1024, 64 << 10, false, 1024, false},
+		"more than a KiB":                      {1025, 64 << 10, false, 1024, false},
+		"much more, and the adapter's":         {20_000, 64 << 10, true, 1024, false},
+		"more than max_body_size":              {20_000, 100, true, 101, true},
+		"more than max_body_size, unwanted":    {20_000, 100, false, 101, false},
+		"much more than max_body_size, beyond": {200_000, 64 << 10, true, 1024, true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -259,7 +259,7 @@ func TestAnExchangeKeepsTheBeginningOfABody(t *testing.T) {
 			s.Speak(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
 				_, _ = io.WriteString(w, body)
 			})
-			c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.MaxBody = tt.maxBody })
+			c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.MaxBodySize = backends.ByteSize(tt.maxBody) })
 			ctx, all := httpbackend.WithExchanges(t.Context())
 			a, err := c.Ask(ctx, httpbackend.Call{Body: tt.wanted})
 			if (err != nil) != tt.fails {

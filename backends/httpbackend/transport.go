@@ -38,7 +38,7 @@ func newTransport(cfg Config, connections int) (*http.Transport, error) {
 		MaxIdleConns:           connections,
 		MaxIdleConnsPerHost:    connections,
 		IdleConnTimeout:        cfg.IdleTimeout,
-		MaxResponseHeaderBytes: cfg.MaxResponseHeader,
+		MaxResponseHeaderBytes: int64(cfg.MaxResponseHeaderSize),
 		DisableCompression:     true, // bodies are tiny, and a bomb among them would be our loss
 		ReadBufferSize:         4 << 10,
 		WriteBufferSize:        4 << 10,
@@ -84,7 +84,7 @@ func (c *Client) failure(ctx context.Context, err error) error {
 	case errors.Is(err, errTooManyRedirects):
 		return c.malformed(err)
 	default: // net/http's own words may repeat what the backend sent, and that a token
-		return c.malformed(fmt.Errorf("the answer is not HTTP, or larger than max_response_header=%d", c.maxHeader))
+		return c.malformed(fmt.Errorf("the answer is not HTTP, or larger than max_response_header_size=%d", c.maxHeader))
 	}
 }
 

@@ -25,7 +25,7 @@ func TestBackendPassesTheContract(t *testing.T) {
 func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	t.Helper()
 	cfg := DefaultConfig()
-	cfg.HTTP.Address = address
+	cfg.HTTP.URL = address
 	if change != nil {
 		change(&cfg)
 	}
@@ -236,13 +236,13 @@ func TestConfigInYAML(t *testing.T) {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := Config{HTTP: httpbackend.Config{
-		Address:  "https://auth.example.com/check?site=1",
+		URL:      "https://auth.example.com/check?site=1",
 		Headers:  map[string]backends.Secret{"X-Api-Key": "s3cret"},
 		Preset:   httpbackend.PresetFlussonic,
 		Statuses: httpbackend.Statuses{"404": httpbackend.OutcomeDeny, "5xx": httpbackend.OutcomeFailure},
 
 		DialTimeout: 300 * time.Millisecond, TLSTimeout: time.Second, IdleTimeout: 30 * time.Second,
-		MaxResponseHeader: 8192, MaxBody: 1024,
+		MaxResponseHeaderSize: 8192, MaxBodySize: 1024,
 		TLS: backends.TLSConfig{ServerName: "auth.internal"},
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -256,11 +256,11 @@ func TestConfigInYAML(t *testing.T) {
 func TestNewRefusesAWrongConfig(t *testing.T) {
 	t.Parallel()
 	_, err := New("middleware", DefaultConfig(), httpbackend.Deps{})
-	if err == nil || err.Error() != `make backend "middleware": address: must be set` {
+	if err == nil || err.Error() != `make backend "middleware": url: must be set` {
 		t.Errorf("got %v", err)
 	}
 	cfg := DefaultConfig()
-	cfg.HTTP.Address = "https://auth.example.com/check"
+	cfg.HTTP.URL = "https://auth.example.com/check"
 	cfg.HTTP.TLS.CAFile = "testdata/full.yaml"
 	_, err = New("middleware", cfg, httpbackend.Deps{})
 	if err == nil || err.Error() != `make backend "middleware": tls.ca_file: no certificate in testdata/full.yaml` {

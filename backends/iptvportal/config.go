@@ -17,9 +17,9 @@ const (
 // asked. Only the address, which is the portal's, has no default.
 type Config struct {
 	HTTP httpbackend.Config `yaml:",inline"`
-	// Flussonic asks where the portal answers Flussonic; false, where it answers Astra. The channel's Auth in the portal
+	// UseFlussonicEndpoint asks where the portal answers Flussonic; false, where it answers Astra. The channel's Auth in the portal
 	// must say the same.
-	Flussonic bool `yaml:"flussonic"`
+	UseFlussonicEndpoint bool `yaml:"use_flussonic_endpoint"`
 }
 
 // DefaultConfig has everything but the address, and asks as Astra does.
@@ -28,8 +28,8 @@ func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 // Validate reports everything wrong. Messages begin with the key, under the backend's own.
 func (c Config) Validate() error {
 	var contradiction error
-	if c.Flussonic && endsIn(c.HTTP.Address, astraPath) {
-		contradiction = errors.New("flussonic: true asks at " + flussonicPath + ", but address ends in " + astraPath)
+	if c.UseFlussonicEndpoint && endsIn(c.HTTP.URL, astraPath) {
+		contradiction = errors.New("use_flussonic_endpoint: true asks at " + flussonicPath + ", but url ends in " + astraPath)
 	}
 	return errors.Join(c.complete().Validate(), contradiction)
 }
@@ -37,10 +37,10 @@ func (c Config) Validate() error {
 // complete is the config with the address that is asked.
 func (c Config) complete() httpbackend.Config {
 	path := astraPath
-	if c.Flussonic {
+	if c.UseFlussonicEndpoint {
 		path = flussonicPath
 	}
-	c.HTTP.Address = endpoint(c.HTTP.Address, path)
+	c.HTTP.URL = endpoint(c.HTTP.URL, path)
 	return c.HTTP
 }
 

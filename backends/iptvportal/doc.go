@@ -32,5 +32,5 @@
 //
 // Decided: an address that ends in one of the two paths is the whole address, and nothing is appended; one that ends
 // in Astra's beside flussonic: true is refused, because one of the two is a mistake. Refused: guessing a token's end
-// from the update rate; the program sets, around this adapter, no token_life, and validity: 3m.
+// from the update rate; the program sets, around this adapter, no token_ttl, and validity: 3m.
 package iptvportal

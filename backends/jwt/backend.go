@@ -107,7 +107,7 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 	}
 	now := b.now()
 	then := now
-	if !b.cfg.CutExpired && !r.Opened.IsZero() {
+	if !b.cfg.EndSessionOnExpiry && !r.Opened.IsZero() {
 		then = r.Opened
 	}
 	claims := jwt.MapClaims{}

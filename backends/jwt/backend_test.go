@@ -287,7 +287,7 @@ func TestAnEscapedTokenIsTheSame(t *testing.T) {
 
 func TestTheFullDecision(t *testing.T) {
 	t.Parallel()
-	b, _ := newBackend(t, withSecret(func(c *Config) { c.MaxSessionsClaim, c.CutExpired = "streams", true }), nil)
+	b, _ := newBackend(t, withSecret(func(c *Config) { c.MaxSessionsClaim, c.EndSessionOnExpiry = "streams", true }), nil)
 	token := sign(t, "HS256", "", []byte(testSecret), claimed(jwt.MapClaims{"streams": 3}))
 	wanted := backends.Decision{
 		Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "token is valid",

@@ -52,9 +52,9 @@ func (b *Backend) againstTime(claims jwt.MapClaims, then time.Time) string {
 		return "nbf is no date in seconds"
 	case expires.IsZero() && b.cfg.RequireExpiry:
 		return "token has no exp"
-	case !expires.IsZero() && !then.Before(expires.Add(b.cfg.Tolerance)):
+	case !expires.IsZero() && !then.Before(expires.Add(b.cfg.ClockSkew)):
 		return "token is expired"
-	case !begins.IsZero() && then.Before(begins.Add(-b.cfg.Tolerance)):
+	case !begins.IsZero() && then.Before(begins.Add(-b.cfg.ClockSkew)):
 		return "token is not valid yet"
 	}
 	return ""
@@ -120,8 +120,8 @@ func (b *Backend) allowed(claims jwt.MapClaims, now time.Time) backends.Decision
 		return refuse(d, "max_sessions_claim makes no sense")
 	}
 	d.Verdict, d.Reason, d.MaxSessions = backends.Allowed, "token is valid", sessions
-	if expires, _ := date(claims, "exp"); b.cfg.CutExpired && !expires.IsZero() {
-		d.ValidFor = min(expires.Add(b.cfg.Tolerance).Sub(now), maxValidity)
+	if expires, _ := date(claims, "exp"); b.cfg.EndSessionOnExpiry && !expires.IsZero() {
+		d.ValidFor = min(expires.Add(b.cfg.ClockSkew).Sub(now), maxValidity)
 	}
 	return d
 }

@@ -28,17 +28,17 @@ type Config struct {
 	Secret backends.Secret `yaml:"secret"`
 	// PublicKeyFile is a PEM file: a public key or a certificate. It is read once.
 	PublicKeyFile string `yaml:"public_key_file"`
-	// JWKSURL is where the issuer publishes its keys, usually https; JWKSRefresh is how often they are fetched, and
+	// JWKSURL is where the issuer publishes its keys, usually https; JWKSRefreshInterval is how often they are fetched, and
 	// JWKSTimeout how long a fetch may take.
-	JWKSURL     string        `yaml:"jwks_url"`
-	JWKSRefresh time.Duration `yaml:"jwks_refresh"`
-	JWKSTimeout time.Duration `yaml:"jwks_timeout"`
+	JWKSURL             string        `yaml:"jwks_url"`
+	JWKSRefreshInterval time.Duration `yaml:"jwks_refresh_interval"`
+	JWKSTimeout         time.Duration `yaml:"jwks_timeout"`
 
 	// Issuer and Audience are what iss must be, and aud must name. Empty: anything.
 	Issuer   string `yaml:"issuer"`
 	Audience string `yaml:"audience"`
-	// Tolerance is how far the issuer's clock may be off.
-	Tolerance time.Duration `yaml:"tolerance"`
+	// ClockSkew is how far the issuer's clock may be off.
+	ClockSkew time.Duration `yaml:"clock_skew"`
 	// RequireExpiry denies tokens without exp.
 	RequireExpiry bool `yaml:"require_expiry"`
 
@@ -53,20 +53,20 @@ type Config struct {
 	// MaxSessionsClaim bounds the user's concurrent sessions. A token may lack it; empty: not read.
 	MaxSessionsClaim string `yaml:"max_sessions_claim"`
 
-	// CutExpired ends running sessions with their token. Otherwise a token must be valid when the session opens.
-	CutExpired bool `yaml:"cut_expired"`
+	// EndSessionOnExpiry ends running sessions with their token. Otherwise a token must be valid when the session opens.
+	EndSessionOnExpiry bool `yaml:"end_session_on_expiry"`
 }
 
 // DefaultConfig has everything but the algorithms and the source of keys.
 func DefaultConfig() Config {
 	return Config{
-		Parameter:     "token",
-		JWKSRefresh:   5 * time.Minute,
-		JWKSTimeout:   2 * time.Second,
-		Tolerance:     30 * time.Second,
-		RequireExpiry: true,
-		UserClaim:     "sub",
-		NameClaim:     "name",
+		Parameter:           "token",
+		JWKSRefreshInterval: 5 * time.Minute,
+		JWKSTimeout:         2 * time.Second,
+		ClockSkew:           30 * time.Second,
+		RequireExpiry:       true,
+		UserClaim:           "sub",
+		NameClaim:           "name",
 	}
 }
 
@@ -80,11 +80,11 @@ func (c Config) Validate() error {
 	if strings.ContainsFunc(c.Header, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }) {
 		errs = append(errs, fmt.Errorf("header: %q is no header's name", c.Header))
 	}
-	if c.Tolerance < 0 {
-		errs = append(errs, fmt.Errorf("tolerance: %s must not be below 0", c.Tolerance))
+	if c.ClockSkew < 0 {
+		errs = append(errs, fmt.Errorf("clock_skew: %s must not be below 0", c.ClockSkew))
 	}
-	if c.JWKSRefresh < time.Second {
-		errs = append(errs, fmt.Errorf("jwks_refresh: %s must be at least 1s", c.JWKSRefresh))
+	if c.JWKSRefreshInterval < time.Second {
+		errs = append(errs, fmt.Errorf("jwks_refresh_interval: %s must be at least 1s", c.JWKSRefreshInterval))
 	}
 	if c.JWKSTimeout <= 0 {
 		errs = append(errs, fmt.Errorf("jwks_timeout: %s must be above 0", c.JWKSTimeout))

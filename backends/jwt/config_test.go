@@ -18,18 +18,18 @@ algorithms: [ES256, EdDSA]
 secret: ""
 public_key_file: ""
 jwks_url: https://issuer.example.com/jwks.json
-jwks_refresh: 10m
+jwks_refresh_interval: 10m
 jwks_timeout: 3s
 issuer: portal
 audience: live
-tolerance: 5s
+clock_skew: 5s
 require_expiry: false
 user_claim: uid
 name_claim: nick
 channels_claim: channels
 address_claim: ip
 max_sessions_claim: streams
-cut_expired: true
+end_session_on_expiry: true
 `
 	got := DefaultConfig()
 	if err := yaml.UnmarshalWithOptions([]byte(text), &got, yaml.Strict()); err != nil {
@@ -37,10 +37,10 @@ cut_expired: true
 	}
 	want := Config{
 		Parameter: "jwt", Header: "Authorization", Algorithms: []string{"ES256", "EdDSA"},
-		JWKSURL: "https://issuer.example.com/jwks.json", JWKSRefresh: 10 * time.Minute, JWKSTimeout: 3 * time.Second,
-		Issuer: "portal", Audience: "live", Tolerance: 5 * time.Second,
+		JWKSURL: "https://issuer.example.com/jwks.json", JWKSRefreshInterval: 10 * time.Minute, JWKSTimeout: 3 * time.Second,
+		Issuer: "portal", Audience: "live", ClockSkew: 5 * time.Second,
 		UserClaim: "uid", NameClaim: "nick", ChannelsClaim: "channels", AddressClaim: "ip", MaxSessionsClaim: "streams",
-		CutExpired: true,
+		EndSessionOnExpiry: true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
@@ -97,9 +97,9 @@ func TestValidate(t *testing.T) {
 		"a short secret": {
 			func(c *Config) { c.Secret = c.Secret[:31] }, []string{"secret: 31 bytes are too few; want at least 32"},
 		},
-		"odd times": {func(c *Config) { c.Tolerance, c.JWKSRefresh, c.JWKSTimeout = -1, 0, 0 }, []string{
-			"tolerance: -1ns must not be below 0",
-			"jwks_refresh: 0s must be at least 1s", "jwks_timeout: 0s must be above 0",
+		"odd times": {func(c *Config) { c.ClockSkew, c.JWKSRefreshInterval, c.JWKSTimeout = -1, 0, 0 }, []string{
+			"clock_skew: -1ns must not be below 0",
+			"jwks_refresh_interval: 0s must be at least 1s", "jwks_timeout: 0s must be above 0",
 		}},
 	}
 	for name, tt := range tests {

@@ -20,7 +20,7 @@
 //
 // Decided: no token is no opinion, so that other backends may have one; a bad token is a No. What a token says against
 // its bearer (expired, another channel) holds even while no key is known, so an outage helps no token that rules itself
-// out. The window of a token is for openings, unless cut_expired is set. Claims are judged here, because the
+// out. The window of a token is for openings, unless end_session_on_expiry is set. Claims are judged here, because the
 // moment that counts is the session's and the library's is its own. A configured claim of which no sense can be made
 // is a No: otherwise it would lift a limit. Verified tokens are not remembered: an HS256 costs about 5 µs, RS256 35,
 // EdDSA 50, ES256 70; a session asks once per validity, and a token that is cached outlives its key.

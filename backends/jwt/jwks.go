@@ -23,7 +23,7 @@ const (
 // newClient asks for the JWK set. It follows no redirects, and sorts what goes wrong as it does for any backend.
 func newClient(name string, cfg Config) (*httpbackend.Client, error) {
 	asking := httpbackend.DefaultConfig()
-	asking.Address, asking.MaxBody = cfg.JWKSURL, maxSetSize
+	asking.URL, asking.MaxBodySize = cfg.JWKSURL, maxSetSize
 	asking.DialTimeout, asking.TLSTimeout = cfg.JWKSTimeout, cfg.JWKSTimeout
 	return httpbackend.NewClient(name, asking, httpbackend.Deps{Connections: 1})
 }

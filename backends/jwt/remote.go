@@ -23,7 +23,7 @@ const (
 	unknownPatience = 500 * time.Millisecond
 	// failurePause is how long a failure stands for the next viewers while there are no keys at all.
 	failurePause = time.Second
-	// retryPause is when the background tries again after a failure, if jwks_refresh is not sooner.
+	// retryPause is when the background tries again after a failure, if jwks_refresh_interval is not sooner.
 	retryPause = 10 * time.Second
 )
 
@@ -70,7 +70,7 @@ type fetch struct {
 func newRemote(name string, cfg Config, load func(context.Context) (keySet, error), log *slog.Logger) *remote {
 	m := &remote{
 		name: name, load: load, now: time.Now, log: log,
-		refresh: cfg.JWKSRefresh, timeout: cfg.JWKSTimeout, patience: unknownPatience,
+		refresh: cfg.JWKSRefreshInterval, timeout: cfg.JWKSTimeout, patience: unknownPatience,
 	}
 	m.life, m.end = context.WithCancel(context.Background())
 	return m

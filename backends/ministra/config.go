@@ -23,7 +23,7 @@ func (c Config) Validate() error { return c.complete().Validate() }
 
 // complete is the config with the address that is asked.
 func (c Config) complete() httpbackend.Config {
-	c.HTTP.Address = endpoint(c.HTTP.Address)
+	c.HTTP.URL = endpoint(c.HTTP.URL)
 	return c.HTTP
 }
 

@@ -22,9 +22,9 @@
 //
 // A token lives for the portal's tv_tmp_link_ttl, 5 s by default (an archive link's for 28,800 s). A check does not use
 // it up, and it is bound to no channel and no address. A check after its end would be a No to a viewer who did
-// nothing wrong. So the program sets, around this adapter, token_life: 5s (no session older than that is asked about
+// nothing wrong. So the program sets, around this adapter, token_ttl: 5s (no session older than that is asked about
 // with the token that opened it) and validity: 36000s (what a yes without X-AuthDuration is worth). Whoever raises the
-// portal's TTL may raise token_life with it.
+// portal's TTL may raise token_ttl with it.
 //
 // Invariants:
 //   - Every check is one GET, answered by the portal: the adapter remembers nothing, and so uses up no token's life.

@@ -33,7 +33,7 @@ func New(name string, cfg Config, members []backends.Member) (*Backend, error) {
 	}
 	b := &Backend{name: name, closing: decisionOf("default", cfg.Default)}
 	for i, r := range cfg.Rules {
-		made, err := newRule(fmt.Sprintf("rules[%d]", i), r, byName[r.Ask])
+		made, err := newRule(fmt.Sprintf("rules[%d]", i), r, byName[r.Backend])
 		if err != nil {
 			return nil, fmt.Errorf("make backend %q: %w", name, err)
 		}

@@ -17,12 +17,12 @@ import (
 func TestBackendPassesTheContract(t *testing.T) {
 	backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
 		cfg := httpbackend.DefaultConfig()
-		cfg.Address = s.URL() + "/check"
+		cfg.URL = s.URL() + "/check"
 		client, err := httpbackend.NewClient("portal", cfg, httpbackend.Deps{})
 		if err != nil {
 			t.Fatalf("make the member: %v", err)
 		}
-		return closing{newBackend(t, `rules: [{ ask: portal }]`, backends.BackendFunc(
+		return closing{newBackend(t, `rules: [{ backend: portal }]`, backends.BackendFunc(
 			func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 				return client.Decide(ctx, httpbackend.Call{Query: r.Query, Header: httpbackend.AstraHeaders(r)})
 			})), client.Close}
@@ -115,35 +115,35 @@ func TestWhatFollowsFromAnAnswer(t *testing.T) {
 		want     backends.Decision
 		err      string
 	}{
-		"a yes lets in":                             {`rules: [{ ask: a }, { ask: b }]`, []backends.Backend{yes(), unasked(t)}, of("a"), ""},
-		"a no denies, with its redirect":            {`rules: [{ ask: a }, { ask: b }]`, []backends.Backend{no(), unasked(t)}, denied, ""},
-		"no opinion goes on":                        {`rules: [{ ask: a }, { ask: b }]`, []backends.Backend{unsure(), yes()}, of("b"), ""},
-		"a yes that passes":                         {`rules: [{ ask: a, on_yes: pass }, { ask: b }]`, []backends.Backend{yes(), yes()}, of("b"), ""},
-		"a yes that passes to the default":          {`rules: [{ ask: a, on_yes: pass }]`, []backends.Backend{yes()}, byDefault, ""},
-		"a no that passes":                          {`rules: [{ ask: a, on_no: pass }, { ask: b }]`, []backends.Backend{no(), yes()}, of("b"), ""},
-		"no opinion does not heed on_yes, on_no":    {`rules: [{ ask: a, on_yes: allow, on_no: deny }, { then: deny }]`, []backends.Backend{unsure()}, ruled(backends.Denied, backends.FromLocal, "rules[1]: deny"), ""},
-		"a failure is the check's":                  {`{ rules: [{ ask: a }, { ask: b }], default: allow }`, []backends.Backend{transport, unasked(t)}, nobody, network},
-		"a status is the check's":                   {`{ rules: [{ ask: a }], default: allow }`, []backends.Backend{status}, nobody, code},
-		"a failure that denies":                     {`{ rules: [{ ask: a, on_failure: deny }], default: allow }`, []backends.Backend{status}, ruled(backends.Denied, backends.FromFailOpen, "rules[0].on_failure=deny; a did not answer: status"), ""},
-		"a failure that passes to another's yes":    {`rules: [{ ask: a, on_failure: pass }, { ask: b }]`, []backends.Backend{transport, yes()}, of("b"), ""},
-		"a timeout that passes":                     {`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, []backends.Backend{failing(backends.FailureTimeout)}, ruled(backends.Allowed, backends.FromFailOpen, "default: allow; a did not answer"), ""},
-		"an open breaker that passes":               {`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, []backends.Backend{failing(backends.FailureBreakerOpen)}, ruled(backends.Allowed, backends.FromFailOpen, "default: allow; a did not answer"), ""},
-		"a status never passes":                     {`{ rules: [{ ask: a, on_failure: pass }, { ask: b }], default: allow }`, []backends.Backend{status, unasked(t)}, nobody, code},
-		"a malformed answer never passes":           {`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, []backends.Backend{failing(backends.FailureMalformed)}, nobody, `ask backend "malformed": malformed`},
-		"an overload never passes":                  {`{ rules: [{ ask: a, on_failure: pass }, { ask: b }], default: allow }`, []backends.Backend{fails(overload()), unasked(t)}, nobody, busy},
-		"an overload does not deny":                 {`rules: [{ ask: a, on_failure: deny }]`, []backends.Backend{fails(overload())}, nobody, busy},
-		"after a failure a rule's no is a stop":     {`rules: [{ ask: a, on_failure: pass }, { addresses: [192.0.2.7], then: deny }]`, []backends.Backend{transport}, ruled(backends.Denied, backends.FromFailOpen, "rules[1]: deny; a did not answer"), ""},
-		"no opinion by default":                     {`{ rules: [{ ask: a }], default: pass }`, []backends.Backend{unsure()}, ruled(backends.Pending, backends.FromLocal, "default: pass"), ""},
-		"asked twice":                               {`rules: [{ channels: [b*], ask: a }, { channels: [a*], ask: a }]`, []backends.Backend{yes()}, of("a"), ""},
-		"an error of no kind":                       {`rules: [{ ask: a, on_failure: pass }]`, []backends.Backend{fails(errors.New("odd"))}, nobody, `ask backend "a": malformed: odd`},
-		"a deadline of the member's own":            {`rules: [{ ask: a }]`, []backends.Backend{fails(context.DeadlineExceeded)}, nobody, `ask backend "a": timeout: context deadline exceeded`},
-		"one that gave up by itself":                {`rules: [{ ask: a }]`, []backends.Backend{fails(context.Canceled)}, nobody, `ask backend "a": malformed: gave up by itself`},
-		"a yes without a reason":                    {`rules: [{ ask: a }]`, []backends.Backend{says(backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, ValidFor: time.Hour})}, backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "a: allowed", ValidFor: time.Hour}, ""},
-		"a stopgap's yes gets no validity":          {`rules: [{ ask: a }]`, []backends.Backend{says(ruled(backends.Allowed, backends.FromFailOpen, "x"))}, ruled(backends.Allowed, backends.FromFailOpen, "a: x"), ""},
-		"a rule before spares the question":         {`rules: [{ addresses: [192.0.2.7], then: allow }, { ask: a }]`, []backends.Backend{unasked(t)}, ruled(backends.Allowed, backends.FromLocal, "rules[0]: allow"), ""},
-		"a rule that passes, and one not met":       {`rules: [{ then: pass }, { channels: [x], then: allow }, { ask: a }]`, []backends.Backend{yes()}, of("a"), ""},
-		"a condition keeps from asking":             {`rules: [{ channels: [x], ask: a }]`, []backends.Backend{unasked(t)}, byDefault, ""},
-		"asking two in a row, and both must say so": {`rules: [{ ask: a, on_yes: pass }, { ask: b, on_yes: pass }]`, []backends.Backend{yes(), yes()}, byDefault, ""},
+		"a yes lets in":                              {`rules: [{ backend: a }, { backend: b }]`, []backends.Backend{yes(), unasked(t)}, of("a"), ""},
+		"a no denies, with its redirect":             {`rules: [{ backend: a }, { backend: b }]`, []backends.Backend{no(), unasked(t)}, denied, ""},
+		"no opinion goes on":                         {`rules: [{ backend: a }, { backend: b }]`, []backends.Backend{unsure(), yes()}, of("b"), ""},
+		"a yes that passes":                          {`rules: [{ backend: a, on_allow: pass }, { backend: b }]`, []backends.Backend{yes(), yes()}, of("b"), ""},
+		"a yes that passes to the default":           {`rules: [{ backend: a, on_allow: pass }]`, []backends.Backend{yes()}, byDefault, ""},
+		"a no that passes":                           {`rules: [{ backend: a, on_deny: pass }, { backend: b }]`, []backends.Backend{no(), yes()}, of("b"), ""},
+		"no opinion does not heed on_allow, on_deny": {`rules: [{ backend: a, on_allow: allow, on_deny: deny }, { action: deny }]`, []backends.Backend{unsure()}, ruled(backends.Denied, backends.FromLocal, "rules[1]: deny"), ""},
+		"a failure is the check's":                   {`{ rules: [{ backend: a }, { backend: b }], default: allow }`, []backends.Backend{transport, unasked(t)}, nobody, network},
+		"a status is the check's":                    {`{ rules: [{ backend: a }], default: allow }`, []backends.Backend{status}, nobody, code},
+		"a failure that denies":                      {`{ rules: [{ backend: a, on_failure: deny }], default: allow }`, []backends.Backend{status}, ruled(backends.Denied, backends.FromFailOpen, "rules[0].on_failure=deny; a did not answer: status"), ""},
+		"a failure that passes to another's yes":     {`rules: [{ backend: a, on_failure: pass }, { backend: b }]`, []backends.Backend{transport, yes()}, of("b"), ""},
+		"a timeout that passes":                      {`{ rules: [{ backend: a, on_failure: pass }], default: allow }`, []backends.Backend{failing(backends.FailureTimeout)}, ruled(backends.Allowed, backends.FromFailOpen, "default: allow; a did not answer"), ""},
+		"an open breaker that passes":                {`{ rules: [{ backend: a, on_failure: pass }], default: allow }`, []backends.Backend{failing(backends.FailureBreakerOpen)}, ruled(backends.Allowed, backends.FromFailOpen, "default: allow; a did not answer"), ""},
+		"a status never passes":                      {`{ rules: [{ backend: a, on_failure: pass }, { backend: b }], default: allow }`, []backends.Backend{status, unasked(t)}, nobody, code},
+		"a malformed answer never passes":            {`{ rules: [{ backend: a, on_failure: pass }], default: allow }`, []backends.Backend{failing(backends.FailureMalformed)}, nobody, `ask backend "malformed": malformed`},
+		"an overload never passes":                   {`{ rules: [{ backend: a, on_failure: pass }, { backend: b }], default: allow }`, []backends.Backend{fails(overload()), unasked(t)}, nobody, busy},
+		"an overload does not deny":                  {`rules: [{ backend: a, on_failure: deny }]`, []backends.Backend{fails(overload())}, nobody, busy},
+		"after a failure a rule's no is a stop":      {`rules: [{ backend: a, on_failure: pass }, { addresses: [192.0.2.7], action: deny }]`, []backends.Backend{transport}, ruled(backends.Denied, backends.FromFailOpen, "rules[1]: deny; a did not answer"), ""},
+		"no opinion by default":                      {`{ rules: [{ backend: a }], default: pass }`, []backends.Backend{unsure()}, ruled(backends.Pending, backends.FromLocal, "default: pass"), ""},
+		"asked twice":                                {`rules: [{ channels: [b*], backend: a }, { channels: [a*], backend: a }]`, []backends.Backend{yes()}, of("a"), ""},
+		"an error of no kind":                        {`rules: [{ backend: a, on_failure: pass }]`, []backends.Backend{fails(errors.New("odd"))}, nobody, `ask backend "a": malformed: odd`},
+		"a deadline of the member's own":             {`rules: [{ backend: a }]`, []backends.Backend{fails(context.DeadlineExceeded)}, nobody, `ask backend "a": timeout: context deadline exceeded`},
+		"one that gave up by itself":                 {`rules: [{ backend: a }]`, []backends.Backend{fails(context.Canceled)}, nobody, `ask backend "a": malformed: gave up by itself`},
+		"a yes without a reason":                     {`rules: [{ backend: a }]`, []backends.Backend{says(backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, ValidFor: time.Hour})}, backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "a: allowed", ValidFor: time.Hour}, ""},
+		"a stopgap's yes gets no validity":           {`rules: [{ backend: a }]`, []backends.Backend{says(ruled(backends.Allowed, backends.FromFailOpen, "x"))}, ruled(backends.Allowed, backends.FromFailOpen, "a: x"), ""},
+		"a rule before spares the question":          {`rules: [{ addresses: [192.0.2.7], action: allow }, { backend: a }]`, []backends.Backend{unasked(t)}, ruled(backends.Allowed, backends.FromLocal, "rules[0]: allow"), ""},
+		"a rule that passes, and one not met":        {`rules: [{ action: pass }, { channels: [x], action: allow }, { backend: a }]`, []backends.Backend{yes()}, of("a"), ""},
+		"a condition keeps from asking":              {`rules: [{ channels: [x], backend: a }]`, []backends.Backend{unasked(t)}, byDefault, ""},
+		"asking two in a row, and both must say so":  {`rules: [{ backend: a, on_allow: pass }, { backend: b, on_allow: pass }]`, []backends.Backend{yes(), yes()}, byDefault, ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -162,7 +162,7 @@ func TestAViewerWhoLeavesIsNoFailure(t *testing.T) {
 	t.Parallel()
 	for _, failure := range []error{context.Canceled, &backends.Failure{Kind: backends.FailureTransport}} {
 		ctx, leave := context.WithCancel(t.Context())
-		b := newBackend(t, `{ rules: [{ ask: a, on_failure: pass }], default: allow }`, backends.BackendFunc(
+		b := newBackend(t, `{ rules: [{ backend: a, on_failure: pass }], default: allow }`, backends.BackendFunc(
 			func(context.Context, *backends.Request) (backends.Decision, error) {
 				leave()
 				return backends.Decision{}, failure
@@ -179,7 +179,7 @@ func TestABackendThatIsAskedGetsTheRequestUnchanged(t *testing.T) {
 	t.Parallel()
 	var first, second backendtest.Fake
 	first.CheckFunc, second.CheckFunc = unsure(), no()
-	b := newBackend(t, `rules: [{ ask: a }, { ask: b }]`, &first, &second)
+	b := newBackend(t, `rules: [{ backend: a }, { backend: b }]`, &first, &second)
 	r := backendtest.NewRequest("123")
 	r.Number, r.Bytes, r.Headers = 3, 4711, []backends.Header{{Name: "Cookie", Value: "sid=1"}}
 	r.Current = backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}
@@ -210,13 +210,13 @@ func TestARulesOwnWordAllocatesNothing(t *testing.T) {
 // ownWord goes through every condition.
 const ownWord = `
 rules:
-  - { tokens: [456, a-token-that-is-longer-than-thirty-two-bytes], then: allow }
-  - { addresses: [10.0.0.0/8, "2001:db8::/32"], then: allow }
-  - { channels: ["hd-*"], then: deny }
-  - { user_agents: ["*bot*", "curl/*"], then: deny }
-  - { hosts: ["*.example.net"], then: deny }
-  - { referers: [evil.example], then: deny }
-  - { tokens: [123], addresses: [192.0.2.0/24], channels: ["a*"], user_agents: ["vlc*"], hosts: [live.example.com], referers: ["*.example.com"], then: deny }
+  - { tokens: [456, a-token-that-is-longer-than-thirty-two-bytes], action: allow }
+  - { addresses: [10.0.0.0/8, "2001:db8::/32"], action: allow }
+  - { channels: ["hd-*"], action: deny }
+  - { user_agents: ["*bot*", "curl/*"], action: deny }
+  - { hosts: ["*.example.net"], action: deny }
+  - { referers: [evil.example], action: deny }
+  - { tokens: [123], addresses: [192.0.2.0/24], channels: ["a*"], user_agents: ["vlc*"], hosts: [live.example.com], referers: ["*.example.com"], action: deny }
 `
 
 func BenchmarkCheck(b *testing.B) {
@@ -224,8 +224,8 @@ func BenchmarkCheck(b *testing.B) {
 	r.Referer = "https://tv.example.com/"
 	for name, backend := range map[string]*Backend{
 		"own-word":       newBackend(b, ownWord),
-		"asking":         newBackend(b, `rules: [{ ask: a }]`, yes()),
-		"asking-the-2nd": newBackend(b, `rules: [{ ask: a }, { ask: b }]`, unsure(), yes()),
+		"asking":         newBackend(b, `rules: [{ backend: a }]`, yes()),
+		"asking-the-2nd": newBackend(b, `rules: [{ backend: a }, { backend: b }]`, unsure(), yes()),
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -60,37 +60,37 @@ func TestWhoDecidesInAnOutage(t *testing.T) {
 		allow, keep, deny [3]string
 	}{
 		"fail leaves it to the policy": {
-			`{ rules: [{ ask: a }], default: allow }`, backends.FailureTransport,
+			`{ rules: [{ backend: a }], default: allow }`, backends.FailureTransport,
 			[3]string{"allowed fail-open nobody answered: transport", kept, keptNo},
 			[3]string{"failure transport", kept, keptNo},
 			[3]string{refused, refused, refused},
 		},
 		"fail by the viewer's own words": {
-			`{ rules: [{ ask: a }], default: allow }`, backends.FailureStatus,
+			`{ rules: [{ backend: a }], default: allow }`, backends.FailureStatus,
 			[3]string{"failure status", kept, keptNo},
 			[3]string{"failure status", kept, keptNo},
 			[3]string{refused, refused, refused},
 		},
 		"pass leaves it to the next, who keep what is decided": {
-			`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, backends.FailureTransport,
+			`{ rules: [{ backend: a, on_failure: pass }], default: allow }`, backends.FailureTransport,
 			[3]string{"allowed fail-open default: allow; a did not answer", kept, keptNo},
 			[3]string{"allowed fail-open default: allow; a did not answer", kept, keptNo},
 			[3]string{"allowed fail-open default: allow; a did not answer", kept, keptNo},
 		},
 		"pass to a default that denies": {
-			`{ rules: [{ ask: a, on_failure: pass }] }`, backends.FailureTransport,
+			`{ rules: [{ backend: a, on_failure: pass }] }`, backends.FailureTransport,
 			[3]string{"denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer"},
 			[3]string{"denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer"},
 			[3]string{"denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer"},
 		},
 		"pass by the viewer's own words is none": {
-			`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, backends.FailureMalformed,
+			`{ rules: [{ backend: a, on_failure: pass }], default: allow }`, backends.FailureMalformed,
 			[3]string{"failure malformed", kept, keptNo},
 			[3]string{"failure malformed", kept, keptNo},
 			[3]string{refused, refused, refused},
 		},
 		"deny denies, whatever the policy": {
-			`{ rules: [{ ask: a, on_failure: deny }], default: allow }`, backends.FailureTransport,
+			`{ rules: [{ backend: a, on_failure: deny }], default: allow }`, backends.FailureTransport,
 			[3]string{"denied fail-open rules[0].on_failure=deny; a did not answer: transport", "denied fail-open rules[0].on_failure=deny; a did not answer: transport", "denied fail-open rules[0].on_failure=deny; a did not answer: transport"},
 			[3]string{"denied fail-open rules[0].on_failure=deny; a did not answer: transport", "denied fail-open rules[0].on_failure=deny; a did not answer: transport", "denied fail-open rules[0].on_failure=deny; a did not answer: transport"},
 			[3]string{"denied fail-open rules[0].on_failure=deny; a did not answer: transport", "denied fail-open rules[0].on_failure=deny; a did not answer: transport", "denied fail-open rules[0].on_failure=deny; a did not answer: transport"},
@@ -120,7 +120,7 @@ func TestWhoDecidesInAnOutage(t *testing.T) {
 // Who watches keeps his user and limit when only a rule's word is left, and is asked about again soon.
 func TestAStopgapKeepsWhoWatches(t *testing.T) {
 	t.Parallel()
-	b := newBackend(t, `{ rules: [{ ask: a, on_failure: pass }], default: allow }`, failing(backends.FailureTransport))
+	b := newBackend(t, `{ rules: [{ backend: a, on_failure: pass }], default: allow }`, failing(backends.FailureTransport))
 	for source, want := range map[backends.Source]backends.Source{
 		backends.FromBackend: backends.FromCached, backends.FromCached: backends.FromCached,
 		backends.FromFailOpen: backends.FromFailOpen, backends.FromTicket: backends.FromTicket,
@@ -137,7 +137,7 @@ func TestAStopgapKeepsWhoWatches(t *testing.T) {
 
 func TestNoOpinionIsANoOnlyWhereNobodyJoinsIt(t *testing.T) {
 	t.Parallel()
-	c, _ := chained(t, backends.PolicyAllow, nil, `{ rules: [{ ask: a }], default: pass }`, unsure())
+	c, _ := chained(t, backends.PolicyAllow, nil, `{ rules: [{ backend: a }], default: pass }`, unsure())
 	if got, want := shown(c.Check(t.Context(), backendtest.NewRequest("1"))), "denied local default: pass"; got != want {
 		t.Errorf("alone: got %s, want %s", got, want)
 	}
@@ -156,12 +156,12 @@ func TestTheQuestionIsOutWithTheLastRuleThatMayAsk(t *testing.T) {
 		calls  int32
 		out    time.Duration
 	}{
-		"the second is asked, after its queue": {`rules: [{ ask: a }, { ask: b }]`, unsure(), 1, queue},
-		"the second could have been asked":     {`rules: [{ ask: a }, { ask: b }]`, no(), 0, 0},
-		"the second is not for him":            {`rules: [{ ask: a }, { channels: [x], ask: b }]`, no(), 1, 0},
-		"a rule ends it before the second":     {`rules: [{ ask: a }, { channels: [a*], then: deny }, { ask: b }]`, no(), 1, 0},
-		"a rule passes on before it":           {`rules: [{ ask: a }, { channels: [a*], then: pass }, { ask: b }]`, no(), 0, 0},
-		"nobody is asked":                      {`rules: [{ channels: [a*], then: deny }, { ask: a }, { ask: b }]`, no(), 0, 0},
+		"the second is asked, after its queue": {`rules: [{ backend: a }, { backend: b }]`, unsure(), 1, queue},
+		"the second could have been asked":     {`rules: [{ backend: a }, { backend: b }]`, no(), 0, 0},
+		"the second is not for him":            {`rules: [{ backend: a }, { channels: [x], backend: b }]`, no(), 1, 0},
+		"a rule ends it before the second":     {`rules: [{ backend: a }, { channels: [a*], action: deny }, { backend: b }]`, no(), 1, 0},
+		"a rule passes on before it":           {`rules: [{ backend: a }, { channels: [a*], action: pass }, { backend: b }]`, no(), 0, 0},
+		"nobody is asked":                      {`rules: [{ channels: [a*], action: deny }, { backend: a }, { backend: b }]`, no(), 0, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -212,7 +212,7 @@ func TestManyViewersAtOnceGetEachHisOwnAnswer(t *testing.T) {
 		return no()(ctx, r)
 	}
 	c, _ := chained(t, backends.PolicyAllow, nil,
-		`rules: [{ tokens: [0], then: allow }, { tokens: [1], then: deny }, { ask: a }]`, backends.BackendFunc(known))
+		`rules: [{ tokens: [0], action: allow }, { tokens: [1], action: deny }, { backend: a }]`, backends.BackendFunc(known))
 	want := []string{
 		"allowed local rules[0]: allow", "denied local rules[1]: deny",
 		"allowed backend a: backend answered 200", "denied backend a: backend answered 403",

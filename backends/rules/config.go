@@ -33,13 +33,13 @@ type Rule struct {
 	// Tokens are values of the query parameter "token".
 	Tokens []backends.Secret `yaml:"tokens"`
 
-	// Then is what follows if the rule applies: allow, deny or pass. It excludes Ask.
-	Then Verb `yaml:"then"`
-	// Ask names the backend that is asked if the rule applies.
-	Ask string `yaml:"ask"`
-	// OnYes is allow (also if empty) or pass; OnNo is deny (also if empty) or pass.
-	OnYes Verb `yaml:"on_yes"`
-	OnNo  Verb `yaml:"on_no"`
+	// Action is what follows if the rule applies: allow, deny or pass. It excludes Backend.
+	Action Verb `yaml:"action"`
+	// Backend names the backend that is asked if the rule applies.
+	Backend string `yaml:"backend"`
+	// OnAllow is allow (also if empty) or pass; OnNo is deny (also if empty) or pass.
+	OnAllow Verb `yaml:"on_allow"`
+	OnDeny  Verb `yaml:"on_deny"`
 	// OnFailure is fail (also if empty), pass or deny.
 	OnFailure Verb `yaml:"on_failure"`
 }
@@ -51,7 +51,7 @@ func DefaultConfig() Config { return Config{Default: Deny} }
 func (c Config) Validate() error {
 	var errs []error
 	if len(c.Rules) == 0 {
-		errs = append(errs, errors.New("rules: none; want at least one, such as { addresses: [192.0.2.0/24], then: allow }"))
+		errs = append(errs, errors.New("rules: none; want at least one, such as { addresses: [192.0.2.0/24], action: allow }"))
 	}
 	for i, r := range c.Rules {
 		key := fmt.Sprintf("rules[%d]", i)
@@ -64,8 +64,8 @@ func (c Config) Validate() error {
 func Members(c Config) []string {
 	var names []string
 	for _, r := range c.Rules {
-		if r.Ask != "" && !slices.Contains(names, r.Ask) {
-			names = append(names, r.Ask)
+		if r.Backend != "" && !slices.Contains(names, r.Backend) {
+			names = append(names, r.Backend)
 		}
 	}
 	return names
@@ -82,26 +82,26 @@ func (r Rule) validateReach(key string, last bool) error {
 	switch {
 	case !r.alwaysApplies():
 		return nil
-	case r.Then == Allow:
-		return fmt.Errorf("%s.then: allow without a condition lets in everybody; if that is meant, say default: allow", key)
-	case r.Then == Deny && !last:
-		return fmt.Errorf("%s.then: deny without a condition; the rules after it are never reached", key)
+	case r.Action == Allow:
+		return fmt.Errorf("%s.action: allow without a condition lets in everybody; if that is meant, say default: allow", key)
+	case r.Action == Deny && !last:
+		return fmt.Errorf("%s.action: deny without a condition; the rules after it are never reached", key)
 	}
 	return nil
 }
 
 func (r Rule) validateVerbs(key string) error {
-	if r.Ask == "" {
+	if r.Backend == "" {
 		return r.validateThen(key)
 	}
 	var both error
-	if r.Then != NoVerb {
-		both = fmt.Errorf("%s.then: %s excludes ask: %s", key, r.Then, r.Ask)
+	if r.Action != NoVerb {
+		both = fmt.Errorf("%s.action: %s excludes backend: %s", key, r.Action, r.Backend)
 	}
 	return errors.Join(
 		both,
-		oneOf(key+".on_yes", r.OnYes.or(Allow), Allow, Pass),
-		oneOf(key+".on_no", r.OnNo.or(Deny), Deny, Pass),
+		oneOf(key+".on_allow", r.OnAllow.or(Allow), Allow, Pass),
+		oneOf(key+".on_deny", r.OnDeny.or(Deny), Deny, Pass),
 		oneOf(key+".on_failure", r.OnFailure.or(Fail), Fail, Pass, Deny),
 	)
 }
@@ -109,17 +109,17 @@ func (r Rule) validateVerbs(key string) error {
 // validateThen is for a rule that asks nobody.
 func (r Rule) validateThen(key string) error {
 	var errs []error
-	if r.Then == NoVerb {
-		errs = append(errs, fmt.Errorf("%s: want then or ask", key))
+	if r.Action == NoVerb {
+		errs = append(errs, fmt.Errorf("%s: want action or backend", key))
 	} else {
-		errs = append(errs, oneOf(key+".then", r.Then, Allow, Deny, Pass))
+		errs = append(errs, oneOf(key+".action", r.Action, Allow, Deny, Pass))
 	}
 	for _, verb := range []struct {
 		key   string
 		value Verb
-	}{{"on_yes", r.OnYes}, {"on_no", r.OnNo}, {"on_failure", r.OnFailure}} {
+	}{{"on_allow", r.OnAllow}, {"on_deny", r.OnDeny}, {"on_failure", r.OnFailure}} {
 		if verb.value != NoVerb {
-			errs = append(errs, fmt.Errorf("%s.%s: %s needs ask", key, verb.key, verb.value))
+			errs = append(errs, fmt.Errorf("%s.%s: %s needs backend", key, verb.key, verb.value))
 		}
 	}
 	return errors.Join(errs...)

@@ -26,8 +26,8 @@ type rule struct {
 func newRule(key string, r Rule, member *backends.Member) (rule, error) {
 	made := rule{
 		Rule: r, key: key,
-		then: r.Then, decision: decisionOf(key, r.Then),
-		member: member, onYes: r.OnYes.or(Allow), onNo: r.OnNo.or(Deny), onFailure: r.OnFailure.or(Fail),
+		then: r.Action, decision: decisionOf(key, r.Action),
+		member: member, onYes: r.OnAllow.or(Allow), onNo: r.OnDeny.or(Deny), onFailure: r.OnFailure.or(Fail),
 	}
 	for _, s := range r.Addresses {
 		network, err := parsePrefix(s)

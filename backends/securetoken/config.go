@@ -42,16 +42,16 @@ const maxTolerance = time.Hour
 // Config is a securetoken backend's own keys. Only the key has no default.
 type Config struct {
 	// Key is what the portal signs with. Keys are more of them, so that it can be changed; any one verifies.
-	Key  backends.Secret   `yaml:"key"`
-	Keys []backends.Secret `yaml:"keys"`
+	Key       backends.Secret   `yaml:"key"`
+	ExtraKeys []backends.Secret `yaml:"extra_keys"`
 	// Formula says whose tokens they are.
 	Formula Formula `yaml:"formula"`
 	// NoCheckIP takes tokens that hold for any address, and none other.
 	NoCheckIP bool `yaml:"no_check_ip"`
-	// Tolerance is by how much the portal's clock and ours may differ, in whole seconds. Zero: not at all.
-	Tolerance time.Duration `yaml:"tolerance"`
-	// CutExpired also ends running sessions with their tokens. False: who is in stays in.
-	CutExpired bool `yaml:"cut_expired"`
+	// ClockSkew is by how much the portal's clock and ours may differ, in whole seconds. Zero: not at all.
+	ClockSkew time.Duration `yaml:"clock_skew"`
+	// EndSessionOnExpiry also ends running sessions with their tokens. False: who is in stays in.
+	EndSessionOnExpiry bool `yaml:"end_session_on_expiry"`
 	// Parameter is the query parameter that holds the token.
 	Parameter string `yaml:"parameter"`
 	// UserParameter is the one that holds the user's id, if the portal signs it. Empty: it does not.
@@ -62,7 +62,7 @@ type Config struct {
 
 // DefaultConfig has everything but the key.
 func DefaultConfig() Config {
-	return Config{Formula: FormulaAstra, Tolerance: 30 * time.Second, Parameter: "token"}
+	return Config{Formula: FormulaAstra, ClockSkew: 30 * time.Second, Parameter: "token"}
 }
 
 // Validate reports everything wrong. Messages begin with the key, under the backend's own.
@@ -71,13 +71,13 @@ func (c Config) Validate() error {
 }
 
 func (c Config) validateKeys() error {
-	if c.Key == "" && len(c.Keys) == 0 {
+	if c.Key == "" && len(c.ExtraKeys) == 0 {
 		return errors.New("key: must be set")
 	}
 	var errs []error
-	for i, key := range c.Keys {
+	for i, key := range c.ExtraKeys {
 		if key == "" {
-			errs = append(errs, fmt.Errorf("keys[%d]: is empty", i))
+			errs = append(errs, fmt.Errorf("extra_keys[%d]: is empty", i))
 		}
 	}
 	return errors.Join(errs...)
@@ -85,10 +85,10 @@ func (c Config) validateKeys() error {
 
 func (c Config) validateTolerance() error {
 	switch {
-	case c.Tolerance < 0 || c.Tolerance > maxTolerance:
-		return fmt.Errorf("tolerance: %s is out of range; want 0 to %s", c.Tolerance, maxTolerance)
-	case c.Tolerance%time.Second != 0:
-		return fmt.Errorf("tolerance: %s is no whole number of seconds, in which tokens count", c.Tolerance)
+	case c.ClockSkew < 0 || c.ClockSkew > maxTolerance:
+		return fmt.Errorf("clock_skew: %s is out of range; want 0 to %s", c.ClockSkew, maxTolerance)
+	case c.ClockSkew%time.Second != 0:
+		return fmt.Errorf("clock_skew: %s is no whole number of seconds, in which tokens count", c.ClockSkew)
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func (c Config) validateSalt() error {
 // keys are all keys, the first one first.
 func (c Config) keys() []backends.Secret {
 	if c.Key == "" {
-		return c.Keys
+		return c.ExtraKeys
 	}
-	return append([]backends.Secret{c.Key}, c.Keys...)
+	return append([]backends.Secret{c.Key}, c.ExtraKeys...)
 }

@@ -26,7 +26,7 @@
 //
 // Decided: clock tolerance 30s; issuing scripts date the start 60 to 300 s back themselves, so more is not needed.
 // An IPv6 address is hashed in its canonical text, an IPv4-mapped one as IPv4. The window binds openings, and running
-// sessions only if `cut_expired` says so. Alta's path is hashed unescaped, as the opening asked for it. The user's id
+// sessions only if `end_session_on_expiry` says so. Alta's path is hashed unescaped, as the opening asked for it. The user's id
 // comes from a query parameter. One token has one spelling: lower-case hex.
 //
 // Refused: the parameter remote=no_check_ip or remote=ADDRESS, which some portals add; it is not looked at, or a viewer

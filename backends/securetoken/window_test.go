@@ -37,7 +37,7 @@ func TestTheWindow(t *testing.T) {
 
 func TestWithoutToleranceTheWindowIsItself(t *testing.T) {
 	t.Parallel()
-	exact := func(c *Config) { c.Tolerance = 0 }
+	exact := func(c *Config) { c.ClockSkew = 0 }
 	want(t, ask(t, newBackend(t, from-1, exact), example(vector2)), backends.Denied, early)
 	want(t, ask(t, newBackend(t, from, exact), example(vector2)), backends.Allowed, valid)
 	want(t, ask(t, newBackend(t, until, exact), example(vector2)), backends.Allowed, valid)
@@ -51,7 +51,7 @@ func TestATokenIsGenuineBeforeItIsLate(t *testing.T) {
 
 func TestTheWindowBindsOpeningsUnlessItCuts(t *testing.T) {
 	t.Parallel()
-	cuts := func(c *Config) { c.CutExpired = true }
+	cuts := func(c *Config) { c.EndSessionOnExpiry = true }
 	yes := backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: valid}
 	tests := map[string]struct {
 		change func(*Config)
@@ -97,7 +97,7 @@ func validFor(d backends.Decision, life time.Duration) backends.Decision {
 // What is left to a token is always above zero, which would mean that it did not say.
 func TestWhatIsLeftIsNeverNothing(t *testing.T) {
 	t.Parallel()
-	b := newBackend(t, 0, func(c *Config) { c.CutExpired, c.Tolerance = true, 0 })
+	b := newBackend(t, 0, func(c *Config) { c.EndSessionOnExpiry, c.ClockSkew = true, 0 })
 	for _, now := range []time.Time{
 		time.Unix(until, 999_999_999), time.Unix(until, 0), time.Unix(from, 0),
 	} {
@@ -111,7 +111,7 @@ func TestWhatIsLeftIsNeverNothing(t *testing.T) {
 
 func TestTheLastTimeThatATokenCanName(t *testing.T) {
 	t.Parallel()
-	b := newBackend(t, inside, func(c *Config) { c.CutExpired = true })
+	b := newBackend(t, inside, func(c *Config) { c.EndSessionOnExpiry = true })
 	r := example(sign("travel-channel", "192.168.88.98", "1000000000", "9999999999", "secret", "o4rH", ""))
 	d := ask(t, b, r)
 	if wanted := (9999999999 + 31 - inside) * time.Second; d.Verdict != backends.Allowed || d.ValidFor != wanted {

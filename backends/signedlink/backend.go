@@ -39,7 +39,7 @@ func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 	}
 	b := &Backend{
 		cfg: cfg, expression: e, address: e.has(addressVariable),
-		tolerance: int64(cfg.Tolerance / time.Second), now: time.Now,
+		tolerance: int64(cfg.ClockSkew / time.Second), now: time.Now,
 	}
 	short := 0
 	for _, secret := range cfg.secrets() {
@@ -87,7 +87,7 @@ func (b *Backend) mismatch() string {
 // made reports whether one of the secrets made the link for this viewer: for the path without an end that portals leave
 // out, or for all of it.
 func (b *Backend) made(s *signature, uri string, r *backends.Request) bool {
-	for _, end := range b.cfg.Trim {
+	for _, end := range b.cfg.TrimSuffixes {
 		if trimmed, found := strings.CutSuffix(uri, end); found && trimmed != "" && b.signed(s, trimmed, r) {
 			return true
 		}
@@ -125,14 +125,14 @@ func (b *Backend) signed(s *signature, uri string, r *backends.Request) bool {
 func (b *Backend) until(s *signature, r *backends.Request) backends.Decision {
 	now := b.now()
 	at := now
-	if !b.cfg.CutExpired && !r.Opened.IsZero() {
+	if !b.cfg.EndSessionOnExpiry && !r.Opened.IsZero() {
 		at = r.Opened
 	}
 	if at.Unix() > s.until+b.tolerance {
 		return decision(backends.Denied, "the signed link has expired")
 	}
 	d := decision(backends.Allowed, "the signed link is valid")
-	if b.cfg.CutExpired {
+	if b.cfg.EndSessionOnExpiry {
 		d.ValidFor = time.Unix(s.until+b.tolerance+1, 0).Sub(now) // its last second counts
 	}
 	return d

@@ -15,19 +15,19 @@ const maxTolerance = time.Hour
 // Config is a signedlink backend's own keys. Only the secret has no default.
 type Config struct {
 	// Secret is what the portal signs with. Secrets are more of them, so that it can be changed; any one verifies.
-	Secret  backends.Secret   `yaml:"secret"`
-	Secrets []backends.Secret `yaml:"secrets"`
+	Secret       backends.Secret   `yaml:"secret"`
+	ExtraSecrets []backends.Secret `yaml:"extra_secrets"`
 	// MD5Parameter and ExpiresParameter are the query parameters that hold the hash and the link's last second.
 	MD5Parameter     string `yaml:"md5_parameter"`
 	ExpiresParameter string `yaml:"expires_parameter"`
 	// Expression is what the hash is made over: text, $secret, $uri, $expires and $remote_addr, as in nginx.
 	Expression string `yaml:"expression"`
-	// Trim are ends of paths that the portal leaves out when it signs. Empty: none.
-	Trim []string `yaml:"trim"`
-	// Tolerance is by how much the portal's clock may be behind ours, in whole seconds. Zero: not at all, as in nginx.
-	Tolerance time.Duration `yaml:"tolerance"`
-	// CutExpired also ends running sessions with their links. False: who is in stays in.
-	CutExpired bool `yaml:"cut_expired"`
+	// TrimSuffixes are ends of paths that the portal leaves out when it signs. Empty: none.
+	TrimSuffixes []string `yaml:"trim_suffixes"`
+	// ClockSkew is by how much the portal's clock may be behind ours, in whole seconds. Zero: not at all, as in nginx.
+	ClockSkew time.Duration `yaml:"clock_skew"`
+	// EndSessionOnExpiry also ends running sessions with their links. False: who is in stays in.
+	EndSessionOnExpiry bool `yaml:"end_session_on_expiry"`
 }
 
 // DefaultConfig has everything but the secret, as Ministra makes links.
@@ -36,7 +36,7 @@ func DefaultConfig() Config {
 		MD5Parameter:     "st",
 		ExpiresParameter: "e",
 		Expression:       "$secret$uri$expires",
-		Trim:             []string{"/playlist.m3u8"},
+		TrimSuffixes:     []string{"/playlist.m3u8"},
 	}
 }
 
@@ -47,13 +47,13 @@ func (c Config) Validate() error {
 }
 
 func (c Config) validateSecrets() error {
-	if c.Secret == "" && len(c.Secrets) == 0 {
+	if c.Secret == "" && len(c.ExtraSecrets) == 0 {
 		return errors.New("secret: must be set")
 	}
 	var errs []error
-	for i, secret := range c.Secrets {
+	for i, secret := range c.ExtraSecrets {
 		if secret == "" {
-			errs = append(errs, fmt.Errorf("secrets[%d]: is empty", i))
+			errs = append(errs, fmt.Errorf("extra_secrets[%d]: is empty", i))
 		}
 	}
 	return errors.Join(errs...)
@@ -73,9 +73,9 @@ func (c Config) validateParameters() error {
 
 func (c Config) validateTrim() error {
 	var errs []error
-	for i, end := range c.Trim {
+	for i, end := range c.TrimSuffixes {
 		if end == "" {
-			errs = append(errs, fmt.Errorf("trim[%d]: is empty", i))
+			errs = append(errs, fmt.Errorf("trim_suffixes[%d]: is empty", i))
 		}
 	}
 	return errors.Join(errs...)
@@ -83,10 +83,10 @@ func (c Config) validateTrim() error {
 
 func (c Config) validateTolerance() error {
 	switch {
-	case c.Tolerance < 0 || c.Tolerance > maxTolerance:
-		return fmt.Errorf("tolerance: %s is out of range; want 0 to %s", c.Tolerance, maxTolerance)
-	case c.Tolerance%time.Second != 0:
-		return fmt.Errorf("tolerance: %s is no whole number of seconds, in which links count", c.Tolerance)
+	case c.ClockSkew < 0 || c.ClockSkew > maxTolerance:
+		return fmt.Errorf("clock_skew: %s is out of range; want 0 to %s", c.ClockSkew, maxTolerance)
+	case c.ClockSkew%time.Second != 0:
+		return fmt.Errorf("clock_skew: %s is no whole number of seconds, in which links count", c.ClockSkew)
 	}
 	return nil
 }
@@ -94,7 +94,7 @@ func (c Config) validateTolerance() error {
 // secrets are all of them, the first one first.
 func (c Config) secrets() []backends.Secret {
 	if c.Secret == "" {
-		return c.Secrets
+		return c.ExtraSecrets
 	}
-	return append([]backends.Secret{c.Secret}, c.Secrets...)
+	return append([]backends.Secret{c.Secret}, c.ExtraSecrets...)
 }

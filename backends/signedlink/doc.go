@@ -23,7 +23,7 @@
 // Decided: as in nginx, $uri is the path unescaped, with slashes in a row made one; of two parameters the first counts,
 // in whatever letters its name is written; its value is not unescaped; and there is no clock tolerance. $remote_addr is
 // the viewer's; an IPv4 address within IPv6 counts as IPv4. A path that ends in what portals leave out when they sign
-// (`trim`) is tried without it, then as it is. The expiry binds openings, and running sessions only by `cut_expired`:
+// (`trim_suffixes`) is tried without it, then as it is. The expiry binds openings, and running sessions only by `end_session_on_expiry`:
 // Ministra's links live for five seconds.
 //
 // Refused, where nginx is more patient: an expiry that has not ten digits (years 2001 to 2286), because a digit could

@@ -15,7 +15,7 @@ const (
 	checkEnd  = "/token/check/"
 )
 
-// What `send` may list.
+// What `send_fields` may list.
 const (
 	sendName = "name"
 	sendIP   = "ip"
@@ -25,9 +25,9 @@ const (
 // is the middleware's, has no default.
 type Config struct {
 	HTTP httpbackend.Config `yaml:",inline"`
-	// Send lists what is added to the viewer's query: "name", the channel; "ip", the viewer's address. Empty: nothing, as
+	// SendFields lists what is added to the viewer's query: "name", the channel; "ip", the viewer's address. Empty: nothing, as
 	// Astra does.
-	Send []string `yaml:"send"`
+	SendFields []string `yaml:"send_fields"`
 }
 
 // DefaultConfig has everything but the address, and sends what Astra does.
@@ -36,12 +36,12 @@ func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 // Validate reports everything wrong. Messages begin with the key, under the backend's own.
 func (c Config) Validate() error {
 	errs := []error{c.complete().Validate()}
-	for i, what := range c.Send {
+	for i, what := range c.SendFields {
 		switch {
 		case what != sendName && what != sendIP:
-			errs = append(errs, fmt.Errorf("send: %q: want name or ip", what))
-		case slices.Contains(c.Send[:i], what):
-			errs = append(errs, fmt.Errorf("send: %q is listed twice", what))
+			errs = append(errs, fmt.Errorf("send_fields: %q: want name or ip", what))
+		case slices.Contains(c.SendFields[:i], what):
+			errs = append(errs, fmt.Errorf("send_fields: %q is listed twice", what))
 		}
 	}
 	return errors.Join(errs...)
@@ -49,7 +49,7 @@ func (c Config) Validate() error {
 
 // complete is the config with the address that is asked.
 func (c Config) complete() httpbackend.Config {
-	c.HTTP.Address = endpoint(c.HTTP.Address)
+	c.HTTP.URL = endpoint(c.HTTP.URL)
 	return c.HTTP
 }
 

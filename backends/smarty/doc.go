@@ -16,14 +16,14 @@
 // that address in full, for one that ends in /token/check/ is used as typed. That Astra appends the path follows from
 // Cesbo's auth-proxy, whose manual gives the same address in full.
 //
-// Not public: the HTTP status beside errors 1 to 3, the answer to no token at all (a route's `required: [token]` saves
+// Not public: the HTTP status beside errors 1 to 3, the answer to no token at all (a route's `required_credentials: [token]` saves
 // the call), headers such as X-AuthDuration, and what "one-time", as the tokens are called, means. Flussonic, which
 // Smarty supports (microimpulse.ru/docs/smarty/video-servers-integration/flussonic), goes by the status and asks again
 // and again: so probably 403, and probably no check uses a token up.
 //
 // In Smarty, give the stream service a URL mask with the token, such as http://streamer:8080/mychannel/?token=$token.
 // Tokens live for TVMIDDLEWARE_STREAM_SERVICE_TOKEN_TTL, 3600 s by default. So the program sets, around this adapter,
-// token_life: 3600s and validity: 3000s, and a session is asked about once more before its token ends.
+// token_ttl: 3600s and validity: 3000s, and a session is asked about once more before its token ends.
 //
 // Invariants:
 //   - Only `error: 0` is a yes. A number (or a number in quotes) decides, and the status beside it does not.
@@ -34,6 +34,6 @@
 //   - No error shows what was answered, since that may repeat a token; an unknown code of up to four digits is none.
 //
 // Decided: `error` must stand once, at the top and in small letters, so that no two readers of one answer can differ.
-// A No takes no header: none is documented, and a No is remembered for deny_for anyway. Refused: reading `statuses` as
+// A No takes no header: none is documented, and a No is remembered for denial_ttl anyway. Refused: reading `statuses` as
 // yes or no; the body has the word.
 package smarty

@@ -54,11 +54,11 @@ func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 
 // Run looks at the file every `reload`, until ctx ends, and then returns nil. Call it once.
 func (b *Backend) Run(ctx context.Context) error {
-	if b.cfg.Reload == 0 {
+	if b.cfg.ReloadInterval == 0 {
 		<-ctx.Done()
 		return nil
 	}
-	ticker := time.NewTicker(b.cfg.Reload)
+	ticker := time.NewTicker(b.cfg.ReloadInterval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -116,7 +116,7 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 		return decision(backends.Pending, "neither token nor login"), nil
 	}
 	if a := accounts.byToken(given.token); a != nil {
-		return a.admit(r, "the token is an account's", b.cfg.CutExpired, b.now()), nil
+		return a.admit(r, "the token is an account's", b.cfg.EndSessionOnExpiry, b.now()), nil
 	}
 	switch {
 	case given.incomplete:
@@ -131,7 +131,7 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 	case a == nil:
 		return decision(backends.Denied, "wrong login or password"), nil
 	}
-	return a.admit(r, "login and password are an account's", b.cfg.CutExpired, b.now()), nil
+	return a.admit(r, "login and password are an account's", b.cfg.EndSessionOnExpiry, b.now()), nil
 }
 
 // byPassword is the account that the viewer proved to be his, or nil. It takes as long for a login that nobody has.

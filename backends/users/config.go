@@ -10,8 +10,8 @@ import (
 type Config struct {
 	// File is the path of the file of accounts.
 	File string `yaml:"file"`
-	// Reload is how often the file is looked at; zero: only at the start.
-	Reload time.Duration `yaml:"reload"`
+	// ReloadInterval is how often the file is looked at; zero: only at the start.
+	ReloadInterval time.Duration `yaml:"reload_interval"`
 	// AuthParameter is the query parameter that holds login:password; TokenParameter the one of an account's token.
 	// UserParameter and PasswordParameter hold login and password apart, as a route takes them from the path. Empty:
 	// that way is closed.
@@ -19,10 +19,10 @@ type Config struct {
 	TokenParameter    string `yaml:"token_parameter"`
 	UserParameter     string `yaml:"user_parameter"`
 	PasswordParameter string `yaml:"password_parameter"`
-	// CutExpired also ends running sessions when their account expires. False: who is in stays in.
-	CutExpired bool `yaml:"cut_expired"`
-	// MaxHashing bounds how many bcrypt hashes are computed at once; zero: half of the CPUs (GOMAXPROCS), at least one.
-	MaxHashing int `yaml:"max_hashing"`
+	// EndSessionOnExpiry also ends running sessions when their account expires. False: who is in stays in.
+	EndSessionOnExpiry bool `yaml:"end_session_on_expiry"`
+	// MaxConcurrentHashes bounds how many bcrypt hashes are computed at once; zero: half of the CPUs (GOMAXPROCS), at least one.
+	MaxConcurrentHashes int `yaml:"max_concurrent_hashes"`
 	// MaxWaiting bounds how many viewers may wait for that.
 	MaxWaiting int `yaml:"max_waiting"`
 }
@@ -30,7 +30,7 @@ type Config struct {
 // DefaultConfig has everything but the file, with Astra's names of parameters.
 func DefaultConfig() Config {
 	return Config{
-		Reload:            10 * time.Second,
+		ReloadInterval:    10 * time.Second,
 		AuthParameter:     "auth",
 		TokenParameter:    "token",
 		UserParameter:     "user",
@@ -45,11 +45,11 @@ func (c Config) Validate() error {
 	if c.File == "" {
 		errs = append(errs, errors.New("file: must be set"))
 	}
-	if c.Reload < 0 {
-		errs = append(errs, fmt.Errorf("reload: %s must be 0 (never) or above", c.Reload))
+	if c.ReloadInterval < 0 {
+		errs = append(errs, fmt.Errorf("reload_interval: %s must be 0 (never) or above", c.ReloadInterval))
 	}
-	if c.MaxHashing < 0 {
-		errs = append(errs, fmt.Errorf("max_hashing: %d must be 0 (half of the CPUs) or above", c.MaxHashing))
+	if c.MaxConcurrentHashes < 0 {
+		errs = append(errs, fmt.Errorf("max_concurrent_hashes: %d must be 0 (half of the CPUs) or above", c.MaxConcurrentHashes))
 	}
 	if c.MaxWaiting < 0 {
 		errs = append(errs, fmt.Errorf("max_waiting: %d must be 0 or above", c.MaxWaiting))

@@ -31,7 +31,7 @@
 // sessions remember denials. bcrypt gets half of the CPUs, and max_waiting may queue: a flood of guesses makes those
 // wait, or come back, who log in by bcrypt for the first time; tokens, remembered passwords and running sessions go on.
 // htpasswd's cost 5 takes 1.5 ms, 10 takes 50, 12 takes 190, and more is refused. expires binds openings, unless
-// cut_expired; all else binds the next check. Replace the file by renaming: what is half written may be read.
+// end_session_on_expiry; all else binds the next check. Replace the file by renaming: what is half written may be read.
 //
 // YAML and not JSON: operators comment accounts, and the settings are YAML. Read by go.yaml.in/yaml, whose time grows with
 // the file; that of the settings' library grows with its square. Refused: plain passwords; dates alone; aliases.

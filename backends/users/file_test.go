@@ -235,14 +235,14 @@ func TestRunLooksAgainAndAgain(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- w.Run(ctx) }()
 		write(t, w.name, onlyBobby)
-		time.Sleep(w.cfg.Reload - time.Millisecond)
+		time.Sleep(w.cfg.ReloadInterval - time.Millisecond)
 		synctest.Wait()
 		w.knows(t, "of-alice")
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
 		w.knows(t, "of-bobby")
 		write(t, w.name, onlyAlice+" ")
-		time.Sleep(w.cfg.Reload)
+		time.Sleep(w.cfg.ReloadInterval)
 		synctest.Wait()
 		w.knows(t, "of-alice")
 		cancel()
@@ -255,7 +255,7 @@ func TestRunLooksAgainAndAgain(t *testing.T) {
 func TestRunMayBeToldNeverToLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t)
-		w.cfg.Reload = 0
+		w.cfg.ReloadInterval = 0
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- w.Run(ctx) }()

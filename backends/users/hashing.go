@@ -29,7 +29,7 @@ type hashing struct {
 }
 
 func newHashing(name string, cfg Config, secret []byte) *hashing {
-	slots := cfg.MaxHashing
+	slots := cfg.MaxConcurrentHashes
 	if slots == 0 {
 		slots = (runtime.GOMAXPROCS(0) + 1) / 2
 	}
@@ -106,7 +106,7 @@ func (h *hashing) gaveUp(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("ask backend %q: %w", h.name, context.Canceled)
 	}
-	return backends.NewOverload("backends."+h.name+".max_hashing", cap(h.slots))
+	return backends.NewOverload("backends."+h.name+".max_concurrent_hashes", cap(h.slots))
 }
 
 // close waits for the hashes that are being computed.

@@ -48,7 +48,7 @@ func TestWhileAllSlotsAreTaken(t *testing.T) {
 				busy(t, b)
 				start := time.Now()
 				_, err := b.Check(t.Context(), question(query))
-				wantOverload(t, err, backends.NewOverload("backends.subscribers.max_hashing", 3))
+				wantOverload(t, err, backends.NewOverload("backends.subscribers.max_concurrent_hashes", 3))
 				if waited := time.Since(start); waited != defaultPatience {
 					t.Errorf("waited %s, want %s", waited, defaultPatience)
 				}
@@ -76,13 +76,13 @@ func TestAViewerWhoLeavesIsNoFailure(t *testing.T) {
 		ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		_, err = b.Check(ctx, question("auth=alice:rasmuslerdorf"))
-		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_hashing", cap(b.hashing.slots)))
+		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_concurrent_hashes", cap(b.hashing.slots)))
 	})
 }
 
 func TestOnlySoManyWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBackend(t, func(c *Config) { c.MaxHashing, c.MaxWaiting = 1, 1 })
+		b := newBackend(t, func(c *Config) { c.MaxConcurrentHashes, c.MaxWaiting = 1, 1 })
 		busy(t, b)
 		first := make(chan error)
 		go func() {
@@ -92,7 +92,7 @@ func TestOnlySoManyWait(t *testing.T) {
 		synctest.Wait()
 		_, err := b.Check(t.Context(), question("auth=alice:rasmuslerdorf"))
 		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_waiting", 1))
-		wantOverload(t, <-first, backends.NewOverload("backends.subscribers.max_hashing", 1))
+		wantOverload(t, <-first, backends.NewOverload("backends.subscribers.max_concurrent_hashes", 1))
 		if n := b.hashing.waiting.Load(); n != 0 {
 			t.Errorf("%d still wait, want none", n)
 		}
@@ -101,7 +101,7 @@ func TestOnlySoManyWait(t *testing.T) {
 
 func TestOnlySoManyHashesAreComputedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBackend(t, func(c *Config) { c.MaxHashing = 2 })
+		b := newBackend(t, func(c *Config) { c.MaxConcurrentHashes = 2 })
 		var running, most, all atomic.Int64
 		b.hashing.compare = func(password, string) bool {
 			most.Store(max(most.Load(), running.Add(1)))
@@ -161,7 +161,7 @@ func TestOnlyARightPasswordIsRemembered(t *testing.T) {
 
 func TestOfManyWhoComeAtOnceOneIsCompared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBackend(t, func(c *Config) { c.MaxHashing = 1 })
+		b := newBackend(t, func(c *Config) { c.MaxConcurrentHashes = 1 })
 		n := counting(b)
 		verdicts := make(chan backends.Verdict)
 		for range 10 {
@@ -192,14 +192,14 @@ func TestADecoyIsNeverRight(t *testing.T) {
 
 func TestAHashThatTakesTooLongIsRememberedForTheNextTry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBackend(t, func(c *Config) { c.MaxHashing = 1 })
+		b := newBackend(t, func(c *Config) { c.MaxConcurrentHashes = 1 })
 		b.hashing.patience = defaultPatience
 		b.hashing.compare = func(password, string) bool {
 			time.Sleep(time.Second)
 			return true
 		}
 		_, err := b.Check(t.Context(), question("auth=alice:rasmuslerdorf"))
-		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_hashing", 1))
+		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_concurrent_hashes", 1))
 		b.Close() // waits for it
 		b.hashing.compare = func(password, string) bool { panic("it is known") }
 		if d := check(t, b, question("auth=alice:rasmuslerdorf")); d.Verdict != backends.Allowed {

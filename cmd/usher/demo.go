@@ -47,7 +47,7 @@ func (c demoCommand) Run(r runtime) error {
 	defer d.close()
 	logger := slog.New(slog.DiscardHandler)
 	if c.Verbose {
-		logger = logSettings{Level: slog.LevelDebug, Format: "text"}.logger(r.err)
+		logger = logSettings{Level: logLevel(slog.LevelDebug), Format: "text"}.logger(r.err)
 	}
 	return serve(r.ctx, d.settings, logger, func(n *node, at net.Addr) {
 		d.mount(n)
@@ -116,19 +116,19 @@ func (d *demo) makeSettings(c demoCommand, origin string) (*settings, error) {
 	for _, path := range []string{"/play/{channel}/*", "/single/{channel}/*", "/ll/{channel}/*"} {
 		s.Gateway.Routes = append(s.Gateway.Routes, gateway.RouteConfig{Path: path, Origin: "stage", Backend: "middleware"})
 	}
-	s.Gateway.Drain.Delay = 0
+	s.Gateway.Drain.ReadinessDelay = 0
 	s.Gateway.Drain.Timeout = time.Second
-	s.Sessions.Recheck.Min = demoRecheckMin
-	s.Sessions.DenyFor = demoDenyFor
+	s.Sessions.Recheck.MinInterval = demoRecheckMin
+	s.Sessions.DenialTTL = demoDenyFor
 	b := new(backendSettings)
 	b.SetKind("httprequest")
 	a := b.Around.(*askedSettings) //nolint:forcetypeassert // SetKind made it
 	a.Validity = demoValidity
-	a.Chain.Breaker.OpenFor = demoOpenFor
+	a.Chain.Breaker.OpenDuration = demoOpenFor
 	if err := a.Chain.OnFailure.UnmarshalText([]byte(c.OnFailure)); err != nil {
 		return nil, fmt.Errorf("--on-failure=%s: %w", c.OnFailure, err)
 	}
-	b.Adapter.(*httprequest.Config).HTTP.Address = d.middleware.URL() + "/check" //nolint:forcetypeassert // SetKind made it
+	b.Adapter.(*httprequest.Config).HTTP.URL = d.middleware.URL() + "/check" //nolint:forcetypeassert // SetKind made it
 	s.Backends = map[string]*backendSettings{"middleware": b}
 	return s, nil
 }

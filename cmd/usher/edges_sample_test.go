@@ -289,8 +289,8 @@ func TestEnvoySampleAsksWhereUsherListens(t *testing.T) {
 	}
 	notice := checks[0].GetInterval().AsDuration()*time.Duration(checks[0].GetUnhealthyThreshold().GetValue()) +
 		checks[0].GetTimeout().AsDuration()
-	if notice > s.Gateway.Drain.Delay {
-		t.Errorf("Envoy notices within %v that a node leaves, want drain.delay=%v", notice, s.Gateway.Drain.Delay)
+	if notice > s.Gateway.Drain.ReadinessDelay {
+		t.Errorf("Envoy notices within %v that a node leaves, want drain.readiness_delay=%v", notice, s.Gateway.Drain.ReadinessDelay)
 	}
 	answer := s.Backends["portal"].Around.rules().AnswerDeadline
 	if got := service.GetTimeout().AsDuration(); got < answer+time.Second {

@@ -33,7 +33,7 @@ func startEnvoy(t *testing.T) *envoy {
 		t.Fatalf("usher.yaml names %s not once", portal)
 	}
 	s := parseSample(t, []byte(strings.Replace(text, portal, e.middleware.URL()+"/check", 1)))
-	s.Gateway.Drain.Delay = 0
+	s.Gateway.Drain.ReadinessDelay = 0
 	n, err := newNode(s, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)

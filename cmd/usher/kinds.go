@@ -56,10 +56,10 @@ func kinds() map[string]kind {
 		"flussonic":   asked(flussonic.DefaultConfig, flussonic.New, func(a *askedSettings) { a.Validity = 180 * time.Second }),
 		"iptvportal":  asked(iptvportal.DefaultConfig, iptvportal.New, func(a *askedSettings) { a.Validity = 180 * time.Second }),
 		"ministra": asked(ministra.DefaultConfig, ministra.New, func(a *askedSettings) {
-			a.Chain.TokenLife, a.Validity = 5*time.Second, 36_000*time.Second
+			a.Chain.TokenTTL, a.Validity = 5*time.Second, 36_000*time.Second
 		}),
 		"smarty": asked(smarty.DefaultConfig, smarty.New, func(a *askedSettings) {
-			a.Chain.TokenLife, a.Validity = 3600*time.Second, 3000*time.Second
+			a.Chain.TokenTTL, a.Validity = 3600*time.Second, 3000*time.Second
 		}),
 
 		"iprules":     decided(iprules.DefaultConfig, iprules.New, decidedFor(time.Hour)),

@@ -44,9 +44,9 @@ identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
 origins: { stage: { url: "http://127.0.0.1:9" } }
 backends:
-  portal: { kind: httprequest, address: %q, timeout: 300ms, headers: { X-Api-Key: "the operator's own" } }
+  portal: { kind: httprequest, url: %q, timeout: 300ms, headers: { X-Api-Key: "the operator's own" } }
 routes:
-  - { path: "/play/{channel}/*", origin: stage, backend: portal, required: [token] }
+  - { path: "/play/{channel}/*", origin: stage, backend: portal, required_credentials: [token] }
 `, address)
 }
 
@@ -90,23 +90,23 @@ func TestValidateNamesEveryProblemWithItsPlace(t *testing.T) {
 }
 
 func TestValidateHoldsTimesOfAClusterToOneAnother(t *testing.T) {
-	const shared = `redis: { addresses: [ "127.0.0.1:6379" ] }, keys: [ { id: a, secret: "0123456789abcdef" } ]`
+	const shared = `redis: { addresses: [ "127.0.0.1:6379" ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ]`
 	for name, test := range map[string]struct{ cluster, backend, says string }{
-		"a node alone": {cluster: "deadline: 5s, heartbeat: 1m"},
+		"a node alone": {cluster: "redis_timeout: 5s, heartbeat_interval: 1m"},
 		"the defaults": {cluster: shared},
 		"viewers who would count as gone": {
-			cluster: shared + ", heartbeat: 21s",
-			says:    "cluster.heartbeat: 21s is too long for sessions.idle_timeout: 1m0s; want a third of that at most",
+			cluster: shared + ", heartbeat_interval: 21s",
+			says:    "cluster.heartbeat_interval: 21s is too long for sessions.idle_timeout: 1m0s; want a third of that at most",
 		},
 		"no time left for the backend": {
-			cluster: shared + ", deadline: 600ms",
-			says:    "cluster.deadline: 600ms is too long for backends.portal.answer_deadline: 1s, which is for more than Redis; want half of that at most",
+			cluster: shared + ", redis_timeout: 600ms",
+			says:    "cluster.redis_timeout: 600ms is too long for backends.portal.answer_deadline: 1s, which is for more than Redis; want half of that at most",
 		},
 		"no time left for one that asks nobody": {
-			cluster: shared + ", deadline: 600ms", backend: `kind: iprules, rules: [ "allow all" ]`,
-			says: "cluster.deadline: 600ms is too long for backends.portal, whose viewers have an answer within: 1s",
+			cluster: shared + ", redis_timeout: 600ms", backend: `kind: iprules, rules: [ "allow all" ]`,
+			says: "cluster.redis_timeout: 600ms is too long for backends.portal, whose viewers have an answer within: 1s",
 		},
-		"a Redis and no key": {cluster: `redis: { addresses: [ "127.0.0.1:6379" ] }`, says: "cluster.keys: none"},
+		"a Redis and no key": {cluster: `redis: { addresses: [ "127.0.0.1:6379" ] }`, says: "cluster.encryption_keys: none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := settingsFor("http://127.0.0.1:9/") + "cluster: { " + test.cluster + " }\n"
@@ -124,7 +124,7 @@ func TestValidateHoldsTimesOfAClusterToOneAnother(t *testing.T) {
 func TestValidatePrintsWithoutSecrets(t *testing.T) {
 	path := writeFile(t, settingsFor("http://me:5ecret@127.0.0.1:9/check?key=mine"))
 	code, out, errs := usher("validate", "--config", path, "--print")
-	if code != 0 || errs != "" || !strings.Contains(out, "required:") {
+	if code != 0 || errs != "" || !strings.Contains(out, "required_credentials:") {
 		t.Fatalf("exit code %d, %q\n%s", code, errs, out)
 	}
 	for _, secret := range []string{"0123456789abcdef", "the operator's own", "5ecret", "mine"} {
@@ -250,7 +250,7 @@ func TestWhatCannotStartSaysSoBeforeItServes(t *testing.T) {
 			"admin.listen=" + taken.Addr().String(),
 		},
 		"no certificate": {
-			"listen: 127.0.0.1:0\ntls: { certificate: /nowhere.pem, key: /nowhere.key }", "tls.certificate: stat /nowhere.pem",
+			"listen: 127.0.0.1:0\ntls: { cert_file: /nowhere.pem, key_file: /nowhere.key }", "tls.cert_file: stat /nowhere.pem",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -265,7 +265,7 @@ func TestWhatCannotStartSaysSoBeforeItServes(t *testing.T) {
 
 func TestTracesThatCannotBeSentAreNoFailure(t *testing.T) {
 	var log bytes.Buffer
-	tracing := tracingSettings{Endpoint: "http://127.0.0.1:9", Protocol: "http", Sample: 1}
+	tracing := tracingSettings{Endpoint: "http://127.0.0.1:9", Protocol: "http", SampleRatio: 1}
 	tracer, flush, err := tracing.tracer(t.Context(), logSettings{Format: "text"}.logger(&log))
 	if err != nil {
 		t.Fatal(err)

@@ -37,7 +37,7 @@ type filterFlags struct {
 	User    string `help:"Of this user, by name or id."`
 	Route   string `help:"Of this route."`
 	Backend string `help:"Of this backend."`
-	Verdict string `help:"That stand so: allowed, denied, undecided or opening."`
+	Verdict string `help:"With this verdict: allowed, denied, undecided or pending."`
 	Source  string `help:"Decided so: backend, local, fail-open, cached, ticket, limit, ban or operator."`
 	Address string `help:"From this address or prefix."`
 	Node    string `help:"On this node."`
@@ -90,14 +90,14 @@ func (c sessionsShow) Run(r runtime) error {
 
 // bearing are how long something holds, and why.
 type bearing struct {
-	For    time.Duration `help:"For how long; the default of a kick is sessions.kick_for."`
-	Reason string        `help:"Why; it is logged, and shown with the session."`
+	Duration time.Duration `help:"For how long; the default of a kick is sessions.kick_duration."`
+	Reason   string        `help:"Why; it is logged, and shown with the session."`
 }
 
 func (b bearing) fields() map[string]any {
 	fields := map[string]any{"reason": b.Reason}
-	if b.For != 0 {
-		fields["for"] = b.For.String()
+	if b.Duration != 0 {
+		fields["duration"] = b.Duration.String()
 	}
 	return fields
 }
@@ -182,8 +182,8 @@ type sessionsBan struct {
 
 // Run bans.
 func (c sessionsBan) Run(r runtime) error {
-	if c.For == 0 {
-		return errors.New("--for: for how long? Such as --for 24h")
+	if c.Duration == 0 {
+		return errors.New("--duration: missing; want a duration such as 24h")
 	}
 	fields := c.fields()
 	for name, value := range map[string]string{

@@ -77,7 +77,7 @@ func printSession(r runtime, s admin.Session) error {
 		{"user agent", orDash(s.UserAgent)},
 		{"verdict", s.Verdict + ", by " + s.Source},
 		{"reason", orDash(s.Reason)},
-		{"since", s.Since.Format(time.RFC3339)},
+		{"started", s.Since.Format(time.RFC3339)},
 		{"last seen", s.LastSeen.Format(time.RFC3339)},
 		{"requests", fmt.Sprint(s.Requests)},
 		{"bytes", fmt.Sprint(s.Bytes)},

@@ -54,7 +54,7 @@ func command(args ...string) (code int, out, errs string) {
 func TestSessionsCommands(t *testing.T) {
 	t.Parallel()
 	since := atNoon.Add(-90 * time.Second).Format(time.RFC3339)
-	session := `{"id":"S1","channel":"a001","user":"Ann","address":"192.0.2.7","verdict":"allowed","source":"backend","since":"` +
+	session := `{"id":"S1","channel":"a001","user":"Ann","address":"192.0.2.7","verdict":"allowed","source":"backend","started":"` +
 		since + `","last_seen":"2026-03-01T12:00:00Z","requests":12,"bytes":34,"nodes":["n1","n2"]}`
 	tests := map[string]struct {
 		args    []string
@@ -67,7 +67,7 @@ func TestSessionsCommands(t *testing.T) {
 		calls   []apiCall
 	}{
 		"a list": {
-			args: []string{"list", "--user", "Ann", "--address", "192.0.2.0/24", "--q", "MAG", "--after", "S0"}, answer: `{"total":9,"matched":1,"sessions":[` + session + `],"silent":["n3"]}`,
+			args: []string{"list", "--user", "Ann", "--address", "192.0.2.0/24", "--q", "MAG", "--after", "S0"}, answer: `{"total":9,"matched":1,"sessions":[` + session + `],"unreachable_nodes":["n3"]}`,
 			out: "SESSION  CHANNEL  USER  VERDICT  SOURCE   ADDRESS    AGE    NODES\n" +
 				"S1       a001     Ann   allowed  backend  192.0.2.7  1m30s  n1,n2\n1 of 1 matching sessions, 9 in all\n",
 			errs:  "warning: nodes that did not answer: n3\n",
@@ -91,7 +91,7 @@ func TestSessionsCommands(t *testing.T) {
 		"one": {
 			args: []string{"show", "S1"}, answer: session,
 			out: "session     S1\nchannel     a001\nroute       -\nbackend     -\nuser        Ann\nuser id     -\naddress     192.0.2.7\n" +
-				"user agent  -\nverdict     allowed, by backend\nreason      -\nsince       " + since +
+				"user agent  -\nverdict     allowed, by backend\nreason      -\nstarted     " + since +
 				"\nlast seen   2026-03-01T12:00:00Z\nrequests    12\nbytes       34\nnodes       n1, n2\n",
 			calls: []apiCall{{Line: "GET /api/v1/sessions/S1"}},
 		},
@@ -100,9 +100,9 @@ func TestSessionsCommands(t *testing.T) {
 			errs: "usher: no live session of that id\n", calls: []apiCall{{Line: "GET /api/v1/sessions/S1"}},
 		},
 		"kicks": {
-			args: []string{"kick", "S1", "S2", "--for", "10m", "--reason", "shared"}, answer: `{"matched":1,"kicked":1}`,
+			args: []string{"kick", "S1", "S2", "--duration", "10m", "--reason", "shared"}, answer: `{"matched":1,"kicked":1}`,
 			out: "kicked S1\nkicked S2\n", calls: []apiCall{
-				{"POST /api/v1/sessions/S1/kick", `{"for":"10m0s","reason":"shared"}`}, {"POST /api/v1/sessions/S2/kick", `{"for":"10m0s","reason":"shared"}`},
+				{"POST /api/v1/sessions/S1/kick", `{"duration":"10m0s","reason":"shared"}`}, {"POST /api/v1/sessions/S2/kick", `{"duration":"10m0s","reason":"shared"}`},
 			},
 		},
 		"a kick of nobody": {
@@ -110,7 +110,7 @@ func TestSessionsCommands(t *testing.T) {
 			calls: []apiCall{{"POST /api/v1/sessions/S1/kick", `{"reason":""}`}},
 		},
 		"a kick of all who match": {
-			args: []string{"kick", "--user", "Ann", "--address", "::1"}, status: 202, pending: true, answer: `{"matched":3,"kicked":2,"silent":["n3"]}`,
+			args: []string{"kick", "--user", "Ann", "--address", "::1"}, status: 202, pending: true, answer: `{"matched":3,"kicked":2,"unreachable_nodes":["n3"]}`,
 			out: "kicked 2 of 3 sessions\n", errs: "warning: the others later\nwarning: nodes that did not answer: n3\n",
 			calls: []apiCall{{"POST /api/v1/kick", `{"address":"::1/128","reason":"","user":"Ann"}`}},
 		},
@@ -119,15 +119,15 @@ func TestSessionsCommands(t *testing.T) {
 			out: "kicked 0 of 0 sessions\n", calls: []apiCall{{"POST /api/v1/kick", `{"reason":"","user":"Ann"}`}},
 		},
 		"a ban": {
-			args: []string{"ban", "--user", "Ann", "--for", "24h"}, answer: `{"id":"b1","user":"Ann","until":"2026-03-02T12:00:00Z"}`,
+			args: []string{"ban", "--user", "Ann", "--duration", "24h"}, answer: `{"id":"b1","user":"Ann","until":"2026-03-02T12:00:00Z"}`,
 			out:   "banned user Ann until 2026-03-02T12:00:00Z: b1\n",
-			calls: []apiCall{{"POST /api/v1/bans", `{"for":"24h0m0s","reason":"","user":"Ann"}`}},
+			calls: []apiCall{{"POST /api/v1/bans", `{"duration":"24h0m0s","reason":"","user":"Ann"}`}},
 		},
 		"a ban of credentials": {
-			args:   []string{"ban", "--credentials-of", "S1", "--for", "1h", "--reason", "resold"},
+			args:   []string{"ban", "--credentials-of", "S1", "--duration", "1h", "--reason", "resold"},
 			answer: `{"id":"b1","credentials":"x","credentials_of":"S1","until":"2026-03-02T12:00:00Z"}`,
 			out:    "banned the credentials of session S1 until 2026-03-02T12:00:00Z: b1\n",
-			calls:  []apiCall{{"POST /api/v1/bans", `{"credentials_of":"S1","for":"1h0m0s","reason":"resold"}`}},
+			calls:  []apiCall{{"POST /api/v1/bans", `{"credentials_of":"S1","duration":"1h0m0s","reason":"resold"}`}},
 		},
 		"the end of a ban": {
 			args: []string{"unban", "b1"}, answer: `{"unbanned":"b1"}`, out: "unbanned b1\n",
@@ -199,7 +199,7 @@ func TestSessionsCommandsSayWhatIsWrong(t *testing.T) {
 			[]string{"kick", "x", "--user", "a", "--admin", address}, "usher: ids and flags that say who is meant exclude each other\n",
 		},
 		"a kick from nowhere":  {[]string{"kick", "--address", "here", "--admin", address}, "usher: --address=here: want an address or a prefix\n"},
-		"a ban without an end": {[]string{"ban", "--user", "a", "--admin", address}, "usher: --for: for how long? Such as --for 24h\n"},
+		"a ban without an end": {[]string{"ban", "--user", "a", "--admin", address}, "usher: --duration: missing; want a duration such as 24h\n"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

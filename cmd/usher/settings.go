@@ -11,6 +11,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"usher/actors"
@@ -32,7 +33,6 @@ type settings struct {
 	Sessions actors.Config               `yaml:"sessions"`
 	Cache    origin.CacheConfig          `yaml:"cache"`
 	Fetch    origin.FetchConfig          `yaml:"fetch"`
-	Memory   cluster.MemoryConfig        `yaml:"memory"`
 	Cluster  cluster.Config              `yaml:"cluster"`
 	Admin    admin.Config                `yaml:"admin"`
 	Tracing  tracingSettings             `yaml:"tracing"`
@@ -46,11 +46,10 @@ func defaultSettings() *settings {
 		Sessions: actors.DefaultConfig(),
 		Cache:    media.Cache,
 		Fetch:    media.Fetch,
-		Memory:   cluster.DefaultMemoryConfig(),
 		Cluster:  cluster.DefaultConfig(),
 		Admin:    admin.DefaultConfig(),
-		Tracing:  tracingSettings{Protocol: "grpc", Sample: 1},
-		Log:      logSettings{Level: slog.LevelInfo, Format: "json"},
+		Tracing:  tracingSettings{Protocol: "grpc", SampleRatio: 1},
+		Log:      logSettings{Level: logLevel(slog.LevelInfo), Format: "json"},
 	}
 }
 
@@ -61,7 +60,7 @@ func (s *settings) Validate() error {
 		s.origin().Validate(),
 	}
 	if len(s.Backends) == 0 {
-		errs = append(errs, errors.New(`backends: none; want at least one, such as portal: { kind: httprequest, address: "https://auth.example.com/check" }`))
+		errs = append(errs, errors.New(`backends: none; want at least one, such as portal: { kind: httprequest, url: "https://auth.example.com/check" }`))
 	}
 	return errors.Join(append(errs, s.validateMembers(), s.validateEnvoy(), s.validateCluster())...)
 }
@@ -75,18 +74,18 @@ func (s *settings) validateCluster() error {
 		return nil
 	}
 	var errs []error
-	if idle, beat := s.Sessions.IdleTimeout, s.Cluster.Heartbeat; idle < beatsBeforeIdle*beat {
+	if idle, beat := s.Sessions.IdleTimeout, s.Cluster.HeartbeatInterval; idle < beatsBeforeIdle*beat {
 		errs = append(errs, fmt.Errorf(
-			"cluster.heartbeat: %v is too long for sessions.idle_timeout: %v; want a third of that at most", beat, idle))
+			"cluster.heartbeat_interval: %v is too long for sessions.idle_timeout: %v; want a third of that at most", beat, idle))
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Backends)) {
 		answer, within := s.Backends[name].Around.rules().AnswerDeadline, ".answer_deadline"
 		if _, fixed := s.Backends[name].Around.(*decidedSettings); fixed {
 			within = ", whose viewers have an answer within" // a setting that this kind has not
 		}
-		if s.Cluster.Deadline > answer/2 {
-			errs = append(errs, fmt.Errorf("cluster.deadline: %v is too long for backends.%s%s: %v, which is for more than Redis; want half of that at most",
-				s.Cluster.Deadline, name, within, answer))
+		if s.Cluster.RedisTimeout > answer/2 {
+			errs = append(errs, fmt.Errorf("cluster.redis_timeout: %v is too long for backends.%s%s: %v, which is for more than Redis; want half of that at most",
+				s.Cluster.RedisTimeout, name, within, answer))
 		}
 	}
 	return errors.Join(errs...)
@@ -118,7 +117,7 @@ func (s *settings) validateMembers() error {
 	return errors.Join(errs...)
 }
 
-// TokenLife is for how long all that a backend asks can be asked about a token: as long as the first of them.
+// TokenTTL is for how long all that a backend asks can be asked about a token: as long as the first of them.
 func (s *settings) tokenLife(name string) time.Duration {
 	b := s.Backends[name]
 	life := b.Around.rules().TokenLife
@@ -170,9 +169,27 @@ func (b *backendSettings) members() []string {
 // logSettings are what is logged and how.
 type logSettings struct {
 	// Level is debug, info, warn or error.
-	Level slog.Level `yaml:"level"`
+	Level logLevel `yaml:"level"`
 	// Format is json or text.
 	Format string `yaml:"format"`
+}
+
+// logLevel is the lowest level that is logged.
+type logLevel slog.Level
+
+// MarshalText returns the level in lower case.
+func (l logLevel) MarshalText() ([]byte, error) {
+	return []byte(strings.ToLower(slog.Level(l).String())), nil
+}
+
+// UnmarshalText reads one of the four levels, in lower or upper case.
+func (l *logLevel) UnmarshalText(text []byte) error {
+	var level slog.Level
+	if err := level.UnmarshalText(text); err != nil || strings.ContainsAny(string(text), "+-") {
+		return fmt.Errorf("level: %q is unknown; want debug, info, warn or error", text)
+	}
+	*l = logLevel(level)
+	return nil
 }
 
 // Validate names every setting that cannot work.
@@ -184,7 +201,7 @@ func (l logSettings) Validate() error {
 }
 
 func (l logSettings) logger(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: l.Level, ReplaceAttr: spellDuration}
+	o := &slog.HandlerOptions{Level: slog.Level(l.Level), ReplaceAttr: spellDuration}
 	if l.Format == "text" {
 		return slog.New(slog.NewTextHandler(w, o))
 	}

@@ -32,7 +32,7 @@ func launchNode(t *testing.T, text string, provider *sdktrace.TracerProvider) (n
 	if _, err := config.Parse("usher.yaml", []byte(text), s, config.Environment{}); err != nil {
 		t.Fatal(err)
 	}
-	s.Gateway.Drain.Delay = 0
+	s.Gateway.Drain.ReadinessDelay = 0
 	n, err := newNode(s, slog.New(slog.DiscardHandler), provider.Tracer("usher"))
 	if err != nil {
 		t.Fatal(err)

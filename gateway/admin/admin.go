@@ -17,17 +17,17 @@ type Backend struct {
 	Breaker string `json:"breaker"`
 	// OnFailure is the outage policy: allow, keep or deny.
 	OnFailure string `json:"on_failure"`
-	// Address is where it is asked, without password and query; empty: nowhere, or nobody knows.
-	Address string `json:"address,omitempty"`
+	// URL is where checks go, without password and query; empty for a backend that asks no middleware.
+	URL string `json:"url,omitempty"`
 	// Alarms is what it does outside its contract, by the alarm's name; nil: nobody watches for that. One that is
 	// missing was never raised.
-	Alarms map[string]AlarmState `json:"alarms,omitempty"`
+	Alarms map[string]AlarmState `json:"contract_violations,omitempty"`
 }
 
 // AlarmState is how often an alarm was raised since the start, and whether it holds at present.
 type AlarmState struct {
 	Count  uint64 `json:"count"`
-	Active bool   `json:"raised"`
+	Active bool   `json:"active"`
 }
 
 // LocalNode is what the listener shows of the node.

@@ -235,7 +235,7 @@ func TestASessionIsShownWhole(t *testing.T) {
 	got := get(t, someNode(), "/api/v1/sessions/s1")
 	want := `{"id":"s1","route":"/play/{channel}/*","channel":"a001","backend":"portal","user":"Ann","user_id":"17",` +
 		`"address":"192.0.2.7","user_agent":"MAG250","verdict":"allowed","source":"backend","reason":"backend answered 200",` +
-		`"since":"2026-03-01T12:00:00Z","last_seen":"2026-03-01T12:01:00Z","requests":12,"bytes":3456}` + "\n"
+		`"started":"2026-03-01T12:00:00Z","last_seen":"2026-03-01T12:01:00Z","requests":12,"bytes":3456}` + "\n"
 	if diff := cmp.Diff(want, got.body); diff != "" || got.status != 200 {
 		t.Errorf("status %d, body (-want +got):\n%s", got.status, diff)
 	}

@@ -16,7 +16,7 @@ type banRequest struct {
 	Address string `json:"address"`
 	// CredentialsOf is the id of a session whose viewer shows what is banned.
 	CredentialsOf string `json:"credentials_of"`
-	For           string `json:"for"`
+	For           string `json:"duration"`
 	Reason        string `json:"reason"`
 }
 
@@ -36,7 +36,7 @@ func (b *banRequest) ban(now time.Time) (Ban, error) {
 		return Ban{}, err
 	}
 	if d == 0 {
-		return Ban{}, fmt.Errorf(`for: it is missing, so the ban is %w; want a duration such as "24h"`, errInput)
+		return Ban{}, fmt.Errorf(`duration: it is missing, so the ban is %w; want a duration such as "24h"`, errInput)
 	}
 	ban := Ban{
 		User: b.User, Session: b.Session, CredentialsOf: b.CredentialsOf, Until: now.Add(d).UTC(), Reason: b.Reason,

@@ -112,9 +112,9 @@ func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
 		audited            []string
 	}{
 		"a kick": {
-			method: "POST", path: "sessions/" + anID + "/kick", body: `{"for":"10m","reason":"shared"}`,
+			method: "POST", path: "sessions/" + anID + "/kick", body: `{"duration":"10m","reason":"shared"}`,
 			status: 200, answer: `{"matched":1,"kicked":1}`, asked: []string{`kick ` + anID + ` 10m0s "shared"`},
-			audited: []string{"action=kick", "target=" + anID, "result=done", "for=10m", "reason=shared", "actor=192.0.2.1:1234"},
+			audited: []string{"action=kick", "target=" + anID, "result=done", "duration=10m", "reason=shared", "actor=192.0.2.1:1234"},
 		},
 		"a kick without a body": {
 			method: "DELETE", path: "sessions/" + anID,
@@ -132,7 +132,7 @@ func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
 		"all sessions of a user": {
 			method: "POST", path: "kick", body: `{"user":"Ann","reason":"unpaid"}`,
 			found:  SessionList{Matched: 2, Sessions: []Session{{ID: anID}, {ID: another}}, Silent: []string{"n3"}},
-			status: 200, answer: `{"matched":2,"kicked":2,"silent":["n3"]}`,
+			status: 200, answer: `{"matched":2,"kicked":2,"unreachable_nodes":["n3"]}`,
 			asked: []string{
 				`find {"user":"Ann"} 1000`, `kick ` + anID + ` 0s "unpaid"`,
 				`find {"user":"Ann","after":"` + anID + `"} 1000`, `kick ` + another + ` 0s "unpaid"`,
@@ -141,18 +141,18 @@ func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
 			audited: []string{"target=" + anID, "target=" + another},
 		},
 		"a ban of a user": {
-			method: "POST", path: "bans", body: `{"user":"Ann","for":"24h","reason":"unpaid"}`,
+			method: "POST", path: "bans", body: `{"user":"Ann","duration":"24h","reason":"unpaid"}`,
 			status: 200, answer: `{"id":"b1","user":"Ann","until":"0001-01-01T00:00:00Z","reason":"unpaid"}`,
 			asked:   []string{`ban {ID: User:Ann Session: Address: Credentials: CredentialsOf: Until:0001-01-01 00:00:00 +0000 UTC Reason:unpaid Cause:} for 24h0m0s`},
 			audited: []string{"action=ban", `target="user Ann"`, "ban=b1", "until="},
 		},
 		"a ban of an address": {
-			method: "POST", path: "bans", body: `{"address":"::ffff:192.0.2.9","for":"1h"}`,
+			method: "POST", path: "bans", body: `{"address":"::ffff:192.0.2.9","duration":"1h"}`,
 			status: 200, answer: `{"id":"b1","address":"192.0.2.9/32","until":"0001-01-01T00:00:00Z"}`,
 			asked: []string{`ban {ID: User: Session: Address:192.0.2.9/32 Credentials: CredentialsOf: Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
 		},
 		"a ban that only this node obeys yet": {
-			method: "POST", path: "bans", body: `{"address":"2001:db8::1/32","for":"1h"}`, err: ErrPending,
+			method: "POST", path: "bans", body: `{"address":"2001:db8::1/32","duration":"1h"}`, err: ErrPending,
 			status: 202, answer: `{"id":"b1","address":"2001:db8::/32","until":"0001-01-01T00:00:00Z"}`,
 			asked: []string{`ban {ID: User: Session: Address:2001:db8::/32 Credentials: CredentialsOf: Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
 		},
@@ -216,18 +216,18 @@ func TestWhatIsNotUnderstoodChangesNothing(t *testing.T) {
 		"an unknown field":          {"POST", kick, `{"four":"1m"}`, `the body is not understood: json: unknown field "four"`},
 		"two values":                {"POST", kick, `{}{}`, "the body is not understood: it goes on behind its value"},
 		"an endless body":           {"POST", kick, `{"reason":"` + strings.Repeat("x", maxBody) + `"}`, "the body is not understood: http: request body too large"},
-		"no duration":               {"POST", kick, `{"for":"5"}`, `for: "5" is not understood; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
-		"a kick for too long":       {"POST", kick, `{"for":"25h"}`, `for: "25h" is not understood; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
+		"no duration":               {"POST", kick, `{"duration":"5"}`, `duration: "5" is not understood; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
+		"a kick for too long":       {"POST", kick, `{"duration":"25h"}`, `duration: "25h" is not understood; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
 		"a long reason":             {"POST", kick, `{"reason":"` + long + `"}`, "reason: it has 201 bytes and is not understood; want at most 200"},
 		"everybody":                 {"POST", "kick", `{"reason":"x"}`, `everybody is not understood; want one of ["id" "channel" "route" "backend" "user" "verdict" "source" "node" "q" "after"] or address`},
-		"a ban of nobody":           {"POST", "bans", `{"for":"1h"}`, "the ban is not understood: it names 0 of user, session, address and credentials_of; want exactly one"},
-		"a ban of two":              {"POST", "bans", `{"user":"a","address":"::1","for":"1h"}`, "the ban is not understood: it names 2 of user, session, address and credentials_of; want exactly one"},
-		"a ban without an end":      {"POST", "bans", `{"user":"a"}`, `for: it is missing, so the ban is not understood; want a duration such as "24h"`},
-		"a ban of no address":       {"POST", "bans", `{"address":"1.2.3","for":"1h"}`, `address: "1.2.3" is not understood; want an address or a prefix, such as 192.0.2.7 or 2001:db8::/48`},
+		"a ban of nobody":           {"POST", "bans", `{"duration":"1h"}`, "the ban is not understood: it names 0 of user, session, address and credentials_of; want exactly one"},
+		"a ban of two":              {"POST", "bans", `{"user":"a","address":"::1","duration":"1h"}`, "the ban is not understood: it names 2 of user, session, address and credentials_of; want exactly one"},
+		"a ban without an end":      {"POST", "bans", `{"user":"a"}`, `duration: it is missing, so the ban is not understood; want a duration such as "24h"`},
+		"a ban of no address":       {"POST", "bans", `{"address":"1.2.3","duration":"1h"}`, `address: "1.2.3" is not understood; want an address or a prefix, such as 192.0.2.7 or 2001:db8::/48`},
 		"a parameter that is none":  {"GET", "sessions?chanel=a001", "", "chanel: not understood; want id, channel, route, backend, user, verdict, source, node, q, after, address or limit"},
 		"an address that is none":   {"GET", "sessions?address=here", "", `address: "here" is not understood; want an address or a prefix, such as 192.0.2.7 or 2001:db8::/48`},
-		"a ban for eleven years":    {"POST", "bans", `{"user":"a","for":"96360h"}`, `for: "96360h" is not understood; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},
-		"a ban that began long ago": {"POST", "bans", `{"user":"a","for":"-1h"}`, `for: "-1h" is not understood; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},
+		"a ban for eleven years":    {"POST", "bans", `{"user":"a","duration":"96360h"}`, `duration: "96360h" is not understood; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},
+		"a ban that began long ago": {"POST", "bans", `{"user":"a","duration":"-1h"}`, `duration: "-1h" is not understood; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -263,7 +263,7 @@ func TestTheMetricsTellOfTheCluster(t *testing.T) {
 	t.Parallel()
 	c := &fakeCluster{bans: make([]Ban, 3)}
 	got, _ := c.tell(t, "GET", "/metrics", "")
-	for _, line := range []string{"usher_cluster_nodes 2\n", "usher_cluster_away 1\n", "usher_bans 3\n", "usher_redis_round_trips_total 7\n"} {
+	for _, line := range []string{"usher_cluster_nodes 2\n", "usher_redis_up 0\n", "usher_active_bans 3\n", "usher_redis_round_trips_total 7\n"} {
 		if !strings.Contains(got.body, line) {
 			t.Errorf("no %q in:\n%s", line, ownSeries(got.body))
 		}

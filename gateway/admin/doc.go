@@ -2,13 +2,13 @@
 // public one.
 //
 //	/metrics  usher_ready                                         1 while balancers may send viewers here
-//	          usher_sessions                                      live sessions
+//	          usher_active_sessions                               sessions on this node
 //	          usher_backend_breaker_state{backend,state}          1 for the state that holds
-//	          usher_backend_alarms_total{backend,alarm}           answers outside the contract since the start
-//	          usher_backend_alarm{backend,alarm}                  1 while the alarm holds
+//	          usher_backend_contract_violations_total{backend,violation}   answers that violated the contract
+//	          usher_backend_contract_violation{backend,violation}          1 while the backend violates it
 //	          usher_cluster_nodes                                 live nodes, as far as this one knows
-//	          usher_cluster_away                                  1 while this node goes on without the others
-//	          usher_bans                                          bans that hold
+//	          usher_redis_up                                      1 while the shared store answers
+//	          usher_active_bans                                   bans in force
 //	          usher_redis_round_trips_total                       how often Redis was waited for on behalf of sessions
 //	          go_*, process_*                                     the runtime's and the system's
 //
@@ -16,10 +16,10 @@
 //
 //	GET    sessions             ?id= channel= route= backend= user= verdict= source= address= node= q= after= limit=
 //	GET    sessions/{id}
-//	POST   sessions/{id}/kick   {"for": "5m", "reason": "…"}; also DELETE sessions/{id}
+//	POST   sessions/{id}/kick   {"duration": "5m", "reason": "…"}; also DELETE sessions/{id}
 //	POST   kick                 all that match: the same, and at least one of the fields by which sessions are listed
 //	GET    bans
-//	POST   bans                 one of user, session, address, credentials_of; for; reason
+//	POST   bans                 one of user, session, address, credentials_of; duration; reason
 //	DELETE bans/{id}
 //	GET    nodes
 //	GET    backends             of this node

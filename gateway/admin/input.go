@@ -51,7 +51,7 @@ func span(text string, longest time.Duration) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < time.Second || d > longest {
-		return 0, fmt.Errorf(`for: %q is %w; want a duration such as "90s" or "12h", 1s to %v`, text, errInput, longest)
+		return 0, fmt.Errorf(`duration: %q is %w; want a duration such as "90s" or "12h", 1s to %v`, text, errInput, longest)
 	}
 	return d, nil
 }

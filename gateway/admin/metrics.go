@@ -34,36 +34,36 @@ type nodeCollector struct {
 	node    LocalNode
 	cluster Cluster
 
-	ready, sessions, breaker, alarms, alarm, live, away, bans, trips *prometheus.Desc
+	ready, activeSessions, breaker, violations, violation, nodes, redisUp, activeBans, roundTrips *prometheus.Desc
 }
 
 func newNodeCollector(n LocalNode, c Cluster) *nodeCollector {
 	return &nodeCollector{
 		node: n, cluster: c,
-		live: prometheus.NewDesc("usher_cluster_nodes",
+		nodes: prometheus.NewDesc("usher_cluster_nodes",
 			"Live nodes, this one included, as far as this one knows.", nil, nil),
-		away: prometheus.NewDesc("usher_cluster_away",
-			"Whether what nodes share cannot be reached, so that this one goes on alone: 1 or 0.", nil, nil),
-		bans: prometheus.NewDesc("usher_bans",
-			"Bans that hold.", nil, nil),
-		trips: prometheus.NewDesc("usher_redis_round_trips_total",
+		redisUp: prometheus.NewDesc("usher_redis_up",
+			"Whether the store that nodes share answers: 1 or 0. A node without Redis is its own store: 1.", nil, nil),
+		activeBans: prometheus.NewDesc("usher_active_bans",
+			"Bans in force.", nil, nil),
+		roundTrips: prometheus.NewDesc("usher_redis_round_trips_total",
 			"How often Redis was waited for on behalf of sessions.", nil, nil),
 		ready: prometheus.NewDesc("usher_ready",
 			"Whether balancers may send viewers here: 1 or 0.", nil, nil),
-		sessions: prometheus.NewDesc("usher_sessions",
-			"Live sessions on this node.", nil, nil),
+		activeSessions: prometheus.NewDesc("usher_active_sessions",
+			"Sessions on this node.", nil, nil),
 		breaker: prometheus.NewDesc("usher_backend_breaker_state",
 			"Where the breaker stands: 1 for the state that holds, 0 for the others.", []string{"backend", "state"}, nil),
-		alarms: prometheus.NewDesc("usher_backend_alarms_total",
-			"Answers outside the backend's contract that raised this alarm.", []string{"backend", "alarm"}, nil),
-		alarm: prometheus.NewDesc("usher_backend_alarm",
-			"Whether the alarm holds at present: 1 or 0.", []string{"backend", "alarm"}, nil),
+		violations: prometheus.NewDesc("usher_backend_contract_violations_total",
+			"Answers of the backend that violated its contract.", []string{"backend", "violation"}, nil),
+		violation: prometheus.NewDesc("usher_backend_contract_violation",
+			"Whether the backend violates its contract at present: 1 or 0.", []string{"backend", "violation"}, nil),
 	}
 }
 
 // Describe sends what there may be.
 func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.ready, c.sessions, c.breaker, c.alarms, c.alarm, c.live, c.away, c.bans, c.trips} {
+	for _, d := range []*prometheus.Desc{c.ready, c.activeSessions, c.breaker, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips} {
 		out <- d
 	}
 }
@@ -71,11 +71,11 @@ func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
 // Collect sends what there is.
 func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 	out <- gauge(c.ready, indicator(c.node.Ready()))
-	out <- gauge(c.sessions, float64(c.node.Len()))
-	out <- gauge(c.live, float64(c.cluster.Live()))
-	out <- gauge(c.away, indicator(c.cluster.RedisDown()))
-	out <- gauge(c.bans, float64(len(c.cluster.Bans())))
-	out <- metric(c.trips, prometheus.CounterValue, float64(c.cluster.RoundTrips()))
+	out <- gauge(c.activeSessions, float64(c.node.Len()))
+	out <- gauge(c.nodes, float64(c.cluster.Live()))
+	out <- gauge(c.redisUp, indicator(!c.cluster.RedisDown()))
+	out <- gauge(c.activeBans, float64(len(c.cluster.Bans())))
+	out <- metric(c.roundTrips, prometheus.CounterValue, float64(c.cluster.RoundTrips()))
 	for _, b := range c.node.Backends() {
 		for _, state := range breakerStates() {
 			out <- gauge(c.breaker, indicator(b.Breaker == state), b.Name, state)
@@ -86,8 +86,8 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 		for _, known := range backends.AllAlarms() {
 			name := known.String()
 			a := b.Alarms[name]
-			out <- metric(c.alarms, prometheus.CounterValue, float64(a.Count), b.Name, name)
-			out <- gauge(c.alarm, indicator(a.Active), b.Name, name)
+			out <- metric(c.violations, prometheus.CounterValue, float64(a.Count), b.Name, name)
+			out <- gauge(c.violation, indicator(a.Active), b.Name, name)
 		}
 	}
 }

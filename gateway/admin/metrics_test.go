@@ -19,7 +19,7 @@ func watchedNode() *fakeNode {
 	n.ready = true
 	n.backends = []Backend{
 		{
-			Name: "portal", Kind: "ministra", Breaker: "half-open", OnFailure: "allow", Address: "http://portal.example.com/",
+			Name: "portal", Kind: "ministra", Breaker: "half-open", OnFailure: "allow", URL: "http://portal.example.com/",
 			Alarms: map[string]AlarmState{
 				backends.AlarmWrongAddress.String():     {Count: 12345678, Active: true},
 				backends.AlarmUnexpectedStatus.String(): {Count: 3},
@@ -49,20 +49,12 @@ func TestAScrape(t *testing.T) {
 		got.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("got %d and header %v", got.status, got.header)
 	}
-	want := `# HELP usher_backend_alarm Whether the alarm holds at present: 1 or 0.
-# TYPE usher_backend_alarm gauge
-usher_backend_alarm{alarm="bad_header",backend="portal"} 0
-usher_backend_alarm{alarm="redirect_to_itself",backend="portal"} 0
-usher_backend_alarm{alarm="unexpected_answer",backend="portal"} 0
-usher_backend_alarm{alarm="unexpected_status",backend="portal"} 0
-usher_backend_alarm{alarm="wrong_address",backend="portal"} 1
-# HELP usher_backend_alarms_total Answers outside the backend's contract that raised this alarm.
-# TYPE usher_backend_alarms_total counter
-usher_backend_alarms_total{alarm="bad_header",backend="portal"} 0
-usher_backend_alarms_total{alarm="redirect_to_itself",backend="portal"} 0
-usher_backend_alarms_total{alarm="unexpected_answer",backend="portal"} 0
-usher_backend_alarms_total{alarm="unexpected_status",backend="portal"} 3
-usher_backend_alarms_total{alarm="wrong_address",backend="portal"} 1.2345678e+07
+	want := `# HELP usher_active_bans Bans in force.
+# TYPE usher_active_bans gauge
+usher_active_bans 0
+# HELP usher_active_sessions Sessions on this node.
+# TYPE usher_active_sessions gauge
+usher_active_sessions 3
 # HELP usher_backend_breaker_state Where the breaker stands: 1 for the state that holds, 0 for the others.
 # TYPE usher_backend_breaker_state gauge
 usher_backend_breaker_state{backend="a \"quoted\" one",state="closed"} 1
@@ -71,12 +63,20 @@ usher_backend_breaker_state{backend="a \"quoted\" one",state="open"} 0
 usher_backend_breaker_state{backend="portal",state="closed"} 0
 usher_backend_breaker_state{backend="portal",state="half-open"} 1
 usher_backend_breaker_state{backend="portal",state="open"} 0
-# HELP usher_bans Bans that hold.
-# TYPE usher_bans gauge
-usher_bans 0
-# HELP usher_cluster_away Whether what nodes share cannot be reached, so that this one goes on alone: 1 or 0.
-# TYPE usher_cluster_away gauge
-usher_cluster_away 0
+# HELP usher_backend_contract_violation Whether the backend violates its contract at present: 1 or 0.
+# TYPE usher_backend_contract_violation gauge
+usher_backend_contract_violation{backend="portal",violation="bad_header"} 0
+usher_backend_contract_violation{backend="portal",violation="redirect_to_itself"} 0
+usher_backend_contract_violation{backend="portal",violation="unexpected_answer"} 0
+usher_backend_contract_violation{backend="portal",violation="unexpected_status"} 0
+usher_backend_contract_violation{backend="portal",violation="wrong_address"} 1
+# HELP usher_backend_contract_violations_total Answers of the backend that violated its contract.
+# TYPE usher_backend_contract_violations_total counter
+usher_backend_contract_violations_total{backend="portal",violation="bad_header"} 0
+usher_backend_contract_violations_total{backend="portal",violation="redirect_to_itself"} 0
+usher_backend_contract_violations_total{backend="portal",violation="unexpected_answer"} 0
+usher_backend_contract_violations_total{backend="portal",violation="unexpected_status"} 3
+usher_backend_contract_violations_total{backend="portal",violation="wrong_address"} 1.2345678e+07
 # HELP usher_cluster_nodes Live nodes, this one included, as far as this one knows.
 # TYPE usher_cluster_nodes gauge
 usher_cluster_nodes 1
@@ -86,9 +86,9 @@ usher_ready 1
 # HELP usher_redis_round_trips_total How often Redis was waited for on behalf of sessions.
 # TYPE usher_redis_round_trips_total counter
 usher_redis_round_trips_total 0
-# HELP usher_sessions Live sessions on this node.
-# TYPE usher_sessions gauge
-usher_sessions 3
+# HELP usher_redis_up Whether the store that nodes share answers: 1 or 0. A node without Redis is its own store: 1.
+# TYPE usher_redis_up gauge
+usher_redis_up 1
 `
 	if diff := cmp.Diff(want, ownSeries(got.body)); diff != "" {
 		t.Errorf("series (-want +got):\n%s", diff)
@@ -129,16 +129,16 @@ func TestAScrapeReadsTheNodeAsItIs(t *testing.T) {
 		change func()
 		want   []string
 	}{
-		{func() {}, []string{"usher_ready 0", "usher_sessions 0"}},
+		{func() {}, []string{"usher_ready 0", "usher_active_sessions 0"}},
 		{
 			func() { n.ready, n.sessions = true, make([]Session, 2) },
-			[]string{"usher_ready 1", "usher_sessions 2"},
+			[]string{"usher_ready 1", "usher_active_sessions 2"},
 		},
 		{
 			func() { n.backends = []Backend{{Name: "portal", Breaker: "open", Alarms: map[string]AlarmState{}}} },
 			[]string{
 				`usher_backend_breaker_state{backend="portal",state="open"} 1`,
-				`usher_backend_alarm{alarm="wrong_address",backend="portal"} 0`,
+				`usher_backend_contract_violation{backend="portal",violation="wrong_address"} 0`,
 			},
 		},
 		{
@@ -221,8 +221,8 @@ func TestTheAPIShowsAlarmsAndAddress(t *testing.T) {
 	t.Parallel()
 	got := get(t, watchedNode(), "/api/v1/backends")
 	want := `{"backends":[{"name":"portal","kind":"ministra","breaker":"half-open","on_failure":"allow",` +
-		`"address":"http://portal.example.com/","alarms":{"made_up":{"count":9,"raised":true},` +
-		`"unexpected_status":{"count":3,"raised":false},"wrong_address":{"count":12345678,"raised":true}}},` +
+		`"url":"http://portal.example.com/","contract_violations":{"made_up":{"count":9,"active":true},` +
+		`"unexpected_status":{"count":3,"active":false},"wrong_address":{"count":12345678,"active":true}}},` +
 		`{"name":"a \"quoted\" one","kind":"rules","breaker":"closed","on_failure":"deny"}]}` + "\n"
 	if diff := cmp.Diff(want, got.body); diff != "" || got.status != http.StatusOK {
 		t.Errorf("status %d, body (-want +got):\n%s", got.status, diff)

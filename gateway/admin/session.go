@@ -19,7 +19,7 @@ type Session struct {
 	Verdict   string    `json:"verdict"`
 	Source    string    `json:"source"`
 	Reason    string    `json:"reason,omitempty"`
-	Since     time.Time `json:"since"`
+	Since     time.Time `json:"started"`
 	LastSeen  time.Time `json:"last_seen"`
 	Requests  int64     `json:"requests"`
 	Bytes     int64     `json:"bytes"`
@@ -90,5 +90,5 @@ type SessionList struct {
 	// Sessions are those that matched, by their ids, up to a limit.
 	Sessions []Session `json:"sessions"`
 	// Silent are nodes that did not answer, sorted: what they alone hold is missing.
-	Silent []string `json:"silent,omitempty"`
+	Silent []string `json:"unreachable_nodes,omitempty"`
 }

@@ -47,7 +47,7 @@ func noSession(found SessionList) string {
 // kickRequest is what an operator says of a kick.
 type kickRequest struct {
 	// For is how long the session is refused; empty: as long as the settings say.
-	For    string `json:"for"`
+	For    string `json:"duration"`
 	Reason string `json:"reason"`
 }
 
@@ -62,7 +62,7 @@ type KickResult struct {
 	Matched int `json:"matched"`
 	Kicked  int `json:"kicked"`
 	// Silent are nodes that did not say whom they have.
-	Silent []string `json:"silent,omitempty"`
+	Silent []string `json:"unreachable_nodes,omitempty"`
 }
 
 func (h *handler) kick(w http.ResponseWriter, r *http.Request) {
@@ -81,7 +81,7 @@ func (h *handler) kick(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	err = h.cluster.Kick(r.Context(), id, d, k.Reason)
-	h.audit(r, "kick", id.String(), err, slog.String("for", k.For), slog.String("reason", k.Reason))
+	h.audit(r, "kick", id.String(), err, slog.String("duration", k.For), slog.String("reason", k.Reason))
 	if err != nil && !errors.Is(err, ErrPending) {
 		fail(w, err)
 		return
@@ -138,7 +138,7 @@ func (h *handler) kickOne(r *http.Request, session string, d time.Duration, k ki
 	if err == nil {
 		err = h.cluster.Kick(r.Context(), id, d, k.Reason)
 	}
-	h.audit(r, "kick", session, err, slog.String("for", k.For), slog.String("reason", k.Reason))
+	h.audit(r, "kick", session, err, slog.String("duration", k.For), slog.String("reason", k.Reason))
 	return err
 }
 

@@ -65,7 +65,7 @@ const (
 
 // String is the way as the config spells it; empty for the default.
 func (r Recognition) String() string {
-	return [...]string{"", "address+agent", "cookie", "playlists-only", "nobody"}[r]
+	return [...]string{"", "address+user_agent", "cookie", "playlists-only", "none"}[r]
 }
 
 // MarshalText spells the way as the config does.
@@ -79,7 +79,7 @@ func (r *Recognition) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("recognise %q: want address+agent, cookie, playlists-only or nobody", text)
+	return fmt.Errorf("match_by %q: want address+user_agent, cookie, playlists-only or none", text)
 }
 
 // For is the way that holds at an edge of that dialect.

@@ -38,8 +38,8 @@ func TestAnUnknownDialectIsRefusedWithTheOnesThereAre(t *testing.T) {
 func TestWaysToRecogniseAreSpelledAsTheConfigDoes(t *testing.T) {
 	t.Parallel()
 	for word, want := range map[string]Recognition{
-		"": RecogniseDefault, "address+agent": RecogniseAddressAgent, "cookie": RecogniseCookie,
-		"playlists-only": RecognisePlaylistsOnly, "nobody": RecogniseNobody,
+		"": RecogniseDefault, "address+user_agent": RecogniseAddressAgent, "cookie": RecogniseCookie,
+		"playlists-only": RecognisePlaylistsOnly, "none": RecogniseNobody,
 	} {
 		r := Recognition(99)
 		if err := r.UnmarshalText([]byte(word)); err != nil || r != want {
@@ -50,7 +50,7 @@ func TestWaysToRecogniseAreSpelledAsTheConfigDoes(t *testing.T) {
 		}
 	}
 	var r Recognition
-	want := `recognise "address": want address+agent, cookie, playlists-only or nobody`
+	want := `match_by "address": want address+user_agent, cookie, playlists-only or none`
 	if err := r.UnmarshalText([]byte("address")); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

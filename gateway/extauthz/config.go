@@ -22,7 +22,7 @@ func (c Config) Validate() error {
 	if _, port, err := net.SplitHostPort(c.Listen); c.Listen != "" && (err != nil || port == "") {
 		errs = append(errs, fmt.Errorf(`listen: %q is no address; want "host:port" or ":port"`, c.Listen))
 	}
-	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
 		errs = append(errs, errors.New("tls: certificate and key go together; one of them is missing"))
 	}
 	return errors.Join(errs...)

@@ -186,7 +186,7 @@ func (p *pipes) dial(ctx context.Context, _ string) (net.Conn, error) {
 	}
 }
 
-// TestADrainTakesAsLongAsItMay: for drain.delay all goes on with health off, so that Envoy notices; what is in flight
+// TestADrainTakesAsLongAsItMay: for drain.readiness_delay all goes on with health off, so that Envoy notices; what is in flight
 // then has drain.timeout.
 func TestADrainTakesAsLongAsItMay(t *testing.T) {
 	t.Parallel()
@@ -221,7 +221,7 @@ func drainInTime(t *testing.T, delay, timeout, takes, ends time.Duration, want c
 		a.Status = http.StatusOK
 		return nil
 	}), options{
-		drain: gateway.DrainConfig{Delay: delay, Timeout: timeout}, listener: network, dial: network.dial,
+		drain: gateway.DrainConfig{ReadinessDelay: delay, Timeout: timeout}, listener: network, dial: network.dial,
 	})
 	defer func() { _ = r.conn.Close() }()
 	alive := healthpb.NewHealthClient(r.conn)

@@ -79,7 +79,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	case <-ctx.Done():
 	}
 	alive.Shutdown()
-	time.Sleep(s.drain.Delay)
+	time.Sleep(s.drain.ReadinessDelay)
 	endWatching()
 	defer time.AfterFunc(s.drain.Timeout, server.Stop).Stop()
 	server.GracefulStop()

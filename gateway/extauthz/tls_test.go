@@ -57,7 +57,7 @@ func certificate(t *testing.T) (gateway.TLSConfig, *x509.CertPool) {
 	trust := x509.NewCertPool()
 	trust.AddCert(parsed)
 	return gateway.TLSConfig{
-		Certificate: write("usher.pem", "CERTIFICATE", cert), Key: write("usher.key", "PRIVATE KEY", secret),
+		CertFile: write("usher.pem", "CERTIFICATE", cert), KeyFile: write("usher.key", "PRIVATE KEY", secret),
 	}, trust
 }
 
@@ -95,15 +95,15 @@ func TestACertificateThatCannotBeUsedIsAnErrorAtOnce(t *testing.T) {
 	files, _ := certificate(t)
 	other, _ := certificate(t)
 	for name, wrong := range map[string]gateway.TLSConfig{
-		"no such file":        {Certificate: files.Certificate + ".old", Key: files.Key},
-		"no certificate":      {Certificate: files.Key, Key: files.Key},
-		"somebody else's key": {Certificate: files.Certificate, Key: other.Key},
+		"no such file":        {CertFile: files.CertFile + ".old", KeyFile: files.KeyFile},
+		"no certificate":      {CertFile: files.KeyFile, KeyFile: files.KeyFile},
+		"somebody else's key": {CertFile: files.CertFile, KeyFile: other.KeyFile},
 	} {
 		listener := listen(t)
 		r := serve(t, &recorder{}, options{config: Config{TLS: wrong}, listener: listener})
 		err := await(t, "the server ends", r.ended)
-		if err == nil || !strings.HasPrefix(err.Error(), "ext_authz.tls.certificate") {
-			t.Errorf("%s: %v, want an error that begins with ext_authz.tls.certificate", name, err)
+		if err == nil || !strings.HasPrefix(err.Error(), "ext_authz.tls.cert_file") {
+			t.Errorf("%s: %v, want an error that begins with ext_authz.tls.cert_file", name, err)
 		}
 		if conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", listener.Addr().String()); err == nil {
 			_ = conn.Close()
@@ -121,11 +121,11 @@ func TestConfigsThatCannotWorkAreNamed(t *testing.T) {
 	}{
 		"none":                {},
 		"a port":              {config: Config{Listen: ":9002"}},
-		"an address with TLS": {config: Config{Listen: "127.0.0.1:9002", TLS: gateway.TLSConfig{Certificate: "a", Key: "b"}}},
+		"an address with TLS": {config: Config{Listen: "127.0.0.1:9002", TLS: gateway.TLSConfig{CertFile: "a", KeyFile: "b"}}},
 		"no port":             {config: Config{Listen: "127.0.0.1"}, want: []string{`listen: "127.0.0.1" is no address`}},
 		"an empty port":       {config: Config{Listen: "127.0.0.1:"}, want: []string{`listen: "127.0.0.1:" is no address`}},
 		"both at once": {
-			config: Config{Listen: "9002", TLS: gateway.TLSConfig{Key: "b"}},
+			config: Config{Listen: "9002", TLS: gateway.TLSConfig{KeyFile: "b"}},
 			want:   []string{`listen: "9002" is no address`, "tls: certificate and key go together"},
 		},
 	}

@@ -36,7 +36,7 @@ func (b *buffer) prepare(c *Cache, length int64, decoded bool) {
 	b.room = make(chan struct{}, 1)
 	b.bounded = decoded
 	switch {
-	case length > int64(c.config.MaxObject):
+	case length > int64(c.config.MaxObjectSize):
 		b.passing = true
 	case length > 0 && c.reserve(length):
 		b.reserved = length
@@ -144,13 +144,13 @@ func (f *flight) space(patience time.Duration) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	b := &f.body
-	if b.bounded && b.size > int64(f.cache.config.MaxObject) {
-		return nil, tooLarge("cache.max_object", f.cache.config.MaxObject)
+	if b.bounded && b.size > int64(f.cache.config.MaxObjectSize) {
+		return nil, tooLarge("cache.max_object_size", f.cache.config.MaxObjectSize)
 	}
 	if free := b.spare(); free != nil {
 		return free, nil
 	}
-	if !b.passing && (b.size >= int64(f.cache.config.MaxObject) || !f.cache.reserve(chunkSize)) {
+	if !b.passing && (b.size >= int64(f.cache.config.MaxObjectSize) || !f.cache.reserve(chunkSize)) {
 		b.passing = true
 	}
 	if b.passing {
@@ -186,7 +186,7 @@ func (f *flight) fill(body io.Reader, patience time.Duration) error {
 func (f *flight) whole() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.body.base == 0 && f.body.size <= int64(f.cache.config.MaxObject)
+	return f.body.base == 0 && f.body.size <= int64(f.cache.config.MaxObjectSize)
 }
 
 // advance publishes n bytes that were read into space.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"usher/backends"
 )
 
 // big is an origin of one large body, and how much of it has been sent.
@@ -30,7 +31,9 @@ func big(body []byte, declared bool) (http.HandlerFunc, *atomic.Int64) {
 }
 
 // smallObjects leaves room in flight for more than is stored.
-func smallObjects(c *Config) { c.Cache.MaxBytes, c.Cache.MaxObject = 64*MiB, 64*KiB }
+func smallObjects(c *Config) {
+	c.Cache.MaxSize, c.Cache.MaxObjectSize = 64*backends.MiB, 64*backends.KiB
+}
 
 func TestASlowReaderHoldsBackABodyTooLargeToStore(t *testing.T) {
 	t.Parallel()
@@ -152,7 +155,7 @@ func TestBodiesPassThroughWhenTheMemoryForFlightsIsTaken(t *testing.T) {
 				<-release
 			}
 			_, _ = w.Write(body[1000:])
-		}}), func(c *Config) { c.Cache.MaxBytes, c.Cache.MaxObject = 2*MiB, MiB }, "a")
+		}}), func(c *Config) { c.Cache.MaxSize, c.Cache.MaxObjectSize = 2*backends.MiB, backends.MiB }, "a")
 		var done sync.WaitGroup
 		done.Go(func() {
 			_, got := mustMedia(t, o, Request{Path: "/1.ts"})

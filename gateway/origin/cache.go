@@ -24,20 +24,20 @@ type Cache struct {
 // NewCache makes an empty cache. The config must be valid.
 func NewCache(c CacheConfig, log *slog.Logger) (*Cache, error) {
 	entries, err := otter.New(&otter.Options[key, *entry]{
-		MaximumWeight: uint64(c.MaxBytes), //nolint:gosec // Validate: positive
+		MaximumWeight: uint64(c.MaxSize), //nolint:gosec // Validate: positive
 		Weigher:       weigh,
 		// Dead segments must go by themselves: they were popular once, and popularity is what the eviction looks at.
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[key, *entry]) time.Duration { return e.Value.keep }),
 		Logger:           cacheLogger{log},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("make the cache: cache.max_bytes=%v: %w", c.MaxBytes, err)
+		return nil, fmt.Errorf("make the cache: cache.max_size=%v: %w", c.MaxSize, err)
 	}
 	return &Cache{
 		entries:     entries,
 		epoch:       time.Now(),
 		config:      c,
-		maxInFlight: int64(max(c.MaxBytes/4, c.MaxObject)),
+		maxInFlight: int64(max(c.MaxSize/4, c.MaxObjectSize)),
 	}, nil
 }
 

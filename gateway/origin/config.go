@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"usher/backends"
 )
 
 // Config is how origins are fetched from and what is kept of their answers.
@@ -14,17 +15,17 @@ type Config struct {
 
 // CacheConfig bounds the memory that all origins share. Zero values are no defaults; see [DefaultConfig].
 type CacheConfig struct {
-	// MaxBytes bounds the stored bodies. Bodies on their way may take a quarter of it more, or one max_object if that
+	// MaxSize bounds the stored bodies. Bodies on their way may take a quarter of it more, or one max_object_size if that
 	// is larger.
-	MaxBytes Bytes `yaml:"max_bytes"`
-	// MaxObject is the largest body that is stored. A larger one passes through.
-	MaxObject Bytes `yaml:"max_object"`
+	MaxSize backends.ByteSize `yaml:"max_size"`
+	// MaxObjectSize is the largest body that is stored. A larger one passes through.
+	MaxObjectSize backends.ByteSize `yaml:"max_object_size"`
 	// MediaTTL is how long a segment, part, key or init section is fresh if the origin does not say.
 	MediaTTL time.Duration `yaml:"media_ttl"`
 	// NegativeTTL is how long a 404 or 410 is remembered; 0: not at all.
 	NegativeTTL time.Duration `yaml:"negative_ttl"`
-	// StaleAfter is how long a viewer waits for the refresh of a playlist before he is given the stale copy.
-	StaleAfter time.Duration `yaml:"stale_after"`
+	// MaxWaitForFresh is how long a viewer waits for the refresh of a playlist before he is given the stale copy.
+	MaxWaitForFresh time.Duration `yaml:"max_wait_for_fresh"`
 }
 
 // FetchConfig bounds what one origin may cost. Zero values are no defaults; see [DefaultConfig].
@@ -37,10 +38,10 @@ type FetchConfig struct {
 	BlockingTimeout time.Duration `yaml:"blocking_timeout"`
 	// IdleTimeout is how long the body of a media object may make no progress.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
-	// DownFor is how long an address that did not answer is set aside.
-	DownFor time.Duration `yaml:"down_for"`
-	// MaxPlaylist bounds the body of a playlist, decoded.
-	MaxPlaylist Bytes `yaml:"max_playlist"`
+	// EjectFor is how long an address that did not answer is set aside.
+	EjectFor time.Duration `yaml:"eject_for"`
+	// MaxPlaylistSize bounds the body of a playlist, decoded.
+	MaxPlaylistSize backends.ByteSize `yaml:"max_playlist_size"`
 	// MaxConns is how many requests one address is sent at once, for each of ordinary playlists, blocking reloads and
 	// media, so that none of them starves another.
 	MaxConns int `yaml:"max_conns"`
@@ -52,19 +53,19 @@ type FetchConfig struct {
 func DefaultConfig() Config {
 	return Config{
 		Cache: CacheConfig{
-			MaxBytes:    512 * MiB,
-			MaxObject:   64 * MiB, // ten seconds of 50 Mbit/s
-			MediaTTL:    time.Minute,
-			NegativeTTL: time.Second,
-			StaleAfter:  time.Second,
+			MaxSize:         512 * backends.MiB,
+			MaxObjectSize:   64 * backends.MiB, // ten seconds of 50 Mbit/s
+			MediaTTL:        time.Minute,
+			NegativeTTL:     time.Second,
+			MaxWaitForFresh: time.Second,
 		},
 		Fetch: FetchConfig{
 			ConnectTimeout:  2 * time.Second,
 			ResponseTimeout: 10 * time.Second, // an origin may have to start the channel first
 			BlockingTimeout: 20 * time.Second, // a reload may be held for three target durations
 			IdleTimeout:     10 * time.Second,
-			DownFor:         3 * time.Second,
-			MaxPlaylist:     4 * MiB, // a day of two-second segments
+			EjectFor:        3 * time.Second,
+			MaxPlaylistSize: 4 * backends.MiB, // a day of two-second segments
 			MaxConns:        256,
 			MaxWaiting:      1024,
 		},
@@ -72,7 +73,7 @@ func DefaultConfig() Config {
 }
 
 // maxStorable keeps the weight of a stored object within the 32 bits that the cache counts it in.
-const maxStorable = GiB
+const maxStorable = backends.GiB
 
 // Validate names every problem, each beginning with the key.
 func (c Config) Validate() error {
@@ -84,22 +85,22 @@ func (c Config) Validate() error {
 	}
 	positive := func(key string, d time.Duration) { refuse(d <= 0, key, d, "must be more than 0") }
 
-	refuse(c.Cache.MaxBytes < MiB, "cache.max_bytes", c.Cache.MaxBytes, "must be at least 1MiB")
-	refuse(c.Cache.MaxObject <= 0, "cache.max_object", c.Cache.MaxObject, "must be more than 0")
-	refuse(c.Cache.MaxObject > c.Cache.MaxBytes, "cache.max_object", c.Cache.MaxObject,
-		fmt.Sprintf("must not exceed cache.max_bytes (%v)", c.Cache.MaxBytes))
-	refuse(c.Cache.MaxObject > maxStorable, "cache.max_object", c.Cache.MaxObject,
+	refuse(c.Cache.MaxSize < backends.MiB, "cache.max_size", c.Cache.MaxSize, "must be at least 1MiB")
+	refuse(c.Cache.MaxObjectSize <= 0, "cache.max_object_size", c.Cache.MaxObjectSize, "must be more than 0")
+	refuse(c.Cache.MaxObjectSize > c.Cache.MaxSize, "cache.max_object_size", c.Cache.MaxObjectSize,
+		fmt.Sprintf("must not exceed cache.max_size (%v)", c.Cache.MaxSize))
+	refuse(c.Cache.MaxObjectSize > maxStorable, "cache.max_object_size", c.Cache.MaxObjectSize,
 		fmt.Sprintf("must not exceed %v", maxStorable))
 	positive("cache.media_ttl", c.Cache.MediaTTL)
 	refuse(c.Cache.NegativeTTL < 0, "cache.negative_ttl", c.Cache.NegativeTTL, "must not be negative")
-	positive("cache.stale_after", c.Cache.StaleAfter)
+	positive("cache.max_wait_for_fresh", c.Cache.MaxWaitForFresh)
 	positive("fetch.connect_timeout", c.Fetch.ConnectTimeout)
 	positive("fetch.response_timeout", c.Fetch.ResponseTimeout)
 	positive("fetch.blocking_timeout", c.Fetch.BlockingTimeout)
 	positive("fetch.idle_timeout", c.Fetch.IdleTimeout)
-	positive("fetch.down_for", c.Fetch.DownFor)
-	refuse(c.Fetch.MaxPlaylist < 64*KiB, "fetch.max_playlist", c.Fetch.MaxPlaylist, "must be at least 64KiB")
-	refuse(c.Fetch.MaxPlaylist > 64*MiB, "fetch.max_playlist", c.Fetch.MaxPlaylist, "must not exceed 64MiB")
+	positive("fetch.eject_for", c.Fetch.EjectFor)
+	refuse(c.Fetch.MaxPlaylistSize < 64*backends.KiB, "fetch.max_playlist_size", c.Fetch.MaxPlaylistSize, "must be at least 64KiB")
+	refuse(c.Fetch.MaxPlaylistSize > 64*backends.MiB, "fetch.max_playlist_size", c.Fetch.MaxPlaylistSize, "must not exceed 64MiB")
 	refuse(c.Fetch.MaxConns < 1, "fetch.max_conns", c.Fetch.MaxConns, "must be at least 1")
 	refuse(c.Fetch.MaxWaiting < 0, "fetch.max_waiting", c.Fetch.MaxWaiting, "must not be negative")
 	return errors.Join(errs...)

@@ -14,7 +14,7 @@
 //     under its own key and never as the whole.
 //   - The origin is told nothing of a viewer but the range he wants.
 //   - No lock is held during I/O, no goroutine waits for a viewer, and everything is bounded: stored bytes
-//     (cache.max_bytes), bytes of flights (a quarter of that, at least cache.max_object), connections
+//     (cache.max_size), bytes of flights (a quarter of that, at least cache.max_object_size), connections
 //     (fetch.max_conns) and fetches that wait for one (fetch.max_waiting).
 //   - A body that is too big to store passes through a window that the slowest reader moves: a slow reader holds back
 //     the fetch instead of growing memory. One who starves the others for fetch.idle_timeout is cut off.

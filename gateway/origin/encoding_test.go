@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"usher/backends"
 )
 
 func compressed(t *testing.T, encoding string, body []byte) []byte {
@@ -89,7 +90,7 @@ func TestEncodingsThatCannotBeDecodedAreFailures(t *testing.T) {
 func TestDecompressionBombsAreBounded(t *testing.T) {
 	t.Parallel()
 	bomb := compressed(t, "gzip", make([]byte, 6<<20))
-	o := newFixture(t, func(c *Config) { c.Cache.MaxObject = MiB }, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
+	o := newFixture(t, func(c *Config) { c.Cache.MaxObjectSize = backends.MiB }, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
 		_, _ = w.Write(bomb)
 	})})
@@ -97,8 +98,8 @@ func TestDecompressionBombsAreBounded(t *testing.T) {
 		t.Errorf("playlist: got %v, want ErrTooLarge", err)
 	}
 	_, body, err := fetchMedia(t, o, Request{Path: "/seg.ts"})
-	if !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "cache.max_object=1MiB") {
-		t.Errorf("media: got %v, want ErrTooLarge naming cache.max_object=1MiB", err)
+	if !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "cache.max_object_size=1MiB") {
+		t.Errorf("media: got %v, want ErrTooLarge naming cache.max_object_size=1MiB", err)
 	}
 	if len(body) > 2<<20 {
 		t.Errorf("media: %d bytes came through", len(body))

@@ -106,9 +106,9 @@ func (o *Origin) setAside(t *target, started, now int64, err error) {
 	if t.lastAnswer.Load() > started {
 		return
 	}
-	if t.downUntil.Swap(now+int64(o.config.Fetch.DownFor)) == 0 {
+	if t.downUntil.Swap(now+int64(o.config.Fetch.EjectFor)) == 0 {
 		o.log.Warn("origin address does not answer", slog.String("address", t.url.Host),
-			slog.Duration("set_aside_for", o.config.Fetch.DownFor), slog.Any("error", err))
+			slog.Duration("set_aside_for", o.config.Fetch.EjectFor), slog.Any("error", err))
 	}
 }
 

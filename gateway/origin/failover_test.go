@@ -92,7 +92,7 @@ func TestAnAddressThatIsBackIsPreferredAgain(t *testing.T) {
 			t.Fatalf("while it is broken: got %q", body)
 		}
 		broken.Store(false)
-		pass(3 * time.Second) // fetch.down_for
+		pass(3 * time.Second) // fetch.eject_for
 		if _, body := mustMedia(t, o, Request{Path: "/2.ts"}); body != "first" {
 			t.Errorf("afterwards: got %q", body)
 		}

@@ -206,7 +206,7 @@ func (o *Origin) request(ctx context.Context, f *flight, t *target) *http.Reques
 	return r
 }
 
-func tooLarge(setting string, limit Bytes) error {
+func tooLarge(setting string, limit backends.ByteSize) error {
 	return fmt.Errorf("%s=%v reached: %w", setting, limit, ErrTooLarge)
 }
 

@@ -404,7 +404,7 @@ func TestABodyThatBreaksOffIsAnError(t *testing.T) {
 
 func TestStoredBytesStayWithinMaxBytes(t *testing.T) {
 	t.Parallel()
-	o := newFixture(t, func(c *Config) { c.Cache.MaxBytes, c.Cache.MaxObject = 2*MiB, MiB },
+	o := newFixture(t, func(c *Config) { c.Cache.MaxSize, c.Cache.MaxObjectSize = 2*backends.MiB, backends.MiB },
 		[]string{serve(t, func(w http.ResponseWriter, r *http.Request) {
 			http.ServeContent(w, r, "seg.ts", time.Time{}, newSeeker(100_000))
 		})})
@@ -412,7 +412,7 @@ func TestStoredBytesStayWithinMaxBytes(t *testing.T) {
 		mustMedia(t, o, Request{Path: "/" + strconv.Itoa(i) + ".ts"})
 	}
 	o.cache.entries.CleanUp()
-	if s := o.cache.Stats(); s.Stored > int64(2*MiB) || s.Entries < 10 || s.InFlight != 0 {
+	if s := o.cache.Stats(); s.Stored > int64(2*backends.MiB) || s.Entries < 10 || s.InFlight != 0 {
 		t.Errorf("stored %d bytes in %d entries, %d in flight; want at most 2 MiB in more than 10, none", s.Stored, s.Entries, s.InFlight)
 	}
 }
@@ -420,7 +420,7 @@ func TestStoredBytesStayWithinMaxBytes(t *testing.T) {
 // What was popular must not keep what is popular out: segments of a live channel are hot for seconds.
 func TestTheLiveEdgeStaysCachedInAFullCache(t *testing.T) {
 	t.Parallel()
-	cache, err := NewCache(CacheConfig{MaxBytes: 4 * MiB, MaxObject: MiB}, slog.New(slog.DiscardHandler))
+	cache, err := NewCache(CacheConfig{MaxSize: 4 * backends.MiB, MaxObjectSize: backends.MiB}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -134,7 +134,7 @@ func (o *Origin) patience(f *flight) time.Duration {
 	if o.allDown(now) {
 		return 0
 	}
-	return time.Duration(f.started-now) + o.config.Cache.StaleAfter
+	return time.Duration(f.started-now) + o.config.Cache.MaxWaitForFresh
 }
 
 // excuse reports whether old may be served in place of err.

@@ -12,7 +12,7 @@ import (
 
 // Playlist returns a playlist, whole and decoded: from memory while it is fresh, else from the origin. All who wait for
 // the same playlist share one request. If the origin fails (no answer, 5xx, a bound of ours) a stale copy is returned
-// as long as Freshness allows, and whoever could have that waits for the refresh no longer than cache.stale_after.
+// as long as Freshness allows, and whoever could have that waits for the refresh no longer than cache.max_wait_for_fresh.
 //
 // It returns a *StatusError, an *UnreachableError, a *backends.Overload, [ErrTooLarge], [ErrPath] or [ErrClosed],
 // possibly wrapped, or ctx's own error.
@@ -58,7 +58,7 @@ func (o *Origin) refresh(ctx context.Context, k key, r Request, old *entry) (Pla
 }
 
 // errImpatient ends the wait of a viewer for whom there is a stale copy.
-var errImpatient = errors.New("refresh takes longer than cache.stale_after")
+var errImpatient = errors.New("refresh takes longer than cache.max_wait_for_fresh")
 
 // landed waits for the end of a flight.
 func (o *Origin) landed(ctx context.Context, f *flight, old *entry) error {
@@ -108,9 +108,9 @@ func (o *Origin) receivePlaylist(f *flight, a *answer) (*entry, bool, error) {
 }
 
 func (o *Origin) readPlaylist(a *answer) ([]byte, error) {
-	limit := int64(o.config.Fetch.MaxPlaylist)
+	limit := int64(o.config.Fetch.MaxPlaylistSize)
 	if a.ContentLength > limit {
-		return nil, tooLarge("fetch.max_playlist", o.config.Fetch.MaxPlaylist)
+		return nil, tooLarge("fetch.max_playlist_size", o.config.Fetch.MaxPlaylistSize)
 	}
 	r, _, err := decoder(a.Header.Get("Content-Encoding"), a)
 	if err != nil {
@@ -121,7 +121,7 @@ func (o *Origin) readPlaylist(a *answer) ([]byte, error) {
 		return nil, fmt.Errorf("read the playlist: %w", err)
 	}
 	if int64(buf.Len()) > limit {
-		return nil, tooLarge("fetch.max_playlist", o.config.Fetch.MaxPlaylist)
+		return nil, tooLarge("fetch.max_playlist_size", o.config.Fetch.MaxPlaylistSize)
 	}
 	return bytes.Clone(buf.Bytes()), nil
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"usher/backends"
 )
 
 // playlistOrigin is a live playlist whose every answer a test can change.
@@ -154,7 +155,7 @@ func TestAStalePlaylistStandsInForAFailingOrigin(t *testing.T) {
 		},
 		"it hangs": {
 			fail:    func(p *playlistOrigin) { p.hold = time.Hour },
-			waits:   time.Second, // cache.stale_after
+			waits:   time.Second, // cache.max_wait_for_fresh
 			excused: true,
 		},
 		"it says that there is no such playlist": {fail: func(p *playlistOrigin) { p.status = http.StatusNotFound }},
@@ -335,15 +336,15 @@ func TestAPlaylistIsBounded(t *testing.T) {
 	for name, declare := range map[string]bool{"declared": true, "not declared": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := newFixture(t, func(c *Config) { c.Fetch.MaxPlaylist = 64 * KiB }, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			o := newFixture(t, func(c *Config) { c.Fetch.MaxPlaylistSize = 64 * backends.KiB }, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
 				if declare {
 					w.Header().Set("Content-Length", "70000")
 				}
 				_, _ = io.WriteString(w, strings.Repeat("#", 70000))
 			})})
 			_, err := o.Playlist(t.Context(), reload())
-			if !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "fetch.max_playlist=64KiB") {
-				t.Errorf("got %v, want ErrTooLarge naming fetch.max_playlist=64KiB", err)
+			if !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "fetch.max_playlist_size=64KiB") {
+				t.Errorf("got %v, want ErrTooLarge naming fetch.max_playlist_size=64KiB", err)
 			}
 		})
 	}

@@ -162,8 +162,8 @@ func indent(lines []string, first, rest string) []string {
 // printed is a scalar as the file would hold it.
 func printed(v reflect.Value) (string, error) {
 	text, err := scalarString(v)
-	if t := v.Type(); t == reflect.TypeFor[time.Duration]() || t.Kind() != reflect.String && isBasic(t) {
-		return text, err // YAML's own: true, 10, 0.5; a duration needs no quotes either
+	if t := v.Type(); t == reflect.TypeFor[time.Duration]() || t == reflect.TypeFor[backends.ByteSize]() || t.Kind() != reflect.String && isBasic(t) {
+		return text, err // YAML's own: true, 10, 0.5; a duration or a size needs no quotes either
 	}
 	return strings.ReplaceAll(quote(text), "$", "$$"), err
 }

@@ -27,7 +27,7 @@ func TestAUserHasNoMoreStreamsThanHisLimit(t *testing.T) {
 			const most, tokens, soft = 3, 100, 4 * time.Second
 			c := startCluster(t, 3, clusterSetup{
 				redis:    startRedis(t).standalone(),
-				sessions: fmt.Sprintf("per_user: { policy: %s, soft_window: %s, silence: 4s }", policy, soft),
+				sessions: fmt.Sprintf("per_user: { policy: %s, grace_period: %s, zap_timeout: 4s }", policy, soft),
 			})
 			for i := range tokens {
 				limited(c.middleware, "crowd", most, fmt.Sprintf("good-%d", i))
@@ -78,7 +78,7 @@ func TestAViewerOnAllNodesHasOneSession(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, clusterSetup{
 		redis: startRedis(t).standalone(), backend: "validity: 15s",
-		sessions: "recheck: { min: 10s }, per_user: { soft_window: 3s, silence: 4s }",
+		sessions: "recheck: { min_interval: 10s }, per_user: { grace_period: 3s, zap_timeout: 4s }",
 	})
 	limited(c.middleware, "hopper", 1, "good-hop")
 	v := c.viewer(t, 0, "/play/a000/low.m3u8?token=good-hop")
@@ -123,14 +123,14 @@ func (c *cluster) closings() []string {
 func TestZappingIsNeverRefused(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ route, query string }{
-		"a box that says which it is": {"device: [ mac ]", "&mac=00-1a-79-00-00-01"},
+		"a box that says which it is": {"device_fields: [ mac ]", "&mac=00-1a-79-00-00-01"},
 		"a box that does not":         {"", ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := startCluster(t, 3, clusterSetup{
-				redis: startRedis(t).standalone(), route: test.route, sessions: "per_user: { soft_window: 5s, silence: 3s }",
+				redis: startRedis(t).standalone(), route: test.route, sessions: "per_user: { grace_period: 5s, zap_timeout: 3s }",
 			})
 			limited(c.middleware, "box", 1, "good-box")
 			for i := range 20 {

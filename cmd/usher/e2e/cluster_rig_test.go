@@ -46,7 +46,7 @@ const (
 func (s clusterSetup) yaml(name, listen, admin string) string {
 	shared := ""
 	if s.redis != "" {
-		shared = fmt.Sprintf("cluster: { node: %s, redis: { %s }, keys: [ { id: a, secret: \"a secret of the cluster of the test\" } ], heartbeat: %s, deadline: %s, %s }",
+		shared = fmt.Sprintf("cluster: { node_name: %s, redis: { %s }, encryption_keys: [ { id: a, secret: \"a secret of the cluster of the test\" } ], heartbeat_interval: %s, redis_timeout: %s, %s }",
 			name, s.redis, heartbeat, cmp.Or(s.deadline, 400*time.Millisecond), s.cluster)
 	}
 	return fmt.Sprintf(`
@@ -56,12 +56,12 @@ identity: { secret: "an identity secret of the test" }
 tickets: { keys: [ { id: a, secret: "a ticket secret of the test" } ] }
 origins: { origin: { url: %q } }
 backends:
-  portal: { kind: httprequest, address: %q, %s }
+  portal: { kind: httprequest, url: %q, %s }
 routes:
   - { path: "/play/{channel}/*", origin: origin, backend: portal, %s }
 sessions: { idle_timeout: %s, %s }
 admin: { listen: %q, token: %q }
-drain: { delay: 2s, timeout: 10s }
+drain: { readiness_delay: 2s, timeout: 10s }
 log: { level: debug }
 %s
 %s
@@ -165,13 +165,13 @@ func (m *member) tell(method, path string, body, into any) error {
 
 // kick ends a session on all nodes.
 func (m *member) kick(id string) error {
-	return m.tell(http.MethodPost, "sessions/"+id+"/kick", map[string]string{"for": "5m", "reason": "test"}, nil)
+	return m.tell(http.MethodPost, "sessions/"+id+"/kick", map[string]string{"duration": "5m", "reason": "test"}, nil)
 }
 
 // ban refuses a user on all nodes, and returns the ban's id.
 func (m *member) ban(user string) (id string, err error) {
 	var ban struct{ ID string }
-	err = m.tell(http.MethodPost, "bans", map[string]string{"user": user, "for": "1h", "reason": "test"}, &ban)
+	err = m.tell(http.MethodPost, "bans", map[string]string{"user": user, "duration": "1h", "reason": "test"}, &ban)
 	if err == nil && ban.ID == "" {
 		err = fmt.Errorf("the ban of %s has no id", user)
 	}
@@ -185,11 +185,11 @@ func (m *member) isAway() (bool, error) {
 		return false, fmt.Errorf("metrics of %s: %d, %w", m.name, status, err)
 	}
 	for line := range strings.Lines(string(body)) {
-		if value, ok := strings.CutPrefix(line, "usher_cluster_away"); ok {
-			return strings.TrimSpace(value[strings.LastIndexByte(value, ' ')+1:]) == "1", nil
+		if value, ok := strings.CutPrefix(line, "usher_redis_up"); ok {
+			return strings.TrimSpace(value[strings.LastIndexByte(value, ' ')+1:]) == "0", nil
 		}
 	}
-	return false, fmt.Errorf("metrics of %s: no usher_cluster_away", m.name)
+	return false, fmt.Errorf("metrics of %s: no usher_redis_up", m.name)
 }
 
 // awaitAway waits until every node is without its Redis, or until every node has it again.

@@ -54,7 +54,7 @@ func startEdgeNode(t *testing.T, name, change string) *edge {
 	}
 	text := sample(t, name+"/usher.yaml",
 		"127.0.0.1:8080", listen, "https://auth.example.com/check", m.URL()+"/check", "      dialect:", "      "+change+"\n      dialect:")
-	text += fmt.Sprintf("admin: { listen: %q, token: %q }\nlog: { level: debug }\ndrain: { delay: 0s }\n", admin, adminToken)
+	text += fmt.Sprintf("admin: { listen: %q, token: %q }\nlog: { level: debug }\ndrain: { readiness_delay: 0s }\n", admin, adminToken)
 	e := &edge{middleware: m, node: &node{
 		public: "http://" + listen, admin: "http://" + admin, client: newClient(t, ""),
 		file: filepath.Join(folder, "usher.yaml"),
@@ -166,13 +166,13 @@ func TestEdges(t *testing.T) {
 		})
 		t.Run(name+" lets all but playlists through", func(t *testing.T) {
 			t.Parallel()
-			wantPlaylistsOnly(t, startEdge(t, origin, "recognise: playlists-only"))
+			wantPlaylistsOnly(t, startEdge(t, origin, "match_by: playlists-only"))
 		})
 	}
 	for _, name := range []string{"nginx", "HAProxy"} { // those that pass a cookie of ours on
 		t.Run(name+" recognises viewers by cookie", func(t *testing.T) {
 			t.Parallel()
-			wantCookie(t, edges[name](t, origin, "recognise: cookie"))
+			wantCookie(t, edges[name](t, origin, "match_by: cookie"))
 		})
 	}
 }

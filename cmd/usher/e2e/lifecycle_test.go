@@ -41,7 +41,7 @@ func TestANodeDrainsBeforeItLeaves(t *testing.T) {
 	h, let := slowSegment()
 	defer let()
 	n := startNode(t, setup{
-		origin: startStage(t, h.hook), middleware: startMiddleware(t).URL(), more: "drain: { delay: 3s, timeout: 1m }",
+		origin: startStage(t, h.hook), middleware: startMiddleware(t).URL(), more: "drain: { readiness_delay: 3s, timeout: 1m }",
 	})
 	rest := startSlow(t, n, h)
 	n.signal(syscall.SIGTERM)
@@ -75,7 +75,7 @@ func TestASecondSignalEndsANodeAtOnce(t *testing.T) {
 	h, let := slowSegment()
 	defer let()
 	n := startNode(t, setup{
-		origin: startStage(t, h.hook), middleware: startMiddleware(t).URL(), more: "drain: { delay: 10m, timeout: 10m }",
+		origin: startStage(t, h.hook), middleware: startMiddleware(t).URL(), more: "drain: { readiness_delay: 10m, timeout: 10m }",
 	})
 	startSlow(t, n, h)
 	n.signal(syscall.SIGTERM)
@@ -100,8 +100,8 @@ func TestABrokenFileIsRefusedWithItsPlaces(t *testing.T) {
 		"an unknown key":   {"lisen: 1", `lisen: unknown key; did you mean "listen"?`},
 		"a broken value":   {"limits: { read_timeout: soon }", "limits.read_timeout"},
 		"broken YAML":      {"limits: { read_timeout: 1s", ""},
-		"a value too low":  {"limits: { max_requests: 0 }", "limits.max_requests"},
-		"a missing secret": {"tls: { certificate: a.pem }", "tls"},
+		"a value too low":  {"limits: { max_requests: 0 }", "limits.max_concurrent_requests"},
+		"a missing secret": {"tls: { cert_file: a.pem }", "tls"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

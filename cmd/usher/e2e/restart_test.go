@@ -22,7 +22,7 @@ func TestPlayersOutliveARestart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := startNode(t, setup{
-				origin: startStage(t, nil), middleware: startMiddleware(t).URL(), more: "drain: { delay: 1s, timeout: 10s }",
+				origin: startStage(t, nil), middleware: startMiddleware(t).URL(), more: "drain: { readiness_delay: 1s, timeout: 10s }",
 			})
 			rec := startRecorder(t, n.public)
 			var viewers []*viewer

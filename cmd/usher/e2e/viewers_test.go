@@ -109,7 +109,7 @@ func TestADeniedPlayersRetriesAreOneCallEachTime(t *testing.T) {
 	t.Parallel()
 	const denyFor = 2 * time.Second
 	m := startMiddleware(t)
-	n := startNode(t, setup{origin: startStage(t, nil), middleware: m.URL(), sessions: "deny_for: 2s"})
+	n := startNode(t, setup{origin: startStage(t, nil), middleware: m.URL(), sessions: "denial_ttl: 2s"})
 	address := n.public + "/play/a001/index.m3u8?token=bad"
 	retry := time.NewTicker(100 * time.Millisecond)
 	defer retry.Stop()
@@ -130,7 +130,7 @@ func TestADeniedPlayersRetriesAreOneCallEachTime(t *testing.T) {
 	t.Logf("%d requests, %d calls", asked, len(calls))
 	for i := 1; i < len(calls); i++ {
 		if gap := calls[i].At.Sub(calls[i-1].At); gap < denyFor {
-			t.Errorf("call %d came %v after the one before, want deny_for=%v at least", i, gap, denyFor)
+			t.Errorf("call %d came %v after the one before, want denial_ttl=%v at least", i, gap, denyFor)
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 func (n *node) joinCluster() (err error) {
 	s := n.settings
 	n.cluster, err = cluster.Open(cluster.Options{
-		Config: s.Cluster, Memory: s.Memory, ReviveFor: s.Gateway.Tickets.ReviveFor, Limits: s.Sessions.LimitRules(),
+		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveMaxAge, Limits: s.Sessions.LimitRules(),
 		Version: version(), Address: s.Gateway.Listen,
 		Sessions: func() int { return n.registry.Len() },
 		Draining: func() bool { return !n.server.Ready() },
@@ -70,7 +70,7 @@ func (a *adminCluster) Kick(ctx context.Context, id backends.SessionID, d time.D
 		return fmt.Errorf("session %s: %w", id, admin.ErrNotFound)
 	}
 	if d == 0 {
-		d = a.settings.Sessions.KickFor
+		d = a.settings.Sessions.KickDuration
 	}
 	decision := session.Kicked()
 	if reason != "" {

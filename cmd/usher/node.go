@@ -61,15 +61,15 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	}
 	n.gateway, err = gateway.New(gateway.Options{
 		Config: s.Gateway, Origins: n.origins, Sessions: (*gatewaySessions)(n),
-		MaxAddresses: s.Sessions.MaxAddresses, RetryAfter: s.Sessions.RetryAfter, Logger: logger,
+		MaxAddresses: s.Sessions.MaxAddressesPerSession, RetryAfter: s.Sessions.RetryAfter, Logger: logger,
 	})
 	if err != nil {
 		return nil, err
 	}
 	n.registry = actors.NewRegistry(actors.Options{
-		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
+		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveMaxAge,
 		Backends: n.sessionBackends(), Cluster: n.cluster,
-		StoreTimeout: s.Cluster.Deadline, HeartbeatInterval: s.Cluster.Heartbeat,
+		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
 		SigningKey: n.gateway.SigningKey, Tracer: tracer, Logger: logger,
 	})
 	n.handler = gateway.NewHandler(n.gateway)
@@ -96,7 +96,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		Log: n.logger, Propagator: propagation.TraceContext{}, Audience: n.audience,
 	}}
 	if s, ok := b.Around.(*askedSettings); ok {
-		parts.http.Connections = s.Chain.Bulkhead.MaxInFlight + s.Chain.Bulkhead.RecheckInFlight
+		parts.http.Connections = s.Chain.Bulkhead.MaxInFlight + s.Chain.Bulkhead.MaxRechecksInFlight
 	}
 	var chains []*chain.Chain
 	for _, member := range b.members() {

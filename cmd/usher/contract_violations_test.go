@@ -71,7 +71,7 @@ func TestWhatAnswersInTheBackendsPlaceIsToldOnce(t *testing.T) {
 			text := fmt.Sprintf(`
 identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
-backends: { portal: { kind: httprequest, address: %q, %s } }
+backends: { portal: { kind: httprequest, url: %q, %s } }
 routes: [ { path: "/*", backend: portal, edge: { dialect: astra, networks: [ 127.0.0.1/32 ] } } ]
 `, m.URL()+"/check", test.more)
 			if _, err := config.Parse("usher.yaml", []byte(text), s, config.Environment{}); err != nil {
@@ -98,8 +98,8 @@ routes: [ { path: "/*", backend: portal, edge: { dialect: astra, networks: [ 127
 			w := httptest.NewRecorder()
 			admin.Handler(s.Admin, admin.Options{Node: (*adminNode)(n)}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 			for _, want := range []string{
-				fmt.Sprintf(`usher_backend_alarm{alarm="%s",backend="portal"} 1`, test.alarm),
-				fmt.Sprintf(`usher_backend_alarms_total{alarm="%s",backend="portal"} 3`, test.alarm),
+				fmt.Sprintf(`usher_backend_contract_violation{backend="portal",violation="%s"} 1`, test.alarm),
+				fmt.Sprintf(`usher_backend_contract_violations_total{backend="portal",violation="%s"} 3`, test.alarm),
 			} {
 				if !strings.Contains(w.Body.String(), want) {
 					t.Errorf("/metrics has no %s:\n%s", want, w.Body)

@@ -36,7 +36,7 @@ func (s askedSettings) Validate() error {
 
 func (s *askedSettings) rules() actors.BackendRules {
 	return actors.BackendRules{
-		Validity: s.Validity, TokenLife: s.Chain.TokenLife, ExpiredToken: s.Chain.OnExpiredToken,
+		Validity: s.Validity, TokenLife: s.Chain.TokenTTL, ExpiredToken: s.Chain.OnExpiredToken,
 		RecheckRate: s.RecheckRate, AnswerDeadline: s.Chain.Bulkhead.AnswerDeadline,
 	}
 }
@@ -52,7 +52,7 @@ func (s *askedSettings) timeout() time.Duration { return s.Chain.Timeout }
 // joinedSettings stand around a backend that joins others, which bound their calls themselves.
 type joinedSettings struct {
 	Local chain.LocalConfig `yaml:",inline"`
-	// OnExpiredToken is what holds for sessions older than the shortest token_life among those that it joins.
+	// OnExpiredToken is what holds for sessions older than the shortest token_ttl among those that it joins.
 	OnExpiredToken backends.ExpiredTokenPolicy `yaml:"on_expired_token"`
 	RecheckRate    int                         `yaml:"recheck_rate"`
 }

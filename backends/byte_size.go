@@ -1,4 +1,4 @@
-package origin
+package backends
 
 import (
 	"fmt"
@@ -7,20 +7,20 @@ import (
 	"strings"
 )
 
-// Bytes is a size in bytes. As text it is a whole number with an optional unit: B; kB, MB, GB, TB (powers of 1000);
+// ByteSize is a size in bytes. As text it is a whole number with an optional unit: B; kB, MB, GB, TB (powers of 1000);
 // KiB, MiB, GiB, TiB (powers of 1024). Case does not matter.
-type Bytes int64
+type ByteSize int64
 
 // The sizes that defaults are made of.
 const (
-	KiB Bytes = 1 << 10
-	MiB Bytes = 1 << 20
-	GiB Bytes = 1 << 30
+	KiB ByteSize = 1 << 10
+	MiB ByteSize = 1 << 20
+	GiB ByteSize = 1 << 30
 )
 
 type byteUnit struct {
 	name string
-	size Bytes
+	size ByteSize
 }
 
 // byteUnits lists the units, those that String prefers first.
@@ -39,7 +39,7 @@ func byteUnits() [9]byteUnit {
 }
 
 // UnmarshalText reads "512MiB", "64kB" or "1048576". Negative sizes and fractions are refused.
-func (b *Bytes) UnmarshalText(text []byte) error {
+func (b *ByteSize) UnmarshalText(text []byte) error {
 	s := strings.TrimSpace(string(text))
 	digits := s
 	if i := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
@@ -56,15 +56,15 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	if n > math.MaxInt64/int64(size) {
 		return fmt.Errorf("size %q: too large", s)
 	}
-	*b = Bytes(n) * size
+	*b = ByteSize(n) * size
 	return nil
 }
 
 // MarshalText writes what String shows.
-func (b Bytes) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+func (b ByteSize) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 
 // String is the size in the largest unit that holds it exactly: "512MiB", "64kB", "1000001B".
-func (b Bytes) String() string {
+func (b ByteSize) String() string {
 	if b == 0 {
 		return "0"
 	}
@@ -76,7 +76,7 @@ func (b Bytes) String() string {
 	return strconv.FormatInt(int64(b), 10)
 }
 
-func unitSize(name string) (Bytes, bool) {
+func unitSize(name string) (ByteSize, bool) {
 	if name == "" {
 		return 1, true
 	}

@@ -51,7 +51,7 @@ func shownSession(s *actors.Session) admin.Session {
 	f, since := s.Request(), s.Ticket().Opened
 	shown := admin.Session{
 		ID: s.ID().String(), Route: f.Route, Channel: f.Channel, Backend: f.Backend,
-		Address: f.Address.String(), UserAgent: f.UserAgent, Verdict: "opening", Source: backends.SourceNone.String(),
+		Address: f.Address.String(), UserAgent: f.UserAgent, Verdict: "pending", Source: backends.SourceNone.String(),
 		Since: since, LastSeen: s.LastSeen(), Requests: s.Requests(), Bytes: s.Bytes(),
 	}
 	if d := s.Decision(); d != nil {
@@ -66,7 +66,7 @@ func (a *adminNode) Backends() []admin.Backend {
 	var all []admin.Backend
 	for name, c := range a.chains {
 		all = append(all, admin.Backend{
-			Name: name, Kind: a.settings.Backends[name].Kind, Address: a.adapters[name].shown,
+			Name: name, Kind: a.settings.Backends[name].Kind, URL: a.adapters[name].shown,
 			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), Alarms: shownAlarms(a.adapters[name].watch),
 		})
 	}
