@@ -31,7 +31,7 @@ func TestConfig_Validate_NamesInvalidSettings(t *testing.T) {
 		"no grace period":          {func(c *Config) { c.PerUser.GracePeriod = 0 }, "per_user.grace_period: 0s is too short; want at least 1s"},
 		"no zap timeout":           {func(c *Config) { c.PerUser.ZapTimeout = 0 }, "per_user.zap_timeout: 0s is too short; want at least 1s"},
 		"no eviction time":         {func(c *Config) { c.PerUser.EvictionTTL = 0 }, "per_user.eviction_ttl: 0s is too short; want at least 1s"},
-		"a negative limit":         {func(c *Config) { c.PerUser.MaxStreams = -1 }, "per_user.max_streams: -1 is less than none; 0 is no bound"},
+		"a negative limit":         {func(c *Config) { c.PerUser.MaxStreams = -1 }, "per_user.max_streams: -1 is negative; 0 is no bound"},
 		"all problems at once": {
 			func(c *Config) { c.Max, c.DenialTTL = 0, 0 },
 			"max: 0 is too small; want at least 1\ndenial_ttl: 0s is too short; want at least 1s",
