@@ -78,10 +78,10 @@ func (c PerUserConfig) limit(d *backends.Decision) int {
 
 // RecheckConfig sets when decisions are checked again.
 type RecheckConfig struct {
-	// MinInterval and Max bound what a backend may ask for (X-AuthDuration).
+	// MinInterval and MaxInterval bound the validity that a backend may ask for (X-AuthDuration).
 	MinInterval time.Duration `yaml:"min_interval"`
 	MaxInterval time.Duration `yaml:"max_interval"`
-	// Jitter is the share of the validity, in percent, by which re-checks come early at most.
+	// Jitter is how much earlier than the validity's end a re-check may be, in percent of the validity.
 	Jitter int `yaml:"jitter_percent"`
 }
 
