@@ -1,41 +1,41 @@
 package backends
 
-// Alarm is something that a backend does outside its contract while it still gets its answer across. A closed set.
+// Alarm names a way in which a backend violates its contract while its answers still arrive. The set is closed.
 type Alarm uint8
 
 // The alarms.
 const (
-	// AlarmUnexpectedStatus: a status that its contract does not know, so probably a wrong address.
+	// AlarmUnexpectedStatus is a status that the contract does not define, so probably a wrong address.
 	AlarmUnexpectedStatus Alarm = iota
-	// AlarmRedirectToItself: viewers would be sent to the middleware.
+	// AlarmRedirectToItself is a redirect that would send viewers to the middleware.
 	AlarmRedirectToItself
-	// AlarmBadHeader: a header that makes no sense, and was ignored.
+	// AlarmBadHeader is an invalid header, which was ignored.
 	AlarmBadHeader
-	// AlarmWrongAddress: it knows no such page (404), under a preset that takes this for a failure.
+	// AlarmWrongAddress is a 404 under a preset that takes it for a failure.
 	AlarmWrongAddress
-	// AlarmUnexpectedAnswer: an answer without what require_header, require_body or the kind's own format wants.
+	// AlarmUnexpectedAnswer is an answer without what require_header, require_body or the kind's format demands.
 	AlarmUnexpectedAnswer
 )
 
-// String is the alarm as logs and metrics show it.
+// String returns the alarm as logs and metrics show it.
 func (a Alarm) String() string {
 	return [...]string{
 		"unexpected_status", "redirect_to_itself", "bad_header", "wrong_address", "unexpected_answer",
 	}[a]
 }
 
-// Advice is what the operator can do about it.
+// Advice says what the operator can do.
 func (a Alarm) Advice() string {
 	return [...]string{
-		"look at address; if the backend means it, add the status to statuses",
-		"look at address: the backend sends us to a page of its own, such as a login",
-		"look at what the backend sends; the header was ignored",
-		"look at the path in address",
-		"look at address: something else than the backend answers there",
+		"check address; if the backend means it, add the status to statuses",
+		"check address: the backend redirects to a page of its own, for example a login page",
+		"check what the backend sends; the header was ignored",
+		"check the path in address",
+		"check address: something else than the backend answers there",
 	}[a]
 }
 
-// AllAlarms lists them all, for whoever registers a metric for each.
+// AllAlarms returns every alarm.
 func AllAlarms() []Alarm {
 	return []Alarm{
 		AlarmUnexpectedStatus, AlarmRedirectToItself, AlarmBadHeader, AlarmWrongAddress, AlarmUnexpectedAnswer,

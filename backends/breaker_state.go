@@ -1,14 +1,17 @@
 package backends
 
-// BreakerState is whether a backend is being asked.
+// BreakerState is the state of a backend's circuit breaker.
 type BreakerState uint32
 
-// The states. Half-open: it is being tried again; all but the tries still count as open.
+// The states.
 const (
+	// BreakerClosed: every check calls the backend.
 	BreakerClosed BreakerState = iota
+	// BreakerHalfOpen: probes alone call the backend.
 	BreakerHalfOpen
+	// BreakerOpen: no check calls the backend.
 	BreakerOpen
 )
 
-// String is the state as logs, metrics and traces show it.
+// String returns the state as logs, metrics and traces show it.
 func (s BreakerState) String() string { return [...]string{"closed", "half-open", "open"}[s] }

@@ -2,14 +2,13 @@ package backends
 
 import "time"
 
-// Member is a backend that another one joins with others.
+// Member is a backend that a composite backend (any, rules) asks.
 type Member struct {
-	// Name is its name in the config.
+	// Name is the member's name in the config.
 	Name string
-	// Backend asks it, bulkhead and breaker and all, but without its outage policy: what holds when it fails is for
-	// whoever joins it to say. Beside a yes and a no it may answer with an Undecided decision and no error: it has no
-	// opinion on this viewer.
+	// Backend is the member's chain without its outage policy: the composite decides what holds when it fails. It may
+	// answer Pending without an error: the member has no opinion on the viewer.
 	Backend Backend
-	// Validity is how long its answers hold if it does not say.
+	// Validity is how long the member's answers hold if they do not say.
 	Validity time.Duration
 }

@@ -1,27 +1,38 @@
-// Package backends is the vocabulary that the whole gateway shares: what is asked about a viewer ([Request]), what
-// comes back ([Decision]), who can be asked ([Backend]), and what went wrong when nobody answered ([Failure],
-// [Overload]). Each decorator of a backend is one file here; each adapter to a middleware is one folder below.
+// Package backends is the vocabulary that the whole gateway shares about checks: [Request] (what is asked about a
+// viewer), [Backend] (what can be asked), [Decision] (the answer), [Failure] and [Overload] (why there is none), and
+// [Policy] (what holds then).
 //
-//	session actor ─► FailOpen ─► Bulkhead ─► Breaker ─► Tracing ─► adapter ─► middleware
+//	session ─► chain (fail-open, bulkhead, breaker, tracing) ─► adapter ─► middleware
+//	                                                              └─ httpbackend: the HTTP client that adapters share
 //
-// [Chain] joins them. Adapters that speak HTTP share [Client], which joins queries, sorts errors and reads answers
-// by a [StatusTable]: a preset, and what the config overrides of it. [Alarms] counts what a middleware does wrong.
+// Folders: chain wraps a backend; httpbackend calls a middleware over HTTP; backendtest holds the contract suite and a
+// middleware that fails on command; each other folder is one adapter, a kind of backend.
 //
 // Invariants:
-//   - A No is a Decision, never an error. An error means that nobody answered within the contract. So neither the
-//     breaker nor fail-open knows of HTTP statuses.
-//   - Overload (a bound of our own was reached) is neither: it moves no breaker and lets nobody in.
-//   - No viewer can bring about a failure that lets him in: his own leaving is none, and what his words may cause
-//     (a status, a malformed answer, a panic) counts once per household and window and admits nobody by itself.
-//   - No error, log line or span holds what a viewer or the config proves itself with.
-//   - The package imports nothing of the gateway; everybody may import it.
+//   - A denial is a Decision, never an error. An error means that nobody answered within the contract. So neither the
+//     breaker nor fail-open knows an HTTP status.
+//   - An Overload (one of Usher's own bounds is reached) is neither: it moves no breaker and admits nobody.
+//   - No error, log line or span holds a credential of a viewer or of the config.
+//   - The package imports no other of the gateway. Every other may import it.
 //
-// Decided: the bulkhead stands outside the breaker, because a breaker that opens must release those who still wait
-// for a slot. Failures in a row are counted by us, because gobreaker's count forgets those that left its window, and
-// five calls that hang one after another would never reach it. Tries of a half-open breaker run in the background, so
-// that no viewer pays for them; their deadline holds even if the adapter ignores its own. A 403 that names a place on
-// the backend's own host stays a No; a 3xx that does is a failure.
+// # Add a kind of backend in 30 minutes
 //
-// Refused: retries inside a check; the session's own timer asks again, and players retry by themselves. HTTP/2 and
-// proxies towards a middleware; see newTransport.
+// Copy the closest adapter: httprequest (status and headers over HTTP), smarty (reads bodies), securetoken (decides in
+// this process), any (asks other backends). Then:
+//
+//  1. backends/<kind>/doc.go says what the product's contract is, what is uncertain, what is refused.
+//  2. backends/<kind>/config.go has Config with yaml tags, DefaultConfig and Validate (all errors at once, each beginning
+//     with its key). A kind over HTTP embeds httpbackend.Config inline.
+//  3. backends/<kind>/backend.go has Backend, which implements [Backend], and New. A kind over HTTP embeds
+//     *httpbackend.Client, whose methods the registry of kinds wants too; Check builds an httpbackend.Call. The example
+//     of package httpbackend is a whole adapter.
+//  4. backends/<kind>/backend_test.go runs backendtest.RunContract and backendtest.RunPresets; main_test.go runs goleak.
+//     backendtest.WantRequest compares the request's bytes with testdata. A kind that decides in this process runs neither
+//     suite.
+//  5. cmd/usher/kinds.go registers the kind: asked (over HTTP), decided (in this process) or joined (of others).
+//  6. deploy/backends/<kind>.yaml is its page: an example, and every default in a comment. README.md and the comment above
+//     backends in deploy/usher.yaml list the kind.
+//
+// These tests cover the new kind without a change: cmd/usher's pages test (the page exists, parses, names every key, and
+// shows the true defaults) and its import test (an adapter imports this package and httpbackend, and no other adapter).
 package backends

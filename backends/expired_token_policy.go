@@ -2,23 +2,24 @@ package backends
 
 import "fmt"
 
-// ExpiredTokenPolicy is what holds for a session whose token has outlived its life (on_expired_token).
+// ExpiredTokenPolicy says what holds for a session whose token has expired (on_expired_token).
 type ExpiredTokenPolicy uint8
 
-// The choices: KeepOnExpiredToken (zero) leaves the session its decision until its viewer comes with a new token;
-// DenyOnExpiredToken ends it.
+// The policies.
 const (
+	// KeepOnExpiredToken is the zero value: the session keeps its decision until its viewer sends a new token.
 	KeepOnExpiredToken ExpiredTokenPolicy = iota
+	// DenyOnExpiredToken ends the session.
 	DenyOnExpiredToken
 )
 
-// String is the choice as the config spells it.
+// String returns the policy as the config spells it.
 func (e ExpiredTokenPolicy) String() string { return [...]string{"keep", "deny"}[e] }
 
-// MarshalText spells the choice as the config does.
+// MarshalText returns the policy as the config spells it.
 func (e ExpiredTokenPolicy) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
 
-// UnmarshalText reads what the config spells.
+// UnmarshalText parses a policy of the config.
 func (e *ExpiredTokenPolicy) UnmarshalText(text []byte) error {
 	switch string(text) {
 	case "keep":

@@ -7,34 +7,34 @@ import (
 	"time"
 )
 
-// FailureKind is why nobody answered, a closed set. It decides what a failure may do: see [Failure.IsTransport].
+// FailureKind says why nobody answered. The set is closed. It decides what a failure may do: see [Failure.IsTransport].
 type FailureKind uint8
 
 // The kinds of failure.
 const (
-	// FailureTransport: refused, DNS, TLS, reset: the backend could not be reached.
+	// FailureTransport: the backend could not be reached (refused, reset, DNS, TLS).
 	FailureTransport FailureKind = iota
-	// FailureTimeout: it was reached or not, but did not answer in time.
+	// FailureTimeout: the backend did not answer in time, reached or not.
 	FailureTimeout
-	// FailureStatus: it answered with a status that its preset calls a failure (429, 5xx, a 404).
+	// FailureStatus: the backend answered with a status that its preset calls a failure (429, 5xx, a 404).
 	FailureStatus
-	// FailureMalformed: it answered outside its contract (broken HTTP, giant headers, a redirect to itself).
+	// FailureMalformed: the backend answered outside its contract (not HTTP, giant headers, a redirect to itself).
 	FailureMalformed
-	// FailureBreakerOpen: it was not asked, because it has been failing.
+	// FailureBreakerOpen: the backend was not called, because it has been failing.
 	FailureBreakerOpen
 )
 
-// String is the kind as logs, metrics and traces show it.
+// String returns the kind as logs, metrics and traces show it.
 func (k FailureKind) String() string {
 	return [...]string{"transport", "timeout", "status", "malformed", "breaker-open"}[k]
 }
 
-// Failure says that nobody answered within the contract. It is never a No.
+// Failure is the error of a check that nobody answered within the contract. It is never a denial.
 type Failure struct {
 	Kind FailureKind
 	// Backend is the backend's name in the config.
 	Backend string
-	// Status is the HTTP status of a FailureStatus, else zero.
+	// Status is the HTTP status of a FailureStatus; otherwise zero.
 	Status int
 	// Err is the cause; it may be nil.
 	Err error
@@ -52,14 +52,14 @@ func (f *Failure) Error() string {
 	}
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Err }
 
-// IsTransport reports whether the failure is one that no viewer can bring about with the words of his request. Only
-// such a failure may admit an unknown viewer while the breaker is closed.
+// IsTransport reports whether the failure is one that no viewer can cause by their request. No other failure admits an
+// unknown viewer while the breaker is closed.
 func (f *Failure) IsTransport() bool { return f.Kind == FailureTransport || f.Kind == FailureTimeout }
 
-// AsFailure finds the Failure in err, or nil.
+// AsFailure returns the Failure in err, or nil.
 func AsFailure(err error) *Failure {
 	f, _ := errors.AsType[*Failure](err)
 	return f

@@ -2,27 +2,28 @@ package backends
 
 import "fmt"
 
-// Policy is what viewers are told while a backend does not answer (on_failure).
+// Policy says what holds for viewers while a backend does not answer (on_failure), the outage policy.
 type Policy uint8
 
-// The policies. PolicyFromPreset is the zero value: the backend's preset says which of the others holds.
+// The policies.
 const (
+	// PolicyFromPreset is the zero value: the backend's preset says which of the others holds.
 	PolicyFromPreset Policy = iota
-	// PolicyAllow: running sessions keep their last decision, unknown viewers are let in. Astra's way.
+	// PolicyAllow: running sessions keep their decision, and unknown viewers are let in, as in Astra.
 	PolicyAllow
-	// PolicyKeep: running sessions keep their last decision, unknown viewers are asked to come back. Flussonic's way.
+	// PolicyKeep: running sessions keep their decision, and unknown viewers are asked to retry, as in Flussonic.
 	PolicyKeep
-	// PolicyDeny: nobody watches without a fresh yes.
+	// PolicyDeny: every viewer is refused.
 	PolicyDeny
 )
 
-// String is the policy as the config spells it; empty for PolicyFromPreset.
+// String returns the policy as the config spells it; empty for PolicyFromPreset.
 func (p Policy) String() string { return [...]string{"", "allow", "keep", "deny"}[p] }
 
-// MarshalText spells the policy as the config does.
+// MarshalText returns the policy as the config spells it.
 func (p Policy) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// UnmarshalText reads what the config spells.
+// UnmarshalText parses a policy of the config.
 func (p *Policy) UnmarshalText(text []byte) error {
 	for candidate := PolicyFromPreset; candidate <= PolicyDeny; candidate++ {
 		if candidate.String() == string(text) {
@@ -33,7 +34,7 @@ func (p *Policy) UnmarshalText(text []byte) error {
 	return fmt.Errorf("on_failure %q: want allow, keep or deny", text)
 }
 
-// Or is p, or fallback if p leaves the choice to the preset.
+// Or returns p, or fallback if p is PolicyFromPreset.
 func (p Policy) Or(fallback Policy) Policy {
 	if p == PolicyFromPreset {
 		return fallback

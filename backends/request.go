@@ -6,13 +6,12 @@ import (
 	"time"
 )
 
-// Backend is somebody who can say whether a viewer may watch: a middleware behind an adapter, a local rule, or a
-// decorator around one.
+// Backend says whether a viewer may watch: an adapter to a middleware, a local decision, or a decorator around one.
 //
-// Check returns a Decision, Allowed or Denied, when the question was answered. It returns an error when it was not:
-// a *Failure (nobody answered within the contract), an *Overload (a bound of our own), or ctx's error. The error of a
-// cancelled ctx satisfies errors.Is(err, context.Canceled) and is never a Failure. Implementations are safe for
-// concurrent use and keep no reference to the request after they return.
+// Check returns a Decision if the check was answered: Allowed or Denied, or Pending from a [Member] without an opinion.
+// Otherwise it returns an error: a *Failure (nobody answered within the contract), an *Overload (one of Usher's bounds is
+// reached), or ctx's error. The error of a cancelled ctx satisfies errors.Is(err, context.Canceled) and is never a
+// Failure. Implementations are safe for concurrent use and do not keep the request.
 type Backend interface {
 	Check(ctx context.Context, r *Request) (Decision, error)
 }
@@ -23,48 +22,48 @@ type BackendFunc func(ctx context.Context, r *Request) (Decision, error)
 // Check calls f.
 func (f BackendFunc) Check(ctx context.Context, r *Request) (Decision, error) { return f(ctx, r) }
 
-// Request is one question about one viewer: the facts of the request that opened the session, and where the session
-// stands. It is not changed after it was made, so it may be shared.
+// Request is one check of one viewer: the facts of the request that opened the session, and the session's state. It is
+// immutable, so it may be shared.
 type Request struct {
 	Session SessionID
-	// Number counts the checks of a session; 0 is the opening.
+	// Number counts the checks of a session from 0, the opening check.
 	Number int
 
 	Route   string
 	Channel string
-	// Backend is the name, in the config, of the backend that is asked.
+	// Backend is the name, in the config, of the backend to ask.
 	Backend string
 
-	// Query is the viewer's credentials as a raw query, byte for byte as he sent them, without '?' and without what
-	// is never a credential (the ticket, _HLS_*, CMCD, the route's ignore_query). Credentials that stood in the path
-	// follow as parameters named as in the route's pattern.
+	// Query holds the viewer's credentials as a raw query, byte for byte as sent, without '?'. Parameters that are never
+	// credentials (the ticket, _HLS_*, CMCD, the route's ignore_query) are left out. Credentials in the path follow as
+	// parameters, named as in the route's pattern.
 	Query string
 	// Headers are the viewer's headers that the route names as credentials, in the route's order; usually none.
 	Headers []Header
 
-	// Device is what the route tells a user's devices apart by, as the viewer showed it; usually nothing.
+	// Device holds what the viewer sent of the fields by which the route tells a user's devices apart; usually empty.
 	Device string
 
-	// Path is the path that the viewer asked for, escaped as he sent it, without ticket and query.
+	// Path is the requested path, escaped as sent, without ticket and query.
 	Path string
 	// Scheme is "http" or "https", as the viewer used it.
 	Scheme    string
 	Host      string
 	UserAgent string
 	Referer   string
-	// Address is the viewer's own address: a trusted proxy's word for it where one stands in between.
+	// Address is the viewer's own address. Behind a trusted proxy it is the one that the proxy reports.
 	Address netip.Addr
 
-	// Opened is when the session began; Bytes is what it was sent so far.
+	// Opened is when the session was opened.
 	Opened time.Time
-	Bytes  int64
+	// Bytes is how many bytes the session was sent so far.
+	Bytes int64
 
-	// Current is the decision that holds at present. Its verdict is Undecided for a viewer on whom nobody has
-	// decided yet.
+	// Current is the session's present decision. It is Pending for an unknown viewer.
 	Current Decision
 
-	// OnSent, if not nil, is called once when the question really goes out, after any wait for a free slot. So the
-	// caller can tell a backend that hangs from a queue of our own.
+	// OnSent, if not nil, is called once when the call goes out, after any wait for a slot. It tells a backend that hangs
+	// from a queue of Usher's own.
 	OnSent func()
 }
 

@@ -2,13 +2,13 @@ package backends
 
 import "log/slog"
 
-// Secret is a string that no log, error or printed config shows. Reveal is the one way to its value.
+// Secret is a string that no log, error or printed config shows. Reveal alone returns its value.
 type Secret string
 
-// Hidden is what every way of printing a [Secret] shows.
+// Hidden is the text that every way of printing a [Secret] shows.
 const Hidden = "[hidden]"
 
-// Reveal returns the secret itself, for the code that signs or sends it.
+// Reveal returns the value, for code that signs or sends it.
 func (s Secret) Reveal() string { return string(s) }
 
 // String hides the value.

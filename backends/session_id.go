@@ -7,21 +7,21 @@ import (
 	"fmt"
 )
 
-// SessionID names one viewer's session on one channel, the same on every node of a cluster.
-// It is a keyed hash, so it tells nothing of the viewer's credentials. The zero value names no session.
+// SessionID identifies one viewer's session on one channel, on every node of a cluster. It is a keyed hash, so it reveals
+// no credential. The zero value identifies no session.
 type SessionID [16]byte
 
-// String is the id as logs, traces and the admin API show it: 22 characters of URL-safe base64.
+// String returns the id as logs, traces and the admin API show it: 22 characters of URL-safe base64.
 func (id SessionID) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
-// IsZero reports whether the id names no session.
+// IsZero reports whether the id identifies no session.
 func (id SessionID) IsZero() bool { return id == SessionID{} }
 
-// Number is the id as Astra's contract wants it in X-Session-ID, a decimal number. 53 bits, so that middlewares
-// written in JavaScript, Lua or PHP hold it exactly.
+// Number returns the id as the number that Astra's contract demands in X-Session-ID. It has 53 bits, so that JavaScript,
+// Lua and PHP hold it exactly.
 func (id SessionID) Number() uint64 { return binary.BigEndian.Uint64(id[:8]) >> 11 }
 
-// UUID is the id in the form that Flussonic's contract shows, as a version 8 (custom) UUID of RFC 9562.
+// UUID returns the id as Flussonic's contract shows it, a version 8 (custom) UUID of RFC 9562.
 func (id SessionID) UUID() string {
 	u := id
 	u[6] = u[6]&0x0f | 0x80
@@ -30,7 +30,7 @@ func (id SessionID) UUID() string {
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
-// ParseSessionID reads what [SessionID.String] wrote.
+// ParseSessionID parses the result of [SessionID.String].
 func ParseSessionID(s string) (SessionID, error) {
 	var id SessionID
 	raw, err := base64.RawURLEncoding.DecodeString(s)

@@ -2,8 +2,8 @@ package backends
 
 import "net/netip"
 
-// SubscriberPrefix returns the part of an address that one subscriber cannot vary: all of an IPv4 address, the /64 of an
-// IPv6 one. An invalid address gives the zero prefix.
+// SubscriberPrefix returns the part of an address that one subscriber cannot vary: an IPv4 address's /32, an IPv6
+// address's /64. An invalid address has the zero prefix.
 func SubscriberPrefix(address netip.Addr) netip.Prefix {
 	address = address.Unmap().WithZone("")
 	bits := 64

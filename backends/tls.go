@@ -8,20 +8,22 @@ import (
 	"os"
 )
 
-// TLSConfig is how a server that speaks TLS is believed, and how we show who we are. The zero value trusts the system's roots.
+// TLSConfig says which TLS servers to trust, and which certificate to present to them. The zero value trusts the system's
+// roots and presents none.
 type TLSConfig struct {
-	// CAFile holds the PEM certificates to trust instead of the system's.
+	// CAFile is a file of PEM certificates to trust instead of the system's.
 	CAFile string `yaml:"ca_file"`
-	// CertFile and KeyFile hold our own certificate, for servers that ask for one.
+	// CertFile is a file with the PEM certificate to present to servers that demand one.
 	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
-	// ServerName is the name to expect in the certificate; empty: the address's host.
+	// KeyFile is a file with its key.
+	KeyFile string `yaml:"key_file"`
+	// ServerName is the name to expect in the server's certificate. Empty: the address's host.
 	ServerName string `yaml:"server_name"`
-	// InsecureSkipVerify believes any certificate.
+	// InsecureSkipVerify trusts any certificate.
 	InsecureSkipVerify bool `yaml:"insecure_skip_verify"`
 }
 
-// Validate reports what can be seen without opening the files.
+// Validate reports what is wrong, without opening the files.
 func (c TLSConfig) Validate() error {
 	if (c.CertFile == "") != (c.KeyFile == "") {
 		return errors.New("tls.cert_file: needs key_file beside it, and the other way round")
@@ -34,7 +36,7 @@ func (c TLSConfig) Load() (*tls.Config, error) {
 	cfg := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         c.ServerName,
-		InsecureSkipVerify: c.InsecureSkipVerify, // only if the operator asks for it, by a name that says what it is
+		InsecureSkipVerify: c.InsecureSkipVerify, // only if the operator sets it
 	}
 	if c.CAFile != "" {
 		pem, err := os.ReadFile(c.CAFile)
@@ -47,11 +49,11 @@ func (c TLSConfig) Load() (*tls.Config, error) {
 		}
 	}
 	if c.CertFile != "" {
-		own, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		certificate, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
 		if err != nil {
 			return nil, fmt.Errorf("tls.cert_file: %w", err)
 		}
-		cfg.Certificates = []tls.Certificate{own}
+		cfg.Certificates = []tls.Certificate{certificate}
 	}
 	return cfg, nil
 }

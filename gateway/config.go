@@ -116,7 +116,7 @@ func DefaultConfig() Config {
 func (c Config) Validate(hasBackend func(string) bool) error {
 	errs := []error{
 		c.validateListener(), c.validateSecrets(), c.validateLimits(), c.validateCORS(), c.validateOrigins(),
-		c.validateDoors(),
+		c.validateEndpoints(),
 	}
 	if len(c.Routes) == 0 {
 		errs = append(errs, errors.New(`routes: none; want at least one, such as { path: "/play/{channel}/*", origin: …, backend: … }`))

@@ -77,7 +77,7 @@ func TestConfigNamesWhatCannotWork(t *testing.T) {
 		"an origin path of its own":  {route(func(r *RouteConfig) { r.OriginPath = "/{channel}/{quality}/*" }), `routes[0].origin_path: {quality} is not in path "/play/{channel}/*"`},
 		"an origin path that is bad": {route(func(r *RouteConfig) { r.OriginPath = "x" }), `routes[0].origin_path: "x" must begin with /`},
 		"an origin path for all":     {route(func(r *RouteConfig) { r.OriginPath = "/all/*" }), `routes[0].origin_path: "/all/*" needs a {channel}`},
-		"a media path that is bad":   {route(func(r *RouteConfig) { r.Media = []PlaceConfig{{Path: "/a/{channel}"}, {Path: "/b"}} }), `routes[0].media[1].path: "/b" needs a {channel}`},
+		"a media path that is bad":   {route(func(r *RouteConfig) { r.Media = []PathMappingConfig{{Path: "/a/{channel}"}, {Path: "/b"}} }), `routes[0].media[1].path: "/b" needs a {channel}`},
 		"a route to no origin":       {route(func(r *RouteConfig) { r.Origin = "x" }), `routes[0].origin: "x" is not among origins`},
 		"a route to no backend":      {route(func(r *RouteConfig) { r.Backend = "x" }), `routes[0].backend: "x" is not among backends`},
 		"an unknown fact":            {route(func(r *RouteConfig) { r.IdentityFields = []string{"address", "mac"} }), `routes[0].identity_fields[1]: "mac" is unknown; want one of address, user_agent, playback_session`},

@@ -9,9 +9,9 @@ import (
 )
 
 // credentialsOf reads what the route counts as credentials, the query given apart. The target is one that opens.
-func credentialsOf(t *target, v *View, query, ticketParameter string) backends.Credentials {
+func credentialsOf(t *target, req *Request, query, ticketParameter string) backends.Credentials {
 	c := backends.Credentials{Query: t.route.credentialQuery(query, ticketParameter)}
-	for i, name := range t.place.viewer.names {
+	for i, name := range t.mapping.viewer.names {
 		if name == channelVariable || name == restVariable {
 			continue
 		}
@@ -21,7 +21,7 @@ func credentialsOf(t *target, v *View, query, ticketParameter string) backends.C
 		c.Query += name + "=" + url.QueryEscape(unescape(t.match.values[i]))
 	}
 	for _, name := range t.route.config.CredentialHeaders {
-		if value := v.Header.Get(name); value != "" {
+		if value := req.Header.Get(name); value != "" {
 			c.Headers = append(c.Headers, backends.Header{Name: name, Value: value})
 		}
 	}

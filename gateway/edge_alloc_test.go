@@ -7,7 +7,7 @@ import "testing"
 func TestAskingAboutAKnownViewerCostsLittle(t *testing.T) {
 	const most = 1
 	g, v := knownViewer(t)
-	var a Answer
+	var a Response
 	n := testing.AllocsPerRun(1000, func() { serveKnown(t, g, v, &a) })
 	if n > most {
 		t.Errorf("%v allocations a question, want %d at most", n, most)

@@ -7,17 +7,16 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"testing"
-
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 )
 
 // knownViewer is a gate of nginx's, and the request by which it asks about a segment of a viewer who is known by address
 // and agent.
-func knownViewer(tb testing.TB) (*edgeGate, *View) {
+func knownViewer(tb testing.TB) (*edgeGate, *Request) {
 	tb.Helper()
-	g := newEdgeGate(tb, nil, edgeRoute(authz.Nginx))
-	g.wantAsked(tb, authz.Nginx, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=123"})
-	return g, &View{
+	g := newEdgeGate(tb, nil, edgeRoute(edge.Nginx))
+	g.wantAsked(tb, edge.Nginx, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=123"})
+	return g, &Request{
 		Method: http.MethodGet, Scheme: "http", Host: "tv.example.com", Path: "/auth", Peer: netip.MustParseAddr("127.0.0.1"),
 		Header: http.Header{
 			"X-Original-Uri": {"/play/a001/seg-17.ts"}, "X-Original-Method": {"GET"}, "X-Real-Ip": {"192.0.2.7"},
@@ -27,7 +26,7 @@ func knownViewer(tb testing.TB) (*edgeGate, *View) {
 }
 
 // serveKnown answers one such request.
-func serveKnown(tb testing.TB, g *edgeGate, v *View, a *Answer) {
+func serveKnown(tb testing.TB, g *edgeGate, v *Request, a *Response) {
 	if err := g.Serve(context.Background(), v, a); err != nil || a.Status != http.StatusOK {
 		tb.Fatalf("got %d %q, %v", a.Status, a.Body, err)
 	}
@@ -52,7 +51,7 @@ func BenchmarkAskAboutAKnownViewer(b *testing.B) {
 	b.Run("usher", func(b *testing.B) { benchmarkViewer(b, request(g.handler), http.StatusOK) })
 	b.Run("edge alone", func(b *testing.B) {
 		b.ReportAllocs()
-		var a Answer
+		var a Response
 		for b.Loop() {
 			serveKnown(b, g, v, &a)
 		}
@@ -60,7 +59,7 @@ func BenchmarkAskAboutAKnownViewer(b *testing.B) {
 	b.Run("edge alone, in parallel", func(b *testing.B) {
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
-			var a Answer
+			var a Response
 			for pb.Next() {
 				serveKnown(b, g, v, &a)
 			}
@@ -69,7 +68,7 @@ func BenchmarkAskAboutAKnownViewer(b *testing.B) {
 }
 
 func BenchmarkAskAboutAForgedCookie(b *testing.B) {
-	g := newEdgeGate(b, nil, edgeRoute(authz.Nginx, recognise(authz.RecogniseCookie)))
+	g := newEdgeGate(b, nil, edgeRoute(edge.Nginx, recognise(edge.MatchByCookie)))
 	r := httptest.NewRequest(http.MethodGet, "/auth", nil)
 	r.RemoteAddr = "127.0.0.1:1"
 	for name, value := range map[string]string{
@@ -77,9 +76,9 @@ func BenchmarkAskAboutAForgedCookie(b *testing.B) {
 	} {
 		r.Header.Set(name, value)
 	}
-	v := viewOf(r)
+	v := newRequest(r)
 	b.ReportAllocs()
-	var a Answer
+	var a Response
 	for b.Loop() {
 		if err := g.Serve(context.Background(), &v, &a); err != nil || a.Status != http.StatusForbidden {
 			b.Fatalf("got %d, %v", a.Status, err)

@@ -6,147 +6,147 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 	"usher/gateway/hls"
 )
 
 func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
-		dialect authz.Dialect
+		dialect edge.Dialect
 		edit    func(*RouteConfig)
 		want    string
 	}{
-		"astra as it should be":        {authz.Astra, func(*RouteConfig) {}, ""},
-		"alta as it should be":         {authz.Alta, func(*RouteConfig) {}, ""},
-		"flussonic as it should be":    {authz.Flussonic, func(*RouteConfig) {}, ""},
-		"nginx as it should be":        {authz.Nginx, func(*RouteConfig) {}, ""},
-		"forward-auth as it should be": {authz.ForwardAuth, func(*RouteConfig) {}, ""},
-		"envoy as it should be":        {authz.Envoy, func(*RouteConfig) {}, ""},
-		"astra with all that it may have": {authz.Astra, func(r *RouteConfig) {
+		"astra as it should be":        {edge.Astra, func(*RouteConfig) {}, ""},
+		"alta as it should be":         {edge.Alta, func(*RouteConfig) {}, ""},
+		"flussonic as it should be":    {edge.Flussonic, func(*RouteConfig) {}, ""},
+		"nginx as it should be":        {edge.Nginx, func(*RouteConfig) {}, ""},
+		"forward-auth as it should be": {edge.ForwardAuth, func(*RouteConfig) {}, ""},
+		"envoy as it should be":        {edge.Envoy, func(*RouteConfig) {}, ""},
+		"astra with all that it may have": {edge.Astra, func(r *RouteConfig) {
 			r.Path, r.Edge.ViewerPath, r.Hosts = "/ask/*", "/{user}/{channel}/*", []string{"tv.example.com"}
 			r.IdentityFields = []string{"address", "user_agent", "edge_session"}
 			r.Credentials, r.RequiredCredentials, r.IgnoreQuery = []string{"token"}, []string{"token", "user"}, []string{"x"}
-			r.CredentialsEverywhere, r.Edge.MatchBy = true, authz.RecogniseAddressAgent
+			r.CredentialsEverywhere, r.Edge.MatchBy = true, edge.MatchByAddressAgent
 		}, ""},
-		"flussonic that asks about publishing": {authz.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }, ""},
-		"nginx with cookies":                   {authz.Nginx, recognise(authz.RecogniseCookie), ""},
-		"the least margin":                     {authz.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = minMargin }, ""},
+		"flussonic that asks about publishing": {edge.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }, ""},
+		"nginx with cookies":                   {edge.Nginx, recognise(edge.MatchByCookie), ""},
+		"the least margin":                     {edge.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = 10 * time.Second }, ""},
 
 		"no dialect": {
-			authz.Astra, func(r *RouteConfig) { r.Edge.Dialect = authz.NoDialect },
+			edge.Astra, func(r *RouteConfig) { r.Edge.Dialect = edge.NoDialect },
 			"routes[0].edge.dialect: missing; want astra, alta, flussonic, nginx, forward-auth or envoy",
 		},
 		"no networks": {
-			authz.Astra, heardFrom(),
+			edge.Astra, heardFrom(),
 			"routes[0].edge.networks: none; want those of the edge, such as [ 192.0.2.10/32 ]",
 		},
 		"nginx without the viewers' path": {
-			authz.Nginx, func(r *RouteConfig) { r.Edge.ViewerPath = "" },
+			edge.Nginx, func(r *RouteConfig) { r.Edge.ViewerPath = "" },
 			`routes[0].edge.viewer_path: missing; want the pattern of viewers' paths at the edge, such as "/play/{channel}/*"`,
 		},
 		"forward-auth without the viewers' path": {
-			authz.ForwardAuth, func(r *RouteConfig) { r.Edge.ViewerPath = "" },
+			edge.ForwardAuth, func(r *RouteConfig) { r.Edge.ViewerPath = "" },
 			`routes[0].edge.viewer_path: missing; want the pattern of viewers' paths at the edge, such as "/play/{channel}/*"`,
 		},
 		"envoy without the viewers' path": {
-			authz.Envoy, func(r *RouteConfig) { r.Edge.ViewerPath = "" },
+			edge.Envoy, func(r *RouteConfig) { r.Edge.ViewerPath = "" },
 			`routes[0].edge.viewer_path: missing; want the pattern of viewers' paths at the edge, such as "/play/{channel}/*"`,
 		},
 		"credential headers of whom no header comes": {
-			authz.Alta, func(r *RouteConfig) { r.CredentialHeaders = []string{"Authorization"} },
+			edge.Alta, func(r *RouteConfig) { r.CredentialHeaders = []string{"Authorization"} },
 			"routes[0].credential_headers: alta passes none of a viewer's on",
 		},
 		"playback sessions of whom no header comes": {
-			authz.Flussonic, func(r *RouteConfig) { r.IdentityFields = []string{"playback_session"} },
+			edge.Flussonic, func(r *RouteConfig) { r.IdentityFields = []string{"playback_session"} },
 			"routes[0].identity_fields: playback_session: flussonic passes no header of a viewer's on",
 		},
 		"edge sessions of who has none": {
-			authz.Nginx, func(r *RouteConfig) { r.IdentityFields = []string{"edge_session"} },
+			edge.Nginx, func(r *RouteConfig) { r.IdentityFields = []string{"edge_session"} },
 			"routes[0].identity_fields: edge_session: nginx has no sessions of its own",
 		},
 		"no margin": {
-			authz.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = 0 },
+			edge.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = 0 },
 			"routes[0].edge.extra_lifetime: 0s is too short; want at least 10s",
 		},
 		"a margin in reverse": {
-			authz.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = -time.Minute },
+			edge.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = -time.Minute },
 			"routes[0].edge.extra_lifetime: -1m0s is too short; want at least 10s",
 		},
 		"publishing by no backend": {
-			authz.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "x" },
+			edge.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "x" },
 			`routes[0].edge.publish_backend: "x" is not among backends`,
 		},
 		"publishing at an edge that does not ask": {
-			authz.Astra, func(r *RouteConfig) { r.Edge.PublishBackend = "p" },
+			edge.Astra, func(r *RouteConfig) { r.Edge.PublishBackend = "p" },
 			"routes[0].edge.publish_backend: only flussonic asks about publishing, not astra",
 		},
 		"a path of envoy's": {
-			authz.Envoy, func(r *RouteConfig) { r.Path = "/auth" },
+			edge.Envoy, func(r *RouteConfig) { r.Path = "/auth" },
 			"routes[0].path: envoy asks at ext_authz.listen; leave it out",
 		},
 		"cookies of astra's": {
-			authz.Astra, recognise(authz.RecogniseCookie),
+			edge.Astra, recognise(edge.MatchByCookie),
 			"routes[0].edge.match_by: cookie cannot be: astra passes none on to viewers",
 		},
 		"cookies of flussonic's": {
-			authz.Flussonic, recognise(authz.RecogniseCookie),
+			edge.Flussonic, recognise(edge.MatchByCookie),
 			"routes[0].edge.match_by: cookie cannot be: flussonic passes none on to viewers",
 		},
 		"an origin": {
-			authz.Nginx, func(r *RouteConfig) { r.Origin = "o" },
+			edge.Nginx, func(r *RouteConfig) { r.Origin = "o" },
 			"routes[0].origin: has no place beside edge, whose media server serves the media",
 		},
 		"an origin's path": {
-			authz.Nginx, func(r *RouteConfig) { r.OriginPath = "/{channel}/*" },
+			edge.Nginx, func(r *RouteConfig) { r.OriginPath = "/{channel}/*" },
 			"routes[0].origin_path: has no place beside edge, whose media server serves the media",
 		},
 		"media": {
-			authz.Nginx, func(r *RouteConfig) { r.Media = []PlaceConfig{{Path: "/x/{channel}"}} },
+			edge.Nginx, func(r *RouteConfig) { r.Media = []PathMappingConfig{{Path: "/x/{channel}"}} },
 			"routes[0].media: has no place beside edge, whose media server serves the media",
 		},
 		"a way to carry the ticket": {
-			authz.Nginx, func(r *RouteConfig) { r.TicketIn = hls.TicketInQuery },
+			edge.Nginx, func(r *RouteConfig) { r.TicketIn = hls.TicketInQuery },
 			"routes[0].ticket_in: has no place beside edge, whose media server serves the media",
 		},
 		"a query for the origin": {
-			authz.Nginx, func(r *RouteConfig) { r.ForwardQuery = []string{"start"} },
+			edge.Nginx, func(r *RouteConfig) { r.ForwardQuery = []string{"start"} },
 			"routes[0].forward_query: has no place beside edge, whose media server serves the media",
 		},
 
 		"no path": {
-			authz.Astra, func(r *RouteConfig) { r.Path = "" },
+			edge.Astra, func(r *RouteConfig) { r.Path = "" },
 			`routes[0].path: "" must begin with /`,
 		},
 		"a channel in the door": {
-			authz.Nginx, func(r *RouteConfig) { r.Path = "/auth/{channel}" },
+			edge.Nginx, func(r *RouteConfig) { r.Path = "/auth/{channel}" },
 			`routes[0].path: "/auth/{channel}" is where the edge asks, so only a * at its end may vary`,
 		},
 		"viewers of no channel": {
-			authz.Nginx, func(r *RouteConfig) { r.Edge.ViewerPath = "/play/*" },
+			edge.Nginx, func(r *RouteConfig) { r.Edge.ViewerPath = "/play/*" },
 			`routes[0].edge.viewer_path: "/play/*" needs a {channel}`,
 		},
 		"no such backend": {
-			authz.Nginx, func(r *RouteConfig) { r.Backend = "" },
+			edge.Nginx, func(r *RouteConfig) { r.Backend = "" },
 			`routes[0].backend: "" is not among backends`,
 		},
 		"an unknown fact": {
-			authz.Astra, func(r *RouteConfig) { r.IdentityFields = []string{"session"} },
+			edge.Astra, func(r *RouteConfig) { r.IdentityFields = []string{"session"} },
 			`routes[0].identity_fields[0]: "session" is unknown; want one of address, user_agent, playback_session, edge_session`,
 		},
 		"a host with a port": {
-			authz.Nginx, func(r *RouteConfig) { r.Hosts = []string{"a:80"} },
+			edge.Nginx, func(r *RouteConfig) { r.Hosts = []string{"a:80"} },
 			`routes[0].hosts[0]: "a:80": want a host name without scheme and port`,
 		},
 		"a required one of the edge's path instead of the viewers'": {
-			authz.Nginx, func(r *RouteConfig) {
+			edge.Nginx, func(r *RouteConfig) {
 				r.Edge.ViewerPath, r.Credentials, r.RequiredCredentials = "/{user}/{channel}/*", []string{"token"}, []string{"user", "password"}
 			},
 			`routes[0].required_credentials[1]: "password" is no credential of the route's`,
 		},
 		"all that is wrong at once": {
-			authz.Envoy, func(r *RouteConfig) {
-				r.Path, r.Origin, r.Backend, r.Edge = "/auth", "o", "x", &EdgeConfig{Dialect: authz.Envoy, PublishBackend: "y"}
+			edge.Envoy, func(r *RouteConfig) {
+				r.Path, r.Origin, r.Backend, r.Edge = "/auth", "o", "x", &edge.Config{Dialect: edge.Envoy, PublishBackend: "y"}
 			},
 			"routes[0].edge.networks: none; want those of the edge, such as [ 192.0.2.10/32 ]\n" +
 				`routes[0].edge.viewer_path: missing; want the pattern of viewers' paths at the edge, such as "/play/{channel}/*"` + "\n" +
@@ -187,18 +187,18 @@ func TestRoutesForEdgesAreNamedByDoorAndViewersPath(t *testing.T) {
 	t.Parallel()
 	named := func(r *RouteConfig) { r.Name = "live" }
 	for want, r := range map[string]RouteConfig{
-		"/auth":                    edgeRoute(authz.Astra),
-		"/auth /play/{channel}/*":  edgeRoute(authz.Nginx),
-		"/play/{channel}/*":        edgeRoute(authz.Envoy),
-		"live":                     edgeRoute(authz.Envoy, named),
-		"/ask/* /play/{channel}/*": edgeRoute(authz.Nginx, func(r *RouteConfig) { r.Path = "/ask/*" }),
+		"/auth":                    edgeRoute(edge.Astra),
+		"/auth /play/{channel}/*":  edgeRoute(edge.Nginx),
+		"/play/{channel}/*":        edgeRoute(edge.Envoy),
+		"live":                     edgeRoute(edge.Envoy, named),
+		"/ask/* /play/{channel}/*": edgeRoute(edge.Nginx, func(r *RouteConfig) { r.Path = "/ask/*" }),
 	} {
 		if got := r.name(); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 	c := testConfig("")
-	c.Origins, c.Routes = nil, []RouteConfig{edgeRoute(authz.Astra), edgeRoute(authz.Astra, func(r *RouteConfig) { r.Hosts = []string{"a"} })}
+	c.Origins, c.Routes = nil, []RouteConfig{edgeRoute(edge.Astra), edgeRoute(edge.Astra, func(r *RouteConfig) { r.Hosts = []string{"a"} })}
 	want := `routes[1].name: "/auth" is the name of routes[0] already`
 	if err := c.Validate(func(string) bool { return true }); err == nil || err.Error() != want {
 		t.Errorf("two of a name: got %v, want %s", err, want)

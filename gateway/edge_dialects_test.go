@@ -14,7 +14,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 )
 
 func TestABackendHearsWhatTheEdgeSaysOfTheViewer(t *testing.T) {
@@ -34,28 +34,28 @@ func TestABackendHearsWhatTheEdgeSaysOfTheViewer(t *testing.T) {
 		edit(&r)
 		return r
 	}
-	cases := map[authz.Dialect]struct {
+	cases := map[edge.Dialect]struct {
 		route RouteConfig
 		want  backends.Request
 	}{
-		authz.Astra: {edgeRoute(authz.Astra), asked(func(r *backends.Request) {
+		edge.Astra: {edgeRoute(edge.Astra), asked(func(r *backends.Request) {
 			r.Channel, r.Route, r.Scheme, r.Referer, r.Headers = "a001", "/auth", "", "", nil
 		})},
-		authz.Alta: {edgeRoute(authz.Alta), asked(func(r *backends.Request) {
+		edge.Alta: {edgeRoute(edge.Alta), asked(func(r *backends.Request) {
 			r.Channel, r.Route, r.Referer, r.Headers = "/play/caf%C3%A9/index.m3u8", "/auth", "", nil
 		})},
-		authz.Flussonic: {edgeRoute(authz.Flussonic), asked(func(r *backends.Request) {
+		edge.Flussonic: {edgeRoute(edge.Flussonic), asked(func(r *backends.Request) {
 			r.Channel, r.Route, r.Path, r.Scheme, r.Headers = "a001", "/auth", "/a001", "", nil
 		})},
-		authz.Nginx:       {edgeRoute(authz.Nginx, plain), asked(func(r *backends.Request) {})},
-		authz.ForwardAuth: {edgeRoute(authz.ForwardAuth, plain), asked(func(r *backends.Request) {})},
-		authz.Envoy:       {edgeRoute(authz.Envoy, plain), asked(func(r *backends.Request) { r.Route = "/play/{channel}/*" })},
+		edge.Nginx:       {edgeRoute(edge.Nginx, plain), asked(func(r *backends.Request) {})},
+		edge.ForwardAuth: {edgeRoute(edge.ForwardAuth, plain), asked(func(r *backends.Request) {})},
+		edge.Envoy:       {edgeRoute(edge.Envoy, plain), asked(func(r *backends.Request) { r.Route = "/play/{channel}/*" })},
 	}
 	for d, tc := range cases {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			g, v := newEdgeGate(t, nil, tc.route), viewer
-			if d == authz.Astra || d == authz.Alta {
+			if d == edge.Astra || d == edge.Alta {
 				v.fields = nil // those are the edge's own
 			}
 			g.wantAsked(t, d, http.StatusOK, v)
@@ -79,19 +79,19 @@ func TestAChannelAtAnEdgeIsAsTheEdgeNamesItOrElseThePath(t *testing.T) {
 	t.Parallel()
 	withPath := func(r *RouteConfig) { r.Edge.ViewerPath = "/{user}/{channel}/*" }
 	cases := map[string]struct {
-		dialect       authz.Dialect
+		dialect       edge.Dialect
 		route         []func(*RouteConfig)
 		viewer        atEdge
 		channel, path string
 		query         string
 	}{
-		"named, whatever the path":          {authz.Astra, nil, atEdge{uri: "/b/index.m3u8", channel: "a001"}, "a001", "/b/index.m3u8", ""},
-		"not named, nor in the path":        {authz.Astra, nil, atEdge{uri: "/b/index.m3u8"}, "/b/index.m3u8", "/b/index.m3u8", ""},
-		"not even a path":                   {authz.Astra, nil, atEdge{uri: ""}, "/", "/", ""},
-		"named beside the path's name":      {authz.Astra, []func(*RouteConfig){withPath}, atEdge{uri: "/me/b/index.m3u8", channel: "a001"}, "a001", "/me/b/index.m3u8", "user=me"},
-		"named in the path":                 {authz.Alta, []func(*RouteConfig){withPath}, atEdge{uri: "/me/b%20c/index.m3u8"}, "b c", "/me/b%20c/index.m3u8", "user=me"},
-		"a name of folders":                 {authz.Flussonic, nil, atEdge{channel: "live/ustream"}, "live/ustream", "/live/ustream", ""},
-		"a name of folders, with a pattern": {authz.Flussonic, []func(*RouteConfig){withPath}, atEdge{channel: "live/ustream/"}, "live/ustream/", "/live/ustream/", "user=live"},
+		"named, whatever the path":          {edge.Astra, nil, atEdge{uri: "/b/index.m3u8", channel: "a001"}, "a001", "/b/index.m3u8", ""},
+		"not named, nor in the path":        {edge.Astra, nil, atEdge{uri: "/b/index.m3u8"}, "/b/index.m3u8", "/b/index.m3u8", ""},
+		"not even a path":                   {edge.Astra, nil, atEdge{uri: ""}, "/", "/", ""},
+		"named beside the path's name":      {edge.Astra, []func(*RouteConfig){withPath}, atEdge{uri: "/me/b/index.m3u8", channel: "a001"}, "a001", "/me/b/index.m3u8", "user=me"},
+		"named in the path":                 {edge.Alta, []func(*RouteConfig){withPath}, atEdge{uri: "/me/b%20c/index.m3u8"}, "b c", "/me/b%20c/index.m3u8", "user=me"},
+		"a name of folders":                 {edge.Flussonic, nil, atEdge{channel: "live/ustream"}, "live/ustream", "/live/ustream", ""},
+		"a name of folders, with a pattern": {edge.Flussonic, []func(*RouteConfig){withPath}, atEdge{channel: "live/ustream/"}, "live/ustream/", "/live/ustream/", "user=live"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -133,38 +133,38 @@ func TestEveryEdgeIsAnsweredInItsOwnWords(t *testing.T) {
 	const named, nameless = " | X-Session-Name: Ada | X-Userid: u7 | X-Usher-Source: backend", " | X-Usher-Source: backend"
 	cases := map[string]struct {
 		decide func(session.OpenRequest) (backends.Decision, error)
-		want   map[authz.Dialect]string
+		want   map[edge.Dialect]string
 	}{
-		"a yes": {by(map[string]backends.Decision{"token=1": yes}), map[authz.Dialect]string{
-			authz.Astra: "200 | X-Session-Name: Ada", authz.Alta: "200 | X-Session-Name: Ada",
-			authz.Flussonic: "200 | X-Userid: u7 | X-Max-Sessions: 2 | X-Unique: true",
-			authz.Nginx:     "200" + named, authz.ForwardAuth: "200" + named, authz.Envoy: "200" + named,
+		"a yes": {by(map[string]backends.Decision{"token=1": yes}), map[edge.Dialect]string{
+			edge.Astra: "200 | X-Session-Name: Ada", edge.Alta: "200 | X-Session-Name: Ada",
+			edge.Flussonic: "200 | X-Userid: u7 | X-Max-Sessions: 2 | X-Unique: true",
+			edge.Nginx:     "200" + named, edge.ForwardAuth: "200" + named, edge.Envoy: "200" + named,
 		}},
-		"a no": {by(map[string]backends.Decision{"token=1": no}), map[authz.Dialect]string{
-			authz.Astra: "403", authz.Alta: "403", authz.Flussonic: "403", authz.Nginx: "403" + nameless + " | refused by backend",
-			authz.ForwardAuth: "403" + nameless + " | refused by backend", authz.Envoy: "403" + nameless + " | refused by backend",
+		"a no": {by(map[string]backends.Decision{"token=1": no}), map[edge.Dialect]string{
+			edge.Astra: "403", edge.Alta: "403", edge.Flussonic: "403", edge.Nginx: "403" + nameless + " | refused by backend",
+			edge.ForwardAuth: "403" + nameless + " | refused by backend", edge.Envoy: "403" + nameless + " | refused by backend",
 		}},
-		"a no that leads elsewhere": {by(map[string]backends.Decision{"token=1": elsewhere}), map[authz.Dialect]string{
-			authz.Astra:       "403 | X-Location: http://promo.example.com/?a=b",
-			authz.Alta:        "403 | X-Location: http://promo.example.com/?a=b",
-			authz.Flussonic:   "403",
-			authz.Nginx:       "403" + nameless + " | X-Location: http://promo.example.com/?a=b | sent elsewhere by the backend",
-			authz.ForwardAuth: "302" + nameless + " | Location: http://promo.example.com/?a=b | sent elsewhere by the backend",
-			authz.Envoy:       "302" + nameless + " | Location: http://promo.example.com/?a=b | sent elsewhere by the backend",
+		"a no that leads elsewhere": {by(map[string]backends.Decision{"token=1": elsewhere}), map[edge.Dialect]string{
+			edge.Astra:       "403 | X-Location: http://promo.example.com/?a=b",
+			edge.Alta:        "403 | X-Location: http://promo.example.com/?a=b",
+			edge.Flussonic:   "403",
+			edge.Nginx:       "403" + nameless + " | X-Location: http://promo.example.com/?a=b | sent elsewhere by the backend",
+			edge.ForwardAuth: "302" + nameless + " | Location: http://promo.example.com/?a=b | sent elsewhere by the backend",
+			edge.Envoy:       "302" + nameless + " | Location: http://promo.example.com/?a=b | sent elsewhere by the backend",
 		}},
-		"nobody can say": {by(map[string]backends.Decision{"token=1": {}}), map[authz.Dialect]string{
-			authz.Astra: "403", authz.Alta: "403", authz.Flussonic: "500",
-			authz.Nginx:       "403 | X-Usher-Source: none | nobody can say now whether you may watch",
-			authz.ForwardAuth: "503 | X-Usher-Source: none | Retry-After: 2 | nobody can say now whether you may watch",
-			authz.Envoy:       "503 | X-Usher-Source: none | Retry-After: 2 | nobody can say now whether you may watch",
+		"nobody can say": {by(map[string]backends.Decision{"token=1": {}}), map[edge.Dialect]string{
+			edge.Astra: "403", edge.Alta: "403", edge.Flussonic: "500",
+			edge.Nginx:       "403 | X-Usher-Source: none | nobody can say now whether you may watch",
+			edge.ForwardAuth: "503 | X-Usher-Source: none | Retry-After: 2 | nobody can say now whether you may watch",
+			edge.Envoy:       "503 | X-Usher-Source: none | Retry-After: 2 | nobody can say now whether you may watch",
 		}},
 		"a bound of ours": {func(session.OpenRequest) (backends.Decision, error) {
 			return backends.Decision{}, backends.NewOverload("sessions.max", 1)
-		}, map[authz.Dialect]string{
-			authz.Astra: "403", authz.Alta: "403", authz.Flussonic: "500",
-			authz.Nginx:       "403 | " + backends.NewOverload("sessions.max", 1).Error(),
-			authz.ForwardAuth: "503 | Retry-After: 2 | " + backends.NewOverload("sessions.max", 1).Error(),
-			authz.Envoy:       "503 | Retry-After: 2 | " + backends.NewOverload("sessions.max", 1).Error(),
+		}, map[edge.Dialect]string{
+			edge.Astra: "403", edge.Alta: "403", edge.Flussonic: "500",
+			edge.Nginx:       "403 | " + backends.NewOverload("sessions.max", 1).Error(),
+			edge.ForwardAuth: "503 | Retry-After: 2 | " + backends.NewOverload("sessions.max", 1).Error(),
+			edge.Envoy:       "503 | Retry-After: 2 | " + backends.NewOverload("sessions.max", 1).Error(),
 		}},
 	}
 	for name, tc := range cases {
@@ -195,17 +195,17 @@ func TestEveryEdgeIsAnsweredInItsOwnWords(t *testing.T) {
 
 func TestFlussonicHearsHowLongTheAnswerHolds(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(authz.Flussonic))
+	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic))
 	g.room.decide = by(map[string]backends.Decision{"token=1": {Verdict: backends.Allowed}})
 	for query, status := range map[string]int{"token=1": 200, "token=2": 403} {
 		v := atEdge{channel: "cam0", uri: "?" + query}
-		if got := g.wantAsked(t, authz.Flussonic, status, v).header.Get("X-Authduration"); got != "10" {
+		if got := g.wantAsked(t, edge.Flussonic, status, v).header.Get("X-Authduration"); got != "10" {
 			t.Errorf("%s, whose renewal is due: X-AuthDuration is %q, want 10", query, got)
 		}
 		for _, s := range g.room.live() {
 			s.expires = time.Now().Add(time.Hour)
 		}
-		got, err := strconv.Atoi(g.wantAsked(t, authz.Flussonic, status, v).header.Get("X-Authduration"))
+		got, err := strconv.Atoi(g.wantAsked(t, edge.Flussonic, status, v).header.Get("X-Authduration"))
 		if err != nil || got < 3590 || got > 3602 {
 			t.Errorf("%s: X-AuthDuration is %d, %v; want an hour and two seconds, less what the test took", query, got, err)
 		}

@@ -10,7 +10,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 )
 
 // identity is an edit of edgeRoute's.
@@ -28,7 +28,7 @@ func TestAnEdgesSessionIsNeverIdentityByItself(t *testing.T) {
 		return v
 	}
 	session := like(func(v *atEdge) { v.session = "18" })
-	edge := like(func(v *atEdge) { v.fields = []string{"X-Forwarded-For: 203.0.113.11"} })
+	elsewhere := like(func(v *atEdge) { v.fields = []string{"X-Forwarded-For: 203.0.113.11"} })
 	address := like(func(v *atEdge) { v.address = "192.0.2.8" })
 	agent := like(func(v *atEdge) { v.agent = "VLC/3.0" })
 	token := like(func(v *atEdge) { v.uri = "/play/a001/index.m3u8?token=2" })
@@ -43,29 +43,29 @@ func TestAnEdgesSessionIsNeverIdentityByItself(t *testing.T) {
 		same       bool
 	}{
 		"two sessions of the edge, one token":                      {nil, first, session, true},
-		"one session at two edges, one token":                      {nil, first, edge, true},
+		"one session at two edges, one token":                      {nil, first, elsewhere, true},
 		"one session, two tokens":                                  {nil, first, token, false},
 		"one session, two channels":                                {nil, first, channel, false},
 		"two sessions that count":                                  {[]string{"edge_session"}, first, session, false},
-		"one session that counts, at two edges":                    {[]string{"edge_session"}, first, edge, false},
+		"one session that counts, at two edges":                    {[]string{"edge_session"}, first, elsewhere, false},
 		"one session that counts, two tokens":                      {[]string{"edge_session"}, first, token, false},
 		"one session that counts, two channels":                    {[]string{"edge_session"}, first, channel, false},
 		"one session that counts, two addresses":                   {[]string{"edge_session"}, first, address, true},
 		"one session that counts, two addresses that count":        {[]string{"edge_session", "address"}, first, address, true}, // of one network
 		"one session that counts, two agents that count":           {[]string{"edge_session", "user_agent"}, first, agent, false},
-		"no session where it counts, two edges":                    {[]string{"edge_session"}, like(func(v *atEdge) { v.session = "" }), like(func(v *atEdge) { v.session, v.fields = "", edge.fields }), true},
+		"no session where it counts, two edges":                    {[]string{"edge_session"}, like(func(v *atEdge) { v.session = "" }), like(func(v *atEdge) { v.session, v.fields = "", elsewhere.fields }), true},
 		"a session where it counts, and none":                      {[]string{"edge_session"}, first, like(func(v *atEdge) { v.session = "" }), false},
 		"no credentials, two sessions":                             {nil, bare(first), bare(session), true},
 		"no credentials, one session, two addresses":               {nil, bare(first), bare(address), false},
 		"no credentials, one session, two agents":                  {nil, bare(first), bare(agent), false},
-		"no credentials, one session at two edges":                 {nil, bare(first), bare(edge), true},
+		"no credentials, one session at two edges":                 {nil, bare(first), bare(elsewhere), true},
 		"no credentials, two sessions that count":                  {[]string{"edge_session"}, bare(first), bare(session), false},
 		"no credentials, one session that counts, two addresses":   {[]string{"edge_session"}, bare(first), bare(address), false},
-		"no credentials, one session that counts, at two edges":    {[]string{"edge_session"}, bare(first), bare(edge), false},
+		"no credentials, one session that counts, at two edges":    {[]string{"edge_session"}, bare(first), bare(elsewhere), false},
 		"no credentials, one session that counts, all of it alike": {[]string{"edge_session"}, bare(first), bare(first), true},
 	}
 	for name, tc := range cases {
-		for _, d := range []authz.Dialect{authz.Astra, authz.Flussonic} {
+		for _, d := range []edge.Dialect{edge.Astra, edge.Flussonic} {
 			t.Run(name+" of "+d.String(), func(t *testing.T) {
 				t.Parallel()
 				g := newEdgeGate(t, nil, edgeRoute(d, twoEdges, identity(tc.facts...)))
@@ -126,7 +126,7 @@ func TestAViewersPlaybackIdCountsWhereTheEdgePassesItOn(t *testing.T) {
 
 func TestAnEdgesOwnFieldsAreNoCredentialsOfTheViewers(t *testing.T) {
 	t.Parallel()
-	for _, d := range []authz.Dialect{authz.Astra, authz.Alta, authz.Flussonic} {
+	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic} {
 		g := newEdgeGate(t, nil, edgeRoute(d))
 		for _, own := range []string{"1", "2"} {
 			g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1", fields: []string{
@@ -144,9 +144,9 @@ func TestASessionIsTheSameWhicheverEdgeAsks(t *testing.T) {
 	t.Parallel()
 	// Four edges of one operator, each in its words, at routes of one name: one viewer, one session, on any node.
 	named := func(r *RouteConfig) { r.Name = "live" }
-	ids := map[backends.SessionID][]authz.Dialect{}
+	ids := map[backends.SessionID][]edge.Dialect{}
 	for _, d := range everyDialect() {
-		if d == authz.Alta { // names no channel
+		if d == edge.Alta { // names no channel
 			continue
 		}
 		g := newEdgeGate(t, nil, edgeRoute(d, named))
@@ -163,7 +163,7 @@ const publishing = `{"name": "cam0", "ip": "192.0.2.7", "proto": "rtmp", "reques
 
 func TestNobodyPublishesWhereNobodyDecidesOnIt(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(authz.Flussonic))
+	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic))
 	if got := g.post(t, "/auth", fmt.Sprintf(publishing, "token=1")); got.status != http.StatusForbidden || got.body != "" {
 		t.Errorf("got %d %q", got.status, got.body)
 	}
@@ -174,7 +174,7 @@ func TestNobodyPublishesWhereNobodyDecidesOnIt(t *testing.T) {
 
 func TestWhoPublishesIsAnotherThanWhoWatchesByTheSameToken(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(authz.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }))
+	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }))
 	no := backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}
 	g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
 		if a.Request.Backend == "p" {
@@ -184,7 +184,7 @@ func TestWhoPublishesIsAnotherThanWhoWatchesByTheSameToken(t *testing.T) {
 	}
 	watch := atEdge{channel: "cam0", uri: "?token=1", agent: "OBS", referer: "http://me/", session: "s"}
 	for range 2 {
-		g.wantAsked(t, authz.Flussonic, http.StatusOK, watch)
+		g.wantAsked(t, edge.Flussonic, http.StatusOK, watch)
 		if got := g.post(t, "/auth", fmt.Sprintf(publishing, "token=1")); got.status != http.StatusForbidden || got.body != "" || got.header.Get("X-Authduration") != "10" {
 			t.Errorf("publishing: got %d %q, %v", got.status, got.body, got.header)
 		}
@@ -219,7 +219,7 @@ func TestACrowdAtAnEdgeIsSeveralSessions(t *testing.T) {
 					g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1", address: fmt.Sprintf("198.51.%d.8", i)})
 				}
 			}
-			if n, want := len(g.room.arrived()), 1+crowd-g.o.MaxAddresses; n != want || len(g.room.opened()) != want {
+			if n, want := len(g.room.arrived()), 1+crowd-g.options.MaxAddresses; n != want || len(g.room.opened()) != want {
 				t.Errorf("%d sessions opened %d times, want %d once each", len(g.room.opened()), n, want)
 			}
 			if d.KeepsSessions() {
@@ -228,7 +228,7 @@ func TestACrowdAtAnEdgeIsSeveralSessions(t *testing.T) {
 			for i := range crowd { // everybody is recognised as his own
 				g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/seg-17.ts", address: fmt.Sprintf("198.51.%d.7", i)})
 			}
-			if n, want := len(g.room.arrived()), 1+crowd-g.o.MaxAddresses; n != want {
+			if n, want := len(g.room.arrived()), 1+crowd-g.options.MaxAddresses; n != want {
 				t.Errorf("segments opened %d sessions", n-want)
 			}
 		})
@@ -238,13 +238,13 @@ func TestACrowdAtAnEdgeIsSeveralSessions(t *testing.T) {
 func TestACookieSharedWithACrowdServesOnlySoMany(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
-		g := newEdgeGate(t, nil, edgeRoute(d, recognise(authz.RecogniseCookie)))
+		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByCookie)))
 		given := g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1", address: "198.51.0.7"}).header.Get("Set-Cookie")
 		ticket, _, _ := strings.Cut(given, ";")
 		his := []string{"Cookie: " + ticket}
 		for i := range 6 {
 			address, want := fmt.Sprintf("198.51.%d.7", i), http.StatusOK
-			if i >= g.o.MaxAddresses {
+			if i >= g.options.MaxAddresses {
 				want = http.StatusForbidden
 			}
 			g.wantAsked(t, d, want, atEdge{uri: "/play/a001/seg-17.ts", address: address, fields: his})
@@ -262,7 +262,7 @@ func TestEveryDialectAtOnce(t *testing.T) {
 	for _, d := range everyDialect() {
 		routes = append(routes, edgeRoute(d, heardFrom(fmt.Sprintf("203.0.113.%d/32", d), "127.0.0.1/32"), func(r *RouteConfig) {
 			r.Name = d.String()
-			if d != authz.Envoy {
+			if d != edge.Envoy {
 				r.Path = "/" + d.String()
 			}
 		}))
@@ -274,7 +274,7 @@ func TestEveryDialectAtOnce(t *testing.T) {
 			wg.Go(func() {
 				for n := range 20 {
 					v := atEdge{uri: fmt.Sprintf("/play/a001/index.m3u8?token=%d", (i+n)%5), channel: "a001"}
-					if d == authz.Envoy {
+					if d == edge.Envoy {
 						if got := g.askAsEnvoy(t, atEdge{uri: v.uri, address: "192.0.2.7"}); got.status != http.StatusOK {
 							t.Errorf("envoy: got %d %q", got.status, got.body)
 						}

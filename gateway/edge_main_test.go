@@ -18,23 +18,23 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
-	"usher/gateway/authz"
+	"usher/gateway/edge"
 )
 
 // everyDialect is all of them, Envoy among them, who does not ask over HTTP.
-func everyDialect() []authz.Dialect {
-	return []authz.Dialect{authz.Astra, authz.Alta, authz.Flussonic, authz.Nginx, authz.ForwardAuth, authz.Envoy}
+func everyDialect() []edge.Dialect {
+	return []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic, edge.Nginx, edge.ForwardAuth, edge.Envoy}
 }
 
 // proxies are the dialects of edges that ask about everything.
-func proxies() []authz.Dialect { return []authz.Dialect{authz.Nginx, authz.ForwardAuth, authz.Envoy} }
+func proxies() []edge.Dialect { return []edge.Dialect{edge.Nginx, edge.ForwardAuth, edge.Envoy} }
 
 // edgeRoute is a route for edges on the test's own machine, at the door /auth.
-func edgeRoute(d authz.Dialect, edits ...func(*RouteConfig)) RouteConfig {
-	r := RouteConfig{Path: "/auth", Backend: "b", Edge: &EdgeConfig{
+func edgeRoute(d edge.Dialect, edits ...func(*RouteConfig)) RouteConfig {
+	r := RouteConfig{Path: "/auth", Backend: "b", Edge: &edge.Config{
 		Dialect: d, Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, ExtraLifetime: 90 * time.Second,
 	}}
-	if d == authz.Envoy {
+	if d == edge.Envoy {
 		r.Path = ""
 	}
 	if !d.KeepsSessions() {
@@ -47,7 +47,7 @@ func edgeRoute(d authz.Dialect, edits ...func(*RouteConfig)) RouteConfig {
 }
 
 // recognise is an edit of edgeRoute's.
-func recognise(how authz.Recognition) func(*RouteConfig) {
+func recognise(how edge.MatchMode) func(*RouteConfig) {
 	return func(r *RouteConfig) { r.Edge.MatchBy = how }
 }
 
@@ -119,10 +119,10 @@ func (v atEdge) query() string { _, query, _ := strings.Cut(v.uri, "?"); return 
 func (v atEdge) name() string { return cmp.Or(v.channel, strings.TrimPrefix(v.path(), "/")) }
 
 // ask asks about the viewer as an edge of that dialect does, at /auth.
-func (g *edgeGate) ask(t testing.TB, d authz.Dialect, v atEdge) reply {
+func (g *edgeGate) ask(t testing.TB, d edge.Dialect, v atEdge) reply {
 	t.Helper()
 	v.address, v.agent = cmp.Or(v.address, "192.0.2.7"), cmp.Or(v.agent, "MAG250")
-	if d == authz.Envoy {
+	if d == edge.Envoy {
 		return g.askAsEnvoy(t, v)
 	}
 	path, fields := v.words(d)
@@ -130,7 +130,7 @@ func (g *edgeGate) ask(t testing.TB, d authz.Dialect, v atEdge) reply {
 }
 
 // words are the path and the fields of an edge's request.
-func (v atEdge) words(d authz.Dialect) (path string, fields []string) {
+func (v atEdge) words(d edge.Dialect) (path string, fields []string) {
 	tell := func(name, value string) {
 		if value != "" {
 			fields = append(fields, name+": "+value)
@@ -138,7 +138,7 @@ func (v atEdge) words(d authz.Dialect) (path string, fields []string) {
 	}
 	path = "/auth"
 	switch d {
-	case authz.Flussonic:
+	case edge.Flussonic:
 		query := url.Values{"name": {v.name()}, "ip": {v.address}, "proto": {"hls"}, "request_number": {"0"}}
 		for name, value := range map[string]string{
 			"qs": v.query(), "user_agent": v.agent, "referer": v.referer, "host": v.host, "session_id": v.session,
@@ -148,7 +148,7 @@ func (v atEdge) words(d authz.Dialect) (path string, fields []string) {
 			}
 		}
 		return path + "?" + query.Encode(), append(v.fields, "User-Agent: Flussonic")
-	case authz.Astra, authz.Alta:
+	case edge.Astra, edge.Alta:
 		if v.query() != "" {
 			path += "?" + v.query()
 		}
@@ -156,13 +156,13 @@ func (v atEdge) words(d authz.Dialect) (path string, fields []string) {
 		tell("X-Real-Ip", v.address)
 		tell("X-Real-Path", v.path())
 		tell("X-Real-Ua", v.agent)
-		if d == authz.Astra {
+		if d == edge.Astra {
 			tell("X-Real-Host", v.host)
 			tell("X-Channel-Id", v.channel)
 		} else if v.host != "" {
 			tell("X-Real-Origin", v.scheme+"://"+v.host)
 		}
-	case authz.Nginx:
+	case edge.Nginx:
 		tell("X-Original-Uri", v.uri)
 		tell("X-Original-Method", v.method)
 		tell("X-Real-Ip", v.address)
@@ -188,12 +188,12 @@ func (g *edgeGate) askAsEnvoy(t testing.TB, v atEdge) reply {
 		name, value, _ := strings.Cut(f, ": ")
 		his.Add(name, value)
 	}
-	q := authz.Question{
+	q := edge.CheckRequest{
 		Method: cmp.Or(v.method, http.MethodGet), Scheme: v.scheme, Host: v.host, Path: v.path(), Query: v.query(),
 		Address: netip.MustParseAddr(v.address), UserAgent: v.agent, Referer: v.referer, Header: his,
 	}
-	var a Answer
-	if err := g.Ask(context.Background(), authz.Envoy, netip.MustParseAddr("127.0.0.1"), &q, &a); err != nil {
+	var a Response
+	if err := g.Check(context.Background(), edge.Envoy, netip.MustParseAddr("127.0.0.1"), &q, &a); err != nil {
 		t.Fatalf("Ask: %v", err)
 	}
 	header := http.Header{}
@@ -204,7 +204,7 @@ func (g *edgeGate) askAsEnvoy(t testing.TB, v atEdge) reply {
 }
 
 // wantAsked asks about a viewer on whom the answer must have that status.
-func (g *edgeGate) wantAsked(t testing.TB, d authz.Dialect, status int, v atEdge) reply {
+func (g *edgeGate) wantAsked(t testing.TB, d edge.Dialect, status int, v atEdge) reply {
 	t.Helper()
 	got := g.ask(t, d, v)
 	if got.status != status {

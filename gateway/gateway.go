@@ -13,6 +13,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/gateway/edge"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 )
@@ -56,25 +57,26 @@ type Options struct {
 
 // Gateway answers viewers, and edges that ask about theirs. It is safe for concurrent use.
 type Gateway struct {
-	o          Options
-	routes     []*route
-	ring       *keyring
-	identifier *identifier
-	trusted    []netip.Prefix
-	listed     *listings
-	recognised recognised
-	asks       sync.Pool // of *edgeAsk
-	isEdge     func(netip.Addr) bool
+	options      Options
+	routes       []*route
+	signer       *ticketSigner
+	hasher       *sessionHasher
+	trusted      networks
+	listed       *listedQueries
+	endpoints    edge.Endpoints
+	fingerprints *edge.Fingerprints
+	edgeChecks   sync.Pool // of *edgeCheck
+	isForwarder  func(netip.Addr) bool
 }
 
 // New makes a gateway of a valid config.
 func New(o Options) (*Gateway, error) {
 	g := &Gateway{
-		o: o, ring: newKeyring(o.Config.Tickets.Keys), identifier: newIdentifier(o.Config.Identity.Secret),
-		trusted: o.Config.TrustedProxies, listed: newListings(), recognised: newRecognised(),
+		options: o, signer: newTicketSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
+		trusted: o.Config.TrustedProxies, listed: newListedQueries(), fingerprints: edge.NewFingerprints(),
 	}
-	g.asks.New = func() any { return new(edgeAsk) }
-	g.isEdge = g.listsEdge // made once, as it is an allocation
+	g.edgeChecks.New = func() any { return new(edgeCheck) }
+	g.isForwarder = g.isEdgeOrProxy // made once, as it is an allocation
 	for i, c := range o.Config.Routes {
 		r, err := newRoute(c, o.Origins[c.Origin])
 		if err != nil {
@@ -82,7 +84,8 @@ func New(o Options) (*Gateway, error) {
 			return nil, fmt.Errorf("routes[%d].%w", i, err)
 		}
 		g.routes = append(g.routes, r)
-		if r.door != nil {
+		if r.endpoint != nil {
+			g.endpoints = append(g.endpoints, r.endpoint)
 			continue
 		}
 		urls, err := o.Config.Origins[c.Origin].URLs()
@@ -90,7 +93,7 @@ func New(o Options) (*Gateway, error) {
 			g.Close()
 			return nil, fmt.Errorf("origins.%s.url: %w", c.Origin, err)
 		}
-		r.setSources(urls)
+		r.setOriginHosts(urls)
 	}
 	return g, nil
 }
@@ -110,147 +113,147 @@ func (c *OriginConfig) URLs() ([]*url.URL, error) {
 
 // Close ends what runs in the background. The gateway must not be used afterwards.
 func (g *Gateway) Close() {
-	g.identifier.playbacks.owners.StopAllGoroutines()
+	g.hasher.playbackIDs.owners.StopAllGoroutines()
 	g.listed.queries.StopAllGoroutines()
 	g.listed.channels.StopAllGoroutines()
-	g.recognised.close()
+	g.fingerprints.Close()
 }
 
 // SigningKey is the id of the key that signs new tickets.
-func (g *Gateway) SigningKey() string { return g.ring.signing.id }
+func (g *Gateway) SigningKey() string { return g.signer.signing.id }
 
-// visit is one request on its way through the gateway.
-type visit struct {
-	view        *View
-	target      target
-	who         client
-	isPlaylist  bool
-	byTicket    bool // the ticket is one of ours
-	underTicket bool // it stood in the path, so that relative URIs inherit it
-	credentials backends.Credentials
-	claims      claims
-	session     Session
-	id          backends.SessionID
-	now         time.Time
+// requestContext is one request on its way through the gateway.
+type requestContext struct {
+	request        *Request
+	target         target
+	viewer         client
+	isPlaylist     bool
+	hasTicket      bool // the ticket is one of ours
+	isTicketInPath bool // it stood in the path, so that relative URIs inherit it
+	credentials    backends.Credentials
+	claims         ticketClaims
+	session        Session
+	id             backends.SessionID
+	now            time.Time
 }
 
-func visitOf(v *View, t target, who client) visit {
-	return visit{view: v, target: t, who: who, isPlaylist: isPlaylist(t.path), now: time.Now()}
+func newRequestContext(req *Request, t target, viewer client) requestContext {
+	return requestContext{request: req, target: t, viewer: viewer, isPlaylist: isPlaylist(t.path), now: time.Now()}
 }
 
 // Serve answers one request. It returns an error only if the viewer went away, when there is nothing to answer.
-func (g *Gateway) Serve(ctx context.Context, v *View, a *Answer) error {
-	text, path, inPath := ticketInPath(v.Path)
-	if !cleanPath(path) {
-		g.cors(hls.TicketInPath, v, a)
-		a.refuse(http.StatusBadRequest, unclean)
-		g.reword(v, a)
+func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error {
+	text, path, inPath := ticketInPath(req.Path)
+	if !isCleanPath(path) {
+		g.setCORS(hls.TicketInPath, req, resp)
+		resp.refuse(http.StatusBadRequest, uncleanPath)
+		g.encodeRefusal(req, resp)
 		return nil
 	}
-	who := clientOf(v, g.trusted)
-	t, found := findTarget(g.routes, who.host, path)
+	viewer := clientOf(req, g.trusted)
+	t, found := findTarget(g.routes, viewer.host, path)
 	if !found {
-		g.cors(hls.TicketInPath, v, a)
-		a.refuse(http.StatusNotFound, "no route for this path and host")
+		g.setCORS(hls.TicketInPath, req, resp)
+		resp.refuse(http.StatusNotFound, "no route for this path and host")
 		return nil
 	}
-	if t.route.door != nil {
-		return g.serveEdge(ctx, v, who, a)
+	if t.route.endpoint != nil {
+		return g.serveEdge(ctx, req, viewer, resp)
 	}
-	g.cors(t.route.config.TicketIn, v, a)
-	switch v.Method {
+	g.setCORS(t.route.config.TicketIn, req, resp)
+	switch req.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodOptions:
-		preflight(v, a)
+		answerPreflight(req, resp)
 		return nil
 	default:
-		a.set("Allow", "GET, HEAD, OPTIONS")
-		a.refuse(http.StatusMethodNotAllowed, "only GET, HEAD and OPTIONS")
+		resp.set("Allow", "GET, HEAD, OPTIONS")
+		resp.refuse(http.StatusMethodNotAllowed, "only GET, HEAD and OPTIONS")
 		return nil
 	}
-	visit := &a.visit
-	*visit = visitOf(v, t, who)
-	visit.underTicket = inPath
-	if !visit.isPlaylist && t.route.config.TicketIn == hls.TicketInNone {
-		return g.serveMedia(ctx, visit, a) // only playlists are protected
+	rc := &resp.scratch
+	*rc = newRequestContext(req, t, viewer)
+	rc.isTicketInPath = inPath
+	if !rc.isPlaylist && t.route.config.TicketIn == hls.TicketInNone {
+		return g.serveMedia(ctx, rc, resp) // only playlists are protected
 	}
-	if !g.identify(visit, text, a) {
+	if !g.identify(rc, text, resp) {
 		return nil
 	}
-	if err := g.authorize(ctx, visit, a); err != nil || a.Status != 0 {
+	if err := g.authorize(ctx, rc, resp); err != nil || resp.Status != 0 {
 		return err
 	}
-	a.session = visit.session
-	if visit.isPlaylist {
-		return g.servePlaylist(ctx, visit, a)
+	resp.session = rc.session
+	if rc.isPlaylist {
+		return g.servePlaylist(ctx, rc, resp)
 	}
-	return g.serveMedia(ctx, visit, a)
+	return g.serveMedia(ctx, rc, resp)
 }
 
 // identify says who the viewer is, by his ticket or else by his credentials. Who shows neither is refused here, before
 // anything is looked up.
-func (g *Gateway) identify(v *visit, ticket string, a *Answer) bool {
-	r := v.target.route
-	if v.underTicket && !r.carriesInPath() {
-		a.refuse(http.StatusForbidden, "tickets of this route do not stand in the path")
+func (g *Gateway) identify(rc *requestContext, ticket string, resp *Response) bool {
+	r := rc.target.route
+	if rc.isTicketInPath && !r.acceptsTicketInPath() {
+		resp.refuse(http.StatusForbidden, "tickets of this route do not stand in the path")
 		return false
 	}
-	if !v.underTicket {
-		ticket = ticketElsewhere(&v.target, v.view, &g.o.Config.Tickets)
+	if !rc.isTicketInPath {
+		ticket = ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets)
 	}
-	if ticket != "" || v.underTicket {
-		v.claims, v.byTicket = g.verify(ticket, &v.target)
+	if ticket != "" || rc.isTicketInPath {
+		rc.claims, rc.hasTicket = g.verify(ticket, &rc.target)
 	}
 	switch {
-	case v.byTicket:
-		v.id = v.claims.id
-		v.credentials = g.credentialsBesideTicket(v)
+	case rc.hasTicket:
+		rc.id = rc.claims.id
+		rc.credentials = g.credentialsBesideTicket(rc)
 		return true
-	case v.underTicket:
-		a.refuse(http.StatusForbidden, "the ticket is not one of ours for this channel")
+	case rc.isTicketInPath:
+		resp.refuse(http.StatusForbidden, "the ticket is not one of ours for this channel")
 		return false
-	case !v.mayOpen():
-		a.refuse(http.StatusForbidden, "no ticket; only playlists open sessions")
-		return false
-	}
-	v.credentials = credentialsOf(&v.target, v.view, v.view.Query, g.o.Config.Tickets.QueryParameter)
-	if name := r.missing(&v.credentials); name != "" {
-		a.refuse(http.StatusForbidden, "the credential "+name+" is missing")
+	case !rc.canOpenSession():
+		resp.refuse(http.StatusForbidden, "no ticket; only playlists open sessions")
 		return false
 	}
-	v.id = g.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, 0)
+	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.QueryParameter)
+	if name := r.missing(&rc.credentials); name != "" {
+		resp.refuse(http.StatusForbidden, "the credential "+name+" is missing")
+		return false
+	}
+	rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer, 0)
 	return true
 }
 
-// mayOpen reports whether credentials count for what the viewer asks for.
-func (v *visit) mayOpen() bool {
-	return v.target.opens && (v.isPlaylist || v.target.route.config.CredentialsEverywhere)
+// canOpenSession reports whether credentials count for what the viewer asks for.
+func (rc *requestContext) canOpenSession() bool {
+	return rc.target.opensSession && (rc.isPlaylist || rc.target.route.config.CredentialsEverywhere)
 }
 
 // verify reads a ticket for the target. Places of a route may overlap, as "/live/{user}/{password}/{channel}.m3u8" and
 // "/live/{channel}/*" do: then the ticket tells which one is meant.
-func (g *Gateway) verify(ticket string, t *target) (claims, bool) {
-	for here, more := *t, true; more; more = here.nextPlace() {
-		if c, ok := g.ring.verify(ticket, scope{here.route.name, here.channel}); ok {
+func (g *Gateway) verify(ticket string, t *target) (ticketClaims, bool) {
+	for here, more := *t, true; more; more = here.nextMapping() {
+		if c, ok := g.signer.verify(ticket, ticketScope{here.route.name, here.channel}); ok {
 			*t = here
 			return c, true
 		}
 	}
-	return claims{}, false
+	return ticketClaims{}, false
 }
 
 // credentialsBesideTicket are what a viewer with a ticket shows as well: enough to ask a backend about him, or none.
 // What a playlist listed is the origin's, though it may look like a credential.
-func (g *Gateway) credentialsBesideTicket(v *visit) backends.Credentials {
-	if !v.mayOpen() {
+func (g *Gateway) credentialsBesideTicket(rc *requestContext) backends.Credentials {
+	if !rc.canOpenSession() {
 		return backends.Credentials{}
 	}
-	query := v.view.Query
+	query := rc.request.Query
 	if query != "" {
-		query = withoutPairs(query, g.originQuery(v, v.target.originPath()))
+		query = withoutPairs(query, g.originQuery(rc, rc.target.originPath()))
 	}
-	c := credentialsOf(&v.target, v.view, query, g.o.Config.Tickets.QueryParameter)
-	if v.target.route.missing(&c) != "" {
+	c := credentialsOf(&rc.target, rc.request, query, g.options.Config.Tickets.QueryParameter)
+	if rc.target.route.missing(&c) != "" {
 		return backends.Credentials{}
 	}
 	return c
@@ -258,90 +261,99 @@ func (g *Gateway) credentialsBesideTicket(v *visit) backends.Credentials {
 
 // authorize reads the decision on the viewer, opening his session if nobody has. The answer's status stays zero if he may
 // have what he asked for.
-func (g *Gateway) authorize(ctx context.Context, v *visit, a *Answer) error {
-	d, err := g.decision(ctx, v)
+func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Response) error {
+	d, err := g.findOrOpenSession(ctx, rc)
 	if err != nil {
-		return g.undecided(err, a)
+		return g.rejectUnopened(err, resp)
 	}
-	prefix := prefixOf(v.who.address)
-	if !v.session.Admit(prefix, v.now, g.o.MaxAddresses) {
-		if v.credentials.IsEmpty() {
-			a.refuse(http.StatusForbidden, "the ticket is used from too many addresses; credentials are needed")
+	prefix := networkPrefix(rc.viewer.address)
+	if !rc.session.Admit(prefix, rc.now, g.options.MaxAddresses) {
+		if rc.credentials.IsEmpty() {
+			resp.refuse(http.StatusForbidden, "the ticket is used from too many addresses; credentials are needed")
 			return nil
 		}
 		// The excess viewer is a session of his own, with a ticket of his own.
-		v.id = g.identifier.sessionID(&v.target, &v.credentials, v.view, v.who, prefix)
-		v.claims, v.byTicket, v.underTicket = claims{}, false, false
-		if !v.mayOpen() && g.o.Sessions.Find(v.id) == nil {
-			a.refuse(http.StatusForbidden, "used from too many addresses; only playlists open sessions")
+		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer, prefix)
+		rc.claims, rc.hasTicket, rc.isTicketInPath = ticketClaims{}, false, false
+		if !rc.canOpenSession() && g.options.Sessions.Find(rc.id) == nil {
+			resp.refuse(http.StatusForbidden, "used from too many addresses; only playlists open sessions")
 			return nil
 		}
-		if d, err = g.decision(ctx, v); err != nil {
-			return g.undecided(err, a)
+		if d, err = g.findOrOpenSession(ctx, rc); err != nil {
+			return g.rejectUnopened(err, resp)
 		}
-		v.session.Admit(prefix, v.now, g.o.MaxAddresses)
+		rc.session.Admit(prefix, rc.now, g.options.MaxAddresses)
 	}
-	v.session.Seen(v.now, v.isPlaylist)
-	if !a.decided(d, v.isPlaylist, g.o.RetryAfter) {
+	rc.session.Seen(rc.now, rc.isPlaylist)
+	if !resp.applyDecision(d, rc.isPlaylist, g.options.RetryAfter) {
 		return nil
 	}
-	if v.claims.IsZero() {
-		v.claims = claims{id: v.id, Ticket: v.session.Ticket()}
+	if rc.claims.IsZero() {
+		rc.claims = ticketClaims{id: rc.id, Ticket: rc.session.Ticket()}
 	}
 	return nil
 }
 
-// decision finds the viewer's session and what it stands on.
-func (g *Gateway) decision(ctx context.Context, v *visit) (*backends.Decision, error) {
+// findOrOpenSession finds the viewer's session and what it stands on.
+func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*backends.Decision, error) {
 	// A viewer without ticket and credentials is one that a backend decides on by his address.
-	known := !v.credentials.IsEmpty() || v.claims.IsZero()
-	v.session = g.o.Sessions.Find(v.id)
-	if v.session != nil {
-		d := v.session.Decision()
+	known := !rc.credentials.IsEmpty() || rc.claims.IsZero()
+	rc.session = g.options.Sessions.Find(rc.id)
+	if rc.session != nil {
+		d := rc.session.Decision()
 		// A session known by its ticket alone can be asked about once credentials turn up.
 		if d != nil && (d.Source != backends.FromTicket || !known) {
 			return d, nil
 		}
 	}
-	s, err := g.o.Sessions.Open(ctx, session.OpenRequest{
-		Request:        g.question(v),
+	s, err := g.options.Sessions.Open(ctx, session.OpenRequest{
+		Request:        g.newBackendRequest(rc),
 		HasCredentials: known,
-		Ticket:         v.claims.Ticket,
-		ExtraLifetime:  v.target.route.margin(),
+		Ticket:         rc.claims.Ticket,
+		ExtraLifetime:  rc.target.route.extraLifetime(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	v.session = s
+	rc.session = s
 	return s.Decision(), nil
 }
 
-// question is what a backend would be asked about the viewer.
-func (g *Gateway) question(v *visit) *backends.Request {
-	t := &v.target
+// newBackendRequest is what a backend would be asked about the viewer.
+func (g *Gateway) newBackendRequest(rc *requestContext) *backends.Request {
+	t := &rc.target
 	return &backends.Request{
-		Session: v.id,
-		Route:   t.route.name, Channel: t.channel, Backend: v.backend(),
-		Query: v.credentials.Query, Headers: v.credentials.Headers,
-		Device: v.device(),
-		Path:   t.path, Scheme: v.who.scheme, Host: v.who.host, Address: v.who.address,
-		UserAgent: v.view.Header.Get("User-Agent"), Referer: v.view.Header.Get("Referer"),
+		Session: rc.id,
+		Route:   t.route.name, Channel: t.channel, Backend: rc.backend(),
+		Query: rc.credentials.Query, Headers: rc.credentials.Headers,
+		Device: rc.device(),
+		Path:   t.path, Scheme: rc.viewer.scheme, Host: rc.viewer.host, Address: rc.viewer.address,
+		UserAgent: rc.request.Header.Get("User-Agent"), Referer: rc.request.Header.Get("Referer"),
 	}
+}
+
+// backend is who decides on the viewer.
+func (rc *requestContext) backend() string {
+	c := &rc.target.route.config
+	if rc.request.isPublish {
+		return c.Edge.PublishBackend
+	}
+	return c.Backend
 }
 
 // device is what the viewer shows of what the route tells a user's devices apart by, each part behind its length, so that
 // no two devices read the same.
-func (v *visit) device() string {
-	names := v.target.route.config.DeviceFields
+func (rc *requestContext) device() string {
+	names := rc.target.route.config.DeviceFields
 	if len(names) == 0 {
 		return ""
 	}
 	var parts []byte
 	shown := false
 	for _, name := range names {
-		value := backends.UnescapeQuery(parameter(v.view.Query, name))
+		value := backends.UnescapeQuery(parameter(rc.request.Query, name))
 		if value == "" {
-			value = v.view.Header.Get(name)
+			value = rc.request.Header.Get(name)
 		}
 		shown = shown || value != ""
 		parts = backends.AppendField(parts, value)
@@ -352,11 +364,11 @@ func (v *visit) device() string {
 	return string(parts)
 }
 
-// undecided answers a viewer whose session could not be opened. If he went away himself there is nothing to answer.
-func (g *Gateway) undecided(err error, a *Answer) error {
+// rejectUnopened answers a viewer whose session could not be opened. If he went away himself there is nothing to answer.
+func (g *Gateway) rejectUnopened(err error, resp *Response) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	a.comeBack(g.o.RetryAfter, err.Error())
+	resp.retryLater(g.options.RetryAfter, err.Error())
 	return nil
 }

@@ -50,10 +50,10 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 	noTicket := refusal{403, "no ticket; only playlists open sessions"}
 	badTicket := refusal{403, "the ticket is not one of ours for this channel"}
 	noRoute := refusal{404, "no route for this path and host"}
-	dirty := refusal{400, unclean}
-	mint := func(g *gate, c claims, route, channel string) string {
+	dirty := refusal{400, uncleanPath}
+	mint := func(g *gate, c ticketClaims, route, channel string) string {
 		c.Opened = time.Unix(1_790_000_000, 0)
-		return g.ring.mint(c, scope{route, channel})
+		return g.signer.sign(c, ticketScope{route, channel})
 	}
 	const play = "/play/{channel}/*"
 	id := backends.SessionID{7}
@@ -70,35 +70,37 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 		"no ticket where one stands":    {nil, at("/~/play/a001/index.m3u8?token=1"), nil, badTicket},
 		"an invented one, on playlists": {nil, at("/~x/play/a001/index.m3u8?token=1"), nil, badTicket},
 		"a forged ticket": {nil, func(g *gate) string {
-			text := mint(g, claims{id: id}, play, "a001")
+			text := mint(g, ticketClaims{id: id}, play, "a001")
 			return "/~" + text[:len(text)-1] + string(text[len(text)-1]^1) + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a truncated ticket": {nil, func(g *gate) string {
-			text := mint(g, claims{id: id}, play, "a001")
+			text := mint(g, ticketClaims{id: id}, play, "a001")
 			return "/~" + text[:len(text)-4] + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket of a foreign key": {nil, func(*gate) string {
-			foreign := newKeyring([]backends.Key{{ID: "a", Secret: "somebody else's secret"}})
-			return "/~" + foreign.mint(claims{id: id}, scope{play, "a001"}) + "/play/a001/seg-17.ts"
+			foreign := newTicketSigner([]backends.Key{{ID: "a", Secret: "somebody else's secret"}})
+			return "/~" + foreign.sign(ticketClaims{id: id}, ticketScope{play, "a001"}) + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket for another channel": {nil, func(g *gate) string {
-			return "/~" + mint(g, claims{id: id}, play, "a002") + "/play/a001/seg-17.ts"
+			return "/~" + mint(g, ticketClaims{id: id}, play, "a002") + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket for another route": {nil, func(g *gate) string {
-			return "/~" + mint(g, claims{id: id}, "/vod/{channel}/*", "a001") + "/play/a001/seg-17.ts"
+			return "/~" + mint(g, ticketClaims{id: id}, "/vod/{channel}/*", "a001") + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket below a ticket": {nil, func(g *gate) string {
-			text := "/~" + mint(g, claims{id: id}, play, "a001")
+			text := "/~" + mint(g, ticketClaims{id: id}, play, "a001")
 			return text + text + "/play/a001/seg-17.ts"
 		}, nil, noRoute},
 		"a ticket in the path of a route that carries it elsewhere": {
 			func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery },
-			func(g *gate) string { return "/~" + mint(g, claims{id: id}, play, "a001") + "/play/a001/seg-17.ts" },
+			func(g *gate) string {
+				return "/~" + mint(g, ticketClaims{id: id}, play, "a001") + "/play/a001/seg-17.ts"
+			},
 			nil,
 			refusal{403, "tickets of this route do not stand in the path"},
 		},
 		"a ticket in the query of a route that carries it in the path": {nil, func(g *gate) string {
-			return "/play/a001/seg-17.ts?ticket=" + mint(g, claims{id: id}, play, "a001")
+			return "/play/a001/seg-17.ts?ticket=" + mint(g, ticketClaims{id: id}, play, "a001")
 		}, nil, noTicket},
 		"a bad ticket in the query, nothing else": {
 			func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery }, at("/play/a001/seg-17.ts?ticket=x"), nil, noTicket,
@@ -123,7 +125,7 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 			func(c *Config) {
 				c.Routes[0] = RouteConfig{
 					Path: "/live/{user}/{channel}.m3u8", Origin: "o", Backend: "b",
-					Media: []PlaceConfig{{Path: "/media/{channel}/*"}},
+					Media: []PathMappingConfig{{Path: "/media/{channel}/*"}},
 				}
 			},
 			at("/media/a001/index.m3u8?token=1"), nil, noTicket,
@@ -147,8 +149,8 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, tc.edit)
-			if g.o.Config.Routes[0].TicketIn == hls.TicketInCookie {
-				g.o.Config.CORS.AllowedOrigins = []string{"*"}
+			if g.options.Config.Routes[0].TicketIn == hls.TicketInCookie {
+				g.options.Config.CORS.AllowedOrigins = []string{"*"}
 			}
 			g.wantRefused(t, tc.want, http.MethodGet, tc.path(g), tc.fields...)
 			g.wantRefused(t, refusal{tc.want.Status, ""}, http.MethodHead, tc.path(g), tc.fields...)
@@ -441,8 +443,8 @@ func TestAnErrorPageIsNoPlaylist(t *testing.T) {
 func TestAnOverloadedOriginAsksTheViewerToComeBack(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
-	var a Answer
-	err := g.originFailed(fmt.Errorf("fetch: %w", backends.NewOverload("fetch.max_waiting", 1)), &visit{}, &a)
+	var a Response
+	err := g.originFailed(fmt.Errorf("fetch: %w", backends.NewOverload("fetch.max_waiting", 1)), &requestContext{}, &a)
 	if err != nil || a.Status != 503 || !slices.Contains(a.Fields(), Field{"Retry-After", "2"}) ||
 		!strings.Contains(string(a.Body), "fetch.max_waiting=1") {
 		t.Errorf("got %v, %d %q %v; want 503 that names the setting", err, a.Status, a.Body, a.Fields())
@@ -531,7 +533,7 @@ func TestABackendHearsWhatTheViewerSaidAndNothingThatHeInvented(t *testing.T) {
 	if got.Address.String() != "203.0.113.7" || got.Session.IsZero() || !arrived[0].HasCredentials {
 		t.Errorf("address %v, session %v, credentials %v", got.Address, got.Session, arrived[0].HasCredentials)
 	}
-	if q, err := g.Question(&View{
+	if q, err := g.BackendRequest(&Request{
 		Path: got.Path, Query: "token=a%2Bb&token=2", Host: "tv.example.com", Scheme: "https", Peer: got.Address,
 		Header: http.Header{"Authorization": {"Basic x"}},
 	}, ""); err != nil || q.Session != got.Session {
@@ -543,12 +545,12 @@ func TestAQuestionThatWouldNotBeAskedSaysWhy(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
 	for path, want := range map[string]string{
-		"/play/a001/../x.m3u8":  unclean,
+		"/play/a001/../x.m3u8":  uncleanPath,
 		"/vod/a001/index.m3u8":  "no route for this path and host",
 		"/play/a001/seg-17.ts":  "only playlists open sessions; anything else is refused without asking",
 		"/play/a001/index.m3u8": "the credential token is missing, so the viewer is refused without asking",
 	} {
-		if q, err := g.Question(&View{Path: path, Header: http.Header{}}, ""); err == nil || err.Error() != want {
+		if q, err := g.BackendRequest(&Request{Path: path, Header: http.Header{}}, ""); err == nil || err.Error() != want {
 			t.Errorf("Question(%s): got %v %v, want %q", path, q, err, want)
 		}
 	}

@@ -17,15 +17,15 @@ import (
 // identityDomain keeps the hash of a session id apart from any other use of the same secret.
 const identityDomain = "usher session 1"
 
-// identifier makes session ids. It is safe for concurrent use.
-type identifier struct {
-	macs      sync.Pool
-	playbacks playbacks
+// sessionHasher makes session ids. It is safe for concurrent use.
+type sessionHasher struct {
+	macs        sync.Pool
+	playbackIDs playbackIDs
 }
 
-func newIdentifier(secret backends.Secret) *identifier {
+func newSessionHasher(secret backends.Secret) *sessionHasher {
 	key := []byte(secret.Reveal())
-	i := &identifier{playbacks: newPlaybacks()}
+	i := &sessionHasher{playbackIDs: newPlaybackIDs()}
 	i.macs.New = func() any { return &identityMAC{hash: hmac.New(sha256.New, key)} }
 	return i
 }
@@ -38,42 +38,42 @@ type identityMAC struct {
 
 // sessionID is the same on every node for the same viewer. apart, if not zero, is the address prefix of a viewer who is
 // told apart from a crowd that uses the same credentials.
-func (i *identifier) sessionID(t *target, c *backends.Credentials, v *View, who client, apart uint64) backends.SessionID {
+func (i *sessionHasher) sessionID(t *target, c *backends.Credentials, req *Request, viewer client, apart uint64) backends.SessionID {
 	m, _ := i.macs.Get().(*identityMAC)
 	defer i.macs.Put(m)
 	m.in = append(m.in[:0], identityDomain...)
 	m.in = backends.AppendField(m.in, t.route.name)
 	m.in = backends.AppendField(m.in, t.channel)
 	m.in = c.AppendCanonical(m.in)
-	if v.publishes {
+	if req.isPublish {
 		m.in = backends.AppendField(m.in, "publish")
 	}
-	m.in = i.appendFacts(m.in, t, c, v, who)
+	m.in = i.appendIdentityFields(m.in, t, c, req, viewer)
 	m.in = binary.BigEndian.AppendUint64(m.in, apart)
 	m.hash.Reset()
 	m.hash.Write(m.in)
 	return backends.SessionID(m.hash.Sum(m.sum[:0])[:16])
 }
 
-// appendFacts adds what the route tells viewers apart by beside their credentials. A viewer without any is told apart by
+// appendIdentityFields adds what the route tells viewers apart by beside their credentials. A viewer without any is told apart by
 // his address and player, since a backend can have decided on nothing else.
-func (i *identifier) appendFacts(in []byte, t *target, c *backends.Credentials, v *View, who client) []byte {
-	agent := v.Header.Get("User-Agent")
-	facts := t.route.byFacts
-	if facts.edgeSession && v.edgeSession != "" {
-		in = backends.AppendField(append(in, 'e'), v.edgeSession)
+func (i *sessionHasher) appendIdentityFields(in []byte, t *target, c *backends.Credentials, req *Request, viewer client) []byte {
+	agent := req.Header.Get("User-Agent")
+	facts := t.route.identity
+	if facts.edgeSession && req.edgeSession != "" {
+		in = backends.AppendField(append(in, 'e'), req.edgeSession)
 	}
 	if c.IsEmpty() {
-		in = backends.AppendField(in, who.address.String())
+		in = backends.AppendField(in, viewer.address.String())
 		return backends.AppendField(in, agent)
 	}
 	if facts.playback {
-		if p := v.Header.Get("X-Playback-Session-Id"); p != "" && i.playbacks.admit(in, p, time.Now()) {
+		if p := req.Header.Get("X-Playback-Session-Id"); p != "" && i.playbackIDs.accept(in, p, time.Now()) {
 			return backends.AppendField(append(in, 'p'), p)
 		}
 	}
 	if facts.address {
-		in = binary.BigEndian.AppendUint64(append(in, 'a'), prefixOf(who.address))
+		in = binary.BigEndian.AppendUint64(append(in, 'a'), networkPrefix(viewer.address))
 	}
 	if facts.agent {
 		in = backends.AppendField(append(in, 'u'), agent)
@@ -85,14 +85,14 @@ const (
 	// maxPlaybacks is how many X-Playback-Session-Id values count for the same credentials: a client chooses the
 	// value, so without a bound one viewer could open sessions at will.
 	maxPlaybacks = 8
-	// playbackMemory is how long a value counts against that bound.
-	playbackMemory = time.Hour
+	// playbackTTL is how long a value counts against that bound.
+	playbackTTL = time.Hour
 	// maxPlaybackOwners bounds the memory of them all.
 	maxPlaybackOwners = 100_000
 )
 
-// playbacks remembers which playback ids came with which credentials.
-type playbacks struct {
+// playbackIDs remembers which playback ids came with which credentials.
+type playbackIDs struct {
 	seed   maphash.Seed
 	owners *otter.Cache[uint64, *playbackSet]
 }
@@ -102,15 +102,15 @@ type playbackSet struct {
 	seen map[uint64]time.Time
 }
 
-func newPlaybacks() playbacks {
-	return playbacks{seed: maphash.MakeSeed(), owners: otter.Must(&otter.Options[uint64, *playbackSet]{
+func newPlaybackIDs() playbackIDs {
+	return playbackIDs{seed: maphash.MakeSeed(), owners: otter.Must(&otter.Options[uint64, *playbackSet]{
 		MaximumSize:      maxPlaybackOwners,
-		ExpiryCalculator: otter.ExpiryAccessing[uint64, *playbackSet](playbackMemory),
+		ExpiryCalculator: otter.ExpiryAccessing[uint64, *playbackSet](playbackTTL),
 	})}
 }
 
-// admit reports whether the value is one of the few that count for its owner.
-func (p *playbacks) admit(owner []byte, value string, now time.Time) bool {
+// accept reports whether the value is one of the few that count for its owner.
+func (p *playbackIDs) accept(owner []byte, value string, now time.Time) bool {
 	set, _ := p.owners.ComputeIfAbsent(maphash.Bytes(p.seed, owner), func() (*playbackSet, bool) {
 		return &playbackSet{seen: make(map[uint64]time.Time)}, false
 	})
@@ -119,7 +119,7 @@ func (p *playbacks) admit(owner []byte, value string, now time.Time) bool {
 	key := maphash.String(p.seed, value)
 	if _, known := set.seen[key]; !known && len(set.seen) >= maxPlaybacks {
 		for k, at := range set.seen {
-			if now.Sub(at) > playbackMemory {
+			if now.Sub(at) > playbackTTL {
 				delete(set.seen, k)
 			}
 		}

@@ -15,10 +15,10 @@ import (
 	"usher/backends"
 )
 
-func newTestIdentifier(t testing.TB) *identifier {
+func newTestIdentifier(t testing.TB) *sessionHasher {
 	t.Helper()
-	i := newIdentifier("an identity secret")
-	t.Cleanup(func() { i.playbacks.owners.StopAllGoroutines() })
+	i := newSessionHasher("an identity secret")
+	t.Cleanup(func() { i.playbackIDs.owners.StopAllGoroutines() })
 	return i
 }
 
@@ -44,12 +44,12 @@ func somebody() asking {
 
 func (a asking) id(t testing.TB) backends.SessionID {
 	t.Helper()
-	i := newIdentifier(a.secret)
-	defer i.playbacks.owners.StopAllGoroutines()
+	i := newSessionHasher(a.secret)
+	defer i.playbackIDs.owners.StopAllGoroutines()
 	return a.idBy(t, i)
 }
 
-func (a asking) idBy(t testing.TB, i *identifier) backends.SessionID {
+func (a asking) idBy(t testing.TB, i *sessionHasher) backends.SessionID {
 	t.Helper()
 	r, err := newRoute(a.route, nil)
 	if err != nil {
@@ -63,7 +63,7 @@ func (a asking) idBy(t testing.TB, i *identifier) backends.SessionID {
 	h.Set("User-Agent", a.agent)
 	h.Set("X-Playback-Session-Id", a.playback)
 	h.Set("X-Token", a.header)
-	v := View{Path: a.path, Query: a.query, Header: h}
+	v := Request{Path: a.path, Query: a.query, Header: h}
 	c := credentialsOf(&found, &v, v.Query, "ticket")
 	return i.sessionID(&found, &c, &v, client{address: netip.MustParseAddr(a.address)}, a.apart)
 }
@@ -121,7 +121,7 @@ func TestWhateverTellsViewersApartTellsSessionsApart(t *testing.T) {
 		"an escaped ampersand":   {func(a *asking) { a.query = "a=1&b=2" }, func(a *asking) { a.query = "a=1%26b=2" }},
 		"an escaped equals sign": {func(a *asking) { a.query = "a=b=c" }, func(a *asking) { a.query = "a%3Db=c" }},
 		"a credential's header":  {func(a *asking) { a.route.CredentialHeaders = []string{"x-token"} }, func(a *asking) { a.header = "secret" }},
-		"who is told apart":      {nil, func(a *asking) { a.apart = prefixOf(netip.MustParseAddr("192.0.2.7")) }},
+		"who is told apart":      {nil, func(a *asking) { a.apart = networkPrefix(netip.MustParseAddr("192.0.2.7")) }},
 		"a network":              {identity("address"), func(a *asking) { a.address = "192.0.3.7" }},
 		"a player":               {identity("user_agent"), func(a *asking) { a.agent = "hls.js" }},
 		"a playback":             {identity("playback_session"), func(a *asking) { a.playback = "P2" }},
@@ -193,18 +193,18 @@ func TestAClientCannotOpenSessionsAtWillByPlaybackIDs(t *testing.T) {
 
 func TestPlaybackIDsAreForgottenAfterTheirTime(t *testing.T) {
 	t.Parallel()
-	p := newPlaybacks()
+	p := newPlaybackIDs()
 	t.Cleanup(func() { p.owners.StopAllGoroutines() })
 	now := time.Now()
 	for n := range maxPlaybacks {
-		if !p.admit([]byte("owner"), fmt.Sprint(n), now) {
+		if !p.accept([]byte("owner"), fmt.Sprint(n), now) {
 			t.Fatalf("playback %d does not count", n)
 		}
 	}
-	if p.admit([]byte("owner"), "late", now.Add(playbackMemory)) {
+	if p.accept([]byte("owner"), "late", now.Add(playbackTTL)) {
 		t.Error("one too many counts")
 	}
-	if !p.admit([]byte("owner"), "late", now.Add(playbackMemory+1)) {
+	if !p.accept([]byte("owner"), "late", now.Add(playbackTTL+1)) {
 		t.Error("one does not count although the others are gone")
 	}
 }
@@ -258,7 +258,7 @@ func TestCredentialsAreWhatTheRouteNames(t *testing.T) {
 				t.Fatalf("route: %v", err)
 			}
 			found, _ := findTarget([]*route{r}, "", tc.path)
-			got := credentialsOf(&found, &View{Query: tc.query, Header: tc.header}, tc.query, "ticket")
+			got := credentialsOf(&found, &Request{Query: tc.query, Header: tc.header}, tc.query, "ticket")
 			if diff := cmp.Diff(tc.want, got.Query); diff != "" {
 				t.Errorf("query (-want +got):\n%s", diff)
 			}
@@ -361,7 +361,7 @@ func TestACookieIsFoundByItsWholeName(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := cookie(tc.field, "usher_ticket"); got != tc.want {
+			if got := cookieValue(tc.field, "usher_ticket"); got != tc.want {
 				t.Errorf("cookie(%q): got %q, want %q", tc.field, got, tc.want)
 			}
 		})
@@ -404,7 +404,7 @@ func BenchmarkSessionID(b *testing.B) {
 	i := newTestIdentifier(b)
 	r, _ := newRoute(a.route, nil)
 	found, _ := findTarget([]*route{r}, "", a.path)
-	v := View{Path: a.path, Query: a.query, Header: http.Header{"User-Agent": {a.agent}}}
+	v := Request{Path: a.path, Query: a.query, Header: http.Header{"User-Agent": {a.agent}}}
 	c := credentialsOf(&found, &v, v.Query, "ticket")
 	b.ReportAllocs()
 	for b.Loop() {
@@ -416,7 +416,7 @@ func TestADeviceIsWhatTheRouteTellsDevicesApartBy(t *testing.T) {
 	t.Parallel()
 	show := func(names []string, query string, header http.Header) string {
 		r := &route{config: RouteConfig{DeviceFields: names}}
-		return (&visit{view: &View{Query: query, Header: header}, target: target{route: r}}).device()
+		return (&requestContext{request: &Request{Query: query, Header: header}, target: target{route: r}}).device()
 	}
 	box := http.Header{"X-Serial": {"7"}}
 	same := map[string][2]string{

@@ -69,7 +69,7 @@ func TestAHundredIdenticalBlockingReloadsAreOneForTheOrigin(t *testing.T) {
 		})
 	}
 	<-arrived
-	waitFor(t, "all others share the one request", func() bool { return g.o.Origins["o"].Stats().Coalesced == viewers-1 })
+	waitFor(t, "all others share the one request", func() bool { return g.options.Origins["o"].Stats().Coalesced == viewers-1 })
 	close(release)
 	all.Wait()
 	if asked := g.site.asked(); len(asked) != 1 {

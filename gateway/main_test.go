@@ -339,7 +339,7 @@ func (g *gate) ticket(t testing.TB, channel string) string {
 	g.room.mu.Lock()
 	g.room.sessions[id] = s
 	g.room.mu.Unlock()
-	return g.ring.mint(claims{id: id, Ticket: tk}, scope{g.routes[0].name, channel})
+	return g.signer.sign(ticketClaims{id: id, Ticket: tk}, ticketScope{g.routes[0].name, channel})
 }
 
 // WaitFor waits for a fact.

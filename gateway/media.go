@@ -10,53 +10,53 @@ import (
 )
 
 // serveMedia answers with a segment, part, key or init section.
-func (g *Gateway) serveMedia(ctx context.Context, v *visit, a *Answer) error {
-	t := &v.target
+func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Response) error {
+	t := &rc.target
 	path := t.originPath()
-	h := v.view.Header
+	h := rc.request.Header
 	s, err := t.route.origin.Media(ctx, origin.Request{
 		Path:            path,
-		Query:           g.originQuery(v, path),
-		Head:            v.view.Method == http.MethodHead,
+		Query:           g.originQuery(rc, path),
+		Head:            rc.request.Method == http.MethodHead,
 		Range:           h.Get("Range"),
 		IfRange:         h.Get("If-Range"),
 		IfNoneMatch:     h.Get("If-None-Match"),
 		IfModifiedSince: h.Get("If-Modified-Since"),
 	})
 	if err != nil {
-		return g.originFailed(err, v, a)
+		return g.originFailed(err, rc, resp)
 	}
-	if v.session == nil && isPlaylistType(s.ContentType) {
+	if rc.session == nil && isPlaylistType(s.ContentType) {
 		_ = s.Close()
-		a.refuse(http.StatusForbidden, "a playlist by another name; only those that end in .m3u8 are served")
+		resp.refuse(http.StatusForbidden, "a playlist by another name; only those that end in .m3u8 are served")
 		return nil
 	}
-	a.Status = s.Status
-	a.set("Content-Type", mediaContentType(s.ContentType, path))
-	a.set("Last-Modified", s.LastModified)
-	a.set("Etag", s.ETag)
-	a.set("Cache-Control", s.CacheControl)
-	a.set("Content-Range", s.ContentRange)
-	if age := v.now.Sub(s.Fetched) / time.Second; age > 0 {
-		a.set("Age", strconv.FormatInt(int64(age), 10))
+	resp.Status = s.Status
+	resp.set("Content-Type", mediaContentType(s.ContentType, path))
+	resp.set("Last-Modified", s.LastModified)
+	resp.set("Etag", s.ETag)
+	resp.set("Cache-Control", s.CacheControl)
+	resp.set("Content-Range", s.ContentRange)
+	if age := rc.now.Sub(s.Fetched) / time.Second; age > 0 {
+		resp.set("Age", strconv.FormatInt(int64(age), 10))
 	}
 	if s.ContentLength >= 0 && s.Status != http.StatusNotModified {
-		a.set("Content-Length", strconv.FormatInt(s.ContentLength, 10))
-		a.set("Accept-Ranges", "bytes")
+		resp.set("Content-Length", strconv.FormatInt(s.ContentLength, 10))
+		resp.set("Accept-Ranges", "bytes")
 	}
-	a.send(s)
+	resp.setBody(s)
 	return nil
 }
 
-// send takes the body from the stream if it is all in memory, and else leaves that to who sends the answer.
-func (a *Answer) send(s origin.Stream) {
+// setBody takes the body from the stream if it is all in memory, and else leaves that to who sends the answer.
+func (resp *Response) setBody(s origin.Stream) {
 	if body, whole := s.Bytes(); whole {
-		a.Body = body
+		resp.Body = body
 		_ = s.Close()
 		return
 	}
-	a.stream = s
-	a.Stream = &a.stream
+	resp.stream = s
+	resp.Stream = &resp.stream
 }
 
 // mediaContentType is the origin's, or what the name says: a server must not have to guess by the bytes.

@@ -15,8 +15,8 @@ import (
 	"usher/gateway/hls"
 )
 
-// slowestViewer is the rate, in bytes a second, below which a viewer counts as stalled: no stream plays at it.
-const slowestViewer = 8 << 10
+// minViewerRate is the rate, in bytes a second, below which a viewer counts as stalled: no stream plays at it.
+const minViewerRate = 8 << 10
 
 // Handler serves a Gateway by net/http: the adapter for TLS and HTTP/2, and for plain HTTP.
 type Handler struct {
@@ -28,13 +28,13 @@ type Handler struct {
 
 // exchange is what one request takes. It is used again.
 type exchange struct {
-	view   View
-	answer Answer
+	request  Request
+	response Response
 }
 
 // NewHandler makes the adapter.
 func NewHandler(g *Gateway) *Handler {
-	h := &Handler{gateway: g, limits: g.o.Config.Limits}
+	h := &Handler{gateway: g, limits: g.options.Config.Limits}
 	h.exchanges.New = func() any { return new(exchange) }
 	return h
 }
@@ -43,61 +43,61 @@ func NewHandler(g *Gateway) *Handler {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e, _ := h.exchanges.Get().(*exchange)
 	defer func() {
-		e.answer.Reset()
-		e.view = View{}
+		e.response.Reset()
+		e.request = Request{}
 		h.exchanges.Put(e)
 	}()
-	a := &e.answer
+	resp := &e.response
 	if r.ContentLength != 0 {
-		h.withoutBody(w, r)
+		h.boundBody(w, r)
 	}
 	n := h.serving.Add(1)
 	defer h.serving.Add(-1)
-	v := &e.view
-	*v = viewOf(r)
+	req := &e.request
+	*req = newRequest(r)
 	switch {
 	case n > int64(h.limits.MaxConcurrentRequests):
-		h.gateway.cors(hls.TicketInPath, v, a)
+		h.gateway.setCORS(hls.TicketInPath, req, resp)
 		over := backends.NewOverload("limits.max_concurrent_requests", h.limits.MaxConcurrentRequests)
-		a.comeBack(time.Second, over.Error())
-		h.gateway.reword(v, a)
+		resp.retryLater(time.Second, over.Error())
+		h.gateway.encodeRefusal(req, resp)
 	case len(r.RequestURI) > int(h.limits.MaxURLSize):
-		h.gateway.cors(hls.TicketInPath, v, a)
-		a.refuse(http.StatusRequestURITooLong,
+		h.gateway.setCORS(hls.TicketInPath, req, resp)
+		resp.refuse(http.StatusRequestURITooLong,
 			fmt.Sprintf("the URL is longer than limits.max_url_size=%v", h.limits.MaxURLSize))
-		h.gateway.reword(v, a)
+		h.gateway.encodeRefusal(req, resp)
 	default:
-		if err := h.gateway.Serve(r.Context(), v, a); err != nil {
-			h.unanswered(r, v, a)
+		if err := h.gateway.Serve(r.Context(), req, resp); err != nil {
+			h.handleUnanswered(r, req, resp)
 		}
 	}
-	h.send(w, r, a)
+	h.send(w, r, resp)
 }
 
-// withoutBody answers before the body has come, which no player sends: one that trickles in must hold neither the answer
+// boundBody answers before the body has come, which no player sends: one that trickles in must hold neither the answer
 // nor the connection, whose next bytes would be the body's and no request. (A server-wide read timeout would end blocking
 // playlist reloads as well.)
-func (h *Handler) withoutBody(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) boundBody(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.limits.ReadTimeout))
 }
 
-// unanswered is for a request that ended before its answer: because the viewer left, or because we do.
-func (h *Handler) unanswered(r *http.Request, v *View, a *Answer) {
+// handleUnanswered is for a request that ended before its answer: because the viewer left, or because we do.
+func (h *Handler) handleUnanswered(r *http.Request, req *Request, resp *Response) {
 	if !errors.Is(context.Cause(r.Context()), errDraining) {
 		panic(http.ErrAbortHandler) // to return would be to answer 200
 	}
-	a.Reset()
-	h.gateway.cors(hls.TicketInPath, v, a)
-	a.comeBack(time.Second, "draining")
-	h.gateway.reword(v, a)
+	resp.Reset()
+	h.gateway.setCORS(hls.TicketInPath, req, resp)
+	resp.retryLater(time.Second, "draining")
+	h.gateway.encodeRefusal(req, resp)
 }
 
-// viewOf shows a net/http request to the gateway.
-func viewOf(r *http.Request) View {
-	v := View{
+// newRequest shows a net/http request to the gateway.
+func newRequest(r *http.Request) Request {
+	v := Request{
 		Method: r.Method, Scheme: "http", Host: r.Host, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
 		Header: r.Header,
 	}
@@ -114,8 +114,8 @@ func viewOf(r *http.Request) View {
 }
 
 // send writes the answer. All field values share one array, since a slice each would be an allocation each.
-func (h *Handler) send(w http.ResponseWriter, r *http.Request, a *Answer) {
-	header, fields := w.Header(), a.Fields()
+func (h *Handler) send(w http.ResponseWriter, r *http.Request, resp *Response) {
+	header, fields := w.Header(), resp.Fields()
 	values := make([]string, len(fields))
 	for i, f := range fields {
 		values[i] = f.Value
@@ -125,63 +125,63 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, a *Answer) {
 		}
 		header[f.Name] = values[first : i+1 : i+1]
 	}
-	patience := http.NewResponseController(w)
-	if a.Stream != nil {
-		h.relay(w, patience, a)
+	controller := http.NewResponseController(w)
+	if resp.Stream != nil {
+		h.relay(w, controller, resp)
 		return
 	}
-	h.allow(patience, len(a.Body))
-	w.WriteHeader(a.Status)
-	if r.Method == http.MethodHead || len(a.Body) == 0 {
+	h.extendWriteDeadline(controller, len(resp.Body))
+	w.WriteHeader(resp.Status)
+	if r.Method == http.MethodHead || len(resp.Body) == 0 {
 		return
 	}
-	n, _ := w.Write(a.Body) // a viewer who left is no error of ours
-	a.Sent(int64(n))
+	n, _ := w.Write(resp.Body) // a viewer who left is no error of ours
+	resp.Sent(int64(n))
 }
 
 // relay passes a body on as it arrives. What has come is flushed whenever there is nothing more to wait for, so that a
 // part reaches the viewer while the origin still makes it.
-func (h *Handler) relay(w http.ResponseWriter, patience *http.ResponseController, a *Answer) {
-	defer func() { _ = a.Stream.Close() }()
-	w.WriteHeader(a.Status)
+func (h *Handler) relay(w http.ResponseWriter, controller *http.ResponseController, resp *Response) {
+	defer func() { _ = resp.Stream.Close() }()
+	w.WriteHeader(resp.Status)
 	for {
-		if !a.Stream.Ready() {
-			if patience.Flush() != nil {
+		if !resp.Stream.Ready() {
+			if controller.Flush() != nil {
 				return
 			}
 			// The wait for the origin is not the viewer's; HTTP/2 would end his stream in the midst of it.
-			_ = patience.SetWriteDeadline(time.Time{})
+			_ = controller.SetWriteDeadline(time.Time{})
 		}
-		data, err := a.Stream.Next()
+		data, err := resp.Stream.Next()
 		if err != nil {
-			if brokenOff(err) {
+			if isTruncated(err) {
 				panic(http.ErrAbortHandler) // so that the viewer sees a broken transfer and not a short body
 			}
 			return
 		}
-		h.allow(patience, len(data))
+		h.extendWriteDeadline(controller, len(data))
 		n, err := w.Write(data)
-		a.Sent(int64(n))
+		resp.Sent(int64(n))
 		if err != nil {
 			return
 		}
 	}
 }
 
-// allow gives the viewer the time to take n bytes.
-func (h *Handler) allow(patience *http.ResponseController, n int) {
+// extendWriteDeadline gives the viewer the time to take n bytes.
+func (h *Handler) extendWriteDeadline(controller *http.ResponseController, n int) {
 	// A writer that cannot set a deadline has none to set.
-	_ = patience.SetWriteDeadline(time.Now().Add(h.limits.WriteTimeout + time.Duration(n/slowestViewer)*time.Second))
+	_ = controller.SetWriteDeadline(time.Now().Add(h.limits.WriteTimeout + time.Duration(n/minViewerRate)*time.Second))
 }
 
-// brokenOff reports whether a body ended before its end.
-func brokenOff(err error) bool { return !errors.Is(err, io.EOF) }
+// isTruncated reports whether a body ended before its end.
+func isTruncated(err error) bool { return !errors.Is(err, io.EOF) }
 
 // errDraining is why requests in flight are cancelled at the end of a drain.
 var errDraining = errors.New("draining")
 
-// cancelLate gives requests a context that ends with the server's patience for them.
-func cancelLate() (context.Context, func()) {
+// newRequestsContext gives requests a context that ends with the server's patience for them.
+func newRequestsContext() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	return ctx, func() { cancel(errDraining) }
 }

@@ -253,7 +253,7 @@ func newBubble(t *testing.T, edit func(*Config), o originFunc) *bubble {
 	b.ticket = (&gate{Gateway: b.core, room: b.room}).ticket(t, "a001")
 	ctx, stop := context.WithCancel(context.Background())
 	b.stop = stop
-	server := NewServer(c, b.handler, b.core.o.Logger)
+	server := NewServer(c, b.handler, b.core.options.Logger)
 	go func() { b.ended <- server.Run(ctx, b.pipes) }()
 	t.Cleanup(func() {
 		stop()
@@ -333,8 +333,8 @@ func TestAViewerWhoStopsReadingIsCutOff(t *testing.T) {
 				for b.handler.serving.Load() > 0 {
 					pass(time.Second)
 				}
-				limits := b.core.o.Config.Limits
-				least, most := limits.WriteTimeout, limits.WriteTimeout+size/slowestViewer*time.Second+2*time.Second
+				limits := b.core.options.Config.Limits
+				least, most := limits.WriteTimeout, limits.WriteTimeout+size/minViewerRate*time.Second+2*time.Second
 				if took := time.Since(start); took < least || took > most {
 					t.Errorf("cut off after %v, want %v to %v", took, least, most)
 				}
@@ -350,7 +350,7 @@ func TestAViewerWhoLeavesIsNotAnswered(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	arrived, left := make(chan struct{}), make(chan error, 1)
-	g.handler.gateway.o.Sessions = &fakeSessions{
+	g.handler.gateway.options.Sessions = &fakeSessions{
 		find: func(backends.SessionID) Session { return nil },
 		open: func(ctx context.Context, _ session.OpenRequest) (Session, error) {
 			close(arrived)

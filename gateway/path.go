@@ -6,11 +6,11 @@ import (
 	"usher/gateway/hls"
 )
 
-// unclean is why a path that cleanPath refuses is refused.
-const unclean = "the path has dot segments, encoded slashes or letters, or control characters"
+// uncleanPath is why a path that isCleanPath refuses is refused.
+const uncleanPath = "the path has dot segments, encoded slashes or letters, or control characters"
 
-// cleanPath reports whether a path may be routed as it is. Players send no other.
-func cleanPath(path string) bool {
+// isCleanPath reports whether a path may be routed as it is. Players send no other.
+func isCleanPath(path string) bool {
 	segment := 0 // where the current one began
 	for i := 0; i <= len(path); i++ {
 		if i < len(path) {
@@ -18,7 +18,7 @@ func cleanPath(path string) bool {
 			case c < ' ' || c == 0x7f || c == '\\':
 				return false
 			case c == '%' && i+2 < len(path):
-				if !cleanEscape(path[i+1], path[i+2]) {
+				if !isCleanEscape(path[i+1], path[i+2]) {
 					return false
 				}
 			case c == '%':
@@ -28,7 +28,7 @@ func cleanPath(path string) bool {
 				continue
 			}
 		}
-		if dots(path[segment:i]) {
+		if isDotSegment(path[segment:i]) {
 			return false
 		}
 		segment = i + 1
@@ -36,15 +36,15 @@ func cleanPath(path string) bool {
 	return true
 }
 
-// dots reports whether a segment leads elsewhere, or does so for origins that cut parameters off first ("..;x").
-func dots(segment string) bool {
+// isDotSegment reports whether a segment leads elsewhere, or does so for origins that cut parameters off first ("..;x").
+func isDotSegment(segment string) bool {
 	return segment == "." || strings.HasPrefix(segment, "..") || strings.HasPrefix(segment, ".;")
 }
 
-// cleanEscape refuses the escapes that could make one path read as another: of a slash, a dot, a backslash, a percent
+// isCleanEscape refuses the escapes that could make one path read as another: of a slash, a dot, a backslash, a percent
 // sign or a control character, and of letters, digits, - and _, since a path in another spelling would miss the cache.
-func cleanEscape(high, low byte) bool {
-	h, l := unhex(high), unhex(low)
+func isCleanEscape(high, low byte) bool {
+	h, l := hexDigit(high), hexDigit(low)
 	if h < 0 || l < 0 {
 		return false
 	}
@@ -56,7 +56,7 @@ func cleanEscape(high, low byte) bool {
 	return true
 }
 
-func unhex(c byte) int {
+func hexDigit(c byte) int {
 	switch {
 	case '0' <= c && c <= '9':
 		return int(c - '0')
@@ -91,14 +91,14 @@ func cutPrefixFold(s, prefix string) (string, bool) {
 	return s, false
 }
 
-// ticketElsewhere is the ticket in the query or the cookie, by the route's carrying mode.
-func ticketElsewhere(t *target, v *View, c *TicketsConfig) string {
+// ticketInQueryOrCookie is the ticket in the query or the cookie, by the route's carrying mode.
+func ticketInQueryOrCookie(t *target, req *Request, c *TicketsConfig) string {
 	switch t.route.config.TicketIn {
 	case hls.TicketInQuery:
-		return parameter(v.Query, c.QueryParameter)
+		return parameter(req.Query, c.QueryParameter)
 	case hls.TicketInCookie:
-		for _, field := range v.Header.Values("Cookie") {
-			if ticket := cookie(field, c.CookieName); ticket != "" {
+		for _, field := range req.Header.Values("Cookie") {
+			if ticket := cookieValue(field, c.CookieName); ticket != "" {
 				return ticket
 			}
 		}
@@ -106,8 +106,8 @@ func ticketElsewhere(t *target, v *View, c *TicketsConfig) string {
 	return ""
 }
 
-// cookie is a cookie's value in a Cookie field, or "".
-func cookie(field, name string) string {
+// cookieValue is a cookie's value in a Cookie field, or "".
+func cookieValue(field, name string) string {
 	for pair := range strings.SplitSeq(field, ";") {
 		if n, value, found := strings.Cut(strings.TrimSpace(pair), "="); found && n == name {
 			return value

@@ -47,7 +47,7 @@ func TestOnlyCleanPathsAreRouted(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := cleanPath(tc.path); got != tc.want {
+			if got := isCleanPath(tc.path); got != tc.want {
 				t.Errorf("cleanPath(%q): got %v, want %v", tc.path, got, tc.want)
 			}
 		})

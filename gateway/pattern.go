@@ -57,7 +57,7 @@ func parsePath(text string) (*pattern, error) {
 		return nil, fmt.Errorf("%q must not begin with /~, where tickets stand", text)
 	}
 	for _, c := range text {
-		if neverInPath(c) {
+		if isNeverInPath(c) {
 			return nil, fmt.Errorf("%q: %q never stands in a path as it travels; write it escaped", text, string(c))
 		}
 	}
@@ -74,11 +74,13 @@ func parsePath(text string) (*pattern, error) {
 		}
 		rest = after
 	}
-	return p, p.check()
+	return p, p.validate()
 }
 
-// neverInPath reports whether a character is one that the path of a request never holds unescaped.
-func neverInPath(c rune) bool { return c <= ' ' || c >= 0x7f || strings.ContainsRune("\"#<>?\\^`|", c) }
+// isNeverInPath reports whether a character is one that the path of a request never holds unescaped.
+func isNeverInPath(c rune) bool {
+	return c <= ' ' || c >= 0x7f || strings.ContainsRune("\"#<>?\\^`|", c)
+}
 
 // nextPart cuts a literal and the variable behind it off a pattern.
 func nextPart(text string) (literal, variable, rest string, err error) {
@@ -103,7 +105,7 @@ func nextPart(text string) (literal, variable, rest string, err error) {
 	return text[:i], variable, text[i+end+1:], nil
 }
 
-func (p *pattern) check() error {
+func (p *pattern) validate() error {
 	if len(p.names) > maxVariables {
 		return fmt.Errorf("%q has more than %d variables", p.text, maxVariables)
 	}

@@ -18,22 +18,22 @@ import (
 // playlistType is what a playlist is sent as if the origin says nothing that players know.
 const playlistType = "application/vnd.apple.mpegurl"
 
-// masterFreshness is how long a multivariant playlist is fresh: it hardly ever changes, but when an operator adds a
+// masterPlaylistFreshness is how long a multivariant playlist is fresh: it hardly ever changes, but when an operator adds a
 // variant he wants to see it.
-const masterFreshness = 5 * time.Second
+const masterPlaylistFreshness = 5 * time.Second
 
 // templateKey tells the rewritings of one playlist apart. path is empty where every URI is written path-absolute, so
 // that viewers with credentials in their path share one rewriting.
 type templateKey struct {
-	route       *route
-	path        string
-	underTicket bool
+	route          *route
+	path           string
+	isTicketInPath bool
 }
 
-func (v *visit) templateKey() templateKey {
-	k := templateKey{route: v.target.route, underTicket: v.underTicket}
-	if v.underTicket || !k.route.carriesInPath() {
-		k.path = v.target.path
+func (rc *requestContext) templateKey() templateKey {
+	k := templateKey{route: rc.target.route, isTicketInPath: rc.isTicketInPath}
+	if rc.isTicketInPath || !k.route.acceptsTicketInPath() {
+		k.path = rc.target.path
 	}
 	return k
 }
@@ -45,67 +45,67 @@ type rewriting struct {
 }
 
 // servePlaylist answers with the viewer's copy of the playlist.
-func (g *Gateway) servePlaylist(ctx context.Context, v *visit, a *Answer) error {
-	t := &v.target
+func (g *Gateway) servePlaylist(ctx context.Context, rc *requestContext, resp *Response) error {
+	t := &rc.target
 	path := t.originPath()
 	p, err := t.route.origin.Playlist(ctx, origin.Request{
 		Path:       path,
-		Query:      g.originQuery(v, path),
-		Directives: directives(v.view.Query),
+		Query:      g.originQuery(rc, path),
+		Directives: directives(rc.request.Query),
 		Freshness:  freshness,
 	})
 	if err != nil {
-		return g.originFailed(err, v, a)
+		return g.originFailed(err, rc, resp)
 	}
-	made, _ := p.Derive(v.templateKey(), func() any { return g.rewrite(v, p.Object, path) }).(*rewriting)
+	made, _ := p.Derive(rc.templateKey(), func() any { return g.rewrite(rc, p.Object, path) }).(*rewriting)
 	if made.err != nil {
-		g.o.Logger.Warn("origin sent what is no playlist", slog.String("route", t.route.name),
+		g.options.Logger.Warn("origin sent what is no playlist", slog.String("route", t.route.name),
 			slog.String("channel", t.channel), slog.Any("error", made.err))
-		a.refuse(http.StatusBadGateway, "the origin sent what is no playlist")
+		resp.refuse(http.StatusBadGateway, "the origin sent what is no playlist")
 		return nil
 	}
-	g.spell(v, made.Template, p.Object, a)
+	g.renderPlaylist(rc, made.Template, p.Object, resp)
 	return nil
 }
 
-// spell writes the viewer's copy into the answer.
-func (g *Gateway) spell(v *visit, tpl *hls.Template, o *origin.Object, a *Answer) {
-	carry := v.target.route.config.TicketIn
-	a.Status = http.StatusOK
+// renderPlaylist writes the viewer's copy into the answer.
+func (g *Gateway) renderPlaylist(rc *requestContext, tpl *hls.Template, o *origin.Object, resp *Response) {
+	carry := rc.target.route.config.TicketIn
+	resp.Status = http.StatusOK
 	if tpl.IsStatic() {
-		a.Body = tpl.Body()
+		resp.Body = tpl.Body()
 	} else {
-		ticket := g.ring.mint(v.claims, scope{v.target.route.name, v.target.channel})
-		a.Body = tpl.Append(make([]byte, 0, tpl.Size(len(ticket))), ticket)
+		ticket := g.signer.sign(rc.claims, ticketScope{rc.target.route.name, rc.target.channel})
+		resp.Body = tpl.Append(make([]byte, 0, tpl.Size(len(ticket))), ticket)
 	}
-	a.set("Content-Type", playlistContentType(o.ContentType))
-	a.set("Content-Length", strconv.Itoa(len(a.Body)))
-	a.set("Cache-Control", "no-store")
+	resp.set("Content-Type", playlistContentType(o.ContentType))
+	resp.set("Content-Length", strconv.Itoa(len(resp.Body)))
+	resp.set("Cache-Control", "no-store")
 	if carry == hls.TicketInCookie {
-		g.setCookies(v, a)
+		g.setCookies(rc, resp)
 	}
 }
 
 // rewrite scans a playlist once for all viewers of a route.
-func (g *Gateway) rewrite(v *visit, o *origin.Object, originPath string) *rewriting {
-	t := &v.target
+func (g *Gateway) rewrite(rc *requestContext, o *origin.Object, originPath string) *rewriting {
+	t := &rc.target
 	base := o.FinalURL
 	if base == "" {
-		base = t.route.sources[0] + t.route.prefix + originPath
+		base = t.route.originHosts[0] + t.route.originPrefix + originPath
 	}
 	tpl, err := hls.Parse(o.Body, hls.Options{
 		Origin:         base,
 		Path:           t.path,
 		TicketIn:       t.route.config.TicketIn,
-		UnderTicket:    v.underTicket,
-		QueryParameter: g.o.Config.Tickets.QueryParameter,
+		UnderTicket:    rc.isTicketInPath,
+		QueryParameter: g.options.Config.Tickets.QueryParameter,
 		Locate:         func(ref string) (string, bool) { return g.locate(t.route, ref) },
-		SameOrigin:     t.route.sameOrigin,
+		SameOrigin:     t.route.isSameOrigin,
 	})
 	if err != nil {
 		return &rewriting{err: err}
 	}
-	g.listed.note(t.route, t.channel, tpl)
+	g.listed.record(t.route, t.channel, tpl)
 	return &rewriting{Template: tpl}
 }
 
@@ -113,9 +113,9 @@ func (g *Gateway) rewrite(v *visit, o *origin.Object, originPath string) *rewrit
 // wrong when it names media that no place of its route serves.
 func (g *Gateway) locate(r *route, ref string) (string, bool) {
 	path, found := r.locate(ref)
-	if !found && !r.unplaced.Swap(true) {
+	if !found && !r.hasWarnedUnmapped.Swap(true) {
 		named, _, _ := strings.Cut(ref, "?")
-		g.o.Logger.Warn("a playlist names what no place of its route serves, so players will be refused it; "+
+		g.options.Logger.Warn("a playlist names what no place of its route serves, so players will be refused it; "+
 			"add a pattern for it to the route's media", slog.String("route", r.name), slog.String("path", named))
 	}
 	return path, found
@@ -141,7 +141,7 @@ func freshness(body []byte) (fresh, stale time.Duration) {
 	case err != nil:
 		return 0, 0
 	case info.IsMultivariant:
-		return masterFreshness, time.Minute
+		return masterPlaylistFreshness, time.Minute
 	case info.PartTarget > 0 && !info.HasEndList:
 		return info.PartTarget / 2, 3 * info.TargetDuration
 	default:
@@ -183,45 +183,45 @@ func knownDirective(pair string) bool {
 // setCookies carries the ticket to everything that the channel's playlists may list, one cookie for each place of the
 // route: cookies of two channels must not meet. Browsers keep a Secure cookie only from HTTPS, and send one to a player
 // on another site only if it is SameSite=None and Partitioned.
-func (g *Gateway) setCookies(v *visit, a *Answer) {
-	t := &v.target
+func (g *Gateway) setCookies(rc *requestContext, resp *Response) {
+	t := &rc.target
 	c := http.Cookie{
-		Name: g.o.Config.Tickets.CookieName, HttpOnly: true,
-		Value:  g.ring.mint(v.claims, scope{t.route.name, t.channel}),
-		MaxAge: int(g.o.Config.Tickets.ReviveMaxAge / time.Second),
+		Name: g.options.Config.Tickets.CookieName, HttpOnly: true,
+		Value:  g.signer.sign(rc.claims, ticketScope{t.route.name, t.channel}),
+		MaxAge: int(g.options.Config.Tickets.ReviveMaxAge / time.Second),
 	}
-	if v.who.scheme == "https" {
+	if rc.viewer.scheme == "https" {
 		c.Secure, c.SameSite, c.Partitioned = true, http.SameSiteNoneMode, true
 	}
-	for i := range t.route.places {
+	for i := range t.route.mappings {
 		// A place that needs more than the path tells is one that the viewer came from.
-		if path, ok := t.route.places[i].viewer.folder(t.place.viewer, t.match); ok {
+		if path, ok := t.route.mappings[i].viewer.folder(t.mapping.viewer, t.match); ok {
 			c.Path = path
-			a.set("Set-Cookie", c.String())
+			resp.set("Set-Cookie", c.String())
 		}
 	}
 }
 
 // originFailed answers when the origin did not: what it says of a missing thing is passed on, everything else is its
 // trouble and not the viewer's. The origin refusing us is no refusal of the viewer.
-func (g *Gateway) originFailed(err error, v *visit, a *Answer) error {
+func (g *Gateway) originFailed(err error, rc *requestContext, resp *Response) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
 	var status *origin.StatusError
 	switch {
 	case errors.As(err, &status) && status.Missing():
-		a.refuse(status.Status, "the origin has no such thing")
+		resp.refuse(status.Status, "the origin has no such thing")
 	case errors.Is(err, origin.ErrPath):
-		a.refuse(http.StatusNotFound, "no such path on the origin")
+		resp.refuse(http.StatusNotFound, "no such path on the origin")
 	case backends.IsOverload(err), errors.Is(err, origin.ErrClosed):
-		a.comeBack(g.o.RetryAfter, err.Error())
+		resp.retryLater(g.options.RetryAfter, err.Error())
 	case errors.Is(err, context.DeadlineExceeded):
-		a.refuse(http.StatusGatewayTimeout, "the origin did not answer in time")
+		resp.refuse(http.StatusGatewayTimeout, "the origin did not answer in time")
 	default:
-		g.o.Logger.Debug("origin failed", slog.String("route", v.target.route.name),
-			slog.String("channel", v.target.channel), slog.Any("error", err))
-		a.refuse(http.StatusBadGateway, "the origin failed")
+		g.options.Logger.Debug("origin failed", slog.String("route", rc.target.route.name),
+			slog.String("channel", rc.target.channel), slog.Any("error", err))
+		resp.refuse(http.StatusBadGateway, "the origin failed")
 	}
 	return nil
 }

@@ -82,8 +82,8 @@ func watchTwoHours(t *testing.T, carry hls.TicketTransport) {
 // ask is a viewer's request without a network: the playlist and the cookie that came with it.
 func ask(t *testing.T, e *Gateway, path, query string) (body, cookie string) {
 	t.Helper()
-	var a Answer
-	v := View{
+	var a Response
+	v := Request{
 		Method: http.MethodGet, Scheme: "https", Host: "tv.example.com", Path: path, Query: query,
 		Peer: netip.MustParseAddr("192.0.2.7"), Header: http.Header{},
 	}

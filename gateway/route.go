@@ -8,38 +8,40 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
+	"usher/gateway/edge"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 )
 
 // route is one kind of path that viewers ask for, ready for use.
 type route struct {
-	name    string
-	config  RouteConfig
-	places  []place // the first one opens sessions
-	door    *door   // where an edge asks; nil: the route serves media
-	hosts   []string
-	origin  *origin.Origin
-	sources []string // scheme://host of the origin's addresses, lower case
-	prefix  string   // of the origin's address, before every path on it
-	byFacts identityFacts
-	// unplaced: a playlist of the route has named what no place of it serves.
-	unplaced atomic.Bool
+	name         string
+	config       RouteConfig
+	mappings     []pathMapping  // the first one opens sessions
+	endpoint     *edge.Endpoint // where an edge asks; nil: the route serves media
+	hosts        []string
+	origin       *origin.Origin
+	originHosts  []string // scheme://host of the origin's addresses, lower case
+	originPrefix string   // of the origin's address, before every path on it
+	identity     identityFields
+	// hasWarnedUnmapped: a playlist of the route has named what no place of it serves.
+	hasWarnedUnmapped atomic.Bool
 }
 
-// place is a pattern for viewers' paths with what it stands for on the origin.
-type place struct {
+// pathMapping is a pattern for viewers' paths with what it stands for on the origin.
+type pathMapping struct {
 	viewer, origin *pattern
 	same           bool
 }
 
-// identityFacts are what tells sessions apart beside credentials.
-type identityFacts struct{ address, agent, playback, edgeSession bool }
+// identityFields are what tells sessions apart beside credentials.
+type identityFields struct{ address, agent, playback, edgeSession bool }
 
 // newRoute compiles a route. Errors begin with the key within the route.
 func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
-	r := &route{name: c.name(), config: c, origin: o, byFacts: identityFacts{
+	r := &route{name: c.name(), config: c, origin: o, identity: identityFields{
 		address:  slices.Contains(c.IdentityFields, identityAddress),
 		agent:    slices.Contains(c.IdentityFields, identityAgent),
 		playback: slices.Contains(c.IdentityFields, identityPlayback),
@@ -54,50 +56,50 @@ func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 		r.config.CredentialHeaders = append(r.config.CredentialHeaders, http.CanonicalHeaderKey(h))
 	}
 	if c.Edge != nil {
-		return r, r.openDoor()
+		return r, r.addEndpoint()
 	}
-	main, err := newPlace(PlaceConfig{Path: c.Path, OriginPath: c.OriginPath})
+	main, err := newPathMapping(PathMappingConfig{Path: c.Path, OriginPath: c.OriginPath})
 	if err != nil {
 		return nil, err
 	}
-	r.places = append(r.places, main)
+	r.mappings = append(r.mappings, main)
 	for i, m := range c.Media {
-		p, err := newPlace(m)
+		p, err := newPathMapping(m)
 		if err != nil {
 			return nil, fmt.Errorf("media[%d].%w", i, err)
 		}
-		r.places = append(r.places, p)
+		r.mappings = append(r.mappings, p)
 	}
 	return r, nil
 }
 
-func newPlace(c PlaceConfig) (place, error) {
+func newPathMapping(c PathMappingConfig) (pathMapping, error) {
 	viewer, err := parsePattern(c.Path)
 	if err != nil {
-		return place{}, fmt.Errorf("path: %w", err)
+		return pathMapping{}, fmt.Errorf("path: %w", err)
 	}
 	if c.OriginPath == "" || c.OriginPath == c.Path {
-		return place{viewer: viewer, origin: viewer, same: true}, nil
+		return pathMapping{viewer: viewer, origin: viewer, same: true}, nil
 	}
 	there, err := parsePattern(c.OriginPath)
 	if err != nil {
-		return place{}, fmt.Errorf("origin_path: %w", err)
+		return pathMapping{}, fmt.Errorf("origin_path: %w", err)
 	}
 	for _, name := range there.names {
 		if viewer.index(name) < 0 {
-			return place{}, fmt.Errorf("origin_path: {%s} is not in path %q", name, c.Path)
+			return pathMapping{}, fmt.Errorf("origin_path: {%s} is not in path %q", name, c.Path)
 		}
 	}
-	return place{viewer: viewer, origin: there}, nil
+	return pathMapping{viewer: viewer, origin: there}, nil
 }
 
-// setSources notes the origin's addresses, for telling its absolute URIs from foreign ones.
-func (r *route) setSources(urls []*url.URL) {
+// setOriginHosts notes the origin's addresses, for telling its absolute URIs from foreign ones.
+func (r *route) setOriginHosts(urls []*url.URL) {
 	for _, u := range urls {
-		r.sources = append(r.sources, strings.ToLower(u.Scheme+"://"+hostPort(u.Scheme, u.Host)))
+		r.originHosts = append(r.originHosts, strings.ToLower(u.Scheme+"://"+hostPort(u.Scheme, u.Host)))
 	}
 	if len(urls) > 0 {
-		r.prefix = strings.TrimSuffix(urls[0].EscapedPath(), "/")
+		r.originPrefix = strings.TrimSuffix(urls[0].EscapedPath(), "/")
 	}
 }
 
@@ -110,9 +112,9 @@ func hostPort(scheme, host string) string {
 	return host
 }
 
-// sameOrigin reports whether an absolute URI leads to the route's origin.
-func (r *route) sameOrigin(scheme, host string) bool {
-	return slices.Contains(r.sources, scheme+"://"+hostPort(scheme, host))
+// isSameOrigin reports whether an absolute URI leads to the route's origin.
+func (r *route) isSameOrigin(scheme, host string) bool {
+	return slices.Contains(r.originHosts, scheme+"://"+hostPort(scheme, host))
 }
 
 // servesHost reports whether the route is for that host, given as the Host header field.
@@ -128,25 +130,25 @@ func (r *route) servesHost(host string) bool {
 
 // target is a path that a route serves.
 type target struct {
-	route   *route
-	place   *place
-	index   int  // of the place in the route
-	opens   bool // the place is one at which credentials count
-	match   match
-	channel string
-	path    string // the viewer's, without ticket
+	route        *route
+	mapping      *pathMapping
+	index        int  // of the place in the route
+	opensSession bool // the place is one at which credentials count
+	match        match
+	channel      string
+	path         string // the viewer's, without ticket
 }
 
-// nextPlace moves on to the next place of the route that serves the path too, if there is one.
-func (t *target) nextPlace() bool { return t.at(t.route, t.index+1) }
+// nextMapping moves on to the next place of the route that serves the path too, if there is one.
+func (t *target) nextMapping() bool { return t.matchFrom(t.route, t.index+1) }
 
-// at looks for the first place of the route, from the index on, that serves the path.
-func (t *target) at(r *route, index int) bool {
-	for i := index; i < len(r.places); i++ {
-		p := &r.places[i]
+// matchFrom looks for the first place of the route, from the index on, that serves the path.
+func (t *target) matchFrom(r *route, index int) bool {
+	for i := index; i < len(r.mappings); i++ {
+		p := &r.mappings[i]
 		if m, ok := p.viewer.match(t.path); ok {
 			*t = target{
-				route: r, place: p, index: i, opens: i == 0, match: m, path: t.path,
+				route: r, mapping: p, index: i, opensSession: i == 0, match: m, path: t.path,
 				channel: unescape(p.viewer.value(m, channelVariable)),
 			}
 			return true
@@ -155,15 +157,68 @@ func (t *target) at(r *route, index int) bool {
 	return false
 }
 
+// addEndpoint completes a route at which an edge asks. Errors begin with the key within the route.
+func (r *route) addEndpoint() error {
+	c := r.config.Edge
+	r.endpoint = edge.NewEndpoint(c, r.config.Path)
+	if r.endpoint.Matching() == edge.MatchByCookie {
+		r.config.TicketIn = hls.TicketInCookie
+	}
+	if c.Dialect != edge.Envoy {
+		at, err := parsePath(r.config.Path)
+		if err != nil {
+			return fmt.Errorf("path: %w", err)
+		}
+		if len(at.names) > 1 || len(at.names) == 1 && at.names[0] != restVariable {
+			return fmt.Errorf("path: %q is where the edge asks, so only a * at its end may vary", r.config.Path)
+		}
+	}
+	viewer, err := parsePath("/*")
+	if c.ViewerPath != "" {
+		viewer, err = parsePattern(c.ViewerPath)
+	}
+	if err != nil {
+		return fmt.Errorf("edge.viewer_path: %w", err)
+	}
+	r.mappings = []pathMapping{{viewer: viewer, origin: viewer, same: true}}
+	return nil
+}
+
+// extraLifetime is how long the route's sessions outlast their validity; zero where it serves media itself.
+func (r *route) extraLifetime() time.Duration {
+	if r.endpoint == nil {
+		return 0
+	}
+	return r.config.Edge.ExtraLifetime
+}
+
+// edgeTarget is what a viewer wants at an edge. The channel is as the edge names it, else as the viewer's path does.
+func (r *route) edgeTarget(q *edge.CheckRequest) (target, bool) {
+	t := target{path: q.Path}
+	if t.path == "" {
+		t.path = "/"
+	}
+	if !r.servesHost(q.Host) || !t.matchFrom(r, 0) {
+		return target{}, false
+	}
+	switch {
+	case q.Channel != "":
+		t.channel = q.Channel
+	case r.config.Edge.ViewerPath == "":
+		t.channel = t.path
+	}
+	return t, true
+}
+
 // findTarget looks for the route of a path, escaped as it came. At the door of an edge the target is the route alone:
 // what a viewer wants there is to be read.
 func findTarget(routes []*route, host, path string) (target, bool) {
 	t := target{path: path}
 	for _, r := range routes {
 		switch {
-		case r.door != nil && r.door.isAt(path):
+		case r.endpoint != nil && r.endpoint.MatchesPath(path):
 			return target{route: r, path: path}, true
-		case r.door == nil && r.servesHost(host) && t.at(r, 0):
+		case r.endpoint == nil && r.servesHost(host) && t.matchFrom(r, 0):
 			return t, true
 		}
 	}
@@ -184,10 +239,10 @@ func unescape(s string) string {
 
 // originPath is the path on the origin.
 func (t *target) originPath() string {
-	if t.place.same {
+	if t.mapping.same {
 		return t.path
 	}
-	path, _ := t.place.origin.expand(t.place.viewer, t.match) // newPlace saw to the variables
+	path, _ := t.mapping.origin.expand(t.mapping.viewer, t.match) // newPathMapping saw to the variables
 	return path
 }
 
@@ -195,12 +250,12 @@ func (t *target) originPath() string {
 // the route serves it.
 func (r *route) locate(ref string) (string, bool) {
 	path, query, hasQuery := strings.Cut(ref, "?")
-	path, found := strings.CutPrefix(path, r.prefix)
+	path, found := strings.CutPrefix(path, r.originPrefix)
 	if !found {
 		return "", false
 	}
-	for i := range r.places {
-		p := &r.places[i]
+	for i := range r.mappings {
+		p := &r.mappings[i]
 		m, ok := p.origin.match(path)
 		if !ok {
 			continue
@@ -227,7 +282,7 @@ func hasSuffixFold(s, suffix string) bool {
 	return len(s) >= len(suffix) && strings.EqualFold(s[len(s)-len(suffix):], suffix)
 }
 
-// carriesInPath reports whether playlists below a ticket in the path are a thing of the route's.
-func (r *route) carriesInPath() bool {
+// acceptsTicketInPath reports whether playlists below a ticket in the path are a thing of the route's.
+func (r *route) acceptsTicketInPath() bool {
 	return r.config.TicketIn == hls.TicketInPath || r.config.TicketIn == hls.TicketInNone
 }

@@ -3,9 +3,11 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
+	"usher/gateway/edge"
 	"usher/gateway/hls"
 )
 
@@ -19,7 +21,7 @@ type RouteConfig struct {
 	// OriginPath is the path on the origin; empty: as the viewer's.
 	OriginPath string `yaml:"origin_path"`
 	// Media are further patterns at which the route's playlists may list media. They need a ticket, whatever they name.
-	Media []PlaceConfig `yaml:"media"`
+	Media []PathMappingConfig `yaml:"media"`
 	// Hosts are the host names that the route is for; empty: all.
 	Hosts   []string `yaml:"hosts"`
 	Origin  string   `yaml:"origin"`
@@ -47,16 +49,16 @@ type RouteConfig struct {
 	// CredentialsEverywhere lets credentials open a session on any URI, for players that put them on every one.
 	CredentialsEverywhere bool `yaml:"credentials_everywhere"`
 	// Edge makes the route one at which somebody else's media server asks whether a viewer may watch; nil: it serves media.
-	Edge *EdgeConfig `yaml:"edge"`
+	Edge *edge.Config `yaml:"edge"`
 }
 
-// PlaceConfig is a pattern for viewers' paths, and the path on the origin that it stands for; empty: the same.
-type PlaceConfig struct {
+// PathMappingConfig is a pattern for viewers' paths, and the path on the origin that it stands for; empty: the same.
+type PathMappingConfig struct {
 	Path       string `yaml:"path"`
 	OriginPath string `yaml:"origin_path"`
 }
 
-// Facts that may tell sessions apart, as RouteConfig.Identity spells them.
+// Facts that may tell sessions apart, as RouteConfig.IdentityFields spells them.
 const (
 	identityAddress  = "address"
 	identityAgent    = "user_agent"
@@ -79,9 +81,9 @@ func (c Config) validateRoute(key string, r RouteConfig, hasBackend func(string)
 		errs = append(errs, fmt.Errorf("%s.backend: %q is not among backends", key, r.Backend))
 	}
 	for i, f := range r.IdentityFields {
-		if !slices.Contains(r.identityFacts(), f) {
+		if !slices.Contains(r.knownIdentityFields(), f) {
 			errs = append(errs, fmt.Errorf("%s.identity_fields[%d]: %q is unknown; want one of %s", key, i, f,
-				strings.Join(r.identityFacts(), ", ")))
+				strings.Join(r.knownIdentityFields(), ", ")))
 		}
 	}
 	errs = append(errs, r.validateHosts(key), r.validateRequired(key), r.validateDevice(key))
@@ -128,6 +130,56 @@ func (r RouteConfig) validateDevice(key string) error {
 	return errors.Join(errs...)
 }
 
+// validateEdge names every setting that cannot work in a route at which an edge asks.
+func (r RouteConfig) validateEdge(key string, hasBackend func(string) bool) error {
+	errs := []error{r.Edge.Validate(key+".edge", hasBackend)}
+	wrong := func(bad bool, format string, args ...any) {
+		if bad {
+			errs = append(errs, fmt.Errorf(key+"."+format, args...))
+		}
+	}
+	d := r.Edge.Dialect
+	wrong(d == edge.Envoy && r.Path != "", "path: envoy asks at ext_authz.listen; leave it out")
+	wrong(d.KeepsSessions() && len(r.CredentialHeaders) > 0,
+		"credential_headers: %s passes none of a viewer's on", d)
+	wrong(d.KeepsSessions() && slices.Contains(r.IdentityFields, identityPlayback),
+		"identity_fields: %s: %s passes no header of a viewer's on", identityPlayback, d)
+	wrong(!d.KeepsSessions() && slices.Contains(r.IdentityFields, identityEdgeSession),
+		"identity_fields: %s: %s has no sessions of its own", identityEdgeSession, d)
+	for _, field := range []struct {
+		key string
+		set bool
+	}{
+		{"origin", r.Origin != ""},
+		{"origin_path", r.OriginPath != ""},
+		{"media", len(r.Media) > 0},
+		{"ticket_in", r.TicketIn != hls.TicketInPath},
+		{"forward_query", len(r.ForwardQuery) > 0},
+	} {
+		wrong(field.set, "%s: has no place beside edge, whose media server serves the media", field.key)
+	}
+	return errors.Join(errs...)
+}
+
+// validateEndpoints finds routes whose edges ask at one path in words of two kinds, of which only one could be understood.
+func (c Config) validateEndpoints() error {
+	var errs []error
+	for i, r := range c.Routes {
+		for j, other := range c.Routes[:i] {
+			if r.Edge == nil || other.Edge == nil || r.Path != other.Path || r.Edge.Dialect == other.Edge.Dialect {
+				continue
+			}
+			if slices.ContainsFunc(r.Edge.Networks, func(n netip.Prefix) bool {
+				return slices.ContainsFunc(other.Edge.Networks, n.Overlaps)
+			}) {
+				errs = append(errs, fmt.Errorf("routes[%d].path: %q is asked by the same networks in another dialect at routes[%d]",
+					i, r.Path, j))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // name is the route's name, by default its path.
 func (r RouteConfig) name() string {
 	switch {
@@ -148,8 +200,8 @@ func (r RouteConfig) viewerPath() string {
 	return r.Path
 }
 
-// identityFacts are the facts that may tell the route's sessions apart.
-func (r RouteConfig) identityFacts() []string {
+// knownIdentityFields are the facts that may tell the route's sessions apart.
+func (r RouteConfig) knownIdentityFields() []string {
 	facts := []string{identityAddress, identityAgent, identityPlayback}
 	if r.Edge != nil {
 		facts = append(facts, identityEdgeSession)

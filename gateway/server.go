@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// cancelEarly is how much before the end of drain.timeout the requests still in flight are cancelled, so that they can
+// cancelMargin is how much before the end of drain.timeout the requests still in flight are cancelled, so that they can
 // clean up within it.
-const cancelEarly = 500 * time.Millisecond
+const cancelMargin = 500 * time.Millisecond
 
 // Server is the life of the public listener.
 type Server struct {
@@ -39,7 +39,7 @@ func (s *Server) Ready() bool { return s.ready.Load() && !s.draining.Load() }
 // Run serves on the listener until ctx ends, then drains: readiness off, the drain delay, no new requests, the ones in
 // flight to their end or to the drain timeout. It returns nil after a clean drain. It closes the listener.
 func (s *Server) Run(ctx context.Context, listener net.Listener) error { //nolint:contextcheck // requests outlive ctx, which begins the drain
-	requests, cancelRequests := cancelLate()
+	requests, cancelRequests := newRequestsContext()
 	defer cancelRequests()
 	server := &http.Server{
 		Handler:           s.handler,
@@ -78,7 +78,7 @@ func (s *Server) drain(server *http.Server, cancelRequests func()) error {
 	s.logger.Info("draining: readiness is off", slog.Duration("delay", s.config.Drain.ReadinessDelay),
 		slog.Duration("timeout", s.config.Drain.Timeout))
 	time.Sleep(s.config.Drain.ReadinessDelay)
-	early := time.AfterFunc(max(0, s.config.Drain.Timeout-cancelEarly), cancelRequests)
+	early := time.AfterFunc(max(0, s.config.Drain.Timeout-cancelMargin), cancelRequests)
 	defer early.Stop()
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Drain.Timeout)
 	defer cancel()
@@ -100,14 +100,14 @@ type certificate struct {
 	config TLSConfig
 	logger *slog.Logger
 
-	mu      sync.Mutex
-	looked  time.Time
-	changed time.Time
-	pair    *tls.Certificate
+	mu         sync.Mutex
+	checkedAt  time.Time
+	modifiedAt time.Time
+	pair       *tls.Certificate
 }
 
-// certificateLook is how often a handshake looks whether the files changed.
-const certificateLook = 10 * time.Second
+// certificateCheckInterval is how often a handshake looks whether the files changed.
+const certificateCheckInterval = 10 * time.Second
 
 // Check reports why the certificate cannot be used; nil without one.
 func (c TLSConfig) Check() error {
@@ -124,18 +124,18 @@ func (c TLSConfig) Server(logger *slog.Logger) (*tls.Config, error) {
 		return nil, nil //nolint:nilnil // plain HTTP is no error
 	}
 	files := &certificate{config: c, logger: logger}
-	if _, err := files.get(nil); err != nil {
+	if _, err := files.current(nil); err != nil {
 		return nil, err
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: files.get}, nil
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: files.current}, nil
 }
 
-// get is the certificate to show. Files that cannot be read leave the old one in use.
-func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// current is the certificate to show. Files that cannot be read leave the old one in use.
+func (c *certificate) current(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := time.Now(); c.pair == nil || now.Sub(c.looked) >= certificateLook {
-		c.looked = now
+	if now := time.Now(); c.pair == nil || now.Sub(c.checkedAt) >= certificateCheckInterval {
+		c.checkedAt = now
 		if err := c.reload(); err != nil {
 			if c.pair == nil {
 				return nil, err
@@ -151,13 +151,13 @@ func (c *certificate) reload() error {
 	if err != nil {
 		return fmt.Errorf("tls.cert_file: %w", err)
 	}
-	if c.pair != nil && info.ModTime().Equal(c.changed) {
+	if c.pair != nil && info.ModTime().Equal(c.modifiedAt) {
 		return nil
 	}
 	pair, err := tls.LoadX509KeyPair(c.config.CertFile, c.config.KeyFile)
 	if err != nil {
 		return fmt.Errorf("tls.cert_file=%s, tls.key_file=%s: %w", c.config.CertFile, c.config.KeyFile, err)
 	}
-	c.pair, c.changed = &pair, info.ModTime()
+	c.pair, c.modifiedAt = &pair, info.ModTime()
 	return nil
 }

@@ -314,7 +314,7 @@ func TestHTTP2IsServedAndRenewedCertificatesAreTakenUp(t *testing.T) {
 		b, a, client := secureBubble(t, nil, func(r *http.Request) (*http.Response, error) {
 			return answerOf(r, int64(len(segment)), strings.NewReader(segment)), nil
 		})
-		files := b.core.o.Config.TLS
+		files := b.core.options.Config.TLS
 		serial := func() int64 {
 			t.Helper()
 			defer client.CloseIdleConnections()
@@ -341,7 +341,7 @@ func TestHTTP2IsServedAndRenewedCertificatesAreTakenUp(t *testing.T) {
 			{func() { _ = os.Remove(files.CertFile) }, 4},
 		} {
 			step.change()
-			pass(certificateLook)
+			pass(certificateCheckInterval)
 			if got := serial(); got != step.want {
 				t.Errorf("step %d: certificate %d, want %d", i, got, step.want)
 			}

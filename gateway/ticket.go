@@ -26,8 +26,8 @@ const (
 // ticketDomain keeps a ticket's MAC from being mistaken for any other use of the same secret.
 const ticketDomain = "usher ticket 1"
 
-// keyring signs and verifies tickets. It is safe for concurrent use.
-type keyring struct {
+// ticketSigner signs and verifies tickets. It is safe for concurrent use.
+type ticketSigner struct {
 	signing *ticketKey
 	keys    map[string]*ticketKey
 }
@@ -46,9 +46,9 @@ type ticketMAC struct {
 	raw  [ticketSize]byte
 }
 
-// newKeyring signs with the first key and verifies with all.
-func newKeyring(keys []backends.Key) *keyring {
-	ring := &keyring{keys: make(map[string]*ticketKey, len(keys))}
+// newTicketSigner signs with the first key and verifies with all.
+func newTicketSigner(keys []backends.Key) *ticketSigner {
+	ring := &ticketSigner{keys: make(map[string]*ticketKey, len(keys))}
 	for _, k := range keys {
 		key := &ticketKey{id: k.ID}
 		secret := []byte(k.Secret.Reveal())
@@ -61,18 +61,18 @@ func newKeyring(keys []backends.Key) *keyring {
 	return ring
 }
 
-// scope is what a ticket is good for.
-type scope struct{ route, channel string }
+// ticketScope is what a ticket is good for.
+type ticketScope struct{ route, channel string }
 
-// claims are what a verified ticket says.
-type claims struct {
+// ticketClaims are what a verified ticket says.
+type ticketClaims struct {
 	id backends.SessionID
 	session.Ticket
 }
 
-// mint writes the session's ticket. It is the same text whenever and wherever it is written, as long as the key is
+// sign writes the session's ticket. It is the same text whenever and wherever it is written, as long as the key is
 // there; if that was removed the signing key takes over.
-func (r *keyring) mint(c claims, s scope) string {
+func (r *ticketSigner) sign(c ticketClaims, s ticketScope) string {
 	key := r.keys[c.KeyID]
 	if key == nil {
 		key = r.signing
@@ -81,7 +81,7 @@ func (r *keyring) mint(c claims, s scope) string {
 	defer key.macs.Put(m)
 	copy(m.raw[:], c.id[:])
 	binary.BigEndian.PutUint32(m.raw[ticketIDSize:], uint32(c.Opened.Unix()))
-	sum := m.sign(key.id, s)
+	sum := m.compute(key.id, s)
 	copy(m.raw[ticketIDSize+4:], sum)
 	var text [ticketChars]byte
 	base64.RawURLEncoding.Encode(text[:], m.raw[:])
@@ -89,27 +89,27 @@ func (r *keyring) mint(c claims, s scope) string {
 }
 
 // verify reads a ticket and reports whether it is one of ours for that scope. It does not allocate.
-func (r *keyring) verify(text string, s scope) (claims, bool) {
+func (r *ticketSigner) verify(text string, s ticketScope) (ticketClaims, bool) {
 	id, body, found := strings.Cut(text, ".")
 	if !found || len(body) != ticketChars {
-		return claims{}, false
+		return ticketClaims{}, false
 	}
 	key := r.keys[id]
 	if key == nil {
-		return claims{}, false
+		return ticketClaims{}, false
 	}
 	m, _ := key.macs.Get().(*ticketMAC)
 	defer key.macs.Put(m)
 	m.in = append(m.in[:0], body...)
 	if n, err := base64.RawURLEncoding.Decode(m.raw[:], m.in); err != nil || n != ticketSize {
-		return claims{}, false
+		return ticketClaims{}, false
 	}
 	var given [ticketMACSize]byte
 	copy(given[:], m.raw[ticketIDSize+4:])
-	if !hmac.Equal(given[:], m.sign(key.id, s)) {
-		return claims{}, false
+	if !hmac.Equal(given[:], m.compute(key.id, s)) {
+		return ticketClaims{}, false
 	}
-	c := claims{Ticket: session.Ticket{
+	c := ticketClaims{Ticket: session.Ticket{
 		Opened: time.Unix(int64(binary.BigEndian.Uint32(m.raw[ticketIDSize:])), 0),
 		KeyID:  key.id,
 	}}
@@ -117,8 +117,8 @@ func (r *keyring) verify(text string, s scope) (claims, bool) {
 	return c, true
 }
 
-// sign is the MAC over the raw ticket's id and time, for that scope. The result is good until the next call.
-func (m *ticketMAC) sign(keyID string, s scope) []byte {
+// compute is the MAC over the raw ticket's id and time, for that scope. The result is good until the next call.
+func (m *ticketMAC) compute(keyID string, s ticketScope) []byte {
 	m.in = append(m.in[:0], ticketDomain...)
 	m.in = backends.AppendField(m.in, keyID)
 	m.in = backends.AppendField(m.in, s.route)

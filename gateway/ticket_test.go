@@ -10,20 +10,20 @@ import (
 	"usher/backends"
 )
 
-func ringOf(keys ...string) *keyring {
+func ringOf(keys ...string) *ticketSigner {
 	var all []backends.Key
 	for _, id := range keys {
 		all = append(all, backends.Key{ID: id, Secret: backends.Secret("the secret of key " + id)})
 	}
-	return newKeyring(all)
+	return newTicketSigner(all)
 }
 
-func someClaims() (claims, scope) {
-	c := claims{
+func someClaims() (ticketClaims, ticketScope) {
+	c := ticketClaims{
 		id:     backends.SessionID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 255},
 		Ticket: session.Ticket{Opened: time.Unix(1_790_000_000, 0), KeyID: "a"},
 	}
-	return c, scope{"/play/{channel}/*", "a001"}
+	return c, ticketScope{"/play/{channel}/*", "a001"}
 }
 
 func TestATicketSaysWhatItWasMintedFor(t *testing.T) {
@@ -40,7 +40,7 @@ func TestATicketSaysWhatItWasMintedFor(t *testing.T) {
 			t.Parallel()
 			c := c
 			c.Opened = opened
-			got, ok := ring.verify(ring.mint(c, s), s)
+			got, ok := ring.verify(ring.sign(c, s), s)
 			c.Opened = opened.Truncate(time.Second)
 			if !ok || got.id != c.id || got.KeyID != c.KeyID || !got.Opened.Equal(c.Opened) {
 				t.Errorf("verify: got %v %v, want %v", got, ok, c)
@@ -52,20 +52,20 @@ func TestATicketSaysWhatItWasMintedFor(t *testing.T) {
 func TestATicketIsTheSameTextWheneverAndWhereverItIsMinted(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
-	first := ringOf("a").mint(c, s)
-	for name, ring := range map[string]*keyring{
+	first := ringOf("a").sign(c, s)
+	for name, ring := range map[string]*ticketSigner{
 		"on another node":               ringOf("a"),
 		"after signing moved to b":      ringOf("b", "a"),
 		"where its key stands last":     ringOf("d", "c", "b", "a"),
-		"on a node that minted another": func() *keyring { r := ringOf("a"); r.mint(claims{}, scope{}); return r }(),
+		"on a node that minted another": func() *ticketSigner { r := ringOf("a"); r.sign(ticketClaims{}, ticketScope{}); return r }(),
 	} {
-		if got := ring.mint(c, s); got != first {
+		if got := ring.sign(c, s); got != first {
 			t.Errorf("%s: got %s, want %s", name, got, first)
 		}
 	}
 	later := c
 	later.Opened = c.Opened.Add(time.Second)
-	if ringOf("a").mint(later, s) == first {
+	if ringOf("a").sign(later, s) == first {
 		t.Error("a session opened later has the same ticket")
 	}
 }
@@ -74,25 +74,25 @@ func TestVerifyKnowsOursFromOthers(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
 	ring := ringOf("a", "b")
-	good := ring.mint(c, s)
+	good := ring.sign(c, s)
 	_, body, _ := strings.Cut(good, ".")
 	cases := map[string]struct {
-		ring  *keyring
+		ring  *ticketSigner
 		text  string
-		scope scope
+		scope ticketScope
 		want  bool
 	}{
 		"as it was minted":                      {ring, good, s, true},
 		"with a retired key":                    {ringOf("b", "a"), good, s, true},
 		"with a removed key":                    {ringOf("b"), good, s, false},
-		"with another secret of that id":        {newKeyring([]backends.Key{{ID: "a", Secret: "another secret here"}}), good, s, false},
+		"with another secret of that id":        {newTicketSigner([]backends.Key{{ID: "a", Secret: "another secret here"}}), good, s, false},
 		"with another key's id":                 {ring, "b." + body, s, false},
 		"with an unknown key's id":              {ring, "z." + body, s, false},
 		"without a key's id":                    {ring, "." + body, s, false},
 		"without its key and the dot":           {ring, body, s, false},
-		"for another route":                     {ring, good, scope{"/live/{channel}/*", s.channel}, false},
-		"for another channel":                   {ring, good, scope{s.route, "a002"}, false},
-		"with route and channel divided anew":   {ring, good, scope{s.route + "a", s.channel[1:]}, false},
+		"for another route":                     {ring, good, ticketScope{"/live/{channel}/*", s.channel}, false},
+		"for another channel":                   {ring, good, ticketScope{s.route, "a002"}, false},
+		"with route and channel divided anew":   {ring, good, ticketScope{s.route + "a", s.channel[1:]}, false},
 		"empty":                                 {ring, "", s, false},
 		"a dot alone":                           {ring, ".", s, false},
 		"one character short":                   {ring, good[:len(good)-1], s, false},
@@ -116,7 +116,7 @@ func TestVerifyKnowsOursFromOthers(t *testing.T) {
 			if ok != tc.want {
 				t.Errorf("verify(%q): got %v, want %v", tc.text, ok, tc.want)
 			}
-			if !ok && got != (claims{}) {
+			if !ok && got != (ticketClaims{}) {
 				t.Errorf("verify(%q): a refused ticket says %v", tc.text, got)
 			}
 		})
@@ -127,7 +127,7 @@ func TestATicketWithAnyBitFlippedIsRefused(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
 	ring := ringOf("a", "b")
-	good := ring.mint(c, s)
+	good := ring.sign(c, s)
 	for i := range len(good) {
 		for bit := range 8 {
 			flipped := []byte(good)
@@ -142,12 +142,12 @@ func TestATicketWithAnyBitFlippedIsRefused(t *testing.T) {
 func TestEveryTicketCharacterIsSafeInPathQueryAndCookie(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
-	ring := newKeyring([]backends.Key{{ID: "Key16letters9999", Secret: "a secret of some length"}})
+	ring := newTicketSigner([]backends.Key{{ID: "Key16letters9999", Secret: "a secret of some length"}})
 	c.KeyID = "Key16letters9999"
 	for n := range 256 {
 		c.id[3] = byte(n)
 		const safe = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
-		if got := ring.mint(c, s); strings.Trim(got, safe) != "" {
+		if got := ring.sign(c, s); strings.Trim(got, safe) != "" {
 			t.Fatalf("ticket %q: has a character that may be escaped on its way", got)
 		}
 	}
@@ -156,7 +156,7 @@ func TestEveryTicketCharacterIsSafeInPathQueryAndCookie(t *testing.T) {
 func TestAMACHasAtLeast96Bits(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
-	_, body, _ := strings.Cut(ringOf("a").mint(c, s), ".")
+	_, body, _ := strings.Cut(ringOf("a").sign(c, s), ".")
 	raw, err := base64.RawURLEncoding.DecodeString(body)
 	if err != nil {
 		t.Fatalf("decode: %v", err)
@@ -170,7 +170,7 @@ func TestASessionWhoseKeyIsGoneIsSignedAnew(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
 	ring := ringOf("b")
-	got, ok := ring.verify(ring.mint(c, s), s)
+	got, ok := ring.verify(ring.sign(c, s), s)
 	if !ok || got.KeyID != "b" || got.id != c.id {
 		t.Errorf("got %v %v, want the session signed by b", got, ok)
 	}
@@ -179,13 +179,13 @@ func TestASessionWhoseKeyIsGoneIsSignedAnew(t *testing.T) {
 func FuzzVerify(f *testing.F) {
 	c, s := someClaims()
 	ring := ringOf("a", "b")
-	good := ring.mint(c, s)
+	good := ring.sign(c, s)
 	for _, seed := range []string{good, "", ".", "a.", good[1:], good + "=", "b" + good[1:], strings.ToLower(good)} {
 		f.Add(seed, s.route, s.channel)
 	}
 	f.Fuzz(func(t *testing.T, text, route, channel string) {
-		got, ok := ring.verify(text, scope{route, channel})
-		if ok && ring.mint(got, scope{route, channel}) != text {
+		got, ok := ring.verify(text, ticketScope{route, channel})
+		if ok && ring.sign(got, ticketScope{route, channel}) != text {
 			t.Errorf("verify(%q): taken for ours, but %v is minted otherwise", text, got)
 		}
 		if ok && (text != good || route != s.route || channel != s.channel) {
@@ -197,7 +197,7 @@ func FuzzVerify(f *testing.F) {
 func BenchmarkVerify(b *testing.B) {
 	c, s := someClaims()
 	ring := ringOf("a")
-	good := ring.mint(c, s)
+	good := ring.sign(c, s)
 	for name, text := range map[string]string{"good": good, "forged": good[:len(good)-1] + "A", "foreign": "z" + good[1:]} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -213,6 +213,6 @@ func BenchmarkMint(b *testing.B) {
 	ring := ringOf("a")
 	b.ReportAllocs()
 	for b.Loop() {
-		ring.mint(c, s)
+		ring.sign(c, s)
 	}
 }

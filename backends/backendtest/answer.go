@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// giantHeader is more than any client reads of one.
+// giantHeader is larger, in bytes, than any client's limit for headers.
 const giantHeader = 1 << 20
 
-// answer is how one request fares: what was set when it came.
-type answer struct {
+// responder answers one request as the server was set when it arrived.
+type responder struct {
 	server  *Server
 	mode    Mode
 	since   time.Time
@@ -23,25 +23,25 @@ type answer struct {
 	dialect Dialect
 }
 
-func (a answer) give(w http.ResponseWriter, r *http.Request) {
+func (a responder) serve(w http.ResponseWriter, r *http.Request) {
 	switch a.mode.Kind {
 	case KindSlow:
-		if a.wait(r.Context(), a.mode.For) {
+		if a.await(r.Context(), a.mode.For) {
 			a.healthy(w, r)
 		}
 	case KindHang:
-		a.wait(r.Context(), 0)
+		a.await(r.Context(), 0)
 	case KindReset:
-		reset(w)
+		resetConnection(w)
 	case KindStatus:
 		a.status(w, a.mode.Status)
 	case KindGiantHeaders:
-		raw(w, "HTTP/1.1 200 OK\r\nX-Filler: "+strings.Repeat("x", giantHeader)+"\r\nContent-Length: 0\r\n\r\n")
+		sendRaw(w, "HTTP/1.1 200 OK\r\nX-Filler: "+strings.Repeat("x", giantHeader)+"\r\nContent-Length: 0\r\n\r\n")
 	case KindGarbage:
-		raw(w, "\x16\x03\x01 HELO "+r.URL.RawQuery+"\r\n\r\n")
+		sendRaw(w, "\x16\x03\x01 HELO "+r.URL.RawQuery+"\r\n\r\n")
 	case KindFlap:
 		if time.Since(a.since)/a.mode.For%2 == 1 {
-			reset(w)
+			resetConnection(w)
 			return
 		}
 		a.healthy(w, r)
@@ -55,14 +55,14 @@ func (a answer) give(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "1")
 		a.healthy(w, r)
 		_ = http.NewResponseController(w).Flush()
-		a.wait(r.Context(), 0)
+		a.await(r.Context(), 0)
 	default:
 		a.healthy(w, r)
 	}
 }
 
-// wait returns true after d, or false once the client or the server is gone; a d of zero never ends.
-func (a answer) wait(ctx context.Context, d time.Duration) bool {
+// await returns true after d. It aborts the answer if the client or the server ends first; a d of zero never ends.
+func (a responder) await(ctx context.Context, d time.Duration) bool {
 	var over <-chan time.Time
 	if d > 0 {
 		timer := time.NewTimer(d)
@@ -78,33 +78,33 @@ func (a answer) wait(ctx context.Context, d time.Duration) bool {
 	panic(http.ErrAbortHandler) // no answer at all, instead of an empty 200
 }
 
-func (a answer) healthy(w http.ResponseWriter, r *http.Request) {
+func (a responder) healthy(w http.ResponseWriter, r *http.Request) {
 	u, known := a.server.lookup(r.URL.Query().Get("token"))
 	if len(a.headers) > 0 {
-		w = overriding{w, a.headers}
+		w = headerOverride{w, a.headers}
 	}
 	a.dialect(w, r, u, known)
 }
 
-func (a answer) status(w http.ResponseWriter, status int) {
-	overriding{w, a.headers}.WriteHeader(status)
+func (a responder) status(w http.ResponseWriter, status int) {
+	headerOverride{w, a.headers}.WriteHeader(status)
 }
 
-// overriding sets headers over those of whoever writes the answer.
-type overriding struct {
+// headerOverride replaces headers of the answer when its status is written.
+type headerOverride struct {
 	http.ResponseWriter
 	headers http.Header
 }
 
-func (o overriding) WriteHeader(status int) {
+func (o headerOverride) WriteHeader(status int) {
 	maps.Copy(o.Header(), o.headers)
 	o.ResponseWriter.WriteHeader(status)
 }
 
 // Unwrap lets http.ResponseController reach the connection.
-func (o overriding) Unwrap() http.ResponseWriter { return o.ResponseWriter }
+func (o headerOverride) Unwrap() http.ResponseWriter { return o.ResponseWriter }
 
-// Astra answers as middlewares written for Astra do, with Flussonic's headers for what the user has.
+// Astra answers as middlewares for Astra do, with Flussonic's headers for the user's limits.
 func Astra(w http.ResponseWriter, _ *http.Request, u User, known bool) {
 	if !known {
 		w.WriteHeader(http.StatusForbidden)
@@ -123,8 +123,8 @@ func Astra(w http.ResponseWriter, _ *http.Request, u User, known bool) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// reset breaks the connection in the middle of a header.
-func reset(w http.ResponseWriter) {
+// resetConnection breaks the connection in the middle of a header.
+func resetConnection(w http.ResponseWriter) {
 	hijack(w, func(conn net.Conn) {
 		_, _ = fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nX-Session-Name: al")
 		if tcp, ok := conn.(*net.TCPConn); ok {
@@ -133,8 +133,8 @@ func reset(w http.ResponseWriter) {
 	})
 }
 
-// raw answers with text as it is.
-func raw(w http.ResponseWriter, text string) {
+// sendRaw answers with text that need not be HTTP.
+func sendRaw(w http.ResponseWriter, text string) {
 	hijack(w, func(conn net.Conn) { _, _ = fmt.Fprint(conn, text) })
 }
 
@@ -144,6 +144,6 @@ func hijack(w http.ResponseWriter, act func(net.Conn)) {
 		panic(http.ErrAbortHandler)
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second)) // so that a client that does not read holds up no Close
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second)) // so that a client that does not read delays no Close
 	act(conn)
 }

@@ -15,38 +15,38 @@ import (
 	"usher/backends"
 )
 
-// The tokens of the suite's viewers. They look like nothing else, so that one in an error text is found.
+// The tokens of the suite's viewers. They resemble nothing else, so that one in an error text is found.
 const (
 	GoodToken = "t0ken-g00d-5ecret"
 	BadToken  = "t0ken-b4d-5ecret"
 )
 
-// patience is how long the suite waits for what must happen before it gives up.
-const patience = 10 * time.Second
+// suiteTimeout is how long the suite waits for an event that must come.
+const suiteTimeout = 10 * time.Second
 
-// RunContract is what every backend that asks over HTTP must pass. newBackend returns a backend that asks s, with redirects,
-// statuses and outages read in the default way; before that it may teach s its product's words ([Server.Speak]). A
-// backend with a Close method is closed after use.
+// RunContract tests what every backend over HTTP promises. newBackend returns a backend that calls s, with the default
+// meaning of redirects, statuses and failures. It may set the product's dialect first ([Server.SetDialect]). A backend with
+// a Close method is closed after use.
 //
-// Call it from a test that does not run in parallel: it counts goroutines.
+// Call it from a test that does not run in parallel, since it counts goroutines.
 func RunContract(t *testing.T, newBackend func(t *testing.T, s *Server) backends.Backend) {
 	c := contract{newBackend}
 	for name, run := range map[string]func(*testing.T, *Server, backends.Backend){
-		"a good token is let in":                             c.allowed,
-		"a bad token is denied":                              c.denied,
-		"no token is denied":                                 c.missing,
-		"the question is a GET with the viewer's token once": c.wire,
-		"a status of 5xx is a failure":                       c.serverError,
-		"a refused connection is a transport failure":        c.refused,
-		"a connection reset in the answer is a failure":      c.reset,
-		"bytes that are not HTTP are malformed":              c.garbage,
-		"giant headers are malformed":                        c.giantHeaders,
-		"a slow answer is an answer":                         c.slow,
-		"a backend that flaps is believed when it answers":   c.flap,
-		"a hang past the deadline is a timeout":              c.hang,
-		"a viewer who leaves is no failure":                  c.cancelled,
-		"many viewers at once get each his own answer":       c.concurrent,
-		"nothing is left running":                            c.leak,
+		"a good token is let in":                           c.allowed,
+		"a bad token is denied":                            c.denied,
+		"no token is denied":                               c.missing,
+		"the call is a GET with the viewer's token once":   c.wire,
+		"a status of 5xx is a failure":                     c.serverError,
+		"a refused connection is a transport failure":      c.refused,
+		"a connection reset in the answer is a failure":    c.reset,
+		"bytes that are not HTTP are malformed":            c.garbage,
+		"giant headers are malformed":                      c.giantHeaders,
+		"a slow answer is an answer":                       c.slow,
+		"a backend that flaps is accepted when it answers": c.flap,
+		"a hang past the deadline is a timeout":            c.hang,
+		"a viewer who leaves is no failure":                c.cancelled,
+		"many viewers at once get each their own answer":   c.concurrent,
+		"nothing is left running":                          c.leak,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, b := c.start(t)
@@ -75,7 +75,7 @@ func (c contract) start(t *testing.T) (*Server, backends.Backend) {
 	return s, b
 }
 
-// NewRequest is an opening as a gateway would ask it, by a viewer with that token; empty: without.
+// NewRequest returns an opening check of a viewer with that token; empty: without a token.
 func NewRequest(token string) *backends.Request {
 	r := &backends.Request{
 		Session:   backends.SessionID{1, 2, 3, 4, 5, 6, 7, 8, 9},
@@ -95,21 +95,21 @@ func NewRequest(token string) *backends.Request {
 	return r
 }
 
-func ask(t *testing.T, b backends.Backend, token string) (backends.Decision, error) {
+func check(t *testing.T, b backends.Backend, token string) (backends.Decision, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), suiteTimeout)
 	defer cancel()
 	return b.Check(ctx, NewRequest(token))
 }
 
-func set(t *testing.T, s *Server, m Mode) {
+func setMode(t *testing.T, s *Server, m Mode) {
 	t.Helper()
-	if err := s.Set(m); err != nil {
+	if err := s.SetMode(m); err != nil {
 		t.Fatalf("set the middleware to %s: %v", m, err)
 	}
 }
 
-// wantVerdict requires an answer by the backend.
+// wantVerdict requires an answer of the backend.
 func wantVerdict(t *testing.T, d backends.Decision, err error, want backends.Verdict) {
 	t.Helper()
 	if err != nil {
@@ -120,7 +120,7 @@ func wantVerdict(t *testing.T, d backends.Decision, err error, want backends.Ver
 	}
 }
 
-// wantFailure requires a failure of that kind that gives no token away.
+// wantFailure requires a failure of that kind without a token in it.
 func wantFailure(t *testing.T, err error, want backends.FailureKind) {
 	t.Helper()
 	f := backends.AsFailure(err)
@@ -133,7 +133,7 @@ func wantFailure(t *testing.T, err error, want backends.FailureKind) {
 	wantNoSecret(t, err)
 }
 
-// wantNoSecret walks the whole chain of causes: each may be printed by somebody.
+// wantNoSecret checks the whole chain of causes, since each may be logged.
 func wantNoSecret(t *testing.T, err error) {
 	t.Helper()
 	for cause := err; cause != nil; cause = errors.Unwrap(cause) {
@@ -144,12 +144,12 @@ func wantNoSecret(t *testing.T, err error) {
 }
 
 func (c contract) allowed(t *testing.T, _ *Server, b backends.Backend) {
-	d, err := ask(t, b, GoodToken)
+	d, err := check(t, b, GoodToken)
 	wantVerdict(t, d, err, backends.Allowed)
 }
 
 func (c contract) denied(t *testing.T, _ *Server, b backends.Backend) {
-	d, err := ask(t, b, BadToken)
+	d, err := check(t, b, BadToken)
 	wantVerdict(t, d, err, backends.Denied)
 	if strings.Contains(d.Reason, BadToken) {
 		t.Fatalf("the reason shows the viewer's token: %s", d.Reason)
@@ -157,12 +157,12 @@ func (c contract) denied(t *testing.T, _ *Server, b backends.Backend) {
 }
 
 func (c contract) missing(t *testing.T, _ *Server, b backends.Backend) {
-	d, err := ask(t, b, "")
+	d, err := check(t, b, "")
 	wantVerdict(t, d, err, backends.Denied)
 }
 
 func (c contract) wire(t *testing.T, s *Server, b backends.Backend) {
-	d, err := ask(t, b, GoodToken)
+	d, err := check(t, b, GoodToken)
 	wantVerdict(t, d, err, backends.Allowed)
 	seen := s.Requests()
 	if len(seen) != 1 {
@@ -177,8 +177,8 @@ func (c contract) wire(t *testing.T, s *Server, b backends.Backend) {
 }
 
 func (c contract) serverError(t *testing.T, s *Server, b backends.Backend) {
-	set(t, s, Status(http.StatusServiceUnavailable))
-	_, err := ask(t, b, GoodToken)
+	setMode(t, s, Status(http.StatusServiceUnavailable))
+	_, err := check(t, b, GoodToken)
 	wantFailure(t, err, backends.FailureStatus)
 	if status := backends.AsFailure(err).Status; status != http.StatusServiceUnavailable {
 		t.Fatalf("got status %d in the failure, want 503", status)
@@ -186,49 +186,49 @@ func (c contract) serverError(t *testing.T, s *Server, b backends.Backend) {
 }
 
 func (c contract) refused(t *testing.T, s *Server, b backends.Backend) {
-	set(t, s, Refuse())
-	_, err := ask(t, b, GoodToken)
+	setMode(t, s, Refuse())
+	_, err := check(t, b, GoodToken)
 	wantFailure(t, err, backends.FailureTransport)
-	set(t, s, Healthy())
-	d, err := ask(t, b, GoodToken)
+	setMode(t, s, Healthy())
+	d, err := check(t, b, GoodToken)
 	wantVerdict(t, d, err, backends.Allowed)
 }
 
 func (c contract) reset(t *testing.T, s *Server, b backends.Backend) {
-	set(t, s, Reset())
-	_, err := ask(t, b, GoodToken)
+	setMode(t, s, Reset())
+	_, err := check(t, b, GoodToken)
 	wantFailure(t, err, backends.FailureTransport)
 }
 
 func (c contract) garbage(t *testing.T, s *Server, b backends.Backend) {
-	set(t, s, Garbage())
-	_, err := ask(t, b, GoodToken)
+	setMode(t, s, Garbage())
+	_, err := check(t, b, GoodToken)
 	wantFailure(t, err, backends.FailureMalformed)
 }
 
 func (c contract) giantHeaders(t *testing.T, s *Server, b backends.Backend) {
-	set(t, s, GiantHeaders())
-	_, err := ask(t, b, GoodToken)
+	setMode(t, s, GiantHeaders())
+	_, err := check(t, b, GoodToken)
 	wantFailure(t, err, backends.FailureMalformed)
 }
 
 func (c contract) slow(t *testing.T, s *Server, b backends.Backend) {
-	set(t, s, Slow(50*time.Millisecond))
-	d, err := ask(t, b, GoodToken)
+	setMode(t, s, Slow(50*time.Millisecond))
+	d, err := check(t, b, GoodToken)
 	wantVerdict(t, d, err, backends.Allowed)
-	d, err = ask(t, b, BadToken)
+	d, err = check(t, b, BadToken)
 	wantVerdict(t, d, err, backends.Denied)
 }
 
-// flap asks until the backend has gone and come back twice. Whatever it does, a failure is never a No, nor a yes.
+// flap checks until the backend has failed and recovered twice. A failure is never a denial, nor an allowance.
 func (c contract) flap(t *testing.T, s *Server, b backends.Backend) {
-	set(t, s, Flap(20*time.Millisecond))
+	setMode(t, s, Flap(20*time.Millisecond))
 	answered, turns := false, 0
-	for end := time.Now().Add(patience); turns < 4; {
+	for end := time.Now().Add(suiteTimeout); turns < 4; {
 		if time.Now().After(end) {
-			t.Fatalf("got %d changes between answers and failures within %v, want 4", turns, patience)
+			t.Fatalf("got %d changes between answers and failures within %v, want 4", turns, suiteTimeout)
 		}
-		d, err := ask(t, b, GoodToken)
+		d, err := check(t, b, GoodToken)
 		if err == nil {
 			wantVerdict(t, d, err, backends.Allowed)
 		} else {
@@ -242,7 +242,7 @@ func (c contract) flap(t *testing.T, s *Server, b backends.Backend) {
 }
 
 func (c contract) hang(t *testing.T, s *Server, b backends.Backend) {
-	set(t, s, Hang())
+	setMode(t, s, Hang())
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err := b.Check(ctx, NewRequest(GoodToken))
@@ -250,7 +250,7 @@ func (c contract) hang(t *testing.T, s *Server, b backends.Backend) {
 }
 
 func (c contract) cancelled(t *testing.T, s *Server, b backends.Backend) {
-	set(t, s, Hang())
+	setMode(t, s, Hang())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go func() {
@@ -272,7 +272,7 @@ func (c contract) concurrent(t *testing.T, s *Server, b backends.Backend) {
 			if i%2 == 1 {
 				token, want = BadToken, backends.Denied
 			}
-			d, err := ask(t, b, token)
+			d, err := check(t, b, token)
 			if err != nil || d.Verdict != want {
 				t.Errorf("viewer %d: got %s and error %v, want %s", i, d.Verdict, err, want)
 			}
@@ -284,7 +284,7 @@ func (c contract) concurrent(t *testing.T, s *Server, b backends.Backend) {
 	}
 }
 
-// leak tries everything that may leave something behind, and then requires that nothing is.
+// leak runs everything that may leave a goroutine behind, and requires that none is left.
 func (c contract) leak(t *testing.T, _ *Server, _ backends.Backend) {
 	before := runtime.NumGoroutine()
 	s := New(DefaultConfig())
@@ -293,7 +293,7 @@ func (c contract) leak(t *testing.T, _ *Server, _ backends.Backend) {
 	}
 	b := c.newBackend(t, s)
 	for _, m := range []Mode{Healthy(), Reset(), Garbage(), GiantHeaders(), Hang(), Refuse()} {
-		set(t, s, m)
+		setMode(t, s, m)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		_, _ = b.Check(ctx, NewRequest(BadToken))
 		cancel()
@@ -302,7 +302,7 @@ func (c contract) leak(t *testing.T, _ *Server, _ backends.Backend) {
 		closer.Close()
 	}
 	s.Close()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(suiteTimeout)
 	for runtime.NumGoroutine() > before {
 		if time.Now().After(deadline) {
 			stacks := make([]byte, 1<<20)

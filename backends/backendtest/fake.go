@@ -8,9 +8,9 @@ import (
 	"usher/backends"
 )
 
-// Fake is a backend in memory. The zero value lets everybody in. Safe for concurrent use once it is in use.
+// Fake is a backend in memory. The zero value allows every viewer. Safe for concurrent use after its setup.
 type Fake struct {
-	// CheckFunc answers; nil lets everybody in.
+	// CheckFunc answers; nil allows every viewer.
 	CheckFunc func(ctx context.Context, r *backends.Request) (backends.Decision, error)
 
 	mu       sync.Mutex
@@ -30,14 +30,14 @@ func (f *Fake) Check(ctx context.Context, r *backends.Request) (backends.Decisio
 	return f.CheckFunc(ctx, r)
 }
 
-// Calls is how often it was asked.
+// Calls returns how many checks it got.
 func (f *Fake) Calls() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.requests)
 }
 
-// Requests is what it was asked, in order.
+// Requests returns the checks, in order.
 func (f *Fake) Requests() []backends.Request {
 	f.mu.Lock()
 	defer f.mu.Unlock()

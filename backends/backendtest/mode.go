@@ -7,26 +7,26 @@ import (
 	"time"
 )
 
-// Kind is a way of behaving, a closed set.
+// Kind is a way of behaving. The set is closed.
 type Kind string
 
-// The kinds. Those that need an argument say which.
+// The kinds. A comment says what argument one takes.
 const (
 	KindHealthy      Kind = "healthy"
-	KindSlow         Kind = "slow" // by a duration, then healthy
+	KindSlow         Kind = "slow" // a duration, then healthy
 	KindHang         Kind = "hang"
 	KindRefuse       Kind = "refuse"        // nobody listens
 	KindReset        Kind = "reset"         // the connection breaks in the middle of the answer's headers
-	KindStatus       Kind = "status"        // a number, for everybody
+	KindStatus       Kind = "status"        // a status, for every viewer
 	KindGiantHeaders Kind = "giant-headers" // a megabyte of them
 	KindGarbage      Kind = "garbage"       // bytes that are not HTTP, the viewer's query among them
-	KindFlap         Kind = "flap"          // healthy for a duration, then reset for as long, and so on
-	KindRedirect     Kind = "redirect"      // to an address
+	KindFlap         Kind = "flap"          // healthy for a duration, then reset for as long, in turns
+	KindRedirect     Kind = "redirect"      // a URL
 	KindRedirectSelf Kind = "redirect-self" // to the server's own login page
 	KindSlowBody     Kind = "slow-body"     // the answer's headers at once, its body never
 )
 
-// Mode is how the server behaves: a kind, and what that needs. The zero value is healthy.
+// Mode says how the server behaves: a kind and its argument. The zero value is healthy.
 type Mode struct {
 	Kind     Kind
 	For      time.Duration
@@ -34,13 +34,13 @@ type Mode struct {
 	Location string
 }
 
-// Healthy answers by the table of users.
+// Healthy answers by the users of the config.
 func Healthy() Mode { return Mode{Kind: KindHealthy} }
 
-// Slow is healthy after a while.
+// Slow is healthy after a delay.
 func Slow(by time.Duration) Mode { return Mode{Kind: KindSlow, For: by} }
 
-// Hang takes the request and never answers.
+// Hang accepts the request and never answers.
 func Hang() Mode { return Mode{Kind: KindHang} }
 
 // Refuse closes the port and every connection.
@@ -49,28 +49,28 @@ func Refuse() Mode { return Mode{Kind: KindRefuse} }
 // Reset breaks the connection in the middle of the answer.
 func Reset() Mode { return Mode{Kind: KindReset} }
 
-// Status answers everybody with that status.
+// Status answers every viewer with that status.
 func Status(status int) Mode { return Mode{Kind: KindStatus, Status: status} }
 
 // GiantHeaders answers with a megabyte of headers.
 func GiantHeaders() Mode { return Mode{Kind: KindGiantHeaders} }
 
-// Garbage answers with what is not HTTP.
+// Garbage answers with bytes that are not HTTP.
 func Garbage() Mode { return Mode{Kind: KindGarbage} }
 
-// Flap is healthy for period, then resets for as long, and so on, beginning with health when it is set.
+// Flap is healthy for period, then resets for as long, in turns, from when it is set.
 func Flap(period time.Duration) Mode { return Mode{Kind: KindFlap, For: period} }
 
-// Redirect sends everybody to location.
+// Redirect redirects every viewer to location.
 func Redirect(location string) Mode { return Mode{Kind: KindRedirect, Location: location} }
 
-// RedirectSelf sends everybody to the server itself, as a portal does that wants a login.
+// RedirectSelf redirects every viewer to the server's own login page, as portals do.
 func RedirectSelf() Mode { return Mode{Kind: KindRedirectSelf} }
 
 // SlowBody sends the answer's headers at once and its body never.
 func SlowBody() Mode { return Mode{Kind: KindSlowBody} }
 
-// String is the mode as a scenario spells it: "slow:200ms", "status:503", "hang".
+// String returns the mode as a scenario spells it: "slow:200ms", "status:503", "hang".
 func (m Mode) String() string {
 	switch m.Kind {
 	case "":
@@ -86,10 +86,10 @@ func (m Mode) String() string {
 	}
 }
 
-// MarshalText spells the mode as a scenario does.
+// MarshalText returns the mode as a scenario spells it.
 func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
-// UnmarshalText reads what a scenario spells.
+// UnmarshalText parses a mode of a scenario.
 func (m *Mode) UnmarshalText(text []byte) error {
 	parsed, err := ParseMode(string(text))
 	if err == nil {
@@ -98,7 +98,7 @@ func (m *Mode) UnmarshalText(text []byte) error {
 	return err
 }
 
-// ParseMode reads what [Mode.String] wrote.
+// ParseMode parses the result of [Mode.String].
 func ParseMode(text string) (Mode, error) {
 	kind, argument, has := strings.Cut(text, ":")
 	m := Mode{Kind: Kind(kind)}

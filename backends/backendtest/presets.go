@@ -14,64 +14,63 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// opensBreaker is how many failures in a row open a breaker, by default.
-const opensBreaker = 5
+// failuresToOpen is how many consecutive failures open a breaker by default.
+const failuresToOpen = 5
 
 // PresetOption adapts [RunPresets] to a backend.
 type PresetOption func(*presetSuite)
 
-// Speaking says how the middleware of this backend answers when it is well; without it, as [Astra] does.
-func Speaking(d Dialect) PresetOption {
+// WithDialect sets how a healthy middleware of this backend answers. The default is [Astra].
+func WithDialect(d Dialect) PresetOption {
 	return func(s *presetSuite) { s.dialect = d }
 }
 
-// Refusing says how it answers a viewer whom it refuses with 401 or 403, if the status alone is no answer.
-func Refusing(with func(status int) Dialect) PresetOption {
-	return func(s *presetSuite) { s.refusing = with }
+// WithRefusal sets how it refuses a viewer with 401 or 403, for a backend to which the status alone is no answer.
+func WithRefusal(with func(status int) Dialect) PresetOption {
+	return func(s *presetSuite) { s.refusal = with }
 }
 
-// Instead replaces rows of the preset's table, for a backend that has reason to differ, such as one that reads bodies.
-// They are written as in the table, a line each, without the line of headings:
+// WithRows replaces rows of the preset's table, for a backend that has reason to differ, for example since it reads bodies.
+// Each line is a row as in the table:
 //
 //	302 to its own login page | malformed | unexpected_answer | shut out | shut out | shut out
-func Instead(preset httpbackend.Preset, rows string) PresetOption {
+func WithRows(preset httpbackend.Preset, rows string) PresetOption {
 	return func(s *presetSuite) {
 		for row := range strings.Lines(strings.TrimSpace(rows)) {
-			s.instead = append(s.instead, presetRow{preset, row})
+			s.rows = append(s.rows, presetRow{preset, row})
 		}
 	}
 }
 
-// LeavingOut leaves out conditions that cannot be with this backend, and says why.
-func LeavingOut(why string, conditions ...string) PresetOption {
+// WithoutConditions skips conditions that cannot occur with this backend. why is logged.
+func WithoutConditions(why string, conditions ...string) PresetOption {
 	return func(s *presetSuite) {
 		for _, condition := range conditions {
-			s.leftOut[condition] = why
+			s.skipped[condition] = why
 		}
 	}
 }
 
-// RunPresets holds a backend that asks over HTTP to what each preset promises: one subtest for each preset and each
-// condition that its table names (see presets_table.go), of what the backend answers itself and of what a chain with
-// the preset's own policy makes of that.
+// RunPresets tests what each preset promises of a backend over HTTP: one subtest for each preset and each condition of its
+// table (see presets_table.go). It tests what the adapter answers, and what a chain with the preset's policy makes of it.
 //
-// newBackend returns a backend that asks at address, which is a scheme, a host and a port, under that preset, with no
-// statuses overridden, and with a dial_timeout and a tls_timeout that a busy machine keeps to. It must have the method
-// Watch() *backends.Watch; one with a Close method is closed after use.
+// newBackend returns a backend that calls address (a scheme, a host and a port) under the preset, with no statuses
+// overridden, and with a dial_timeout and a tls_timeout that a busy machine keeps. It needs the method
+// ContractAlarms() *httpbackend.Alarms. One with a Close method is closed after use.
 //
-// No call leaves the machine: the unknown host's name is one that no resolver is asked for.
+// No call leaves the machine: no resolver is asked for the unknown host's name.
 func RunPresets(
 	t *testing.T,
 	newBackend func(t *testing.T, address string, preset httpbackend.Preset) backends.Backend,
 	options ...PresetOption,
 ) {
 	t.Helper()
-	s := &presetSuite{newBackend: newBackend, dialect: Astra, leftOut: make(map[string]string)}
+	s := &presetSuite{newBackend: newBackend, dialect: Astra, skipped: make(map[string]string)}
 	for _, option := range options {
 		option(s)
 	}
 	tables := s.tables(t)
-	for condition, why := range s.leftOut {
+	for condition, why := range s.skipped {
 		t.Logf("without %q: %s", condition, why)
 	}
 	for preset, table := range tables {
@@ -90,9 +89,9 @@ func RunPresets(
 type presetSuite struct {
 	newBackend func(t *testing.T, address string, preset httpbackend.Preset) backends.Backend
 	dialect    Dialect
-	refusing   func(status int) Dialect // nil: with the status alone
-	instead    []presetRow
-	leftOut    map[string]string
+	refusal    func(status int) Dialect // nil: with the status alone
+	rows       []presetRow
+	skipped    map[string]string
 }
 
 type presetRow struct {
@@ -100,13 +99,13 @@ type presetRow struct {
 	row    string
 }
 
-// cell is what one condition comes to under one preset.
+// cell is the expected outcome of one condition under one preset.
 type cell struct{ adapter, alarm, newcomer, later, running string }
 
-// fails reports whether the answer is none, and so moves the breaker.
+// fails reports whether the outcome is a failure, which moves the breaker.
 func (c cell) fails() bool { return c.adapter != "yes" && !strings.HasPrefix(c.adapter, "no") }
 
-// parseRow reads a row of a table.
+// parseRow parses a row of a table.
 func parseRow(row string) (condition string, c cell, err error) {
 	columns := strings.Split(row, "|")
 	if len(columns) != 6 {
@@ -120,7 +119,7 @@ func parseRow(row string) (condition string, c cell, err error) {
 	}, nil
 }
 
-// tables reads the tables, with what the options change. They must name every condition once, and nothing else.
+// tables parses the tables and applies the options. Each table must hold every condition once, and nothing else.
 func (s *presetSuite) tables(t *testing.T) map[httpbackend.Preset]map[string]cell {
 	t.Helper()
 	all := make(map[httpbackend.Preset]map[string]cell)
@@ -138,11 +137,11 @@ func (s *presetSuite) tables(t *testing.T) map[httpbackend.Preset]map[string]cel
 			t.Fatalf("%s: got %d conditions in the table, want all %d", preset, len(all[preset]), len(known))
 		}
 	}
-	for _, other := range s.instead {
+	for _, other := range s.rows {
 		condition, c := mustParseRow(t, other.row)
 		all[other.preset][condition] = c
 	}
-	for condition := range s.leftOut {
+	for condition := range s.skipped {
 		if known[condition] == nil {
 			t.Fatalf("LeavingOut: there is no condition %q", condition)
 		}
@@ -165,28 +164,28 @@ func mustParseRow(t *testing.T, row string) (string, cell) {
 	return condition, c
 }
 
-// run tries one cell: the backend by itself, then in a chain.
+// run tests one cell: the adapter alone, then in a chain.
 func (s *presetSuite) run(t *testing.T, preset httpbackend.Preset, condition string, want cell) {
-	p := newPlace(t, s.dialect)
-	p.refusing = s.refusing
+	p := newScenario(t, s.dialect)
+	p.refusal = s.refusal
 	conditions()[condition](t, p)
 	adapter := s.newBackend(t, p.address, preset)
 	if closer, ok := adapter.(interface{ Close() }); ok {
 		t.Cleanup(closer.Close)
 	}
-	watched, ok := adapter.(interface{ Watch() *httpbackend.Alarms })
+	watched, ok := adapter.(interface{ ContractAlarms() *httpbackend.Alarms })
 	if !ok {
-		t.Fatal("the backend has no method Watch, so nobody can see its alarms")
+		t.Fatal("the backend has no method ContractAlarms, so nobody can see its alarms")
 	}
 
 	ctx, cancel := context.WithTimeout(t.Context(), p.timeout)
 	defer cancel()
 	d, err := adapter.Check(ctx, NewRequest(GoodToken))
 	wantNoSecret(t, err)
-	if got := p.adapterSays(d, err); got != want.adapter {
+	if got := p.adapterColumn(d, err); got != want.adapter {
 		t.Errorf("the adapter: got %q (error %v), want %q", got, err, want.adapter)
 	}
-	if got := alarmsOf(watched.Watch()); got != want.alarm {
+	if got := alarmColumn(watched.ContractAlarms()); got != want.alarm {
 		t.Errorf("the alarms: got %q, want %q", got, want.alarm)
 	}
 	if asked := p.elsewhere.Calls(); asked > 0 && strings.HasPrefix(want.adapter, "no") {
@@ -195,42 +194,42 @@ func (s *presetSuite) run(t *testing.T, preset httpbackend.Preset, condition str
 	s.runChain(t, p, preset, adapter, want)
 }
 
-// runChain tries the cell with all that stands around an adapter, up to the answers that open a breaker and beyond.
-func (s *presetSuite) runChain(t *testing.T, p *place, preset httpbackend.Preset, adapter backends.Backend, want cell) {
+// runChain tests the cell with the adapter in a chain, before and after the failures that open its breaker.
+func (s *presetSuite) runChain(t *testing.T, p *scenario, preset httpbackend.Preset, adapter backends.Backend, want cell) {
 	cfg := chain.DefaultConfig()
-	cfg.Timeout = p.timeout // long, so that no pause of a busy machine is taken for one of the middleware
-	cfg.Breaker.Interval = max(cfg.Breaker.Interval, opensBreaker*p.timeout)
+	cfg.Timeout = p.timeout // long, so that a busy machine is not taken for a slow middleware
+	cfg.Breaker.Interval = max(cfg.Breaker.Interval, failuresToOpen*p.timeout)
 	chain := chain.New("middleware", cfg, adapter, chain.Deps{Kind: "test", DefaultPolicy: preset.Policy()})
-	households := byte(0)
-	check := func(who string, r *backends.Request, want string) {
+	addresses := byte(0)
+	check := func(viewer string, r *backends.Request, want string) {
 		t.Helper()
-		households++ // some failures count only once for each
-		r.Address = netip.AddrFrom4([4]byte{192, 0, 2, households})
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		addresses++ // some failures count once per address
+		r.Address = netip.AddrFrom4([4]byte{192, 0, 2, addresses})
+		ctx, cancel := context.WithTimeout(t.Context(), suiteTimeout)
 		defer cancel()
 		d, err := chain.Check(ctx, r)
 		wantNoSecret(t, err)
-		if got := p.chainSays(d, err); got != want {
-			t.Errorf("%s, check %d: got %q (error %v), want %q", who, households, got, err, want)
+		if got := p.chainColumn(d, err); got != want {
+			t.Errorf("%s, check %d: got %q (error %v), want %q", viewer, addresses, got, err, want)
 		}
 	}
 	check("a newcomer", NewRequest(GoodToken), want.newcomer)
 	check("one who watches", newRunning(), want.running)
-	for households < opensBreaker-1 {
+	for addresses < failuresToOpen-1 {
 		check("another newcomer", NewRequest(GoodToken), want.newcomer)
 	}
 	if chain.State() != backends.BreakerClosed {
-		t.Errorf("the breaker is %s after %d answers, want closed", chain.State(), households)
+		t.Errorf("the breaker is %s after %d answers, want closed", chain.State(), addresses)
 	}
 	check("the newcomer whose answer is one too many", NewRequest(GoodToken), want.later)
 	if chain.IsDown() != want.fails() {
-		t.Errorf("the breaker is %s after %d answers, which is wrong", chain.State(), households)
+		t.Errorf("the breaker is %s after %d answers, which is wrong", chain.State(), addresses)
 	}
 	check("a newcomer later", NewRequest(GoodToken), want.later)
 	check("one who watches, later", newRunning(), want.running)
 }
 
-// newRunning is a re-check of one who has been let in.
+// newRunning returns a re-check of a viewer who is allowed.
 func newRunning() *backends.Request {
 	r := NewRequest(GoodToken)
 	r.Number, r.Bytes = 3, 1<<30
@@ -240,8 +239,8 @@ func newRunning() *backends.Request {
 	return r
 }
 
-// adapterSays puts an adapter's answer into the table's words. What they have no word for is shown as it is.
-func (p *place) adapterSays(d backends.Decision, err error) string {
+// adapterColumn returns the adapter's answer in the table's words. An answer without a word is printed in full.
+func (p *scenario) adapterColumn(d backends.Decision, err error) string {
 	if f := backends.AsFailure(err); f != nil && f.Kind == backends.FailureStatus {
 		return "status " + strconv.Itoa(f.Status)
 	} else if f != nil {
@@ -256,20 +255,20 @@ func (p *place) adapterSays(d backends.Decision, err error) string {
 		return "yes"
 	case d.Verdict == backends.Denied && d.Redirect == "":
 		return "no"
-	case d.Verdict == backends.Denied && d.Redirect == p.sentOn:
+	case d.Verdict == backends.Denied && d.Redirect == p.redirectTarget:
 		return "no, sent on"
 	default:
 		return fmt.Sprintf("%+v", d)
 	}
 }
 
-// chainSays does so with a chain's answer.
-func (p *place) chainSays(d backends.Decision, err error) string {
+// chainColumn returns the chain's answer in the table's words.
+func (p *scenario) chainColumn(d backends.Decision, err error) string {
 	switch {
 	case backends.AsFailure(err) != nil && d == backends.Decision{}:
 		return "come back"
 	case err != nil || d.Source == backends.FromBackend:
-		return p.adapterSays(d, err)
+		return p.adapterColumn(d, err)
 	case d.Verdict == backends.Allowed && d.Source == backends.FromFailOpen:
 		return "let in"
 	case d.Verdict == backends.Denied && d.Source == backends.FromFailOpen:
@@ -281,8 +280,8 @@ func (p *place) chainSays(d backends.Decision, err error) string {
 	}
 }
 
-// alarmsOf names what was raised by one answer.
-func alarmsOf(w *httpbackend.Alarms) string {
+// alarmColumn returns the alarms that one answer raised.
+func alarmColumn(w *httpbackend.Alarms) string {
 	var raised []string
 	for _, a := range backends.AllAlarms() {
 		switch n := w.Count(a); {

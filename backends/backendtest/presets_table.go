@@ -2,20 +2,20 @@ package backendtest
 
 import "usher/backends/httpbackend"
 
-// The tables say, for each thing that may be the matter with a middleware, what each preset makes of it:
+// The tables say what each preset makes of each condition of a middleware:
 //
-//	adapter    what the adapter itself answers: yes, no, "no, sent on" (the viewer is told to go where the middleware
-//	           says), or a failure of that kind
-//	alarm      what the operator is told of
-//	newcomer   what a chain with the preset's own policy tells an unknown viewer while the breaker is closed
+//	adapter    the adapter's answer: yes (allowed), no (denied), "no, sent on" (denied, with a redirect), or the kind of
+//	           failure
+//	alarm      the alarm that it raises
+//	newcomer   what a chain with the preset's policy answers for an unknown viewer while the breaker is closed
 //	later      the same from the fifth such answer on, which opens the breaker if they are failures
-//	running    what it tells one who watches on an earlier yes, before and after that
+//	running    what it answers for a viewer with an earlier yes, before and after that
 //
-// The chain's words: yes and no are the middleware's own; "let in" is fail-open's yes; "kept" is the decision that the
-// viewer had; "come back" is 503; "shut out" is the policy's no.
+// The chain's words: yes and no are the middleware's own; "let in" is allowed by fail-open; "kept" is the viewer's current
+// decision; "come back" is an error (503); "shut out" is denied by the policy.
 
-// tableAstra: failures let in newcomers, who could cause a status or a malformed answer with a request of theirs, so
-// for these only the breaker's word counts.
+// tableAstra: failures let newcomers in. A viewer can cause a status or a malformed answer by their request, so these let
+// newcomers in only while the breaker is open.
 const tableAstra = `
 condition                        | adapter     | alarm              | newcomer    | later       | running
 refused                          | transport   |                    | let in      | let in      | kept

@@ -20,7 +20,7 @@ import (
 type bodyReader struct{ *httpbackend.Client }
 
 func (b bodyReader) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-	a, err := b.Ask(ctx, httpbackend.Call{Query: r.Query, Body: true})
+	a, err := b.Do(ctx, httpbackend.Call{Query: r.Query, NeedsBody: true})
 	if err != nil {
 		return backends.Decision{}, err
 	}
@@ -28,7 +28,7 @@ func (b bodyReader) Check(ctx context.Context, r *backends.Request) (backends.De
 	if slices.Contains([]int{200, 401, 403}, a.Status) && (json.Unmarshal(a.Body, &says) != nil || says.Error == nil) {
 		return backends.Decision{}, b.Malformed(errors.New("no code"))
 	}
-	d, err := b.Read(a)
+	d, err := b.Interpret(a)
 	if err == nil && says.Error != nil && *says.Error != 0 {
 		d.Verdict = backends.Denied
 	}
@@ -64,17 +64,17 @@ func TestPresetsOfABackendThatReadsBodies(t *testing.T) {
 			}
 			return bodyReader{client}
 		},
-			Speaking(inJSON),
-			Refusing(func(status int) Dialect {
+			WithDialect(inJSON),
+			WithRefusal(func(status int) Dialect {
 				return func(w http.ResponseWriter, r *http.Request, u User, known bool) {
 					w.WriteHeader(status)
 					inJSON(w, r, u, known)
 				}
 			}),
-			Instead(httpbackend.PresetAuthProxy, `
+			WithRows(httpbackend.PresetAuthProxy, `
 302 to its own login page | malformed | | shut out | shut out | shut out
 `),
-			LeavingOut("it never sends anybody away so", "403 with X-Location"),
+			WithoutConditions("it never sends anybody away so", "403 with X-Location"),
 		)
 	})
 	if want := 4 * (len(conditions()) - 1); len(seen) != want {
@@ -102,30 +102,30 @@ func TestARowMustBeWhole(t *testing.T) {
 // What no table has a word for must never look like one of its words.
 func TestUnexpectedAnswersHaveNoWord(t *testing.T) {
 	t.Parallel()
-	p := &place{sentOn: "http://localhost/elsewhere"}
+	p := &scenario{redirectTarget: "http://localhost/elsewhere"}
 	words := map[string]bool{"yes": true, "no": true, "no, sent on": true, "let in": true, "kept": true, "shut out": true}
 	for name, d := range map[string]backends.Decision{
 		"nobody decided":              {},
 		"a yes by nobody":             {Verdict: backends.Allowed},
-		"a yes with a redirect":       {Verdict: backends.Allowed, Source: backends.FromBackend, Redirect: p.sentOn},
+		"a yes with a redirect":       {Verdict: backends.Allowed, Source: backends.FromBackend, Redirect: p.redirectTarget},
 		"a no with another redirect":  {Verdict: backends.Denied, Source: backends.FromBackend, Redirect: "http://other/"},
 		"pending by the backend":      {Source: backends.FromBackend},
 		"kept without what was known": {Verdict: backends.Allowed, Source: backends.FromCached},
 		"a no kept":                   {Verdict: backends.Denied, Source: backends.FromCached, User: "alice"},
 		"a ticket's yes":              {Verdict: backends.Allowed, Source: backends.FromTicket},
 	} {
-		if got := p.chainSays(d, nil); words[got] {
+		if got := p.chainColumn(d, nil); words[got] {
 			t.Errorf("%s: a chain's is called %q", name, got)
 		}
-		if got := p.adapterSays(d, nil); words[got] {
+		if got := p.adapterColumn(d, nil); words[got] {
 			t.Errorf("%s: an adapter's is called %q", name, got)
 		}
 	}
-	if got := p.chainSays(backends.Decision{}, context.Canceled); got == "come back" {
+	if got := p.chainColumn(backends.Decision{}, context.Canceled); got == "come back" {
 		t.Error("a viewer who left is called one who is to come back")
 	}
 	refused := &backends.Failure{Kind: backends.FailureTransport}
-	if got := p.chainSays(backends.Decision{Verdict: backends.Allowed}, refused); got == "come back" {
+	if got := p.chainColumn(backends.Decision{Verdict: backends.Allowed}, refused); got == "come back" {
 		t.Error("a failure beside a yes passes")
 	}
 }

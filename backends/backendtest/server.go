@@ -10,25 +10,25 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// Config is what a server begins with.
+// Config holds the settings of a Server.
 type Config struct {
-	// Address is where it listens; port 0 takes a free one, once.
+	// Address is where it listens. Port 0 takes a free port, once.
 	Address string
-	// Users is who may watch, by token. Lookup, if set, is asked instead: for more users than fit a table.
-	Users  map[string]User
+	// Users are the viewers who may watch, by token.
+	Users map[string]User
+	// Lookup, if not nil, finds users who are not in Users.
 	Lookup func(token string) (User, bool)
-	// Record is how many of the last requests are kept to be looked at; zero keeps none.
+	// Record is how many of the last requests are kept for Requests. Zero keeps none.
 	Record int
 }
 
-// DefaultConfig listens on a free port of 127.0.0.1, knows nobody, and keeps a thousand requests.
+// DefaultConfig listens on a free port of 127.0.0.1, has no users, and keeps a thousand requests.
 func DefaultConfig() Config { return Config{Address: "127.0.0.1:0", Record: 1000} }
 
-// User is what the middleware knows of one. Empty fields are left out of its answers.
+// User is a user of the middleware. Empty fields are left out of its answers.
 type User struct {
 	ID, Name    string
 	ValidFor    time.Duration
@@ -36,21 +36,21 @@ type User struct {
 	Unique      bool
 }
 
-// Dialect answers a healthy server's question in its product's words. known says whether the token is good.
-type Dialect func(w http.ResponseWriter, r *http.Request, u User, known bool)
+// Dialect writes a healthy server's answer as its product does. isKnown reports whether the token is good.
+type Dialect func(w http.ResponseWriter, r *http.Request, u User, isKnown bool)
 
-// Server is a middleware that does what it is told. Its methods may be called at any time, by anybody.
+// Server is a middleware that behaves as set. Safe for concurrent use.
 type Server struct {
 	cfg     Config
 	handler http.Handler
 
-	life   context.Context // ends with Close
-	end    context.CancelFunc
-	serves sync.WaitGroup // accept loops, connections, handlers
+	life    context.Context // ends with Close
+	end     context.CancelFunc
+	running sync.WaitGroup // accept loops, connections, handlers
 
 	mu      sync.Mutex
 	address string
-	current *serving // nil while nobody listens
+	active  *activeListener // nil while the port is closed
 	mode    Mode
 	since   time.Time
 	users   map[string]User
@@ -59,10 +59,10 @@ type Server struct {
 	// certificate is nil for a server without TLS.
 	certificate *tls.Certificate
 
-	record record
+	record recorder
 }
 
-// New makes a server that does not listen yet.
+// New returns a server that does not listen yet.
 func New(cfg Config) *Server {
 	s := &Server{
 		cfg:     cfg,
@@ -88,7 +88,7 @@ func (s *Server) Start() error {
 	return s.listenLocked()
 }
 
-// URL is the server's address, without a slash at the end. It stays the same while the server lives.
+// URL returns the server's address, without a slash at the end. It never changes.
 func (s *Server) URL() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,50 +98,50 @@ func (s *Server) URL() string {
 	return "http://" + s.address
 }
 
-// Set changes how the next requests fare. It fails only if the port cannot be had again after Refuse.
-func (s *Server) Set(m Mode) error {
+// SetMode changes how the next requests are answered. It fails only if the port cannot be opened again after Refuse.
+func (s *Server) SetMode(m Mode) error {
 	s.mu.Lock()
 	s.mode, s.since = m, time.Now()
 	if m.Kind == KindRefuse {
-		refused := s.current
-		s.current = nil
+		refused := s.active
+		s.active = nil
 		s.mu.Unlock()
 		refused.close()
 		return nil
 	}
 	defer s.mu.Unlock()
-	if s.current != nil || s.life.Err() != nil {
+	if s.active != nil || s.life.Err() != nil {
 		return nil
 	}
 	return s.listenLocked()
 }
 
-// Mode is how requests fare at present.
+// Mode returns the present mode.
 func (s *Server) Mode() Mode {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.mode
 }
 
-// SetUser lets a token in, over what Config says; RemoveUser refuses it again.
+// SetUser adds or replaces the user of a token.
 func (s *Server) SetUser(token string, u User) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.users[token] = u
 }
 
-// RemoveUser refuses a token.
+// RemoveUser removes the user of a token.
 func (s *Server) RemoveUser(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.users, token)
 }
 
-// SetHeader adds a header to every answer, over the dialect's; an empty value removes it.
+// SetHeader sets a header of every answer, in place of the dialect's. An empty value removes it.
 func (s *Server) SetHeader(name, value string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.headers = s.headers.Clone() // answers under way read the old one
+	s.headers = s.headers.Clone() // answers in flight read the old one
 	if value == "" {
 		s.headers.Del(name)
 		return
@@ -149,8 +149,8 @@ func (s *Server) SetHeader(name, value string) {
 	s.headers.Set(name, value)
 }
 
-// Speak changes the dialect.
-func (s *Server) Speak(d Dialect) {
+// SetDialect changes how a healthy server answers.
+func (s *Server) SetDialect(d Dialect) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dialect = d
@@ -160,22 +160,21 @@ func (s *Server) Speak(d Dialect) {
 func (s *Server) Close() {
 	s.end()
 	s.mu.Lock()
-	current := s.current
-	s.current = nil
+	current := s.active
+	s.active = nil
 	s.mu.Unlock()
 	current.close()
-	s.serves.Wait()
+	s.running.Wait()
 }
 
-// serving is the server while it listens.
-type serving struct {
+// activeListener is the open port and its HTTP server.
+type activeListener struct {
 	listener net.Listener
 	server   *http.Server
 }
 
-// close ends the listening and every connection. The listener is closed by itself as well, since the server may not
-// have come to know of it yet.
-func (c *serving) close() {
+// close closes the port and every connection. The listener is closed too, since Serve may not have begun yet.
+func (c *activeListener) close() {
 	if c == nil {
 		return
 	}
@@ -190,20 +189,19 @@ func (s *Server) listenLocked() error {
 		return fmt.Errorf("start middleware: %w", err)
 	}
 	s.address = listener.Addr().String()
-	listener = s.securedLocked(listener)
+	listener = s.withTLSLocked(listener)
 	server := &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: time.Minute,
-		ErrorLog:          log.New(io.Discard, "", 0), // it misbehaves on purpose
-		ConnState:         s.count,
+		ErrorLog:          log.New(io.Discard, "", 0), // it fails on purpose
+		ConnState:         s.trackConn,
 	}
-	s.current = &serving{listener: listener, server: server}
-	s.serves.Go(func() { _ = server.Serve(listener) })
+	s.active = &activeListener{listener: listener, server: server}
+	s.running.Go(func() { _ = server.Serve(listener) })
 	return nil
 }
 
-// openPort waits a little for a port that it had before: while nobody listens there, the system may lend it to a
-// connection.
+// openPort retries for a port that it had before: the system may have lent it to a connection in between.
 func (s *Server) openPort() (net.Listener, error) {
 	const patience, pause = 2 * time.Second, 20 * time.Millisecond
 	var lc net.ListenConfig
@@ -220,31 +218,31 @@ func (s *Server) openPort() (net.Listener, error) {
 	}
 }
 
-// count keeps Close waiting for connections. A new one is reported by the accept loop, which is counted itself, so the
-// count never rises from nothing while somebody waits.
-func (s *Server) count(_ net.Conn, state http.ConnState) {
+// trackConn makes Close wait for connections. The accept loop, which is waited for too, reports a new one, so the count
+// never rises from zero during a wait.
+func (s *Server) trackConn(_ net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		s.serves.Add(1)
+		s.running.Add(1)
 	case http.StateClosed, http.StateHijacked:
-		s.serves.Done()
+		s.running.Done()
 	}
 }
 
 // serve counts and records a request, then does what the mode says.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	s.serves.Add(1)
-	defer s.serves.Done()
-	s.record.enter(r)
-	defer s.record.leave()
+	s.running.Add(1)
+	defer s.running.Done()
+	s.record.begin(r)
+	defer s.record.end()
 
 	s.mu.Lock()
-	a := answer{server: s, mode: s.mode, since: s.since, headers: s.headers, dialect: s.dialect}
+	a := responder{server: s, mode: s.mode, since: s.since, headers: s.headers, dialect: s.dialect}
 	s.mu.Unlock()
-	a.give(w, r)
+	a.serve(w, r)
 }
 
-// lookup finds the user of a token.
+// lookup returns the user of a token.
 func (s *Server) lookup(token string) (User, bool) {
 	s.mu.Lock()
 	u, ok := s.users[token]
@@ -253,95 +251,4 @@ func (s *Server) lookup(token string) (User, bool) {
 		return s.cfg.Lookup(token)
 	}
 	return u, ok
-}
-
-// Request is one that the server got.
-type Request struct {
-	At       time.Time
-	Method   string
-	Path     string
-	RawQuery string
-	Host     string
-	Remote   string
-	Header   http.Header
-}
-
-// record is what the server has seen.
-type record struct {
-	calls    atomic.Uint64
-	inFlight atomic.Int64
-	most     atomic.Int64
-
-	mu      sync.Mutex
-	arrived *sync.Cond
-	last    []Request // a ring once it is full
-	next    int
-	size    int
-}
-
-func (c *record) init(size int) {
-	c.size = size
-	c.arrived = sync.NewCond(&c.mu)
-}
-
-func (c *record) enter(r *http.Request) {
-	now := c.inFlight.Add(1)
-	for most := c.most.Load(); now > most && !c.most.CompareAndSwap(most, now); most = c.most.Load() {
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.calls.Add(1)
-	c.arrived.Broadcast()
-	if c.size == 0 {
-		return
-	}
-	seen := Request{
-		At: time.Now(), Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery,
-		Host: r.Host, Remote: r.RemoteAddr, Header: r.Header.Clone(),
-	}
-	if len(c.last) < c.size {
-		c.last = append(c.last, seen)
-		return
-	}
-	c.last[c.next] = seen
-	c.next = (c.next + 1) % c.size
-}
-
-func (c *record) leave() { c.inFlight.Add(-1) }
-
-// Calls is how many requests came since the start.
-func (s *Server) Calls() uint64 { return s.record.calls.Load() }
-
-// InFlight is how many requests are being answered.
-func (s *Server) InFlight() int { return int(s.record.inFlight.Load()) }
-
-// MaxInFlight is the most that were answered at once.
-func (s *Server) MaxInFlight() int { return int(s.record.most.Load()) }
-
-// Requests is the last requests, oldest first.
-func (s *Server) Requests() []Request {
-	s.record.mu.Lock()
-	defer s.record.mu.Unlock()
-	last := s.record.last
-	return append(append(make([]Request, 0, len(last)), last[s.record.next:]...), last[:s.record.next]...)
-}
-
-// Wait returns when calls requests have come since the start, or with ctx's error.
-func (s *Server) Wait(ctx context.Context, calls uint64) error {
-	c := &s.record
-	stop := context.AfterFunc(ctx, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.arrived.Broadcast()
-	})
-	defer stop()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for c.calls.Load() < calls {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("wait for request %d, have %d: %w", calls, c.calls.Load(), err)
-		}
-		c.arrived.Wait()
-	}
-	return nil
 }

@@ -128,7 +128,7 @@ func TestModes(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, withUser())
 			s.SetHeader("X-Extra", "1")
-			if err := s.Set(tt.mode); err != nil {
+			if err := s.SetMode(tt.mode); err != nil {
 				t.Fatalf("set the mode: %v", err)
 			}
 			limit := 10 * time.Second
@@ -151,7 +151,7 @@ func TestModes(t *testing.T) {
 func TestFlappingTakesTurns(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, withUser())
-	if err := s.Set(Flap(time.Nanosecond)); err != nil { // odd or even, nobody can say
+	if err := s.SetMode(Flap(time.Nanosecond)); err != nil { // odd or even, nobody can say
 		t.Fatalf("set the mode: %v", err)
 	}
 	var good, bad bool
@@ -171,7 +171,7 @@ func TestFlappingTakesTurns(t *testing.T) {
 func TestRedirectSelfNamesTheServer(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, DefaultConfig())
-	if err := s.Set(RedirectSelf()); err != nil {
+	if err := s.SetMode(RedirectSelf()); err != nil {
 		t.Fatalf("set the mode: %v", err)
 	}
 	resp, err := get(t.Context(), s.URL()+"/check")
@@ -186,7 +186,7 @@ func TestAfterRefusingItComesBackOnTheSamePort(t *testing.T) {
 	url := s.URL()
 	for range 3 {
 		for _, m := range []Mode{Refuse(), Refuse(), Healthy(), Healthy()} {
-			if err := s.Set(m); err != nil {
+			if err := s.SetMode(m); err != nil {
 				t.Fatalf("set the middleware to %s: %v", m, err)
 			}
 		}
@@ -203,7 +203,7 @@ func TestCloseEndsCallsThatHang(t *testing.T) {
 		t.Fatalf("start: %v", err)
 	}
 	for _, m := range []Mode{Hang(), Slow(time.Hour), SlowBody()} {
-		if err := s.Set(m); err != nil {
+		if err := s.SetMode(m); err != nil {
 			t.Fatalf("set the mode: %v", err)
 		}
 	}
@@ -222,7 +222,7 @@ func TestCloseEndsCallsThatHang(t *testing.T) {
 	if s.InFlight() != 0 {
 		t.Errorf("got %d calls under way after Close, want none", s.InFlight())
 	}
-	if err := s.Set(Healthy()); err != nil {
+	if err := s.SetMode(Healthy()); err != nil {
 		t.Errorf("set after Close: %v", err)
 	}
 	if _, err := get(t.Context(), s.URL()); err == nil {

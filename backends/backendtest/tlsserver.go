@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// StartTLS is Start for a server that speaks HTTP over TLS. Its certificate is its own, made for 127.0.0.1, ::1 and
-// localhost: nobody trusts it who was not told to, see Certificate.
+// StartTLS is Start with HTTP over TLS. Its certificate, for 127.0.0.1, ::1 and localhost, is self-signed: see Certificate.
 func (s *Server) StartTLS() error {
 	certificate, err := selfSigned(time.Now())
 	if err != nil {
@@ -27,7 +26,7 @@ func (s *Server) StartTLS() error {
 	return s.listenLocked()
 }
 
-// Certificate is the server's certificate in PEM, fit for a file of trusted ones; empty without TLS.
+// Certificate returns the server's certificate in PEM, for a client's ca_file; empty without TLS.
 func (s *Server) Certificate() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -37,8 +36,8 @@ func (s *Server) Certificate() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.certificate.Certificate[0]})
 }
 
-// securedLocked puts TLS around a listener if the server speaks it.
-func (s *Server) securedLocked(listener net.Listener) net.Listener {
+// withTLSLocked returns the listener with TLS if the server has a certificate.
+func (s *Server) withTLSLocked(listener net.Listener) net.Listener {
 	if s.certificate == nil {
 		return listener
 	}
@@ -47,7 +46,7 @@ func (s *Server) securedLocked(listener net.Listener) net.Listener {
 	})
 }
 
-// selfSigned makes a certificate that vouches for itself, good for a day around now.
+// selfSigned returns a self-signed certificate, valid for a day around now.
 func selfSigned(now time.Time) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -42,7 +42,7 @@ func TestWithTLSOnlyThoseAreAnsweredWhoTrustIt(t *testing.T) {
 	}
 
 	for _, m := range []Mode{Refuse(), Healthy()} {
-		if err := s.Set(m); err != nil {
+		if err := s.SetMode(m); err != nil {
 			t.Fatalf("set the middleware to %s: %v", m, err)
 		}
 	}

@@ -6,23 +6,25 @@ import (
 	"time"
 )
 
-// BreakerConfig says when a backend is given up for a while, and how it is tried again.
+// BreakerConfig says when the breaker opens, for how long, and how it probes the backend then.
 type BreakerConfig struct {
-	// Interval is the rolling window over which the ratio of failures is taken, Bucket its resolution.
-	Interval     time.Duration `yaml:"interval"`
+	// Interval is the rolling window of FailureRatio.
+	Interval time.Duration `yaml:"interval"`
+	// BucketPeriod is the window's resolution.
 	BucketPeriod time.Duration `yaml:"bucket_period"`
-	// OpenDuration is how long the backend is left alone before it is tried again.
+	// OpenDuration is how long the breaker stays open before it becomes half-open.
 	OpenDuration time.Duration `yaml:"open_duration"`
-	// ConsecutiveFailures in a row open the breaker, however slowly they come.
+	// ConsecutiveFailures opens the breaker after that many failures in a row, however slowly they come.
 	ConsecutiveFailures int `yaml:"consecutive_failures"`
-	// FailureRatio (above 0, at most 1) of at least MinRequests answers in the window opens it too.
+	// FailureRatio (above 0, at most 1) opens the breaker when that share of the calls in the window fails.
 	FailureRatio float64 `yaml:"failure_ratio"`
-	MinRequests  int     `yaml:"min_requests"`
-	// HalfOpenProbes is how many calls try the backend at once, and how many must succeed for the breaker to close.
+	// MinRequests is the number of calls in the window from which FailureRatio counts.
+	MinRequests int `yaml:"min_requests"`
+	// HalfOpenProbes is how many probes are in flight at once, and how many must succeed to close the breaker.
 	HalfOpenProbes int `yaml:"half_open_probes"`
 }
 
-// DefaultBreakerConfig gives up a backend after five failures in a row, and tries it every five seconds.
+// DefaultBreakerConfig opens after five failures in a row, and probes every five seconds.
 func DefaultBreakerConfig() BreakerConfig {
 	return BreakerConfig{
 		Interval:            10 * time.Second,
@@ -36,11 +38,11 @@ func DefaultBreakerConfig() BreakerConfig {
 }
 
 // windowTimeouts is how many call timeouts the window must hold. Answers that arrive after their bucket has left the
-// window are not counted, so in a shorter one a backend that hangs would never be noticed.
+// window are not counted, so a shorter window would never notice a backend that hangs.
 const windowTimeouts = 5
 
 // Validate reports everything wrong with the breaker of a backend whose calls end after timeout. Messages begin with
-// the key, under the backend's own.
+// the key, relative to the backend's.
 func (c BreakerConfig) Validate(timeout time.Duration) error {
 	var errs []error
 	wrong := func(bad bool, format string, args ...any) {
@@ -51,7 +53,7 @@ func (c BreakerConfig) Validate(timeout time.Duration) error {
 	wrong(c.BucketPeriod <= 0, "breaker.bucket_period: %s must be above 0", c.BucketPeriod)
 	wrong(c.Interval < c.BucketPeriod, "breaker.interval: %s must be at least breaker.bucket_period=%s", c.Interval, c.BucketPeriod)
 	wrong(c.Interval < windowTimeouts*timeout,
-		"breaker.interval: %s must be at least %d × timeout=%s, or a backend that hangs would never be given up",
+		"breaker.interval: %s must be at least %d × timeout=%s, or the breaker never opens for a backend that hangs",
 		c.Interval, windowTimeouts, timeout)
 	wrong(c.OpenDuration <= 0, "breaker.open_duration: %s must be above 0", c.OpenDuration)
 	wrong(c.ConsecutiveFailures < 1, "breaker.consecutive_failures: %d must be at least 1", c.ConsecutiveFailures)

@@ -15,7 +15,7 @@ func TestBreakerConfigValidate(t *testing.T) {
 		"the default is valid": {func(*BreakerConfig) {}, ""},
 		"a window too short for the timeout names both": {
 			func(c *BreakerConfig) { c.Interval = 9 * time.Second },
-			"breaker.interval: 9s must be at least 5 × timeout=2s, or a backend that hangs would never be given up",
+			"breaker.interval: 9s must be at least 5 × timeout=2s, or the breaker never opens for a backend that hangs",
 		},
 		"a bucket of nothing": {func(c *BreakerConfig) { c.BucketPeriod = 0 }, "breaker.bucket_period: 0s must be above 0"},
 		"a bucket above the window": {
@@ -48,22 +48,22 @@ func TestBreakerConfigValidate(t *testing.T) {
 
 func TestBlameIsBounded(t *testing.T) {
 	t.Parallel()
-	b := newBlame(10 * time.Second)
+	b := newFailureDedup(10 * time.Second)
 	now := time.Now()
-	for i := range 3 * maxBlamed {
+	for i := range 3 * maxRemembered {
 		address := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-		if !b.first(address, now) {
+		if !b.isFirst(address, now) {
 			t.Fatalf("address %d was blamed before it came", i)
 		}
 	}
-	if len(b.seen) > maxBlamed {
-		t.Errorf("got %d remembered, want at most %d", len(b.seen), maxBlamed)
+	if len(b.lastSeen) > maxRemembered {
+		t.Errorf("got %d remembered, want at most %d", len(b.lastSeen), maxRemembered)
 	}
 	later := now.Add(11 * time.Second)
-	if !b.first(netip.MustParseAddr("192.0.2.1"), later) || b.first(netip.MustParseAddr("192.0.2.1"), later) {
+	if !b.isFirst(netip.MustParseAddr("192.0.2.1"), later) || b.isFirst(netip.MustParseAddr("192.0.2.1"), later) {
 		t.Error("after the window, want a new address blamed once")
 	}
-	if len(b.seen) != 1 {
-		t.Errorf("got %d remembered after the window, want the newest only", len(b.seen))
+	if len(b.lastSeen) != 1 {
+		t.Errorf("got %d remembered after the window, want the newest only", len(b.lastSeen))
 	}
 }

@@ -14,7 +14,7 @@ func TestChangedNeverLosesTheLastState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &switchable{now: yes}
 		b := newTestBreaker(s)
-		wake, stop := b.Changed()
+		wake, stop := b.subscribe()
 		defer stop()
 		openIt(t, b, s)
 		time.Sleep(6 * time.Second)
@@ -43,7 +43,7 @@ func TestOpenedIsClosedWhileTheBreakerIsNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &switchable{now: yes}
 		b := newTestBreaker(s)
-		opened := b.Opened()
+		opened := b.opened()
 		select {
 		case <-opened:
 			t.Fatal("signalled while the breaker was closed")
@@ -51,11 +51,11 @@ func TestOpenedIsClosedWhileTheBreakerIsNot(t *testing.T) {
 		}
 		openIt(t, b, s)
 		<-opened
-		<-b.Opened()
+		<-b.opened()
 		time.Sleep(6 * time.Second)
 		_, _ = b.Check(t.Context(), running(1))
 		select {
-		case <-b.Opened():
+		case <-b.opened():
 			t.Error("still signalled after the breaker closed")
 		default:
 		}
@@ -67,7 +67,7 @@ func TestBreakerUnderFire(t *testing.T) {
 	s := &switchable{now: yes}
 	cfg := DefaultBreakerConfig()
 	cfg.OpenDuration = time.Millisecond
-	b := NewBreaker("b", testTimeout, cfg, s, nil)
+	b := newBreaker("b", testTimeout, cfg, s, nil)
 	var group sync.WaitGroup
 	for viewer := range 8 {
 		group.Go(func() {
@@ -84,14 +84,14 @@ func TestBreakerUnderFire(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if inTries := len(b.tries); inTries != 0 {
+	if inTries := len(b.probes); inTries != 0 {
 		t.Errorf("got %d tries under way after all were answered, want none", inTries)
 	}
 }
 
 // wakersProbe subscribes and leaves again, so that the list changes while it is woken.
 func (b *Breaker) wakersProbe() <-chan struct{} {
-	wake, stop := b.Changed()
+	wake, stop := b.subscribe()
 	stop()
 	return wake
 }

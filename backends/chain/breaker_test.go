@@ -62,7 +62,7 @@ func (s *switchable) Check(ctx context.Context, r *backends.Request) (backends.D
 }
 
 func newTestBreaker(next backends.Backend) *Breaker {
-	return NewBreaker("b", testTimeout, DefaultBreakerConfig(), next, nil)
+	return newBreaker("b", testTimeout, DefaultBreakerConfig(), next, nil)
 }
 
 // from is an opening by the viewer with that number, each at an IPv4 address of his own.
@@ -241,7 +241,7 @@ func TestOpenBreakerAsksNobody(t *testing.T) {
 func TestPanicIsReportedWithoutTheViewersWords(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	b := NewBreaker("b", testTimeout, DefaultBreakerConfig(), backends.BackendFunc(func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+	b := newBreaker("b", testTimeout, DefaultBreakerConfig(), backends.BackendFunc(func(_ context.Context, r *backends.Request) (backends.Decision, error) {
 		panic("cannot parse " + r.Query)
 	}), slog.New(slog.NewTextHandler(&out, nil)))
 	_, err := b.Check(t.Context(), &backends.Request{Query: "token=5ecret"})
@@ -265,7 +265,7 @@ func BenchmarkBreaker(b *testing.B) {
 	b.Run("open", func(b *testing.B) {
 		cfg := DefaultBreakerConfig()
 		cfg.OpenDuration = time.Hour
-		breaker := NewBreaker("b", testTimeout, cfg, fails(backends.FailureTransport), nil)
+		breaker := newBreaker("b", testTimeout, cfg, fails(backends.FailureTransport), nil)
 		for range 5 {
 			_, _ = breaker.Check(b.Context(), r)
 		}

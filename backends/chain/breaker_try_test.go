@@ -18,7 +18,7 @@ func TestHalfOpenIsNoticedWithoutACaller(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go func() { _ = b.Run(ctx) }()
-		wake, stop := b.Changed()
+		wake, stop := b.subscribe()
 		defer stop()
 		<-wake // the first, for what holds already
 		openIt(t, b, s)

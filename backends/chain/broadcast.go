@@ -6,38 +6,39 @@ import (
 	"sync/atomic"
 )
 
-// wakers wakes whoever asked for it, without ever waiting for him. The zero value has nobody to wake.
-type wakers struct {
-	mu   sync.Mutex // held to change the list, never to read it
-	list atomic.Pointer[[]chan struct{}]
+// broadcaster tells its subscribers that something has changed, and never waits for one. The zero value has none.
+type broadcaster struct {
+	mu          sync.Mutex // held to change the list, never to read it
+	subscribers atomic.Pointer[[]chan struct{}]
 }
 
-// add returns a channel that holds a wake from the start, and the way out.
-func (w *wakers) add() (wake <-chan struct{}, stop func()) {
+// subscribe returns a channel that signals each change. It holds one signal from the start, so that the subscriber reads
+// the present state first; signals that nobody has received are merged into one. Call cancel when done.
+func (b *broadcaster) subscribe() (changes <-chan struct{}, cancel func()) {
 	ch := make(chan struct{}, 1)
 	ch <- struct{}{}
-	w.change(func(list []chan struct{}) []chan struct{} { return append(slices.Clone(list), ch) })
+	b.edit(func(list []chan struct{}) []chan struct{} { return append(slices.Clone(list), ch) })
 	return ch, func() {
-		w.change(func(list []chan struct{}) []chan struct{} {
+		b.edit(func(list []chan struct{}) []chan struct{} {
 			return slices.DeleteFunc(slices.Clone(list), func(c chan struct{}) bool { return c == ch })
 		})
 	}
 }
 
-func (w *wakers) change(edit func([]chan struct{}) []chan struct{}) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (b *broadcaster) edit(change func([]chan struct{}) []chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	var list []chan struct{}
-	if old := w.list.Load(); old != nil {
+	if old := b.subscribers.Load(); old != nil {
 		list = *old
 	}
-	list = edit(list)
-	w.list.Store(&list)
+	list = change(list)
+	b.subscribers.Store(&list)
 }
 
-// wake leaves a wake for everybody. One who has not fetched his last has it still.
-func (w *wakers) wake() {
-	list := w.list.Load()
+// notify signals a change to every subscriber.
+func (b *broadcaster) notify() {
+	list := b.subscribers.Load()
 	if list == nil {
 		return
 	}

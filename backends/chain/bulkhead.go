@@ -10,26 +10,26 @@ import (
 	"usher/backends"
 )
 
-// BulkheadConfig bounds how much is asked of a backend at once.
+// BulkheadConfig bounds how many calls a backend gets at once.
 type BulkheadConfig struct {
-	// MaxInFlight bounds the calls for viewers who wait for their first answer.
+	// MaxInFlight bounds the opening checks, for viewers who wait for their first answer.
 	MaxInFlight int `yaml:"max_in_flight"`
-	// MaxRechecksInFlight bounds those for viewers who are watching already. They have a lane of their own, so that a
-	// wave of them holds up no newcomer.
+	// MaxRechecksInFlight bounds the re-checks, for viewers who are watching. They have slots of their own, so that a wave
+	// of re-checks delays no opening.
 	MaxRechecksInFlight int `yaml:"max_rechecks_in_flight"`
-	// MaxWaiting bounds, for each lane, how many may wait for a slot.
+	// MaxWaiting bounds how many checks wait for a slot, for openings and re-checks each.
 	MaxWaiting int `yaml:"max_waiting"`
-	// AnswerDeadline is the longest time that a viewer's opening waits for its first decision. A call waits no longer for a
+	// AnswerDeadline is the longest time that a viewer's opening waits for its first decision. A check waits no longer for a
 	// slot.
 	AnswerDeadline time.Duration `yaml:"answer_deadline"`
 }
 
-// DefaultBulkheadConfig suits a middleware that answers some thousand calls a second.
+// DefaultBulkheadConfig returns bounds for a middleware that answers some thousand calls a second.
 func DefaultBulkheadConfig() BulkheadConfig {
 	return BulkheadConfig{MaxInFlight: 256, MaxRechecksInFlight: 32, MaxWaiting: 4096, AnswerDeadline: time.Second}
 }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own.
+// Validate reports everything wrong. Messages begin with the key, relative to the backend's.
 func (c BulkheadConfig) Validate() error {
 	var errs []error
 	for _, limit := range []struct {
@@ -51,32 +51,33 @@ func (c BulkheadConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Bulkhead bounds the calls that a backend is busy with: first come, first served, each caller waiting at most
-// answer_deadline for a slot, then refused with an [Overload].
+// Bulkhead bounds how many calls are in flight to a backend. Checks wait for a slot in the order of their arrival, at
+// most answer_deadline long. A check without a slot fails with a [backends.Overload].
 //
-// It stands before the breaker, and steps aside while that one is not closed: then nobody is busy, and whoever waits
-// for a slot is let through to be told so. Safe for concurrent use.
+// While the breaker is not closed the bulkhead lets every check pass at once, those that wait for a slot too: the
+// breaker rejects them without a call. Safe for concurrent use.
 type Bulkhead struct {
 	next     backends.Backend
 	opened   func() <-chan struct{}
 	deadline time.Duration
-	openings lane
-	rechecks lane
+	openings slotQueue
+	rechecks slotQueue
 }
 
-// lane is one kind of call. Slots are handed over in the order of asking, as Go's channels do.
-type lane struct {
-	setting    string
-	slots      chan struct{}
-	maxWaiting int
-	waitingKey string
-	waiting    atomic.Int64
-	refused    atomic.Uint64
+// slotQueue holds the slots of one kind of check, and counts the checks that wait for one. Go's channels hand slots over
+// first come, first served.
+type slotQueue struct {
+	setting        string
+	slots          chan struct{}
+	maxWaiting     int
+	waitingSetting string
+	waiting        atomic.Int64
+	refused        atomic.Uint64
 }
 
-// NewBulkhead makes the bulkhead of the named backend. opened, usually [Breaker.OpenRequested], gives a channel that is closed
-// while the backend is not asked; nil if there is no breaker. The config must be valid.
-func NewBulkhead(name string, cfg BulkheadConfig, next backends.Backend, opened func() <-chan struct{}) *Bulkhead {
+// newBulkhead returns the bulkhead of the named backend. opened, usually [Breaker.opened], returns a channel that is
+// closed while the breaker is not closed; nil: there is no breaker. The config must be valid.
+func newBulkhead(name string, cfg BulkheadConfig, next backends.Backend, opened func() <-chan struct{}) *Bulkhead {
 	if opened == nil {
 		opened = func() <-chan struct{} { return nil }
 	}
@@ -86,25 +87,25 @@ func NewBulkhead(name string, cfg BulkheadConfig, next backends.Backend, opened 
 	return b
 }
 
-func (l *lane) init(backend, key string, slots, maxWaiting int) {
-	l.setting = "backends." + backend + "." + key
-	l.waitingKey = "backends." + backend + ".max_waiting"
-	l.slots = make(chan struct{}, slots)
-	l.maxWaiting = maxWaiting
+func (q *slotQueue) init(backend, key string, slots, maxWaiting int) {
+	q.setting = "backends." + backend + "." + key
+	q.waitingSetting = "backends." + backend + ".max_waiting"
+	q.slots = make(chan struct{}, slots)
+	q.maxWaiting = maxWaiting
 }
 
-// Check waits for a slot, says that the question goes out (Asking), and asks.
+// Check waits for a slot, calls the request's OnSent, and asks.
 func (b *Bulkhead) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-	l := &b.openings
+	q := &b.openings
 	if r.Number > 0 {
-		l = &b.rechecks
+		q = &b.rechecks
 	}
-	held, err := b.enter(ctx, l)
+	hasSlot, err := b.acquire(ctx, q)
 	if err != nil {
 		return backends.Decision{}, err
 	}
-	if held {
-		defer func() { <-l.slots }()
+	if hasSlot {
+		defer func() { <-q.slots }()
 	}
 	if r.OnSent != nil {
 		r.OnSent()
@@ -112,23 +113,23 @@ func (b *Bulkhead) Check(ctx context.Context, r *backends.Request) (backends.Dec
 	return b.next.Check(ctx, r)
 }
 
-// InFlight is how many calls the backend is busy with, openings and re-checks.
+// InFlight returns how many calls are in flight.
 func (b *Bulkhead) InFlight() (openings, rechecks int) {
 	return len(b.openings.slots), len(b.rechecks.slots)
 }
 
-// Waiting is how many callers wait for a slot.
+// Waiting returns how many checks wait for a slot.
 func (b *Bulkhead) Waiting() (openings, rechecks int) {
 	return int(b.openings.waiting.Load()), int(b.rechecks.waiting.Load())
 }
 
-// Refused is how many callers got no slot since the start.
+// Refused returns how many checks got no slot since the start.
 func (b *Bulkhead) Refused() (openings, rechecks uint64) {
 	return b.openings.refused.Load(), b.rechecks.refused.Load()
 }
 
-// enter takes a slot; held is false if none is needed because nobody will be asked.
-func (b *Bulkhead) enter(ctx context.Context, l *lane) (held bool, err error) {
+// acquire takes a slot. hasSlot is false if the breaker is open, so that none is needed.
+func (b *Bulkhead) acquire(ctx context.Context, q *slotQueue) (hasSlot bool, err error) {
 	opened := b.opened()
 	select {
 	case <-opened:
@@ -136,37 +137,37 @@ func (b *Bulkhead) enter(ctx context.Context, l *lane) (held bool, err error) {
 	default:
 	}
 	select {
-	case l.slots <- struct{}{}:
+	case q.slots <- struct{}{}:
 		return true, nil
 	default:
 	}
-	if l.waiting.Add(1) > int64(l.maxWaiting) {
-		l.waiting.Add(-1)
-		return false, l.overload(l.waitingKey, l.maxWaiting)
+	if q.waiting.Add(1) > int64(q.maxWaiting) {
+		q.waiting.Add(-1)
+		return false, q.overload(q.waitingSetting, q.maxWaiting)
 	}
-	defer l.waiting.Add(-1)
-	return b.wait(ctx, l, opened)
+	defer q.waiting.Add(-1)
+	return b.awaitSlot(ctx, q, opened)
 }
 
-func (b *Bulkhead) wait(ctx context.Context, l *lane, opened <-chan struct{}) (held bool, err error) {
+func (b *Bulkhead) awaitSlot(ctx context.Context, q *slotQueue, opened <-chan struct{}) (hasSlot bool, err error) {
 	timer := time.NewTimer(b.deadline)
 	defer timer.Stop()
 	select {
-	case l.slots <- struct{}{}:
+	case q.slots <- struct{}{}:
 		return true, nil
 	case <-opened:
 		return false, nil
 	case <-timer.C:
-		return false, l.overload(l.setting, cap(l.slots))
+		return false, q.overload(q.setting, cap(q.slots))
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.Canceled) {
-			return false, fmt.Errorf("wait for %s: %w", l.setting, ctx.Err())
+			return false, fmt.Errorf("wait for %s: %w", q.setting, ctx.Err())
 		}
-		return false, l.overload(l.setting, cap(l.slots)) // the backend had no part in it
+		return false, q.overload(q.setting, cap(q.slots)) // a deadline that passed here is not the backend's failure
 	}
 }
 
-func (l *lane) overload(setting string, value int) error {
-	l.refused.Add(1)
+func (q *slotQueue) overload(setting string, value int) error {
+	q.refused.Add(1)
 	return backends.NewOverload(setting, value)
 }

@@ -53,7 +53,7 @@ func TestBulkheadBoundsTheCalls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
-		b := NewBulkhead("portal", smallBulkhead(), g, nil)
+		b := newBulkhead("portal", smallBulkhead(), g, nil)
 		fill(t, b, from(1), 5)
 		if inFlight, _ := b.InFlight(); inFlight != 2 {
 			t.Errorf("got %d calls at once, want max_in_flight=2", inFlight)
@@ -89,7 +89,7 @@ func TestWaitingForASlotEndsInAnOverloadThatNamesTheSetting(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				g := newGate()
-				b := NewBulkhead("portal", smallBulkhead(), g, nil)
+				b := newBulkhead("portal", smallBulkhead(), g, nil)
 				fill(t, b, tt.r, tt.slots+tt.waiting)
 				started := time.Now()
 				asking := false
@@ -117,7 +117,7 @@ func TestRechecksDoNotHoldUpOpenings(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
-		b := NewBulkhead("portal", smallBulkhead(), g, nil)
+		b := newBulkhead("portal", smallBulkhead(), g, nil)
 		fill(t, b, running(1), 4)
 		fill(t, b, from(1), 1)
 		if openings, rechecks := b.InFlight(); openings != 1 || rechecks != 1 {
@@ -133,7 +133,7 @@ func TestSlotsAreHandedOverInTheOrderOfAsking(t *testing.T) {
 		g := newGate()
 		cfg := smallBulkhead()
 		cfg.MaxInFlight = 1
-		b := NewBulkhead("portal", cfg, g, nil)
+		b := newBulkhead("portal", cfg, g, nil)
 		var (
 			mu    sync.Mutex
 			order []int
@@ -160,11 +160,11 @@ func TestOpenedBreakerReleasesThoseWhoWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &switchable{now: hangs}
-		breaker := NewBreaker("portal", testTimeout, DefaultBreakerConfig(), s, nil)
+		breaker := newBreaker("portal", testTimeout, DefaultBreakerConfig(), s, nil)
 		cfg := DefaultBulkheadConfig()
 		cfg.MaxInFlight = 5
 		cfg.AnswerDeadline = time.Hour
-		b := NewBulkhead("portal", cfg, breaker, breaker.Opened)
+		b := newBulkhead("portal", cfg, breaker, breaker.opened)
 		var refused atomic.Int64
 		for i := range 50 {
 			go func() {
@@ -191,7 +191,7 @@ func TestOpenBreakerBypassesTheBulkhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opened := make(chan struct{})
 		g := newGate()
-		b := NewBulkhead("portal", smallBulkhead(), g, func() <-chan struct{} { return opened })
+		b := newBulkhead("portal", smallBulkhead(), g, func() <-chan struct{} { return opened })
 		fill(t, b, from(1), 2)
 		close(opened)
 		close(g.open)
@@ -205,7 +205,7 @@ func TestAViewerWhoLeavesWhileWaitingIsNoOverload(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
-		b := NewBulkhead("portal", smallBulkhead(), g, nil)
+		b := newBulkhead("portal", smallBulkhead(), g, nil)
 		fill(t, b, from(1), 2)
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Millisecond, cancel)
@@ -223,7 +223,7 @@ func TestAViewerWhoLeavesWhileWaitingIsNoOverload(t *testing.T) {
 
 func TestAPanicFreesItsSlot(t *testing.T) {
 	t.Parallel()
-	b := NewBulkhead("portal", smallBulkhead(), backends.BackendFunc(func(context.Context, *backends.Request) (backends.Decision, error) {
+	b := newBulkhead("portal", smallBulkhead(), backends.BackendFunc(func(context.Context, *backends.Request) (backends.Decision, error) {
 		panic("boom")
 	}), nil)
 	func() {

@@ -9,15 +9,15 @@ import (
 	"usher/backends"
 )
 
-// FailOpen says what holds while nobody answers. It is the outermost decorator.
+// FailOpen applies a backend's outage policy. It is the outermost decorator.
 //
-// It never turns a No into a Yes: an answer passes through as it is, and so do an [Overload] and the error of a viewer
-// who left. Safe for concurrent use.
+// It never turns a denial into an allowance: an answer passes through unchanged, and so do a [backends.Overload] and the
+// error of a viewer who left. Safe for concurrent use.
 type FailOpen struct {
 	name   string
 	policy backends.Policy
 	next   backends.Backend
-	down   func() bool
+	isDown func() bool
 	log    *slog.Logger
 
 	admitted atomic.Uint64
@@ -25,16 +25,16 @@ type FailOpen struct {
 	refused  atomic.Uint64
 }
 
-// NewFailOpen makes the fail-open of the named backend. The policy is one of allow, keep and deny. down, usually
-// [Breaker.IsDown], reports whether the backend is known to be away; nil means never.
-func NewFailOpen(name string, policy backends.Policy, next backends.Backend, down func() bool, log *slog.Logger) *FailOpen {
-	if down == nil {
-		down = func() bool { return false }
+// NewFailOpen returns the outage policy of the named backend: allow, keep or deny. isDown, usually [Breaker.IsDown],
+// reports whether the backend is known to be unavailable; nil: never. log may be nil.
+func NewFailOpen(name string, policy backends.Policy, next backends.Backend, isDown func() bool, log *slog.Logger) *FailOpen {
+	if isDown == nil {
+		isDown = func() bool { return false }
 	}
-	return &FailOpen{name: name, policy: policy, next: next, down: down, log: backends.LoggerOrDiscard(log)}
+	return &FailOpen{name: name, policy: policy, next: next, isDown: isDown, log: backends.LoggerOrDiscard(log)}
 }
 
-// Check asks, and stands in when nobody answers.
+// Check asks the backend, and returns the fallback if it fails.
 func (f *FailOpen) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	d, err := f.next.Check(ctx, r)
 	if err == nil {
@@ -43,11 +43,11 @@ func (f *FailOpen) Check(ctx context.Context, r *backends.Request) (backends.Dec
 	return f.Fallback(r, err)
 }
 
-// Fallback is what a viewer is told after err: that of a check, or nil if his time to wait is over and the check still
-// runs. It asks nobody. What is neither a failure nor nil it gives back.
+// Fallback returns what the policy decides after err, the error of a check; nil: the viewer's time to wait is over and
+// the check still runs. It calls no backend. An err that is neither a failure nor nil is returned unchanged.
 //
-// A failure that a viewer could have caused himself lets no unknown viewer in unless the breaker, which no single
-// viewer can open, says so too.
+// A failure that a viewer can cause admits no unknown viewer unless the breaker, which no single viewer can open, is
+// open too.
 func (f *FailOpen) Fallback(r *backends.Request, err error) (backends.Decision, error) {
 	if err == nil {
 		err = &backends.Failure{Kind: backends.FailureTimeout, Backend: f.name}
@@ -61,8 +61,8 @@ func (f *FailOpen) Fallback(r *backends.Request, err error) (backends.Decision, 
 		return backends.Decision{Verdict: backends.Denied, Source: backends.FromFailOpen, Reason: "backends." + f.name + ".on_failure=deny"}, nil
 	case !r.IsUnknown():
 		f.kept.Add(1)
-		return standing(r), nil
-	case f.policy == backends.PolicyKeep || !f.believes(failure):
+		return cachedDecision(r), nil
+	case f.policy == backends.PolicyKeep || !f.acceptsFailure(failure):
 		f.refused.Add(1)
 		return backends.Decision{}, err
 	default:
@@ -71,46 +71,47 @@ func (f *FailOpen) Fallback(r *backends.Request, err error) (backends.Decision, 
 	}
 }
 
-// IsDown reports whether the backend is known to be away. It is one atomic read.
-func (f *FailOpen) IsDown() bool { return f.down() }
+// IsDown reports whether the backend is known to be unavailable. It neither blocks nor locks.
+func (f *FailOpen) IsDown() bool { return f.isDown() }
 
-// Policy is what viewers are told while nobody answers.
+// Policy returns the outage policy: allow, keep or deny.
 func (f *FailOpen) Policy() backends.Policy { return f.policy }
 
-// Counts is how often, since the start, an unknown viewer was let in, a standing decision was kept, and a viewer was
-// refused because nobody answered.
+// Counts returns how many checks since the start, while the backend failed, admitted an unknown viewer, kept a current
+// decision, or refused a viewer.
 func (f *FailOpen) Counts() (admitted, kept, refused uint64) {
 	return f.admitted.Load(), f.kept.Load(), f.refused.Load()
 }
 
-// Watch logs, once at each change, that the backend was given up, with the price, and that it is back. changed is a
-// wake, usually [Breaker.Changed]. It returns when ctx ends.
-func (f *FailOpen) Watch(ctx context.Context, changed <-chan struct{}) error {
-	var since time.Time
+// logOutages logs the beginning and the end of each outage once, with what it means for viewers. changes signals when
+// IsDown may have changed. It returns when ctx ends.
+func (f *FailOpen) logOutages(ctx context.Context, changes <-chan struct{}) error {
+	var since time.Time // zero: no outage
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-changed:
+		case <-changes:
 		}
-		switch down := f.IsDown(); {
-		case down && since.IsZero():
+		backend, policy := slog.String("backend", f.name), slog.String("on_failure", f.policy.String())
+		switch isDown := f.IsDown(); {
+		case isDown && since.IsZero():
 			since = time.Now()
-			f.log.Warn("backend is away", "backend", f.name, "on_failure", f.policy.String(), "price", price(f.policy))
-		case !down && !since.IsZero():
-			f.log.Info("backend is back", "backend", f.name, "away", time.Since(since).Round(time.Millisecond))
+			f.log.Warn("backend unavailable", backend, policy, slog.String("effect", effectOf(f.policy)))
+		case !isDown && !since.IsZero():
+			f.log.Info("backend recovered", backend, policy, slog.Duration("outage", time.Since(since).Round(time.Millisecond)))
 			since = time.Time{}
 		}
 	}
 }
 
-// believes reports whether the failure may let in a viewer whom nobody knows.
-func (f *FailOpen) believes(failure *backends.Failure) bool {
+// acceptsFailure reports whether the failure may admit an unknown viewer.
+func (f *FailOpen) acceptsFailure(failure *backends.Failure) bool {
 	return failure.IsTransport() || failure.Kind == backends.FailureBreakerOpen || f.IsDown()
 }
 
-// standing is the decision that the viewer has, marked as not renewed.
-func standing(r *backends.Request) backends.Decision {
+// cachedDecision returns the viewer's current decision, marked as not renewed.
+func cachedDecision(r *backends.Request) backends.Decision {
 	d := r.Current
 	if d.Source.IsAuthoritative() {
 		d.Source = backends.FromCached
@@ -119,14 +120,14 @@ func standing(r *backends.Request) backends.Decision {
 	return d
 }
 
-// price is what the policy costs while it lasts, in words for whoever reads the log at night.
-func price(p backends.Policy) string {
+// effectOf says for the log what an outage means for viewers under the policy.
+func effectOf(p backends.Policy) string {
 	switch p {
 	case backends.PolicyDeny:
-		return "from now on every viewer is refused, paying ones too"
+		return "every viewer is refused, paying viewers too"
 	case backends.PolicyKeep:
-		return "from now on unknown viewers are asked to come back, and nobody who watches is re-checked"
+		return "unknown viewers are asked to retry, and running sessions are not re-checked"
 	default:
-		return "from now on unknown viewers are let in unchecked, and nobody who watches is re-checked"
+		return "unknown viewers are let in unchecked, and running sessions are not re-checked"
 	}
 }

@@ -129,9 +129,9 @@ func TestFailOpenCounts(t *testing.T) {
 func TestEachChangeIsLoggedOnceWithItsPrice(t *testing.T) {
 	t.Parallel()
 	tests := map[backends.Policy]string{
-		backends.PolicyAllow: "from now on unknown viewers are let in unchecked",
-		backends.PolicyKeep:  "from now on unknown viewers are asked to come back",
-		backends.PolicyDeny:  "from now on every viewer is refused",
+		backends.PolicyAllow: `effect="unknown viewers are let in unchecked, and running sessions are not re-checked"`,
+		backends.PolicyKeep:  `effect="unknown viewers are asked to retry, and running sessions are not re-checked"`,
+		backends.PolicyDeny:  `effect="every viewer is refused, paying viewers too"`,
 	}
 	for policy, want := range tests {
 		t.Run(policy.String(), func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestEachChangeIsLoggedOnceWithItsPrice(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				f := NewFailOpen("portal", policy, nil, down.Load, slog.New(slog.NewTextHandler(&out, nil)))
-				go func() { _ = f.Watch(ctx, changed) }()
+				go func() { _ = f.logOutages(ctx, changed) }()
 				changed <- struct{}{}
 				down.Store(true)
 				changed <- struct{}{} // open
@@ -158,8 +158,8 @@ func TestEachChangeIsLoggedOnceWithItsPrice(t *testing.T) {
 				synctest.Wait()
 				log := out.String()
 				if strings.Count(log, "\n") != 2 || !strings.Contains(log, want) ||
-					!strings.Contains(log, "level=WARN msg=\"backend is away\"") ||
-					!strings.Contains(log, "level=INFO msg=\"backend is back\" backend=portal away=30s") {
+					!strings.Contains(log, "level=WARN msg=\"backend unavailable\" backend=portal on_failure="+policy.String()) ||
+					!strings.Contains(log, "level=INFO msg=\"backend recovered\" backend=portal on_failure="+policy.String()+" outage=30s") {
 					t.Errorf("want one warning with %q and one info, got:\n%s", want, log)
 				}
 			})

@@ -8,51 +8,53 @@ import (
 	"usher/backends"
 )
 
-// maxBlamed bounds the memory of one backend's blame to about a megabyte. A flood from more addresses than that in one
-// window is counted without being remembered.
-const maxBlamed = 8192
+// maxRemembered bounds the memory of one backend's failureDedup to about a megabyte. Failures from more addresses than
+// that in one window are counted without being remembered.
+const maxRemembered = 8192
 
-// sweepEvery bounds how often a full memory is searched for what is old, so that a flood does not pay for it each time.
-const sweepEvery = time.Second
+// sweepInterval bounds how often a full memory is searched for old entries, so that a flood does not pay for a search
+// each time.
+const sweepInterval = time.Second
 
-// blame remembers which addresses have lately been met by a failure that their own requests may have caused, so that
-// one viewer cannot open a breaker alone. It slides over time and survives the breaker's own changes: the viewer whose
-// request failed the last try does not fail the next one too.
-type blame struct {
+// failureDedup remembers which addresses have caused a failure lately, so that one viewer cannot open a breaker alone.
+//
+// Its window slides and is independent of the breaker's state: the viewer whose request failed the last probe does not
+// fail the next one too.
+type failureDedup struct {
 	window time.Duration
 
-	mu    sync.Mutex
-	seen  map[netip.Prefix]time.Time
-	swept time.Time
+	mu        sync.Mutex
+	lastSeen  map[netip.Prefix]time.Time
+	lastSweep time.Time
 }
 
-func newBlame(window time.Duration) *blame {
-	return &blame{window: window, seen: make(map[netip.Prefix]time.Time)}
+func newFailureDedup(window time.Duration) *failureDedup {
+	return &failureDedup{window: window, lastSeen: make(map[netip.Prefix]time.Time)}
 }
 
-// first reports whether the address has not been blamed within the window before now, and blames it.
-func (b *blame) first(address netip.Addr, now time.Time) bool {
-	household := backends.SubscriberPrefix(address)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if last, ok := b.seen[household]; ok && now.Sub(last) < b.window {
+// isFirst reports whether no failure of the address was recorded within the window before now, and records one.
+func (d *failureDedup) isFirst(address netip.Addr, now time.Time) bool {
+	prefix := backends.SubscriberPrefix(address)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if last, ok := d.lastSeen[prefix]; ok && now.Sub(last) < d.window {
 		return false
 	}
-	if len(b.seen) >= maxBlamed && now.Sub(b.swept) >= sweepEvery {
-		b.forget(now)
+	if len(d.lastSeen) >= maxRemembered && now.Sub(d.lastSweep) >= sweepInterval {
+		d.dropExpired(now)
 	}
-	if len(b.seen) < maxBlamed {
-		b.seen[household] = now
+	if len(d.lastSeen) < maxRemembered {
+		d.lastSeen[prefix] = now
 	}
 	return true
 }
 
-// forget drops what is older than the window.
-func (b *blame) forget(now time.Time) {
-	b.swept = now
-	for household, last := range b.seen {
-		if now.Sub(last) >= b.window {
-			delete(b.seen, household)
+// dropExpired forgets the addresses whose last failure is older than the window.
+func (d *failureDedup) dropExpired(now time.Time) {
+	d.lastSweep = now
+	for prefix, last := range d.lastSeen {
+		if now.Sub(last) >= d.window {
+			delete(d.lastSeen, prefix)
 		}
 	}
 }

@@ -7,18 +7,18 @@ import (
 	"usher/backends"
 )
 
-// LocalConfig is what backends have in common that ask nobody over a network themselves, but may fail.
+// LocalConfig holds the settings of backends that call nobody over a network themselves, but may fail.
 type LocalConfig struct {
-	// OnFailure is what viewers are told while nobody answers; empty: as under the preset astra.
+	// OnFailure is the outage policy. Empty: as under the preset astra.
 	OnFailure backends.Policy `yaml:"on_failure"`
 	// AnswerDeadline is the longest time that a viewer's opening waits for its first decision.
 	AnswerDeadline time.Duration `yaml:"answer_deadline"`
 }
 
-// DefaultLocalConfig waits as long as other backends do.
+// DefaultLocalConfig returns the answer deadline of every other backend.
 func DefaultLocalConfig() LocalConfig { return LocalConfig{AnswerDeadline: time.Second} }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own.
+// Validate reports everything wrong. Messages begin with the key, relative to the backend's.
 func (c LocalConfig) Validate() error {
 	if c.AnswerDeadline <= 0 {
 		return fmt.Errorf("answer_deadline: %s must be above 0", c.AnswerDeadline)

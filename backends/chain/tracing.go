@@ -9,24 +9,27 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 )
 
-// Tracing records each call to a backend as a client span, "backend.check". It stands between the breaker and the
-// adapter, so a span is a question that really went out. Its attributes never hold what the viewer proves himself with:
-// no query, no path, no header. Safe for concurrent use.
-type Tracing struct {
+// tracing records each call to a backend as a client span, "backend.check". No attribute holds a credential: no query, no
+// path, no header. Safe for concurrent use.
+type tracing struct {
 	name, kind string
 	tracer     trace.Tracer
 	next       backends.Backend
 }
 
-// NewTracing traces the calls to the named backend of that kind.
-func NewTracing(name, kind string, tracer trace.Tracer, next backends.Backend) *Tracing {
-	return &Tracing{name: name, kind: kind, tracer: tracer, next: next}
+// newTracing traces the calls to the named backend of that kind. tracer may be nil.
+func newTracing(name, kind string, tracer trace.Tracer, next backends.Backend) *tracing {
+	if tracer == nil {
+		tracer = noop.NewTracerProvider().Tracer("")
+	}
+	return &tracing{name: name, kind: kind, tracer: tracer, next: next}
 }
 
-// Check asks, within a span.
-func (t *Tracing) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+// Check asks the backend within a span.
+func (t *tracing) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	ctx, span := t.tracer.Start(ctx, "backend.check", trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
 	if !span.IsRecording() {
@@ -41,7 +44,7 @@ func (t *Tracing) Check(ctx context.Context, r *backends.Request) (backends.Deci
 	)
 	d, err := t.next.Check(ctx, r)
 	if err != nil {
-		recordFailure(span, err)
+		recordError(span, err)
 		return d, err
 	}
 	span.SetAttributes(
@@ -52,8 +55,8 @@ func (t *Tracing) Check(ctx context.Context, r *backends.Request) (backends.Deci
 	return d, nil
 }
 
-// recordFailure says why nobody answered. A viewer who left is not the backend's error.
-func recordFailure(span trace.Span, err error) {
+// recordError records why there is no answer. A viewer who left is not the backend's error.
+func recordError(span trace.Span, err error) {
 	switch f := backends.AsFailure(err); {
 	case f != nil:
 		span.SetAttributes(attribute.String("error.type", f.Kind.String()))
@@ -68,8 +71,8 @@ func recordFailure(span trace.Span, err error) {
 	}
 }
 
-// annotateBreaker leaves on the caller's span why no call follows.
-func annotateBreaker(ctx context.Context, state backends.BreakerState) {
+// recordBreakerState records on the caller's span why no call follows.
+func recordBreakerState(ctx context.Context, state backends.BreakerState) {
 	span := trace.SpanFromContext(ctx)
 	if !span.IsRecording() {
 		return

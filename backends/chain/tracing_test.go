@@ -78,7 +78,7 @@ func TestACallIsAClientSpanWithoutCredentials(t *testing.T) {
 				Session: id, Number: 2, Channel: "a001", Query: "token=5ecret", Path: "/live/user/5ecret/a001.m3u8",
 				Headers: []backends.Header{{Name: "Authorization", Value: "5ecret"}},
 			}
-			_, _ = NewTracing("portal", "httprequest", tracer, tt.next).Check(t.Context(), r)
+			_, _ = newTracing("portal", "httprequest", tracer, tt.next).Check(t.Context(), r)
 			spans := exporter.GetSpans()
 			if len(spans) != 1 {
 				t.Fatalf("got %d spans, want 1", len(spans))

@@ -24,7 +24,7 @@ func New(name string, cfg Config, parts httpbackend.Deps) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
-	b := &Backend{Client: client, audience: parts.Audience, autoToken: cfg.AutoToken}
+	b := &Backend{Client: client, audience: parts.ViewerCount, autoToken: cfg.AutoToken}
 	if b.audience == nil {
 		b.audience = func(string) (int, int) { return 0, 0 }
 	}
@@ -47,5 +47,5 @@ func (b *Backend) checkAt(ctx context.Context, r *backends.Request, now time.Tim
 			Verdict: backends.Denied, Source: backends.FromLocal, Reason: "no token, and auto_token is false",
 		}, nil
 	}
-	return b.Decide(ctx, httpbackend.Call{Ours: b.facts(r, token, now), Credentials: r.Headers})
+	return b.Decide(ctx, httpbackend.Call{Parameters: b.facts(r, token, now), Credentials: r.Headers})
 }

@@ -31,7 +31,7 @@ func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	if change != nil {
 		change(&cfg)
 	}
-	b, err := New("middleware", cfg, httpbackend.Deps{Audience: audience})
+	b, err := New("middleware", cfg, httpbackend.Deps{ViewerCount: audience})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
@@ -56,7 +56,7 @@ func startServer(t testing.TB) *backendtest.Server {
 
 func set(t *testing.T, s *backendtest.Server, m backendtest.Mode) {
 	t.Helper()
-	if err := s.Set(m); err != nil {
+	if err := s.SetMode(m); err != nil {
 		t.Fatalf("set the middleware to %s: %v", m, err)
 	}
 }

@@ -10,64 +10,74 @@ import (
 	"usher/backends"
 )
 
-// alarmQuiet is how long an alarm must not have been seen before a good answer clears it, so that a backend that does
-// well every other time fills no log.
-const alarmQuiet = time.Minute
+// alarmClearAfter is how long an alarm must not recur before a good answer clears it, so that a backend that fails every
+// other time does not fill the log.
+const alarmClearAfter = time.Minute
 
-// numAlarms is how many alarms there are.
+// numAlarms is the number of alarms.
 const numAlarms = int(backends.AlarmUnexpectedAnswer) + 1
 
-// Alarms notes what a backend does outside its contract, and logs the first time and the end of it. Safe for concurrent
-// use; a good answer costs an atomic read.
+// AlarmSet is a set of alarms. The zero value is empty.
+type AlarmSet uint8
+
+// With returns the set with a added.
+func (s AlarmSet) With(a backends.Alarm) AlarmSet { return s | 1<<a }
+
+// Has reports whether a is in the set.
+func (s AlarmSet) Has(a backends.Alarm) bool { return s&(1<<a) != 0 }
+
+// Alarms records how a backend violates its contract, and logs the beginning and the end of each alarm. Safe for
+// concurrent use. Recording a good answer costs one atomic read.
 type Alarms struct {
 	name   string
 	log    *slog.Logger
 	counts [numAlarms]atomic.Uint64
-	raised atomic.Uint32 // an AlarmSet
+	active atomic.Uint32 // an AlarmSet
 
-	mu   sync.Mutex
-	last [numAlarms]time.Time
+	mu       sync.Mutex
+	lastSeen [numAlarms]time.Time
 }
 
-// NewAlarms watches the named backend.
+// NewAlarms returns the record of the named backend. log may be nil.
 func NewAlarms(name string, log *slog.Logger) *Alarms {
 	return &Alarms{name: name, log: backends.LoggerOrDiscard(log)}
 }
 
-// Record takes down what one answer raised. detail says which status or header it was, never its value: that could be a
-// viewer's token.
-func (w *Alarms) Record(now time.Time, seen AlarmSet, detail string) {
-	for rest := seen; rest != 0; rest &= rest - 1 {
-		w.counts[bits.TrailingZeros8(uint8(rest))].Add(1)
+// Record records the alarms that one answer raised; none: a good answer. detail names the status or header, never its
+// value, which may be a viewer's token.
+func (r *Alarms) Record(now time.Time, raised AlarmSet, detail string) {
+	for rest := raised; rest != 0; rest &= rest - 1 {
+		r.counts[bits.TrailingZeros8(uint8(rest))].Add(1)
 	}
-	if seen == 0 && w.raised.Load() == 0 {
+	if raised == 0 && r.active.Load() == 0 {
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, a := range backends.AllAlarms() {
-		w.noteOne(now, a, seen.Has(a), detail)
+		r.update(now, a, raised.Has(a), detail)
 	}
 }
 
-func (w *Alarms) noteOne(now time.Time, a backends.Alarm, seen bool, detail string) {
-	raised := w.Active().Has(a)
+// update begins or ends one alarm. The caller holds mu.
+func (r *Alarms) update(now time.Time, a backends.Alarm, isRaised bool, detail string) {
+	isActive := r.Active().Has(a)
+	backend, alarm := slog.String("backend", r.name), slog.String("alarm", a.String())
 	switch {
-	case seen && !raised:
-		w.raised.Store(uint32(w.Active().With(a)))
-		w.log.Warn("backend answers outside its contract", "backend", w.name, "alarm", a.String(), "detail", detail,
-			"advice", a.Advice())
-	case !seen && raised && now.Sub(w.last[a]) >= alarmQuiet:
-		w.raised.Store(uint32(w.Active() &^ AlarmSet(0).With(a)))
-		w.log.Warn("backend answers within its contract again", "backend", w.name, "alarm", a.String())
+	case isRaised && !isActive:
+		r.active.Store(uint32(r.Active().With(a)))
+		r.log.Warn("backend violates its contract", backend, alarm, slog.String("detail", detail), slog.String("advice", a.Advice()))
+	case !isRaised && isActive && now.Sub(r.lastSeen[a]) >= alarmClearAfter:
+		r.active.Store(uint32(r.Active() &^ AlarmSet(0).With(a)))
+		r.log.Warn("backend keeps its contract again", backend, alarm)
 	}
-	if seen {
-		w.last[a] = now
+	if isRaised {
+		r.lastSeen[a] = now
 	}
 }
 
-// Active is the alarms that hold at present.
-func (w *Alarms) Active() AlarmSet { return AlarmSet(w.raised.Load()) }
+// Active returns the alarms that hold at present.
+func (r *Alarms) Active() AlarmSet { return AlarmSet(r.active.Load()) }
 
-// Count is how often the alarm was seen since the start.
-func (w *Alarms) Count(a backends.Alarm) uint64 { return w.counts[a].Load() }
+// Count returns how often the alarm was raised since the start.
+func (r *Alarms) Count(a backends.Alarm) uint64 { return r.counts[a].Load() }

@@ -46,9 +46,9 @@ func newLoudClient(t *testing.T, change func(*httpbackend.Config)) (*httpbackend
 func TestAYesMustHaveWhatIsRequired(t *testing.T) {
 	t.Parallel()
 	const (
-		noHeader = `ask backend "portal": malformed: a yes without what require_header="X-Auth" wants`
-		noValue  = `ask backend "portal": malformed: a yes without what require_header="X-Auth: usher v1" wants`
-		noBody   = `ask backend "portal": malformed: a yes whose body does not match require_body="^\\{.*\"ok\": *true"`
+		noHeader = `ask backend "portal": malformed: allowed, but without require_header="X-Auth"`
+		noValue  = `ask backend "portal": malformed: allowed, but without require_header="X-Auth: usher v1"`
+		noBody   = `ask backend "portal": malformed: allowed, but the body does not match require_body="^\\{.*\"ok\": *true"`
 	)
 	const body = `^\{.*"ok": *true`
 	tests := map[string]struct {
@@ -90,7 +90,7 @@ func TestAYesMustHaveWhatIsRequired(t *testing.T) {
 			c, _ := newLoudClient(t, func(cfg *httpbackend.Config) {
 				cfg.RequireHeader, cfg.RequireBody = tt.header, tt.body
 			})
-			d, err := c.Read(httpbackend.Response{Status: http.StatusOK, Header: tt.answer, Body: []byte(tt.text)})
+			d, err := c.Interpret(httpbackend.Response{Status: http.StatusOK, Header: tt.answer, Body: []byte(tt.text)})
 			var alarms uint64
 			if tt.want == "" {
 				if err != nil || d.Verdict != backends.Allowed {
@@ -106,7 +106,7 @@ func TestAYesMustHaveWhatIsRequired(t *testing.T) {
 					t.Errorf("a decision beside the failure (-want +got):\n%s", diff)
 				}
 			}
-			if got := c.Watch().Count(backends.AlarmUnexpectedAnswer); got != alarms {
+			if got := c.ContractAlarms().Count(backends.AlarmUnexpectedAnswer); got != alarms {
 				t.Errorf("got %d alarms, want %d", got, alarms)
 			}
 		})
@@ -129,7 +129,7 @@ func TestOnlyAYesMustHaveWhatIsRequired(t *testing.T) {
 			404,
 			httpbackend.Statuses{"404": httpbackend.OutcomeAllow},
 			backends.Pending,
-			`ask backend "portal": malformed: a yes without what require_header="X-Auth" wants`,
+			`ask backend "portal": malformed: allowed, but without require_header="X-Auth"`,
 		},
 		"a 200 that statuses call a no": {200, httpbackend.Statuses{"200": httpbackend.OutcomeDeny}, backends.Denied, ""},
 	}
@@ -139,7 +139,7 @@ func TestOnlyAYesMustHaveWhatIsRequired(t *testing.T) {
 			c, _ := newLoudClient(t, func(cfg *httpbackend.Config) {
 				cfg.RequireHeader, cfg.RequireBody, cfg.Statuses = "X-Auth", "^ok$", tt.statuses
 			})
-			d, err := c.Read(httpbackend.Response{Status: tt.status, Header: http.Header{}})
+			d, err := c.Interpret(httpbackend.Response{Status: tt.status, Header: http.Header{}})
 			if d.Verdict != tt.verdict || tt.failure != "" && (err == nil || err.Error() != tt.failure) ||
 				tt.failure == "" && err != nil {
 				t.Errorf("got %s and error %v, want %s and %q", d.Verdict, err, tt.verdict, tt.failure)
@@ -153,13 +153,13 @@ func TestOnlyAYesMustHaveWhatIsRequired(t *testing.T) {
 func TestARequiredBodyIsFetched(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
-	s.Speak(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
+	s.SetDialect(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
 		_, _ = io.WriteString(w, r.URL.Query().Get("say"))
 	})
 	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.RequireBody, cfg.MaxBodySize = "^ok", 100 })
 	for say, want := range map[string]string{
 		"ok":                           "",
-		"no":                           `ask backend "portal": malformed: a yes whose body does not match require_body="^ok"`,
+		"no":                           `ask backend "portal": malformed: allowed, but the body does not match require_body="^ok"`,
 		"ok" + strings.Repeat("x", 98): "",
 		"ok" + strings.Repeat("x", 99): `ask backend "portal": malformed: body larger than max_body_size=100`,
 	} {
@@ -205,8 +205,8 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 	t.Parallel()
 	good := httpbackend.Response{Status: http.StatusOK, Header: http.Header{"X-Auth": {"1"}}}
 	login := http.Header{"Location": {"/login"}, "X-Auth": {"1"}}
-	const begins = `level=WARN msg="backend answers outside its contract" backend=portal `
-	const ends = `level=WARN msg="backend answers within its contract again" backend=portal `
+	const begins = `level=WARN msg="backend violates its contract" backend=portal `
+	const ends = `level=WARN msg="backend keeps its contract again" backend=portal `
 	tests := map[string]struct {
 		bad   httpbackend.Response
 		alarm backends.Alarm
@@ -216,7 +216,7 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 			httpbackend.Response{Status: http.StatusNotFound, Header: http.Header{}},
 			backends.AlarmWrongAddress,
 			[]string{
-				begins + `alarm=wrong_address detail="status 404" advice="look at the path in address"`,
+				begins + `alarm=wrong_address detail="status 404" advice="check the path in address"`,
 				ends + `alarm=wrong_address`,
 			},
 		},
@@ -225,8 +225,8 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 			backends.AlarmUnexpectedAnswer,
 			[]string{
 				begins + `alarm=unexpected_answer` +
-					` detail="a yes without what require_header=\"X-Auth\" wants; it is a web page"` +
-					` advice="look at address: something else than the backend answers there"`,
+					` detail="allowed, but without require_header=\"X-Auth\"; it is a web page"` +
+					` advice="check address: something else than the backend answers there"`,
 				ends + `alarm=unexpected_answer`,
 			},
 		},
@@ -235,7 +235,7 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 			backends.AlarmRedirectToItself,
 			[]string{
 				begins + `alarm=redirect_to_itself detail="status 302"` +
-					` advice="look at address: the backend sends us to a page of its own, such as a login"`,
+					` advice="check address: the backend redirects to a page of its own, for example a login page"`,
 				ends + `alarm=redirect_to_itself`,
 			},
 		},
@@ -247,11 +247,11 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 				c, out := newLoudClient(t, func(cfg *httpbackend.Config) { cfg.RequireHeader = "X-Auth" })
 				read := func(a httpbackend.Response, raised bool, lines int) {
 					t.Helper()
-					_, _ = c.Read(a)
+					_, _ = c.Interpret(a)
 					if got := strings.Count(out.String(), "\n"); got != lines {
 						t.Fatalf("got %d lines, want %d:\n%s", got, lines, out)
 					}
-					if got := c.Watch().Active().Has(tt.alarm); got != raised {
+					if got := c.ContractAlarms().Active().Has(tt.alarm); got != raised {
 						t.Fatalf("raised: got %t, want %t", got, raised)
 					}
 				}
@@ -268,7 +268,7 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 					t.Errorf("log (-want +got):\n%s", diff)
 				}
 				read(tt.bad, true, 3)
-				if got := c.Watch().Count(tt.alarm); got != 52 {
+				if got := c.ContractAlarms().Count(tt.alarm); got != 52 {
 					t.Errorf("got %d alarms, want 52", got)
 				}
 			})
@@ -293,11 +293,11 @@ func TestA404IsAWrongAddressOnlyWhereItIsAFailure(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c, _ := newLoudClient(t, func(cfg *httpbackend.Config) { cfg.Preset, cfg.Statuses = tt.preset, tt.statuses })
-			_, err := c.Read(httpbackend.Response{Status: http.StatusNotFound, Header: http.Header{}})
+			_, err := c.Interpret(httpbackend.Response{Status: http.StatusNotFound, Header: http.Header{}})
 			if failed := backends.AsFailure(err) != nil; failed != (tt.want > 0) {
 				t.Errorf("got error %v", err)
 			}
-			if got := c.Watch().Count(backends.AlarmWrongAddress); got != tt.want {
+			if got := c.ContractAlarms().Count(backends.AlarmWrongAddress); got != tt.want {
 				t.Errorf("got %d alarms, want %d", got, tt.want)
 			}
 		})
@@ -328,7 +328,7 @@ func TestARedirectToTheBackendsOwnHost(t *testing.T) {
 			t.Run(preset.String()+", "+name, func(t *testing.T) {
 				t.Parallel()
 				c, _ := newLoudClient(t, func(cfg *httpbackend.Config) { cfg.Preset = preset })
-				d, err := c.Read(httpbackend.Response{Status: http.StatusFound, Header: http.Header{"Location": {tt.place}}})
+				d, err := c.Interpret(httpbackend.Response{Status: http.StatusFound, Header: http.Header{"Location": {tt.place}}})
 				f := backends.AsFailure(err)
 				switch {
 				case tt.want == itself && (f == nil || f.Kind != backends.FailureMalformed || d.Redirect != ""):
@@ -338,11 +338,11 @@ func TestARedirectToTheBackendsOwnHost(t *testing.T) {
 				case tt.want == nonsense && (err != nil || d.Verdict != backends.Denied || d.Redirect != ""):
 					t.Errorf("302: got %+v and error %v, want a bare no", d, err)
 				}
-				if got := c.Watch().Active().Has(backends.AlarmRedirectToItself); got != (tt.want == itself) {
+				if got := c.ContractAlarms().Active().Has(backends.AlarmRedirectToItself); got != (tt.want == itself) {
 					t.Errorf("302: alarm %t, want %t", got, !got)
 				}
 
-				d, err = c.Read(httpbackend.Response{Status: http.StatusForbidden, Header: http.Header{"X-Location": {tt.place}}})
+				d, err = c.Interpret(httpbackend.Response{Status: http.StatusForbidden, Header: http.Header{"X-Location": {tt.place}}})
 				if err != nil || d.Verdict != backends.Denied || (d.Redirect != "") != (tt.want == elsewhere) {
 					t.Errorf("403: got %+v and error %v, want a no", d, err)
 				}
@@ -355,7 +355,7 @@ func TestARedirectToTheBackendsOwnHost(t *testing.T) {
 func TestALoginPageAtTheEndOfARedirectIsNoYes(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
-	s.Speak(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
+	s.SetDialect(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
 		if r.URL.Path == "/login" {
 			w.Header().Set("Content-Type", "text/html")
 			_, _ = io.WriteString(w, "<html>Log in</html>")
@@ -369,11 +369,11 @@ func TestALoginPageAtTheEndOfARedirectIsNoYes(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	_, err := c.Decide(ctx, httpbackend.Call{Query: "token=123"})
-	want := `ask backend "portal": malformed: a yes without what require_header="X-Auth" wants; it is a web page`
+	want := `ask backend "portal": malformed: allowed, but without require_header="X-Auth"; it is a web page`
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
-	if got := c.Watch().Count(backends.AlarmUnexpectedAnswer); got != 1 {
+	if got := c.ContractAlarms().Count(backends.AlarmUnexpectedAnswer); got != 1 {
 		t.Errorf("got %d alarms, want 1", got)
 	}
 	if s.Calls() != 2 {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"usher/backends"
@@ -16,54 +15,51 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 )
 
-// maxRedirects is how many redirects are followed, where a preset follows them at all: as many as Go's own client.
-const maxRedirects = 10
-
-// Deps is what an HTTP adapter is given by the program that it runs in.
+// Deps holds what the program gives an HTTP adapter.
 type Deps struct {
 	// Log may be nil.
 	Log *slog.Logger
-	// Propagator writes the trace into each call; nil writes nothing.
+	// Propagator adds the trace's headers to each call. It may be nil.
 	Propagator propagation.TextMapPropagator
-	// Audience counts the viewers who are watching on this node: those of a channel, and all. It may be nil.
-	Audience func(channel string) (ofChannel, all int)
-	// Connections is how many idle connections are kept, usually as many calls as may be in flight. Zero keeps 288,
-	// which is that for the default bulkhead.
+	// ViewerCount returns how many viewers watch on this node: on the channel, and on all. It may be nil.
+	ViewerCount func(channel string) (ofChannel, all int)
+	// Connections is how many idle connections are kept, usually as many as calls may be in flight. Zero keeps 288,
+	// which fits the default bulkhead.
 	Connections int
 }
 
-// Client asks one backend over HTTP/1.1, which is what middlewares speak. It joins addresses and queries, sorts
-// what goes wrong into the kinds of [Failure], reads statuses, and lets no credential into an error. Redirects are
-// followed only where the status table says so. Safe for concurrent use.
+// Client calls one backend over HTTP/1.1, which is what middlewares speak. It joins address and query, classifies errors
+// by [backends.FailureKind], reads statuses by a [StatusTable], and keeps credentials out of errors. It follows redirects
+// only where the status table says so. Safe for concurrent use.
 type Client struct {
-	name       string
-	address    *url.URL
-	static     http.Header
-	transport  *http.Transport
-	table      *StatusTable
-	watch      *Alarms
-	propagator propagation.TextMapPropagator
-	required   required
-	maxHeader  int64
-	maxBody    int64
+	name         string
+	address      *url.URL
+	headers      http.Header
+	transport    *http.Transport
+	statuses     *StatusTable
+	alarms       *Alarms
+	propagator   propagation.TextMapPropagator
+	requirements answerRequirements
+	maxHeader    int64
+	maxBody      int64
 }
 
-// Call is one call: the viewer's query and headers, what we add to them, and whether the answer's body is of
-// interest.
+// Call describes one call to a backend.
 type Call struct {
-	// Query is the viewer's, raw. Ours replaces parameters of the same name.
+	// Query is the viewer's raw query.
 	Query string
-	Ours  []Parameter
-	// Header is what we say of the viewer, usually AstraHeaders. It is changed by the call. Credentials are the
-	// viewer's own, and never override ours.
-	Header      http.Header
+	// Parameters are added to it. Each replaces the viewer's parameters of the same name.
+	Parameters []Parameter
+	// Header holds the facts of the viewer's request, usually [AstraHeaders]. The call changes it.
+	Header http.Header
+	// Credentials are headers as the viewer sent them. They never replace one of Header or of the config.
 	Credentials []backends.Header
-	// Body asks for the answer's body.
-	Body bool
+	// NeedsBody makes [Client.Do] read the answer's body.
+	NeedsBody bool
 }
 
-// NewClient makes the client of the named backend. It fails if the config is wrong or a file of it cannot be read.
-func NewClient(name string, cfg Config, parts Deps) (*Client, error) {
+// NewClient returns the client of the named backend. It fails if the config is invalid or one of its files cannot be read.
+func NewClient(name string, cfg Config, deps Deps) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -75,132 +71,135 @@ func NewClient(name string, cfg Config, parts Deps) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport, err := newTransport(cfg, parts.Connections)
+	transport, err := newTransport(cfg, deps.Connections)
 	if err != nil {
 		return nil, err
 	}
-	must, err := newRequired(cfg)
+	requirements, err := newAnswerRequirements(cfg)
 	if err != nil {
 		return nil, err
 	}
 	return &Client{
-		required:   must,
-		name:       name,
-		static:     staticHeaders(cfg.Headers, address),
-		address:    withoutUser(address),
-		transport:  transport,
-		table:      table,
-		watch:      NewAlarms(name, parts.Log),
-		propagator: parts.Propagator,
-		maxHeader:  int64(cfg.MaxResponseHeaderSize),
-		maxBody:    int64(cfg.MaxBodySize),
+		name:         name,
+		headers:      staticHeaders(cfg.Headers, address),
+		address:      withoutUser(address),
+		transport:    transport,
+		statuses:     table,
+		alarms:       NewAlarms(name, deps.Log),
+		propagator:   deps.Propagator,
+		requirements: requirements,
+		maxHeader:    int64(cfg.MaxResponseHeaderSize),
+		maxBody:      int64(cfg.MaxBodySize),
 	}, nil
 }
 
-// Decide asks, and reads the answer by the status table: all that an adapter needs whose backend answers with statuses
-// and headers.
-func (c *Client) Decide(ctx context.Context, q Call) (backends.Decision, error) {
-	a, err := c.Ask(ctx, q)
+// Decide makes the call and interprets the answer. It is all that an adapter needs whose backend answers by status and
+// headers.
+func (c *Client) Decide(ctx context.Context, call Call) (backends.Decision, error) {
+	a, err := c.Do(ctx, call)
 	if err != nil {
 		return backends.Decision{}, err
 	}
-	return c.Read(a)
+	return c.Interpret(a)
 }
 
-// Ask sends the question and returns the answer as it came. Its error is a *Failure, or wraps context.Canceled.
-func (c *Client) Ask(ctx context.Context, q Call) (Response, error) {
-	r := c.request(ctx, q)
-	watched := c.observe(ctx, r)
+// Do makes the call and returns the answer unread. Its error is a [*backends.Failure], or wraps context.Canceled.
+func (c *Client) Do(ctx context.Context, call Call) (Response, error) {
+	r := c.request(ctx, call)
+	traced := c.startTrace(ctx, r)
 	resp, err := c.send(ctx, r)
 	if err != nil {
-		watched.ended(Response{})
-		return Response{}, c.failure(ctx, err)
+		traced.finish(Response{})
+		return Response{}, c.classifyError(ctx, err)
 	}
 	defer resp.Body.Close()
-	a := Response{Status: resp.StatusCode, Header: resp.Header, Followed: resp.Request != r}
-	// Of a no nothing more is required, so its body, which may never come, is not waited for.
-	wanted := q.Body || c.required.body != nil && c.table.meaningOf(resp.StatusCode).outcome == OutcomeAllow
-	if !wanted && !watched.looks() {
-		_, _ = io.CopyN(io.Discard, resp.Body, c.maxBody) // so that the connection can be used again; the answer stands
+	a := Response{Status: resp.StatusCode, Header: resp.Header, WasRedirected: resp.Request != r}
+	// require_body concerns allowing answers alone: the body of another, which may never come, is not waited for.
+	needsBody := call.NeedsBody || c.requirements.body != nil && c.statuses.meaningOf(resp.StatusCode).outcome == OutcomeAllow
+	if !needsBody && !traced.isEnabled() {
+		_, _ = io.CopyN(io.Discard, resp.Body, c.maxBody) // so that the connection can be reused; its error changes no answer
 		return a, nil
 	}
 	a.Body, err = io.ReadAll(io.LimitReader(resp.Body, c.maxBody+1))
-	watched.ended(a)
+	traced.finish(a)
 	switch {
-	case !wanted:
+	case !needsBody:
 		return a, nil
 	case err != nil:
-		return Response{}, c.failure(ctx, err)
+		return Response{}, c.classifyError(ctx, err)
 	case int64(len(a.Body)) > c.maxBody:
-		return Response{}, c.malformed(fmt.Errorf("body larger than max_body_size=%d", c.maxBody))
+		return Response{}, c.Malformed(fmt.Errorf("body larger than max_body_size=%d", c.maxBody))
 	}
 	return a, nil
 }
 
-// Classify says what an answer's status and headers mean, and notes nothing.
-func (c *Client) Classify(a Response) Reading {
-	return c.table.Classify(c.name, c.address.Hostname(), a)
+// Classify returns what an answer's status and headers mean. It records no alarm.
+func (c *Client) Classify(a Response) Classification {
+	return c.statuses.Classify(c.name, c.address.Hostname(), a)
 }
 
-// Read says what an answer means, and notes its alarms. A yes without what the config requires of one is a failure.
-func (c *Client) Read(a Response) (backends.Decision, error) {
-	reading := c.Classify(a)
-	if reading.Failure == nil && reading.Decision.Verdict == backends.Allowed {
-		c.doubt(&reading, a)
+// Interpret returns what an answer means, and records its alarms. An allowing answer that does not meet the answer
+// requirements is a failure.
+func (c *Client) Interpret(a Response) (backends.Decision, error) {
+	meaning := c.Classify(a)
+	if meaning.Failure == nil && meaning.Decision.Verdict == backends.Allowed {
+		c.checkAllowed(&meaning, a)
 	}
-	if reading.Failure == nil || reading.Alarms != 0 { // another failure says nothing of whether an alarm is over
-		c.watch.Record(time.Now(), reading.Alarms, reading.Detail)
+	if meaning.Failure == nil || meaning.Raised != 0 { // a failure without an alarm does not end one
+		c.alarms.Record(time.Now(), meaning.Raised, meaning.Detail)
 	}
-	if reading.Failure != nil {
-		return backends.Decision{}, reading.Failure
+	if meaning.Failure != nil {
+		return backends.Decision{}, meaning.Failure
 	}
-	return reading.Decision, nil
+	return meaning.Decision, nil
 }
 
-// doubt makes a failure of a yes that cannot be the backend's: one without what the config requires, and a web page to
-// which we were redirected, which is where one logs in.
-func (c *Client) doubt(r *Reading, a Response) {
-	err, alarm := c.required.check(a), backends.AlarmUnexpectedAnswer
-	if err == nil && a.Followed && a.IsWebPage() {
+// checkAllowed makes a failure of an allowing answer that is not the backend's: it does not meet the requirements, or it
+// is a web page behind a redirect, which is a login page.
+func (c *Client) checkAllowed(r *Classification, a Response) {
+	err, alarm := c.requirements.verify(a), backends.AlarmUnexpectedAnswer
+	if err == nil && a.WasRedirected && a.IsWebPage() {
 		err, alarm = errLoginPage, backends.AlarmRedirectToItself
 	}
 	if err != nil {
 		r.Failure = &backends.Failure{Kind: backends.FailureMalformed, Backend: c.name, Err: err}
-		r.alarm(alarm, err.Error())
+		r.raise(alarm, err.Error())
 	}
 }
 
-var errLoginPage = errors.New("redirected to a web page, such as a login")
+var errLoginPage = errors.New("redirected to a web page, for example a login page")
 
-// Malformed is the failure of an answer that the adapter cannot read. err must not hold what the backend sent: it may
-// repeat a token.
-func (c *Client) Malformed(err error) error { return c.malformed(err) }
+// Malformed returns the failure of an answer that the adapter cannot read. err must not quote the answer, which may repeat
+// a token.
+func (c *Client) Malformed(err error) error {
+	return &backends.Failure{Kind: backends.FailureMalformed, Backend: c.name, Err: err}
+}
 
-// Preset is whose way of reading answers holds.
-func (c *Client) Preset() Preset { return c.table.preset }
+// Preset returns the configured preset.
+func (c *Client) Preset() Preset { return c.statuses.preset }
 
-// Watch is where the alarms are counted.
-func (c *Client) Watch() *Alarms { return c.watch }
+// ContractAlarms returns the record of the backend's contract violations.
+func (c *Client) ContractAlarms() *Alarms { return c.alarms }
 
-// Shown is the address without password and query, for logs and the admin page.
-func (c *Client) Shown() string {
+// DisplayAddress returns the address without password and query, for logs and the admin page.
+func (c *Client) DisplayAddress() string {
 	return (&url.URL{Scheme: c.address.Scheme, Host: c.address.Host, Path: c.address.Path}).String()
 }
 
-// Close drops idle connections.
+// Close closes idle connections.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// request builds the call. It always is a GET: a viewer's HEAD opens a session like any other.
-func (c *Client) request(ctx context.Context, q Call) *http.Request {
+// request builds the request. It is always a GET, since a viewer's HEAD opens a session like any other method.
+func (c *Client) request(ctx context.Context, call Call) *http.Request {
 	u := *c.address
-	u.RawQuery = joinQuery(c.address.RawQuery, q.Ours, q.Query)
-	h := make(http.Header, len(q.Header)+len(c.static)+len(q.Credentials)+2)
-	addCredentials(h, q.Credentials)
-	for name, values := range q.Header {
-		override(h, name, values)
+	u.RawQuery = joinQuery(c.address.RawQuery, call.Parameters, call.Query)
+	h := make(http.Header, len(call.Header)+len(c.headers)+len(call.Credentials)+2)
+	addCredentials(h, call.Credentials)
+	for name, values := range call.Header {
+		setHeader(h, name, values)
 	}
-	for name, values := range c.static {
-		override(h, name, values)
+	for name, values := range c.headers {
+		setHeader(h, name, values)
 	}
 	if c.propagator != nil {
 		c.propagator.Inject(ctx, propagation.HeaderCarrier(h))
@@ -212,66 +211,13 @@ func (c *Client) request(ctx context.Context, q Call) *http.Request {
 	return r.WithContext(ctx)
 }
 
-// override sets a header spelled as we want it, over a viewer's in canonical spelling.
-func override(h http.Header, name string, values []string) {
+// setHeader sets a header in the spelling of name, in place of a viewer's in canonical spelling.
+func setHeader(h http.Header, name string, values []string) {
 	h.Del(name)
 	h[name] = values
 }
 
-// send makes the call, and follows redirects where the table says so.
-func (c *Client) send(ctx context.Context, r *http.Request) (*http.Response, error) {
-	for hops := 0; ; hops++ {
-		resp, err := c.transport.RoundTrip(r)
-		if err != nil || !c.table.Follows(resp.StatusCode) {
-			return resp, err
-		}
-		next := nextHop(r, resp)
-		if next == nil {
-			return resp, nil
-		}
-		_, _ = io.CopyN(io.Discard, resp.Body, c.maxBody)
-		_ = resp.Body.Close()
-		if hops == maxRedirects {
-			return nil, errTooManyRedirects
-		}
-		r = c.follow(ctx, r, next)
-	}
-}
-
-var errTooManyRedirects = errors.New("more than 10 redirects")
-
-// nextHop is where a redirect leads, or nil if that is nowhere to ask.
-func nextHop(r *http.Request, resp *http.Response) *url.URL {
-	location := resp.Header.Get("Location")
-	if location == "" {
-		return nil
-	}
-	next, err := r.URL.Parse(location)
-	if err != nil || next.Scheme != "http" && next.Scheme != "https" || next.Hostname() == "" {
-		return nil
-	}
-	next.RawQuery = escapeStray(next.RawQuery)
-	return next
-}
-
-// follow is the same question at another place. What the config says to tell the backend, and what the viewer proves
-// himself with in headers, is not for other hosts.
-func (c *Client) follow(ctx context.Context, r *http.Request, next *url.URL) *http.Request {
-	to := r.Clone(ctx)
-	to.URL, to.Host = withoutUser(next), next.Host
-	if strings.EqualFold(next.Host, c.address.Host) && next.Scheme == c.address.Scheme {
-		return to
-	}
-	for name := range c.static {
-		if name != "User-Agent" {
-			delete(to.Header, name)
-		}
-	}
-	to.Header.Del("Authorization")
-	to.Header.Del("Cookie")
-	return to
-}
-
+// staticHeaders returns the headers of every call: the configured ones, and the address's user and password.
 func staticHeaders(configured map[string]backends.Secret, address *url.URL) http.Header {
 	h := http.Header{"User-Agent": {"usher"}}
 	if user := address.User; user != nil {
@@ -280,7 +226,7 @@ func staticHeaders(configured map[string]backends.Secret, address *url.URL) http
 		r.SetBasicAuth(user.Username(), password)
 	}
 	for name, value := range configured {
-		override(h, name, []string{value.Reveal()})
+		setHeader(h, name, []string{value.Reveal()})
 	}
 	return h
 }

@@ -72,10 +72,10 @@ func TestACallOnTheWire(t *testing.T) {
 	ctx := trace.ContextWithSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{
 		TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled,
 	}))
-	_, err := c.Ask(ctx, httpbackend.Call{
-		Query:  "token=a%2Fb&key=evil",
-		Ours:   []httpbackend.Parameter{{Name: "ip", Value: "192.0.2.7"}},
-		Header: http.Header{"X-Real-IP": {"192.0.2.7"}},
+	_, err := c.Do(ctx, httpbackend.Call{
+		Query:      "token=a%2Fb&key=evil",
+		Parameters: []httpbackend.Parameter{{Name: "ip", Value: "192.0.2.7"}},
+		Header:     http.Header{"X-Real-IP": {"192.0.2.7"}},
 		Credentials: []backends.Header{
 			{Name: "X-Token", Value: "one"},
 			{Name: "X-Token", Value: "two\r\nX-Real-Ip: 10.0.0.1"},
@@ -108,7 +108,7 @@ func TestACallOnTheWire(t *testing.T) {
 	if strings.Contains(r.Host, "astra") {
 		t.Errorf("got host %q, want no password in it", r.Host)
 	}
-	if got, want := c.Shown(), s.URL()+"/auth/v1/check"; got != want {
+	if got, want := c.DisplayAddress(), s.URL()+"/auth/v1/check"; got != want {
 		t.Errorf("shown as %q, want %q", got, want)
 	}
 }
@@ -118,7 +118,7 @@ func TestRedirects(t *testing.T) {
 	s := startServer(t, map[string]backendtest.User{"good": {}})
 	elsewhere := startServer(t, map[string]backendtest.User{"good": {Name: "alice"}})
 	set := func(s *backendtest.Server, m backendtest.Mode) {
-		if err := s.Set(m); err != nil {
+		if err := s.SetMode(m); err != nil {
 			t.Fatalf("set the middleware: %v", err)
 		}
 	}
@@ -170,14 +170,14 @@ func TestRedirects(t *testing.T) {
 func TestAlarmsOfAnswersReachTheWatch(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
-	if err := s.Set(backendtest.Status(http.StatusGone)); err != nil {
+	if err := s.SetMode(backendtest.Status(http.StatusGone)); err != nil {
 		t.Fatalf("set the middleware: %v", err)
 	}
 	c := newClient(t, s.URL(), nil)
 	if d, err := c.Decide(t.Context(), httpbackend.Call{}); err != nil || d.Verdict != backends.Denied {
 		t.Fatalf("got %+v and error %v, want a no", d, err)
 	}
-	if got := c.Watch().Count(backends.AlarmUnexpectedStatus); got != 1 {
+	if got := c.ContractAlarms().Count(backends.AlarmUnexpectedStatus); got != 1 {
 		t.Errorf("got %d alarms, want 1", got)
 	}
 }
@@ -191,11 +191,11 @@ func TestWhatGoesWrongIsSortedAndTellsNothing(t *testing.T) {
 	t.Cleanup(secured.Close)
 	plain := startServer(t, nil)
 	hanging := startServer(t, nil)
-	if err := hanging.Set(backendtest.Hang()); err != nil {
+	if err := hanging.SetMode(backendtest.Hang()); err != nil {
 		t.Fatalf("set the middleware: %v", err)
 	}
 	refusing := startServer(t, nil)
-	if err := refusing.Set(backendtest.Refuse()); err != nil {
+	if err := refusing.SetMode(backendtest.Refuse()); err != nil {
 		t.Fatalf("set the middleware: %v", err)
 	}
 	tests := map[string]struct {
@@ -218,7 +218,7 @@ func TestWhatGoesWrongIsSortedAndTellsNothing(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
-			_, err := c.Ask(ctx, httpbackend.Call{Query: "token=5ecret"})
+			_, err := c.Do(ctx, httpbackend.Call{Query: "token=5ecret"})
 			f := backends.AsFailure(err)
 			if f == nil || f.Kind != tt.want {
 				t.Fatalf("got %v, want a failure of kind %s", err, tt.want)
@@ -235,7 +235,7 @@ func TestWhatGoesWrongIsSortedAndTellsNothing(t *testing.T) {
 func TestBodies(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
-	s.Speak(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
+	s.SetDialect(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
 		size := 100
 		if r.URL.Query().Get("big") != "" {
 			size = 101
@@ -243,15 +243,15 @@ func TestBodies(t *testing.T) {
 		_, _ = io.WriteString(w, strings.Repeat("x", size))
 	})
 	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.MaxBodySize = 100 })
-	a, err := c.Ask(t.Context(), httpbackend.Call{Body: true})
+	a, err := c.Do(t.Context(), httpbackend.Call{NeedsBody: true})
 	if err != nil || len(a.Body) != 100 {
 		t.Errorf("got %d bytes and error %v, want 100", len(a.Body), err)
 	}
-	a, err = c.Ask(t.Context(), httpbackend.Call{Query: "big=1"})
+	a, err = c.Do(t.Context(), httpbackend.Call{Query: "big=1"})
 	if err != nil || a.Body != nil {
 		t.Errorf("got %d bytes and error %v, want an answer without the body that nobody asked for", len(a.Body), err)
 	}
-	_, err = c.Ask(t.Context(), httpbackend.Call{Query: "big=1", Body: true})
+	_, err = c.Do(t.Context(), httpbackend.Call{Query: "big=1", NeedsBody: true})
 	want := `ask backend "portal": malformed: body larger than max_body_size=100`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
@@ -261,7 +261,7 @@ func TestBodies(t *testing.T) {
 func TestAnAnswerStandsEvenIfItsBodyNeverComes(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, map[string]backendtest.User{"good": {}})
-	if err := s.Set(backendtest.SlowBody()); err != nil {
+	if err := s.SetMode(backendtest.SlowBody()); err != nil {
 		t.Fatalf("set the middleware: %v", err)
 	}
 	c := newClient(t, s.URL(), nil)
@@ -273,7 +273,7 @@ func TestAnAnswerStandsEvenIfItsBodyNeverComes(t *testing.T) {
 	}
 	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err = c.Ask(ctx, httpbackend.Call{Query: "token=good", Body: true})
+	_, err = c.Do(ctx, httpbackend.Call{Query: "token=good", NeedsBody: true})
 	if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureTimeout {
 		t.Errorf("got %v for one who needs the body, want a timeout", err)
 	}
@@ -284,7 +284,7 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 	s := startServer(t, nil)
 	c := newClient(t, s.URL(), nil)
 	for range 20 {
-		if _, err := c.Ask(t.Context(), httpbackend.Call{}); err != nil {
+		if _, err := c.Do(t.Context(), httpbackend.Call{}); err != nil {
 			t.Fatalf("ask: %v", err)
 		}
 	}
@@ -336,15 +336,15 @@ func TestAnExchangeHidesWhatTheConfigHolds(t *testing.T) {
 	c := newClient(t, s.URL()+"/check?my.key=5ecret", func(cfg *httpbackend.Config) {
 		cfg.Headers = map[string]backends.Secret{"X-Api-Key": "5ecret"}
 	})
-	ctx, all := httpbackend.WithExchanges(t.Context())
-	if _, err := c.Ask(ctx, httpbackend.Call{Query: "token=123"}); err != nil {
+	ctx, all := httpbackend.WithTrace(t.Context())
+	if _, err := c.Do(ctx, httpbackend.Call{Query: "token=123"}); err != nil {
 		t.Fatalf("ask: %v", err)
 	}
-	x := all.List()[0]
+	x := all.Entries()[0]
 	if text := fmt.Sprintf("%+v", x); strings.Contains(text, "5ecret") || !strings.Contains(text, "token=123") {
 		t.Errorf("want the viewer's query and no secret, got %s", text)
 	}
-	if len(all.List()) != 1 || x.Backend != "portal" || x.Status != http.StatusForbidden || x.Answer == nil {
+	if len(all.Entries()) != 1 || x.Backend != "portal" || x.Status != http.StatusForbidden || x.ResponseHeader == nil {
 		t.Errorf("got %+v, want the answer's 403", x)
 	}
 }

@@ -11,34 +11,37 @@ import (
 	"usher/backends"
 )
 
-// Config is what every adapter that asks over HTTP has in common.
+// Config holds the settings that every adapter with an HTTP client has in common.
 type Config struct {
-	// URL is where to ask, as the middleware's manual gives it. It may hold a query and user:password@.
+	// URL is where to call, as the middleware's manual gives it. It may hold a query and user:password@.
 	URL string `yaml:"url"`
-	// Headers are sent with every call, over any that a viewer sent.
+	// Headers are sent with every call. They replace a viewer's.
 	Headers map[string]backends.Secret `yaml:"headers"`
-	// Preset says how answers are read; Statuses overrides single ones.
-	Preset   Preset   `yaml:"preset"`
+	// Preset says what statuses mean.
+	Preset Preset `yaml:"preset"`
+	// Statuses overrides the preset.
 	Statuses Statuses `yaml:"statuses"`
-	// RequireHeader is a header, "Name" or "Name: value", and RequireBody a regular expression for the body, without
-	// which a yes is no answer: something else than the backend said 200. Empty: nothing is required.
+	// RequireHeader is a header, "Name" or "Name: value", that every allowing answer of the backend has. Without it
+	// something else answers with 200, and the answer is a failure. Empty: none.
 	RequireHeader string `yaml:"require_header"`
-	RequireBody   string `yaml:"require_body"`
+	// RequireBody is a regular expression that the body of every allowing answer matches. Empty: none.
+	RequireBody string `yaml:"require_body"`
 
-	// DialTimeout bounds reaching the backend, TLS handshake not included; TLSTimeout bounds that. The call's own
-	// timeout holds as well.
+	// DialTimeout bounds the connection, without the TLS handshake. The call's own timeout holds as well.
 	DialTimeout time.Duration `yaml:"dial_timeout"`
-	TLSTimeout  time.Duration `yaml:"tls_timeout"`
-	// IdleTimeout is how long a connection is kept for the next call.
+	// TLSTimeout bounds the TLS handshake.
+	TLSTimeout time.Duration `yaml:"tls_timeout"`
+	// IdleTimeout is how long an idle connection is kept.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
-	// MaxResponseHeaderSize and MaxBodySize bound an answer, in bytes. What is larger is malformed.
+	// MaxResponseHeaderSize bounds the headers of an answer. A larger answer is malformed.
 	MaxResponseHeaderSize backends.ByteSize `yaml:"max_response_header_size"`
-	MaxBodySize           backends.ByteSize `yaml:"max_body_size"`
+	// MaxBodySize bounds the body in the same way.
+	MaxBodySize backends.ByteSize `yaml:"max_body_size"`
 
 	TLS backends.TLSConfig `yaml:"tls"`
 }
 
-// DefaultConfig has everything but the address.
+// DefaultConfig returns the defaults. The address has none.
 func DefaultConfig() Config {
 	return Config{
 		DialTimeout:           time.Second,
@@ -49,11 +52,11 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own.
+// Validate reports everything wrong. Messages begin with the key, relative to the backend's.
 func (c Config) Validate() error {
 	_, err := parseAddress(c.URL)
-	_, wrong := newRequired(c)
-	errs := []error{err, c.Statuses.Validate(), wrong}
+	_, requirementsErr := newAnswerRequirements(c)
+	errs := []error{err, c.Statuses.Validate(), requirementsErr}
 	for _, bound := range []struct {
 		key   string
 		value time.Duration
@@ -81,14 +84,14 @@ func (c Config) validateHeaders() error {
 		switch {
 		case !isToken(name) || slices.Contains(connectionHeaders(), strings.ToLower(name)):
 			errs = append(errs, fmt.Errorf("headers.%s: not a header that can be set", name))
-		case clean(value.Reveal()) != value.Reveal():
+		case sanitizeHeader(value.Reveal()) != value.Reveal():
 			errs = append(errs, fmt.Errorf("headers.%s: the value holds control characters or is too long", name))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// parseAddress reads a backend's address. Its messages never show it whole: it may hold a password.
+// parseAddress parses a backend's address. Its errors never quote it, since it may hold a password.
 func parseAddress(address string) (*url.URL, error) {
 	if address == "" {
 		return nil, errors.New("url: must be set")
@@ -107,8 +110,8 @@ func parseAddress(address string) (*url.URL, error) {
 	return u, nil
 }
 
-// WithPath is the address with path appended to its own, its query kept. It serves kinds whose config names only the
-// portal. What is wrong with the address is left for Validate to say.
+// WithPath returns the address with path appended and its query kept, for kinds whose config names only the portal. An
+// invalid address is left for Validate to report.
 func WithPath(address, path string) string {
 	base, query, found := strings.Cut(address, "?")
 	base = strings.TrimRight(base, "/") + path

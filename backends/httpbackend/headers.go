@@ -10,17 +10,17 @@ import (
 	"usher/backends"
 )
 
-// maxHeaderValue bounds what is passed on of one of a viewer's facts, so that no viewer can make a backend drop the
-// call for its size. It is half of what servers take for one line by default.
+// maxHeaderValue bounds a header value from a viewer, so that no viewer can make a backend reject the call for its size.
+// It is half of what servers accept for one line by default.
 const maxHeaderValue = 4 << 10
 
-// AstraHeaders are the facts of a request as Astra's and Alta's contracts name them, spelled as they do. Facts that the
-// viewer did not give are left out.
+// AstraHeaders returns the facts of a request as the contracts of Astra and Alta name and spell them. Facts that the
+// viewer did not send are left out.
 func AstraHeaders(r *backends.Request) http.Header {
 	h := make(http.Header, 10)
 	h["X-Session-ID"] = []string{strconv.FormatUint(r.Session.Number(), 10)}
 	set := func(name, value string) {
-		if value = clean(value); value != "" {
+		if value = sanitizeHeader(value); value != "" {
 			h[name] = []string{value}
 		}
 	}
@@ -37,19 +37,19 @@ func AstraHeaders(r *backends.Request) http.Header {
 	return h
 }
 
-// addCredentials adds the viewer's own headers, except those that only we may set.
+// addCredentials adds the viewer's headers, except reserved ones.
 func addCredentials(h http.Header, viewer []backends.Header) {
 	for _, field := range viewer {
 		name := textproto.CanonicalMIMEHeaderKey(field.Name)
-		if isToken(name) && !isOurs(name) {
-			h[name] = append(h[name], clean(field.Value))
+		if isToken(name) && !isReserved(name) {
+			h[name] = append(h[name], sanitizeHeader(field.Value))
 		}
 	}
 }
 
-// isOurs reports whether a viewer's copy of the header must not reach a backend: it would be taken for our word, or
-// for the connection's.
-func isOurs(name string) bool {
+// isReserved reports whether a viewer's header must not reach a backend, which would take it for Usher's or the
+// connection's own.
+func isReserved(name string) bool {
 	name = strings.ToLower(name)
 	for _, prefix := range []string{"x-session-", "x-real-", "x-channel-", "x-forwarded-", "proxy-"} {
 		if strings.HasPrefix(name, prefix) {
@@ -60,28 +60,28 @@ func isOurs(name string) bool {
 		slices.Contains([]string{"forwarded", "traceparent", "tracestate", "baggage", "accept-encoding"}, name)
 }
 
-// connectionHeaders belong to one connection, or are written by the client itself.
+// connectionHeaders returns the headers that belong to one connection, or that the client writes itself.
 func connectionHeaders() []string {
 	return []string{
 		"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
 	}
 }
 
-// clean makes a value fit for a header: net/http refuses control characters, and a viewer must not be able to make a
-// call fail.
-func clean(value string) string {
+// sanitizeHeader cuts a value to size and removes control characters, which net/http rejects, so that no viewer can make
+// a call fail.
+func sanitizeHeader(value string) string {
 	if len(value) > maxHeaderValue {
 		value = value[:maxHeaderValue]
 	}
 	for i := range len(value) {
 		if value[i] < ' ' || value[i] == 0x7f {
-			return stripped(value)
+			return withoutControls(value)
 		}
 	}
 	return strings.Trim(value, " ")
 }
 
-func stripped(value string) string {
+func withoutControls(value string) string {
 	out := make([]byte, 0, len(value))
 	for i := range len(value) {
 		if c := value[i]; c >= ' ' && c != 0x7f {
@@ -91,7 +91,7 @@ func stripped(value string) string {
 	return strings.Trim(string(out), " ")
 }
 
-// isToken reports whether name can be a header's (RFC 9110 §5.1).
+// isToken reports whether name is a valid header name (RFC 9110 §5.1).
 func isToken(name string) bool {
 	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
 		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)

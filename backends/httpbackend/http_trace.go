@@ -12,107 +12,110 @@ import (
 	"usher/backends"
 )
 
-// maxShownBody is how much of an answer's body an Exchange keeps, in bytes.
-const maxShownBody = 1 << 10
+// maxTracedBody is how much of an answer's body a TraceEntry holds, in bytes.
+const maxTracedBody = 1 << 10
 
-// Exchange is one call as it went over the wire, for a person who looks for the mistake. Header values from the config,
-// and what the configured address holds of passwords and parameters, are hidden; the viewer's own query is not.
-type Exchange struct {
-	// Backend is the name of the backend that was asked.
-	Backend string
-	Method  string
-	URL     string
-	Header  http.Header
-	// Status, Answer and Body, which is its beginning, are zero if no answer came; Took is how long that took either way.
-	Status int
-	Answer http.Header
-	Body   string
-	Took   time.Duration
+// TraceEntry is one call as it went over the wire, for an operator who looks for a mistake in the settings. Header values
+// of the config are hidden, and so are the password and the query values of the configured address. The viewer's own
+// query is shown.
+type TraceEntry struct {
+	// Backend is the backend's name in the config.
+	Backend       string
+	Method        string
+	URL           string
+	RequestHeader http.Header
+	// Status, ResponseHeader and ResponseBody are zero if no answer came.
+	Status         int
+	ResponseHeader http.Header
+	// ResponseBody is the beginning of the body.
+	ResponseBody string
+	// Duration is how long the answer, or the failure, took.
+	Duration time.Duration
 }
 
-// Exchanges are the calls made under one context, in the order in which they began. Safe for concurrent use.
-type Exchanges struct {
-	mu   sync.Mutex
-	list []*Exchange
+// Trace holds the calls made under one context, in the order in which they began. Safe for concurrent use.
+type Trace struct {
+	mu      sync.Mutex
+	entries []*TraceEntry
 }
 
-type exchangesKey struct{}
+type traceKey struct{}
 
-// WithExchanges makes the HTTP calls under the context write down what they send and get.
-func WithExchanges(ctx context.Context) (context.Context, *Exchanges) {
-	all := new(Exchanges)
-	return context.WithValue(ctx, exchangesKey{}, all), all
+// WithTrace returns a context whose HTTP calls are recorded in the Trace.
+func WithTrace(ctx context.Context) (context.Context, *Trace) {
+	trace := new(Trace)
+	return context.WithValue(ctx, traceKey{}, trace), trace
 }
 
-// List is what has been written down so far.
-func (e *Exchanges) List() []Exchange {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	list := make([]Exchange, len(e.list))
-	for i, x := range e.list {
-		list[i] = *x
+// Entries returns the calls so far.
+func (t *Trace) Entries() []TraceEntry {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	entries := make([]TraceEntry, len(t.entries))
+	for i, entry := range t.entries {
+		entries[i] = *entry
 	}
-	return slices.Clip(list)
+	return slices.Clip(entries)
 }
 
-// observer writes down one call. The zero value writes nothing, as nobody looks at most.
-type observer struct {
-	all   *Exchanges
-	x     *Exchange
+// traceRecorder records one call. The zero value records nothing: most calls are not traced.
+type traceRecorder struct {
+	trace *Trace
+	entry *TraceEntry
 	start time.Time
 }
 
-// observe notes a call that is about to be made.
-func (c *Client) observe(ctx context.Context, r *http.Request) observer {
-	all, _ := ctx.Value(exchangesKey{}).(*Exchanges)
-	if all == nil {
-		return observer{}
+// startTrace records a call that is about to be made, if its context has a trace.
+func (c *Client) startTrace(ctx context.Context, r *http.Request) traceRecorder {
+	trace, _ := ctx.Value(traceKey{}).(*Trace)
+	if trace == nil {
+		return traceRecorder{}
 	}
-	x := &Exchange{Backend: c.name, Method: r.Method, URL: c.hideOwn(r.URL), Header: r.Header.Clone()}
-	for name := range c.static {
+	entry := &TraceEntry{Backend: c.name, Method: r.Method, URL: c.redactURL(r.URL), RequestHeader: r.Header.Clone()}
+	for name := range c.headers {
 		if name != "User-Agent" {
-			x.Header[name] = []string{backends.Hidden}
+			entry.RequestHeader[name] = []string{backends.Hidden}
 		}
 	}
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	all.list = append(all.list, x)
-	return observer{all: all, x: x, start: time.Now()}
+	trace.mu.Lock()
+	defer trace.mu.Unlock()
+	trace.entries = append(trace.entries, entry)
+	return traceRecorder{trace: trace, entry: entry, start: time.Now()}
 }
 
-// looks reports whether somebody will look at the call.
-func (o observer) looks() bool { return o.x != nil }
+// isEnabled reports whether the call is traced.
+func (t traceRecorder) isEnabled() bool { return t.entry != nil }
 
-// ended notes how the call ended: with an answer, or with the zero value and none.
-func (o observer) ended(a Response) {
-	if o.x == nil {
+// finish records the answer. The zero Response: none came.
+func (t traceRecorder) finish(a Response) {
+	if t.entry == nil {
 		return
 	}
-	o.all.mu.Lock()
-	defer o.all.mu.Unlock()
-	o.x.Took, o.x.Status, o.x.Answer = time.Since(o.start), a.Status, a.Header.Clone()
-	o.x.Body = string(a.Body[:min(len(a.Body), maxShownBody)])
+	t.trace.mu.Lock()
+	defer t.trace.mu.Unlock()
+	t.entry.Duration, t.entry.Status, t.entry.ResponseHeader = time.Since(t.start), a.Status, a.Header.Clone()
+	t.entry.ResponseBody = string(a.Body[:min(len(a.Body), maxTracedBody)])
 }
 
-// hideOwn is a call's URL without the values in the query of the configured address, with which each call's begins.
-func (c *Client) hideOwn(u *url.URL) string {
+// redactURL returns a call's URL with the query values of the configured address hidden. They come first in each query.
+func (c *Client) redactURL(u *url.URL) string {
 	shown := *u
 	if rest, found := strings.CutPrefix(u.RawQuery, c.address.RawQuery); found {
-		shown.RawQuery = hideValues(c.address.RawQuery) + rest
+		shown.RawQuery = redactValues(c.address.RawQuery) + rest
 	}
 	return shown.String()
 }
 
-// hideValues hides the values in a raw query, and all of a piece that has no name.
-func hideValues(query string) string {
+// redactValues hides the values of a raw query, and a parameter without a name as a whole.
+func redactValues(query string) string {
 	var out strings.Builder
 	for len(query) > 0 {
-		var piece, separator string
-		piece, separator, query = nextPiece(query)
-		if name, _, named := strings.Cut(piece, "="); named {
+		var parameter, separator string
+		parameter, separator, query = nextParameter(query)
+		if name, _, named := strings.Cut(parameter, "="); named {
 			out.WriteString(name + "=")
 		}
-		if piece != "" {
+		if parameter != "" {
 			out.WriteString(backends.Hidden)
 		}
 		out.WriteString(separator)

@@ -39,8 +39,8 @@ func TestAllCallsOfACheckAreWrittenDown(t *testing.T) {
 	second := startServer(t, nil)
 	portal := newNamedClient(t, "portal", first.URL()+"/a%2Fb", nil)
 	spare := newNamedClient(t, "spare", second.URL()+"/check", nil)
-	ctx, all := httpbackend.WithExchanges(t.Context())
-	otherCtx, others := httpbackend.WithExchanges(t.Context())
+	ctx, all := httpbackend.WithTrace(t.Context())
+	otherCtx, others := httpbackend.WithTrace(t.Context())
 	for _, call := range []struct {
 		ctx    context.Context
 		client *httpbackend.Client
@@ -52,7 +52,7 @@ func TestAllCallsOfACheckAreWrittenDown(t *testing.T) {
 		{otherCtx, portal, "token=other"},
 		{ctx, spare, ""},
 	} {
-		if _, err := call.client.Ask(call.ctx, httpbackend.Call{
+		if _, err := call.client.Do(call.ctx, httpbackend.Call{
 			Query: call.query, Header: http.Header{"X-Real-Ip": {"192.0.2.7"}},
 		}); err != nil {
 			t.Fatalf("ask: %v", err)
@@ -64,10 +64,10 @@ func TestAllCallsOfACheckAreWrittenDown(t *testing.T) {
 		Status               int
 	}
 	var got []seen
-	for _, x := range all.List() {
+	for _, x := range all.Entries() {
 		got = append(got, seen{x.Backend, x.Method, x.URL, x.Status})
-		if x.Took <= 0 || x.Header["X-Real-Ip"][0] != "192.0.2.7" || x.Answer.Get("Date") == "" {
-			t.Errorf("%s: took %s, sent %v, got %v", x.Backend, x.Took, x.Header, x.Answer)
+		if x.Duration <= 0 || x.RequestHeader["X-Real-Ip"][0] != "192.0.2.7" || x.ResponseHeader.Get("Date") == "" {
+			t.Errorf("%s: took %s, sent %v, got %v", x.Backend, x.Duration, x.RequestHeader, x.ResponseHeader)
 		}
 	}
 	want := []seen{
@@ -78,7 +78,7 @@ func TestAllCallsOfACheckAreWrittenDown(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)
 	}
-	if list := others.List(); len(list) != 1 || !strings.Contains(list[0].URL, "token=other") {
+	if list := others.Entries(); len(list) != 1 || !strings.Contains(list[0].URL, "token=other") {
 		t.Errorf("the other check: got %+v, want its own call alone", list)
 	}
 }
@@ -87,11 +87,11 @@ func TestCallsMayBeReadWhileTheyAreWrittenDown(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
 	c := newClient(t, s.URL(), nil)
-	ctx, all := httpbackend.WithExchanges(t.Context())
+	ctx, all := httpbackend.WithTrace(t.Context())
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {
-			a, err := c.Ask(ctx, httpbackend.Call{})
+			a, err := c.Do(ctx, httpbackend.Call{})
 			if err != nil {
 				t.Errorf("ask: %v", err)
 				return
@@ -99,18 +99,18 @@ func TestCallsMayBeReadWhileTheyAreWrittenDown(t *testing.T) {
 			a.Header.Set("X-Late", "1") // the asker's own by now
 		})
 		group.Go(func() {
-			for _, x := range all.List() {
+			for _, x := range all.Entries() {
 				_ = fmt.Sprintf("%+v", x)
 			}
 		})
 	}
 	group.Wait()
-	for _, x := range all.List() {
-		if x.Status != http.StatusForbidden || x.Answer.Get("X-Late") != "" {
+	for _, x := range all.Entries() {
+		if x.Status != http.StatusForbidden || x.ResponseHeader.Get("X-Late") != "" {
 			t.Errorf("got %+v, want a 403 as it came", x)
 		}
 	}
-	if n := len(all.List()); n != 8 {
+	if n := len(all.Entries()); n != 8 {
 		t.Errorf("got %d calls, want 8", n)
 	}
 }
@@ -132,16 +132,16 @@ func TestACallThatNobodyAnsweredIsWrittenDownToo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, nil)
-			if err := s.Set(tt.mode); err != nil {
+			if err := s.SetMode(tt.mode); err != nil {
 				t.Fatalf("set the middleware: %v", err)
 			}
-			ctx, all := httpbackend.WithExchanges(t.Context())
+			ctx, all := httpbackend.WithTrace(t.Context())
 			ctx, leave := context.WithCancel(ctx)
 			defer leave()
 			if tt.cancel {
 				go func() {
 					_ = s.Wait(t.Context(), 1)
-					if list := all.List(); len(list) != 1 || list[0].Status != 0 || list[0].Took != 0 {
+					if list := all.Entries(); len(list) != 1 || list[0].Status != 0 || list[0].Duration != 0 {
 						t.Errorf("under way: got %+v, want the call without an end", list)
 					}
 					leave()
@@ -151,16 +151,16 @@ func TestACallThatNobodyAnsweredIsWrittenDownToo(t *testing.T) {
 				ctx, end = context.WithTimeout(ctx, limitOf(tt.mode))
 				defer end()
 			}
-			_, err := newClient(t, s.URL(), nil).Ask(ctx, httpbackend.Call{Query: "token=123"})
+			_, err := newClient(t, s.URL(), nil).Do(ctx, httpbackend.Call{Query: "token=123"})
 			if err == nil || tt.want != nil && !errors.Is(err, tt.want) {
 				t.Errorf("got error %v, want one of %v", err, tt.want)
 			}
-			list := all.List()
+			list := all.Entries()
 			if len(list) != 1 {
 				t.Fatalf("got %d calls, want 1", len(list))
 			}
 			x := list[0]
-			if x.Status != 0 || x.Answer != nil || x.Body != "" || x.Took <= 0 || x.URL != s.URL()+"?token=123" {
+			if x.Status != 0 || x.ResponseHeader != nil || x.ResponseBody != "" || x.Duration <= 0 || x.URL != s.URL()+"?token=123" {
 				t.Errorf("got %+v, want the question, and no answer after a while", x)
 			}
 		})
@@ -203,14 +203,14 @@ func TestNoExchangeShowsASecretOfTheConfig(t *testing.T) {
 			c := newClient(t, address, func(cfg *httpbackend.Config) {
 				cfg.Headers = map[string]backends.Secret{"x-api-key": "5ecret"}
 			})
-			ctx, all := httpbackend.WithExchanges(t.Context())
-			if _, err := c.Ask(ctx, httpbackend.Call{
+			ctx, all := httpbackend.WithTrace(t.Context())
+			if _, err := c.Do(ctx, httpbackend.Call{
 				Query:       tt.viewer,
 				Credentials: []backends.Header{{Name: "X-Token", Value: "mine"}},
 			}); err != nil {
 				t.Fatalf("ask: %v", err)
 			}
-			x := all.List()[0]
+			x := all.Entries()[0]
 			if text := fmt.Sprintf("%+v", x); strings.Contains(text, "5ecret") {
 				t.Errorf("it shows a secret: %s", text)
 			}
@@ -221,7 +221,7 @@ func TestNoExchangeShowsASecretOfTheConfig(t *testing.T) {
 			if tt.user != "" {
 				want["Authorization"] = []string{"[hidden]"}
 			}
-			if diff := cmp.Diff(want, x.Header); diff != "" {
+			if diff := cmp.Diff(want, x.RequestHeader); diff != "" {
 				t.Errorf("headers (-want +got):\n%s", diff)
 			}
 			sent := onlyRequest(t, s)
@@ -256,21 +256,21 @@ func TestAnExchangeKeepsTheBeginningOfABody(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, nil)
 			body := strings.Repeat("0123456789", tt.size/10+1)[:tt.size]
-			s.Speak(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+			s.SetDialect(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
 				_, _ = io.WriteString(w, body)
 			})
 			c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.MaxBodySize = backends.ByteSize(tt.maxBody) })
-			ctx, all := httpbackend.WithExchanges(t.Context())
-			a, err := c.Ask(ctx, httpbackend.Call{Body: tt.wanted})
+			ctx, all := httpbackend.WithTrace(t.Context())
+			a, err := c.Do(ctx, httpbackend.Call{NeedsBody: tt.wanted})
 			if (err != nil) != tt.fails {
 				t.Errorf("got error %v, want one: %t", err, tt.fails)
 			}
 			if tt.wanted && !tt.fails && string(a.Body) != body {
 				t.Errorf("the adapter got %d bytes, want all %d", len(a.Body), tt.size)
 			}
-			x := all.List()[0]
-			if x.Body != body[:tt.shown] || x.Status != http.StatusOK {
-				t.Errorf("got status %d and %d bytes, want 200 and the first %d", x.Status, len(x.Body), tt.shown)
+			x := all.Entries()[0]
+			if x.ResponseBody != body[:tt.shown] || x.Status != http.StatusOK {
+				t.Errorf("got status %d and %d bytes, want 200 and the first %d", x.Status, len(x.ResponseBody), tt.shown)
 			}
 		})
 	}
@@ -279,25 +279,25 @@ func TestAnExchangeKeepsTheBeginningOfABody(t *testing.T) {
 func TestAnAnswerStandsForWhoLooksEvenIfItsBodyNeverComes(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, map[string]backendtest.User{"good": {}})
-	if err := s.Set(backendtest.SlowBody()); err != nil {
+	if err := s.SetMode(backendtest.SlowBody()); err != nil {
 		t.Fatalf("set the middleware: %v", err)
 	}
-	ctx, all := httpbackend.WithExchanges(t.Context())
+	ctx, all := httpbackend.WithTrace(t.Context())
 	ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
 	d, err := newClient(t, s.URL(), nil).Decide(ctx, httpbackend.Call{Query: "token=good"})
 	if err != nil || d.Verdict != backends.Allowed {
 		t.Errorf("got %s and error %v, want the yes of the headers", d.Verdict, err)
 	}
-	if x := all.List()[0]; x.Status != http.StatusOK || x.Body != "" {
+	if x := all.Entries()[0]; x.Status != http.StatusOK || x.ResponseBody != "" {
 		t.Errorf("got %+v, want 200 without a body", x)
 	}
 }
 
 func TestWhatNobodyAskedForIsAnEmptyList(t *testing.T) {
 	t.Parallel()
-	_, all := httpbackend.WithExchanges(t.Context())
-	if list := all.List(); len(list) != 0 {
+	_, all := httpbackend.WithTrace(t.Context())
+	if list := all.Entries(); len(list) != 0 {
 		t.Errorf("got %+v, want none", list)
 	}
 }

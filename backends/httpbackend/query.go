@@ -6,37 +6,37 @@ import (
 	"strings"
 )
 
-// Parameter is a query parameter that we set ourselves, neither part escaped.
+// Parameter is a query parameter that Usher adds. Neither part is escaped.
 type Parameter struct{ Name, Value string }
 
-// joinQuery is the raw query that a backend gets: the address's own, what we add, then the viewer's.
+// joinQuery returns the raw query of a call: the address's, then own, then the viewer's.
 //
-// A viewer's parameter that has the name of one of ours is left out; the others stay byte for byte, in their order,
-// duplicates and all. Only what cannot stand in a request line (controls, space) or would end the query there ('#') is
-// escaped: raw, it would cut off or smuggle in what follows.
-func joinQuery(address string, ours []Parameter, viewer string) string {
+// A viewer's parameter with the name of an earlier one is left out. The others stay byte for byte, in their order,
+// duplicates included. Only bytes that a request line cannot hold (controls, space) or that end the query ('#') are
+// escaped: raw, they could cut off or smuggle in what follows.
+func joinQuery(address string, own []Parameter, viewer string) string {
 	var out strings.Builder
-	out.Grow(len(address) + len(viewer) + 32*len(ours) + 1)
+	out.Grow(len(address) + len(viewer) + 32*len(own) + 1)
 	out.WriteString(address)
-	for _, p := range ours {
-		separate(&out)
+	for _, p := range own {
+		appendSeparator(&out)
 		out.WriteString(escapeComponent(p.Name))
 		out.WriteByte('=')
 		out.WriteString(escapeComponent(p.Value))
 	}
-	names := namesOf(address)
-	for _, p := range ours {
+	names := parameterNames(address)
+	for _, p := range own {
 		names = append(names, canonicalName(escapeComponent(p.Name)))
 	}
-	if viewer = escapeStray(withoutNames(viewer, names)); viewer != "" {
-		separate(&out)
+	if viewer = escapeUnsafe(removeParameters(viewer, names)); viewer != "" {
+		appendSeparator(&out)
 		out.WriteString(viewer)
 	}
 	return out.String()
 }
 
-// QueryValue is the first value of that name in a viewer's raw query which is not empty, unescaped; "" if there is none.
-// What is escaped badly stays as it is.
+// QueryValue returns the first value of that name in a viewer's raw query that is not empty, unescaped; "" if there is
+// none. A value with an invalid escape is returned raw.
 func QueryValue(query, name string) string {
 	for query != "" {
 		var pair string
@@ -59,38 +59,38 @@ func unescapeValue(s string) string {
 	return plain
 }
 
-func separate(out *strings.Builder) {
+func appendSeparator(out *strings.Builder) {
 	if out.Len() > 0 {
 		out.WriteByte('&')
 	}
 }
 
-// namesOf lists the names in a raw query.
-func namesOf(query string) []string {
+// parameterNames returns the names in a raw query.
+func parameterNames(query string) []string {
 	var names []string
 	for len(query) > 0 {
-		var piece string
-		piece, _, query = nextPiece(query)
-		names = append(names, nameOf(piece))
+		var parameter string
+		parameter, _, query = nextParameter(query)
+		names = append(names, parameterName(parameter))
 	}
 	return names
 }
 
-// withoutNames leaves out the parameters that have one of the names.
-func withoutNames(query string, names []string) string {
+// removeParameters removes the parameters that have one of the names.
+func removeParameters(query string, names []string) string {
 	if len(names) == 0 {
 		return query
 	}
 	kept := make([]byte, 0, len(query))
 	separator, first := "", true
 	for rest := query; len(rest) > 0; {
-		var piece, next string
-		piece, next, rest = nextPiece(rest)
-		if name := nameOf(piece); name == "" || !slices.Contains(names, name) {
+		var parameter, next string
+		parameter, next, rest = nextParameter(rest)
+		if name := parameterName(parameter); name == "" || !slices.Contains(names, name) {
 			if !first {
 				kept = append(kept, separator...)
 			}
-			kept = append(kept, piece...)
+			kept = append(kept, parameter...)
 			first = false
 		}
 		separator = next
@@ -98,9 +98,9 @@ func withoutNames(query string, names []string) string {
 	return string(kept)
 }
 
-// nextPiece splits a raw query at its first separator. Most middlewares split at '&' only, some at ';' too; a viewer
-// must not be able to hide a parameter of ours from either.
-func nextPiece(query string) (piece, separator, rest string) {
+// nextParameter splits a raw query at its first separator. Most middlewares split at '&' only, some at ';' too. A viewer
+// must be able to hide one of Usher's parameters from neither.
+func nextParameter(query string) (parameter, separator, rest string) {
 	at := strings.IndexAny(query, "&;")
 	if at < 0 {
 		return query, "", ""
@@ -108,14 +108,13 @@ func nextPiece(query string) (piece, separator, rest string) {
 	return query[:at], query[at : at+1], query[at+1:]
 }
 
-func nameOf(piece string) string {
-	name, _, _ := strings.Cut(piece, "=")
+func parameterName(parameter string) string {
+	name, _, _ := strings.Cut(parameter, "=")
 	return canonicalName(name)
 }
 
-// canonicalName is a raw parameter name as the middleware may come to see it. PHP, which most of them are written in,
-// unescapes it, drops spaces in front, ends it at a NUL or '[', and reads ' ' and '.' as '_'. So "%6bey", "key[]" and
-// "key" are one name.
+// canonicalName returns a raw parameter name as a middleware may see it. PHP, the language of most, unescapes it, drops
+// leading spaces, ends it at a NUL or '[', and reads ' ' and '.' as '_'. So "%6bey", "key[]" and "key" are one name.
 func canonicalName(raw string) string {
 	if !strings.ContainsFunc(raw, func(r rune) bool { return !isPlain(r) }) {
 		return raw
@@ -131,7 +130,7 @@ func isPlain(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-'
 }
 
-// unescapeLeniently unescapes what is escaped well, and leaves the rest.
+// unescapeLeniently decodes the valid escapes and leaves the others.
 func unescapeLeniently(s string) string {
 	out := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
@@ -163,28 +162,29 @@ func unhex(c byte) byte {
 	}
 }
 
-// escapeStray escapes what may not stand raw in a query on the wire, and nothing else.
-func escapeStray(query string) string {
+// escapeUnsafe escapes the bytes that a query on the wire cannot hold, and no others.
+func escapeUnsafe(query string) string {
 	return escape(query, func(c byte) bool { return c > ' ' && c != 0x7f && c != '#' })
 }
 
-// escapeComponent escapes a name or value of ours: everything but RFC 3986's unreserved characters.
+// escapeComponent escapes a name or value of Usher's: everything but RFC 3986's unreserved characters.
 func escapeComponent(s string) string {
 	return escape(s, func(c byte) bool { return isPlain(rune(c)) && c < 0x80 || c == '.' || c == '~' })
 }
 
+// escape escapes every byte that keep rejects.
 func escape(s string, keep func(byte) bool) string {
-	stray := 0
+	unsafe := 0
 	for i := range len(s) {
 		if !keep(s[i]) {
-			stray++
+			unsafe++
 		}
 	}
-	if stray == 0 {
+	if unsafe == 0 {
 		return s
 	}
 	const digits = "0123456789ABCDEF"
-	out := make([]byte, 0, len(s)+2*stray)
+	out := make([]byte, 0, len(s)+2*unsafe)
 	for i := range len(s) {
 		if c := s[i]; keep(c) {
 			out = append(out, c)

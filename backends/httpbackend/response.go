@@ -14,7 +14,7 @@ import (
 	"usher/backends"
 )
 
-// Bounds of what a backend may say about a viewer. What is beyond makes no sense, and is ignored with an alarm.
+// Bounds of what a backend may say about a viewer. A value beyond them is ignored with an alarm.
 const (
 	maxUserLength     = 256
 	maxRedirectLength = 2048
@@ -22,131 +22,132 @@ const (
 	maxAuthDuration   = 366 * 24 * time.Hour
 )
 
-// Response is an HTTP answer, read and bounded.
+// Response is a bounded HTTP answer.
 type Response struct {
 	Status int
 	Header http.Header
-	// Body is what was asked for of it; usually nothing.
+	// Body is empty unless the call or the config needs it.
 	Body []byte
-	// Followed: it is not the backend's own, but that of where it redirected us.
-	Followed bool
+	// WasRedirected reports that the answer comes from the target of a redirect.
+	WasRedirected bool
 }
 
-// Reading is what an answer means.
-type Reading struct {
+// Classification is what an answer means.
+type Classification struct {
 	// Decision holds if Failure is nil.
 	Decision backends.Decision
 	Failure  *backends.Failure
-	// Alarms is what was wrong with the answer, and Detail where, without any value.
-	Alarms AlarmSet
+	// Raised holds the alarms that the answer raises.
+	Raised AlarmSet
+	// Detail names the status or header that raised the first alarm, without a value.
 	Detail string
 }
 
-// Classify reads an answer of the named backend, whose own host (without port) is host. It honours the headers that
-// Astra and Flussonic know: X-Session-Name, X-UserId, X-AuthDuration, X-Max-Sessions, X-Unique, and Location or
-// X-Location. A header without sense is ignored with an alarm; it never makes a failure of an answer.
-func (t *StatusTable) Classify(backend, host string, a Response) Reading {
-	var reading Reading
+// Classify returns what an answer of the named backend means. host is the backend's own, without port. It reads the
+// headers that Astra and Flussonic define: X-Session-Name, X-UserId, X-AuthDuration, X-Max-Sessions, X-Unique, and
+// Location or X-Location. An invalid header is ignored with an alarm; it never makes a failure of an answer.
+func (t *StatusTable) Classify(backend, host string, a Response) Classification {
+	var c Classification
 	m := t.meaningOf(a.Status)
 	for _, alarm := range m.alarms {
-		reading.alarm(alarm, "status "+strconv.Itoa(a.Status))
+		c.raise(alarm, "status "+strconv.Itoa(a.Status))
 	}
 	switch m.outcome {
 	case OutcomeFailure:
-		reading.Failure = &backends.Failure{Kind: backends.FailureStatus, Backend: backend, Status: a.Status}
+		c.Failure = &backends.Failure{Kind: backends.FailureStatus, Backend: backend, Status: a.Status}
 	case OutcomeAllow:
-		reading.Decision = reading.allowed(a)
+		c.Decision = c.allowedDecision(a)
 	default:
-		reading.Decision = reading.denied(a)
-		t.redirect(&reading, m.outcome, backend, host, a)
+		c.Decision = c.deniedDecision(a)
+		t.addRedirect(&c, m.outcome, backend, host, a)
 	}
-	return reading
+	return c
 }
 
-func (r *Reading) alarm(a backends.Alarm, detail string) {
-	r.Alarms = r.Alarms.With(a)
-	if r.Detail == "" {
-		r.Detail = detail
+func (c *Classification) raise(a backends.Alarm, detail string) {
+	c.Raised = c.Raised.With(a)
+	if c.Detail == "" {
+		c.Detail = detail
 	}
 }
 
-func (r *Reading) allowed(a Response) backends.Decision {
-	d := r.about(a)
+func (c *Classification) allowedDecision(a Response) backends.Decision {
+	d := c.viewerDecision(a)
 	d.Verdict = backends.Allowed
-	d.MaxSessions = int(r.number(a.Header, "X-Max-Sessions", 0, maxSessionsBound))
+	d.MaxSessions = int(c.number(a.Header, "X-Max-Sessions", 0, maxSessionsBound))
 	d.Unique = a.Header.Get("X-Unique") == "true"
 	if a.Header.Get("X-Location") != "" {
-		r.alarm(backends.AlarmBadHeader, "X-Location beside a yes")
+		c.raise(backends.AlarmBadHeader, "X-Location in an allowing answer")
 	}
 	return d
 }
 
-func (r *Reading) denied(a Response) backends.Decision {
-	d := r.about(a)
+func (c *Classification) deniedDecision(a Response) backends.Decision {
+	d := c.viewerDecision(a)
 	d.Verdict = backends.Denied
 	return d
 }
 
-// about reads what is said of the viewer, whatever the verdict.
-func (r *Reading) about(a Response) backends.Decision {
+// viewerDecision reads what the answer says of the viewer, whatever the verdict.
+func (c *Classification) viewerDecision(a Response) backends.Decision {
 	d := backends.Decision{Source: backends.FromBackend, Reason: "backend answered " + strconv.Itoa(a.Status)}
-	d.User = displayed(a.Header.Get("X-Session-Name"))
-	d.UserID = r.userID(a.Header)
-	seconds := r.number(a.Header, "X-AuthDuration", 1, int64(maxAuthDuration/time.Second))
+	d.User = printableName(a.Header.Get("X-Session-Name"))
+	d.UserID = c.userID(a.Header)
+	seconds := c.number(a.Header, "X-AuthDuration", 1, int64(maxAuthDuration/time.Second))
 	d.ValidFor = time.Duration(seconds) * time.Second
 	return d
 }
 
-// userID is a key, so half of one is worse than none: two users could share it.
-func (r *Reading) userID(h http.Header) string {
+// userID reads the user's key. An invalid one is dropped as a whole, since two users could share a part.
+func (c *Classification) userID(h http.Header) string {
 	id := strings.TrimSpace(h.Get("X-UserId"))
 	if len(id) > maxUserLength || !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) {
-		r.alarm(backends.AlarmBadHeader, "X-UserId")
+		c.raise(backends.AlarmBadHeader, "X-UserId")
 		return ""
 	}
 	return id
 }
 
-// number reads a header that holds one within bounds; zero if it is not there or not one.
-func (r *Reading) number(h http.Header, name string, least, most int64) int64 {
+// number reads a header that holds a number from least to most; zero if it is absent or invalid.
+func (c *Classification) number(h http.Header, name string, least, most int64) int64 {
 	text := strings.TrimSpace(h.Get(name))
 	if text == "" {
 		return 0
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < least || n > most {
-		r.alarm(backends.AlarmBadHeader, name)
+		c.raise(backends.AlarmBadHeader, name)
 		return 0
 	}
 	return n
 }
 
-// redirect completes a No with the place to send the viewer to, if the answer names one and the preset relays it.
-func (t *StatusTable) redirect(r *Reading, outcome Outcome, backend, host string, a Response) {
+// addRedirect adds the redirect to a denial, if the answer has a target and the preset relays it.
+func (t *StatusTable) addRedirect(c *Classification, outcome Outcome, backend, host string, a Response) {
 	redirects := outcome == OutcomeRedirect
-	place := a.Header.Get("X-Location")
+	target := a.Header.Get("X-Location")
 	if redirects && a.Header.Get("Location") != "" {
-		place = a.Header.Get("Location")
+		target = a.Header.Get("Location")
 	}
 	switch {
-	case place == "" && outcome >= OutcomeRedirect:
-		r.alarm(backends.AlarmUnexpectedStatus, fmt.Sprintf("status %d without a Location to use", a.Status))
+	case target == "" && outcome >= OutcomeRedirect:
+		c.raise(backends.AlarmUnexpectedStatus, fmt.Sprintf("status %d without a Location to use", a.Status))
 		return
-	case place == "" || !redirects && !relays(t.preset):
+	case target == "" || !redirects && !relaysRedirects(t.preset):
 		return
 	}
-	err := checkRedirect(place, host)
+	err := validateRedirect(target, host)
 	switch {
 	case err == nil:
-		r.Decision.Redirect = place
+		c.Decision.Redirect = target
 	case errors.Is(err, errOwnHost):
-		r.alarm(backends.AlarmRedirectToItself, fmt.Sprintf("status %d", a.Status))
-		if redirects { // its status says nothing about the viewer; a 403 beside an X-Location does
-			r.Decision = backends.Decision{}
-			r.Failure = &backends.Failure{Kind: backends.FailureMalformed, Backend: backend, Err: err}
+		c.raise(backends.AlarmRedirectToItself, fmt.Sprintf("status %d", a.Status))
+		if redirects { // a redirect says nothing about the viewer; a 403 with an X-Location does
+			c.Decision = backends.Decision{}
+			c.Failure = &backends.Failure{Kind: backends.FailureMalformed, Backend: backend, Err: err}
 		}
 	default:
-		r.alarm(backends.AlarmBadHeader, "Location or X-Location")
+		c.raise(backends.AlarmBadHeader, "Location or X-Location")
 	}
 }
 
@@ -155,11 +156,11 @@ var (
 	errBadRedirect = errors.New("redirect to no http or https address")
 )
 
-// checkRedirect reports why a viewer cannot be sent to place. One without a host would be on the backend's own.
-func checkRedirect(place, ownHost string) error {
-	u, err := url.Parse(place)
+// validateRedirect returns why a viewer cannot be redirected to target. A target without a host is on the backend's own.
+func validateRedirect(target, ownHost string) error {
+	u, err := url.Parse(target)
 	switch {
-	case err != nil, len(place) > maxRedirectLength, !isPrintableASCII(place):
+	case err != nil, len(target) > maxRedirectLength, !isPrintableASCII(target):
 		return errBadRedirect
 	case u.Host == "" && u.Scheme == "":
 		return errOwnHost
@@ -175,8 +176,8 @@ func isPrintableASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' })
 }
 
-// displayed is a name made fit to be shown: printable, and not longer than names are.
-func displayed(name string) string {
+// printableName returns the name without unprintable characters, cut to maxUserLength bytes.
+func printableName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsGraphic(r) {
 			return -1

@@ -68,8 +68,8 @@ func TestClassifyReadsTheHeaders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got := mustTable(t, PresetAstra, nil).Classify("portal", ownHost, Response{Status: 200, Header: tt.header})
-			if got.Failure != nil || got.Alarms != tt.alarms {
-				t.Errorf("got failure %v and alarms %b, want none and %b", got.Failure, got.Alarms, tt.alarms)
+			if got.Failure != nil || got.Raised != tt.alarms {
+				t.Errorf("got failure %v and alarms %b, want none and %b", got.Failure, got.Raised, tt.alarms)
 			}
 			if diff := cmp.Diff(tt.want, got.Decision); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
@@ -135,7 +135,7 @@ func TestClassifyReadsTheStatus(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := mustTable(t, tt.preset, nil).Classify("portal", ownHost, Response{Status: tt.status, Header: tt.header})
-			got := want{verdict: r.Decision.Verdict, redirect: r.Decision.Redirect, alarms: r.Alarms}
+			got := want{verdict: r.Decision.Verdict, redirect: r.Decision.Redirect, alarms: r.Raised}
 			if r.Failure != nil {
 				got.failure = r.Failure.Error()
 			}
@@ -161,7 +161,7 @@ func FuzzClassify(f *testing.F) {
 }
 
 // checkReading is what holds of every reading, whatever the answer.
-func checkReading(t *testing.T, r Reading, status int) {
+func checkReading(t *testing.T, r Classification, status int) {
 	t.Helper()
 	d := r.Decision
 	switch {

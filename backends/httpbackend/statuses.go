@@ -10,28 +10,32 @@ import (
 	"usher/backends"
 )
 
-// Outcome is what an HTTP status means.
+// Outcome says what an HTTP status means.
 type Outcome uint8
 
-// The outcomes. OutcomeRedirect denies and sends the viewer where the answer says; OutcomeFollow goes there and asks
-// again. Both mean a No if the answer names no place.
+// The outcomes.
 const (
+	// OutcomeDeny is a denial.
 	OutcomeDeny Outcome = iota
+	// OutcomeAllow is an allowance.
 	OutcomeAllow
+	// OutcomeFailure is no answer.
 	OutcomeFailure
+	// OutcomeRedirect denies and redirects the viewer to the answer's Location. Without one it denies.
 	OutcomeRedirect
+	// OutcomeFollow repeats the call at the answer's Location. Without one it denies.
 	OutcomeFollow
 )
 
-// String is the outcome as the config spells it.
+// String returns the outcome as the config spells it.
 func (o Outcome) String() string {
 	return [...]string{"deny", "allow", "failure", "redirect", "follow"}[o]
 }
 
-// MarshalText spells the outcome as the config does.
+// MarshalText returns the outcome as the config spells it.
 func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
-// UnmarshalText reads what the config spells.
+// UnmarshalText parses an outcome of the config.
 func (o *Outcome) UnmarshalText(text []byte) error {
 	for candidate := OutcomeDeny; candidate <= OutcomeFollow; candidate++ {
 		if candidate.String() == string(text) {
@@ -42,10 +46,10 @@ func (o *Outcome) UnmarshalText(text []byte) error {
 	return fmt.Errorf("status outcome %q: want allow, deny, failure, redirect or follow", text)
 }
 
-// Statuses overrides what statuses mean: keys are a status ("404") or a class ("5xx"); a status wins over its class.
+// Statuses overrides what statuses mean. A key is a status ("404") or a class ("5xx"). A status wins over its class.
 type Statuses map[string]Outcome
 
-// Validate reports every key that is neither, and every outcome that the status cannot have.
+// Validate reports every invalid key, and every outcome that its status cannot have.
 func (s Statuses) Validate() error {
 	var errs []error
 	for _, pattern := range sortedKeys(s) {
@@ -60,39 +64,39 @@ func (s Statuses) Validate() error {
 	return errors.Join(errs...)
 }
 
-// meaning is an outcome, and what it makes suspect.
-type meaning struct {
+// statusMeaning is the outcome of a status, and the alarms that it raises.
+type statusMeaning struct {
 	outcome Outcome
 	alarms  []backends.Alarm
 }
 
 const firstStatus, lastStatus = 100, 599
 
-// StatusTable is what each HTTP status means to one backend. It is not changed after it was made, so it may be shared.
+// StatusTable says what each HTTP status of one backend means. It is immutable.
 type StatusTable struct {
-	preset Preset
-	means  [lastStatus - firstStatus + 1]meaning
+	preset   Preset
+	meanings [lastStatus - firstStatus + 1]statusMeaning
 }
 
-// NewStatusTable is the preset's table with the overrides on top.
+// NewStatusTable returns the preset's table with the overrides applied.
 func NewStatusTable(preset Preset, overrides Statuses) (*StatusTable, error) {
 	if err := overrides.Validate(); err != nil {
 		return nil, err
 	}
 	t := &StatusTable{preset: preset}
-	for i := range t.means {
-		t.means[i] = meaning{OutcomeDeny, []backends.Alarm{backends.AlarmUnexpectedStatus}}
+	for i := range t.meanings {
+		t.meanings[i] = statusMeaning{OutcomeDeny, []backends.Alarm{backends.AlarmUnexpectedStatus}}
 	}
 	t.set(presetRules(preset))
 	rules := make([]presetRule, 0, len(overrides))
 	for pattern, outcome := range overrides {
-		rules = append(rules, presetRule{pattern, meaning{outcome: outcome}})
+		rules = append(rules, presetRule{pattern, statusMeaning{outcome: outcome}})
 	}
 	t.set(rules)
 	return t, nil
 }
 
-// set puts rules on top of what is there, classes before single statuses.
+// set applies rules, classes before single statuses.
 func (t *StatusTable) set(rules []presetRule) {
 	for _, classes := range []bool{true, false} {
 		for _, rule := range rules {
@@ -101,24 +105,24 @@ func (t *StatusTable) set(rules []presetRule) {
 				continue
 			}
 			for status := first; status <= last; status++ {
-				t.means[status-firstStatus] = rule.means
+				t.meanings[status-firstStatus] = rule.meaning
 			}
 		}
 	}
 }
 
-// meaningOf is what the status means; one outside of HTTP is a failure.
-func (t *StatusTable) meaningOf(status int) meaning {
+// meaningOf returns what the status means. A status outside of HTTP is a failure.
+func (t *StatusTable) meaningOf(status int) statusMeaning {
 	if status < firstStatus || status > lastStatus {
-		return meaning{OutcomeFailure, []backends.Alarm{backends.AlarmUnexpectedStatus}}
+		return statusMeaning{OutcomeFailure, []backends.Alarm{backends.AlarmUnexpectedStatus}}
 	}
-	return t.means[status-firstStatus]
+	return t.meanings[status-firstStatus]
 }
 
 // Follows reports whether a redirect with that status is followed.
 func (t *StatusTable) Follows(status int) bool { return t.meaningOf(status).outcome == OutcomeFollow }
 
-// statusRange reads "404" or "5xx".
+// statusRange parses "404" or "5xx".
 func statusRange(pattern string) (first, last int, err error) {
 	wrong := fmt.Errorf("statuses.%s: want a status such as 404 or a class such as 5xx", pattern)
 	if len(pattern) != 3 || pattern[0] < '1' || pattern[0] > '5' {

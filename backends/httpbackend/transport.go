@@ -3,24 +3,18 @@ package httpbackend
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"os"
-	"syscall"
 	"time"
-
-	"usher/backends"
 )
 
-// defaultConnections is how many calls the default bulkhead lets out at once.
+// defaultConnections is how many calls the default bulkhead lets be in flight.
 const defaultConnections = 288
 
-// newTransport makes the connections of one backend. HTTP/2 is left out on purpose: its one connection would put all
-// calls behind each other's losses, and its errors cannot be told apart. Proxies from the environment are left out
-// too: a middleware is near by, and a proxy's answers would be taken for its own.
+// newTransport returns the transport of one backend. HTTP/2 is left out: one lost packet would delay all calls of its one
+// connection, and its errors cannot be told apart. Proxies from the environment are left out: a middleware is near, and a
+// proxy's answers would be taken for the middleware's.
 func newTransport(cfg Config, connections int) (*http.Transport, error) {
 	tlsConfig, err := cfg.TLS.Load()
 	if err != nil {
@@ -39,17 +33,18 @@ func newTransport(cfg Config, connections int) (*http.Transport, error) {
 		MaxIdleConnsPerHost:    connections,
 		IdleConnTimeout:        cfg.IdleTimeout,
 		MaxResponseHeaderBytes: int64(cfg.MaxResponseHeaderSize),
-		DisableCompression:     true, // bodies are tiny, and a bomb among them would be our loss
+		DisableCompression:     true, // bodies are small, and a decompression bomb costs memory
 		ReadBufferSize:         4 << 10,
 		WriteBufferSize:        4 << 10,
 	}, nil
 }
 
-// handshakeError marks what went wrong between reaching a host and trusting it, which net/http does not.
+// handshakeError marks an error of the TLS handshake, which net/http does not.
 type handshakeError struct{ error }
 
 func (e handshakeError) Unwrap() error { return e.error }
 
+// dialTLS connects and completes the handshake within timeout.
 func dialTLS(
 	ctx context.Context, dialer *net.Dialer, cfg *tls.Config, timeout time.Duration, network, address string,
 ) (net.Conn, error) {
@@ -63,53 +58,10 @@ func dialTLS(
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	secured := tls.Client(conn, cfg)
-	if err := secured.HandshakeContext(ctx); err != nil {
+	tlsConn := tls.Client(conn, cfg)
+	if err := tlsConn.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
 		return nil, handshakeError{fmt.Errorf("TLS handshake: %w", err)}
 	}
-	return secured, nil
-}
-
-// failure sorts an error of a call. A viewer who left is not a failure; a deadline is, whoever set it.
-func (c *Client) failure(ctx context.Context, err error) error {
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return fmt.Errorf("ask backend %q: %w", c.name, context.Canceled)
-	}
-	switch {
-	case isTimeout(err) || ctx.Err() != nil:
-		return &backends.Failure{Kind: backends.FailureTimeout, Backend: c.name, Err: err}
-	case isTransport(err):
-		return &backends.Failure{Kind: backends.FailureTransport, Backend: c.name, Err: err}
-	case errors.Is(err, errTooManyRedirects):
-		return c.malformed(err)
-	default: // net/http's own words may repeat what the backend sent, and that a token
-		return c.malformed(fmt.Errorf("the answer is not HTTP, or larger than max_response_header_size=%d", c.maxHeader))
-	}
-}
-
-func (c *Client) malformed(err error) error {
-	return &backends.Failure{Kind: backends.FailureMalformed, Backend: c.name, Err: err}
-}
-
-func isTimeout(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return true
-	}
-	timeout, ok := errors.AsType[net.Error](err)
-	return ok && timeout.Timeout()
-}
-
-// isTransport reports whether the connection, rather than what came over it, is to blame. A header cut off before its
-// colon is the one break that net/http reports as malformed; it is left there, the more cautious of the two.
-func isTransport(err error) bool {
-	return is[*net.OpError](err) || is[*net.DNSError](err) || is[syscall.Errno](err) ||
-		is[handshakeError](err) || is[tls.RecordHeaderError](err) || is[tls.AlertError](err) ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
-}
-
-// is reports whether an E is among the causes of err.
-func is[E error](err error) bool {
-	_, ok := errors.AsType[E](err)
-	return ok
+	return tlsConn, nil
 }

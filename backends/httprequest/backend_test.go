@@ -201,7 +201,7 @@ func TestAnswers(t *testing.T) {
 			for name, value := range tt.headers {
 				s.SetHeader(name, value)
 			}
-			if err := s.Set(tt.mode); err != nil {
+			if err := s.SetMode(tt.mode); err != nil {
 				t.Fatalf("set the middleware: %v", err)
 			}
 			b := newBackend(t, s.URL(), nil)
@@ -212,7 +212,7 @@ func TestAnswers(t *testing.T) {
 			if diff := cmp.Diff(tt.want, d); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
-			if got := b.Watch().Count(tt.alarm); got != tt.alarms {
+			if got := b.ContractAlarms().Count(tt.alarm); got != tt.alarms {
 				t.Errorf("got %d alarms of %s, want %d", got, tt.alarm, tt.alarms)
 			}
 		})

@@ -40,7 +40,7 @@ func startPortal(t testing.TB, d backendtest.Dialect) *backendtest.Server {
 		"123": {ID: "42", Name: "alice", ValidFor: time.Hour, MaxSessions: 2, Unique: true},
 	}
 	s := backendtest.New(cfg)
-	s.Speak(d)
+	s.SetDialect(d)
 	if err := s.Start(); err != nil {
 		t.Fatalf("start the portal: %v", err)
 	}
@@ -52,7 +52,7 @@ func TestBackendPassesTheContract(t *testing.T) {
 	for name, flussonic := range map[string]bool{"as Astra asks": false, "as Flussonic asks": true} {
 		t.Run(name, func(t *testing.T) {
 			backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
-				s.Speak(bare)
+				s.SetDialect(bare)
 				return newBackend(t, s.URL(), flussonic)
 			})
 		})
@@ -124,7 +124,7 @@ func TestAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startPortal(t, tt.dialect)
-			if err := s.Set(tt.mode); err != nil {
+			if err := s.SetMode(tt.mode); err != nil {
 				t.Fatalf("set the portal: %v", err)
 			}
 			b := newBackend(t, s.URL(), false)
@@ -135,7 +135,7 @@ func TestAnswers(t *testing.T) {
 			if diff := cmp.Diff(tt.want, d); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
-			if got := b.Watch().Active(); got != tt.alarms {
+			if got := b.ContractAlarms().Active(); got != tt.alarms {
 				t.Errorf("got alarms %b, want %b", got, tt.alarms)
 			}
 		})

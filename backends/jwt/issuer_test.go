@@ -177,7 +177,7 @@ type issuer struct {
 func startIssuer(t testing.TB, set string) *issuer {
 	t.Helper()
 	i := &issuer{Server: backendtest.New(backendtest.DefaultConfig()), set: set}
-	i.Speak(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+	i.SetDialect(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
 		i.mu.Lock()
 		defer i.mu.Unlock()
 		w.Header().Set("Content-Type", "application/jwk-set+json")
@@ -198,7 +198,7 @@ func (i *issuer) publish(set string) {
 
 func (i *issuer) fare(t testing.TB, m backendtest.Mode) {
 	t.Helper()
-	if err := i.Set(m); err != nil {
+	if err := i.SetMode(m); err != nil {
 		t.Fatalf("set the issuer to %s: %v", m, err)
 	}
 }

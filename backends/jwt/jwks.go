@@ -30,7 +30,7 @@ func newClient(name string, cfg Config) (*httpbackend.Client, error) {
 
 // load fetches the JWK set. Its error is a *backends.Failure, or wraps context.Canceled.
 func load(ctx context.Context, name string, client *httpbackend.Client, algorithms []string) (keySet, error) {
-	answer, err := client.Ask(ctx, httpbackend.Call{Header: http.Header{"Accept": {"application/json"}}, Body: true})
+	answer, err := client.Do(ctx, httpbackend.Call{Header: http.Header{"Accept": {"application/json"}}, NeedsBody: true})
 	if err != nil {
 		return nil, explained(err)
 	}

@@ -221,7 +221,7 @@ func TestViewersShareTheFirstFetchAndNoneEndsIt(t *testing.T) {
 	answer := make(chan struct{})
 	release := sync.OnceFunc(func() { close(answer) })
 	t.Cleanup(release)
-	i.Speak(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+	i.SetDialect(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
 		<-answer
 		_, _ = w.Write([]byte(set))
 	})
@@ -337,11 +337,11 @@ func TestTheFetchOfACheckIsWrittenDown(t *testing.T) {
 	t.Parallel()
 	i := startIssuer(t, firstKey(t))
 	b, _ := newBackend(t, withSet(i), nil)
-	ctx, exchanges := httpbackend.WithExchanges(t.Context())
+	ctx, exchanges := httpbackend.WithTrace(t.Context())
 	if _, err := b.Check(ctx, opening(token1(t))); err != nil {
 		t.Fatalf("check: %v", err)
 	}
-	list := exchanges.List()
+	list := exchanges.Entries()
 	if len(list) != 1 || list[0].URL != i.URL()+"/jwks.json" || list[0].Status != http.StatusOK {
 		t.Errorf("got exchanges %+v, want the fetch", list)
 	}

@@ -17,7 +17,7 @@ func TestBackendPassesTheContract(t *testing.T) {
 	for name, v := range versions() {
 		t.Run("portal of "+name, func(t *testing.T) {
 			backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
-				s.Speak(v.dialect)
+				s.SetDialect(v.dialect)
 				return newBackend(t, s.URL()+"/stalker_portal")
 			})
 		})
@@ -57,7 +57,7 @@ func TestWhatEachVersionSaysReachesTheDecision(t *testing.T) {
 			if diff := cmp.Diff(tt.want, d); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
-			if raised := b.Watch().Active(); raised != 0 {
+			if raised := b.ContractAlarms().Active(); raised != 0 {
 				t.Errorf("got alarms %b, want none", raised)
 			}
 		})
@@ -137,7 +137,7 @@ func TestWhatIsNoAnswerOfThePortals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startPortal(t, versions()["5.1.1"].dialect)
-			if err := s.Set(tt.mode); err != nil {
+			if err := s.SetMode(tt.mode); err != nil {
 				t.Fatalf("set the portal: %v", err)
 			}
 			b := newBackend(t, s.URL())
@@ -146,7 +146,7 @@ func TestWhatIsNoAnswerOfThePortals(t *testing.T) {
 			if f == nil || f.Kind != tt.kind || d != (backends.Decision{}) {
 				t.Errorf("got %+v and error %v, want a failure of kind %s", d, err, tt.kind)
 			}
-			if got := b.Watch().Active(); got != tt.alarm {
+			if got := b.ContractAlarms().Active(); got != tt.alarm {
 				t.Errorf("got alarms %b, want %b", got, tt.alarm)
 			}
 		})

@@ -60,7 +60,7 @@ func startPortal(t testing.TB, d backendtest.Dialect) *backendtest.Server {
 	cfg := backendtest.DefaultConfig()
 	cfg.Users = map[string]backendtest.User{token: {}, "0": {}, "": {}}
 	s := backendtest.New(cfg)
-	s.Speak(d)
+	s.SetDialect(d)
 	if err := s.Start(); err != nil {
 		t.Fatalf("start the portal: %v", err)
 	}

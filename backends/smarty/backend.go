@@ -33,12 +33,12 @@ func New(name string, cfg Config, parts httpbackend.Deps) (*Backend, error) {
 
 // Check asks about one viewer.
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-	a, err := b.Ask(ctx, httpbackend.Call{
+	a, err := b.Do(ctx, httpbackend.Call{
 		Query:       r.Query,
-		Ours:        b.ours(r),
+		Parameters:  b.ours(r),
 		Header:      httpbackend.AstraHeaders(r),
 		Credentials: r.Headers,
-		Body:        true,
+		NeedsBody:   true,
 	})
 	if err != nil {
 		return backends.Decision{}, err
@@ -75,7 +75,7 @@ func (b *Backend) decide(a httpbackend.Response) (backends.Decision, error) {
 	case c == valid:
 		return b.yes(a)
 	default:
-		b.Watch().Record(time.Now(), 0, "") // an answer within its contract, whatever it says
+		b.ContractAlarms().Record(time.Now(), 0, "") // an answer within its contract, whatever it says
 		return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: c.String()}, nil
 	}
 }
@@ -83,7 +83,7 @@ func (b *Backend) decide(a httpbackend.Response) (backends.Decision, error) {
 // yes reads the rest of a yes as that of a 200, whatever its status was: its headers, and what the config requires.
 func (b *Backend) yes(a httpbackend.Response) (backends.Decision, error) {
 	a.Status = http.StatusOK
-	d, err := b.Read(a)
+	d, err := b.Interpret(a)
 	if err == nil && d.Verdict == backends.Allowed {
 		d.Reason = valid.String()
 	}
@@ -96,11 +96,11 @@ func (b *Backend) unreadable(a httpbackend.Response, cause error) (backends.Deci
 	status := b.Classify(a)
 	redirect := a.Status/100 == 3 && status.Decision.Verdict != backends.Allowed
 	if status.Failure != nil || redirect {
-		return b.Read(a)
+		return b.Interpret(a)
 	}
 	if a.IsWebPage() {
 		cause = fmt.Errorf("%w; it is a web page", cause)
 	}
-	b.Watch().Record(time.Now(), status.Alarms.With(backends.AlarmUnexpectedAnswer), cause.Error())
+	b.ContractAlarms().Record(time.Now(), status.Raised.With(backends.AlarmUnexpectedAnswer), cause.Error())
 	return backends.Decision{}, b.Malformed(cause)
 }

@@ -34,7 +34,7 @@ func startServer(t testing.TB, d backendtest.Dialect) *backendtest.Server {
 	cfg := backendtest.DefaultConfig()
 	cfg.Users = map[string]backendtest.User{"123": {}}
 	s := backendtest.New(cfg)
-	s.Speak(d)
+	s.SetDialect(d)
 	if err := s.Start(); err != nil {
 		t.Fatalf("start the middleware: %v", err)
 	}
@@ -70,7 +70,7 @@ func TestBackendPassesTheContract(t *testing.T) {
 	for _, status := range []int{http.StatusOK, http.StatusForbidden} {
 		t.Run(fmt.Sprintf("no comes with %d", status), func(t *testing.T) {
 			backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
-				s.Speak(refusing(status))
+				s.SetDialect(refusing(status))
 				return newBackend(t, s.URL(), nil)
 			})
 		})
@@ -107,7 +107,7 @@ func TestTheCodeDecidesWhateverTheStatus(t *testing.T) {
 					if diff := cmp.Diff(want, d); diff != "" {
 						t.Errorf("decision (-want +got):\n%s", diff)
 					}
-					if raised := b.Watch().Active(); raised != 0 {
+					if raised := b.ContractAlarms().Active(); raised != 0 {
 						t.Errorf("got alarms %b, want none", raised)
 					}
 				})
@@ -225,7 +225,7 @@ func TestAYesMustHaveWhatIsRequiredOfIt(t *testing.T) {
 			if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureMalformed {
 				t.Errorf("got error %v, want a malformed answer", err)
 			}
-			if !b.Watch().Active().Has(backends.AlarmUnexpectedAnswer) {
+			if !b.ContractAlarms().Active().Has(backends.AlarmUnexpectedAnswer) {
 				t.Error("got no alarm of an unexpected answer")
 			}
 		})

@@ -17,14 +17,14 @@ func TestPresetsKeepTheirPromises(t *testing.T) {
 			c.HTTP.Preset, c.HTTP.DialTimeout, c.HTTP.TLSTimeout = preset, time.Minute, time.Minute
 		})
 	},
-		backendtest.Speaking(saying(200, `{"error":0}`)),
-		backendtest.Refusing(refusing),
-		backendtest.LeavingOut("X-Location has no place beside a code", "403 with X-Location"),
-		backendtest.Instead(httpbackend.PresetAstra, `
+		backendtest.WithDialect(saying(200, `{"error":0}`)),
+		backendtest.WithRefusal(refusing),
+		backendtest.WithoutConditions("X-Location has no place beside a code", "403 with X-Location"),
+		backendtest.WithRows(httpbackend.PresetAstra, `
 204 | malformed | unexpected_status, unexpected_answer | come back | let in | kept
 400 | malformed | unexpected_status, unexpected_answer | come back | let in | kept
 `),
-		backendtest.Instead(httpbackend.PresetAlta, `
+		backendtest.WithRows(httpbackend.PresetAlta, `
 204 | malformed | unexpected_answer                    | come back | let in | kept
 400 | malformed | unexpected_answer                    | come back | let in | kept
 404 | malformed | unexpected_answer                    | come back | let in | kept
@@ -33,12 +33,12 @@ func TestPresetsKeepTheirPromises(t *testing.T) {
 502 | malformed | unexpected_answer                    | come back | let in | kept
 503 | malformed | unexpected_answer                    | come back | let in | kept
 `),
-		backendtest.Instead(httpbackend.PresetFlussonic, `
+		backendtest.WithRows(httpbackend.PresetFlussonic, `
 204 | malformed | unexpected_answer                    | come back | come back | kept
 400 | malformed | unexpected_answer                    | come back | come back | kept
 404 | malformed | unexpected_answer                    | come back | come back | kept
 `),
-		backendtest.Instead(httpbackend.PresetAuthProxy, `
+		backendtest.WithRows(httpbackend.PresetAuthProxy, `
 204 | malformed | unexpected_answer                    | shut out | shut out | shut out
 400 | malformed | unexpected_answer                    | shut out | shut out | shut out
 404 | malformed | unexpected_answer                    | shut out | shut out | shut out

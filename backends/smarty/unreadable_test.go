@@ -74,7 +74,7 @@ func TestAnAnswerWithoutACodeIsNoAnswer(t *testing.T) {
 			if diff := cmp.Diff(tt.want, failed{f.Kind, f.Status}); diff != "" {
 				t.Errorf("failure (-want +got):\n%s", diff)
 			}
-			if got := b.Watch().Active(); got != tt.alarms {
+			if got := b.ContractAlarms().Active(); got != tt.alarms {
 				t.Errorf("got alarms %b, want %b", got, tt.alarms)
 			}
 		})
@@ -118,7 +118,7 @@ func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, saying(200, `{"error": 0}`))
-			if err := s.Set(tt.mode); err != nil {
+			if err := s.SetMode(tt.mode); err != nil {
 				t.Fatalf("set the middleware: %v", err)
 			}
 			b := newBackend(t, s.URL(), tt.change)
@@ -130,7 +130,7 @@ func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
 			if decided := tt.want.Verdict != backends.Pending; decided != (err == nil) || !decided && f.Kind != tt.kind {
 				t.Errorf("got error %v, want none with a decision, else a failure of kind %s", err, tt.kind)
 			}
-			if got := b.Watch().Active(); got != tt.alarms {
+			if got := b.ContractAlarms().Active(); got != tt.alarms {
 				t.Errorf("got alarms %b, want %b", got, tt.alarms)
 			}
 		})
@@ -140,7 +140,7 @@ func TestARedirectGoesThroughTheStatusTable(t *testing.T) {
 func TestABodyThatNeverComesIsATimeout(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, saying(200, ""))
-	if err := s.Set(backendtest.SlowBody()); err != nil {
+	if err := s.SetMode(backendtest.SlowBody()); err != nil {
 		t.Fatalf("set the middleware: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -168,7 +168,7 @@ func TestANoEndsAnAlarm(t *testing.T) {
 			if _, err := b.decide(no); err != nil {
 				t.Fatalf("decide: %v", err)
 			}
-			if got := b.Watch().Active(); got != step.want {
+			if got := b.ContractAlarms().Active(); got != step.want {
 				t.Errorf("%s later: got alarms %b, want %b", step.after, got, step.want)
 			}
 		}

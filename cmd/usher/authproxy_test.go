@@ -67,7 +67,7 @@ func TestInThePlaceOfAuthProxy(t *testing.T) {
 		{"and the next viewer", refuse, refuse, "GET", "/?token=second8", 403},
 	} {
 		for m, mode := range map[*backendtest.Server]backendtest.Mode{first: step.first, second: step.second} {
-			if err := m.Set(mode); err != nil {
+			if err := m.SetMode(mode); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -80,7 +80,7 @@ func TestInThePlaceOfAuthProxy(t *testing.T) {
 // The members are asked what auth-proxy would ask, and the yes comes at once, whatever the other does.
 func TestAuthProxysQuestion(t *testing.T) {
 	first, second := middleware(t), middleware(t)
-	if err := first.Set(backendtest.Hang()); err != nil {
+	if err := first.SetMode(backendtest.Hang()); err != nil {
 		t.Fatal(err)
 	}
 	address, _ := startNode(t, authProxySettings(first.URL(), second.URL()), sdktrace.NewTracerProvider())

@@ -67,11 +67,11 @@ func (c checkCommand) question(n *node) (*backends.Request, error) {
 	if err != nil || u.Host == "" {
 		return nil, fmt.Errorf("--url=%s: want an absolute URL as a viewer has it", c.URL)
 	}
-	view := gateway.View{
+	view := gateway.Request{
 		Method: "GET", Scheme: u.Scheme, Host: u.Host, Path: u.EscapedPath(), Query: u.RawQuery, Peer: c.IP.Unmap(),
 		Header: checkHeader{c.UserAgent},
 	}
-	q, err := n.gateway.Question(&view, c.Channel)
+	q, err := n.gateway.BackendRequest(&view, c.Channel)
 	if err != nil {
 		return nil, fmt.Errorf("--url=%s: %w", c.URL, err)
 	}
@@ -110,7 +110,7 @@ func askOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, ba
 	around := n.settings.Backends[q.Backend].Around
 	ctx, cancel := context.WithTimeout(ctx, around.timeout())
 	defer cancel()
-	ctx, calls := httpbackend.WithExchanges(ctx)
+	ctx, calls := httpbackend.WithTrace(ctx)
 	d, err := n.adapters[q.Backend].Check(ctx, q)
 	if err == nil && d.Verdict == backends.Pending {
 		d.Verdict, d.Reason = backends.Denied, "nobody speaks for the viewer: "+d.Reason
@@ -120,7 +120,7 @@ func askOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, ba
 		Verdict: d.Verdict.String(), Why: d.Reason, User: d.User, UserID: d.UserID, Redirect: d.Redirect,
 		MaxSessions: d.MaxSessions, Alarms: raisedAlarms(n),
 	}
-	report.addCalls(calls.List())
+	report.addCalls(calls.Entries())
 	if err != nil {
 		report.Verdict, report.Why = "no answer", advice(err, around.timeout())
 		report.warn(inOutage(n.chains[q.Backend].FailOpen.Policy()))

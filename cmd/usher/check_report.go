@@ -53,12 +53,12 @@ type checkCall struct {
 func (c *checkCall) isWebPage() bool { return strings.HasPrefix(c.Answer["Content-Type"], "text/html") }
 
 // addCalls takes over what went over the wire.
-func (r *checkReport) addCalls(all []httpbackend.Exchange) {
+func (r *checkReport) addCalls(all []httpbackend.TraceEntry) {
 	r.Calls = []checkCall{}
 	for _, x := range all {
 		r.Calls = append(r.Calls, checkCall{
-			Backend: x.Backend, Request: x.Method + " " + x.URL, Sent: flat(x.Header), Status: x.Status,
-			Answer: flat(x.Answer), Body: x.Body, TookMS: float64(x.Took.Microseconds()) / 1000,
+			Backend: x.Backend, Request: x.Method + " " + x.URL, Sent: flat(x.RequestHeader), Status: x.Status,
+			Answer: flat(x.ResponseHeader), Body: x.ResponseBody, TookMS: float64(x.Duration.Microseconds()) / 1000,
 		})
 	}
 	if len(r.Calls) > 0 {

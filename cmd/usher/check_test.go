@@ -55,7 +55,7 @@ func TestCheckNamesWhatAnswersInTheBackendsPlace(t *testing.T) {
 		},
 		"a web page with 200, and a header is required": {
 			page(200, "<html>It works!</html>"), ", require_header: X-UserId", 2,
-			[]string{`require_header="X-Userid"`, "something else than the backend answers", "ALARM     portal: unexpected_answer: look at address"},
+			[]string{`require_header="X-Userid"`, "something else than the backend answers", "ALARM     portal: unexpected_answer: check address"},
 		},
 		"a web page with 200, and a body is required": {
 			page(200, "<html>It works!</html>"), `, require_body: "^OK$"`, 2,
@@ -63,7 +63,7 @@ func TestCheckNamesWhatAnswersInTheBackendsPlace(t *testing.T) {
 		},
 		"what is required": {backendtest.Astra, ", require_header: X-UserId", 0, []string{"verdict   allowed"}},
 		"a page that is not there": {
-			page(404, "not found"), "", 2, []string{"wrong URL", "ALARM     portal: wrong_address: look at the path in address"},
+			page(404, "not found"), "", 2, []string{"wrong URL", "ALARM     portal: wrong_address: check the path in address"},
 		},
 		"a page that is not there, to a preset for which that is a no": {
 			page(404, "not found"), ", preset: alta", 1, []string{"verdict   denied", "WARNING   404 counts as a no here"},
@@ -73,14 +73,14 @@ func TestCheckNamesWhatAnswersInTheBackendsPlace(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			m := middleware(t)
-			m.Speak(test.dialect)
+			m.SetDialect(test.dialect)
 			settings := fmt.Sprintf("  portal: { kind: httprequest, url: %q%s }\n", m.URL()+"/check", test.more)
 			checked(t, checkSettings(settings), test.code, test.wants...)
 		})
 	}
 	t.Run("a login", func(t *testing.T) {
 		m := middleware(t)
-		if err := m.Set(backendtest.RedirectSelf()); err != nil {
+		if err := m.SetMode(backendtest.RedirectSelf()); err != nil {
 			t.Fatal(err)
 		}
 		checked(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, url: %q }\n", m.URL())), 2,

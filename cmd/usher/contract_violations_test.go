@@ -63,8 +63,8 @@ func TestWhatAnswersInTheBackendsPlaceIsToldOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := middleware(t)
-			m.Speak(test.dialect)
-			if err := m.Set(test.mode); err != nil {
+			m.SetDialect(test.dialect)
+			if err := m.SetMode(test.mode); err != nil {
 				t.Fatal(err)
 			}
 			s := defaultSettings()
@@ -90,7 +90,7 @@ routes: [ { path: "/*", backend: portal, edge: { dialect: astra, networks: [ 127
 					t.Errorf("answered %s", d.Verdict)
 				}
 			}
-			told := log.lines("outside its contract")
+			told := log.lines("backend violates its contract")
 			if len(told) != 1 || !strings.Contains(told[0], "alarm="+test.alarm.String()) || !strings.Contains(told[0], "advice=") ||
 				!strings.Contains(told[0], "backend=portal") {
 				t.Errorf("the log tells of it in %d lines: %q", len(told), told)

@@ -79,7 +79,7 @@ func newDemo(c demoCommand) (*demo, error) {
 	}
 	mode, err := demoMode(c.Middleware)
 	if err == nil {
-		err = d.middleware.Set(mode)
+		err = d.middleware.SetMode(mode)
 	}
 	if err != nil {
 		d.middleware.Close()
@@ -209,7 +209,7 @@ func (d *demo) set(text string) error {
 	if err != nil {
 		return err
 	}
-	return d.middleware.Set(mode)
+	return d.middleware.SetMode(mode)
 }
 
 // introduce says what to try.

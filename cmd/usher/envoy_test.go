@@ -181,7 +181,7 @@ func TestEnvoyIsAnsweredWhileTheMiddlewareIsDead(t *testing.T) {
 	const playlist, segment = "/play/a001/index.m3u8", "/play/a001/seg-17.ts"
 	ask(t, client, alice, playlist+"?token=good")
 	ask(t, client, refused, playlist+"?token=bad")
-	if err := e.middleware.Set(backendtest.Refuse()); err != nil {
+	if err := e.middleware.SetMode(backendtest.Refuse()); err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []struct {

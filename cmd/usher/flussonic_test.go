@@ -52,7 +52,7 @@ routes:
 	if resp := askAsFlussonic(t, http.MethodPost, address+"/auth/flussonic", publish); resp.StatusCode != http.StatusForbidden {
 		t.Errorf("a viewer's token publishes: %d, want 403", resp.StatusCode)
 	}
-	if err := m.Set(backendtest.Refuse()); err != nil {
+	if err := m.SetMode(backendtest.Refuse()); err != nil {
 		t.Fatal(err)
 	}
 	if resp := play("good", "192.0.2.7", "update_session", "3"); resp.StatusCode != http.StatusOK {

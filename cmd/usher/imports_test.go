@@ -43,7 +43,10 @@ func siblings() map[string][]string {
 		"actors/session": {backends},
 		"actors/...":     {backends, session, "actors/..."},
 		"gateway/...":    {backends, session, "gateway/..."},
-		"cluster/...":    {backends, session, "cluster/..."},
+		// An edge's words are known below the gateway; Envoy's server stands above it.
+		"gateway/edge":          {backends},
+		"gateway/edge/extauthz": {"gateway", "gateway/edge"},
+		"cluster/...":           {backends, session, "cluster/..."},
 		// The bench sees a gateway from outside only, by its URL; it brings the middleware that the gateway asks.
 		"bench/...":           {backends, "backends/backendtest", "bench/..."},
 		"bench/stage/...":     {backends, "backends/backendtest", "bench/stage/..."},
@@ -88,8 +91,8 @@ func fences() []fence {
 		{library: "golang.org/x/crypto", places: []string{"backends/users"}, tests: true},
 		{library: "github.com/golang-jwt/jwt", places: []string{"backends/jwt"}},
 		{library: "github.com/MicahParks/jwkset", places: []string{"backends/jwt"}},
-		{library: "google.golang.org/grpc", places: []string{"gateway/extauthz"}, tests: true},
-		{library: "github.com/envoyproxy/go-control-plane", places: []string{"gateway/extauthz"}, tests: true},
+		{library: "google.golang.org/grpc", places: []string{"gateway/edge/extauthz"}, tests: true},
+		{library: "github.com/envoyproxy/go-control-plane", places: []string{"gateway/edge/extauthz"}, tests: true},
 		{library: "github.com/prometheus/client_golang", places: []string{"gateway/admin"}, tests: true},
 		{library: "github.com/alecthomas/kong", places: []string{"cmd/..."}, tests: true},
 	}
@@ -212,6 +215,10 @@ func TestForbiddenArrowsAreFound(t *testing.T) {
 		"nobody but cmd knows the adapters": {
 			[]arrow{{"cmd/usher/a.go", "usher/backends/jwt"}, {"cmd/usher/e2e/a_test.go", "usher/actors"}, {"gateway/a.go", "usher/backends/jwt"}},
 			[]string{"gateway/a.go imports usher/backends/jwt"},
+		},
+		"the edges' words know no gateway": {
+			[]arrow{{"gateway/a.go", "usher/gateway/edge"}, {"gateway/edge/a.go", "usher/gateway"}, {"gateway/edge/extauthz/a.go", "usher/gateway"}},
+			[]string{"gateway/edge/a.go imports usher/gateway"},
 		},
 		"nobody imports cmd, nor one command the other": {
 			[]arrow{{"cmd/usher/a.go", "usher/cmd/usher/config"}, {"gateway/a.go", "usher/cmd/usher/config"}, {"cmd/usher-bench/a.go", "usher/cmd/usher/config"}},

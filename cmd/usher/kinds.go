@@ -77,8 +77,8 @@ func kinds() map[string]kind {
 type httpBackend interface {
 	backends.Backend
 	Preset() httpbackend.Preset
-	Shown() string
-	Watch() *httpbackend.Alarms
+	DisplayAddress() string
+	ContractAlarms() *httpbackend.Alarms
 	Close()
 }
 
@@ -98,7 +98,7 @@ func asked[C any, B httpBackend](
 			if err != nil {
 				return adapter{}, err
 			}
-			return adapter{Backend: b, preset: b.Preset(), shown: b.Shown(), watch: b.Watch(), close: b.Close}, nil
+			return adapter{Backend: b, preset: b.Preset(), shown: b.DisplayAddress(), watch: b.ContractAlarms(), close: b.Close}, nil
 		},
 	}
 }

@@ -176,7 +176,7 @@ func TestCheckTellsWhatTheBackendSays(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			m := middleware(t)
-			if err := m.Set(test.mode); err != nil {
+			if err := m.SetMode(test.mode); err != nil {
 				t.Fatal(err)
 			}
 			path := writeFile(t, settingsFor(m.URL()+"/check?key=mine"))

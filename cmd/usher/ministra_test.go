@@ -34,7 +34,7 @@ type portal struct {
 func startPortal(t *testing.T, headers bool) *portal {
 	t.Helper()
 	p := &portal{Server: middleware(t)}
-	p.Speak(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
+	p.SetDialect(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
 		w.Header().Set("Connection", "close") // so that nothing waits for the network while the bubble's time passes
 		age := time.Duration(p.now.Load() - p.issued.Load())
 		if r.URL.Path != "/stalker_portal/server/api/chk_flussonic_tmp_link.php" ||
@@ -90,8 +90,8 @@ routes: [ { path: "/single/{channel}/*", origin: stage, backend: portal, require
 func (l *lounge) get(t *testing.T, path, query string) (status int, body string) {
 	t.Helper()
 	l.portal.now.Store(time.Now().UnixNano())
-	var a gateway.Answer
-	v := gateway.View{
+	var a gateway.Response
+	v := gateway.Request{
 		Method: http.MethodGet, Scheme: "http", Host: "tv.example.com", Path: path, Query: query,
 		Peer: netip.MustParseAddr("192.0.2.7"), Header: http.Header{"User-Agent": {"MAG200"}},
 	}
@@ -162,13 +162,13 @@ func TestAMinistraViewerPlaysOnWithOneCall(t *testing.T) {
 func TestAMinistraViewerOfAnOutageIsNotCut(t *testing.T) {
 	t.Parallel()
 	p, origin := startPortal(t, true), brief(t)
-	if err := p.Set(backendtest.Reset()); err != nil {
+	if err := p.SetMode(backendtest.Reset()); err != nil {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
 		l := newLounge(t, p, origin)
 		l.watch(t, time.Minute, 6*time.Second)
-		if err := p.Set(backendtest.Healthy()); err != nil {
+		if err := p.SetMode(backendtest.Healthy()); err != nil {
 			t.Fatal(err)
 		}
 		l.watch(t, time.Hour, 6*time.Second)

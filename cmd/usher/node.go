@@ -20,7 +20,7 @@ import (
 	"usher/backends/httpbackend"
 	"usher/cluster"
 	"usher/gateway"
-	"usher/gateway/extauthz"
+	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
 )
 
@@ -93,7 +93,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 	}
 	b := n.settings.Backends[name]
 	parts := kindParts{log: n.logger, http: httpbackend.Deps{
-		Log: n.logger, Propagator: propagation.TraceContext{}, Audience: n.audience,
+		Log: n.logger, Propagator: propagation.TraceContext{}, ViewerCount: n.audience,
 	}}
 	if s, ok := b.Around.(*askedSettings); ok {
 		parts.http.Connections = s.Chain.Bulkhead.MaxInFlight + s.Chain.Bulkhead.MaxRechecksInFlight

@@ -20,8 +20,8 @@ import (
 	"usher/cmd/usher/config"
 	"usher/gateway"
 	"usher/gateway/admin"
-	"usher/gateway/authz"
-	"usher/gateway/extauthz"
+	"usher/gateway/edge"
+	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
 )
 
@@ -94,7 +94,7 @@ func (s *settings) validateCluster() error {
 // validateEnvoy finds routes that nobody could ask at.
 func (s *settings) validateEnvoy() error {
 	for i, r := range s.Gateway.Routes {
-		if r.Edge != nil && r.Edge.Dialect == authz.Envoy && s.ExtAuthz.Listen == "" {
+		if r.Edge != nil && r.Edge.Dialect == edge.Envoy && s.ExtAuthz.Listen == "" {
 			return fmt.Errorf("routes[%d].edge.dialect: envoy needs ext_authz.listen to say where it asks", i)
 		}
 	}

@@ -163,7 +163,7 @@ func isGood(token string) (backendtest.User, bool) {
 // set changes how the middleware behaves.
 func set(t *testing.T, m *backendtest.Server, mode backendtest.Mode) {
 	t.Helper()
-	if err := m.Set(mode); err != nil {
+	if err := m.SetMode(mode); err != nil {
 		t.Fatalf("switch the middleware to %s: %v", mode, err)
 	}
 }

@@ -1,0 +1,64 @@
+package chain
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"usher/backends"
+
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Config holds the settings that every backend asked over a network has in common, beside kind and address.
+type Config struct {
+	// Timeout ends each call.
+	Timeout time.Duration `yaml:"timeout"`
+	// OnFailure is the outage policy. Empty: the preset's.
+	OnFailure backends.Policy `yaml:"on_failure"`
+	// TokenTTL is how long the backend accepts a viewer's token. Zero: for ever. The session owns the timer.
+	TokenTTL time.Duration `yaml:"token_ttl"`
+	// OnExpiredToken says what holds after that.
+	OnExpiredToken backends.ExpiredTokenPolicy `yaml:"on_expired_token"`
+
+	Bulkhead BulkheadConfig `yaml:",inline"`
+	Breaker  BreakerConfig  `yaml:"breaker"`
+}
+
+// DefaultConfig returns settings for a middleware in the same network.
+func DefaultConfig() Config {
+	return Config{
+		Timeout:  2 * time.Second,
+		Bulkhead: DefaultBulkheadConfig(),
+		Breaker:  DefaultBreakerConfig(),
+	}
+}
+
+// Validate reports everything wrong. Messages begin with the key, relative to the backend's.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Timeout <= 0 {
+		errs = append(errs, fmt.Errorf("timeout: %s must be above 0", c.Timeout))
+	}
+	if c.TokenTTL < 0 {
+		errs = append(errs, fmt.Errorf("token_ttl: %s must be 0 (no end) or above", c.TokenTTL))
+	}
+	return errors.Join(append(errs, c.Bulkhead.Validate(), c.Breaker.Validate(c.Timeout))...)
+}
+
+// Deps holds what the program gives a chain.
+type Deps struct {
+	// Kind is the adapter's kind, for traces.
+	Kind string
+	// DefaultPolicy is the outage policy where the config leaves it open, usually the preset's. Zero: allow.
+	DefaultPolicy backends.Policy
+	// Log and Tracer may be nil: then nothing is logged or traced.
+	Log    *slog.Logger
+	Tracer trace.Tracer
+}
+
+// policy returns the outage policy for a configured one.
+func (d Deps) policy(configured backends.Policy) backends.Policy {
+	return configured.Or(d.DefaultPolicy).Or(backends.PolicyAllow)
+}

@@ -1,0 +1,145 @@
+package gateway
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"usher/backends"
+	"usher/gateway/hls"
+)
+
+// crowdSize is how many address prefixes use one ticket here.
+const crowdSize = 50
+
+func network(i int) string { return from(fmt.Sprintf("198.51.%d.7", i)) }
+
+func TestATicketSharedWithACrowdServesOnlySoMany(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, nil)
+	uri := "/~" + g.ticket(t, "a001") + "/play/a001/seg-17.ts"
+	served := 0
+	for range 2 { // who is in stays in, who is out stays out
+		for i := range crowdSize {
+			switch got := g.get(t, uri, network(i)); got.status {
+			case 200:
+				served++
+			case 403:
+			default:
+				t.Errorf("network %d: got %d %q", i, got.status, got.body)
+			}
+		}
+	}
+	if served != 2*g.options.MaxAddresses {
+		t.Errorf("served %d times in two rounds, want %d networks twice", served, g.options.MaxAddresses)
+	}
+	if n := len(g.room.arrived()); n != 0 {
+		t.Errorf("%d of the excess cost a call", n)
+	}
+	for i := range 9 {
+		g.want(t, 200, uri, from(fmt.Sprintf("198.51.0.%d", i))) // of the first one's network
+	}
+}
+
+func TestTheExcessOfACrowdNeedsRequiredCredentials(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
+	uri := "/~" + g.ticket(t, "a001") + "/play/a001/index.m3u8"
+	for i := range g.options.MaxAddresses {
+		g.want(t, 200, uri, network(i))
+	}
+	for _, query := range []string{"", "?x=1", "?token=", "?ticket=1", "?_HLS_msn=1"} {
+		g.want(t, 403, uri+query, network(crowdSize))
+	}
+	if n := len(g.room.arrived()); n != 0 {
+		t.Errorf("%d of them cost a call", n)
+	}
+}
+
+func TestTheExcessOfACrowdWithCredentialsAreSessionsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, nil)
+	g.want(t, 200, "/play/a001/index.m3u8?token=1", network(0))
+	uri := "/~" + g.ticket(t, "a001") + "/play/a001/index.m3u8"
+	for i := range g.options.MaxAddresses {
+		g.want(t, 200, uri, network(i))
+	}
+	g.room.mu.Lock()
+	g.room.arrivals = nil
+	g.room.mu.Unlock()
+	seen := map[string]bool{}
+	for i := range crowdSize {
+		got := g.want(t, 200, uri+"?token=1", network(i))
+		again := g.want(t, 200, uri+"?token=1", network(i))
+		if got.body != again.body {
+			t.Errorf("network %d: the playlist changed between reloads:\n%s\n%s", i, got.body, again.body)
+		}
+		if i < g.options.MaxAddresses {
+			if got.body != mediaPlaylist {
+				t.Errorf("network %d: is one of the first, but got\n%s", i, got.body)
+			}
+			continue
+		}
+		media := resolve(t, resolve(t, &url.URL{}, g.url+uri), uris(got.body)[0]).RequestURI()
+		if seen[media] {
+			t.Errorf("network %d: got another's ticket", i)
+		}
+		seen[media] = true
+		g.want(t, 200, media, network(i))
+	}
+	ids := map[backends.SessionID]bool{}
+	for _, a := range g.room.arrived() {
+		if !a.HasCredentials || !a.Ticket.IsZero() || a.Request.Query != "token=1" {
+			t.Errorf("arrived %+v with query %q, want one by his own credentials", a, a.Request.Query)
+		}
+		ids[a.Request.Session] = true
+	}
+	if want := crowdSize - g.options.MaxAddresses; len(ids) != want || len(g.room.arrived()) != want {
+		t.Errorf("%d sessions opened %d times, want %d once each", len(ids), len(g.room.arrived()), want)
+	}
+}
+
+func TestAViewerKeepsTheTicketThatHeCameWith(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery })
+	first := uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)[0]
+	_, ticket, _ := strings.Cut(first, "ticket=")
+	// The session is opened anew by his credentials, on a node that never heard of it.
+	s := g.room.live()[0]
+	s.ticket.Opened = s.ticket.Opened.Add(time.Minute)
+	if other := uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)[0]; other == first {
+		t.Fatalf("the session's ticket did not change: %s", other)
+	}
+	if got := uris(g.want(t, 200, "/play/a001/index.m3u8?ticket="+ticket).body)[0]; got != first {
+		t.Errorf("his URIs changed: got %s, was %s", got, first)
+	}
+}
+
+func TestCredentialsSharedWithACrowdAreSessionsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, nil)
+	for i := range crowdSize {
+		g.want(t, 200, "/play/a001/index.m3u8?token=1", network(i))
+	}
+	ids := map[backends.SessionID]bool{}
+	for _, a := range g.room.arrived() {
+		ids[a.Request.Session] = true
+	}
+	if want := 1 + crowdSize - g.options.MaxAddresses; len(ids) != want {
+		t.Errorf("%d sessions, want %d: one for the first networks, one for each of the others", len(ids), want)
+	}
+}
+
+func TestAViewerCannotInventNetworks(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, func(c *Config) { c.TrustedProxies = nil })
+	uri := "/~" + g.ticket(t, "a001") + "/play/a001/seg-17.ts"
+	for i := range crowdSize {
+		g.want(t, 200, uri, network(i))
+	}
+	if n := len(g.room.live()[0].crowd); n != 1 {
+		t.Errorf("%d networks are counted, want his own", n)
+	}
+}

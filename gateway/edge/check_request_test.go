@@ -1,0 +1,345 @@
+package edge
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// fields makes a header of "Name: value" lines.
+func fields(lines ...string) http.Header {
+	h := http.Header{}
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, ": ")
+		h.Add(name, value)
+	}
+	return h
+}
+
+func addr(text string) netip.Addr { return netip.MustParseAddr(text) }
+
+// ours takes 10.0.0.0/8 for edges and proxies.
+func ours(a netip.Addr) bool { return netip.MustParsePrefix("10.0.0.0/8").Contains(a) }
+
+// reading is one case of Read. err is the whole of its text.
+type reading struct {
+	in   HTTPRequest
+	want CheckRequest
+	err  string
+}
+
+func (tc reading) run(t *testing.T, d Dialect) {
+	t.Helper()
+	if tc.in.Header == nil {
+		tc.in.Header = http.Header{}
+	}
+	if tc.in.Method == "" {
+		tc.in.Method = http.MethodGet
+	}
+	got := CheckRequest{Method: "DELETE", EdgeSession: "of the one before", IsPublish: true}
+	err := d.Decode(&tc.in, &got)
+	if tc.err != "" {
+		if err == nil || err.Error() != tc.err {
+			t.Errorf("error: got %v, want %s", err, tc.err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatalf("error: %v", err)
+	}
+	if diff := cmp.Diff(tc.want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("question (-want +got):\n%s", diff)
+	}
+}
+
+func TestAstraAndAltaAreReadFromTheirFields(t *testing.T) {
+	t.Parallel()
+	cases := map[string]reading{
+		"all that Astra sends": {
+			in: HTTPRequest{Query: "token=123&x=a%2Fb", Host: "usher:8080", Header: fields(
+				"X-Session-ID: 17", "X-Channel-ID: a001", "X-Real-IP: 192.0.2.7", "X-Real-Path: /play/a001/index.m3u8",
+				"X-Real-UA: MAG250", "X-Real-Host: live.example.com:8000",
+				"User-Agent: Astra", "Referer: http://not.his/", "X-Forwarded-For: 198.51.100.1")},
+			want: CheckRequest{
+				Method: "GET", Host: "live.example.com:8000", Path: "/play/a001/index.m3u8", Query: "token=123&x=a%2Fb",
+				Address: addr("192.0.2.7"), UserAgent: "MAG250", Channel: "a001", EdgeSession: "17",
+			},
+		},
+		"all that Alta sends": {
+			in: HTTPRequest{Query: "token=123", Header: fields(
+				"X-Session-Id: f00", "X-Real-Ip: 2001:db8::7", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC/3.0",
+				"X-Real-Origin: https://live.example.com:8443")},
+			want: CheckRequest{
+				Method: "GET", Scheme: "https", Host: "live.example.com:8443", Path: "/a001/index.m3u8", Query: "token=123",
+				Address: addr("2001:db8::7"), UserAgent: "VLC/3.0", EdgeSession: "f00",
+			},
+		},
+		"both names of the host: Astra's counts": {
+			in:   HTTPRequest{Header: fields("X-Real-Host: a.example.com", "X-Real-Origin: http://b.example.com")},
+			want: CheckRequest{Method: "GET", Scheme: "http", Host: "a.example.com"},
+		},
+		"an origin of another scheme": {
+			in:   HTTPRequest{Header: fields("X-Real-Origin: rtsp://a.example.com")},
+			want: CheckRequest{Method: "GET", Host: "a.example.com"},
+		},
+		"an origin without scheme":   {in: HTTPRequest{Header: fields("X-Real-Origin: a.example.com")}, want: CheckRequest{Method: "GET"}},
+		"nothing, as auth-proxy may": {want: CheckRequest{Method: "GET"}},
+		"an address that is none":    {in: HTTPRequest{Header: fields("X-Real-IP: unknown")}, want: CheckRequest{Method: "GET"}},
+		"an IPv4 address in IPv6": {
+			in:   HTTPRequest{Header: fields("X-Real-IP: ::ffff:192.0.2.7")},
+			want: CheckRequest{Method: "GET", Address: addr("192.0.2.7")},
+		},
+		"a POST is about a GET as well": {
+			in:   HTTPRequest{Method: "POST", Body: []byte("x"), Query: "token=1"},
+			want: CheckRequest{Method: "GET", Query: "token=1"},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tc.run(t, Astra)
+			tc.run(t, Alta)
+		})
+	}
+}
+
+func TestFlussonicIsReadFromItsQueryWhereSomebodyPlays(t *testing.T) {
+	t.Parallel()
+	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
+	cases := map[string]reading{
+		"all that it sends": {
+			in: HTTPRequest{Query: "name=live%2Fustream&ip=192.0.2.7&proto=hls&request_type=new_session&request_number=0&" +
+				"session_id=6217fd62-16da-4206-9da9-0173d7552a14&stream_clients=0&total_clients=0&token=60334b207baa&duration=0&" +
+				"bytes=0&qs=token%3D60334b207baa%26x%3Da%252Fb&user_agent=curl%2F7.68.0&referer=http%3A%2F%2Fya.ru%2F%3Ftoken%3D456%26name%3Dlalala&" +
+				"host=tv.example.com%3A8080&dvr=true", Host: "usher:8080", Header: fields("User-Agent: Flussonic")},
+			want: CheckRequest{
+				Method: "GET", Host: "tv.example.com:8080", Path: "/live/ustream", Query: "token=60334b207baa&x=a%2Fb",
+				Address: addr("192.0.2.7"), UserAgent: "curl/7.68.0", Referer: "http://ya.ru/?token=456&name=lalala",
+				Channel: "live/ustream", EdgeSession: "6217fd62-16da-4206-9da9-0173d7552a14",
+			},
+		},
+		"without counters, and with a token that it made for a viewer who sent no query": {
+			in: HTTPRequest{Query: "name=cam0&ip=2001:db8::7&proto=hls&request_type=new_session&session_id=s&token=a%2Bb+c"},
+			want: CheckRequest{
+				Method: "GET", Path: "/cam0", Query: "token=a%2Bb+c", Address: addr("2001:db8::7"), Channel: "cam0", EdgeSession: "s",
+			},
+		},
+		"the viewer's own query and not the token": {
+			in:   HTTPRequest{Query: "name=cam0&ip=192.0.2.7&qs=user%3Dme&token=made"},
+			want: CheckRequest{Method: "GET", Path: "/cam0", Query: "user=me", Address: addr("192.0.2.7"), Channel: "cam0"},
+		},
+		"neither query nor token": {
+			in:   HTTPRequest{Query: "name=cam0&ip=192.0.2.7&qs=&token="},
+			want: CheckRequest{Method: "GET", Path: "/cam0", Address: addr("192.0.2.7"), Channel: "cam0"},
+		},
+		"a name that needs escapes": {
+			in: HTTPRequest{Query: "name=caf%C3%A9%2F100%25%3F%23&ip=192.0.2.7"},
+			want: CheckRequest{
+				Method: "GET", Path: "/caf%C3%A9/100%25%3F%23", Address: addr("192.0.2.7"), Channel: "café/100%?#",
+			},
+		},
+		"the first of two names": {
+			in:   HTTPRequest{Query: "name=cam0&ip=192.0.2.7&name=cam1&ip=192.0.2.8"},
+			want: CheckRequest{Method: "GET", Path: "/cam0", Address: addr("192.0.2.7"), Channel: "cam0"},
+		},
+		"HEAD as GET": {
+			in:   HTTPRequest{Method: "HEAD", Query: "name=cam0&ip=192.0.2.7"},
+			want: CheckRequest{Method: "GET", Path: "/cam0", Address: addr("192.0.2.7"), Channel: "cam0"},
+		},
+		"nothing":         {err: "name" + missing},
+		"no name":         {in: HTTPRequest{Query: "ip=192.0.2.7&token=s3cret"}, err: "name" + missing},
+		"an empty name":   {in: HTTPRequest{Query: "name=&ip=192.0.2.7&token=s3cret"}, err: "name" + missing},
+		"no address":      {in: HTTPRequest{Query: "name=cam0&token=s3cret"}, err: "ip" + missing},
+		"no such address": {in: HTTPRequest{Query: "name=cam0&ip=s3cret"}, err: "ip" + missing},
+		"what a viewer's odd player breaks is left out": {
+			in:   HTTPRequest{Query: "name=cam0&ip=192.0.2.7&user_agent=a;b&referer=%zz&qs=token%3D1"},
+			want: CheckRequest{Method: "GET", Path: "/cam0", Query: "token=1", Address: addr("192.0.2.7"), Channel: "cam0"},
+		},
+		"a broken name is none": {in: HTTPRequest{Query: "name=s3cret%zz&ip=192.0.2.7"}, err: "name" + missing},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tc.run(t, Flussonic)
+		})
+	}
+}
+
+func TestFlussonicIsReadFromJSONWhereSomebodyPublishes(t *testing.T) {
+	t.Parallel()
+	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
+	post := func(body string) HTTPRequest {
+		return HTTPRequest{Method: "POST", Query: "name=of-the-query&ip=198.51.100.1", Body: []byte(body)}
+	}
+	cases := map[string]reading{
+		"the published sample": {
+			in: post(`{"name": "fake", "proto": "hls", "ip": "10.77.0.150", "request_number": 1,
+				"session_id": "6217fd62-16da-4206-9da9-0173d7552a14", "stream_clients": 1, "total_clients": 2,
+				"token": "60334b207baa", "duration": 2, "bytes": 12345, "qs": "token=60334b207baa",
+				"user_agent": "curl%2F7.68.0", "referer": "hey.com"}`),
+			want: CheckRequest{
+				Method: "GET", Path: "/fake", Query: "token=60334b207baa", Address: addr("10.77.0.150"),
+				UserAgent: "curl%2F7.68.0", // as it came
+				Referer:   "hey.com", Channel: "fake", EdgeSession: "6217fd62-16da-4206-9da9-0173d7552a14", IsPublish: true,
+			},
+		},
+		"numbers are texts, and other kinds are left out": {
+			in: post(`{"name": "fake", "ip": "10.77.0.150", "qs": null, "token": 17, "host": ["a"], "referer": {"a": "b"}, "user_agent": true}`),
+			want: CheckRequest{
+				Method: "GET", Path: "/fake", Query: "token=17", Address: addr("10.77.0.150"), Channel: "fake", IsPublish: true,
+			},
+		},
+		"the last of two names": {
+			in:   post(`{"name": "a", "name": "b", "ip": "10.77.0.150"}`),
+			want: CheckRequest{Method: "GET", Path: "/b", Address: addr("10.77.0.150"), Channel: "b", IsPublish: true},
+		},
+		"no body":             {in: post(""), err: "the body, a JSON object" + missing},
+		"half a body":         {in: post(`{"name": "fake", "token": "s3cret`), err: "the body, a JSON object" + missing},
+		"a list":              {in: post(`["s3cret"]`), err: "the body, a JSON object" + missing},
+		"two objects":         {in: post(`{"name": "fake"} {"ip": "s3cret"}`), err: "the body, a JSON object" + missing},
+		"nothing but null":    {in: post(`null`), err: "name" + missing},
+		"no name":             {in: post(`{"ip": "10.77.0.150", "token": "s3cret"}`), err: "name" + missing},
+		"a name that is none": {in: post(`{"name": ["s3cret"], "ip": "10.77.0.150"}`), err: "name" + missing},
+		"no address":          {in: post(`{"name": "fake", "ip": "s3cret"}`), err: "ip" + missing},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tc.run(t, Flussonic)
+		})
+	}
+}
+
+func TestNginxIsReadFromTheFieldsOfItsSample(t *testing.T) {
+	t.Parallel()
+	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
+	his := fields(
+		"X-Original-URI: /play/a001/index.m3u8?token=a%2Bb&x=?", "X-Real-IP: 192.0.2.7", "X-Original-Method: HEAD",
+		"X-Forwarded-Proto: https", "User-Agent: MAG250", "Referer: http://portal/", "Cookie: a=b",
+		"X-Forwarded-For: 198.51.100.1", "X-Session-Id: his", "X-Channel-Id: his", "X-Forwarded-Host: his", "X-Forwarded-Uri: /his")
+	bare := fields("X-Original-URI: /", "X-Real-IP: [2001:db8::7]:443")
+	cases := map[string]reading{
+		"all that it sends, and what a viewer adds": {
+			in: HTTPRequest{Query: "of=its+own", Host: "tv.example.com", Header: his, IsEdge: ours},
+			want: CheckRequest{
+				Method: "HEAD", Scheme: "https", Host: "tv.example.com", Path: "/play/a001/index.m3u8", Query: "token=a%2Bb&x=?",
+				Address: addr("192.0.2.7"), UserAgent: "MAG250", Referer: "http://portal/", Header: his,
+			},
+		},
+		"the least": {
+			in:   HTTPRequest{Header: bare},
+			want: CheckRequest{Method: "GET", Path: "/", Address: addr("2001:db8::7"), Header: bare},
+		},
+		"no path":            {in: HTTPRequest{Header: fields("X-Real-IP: 192.0.2.7")}, err: "X-Original-URI" + missing},
+		"a path of no slash": {in: HTTPRequest{Header: fields("X-Original-URI: s3cret", "X-Real-IP: 192.0.2.7")}, err: "X-Original-URI" + missing},
+		"no address":         {in: HTTPRequest{Header: fields("X-Original-URI: /?token=s3cret")}, err: "X-Real-IP" + missing},
+		"no such address":    {in: HTTPRequest{Header: fields("X-Original-URI: /", "X-Real-IP: s3cret")}, err: "X-Real-IP" + missing},
+		"a list of addresses": {
+			in:  HTTPRequest{Header: fields("X-Original-URI: /", "X-Real-IP: 192.0.2.7, 192.0.2.8")},
+			err: "X-Real-IP" + missing,
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tc.run(t, Nginx)
+		})
+	}
+}
+
+func TestForwardAuthIsReadFromTheForwardedFields(t *testing.T) {
+	t.Parallel()
+	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
+	his := fields(
+		"X-Forwarded-Uri: /play/a001/index.m3u8?token=1", "X-Forwarded-For: 198.51.100.1, 192.0.2.7, 10.0.0.5", "X-Forwarded-Method: OPTIONS",
+		"X-Forwarded-Proto: http", "X-Forwarded-Host: tv.example.com", "User-Agent: MAG250", "Referer: http://portal/", "Cookie: a=b",
+		"X-Real-Ip: 198.51.100.2", "X-Session-Id: his", "X-Original-Uri: /his")
+	bare := fields("X-Forwarded-Uri: /a", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: wss")
+	cases := map[string]reading{
+		"all that it sends, and what a viewer adds": {
+			in: HTTPRequest{Query: "of=its+own", Host: "usher:8080", Header: his, IsEdge: ours},
+			want: CheckRequest{
+				Method: "OPTIONS", Scheme: "http", Host: "tv.example.com", Path: "/play/a001/index.m3u8", Query: "token=1",
+				Address: addr("192.0.2.7"), UserAgent: "MAG250", Referer: "http://portal/", Header: his,
+			},
+		},
+		"the least": {
+			in:   HTTPRequest{Header: bare, Host: "usher:8080"},
+			want: CheckRequest{Method: "GET", Path: "/a", Address: addr("192.0.2.7"), Header: bare},
+		},
+		"no path":            {in: HTTPRequest{Header: fields("X-Forwarded-For: 192.0.2.7")}, err: "X-Forwarded-Uri" + missing},
+		"a path of no slash": {in: HTTPRequest{Header: fields("X-Forwarded-Uri: s3cret", "X-Forwarded-For: 192.0.2.7")}, err: "X-Forwarded-Uri" + missing},
+		"no address":         {in: HTTPRequest{Header: fields("X-Forwarded-Uri: /?token=s3cret")}, err: "X-Forwarded-For" + missing},
+		"no such address":    {in: HTTPRequest{Header: fields("X-Forwarded-Uri: /", "X-Forwarded-For: s3cret")}, err: "X-Forwarded-For" + missing},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tc.run(t, ForwardAuth)
+		})
+	}
+}
+
+func TestDialectsWithoutWordsOverHTTPAreNotRead(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[Dialect]string{
+		NoDialect: "dialect  is not spoken over HTTP", Envoy: "dialect envoy is not spoken over HTTP",
+	} {
+		reading{err: want}.run(t, d)
+	}
+}
+
+func TestTheViewerIsTheLastForwardedAddressThatIsNotOurs(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		lists []string
+		want  string
+	}{
+		"one":                               {[]string{"192.0.2.7"}, "192.0.2.7"},
+		"what he invented before":           {[]string{"198.51.100.1, 192.0.2.7"}, "192.0.2.7"},
+		"ours behind him":                   {[]string{"192.0.2.7, 10.0.0.1,10.0.0.2"}, "192.0.2.7"},
+		"fields are one list":               {[]string{"198.51.100.1", "192.0.2.7", "10.0.0.1"}, "192.0.2.7"},
+		"lists in fields":                   {[]string{"198.51.100.1, 192.0.2.7", "10.0.0.1, 10.0.0.2"}, "192.0.2.7"},
+		"an empty field between":            {[]string{"192.0.2.7", "", "10.0.0.1"}, "192.0.2.7"},
+		"all ours: the first of them":       {[]string{"10.0.0.3, 10.0.0.2", "10.0.0.1"}, "10.0.0.3"},
+		"with a port":                       {[]string{"198.51.100.1, 192.0.2.7:4321"}, "192.0.2.7"},
+		"IPv6":                              {[]string{"198.51.100.1, 2001:db8::7"}, "2001:db8::7"},
+		"IPv6 with a port":                  {[]string{"[2001:db8::7]:4321"}, "2001:db8::7"},
+		"IPv6 with a zone":                  {[]string{"fe80::7%eth0"}, "fe80::7"},
+		"IPv4 in IPv6":                      {[]string{"::ffff:192.0.2.7"}, "192.0.2.7"},
+		"ours as IPv4 in IPv6":              {[]string{"192.0.2.7, ::ffff:10.0.0.1"}, "192.0.2.7"},
+		"white space":                       {[]string{" 192.0.2.7 ,\t10.0.0.1 "}, "192.0.2.7"},
+		"nothing":                           {nil, "invalid IP"},
+		"an empty field":                    {[]string{""}, "invalid IP"},
+		"garbage":                           {[]string{"unknown"}, "invalid IP"},
+		"garbage at the end":                {[]string{"192.0.2.7, unknown"}, "invalid IP"},
+		"a comma at the end":                {[]string{"192.0.2.7,"}, "invalid IP"},
+		"garbage before ours: what is left": {[]string{"192.0.2.7, unknown, 10.0.0.1"}, "10.0.0.1"},
+		"garbage of a field before ours":    {[]string{"192.0.2.7", "unknown", "10.0.0.1"}, "10.0.0.1"},
+		"for=, as in RFC 7239":              {[]string{"for=192.0.2.7"}, "invalid IP"},
+	}
+	for name, tc := range cases {
+		if got := LastForwarded(tc.lists, ours).String(); got != tc.want {
+			t.Errorf("%s: got %s, want %s", name, got, tc.want)
+		}
+	}
+	if got := LastForwarded([]string{"192.0.2.7, 10.0.0.1"}, nil).String(); got != "10.0.0.1" {
+		t.Errorf("where nobody is ours: got %s", got)
+	}
+}
+
+func TestSessionsOfTwoEdgesAreToldApart(t *testing.T) {
+	t.Parallel()
+	q := CheckRequest{EdgeSession: "17"}
+	one, other := q.NamespacedSession(addr("192.0.2.10")), q.NamespacedSession(addr("192.0.2.11"))
+	if one != "192.0.2.10/17" || other != "192.0.2.11/17" {
+		t.Errorf("got %q and %q", one, other)
+	}
+	if got := (&CheckRequest{}).NamespacedSession(addr("192.0.2.10")); got != "" {
+		t.Errorf("no session: got %q", got)
+	}
+}

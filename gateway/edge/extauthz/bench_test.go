@@ -1,0 +1,71 @@
+package extauthz
+
+import (
+	"context"
+	"testing"
+
+	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// floor says OK without having read the question.
+type floor struct {
+	auth.UnimplementedAuthorizationServer
+
+	answer *auth.CheckResponse
+}
+
+func (f floor) Check(context.Context, *auth.CheckRequest) (*auth.CheckResponse, error) {
+	return f.answer, nil
+}
+
+// BenchmarkCheck asks over the wire, one question after another; the floor is what gRPC alone takes.
+func BenchmarkCheck(b *testing.B) {
+	b.Run("usher", func(b *testing.B) {
+		a := answerOf(200, "", "X-Session-Name", "alice", "X-Userid", "7", "X-Usher-Source", "backend")
+		ask(b, run(b, answering(a), options{}))
+	})
+	b.Run("floor", func(b *testing.B) {
+		listener, server := listen(b), grpc.NewServer()
+		auth.RegisterAuthorizationServer(server, floor{answer: yes(&auth.OkHttpResponse{})})
+		ended := make(chan error, 1)
+		go func() { ended <- server.Serve(listener) }()
+		conn, err := grpc.NewClient("passthrough:///"+listener.Addr().String(),
+			grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() {
+			_ = conn.Close()
+			server.Stop()
+			if err := <-ended; err != nil {
+				b.Errorf("the floor ended with: %v", err)
+			}
+		}()
+		ask(b, auth.NewAuthorizationClient(conn))
+	})
+}
+
+func ask(b *testing.B, client auth.AuthorizationClient) {
+	b.Helper()
+	q := playlist()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := client.Check(b.Context(), q); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkWords is what we add to gRPC: reading the question and wording the answer.
+func BenchmarkWords(b *testing.B) {
+	q := playlist()
+	a := answerOf(200, "", "X-Session-Name", "alice", "X-Userid", "7", "X-Usher-Source", "backend")
+	b.ReportAllocs()
+	for b.Loop() {
+		if newCheckRequest(q).Path == "" || newCheckResponse(&a).GetOkResponse() == nil {
+			b.Fatal("no words")
+		}
+	}
+}

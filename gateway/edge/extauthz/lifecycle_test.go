@@ -1,0 +1,303 @@
+package extauthz
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	"usher/gateway"
+	"usher/gateway/edge"
+)
+
+// patience is how long tests wait for what must happen.
+const patience = 10 * time.Second
+
+// await waits for an event.
+func await[T any](t *testing.T, what string, event <-chan T) (got T) {
+	t.Helper()
+	select {
+	case got = <-event:
+	case <-time.After(patience):
+		t.Fatalf("never happened: %s", what)
+	}
+	return got
+}
+
+func TestAPanicEndsOneQuestionAndShowsNobodyItsValue(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer // written before Check returns, and read after
+	checker := checkerFunc(func(_ context.Context, q *edge.CheckRequest, a *gateway.Response) error {
+		if q.Query == "token=bad" {
+			panic("the viewer said " + q.Query)
+		}
+		a.Status = http.StatusOK
+		return nil
+	})
+	r := run(t, checker, options{log: &log})
+	bad := playlist()
+	bad.Attributes.Request.Http.Path = "/play/a001/index.m3u8?token=bad"
+	got := r.check(t, bad).GetDeniedResponse() // an error would let him in where Envoy's failure_mode_allow is true
+	if got.GetStatus().GetCode() != http.StatusServiceUnavailable {
+		t.Errorf("the question that panicked: %v, want 503", got)
+	}
+	text := log.String()
+	for _, want := range []string{"BUG: a question of Envoy's panicked", "type=string", "lifecycle_test.go"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the log does not say %q:\n%s", want, text)
+		}
+	}
+	if strings.Contains(text+got.String(), "token=bad") {
+		t.Errorf("the panic's value is shown: %s\n%v", text, got)
+	}
+	if r.check(t, playlist()).GetOkResponse() == nil {
+		t.Error("the next question is not answered")
+	}
+}
+
+func TestAnEnvoyWhoGoesAwayEndsItsQuestion(t *testing.T) {
+	t.Parallel()
+	asked, ended := make(chan struct{}), make(chan error, 1)
+	r := run(t, checkerFunc(func(ctx context.Context, _ *edge.CheckRequest, _ *gateway.Response) error {
+		close(asked)
+		<-ctx.Done()
+		ended <- ctx.Err()
+		return ctx.Err()
+	}), options{})
+	ctx, leave := context.WithCancel(t.Context())
+	answered := make(chan error, 1)
+	go func() {
+		_, err := r.Check(ctx, playlist())
+		answered <- err
+	}()
+	await(t, "the question is asked", asked)
+	leave()
+	if err := await(t, "the question ends", ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("the question ended with %v, want context.Canceled", err)
+	}
+	if err := await(t, "Envoy has its error", answered); status.Code(err) != codes.Canceled {
+		t.Errorf("Envoy got %v, want Canceled", err)
+	}
+}
+
+func TestErrorsOfTheAskerKeepTheirMeaning(t *testing.T) {
+	t.Parallel()
+	for cause, want := range map[error]codes.Code{
+		context.Canceled: codes.Canceled, context.DeadlineExceeded: codes.DeadlineExceeded,
+	} {
+		r := run(t, checkerFunc(func(context.Context, *edge.CheckRequest, *gateway.Response) error { return cause }), options{})
+		if _, err := r.Check(t.Context(), playlist()); status.Code(err) != want {
+			t.Errorf("%v: Envoy got %v, want %v", cause, err, want)
+		}
+	}
+}
+
+// TestTheDrainLetsQuestionsFinish over real sockets; how long it takes is in TestADrainTakesAsLongAsItMay.
+func TestTheDrainLetsQuestionsFinish(t *testing.T) {
+	t.Parallel()
+	asked, release := make(chan struct{}), make(chan struct{})
+	listener := listen(t)
+	r := serve(t, checkerFunc(func(_ context.Context, _ *edge.CheckRequest, a *gateway.Response) error {
+		close(asked)
+		<-release
+		a.Status = http.StatusOK
+		return nil
+	}), options{listener: listener})
+	defer func() { _ = r.conn.Close() }()
+	watch, err := healthpb.NewHealthClient(r.conn).Watch(t.Context(), &healthpb.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := watch.Recv(); err != nil || got.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		t.Fatalf("health before the drain: %v, %v", got, err)
+	}
+	answered := make(chan error, 1)
+	go func() {
+		answer, err := r.Check(t.Context(), playlist())
+		if err == nil && answer.GetOkResponse() == nil {
+			err = errors.New(answer.String())
+		}
+		answered <- err
+	}()
+	await(t, "the question is asked", asked)
+	r.drain()
+	for err == nil { // NOT_SERVING or not, as that and the end of watching come at once
+		_, err = watch.Recv()
+	}
+	select {
+	case err := <-r.ended:
+		t.Fatalf("the server ended with a question in flight: %v", err)
+	default:
+	}
+	close(release)
+	if err := await(t, "the question is answered", answered); err != nil {
+		t.Errorf("the question in flight: %v, want allowed", err)
+	}
+	if err := await(t, "the server ends", r.ended); err != nil {
+		t.Errorf("the server ended with: %v", err)
+	}
+	if _, err := listener.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the listener after the end: %v, want closed", err)
+	}
+}
+
+// pipes is a network without sockets, for use in a bubble: what is dialled is accepted.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error { p.once.Do(func() { close(p.done) }); return nil }
+
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+func (p *pipes) dial(ctx context.Context, _ string) (net.Conn, error) {
+	client, server := net.Pipe()
+	select {
+	case p.conns <- server:
+		return client, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// TestADrainTakesAsLongAsItMay: for drain.readiness_delay all goes on with health off, so that Envoy notices; what is in flight
+// then has drain.timeout.
+func TestADrainTakesAsLongAsItMay(t *testing.T) {
+	t.Parallel()
+	const delay, timeout = 5 * time.Second, 30 * time.Second
+	tests := map[string]struct {
+		takes time.Duration // the question that is in flight
+		ends  time.Duration // since the drain began
+		want  codes.Code
+	}{
+		"a question that ends within the delay":   {takes: 2 * time.Second, ends: delay, want: codes.OK},
+		"a question that ends within the timeout": {takes: 20 * time.Second, ends: 20 * time.Second, want: codes.OK},
+		"a question that does not end is cut off": {takes: time.Hour, ends: delay + timeout, want: codes.Unavailable},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { drainInTime(t, delay, timeout, test.takes, test.ends, test.want) })
+		})
+	}
+}
+
+func drainInTime(t *testing.T, delay, timeout, takes, ends time.Duration, want codes.Code) {
+	network := newPipes()
+	r := serve(t, checkerFunc(func(ctx context.Context, q *edge.CheckRequest, a *gateway.Response) error {
+		if q.Path == "/slow" {
+			select {
+			case <-time.After(takes):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		a.Status = http.StatusOK
+		return nil
+	}), options{
+		drain: gateway.DrainConfig{ReadinessDelay: delay, Timeout: timeout}, listener: network, dial: network.dial,
+	})
+	defer func() { _ = r.conn.Close() }()
+	alive := healthpb.NewHealthClient(r.conn)
+	watch, err := alive.Watch(t.Context(), &healthpb.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan error, 1)
+	go func() {
+		_, err := r.Check(t.Context(), request("192.0.2.7", &auth.AttributeContext_HttpRequest{Path: "/slow"}))
+		answered <- err
+	}()
+	synctest.Wait()
+	if got, err := watch.Recv(); err != nil || got.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		t.Fatalf("health before the drain: %v, %v", got, err)
+	}
+
+	began := time.Now()
+	r.drain()
+	if got, err := watch.Recv(); err != nil || got.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("health in the drain, as it is watched: %v, %v; want NOT_SERVING at once", got, err)
+	}
+	<-time.After(delay - time.Millisecond)
+	if got, err := alive.Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil ||
+		got.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("health in the drain, as Envoy checks it: %v, %v; want NOT_SERVING", got, err)
+	}
+	r.check(t, playlist()) // until Envoy has noticed
+	if err := <-r.ended; err != nil {
+		t.Errorf("the server ended with: %v", err)
+	}
+	if took := time.Since(began); took != ends {
+		t.Errorf("the drain took %v, want %v", took, ends)
+	}
+	if err := <-answered; status.Code(err) != want {
+		t.Errorf("the question in flight: %v, want %v", err, want)
+	}
+}
+
+// TestConnectionsThatSayNothingDoNotHoldUpTheDrain: gRPC alone would wait for them for two minutes.
+func TestConnectionsThatSayNothingDoNotHoldUpTheDrain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		network := newPipes()
+		r := serve(t, &recorder{}, options{listener: network, dial: network.dial})
+		defer func() { _ = r.conn.Close() }()
+		silent, err := network.dial(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = silent.Close() }()
+		synctest.Wait()
+		began := time.Now()
+		r.drain()
+		if err := <-r.ended; err != nil {
+			t.Errorf("the server ended with: %v", err)
+		}
+		if took := time.Since(began); took > handshakeTimeout {
+			t.Errorf("the drain took %v, want at most %v", took, handshakeTimeout)
+		}
+	})
+}
+
+func TestAListenerThatFailsEndsTheServer(t *testing.T) {
+	t.Parallel()
+	listener := listen(t)
+	checker := &recorder{}
+	r := serve(t, checker, options{config: Config{Listen: "127.0.0.1:9002"}, listener: listener})
+	defer func() { _ = r.conn.Close() }()
+	r.check(t, playlist())
+	_ = listener.Close()
+	err := await(t, "the server ends", r.ended)
+	if err == nil || !strings.HasPrefix(err.Error(), "serve ext_authz.listen=127.0.0.1:9002: ") {
+		t.Errorf("the server ended with %v, want an error that names ext_authz.listen", err)
+	}
+	if _, err := r.Check(t.Context(), playlist()); status.Code(err) != codes.Unavailable {
+		t.Errorf("a question after the end: %v, want Unavailable", err)
+	}
+}

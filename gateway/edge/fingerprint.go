@@ -1,0 +1,95 @@
+package edge
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"usher/backends"
+)
+
+const (
+	// maxFingerprints bounds the memory, and fingerprintMemory is how long an unused entry stays. A session that is over is
+	// not found, however fresh its entry.
+	maxFingerprints   = 1_000_000
+	fingerprintMemory = 24 * time.Hour
+	// MaxAlike is how many sessions of one fingerprint are remembered: viewers behind one address with the same player and
+	// channel.
+	MaxAlike = 8
+)
+
+// Fingerprint is a hash of a viewer's address, player and channel, for requests that show nothing else. Its values are
+// the node's own.
+type Fingerprint uint64
+
+// Fingerprints remember which sessions were used with which fingerprint. They are safe for concurrent use.
+type Fingerprints struct {
+	seed    maphash.Seed
+	entries *otter.Cache[Fingerprint, *alike]
+}
+
+// alike are the sessions of one fingerprint, the newest first.
+type alike struct {
+	mu  sync.Mutex
+	ids []backends.SessionID
+}
+
+// NewFingerprints makes an empty memory.
+func NewFingerprints() *Fingerprints {
+	return &Fingerprints{seed: maphash.MakeSeed(), entries: otter.Must(&otter.Options[Fingerprint, *alike]{
+		MaximumSize:      maxFingerprints,
+		ExpiryCalculator: otter.ExpiryAccessing[Fingerprint, *alike](fingerprintMemory),
+	})}
+}
+
+// Close ends what runs in the background. The memory must not be used afterwards.
+func (f *Fingerprints) Close() { f.entries.StopAllGoroutines() }
+
+// Of returns the fingerprint of a viewer. A viewer who publishes has another one than a viewer who watches.
+func (f *Fingerprints) Of(route, channel string, address netip.Addr, agent string, isPublish bool) Fingerprint {
+	var h maphash.Hash
+	h.SetSeed(f.seed)
+	raw := address.As16()
+	_, _ = h.Write(raw[:])
+	for _, text := range [...]string{route, channel, agent} {
+		_, _ = h.WriteString(text)
+		_ = h.WriteByte(0)
+	}
+	if isPublish {
+		_ = h.WriteByte(1)
+	}
+	return Fingerprint(h.Sum64())
+}
+
+// Record remembers that a session was used with a fingerprint.
+func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID) {
+	set, found := f.entries.GetIfPresent(key)
+	if !found {
+		set, _ = f.entries.ComputeIfAbsent(key, func() (*alike, bool) { return new(alike), false })
+	}
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	if len(set.ids) > 0 && set.ids[0] == id {
+		return
+	}
+	set.ids = slices.DeleteFunc(set.ids, func(known backends.SessionID) bool { return known == id })
+	set.ids = slices.Insert(set.ids, 0, id)
+	if len(set.ids) > MaxAlike {
+		set.ids = set.ids[:MaxAlike]
+	}
+}
+
+// AppendSessions appends the sessions of a fingerprint, the one used last first; MaxAlike at most. Some may be over.
+func (f *Fingerprints) AppendSessions(dst []backends.SessionID, key Fingerprint) []backends.SessionID {
+	set, found := f.entries.GetIfPresent(key)
+	if !found {
+		return dst
+	}
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	return append(dst, set.ids...)
+}

@@ -1,0 +1,266 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"usher/gateway/edge"
+)
+
+// heardFrom is an edit of edgeRoute's.
+func heardFrom(networks ...string) func(*RouteConfig) {
+	return func(r *RouteConfig) {
+		r.Edge.Networks = nil
+		for _, n := range networks {
+			r.Edge.Networks = append(r.Edge.Networks, netip.MustParsePrefix(n))
+		}
+	}
+}
+
+const stranger = "WARN somebody asks who is no edge; if he is one of yours, add him to the route's edge.networks address="
+
+func TestOnlyListedEdgesAreHeard(t *testing.T) {
+	t.Parallel()
+	for _, d := range everyDialect() {
+		t.Run(d.String(), func(t *testing.T) {
+			t.Parallel()
+			// The test's own address is a trusted proxy's, and no edge's.
+			g := newEdgeGate(t, nil, edgeRoute(d, heardFrom("203.0.113.0/24", "2001:db8::/32")))
+			for range 3 {
+				got := g.wantAsked(t, d, http.StatusForbidden, atEdge{uri: "/play/a001/index.m3u8?token=1"})
+				if got.body != "you are none of routes[].edge.networks\n" || got.header.Get("Cache-Control") != "no-store" {
+					t.Errorf("got %q, %v", got.body, got.header)
+				}
+			}
+			if n := len(g.room.arrived()); n != 0 {
+				t.Errorf("%d arrived", n)
+			}
+			address := "127.0.0.1"
+			if d == edge.ForwardAuth { // whose field names the viewer, whom a trusted proxy is taken to speak for
+				address = "192.0.2.7"
+			}
+			if log, want := g.log.written(), []string{stranger + address + " dialect=" + d.String()}; !slices.Equal(log, want) {
+				t.Errorf("log: got %q, want %q", log, want)
+			}
+		})
+	}
+}
+
+func TestAnEdgeBehindATrustedProxyIsHeardByItsOwnAddress(t *testing.T) {
+	t.Parallel()
+	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic, edge.Nginx, edge.ForwardAuth} {
+		t.Run(d.String(), func(t *testing.T) {
+			t.Parallel()
+			g := newEdgeGate(t, nil, edgeRoute(d, heardFrom("203.0.113.0/24", "2001:db8::/32")))
+			viewer := atEdge{uri: "/play/a001/index.m3u8?token=1", address: "192.0.2.7"}
+			for _, tc := range []struct {
+				forwarded string
+				status    int
+			}{
+				{"203.0.113.10", 200},
+				{"2001:db8::10", 200},
+				{"::ffff:203.0.113.10", 200},
+				{"198.51.100.1, 203.0.113.10", 200},
+				{"203.0.113.10, 127.0.0.9", 200},
+				{"203.0.114.10", 403},
+				{"203.0.113.10, 198.51.100.1", 403},
+				{"203.0.113.10, nonsense", 403},
+				{"2001:db9::10", 403},
+			} {
+				v := viewer
+				if d == edge.ForwardAuth { // the proxy adds the edge's address to the viewer's
+					v.address = "192.0.2.7, " + tc.forwarded
+				} else {
+					v.fields = []string{"X-Forwarded-For: " + tc.forwarded}
+				}
+				if got := g.ask(t, d, v); got.status != tc.status {
+					t.Errorf("forwarded for %s: got %d %q, want %d", tc.forwarded, got.status, got.body, tc.status)
+				}
+			}
+			arrived := g.room.arrived()
+			if len(arrived) == 0 || d != edge.ForwardAuth && len(arrived) != 1 {
+				t.Fatalf("%d arrived", len(arrived))
+			}
+			if got := arrived[0].Request.Address; got != netip.MustParseAddr("192.0.2.7") {
+				t.Errorf("the viewer's address: got %v", got)
+			}
+		})
+	}
+}
+
+func TestAnEdgeThatNoProxyIsTrustedToSpeakForIsNotHeard(t *testing.T) {
+	t.Parallel()
+	g := newEdgeGate(t, func(c *Config) { c.TrustedProxies = nil }, edgeRoute(edge.Astra, heardFrom("203.0.113.0/24")))
+	g.wantAsked(t, edge.Astra, http.StatusForbidden, atEdge{uri: "/a?token=1", fields: []string{"X-Forwarded-For: 203.0.113.10"}})
+	if n := len(g.room.arrived()); n != 0 {
+		t.Errorf("%d arrived", n)
+	}
+}
+
+func TestWhatAnEdgePassesOnIsNeverTakenForTheEdgesAddress(t *testing.T) {
+	t.Parallel()
+	// A viewer may send X-Forwarded-For to an nginx that passes it on: it is neither the edge's address nor his.
+	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx))
+	g.wantAsked(t, edge.Nginx, http.StatusOK, atEdge{
+		uri: "/play/a001/index.m3u8?token=1", address: "192.0.2.7", host: "tv.example.com", scheme: "https",
+		fields: []string{"X-Forwarded-For: 203.0.113.10", "X-Forwarded-Host: evil.example.com", "X-Real-Host: evil.example.com"},
+	})
+	q := g.room.arrived()[0].Request
+	if q.Address.String() != "192.0.2.7" || q.Host != "tv.example.com" || q.Scheme != "https" {
+		t.Errorf("got address %v, host %q, scheme %q", q.Address, q.Host, q.Scheme)
+	}
+}
+
+func TestAViewerBehindForwardAuthCannotInventHisAddress(t *testing.T) {
+	t.Parallel()
+	// 203.0.113.0/24 are edges that stand before the one that asks; the test's own network is trusted.
+	g := newEdgeGate(t, nil, edgeRoute(edge.ForwardAuth, heardFrom("127.0.0.0/8", "203.0.113.0/24")))
+	for list, want := range map[string]string{
+		"198.51.100.1, 192.0.2.7":                          "192.0.2.7",
+		"198.51.100.1, 192.0.2.7, 203.0.113.5, 127.0.0.3":  "192.0.2.7",
+		"198.51.100.1, 192.0.2.7:4321, 203.0.113.5":        "192.0.2.7",
+		"nonsense, 2001:db8::7, 203.0.113.5":               "2001:db8::7",
+		"198.51.100.1, 203.0.113.5, 192.0.2.7":             "192.0.2.7",
+		"203.0.113.7, 203.0.113.5":                         "203.0.113.7", // edges all the way: the farthest
+		"198.51.100.1, nonsense, 203.0.113.5, 203.0.113.6": "203.0.113.5",
+	} {
+		before := len(g.room.arrived())
+		g.wantAsked(t, edge.ForwardAuth, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8", address: list, agent: list})
+		arrived := g.room.arrived()[before:]
+		if len(arrived) != 1 || arrived[0].Request.Address.String() != want {
+			t.Errorf("%s: arrived %+v, want one from %s", list, arrived, want)
+		}
+	}
+}
+
+func TestARouteIsOnlyForTheEdgesThatItLists(t *testing.T) {
+	t.Parallel()
+	for _, d := range []edge.Dialect{edge.Astra, edge.Flussonic, edge.Nginx} {
+		named := func(name, network string) RouteConfig {
+			return edgeRoute(d, heardFrom(network), func(r *RouteConfig) { r.Name = name })
+		}
+		g := newEdgeGate(t, nil, named("one", "203.0.113.0/24"), named("two", "198.51.100.0/24"))
+		for edge, want := range map[string]string{"203.0.113.10": "one", "198.51.100.10": "two"} {
+			before := len(g.room.arrived())
+			g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Forwarded-For: " + edge}})
+			if arrived := g.room.arrived()[before:]; len(arrived) != 1 || arrived[0].Request.Route != want {
+				t.Errorf("%s: %s asked and there arrived %+v, want one of route %s", d, edge, arrived, want)
+			}
+		}
+		g.wantAsked(t, d, http.StatusForbidden, atEdge{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Forwarded-For: 203.0.114.1"}})
+	}
+}
+
+func TestOtherDialectsThanTheRoutesAreNotHeard(t *testing.T) {
+	t.Parallel()
+	g := newEdgeGate(t, nil, edgeRoute(edge.Astra), edgeRoute(edge.Envoy, func(r *RouteConfig) { r.Edge.ViewerPath = "/other/{channel}/*" }))
+	g.wantAsked(t, edge.Envoy, http.StatusForbidden, atEdge{uri: "/play/a001/index.m3u8?token=1"})
+	var a Response
+	q := edge.CheckRequest{Method: "GET", Path: "/play/a001/index.m3u8"}
+	if err := g.Check(context.Background(), edge.Alta, netip.MustParseAddr("127.0.0.1"), &q, &a); err != nil || a.Status != 403 {
+		t.Errorf("Alta: got %d %q, %v", a.Status, a.Body, err)
+	}
+	alone := newEdgeGate(t, nil, edgeRoute(edge.Envoy))
+	for _, path := range []string{"/", "/auth", "/play/a001/index.m3u8?token=1"} { // Envoy asks at another listener
+		alone.want(t, http.StatusNotFound, path)
+	}
+	if n := len(g.room.arrived()) + len(alone.room.arrived()); n != 0 {
+		t.Errorf("%d arrived", n)
+	}
+}
+
+func TestTheOperatorIsToldOfAStrangerOnceAMinute(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := makeEdgeGate(t, nil, edgeRoute(edge.Astra, heardFrom("203.0.113.0/24")))
+		ask := func() {
+			var a Response
+			v := Request{Method: "GET", Path: "/auth", Peer: netip.MustParseAddr("198.51.100.1"), Header: http.Header{}}
+			if err := g.Serve(context.Background(), &v, &a); err != nil || a.Status != http.StatusForbidden {
+				t.Errorf("got %d, %v", a.Status, err)
+			}
+		}
+		for second := range 150 {
+			ask()
+			ask()
+			if want := 1 + second/60; len(g.log.written()) != want {
+				t.Fatalf("after %d s: %d lines, want %d", second, len(g.log.written()), want)
+			}
+			pass(time.Second)
+		}
+		for _, line := range g.log.written() {
+			if line != stranger+"198.51.100.1 dialect=astra" {
+				t.Errorf("log: got %q", line)
+			}
+		}
+	})
+}
+
+func TestADoorSaysWhereItCannotBe(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		edit func(*RouteConfig)
+		want string
+	}{
+		"a path that ends in *":   {func(r *RouteConfig) { r.Path = "/ask/*" }, ""},
+		"no path":                 {func(r *RouteConfig) { r.Path = "" }, `path: "" must begin with /`},
+		"no slash":                {func(r *RouteConfig) { r.Path = "auth" }, `path: "auth" must begin with /`},
+		"where tickets stand":     {func(r *RouteConfig) { r.Path = "/~auth" }, `path: "/~auth" must not begin with /~, where tickets stand`},
+		"a channel":               {func(r *RouteConfig) { r.Path = "/auth/{channel}" }, `path: "/auth/{channel}" is where the edge asks, so only a * at its end may vary`},
+		"a channel and more":      {func(r *RouteConfig) { r.Path = "/auth/{channel}/*" }, `path: "/auth/{channel}/*" is where the edge asks, so only a * at its end may vary`},
+		"a query":                 {func(r *RouteConfig) { r.Path = "/auth?x" }, `path: "/auth?x": "?" never stands in a path as it travels; write it escaped`},
+		"viewers of no channel":   {func(r *RouteConfig) { r.Edge.ViewerPath = "/play/*" }, `edge.viewer_path: "/play/*" needs a {channel}`},
+		"viewers without slash":   {func(r *RouteConfig) { r.Edge.ViewerPath = "play" }, `edge.viewer_path: "play" must begin with /`},
+		"viewers of two channels": {func(r *RouteConfig) { r.Edge.ViewerPath = "/{channel}/{channel}" }, `edge.viewer_path: "/{channel}/{channel}" names {channel} twice`},
+	} {
+		got := ""
+		if _, err := newRoute(edgeRoute(edge.Nginx, tc.edit), nil); err != nil {
+			got = err.Error()
+		}
+		if got != tc.want {
+			t.Errorf("%s: got %q, want %q", name, got, tc.want)
+		}
+	}
+	if r, err := newRoute(edgeRoute(edge.Envoy), nil); err != nil || r.endpoint.MatchesPath("") || r.endpoint.MatchesPath("/") {
+		t.Errorf("envoy: got an endpoint at a path, %v", err)
+	}
+}
+
+func TestAMediaRouteHasNoMarginAndOneForEdgesItsOwn(t *testing.T) {
+	t.Parallel()
+	media, err := newRoute(RouteConfig{Path: "/play/{channel}/*"}, nil)
+	if err != nil || media.extraLifetime() != 0 {
+		t.Errorf("media: got %v, %v", media.extraLifetime(), err)
+	}
+	var c edge.Config
+	if c.SetDefaults(); c.ExtraLifetime != time.Minute {
+		t.Errorf("the default margin: got %v", c.ExtraLifetime)
+	}
+	r, err := newRoute(edgeRoute(edge.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = time.Hour }), nil)
+	if err != nil || r.extraLifetime() != time.Hour {
+		t.Errorf("an edge's: got %v, %v", r.extraLifetime(), err)
+	}
+	g := newGate(t, nil)
+	g.want(t, http.StatusOK, "/play/a001/index.m3u8?token=1")
+	if a := g.room.arrived(); len(a) != 1 || a[0].ExtraLifetime != 0 {
+		t.Errorf("at a media route there arrived %+v", a)
+	}
+}
+
+func TestAConfigOfEdgesAloneNeedsNoOrigin(t *testing.T) {
+	t.Parallel()
+	c := testConfig("")
+	c.Origins, c.Routes = nil, []RouteConfig{edgeRoute(edge.Astra)}
+	if err := c.Validate(func(string) bool { return true }); err != nil {
+		t.Errorf("got %v", err)
+	}
+	c.Routes = append(c.Routes, RouteConfig{Path: "/play/{channel}/*", Backend: "b"})
+	if err := c.Validate(func(string) bool { return true }); err == nil || !strings.HasPrefix(err.Error(), "origins: none;") {
+		t.Errorf("beside a media route: got %v", err)
+	}
+}

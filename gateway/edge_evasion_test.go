@@ -1,0 +1,156 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"usher/actors/session"
+	"usher/backends"
+	"usher/gateway/edge"
+)
+
+func TestWhoWatchesIsNotRecognisedAsWhoPublishes(t *testing.T) {
+	t.Parallel()
+	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic, recognise(edge.MatchByAddressAgent), func(r *RouteConfig) {
+		r.Edge.PublishBackend, r.RequiredCredentials = "p", []string{"token"}
+	}))
+	g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
+		if a.Request.Backend == "p" {
+			return backends.Decision{Verdict: backends.Denied}, nil
+		}
+		return backends.Decision{Verdict: backends.Allowed}, nil
+	}
+	g.wantAsked(t, edge.Flussonic, 200, atEdge{channel: "cam0", uri: "?token=1", agent: "OBS"})
+	if got := g.post(t, "/auth", fmt.Sprintf(publishing, "")); got.status != http.StatusForbidden {
+		t.Errorf("publishing without credentials by who watches: got %d", got.status)
+	}
+}
+
+func TestAStrangerIsToldOfOnceHoweverManyRoutesShareTheDoor(t *testing.T) {
+	t.Parallel()
+	one := edgeRoute(edge.Nginx, heardFrom("203.0.113.0/24"))
+	two := edgeRoute(edge.Nginx, heardFrom("203.0.113.0/24"), func(r *RouteConfig) { r.Edge.ViewerPath = "/vod/{channel}/*" })
+	g := newEdgeGate(t, nil, one, two)
+	g.wantAsked(t, edge.Nginx, 403, atEdge{uri: "/play/a001/index.m3u8"})
+	if log := g.log.written(); len(log) != 1 {
+		t.Errorf("log: %q", log)
+	}
+}
+
+func TestAStrangerHidesNoEdgeThatIsSetUpWrongly(t *testing.T) {
+	t.Parallel()
+	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx, heardFrom("203.0.113.0/24")))
+	g.want(t, 403, "/auth")
+	g.want(t, 403, "/auth", "X-Forwarded-For: 203.0.113.1")
+	if log := g.log.written(); len(log) != 2 {
+		t.Errorf("log: %q", log)
+	}
+}
+
+func TestAViewersLongQueryIsARefusalInTheEdgesWords(t *testing.T) {
+	t.Parallel()
+	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic} {
+		g := newEdgeGate(t, nil, edgeRoute(d))
+		if got := g.ask(t, d, atEdge{uri: "/a001?token=" + strings.Repeat("x", 9000)}); got.status != http.StatusForbidden {
+			t.Errorf("%s: got %d", d, got.status)
+		}
+	}
+}
+
+func TestABusyNodeAnswersInTheEdgesWords(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[edge.Dialect]int{edge.Astra: 403, edge.Nginx: 403, edge.Flussonic: 500, edge.ForwardAuth: 503} {
+		g := newEdgeGate(t, func(c *Config) { c.Limits.MaxConcurrentRequests = 1 }, edgeRoute(d))
+		g.handler.serving.Add(1)
+		if got := g.ask(t, d, atEdge{uri: "/play/a001/index.m3u8?token=1"}); got.status != want {
+			t.Errorf("%s: got %d, want %d", d, got.status, want)
+		}
+	}
+}
+
+func TestTwoDialectsAtOneDoorAreBothHeardOrRefusedByValidate(t *testing.T) {
+	t.Parallel()
+	g := newEdgeGate(t, nil, edgeRoute(edge.Astra, heardFrom("203.0.113.1/32")), edgeRoute(edge.Nginx, heardFrom("203.0.113.2/32")))
+	g.wantAsked(t, edge.Nginx, 200, atEdge{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Forwarded-For: 203.0.113.2"}})
+}
+
+func TestASegmentOfOneTooManyOpensNothing(t *testing.T) {
+	t.Parallel()
+	for _, d := range proxies() {
+		g := newEdgeGate(t, nil, edgeRoute(d))
+		for i := range 3 {
+			g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8?token=1", address: fmt.Sprintf("198.51.%d.7", i)})
+		}
+		g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/seg-17.ts?token=1", address: "198.51.9.7"})
+		if n := len(g.room.arrived()); n != 1 {
+			t.Errorf("%s: %d arrived", d, n)
+		}
+	}
+}
+
+func TestViewersWithoutAddressAreNotAlike(t *testing.T) {
+	t.Parallel()
+	g := newEdgeGate(t, nil, edgeRoute(edge.Alta, recognise(edge.MatchByAddressAgent), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
+	g.want(t, 200, "/auth?token=1", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC")
+	g.want(t, 403, "/auth", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC")
+}
+
+func TestARefusedViewerLearnsNoUser(t *testing.T) {
+	t.Parallel()
+	g := newEdgeGate(t, nil, edgeRoute(edge.ForwardAuth))
+	g.room.decide = func(session.OpenRequest) (backends.Decision, error) {
+		return backends.Decision{Verdict: backends.Denied, UserID: "u7", User: "Ada"}, nil
+	}
+	if got := g.wantAsked(t, edge.ForwardAuth, 403, atEdge{uri: "/play/a001/index.m3u8?token=1"}); got.header.Get("X-Userid") != "" {
+		t.Errorf("got %v", got.header)
+	}
+}
+
+// path;params
+func TestAPlaylistIsOneWithParametersToo(t *testing.T) {
+	t.Parallel()
+	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx, recognise(edge.MatchByPlaylistsOnly), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
+	for _, p := range []string{"/play/a001/index.m3u8;x=1", "/play/a001/index.m3u8/", "/play/a001/index.m3u8%20"} {
+		g.wantAsked(t, edge.Nginx, 403, atEdge{uri: p})
+	}
+}
+
+// Envoy says whose connection it is: behind a proxy of ours that proxy's, whose word for the viewer counts then.
+func TestAnEnvoyBehindAProxyOfOurs(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{"127.0.0.7": "203.0.113.9", "198.51.100.7": "198.51.100.7"} {
+		g := newEdgeGate(t, nil, edgeRoute(edge.Envoy))
+		g.wantAsked(t, edge.Envoy, 200, atEdge{
+			uri: "/play/a001/index.m3u8?token=1", address: address,
+			fields: []string{"X-Forwarded-For: 192.0.2.66, 203.0.113.9, 127.0.0.7"},
+		})
+		if got := g.room.arrived()[0].Request.Address.String(); got != want {
+			t.Errorf("asked by %s: the viewer is at %s, want %s", address, got, want)
+		}
+	}
+}
+
+// A door for any path stands behind the routes of media. What a viewer is told there stays in a viewer's words: a 4xx
+// would end his playback.
+func TestABusyNodeAnswersViewersInTheirOwnWordsBesideACatchAllDoor(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]int{
+		"/play/a001/index.m3u8?token=1":   http.StatusServiceUnavailable,
+		"/~a.xyz/play/a001/seg-17.ts":     http.StatusServiceUnavailable,
+		"/elsewhere?token=1":              http.StatusForbidden,
+		"/play/a001/../a002/index.m3u8?t": http.StatusServiceUnavailable,
+	} {
+		g := newGate(t, func(c *Config) {
+			c.Limits.MaxConcurrentRequests = 1
+			door := edgeRoute(edge.Astra)
+			door.Path = "/*"
+			c.Routes = append(c.Routes, door)
+		})
+		g.handler.serving.Add(1)
+		if got := g.get(t, path); got.status != want {
+			t.Errorf("%s: got %d, want %d", path, got.status, want)
+		}
+	}
+}
