@@ -9,15 +9,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// recorder invokes nothing: it notes what a mailbox hands out.
-type recorder struct {
+// recordingInvoker records the messages that a mailbox invokes it with.
+type recordingInvoker struct {
 	mu      sync.Mutex
 	handled []any
 	on      func(message any)
 	failed  func(message any)
 }
 
-func (r *recorder) note(message any) {
+func (r *recordingInvoker) record(message any) {
 	r.mu.Lock()
 	r.handled = append(r.handled, message)
 	r.mu.Unlock()
@@ -26,21 +26,21 @@ func (r *recorder) note(message any) {
 	}
 }
 
-func (r *recorder) InvokeSystemMessage(message any) { r.note(message) }
-func (r *recorder) InvokeUserMessage(message any)   { r.note(message) }
-func (r *recorder) EscalateFailure(_, message any) {
+func (r *recordingInvoker) InvokeSystemMessage(message any) { r.record(message) }
+func (r *recordingInvoker) InvokeUserMessage(message any)   { r.record(message) }
+func (r *recordingInvoker) EscalateFailure(_, message any) {
 	if r.failed != nil {
 		r.failed(message)
 	}
 }
 
-// byHand runs nothing until it is told to.
-type byHand struct{ scheduled []func() }
+// manualDispatcher runs what was scheduled when run is called.
+type manualDispatcher struct{ scheduled []func() }
 
-func (d *byHand) Schedule(run func()) { d.scheduled = append(d.scheduled, run) }
-func (d *byHand) Throughput() int     { return 2 }
+func (d *manualDispatcher) Schedule(run func()) { d.scheduled = append(d.scheduled, run) }
+func (d *manualDispatcher) Throughput() int     { return 2 }
 
-func (d *byHand) run() {
+func (d *manualDispatcher) run() {
 	for len(d.scheduled) > 0 {
 		next := d.scheduled[0]
 		d.scheduled = d.scheduled[1:]
@@ -48,8 +48,8 @@ func (d *byHand) run() {
 	}
 }
 
-func newTestMailbox() (*mailbox, *recorder, *byHand) {
-	m, r, d := &mailbox{}, &recorder{}, &byHand{}
+func newTestMailbox() (*mailbox, *recordingInvoker, *manualDispatcher) {
+	m, r, d := &mailbox{}, &recordingInvoker{}, &manualDispatcher{}
 	m.RegisterHandlers(r, d)
 	m.Start()
 	return m, r, d
@@ -66,11 +66,11 @@ func TestMailbox_HandlesInOrder(t *testing.T) {
 			func(m *mailbox) { m.PostUserMessage(1); m.PostUserMessage(2); m.PostUserMessage(3) },
 			[]any{1, 2, 3},
 		},
-		"the system's first": {
+		"system messages first": {
 			func(m *mailbox) { m.PostUserMessage(1); m.PostSystemMessage(started); m.PostSystemMessage(stop) },
 			[]any{started, stop, 1},
 		},
-		"nothing of ours while suspended": {
+		"no user messages while suspended": {
 			func(m *mailbox) {
 				m.PostUserMessage(1)
 				m.PostSystemMessage(&actor.SuspendMailbox{})
@@ -78,7 +78,7 @@ func TestMailbox_HandlesInOrder(t *testing.T) {
 			},
 			[]any{started},
 		},
-		"all of ours after resuming": {
+		"all user messages after resuming": {
 			func(m *mailbox) {
 				m.PostUserMessage(1)
 				m.PostSystemMessage(&actor.SuspendMailbox{})
@@ -111,7 +111,7 @@ func TestMailbox_RunsAgainAfterSuspension(t *testing.T) {
 	m.PostUserMessage(1)
 	d.run()
 	if n := m.UserMessageCount(); n != 1 {
-		t.Fatalf("%d messages wait, want 1", n)
+		t.Fatalf("%d messages queued, want 1", n)
 	}
 	m.PostSystemMessage(&actor.ResumeMailbox{})
 	d.run()
@@ -184,9 +184,9 @@ func TestMailbox_ConcurrentProducers_KeepEachOrder(t *testing.T) {
 		done = make(chan struct{})
 		seen int
 	)
-	r := &recorder{on: func(msg any) {
+	r := &recordingInvoker{on: func(msg any) {
 		if !busy.TryLock() {
-			t.Error("two messages were handled at once")
+			t.Error("two messages handled at once")
 			return
 		}
 		defer busy.Unlock()

@@ -14,13 +14,13 @@ func TestAddressSet_AdmitsFirstPrefixes(t *testing.T) {
 		want   bool
 	}
 	cases := map[string][]use{
-		"one viewer, again and again":             {{1, 100, true}, {1, 100, true}, {1, 159, true}, {1, 9999, true}},
-		"from Wi-Fi to mobile and back":           {{1, 100, true}, {2, 101, true}, {1, 102, true}, {2, 103, true}},
-		"the fourth address is one too many":      {{1, 100, true}, {2, 100, true}, {3, 100, true}, {4, 100, false}, {1, 101, true}, {4, 101, false}},
-		"who was refused takes nobody's place":    {{1, 100, true}, {2, 100, true}, {3, 100, true}, {4, 150, false}, {4, 161, true}},
-		"a place is free after the idle time":     {{1, 100, true}, {2, 150, true}, {3, 150, true}, {4, 160, false}, {4, 161, true}, {1, 162, false}},
-		"who keeps watching keeps his place":      {{1, 100, true}, {2, 100, true}, {3, 100, true}, {1, 160, true}, {2, 160, true}, {3, 160, true}, {4, 161, false}},
-		"an address of its own may come at start": {{7, 0, true}, {8, 0, true}, {9, 0, true}, {10, 0, false}},
+		"one prefix many times":                 {{1, 100, true}, {1, 100, true}, {1, 159, true}, {1, 9999, true}},
+		"from Wi-Fi to mobile and back":         {{1, 100, true}, {2, 101, true}, {1, 102, true}, {2, 103, true}},
+		"the fourth address is one too many":    {{1, 100, true}, {2, 100, true}, {3, 100, true}, {4, 100, false}, {1, 101, true}, {4, 101, false}},
+		"a refused prefix takes no slot":        {{1, 100, true}, {2, 100, true}, {3, 100, true}, {4, 150, false}, {4, 161, true}},
+		"a slot is free after the idle timeout": {{1, 100, true}, {2, 150, true}, {3, 150, true}, {4, 160, false}, {4, 161, true}, {1, 162, false}},
+		"a prefix in use keeps its slot":        {{1, 100, true}, {2, 100, true}, {3, 100, true}, {1, 160, true}, {2, 160, true}, {3, 160, true}, {4, 161, false}},
+		"prefixes at the node's start":          {{7, 0, true}, {8, 0, true}, {9, 0, true}, {10, 0, false}},
 	}
 	for name, uses := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -121,7 +121,7 @@ const openRateCells = 1 << 16
 // safe for concurrent use.
 type openRate struct {
 	seed     maphash.Seed
-	start    time.Time // cells count from it by the monotonic clock, so that a clock set back blocks no address
+	epoch    time.Time // cells count from it by the monotonic clock, so that a clock set back blocks no address
 	interval int64     // nanoseconds between two openings in the long run
 	burst    int64     // nanoseconds of interval that may be saved up
 	cells    []atomic.Int64
@@ -131,7 +131,7 @@ func newOpenRate(start time.Time, perSecond, burst int) *openRate {
 	interval := int64(time.Second) / int64(perSecond)
 	return &openRate{
 		seed:     maphash.MakeSeed(),
-		start:    start,
+		epoch:    start,
 		interval: interval,
 		burst:    interval * int64(burst),
 		cells:    make([]atomic.Int64, openRateCells),
@@ -142,7 +142,7 @@ func newOpenRate(start time.Time, perSecond, burst int) *openRate {
 func (r *openRate) allow(address netip.Addr, now time.Time) bool {
 	cell := &r.cells[maphash.Comparable(r.seed, backends.SubscriberPrefix(address))%openRateCells]
 	for {
-		at := int64(now.Sub(r.start))
+		at := int64(now.Sub(r.epoch))
 		due := cell.Load()
 		next := max(due, at) + r.interval
 		if next-at > r.burst {

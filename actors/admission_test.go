@@ -24,34 +24,34 @@ func TestOpenRate_LimitsSubscriber(t *testing.T) {
 			{"192.0.2.1", time.Second, true},
 			{"192.0.2.1", time.Second, false},
 		},
-		"who was refused is not punished for it": {
+		"a refusal costs nothing": {
 			{"192.0.2.1", 0, true},
 			{"192.0.2.1", 0, true},
 			{"192.0.2.1", 0, true},
 			{"192.0.2.1", 999 * time.Millisecond, false},
 			{"192.0.2.1", time.Second, true},
 		},
-		"silence saves up a burst and no more": {
+		"idle time saves up one burst at most": {
 			{"192.0.2.1", 0, true},
 			{"192.0.2.1", time.Hour, true},
 			{"192.0.2.1", time.Hour, true},
 			{"192.0.2.1", time.Hour, true},
 			{"192.0.2.1", time.Hour, false},
 		},
-		"another household is another matter": {
+		"another subscriber has a rate of its own": {
 			{"192.0.2.1", 0, true}, {"192.0.2.1", 0, true}, {"192.0.2.1", 0, true}, {"192.0.2.1", 0, false}, {"192.0.2.2", 0, true},
 		},
-		"an IPv6 household is its /64": {
+		"an IPv6 subscriber is a /64": {
 			{"2001:db8::1", 0, true},
 			{"2001:db8::2", 0, true},
 			{"2001:db8::ffff:3", 0, true},
 			{"2001:db8::4", 0, false},
 			{"2001:db8:0:1::1", 0, true},
 		},
-		"an IPv4 address in IPv6 clothes is itself": {
+		"an IPv4-mapped IPv6 address is the IPv4 address": {
 			{"::ffff:192.0.2.1", 0, true}, {"192.0.2.1", 0, true}, {"::ffff:192.0.2.1", 0, true}, {"192.0.2.1", 0, false},
 		},
-		"an address with a zone is the same without": {
+		"a zone makes no difference": {
 			{"fe80::1%eth0", 0, true}, {"fe80::2%eth1", 0, true}, {"fe80::3", 0, true}, {"fe80::4%eth2", 0, false},
 		},
 	}
@@ -92,6 +92,6 @@ func TestOpenRate_Concurrent_Exact(t *testing.T) {
 	}
 	all.Wait()
 	if got := in.Load(); got != 100 {
-		t.Errorf("%d of 400 let in, want 100", got)
+		t.Errorf("%d of 400 allowed, want 100", got)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"usher/backends"
 )
 
-// BenchmarkRegistry_Find is what a segment of one of a million viewers costs before its bytes are sent. The order is random, so
-// that caches are as cold as in a real node.
+// BenchmarkRegistry_Find measures what a segment of one of a million viewers costs before its bytes are sent. The order is
+// random, so that caches are as cold as on a real node.
 func BenchmarkRegistry_Find(b *testing.B) {
 	const million = 1_000_000
 	var tab sessionTable
@@ -33,7 +33,7 @@ func BenchmarkRegistry_Find(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
 			if tab.find(all[i%million]) == nil {
-				b.Fatal("a session was not found")
+				b.Fatal("session not found")
 			}
 		}
 	})
@@ -41,7 +41,7 @@ func BenchmarkRegistry_Find(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
 			if tab.find(all[i%million]).Decision().Verdict != backends.Allowed {
-				b.Fatal("a viewer is not allowed")
+				b.Fatal("viewer not allowed")
 			}
 		}
 	})
@@ -49,7 +49,7 @@ func BenchmarkRegistry_Find(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
 			if !hotPath(&tab, all[i%million], now) {
-				b.Fatal("a viewer was not let through")
+				b.Fatal("viewer not admitted")
 			}
 		}
 	})
@@ -77,7 +77,7 @@ func BenchmarkRegistry_Open(b *testing.B) {
 	})
 }
 
-// BenchmarkSession_IdleMemory measures what a session holds while nothing happens, with its facts, decision and timer.
+// BenchmarkSession_IdleMemory measures what a session holds while it is idle, with its request, decision and timer.
 func BenchmarkSession_IdleMemory(b *testing.B) {
 	const sessions = 100_000
 	for b.Loop() {
@@ -94,7 +94,7 @@ func BenchmarkSession_IdleMemory(b *testing.B) {
 	}
 	b.ReportMetric(float64(unsafe.Sizeof(Session{})), "Session-bytes")
 	b.ReportMetric(float64(unsafe.Sizeof(sessionActor{})), "actor-bytes")
-	b.ReportMetric(float64(unsafe.Sizeof(backends.Request{})), "facts-bytes")
+	b.ReportMetric(float64(unsafe.Sizeof(backends.Request{})), "request-bytes")
 	b.ReportMetric(float64(unsafe.Sizeof(backends.Decision{})), "decision-bytes")
 }
 
@@ -113,7 +113,7 @@ func newBenchNode() *node {
 	})
 }
 
-// BenchmarkTimerWheel_Advance turns the wheel of a million sessions by one tick, with one timer a minute each.
+// BenchmarkTimerWheel_Advance advances the wheel of a million sessions by one tick, with one timer per session and minute.
 func BenchmarkTimerWheel_Advance(b *testing.B) {
 	const million = 1_000_000
 	now := t0()

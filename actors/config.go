@@ -14,48 +14,49 @@ import (
 
 // Config bounds the sessions of a node and sets their times. Every field must be positive.
 type Config struct {
-	// Max is how many sessions the node holds; one more is told to come back (503).
+	// Max is the highest number of sessions on the node. Further viewers get 503.
 	Max int `yaml:"max"`
-	// MaxPending is how many first decisions may be waited for at once.
+	// MaxPending is the highest number of requests that wait for a first decision at once.
 	MaxPending int `yaml:"max_pending"`
-	// OpenRatePerAddress is how many sessions a second one address (IPv4, or IPv6 /64) may open in the long run, and
-	// OpenBurstPerAddress how many at once; so that a flood of random tokens costs neither actors nor backend calls.
-	OpenRatePerAddress  int `yaml:"open_rate_per_address"`
+	// OpenRatePerAddress is how many sessions per second one address (IPv4, or IPv6 /64) may open in the long run, so that a
+	// flood of random tokens costs neither actors nor checks.
+	OpenRatePerAddress int `yaml:"open_rate_per_address"`
+	// OpenBurstPerAddress is how many sessions an address may open at once.
 	OpenBurstPerAddress int `yaml:"open_burst_per_address"`
-	// MaxAddressesPerSession is how many address prefixes (/24, /48) may use one session within IdleTimeout; more than that need
-	// credentials and count as sessions of their own.
+	// MaxAddressesPerSession is how many network prefixes (/24, /48) may use one session within IdleTimeout. A viewer from a
+	// further one needs credentials, and gets a session of their own.
 	MaxAddressesPerSession int `yaml:"max_addresses_per_session"`
-	// IdleTimeout is the silence after which a viewer is gone.
+	// IdleTimeout is the time without a request after which a session closes.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
-	// DenialTTL is how long a denial is remembered, so that a player's retries do not reach the backend.
+	// DenialTTL is how long a denial is kept, so that a player's retries do not reach the backend.
 	DenialTTL time.Duration `yaml:"denial_ttl"`
-	// RetryAfter is when a viewer on whom nobody could decide is asked to come back.
+	// RetryAfter is how long an undecided viewer has to wait before the next request.
 	RetryAfter time.Duration `yaml:"retry_after"`
 	Recheck    RecheckConfig `yaml:"recheck"`
-	// KickDuration is how long a session is refused that an operator ended, if he does not say.
+	// KickDuration is how long a kicked session is refused, if the operator does not say.
 	KickDuration time.Duration `yaml:"kick_duration"`
 	PerUser      PerUserConfig `yaml:"per_user"`
 }
 
-// PerUserConfig bounds the streams that one user watches at once, over all nodes. A user is who the backend says he is
-// (X-UserId, X-Session-Name), or else who shows the same credentials.
+// PerUserConfig bounds the streams that one user watches at once, over all nodes. The backend names the user (X-UserId,
+// X-Session-Name); otherwise viewers with the same credentials are one user.
 type PerUserConfig struct {
-	// MaxStreams is the bound where the backend names none (X-Max-Sessions); zero: there is none.
+	// MaxStreams is the limit if the backend names none (X-Max-Sessions); zero: no limit.
 	MaxStreams int `yaml:"max_streams"`
-	// MaxSessionsOverridesUnique: X-Max-Sessions above 1 wins over X-Unique, which some middlewares always send.
+	// MaxSessionsOverridesUnique lets X-Max-Sessions above 1 override X-Unique, which some middlewares always send.
 	MaxSessionsOverridesUnique bool `yaml:"max_sessions_overrides_unique"`
-	// Policy is who has to go: evict-oldest or reject-new.
+	// Policy says which stream is evicted: evict-oldest or reject-new.
 	Policy session.LimitPolicy `yaml:"policy"`
-	// GracePeriod is for how long the bound may be exceeded, so that zapping and a change of network refuse nobody.
+	// GracePeriod is how long the limit may be exceeded, so that zapping or a change of network evicts no stream.
 	GracePeriod time.Duration `yaml:"grace_period"`
-	// ZapTimeout is after how long a session that asks for nothing was zapped away from, if its user plays another one at
-	// the same address; more than the longest target duration.
+	// ZapTimeout is the time without a request after which a session is superseded, if its user plays another one from the
+	// same address. It must exceed the longest target duration.
 	ZapTimeout time.Duration `yaml:"zap_timeout"`
-	// EvictionTTL is the silence after which a viewer who lost his place may open as if he were new.
+	// EvictionTTL is the time without a request after which an evicted session may open as a new one.
 	EvictionTTL time.Duration `yaml:"eviction_ttl"`
 }
 
-// LimitRules are what holds for all users' limits.
+// LimitRules returns what holds for the limits of all users.
 func (c Config) LimitRules() session.LimitRules {
 	return session.LimitRules{
 		Policy: c.PerUser.Policy, GracePeriod: c.PerUser.GracePeriod, ZapTimeout: c.PerUser.ZapTimeout,
@@ -63,7 +64,7 @@ func (c Config) LimitRules() session.LimitRules {
 	}
 }
 
-// limit is how many streams the decision's user may watch at once; zero: any number.
+// limit returns how many streams the decision's user may watch at once; zero: any number.
 func (c PerUserConfig) limit(d *backends.Decision) int {
 	switch {
 	case d.Unique && (d.MaxSessions <= 1 || !c.MaxSessionsOverridesUnique):
@@ -75,16 +76,16 @@ func (c PerUserConfig) limit(d *backends.Decision) int {
 	}
 }
 
-// RecheckConfig sets when standing decisions are asked about again.
+// RecheckConfig sets when decisions are checked again.
 type RecheckConfig struct {
-	// MinInterval and Max bound what a backend may ask for (X-AuthDuration).
+	// MinInterval and MaxInterval bound the validity that a backend may ask for (X-AuthDuration).
 	MinInterval time.Duration `yaml:"min_interval"`
 	MaxInterval time.Duration `yaml:"max_interval"`
-	// Jitter is the share of the validity, in percent, by which re-checks come early at most.
+	// Jitter is how much earlier than the validity's end a re-check may be, in percent of the validity.
 	Jitter int `yaml:"jitter_percent"`
 }
 
-// DefaultConfig is what holds where the file is silent.
+// DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
 		Max:                    1_200_000,
@@ -103,7 +104,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate names every setting that cannot work.
+// Validate names every invalid setting.
 func (c Config) Validate() error {
 	var errs []error
 	for _, n := range []struct {
@@ -138,7 +139,7 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.PerUser.MaxStreams < 0 {
-		errs = append(errs, fmt.Errorf("per_user.max_streams: %d is less than none; 0 is no bound", c.PerUser.MaxStreams))
+		errs = append(errs, fmt.Errorf("per_user.max_streams: %d is negative; 0 is no bound", c.PerUser.MaxStreams))
 	}
 	if c.Recheck.MaxInterval < c.Recheck.MinInterval {
 		errs = append(errs, fmt.Errorf("recheck.max_interval: %v is less than recheck.min_interval: %v", c.Recheck.MaxInterval, c.Recheck.MinInterval))

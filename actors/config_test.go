@@ -17,22 +17,22 @@ func TestConfig_Validate_NamesInvalidSettings(t *testing.T) {
 	}{
 		"the defaults work":        {func(*Config) {}, ""},
 		"no sessions":              {func(c *Config) { c.Max = 0 }, "max: 0 is too small; want at least 1"},
-		"nobody may open":          {func(c *Config) { c.MaxPending = -1 }, "max_pending: -1 is too small; want at least 1"},
-		"no address may open":      {func(c *Config) { c.OpenRatePerAddress = 0 }, "open_rate_per_address: 0 is too small; want at least 1"},
+		"no pending openings":      {func(c *Config) { c.MaxPending = -1 }, "max_pending: -1 is too small; want at least 1"},
+		"no open rate":             {func(c *Config) { c.OpenRatePerAddress = 0 }, "open_rate_per_address: 0 is too small; want at least 1"},
 		"no burst":                 {func(c *Config) { c.OpenBurstPerAddress = 0 }, "open_burst_per_address: 0 is too small; want at least 1"},
 		"no addresses":             {func(c *Config) { c.MaxAddressesPerSession = 0 }, "max_addresses_per_session: 0 is too small; want at least 1"},
-		"idle at once":             {func(c *Config) { c.IdleTimeout = 0 }, "idle_timeout: 0s is too short; want at least 1s"},
-		"denials are not kept":     {func(c *Config) { c.DenialTTL = time.Millisecond }, "denial_ttl: 1ms is too short; want at least 1s"},
-		"a storm of retries":       {func(c *Config) { c.RetryAfter = 0 }, "retry_after: 0s is too short; want at least 1s"},
-		"a storm of re-checks":     {func(c *Config) { c.Recheck.MinInterval = 0 }, "recheck.min_interval: 0s is too short; want at least 1s"},
-		"bounds the wrong way":     {func(c *Config) { c.Recheck.MaxInterval = time.Second }, "recheck.max_interval: 1s is less than recheck.min_interval: 10s"},
+		"no idle timeout":          {func(c *Config) { c.IdleTimeout = 0 }, "idle_timeout: 0s is too short; want at least 1s"},
+		"no denial time":           {func(c *Config) { c.DenialTTL = time.Millisecond }, "denial_ttl: 1ms is too short; want at least 1s"},
+		"no retry time":            {func(c *Config) { c.RetryAfter = 0 }, "retry_after: 0s is too short; want at least 1s"},
+		"no shortest validity":     {func(c *Config) { c.Recheck.MinInterval = 0 }, "recheck.min_interval: 0s is too short; want at least 1s"},
+		"recheck.max below min":    {func(c *Config) { c.Recheck.MaxInterval = time.Second }, "recheck.max_interval: 1s is less than recheck.min_interval: 10s"},
 		"jitter of more than half": {func(c *Config) { c.Recheck.Jitter = 51 }, "recheck.jitter_percent: 51 is out of range; want 0 to 50"},
-		"kicks that do not last":   {func(c *Config) { c.KickDuration = 0 }, "kick_duration: 0s is too short; want at least 1s"},
-		"no window":                {func(c *Config) { c.PerUser.GracePeriod = 0 }, "per_user.grace_period: 0s is too short; want at least 1s"},
-		"no silence":               {func(c *Config) { c.PerUser.ZapTimeout = 0 }, "per_user.zap_timeout: 0s is too short; want at least 1s"},
-		"evictions that are over":  {func(c *Config) { c.PerUser.EvictionTTL = 0 }, "per_user.eviction_ttl: 0s is too short; want at least 1s"},
-		"less than no stream":      {func(c *Config) { c.PerUser.MaxStreams = -1 }, "per_user.max_streams: -1 is less than none; 0 is no bound"},
-		"all that is wrong at once": {
+		"no kick time":             {func(c *Config) { c.KickDuration = 0 }, "kick_duration: 0s is too short; want at least 1s"},
+		"no grace period":          {func(c *Config) { c.PerUser.GracePeriod = 0 }, "per_user.grace_period: 0s is too short; want at least 1s"},
+		"no zap timeout":           {func(c *Config) { c.PerUser.ZapTimeout = 0 }, "per_user.zap_timeout: 0s is too short; want at least 1s"},
+		"no eviction time":         {func(c *Config) { c.PerUser.EvictionTTL = 0 }, "per_user.eviction_ttl: 0s is too short; want at least 1s"},
+		"a negative limit":         {func(c *Config) { c.PerUser.MaxStreams = -1 }, "per_user.max_streams: -1 is negative; 0 is no bound"},
+		"all problems at once": {
 			func(c *Config) { c.Max, c.DenialTTL = 0, 0 },
 			"max: 0 is too small; want at least 1\ndenial_ttl: 0s is too short; want at least 1s",
 		},
@@ -59,12 +59,12 @@ func TestPerUserConfig_Limit(t *testing.T) {
 		decision backends.Decision
 		want     int
 	}{
-		"none":                             {PerUserConfig{}, backends.Decision{}, 0},
-		"the config's":                     {PerUserConfig{MaxStreams: 3}, backends.Decision{}, 3},
-		"the backend's wins":               {PerUserConfig{MaxStreams: 3}, backends.Decision{MaxSessions: 5}, 5},
-		"one session a user":               {PerUserConfig{MaxStreams: 3, MaxSessionsOverridesUnique: true}, backends.Decision{Unique: true}, 1},
-		"a number wins over one":           {PerUserConfig{MaxSessionsOverridesUnique: true}, backends.Decision{Unique: true, MaxSessions: 4}, 4},
-		"unless the config says otherwise": {PerUserConfig{}, backends.Decision{Unique: true, MaxSessions: 4}, 1},
+		"none":                            {PerUserConfig{}, backends.Decision{}, 0},
+		"of the config":                   {PerUserConfig{MaxStreams: 3}, backends.Decision{}, 3},
+		"the backend overrides it":        {PerUserConfig{MaxStreams: 3}, backends.Decision{MaxSessions: 5}, 5},
+		"unique":                          {PerUserConfig{MaxStreams: 3, MaxSessionsOverridesUnique: true}, backends.Decision{Unique: true}, 1},
+		"X-Max-Sessions overrides unique": {PerUserConfig{MaxSessionsOverridesUnique: true}, backends.Decision{Unique: true, MaxSessions: 4}, 4},
+		"unless configured otherwise":     {PerUserConfig{}, backends.Decision{Unique: true, MaxSessions: 4}, 1},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -17,11 +17,11 @@ import (
 	"usher/backends/chain"
 )
 
-// fakeBackend is a backend behind a real fail-open, whose answers and health a test sets.
+// fakeBackend is a backend behind a real outage policy. A test sets its answers and its breaker's state.
 type fakeBackend struct {
 	*chain.FailOpen
 	health         atomic.Uint32
-	beforeFallback func() // called before the policy is asked
+	beforeFallback func() // called before the outage policy decides
 	checks         atomic.Int64
 	check          func(context.Context, *backends.Request) (backends.Decision, error)
 
@@ -34,7 +34,7 @@ type checkedRequest struct {
 	request backends.Request
 }
 
-// newFakeBackend answers what check does; nil says yes.
+// newFakeBackend returns a backend that answers as check does; nil allows.
 func newFakeBackend(p backends.Policy, check func(context.Context, *backends.Request) (backends.Decision, error)) *fakeBackend {
 	f := &fakeBackend{check: check}
 	f.FailOpen = chain.NewFailOpen("portal", p, backends.BackendFunc(f.answer), nil, nil)
@@ -52,7 +52,7 @@ func (f *fakeBackend) answer(ctx context.Context, r *backends.Request) (backends
 	return f.check(ctx, r)
 }
 
-// requests is what the backend was asked so far.
+// requests returns the checks so far.
 func (f *fakeBackend) requests() []checkedRequest {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -68,25 +68,25 @@ func (f *fakeBackend) Fallback(r *backends.Request, err error) (backends.Decisio
 	return f.FailOpen.Fallback(r, err)
 }
 
-// hang says that the question is with the backend, and never answers.
+// hang reports the question as sent, and never answers.
 func hang(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	r.OnSent()
 	<-ctx.Done()
 	return backends.Decision{}, ctx.Err()
 }
 
-// breakerOpen is the answer of a backend that is known to be down.
+// breakerOpen fails as a backend behind an open breaker does.
 func breakerOpen(context.Context, *backends.Request) (backends.Decision, error) {
 	return backends.Decision{}, &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: "portal"}
 }
 
-// fakeCluster is a store in a map; load, join, save and bury come before it.
+// fakeCluster is a store in a map. Its hooks run before the calls that they name.
 type fakeCluster struct {
 	beforeJoin   func(ctx context.Context) error
 	beforeLease  func(ctx context.Context) error
 	beforeSave   func(ctx context.Context) error
 	beforeRevoke func(ctx context.Context) error
-	isShared     bool // other nodes use it
+	isShared     bool
 
 	mu      sync.Mutex
 	records map[backends.SessionID]session.Record
@@ -194,7 +194,7 @@ func (f *fakeCluster) get(id backends.SessionID) session.Record {
 	return f.records[id]
 }
 
-// node is a registry with its surroundings.
+// node is a registry with its fakes.
 type node struct {
 	*Registry
 	backend *fakeBackend
@@ -202,7 +202,7 @@ type node struct {
 	log     *lockedBuffer
 }
 
-// lockedBuffer is a log that may be read while it is written.
+// lockedBuffer is a log that a test may read while it is written.
 type lockedBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -248,19 +248,19 @@ func newNode(b *fakeBackend, store *fakeCluster, edit func(*setup)) *node {
 	return n
 }
 
-// inBubble runs the test on a clock that jumps. Nodes that it starts are its own to close, by end.
+// inBubble runs the test on a clock that jumps. It must close the nodes that it starts, by closeAndDrain.
 func inBubble(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	synctest.Test(t, test)
 }
 
-// closeAndDrain closes the node and lets protoactor's count of dead letters run out.
+// closeAndDrain closes the node, and waits until protoactor stops counting dead letters.
 func (n *node) closeAndDrain() {
 	n.Close()
 	time.Sleep(2 * time.Second)
 }
 
-// openRequest is the arrival of the test's viewer of that number, with credentials.
+// openRequest returns the opening of the test's viewer of that number, with credentials.
 func openRequest(i int) session.OpenRequest {
 	return session.OpenRequest{
 		HasCredentials: true,
@@ -272,7 +272,7 @@ func openRequest(i int) session.OpenRequest {
 	}
 }
 
-// ticketRequest is the arrival of the same viewer with nothing but his ticket.
+// ticketRequest returns the opening of the same viewer with a ticket alone.
 func ticketRequest(i int, opened time.Time) session.OpenRequest {
 	a := openRequest(i)
 	a.HasCredentials, a.Request.Query = false, ""
@@ -280,7 +280,7 @@ func ticketRequest(i int, opened time.Time) session.OpenRequest {
 	return a
 }
 
-// watch is a request of the viewer: he finds his session or opens it, and is seen.
+// watch makes a request of the viewer: it finds or opens the session, and counts as seen.
 func (n *node) watch(t testing.TB, a session.OpenRequest) backends.Decision {
 	t.Helper()
 	s := n.Find(a.Request.Session)
@@ -294,7 +294,7 @@ func (n *node) watch(t testing.TB, a session.OpenRequest) backends.Decision {
 	return *s.Decision()
 }
 
-// keepWatching makes the viewer ask every second for as long as told, and calls each with each decision.
+// keepWatching makes a request every second for the given time, and calls each with each decision.
 func (n *node) keepWatching(t testing.TB, a session.OpenRequest, d time.Duration, each func(backends.Decision)) {
 	t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
@@ -305,8 +305,8 @@ func (n *node) keepWatching(t testing.TB, a session.OpenRequest, d time.Duration
 	}
 }
 
-// oneNode is how many nodes there are, mostly.
+// oneNode is the usual number of nodes.
 func oneNode() int { return 1 }
 
-// errBroken is what fails, where it does not matter why.
+// errBroken is an error whose cause does not matter.
 var errBroken = errors.New("broken")

@@ -162,7 +162,7 @@ func (h *heartbeatReporter) conclude(ctx context.Context, c session.ClosingRecor
 		slog.String("verdict", d.Verdict.String()), slog.String("source", d.Source.String()),
 		slog.String("history", c.Counters.History),
 		slog.Duration("duration", c.LastSeen.Sub(c.Since).Round(time.Millisecond)),
-		slog.Duration("without_answer", c.Counters.Unverified),
+		slog.Duration("unverified", c.Counters.Unverified),
 		slog.Int64("requests", c.Counters.Requests), slog.Int64("bytes", c.Counters.Bytes))
 }
 

@@ -12,19 +12,19 @@ import (
 	"usher/backends"
 )
 
-// turns notes when whose turn came.
-type turns struct {
-	at  []time.Time
-	who []*Session
+// grants records which session was granted a re-check, and when.
+type grants struct {
+	at       []time.Time
+	sessions []*Session
 }
 
-func (t *turns) take(s *Session) {
+func (t *grants) record(s *Session) {
 	t.at = append(t.at, time.Now())
-	t.who = append(t.who, s)
+	t.sessions = append(t.sessions, s)
 }
 
-// mostInASecond is how many turns the busiest second held.
-func mostInASecond(at []time.Time) (most int) {
+// maxPerSecond returns the number of grants in the busiest second.
+func maxPerSecond(at []time.Time) (most int) {
 	first := 0
 	for i := range at {
 		for at[i].Sub(at[first]) >= time.Second {
@@ -35,7 +35,7 @@ func mostInASecond(at []time.Time) (most int) {
 	return most
 }
 
-func lightOnes(n int) []*Session {
+func bareSessions(n int) []*Session {
 	all := make([]*Session, n)
 	for i := range all {
 		all[i] = bareSession(idOf(i))
@@ -43,13 +43,13 @@ func lightOnes(n int) []*Session {
 	return all
 }
 
-// paced runs a pacer in a bubble.
-func paced(t *testing.T, perSecond int, test func(p *recheckQueue, health *atomic.Uint32, got *turns)) {
+// runQueue runs a queue in a bubble.
+func runQueue(t *testing.T, perSecond int, test func(p *recheckQueue, health *atomic.Uint32, got *grants)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		var health atomic.Uint32
-		var got turns
-		p := newRecheckQueue(perSecond, oneNode, func() backends.BreakerState { return backends.BreakerState(health.Load()) }, got.take)
+		var got grants
+		p := newRecheckQueue(perSecond, oneNode, func() backends.BreakerState { return backends.BreakerState(health.Load()) }, got.record)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -69,17 +69,17 @@ func TestRecheckQueue_KeepsRate(t *testing.T) {
 		health         []backends.BreakerState // one after another, each for five seconds
 		within         time.Duration
 	}{
-		"a crowd at once":                          {200, 2000, []backends.BreakerState{backends.BreakerClosed}, 10 * time.Second},
-		"one a second":                             {1, 20, []backends.BreakerState{backends.BreakerClosed}, 20 * time.Second},
-		"a backend under trial, slowly":            {2, 20, []backends.BreakerState{backends.BreakerHalfOpen, backends.BreakerClosed}, 20 * time.Second},
-		"a backend that comes and goes":            {100, 2000, []backends.BreakerState{backends.BreakerClosed, backends.BreakerOpen, backends.BreakerHalfOpen, backends.BreakerOpen, backends.BreakerHalfOpen, backends.BreakerClosed}, time.Minute},
-		"a rate of nothing, which is one a second": {0, 5, []backends.BreakerState{backends.BreakerClosed}, 10 * time.Second},
+		"many at once":                     {200, 2000, []backends.BreakerState{backends.BreakerClosed}, 10 * time.Second},
+		"one per second":                   {1, 20, []backends.BreakerState{backends.BreakerClosed}, 20 * time.Second},
+		"a half-open breaker, slow rate":   {2, 20, []backends.BreakerState{backends.BreakerHalfOpen, backends.BreakerClosed}, 20 * time.Second},
+		"a breaker that opens and closes":  {100, 2000, []backends.BreakerState{backends.BreakerClosed, backends.BreakerOpen, backends.BreakerHalfOpen, backends.BreakerOpen, backends.BreakerHalfOpen, backends.BreakerClosed}, time.Minute},
+		"a rate of zero is one per second": {0, 5, []backends.BreakerState{backends.BreakerClosed}, 10 * time.Second},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			paced(t, c.rate, func(p *recheckQueue, health *atomic.Uint32, got *turns) {
-				for i, s := range lightOnes(c.sessions) {
+			runQueue(t, c.rate, func(p *recheckQueue, health *atomic.Uint32, got *grants) {
+				for i, s := range bareSessions(c.sessions) {
 					p.enqueue(s, session.QueuePriority(1+i%2))
 				}
 				for _, h := range c.health {
@@ -88,11 +88,11 @@ func TestRecheckQueue_KeepsRate(t *testing.T) {
 				}
 				time.Sleep(c.within)
 				synctest.Wait()
-				if len(got.who) != c.sessions {
-					t.Errorf("%d of %d sessions had their turn", len(got.who), c.sessions)
+				if len(got.sessions) != c.sessions {
+					t.Errorf("%d of %d sessions granted", len(got.sessions), c.sessions)
 				}
-				if most := mostInASecond(got.at); most > max(c.rate, 1) {
-					t.Errorf("%d turns in one second, want at most %d", most, c.rate)
+				if most := maxPerSecond(got.at); most > max(c.rate, 1) {
+					t.Errorf("%d grants in one second, want at most %d", most, c.rate)
 				}
 			})
 		})
@@ -101,22 +101,22 @@ func TestRecheckQueue_KeepsRate(t *testing.T) {
 
 func TestRecheckQueue_UnverifiedFirst(t *testing.T) {
 	t.Parallel()
-	paced(t, 10, func(p *recheckQueue, health *atomic.Uint32, got *turns) {
+	runQueue(t, 10, func(p *recheckQueue, health *atomic.Uint32, got *grants) {
 		health.Store(uint32(backends.BreakerOpen))
-		all := lightOnes(6)
+		all := bareSessions(6)
 		for i, s := range all {
 			p.enqueue(s, []session.QueuePriority{session.PriorityOverdue, session.PriorityUnverified}[i%2])
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if len(got.who) != 0 {
-			t.Fatalf("%d turns while the backend is down, want none", len(got.who))
+		if len(got.sessions) != 0 {
+			t.Fatalf("%d grants while the breaker is open, want none", len(got.sessions))
 		}
 		health.Store(uint32(backends.BreakerClosed))
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if want := []*Session{all[1], all[3], all[5], all[0], all[2], all[4]}; !slices.Equal(got.who, want) {
-			t.Errorf("turns went to %v, want %v", ids(got.who), ids(want))
+		if want := []*Session{all[1], all[3], all[5], all[0], all[2], all[4]}; !slices.Equal(got.sessions, want) {
+			t.Errorf("granted %v, want %v", ids(got.sessions), ids(want))
 		}
 	})
 }
@@ -130,19 +130,19 @@ func ids(all []*Session) (names []string) {
 
 func TestRecheckQueue_HalfOpenBreaker_OneAtATime(t *testing.T) {
 	t.Parallel()
-	paced(t, 200, func(p *recheckQueue, health *atomic.Uint32, got *turns) {
+	runQueue(t, 200, func(p *recheckQueue, health *atomic.Uint32, got *grants) {
 		health.Store(uint32(backends.BreakerHalfOpen))
-		for _, s := range lightOnes(100) {
+		for _, s := range bareSessions(100) {
 			p.enqueue(s, session.PriorityOverdue)
 		}
 		time.Sleep(2*time.Second - time.Millisecond)
 		synctest.Wait()
-		if n := len(got.who); n != 8 {
-			t.Errorf("%d turns in two seconds of trial, want 8", n)
+		if n := len(got.sessions); n != 8 {
+			t.Errorf("%d grants in two seconds half-open, want 8", n)
 		}
 		for i := 1; i < len(got.at); i++ {
 			if gap := got.at[i].Sub(got.at[i-1]); gap < probePause {
-				t.Errorf("turns %v apart, want at least %v", gap, probePause)
+				t.Errorf("grants %v apart, want at least %v", gap, probePause)
 			}
 		}
 	})
@@ -150,16 +150,16 @@ func TestRecheckQueue_HalfOpenBreaker_OneAtATime(t *testing.T) {
 
 func TestRecheckQueue_ClosedSessions_NotGranted(t *testing.T) {
 	t.Parallel()
-	paced(t, 1, func(p *recheckQueue, _ *atomic.Uint32, got *turns) {
-		all := lightOnes(1000)
+	runQueue(t, 1, func(p *recheckQueue, _ *atomic.Uint32, got *grants) {
+		all := bareSessions(1000)
 		for i, s := range all {
 			s.isClosed.Store(i != 0 && i != 999)
 			p.enqueue(s, session.PriorityOverdue)
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if want := []*Session{all[0], all[999]}; !slices.Equal(got.who, want) {
-			t.Errorf("turns went to %v, want %v", ids(got.who), ids(want))
+		if want := []*Session{all[0], all[999]}; !slices.Equal(got.sessions, want) {
+			t.Errorf("granted %v, want %v", ids(got.sessions), ids(want))
 		}
 	})
 }
@@ -167,7 +167,7 @@ func TestRecheckQueue_ClosedSessions_NotGranted(t *testing.T) {
 func TestRecheckQueue_LongOutage_DropsClosedSessions(t *testing.T) {
 	t.Parallel()
 	p := newRecheckQueue(1, oneNode, func() backends.BreakerState { return backends.BreakerOpen }, func(*Session) {})
-	watching := lightOnes(500)
+	watching := bareSessions(500)
 	for _, s := range watching {
 		p.enqueue(s, session.PriorityOverdue)
 	}
@@ -177,13 +177,13 @@ func TestRecheckQueue_LongOutage_DropsClosedSessions(t *testing.T) {
 		s.isClosed.Store(true)
 	}
 	if got, most := p.length(), 4*(len(watching)+minDropLength); got > most {
-		t.Errorf("%d wait after 20,000 came and went, want at most %d", got, most)
+		t.Errorf("%d wait after 20,000 closed, want at most %d", got, most)
 	}
 	left := make(map[*Session]bool)
 	for s := p.pop(); s != nil; s = p.pop() {
 		left[s] = true
 	}
 	if len(left) != len(watching) {
-		t.Errorf("%d still have a turn to come, want %d", len(left), len(watching))
+		t.Errorf("%d left to grant, want %d", len(left), len(watching))
 	}
 }

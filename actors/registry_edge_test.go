@@ -11,7 +11,7 @@ import (
 	"usher/backends"
 )
 
-// edgeRequest is the arrival of a viewer whose edge asks about him now and then.
+// edgeRequest returns the opening of a viewer whose edge asks when a decision expires.
 func edgeRequest(i int) session.OpenRequest {
 	a := openRequest(i)
 	a.ExtraLifetime = time.Minute
@@ -23,11 +23,11 @@ func TestRegistry_EdgeSession_LastsValidityAndExtraLifetime(t *testing.T) {
 	for name, test := range map[string]struct {
 		validFor, lasts time.Duration
 	}{
-		"the backend says for how long":               {time.Hour, time.Hour + time.Minute},
-		"it does not say":                             {0, 4 * time.Minute},
-		"never shorter than any other":                {10 * time.Second, 70 * time.Second},
-		"no longer than recheck.max_interval allows":  {100 * time.Hour, 2*time.Hour + time.Minute},
-		"no shorter than recheck.min_interval allows": {time.Second, 70 * time.Second},
+		"the backend says for how long":      {time.Hour, time.Hour + time.Minute},
+		"it does not say":                    {0, 4 * time.Minute},
+		"never below the idle timeout":       {10 * time.Second, 70 * time.Second},
+		"no longer than recheck.max allows":  {100 * time.Hour, 2*time.Hour + time.Minute},
+		"no shorter than recheck.min allows": {time.Second, 70 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -43,19 +43,19 @@ func TestRegistry_EdgeSession_LastsValidityAndExtraLifetime(t *testing.T) {
 				time.Sleep(test.lasts - 2*time.Second)
 				synctest.Wait()
 				if n.Find(idOf(1)) == nil {
-					t.Fatalf("the session is gone within %v", test.lasts-2*time.Second)
+					t.Fatalf("no session within %v", test.lasts-2*time.Second)
 				}
 				time.Sleep(5 * time.Second)
 				synctest.Wait()
 				if n.Find(idOf(1)) != nil {
-					t.Errorf("the session is there after %v", test.lasts+3*time.Second)
+					t.Errorf("a session still after %v", test.lasts+3*time.Second)
 				}
 			})
 		})
 	}
 }
 
-// An edge that asks once per validity finds a decision that was renewed behind its back.
+// An edge that asks once per validity finds a decision that was renewed meanwhile.
 func TestRegistry_EdgeSession_RenewedBeforeEdgeAsks(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
@@ -72,8 +72,8 @@ func TestRegistry_EdgeSession_RenewedBeforeEdgeAsks(t *testing.T) {
 			time.Sleep(left + 2*time.Second)
 			synctest.Wait()
 		}
-		if got, most := b.checks.Load(), int64(22); got > most { // the first, twenty renewals, and one on its way
-			t.Errorf("the backend was asked %d times in twenty rounds, want %d at most", got, most)
+		if got, most := b.checks.Load(), int64(22); got > most { // the first, twenty renewals, and one in flight
+			t.Errorf("%d checks in twenty rounds, want %d at most", got, most)
 		}
 	})
 }

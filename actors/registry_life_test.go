@@ -26,7 +26,7 @@ func TestRegistry_IdleSession_RevivedFromStore(t *testing.T) {
 		time.Sleep(3 * time.Minute)
 		synctest.Wait()
 		if n.Find(idOf(1)) != nil || n.Len() != 0 {
-			t.Fatalf("the session lives on after three minutes of silence")
+			t.Fatalf("session still live after three idle minutes")
 		}
 		n.watch(t, ticketRequest(1, ticket.Opened))
 		after := n.Find(idOf(1))
@@ -34,10 +34,10 @@ func TestRegistry_IdleSession_RevivedFromStore(t *testing.T) {
 			t.Errorf("revived with ticket %+v, want %+v", after.Ticket(), ticket)
 		}
 		if d := after.Decision(); *d != allowedDecision() || after.Request().Query != "token=s3cret" {
-			t.Errorf("revived with %+v and query %q, want what it had", *d, after.Request().Query)
+			t.Errorf("revived with %+v and query %q, want what was stored", *d, after.Request().Query)
 		}
 		if got := b.checks.Load(); got != 1 {
-			t.Errorf("the backend was asked %d times, want once", got)
+			t.Errorf("%d checks, want 1", got)
 		}
 		if log := n.log.String(); !strings.Contains(log, `msg="session closed"`) || !strings.Contains(log, "why=idle") ||
 			!strings.Contains(log, "requests=10") {
@@ -71,10 +71,10 @@ func TestRegistry_IdleSession_FoundUntilStored(t *testing.T) {
 				time.Sleep(2 * time.Minute)
 				synctest.Wait()
 				if !saving.Load() {
-					t.Error("the session was not to be found while it was saved")
+					t.Error("session not found while it is stored")
 				}
 				if n.Find(idOf(1)) != nil {
-					t.Error("the session is still to be found after its last look at the store")
+					t.Error("session still found after it was stored")
 				}
 				if log := n.log.String(); !strings.Contains(log, c.logs) {
 					t.Errorf("no %q in the log:\n%s", c.logs, log)
@@ -94,7 +94,7 @@ func TestRegistry_Restart_AdmitsYoungTickets(t *testing.T) {
 	}{
 		"young":   {age: time.Hour, want: backends.Allowed},
 		"too old": {age: 7 * time.Hour, want: backends.Denied, reason: "the ticket's session is unknown"},
-		"young, but nobody watches without a yes": {
+		"young, but revival is denied": {
 			age: time.Hour, policy: func(s *setup) { s.rules.ReviveDenied = true },
 			want: backends.Denied, reason: "the ticket's session is unknown",
 		},
@@ -116,7 +116,7 @@ func TestRegistry_Restart_AdmitsYoungTickets(t *testing.T) {
 					t.Errorf("%v by %v (%q), want %v by ticket (%q)", d.Verdict, d.Source, d.Reason, c.want, c.reason)
 				}
 				if got := b.checks.Load(); got != 1 {
-					t.Errorf("the backend was asked %d times, want once: before the restart", got)
+					t.Errorf("%d checks, want 1: before the restart", got)
 				}
 				synctest.Wait()
 				if lives := n.Len() == 1; lives != (c.want == backends.Allowed) {
@@ -132,7 +132,7 @@ func TestRegistry_TicketSession_CheckedOnceCredentialsArrive(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
 			if r.Query == "" {
-				return deniedDecision(), nil // nobody may be asked about without credentials
+				return deniedDecision(), nil // without credentials there must be no check
 			}
 			return allowedDecision(), nil
 		})
@@ -146,7 +146,7 @@ func TestRegistry_TicketSession_CheckedOnceCredentialsArrive(t *testing.T) {
 			}
 		})
 		if got := b.checks.Load(); got != 0 {
-			t.Fatalf("the backend was asked %d times without credentials", got)
+			t.Fatalf("%d checks without credentials", got)
 		}
 		for range 3 {
 			if _, err := n.Open(t.Context(), openRequest(1)); err != nil {
@@ -159,15 +159,15 @@ func TestRegistry_TicketSession_CheckedOnceCredentialsArrive(t *testing.T) {
 			t.Errorf("decision %+v, want the backend's", d)
 		}
 		if got := n.Find(idOf(1)).Ticket(); !got.Opened.Equal(opened.Truncate(time.Second)) || got.KeyID != "a" {
-			t.Errorf("ticket %+v, want the one that the viewer has", got)
+			t.Errorf("ticket %+v, want the presented one", got)
 		}
 		if got := b.checks.Load(); got != 1 {
-			t.Errorf("the backend was asked %d times, want once", got)
+			t.Errorf("%d checks, want 1", got)
 		}
 		n.send(n.Find(idOf(1)), sessionCreated{}) // panics; the rebuilt session must know that it has credentials
 		n.keepWatching(t, ticketRequest(1, opened), 15*time.Second, nil)
 		if got := b.checks.Load(); got != 2 {
-			t.Errorf("the backend was asked %d times after a panic, want twice", got)
+			t.Errorf("%d checks after a panic, want 2", got)
 		}
 	})
 }
@@ -187,12 +187,12 @@ func TestRegistry_DeniedSession_TicketRevoked(t *testing.T) {
 		cut := false
 		n.keepWatching(t, openRequest(1), 3*time.Minute, func(d backends.Decision) { cut = cut || d.Verdict == backends.Denied })
 		if !cut {
-			t.Fatal("the viewer was not cut when the backend said no")
+			t.Fatal("viewer still allowed after the backend's denial")
 		}
 		if got := store.get(idOf(1)).RevokedBefore; !got.Equal(opened.Truncate(time.Second)) {
-			t.Fatalf("buried %v, want %v", got, opened)
+			t.Fatalf("revoked tickets up to %v, want %v", got, opened)
 		}
-		time.Sleep(5 * time.Minute) // the memory of the denial is over
+		time.Sleep(5 * time.Minute) // the denial expires
 		n.closeAndDrain()
 		fresh := newNode(b, store, nil)
 		defer fresh.closeAndDrain()
@@ -204,7 +204,7 @@ func TestRegistry_DeniedSession_TicketRevoked(t *testing.T) {
 		}
 		again := fresh.Find(idOf(1)).Ticket().Opened
 		if !again.After(opened) {
-			t.Errorf("reopened with the opening time %v of the buried ticket", again)
+			t.Errorf("reopened with the opening time %v of the revoked ticket", again)
 		}
 		fresh.keepWatching(t, ticketRequest(1, again), time.Second, func(d backends.Decision) {
 			if d.Verdict != backends.Allowed {
@@ -217,9 +217,9 @@ func TestRegistry_DeniedSession_TicketRevoked(t *testing.T) {
 func TestRegistry_Close_StoresRevocationInFlight(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
-		burying := make(chan struct{})
+		revoking := make(chan struct{})
 		store := &fakeCluster{beforeRevoke: func(ctx context.Context) error {
-			close(burying)
+			close(revoking)
 			time.Sleep(500 * time.Millisecond)
 			return ctx.Err()
 		}}
@@ -231,10 +231,10 @@ func TestRegistry_Close_StoresRevocationInFlight(t *testing.T) {
 		})
 		n := newNode(b, store, func(s *setup) { s.Config.IdleTimeout = time.Hour })
 		n.watch(t, openRequest(1))
-		<-burying
+		<-revoking
 		n.closeAndDrain()
 		if store.get(idOf(1)).RevokedBefore.IsZero() {
-			t.Error("the ticket of a viewer who was refused just before the end is not buried")
+			t.Error("ticket of a session denied just before Close not revoked")
 		}
 	})
 }
@@ -260,10 +260,10 @@ func TestRegistry_Close_StopsEverything(t *testing.T) {
 	<-hanging
 	n.Close()
 	if err := <-waiting; err != nil && !errors.Is(err, ErrClosed) {
-		t.Errorf("who waited got %v, want %v or an pending session", err, ErrClosed)
+		t.Errorf("the waiting viewer got %v, want %v or a pending session", err, ErrClosed)
 	}
 	if _, err := n.Open(t.Context(), openRequest(999)); !errors.Is(err, ErrClosed) {
-		t.Errorf("who came late got %v, want %v", err, ErrClosed)
+		t.Errorf("the late viewer got %v, want %v", err, ErrClosed)
 	}
 }
 
@@ -296,7 +296,7 @@ func TestRegistry_Close_WhileViewersOpen(t *testing.T) {
 	}
 }
 
-// walk walks over all sessions, as the admin API does.
+// walk visits all sessions, as the admin API does.
 func (n *node) walk() {
 	n.Each(func(s *Session) bool {
 		_ = s.Request().Channel
@@ -312,8 +312,8 @@ func TestSession_Seen_UsesMonotonicClock(t *testing.T) {
 	if got := s.LastSeen().Sub(s.policy.Start); got != time.Minute {
 		t.Errorf("seen %v after the start, want 1m0s", got)
 	}
-	// A time that has a monotonic reading shows it.
+	// The text of a time shows its monotonic reading, if it has one.
 	if seen := s.LastSeen().String(); !strings.Contains(seen, " m=+") {
-		t.Errorf("the viewer was seen at %s, which a stepped clock would move", seen)
+		t.Errorf("last seen at %s, which a stepped clock would move", seen)
 	}
 }

@@ -35,7 +35,7 @@ func TestRegistry_OutageEnds_PacedRechecksUnverifiedFirst(t *testing.T) {
 				t.Fatalf("unknown viewer: source %v, want fail-open", d.Source)
 			}
 		}
-		time.Sleep(10 * time.Minute) // every decision runs out
+		time.Sleep(10 * time.Minute) // every decision expires
 		synctest.Wait()
 		if got := b.checks.Load(); got != known+unknown {
 			t.Errorf("%d checks until the recovery, want %d: one each", got, known+unknown)
@@ -46,22 +46,22 @@ func TestRegistry_OutageEnds_PacedRechecksUnverifiedFirst(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
 		var at []time.Time
-		stopgapsOver := false
+		unverifiedDone := false
 		for _, a := range b.requests()[known+unknown:] {
 			if a.at.Sub(recovery) > 11*time.Second || a.request.Number > 1 {
 				continue
 			}
 			at = append(at, a.at)
-			stopgap := a.request.Current.Source == backends.FromFailOpen
-			if stopgap && stopgapsOver {
-				t.Fatal("a viewer let in by the policy was asked about after one whom the backend knew")
+			isUnverified := a.request.Current.Source == backends.FromFailOpen
+			if isUnverified && unverifiedDone {
+				t.Fatal("an unverified session checked after a verified one")
 			}
-			stopgapsOver = !stopgap
+			unverifiedDone = !isUnverified
 		}
 		if len(at) != known+unknown {
 			t.Errorf("%d re-checks after the recovery, want %d", len(at), known+unknown)
 		}
-		if most := mostInASecond(at); most > 200 {
+		if most := maxPerSecond(at); most > 200 {
 			t.Errorf("%d re-checks in one second, want at most recheck_rate=200", most)
 		}
 		for i := range known + unknown {
@@ -75,22 +75,22 @@ func TestRegistry_OutageEnds_PacedRechecksUnverifiedFirst(t *testing.T) {
 func TestRegistry_AllDenied_ProbesHalfOpenBackend(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
-		policy  backends.Policy
-		refused backends.Decision // before the outage
+		policy backends.Policy
+		denial backends.Decision // before the outage
 	}{
-		"refused by the policy":  {backends.PolicyDeny, backends.Decision{}},
-		"refused by the backend": {backends.PolicyAllow, deniedDecision()},
+		"denied by the policy":  {backends.PolicyDeny, backends.Decision{}},
+		"denied by the backend": {backends.PolicyAllow, deniedDecision()},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inBubble(t, func(t *testing.T) {
 				var b *fakeBackend
-				answer := func(context.Context, *backends.Request) (backends.Decision, error) { return c.refused, nil }
+				answer := func(context.Context, *backends.Request) (backends.Decision, error) { return c.denial, nil }
 				var back atomic.Bool
 				b = newFakeBackend(c.policy, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 					switch {
-					case back.Load(): // a breaker under trial closes by the first answer
+					case back.Load(): // a half-open breaker closes by the first answer
 						b.health.Store(uint32(backends.BreakerClosed))
 						return allowedDecision(), nil
 					case b.State() != backends.BreakerClosed:
@@ -117,14 +117,14 @@ func TestRegistry_AllDenied_ProbesHalfOpenBackend(t *testing.T) {
 				b.health.Store(uint32(backends.BreakerHalfOpen))
 				n.keepWatching(t, openRequest(1), time.Minute, nil)
 				if d := n.watch(t, openRequest(1)); d.Verdict != backends.Allowed {
-					t.Errorf("verdict %v a minute after the backend was back, want allowed", d.Verdict)
+					t.Errorf("verdict %v a minute after the recovery, want allowed", d.Verdict)
 				}
 			})
 		})
 	}
 }
 
-// TestRegistry_Open_StoreFrozen_WaitsStoreTimeout has the store freeze at every moment of an opening.
+// TestRegistry_Open_StoreFrozen_WaitsStoreTimeout freezes the store at every step of an opening.
 func TestRegistry_Open_StoreFrozen_WaitsStoreTimeout(t *testing.T) {
 	t.Parallel()
 	const deadline = 100 * time.Millisecond
@@ -132,7 +132,7 @@ func TestRegistry_Open_StoreFrozen_WaitsStoreTimeout(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	late := func(context.Context) error { // a claim may wait for another node's answer, so the store itself keeps the deadline
+	late := func(context.Context) error { // a lease may wait for another node's answer, so the store itself keeps the timeout
 		time.Sleep(deadline)
 		return errors.New("away")
 	}
@@ -149,10 +149,10 @@ func TestRegistry_Open_StoreFrozen_WaitsStoreTimeout(t *testing.T) {
 		store *fakeCluster
 		known bool
 	}{
-		"before the first word":      {store: &fakeCluster{beforeLease: late, beforeJoin: frozen, beforeSave: frozen}},
-		"before the user is counted": {store: &fakeCluster{beforeLease: after(deadline / 2), beforeJoin: frozen, beforeSave: frozen}},
-		"before the answer is told":  {store: &fakeCluster{beforeLease: after(deadline / 4), beforeJoin: after(deadline / 4), beforeSave: frozen}},
-		"where he had lost a place":  {store: &fakeCluster{beforeLease: after(deadline / 2), beforeJoin: frozen, beforeSave: frozen}, known: true},
+		"at the lease":          {store: &fakeCluster{beforeLease: late, beforeJoin: frozen, beforeSave: frozen}},
+		"at the stream":         {store: &fakeCluster{beforeLease: after(deadline / 2), beforeJoin: frozen, beforeSave: frozen}},
+		"at the decision":       {store: &fakeCluster{beforeLease: after(deadline / 4), beforeJoin: after(deadline / 4), beforeSave: frozen}},
+		"of an evicted session": {store: &fakeCluster{beforeLease: after(deadline / 2), beforeJoin: frozen, beforeSave: frozen}, known: true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 	"usher/backends"
 )
 
-// panicsOnce makes a function that panics the first time it is called.
-func panicsOnce() func() {
+// panicOnce returns a function that panics at its first call.
+func panicOnce() func() {
 	var once sync.Once
 	return func() { once.Do(func() { panic("a word of a viewer's: s3cret") }) }
 }
@@ -36,18 +36,18 @@ func TestSessionActor_Panic_KeepsDecision(t *testing.T) {
 			}
 		})
 		if n.Find(idOf(1)) != s || s.Ticket() != ticket {
-			t.Error("the viewer has another session or ticket than before the panic")
+			t.Error("another session or ticket than before the panic")
 		}
 		if got := b.checks.Load() - checks; got != 1 {
 			t.Errorf("%d checks within %v of the panic, want 1", got, 15*time.Second)
 		}
 		if log := n.log.String(); strings.Count(log, "BUG: session actor panicked") != 1 || !strings.Contains(log, "session_actor.go") {
-			t.Errorf("the log does not name the panic once, with its place:\n%s", log)
+			t.Errorf("the log does not name the panic once, with its source line:\n%s", log)
 		}
 		time.Sleep(3 * time.Minute)
 		synctest.Wait()
 		if n.Len() != 0 {
-			t.Error("the session does not end after the viewer left")
+			t.Error("session still live after the viewer left")
 		}
 	})
 }
@@ -56,30 +56,30 @@ func TestSessionActor_PanicDuringOpening_Restarts(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		edit    func(*setup, *fakeBackend)
-		arrival session.OpenRequest
+		request session.OpenRequest
 		source  backends.Source
 	}{
-		"at its very start": {
+		"at the start": {
 			edit: func(s *setup, _ *fakeBackend) {
-				boom := panicsOnce()
+				boom := panicOnce()
 				s.SigningKey = func() string { boom(); return "a" }
 			},
-			arrival: openRequest(1), source: backends.FromBackend,
+			request: openRequest(1), source: backends.FromBackend,
 		},
 		"of a viewer with a ticket alone": {
 			edit: func(s *setup, _ *fakeBackend) {
-				boom := panicsOnce()
+				boom := panicOnce()
 				s.SigningKey = func() string { boom(); return "a" }
 			},
-			arrival: ticketRequest(1, time.Date(1999, 12, 31, 23, 0, 0, 0, time.UTC)), source: backends.FromTicket,
+			request: ticketRequest(1, time.Date(1999, 12, 31, 23, 0, 0, 0, time.UTC)), source: backends.FromTicket,
 		},
-		"when the policy is asked": {
+		"in the outage policy": {
 			edit: func(_ *setup, b *fakeBackend) {
-				b.beforeFallback = panicsOnce()
+				b.beforeFallback = panicOnce()
 				b.check = hang
 				b.health.Store(uint32(backends.BreakerOpen))
 			},
-			arrival: openRequest(1), source: backends.FromFailOpen,
+			request: openRequest(1), source: backends.FromFailOpen,
 		},
 	}
 	for name, c := range cases {
@@ -90,7 +90,7 @@ func TestSessionActor_PanicDuringOpening_Restarts(t *testing.T) {
 				n := newNode(b, &fakeCluster{}, func(s *setup) { c.edit(s, b) })
 				defer n.closeAndDrain()
 				start := time.Now()
-				d := n.watch(t, c.arrival)
+				d := n.watch(t, c.request)
 				if d.Verdict != backends.Allowed || d.Source != c.source || time.Since(start) != 0 {
 					t.Errorf("%v by %v after %v, want allowed by %v at once", d.Verdict, d.Source, time.Since(start), c.source)
 				}
@@ -98,8 +98,8 @@ func TestSessionActor_PanicDuringOpening_Restarts(t *testing.T) {
 				if !strings.Contains(log, "BUG: session actor panicked") || strings.Contains(log, "s3cret") {
 					t.Errorf("the log does not name the panic, or quotes a viewer:\n%s", log)
 				}
-				if ticket := n.Find(idOf(1)).Ticket(); !c.arrival.Ticket.IsZero() && ticket != c.arrival.Ticket {
-					t.Errorf("ticket %+v, want the one that the viewer has, %+v", ticket, c.arrival.Ticket)
+				if ticket := n.Find(idOf(1)).Ticket(); !c.request.Ticket.IsZero() && ticket != c.request.Ticket {
+					t.Errorf("ticket %+v, want the presented one, %+v", ticket, c.request.Ticket)
 				}
 			})
 		})
@@ -120,12 +120,12 @@ func TestSessionActor_OpeningAlwaysPanics_GivesUp(t *testing.T) {
 		}
 		synctest.Wait()
 		if got := b.checks.Load(); got != 1+maxRestarts {
-			t.Errorf("the backend was asked %d times, want %d", got, 1+maxRestarts)
+			t.Errorf("%d checks, want %d", got, 1+maxRestarts)
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if n.Len() != 0 {
-			t.Error("the session does not end")
+			t.Error("session still live")
 		}
 	})
 }

@@ -22,7 +22,7 @@ func TestRegistry_Open_ConcurrentRequests_OneCheck(t *testing.T) {
 	})
 	n := newNode(b, &fakeCluster{}, func(s *setup) {
 		s.rules.AnswerDeadline = time.Minute
-		s.Config.OpenRatePerAddress, s.Config.OpenBurstPerAddress = 1, 1 // one session is one, however many ask for it
+		s.Config.OpenRatePerAddress, s.Config.OpenBurstPerAddress = 1, 1 // one session counts once, however many requests open it
 	})
 	defer n.Close()
 	const many = 1000
@@ -45,11 +45,11 @@ func TestRegistry_Open_ConcurrentRequests_OneCheck(t *testing.T) {
 	all.Wait()
 	for i, s := range sessions {
 		if s != sessions[0] {
-			t.Fatalf("request %d got another session than the first", i)
+			t.Fatalf("request %d got another session", i)
 		}
 	}
 	if got := b.checks.Load(); got != 1 {
-		t.Errorf("the backend was asked %d times, want once", got)
+		t.Errorf("%d checks, want 1", got)
 	}
 	if got := sessions[0].Decision().UserID; got != "17" {
 		t.Errorf("user %q, want 17", got)
@@ -71,7 +71,7 @@ func TestRegistry_Open_DeniedRetries_NoCheck(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		if got := b.checks.Load(); got != 2 {
-			t.Errorf("the backend was asked %d times in ten seconds, want twice", got)
+			t.Errorf("%d checks in ten seconds, want 2", got)
 		}
 	})
 }
@@ -99,13 +99,13 @@ func TestRegistry_Open_ViewerLeaves_OthersKeepWaiting(t *testing.T) {
 		synctest.Wait()
 		leave()
 		if err := <-left; !errors.Is(err, context.Canceled) {
-			t.Errorf("who left got %v, want %v", err, context.Canceled)
+			t.Errorf("the leaving viewer got %v, want %v", err, context.Canceled)
 		}
 		if d := n.watch(t, openRequest(1)); d.Verdict != backends.Allowed {
-			t.Errorf("who stayed got %v, want allowed", d.Verdict)
+			t.Errorf("the staying viewer got %v, want allowed", d.Verdict)
 		}
 		if got := b.checks.Load(); got != 1 {
-			t.Errorf("the backend was asked %d times, want once", got)
+			t.Errorf("%d checks, want 1", got)
 		}
 	})
 }
@@ -119,7 +119,7 @@ func TestRegistry_Open_WaitsAnswerDeadline(t *testing.T) {
 			return d, nil
 		}
 	}
-	queued := func(ctx context.Context, _ *backends.Request) (backends.Decision, error) { // Asking is never called
+	queued := func(ctx context.Context, _ *backends.Request) (backends.Decision, error) { // it never calls OnSent
 		<-ctx.Done()
 		return backends.Decision{}, ctx.Err()
 	}
@@ -129,7 +129,7 @@ func TestRegistry_Open_WaitsAnswerDeadline(t *testing.T) {
 		check    func(context.Context, *backends.Request) (backends.Decision, error)
 		health   backends.BreakerState
 		load     func(context.Context) error
-		deadline time.Duration // 0: a second
+		deadline time.Duration // 0: one second
 		waits    time.Duration
 		want     backends.Verdict
 		source   backends.Source
@@ -147,32 +147,32 @@ func TestRegistry_Open_WaitsAnswerDeadline(t *testing.T) {
 			policy: backends.PolicyDeny, check: hang, waits: time.Second,
 			want: backends.Denied, source: backends.FromFailOpen, later: backends.Denied,
 		},
-		"a yes that comes late counts": {
+		"a late allowed counts": {
 			policy: backends.PolicyDeny, check: slowAnswer(allowedDecision()), waits: time.Second,
 			want: backends.Denied, source: backends.FromFailOpen, later: backends.Allowed,
 		},
-		"a no that comes late counts": {
+		"a late denied counts": {
 			policy: backends.PolicyAllow, check: slowAnswer(deniedDecision()), waits: time.Second,
 			want: backends.Allowed, source: backends.FromFailOpen, later: backends.Denied,
 		},
-		"a store that hangs as well does not make it an overload": {
+		"a store that hangs too is no overload": {
 			policy: backends.PolicyAllow, check: hang, load: hangingStore, deadline: 500 * time.Millisecond,
 			waits: 500 * time.Millisecond,
 			want:  backends.Allowed, source: backends.FromFailOpen, later: backends.Allowed,
 		},
-		"a queue of ours lets nobody in": {
+		"a queue of this node is an overload": {
 			policy: backends.PolicyAllow, check: queued, waits: time.Second,
 			want: backends.Pending, later: backends.Pending,
 		},
-		"a backend known to be down is on nobody's clock": {
+		"an open breaker: no viewer waits": {
 			policy: backends.PolicyAllow, check: hang, health: backends.BreakerOpen, waits: 0,
 			want: backends.Allowed, source: backends.FromFailOpen, later: backends.Allowed,
 		},
-		"nor is one under trial": {
+		"a half-open breaker: no viewer waits": {
 			policy: backends.PolicyKeep, check: hang, health: backends.BreakerHalfOpen, waits: 0,
 			want: backends.Pending, later: backends.Pending,
 		},
-		"the check of one that is down is made all the same": {
+		"an open breaker: the check runs all the same": {
 			policy: backends.PolicyAllow, check: slowAnswer(deniedDecision()), health: backends.BreakerHalfOpen, waits: 0,
 			want: backends.Allowed, source: backends.FromFailOpen, later: backends.Denied,
 		},
@@ -198,10 +198,10 @@ func TestRegistry_Open_WaitsAnswerDeadline(t *testing.T) {
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
 				if d := n.watch(t, openRequest(1)); d.Verdict != c.later {
-					t.Errorf("%v later on, want %v", d.Verdict, c.later)
+					t.Errorf("%v after ten seconds, want %v", d.Verdict, c.later)
 				}
 				if got := b.checks.Load(); got != 1 {
-					t.Errorf("the backend was asked %d times, want once", got)
+					t.Errorf("%d checks, want 1", got)
 				}
 			})
 		})
@@ -214,7 +214,7 @@ func TestSessionOpener_Await_BrokenActor_Overload(t *testing.T) {
 		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeCluster{}, nil)
 		defer n.closeAndDrain()
 		g := n.backends["portal"]
-		s := n.opener.spawn(g, openRequest(1)) // never told to begin
+		s := n.opener.spawn(g, openRequest(1)) // its actor gets no message
 		start := time.Now()
 		err := n.opener.await(t.Context(), g, s)
 		n.actors.stop(s) // not in the table, so Close does not know it
@@ -266,21 +266,21 @@ func TestRegistry_Open_BoundsReached_Overload(t *testing.T) {
 		edit   func(*Config)
 		before []session.OpenRequest
 		then   session.OpenRequest
-		want   string // empty: let in
+		want   string // empty: admitted
 	}{
 		"the node is full": {
 			edit: func(c *Config) { c.Max = 2 }, before: []session.OpenRequest{openRequest(1), openRequest(2)}, then: openRequest(3),
 			want: "overloaded: sessions.max=2 reached",
 		},
-		"a known viewer of a full node": {
+		"the node is full, known viewer": {
 			edit: func(c *Config) { c.Max = 2 }, before: []session.OpenRequest{openRequest(1), openRequest(2)}, then: openRequest(2),
 		},
 		"too many from one address": {
-			edit: func(c *Config) { c.OpenRatePerAddress, c.OpenBurstPerAddress = 1, 2 }, before: []session.OpenRequest{at(1), at(2)}, then: at(3),
+			edit: func(c *Config) { c.OpenRatePerAddress, c.OpenBurstPerAddress = 1, 2 }, before: []session.OpenRequest{sameAddress(1), sameAddress(2)}, then: sameAddress(3),
 			want: "overloaded: sessions.open_rate_per_address=1 reached",
 		},
-		"a ticket of ours is no flood": {
-			edit: func(c *Config) { c.OpenRatePerAddress, c.OpenBurstPerAddress = 1, 2 }, before: []session.OpenRequest{at(1), at(2)}, then: ticketAt(3),
+		"a ticket is not counted": {
+			edit: func(c *Config) { c.OpenRatePerAddress, c.OpenBurstPerAddress = 1, 2 }, before: []session.OpenRequest{sameAddress(1), sameAddress(2)}, then: ticketSameAddress(3),
 		},
 	}
 	for name, c := range cases {
@@ -307,15 +307,15 @@ func TestRegistry_Open_BoundsReached_Overload(t *testing.T) {
 	}
 }
 
-// at is a viewer of one and the same household.
-func at(i int) session.OpenRequest {
+// sameAddress returns the opening of a viewer; all have one address.
+func sameAddress(i int) session.OpenRequest {
 	a := openRequest(i)
 	a.Request.Address = openRequest(0).Request.Address
 	return a
 }
 
-func ticketAt(i int) session.OpenRequest {
-	a := at(i)
+func ticketSameAddress(i int) session.OpenRequest {
+	a := sameAddress(i)
 	a.HasCredentials, a.Ticket = false, session.Ticket{Opened: time.Now(), KeyID: "a"}
 	return a
 }
@@ -335,7 +335,7 @@ func TestRegistry_Open_TooManyPending_Overload(t *testing.T) {
 			t.Errorf("error %v, want overloaded: sessions.max_pending=3 reached", err)
 		}
 		all.Wait()
-		n.watch(t, openRequest(5)) // there is room again
+		n.watch(t, openRequest(5)) // a slot is free again
 	})
 }
 
@@ -343,10 +343,10 @@ func TestRegistry_Open_UnknownBackend_Error(t *testing.T) {
 	t.Parallel()
 	n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, nil)
 	defer n.Close()
-	stranger, nobody := openRequest(1), openRequest(1)
-	stranger.Request.Backend = "elsewhere"
-	nobody.Request.Session = backends.SessionID{}
-	for name, a := range map[string]session.OpenRequest{"a backend that is not there": stranger, "no session": nobody} {
+	unknown, noSession := openRequest(1), openRequest(1)
+	unknown.Request.Backend = "elsewhere"
+	noSession.Request.Session = backends.SessionID{}
+	for name, a := range map[string]session.OpenRequest{"unknown backend": unknown, "no session": noSession} {
 		if _, err := n.Open(t.Context(), a); !errors.Is(err, ErrUnknownBackend) {
 			t.Errorf("%s: %v, want %v", name, err, ErrUnknownBackend)
 		}

@@ -12,12 +12,12 @@ import (
 	"usher/backends"
 )
 
-// bareSession is a session without an actor.
+// bareSession returns a session without an actor.
 func bareSession(id backends.SessionID) *Session {
 	return &Session{id: id, policy: plainPolicy()}
 }
 
-func makeLight(id backends.SessionID) func() *Session {
+func newBareSession(id backends.SessionID) func() *Session {
 	return func() *Session { return bareSession(id) }
 }
 
@@ -37,7 +37,7 @@ func TestSessionTable_BehavesLikeMap(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) {
 				id := ids.Draw(t, "id")
-				s, added := tab.findOrAdd(id, makeLight(id))
+				s, added := tab.findOrAdd(id, newBareSession(id))
 				was := model[id]
 				if id.IsZero() {
 					if s != nil || added {
@@ -70,7 +70,7 @@ func TestSessionTable_BehavesLikeMap(t *testing.T) {
 			},
 			"remove again": func(t *rapid.T) {
 				if len(gone) > 0 && tab.remove(gone[rapid.IntRange(0, len(gone)-1).Draw(t, "which")]) {
-					t.Fatalf("a session that is gone was removed again")
+					t.Fatalf("a removed session was removed again")
 				}
 			},
 			"": func(t *rapid.T) {
@@ -88,7 +88,7 @@ func TestSessionTable_BehavesLikeMap(t *testing.T) {
 					return model[s.id] == s
 				})
 				if seen != len(model) {
-					t.Fatalf("each met %d sessions, want %d", seen, len(model))
+					t.Fatalf("each visited %d sessions, want %d", seen, len(model))
 				}
 			},
 		})
@@ -102,7 +102,7 @@ func TestSessionTable_CapacityFollowsLiveSessions(t *testing.T) {
 	for round := range 3 {
 		for i := range many {
 			id := idOf(round*many + i)
-			tab.findOrAdd(id, makeLight(id))
+			tab.findOrAdd(id, newBareSession(id))
 		}
 		for i := range many {
 			s := tab.find(idOf(round*many + i))
@@ -117,7 +117,7 @@ func TestSessionTable_CapacityFollowsLiveSessions(t *testing.T) {
 		slots += len(*tab.shards[i].slots.Load())
 	}
 	if slots > 8*many {
-		t.Errorf("%d slots after %d sessions came and went in turn, want at most %d", slots, 3*many, 8*many)
+		t.Errorf("%d slots after %d sessions were added and removed, want at most %d", slots, 3*many, 8*many)
 	}
 	if s := tab.find(idOf(1)); s != nil || tab.size.Load() != 0 {
 		t.Errorf("found %v and %d live sessions in an empty table", s, tab.size.Load())
@@ -132,8 +132,8 @@ func TestSessionTable_Concurrent(t *testing.T) {
 		rounds  = 4
 		workers = 4
 	)
-	steady := idOf(-1) // found by everybody, whatever else happens
-	tab.findOrAdd(steady, makeLight(steady))
+	steady := idOf(-1) // always found
+	tab.findOrAdd(steady, newBareSession(steady))
 	var all sync.WaitGroup
 	for w := range workers {
 		all.Go(func() {
@@ -141,20 +141,20 @@ func TestSessionTable_Concurrent(t *testing.T) {
 			for range rounds {
 				for _, i := range order.Perm(ids) {
 					id := idOf(i)
-					s, _ := tab.findOrAdd(id, makeLight(id))
+					s, _ := tab.findOrAdd(id, newBareSession(id))
 					if s == nil || s.ID() != id {
-						t.Errorf("findOrAdd(%v) gave another's session", id)
+						t.Errorf("findOrAdd(%v) gave another session", id)
 						return
 					}
 					if f := tab.find(id); f != nil && f.ID() != id {
-						t.Errorf("find(%v) gave another's session", id)
+						t.Errorf("find(%v) gave another session", id)
 						return
 					}
 					if i%2 == 0 {
 						tab.remove(s)
 					}
 					if tab.find(steady) == nil {
-						t.Error("a session that nobody removed was not found")
+						t.Error("a session that was not removed was not found")
 						return
 					}
 				}
@@ -178,16 +178,16 @@ func TestSessionTable_Each_StopsOnFalse(t *testing.T) {
 	t.Parallel()
 	var tab sessionTable
 	for i := range 10 {
-		tab.findOrAdd(idOf(i), makeLight(idOf(i)))
+		tab.findOrAdd(idOf(i), newBareSession(idOf(i)))
 	}
 	met := 0
 	tab.each(func(*Session) bool { met++; return met < 3 })
 	if met != 3 {
-		t.Errorf("met %d sessions, want 3", met)
+		t.Errorf("visited %d sessions, want 3", met)
 	}
 }
 
-// hotPath is what every segment costs: find the session, read its decision, note the viewer.
+// hotPath does what every segment does: it finds the session, reads its decision and counts the request.
 func hotPath(tab *sessionTable, id backends.SessionID, now time.Time) bool {
 	s := tab.find(id)
 	if s == nil {
@@ -206,17 +206,17 @@ func TestSession_HotPath_NoAllocations(t *testing.T) {
 	var tab sessionTable
 	d := allowedDecision()
 	id := idOf(1)
-	s, _ := tab.findOrAdd(id, makeLight(id))
+	s, _ := tab.findOrAdd(id, newBareSession(id))
 	s.decision.Store(&d)
 	now := t0()
 	if !hotPath(&tab, id, now) {
-		t.Fatal("the viewer was not let through")
+		t.Fatal("viewer not admitted")
 	}
 	allocations := testing.AllocsPerRun(1000, func() {
-		now = now.Add(time.Second) // a new second takes the crowd's longer way
+		now = now.Add(time.Second) // a new second takes the slower path of addressSet
 		hotPath(&tab, id, now)
 	})
 	if allocations != 0 {
-		t.Errorf("%v allocations a request, want 0", allocations)
+		t.Errorf("%v allocations per request, want 0", allocations)
 	}
 }

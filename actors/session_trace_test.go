@@ -16,7 +16,7 @@ import (
 	"usher/backends"
 )
 
-// traced starts a node whose spans a test can read.
+// traced starts a node that records its spans.
 func traced(b *fakeBackend, edit func(*setup)) (*node, *tracetest.SpanRecorder, trace.Tracer) {
 	spans := tracetest.NewSpanRecorder()
 	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("test")
@@ -103,19 +103,19 @@ func TestSessionTrace_OpeningSpanEnds(t *testing.T) {
 	cases := map[string]struct {
 		check   func(context.Context, *backends.Request) (backends.Decision, error)
 		edit    func(*setup)
-		arrival func() session.OpenRequest
+		request func() session.OpenRequest
 		verdict string
 		spans   int
 	}{
 		"denied": {
 			check:   func(context.Context, *backends.Request) (backends.Decision, error) { return deniedDecision(), nil },
-			arrival: func() session.OpenRequest { return openRequest(1) }, verdict: "denied", spans: 1,
+			request: func() session.OpenRequest { return openRequest(1) }, verdict: "denied", spans: 1,
 		},
-		"after too long": {
-			check: hang, arrival: func() session.OpenRequest { return openRequest(1) }, verdict: "allowed", spans: 1,
+		"at the answer deadline": {
+			check: hang, request: func() session.OpenRequest { return openRequest(1) }, verdict: "allowed", spans: 1,
 		},
-		"refused for an unknown ticket": {
-			arrival: func() session.OpenRequest { return ticketRequest(1, time.Now().Add(-7*time.Hour)) }, verdict: "denied", spans: 1,
+		"an unknown ticket": {
+			request: func() session.OpenRequest { return ticketRequest(1, time.Now().Add(-7*time.Hour)) }, verdict: "denied", spans: 1,
 		},
 		"after a panic": {
 			edit: func(s *setup) {
@@ -127,7 +127,7 @@ func TestSessionTrace_OpeningSpanEnds(t *testing.T) {
 					return "a"
 				}
 			},
-			arrival: func() session.OpenRequest { return openRequest(1) }, verdict: "allowed", spans: 1,
+			request: func() session.OpenRequest { return openRequest(1) }, verdict: "allowed", spans: 1,
 		},
 	}
 	for name, c := range cases {
@@ -135,7 +135,7 @@ func TestSessionTrace_OpeningSpanEnds(t *testing.T) {
 			t.Parallel()
 			inBubble(t, func(t *testing.T) {
 				n, spans, _ := traced(newFakeBackend(backends.PolicyAllow, c.check), c.edit)
-				n.watch(t, c.arrival())
+				n.watch(t, c.request())
 				n.closeAndDrain()
 				if started, ended := len(spans.Started()), len(spans.Ended()); started != ended {
 					t.Errorf("%d spans started, %d ended", started, ended)
@@ -162,7 +162,7 @@ func TestSessionTrace_Panic_EndsSpan(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, breakerOpen)
-		b.beforeFallback = panicsOnce()
+		b.beforeFallback = panicOnce()
 		b.health.Store(uint32(backends.BreakerOpen))
 		n, spans, _ := traced(b, nil)
 		n.watch(t, openRequest(1))

@@ -17,7 +17,7 @@ const (
 // times the memory and three times the CPU. To move or stop a timer, only the session's timerDue changes: an entry that
 // disagrees with it is dropped when its slot comes. It is safe for concurrent use.
 type timerWheel struct {
-	start   time.Time // times count from it by the monotonic clock, so that a stepped clock moves no timer
+	epoch   time.Time // times count from it by the monotonic clock, so that a stepped clock moves no timer
 	deliver func(*Session)
 
 	mu    sync.Mutex
@@ -31,14 +31,14 @@ type timerEntry struct {
 }
 
 func newTimerWheel(start time.Time, deliver func(*Session)) *timerWheel {
-	return &timerWheel{start: start, deliver: deliver}
+	return &timerWheel{epoch: start, deliver: deliver}
 }
 
 func tickOf(nanos int64) int64 { return nanos / int64(wheelTick) }
 
 // arm sets the session's timer, and replaces the one before.
 func (w *timerWheel) arm(s *Session, at time.Time) {
-	due := max(1, int64(at.Sub(w.start))) // 0 means no timer
+	due := max(1, int64(at.Sub(w.epoch))) // 0 means no timer
 	if s.timerDue.Swap(due) == due {
 		return
 	}
@@ -69,7 +69,7 @@ func (w *timerWheel) run(ctx context.Context) {
 
 // advance delivers what is due at now, also after lost ticks.
 func (w *timerWheel) advance(now time.Time) {
-	elapsed := int64(now.Sub(w.start))
+	elapsed := int64(now.Sub(w.epoch))
 	for {
 		due, more := w.nextSlot(tickOf(elapsed), elapsed)
 		if !more {

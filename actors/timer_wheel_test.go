@@ -13,15 +13,15 @@ import (
 func TestTimerWheel_DeliversOnceNeverEarly(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
-		arm   []time.Duration // one after another, for the same session
+		arm   []time.Duration // in turn, for the same session
 		turns []time.Duration
-		want  []time.Duration // the turns that delivered
+		want  []time.Duration // the calls of advance that delivered
 	}{
-		"a timer comes within a tick of its time": {
+		"a timer fires within a tick": {
 			arm: []time.Duration{time.Second}, turns: []time.Duration{900 * time.Millisecond, time.Second, 1100 * time.Millisecond, time.Minute},
 			want: []time.Duration{1100 * time.Millisecond},
 		},
-		"a timer of the past comes at the next tick": {
+		"a past timer fires at the next tick": {
 			arm: []time.Duration{-time.Hour}, turns: []time.Duration{50 * time.Millisecond, 100 * time.Millisecond, time.Minute},
 			want: []time.Duration{100 * time.Millisecond},
 		},
@@ -37,15 +37,15 @@ func TestTimerWheel_DeliversOnceNeverEarly(t *testing.T) {
 			arm: []time.Duration{time.Second, time.Second}, turns: []time.Duration{2 * time.Second, 3 * time.Second},
 			want: []time.Duration{2 * time.Second},
 		},
-		"there and back again fires once": {
+		"moved away and back fires once": {
 			arm: []time.Duration{time.Second, 2 * time.Second, time.Second}, turns: []time.Duration{3 * time.Second, 4 * time.Second},
 			want: []time.Duration{3 * time.Second},
 		},
-		"a timer of later than a turn goes round": {
+		"a timer beyond one turn": {
 			arm: []time.Duration{time.Hour}, turns: []time.Duration{7 * time.Minute, 59 * time.Minute, time.Hour + time.Second, 2 * time.Hour},
 			want: []time.Duration{time.Hour + time.Second},
 		},
-		"a wheel that stood still for a day catches up": {
+		"a wheel that stopped for a day catches up": {
 			arm: []time.Duration{time.Second}, turns: []time.Duration{24 * time.Hour, 25 * time.Hour},
 			want: []time.Duration{24 * time.Hour},
 		},
@@ -96,7 +96,7 @@ func TestTimerWheel_AgreesWithModel(t *testing.T) {
 				w.advance(in(now))
 				for s, at := range due {
 					if at+2*wheelTick < now {
-						t.Fatalf("at %v the timer of %v for %v is still to come", now, s.id, at)
+						t.Fatalf("at %v the timer of %v for %v has not fired", now, s.id, at)
 					}
 				}
 			default:

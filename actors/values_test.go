@@ -7,12 +7,12 @@ import (
 	"usher/backends"
 )
 
-// t0 is when the sessions of these tests opened.
+// t0 is when the sessions of these tests open.
 func t0() time.Time { return time.Date(2026, 11, 21, 20, 0, 0, 0, time.UTC) }
 
 func in(d time.Duration) time.Time { return t0().Add(d) }
 
-// plainPolicy count from t0.
+// plainPolicy returns a policy whose times count from t0.
 func plainPolicy() *sessionPolicy {
 	return &sessionPolicy{Policy: session.Policy{Start: t0(), IdleTimeout: time.Minute}}
 }
@@ -25,10 +25,10 @@ func deniedDecision() backends.Decision {
 	return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: "not paid"}
 }
 
-func lastKnown() backends.Decision {
+func cachedDecision() backends.Decision {
 	return backends.Decision{Verdict: backends.Allowed, Source: backends.FromCached, UserID: "17", User: "Ann"}
 }
 
-func refusedByPolicy() backends.Decision {
+func policyDenial() backends.Decision {
 	return backends.Decision{Verdict: backends.Denied, Source: backends.FromFailOpen}
 }

@@ -15,9 +15,9 @@ func TestRegistry_Outage_PublishesFallbackSource(t *testing.T) {
 		policy backends.Policy
 		want   backends.Decision
 	}{
-		"allow": {backends.PolicyAllow, lastKnown()},
-		"keep":  {backends.PolicyKeep, lastKnown()},
-		"deny":  {backends.PolicyDeny, refusedByPolicy()},
+		"allow": {backends.PolicyAllow, cachedDecision()},
+		"keep":  {backends.PolicyKeep, cachedDecision()},
+		"deny":  {backends.PolicyDeny, policyDenial()},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -36,13 +36,13 @@ func TestRegistry_Outage_PublishesFallbackSource(t *testing.T) {
 				b.health.Store(uint32(backends.BreakerOpen))
 				n.keepWatching(t, openRequest(1), 150*time.Second, func(d backends.Decision) {
 					if d.Source != backends.FromBackend {
-						t.Fatalf("source %v while the backend's answer still holds", d.Source)
+						t.Fatalf("source %v while the backend's decision holds", d.Source)
 					}
 				})
 				n.keepWatching(t, openRequest(1), 35*time.Second, nil)
 				got := n.watch(t, openRequest(1))
 				if got.Verdict != c.want.Verdict || got.Source != c.want.Source || got.User != c.want.User {
-					t.Errorf("after its end: %+v, want %+v", got, c.want)
+					t.Errorf("after it expired: %+v, want %+v", got, c.want)
 				}
 				if asked := b.checks.Load(); asked != 1 && c.policy != backends.PolicyDeny {
 					t.Errorf("%d checks, want none after the opening", asked)
@@ -50,7 +50,7 @@ func TestRegistry_Outage_PublishesFallbackSource(t *testing.T) {
 				b.health.Store(uint32(backends.BreakerClosed))
 				n.keepWatching(t, openRequest(1), time.Minute, nil)
 				if got := n.watch(t, openRequest(1)); got.Verdict != backends.Allowed || got.Source != backends.FromBackend {
-					t.Errorf("a minute after the recovery: %+v, want the backend's yes", got)
+					t.Errorf("a minute after the recovery: %+v, want the backend's decision", got)
 				}
 			})
 		})
@@ -63,11 +63,11 @@ func TestRegistry_AnswerDeadline_FallbackOnlyIfBackendHadQuestion(t *testing.T) 
 		queued time.Duration // before the question goes out
 		want   backends.Verdict
 	}{
-		"asked at once":            {0, backends.Allowed},
-		"asked after a short wait": {40 * time.Millisecond, backends.Allowed},
-		"asked after a queue":      {100 * time.Millisecond, backends.Pending},
-		"asked in the last moment": {900 * time.Millisecond, backends.Pending},
-		"never asked":              {time.Hour, backends.Pending},
+		"sent at once":            {0, backends.Allowed},
+		"sent after a short wait": {40 * time.Millisecond, backends.Allowed},
+		"sent after a queue":      {100 * time.Millisecond, backends.Pending},
+		"sent at the last moment": {900 * time.Millisecond, backends.Pending},
+		"never sent":              {time.Hour, backends.Pending},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestRegistry_AnswerDeadline_FallbackOnlyIfBackendHadQuestion(t *testing.T) 
 					t.Errorf("got %+v, want verdict %v", got, c.want)
 				}
 				if waited := time.Since(begun); waited > time.Second {
-					t.Errorf("the viewer waited %v, want at most answer_deadline=1s", waited)
+					t.Errorf("waited %v, want at most answer_deadline=1s", waited)
 				}
 				synctest.Wait()
 			})
