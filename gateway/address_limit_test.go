@@ -16,7 +16,7 @@ const crowdSize = 50
 
 func network(i int) string { return from(fmt.Sprintf("198.51.%d.7", i)) }
 
-func TestATicketSharedWithACrowdServesOnlySoMany(t *testing.T) {
+func TestServe_TicketFromTooManyAddresses_Forbidden(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	uri := "/~" + g.ticket(t, "a001") + "/play/a001/seg-17.ts"
@@ -43,7 +43,7 @@ func TestATicketSharedWithACrowdServesOnlySoMany(t *testing.T) {
 	}
 }
 
-func TestTheExcessOfACrowdNeedsRequiredCredentials(t *testing.T) {
+func TestServe_TooManyAddresses_NeedsRequiredCredentials(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
 	uri := "/~" + g.ticket(t, "a001") + "/play/a001/index.m3u8"
@@ -58,7 +58,7 @@ func TestTheExcessOfACrowdNeedsRequiredCredentials(t *testing.T) {
 	}
 }
 
-func TestTheExcessOfACrowdWithCredentialsAreSessionsOfTheirOwn(t *testing.T) {
+func TestServe_TooManyAddresses_OpensOwnSessions(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	g.want(t, 200, "/play/a001/index.m3u8?token=1", network(0))
@@ -101,7 +101,7 @@ func TestTheExcessOfACrowdWithCredentialsAreSessionsOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestAViewerKeepsTheTicketThatHeCameWith(t *testing.T) {
+func TestServe_TooManyAddresses_KeepsTicket(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery })
 	first := uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)[0]
@@ -117,7 +117,7 @@ func TestAViewerKeepsTheTicketThatHeCameWith(t *testing.T) {
 	}
 }
 
-func TestCredentialsSharedWithACrowdAreSessionsOfTheirOwn(t *testing.T) {
+func TestServe_SharedCredentials_OpenOwnSessions(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	for i := range crowdSize {
@@ -132,7 +132,7 @@ func TestCredentialsSharedWithACrowdAreSessionsOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestAViewerCannotInventNetworks(t *testing.T) {
+func TestServe_ForwardedForOfViewer_Ignored(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) { c.TrustedProxies = nil })
 	uri := "/~" + g.ticket(t, "a001") + "/play/a001/seg-17.ts"

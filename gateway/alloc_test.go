@@ -6,7 +6,7 @@ import "testing"
 
 // Allocations are counted without the race detector, under which pools forget on purpose.
 
-func TestVerifyDoesNotAllocate(t *testing.T) {
+func TestTicketSigner_Verify_DoesNotAllocate(t *testing.T) {
 	c, s := someClaims()
 	ring := ringOf("a")
 	good := ring.sign(c, s)
@@ -17,9 +17,9 @@ func TestVerifyDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// TestACachedSegmentCostsLittleMoreThanTheServerItself holds what net/http itself allocates against what a request
+// TestHandler_CachedSegment_Allocations holds what net/http itself allocates against what a request
 // costs with us: route, ticket, session, cache and answer.
-func TestACachedSegmentCostsLittleMoreThanTheServerItself(t *testing.T) {
+func TestHandler_CachedSegment_Allocations(t *testing.T) {
 	const most = 5 // 2 or 3 in fact
 	g, path := segmentOf(t, 1000)
 	least := newRawViewer(t, floor("text/plain; charset=utf-8", []byte(g.site.files["/play/a001/seg-17.ts"])), path)
@@ -32,7 +32,7 @@ func TestACachedSegmentCostsLittleMoreThanTheServerItself(t *testing.T) {
 	t.Logf("net/http %v, with us %v", bare, full)
 }
 
-func TestAForgedTicketCostsLittle(t *testing.T) {
+func TestHandler_ForgedTicket_Allocations(t *testing.T) {
 	const most = 5 // 2 in fact
 	g := playlistGate(t)
 	ticket := g.ticket(t, "a001")

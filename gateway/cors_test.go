@@ -10,7 +10,7 @@ import (
 	"usher/gateway/hls"
 )
 
-func TestOnlyListedPagesMayReadAnswersAndRefusals(t *testing.T) {
+func TestServe_CORS(t *testing.T) {
 	t.Parallel()
 	const tv, evil = "https://tv.example.com", "https://evil.example.com"
 	const exposed = "Content-Length, Content-Range, Age"
@@ -58,7 +58,7 @@ func TestOnlyListedPagesMayReadAnswersAndRefusals(t *testing.T) {
 	}
 }
 
-func TestAPreflightOfAnotherPageAllowsItNothing(t *testing.T) {
+func TestServe_PreflightOfUnlistedOrigin(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com"} })
 	got := g.do(t, http.MethodOptions, "/play/a001/index.m3u8", "Origin: https://evil.example.com", "Access-Control-Request-Method: GET")

@@ -4,7 +4,7 @@ package gateway
 
 import "testing"
 
-func TestAskingAboutAKnownViewerCostsLittle(t *testing.T) {
+func TestServe_EdgeCheckByFingerprint_Allocations(t *testing.T) {
 	const most = 1
 	g, v := knownViewer(t)
 	var a Response

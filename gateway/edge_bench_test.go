@@ -33,7 +33,7 @@ func serveKnown(tb testing.TB, g *edgeGate, v *Request, a *Response) {
 	a.Reset()
 }
 
-func BenchmarkAskAboutAKnownViewer(b *testing.B) {
+func BenchmarkEdgeCheck_KnownViewer(b *testing.B) {
 	g, v := knownViewer(b)
 	request := func(h http.Handler) *rawViewer {
 		r := newRawViewer(b, h, "/auth")
@@ -67,7 +67,7 @@ func BenchmarkAskAboutAKnownViewer(b *testing.B) {
 	})
 }
 
-func BenchmarkAskAboutAForgedCookie(b *testing.B) {
+func BenchmarkEdgeCheck_ForgedCookie(b *testing.B) {
 	g := newEdgeGate(b, nil, edgeRoute(edge.Nginx, recognise(edge.MatchByCookie)))
 	r := httptest.NewRequest(http.MethodGet, "/auth", nil)
 	r.RemoteAddr = "127.0.0.1:1"

@@ -17,7 +17,7 @@ import (
 	"usher/gateway/hls"
 )
 
-func TestRoutesThatShareADoorAreToldApartByPathAndHost(t *testing.T) {
+func TestServe_RoutesThatShareAnEndpoint_MatchByPathAndHost(t *testing.T) {
 	t.Parallel()
 	for _, d := range everyDialect() {
 		t.Run(d.String(), func(t *testing.T) {
@@ -56,7 +56,7 @@ func TestRoutesThatShareADoorAreToldApartByPathAndHost(t *testing.T) {
 	}
 }
 
-func TestOnlyTheDoorsOfARouteAreAsked(t *testing.T) {
+func TestServe_EdgeRoute_ServesOnlyItsEndpoint(t *testing.T) {
 	t.Parallel()
 	behind := edgeRoute(edge.Nginx, func(r *RouteConfig) { r.Path = "/ask/*" })
 	g := newEdgeGate(t, nil, edgeRoute(edge.Astra), behind)
@@ -75,7 +75,7 @@ func TestOnlyTheDoorsOfARouteAreAsked(t *testing.T) {
 	}
 }
 
-func TestARouteForEdgesServesBesideOneForMedia(t *testing.T) {
+func TestServe_EdgeRouteBesideMediaRoute(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) { c.Routes = append([]RouteConfig{edgeRoute(edge.Nginx)}, c.Routes...) })
 	g.want(t, http.StatusOK, "/auth", "X-Real-IP: 192.0.2.7", "X-Original-URI: /play/a001/index.m3u8?token=1")
@@ -90,7 +90,7 @@ func TestARouteForEdgesServesBesideOneForMedia(t *testing.T) {
 	}
 }
 
-func TestAViewersMethodDecidesWhatIsAsked(t *testing.T) {
+func TestServe_EdgeCheck_ViewersMethod(t *testing.T) {
 	t.Parallel()
 	const why = "only GET, HEAD and OPTIONS\n"
 	for _, d := range proxies() {
@@ -116,7 +116,7 @@ func TestAViewersMethodDecidesWhatIsAsked(t *testing.T) {
 	}
 }
 
-func TestAViewersHEADIsTheSameSessionAsHisGET(t *testing.T) {
+func TestServe_EdgeCheck_HEADSharesGETsSession(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
 		g := newEdgeGate(t, nil, edgeRoute(d))
@@ -130,7 +130,7 @@ func TestAViewersHEADIsTheSameSessionAsHisGET(t *testing.T) {
 	}
 }
 
-func TestAnEdgesOwnMethodIsOfNoImportance(t *testing.T) {
+func TestServe_EdgeCheck_EdgesMethodIgnored(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Nginx, edge.ForwardAuth} {
 		g := newEdgeGate(t, nil, edgeRoute(d))
@@ -146,7 +146,7 @@ func TestAnEdgesOwnMethodIsOfNoImportance(t *testing.T) {
 	}
 }
 
-func TestUncleanPathsOfViewersAreRefusedInEveryDialect(t *testing.T) {
+func TestServe_EdgeCheck_UncleanPath(t *testing.T) {
 	t.Parallel()
 	for _, d := range everyDialect() {
 		t.Run(d.String(), func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestUncleanPathsOfViewersAreRefusedInEveryDialect(t *testing.T) {
 	}
 }
 
-func TestAFlussonicNameThatNoPathCanHoldIsRefused(t *testing.T) {
+func TestServe_EdgeCheck_FlussonicNameUnclean(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic))
 	for _, name := range []string{"..", "../a", "a/..", "a\x00", "a\nb", "a%2fb", "100%", `a\b`} {
@@ -185,7 +185,7 @@ func TestAFlussonicNameThatNoPathCanHoldIsRefused(t *testing.T) {
 	}
 }
 
-func TestAPathWithoutSlashIsRefusedInEveryDialect(t *testing.T) {
+func TestServe_EdgeCheck_PathWithoutSlash(t *testing.T) {
 	t.Parallel()
 	for _, d := range everyDialect() {
 		if d == edge.Flussonic { // says a name
@@ -201,7 +201,7 @@ func TestAPathWithoutSlashIsRefusedInEveryDialect(t *testing.T) {
 	}
 }
 
-func TestQuestionsThatCannotBeReadAreRefusedAndToldOnce(t *testing.T) {
+func TestServe_EdgeCheckInvalid_RefusedAndLoggedOnce(t *testing.T) {
 	t.Parallel()
 	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
 	cases := map[edge.Dialect]struct {
@@ -235,7 +235,7 @@ func TestQuestionsThatCannotBeReadAreRefusedAndToldOnce(t *testing.T) {
 	}
 }
 
-func TestAPublishersQuestionIsBounded(t *testing.T) {
+func TestServe_EdgeCheckBody_Bounded(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }))
 	body := func(size int) string {
@@ -264,7 +264,7 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-func TestABodyThatBreaksOffIsRefused(t *testing.T) {
+func TestServe_EdgeCheckBody_Incomplete(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Flussonic, edge.Nginx} {
 		g := newEdgeGate(t, nil, edgeRoute(d))
@@ -276,7 +276,7 @@ func TestABodyThatBreaksOffIsRefused(t *testing.T) {
 	}
 }
 
-func TestAnEdgeThatGoesAwayIsNotAnswered(t *testing.T) {
+func TestServe_EdgeDisconnects_ReturnsError(t *testing.T) {
 	t.Parallel()
 	for _, d := range everyDialect() {
 		g := newEdgeGate(t, nil, edgeRoute(d))
@@ -305,7 +305,7 @@ func TestAnEdgeThatGoesAwayIsNotAnswered(t *testing.T) {
 	}
 }
 
-func TestACheckOfAnEdgesRouteAsksWhatTheEdgeWouldHaveAsked(t *testing.T) {
+func TestBackendRequest_EdgeRoute_SameAsEdgeCheck(t *testing.T) {
 	t.Parallel()
 	for _, d := range everyDialect() {
 		t.Run(d.String(), func(t *testing.T) {
@@ -340,7 +340,7 @@ func TestACheckOfAnEdgesRouteAsksWhatTheEdgeWouldHaveAsked(t *testing.T) {
 	}
 }
 
-func TestARouteForEdgesHasNoCarryOfItsOwn(t *testing.T) {
+func TestNewRoute_Edge_TicketTransport(t *testing.T) {
 	t.Parallel()
 	for how, want := range map[edge.MatchMode]hls.TicketTransport{
 		edge.MatchByDefault: hls.TicketInPath, edge.MatchByCookie: hls.TicketInCookie, edge.MatchByNone: hls.TicketInPath,

@@ -10,7 +10,7 @@ import (
 	"usher/gateway/hls"
 )
 
-func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
+func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		dialect edge.Dialect
@@ -173,7 +173,7 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 	}
 }
 
-func TestARouteWithoutAnEdgeKnowsNoEdgesSession(t *testing.T) {
+func TestConfig_Validate_EdgeSessionWithoutEdge(t *testing.T) {
 	t.Parallel()
 	c := testConfig("http://10.0.0.5:8000")
 	c.Routes[0].IdentityFields = []string{"edge_session"}
@@ -183,7 +183,7 @@ func TestARouteWithoutAnEdgeKnowsNoEdgesSession(t *testing.T) {
 	}
 }
 
-func TestRoutesForEdgesAreNamedByDoorAndViewersPath(t *testing.T) {
+func TestRouteConfig_Name_Edge(t *testing.T) {
 	t.Parallel()
 	named := func(r *RouteConfig) { r.Name = "live" }
 	for want, r := range map[string]RouteConfig{

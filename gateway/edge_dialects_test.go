@@ -17,7 +17,7 @@ import (
 	"usher/gateway/edge"
 )
 
-func TestABackendHearsWhatTheEdgeSaysOfTheViewer(t *testing.T) {
+func TestServe_EdgeCheck_BackendRequest(t *testing.T) {
 	t.Parallel()
 	viewer := atEdge{
 		uri: "/play/caf%C3%A9/index.m3u8?token=a%2Bb&token=2&_HLS_msn=7&CMCD=x", address: "203.0.113.7", agent: "VLC/3.0",
@@ -75,7 +75,7 @@ func TestABackendHearsWhatTheEdgeSaysOfTheViewer(t *testing.T) {
 	}
 }
 
-func TestAChannelAtAnEdgeIsAsTheEdgeNamesItOrElseThePath(t *testing.T) {
+func TestServe_EdgeCheck_Channel(t *testing.T) {
 	t.Parallel()
 	withPath := func(r *RouteConfig) { r.Edge.ViewerPath = "/{user}/{channel}/*" }
 	cases := map[string]struct {
@@ -122,7 +122,7 @@ func spoken(r reply) string {
 	return line
 }
 
-func TestEveryEdgeIsAnsweredInItsOwnWords(t *testing.T) {
+func TestServe_EdgeCheck_EncodedByDialect(t *testing.T) {
 	t.Parallel()
 	about := backends.Decision{
 		Source: backends.FromBackend, UserID: "u7", User: "Ada", MaxSessions: 2, Unique: true, ValidFor: time.Minute,
@@ -193,7 +193,7 @@ func TestEveryEdgeIsAnsweredInItsOwnWords(t *testing.T) {
 	}
 }
 
-func TestFlussonicHearsHowLongTheAnswerHolds(t *testing.T) {
+func TestServe_EdgeCheck_FlussonicAuthDuration(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic))
 	g.room.decide = by(map[string]backends.Decision{"token=1": {Verdict: backends.Allowed}})
@@ -212,7 +212,7 @@ func TestFlussonicHearsHowLongTheAnswerHolds(t *testing.T) {
 	}
 }
 
-func TestAnEdgesSessionIsSeenWithoutBytes(t *testing.T) {
+func TestServe_EdgeCheck_SeenWithoutBytes(t *testing.T) {
 	t.Parallel()
 	for _, d := range everyDialect() {
 		t.Run(d.String(), func(t *testing.T) {

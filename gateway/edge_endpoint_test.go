@@ -24,7 +24,7 @@ func heardFrom(networks ...string) func(*RouteConfig) {
 
 const stranger = "WARN unlisted edge rejected, add it to the route's edge.networks if it is yours address="
 
-func TestOnlyListedEdgesAreHeard(t *testing.T) {
+func TestServe_UnlistedEdge_Rejected(t *testing.T) {
 	t.Parallel()
 	for _, d := range everyDialect() {
 		t.Run(d.String(), func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestOnlyListedEdgesAreHeard(t *testing.T) {
 	}
 }
 
-func TestAnEdgeBehindATrustedProxyIsHeardByItsOwnAddress(t *testing.T) {
+func TestServe_EdgeBehindTrustedProxy_Allowed(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic, edge.Nginx, edge.ForwardAuth} {
 		t.Run(d.String(), func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestAnEdgeBehindATrustedProxyIsHeardByItsOwnAddress(t *testing.T) {
 	}
 }
 
-func TestAnEdgeThatNoProxyIsTrustedToSpeakForIsNotHeard(t *testing.T) {
+func TestServe_EdgeBehindUntrustedProxy_Rejected(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, func(c *Config) { c.TrustedProxies = nil }, edgeRoute(edge.Astra, heardFrom("203.0.113.0/24")))
 	g.wantAsked(t, edge.Astra, http.StatusForbidden, atEdge{uri: "/a?token=1", fields: []string{"X-Forwarded-For: 203.0.113.10"}})
@@ -102,7 +102,7 @@ func TestAnEdgeThatNoProxyIsTrustedToSpeakForIsNotHeard(t *testing.T) {
 	}
 }
 
-func TestWhatAnEdgePassesOnIsNeverTakenForTheEdgesAddress(t *testing.T) {
+func TestServe_ForwardedForOfEdge_NotEdgesAddress(t *testing.T) {
 	t.Parallel()
 	// A viewer may send X-Forwarded-For to an nginx that passes it on: it is neither the edge's address nor his.
 	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx))
@@ -116,7 +116,7 @@ func TestWhatAnEdgePassesOnIsNeverTakenForTheEdgesAddress(t *testing.T) {
 	}
 }
 
-func TestAViewerBehindForwardAuthCannotInventHisAddress(t *testing.T) {
+func TestServe_ForwardAuth_ForgedAddressIgnored(t *testing.T) {
 	t.Parallel()
 	// 203.0.113.0/24 are edges that stand before the one that asks; the test's own network is trusted.
 	g := newEdgeGate(t, nil, edgeRoute(edge.ForwardAuth, heardFrom("127.0.0.0/8", "203.0.113.0/24")))
@@ -138,7 +138,7 @@ func TestAViewerBehindForwardAuthCannotInventHisAddress(t *testing.T) {
 	}
 }
 
-func TestARouteIsOnlyForTheEdgesThatItLists(t *testing.T) {
+func TestServe_RoutesOfOtherEdges_NotMatched(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Flussonic, edge.Nginx} {
 		named := func(name, network string) RouteConfig {
@@ -156,7 +156,7 @@ func TestARouteIsOnlyForTheEdgesThatItLists(t *testing.T) {
 	}
 }
 
-func TestOtherDialectsThanTheRoutesAreNotHeard(t *testing.T) {
+func TestServe_OtherDialect_Rejected(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(edge.Astra), edgeRoute(edge.Envoy, func(r *RouteConfig) { r.Edge.ViewerPath = "/other/{channel}/*" }))
 	g.wantAsked(t, edge.Envoy, http.StatusForbidden, atEdge{uri: "/play/a001/index.m3u8?token=1"})
@@ -174,7 +174,7 @@ func TestOtherDialectsThanTheRoutesAreNotHeard(t *testing.T) {
 	}
 }
 
-func TestTheOperatorIsToldOfAStrangerOnceAMinute(t *testing.T) {
+func TestServe_UnlistedEdge_LoggedOnceAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := makeEdgeGate(t, nil, edgeRoute(edge.Astra, heardFrom("203.0.113.0/24")))
@@ -201,7 +201,7 @@ func TestTheOperatorIsToldOfAStrangerOnceAMinute(t *testing.T) {
 	})
 }
 
-func TestADoorSaysWhereItCannotBe(t *testing.T) {
+func TestNewRoute_InvalidEndpoint(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		edit func(*RouteConfig)
@@ -231,7 +231,7 @@ func TestADoorSaysWhereItCannotBe(t *testing.T) {
 	}
 }
 
-func TestAMediaRouteHasNoMarginAndOneForEdgesItsOwn(t *testing.T) {
+func TestRoute_ExtraLifetime(t *testing.T) {
 	t.Parallel()
 	media, err := newRoute(RouteConfig{Path: "/play/{channel}/*"}, nil)
 	if err != nil || media.extraLifetime() != 0 {
@@ -252,7 +252,7 @@ func TestAMediaRouteHasNoMarginAndOneForEdgesItsOwn(t *testing.T) {
 	}
 }
 
-func TestAConfigOfEdgesAloneNeedsNoOrigin(t *testing.T) {
+func TestConfig_Validate_EdgesAlone(t *testing.T) {
 	t.Parallel()
 	c := testConfig("")
 	c.Origins, c.Routes = nil, []RouteConfig{edgeRoute(edge.Astra)}

@@ -11,7 +11,7 @@ import (
 	"usher/gateway/edge"
 )
 
-func TestWhoWatchesIsNotRecognisedAsWhoPublishes(t *testing.T) {
+func TestServe_EdgeCheck_PublisherNotMatchedByFingerprint(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic, recognise(edge.MatchByAddressAgent), func(r *RouteConfig) {
 		r.Edge.PublishBackend, r.RequiredCredentials = "p", []string{"token"}
@@ -28,7 +28,7 @@ func TestWhoWatchesIsNotRecognisedAsWhoPublishes(t *testing.T) {
 	}
 }
 
-func TestAStrangerIsToldOfOnceHoweverManyRoutesShareTheDoor(t *testing.T) {
+func TestServe_UnlistedEdge_LoggedOnceForSharedEndpoint(t *testing.T) {
 	t.Parallel()
 	one := edgeRoute(edge.Nginx, heardFrom("203.0.113.0/24"))
 	two := edgeRoute(edge.Nginx, heardFrom("203.0.113.0/24"), func(r *RouteConfig) { r.Edge.ViewerPath = "/vod/{channel}/*" })
@@ -39,7 +39,7 @@ func TestAStrangerIsToldOfOnceHoweverManyRoutesShareTheDoor(t *testing.T) {
 	}
 }
 
-func TestAStrangerHidesNoEdgeThatIsSetUpWrongly(t *testing.T) {
+func TestServe_UnlistedEdge_HidesNoOtherWarning(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx, heardFrom("203.0.113.0/24")))
 	g.want(t, 403, "/auth")
@@ -49,7 +49,7 @@ func TestAStrangerHidesNoEdgeThatIsSetUpWrongly(t *testing.T) {
 	}
 }
 
-func TestAViewersLongQueryIsARefusalInTheEdgesWords(t *testing.T) {
+func TestHandler_EdgeCheckURLTooLong_EncodedByDialect(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic} {
 		g := newEdgeGate(t, nil, edgeRoute(d))
@@ -59,7 +59,7 @@ func TestAViewersLongQueryIsARefusalInTheEdgesWords(t *testing.T) {
 	}
 }
 
-func TestABusyNodeAnswersInTheEdgesWords(t *testing.T) {
+func TestHandler_EdgeCheckOverload_EncodedByDialect(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[edge.Dialect]int{edge.Astra: 403, edge.Nginx: 403, edge.Flussonic: 500, edge.ForwardAuth: 503} {
 		g := newEdgeGate(t, func(c *Config) { c.Limits.MaxRequests = 1 }, edgeRoute(d))
@@ -70,13 +70,13 @@ func TestABusyNodeAnswersInTheEdgesWords(t *testing.T) {
 	}
 }
 
-func TestTwoDialectsAtOneDoorAreBothHeardOrRefusedByValidate(t *testing.T) {
+func TestConfig_Validate_TwoDialectsAtOnePath(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(edge.Astra, heardFrom("203.0.113.1/32")), edgeRoute(edge.Nginx, heardFrom("203.0.113.2/32")))
 	g.wantAsked(t, edge.Nginx, 200, atEdge{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Forwarded-For: 203.0.113.2"}})
 }
 
-func TestASegmentOfOneTooManyOpensNothing(t *testing.T) {
+func TestServe_EdgeCheck_SegmentFromTooManyAddresses(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
 		g := newEdgeGate(t, nil, edgeRoute(d))
@@ -90,14 +90,14 @@ func TestASegmentOfOneTooManyOpensNothing(t *testing.T) {
 	}
 }
 
-func TestViewersWithoutAddressAreNotAlike(t *testing.T) {
+func TestServe_EdgeCheck_NoAddressNoFingerprint(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(edge.Alta, recognise(edge.MatchByAddressAgent), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 	g.want(t, 200, "/auth?token=1", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC")
 	g.want(t, 403, "/auth", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC")
 }
 
-func TestARefusedViewerLearnsNoUser(t *testing.T) {
+func TestServe_EdgeCheck_DenialNamesNoUser(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(edge.ForwardAuth))
 	g.room.decide = func(session.OpenRequest) (backends.Decision, error) {
@@ -109,7 +109,7 @@ func TestARefusedViewerLearnsNoUser(t *testing.T) {
 }
 
 // path;params
-func TestAPlaylistIsOneWithParametersToo(t *testing.T) {
+func TestServe_EdgeCheck_PlaylistWithPathParameters(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx, recognise(edge.MatchByPlaylistsOnly), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 	for _, p := range []string{"/play/a001/index.m3u8;x=1", "/play/a001/index.m3u8/", "/play/a001/index.m3u8%20"} {
@@ -118,7 +118,7 @@ func TestAPlaylistIsOneWithParametersToo(t *testing.T) {
 }
 
 // Envoy says whose connection it is: behind a proxy of ours that proxy's, whose word for the viewer counts then.
-func TestAnEnvoyBehindAProxyOfOurs(t *testing.T) {
+func TestCheck_EnvoyBehindTrustedProxy(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{"127.0.0.7": "203.0.113.9", "198.51.100.7": "198.51.100.7"} {
 		g := newEdgeGate(t, nil, edgeRoute(edge.Envoy))
@@ -134,7 +134,7 @@ func TestAnEnvoyBehindAProxyOfOurs(t *testing.T) {
 
 // A door for any path stands behind the routes of media. What a viewer is told there stays in a viewer's words: a 4xx
 // would end his playback.
-func TestABusyNodeAnswersViewersInTheirOwnWordsBesideACatchAllDoor(t *testing.T) {
+func TestHandler_OverloadBesideCatchAllEndpoint_ViewersGet503(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]int{
 		"/play/a001/index.m3u8?token=1":   http.StatusServiceUnavailable,

@@ -18,7 +18,7 @@ func twoRoutes(d edge.Dialect, edits ...func(*RouteConfig)) []RouteConfig {
 	return []RouteConfig{edgeRoute(d, edits...), edgeRoute(d, vod...)}
 }
 
-func TestASegmentIsTheViewersWhoAskedForThePlaylistAlike(t *testing.T) {
+func TestServe_EdgeCheck_SegmentMatchedByFingerprint(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
 		t.Run(d.String(), func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestASegmentIsTheViewersWhoAskedForThePlaylistAlike(t *testing.T) {
 	}
 }
 
-func TestAnIPv4ViewerIsRecognisedHoweverHisAddressIsWritten(t *testing.T) {
+func TestServe_EdgeCheck_MappedIPv4SharesFingerprint(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx))
 	g.wantAsked(t, edge.Nginx, 200, atEdge{uri: "/play/a001/index.m3u8?token=1", address: "192.0.2.7"})
@@ -76,7 +76,7 @@ func TestAnIPv4ViewerIsRecognisedHoweverHisAddressIsWritten(t *testing.T) {
 	}
 }
 
-func TestARecognisedViewerIsToldWhatHoldsForHim(t *testing.T) {
+func TestServe_EdgeCheck_FingerprintGetsCurrentDecision(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
 		g := newEdgeGate(t, nil, edgeRoute(d))
@@ -106,7 +106,7 @@ func TestARecognisedViewerIsToldWhatHoldsForHim(t *testing.T) {
 	}
 }
 
-func TestAViewerWhoWasRefusedIsNotRecognised(t *testing.T) {
+func TestServe_EdgeCheck_DeniedNotMatchedByFingerprint(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
 		g := newEdgeGate(t, nil, edgeRoute(d))
@@ -118,7 +118,7 @@ func TestAViewerWhoWasRefusedIsNotRecognised(t *testing.T) {
 	}
 }
 
-func TestOfViewersAlikeOneWhoMayWatchCounts(t *testing.T) {
+func TestServe_EdgeCheck_FingerprintPrefersAllowed(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
 		t.Run(d.String(), func(t *testing.T) {
@@ -149,7 +149,7 @@ func TestOfViewersAlikeOneWhoMayWatchCounts(t *testing.T) {
 	}
 }
 
-func TestMoreThanAFewAlikeAreStillRecognised(t *testing.T) {
+func TestServe_EdgeCheck_ManySessionsOfOneFingerprint(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx))
 	for i := range edge.MaxAlike + 3 {
@@ -177,7 +177,7 @@ func TestMoreThanAFewAlikeAreStillRecognised(t *testing.T) {
 	}
 }
 
-func TestCredentialsOnASegmentCountOnlyWhereTheSessionLives(t *testing.T) {
+func TestServe_EdgeCheck_SegmentWithCredentialsNeedsSession(t *testing.T) {
 	t.Parallel()
 	for _, how := range []edge.MatchMode{edge.MatchByAddressAgent, edge.MatchByCookie, edge.MatchByNone} {
 		for _, d := range proxies() {
@@ -202,7 +202,7 @@ func TestCredentialsOnASegmentCountOnlyWhereTheSessionLives(t *testing.T) {
 	}
 }
 
-func TestCredentialsEverywhereOpenOnASegmentToo(t *testing.T) {
+func TestServe_EdgeCheck_CredentialsEverywhere(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
 		g := newEdgeGate(t, nil, edgeRoute(d, func(r *RouteConfig) {
@@ -219,7 +219,7 @@ func TestCredentialsEverywhereOpenOnASegmentToo(t *testing.T) {
 	}
 }
 
-func TestNobodyIsRecognisedWhereTheRouteSaysSo(t *testing.T) {
+func TestServe_EdgeCheck_MatchByNone(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
 		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByNone)))
@@ -229,7 +229,7 @@ func TestNobodyIsRecognisedWhereTheRouteSaysSo(t *testing.T) {
 	}
 }
 
-func TestOnlyPlaylistsAreAskedAboutWhereTheRouteSaysSo(t *testing.T) {
+func TestServe_EdgeCheck_MatchByPlaylistsOnly(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
 		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByPlaylistsOnly)))
@@ -251,7 +251,7 @@ func TestOnlyPlaylistsAreAskedAboutWhereTheRouteSaysSo(t *testing.T) {
 	}
 }
 
-func TestAViewerIsKnownByTheCookieThatHeWasGiven(t *testing.T) {
+func TestServe_EdgeCheck_MatchByCookie(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
 		for _, scheme := range []string{"http", "https", ""} {
@@ -321,7 +321,7 @@ func (g *edgeGate) tryCookie(t *testing.T, d edge.Dialect, scheme, value string)
 	}
 }
 
-func TestABadCookieIsIgnoredBesideCredentials(t *testing.T) {
+func TestServe_EdgeCheck_InvalidCookieBesideCredentials(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
 		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByCookie)))
@@ -332,7 +332,7 @@ func TestABadCookieIsIgnoredBesideCredentials(t *testing.T) {
 	}
 }
 
-func TestARefusedViewerIsGivenNoCookie(t *testing.T) {
+func TestServe_EdgeCheck_DeniedGetsNoCookie(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
 		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByCookie)))
@@ -343,7 +343,7 @@ func TestARefusedViewerIsGivenNoCookie(t *testing.T) {
 	}
 }
 
-func TestACookieIsNothingWhereViewersAreRecognisedOtherwise(t *testing.T) {
+func TestServe_EdgeCheck_CookieIgnoredInOtherModes(t *testing.T) {
 	t.Parallel()
 	cookies := newEdgeGate(t, nil, edgeRoute(edge.Nginx, recognise(edge.MatchByCookie)))
 	given := cookies.wantAsked(t, edge.Nginx, 200, atEdge{uri: "/play/a001/index.m3u8?token=1"}).header.Get("Set-Cookie")
@@ -359,7 +359,7 @@ func TestACookieIsNothingWhereViewersAreRecognisedOtherwise(t *testing.T) {
 	}
 }
 
-func TestEdgesThatKeepSessionsAskAboutEverythingOnItsOwn(t *testing.T) {
+func TestServe_EdgeThatKeepsSessions_ChecksEachRequest(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic} {
 		for _, how := range []edge.MatchMode{
@@ -375,7 +375,7 @@ func TestEdgesThatKeepSessionsAskAboutEverythingOnItsOwn(t *testing.T) {
 	}
 }
 
-func TestAnEdgeThatKeepsSessionsMayHaveItsViewersRecognised(t *testing.T) {
+func TestServe_EdgeThatKeepsSessions_MatchByAddressAgent(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic} {
 		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByAddressAgent), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
@@ -389,7 +389,7 @@ func TestAnEdgeThatKeepsSessionsMayHaveItsViewersRecognised(t *testing.T) {
 	}
 }
 
-func TestRecognitionPrefersTheNewestWhoMayWatch(t *testing.T) {
+func TestNewestAllowed_PrefersTheAllowedThenTheNewest(t *testing.T) {
 	t.Parallel()
 	f := edge.NewFingerprints()
 	t.Cleanup(f.Close)
@@ -441,7 +441,7 @@ func TestRecognitionPrefersTheNewestWhoMayWatch(t *testing.T) {
 	want(10)
 }
 
-func TestRecognitionIsSafeForConcurrentUse(t *testing.T) {
+func TestServe_EdgeCheck_ConcurrentFingerprints(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx), edgeRoute(edge.Envoy, func(r *RouteConfig) {
 		r.Edge.ViewerPath = "/envoy/{channel}/*"

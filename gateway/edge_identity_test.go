@@ -18,7 +18,7 @@ func identity(facts ...string) func(*RouteConfig) {
 	return func(r *RouteConfig) { r.IdentityFields = facts }
 }
 
-func TestAnEdgesSessionIsNeverIdentityByItself(t *testing.T) {
+func TestServe_EdgeCheck_EdgeSessionIdentity(t *testing.T) {
 	t.Parallel()
 	twoEdges := heardFrom("203.0.113.0/24")
 	first := atEdge{uri: "/play/a001/index.m3u8?token=1", channel: "a001", session: "17", fields: []string{"X-Forwarded-For: 203.0.113.10"}}
@@ -79,7 +79,7 @@ func TestAnEdgesSessionIsNeverIdentityByItself(t *testing.T) {
 	}
 }
 
-func TestOfAViewerWithoutCredentialsABackendDecidesByHisAddress(t *testing.T) {
+func TestServe_EdgeCheck_NoCredentialsByAddress(t *testing.T) {
 	t.Parallel()
 	for _, d := range everyDialect() {
 		g := newEdgeGate(t, nil, edgeRoute(d))
@@ -91,7 +91,7 @@ func TestOfAViewerWithoutCredentialsABackendDecidesByHisAddress(t *testing.T) {
 	}
 }
 
-func TestRequiredCredentialsAreAskedForInEveryDialect(t *testing.T) {
+func TestServe_EdgeCheck_RequiredCredentials(t *testing.T) {
 	t.Parallel()
 	for _, d := range everyDialect() {
 		t.Run(d.String(), func(t *testing.T) {
@@ -111,7 +111,7 @@ func TestRequiredCredentialsAreAskedForInEveryDialect(t *testing.T) {
 	}
 }
 
-func TestAViewersPlaybackIdCountsWhereTheEdgePassesItOn(t *testing.T) {
+func TestServe_EdgeCheck_PlaybackSession(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
 		g := newEdgeGate(t, nil, edgeRoute(d, identity("playback_session")))
@@ -124,7 +124,7 @@ func TestAViewersPlaybackIdCountsWhereTheEdgePassesItOn(t *testing.T) {
 	}
 }
 
-func TestAnEdgesOwnFieldsAreNoCredentialsOfTheViewers(t *testing.T) {
+func TestServe_EdgeCheck_EdgesFieldsAreNotCredentials(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic} {
 		g := newEdgeGate(t, nil, edgeRoute(d))
@@ -140,7 +140,7 @@ func TestAnEdgesOwnFieldsAreNoCredentialsOfTheViewers(t *testing.T) {
 	}
 }
 
-func TestASessionIsTheSameWhicheverEdgeAsks(t *testing.T) {
+func TestServe_EdgeCheck_SessionSharedAmongEdges(t *testing.T) {
 	t.Parallel()
 	// Four edges of one operator, each in its words, at routes of one name: one viewer, one session, on any node.
 	named := func(r *RouteConfig) { r.Name = "live" }
@@ -161,7 +161,7 @@ func TestASessionIsTheSameWhicheverEdgeAsks(t *testing.T) {
 
 const publishing = `{"name": "cam0", "ip": "192.0.2.7", "proto": "rtmp", "request_number": 0, "session_id": "s", "qs": %q, "user_agent": "OBS", "referer": "http://me/"}`
 
-func TestNobodyPublishesWhereNobodyDecidesOnIt(t *testing.T) {
+func TestServe_EdgeCheck_PublishNeedsBackend(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic))
 	if got := g.post(t, "/auth", fmt.Sprintf(publishing, "token=1")); got.status != http.StatusForbidden || got.body != "" {
@@ -172,7 +172,7 @@ func TestNobodyPublishesWhereNobodyDecidesOnIt(t *testing.T) {
 	}
 }
 
-func TestWhoPublishesIsAnotherThanWhoWatchesByTheSameToken(t *testing.T) {
+func TestServe_EdgeCheck_PublishIsAnotherSession(t *testing.T) {
 	t.Parallel()
 	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }))
 	no := backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}
@@ -206,7 +206,7 @@ func TestWhoPublishesIsAnotherThanWhoWatchesByTheSameToken(t *testing.T) {
 	}
 }
 
-func TestACrowdAtAnEdgeIsSeveralSessions(t *testing.T) {
+func TestServe_EdgeCheck_TooManyAddresses(t *testing.T) {
 	t.Parallel()
 	for _, d := range everyDialect() {
 		t.Run(d.String(), func(t *testing.T) {
@@ -235,7 +235,7 @@ func TestACrowdAtAnEdgeIsSeveralSessions(t *testing.T) {
 	}
 }
 
-func TestACookieSharedWithACrowdServesOnlySoMany(t *testing.T) {
+func TestServe_EdgeCheck_CookieFromTooManyAddresses(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxies() {
 		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByCookie)))
@@ -256,7 +256,7 @@ func TestACookieSharedWithACrowdServesOnlySoMany(t *testing.T) {
 	}
 }
 
-func TestEveryDialectAtOnce(t *testing.T) {
+func TestServe_EdgeCheck_AllDialectsConcurrently(t *testing.T) {
 	t.Parallel()
 	var routes []RouteConfig
 	for _, d := range everyDialect() {

@@ -45,7 +45,7 @@ func (g *gate) wantRefused(t *testing.T, want refusal, method, path string, fiel
 	}
 }
 
-func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
+func TestServe_NoTicketNoCredentials_RefusedWithoutCheck(t *testing.T) {
 	t.Parallel()
 	noTicket := refusal{403, "no ticket; open the playlist first"}
 	badTicket := refusal{403, "the ticket is not valid for this channel; open the playlist again"}
@@ -161,7 +161,7 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 // at is a path that does not depend on the gate.
 func at(path string) func(*gate) string { return func(*gate) string { return path } }
 
-func TestOtherMethodsAreRefused(t *testing.T) {
+func TestServe_OtherMethods_NotAllowed(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodTrace, "PROPFIND"} {
@@ -172,7 +172,7 @@ func TestOtherMethodsAreRefused(t *testing.T) {
 	}
 }
 
-func TestOptionsIsAnsweredBeforeAnybodyAsksWhoTheViewerIs(t *testing.T) {
+func TestServe_Options_NeedsNoCredentials(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
 	for _, path := range []string{"/play/a001/index.m3u8", "/play/a001/seg-17.ts", "/~forged/play/a001/seg-17.ts"} {
@@ -196,7 +196,7 @@ func TestOptionsIsAnsweredBeforeAnybodyAsksWhoTheViewerIs(t *testing.T) {
 	}
 }
 
-func TestHeadOpensAsGetDoesAndSendsNoBody(t *testing.T) {
+func TestServe_Head_OpensSessionSendsNoBody(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	head := g.do(t, http.MethodHead, "/play/a001/index.m3u8?token=1")
@@ -216,7 +216,7 @@ func TestHeadOpensAsGetDoesAndSendsNoBody(t *testing.T) {
 	}
 }
 
-func TestABadTicketInQueryOrCookieIsIgnoredIfCredentialsArePresent(t *testing.T) {
+func TestServe_InvalidTicketBesideCredentials_Ignored(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		carry  hls.TicketTransport
@@ -241,7 +241,7 @@ func TestABadTicketInQueryOrCookieIsIgnoredIfCredentialsArePresent(t *testing.T)
 	}
 }
 
-func TestCredentialsOpenASegmentWhereTheRouteSaysSo(t *testing.T) {
+func TestServe_CredentialsEverywhere_OpenOnSegment(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) { c.Routes[0].CredentialsEverywhere = true })
 	got := g.want(t, 200, "/play/a001/seg-17.ts?token=1")
@@ -256,7 +256,7 @@ func TestCredentialsOpenASegmentWhereTheRouteSaysSo(t *testing.T) {
 	}
 }
 
-func TestOnlyPlaylistsAreProtectedWhereNothingCarriesTheTicket(t *testing.T) {
+func TestServe_TicketInNone_OnlyPlaylistsProtected(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) {
 		c.Routes[0].TicketIn = hls.TicketInNone
@@ -278,7 +278,7 @@ func TestOnlyPlaylistsAreProtectedWhereNothingCarriesTheTicket(t *testing.T) {
 	}
 }
 
-func TestADecisionBecomesAStatus(t *testing.T) {
+func TestServe_DecisionBecomesStatus(t *testing.T) {
 	t.Parallel()
 	type line struct {
 		Status               int
@@ -378,7 +378,7 @@ func TestADecisionBecomesAStatus(t *testing.T) {
 	}
 }
 
-func TestWhatTheOriginDoesIsItsOwnTroubleAndNotTheViewers(t *testing.T) {
+func TestServe_OriginFailures(t *testing.T) {
 	t.Parallel()
 	answer := func(status int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
@@ -430,7 +430,7 @@ func hijacked(text string) http.HandlerFunc {
 	}
 }
 
-func TestAnErrorPageIsNoPlaylist(t *testing.T) {
+func TestServe_InvalidPlaylist_BadGateway(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	g.site.files["/play/a001/index.m3u8"] = "<html>Service worker is starting</html>"
@@ -440,7 +440,7 @@ func TestAnErrorPageIsNoPlaylist(t *testing.T) {
 	}
 }
 
-func TestAnOverloadedOriginAsksTheViewerToComeBack(t *testing.T) {
+func TestServe_OriginOverloaded_RetryLater(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	var a Response
@@ -451,7 +451,7 @@ func TestAnOverloadedOriginAsksTheViewerToComeBack(t *testing.T) {
 	}
 }
 
-func TestTheOriginNeverSeesTicketOrCredentials(t *testing.T) {
+func TestServe_OriginSeesNoTicketNorCredentials(t *testing.T) {
 	t.Parallel()
 	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
 		t.Run(carry.String(), func(t *testing.T) {
@@ -498,7 +498,7 @@ func TestTheOriginNeverSeesTicketOrCredentials(t *testing.T) {
 	}
 }
 
-func TestAnEscapedTildeIsATildeToo(t *testing.T) {
+func TestServe_EscapedTildeBeforeTicket(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	ticket := g.ticket(t, "a001")
@@ -509,7 +509,7 @@ func TestAnEscapedTildeIsATildeToo(t *testing.T) {
 	}
 }
 
-func TestABackendHearsWhatTheViewerSaidAndNothingThatHeInvented(t *testing.T) {
+func TestServe_BackendRequest(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) { c.Routes[0].CredentialHeaders = []string{"authorization"} })
 	g.get(t, "/play/caf%C3%A9/index.m3u8?token=a%2Bb&token=2&_HLS_msn=1&CMCD=x", from("198.51.100.9, 203.0.113.7"),
@@ -541,7 +541,7 @@ func TestABackendHearsWhatTheViewerSaidAndNothingThatHeInvented(t *testing.T) {
 	}
 }
 
-func TestAQuestionThatWouldNotBeAskedSaysWhy(t *testing.T) {
+func TestBackendRequest_RefusedWithoutCheck(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
 	for path, want := range map[string]string{
@@ -556,7 +556,7 @@ func TestAQuestionThatWouldNotBeAskedSaysWhy(t *testing.T) {
 	}
 }
 
-func TestARevivedSessionIsAskedAboutOnceCredentialsTurnUp(t *testing.T) {
+func TestServe_SessionFromTicket_CheckedOnceCredentialsArrive(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
 	g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
@@ -585,7 +585,7 @@ func TestARevivedSessionIsAskedAboutOnceCredentialsTurnUp(t *testing.T) {
 	}
 }
 
-func TestTheOriginsOwnParametersAreNobodysCredentials(t *testing.T) {
+func TestServe_ListedParameters_AreNotCredentials(t *testing.T) {
 	t.Parallel()
 	const master = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhd.m3u8?nimblesessionid=5\n"
 	setUp := func(t *testing.T) (*gate, string) {

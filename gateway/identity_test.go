@@ -68,7 +68,7 @@ func (a asking) idBy(t testing.TB, i *sessionHasher) backends.SessionID {
 	return i.sessionID(&found, &c, &v, client{address: netip.MustParseAddr(a.address)}, a.apart)
 }
 
-func TestTheSameViewerIsTheSameSession(t *testing.T) {
+func TestSessionHasher_SessionID_SameViewer(t *testing.T) {
 	t.Parallel()
 	xtream := RouteConfig{Path: "/live/{user}/{password}/{channel}.m3u8"}
 	cases := map[string]struct{ one, other func(*asking) }{
@@ -104,7 +104,7 @@ func TestTheSameViewerIsTheSameSession(t *testing.T) {
 	}
 }
 
-func TestWhateverTellsViewersApartTellsSessionsApart(t *testing.T) {
+func TestSessionHasher_SessionID_TellsApart(t *testing.T) {
 	t.Parallel()
 	base := func(edit func(*asking)) func(*asking) { return edit }
 	identity := func(facts ...string) func(*asking) {
@@ -148,7 +148,7 @@ func TestWhateverTellsViewersApartTellsSessionsApart(t *testing.T) {
 	}
 }
 
-func TestAPlaybackIDStandsInPlaceOfAddressAndAgentAlone(t *testing.T) {
+func TestSessionHasher_SessionID_PlaybackSession(t *testing.T) {
 	t.Parallel()
 	a := somebody()
 	a.route.IdentityFields = []string{"playback_session", "address", "user_agent"}
@@ -168,7 +168,7 @@ func TestAPlaybackIDStandsInPlaceOfAddressAndAgentAlone(t *testing.T) {
 	}
 }
 
-func TestAClientCannotOpenSessionsAtWillByPlaybackIDs(t *testing.T) {
+func TestPlaybackIDs_Accept_Bounded(t *testing.T) {
 	t.Parallel()
 	i := newTestIdentifier(t)
 	a := somebody()
@@ -191,7 +191,7 @@ func TestAClientCannotOpenSessionsAtWillByPlaybackIDs(t *testing.T) {
 	}
 }
 
-func TestPlaybackIDsAreForgottenAfterTheirTime(t *testing.T) {
+func TestPlaybackIDs_Accept_Expires(t *testing.T) {
 	t.Parallel()
 	p := newPlaybackIDs()
 	t.Cleanup(func() { p.owners.StopAllGoroutines() })
@@ -209,7 +209,7 @@ func TestPlaybackIDsAreForgottenAfterTheirTime(t *testing.T) {
 	}
 }
 
-func TestCredentialsAreWhatTheRouteNames(t *testing.T) {
+func TestCredentialsOf(t *testing.T) {
 	t.Parallel()
 	const path = "/play/a001/index.m3u8"
 	cases := map[string]struct {
@@ -269,7 +269,7 @@ func TestCredentialsAreWhatTheRouteNames(t *testing.T) {
 	}
 }
 
-func TestRequiredCredentialsMustBeShown(t *testing.T) {
+func TestRoute_Missing(t *testing.T) {
 	t.Parallel()
 	r := &route{config: RouteConfig{RequiredCredentials: []string{"token", "X-Device"}}}
 	device := []backends.Header{{Name: "X-Device", Value: "1"}}
@@ -297,7 +297,7 @@ func TestRequiredCredentialsMustBeShown(t *testing.T) {
 	}
 }
 
-func TestPairsAreTakenOutOfAQueryOnceEach(t *testing.T) {
+func TestWithoutPairs(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ query, part, want string }{
 		"all":            {"a=1&b=2", "a=1&b=2", ""},
@@ -347,7 +347,7 @@ func TestTicketInPath(t *testing.T) {
 	}
 }
 
-func TestACookieIsFoundByItsWholeName(t *testing.T) {
+func TestCookieValue(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ field, want string }{
 		"alone":             {"usher_ticket=a.b", "a.b"},
@@ -412,7 +412,7 @@ func BenchmarkSessionID(b *testing.B) {
 	}
 }
 
-func TestADeviceIsWhatTheRouteTellsDevicesApartBy(t *testing.T) {
+func TestRequestContext_Device(t *testing.T) {
 	t.Parallel()
 	show := func(names []string, query string, header http.Header) string {
 		r := &route{config: RouteConfig{DeviceFields: names}}

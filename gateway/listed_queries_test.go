@@ -31,7 +31,7 @@ func (g *gate) askedAfter(t *testing.T, status int, paths ...string) []string {
 	return slices.Compact(asked)
 }
 
-func TestAQueryTheViewerMadeUpNeverMissesTheCache(t *testing.T) {
+func TestServe_InventedQuery_HitsTheCache(t *testing.T) {
 	t.Parallel()
 	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
 		t.Run(carry.String(), func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestAQueryTheViewerMadeUpNeverMissesTheCache(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatAPlaylistListedIsForwarded(t *testing.T) {
+func TestServe_OnlyListedQueriesAreForwarded(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		edit func(*RouteConfig)
@@ -125,8 +125,8 @@ func TestOnlyWhatAPlaylistListedIsForwarded(t *testing.T) {
 	}
 }
 
-// TestANodeThatHasForgottenForwardsWhatItsTicketsLeadTo restarts the node under viewers whose URIs have queries.
-func TestANodeThatHasForgottenForwardsWhatItsTicketsLeadTo(t *testing.T) {
+// TestServe_QueryBelowTicketAfterRestart_Forwarded restarts the node under viewers whose URIs have queries.
+func TestServe_QueryBelowTicketAfterRestart_Forwarded(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		edit  func(*RouteConfig)
@@ -184,7 +184,7 @@ func TestANodeThatHasForgottenForwardsWhatItsTicketsLeadTo(t *testing.T) {
 	}
 }
 
-func TestAListedNameIsKnownHoweverItIsEscaped(t *testing.T) {
+func TestListedQueries_Filter_EscapedNames(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	g.site.files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\ncafé 1.ts?sig=1\n"
@@ -196,7 +196,7 @@ func TestAListedNameIsKnownHoweverItIsEscaped(t *testing.T) {
 	}
 }
 
-func TestAPathThatIsListedAnewEachTimeTakesBoundedMemory(t *testing.T) {
+func TestListedQueries_Record_Bounded(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	r := g.routes[0]
@@ -214,7 +214,7 @@ func TestAPathThatIsListedAnewEachTimeTakesBoundedMemory(t *testing.T) {
 	}
 }
 
-func TestAnOperatorIsToldOnceOfMediaOutsideTheRoute(t *testing.T) {
+func TestServe_UnmappedMedia_LoggedOnce(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	var log bytes.Buffer

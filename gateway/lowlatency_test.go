@@ -11,7 +11,7 @@ import (
 const lowLatency = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.5\n" +
 	"#EXT-X-PART-INF:PART-TARGET=0.5\n#EXT-X-MEDIA-SEQUENCE:17\n#EXTINF:4,\nseg-17.ts\n#EXT-X-PART:DURATION=0.5,URI=\"part-18.0.ts\"\n"
 
-func TestDirectivesAreForwardedSortedAndNothingElseIs(t *testing.T) {
+func TestDirectives(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ query, want string }{
 		"a blocking reload":       {"token=1&_HLS_msn=18&_HLS_part=1", "_HLS_msn=18&_HLS_part=1"},
@@ -45,7 +45,7 @@ func TestDirectivesAreForwardedSortedAndNothingElseIs(t *testing.T) {
 	}
 }
 
-func TestAHundredIdenticalBlockingReloadsAreOneForTheOrigin(t *testing.T) {
+func TestServe_IdenticalBlockingReloads_ShareOneFetch(t *testing.T) {
 	t.Parallel()
 	const viewers = 100
 	g := newGate(t, nil)

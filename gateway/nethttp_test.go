@@ -19,7 +19,7 @@ import (
 	"usher/gateway/origin"
 )
 
-func TestFirstBytesArriveBeforeTheOriginHasFinished(t *testing.T) {
+func TestHandler_StreamsBeforeTheOriginEnds(t *testing.T) {
 	t.Parallel()
 	for name, length := range map[string]int{"of known length": 10, "of unknown length": -1} {
 		t.Run(name, func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestFirstBytesArriveBeforeTheOriginHasFinished(t *testing.T) {
 	}
 }
 
-func TestABodyThatBreaksOffIsABrokenTransfer(t *testing.T) {
+func TestHandler_TruncatedBody_AbortsTransfer(t *testing.T) {
 	t.Parallel()
 	for name, length := range map[string]string{"of known length": "100", "of unknown length": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestABodyThatBreaksOffIsABrokenTransfer(t *testing.T) {
 	}
 }
 
-func TestBytesAreCountedForTheSession(t *testing.T) {
+func TestHandler_CountsBytes(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	ticket := g.ticket(t, "a001")
@@ -118,7 +118,7 @@ func TestBytesAreCountedForTheSession(t *testing.T) {
 	}
 }
 
-func TestRangesAndConditionsAreAnsweredFromTheWhole(t *testing.T) {
+func TestHandler_RangesAndConditions(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	g.site.answer = func(w http.ResponseWriter, _ *http.Request) {
@@ -155,7 +155,7 @@ func TestRangesAndConditionsAreAnsweredFromTheWhole(t *testing.T) {
 	}
 }
 
-func TestMediaHasATypeThoughTheOriginNamesNone(t *testing.T) {
+func TestHandler_MediaContentType(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{
 		"/a.ts": "video/mp2t", "/a.TS": "video/mp2t", "/a.m4s": "video/mp4", "/a.mp4": "video/mp4", "/a.cmfv": "video/mp4",
@@ -170,7 +170,7 @@ func TestMediaHasATypeThoughTheOriginNamesNone(t *testing.T) {
 	}
 }
 
-func TestPlaylistsAreNotStoredAndOfAKnownType(t *testing.T) {
+func TestHandler_PlaylistHeaders(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{
 		"":                              playlistType,
@@ -196,7 +196,7 @@ func TestPlaylistsAreNotStoredAndOfAKnownType(t *testing.T) {
 	}
 }
 
-func TestOneRequestTooManyIsAskedToComeBack(t *testing.T) {
+func TestHandler_MaxRequests_RetryLater(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) { c.Limits.MaxRequests = 1 })
 	arrived, release := make(chan struct{}), make(chan struct{})
@@ -219,7 +219,7 @@ func TestOneRequestTooManyIsAskedToComeBack(t *testing.T) {
 	g.want(t, 200, "/play/a001/index.m3u8?token=1")
 }
 
-func TestALongURLIsRefusedByItsSetting(t *testing.T) {
+func TestHandler_MaxURLSize_Refused(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) { c.Limits.MaxURLSize = 256 })
 	path := "/play/a001/index.m3u8?token="
@@ -264,7 +264,7 @@ func newBubble(t *testing.T, edit func(*Config), o originFunc) *bubble {
 	return b
 }
 
-func TestATricklingBodyHoldsNeitherTheAnswerNorTheConnection(t *testing.T) {
+func TestHandler_SlowRequestBody_HoldsNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t, nil, func(r *http.Request) (*http.Response, error) {
@@ -298,7 +298,7 @@ func TestATricklingBodyHoldsNeitherTheAnswerNorTheConnection(t *testing.T) {
 	})
 }
 
-func TestAViewerWhoStopsReadingIsCutOff(t *testing.T) {
+func TestHandler_StalledViewer_Disconnected(t *testing.T) {
 	t.Parallel()
 	const size = 1 << 20
 	big := strings.Repeat("x", size)
@@ -346,7 +346,7 @@ func TestAViewerWhoStopsReadingIsCutOff(t *testing.T) {
 	}
 }
 
-func TestAViewerWhoLeavesIsNotAnswered(t *testing.T) {
+func TestHandler_ViewerDisconnects_NoResponse(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	arrived, left := make(chan struct{}), make(chan error, 1)
@@ -379,7 +379,7 @@ func TestAViewerWhoLeavesIsNotAnswered(t *testing.T) {
 	waitFor(t, "the request has ended", func() bool { return g.handler.serving.Load() == 0 })
 }
 
-func TestManyViewersAtOnce(t *testing.T) {
+func TestHandler_ManyViewersConcurrently(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) {
 		query, none := c.Routes[0], c.Routes[0]

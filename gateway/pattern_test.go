@@ -29,7 +29,7 @@ func meaning(p *pattern, path string) map[string]string {
 	return all
 }
 
-func TestAPatternReadsAPath(t *testing.T) {
+func TestPattern_Match(t *testing.T) {
 	t.Parallel()
 	type vars = map[string]string
 	const play, xtream = "/play/{channel}/*", "/live/{user}/{password}/{channel}.m3u8"
@@ -79,7 +79,7 @@ func TestAPatternReadsAPath(t *testing.T) {
 	}
 }
 
-func TestAPatternWritesWhatAnotherOneRead(t *testing.T) {
+func TestPattern_Expand(t *testing.T) {
 	t.Parallel()
 	const viewer = "/live/{user}/{password}/{channel}.m3u8"
 	cases := map[string]struct {
@@ -110,7 +110,7 @@ func TestAPatternWritesWhatAnotherOneRead(t *testing.T) {
 	}
 }
 
-func TestAPatternDoesNotWriteWhatNobodyRead(t *testing.T) {
+func TestPattern_Expand_MissingVariable(t *testing.T) {
 	t.Parallel()
 	from, to := mustPattern(t, "/{channel}/*"), mustPattern(t, "/{user}/{channel}/*")
 	m, _ := from.match("/a001/i.m3u8")
@@ -122,7 +122,7 @@ func TestAPatternDoesNotWriteWhatNobodyRead(t *testing.T) {
 	}
 }
 
-func TestAPatternThatCannotWorkIsRefused(t *testing.T) {
+func TestParsePattern_Invalid(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ pattern, want string }{
 		"nothing":                 {"", `"" must begin with /`},

@@ -28,9 +28,9 @@ func liveOrigin(since time.Time) originFunc {
 	}
 }
 
-// TestAURINeverChangesBetweenReloads plays for two hours the way browsers do, by asking for the original URL again and
+// TestServe_URIsStayTheSameBetweenReloads plays for two hours the way browsers do, by asking for the original URL again and
 // again, while the node restarts, keys are rotated and others watch.
-func TestAURINeverChangesBetweenReloads(t *testing.T) {
+func TestServe_URIsStayTheSameBetweenReloads(t *testing.T) {
 	t.Parallel()
 	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
 		t.Run(carry.String(), func(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestOnlyTrustedProxiesSpeakForViewers(t *testing.T) {
+func TestClientOf_Address(t *testing.T) {
 	t.Parallel()
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}
 	type fields = map[string][]string
@@ -47,7 +47,7 @@ func TestOnlyTrustedProxiesSpeakForViewers(t *testing.T) {
 	}
 }
 
-func TestNobodyIsTrustedByDefault(t *testing.T) {
+func TestClientOf_NoProxyTrustedByDefault(t *testing.T) {
 	t.Parallel()
 	v := Request{
 		Peer: netip.MustParseAddr("127.0.0.1"), Scheme: "http", Host: "tv.example.com",
@@ -59,7 +59,7 @@ func TestNobodyIsTrustedByDefault(t *testing.T) {
 	}
 }
 
-func TestSchemeAndHostComeFromTrustedProxiesAlone(t *testing.T) {
+func TestClientOf_SchemeAndHost(t *testing.T) {
 	t.Parallel()
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	cases := map[string]struct {
@@ -85,7 +85,7 @@ func TestSchemeAndHostComeFromTrustedProxiesAlone(t *testing.T) {
 	}
 }
 
-func TestPrefixesTellNetworksApart(t *testing.T) {
+func TestNetworkPrefix(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		a, b string

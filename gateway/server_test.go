@@ -41,7 +41,7 @@ func status(t *testing.T, c *http.Client, url string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-func TestANodeLeavesInOrder(t *testing.T) {
+func TestServer_Run_DrainsInOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		arrived, release := make(chan struct{}), make(chan struct{})
@@ -105,7 +105,7 @@ func TestANodeLeavesInOrder(t *testing.T) {
 	})
 }
 
-func TestARequestThatDoesNotEndIsCutOff(t *testing.T) {
+func TestServer_Run_DrainTimeoutCancelsRequests(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		arrived, gone := make(chan struct{}), make(chan struct{})
@@ -147,9 +147,9 @@ func TestARequestThatDoesNotEndIsCutOff(t *testing.T) {
 	})
 }
 
-// TestALateAnswerAsksTheViewerToComeBack drains under a viewer whom the origin keeps waiting: an empty 200 would end his
+// TestServer_Run_DrainTimeout_RetryLater drains under a viewer whom the origin keeps waiting: an empty 200 would end his
 // playback.
-func TestALateAnswerAsksTheViewerToComeBack(t *testing.T) {
+func TestServer_Run_DrainTimeout_RetryLater(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		arrived := make(chan struct{})
@@ -196,7 +196,7 @@ func (*brokenListener) Accept() (net.Conn, error) { return nil, errors.New("too 
 func (l *brokenListener) Close() error            { l.closed = true; return nil }
 func (*brokenListener) Addr() net.Addr            { return &net.TCPAddr{} }
 
-func TestAListenerThatFailsNamesItsSetting(t *testing.T) {
+func TestServer_Run_ListenerFails_NamesSetting(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		edit func(*Config)
@@ -308,7 +308,7 @@ func secureBubble(t *testing.T, edit func(*Config), o originFunc) (*bubble, *aut
 	return b, a, client
 }
 
-func TestHTTP2IsServedAndRenewedCertificatesAreTakenUp(t *testing.T) {
+func TestServer_Run_HTTP2AndCertificateReload(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b, a, client := secureBubble(t, nil, func(r *http.Request) (*http.Response, error) {
@@ -349,8 +349,8 @@ func TestHTTP2IsServedAndRenewedCertificatesAreTakenUp(t *testing.T) {
 	})
 }
 
-// TestAWaitForTheOriginIsNotTheViewersStall has the origin pause for longer than a viewer may.
-func TestAWaitForTheOriginIsNotTheViewersStall(t *testing.T) {
+// TestServer_Run_WaitForOriginIsNoStall has the origin pause for longer than a viewer may.
+func TestServer_Run_WaitForOriginIsNoStall(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range []string{"http", "https"} {
 		t.Run(scheme, func(t *testing.T) {
@@ -384,7 +384,7 @@ func TestAWaitForTheOriginIsNotTheViewersStall(t *testing.T) {
 	}
 }
 
-func TestOldTLSIsNotSpoken(t *testing.T) {
+func TestServer_Run_OldTLSRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		_, _, client := secureBubble(t, nil, nil)

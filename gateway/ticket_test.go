@@ -26,7 +26,7 @@ func someClaims() (ticketClaims, ticketScope) {
 	return c, ticketScope{"/play/{channel}/*", "a001"}
 }
 
-func TestATicketSaysWhatItWasMintedFor(t *testing.T) {
+func TestTicketSigner_Sign_Verifies(t *testing.T) {
 	t.Parallel()
 	ring := ringOf("a")
 	c, s := someClaims()
@@ -49,7 +49,7 @@ func TestATicketSaysWhatItWasMintedFor(t *testing.T) {
 	}
 }
 
-func TestATicketIsTheSameTextWheneverAndWhereverItIsMinted(t *testing.T) {
+func TestTicketSigner_Sign_SameOnEveryNode(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
 	first := ringOf("a").sign(c, s)
@@ -70,7 +70,7 @@ func TestATicketIsTheSameTextWheneverAndWhereverItIsMinted(t *testing.T) {
 	}
 }
 
-func TestVerifyKnowsOursFromOthers(t *testing.T) {
+func TestTicketSigner_Verify_Invalid(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
 	ring := ringOf("a", "b")
@@ -123,7 +123,7 @@ func TestVerifyKnowsOursFromOthers(t *testing.T) {
 	}
 }
 
-func TestATicketWithAnyBitFlippedIsRefused(t *testing.T) {
+func TestTicketSigner_Verify_FlippedBits(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
 	ring := ringOf("a", "b")
@@ -139,7 +139,7 @@ func TestATicketWithAnyBitFlippedIsRefused(t *testing.T) {
 	}
 }
 
-func TestEveryTicketCharacterIsSafeInPathQueryAndCookie(t *testing.T) {
+func TestTicketSigner_Sign_SafeCharacters(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
 	ring := newTicketSigner([]backends.Key{{ID: "Key16letters9999", Secret: "a secret of some length"}})
@@ -153,7 +153,7 @@ func TestEveryTicketCharacterIsSafeInPathQueryAndCookie(t *testing.T) {
 	}
 }
 
-func TestAMACHasAtLeast96Bits(t *testing.T) {
+func TestTicketMAC_HasAtLeast96Bits(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
 	_, body, _ := strings.Cut(ringOf("a").sign(c, s), ".")
@@ -166,7 +166,7 @@ func TestAMACHasAtLeast96Bits(t *testing.T) {
 	}
 }
 
-func TestASessionWhoseKeyIsGoneIsSignedAnew(t *testing.T) {
+func TestTicketSigner_Sign_RemovedKey(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
 	ring := ringOf("b")
@@ -208,7 +208,7 @@ func BenchmarkVerify(b *testing.B) {
 	}
 }
 
-func BenchmarkMint(b *testing.B) {
+func BenchmarkSign(b *testing.B) {
 	c, s := someClaims()
 	ring := ringOf("a")
 	b.ReportAllocs()

@@ -118,9 +118,9 @@ func resolve(t *testing.T, base *url.URL, ref string) *url.URL {
 	return u
 }
 
-// TestAPlayerReachesEverythingInEveryMode plays a channel from the multivariant playlist to the last segment, for every
+// TestServe_PlayerReachesEverythingInEveryMode plays a channel from the multivariant playlist to the last segment, for every
 // carrying mode, under every form of a route, with URIs written in every way.
-func TestAPlayerReachesEverythingInEveryMode(t *testing.T) {
+func TestServe_PlayerReachesEverythingInEveryMode(t *testing.T) {
 	t.Parallel()
 	forms := map[string]struct {
 		entry  string
@@ -216,7 +216,7 @@ func (g *gate) play(t *testing.T, entry, folder string) {
 	}
 }
 
-func TestAMediaPlaylistBelowATicketIsTheSameForAllViewers(t *testing.T) {
+func TestServe_MediaPlaylistBelowTicket_SharedByViewers(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil)
 	one, other := g.ticket(t, "a001"), g.ticket(t, "a001")
@@ -227,7 +227,7 @@ func TestAMediaPlaylistBelowATicketIsTheSameForAllViewers(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotOursKeepsItsAddressAndSeesNoTicket(t *testing.T) {
+func TestServe_ForeignURIs_Unchanged(t *testing.T) {
 	t.Parallel()
 	foreign := []string{
 		"https://ads.example.com/ad.ts", "//cdn.example.com/x.ts", "skd://key", "/elsewhere/x.ts", "data:text/plain,x",
@@ -245,7 +245,7 @@ func TestWhatIsNotOursKeepsItsAddressAndSeesNoTicket(t *testing.T) {
 	}
 }
 
-func TestCookiesOfTwoChannelsDoNotMeet(t *testing.T) {
+func TestSetCookies_ChannelsStayApart(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) {
 		c.CORS.AllowedOrigins = []string{"https://tv.example.com"}
@@ -275,7 +275,7 @@ func TestCookiesOfTwoChannelsDoNotMeet(t *testing.T) {
 	}
 }
 
-func TestATicketsCookieGoesOnlyWhereItBelongs(t *testing.T) {
+func TestSetCookies_Paths(t *testing.T) {
 	t.Parallel()
 	cookies := func(c *Config) {
 		c.CORS.AllowedOrigins, c.Routes[0].TicketIn = []string{"https://tv.example.com"}, hls.TicketInCookie
@@ -309,8 +309,8 @@ func TestATicketsCookieGoesOnlyWhereItBelongs(t *testing.T) {
 	}
 }
 
-// TestTwoRoutesOfOnePathAreTwoWorlds keeps a channel of one host apart from the same name on another.
-func TestTwoRoutesOfOnePathAreTwoWorlds(t *testing.T) {
+// TestServe_RoutesOfOnePath_StayApart keeps a channel of one host apart from the same name on another.
+func TestServe_RoutesOfOnePath_StayApart(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) {
 		c.Origins["second"] = &OriginConfig{URL: c.Origins["o"].URL + "/second"}
@@ -339,7 +339,7 @@ func TestTwoRoutesOfOnePathAreTwoWorlds(t *testing.T) {
 	g.want(t, 200, uris(one.body)[0], "Host: lb", "X-Forwarded-Host: one.example.com")
 }
 
-func TestAHostIsBelievedFromProxiesAlone(t *testing.T) {
+func TestServe_ForwardedHost_OnlyFromProxies(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, func(c *Config) {
 		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}

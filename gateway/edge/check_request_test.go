@@ -56,7 +56,7 @@ func (tc reading) run(t *testing.T, d Dialect) {
 	}
 }
 
-func TestAstraAndAltaAreReadFromTheirFields(t *testing.T) {
+func TestDialect_Decode_Astra(t *testing.T) {
 	t.Parallel()
 	cases := map[string]reading{
 		"all that Astra sends": {
@@ -107,7 +107,7 @@ func TestAstraAndAltaAreReadFromTheirFields(t *testing.T) {
 	}
 }
 
-func TestFlussonicIsReadFromItsQueryWhereSomebodyPlays(t *testing.T) {
+func TestDialect_Decode_FlussonicPlay(t *testing.T) {
 	t.Parallel()
 	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
 	cases := map[string]reading{
@@ -169,7 +169,7 @@ func TestFlussonicIsReadFromItsQueryWhereSomebodyPlays(t *testing.T) {
 	}
 }
 
-func TestFlussonicIsReadFromJSONWhereSomebodyPublishes(t *testing.T) {
+func TestDialect_Decode_FlussonicPublish(t *testing.T) {
 	t.Parallel()
 	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
 	post := func(body string) HTTPRequest {
@@ -214,7 +214,7 @@ func TestFlussonicIsReadFromJSONWhereSomebodyPublishes(t *testing.T) {
 	}
 }
 
-func TestNginxIsReadFromTheFieldsOfItsSample(t *testing.T) {
+func TestDialect_Decode_Nginx(t *testing.T) {
 	t.Parallel()
 	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
 	his := fields(
@@ -251,7 +251,7 @@ func TestNginxIsReadFromTheFieldsOfItsSample(t *testing.T) {
 	}
 }
 
-func TestForwardAuthIsReadFromTheForwardedFields(t *testing.T) {
+func TestDialect_Decode_ForwardAuth(t *testing.T) {
 	t.Parallel()
 	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
 	his := fields(
@@ -284,7 +284,7 @@ func TestForwardAuthIsReadFromTheForwardedFields(t *testing.T) {
 	}
 }
 
-func TestDialectsWithoutWordsOverHTTPAreNotRead(t *testing.T) {
+func TestDialect_Decode_NotOverHTTP(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[Dialect]string{
 		NoDialect: "dialect  does not use HTTP", Envoy: "dialect envoy does not use HTTP",
@@ -293,7 +293,7 @@ func TestDialectsWithoutWordsOverHTTPAreNotRead(t *testing.T) {
 	}
 }
 
-func TestTheViewerIsTheLastForwardedAddressThatIsNotOurs(t *testing.T) {
+func TestLastForwarded(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		lists []string
@@ -332,7 +332,7 @@ func TestTheViewerIsTheLastForwardedAddressThatIsNotOurs(t *testing.T) {
 	}
 }
 
-func TestSessionsOfTwoEdgesAreToldApart(t *testing.T) {
+func TestCheckRequest_NamespacedSession(t *testing.T) {
 	t.Parallel()
 	q := CheckRequest{EdgeSession: "17"}
 	one, other := q.NamespacedSession(addr("192.0.2.10")), q.NamespacedSession(addr("192.0.2.11"))

@@ -34,7 +34,7 @@ func ada() *backends.Decision {
 	}
 }
 
-func TestEveryDialectIsAnsweredInItsWords(t *testing.T) {
+func TestDialect_Encode(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		decision *backends.Decision
@@ -178,7 +178,7 @@ envoy 503: 503 | Retry-After: 2
 	}
 }
 
-func TestAnEdgeShowsTheLoginOrElseTheUsersKey(t *testing.T) {
+func TestDialect_Encode_SessionName(t *testing.T) {
 	t.Parallel()
 	for want, d := range map[string]backends.Decision{
 		"200 | X-Session-Name: Ada": {User: "Ada", UserID: "u7"},
@@ -193,7 +193,7 @@ func TestAnEdgeShowsTheLoginOrElseTheUsersKey(t *testing.T) {
 	}
 }
 
-func TestFlussonicIsSentToAskOnceTheDecisionHasBeenRenewed(t *testing.T) {
+func TestDialect_Encode_FlussonicAuthDuration(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		left time.Duration
@@ -220,7 +220,7 @@ func TestFlussonicIsSentToAskOnceTheDecisionHasBeenRenewed(t *testing.T) {
 	}
 }
 
-func TestOnlyOneSessionAUserIsSaidOnlyWhereItIsMeant(t *testing.T) {
+func TestDialect_Encode_FlussonicUnique(t *testing.T) {
 	t.Parallel()
 	for want, d := range map[string]backends.Decision{
 		"200 | X-Authduration: 10 | X-Userid: 7 | X-Max-Sessions: 1": {UserID: "7", MaxSessions: 1},

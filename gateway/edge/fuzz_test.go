@@ -42,7 +42,7 @@ func read(t *testing.T, d Dialect, in *HTTPRequest) (CheckRequest, bool) {
 	return q, true
 }
 
-func FuzzReadAstra(f *testing.F) {
+func FuzzDecodeAstra(f *testing.F) {
 	f.Add("token=123", "/play/a001/index.m3u8", "live.example.com:8000", "http://live.example.com", "192.0.2.7", "a001")
 	f.Add("", "", "", "https://", "::ffff:192.0.2.7", "")
 	f.Add("%zz&&=", "x", "", "://x", "[fe80::1%eth0]:80", "\x00")
@@ -57,7 +57,7 @@ func FuzzReadAstra(f *testing.F) {
 	})
 }
 
-func FuzzReadFlussonic(f *testing.F) {
+func FuzzDecodeFlussonic(f *testing.F) {
 	f.Add("name=cam0&ip=192.0.2.7&request_number=0&qs=token%3D1&token=1&session_id=s", "")
 	f.Add("name=%2F..&ip=::1", `{"name": "fake", "ip": "10.77.0.150", "request_number": 1, "qs": null, "token": "t"}`)
 	f.Add("name=%zz;a", `{"name": "\u0000\ud800", "ip": "::ffff:1.2.3.4"}`)
@@ -80,7 +80,7 @@ func FuzzReadFlussonic(f *testing.F) {
 	})
 }
 
-func FuzzReadNginx(f *testing.F) {
+func FuzzDecodeNginx(f *testing.F) {
 	f.Add("/play/a001/index.m3u8?token=123&x=?", "192.0.2.7", "HEAD", "https")
 	f.Add("//?", "[::1]:80", "", "wss")
 	f.Add("?/", "192.0.2.7, 10.0.0.1", "get", "")
@@ -93,7 +93,7 @@ func FuzzReadNginx(f *testing.F) {
 	})
 }
 
-func FuzzReadForwardAuth(f *testing.F) {
+func FuzzDecodeForwardAuth(f *testing.F) {
 	f.Add("/play/a001/index.m3u8?token=123", "198.51.100.1, 192.0.2.7", "10.0.0.1")
 	f.Add("/", "::ffff:10.0.0.1", ",")
 	f.Add("/?", "[2001:db8::7]:4321,fe80::1%x", "")

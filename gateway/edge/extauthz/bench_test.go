@@ -58,8 +58,8 @@ func ask(b *testing.B, client auth.AuthorizationClient) {
 	}
 }
 
-// BenchmarkWords is what we add to gRPC: reading the question and wording the answer.
-func BenchmarkWords(b *testing.B) {
+// BenchmarkNewCheckRequestAndResponse is what we add to gRPC: reading the question and wording the answer.
+func BenchmarkNewCheckRequestAndResponse(b *testing.B) {
 	q := playlist()
 	a := answerOf(200, "", "X-Session-Name", "alice", "X-Userid", "7", "X-Usher-Source", "backend")
 	b.ReportAllocs()

@@ -35,7 +35,7 @@ func await[T any](t *testing.T, what string, event <-chan T) (got T) {
 	return got
 }
 
-func TestAPanicEndsOneQuestionAndShowsNobodyItsValue(t *testing.T) {
+func TestServer_Check_Panic(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer // written before Check returns, and read after
 	checker := checkerFunc(func(_ context.Context, q *edge.CheckRequest, a *gateway.Response) error {
@@ -66,7 +66,7 @@ func TestAPanicEndsOneQuestionAndShowsNobodyItsValue(t *testing.T) {
 	}
 }
 
-func TestAnEnvoyWhoGoesAwayEndsItsQuestion(t *testing.T) {
+func TestServer_Check_EnvoyDisconnects(t *testing.T) {
 	t.Parallel()
 	asked, ended := make(chan struct{}), make(chan error, 1)
 	r := run(t, checkerFunc(func(ctx context.Context, _ *edge.CheckRequest, _ *gateway.Response) error {
@@ -91,7 +91,7 @@ func TestAnEnvoyWhoGoesAwayEndsItsQuestion(t *testing.T) {
 	}
 }
 
-func TestErrorsOfTheAskerKeepTheirMeaning(t *testing.T) {
+func TestServer_Check_CheckerErrors(t *testing.T) {
 	t.Parallel()
 	for cause, want := range map[error]codes.Code{
 		context.Canceled: codes.Canceled, context.DeadlineExceeded: codes.DeadlineExceeded,
@@ -103,8 +103,8 @@ func TestErrorsOfTheAskerKeepTheirMeaning(t *testing.T) {
 	}
 }
 
-// TestTheDrainLetsQuestionsFinish over real sockets; how long it takes is in TestADrainTakesAsLongAsItMay.
-func TestTheDrainLetsQuestionsFinish(t *testing.T) {
+// TestServer_Run_DrainFinishesChecks over real sockets; how long it takes is in TestServer_Run_DrainTimeouts.
+func TestServer_Run_DrainFinishesChecks(t *testing.T) {
 	t.Parallel()
 	asked, release := make(chan struct{}), make(chan struct{})
 	listener := listen(t)
@@ -186,9 +186,9 @@ func (p *pipes) dial(ctx context.Context, _ string) (net.Conn, error) {
 	}
 }
 
-// TestADrainTakesAsLongAsItMay: for drain.readiness_delay all goes on with health off, so that Envoy notices; what is in flight
+// TestServer_Run_DrainTimeouts: for drain.readiness_delay all goes on with health off, so that Envoy notices; what is in flight
 // then has drain.timeout.
-func TestADrainTakesAsLongAsItMay(t *testing.T) {
+func TestServer_Run_DrainTimeouts(t *testing.T) {
 	t.Parallel()
 	const delay, timeout = 5 * time.Second, 30 * time.Second
 	tests := map[string]struct {
@@ -261,8 +261,8 @@ func drainInTime(t *testing.T, delay, timeout, takes, ends time.Duration, want c
 	}
 }
 
-// TestConnectionsThatSayNothingDoNotHoldUpTheDrain: gRPC alone would wait for them for two minutes.
-func TestConnectionsThatSayNothingDoNotHoldUpTheDrain(t *testing.T) {
+// TestServer_Run_SilentConnectionsDoNotDelayDrain: gRPC alone would wait for them for two minutes.
+func TestServer_Run_SilentConnectionsDoNotDelayDrain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		network := newPipes()
@@ -285,7 +285,7 @@ func TestConnectionsThatSayNothingDoNotHoldUpTheDrain(t *testing.T) {
 	})
 }
 
-func TestAListenerThatFailsEndsTheServer(t *testing.T) {
+func TestServer_Run_ListenerFails(t *testing.T) {
 	t.Parallel()
 	listener := listen(t)
 	checker := &recorder{}

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
+func TestNewCheckRequest(t *testing.T) {
 	t.Parallel()
 	type said = auth.AttributeContext_HttpRequest
 	tests := map[string]struct {
@@ -102,7 +102,7 @@ func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
 	}
 }
 
-func TestHeaderFieldsAreFoundInAnyCase(t *testing.T) {
+func TestJoinedHeader_Get_AnyCase(t *testing.T) {
 	t.Parallel()
 	checker := &recorder{}
 	run(t, checker, options{}).check(t, request("192.0.2.7", &auth.AttributeContext_HttpRequest{
@@ -125,8 +125,8 @@ func TestHeaderFieldsAreFoundInAnyCase(t *testing.T) {
 	}
 }
 
-// TestASourceThatIsNoSocketIsNoAddress: Envoy may listen on a Unix socket behind something else.
-func TestASourceThatIsNoSocketIsNoAddress(t *testing.T) {
+// TestNewCheckRequest_SourceWithoutSocket: Envoy may listen on a Unix socket behind something else.
+func TestNewCheckRequest_SourceWithoutSocket(t *testing.T) {
 	t.Parallel()
 	checker := &recorder{}
 	q := playlist()
@@ -139,7 +139,7 @@ func TestASourceThatIsNoSocketIsNoAddress(t *testing.T) {
 	}
 }
 
-func TestQuestionsThatAreNoneAreErrors(t *testing.T) {
+func TestServer_Check_NotHTTP(t *testing.T) {
 	t.Parallel()
 	checker := &recorder{}
 	r := run(t, checker, options{})
@@ -158,9 +158,9 @@ func TestQuestionsThatAreNoneAreErrors(t *testing.T) {
 	}
 }
 
-// TestTheLargestHeaderThatEnvoyTakesIsAsked, and more than a question may hold is an error: Envoy then does as its
+// TestServer_Check_LargestHeader, and more than a question may hold is an error: Envoy then does as its
 // failure_mode_allow says, so a viewer must not be able to get there.
-func TestTheLargestHeaderThatEnvoyTakesIsAsked(t *testing.T) {
+func TestServer_Check_LargestHeader(t *testing.T) {
 	t.Parallel()
 	checker := &recorder{}
 	r := run(t, checker, options{})

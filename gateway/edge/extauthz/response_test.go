@@ -44,7 +44,7 @@ func no(denied *auth.DeniedHttpResponse) *auth.CheckResponse {
 	}
 }
 
-func TestAnswersAreInEnvoysWords(t *testing.T) {
+func TestNewCheckResponse(t *testing.T) {
 	t.Parallel()
 	noStore := []string{"Cache-Control", "no-store", "Content-Type", "text/plain; charset=utf-8", "Content-Length", "9"}
 	with := func(fields ...string) []string { return append(fields, noStore...) }
@@ -111,8 +111,8 @@ func TestAnswersAreInEnvoysWords(t *testing.T) {
 	}
 }
 
-// TestNoFieldIsBothSetAndRemoved: Envoy removes last, so that it would be lost.
-func TestNoFieldIsBothSetAndRemoved(t *testing.T) {
+// TestNewCheckResponse_NoFieldSetAndRemoved: Envoy removes last, so that it would be lost.
+func TestNewCheckResponse_NoFieldSetAndRemoved(t *testing.T) {
 	t.Parallel()
 	for known := range 1 << len(originHeaders()) {
 		a := gateway.Response{Status: http.StatusOK}
@@ -134,7 +134,7 @@ func TestNoFieldIsBothSetAndRemoved(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoHTTPPathIsRefusedWithoutAsking(t *testing.T) {
+func TestServer_Check_InvalidPath(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"", "*", "tv.example.com:443", "?token=good"} {
 		checker := &recorder{}

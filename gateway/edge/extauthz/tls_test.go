@@ -61,7 +61,7 @@ func certificate(t *testing.T) (gateway.TLSConfig, *x509.CertPool) {
 	}, trust
 }
 
-func TestQuestionsOverTLS(t *testing.T) {
+func TestServer_Run_TLS(t *testing.T) {
 	t.Parallel()
 	files, trust := certificate(t)
 	checker := &recorder{}
@@ -77,7 +77,7 @@ func TestQuestionsOverTLS(t *testing.T) {
 	}
 }
 
-func TestWhoSpeaksPlainlyToTLSIsNotHeard(t *testing.T) {
+func TestServer_Run_TLS_PlainRefused(t *testing.T) {
 	t.Parallel()
 	files, _ := certificate(t)
 	checker := &recorder{}
@@ -90,7 +90,7 @@ func TestWhoSpeaksPlainlyToTLSIsNotHeard(t *testing.T) {
 	}
 }
 
-func TestACertificateThatCannotBeUsedIsAnErrorAtOnce(t *testing.T) {
+func TestServer_Run_InvalidCertificate(t *testing.T) {
 	t.Parallel()
 	files, _ := certificate(t)
 	other, _ := certificate(t)
@@ -113,7 +113,7 @@ func TestACertificateThatCannotBeUsedIsAnErrorAtOnce(t *testing.T) {
 	}
 }
 
-func TestConfigsThatCannotWorkAreNamed(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		config Config
