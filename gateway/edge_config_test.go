@@ -30,7 +30,7 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 			r.CredentialsEverywhere, r.Edge.MatchBy = true, edge.MatchByAddressAgent
 		}, ""},
 		"flussonic that asks about publishing": {edge.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }, ""},
-		"nginx with cookies":                   {edge.Nginx, recognise(edge.MatchByCookie), ""},
+		"nginx with cookies":                   {edge.Nginx, matchBy(edge.MatchByCookie), ""},
 		"the least margin":                     {edge.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = 10 * time.Second }, ""},
 
 		"no dialect": {
@@ -38,7 +38,7 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 			"routes[0].edge.dialect: missing; want astra, alta, flussonic, nginx, forward-auth or envoy",
 		},
 		"no networks": {
-			edge.Astra, heardFrom(),
+			edge.Astra, allowNetworks(),
 			"routes[0].edge.networks: none; want those of the edge, such as [ 192.0.2.10/32 ]",
 		},
 		"nginx without the viewers' path": {
@@ -86,11 +86,11 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 			"routes[0].path: envoy asks at ext_authz.listen; leave it out",
 		},
 		"cookies of astra's": {
-			edge.Astra, recognise(edge.MatchByCookie),
+			edge.Astra, matchBy(edge.MatchByCookie),
 			"routes[0].edge.match_by: cookie cannot be: astra passes none on to viewers",
 		},
 		"cookies of flussonic's": {
-			edge.Flussonic, recognise(edge.MatchByCookie),
+			edge.Flussonic, matchBy(edge.MatchByCookie),
 			"routes[0].edge.match_by: cookie cannot be: flussonic passes none on to viewers",
 		},
 		"an origin": {

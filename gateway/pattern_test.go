@@ -16,8 +16,8 @@ func mustPattern(t testing.TB, text string) *pattern {
 	return p
 }
 
-// meaning is what a pattern reads in a path, by variable; nil if it does not match.
-func meaning(p *pattern, path string) map[string]string {
+// matchedVariables is what a pattern reads in a path, by variable; nil if it does not match.
+func matchedVariables(p *pattern, path string) map[string]string {
 	m, ok := p.match(path)
 	if !ok {
 		return nil
@@ -65,7 +65,7 @@ func TestPattern_Match(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := mustPattern(t, tc.pattern)
-			if diff := cmp.Diff(tc.want, meaning(p, tc.path)); diff != "" {
+			if diff := cmp.Diff(tc.want, matchedVariables(p, tc.path)); diff != "" {
 				t.Fatalf("match(%q) of %s (-want +got):\n%s", tc.path, tc.pattern, diff)
 			}
 			if tc.want == nil {

@@ -45,7 +45,7 @@ func watchTwoHours(t *testing.T, carry hls.TicketTransport) {
 	c := testConfig("http://origin.example.com")
 	c.Routes[0].TicketIn, c.CORS.AllowedOrigins = carry, []string{"https://tv.example.com"}
 	live := origin.WithTransport(liveOrigin(start))
-	e, r := newCore(t, c, live)
+	e, r := newBareGateway(t, c, live)
 	uriOf, cookies := map[string]string{}, map[string]bool{} // by media sequence number
 	for reload := 0; time.Since(start) <= 2*time.Hour; reload++ {
 		switch reload {
@@ -54,7 +54,7 @@ func watchTwoHours(t *testing.T, carry hls.TicketTransport) {
 			fallthrough
 		case 300: // another node, which finds the session where it was
 			sessions := r.sessions
-			e, r = newCore(t, c, live)
+			e, r = newBareGateway(t, c, live)
 			r.sessions = sessions
 		}
 		body, cookie := ask(t, e, "/play/a001/index.m3u8", fmt.Sprintf("token=1&other=%d", 0))
@@ -69,7 +69,7 @@ func watchTwoHours(t *testing.T, carry hls.TicketTransport) {
 			number++
 		}
 		ask(t, e, "/play/a001/index.m3u8", fmt.Sprintf("token=%d", reload)) // somebody else
-		pass(7 * time.Second)                                               // each segment is seen more than once
+		advance(7 * time.Second)                                            // each segment is seen more than once
 	}
 	if want := 2*3600/6 + 4; len(uriOf) < want {
 		t.Errorf("saw %d segments, want %d", len(uriOf), want)

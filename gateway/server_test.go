@@ -45,7 +45,7 @@ func TestServer_Run_DrainsInOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		arrived, release := make(chan struct{}), make(chan struct{})
-		listener := newPipes()
+		listener := newMemoryListener()
 		c := DefaultConfig()
 		s := NewServer(c, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/slow" {
@@ -81,9 +81,9 @@ func TestServer_Run_DrainsInOrder(t *testing.T) {
 			if code, body := status(t, client, "http://tv/"); code != 200 || body != "served" {
 				t.Errorf("%v into the delay: got %d %q", time.Since(start), code, body)
 			}
-			pass(time.Second)
+			advance(time.Second)
 		}
-		pass(c.Drain.Timeout / 2)
+		advance(c.Drain.Timeout / 2)
 		if _, err := listener.dial(t.Context(), "", ""); err == nil {
 			t.Error("a new connection is taken after the delay")
 		}
@@ -109,7 +109,7 @@ func TestServer_Run_DrainTimeoutCancelsRequests(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		arrived, gone := make(chan struct{}), make(chan struct{})
-		listener := newPipes()
+		listener := newMemoryListener()
 		c := DefaultConfig()
 		var log bytes.Buffer
 		s := NewServer(c, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
@@ -154,7 +154,7 @@ func TestServer_Run_DrainTimeout_RetryLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		arrived := make(chan struct{})
 		shortDrain := func(c *Config) { c.Drain = DrainConfig{Timeout: time.Second} }
-		b := newBubble(t, shortDrain, func(r *http.Request) (*http.Response, error) {
+		b := newMemoryServer(t, shortDrain, func(r *http.Request) (*http.Response, error) {
 			close(arrived)
 			<-r.Context().Done()
 			return nil, r.Context().Err()
@@ -289,13 +289,13 @@ func writeFile(t *testing.T, path string, data []byte, changed time.Time) {
 	}
 }
 
-// secureBubble is a bubble that speaks TLS with a certificate of serial number 1, and a client that may speak HTTP/2.
-func secureBubble(t *testing.T, edit func(*Config), o originFunc) (*bubble, *authority, *http.Client) {
+// newTLSMemoryServer is a bubble that speaks TLS with a certificate of serial number 1, and a client that may speak HTTP/2.
+func newTLSMemoryServer(t *testing.T, edit func(*Config), o originFunc) (*memoryServer, *authority, *http.Client) {
 	t.Helper()
 	a, dir := newAuthority(t), t.TempDir()
 	files := TLSConfig{CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
 	a.issue(t, files, 1, time.Unix(1000, 0))
-	b := newBubble(t, func(c *Config) {
+	b := newMemoryServer(t, func(c *Config) {
 		c.TLS = files
 		if edit != nil {
 			edit(c)
@@ -311,7 +311,7 @@ func secureBubble(t *testing.T, edit func(*Config), o originFunc) (*bubble, *aut
 func TestServer_Run_HTTP2AndCertificateReload(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b, a, client := secureBubble(t, nil, func(r *http.Request) (*http.Response, error) {
+		b, a, client := newTLSMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
 			return answerOf(r, int64(len(segment)), strings.NewReader(segment)), nil
 		})
 		files := b.core.options.Config.TLS
@@ -341,7 +341,7 @@ func TestServer_Run_HTTP2AndCertificateReload(t *testing.T) {
 			{func() { _ = os.Remove(files.CertFile) }, 4},
 		} {
 			step.change()
-			pass(certificateCheckInterval)
+			advance(certificateCheckInterval)
 			if got := serial(); got != step.want {
 				t.Errorf("step %d: certificate %d, want %d", i, got, step.want)
 			}
@@ -360,7 +360,7 @@ func TestServer_Run_WaitForOriginIsNoStall(t *testing.T) {
 					in, out := io.Pipe()
 					go func() {
 						for _, part := range []string{"first ", "second ", "third"} {
-							pass(5 * time.Second)
+							advance(5 * time.Second)
 							_, _ = io.WriteString(out, part)
 						}
 						_ = out.Close()
@@ -368,12 +368,12 @@ func TestServer_Run_WaitForOriginIsNoStall(t *testing.T) {
 					return answerOf(r, -1, in), nil
 				}
 				edit := func(c *Config) { c.Limits.WriteTimeout = time.Second }
-				var b *bubble
+				var b *memoryServer
 				var client *http.Client
 				if scheme == "https" {
-					b, _, client = secureBubble(t, edit, slow)
+					b, _, client = newTLSMemoryServer(t, edit, slow)
 				} else {
-					b = newBubble(t, edit, slow)
+					b = newMemoryServer(t, edit, slow)
 					client = b.client(t)
 				}
 				if code, body := status(t, client, scheme+"://tv/~"+b.ticket+"/play/a001/part.mp4"); code != 200 || body != "first second third" {
@@ -387,7 +387,7 @@ func TestServer_Run_WaitForOriginIsNoStall(t *testing.T) {
 func TestServer_Run_OldTLSRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		_, _, client := secureBubble(t, nil, nil)
+		_, _, client := newTLSMemoryServer(t, nil, nil)
 		transport, _ := client.Transport.(*http.Transport)
 		transport.TLSClientConfig.MinVersion, transport.TLSClientConfig.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 		if resp, err := client.Get("https://tv/"); err == nil {

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// read reads what an edge says, and checks what holds for every question and every error.
-func read(t *testing.T, d Dialect, in *HTTPRequest) (CheckRequest, bool) {
+// decode reads what an edge says, and checks what holds for every question and every error.
+func decode(t *testing.T, d Dialect, in *HTTPRequest) (CheckRequest, bool) {
 	t.Helper()
 	q := CheckRequest{IsPublish: true, Method: "of the one before"}
 	if err := d.Decode(in, &q); err != nil {
@@ -48,7 +48,7 @@ func FuzzDecodeAstra(f *testing.F) {
 	f.Add("%zz&&=", "x", "", "://x", "[fe80::1%eth0]:80", "\x00")
 	f.Fuzz(func(t *testing.T, query, path, host, origin, address, channel string) {
 		for _, d := range []Dialect{Astra, Alta} {
-			q, ok := read(t, d, &HTTPRequest{Method: "GET", Query: query, Header: fields("X-Real-Path: "+path, "X-Real-Host: "+host,
+			q, ok := decode(t, d, &HTTPRequest{Method: "GET", Query: query, Header: headerOf("X-Real-Path: "+path, "X-Real-Host: "+host,
 				"X-Real-Origin: "+origin, "X-Real-Ip: "+address, "X-Channel-Id: "+channel, "X-Session-Id: "+channel)})
 			if !ok || q.IsPublish || q.Method != http.MethodGet || q.Query != query || q.Path != path || q.Channel != channel || q.Header != nil {
 				t.Errorf("%s: got %+v", d, q)
@@ -64,8 +64,8 @@ func FuzzDecodeFlussonic(f *testing.F) {
 	f.Add("name=*&ip=1.2.3.4", `{"name": 1}{`)
 	f.Fuzz(func(t *testing.T, query, body string) {
 		for method, publish := range map[string]bool{"GET": false, "POST": true} {
-			in := HTTPRequest{Method: method, Query: query, Body: []byte(body), Header: fields()}
-			q, ok := read(t, Flussonic, &in)
+			in := HTTPRequest{Method: method, Query: query, Body: []byte(body), Header: headerOf()}
+			q, ok := decode(t, Flussonic, &in)
 			if !ok {
 				continue
 			}
@@ -85,9 +85,9 @@ func FuzzDecodeNginx(f *testing.F) {
 	f.Add("//?", "[::1]:80", "", "wss")
 	f.Add("?/", "192.0.2.7, 10.0.0.1", "get", "")
 	f.Fuzz(func(t *testing.T, uri, address, method, scheme string) {
-		q, ok := read(t, Nginx, &HTTPRequest{Method: "GET", Host: "tv.example.com", Header: fields(
+		q, ok := decode(t, Nginx, &HTTPRequest{Method: "GET", Host: "tv.example.com", Header: headerOf(
 			"X-Original-Uri: "+uri, "X-Real-Ip: "+address, "X-Original-Method: "+method, "X-Forwarded-Proto: "+scheme)})
-		if ok && joined(q, uri) != uri {
+		if ok && joinURI(q, uri) != uri {
 			t.Errorf("of %q became %q and %q", uri, q.Path, q.Query)
 		}
 	})
@@ -99,30 +99,30 @@ func FuzzDecodeForwardAuth(f *testing.F) {
 	f.Add("/?", "[2001:db8::7]:4321,fe80::1%x", "")
 	f.Fuzz(func(t *testing.T, uri, first, second string) {
 		lists := []string{"X-Forwarded-For: " + first, "X-Forwarded-For: " + second}
-		in := HTTPRequest{Method: "GET", IsForwarder: ours, Header: fields(append(lists, "X-Forwarded-Uri: "+uri)...)}
-		q, ok := read(t, ForwardAuth, &in)
+		in := HTTPRequest{Method: "GET", IsForwarder: isOurs, Header: headerOf(append(lists, "X-Forwarded-Uri: "+uri)...)}
+		q, ok := decode(t, ForwardAuth, &in)
 		if !ok {
 			return
 		}
-		if joined(q, uri) != uri {
+		if joinURI(q, uri) != uri {
 			t.Errorf("of %q became %q and %q", uri, q.Path, q.Query)
 		}
-		if !among(q.Address, first+","+second) {
+		if !isListed(q.Address, first+","+second) {
 			t.Errorf("%v is not among %q, %q", q.Address, first, second)
 		}
 	})
 }
 
-// joined is the URI that a question's path and query were cut from.
-func joined(q CheckRequest, uri string) string {
+// joinURI is the URI that a question's path and query were cut from.
+func joinURI(q CheckRequest, uri string) string {
 	if strings.Contains(uri, "?") {
 		return q.Path + "?" + q.Query
 	}
 	return q.Path
 }
 
-// among reports whether an address stands in a list.
-func among(a netip.Addr, list string) bool {
+// isListed reports whether an address stands in a list.
+func isListed(a netip.Addr, list string) bool {
 	for text := range strings.SplitSeq(list, ",") {
 		if parseAddress(text) == a {
 			return true

@@ -21,15 +21,15 @@ import (
 	"usher/gateway/edge"
 )
 
-// patience is how long tests wait for what must happen.
-const patience = 10 * time.Second
+// testTimeout is how long tests wait for what must happen.
+const testTimeout = 10 * time.Second
 
 // await waits for an event.
 func await[T any](t *testing.T, what string, event <-chan T) (got T) {
 	t.Helper()
 	select {
 	case got = <-event:
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatalf("never happened: %s", what)
 	}
 	return got
@@ -152,16 +152,18 @@ func TestServer_Run_DrainFinishesChecks(t *testing.T) {
 	}
 }
 
-// pipes is a network without sockets, for use in a bubble: what is dialled is accepted.
-type pipes struct {
+// memoryListener is a network without sockets, for use in a bubble: what is dialled is accepted.
+type memoryListener struct {
 	conns chan net.Conn
 	done  chan struct{}
 	once  sync.Once
 }
 
-func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
+func newMemoryListener() *memoryListener {
+	return &memoryListener{conns: make(chan net.Conn), done: make(chan struct{})}
+}
 
-func (p *pipes) Accept() (net.Conn, error) {
+func (p *memoryListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-p.conns:
 		return c, nil
@@ -170,11 +172,11 @@ func (p *pipes) Accept() (net.Conn, error) {
 	}
 }
 
-func (p *pipes) Close() error { p.once.Do(func() { close(p.done) }); return nil }
+func (p *memoryListener) Close() error { p.once.Do(func() { close(p.done) }); return nil }
 
-func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+func (p *memoryListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
-func (p *pipes) dial(ctx context.Context, _ string) (net.Conn, error) {
+func (p *memoryListener) dial(ctx context.Context, _ string) (net.Conn, error) {
 	client, server := net.Pipe()
 	select {
 	case p.conns <- server:
@@ -209,7 +211,7 @@ func TestServer_Run_DrainTimeouts(t *testing.T) {
 }
 
 func drainInTime(t *testing.T, delay, timeout, takes, ends time.Duration, want codes.Code) {
-	network := newPipes()
+	network := newMemoryListener()
 	r := serve(t, checkerFunc(func(ctx context.Context, q *edge.CheckRequest, a *gateway.Response) error {
 		if q.Path == "/slow" {
 			select {
@@ -265,7 +267,7 @@ func drainInTime(t *testing.T, delay, timeout, takes, ends time.Duration, want c
 func TestServer_Run_SilentConnectionsDoNotDelayDrain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		network := newPipes()
+		network := newMemoryListener()
 		r := serve(t, &recorder{}, options{listener: network, dial: network.dial})
 		defer func() { _ = r.conn.Close() }()
 		silent, err := network.dial(t.Context(), "")

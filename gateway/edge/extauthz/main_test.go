@@ -30,16 +30,16 @@ func (f checkerFunc) Check(ctx context.Context, _ edge.Dialect, _ netip.Addr, q 
 	return f(ctx, q, a)
 }
 
-// answering gives everybody that answer.
-func answering(a gateway.Response) checkerFunc {
+// respondWith gives everybody that answer.
+func respondWith(a gateway.Response) checkerFunc {
 	return func(_ context.Context, _ *edge.CheckRequest, to *gateway.Response) error {
 		*to = a
 		return nil
 	}
 }
 
-// answerOf is an answer with fields, each a name and a value.
-func answerOf(status int, body string, fields ...string) gateway.Response {
+// newResponse is an answer with fields, each a name and a value.
+func newResponse(status int, body string, fields ...string) gateway.Response {
 	a := gateway.Response{Status: status, Body: []byte(body)}
 	for i := 0; i < len(fields); i += 2 {
 		a.Set(fields[i], fields[i+1])
@@ -49,11 +49,11 @@ func answerOf(status int, body string, fields ...string) gateway.Response {
 
 // recorder lets everybody in, and remembers what it was asked.
 type recorder struct {
-	mu    sync.Mutex
-	asked []asked
+	mu     sync.Mutex
+	checks []recordedCheck
 }
 
-type asked struct {
+type recordedCheck struct {
 	dialect  edge.Dialect
 	edge     netip.Addr
 	question edge.CheckRequest
@@ -64,20 +64,20 @@ func (r *recorder) Check(
 ) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.asked = append(r.asked, asked{d, edge, *q})
+	r.checks = append(r.checks, recordedCheck{d, edge, *q})
 	a.Status = 200
 	return nil
 }
 
 // only is the one question that was asked.
-func (r *recorder) only(t *testing.T) asked {
+func (r *recorder) only(t *testing.T) recordedCheck {
 	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.asked) != 1 {
-		t.Fatalf("%d questions were asked, want one: %+v", len(r.asked), r.asked)
+	if len(r.checks) != 1 {
+		t.Fatalf("%d questions were asked, want one: %+v", len(r.checks), r.checks)
 	}
-	return r.asked[0]
+	return r.checks[0]
 }
 
 // running is a server that serves, and a client in Envoy's place.

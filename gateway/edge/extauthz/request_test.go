@@ -153,8 +153,8 @@ func TestServer_Check_NotHTTP(t *testing.T) {
 			t.Errorf("%s: %v, want InvalidArgument that names attributes.request.http", name, err)
 		}
 	}
-	if len(checker.asked) != 0 {
-		t.Errorf("%d questions were asked, want none", len(checker.asked))
+	if len(checker.checks) != 0 {
+		t.Errorf("%d questions were asked, want none", len(checker.checks))
 	}
 }
 

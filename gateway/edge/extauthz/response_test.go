@@ -30,14 +30,14 @@ func add(name, value string) *core.HeaderValueOption {
 	}
 }
 
-func yes(ok *auth.OkHttpResponse) *auth.CheckResponse {
+func okResponse(ok *auth.OkHttpResponse) *auth.CheckResponse {
 	return &auth.CheckResponse{
 		Status: &rpc.Status{Code: int32(codes.OK)}, HttpResponse: &auth.CheckResponse_OkResponse{OkResponse: ok},
 	}
 }
 
-// no says PermissionDenied whatever the status, since Envoys differ on what other codes mean.
-func no(denied *auth.DeniedHttpResponse) *auth.CheckResponse {
+// deniedResponse says PermissionDenied whatever the status, since Envoys differ on what other codes mean.
+func deniedResponse(denied *auth.DeniedHttpResponse) *auth.CheckResponse {
 	return &auth.CheckResponse{
 		Status:       &rpc.Status{Code: int32(codes.PermissionDenied)},
 		HttpResponse: &auth.CheckResponse_DeniedResponse{DeniedResponse: denied},
@@ -49,7 +49,7 @@ func TestNewCheckResponse(t *testing.T) {
 	noStore := []string{"Cache-Control", "no-store", "Content-Type", "text/plain; charset=utf-8", "Content-Length", "9"}
 	with := func(fields ...string) []string { return append(fields, noStore...) }
 	denied := func(status types.StatusCode, fields ...*core.HeaderValueOption) *auth.CheckResponse {
-		return no(&auth.DeniedHttpResponse{
+		return deniedResponse(&auth.DeniedHttpResponse{
 			Status: &types.HttpStatus{Code: status}, Body: "the why.\n",
 			Headers: append(fields, set("Cache-Control", "no-store"), set("Content-Type", "text/plain; charset=utf-8")),
 		})
@@ -59,27 +59,27 @@ func TestNewCheckResponse(t *testing.T) {
 		want   *auth.CheckResponse
 	}{
 		"allowed: what we know of him overwrites what he says of himself": {
-			answer: answerOf(200, "", "X-Session-Name", "alice", "X-Userid", "7", "X-Usher-Source", "backend",
+			answer: newResponse(200, "", "X-Session-Name", "alice", "X-Userid", "7", "X-Usher-Source", "backend",
 				"Cache-Control", "no-store", "Content-Length", "0"),
-			want: yes(&auth.OkHttpResponse{Headers: []*core.HeaderValueOption{
+			want: okResponse(&auth.OkHttpResponse{Headers: []*core.HeaderValueOption{
 				set("X-Session-Name", "alice"), set("X-Userid", "7"), set("X-Usher-Source", "backend"),
 			}}),
 		},
 		"allowed: what we do not know of him the origin does not hear from him either": {
-			answer: answerOf(200, "", "X-Usher-Source", "fail-open", "Cache-Control", "no-store"),
-			want: yes(&auth.OkHttpResponse{
+			answer: newResponse(200, "", "X-Usher-Source", "fail-open", "Cache-Control", "no-store"),
+			want: okResponse(&auth.OkHttpResponse{
 				Headers:         []*core.HeaderValueOption{set("X-Usher-Source", "fail-open")},
 				HeadersToRemove: []string{"X-Session-Name", "X-Userid"},
 			}),
 		},
 		"allowed without a decision": {
-			answer: answerOf(200, "", "Cache-Control", "no-store"),
-			want:   yes(&auth.OkHttpResponse{HeadersToRemove: []string{"X-Session-Name", "X-Userid", "X-Usher-Source"}}),
+			answer: newResponse(200, "", "Cache-Control", "no-store"),
+			want:   okResponse(&auth.OkHttpResponse{HeadersToRemove: []string{"X-Session-Name", "X-Userid", "X-Usher-Source"}}),
 		},
 		"allowed with cookies, each added to those of the origin": {
-			answer: answerOf(200, "", "Set-Cookie", "ticket=1; Path=/play/a", "Set-Cookie", "ticket=1; Path=/media/a",
+			answer: newResponse(200, "", "Set-Cookie", "ticket=1; Path=/play/a", "Set-Cookie", "ticket=1; Path=/media/a",
 				"X-Session-Name", "alice"),
-			want: yes(&auth.OkHttpResponse{
+			want: okResponse(&auth.OkHttpResponse{
 				Headers:         []*core.HeaderValueOption{set("X-Session-Name", "alice")},
 				HeadersToRemove: []string{"X-Userid", "X-Usher-Source"},
 				ResponseHeadersToAdd: []*core.HeaderValueOption{
@@ -88,22 +88,22 @@ func TestNewCheckResponse(t *testing.T) {
 			}),
 		},
 		"denied, with the reason for who tries it": {
-			answer: answerOf(403, "the why.\n", noStore...),
+			answer: newResponse(403, "the why.\n", noStore...),
 			want:   denied(types.StatusCode_Forbidden),
 		},
 		"sent elsewhere": {
-			answer: answerOf(302, "the why.\n", with("Location", "http://promo.example.com/")...),
+			answer: newResponse(302, "the why.\n", with("Location", "http://promo.example.com/")...),
 			want:   denied(types.StatusCode_Found, set("Location", "http://promo.example.com/")),
 		},
 		"nobody can say now, so he comes back": {
-			answer: answerOf(503, "the why.\n", with("Retry-After", "2")...),
+			answer: newResponse(503, "the why.\n", with("Retry-After", "2")...),
 			want:   denied(types.StatusCode_ServiceUnavailable, set("Retry-After", "2")),
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := run(t, answering(test.answer), options{}).check(t, playlist())
+			got := run(t, respondWith(test.answer), options{}).check(t, playlist())
 			if diff := cmp.Diff(test.want, got, protocmp.Transform()); diff != "" {
 				t.Errorf("the answer differs (-want +got):\n%s", diff)
 			}
@@ -141,8 +141,8 @@ func TestServer_Check_InvalidPath(t *testing.T) {
 		q := playlist()
 		q.Attributes.Request.Http.Path = path
 		got := run(t, checker, options{}).check(t, q).GetDeniedResponse()
-		if got.GetStatus().GetCode() != types.StatusCode_Forbidden || got.GetBody() == "" || len(checker.asked) != 0 {
-			t.Errorf("path %q: %v after %d questions, want 403 with a reason after none", path, got, len(checker.asked))
+		if got.GetStatus().GetCode() != types.StatusCode_Forbidden || got.GetBody() == "" || len(checker.checks) != 0 {
+			t.Errorf("path %q: %v after %d questions, want 403 with a reason after none", path, got, len(checker.checks))
 		}
 	}
 }

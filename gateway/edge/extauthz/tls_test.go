@@ -85,8 +85,8 @@ func TestServer_Run_TLS_PlainRefused(t *testing.T) {
 	if _, err := r.Check(t.Context(), playlist()); status.Code(err) != codes.Unavailable {
 		t.Errorf("a plain question: %v, want Unavailable", err)
 	}
-	if len(checker.asked) != 0 {
-		t.Errorf("%d questions were asked, want none", len(checker.asked))
+	if len(checker.checks) != 0 {
+		t.Errorf("%d questions were asked, want none", len(checker.checks))
 	}
 }
 
