@@ -11,7 +11,7 @@ import (
 	"usher/gateway/hls"
 )
 
-// manyNetworks is how many address prefixes use one ticket here.
+// manyNetworks is how many networks use one ticket.
 const manyNetworks = 50
 
 func fromNetwork(i int) string { return forwardedFor(fmt.Sprintf("198.51.%d.7", i)) }
@@ -21,7 +21,7 @@ func TestServe_TicketFromTooManyAddresses_Forbidden(t *testing.T) {
 	g := newTestGateway(t, nil)
 	uri := "/~" + g.ticket(t, "a001") + "/play/a001/seg-17.ts"
 	served := 0
-	for range 2 { // who is in stays in, who is out stays out
+	for range 2 { // admitted networks stay admitted, others stay refused
 		for i := range manyNetworks {
 			switch got := g.get(t, uri, fromNetwork(i)); got.status {
 			case 200:
@@ -92,7 +92,7 @@ func TestServe_TooManyAddresses_OpensOwnSessions(t *testing.T) {
 	ids := map[backends.SessionID]bool{}
 	for _, a := range g.table.openRequests() {
 		if !a.HasCredentials || !a.Ticket.IsZero() || a.Request.Query != "token=1" {
-			t.Errorf("arrived %+v with query %q, want one by his own credentials", a, a.Request.Query)
+			t.Errorf("arrived %+v with query %q, want one by their own credentials", a, a.Request.Query)
 		}
 		ids[a.Request.Session] = true
 	}
@@ -106,14 +106,14 @@ func TestServe_TooManyAddresses_KeepsTicket(t *testing.T) {
 	g := newTestGateway(t, func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery })
 	first := uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)[0]
 	_, ticket, _ := strings.Cut(first, "ticket=")
-	// The session is opened anew by his credentials, on a node that never heard of it.
+	// The credentials open the session again on a node that does not know it.
 	s := g.table.liveSessions()[0]
 	s.ticket.Opened = s.ticket.Opened.Add(time.Minute)
 	if other := uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)[0]; other == first {
 		t.Fatalf("the session's ticket did not change: %s", other)
 	}
 	if got := uris(g.want(t, 200, "/play/a001/index.m3u8?ticket="+ticket).body)[0]; got != first {
-		t.Errorf("his URIs changed: got %s, was %s", got, first)
+		t.Errorf("the viewer's URIs changed: got %s, was %s", got, first)
 	}
 }
 
@@ -140,6 +140,6 @@ func TestServe_ForwardedForOfViewer_Ignored(t *testing.T) {
 		g.want(t, 200, uri, fromNetwork(i))
 	}
 	if n := len(g.table.liveSessions()[0].prefixes); n != 1 {
-		t.Errorf("%d networks are counted, want his own", n)
+		t.Errorf("%d networks are counted, want 1", n)
 	}
 }

@@ -4,7 +4,7 @@ package gateway
 
 import "testing"
 
-// Allocations are counted without the race detector, under which pools forget on purpose.
+// Allocations are counted without the race detector, under which pools drop items on purpose.
 
 func TestTicketSigner_Verify_DoesNotAllocate(t *testing.T) {
 	c, s := someClaims()
@@ -17,8 +17,8 @@ func TestTicketSigner_Verify_DoesNotAllocate(t *testing.T) {
 	}
 }
 
-// TestHandler_CachedSegment_Allocations holds what net/http itself allocates against what a request
-// costs with us: route, ticket, session, cache and answer.
+// TestHandler_CachedSegment_Allocations compares what net/http itself allocates with what a request
+// allocates with us: route, ticket, session, cache and response.
 func TestHandler_CachedSegment_Allocations(t *testing.T) {
 	const most = 5 // 2 or 3 in fact
 	g, path := newCachedSegment(t, 1000)

@@ -15,8 +15,7 @@ import (
 	"testing"
 )
 
-// rawViewer asks for one path over and over on one connection, and allocates nothing itself: what is measured is the
-// server's.
+// rawViewer requests one path again and again on one connection. It allocates nothing, so only the server is measured.
 type rawViewer struct {
 	conn    net.Conn
 	in      *bufio.Reader
@@ -39,7 +38,7 @@ func newRawViewer(tb testing.TB, h http.Handler, path string) *rawViewer {
 		"GET %s HTTP/1.1\r\nHost: tv.example.com\r\nUser-Agent: MAG250\r\nAccept: */*\r\n\r\n", path)}
 }
 
-// request sends the request and reads the answer to its end. It returns the status line's code.
+// do sends the request and reads the response to its end. It returns the status.
 func (v *rawViewer) do(tb testing.TB) int {
 	if _, err := v.conn.Write(v.request); err != nil {
 		tb.Fatal(err)
@@ -74,7 +73,7 @@ func digits(text []byte) (n int) {
 	return n
 }
 
-// baseline is the least that net/http can do: the same bytes and header fields, ready made.
+// baseline serves the same bytes and header fields with net/http alone.
 func baseline(contentType string, body []byte) http.HandlerFunc {
 	fields := map[string][]string{
 		"Content-Type": {contentType}, "Content-Length": {strconv.Itoa(len(body))}, "Accept-Ranges": {"bytes"},
@@ -86,7 +85,7 @@ func baseline(contentType string, body []byte) http.HandlerFunc {
 	}
 }
 
-// newCachedSegment makes a gate with a cached segment of that size, and the path of a viewer with a ticket.
+// newCachedSegment makes a gateway with a cached segment of that size, and returns the segment's path with a ticket.
 func newCachedSegment(tb testing.TB, size int) (*testGateway, string) {
 	tb.Helper()
 	g := newTestGateway(tb, nil)
@@ -125,7 +124,7 @@ func BenchmarkCachedSegment(b *testing.B) {
 	}
 }
 
-// longPlaylist never changes, so that the benchmark measures no fetch.
+// longPlaylist returns a playlist that never changes, so that the benchmark measures no fetch.
 func longPlaylist(variants bool) string {
 	var b strings.Builder
 	b.WriteString("#EXTM3U\n#EXT-X-TARGETDURATION:86400\n")
@@ -181,7 +180,7 @@ func BenchmarkParallelSegments(b *testing.B) {
 	}
 }
 
-// discardWriter is a ResponseWriter that keeps nothing.
+// discardWriter is a ResponseWriter that discards everything.
 type discardWriter struct {
 	io.Writer
 	header http.Header

@@ -10,8 +10,7 @@ import (
 	"usher/gateway/edge"
 )
 
-// newKnownViewer is a gate of nginx's, and the request by which it asks about a segment of a viewer who is known by address
-// and agent.
+// newKnownViewer makes a gateway for nginx, and the check of a segment for a viewer whose fingerprint is known.
 func newKnownViewer(tb testing.TB) (*edgeTestGateway, *Request) {
 	tb.Helper()
 	g := newEdgeTestGateway(tb, nil, edgeRoute(edge.Nginx))
@@ -25,7 +24,7 @@ func newKnownViewer(tb testing.TB) (*edgeTestGateway, *Request) {
 	}
 }
 
-// serveEdgeCheck answers one such request.
+// serveEdgeCheck serves one check and requires it to be allowed.
 func serveEdgeCheck(tb testing.TB, g *edgeTestGateway, v *Request, a *Response) {
 	if err := g.Serve(context.Background(), v, a); err != nil || a.Status != http.StatusOK {
 		tb.Fatalf("got %d %q, %v", a.Status, a.Body, err)

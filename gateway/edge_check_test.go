@@ -86,7 +86,7 @@ func TestServe_EdgeRouteBesideMediaRoute(t *testing.T) {
 		t.Errorf("%d sessions, want one a route", len(ids))
 	}
 	if got := g.want(t, http.StatusForbidden, "/play/a001/seg-17.ts"); len(g.upstream.requestURIs()) != 1 {
-		t.Errorf("a viewer whom an edge asked about may not have media of ours: got %q", got.body)
+		t.Errorf("a viewer of an edge is refused media here: got %q", got.body)
 	}
 }
 
@@ -156,7 +156,7 @@ func TestServe_EdgeCheck_UncleanPath(t *testing.T) {
 				"/play/a001/../b002/index.m3u8", "/play/a001/./index.m3u8", "/play/a001/..;x/index.m3u8", "/play/../../index.m3u8",
 				"/play/a001/x\\index.m3u8", "/play/a001/index%zz.m3u8",
 			}
-			if d != edge.Flussonic { // whose names come decoded
+			if d != edge.Flussonic { // its names come decoded
 				paths = append(paths, "/play/a001/%2e%2e/index.m3u8", "/play/a001/%2E/index.m3u8", "/play/a001/x%2findex.m3u8",
 					"/play/%61001/index.m3u8", "/play/a%30%301/index.m3u8", "/play/a001/index%00.m3u8", "/play/a001/x%5Cindex.m3u8",
 					"/play/a001/%252e%252e/index.m3u8", "/play/a001/index.m3u8%", "/play/a001/index%2em3u8", "/play/a%2Db/index.m3u8")
@@ -188,7 +188,7 @@ func TestServe_EdgeCheck_FlussonicNameUnclean(t *testing.T) {
 func TestServe_EdgeCheck_PathWithoutSlash(t *testing.T) {
 	t.Parallel()
 	for _, d := range allDialects() {
-		if d == edge.Flussonic { // says a name
+		if d == edge.Flussonic { // reports a name
 			continue
 		}
 		g := newEdgeTestGateway(t, nil, edgeRoute(d))
@@ -259,7 +259,7 @@ func TestServe_EdgeCheckBody_Bounded(t *testing.T) {
 	}
 }
 
-// failingReader is a body that breaks off.
+// failingReader is a body that fails.
 type failingReader struct{}
 
 func (failingReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

@@ -53,11 +53,11 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 			edge.Envoy, func(r *RouteConfig) { r.Edge.ViewerPath = "" },
 			`routes[0].edge.viewer_path: missing; want the pattern of viewers' paths at the edge, such as "/play/{channel}/*"`,
 		},
-		"credential headers of whom no header comes": {
+		"credential headers at an edge that passes none on": {
 			edge.Alta, func(r *RouteConfig) { r.CredentialHeaders = []string{"Authorization"} },
 			"routes[0].credential_headers: alta passes none of a viewer's on",
 		},
-		"playback sessions of whom no header comes": {
+		"playback sessions at an edge that passes no header on": {
 			edge.Flussonic, func(r *RouteConfig) { r.IdentityFields = []string{"playback_session"} },
 			"routes[0].identity_fields: playback_session: flussonic passes no header of a viewer's on",
 		},

@@ -22,7 +22,7 @@ func TestServe_EdgeCheck_BackendRequest(t *testing.T) {
 	viewer := edgeViewer{
 		uri: "/play/caf%C3%A9/index.m3u8?token=a%2Bb&token=2&_HLS_msn=7&CMCD=x", address: "203.0.113.7", agent: "VLC/3.0",
 		scheme: "https", host: "tv.example.com:8443", referer: "http://portal/", channel: "a001", session: "17",
-		fields: []string{"Authorization: Basic x", "X-Session-Id: his", "X-Channel-Id: his", "X-Real-Host: his", "X-Usher-Source: his"},
+		fields: []string{"Authorization: Basic x", "X-Session-Id: forged", "X-Channel-Id: forged", "X-Real-Host: forged", "X-Usher-Source: forged"},
 	}
 	plain := func(r *RouteConfig) { r.CredentialHeaders = []string{"authorization"} }
 	asked := func(edit func(*backends.Request)) backends.Request {
@@ -56,7 +56,7 @@ func TestServe_EdgeCheck_BackendRequest(t *testing.T) {
 			t.Parallel()
 			g, v := newEdgeTestGateway(t, nil, tc.route), viewer
 			if d == edge.Astra || d == edge.Alta {
-				v.fields = nil // those are the edge's own
+				v.fields = nil // they are the edge's own
 			}
 			g.wantCheck(t, d, http.StatusOK, v)
 			arrived := g.table.openRequests()
@@ -106,7 +106,7 @@ func TestServe_EdgeCheck_Channel(t *testing.T) {
 	}
 }
 
-// formatReply is an answer as a line: the status, the fields that tell an edge something, the body.
+// formatReply returns a response as one line: the status, the fields that an edge reads, the body.
 func formatReply(r reply) string {
 	line := strconv.Itoa(r.status)
 	for _, name := range []string{
@@ -173,7 +173,7 @@ func TestServe_EdgeCheck_EncodedByDialect(t *testing.T) {
 				t.Parallel()
 				g := newEdgeTestGateway(t, nil, edgeRoute(d))
 				g.table.decideFunc = tc.decide
-				for range 2 { // the second time from what holds
+				for range 2 { // the second time from the session
 					got := g.check(t, d, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
 					if diff := cmp.Diff(tc.want[d], formatReply(got)); diff != "" {
 						t.Errorf("answer (-want +got):\n%s", diff)

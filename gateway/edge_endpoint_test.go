@@ -12,7 +12,7 @@ import (
 	"usher/gateway/edge"
 )
 
-// allowNetworks is an edit of edgeRoute's.
+// allowNetworks edits edgeRoute's networks.
 func allowNetworks(networks ...string) func(*RouteConfig) {
 	return func(r *RouteConfig) {
 		r.Edge.Networks = nil
@@ -29,7 +29,7 @@ func TestServe_UnlistedEdge_Rejected(t *testing.T) {
 	for _, d := range allDialects() {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			// The test's own address is a trusted proxy's, and no edge's.
+			// The test's own address is a trusted proxy's, and not an edge's.
 			g := newEdgeTestGateway(t, nil, edgeRoute(d, allowNetworks("203.0.113.0/24", "2001:db8::/32")))
 			for range 3 {
 				got := g.wantCheck(t, d, http.StatusForbidden, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
@@ -41,7 +41,7 @@ func TestServe_UnlistedEdge_Rejected(t *testing.T) {
 				t.Errorf("%d arrived", n)
 			}
 			address := "127.0.0.1"
-			if d == edge.ForwardAuth { // whose field names the viewer, whom a trusted proxy is taken to speak for
+			if d == edge.ForwardAuth { // its field holds the viewer's address, which a trusted proxy may forward
 				address = "192.0.2.7"
 			}
 			if log, want := g.log.recorded(), []string{unlistedWarning + address + " dialect=" + d.String()}; !slices.Equal(log, want) {
@@ -104,7 +104,7 @@ func TestServe_EdgeBehindUntrustedProxy_Rejected(t *testing.T) {
 
 func TestServe_ForwardedForOfEdge_NotEdgesAddress(t *testing.T) {
 	t.Parallel()
-	// A viewer may send X-Forwarded-For to an nginx that passes it on: it is neither the edge's address nor his.
+	// A viewer may send X-Forwarded-For to an nginx that passes it on: it is neither the edge's address nor the viewer's.
 	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Nginx))
 	g.wantCheck(t, edge.Nginx, http.StatusOK, edgeViewer{
 		uri: "/play/a001/index.m3u8?token=1", address: "192.0.2.7", host: "tv.example.com", scheme: "https",

@@ -117,7 +117,7 @@ func TestServe_EdgeCheck_PlaylistWithPathParameters(t *testing.T) {
 	}
 }
 
-// Envoy says whose connection it is: behind a proxy of ours that proxy's, whose word for the viewer counts then.
+// Envoy reports the peer of its connection. Behind a trusted proxy that is the proxy, which then forwards the viewer's.
 func TestCheck_EnvoyBehindTrustedProxy(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{"127.0.0.7": "203.0.113.9", "198.51.100.7": "198.51.100.7"} {
@@ -132,8 +132,8 @@ func TestCheck_EnvoyBehindTrustedProxy(t *testing.T) {
 	}
 }
 
-// A door for any path stands behind the routes of media. What a viewer is told there stays in a viewer's words: a 4xx
-// would end his playback.
+// An endpoint for any path comes after the media routes. Responses to viewers are not encoded for an edge: a 4xx would end
+// playback.
 func TestHandler_OverloadBesideCatchAllEndpoint_ViewersGet503(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]int{

@@ -12,7 +12,7 @@ import (
 	"usher/gateway/edge"
 )
 
-// twoRoutes are a route of that dialect at the door and another beside it, for /vod/.
+// twoRoutes returns a route of that dialect and another at the same endpoint, for /vod/.
 func twoRoutes(d edge.Dialect, edits ...func(*RouteConfig)) []RouteConfig {
 	vod := append([]func(*RouteConfig){func(r *RouteConfig) { r.Edge.ViewerPath = "/vod/{channel}/*" }}, edits...)
 	return []RouteConfig{edgeRoute(d, edits...), edgeRoute(d, vod...)}
@@ -31,23 +31,23 @@ func TestServe_EdgeCheck_SegmentMatchedByFingerprint(t *testing.T) {
 			}
 			g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
 			for what, v := range map[string]edgeViewer{
-				"his segment":                 seg,
-				"his segment, with a query":   {uri: "/play/a001/hd/seg-17.ts?x=1"},
-				"his segment, over HTTPS":     {uri: "/play/a001/seg-17.ts", scheme: "https", host: "tv.example.com", referer: "http://x/"},
-				"his child playlist":          {uri: "/play/a001/hd/index.m3u8"},
-				"his child playlist, a query": {uri: "/play/a001/hd/index.m3u8?x=1&token="},
-				"his key":                     {uri: "/play/a001/enc.key"},
+				"their segment":                 seg,
+				"their segment, with a query":   {uri: "/play/a001/hd/seg-17.ts?x=1"},
+				"their segment, over HTTPS":     {uri: "/play/a001/seg-17.ts", scheme: "https", host: "tv.example.com", referer: "http://x/"},
+				"their child playlist":          {uri: "/play/a001/hd/index.m3u8"},
+				"their child playlist, a query": {uri: "/play/a001/hd/index.m3u8?x=1&token="},
+				"their key":                     {uri: "/play/a001/enc.key"},
 			} {
 				if got := g.check(t, d, v); got.status != http.StatusOK || got.body != "" {
 					t.Errorf("%s: got %d %q", what, got.status, got.body)
 				}
 			}
 			for what, v := range map[string]edgeViewer{
-				"from another address":  {uri: seg.uri, address: "192.0.2.8"},
-				"from his IPv6 address": {uri: seg.uri, address: "2001:db8::7"},
-				"by another agent":      {uri: seg.uri, agent: "MAG251"},
-				"of another channel":    {uri: "/play/a002/seg-17.ts"},
-				"of another route":      {uri: "/vod/a001/seg-17.ts"},
+				"from another address":    {uri: seg.uri, address: "192.0.2.8"},
+				"from their IPv6 address": {uri: seg.uri, address: "2001:db8::7"},
+				"by another agent":        {uri: seg.uri, agent: "MAG251"},
+				"of another channel":      {uri: "/play/a002/seg-17.ts"},
+				"of another route":        {uri: "/vod/a001/seg-17.ts"},
 			} {
 				if got := g.check(t, d, v); got.status != http.StatusForbidden || got.body != nobody {
 					t.Errorf("%s: got %d %q, want 403", what, got.status, got.body)
@@ -99,7 +99,7 @@ func TestServe_EdgeCheck_FingerprintGetsCurrentDecision(t *testing.T) {
 			t.Errorf("%s: %d arrived, want one", d, n)
 		}
 		g.table.reset()
-		g.wantCheck(t, d, 403, seg) // his session is over
+		g.wantCheck(t, d, 403, seg) // the session is over
 		if n := len(g.table.openRequests()); n != 0 {
 			t.Errorf("%s: a segment opened a session", d)
 		}
@@ -156,7 +156,7 @@ func TestServe_EdgeCheck_ManySessionsOfOneFingerprint(t *testing.T) {
 		g.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: fmt.Sprintf("/play/a001/index.m3u8?token=%d", i)})
 	}
 	ids, no := g.table.openedIDs(), &backends.Decision{Verdict: backends.Denied}
-	// All that are remembered are denied, but for the oldest of them; the first three are forgotten, and may watch.
+	// All remembered sessions are denied except the oldest. The first three are forgotten, and allowed.
 	for i, id := range ids {
 		if i > 3 {
 			g.table.mu.Lock()
@@ -170,7 +170,7 @@ func TestServe_EdgeCheck_ManySessionsOfOneFingerprint(t *testing.T) {
 	g.table.sessions[ids[3]].decision.Store(no)
 	g.table.mu.Unlock()
 	g.wantCheck(t, edge.Nginx, 403, seg)
-	g.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=0"}) // who was forgotten is known by his token
+	g.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=0"}) // a forgotten viewer is known by the token
 	g.wantCheck(t, edge.Nginx, 200, seg)
 	if n := len(g.table.openRequests()); n != edge.MaxAlike+3 {
 		t.Errorf("%d arrived, want %d", n, edge.MaxAlike+3)
@@ -277,7 +277,7 @@ func TestServe_EdgeCheck_MatchByCookie(t *testing.T) {
 	}
 }
 
-// tryCookie asks with a cookie that was given for /play/café/, token=1.
+// tryCookie checks with a cookie that was set for /play/café/, token=1.
 func (g *edgeTestGateway) tryCookie(t *testing.T, d edge.Dialect, scheme, value string) {
 	t.Helper()
 	with := func(uri, value string) edgeViewer { // from anywhere
@@ -366,7 +366,7 @@ func TestServe_EdgeThatKeepsSessions_ChecksEachRequest(t *testing.T) {
 			edge.MatchByDefault, edge.MatchByNone, edge.MatchByPlaylistsOnly,
 		} {
 			g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(how), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
-			g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/seg-17.ts?token=1"}) // whatever it is named
+			g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/seg-17.ts?token=1"}) // under any name
 			g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts"})
 			if n := len(g.table.openRequests()); n != 1 {
 				t.Errorf("%s, %s: %d arrived, want one", d, how, n)
@@ -415,10 +415,10 @@ func TestNewestAllowed_PrefersTheAllowedThenTheNewest(t *testing.T) {
 	}
 	want(0)
 	f.Record(7, id(1))
-	want(0) // it does not live
+	want(0) // it is over
 	decide(1, backends.Denied)
 	want(1)
-	sessions[id(2)] = &fakeSession{} // nobody has decided yet
+	sessions[id(2)] = &fakeSession{} // no decision yet
 	f.Record(7, id(2))
 	want(1)
 	decide(2, backends.Pending)
@@ -427,14 +427,14 @@ func TestNewestAllowed_PrefersTheAllowedThenTheNewest(t *testing.T) {
 	want(1)
 	decide(2, backends.Allowed)
 	want(2)
-	f.Record(7, id(1)) // is the newest now
+	f.Record(7, id(1)) // now it is the newest
 	want(1)
 	f.Record(8, id(3))
 	decide(3, backends.Allowed)
-	want(1) // others' are not his
+	want(1) // another fingerprint's session
 	for n := 10; n < 10+edge.MaxAlike; n++ {
 		f.Record(7, id(n))
-		f.Record(7, id(n)) // no more than once
+		f.Record(7, id(n)) // recorded only once
 	}
 	want(0) // 1 and 2 are forgotten
 	decide(10, backends.Allowed)

@@ -13,7 +13,7 @@ import (
 	"usher/gateway/edge"
 )
 
-// withIdentityFields is an edit of edgeRoute's.
+// withIdentityFields edits edgeRoute's identity fields.
 func withIdentityFields(facts ...string) func(*RouteConfig) {
 	return func(r *RouteConfig) { r.IdentityFields = facts }
 }
@@ -142,11 +142,11 @@ func TestServe_EdgeCheck_EdgesFieldsAreNotCredentials(t *testing.T) {
 
 func TestServe_EdgeCheck_SessionSharedAmongEdges(t *testing.T) {
 	t.Parallel()
-	// Four edges of one operator, each in its words, at routes of one name: one viewer, one session, on any node.
+	// Four edges of one operator, each with its dialect, at routes of one name: one viewer, one session, on any node.
 	named := func(r *RouteConfig) { r.Name = "live" }
 	ids := map[backends.SessionID][]edge.Dialect{}
 	for _, d := range allDialects() {
-		if d == edge.Alta { // names no channel
+		if d == edge.Alta { // reports no channel
 			continue
 		}
 		g := newEdgeTestGateway(t, nil, edgeRoute(d, named))
@@ -193,13 +193,13 @@ func TestServe_EdgeCheck_PublishIsAnotherSession(t *testing.T) {
 	if len(arrived) != 2 {
 		t.Fatalf("%d arrived, want a viewer and a publisher", len(arrived))
 	}
-	his, publisher := *arrived[0].Request, *arrived[1].Request
-	if his.Session == publisher.Session || his.Backend != "b" || publisher.Backend != "p" {
-		t.Errorf("sessions %v and %v, backends %s and %s", his.Session, publisher.Session, his.Backend, publisher.Backend)
+	viewer, publisher := *arrived[0].Request, *arrived[1].Request
+	if viewer.Session == publisher.Session || viewer.Backend != "b" || publisher.Backend != "p" {
+		t.Errorf("sessions %v and %v, backends %s and %s", viewer.Session, publisher.Session, viewer.Backend, publisher.Backend)
 	}
-	his.Session, his.Backend = publisher.Session, publisher.Backend
-	if fmt.Sprintf("%+v", his) != fmt.Sprintf("%+v", publisher) || publisher.Query != "token=1" || publisher.Channel != "cam0" {
-		t.Errorf("asked about\n%+v and\n%+v, want the same but for who is asked", his, publisher)
+	viewer.Session, viewer.Backend = publisher.Session, publisher.Backend
+	if fmt.Sprintf("%+v", viewer) != fmt.Sprintf("%+v", publisher) || publisher.Query != "token=1" || publisher.Channel != "cam0" {
+		t.Errorf("asked about\n%+v and\n%+v, want the same except the backend", viewer, publisher)
 	}
 	if !arrived[1].HasCredentials || arrived[1].ExtraLifetime != arrived[0].ExtraLifetime {
 		t.Errorf("arrived %+v", arrived[1])
@@ -225,7 +225,7 @@ func TestServe_EdgeCheck_TooManyAddresses(t *testing.T) {
 			if d.KeepsSessions() {
 				return
 			}
-			for i := range crowd { // everybody is recognised as his own
+			for i := range crowd { // each is matched to their own session
 				g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/seg-17.ts", address: fmt.Sprintf("198.51.%d.7", i)})
 			}
 			if n, want := len(g.table.openRequests()), 1+crowd-g.options.MaxAddresses; n != want {
@@ -241,15 +241,15 @@ func TestServe_EdgeCheck_CookieFromTooManyAddresses(t *testing.T) {
 		g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(edge.MatchByCookie)))
 		given := g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: "198.51.0.7"}).header.Get("Set-Cookie")
 		ticket, _, _ := strings.Cut(given, ";")
-		his := []string{"Cookie: " + ticket}
+		cookie := []string{"Cookie: " + ticket}
 		for i := range 6 {
 			address, want := fmt.Sprintf("198.51.%d.7", i), http.StatusOK
 			if i >= g.options.MaxAddresses {
 				want = http.StatusForbidden
 			}
-			g.wantCheck(t, d, want, edgeViewer{uri: "/play/a001/seg-17.ts", address: address, fields: his})
+			g.wantCheck(t, d, want, edgeViewer{uri: "/play/a001/seg-17.ts", address: address, fields: cookie})
 		}
-		got := g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: "198.51.9.7", fields: his})
+		got := g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: "198.51.9.7", fields: cookie})
 		if own := got.header.Get("Set-Cookie"); own == "" || strings.HasPrefix(own, ticket) || len(g.table.openedIDs()) != 2 {
 			t.Errorf("%s: one too many with credentials: got cookie %q, %d sessions", d, own, len(g.table.openedIDs()))
 		}

@@ -21,15 +21,15 @@ import (
 	"usher/gateway/edge"
 )
 
-// allDialects is all of them, Envoy among them, who does not ask over HTTP.
+// allDialects returns all dialects. Envoy does not ask over HTTP.
 func allDialects() []edge.Dialect {
 	return []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic, edge.Nginx, edge.ForwardAuth, edge.Envoy}
 }
 
-// proxyDialects are the dialects of edges that ask about everything.
+// proxyDialects returns the dialects of edges that check every request.
 func proxyDialects() []edge.Dialect { return []edge.Dialect{edge.Nginx, edge.ForwardAuth, edge.Envoy} }
 
-// edgeRoute is a route for edges on the test's own machine, at the door /auth.
+// edgeRoute returns a route for edges on the test's own machine, with the endpoint /auth.
 func edgeRoute(d edge.Dialect, edits ...func(*RouteConfig)) RouteConfig {
 	r := RouteConfig{Path: "/auth", Backend: "b", Edge: &edge.Config{
 		Dialect: d, Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, ExtraLifetime: 90 * time.Second,
@@ -46,18 +46,18 @@ func edgeRoute(d edge.Dialect, edits ...func(*RouteConfig)) RouteConfig {
 	return r
 }
 
-// matchBy is an edit of edgeRoute's.
+// matchBy edits edgeRoute's match_by.
 func matchBy(how edge.MatchMode) func(*RouteConfig) {
 	return func(r *RouteConfig) { r.Edge.MatchBy = how }
 }
 
-// edgeTestGateway is a gate without an origin that edges ask.
+// edgeTestGateway is a testGateway for edges, without an origin.
 type edgeTestGateway struct {
 	testGateway
 	log *logRecorder
 }
 
-// newEdgeTestGateway makes a gate with these routes, behind a listener. The backends b and p are configured. edit may be nil.
+// newEdgeTestGateway makes a gateway with these routes behind a listener. It has the backends b and p. edit may be nil.
 func newEdgeTestGateway(t testing.TB, edit func(*Config), routes ...RouteConfig) *edgeTestGateway {
 	t.Helper()
 	g := newBareEdgeTestGateway(t, edit, routes...)
@@ -72,7 +72,7 @@ func newEdgeTestGateway(t testing.TB, edit func(*Config), routes ...RouteConfig)
 	return g
 }
 
-// newBareEdgeTestGateway makes one without a listener.
+// newBareEdgeTestGateway makes a gateway without a listener.
 func newBareEdgeTestGateway(t testing.TB, edit func(*Config), routes ...RouteConfig) *edgeTestGateway {
 	t.Helper()
 	g := &edgeTestGateway{log: &logRecorder{}}
@@ -97,7 +97,7 @@ func newBareEdgeTestGateway(t testing.TB, edit func(*Config), routes ...RouteCon
 	return g
 }
 
-// edgeViewer is a viewer of an edge's. Fields that are empty are not told.
+// edgeViewer is a viewer at an edge. Empty fields are not reported.
 type edgeViewer struct {
 	uri     string // path and query
 	address string // 192.0.2.7 if empty
@@ -111,14 +111,14 @@ type edgeViewer struct {
 	fields  []string
 }
 
-// path and query are those of the URI.
+// path and query return those of the URI.
 func (v edgeViewer) path() string  { path, _, _ := strings.Cut(v.uri, "?"); return path }
 func (v edgeViewer) query() string { _, query, _ := strings.Cut(v.uri, "?"); return query }
 
-// channelName is the channel as Flussonic names it: by default the whole path.
+// channelName returns the channel as Flussonic names it: by default the whole path.
 func (v edgeViewer) channelName() string { return cmp.Or(v.channel, strings.TrimPrefix(v.path(), "/")) }
 
-// check asks about the viewer as an edge of that dialect does, at /auth.
+// check sends the check that an edge of that dialect sends to /auth.
 func (g *edgeTestGateway) check(t testing.TB, d edge.Dialect, v edgeViewer) reply {
 	t.Helper()
 	v.address, v.agent = cmp.Or(v.address, "192.0.2.7"), cmp.Or(v.agent, "MAG250")
@@ -129,7 +129,7 @@ func (g *edgeTestGateway) check(t testing.TB, d edge.Dialect, v edgeViewer) repl
 	return g.get(t, path, fields...)
 }
 
-// encode are the path and the fields of an edge's request.
+// encode returns the path and the header fields of an edge's request.
 func (v edgeViewer) encode(d edge.Dialect) (path string, fields []string) {
 	tell := func(name, value string) {
 		if value != "" {
@@ -183,18 +183,18 @@ func (v edgeViewer) encode(d edge.Dialect) (path string, fields []string) {
 
 func (g *edgeTestGateway) checkAsEnvoy(t testing.TB, v edgeViewer) reply {
 	t.Helper()
-	his := http.Header{}
+	sent := http.Header{}
 	for _, f := range v.fields {
 		name, value, _ := strings.Cut(f, ": ")
-		his.Add(name, value)
+		sent.Add(name, value)
 	}
 	q := edge.CheckRequest{
 		Method: cmp.Or(v.method, http.MethodGet), Scheme: v.scheme, Host: v.host, Path: v.path(), Query: v.query(),
-		Address: netip.MustParseAddr(v.address), UserAgent: v.agent, Referer: v.referer, Header: his,
+		Address: netip.MustParseAddr(v.address), UserAgent: v.agent, Referer: v.referer, Header: sent,
 	}
 	var a Response
 	if err := g.Check(context.Background(), edge.Envoy, netip.MustParseAddr("127.0.0.1"), &q, &a); err != nil {
-		t.Fatalf("Ask: %v", err)
+		t.Fatalf("Check: %v", err)
 	}
 	header := http.Header{}
 	for _, f := range a.Fields() {
@@ -203,7 +203,7 @@ func (g *edgeTestGateway) checkAsEnvoy(t testing.TB, v edgeViewer) reply {
 	return reply{a.Status, header, string(a.Body)}
 }
 
-// wantCheck asks about a viewer on whom the answer must have that status.
+// wantCheck sends a check and requires that status.
 func (g *edgeTestGateway) wantCheck(t testing.TB, d edge.Dialect, status int, v edgeViewer) reply {
 	t.Helper()
 	got := g.check(t, d, v)
@@ -213,7 +213,7 @@ func (g *edgeTestGateway) wantCheck(t testing.TB, d edge.Dialect, status int, v 
 	return got
 }
 
-// post publishes as Flussonic asks about it.
+// post sends Flussonic's check of a publisher.
 func (g *edgeTestGateway) post(t testing.TB, path, body string) reply {
 	t.Helper()
 	resp, err := g.client.Post(g.url+path, "application/json", strings.NewReader(body))
@@ -228,7 +228,7 @@ func (g *edgeTestGateway) post(t testing.TB, path, body string) reply {
 	return reply{resp.StatusCode, resp.Header, string(text)}
 }
 
-// openedIDs are the sessions that arrived, each once, in their order.
+// openedIDs returns the sessions that were opened, each once, in order.
 func (r *sessionTable) openedIDs() []backends.SessionID {
 	var ids []backends.SessionID
 	for _, a := range r.openRequests() {
@@ -239,14 +239,14 @@ func (r *sessionTable) openedIDs() []backends.SessionID {
 	return ids
 }
 
-// decideAll changes the decision on all sessions that live.
+// decideAll changes the decision of all live sessions.
 func (r *sessionTable) decideAll(d backends.Decision) {
 	for _, s := range r.liveSessions() {
 		s.decision.Store(&d)
 	}
 }
 
-// decideByQuery makes a room decide by the viewer's query; what is not in the table is denied.
+// decideByQuery decides by the viewer's query. Queries that are not in the table are denied.
 func decideByQuery(table map[string]backends.Decision) func(session.OpenRequest) (backends.Decision, error) {
 	return func(a session.OpenRequest) (backends.Decision, error) {
 		if d, found := table[a.Request.Query]; found {
@@ -256,16 +256,16 @@ func decideByQuery(table map[string]backends.Decision) func(session.OpenRequest)
 	}
 }
 
-// logRecorder is a log that is kept.
+// logRecorder is a slog.Handler that records lines.
 type logRecorder struct {
 	mu    sync.Mutex
 	lines []string
 }
 
-// Enabled takes everything.
+// Enabled enables all levels.
 func (j *logRecorder) Enabled(context.Context, slog.Level) bool { return true }
 
-// Handle keeps a record as "LEVEL message name=value…".
+// Handle records a line: "LEVEL message name=value…".
 func (j *logRecorder) Handle(_ context.Context, r slog.Record) error {
 	line := r.Level.String() + " " + r.Message
 	r.Attrs(func(a slog.Attr) bool { line += fmt.Sprintf(" %s=%v", a.Key, a.Value); return true })

@@ -18,13 +18,13 @@ import (
 	"usher/gateway/hls"
 )
 
-// refusal is how a viewer is refused before anybody is asked about him.
+// refusal is a response without a check.
 type refusal struct {
 	Status int
 	Why    string
 }
 
-// wantRefusal sends the request and sees to it that it cost neither a session, nor the origin.
+// wantRefusal sends the request and requires that it opens no session and reaches no origin.
 func (g *testGateway) wantRefusal(t *testing.T, want refusal, method, path string, fields ...string) {
 	t.Helper()
 	got := g.do(t, method, path, append(fields, "Origin: https://tv.example.com")...)
@@ -158,7 +158,7 @@ func TestServe_NoTicketNoCredentials_RefusedWithoutCheck(t *testing.T) {
 	}
 }
 
-// atPath is a path that does not depend on the gate.
+// atPath returns a path that does not depend on the gateway.
 func atPath(path string) func(*testGateway) string { return func(*testGateway) string { return path } }
 
 func TestServe_OtherMethods_NotAllowed(t *testing.T) {

@@ -22,7 +22,7 @@ func newTestHasher(t testing.TB) *sessionHasher {
 	return i
 }
 
-// identityCase is a viewer as identity sees him.
+// identityCase holds what a session id is made of.
 type identityCase struct {
 	secret   backends.Secret
 	route    RouteConfig
@@ -72,20 +72,20 @@ func TestSessionHasher_SessionID_SameViewer(t *testing.T) {
 	t.Parallel()
 	xtream := RouteConfig{Path: "/live/{user}/{password}/{channel}.m3u8"}
 	cases := map[string]struct{ one, other func(*identityCase) }{
-		"whenever he asks":           {func(a *identityCase) {}, func(a *identityCase) {}},
-		"from another address":       {func(a *identityCase) {}, func(a *identityCase) { a.address = "198.51.100.1" }},
-		"with another player":        {func(a *identityCase) {}, func(a *identityCase) { a.agent = "hls.js" }},
-		"with another playback":      {func(a *identityCase) {}, func(a *identityCase) { a.playback = "P2" }},
-		"for another of its files":   {func(a *identityCase) {}, func(a *identityCase) { a.path = "/play/a001/hd/index.m3u8" }},
-		"with a ticket beside":       {func(a *identityCase) {}, func(a *identityCase) { a.query += "&ticket=x" }},
-		"with a delivery directive":  {func(a *identityCase) {}, func(a *identityCase) { a.query += "&_HLS_msn=7&_HLS_part=1" }},
-		"with media data":            {func(a *identityCase) {}, func(a *identityCase) { a.query += "&CMCD=bl%3D100" }},
-		"with an ignored parameter":  {func(a *identityCase) { a.route.IgnoreQuery = []string{"utm"} }, func(a *identityCase) { a.route.IgnoreQuery = []string{"utm"}; a.query = "utm=x&token=123" }},
-		"with an escaped channel":    {func(a *identityCase) { a.path = "/play/caf%C3%A9/i.m3u8" }, func(a *identityCase) { a.path = "/play/caf%c3%a9/i.m3u8" }},
-		"with another one's secrets": {func(a *identityCase) { a.route.Credentials = []string{"token"} }, func(a *identityCase) { a.route.Credentials = []string{"token"}; a.query += "&more=x" }},
-		"with empty pairs":           {func(a *identityCase) {}, func(a *identityCase) { a.query = "&token=123&" }},
-		"with a query written anew":  {func(a *identityCase) { a.query = "token=a/b==&x=a%20b" }, func(a *identityCase) { a.query = "token=a%2Fb%3D%3D&x=a+b&_HLS_msn=3" }},
-		"in another part of his /24": {func(a *identityCase) { a.route.IdentityFields = []string{"address"} }, func(a *identityCase) { a.route.IdentityFields = []string{"address"}; a.address = "192.0.2.99" }},
+		"at any time":                  {func(a *identityCase) {}, func(a *identityCase) {}},
+		"from another address":         {func(a *identityCase) {}, func(a *identityCase) { a.address = "198.51.100.1" }},
+		"with another player":          {func(a *identityCase) {}, func(a *identityCase) { a.agent = "hls.js" }},
+		"with another playback":        {func(a *identityCase) {}, func(a *identityCase) { a.playback = "P2" }},
+		"for another of its files":     {func(a *identityCase) {}, func(a *identityCase) { a.path = "/play/a001/hd/index.m3u8" }},
+		"with a ticket beside":         {func(a *identityCase) {}, func(a *identityCase) { a.query += "&ticket=x" }},
+		"with a delivery directive":    {func(a *identityCase) {}, func(a *identityCase) { a.query += "&_HLS_msn=7&_HLS_part=1" }},
+		"with media data":              {func(a *identityCase) {}, func(a *identityCase) { a.query += "&CMCD=bl%3D100" }},
+		"with an ignored parameter":    {func(a *identityCase) { a.route.IgnoreQuery = []string{"utm"} }, func(a *identityCase) { a.route.IgnoreQuery = []string{"utm"}; a.query = "utm=x&token=123" }},
+		"with an escaped channel":      {func(a *identityCase) { a.path = "/play/caf%C3%A9/i.m3u8" }, func(a *identityCase) { a.path = "/play/caf%c3%a9/i.m3u8" }},
+		"with another one's secrets":   {func(a *identityCase) { a.route.Credentials = []string{"token"} }, func(a *identityCase) { a.route.Credentials = []string{"token"}; a.query += "&more=x" }},
+		"with empty pairs":             {func(a *identityCase) {}, func(a *identityCase) { a.query = "&token=123&" }},
+		"with a query written anew":    {func(a *identityCase) { a.query = "token=a/b==&x=a%20b" }, func(a *identityCase) { a.query = "token=a%2Fb%3D%3D&x=a+b&_HLS_msn=3" }},
+		"in another part of their /24": {func(a *identityCase) { a.route.IdentityFields = []string{"address"} }, func(a *identityCase) { a.route.IdentityFields = []string{"address"}; a.address = "192.0.2.99" }},
 		"with a password in the path": {
 			func(a *identityCase) { a.route, a.query, a.path = xtream, "", "/live/ann/p%40ss/1.m3u8" },
 			func(a *identityCase) { a.route, a.query, a.path = xtream, "", "/live/ann/p@ss/1.m3u8" },

@@ -15,11 +15,11 @@ import (
 	"usher/gateway/hls"
 )
 
-// listedPlaylist is a playlist whose segments are listed with queries.
+// listedPlaylist lists segments with queries.
 const listedPlaylist = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n" +
 	"#EXTINF:6,\nseg-17.ts?sig=a%2Fb+c&x=1&x=2&&e=\n#EXTINF:6,\nseg-18.ts\n#EXTINF:6,\nseg-19.ts?v=1\n#EXTINF:6,\nseg-19.ts?v=2\n"
 
-// asked are the paths and queries with which the origin was asked for media after the viewer asked for all of these.
+// originRequestsAfter requests all paths and returns the paths and queries that the origin got for media.
 func (g *testGateway) originRequestsAfter(t *testing.T, status int, paths ...string) []string {
 	t.Helper()
 	g.upstream.reset()
@@ -175,7 +175,7 @@ func TestServe_QueryBelowTicketAfterRestart_Forwarded(t *testing.T) {
 			}
 			got := g.originRequestsAfter(t, 200, paths...)
 			if slices.Equal(want, []string{"/play/a001/index.m3u8"}) && len(got) == 0 {
-				return // it was in the cache still, so the query did not miss it
+				return // it was still cached, so the query did not miss
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("the origin was asked for (-want +got):\n%s", diff)

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeSessions is Sessions in functions.
+// fakeSessions implements Sessions by functions.
 type fakeSessions struct {
 	find func(backends.SessionID) Session
 	open func(context.Context, session.OpenRequest) (Session, error)
@@ -37,7 +37,7 @@ func (f *fakeSessions) Open(ctx context.Context, a session.OpenRequest) (Session
 	return f.open(ctx, a)
 }
 
-// fakeSession is a session that somebody has decided on.
+// fakeSession is a session with a decision.
 type fakeSession struct {
 	decision atomic.Pointer[backends.Decision]
 	ticket   session.Ticket
@@ -68,7 +68,7 @@ func (s *fakeSession) Admit(prefix uint64, _ time.Time, limit int) bool {
 	return true
 }
 
-// sessionTable holds the sessions of a test and remembers who arrived. Everybody is allowed unless decide says otherwise.
+// sessionTable holds a test's sessions and records the requests to open them. It allows all unless decideFunc is set.
 type sessionTable struct {
 	decideFunc func(session.OpenRequest) (backends.Decision, error)
 	key        func() string
@@ -135,7 +135,7 @@ func (r *sessionTable) liveSessions() []*fakeSession {
 	return all
 }
 
-// testOrigin is an origin on a real socket that remembers what it saw.
+// testOrigin is an origin on a real socket that records its requests.
 type testOrigin struct {
 	url    string
 	files  map[string]string // by path
@@ -160,7 +160,7 @@ func (s *testOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// requestURIs are the path and query of every request, in their order.
+// requestURIs returns the path and query of every request, in order.
 func (s *testOrigin) requestURIs() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +171,7 @@ func (s *testOrigin) requestURIs() []string {
 	return all
 }
 
-// dump is all that the origin was told, as text.
+// dump returns all requests as text.
 func (s *testOrigin) dump() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,7 +188,7 @@ func (s *testOrigin) reset() {
 	s.requests = nil
 }
 
-// testGateway is a gateway behind net/http, before an origin on a real socket and a room of sessions.
+// testGateway is a gateway behind net/http, with an origin on a real socket and a sessionTable.
 type testGateway struct {
 	*Gateway
 	handler  *Handler
@@ -203,7 +203,7 @@ const (
 	segment       = "the seventeenth segment"
 )
 
-// testConfig is a config with one route, /play/{channel}/*. The test's own address is a trusted proxy, so that requests
+// testConfig returns a config with one route, /play/{channel}/*. The test's own address is a trusted proxy, so that requests
 // can come from anywhere.
 func testConfig(originURL string) Config {
 	c := DefaultConfig()
@@ -215,7 +215,7 @@ func testConfig(originURL string) Config {
 	return c
 }
 
-// newTestGateway makes a gate; edit may be nil.
+// newTestGateway makes a gateway. edit may be nil.
 func newTestGateway(t testing.TB, edit func(*Config)) *testGateway {
 	t.Helper()
 	g := &testGateway{upstream: &testOrigin{files: map[string]string{
@@ -242,7 +242,7 @@ func newTestGateway(t testing.TB, edit func(*Config)) *testGateway {
 	return g
 }
 
-// newBareGateway makes the gateway of a valid config, with its origins and a room of its own.
+// newBareGateway makes the gateway of a valid config, with its origins and a sessionTable, and without a server.
 func newBareGateway(t testing.TB, c Config, opts ...origin.Option) (*Gateway, *sessionTable) {
 	t.Helper()
 	if err := c.Validate(func(name string) bool { return name == "b" }); err != nil {
@@ -279,7 +279,7 @@ func newBareGateway(t testing.TB, c Config, opts ...origin.Option) (*Gateway, *s
 	return e, r
 }
 
-// reply is what a viewer got.
+// reply is the response that a client received.
 type reply struct {
 	status int
 	header http.Header
@@ -318,7 +318,7 @@ func (g *testGateway) get(t testing.TB, path string, fields ...string) reply {
 	return g.do(t, http.MethodGet, path, fields...)
 }
 
-// want gets a path that must be answered by that status.
+// want gets a path and requires that status.
 func (g *testGateway) want(t testing.TB, status int, path string, fields ...string) reply {
 	t.Helper()
 	got := g.get(t, path, fields...)
@@ -342,7 +342,7 @@ func (g *testGateway) ticket(t testing.TB, channel string) string {
 	return g.signer.sign(ticketClaims{id: id, Ticket: tk}, ticketScope{g.routes[0].name, channel})
 }
 
-// WaitFor waits for a fact.
+// waitFor waits until a condition holds.
 func waitFor(t testing.TB, what string, fact func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
@@ -358,7 +358,7 @@ func waitFor(t testing.TB, what string, fact func() bool) {
 // advance lets fake time pass.
 func advance(d time.Duration) { <-time.After(d) }
 
-// memoryListener is a network without sockets, for use in a bubble: what is dialled is accepted.
+// memoryListener is a listener without sockets, for use within synctest.Test. dial connects to it.
 type memoryListener struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -394,7 +394,7 @@ func (p *memoryListener) dial(ctx context.Context, _, _ string) (net.Conn, error
 	}
 }
 
-// client speaks HTTP over the pipes.
+// client returns an HTTP client that dials the listener.
 func (p *memoryListener) client(t *testing.T) *http.Client {
 	c := &http.Client{Transport: &http.Transport{DialContext: p.dial}}
 	t.Cleanup(c.CloseIdleConnections)
@@ -406,15 +406,15 @@ type originFunc func(*http.Request) (*http.Response, error)
 
 func (f originFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// newResponse is an origin's answer of that body; length -1 does not say how long it is.
-func answerOf(r *http.Request, length int64, body io.Reader) *http.Response {
+// originResponse returns an origin's response with that body. A length of -1 leaves out Content-Length.
+func originResponse(r *http.Request, length int64, body io.Reader) *http.Response {
 	return &http.Response{
 		StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
 		Header: http.Header{"Content-Type": {"application/octet-stream"}}, Body: io.NopCloser(body), ContentLength: length,
 	}
 }
 
-// uris are the lines of a playlist that name something.
+// uris returns the lines of a playlist that are URIs.
 func uris(playlist string) []string {
 	var all []string
 	for line := range strings.Lines(playlist) {
@@ -425,5 +425,5 @@ func uris(playlist string) []string {
 	return all
 }
 
-// forwardedFor is the field by which the test's own address, a trusted proxy, speaks for a viewer.
+// forwardedFor returns the field with which the test's own address, a trusted proxy, forwards a viewer's.
 func forwardedFor(address string) string { return fmt.Sprint("X-Forwarded-For: ", address) }

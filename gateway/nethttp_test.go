@@ -230,7 +230,7 @@ func TestHandler_MaxURLSize_Refused(t *testing.T) {
 	}
 }
 
-// memoryServer is a handler behind a server on pipes, before an origin without a network, to be used within synctest.Test.
+// memoryServer is a handler behind a memoryListener, with an origin without a network, for use within synctest.Test.
 type memoryServer struct {
 	*memoryListener
 	core    *Gateway
@@ -268,7 +268,7 @@ func TestHandler_SlowRequestBody_HoldsNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
-			return answerOf(r, int64(len(mediaPlaylist)), strings.NewReader(mediaPlaylist)), nil
+			return originResponse(r, int64(len(mediaPlaylist)), strings.NewReader(mediaPlaylist)), nil
 		})
 		conn, err := b.dial(t.Context(), "", "")
 		if err != nil {
@@ -307,9 +307,9 @@ func TestHandler_StalledViewer_Disconnected(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				b := newMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
-					return answerOf(r, length, strings.NewReader(big)), nil
+					return originResponse(r, length, strings.NewReader(big)), nil
 				})
-				if length >= 0 { // somebody else has put it into the cache
+				if length >= 0 { // another request has put it into the cache
 					get := b.client(t)
 					resp, err := get.Get("http://tv/~" + b.ticket + "/play/a001/seg-17.ts")
 					if err != nil {

@@ -16,7 +16,7 @@ func mustPattern(t testing.TB, text string) *pattern {
 	return p
 }
 
-// matchedVariables is what a pattern reads in a path, by variable; nil if it does not match.
+// matchedVariables returns the values of a pattern's variables, or nil if the path does not match.
 func matchedVariables(p *pattern, path string) map[string]string {
 	m, ok := p.match(path)
 	if !ok {

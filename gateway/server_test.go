@@ -26,7 +26,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// status gets a path in a bubble.
+// status gets a URL and returns the status and the body.
 func status(t *testing.T, c *http.Client, url string) (int, string) {
 	t.Helper()
 	resp, err := c.Get(url)
@@ -77,7 +77,7 @@ func TestServer_Run_DrainsInOrder(t *testing.T) {
 		if s.Ready() {
 			t.Error("ready while it leaves")
 		}
-		for time.Since(start) < c.Drain.ReadinessDelay-time.Second { // balancers have not noticed yet
+		for time.Since(start) < c.Drain.ReadinessDelay-time.Second { // balancers still send requests
 			if code, body := status(t, client, "http://tv/"); code != 200 || body != "served" {
 				t.Errorf("%v into the delay: got %d %q", time.Since(start), code, body)
 			}
@@ -114,7 +114,7 @@ func TestServer_Run_DrainTimeoutCancelsRequests(t *testing.T) {
 		var log bytes.Buffer
 		s := NewServer(c, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 			close(arrived)
-			<-gone // whatever its context says
+			<-gone // even after its context ended
 		}), slog.New(slog.NewTextHandler(&log, nil)))
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -147,8 +147,7 @@ func TestServer_Run_DrainTimeoutCancelsRequests(t *testing.T) {
 	})
 }
 
-// TestServer_Run_DrainTimeout_RetryLater drains under a viewer whom the origin keeps waiting: an empty 200 would end his
-// playback.
+// TestServer_Run_DrainTimeout_RetryLater drains while a viewer waits for the origin: an empty 200 would end playback.
 func TestServer_Run_DrainTimeout_RetryLater(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -224,7 +223,7 @@ func TestServer_Run_ListenerFails_NamesSetting(t *testing.T) {
 	}
 }
 
-// authority signs certificates for "tv".
+// authority issues certificates for "tv".
 type authority struct {
 	key  *ecdsa.PrivateKey
 	cert *x509.Certificate
@@ -253,7 +252,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// issue writes a certificate of that serial number and its key, as changed at that time.
+// issue writes a certificate of that serial number and its key, with that modification time.
 func (a *authority) issue(t *testing.T, files TLSConfig, serial int64, changed time.Time) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -289,7 +288,7 @@ func writeFile(t *testing.T, path string, data []byte, changed time.Time) {
 	}
 }
 
-// newTLSMemoryServer is a bubble that speaks TLS with a certificate of serial number 1, and a client that may speak HTTP/2.
+// newTLSMemoryServer makes a memoryServer with TLS and a certificate of serial number 1, and a client for HTTP/2.
 func newTLSMemoryServer(t *testing.T, edit func(*Config), o originFunc) (*memoryServer, *authority, *http.Client) {
 	t.Helper()
 	a, dir := newAuthority(t), t.TempDir()
@@ -312,7 +311,7 @@ func TestServer_Run_HTTP2AndCertificateReload(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b, a, client := newTLSMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
-			return answerOf(r, int64(len(segment)), strings.NewReader(segment)), nil
+			return originResponse(r, int64(len(segment)), strings.NewReader(segment)), nil
 		})
 		files := b.core.options.Config.TLS
 		serial := func() int64 {
@@ -349,7 +348,7 @@ func TestServer_Run_HTTP2AndCertificateReload(t *testing.T) {
 	})
 }
 
-// TestServer_Run_WaitForOriginIsNoStall has the origin pause for longer than a viewer may.
+// TestServer_Run_WaitForOriginIsNoStall has the origin pause for longer than limits.write_timeout.
 func TestServer_Run_WaitForOriginIsNoStall(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range []string{"http", "https"} {
@@ -365,7 +364,7 @@ func TestServer_Run_WaitForOriginIsNoStall(t *testing.T) {
 						}
 						_ = out.Close()
 					}()
-					return answerOf(r, -1, in), nil
+					return originResponse(r, -1, in), nil
 				}
 				edit := func(c *Config) { c.Limits.WriteTimeout = time.Second }
 				var b *memoryServer

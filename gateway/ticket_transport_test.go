@@ -18,7 +18,7 @@ import (
 )
 
 // channelOrigin is an origin with one channel in a folder: a multivariant playlist, a variant in a folder of its own with
-// a key, an init section and segments. Media is "bytes of" what was asked for, so that a viewer can tell what he got.
+// a key, an init section and segments. Media is "bytes of" what was asked for, so that a test can tell responses apart.
 type channelOrigin struct {
 	folder string                   // on the origin, as a URL's path
 	write  func(name string) string // how a playlist in hd/ writes the URI of a name in the folder; absolute below
@@ -38,7 +38,7 @@ func (o channelOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// spelling is how an origin writes its URIs.
+// spelling sets how an origin writes its URIs.
 func (o *channelOrigin) spelling(how, base string) {
 	switch how {
 	case "relative":
@@ -83,7 +83,7 @@ func (p *player) get(t *testing.T, u *url.URL) string {
 		t.Fatalf("request %s: %v", u, err)
 	}
 	r.Host = p.host
-	asWritten := &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.EscapedPath()} // cookies know no escapes
+	asWritten := &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.EscapedPath()} // cookie paths are compared unescaped
 	for _, c := range p.jar.Cookies(asWritten) {
 		r.AddCookie(c)
 	}
@@ -100,7 +100,7 @@ func (p *player) get(t *testing.T, u *url.URL) string {
 	return string(body)
 }
 
-// urisIn are the URIs of a playlist, attributes first.
+// urisIn returns the URIs of a playlist, attributes first.
 func urisIn(playlist string) []string {
 	var all []string
 	for _, found := range regexp.MustCompile(`URI="([^"]*)"`).FindAllStringSubmatch(playlist, -1) {
@@ -119,7 +119,7 @@ func resolve(t *testing.T, base *url.URL, ref string) *url.URL {
 }
 
 // TestServe_PlayerReachesEverythingInEveryMode plays a channel from the multivariant playlist to the last segment, for every
-// carrying mode, under every form of a route, with URIs written in every way.
+// ticket transport, under every form of a route, with URIs written in every form.
 func TestServe_PlayerReachesEverythingInEveryMode(t *testing.T) {
 	t.Parallel()
 	forms := map[string]struct {
@@ -180,7 +180,7 @@ func TestServe_PlayerReachesEverythingInEveryMode(t *testing.T) {
 	}
 }
 
-// play follows the channel to its end and wants every piece of media to be the right one.
+// play follows the channel to its end and requires all media to be the right ones.
 func (g *testGateway) play(t *testing.T, entry, folder string) {
 	t.Helper()
 	p := newPlayer(t, "tv.example.com")

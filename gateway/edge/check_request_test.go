@@ -22,10 +22,10 @@ func headerOf(lines ...string) http.Header {
 
 func addr(text string) netip.Addr { return netip.MustParseAddr(text) }
 
-// isOurs takes 10.0.0.0/8 for edges and proxies.
+// isOurs reports whether an address is in 10.0.0.0/8, which stands for edges and proxies.
 func isOurs(a netip.Addr) bool { return netip.MustParsePrefix("10.0.0.0/8").Contains(a) }
 
-// decodeCase is one case of Read. err is the whole of its text.
+// decodeCase is one case of Decode. err is the error's whole text.
 type decodeCase struct {
 	in   HTTPRequest
 	want CheckRequest
@@ -63,7 +63,7 @@ func TestDialect_Decode_Astra(t *testing.T) {
 			in: HTTPRequest{Query: "token=123&x=a%2Fb", Host: "usher:8080", Header: headerOf(
 				"X-Session-ID: 17", "X-Channel-ID: a001", "X-Real-IP: 192.0.2.7", "X-Real-Path: /play/a001/index.m3u8",
 				"X-Real-UA: MAG250", "X-Real-Host: live.example.com:8000",
-				"User-Agent: Astra", "Referer: http://not.his/", "X-Forwarded-For: 198.51.100.1")},
+				"User-Agent: Astra", "Referer: http://not.theirs/", "X-Forwarded-For: 198.51.100.1")},
 			want: CheckRequest{
 				Method: "GET", Host: "live.example.com:8000", Path: "/play/a001/index.m3u8", Query: "token=123&x=a%2Fb",
 				Address: addr("192.0.2.7"), UserAgent: "MAG250", Channel: "a001", EdgeSession: "17",
@@ -217,17 +217,17 @@ func TestDialect_Decode_FlussonicPublish(t *testing.T) {
 func TestDialect_Decode_Nginx(t *testing.T) {
 	t.Parallel()
 	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
-	his := headerOf(
+	passedOn := headerOf(
 		"X-Original-URI: /play/a001/index.m3u8?token=a%2Bb&x=?", "X-Real-IP: 192.0.2.7", "X-Original-Method: HEAD",
 		"X-Forwarded-Proto: https", "User-Agent: MAG250", "Referer: http://portal/", "Cookie: a=b",
-		"X-Forwarded-For: 198.51.100.1", "X-Session-Id: his", "X-Channel-Id: his", "X-Forwarded-Host: his", "X-Forwarded-Uri: /his")
+		"X-Forwarded-For: 198.51.100.1", "X-Session-Id: forged", "X-Channel-Id: forged", "X-Forwarded-Host: forged", "X-Forwarded-Uri: /forged")
 	bare := headerOf("X-Original-URI: /", "X-Real-IP: [2001:db8::7]:443")
 	cases := map[string]decodeCase{
 		"all that it sends, and what a viewer adds": {
-			in: HTTPRequest{Query: "of=its+own", Host: "tv.example.com", Header: his, IsForwarder: isOurs},
+			in: HTTPRequest{Query: "of=its+own", Host: "tv.example.com", Header: passedOn, IsForwarder: isOurs},
 			want: CheckRequest{
 				Method: "HEAD", Scheme: "https", Host: "tv.example.com", Path: "/play/a001/index.m3u8", Query: "token=a%2Bb&x=?",
-				Address: addr("192.0.2.7"), UserAgent: "MAG250", Referer: "http://portal/", Header: his,
+				Address: addr("192.0.2.7"), UserAgent: "MAG250", Referer: "http://portal/", Header: passedOn,
 			},
 		},
 		"the least": {
@@ -254,17 +254,17 @@ func TestDialect_Decode_Nginx(t *testing.T) {
 func TestDialect_Decode_ForwardAuth(t *testing.T) {
 	t.Parallel()
 	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
-	his := headerOf(
+	passedOn := headerOf(
 		"X-Forwarded-Uri: /play/a001/index.m3u8?token=1", "X-Forwarded-For: 198.51.100.1, 192.0.2.7, 10.0.0.5", "X-Forwarded-Method: OPTIONS",
 		"X-Forwarded-Proto: http", "X-Forwarded-Host: tv.example.com", "User-Agent: MAG250", "Referer: http://portal/", "Cookie: a=b",
-		"X-Real-Ip: 198.51.100.2", "X-Session-Id: his", "X-Original-Uri: /his")
+		"X-Real-Ip: 198.51.100.2", "X-Session-Id: forged", "X-Original-Uri: /forged")
 	bare := headerOf("X-Forwarded-Uri: /a", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: wss")
 	cases := map[string]decodeCase{
 		"all that it sends, and what a viewer adds": {
-			in: HTTPRequest{Query: "of=its+own", Host: "usher:8080", Header: his, IsForwarder: isOurs},
+			in: HTTPRequest{Query: "of=its+own", Host: "usher:8080", Header: passedOn, IsForwarder: isOurs},
 			want: CheckRequest{
 				Method: "OPTIONS", Scheme: "http", Host: "tv.example.com", Path: "/play/a001/index.m3u8", Query: "token=1",
-				Address: addr("192.0.2.7"), UserAgent: "MAG250", Referer: "http://portal/", Header: his,
+				Address: addr("192.0.2.7"), UserAgent: "MAG250", Referer: "http://portal/", Header: passedOn,
 			},
 		},
 		"the least": {
@@ -300,8 +300,8 @@ func TestLastForwarded(t *testing.T) {
 		want  string
 	}{
 		"one":                               {[]string{"192.0.2.7"}, "192.0.2.7"},
-		"what he invented before":           {[]string{"198.51.100.1, 192.0.2.7"}, "192.0.2.7"},
-		"ours behind him":                   {[]string{"192.0.2.7, 10.0.0.1,10.0.0.2"}, "192.0.2.7"},
+		"what the viewer invented before":   {[]string{"198.51.100.1, 192.0.2.7"}, "192.0.2.7"},
+		"ours after the viewer":             {[]string{"192.0.2.7, 10.0.0.1,10.0.0.2"}, "192.0.2.7"},
 		"fields are one list":               {[]string{"198.51.100.1", "192.0.2.7", "10.0.0.1"}, "192.0.2.7"},
 		"lists in fields":                   {[]string{"198.51.100.1, 192.0.2.7", "10.0.0.1, 10.0.0.2"}, "192.0.2.7"},
 		"an empty field between":            {[]string{"192.0.2.7", "", "10.0.0.1"}, "192.0.2.7"},

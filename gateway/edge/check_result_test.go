@@ -11,7 +11,7 @@ import (
 	"usher/backends"
 )
 
-// fieldRecorder are the fields of an answer, in a line; as the gateway's, it takes no empty ones.
+// fieldRecorder records the fields of a response in one line. It drops empty ones, as the gateway does.
 type fieldRecorder struct{ text string }
 
 func (w *fieldRecorder) Set(name, value string) {
@@ -20,13 +20,13 @@ func (w *fieldRecorder) Set(name, value string) {
 	}
 }
 
-// encoded is what is told for a media status: the status, then the fields.
+// encoded returns the encoded result as one line: the status, then the fields.
 func encoded(d Dialect, r CheckResult) string {
 	var w fieldRecorder
 	return fmt.Sprint(d.Encode(r, &w)) + w.text
 }
 
-// fullDecision is a decision that says all that can be said.
+// fullDecision returns a decision with all fields set.
 func fullDecision() *backends.Decision {
 	return &backends.Decision{
 		Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200",

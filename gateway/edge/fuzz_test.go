@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// decode reads what an edge says, and checks what holds for every question and every error.
+// decode decodes an edge's request, and checks what holds for every result and every error.
 func decode(t *testing.T, d Dialect, in *HTTPRequest) (CheckRequest, bool) {
 	t.Helper()
 	q := CheckRequest{IsPublish: true, Method: "of the one before"}
@@ -113,7 +113,7 @@ func FuzzDecodeForwardAuth(f *testing.F) {
 	})
 }
 
-// joinURI is the URI that a question's path and query were cut from.
+// joinURI returns the URI that a request's path and query were cut from.
 func joinURI(q CheckRequest, uri string) string {
 	if strings.Contains(uri, "?") {
 		return q.Path + "?" + q.Query
@@ -121,7 +121,7 @@ func joinURI(q CheckRequest, uri string) string {
 	return q.Path
 }
 
-// isListed reports whether an address stands in a list.
+// isListed reports whether an address is in a list.
 func isListed(a netip.Addr, list string) bool {
 	for text := range strings.SplitSeq(list, ",") {
 		if parseAddress(text) == a {

@@ -9,7 +9,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// baseline says OK without having read the question.
+// baseline answers OK without reading the check.
 type baseline struct {
 	auth.UnimplementedAuthorizationServer
 
@@ -20,7 +20,7 @@ func (f baseline) Check(context.Context, *auth.CheckRequest) (*auth.CheckRespons
 	return f.answer, nil
 }
 
-// BenchmarkCheck asks over the wire, one question after another; the floor is what gRPC alone takes.
+// BenchmarkCheck sends one check after another over a socket. The baseline is gRPC alone.
 func BenchmarkCheck(b *testing.B) {
 	b.Run("usher", func(b *testing.B) {
 		a := newResponse(200, "", "X-Session-Name", "alice", "X-Userid", "7", "X-Usher-Source", "backend")
@@ -58,7 +58,7 @@ func check(b *testing.B, client auth.AuthorizationClient) {
 	}
 }
 
-// BenchmarkNewCheckRequestAndResponse is what we add to gRPC: reading the question and wording the answer.
+// BenchmarkNewCheckRequestAndResponse measures what we add to gRPC: decoding the check and encoding the response.
 func BenchmarkNewCheckRequestAndResponse(b *testing.B) {
 	q := playlist()
 	a := newResponse(200, "", "X-Session-Name", "alice", "X-Userid", "7", "X-Usher-Source", "backend")

@@ -21,7 +21,7 @@ import (
 	"usher/gateway/edge"
 )
 
-// testTimeout is how long tests wait for what must happen.
+// testTimeout bounds how long a test waits.
 const testTimeout = 10 * time.Second
 
 // await waits for an event.
@@ -48,7 +48,7 @@ func TestServer_Check_Panic(t *testing.T) {
 	r := run(t, checker, options{log: &log})
 	bad := playlist()
 	bad.Attributes.Request.Http.Path = "/play/a001/index.m3u8?token=bad"
-	got := r.check(t, bad).GetDeniedResponse() // an error would let him in where Envoy's failure_mode_allow is true
+	got := r.check(t, bad).GetDeniedResponse() // an error would let the viewer in if Envoy's failure_mode_allow is true
 	if got.GetStatus().GetCode() != http.StatusServiceUnavailable {
 		t.Errorf("the question that panicked: %v, want 503", got)
 	}
@@ -132,7 +132,7 @@ func TestServer_Run_DrainFinishesChecks(t *testing.T) {
 	}()
 	await(t, "the question is asked", asked)
 	r.drain()
-	for err == nil { // NOT_SERVING or not, as that and the end of watching come at once
+	for err == nil { // NOT_SERVING may or may not arrive, because the watch ends at the same time
 		_, err = watch.Recv()
 	}
 	select {
@@ -152,7 +152,7 @@ func TestServer_Run_DrainFinishesChecks(t *testing.T) {
 	}
 }
 
-// memoryListener is a network without sockets, for use in a bubble: what is dialled is accepted.
+// memoryListener is a listener without sockets, for use within synctest.Test. dial connects to it.
 type memoryListener struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -188,13 +188,13 @@ func (p *memoryListener) dial(ctx context.Context, _ string) (net.Conn, error) {
 	}
 }
 
-// TestServer_Run_DrainTimeouts: for drain.readiness_delay all goes on with health off, so that Envoy notices; what is in flight
-// then has drain.timeout.
+// TestServer_Run_DrainTimeouts: for drain.readiness_delay the server serves with health off, so that Envoy notices. Then checks
+// in flight have drain.timeout.
 func TestServer_Run_DrainTimeouts(t *testing.T) {
 	t.Parallel()
 	const delay, timeout = 5 * time.Second, 30 * time.Second
 	tests := map[string]struct {
-		takes time.Duration // the question that is in flight
+		takes time.Duration // of the check in flight
 		ends  time.Duration // since the drain began
 		want  codes.Code
 	}{

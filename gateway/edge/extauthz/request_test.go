@@ -121,7 +121,7 @@ func TestJoinedHeader_Get_AnyCase(t *testing.T) {
 		t.Errorf("an empty field: %q, want one empty value", got)
 	}
 	if got := h.Values("Authorization"); got != nil || h.Get("Authorization") != "" {
-		t.Errorf("a field that he did not send: %q, want none", got)
+		t.Errorf("a field that the viewer did not send: %q, want none", got)
 	}
 }
 
@@ -158,13 +158,13 @@ func TestServer_Check_NotHTTP(t *testing.T) {
 	}
 }
 
-// TestServer_Check_LargestHeader, and more than a question may hold is an error: Envoy then does as its
-// failure_mode_allow says, so a viewer must not be able to get there.
+// TestServer_Check_LargestHeader, and a larger check is an error. Envoy then follows failure_mode_allow, so no
+// viewer must be able to cause one.
 func TestServer_Check_LargestHeader(t *testing.T) {
 	t.Parallel()
 	checker := &recorder{}
 	r := run(t, checker, options{})
-	const most = 60 << 10 // max_request_headers_kb; Envoy tells the path twice
+	const most = 60 << 10 // max_request_headers_kb; Envoy reports the path twice
 	q := playlist()
 	path := "/play/a001/index.m3u8?token=" + strings.Repeat("x", most)
 	q.Attributes.Request.Http.Path, q.Attributes.Request.Http.Headers[":path"] = path, path
@@ -177,5 +177,5 @@ func TestServer_Check_LargestHeader(t *testing.T) {
 	if _, err := r.Check(t.Context(), q); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("a giant question: %v, want ResourceExhausted", err)
 	}
-	r.check(t, playlist()) // and it goes on
+	r.check(t, playlist()) // and it still serves
 }

@@ -36,7 +36,7 @@ func okResponse(ok *auth.OkHttpResponse) *auth.CheckResponse {
 	}
 }
 
-// deniedResponse says PermissionDenied whatever the status, since Envoys differ on what other codes mean.
+// deniedResponse has the code PermissionDenied for any status, because versions of Envoy differ on other codes.
 func deniedResponse(denied *auth.DeniedHttpResponse) *auth.CheckResponse {
 	return &auth.CheckResponse{
 		Status:       &rpc.Status{Code: int32(codes.PermissionDenied)},
@@ -58,14 +58,14 @@ func TestNewCheckResponse(t *testing.T) {
 		answer gateway.Response
 		want   *auth.CheckResponse
 	}{
-		"allowed: what we know of him overwrites what he says of himself": {
+		"allowed: our fields overwrite the viewer's": {
 			answer: newResponse(200, "", "X-Session-Name", "alice", "X-Userid", "7", "X-Usher-Source", "backend",
 				"Cache-Control", "no-store", "Content-Length", "0"),
 			want: okResponse(&auth.OkHttpResponse{Headers: []*core.HeaderValueOption{
 				set("X-Session-Name", "alice"), set("X-Userid", "7"), set("X-Usher-Source", "backend"),
 			}}),
 		},
-		"allowed: what we do not know of him the origin does not hear from him either": {
+		"allowed: fields that we do not set are removed from the viewer's": {
 			answer: newResponse(200, "", "X-Usher-Source", "fail-open", "Cache-Control", "no-store"),
 			want: okResponse(&auth.OkHttpResponse{
 				Headers:         []*core.HeaderValueOption{set("X-Usher-Source", "fail-open")},
@@ -95,7 +95,7 @@ func TestNewCheckResponse(t *testing.T) {
 			answer: newResponse(302, "the why.\n", with("Location", "http://promo.example.com/")...),
 			want:   denied(types.StatusCode_Found, set("Location", "http://promo.example.com/")),
 		},
-		"nobody can say now, so he comes back": {
+		"access cannot be checked now": {
 			answer: newResponse(503, "the why.\n", with("Retry-After", "2")...),
 			want:   denied(types.StatusCode_ServiceUnavailable, set("Retry-After", "2")),
 		},
@@ -111,7 +111,7 @@ func TestNewCheckResponse(t *testing.T) {
 	}
 }
 
-// TestNewCheckResponse_NoFieldSetAndRemoved: Envoy removes last, so that it would be lost.
+// TestNewCheckResponse_NoFieldSetAndRemoved: Envoy removes fields last, so a field that is both set and removed would be lost.
 func TestNewCheckResponse_NoFieldSetAndRemoved(t *testing.T) {
 	t.Parallel()
 	for known := range 1 << len(originHeaders()) {

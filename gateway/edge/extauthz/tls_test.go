@@ -23,7 +23,7 @@ import (
 	"usher/gateway"
 )
 
-// certificate writes a certificate for 127.0.0.1 and its key, and returns who trusts it.
+// certificate writes a certificate for 127.0.0.1 and its key, and returns a pool that trusts it.
 func certificate(t *testing.T) (gateway.TLSConfig, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -117,7 +117,7 @@ func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		config Config
-		want   []string // how each problem begins
+		want   []string // the start of each problem
 	}{
 		"none":                {},
 		"a port":              {config: Config{Listen: ":9002"}},
