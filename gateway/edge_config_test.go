@@ -118,7 +118,7 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 			edge.Astra, func(r *RouteConfig) { r.Path = "" },
 			`routes[0].path: "" must begin with /`,
 		},
-		"a channel in the door": {
+		"a channel in the endpoint": {
 			edge.Nginx, func(r *RouteConfig) { r.Path = "/auth/{channel}" },
 			`routes[0].path: "/auth/{channel}" is the edge's own path; only a * at its end may vary`,
 		},

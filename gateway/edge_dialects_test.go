@@ -152,7 +152,7 @@ func TestServe_EdgeCheck_EncodedByDialect(t *testing.T) {
 			edge.ForwardAuth: "302" + nameless + " | Location: http://promo.example.com/?a=b | redirected by the backend",
 			edge.Envoy:       "302" + nameless + " | Location: http://promo.example.com/?a=b | redirected by the backend",
 		}},
-		"nobody can say": {decideByQuery(map[string]backends.Decision{"token=1": {}}), map[edge.Dialect]string{
+		"pending": {decideByQuery(map[string]backends.Decision{"token=1": {}}), map[edge.Dialect]string{
 			edge.Astra: "403", edge.Alta: "403", edge.Flussonic: "500",
 			edge.Nginx:       "403 | X-Usher-Source: none | access cannot be checked now; try again",
 			edge.ForwardAuth: "503 | X-Usher-Source: none | Retry-After: 2 | access cannot be checked now; try again",

@@ -144,9 +144,9 @@ func TestHandler_OverloadBesideCatchAllEndpoint_ViewersGet503(t *testing.T) {
 	} {
 		g := newTestGateway(t, func(c *Config) {
 			c.Limits.MaxRequests = 1
-			door := edgeRoute(edge.Astra)
-			door.Path = "/*"
-			c.Routes = append(c.Routes, door)
+			catchAll := edgeRoute(edge.Astra)
+			catchAll.Path = "/*"
+			c.Routes = append(c.Routes, catchAll)
 		})
 		g.handler.serving.Add(1)
 		if got := g.get(t, path); got.status != want {

@@ -24,9 +24,9 @@ func TestServe_EdgeCheck_SegmentMatchedByFingerprint(t *testing.T) {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			g := newEdgeTestGateway(t, nil, twoRoutes(d, func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} })...)
-			const nobody = "no session matches this request; open the playlist first\n"
+			const noSession = "no session matches this request; open the playlist first\n"
 			seg := edgeViewer{uri: "/play/a001/seg-17.ts"}
-			if got := g.wantCheck(t, d, 403, seg); got.body != nobody {
+			if got := g.wantCheck(t, d, 403, seg); got.body != noSession {
 				t.Errorf("before the playlist: got %q", got.body)
 			}
 			g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
@@ -49,7 +49,7 @@ func TestServe_EdgeCheck_SegmentMatchedByFingerprint(t *testing.T) {
 				"of another channel":      {uri: "/play/a002/seg-17.ts"},
 				"of another route":        {uri: "/vod/a001/seg-17.ts"},
 			} {
-				if got := g.check(t, d, v); got.status != http.StatusForbidden || got.body != nobody {
+				if got := g.check(t, d, v); got.status != http.StatusForbidden || got.body != noSession {
 					t.Errorf("%s: got %d %q, want 403", what, got.status, got.body)
 				}
 				v.uri = strings.Replace(v.uri, "seg-17.ts", "hd/index.m3u8", 1)
@@ -308,7 +308,7 @@ func (g *edgeTestGateway) tryCookie(t *testing.T, d edge.Dialect, scheme, value 
 	g.table.reset()
 	g.wantCheck(t, d, 200, with("/play/caf%C3%A9/seg-17.ts?token=1", value))
 	if a := g.table.openRequests(); len(a) != 1 || a[0].Ticket.IsZero() || a[0].HasCredentials || a[0].Request.Session != opened || a[0].Request.Query != "" {
-		t.Errorf("of a session that nobody remembers: arrived %+v, want one by its ticket", a)
+		t.Errorf("of a session that no node has: arrived %+v, want one by its ticket", a)
 	}
 	g.table.reset()
 	g.wantCheck(t, d, 200, with("/play/caf%C3%A9/index.m3u8?token=2", value))

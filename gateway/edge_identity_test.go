@@ -212,23 +212,23 @@ func TestServe_EdgeCheck_TooManyAddresses(t *testing.T) {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			g := newEdgeTestGateway(t, nil, edgeRoute(d))
-			const crowd = 10
+			const viewers = 10
 			for range 2 {
-				for i := range crowd {
+				for i := range viewers {
 					g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: fmt.Sprintf("198.51.%d.7", i)})
 					g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: fmt.Sprintf("198.51.%d.8", i)})
 				}
 			}
-			if n, want := len(g.table.openRequests()), 1+crowd-g.options.MaxAddresses; n != want || len(g.table.openedIDs()) != want {
+			if n, want := len(g.table.openRequests()), 1+viewers-g.options.MaxAddresses; n != want || len(g.table.openedIDs()) != want {
 				t.Errorf("%d sessions opened %d times, want %d once each", len(g.table.openedIDs()), n, want)
 			}
 			if d.KeepsSessions() {
 				return
 			}
-			for i := range crowd { // each is matched to their own session
+			for i := range viewers { // each is matched to their own session
 				g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/seg-17.ts", address: fmt.Sprintf("198.51.%d.7", i)})
 			}
-			if n, want := len(g.table.openRequests()), 1+crowd-g.options.MaxAddresses; n != want {
+			if n, want := len(g.table.openRequests()), 1+viewers-g.options.MaxAddresses; n != want {
 				t.Errorf("segments opened %d sessions", n-want)
 			}
 		})

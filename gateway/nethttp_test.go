@@ -215,7 +215,7 @@ func TestHandler_MaxRequests_RetryLater(t *testing.T) {
 	}
 	close(release)
 	first.Wait()
-	waitFor(t, "nobody is served any more", func() bool { return g.handler.serving.Load() == 0 })
+	waitFor(t, "no request is served", func() bool { return g.handler.serving.Load() == 0 })
 	g.want(t, 200, "/play/a001/index.m3u8?token=1")
 }
 

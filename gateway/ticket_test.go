@@ -57,7 +57,7 @@ func TestTicketSigner_Sign_SameOnEveryNode(t *testing.T) {
 		"on another node":               newTestSigner("a"),
 		"after signing moved to b":      newTestSigner("b", "a"),
 		"where its key stands last":     newTestSigner("d", "c", "b", "a"),
-		"on a node that minted another": func() *ticketSigner { r := newTestSigner("a"); r.sign(ticketClaims{}, ticketScope{}); return r }(),
+		"on a node that signed another": func() *ticketSigner { r := newTestSigner("a"); r.sign(ticketClaims{}, ticketScope{}); return r }(),
 	} {
 		if got := ring.sign(c, s); got != first {
 			t.Errorf("%s: got %s, want %s", name, got, first)
@@ -82,7 +82,7 @@ func TestTicketSigner_Verify_Invalid(t *testing.T) {
 		scope ticketScope
 		want  bool
 	}{
-		"as it was minted":                      {ring, good, s, true},
+		"as it was signed":                      {ring, good, s, true},
 		"with a retired key":                    {newTestSigner("b", "a"), good, s, true},
 		"with a removed key":                    {newTestSigner("b"), good, s, false},
 		"with another secret of that id":        {newTicketSigner([]backends.Key{{ID: "a", Secret: "another secret here"}}), good, s, false},
@@ -186,7 +186,7 @@ func FuzzVerify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, route, channel string) {
 		got, ok := ring.verify(text, ticketScope{route, channel})
 		if ok && ring.sign(got, ticketScope{route, channel}) != text {
-			t.Errorf("verify(%q): taken for ours, but %v is minted otherwise", text, got)
+			t.Errorf("verify(%q): accepted, but %v is signed as another text", text, got)
 		}
 		if ok && (text != good || route != s.route || channel != s.channel) {
 			t.Errorf("verify(%q, %q, %q): forged", text, route, channel)

@@ -328,7 +328,7 @@ func TestLastForwarded(t *testing.T) {
 		}
 	}
 	if got := LastForwarded([]string{"192.0.2.7, 10.0.0.1"}, nil).String(); got != "10.0.0.1" {
-		t.Errorf("where nobody is ours: got %s", got)
+		t.Errorf("without forwarders: got %s", got)
 	}
 }
 

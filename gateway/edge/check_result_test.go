@@ -199,17 +199,17 @@ func TestDialect_Encode_FlussonicAuthDuration(t *testing.T) {
 		left time.Duration
 		want string
 	}{
-		"a minute":                             {time.Minute, "62"},
-		"a minute and a little: rounded up":    {time.Minute + 1, "63"},
-		"a minute but a little: rounded up":    {time.Minute - 1, "62"},
-		"the least":                            {8 * time.Second, "10"},
-		"a little more than the least":         {8*time.Second + 1, "11"},
-		"less than the least":                  {3 * time.Second, "10"},
-		"none: a renewal is under way":         {0, "10"},
-		"over long ago":                        {-time.Hour, "10"},
-		"nobody has decided, so it means none": {-1 << 63, "10"},
-		"ten hours, as Ministra says":          {10 * time.Hour, "36002"},
-		"as long as an answer may hold":        {366 * 24 * time.Hour, "31622402"},
+		"a minute":                          {time.Minute, "62"},
+		"a minute and a little: rounded up": {time.Minute + 1, "63"},
+		"a minute but a little: rounded up": {time.Minute - 1, "62"},
+		"the least":                         {8 * time.Second, "10"},
+		"a little more than the least":      {8*time.Second + 1, "11"},
+		"less than the least":               {3 * time.Second, "10"},
+		"none: a renewal is under way":      {0, "10"},
+		"over long ago":                     {-time.Hour, "10"},
+		"no decision, no duration":          {-1 << 63, "10"},
+		"ten hours, as Ministra says":       {10 * time.Hour, "36002"},
+		"as long as an answer may hold":     {366 * 24 * time.Hour, "31622402"},
 	} {
 		for status, more := range map[int]string{200: "200", 403: "403"} {
 			want := more + " | X-Authduration: " + tc.want
