@@ -172,14 +172,14 @@ func (r *Registry) newBackendRuntime(name string, start time.Time, o BackendOpti
 		Jitter:       float64(c.Recheck.Jitter) / 100,
 		TokenLife:    rules.TokenLife,
 		ExpiredToken: rules.ExpiredToken,
-		DenyFor:      c.DenialTTL,
+		DenialTTL:    c.DenialTTL,
 		RetryAfter:   c.RetryAfter,
 		IdleTimeout:  c.IdleTimeout,
 		ReviveFor:    r.options.ReviveFor,
 		ReviveDenied: rules.ReviveDenied,
 		Shared:       r.cluster.Shared(),
-		LeaseFor:     rules.Timeout + rules.AnswerDeadline + leaseMargin,
-		WaitFor:      rules.AnswerDeadline * 3 / 4, // the rest is for a check by this node
+		LeaseTTL:     rules.Timeout + rules.AnswerDeadline + leaseMargin,
+		LeaseWait:    rules.AnswerDeadline * 3 / 4, // the rest is for a check by this node
 	}}
 	b.rechecks = newRecheckQueue(rules.RecheckRate, r.cluster.Live, o.Backend.State, func(s *Session) {
 		r.send(s, session.RecheckGranted{})

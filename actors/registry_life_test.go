@@ -52,8 +52,8 @@ func TestRegistry_IdleSession_FoundUntilStored(t *testing.T) {
 		save func(context.Context) error
 		logs string
 	}{
-		"a store that hangs":   {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, "a session that ended could not be remembered"},
-		"a store that fails":   {func(context.Context) error { return errBroken }, "a session that ended could not be remembered"},
+		"a store that hangs":   {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, "closed session not stored"},
+		"a store that fails":   {func(context.Context) error { return errBroken }, "closed session not stored"},
 		"a store that is slow": {func(context.Context) error { time.Sleep(time.Second); return nil }, "session closed"},
 	}
 	for name, c := range cases {
@@ -93,10 +93,10 @@ func TestRegistry_Restart_AdmitsYoungTickets(t *testing.T) {
 		reason string
 	}{
 		"young":   {age: time.Hour, want: backends.Allowed},
-		"too old": {age: 7 * time.Hour, want: backends.Denied, reason: "nobody remembers the ticket's session"},
+		"too old": {age: 7 * time.Hour, want: backends.Denied, reason: "the ticket's session is unknown"},
 		"young, but nobody watches without a yes": {
 			age: time.Hour, policy: func(s *setup) { s.rules.ReviveDenied = true },
-			want: backends.Denied, reason: "nobody remembers the ticket's session",
+			want: backends.Denied, reason: "the ticket's session is unknown",
 		},
 	}
 	for name, c := range cases {

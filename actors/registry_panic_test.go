@@ -41,7 +41,7 @@ func TestSessionActor_Panic_KeepsDecision(t *testing.T) {
 		if got := b.checks.Load() - checks; got != 1 {
 			t.Errorf("%d checks within %v of the panic, want 1", got, 15*time.Second)
 		}
-		if log := n.log.String(); strings.Count(log, "BUG: a session's actor panicked") != 1 || !strings.Contains(log, "session_actor.go") {
+		if log := n.log.String(); strings.Count(log, "BUG: session actor panicked") != 1 || !strings.Contains(log, "session_actor.go") {
 			t.Errorf("the log does not name the panic once, with its place:\n%s", log)
 		}
 		time.Sleep(3 * time.Minute)
@@ -95,7 +95,7 @@ func TestSessionActor_PanicDuringOpening_Restarts(t *testing.T) {
 					t.Errorf("%v by %v after %v, want allowed by %v at once", d.Verdict, d.Source, time.Since(start), c.source)
 				}
 				log := n.log.String()
-				if !strings.Contains(log, "BUG: a session's actor panicked") || strings.Contains(log, "s3cret") {
+				if !strings.Contains(log, "BUG: session actor panicked") || strings.Contains(log, "s3cret") {
 					t.Errorf("the log does not name the panic, or quotes a viewer:\n%s", log)
 				}
 				if ticket := n.Find(idOf(1)).Ticket(); !c.arrival.Ticket.IsZero() && ticket != c.arrival.Ticket {
@@ -141,7 +141,7 @@ func TestSessionActor_BackendPanics_CheckFails(t *testing.T) {
 		if d := n.watch(t, openRequest(1)); d.Verdict != backends.Pending {
 			t.Errorf("verdict %v, want pending", d.Verdict)
 		}
-		if log := n.log.String(); !strings.Contains(log, "BUG: a backend's check panicked") || strings.Contains(log, "s3cret") {
+		if log := n.log.String(); !strings.Contains(log, "BUG: backend check panicked") || strings.Contains(log, "s3cret") {
 			t.Errorf("the log does not name the panic, or quotes a viewer:\n%s", log)
 		}
 	})

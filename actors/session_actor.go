@@ -16,49 +16,51 @@ import (
 	"usher/backends"
 )
 
-// Messages of the shell alone; all others are events of the state.
+// Messages of the actor alone. All others are events of the state.
 type (
-	// sessionCreated is the first message of a session's life.
+	// sessionCreated is the first message of a session.
 	sessionCreated struct {
 		session *Session
-		span    trace.SpanContext // of the request that opened it
+		span    trace.SpanContext // of the request that opens it
 	}
-	// onViewerWaited: a request has waited as long as it may.
+	// viewerWaited reports that a request has waited for as long as it may.
 	viewerWaited struct{}
-	// onLeaseAnswered is the store's answer, and how long an opening may wait for the store's further ones.
+	// leaseAnswered is the store's answer, and until when an opening may wait for its further answers.
 	leaseAnswered struct {
 		event         session.LeaseAnswered
 		storeDeadline time.Time
 	}
 )
 
-// maxRestarts is how often an opening that panics begins again, so that one that always does is no hot loop.
+// maxRestarts is how often an opening that panics starts again, so that one that always panics is no hot loop.
 const maxRestarts = 1
 
-// sessionActor is the shell around a session's state: it carries out what step says. It never blocks.
+// sessionActor carries out what the session's state says must be done. It never blocks.
 type sessionActor struct {
 	registry *Registry
 	session  *Session
 	state    session.State
 	progress *checkProgress // of the newest check
 	trace    sessionTrace
-	// storeDeadline is until when the opening waits for the store. It is made once, when the store is first asked, and moves
-	// by the time in which a check is waited for.
+	// storeDeadline is until when the opening waits for the store. It is set when the store is first asked, and moves by the
+	// time in which a check is waited for.
 	storeDeadline time.Time
-	unverifiedSince   time.Time // since when the session stands on no answer
+	// unverifiedSince is since when the session is allowed without an answer; zero: it is not.
+	unverifiedSince time.Time
 }
 
-// checkProgress is how far a check has come. Its times are in nanoseconds since the node's start; 0: not yet.
+// checkProgress is how far a check has come. Its times are nanoseconds since the node's start; 0: not yet.
 type checkProgress struct {
-	startedAt, sentAt atomic.Int64 // when it was begun, and when the question went out
+	startedAt atomic.Int64
+	sentAt    atomic.Int64 // when the backend was asked
 }
 
-// isUnanswered reports whether the question went out without waiting for anything of ours, and has had no answer since.
-// One that waited in a queue may still be answered well within the backend's own time.
+// isUnanswered reports whether the backend was asked at once and has not answered since. A check that waited in a queue of
+// Usher's own may still be answered well within the backend's own time.
 func (p *checkProgress) isUnanswered(deadline time.Duration) bool {
-	const allowance = 20 // the share of the deadline that a free slot may take to get
-	asked := p.sentAt.Load()
-	return asked > 0 && time.Duration(asked-p.startedAt.Load()) <= deadline/allowance
+	const allowance = 20 // the share of the deadline that it may take to get a free slot
+	sent := p.sentAt.Load()
+	return sent > 0 && time.Duration(sent-p.startedAt.Load()) <= deadline/allowance
 }
 
 // Receive handles one message.
@@ -84,8 +86,8 @@ func (a *sessionActor) Receive(ctx actor.Context) {
 	}
 }
 
-// reportPanic notes a panic on its way to the supervisor, which has the actor started afresh. A value that is not the
-// runtime's own is not shown: it may hold a viewer's words.
+// reportPanic logs a panic, which the supervisor answers with a new actor. Only the runtime's own errors are shown: any other
+// value may hold what a viewer sent.
 func (a *sessionActor) reportPanic() {
 	reason := recover()
 	if reason == nil {
@@ -97,7 +99,7 @@ func (a *sessionActor) reportPanic() {
 		a.countUnverified(backends.Decision{}, time.Now())
 		a.trace.end()
 	}
-	a.registry.log.Error("BUG: a session's actor panicked; it is rebuilt from what it had published",
+	a.registry.log.Error("BUG: session actor panicked, restoring what it had published",
 		slog.String("session", id), slog.Any("error", panicError(reason)), slog.String("stack", string(debug.Stack())))
 	panic(reason)
 }
@@ -114,13 +116,13 @@ func (a *sessionActor) start(ctx actor.Context, m sessionCreated, now time.Time)
 	a.open(ctx, m.session, m.span, now)
 }
 
-// open starts the session's opening, also for the second time if the first one panicked.
+// open starts the session's opening, also again after a panic.
 func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContext, now time.Time) {
-	first := s.opening.Load()
-	if first == nil {
+	opening := s.opening.Load()
+	if opening == nil {
 		return
 	}
-	restarts := int(first.restarts.Load())
+	restarts := int(opening.restarts.Load())
 	a.session = s
 	origin := session.Origin{
 		ID: s.id, HasCredentials: s.hasCredentials.Load(), Opened: now, ExtraLifetime: s.extraLifetime,
@@ -141,15 +143,15 @@ func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContex
 	a.apply(ctx, session.OpenRequested{}, now)
 }
 
-// restore goes on after a panic, with what the session had published. The session of an actor that starts for the
-// first time comes with its first message.
+// restore continues after a panic with what the session had published. An actor that starts for the first time gets its
+// session with its first message.
 func (a *sessionActor) restore(ctx actor.Context, now time.Time) {
 	s := a.registry.sessionOf(ctx.Self())
 	if s == nil || !s.isStarted.Load() || a.registry.life.isEnding() {
 		return
 	}
-	if first := s.opening.Load(); first != nil {
-		first.restarts.Add(1)
+	if opening := s.opening.Load(); opening != nil {
+		opening.restarts.Add(1)
 		a.open(ctx, s, trace.SpanContext{}, now)
 		return
 	}
@@ -164,7 +166,7 @@ func (a *sessionActor) restore(ctx actor.Context, now time.Time) {
 	a.apply(ctx, session.Restored{Decision: d}, now)
 }
 
-// sessionOf finds the session that an actor belongs to, by its name.
+// sessionOf returns the session to which an actor of that name belongs, or nil.
 func (r *Registry) sessionOf(pid *actor.PID) *Session {
 	name, _, _ := strings.Cut(pid.Id, ".")
 	id, err := backends.ParseSessionID(name)
@@ -177,7 +179,7 @@ func (r *Registry) sessionOf(pid *actor.PID) *Session {
 	return nil
 }
 
-// apply lets the state take the event, and does what it says.
+// apply gives the event to the state, and does what the state says.
 func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Time) {
 	if a.session == nil {
 		return
@@ -208,7 +210,7 @@ func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Ti
 	}
 }
 
-// publish shows the decision to requests, and wakes those who wait for the first one.
+// publish shows the decision to requests, and wakes those that wait for the first one.
 func (a *sessionActor) publish(now time.Time) {
 	s, d := a.session, a.state.Decision
 	before := s.decision.Load()
@@ -218,22 +220,22 @@ func (a *sessionActor) publish(now time.Time) {
 	s.decision.Store(&d)
 	s.addToHistory(&d)
 	a.registry.streams.onDecision(s, &d)
-	if first := s.opening.Swap(nil); first != nil {
-		close(first.done)
+	if opening := s.opening.Swap(nil); opening != nil {
+		close(opening.done)
 	}
 	a.trace.decided(&d)
 	a.logDenial(before, &d)
 }
 
-// countViewer counts the viewer among the audience, or no longer.
-func (a *sessionActor) countViewer(watching bool) {
-	if s := a.session; s.isCountedViewer != watching {
-		s.isCountedViewer = watching
-		a.registry.viewers.add(s.Request().Channel, watching)
+// countViewer adds the viewer to the viewers of their channel, or removes them.
+func (a *sessionActor) countViewer(isWatching bool) {
+	if s := a.session; s.isCountedViewer != isWatching {
+		s.isCountedViewer = isWatching
+		a.registry.viewers.add(s.Request().Channel, isWatching)
 	}
 }
 
-// countUnverified adds up how long the session stood on no answer.
+// countUnverified adds up for how long the session was allowed without an answer. d is its decision from now on.
 func (a *sessionActor) countUnverified(d backends.Decision, now time.Time) {
 	if !a.unverifiedSince.IsZero() {
 		a.session.unverified.Add(int64(now.Sub(a.unverifiedSince)))
@@ -244,28 +246,28 @@ func (a *sessionActor) countUnverified(d backends.Decision, now time.Time) {
 	}
 }
 
-// logDenial notes what an operator would search for: a running viewer who was cut.
-func (a *sessionActor) logDenial(before, now *backends.Decision) {
-	if before == nil || before.Verdict != backends.Allowed || now.Verdict != backends.Denied {
+// logDenial logs a viewer who is denied while they watch.
+func (a *sessionActor) logDenial(before, after *backends.Decision) {
+	if before == nil || before.Verdict != backends.Allowed || after.Verdict != backends.Denied {
 		return
 	}
-	a.registry.log.Info("viewer was refused while watching",
+	a.registry.log.Info("running session denied",
 		slog.String("session", a.session.id.String()), slog.String("channel", a.session.Request().Channel),
-		slog.String("user", now.User), slog.String("source", now.Source.String()), slog.String("reason", now.Reason))
+		slog.String("user", after.User), slog.String("source", after.Source.String()), slog.String("reason", after.Reason))
 }
 
-// onViewerWaited answers a viewer who has waited as long as he may. Only a question that the backend has had all that time
-// counts as unanswered; one that waited in a queue of ours is an overload, which lets nobody in.
+// onViewerWaited answers a viewer who has waited for as long as they may. Only a backend that had all that time has failed. A
+// check that waited in a queue of Usher's own is an overload, which admits no viewer.
 func (a *sessionActor) onViewerWaited(ctx actor.Context, now time.Time) {
 	if a.session == nil || !a.state.IsOpening() {
 		return
 	}
-	g := a.registry.backends[a.session.backend]
-	if a.progress != nil && a.progress.isUnanswered(g.answerDeadline) {
+	b := a.registry.backends[a.session.backend]
+	if a.progress != nil && a.progress.isUnanswered(b.answerDeadline) {
 		a.waitExpired(ctx, a.fallback(backends.FailureTimeout), now)
 		return
 	}
-	a.waitExpired(ctx, session.Undecided(g.answerOverdue()), now)
+	a.waitExpired(ctx, session.Undecided(b.answerOverdue()), now)
 }
 
 // onLeaseAnswered takes the store's answer.
@@ -294,8 +296,8 @@ func (a *sessionActor) withFallback(e session.TimerFired, now time.Time) session
 
 // fallback returns what the outage policy decides after such a failure.
 func (a *sessionActor) fallback(kind backends.FailureKind) backends.Decision {
-	g := a.registry.backends[a.session.backend]
-	d, err := g.Fallback(a.checkRequest(), &backends.Failure{Kind: kind, Backend: g.name})
+	b := a.registry.backends[a.session.backend]
+	d, err := b.Fallback(a.checkRequest(), &backends.Failure{Kind: kind, Backend: b.name})
 	if err != nil {
 		return session.Undecided(err)
 	}
@@ -309,8 +311,8 @@ func (a *sessionActor) waitExpired(ctx actor.Context, fallback backends.Decision
 
 // presentedTicket returns the ticket that the viewer presented; zero without one, and once the first decision is taken.
 func (s *Session) presentedTicket() session.Ticket {
-	if first := s.opening.Load(); first != nil {
-		return first.ticket
+	if opening := s.opening.Load(); opening != nil {
+		return opening.ticket
 	}
 	return session.Ticket{}
 }

@@ -13,74 +13,76 @@ import (
 	"usher/backends"
 )
 
-// This file is what a session asks others: the store, its backend, its user's limit. All of it happens off the mailbox.
+// This file is what a session asks others: the store, its backend, its user's stream limit. None of it blocks the actor.
 
-// lookUp asks the store.
+// lookUp asks the store for the session, and for the lease of a check where one is wanted.
 func (a *sessionActor) lookUp(kind session.LookupKind) {
 	r, s := a.registry, a.session
-	g := r.backends[s.backend]
-	c := session.LeaseRequest{ID: s.id, KnownRevision: a.state.Revision}
+	b := r.backends[s.backend]
+	request := session.LeaseRequest{ID: s.id, KnownRevision: a.state.Revision}
 	if kind != session.LookupForOpening {
-		c.KnownRevision = max(c.KnownRevision, 1) // who stands on a stopgap wants somebody's answer, and no other stopgap
+		request.KnownRevision = max(request.KnownRevision, 1) // an unverified session wants an answer, and no other fallback
 	}
 	switch {
 	case !r.cluster.Shared():
 	case kind == session.LookupForRecheck:
-		c.Lease, c.Wait = g.policy.LeaseFor, g.policy.LeaseFor
-	case kind == session.LookupForOpening && g.State() == backends.BreakerClosed:
-		c.Lease, c.Wait = g.policy.LeaseFor, g.policy.WaitFor
-	default: // it only looks; so does a node that could not ask, as another one may
+		request.Lease, request.Wait = b.policy.LeaseTTL, b.policy.LeaseTTL
+	case kind == session.LookupForOpening && b.State() == backends.BreakerClosed:
+		request.Lease, request.Wait = b.policy.LeaseTTL, b.policy.LeaseWait
+	default: // without a lease; so does a node whose backend is down, as another node's may not be
 	}
 	ctx := a.trace.context(r.life.ctx)
 	r.life.run(func() {
-		ctx, span := startSpan(ctx, r.options.Tracer, "cluster.claim")
-		found, storeDeadline, err := r.acquireLease(ctx, c)
+		ctx, span := startSpan(ctx, r.options.Tracer, "cluster.acquire_lease")
+		result, storeDeadline, err := r.acquireLease(ctx, request)
 		if err != nil {
 			span.RecordError(err)
 		}
-		span.SetAttributes(attribute.Bool("usher.found", found.Found), attribute.Bool("usher.lease", found.Revision != 0))
+		span.SetAttributes(attribute.Bool("usher.found", result.Found), attribute.Bool("usher.lease", result.Revision != 0))
 		span.End()
-		e := session.LeaseAnswered{
-			Kind: kind, LeaseResult: found, IsUnavailable: err != nil,
-			Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: g.State()},
+		event := session.LeaseAnswered{
+			Kind: kind, LeaseResult: result, IsUnavailable: err != nil,
+			Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: b.State()},
 		}
-		if found.Found {
-			if found.Record.Request != nil {
-				s.setCredentials(found.Record.Request)
+		if result.Found {
+			if result.Record.Request != nil {
+				s.setCredentials(result.Record.Request)
 			}
 			storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
-			e.Refused = r.refusalOf(storeCtx, s, &found.Record)
+			event.Refused = r.refusalOf(storeCtx, s, &result.Record)
 			cancel()
 		}
-		r.send(s, leaseAnswered{event: e, storeDeadline: storeDeadline})
+		r.send(s, leaseAnswered{event: event, storeDeadline: storeDeadline})
 	})
 }
 
 // acquireLease asks the store, and returns until when an opening may wait for its further answers: all of them together take
 // no longer than the store's timeout. A wait for another node's check does not count. A store that failed is not waited for
 // again.
-func (r *Registry) acquireLease(ctx context.Context, c session.LeaseRequest) (found session.LeaseResult, storeDeadline time.Time, err error) {
+func (r *Registry) acquireLease(
+	ctx context.Context, request session.LeaseRequest,
+) (result session.LeaseResult, storeDeadline time.Time, err error) {
 	storeDeadline = time.Now().Add(r.options.StoreTimeout)
-	ctx, cancel := context.WithDeadline(ctx, storeDeadline.Add(c.Wait))
+	ctx, cancel := context.WithDeadline(ctx, storeDeadline.Add(request.Wait))
 	defer cancel()
-	found, err = r.cluster.AcquireLease(ctx, c)
+	result, err = r.cluster.AcquireLease(ctx, request)
 	switch now := time.Now(); {
 	case err != nil:
 		storeDeadline = now
 	case now.After(storeDeadline):
 		storeDeadline = now.Add(r.options.StoreTimeout)
 	}
-	return found, storeDeadline, err
+	return result, storeDeadline, err
 }
 
-// refusalOf is why a session that the store knows may not go on: its viewer is banned, or it lost its place and there is
-// none for it. nil if it may.
+// refusalOf returns why a session that the store knows is refused: its viewer is banned, or the session was evicted and its
+// user's limit is still reached. It returns nil if the session may play.
 func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Record) *backends.Decision {
 	d := &record.Decision
 	if d.Verdict != backends.Allowed {
 		return nil
 	}
-	if ban, banned := r.cluster.Banned(s.Request(), d); banned {
+	if ban, isBanned := r.cluster.Banned(s.Request(), d); isBanned {
 		return new(banDecision(ban))
 	}
 	if !record.IsEvicted {
@@ -90,57 +92,57 @@ func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Re
 		return new(evictedDecision(d))
 	}
 	if err := r.cluster.SetEvicted(ctx, s.id, false); err != nil {
-		r.log.Debug("the store could not be told that a session has its place again", slog.Any("error", err))
+		r.log.Debug("eviction mark not removed", slog.String("session", s.id.String()), slog.Any("error", err))
 	}
 	return nil
 }
 
-// startCheck starts the state's newest check off the mailbox. A viewer who waits while the backend is known to be failing is
-// answered at once: probes are not on his clock.
+// startCheck starts the state's newest check. A viewer who waits while the backend is known to fail is answered at once, so
+// that no viewer waits for a breaker's probe.
 func (a *sessionActor) startCheck(ctx actor.Context, now time.Time) {
 	r, s := a.registry, a.session
-	g := r.backends[s.backend]
+	b := r.backends[s.backend]
 	number := int(a.state.CheckNumber)
 	s.checkNumber.Store(int64(number))
-	p := new(checkProgress)
-	a.progress = p
-	question := a.checkRequest()
-	question.OnSent = func() { p.sentAt.Store(max(1, int64(time.Since(s.policy.Start)))) }
-	checkCtx, done := a.trace.check(r.life.ctx, r.options.Tracer, s, number)
+	progress := new(checkProgress)
+	a.progress = progress
+	request := a.checkRequest()
+	request.OnSent = func() { progress.sentAt.Store(max(1, int64(time.Since(s.policy.Start)))) }
+	checkCtx, endTrace := a.trace.check(r.life.ctx, r.options.Tracer, s, number)
 	record, storeDeadline := a.record(a.state.LeaseRevision), now.Add(r.options.StoreTimeout)
 	if a.state.IsOpening() {
 		storeDeadline = a.storeDeadline
 	}
 	r.life.run(func() {
-		began := time.Now()
-		p.startedAt.Store(int64(began.Sub(s.policy.Start)))
-		d, err := r.check(checkCtx, g, question)
-		done(&d, err)
+		started := time.Now()
+		progress.startedAt.Store(int64(started.Sub(s.policy.Start)))
+		d, err := r.check(checkCtx, b, request)
+		endTrace(&d, err)
 		if err != nil {
 			d = session.Undecided(err)
 		}
 		answer := session.BackendAnswered{Number: number, Decision: d}
 		if d.Verdict == backends.Allowed {
-			storeCtx, cancel := context.WithDeadline(checkCtx, storeDeadline.Add(time.Since(began)))
+			storeCtx, cancel := context.WithDeadline(checkCtx, storeDeadline.Add(time.Since(started)))
 			r.joinStreams(storeCtx, s, record, &answer)
 			cancel()
 		}
 		if r.life.isEnding() {
-			// The lease ends by itself if nobody can be told.
+			// The session can no longer release the lease. If this fails, the lease expires.
 			_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: record.Revision}}) //nolint:contextcheck // it outlives the registry
 		}
-		answer.IsBackendDown = g.State() != backends.BreakerClosed
+		answer.IsBackendDown = b.State() != backends.BreakerClosed
 		r.send(s, answer)
 	})
-	if a.state.IsOpening() && g.State() != backends.BreakerClosed {
+	if a.state.IsOpening() && b.State() != backends.BreakerClosed {
 		a.waitExpired(ctx, a.fallback(backends.FailureBreakerOpen), now)
 	}
 }
 
-// joinStreams sees whether a viewer may watch whom his backend allows: he may be banned, or his user may watch enough already.
+// joinStreams replaces the backend's yes if the viewer is banned, or if their user's stream limit is reached.
 func (r *Registry) joinStreams(ctx context.Context, s *Session, record session.Record, answer *session.BackendAnswered) {
 	d := answer.Decision
-	if ban, banned := r.cluster.Banned(s.Request(), &d); banned {
+	if ban, isBanned := r.cluster.Banned(s.Request(), &d); isBanned {
 		answer.Decision = banDecision(ban)
 		return
 	}
@@ -148,30 +150,30 @@ func (r *Registry) joinStreams(ctx context.Context, s *Session, record session.R
 		return
 	}
 	answer.Decision, answer.IsSaved = evictedDecision(&d), true
-	// The yes is what the store remembers, so that nobody is asked again when there is a place. The viewer need not wait.
+	// The store keeps the yes, so that no check is needed once a stream is free. The viewer need not wait for that.
 	record.Decision, record.Expires = d, time.Now().Add(s.policy.Clamped(d.ValidFor))
 	r.life.run(func() {
-		_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: record}) //nolint:contextcheck // without it there is one question more
+		_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: record}) //nolint:contextcheck // without it there is one more check
 		r.cluster.markEvicted(ctx, s.id)
 	})
 }
 
-// check asks, and survives an adapter that does not.
-func (r *Registry) check(ctx context.Context, g *backendRuntime, q *backends.Request) (d backends.Decision, err error) {
+// check asks the backend. A panic of an adapter becomes an error.
+func (r *Registry) check(ctx context.Context, b *backendRuntime, request *backends.Request) (d backends.Decision, err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			r.log.Error("BUG: a backend's check panicked", slog.String("backend", g.name),
+			r.log.Error("BUG: backend check panicked", slog.String("backend", b.name),
 				slog.Any("error", panicError(reason)), slog.String("stack", string(debug.Stack())))
 			d, err = backends.Decision{}, session.ErrPanicked
 		}
 	}()
-	return g.Check(ctx, q)
+	return b.Check(ctx, request)
 }
 
-// checkRequest is what to ask now: the facts of the opening, and where the session stands.
+// checkRequest returns what the backend is asked now: the request that opened the session, and what has become of the session.
 func (a *sessionActor) checkRequest() *backends.Request {
-	q := *a.session.Request()
-	q.Number, q.Opened, q.Bytes = int(a.state.CheckNumber), a.state.Opened(), a.session.Bytes()
-	q.Current = a.state.Standing()
-	return &q
+	r := *a.session.Request()
+	r.Number, r.Opened, r.Bytes = int(a.state.CheckNumber), a.state.Opened(), a.session.Bytes()
+	r.Current = a.state.Standing()
+	return &r
 }

@@ -64,7 +64,7 @@ func TestSessionTrace_RechecksLinkToOpening(t *testing.T) {
 		synctest.Wait()
 
 		ended := spans.Ended()
-		if diff := cmp.Diff([]string{"cluster.claim", "session.open", "GET /play", "session.recheck"}, names(ended)); diff != "" {
+		if diff := cmp.Diff([]string{"cluster.acquire_lease", "session.open", "GET /play", "session.recheck"}, names(ended)); diff != "" {
 			t.Fatalf("spans (-want +got):\n%s", diff)
 		}
 		lookup, opening, recheck := ended[0], ended[1], ended[3]

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Credentials are what a viewer shows to prove what they may watch. The zero value shows nothing.
+// Credentials are what a viewer sends to prove what they may watch. The zero value is empty.
 type Credentials struct {
 	// Query is a raw query without '?', byte for byte as the viewer sent it.
 	Query string
@@ -14,10 +14,10 @@ type Credentials struct {
 	Headers []Header
 }
 
-// Credentials returns what the viewer showed.
+// Credentials returns the viewer's credentials.
 func (r *Request) Credentials() Credentials { return Credentials{Query: r.Query, Headers: r.Headers} }
 
-// IsEmpty reports whether the viewer showed nothing.
+// IsEmpty reports whether the viewer sent none.
 func (c Credentials) IsEmpty() bool { return c.Query == "" && len(c.Headers) == 0 }
 
 // AppendCanonical appends a form that is the same however a player spells the query ("%2F" for "/", "+" for "%20"), and
@@ -41,7 +41,7 @@ func (c Credentials) AppendCanonical(dst []byte) []byte {
 	return dst
 }
 
-// AppendField appends a text behind its length, so that no two lists of fields give the same bytes.
+// AppendField appends a text after its length, so that no two lists of fields give the same bytes.
 func AppendField(dst []byte, field string) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(field)))
 	return append(dst, field...)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestExpiredTokenText(t *testing.T) {
+func TestExpiredTokenPolicy_Text(t *testing.T) {
 	t.Parallel()
 	for _, want := range []ExpiredTokenPolicy{KeepOnExpiredToken, DenyOnExpiredToken} {
 		text, _ := want.MarshalText()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"usher/actors/session"
+	"usher/cluster/redistest"
 )
 
 // BenchmarkClaim claims a session and publishes a yes, as an opening does: two round trips.
@@ -47,16 +48,16 @@ func BenchmarkClaim(b *testing.B) {
 			run(b, m)
 		})
 		b.Run("redis/"+name, func(b *testing.B) {
-			server := startRedis(b)
+			server := redistest.Start(b)
 			run(b, newStore(b, testConfig(server), slog.New(slog.DiscardHandler)))
-			server.reportWork(b)
+			server.ReportScriptTime(b)
 		})
 	}
 }
 
 // BenchmarkBeat tells Redis of a thousand viewers that were seen.
 func BenchmarkBeat(b *testing.B) {
-	server := startRedis(b)
+	server := redistest.Start(b)
 	s := newStore(b, testConfig(server), slog.New(slog.DiscardHandler))
 	seen := make([]session.Heartbeat, 1000)
 	b.ReportAllocs()
@@ -68,5 +69,5 @@ func BenchmarkBeat(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	server.reportWork(b)
+	server.ReportScriptTime(b)
 }

@@ -1,9 +1,6 @@
 package cluster
 
 import (
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -71,32 +68,6 @@ func TestConfigSaysWhatCannotWork(t *testing.T) {
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("error (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestTLSFilesThatCannotBeRead(t *testing.T) {
-	t.Parallel()
-	empty := filepath.Join(t.TempDir(), "empty.pem")
-	must(t, os.WriteFile(empty, nil, 0o600))
-	for name, test := range map[string]struct {
-		config RedisTLSConfig
-		want   string
-	}{
-		"no authority":        {RedisTLSConfig{true, backends.TLSConfig{CAFile: empty + "x"}}, "redis.tls.ca_file: open " + empty},
-		"an empty authority":  {RedisTLSConfig{true, backends.TLSConfig{CAFile: empty}}, "redis.tls.ca_file: no certificate in " + empty},
-		"no certificate":      {RedisTLSConfig{true, backends.TLSConfig{CertFile: empty, KeyFile: empty}}, "redis.tls.cert_file: "},
-		"no TLS, so no files": {RedisTLSConfig{}, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			c := DefaultConfig()
-			c.Redis.Addresses, c.Redis.TLS = []string{"127.0.0.1:1"}, test.config
-			c.EncryptionKeys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
-			_, err := newClient(c)
-			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
-				t.Errorf("got %v, want %q", err, test.want)
 			}
 		})
 	}

@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -13,6 +15,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/cluster/redistest"
 )
 
 const (
@@ -20,8 +23,6 @@ const (
 	reviveFor = 20 * time.Minute
 	// LeaseFor is longer than any test runs, and holdFor is how long its decisions hold.
 	leaseFor, holdFor = time.Hour, time.Hour
-	// patience is longer than anything takes that is to happen.
-	patience = 20 * time.Second
 )
 
 func idOf(i int) (id backends.SessionID) {
@@ -69,7 +70,7 @@ type two struct {
 	a, b Store
 }
 
-func (n two) claim(s Store, c session.LeaseRequest) session.LeaseResult {
+func (n two) acquire(s Store, c session.LeaseRequest) session.LeaseResult {
 	n.t.Helper()
 	got, err := s.AcquireLease(n.t.Context(), c)
 	if err != nil {
@@ -79,22 +80,22 @@ func (n two) claim(s Store, c session.LeaseRequest) session.LeaseResult {
 }
 
 // look reads a session without wanting to ask.
-func (n two) look(s Store, i int) session.LeaseResult {
+func (n two) read(s Store, i int) session.LeaseResult {
 	n.t.Helper()
-	return n.claim(s, session.LeaseRequest{ID: idOf(i)})
+	return n.acquire(s, session.LeaseRequest{ID: idOf(i)})
 }
 
 // lease claims a session of which nothing holds, and returns the number.
 func (n two) lease(s Store, i int, known uint64) uint64 {
 	n.t.Helper()
-	got := n.claim(s, session.LeaseRequest{ID: idOf(i), KnownRevision: known, Lease: leaseFor, Wait: 0})
+	got := n.acquire(s, session.LeaseRequest{ID: idOf(i), KnownRevision: known, Lease: leaseFor, Wait: 0})
 	if got.Revision == 0 {
 		n.t.Fatalf("no lease: %+v", got)
 	}
 	return got.Revision
 }
 
-func (n two) publish(s Store, r session.Record, bury bool, want session.UpdateOutcome) {
+func (n two) save(s Store, r session.Record, bury bool, want session.UpdateOutcome) {
 	n.t.Helper()
 	got, err := s.SaveDecision(n.t.Context(), session.DecisionUpdate{Record: r, RevokeTicket: bury})
 	if err != nil || got != want {
@@ -104,7 +105,7 @@ func (n two) publish(s Store, r session.Record, bury bool, want session.UpdateOu
 
 func (n two) want(s Store, i int, verdict backends.Verdict, source backends.Source) session.Record {
 	n.t.Helper()
-	got := n.look(s, i)
+	got := n.read(s, i)
 	d := got.Record.Decision
 	if !got.Found || d.Verdict != verdict || d.Source != source {
 		n.t.Errorf("the store says %v by %v (found: %t), want %v by %v", d.Verdict, d.Source, got.Found, verdict, source)
@@ -116,18 +117,6 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-// eventually waits until the check has nothing to complain of.
-func eventually(t testing.TB, what string, check func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); !check(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within %v", what, patience)
-		}
 	}
 }
 
@@ -143,9 +132,9 @@ func newMemory(t testing.TB, records int) *Memory {
 }
 
 // testConfig is a config of nodes that share a server.
-func testConfig(s *redisServer) Config {
+func testConfig(s *redistest.Server) Config {
 	c := DefaultConfig()
-	c.Redis.Addresses = []string{s.socket}
+	c.Redis.Addresses = []string{s.Socket}
 	c.EncryptionKeys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
 	c.RedisTimeout = 5 * time.Second // the machine may be busy, and that is no sign that Redis is away
 	return c
@@ -153,7 +142,7 @@ func testConfig(s *redisServer) Config {
 
 func newStore(t testing.TB, c Config, log *slog.Logger) *Redis {
 	t.Helper()
-	r, err := NewRedis(c, RedisParts{ReviveFor: reviveFor, Limits: testRules, Local: newMemory(t, 1000), Logger: log})
+	r, err := NewRedis(c, RedisDeps{ReviveFor: reviveFor, Limits: testRules, Local: newMemory(t, 1000), Logger: log})
 	must(t, err)
 	t.Cleanup(r.Close)
 	return r
@@ -162,7 +151,7 @@ func newStore(t testing.TB, c Config, log *slog.Logger) *Redis {
 // onEachStore runs a part of the contract on a memory and on a Redis.
 func onEachStore(t *testing.T, rules map[string]func(n two)) {
 	t.Helper()
-	server := startRedis(t)
+	server := redistest.Start(t)
 	for name, rule := range rules {
 		t.Run("memory: "+name, func(t *testing.T) {
 			t.Parallel()
@@ -179,9 +168,10 @@ func onEachStore(t *testing.T, rules map[string]func(n two)) {
 	}
 }
 
-// prefixOf gives each rule a Redis of its own.
+// prefixOf gives each rule a prefix of its own.
 func prefixOf(name string) string {
-	return "t" + (&keyring{names: [][]byte{[]byte("test")}}).hash("test", name)
+	sum := sha256.Sum256([]byte(name))
+	return "t" + hex.EncodeToString(sum[:8])
 }
 
 func TestStoreLetsOneNodeAsk(t *testing.T) {
@@ -217,11 +207,11 @@ func TestStoreLetsOneNodeAsk(t *testing.T) {
 			fence := n.lease(n.a, 1, 0)
 			answer := make(chan session.LeaseResult, 1)
 			go func() {
-				got, _ := n.b.AcquireLease(n.t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor, Wait: patience})
+				got, _ := n.b.AcquireLease(n.t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor, Wait: redistest.Timeout})
 				answer <- got
 			}()
-			eventually(n.t, "the other waits", func() bool { return n.look(n.a, 1).HeldElsewhere })
-			n.publish(n.a, under(fence, yes(1, opened(1))), false, session.OutcomeStored)
+			redistest.Eventually(n.t, "the other waits", func() bool { return n.read(n.a, 1).HeldElsewhere })
+			n.save(n.a, under(fence, yes(1, opened(1))), false, session.OutcomeStored)
 			got := <-answer
 			if got.Revision != 0 || got.Record.Decision.User != "Ann" || got.Record.Revision != fence {
 				n.t.Errorf("got %+v, want the answer under %d", got, fence)
@@ -229,49 +219,49 @@ func TestStoreLetsOneNodeAsk(t *testing.T) {
 		},
 		"who waited long enough asks himself": func(n two) {
 			fence := n.lease(n.a, 1, 0)
-			got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor, Wait: 30 * time.Millisecond})
+			got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor, Wait: 30 * time.Millisecond})
 			if got.Revision <= fence {
 				n.t.Fatalf("got the number %d after %d", got.Revision, fence)
 			}
-			n.publish(n.a, under(fence, no(1, opened(1))), false, session.OutcomeStale)
-			if n.look(n.a, 1).Found {
+			n.save(n.a, under(fence, no(1, opened(1))), false, session.OutcomeStale)
+			if n.read(n.a, 1).Found {
 				n.t.Error("who was too late is believed")
 			}
-			n.publish(n.b, under(got.Revision, yes(1, opened(1))), false, session.OutcomeStored)
+			n.save(n.b, under(got.Revision, yes(1, opened(1))), false, session.OutcomeStored)
 			n.want(n.a, 1, backends.Allowed, backends.FromBackend)
 		},
 		"who leaves while he waits learns nothing": func(n two) {
 			n.lease(n.a, 1, 0)
 			ctx, leave := context.WithTimeout(n.t.Context(), 20*time.Millisecond)
 			defer leave()
-			if got, err := n.b.AcquireLease(ctx, session.LeaseRequest{ID: idOf(1), Lease: leaseFor, Wait: patience}); err == nil {
+			if got, err := n.b.AcquireLease(ctx, session.LeaseRequest{ID: idOf(1), Lease: leaseFor, Wait: redistest.Timeout}); err == nil {
 				n.t.Errorf("got %+v", got)
 			}
 		},
 		"a lease ends by itself": func(n two) {
-			first := n.claim(n.a, session.LeaseRequest{ID: idOf(1), Lease: 30 * time.Millisecond})
-			eventually(n.t, "another lease", func() bool {
-				got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), Lease: time.Millisecond, Wait: time.Microsecond})
+			first := n.acquire(n.a, session.LeaseRequest{ID: idOf(1), Lease: 30 * time.Millisecond})
+			redistest.Eventually(n.t, "another lease", func() bool {
+				got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: time.Millisecond, Wait: time.Microsecond})
 				return got.Revision > first.Revision
 			})
 		},
 		"who only looks is granted nothing, and takes nothing": func(n two) {
-			if got := n.look(n.a, 1); got.Found || got.Revision != 0 || got.HeldElsewhere {
+			if got := n.read(n.a, 1); got.Found || got.Revision != 0 || got.HeldElsewhere {
 				n.t.Errorf("of an unknown session: %+v", got)
 			}
 			fence := n.lease(n.a, 1, 0)
-			if got := n.look(n.b, 1); !got.HeldElsewhere || got.Revision != 0 {
+			if got := n.read(n.b, 1); !got.HeldElsewhere || got.Revision != 0 {
 				n.t.Errorf("of one that is asked about: %+v", got)
 			}
-			n.publish(n.a, under(fence, yes(1, opened(1))), false, session.OutcomeStored)
+			n.save(n.a, under(fence, yes(1, opened(1))), false, session.OutcomeStored)
 		},
 		"an answer that holds is all that anybody needs": func(n two) {
 			fence := n.lease(n.a, 1, 0)
 			r := yes(1, opened(1))
-			n.publish(n.a, under(fence, r), false, session.OutcomeStored)
-			got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
+			n.save(n.a, under(fence, r), false, session.OutcomeStored)
+			got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 			left := time.Until(got.Record.Expires)
-			if got.Revision != 0 || got.HeldElsewhere || left > holdFor || left < holdFor-patience {
+			if got.Revision != 0 || got.HeldElsewhere || left > holdFor || left < holdFor-redistest.Timeout {
 				n.t.Errorf("got %+v", got)
 			}
 			got.Record.Expires, r.Expires = time.Time{}, time.Time{}
@@ -281,21 +271,21 @@ func TestStoreLetsOneNodeAsk(t *testing.T) {
 		},
 		"a re-check needs a newer answer": func(n two) {
 			first := n.lease(n.a, 1, 0)
-			n.publish(n.a, under(first, yes(1, opened(1))), false, session.OutcomeStored)
+			n.save(n.a, under(first, yes(1, opened(1))), false, session.OutcomeStored)
 			second := n.lease(n.a, 1, first)
-			if got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), KnownRevision: first}); !got.HeldElsewhere {
+			if got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), KnownRevision: first}); !got.HeldElsewhere {
 				n.t.Errorf("while it is asked about: %+v", got)
 			}
-			n.publish(n.a, under(second, yes(1, opened(1))), false, session.OutcomeStored)
-			got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), KnownRevision: first, Lease: leaseFor})
+			n.save(n.a, under(second, yes(1, opened(1))), false, session.OutcomeStored)
+			got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), KnownRevision: first, Lease: leaseFor})
 			if got.Revision != 0 || got.Record.Revision != second {
 				n.t.Errorf("got %+v, want the answer under %d", got, second)
 			}
 		},
 		"a lease is given back without an answer": func(n two) {
 			fence := n.lease(n.a, 1, 0)
-			n.publish(n.a, session.Record{ID: idOf(1), Revision: fence}, false, session.OutcomeStored)
-			got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor, Wait: patience})
+			n.save(n.a, session.Record{ID: idOf(1), Revision: fence}, false, session.OutcomeStored)
+			got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor, Wait: redistest.Timeout})
 			if got.Revision <= fence || got.Found {
 				n.t.Errorf("got %+v", got)
 			}
@@ -308,11 +298,11 @@ func TestStoreKeepsWhatCounts(t *testing.T) {
 	onEachStore(t, map[string]func(n two){
 		"no stopgap replaces an answer that holds, but its lease comes back": func(n two) {
 			first := n.lease(n.a, 1, 0)
-			n.publish(n.a, under(first, yes(1, opened(1))), false, session.OutcomeStored)
+			n.save(n.a, under(first, yes(1, opened(1))), false, session.OutcomeStored)
 			second := n.lease(n.b, 1, first)
-			n.publish(n.b, under(second, stopgap(1, opened(1))), false, session.OutcomeKept)
+			n.save(n.b, under(second, stopgap(1, opened(1))), false, session.OutcomeKept)
 			n.want(n.a, 1, backends.Allowed, backends.FromBackend)
-			if got := n.claim(n.a, session.LeaseRequest{ID: idOf(1), KnownRevision: first, Lease: leaseFor, Wait: patience}); got.Revision <= second {
+			if got := n.acquire(n.a, session.LeaseRequest{ID: idOf(1), KnownRevision: first, Lease: leaseFor, Wait: redistest.Timeout}); got.Revision <= second {
 				n.t.Errorf("the lease is gone: %+v", got)
 			}
 		},
@@ -320,82 +310,82 @@ func TestStoreKeepsWhatCounts(t *testing.T) {
 			fence := n.lease(n.a, 1, 0)
 			r := yes(1, opened(1))
 			r.Expires = time.Now().Add(-time.Second)
-			n.publish(n.a, under(fence, r), false, session.OutcomeStored)
-			n.publish(n.b, stopgap(1, opened(1)), false, session.OutcomeStored)
+			n.save(n.a, under(fence, r), false, session.OutcomeStored)
+			n.save(n.b, stopgap(1, opened(1)), false, session.OutcomeStored)
 			n.want(n.a, 1, backends.Allowed, backends.FromFailOpen)
 		},
 		"a stopgap is no news to who stands on an answer": func(n two) {
 			fence := n.lease(n.a, 1, 0)
-			n.publish(n.a, under(fence, stopgap(1, opened(1))), false, session.OutcomeStored)
-			if got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), KnownRevision: 1, Lease: leaseFor}); got.Revision == 0 {
+			n.save(n.a, under(fence, stopgap(1, opened(1))), false, session.OutcomeStored)
+			if got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), KnownRevision: 1, Lease: leaseFor}); got.Revision == 0 {
 				n.t.Errorf("got %+v, want a lease", got)
 			}
 		},
 		"what was decided without the store does not replace what holds": func(n two) {
 			fence := n.lease(n.a, 1, 0)
-			n.publish(n.a, under(fence, no(1, opened(1))), false, session.OutcomeStored)
-			n.publish(n.b, yes(1, opened(1)), false, session.OutcomeKept)
+			n.save(n.a, under(fence, no(1, opened(1))), false, session.OutcomeStored)
+			n.save(n.b, yes(1, opened(1)), false, session.OutcomeKept)
 			n.want(n.a, 1, backends.Denied, backends.FromBackend)
 		},
 		"what was decided without the store is better than nothing": func(n two) {
-			n.publish(n.b, yes(1, opened(1)), false, session.OutcomeStored)
+			n.save(n.b, yes(1, opened(1)), false, session.OutcomeStored)
 			n.want(n.a, 1, backends.Allowed, backends.FromBackend)
 		},
 		"a burial refuses the ticket, and no other": func(n two) {
 			o := opened(5)
 			fence := n.lease(n.a, 1, 0)
-			n.publish(n.a, under(fence, no(1, o)), true, session.OutcomeStored)
-			r := n.look(n.b, 1).Record
+			n.save(n.a, under(fence, no(1, o)), true, session.OutcomeStored)
+			r := n.read(n.b, 1).Record
 			if !r.RevokedBefore.Equal(o) || r.Decision.Reason != "unpaid" {
 				n.t.Errorf("buried %v with %+v, want %v", r.RevokedBefore, r.Decision, o)
 			}
 			// A buried denial is no answer to who comes with credentials, and the next session is another one.
 			next := n.lease(n.b, 1, 0)
-			n.publish(n.b, under(next, yes(1, o.Add(time.Second))), false, session.OutcomeStored)
+			n.save(n.b, under(next, yes(1, o.Add(time.Second))), false, session.OutcomeStored)
 			r = n.want(n.a, 1, backends.Allowed, backends.FromBackend)
 			if !r.Opened.After(r.RevokedBefore) {
 				n.t.Errorf("opened %v, buried %v", r.Opened, r.RevokedBefore)
 			}
-			n.publish(n.a, under(0, no(1, o.Add(-time.Minute))), true, session.OutcomeStored)
-			if got := n.look(n.b, 1).Record.RevokedBefore; !got.Equal(o) {
+			n.save(n.a, under(0, no(1, o.Add(-time.Minute))), true, session.OutcomeStored)
+			if got := n.read(n.b, 1).Record.RevokedBefore; !got.Equal(o) {
 				n.t.Errorf("buried %v after a burial of an older ticket, want %v", got, o)
 			}
 		},
 		"a yes that is older than the burial is no answer": func(n two) {
 			o := opened(5)
-			n.publish(n.a, yes(1, o), false, session.OutcomeStored)
+			n.save(n.a, yes(1, o), false, session.OutcomeStored)
 			must(n.t, n.b.RevokeSession(n.t.Context(), idOf(1), o, 0))
-			if got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor}); got.Revision == 0 || !got.Record.RevokedBefore.Equal(o) {
+			if got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor}); got.Revision == 0 || !got.Record.RevokedBefore.Equal(o) {
 				n.t.Errorf("got %+v, want a lease and the burial", got)
 			}
 		},
 		"a kick refuses for its time, whatever is shown": func(n two) {
-			n.publish(n.a, yes(1, opened(5)), false, session.OutcomeStored)
+			n.save(n.a, yes(1, opened(5)), false, session.OutcomeStored)
 			must(n.t, n.a.RevokeSession(n.t.Context(), idOf(1), time.Time{}, 5*time.Minute))
-			got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
+			got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 			left := time.Until(got.Record.KickedUntil)
-			if got.Revision != 0 || left > 5*time.Minute || left < 5*time.Minute-patience || got.Record.RevokedBefore.Before(opened(4)) {
+			if got.Revision != 0 || left > 5*time.Minute || left < 5*time.Minute-redistest.Timeout || got.Record.RevokedBefore.Before(opened(4)) {
 				n.t.Errorf("got %+v", got)
 			}
 		},
 		"a kick that is over leaves only the ticket refused": func(n two) {
 			must(n.t, n.a.RevokeSession(n.t.Context(), idOf(1), time.Time{}, 20*time.Millisecond))
-			eventually(n.t, "a lease", func() bool {
-				got := n.claim(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
+			redistest.Eventually(n.t, "a lease", func() bool {
+				got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 				return got.Revision != 0 && got.Found && !got.Record.RevokedBefore.IsZero()
 			})
 		},
 		"a kick of a session that is being asked about stands": func(n two) {
 			fence := n.lease(n.a, 1, 0)
 			must(n.t, n.b.RevokeSession(n.t.Context(), idOf(1), time.Time{}, 5*time.Minute))
-			n.publish(n.a, under(fence, yes(1, opened(0))), false, session.OutcomeStored)
-			if got := n.look(n.b, 1); time.Now().After(got.Record.KickedUntil) || got.Record.Opened.After(got.Record.RevokedBefore) {
+			n.save(n.a, under(fence, yes(1, opened(0))), false, session.OutcomeStored)
+			if got := n.read(n.b, 1); time.Now().After(got.Record.KickedUntil) || got.Record.Opened.After(got.Record.RevokedBefore) {
 				n.t.Errorf("got %+v", got)
 			}
 		},
 		"an eviction is a mark beside the yes": func(n two) {
 			o := opened(5)
-			n.publish(n.a, yes(1, o), false, session.OutcomeStored)
+			n.save(n.a, yes(1, o), false, session.OutcomeStored)
 			must(n.t, n.a.SetEvicted(n.t.Context(), idOf(1), true))
 			if r := n.want(n.b, 1, backends.Allowed, backends.FromBackend); !r.IsEvicted {
 				n.t.Error("the mark is missing")
@@ -403,29 +393,29 @@ func TestStoreKeepsWhatCounts(t *testing.T) {
 			r := yes(1, o)
 			r.CheckNumber = 3
 			fence := n.lease(n.b, 1, 1)
-			n.publish(n.b, under(fence, r), false, session.OutcomeStored)
-			if !n.look(n.a, 1).Record.IsEvicted {
+			n.save(n.b, under(fence, r), false, session.OutcomeStored)
+			if !n.read(n.a, 1).Record.IsEvicted {
 				n.t.Error("a re-check took the mark away")
 			}
 			must(n.t, n.b.SetEvicted(n.t.Context(), idOf(1), false))
-			if n.look(n.a, 1).Record.IsEvicted {
+			if n.read(n.a, 1).Record.IsEvicted {
 				n.t.Error("the mark is still there")
 			}
 		},
 		"an eviction is not carried over to the next session": func(n two) {
 			o := opened(5)
-			n.publish(n.a, yes(1, o), false, session.OutcomeStored)
+			n.save(n.a, yes(1, o), false, session.OutcomeStored)
 			must(n.t, n.a.SetEvicted(n.t.Context(), idOf(1), true))
-			n.publish(n.a, under(n.lease(n.a, 1, 1), yes(1, o.Add(time.Second))), false, session.OutcomeStored)
-			if n.look(n.b, 1).Record.IsEvicted {
+			n.save(n.a, under(n.lease(n.a, 1, 1), yes(1, o.Add(time.Second))), false, session.OutcomeStored)
+			if n.read(n.b, 1).Record.IsEvicted {
 				n.t.Error("it is")
 			}
 		},
 		"an eviction while the yes is on its way is not lost": func(n two) {
 			fence := n.lease(n.a, 1, 0)
 			must(n.t, n.b.SetEvicted(n.t.Context(), idOf(1), true))
-			n.publish(n.a, under(fence, yes(1, opened(0))), false, session.OutcomeStored)
-			if !n.look(n.b, 1).Record.IsEvicted {
+			n.save(n.a, under(fence, yes(1, opened(0))), false, session.OutcomeStored)
+			if !n.read(n.b, 1).Record.IsEvicted {
 				n.t.Error("it is")
 			}
 		},
@@ -462,7 +452,7 @@ func TestStoreClosesASessionOnce(t *testing.T) {
 		},
 		"a session that nobody saw for long is closed with all that was counted": func(n two) {
 			o := opened(5)
-			n.publish(n.a, yes(1, o), false, session.OutcomeStored)
+			n.save(n.a, yes(1, o), false, session.OutcomeStored)
 			flush(n, n.a, session.Counters{Requests: 3, Bytes: 30, Unverified: time.Second, History: "allowed/backend"})
 			flush(n, n.b, session.Counters{Requests: 4, Bytes: 40, History: "allowed/backend,allowed/cached"})
 			seen(n, n.a, 1, 2*idle)
@@ -475,7 +465,7 @@ func TestStoreClosesASessionOnce(t *testing.T) {
 			if diff := cmp.Diff(want, c.Counters); diff != "" {
 				n.t.Errorf("counted (-want +got):\n%s", diff)
 			}
-			if ago := time.Since(c.LastSeen); c.Record.Decision.User != "Ann" || c.Record.Request == nil || ago < 2*idle || ago > 2*idle+patience {
+			if ago := time.Since(c.LastSeen); c.Record.Decision.User != "Ann" || c.Record.Request == nil || ago < 2*idle || ago > 2*idle+redistest.Timeout {
 				n.t.Errorf("closed %+v", c)
 			}
 			if c.Since.After(c.LastSeen) {
@@ -484,7 +474,7 @@ func TestStoreClosesASessionOnce(t *testing.T) {
 			n.want(n.b, 1, backends.Allowed, backends.FromBackend) // it is remembered
 		},
 		"a session that somebody saw is not closed": func(n two) {
-			n.publish(n.a, yes(1, opened(5)), false, session.OutcomeStored)
+			n.save(n.a, yes(1, opened(5)), false, session.OutcomeStored)
 			seen(n, n.a, 1, 2*idle)
 			seen(n, n.b, 1, 0)
 			seen(n, n.a, 1, 2*idle) // what comes late says nothing new
@@ -493,11 +483,11 @@ func TestStoreClosesASessionOnce(t *testing.T) {
 			}
 		},
 		"who comes back begins anew": func(n two) {
-			n.publish(n.a, yes(1, opened(5)), false, session.OutcomeStored)
+			n.save(n.a, yes(1, opened(5)), false, session.OutcomeStored)
 			flush(n, n.a, session.Counters{Requests: 3})
 			seen(n, n.a, 1, 2*idle)
 			sweep(n, n.a, 10)
-			n.look(n.b, 1)
+			n.read(n.b, 1)
 			if got := seen(n, n.b, 1, 2*idle); got != 1 {
 				n.t.Errorf("%d are unknown after the end, want 1", got)
 			}
@@ -514,7 +504,7 @@ func TestStoreClosesASessionOnce(t *testing.T) {
 			closed := map[backends.SessionID]int{}
 			for range 20 {
 				over := sweep(n, n.b, 20)
-				if len(over) > 20+liveBuckets {
+				if len(over) > 20+bucketCount {
 					n.t.Errorf("%d at once", len(over))
 				}
 				for _, c := range over {
@@ -532,7 +522,7 @@ func TestStoreClosesASessionOnce(t *testing.T) {
 		},
 		"nodes that sweep at once close each once": func(n two) {
 			for i := range 200 {
-				n.publish(n.a, yes(i, opened(5)), false, session.OutcomeStored)
+				n.save(n.a, yes(i, opened(5)), false, session.OutcomeStored)
 				seen(n, n.a, i, 2*idle)
 			}
 			var mu sync.Mutex

@@ -1,53 +1,63 @@
-// Package cluster is what nodes share: where sessions outlive the actors that own them, where nodes agree on who asks the
-// middleware, where a user's streams are counted, and how all learn at once who has to go.
+// Package cluster is what nodes share: sessions that outlive their actors, the lease under which one node asks a backend,
+// the stream limits of users, bans and revocations. [Open] makes a [Node], [Node.Store] is where its sessions are, and
+// [Node.Run] connects it with the other nodes.
 //
 //	        ┌────────────────────────── Node ──────────────────────────┐
-//	actors ─┤ Store: Memory, alone │ Redis ── guard ── batch ──────────┼── Redis: one server, Sentinel, Cluster
-//	        │                      └─ Memory while Redis is away       │     ▲
-//	 admin ─┤ bans, kicks ── revocations ─┐                            │     │
-//	        │ questions ──────────────────┴─ bus: pulse, subscription ─┼─────┘
+//	actors ─┤ Store: Memory, a single node │ Redis ── redisclient ─────┼── Redis: one server, Sentinel, Cluster
+//	        │                              └─ Memory during an outage  │     ▲
+//	        │ limits: the streams of a user, in either store           │     │
+//	 admin ─┤ events: bans, revocations, requests, heartbeats ─────────┼─────┘
 //	        └──────────────────────────────────────────────────────────┘
 //
-// [Store] is one contract: [Memory] keeps it for a node alone, [Redis] for any number, and one suite of tests holds both to
-// it. Its scripts are in lua/, each with a header that says what its keys, arguments and result are; all keys of a script
-// lie in one slot, so that a Redis Cluster runs it.
+// [Store] is one contract: [Memory] keeps it for a single node, [Redis] for any number, and one suite of tests runs both.
+// The scripts of each package are in its folder lua; each begins with its keys, arguments and result. All keys of a script
+// lie in one hash slot, so that a Redis Cluster runs it.
 //
-// What is in Redis, under cluster.redis.key_prefix, "usher" here. Times are milliseconds of the server's clock, unless they say
-// otherwise; nodes tell it durations alone, so that their own clocks need not agree. Every key ends by itself; those who
-// write it are scripts of lua/.
+// The table lists what is in Redis under cluster.redis.key_prefix, here "usher". Times are milliseconds of the server's clock,
+// unless they say otherwise. Nodes send only durations, so that their own clocks need not agree. Every key expires; only
+// scripts write, except for the probe.
 //
-//	key                   type    until                    written by           what; what its loss costs
-//	usher:s:{session}     hash    decision + session_ttl      claim publish kick   a session; its viewers are asked about
-//	                                                       evict flush close    again
-//	usher:live:{0…63}     zset    session_ttl                 beat sweep forget    who was seen when; told again with the
-//	                                                                            next heartbeat
-//	usher:u:{user}        hash    2 × idle or eviction_ttl  limit                a user's sessions; exact again after
-//	                                                                            grace_period
-//	usher:{all}:nodes     hash    1 min                    pulse                what nodes say of themselves; told again
-//	                                                                            within 500 ms
-//	usher:{all}:beats     zset    1 min                    pulse                when they last did
-//	usher:{all}:state     hash    a day or revive_for      pulse revoke ban     epoch, last revocation, version of the
-//	                                                       unban                bans; begun anew
-//	usher:{all}:revocations
-//	                      stream  a day or revive_for      revoke ban unban     the last 100,000; nodes issue theirs of
-//	                                                                            5 minutes again, and write anew what
-//	                                                                            refuses those sessions
-//	usher:{all}:bans      hash    the last ban's end       ban unban            bans, sealed; every node writes what it
-//	                                                                            knows again
-//	usher:{all}:ban-ends  zset    the last ban's end       ban unban            when they end
-//	usher:{all}:lifted    zset    30 days at most          unban ban            bans that were taken back, so that no node
-//	                                                                            brings them again
-//	usher:{all}:probe     string  1 min                    the guard            nothing: it is how a node tries whether
-//	                                                                            Redis takes writes
-//	channels              usher:wake     a session's answer is there, for those who wait
-//	                      usher:over     a user exceeds his limit
-//	                      usher:revoked  who has to go
-//	                      usher:node:ID  what one node is told alone: questions, answers, its own beats
+//	key                       type    expires after             written by               what it holds; what its loss costs
+//	usher:session:{session}   hash    decision + session_ttl       acquire_lease            a session; the backend is asked
+//	                                                            store_decision           again
+//	                                                            kick_session
+//	                                                            mark_evicted
+//	                                                            add_counters
+//	                                                            close_session
+//	usher:last-seen:{0…63}    zset    session_ttl                  session_heartbeat        when each session was last seen;
+//	                                                            expire_scan              restored by the next heartbeat
+//	                                                            expire_ack
+//	usher:user:{user}         hash    2 × the longer of idle    stream_limit             a user's streams; exact again
+//	                                  timeout and eviction_ttl                            after a grace period
+//	usher:{all}:nodes         hash    1 minute                  node_heartbeat           what nodes report about
+//	                                                                                     themselves; restored in 500 ms
+//	usher:{all}:heartbeats    zset    1 minute                  node_heartbeat           each node's last heartbeat; as above
+//	usher:{all}:state         hash    a day or revive_for       node_heartbeat           the epoch, the last revocation, the
+//	                                                            publish_revocations      version of the bans; a new epoch
+//	                                                            store_bans               begins
+//	                                                            remove_bans
+//	usher:{all}:revocations   stream  a day or revive_for       publish_revocations      the last 100,000; nodes issue those
+//	                                                            store_bans               of their last 5 minutes again, and
+//	                                                            remove_bans              deny those sessions again
+//	usher:{all}:bans          hash    the last ban's end        store_bans               bans, encrypted; every node stores
+//	                                                            remove_bans              again those that it knows
+//	usher:{all}:ban-expiries  zset    the last ban's end        store_bans               when each ban ends; as above
+//	                                                            remove_bans
+//	usher:{all}:unbanned      zset    30 days at most           remove_bans              removed bans, so that no node stores
+//	                                                            store_bans               them again; as above
+//	usher:{all}:probe         string  1 minute                  the breaker's probe      nothing; it shows that Redis accepts
+//	                                                                                     writes
+//	channels                  usher:decisions    a decision was stored that another node waits for
+//	                          usher:limits       a user exceeds the stream limit
+//	                          usher:revocations  revocations
+//	                          usher:node:ID      messages to one node: requests, replies, its own heartbeats
 //
-//	a session's fields    v version of the record · r the record, sealed · o opened, unix seconds · e when the decision ends ·
-//	                      a 1 if somebody who knows the viewer decided · f its number · l the last lease · u until when it is
-//	                      held · w somebody waits · b buried, unix seconds · k kicked until · x lost its place · s since when
-//	                      the stretch lasts · c it is closed · nr nb ns nh requests, bytes, ms without answer, history
+//	a session's fields        v version of the record · r the record, encrypted · o when it was opened, Unix seconds ·
+//	                          e when the decision ends · a 1 if the decision is a backend's · f its revision · l the newest
+//	                          lease · u when that lease ends · w another node waits · b tickets opened until then are
+//	                          revoked, Unix seconds · k when the kick ends · x it is evicted · s when the current period
+//	                          began · c it has no current period · nr nb ns nh requests, bytes, ms without a backend's
+//	                          answer, history of decisions
 //
 // An ACL user needs no more than
 //
@@ -55,29 +65,27 @@
 //	+pexpireat +pttl +time
 //
 // Invariants:
-//   - Nobody waits for Redis longer than cluster.redis_timeout, and while it is away nobody waits at all.
-//   - A call that comes to Redis after its caller has left changes nothing: it carries the time by which it is to run.
-//   - Leases have numbers that only grow, also over a flush. A decision is stored under the number of its lease, and one
-//     whose lease somebody else was granted since is dropped: a node that was frozen writes nothing stale.
-//   - A stopgap (fail-open, last known, a ticket's word) never replaces what a backend said and still holds.
-//   - A burial outlives every ticket that it refuses. A record of a newer version is ignored and not overwritten; what
-//     refuses its session is heeded.
-//   - Over all nodes a session is closed once, by the node that finds nobody has seen it, with what all nodes counted.
-//   - What tells of viewers is sealed, users are keyed hashes: who reads Redis learns how many there are and no more.
-//   - Whatever was revoked is applied once on every node: by the subscription or, after a gap, from the stream. Only if the
-//     stream was trimmed beyond what a node knows does it look at all its sessions again, paced.
-//   - After an absence of Redis each node writes what refuses viewers and what it counted, a few pipelines' worth at once.
-//     Decisions are not written again: they are with the next re-checks, when they are due.
+//   - No request waits for Redis longer than cluster.redis_timeout, and during an outage none waits at all.
+//   - A call that Redis runs after its caller has given up changes nothing: it carries its expiry.
+//   - Revisions only grow, also across a flush. A decision is stored under the revision of its lease, and dropped if a newer
+//     lease was granted: a node that was frozen stores nothing stale.
+//   - A fallback (fail-open, cached, ticket) never replaces a backend's decision that holds.
+//   - A revoked ticket stays revoked for as long as it could be used. A record of a newer version is ignored and not
+//     overwritten; its tombstones still count.
+//   - Over all nodes a session is closed once, by the node that finds that no node has seen it, with the counters of all.
+//   - What describes viewers is encrypted, and users are keyed hashes: Redis learns how many there are and no more.
+//   - Each revocation is applied once on every node; see package events.
+//   - After an outage each node writes what denies viewers and what it counted, a few pipelines at once. Decisions are not
+//     written again: the next re-checks do that when they are due.
 //
-// Decided: Memory forgets everything when the node restarts; then a ticket speaks for its session until credentials turn
-// up. A user's session that is missing from his set joins it again instead of being refused, or a flush would refuse
-// everybody; the limit is exact again after a window. The counters of a node that is killed are lost with it, from its last
-// sessions' ends on.
+// Decided: Memory loses everything when the node restarts; then a ticket speaks for its session until credentials arrive. A
+// stream that is missing from its user's set joins it again instead of being denied, or a flush would deny every viewer;
+// the limit is exact again after a grace period. The counters of a killed node are lost, from the last close of each
+// session on.
 //
-// Decided: a session is one hash, so that a look, a lease, a burial and a kick are one round trip. 64 sorted sets of who was
-// seen, so that no script is long and all masters of a Redis Cluster bear a part.
+// Decided: a session is one hash, so that a lookup, a lease, a revoked ticket and a kick are one round trip. The last-seen
+// times lie in 64 sorted sets, so that no script takes long and all masters of a Redis Cluster hold a part.
 //
-// Refused: locks on several masters (Redlock), since a lease only saves a question and its number makes two of them
-// harmless. Consumer groups of the stream, which would keep a list for nodes that are gone. An index of all sessions for
-// the operator's lists: nodes are asked, seldom. Keyspace notifications for what ends, which are lost with a connection.
+// Refused: locks on several masters (Redlock), since a lease only saves a request to a backend and revisions make two of
+// them harmless. An index of all sessions for the operator's lists: the nodes are asked, which happens rarely.
 package cluster

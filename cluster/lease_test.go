@@ -10,6 +10,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/cluster/redistest"
 )
 
 // leaseModel is what must be true of one session's leases, whatever nodes do and whichever answers are lost.
@@ -24,7 +25,7 @@ type leaseModel struct {
 // nothing depends on the clock but what insists.
 func TestLeases(t *testing.T) {
 	t.Parallel()
-	server := startRedis(t)
+	server := redistest.Start(t)
 	shared := newStore(t, testConfig(server), slog.New(slog.DiscardHandler))
 	sessions := 0
 	for name, start := range map[string]func() Store{

@@ -10,18 +10,19 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/cluster/limits"
 )
 
 // MemoryConfig bounds a [Memory].
 type MemoryConfig struct {
-	// MaxSessions is how many sessions that ended are remembered at most, about 1 kB each.
+	// MaxSessions is the most ended sessions that are remembered, about 1 kB each.
 	MaxSessions int `yaml:"max_sessions"`
 }
 
-// DefaultMemoryConfig is what holds where the file is silent.
+// DefaultMemoryConfig returns the defaults.
 func DefaultMemoryConfig() MemoryConfig { return MemoryConfig{MaxSessions: 500_000} }
 
-// Validate names every setting that cannot work.
+// Validate reports every setting that cannot work.
 func (c MemoryConfig) Validate() error {
 	if c.MaxSessions < 1 {
 		return fmt.Errorf("max_sessions: %d is too small; want at least 1", c.MaxSessions)
@@ -29,223 +30,234 @@ func (c MemoryConfig) Validate() error {
 	return nil
 }
 
-// memoryShards is into how many locks the sessions are spread, so that different ones seldom meet.
-const memoryShards = 64
-
-// Memory is the [Store] of a node alone, in this process: what it holds ends with it. It never fails, but for a context
-// that ends while somebody else asks. It is safe for concurrent use.
+// Memory is the [Store] of one node, in this process: what it holds ends with the process. It returns no error, except
+// when a context ends while it waits for the holder of a lease. It is safe for concurrent use.
 type Memory struct {
 	*memoryLimits
-	records *otter.Cache[backends.SessionID, *remembered]
-	// tombs are apart, so that a flood of idle sessions does not push out what refuses a ticket.
-	tombs  *otter.Cache[backends.SessionID, *tomb]
-	shards [memoryShards]memoryShard
+	entries *otter.Cache[backends.SessionID, *memoryEntry]
+	// tombstones are apart, so that a flood of idle sessions does not push out what denies a ticket.
+	tombstones *otter.Cache[backends.SessionID, *tombstone]
+	shards     [bucketCount]memoryShard
 }
 
-// memoryShard locks the sessions whose ids begin alike.
+// memoryLimits gives [Memory] the limits' methods without an exported field.
+type memoryLimits = limits.Memory
+
+// memoryShard locks the sessions of a bucket.
 type memoryShard struct {
 	mu sync.Mutex
-	// seen is when those were last seen that are to be closed when nobody comes.
-	seen map[backends.SessionID]time.Time
+	// lastSeen is when each session was last seen that must be closed when it is idle.
+	lastSeen map[backends.SessionID]time.Time
 }
 
-// remembered is what is known of a session. It is guarded by its shard's lock.
-type remembered struct {
+// memoryEntry is what is known of a session. The lock of its shard guards it.
+type memoryEntry struct {
 	record session.Record
-	stored bool // record is one, rather than a lease or counters alone
+	// hasRecord: there is a record, rather than a lease or counters alone.
+	hasRecord bool
 
-	lease     uint64    // the last one granted
-	busy      time.Time // until when somebody asks
-	published chan struct{}
+	// lease is the revision of the newest lease, leasedUntil is when that lease ends.
+	lease       uint64
+	leasedUntil time.Time
+	// released is closed when a lease is released. It is nil if no call waits.
+	released chan struct{}
 
-	since  time.Time // when the stretch at hand began
-	closed bool      // no stretch is at hand
-	tally  session.Counters
+	// since is when the session's current period began; isClosed: it has none.
+	since    time.Time
+	isClosed bool
+	counters session.Counters
 }
 
-// tomb is what refuses a session.
-type tomb struct{ buried, kicked time.Time }
+// tombstone denies a session.
+type tombstone struct{ revokedBefore, kickedUntil time.Time }
 
-// NewMemory remembers sessions, and refuses buried tickets, for as long as a ticket may be revived.
+// NewMemory makes a store that remembers sessions and revoked tickets for as long as a ticket may be revived.
 func NewMemory(c MemoryConfig, reviveFor time.Duration, rules session.LimitRules) (*Memory, error) {
-	records, err := otter.New(&otter.Options[backends.SessionID, *remembered]{
+	entries, err := otter.New(&otter.Options[backends.SessionID, *memoryEntry]{
 		MaximumSize:      c.MaxSessions,
-		ExpiryCalculator: otter.ExpiryWriting[backends.SessionID, *remembered](reviveFor),
+		ExpiryCalculator: otter.ExpiryWriting[backends.SessionID, *memoryEntry](reviveFor),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the store of sessions: %w", err)
 	}
-	tombs, err := otter.New(&otter.Options[backends.SessionID, *tomb]{
+	tombstones, err := otter.New(&otter.Options[backends.SessionID, *tombstone]{
 		MaximumSize:      c.MaxSessions,
-		ExpiryCalculator: otter.ExpiryWriting[backends.SessionID, *tomb](reviveFor),
+		ExpiryCalculator: otter.ExpiryWriting[backends.SessionID, *tombstone](reviveFor),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("make the store of refused tickets: %w", err)
+		return nil, fmt.Errorf("make the store of revoked tickets: %w", err)
 	}
-	m := &Memory{memoryLimits: newMemoryLimits(rules), records: records, tombs: tombs}
+	m := &Memory{memoryLimits: limits.NewMemory(rules), entries: entries, tombstones: tombstones}
 	for i := range m.shards {
-		m.shards[i].seen = make(map[backends.SessionID]time.Time)
+		m.shards[i].lastSeen = make(map[backends.SessionID]time.Time)
 	}
 	return m, nil
 }
 
 // Close stops the background work. The Memory must not be used afterwards.
 func (m *Memory) Close() {
-	m.records.StopAllGoroutines()
-	m.tombs.StopAllGoroutines()
+	m.entries.StopAllGoroutines()
+	m.tombstones.StopAllGoroutines()
 }
 
-// clear forgets all sessions.
+// clear removes all sessions.
 func (m *Memory) clear() {
-	m.records.InvalidateAll()
-	m.tombs.InvalidateAll()
+	m.entries.InvalidateAll()
+	m.tombstones.InvalidateAll()
 }
 
-func (m *Memory) shard(id backends.SessionID) *memoryShard {
-	return &m.shards[bucketOf(id)%memoryShards]
-}
+func (m *Memory) shardOf(id backends.SessionID) *memoryShard { return &m.shards[bucketOf(id)] }
 
-// of returns what is known of a session; made anew if nothing is. It is called under the shard's lock, and keep has it
-// remembered.
-func (m *Memory) of(id backends.SessionID) *remembered {
-	if e, found := m.records.GetIfPresent(id); found {
+// entryOf returns the entry of a session, or a new one that put must store. The caller holds the shard's lock.
+func (m *Memory) entryOf(id backends.SessionID) *memoryEntry {
+	if e, found := m.entries.GetIfPresent(id); found {
 		return e
 	}
-	return &remembered{record: session.Record{ID: id}}
+	return &memoryEntry{record: session.Record{ID: id}}
 }
 
-func (m *Memory) keep(id backends.SessionID, e *remembered) { m.records.Set(id, e) }
+func (m *Memory) put(id backends.SessionID, e *memoryEntry) { m.entries.Set(id, e) }
 
-// AcquireLease reads a session and, if no decision on it is an answer, lets the caller ask.
-func (m *Memory) AcquireLease(ctx context.Context, c session.LeaseRequest) (session.LeaseResult, error) {
-	patience := time.NewTimer(c.Wait)
-	defer patience.Stop()
-	for insist := c.Wait <= 0; ; {
-		got, published := m.claim(c, insist)
-		if !got.HeldElsewhere || c.Wait <= 0 || insist {
-			return got, nil
+// AcquireLease reads a session and, if no decision on it holds, gives the caller a lease.
+func (m *Memory) AcquireLease(ctx context.Context, r session.LeaseRequest) (session.LeaseResult, error) {
+	timeout := time.NewTimer(r.Wait)
+	defer timeout.Stop()
+	for takeOver := r.Wait <= 0; ; {
+		result, released := m.tryAcquire(r, takeOver)
+		if !result.HeldElsewhere || r.Wait <= 0 || takeOver {
+			return result, nil
 		}
 		select {
-		case <-published:
-		case <-patience.C:
-			insist = true
+		case <-released:
+		case <-timeout.C:
+			takeOver = true
 		case <-ctx.Done():
-			return got, ctx.Err()
+			return result, ctx.Err()
 		}
 	}
 }
 
-// claim returns also what is closed when there is news.
-func (m *Memory) claim(c session.LeaseRequest, insist bool) (session.LeaseResult, <-chan struct{}) {
-	now, shard := time.Now(), m.shard(c.ID)
+// tryAcquire does not wait. It also returns what is closed when the lease of another holder is released. takeOver takes
+// the lease from another holder.
+func (m *Memory) tryAcquire(r session.LeaseRequest, takeOver bool) (session.LeaseResult, <-chan struct{}) {
+	now, shard := time.Now(), m.shardOf(r.ID)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	e := m.of(c.ID)
-	if c.KnownRevision == 0 {
-		delete(shard.seen, c.ID) // its viewer is back
-		if e.closed {
-			e.since, e.closed = now, false
+	e := m.entryOf(r.ID)
+	if r.KnownRevision == 0 {
+		delete(shard.lastSeen, r.ID) // the viewer is back
+		if e.isClosed {
+			e.since, e.isClosed = now, false
 		}
 	}
-	got := session.LeaseResult{Record: e.record, Found: e.stored}
-	if t, found := m.tombs.GetIfPresent(c.ID); found {
-		got.Record.RevokedBefore, got.Record.KickedUntil, got.Found = t.buried, t.kicked, true
+	result := session.LeaseResult{Record: e.record, Found: e.hasRecord}
+	if t, found := m.tombstones.GetIfPresent(r.ID); found {
+		result.Record.RevokedBefore, result.Record.KickedUntil, result.Found = t.revokedBefore, t.kickedUntil, true
 	}
-	r := &got.Record
-	holds := e.stored && now.Before(r.Expires) && r.Opened.After(r.RevokedBefore)
 	switch {
-	case holds && (c.KnownRevision == 0 || r.Decision.Source.IsAuthoritative() && r.Revision > c.KnownRevision), now.Before(r.KickedUntil):
-	case now.Before(e.busy) && (!insist || c.Lease == 0):
-		got.HeldElsewhere = true
-		if e.published == nil {
-			e.published = make(chan struct{})
+	case e.answers(&result.Record, r.KnownRevision, now), now.Before(result.Record.KickedUntil):
+	case now.Before(e.leasedUntil) && (!takeOver || r.Lease == 0):
+		result.HeldElsewhere = true
+		if e.released == nil {
+			e.released = make(chan struct{})
 		}
-	case c.Lease > 0:
-		e.lease, e.busy = max(e.lease+1, uint64(now.UnixMilli())), now.Add(c.Lease)
-		got.Revision = e.lease
-		m.keep(c.ID, e)
+	case r.Lease > 0:
+		e.lease, e.leasedUntil = max(e.lease+1, uint64(now.UnixMilli())), now.Add(r.Lease)
+		result.Revision = e.lease
+		m.put(r.ID, e)
 	}
-	return got, e.published
+	return result, e.released
 }
 
-// SaveDecision stores a decision under the number of its lease, and gives the lease back.
-func (m *Memory) SaveDecision(_ context.Context, p session.DecisionUpdate) (session.UpdateOutcome, error) {
-	r := p.Record
-	now, shard := time.Now(), m.shard(r.ID)
+// answers reports whether the record's decision holds and is newer than the known revision.
+func (e *memoryEntry) answers(r *session.Record, knownRevision uint64, now time.Time) bool {
+	return e.hasRecord && holdsAt(r, r.RevokedBefore, now) &&
+		(knownRevision == 0 || r.Decision.Source.IsAuthoritative() && r.Revision > knownRevision)
+}
+
+// holdsAt reports whether the record's decision has not expired, and its ticket is not revoked.
+func holdsAt(r *session.Record, revokedBefore, now time.Time) bool {
+	return now.Before(r.Expires) && r.Opened.After(revokedBefore)
+}
+
+// SaveDecision stores a decision under the revision of its lease, and releases the lease.
+func (m *Memory) SaveDecision(_ context.Context, u session.DecisionUpdate) (session.UpdateOutcome, error) {
+	r := u.Record
+	now, shard := time.Now(), m.shardOf(r.ID)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	e := m.of(r.ID)
+	e := m.entryOf(r.ID)
 	if r.Revision > 0 && r.Revision < e.lease {
 		return session.OutcomeStale, nil
 	}
-	outcome := e.take(p, m.buried(r.ID), now)
-	if p.RevokeTicket {
-		m.bury(r.ID, r.Opened, time.Time{})
+	outcome := e.update(u, m.lastRevoked(r.ID), now)
+	if u.RevokeTicket {
+		m.revokeTicket(r.ID, r.Opened, time.Time{})
 	}
 	if r.Revision > 0 {
-		e.lease, e.busy = r.Revision, time.Time{}
-		if e.published != nil {
-			close(e.published)
-			e.published = nil
+		e.lease, e.leasedUntil = r.Revision, time.Time{}
+		if e.released != nil {
+			close(e.released)
+			e.released = nil
 		}
 	}
-	m.keep(r.ID, e)
+	m.put(r.ID, e)
 	return outcome, nil
 }
 
-// take stores a decision, if it may.
-func (e *remembered) take(p session.DecisionUpdate, buried, now time.Time) session.UpdateOutcome {
-	old, r := &e.record, p.Record
-	asked := r.Decision.Source.IsAuthoritative()
-	stands := e.stored && old.Decision.Source.IsAuthoritative() && now.Before(old.Expires) && old.Opened.After(buried)
+// update stores a decision, unless a better one holds.
+func (e *memoryEntry) update(u session.DecisionUpdate, revokedBefore, now time.Time) session.UpdateOutcome {
+	old, r := &e.record, u.Record
+	holds := e.hasRecord && old.Decision.Source.IsAuthoritative() && holdsAt(old, revokedBefore, now)
 	switch {
 	case r.Decision.Verdict == backends.Pending:
 		return session.OutcomeStored
-	case stands && !asked, stands && r.Revision == 0 && !p.RevokeTicket:
+	case holds && !r.Decision.Source.IsAuthoritative(), holds && r.Revision == 0 && !u.RevokeTicket:
 		return session.OutcomeKept
 	}
-	r.IsEvicted = old.IsEvicted && (!e.stored || old.Opened.Equal(r.Opened))
-	r.RevokedBefore, r.KickedUntil = time.Time{}, time.Time{} // those stand apart
+	r.IsEvicted = old.IsEvicted && (!e.hasRecord || old.Opened.Equal(r.Opened))
+	r.RevokedBefore, r.KickedUntil = time.Time{}, time.Time{} // the tombstone has those
 	switch {
-	case e.closed:
-		e.since, e.closed = now, false
+	case e.isClosed:
+		e.since, e.isClosed = now, false
 	case e.since.IsZero():
 		e.since = r.Opened
 	}
-	e.record, e.stored = r, true
+	e.record, e.hasRecord = r, true
 	return session.OutcomeStored
 }
 
-func (m *Memory) buried(id backends.SessionID) time.Time {
-	if t, found := m.tombs.GetIfPresent(id); found {
-		return t.buried
+// lastRevoked returns until when the tickets of a session are revoked.
+func (m *Memory) lastRevoked(id backends.SessionID) time.Time {
+	if t, found := m.tombstones.GetIfPresent(id); found {
+		return t.revokedBefore
 	}
 	return time.Time{}
 }
 
-// bury is called under the shard's lock.
-func (m *Memory) bury(id backends.SessionID, opened, kicked time.Time) {
-	t := new(tomb)
-	if old, found := m.tombs.GetIfPresent(id); found {
+// revokeTicket extends the tombstone of a session. The caller holds the shard's lock.
+func (m *Memory) revokeTicket(id backends.SessionID, opened, kickedUntil time.Time) {
+	t := new(tombstone)
+	if old, found := m.tombstones.GetIfPresent(id); found {
 		*t = *old
 	}
-	if opened.After(t.buried) {
-		t.buried = opened
+	if opened.After(t.revokedBefore) {
+		t.revokedBefore = opened
 	}
-	if kicked.After(t.kicked) {
-		t.kicked = kicked
+	if kickedUntil.After(t.kickedUntil) {
+		t.kickedUntil = kickedUntil
 	}
-	m.tombs.Set(id, t)
+	m.tombstones.Set(id, t)
 }
 
-// RevokeSession refuses the session for so long, and its tickets that were opened at that time or before.
+// RevokeSession denies the session for that long, and revokes the tickets that were opened at that time or before.
 func (m *Memory) RevokeSession(_ context.Context, id backends.SessionID, opened time.Time, d time.Duration) error {
-	now, shard := time.Now(), m.shard(id)
+	now, shard := time.Now(), m.shardOf(id)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	if opened.IsZero() {
 		opened = now.Truncate(time.Second)
-		if e := m.of(id); e.record.Opened.After(opened) {
+		if e := m.entryOf(id); e.record.Opened.After(opened) {
 			opened = e.record.Opened
 		}
 	}
@@ -253,29 +265,29 @@ func (m *Memory) RevokeSession(_ context.Context, id backends.SessionID, opened 
 	if d > 0 {
 		until = now.Add(d)
 	}
-	m.bury(id, opened, until)
+	m.revokeTicket(id, opened, until)
 	return nil
 }
 
-// SetEvicted marks the session as one that lost its place, or takes that back.
+// SetEvicted marks the session as evicted by the stream limit, or removes the mark.
 func (m *Memory) SetEvicted(_ context.Context, id backends.SessionID, evicted bool) error {
-	shard := m.shard(id)
+	shard := m.shardOf(id)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	if e := m.of(id); e.stored || e.lease > 0 {
+	if e := m.entryOf(id); e.hasRecord || e.lease > 0 {
 		e.record.IsEvicted = evicted
-		m.keep(id, e)
+		m.put(id, e)
 	}
 	return nil
 }
 
-// AddCounters adds up what was counted of a session.
-func (m *Memory) AddCounters(_ context.Context, id backends.SessionID, t session.Counters) error {
-	shard := m.shard(id)
+// AddCounters adds to the counters of a session.
+func (m *Memory) AddCounters(_ context.Context, id backends.SessionID, c session.Counters) error {
+	shard := m.shardOf(id)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	e := m.of(id)
-	e.tally = sumTally(e.tally, t)
-	m.keep(id, e)
+	e := m.entryOf(id)
+	e.counters = sumCounters(e.counters, c)
+	m.put(id, e)
 	return nil
 }

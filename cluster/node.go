@@ -11,105 +11,99 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/cluster/events"
+	"usher/cluster/redisclient"
 )
+
+// minRetention is the least time for which the shared state outlives the last node.
+const minRetention = 24 * time.Hour
 
 // Options are what a [Node] is made of.
 type Options struct {
 	Config Config
-	// ReviveFor is how old a ticket may be that nobody remembers.
+	// ReviveFor is how old a ticket may be whose session is unknown.
 	ReviveFor time.Duration
 	Limits    session.LimitRules
-	// Version and Address, where viewers reach the node, are shown to the other nodes. Sessions and Draining are asked
-	// twice a second; nil means none and no.
+	// Version is shown to the other nodes, and so is Address, where viewers reach the node.
 	Version, Address string
-	Sessions         func() int
-	Draining         func() bool
-	Logger           *slog.Logger // nil: none
+	// Sessions returns how many sessions the node has. It is called twice a second; nil: none.
+	Sessions func() int
+	// Draining reports whether the node takes no new viewers. It is called twice a second; nil: it does take them.
+	Draining func() bool
+	Logger   *slog.Logger // nil: none
 }
 
-// Handlers are what a node tells. All are called from goroutines of the node's and must not block, but for Answer.
+// Handlers receive a node's events. All are called from goroutines of the node's and must not block, except Answer. Each
+// may be nil.
 type Handlers struct {
-	// Revoked is told what has to go. Bans are up to date by then.
-	Revoked func(session.Revocation)
-	// Reread: revocations may have been missed for good, so every live session is to be looked at again.
-	Reread func()
-	// Returned: Redis was away and is back.
-	Returned func()
-	// Over: a user exceeds his limit, so it is to be told how his sessions stand. He is named by [Node.UserHash].
-	Over func(userHash string)
-	// Answer answers a question that a node asked all.
-	Answer func(ctx context.Context, question []byte) []byte
+	// OnRevocation receives revocations. Bans are up to date by then.
+	OnRevocation func(session.Revocation)
+	// RecheckAll is called when revocations may have been lost: every live session must be looked up again.
+	RecheckAll func()
+	// OnRedisRecovered is called after each outage of Redis.
+	OnRedisRecovered func()
+	// OnLimitExceeded is called when a user exceeds the stream limit: the user's streams must be reported. The user is
+	// named by [Node.UserHash].
+	OnLimitExceeded func(userHash string)
+	// Answer answers a request that a node sent to all; see [Node.Ask].
+	Answer func(ctx context.Context, request []byte) []byte
 }
 
-// Node is one of the nodes that share sessions, or one alone. It is safe for concurrent use.
+// Node is one of the nodes that share sessions, or a single node. It is safe for concurrent use.
 type Node struct {
 	Store    // where the sessions are
 	o        Options
 	id, name string
 	started  time.Time
-	seal     *keyring
-	bans     *bans
+	cipher   *redisclient.Cipher
+	bans     *events.Bans
 	handlers atomic.Pointer[Handlers]
-	memory   *Memory // of a node alone
-	redis    *Redis  // nil: alone
-	bus      *bus    // nil: alone
+	memory   *Memory        // of a single node
+	redis    *Redis         // nil: a single node
+	broker   *events.Broker // nil: a single node
 }
 
-// Open makes a node. It connects when it is first used: a Redis that is away is no reason not to serve. Close ends it.
+// Open makes a node. It connects on first use, so an unavailable Redis is no error. Close ends the node.
 func Open(o Options) (*Node, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := &Node{o: o, id: newName(), name: o.Config.NodeName, started: time.Now(), bans: newBans()}
+	n := &Node{o: o, id: events.NewID(), name: o.Config.NodeName, started: time.Now(), bans: events.NewBans()}
 	if n.name == "" {
-		n.name, _ = os.Hostname() // without a name it is shown without
+		n.name, _ = os.Hostname() // a node without a name is shown without one
 	}
 	n.handlers.Store(new(Handlers))
 	local, err := NewMemory(o.Config.Memory, o.ReviveFor, o.Limits)
 	if err != nil {
 		return nil, err
 	}
-	local.over = func(user string) { n.over(n.seal.userHash(user)) }
+	local.OnExceeded = func(user string) { n.limitExceeded(n.cipher.UserHash(user)) }
 	if o.Config.Enabled() {
-		return n, n.share(local)
+		return n, n.join(local)
 	}
 	n.memory, n.Store = local, local
-	n.seal, err = newKeyring([]backends.Key{{ID: "alone", Secret: backends.Secret(rand.Text())}})
+	n.cipher, err = redisclient.NewCipher([]backends.Key{{ID: "alone", Secret: backends.Secret(rand.Text())}})
 	return n, err
 }
 
-// share makes it one of many.
-func (n *Node) share(local *Memory) error {
-	c, log := n.o.Config, n.o.Logger
-	r, err := NewRedis(c, RedisParts{ReviveFor: n.o.ReviveFor, Limits: n.o.Limits, Local: local, Logger: log})
+// join makes the node one of a cluster.
+func (n *Node) join(local *Memory) error {
+	r, err := NewRedis(n.o.Config, RedisDeps{
+		ReviveFor: n.o.ReviveFor, Limits: n.o.Limits, Local: local, Logger: n.o.Logger,
+	})
 	if err != nil {
 		local.Close()
 		return fmt.Errorf("cluster: %w", err)
 	}
-	n.redis, n.Store, n.seal = r, r, r.seal
-
-	keep := max(keptState, n.o.ReviveFor)
-	clock, soon := new(redisClock), make(chan struct{}, 1)
-	w := &wire{
-		client: r.client, runner: r.runner, keys: r.keys, seal: r.seal, scripts: loadWireScripts(),
-		deadline: max(c.RedisTimeout, pulseDeadline),
-	}
-	b := &bus{wire: w, clock: clock, started: n.started, log: log, soon: soon, woken: r.waiting.woken, over: n.over}
-	b.registry = &registry{
-		wire: w, clock: clock, id: n.id, started: n.started, self: n.self, keep: keep,
-	}
-	b.revocations = &revocations{
-		wire: w, clock: clock, apply: n.apply, reread: n.reread, missed: b.hurry, lost: n.lost,
-		log: log, keep: keep, contact: n.started,
-	}
-	b.bans = &banSync{wire: w, bans: n.bans, keep: keep, apply: n.apply, log: log}
-	b.questions = &questions{
-		wire: w, registry: b.registry, self: n.id, name: n.name, answer: n.answer, log: log,
-		slots: make(chan struct{}, answersAtOnce), open: make(map[string]*question),
-	}
-	n.bus = b
-	r.guard.onBack(b.hurry)
-	r.guard.onBack(n.returned)
+	n.redis, n.Store, n.cipher = r, r, r.cipher
+	n.broker = events.New(events.Options{
+		Client: r.client, Cipher: r.cipher, Bans: n.bans, NodeID: n.id, NodeName: n.name, Started: n.started,
+		Retention: max(minRetention, n.o.ReviveFor), Status: n.status, Logger: n.o.Logger,
+		OnRevocation: n.revoked, RecheckAll: n.recheckAll, OnStateLost: r.denyAgain, OnDecision: r.waiters.notify,
+		OnLimitExceeded: n.limitExceeded, Answer: n.answer,
+	})
+	r.client.OnRecovered(n.broker.Resync)
+	r.client.OnRecovered(n.redisRecovered)
 	return nil
 }
 
@@ -122,148 +116,146 @@ func (n *Node) Close() {
 	n.memory.Close()
 }
 
-// Run hears the other nodes, and makes itself known to them, until ctx ends; then it takes itself off their list.
+// Run receives the events of the other nodes and announces this node until ctx ends; then it removes the node from the
+// list.
 func (n *Node) Run(ctx context.Context, h Handlers) {
 	n.handlers.Store(&h)
-	if n.bus == nil {
+	if n.broker == nil {
 		<-ctx.Done()
 		return
 	}
-	n.bus.run(ctx)
+	n.broker.Run(ctx)
 }
 
-// Shared reports whether other nodes see the store.
+// Shared reports whether other nodes share the store.
 func (n *Node) Shared() bool { return n.redis != nil }
 
-// Name is what the node is shown by.
+// Name returns the name that the node is shown by.
 func (n *Node) Name() string { return n.name }
 
-// Live is how many nodes live, this one included, as far as is known. It takes no time.
+// Live returns how many nodes are alive, this one included, as of the last heartbeat. It takes no round trip.
 func (n *Node) Live() int {
-	if n.bus == nil {
+	if n.broker == nil {
 		return 1
 	}
-	return int(max(1, n.bus.registry.live.Load()))
+	return n.broker.LiveNodes()
 }
 
-// Away reports whether what nodes share cannot be reached. It takes no time.
-func (n *Node) Away() bool { return n.redis != nil && n.redis.Away() }
+// RedisDown reports whether Redis is unavailable. It takes no round trip.
+func (n *Node) RedisDown() bool { return n.redis != nil && n.redis.IsDown() }
 
-// RoundTrips is how often Redis was waited for on behalf of sessions since the start. Calls that come together share one.
+// RoundTrips returns how many round trips to Redis sessions waited for since the start. Calls that arrive together share
+// one.
 func (n *Node) RoundTrips() uint64 {
 	if n.redis == nil {
 		return 0
 	}
-	return n.redis.trips.Load()
+	return n.redis.client.RoundTrips()
 }
 
-// UserHash is what a user is known by to the other nodes.
-func (n *Node) UserHash(user string) string { return n.seal.userHash(user) }
+// UserHash returns the name by which the other nodes know a user.
+func (n *Node) UserHash(user string) string { return n.cipher.UserHash(user) }
 
-// Nodes are all that live, and those that fell silent lately. The error is ErrAway or ctx's.
-func (n *Node) Nodes(ctx context.Context) ([]NodeInfo, error) {
-	if n.bus != nil {
-		return n.bus.registry.ask(ctx, "")
+// Nodes lists the nodes that are alive, and those that fell silent within a minute. The error is ErrUnavailable or ctx's.
+func (n *Node) Nodes(ctx context.Context) ([]events.NodeInfo, error) {
+	if n.broker != nil {
+		return n.broker.Nodes(ctx)
 	}
-	self := n.self()
-	return []NodeInfo{{
-		ID: n.id, Name: n.name, Address: self.Address, Version: self.Version, Started: n.started,
-		Sessions: self.Sessions, Draining: self.Draining, Alive: true, Self: true,
+	s := n.status()
+	return []events.NodeInfo{{
+		ID: n.id, Name: n.name, Address: s.Address, Version: s.Version, Started: n.started,
+		Sessions: s.Sessions, IsDraining: s.IsDraining, IsAlive: true, IsSelf: true,
 	}}, nil
 }
 
-// Ask asks all nodes that live, this one included, and waits until all have answered or ctx ends. silent are the names of
-// those that did not answer.
-func (n *Node) Ask(ctx context.Context, question []byte) (answers []Answer, silent []string) {
-	if n.bus != nil {
-		return n.bus.questions.ask(ctx, question)
+// Ask sends a request to all live nodes, including this one, and waits until all have replied or ctx ends. It returns the
+// names of the nodes that did not reply as silent.
+func (n *Node) Ask(ctx context.Context, request []byte) (replies []events.NodeReply, silent []string) {
+	if n.broker != nil {
+		return n.broker.Call(ctx, request)
 	}
-	return []Answer{{Node: n.name, Body: n.answer(ctx, question)}}, nil
+	return []events.NodeReply{{Node: n.name, Body: n.answer(ctx, request)}}, nil
 }
 
-// Revoke tells all nodes, this one first, what has to go. With an error the others hear of it when Redis is back.
+// Revoke sends a revocation to all nodes; this one applies it first. With an error, the others receive it when Redis has
+// recovered.
 func (n *Node) Revoke(ctx context.Context, v session.Revocation) error {
-	if n.bus == nil {
-		n.apply(v)
+	if n.broker == nil {
+		n.revoked(v)
 		return nil
 	}
-	return n.bus.revocations.issue(ctx, v)
+	return n.broker.Publish(ctx, v)
 }
 
-// Kick ends a session on all nodes, if it was opened at that time or before; zero: whenever. For so long it is refused,
-// whatever its viewer shows. With an error this node obeys already, and the others do when Redis is back.
+// Kick ends a session on all nodes, if it was opened at that time or before; zero: whenever it was opened. For that long
+// the session is denied, whatever its viewer presents. With an error, this node has applied it, and the others do when
+// Redis has recovered.
 func (n *Node) Kick(
 	ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration, decision backends.Decision,
 ) error {
-	stored := n.RevokeSession(ctx, id, opened, d)
-	told := n.Revoke(ctx, session.Revocation{
+	storeErr := n.RevokeSession(ctx, id, opened, d)
+	revokeErr := n.Revoke(ctx, session.Revocation{
 		Kind: session.RevokedKicked, Session: id, Opened: opened, Decision: decision, Until: time.Now().Add(d),
 	})
-	if stored != nil {
-		return stored
+	if storeErr != nil {
+		return storeErr
 	}
-	return told
+	return revokeErr
 }
 
-// apply does on this node what was revoked somewhere.
-func (n *Node) apply(v session.Revocation) {
+// revoked applies a revocation to this node.
+func (n *Node) revoked(v session.Revocation) {
 	now := time.Now()
 	switch v.Kind {
 	case session.RevokedBanned:
-		if len(n.bans.add(now, v.Ban)) == 0 {
-			return // it is known
+		if len(n.bans.Add(now, v.Ban)) == 0 {
+			return // the ban is known
 		}
 	case session.RevokedUnbanned:
-		if len(n.bans.lift(v.Ban.ID, v.Ban.Until)) == 0 {
+		if len(n.bans.Remove(v.Ban.ID, v.Ban.Until)) == 0 {
 			return
 		}
 	case session.RevokedKicked:
 		if v.Opened.IsZero() && now.After(v.Until) {
-			return // whoever plays now was opened since
+			return // the kick is over, and a session that lives now was opened since
 		}
 	}
-	if revoked := n.handlers.Load().Revoked; revoked != nil {
-		revoked(v)
+	if f := n.handlers.Load().OnRevocation; f != nil {
+		f(v)
 	}
 }
 
-// lost has written again what refuses viewers: Redis lost it, or some of it. lately are this node's own revocations.
-func (n *Node) lost(lately []issued) {
-	n.bans.writeLater()
-	n.redis.refuseAgain(lately)
-}
-
-func (n *Node) reread() {
-	if reread := n.handlers.Load().Reread; reread != nil {
-		reread()
+func (n *Node) recheckAll() {
+	if f := n.handlers.Load().RecheckAll; f != nil {
+		f()
 	}
 }
 
-func (n *Node) returned() {
-	if returned := n.handlers.Load().Returned; returned != nil {
-		returned()
+func (n *Node) redisRecovered() {
+	if f := n.handlers.Load().OnRedisRecovered; f != nil {
+		f()
 	}
 }
 
-func (n *Node) over(userHash string) {
-	if over := n.handlers.Load().Over; over != nil {
-		over(userHash)
+func (n *Node) limitExceeded(userHash string) {
+	if f := n.handlers.Load().OnLimitExceeded; f != nil {
+		f(userHash)
 	}
 }
 
-func (n *Node) answer(ctx context.Context, question []byte) []byte {
-	if answer := n.handlers.Load().Answer; answer != nil {
-		return answer(ctx, question)
+func (n *Node) answer(ctx context.Context, request []byte) []byte {
+	if f := n.handlers.Load().Answer; f != nil {
+		return f(ctx, request)
 	}
 	return nil
 }
 
-// self is what the node says of itself.
-func (n *Node) self() wireNode {
-	w := wireNode{Name: n.name, Address: n.o.Address, Version: n.o.Version}
+// status returns what the node reports about itself.
+func (n *Node) status() events.NodeStatus {
+	s := events.NodeStatus{Name: n.name, Address: n.o.Address, Version: n.o.Version}
 	if n.o.Sessions != nil {
-		w.Sessions = n.o.Sessions()
+		s.Sessions = n.o.Sessions()
 	}
-	w.Draining = n.o.Draining != nil && n.o.Draining()
-	return w
+	s.IsDraining = n.o.Draining != nil && n.o.Draining()
+	return s
 }

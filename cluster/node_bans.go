@@ -9,98 +9,92 @@ import (
 	"usher/backends"
 )
 
-// Credentials is a keyed hash of what a viewer shows, the same on all nodes; empty if he shows nothing.
+// unbannedTTL is for how long an unbanned id is remembered, unless its ban would have ended before: a node that was
+// disconnected for less does not bring the ban back.
+const unbannedTTL = 30 * 24 * time.Hour
+
+// ErrNoBan reports that no ban has that id.
+var ErrNoBan = errors.New("no such ban")
+
+// Credentials returns a keyed hash of what a viewer presented, the same on all nodes. It is empty if the viewer presented
+// nothing.
 func (n *Node) Credentials(r *backends.Request) string {
 	if r.Credentials().IsEmpty() {
 		return ""
 	}
-	return n.seal.hash("credentials", string(r.Credentials().AppendCanonical(nil)))
+	return n.cipher.Hash("credentials", string(r.Credentials().AppendCanonical(nil)))
 }
 
-// Banned says whether a viewer is under a ban. The decision may be nil if nobody has decided yet. It takes no time, and
-// while nobody is banned it does not allocate.
+// Banned returns the ban of a viewer. The decision may be nil if there is none yet. It takes no round trip, and unless
+// credentials are banned it does not allocate.
 func (n *Node) Banned(r *backends.Request, d *backends.Decision) (session.Ban, bool) {
-	set := n.bans.set.Load()
-	if set == nil {
+	if n.bans.IsEmpty() {
 		return session.Ban{}, false
 	}
-	return set.match(r, d, func() []string {
+	return n.bans.Match(r, d, func() []string {
 		if r.Credentials().IsEmpty() {
 			return nil
 		}
-		return n.seal.hashes("credentials", string(r.Credentials().AppendCanonical(nil)))
-	}, time.Now())
+		return n.cipher.Hashes("credentials", string(r.Credentials().AppendCanonical(nil)))
+	})
 }
 
-// Bans are those that hold, the ones that end last first.
-func (n *Node) Bans() []session.Ban { return n.bans.list(time.Now()) }
+// Bans returns the active bans, those that end last first.
+func (n *Node) Bans() []session.Ban { return n.bans.List(time.Now()) }
 
-// Ban refuses somebody on all nodes until the ban ends, and returns it with its id. With ErrAway, or ctx's error, this node
-// obeys already and the ban is valid; the others obey when Redis is back. Other errors say what is wrong with it.
+// Ban denies a viewer on all nodes until the ban ends, and returns the ban with its id. With ErrUnavailable, or ctx's
+// error, the ban is valid and this node has applied it; the others do when Redis has recovered. Other errors say what is
+// wrong with the ban.
 func (n *Node) Ban(ctx context.Context, b session.Ban) (session.Ban, error) {
-	b, err := n.bans.check(b, time.Now())
+	b, err := n.bans.Validate(b, time.Now())
 	if err != nil {
 		return session.Ban{}, err
 	}
-	n.apply(session.Revocation{Kind: session.RevokedBanned, Ban: b})
-	if n.bus == nil {
+	n.revoked(session.Revocation{Kind: session.RevokedBanned, Ban: b})
+	if n.broker == nil {
 		return b, nil
 	}
-	if err = n.bus.bans.write(ctx, n.bus.wire.call, []session.Ban{b}); err != nil {
-		n.bans.writeLater()
-	}
-	return b, err
+	return b, n.broker.StoreBan(ctx, b)
 }
 
 // BanCredentials bans the credentials that a banned user's viewer presented, so that the viewer stays out when the
-// middleware cannot name the user. It reports no error while Redis is unavailable: this node obeys already, and the others
-// do when Redis is back.
-func (n *Node) BanCredentials(ctx context.Context, of session.Ban, presented *backends.Request) error {
+// middleware cannot name the user. It returns no error while Redis is unavailable: this node has applied it, and the
+// others do when Redis has recovered.
+func (n *Node) BanCredentials(ctx context.Context, cause session.Ban, presented *backends.Request) error {
 	credentials := n.Credentials(presented)
 	if credentials == "" {
 		return nil
 	}
-	_, err := n.Ban(ctx, session.Ban{Credentials: credentials, Until: of.Until, Reason: of.Reason, Cause: of.ID})
-	if errors.Is(err, ErrAway) {
+	_, err := n.Ban(ctx, session.Ban{Credentials: credentials, Until: cause.Until, Reason: cause.Reason, Cause: cause.ID})
+	if errors.Is(err, ErrUnavailable) {
 		return nil
 	}
 	return err
 }
 
-// Unban takes a ban back, and those that follow from it. ErrNoBan: there is none. With another error this node obeys
-// already, and the others do when Redis is back.
+// Unban removes a ban and those that it caused. ErrNoBan: no ban has the id. With another error this node has applied it,
+// and the others do when Redis has recovered.
 func (n *Node) Unban(ctx context.Context, id string) error {
 	now := time.Now()
-	b, found := n.bans.find(id, now)
+	b, found := n.bans.Find(id, now)
 	if !found {
 		return ErrNoBan
 	}
 	until := b.Until
-	if latest := now.Add(liftedFor); until.After(latest) {
+	if latest := now.Add(unbannedTTL); until.After(latest) {
 		until = latest
 	}
-	lifted := map[string]time.Time{id: until}
-	for _, other := range n.bans.list(now) {
+	unbanned := map[string]time.Time{id: until}
+	for _, other := range n.bans.List(now) {
 		if other.Cause == id {
-			lifted[other.ID] = until
+			unbanned[other.ID] = until
 		}
 	}
-	for each := range lifted {
-		n.apply(session.Revocation{Kind: session.RevokedUnbanned, Ban: session.Ban{ID: each, Until: until}})
+	for each := range unbanned {
+		n.revoked(session.Revocation{Kind: session.RevokedUnbanned, Ban: session.Ban{ID: each, Until: until}})
 	}
-	if n.bus == nil {
+	if n.broker == nil {
 		return nil
 	}
-	err := n.bus.bans.lift(ctx, n.bus.wire.call, lifted)
-	if err != nil {
-		n.bans.writeLater()
-	}
-	return err
-}
-
-// writeLater has the next pulse write what Redis lacks.
-func (b *bans) writeLater() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.unwritten = true
+	return n.broker.RemoveBans(ctx, unbanned)
 }

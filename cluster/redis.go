@@ -2,322 +2,271 @@ package cluster
 
 import (
 	"context"
-	"errors"
+	"embed"
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/cluster/limits"
+	"usher/cluster/redisclient"
 )
 
-// Redis is the [Store] of any number of nodes. While Redis is away the node goes on alone: what it decides stays in this
-// process, and what refuses viewers is written when Redis is back. It is safe for concurrent use.
-type Redis struct {
-	redisLimited
-	client redis.UniversalClient
-	guard  *guard
-	batch  *batch
-	runner runner
-	keys   keys
-	seal   *keyring
-	clocks *slotClocks
-	local  *Memory
-	held   *heldWrites
-	log    *slog.Logger
+//go:embed lua/*.lua
+var luaFiles embed.FS
 
-	keepFor, reviveFor time.Duration
-	scripts            sessionScripts
-	waiting            waiting
-	trips              atomic.Uint64
-	foreign            sync.Once // tells once of records that cannot be read
-	life               context.Context
-	end                context.CancelFunc
-	back               chan struct{} // there is something to write
-	running            sync.WaitGroup
+// Redis is the [Store] of any number of nodes. While Redis is unavailable the node serves from local state: its decisions
+// stay in this process, and what denies viewers is written after the outage. It is safe for concurrent use.
+type Redis struct {
+	limitsWithFallback
+	client   *redisclient.Client
+	cipher   *redisclient.Cipher
+	local    *Memory
+	deferred *deferredWrites
+	log      *slog.Logger
+
+	sessionTTL, reviveFor time.Duration
+	scripts               sessionScripts
+	waiters               leaseWaiters
+	unreadable            sync.Once     // logs once
+	flushRequested        chan struct{} // holds one
+	background            sync.WaitGroup
+	stop                  context.CancelFunc
 }
 
-// sessionScripts are the scripts for sessions.
-type sessionScripts struct{ claim, publish, kick, evict, flush, beat, sweep, forget, close *script }
+// sessionScripts are the scripts on sessions, named as their files.
+type sessionScripts struct {
+	acquireLease, storeDecision, kickSession, markEvicted, addCounters *redisclient.Script
+	sessionHeartbeat, expireScan, expireAck, closeSession              *redisclient.Script
+}
 
 func loadSessionScripts() sessionScripts {
+	load := func(name string) *redisclient.Script { return redisclient.LoadScript(luaFiles, name) }
+	loadForSessions := func(name string) *redisclient.Script { return redisclient.LoadSessionScript(luaFiles, name) }
 	return sessionScripts{
-		claim: loadScript("claim"), publish: loadScript("publish"), kick: loadScript("kick"), evict: loadScript("evict"),
-		flush: loadScript("flush"), beat: loadScript("beat"), sweep: loadScript("sweep"), forget: loadScript("forget"),
-		close: loadScript("close"),
+		acquireLease: loadForSessions("acquire_lease"), storeDecision: loadForSessions("store_decision"),
+		markEvicted: loadForSessions("mark_evicted"), kickSession: load("kick_session"), addCounters: load("add_counters"),
+		sessionHeartbeat: load("session_heartbeat"), expireScan: load("expire_scan"), expireAck: load("expire_ack"),
+		closeSession: load("close_session"),
 	}
 }
 
-// waitedFor are the scripts that sessions wait for, by SHA and by source.
-func (r *Redis) waitedFor() map[string]bool {
-	waited := make(map[string]bool)
-	for _, s := range []*script{r.scripts.claim, r.scripts.publish, r.scripts.evict, r.shared.script} {
-		waited[s.sha], waited[s.source] = true, true
-	}
-	return waited
-}
-
-// RedisParts are what a [Redis] is made of beside its config.
-type RedisParts struct {
-	// ReviveFor is how old a ticket may be that nobody remembers.
+// RedisDeps are what a [Redis] needs beside its configuration.
+type RedisDeps struct {
+	// ReviveFor is how old a ticket may be whose session is unknown.
 	ReviveFor time.Duration
 	Limits    session.LimitRules
-	// Local serves while Redis is away. The Redis closes it.
+	// Local serves while Redis is unavailable. The Redis closes it.
 	Local  *Memory
 	Logger *slog.Logger
 }
 
-// NewRedis makes the store of a config that names addresses. It connects when it is first used: a Redis that is away is
-// no reason not to serve. Close ends it.
-func NewRedis(c Config, p RedisParts) (*Redis, error) {
-	client, err := newClient(c)
+// NewRedis makes the store of a configuration that has addresses. It connects on first use, so an unavailable Redis is no
+// error. Close ends the store.
+func NewRedis(c Config, d RedisDeps) (*Redis, error) {
+	cipher, err := redisclient.NewCipher(c.EncryptionKeys)
 	if err != nil {
 		return nil, err
 	}
-	seal, err := newKeyring(c.EncryptionKeys)
+	client, err := redisclient.New(c.Redis, c.RedisTimeout, d.Logger)
 	if err != nil {
-		return nil, errors.Join(err, client.Close())
+		return nil, err
 	}
 	r := &Redis{
-		client: client, keys: keys{prefix: c.Redis.KeyPrefix}, seal: seal,
-		clocks: &slotClocks{slack: c.RedisTimeout + clockSlack, several: c.Redis.Cluster}, local: p.Local,
-		held: newHeldWrites(), back: make(chan struct{}, 1), log: p.Logger,
-		keepFor: c.SessionTTL, reviveFor: p.ReviveFor, scripts: loadSessionScripts(),
+		client: client, cipher: cipher, local: d.Local, deferred: newDeferredWrites(), log: d.Logger,
+		sessionTTL: c.SessionTTL, reviveFor: d.ReviveFor, scripts: loadSessionScripts(),
+		flushRequested: make(chan struct{}, 1),
 	}
-	r.life, r.end = context.WithCancel(context.Background())
-	r.guard = newGuard(r.probe, c.RedisTimeout, p.Logger)
-	r.batch = newBatch(client, r.guard, c.RedisTimeout, p.Logger)
-	r.runner = r.batch
-	r.redisLimited = redisLimited{
-		shared: newRedisLimits(r.runner, r.keys, seal.userHash, p.Limits), local: p.Local,
-	}
-	client.AddHook(trips{&r.trips, r.waitedFor()})
-	r.guard.onBack(r.writeSoon)
-	r.running.Go(r.reconcile)
+	r.limitsWithFallback = limitsWithFallback{shared: limits.NewRedis(client, cipher, d.Limits), fallback: d.Local}
+	ctx, stop := context.WithCancel(context.Background())
+	r.stop = stop
+	client.OnRecovered(r.requestFlush)
+	r.background.Go(func() { r.flushOnRequest(ctx) })
 	return r, nil
 }
 
 // Close ends the background work and the connections. The Redis must not be used afterwards.
 func (r *Redis) Close() {
-	r.end()
-	r.running.Wait()
-	r.guard.close()
-	r.batch.close()
-	_ = r.client.Close()
+	r.stop()
+	r.background.Wait()
+	r.client.Close()
 	r.local.Close()
 }
 
-// Away reports whether Redis is being left alone. It is one atomic read.
-func (r *Redis) Away() bool { return r.guard.away() }
+// IsDown reports whether Redis is unavailable. It is one atomic read.
+func (r *Redis) IsDown() bool { return r.client.IsDown() }
 
-// probe tries what a node needs of Redis: a server that takes writes.
-func (r *Redis) probe(ctx context.Context) error {
-	return r.client.Set(ctx, r.keys.common("probe"), 1, time.Minute).Err()
-}
+// sessionKey returns the key of a session.
+func (r *Redis) sessionKey(id backends.SessionID) string { return r.client.Keys().Session(id) }
 
-// errLate says that a call came to Redis when its caller had long left.
-var errLate = fmt.Errorf("%w: the call came too late", ErrAway)
-
-// sessionCall runs a script that begins with its latest time and answers with its clock. A call that was held up, in a
-// Redis that was stopped for example, changes nothing when it is run after all: its caller has gone on without it.
-func (r *Redis) sessionCall(ctx context.Context, s *script, key string, args ...any) ([]any, error) {
-	clock := r.clocks.of(key)
-	full := make([]any, 1, 1+len(args))
-	full = append(full, args...)
-	for again := true; ; again = false {
-		full[0] = clock.latest(r.clocks.slack)
-		asked := time.Now()
-		reply, err := r.runner.run(ctx, s, []string{key}, full...)
-		if err != nil {
-			return nil, err
-		}
-		answer := list(reply)
-		if len(answer) < 2 {
-			return nil, fmt.Errorf("BUG: script %s returned %v", s.name, reply)
-		}
-		clock.set(number(answer[0]), asked)
-		if text(answer[1]) != "late" {
-			return answer, nil
-		}
-		// We still wait, so it is not the call that was late: another server, with a clock of its own, has taken over.
-		if !again {
-			return nil, errLate
-		}
-	}
-}
-
-// AcquireLease reads a session and, if no decision on it is an answer, lets the caller ask. While Redis is away it returns what
-// this node knows alone, beside the error.
-func (r *Redis) AcquireLease(ctx context.Context, c session.LeaseRequest) (session.LeaseResult, error) {
-	got, err := r.claim(ctx, c, c.Wait <= 0)
-	if err == nil && got.HeldElsewhere && c.Wait > 0 {
-		got, err = r.wait(ctx, c)
+// AcquireLease reads a session and, if no decision on it holds, gives the caller a lease. While Redis is unavailable it
+// returns what this node knows, together with the error.
+func (r *Redis) AcquireLease(ctx context.Context, q session.LeaseRequest) (session.LeaseResult, error) {
+	result, err := r.tryAcquire(ctx, q, q.Wait <= 0)
+	if err == nil && result.HeldElsewhere && q.Wait > 0 {
+		result, err = r.waitForLease(ctx, q)
 	}
 	if err != nil {
-		alone, _ := r.local.AcquireLease(ctx, session.LeaseRequest{ID: c.ID, KnownRevision: c.KnownRevision})
-		return alone, err
+		local, _ := r.local.AcquireLease(ctx, session.LeaseRequest{ID: q.ID, KnownRevision: q.KnownRevision})
+		return local, err
 	}
-	return got, nil
+	return result, nil
 }
 
-func (r *Redis) claim(ctx context.Context, c session.LeaseRequest, insist bool) (session.LeaseResult, error) {
-	answer, err := r.sessionCall(ctx, r.scripts.claim, r.keys.session(c.ID),
-		recordVersion, c.KnownRevision, c.Lease.Milliseconds(), flag(insist && c.Lease > 0), flag(c.Wait > 0))
+// tryAcquire does not wait. takeOver takes the lease from another holder.
+func (r *Redis) tryAcquire(ctx context.Context, q session.LeaseRequest, takeOver bool) (session.LeaseResult, error) {
+	reply, err := r.client.RunWithExpiry(ctx, r.scripts.acquireLease, r.sessionKey(q.ID),
+		recordVersion, q.KnownRevision, q.Lease.Milliseconds(), redisclient.Flag(takeOver && q.Lease > 0),
+		redisclient.Flag(q.Wait > 0))
 	if err != nil {
-		return session.LeaseResult{}, fmt.Errorf("claim session %s: %w", c.ID, err)
+		return session.LeaseResult{}, fmt.Errorf("acquire the lease of session %s: %w", q.ID, err)
 	}
-	if len(answer) != 10 {
-		return session.LeaseResult{}, fmt.Errorf("BUG: script claim returned %d fields", len(answer))
+	if len(reply) != 10 {
+		return session.LeaseResult{}, fmt.Errorf("BUG: script acquire_lease returned %d fields", len(reply))
 	}
-	record, found := r.readRecord(c.ID, answer[2:8], time.Now())
+	record, found := r.parseRecord(q.ID, reply[2:8], time.Now())
 	return session.LeaseResult{
-		Record: record, Found: found, Revision: uint64(number(answer[8])), HeldElsewhere: number(answer[9]) == 1,
+		Record: record, Found: found, Revision: uint64(redisclient.Int(reply[8])),
+		HeldElsewhere: redisclient.Int(reply[9]) == 1,
 	}, nil
 }
 
-// readRecord reads the six fields that scripts tell of a session.
-func (r *Redis) readRecord(id backends.SessionID, f []any, now time.Time) (record session.Record, found bool) {
+// parseRecord reads the six fields that scripts return of a session.
+func (r *Redis) parseRecord(id backends.SessionID, f []any, now time.Time) (record session.Record, found bool) {
 	record = session.Record{ID: id}
-	if sealed := text(f[0]); sealed != "" {
-		known, err := r.openRecord(id, []byte(sealed))
+	if encrypted := redisclient.Text(f[0]); encrypted != "" {
+		stored, err := r.decryptRecord(id, []byte(encrypted))
 		if err == nil {
-			record, found = known, true
-			record.Expires = now.Add(time.Duration(number(f[1])) * time.Millisecond)
-			record.Revision = uint64(number(f[2]))
-			record.IsEvicted = number(f[5]) == 1
+			record, found = stored, true
+			record.Expires = now.Add(time.Duration(redisclient.Int(f[1])) * time.Millisecond)
+			record.Revision = uint64(redisclient.Int(f[2]))
+			record.IsEvicted = redisclient.Int(f[5]) == 1
 		}
 	}
-	if buried := number(f[3]); buried > 0 {
-		record.RevokedBefore, found = time.Unix(buried, 0).UTC(), true
+	if revokedBefore := redisclient.Int(f[3]); revokedBefore > 0 {
+		record.RevokedBefore, found = time.Unix(revokedBefore, 0).UTC(), true
 	}
-	if kicked := number(f[4]); kicked > 0 {
-		record.KickedUntil, found = now.Add(time.Duration(kicked)*time.Millisecond), true
+	if kickLeft := redisclient.Int(f[4]); kickLeft > 0 {
+		record.KickedUntil, found = now.Add(time.Duration(kickLeft)*time.Millisecond), true
 	}
 	return record, found
 }
 
-func (r *Redis) openRecord(id backends.SessionID, sealed []byte) (session.Record, error) {
-	plain, err := r.seal.open(sealed, aboutRecord(id))
+// decryptRecord logs the first record that cannot be read. The session then counts as unknown.
+func (r *Redis) decryptRecord(id backends.SessionID, encrypted []byte) (session.Record, error) {
+	plain, err := r.cipher.Decrypt(encrypted, recordPurpose(id))
 	if err == nil {
 		var record session.Record
 		if record, err = decodeRecord(id, plain); err == nil {
 			return record, nil
 		}
 	}
-	r.foreign.Do(func() {
-		r.log.Warn("a session's record cannot be read, as if nobody had known it: do all nodes have the same cluster.encryption_keys?",
+	r.unreadable.Do(func() {
+		r.log.Warn("session record unreadable, check that all nodes have the same cluster.encryption_keys",
 			slog.String("session", id.String()), slog.Any("error", err))
 	})
 	return session.Record{}, err
 }
 
-// deniedKept is for how long a denial is remembered after it has run out, of a session that never ran: nothing of it is
-// needed any more.
-const deniedKept = time.Minute
+// denialTTL is for how long the denial of a session that never ran is remembered after it has expired: nothing needs it
+// any more.
+const denialTTL = time.Minute
 
-// SaveDecision stores a decision under the number of its lease, and gives the lease back. While Redis is away the decision
-// stays here, and a burial is written when Redis is back.
-func (r *Redis) SaveDecision(ctx context.Context, p session.DecisionUpdate) (session.UpdateOutcome, error) {
-	outcome, err := r.publish(ctx, p)
+// SaveDecision stores a decision under the revision of its lease, and releases the lease. While Redis is unavailable the
+// decision stays here, and a revoked ticket is written after the outage.
+func (r *Redis) SaveDecision(ctx context.Context, u session.DecisionUpdate) (session.UpdateOutcome, error) {
+	outcome, err := r.sendDecision(ctx, u)
 	if err == nil {
 		return outcome, nil
 	}
-	if p.Record.Decision.Verdict != backends.Pending {
-		p := p
-		p.Record.Revision = 0 // the leases here are others
-		_, _ = r.local.SaveDecision(ctx, p)
+	if u.Record.Decision.Verdict != backends.Pending {
+		local := u
+		local.Record.Revision = 0 // the local store grants leases of its own
+		_, _ = r.local.SaveDecision(ctx, local)
 	}
-	if p.RevokeTicket {
-		r.held.bury(p)
+	if u.RevokeTicket {
+		r.deferred.deferRevokedTicket(u)
 		return session.OutcomeStored, nil
 	}
 	return 0, err
 }
 
-func (r *Redis) publish(ctx context.Context, p session.DecisionUpdate) (session.UpdateOutcome, error) {
-	record, now := &p.Record, time.Now()
-	kind, keep, sealed := "asked", r.keepFor, []byte(nil)
+func (r *Redis) sendDecision(ctx context.Context, u session.DecisionUpdate) (session.UpdateOutcome, error) {
+	record, now := &u.Record, time.Now()
+	kind, ttl, encrypted := "authoritative", r.sessionTTL, []byte(nil)
 	switch d := &record.Decision; {
 	case d.Verdict == backends.Pending:
-		kind, keep = "release", deniedKept
+		kind, ttl = "release", denialTTL
 	case !d.Source.IsAuthoritative():
-		kind = "stopgap"
-	case d.Verdict == backends.Denied && !p.RevokeTicket:
-		keep = deniedKept
+		kind = "fallback"
+	case d.Verdict == backends.Denied && !u.RevokeTicket:
+		ttl = denialTTL
 	}
 	if kind != "release" {
-		sealed = r.seal.seal(encodeRecord(record), aboutRecord(record.ID))
+		encrypted = r.cipher.Encrypt(encodeRecord(record), recordPurpose(record.ID))
 	}
-	answer, err := r.sessionCall(ctx, r.scripts.publish, r.keys.session(record.ID),
-		recordVersion, record.Revision, kind, sealed, unixOrZero(record.Opened), max(0, record.Expires.Sub(now).Milliseconds()),
-		keep.Milliseconds(), flag(p.RevokeTicket), r.reviveFor.Milliseconds(), r.keys.wake(), record.ID.String())
+	reply, err := r.client.RunWithExpiry(ctx, r.scripts.storeDecision, r.sessionKey(record.ID),
+		recordVersion, record.Revision, kind, encrypted, redisclient.UnixOrZero(record.Opened),
+		max(0, record.Expires.Sub(now).Milliseconds()), ttl.Milliseconds(), redisclient.Flag(u.RevokeTicket),
+		r.reviveFor.Milliseconds(), r.client.Keys().DecisionChannel(), record.ID.String())
 	if err != nil {
-		return 0, fmt.Errorf("publish session %s: %w", record.ID, err)
+		return 0, fmt.Errorf("store the decision on session %s: %w", record.ID, err)
 	}
 	for outcome := session.OutcomeStored; outcome <= session.OutcomeStale; outcome++ {
-		if outcome.String() == text(answer[1]) {
+		if outcome.String() == redisclient.Text(reply[1]) {
 			return outcome, nil
 		}
 	}
-	return 0, fmt.Errorf("BUG: script publish returned %q", text(answer[1]))
+	return 0, fmt.Errorf("BUG: script store_decision returned %q", redisclient.Text(reply[1]))
 }
 
-// RevokeSession refuses the session for so long, and its tickets that were opened at that time or before. While Redis is away this
-// node obeys alone, and it is written when Redis is back.
+// RevokeSession denies the session for that long, and revokes the tickets that were opened at that time or before. While Redis is
+// unavailable only this node applies it, and it is written after the outage.
 func (r *Redis) RevokeSession(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error {
-	err := r.kick(ctx, id, opened, d)
+	err := r.sendKick(ctx, id, opened, d)
 	if err != nil {
 		_ = r.local.RevokeSession(ctx, id, opened, d)
-		r.held.kick(id, opened, time.Now().Add(d))
+		r.deferred.deferKick(id, opened, time.Now().Add(d))
 	}
 	return err
 }
 
-func (r *Redis) kick(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error {
-	_, err := r.sessionCall(ctx, r.scripts.kick, r.keys.session(id),
-		unixOrZero(opened), d.Milliseconds(), r.reviveFor.Milliseconds())
+func (r *Redis) sendKick(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error {
+	_, err := r.client.RunWithExpiry(ctx, r.scripts.kickSession, r.sessionKey(id),
+		redisclient.UnixOrZero(opened), d.Milliseconds(), r.reviveFor.Milliseconds())
 	if err != nil {
 		return fmt.Errorf("kick session %s: %w", id, err)
 	}
 	return nil
 }
 
-// SetEvicted marks the session as one that lost its place, or takes that back.
+// SetEvicted marks the session as evicted by the stream limit, or removes the mark.
 func (r *Redis) SetEvicted(ctx context.Context, id backends.SessionID, evicted bool) error {
-	_, err := r.sessionCall(ctx, r.scripts.evict, r.keys.session(id), flag(evicted))
+	_, err := r.client.RunWithExpiry(ctx, r.scripts.markEvicted, r.sessionKey(id), redisclient.Flag(evicted))
 	if err != nil {
 		_ = r.local.SetEvicted(ctx, id, evicted)
-		return fmt.Errorf("evict session %s: %w", id, err)
+		return fmt.Errorf("mark session %s: %w", id, err)
 	}
 	return nil
 }
 
-// AddCounters adds up what was counted of a session. While Redis is away it is kept, and added when Redis is back.
-func (r *Redis) AddCounters(ctx context.Context, id backends.SessionID, t session.Counters) error {
-	err := r.flush(ctx, id, t)
-	if err != nil && r.guard.away() { // else it may have been added, and must not be twice
-		r.held.flush(id, t)
+// AddCounters adds to the counters of a session. While Redis is unavailable they are kept, and added after the outage.
+func (r *Redis) AddCounters(ctx context.Context, id backends.SessionID, c session.Counters) error {
+	err := r.sendCounters(ctx, id, c)
+	if err != nil && r.IsDown() { // otherwise they may have been added, and must not be added twice
+		r.deferred.deferCounters(id, c)
 		return nil
 	}
 	return err
 }
 
-func (r *Redis) flush(ctx context.Context, id backends.SessionID, t session.Counters) error {
-	_, err := r.runner.run(ctx, r.scripts.flush, []string{r.keys.session(id)},
-		t.Requests, t.Bytes, t.Unverified.Milliseconds(), t.History, r.keepFor.Milliseconds(), mostHistory)
+func (r *Redis) sendCounters(ctx context.Context, id backends.SessionID, c session.Counters) error {
+	_, err := r.client.Run(ctx, r.scripts.addCounters, []string{r.sessionKey(id)},
+		c.Requests, c.Bytes, c.Unverified.Milliseconds(), c.History, r.sessionTTL.Milliseconds(), maxHistorySize)
 	if err != nil {
-		return fmt.Errorf("count session %s: %w", id, err)
+		return fmt.Errorf("add the counters of session %s: %w", id, err)
 	}
 	return nil
-}
-
-func flag(set bool) string {
-	if set {
-		return "1"
-	}
-	return "0"
 }

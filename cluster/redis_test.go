@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -11,41 +10,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"usher/actors/session"
 	"usher/backends"
+	"usher/cluster/redisclient"
+	"usher/cluster/redistest"
 )
 
-// lockedLog is a log that may be read while it is written.
-type lockedLog struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lockedLog) count(part string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), part)
-}
-
-func (l *lockedLog) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
-
 // single is one Redis store on a server of its own.
-func single(t *testing.T, edit func(*Config)) (*redisServer, two, *lockedLog) {
+func single(t *testing.T, edit func(*Config)) (*redistest.Server, two, *redistest.Log) {
 	t.Helper()
-	server, log := startRedis(t), new(lockedLog)
+	server, log := redistest.Start(t), new(redistest.Log)
 	c := testConfig(server)
 	if edit != nil {
 		edit(&c)
 	}
-	s := newStore(t, c, log.logger())
+	s := newStore(t, c, log.Logger())
 	return server, two{t, s, s}, log
 }
 
@@ -61,10 +40,10 @@ func everything(n two) {
 	n.t.Helper()
 	ctx := n.t.Context()
 	n.lease(n.a, 1, 0)
-	n.publish(n.a, under(n.lease(n.a, 2, 0), yes(2, opened(5))), false, session.OutcomeStored)
-	n.publish(n.a, under(n.lease(n.a, 3, 0), no(3, opened(5))), true, session.OutcomeStored)
-	n.publish(n.a, under(n.lease(n.a, 4, 0), no(4, opened(5))), false, session.OutcomeStored)
-	n.publish(n.a, stopgap(5, opened(5)), false, session.OutcomeStored)
+	n.save(n.a, under(n.lease(n.a, 2, 0), yes(2, opened(5))), false, session.OutcomeStored)
+	n.save(n.a, under(n.lease(n.a, 3, 0), no(3, opened(5))), true, session.OutcomeStored)
+	n.save(n.a, under(n.lease(n.a, 4, 0), no(4, opened(5))), false, session.OutcomeStored)
+	n.save(n.a, stopgap(5, opened(5)), false, session.OutcomeStored)
 	must(n.t, n.a.RevokeSession(ctx, idOf(6), time.Time{}, time.Hour))
 	must(n.t, n.a.SetEvicted(ctx, idOf(2), true))
 	must(n.t, n.a.AddCounters(ctx, idOf(7), session.Counters{Requests: 1}))
@@ -83,13 +62,13 @@ func TestEveryKeyEndsByItself(t *testing.T) {
 	t.Parallel()
 	server, n, _ := single(t, nil)
 	everything(n)
-	keys, err := server.client.Keys(t.Context(), "*").Result()
+	keys, err := server.Client.Keys(t.Context(), "*").Result()
 	must(t, err)
 	if len(keys) < 8 {
 		t.Errorf("only %d keys were stored: %q", len(keys), keys)
 	}
 	for _, key := range keys {
-		left, err := server.client.PTTL(t.Context(), key).Result()
+		left, err := server.Client.PTTL(t.Context(), key).Result()
 		must(t, err)
 		if left <= 0 || left > 2*time.Hour {
 			t.Errorf("%s is kept for %v", key, left)
@@ -101,11 +80,11 @@ func TestRedisLearnsNothingOfViewers(t *testing.T) {
 	t.Parallel()
 	server, n, _ := single(t, nil)
 	everything(n)
-	keys, err := server.client.Keys(t.Context(), "*").Result()
+	keys, err := server.Client.Keys(t.Context(), "*").Result()
 	must(t, err)
 	var all strings.Builder
 	for _, key := range keys {
-		dump, err := server.client.Dump(t.Context(), key).Result()
+		dump, err := server.Client.Dump(t.Context(), key).Result()
 		must(t, err)
 		all.WriteString(key + dump)
 	}
@@ -119,22 +98,22 @@ func TestRedisLearnsNothingOfViewers(t *testing.T) {
 func TestANewerRecordIsIgnoredAndLeftAlone(t *testing.T) {
 	t.Parallel()
 	server, n, _ := single(t, nil)
-	key := keys{"usher"}.session(idOf(1))
-	n.publish(n.a, under(n.lease(n.a, 1, 0), yes(1, opened(5))), false, session.OutcomeStored)
-	must(t, server.client.HSet(t.Context(), key, "v", recordVersion+1, "r", "from tomorrow").Err())
-	got := n.claim(n.a, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
+	key := redisclient.Keyspace{Prefix: "usher"}.Session(idOf(1))
+	n.save(n.a, under(n.lease(n.a, 1, 0), yes(1, opened(5))), false, session.OutcomeStored)
+	must(t, server.Client.HSet(t.Context(), key, "v", recordVersion+1, "r", "from tomorrow").Err())
+	got := n.acquire(n.a, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 	if got.Found || got.Revision == 0 {
 		t.Errorf("got %+v, want a lease and nothing known", got)
 	}
-	n.publish(n.a, under(got.Revision, yes(1, opened(5))), false, session.OutcomeKept)
-	if r := server.client.HGet(t.Context(), key, "r").Val(); r != "from tomorrow" {
+	n.save(n.a, under(got.Revision, yes(1, opened(5))), false, session.OutcomeKept)
+	if r := server.Client.HGet(t.Context(), key, "r").Val(); r != "from tomorrow" {
 		t.Errorf("the record is %q", r)
 	}
-	if again := n.claim(n.a, session.LeaseRequest{ID: idOf(1), Lease: leaseFor}); again.HeldElsewhere || again.Revision == 0 {
+	if again := n.acquire(n.a, session.LeaseRequest{ID: idOf(1), Lease: leaseFor}); again.HeldElsewhere || again.Revision == 0 {
 		t.Errorf("the lease was not given back: %+v", again)
 	}
 	must(t, n.a.RevokeSession(t.Context(), idOf(1), time.Time{}, time.Hour)) // tombstones are of no version
-	if got := n.look(n.a, 1); !got.Found || got.Record.KickedUntil.IsZero() || got.Record.RevokedBefore.IsZero() {
+	if got := n.read(n.a, 1); !got.Found || got.Record.KickedUntil.IsZero() || got.Record.RevokedBefore.IsZero() {
 		t.Errorf("got %+v, want the kick", got)
 	}
 }
@@ -143,23 +122,23 @@ func TestARecordOfAnotherKeyIsUnknownAndToldOnce(t *testing.T) {
 	t.Parallel()
 	server, n, _ := single(t, nil)
 	for i := range 3 {
-		n.publish(n.a, yes(i, opened(5)), false, session.OutcomeStored)
+		n.save(n.a, yes(i, opened(5)), false, session.OutcomeStored)
 	}
-	log := new(lockedLog)
+	log := new(redistest.Log)
 	other := testConfig(server)
 	other.EncryptionKeys = []backends.Key{{ID: "b", Secret: "another secret of the cluster"}}
-	s := newStore(t, other, log.logger())
+	s := newStore(t, other, log.Logger())
 	for i := range 3 {
-		if got := n.look(s, i); got.Found {
+		if got := n.read(s, i); got.Found {
 			t.Errorf("got %+v", got)
 		}
 	}
-	if told := log.count("cannot be read"); told != 1 {
+	if told := log.Count("session record unreadable"); told != 1 {
 		t.Errorf("it was told %d times", told)
 	}
 	both := testConfig(server)
 	both.EncryptionKeys = append(other.EncryptionKeys, both.EncryptionKeys...)
-	if got := n.look(newStore(t, both, slog.New(slog.DiscardHandler)), 1); got.Record.Decision.User != "Ann" {
+	if got := n.read(newStore(t, both, slog.New(slog.DiscardHandler)), 1); got.Record.Decision.User != "Ann" {
 		t.Errorf("with both keys: %+v", got)
 	}
 }
@@ -169,16 +148,16 @@ func TestASessionThatRedisLostIsStoredAgain(t *testing.T) {
 	server, n, _ := single(t, nil)
 	fence := n.lease(n.a, 1, 0)
 	r := under(fence, yes(1, opened(5)))
-	n.publish(n.a, r, false, session.OutcomeStored)
+	n.save(n.a, r, false, session.OutcomeStored)
 	_, err := n.a.RecordHeartbeats(t.Context(), []session.Heartbeat{{ID: idOf(1), LastSeen: time.Now()}})
 	must(t, err)
-	must(t, server.client.FlushAll(t.Context()).Err())
+	must(t, server.Client.FlushAll(t.Context()).Err())
 	unknown, err := n.a.RecordHeartbeats(t.Context(), []session.Heartbeat{{ID: idOf(1), LastSeen: time.Now()}})
 	must(t, err)
 	if len(unknown) != 1 || unknown[0] != idOf(1) {
 		t.Errorf("unknown after the flush: %v", unknown)
 	}
-	n.publish(n.a, r, false, session.OutcomeStored)
+	n.save(n.a, r, false, session.OutcomeStored)
 	n.want(n.a, 1, backends.Allowed, backends.FromBackend)
 	if next := n.lease(n.a, 1, fence); next <= fence {
 		t.Errorf("the numbers went back from %d to %d", fence, next)
@@ -189,24 +168,24 @@ func TestScriptsThatRedisForgotAreSentAgain(t *testing.T) {
 	t.Parallel()
 	server, n, log := single(t, nil)
 	n.lease(n.a, 1, 0)
-	must(t, server.client.ScriptFlush(t.Context()).Err())
+	must(t, server.Client.ScriptFlush(t.Context()).Err())
 	n.lease(n.a, 2, 0)
-	if log.count("level=") > 0 {
-		t.Errorf("it was told of: %s", log.text.String())
+	if log.Count("level=") > 0 {
+		t.Errorf("it was told of: %s", log.String())
 	}
 }
 
 func TestAKeyOfSomebodyElseIsTold(t *testing.T) {
 	t.Parallel()
 	server, n, log := single(t, nil)
-	must(t, server.client.Set(t.Context(), keys{"usher"}.session(idOf(1)), "not ours", time.Hour).Err())
+	must(t, server.Client.Set(t.Context(), redisclient.Keyspace{Prefix: "usher"}.Session(idOf(1)), "not ours", time.Hour).Err())
 	for range 5 {
 		_, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
-		if err == nil || errors.Is(err, ErrAway) {
+		if err == nil || errors.Is(err, ErrUnavailable) {
 			t.Errorf("the error is %v", err)
 		}
 	}
-	if told := log.count("BUG"); told != 1 {
+	if told := log.Count("BUG"); told != 1 {
 		t.Errorf("it was told %d times", told)
 	}
 	n.lease(n.a, 2, 0) // others are not disturbed
@@ -216,45 +195,46 @@ func TestAKeyOfSomebodyElseIsTold(t *testing.T) {
 // the server comes to them after all.
 func TestAFrozenRedisHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
-	server, n, log := single(t, func(c *Config) { c.RedisTimeout = time.Second })
+	const timeout = time.Second
+	server, n, log := single(t, func(c *Config) { c.RedisTimeout = timeout })
 	s := n.a.(*Redis) //nolint:forcetypeassert // as made above
 	fence := n.lease(n.a, 1, 0)
-	n.publish(n.a, under(fence, yes(1, opened(5))), false, session.OutcomeStored)
+	n.save(n.a, under(fence, yes(1, opened(5))), false, session.OutcomeStored)
 	second := n.lease(n.a, 1, fence)
 
-	server.signal(syscall.SIGSTOP)
+	server.Signal(syscall.SIGSTOP)
 	var late sync.WaitGroup
 	for range 8 {
 		late.Go(func() {
 			began := time.Now()
 			_, err := n.a.SaveDecision(t.Context(), session.DecisionUpdate{Record: under(second, no(1, opened(5)))})
-			if !errors.Is(err, ErrAway) || time.Since(began) > patience {
+			if !errors.Is(err, ErrUnavailable) || time.Since(began) > redistest.Timeout {
 				t.Errorf("the publication ended with %v after %v", err, time.Since(began))
 			}
 		})
 		late.Go(func() {
-			if _, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(9), Lease: leaseFor}); !errors.Is(err, ErrAway) {
+			if _, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(9), Lease: leaseFor}); !errors.Is(err, ErrUnavailable) {
 				t.Errorf("the claim ended with %v", err)
 			}
 		})
 	}
 	late.Wait()
-	eventually(t, "Redis is given up", s.Away)
-	if _, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, ErrAway) {
+	redistest.Eventually(t, "Redis is given up", s.IsDown)
+	if _, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("while it is away: %v", err)
 	}
 	// What waits in the sockets is late only when its time is over by the server's clock.
-	eventually(t, "the calls are late", func() bool {
-		now, _ := s.clocks.of(s.keys.session(idOf(1))).now()
-		return now > int64(second)+(s.clocks.slack+time.Second).Milliseconds()
+	redistest.Eventually(t, "the calls are late", func() bool {
+		// A call expires after the timeout and a second for the clocks. The revision is the server's time of the lease.
+		return time.Now().UnixMilli() > int64(second)+(timeout+2*time.Second).Milliseconds()
 	})
-	server.signal(syscall.SIGCONT)
-	eventually(t, "Redis is back", func() bool { return !s.Away() })
+	server.Signal(syscall.SIGCONT)
+	redistest.Eventually(t, "Redis is back", func() bool { return !s.IsDown() })
 	n.want(n.a, 1, backends.Allowed, backends.FromBackend)
-	if got := n.look(n.a, 9); got.HeldElsewhere {
+	if got := n.read(n.a, 9); got.HeldElsewhere {
 		t.Error("a lease was granted to who had left")
 	}
-	if away, back := log.count("Redis is away"), log.count("Redis is back"); away != 1 || back != 1 {
+	if away, back := log.Count("redis unavailable"), log.Count("redis recovered"); away != 1 || back != 1 {
 		t.Errorf("it was told %d times that Redis is away, %d times that it is back", away, back)
 	}
 }
@@ -267,21 +247,21 @@ func TestWhatIsDecidedWhileRedisIsAway(t *testing.T) {
 	s, ctx := n.a.(*Redis), t.Context() //nolint:forcetypeassert // as made above
 	o := opened(5)
 	for i := 1; i <= 4; i++ {
-		n.publish(n.a, yes(i, o), false, session.OutcomeStored)
+		n.save(n.a, yes(i, o), false, session.OutcomeStored)
 	}
-	server.signal(syscall.SIGSTOP)
-	eventually(t, "Redis is given up", func() bool {
+	server.Signal(syscall.SIGSTOP)
+	redistest.Eventually(t, "Redis is given up", func() bool {
 		_, _ = n.a.AcquireLease(ctx, session.LeaseRequest{ID: idOf(1)})
-		return s.Away()
+		return s.IsDown()
 	})
-	if _, err := n.a.SaveDecision(ctx, session.DecisionUpdate{Record: yes(5, o)}); !errors.Is(err, ErrAway) {
+	if _, err := n.a.SaveDecision(ctx, session.DecisionUpdate{Record: yes(5, o)}); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("a yes: %v", err)
 	}
-	if got, err := n.a.AcquireLease(ctx, session.LeaseRequest{ID: idOf(5)}); !errors.Is(err, ErrAway) || got.Record.Decision.User != "Ann" {
+	if got, err := n.a.AcquireLease(ctx, session.LeaseRequest{ID: idOf(5)}); !errors.Is(err, ErrUnavailable) || got.Record.Decision.User != "Ann" {
 		t.Errorf("the node forgot what it decided alone: %+v, %v", got, err)
 	}
-	n.publish(n.a, no(1, o), true, session.OutcomeStored) // it will be written
-	if err := n.a.RevokeSession(ctx, idOf(2), time.Time{}, time.Hour); !errors.Is(err, ErrAway) {
+	n.save(n.a, no(1, o), true, session.OutcomeStored) // it will be written
+	if err := n.a.RevokeSession(ctx, idOf(2), time.Time{}, time.Hour); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("a kick: %v", err)
 	}
 	for i := 1; i <= 2; i++ {
@@ -296,13 +276,13 @@ func TestWhatIsDecidedWhileRedisIsAway(t *testing.T) {
 		t.Errorf("a place: %+v, %v", said, err)
 	}
 
-	server.signal(syscall.SIGCONT)
-	eventually(t, "the burial and the kick are written", func() bool {
+	server.Signal(syscall.SIGCONT)
+	redistest.Eventually(t, "the burial and the kick are written", func() bool {
 		one, err1 := other.AcquireLease(ctx, session.LeaseRequest{ID: idOf(1)})
 		two, err2 := other.AcquireLease(ctx, session.LeaseRequest{ID: idOf(2)})
 		return err1 == nil && err2 == nil && one.Record.RevokedBefore.Equal(o) && time.Now().Before(two.Record.KickedUntil)
 	})
-	eventually(t, "the closing record has all that was counted", func() bool {
+	redistest.Eventually(t, "the closing record has all that was counted", func() bool {
 		over, _ := other.ExpireIdle(ctx, time.Minute, 10)
 		return len(over) == 1 && over[0].Record.ID == idOf(3) && over[0].Counters.Requests == 7
 	})
@@ -313,21 +293,38 @@ const leastRights = "~usher:* &usher:* +@connection +@hash +@sortedset +@stream 
 
 func TestRedisByAnACLUser(t *testing.T) {
 	t.Parallel()
-	server := startRedis(t)
-	must(t, server.client.Do(t.Context(), aclCommand("usher", "a password", leastRights)...).Err())
-	must(t, server.client.Do(t.Context(), "ACL", "SETUSER", "default", "off").Err())
+	server := redistest.Start(t)
+	must(t, server.Client.Do(t.Context(), aclCommand("usher", "a password", leastRights)...).Err())
+	must(t, server.Client.Do(t.Context(), "ACL", "SETUSER", "default", "off").Err())
 	c := testConfig(server)
 	c.Redis.Username, c.Redis.Password = "usher", "a password"
 	s := newStore(t, c, slog.New(slog.DiscardHandler))
 	n := two{t, s, s}
 	everything(n)
-	must(t, s.probe(t.Context()))
 	c.Redis.Password = "another one"
 	c.RedisTimeout = time.Second
 	wrong := newStore(t, c, slog.New(slog.DiscardHandler))
-	if _, err := wrong.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, ErrAway) || !strings.Contains(err.Error(), "WRONGPASS") {
+	if _, err := wrong.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "WRONGPASS") {
 		t.Errorf("with another password: %v", err)
 	}
+}
+
+// TestRedis_ACLUser_Recovers needs the rights for the probe of the breaker.
+func TestRedis_ACLUser_Recovers(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	must(t, server.Client.Do(t.Context(), aclCommand("usher", "a password", leastRights)...).Err())
+	c := testConfig(server)
+	c.Redis.Username, c.Redis.Password = "usher", "a password"
+	c.RedisTimeout = time.Second
+	s := newStore(t, c, slog.New(slog.DiscardHandler))
+	server.Signal(syscall.SIGSTOP)
+	redistest.Eventually(t, "Redis is given up", func() bool {
+		_, _ = s.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
+		return s.IsDown()
+	})
+	server.Signal(syscall.SIGCONT)
+	redistest.Eventually(t, "Redis has recovered", func() bool { return !s.IsDown() })
 }
 
 func aclCommand(user, password, rights string) []any {
@@ -342,7 +339,7 @@ func TestRedisSpeaksRESP3(t *testing.T) {
 	t.Parallel()
 	server, n, _ := single(t, nil)
 	n.lease(n.a, 1, 0)
-	clients, err := server.client.ClientList(t.Context()).Result()
+	clients, err := server.Client.ClientList(t.Context()).Result()
 	must(t, err)
 	found := 0
 	for line := range strings.Lines(clients) {
@@ -364,7 +361,7 @@ func TestCallsShareTripsAndKeepTheirDeadlines(t *testing.T) {
 	_, n, _ := single(t, nil)
 	s := n.a.(*Redis) //nolint:forcetypeassert // as made above
 	n.lease(n.a, 0, 0)
-	before := s.trips.Load()
+	before := s.client.RoundTrips()
 	const crowd = 2000
 	var all sync.WaitGroup
 	for i := range crowd {
@@ -375,30 +372,12 @@ func TestCallsShareTripsAndKeepTheirDeadlines(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if trips := s.trips.Load() - before; trips >= crowd/2 {
+	if trips := s.client.RoundTrips() - before; trips >= crowd/2 {
 		t.Errorf("%d calls took %d round trips", crowd, trips)
 	}
 	gone, leave := context.WithCancel(t.Context())
 	leave()
 	if _, err := n.a.AcquireLease(gone, session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, context.Canceled) {
 		t.Errorf("who has left gets %v", err)
-	}
-}
-
-func TestIsAwayTellsAbsenceFromNonsense(t *testing.T) {
-	t.Parallel()
-	server := startRedis(t)
-	must(t, server.client.Set(t.Context(), "text", "x", time.Minute).Err())
-	if err := server.client.HGet(t.Context(), "text", "x").Err(); isAway(err) {
-		t.Errorf("a wrong type is absence: %v", err)
-	}
-	must(t, server.client.Do(t.Context(), "REPLICAOF", "127.0.0.1", "1").Err())
-	if err := server.client.Set(t.Context(), "text", "x", 0).Err(); !isAway(err) {
-		t.Errorf("a replica is a master: %v", err)
-	}
-	nowhere := redis.NewClient(&redis.Options{Network: "unix", Addr: server.socket + "x", MaxRetries: -1})
-	defer func() { _ = nowhere.Close() }()
-	if err := nowhere.Ping(t.Context()).Err(); !isAway(err) {
-		t.Errorf("nobody is somebody: %v", err)
 	}
 }

@@ -18,6 +18,8 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/cluster/redisclient"
+	"usher/cluster/redistest"
 )
 
 // authority signs certificates of a test's.
@@ -84,27 +86,27 @@ func TestRedisByTLS(t *testing.T) {
 	ca := newAuthority(t)
 	cert, key := ca.sign("redis.example.com")
 	ours, ourKey := ca.sign("usher.example.com")
-	startRedis(t, "--tls-port", strconv.Itoa(port), "--tls-cert-file", cert, "--tls-key-file", key,
+	redistest.Start(t, "--tls-port", strconv.Itoa(port), "--tls-cert-file", cert, "--tls-key-file", key,
 		"--tls-ca-cert-file", ca.file, "--tls-auth-clients", "yes")
 
 	c := DefaultConfig()
 	c.EncryptionKeys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
 	c.Redis.Addresses = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
 	c.RedisTimeout = 5 * time.Second
-	c.Redis.TLS = RedisTLSConfig{
+	c.Redis.TLS = redisclient.TLSConfig{
 		Enabled: true, TLSConfig: backends.TLSConfig{CAFile: ca.file, CertFile: ours, KeyFile: ourKey, ServerName: "redis.example.com"},
 	}
 	tests := map[string]struct {
-		edit func(*RedisTLSConfig)
+		edit func(*redisclient.TLSConfig)
 		want bool
 	}{
-		"as it should be":             {func(*RedisTLSConfig) {}, true},
-		"the address in place of":     {func(c *RedisTLSConfig) { c.ServerName = "" }, true},
-		"another name":                {func(c *RedisTLSConfig) { c.ServerName = "other.example.com" }, false},
-		"any name will do":            {func(c *RedisTLSConfig) { c.ServerName, c.InsecureSkipVerify = "other.example.com", true }, true},
-		"nobody vouches for it":       {func(c *RedisTLSConfig) { c.CAFile = "" }, false},
-		"without our own certificate": {func(c *RedisTLSConfig) { c.CertFile, c.KeyFile = "", "" }, false},
-		"without TLS":                 {func(c *RedisTLSConfig) { *c = RedisTLSConfig{} }, false},
+		"as it should be":             {func(*redisclient.TLSConfig) {}, true},
+		"the address in place of":     {func(c *redisclient.TLSConfig) { c.ServerName = "" }, true},
+		"another name":                {func(c *redisclient.TLSConfig) { c.ServerName = "other.example.com" }, false},
+		"any name will do":            {func(c *redisclient.TLSConfig) { c.ServerName, c.InsecureSkipVerify = "other.example.com", true }, true},
+		"nobody vouches for it":       {func(c *redisclient.TLSConfig) { c.CAFile = "" }, false},
+		"without our own certificate": {func(c *redisclient.TLSConfig) { c.CertFile, c.KeyFile = "", "" }, false},
+		"without TLS":                 {func(c *redisclient.TLSConfig) { *c = redisclient.TLSConfig{} }, false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -2,43 +2,52 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/cluster/redisclient"
 )
 
-// ErrAway says that what nodes share cannot be reached, or was not asked because of that. It comes within
-// cluster.redis_timeout.
-var ErrAway = errors.New("the cluster's store is away")
+// ErrUnavailable reports that Redis cannot be reached, or was not called because it could not be reached before. A call
+// returns it within cluster.redis_timeout.
+var ErrUnavailable = redisclient.ErrUnavailable
 
-// Store is where sessions outlive their actors and where nodes agree on them. [Memory] is one for a node alone, [Redis]
-// one for any number of nodes; one suite of tests runs both. All methods are safe for concurrent use. Their errors are
-// ErrAway or ctx's; then nothing is known of what was stored.
+// Store is where sessions outlive their actors and where nodes agree on them. [Memory] is the store of one node, [Redis]
+// that of any number; one suite of tests runs both. All methods are safe for concurrent use. Their errors are
+// ErrUnavailable or ctx's; then the caller does not know whether anything was stored.
 type Store interface {
-	// AcquireLease reads a session and, if no decision on it holds, lets one node ask. See [backends.AcquireLease]. It takes one round
-	// trip, unless it has to wait for somebody else who asks.
-	AcquireLease(ctx context.Context, c session.LeaseRequest) (session.LeaseResult, error)
-	// SaveDecision stores a decision under the number of its lease, and gives the lease back.
-	SaveDecision(ctx context.Context, p session.DecisionUpdate) (session.UpdateOutcome, error)
-	// RevokeSession refuses the session for so long, whatever its viewer shows, and for as long as they could be revived the tickets
-	// that were opened at that time or before. Zero for opened means all there are.
+	// AcquireLease reads a session and, if no decision on it holds, gives the caller a lease; see
+	// [session.LeaseRequest]. It takes one round trip, unless it waits for the holder of another lease.
+	AcquireLease(ctx context.Context, r session.LeaseRequest) (session.LeaseResult, error)
+	// SaveDecision stores a decision under the revision of its lease, and releases the lease.
+	SaveDecision(ctx context.Context, u session.DecisionUpdate) (session.UpdateOutcome, error)
+	// RevokeSession denies the session for that long, whatever its viewer presents, and revokes the tickets that were opened at
+	// that time or before. If opened is zero, it revokes all that exist.
 	RevokeSession(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error
-	// SetEvicted marks the session as one that lost its place, or takes that back.
+	// SetEvicted marks the session as evicted by the stream limit, or removes the mark.
 	SetEvicted(ctx context.Context, id backends.SessionID, evicted bool) error
-	// AddCounters adds up what nodes counted of a session.
-	AddCounters(ctx context.Context, id backends.SessionID, t session.Counters) error
+	// AddCounters adds to the counters of a session.
+	AddCounters(ctx context.Context, id backends.SessionID, c session.Counters) error
 
-	// RecordHeartbeats says when sessions were seen. It returns those of which the store knew nothing: their records are to be
-	// published again.
+	// RecordHeartbeats stores when sessions were last seen. It returns those that the store does not know: their decisions
+	// must be saved again.
 	RecordHeartbeats(ctx context.Context, seen []session.Heartbeat) (unknown []backends.SessionID, err error)
-	// ExpireIdle closes sessions that nobody has seen for so long, about so many of them. Over all nodes each is returned once.
-	ExpireIdle(ctx context.Context, idle time.Duration, most int) ([]session.ClosingRecord, error)
+	// ExpireIdle closes sessions that no node has seen for that long, about that many at most. Over all nodes each
+	// is returned once.
+	ExpireIdle(ctx context.Context, idle time.Duration, limit int) ([]session.ClosingRecord, error)
 
-	// JoinStream asks for a place among the user's sessions, Hold keeps those of one user, of which there must be one at least,
-	// Leave gives a place back.
-	JoinStream(ctx context.Context, m session.StreamEntry) (session.LimitResult, error)
-	RenewStreams(ctx context.Context, of []session.StreamEntry) (session.LimitResult, error)
+	// JoinStream adds a stream to those of its user.
+	JoinStream(ctx context.Context, e session.StreamEntry) (session.LimitResult, error)
+	// RenewStreams reports streams of one user, at least one. Unknown ones join.
+	RenewStreams(ctx context.Context, entries []session.StreamEntry) (session.LimitResult, error)
+	// LeaveStream removes a stream from those of its user.
 	LeaveStream(ctx context.Context, user string, id backends.SessionID) error
 }
+
+// bucketCount is how many buckets the sessions are spread over: in Redis, so that they lie on all masters of a Redis
+// Cluster and no script takes long; in memory, so that different sessions seldom contend for a lock.
+const bucketCount = 64
+
+// bucketOf returns the bucket of a session.
+func bucketOf(id backends.SessionID) int { return int(id[0]) % bucketCount }

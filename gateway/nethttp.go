@@ -145,7 +145,7 @@ func (h *Handler) relay(w http.ResponseWriter, controller *http.ResponseControll
 	defer func() { _ = resp.Stream.Close() }()
 	w.WriteHeader(resp.Status)
 	for {
-		if !resp.Stream.Ready() {
+		if !resp.Stream.IsReady() {
 			if controller.Flush() != nil {
 				return
 			}

@@ -211,7 +211,7 @@ func (g *Gateway) originFailed(err error, rc *requestContext, resp *Response) er
 	}
 	var status *origin.StatusError
 	switch {
-	case errors.As(err, &status) && status.Missing():
+	case errors.As(err, &status) && status.IsNotFound():
 		resp.refuse(status.Status, "the origin does not have this file")
 	case errors.Is(err, origin.ErrPath):
 		resp.refuse(http.StatusNotFound, "the origin does not have this path")

@@ -54,8 +54,8 @@ func (e BackendAnswered) apply(s step) Action {
 	return s.releaseLease(a)
 }
 
-// allow admits the viewer, or lets them watch on. An answer that no backend gave holds for a short time only; while the
-// backend is down the session is queued at once.
+// allow admits the viewer, or lets them go on watching. A fallback holds for a short time only; while the backend is down the
+// session is queued at once.
 func (s step) allow(d backends.Decision, isDown bool) Action {
 	s.phase, s.WasAllowed, s.Decision = allowedFresh, true, d
 	a := Action{Publish: true}
@@ -83,7 +83,7 @@ func (s step) deny(d backends.Decision) Action {
 // denyLocally remembers a denial that the store need not learn from this node.
 func (s step) denyLocally(d backends.Decision) Action {
 	s.phase, s.Decision = deniedRemembered, d
-	s.Expires = s.now + s.DenyFor
+	s.Expires = s.now + s.DenialTTL
 	s.ValidUntil = s.Expires
 	return Action{Publish: true, WakeAt: s.at(s.Expires)}
 }
@@ -103,7 +103,7 @@ func (s step) unanswered(reason string) Action {
 	return Action{WakeAt: s.nextWake(s.seen())}
 }
 
-// retryLater asks the viewer to retry soon, because nobody decided.
+// retryLater asks the viewer to retry soon, because no verdict was reached.
 func (s step) retryLater(next phase, reason string) Action {
 	if reason == "" {
 		reason = noVerdict

@@ -6,52 +6,57 @@ import (
 	"usher/backends"
 )
 
-// LeaseRequest asks the store for a session, so that one node asks the backend about it and the others take its answer.
+// LeaseRequest asks the store for a session, and for its lease: the right of one node to check the session now. The other
+// nodes take that node's decision.
 type LeaseRequest struct {
 	ID backends.SessionID
-	// KnownRevision is the [Record.Revision] of the decision that the node stands on; zero: it has none. Only a decision that holds
-	// and is newer than that is an answer; without one, any that holds.
+	// KnownRevision is the [Record.Revision] of the decision that the node has; zero: it has none. Only a valid decision of a
+	// newer revision is an answer. Without a known one any valid decision is.
 	KnownRevision uint64
-	// Lease is for how long nobody else shall ask if this node is to. It outlives the call's timeout. Zero only looks.
+	// Lease is how long the lease lasts, longer than a check may take. Zero asks for none.
 	Lease time.Duration
-	// Wait is how long to wait while somebody else asks. After that the lease is taken from him, if one is wanted.
+	// Wait is how long to wait while another node holds the lease. After that the lease passes to this node, if it asks for
+	// one.
 	Wait time.Duration
 }
 
-// LeaseResult is what the store says. If Fence is not zero, the node is to ask the backend and to publish what it says under
-// that number. Else, if Record.Decision holds and is newer than what was known, it is the answer. Else, if Asking, somebody
-// else asks.
+// LeaseResult is the store's answer to a [LeaseRequest]. With a Revision the node checks the session, and saves the decision
+// under that revision. Otherwise a valid decision in Record, newer than the known one, is the answer. Otherwise, if
+// HeldElsewhere, another node checks the session.
 type LeaseResult struct {
-	// Record is what is remembered, if Found; its decision may have run out, and may be missing (Undecided) where only a
-	// burial or a kick is remembered.
+	// Record is what is stored, if Found. Its decision may have expired. It is pending where only a revoked ticket or a kick
+	// is stored.
 	Record Record
 	Found  bool
-	// Revision is the number of the lease that was granted; zero: none was.
+	// Revision is the revision of the granted lease; zero: none was granted.
 	Revision uint64
-	// HeldElsewhere: somebody else holds a lease.
+	// HeldElsewhere reports that another node holds the lease.
 	HeldElsewhere bool
 }
 
-// DecisionUpdate is a decision on its way to the store.
+// DecisionUpdate stores a decision and releases its lease.
 type DecisionUpdate struct {
-	// Record is the session as it stands now. Record.Fence is that of the lease under which it was asked about; zero:
-	// nobody was asked, or without the store. A decision that nobody who knows the viewer took ([Source.IsAuthoritative]) never
-	// replaces one that somebody did. An Undecided one stores nothing: it only gives the lease back.
+	// Record is the session as it stands now. Its Revision is that of the lease under which the session was checked; zero: it
+	// was decided without a lease. A decision whose source is not authoritative never replaces one whose source is. A
+	// pending decision is not stored: the update only releases the lease.
 	Record Record
-	// RevokeTicket refuses the tickets that were opened at Record.Opened or before: the session was denied while it ran.
+	// RevokeTicket refuses the session's tickets that were opened at Record.Opened or before, because the session was denied
+	// while it ran.
 	RevokeTicket bool
 }
 
-// UpdateOutcome is what became of a publication.
+// UpdateOutcome is what has become of a [DecisionUpdate].
 type UpdateOutcome uint8
 
-// The outcomes. Kept: a backend's answer stands that was not to be replaced, or a record that a newer version of ours
-// wrote. Stale: somebody asked later; nothing was changed.
+// The outcomes.
 const (
+	// OutcomeStored says that the store has the decision.
 	OutcomeStored UpdateOutcome = iota
+	// OutcomeKept says that the stored decision stays: its source is authoritative, or a newer version of Usher wrote it.
 	OutcomeKept
+	// OutcomeStale says that another node's lease is newer, so nothing was changed.
 	OutcomeStale
 )
 
-// String is the outcome for logs and tests.
-func (p UpdateOutcome) String() string { return [...]string{"stored", "kept", "stale"}[p] }
+// String returns the outcome for logs and tests.
+func (o UpdateOutcome) String() string { return [...]string{"stored", "kept", "stale"}[o] }

@@ -9,7 +9,7 @@ import (
 // This file handles what the store knows: other nodes' decisions, and the lease of a check.
 
 // peerRenewDelay is how long other nodes wait after a decision expires before they check whether the node that renewed it
-// last has done so again. Its answer is mostly there by then; if that node is gone, nobody watches long on an old one.
+// last has done so again. Its answer is mostly there by then; if that node is gone, no viewer watches for long on an old one.
 const peerRenewDelay = time.Second
 
 // apply looks the session up.
@@ -100,7 +100,7 @@ func (s step) ticketHolds(t Ticket) bool {
 // admitByTicket admits a session without a record by its ticket alone.
 func (s step) admitByTicket(next phase, t Ticket) Action {
 	if !s.ticketHolds(t) {
-		return s.refuse("nobody remembers the ticket's session", closedUnknownTicket)
+		return s.refuse("the ticket's session is unknown", closedUnknownTicket)
 	}
 	s.phase, s.WasAllowed = next, true
 	s.Decision = backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}
@@ -119,42 +119,53 @@ func (s step) refuse(reason string, why CloseReason) Action {
 // adopt continues a session that lived before, here or on another node. It does not where a check is needed.
 func (s step) adopt(r Record) (a Action, isAdopted bool) {
 	switch {
-	case s.Shared && s.HasCredentials && r.Decision.Verdict == backends.Denied && r.Decision.Source.IsAuthoritative() && s.clock.Before(r.Expires):
+	case s.Shared && s.HasCredentials && r.Decision.Verdict == backends.Denied && s.isValidAnswer(r):
 		s.Revision = r.Revision
 		a = s.denyLocally(r.Decision)
 		s.Expires = s.since(r.Expires)
 		s.ValidUntil, a.WakeAt = s.Expires, r.Expires
 		return a, true
-	case r.Decision.Verdict != backends.Allowed || !r.Opened.After(r.RevokedBefore):
-		return Action{}, false
-	}
-	s.opened, s.KeyID, s.WasAllowed = r.Opened.Unix(), r.KeyID, true
-	s.takeDecision(r)
-	s.CheckNumber++
-	isLate := false
-	switch {
-	case s.now < s.ValidUntil:
-	case s.tokenIsSpent() && s.ExpiredToken == backends.KeepOnExpiredToken:
-		s.Expires = s.renewalAt(s.Clamped(0))
-	case s.Shared && s.HasCredentials && r.Decision.Source.IsAuthoritative() && s.now < s.ValidUntil+s.RecheckMin:
-		isLate = true // another node is about to renew it, or this one is
+	case r.Decision.Verdict == backends.Allowed && r.Opened.After(r.RevokedBefore):
+		return s.adoptAllowed(r)
 	default:
 		return Action{}, false
 	}
-	s.phase, a = allowedFresh, Action{Publish: true}
-	switch {
-	case isLate:
-		s.phase, a.Enqueue = recheckQueued, PriorityOverdue
+}
+
+// adoptAllowed lets a session go on that was allowed, if its decision is valid or about to be renewed.
+func (s step) adoptAllowed(r Record) (a Action, isAdopted bool) {
+	s.opened, s.KeyID, s.WasAllowed = r.Opened.Unix(), r.KeyID, true
+	s.takeDecision(r)
+	s.CheckNumber++
+	next, a := allowedFresh, Action{Publish: true}
+	switch isValid := s.now < s.ValidUntil; {
+	case !isValid && s.tokenIsSpent() && s.ExpiredToken == backends.KeepOnExpiredToken:
+		s.Expires = s.renewalAt(s.Clamped(0))
+	case !isValid && s.isBeingRenewed():
+		next, a.Enqueue = recheckQueued, PriorityOverdue
+	case !isValid:
+		return Action{}, false
 	case !s.Decision.Source.IsAuthoritative() && s.HasCredentials && !s.tokenIsSpent():
-		s.phase, a.Enqueue = recheckQueued, PriorityUnverified
+		next, a.Enqueue = recheckQueued, PriorityUnverified
 	}
+	s.phase = next
 	a.WakeAt = s.nextWake(s.now)
 	return a, true
 }
 
+// isValidAnswer reports whether the record's decision is a valid answer.
+func (s step) isValidAnswer(r Record) bool {
+	return r.Decision.Verdict != backends.Pending && r.Decision.Source.IsAuthoritative() && s.clock.Before(r.Expires)
+}
+
+// isBeingRenewed reports whether an answer has expired just now, so that another node is about to renew it, or this one is.
+func (s step) isBeingRenewed() bool {
+	return s.Shared && s.HasCredentials && s.Decision.Source.IsAuthoritative() && s.now < s.ValidUntil+s.RecheckMin
+}
+
 // takeDecision makes another node's decision the session's own. That node renews it; this one looks a little later.
 func (s step) takeDecision(r Record) {
-	s.Decision, s.Revision, s.CheckNumber = r.Decision, r.Revision, int32(r.CheckNumber) //nolint:gosec // a session makes a check a second at most
+	s.Decision, s.Revision, s.CheckNumber = r.Decision, r.Revision, int32(r.CheckNumber)
 	s.checkedHere, s.ValidUntil = false, s.since(r.Expires)
 	s.Expires = s.ValidUntil
 	if s.Shared {
@@ -203,15 +214,10 @@ func (s step) onLease(e LeaseAnswered) Action {
 // takeNewer takes what another node or an operator has decided on a session that runs.
 func (s step) takeNewer(e LeaseAnswered) (a Action, isDecided bool) {
 	r := e.Record
-	isNewer := e.Found && r.Revision > s.Revision && r.Decision.Source.IsAuthoritative() && s.clock.Before(r.Expires) &&
-		r.Decision.Verdict != backends.Pending
-	switch {
-	case e.Found && s.clock.Before(r.KickedUntil):
-		return s.denyLocally(Kicked()), true
-	case e.Found && !r.RevokedBefore.IsZero() && !s.Opened().After(r.RevokedBefore):
-		return s.denyLocally(refusalOf(r)), true
-	case e.Refused != nil:
-		return s.denyLocally(*e.Refused), true
+	if d, isRefused := s.refusedBy(e); isRefused {
+		return s.denyLocally(d), true
+	}
+	switch isNewer := e.Found && r.Revision > s.Revision && s.isValidAnswer(r); {
 	case isNewer && r.Decision.Verdict == backends.Denied:
 		return s.denyLocally(r.Decision), true
 	case isNewer:
@@ -221,6 +227,21 @@ func (s step) takeNewer(e LeaseAnswered) (a Action, isDecided bool) {
 		return Action{Publish: true, WakeAt: s.nextWake(s.seen())}, true
 	default:
 		return Action{}, false
+	}
+}
+
+// refusedBy returns why a session that runs must end: a kick, a revoked ticket, a ban or a limit.
+func (s step) refusedBy(e LeaseAnswered) (d backends.Decision, isRefused bool) {
+	r := e.Record
+	switch {
+	case e.Found && s.clock.Before(r.KickedUntil):
+		return Kicked(), true
+	case e.Found && !r.RevokedBefore.IsZero() && !s.Opened().After(r.RevokedBefore):
+		return refusalOf(r), true
+	case e.Refused != nil:
+		return *e.Refused, true
+	default:
+		return backends.Decision{}, false
 	}
 }
 

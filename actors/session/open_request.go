@@ -6,27 +6,27 @@ import (
 	"usher/backends"
 )
 
+// OpenRequest asks for a viewer's session.
+type OpenRequest struct {
+	// Request is what the backend is asked. Request.Session is the session's id.
+	Request *backends.Request
+	// HasCredentials reports that a backend can decide on the request. Otherwise only the ticket can admit the viewer.
+	HasCredentials bool
+	// Ticket is the ticket that the viewer presents; zero without one.
+	Ticket Ticket
+	// ExtraLifetime is set for a viewer who asks an edge, which asks Usher only when a decision expires. The session is idle
+	// when that time has passed since the end of its decision's validity, not after sessions.idle_timeout. Only the request that
+	// opens the session counts. Zero: the viewer asks Usher.
+	ExtraLifetime time.Duration
+}
+
 // Ticket is what a viewer's verified ticket says beside the session's id. The zero value is no ticket.
 type Ticket struct {
-	// Opened is the session's opening, to the second.
+	// Opened is when the session was opened, to the second.
 	Opened time.Time
-	// KeyID is the id of the key that signed it.
+	// KeyID is the id of the key that signed the ticket.
 	KeyID string
 }
 
 // IsZero reports whether there is no ticket.
 func (t Ticket) IsZero() bool { return t.Opened.IsZero() }
-
-// OpenRequest is a viewer at the door.
-type OpenRequest struct {
-	// Request is the question to ask about him; Request.Session names the session.
-	Request *backends.Request
-	// HasCredentials reports whether the request holds what a backend can decide on. Without them only a ticket speaks
-	// for the viewer.
-	HasCredentials bool
-	Ticket         Ticket
-	// ExtraLifetime, if not zero, says that the viewer asks somebody else for his media, who asks us only now and then: he is
-	// gone once nobody has asked for as long as his decision is valid, and the margin on top, rather than after
-	// sessions.idle_timeout. What opened the session counts.
-	ExtraLifetime time.Duration
-}

@@ -12,123 +12,123 @@ import (
 	"usher/backends"
 )
 
-func TestStepOpensFromWhatIsRemembered(t *testing.T) {
+func TestStep_OpeningByRecordAndTicket(t *testing.T) {
 	t.Parallel()
 	const h = time.Hour
 	now := in(2 * h)
-	facts := &backends.Request{Channel: "a001"}
-	record := func(d backends.Decision, expires time.Time, f *backends.Request) LeaseAnswered {
+	request := &backends.Request{Channel: "a001"}
+	record := func(d backends.Decision, expires time.Time, q *backends.Request) LeaseAnswered {
 		return LeaseAnswered{Kind: LookupForOpening, LeaseResult: LeaseResult{Found: true, Record: Record{
-			Opened: t0(), KeyID: "old", Decision: d, Expires: expires, CheckNumber: 6, Request: f,
+			Opened: t0(), KeyID: "old", Decision: d, Expires: expires, CheckNumber: 6, Request: q,
 		}}}
 	}
-	buried := func(at time.Time, r LeaseAnswered) LeaseAnswered {
+	revoked := func(at time.Time, r LeaseAnswered) LeaseAnswered {
 		r.Found, r.Record.RevokedBefore = true, at
 		return r
 	}
 	ticket := func(at time.Time) Ticket { return Ticket{Opened: at, KeyID: "t"} }
 	watching := Action{Publish: true, WakeAt: now.Add(time.Minute)}
-	believed := watching
-	believed.Save = true
+	admitted := watching
+	admitted.Save = true
 	cases := map[string]struct {
-		facts  bool
-		ticket Ticket
-		given  func(*Policy)
-		event  LeaseAnswered
-		want   Action
-		phase  phase
-		opened time.Time
-		key    string
-		source backends.Source
+		request bool
+		ticket  Ticket
+		given   func(*Policy)
+		event   LeaseAnswered
+		want    Action
+		phase   phase
+		opened  time.Time
+		key     string
+		source  backends.Source
 	}{
-		"nobody remembers: ask, and open now": {
-			facts: true, want: Action{StartCheck: true}, phase: openingChecking, opened: now, key: "new",
+		"without a record the session is checked, and opens now": {
+			request: true, want: Action{StartCheck: true}, phase: openingChecking, opened: now, key: "new",
 		},
-		"a young ticket speaks for its session": {
-			ticket: ticket(t0()), want: believed, phase: allowedFresh, opened: t0(), key: "t", source: backends.FromTicket,
+		"a young ticket admits its session": {
+			ticket: ticket(t0()), want: admitted, phase: allowedFresh, opened: t0(), key: "t", source: backends.FromTicket,
 		},
-		"a ticket from the future is believed": {
-			ticket: ticket(in(3 * h)), want: believed, phase: allowedFresh, opened: in(3 * h), key: "t", source: backends.FromTicket,
+		"a ticket from the future admits": {
+			ticket: ticket(in(3 * h)), want: admitted, phase: allowedFresh, opened: in(3 * h), key: "t", source: backends.FromTicket,
 		},
-		"a ticket too old to be believed": {
+		"a ticket that is too old does not admit": {
 			ticket: ticket(in(-5 * h)), want: Action{Publish: true, Close: closedUnknownTicket}, phase: closed,
 			opened: in(-5 * h), key: "t", source: backends.FromTicket,
 		},
-		"a ticket where the policy wants a yes": {
-			ticket: ticket(t0()), given: func(r *Policy) { r.ReviveDenied = true },
+		"a ticket does not admit where the policy wants an answer": {
+			ticket: ticket(t0()), given: func(p *Policy) { p.ReviveDenied = true },
 			want: Action{Publish: true, Close: closedUnknownTicket}, phase: closed, opened: t0(), key: "t", source: backends.FromTicket,
 		},
-		"a buried ticket is refused": {
-			ticket: ticket(t0()), event: buried(t0(), LeaseAnswered{Kind: LookupForOpening}),
+		"a revoked ticket is refused": {
+			ticket: ticket(t0()), event: revoked(t0(), LeaseAnswered{Kind: LookupForOpening}),
 			want: Action{Publish: true, Close: ClosedDenied}, phase: closed, opened: now, key: "new", source: backends.FromTicket,
 		},
-		"a buried ticket with credentials is asked about, and opens afresh": {
-			facts: true, ticket: ticket(t0()), event: buried(t0(), LeaseAnswered{Kind: LookupForOpening}),
+		"a revoked ticket with credentials is checked, and opens anew": {
+			request: true, ticket: ticket(t0()), event: revoked(t0(), LeaseAnswered{Kind: LookupForOpening}),
 			want: Action{StartCheck: true}, phase: openingChecking, opened: now, key: "new",
 		},
-		"a ticket of after the burial keeps its opening time": {
-			ticket: ticket(in(h)), event: buried(t0(), LeaseAnswered{Kind: LookupForOpening}),
-			want: believed, phase: allowedFresh, opened: in(h), key: "t", source: backends.FromTicket,
+		"a ticket newer than the revocation keeps its opening time": {
+			ticket: ticket(in(h)), event: revoked(t0(), LeaseAnswered{Kind: LookupForOpening}),
+			want: admitted, phase: allowedFresh, opened: in(h), key: "t", source: backends.FromTicket,
 		},
-		"a young ticket with credentials is asked about, and keeps its opening time": {
-			facts: true, ticket: ticket(t0()), want: Action{StartCheck: true}, phase: openingChecking, opened: t0(), key: "t",
+		"a young ticket with credentials is checked, and keeps its opening time": {
+			request: true, ticket: ticket(t0()), want: Action{StartCheck: true}, phase: openingChecking, opened: t0(), key: "t",
 		},
-		"a ticket with credentials whose token is spent speaks for itself": {
-			facts: true, ticket: ticket(t0()), given: func(r *Policy) { r.TokenLife = 5 * time.Second },
-			want: believed, phase: allowedFresh, opened: t0(), key: "t", source: backends.FromTicket,
+		"a ticket with credentials whose token is spent admits": {
+			request: true, ticket: ticket(t0()), given: func(p *Policy) { p.TokenLife = 5 * time.Second },
+			want: admitted, phase: allowedFresh, opened: t0(), key: "t", source: backends.FromTicket,
 		},
-		"a buried ticket whose token is spent does not speak for itself": {
-			facts: true, ticket: ticket(t0()), given: func(r *Policy) { r.TokenLife = 5 * time.Second },
-			event: buried(t0(), LeaseAnswered{Kind: LookupForOpening}), want: Action{StartCheck: true}, phase: openingChecking, opened: now, key: "new",
+		"a revoked ticket whose token is spent does not admit": {
+			request: true, ticket: ticket(t0()), given: func(p *Policy) { p.TokenLife = 5 * time.Second },
+			event: revoked(t0(), LeaseAnswered{Kind: LookupForOpening}), want: Action{StartCheck: true}, phase: openingChecking, opened: now, key: "new",
 		},
-		"a decision that holds is adopted without a call": {
-			facts: true, event: record(yes(), in(3*h), facts),
+		"a valid decision is adopted without a check": {
+			request: true, event: record(yes(), in(3*h), request),
 			want: watching, phase: allowedFresh, opened: t0(), key: "old", source: backends.FromBackend,
 		},
-		"a decision that holds is adopted for a ticket alone": {
+		"a valid decision is adopted for a ticket alone": {
 			ticket: ticket(t0()), event: record(yes(), in(3*h), nil),
 			want: watching, phase: allowedFresh, opened: t0(), key: "old", source: backends.FromBackend,
 		},
-		"a decision that ran out is asked about with the facts of the opening": {
-			ticket: ticket(t0()), event: record(yes(), in(h), facts),
+		"an expired decision is checked with the request that opened it": {
+			ticket: ticket(t0()), event: record(yes(), in(h), request),
 			want: Action{StartCheck: true}, phase: openingChecking, opened: t0(), key: "old", source: backends.FromBackend,
 		},
-		"a decision that ran out and whose facts are lost leaves the ticket's word": {
+		"an expired decision whose request is lost leaves the ticket": {
 			ticket: ticket(t0()), event: record(yes(), in(h), nil),
-			want: believed, phase: allowedFresh, opened: t0(), key: "old", source: backends.FromTicket,
+			want: admitted, phase: allowedFresh, opened: t0(), key: "old", source: backends.FromTicket,
 		},
-		"a decision that ran out with a spent token is kept": {
-			ticket: ticket(t0()), given: func(r *Policy) { r.TokenLife = 5 * time.Second },
-			event: record(yes(), in(h), facts),
+		"an expired decision with a spent token is kept": {
+			ticket: ticket(t0()), given: func(p *Policy) { p.TokenLife = 5 * time.Second },
+			event: record(yes(), in(h), request),
 			want:  watching, phase: allowedFresh, opened: t0(), key: "old", source: backends.FromBackend,
 		},
-		"a stopgap decision is adopted and asked about first": {
-			ticket: ticket(t0()), event: record(letIn(), in(3*h), facts),
+		"an unverified decision is adopted and queued first": {
+			ticket: ticket(t0()), event: record(letIn(), in(3*h), request),
 			want:  Action{Publish: true, Enqueue: PriorityUnverified, WakeAt: now.Add(time.Minute)},
 			phase: recheckQueued, opened: t0(), key: "old", source: backends.FromFailOpen,
 		},
-		"a stopgap decision with a spent token is adopted and kept": {
-			ticket: ticket(t0()), given: func(r *Policy) { r.TokenLife = 5 * time.Second },
-			event: record(letIn(), in(3*h), facts),
+		"an unverified decision with a spent token is adopted and kept": {
+			ticket: ticket(t0()), given: func(p *Policy) { p.TokenLife = 5 * time.Second },
+			event: record(letIn(), in(3*h), request),
 			want:  watching, phase: allowedFresh, opened: t0(), key: "old", source: backends.FromFailOpen,
 		},
-		"a decision of a session that was buried is not adopted": {
-			facts: true, event: buried(t0(), record(yes(), in(3*h), facts)),
+		"the decision of a revoked session is not adopted": {
+			request: true, event: revoked(t0(), record(yes(), in(3*h), request)),
 			want: Action{StartCheck: true}, phase: openingChecking, opened: now, key: "new",
 		},
-		"a session reopened after a burial is adopted": {
-			ticket: ticket(t0()), event: buried(in(-h), record(yes(), in(3*h), nil)),
+		"a session opened anew after a revocation is adopted": {
+			ticket: ticket(t0()), event: revoked(in(-h), record(yes(), in(3*h), nil)),
 			want: watching, phase: allowedFresh, opened: t0(), key: "old", source: backends.FromBackend,
 		},
-		"a denial is not adopted, but the facts that stand with it are used": {
-			ticket: ticket(t0()), event: record(no(), in(3*h), facts),
+		"a denial is not adopted, but its request is used": {
+			ticket: ticket(t0()), event: record(no(), in(3*h), request),
 			want: Action{StartCheck: true}, phase: openingChecking, opened: t0(), key: "t",
 		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := &testSession{policy: plainPolicy(), State: NewState(Origin{HasCredentials: c.facts, Opened: now, KeyID: "new"})}
+			s := &testSession{policy: plainPolicy(), State: NewState(Origin{HasCredentials: c.request, Opened: now, KeyID: "new"})}
 			s.phase = openingLeasing
 			if c.given != nil {
 				c.given(s.policy)
@@ -146,14 +146,14 @@ func TestStepOpensFromWhatIsRemembered(t *testing.T) {
 	}
 }
 
-func TestDecisionsHoldForAsLongAsTheBackendSaidWithinBounds(t *testing.T) {
+func TestStep_ValidityIsClamped(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ said, want time.Duration }{
-		"nothing said":     {0, 3 * time.Minute},
-		"nonsense":         {-time.Second, 3 * time.Minute},
-		"too short":        {time.Second, 10 * time.Second},
-		"within bounds":    {time.Hour, time.Hour},
-		"longer than ever": {10000 * time.Hour, 24 * time.Hour},
+		"nothing said":  {0, 3 * time.Minute},
+		"negative":      {-time.Second, 3 * time.Minute},
+		"too short":     {time.Second, 10 * time.Second},
+		"within bounds": {time.Hour, time.Hour},
+		"too long":      {10000 * time.Hour, 24 * time.Hour},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -168,7 +168,7 @@ func TestDecisionsHoldForAsLongAsTheBackendSaidWithinBounds(t *testing.T) {
 	}
 }
 
-func TestJitterSpreadsRenewalsAndIsNoAccident(t *testing.T) {
+func TestStep_JitterSpreadsRenewals(t *testing.T) {
 	t.Parallel()
 	const sessions = 10_000
 	var early []time.Duration
@@ -198,7 +198,7 @@ func TestJitterSpreadsRenewalsAndIsNoAccident(t *testing.T) {
 	}
 }
 
-func TestNoReasonQuotesWhatAFailureQuotes(t *testing.T) {
+func TestUndecided_QuotesNoSecret(t *testing.T) {
 	t.Parallel()
 	secret := errors.New(`Get "http://mw/?token=s3cret": connection refused`)
 	cases := map[string]struct {

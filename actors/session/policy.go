@@ -20,22 +20,22 @@ type Policy struct {
 	TokenLife time.Duration
 	// ExpiredToken says what happens to a session that outlives its token.
 	ExpiredToken backends.ExpiredTokenPolicy
-	// DenyFor is how long a denial is remembered.
-	DenyFor time.Duration
-	// RetryAfter is when a viewer on whom nobody decided may retry.
+	// DenialTTL is how long a denial is remembered.
+	DenialTTL time.Duration
+	// RetryAfter is when a viewer without a verdict may retry.
 	RetryAfter time.Duration
 	// IdleTimeout is the silence after which a session closes.
 	IdleTimeout time.Duration
 	// ReviveFor is how old a ticket may be that admits a session without a record.
 	ReviveFor time.Duration
-	// ReviveDenied reports that the outage policy admits nobody without an answer, so a ticket alone admits nobody.
+	// ReviveDenied reports that the outage policy admits no viewer without an answer, so a ticket alone admits none.
 	ReviveDenied bool
 	// Shared reports that other nodes use the same store.
 	Shared bool
-	// LeaseFor is how long a lease lasts: longer than any check.
-	LeaseFor time.Duration
-	// WaitFor is how long a viewer waits for another node's check.
-	WaitFor time.Duration
+	// LeaseTTL is how long a lease lasts: longer than any check.
+	LeaseTTL time.Duration
+	// LeaseWait is how long a viewer waits for another node's check.
+	LeaseWait time.Duration
 }
 
 // Clamped returns how long an answer holds: as long as the backend says, within RecheckMin and RecheckMax.

@@ -6,54 +6,55 @@ import (
 	"usher/backends"
 )
 
-// Record is what outlives a session's actor: enough for any node to go on with the session, or to ask again about it,
-// without hearing from the viewer. It is a value; its Facts are not changed.
+// Record is what the store keeps of a session: enough for any node to continue or to check it without its viewer. It is a
+// value; its Request is not changed.
 type Record struct {
 	ID backends.SessionID
-	// Opened is when the session began, to the second: its ticket says the same.
+	// Opened is when the session was opened, to the second, as in its ticket.
 	Opened time.Time
 	// KeyID is the id of the key that signed the session's ticket.
 	KeyID string
-	// Decision is the last one taken, and Expires when it ends, by this node's clock. Later it is only what the session
-	// stood on.
+	// Decision is the newest decision. After Expires, by this node's clock, it is no longer valid.
 	Decision backends.Decision
 	Expires  time.Time
 	// CheckNumber is the number of the session's newest check.
 	CheckNumber int
-	// Revision orders the decisions on a session over all nodes: it is the number of the lease under which Decision was
-	// taken. Zero: it was taken without one.
+	// Revision orders the session's decisions over all nodes. It is the revision of the lease under which Decision was taken;
+	// zero: it was taken without one.
 	Revision uint64
-	// Request are those of the opening request; nil if nobody knows them any more.
+	// Request is the request that opened the session; nil: it is unknown.
 	Request *backends.Request
-	// Trace is the opening's place in its trace, as a W3C traceparent; empty: it was not sampled.
+	// Trace is the span of the opening, as a W3C traceparent; empty: it was not sampled.
 	Trace string
-	// RevokedBefore, if not zero, refuses every ticket of this id that was opened at or before it: the session was denied
-	// while it ran, so its old ticket must not revive it.
+	// RevokedBefore refuses every ticket of the session that was opened at that time or before, because the session was denied
+	// while it ran; zero: none is refused.
 	RevokedBefore time.Time
-	// KickedUntil, if it is to come, is until when the session is refused, whatever its viewer shows.
+	// KickedUntil is until when the session is refused, whatever its viewer presents; zero: it is not.
 	KickedUntil time.Time
-	// IsEvicted: the session lost its place among its user's. It may go on if the user's limit gives it one again.
+	// IsEvicted reports that the user's limit evicted the session. It may play again when a stream is free.
 	IsEvicted bool
 }
 
-// Counters is what a node adds up of a session while it holds it.
+// Counters is what one node has counted of a session.
 type Counters struct {
 	Requests, Bytes int64
-	// Unverified is for how long the session was allowed without an answer, as in an outage.
+	// Unverified is how long the session was allowed without an answer, as in an outage.
 	Unverified time.Duration
-	// History are the decisions that the session stood on, in their order, as "allowed/backend,allowed/cached".
+	// History lists the session's decisions, the oldest first: "allowed/backend,allowed/cached".
 	History string
 }
 
-// ClosingRecord is a session that is over on all nodes: the closing record.
+// ClosingRecord describes a session that has ended on all nodes.
 type ClosingRecord struct {
 	Record   Record
 	Counters Counters
-	// Since is when the session began, or began again after an earlier end. Seen is when it was last used anywhere.
-	Since, LastSeen time.Time
+	// Since is when the session began, or began again after an earlier end.
+	Since time.Time
+	// LastSeen is when any node last saw its viewer.
+	LastSeen time.Time
 }
 
-// Heartbeat is that a session's viewer was seen.
+// Heartbeat reports when a node last saw a session's viewer.
 type Heartbeat struct {
 	ID       backends.SessionID
 	LastSeen time.Time

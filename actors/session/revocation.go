@@ -7,56 +7,57 @@ import (
 	"usher/backends"
 )
 
-// RevocationKind is why sessions have to go. Its numbers travel between nodes.
+// Revocation ends sessions on all nodes at once.
+type Revocation struct {
+	Kind RevocationKind
+	// Session is revoked if it was opened at Opened or before. A ban names none.
+	Session backends.SessionID
+	Opened  time.Time
+	// Decision is the session's decision from now on.
+	Decision backends.Decision
+	// Until is when a kick ends, by this node's clock.
+	Until time.Time
+	// Ban is the ban that begins or ends.
+	Ban Ban
+}
+
+// RevocationKind is why sessions are revoked. Its numbers travel between nodes.
 type RevocationKind uint8
 
 // The kinds of revocation.
 const (
-	// RevokedDenied: a backend refused a session that ran.
+	// RevokedDenied says that a backend denied a running session.
 	RevokedDenied RevocationKind = iota + 1
-	// RevokedKicked: an operator ended a session; it is refused for a while, whatever its viewer shows.
+	// RevokedKicked says that an operator ended a session, which is refused for a while.
 	RevokedKicked
-	// RevokedEvicted: its user's limit was exceeded.
+	// RevokedEvicted says that the user's stream limit was exceeded.
 	RevokedEvicted
-	// RevokedSuperseded: its viewer went to another channel.
+	// RevokedSuperseded says that the viewer plays another channel.
 	RevokedSuperseded
-	// RevokedBanned: an operator banned somebody. RevokedUnbanned takes that back.
+	// RevokedBanned says that an operator banned viewers.
 	RevokedBanned
+	// RevokedUnbanned says that a ban has ended.
 	RevokedUnbanned
 )
 
-// String is the kind as logs show it: a closed set.
+// String returns the kind as logs show it. Its strings are a closed set.
 func (k RevocationKind) String() string {
 	return [...]string{"none", "denied", "kicked", "evicted", "superseded", "banned", "unbanned"}[k]
 }
 
-// Revocation is what every node has to know at once.
-type Revocation struct {
-	Kind RevocationKind
-	// Session is who has to go, if it was opened at Opened or before. A ban has none here.
-	Session backends.SessionID
-	Opened  time.Time
-	// Decision is what its viewer is told from now on.
-	Decision backends.Decision
-	// Until is how long a kick holds, by this node's clock.
-	Until time.Time
-	// Ban is what was banned, or no longer is.
-	Ban Ban
-}
-
-// Ban refuses viewers until it ends. It names a user, credentials, an address prefix or a session; exactly one of them.
+// Ban refuses viewers until it ends. Exactly one of User, Credentials, Prefix and Session is set.
 type Ban struct {
 	ID string
-	// User is a user's id or name, as the middleware calls him.
+	// User is a user's id or name, as the middleware knows them.
 	User string
-	// Credentials is a keyed hash of what a viewer shows.
+	// Credentials is a keyed hash of what a viewer presents.
 	Credentials string
 	Prefix      netip.Prefix
 	Session     backends.SessionID
-	// Until is when it ends, by this node's clock.
+	// Until is when the ban ends, by this node's clock.
 	Until  time.Time
 	Reason string
-	// Cause is the id of the ban that this one follows from: the credentials that a banned user was seen with, so that the
-	// ban holds when nobody can say who he is.
+	// Cause is the id of the ban from which this one follows. A ban of a user also bans the credentials with which the user is
+	// seen, so that it holds while no backend can name the user.
 	Cause string
 }

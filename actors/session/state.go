@@ -26,7 +26,7 @@ const (
 	recheckChecking                 // has used its slot, and the backend is asked
 	deniedRemembered                // a player's retries are refused without a check
 	deniedChecking                  // the same, and the backend is asked
-	retryLater                      // nobody decided; the viewer may retry
+	retryLater                      // no verdict; the viewer may retry
 	retryLaterChecking              // the same, and the backend is asked
 	closed                          // over
 )
@@ -106,7 +106,7 @@ type Origin struct {
 func NewState(o Origin) State {
 	return State{
 		ID: o.ID, opened: o.Opened.Unix(), KeyID: o.KeyID, HasCredentials: o.HasCredentials,
-		extraLifetime: o.ExtraLifetime, lastSeen: notSeen, CheckNumber: int32(o.CheckNumber), //nolint:gosec // a session makes a check a second at most
+		extraLifetime: o.ExtraLifetime, lastSeen: notSeen, CheckNumber: int32(o.CheckNumber),
 	}
 }
 
@@ -128,7 +128,7 @@ func (s *State) IsAllowed() bool { return s.phase.isAllowed() }
 // Opened returns when the session was opened, to the second.
 func (s *State) Opened() time.Time { return time.Unix(s.opened, 0).UTC() }
 
-// Standing returns the decision on which a check may fall back; pending for a viewer on whom nobody has decided.
+// Standing returns the decision on which a check may fall back; pending without one.
 func (s *State) Standing() backends.Decision {
 	if s.WasAllowed || s.phase.isDenied() {
 		return s.Decision
@@ -193,7 +193,7 @@ func (s step) tokenIsSpentIn(d time.Duration) bool {
 // renewalAt returns a time a little before the validity is over. How much earlier differs between sessions and checks, so
 // that viewers who came at once are not checked at once. It is derived, not drawn, so that Step stays pure.
 func (s step) renewalAt(validity time.Duration) time.Duration {
-	spread := binary.LittleEndian.Uint32(s.ID[12:]) ^ uint32(s.CheckNumber)*0x9E3779B9 //nolint:gosec // any bits do
+	spread := binary.LittleEndian.Uint32(s.ID[12:]) ^ uint32(s.CheckNumber)*0x9E3779B9
 	early := s.Jitter * float64(spread) / (1 << 32)
 	return s.now + validity - time.Duration(early*float64(validity))
 }

@@ -22,7 +22,7 @@ func plainPolicy() *Policy {
 		Validity:    3 * time.Minute,
 		RecheckMin:  10 * time.Second,
 		RecheckMax:  24 * time.Hour,
-		DenyFor:     15 * time.Second,
+		DenialTTL:   15 * time.Second,
 		RetryAfter:  time.Second,
 		IdleTimeout: time.Minute,
 		ReviveFor:   6 * time.Hour,

@@ -48,7 +48,7 @@ func TestStep_Opening(t *testing.T) {
 				{15 * s, seen(15*s, backends.BreakerClosed), closed, Action{Close: closedForgotten}},
 			},
 		},
-		"an opening on which nobody decided is forgotten after retry_after": {
+		"an opening without a verdict is forgotten after retry_after": {
 			start: openingChecking,
 			moves: []move{
 				{0, BackendAnswered{Decision: Undecided(overload())}, retryLater, Action{Publish: true, WakeAt: in(s)}},
@@ -148,7 +148,7 @@ func TestStep_Recheck(t *testing.T) {
 				{10 * s, seen(10*s, backends.BreakerClosed), recheckQueued, Action{Enqueue: PriorityOverdue, WakeAt: in(70 * s)}},
 			},
 		},
-		"a re-check answered with neither yes nor no cuts nobody": {
+		"a re-check answered with neither yes nor no cuts no viewer": {
 			start: recheckChecking,
 			moves: []move{{0, BackendAnswered{}, allowedFresh, Action{WakeAt: in(10 * s)}}},
 		},

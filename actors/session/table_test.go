@@ -152,7 +152,7 @@ func waitRows() []row {
 	denial := Action{Publish: true, WakeAt: in(15 * time.Second)}
 	retry := Action{Publish: true, WakeAt: in(time.Second)}
 	return append(
-		inEach("nobody waits any more", allBut(openingNew, openingLeasing, openingChecking), refuse, stay, Action{}),
+		inEach("no viewer waits any more", allBut(openingNew, openingLeasing, openingChecking), refuse, stay, Action{}),
 		row{story: "an opening that has not begun is admitted", event: let, next: allowedFresh, want: Action{Publish: true, Save: true, WakeAt: in(10 * time.Second)}},
 		row{story: "an opening that has not begun is refused", event: refuse, next: deniedRemembered, want: denial},
 		row{story: "an opening that has not begun is to be retried", event: overloaded, next: retryLater, want: retry},

@@ -47,7 +47,7 @@ func (s step) onDenialTimer(e TimerFired) Action {
 // keepDenial remembers the denial for longer. A half-open breaker gets a check of it: else a node on which every viewer is
 // denied would never find its backend recovered. A session that was allowed gets none, as its ticket is revoked.
 func (s step) keepDenial(e TimerFired) Action {
-	s.Expires = s.now + s.DenyFor
+	s.Expires = s.now + s.DenialTTL
 	a := Action{WakeAt: s.at(s.Expires)}
 	if e.Breaker == backends.BreakerHalfOpen && s.HasCredentials && !s.WasAllowed && s.clock.Sub(e.LastSeen) < s.idleAfter() {
 		s.CheckNumber++
@@ -109,7 +109,7 @@ func (s step) onSpentToken(lastSeen time.Duration) Action {
 		return s.deny(backends.Decision{
 			Verdict: backends.Denied, Source: backends.FromLocal,
 			UserID: s.Decision.UserID, User: s.Decision.User,
-			Reason: "the decision ran out and the token is older than token_life (on_expired_token: deny)",
+			Reason: "the decision expired and the token is older than token_life (on_expired_token: deny)",
 		})
 	}
 	s.phase, s.Expires = allowedFresh, s.renewalAt(s.Clamped(0))

@@ -11,15 +11,15 @@ import (
 	"usher/backends"
 )
 
-// grace is how long, once the check's own deadline is over, its members have to say how their calls ended. Without it
-// one that only waited in a queue of ours would pass for one that hangs.
-const grace = 100 * time.Millisecond
+// lateResultWait is how long a check waits after its own deadline for its members' results. Without it, a member that
+// only waited in our own queue would look like one that hangs.
+const lateResultWait = 100 * time.Millisecond
 
-// Backend asks all its members at once. Safe for concurrent use.
+// Backend checks with all its members at once. Safe for concurrent use.
 type Backend struct {
 	name    string
 	members []*member
-	waiting atomic.Int64 // callers
+	callers atomic.Int64 // running checks
 }
 
 var _ backends.Backend = (*Backend)(nil)
@@ -41,96 +41,98 @@ func New(name string, cfg Config, members []backends.Member) (*Backend, error) {
 	return b, nil
 }
 
-// Check asks all members about one viewer. It returns at the first yes, and when the viewer leaves; else when all have
-// answered.
+// Check checks a viewer with all members. It returns at the first allowed decision or when the viewer leaves, else
+// when all members have answered.
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return backends.Decision{}, b.left()
+		return backends.Decision{}, b.canceledError()
 	}
-	asking, cancel := context.WithCancel(ctx)
+	checkCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	b.waiting.Add(1)
-	defer b.waiting.Add(-1)
-	leaving := newDeparture(len(b.members), r.OnSent)
-	defer leaving.forget()
-	return b.decide(ctx, b.collect(ctx, b.askAll(asking, r, leaving)))
+	b.callers.Add(1)
+	defer b.callers.Add(-1)
+	notifier := newSentNotifier(len(b.members), r.OnSent)
+	defer notifier.stop()
+	return b.decideByRank(ctx, b.collectResults(ctx, b.checkMembers(checkCtx, r, notifier)))
 }
 
-// askAll asks every member in a goroutine of its own. All answers find room in the channel, so that one whom nobody
-// waits for any more ends all the same.
-func (b *Backend) askAll(ctx context.Context, r *backends.Request, leaving *departure) <-chan answer {
-	given := make(chan answer, len(b.members))
-	questions := make([]backends.Request, len(b.members)) // copies, as the caller's own may not be kept
+// checkMembers starts every member's check in its own goroutine. The channel has room for all results, so a member
+// that no check waits for still ends.
+func (b *Backend) checkMembers(ctx context.Context, r *backends.Request, notifier *sentNotifier) <-chan memberResult {
+	results := make(chan memberResult, len(b.members))
+	requests := make([]backends.Request, len(b.members)) // copies: the caller's request must not be kept
 	for i, m := range b.members {
-		questions[i] = *r
-		questions[i].OnSent = leaving.hook(i)
-		go m.ask(ctx, &questions[i], &b.waiting, func(a answer) {
-			a.member = i
-			leaving.move(i, back)
-			given <- a
+		requests[i] = *r
+		requests[i].OnSent = notifier.onMemberSent(i)
+		go m.check(ctx, &requests[i], &b.callers, func(result memberResult) {
+			result.member = i
+			notifier.setState(i, callDone)
+			results <- result
 		})
 	}
-	return given
+	return results
 }
 
-// collect gathers the answers until one is a yes, or all are there, or nobody may wait any longer.
-func (b *Backend) collect(ctx context.Context, given <-chan answer) []answer {
-	answers := make([]answer, len(b.members))
+// collectResults gathers results until one is allowed, all have arrived, or the wait is over.
+func (b *Backend) collectResults(ctx context.Context, arriving <-chan memberResult) []memberResult {
+	results := make([]memberResult, len(b.members))
 	for range b.members {
-		a, ok := next(ctx, given)
+		result, ok := nextResult(ctx, arriving)
 		if !ok {
 			break
 		}
-		answers[a.member] = a
-		if a.weight() == yes {
+		results[result.member] = result
+		if result.rank() == rankAllowed {
 			break
 		}
 	}
-	return answers
+	return results
 }
 
-// next waits for an answer, while somebody waits for it.
-func next(ctx context.Context, given <-chan answer) (a answer, ok bool) {
+// nextResult waits for one result. ok is false once the viewer has left or the wait is over.
+func nextResult(ctx context.Context, arriving <-chan memberResult) (result memberResult, ok bool) {
 	select {
-	case a = <-given:
-		return a, true
+	case result = <-arriving:
+		return result, true
 	case <-ctx.Done():
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return answer{}, false
+		return memberResult{}, false
 	}
-	timer := time.NewTimer(grace)
+	timer := time.NewTimer(lateResultWait)
 	defer timer.Stop()
 	select {
-	case a = <-given:
-		return a, true
+	case result = <-arriving:
+		return result, true
 	case <-timer.C:
-		return answer{}, false
+		return memberResult{}, false
 	}
 }
 
-// decide lets the weightiest answer count, the first in the config's order where several weigh the same.
-func (b *Backend) decide(ctx context.Context, answers []answer) (backends.Decision, error) {
+// decideByRank returns the result of the highest rank; of equal ones, the first in the config's order.
+func (b *Backend) decideByRank(ctx context.Context, results []memberResult) (backends.Decision, error) {
 	best := 0
-	for i := range answers {
-		if answers[i].weight() > answers[best].weight() {
+	for i := range results {
+		if results[i].rank() > results[best].rank() {
 			best = i
 		}
 	}
-	a, m := answers[best], b.members[best]
+	result, m := results[best], b.members[best]
 	switch {
-	case a.weight() == yes:
-		return m.yes(a.decision), nil
+	case result.rank() == rankAllowed:
+		return m.allowedDecision(result.decision), nil
 	case errors.Is(ctx.Err(), context.Canceled):
-		return backends.Decision{}, b.left()
-	case !a.given:
-		return backends.Decision{}, m.silent()
-	case a.err != nil:
-		return backends.Decision{}, a.err
+		return backends.Decision{}, b.canceledError()
+	case !result.isReceived:
+		return backends.Decision{}, m.timeoutError()
+	case result.err != nil:
+		return backends.Decision{}, result.err
 	default:
-		return m.named(a.decision), nil
+		return m.prefixReason(result.decision), nil
 	}
 }
 
-// left says that the viewer did not wait for the answer.
-func (b *Backend) left() error { return fmt.Errorf("ask backend %q: %w", b.name, context.Canceled) }
+// canceledError reports that the viewer left before the decision.
+func (b *Backend) canceledError() error {
+	return fmt.Errorf("ask backend %q: %w", b.name, context.Canceled)
+}

@@ -18,7 +18,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-func TestBackendPassesTheContract(t *testing.T) {
+func TestBackend_Contract(t *testing.T) {
 	backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
 		cfg := httpbackend.DefaultConfig()
 		cfg.Address = s.URL() + "/check"
@@ -26,22 +26,22 @@ func TestBackendPassesTheContract(t *testing.T) {
 		if err != nil {
 			t.Fatalf("make the member: %v", err)
 		}
-		return closing{newBackend(t, backends.BackendFunc(
+		return closableBackend{newBackend(t, backends.BackendFunc(
 			func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 				return client.Decide(ctx, httpbackend.Call{Query: r.Query, Header: httpbackend.AstraHeaders(r)})
 			})), client.Close}
 	})
 }
 
-// closing is a backend whose member has connections to close.
-type closing struct {
+// closableBackend is a backend whose member has connections to close.
+type closableBackend struct {
 	*Backend
 	close func()
 }
 
-func (c closing) Close() { c.close() }
+func (c closableBackend) Close() { c.close() }
 
-// newBackend joins members that are called a, b and so on, with a validity of a minute, two and so on.
+// newBackend joins members named a, b and so on, with validities of one minute, two and so on.
 func newBackend(t testing.TB, members ...backends.Backend) *Backend {
 	t.Helper()
 	var (
@@ -60,20 +60,20 @@ func newBackend(t testing.TB, members ...backends.Backend) *Backend {
 	return b
 }
 
-func says(d backends.Decision) backends.BackendFunc {
+func decidingBackend(d backends.Decision) backends.BackendFunc {
 	return func(context.Context, *backends.Request) (backends.Decision, error) { return d, nil }
 }
 
-func fails(err error) backends.BackendFunc {
+func failingBackend(err error) backends.BackendFunc {
 	return func(context.Context, *backends.Request) (backends.Decision, error) { return backends.Decision{}, err }
 }
 
-func failing(kind backends.FailureKind) backends.BackendFunc {
-	return fails(&backends.Failure{Kind: kind, Backend: kind.String()})
+func failingWith(kind backends.FailureKind) backends.BackendFunc {
+	return failingBackend(&backends.Failure{Kind: kind, Backend: kind.String()})
 }
 
-// after answers as next does, later.
-func after(delay time.Duration, next backends.BackendFunc) backends.BackendFunc {
+// delayed answers as next does, after a delay.
+func delayed(delay time.Duration, next backends.BackendFunc) backends.BackendFunc {
 	return func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 		select {
 		case <-time.After(delay):
@@ -84,84 +84,84 @@ func after(delay time.Duration, next backends.BackendFunc) backends.BackendFunc 
 	}
 }
 
-// deaf never ends before it is released, whatever its context says.
-func deaf(release <-chan struct{}) backends.BackendFunc {
+// ignoringContext ends only when released, whatever its context says.
+func ignoringContext(release <-chan struct{}) backends.BackendFunc {
 	return func(context.Context, *backends.Request) (backends.Decision, error) {
 		<-release
 		return backends.Decision{}, nil
 	}
 }
 
-func allowing() backends.BackendFunc {
-	return says(backends.Decision{
+func allowingBackend() backends.BackendFunc {
+	return decidingBackend(backends.Decision{
 		Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200",
 		UserID: "u1", User: "alice", MaxSessions: 2, Unique: true,
 	})
 }
 
-func denying(reason, redirect string) backends.BackendFunc {
-	return says(backends.Decision{
+func denyingBackend(reason, redirect string) backends.BackendFunc {
+	return decidingBackend(backends.Decision{
 		Verdict: backends.Denied, Source: backends.FromBackend, Reason: reason, Redirect: redirect,
 	})
 }
 
-func unsure() backends.BackendFunc { return says(backends.Decision{}) }
+func undecidedBackend() backends.BackendFunc { return decidingBackend(backends.Decision{}) }
 
-func overload() error { return backends.NewOverload("backends.a.max_in_flight", 256) }
+func overloadError() error { return backends.NewOverload("backends.a.max_in_flight", 256) }
 
-func TestWhoCounts(t *testing.T) {
+func TestCheck_HighestRankDecides(t *testing.T) {
 	t.Parallel()
-	no := func(reason, redirect string) backends.Decision {
+	denied := func(reason, redirect string) backends.Decision {
 		return backends.Decision{
 			Verdict: backends.Denied, Source: backends.FromBackend, Reason: reason, Redirect: redirect,
 		}
 	}
-	of := func(name string, validFor time.Duration) backends.Decision {
+	allowed := func(name string, validFor time.Duration) backends.Decision {
 		return backends.Decision{
 			Verdict: backends.Allowed, Source: backends.FromBackend, Reason: name + ": backend answered 200",
 			UserID: "u1", User: "alice", MaxSessions: 2, Unique: true, ValidFor: validFor,
 		}
 	}
-	nobody := backends.Decision{}
-	transport, timeout := failing(backends.FailureTransport), failing(backends.FailureTimeout)
-	status, malformed := failing(backends.FailureStatus), failing(backends.FailureMalformed)
-	open := failing(backends.FailureBreakerOpen)
+	none := backends.Decision{}
+	transport, timeout := failingWith(backends.FailureTransport), failingWith(backends.FailureTimeout)
+	status, malformed := failingWith(backends.FailureStatus), failingWith(backends.FailureMalformed)
+	open := failingWith(backends.FailureBreakerOpen)
 	tests := map[string]struct {
 		members []backends.Backend
 		want    backends.Decision
 		err     string
 	}{
-		"one yes is enough":               {[]backends.Backend{denying("x", ""), allowing()}, of("b", 2*time.Minute), ""},
-		"a yes holds as long as it says":  {[]backends.Backend{says(of("", time.Hour)), unsure()}, of("a: ", time.Hour), ""},
-		"a yes wins over a failure":       {[]backends.Backend{transport, allowing()}, of("b", 2*time.Minute), ""},
-		"a yes wins over an overload":     {[]backends.Backend{fails(overload()), allowing()}, of("b", 2*time.Minute), ""},
-		"a yes wins over a panic":         {[]backends.Backend{panics("x"), allowing()}, of("b", 2*time.Minute), ""},
-		"the first no in order is shown":  {[]backends.Backend{denying("first", "http://promo.example/"), denying("x", "http://other.example/")}, no("a: first", "http://promo.example/"), ""},
-		"the first no, without redirect":  {[]backends.Backend{unsure(), denying("first", ""), denying("x", "http://other.example/")}, no("b: first", ""), ""},
-		"a no wins over no opinion":       {[]backends.Backend{unsure(), denying("not paid", "")}, no("b: not paid", ""), ""},
-		"nobody has an opinion":           {[]backends.Backend{unsure(), unsure()}, backends.Decision{Reason: "a: pending"}, ""},
-		"a failure beside a no":           {[]backends.Backend{denying("x", ""), transport}, nobody, `ask backend "transport": transport`},
-		"a status beside a no":            {[]backends.Backend{denying("x", ""), status}, nobody, `ask backend "status": status 0`},
-		"a failure beside no opinion":     {[]backends.Backend{unsure(), malformed}, nobody, `ask backend "malformed": malformed`},
-		"the network before a status":     {[]backends.Backend{status, transport}, nobody, `ask backend "transport": transport`},
-		"a timeout before a malformed":    {[]backends.Backend{malformed, timeout}, nobody, `ask backend "timeout": timeout`},
-		"an open breaker before a status": {[]backends.Backend{status, open}, nobody, `ask backend "breaker-open": breaker-open`},
-		"of equal failures the first":     {[]backends.Backend{open, transport}, nobody, `ask backend "breaker-open": breaker-open`},
-		"an overload before a failure":    {[]backends.Backend{transport, fails(overload())}, nobody, "overloaded: backends.a.max_in_flight=256 reached"},
-		"an overload before a no":         {[]backends.Backend{fails(overload()), denying("x", "")}, nobody, "overloaded: backends.a.max_in_flight=256 reached"},
-		"an error of no kind":             {[]backends.Backend{fails(errors.New("odd")), unsure()}, nobody, `ask backend "a": malformed: odd`},
-		"a deadline of the member's own":  {[]backends.Backend{fails(context.DeadlineExceeded)}, nobody, `ask backend "a": timeout: no answer before the check ended: context deadline exceeded`},
-		"one that gave up by itself":      {[]backends.Backend{fails(context.Canceled)}, nobody, `ask backend "a": malformed: gave up by itself`},
-		"a panic shows no viewer's words": {[]backends.Backend{panics("token=5ecret"), unsure()}, nobody, `ask backend "a": malformed: panic of type string`},
-		"the runtime's panic is shown":    {[]backends.Backend{crashes(), unsure()}, nobody, `ask backend "a": malformed: panic: runtime error: index out of range [0] with length 0`},
-		"a goroutine that ends":           {[]backends.Backend{exits(), unsure()}, nobody, `ask backend "a": malformed: the backend's goroutine ended`},
-		"a yes without a reason": {
-			[]backends.Backend{says(backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal})},
+		"one allowed is enough":              {[]backends.Backend{denyingBackend("x", ""), allowingBackend()}, allowed("b", 2*time.Minute), ""},
+		"a decision with a validity":         {[]backends.Backend{decidingBackend(allowed("", time.Hour)), undecidedBackend()}, allowed("a: ", time.Hour), ""},
+		"allowed over a failure":             {[]backends.Backend{transport, allowingBackend()}, allowed("b", 2*time.Minute), ""},
+		"allowed over an overload":           {[]backends.Backend{failingBackend(overloadError()), allowingBackend()}, allowed("b", 2*time.Minute), ""},
+		"allowed over a panic":               {[]backends.Backend{panicking("x"), allowingBackend()}, allowed("b", 2*time.Minute), ""},
+		"the first denial in order is shown": {[]backends.Backend{denyingBackend("first", "http://promo.example/"), denyingBackend("x", "http://other.example/")}, denied("a: first", "http://promo.example/"), ""},
+		"the first denial, without redirect": {[]backends.Backend{undecidedBackend(), denyingBackend("first", ""), denyingBackend("x", "http://other.example/")}, denied("b: first", ""), ""},
+		"denied over no opinion":             {[]backends.Backend{undecidedBackend(), denyingBackend("not paid", "")}, denied("b: not paid", ""), ""},
+		"no member has an opinion":           {[]backends.Backend{undecidedBackend(), undecidedBackend()}, backends.Decision{Reason: "a: pending"}, ""},
+		"a failure beside a denial":          {[]backends.Backend{denyingBackend("x", ""), transport}, none, `ask backend "transport": transport`},
+		"a status beside a denial":           {[]backends.Backend{denyingBackend("x", ""), status}, none, `ask backend "status": status 0`},
+		"a failure beside no opinion":        {[]backends.Backend{undecidedBackend(), malformed}, none, `ask backend "malformed": malformed`},
+		"the network before a status":        {[]backends.Backend{status, transport}, none, `ask backend "transport": transport`},
+		"a timeout before a malformed":       {[]backends.Backend{malformed, timeout}, none, `ask backend "timeout": timeout`},
+		"an open breaker before a status":    {[]backends.Backend{status, open}, none, `ask backend "breaker-open": breaker-open`},
+		"of equal failures the first":        {[]backends.Backend{open, transport}, none, `ask backend "breaker-open": breaker-open`},
+		"an overload before a failure":       {[]backends.Backend{transport, failingBackend(overloadError())}, none, "overloaded: backends.a.max_in_flight=256 reached"},
+		"an overload before a denial":        {[]backends.Backend{failingBackend(overloadError()), denyingBackend("x", "")}, none, "overloaded: backends.a.max_in_flight=256 reached"},
+		"an error of no kind":                {[]backends.Backend{failingBackend(errors.New("odd")), undecidedBackend()}, none, `ask backend "a": malformed: odd`},
+		"a deadline of the member's own":     {[]backends.Backend{failingBackend(context.DeadlineExceeded)}, none, `ask backend "a": timeout: no response before the check ended: context deadline exceeded`},
+		"a member that cancels itself":       {[]backends.Backend{failingBackend(context.Canceled)}, none, `ask backend "a": malformed: canceled by the backend itself`},
+		"a panic hides viewer input":         {[]backends.Backend{panicking("token=5ecret"), undecidedBackend()}, none, `ask backend "a": malformed: panic of type string`},
+		"the runtime's panic is shown":       {[]backends.Backend{crashing(), undecidedBackend()}, none, `ask backend "a": malformed: panic: runtime error: index out of range [0] with length 0`},
+		"a goroutine that ends":              {[]backends.Backend{exiting(), undecidedBackend()}, none, `ask backend "a": malformed: the backend's goroutine ended`},
+		"allowed without a reason": {
+			[]backends.Backend{decidingBackend(backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal})},
 			backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "a: allowed", ValidFor: time.Minute},
 			"",
 		},
-		"a stopgap's yes gets no validity": {
-			[]backends.Backend{says(backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen, Reason: "x"})},
+		"a fallback gets no validity": {
+			[]backends.Backend{decidingBackend(backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen, Reason: "x"})},
 			backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen, Reason: "a: x"},
 			"",
 		},
@@ -187,24 +187,24 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-func panics(reason any) backends.BackendFunc {
+func panicking(reason any) backends.BackendFunc {
 	return func(context.Context, *backends.Request) (backends.Decision, error) { panic(reason) }
 }
 
-func crashes() backends.BackendFunc {
+func crashing() backends.BackendFunc {
 	return func(_ context.Context, r *backends.Request) (backends.Decision, error) {
 		return backends.Decision{Reason: r.Headers[0].Name}, nil
 	}
 }
 
-func exits() backends.BackendFunc {
+func exiting() backends.BackendFunc {
 	return func(context.Context, *backends.Request) (backends.Decision, error) {
 		runtime.Goexit()
 		return backends.Decision{}, nil
 	}
 }
 
-func TestTheFirstYesEndsTheCheckAndCancelsTheOthers(t *testing.T) {
+func TestCheck_FirstAllowedCancelsOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var cancelled atomic.Int32
@@ -213,12 +213,12 @@ func TestTheFirstYesEndsTheCheckAndCancelsTheOthers(t *testing.T) {
 			cancelled.Add(1)
 			return backends.Decision{}, ctx.Err()
 		}
-		b := newBackend(t, backends.BackendFunc(slow), after(20*time.Millisecond, allowing()),
-			after(10*time.Millisecond, denying("x", "")), after(30*time.Millisecond, allowing()))
+		b := newBackend(t, backends.BackendFunc(slow), delayed(20*time.Millisecond, allowingBackend()),
+			delayed(10*time.Millisecond, denyingBackend("x", "")), delayed(30*time.Millisecond, allowingBackend()))
 		started := time.Now()
 		d, err := b.Check(t.Context(), backendtest.NewRequest("123"))
 		if err != nil || d.Reason != "b: backend answered 200" || time.Since(started) != 20*time.Millisecond {
-			t.Errorf("got %q, error %v after %s; want b's yes after 20ms", d.Reason, err, time.Since(started))
+			t.Errorf("got %q, error %v after %s; want b's decision after 20ms", d.Reason, err, time.Since(started))
 		}
 		synctest.Wait()
 		if cancelled.Load() != 1 {
@@ -227,19 +227,19 @@ func TestTheFirstYesEndsTheCheckAndCancelsTheOthers(t *testing.T) {
 	})
 }
 
-func TestAMemberThatIgnoresItsContextHoldsUpNobody(t *testing.T) {
+func TestCheck_MemberIgnoresContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		defer close(release)
-		b := newBackend(t, deaf(release), after(time.Millisecond, allowing()))
+		b := newBackend(t, ignoringContext(release), delayed(time.Millisecond, allowingBackend()))
 		started := time.Now()
 		if d, err := b.Check(t.Context(), backendtest.NewRequest("123")); err != nil || d.Verdict != backends.Allowed {
-			t.Errorf("got %s, error %v; want a yes", d.Verdict, err)
+			t.Errorf("got %s, error %v; want allowed", d.Verdict, err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Millisecond, cancel)
-		_, err := newBackend(t, deaf(release)).Check(ctx, backendtest.NewRequest("123"))
+		_, err := newBackend(t, ignoringContext(release)).Check(ctx, backendtest.NewRequest("123"))
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got error %v for a viewer who left, want context.Canceled", err)
 		}
@@ -249,8 +249,8 @@ func TestAMemberThatIgnoresItsContextHoldsUpNobody(t *testing.T) {
 	})
 }
 
-// Calls that nobody waits for are bounded, and the bound lets nobody in.
-func TestAMemberThatDoesNotEndIsNotAskedForEver(t *testing.T) {
+// Abandoned calls are bounded, and reaching the bound allows no viewer.
+func TestMember_AbandonedCallsAreBounded(t *testing.T) {
 	t.Parallel()
 	release, running := make(chan struct{}), make(chan struct{})
 	stuck := &backendtest.Fake{CheckFunc: func(context.Context, *backends.Request) (backends.Decision, error) {
@@ -262,41 +262,41 @@ func TestAMemberThatDoesNotEndIsNotAskedForEver(t *testing.T) {
 	b := newBackend(t, stuck, backends.BackendFunc(
 		func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 			if full.Load() {
-				return failing(backends.FailureTransport)(ctx, r)
+				return failingWith(backends.FailureTransport)(ctx, r)
 			}
 			<-running
-			return allowing()(ctx, r)
+			return allowingBackend()(ctx, r)
 		}))
-	for range maxUnended {
+	for range maxAbandonedCalls {
 		if d, err := b.Check(t.Context(), backendtest.NewRequest("123")); err != nil || d.Verdict != backends.Allowed {
-			t.Fatalf("got %s, error %v; want a yes", d.Verdict, err)
+			t.Fatalf("got %s, error %v; want allowed", d.Verdict, err)
 		}
 	}
 	full.Store(true)
 	_, err := b.Check(t.Context(), backendtest.NewRequest("123"))
-	want := "overloaded: backends.both.backends: calls of a that do not end=4096 reached"
-	if errorText(err) != want || stuck.Calls() != maxUnended {
-		t.Errorf("got %v after %d calls; want %q after %d", err, stuck.Calls(), want, maxUnended)
+	want := "overloaded: backends.both.backends: unfinished calls to a=4096 reached"
+	if errorText(err) != want || stuck.Calls() != maxAbandonedCalls {
+		t.Errorf("got %v after %d calls; want %q after %d", err, stuck.Calls(), want, maxAbandonedCalls)
 	}
 	close(release)
-	for b.members[0].running.Load() > 0 {
+	for b.members[0].runningCalls.Load() > 0 {
 		runtime.Gosched()
 	}
 	full.Store(false)
-	if d, err := b.Check(t.Context(), backendtest.NewRequest("123")); err != nil || stuck.Calls() != maxUnended+1 {
-		t.Errorf("got %s, error %v after %d calls; want it asked again once they ended", d.Verdict, err, stuck.Calls())
+	if d, err := b.Check(t.Context(), backendtest.NewRequest("123")); err != nil || stuck.Calls() != maxAbandonedCalls+1 {
+		t.Errorf("got %s, error %v after %d calls; want another call once they ended", d.Verdict, err, stuck.Calls())
 	}
 }
 
-func TestAViewerWhoLeavesIsNoFailure(t *testing.T) {
+func TestCheck_ViewerLeaves_NoFailure(t *testing.T) {
 	t.Parallel()
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	hang := after(time.Hour, allowing())
+	hang := delayed(time.Hour, allowingBackend())
 	for name, members := range map[string][]backends.Backend{
-		"while all hang":             {hang, hang},
-		"while one failed":           {failing(backends.FailureTransport), hang},
-		"though all failed meantime": {failing(backends.FailureTransport)},
+		"while all hang":                {hang, hang},
+		"while one failed":              {failingWith(backends.FailureTransport), hang},
+		"although all failed meanwhile": {failingWith(backends.FailureTransport)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -312,27 +312,27 @@ func TestAViewerWhoLeavesIsNoFailure(t *testing.T) {
 			}
 		})
 	}
-	var asked backendtest.Fake
-	_, err := newBackend(t, &asked).Check(gone, backendtest.NewRequest("123"))
-	if errorText(err) != `ask backend "both": context canceled` || asked.Calls() != 0 {
-		t.Errorf("got %v and %d calls for one who had left before", err, asked.Calls())
+	var member backendtest.Fake
+	_, err := newBackend(t, &member).Check(gone, backendtest.NewRequest("123"))
+	if errorText(err) != `ask backend "both": context canceled` || member.Calls() != 0 {
+		t.Errorf("got %v and %d calls for a viewer who left before", err, member.Calls())
 	}
 }
 
-func TestADeadlineOfTheCheckItself(t *testing.T) {
+func TestCheck_Deadline(t *testing.T) {
 	t.Parallel()
 	queue := func(ctx context.Context, _ *backends.Request) (backends.Decision, error) {
 		<-ctx.Done()
-		return backends.Decision{}, overload()
+		return backends.Decision{}, overloadError()
 	}
 	tests := map[string]struct {
 		other backends.BackendFunc
 		want  string
 		after time.Duration
 	}{
-		"one that hangs is a timeout":       {after(time.Hour, allowing()), `ask backend "a": timeout: no answer before the check ended: context deadline exceeded`, time.Second},
-		"one that waited in a queue is not": {queue, "overloaded: backends.a.max_in_flight=256 reached", time.Second},
-		"one that ignores it is a timeout":  {nil, `ask backend "b": timeout: no answer before the check ended: context deadline exceeded`, time.Second + grace},
+		"a hanging member is a timeout":         {delayed(time.Hour, allowingBackend()), `ask backend "a": timeout: no response before the check ended: context deadline exceeded`, time.Second},
+		"a queued member is an overload":        {queue, "overloaded: backends.a.max_in_flight=256 reached", time.Second},
+		"a member that ignores it is a timeout": {nil, `ask backend "b": timeout: no response before the check ended: context deadline exceeded`, time.Second + lateResultWait},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -340,10 +340,10 @@ func TestADeadlineOfTheCheckItself(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				release := make(chan struct{})
 				defer close(release)
-				first := after(time.Hour, allowing())
+				first := delayed(time.Hour, allowingBackend())
 				other := tt.other
 				if other == nil {
-					first, other = denying("x", ""), deaf(release)
+					first, other = denyingBackend("x", ""), ignoringContext(release)
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
@@ -357,11 +357,11 @@ func TestADeadlineOfTheCheckItself(t *testing.T) {
 	}
 }
 
-// A re-check goes to all members again, and each sees the request as it is.
-func TestEveryMemberGetsTheRequestUnchanged(t *testing.T) {
+// A re-check goes to all members again, and each gets the request unchanged.
+func TestCheck_MembersGetUnchangedRequest(t *testing.T) {
 	t.Parallel()
 	var first, second backendtest.Fake
-	first.CheckFunc, second.CheckFunc = denying("x", ""), denying("y", "")
+	first.CheckFunc, second.CheckFunc = denyingBackend("x", ""), denyingBackend("y", "")
 	b := newBackend(t, &first, &second)
 	for number := range 3 {
 		r := backendtest.NewRequest("123")
@@ -381,9 +381,9 @@ func TestEveryMemberGetsTheRequestUnchanged(t *testing.T) {
 func BenchmarkCheck(b *testing.B) {
 	r := backendtest.NewRequest("123")
 	for name, members := range map[string][]backends.Backend{
-		"a yes and a no": {allowing(), denying("x", "")},
-		"two no":         {denying("x", ""), denying("y", "")},
-		"two failures":   {failing(backends.FailureTransport), failing(backends.FailureStatus)},
+		"allowed and denied": {allowingBackend(), denyingBackend("x", "")},
+		"two denied":         {denyingBackend("x", ""), denyingBackend("y", "")},
+		"two failures":       {failingWith(backends.FailureTransport), failingWith(backends.FailureStatus)},
 	} {
 		b.Run(strings.ReplaceAll(name, " ", "-"), func(b *testing.B) {
 			backend := newBackend(b, members...)

@@ -17,8 +17,8 @@ import (
 	"usher/backends/chain"
 )
 
-// chained joins members as the program does: each in a chain of its own, all in one without breaker and bulkhead.
-func chained(t testing.TB, policy backends.Policy, change func(*chain.Config), adapters ...backends.Backend,
+// newChains joins members as the program does: each in its own chain, all in one chain without breaker and bulkhead.
+func newChains(t testing.TB, policy backends.Policy, change func(*chain.Config), adapters ...backends.Backend,
 ) (*chain.Chain, []*chain.Chain) {
 	t.Helper()
 	var (
@@ -36,49 +36,49 @@ func chained(t testing.TB, policy backends.Policy, change func(*chain.Config), a
 	return chain.NewLocal("both", policy, newBackend(t, members...), chains, chain.Deps{Kind: "any"}), chains
 }
 
-func from(viewer int) *backends.Request {
+func requestFrom(viewer int) *backends.Request {
 	r := backendtest.NewRequest("123")
 	r.Address = netip.AddrFrom4([4]byte{192, 0, 2, byte(viewer)})
 	return r
 }
 
-func watching(viewer int, standing backends.Verdict) *backends.Request {
-	r := from(viewer)
+func recheckFrom(viewer int, standing backends.Verdict) *backends.Request {
+	r := requestFrom(viewer)
 	r.Number = 1
 	r.Current = backends.Decision{Verdict: standing, Source: backends.FromBackend, Reason: "as before", UserID: "u1"}
 	return r
 }
 
-// What one member fails to say is decided by the outage policy of the backend that joins them, for every sort of viewer.
-func TestTheOutagePolicyOfTheJoiningBackendHolds(t *testing.T) {
+// The composite backend's outage policy decides on a member's failure, for every kind of viewer.
+func TestBackend_OutagePolicy(t *testing.T) {
 	t.Parallel()
-	yes, no := backends.Backend(allowing()), backends.Backend(denying("x", ""))
-	network, status := backends.Backend(failing(backends.FailureTransport)), backends.Backend(failing(backends.FailureStatus))
-	busy := backends.Backend(fails(overload()))
+	allowing, denying := backends.Backend(allowingBackend()), backends.Backend(denyingBackend("x", ""))
+	network, status := backends.Backend(failingWith(backends.FailureTransport)), backends.Backend(failingWith(backends.FailureStatus))
+	busy := backends.Backend(failingBackend(overloadError()))
 	tests := map[string]struct {
 		members []backends.Backend
-		// want is what an unknown viewer is told, one who watches, and one who was denied, under each policy.
+		// The outcomes for an unknown, an allowed and a denied viewer, under each policy.
 		allow, keep, deny [3]string
 	}{
-		"a yes beside a failure": {
-			[]backends.Backend{network, yes},
+		"allowed beside a failure": {
+			[]backends.Backend{network, allowing},
 			[3]string{"allowed backend", "allowed backend", "allowed backend"},
 			[3]string{"allowed backend", "allowed backend", "allowed backend"},
 			[3]string{"allowed backend", "allowed backend", "allowed backend"},
 		},
-		"a no beside a failure of the network": {
-			[]backends.Backend{no, network},
+		"denied beside a network failure": {
+			[]backends.Backend{denying, network},
 			[3]string{"allowed fail-open", "allowed cached", "denied cached"},
 			[3]string{"failure", "allowed cached", "denied cached"},
 			[3]string{"denied fail-open", "denied fail-open", "denied fail-open"},
 		},
-		"a no beside a failure that he may have caused": {
-			[]backends.Backend{no, status},
+		"denied beside a failure that the viewer may have caused": {
+			[]backends.Backend{denying, status},
 			[3]string{"failure", "allowed cached", "denied cached"},
 			[3]string{"failure", "allowed cached", "denied cached"},
 			[3]string{"denied fail-open", "denied fail-open", "denied fail-open"},
 		},
-		"a failure that he may have caused beside one of the network": {
+		"a failure that the viewer may have caused beside a network failure": {
 			[]backends.Backend{status, network},
 			[3]string{"allowed fail-open", "allowed cached", "denied cached"},
 			[3]string{"failure", "allowed cached", "denied cached"},
@@ -90,20 +90,20 @@ func TestTheOutagePolicyOfTheJoiningBackendHolds(t *testing.T) {
 			[3]string{"overload", "overload", "overload"},
 			[3]string{"overload", "overload", "overload"},
 		},
-		"an overload beside a no": {
-			[]backends.Backend{no, busy},
+		"an overload beside a denial": {
+			[]backends.Backend{denying, busy},
 			[3]string{"overload", "overload", "overload"},
 			[3]string{"overload", "overload", "overload"},
 			[3]string{"overload", "overload", "overload"},
 		},
-		"no from all": {
-			[]backends.Backend{no, no},
+		"denied by all": {
+			[]backends.Backend{denying, denying},
 			[3]string{"denied backend", "denied backend", "denied backend"},
 			[3]string{"denied backend", "denied backend", "denied backend"},
 			[3]string{"denied backend", "denied backend", "denied backend"},
 		},
 		"no opinion from all": {
-			[]backends.Backend{unsure(), unsure()},
+			[]backends.Backend{undecidedBackend(), undecidedBackend()},
 			[3]string{"denied local", "denied local", "denied local"},
 			[3]string{"denied local", "denied local", "denied local"},
 			[3]string{"denied local", "denied local", "denied local"},
@@ -115,12 +115,12 @@ func TestTheOutagePolicyOfTheJoiningBackendHolds(t *testing.T) {
 		} {
 			t.Run(name+" under "+policy.String(), func(t *testing.T) {
 				t.Parallel()
-				c, _ := chained(t, policy, nil, tt.members...)
+				c, _ := newChains(t, policy, nil, tt.members...)
 				var got [3]string
 				for i, r := range []*backends.Request{
-					from(1), watching(1, backends.Allowed), watching(1, backends.Denied),
+					requestFrom(1), recheckFrom(1, backends.Allowed), recheckFrom(1, backends.Denied),
 				} {
-					got[i] = outcome(c.Check(t.Context(), r))
+					got[i] = describeOutcome(c.Check(t.Context(), r))
 				}
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("unknown, watching, denied (-want +got):\n%s", diff)
@@ -130,7 +130,7 @@ func TestTheOutagePolicyOfTheJoiningBackendHolds(t *testing.T) {
 	}
 }
 
-func outcome(d backends.Decision, err error) string {
+func describeOutcome(d backends.Decision, err error) string {
 	switch {
 	case backends.IsOverload(err):
 		return "overload"
@@ -143,14 +143,14 @@ func outcome(d backends.Decision, err error) string {
 	}
 }
 
-// Who fails one member by his words until its breaker opens still needs several households for it, and gains nothing
-// while the other answers.
-func TestFailuresOfOneViewerOpenNothing(t *testing.T) {
+// One viewer's input that makes a member fail does not open its breaker, and gains nothing while the other member
+// answers.
+func TestBackend_OneViewersFailuresKeepBreakerClosed(t *testing.T) {
 	t.Parallel()
-	c, chains := chained(t, backends.PolicyAllow, nil, denying("x", ""), failing(backends.FailureStatus))
+	c, chains := newChains(t, backends.PolicyAllow, nil, denyingBackend("x", ""), failingWith(backends.FailureStatus))
 	for range 100 {
-		if got := outcome(c.Check(t.Context(), from(1))); got != "failure" {
-			t.Fatalf("got %s, want a failure that admits nobody", got)
+		if got := describeOutcome(c.Check(t.Context(), requestFrom(1))); got != "failure" {
+			t.Fatalf("got %s, want a failure that allows no viewer", got)
 		}
 	}
 	if chains[1].IsDown() || c.IsDown() {
@@ -158,32 +158,32 @@ func TestFailuresOfOneViewerOpenNothing(t *testing.T) {
 	}
 }
 
-// As long as a member has the question in a queue of ours, the caller does not hear that it went out: he would take
-// the wait for a backend that hangs, and let viewers in whom a flood keeps from being asked about.
-func TestTheQuestionIsOutWhenNoMemberHasItQueued(t *testing.T) {
+// OnSent is not called while a member's request waits in our own queue: the caller would take the wait for a hanging
+// backend, and allow viewers whose checks a flood delays.
+func TestCheck_OnSentWhenNoMemberQueues(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		first backends.BackendFunc
 		calls int32
 		out   time.Duration
 	}{
-		"one hangs, one queues":         {after(time.Hour, allowing()), 1, 300 * time.Millisecond},
-		"one has said no, one queues":   {denying("x", ""), 1, 300 * time.Millisecond},
-		"one says yes, one queues":      {after(100*time.Millisecond, allowing()), 0, 0},
-		"one fails at once, one queues": {failing(backends.FailureTransport), 1, 300 * time.Millisecond},
+		"one hangs, one queues":         {delayed(time.Hour, allowingBackend()), 1, 300 * time.Millisecond},
+		"one has denied, one queues":    {denyingBackend("x", ""), 1, 300 * time.Millisecond},
+		"one allows, one queues":        {delayed(100*time.Millisecond, allowingBackend()), 0, 0},
+		"one fails at once, one queues": {failingWith(backends.FailureTransport), 1, 300 * time.Millisecond},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				c, chains := chained(t, backends.PolicyAllow, func(cfg *chain.Config) {
+				c, chains := newChains(t, backends.PolicyAllow, func(cfg *chain.Config) {
 					cfg.Bulkhead.MaxInFlight = 1
-				}, tt.first, after(300*time.Millisecond, denying("y", "")))
-				go func() { _, _ = chains[1].Check(t.Context(), from(2)) }() // takes the only slot
+				}, tt.first, delayed(300*time.Millisecond, denyingBackend("y", "")))
+				go func() { _, _ = chains[1].Check(t.Context(), requestFrom(2)) }() // takes the only slot
 				synctest.Wait()
 				var calls atomic.Int32
 				started, out := time.Now(), time.Duration(0)
-				r := from(1)
+				r := requestFrom(1)
 				r.OnSent = func() {
 					calls.Add(1)
 					out = time.Since(started)
@@ -191,41 +191,41 @@ func TestTheQuestionIsOutWhenNoMemberHasItQueued(t *testing.T) {
 				_, _ = c.Check(t.Context(), r)
 				synctest.Wait()
 				if calls.Load() != tt.calls || out != tt.out {
-					t.Errorf("Asking was called %d times, after %s; want %d after %s", calls.Load(), out, tt.calls, tt.out)
+					t.Errorf("OnSent was called %d times, after %s; want %d after %s", calls.Load(), out, tt.calls, tt.out)
 				}
 			})
 		})
 	}
 }
 
-func TestAnOverloadOfEveryMemberIsNoQuestionThatWentOut(t *testing.T) {
+func TestCheck_AllMembersOverloaded_OnSentNotCalled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		hang := after(1500*time.Millisecond, denying("x", ""))
-		c, chains := chained(t, backends.PolicyAllow, func(cfg *chain.Config) {
+		hang := delayed(1500*time.Millisecond, denyingBackend("x", ""))
+		c, chains := newChains(t, backends.PolicyAllow, func(cfg *chain.Config) {
 			cfg.Bulkhead.MaxInFlight = 1
 		}, hang, hang)
 		for _, member := range chains {
-			go func() { _, _ = member.Check(t.Context(), from(2)) }()
+			go func() { _, _ = member.Check(t.Context(), requestFrom(2)) }()
 		}
 		synctest.Wait()
-		r := from(1)
-		r.OnSent = func() { t.Error("Asking was called") }
-		if got := outcome(c.Check(t.Context(), r)); got != "overload" {
+		r := requestFrom(1)
+		r.OnSent = func() { t.Error("OnSent was called") }
+		if got := describeOutcome(c.Check(t.Context(), r)); got != "overload" {
 			t.Errorf("got %s, want an overload", got)
 		}
 	})
 }
 
-// A member that hangs is cancelled by the other's yes, which neither opens its breaker nor keeps its slots.
-func TestAMemberThatHangsCostsNothingBesideAYes(t *testing.T) {
+// The other member's allowed decision cancels a hanging one, which neither opens its breaker nor keeps its slots.
+func TestCheck_HangingMemberBesideAllowed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, chains := chained(t, backends.PolicyDeny, nil, after(time.Hour, allowing()), after(time.Millisecond, allowing()))
+		c, chains := newChains(t, backends.PolicyDeny, nil, delayed(time.Hour, allowingBackend()), delayed(time.Millisecond, allowingBackend()))
 		started := time.Now()
 		for i := range 1000 {
-			if got := outcome(c.Check(t.Context(), from(i))); got != "allowed backend" {
-				t.Fatalf("got %s, want a yes", got)
+			if got := describeOutcome(c.Check(t.Context(), requestFrom(i))); got != "allowed backend" {
+				t.Fatalf("got %s, want allowed", got)
 			}
 		}
 		synctest.Wait()
@@ -235,35 +235,35 @@ func TestAMemberThatHangsCostsNothingBesideAYes(t *testing.T) {
 	})
 }
 
-func TestManyViewersAtOnceGetEachHisOwnAnswer(t *testing.T) {
+func TestCheck_Concurrent(t *testing.T) {
 	t.Parallel()
 	by := func(answers string, d backends.BackendFunc) backends.BackendFunc {
 		return func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 			if r.Query == answers {
 				return d(ctx, r)
 			}
-			return denying("not mine", "")(ctx, r)
+			return denyingBackend("not mine", "")(ctx, r)
 		}
 	}
-	c, _ := chained(t, backends.PolicyAllow, nil, by("token=0", allowing()), by("token=1", allowing()), by("token=2", unsure()))
+	c, _ := newChains(t, backends.PolicyAllow, nil, by("token=0", allowingBackend()), by("token=1", allowingBackend()), by("token=2", undecidedBackend()))
 	want := []string{"a: backend answered 200", "b: backend answered 200", "a: not mine", "a: not mine"}
 	var group sync.WaitGroup
 	for i := range 200 {
 		group.Go(func() {
 			r := backendtest.NewRequest(fmt.Sprint(i % 4))
-			var asked atomic.Int32
-			r.OnSent = func() { asked.Add(1) }
+			var sent atomic.Int32
+			r.OnSent = func() { sent.Add(1) }
 			d, err := c.Check(t.Context(), r)
-			if err != nil || d.Reason != want[i%4] || asked.Load() > 1 {
-				t.Errorf("viewer %d: got %q, error %v, asked %d times; want %q", i, d.Reason, err, asked.Load(), want[i%4])
+			if err != nil || d.Reason != want[i%4] || sent.Load() > 1 {
+				t.Errorf("viewer %d: got %q, error %v, sent %d times; want %q", i, d.Reason, err, sent.Load(), want[i%4])
 			}
 		})
 	}
 	group.Wait()
 }
 
-// A call that outlives its check tells nobody anything: the caller's hook belongs to the check.
-func TestACallThatOutlivesItsCheckIsSilent(t *testing.T) {
+// A call that outlives its check must not call the caller's OnSent.
+func TestSentNotifier_StopsWithCheck(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -272,15 +272,15 @@ func TestACallThatOutlivesItsCheckIsSilent(t *testing.T) {
 			r.OnSent()
 			return backends.Decision{}, nil
 		}
-		b := newBackend(t, backends.BackendFunc(late), allowing())
-		r := from(1)
-		r.OnSent = func() { t.Error("Asking was called after the check") }
-		if got := outcome(b.Check(t.Context(), r)); got != "allowed backend" {
-			t.Errorf("got %s, want a yes", got)
+		b := newBackend(t, backends.BackendFunc(late), allowingBackend())
+		r := requestFrom(1)
+		r.OnSent = func() { t.Error("OnSent was called after the check") }
+		if got := describeOutcome(b.Check(t.Context(), r)); got != "allowed backend" {
+			t.Errorf("got %s, want allowed", got)
 		}
 		close(release)
 		synctest.Wait()
-		if n := b.members[0].running.Load(); n != 0 {
+		if n := b.members[0].runningCalls.Load(); n != 0 {
 			t.Errorf("%d calls still run", n)
 		}
 	})

@@ -6,16 +6,16 @@ import (
 	"slices"
 )
 
-// Config is the joining backend's own keys.
+// Config is the composite backend's own keys.
 type Config struct {
-	// Backends are the names of those that are asked, at least one. Their order decides only whose no is shown.
+	// Backends names the members, at least one. Their order only decides which denial is shown.
 	Backends []string `yaml:"backends"`
 }
 
-// DefaultConfig joins nobody: which backends there are, only the config knows.
+// DefaultConfig has no members: only the operator knows which backends exist.
 func DefaultConfig() Config { return Config{} }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own.
+// Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {
 	if len(c.Backends) == 0 {
 		return errors.New("backends: none; want at least one name, such as [portal, legacy]")
@@ -26,13 +26,13 @@ func (c Config) Validate() error {
 		case name == "":
 			errs = append(errs, fmt.Errorf("backends[%d]: must not be empty", i))
 		case slices.Contains(c.Backends[:i], name):
-			errs = append(errs, fmt.Errorf("backends[%d]: %q is named twice", i, name))
+			errs = append(errs, fmt.Errorf("backends[%d]: %q is listed twice", i, name))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// Members names the backends that the config joins, in its order, each once.
+// Members returns the names of the config's backends, in its order, each once.
 func Members(c Config) []string {
 	names := make([]string, 0, len(c.Backends))
 	for _, name := range c.Backends {

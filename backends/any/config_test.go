@@ -10,7 +10,7 @@ import (
 	"usher/backends"
 )
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
@@ -28,7 +28,7 @@ func TestConfigInYAML(t *testing.T) {
 	}
 }
 
-func TestConfigValidate(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		names   []string
@@ -36,8 +36,8 @@ func TestConfigValidate(t *testing.T) {
 		members []string
 	}{
 		"one is enough":      {[]string{"a"}, "", []string{"a"}},
-		"nobody":             {nil, "backends: none; want at least one name, such as [portal, legacy]", []string{}},
-		"every mistake":      {[]string{"b", "", "a", "b"}, "backends[1]: must not be empty\nbackends[3]: \"b\" is named twice", []string{"b", "", "a"}},
+		"none":               {nil, "backends: none; want at least one name, such as [portal, legacy]", []string{}},
+		"every mistake":      {[]string{"b", "", "a", "b"}, "backends[1]: must not be empty\nbackends[3]: \"b\" is listed twice", []string{"b", "", "a"}},
 		"in the order given": {[]string{"c", "a", "b"}, "", []string{"c", "a", "b"}},
 	}
 	for name, tt := range tests {
@@ -54,14 +54,14 @@ func TestConfigValidate(t *testing.T) {
 	}
 }
 
-func TestNewRefusesAWrongConfig(t *testing.T) {
+func TestNew_InvalidConfig(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		cfg     Config
 		members []backends.Member
 		want    string
 	}{
-		"nobody to ask":         {Config{}, nil, `make backend "both": backends: none; want at least one name, such as [portal, legacy]`},
+		"no members":            {Config{}, nil, `make backend "both": backends: none; want at least one name, such as [portal, legacy]`},
 		"a member is missing":   {Config{Backends: []string{"a", "b"}}, []backends.Member{{Name: "a"}}, `make backend "both": backends: got members ["a"], want ["a" "b"]`},
 		"members out of order":  {Config{Backends: []string{"a", "b"}}, []backends.Member{{Name: "b"}, {Name: "a"}}, `make backend "both": backends: got members ["b" "a"], want ["a" "b"]`},
 		"a member without name": {Config{Backends: []string{""}}, []backends.Member{{}}, `make backend "both": backends[0]: must not be empty`},

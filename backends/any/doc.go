@@ -1,5 +1,5 @@
-// Package anyof asks several backends at once, and the first yes wins: the kind "any". The folder has the kind's name;
-// the package has not, because it would hide Go's own any from whoever imports it.
+// Package anyof checks a viewer with several backends at once, and the first allowed decision wins: the kind "any".
+// The folder carries the kind's name. The package does not, because it would shadow Go's own any where it is imported.
 //
 //	backends:
 //	  ministra: { kind: ministra, address: "http://portal.example.com/stalker_portal" }
@@ -8,31 +8,33 @@
 //
 // It does what Cesbo's auth-proxy does for Astra (its code, github.com/cesbo/auth-proxy), and Flussonic with several
 // HTTP backends (its documentation and vendors' examples; whose headers count there when two allow is not public).
-// Nothing is to be set up at the portals. What counts is the first of these that anybody gave:
+// Nothing has to be configured at the portals. The highest of these results decides:
 //
-//	a yes                   the first to come; the other calls are cancelled
-//	an overload             the viewer is asked to come back, since that member could still say yes
-//	a network failure       refused, reset, timeout, breaker open: on_failure of the joining backend decides
-//	any other failure       a status, a malformed answer, a panic: on_failure too
-//	a no                    of several the first in the order of `backends`: its reason, its redirect or none
-//	no opinion              of all: for whoever joins this backend to decide; alone it is a no
+//	allowed                 the first to arrive; the other calls are canceled
+//	overload                the viewer retries later, since that member could still allow them
+//	network failure         refused, reset, timeout, breaker open: on_failure of the composite backend decides
+//	other failure           a status, a malformed response, a panic: on_failure too
+//	denied                  of several, the first in the order of `backends`: its reason, and its redirect or none
+//	no opinion              from all: the backend that contains this one decides; a standalone backend denies
 //
-// So a no of one beside a failure of another follows on_failure: nobody knows whom the failed one would have let in.
-// Auth-proxy denies then, which is on_failure: deny.
+// So one member's denial beside another member's failure follows on_failure: the failed member might have allowed the
+// viewer. Auth-proxy denies then, which is on_failure: deny.
 //
 // Invariants:
-//   - Whatever a viewer or a flood adds to the members' answers weighs no more than a no. A network failure lets in
-//     whom on_failure says, also beside a no, so a status beside it wins nothing; an overload lets in nobody.
-//   - Nobody waits for a call that goes on after it was cancelled. It has a copy of the question, and a member with
-//     4096 such calls is not asked until some end.
-//   - A yes holds as long as its member says, else as long as that member's validity. Nothing of another's yes counts.
+//   - What a viewer or a flood adds to the members' results ranks no higher than a denial. A network failure allows only
+//     by on_failure, also beside a denial, so a status beside it gains nothing; an overload allows nobody.
+//   - No check waits for a call that keeps running after it was canceled. Such a call has its own copy of the request,
+//     and a member with 4096 such calls gets no more checks until some of them end.
+//   - An allowed decision is valid as long as its member says, else for that member's configured validity. Nothing of
+//     another member's decision is added to it.
 //
-// Decided: a re-check asks all again, so members see re-checks of viewers whom another let in, and one's yes replaces
-// another's, user and limit included. The caller hears that the question is out (Asking) once no member has it queued,
-// because time in a queue of ours must not look like a backend that hangs. A member that hangs beside one that says yes
-// is cancelled each time, so its breaker does not find out, and need not. A viewer who watches, and whose words make a
-// member fail, keeps what he has, as with one backend alone; `statuses` of that member can make a no of it.
+// Decided: a re-check goes to all members, so members see re-checks of viewers that another member allowed, and one
+// member's decision replaces another's, user and limit included. The caller's OnSent is called once no member has the
+// request queued, because time in our own queue must not look like a backend that hangs. A member that hangs while
+// another allows is canceled each time, so its breaker stays closed, which costs nothing. A playing viewer whose
+// parameters make a member fail keeps their decision, as with a single backend; `statuses` of that member can turn the
+// failure into a denial.
 //
-// Refused: asking one after the other, which is the kind rules; mixing the headers of several answers, as auth-proxy
-// relays none.
+// Refused: checking one member after the other, which is the kind rules; merging the headers of several responses,
+// since auth-proxy relays none.
 package anyof

@@ -7,11 +7,11 @@ import (
 	"usher/backends"
 )
 
-func TestFakeAnswersAndRemembers(t *testing.T) {
+func TestFake_AnswersAndRecords(t *testing.T) {
 	t.Parallel()
 	var f Fake
 	if d, err := f.Check(t.Context(), NewRequest("a")); err != nil || d.Verdict != backends.Allowed {
-		t.Errorf("got %s and error %v from the zero value, want a yes", d.Verdict, err)
+		t.Errorf("got %s and error %v from the zero value, want allowed", d.Verdict, err)
 	}
 	f.CheckFunc = func(context.Context, *backends.Request) (backends.Decision, error) {
 		return backends.Decision{Verdict: backends.Denied}, nil

@@ -100,9 +100,16 @@ func (m *Mode) UnmarshalText(text []byte) error {
 
 // ParseMode parses the result of [Mode.String].
 func ParseMode(text string) (Mode, error) {
-	kind, argument, has := strings.Cut(text, ":")
+	kind, argument, hasArgument := strings.Cut(text, ":")
 	m := Mode{Kind: Kind(kind)}
-	var err error
+	if err := m.parseArgument(argument, hasArgument); err != nil {
+		return Mode{}, fmt.Errorf("mode %q: %w", text, err)
+	}
+	return m, nil
+}
+
+// parseArgument sets what the mode's kind needs.
+func (m *Mode) parseArgument(argument string, hasArgument bool) (err error) {
 	switch m.Kind {
 	case KindSlow, KindFlap:
 		if m.For, err = time.ParseDuration(argument); err == nil && m.For <= 0 {
@@ -117,14 +124,11 @@ func ParseMode(text string) (Mode, error) {
 			err = fmt.Errorf("an address is missing")
 		}
 	case KindHealthy, KindHang, KindRefuse, KindReset, KindGiantHeaders, KindGarbage, KindRedirectSelf, KindSlowBody:
-		if has {
-			err = fmt.Errorf("%q takes no argument", kind)
+		if hasArgument {
+			err = fmt.Errorf("%q takes no argument", m.Kind)
 		}
 	default:
-		err = fmt.Errorf("unknown kind %q", kind)
+		err = fmt.Errorf("unknown kind %q", m.Kind)
 	}
-	if err != nil {
-		return Mode{}, fmt.Errorf("mode %q: %w", text, err)
-	}
-	return m, nil
+	return err
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestModesReadAsTheyAreSpelled(t *testing.T) {
+func TestParseMode_InverseOfString(t *testing.T) {
 	t.Parallel()
 	tests := map[string]Mode{
 		"healthy":             Healthy(),
@@ -35,7 +35,7 @@ func TestModesReadAsTheyAreSpelled(t *testing.T) {
 	}
 }
 
-func TestModesThatMakeNoSense(t *testing.T) {
+func TestParseMode_Invalid(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
 		"":           `mode "": unknown kind ""`,

@@ -72,7 +72,7 @@ not HTTP                         | malformed   |                    | come back 
 503                              | no          |                    | no          | no          | no
 `
 
-// tableFlussonic: an outage changes nothing for who watches, and lets nobody else in, however long it lasts.
+// tableFlussonic: running sessions keep their decision in an outage, and nobody else gets in, however long it lasts.
 const tableFlussonic = `
 condition                        | adapter     | alarm              | newcomer    | later       | running
 refused                          | transport   |                    | come back   | come back   | kept

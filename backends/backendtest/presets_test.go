@@ -16,7 +16,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// bodyReader is a backend that takes neither a yes nor a refusal for one without the code in the body that says so.
+// bodyReader is a backend that accepts a verdict only with its code in the body.
 type bodyReader struct{ *httpbackend.Client }
 
 func (b bodyReader) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
@@ -43,7 +43,7 @@ func inJSON(w http.ResponseWriter, _ *http.Request, _ User, known bool) {
 	_, _ = fmt.Fprintf(w, `{"error":%d}`, verdict)
 }
 
-func TestPresetsOfABackendThatReadsBodies(t *testing.T) {
+func TestRunPresets_BackendThatReadsBodies(t *testing.T) {
 	t.Parallel()
 	var (
 		mu   sync.Mutex
@@ -74,7 +74,7 @@ func TestPresetsOfABackendThatReadsBodies(t *testing.T) {
 			WithRows(httpbackend.PresetAuthProxy, `
 302 to its own login page | malformed | | shut out | shut out | shut out
 `),
-			WithoutConditions("it never sends anybody away so", "403 with X-Location"),
+			WithoutConditions("it never denies so", "403 with X-Location"),
 		)
 	})
 	if want := 4 * (len(conditions()) - 1); len(seen) != want {
@@ -85,7 +85,7 @@ func TestPresetsOfABackendThatReadsBodies(t *testing.T) {
 	}
 }
 
-func TestARowMustBeWhole(t *testing.T) {
+func TestParseRow_Invalid(t *testing.T) {
 	t.Parallel()
 	condition, c, err := parseRow(" 429 | status 429 | | come back | let in | kept ")
 	want := cell{adapter: "status 429", newcomer: "come back", later: "let in", running: "kept"}
@@ -99,14 +99,14 @@ func TestARowMustBeWhole(t *testing.T) {
 	}
 }
 
-// What no table has a word for must never look like one of its words.
-func TestUnexpectedAnswersHaveNoWord(t *testing.T) {
+// A result without a word in the tables must not be printed as one of their words.
+func TestScenario_UnexpectedAnswersPrintedInFull(t *testing.T) {
 	t.Parallel()
 	p := &scenario{redirectTarget: "http://localhost/elsewhere"}
 	words := map[string]bool{"yes": true, "no": true, "no, sent on": true, "let in": true, "kept": true, "shut out": true}
 	for name, d := range map[string]backends.Decision{
-		"nobody decided":              {},
-		"a yes by nobody":             {Verdict: backends.Allowed},
+		"pending":                     {},
+		"allowed without a source":    {Verdict: backends.Allowed},
 		"a yes with a redirect":       {Verdict: backends.Allowed, Source: backends.FromBackend, Redirect: p.redirectTarget},
 		"a no with another redirect":  {Verdict: backends.Denied, Source: backends.FromBackend, Redirect: "http://other/"},
 		"pending by the backend":      {Source: backends.FromBackend},
@@ -122,10 +122,10 @@ func TestUnexpectedAnswersHaveNoWord(t *testing.T) {
 		}
 	}
 	if got := p.chainColumn(backends.Decision{}, context.Canceled); got == "come back" {
-		t.Error("a viewer who left is called one who is to come back")
+		t.Error("a viewer who left is printed as one who is asked to retry")
 	}
 	refused := &backends.Failure{Kind: backends.FailureTransport}
 	if got := p.chainColumn(backends.Decision{Verdict: backends.Allowed}, refused); got == "come back" {
-		t.Error("a failure beside a yes passes")
+		t.Error("a failure beside an allowed decision is accepted")
 	}
 }

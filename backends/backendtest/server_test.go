@@ -36,7 +36,7 @@ func withUser() Config {
 	return cfg
 }
 
-// get asks once, on a connection of its own.
+// get makes one request, on a connection of its own.
 func get(ctx context.Context, url string) (*http.Response, error) {
 	transport := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: giantHeader / 2}
 	defer transport.CloseIdleConnections()
@@ -53,7 +53,7 @@ func get(ctx context.Context, url string) (*http.Response, error) {
 	return resp, nil
 }
 
-func TestHealthyAnswersByTheTableOfUsers(t *testing.T) {
+func TestServer_HealthyAnswersByItsUsers(t *testing.T) {
 	t.Parallel()
 	cfg := withUser()
 	cfg.Lookup = func(token string) (User, bool) { return User{}, strings.HasPrefix(token, "viewer-") }
@@ -83,7 +83,7 @@ func TestHealthyAnswersByTheTableOfUsers(t *testing.T) {
 	}
 }
 
-func TestModes(t *testing.T) {
+func TestServer_Modes(t *testing.T) {
 	t.Parallel()
 	status := func(want int, header, value string) func(*http.Response, error) error {
 		return func(resp *http.Response, err error) error {
@@ -148,10 +148,10 @@ func TestModes(t *testing.T) {
 	}
 }
 
-func TestFlappingTakesTurns(t *testing.T) {
+func TestServer_FlapTakesTurns(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, withUser())
-	if err := s.SetMode(Flap(time.Nanosecond)); err != nil { // odd or even, nobody can say
+	if err := s.SetMode(Flap(time.Nanosecond)); err != nil { // odd or even: either is right
 		t.Fatalf("set the mode: %v", err)
 	}
 	var good, bad bool
@@ -168,7 +168,7 @@ func TestFlappingTakesTurns(t *testing.T) {
 	t.Errorf("got good answers: %t, resets: %t, want both", good, bad)
 }
 
-func TestRedirectSelfNamesTheServer(t *testing.T) {
+func TestServer_RedirectSelf(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, DefaultConfig())
 	if err := s.SetMode(RedirectSelf()); err != nil {
@@ -180,7 +180,7 @@ func TestRedirectSelfNamesTheServer(t *testing.T) {
 	}
 }
 
-func TestAfterRefusingItComesBackOnTheSamePort(t *testing.T) {
+func TestServer_ReturnsOnTheSamePortAfterRefuse(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, withUser())
 	url := s.URL()
@@ -196,7 +196,7 @@ func TestAfterRefusingItComesBackOnTheSamePort(t *testing.T) {
 	}
 }
 
-func TestCloseEndsCallsThatHang(t *testing.T) {
+func TestServer_Close_EndsHangingCalls(t *testing.T) {
 	t.Parallel()
 	s := New(DefaultConfig())
 	if err := s.Start(); err != nil {
@@ -230,7 +230,7 @@ func TestCloseEndsCallsThatHang(t *testing.T) {
 	}
 }
 
-func TestTheLastRequestsAreKept(t *testing.T) {
+func TestServer_Requests_KeepsTheLast(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
 	cfg.Record = 3
@@ -250,7 +250,7 @@ func TestTheLastRequestsAreKept(t *testing.T) {
 	}
 }
 
-func TestWaitingForARequestThatNeverComesEnds(t *testing.T) {
+func TestServer_Wait_EndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, DefaultConfig())
 	ctx, cancel := context.WithCancel(t.Context())
@@ -260,7 +260,7 @@ func TestWaitingForARequestThatNeverComesEnds(t *testing.T) {
 	}
 }
 
-func TestAPortThatIsTakenIsReported(t *testing.T) {
+func TestServer_Start_PortInUse(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, DefaultConfig())
 	cfg := DefaultConfig()

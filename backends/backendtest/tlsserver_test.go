@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestWithTLSOnlyThoseAreAnsweredWhoTrustIt(t *testing.T) {
+func TestServer_StartTLS_NeedsTrust(t *testing.T) {
 	t.Parallel()
 	s := New(withUser())
 	if s.Certificate() != nil {
@@ -30,7 +30,7 @@ func TestWithTLSOnlyThoseAreAnsweredWhoTrustIt(t *testing.T) {
 		"by address": s.URL(), "by name": strings.Replace(s.URL(), "127.0.0.1", "localhost", 1),
 	} {
 		if status, err := getOverTLS(t, address, trusted); err != nil || status != http.StatusOK {
-			t.Errorf("%s: got %d and error %v, want 200 for who trusts it", name, status, err)
+			t.Errorf("%s: got %d and error %v, want 200 for the client that trusts it", name, status, err)
 		}
 	}
 	_, err := getOverTLS(t, s.URL(), x509.NewCertPool())
@@ -38,7 +38,7 @@ func TestWithTLSOnlyThoseAreAnsweredWhoTrustIt(t *testing.T) {
 		t.Errorf("got error %v, want an unknown authority", err)
 	}
 	if s.Calls() != 2 {
-		t.Errorf("got %d calls, want those of who trusts it", s.Calls())
+		t.Errorf("got %d calls, want those of the client that trusts it", s.Calls())
 	}
 
 	for _, m := range []Mode{Refuse(), Healthy()} {

@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"usher/backends"
-
 	"github.com/sony/gobreaker/v2"
+
+	"usher/backends"
 )
 
 // Breaker stops asking a backend that fails, and probes it from time to time. It bounds each call by the backend's

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestBreakerConfigValidate(t *testing.T) {
+func TestBreakerConfig_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		change func(*BreakerConfig)
@@ -46,14 +46,14 @@ func TestBreakerConfigValidate(t *testing.T) {
 	}
 }
 
-func TestBlameIsBounded(t *testing.T) {
+func TestFailureDedup_MemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	b := newFailureDedup(10 * time.Second)
 	now := time.Now()
 	for i := range 3 * maxRemembered {
 		address := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 		if !b.isFirst(address, now) {
-			t.Fatalf("address %d was blamed before it came", i)
+			t.Fatalf("address %d was recorded before it came", i)
 		}
 	}
 	if len(b.lastSeen) > maxRemembered {
@@ -61,7 +61,7 @@ func TestBlameIsBounded(t *testing.T) {
 	}
 	later := now.Add(11 * time.Second)
 	if !b.isFirst(netip.MustParseAddr("192.0.2.1"), later) || b.isFirst(netip.MustParseAddr("192.0.2.1"), later) {
-		t.Error("after the window, want a new address blamed once")
+		t.Error("after the window, want a new address counted once")
 	}
 	if len(b.lastSeen) != 1 {
 		t.Errorf("got %d remembered after the window, want the newest only", len(b.lastSeen))

@@ -9,39 +9,39 @@ import (
 	"usher/backends"
 )
 
-func TestChangedNeverLosesTheLastState(t *testing.T) {
+func TestBreaker_Subscribe_NeverLosesTheLastState(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &switchable{now: yes}
+		s := &switchable{current: allow}
 		b := newTestBreaker(s)
-		wake, stop := b.subscribe()
-		defer stop()
-		openIt(t, b, s)
+		changes, cancel := b.subscribe()
+		defer cancel()
+		openBreaker(t, b, s)
 		time.Sleep(6 * time.Second)
-		_, _ = b.Check(t.Context(), running(1)) // half-open, closed: nobody fetched a wake since the start
-		<-wake
+		_, _ = b.Check(t.Context(), recheckFrom(1)) // half-open, closed: no signal received since the start
+		<-changes
 		if b.State() != backends.BreakerClosed {
-			t.Errorf("got state %s at the wake, want closed", b.State())
+			t.Errorf("got state %s after the signal, want closed", b.State())
 		}
 		select {
-		case <-wake:
-			t.Error("a second wake for what was seen already")
+		case <-changes:
+			t.Error("a second signal without a change")
 		default:
 		}
-		stop()
-		openIt(t, b, s)
+		cancel()
+		openBreaker(t, b, s)
 		select {
-		case <-wake:
-			t.Error("a wake after stop")
+		case <-changes:
+			t.Error("a signal after cancel")
 		default:
 		}
 	})
 }
 
-func TestOpenedIsClosedWhileTheBreakerIsNot(t *testing.T) {
+func TestBreaker_Opened_ClosedWhileTheBreakerIsNot(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &switchable{now: yes}
+		s := &switchable{current: allow}
 		b := newTestBreaker(s)
 		opened := b.opened()
 		select {
@@ -49,11 +49,11 @@ func TestOpenedIsClosedWhileTheBreakerIsNot(t *testing.T) {
 			t.Fatal("signalled while the breaker was closed")
 		default:
 		}
-		openIt(t, b, s)
+		openBreaker(t, b, s)
 		<-opened
 		<-b.opened()
 		time.Sleep(6 * time.Second)
-		_, _ = b.Check(t.Context(), running(1))
+		_, _ = b.Check(t.Context(), recheckFrom(1))
 		select {
 		case <-b.opened():
 			t.Error("still signalled after the breaker closed")
@@ -62,9 +62,9 @@ func TestOpenedIsClosedWhileTheBreakerIsNot(t *testing.T) {
 	})
 }
 
-func TestBreakerUnderFire(t *testing.T) {
+func TestBreaker_ConcurrentChecks(t *testing.T) {
 	t.Parallel()
-	s := &switchable{now: yes}
+	s := &switchable{current: allow}
 	cfg := DefaultBreakerConfig()
 	cfg.OpenFor = time.Millisecond
 	b := newBreaker("b", testTimeout, cfg, s, nil)
@@ -73,13 +73,13 @@ func TestBreakerUnderFire(t *testing.T) {
 		group.Go(func() {
 			for i := range 500 {
 				if viewer == 0 {
-					s.set([]backends.BackendFunc{yes, fails(backends.FailureTransport)}[i/50%2])
+					s.setBackend([]backends.BackendFunc{allow, failWith(backends.FailureTransport)}[i/50%2])
 				}
-				d, err := b.Check(t.Context(), running(viewer))
+				d, err := b.Check(t.Context(), recheckFrom(viewer))
 				if f := backends.AsFailure(err); (err == nil) != (d.Verdict == backends.Allowed) || (err == nil) != (f == nil) {
-					t.Errorf("got %s and error %v, want a yes or a failure", d.Verdict, err)
+					t.Errorf("got %s and error %v, want allowed or a failure", d.Verdict, err)
 				}
-				<-b.wakersProbe()
+				<-b.subscribeOnce()
 			}
 		})
 	}
@@ -89,9 +89,9 @@ func TestBreakerUnderFire(t *testing.T) {
 	}
 }
 
-// wakersProbe subscribes and leaves again, so that the list changes while it is woken.
-func (b *Breaker) wakersProbe() <-chan struct{} {
-	wake, stop := b.subscribe()
-	stop()
-	return wake
+// subscribeOnce subscribes and cancels, so that the list changes during notify.
+func (b *Breaker) subscribeOnce() <-chan struct{} {
+	changes, cancel := b.subscribe()
+	cancel()
+	return changes
 }

@@ -18,45 +18,45 @@ import (
 
 const testTimeout = 2 * time.Second
 
-func yes(context.Context, *backends.Request) (backends.Decision, error) {
+func allow(context.Context, *backends.Request) (backends.Decision, error) {
 	return backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}, nil
 }
 
-func fails(kind backends.FailureKind) backends.BackendFunc {
+func failWith(kind backends.FailureKind) backends.BackendFunc {
 	return func(context.Context, *backends.Request) (backends.Decision, error) {
 		return backends.Decision{}, &backends.Failure{Kind: kind, Backend: "b", Status: 503}
 	}
 }
 
-// hangs waits for its context, as a well-made adapter does.
-func hangs(ctx context.Context, _ *backends.Request) (backends.Decision, error) {
+// hang waits for its context, as a correct adapter does.
+func hang(ctx context.Context, _ *backends.Request) (backends.Decision, error) {
 	<-ctx.Done()
 	return backends.Decision{}, ctx.Err()
 }
 
-// switchable is a backend that can be changed while it is asked.
+// switchable is a backend that can be replaced during a call.
 type switchable struct {
-	mu    sync.Mutex
-	now   backends.BackendFunc
-	calls int
+	mu      sync.Mutex
+	current backends.BackendFunc
+	count   int
 }
 
-func (s *switchable) set(f backends.BackendFunc) {
+func (s *switchable) setBackend(f backends.BackendFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.now = f
+	s.current = f
 }
 
-func (s *switchable) asked() int {
+func (s *switchable) calls() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.calls
+	return s.count
 }
 
 func (s *switchable) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	s.mu.Lock()
-	f := s.now
-	s.calls++
+	f := s.current
+	s.count++
 	s.mu.Unlock()
 	return f(ctx, r)
 }
@@ -65,35 +65,35 @@ func newTestBreaker(next backends.Backend) *Breaker {
 	return newBreaker("b", testTimeout, DefaultBreakerConfig(), next, nil)
 }
 
-// from is an opening by the viewer with that number, each at an IPv4 address of his own.
-func from(viewer int) *backends.Request {
+// openingFrom returns an opening check of the viewer with that number. Each has an IPv4 address of their own.
+func openingFrom(viewer int) *backends.Request {
 	return &backends.Request{Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(viewer)})}
 }
 
-// running is a re-check of a session that was let in.
-func running(viewer int) *backends.Request {
-	r := from(viewer)
+// recheckFrom returns a re-check of a session that is allowed.
+func recheckFrom(viewer int) *backends.Request {
+	r := openingFrom(viewer)
 	r.Number = 1
 	r.Current = backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "paid", ValidFor: time.Minute}
 	return r
 }
 
-func openIt(t *testing.T, b *Breaker, s *switchable) {
+func openBreaker(t *testing.T, b *Breaker, s *switchable) {
 	t.Helper()
-	before := s.now
-	s.set(fails(backends.FailureTransport))
+	before := s.current
+	s.setBackend(failWith(backends.FailureTransport))
 	for i := range 5 {
-		_, _ = b.Check(t.Context(), from(i))
+		_, _ = b.Check(t.Context(), openingFrom(i))
 	}
-	s.set(before)
+	s.setBackend(before)
 	if b.State() != backends.BreakerOpen {
 		t.Fatalf("got state %s after five failures, want open", b.State())
 	}
 }
 
-func TestWhatMovesTheBreaker(t *testing.T) {
+func TestBreaker_CountsFailures(t *testing.T) {
 	t.Parallel()
-	sameAddress := func(int) *backends.Request { return from(1) }
+	sameAddress := func(int) *backends.Request { return openingFrom(1) }
 	sameNetwork := func(i int) *backends.Request {
 		return &backends.Request{Address: netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i+1))}
 	}
@@ -106,28 +106,28 @@ func TestWhatMovesTheBreaker(t *testing.T) {
 		n    int
 		want backends.BreakerState
 	}{
-		"five transport failures of one viewer open it":  {fails(backends.FailureTransport), sameAddress, 5, backends.BreakerOpen},
-		"five timeouts that the adapter reports open it": {fails(backends.FailureTimeout), sameAddress, 5, backends.BreakerOpen},
-		"four failures do not":                           {fails(backends.FailureTransport), from, 4, backends.BreakerClosed},
-		"a hundred status failures of one viewer do not": {fails(backends.FailureStatus), sameAddress, 100, backends.BreakerClosed},
-		"nor do they from all over one /64":              {fails(backends.FailureStatus), sameNetwork, 100, backends.BreakerClosed},
-		"status failures of five viewers open it":        {fails(backends.FailureStatus), from, 5, backends.BreakerOpen},
-		"status failures of five /64s open it":           {fails(backends.FailureStatus), manyNetworks, 5, backends.BreakerOpen},
-		"malformed answers to one viewer do not":         {fails(backends.FailureMalformed), sameAddress, 100, backends.BreakerClosed},
-		"viewers without an address count as one":        {fails(backends.FailureStatus), func(int) *backends.Request { return &backends.Request{} }, 100, backends.BreakerClosed},
+		"five transport failures of one viewer open it":  {failWith(backends.FailureTransport), sameAddress, 5, backends.BreakerOpen},
+		"five timeouts that the adapter reports open it": {failWith(backends.FailureTimeout), sameAddress, 5, backends.BreakerOpen},
+		"four failures do not":                           {failWith(backends.FailureTransport), openingFrom, 4, backends.BreakerClosed},
+		"a hundred status failures of one viewer do not": {failWith(backends.FailureStatus), sameAddress, 100, backends.BreakerClosed},
+		"nor do they from all over one /64":              {failWith(backends.FailureStatus), sameNetwork, 100, backends.BreakerClosed},
+		"status failures of five viewers open it":        {failWith(backends.FailureStatus), openingFrom, 5, backends.BreakerOpen},
+		"status failures of five /64s open it":           {failWith(backends.FailureStatus), manyNetworks, 5, backends.BreakerOpen},
+		"malformed answers to one viewer do not":         {failWith(backends.FailureMalformed), sameAddress, 100, backends.BreakerClosed},
+		"viewers without an address count as one":        {failWith(backends.FailureStatus), func(int) *backends.Request { return &backends.Request{} }, 100, backends.BreakerClosed},
 		"a No is a success": {func(context.Context, *backends.Request) (backends.Decision, error) {
 			return backends.Decision{Verdict: backends.Denied}, nil
-		}, from, 50, backends.BreakerClosed},
+		}, openingFrom, 50, backends.BreakerClosed},
 		"an overload does not count": {func(context.Context, *backends.Request) (backends.Decision, error) {
 			return backends.Decision{}, backends.NewOverload("x", 1)
-		}, from, 50, backends.BreakerClosed},
+		}, openingFrom, 50, backends.BreakerClosed},
 		"an error outside the vocabulary counts as malformed": {func(context.Context, *backends.Request) (backends.Decision, error) {
 			return backends.Decision{}, errors.New("?")
-		}, from, 5, backends.BreakerOpen},
+		}, openingFrom, 5, backends.BreakerOpen},
 		"an error outside the vocabulary of one viewer counts once": {func(context.Context, *backends.Request) (backends.Decision, error) {
 			return backends.Decision{}, errors.New("?")
 		}, sameAddress, 50, backends.BreakerClosed},
-		"panics open it": {func(context.Context, *backends.Request) (backends.Decision, error) { panic("boom") }, from, 5, backends.BreakerOpen},
+		"panics open it": {func(context.Context, *backends.Request) (backends.Decision, error) { panic("boom") }, openingFrom, 5, backends.BreakerOpen},
 		"a viewer whose request panics each time does not": {func(context.Context, *backends.Request) (backends.Decision, error) { panic("boom") }, sameAddress, 50, backends.BreakerClosed},
 	}
 	for name, tt := range tests {
@@ -144,35 +144,35 @@ func TestWhatMovesTheBreaker(t *testing.T) {
 	}
 }
 
-func TestRatioOpensTheBreaker(t *testing.T) {
+func TestBreaker_OpensByRatio(t *testing.T) {
 	t.Parallel()
 	s := &switchable{}
 	b := newTestBreaker(s)
-	for i := range 20 { // yes, no answer, yes, no answer: never two failures in a row
-		s.set(yes)
+	for i := range 20 { // an answer and a failure in turns: never two failures in a row
+		s.setBackend(allow)
 		if i%2 == 1 {
-			s.set(fails(backends.FailureTransport))
+			s.setBackend(failWith(backends.FailureTransport))
 		}
 		if b.State() != backends.BreakerClosed {
 			t.Fatalf("open after %d answers, want at least min_requests=20", i)
 		}
-		_, _ = b.Check(t.Context(), from(i))
+		_, _ = b.Check(t.Context(), openingFrom(i))
 	}
 	if b.State() != backends.BreakerOpen {
 		t.Errorf("got state %s after 10 failures of 20, want open", b.State())
 	}
 }
 
-func TestOneViewersStatusFailuresCountAgainInTheNextWindow(t *testing.T) {
+func TestBreaker_OneAddressCountsOncePerWindow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newTestBreaker(fails(backends.FailureStatus))
+		b := newTestBreaker(failWith(backends.FailureStatus))
 		for window := range 5 {
 			if b.State() != backends.BreakerClosed {
 				t.Fatalf("open after %d windows, want closed until 5", window)
 			}
 			for range 10 {
-				_, _ = b.Check(t.Context(), from(1))
+				_, _ = b.Check(t.Context(), openingFrom(1))
 			}
 			time.Sleep(DefaultBreakerConfig().Interval)
 		}
@@ -182,14 +182,14 @@ func TestOneViewersStatusFailuresCountAgainInTheNextWindow(t *testing.T) {
 	})
 }
 
-func TestImpatientViewersDoNotOpenTheBreaker(t *testing.T) {
+func TestBreaker_ViewersWhoLeave_NotCounted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newTestBreaker(backends.BackendFunc(hangs))
+		b := newTestBreaker(backends.BackendFunc(hang))
 		for i := range 6 {
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(100*time.Millisecond, cancel)
-			_, err := b.Check(ctx, from(i))
+			_, err := b.Check(ctx, openingFrom(i))
 			if !errors.Is(err, context.Canceled) || backends.AsFailure(err) != nil {
 				t.Fatalf("got %v for a viewer who left, want context.Canceled and no failure", err)
 			}
@@ -200,14 +200,14 @@ func TestImpatientViewersDoNotOpenTheBreaker(t *testing.T) {
 	})
 }
 
-// One caller after another, each waiting out the whole timeout: in a rolling window of 10 s never five are seen.
-func TestHangingBackendOpensTheBreakerEvenForOneCallerAtATime(t *testing.T) {
+// One caller after another waits for the whole timeout, so a rolling window of 10 s never holds five failures.
+func TestBreaker_OpensForAHangWithOneCallerAtATime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newTestBreaker(backends.BackendFunc(hangs))
+		b := newTestBreaker(backends.BackendFunc(hang))
 		for i := range 5 {
 			started := time.Now()
-			_, err := b.Check(t.Context(), from(i))
+			_, err := b.Check(t.Context(), openingFrom(i))
 			if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureTimeout {
 				t.Fatalf("got %v, want a timeout", err)
 			}
@@ -221,24 +221,24 @@ func TestHangingBackendOpensTheBreakerEvenForOneCallerAtATime(t *testing.T) {
 	})
 }
 
-func TestOpenBreakerAsksNobody(t *testing.T) {
+func TestBreaker_Open_CallsNobody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &switchable{now: yes}
+		s := &switchable{current: allow}
 		b := newTestBreaker(s)
-		openIt(t, b, s)
-		asked := s.asked()
-		_, err := b.Check(t.Context(), from(9))
+		openBreaker(t, b, s)
+		before := s.calls()
+		_, err := b.Check(t.Context(), openingFrom(9))
 		if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureBreakerOpen {
 			t.Errorf("got %v, want a failure of kind breaker-open", err)
 		}
-		if s.asked() != asked {
-			t.Error("the backend was asked while the breaker was open")
+		if s.calls() != before {
+			t.Error("the backend was called while the breaker was open")
 		}
 	})
 }
 
-func TestPanicIsReportedWithoutTheViewersWords(t *testing.T) {
+func TestBreaker_Panic_LoggedWithoutCredentials(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	b := newBreaker("b", testTimeout, DefaultBreakerConfig(), backends.BackendFunc(func(_ context.Context, r *backends.Request) (backends.Decision, error) {
@@ -254,9 +254,9 @@ func TestPanicIsReportedWithoutTheViewersWords(t *testing.T) {
 }
 
 func BenchmarkBreaker(b *testing.B) {
-	r := running(1)
+	r := recheckFrom(1)
 	b.Run("closed", func(b *testing.B) {
-		breaker := newTestBreaker(backends.BackendFunc(yes))
+		breaker := newTestBreaker(backends.BackendFunc(allow))
 		b.ReportAllocs()
 		for b.Loop() {
 			_, _ = breaker.Check(b.Context(), r)
@@ -265,7 +265,7 @@ func BenchmarkBreaker(b *testing.B) {
 	b.Run("open", func(b *testing.B) {
 		cfg := DefaultBreakerConfig()
 		cfg.OpenFor = time.Hour
-		breaker := newBreaker("b", testTimeout, cfg, fails(backends.FailureTransport), nil)
+		breaker := newBreaker("b", testTimeout, cfg, failWith(backends.FailureTransport), nil)
 		for range 5 {
 			_, _ = breaker.Check(b.Context(), r)
 		}
@@ -276,7 +276,7 @@ func BenchmarkBreaker(b *testing.B) {
 	})
 }
 
-func answering(d backends.Decision) backends.BackendFunc {
+func answerWith(d backends.Decision) backends.BackendFunc {
 	return func(context.Context, *backends.Request) (backends.Decision, error) { return d, nil }
 }
 

@@ -14,7 +14,7 @@ import (
 	"usher/backends"
 )
 
-func smallBulkhead() BulkheadConfig {
+func smallBulkheadConfig() BulkheadConfig {
 	return BulkheadConfig{MaxInFlight: 2, RecheckInFlight: 1, MaxWaiting: 3, AnswerDeadline: time.Second}
 }
 
@@ -26,14 +26,14 @@ func newGate() *gate { return &gate{open: make(chan struct{})} }
 func (g *gate) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	select {
 	case <-g.open:
-		return yes(ctx, r)
+		return allow(ctx, r)
 	case <-ctx.Done():
 		return backends.Decision{}, ctx.Err()
 	}
 }
 
-// fill takes every slot of the lane that r belongs to.
-func fill(t *testing.T, b *Bulkhead, r *backends.Request, slots int) {
+// fillSlots takes every slot of the queue of r.
+func fillSlots(t *testing.T, b *Bulkhead, r *backends.Request, slots int) {
 	t.Helper()
 	for range slots {
 		go func() { _, _ = b.Check(t.Context(), r) }()
@@ -49,12 +49,12 @@ func wantOverload(t *testing.T, err error, setting string, value int) {
 	}
 }
 
-func TestBulkheadBoundsTheCalls(t *testing.T) {
+func TestBulkhead_BoundsCallsInFlight(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
-		b := newBulkhead("portal", smallBulkhead(), g, nil)
-		fill(t, b, from(1), 5)
+		b := newBulkhead("portal", smallBulkheadConfig(), g, nil)
+		fillSlots(t, b, openingFrom(1), 5)
 		if inFlight, _ := b.InFlight(); inFlight != 2 {
 			t.Errorf("got %d calls at once, want max_in_flight=2", inFlight)
 		}
@@ -70,7 +70,7 @@ func TestBulkheadBoundsTheCalls(t *testing.T) {
 	})
 }
 
-func TestWaitingForASlotEndsInAnOverloadThatNamesTheSetting(t *testing.T) {
+func TestBulkhead_NoSlot_OverloadNamesTheSetting(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		r       *backends.Request
@@ -80,17 +80,17 @@ func TestWaitingForASlotEndsInAnOverloadThatNamesTheSetting(t *testing.T) {
 		value   int
 		after   time.Duration
 	}{
-		"an opening waits for answer_deadline":  {from(1), 2, 0, "backends.portal.max_in_flight", 2, time.Second},
-		"a re-check waits in a lane of its own": {running(1), 1, 0, "backends.portal.recheck_in_flight", 1, time.Second},
-		"one too many does not wait at all":     {from(1), 2, 3, "backends.portal.max_waiting", 3, 0},
+		"an opening waits for answer_deadline":  {openingFrom(1), 2, 0, "backends.portal.max_in_flight", 2, time.Second},
+		"a re-check waits in a lane of its own": {recheckFrom(1), 1, 0, "backends.portal.recheck_in_flight", 1, time.Second},
+		"one too many does not wait at all":     {openingFrom(1), 2, 3, "backends.portal.max_waiting", 3, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				g := newGate()
-				b := newBulkhead("portal", smallBulkhead(), g, nil)
-				fill(t, b, tt.r, tt.slots+tt.waiting)
+				b := newBulkhead("portal", smallBulkheadConfig(), g, nil)
+				fillSlots(t, b, tt.r, tt.slots+tt.waiting)
 				started := time.Now()
 				asking := false
 				r := *tt.r
@@ -113,13 +113,13 @@ func TestWaitingForASlotEndsInAnOverloadThatNamesTheSetting(t *testing.T) {
 	}
 }
 
-func TestRechecksDoNotHoldUpOpenings(t *testing.T) {
+func TestBulkhead_RechecksDoNotDelayOpenings(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
-		b := newBulkhead("portal", smallBulkhead(), g, nil)
-		fill(t, b, running(1), 4)
-		fill(t, b, from(1), 1)
+		b := newBulkhead("portal", smallBulkheadConfig(), g, nil)
+		fillSlots(t, b, recheckFrom(1), 4)
+		fillSlots(t, b, openingFrom(1), 1)
 		if openings, rechecks := b.InFlight(); openings != 1 || rechecks != 1 {
 			t.Errorf("got %d openings and %d re-checks under way, want 1 and 1", openings, rechecks)
 		}
@@ -127,11 +127,11 @@ func TestRechecksDoNotHoldUpOpenings(t *testing.T) {
 	})
 }
 
-func TestSlotsAreHandedOverInTheOrderOfAsking(t *testing.T) {
+func TestBulkhead_SlotsInOrderOfArrival(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
-		cfg := smallBulkhead()
+		cfg := smallBulkheadConfig()
 		cfg.MaxInFlight = 1
 		b := newBulkhead("portal", cfg, g, nil)
 		var (
@@ -139,7 +139,7 @@ func TestSlotsAreHandedOverInTheOrderOfAsking(t *testing.T) {
 			order []int
 		)
 		for i := range 4 {
-			r := from(i)
+			r := openingFrom(i)
 			r.OnSent = func() {
 				mu.Lock()
 				defer mu.Unlock()
@@ -156,10 +156,10 @@ func TestSlotsAreHandedOverInTheOrderOfAsking(t *testing.T) {
 	})
 }
 
-func TestOpenedBreakerReleasesThoseWhoWait(t *testing.T) {
+func TestBulkhead_OpenedBreakerReleasesWaitingChecks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &switchable{now: hangs}
+		s := &switchable{current: hang}
 		breaker := newBreaker("portal", testTimeout, DefaultBreakerConfig(), s, nil)
 		cfg := DefaultBulkheadConfig()
 		cfg.MaxInFlight = 5
@@ -168,7 +168,7 @@ func TestOpenedBreakerReleasesThoseWhoWait(t *testing.T) {
 		var refused atomic.Int64
 		for i := range 50 {
 			go func() {
-				_, err := b.Check(t.Context(), from(i))
+				_, err := b.Check(t.Context(), openingFrom(i))
 				if f := backends.AsFailure(err); f != nil && f.Kind == backends.FailureBreakerOpen {
 					refused.Add(1)
 				}
@@ -180,62 +180,62 @@ func TestOpenedBreakerReleasesThoseWhoWait(t *testing.T) {
 			t.Errorf("got %d still waiting after the breaker opened, want none", waiting)
 		}
 		// Up to four slots came free before the fifth failure.
-		if asked := s.asked(); asked > 9 || int(refused.Load()) != 50-asked {
-			t.Errorf("got %d calls and %d released by the breaker, want at most 9 and all the others", asked, refused.Load())
+		if calls := s.calls(); calls > 9 || int(refused.Load()) != 50-calls {
+			t.Errorf("got %d calls and %d released by the breaker, want at most 9 and all the others", calls, refused.Load())
 		}
 	})
 }
 
-func TestOpenBreakerBypassesTheBulkhead(t *testing.T) {
+func TestBulkhead_OpenBreaker_Bypassed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		opened := make(chan struct{})
 		g := newGate()
-		b := newBulkhead("portal", smallBulkhead(), g, func() <-chan struct{} { return opened })
-		fill(t, b, from(1), 2)
+		b := newBulkhead("portal", smallBulkheadConfig(), g, func() <-chan struct{} { return opened })
+		fillSlots(t, b, openingFrom(1), 2)
 		close(opened)
 		close(g.open)
-		if _, err := b.Check(t.Context(), from(2)); err != nil {
+		if _, err := b.Check(t.Context(), openingFrom(2)); err != nil {
 			t.Errorf("got %v, want the question passed on without a slot", err)
 		}
 	})
 }
 
-func TestAViewerWhoLeavesWhileWaitingIsNoOverload(t *testing.T) {
+func TestBulkhead_ViewerLeavesWhileWaiting_NoOverload(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
-		b := newBulkhead("portal", smallBulkhead(), g, nil)
-		fill(t, b, from(1), 2)
+		b := newBulkhead("portal", smallBulkheadConfig(), g, nil)
+		fillSlots(t, b, openingFrom(1), 2)
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Millisecond, cancel)
-		_, err := b.Check(ctx, from(2))
+		_, err := b.Check(ctx, openingFrom(2))
 		if !errors.Is(err, context.Canceled) || backends.IsOverload(err) || backends.AsFailure(err) != nil {
 			t.Errorf("got %v, want context.Canceled alone", err)
 		}
 		ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		_, err = b.Check(ctx, from(2))
+		_, err = b.Check(ctx, openingFrom(2))
 		wantOverload(t, err, "backends.portal.max_in_flight", 2)
 		close(g.open)
 	})
 }
 
-func TestAPanicFreesItsSlot(t *testing.T) {
+func TestBulkhead_PanicFreesItsSlot(t *testing.T) {
 	t.Parallel()
-	b := newBulkhead("portal", smallBulkhead(), backends.BackendFunc(func(context.Context, *backends.Request) (backends.Decision, error) {
+	b := newBulkhead("portal", smallBulkheadConfig(), backends.BackendFunc(func(context.Context, *backends.Request) (backends.Decision, error) {
 		panic("boom")
 	}), nil)
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = b.Check(t.Context(), from(1))
+		_, _ = b.Check(t.Context(), openingFrom(1))
 	}()
 	if inFlight, _ := b.InFlight(); inFlight != 0 {
 		t.Errorf("got %d slots taken after a panic, want none", inFlight)
 	}
 }
 
-func TestBulkheadConfigValidate(t *testing.T) {
+func TestBulkheadConfig_Validate(t *testing.T) {
 	t.Parallel()
 	if err := DefaultBulkheadConfig().Validate(); err != nil {
 		t.Errorf("the default is invalid: %v", err)

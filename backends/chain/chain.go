@@ -4,9 +4,9 @@ import (
 	"context"
 	"slices"
 
-	"usher/backends"
-
 	"golang.org/x/sync/errgroup"
+
+	"usher/backends"
 )
 
 // Chain is one backend inside its decorators. Its parts are exported to be observed. Safe for concurrent use.

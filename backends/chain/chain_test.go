@@ -6,10 +6,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"usher/backends"
-
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
 )
 
 func newTestChain(policy backends.Policy, adapter backends.Backend) *Chain {
@@ -18,11 +18,11 @@ func newTestChain(policy backends.Policy, adapter backends.Backend) *Chain {
 	return New("portal", cfg, adapter, Deps{Kind: "test"})
 }
 
-// A hanging backend costs viewers the timeout until the breaker opens, nothing after, and its recovery is noticed.
-func TestChainThroughAnOutage(t *testing.T) {
+// A hanging backend delays viewers by the timeout until the breaker opens, and not after. Its recovery closes the breaker.
+func TestChain_Outage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &switchable{now: yes}
+		s := &switchable{current: allow}
 		c := newTestChain(backends.PolicyAllow, s)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -36,40 +36,40 @@ func TestChainThroughAnOutage(t *testing.T) {
 					d.Verdict, d.Source, err, time.Since(started), want, took)
 			}
 		}
-		check(from(1), backends.FromBackend, 0)
-		s.set(hangs)
+		check(openingFrom(1), backends.FromBackend, 0)
+		s.setBackend(hang)
 		for i := range 5 {
-			check(from(i), backends.FromFailOpen, testTimeout)
+			check(openingFrom(i), backends.FromFailOpen, testTimeout)
 		}
-		check(from(6), backends.FromFailOpen, 0)
-		check(running(7), backends.FromCached, 0)
-		time.Sleep(6500 * time.Millisecond) // beside the ticks of the clock
+		check(openingFrom(6), backends.FromFailOpen, 0)
+		check(recheckFrom(7), backends.FromCached, 0)
+		time.Sleep(6500 * time.Millisecond) // between the ticks of the breaker's clock
 		if c.State() != backends.BreakerHalfOpen {
 			t.Fatalf("got state %s, want half-open", c.State())
 		}
-		check(from(8), backends.FromFailOpen, 0) // the try, in the background
-		s.set(yes)
+		check(openingFrom(8), backends.FromFailOpen, 0) // the probe, in the background
+		s.setBackend(allow)
 		time.Sleep(8 * time.Second) // it times out; open again, then half-open
-		check(running(9), backends.FromBackend, 0)
-		check(from(10), backends.FromBackend, 0)
+		check(recheckFrom(9), backends.FromBackend, 0)
+		check(openingFrom(10), backends.FromBackend, 0)
 		if c.IsDown() {
 			t.Error("still down after a good answer")
 		}
 	})
 }
 
-func TestANoStaysANoUnderEveryPolicy(t *testing.T) {
+func TestChain_DenialUnchangedUnderEveryPolicy(t *testing.T) {
 	t.Parallel()
 	no := backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: "not paid"}
 	for _, policy := range []backends.Policy{backends.PolicyAllow, backends.PolicyKeep, backends.PolicyDeny} {
-		d, err := newTestChain(policy, answering(no)).Check(t.Context(), running(1))
+		d, err := newTestChain(policy, answerWith(no)).Check(t.Context(), recheckFrom(1))
 		if diff := cmp.Diff(no, d); err != nil || diff != "" {
 			t.Errorf("%s: error %v, decision (-want +got):\n%s", policy, err, diff)
 		}
 	}
 }
 
-func TestTheConfigWinsOverThePresetsPolicy(t *testing.T) {
+func TestNew_OnFailureWinsOverTheDefaultPolicy(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		preset backends.Policy
@@ -87,7 +87,7 @@ func TestTheConfigWinsOverThePresetsPolicy(t *testing.T) {
 			t.Parallel()
 			cfg := DefaultConfig()
 			cfg.OnFailure = tt.policy
-			c := New("portal", cfg, backends.BackendFunc(yes), Deps{DefaultPolicy: tt.preset})
+			c := New("portal", cfg, backends.BackendFunc(allow), Deps{DefaultPolicy: tt.preset})
 			if got := c.FailOpen.Policy(); got != tt.want {
 				t.Errorf("got policy %s, want %s", got, tt.want)
 			}
@@ -95,7 +95,7 @@ func TestTheConfigWinsOverThePresetsPolicy(t *testing.T) {
 	}
 }
 
-func TestChainConfigInYAML(t *testing.T) {
+func TestConfig_YAML(t *testing.T) {
 	t.Parallel()
 	got := DefaultConfig()
 	err := yaml.UnmarshalWithOptions([]byte(`
@@ -123,7 +123,7 @@ breaker: { interval: 20s, open_for: 1s }
 	}
 }
 
-func TestChainConfigValidateReportsEverything(t *testing.T) {
+func TestConfig_Validate_ReportsEverything(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
 	cfg.Timeout, cfg.TokenLife, cfg.Bulkhead.MaxInFlight, cfg.Breaker.OpenFor = 0, -1, 0, 0
@@ -134,9 +134,9 @@ func TestChainConfigValidateReportsEverything(t *testing.T) {
 	}
 }
 
-func TestWhatRequestsReadOfAChainAllocatesNothing(t *testing.T) {
-	c := newTestChain(backends.PolicyAllow, backends.BackendFunc(yes))
-	r := running(1)
+func TestChain_State_NoAllocations(t *testing.T) {
+	c := newTestChain(backends.PolicyAllow, backends.BackendFunc(allow))
+	r := recheckFrom(1)
 	failure := error(&backends.Failure{Kind: backends.FailureBreakerOpen})
 	if n := testing.AllocsPerRun(100, func() {
 		_ = c.IsDown()
@@ -148,9 +148,9 @@ func TestWhatRequestsReadOfAChainAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkChain(b *testing.B) {
-	r := running(1)
+	r := recheckFrom(1)
 	b.Run("healthy", func(b *testing.B) {
-		c := newTestChain(backends.PolicyAllow, backends.BackendFunc(yes))
+		c := newTestChain(backends.PolicyAllow, backends.BackendFunc(allow))
 		b.ReportAllocs()
 		for b.Loop() {
 			_, _ = c.Check(b.Context(), r)
@@ -159,7 +159,7 @@ func BenchmarkChain(b *testing.B) {
 	b.Run("breaker open", func(b *testing.B) {
 		cfg := DefaultConfig()
 		cfg.Breaker.OpenFor = time.Hour
-		c := New("portal", cfg, fails(backends.FailureTransport), Deps{})
+		c := New("portal", cfg, failWith(backends.FailureTransport), Deps{})
 		for range 6 {
 			_, _ = c.Check(b.Context(), r)
 		}

@@ -6,9 +6,9 @@ import (
 	"log/slog"
 	"time"
 
-	"usher/backends"
-
 	"go.opentelemetry.io/otel/trace"
+
+	"usher/backends"
 )
 
 // Config holds the settings that every backend asked over a network has in common, beside kind and address.

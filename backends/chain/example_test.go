@@ -32,13 +32,13 @@ func Example() {
 	done := make(chan error)
 	go func() { done <- portal.Run(ctx) }()
 
-	check := func(who string, r *backends.Request) backends.Decision {
+	check := func(viewer string, r *backends.Request) backends.Decision {
 		d, err := portal.Check(ctx, r)
 		if err != nil {
-			fmt.Println(who+":", err)
+			fmt.Println(viewer+":", err)
 			return d
 		}
-		fmt.Println(who+":", d.Verdict, "by", d.Source)
+		fmt.Println(viewer+":", d.Verdict, "by", d.Source)
 		return d
 	}
 	alice := check("alice", &backends.Request{Query: "token=good"})
@@ -52,7 +52,9 @@ func Example() {
 	check("bob, unknown", &backends.Request{Query: "token=stolen"})
 
 	stop()
-	<-done
+	if err := <-done; err != nil {
+		fmt.Println(err)
+	}
 	// Output:
 	// alice: allowed by backend
 	// mallory: denied by backend

@@ -11,20 +11,20 @@ import (
 	"testing/synctest"
 	"time"
 
-	"usher/backends"
-
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
 )
 
-func standingOn(v backends.Verdict, s backends.Source) *backends.Request {
+func currentlyDecided(v backends.Verdict, s backends.Source) *backends.Request {
 	return &backends.Request{
 		Number:  3,
 		Current: backends.Decision{Verdict: v, Source: s, Reason: "as before", User: "alice", ValidFor: time.Minute},
 	}
 }
 
-// TestInstead walks every policy, every kind of viewer and every kind of failure.
-func TestInstead(t *testing.T) {
+// TestFailOpen_Fallback covers every policy, every kind of viewer and every kind of failure.
+func TestFailOpen_Fallback(t *testing.T) {
 	t.Parallel()
 	transport := &backends.Failure{Kind: backends.FailureTransport, Backend: "portal"}
 	status := &backends.Failure{Kind: backends.FailureStatus, Backend: "portal", Status: 503}
@@ -39,7 +39,7 @@ func TestInstead(t *testing.T) {
 		return backends.Decision{Verdict: v, Source: s, Reason: "as before", User: "alice"}
 	}
 	refused := backends.Decision{Verdict: backends.Denied, Source: backends.FromFailOpen, Reason: "backends.portal.on_failure=deny"}
-	nobody := backends.Decision{}
+	none := backends.Decision{}
 
 	tests := map[string]struct {
 		policy backends.Policy
@@ -49,23 +49,23 @@ func TestInstead(t *testing.T) {
 		want   backends.Decision
 		fails  bool
 	}{
-		"allow lets in an unknown viewer if nobody could be reached": {backends.PolicyAllow, false, unknown, transport, admitted("transport"), false},
+		"allow admits an unknown viewer on a transport failure":      {backends.PolicyAllow, false, unknown, transport, admitted("transport"), false},
 		"allow lets in an unknown viewer whose time to wait is over": {backends.PolicyAllow, false, unknown, nil, admitted("timeout"), false},
 		"allow lets in an unknown viewer while the breaker is open":  {backends.PolicyAllow, true, unknown, open, admitted("breaker-open"), false},
-		"a status lets nobody in while the breaker is closed":        {backends.PolicyAllow, false, unknown, status, nobody, true},
+		"a status admits nobody while the breaker is closed":         {backends.PolicyAllow, false, unknown, status, none, true},
 		"a status lets in while the breaker is open":                 {backends.PolicyAllow, true, unknown, status, admitted("status"), false},
-		"a malformed answer lets nobody in while it is closed":       {backends.PolicyAllow, false, unknown, malformed, nobody, true},
+		"a malformed answer admits nobody while it is closed":        {backends.PolicyAllow, false, unknown, malformed, none, true},
 		"a malformed answer lets in while the breaker is open":       {backends.PolicyAllow, true, unknown, malformed, admitted("malformed"), false},
-		"allow keeps a yes":                          {backends.PolicyAllow, false, standingOn(backends.Allowed, backends.FromBackend), transport, kept(backends.Allowed, backends.FromCached), false},
-		"allow keeps a yes on a status too":          {backends.PolicyAllow, false, standingOn(backends.Allowed, backends.FromBackend), status, kept(backends.Allowed, backends.FromCached), false},
-		"allow keeps a no":                           {backends.PolicyAllow, true, standingOn(backends.Denied, backends.FromBackend), open, kept(backends.Denied, backends.FromCached), false},
-		"a fail-open yes stays fail-open":            {backends.PolicyAllow, true, standingOn(backends.Allowed, backends.FromFailOpen), open, kept(backends.Allowed, backends.FromFailOpen), false},
-		"a ticket's yes stays a ticket's":            {backends.PolicyKeep, true, standingOn(backends.Allowed, backends.FromTicket), open, kept(backends.Allowed, backends.FromTicket), false},
-		"keep asks an unknown viewer to come back":   {backends.PolicyKeep, true, unknown, open, nobody, true},
-		"keep asks him to come back whatever it was": {backends.PolicyKeep, false, unknown, transport, nobody, true},
-		"keep keeps a yes":                           {backends.PolicyKeep, true, standingOn(backends.Allowed, backends.FromBackend), open, kept(backends.Allowed, backends.FromCached), false},
-		"deny refuses an unknown viewer":             {backends.PolicyDeny, false, unknown, transport, refused, false},
-		"deny refuses one who watches":               {backends.PolicyDeny, true, standingOn(backends.Allowed, backends.FromBackend), open, refused, false},
+		"allow keeps an allowed viewer":                              {backends.PolicyAllow, false, currentlyDecided(backends.Allowed, backends.FromBackend), transport, kept(backends.Allowed, backends.FromCached), false},
+		"allow keeps an allowed viewer on a status too":              {backends.PolicyAllow, false, currentlyDecided(backends.Allowed, backends.FromBackend), status, kept(backends.Allowed, backends.FromCached), false},
+		"allow keeps a denied viewer":                                {backends.PolicyAllow, true, currentlyDecided(backends.Denied, backends.FromBackend), open, kept(backends.Denied, backends.FromCached), false},
+		"a fail-open yes stays fail-open":                            {backends.PolicyAllow, true, currentlyDecided(backends.Allowed, backends.FromFailOpen), open, kept(backends.Allowed, backends.FromFailOpen), false},
+		"a ticket's yes stays a ticket's":                            {backends.PolicyKeep, true, currentlyDecided(backends.Allowed, backends.FromTicket), open, kept(backends.Allowed, backends.FromTicket), false},
+		"keep asks an unknown viewer to retry":                       {backends.PolicyKeep, true, unknown, open, none, true},
+		"keep asks them to retry after any failure":                  {backends.PolicyKeep, false, unknown, transport, none, true},
+		"keep keeps an allowed viewer":                               {backends.PolicyKeep, true, currentlyDecided(backends.Allowed, backends.FromBackend), open, kept(backends.Allowed, backends.FromCached), false},
+		"deny refuses an unknown viewer":                             {backends.PolicyDeny, false, unknown, transport, refused, false},
+		"deny refuses a running session":                             {backends.PolicyDeny, true, currentlyDecided(backends.Allowed, backends.FromBackend), open, refused, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestInstead(t *testing.T) {
 	}
 }
 
-func TestFailOpenPassesOnWhatIsNoFailure(t *testing.T) {
+func TestFailOpen_OtherResultsUnchanged(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		d   backends.Decision
@@ -113,12 +113,12 @@ func TestFailOpenPassesOnWhatIsNoFailure(t *testing.T) {
 	}
 }
 
-func TestFailOpenCounts(t *testing.T) {
+func TestFailOpen_Counts(t *testing.T) {
 	t.Parallel()
-	f := NewFailOpen("portal", backends.PolicyAllow, fails(backends.FailureTransport), nil, nil)
+	f := NewFailOpen("portal", backends.PolicyAllow, failWith(backends.FailureTransport), nil, nil)
 	_, _ = f.Check(t.Context(), &backends.Request{})
-	_, _ = f.Check(t.Context(), standingOn(backends.Allowed, backends.FromBackend))
-	_, _ = f.Check(t.Context(), standingOn(backends.Allowed, backends.FromBackend))
+	_, _ = f.Check(t.Context(), currentlyDecided(backends.Allowed, backends.FromBackend))
+	_, _ = f.Check(t.Context(), currentlyDecided(backends.Allowed, backends.FromBackend))
 	_, _ = f.Fallback(&backends.Request{}, &backends.Failure{Kind: backends.FailureStatus})
 	admitted, kept, refused := f.Counts()
 	if admitted != 1 || kept != 2 || refused != 1 {
@@ -126,7 +126,7 @@ func TestFailOpenCounts(t *testing.T) {
 	}
 }
 
-func TestEachChangeIsLoggedOnceWithItsPrice(t *testing.T) {
+func TestFailOpen_LogsEachTransitionOnceWithItsEffect(t *testing.T) {
 	t.Parallel()
 	tests := map[backends.Policy]string{
 		backends.PolicyAllow: `effect="unknown viewers are let in unchecked, and running sessions are not re-checked"`,
@@ -164,20 +164,5 @@ func TestEachChangeIsLoggedOnceWithItsPrice(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-func TestPolicyText(t *testing.T) {
-	t.Parallel()
-	for _, want := range []backends.Policy{backends.PolicyFromPreset, backends.PolicyAllow, backends.PolicyKeep, backends.PolicyDeny} {
-		text, _ := want.MarshalText()
-		var got backends.Policy
-		if err := got.UnmarshalText(text); err != nil || got != want {
-			t.Errorf("%q read as %d with error %v, want %d", text, got, err, want)
-		}
-	}
-	var p backends.Policy
-	if got, want := errorText(p.UnmarshalText([]byte("open"))), `on_failure "open": want allow, keep or deny`; got != want {
-		t.Errorf("got %q, want %q", got, want)
 	}
 }

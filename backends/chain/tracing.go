@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 
-	"usher/backends"
-
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
+
+	"usher/backends"
 )
 
 // tracing records each call to a backend as a client span, "backend.check". No attribute holds a credential: no query, no

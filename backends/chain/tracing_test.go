@@ -7,13 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"usher/backends"
-
 	"github.com/google/go-cmp/cmp"
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
+
+	"usher/backends"
 )
 
 func newTracer(t *testing.T) (trace.Tracer, *tracetest.InMemoryExporter) {
@@ -32,16 +32,16 @@ func attributesOf(span tracetest.SpanStub) map[string]any {
 	return all
 }
 
-func TestACallIsAClientSpanWithoutCredentials(t *testing.T) {
+func TestTracing_ClientSpanWithoutCredentials(t *testing.T) {
 	t.Parallel()
 	id := backends.SessionID{1, 2, 3}
-	asked := map[string]any{
+	common := map[string]any{
 		"usher.backend": "portal", "usher.backend.kind": "httprequest", "session.id": id.String(),
 		"usher.channel": "a001", "usher.check.number": int64(2),
 	}
 	with := func(more map[string]any) map[string]any {
 		all := map[string]any{}
-		for _, m := range []map[string]any{asked, more} {
+		for _, m := range []map[string]any{common, more} {
 			maps.Copy(all, m)
 		}
 		return all
@@ -52,15 +52,15 @@ func TestACallIsAClientSpanWithoutCredentials(t *testing.T) {
 		status codes.Code
 	}{
 		"a yes": {
-			answering(backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, UserID: "u1"}),
+			answerWith(backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, UserID: "u1"}),
 			with(map[string]any{"usher.verdict": "allowed", "usher.source": "backend", "enduser.id": "u1"}), codes.Unset,
 		},
 		"a no is no error": {
-			answering(backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}),
+			answerWith(backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}),
 			with(map[string]any{"usher.verdict": "denied", "usher.source": "backend", "enduser.id": ""}), codes.Unset,
 		},
 		"a failure says its kind and status": {
-			fails(backends.FailureStatus),
+			failWith(backends.FailureStatus),
 			with(map[string]any{"error.type": "status", "http.response.status_code": int64(503)}), codes.Error,
 		},
 		"a viewer who left is no error": {
@@ -97,19 +97,19 @@ func TestACallIsAClientSpanWithoutCredentials(t *testing.T) {
 	}
 }
 
-func TestTheCallersSpanSaysThatTheBreakerIsOpen(t *testing.T) {
+func TestBreaker_CallersSpanHasItsState(t *testing.T) {
 	t.Parallel()
 	tracer, exporter := newTracer(t)
-	s := &switchable{now: yes}
+	s := &switchable{current: allow}
 	c := New("portal", DefaultConfig(), s, Deps{Tracer: tracer})
-	openIt(t, c.Breaker, s)
+	openBreaker(t, c.Breaker, s)
 	exporter.Reset()
 	ctx, span := tracer.Start(t.Context(), "session.open")
-	_, _ = c.Check(ctx, from(1))
+	_, _ = c.Check(ctx, openingFrom(1))
 	span.End()
 	spans := exporter.GetSpans()
 	if len(spans) != 1 {
-		t.Fatalf("got %d spans, want the caller's alone, as nobody was asked", len(spans))
+		t.Fatalf("got %d spans, want the caller's alone, since no call went out", len(spans))
 	}
 	if got := attributesOf(spans[0])["usher.breaker.state"]; got != "open" {
 		t.Errorf("got breaker state %v, want open", got)

@@ -7,32 +7,32 @@ import (
 	"usher/backends"
 )
 
-func TestArchiveAddresses(t *testing.T) {
+func TestIsArchive(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		path string
 		want bool
 	}{
-		"a period":                     {"/play/a001/archive-1350274200-4200.m3u8", true},
-		"a period that goes on":        {"/play/a001/archive-1350274200-now.m3u8", true},
-		"its old name":                 {"/play/a001/index-1409148900-3600.m3u8", true},
-		"its old name, going on":       {"/play/a001/index-1409148900-now.m3u8", true},
-		"all tracks in one":            {"/play/a001/video-1350274200-4200.m3u8", true},
-		"one sound track":              {"/play/a001/mono-1350274200-now.m3u8", true},
-		"chosen tracks":                {"/play/a001/tracks-v1a1-1350274200-4200.m3u8", true},
-		"chosen tracks in a folder":    {"/play/a001/tracks-v1a1/archive-1350274200-4200.m3u8", true},
-		"live but late, to a time":     {"/play/a001/timeshift_abs-1350274200.m3u8", true},
-		"live but late, by a time":     {"/play/a001/timeshift_rel-3600.m3u8", true},
-		"late, all tracks in one":      {"/play/a001/video-timeshift_abs-1350274200.m3u8", true},
-		"late, one sound track":        {"/play/a001/mono-timeshift_rel-7200.m3u8", true},
-		"late, chosen tracks":          {"/play/a001/tracks-v1-timeshift_rel-7200.m3u8", true},
-		"live with a way back":         {"/play/a001/rewind-7200.m3u8", true},
-		"live with a way back, in one": {"/play/a001/video-rewind-7200.m3u8", true},
-		"MPEG-TS":                      {"/play/a001/timeshift_abs-1350274200.ts", true},
-		"without an ending":            {"/play/a001/timeshift_rel-3600", true},
-		"escaped":                      {"/play/a001/%61rchive%2D1350274200-4200%2Em3u8", true},
-		"escaped down to the slash":    {"/play/a001%2Farchive-1350274200-4200.m3u8", true},
-		"without a folder":             {"archive-1-2.m3u8", true},
+		"a period":                          {"/play/a001/archive-1350274200-4200.m3u8", true},
+		"a period until now":                {"/play/a001/archive-1350274200-now.m3u8", true},
+		"its old name":                      {"/play/a001/index-1409148900-3600.m3u8", true},
+		"its old name, until now":           {"/play/a001/index-1409148900-now.m3u8", true},
+		"all tracks in one":                 {"/play/a001/video-1350274200-4200.m3u8", true},
+		"one sound track":                   {"/play/a001/mono-1350274200-now.m3u8", true},
+		"chosen tracks":                     {"/play/a001/tracks-v1a1-1350274200-4200.m3u8", true},
+		"chosen tracks in a folder":         {"/play/a001/tracks-v1a1/archive-1350274200-4200.m3u8", true},
+		"live but late, to a time":          {"/play/a001/timeshift_abs-1350274200.m3u8", true},
+		"live but late, by a time":          {"/play/a001/timeshift_rel-3600.m3u8", true},
+		"late, all tracks in one":           {"/play/a001/video-timeshift_abs-1350274200.m3u8", true},
+		"late, one sound track":             {"/play/a001/mono-timeshift_rel-7200.m3u8", true},
+		"late, chosen tracks":               {"/play/a001/tracks-v1-timeshift_rel-7200.m3u8", true},
+		"live with a rewind window":         {"/play/a001/rewind-7200.m3u8", true},
+		"live with a rewind window, in one": {"/play/a001/video-rewind-7200.m3u8", true},
+		"MPEG-TS":                           {"/play/a001/timeshift_abs-1350274200.ts", true},
+		"without an extension":              {"/play/a001/timeshift_rel-3600", true},
+		"escaped":                           {"/play/a001/%61rchive%2D1350274200-4200%2Em3u8", true},
+		"escaped down to the slash":         {"/play/a001%2Farchive-1350274200-4200.m3u8", true},
+		"without a folder":                  {"archive-1-2.m3u8", true},
 
 		"live":                              {"/play/a001/index.m3u8", false},
 		"live, all tracks in one":           {"/play/a001/video.m3u8", false},
@@ -50,12 +50,12 @@ func TestArchiveAddresses(t *testing.T) {
 		"another list":                      {"/play/a001/audio-1350274200-4200.m3u8", false},
 		"a list twice":                      {"/play/a001/video-archive-1350274200-4200.m3u8", false},
 		"chosen tracks without a beginning": {"/play/a001/tracks-1350274200-4200.m3u8", false},
-		"an ending too many":                {"/play/a001/archive-1350274200-4200.m3u8.ts", false},
+		"an extension too many":             {"/play/a001/archive-1350274200-4200.m3u8.ts", false},
 		"an escape that is broken":          {"/play/a001/archive-1350274200-4200.m3u8%", false},
 		"nothing":                           {"", false},
-		"a channel that is called like one": {"/live/rewind-24.m3u8", false},
-		"a channel that is called like two": {"/live/rewind-24.ts", false},
-		"an archive of a channel so called": {"/live/rewind-24/rewind-25.m3u8", true},
+		"a channel named like one":          {"/live/rewind-24.m3u8", false},
+		"a channel named like one, MPEG-TS": {"/live/rewind-24.ts", false},
+		"an archive of a channel named so":  {"/live/rewind-24/rewind-25.m3u8", true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -67,18 +67,18 @@ func TestArchiveAddresses(t *testing.T) {
 	}
 }
 
-func TestTheArchiveIsMarkedAndLiveIsNot(t *testing.T) {
+func TestParameters_DVR(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, "http://auth.example.com/", nil)
 	for path, want := range map[string]string{"/play/a001/archive-1-2.m3u8": "true", "/play/a001/index.m3u8": ""} {
 		r := &backends.Request{Channel: "a001", Path: path}
-		if got := asMap(b.facts(r, "123", time.Time{}))["dvr"]; got != want {
+		if got := asMap(b.parameters(r, "123", time.Time{}))["dvr"]; got != want {
 			t.Errorf("%s: got dvr %q, want %q", path, got, want)
 		}
 	}
 }
 
-func TestRecognisingAnArchiveDoesNotAllocate(t *testing.T) {
+func TestIsArchive_NoAllocation(t *testing.T) {
 	if allocs := testing.AllocsPerRun(100, func() {
 		_ = isArchive("/play/a001/video-timeshift_abs-1350274200.m3u8", "a001")
 	}); allocs != 0 {

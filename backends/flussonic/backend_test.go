@@ -18,7 +18,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-func TestBackendPassesTheContract(t *testing.T) {
+func TestBackend_Contract(t *testing.T) {
 	backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
 		return newBackend(t, s.URL()+"/auth", nil)
 	})
@@ -31,7 +31,7 @@ func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	if change != nil {
 		change(&cfg)
 	}
-	b, err := New("middleware", cfg, httpbackend.Deps{ViewerCount: audience})
+	b, err := New("middleware", cfg, httpbackend.Deps{ViewerCount: testViewerCount})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
@@ -39,8 +39,8 @@ func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	return b
 }
 
-// audience is of a node that serves two viewers, one of them on each channel that is asked about.
-func audience(string) (ofChannel, all int) { return 1, 2 }
+// testViewerCount counts two viewers on the node, one of them on every channel.
+func testViewerCount(string) (ofChannel, all int) { return 1, 2 }
 
 func startServer(t testing.TB) *backendtest.Server {
 	t.Helper()
@@ -54,15 +54,15 @@ func startServer(t testing.TB) *backendtest.Server {
 	return s
 }
 
-func set(t *testing.T, s *backendtest.Server, m backendtest.Mode) {
+func setMode(t *testing.T, s *backendtest.Server, m backendtest.Mode) {
 	t.Helper()
 	if err := s.SetMode(m); err != nil {
 		t.Fatalf("set the middleware to %s: %v", m, err)
 	}
 }
 
-// heard is the only question that the middleware got, as it understands it.
-func heard(t *testing.T, s *backendtest.Server) url.Values {
+// onlyRequest returns the parameters of the only request that the middleware received.
+func onlyRequest(t *testing.T, s *backendtest.Server) url.Values {
 	t.Helper()
 	seen := s.Requests()
 	if len(seen) != 1 {
@@ -75,7 +75,7 @@ func heard(t *testing.T, s *backendtest.Server) url.Values {
 	return values
 }
 
-func yes(change func(*backends.Decision)) backends.Decision {
+func allowedDecision(change func(*backends.Decision)) backends.Decision {
 	d := backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200"}
 	if change != nil {
 		change(&d)
@@ -83,56 +83,56 @@ func yes(change func(*backends.Decision)) backends.Decision {
 	return d
 }
 
-func no(status int) backends.Decision {
+func deniedDecision(status int) backends.Decision {
 	return backends.Decision{
 		Verdict: backends.Denied, Source: backends.FromBackend, Reason: "backend answered " + strconv.Itoa(status),
 	}
 }
 
-// The answers of the tests that Flussonic's last open version (3.69, 2013) came with, and their neighbours.
-func TestAnswers(t *testing.T) {
+// The responses are those of the tests of Flussonic's last open version (3.69, 2013), and similar ones.
+func TestCheck_Responses(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		mode    backendtest.Mode
 		headers map[string]string
 		want    backends.Decision
 	}{
-		"no headers: how long it holds is left open": {backendtest.Healthy(), nil, yes(nil)},
+		"no headers: how long it holds is left open": {backendtest.Healthy(), nil, allowedDecision(nil)},
 		"X-AuthDuration: 600": {
 			backendtest.Healthy(),
 			map[string]string{"X-AuthDuration": "600"},
-			yes(func(d *backends.Decision) { d.ValidFor = 600 * time.Second }),
+			allowedDecision(func(d *backends.Decision) { d.ValidFor = 600 * time.Second }),
 		},
 		"X-UserId: 15": {
 			backendtest.Healthy(),
 			map[string]string{"X-UserId": "15"},
-			yes(func(d *backends.Decision) { d.UserID = "15" }),
+			allowedDecision(func(d *backends.Decision) { d.UserID = "15" }),
 		},
 		"a user id that is no number": {
 			backendtest.Healthy(),
 			map[string]string{"X-UserId": "8471796306-b"},
-			yes(func(d *backends.Decision) { d.UserID = "8471796306-b" }),
+			allowedDecision(func(d *backends.Decision) { d.UserID = "8471796306-b" }),
 		},
 		"X-Unique: true": {
 			backendtest.Healthy(),
 			map[string]string{"X-UserId": "10", "X-Unique": "true"},
-			yes(func(d *backends.Decision) { d.UserID, d.Unique = "10", true }),
+			allowedDecision(func(d *backends.Decision) { d.UserID, d.Unique = "10", true }),
 		},
 		"X-Unique is true in no other spelling": {
 			backendtest.Healthy(),
 			map[string]string{"X-UserId": "10", "X-Unique": "True"},
-			yes(func(d *backends.Decision) { d.UserID = "10" }),
+			allowedDecision(func(d *backends.Decision) { d.UserID = "10" }),
 		},
 		"X-Max-Sessions: 3": {
 			backendtest.Healthy(),
 			map[string]string{"X-UserId": "10", "X-Max-Sessions": "3"},
-			yes(func(d *backends.Decision) { d.UserID, d.MaxSessions = "10", 3 }),
+			allowedDecision(func(d *backends.Decision) { d.UserID, d.MaxSessions = "10", 3 }),
 		},
-		"403 without headers": {backendtest.Status(403), nil, no(403)},
+		"403 without headers": {backendtest.Status(403), nil, deniedDecision(403)},
 		"403 that holds for a while": {
 			backendtest.Status(403),
 			map[string]string{"X-AuthDuration": "600"},
-			func() backends.Decision { d := no(403); d.ValidFor = 600 * time.Second; return d }(),
+			func() backends.Decision { d := deniedDecision(403); d.ValidFor = 600 * time.Second; return d }(),
 		},
 	}
 	for name, tt := range tests {
@@ -142,7 +142,7 @@ func TestAnswers(t *testing.T) {
 			for name, value := range tt.headers {
 				s.SetHeader(name, value)
 			}
-			set(t, s, tt.mode)
+			setMode(t, s, tt.mode)
 			d, err := newBackend(t, s.URL(), nil).Check(t.Context(), backendtest.NewRequest("123"))
 			if err != nil {
 				t.Fatalf("check: %v", err)
@@ -154,22 +154,22 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// What each class of status does to a viewer who watches, to one who was refused, and to one whom nobody knows.
-func TestStatusesThroughTheChain(t *testing.T) {
+// Each class of status is tested for an allowed, a denied and an unknown viewer.
+func TestChain_Statuses(t *testing.T) {
 	t.Parallel()
-	granted := yes(func(d *backends.Decision) { d.UserID = "15" })
+	granted := allowedDecision(func(d *backends.Decision) { d.UserID = "15" })
 	kept := func(d backends.Decision) backends.Decision { d.Source = backends.FromCached; return d }
 	tests := map[string]struct {
 		mode backendtest.Mode
-		// answer holds for all three; without a verdict it is a failure of that kind, which the outage policy answers.
+		// answer is the decision for all three viewers. Without a verdict the outage policy decides on a failure of that kind.
 		answer  backends.Decision
 		failure backends.FailureKind
 	}{
-		"200 lets in":                           {backendtest.Healthy(), yes(nil), 0},
-		"401 denies":                            {backendtest.Status(401), no(401), 0},
-		"403 denies":                            {backendtest.Status(403), no(403), 0},
-		"404 denies":                            {backendtest.Status(404), no(404), 0},
-		"a success that is not 200 denies":      {backendtest.Status(204), no(204), 0},
+		"200 lets in":                           {backendtest.Healthy(), allowedDecision(nil), 0},
+		"401 denies":                            {backendtest.Status(401), deniedDecision(401), 0},
+		"403 denies":                            {backendtest.Status(403), deniedDecision(403), 0},
+		"404 denies":                            {backendtest.Status(404), deniedDecision(404), 0},
+		"a success that is not 200 denies":      {backendtest.Status(204), deniedDecision(204), 0},
 		"429 is a failure":                      {backendtest.Status(429), backends.Decision{}, backends.FailureStatus},
 		"500 is a failure":                      {backendtest.Status(500), backends.Decision{}, backends.FailureStatus},
 		"502 is a failure":                      {backendtest.Status(502), backends.Decision{}, backends.FailureStatus},
@@ -180,25 +180,25 @@ func TestStatusesThroughTheChain(t *testing.T) {
 		"what is not HTTP is a failure":         {backendtest.Garbage(), backends.Decision{}, backends.FailureMalformed},
 		"a redirect is for the viewer": {
 			backendtest.Redirect("http://promo.example.net/"),
-			func() backends.Decision { d := no(302); d.Redirect = "http://promo.example.net/"; return d }(), 0,
+			func() backends.Decision { d := deniedDecision(302); d.Redirect = "http://promo.example.net/"; return d }(), 0,
 		},
 	}
 	viewers := map[string]struct {
-		standing backends.Decision
-		outage   backends.Decision
+		current backends.Decision
+		outage  backends.Decision
 	}{
-		"one who watches":     {granted, kept(granted)},
-		"one who was refused": {no(403), kept(no(403))},
-		"one nobody knows":    {backends.Decision{}, backends.Decision{}},
+		"an allowed viewer": {granted, kept(granted)},
+		"a denied viewer":   {deniedDecision(403), kept(deniedDecision(403))},
+		"an unknown viewer": {backends.Decision{}, backends.Decision{}},
 	}
 	for name, tt := range tests {
 		for viewer, v := range viewers {
 			t.Run(name+", "+viewer, func(t *testing.T) {
 				t.Parallel()
 				s := startServer(t)
-				set(t, s, tt.mode)
+				setMode(t, s, tt.mode)
 				r := backendtest.NewRequest("123")
-				r.Current = v.standing
+				r.Current = v.current
 				d, err := newChain(t, s).Check(t.Context(), r)
 				want := tt.answer
 				if failed := want.Verdict == backends.Pending; failed {
@@ -226,25 +226,25 @@ func newChain(t *testing.T, s *backendtest.Server) *chain.Chain {
 	return chain.New("middleware", cfg, b, chain.Deps{Kind: "flussonic", DefaultPolicy: b.Preset().Policy()})
 }
 
-func TestAViewerWithoutAToken(t *testing.T) {
+func TestCheck_Tokens(t *testing.T) {
 	t.Parallel()
 	const made = "01020304-0506-8708-8900-000000000000" // of the request's session
 	tests := map[string]struct {
 		query string
 		auto  bool
-		token string // as asked about; empty: not asked
+		token string // of the request; empty: no request
 	}{
-		"is given one":                                {"", true, made},
-		"with an empty one is given one":              {"token=&a=1", true, made},
-		"is denied without a call":                    {"", false, ""},
-		"with an empty one is denied":                 {"token=", false, ""},
-		"with another parameter is denied":            {"a=1&mytoken=2", false, ""},
-		"who has one keeps it":                        {"token=123", true, "123"},
-		"who has one is asked about":                  {"token=123", false, "123"},
-		"who has two is asked about by the first":     {"a=1&token=1%2F2+3&token=123", false, "1/2 3"},
-		"may spell the name as he likes":              {"%74oken=123", false, "123"},
-		"may have one that cannot be decoded":         {"token=100%", false, "100%"},
-		"who made up a name before is none the wiser": {"=1&&x%zz=2&token=123", false, "123"},
+		"gets one":                            {"", true, made},
+		"with an empty one gets one":          {"token=&a=1", true, made},
+		"is denied without a call":            {"", false, ""},
+		"with an empty one is denied":         {"token=", false, ""},
+		"with another parameter is denied":    {"a=1&mytoken=2", false, ""},
+		"with one keeps it":                   {"token=123", true, "123"},
+		"with one is checked":                 {"token=123", false, "123"},
+		"with two is checked by the first":    {"a=1&token=1%2F2+3&token=123", false, "1/2 3"},
+		"may escape the name":                 {"%74oken=123", false, "123"},
+		"may have one that cannot be decoded": {"token=100%", false, "100%"},
+		"may send odd parameters before":      {"=1&&x%zz=2&token=123", false, "123"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -258,7 +258,7 @@ func TestAViewerWithoutAToken(t *testing.T) {
 				t.Fatalf("check: %v", err)
 			}
 			if tt.token != "" {
-				if got := heard(t, s)["token"]; !cmp.Equal(got, []string{tt.token}) {
+				if got := onlyRequest(t, s)["token"]; !cmp.Equal(got, []string{tt.token}) {
 					t.Errorf("got tokens %q, want %q", got, tt.token)
 				}
 				return
@@ -273,7 +273,7 @@ func TestAViewerWithoutAToken(t *testing.T) {
 	}
 }
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
@@ -301,7 +301,7 @@ func TestConfigInYAML(t *testing.T) {
 	}
 }
 
-func TestNewRefusesAWrongConfig(t *testing.T) {
+func TestNew_InvalidConfig(t *testing.T) {
 	t.Parallel()
 	_, err := New("middleware", DefaultConfig(), httpbackend.Deps{})
 	if err == nil || err.Error() != `make backend "middleware": address: must be set` {
@@ -316,7 +316,7 @@ func TestNewRefusesAWrongConfig(t *testing.T) {
 	}
 }
 
-func TestANodeThatDoesNotCountHasNoViewers(t *testing.T) {
+func TestCheck_NoViewerCount_SendsZero(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	cfg := DefaultConfig()
@@ -329,21 +329,21 @@ func TestANodeThatDoesNotCountHasNoViewers(t *testing.T) {
 	if _, err := b.Check(t.Context(), backendtest.NewRequest("123")); err != nil {
 		t.Fatalf("check: %v", err)
 	}
-	got := heard(t, s)
+	got := onlyRequest(t, s)
 	if got.Get("stream_clients") != "0" || got.Get("total_clients") != "0" {
 		t.Errorf("got %s of %s viewers, want 0 of 0", got.Get("stream_clients"), got.Get("total_clients"))
 	}
 }
 
-func TestCheckTellsTheTimeThatPassed(t *testing.T) {
+func TestCheck_SendsDuration(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	r := backendtest.NewRequest("123")
-	r.Current, r.Number, r.Opened = yes(nil), 1, time.Now().Add(-time.Hour)
+	r.Current, r.Number, r.Opened = allowedDecision(nil), 1, time.Now().Add(-time.Hour)
 	if _, err := newBackend(t, s.URL(), nil).Check(t.Context(), r); err != nil {
 		t.Fatalf("check: %v", err)
 	}
-	seconds, err := strconv.Atoi(heard(t, s).Get("duration"))
+	seconds, err := strconv.Atoi(onlyRequest(t, s).Get("duration"))
 	if err != nil || seconds < 3600 || seconds > 3660 {
 		t.Errorf("got duration %d and error %v, want an hour", seconds, err)
 	}
@@ -361,7 +361,7 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
-func BenchmarkFacts(b *testing.B) {
+func BenchmarkParameters(b *testing.B) {
 	backend := newBackend(b, "http://auth.example.com/auth", nil)
 	r := &backends.Request{
 		Channel: "vod/bunny.mp4", Query: "token=" + strings.Repeat("0123456789abcdef", 4), Path: "/vod/bunny.mp4/index.m3u8",
@@ -370,6 +370,6 @@ func BenchmarkFacts(b *testing.B) {
 	now := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		_ = backend.facts(r, httpbackend.QueryValue(r.Query, "token"), now)
+		_ = backend.parameters(r, httpbackend.QueryValue(r.Query, "token"), now)
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"usher/backends/backendtest"
 )
 
-// The order and the bytes of a question. The update is the sample of Flussonic's API documentation,
-// flussonic.com/doc/api/authorization, with our kind of session id.
-func TestTheBytesOnTheWire(t *testing.T) {
+// The golden files pin the order and the bytes of a request. The update is the sample of Flussonic's API documentation,
+// flussonic.com/doc/api/authorization, with our format of session ids.
+func TestCheck_RequestBytes(t *testing.T) {
 	t.Parallel()
 	opened := time.Unix(1350274200, 0)
 	tests := map[string]struct {
@@ -38,7 +38,7 @@ func TestTheBytesOnTheWire(t *testing.T) {
 				},
 				Number: 1, Channel: "fake", Query: "token=60334b207baa", Path: "/play/fake/index.m3u8",
 				UserAgent: "curl/7.68.0", Referer: "hey.com", Address: netip.MustParseAddr("10.77.0.150"),
-				Opened: opened, Bytes: 12345, Current: yes(nil),
+				Opened: opened, Bytes: 12345, Current: allowedDecision(nil),
 			},
 		},
 	}

@@ -11,7 +11,7 @@ import (
 	"usher/backends"
 )
 
-func TestAlarmIsLoggedWhenItBeginsAndEnds(t *testing.T) {
+func TestAlarms_LogsBeginningAndEnd(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
 	bad := AlarmSet(0).With(backends.AlarmUnexpectedStatus)
@@ -58,7 +58,7 @@ func repeat[T any](v T, n int) []T {
 	return all
 }
 
-func TestAlarmsAreCounted(t *testing.T) {
+func TestAlarms_Count(t *testing.T) {
 	t.Parallel()
 	w := NewAlarms("portal", nil)
 	var group sync.WaitGroup
@@ -82,7 +82,7 @@ func TestAlarmsAreCounted(t *testing.T) {
 	}
 }
 
-func TestAGoodAnswerCostsTheWatchNothing(t *testing.T) {
+func TestAlarms_Record_GoodAnswerAllocatesNothing(t *testing.T) {
 	w := NewAlarms("portal", nil)
 	now := time.Now()
 	if n := testing.AllocsPerRun(100, func() { w.Record(now, 0, "") }); n != 0 {

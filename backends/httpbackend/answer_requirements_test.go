@@ -18,7 +18,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// newLoudClient is a client whose log can be read, without times.
+// newLoudClient returns a client and its log, without times.
 func newLoudClient(t *testing.T, change func(*httpbackend.Config)) (*httpbackend.Client, *bytes.Buffer) {
 	t.Helper()
 	cfg := httpbackend.DefaultConfig()
@@ -43,7 +43,7 @@ func newLoudClient(t *testing.T, change func(*httpbackend.Config)) (*httpbackend
 	return c, &out
 }
 
-func TestAYesMustHaveWhatIsRequired(t *testing.T) {
+func TestClient_Interpret_AllowedMustMeetTheRequirements(t *testing.T) {
 	t.Parallel()
 	const (
 		noHeader = `ask backend "portal": malformed: allowed, but without require_header="X-Auth"`
@@ -55,7 +55,7 @@ func TestAYesMustHaveWhatIsRequired(t *testing.T) {
 		header, body string // as configured
 		answer       http.Header
 		text         string
-		want         string // an error; empty: a yes
+		want         string // an error; empty: allowed
 	}{
 		"nothing is required":               {"", "", nil, "", ""},
 		"the header is there":               {"X-Auth", "", http.Header{"X-Auth": {"whatever"}}, "", ""},
@@ -94,7 +94,7 @@ func TestAYesMustHaveWhatIsRequired(t *testing.T) {
 			var alarms uint64
 			if tt.want == "" {
 				if err != nil || d.Verdict != backends.Allowed {
-					t.Errorf("got %s and error %v, want a yes", d.Verdict, err)
+					t.Errorf("got %s and error %v, want allowed", d.Verdict, err)
 				}
 			} else {
 				alarms = 1
@@ -113,8 +113,8 @@ func TestAYesMustHaveWhatIsRequired(t *testing.T) {
 	}
 }
 
-// A No and a failure need not show anything: whoever says them, nobody is let in by it.
-func TestOnlyAYesMustHaveWhatIsRequired(t *testing.T) {
+// A denial and a failure need not meet the requirements: they admit nobody, whatever sent them.
+func TestClient_Interpret_OtherAnswersNeedNotMeetTheRequirements(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		status   int
@@ -125,13 +125,13 @@ func TestOnlyAYesMustHaveWhatIsRequired(t *testing.T) {
 		"a no":                 {403, nil, backends.Denied, ""},
 		"an unexpected status": {418, nil, backends.Denied, ""},
 		"a failure":            {503, nil, backends.Pending, `ask backend "portal": status 503`},
-		"a yes by statuses": {
+		"allowed by statuses": {
 			404,
 			httpbackend.Statuses{"404": httpbackend.OutcomeAllow},
 			backends.Pending,
 			`ask backend "portal": malformed: allowed, but without require_header="X-Auth"`,
 		},
-		"a 200 that statuses call a no": {200, httpbackend.Statuses{"200": httpbackend.OutcomeDeny}, backends.Denied, ""},
+		"a 200 that statuses deny": {200, httpbackend.Statuses{"200": httpbackend.OutcomeDeny}, backends.Denied, ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -148,9 +148,8 @@ func TestOnlyAYesMustHaveWhatIsRequired(t *testing.T) {
 	}
 }
 
-// On the wire: the body is fetched for require_body though the adapter does not ask for it, and is no larger than that
-// of an adapter that does.
-func TestARequiredBodyIsFetched(t *testing.T) {
+// require_body makes the client read the body, even if the adapter does not need it, with the same bound.
+func TestClient_Do_ReadsARequiredBody(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
 	s.SetDialect(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
@@ -161,7 +160,7 @@ func TestARequiredBodyIsFetched(t *testing.T) {
 		"ok":                           "",
 		"no":                           `ask backend "portal": malformed: allowed, but the body does not match require_body="^ok"`,
 		"ok" + strings.Repeat("x", 98): "",
-		"ok" + strings.Repeat("x", 99): `ask backend "portal": malformed: body larger than max_body_size=100`,
+		"ok" + strings.Repeat("x", 99): `ask backend "portal": malformed: body larger than max_body_size=100B`,
 	} {
 		d, err := c.Decide(t.Context(), httpbackend.Call{Query: "say=" + say})
 		if want == "" && (err != nil || d.Verdict != backends.Allowed) || want != "" && (err == nil || err.Error() != want) {
@@ -170,7 +169,7 @@ func TestARequiredBodyIsFetched(t *testing.T) {
 	}
 }
 
-func TestWhatIsRequiredMustMakeSense(t *testing.T) {
+func TestConfig_Validate_Requirements(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ header, body, want string }{
 		"neither":                {"", "", ""},
@@ -199,9 +198,9 @@ func TestWhatIsRequiredMustMakeSense(t *testing.T) {
 	}
 }
 
-// One line when an alarm begins, with what to do about it, and one when it is over; a good answer in between is not
-// enough for that, a quiet minute and one are.
-func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
+// The log has one line when an alarm begins, with advice, and one when it ends. A good answer alone does not end it; one
+// after a minute without the alarm does.
+func TestClient_Interpret_LogsEachAlarmOnceWithAdvice(t *testing.T) {
 	t.Parallel()
 	good := httpbackend.Response{Status: http.StatusOK, Header: http.Header{"X-Auth": {"1"}}}
 	login := http.Header{"Location": {"/login"}, "X-Auth": {"1"}}
@@ -276,7 +275,7 @@ func TestAlarmsOfAnswersAreLoggedOnceWithTheirAdvice(t *testing.T) {
 	}
 }
 
-func TestA404IsAWrongAddressOnlyWhereItIsAFailure(t *testing.T) {
+func TestClient_Interpret_404IsAWrongAddressWhereItIsAFailure(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		preset   httpbackend.Preset
@@ -304,8 +303,8 @@ func TestA404IsAWrongAddressOnlyWhereItIsAFailure(t *testing.T) {
 	}
 }
 
-// A viewer is never sent to the middleware, however its address is written.
-func TestARedirectToTheBackendsOwnHost(t *testing.T) {
+// A viewer is never redirected to the middleware, however its address is written.
+func TestClient_Interpret_RedirectToItsOwnHost(t *testing.T) {
 	t.Parallel()
 	const itself, elsewhere, nonsense = "itself", "elsewhere", "nonsense"
 	tests := map[string]struct{ place, want string }{
@@ -315,7 +314,7 @@ func TestARedirectToTheBackendsOwnHost(t *testing.T) {
 		"its name":                   {"http://portal.example.com/login", itself},
 		"its name, over TLS":         {"https://portal.example.com/login", itself},
 		"its name, on another port":  {"http://portal.example.com:8080/", itself},
-		"its name, shouted":          {"HTTP://PORTAL.Example.COM/login", itself},
+		"its name in capitals":       {"HTTP://PORTAL.Example.COM/login", itself},
 		"its name, with the root":    {"http://portal.example.com./login", itself},
 		"its name, without a scheme": {"//portal.example.com/login", itself},
 		"a name that begins so":      {"http://portal.example.com.example.net/", elsewhere},
@@ -334,7 +333,7 @@ func TestARedirectToTheBackendsOwnHost(t *testing.T) {
 				case tt.want == itself && (f == nil || f.Kind != backends.FailureMalformed || d.Redirect != ""):
 					t.Errorf("302: got %+v and error %v, want a malformed failure", d, err)
 				case tt.want == elsewhere && (err != nil || d.Verdict != backends.Denied || d.Redirect != tt.place):
-					t.Errorf("302: got %+v and error %v, want a no that sends there", d, err)
+					t.Errorf("302: got %+v and error %v, want denied with the redirect", d, err)
 				case tt.want == nonsense && (err != nil || d.Verdict != backends.Denied || d.Redirect != ""):
 					t.Errorf("302: got %+v and error %v, want a bare no", d, err)
 				}
@@ -344,15 +343,15 @@ func TestARedirectToTheBackendsOwnHost(t *testing.T) {
 
 				d, err = c.Interpret(httpbackend.Response{Status: http.StatusForbidden, Header: http.Header{"X-Location": {tt.place}}})
 				if err != nil || d.Verdict != backends.Denied || (d.Redirect != "") != (tt.want == elsewhere) {
-					t.Errorf("403: got %+v and error %v, want a no", d, err)
+					t.Errorf("403: got %+v and error %v, want denied", d, err)
 				}
 			})
 		}
 	}
 }
 
-// Where redirects are followed, a login page at their end says 200. What is required tells it from a yes.
-func TestALoginPageAtTheEndOfARedirectIsNoYes(t *testing.T) {
+// Where redirects are followed, a login page at their end has the status 200. The requirements detect it.
+func TestClient_Interpret_LoginPageBehindARedirect_Failure(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
 	s.SetDialect(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {

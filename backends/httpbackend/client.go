@@ -10,9 +10,9 @@ import (
 	"net/url"
 	"time"
 
-	"usher/backends"
-
 	"go.opentelemetry.io/otel/propagation"
+
+	"usher/backends"
 )
 
 // Deps holds what the program gives an HTTP adapter.
@@ -40,8 +40,8 @@ type Client struct {
 	alarms       *Alarms
 	propagator   propagation.TextMapPropagator
 	requirements answerRequirements
-	maxHeader    int64
-	maxBody      int64
+	maxHeader    backends.ByteSize
+	maxBody      backends.ByteSize
 }
 
 // Call describes one call to a backend.
@@ -88,8 +88,8 @@ func NewClient(name string, cfg Config, deps Deps) (*Client, error) {
 		alarms:       NewAlarms(name, deps.Log),
 		propagator:   deps.Propagator,
 		requirements: requirements,
-		maxHeader:    int64(cfg.MaxResponseHeaderSize),
-		maxBody:      int64(cfg.MaxBodySize),
+		maxHeader:    cfg.MaxResponseHeaderSize,
+		maxBody:      cfg.MaxBodySize,
 	}, nil
 }
 
@@ -117,18 +117,18 @@ func (c *Client) Do(ctx context.Context, call Call) (Response, error) {
 	// require_body concerns allowing answers alone: the body of another, which may never come, is not waited for.
 	needsBody := call.NeedsBody || c.requirements.body != nil && c.statuses.meaningOf(resp.StatusCode).outcome == OutcomeAllow
 	if !needsBody && !traced.isEnabled() {
-		_, _ = io.CopyN(io.Discard, resp.Body, c.maxBody) // so that the connection can be reused; its error changes no answer
+		_, _ = io.CopyN(io.Discard, resp.Body, int64(c.maxBody)) // so that the connection can be reused; its error changes no answer
 		return a, nil
 	}
-	a.Body, err = io.ReadAll(io.LimitReader(resp.Body, c.maxBody+1))
+	a.Body, err = io.ReadAll(io.LimitReader(resp.Body, int64(c.maxBody)+1))
 	traced.finish(a)
 	switch {
 	case !needsBody:
 		return a, nil
 	case err != nil:
 		return Response{}, c.classifyError(ctx, err)
-	case int64(len(a.Body)) > c.maxBody:
-		return Response{}, c.Malformed(fmt.Errorf("body larger than max_body_size=%d", c.maxBody))
+	case len(a.Body) > int(c.maxBody):
+		return Response{}, c.Malformed(fmt.Errorf("body larger than max_body_size=%v", c.maxBody))
 	}
 	return a, nil
 }

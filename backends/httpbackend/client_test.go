@@ -62,7 +62,7 @@ func onlyRequest(t *testing.T, s *backendtest.Server) backendtest.Request {
 	return seen[0]
 }
 
-func TestACallOnTheWire(t *testing.T) {
+func TestClient_Do_RequestOnTheWire(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
 	address := strings.Replace(s.URL(), "http://", "http://astra:pass%20word@", 1) + "/auth%2Fv1/check?key=S"
@@ -113,7 +113,7 @@ func TestACallOnTheWire(t *testing.T) {
 	}
 }
 
-func TestRedirects(t *testing.T) {
+func TestClient_Do_Redirects(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, map[string]backendtest.User{"good": {}})
 	elsewhere := startServer(t, map[string]backendtest.User{"good": {Name: "alice"}})
@@ -136,7 +136,7 @@ func TestRedirects(t *testing.T) {
 	set(s, backendtest.Redirect("http://promo.example.net/"))
 	d, err := ask(httpbackend.PresetAstra)
 	if err != nil || d.Verdict != backends.Denied || d.Redirect != "http://promo.example.net/" {
-		t.Errorf("astra: got %+v and error %v, want a no with the redirect", d, err)
+		t.Errorf("astra: got %+v and error %v, want denied with the redirect", d, err)
 	}
 	set(s, backendtest.Redirect(strings.Replace(elsewhere.URL(), "127.0.0.1", "localhost", 1)+"/moved?token=good"))
 	d, err = ask(httpbackend.PresetAuthProxy)
@@ -167,7 +167,7 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-func TestAlarmsOfAnswersReachTheWatch(t *testing.T) {
+func TestClient_Interpret_RecordsAlarms(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
 	if err := s.SetMode(backendtest.Status(http.StatusGone)); err != nil {
@@ -175,14 +175,14 @@ func TestAlarmsOfAnswersReachTheWatch(t *testing.T) {
 	}
 	c := newClient(t, s.URL(), nil)
 	if d, err := c.Decide(t.Context(), httpbackend.Call{}); err != nil || d.Verdict != backends.Denied {
-		t.Fatalf("got %+v and error %v, want a no", d, err)
+		t.Fatalf("got %+v and error %v, want denied", d, err)
 	}
 	if got := c.ContractAlarms().Count(backends.AlarmUnexpectedStatus); got != 1 {
 		t.Errorf("got %d alarms, want 1", got)
 	}
 }
 
-func TestWhatGoesWrongIsSortedAndTellsNothing(t *testing.T) {
+func TestClient_Do_ClassifiesErrorsWithoutCredentials(t *testing.T) {
 	t.Parallel()
 	quiet := log.New(io.Discard, "", 0)
 	secured := httptest.NewUnstartedServer(http.NotFoundHandler())
@@ -204,7 +204,7 @@ func TestWhatGoesWrongIsSortedAndTellsNothing(t *testing.T) {
 	}{
 		"an untrusted certificate":   {secured.URL, backends.FailureTransport},
 		"no TLS where there must be": {strings.Replace(plain.URL(), "http:", "https:", 1), backends.FailureTransport},
-		"nobody listens":             {refusing.URL(), backends.FailureTransport},
+		"connection refused":         {refusing.URL(), backends.FailureTransport},
 		"a name that cannot exist":   {"http://portal..invalid/", backends.FailureTransport},
 		"no answer in time":          {hanging.URL(), backends.FailureTimeout},
 	}
@@ -232,7 +232,7 @@ func TestWhatGoesWrongIsSortedAndTellsNothing(t *testing.T) {
 	}
 }
 
-func TestBodies(t *testing.T) {
+func TestClient_Do_Bodies(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
 	s.SetDialect(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
@@ -249,16 +249,16 @@ func TestBodies(t *testing.T) {
 	}
 	a, err = c.Do(t.Context(), httpbackend.Call{Query: "big=1"})
 	if err != nil || a.Body != nil {
-		t.Errorf("got %d bytes and error %v, want an answer without the body that nobody asked for", len(a.Body), err)
+		t.Errorf("got %d bytes and error %v, want an answer without a body", len(a.Body), err)
 	}
 	_, err = c.Do(t.Context(), httpbackend.Call{Query: "big=1", NeedsBody: true})
-	want := `ask backend "portal": malformed: body larger than max_body_size=100`
+	want := `ask backend "portal": malformed: body larger than max_body_size=100B`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
-func TestAnAnswerStandsEvenIfItsBodyNeverComes(t *testing.T) {
+func TestClient_Do_BodyNeverComes_AnswerKept(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, map[string]backendtest.User{"good": {}})
 	if err := s.SetMode(backendtest.SlowBody()); err != nil {
@@ -275,11 +275,11 @@ func TestAnAnswerStandsEvenIfItsBodyNeverComes(t *testing.T) {
 	defer cancel()
 	_, err = c.Do(ctx, httpbackend.Call{Query: "token=good", NeedsBody: true})
 	if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureTimeout {
-		t.Errorf("got %v for one who needs the body, want a timeout", err)
+		t.Errorf("got %v for a call that needs the body, want a timeout", err)
 	}
 }
 
-func TestConnectionsAreUsedAgain(t *testing.T) {
+func TestClient_ReusesConnections(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
 	c := newClient(t, s.URL(), nil)
@@ -297,7 +297,7 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 	}
 }
 
-func TestMutualTLS(t *testing.T) {
+func TestClient_MutualTLS(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Session-Name", r.TLS.PeerCertificates[0].Subject.Organization[0])
@@ -326,11 +326,11 @@ func TestMutualTLS(t *testing.T) {
 	})
 	d, err := c.Decide(t.Context(), httpbackend.Call{})
 	if err != nil || d.Verdict != backends.Allowed || d.User != "Acme Co" {
-		t.Errorf("got %+v and error %v, want a yes to the bearer of our certificate", d, err)
+		t.Errorf("got %+v and error %v, want allowed with the client certificate", d, err)
 	}
 }
 
-func TestAnExchangeHidesWhatTheConfigHolds(t *testing.T) {
+func TestTrace_HidesTheConfigsSecrets(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
 	c := newClient(t, s.URL()+"/check?my.key=5ecret", func(cfg *httpbackend.Config) {
@@ -349,7 +349,7 @@ func TestAnExchangeHidesWhatTheConfigHolds(t *testing.T) {
 	}
 }
 
-func BenchmarkHTTPClient(b *testing.B) {
+func BenchmarkClient_Decide(b *testing.B) {
 	s := startServer(b, map[string]backendtest.User{"good": {Name: "alice", ValidFor: time.Minute}})
 	c := newClient(b, s.URL()+"/check", nil)
 	r := backendtest.NewRequest("good")

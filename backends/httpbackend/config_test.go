@@ -9,7 +9,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-func TestHTTPConfigValidate(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		change func(*httpbackend.Config)

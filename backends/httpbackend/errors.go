@@ -26,7 +26,7 @@ func (c *Client) classifyError(ctx context.Context, err error) error {
 	case errors.Is(err, errTooManyRedirects):
 		return c.Malformed(err)
 	default: // net/http's own text may quote what the backend sent, and so a token
-		return c.Malformed(fmt.Errorf("the answer is not HTTP, or larger than max_response_header=%d", c.maxHeader))
+		return c.Malformed(fmt.Errorf("the answer is not HTTP, or larger than max_response_header_size=%v", c.maxHeader))
 	}
 }
 

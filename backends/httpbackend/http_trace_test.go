@@ -33,7 +33,7 @@ func newNamedClient(t *testing.T, name, address string, change func(*httpbackend
 	return c
 }
 
-func TestAllCallsOfACheckAreWrittenDown(t *testing.T) {
+func TestTrace_RecordsEveryCall(t *testing.T) {
 	t.Parallel()
 	first := startServer(t, map[string]backendtest.User{"good": {Name: "alice"}})
 	second := startServer(t, nil)
@@ -83,7 +83,7 @@ func TestAllCallsOfACheckAreWrittenDown(t *testing.T) {
 	}
 }
 
-func TestCallsMayBeReadWhileTheyAreWrittenDown(t *testing.T) {
+func TestTrace_Entries_ConcurrentWithCalls(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
 	c := newClient(t, s.URL(), nil)
@@ -96,7 +96,7 @@ func TestCallsMayBeReadWhileTheyAreWrittenDown(t *testing.T) {
 				t.Errorf("ask: %v", err)
 				return
 			}
-			a.Header.Set("X-Late", "1") // the asker's own by now
+			a.Header.Set("X-Late", "1") // the caller's own copy
 		})
 		group.Go(func() {
 			for _, x := range all.Entries() {
@@ -115,7 +115,7 @@ func TestCallsMayBeReadWhileTheyAreWrittenDown(t *testing.T) {
 	}
 }
 
-func TestACallThatNobodyAnsweredIsWrittenDownToo(t *testing.T) {
+func TestTrace_RecordsFailedCalls(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		mode   backendtest.Mode
@@ -174,7 +174,7 @@ func limitOf(m backendtest.Mode) time.Duration {
 	return 10 * time.Second
 }
 
-func TestNoExchangeShowsASecretOfTheConfig(t *testing.T) {
+func TestTrace_NoSecretOfTheConfig(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		user, query string // of the address
@@ -232,8 +232,8 @@ func TestNoExchangeShowsASecretOfTheConfig(t *testing.T) {
 	}
 }
 
-// A body is kept to its beginning for the person, whatever the adapter wants of it.
-func TestAnExchangeKeepsTheBeginningOfABody(t *testing.T) {
+// The trace holds the beginning of a body, whether the adapter needs it or not.
+func TestTrace_KeepsTheBeginningOfABody(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		size    int
@@ -243,7 +243,7 @@ func TestAnExchangeKeepsTheBeginningOfABody(t *testing.T) {
 		fails   bool
 	}{
 		"nothing":                              {0, 64 << 10, false, 0, false},
-		"one that nobody wants":                {100, 64 << 10, false, 100, false},
+		"one that the adapter does not need":   {100, 64 << 10, false, 100, false},
 		"exactly a KiB":                        {1024, 64 << 10, false, 1024, false},
 		"more than a KiB":                      {1025, 64 << 10, false, 1024, false},
 		"much more, and the adapter's":         {20_000, 64 << 10, true, 1024, false},
@@ -276,7 +276,7 @@ func TestAnExchangeKeepsTheBeginningOfABody(t *testing.T) {
 	}
 }
 
-func TestAnAnswerStandsForWhoLooksEvenIfItsBodyNeverComes(t *testing.T) {
+func TestTrace_BodyNeverComes_AnswerKept(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, map[string]backendtest.User{"good": {}})
 	if err := s.SetMode(backendtest.SlowBody()); err != nil {
@@ -294,7 +294,7 @@ func TestAnAnswerStandsForWhoLooksEvenIfItsBodyNeverComes(t *testing.T) {
 	}
 }
 
-func TestWhatNobodyAskedForIsAnEmptyList(t *testing.T) {
+func TestTrace_Entries_EmptyWithoutCalls(t *testing.T) {
 	t.Parallel()
 	_, all := httpbackend.WithTrace(t.Context())
 	if list := all.Entries(); len(list) != 0 {

@@ -1,9 +1,10 @@
 package httpbackend
 
 import (
-	"net/url"
 	"slices"
 	"strings"
+
+	"usher/backends"
 )
 
 // Parameter is a query parameter that Usher adds. Neither part is escaped.
@@ -41,22 +42,11 @@ func QueryValue(query, name string) string {
 	for query != "" {
 		var pair string
 		pair, query, _ = strings.Cut(query, "&")
-		if n, value, _ := strings.Cut(pair, "="); value != "" && unescapeValue(n) == name {
-			return unescapeValue(value)
+		if n, value, _ := strings.Cut(pair, "="); value != "" && backends.UnescapeQuery(n) == name {
+			return backends.UnescapeQuery(value)
 		}
 	}
 	return ""
-}
-
-func unescapeValue(s string) string {
-	if !strings.ContainsAny(s, "%+") {
-		return s
-	}
-	plain, err := url.QueryUnescape(s)
-	if err != nil {
-		return s
-	}
-	return plain
 }
 
 func appendSeparator(out *strings.Builder) {

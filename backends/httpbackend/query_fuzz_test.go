@@ -15,7 +15,7 @@ func FuzzQueryValue(f *testing.F) {
 	f.Fuzz(func(t *testing.T, query string) {
 		got := QueryValue(query, "token")
 		values, err := url.ParseQuery(query)
-		if err != nil { // it knows a well-formed query only
+		if err != nil { // net/url parses a valid query only
 			return
 		}
 		want := ""

@@ -23,7 +23,7 @@ func (c *Client) send(ctx context.Context, r *http.Request) (*http.Response, err
 		if next == nil {
 			return resp, nil
 		}
-		_, _ = io.CopyN(io.Discard, resp.Body, c.maxBody)
+		_, _ = io.CopyN(io.Discard, resp.Body, int64(c.maxBody))
 		_ = resp.Body.Close()
 		if hops == maxRedirects {
 			return nil, errTooManyRedirects

@@ -9,9 +9,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"usher/backends"
-
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
 )
 
 const ownHost = "portal.example.com"
@@ -24,7 +24,7 @@ func header(pairs ...string) http.Header {
 	return h
 }
 
-func TestClassifyReadsTheHeaders(t *testing.T) {
+func TestStatusTable_Classify_Headers(t *testing.T) {
 	t.Parallel()
 	badHeader := AlarmSet(0).With(backends.AlarmBadHeader)
 	allowed := backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200"}
@@ -45,24 +45,24 @@ func TestClassifyReadsTheHeaders(t *testing.T) {
 				d.User, d.UserID, d.ValidFor, d.MaxSessions, d.Unique = "alice", "42", 10*time.Hour, 3, true
 			}), 0,
 		},
-		"a user id need not be a number":           {header("X-UserId", "a1-б"), with(func(d *backends.Decision) { d.UserID = "a1-б" }), 0},
-		"only the exact word true is unique":       {header("X-Unique", "True"), allowed, 0},
-		"one is not true":                          {header("X-Unique", "1"), allowed, 0},
-		"the first of two counts":                  {header("X-AuthDuration", "60", "X-AuthDuration", "70"), with(func(d *backends.Decision) { d.ValidFor = time.Minute }), 0},
-		"a bound of zero sessions is none":         {header("X-Max-Sessions", "0"), allowed, 0},
-		"a negative duration is ignored":           {header("X-AuthDuration", "-1"), allowed, badHeader},
-		"a duration of zero is ignored":            {header("X-AuthDuration", "0"), allowed, badHeader},
-		"a duration of thirty years is ignored":    {header("X-AuthDuration", "1000000000"), allowed, badHeader},
-		"a duration beyond 64 bits is ignored":     {header("X-AuthDuration", "99999999999999999999"), allowed, badHeader},
-		"a duration in another notation":           {header("X-AuthDuration", "1e9"), allowed, badHeader},
-		"a duration that is a word is ignored":     {header("X-AuthDuration", "abc"), allowed, badHeader},
-		"a negative number of sessions":            {header("X-Max-Sessions", "-3"), allowed, badHeader},
-		"a user id with a control character":       {header("X-UserId", "a\x01b"), allowed, badHeader},
-		"a user id that is no UTF-8":               {header("X-UserId", "a\xffb"), allowed, badHeader},
-		"a user id without end":                    {header("X-UserId", strings.Repeat("9", 257)), allowed, badHeader},
-		"a name is shown without what is not":      {header("X-Session-Name", " al\x00i\x1b[31mce\xff "), with(func(d *backends.Decision) { d.User = "ali[31mce" }), 0},
-		"a name without end is cut":                {header("X-Session-Name", strings.Repeat("é", 300)), with(func(d *backends.Decision) { d.User = strings.Repeat("é", 128) }), 0},
-		"a yes that also sends elsewhere is a yes": {header("X-Location", "http://promo.example.com/"), allowed, badHeader},
+		"a user id need not be a number":        {header("X-UserId", "a1-б"), with(func(d *backends.Decision) { d.UserID = "a1-б" }), 0},
+		"only the exact word true is unique":    {header("X-Unique", "True"), allowed, 0},
+		"one is not true":                       {header("X-Unique", "1"), allowed, 0},
+		"the first of two counts":               {header("X-AuthDuration", "60", "X-AuthDuration", "70"), with(func(d *backends.Decision) { d.ValidFor = time.Minute }), 0},
+		"a bound of zero sessions is none":      {header("X-Max-Sessions", "0"), allowed, 0},
+		"a negative duration is ignored":        {header("X-AuthDuration", "-1"), allowed, badHeader},
+		"a duration of zero is ignored":         {header("X-AuthDuration", "0"), allowed, badHeader},
+		"a duration of thirty years is ignored": {header("X-AuthDuration", "1000000000"), allowed, badHeader},
+		"a duration beyond 64 bits is ignored":  {header("X-AuthDuration", "99999999999999999999"), allowed, badHeader},
+		"a duration in another notation":        {header("X-AuthDuration", "1e9"), allowed, badHeader},
+		"a duration that is a word is ignored":  {header("X-AuthDuration", "abc"), allowed, badHeader},
+		"a negative number of sessions":         {header("X-Max-Sessions", "-3"), allowed, badHeader},
+		"a user id with a control character":    {header("X-UserId", "a\x01b"), allowed, badHeader},
+		"a user id that is no UTF-8":            {header("X-UserId", "a\xffb"), allowed, badHeader},
+		"a user id without end":                 {header("X-UserId", strings.Repeat("9", 257)), allowed, badHeader},
+		"a name is shown without what is not":   {header("X-Session-Name", " al\x00i\x1b[31mce\xff "), with(func(d *backends.Decision) { d.User = "ali[31mce" }), 0},
+		"a name without end is cut":             {header("X-Session-Name", strings.Repeat("é", 300)), with(func(d *backends.Decision) { d.User = strings.Repeat("é", 128) }), 0},
+		"allowed despite an X-Location":         {header("X-Location", "http://promo.example.com/"), allowed, badHeader},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestClassifyReadsTheHeaders(t *testing.T) {
 	}
 }
 
-func TestClassifyReadsTheStatus(t *testing.T) {
+func TestStatusTable_Classify_Status(t *testing.T) {
 	t.Parallel()
 	const promo = "https://promo.example.net/expired.m3u8?x=1"
 	unexpected := AlarmSet(0).With(backends.AlarmUnexpectedStatus)
@@ -96,11 +96,11 @@ func TestClassifyReadsTheStatus(t *testing.T) {
 		header http.Header
 		want   want
 	}{
-		"401 is a no":                              {PresetAstra, 401, header(), want{verdict: backends.Denied}},
-		"403 is a no":                              {PresetAstra, 403, header(), want{verdict: backends.Denied}},
+		"401 denies":                               {PresetAstra, 401, header(), want{verdict: backends.Denied}},
+		"403 denies":                               {PresetAstra, 403, header(), want{verdict: backends.Denied}},
 		"404 is a wrong address":                   {PresetAstra, 404, header(), want{failure: `ask backend "portal": status 404`, alarms: AlarmSet(0).With(backends.AlarmWrongAddress)}},
-		"410 is a no with an alarm":                {PresetAstra, 410, header(), want{verdict: backends.Denied, alarms: unexpected}},
-		"204 is a no with an alarm":                {PresetAstra, 204, header(), want{verdict: backends.Denied, alarms: unexpected}},
+		"410 denies with an alarm":                 {PresetAstra, 410, header(), want{verdict: backends.Denied, alarms: unexpected}},
+		"204 denies with an alarm":                 {PresetAstra, 204, header(), want{verdict: backends.Denied, alarms: unexpected}},
 		"503 is a failure":                         {PresetAstra, 503, header(), want{failure: `ask backend "portal": status 503`}},
 		"302 sends the viewer on":                  {PresetAstra, 302, header("Location", promo), want{verdict: backends.Denied, redirect: promo}},
 		"302 with X-Location alone too":            {PresetAstra, 302, header("X-Location", promo), want{verdict: backends.Denied, redirect: promo}},
@@ -124,12 +124,12 @@ func TestClassifyReadsTheStatus(t *testing.T) {
 			PresetAstra, 302, header("Location", "//portal.example.com./login"),
 			want{failure: `ask backend "portal": malformed: redirect to the backend's own host`, alarms: itself},
 		},
-		"403 with X-Location on the portal stays a no": {PresetAstra, 403, header("X-Location", "http://portal.example.com/promo"), want{verdict: backends.Denied, alarms: itself}},
-		"a script is no place":                         {PresetAstra, 302, header("Location", "javascript:alert(1)"), want{verdict: backends.Denied, alarms: badHeader}},
-		"a place with a password":                      {PresetAstra, 302, header("Location", "http://u:p@promo.example.net/"), want{verdict: backends.Denied, alarms: badHeader}},
-		"a place with a line break":                    {PresetAstra, 403, header("X-Location", "http://a.example/\r\nX: y"), want{verdict: backends.Denied, alarms: badHeader}},
-		"a place with a backslash":                     {PresetAstra, 302, header("Location", `http:\\promo.example.net`), want{verdict: backends.Denied, alarms: badHeader}},
-		"a place without end":                          {PresetAstra, 302, header("Location", "http://a.example/"+strings.Repeat("x", 2048)), want{verdict: backends.Denied, alarms: badHeader}},
+		"403 with X-Location on the portal still denies": {PresetAstra, 403, header("X-Location", "http://portal.example.com/promo"), want{verdict: backends.Denied, alarms: itself}},
+		"a script is no place":                           {PresetAstra, 302, header("Location", "javascript:alert(1)"), want{verdict: backends.Denied, alarms: badHeader}},
+		"a place with a password":                        {PresetAstra, 302, header("Location", "http://u:p@promo.example.net/"), want{verdict: backends.Denied, alarms: badHeader}},
+		"a place with a line break":                      {PresetAstra, 403, header("X-Location", "http://a.example/\r\nX: y"), want{verdict: backends.Denied, alarms: badHeader}},
+		"a place with a backslash":                       {PresetAstra, 302, header("Location", `http:\\promo.example.net`), want{verdict: backends.Denied, alarms: badHeader}},
+		"a place without end":                            {PresetAstra, 302, header("Location", "http://a.example/"+strings.Repeat("x", 2048)), want{verdict: backends.Denied, alarms: badHeader}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -155,13 +155,13 @@ func FuzzClassify(f *testing.F) {
 			"Location", place, "X-Location", place, "X-Unique", unique)
 		for preset := PresetAstra; preset <= PresetAuthProxy; preset++ {
 			r := mustTable(t, preset, nil).Classify("portal", ownHost, Response{Status: status, Header: h})
-			checkReading(t, r, status)
+			checkClassification(t, r, status)
 		}
 	})
 }
 
-// checkReading is what holds of every reading, whatever the answer.
-func checkReading(t *testing.T, r Classification, status int) {
+// checkClassification checks what holds of every classification, whatever the answer.
+func checkClassification(t *testing.T, r Classification, status int) {
 	t.Helper()
 	d := r.Decision
 	switch {

@@ -4,14 +4,14 @@ import (
 	"slices"
 	"testing"
 
-	"usher/backends"
-
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
 )
 
-// TestPresets is the design's table, cell by cell. A '!' is an alarm.
-func TestPresets(t *testing.T) {
+// TestNewStatusTable_Presets compares each preset with the table of the design. A '!' is an alarm.
+func TestNewStatusTable_Presets(t *testing.T) {
 	t.Parallel()
 	statuses := []int{200, 204, 302, 401, 403, 404, 410, 429, 500, 503, 599, 100, 600, 0}
 	tests := map[Preset][]string{
@@ -59,7 +59,7 @@ func mustTable(t testing.TB, preset Preset, overrides Statuses) *StatusTable {
 	return table
 }
 
-func TestOverridesInYAML(t *testing.T) {
+func TestStatuses_YAML(t *testing.T) {
 	t.Parallel()
 	var cfg Config
 	err := yaml.UnmarshalWithOptions([]byte(`
@@ -87,7 +87,7 @@ statuses: {404: deny, 429: failure, 5xx: deny, "4xx": failure, 503: allow, 302: 
 	}
 }
 
-func TestStatusesValidate(t *testing.T) {
+func TestStatuses_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		statuses Statuses
@@ -115,7 +115,7 @@ func TestStatusesValidate(t *testing.T) {
 	}
 }
 
-func TestPresetAndOutcomeText(t *testing.T) {
+func TestOutcome_Text(t *testing.T) {
 	t.Parallel()
 	for want := PresetAstra; want <= PresetAuthProxy; want++ {
 		text, _ := want.MarshalText()

@@ -16,7 +16,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-func TestBackendPassesTheContract(t *testing.T) {
+func TestBackend_Contract(t *testing.T) {
 	backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
 		return newBackend(t, s.URL()+"/check", nil)
 	})
@@ -51,15 +51,15 @@ func startServer(t testing.TB) *backendtest.Server {
 	return s
 }
 
-// ours drops what Go's client adds by itself.
-func ours(r backendtest.Request) http.Header {
+// adapterHeaders removes the headers that Go's client adds.
+func adapterHeaders(r backendtest.Request) http.Header {
 	h := r.Header.Clone()
 	h.Del("User-Agent")
 	return h
 }
 
-// The example of Astra's manual, header by header.
-func TestTheManualsExample(t *testing.T) {
+// The request is the example of Astra's manual, header by header.
+func TestCheck_ManualExample(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	b := newBackend(t, s.URL()+"/check", nil)
@@ -92,12 +92,12 @@ func TestTheManualsExample(t *testing.T) {
 		"X-Real-Host":   {"live.example.com"},
 		"X-Real-Origin": {"https://live.example.com"},
 	}
-	if diff := cmp.Diff(wantHeader, ours(seen)); diff != "" {
+	if diff := cmp.Diff(wantHeader, adapterHeaders(seen)); diff != "" {
 		t.Errorf("headers (-want +got):\n%s", diff)
 	}
 }
 
-func TestFactsOnTheWire(t *testing.T) {
+func TestCheck_RequestHeaders(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		address string
@@ -105,7 +105,7 @@ func TestFactsOnTheWire(t *testing.T) {
 		query   string
 		headers http.Header
 	}{
-		"facts that the viewer did not give are left out": {
+		"unknown facts are omitted": {
 			"/check", backends.Request{Query: "token=123"}, "token=123", http.Header{"X-Session-Id": {"0"}},
 		},
 		"an IPv6 viewer, without zone": {
@@ -130,7 +130,7 @@ func TestFactsOnTheWire(t *testing.T) {
 			"",
 			http.Header{"X-Session-Id": {"0"}, "X-Real-Ua": {"evilX-Real-IP: 10.0.0.1"}},
 		},
-		"a fact without end is cut": {
+		"an endless fact is cut": {
 			"/check",
 			backends.Request{UserAgent: strings.Repeat("x", 100_000)},
 			"",
@@ -154,14 +154,14 @@ func TestFactsOnTheWire(t *testing.T) {
 			if seen.RawQuery != tt.query {
 				t.Errorf("got query %q, want %q", seen.RawQuery, tt.query)
 			}
-			if diff := cmp.Diff(tt.headers, ours(seen)); diff != "" {
+			if diff := cmp.Diff(tt.headers, adapterHeaders(seen)); diff != "" {
 				t.Errorf("headers (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestAnswers(t *testing.T) {
+func TestCheck_Responses(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		mode    backendtest.Mode
@@ -170,18 +170,18 @@ func TestAnswers(t *testing.T) {
 		alarm   backends.Alarm
 		alarms  uint64
 	}{
-		"401 denies": {backendtest.Status(401), nil, denied("backend answered 401", ""), 0, 0},
-		"403 denies": {backendtest.Status(403), nil, denied("backend answered 403", ""), 0, 0},
+		"401 denies": {backendtest.Status(401), nil, deniedDecision("backend answered 401", ""), 0, 0},
+		"403 denies": {backendtest.Status(403), nil, deniedDecision("backend answered 403", ""), 0, 0},
 		"a 403 that sends the viewer elsewhere": {
 			backendtest.Status(403),
 			map[string]string{"X-Location": "http://promo.example.net/"},
-			denied("backend answered 403", "http://promo.example.net/"), 0, 0,
+			deniedDecision("backend answered 403", "http://promo.example.net/"), 0, 0,
 		},
 		"a redirect is for the viewer": {
 			backendtest.Redirect("http://promo.example.net/"), nil,
-			denied("backend answered 302", "http://promo.example.net/"), 0, 0,
+			deniedDecision("backend answered 302", "http://promo.example.net/"), 0, 0,
 		},
-		"a header without sense changes nothing else": {
+		"an invalid header changes nothing else": {
 			backendtest.Healthy(),
 			map[string]string{"X-AuthDuration": "-1", "X-Max-Sessions": "", "X-Session-Name": "bob"},
 			backends.Decision{
@@ -191,7 +191,7 @@ func TestAnswers(t *testing.T) {
 			backends.AlarmBadHeader, 1,
 		},
 		"an unexpected status denies with an alarm": {
-			backendtest.Status(418), nil, denied("backend answered 418", ""), backends.AlarmUnexpectedStatus, 1,
+			backendtest.Status(418), nil, deniedDecision("backend answered 418", ""), backends.AlarmUnexpectedStatus, 1,
 		},
 	}
 	for name, tt := range tests {
@@ -219,13 +219,13 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-func denied(reason, redirect string) backends.Decision {
+func deniedDecision(reason, redirect string) backends.Decision {
 	return backends.Decision{
 		Verdict: backends.Denied, Source: backends.FromBackend, Reason: reason, Redirect: redirect,
 	}
 }
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
@@ -253,7 +253,7 @@ func TestConfigInYAML(t *testing.T) {
 	}
 }
 
-func TestNewRefusesAWrongConfig(t *testing.T) {
+func TestNew_InvalidConfig(t *testing.T) {
 	t.Parallel()
 	_, err := New("middleware", DefaultConfig(), httpbackend.Deps{})
 	if err == nil || err.Error() != `make backend "middleware": address: must be set` {

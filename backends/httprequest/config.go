@@ -7,8 +7,8 @@ type Config struct {
 	HTTP httpbackend.Config `yaml:",inline"`
 }
 
-// DefaultConfig has everything but the address.
+// DefaultConfig returns all defaults. Only the address has none.
 func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own.
+// Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error { return c.HTTP.Validate() }

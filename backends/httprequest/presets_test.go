@@ -9,7 +9,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-func TestPresetsKeepTheirPromises(t *testing.T) {
+func TestBackend_Presets(t *testing.T) {
 	t.Parallel()
 	backendtest.RunPresets(t, func(t *testing.T, address string, preset httpbackend.Preset) backends.Backend {
 		return newBackend(t, address+"/check", func(c *Config) {

@@ -10,46 +10,47 @@ import (
 	"usher/backends"
 )
 
-// Backend decides by address. It is not changed after it was made, so it is safe for concurrent use.
+// Backend decides by address. It is immutable and safe for concurrent use.
 type Backend struct {
-	rules []backends.Decision // what each says
-	// byNetwork finds a network's first rule, and lengths are the prefix lengths that there are, of each family.
+	decisions []backends.Decision // one per rule
+	// byNetwork holds the index of each network's first rule.
 	byNetwork map[netip.Prefix]int
-	lengths4  []int
-	lengths6  []int
-	// all is the first rule that fits everybody.
-	all      int
-	fallback backends.Decision
+	// lengths4 and lengths6 are the prefix lengths in use, ascending.
+	lengths4 []int
+	lengths6 []int
+	// firstForAll is the index of the first rule for all, or the number of rules.
+	firstForAll int
+	fallback    backends.Decision
 }
 
 var _ backends.Backend = (*Backend)(nil)
 
-// New makes the named backend. It fails if the config is wrong. Nothing is logged.
+// New makes the named backend. It fails if the config is invalid. It logs nothing.
 func New(name string, cfg Config, _ *slog.Logger) (*Backend, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
 	b := &Backend{
-		byNetwork: make(map[netip.Prefix]int, len(cfg.Rules)), all: len(cfg.Rules),
-		fallback: rulingOf(cfg.Default, "no rule fits; default: "+cfg.Default.String()),
+		byNetwork: make(map[netip.Prefix]int, len(cfg.Rules)), firstForAll: len(cfg.Rules),
+		fallback: decisionFor(cfg.Default, "no rule matches; default: "+cfg.Default.String()),
 	}
 	for i, text := range cfg.Rules {
 		r, err := parseRule(text)
 		if err != nil {
 			return nil, fmt.Errorf("make backend %q: rules[%d]: %w", name, i, err)
 		}
-		b.rules = append(b.rules, rulingOf(r.verb, fmt.Sprintf("rules[%d]: %s", i, text)))
-		b.index(r, i)
+		b.decisions = append(b.decisions, decisionFor(r.action, fmt.Sprintf("rules[%d]: %s", i, text)))
+		b.indexRule(r, i)
 	}
 	slices.Sort(b.lengths4)
 	slices.Sort(b.lengths6)
 	return b, nil
 }
 
-// index notes a rule, unless an earlier one fits all that it fits.
-func (b *Backend) index(r rule, i int) {
-	if r.all {
-		b.all = min(b.all, i)
+// indexRule adds a rule, unless an earlier one has the same network.
+func (b *Backend) indexRule(r rule, i int) {
+	if r.matchesAll {
+		b.firstForAll = min(b.firstForAll, i)
 		return
 	}
 	if _, earlier := b.byNetwork[r.network]; !earlier {
@@ -64,32 +65,32 @@ func (b *Backend) index(r rule, i int) {
 	}
 }
 
-func rulingOf(v Verb, reason string) backends.Decision {
+func decisionFor(v Action, reason string) backends.Decision {
 	verdict := [...]backends.Verdict{Pass: backends.Pending, Allow: backends.Allowed, Deny: backends.Denied}[v]
 	return backends.Decision{Verdict: verdict, Source: backends.FromLocal, Reason: reason}
 }
 
-// Check looks the viewer's address up. It never fails, and does not allocate.
+// Check looks up the viewer's address. It never fails, and does not allocate.
 func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decision, error) {
-	first := b.all
+	first := b.firstForAll
 	if address := r.Address.Unmap().WithZone(""); address.IsValid() {
-		first = b.first(address)
+		first = b.firstMatch(address)
 	}
-	if first == len(b.rules) {
+	if first == len(b.decisions) {
 		return b.fallback, nil
 	}
-	return b.rules[first], nil
+	return b.decisions[first], nil
 }
 
-// first is the first rule that fits the address, or the number of rules.
-func (b *Backend) first(address netip.Addr) int {
+// firstMatch returns the index of the first rule that matches the address, or the number of rules.
+func (b *Backend) firstMatch(address netip.Addr) int {
 	lengths := b.lengths6
 	if address.Is4() {
 		lengths = b.lengths4
 	}
-	first := b.all
+	first := b.firstForAll
 	for _, bits := range lengths {
-		network, _ := address.Prefix(bits) // the length is of the address's family
+		network, _ := address.Prefix(bits) // cannot fail: bits is of the address's family
 		if i, found := b.byNetwork[network]; found {
 			first = min(first, i)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -13,7 +14,7 @@ import (
 	"usher/backends"
 )
 
-func newBackend(t testing.TB, fallback Verb, rules ...string) *Backend {
+func newBackend(t testing.TB, fallback Action, rules ...string) *Backend {
 	t.Helper()
 	b, err := New("office", Config{Rules: rules, Default: fallback}, nil)
 	if err != nil {
@@ -29,12 +30,12 @@ func check(t testing.TB, b *Backend, address netip.Addr) backends.Decision {
 		t.Fatalf("check %s: %v", address, err)
 	}
 	if d.Source != backends.FromLocal {
-		t.Fatalf("check %s: source %s, want rule", address, d.Source)
+		t.Fatalf("check %s: source %s, want local", address, d.Source)
 	}
 	return d
 }
 
-func TestTheFirstRuleThatFitsDecides(t *testing.T) {
+func TestCheck_FirstMatchDecides(t *testing.T) {
 	t.Parallel()
 	rules := []string{
 		"deny 192.0.2.13", "allow 192.0.2.0/24", "pass 192.0.0.0/16", "skip 198.51.100.0/24",
@@ -53,10 +54,10 @@ func TestTheFirstRuleThatFitsDecides(t *testing.T) {
 		"2001:db8:1::7":       {backends.Allowed, "rules[4]: allow 2001:db8::/32"},
 		"2001:db8:1::7%eth0":  {backends.Allowed, "rules[4]: allow 2001:db8::/32"},
 		"203.0.113.9":         {backends.Allowed, "rules[6]: allow ::ffff:203.0.113.0/120"},
-		"2001:db9::1":         {backends.Denied, "no rule fits; default: deny"},
-		"198.51.101.0":        {backends.Denied, "no rule fits; default: deny"},
-		"255.255.255.255":     {backends.Denied, "no rule fits; default: deny"},
-		"::":                  {backends.Denied, "no rule fits; default: deny"},
+		"2001:db9::1":         {backends.Denied, "no rule matches; default: deny"},
+		"198.51.101.0":        {backends.Denied, "no rule matches; default: deny"},
+		"255.255.255.255":     {backends.Denied, "no rule matches; default: deny"},
+		"::":                  {backends.Denied, "no rule matches; default: deny"},
 		"::ffff:198.51.100.1": {backends.Pending, "rules[3]: skip 198.51.100.0/24"},
 	}
 	for address, want := range tests {
@@ -67,14 +68,14 @@ func TestTheFirstRuleThatFitsDecides(t *testing.T) {
 	}
 }
 
-func TestAllFitsEverybody(t *testing.T) {
+func TestCheck_RuleForAll(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, Allow, "allow 192.0.2.0/24", "deny all", "allow 198.51.100.0/24", "allow all")
 	for address, want := range map[netip.Addr]backends.Verdict{
 		netip.MustParseAddr("192.0.2.1"):    backends.Allowed,
 		netip.MustParseAddr("198.51.100.1"): backends.Denied,
 		netip.MustParseAddr("2001:db8::1"):  backends.Denied,
-		{}:                                  backends.Denied, // nobody knows his address
+		{}:                                  backends.Denied, // unknown address
 	} {
 		if d := check(t, b, address); d.Verdict != want {
 			t.Errorf("%s: %s, want %s", address, d.Verdict, want)
@@ -85,8 +86,8 @@ func TestAllFitsEverybody(t *testing.T) {
 	}
 }
 
-// The look-up must say what going through the list would.
-func TestTheOrderHoldsAmongManyRules(t *testing.T) {
+// The lookup must agree with a linear search.
+func TestCheck_OrderHoldsAmongManyRules(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	rules := randomRules(random, 3000)
@@ -102,7 +103,7 @@ func TestTheOrderHoldsAmongManyRules(t *testing.T) {
 	fits := 0
 	for range 20_000 {
 		address := randomAddress(random)
-		want := "no rule fits; default: pass"
+		want := "no rule matches; default: pass"
 		for i, r := range parsed {
 			if r.network.Contains(address) {
 				want, fits = fmt.Sprintf("rules[%d]: %s", i, rules[i]), fits+1
@@ -143,19 +144,19 @@ func randomRules(random *rand.Rand, n int) []string {
 	return rules
 }
 
-func TestWrongRulesAreNamed(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
-		"":                        `rules[0]: "": want two words, such as "allow 192.0.2.0/24"`,
-		"allow":                   `rules[0]: "allow": want two words, such as "allow 192.0.2.0/24"`,
-		"allow 192.0.2.0/24 now":  `rules[0]: "allow 192.0.2.0/24 now": want two words, such as "allow 192.0.2.0/24"`,
+		"":                        `rules[0]: "": want an action and a network, such as "allow 192.0.2.0/24"`,
+		"allow":                   `rules[0]: "allow": want an action and a network, such as "allow 192.0.2.0/24"`,
+		"allow 192.0.2.0/24 now":  `rules[0]: "allow 192.0.2.0/24 now": want an action and a network, such as "allow 192.0.2.0/24"`,
 		"permit 192.0.2.0/24":     `rules[0]: "permit": want allow, deny or pass`,
-		"allow 192.0.2.0/33":      `rules[0]: "192.0.2.0/33": ` + errTarget.Error(),
-		"allow 192.0.2":           `rules[0]: "192.0.2": ` + errTarget.Error(),
-		"deny tv.example.com":     `rules[0]: "tv.example.com": ` + errTarget.Error(),
-		"deny fe80::1%eth0":       `rules[0]: "fe80::1%eth0": ` + errTarget.Error(),
+		"allow 192.0.2.0/33":      `rules[0]: "192.0.2.0/33": ` + errNetwork.Error(),
+		"allow 192.0.2":           `rules[0]: "192.0.2": ` + errNetwork.Error(),
+		"deny tv.example.com":     `rules[0]: "tv.example.com": ` + errNetwork.Error(),
+		"deny fe80::1%eth0":       `rules[0]: "fe80::1%eth0": ` + errNetwork.Error(),
 		"allow 192.0.2.7/24":      `rules[0]: "192.0.2.7/24": has bits beyond its prefix length; want 192.0.2.0/24`,
-		"allow ::ffff:10.0.0.0/8": `rules[0]: "::ffff:10.0.0.0/8": ` + errTarget.Error(),
+		"allow ::ffff:10.0.0.0/8": `rules[0]: "::ffff:10.0.0.0/8": ` + errNetwork.Error(),
 	}
 	for text, want := range tests {
 		err := Config{Rules: []string{text}}.Validate()
@@ -172,11 +173,14 @@ func TestWrongRulesAreNamed(t *testing.T) {
 	}
 }
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
-	got := DefaultConfig()
-	err := yaml.UnmarshalWithOptions([]byte(`{ rules: [ "allow 192.0.2.0/24", "skip all" ], default: deny }`), &got, yaml.Strict())
+	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
+		t.Fatalf("read the example: %v", err)
+	}
+	got := DefaultConfig()
+	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := Config{Rules: []string{"allow 192.0.2.0/24", "skip all"}, Default: Deny}
@@ -190,7 +194,7 @@ func TestConfigInYAML(t *testing.T) {
 		t.Errorf("spelled %q, %v", text, err)
 	}
 	if err := yaml.Unmarshal([]byte(`default: maybe`), &got); err == nil {
-		t.Error("an unknown verb was taken")
+		t.Error("an unknown action was accepted")
 	}
 }
 
@@ -202,7 +206,7 @@ func FuzzParseRule(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		r, err := parseRule(text)
-		if err != nil || r.all {
+		if err != nil || r.matchesAll {
 			return
 		}
 		if !r.network.IsValid() || r.network.Addr().Is4In6() || r.network.Addr().Zone() != "" {
@@ -215,7 +219,7 @@ func FuzzParseRule(f *testing.F) {
 	})
 }
 
-func TestACheckDoesNotAllocate(t *testing.T) {
+func TestCheck_NoAllocation(t *testing.T) {
 	b := newBackend(t, Pass, randomRules(rand.New(rand.NewPCG(3, 4)), 1000)...)
 	r := &backends.Request{Address: netip.MustParseAddr("10.1.2.3")}
 	if n := testing.AllocsPerRun(100, func() { _, _ = b.Check(t.Context(), r) }); n != 0 {

@@ -7,17 +7,17 @@ import (
 
 // Config is an iprules backend's own keys.
 type Config struct {
-	// Rules are lines such as "allow 192.0.2.0/24", of which the first that fits decides: allow, deny or pass (skip), and
-	// an address, a network, or all.
+	// Rules are lines such as "allow 192.0.2.0/24": an action (allow, deny, pass or its older name skip), and an address,
+	// a network, or all. The first that matches decides.
 	Rules []string `yaml:"rules"`
-	// Default is what holds where none fits. The zero value passes.
-	Default Verb `yaml:"default"`
+	// Default applies where no rule matches. The zero value passes.
+	Default Action `yaml:"default"`
 }
 
-// DefaultConfig has no rules and passes everybody.
+// DefaultConfig has no rules and passes every viewer.
 func DefaultConfig() Config { return Config{} }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own.
+// Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {
 	if len(c.Rules) == 0 {
 		return errors.New(`rules: none; want at least one, such as "allow 192.0.2.0/24"`)

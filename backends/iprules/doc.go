@@ -1,22 +1,22 @@
-// Package iprules decides by the viewer's address, by rules as Alta and Astra have them. Nobody is asked.
+// Package iprules decides by the viewer's address, with rules as Alta and Astra have them. It calls no middleware.
 //
 //	office: { kind: iprules, rules: [ "allow 192.0.2.0/24", "deny 2001:db8::/32", "pass 198.51.100.7" ], default: pass }
 //
-// The first rule whose network holds the address decides: allow and deny say so, pass has no opinion, which is what the
-// default is where no rule fits. In a list of the kind rules a backend without an opinion passes the viewer on to the next
-// one; alone it refuses him.
+// The first rule whose network contains the address decides: allow allows, deny denies, pass has no opinion. Without a
+// matching rule the default decides. In a list of the kind rules a backend without an opinion passes the viewer on to
+// the next rule; a standalone one denies them.
 //
-// The words are those of Alta's manual (docs of Cesbo Alta, OTT authorization: allow, deny, pass and the older skip, IPv4 and
-// IPv6, with or without a prefix length). Astra's IP list has addresses and IPv4 networks without words.
+// The actions are those of Alta's manual (docs of Cesbo Alta, OTT authorization: allow, deny, pass and the older skip,
+// IPv4 and IPv6, with or without a prefix length). Astra's IP list has addresses and IPv4 networks without actions.
 //
 // Invariants:
 //   - The order of the rules decides, not how narrow their networks are.
-//   - An IPv4 address that comes as IPv6 is the IPv4 address; zones do not count.
-//   - A viewer whose address nobody knows fits no rule but one for all.
+//   - An IPv4-mapped IPv6 address is the IPv4 address; zones are ignored.
+//   - A viewer whose address is unknown matches only a rule for all.
 //
-// Decided: rules are looked up by prefix length, in a map for each, so that ten thousand rules cost as much as ten; the
-// rule that stands first among the networks that hold the address decides.
+// Decided: rules are looked up by prefix length, in one map, so that ten thousand rules cost as much as ten; of the
+// networks that contain the address, the one whose rule comes first decides.
 //
-// Refused: country and provider rules, which need a database that is not ours to ship. Reloading: the rules stand in the
-// settings file.
+// Refused: country and provider rules, which need a database that this project cannot ship. Reloading: the rules are
+// part of the settings file.
 package iprules

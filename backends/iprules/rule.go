@@ -7,86 +7,87 @@ import (
 	"strings"
 )
 
-// Verb is what a rule says of the viewers that it fits.
-type Verb uint8
+// Action is what a rule does with the viewers that it matches.
+type Action uint8
 
-// The verbs. Pass is the zero value: no opinion.
+// The actions. Pass is the zero value: no opinion.
 const (
-	Pass Verb = iota
+	Pass Action = iota
 	Allow
 	Deny
 )
 
-// String is the verb as the config spells it.
-func (v Verb) String() string { return [...]string{"pass", "allow", "deny"}[v] }
+// String returns the action as the config spells it.
+func (a Action) String() string { return [...]string{"pass", "allow", "deny"}[a] }
 
-// MarshalText spells the verb as the config does.
-func (v Verb) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+// MarshalText writes the action as the config spells it.
+func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
-// UnmarshalText reads what the config spells, and Alta's older word for pass.
-func (v *Verb) UnmarshalText(text []byte) error {
+// UnmarshalText reads the config's spelling, and Alta's older name for pass.
+func (a *Action) UnmarshalText(text []byte) error {
 	switch string(text) {
 	case "pass", "skip":
-		*v = Pass
+		*a = Pass
 	case "allow":
-		*v = Allow
+		*a = Allow
 	case "deny":
-		*v = Deny
+		*a = Deny
 	default:
 		return fmt.Errorf("%q: want allow, deny or pass", text)
 	}
 	return nil
 }
 
-// rule is one line. all fits everybody, also those without an address.
+// rule is one parsed line.
 type rule struct {
-	verb    Verb
+	action  Action
 	network netip.Prefix
-	all     bool
+	// matchesAll also matches viewers without an address. network is then unset.
+	matchesAll bool
 }
 
-var errTarget = errors.New(`want an address, a network such as 192.0.2.0/24 or 2001:db8::/32, or "all"`)
+var errNetwork = errors.New(`want an address, a network such as 192.0.2.0/24 or 2001:db8::/32, or "all"`)
 
 // parseRule reads "allow 192.0.2.0/24".
 func parseRule(text string) (rule, error) {
-	words := strings.Fields(text)
-	if len(words) != 2 {
-		return rule{}, fmt.Errorf(`%q: want two words, such as "allow 192.0.2.0/24"`, text)
+	fields := strings.Fields(text)
+	if len(fields) != 2 {
+		return rule{}, fmt.Errorf(`%q: want an action and a network, such as "allow 192.0.2.0/24"`, text)
 	}
 	var r rule
-	if err := r.verb.UnmarshalText([]byte(words[0])); err != nil {
+	if err := r.action.UnmarshalText([]byte(fields[0])); err != nil {
 		return rule{}, err
 	}
-	if words[1] == "all" {
-		r.all = true
+	if fields[1] == "all" {
+		r.matchesAll = true
 		return r, nil
 	}
-	network, err := parseNetwork(words[1])
+	network, err := parseNetwork(fields[1])
 	if err != nil {
-		return rule{}, fmt.Errorf("%q: %w", words[1], err)
+		return rule{}, fmt.Errorf("%q: %w", fields[1], err)
 	}
 	r.network = network
 	return r, nil
 }
 
-// parseNetwork reads an address or a network. Bits beyond the prefix length would be a mistake: "192.0.2.7/24" may mean
-// either of two things.
+// parseNetwork reads an address or a network. It rejects bits beyond the prefix length, because "192.0.2.7/24" is
+// ambiguous.
 func parseNetwork(text string) (netip.Prefix, error) {
 	if !strings.Contains(text, "/") {
 		address, err := netip.ParseAddr(text)
 		if err != nil || address.Zone() != "" {
-			return netip.Prefix{}, errTarget
+			return netip.Prefix{}, errNetwork
 		}
 		address = address.Unmap()
 		return netip.PrefixFrom(address, address.BitLen()), nil
 	}
 	network, err := netip.ParsePrefix(text)
 	if err != nil {
-		return netip.Prefix{}, errTarget
+		return netip.Prefix{}, errNetwork
 	}
 	if network.Addr().Is4In6() {
 		if network.Bits() < 96 {
-			return netip.Prefix{}, errTarget
+			return netip.Prefix{}, errNetwork
 		}
 		network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-96)
 	}

@@ -14,8 +14,8 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// bare answers with a status alone: what headers a portal sends is not public.
-func bare(w http.ResponseWriter, _ *http.Request, _ backendtest.User, known bool) {
+// statusOnly responds with a status alone: a portal's headers are not public.
+func statusOnly(w http.ResponseWriter, _ *http.Request, _ backendtest.User, known bool) {
 	if !known {
 		w.WriteHeader(http.StatusForbidden)
 	}
@@ -48,19 +48,19 @@ func startPortal(t testing.TB, d backendtest.Dialect) *backendtest.Server {
 	return s
 }
 
-func TestBackendPassesTheContract(t *testing.T) {
-	for name, flussonic := range map[string]bool{"as Astra asks": false, "as Flussonic asks": true} {
+func TestBackend_Contract(t *testing.T) {
+	for name, flussonic := range map[string]bool{"as Astra": false, "as Flussonic": true} {
 		t.Run(name, func(t *testing.T) {
 			backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
-				s.SetDialect(bare)
+				s.SetDialect(statusOnly)
 				return newBackend(t, s.URL(), flussonic)
 			})
 		})
 	}
 }
 
-// What a token looks like is not public, so whatever the viewer sent must reach the portal as he sent it.
-func TestTheQueryArrivesByteForByte(t *testing.T) {
+// The format of a token is not public, so the viewer's query must reach the portal unchanged.
+func TestCheck_QueryUnchanged(t *testing.T) {
 	t.Parallel()
 	queries := map[string]string{
 		"an escaped plus":               "token=a%2Bb",
@@ -82,7 +82,7 @@ func TestTheQueryArrivesByteForByte(t *testing.T) {
 		for path, flussonic := range map[string]bool{"/auth/arescrypt/": false, "/auth/flussonic/arescrypt/": true} {
 			t.Run(name+" at "+path, func(t *testing.T) {
 				t.Parallel()
-				s := startPortal(t, bare)
+				s := startPortal(t, statusOnly)
 				_, err := newBackend(t, s.URL(), flussonic).Check(t.Context(), &backends.Request{Query: query})
 				if err != nil {
 					t.Fatalf("check: %v", err)
@@ -96,16 +96,13 @@ func TestTheQueryArrivesByteForByte(t *testing.T) {
 	}
 }
 
-func TestAnswers(t *testing.T) {
+func TestCheck_Responses(t *testing.T) {
 	t.Parallel()
-	yes := backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200"}
-	full := yes
+	allowed := backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200"}
+	full := allowed
 	full.UserID, full.User, full.ValidFor, full.MaxSessions, full.Unique = "42", "alice", time.Hour, 2, true
-	no := backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}
 	denied := func(reason string) backends.Decision {
-		d := no
-		d.Reason = reason
-		return d
+		return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: reason}
 	}
 	unexpected := httpbackend.AlarmSet(0).With(backends.AlarmUnexpectedStatus)
 	tests := map[string]struct {
@@ -114,11 +111,11 @@ func TestAnswers(t *testing.T) {
 		want    backends.Decision
 		alarms  httpbackend.AlarmSet
 	}{
-		"a bare yes":                   {bare, backendtest.Healthy(), yes, 0},
-		"headers are honoured":         {backendtest.Astra, backendtest.Healthy(), full, 0},
-		"403 denies":                   {bare, backendtest.Status(403), denied("backend answered 403"), 0},
-		"an unheard-of status denies":  {bare, backendtest.Status(402), denied("backend answered 402"), unexpected},
-		"another 2xx is no yes either": {bare, backendtest.Status(204), denied("backend answered 204"), unexpected},
+		"a bare 200":               {statusOnly, backendtest.Healthy(), allowed, 0},
+		"headers are honoured":     {backendtest.Astra, backendtest.Healthy(), full, 0},
+		"403 denies":               {statusOnly, backendtest.Status(403), denied("backend answered 403"), 0},
+		"an unknown status denies": {statusOnly, backendtest.Status(402), denied("backend answered 402"), unexpected},
+		"another 2xx denies":       {statusOnly, backendtest.Status(204), denied("backend answered 204"), unexpected},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -142,7 +139,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-func TestThePathIsAppendedUnlessItIsThere(t *testing.T) {
+func TestConfig_WithEndpoint(t *testing.T) {
 	t.Parallel()
 	const cloud = "https://go.iptvportal.cloud"
 	tests := map[string]struct {
@@ -159,14 +156,14 @@ func TestThePathIsAppendedUnlessItIsThere(t *testing.T) {
 		"in full, with a query":        {cloud + "/auth/arescrypt/?a=/", false, cloud + "/auth/arescrypt/?a=/"},
 		"in full, as Flussonic":        {"http://l/auth/flussonic/arescrypt/", true, "http://l/auth/flussonic/arescrypt/"},
 		"in full, without saying it":   {"http://l/auth/flussonic/arescrypt/", false, "http://l/auth/flussonic/arescrypt/"},
-		"a path that only looks alike": {"http://l/oauth/arescrypt/", false, "http://l/oauth/arescrypt/auth/arescrypt/"},
+		"a path with a similar suffix": {"http://l/oauth/arescrypt/", false, "http://l/oauth/arescrypt/auth/arescrypt/"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := DefaultConfig()
 			cfg.HTTP.Address, cfg.Flussonic = tt.address, tt.flussonic
-			if got := cfg.complete().Address; got != tt.want {
+			if got := cfg.withEndpoint().Address; got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 			if err := cfg.Validate(); err != nil {
@@ -176,7 +173,7 @@ func TestThePathIsAppendedUnlessItIsThere(t *testing.T) {
 	}
 }
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
@@ -197,9 +194,9 @@ func TestConfigInYAML(t *testing.T) {
 	}
 }
 
-func TestAWrongConfigIsRefused(t *testing.T) {
+func TestNew_InvalidConfig(t *testing.T) {
 	t.Parallel()
-	const contradiction = "flussonic: true asks at /auth/flussonic/arescrypt/, but address ends in /auth/arescrypt/"
+	const contradiction = "flussonic: true uses /auth/flussonic/arescrypt/, but address ends in /auth/arescrypt/"
 	tests := map[string]struct{ address, want string }{
 		"no address":       {"", "address: must be set"},
 		"no scheme":        {"go.iptvportal.cloud", `address: must begin with http:// or https://, not ""`},
@@ -224,7 +221,7 @@ func TestAWrongConfigIsRefused(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNoCertificateIsRefused(t *testing.T) {
+func TestNew_InvalidCAFile(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
 	cfg.HTTP.Address, cfg.HTTP.TLS.CAFile = "https://go.iptvportal.cloud", "testdata/full.yaml"
@@ -235,7 +232,7 @@ func TestAFileThatIsNoCertificateIsRefused(t *testing.T) {
 }
 
 func BenchmarkCheck(b *testing.B) {
-	s := startPortal(b, bare)
+	s := startPortal(b, statusOnly)
 	backend := newBackend(b, s.URL(), false)
 	r := backendtest.NewRequest("123")
 	b.ReportAllocs()

@@ -7,35 +7,35 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// Where a portal answers Astra, and where Flussonic, under its own address.
+// The paths of a portal's checks for Astra and for Flussonic, below its address.
 const (
 	astraPath     = "/auth/arescrypt/"
 	flussonicPath = "/auth/flussonic/arescrypt/"
 )
 
-// Config is an iptvportal backend's own keys: those of every HTTP backend, and which of the portal's two places is
-// asked. Only the address, which is the portal's, has no default.
+// Config is an iptvportal backend's own keys: those of every HTTP backend, and which of the portal's two paths is used.
+// Only the address, which is the portal's, has no default.
 type Config struct {
 	HTTP httpbackend.Config `yaml:",inline"`
-	// Flussonic asks where the portal answers Flussonic; false, where it answers Astra. The channel's Auth in the portal
-	// must say the same.
+	// Flussonic uses the portal's path for Flussonic; false uses the one for Astra. The channel's Auth setting in the
+	// portal must match.
 	Flussonic bool `yaml:"flussonic"`
 }
 
-// DefaultConfig has everything but the address, and asks as Astra does.
+// DefaultConfig returns all defaults, with Astra's path. Only the address has none.
 func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own.
+// Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {
 	var contradiction error
-	if c.Flussonic && endsIn(c.HTTP.Address, astraPath) {
-		contradiction = errors.New("flussonic: true asks at " + flussonicPath + ", but address ends in " + astraPath)
+	if c.Flussonic && pathEndsWith(c.HTTP.Address, astraPath) {
+		contradiction = errors.New("flussonic: true uses " + flussonicPath + ", but address ends in " + astraPath)
 	}
-	return errors.Join(c.complete().Validate(), contradiction)
+	return errors.Join(c.withEndpoint().Validate(), contradiction)
 }
 
-// complete is the config with the address that is asked.
-func (c Config) complete() httpbackend.Config {
+// withEndpoint returns the HTTP config with the complete address of the check.
+func (c Config) withEndpoint() httpbackend.Config {
 	path := astraPath
 	if c.Flussonic {
 		path = flussonicPath
@@ -44,16 +44,17 @@ func (c Config) complete() httpbackend.Config {
 	return c.HTTP
 }
 
-// endpoint is where a portal is asked. An address in full, as Alta and Flussonic want it typed, stays as it is.
+// endpoint returns the complete address of the check. A complete address, as Alta and Flussonic require it, stays
+// unchanged.
 func endpoint(address, path string) string {
-	if address == "" || endsIn(address, astraPath) || endsIn(address, flussonicPath) {
+	if address == "" || pathEndsWith(address, astraPath) || pathEndsWith(address, flussonicPath) {
 		return address
 	}
 	return httpbackend.WithPath(address, path)
 }
 
-// endsIn reports whether the address's path ends in path, with or without its last slash.
-func endsIn(address, path string) bool {
-	own, _, _ := strings.Cut(address, "?")
-	return strings.HasSuffix(strings.TrimRight(own, "/")+"/", path)
+// pathEndsWith reports whether the address's path ends in path, with or without its last slash.
+func pathEndsWith(address, path string) bool {
+	base, _, _ := strings.Cut(address, "?")
+	return strings.HasSuffix(strings.TrimRight(base, "/")+"/", path)
 }

@@ -8,7 +8,7 @@ import (
 	"usher/backends/backendtest"
 )
 
-func TestTheBytesOnTheWire(t *testing.T) {
+func TestCheck_RequestBytes(t *testing.T) {
 	t.Parallel()
 	backendtest.WantRequest(t, "testdata/request.txt", "portal.example.com", "", func(address string) {
 		b := newBackend(t, address, false)

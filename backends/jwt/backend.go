@@ -16,7 +16,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// Backend reads tokens. Safe for concurrent use. Close it after use.
+// Backend decides by tokens. Safe for concurrent use. Close it after use.
 type Backend struct {
 	name   string
 	cfg    Config
@@ -24,15 +24,15 @@ type Backend struct {
 	parser *jwt.Parser
 	now    func() time.Time
 
-	// local are the keys that the config holds; nil: remote fetches them with client.
+	// local holds the configured keys; nil: jwks fetches them with client.
 	local  keySet
-	remote *remote
+	jwks   *jwksCache
 	client *httpbackend.Client
 }
 
 var _ backends.Backend = (*Backend)(nil)
 
-// New makes the named backend. It fails if the config is wrong or its key cannot be read; a JWK set is fetched when
+// New makes the named backend. It fails if the config is invalid or its key cannot be read. A JWK set is fetched when
 // first needed. log may be nil.
 func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 	if err := cfg.Validate(); err != nil {
@@ -51,13 +51,13 @@ func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 			jwt.WithoutClaimsValidation(),
 		),
 	}
-	if err := b.findKeys(log); err != nil {
+	if err := b.loadKeys(log); err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
 	return b, nil
 }
 
-func (b *Backend) findKeys(log *slog.Logger) (err error) {
+func (b *Backend) loadKeys(log *slog.Logger) (err error) {
 	switch {
 	case b.cfg.Secret != "":
 		b.local = keySet{{value: []byte(b.cfg.Secret.Reveal())}}
@@ -65,112 +65,112 @@ func (b *Backend) findKeys(log *slog.Logger) (err error) {
 		b.local, err = readPublicKey(b.cfg.PublicKeyFile, b.cfg.Algorithms)
 	default:
 		b.client, err = newClient(b.name, b.cfg)
-		b.remote = newRemote(b.name, b.cfg, func(ctx context.Context) (keySet, error) {
-			return load(ctx, b.name, b.client, b.cfg.Algorithms)
+		b.jwks = newJWKSCache(b.name, b.cfg, func(ctx context.Context) (keySet, error) {
+			return fetchKeys(ctx, b.name, b.client, b.cfg.Algorithms)
 		}, log)
 		if strings.HasPrefix(strings.ToLower(b.cfg.JWKSURL), "http:") {
-			log.Warn("signing keys come over plain http: whoever can change the answer can sign", "backend", b.name)
+			log.Warn("jwks fetched over plain http, so an attacker on the path can sign tokens; use an https jwks_url",
+				slog.String("backend", b.name))
 		}
 	}
 	return err
 }
 
-// Run refreshes the JWK set until ctx ends, and then returns nil. With other keys it has nothing to do.
+// Run refreshes the JWK set until ctx ends, and then returns nil. With other keys it does nothing.
 func (b *Backend) Run(ctx context.Context) error {
-	if b.remote == nil {
+	if b.jwks == nil {
 		<-ctx.Done()
 		return nil
 	}
-	b.remote.run(ctx)
+	b.jwks.run(ctx)
 	return nil
 }
 
-// Close ends what is under way. Later checks find the keys that are known.
+// Close cancels a fetch in flight. Later checks use the known keys.
 func (b *Backend) Close() {
-	if b.remote != nil {
-		b.remote.close()
+	if b.jwks != nil {
+		b.jwks.close()
 		b.client.Close()
 	}
 }
 
-// Check reads the viewer's token. Without one it has no opinion.
+// Check validates the viewer's token. Without one it has no opinion.
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-	raw := b.tokenOf(r)
-	no := backends.Decision{Source: backends.FromLocal}
+	raw := b.findToken(r)
+	local := backends.Decision{Source: backends.FromLocal}
 	switch {
 	case raw == "":
 		return backends.Decision{Verdict: backends.Pending, Source: backends.FromLocal, Reason: "no token"}, nil
-	case len(raw) > maxToken:
-		return refuse(no, "token is longer than 8192 bytes"), nil
-	case !spelledAsToken(raw):
-		return refuse(no, "token is malformed"), nil
+	case len(raw) > maxTokenBytes:
+		return deny(local, "token is longer than 8192 bytes"), nil
+	case !hasTokenCharacters(raw):
+		return deny(local, "token is malformed"), nil
 	}
 	now := b.now()
-	then := now
+	windowTime := now
 	if !b.cfg.CutExpired && !r.Opened.IsZero() {
-		then = r.Opened
+		windowTime = r.Opened
 	}
 	claims := jwt.MapClaims{}
 	token, err := b.parser.ParseWithClaims(raw, claims, func(t *jwt.Token) (any, error) { return b.keysFor(ctx, t) })
 	if err != nil {
-		return b.unverified(token, err, func() string { return b.against(claims, r, then) })
+		return b.onVerifyError(token, err, func() string { return b.rejectionReason(claims, r, windowTime) })
 	}
-	if reason := b.against(claims, r, then); reason != "" {
-		return refuse(b.about(claims), reason), nil
+	if reason := b.rejectionReason(claims, r, windowTime); reason != "" {
+		return deny(b.identify(claims), reason), nil
 	}
-	return b.allowed(claims, now), nil
+	return b.allow(claims, now), nil
 }
 
 var (
-	errHeader   = errors.New("the token's header makes no sense")
-	errCritical = errors.New("the token asks for an extension")
+	errBadHeader         = errors.New("the token's header is invalid")
+	errCriticalExtension = errors.New("the token requires an extension")
 )
 
-// keysFor finds the keys to verify a token with. What a token brings along itself (jwk, jku, x5c, x5u) is not looked
-// at.
+// keysFor returns the keys to verify a token with. It ignores keys and key URLs inside the token (jwk, jku, x5c, x5u).
 func (b *Backend) keysFor(ctx context.Context, token *jwt.Token) (jwt.VerificationKeySet, error) {
-	if _, present := token.Header["crit"]; present { // RFC 7515 §4.1.11: whoever does not know it must refuse
-		return jwt.VerificationKeySet{}, errCritical
+	if _, present := token.Header["crit"]; present { // RFC 7515 §4.1.11: unknown extensions must be refused
+		return jwt.VerificationKeySet{}, errCriticalExtension
 	}
 	id := ""
 	if value, present := token.Header["kid"]; present {
 		var ok bool
 		if id, ok = value.(string); !ok {
-			return jwt.VerificationKeySet{}, errHeader
+			return jwt.VerificationKeySet{}, errBadHeader
 		}
 	}
 	algorithm := token.Method.Alg()
-	if b.remote != nil {
-		found, err := b.remote.keys(ctx, algorithm, id)
+	if b.jwks != nil {
+		found, err := b.jwks.keys(ctx, algorithm, id)
 		return jwt.VerificationKeySet{Keys: found}, err
 	}
-	// There is one key, whatever the issuer calls it.
+	// There is one key, so the kid does not matter.
 	return jwt.VerificationKeySet{Keys: b.local.matching(algorithm, "")}, nil
 }
 
-// unverified is the answer about a token that was not verified because of err, which is the library's and may quote
-// the token. While no keys are known, what the token says against its bearer is believed.
-func (b *Backend) unverified(token *jwt.Token, err error, against func() string) (backends.Decision, error) {
-	no := backends.Decision{Source: backends.FromLocal}
+// onVerifyError decides on a token whose verification ended with err, which is the library's and may quote the token.
+// While no keys are known, a reason to reject in the token's own claims counts; rejection returns it.
+func (b *Backend) onVerifyError(token *jwt.Token, err error, rejection func() string) (backends.Decision, error) {
+	local := backends.Decision{Source: backends.FromLocal}
 	if errors.Is(err, context.Canceled) {
 		return backends.Decision{}, fmt.Errorf("ask backend %q: %w", b.name, context.Canceled)
 	}
 	if failure := backends.AsFailure(err); failure != nil {
-		if reason := against(); reason != "" {
-			return refuse(no, reason), nil
+		if reason := rejection(); reason != "" {
+			return deny(local, reason), nil
 		}
 		return backends.Decision{}, failure
 	}
 	switch {
 	case errors.Is(err, errUnknownKey):
-		return refuse(no, "token is signed with an unknown key"), nil
-	case errors.Is(err, errCritical):
-		return refuse(no, "token asks for an extension"), nil
-	case errors.Is(err, errHeader), errors.Is(err, jwt.ErrTokenMalformed):
-		return refuse(no, "token is malformed"), nil
+		return deny(local, "token is signed with an unknown key"), nil
+	case errors.Is(err, errCriticalExtension):
+		return deny(local, "token requires an extension"), nil
+	case errors.Is(err, errBadHeader), errors.Is(err, jwt.ErrTokenMalformed):
+		return deny(local, "token is malformed"), nil
 	case token == nil || token.Method == nil || !slices.Contains(b.cfg.Algorithms, token.Method.Alg()):
-		return refuse(no, "token is signed with an algorithm that is not allowed"), nil
+		return deny(local, "token is signed with an algorithm that is not allowed"), nil
 	default:
-		return refuse(no, "token is not signed by the issuer"), nil
+		return deny(local, "token is not signed by the issuer"), nil
 	}
 }

@@ -17,11 +17,11 @@ import (
 	"usher/backends"
 )
 
-// Each algorithm, with each source of keys that it can have.
-func TestATokenIsVerifiedWithEveryAlgorithm(t *testing.T) {
+// Each algorithm is tested with each of its sources of keys.
+func TestCheck_EveryAlgorithm(t *testing.T) {
 	t.Parallel()
 	public := map[string]crypto.PublicKey{}
-	for kind, p := range pairs() {
+	for kind, p := range keyPairs() {
 		public["key "+kind] = p.public
 	}
 	published := startIssuer(t, setOf(t, public))
@@ -30,7 +30,7 @@ func TestATokenIsVerifiedWithEveryAlgorithm(t *testing.T) {
 			"jwks": func(c *Config) { c.JWKSURL = published.URL() },
 			"pem":  func(c *Config) { c.PublicKeyFile = writeFile(t, pemOf(t, public["key "+kindOf(algorithm)])) },
 		}
-		if symmetric(algorithm) {
+		if isSymmetric(algorithm) {
 			sources = map[string]func(*Config){"secret": func(c *Config) { c.Secret = testSecret }}
 		}
 		for name, source := range sources {
@@ -40,27 +40,28 @@ func TestATokenIsVerifiedWithEveryAlgorithm(t *testing.T) {
 				cfg.Algorithms = []string{algorithm}
 				source(&cfg)
 				b, _ := newBackend(t, cfg, nil)
-				token := sign(t, algorithm, "key "+kindOf(algorithm), signingKey(algorithm), claimed(nil))
-				want(t, ask(t, b, opening(token)), backends.Allowed, "token is valid")
+				token := sign(t, algorithm, "key "+kindOf(algorithm), signingKey(algorithm), goodClaims(nil))
+				wantDecision(t, mustCheck(t, b, openingRequest(token)), backends.Allowed, "token is valid")
 
 				parts := strings.Split(token, ".")
 				forged := strings.Join([]string{parts[0], encode(`{"sub":"1","exp":99999999999}`), parts[2]}, ".")
-				want(t, ask(t, b, opening(forged)), backends.Denied, "token is not signed by the issuer")
+				wantDecision(t, mustCheck(t, b, openingRequest(forged)), backends.Denied, "token is not signed by the issuer")
 				cut := strings.Join([]string{parts[0], parts[1], ""}, ".")
-				want(t, ask(t, b, opening(cut)), backends.Denied, "token is not signed by the issuer")
+				wantDecision(t, mustCheck(t, b, openingRequest(cut)), backends.Denied, "token is not signed by the issuer")
 			})
 		}
 	}
 }
 
-// Whatever is in the list, a key is for its kind. Config refuses such lists; this is the second lock on the door.
-func TestAKeyIsBoundToItsKind(t *testing.T) {
+// A key verifies only algorithms of its kind, whatever the list holds. Config rejects such lists already; this is the
+// second line of defence.
+func TestKeySet_KeyBoundToKind(t *testing.T) {
 	t.Parallel()
 	set := keySet{{value: []byte(testSecret)}}
-	for _, p := range pairs() {
+	for _, p := range keyPairs() {
 		set = append(set, key{value: p.public})
 	}
-	set = append(set, key{value: "something else"}, key{value: pemOf(t, pairs()["RSA"].public), algorithm: "RS256"})
+	set = append(set, key{value: "something else"}, key{value: pemOf(t, keyPairs()["RSA"].public), algorithm: "RS256"})
 	for _, algorithm := range algorithms() {
 		for _, found := range set.matching(algorithm, "") {
 			method := jwt.GetSigningMethod(algorithm)
@@ -78,11 +79,11 @@ func TestAKeyIsBoundToItsKind(t *testing.T) {
 	}
 }
 
-func TestForgedAndOddTokensAreDenied(t *testing.T) {
+func TestCheck_ForgedTokens_Denied(t *testing.T) {
 	t.Parallel()
-	rsaPEM := pemOf(t, pairs()["RSA"].public)
+	rsaPEM := pemOf(t, keyPairs()["RSA"].public)
 	good := func(t *testing.T) string {
-		return sign(t, "RS256", "", pairs()["RSA"].private, claimed(nil))
+		return sign(t, "RS256", "", keyPairs()["RSA"].private, goodClaims(nil))
 	}
 	header := func(algorithm string, more map[string]any) map[string]any {
 		h := map[string]any{"alg": algorithm, "typ": "JWT"}
@@ -100,37 +101,37 @@ func TestForgedAndOddTokensAreDenied(t *testing.T) {
 		reason string
 	}{
 		"none": {func(t *testing.T) string {
-			return sign(t, "none", "", jwt.UnsafeAllowNoneSignatureType, claimed(nil))
+			return sign(t, "none", "", jwt.UnsafeAllowNoneSignatureType, goodClaims(nil))
 		}, notAllowed},
 		"none in capitals": {func(*testing.T) string {
 			return encode(`{"alg":"NONE"}`) + "." + encode(`{"exp":99999999999}`) + "."
 		}, notAllowed},
 		"HS256 with the public key's PEM as the secret": {func(t *testing.T) string {
-			return sign(t, "HS256", "", rsaPEM, claimed(nil))
+			return sign(t, "HS256", "", rsaPEM, goodClaims(nil))
 		}, notAllowed},
 		"HS256 with the public key's PEM without its last line end": {func(t *testing.T) string {
-			return sign(t, "HS256", "", rsaPEM[:len(rsaPEM)-1], claimed(nil))
+			return sign(t, "HS256", "", rsaPEM[:len(rsaPEM)-1], goodClaims(nil))
 		}, notAllowed},
 		"the right key with an algorithm that is not listed": {func(t *testing.T) string {
-			return sign(t, "PS256", "", pairs()["RSA"].private, claimed(nil))
+			return sign(t, "PS256", "", keyPairs()["RSA"].private, goodClaims(nil))
 		}, notAllowed},
 		"another RSA key": {func(t *testing.T) string {
-			return sign(t, "RS256", "", newRSA(2048).private, claimed(nil))
+			return sign(t, "RS256", "", newRSA(2048).private, goodClaims(nil))
 		}, notSigned},
-		"a key that the token brings along": {func(t *testing.T) string {
+		"a key inside the token": {func(t *testing.T) string {
 			return signHeader(t, header("RS256", map[string]any{
 				"jwk": jwkOf(t, "", own.public), "jku": "http://127.0.0.1:1/", "x5u": "http://127.0.0.1:1/",
-			}), newRSA(2048).private, claimed(nil))
+			}), newRSA(2048).private, goodClaims(nil))
 		}, notSigned},
-		"an extension that must be known": {func(t *testing.T) string {
+		"a critical extension": {func(t *testing.T) string {
 			return signHeader(t, header("RS256", map[string]any{"crit": []string{"b64"}, "b64": false}),
-				pairs()["RSA"].private, claimed(nil))
-		}, "token asks for an extension"},
+				keyPairs()["RSA"].private, goodClaims(nil))
+		}, "token requires an extension"},
 		"a kid that is no string": {func(t *testing.T) string {
-			return signHeader(t, header("RS256", map[string]any{"kid": 1}), pairs()["RSA"].private, claimed(nil))
+			return signHeader(t, header("RS256", map[string]any{"kid": 1}), keyPairs()["RSA"].private, goodClaims(nil))
 		}, malformed},
-		"a kid that asks a data base is only a name": {func(t *testing.T) string {
-			return sign(t, "RS256", "' OR 1=1 --", pairs()["RSA"].private, claimed(nil))
+		"a kid with SQL is only a name": {func(t *testing.T) string {
+			return sign(t, "RS256", "' OR 1=1 --", keyPairs()["RSA"].private, goodClaims(nil))
 		}, ""},
 		"no algorithm": {func(*testing.T) string { return encode(`{}`) + "." + encode(`{}`) + "." }, notAllowed},
 		"an unknown one": {
@@ -153,9 +154,9 @@ func TestForgedAndOddTokensAreDenied(t *testing.T) {
 			const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 			return token[:last] + string(letters[strings.IndexByte(letters, token[last])|1])
 		}, malformed},
-		"a line end within": {func(t *testing.T) string { return strings.Replace(good(t), ".", ".%0A", 1) }, malformed},
-		"a broken escape":   {func(t *testing.T) string { return good(t) + "%zz" }, malformed},
-		"8 KiB are read":    {func(*testing.T) string { return strings.Repeat("a", 8<<10) }, malformed},
+		"a line end within":  {func(t *testing.T) string { return strings.Replace(good(t), ".", ".%0A", 1) }, malformed},
+		"a broken escape":    {func(t *testing.T) string { return good(t) + "%zz" }, malformed},
+		"8 KiB are accepted": {func(*testing.T) string { return strings.Repeat("a", 8<<10) }, malformed},
 		"one byte more": {
 			func(*testing.T) string { return strings.Repeat("a", 8<<10+1) }, "token is longer than 8192 bytes",
 		},
@@ -172,17 +173,17 @@ func TestForgedAndOddTokensAreDenied(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Algorithms, cfg.PublicKeyFile = []string{"RS256"}, writeFile(t, rsaPEM)
 	b, _ := newBackend(t, cfg, nil)
-	want(t, ask(t, b, opening(good(t))), backends.Allowed, "token is valid")
+	wantDecision(t, mustCheck(t, b, openingRequest(good(t))), backends.Allowed, "token is valid")
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			token := tt.token(t)
-			d := ask(t, b, opening(token))
+			d := mustCheck(t, b, openingRequest(token))
 			if tt.reason == "" {
-				want(t, d, backends.Allowed, "token is valid")
+				wantDecision(t, d, backends.Allowed, "token is valid")
 				return
 			}
-			want(t, d, backends.Denied, tt.reason)
+			wantDecision(t, d, backends.Denied, tt.reason)
 			wantHidden(t, d.Reason, token)
 			if d.UserID != "" || d.User != "" {
 				t.Errorf("got user %q, %q of a token that is not verified", d.UserID, d.User)
@@ -191,23 +192,23 @@ func TestForgedAndOddTokensAreDenied(t *testing.T) {
 	}
 }
 
-// A token of the wrong curve, in a set whose key has the right id.
-func TestACurveIsNotTakenForAnother(t *testing.T) {
+// The token names a key of the set, but has another curve's algorithm.
+func TestCheck_CurveMismatch_Denied(t *testing.T) {
 	t.Parallel()
-	public := map[string]crypto.PublicKey{"1": pairs()["P-384"].public, "2": pairs()["P-256"].public}
+	public := map[string]crypto.PublicKey{"1": keyPairs()["P-384"].public, "2": keyPairs()["P-256"].public}
 	i := startIssuer(t, setOf(t, public))
-	b, _ := newBackend(t, withSet(i, "ES256", "ES384"), nil)
-	token := sign(t, "ES384", "1", pairs()["P-384"].private, claimed(nil))
-	want(t, ask(t, b, opening(token)), backends.Allowed, "token is valid")
+	b, _ := newBackend(t, withIssuer(i, "ES256", "ES384"), nil)
+	token := sign(t, "ES384", "1", keyPairs()["P-384"].private, goodClaims(nil))
+	wantDecision(t, mustCheck(t, b, openingRequest(token)), backends.Allowed, "token is valid")
 	parts := strings.Split(token, ".")
 	token = strings.Join([]string{encode(`{"alg":"ES256","kid":"1"}`), parts[1], parts[2]}, ".")
-	want(t, ask(t, b, opening(token)), backends.Denied, "token is signed with an unknown key")
+	wantDecision(t, mustCheck(t, b, openingRequest(token)), backends.Denied, "token is signed with an unknown key")
 }
 
-func TestWhereATokenIsLookedFor(t *testing.T) {
+func TestFindToken(t *testing.T) {
 	t.Parallel()
 	const pending = "no token"
-	token := func(t *testing.T) string { return sign(t, "HS256", "any", []byte(testSecret), claimed(nil)) }
+	token := func(t *testing.T) string { return sign(t, "HS256", "any", []byte(testSecret), goodClaims(nil)) }
 	authorization := func(value string) []backends.Header {
 		return []backends.Header{{Name: "X-Device", Value: "stb"}, {Name: "Authorization", Value: value}}
 	}
@@ -217,18 +218,18 @@ func TestWhereATokenIsLookedFor(t *testing.T) {
 		headers []backends.Header
 		reason  string
 	}{
-		"in the parameter":               {nil, "token=TOKEN", nil, ""},
-		"among others":                   {nil, "a=b&token=TOKEN&c=d", nil, ""},
-		"escaped":                        {nil, "%74oken=" + "TOKEN%2E", nil, "token is malformed"},
-		"an empty one is none":           {nil, "token=&a=b", nil, pending},
-		"one without a value is none":    {nil, "token", nil, pending},
-		"the first that is not empty":    {nil, "token=&token=TOKEN&token=x", nil, ""},
-		"a bad one first":                {nil, "token=x&token=TOKEN", nil, "token is malformed"},
-		"another parameter":              {nil, "jwt=TOKEN", nil, pending},
-		"another's end":                  {nil, "xtoken=TOKEN", nil, pending},
-		"a parameter of another name":    {func(c *Config) { c.Parameter = "jwt" }, "token=x&jwt=TOKEN", nil, ""},
-		"nothing":                        {nil, "", nil, pending},
-		"a header that is not asked for": {nil, "", authorization("Bearer TOKEN"), pending},
+		"in the parameter":                {nil, "token=TOKEN", nil, ""},
+		"among others":                    {nil, "a=b&token=TOKEN&c=d", nil, ""},
+		"escaped":                         {nil, "%74oken=" + "TOKEN%2E", nil, "token is malformed"},
+		"an empty one is none":            {nil, "token=&a=b", nil, pending},
+		"one without a value is none":     {nil, "token", nil, pending},
+		"the first that is not empty":     {nil, "token=&token=TOKEN&token=x", nil, ""},
+		"a bad one first":                 {nil, "token=x&token=TOKEN", nil, "token is malformed"},
+		"another parameter":               {nil, "jwt=TOKEN", nil, pending},
+		"another name with that suffix":   {nil, "xtoken=TOKEN", nil, pending},
+		"a parameter of another name":     {func(c *Config) { c.Parameter = "jwt" }, "token=x&jwt=TOKEN", nil, ""},
+		"nothing":                         {nil, "", nil, pending},
+		"a header that is not configured": {nil, "", authorization("Bearer TOKEN"), pending},
 		"in the header": {
 			func(c *Config) { c.Header = "authorization" }, "", authorization("Bearer TOKEN"), "",
 		},
@@ -238,7 +239,7 @@ func TestWhereATokenIsLookedFor(t *testing.T) {
 		"in the header without a scheme": {
 			func(c *Config) { c.Header = "X-Device" }, "", []backends.Header{{Name: "X-Device", Value: "TOKEN"}}, "",
 		},
-		"another scheme is another's": {
+		"another scheme is ignored": {
 			func(c *Config) { c.Header = "Authorization" }, "", authorization("Basic dXNlcjpwYXNz"), pending,
 		},
 		"a scheme alone": {
@@ -251,7 +252,7 @@ func TestWhereATokenIsLookedFor(t *testing.T) {
 		"the header if there is no parameter": {
 			func(c *Config) { c.Header = "Authorization" }, "a=b", authorization("Bearer TOKEN"), "",
 		},
-		"a parameter that is not asked for": {
+		"a parameter that is not configured": {
 			func(c *Config) { c.Header, c.Parameter = "Authorization", "" }, "token=TOKEN&=TOKEN", nil, pending,
 		},
 	}
@@ -260,62 +261,62 @@ func TestWhereATokenIsLookedFor(t *testing.T) {
 			t.Parallel()
 			b, _ := newBackend(t, withSecret(tt.change), nil)
 			good := token(t)
-			r := opening("")
+			r := openingRequest("")
 			r.Query = strings.ReplaceAll(tt.query, "TOKEN", good)
 			for _, h := range tt.headers {
 				h.Value = strings.ReplaceAll(h.Value, "TOKEN", good)
 				r.Headers = append(r.Headers, h)
 			}
-			switch d := ask(t, b, r); tt.reason {
+			switch d := mustCheck(t, b, r); tt.reason {
 			case "":
-				want(t, d, backends.Allowed, "token is valid")
+				wantDecision(t, d, backends.Allowed, "token is valid")
 			case pending:
-				want(t, d, backends.Pending, pending)
+				wantDecision(t, d, backends.Pending, pending)
 			default:
-				want(t, d, backends.Denied, tt.reason)
+				wantDecision(t, d, backends.Denied, tt.reason)
 			}
 		})
 	}
 }
 
-func TestAnEscapedTokenIsTheSame(t *testing.T) {
+func TestCheck_EscapedToken(t *testing.T) {
 	t.Parallel()
 	b, _ := newBackend(t, withSecret(nil), nil)
-	token := strings.ReplaceAll(sign(t, "HS256", "", []byte(testSecret), claimed(nil)), ".", "%2E")
-	want(t, ask(t, b, opening(token)), backends.Allowed, "token is valid")
+	token := strings.ReplaceAll(sign(t, "HS256", "", []byte(testSecret), goodClaims(nil)), ".", "%2E")
+	wantDecision(t, mustCheck(t, b, openingRequest(token)), backends.Allowed, "token is valid")
 }
 
-func TestTheFullDecision(t *testing.T) {
+func TestCheck_FullDecision(t *testing.T) {
 	t.Parallel()
 	b, _ := newBackend(t, withSecret(func(c *Config) { c.MaxSessionsClaim, c.CutExpired = "streams", true }), nil)
-	token := sign(t, "HS256", "", []byte(testSecret), claimed(jwt.MapClaims{"streams": 3}))
+	token := sign(t, "HS256", "", []byte(testSecret), goodClaims(jwt.MapClaims{"streams": 3}))
 	wanted := backends.Decision{
 		Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "token is valid",
 		UserID: "42", User: "alice", MaxSessions: 3, ValidFor: time.Hour + 30*time.Second,
 	}
-	if diff := cmp.Diff(wanted, ask(t, b, opening(token))); diff != "" {
+	if diff := cmp.Diff(wanted, mustCheck(t, b, openingRequest(token))); diff != "" {
 		t.Errorf("decision (-want +got):\n%s", diff)
 	}
 }
 
-func TestAViewerWhoLeavesIsNotRefused(t *testing.T) {
+func TestCheck_ViewerLeaves_StillAllowed(t *testing.T) {
 	t.Parallel()
 	b, _ := newBackend(t, withSecret(nil), nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	d, err := b.Check(ctx, opening(sign(t, "HS256", "", []byte(testSecret), claimed(nil))))
+	d, err := b.Check(ctx, openingRequest(sign(t, "HS256", "", []byte(testSecret), goodClaims(nil))))
 	if err != nil {
 		t.Fatalf("check: %v", err)
 	}
-	want(t, d, backends.Allowed, "token is valid") // nothing had to be waited for
+	wantDecision(t, d, backends.Allowed, "token is valid") // nothing had to wait
 }
 
-// What the libraries say may quote what they were given; what we say must not.
-func TestNoErrorShowsATokenOrASecret(t *testing.T) {
+// The libraries' errors may quote their input; ours must not.
+func TestNew_ErrorsHideSecrets(t *testing.T) {
 	t.Parallel()
 	_, err := jwt.Parse(encode("5ecret")+"."+encode("{}")+".", nil)
 	if _, ok := errors.AsType[*json.SyntaxError](err); !ok {
-		t.Fatalf("got %v; the library no longer passes on what its JSON reader says", err)
+		t.Fatalf("got %v; the library no longer passes on its JSON parser's error", err)
 	}
 	for name, change := range map[string]func(*Config){
 		"a short secret":       func(c *Config) { c.Secret = "5ecret" },
@@ -331,11 +332,11 @@ func TestNoErrorShowsATokenOrASecret(t *testing.T) {
 		}
 		wantHidden(t, err.Error(), "5ecret", testSecret)
 	}
-	private := pairs()["RSA"].private.(*rsa.PrivateKey)
+	private := keyPairs()["RSA"].private.(*rsa.PrivateKey)
 	cfg := DefaultConfig()
 	cfg.Algorithms, cfg.PublicKeyFile = []string{"RS256"}, writeFile(t, privatePEM(private))
 	_, err = New("tokens", cfg, nil)
 	if err == nil || !strings.Contains(err.Error(), `no public key or certificate in PEM, but "RSA PRIVATE KEY"`) {
-		t.Errorf("got %v, want what is wrong with the file", err)
+		t.Errorf("got %v, want the file's problem", err)
 	}
 }

@@ -10,17 +10,17 @@ import (
 
 func methodHS256() jwt.SigningMethod { return jwt.SigningMethodHS256 }
 
-// The price of an opening. Whether it is worth remembering tokens is decided by this.
+// The cost of an opening decides whether caching verified tokens is worth it.
 func BenchmarkCheck(b *testing.B) {
 	for _, algorithm := range []string{"HS256", "RS256", "ES256", "EdDSA"} {
 		b.Run(algorithm, func(b *testing.B) {
 			cfg := withSecret(nil)
-			if !symmetric(algorithm) {
+			if !isSymmetric(algorithm) {
 				cfg.Secret, cfg.Algorithms = "", []string{algorithm}
-				cfg.PublicKeyFile = writeFile(b, pemOf(b, pairs()[kindOf(algorithm)].public))
+				cfg.PublicKeyFile = writeFile(b, pemOf(b, keyPairs()[kindOf(algorithm)].public))
 			}
 			backend, _ := newBackend(b, cfg, nil)
-			r := opening(sign(b, algorithm, "1", signingKey(algorithm), claimed(nil)))
+			r := openingRequest(sign(b, algorithm, "1", signingKey(algorithm), goodClaims(nil)))
 			b.ReportAllocs()
 			for b.Loop() {
 				if d, err := backend.Check(b.Context(), r); err != nil || d.Verdict != backends.Allowed {
@@ -31,14 +31,14 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
-// What a viewer without a good token costs.
-func BenchmarkRefusal(b *testing.B) {
+// The cost of a viewer without a valid token.
+func BenchmarkCheck_Denied(b *testing.B) {
 	backend, _ := newBackend(b, withSecret(nil), nil)
 	for name, token := range map[string]string{
-		"no token": "", "a random one": "c2VjcmV0", "a forged one": sign(b, "HS256", "", []byte("x"), claimed(nil)),
+		"no token": "", "a random one": "c2VjcmV0", "a forged one": sign(b, "HS256", "", []byte("x"), goodClaims(nil)),
 	} {
 		b.Run(name, func(b *testing.B) {
-			r := opening(token)
+			r := openingRequest(token)
 			b.ReportAllocs()
 			for b.Loop() {
 				if d, err := backend.Check(b.Context(), r); err != nil || d.Verdict == backends.Allowed {

@@ -17,7 +17,7 @@ import (
 	"usher/backends"
 )
 
-// Bounds of what a token may say, as of what any backend may.
+// Bounds of claims, the same as for every backend's decisions.
 const (
 	maxUserLength    = 256
 	maxSessionsBound = 1_000_000
@@ -25,14 +25,14 @@ const (
 	maxDate          = 1e11 // seconds, in the year 5138; milliseconds, a common mistake, are beyond
 )
 
-// against is what the claims say against a viewer who asks r, the token's window being looked at from then; empty:
-// nothing.
-func (b *Backend) against(claims jwt.MapClaims, r *backends.Request, then time.Time) string {
+// rejectionReason returns why the claims do not allow the request; empty: they do. at is the time that must lie within
+// the token's window.
+func (b *Backend) rejectionReason(claims jwt.MapClaims, r *backends.Request, at time.Time) string {
 	for _, reason := range []string{
-		b.againstTime(claims, then),
-		b.againstIssuer(claims),
-		b.againstChannel(claims, r.Channel),
-		b.againstAddress(claims, r.Address),
+		b.rejectionByTime(claims, at),
+		b.rejectionByIssuer(claims),
+		b.rejectionByChannel(claims, r.Channel),
+		b.rejectionByAddress(claims, r.Address),
 	} {
 		if reason != "" {
 			return reason
@@ -41,28 +41,28 @@ func (b *Backend) against(claims jwt.MapClaims, r *backends.Request, then time.T
 	return ""
 }
 
-func (b *Backend) againstTime(claims jwt.MapClaims, then time.Time) string {
-	expires, ok := date(claims, "exp")
+func (b *Backend) rejectionByTime(claims jwt.MapClaims, at time.Time) string {
+	expires, ok := dateClaim(claims, "exp")
 	if !ok {
-		return "exp is no date in seconds"
+		return "exp is not a time in seconds"
 	}
-	begins, ok := date(claims, "nbf")
+	begins, ok := dateClaim(claims, "nbf")
 	switch {
 	case !ok:
-		return "nbf is no date in seconds"
+		return "nbf is not a time in seconds"
 	case expires.IsZero() && b.cfg.RequireExpiry:
 		return "token has no exp"
-	case !expires.IsZero() && !then.Before(expires.Add(b.cfg.Tolerance)):
+	case !expires.IsZero() && !at.Before(expires.Add(b.cfg.Tolerance)):
 		return "token is expired"
-	case !begins.IsZero() && then.Before(begins.Add(-b.cfg.Tolerance)):
+	case !begins.IsZero() && at.Before(begins.Add(-b.cfg.Tolerance)):
 		return "token is not valid yet"
 	}
 	return ""
 }
 
-func (b *Backend) againstIssuer(claims jwt.MapClaims) string {
+func (b *Backend) rejectionByIssuer(claims jwt.MapClaims) string {
 	if issuer, err := claims.GetIssuer(); b.cfg.Issuer != "" && (err != nil || issuer != b.cfg.Issuer) {
-		return "token is by another issuer"
+		return "token is from another issuer"
 	}
 	audience, err := claims.GetAudience()
 	if b.cfg.Audience != "" && (err != nil || !slices.Contains(audience, b.cfg.Audience)) {
@@ -71,22 +71,22 @@ func (b *Backend) againstIssuer(claims jwt.MapClaims) string {
 	return ""
 }
 
-func (b *Backend) againstChannel(claims jwt.MapClaims, channel string) string {
+func (b *Backend) rejectionByChannel(claims jwt.MapClaims, channel string) string {
 	if b.cfg.ChannelsClaim == "" {
 		return ""
 	}
-	patterns, ok := list(claims[b.cfg.ChannelsClaim])
+	patterns, ok := namesIn(claims[b.cfg.ChannelsClaim])
 	if !ok {
 		return "token lists no channels"
 	}
-	if !slices.ContainsFunc(patterns, func(pattern string) bool { return matches(pattern, channel) }) {
+	if !slices.ContainsFunc(patterns, func(pattern string) bool { return matchesChannel(pattern, channel) }) {
 		return "token is for another channel"
 	}
 	return ""
 }
 
-// matches reports whether the pattern covers the channel. One that is no pattern covers none.
-func matches(pattern, channel string) bool {
+// matchesChannel reports whether the pattern matches the channel. An invalid pattern matches none.
+func matchesChannel(pattern, channel string) bool {
 	if pattern == "*" {
 		return true
 	}
@@ -94,12 +94,12 @@ func matches(pattern, channel string) bool {
 	return ok && err == nil
 }
 
-func (b *Backend) againstAddress(claims jwt.MapClaims, address netip.Addr) string {
+func (b *Backend) rejectionByAddress(claims jwt.MapClaims, address netip.Addr) string {
 	if b.cfg.AddressClaim == "" {
 		return ""
 	}
-	text, _ := claims[b.cfg.AddressClaim].(string)
-	claimed, err := netip.ParseAddr(text)
+	claim, _ := claims[b.cfg.AddressClaim].(string)
+	claimed, err := netip.ParseAddr(claim)
 	if err != nil {
 		return "token names no address"
 	}
@@ -109,41 +109,41 @@ func (b *Backend) againstAddress(claims jwt.MapClaims, address netip.Addr) strin
 	return ""
 }
 
-// allowed is the yes that a verified token brings, or a No if it says something of the viewer that makes no sense.
-func (b *Backend) allowed(claims jwt.MapClaims, now time.Time) backends.Decision {
-	d := b.about(claims)
-	if _, ok := identifier(claims, b.cfg.UserClaim); !ok {
-		return refuse(d, "user_claim makes no sense")
+// allow returns the decision of a verified token: allowed, or denied if a claim about the user is invalid.
+func (b *Backend) allow(claims jwt.MapClaims, now time.Time) backends.Decision {
+	d := b.identify(claims)
+	if _, ok := idClaim(claims, b.cfg.UserClaim); !ok {
+		return deny(d, "user_claim is invalid")
 	}
-	sessions, ok := count(claims, b.cfg.MaxSessionsClaim)
+	sessions, ok := countClaim(claims, b.cfg.MaxSessionsClaim)
 	if !ok {
-		return refuse(d, "max_sessions_claim makes no sense")
+		return deny(d, "max_sessions_claim is invalid")
 	}
 	d.Verdict, d.Reason, d.MaxSessions = backends.Allowed, "token is valid", sessions
-	if expires, _ := date(claims, "exp"); b.cfg.CutExpired && !expires.IsZero() {
+	if expires, _ := dateClaim(claims, "exp"); b.cfg.CutExpired && !expires.IsZero() {
 		d.ValidFor = min(expires.Add(b.cfg.Tolerance).Sub(now), maxValidity)
 	}
 	return d
 }
 
-// about is who a verified token says that the viewer is, for a yes as for a No.
-func (b *Backend) about(claims jwt.MapClaims) backends.Decision {
+// identify returns a decision with the user that a verified token names, for allowed and denied alike.
+func (b *Backend) identify(claims jwt.MapClaims) backends.Decision {
 	d := backends.Decision{Source: backends.FromLocal}
-	d.UserID, _ = identifier(claims, b.cfg.UserClaim)
+	d.UserID, _ = idClaim(claims, b.cfg.UserClaim)
 	if b.cfg.NameClaim != "" {
-		name, _ := text(claims[b.cfg.NameClaim])
-		d.User = displayed(name)
+		name, _ := textValue(claims[b.cfg.NameClaim])
+		d.User = sanitizeName(name)
 	}
 	return d
 }
 
-func refuse(d backends.Decision, reason string) backends.Decision {
+func deny(d backends.Decision, reason string) backends.Decision {
 	d.Verdict, d.Reason = backends.Denied, reason
 	return d
 }
 
-// date reads a moment; the zero time if there is none.
-func date(claims jwt.MapClaims, name string) (time.Time, bool) {
+// dateClaim reads a time; the zero time if the claim is absent.
+func dateClaim(claims jwt.MapClaims, name string) (time.Time, bool) {
 	value, present := claims[name]
 	if !present {
 		return time.Time{}, true
@@ -160,42 +160,43 @@ func date(claims jwt.MapClaims, name string) (time.Time, bool) {
 	return time.Unix(int64(whole), int64(part*1e9)), true
 }
 
-// identifier is a key, so half of one is worse than none: two users could share it. Empty if there is none.
-func identifier(claims jwt.MapClaims, name string) (string, bool) {
+// idClaim reads a user's id; empty if the claim is absent. It never shortens one, because two users could then share
+// it.
+func idClaim(claims jwt.MapClaims, name string) (string, bool) {
 	value, present := claims[name]
 	if name == "" || !present {
 		return "", true
 	}
-	id, ok := text(value)
-	if !ok || len(id) > maxUserLength || strings.ContainsFunc(id, unreadable) {
+	id, ok := textValue(value)
+	if !ok || len(id) > maxUserLength || strings.ContainsFunc(id, isUnreadable) {
 		return "", false
 	}
 	return id, true
 }
 
-func unreadable(r rune) bool { return r == utf8.RuneError || unicode.IsControl(r) }
+func isUnreadable(r rune) bool { return r == utf8.RuneError || unicode.IsControl(r) }
 
-// count reads a bound; zero if there is none.
-func count(claims jwt.MapClaims, name string) (int, bool) {
+// countClaim reads a limit; zero if the claim is absent.
+func countClaim(claims jwt.MapClaims, name string) (int, bool) {
 	value, present := claims[name]
 	if name == "" || !present {
 		return 0, true
 	}
-	digits, ok := text(value)
+	digits, ok := textValue(value)
 	n, err := strconv.Atoi(digits)
 	return n, ok && err == nil && n >= 0 && n <= maxSessionsBound
 }
 
-// list reads a list of names, or names with spaces between. It must have one at least.
-func list(value any) ([]string, bool) {
-	if line, ok := text(value); ok {
-		names := strings.Fields(line)
+// namesIn reads a list of names, or a string of names separated by spaces. ok is false without any name.
+func namesIn(value any) (names []string, ok bool) {
+	if line, ok := textValue(value); ok {
+		names = strings.Fields(line)
 		return names, len(names) > 0
 	}
 	values, _ := value.([]any)
-	names := make([]string, 0, len(values))
+	names = make([]string, 0, len(values))
 	for _, value := range values {
-		name, ok := text(value)
+		name, ok := textValue(value)
 		if !ok {
 			return nil, false
 		}
@@ -204,8 +205,8 @@ func list(value any) ([]string, bool) {
 	return names, len(names) > 0
 }
 
-// text reads a string, or a whole number, which some portals write for their keys.
-func text(value any) (string, bool) {
+// textValue reads a string, or a whole number, which some portals use for ids.
+func textValue(value any) (string, bool) {
 	switch value := value.(type) {
 	case string:
 		return value, true
@@ -216,8 +217,8 @@ func text(value any) (string, bool) {
 	}
 }
 
-// displayed is a name made fit to be shown: printable, and not longer than names are.
-func displayed(name string) string {
+// sanitizeName makes a name safe to display: printable, and within the length of names.
+func sanitizeName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsGraphic(r) {
 			return -1

@@ -13,15 +13,15 @@ import (
 	"usher/backends"
 )
 
-func TestClaims(t *testing.T) {
+func TestCheck_Claims(t *testing.T) {
 	t.Parallel()
 	const (
 		valid      = "token is valid"
 		channel    = "token is for another channel"
 		noChannels = "token lists no channels"
 		noAddress  = "token names no address"
-		nonsense   = "max_sessions_claim makes no sense"
-		userless   = "user_claim makes no sense"
+		badCount   = "max_sessions_claim is invalid"
+		badUser    = "user_claim is invalid"
 	)
 	channels := func(c *Config) { c.ChannelsClaim = "channels" }
 	address := func(c *Config) { c.AddressClaim = "ip" }
@@ -35,10 +35,10 @@ func TestClaims(t *testing.T) {
 	}{
 		"the right issuer": {issuer, jwt.MapClaims{"iss": "https://portal.example.com"}, valid},
 		"another issuer": {
-			issuer, jwt.MapClaims{"iss": "https://portal.example.com/"}, "token is by another issuer",
+			issuer, jwt.MapClaims{"iss": "https://portal.example.com/"}, "token is from another issuer",
 		},
-		"no issuer":           {issuer, nil, "token is by another issuer"},
-		"an issuer of digits": {issuer, jwt.MapClaims{"iss": 1}, "token is by another issuer"},
+		"no issuer":           {issuer, nil, "token is from another issuer"},
+		"an issuer of digits": {issuer, jwt.MapClaims{"iss": 1}, "token is from another issuer"},
 		"any issuer":          {nil, jwt.MapClaims{"iss": 1}, valid},
 
 		"the right audience":    {audience, jwt.MapClaims{"aud": "live"}, valid},
@@ -67,8 +67,8 @@ func TestClaims(t *testing.T) {
 		"channels that are an object": {
 			channels, jwt.MapClaims{"channels": map[string]any{"a001": true}}, noChannels,
 		},
-		"a list with something else":     {channels, jwt.MapClaims{"channels": []any{"a001", nil}}, noChannels},
-		"channels that nobody asked for": {nil, jwt.MapClaims{"channels": "b"}, valid},
+		"a list with something else":       {channels, jwt.MapClaims{"channels": []any{"a001", nil}}, noChannels},
+		"channels that are not configured": {nil, jwt.MapClaims{"channels": "b"}, valid},
 
 		"the viewer's address":         {address, jwt.MapClaims{"ip": "192.0.2.7"}, valid},
 		"the viewer's address in IPv6": {address, jwt.MapClaims{"ip": "::ffff:192.0.2.7"}, valid},
@@ -80,58 +80,58 @@ func TestClaims(t *testing.T) {
 		"sessions":               {sessions, jwt.MapClaims{"n": 2}, valid},
 		"sessions as text":       {sessions, jwt.MapClaims{"n": "2"}, valid},
 		"no sessions named":      {sessions, nil, valid},
-		"sessions below zero":    {sessions, jwt.MapClaims{"n": -1}, nonsense},
-		"sessions beyond sense":  {sessions, jwt.MapClaims{"n": 1_000_001}, nonsense},
-		"half a session":         {sessions, jwt.MapClaims{"n": 1.5}, nonsense},
-		"sessions that are true": {sessions, jwt.MapClaims{"n": true}, nonsense},
-		"sessions that are null": {sessions, jwt.MapClaims{"n": json.RawMessage("null")}, nonsense},
+		"sessions below zero":    {sessions, jwt.MapClaims{"n": -1}, badCount},
+		"too many sessions":      {sessions, jwt.MapClaims{"n": 1_000_001}, badCount},
+		"half a session":         {sessions, jwt.MapClaims{"n": 1.5}, badCount},
+		"sessions that are true": {sessions, jwt.MapClaims{"n": true}, badCount},
+		"sessions that are null": {sessions, jwt.MapClaims{"n": json.RawMessage("null")}, badCount},
 
-		"a user as a number":        {nil, jwt.MapClaims{"sub": 9007199254740993}, valid},
-		"no user":                   {nil, jwt.MapClaims{"sub": nil}, valid},
-		"a user that is a list":     {nil, jwt.MapClaims{"sub": []string{"42"}}, userless},
-		"a user of controls":        {nil, jwt.MapClaims{"sub": "4\n2"}, userless},
-		"a user with half a letter": {nil, jwt.MapClaims{"sub": json.RawMessage(`"\ud800"`)}, userless},
-		"a user that is too long":   {nil, jwt.MapClaims{"sub": strings.Repeat("4", 257)}, userless},
-		"a user nobody asked for":   {func(c *Config) { c.UserClaim = "" }, jwt.MapClaims{"sub": true}, valid},
-		"a name of controls":        {nil, jwt.MapClaims{"name": "a\x00\nb"}, valid},
-		"a name that is a list":     {nil, jwt.MapClaims{"name": []string{"alice"}}, valid},
+		"a user as a number":            {nil, jwt.MapClaims{"sub": 9007199254740993}, valid},
+		"no user":                       {nil, jwt.MapClaims{"sub": nil}, valid},
+		"a user that is a list":         {nil, jwt.MapClaims{"sub": []string{"42"}}, badUser},
+		"a user of controls":            {nil, jwt.MapClaims{"sub": "4\n2"}, badUser},
+		"a user with half a letter":     {nil, jwt.MapClaims{"sub": json.RawMessage(`"\ud800"`)}, badUser},
+		"a user that is too long":       {nil, jwt.MapClaims{"sub": strings.Repeat("4", 257)}, badUser},
+		"a user that is not configured": {func(c *Config) { c.UserClaim = "" }, jwt.MapClaims{"sub": true}, valid},
+		"a name of controls":            {nil, jwt.MapClaims{"name": "a\x00\nb"}, valid},
+		"a name that is a list":         {nil, jwt.MapClaims{"name": []string{"alice"}}, valid},
 
-		"a date in milliseconds": {nil, jwt.MapClaims{"exp": 1767225600000}, "exp is no date in seconds"},
-		"a date as text":         {nil, jwt.MapClaims{"exp": "1767225600"}, "exp is no date in seconds"},
-		"a date that is null":    {nil, jwt.MapClaims{"exp": json.RawMessage("null")}, "exp is no date in seconds"},
+		"a date in milliseconds": {nil, jwt.MapClaims{"exp": 1767225600000}, "exp is not a time in seconds"},
+		"a date as text":         {nil, jwt.MapClaims{"exp": "1767225600"}, "exp is not a time in seconds"},
+		"a date that is null":    {nil, jwt.MapClaims{"exp": json.RawMessage("null")}, "exp is not a time in seconds"},
 		"a date beyond numbers": {
-			nil, jwt.MapClaims{"exp": json.RawMessage("1e400")}, "exp is no date in seconds",
+			nil, jwt.MapClaims{"exp": json.RawMessage("1e400")}, "exp is not a time in seconds",
 		},
 		"a date of long ago":     {nil, jwt.MapClaims{"exp": 0}, "token is expired"},
 		"a date with a fraction": {nil, jwt.MapClaims{"exp": 1893456000.5}, valid},
-		"a begin beyond numbers": {
-			nil, jwt.MapClaims{"nbf": json.RawMessage("1e300")}, "nbf is no date in seconds",
+		"a start beyond numbers": {
+			nil, jwt.MapClaims{"nbf": json.RawMessage("1e300")}, "nbf is not a time in seconds",
 		},
-		"a begin before all numbers": {
-			nil, jwt.MapClaims{"nbf": json.RawMessage("-1e300")}, "nbf is no date in seconds",
+		"a start before all numbers": {
+			nil, jwt.MapClaims{"nbf": json.RawMessage("-1e300")}, "nbf is not a time in seconds",
 		},
 		"no expiry":                  {nil, jwt.MapClaims{"exp": nil}, "token has no exp"},
 		"no expiry, if that is fine": {func(c *Config) { c.RequireExpiry = false }, jwt.MapClaims{"exp": nil}, valid},
-		"issued in the future":       {nil, jwt.MapClaims{"iat": moment.Add(time.Hour).Unix()}, valid},
+		"issued in the future":       {nil, jwt.MapClaims{"iat": testNow.Add(time.Hour).Unix()}, valid},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b, _ := newBackend(t, withSecret(tt.change), nil)
-			d := ask(t, b, opening(sign(t, "HS256", "", []byte(testSecret), claimed(tt.claims))))
+			d := mustCheck(t, b, openingRequest(sign(t, "HS256", "", []byte(testSecret), goodClaims(tt.claims))))
 			if tt.reason == valid {
-				want(t, d, backends.Allowed, valid)
+				wantDecision(t, d, backends.Allowed, valid)
 				return
 			}
-			want(t, d, backends.Denied, tt.reason)
-			if d.User != "alice" { // who was refused is worth knowing
+			wantDecision(t, d, backends.Denied, tt.reason)
+			if d.User != "alice" { // operators want to see the denied user
 				t.Errorf("got user %q of a verified token, want alice", d.User)
 			}
 		})
 	}
 }
 
-func TestWhatATokenSaysOfTheUser(t *testing.T) {
+func TestCheck_UserClaims(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		claims jwt.MapClaims
@@ -139,10 +139,10 @@ func TestWhatATokenSaysOfTheUser(t *testing.T) {
 		user   string
 		n      int
 	}{
-		"usually":                            {jwt.MapClaims{"n": 4}, "42", "alice", 4},
+		"all claims":                         {jwt.MapClaims{"n": 4}, "42", "alice", 4},
 		"a number is kept to its last digit": {jwt.MapClaims{"sub": 9007199254740993}, "9007199254740993", "alice", 0},
 		"nothing":                            {jwt.MapClaims{"sub": nil, "name": nil}, "", "", 0},
-		"a name is made fit to show": {
+		"a name is sanitized": {
 			jwt.MapClaims{"name": " a\x1b[31m\u202el\ufffdice\n"}, "42", "a[31mlice", 0,
 		},
 		"a long name is cut": {
@@ -154,7 +154,7 @@ func TestWhatATokenSaysOfTheUser(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := ask(t, b, opening(sign(t, "HS256", "", []byte(testSecret), claimed(tt.claims))))
+			d := mustCheck(t, b, openingRequest(sign(t, "HS256", "", []byte(testSecret), goodClaims(tt.claims))))
 			want := backends.Decision{
 				Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "token is valid",
 				UserID: tt.id, User: tt.user, MaxSessions: tt.n,
@@ -166,24 +166,24 @@ func TestWhatATokenSaysOfTheUser(t *testing.T) {
 	}
 }
 
-func TestAnAddressIsComparedWithoutItsZone(t *testing.T) {
+func TestCheck_AddressWithoutZone(t *testing.T) {
 	t.Parallel()
 	b, _ := newBackend(t, withSecret(func(c *Config) { c.AddressClaim = "ip" }), nil)
-	r := opening(sign(t, "HS256", "", []byte(testSecret), claimed(jwt.MapClaims{"ip": "fe80::1"})))
+	r := openingRequest(sign(t, "HS256", "", []byte(testSecret), goodClaims(jwt.MapClaims{"ip": "fe80::1"})))
 	r.Address = netip.MustParseAddr("fe80::1%eth0")
-	want(t, ask(t, b, r), backends.Allowed, "token is valid")
+	wantDecision(t, mustCheck(t, b, r), backends.Allowed, "token is valid")
 	r.Address = netip.Addr{}
-	want(t, ask(t, b, r), backends.Denied, "token is for another address")
+	wantDecision(t, mustCheck(t, b, r), backends.Denied, "token is for another address")
 }
 
-// The window is [nbf − tolerance, exp + tolerance), seen from the opening or, with cut_expired, from the present.
-func TestTheWindowOfAToken(t *testing.T) {
+// The window is [nbf − tolerance, exp + tolerance). It must contain the opening or, with cut_expired, the present.
+func TestCheck_TokenWindow(t *testing.T) {
 	t.Parallel()
 	const expired, early = "token is expired", "token is not valid yet"
 	const tolerance = 30 * time.Second
 	tests := map[string]struct {
 		cut bool
-		// opened and now are seen from the moment at which the token begins; it lasts an hour. Unset: opened now.
+		// opened and now are relative to the token's start; it lasts an hour. unset leaves Opened zero.
 		opened, now time.Duration
 		unset       bool
 		reason      string
@@ -194,12 +194,12 @@ func TestTheWindowOfAToken(t *testing.T) {
 		"past the tolerance": {
 			now: time.Hour + tolerance, opened: time.Hour + tolerance, reason: expired,
 		},
-		"a little early":                      {now: -tolerance, opened: -tolerance},
-		"too early":                           {now: -tolerance - 1, opened: -tolerance - 1, reason: early},
-		"a session that runs past the end":    {now: 24 * time.Hour, opened: time.Minute},
-		"a session that opened too late":      {now: time.Minute, opened: 2 * time.Hour, reason: expired},
-		"no word of when it opened, in time":  {now: time.Minute, unset: true},
-		"no word of when it opened, too late": {now: 2 * time.Hour, unset: true, reason: expired},
+		"a little early":                   {now: -tolerance, opened: -tolerance},
+		"too early":                        {now: -tolerance - 1, opened: -tolerance - 1, reason: early},
+		"a session that runs past the end": {now: 24 * time.Hour, opened: time.Minute},
+		"a session that opened too late":   {now: time.Minute, opened: 2 * time.Hour, reason: expired},
+		"unknown opening, in time":         {now: time.Minute, unset: true},
+		"unknown opening, too late":        {now: 2 * time.Hour, unset: true, reason: expired},
 		"cut: within": {
 			cut: true, now: time.Minute, opened: time.Minute, validFor: 59*time.Minute + tolerance,
 		},
@@ -207,7 +207,7 @@ func TestTheWindowOfAToken(t *testing.T) {
 		"cut: a session in its last moment": {
 			cut: true, now: time.Hour + tolerance - 1, opened: time.Minute, validFor: 1,
 		},
-		"cut: a session whose token is no more": {
+		"cut: a session whose token has expired": {
 			cut: true, now: time.Hour + tolerance, opened: time.Minute, reason: expired,
 		},
 		"cut: too early whenever it was opened": {cut: true, now: -time.Minute, opened: time.Minute, reason: early},
@@ -217,16 +217,16 @@ func TestTheWindowOfAToken(t *testing.T) {
 			t.Parallel()
 			b, clock := newBackend(t, withSecret(func(c *Config) { c.CutExpired = tt.cut }), nil)
 			clock.advance(tt.now)
-			r := opening(sign(t, "HS256", "", []byte(testSecret), claimed(jwt.MapClaims{"nbf": moment.Unix()})))
-			if r.Opened = moment.Add(tt.opened); tt.unset {
+			r := openingRequest(sign(t, "HS256", "", []byte(testSecret), goodClaims(jwt.MapClaims{"nbf": testNow.Unix()})))
+			if r.Opened = testNow.Add(tt.opened); tt.unset {
 				r.Opened = time.Time{}
 			}
-			d := ask(t, b, r)
+			d := mustCheck(t, b, r)
 			if tt.reason != "" {
-				want(t, d, backends.Denied, tt.reason)
+				wantDecision(t, d, backends.Denied, tt.reason)
 				return
 			}
-			want(t, d, backends.Allowed, "token is valid")
+			wantDecision(t, d, backends.Allowed, "token is valid")
 			if d.ValidFor != tt.validFor {
 				t.Errorf("got valid for %s, want %s", d.ValidFor, tt.validFor)
 			}
@@ -234,11 +234,11 @@ func TestTheWindowOfAToken(t *testing.T) {
 	}
 }
 
-func TestAValidityStaysWithinSense(t *testing.T) {
+func TestCheck_ValidityIsBounded(t *testing.T) {
 	t.Parallel()
 	b, _ := newBackend(t, withSecret(func(c *Config) { c.CutExpired, c.RequireExpiry = true, false }), nil)
 	for expiry, wanted := range map[any]time.Duration{99_999_999_999: 366 * 24 * time.Hour, nil: 0} {
-		d := ask(t, b, opening(sign(t, "HS256", "", []byte(testSecret), claimed(jwt.MapClaims{"exp": expiry}))))
+		d := mustCheck(t, b, openingRequest(sign(t, "HS256", "", []byte(testSecret), goodClaims(jwt.MapClaims{"exp": expiry}))))
 		if d.Verdict != backends.Allowed || d.ValidFor != wanted {
 			t.Errorf("exp %v: got %s for %s, want allowed for %s", expiry, d.Verdict, d.ValidFor, wanted)
 		}

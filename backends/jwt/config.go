@@ -11,53 +11,58 @@ import (
 	"usher/backends"
 )
 
-// minSecret is the shortest secret, in bytes: RFC 7518 §3.2 asks that of HS256.
-const minSecret = 32
+// minSecretBytes is the shortest secret: RFC 7518 §3.2 requires it for HS256.
+const minSecretBytes = 32
 
 // Config is a jwt backend's own keys. Exactly one of Secret, PublicKeyFile and JWKSURL must be set, and Algorithms.
 type Config struct {
-	// Parameter is the query parameter that holds the token, and Header the header, in which "Bearer " may stand before
-	// it; the route must name that among its credentials. Empty: not there. The parameter wins over the header.
+	// Parameter is the query parameter of the token. It takes precedence over the header. Empty: not read.
 	Parameter string `yaml:"parameter"`
-	Header    string `yaml:"header"`
+	// Header is the header of the token, with or without "Bearer ". The route must name it among its credentials. Empty:
+	// not read.
+	Header string `yaml:"header"`
 
-	// Algorithms are those that a token may be signed with: HS256, HS384, HS512 with a secret; RS256, RS384, RS512,
-	// PS256, PS384, PS512, ES256, ES384, ES512 and EdDSA with public keys.
+	// Algorithms lists the allowed signature algorithms: HS256, HS384, HS512 with a secret; RS256, RS384, RS512, PS256,
+	// PS384, PS512, ES256, ES384, ES512 and EdDSA with public keys.
 	Algorithms []string `yaml:"algorithms"`
-	// Secret is what HS algorithms sign with, at least 32 bytes.
+	// Secret is the key of HS algorithms, at least 32 bytes.
 	Secret backends.Secret `yaml:"secret"`
 	// PublicKeyFile is a PEM file: a public key or a certificate. It is read once.
 	PublicKeyFile string `yaml:"public_key_file"`
-	// JWKSURL is where the issuer publishes its keys, usually https; JWKSRefresh is how often they are fetched, and
-	// JWKSTimeout how long a fetch may take.
-	JWKSURL     string        `yaml:"jwks_url"`
+	// JWKSURL is the URL of the issuer's JWK set, usually https.
+	JWKSURL string `yaml:"jwks_url"`
+	// JWKSRefresh is the interval between fetches.
 	JWKSRefresh time.Duration `yaml:"jwks_refresh"`
+	// JWKSTimeout bounds one fetch.
 	JWKSTimeout time.Duration `yaml:"jwks_timeout"`
 
-	// Issuer and Audience are what iss must be, and aud must name. Empty: anything.
-	Issuer   string `yaml:"issuer"`
+	// Issuer is the required iss. Empty: any.
+	Issuer string `yaml:"issuer"`
+	// Audience must be among aud. Empty: any.
 	Audience string `yaml:"audience"`
-	// Tolerance is how far the issuer's clock may be off.
+	// Tolerance is the allowed difference between the issuer's clock and ours.
 	Tolerance time.Duration `yaml:"tolerance"`
 	// RequireExpiry denies tokens without exp.
 	RequireExpiry bool `yaml:"require_expiry"`
 
-	// UserClaim is the user's key and NameClaim the name to show. A token may lack them; empty: not read.
+	// UserClaim is the claim of the user's id. A token may lack it. Empty: not read.
 	UserClaim string `yaml:"user_claim"`
+	// NameClaim is the claim of the displayed name. A token may lack it. Empty: not read.
 	NameClaim string `yaml:"name_claim"`
-	// ChannelsClaim lists the channels that the token is for, as a list or with spaces between: patterns as of Go's
-	// path.Match, and "*" alone for all. AddressClaim is the viewer's address. Empty: anything; else a token must have
-	// them.
+	// ChannelsClaim is the claim of the token's channels, a list or a string separated by spaces: patterns of Go's
+	// path.Match, and "*" alone for all. A token must have it. Empty: any channel.
 	ChannelsClaim string `yaml:"channels_claim"`
-	AddressClaim  string `yaml:"address_claim"`
-	// MaxSessionsClaim bounds the user's concurrent sessions. A token may lack it; empty: not read.
+	// AddressClaim is the claim of the viewer's address. A token must have it. Empty: any address.
+	AddressClaim string `yaml:"address_claim"`
+	// MaxSessionsClaim is the claim that limits the user's concurrent sessions. A token may lack it. Empty: not read.
 	MaxSessionsClaim string `yaml:"max_sessions_claim"`
 
-	// CutExpired ends running sessions with their token. Otherwise a token must be valid when the session opens.
+	// CutExpired ends running sessions when their token expires. Otherwise the token only has to be valid when the session
+	// opens.
 	CutExpired bool `yaml:"cut_expired"`
 }
 
-// DefaultConfig has everything but the algorithms and the source of keys.
+// DefaultConfig returns all defaults. The algorithms and the source of keys have none.
 func DefaultConfig() Config {
 	return Config{
 		Parameter:     "token",
@@ -70,15 +75,15 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports everything wrong that can be seen without opening a file. Messages begin with the key, under the
-// backend's own.
+// Validate returns all problems at once, except those of files. Each message begins with the key, relative to the
+// backend's section.
 func (c Config) Validate() error {
 	var errs []error
 	if c.Parameter == "" && c.Header == "" {
 		errs = append(errs, errors.New("parameter: must be set, or header"))
 	}
 	if strings.ContainsFunc(c.Header, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }) {
-		errs = append(errs, fmt.Errorf("header: %q is no header's name", c.Header))
+		errs = append(errs, fmt.Errorf("header: %q is not a header name", c.Header))
 	}
 	if c.Tolerance < 0 {
 		errs = append(errs, fmt.Errorf("tolerance: %s must not be below 0", c.Tolerance))
@@ -100,13 +105,13 @@ func (c Config) validateAlgorithms() error {
 	for _, name := range c.Algorithms {
 		switch {
 		case strings.EqualFold(name, "none"):
-			errs = append(errs, errors.New("algorithms: none is no signature, and always refused"))
+			errs = append(errs, errors.New("algorithms: none is not a signature and is never allowed"))
 		case !slices.Contains(algorithms(), name):
 			errs = append(errs, fmt.Errorf("algorithms: %q: want some of %s", name, strings.Join(algorithms(), ", ")))
-		case c.Secret != "" && !symmetric(name):
+		case c.Secret != "" && !isSymmetric(name):
 			errs = append(errs, fmt.Errorf("algorithms: %s needs public_key_file or jwks_url, not secret", name))
-		case c.Secret == "" && symmetric(name):
-			errs = append(errs, fmt.Errorf("algorithms: %s needs secret; a public key is none", name))
+		case c.Secret == "" && isSymmetric(name):
+			errs = append(errs, fmt.Errorf("algorithms: %s needs secret, not a public key", name))
 		}
 	}
 	return errors.Join(errs...)
@@ -114,23 +119,23 @@ func (c Config) validateAlgorithms() error {
 
 func (c Config) validateSource() error {
 	set := 0
-	for _, is := range []bool{c.Secret != "", c.PublicKeyFile != "", c.JWKSURL != ""} {
-		if is {
+	for _, isSet := range []bool{c.Secret != "", c.PublicKeyFile != "", c.JWKSURL != ""} {
+		if isSet {
 			set++
 		}
 	}
 	var errs []error
 	if set != 1 {
-		const wrong = "secret: exactly one of secret, public_key_file and jwks_url must be set, not %d"
-		errs = append(errs, fmt.Errorf(wrong, set))
+		const format = "secret: exactly one of secret, public_key_file and jwks_url must be set, not %d"
+		errs = append(errs, fmt.Errorf(format, set))
 	}
-	if n := len(c.Secret.Reveal()); n > 0 && n < minSecret {
-		errs = append(errs, fmt.Errorf("secret: %d bytes are too few; want at least %d", n, minSecret))
+	if n := len(c.Secret.Reveal()); n > 0 && n < minSecretBytes {
+		errs = append(errs, fmt.Errorf("secret: %d bytes are too few; want at least %d", n, minSecretBytes))
 	}
 	return errors.Join(append(errs, validateURL(c.JWKSURL))...)
 }
 
-// validateURL never shows the address whole: it may hold a password.
+// validateURL never shows the whole address: it may contain a password.
 func validateURL(address string) error {
 	if address == "" {
 		return nil

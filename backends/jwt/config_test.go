@@ -1,6 +1,7 @@
 package jwt
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -9,30 +10,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestConfigIsReadFromYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
-	const text = `
-parameter: jwt
-header: Authorization
-algorithms: [ES256, EdDSA]
-secret: ""
-public_key_file: ""
-jwks_url: https://issuer.example.com/jwks.json
-jwks_refresh: 10m
-jwks_timeout: 3s
-issuer: portal
-audience: live
-tolerance: 5s
-require_expiry: false
-user_claim: uid
-name_claim: nick
-channels_claim: channels
-address_claim: ip
-max_sessions_claim: streams
-cut_expired: true
-`
+	text, err := os.ReadFile("testdata/full.yaml")
+	if err != nil {
+		t.Fatalf("read the example: %v", err)
+	}
 	got := DefaultConfig()
-	if err := yaml.UnmarshalWithOptions([]byte(text), &got, yaml.Strict()); err != nil {
+	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
 		t.Fatalf("read: %v", err)
 	}
 	want := Config{
@@ -50,7 +35,7 @@ cut_expired: true
 	}
 }
 
-func TestValidate(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	const known = "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA"
 	tests := map[string]struct {
@@ -67,14 +52,14 @@ func TestValidate(t *testing.T) {
 			func(c *Config) { c.Parameter = "" }, []string{"parameter: must be set, or header"},
 		},
 		"a header that is none": {
-			func(c *Config) { c.Header = "X Token" }, []string{`header: "X Token" is no header's name`},
+			func(c *Config) { c.Header = "X Token" }, []string{`header: "X Token" is not a header name`},
 		},
 		"no algorithm": {
 			func(c *Config) { c.Algorithms = nil }, []string{"algorithms: must be set to some of " + known},
 		},
 		"none": {
 			func(c *Config) { c.Algorithms = []string{"HS256", "None"} },
-			[]string{"algorithms: none is no signature, and always refused"},
+			[]string{"algorithms: none is not a signature and is never allowed"},
 		},
 		"an unknown algorithm": {
 			func(c *Config) { c.Algorithms = []string{"hs256"} },
@@ -86,7 +71,7 @@ func TestValidate(t *testing.T) {
 		},
 		"public keys for a secret": {
 			func(c *Config) { c.Secret, c.JWKSURL = "", "https://issuer.example.com/" },
-			[]string{"algorithms: HS256 needs secret; a public key is none"},
+			[]string{"algorithms: HS256 needs secret, not a public key"},
 		},
 		"no keys": {func(c *Config) { c.Secret, c.Algorithms = "", []string{"ES256"} }, []string{
 			"secret: exactly one of secret, public_key_file and jwks_url must be set, not 0",
@@ -117,7 +102,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-func TestValidateTheAddressOfASet(t *testing.T) {
+func TestConfig_ValidateJWKSURL(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{
 		"https://issuer.example.com/jwks?a=b": "",
@@ -149,7 +134,7 @@ func TestValidateTheAddressOfASet(t *testing.T) {
 	}
 }
 
-func TestDefaultsLackTheKeysAlone(t *testing.T) {
+func TestDefaultConfig_LacksOnlyKeys(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
 	cfg.Algorithms, cfg.PublicKeyFile = []string{"RS256"}, "key.pem"

@@ -9,9 +9,9 @@ import (
 	"usher/backends"
 )
 
-// Nobody but the issuer can make a token that lets anybody in, and nothing that a viewer sends is an error.
+// Only the issuer's tokens are allowed, and no viewer input causes an error.
 func FuzzCheck(f *testing.F) {
-	good := sign(f, "HS256", "1", []byte(testSecret), claimed(nil))
+	good := sign(f, "HS256", "1", []byte(testSecret), goodClaims(nil))
 	parts := strings.Split(good, ".")
 	for _, seed := range []string{
 		"", "token=", "token=" + parts[0] + "." + parts[1] + ".", "token=" + good + "x", "token=.." + good,
@@ -25,16 +25,16 @@ func FuzzCheck(f *testing.F) {
 		f.Add("", strings.Replace(seed, "token=", "Bearer ", 1))
 	}
 	public := map[string]crypto.PublicKey{
-		"1": pairs()["RSA"].public, "2": pairs()["P-256"].public, "3": pairs()["Ed25519"].public,
+		"1": keyPairs()["RSA"].public, "2": keyPairs()["P-256"].public, "3": keyPairs()["Ed25519"].public,
 	}
 	i := startIssuer(f, setOf(f, public))
-	bySet, _ := newBackend(f, withSet(i, "RS256", "PS256", "ES256", "EdDSA"), nil)
+	bySet, _ := newBackend(f, withIssuer(i, "RS256", "PS256", "ES256", "EdDSA"), nil)
 	bySet.cfg.Header, bySet.header = "Authorization", "Authorization"
 	bySecret, _ := newBackend(f, withSecret(func(c *Config) {
 		c.Secret, c.Header = "another-secret-that-no-seed-was-signed-with", "Authorization"
 	}), nil)
 	f.Fuzz(func(t *testing.T, query, header string) {
-		r := opening("")
+		r := openingRequest("")
 		r.Query, r.Headers = query, []backends.Header{{Name: "Authorization", Value: header}}
 		for _, b := range []*Backend{bySet, bySecret} {
 			d, err := b.Check(t.Context(), r)
@@ -48,10 +48,10 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
-// Whatever an issuer publishes: each key is of a kind that is asked for, and a set without any is an error.
+// For any published set: each key is of a requested kind, and a set without such a key is an error.
 func FuzzParseSet(f *testing.F) {
 	public := map[string]crypto.PublicKey{}
-	for kind, p := range pairs() {
+	for kind, p := range keyPairs() {
 		public[kind] = p.public
 	}
 	f.Add([]byte(setOf(f, public)))
@@ -69,14 +69,14 @@ func FuzzParseSet(f *testing.F) {
 			t.Fatalf("got %d keys and error %v", len(set), err)
 		}
 		for _, k := range set {
-			if !slices.ContainsFunc(wanted, k.verifies) || k.verifies("HS256") || k.check() != nil {
+			if !slices.ContainsFunc(wanted, k.verifies) || k.verifies("HS256") || k.validate() != nil {
 				t.Errorf("got a key of type %T for %q", k.value, k.algorithm)
 			}
 		}
 	})
 }
 
-// What a token says may be anything that JSON can say, in the issuer's hand, too.
+// Claims may be any JSON, also in a signed token.
 func FuzzClaims(f *testing.F) {
 	for _, seed := range []string{
 		`{"exp":1767330000,"sub":"42","n":1,"ip":"192.0.2.7","ch":["a*"]}`, `{"exp":1e400}`, `{"exp":-0.5,"nbf":[]}`,
@@ -93,7 +93,7 @@ func FuzzClaims(f *testing.F) {
 		if err != nil {
 			t.Fatalf("sign: %v", err)
 		}
-		d, err := b.Check(t.Context(), opening(signed+"."+encode(string(signature))))
+		d, err := b.Check(t.Context(), openingRequest(signed+"."+encode(string(signature))))
 		switch {
 		case err != nil || d.Verdict == backends.Pending:
 			t.Errorf("got %+v and error %v, want yes or no", d, err)

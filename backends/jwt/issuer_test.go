@@ -32,14 +32,14 @@ import (
 	"usher/backends/backendtest"
 )
 
-// testSecret looks like nothing else, so that it is found in an error.
+// testSecret is unlike any other text, so that a search finds it in an error.
 const testSecret = "an-hmac-5ecret-of-thirty-two-bytes-or-more-and-even-sixty-four!!"
 
-// moment is the present of the tests.
-var moment = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+// testNow is the tests' present.
+var testNow = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// pair is a key of the issuer.
-type pair struct {
+// keyPair is one key of the issuer.
+type keyPair struct {
 	private crypto.Signer
 	public  crypto.PublicKey
 }
@@ -51,31 +51,31 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-func newRSA(bits int) pair {
+func newRSA(bits int) keyPair {
 	k := must(rsa.GenerateKey(rand.Reader, bits))
-	return pair{k, &k.PublicKey}
+	return keyPair{k, &k.PublicKey}
 }
 
-func newCurve(curve elliptic.Curve) pair {
+func newCurve(curve elliptic.Curve) keyPair {
 	k := must(ecdsa.GenerateKey(curve, rand.Reader))
-	return pair{k, &k.PublicKey}
+	return keyPair{k, &k.PublicKey}
 }
 
-func newEd25519() pair {
+func newEd25519() keyPair {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	must(public, err)
-	return pair{private, public}
+	return keyPair{private, public}
 }
 
-// pairs are keys by kind, made once: those of RSA take long.
-var pairs = sync.OnceValue(func() map[string]pair {
-	return map[string]pair{
+// keyPairs returns keys by kind. They are made once, because RSA keys take long.
+var keyPairs = sync.OnceValue(func() map[string]keyPair {
+	return map[string]keyPair{
 		"RSA": newRSA(2048), "P-256": newCurve(elliptic.P256()), "P-384": newCurve(elliptic.P384()),
 		"P-521": newCurve(elliptic.P521()), "Ed25519": newEd25519(), "other P-256": newCurve(elliptic.P256()),
 	}
 })
 
-// kindOf is the kind of key that an algorithm needs.
+// kindOf returns the kind of key that an algorithm needs.
 func kindOf(algorithm string) string {
 	switch algorithm {
 	case "ES256":
@@ -91,23 +91,23 @@ func kindOf(algorithm string) string {
 	}
 }
 
-// signingKey is what signs tokens with the algorithm.
+// signingKey returns the key that signs tokens with the algorithm.
 func signingKey(algorithm string) any {
-	if symmetric(algorithm) {
+	if isSymmetric(algorithm) {
 		return []byte(testSecret)
 	}
-	return pairs()[kindOf(algorithm)].private
+	return keyPairs()[kindOf(algorithm)].private
 }
 
-// claimed are the claims of a good token, some replaced; nil takes one away.
-func claimed(replaced jwt.MapClaims) jwt.MapClaims {
-	claims := jwt.MapClaims{"sub": "42", "name": "alice", "exp": moment.Add(time.Hour).Unix()}
+// goodClaims returns the claims of a valid token, with some replaced; nil removes one.
+func goodClaims(replaced jwt.MapClaims) jwt.MapClaims {
+	claims := jwt.MapClaims{"sub": "42", "name": "alice", "exp": testNow.Add(time.Hour).Unix()}
 	maps.Copy(claims, replaced)
 	maps.DeleteFunc(claims, func(_ string, value any) bool { return value == nil })
 	return claims
 }
 
-// sign makes a token. id is its kid; empty: it has none.
+// sign makes a token. id is its kid; empty: none.
 func sign(t testing.TB, algorithm, id string, key any, claims jwt.MapClaims) string {
 	t.Helper()
 	header := map[string]any{"typ": "JWT", "alg": algorithm}
@@ -127,7 +127,7 @@ func signHeader(t testing.TB, header map[string]any, key any, claims jwt.MapClai
 	return signed
 }
 
-// pemOf is a public key as PEM.
+// pemOf returns a public key as PEM.
 func pemOf(t testing.TB, public crypto.PublicKey) []byte {
 	t.Helper()
 	der, err := x509.MarshalPKIXPublicKey(public)
@@ -146,7 +146,7 @@ func writeFile(t testing.TB, text []byte) string {
 	return file
 }
 
-// setOf is a JWK set of public keys by kid.
+// setOf returns a JWK set of public keys by kid.
 func setOf(t testing.TB, public map[string]crypto.PublicKey) string {
 	t.Helper()
 	var set jwkset.JWKSMarshal
@@ -196,14 +196,14 @@ func (i *issuer) publish(set string) {
 	i.set = set
 }
 
-func (i *issuer) fare(t testing.TB, m backendtest.Mode) {
+func (i *issuer) setMode(t testing.TB, m backendtest.Mode) {
 	t.Helper()
 	if err := i.SetMode(m); err != nil {
 		t.Fatalf("set the issuer to %s: %v", m, err)
 	}
 }
 
-// withSecret is a config for HS256.
+// withSecret returns a config for HS256.
 func withSecret(change func(*Config)) Config {
 	cfg := DefaultConfig()
 	cfg.Algorithms, cfg.Secret = []string{"HS256"}, testSecret
@@ -213,8 +213,8 @@ func withSecret(change func(*Config)) Config {
 	return cfg
 }
 
-// withSet is a config for ES256 with the keys of an issuer.
-func withSet(i *issuer, algorithms ...string) Config {
+// withIssuer returns a config for ES256 with an issuer's keys.
+func withIssuer(i *issuer, algorithms ...string) Config {
 	cfg := DefaultConfig()
 	cfg.Algorithms, cfg.JWKSURL = algorithms, i.URL()+"/jwks.json"
 	if len(algorithms) == 0 {
@@ -223,7 +223,7 @@ func withSet(i *issuer, algorithms ...string) Config {
 	return cfg
 }
 
-// clock is a present that tests move.
+// clock is a time that tests advance.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -248,25 +248,25 @@ func newBackend(t testing.TB, cfg Config, log *slog.Logger) (*Backend, *clock) {
 		t.Fatalf("make the backend: %v", err)
 	}
 	t.Cleanup(b.Close)
-	c := &clock{now: moment}
+	c := &clock{now: testNow}
 	b.now = c.Now
-	if b.remote != nil {
-		b.remote.now = c.Now
-		b.remote.patience = time.Minute // so that a machine that is busy makes no difference
+	if b.jwks != nil {
+		b.jwks.now = c.Now
+		b.jwks.unknownKeyTimeout = time.Minute // a busy machine must not fail the test
 	}
 	return b, c
 }
 
-// opening is a viewer's first question, with that token.
-func opening(token string) *backends.Request {
+// openingRequest returns a viewer's first check, with that token.
+func openingRequest(token string) *backends.Request {
 	r := backendtest.NewRequest(token)
-	r.Opened = moment
+	r.Opened = testNow
 	r.Address = netip.MustParseAddr("192.0.2.7")
 	return r
 }
 
-// ask requires an answer.
-func ask(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
+// mustCheck checks and fails the test on an error.
+func mustCheck(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 	t.Helper()
 	d, err := b.Check(t.Context(), r)
 	if err != nil {
@@ -275,15 +275,15 @@ func ask(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 	return d
 }
 
-// want requires a verdict by a rule for that reason, which shows nothing of the token.
-func want(t testing.TB, d backends.Decision, verdict backends.Verdict, reason string) {
+// wantDecision requires a local decision with that verdict and reason.
+func wantDecision(t testing.TB, d backends.Decision, verdict backends.Verdict, reason string) {
 	t.Helper()
 	if d.Verdict != verdict || d.Source != backends.FromLocal || d.Reason != reason {
 		t.Errorf("got %s from %s because %q, want %s because %q", d.Verdict, d.Source, d.Reason, verdict, reason)
 	}
 }
 
-// wantFailure requires a failure of that kind whose causes show neither token nor secret.
+// wantFailure requires a failure of that kind whose error shows neither token nor secret.
 func wantFailure(t testing.TB, err error, kind backends.FailureKind, secrets ...string) {
 	t.Helper()
 	f := backends.AsFailure(err)
@@ -295,7 +295,7 @@ func wantFailure(t testing.TB, err error, kind backends.FailureKind, secrets ...
 	}
 }
 
-// wantHidden requires that the text shows no part of a token, and no secret.
+// wantHidden requires that the text shows no part of a token and no secret.
 func wantHidden(t testing.TB, shown string, secrets ...string) {
 	t.Helper()
 	for _, secret := range secrets {
@@ -307,8 +307,8 @@ func wantHidden(t testing.TB, shown string, secrets ...string) {
 	}
 }
 
-// logged is a logger and what it wrote, without time.
-func logged() (*slog.Logger, func() string) {
+// newLogger returns a logger and a function that returns its output, without times.
+func newLogger() (*slog.Logger, func() string) {
 	var mu sync.Mutex
 	var out bytes.Buffer
 	h := slog.NewTextHandler(writer(func(p []byte) (int, error) {

@@ -14,25 +14,25 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// Bounds of a JWK set: its size in bytes, and its keys. Issuers have a handful.
+// Bounds of a JWK set: its size in bytes, and its number of keys. Issuers publish a handful.
 const (
 	maxSetSize = 1 << 20
 	maxSetKeys = 64
 )
 
-// newClient asks for the JWK set. It follows no redirects, and sorts what goes wrong as it does for any backend.
+// newClient makes the client of the JWK set. It follows no redirects, and classifies failures as for any backend.
 func newClient(name string, cfg Config) (*httpbackend.Client, error) {
-	asking := httpbackend.DefaultConfig()
-	asking.Address, asking.MaxBodySize = cfg.JWKSURL, maxSetSize
-	asking.DialTimeout, asking.TLSTimeout = cfg.JWKSTimeout, cfg.JWKSTimeout
-	return httpbackend.NewClient(name, asking, httpbackend.Deps{Connections: 1})
+	client := httpbackend.DefaultConfig()
+	client.Address, client.MaxBodySize = cfg.JWKSURL, maxSetSize
+	client.DialTimeout, client.TLSTimeout = cfg.JWKSTimeout, cfg.JWKSTimeout
+	return httpbackend.NewClient(name, client, httpbackend.Deps{Connections: 1})
 }
 
-// load fetches the JWK set. Its error is a *backends.Failure, or wraps context.Canceled.
-func load(ctx context.Context, name string, client *httpbackend.Client, algorithms []string) (keySet, error) {
+// fetchKeys fetches the JWK set. Its error is a *backends.Failure, or wraps context.Canceled.
+func fetchKeys(ctx context.Context, name string, client *httpbackend.Client, algorithms []string) (keySet, error) {
 	answer, err := client.Do(ctx, httpbackend.Call{Header: http.Header{"Accept": {"application/json"}}, NeedsBody: true})
 	if err != nil {
-		return nil, explained(err)
+		return nil, withSetting(err)
 	}
 	if answer.Status != http.StatusOK {
 		return nil, &backends.Failure{Kind: backends.FailureStatus, Backend: name, Status: answer.Status}
@@ -44,27 +44,27 @@ func load(ctx context.Context, name string, client *httpbackend.Client, algorith
 	return set, nil
 }
 
-// explained names the setting that a failure belongs to.
-func explained(err error) error {
+// withSetting adds the setting's name to a failure.
+func withSetting(err error) error {
 	f := backends.AsFailure(err)
 	if f == nil {
 		return err
 	}
-	told := *f
-	if told.Err = fmt.Errorf("fetch jwks_url: %w", f.Err); f.Kind == backends.FailureMalformed {
-		told.Err = fmt.Errorf("fetch jwks_url: the answer is not HTTP, or larger than %d bytes", maxSetSize)
+	named := *f
+	if named.Err = fmt.Errorf("fetch jwks_url: %w", f.Err); f.Kind == backends.FailureMalformed {
+		named.Err = fmt.Errorf("fetch jwks_url: the response is not HTTP, or larger than %d bytes", maxSetSize)
 	}
-	return &told
+	return &named
 }
 
 var (
-	errNoSet       = errors.New("the answer is no JWK set")
-	errManyKeys    = fmt.Errorf("the JWK set has more than %d keys", maxSetKeys)
+	errNoSet       = errors.New("the response is not a JWK set")
+	errTooManyKeys = fmt.Errorf("the JWK set has more than %d keys", maxSetKeys)
 	errNoUsableKey = errors.New("the JWK set has no usable key for algorithms")
 )
 
-// parseSet reads a JWK set. A key that is not for verifying, or not for one of the algorithms, or broken, is left out
-// and spoils no other; a set without any other is an error. Errors show nothing of the answer.
+// parseSet parses a JWK set. It skips keys that are malformed, not for verification, or for none of the algorithms. A
+// set without a usable key is an error. Errors show nothing of the response.
 func parseSet(body []byte, algorithms []string) (keySet, error) {
 	var published struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -73,7 +73,7 @@ func parseSet(body []byte, algorithms []string) (keySet, error) {
 		return nil, errNoSet
 	}
 	if len(published.Keys) > maxSetKeys {
-		return nil, errManyKeys
+		return nil, errTooManyKeys
 	}
 	var set keySet
 	for _, text := range published.Keys {
@@ -87,8 +87,8 @@ func parseSet(body []byte, algorithms []string) (keySet, error) {
 	return set, nil
 }
 
-// parseKey reads one key. Private parts are not taken, and so neither are symmetric keys. Certificates beside the key
-// are not looked at: it is the address that vouches for it.
+// parseKey parses one key. It ignores private parts, and with them symmetric keys. It ignores certificates beside the
+// key: the set's URL is what makes the key trusted.
 func parseKey(text []byte) (key, bool) {
 	var published jwkset.JWKMarshal
 	if err := json.Unmarshal(text, &published); err != nil {
@@ -104,8 +104,8 @@ func parseKey(text []byte) (key, bool) {
 		return key{}, false
 	}
 	k := key{id: published.KID, algorithm: published.ALG.String(), value: read.Key()}
-	if k.algorithm == "Ed25519" { // RFC 9864's name for it
+	if k.algorithm == "Ed25519" { // RFC 9864's name of EdDSA with that curve
 		k.algorithm = "EdDSA"
 	}
-	return k, k.check() == nil
+	return k, k.validate() == nil
 }

@@ -20,80 +20,80 @@ import (
 )
 
 func firstKey(t testing.TB) string {
-	return setOf(t, map[string]crypto.PublicKey{"1": pairs()["P-256"].public})
+	return setOf(t, map[string]crypto.PublicKey{"1": keyPairs()["P-256"].public})
 }
 
-func token1(t testing.TB) string {
-	return sign(t, "ES256", "1", pairs()["P-256"].private, claimed(nil))
+func tokenForKey1(t testing.TB) string {
+	return sign(t, "ES256", "1", keyPairs()["P-256"].private, goodClaims(nil))
 }
 
-func TestTheSetIsFetchedAtTheFirstNeedAndOnce(t *testing.T) {
+func TestCheck_FetchesKeysOnce(t *testing.T) {
 	t.Parallel()
 	i := startIssuer(t, firstKey(t))
-	b, _ := newBackend(t, withSet(i), nil)
-	want(t, ask(t, b, opening("")), backends.Pending, "no token")
-	want(t, ask(t, b, opening("5ecret")), backends.Denied, "token is malformed")
-	none := sign(t, "HS256", "1", []byte("x"), claimed(nil))
-	want(t, ask(t, b, opening(none)), backends.Denied, "token is signed with an algorithm that is not allowed")
+	b, _ := newBackend(t, withIssuer(i), nil)
+	wantDecision(t, mustCheck(t, b, openingRequest("")), backends.Pending, "no token")
+	wantDecision(t, mustCheck(t, b, openingRequest("5ecret")), backends.Denied, "token is malformed")
+	none := sign(t, "HS256", "1", []byte("x"), goodClaims(nil))
+	wantDecision(t, mustCheck(t, b, openingRequest(none)), backends.Denied, "token is signed with an algorithm that is not allowed")
 	if i.Calls() != 0 {
 		t.Errorf("got %d fetches for tokens that no key could verify, want none", i.Calls())
 	}
 	for range 3 {
-		want(t, ask(t, b, opening(token1(t))), backends.Allowed, "token is valid")
+		wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
 	}
 	if seen := i.Requests(); len(seen) != 1 || seen[0].Path != "/jwks.json" || seen[0].Method != http.MethodGet {
 		t.Errorf("got requests %+v, want one for the set", seen)
 	}
 }
 
-func TestKeysRotate(t *testing.T) {
+func TestCheck_KeyRotation(t *testing.T) {
 	t.Parallel()
 	i := startIssuer(t, firstKey(t))
-	b, clock := newBackend(t, withSet(i), nil)
-	want(t, ask(t, b, opening(token1(t))), backends.Allowed, "token is valid")
+	b, clock := newBackend(t, withIssuer(i), nil)
+	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
 
-	next := pairs()["other P-256"]
+	next := keyPairs()["other P-256"]
 	i.publish(setOf(t, map[string]crypto.PublicKey{"2": next.public}))
-	token2 := sign(t, "ES256", "2", next.private, claimed(nil))
-	want(t, ask(t, b, opening(token2)), backends.Allowed, "token is valid")
+	token2 := sign(t, "ES256", "2", next.private, goodClaims(nil))
+	wantDecision(t, mustCheck(t, b, openingRequest(token2)), backends.Allowed, "token is valid")
 	if i.Calls() != 2 {
 		t.Errorf("got %d fetches, want 2", i.Calls())
 	}
-	want(t, ask(t, b, opening(token1(t))), backends.Denied, "token is signed with an unknown key")
+	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Denied, "token is signed with an unknown key")
 	if i.Calls() != 2 {
 		t.Errorf("got %d fetches, want 2: the third within ten seconds", i.Calls())
 	}
 	i.publish(firstKey(t))
-	clock.advance(unknownPause)
-	want(t, ask(t, b, opening(token1(t))), backends.Allowed, "token is valid")
-	stolen := sign(t, "ES256", "1", next.private, claimed(nil))
-	want(t, ask(t, b, opening(stolen)), backends.Denied, "token is not signed by the issuer")
+	clock.advance(unknownKeyInterval)
+	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
+	stolen := sign(t, "ES256", "1", next.private, goodClaims(nil))
+	wantDecision(t, mustCheck(t, b, openingRequest(stolen)), backends.Denied, "token is not signed by the issuer")
 }
 
-func TestAFloodOfUnknownKeysCausesFewFetches(t *testing.T) {
+func TestCheck_UnknownKeysCauseFewFetches(t *testing.T) {
 	t.Parallel()
 	i := startIssuer(t, firstKey(t))
-	b, clock := newBackend(t, withSet(i), nil)
+	b, clock := newBackend(t, withIssuer(i), nil)
 	for round := range 3 {
 		var group sync.WaitGroup
 		for viewer := range 200 {
 			group.Go(func() {
 				id := fmt.Sprint("r", round, "-", viewer)
-				token := sign(t, "ES256", id, pairs()["other P-256"].private, claimed(nil))
-				want(t, ask(t, b, opening(token)), backends.Denied, "token is signed with an unknown key")
+				token := sign(t, "ES256", id, keyPairs()["other P-256"].private, goodClaims(nil))
+				wantDecision(t, mustCheck(t, b, openingRequest(token)), backends.Denied, "token is signed with an unknown key")
 			})
 		}
 		group.Wait()
-		clock.advance(unknownPause)
+		clock.advance(unknownKeyInterval)
 	}
 	if got := i.Calls(); got != 4 {
 		t.Errorf("got %d fetches by 600 viewers in 30 s, want 4: the first, and one every ten seconds", got)
 	}
-	want(t, ask(t, b, opening(token1(t))), backends.Allowed, "token is valid")
+	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
 }
 
-// While no keys are known nobody can be told yes or no, and the policy for outages decides.
-func TestNoKeysAtAllIsAFailure(t *testing.T) {
+// While no keys are known no token can be allowed or denied, and the outage policy decides.
+func TestCheck_NoKeys_Failure(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		mode   backendtest.Mode
@@ -132,90 +132,90 @@ func TestNoKeysAtAllIsAFailure(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			i := startIssuer(t, tt.set)
-			i.fare(t, tt.mode)
-			cfg := withSet(i)
+			i.setMode(t, tt.mode)
+			cfg := withIssuer(i)
 			if tt.kind == backends.FailureTimeout {
 				cfg.JWKSTimeout = 500 * time.Millisecond
 			}
 			b, clock := newBackend(t, cfg, nil)
-			token := token1(t)
-			_, err := b.Check(t.Context(), opening(token))
+			token := tokenForKey1(t)
+			_, err := b.Check(t.Context(), openingRequest(token))
 			wantFailure(t, err, tt.kind, token, "5ecret")
 			if status := backends.AsFailure(err).Status; status != tt.status {
 				t.Errorf("got status %d, want %d", status, tt.status)
 			}
 
 			calls := i.Calls()
-			_, err = b.Check(t.Context(), opening(token))
+			_, err = b.Check(t.Context(), openingRequest(token))
 			wantFailure(t, err, tt.kind, token)
 			if i.Calls() != calls {
 				t.Errorf("got %d fetches, want the failure to stand for a second after %d", i.Calls(), calls)
 			}
-			expired := sign(t, "ES256", "1", pairs()["P-256"].private, claimed(map[string]any{"exp": 1}))
-			want(t, ask(t, b, opening(expired)), backends.Denied, "token is expired")
+			expired := sign(t, "ES256", "1", keyPairs()["P-256"].private, goodClaims(map[string]any{"exp": 1}))
+			wantDecision(t, mustCheck(t, b, openingRequest(expired)), backends.Denied, "token is expired")
 
 			i.publish(firstKey(t))
-			i.fare(t, backendtest.Healthy())
-			clock.advance(failurePause)
-			b.remote.timeout = time.Minute
-			want(t, ask(t, b, opening(token)), backends.Allowed, "token is valid")
+			i.setMode(t, backendtest.Healthy())
+			clock.advance(failureTTL)
+			b.jwks.timeout = time.Minute
+			wantDecision(t, mustCheck(t, b, openingRequest(token)), backends.Allowed, "token is valid")
 		})
 	}
 }
 
-func TestTheLastKeysHoldWhileTheIssuerIsAway(t *testing.T) {
+func TestCheck_IssuerUnavailable_KeepsKeys(t *testing.T) {
 	t.Parallel()
-	log, written := logged()
+	log, written := newLogger()
 	i := startIssuer(t, firstKey(t))
-	b, clock := newBackend(t, withSet(i), log)
-	want(t, ask(t, b, opening(token1(t))), backends.Allowed, "token is valid")
-	unknown := sign(t, "ES256", "2", pairs()["other P-256"].private, claimed(nil))
+	b, clock := newBackend(t, withIssuer(i), log)
+	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
+	unknown := sign(t, "ES256", "2", keyPairs()["other P-256"].private, goodClaims(nil))
 	for _, mode := range []backendtest.Mode{backendtest.Refuse(), backendtest.Status(500), backendtest.Garbage()} {
-		i.fare(t, mode)
-		clock.advance(unknownPause)
-		want(t, ask(t, b, opening(unknown)), backends.Denied, "token is signed with an unknown key")
-		want(t, ask(t, b, opening(token1(t))), backends.Allowed, "token is valid")
+		i.setMode(t, mode)
+		clock.advance(unknownKeyInterval)
+		wantDecision(t, mustCheck(t, b, openingRequest(unknown)), backends.Denied, "token is signed with an unknown key")
+		wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
 	}
-	i.fare(t, backendtest.Healthy())
+	i.setMode(t, backendtest.Healthy())
 	i.publish(`{"keys": []}`)
-	clock.advance(unknownPause)
-	want(t, ask(t, b, opening(unknown)), backends.Denied, "token is signed with an unknown key")
-	want(t, ask(t, b, opening(token1(t))), backends.Allowed, "token is valid")
+	clock.advance(unknownKeyInterval)
+	wantDecision(t, mustCheck(t, b, openingRequest(unknown)), backends.Denied, "token is signed with an unknown key")
+	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
 
-	i.publish(setOf(t, map[string]crypto.PublicKey{"2": pairs()["other P-256"].public}))
-	clock.advance(unknownPause)
-	want(t, ask(t, b, opening(unknown)), backends.Allowed, "token is valid")
+	i.publish(setOf(t, map[string]crypto.PublicKey{"2": keyPairs()["other P-256"].public}))
+	clock.advance(unknownKeyInterval)
+	wantDecision(t, mustCheck(t, b, openingRequest(unknown)), backends.Allowed, "token is valid")
 	lines := strings.Split(strings.TrimSpace(written()), "\n")
 	if len(lines) != 3 ||
-		!strings.Contains(lines[0], `level=WARN msg="signing keys come over plain http`) ||
-		!strings.Contains(lines[1], `level=WARN msg="signing keys cannot be fetched" backend=tokens known=true`) ||
-		!strings.Contains(lines[2], `level=INFO msg="signing keys are fetched again" backend=tokens`) {
-		t.Errorf("got the log\n%s\nwant one warning when it began and one word when it ended", written())
+		!strings.Contains(lines[0], `level=WARN msg="jwks fetched over plain http, so an attacker`) ||
+		!strings.Contains(lines[1], `level=WARN msg="jwks unavailable" backend=tokens has_keys=true`) ||
+		!strings.Contains(lines[2], `level=INFO msg="jwks recovered" backend=tokens`) {
+		t.Errorf("got the log\n%s\nwant one warning at the start and one line at the end", written())
 	}
-	wantHidden(t, written(), unknown, token1(t))
+	wantHidden(t, written(), unknown, tokenForKey1(t))
 }
 
-// An unknown key is the viewer's own word, so the wait for it must end before waiting itself would let him in.
-func TestAnUnknownKeyIsANoWhileTheIssuerHangs(t *testing.T) {
+// The viewer chooses the key's id, so the wait for an unknown key must end before a long wait would allow them.
+func TestCheck_IssuerHangs_UnknownKeyDenied(t *testing.T) {
 	t.Parallel()
 	i := startIssuer(t, firstKey(t))
-	b, _ := newBackend(t, withSet(i), nil)
-	want(t, ask(t, b, opening(token1(t))), backends.Allowed, "token is valid")
-	i.fare(t, backendtest.Hang())
-	b.remote.patience = unknownPatience
-	unknown := sign(t, "ES256", "2", pairs()["other P-256"].private, claimed(nil))
+	b, _ := newBackend(t, withIssuer(i), nil)
+	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
+	i.setMode(t, backendtest.Hang())
+	b.jwks.unknownKeyTimeout = defaultUnknownKeyTimeout
+	unknown := sign(t, "ES256", "2", keyPairs()["other P-256"].private, goodClaims(nil))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	d, err := b.Check(ctx, opening(unknown))
+	d, err := b.Check(ctx, openingRequest(unknown))
 	if err != nil {
 		t.Fatalf("check: %v", err)
 	}
-	want(t, d, backends.Denied, "token is signed with an unknown key")
-	want(t, ask(t, b, opening(unknown)), backends.Denied, "token is signed with an unknown key")
-	want(t, ask(t, b, opening(token1(t))), backends.Allowed, "token is valid")
+	wantDecision(t, d, backends.Denied, "token is signed with an unknown key")
+	wantDecision(t, mustCheck(t, b, openingRequest(unknown)), backends.Denied, "token is signed with an unknown key")
+	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
 }
 
-func TestViewersShareTheFirstFetchAndNoneEndsIt(t *testing.T) {
+func TestCheck_ViewersShareFetch(t *testing.T) {
 	t.Parallel()
 	i, set := startIssuer(t, ""), firstKey(t)
 	answer := make(chan struct{})
@@ -225,11 +225,11 @@ func TestViewersShareTheFirstFetchAndNoneEndsIt(t *testing.T) {
 		<-answer
 		_, _ = w.Write([]byte(set))
 	})
-	b, _ := newBackend(t, withSet(i), nil)
+	b, _ := newBackend(t, withIssuer(i), nil)
 	leaving, leave := context.WithCancel(t.Context())
 	gone := make(chan error, 1)
 	go func() {
-		_, err := b.Check(leaving, opening(token1(t)))
+		_, err := b.Check(leaving, openingRequest(tokenForKey1(t)))
 		gone <- err
 	}()
 	if err := i.Wait(t.Context(), 1); err != nil {
@@ -237,14 +237,16 @@ func TestViewersShareTheFirstFetchAndNoneEndsIt(t *testing.T) {
 	}
 	var group sync.WaitGroup
 	for range 50 {
-		group.Go(func() { want(t, ask(t, b, opening(token1(t))), backends.Allowed, "token is valid") })
+		group.Go(func() {
+			wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
+		})
 	}
 	leave()
 	err := <-gone
 	if !errors.Is(err, context.Canceled) || backends.AsFailure(err) != nil {
 		t.Errorf("got %v for the viewer who left, want context.Canceled and no failure", err)
 	}
-	wantHidden(t, err.Error(), token1(t))
+	wantHidden(t, err.Error(), tokenForKey1(t))
 	release()
 	group.Wait()
 	if i.Calls() != 1 {
@@ -252,28 +254,28 @@ func TestViewersShareTheFirstFetchAndNoneEndsIt(t *testing.T) {
 	}
 }
 
-func TestAViewersDeadlineIsATimeout(t *testing.T) {
+func TestCheck_Deadline_Timeout(t *testing.T) {
 	t.Parallel()
 	i := startIssuer(t, firstKey(t))
-	i.fare(t, backendtest.Hang())
-	b, _ := newBackend(t, withSet(i), nil)
+	i.setMode(t, backendtest.Hang())
+	b, _ := newBackend(t, withIssuer(i), nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	_, err := b.Check(ctx, opening(token1(t)))
+	_, err := b.Check(ctx, openingRequest(tokenForKey1(t)))
 	wantFailure(t, err, backends.FailureTimeout)
 }
 
-func TestCloseEndsTheFetchUnderWay(t *testing.T) {
+func TestBackend_CloseCancelsFetch(t *testing.T) {
 	t.Parallel()
 	i := startIssuer(t, firstKey(t))
-	i.fare(t, backendtest.Hang())
-	cfg := withSet(i)
+	i.setMode(t, backendtest.Hang())
+	cfg := withIssuer(i)
 	cfg.JWKSTimeout = time.Hour
-	log, written := logged()
+	log, written := newLogger()
 	b, clock := newBackend(t, cfg, log)
 	failed := make(chan error, 1)
 	go func() {
-		_, err := b.Check(t.Context(), opening(token1(t)))
+		_, err := b.Check(t.Context(), openingRequest(tokenForKey1(t)))
 		failed <- err
 	}()
 	if err := i.Wait(t.Context(), 1); err != nil {
@@ -281,25 +283,25 @@ func TestCloseEndsTheFetchUnderWay(t *testing.T) {
 	}
 	b.Close()
 	wantFailure(t, <-failed, backends.FailureTransport)
-	clock.advance(failurePause)
-	_, err := b.Check(t.Context(), opening(token1(t)))
+	clock.advance(failureTTL)
+	_, err := b.Check(t.Context(), openingRequest(tokenForKey1(t)))
 	wantFailure(t, err, backends.FailureTransport)
 	if strings.Contains(written(), "cannot be fetched") {
 		t.Errorf("got a warning about closing: %s", written())
 	}
 }
 
-func TestRunFetchesBeforeAnybodyAsks(t *testing.T) {
+func TestBackend_RunFetchesAtStart(t *testing.T) {
 	t.Parallel()
 	i := startIssuer(t, firstKey(t))
-	b, _ := newBackend(t, withSet(i), nil)
+	b, _ := newBackend(t, withIssuer(i), nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- b.Run(ctx) }()
 	if err := i.Wait(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	want(t, ask(t, b, opening(token1(t))), backends.Allowed, "token is valid")
+	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("got %v, want nil", err)
@@ -309,7 +311,7 @@ func TestRunFetchesBeforeAnybodyAsks(t *testing.T) {
 	}
 }
 
-func TestRunHasNothingToDoWithASecret(t *testing.T) {
+func TestBackend_RunWithSecret(t *testing.T) {
 	t.Parallel()
 	b, _ := newBackend(t, withSecret(nil), nil)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -319,7 +321,7 @@ func TestRunHasNothingToDoWithASecret(t *testing.T) {
 	}
 }
 
-func TestACertificateThatNobodyTrustsIsATransportFailure(t *testing.T) {
+func TestCheck_UntrustedCertificate_TransportFailure(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -328,17 +330,17 @@ func TestACertificateThatNobodyTrustsIsATransportFailure(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Algorithms, cfg.JWKSURL = []string{"ES256"}, s.URL
 	b, _ := newBackend(t, cfg, nil)
-	_, err := b.Check(t.Context(), opening(token1(t)))
+	_, err := b.Check(t.Context(), openingRequest(tokenForKey1(t)))
 	wantFailure(t, err, backends.FailureTransport)
 }
 
-// What an adapter asks with is written down for a person who looks for the mistake.
-func TestTheFetchOfACheckIsWrittenDown(t *testing.T) {
+// The trace of a check shows the adapter's request.
+func TestCheck_FetchIsTraced(t *testing.T) {
 	t.Parallel()
 	i := startIssuer(t, firstKey(t))
-	b, _ := newBackend(t, withSet(i), nil)
+	b, _ := newBackend(t, withIssuer(i), nil)
 	ctx, exchanges := httpbackend.WithTrace(t.Context())
-	if _, err := b.Check(ctx, opening(token1(t))); err != nil {
+	if _, err := b.Check(ctx, openingRequest(tokenForKey1(t))); err != nil {
 		t.Fatalf("check: %v", err)
 	}
 	list := exchanges.Entries()

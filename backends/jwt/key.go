@@ -16,17 +16,16 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Bounds of an RSA key in bits. RFC 7518 §3.3 asks for 2048; beyond the upper one a single token would cost a
-// millisecond.
+// Bounds of an RSA key. RFC 7518 §3.3 requires 2048; beyond the upper bound a single token would cost a millisecond.
 const (
-	minRSA = 2048
-	maxRSA = 8192
+	minRSABits = 2048
+	maxRSABits = 8192
 )
 
-// maxTries is how many keys a token is tried with that names none.
-const maxTries = 8
+// maxKeysTried bounds the keys that are tried for a token without a kid.
+const maxKeysTried = 8
 
-// algorithms are all that are known.
+// algorithms returns all supported algorithms.
 func algorithms() []string {
 	return []string{
 		"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
@@ -34,27 +33,27 @@ func algorithms() []string {
 	}
 }
 
-func symmetric(algorithm string) bool { return strings.HasPrefix(algorithm, "HS") }
+func isSymmetric(algorithm string) bool { return strings.HasPrefix(algorithm, "HS") }
 
 // key is one key of an issuer.
 type key struct {
-	// id is its kid; empty: it has none.
+	// id is the kid; empty: none.
 	id string
-	// algorithm is the one that it is for; empty: those of its kind.
+	// algorithm is the only one that the key verifies; empty: all of its kind.
 	algorithm string
 	// value is the secret as []byte, or a public key.
 	value crypto.PublicKey
 }
 
-// verifies reports whether the key is for that algorithm. It binds keys to their kind: a public key is never taken for
-// a secret, nor a curve for another.
+// verifies reports whether the key is for that algorithm. It binds keys to their kind: a public key never serves as a
+// secret, nor one curve for another.
 func (k key) verifies(algorithm string) bool {
 	if k.algorithm != "" && k.algorithm != algorithm {
 		return false
 	}
 	switch value := k.value.(type) {
 	case []byte:
-		return symmetric(algorithm)
+		return isSymmetric(algorithm)
 	case *rsa.PublicKey:
 		return strings.HasPrefix(algorithm, "RS") || strings.HasPrefix(algorithm, "PS")
 	case *ecdsa.PublicKey:
@@ -66,7 +65,7 @@ func (k key) verifies(algorithm string) bool {
 	}
 }
 
-// curveAlgorithm is the algorithm of RFC 7518 §3.4 for the curve, or empty.
+// curveAlgorithm returns the algorithm of RFC 7518 §3.4 for the curve, or empty.
 func curveAlgorithm(curve elliptic.Curve) string {
 	switch curve {
 	case elliptic.P256():
@@ -80,33 +79,33 @@ func curveAlgorithm(curve elliptic.Curve) string {
 	}
 }
 
-// check reports why the key is not to be used.
-func (k key) check() error {
+// validate returns why the key must not be used.
+func (k key) validate() error {
 	public, ok := k.value.(*rsa.PublicKey)
 	if !ok {
 		return nil
 	}
-	if bits := public.N.BitLen(); bits < minRSA || bits > maxRSA {
-		return fmt.Errorf("RSA key of %d bits: want %d to %d", bits, minRSA, maxRSA)
+	if bits := public.N.BitLen(); bits < minRSABits || bits > maxRSABits {
+		return fmt.Errorf("RSA key of %d bits: want %d to %d", bits, minRSABits, maxRSABits)
 	}
 	return nil
 }
 
-// keySet is the keys of an issuer. It is not changed once it is in use.
+// keySet holds the keys of an issuer. It is immutable once in use.
 type keySet []key
 
-// matching are the keys for a token of that algorithm: those of that id, or, if it names none, any.
+// matching returns the keys for a token of that algorithm: those with the id, or any if the id is empty.
 func (s keySet) matching(algorithm, id string) []jwt.VerificationKey {
 	var found []jwt.VerificationKey
 	for _, k := range s {
-		if (id == "" || k.id == id) && k.verifies(algorithm) && len(found) < maxTries {
+		if (id == "" || k.id == id) && k.verifies(algorithm) && len(found) < maxKeysTried {
 			found = append(found, k.value)
 		}
 	}
 	return found
 }
 
-// readPublicKey reads the key of a PEM file, and requires that it is one for all of the algorithms.
+// readPublicKey reads the key of a PEM file. The key must verify all of the algorithms.
 func readPublicKey(file string, algorithms []string) (keySet, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -117,7 +116,7 @@ func readPublicKey(file string, algorithms []string) (keySet, error) {
 		return nil, fmt.Errorf("public_key_file: %s: %w", file, err)
 	}
 	k := key{value: value}
-	if err := k.check(); err != nil {
+	if err := k.validate(); err != nil {
 		return nil, fmt.Errorf("public_key_file: %s: %w", file, err)
 	}
 	for _, algorithm := range algorithms {
@@ -130,7 +129,7 @@ func readPublicKey(file string, algorithms []string) (keySet, error) {
 
 var errNoPublicKey = errors.New("no public key or certificate in PEM")
 
-// parsePublicKey shows nothing of what it cannot read: it may be a private key.
+// parsePublicKey parses a key in PEM. Its errors show nothing of the content, which may be a private key.
 func parsePublicKey(text []byte) (crypto.PublicKey, error) {
 	block, _ := pem.Decode(text)
 	if block == nil {

@@ -16,27 +16,27 @@ import (
 	"usher/backends"
 )
 
-func block(kind string, der []byte) []byte {
+func pemBlock(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
 func privatePEM(k *rsa.PrivateKey) []byte {
-	return block("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(k))
+	return pemBlock("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(k))
 }
 
-func certificate(t *testing.T, p pair) []byte {
+func certificate(t *testing.T, p keyPair) []byte {
 	t.Helper()
 	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, p.public, p.private)
 	if err != nil {
 		t.Fatalf("make a certificate: %v", err)
 	}
-	return block("CERTIFICATE", der)
+	return pemBlock("CERTIFICATE", der)
 }
 
-func TestPublicKeyFiles(t *testing.T) {
+func TestReadPublicKey(t *testing.T) {
 	t.Parallel()
-	key := pairs()["RSA"]
+	key := keyPairs()["RSA"]
 	tests := map[string]struct {
 		text       []byte
 		algorithms []string
@@ -44,19 +44,19 @@ func TestPublicKeyFiles(t *testing.T) {
 	}{
 		"a public key": {pemOf(t, key.public), []string{"RS256", "PS512"}, ""},
 		"one as PKCS #1": {
-			block("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(key.public.(*rsa.PublicKey))), []string{"RS256"}, "",
+			pemBlock("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(key.public.(*rsa.PublicKey))), []string{"RS256"}, "",
 		},
-		"a certificate":   {certificate(t, key), []string{"RS256"}, ""},
-		"words before it": {append([]byte("the portal's key\n"), pemOf(t, key.public)...), []string{"RS256"}, ""},
+		"a certificate":  {certificate(t, key), []string{"RS256"}, ""},
+		"text before it": {append([]byte("the portal's key\n"), pemOf(t, key.public)...), []string{"RS256"}, ""},
 		"an algorithm of other keys": {
 			pemOf(t, key.public),
 			[]string{"RS256", "ES256"},
 			"algorithms: ES256 is not for the key in public_key_file: ",
 		},
 		"another curve": {
-			pemOf(t, pairs()["P-384"].public), []string{"ES256"}, "algorithms: ES256 is not for the key",
+			pemOf(t, keyPairs()["P-384"].public), []string{"ES256"}, "algorithms: ES256 is not for the key",
 		},
-		"a curve nobody knows": {
+		"an unsupported curve": {
 			pemOf(t, newCurve(elliptic.P224()).public), []string{"ES256"}, "algorithms: ES256 is not for the key",
 		},
 		"a small key": {
@@ -69,13 +69,13 @@ func TestPublicKeyFiles(t *testing.T) {
 		},
 		"nothing": {nil, []string{"RS256"}, "no public key or certificate in PEM"},
 		"a broken key": {
-			block("PUBLIC KEY", []byte("x")), []string{"RS256"}, "no public key or certificate in PEM",
+			pemBlock("PUBLIC KEY", []byte("x")), []string{"RS256"}, "no public key or certificate in PEM",
 		},
 		"a broken old key": {
-			block("RSA PUBLIC KEY", []byte("x")), []string{"RS256"}, "no public key or certificate in PEM",
+			pemBlock("RSA PUBLIC KEY", []byte("x")), []string{"RS256"}, "no public key or certificate in PEM",
 		},
 		"a broken certificate": {
-			block("CERTIFICATE", []byte("x")), []string{"RS256"}, "no public key or certificate in PEM",
+			pemBlock("CERTIFICATE", []byte("x")), []string{"RS256"}, "no public key or certificate in PEM",
 		},
 	}
 	for name, tt := range tests {
@@ -93,14 +93,14 @@ func TestPublicKeyFiles(t *testing.T) {
 			if err != nil {
 				t.Fatalf("make the backend: %v", err)
 			}
-			b.now = func() time.Time { return moment }
-			token := sign(t, "RS256", "whatever", key.private, claimed(nil))
-			want(t, ask(t, b, opening(token)), backends.Allowed, "token is valid")
+			b.now = func() time.Time { return testNow }
+			token := sign(t, "RS256", "whatever", key.private, goodClaims(nil))
+			wantDecision(t, mustCheck(t, b, openingRequest(token)), backends.Allowed, "token is valid")
 		})
 	}
 }
 
-func TestAFileThatIsNotThere(t *testing.T) {
+func TestNew_MissingKeyFile(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
 	cfg.Algorithms, cfg.PublicKeyFile = []string{"RS256"}, t.TempDir()+"/none.pem"

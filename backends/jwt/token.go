@@ -7,12 +7,12 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// maxToken is the longest token that is read, in bytes. Players and edges cut longer URLs.
-const maxToken = 8 << 10
+// maxTokenBytes is the longest accepted token. Players and edges cut longer URLs.
+const maxTokenBytes = 8 << 10
 
-// tokenOf finds the viewer's token as he sent it, in the parameter or else in the header; empty: he has none. A header
-// with another scheme than Bearer is not for us.
-func (b *Backend) tokenOf(r *backends.Request) string {
+// findToken returns the viewer's token as sent, from the parameter or else from the header; empty: none. It ignores
+// headers with a scheme other than Bearer.
+func (b *Backend) findToken(r *backends.Request) string {
 	if b.cfg.Parameter != "" {
 		if token := httpbackend.QueryValue(r.Query, b.cfg.Parameter); token != "" {
 			return token
@@ -36,9 +36,9 @@ func (b *Backend) tokenOf(r *backends.Request) string {
 	return ""
 }
 
-// spelledAsToken reports whether s has the letters of a token and no others. Go's base64 skips line ends, so a token
-// could be spelled in many ways, each a viewer of his own.
-func spelledAsToken(s string) bool {
+// hasTokenCharacters reports whether s consists of a token's characters alone. Go's base64 skips line ends, so one token
+// could otherwise have many spellings, each a different viewer.
+func hasTokenCharacters(s string) bool {
 	for i := range len(s) {
 		c := s[i]
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {

@@ -13,7 +13,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-func TestBackendPassesTheContract(t *testing.T) {
+func TestBackend_Contract(t *testing.T) {
 	for name, v := range versions() {
 		t.Run("portal of "+name, func(t *testing.T) {
 			backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
@@ -24,12 +24,12 @@ func TestBackendPassesTheContract(t *testing.T) {
 	}
 }
 
-func TestWhatEachVersionSaysReachesTheDecision(t *testing.T) {
+func TestCheck_PortalVersions(t *testing.T) {
 	t.Parallel()
-	yes := backends.Decision{
+	allowed := backends.Decision{
 		Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200",
 	}
-	full := yes
+	full := allowed
 	full.ValidFor, full.Unique, full.UserID = 10*time.Hour, true, "7"
 	limited := func(n int) backends.Decision {
 		d := full
@@ -40,10 +40,10 @@ func TestWhatEachVersionSaysReachesTheDecision(t *testing.T) {
 		version string
 		want    backends.Decision
 	}{
-		"the first one says nothing":          {"2014-06-23", yes},
-		"duration, unique and user":           {"2014-06-25", full},
-		"a limit of one":                      {"5.1.0", limited(1)},
-		"a limit of ten, and unique all that": {"5.1.1", limited(10)},
+		"the first one sends no headers":          {"2014-06-23", allowed},
+		"duration, unique and user":               {"2014-06-25", full},
+		"a limit of one":                          {"5.1.0", limited(1)},
+		"a limit of ten, and unique nevertheless": {"5.1.1", limited(10)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestWhatEachVersionSaysReachesTheDecision(t *testing.T) {
 	}
 }
 
-func TestTokensThatThePortalRefuses(t *testing.T) {
+func TestCheck_RejectedTokens_Denied(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
 		"no query":                    "",
@@ -72,7 +72,7 @@ func TestTokensThatThePortalRefuses(t *testing.T) {
 		"an unknown token":            "token=ffffffffffffffffffffffffffffffff",
 		"a token of 0, empty to PHP":  "token=0",
 		"two tokens, the last counts": "token=" + token + "&token=0",
-		"a token by another name":     "Token=" + token,
+		"a token under another name":  "Token=" + token,
 	}
 	for name, query := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -96,8 +96,8 @@ func TestTokensThatThePortalRefuses(t *testing.T) {
 	}
 }
 
-// A check does not use a token up, so the adapter must neither remember its answer nor hold it back.
-func TestATokenIsGoodForItsLifeAndNoLonger(t *testing.T) {
+// A check does not consume a token, so the adapter must neither cache nor delay it.
+func TestCheck_TokenLife(t *testing.T) {
 	t.Parallel()
 	var c clock
 	s := startPortal(t, c.dialect(versions()["5.1.0"], 5*time.Second))
@@ -113,11 +113,11 @@ func TestATokenIsGoodForItsLifeAndNoLonger(t *testing.T) {
 		}
 	}
 	if s.Calls() != 3 {
-		t.Errorf("got %d calls, want one a check: 3", s.Calls())
+		t.Errorf("got %d calls, want one per check: 3", s.Calls())
 	}
 }
 
-func TestWhatIsNoAnswerOfThePortals(t *testing.T) {
+func TestCheck_NoPortalResponse_Failure(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		mode  backendtest.Mode
@@ -153,20 +153,20 @@ func TestWhatIsNoAnswerOfThePortals(t *testing.T) {
 	}
 }
 
-func TestThePathIsAppendedUnlessItIsThere(t *testing.T) {
+func TestEndpoint(t *testing.T) {
 	t.Parallel()
 	const script = "/server/api/chk_flussonic_tmp_link.php"
 	tests := map[string]struct{ address, want string }{
-		"the classic portal":       {"http://host/stalker_portal", "http://host/stalker_portal" + script},
-		"with a slash":             {"http://host/stalker_portal/", "http://host/stalker_portal" + script},
-		"Ministra Pro's root":      {"https://host", "https://host" + script},
-		"in full":                  {"http://host/stalker_portal" + script, "http://host/stalker_portal" + script},
-		"in full with a query":     {"http://host" + script + "?site=1", "http://host" + script + "?site=1"},
-		"another script":           {"http://host/own/check.php", "http://host/own/check.php"},
-		"a query stays behind it":  {"http://host/p?site=1", "http://host/p" + script + "?site=1"},
-		"a query that looks as if": {"http://host/p?a=b.php", "http://host/p" + script + "?a=b.php"},
-		"a password":               {"http://u:p@host/p", "http://u:p@host/p" + script},
-		"none stays none":          {"", ""},
+		"the classic portal":        {"http://host/stalker_portal", "http://host/stalker_portal" + script},
+		"with a slash":              {"http://host/stalker_portal/", "http://host/stalker_portal" + script},
+		"Ministra Pro's root":       {"https://host", "https://host" + script},
+		"in full":                   {"http://host/stalker_portal" + script, "http://host/stalker_portal" + script},
+		"in full with a query":      {"http://host" + script + "?site=1", "http://host" + script + "?site=1"},
+		"another script":            {"http://host/own/check.php", "http://host/own/check.php"},
+		"a query stays behind it":   {"http://host/p?site=1", "http://host/p" + script + "?site=1"},
+		"a query that ends in .php": {"http://host/p?a=b.php", "http://host/p" + script + "?a=b.php"},
+		"a password":                {"http://u:p@host/p", "http://u:p@host/p" + script},
+		"none stays none":           {"", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -178,7 +178,7 @@ func TestThePathIsAppendedUnlessItIsThere(t *testing.T) {
 	}
 }
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
@@ -200,7 +200,7 @@ func TestConfigInYAML(t *testing.T) {
 	}
 }
 
-func TestAWrongConfigIsRefused(t *testing.T) {
+func TestNew_InvalidConfig(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ address, want string }{
 		"no address":        {"", "address: must be set"},

@@ -6,7 +6,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// checkPath is where the portal checks temporary links, under its own address.
+// checkPath is the path of the portal's check of temporary links, below its address.
 const checkPath = "/server/api/chk_flussonic_tmp_link.php"
 
 // Config is a ministra backend's own keys: those of every HTTP backend. Only the address, which is the portal's, has no
@@ -15,19 +15,20 @@ type Config struct {
 	HTTP httpbackend.Config `yaml:",inline"`
 }
 
-// DefaultConfig has everything but the address.
+// DefaultConfig returns all defaults. Only the address has none.
 func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own.
-func (c Config) Validate() error { return c.complete().Validate() }
+// Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
+func (c Config) Validate() error { return c.withEndpoint().Validate() }
 
-// complete is the config with the address that is asked.
-func (c Config) complete() httpbackend.Config {
+// withEndpoint returns the HTTP config with the complete address of the check.
+func (c Config) withEndpoint() httpbackend.Config {
 	c.HTTP.Address = endpoint(c.HTTP.Address)
 	return c.HTTP
 }
 
-// endpoint is where a portal is asked. An address in full, as Alta and auth-proxy want it typed, stays as it is.
+// endpoint returns the complete address of the check. A complete address, as Alta and auth-proxy require it, stays
+// unchanged.
 func endpoint(address string) string {
 	path, _, _ := strings.Cut(address, "?")
 	if address == "" || strings.HasSuffix(path, ".php") {

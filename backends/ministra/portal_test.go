@@ -10,10 +10,10 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// version is what the check script of one version of the portal says beside a yes.
+// version holds the headers of an allowed response of one version of the portal's script.
 type version map[string]string
 
-// versions are all that there have been, by what is known of when.
+// versions returns all known versions of the script, by date or release.
 func versions() map[string]version {
 	return map[string]version{
 		"2014-06-23": {},
@@ -23,8 +23,8 @@ func versions() map[string]version {
 	}
 }
 
-// answer is the script. It looks at the token alone, the last one as PHP does, and finds "0" as empty as "".
-func (v version) answer(w http.ResponseWriter, known bool, r *http.Request) {
+// respond imitates the script. It reads only the token, the last one as PHP does, and treats "0" as empty.
+func (v version) respond(w http.ResponseWriter, known bool, r *http.Request) {
 	tokens := r.URL.Query()["token"]
 	if len(tokens) > 0 && (tokens[len(tokens)-1] == "" || tokens[len(tokens)-1] == "0") {
 		known = false
@@ -34,27 +34,27 @@ func (v version) answer(w http.ResponseWriter, known bool, r *http.Request) {
 		return
 	}
 	for name, value := range v {
-		w.Header()[name] = []string{value} // spelled as the script spells it
+		w.Header()[name] = []string{value} // in the script's spelling
 	}
 	w.WriteHeader(http.StatusOK)
 }
 
-// dialect answers for users whose tokens never end.
+// dialect responds for users whose tokens never expire.
 func (v version) dialect(w http.ResponseWriter, r *http.Request, _ backendtest.User, known bool) {
-	v.answer(w, known, r)
+	v.respond(w, known, r)
 }
 
-// clock is the portal's, moved by the test: seconds since the token was made.
+// clock is the portal's clock, set by the test: seconds since the token was issued.
 type clock struct{ age atomic.Int64 }
 
-// dialect answers for users whose tokens live for ttl, and are not used up by a check.
+// dialect responds for users whose tokens live for ttl and are not consumed by a check.
 func (c *clock) dialect(v version, ttl time.Duration) backendtest.Dialect {
 	return func(w http.ResponseWriter, r *http.Request, _ backendtest.User, known bool) {
-		v.answer(w, known && time.Duration(c.age.Load())*time.Second <= ttl, r)
+		v.respond(w, known && time.Duration(c.age.Load())*time.Second <= ttl, r)
 	}
 }
 
-// startPortal starts a portal that knows the token 0123456789abcdef0123456789abcdef, and "0" too if it would look.
+// startPortal starts a portal with the token 0123456789abcdef0123456789abcdef, and with "0", which its script rejects.
 func startPortal(t testing.TB, d backendtest.Dialect) *backendtest.Server {
 	t.Helper()
 	cfg := backendtest.DefaultConfig()

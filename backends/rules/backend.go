@@ -8,11 +8,11 @@ import (
 	"usher/backends"
 )
 
-// Backend goes through its rules. Safe for concurrent use.
+// Backend decides by the first rule with a final result. Safe for concurrent use.
 type Backend struct {
-	name    string
-	rules   []rule
-	closing backends.Decision // if no rule ended the check
+	name            string
+	rules           []rule
+	defaultDecision backends.Decision // if no rule decided
 }
 
 var _ backends.Backend = (*Backend)(nil)
@@ -31,21 +31,21 @@ func New(name string, cfg Config, members []backends.Member) (*Backend, error) {
 	if want := Members(cfg); !slices.Equal(names, want) {
 		return nil, fmt.Errorf("make backend %q: rules: got members %q, want %q", name, names, want)
 	}
-	b := &Backend{name: name, closing: decisionOf("default", cfg.Default)}
+	b := &Backend{name: name, defaultDecision: decisionFor("default", cfg.Default)}
 	for i, r := range cfg.Rules {
-		made, err := newRule(fmt.Sprintf("rules[%d]", i), r, byName[r.Ask])
+		compiled, err := newRule(fmt.Sprintf("rules[%d]", i), r, byName[r.Ask])
 		if err != nil {
 			return nil, fmt.Errorf("make backend %q: %w", name, err)
 		}
-		b.rules = append(b.rules, made)
+		b.rules = append(b.rules, compiled)
 	}
 	return b, nil
 }
 
-// decisionOf is what a verb of the config decides; undecided for pass.
-func decisionOf(key string, v Verb) backends.Decision {
-	d := backends.Decision{Source: backends.FromLocal, Reason: key + ": " + v.String()}
-	switch v {
+// decisionFor returns the decision of a config's action; pending for pass.
+func decisionFor(key string, a Action) backends.Decision {
+	d := backends.Decision{Source: backends.FromLocal, Reason: key + ": " + a.String()}
+	switch a {
 	case Allow:
 		d.Verdict = backends.Allowed
 	case Deny:
@@ -54,53 +54,53 @@ func decisionOf(key string, v Verb) backends.Decision {
 	return d
 }
 
-// Check goes through the rules until one ends the check.
+// Check applies the rules in order until one has a final result.
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	skipped := ""
 	for i := range b.rules {
 		rule := &b.rules[i]
 		switch {
-		case rule.then == Pass || !rule.applies(r):
+		case rule.then == Pass || !rule.matches(r):
 			continue
 		case rule.member == nil:
-			return stopgap(rule.decision, skipped, r), nil
+			return afterSkippedFailure(rule.decision, skipped, r), nil
 		}
-		o := rule.ask(ctx, b.question(i, r))
-		if o.ends {
+		o := rule.check(ctx, b.requestFor(i, r))
+		if o.isFinal {
 			return o.decision, o.err
 		}
 		if o.err != nil {
 			skipped = rule.member.Name
 		}
 	}
-	return stopgap(b.closing, skipped, r), nil
+	return afterSkippedFailure(b.defaultDecision, skipped, r), nil
 }
 
-// question is what the backend of a rule is asked. It keeps from the caller that the question went out (Asking) while a
-// later rule may ask as well: the caller would take time in that one's queue for a backend that hangs.
-func (b *Backend) question(i int, r *backends.Request) *backends.Request {
-	if r.OnSent == nil || !b.asksAfter(i, r) {
+// requestFor returns the request for the backend of rule i. It withholds the caller's OnSent while a later rule may call
+// a backend too: the caller would take time in that one's queue for a backend that hangs.
+func (b *Backend) requestFor(i int, r *backends.Request) *backends.Request {
+	if r.OnSent == nil || !b.hasLaterCheck(i, r) {
 		return r
 	}
-	q := *r
-	q.OnSent = nil
-	return &q
+	copied := *r
+	copied.OnSent = nil
+	return &copied
 }
 
-// asksAfter reports whether a rule after that one asks somebody, if it comes to that.
-func (b *Backend) asksAfter(i int, r *backends.Request) bool {
+// hasLaterCheck reports whether the next rule that can decide after rule i calls a backend.
+func (b *Backend) hasLaterCheck(i int, r *backends.Request) bool {
 	for i++; i < len(b.rules); i++ {
 		rule := &b.rules[i]
-		if rule.then != Pass && rule.applies(r) {
+		if rule.then != Pass && rule.matches(r) {
 			return rule.member != nil
 		}
 	}
 	return false
 }
 
-// stopgap is what a rule's own word is worth once a backend that failed was skipped: as much as the outage policy's. A
-// viewer on whom somebody has decided keeps that instead of a yes; what is new is asked about again soon.
-func stopgap(d backends.Decision, skipped string, r *backends.Request) backends.Decision {
+// afterSkippedFailure turns a local decision into a fallback if a failed backend was skipped. A viewer with a decision
+// keeps it instead of being allowed anew. Fallbacks have no validity, so a re-check follows soon.
+func afterSkippedFailure(d backends.Decision, skipped string, r *backends.Request) backends.Decision {
 	if skipped == "" {
 		return d
 	}

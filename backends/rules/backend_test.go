@@ -14,7 +14,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-func TestBackendPassesTheContract(t *testing.T) {
+func TestBackend_Contract(t *testing.T) {
 	backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
 		cfg := httpbackend.DefaultConfig()
 		cfg.Address = s.URL() + "/check"
@@ -22,22 +22,22 @@ func TestBackendPassesTheContract(t *testing.T) {
 		if err != nil {
 			t.Fatalf("make the member: %v", err)
 		}
-		return closing{newBackend(t, `rules: [{ ask: portal }]`, backends.BackendFunc(
+		return closableBackend{newBackend(t, `rules: [{ ask: portal }]`, backends.BackendFunc(
 			func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 				return client.Decide(ctx, httpbackend.Call{Query: r.Query, Header: httpbackend.AstraHeaders(r)})
 			})), client.Close}
 	})
 }
 
-// closing is a backend whose member has connections to close.
-type closing struct {
+// closableBackend is a backend whose member has connections to close.
+type closableBackend struct {
 	*Backend
 	close func()
 }
 
-func (c closing) Close() { c.close() }
+func (c closableBackend) Close() { c.close() }
 
-// newBackend gives the config's members those adapters, in the order of their mention, with a validity of a minute.
+// newBackend uses the adapters as the config's members, in the order of their mention, with a validity of a minute.
 func newBackend(t testing.TB, config string, adapters ...backends.Backend) *Backend {
 	t.Helper()
 	cfg := readConfig(t, config)
@@ -52,49 +52,49 @@ func newBackend(t testing.TB, config string, adapters ...backends.Backend) *Back
 	return b
 }
 
-func says(d backends.Decision) backends.BackendFunc {
+func decidingBackend(d backends.Decision) backends.BackendFunc {
 	return func(context.Context, *backends.Request) (backends.Decision, error) { return d, nil }
 }
 
-func fails(err error) backends.BackendFunc {
+func failingBackend(err error) backends.BackendFunc {
 	return func(context.Context, *backends.Request) (backends.Decision, error) { return backends.Decision{}, err }
 }
 
-func failing(kind backends.FailureKind) backends.BackendFunc {
-	return fails(&backends.Failure{Kind: kind, Backend: kind.String()})
+func failingWith(kind backends.FailureKind) backends.BackendFunc {
+	return failingBackend(&backends.Failure{Kind: kind, Backend: kind.String()})
 }
 
-func yes() backends.BackendFunc {
-	return says(backends.Decision{
+func allowingBackend() backends.BackendFunc {
+	return decidingBackend(backends.Decision{
 		Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200", UserID: "u1", MaxSessions: 2,
 	})
 }
 
-func no() backends.BackendFunc {
-	return says(backends.Decision{
+func denyingBackend() backends.BackendFunc {
+	return decidingBackend(backends.Decision{
 		Verdict: backends.Denied, Source: backends.FromBackend, Reason: "backend answered 403",
 		Redirect: "http://promo.example.net/",
 	})
 }
 
-func unsure() backends.BackendFunc { return says(backends.Decision{}) }
+func undecidedBackend() backends.BackendFunc { return decidingBackend(backends.Decision{}) }
 
-// unasked fails the test.
-func unasked(t *testing.T) backends.BackendFunc {
+// unexpectedBackend fails the test.
+func unexpectedBackend(t *testing.T) backends.BackendFunc {
 	return func(context.Context, *backends.Request) (backends.Decision, error) {
-		t.Error("a backend was asked that should not be")
+		t.Error("a backend was called that should not be")
 		return backends.Decision{}, nil
 	}
 }
 
-func overload() error { return backends.NewOverload("backends.a.max_in_flight", 256) }
+func overloadError() error { return backends.NewOverload("backends.a.max_in_flight", 256) }
 
-func TestWhatFollowsFromAnAnswer(t *testing.T) {
+func TestCheck_MemberResults(t *testing.T) {
 	t.Parallel()
-	ruled := func(v backends.Verdict, s backends.Source, reason string) backends.Decision {
+	decided := func(v backends.Verdict, s backends.Source, reason string) backends.Decision {
 		return backends.Decision{Verdict: v, Source: s, Reason: reason}
 	}
-	of := func(name string) backends.Decision {
+	allowed := func(name string) backends.Decision {
 		return backends.Decision{
 			Verdict: backends.Allowed, Source: backends.FromBackend, Reason: name + ": backend answered 200",
 			UserID: "u1", MaxSessions: 2, ValidFor: time.Minute,
@@ -104,9 +104,9 @@ func TestWhatFollowsFromAnAnswer(t *testing.T) {
 		Verdict: backends.Denied, Source: backends.FromBackend, Reason: "a: backend answered 403",
 		Redirect: "http://promo.example.net/",
 	}
-	byDefault := ruled(backends.Denied, backends.FromLocal, "default: deny")
-	nobody := backends.Decision{}
-	transport, status := failing(backends.FailureTransport), failing(backends.FailureStatus)
+	byDefault := decided(backends.Denied, backends.FromLocal, "default: deny")
+	none := backends.Decision{}
+	transport, status := failingWith(backends.FailureTransport), failingWith(backends.FailureStatus)
 	const network, code = `ask backend "transport": transport`, `ask backend "status": status 0`
 	const busy = "overloaded: backends.a.max_in_flight=256 reached"
 	tests := map[string]struct {
@@ -115,35 +115,35 @@ func TestWhatFollowsFromAnAnswer(t *testing.T) {
 		want     backends.Decision
 		err      string
 	}{
-		"a yes lets in":                             {`rules: [{ ask: a }, { ask: b }]`, []backends.Backend{yes(), unasked(t)}, of("a"), ""},
-		"a no denies, with its redirect":            {`rules: [{ ask: a }, { ask: b }]`, []backends.Backend{no(), unasked(t)}, denied, ""},
-		"no opinion goes on":                        {`rules: [{ ask: a }, { ask: b }]`, []backends.Backend{unsure(), yes()}, of("b"), ""},
-		"a yes that passes":                         {`rules: [{ ask: a, on_yes: pass }, { ask: b }]`, []backends.Backend{yes(), yes()}, of("b"), ""},
-		"a yes that passes to the default":          {`rules: [{ ask: a, on_yes: pass }]`, []backends.Backend{yes()}, byDefault, ""},
-		"a no that passes":                          {`rules: [{ ask: a, on_no: pass }, { ask: b }]`, []backends.Backend{no(), yes()}, of("b"), ""},
-		"no opinion does not heed on_yes, on_no":    {`rules: [{ ask: a, on_yes: allow, on_no: deny }, { then: deny }]`, []backends.Backend{unsure()}, ruled(backends.Denied, backends.FromLocal, "rules[1]: deny"), ""},
-		"a failure is the check's":                  {`{ rules: [{ ask: a }, { ask: b }], default: allow }`, []backends.Backend{transport, unasked(t)}, nobody, network},
-		"a status is the check's":                   {`{ rules: [{ ask: a }], default: allow }`, []backends.Backend{status}, nobody, code},
-		"a failure that denies":                     {`{ rules: [{ ask: a, on_failure: deny }], default: allow }`, []backends.Backend{status}, ruled(backends.Denied, backends.FromFailOpen, "rules[0].on_failure=deny; a did not answer: status"), ""},
-		"a failure that passes to another's yes":    {`rules: [{ ask: a, on_failure: pass }, { ask: b }]`, []backends.Backend{transport, yes()}, of("b"), ""},
-		"a timeout that passes":                     {`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, []backends.Backend{failing(backends.FailureTimeout)}, ruled(backends.Allowed, backends.FromFailOpen, "default: allow; a did not answer"), ""},
-		"an open breaker that passes":               {`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, []backends.Backend{failing(backends.FailureBreakerOpen)}, ruled(backends.Allowed, backends.FromFailOpen, "default: allow; a did not answer"), ""},
-		"a status never passes":                     {`{ rules: [{ ask: a, on_failure: pass }, { ask: b }], default: allow }`, []backends.Backend{status, unasked(t)}, nobody, code},
-		"a malformed answer never passes":           {`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, []backends.Backend{failing(backends.FailureMalformed)}, nobody, `ask backend "malformed": malformed`},
-		"an overload never passes":                  {`{ rules: [{ ask: a, on_failure: pass }, { ask: b }], default: allow }`, []backends.Backend{fails(overload()), unasked(t)}, nobody, busy},
-		"an overload does not deny":                 {`rules: [{ ask: a, on_failure: deny }]`, []backends.Backend{fails(overload())}, nobody, busy},
-		"after a failure a rule's no is a stop":     {`rules: [{ ask: a, on_failure: pass }, { addresses: [192.0.2.7], then: deny }]`, []backends.Backend{transport}, ruled(backends.Denied, backends.FromFailOpen, "rules[1]: deny; a did not answer"), ""},
-		"no opinion by default":                     {`{ rules: [{ ask: a }], default: pass }`, []backends.Backend{unsure()}, ruled(backends.Pending, backends.FromLocal, "default: pass"), ""},
-		"asked twice":                               {`rules: [{ channels: [b*], ask: a }, { channels: [a*], ask: a }]`, []backends.Backend{yes()}, of("a"), ""},
-		"an error of no kind":                       {`rules: [{ ask: a, on_failure: pass }]`, []backends.Backend{fails(errors.New("odd"))}, nobody, `ask backend "a": malformed: odd`},
-		"a deadline of the member's own":            {`rules: [{ ask: a }]`, []backends.Backend{fails(context.DeadlineExceeded)}, nobody, `ask backend "a": timeout: context deadline exceeded`},
-		"one that gave up by itself":                {`rules: [{ ask: a }]`, []backends.Backend{fails(context.Canceled)}, nobody, `ask backend "a": malformed: gave up by itself`},
-		"a yes without a reason":                    {`rules: [{ ask: a }]`, []backends.Backend{says(backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, ValidFor: time.Hour})}, backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "a: allowed", ValidFor: time.Hour}, ""},
-		"a stopgap's yes gets no validity":          {`rules: [{ ask: a }]`, []backends.Backend{says(ruled(backends.Allowed, backends.FromFailOpen, "x"))}, ruled(backends.Allowed, backends.FromFailOpen, "a: x"), ""},
-		"a rule before spares the question":         {`rules: [{ addresses: [192.0.2.7], then: allow }, { ask: a }]`, []backends.Backend{unasked(t)}, ruled(backends.Allowed, backends.FromLocal, "rules[0]: allow"), ""},
-		"a rule that passes, and one not met":       {`rules: [{ then: pass }, { channels: [x], then: allow }, { ask: a }]`, []backends.Backend{yes()}, of("a"), ""},
-		"a condition keeps from asking":             {`rules: [{ channels: [x], ask: a }]`, []backends.Backend{unasked(t)}, byDefault, ""},
-		"asking two in a row, and both must say so": {`rules: [{ ask: a, on_yes: pass }, { ask: b, on_yes: pass }]`, []backends.Backend{yes(), yes()}, byDefault, ""},
+		"allowed":                                         {`rules: [{ ask: a }, { ask: b }]`, []backends.Backend{allowingBackend(), unexpectedBackend(t)}, allowed("a"), ""},
+		"denied, with its redirect":                       {`rules: [{ ask: a }, { ask: b }]`, []backends.Backend{denyingBackend(), unexpectedBackend(t)}, denied, ""},
+		"no opinion continues":                            {`rules: [{ ask: a }, { ask: b }]`, []backends.Backend{undecidedBackend(), allowingBackend()}, allowed("b"), ""},
+		"allowed that passes":                             {`rules: [{ ask: a, on_yes: pass }, { ask: b }]`, []backends.Backend{allowingBackend(), allowingBackend()}, allowed("b"), ""},
+		"allowed that passes to the default":              {`rules: [{ ask: a, on_yes: pass }]`, []backends.Backend{allowingBackend()}, byDefault, ""},
+		"denied that passes":                              {`rules: [{ ask: a, on_no: pass }, { ask: b }]`, []backends.Backend{denyingBackend(), allowingBackend()}, allowed("b"), ""},
+		"no opinion ignores on_yes and on_no":             {`rules: [{ ask: a, on_yes: allow, on_no: deny }, { then: deny }]`, []backends.Backend{undecidedBackend()}, decided(backends.Denied, backends.FromLocal, "rules[1]: deny"), ""},
+		"a failure fails the check":                       {`{ rules: [{ ask: a }, { ask: b }], default: allow }`, []backends.Backend{transport, unexpectedBackend(t)}, none, network},
+		"a status fails the check":                        {`{ rules: [{ ask: a }], default: allow }`, []backends.Backend{status}, none, code},
+		"a failure that denies":                           {`{ rules: [{ ask: a, on_failure: deny }], default: allow }`, []backends.Backend{status}, decided(backends.Denied, backends.FromFailOpen, "rules[0].on_failure=deny; a did not answer: status"), ""},
+		"a failure that passes to another member":         {`rules: [{ ask: a, on_failure: pass }, { ask: b }]`, []backends.Backend{transport, allowingBackend()}, allowed("b"), ""},
+		"a timeout that passes":                           {`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, []backends.Backend{failingWith(backends.FailureTimeout)}, decided(backends.Allowed, backends.FromFailOpen, "default: allow; a did not answer"), ""},
+		"an open breaker that passes":                     {`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, []backends.Backend{failingWith(backends.FailureBreakerOpen)}, decided(backends.Allowed, backends.FromFailOpen, "default: allow; a did not answer"), ""},
+		"a status never passes":                           {`{ rules: [{ ask: a, on_failure: pass }, { ask: b }], default: allow }`, []backends.Backend{status, unexpectedBackend(t)}, none, code},
+		"a malformed response never passes":               {`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, []backends.Backend{failingWith(backends.FailureMalformed)}, none, `ask backend "malformed": malformed`},
+		"an overload never passes":                        {`{ rules: [{ ask: a, on_failure: pass }, { ask: b }], default: allow }`, []backends.Backend{failingBackend(overloadError()), unexpectedBackend(t)}, none, busy},
+		"an overload does not deny":                       {`rules: [{ ask: a, on_failure: deny }]`, []backends.Backend{failingBackend(overloadError())}, none, busy},
+		"after a failure a rule's denial is a fallback":   {`rules: [{ ask: a, on_failure: pass }, { addresses: [192.0.2.7], then: deny }]`, []backends.Backend{transport}, decided(backends.Denied, backends.FromFailOpen, "rules[1]: deny; a did not answer"), ""},
+		"no opinion by default":                           {`{ rules: [{ ask: a }], default: pass }`, []backends.Backend{undecidedBackend()}, decided(backends.Pending, backends.FromLocal, "default: pass"), ""},
+		"named by two rules":                              {`rules: [{ channels: [b*], ask: a }, { channels: [a*], ask: a }]`, []backends.Backend{allowingBackend()}, allowed("a"), ""},
+		"an error of no kind":                             {`rules: [{ ask: a, on_failure: pass }]`, []backends.Backend{failingBackend(errors.New("odd"))}, none, `ask backend "a": malformed: odd`},
+		"a deadline of the member's own":                  {`rules: [{ ask: a }]`, []backends.Backend{failingBackend(context.DeadlineExceeded)}, none, `ask backend "a": timeout: context deadline exceeded`},
+		"a member that cancels itself":                    {`rules: [{ ask: a }]`, []backends.Backend{failingBackend(context.Canceled)}, none, `ask backend "a": malformed: canceled by the backend itself`},
+		"allowed without a reason":                        {`rules: [{ ask: a }]`, []backends.Backend{decidingBackend(backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, ValidFor: time.Hour})}, backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "a: allowed", ValidFor: time.Hour}, ""},
+		"a fallback gets no validity":                     {`rules: [{ ask: a }]`, []backends.Backend{decidingBackend(decided(backends.Allowed, backends.FromFailOpen, "x"))}, decided(backends.Allowed, backends.FromFailOpen, "a: x"), ""},
+		"an earlier rule saves the call":                  {`rules: [{ addresses: [192.0.2.7], then: allow }, { ask: a }]`, []backends.Backend{unexpectedBackend(t)}, decided(backends.Allowed, backends.FromLocal, "rules[0]: allow"), ""},
+		"a rule that passes, and one that does not match": {`rules: [{ then: pass }, { channels: [x], then: allow }, { ask: a }]`, []backends.Backend{allowingBackend()}, allowed("a"), ""},
+		"a condition prevents the call":                   {`rules: [{ channels: [x], ask: a }]`, []backends.Backend{unexpectedBackend(t)}, byDefault, ""},
+		"two members that pass":                           {`rules: [{ ask: a, on_yes: pass }, { ask: b, on_yes: pass }]`, []backends.Backend{allowingBackend(), allowingBackend()}, byDefault, ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -158,7 +158,7 @@ func TestWhatFollowsFromAnAnswer(t *testing.T) {
 	}
 }
 
-func TestAViewerWhoLeavesIsNoFailure(t *testing.T) {
+func TestCheck_ViewerLeaves_NoFailure(t *testing.T) {
 	t.Parallel()
 	for _, failure := range []error{context.Canceled, &backends.Failure{Kind: backends.FailureTransport}} {
 		ctx, leave := context.WithCancel(t.Context())
@@ -169,16 +169,16 @@ func TestAViewerWhoLeavesIsNoFailure(t *testing.T) {
 			}))
 		_, err := b.Check(ctx, backendtest.NewRequest("123"))
 		if errorText(err) != `ask backend "a": context canceled` || !errors.Is(err, context.Canceled) {
-			t.Errorf("got %v when the member said %v, want context.Canceled", err, failure)
+			t.Errorf("got %v when the member returned %v, want context.Canceled", err, failure)
 		}
 	}
 }
 
-// A re-check goes through the whole list again, and who is asked sees the request as it is.
-func TestABackendThatIsAskedGetsTheRequestUnchanged(t *testing.T) {
+// A re-check runs the whole list again, and the member gets the request unchanged.
+func TestCheck_MemberGetsUnchangedRequest(t *testing.T) {
 	t.Parallel()
 	var first, second backendtest.Fake
-	first.CheckFunc, second.CheckFunc = unsure(), no()
+	first.CheckFunc, second.CheckFunc = undecidedBackend(), denyingBackend()
 	b := newBackend(t, `rules: [{ ask: a }, { ask: b }]`, &first, &second)
 	r := backendtest.NewRequest("123")
 	r.Number, r.Bytes, r.Headers = 3, 4711, []backends.Header{{Name: "Cookie", Value: "sid=1"}}
@@ -195,20 +195,20 @@ func TestABackendThatIsAskedGetsTheRequestUnchanged(t *testing.T) {
 	}
 }
 
-func TestARulesOwnWordAllocatesNothing(t *testing.T) {
-	b := newBackend(t, ownWord)
+func TestCheck_LocalRule_NoAllocation(t *testing.T) {
+	b := newBackend(t, localRules)
 	r := backendtest.NewRequest("123")
 	r.Referer = "https://tv.example.com/"
 	if d, err := b.Check(t.Context(), r); err != nil || d.Reason != "rules[6]: deny" {
-		t.Fatalf("got %q, error %v; want the last rule's word", d.Reason, err)
+		t.Fatalf("got %q, error %v; want the last rule's decision", d.Reason, err)
 	}
 	if n := testing.AllocsPerRun(100, func() { _, _ = b.Check(t.Context(), r) }); n != 0 {
 		t.Errorf("got %v allocations, want none", n)
 	}
 }
 
-// ownWord goes through every condition.
-const ownWord = `
+// localRules tests every condition.
+const localRules = `
 rules:
   - { tokens: [456, a-token-that-is-longer-than-thirty-two-bytes], then: allow }
   - { addresses: [10.0.0.0/8, "2001:db8::/32"], then: allow }
@@ -223,9 +223,9 @@ func BenchmarkCheck(b *testing.B) {
 	r := backendtest.NewRequest("123")
 	r.Referer = "https://tv.example.com/"
 	for name, backend := range map[string]*Backend{
-		"own-word":       newBackend(b, ownWord),
-		"asking":         newBackend(b, `rules: [{ ask: a }]`, yes()),
-		"asking-the-2nd": newBackend(b, `rules: [{ ask: a }, { ask: b }]`, unsure(), yes()),
+		"local-rules":   newBackend(b, localRules),
+		"first-member":  newBackend(b, `rules: [{ ask: a }]`, allowingBackend()),
+		"second-member": newBackend(b, `rules: [{ ask: a }, { ask: b }]`, undecidedBackend(), allowingBackend()),
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

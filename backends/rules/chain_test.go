@@ -16,9 +16,8 @@ import (
 	"usher/backends/chain"
 )
 
-// chained has the rules ask as the program does: each backend in a chain of its own, all in one without breaker and
-// bulkhead.
-func chained(t testing.TB, policy backends.Policy, change func(*chain.Config), config string,
+// newChains joins members as the program does: each in its own chain, all in one chain without breaker and bulkhead.
+func newChains(t testing.TB, policy backends.Policy, change func(*chain.Config), config string,
 	adapters ...backends.Backend,
 ) (*chain.Chain, []*chain.Chain) {
 	t.Helper()
@@ -38,7 +37,7 @@ func chained(t testing.TB, policy backends.Policy, change func(*chain.Config), c
 	return chain.NewLocal("gate", policy, joined, chains, chain.Deps{Kind: "rules"}), chains
 }
 
-func watching(standing backends.Verdict) *backends.Request {
+func recheck(standing backends.Verdict) *backends.Request {
 	r := backendtest.NewRequest("123")
 	r.Number = 1
 	r.Current = backends.Decision{
@@ -47,35 +46,35 @@ func watching(standing backends.Verdict) *backends.Request {
 	return r
 }
 
-// on_failure of a rule says who decides when its backend is away: the outage policy, the next rules, or nobody.
-func TestWhoDecidesInAnOutage(t *testing.T) {
+// on_failure of a rule selects what decides when its backend fails: the outage policy, the next rules, or the rule.
+func TestBackend_OnFailure(t *testing.T) {
 	t.Parallel()
-	const kept = "allowed cached as before"
-	const keptNo = "denied cached as before"
-	const refused = "denied fail-open backends.gate.on_failure=deny"
+	const keptAllowed = "allowed cached as before"
+	const keptDenied = "denied cached as before"
+	const deniedByPolicy = "denied fail-open backends.gate.on_failure=deny"
 	tests := map[string]struct {
 		config  string
 		failure backends.FailureKind
-		// want is what an unknown viewer is told, one who watches, and one who was denied, under each policy.
+		// The outcomes for an unknown, an allowed and a denied viewer, under each policy.
 		allow, keep, deny [3]string
 	}{
 		"fail leaves it to the policy": {
 			`{ rules: [{ ask: a }], default: allow }`, backends.FailureTransport,
-			[3]string{"allowed fail-open nobody answered: transport", kept, keptNo},
-			[3]string{"failure transport", kept, keptNo},
-			[3]string{refused, refused, refused},
+			[3]string{"allowed fail-open nobody answered: transport", keptAllowed, keptDenied},
+			[3]string{"failure transport", keptAllowed, keptDenied},
+			[3]string{deniedByPolicy, deniedByPolicy, deniedByPolicy},
 		},
-		"fail by the viewer's own words": {
+		"fail by viewer input": {
 			`{ rules: [{ ask: a }], default: allow }`, backends.FailureStatus,
-			[3]string{"failure status", kept, keptNo},
-			[3]string{"failure status", kept, keptNo},
-			[3]string{refused, refused, refused},
+			[3]string{"failure status", keptAllowed, keptDenied},
+			[3]string{"failure status", keptAllowed, keptDenied},
+			[3]string{deniedByPolicy, deniedByPolicy, deniedByPolicy},
 		},
-		"pass leaves it to the next, who keep what is decided": {
+		"pass leaves it to the next rule, which keeps decisions": {
 			`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, backends.FailureTransport,
-			[3]string{"allowed fail-open default: allow; a did not answer", kept, keptNo},
-			[3]string{"allowed fail-open default: allow; a did not answer", kept, keptNo},
-			[3]string{"allowed fail-open default: allow; a did not answer", kept, keptNo},
+			[3]string{"allowed fail-open default: allow; a did not answer", keptAllowed, keptDenied},
+			[3]string{"allowed fail-open default: allow; a did not answer", keptAllowed, keptDenied},
+			[3]string{"allowed fail-open default: allow; a did not answer", keptAllowed, keptDenied},
 		},
 		"pass to a default that denies": {
 			`{ rules: [{ ask: a, on_failure: pass }] }`, backends.FailureTransport,
@@ -83,11 +82,11 @@ func TestWhoDecidesInAnOutage(t *testing.T) {
 			[3]string{"denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer"},
 			[3]string{"denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer"},
 		},
-		"pass by the viewer's own words is none": {
+		"pass does not apply to viewer input": {
 			`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, backends.FailureMalformed,
-			[3]string{"failure malformed", kept, keptNo},
-			[3]string{"failure malformed", kept, keptNo},
-			[3]string{refused, refused, refused},
+			[3]string{"failure malformed", keptAllowed, keptDenied},
+			[3]string{"failure malformed", keptAllowed, keptDenied},
+			[3]string{deniedByPolicy, deniedByPolicy, deniedByPolicy},
 		},
 		"deny denies, whatever the policy": {
 			`{ rules: [{ ask: a, on_failure: deny }], default: allow }`, backends.FailureTransport,
@@ -102,12 +101,12 @@ func TestWhoDecidesInAnOutage(t *testing.T) {
 		} {
 			t.Run(name+", under "+policy.String(), func(t *testing.T) {
 				t.Parallel()
-				c, _ := chained(t, policy, nil, tt.config, failing(tt.failure))
+				c, _ := newChains(t, policy, nil, tt.config, failingWith(tt.failure))
 				var got [3]string
 				for i, r := range []*backends.Request{
-					backendtest.NewRequest("123"), watching(backends.Allowed), watching(backends.Denied),
+					backendtest.NewRequest("123"), recheck(backends.Allowed), recheck(backends.Denied),
 				} {
-					got[i] = shown(c.Check(t.Context(), r))
+					got[i] = describeOutcome(c.Check(t.Context(), r))
 				}
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("unknown, watching, denied (-want +got):\n%s", diff)
@@ -117,15 +116,15 @@ func TestWhoDecidesInAnOutage(t *testing.T) {
 	}
 }
 
-// Who watches keeps his user and limit when only a rule's word is left, and is asked about again soon.
-func TestAStopgapKeepsWhoWatches(t *testing.T) {
+// A playing viewer keeps user and limit when only a local rule decides, and is re-checked soon.
+func TestCheck_SkippedFailure_KeepsCurrentDecision(t *testing.T) {
 	t.Parallel()
-	b := newBackend(t, `{ rules: [{ ask: a, on_failure: pass }], default: allow }`, failing(backends.FailureTransport))
+	b := newBackend(t, `{ rules: [{ ask: a, on_failure: pass }], default: allow }`, failingWith(backends.FailureTransport))
 	for source, want := range map[backends.Source]backends.Source{
 		backends.FromBackend: backends.FromCached, backends.FromCached: backends.FromCached,
 		backends.FromFailOpen: backends.FromFailOpen, backends.FromTicket: backends.FromTicket,
 	} {
-		r := watching(backends.Allowed)
+		r := recheck(backends.Allowed)
 		r.Current.Source = source
 		expected := backends.Decision{Verdict: backends.Allowed, Source: want, Reason: "as before", UserID: "u1"}
 		d, err := b.Check(t.Context(), r)
@@ -135,19 +134,19 @@ func TestAStopgapKeepsWhoWatches(t *testing.T) {
 	}
 }
 
-func TestNoOpinionIsANoOnlyWhereNobodyJoinsIt(t *testing.T) {
+func TestBackend_NoOpinion(t *testing.T) {
 	t.Parallel()
-	c, _ := chained(t, backends.PolicyAllow, nil, `{ rules: [{ ask: a }], default: pass }`, unsure())
-	if got, want := shown(c.Check(t.Context(), backendtest.NewRequest("1"))), "denied local default: pass"; got != want {
+	c, _ := newChains(t, backends.PolicyAllow, nil, `{ rules: [{ ask: a }], default: pass }`, undecidedBackend())
+	if got, want := describeOutcome(c.Check(t.Context(), backendtest.NewRequest("1"))), "denied local default: pass"; got != want {
 		t.Errorf("alone: got %s, want %s", got, want)
 	}
-	if got, want := shown(c.WithoutFailOpen().Check(t.Context(), backendtest.NewRequest("1"))), "pending local default: pass"; got != want {
+	if got, want := describeOutcome(c.WithoutFailOpen().Check(t.Context(), backendtest.NewRequest("1"))), "pending local default: pass"; got != want {
 		t.Errorf("joined: got %s, want %s", got, want)
 	}
 }
 
-// As long as a later rule may have the question in a queue of ours, the caller does not hear that it went out.
-func TestTheQuestionIsOutWithTheLastRuleThatMayAsk(t *testing.T) {
+// OnSent is not called while a later rule's request may wait in our own queue.
+func TestCheck_OnSentWithLastAskRule(t *testing.T) {
 	t.Parallel()
 	const queue = 300 * time.Millisecond // until b has a free slot
 	tests := map[string]struct {
@@ -156,20 +155,20 @@ func TestTheQuestionIsOutWithTheLastRuleThatMayAsk(t *testing.T) {
 		calls  int32
 		out    time.Duration
 	}{
-		"the second is asked, after its queue": {`rules: [{ ask: a }, { ask: b }]`, unsure(), 1, queue},
-		"the second could have been asked":     {`rules: [{ ask: a }, { ask: b }]`, no(), 0, 0},
-		"the second is not for him":            {`rules: [{ ask: a }, { channels: [x], ask: b }]`, no(), 1, 0},
-		"a rule ends it before the second":     {`rules: [{ ask: a }, { channels: [a*], then: deny }, { ask: b }]`, no(), 1, 0},
-		"a rule passes on before it":           {`rules: [{ ask: a }, { channels: [a*], then: pass }, { ask: b }]`, no(), 0, 0},
-		"nobody is asked":                      {`rules: [{ channels: [a*], then: deny }, { ask: a }, { ask: b }]`, no(), 0, 0},
+		"the second is called, after its queue": {`rules: [{ ask: a }, { ask: b }]`, undecidedBackend(), 1, queue},
+		"the second could have been called":     {`rules: [{ ask: a }, { ask: b }]`, denyingBackend(), 0, 0},
+		"the second does not match":             {`rules: [{ ask: a }, { channels: [x], ask: b }]`, denyingBackend(), 1, 0},
+		"a rule ends it before the second":      {`rules: [{ ask: a }, { channels: [a*], then: deny }, { ask: b }]`, denyingBackend(), 1, 0},
+		"a rule passes on before it":            {`rules: [{ ask: a }, { channels: [a*], then: pass }, { ask: b }]`, denyingBackend(), 0, 0},
+		"no backend is called":                  {`rules: [{ channels: [a*], then: deny }, { ask: a }, { ask: b }]`, denyingBackend(), 0, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				c, chains := chained(t, backends.PolicyAllow, func(cfg *chain.Config) {
+				c, chains := newChains(t, backends.PolicyAllow, func(cfg *chain.Config) {
 					cfg.Bulkhead.MaxInFlight = 1
-				}, tt.config, tt.first, after(queue, no()))
+				}, tt.config, tt.first, delayed(queue, denyingBackend()))
 				busy, leave := context.WithCancel(t.Context())
 				go func() { _, _ = chains[1].Check(busy, backendtest.NewRequest("2")) }() // takes the only slot
 				synctest.Wait()
@@ -184,15 +183,15 @@ func TestTheQuestionIsOutWithTheLastRuleThatMayAsk(t *testing.T) {
 				leave()
 				synctest.Wait()
 				if calls.Load() != tt.calls || out != tt.out {
-					t.Errorf("Asking was called %d times, after %s; want %d after %s", calls.Load(), out, tt.calls, tt.out)
+					t.Errorf("OnSent was called %d times, after %s; want %d after %s", calls.Load(), out, tt.calls, tt.out)
 				}
 			})
 		})
 	}
 }
 
-// after answers as next does, later.
-func after(delay time.Duration, next backends.BackendFunc) backends.BackendFunc {
+// delayed answers as next does, after a delay.
+func delayed(delay time.Duration, next backends.BackendFunc) backends.BackendFunc {
 	return func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 		select {
 		case <-time.After(delay):
@@ -203,15 +202,15 @@ func after(delay time.Duration, next backends.BackendFunc) backends.BackendFunc 
 	}
 }
 
-func TestManyViewersAtOnceGetEachHisOwnAnswer(t *testing.T) {
+func TestCheck_Concurrent(t *testing.T) {
 	t.Parallel()
 	known := func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 		if r.Query == "token=2" {
-			return yes()(ctx, r)
+			return allowingBackend()(ctx, r)
 		}
-		return no()(ctx, r)
+		return denyingBackend()(ctx, r)
 	}
-	c, _ := chained(t, backends.PolicyAllow, nil,
+	c, _ := newChains(t, backends.PolicyAllow, nil,
 		`rules: [{ tokens: [0], then: allow }, { tokens: [1], then: deny }, { ask: a }]`, backends.BackendFunc(known))
 	want := []string{
 		"allowed local rules[0]: allow", "denied local rules[1]: deny",
@@ -222,7 +221,7 @@ func TestManyViewersAtOnceGetEachHisOwnAnswer(t *testing.T) {
 		group.Go(func() {
 			r := backendtest.NewRequest(fmt.Sprint(i % 4))
 			r.OnSent = func() {}
-			if got := shown(c.Check(t.Context(), r)); got != want[i%4] {
+			if got := describeOutcome(c.Check(t.Context(), r)); got != want[i%4] {
 				t.Errorf("viewer %d: got %s, want %s", i, got, want[i%4])
 			}
 		})

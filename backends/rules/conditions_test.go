@@ -8,7 +8,7 @@ import (
 	"usher/backends/backendtest"
 )
 
-func TestConditions(t *testing.T) {
+func TestRule_Matches(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		rule   Rule
@@ -16,27 +16,27 @@ func TestConditions(t *testing.T) {
 		want   bool
 	}{
 		"none":                             {Rule{}, nil, true},
-		"his address":                      {Rule{Addresses: []string{"198.51.100.1", "192.0.2.7"}}, nil, true},
-		"his network":                      {Rule{Addresses: []string{"192.0.2.0/24"}}, nil, true},
+		"the address":                      {Rule{Addresses: []string{"198.51.100.1", "192.0.2.7"}}, nil, true},
+		"the network":                      {Rule{Addresses: []string{"192.0.2.0/24"}}, nil, true},
 		"a network with bits too many":     {Rule{Addresses: []string{"192.0.2.99/24"}}, nil, true},
 		"another network":                  {Rule{Addresses: []string{"192.0.3.0/24", "2001:db8::/32"}}, nil, false},
-		"everybody's network":              {Rule{Addresses: []string{"0.0.0.0/0"}}, nil, true},
+		"the network of all":               {Rule{Addresses: []string{"0.0.0.0/0"}}, nil, true},
 		"an IPv4 network as IPv6":          {Rule{Addresses: []string{"::ffff:192.0.2.0/120"}}, nil, true},
 		"an IPv4 address as IPv6":          {Rule{Addresses: []string{"::ffff:192.0.2.7"}}, nil, true},
 		"an IPv4 viewer as IPv6":           {Rule{Addresses: []string{"192.0.2.7"}}, at("::ffff:192.0.2.7"), true},
 		"an IPv6 viewer":                   {Rule{Addresses: []string{"2001:db8::/32"}}, at("2001:db8::7"), true},
 		"an IPv6 viewer with a zone":       {Rule{Addresses: []string{"fe80::/10"}}, at("fe80::1%eth0"), true},
 		"a viewer without address":         {Rule{Addresses: []string{"0.0.0.0/0", "::/0"}}, func(r *backends.Request) { r.Address = netip.Addr{} }, false},
-		"his channel":                      {Rule{Channels: []string{"b*", "a00?"}}, nil, true},
+		"the channel":                      {Rule{Channels: []string{"b*", "a00?"}}, nil, true},
 		"another channel":                  {Rule{Channels: []string{"b*", "A001"}}, nil, false},
 		"a folder of channels":             {Rule{Channels: []string{"hd/*"}}, func(r *backends.Request) { r.Channel = "hd/one" }, true},
 		"a folder below it":                {Rule{Channels: []string{"hd/*"}}, func(r *backends.Request) { r.Channel = "hd/one/two" }, false},
-		"his agent":                        {Rule{UserAgents: []string{"mag*", "vlc/*"}}, nil, true},
-		"his agent, somewhere":             {Rule{UserAgents: []string{"*libVLC*"}}, nil, true},
+		"the agent":                        {Rule{UserAgents: []string{"mag*", "vlc/*"}}, nil, true},
+		"the agent, somewhere":             {Rule{UserAgents: []string{"*libVLC*"}}, nil, true},
 		"another agent":                    {Rule{UserAgents: []string{"vlc"}}, nil, false},
 		"no agent":                         {Rule{UserAgents: []string{"?*"}}, func(r *backends.Request) { r.UserAgent = "" }, false},
-		"his host":                         {Rule{Hosts: []string{"live.example.com"}}, nil, true},
-		"his host with port, in capitals":  {Rule{Hosts: []string{"live.example.com"}}, host("LIVE.example.com.:8080"), true},
+		"the host":                         {Rule{Hosts: []string{"live.example.com"}}, nil, true},
+		"the host with port, in capitals":  {Rule{Hosts: []string{"live.example.com"}}, host("LIVE.example.com.:8080"), true},
 		"a host below":                     {Rule{Hosts: []string{"*.example.com"}}, nil, true},
 		"not the host itself":              {Rule{Hosts: []string{"*.live.example.com"}}, nil, false},
 		"a host that ends alike":           {Rule{Hosts: []string{"example.com"}}, host("evilexample.com"), false},
@@ -45,20 +45,20 @@ func TestConditions(t *testing.T) {
 		"an IPv6 host without port":        {Rule{Hosts: []string{"2001:db8::1"}}, host("2001:db8::1"), true},
 		"no host":                          {Rule{Hosts: []string{"*.example.com"}}, host(""), false},
 		"a Kelvin sign is no k":            {Rule{Hosts: []string{"k.example.com"}}, host("\u212a.example.com"), false},
-		"his page":                         {Rule{Referers: []string{"tv.example.com"}}, referer("https://tv.example.com/watch?x=1"), true},
-		"his page with port":               {Rule{Referers: []string{"tv.example.com"}}, referer("https://tv.example.com:8443"), true},
-		"his page without scheme":          {Rule{Referers: []string{"hey.com"}}, referer("hey.com"), true},
+		"the page":                         {Rule{Referers: []string{"tv.example.com"}}, referer("https://tv.example.com/watch?x=1"), true},
+		"the page with port":               {Rule{Referers: []string{"tv.example.com"}}, referer("https://tv.example.com:8443"), true},
+		"the page without scheme":          {Rule{Referers: []string{"hey.com"}}, referer("hey.com"), true},
 		"a page below":                     {Rule{Referers: []string{"*.example.com"}}, referer("https://a.b.example.com/"), true},
-		"a page that hides behind a user":  {Rule{Referers: []string{"tv.example.com"}}, referer("https://tv.example.com@evil.example/"), false},
-		"a page that hides behind a slash": {Rule{Referers: []string{"tv.example.com"}}, referer(`https://evil.example\@tv.example.com/`), false},
+		"a page hidden behind userinfo":    {Rule{Referers: []string{"tv.example.com"}}, referer("https://tv.example.com@evil.example/"), false},
+		"a page hidden behind a backslash": {Rule{Referers: []string{"tv.example.com"}}, referer(`https://evil.example\@tv.example.com/`), false},
 		"a page named in the query":        {Rule{Referers: []string{"tv.example.com"}}, referer("https://evil.example?https://tv.example.com"), false},
 		"no page":                          {Rule{Referers: []string{"tv.example.com"}}, nil, false},
-		"his token":                        {Rule{Tokens: []backends.Secret{"456", "123"}}, nil, true},
+		"the token":                        {Rule{Tokens: []backends.Secret{"456", "123"}}, nil, true},
 		"another token":                    {Rule{Tokens: []backends.Secret{"1234", "12"}}, nil, false},
-		"his token, escaped":               {Rule{Tokens: []backends.Secret{"1+/3"}}, query("a=1&token=1%2b%2F3"), true},
-		"his token, as it stands":          {Rule{Tokens: []backends.Secret{"1+3%zz"}}, query("token=1+3%zz"), true},
+		"the token, escaped":               {Rule{Tokens: []backends.Secret{"1+/3"}}, query("a=1&token=1%2b%2F3"), true},
+		"the token, as it stands":          {Rule{Tokens: []backends.Secret{"1+3%zz"}}, query("token=1+3%zz"), true},
 		"the name escaped":                 {Rule{Tokens: []backends.Secret{"123"}}, query("%74oken=123"), true},
-		"a name that PHP takes for it":     {Rule{Tokens: []backends.Secret{"123"}}, query("+token%5b]=123"), true},
+		"a name that PHP reads as it":      {Rule{Tokens: []backends.Secret{"123"}}, query("+token%5b]=123"), true},
 		"a name that ends at a NUL":        {Rule{Tokens: []backends.Secret{"123"}}, query("token%00x=123"), true},
 		"another name":                     {Rule{Tokens: []backends.Secret{"123"}}, query("tokens=123&xtoken=123&Token=123"), false},
 		"the second of two":                {Rule{Tokens: []backends.Secret{"123"}}, query("token=x&token=123"), true},
@@ -85,7 +85,7 @@ func TestConditions(t *testing.T) {
 			if err := (Config{Rules: []Rule{tt.rule}, Default: Deny}).Validate(); err != nil {
 				t.Fatalf("the rule is invalid: %v", err)
 			}
-			made, err := newRule("rules[0]", tt.rule, nil)
+			compiled, err := newRule("rules[0]", tt.rule, nil)
 			if err != nil {
 				t.Fatalf("make the rule: %v", err)
 			}
@@ -93,7 +93,7 @@ func TestConditions(t *testing.T) {
 			if tt.change != nil {
 				tt.change(r)
 			}
-			if got := made.applies(r); got != tt.want {
+			if got := compiled.matches(r); got != tt.want {
 				t.Errorf("got %t, want %t", got, tt.want)
 			}
 		})
@@ -112,7 +112,7 @@ func referer(page string) func(*backends.Request) {
 
 func query(raw string) func(*backends.Request) { return func(r *backends.Request) { r.Query = raw } }
 
-func TestMatches(t *testing.T) {
+func TestMatchesWildcard(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		pattern, text string
@@ -141,7 +141,7 @@ func TestMatches(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := matches(tt.pattern, tt.text); got != tt.want {
+			if got := matchesWildcard(tt.pattern, tt.text); got != tt.want {
 				t.Errorf("%q against %q: got %t, want %t", tt.pattern, tt.text, got, tt.want)
 			}
 		})

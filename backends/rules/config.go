@@ -12,42 +12,44 @@ import (
 
 // Config is the backend's own keys.
 type Config struct {
-	// Rules are gone through in their order, until one ends the check.
+	// Rules are applied in order until one decides.
 	Rules []Rule `yaml:"rules"`
-	// Default is what holds if none did: allow, deny, or pass, which is no opinion.
-	Default Verb `yaml:"default"`
+	// Default applies if none did: allow, deny, or pass, which is no opinion.
+	Default Action `yaml:"default"`
 }
 
-// Rule is one rule. It applies if each condition that it has is met by one of its entries; without conditions, always.
+// Rule is one rule. It matches if each of its conditions is met by one of the condition's entries; without conditions it
+// always matches.
 type Rule struct {
-	// Addresses are the viewer's own: IPv4, IPv6, CIDR.
+	// Addresses are viewer addresses: IPv4, IPv6, CIDR.
 	Addresses []string `yaml:"addresses"`
-	// Channels are patterns of [path.Match].
+	// Channels are channel patterns of [path.Match].
 	Channels []string `yaml:"channels"`
-	// UserAgents are texts in which '*' stands for any text, also for none; upper and lower case are the same.
+	// UserAgents are wildcards in which '*' matches any text, also none; case is ignored.
 	UserAgents []string `yaml:"user_agents"`
-	// Hosts are names that the viewer asked for, and Referers those of the page that embeds the player, without port;
-	// "*.example.com" is every name below example.com.
-	Hosts    []string `yaml:"hosts"`
+	// Hosts are requested host names without port; "*.example.com" matches every name below example.com.
+	Hosts []string `yaml:"hosts"`
+	// Referers are host names of the page that embeds the player, as in Hosts.
 	Referers []string `yaml:"referers"`
 	// Tokens are values of the query parameter "token".
 	Tokens []backends.Secret `yaml:"tokens"`
 
-	// Then is what follows if the rule applies: allow, deny or pass. It excludes Ask.
-	Then Verb `yaml:"then"`
-	// Ask names the backend that is asked if the rule applies.
+	// Then is the action of a matching rule: allow, deny or pass. It excludes Ask.
+	Then Action `yaml:"then"`
+	// Ask names the backend that a matching rule checks with.
 	Ask string `yaml:"ask"`
-	// OnYes is allow (also if empty) or pass; OnNo is deny (also if empty) or pass.
-	OnYes Verb `yaml:"on_yes"`
-	OnNo  Verb `yaml:"on_no"`
-	// OnFailure is fail (also if empty), pass or deny.
-	OnFailure Verb `yaml:"on_failure"`
+	// OnYes is the action if the backend allows: allow (the default) or pass.
+	OnYes Action `yaml:"on_yes"`
+	// OnNo is the action if the backend denies: deny (the default) or pass.
+	OnNo Action `yaml:"on_no"`
+	// OnFailure is the action if the backend fails: fail (the default), pass or deny.
+	OnFailure Action `yaml:"on_failure"`
 }
 
 // DefaultConfig has no rules, and denies.
 func DefaultConfig() Config { return Config{Default: Deny} }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own.
+// Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {
 	var errs []error
 	if len(c.Rules) == 0 {
@@ -55,12 +57,12 @@ func (c Config) Validate() error {
 	}
 	for i, r := range c.Rules {
 		key := fmt.Sprintf("rules[%d]", i)
-		errs = append(errs, r.validateConditions(key), r.validateVerbs(key), r.validateReach(key, i == len(c.Rules)-1))
+		errs = append(errs, r.validateConditions(key), r.validateActions(key), r.validateReachability(key, i == len(c.Rules)-1))
 	}
 	return errors.Join(append(errs, oneOf("default", c.Default, Allow, Deny, Pass))...)
 }
 
-// Members names the backends that the rules ask, in the order of their first mention, each once.
+// Members returns the names of the backends that the rules check with, in the order of their first mention, each once.
 func Members(c Config) []string {
 	var names []string
 	for _, r := range c.Rules {
@@ -71,71 +73,71 @@ func Members(c Config) []string {
 	return names
 }
 
-// alwaysApplies reports whether the rule has no condition.
-func (r Rule) alwaysApplies() bool {
+// isUnconditional reports whether the rule has no conditions.
+func (r Rule) isUnconditional() bool {
 	return len(r.Addresses)+len(r.Channels)+len(r.UserAgents)+len(r.Hosts)+len(r.Referers)+len(r.Tokens) == 0
 }
 
-// validateReach finds a rule that nobody can mean. One that allows without a condition is most likely one whose
-// conditions got lost, and would let in everybody.
-func (r Rule) validateReach(key string, last bool) error {
+// validateReachability rejects a rule that cannot be intended. A rule that allows without a condition has most likely
+// lost its conditions, and would allow every viewer.
+func (r Rule) validateReachability(key string, last bool) error {
 	switch {
-	case !r.alwaysApplies():
+	case !r.isUnconditional():
 		return nil
 	case r.Then == Allow:
-		return fmt.Errorf("%s.then: allow without a condition lets in everybody; if that is meant, say default: allow", key)
+		return fmt.Errorf("%s.then: allow without a condition allows every viewer; if that is intended, use default: allow", key)
 	case r.Then == Deny && !last:
 		return fmt.Errorf("%s.then: deny without a condition; the rules after it are never reached", key)
 	}
 	return nil
 }
 
-func (r Rule) validateVerbs(key string) error {
+func (r Rule) validateActions(key string) error {
 	if r.Ask == "" {
 		return r.validateThen(key)
 	}
-	var both error
-	if r.Then != NoVerb {
-		both = fmt.Errorf("%s.then: %s excludes ask: %s", key, r.Then, r.Ask)
+	var conflict error
+	if r.Then != NoAction {
+		conflict = fmt.Errorf("%s.then: %s excludes ask: %s", key, r.Then, r.Ask)
 	}
 	return errors.Join(
-		both,
-		oneOf(key+".on_yes", r.OnYes.or(Allow), Allow, Pass),
-		oneOf(key+".on_no", r.OnNo.or(Deny), Deny, Pass),
-		oneOf(key+".on_failure", r.OnFailure.or(Fail), Fail, Pass, Deny),
+		conflict,
+		oneOf(key+".on_yes", r.OnYes.orDefault(Allow), Allow, Pass),
+		oneOf(key+".on_no", r.OnNo.orDefault(Deny), Deny, Pass),
+		oneOf(key+".on_failure", r.OnFailure.orDefault(Fail), Fail, Pass, Deny),
 	)
 }
 
-// validateThen is for a rule that asks nobody.
+// validateThen validates the actions of a rule without ask.
 func (r Rule) validateThen(key string) error {
 	var errs []error
-	if r.Then == NoVerb {
+	if r.Then == NoAction {
 		errs = append(errs, fmt.Errorf("%s: want then or ask", key))
 	} else {
 		errs = append(errs, oneOf(key+".then", r.Then, Allow, Deny, Pass))
 	}
-	for _, verb := range []struct {
+	for _, action := range []struct {
 		key   string
-		value Verb
+		value Action
 	}{{"on_yes", r.OnYes}, {"on_no", r.OnNo}, {"on_failure", r.OnFailure}} {
-		if verb.value != NoVerb {
-			errs = append(errs, fmt.Errorf("%s.%s: %s needs ask", key, verb.key, verb.value))
+		if action.value != NoAction {
+			errs = append(errs, fmt.Errorf("%s.%s: %s needs ask", key, action.key, action.value))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// oneOf refuses a verb that is not among those allowed.
-func oneOf(key string, v Verb, allowed ...Verb) error {
-	if slices.Contains(allowed, v) {
+// oneOf rejects an action that is not among the allowed ones.
+func oneOf(key string, a Action, allowed ...Action) error {
+	if slices.Contains(allowed, a) {
 		return nil
 	}
 	names := make([]string, len(allowed))
-	for i, a := range allowed {
-		names[i] = a.String()
+	for i := range allowed {
+		names[i] = allowed[i].String()
 	}
 	last := len(names) - 1
-	return fmt.Errorf("%s: %q is not possible here; want %s or %s", key, v, strings.Join(names[:last], ", "), names[last])
+	return fmt.Errorf("%s: %q is not possible here; want %s or %s", key, a, strings.Join(names[:last], ", "), names[last])
 }
 
 func (r Rule) validateConditions(key string) error {
@@ -151,10 +153,10 @@ func (r Rule) validateConditions(key string) error {
 		_, err := parsePrefix(s)
 		return err
 	})
-	each("channels", r.Channels, checkChannel)
-	each("user_agents", r.UserAgents, checkFilled)
-	each("hosts", r.Hosts, checkHost)
-	each("referers", r.Referers, checkHost)
+	each("channels", r.Channels, validateChannel)
+	each("user_agents", r.UserAgents, validateNonEmpty)
+	each("hosts", r.Hosts, validateHost)
+	each("referers", r.Referers, validateHost)
 	for i, token := range r.Tokens {
 		if token.Reveal() == "" {
 			errs = append(errs, fmt.Errorf("%s.tokens[%d]: %w", key, i, errEmpty))
@@ -165,14 +167,14 @@ func (r Rule) validateConditions(key string) error {
 
 var errEmpty = errors.New("must not be empty")
 
-func checkFilled(s string) error {
+func validateNonEmpty(s string) error {
 	if s == "" {
 		return errEmpty
 	}
 	return nil
 }
 
-func checkChannel(pattern string) error {
+func validateChannel(pattern string) error {
 	if pattern == "" {
 		return errEmpty
 	}

@@ -28,7 +28,7 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
@@ -59,13 +59,13 @@ func TestConfigInYAML(t *testing.T) {
 	}
 }
 
-func TestConfigValidate(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ config, want string }{
 		"the default wants rules": {`{}`, "rules: none; want at least one, such as { addresses: [192.0.2.0/24], then: allow }"},
 		"neither then nor ask":    {`rules: [{ channels: [a] }]`, "rules[0]: want then or ask"},
 		"both":                    {`rules: [{ then: deny, ask: portal }]`, "rules[0].then: deny excludes ask: portal"},
-		"verbs in a wrong place": {
+		"actions in a wrong place": {
 			`{ rules: [{ channels: [a], then: fail }, { ask: p, on_yes: deny, on_no: allow, on_failure: allow }], default: fail }`,
 			"rules[0].then: \"fail\" is not possible here; want allow, deny or pass\n" +
 				"rules[1].on_yes: \"deny\" is not possible here; want allow or pass\n" +
@@ -73,19 +73,19 @@ func TestConfigValidate(t *testing.T) {
 				"rules[1].on_failure: \"allow\" is not possible here; want fail, pass or deny\n" +
 				"default: \"fail\" is not possible here; want allow, deny or pass",
 		},
-		"on_no without ask":     {`rules: [{ channels: [a], then: deny, on_no: pass }]`, "rules[0].on_no: pass needs ask"},
-		"no default":            {`{ rules: [{ ask: p }], default: "" }`, `default: "" is not possible here; want allow, deny or pass`},
-		"a wrong address":       {`rules: [{ addresses: [192.0.2.7, 192.0.2, "fe80::1%eth0"], then: deny }]`, "rules[0].addresses[1]: \"192.0.2\": want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24\nrules[0].addresses[2]: \"fe80::1%eth0\": want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24"},
-		"a wrong network":       {`rules: [{ addresses: [192.0.2.0/33], then: deny }]`, `rules[0].addresses[0]: "192.0.2.0/33": want a CIDR such as 192.0.2.0/24 or 2001:db8::/32`},
-		"a network of both":     {`rules: [{ addresses: ["::ffff:0:0/64"], then: deny }]`, `rules[0].addresses[0]: "::ffff:0:0/64": want a CIDR such as 192.0.2.0/24 or 2001:db8::/32`},
-		"a wrong channel":       {`rules: [{ channels: ["[a"], then: deny }]`, `rules[0].channels[0]: "[a": syntax error in pattern`},
-		"a host with a scheme":  {`rules: [{ hosts: ["http://a"], then: deny }]`, `rules[0].hosts[0]: "http://a": want a host such as tv.example.com or *.example.com, without scheme, port and path`},
-		"a page with a path":    {`rules: [{ referers: [tv.example.com/x, "a*b", "*.", "*.192.0.2.7:1"], then: deny }]`, hostErrors("rules[0].referers", "tv.example.com/x", "a*b", "*.", "*.192.0.2.7:1")},
-		"an IPv6 host":          {`rules: [{ hosts: ["2001:db8::1"], then: deny }]`, ""},
-		"allow without a word":  {`rules: [{ then: allow }]`, "rules[0].then: allow without a condition lets in everybody; if that is meant, say default: allow"},
-		"a condition got lost":  {`rules: [{ addresses: [], then: allow }]`, "rules[0].then: allow without a condition lets in everybody; if that is meant, say default: allow"},
-		"deny all, then others": {`rules: [{ then: deny }, { ask: p }]`, "rules[0].then: deny without a condition; the rules after it are never reached"},
-		"deny all in the end":   {`rules: [{ ask: p, on_no: pass }, { then: deny }]`, ""},
+		"on_no without ask":         {`rules: [{ channels: [a], then: deny, on_no: pass }]`, "rules[0].on_no: pass needs ask"},
+		"no default":                {`{ rules: [{ ask: p }], default: "" }`, `default: "" is not possible here; want allow, deny or pass`},
+		"a wrong address":           {`rules: [{ addresses: [192.0.2.7, 192.0.2, "fe80::1%eth0"], then: deny }]`, "rules[0].addresses[1]: \"192.0.2\": want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24\nrules[0].addresses[2]: \"fe80::1%eth0\": want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24"},
+		"a wrong network":           {`rules: [{ addresses: [192.0.2.0/33], then: deny }]`, `rules[0].addresses[0]: "192.0.2.0/33": want a CIDR such as 192.0.2.0/24 or 2001:db8::/32`},
+		"a network of both":         {`rules: [{ addresses: ["::ffff:0:0/64"], then: deny }]`, `rules[0].addresses[0]: "::ffff:0:0/64": want a CIDR such as 192.0.2.0/24 or 2001:db8::/32`},
+		"a wrong channel":           {`rules: [{ channels: ["[a"], then: deny }]`, `rules[0].channels[0]: "[a": syntax error in pattern`},
+		"a host with a scheme":      {`rules: [{ hosts: ["http://a"], then: deny }]`, `rules[0].hosts[0]: "http://a": want a host such as tv.example.com or *.example.com, without scheme, port and path`},
+		"a page with a path":        {`rules: [{ referers: [tv.example.com/x, "a*b", "*.", "*.192.0.2.7:1"], then: deny }]`, hostErrors("rules[0].referers", "tv.example.com/x", "a*b", "*.", "*.192.0.2.7:1")},
+		"an IPv6 host":              {`rules: [{ hosts: ["2001:db8::1"], then: deny }]`, ""},
+		"allow without a condition": {`rules: [{ then: allow }]`, "rules[0].then: allow without a condition allows every viewer; if that is intended, use default: allow"},
+		"a condition got lost":      {`rules: [{ addresses: [], then: allow }]`, "rules[0].then: allow without a condition allows every viewer; if that is intended, use default: allow"},
+		"deny all, then others":     {`rules: [{ then: deny }, { ask: p }]`, "rules[0].then: deny without a condition; the rules after it are never reached"},
+		"deny all in the end":       {`rules: [{ ask: p, on_no: pass }, { then: deny }]`, ""},
 		"empty entries": {
 			`rules: [{ addresses: [""], channels: [""], user_agents: [""], hosts: [""], referers: [""], tokens: [""], then: deny }]`,
 			"rules[0].addresses[0]: must not be empty\nrules[0].channels[0]: must not be empty\n" +
@@ -111,22 +111,22 @@ func hostErrors(key string, hosts ...string) string {
 	return strings.Join(lines, "\n")
 }
 
-func TestVerbText(t *testing.T) {
+func TestAction_MarshalText(t *testing.T) {
 	t.Parallel()
-	for _, want := range []Verb{NoVerb, Allow, Deny, Pass, Fail} {
+	for _, want := range []Action{NoAction, Allow, Deny, Pass, Fail} {
 		text, _ := want.MarshalText()
-		var got Verb
+		var got Action
 		if err := got.UnmarshalText(text); err != nil || got != want {
 			t.Errorf("%q read as %d with error %v, want %d", text, got, err, want)
 		}
 	}
-	var v Verb
-	if got, want := errorText(v.UnmarshalText([]byte("skip"))), `verb "skip": want allow, deny, pass or fail`; got != want {
+	var a Action
+	if got, want := errorText(a.UnmarshalText([]byte("skip"))), `action "skip": want allow, deny, pass or fail`; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
-func TestNewRefusesAWrongConfig(t *testing.T) {
+func TestNew_InvalidConfig(t *testing.T) {
 	t.Parallel()
 	ask := Config{Rules: []Rule{{Ask: "a"}, {Ask: "b"}, {Ask: "a"}}, Default: Deny}
 	tests := map[string]struct {

@@ -1,5 +1,5 @@
-// Package rules decides by an ordered list, as Alta and Flussonic do: allow, deny, pass on, or ask another backend.
-// Nothing is to be set up at the portals.
+// Package rules decides by an ordered list, as Alta and Flussonic do: allow, deny, pass on, or check with another
+// backend. Nothing has to be configured at the portals.
 //
 // Alta's order (its manual, "OTT authorization"): addresses, secure token unless the token does not look like one,
 // backend unless it is down, default:
@@ -12,8 +12,9 @@
 //	  - { ask: portal, on_failure: pass }
 //	default: allow
 //
-// Flussonic's (auth_backend in its documentation): token, address, agent, each first those let in, then all backends at
-// once, here joined by the kind any, then "allow default" or nobody. Whether a 5xx leads to its default is not certain:
+// Flussonic's (auth_backend in its documentation): token, address, agent, for each first the allowed ones, then all
+// backends at once, here joined by the kind any, then "allow default" or denial. Whether a 5xx leads to its default is
+// not certain:
 //
 //	kind: rules
 //	rules:
@@ -26,23 +27,23 @@
 //	  - { referers: [tv.example.com, "*.tv.example.com"], ask: portals, on_failure: pass }
 //	default: deny
 //
-// A rule applies if each condition that it has is met by one of its entries. `then` says what follows. `ask` names a
-// backend: its yes allows and its no denies, redirect and all, unless on_yes or on_no says pass; its failure is that of
-// the whole check (on_failure: fail), or is passed on, or denies; without an opinion the next rule follows.
-// default: pass is no opinion: for whoever joins this backend to decide; alone it is a no.
+// A rule matches if each of its conditions is met by one of the condition's entries. `then` is the action. `ask` names
+// a backend: if it allows, the rule allows, and if it denies, the rule denies, redirect included, unless on_yes or on_no
+// says pass; its failure fails the whole check (on_failure: fail), or is passed on, or denies; without an opinion the
+// next rule follows. default: pass is no opinion: the backend that contains this one decides; a standalone one denies.
 //
 // Invariants:
-//   - An overload ends the check, and on_failure: pass holds only for failures that no viewer can bring about
-//     ([backends.Failure.IsTransport], an open breaker). So neither a flood nor odd words lead past a rule.
-//   - Once a failure was passed on, what a rule or the default says is a stopgap (source fail-open): whom somebody has
-//     decided on keeps that instead of a yes, who is unknown is let in, and all are asked about again soon.
-//   - Host, Referer and User-Agent are the viewer's words: they keep out only who does not know better.
+//   - An overload ends the check, and on_failure: pass applies only to failures that no viewer can cause
+//     ([backends.Failure.IsTransport], an open breaker). So neither a flood nor unusual input leads past a rule.
+//   - Once a failure was passed on, the decision of a rule or the default is a fallback (source fail-open): a viewer with
+//     a decision keeps it instead of being allowed anew, an unknown viewer is allowed, and all are re-checked soon.
+//   - Host, Referer and User-Agent are viewer input: they stop only viewers who do not forge them.
 //
-// Decided: the caller hears that the question is out (Asking) with the last rule that may ask, because time in a later
-// one's queue must not look like a backend that hangs; answer_deadline is for the whole list. A re-check goes through
-// the list again. A yes that was passed on leaves nothing behind: who decides names user, limit and validity. Every
-// token of a query counts, as middlewares differ in which they take. `then: allow` without a condition is refused: most
-// likely its conditions got lost, and default: allow says the same.
+// Decided: the caller's OnSent is called with the last rule that may call a backend, because time in a later one's queue
+// must not look like a backend that hangs; answer_deadline covers the whole list. A re-check runs the whole list. An
+// allowed decision that was passed on leaves no trace: the deciding backend sets user, limit and validity. Every token
+// of a query counts, as middlewares differ in the one they read. `then: allow` without a condition is rejected: most
+// likely its conditions got lost, and default: allow does the same.
 //
 // Refused: countries, which need a GeoIP file; regular expressions, since '*' is enough; negated conditions.
 package rules

@@ -12,7 +12,7 @@ import (
 	"usher/backends/backendtest"
 )
 
-// examples are those of the package's documentation, in its order, so that it cannot rot.
+// examples returns the examples of the package's documentation, in order, so that it stays correct.
 func examples(t *testing.T) []Config {
 	t.Helper()
 	source, err := os.ReadFile("doc.go")
@@ -59,42 +59,42 @@ func exampleBackend(t *testing.T, cfg Config, adapters map[string]backends.Backe
 	return b
 }
 
-// Alta's order: addresses, secure token unless it does not look like one, backend unless it is down, default.
-func TestAltasOrder(t *testing.T) {
+// Alta's order: addresses, secure token unless the token does not look like one, backend unless it is down, default.
+func TestExamples_AltaOrder(t *testing.T) {
 	t.Parallel()
 	cfg := examples(t)[0]
-	down, open := failing(backends.FailureTransport), failing(backends.FailureBreakerOpen)
+	down, open := failingWith(backends.FailureTransport), failingWith(backends.FailureBreakerOpen)
 	tests := map[string]struct {
 		address       string
 		token, portal backends.Backend
 		want          string
 	}{
-		"a listed address is let in, unasked":      {"192.168.0.7", unasked(t), unasked(t), "allowed local rules[0]: allow"},
-		"a listed address is refused, unasked":     {"203.0.113.9", unasked(t), unasked(t), "denied local rules[1]: deny"},
-		"a secure token is enough":                 {"192.0.2.7", yes(), unasked(t), "allowed backend securetoken: backend answered 200"},
-		"a wrong secure token ends it":             {"192.0.2.7", no(), unasked(t), "denied backend securetoken: backend answered 403"},
-		"no secure token: the backend says yes":    {"192.0.2.7", unsure(), yes(), "allowed backend portal: backend answered 200"},
-		"no secure token: the backend says no":     {"192.0.2.7", unsure(), no(), "denied backend portal: backend answered 403"},
-		"the backend is down: the default":         {"192.0.2.7", unsure(), down, "allowed fail-open default: allow; portal did not answer"},
-		"the breaker is open: the default":         {"192.0.2.7", unsure(), open, "allowed fail-open default: allow; portal did not answer"},
-		"the backend fails by the viewer's words":  {"192.0.2.7", unsure(), failing(backends.FailureMalformed), "failure malformed"},
-		"the backend is busy":                      {"192.0.2.7", unsure(), fails(overload()), "overload"},
-		"the backend is down, but the token holds": {"192.0.2.7", yes(), down, "allowed backend securetoken: backend answered 200"},
+		"an allowed address, without a call":       {"192.168.0.7", unexpectedBackend(t), unexpectedBackend(t), "allowed local rules[0]: allow"},
+		"a denied address, without a call":         {"203.0.113.9", unexpectedBackend(t), unexpectedBackend(t), "denied local rules[1]: deny"},
+		"a secure token is enough":                 {"192.0.2.7", allowingBackend(), unexpectedBackend(t), "allowed backend securetoken: backend answered 200"},
+		"a wrong secure token denies":              {"192.0.2.7", denyingBackend(), unexpectedBackend(t), "denied backend securetoken: backend answered 403"},
+		"no secure token: the backend allows":      {"192.0.2.7", undecidedBackend(), allowingBackend(), "allowed backend portal: backend answered 200"},
+		"no secure token: the backend denies":      {"192.0.2.7", undecidedBackend(), denyingBackend(), "denied backend portal: backend answered 403"},
+		"the backend is down: the default":         {"192.0.2.7", undecidedBackend(), down, "allowed fail-open default: allow; portal did not answer"},
+		"the breaker is open: the default":         {"192.0.2.7", undecidedBackend(), open, "allowed fail-open default: allow; portal did not answer"},
+		"the backend fails by viewer input":        {"192.0.2.7", undecidedBackend(), failingWith(backends.FailureMalformed), "failure malformed"},
+		"the backend is busy":                      {"192.0.2.7", undecidedBackend(), failingBackend(overloadError()), "overload"},
+		"the backend is down, but the token holds": {"192.0.2.7", allowingBackend(), down, "allowed backend securetoken: backend answered 200"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			r := backendtest.NewRequest("123")
 			at(tt.address)(r)
 			b := exampleBackend(t, cfg, map[string]backends.Backend{"securetoken": tt.token, "portal": tt.portal})
-			if got := shown(b.Check(t.Context(), r)); got != tt.want {
+			if got := describeOutcome(b.Check(t.Context(), r)); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
 	}
 }
 
-// Flussonic's order: token, address, agent, each first those let in; then all backends, then the default.
-func TestFlussonicsOrder(t *testing.T) {
+// Flussonic's order: token, address, agent, for each first the allowed ones; then all backends, then the default.
+func TestExamples_FlussonicOrder(t *testing.T) {
 	t.Parallel()
 	cfg := examples(t)[1]
 	open := cfg
@@ -107,18 +107,18 @@ func TestFlussonicsOrder(t *testing.T) {
 		portals                backends.Backend
 		want                   string
 	}{
-		"allow token goes before deny ip":              {cfg, "t-of-a-monitor", "198.51.100.7", "bot", elsewhere, unasked(t), "allowed local rules[0]: allow"},
-		"deny token goes before allow ip":              {cfg, "t-of-a-thief", "10.0.0.1", "SmartTV", page, unasked(t), "denied local rules[1]: deny"},
-		"allow ip goes before deny ua":                 {cfg, "1", "10.0.0.1", "bot", elsewhere, unasked(t), "allowed local rules[2]: allow"},
-		"deny ip goes before allow ua":                 {cfg, "1", "198.51.100.7", "SmartTV/1", page, unasked(t), "denied local rules[3]: deny"},
-		"allow ua goes before deny ua":                 {cfg, "1", "192.0.2.7", "smarttv bot", elsewhere, unasked(t), "allowed local rules[4]: allow"},
-		"deny ua goes before the backends":             {cfg, "1", "192.0.2.7", "GoogleBot/2", page, unasked(t), "denied local rules[5]: deny"},
-		"the backends say yes":                         {cfg, "1", "192.0.2.7", "VLC", page, yes(), "allowed backend portals: backend answered 200"},
-		"the backends say no":                          {cfg, "1", "192.0.2.7", "VLC", page, no(), "denied backend portals: backend answered 403"},
-		"a page on another domain":                     {cfg, "1", "192.0.2.7", "VLC", elsewhere, unasked(t), "denied local default: deny"},
-		"the backends are away":                        {cfg, "1", "192.0.2.7", "VLC", page, failing(backends.FailureTimeout), "denied fail-open default: deny; portals did not answer"},
-		"the backends are away, and allow default":     {open, "1", "192.0.2.7", "VLC", page, failing(backends.FailureTimeout), "allowed fail-open default: allow; portals did not answer"},
-		"the backends say no, and allow default stays": {open, "1", "192.0.2.7", "VLC", page, no(), "denied backend portals: backend answered 403"},
+		"allow token goes before deny ip":                 {cfg, "t-of-a-monitor", "198.51.100.7", "bot", elsewhere, unexpectedBackend(t), "allowed local rules[0]: allow"},
+		"deny token goes before allow ip":                 {cfg, "t-of-a-thief", "10.0.0.1", "SmartTV", page, unexpectedBackend(t), "denied local rules[1]: deny"},
+		"allow ip goes before deny ua":                    {cfg, "1", "10.0.0.1", "bot", elsewhere, unexpectedBackend(t), "allowed local rules[2]: allow"},
+		"deny ip goes before allow ua":                    {cfg, "1", "198.51.100.7", "SmartTV/1", page, unexpectedBackend(t), "denied local rules[3]: deny"},
+		"allow ua goes before deny ua":                    {cfg, "1", "192.0.2.7", "smarttv bot", elsewhere, unexpectedBackend(t), "allowed local rules[4]: allow"},
+		"deny ua goes before the backends":                {cfg, "1", "192.0.2.7", "GoogleBot/2", page, unexpectedBackend(t), "denied local rules[5]: deny"},
+		"the backends allow":                              {cfg, "1", "192.0.2.7", "VLC", page, allowingBackend(), "allowed backend portals: backend answered 200"},
+		"the backends deny":                               {cfg, "1", "192.0.2.7", "VLC", page, denyingBackend(), "denied backend portals: backend answered 403"},
+		"a page on another domain":                        {cfg, "1", "192.0.2.7", "VLC", elsewhere, unexpectedBackend(t), "denied local default: deny"},
+		"the backends are unavailable":                    {cfg, "1", "192.0.2.7", "VLC", page, failingWith(backends.FailureTimeout), "denied fail-open default: deny; portals did not answer"},
+		"the backends are unavailable, and allow default": {open, "1", "192.0.2.7", "VLC", page, failingWith(backends.FailureTimeout), "allowed fail-open default: allow; portals did not answer"},
+		"the backends deny in spite of allow default":     {open, "1", "192.0.2.7", "VLC", page, denyingBackend(), "denied backend portals: backend answered 403"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -126,14 +126,14 @@ func TestFlussonicsOrder(t *testing.T) {
 			at(tt.address)(r)
 			r.UserAgent, r.Referer = tt.player, tt.page
 			b := exampleBackend(t, tt.cfg, map[string]backends.Backend{"portals": tt.portals})
-			if got := shown(b.Check(t.Context(), r)); got != tt.want {
+			if got := describeOutcome(b.Check(t.Context(), r)); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
 	}
 }
 
-func TestTheExamplesNameWhomTheyAsk(t *testing.T) {
+func TestExamples_Members(t *testing.T) {
 	t.Parallel()
 	var got [][]string
 	for _, cfg := range examples(t) {
@@ -144,7 +144,7 @@ func TestTheExamplesNameWhomTheyAsk(t *testing.T) {
 	}
 }
 
-func shown(d backends.Decision, err error) string {
+func describeOutcome(d backends.Decision, err error) string {
 	switch f := backends.AsFailure(err); {
 	case f != nil:
 		return "failure " + f.Kind.String()

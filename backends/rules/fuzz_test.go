@@ -10,8 +10,8 @@ import (
 	"usher/backends"
 )
 
-// slowly says what matches says, by a table of all beginnings of both.
-func slowly(pattern, text string) bool {
+// matchesByTable computes matchesWildcard by a table over all prefixes of both.
+func matchesByTable(pattern, text string) bool {
 	reached := make([]bool, len(text)+1)
 	reached[0] = true
 	for i := range len(pattern) {
@@ -30,7 +30,7 @@ func slowly(pattern, text string) bool {
 	return reached[len(text)]
 }
 
-func FuzzMatches(f *testing.F) {
+func FuzzMatchesWildcard(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"", ""}, {"*", ""}, {"a*b", "AxB"}, {"*ab*abc", "ababababc"}, {"**", "x"}, {"ü*", "Ü"}, {"a*a*a*a*b", "aaaaaaaa"},
 	} {
@@ -40,14 +40,14 @@ func FuzzMatches(f *testing.F) {
 		if len(pattern)*len(text) > 1<<16 {
 			return // the table takes too long
 		}
-		if got, want := matches(pattern, text), slowly(pattern, text); got != want {
+		if got, want := matchesWildcard(pattern, text), matchesByTable(pattern, text); got != want {
 			t.Errorf("%q against %q: got %t, want %t", pattern, text, got, want)
 		}
 	})
 }
 
-// A listed token that Go finds in the query is found, whatever stands around it, and one that is nowhere is not.
-func FuzzHoldsToken(f *testing.F) {
+// A listed token that Go finds in the query is found, whatever surrounds it, and an absent one is not.
+func FuzzHasListedToken(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"token=123", "123"}, {"a=b&token=1%2B3", "1+3"}, {"%74oken=x;token=y", "y"}, {"token[]=z", "z"}, {"&&;=", "a"},
 	} {
@@ -55,9 +55,9 @@ func FuzzHoldsToken(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, query, token string) {
 		if token == "" {
-			return // the config refuses it
+			return // the config rejects it
 		}
-		found := holdsToken([]backends.Secret{"other", backends.Secret(token)}, query)
+		found := hasListedToken([]backends.Secret{"other", backends.Secret(token)}, query)
 		values, _ := url.ParseQuery(query)
 		for _, value := range values["token"] {
 			if value == token && !found {
@@ -67,24 +67,24 @@ func FuzzHoldsToken(f *testing.F) {
 		if found && !strings.Contains(query, token) && !strings.ContainsAny(query, "%+") {
 			t.Errorf("%q is not in %q, but was found", token, query)
 		}
-		if joined := query + "&token=" + url.QueryEscape(token); !holdsToken([]backends.Secret{backends.Secret(token)}, joined) {
+		if joined := query + "&token=" + url.QueryEscape(token); !hasListedToken([]backends.Secret{backends.Secret(token)}, joined) {
 			t.Errorf("%q was not found in %q", token, joined)
 		}
 	})
 }
 
-// What the viewer calls himself never panics, and no name but the host's own is taken for it.
-func FuzzHosts(f *testing.F) {
+// No header value panics, and none but the host's own name matches it.
+func FuzzMatchesHost(f *testing.F) {
 	for _, seed := range []string{
 		"tv.example.com", "https://tv.example.com:1/x", "[::1]:80", "[", "//", "a@b@c", "http://\\", ".example.com", ":::",
 	} {
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, said string) {
-		for _, name := range []string{hostOf(said), refererHost(said)} {
-			if isHost([]string{"tv.example.com", "*.example.net"}, name) &&
-				!strings.Contains(strings.ToLower(said), "tv.example.com") && !strings.Contains(strings.ToLower(said), ".example.net") {
-				t.Errorf("%q was taken for a host of ours as %q", said, name)
+	f.Fuzz(func(t *testing.T, header string) {
+		for _, name := range []string{hostWithoutPort(header), refererHost(header)} {
+			if matchesHost([]string{"tv.example.com", "*.example.net"}, name) &&
+				!strings.Contains(strings.ToLower(header), "tv.example.com") && !strings.Contains(strings.ToLower(header), ".example.net") {
+				t.Errorf("%q matched a configured host as %q", header, name)
 			}
 		}
 	})
@@ -104,7 +104,7 @@ func FuzzParsePrefix(f *testing.F) {
 		if !prefix.IsValid() || prefix != prefix.Masked() || prefix.Addr().Is4In6() {
 			t.Errorf("%q was read as %s", s, prefix)
 		}
-		if !inAny([]netip.Prefix{prefix}, prefix.Addr()) {
+		if !containsAddress([]netip.Prefix{prefix}, prefix.Addr()) {
 			t.Errorf("%q does not hold its own first address", s)
 		}
 	})

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// checkHost refuses what can never be a host's name.
-func checkHost(pattern string) error {
+// validateHost rejects a pattern that matches no host name.
+func validateHost(pattern string) error {
 	name := strings.TrimPrefix(pattern, "*.")
 	if pattern == "" {
 		return errEmpty
@@ -21,8 +21,8 @@ func checkHost(pattern string) error {
 	return nil
 }
 
-// hostOf is the name in a Host header: without port, brackets, and the dot that a full name may end in.
-func hostOf(host string) string {
+// hostWithoutPort returns the name in a Host header: without port, brackets, and the trailing dot of a full name.
+func hostWithoutPort(host string) string {
 	if rest, ok := strings.CutPrefix(host, "["); ok {
 		host, _, _ = strings.Cut(rest, "]")
 		return host
@@ -33,7 +33,7 @@ func hostOf(host string) string {
 	return strings.TrimSuffix(host, ".")
 }
 
-// refererHost is the host in a Referer header, which some players send without a scheme.
+// refererHost returns the host in a Referer header, which some players send without a scheme.
 func refererHost(referer string) string {
 	if _, rest, ok := strings.Cut(referer, "://"); ok {
 		referer = rest
@@ -44,20 +44,20 @@ func refererHost(referer string) string {
 	if at := strings.LastIndexByte(referer, '@'); at >= 0 {
 		referer = referer[at+1:]
 	}
-	return hostOf(referer)
+	return hostWithoutPort(referer)
 }
 
-// isHost reports whether the name is one of those that the patterns say. No name is none of them.
-func isHost(patterns []string, name string) bool {
+// matchesHost reports whether a pattern matches the name. An empty name matches none.
+func matchesHost(patterns []string, name string) bool {
 	if name == "" {
 		return false
 	}
 	for _, p := range patterns {
-		if below, ok := strings.CutPrefix(p, "*"); ok {
-			if cut := len(name) - len(below); cut > 0 && sameText(name[cut:], below) {
+		if suffix, ok := strings.CutPrefix(p, "*"); ok {
+			if cut := len(name) - len(suffix); cut > 0 && equalFoldASCII(name[cut:], suffix) {
 				return true
 			}
-		} else if sameText(name, p) {
+		} else if equalFoldASCII(name, p) {
 			return true
 		}
 	}

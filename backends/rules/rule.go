@@ -10,46 +10,46 @@ import (
 	"usher/backends"
 )
 
-// rule is a [Rule], made ready.
+// rule is a compiled [Rule].
 type rule struct {
 	Rule
-	key      string // as in the config
+	key      string // the rule's position in the config, such as rules[0]
 	networks []netip.Prefix
 
-	then     Verb
-	decision backends.Decision // of a rule that asks nobody
+	then     Action
+	decision backends.Decision // of a rule without a member
 
-	member                 *backends.Member // nil: it asks nobody
-	onYes, onNo, onFailure Verb
+	member                 *backends.Member // of ask; nil: none
+	onYes, onNo, onFailure Action           // of a rule with a member
 }
 
 func newRule(key string, r Rule, member *backends.Member) (rule, error) {
-	made := rule{
+	compiled := rule{
 		Rule: r, key: key,
-		then: r.Then, decision: decisionOf(key, r.Then),
-		member: member, onYes: r.OnYes.or(Allow), onNo: r.OnNo.or(Deny), onFailure: r.OnFailure.or(Fail),
+		then: r.Then, decision: decisionFor(key, r.Then),
+		member: member, onYes: r.OnYes.orDefault(Allow), onNo: r.OnNo.orDefault(Deny), onFailure: r.OnFailure.orDefault(Fail),
 	}
 	for _, s := range r.Addresses {
 		network, err := parsePrefix(s)
 		if err != nil {
 			return rule{}, fmt.Errorf("%s.addresses: %w", key, err)
 		}
-		made.networks = append(made.networks, network)
+		compiled.networks = append(compiled.networks, network)
 	}
-	return made, nil
+	return compiled, nil
 }
 
-// applies reports whether every condition is met.
-func (r *rule) applies(q *backends.Request) bool {
-	return (len(r.networks) == 0 || inAny(r.networks, q.Address)) &&
-		(len(r.Channels) == 0 || isChannel(r.Channels, q.Channel)) &&
-		(len(r.UserAgents) == 0 || matchesAny(r.UserAgents, q.UserAgent)) &&
-		(len(r.Hosts) == 0 || isHost(r.Hosts, hostOf(q.Host))) &&
-		(len(r.Referers) == 0 || isHost(r.Referers, refererHost(q.Referer))) &&
-		(len(r.Tokens) == 0 || holdsToken(r.Tokens, q.Query))
+// matches reports whether the request meets every condition.
+func (r *rule) matches(request *backends.Request) bool {
+	return (len(r.networks) == 0 || containsAddress(r.networks, request.Address)) &&
+		(len(r.Channels) == 0 || matchesChannel(r.Channels, request.Channel)) &&
+		(len(r.UserAgents) == 0 || matchesAnyWildcard(r.UserAgents, request.UserAgent)) &&
+		(len(r.Hosts) == 0 || matchesHost(r.Hosts, hostWithoutPort(request.Host))) &&
+		(len(r.Referers) == 0 || matchesHost(r.Referers, refererHost(request.Referer))) &&
+		(len(r.Tokens) == 0 || hasListedToken(r.Tokens, request.Query))
 }
 
-func isChannel(patterns []string, channel string) bool {
+func matchesChannel(patterns []string, channel string) bool {
 	for _, p := range patterns {
 		if ok, _ := path.Match(p, channel); ok { // the pattern is valid
 			return true
@@ -58,53 +58,54 @@ func isChannel(patterns []string, channel string) bool {
 	return false
 }
 
-// outcome is what came of a rule's asking.
+// outcome is the result of a rule's check with its member.
 type outcome struct {
 	decision backends.Decision
 	err      error
-	ends     bool // the check; else the next rule follows, after a failure if err is set
+	// isFinal ends the whole check. Otherwise the next rule follows, after a failure if err is set.
+	isFinal bool
 }
 
-// ask asks the rule's backend.
-func (r *rule) ask(ctx context.Context, q *backends.Request) outcome {
-	d, err := r.member.Backend.Check(ctx, q)
+// check checks the viewer with the rule's member.
+func (r *rule) check(ctx context.Context, request *backends.Request) outcome {
+	d, err := r.member.Backend.Check(ctx, request)
 	if err != nil {
-		return r.unanswered(r.sorted(ctx, err))
+		return r.handleFailure(r.normalizeError(ctx, err))
 	}
-	verb := Pass // without an opinion
+	action := Pass // without an opinion
 	switch d.Verdict {
 	case backends.Allowed:
-		verb = r.onYes
+		action = r.onYes
 	case backends.Denied:
-		verb = r.onNo
+		action = r.onNo
 	}
-	if verb == Pass {
+	if action == Pass {
 		return outcome{}
 	}
-	return outcome{decision: r.named(d), ends: true}
+	return outcome{decision: r.memberDecision(d), isFinal: true}
 }
 
-// unanswered is what follows from a failure. A viewer who left and an overload are none, so they end the check: if an
-// overload were passed on, a flood would lead past this rule. So would a viewer's own words that make the backend fail.
-func (r *rule) unanswered(err error) outcome {
+// handleFailure applies on_failure. A canceled check and an overload are no failures, so they end the check: if an
+// overload were passed on, a flood would lead past this rule. So would viewer input that makes the backend fail.
+func (r *rule) handleFailure(err error) outcome {
 	failure := backends.AsFailure(err)
 	switch {
 	case failure == nil:
-		return outcome{err: err, ends: true}
+		return outcome{err: err, isFinal: true}
 	case r.onFailure == Deny:
-		return outcome{ends: true, decision: backends.Decision{
+		return outcome{isFinal: true, decision: backends.Decision{
 			Verdict: backends.Denied, Source: backends.FromFailOpen,
 			Reason: r.key + ".on_failure=deny; " + r.member.Name + " did not answer: " + failure.Kind.String(),
 		}}
 	case r.onFailure == Pass && (failure.IsTransport() || failure.Kind == backends.FailureBreakerOpen):
 		return outcome{err: err}
 	default:
-		return outcome{err: err, ends: true}
+		return outcome{err: err, isFinal: true}
 	}
 }
 
-// sorted makes an error of the vocabulary of whatever the member gave.
-func (r *rule) sorted(ctx context.Context, err error) error {
+// normalizeError turns any error of the member into a failure, an overload or a cancellation.
+func (r *rule) normalizeError(ctx context.Context, err error) error {
 	switch {
 	case backends.IsOverload(err):
 		return err
@@ -116,16 +117,16 @@ func (r *rule) sorted(ctx context.Context, err error) error {
 		return &backends.Failure{Kind: backends.FailureTimeout, Backend: r.member.Name, Err: err}
 	case errors.Is(err, context.Canceled):
 		return &backends.Failure{
-			Kind: backends.FailureMalformed, Backend: r.member.Name, Err: errors.New("gave up by itself"),
+			Kind: backends.FailureMalformed, Backend: r.member.Name, Err: errors.New("canceled by the backend itself"),
 		}
 	default:
 		return &backends.Failure{Kind: backends.FailureMalformed, Backend: r.member.Name, Err: err}
 	}
 }
 
-// named is the backend's own decision, which says whose it is and how long it holds. A stopgap's time is nobody's to
-// give.
-func (r *rule) named(d backends.Decision) backends.Decision {
+// memberDecision returns the member's decision with the member's name and validity. A fallback has no validity of its
+// own, so it gets none.
+func (r *rule) memberDecision(d backends.Decision) backends.Decision {
 	if d.Verdict == backends.Allowed && d.ValidFor == 0 && d.Source.IsAuthoritative() {
 		d.ValidFor = r.member.Validity
 	}

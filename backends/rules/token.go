@@ -8,12 +8,12 @@ import (
 	"usher/backends"
 )
 
-// tokenParameter is the query parameter that tokens are given in: Astra's, Alta's and Flussonic's.
+// tokenParameter is the query parameter of tokens: Astra's, Alta's and Flussonic's.
 const tokenParameter = "token"
 
-// holdsToken reports whether one of the query's tokens is one of those listed. Each of several in a query counts,
-// because which of them a middleware takes differs, and a viewer must not get past a rule by adding another.
-func holdsToken(listed []backends.Secret, query string) bool {
+// hasListedToken reports whether one of the query's tokens is listed. Each of several counts, because middlewares differ
+// in the one they read, and a viewer must not get past a rule by adding another.
+func hasListedToken(listed []backends.Secret, query string) bool {
 	for query != "" {
 		piece := query
 		if at := strings.IndexAny(query, "&;"); at >= 0 {
@@ -29,8 +29,8 @@ func holdsToken(listed []backends.Secret, query string) bool {
 	return false
 }
 
-// isTokenName reports whether some middleware may take the raw name for "token". PHP, which most of them are written
-// in, drops spaces in front and ends the name at a NUL or '['.
+// isTokenName reports whether a middleware may read the raw name as "token". PHP, which most of them are written in,
+// drops leading spaces and ends the name at a NUL or '['.
 func isTokenName(raw string) bool {
 	name := strings.TrimLeft(unescape(raw), " ")
 	if at := strings.IndexAny(name, "\x00["); at > 0 {
@@ -50,7 +50,7 @@ func unescape(raw string) string {
 	return text
 }
 
-// isListed compares with all, each in a time that does not tell how much of it was right.
+// isListed compares the value with every token, in constant time for each.
 func isListed(listed []backends.Secret, value string) bool {
 	found := 0
 	for _, token := range listed {

@@ -16,13 +16,13 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// shortKey is the length below which a key can be guessed from a single token, at billions of hashes a second.
-const shortKey = 16
+// shortKeyBytes is the length below which a key can be guessed from a single token, at billions of hashes a second.
+const shortKeyBytes = 16
 
-// maxUser bounds a user's id, as it does for every backend.
-const maxUser = 256
+// maxUserBytes bounds a user's id, as for every backend.
+const maxUserBytes = 256
 
-// anyAddress stands in the place of an address that is not to be checked.
+// anyAddress replaces an address that is not checked.
 const anyAddress = "no_check_ip"
 
 // Backend decides by secure tokens. Safe for concurrent use.
@@ -35,7 +35,7 @@ type Backend struct {
 
 var _ backends.Backend = (*Backend)(nil)
 
-// New makes the named backend. It fails if the config is wrong. log is told of a key that is too short; it may be nil.
+// New makes the named backend. It fails if the config is invalid. It logs a warning about short keys; log may be nil.
 func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
@@ -44,49 +44,49 @@ func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 	short := 0
 	for _, key := range cfg.keys() {
 		b.keys = append(b.keys, key.Reveal())
-		if len(key.Reveal()) < shortKey {
+		if len(key.Reveal()) < shortKeyBytes {
 			short++
 		}
 	}
 	if short > 0 && log != nil {
-		log.Warn("whoever has one token can guess a short key; let the portal sign with a longer one",
-			slog.String("backend", name), slog.Int("keys", short), slog.Int("shorter_than", shortKey))
+		log.Warn("secure token key too short, so a viewer can guess it from one token; use a longer key in the portal",
+			slog.String("backend", name), slog.Int("keys", short), slog.Int("shorter_than", shortKeyBytes))
 	}
 	return b, nil
 }
 
-// Check decides on one viewer. It never fails.
+// Check validates the viewer's secure token. It never fails.
 func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decision, error) {
 	text := httpbackend.QueryValue(r.Query, b.cfg.Parameter)
 	if text == "" {
-		return decision(backends.Pending, "no secure token"), nil
+		return localDecision(backends.Pending, "no secure token"), nil
 	}
-	t, ok := parse(text)
+	t, ok := parseToken(text)
 	switch {
 	case !ok:
-		return decision(backends.Pending, "the token does not look like a secure token"), nil
+		return localDecision(backends.Pending, "token is not a secure token"), nil
 	case !b.cfg.NoCheckIP && !r.Address.IsValid():
-		return decision(backends.Denied, "the viewer's address is unknown, and secure tokens hold for one"), nil
+		return localDecision(backends.Denied, "secure token needs the viewer's address, which is unknown"), nil
 	case b.cfg.SaltLength > 0 && len(t.salt) != b.cfg.SaltLength:
-		return decision(backends.Denied, "the secure token's salt is not of salt_length"), nil
+		return localDecision(backends.Denied, "secure token's salt does not have salt_length characters"), nil
 	}
 	var user string
 	if b.cfg.UserParameter != "" {
 		user = httpbackend.QueryValue(r.Query, b.cfg.UserParameter)
 	}
 	switch {
-	case !isUser(user):
-		return decision(backends.Denied, "the user's id is too long or has control characters"), nil
-	case !b.made(&t, r, user):
-		return decision(backends.Denied, "the secure token is for another channel or address, or made with another key"), nil
+	case !isValidUserID(user):
+		return localDecision(backends.Denied, "user's id is too long or has control characters"), nil
+	case !b.isSigned(&t, r, user):
+		return localDecision(backends.Denied, "secure token is for another channel or address, or made with another key"), nil
 	}
-	return b.within(&t, r, user), nil
+	return b.decideByWindow(&t, r, user), nil
 }
 
-// made reports whether one of the keys made the token for this viewer.
-func (b *Backend) made(t *token, r *backends.Request, user string) bool {
-	var space [512]byte // enough for all but the longest paths, so that nothing is allocated
-	input := append(space[:0], b.nameIn(r)...)
+// isSigned reports whether the token was made with one of the keys for this request.
+func (b *Backend) isSigned(t *token, r *backends.Request, user string) bool {
+	var space [512]byte // fits all but the longest paths without allocation
+	input := append(space[:0], b.signedName(r)...)
 	if b.cfg.NoCheckIP {
 		input = append(input, anyAddress...)
 	} else {
@@ -102,8 +102,8 @@ func (b *Backend) made(t *token, r *backends.Request, user string) bool {
 	return found == 1
 }
 
-// nameIn is what the formula signs of the request.
-func (b *Backend) nameIn(r *backends.Request) string {
+// signedName returns the channel or path that the formula signs.
+func (b *Backend) signedName(r *backends.Request) string {
 	if b.cfg.Formula != FormulaAlta {
 		return r.Channel
 	}
@@ -117,8 +117,8 @@ func (b *Backend) nameIn(r *backends.Request) string {
 	return plain
 }
 
-// within decides by the window of a token that is genuine.
-func (b *Backend) within(t *token, r *backends.Request, user string) backends.Decision {
+// decideByWindow decides by the time window of a correctly signed token.
+func (b *Backend) decideByWindow(t *token, r *backends.Request, user string) backends.Decision {
 	now := b.now()
 	at := now
 	if !b.cfg.CutExpired && !r.Opened.IsZero() {
@@ -126,23 +126,23 @@ func (b *Backend) within(t *token, r *backends.Request, user string) backends.De
 	}
 	switch {
 	case at.Unix() < t.from-b.tolerance:
-		return decision(backends.Denied, "the secure token is not valid yet")
+		return localDecision(backends.Denied, "secure token is not valid yet")
 	case at.Unix() > t.until+b.tolerance:
-		return decision(backends.Denied, "the secure token has expired")
+		return localDecision(backends.Denied, "secure token has expired")
 	}
-	d := decision(backends.Allowed, "the secure token is valid")
+	d := localDecision(backends.Allowed, "secure token is valid")
 	d.UserID = user
 	if b.cfg.CutExpired {
-		d.ValidFor = time.Unix(t.until+b.tolerance+1, 0).Sub(now) // its last second counts
+		d.ValidFor = time.Unix(t.until+b.tolerance+1, 0).Sub(now) // the last second is included
 	}
 	return d
 }
 
-func decision(v backends.Verdict, reason string) backends.Decision {
+func localDecision(v backends.Verdict, reason string) backends.Decision {
 	return backends.Decision{Verdict: v, Source: backends.FromLocal, Reason: reason}
 }
 
-// isUser reports whether a user's id is fit to be a key. None is fit.
-func isUser(id string) bool {
-	return len(id) <= maxUser && utf8.ValidString(id) && !strings.ContainsFunc(id, unicode.IsControl)
+// isValidUserID reports whether a user's id can identify a user. An empty one is valid.
+func isValidUserID(id string) bool {
+	return len(id) <= maxUserBytes && utf8.ValidString(id) && !strings.ContainsFunc(id, unicode.IsControl)
 }

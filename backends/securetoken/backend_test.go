@@ -15,7 +15,7 @@ import (
 	"usher/backends"
 )
 
-// The vendors' example, and the same by the other formulas. V5's portal signs the user user1.
+// The vendors' example, and the same request by the other formulas. vector5 also signs the user user1.
 const (
 	vector1 = "e8bff06f373694dda657e8417fe76f6b54b69807-a5cd6c00-1669890000-1669810000"
 	vector2 = "0151c4a5447da00dbd273e5470b69d4528f7c85d-a5cd6c00-1669890000-1669810000"
@@ -25,7 +25,7 @@ const (
 	vector6 = "d5c55f937f3b14a563889af7defdb452e4e22309-eb77c133b8068a19049566ce5dfe8d33-1561464903-1561453803"
 )
 
-// inside is a time within the example's window, whose first and last seconds are from and until.
+// inside is a time within the example's window; from and until are its first and last second.
 const (
 	inside = 1669850000
 	from   = 1669810000
@@ -33,15 +33,15 @@ const (
 )
 
 const (
-	valid    = "the secure token is valid"
-	mismatch = "the secure token is for another channel or address, or made with another key"
-	early    = "the secure token is not valid yet"
-	late     = "the secure token has expired"
+	valid    = "secure token is valid"
+	mismatch = "secure token is for another channel or address, or made with another key"
+	early    = "secure token is not valid yet"
+	late     = "secure token has expired"
 	none     = "no secure token"
-	unlike   = "the token does not look like a secure token"
+	unlike   = "token is not a secure token"
 )
 
-// newBackend has the example's key, and believes that it is now.
+// newBackend uses the example's key, at the time now.
 func newBackend(t testing.TB, now int64, change func(*Config)) *Backend {
 	t.Helper()
 	cfg := DefaultConfig()
@@ -57,16 +57,16 @@ func newBackend(t testing.TB, now int64, change func(*Config)) *Backend {
 	return b
 }
 
-// example is the viewer of the vendors' example, with that token.
-func example(token string) *backends.Request {
+// exampleRequest returns the request of the vendors' example, with that token.
+func exampleRequest(token string) *backends.Request {
 	return &backends.Request{
 		Channel: "travel-channel", Path: "/tv/travel-channel/index.m3u8",
 		Query: "token=" + token, Address: netip.MustParseAddr("192.168.88.98"),
 	}
 }
 
-// ask requires an answer: there is nobody to fail.
-func ask(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
+// mustCheck checks and fails the test on an error.
+func mustCheck(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 	t.Helper()
 	d, err := b.Check(t.Context(), r)
 	if err != nil {
@@ -78,20 +78,20 @@ func ask(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 	return d
 }
 
-func want(t testing.TB, got backends.Decision, verdict backends.Verdict, reason string) {
+func wantDecision(t testing.TB, got backends.Decision, verdict backends.Verdict, reason string) {
 	t.Helper()
 	if got.Verdict != verdict || got.Reason != reason {
 		t.Errorf("got %s: %s\nwant %s: %s", got.Verdict, got.Reason, verdict, reason)
 	}
 }
 
-// sign makes a token as portals do, word for word as the vendors' pages have it.
+// sign makes a token as portals do, exactly as on the vendors' pages.
 func sign(name, ip, start, end, key, salt, user string) string {
 	sum := sha1.Sum([]byte(name + ip + start + end + key + salt + user))
 	return hex.EncodeToString(sum[:]) + "-" + salt + "-" + end + "-" + start
 }
 
-func TestTheVendorsTokensOpen(t *testing.T) {
+func TestCheck_VendorTokens_Allowed(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		change func(*Config)
@@ -132,12 +132,12 @@ func TestTheVendorsTokensOpen(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := example("")
+			r := exampleRequest("")
 			r.Query = tt.query
 			if tt.path != "" {
 				r.Path = tt.path
 			}
-			d := ask(t, newBackend(t, tt.now, tt.change), r)
+			d := mustCheck(t, newBackend(t, tt.now, tt.change), r)
 			wanted := backends.Decision{
 				Verdict: backends.Allowed, Source: backends.FromLocal, Reason: valid, UserID: tt.user,
 			}
@@ -152,7 +152,7 @@ func signsUsers(c *Config) {
 	c.Formula, c.UserParameter, c.SaltLength = FormulaFlussonic, "user", 8
 }
 
-func TestTokensOfOthersDoNotOpen(t *testing.T) {
+func TestCheck_OtherTokens_Denied(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		change  func(*Config)
@@ -179,20 +179,20 @@ func TestTokensOfOthersDoNotOpen(t *testing.T) {
 		"a token for any address": {
 			nil, func(r *backends.Request) { r.Query = "token=" + vector4 }, backends.Denied, mismatch,
 		},
-		"a viewer who says that his address does not matter": {
+		"a viewer who asks to ignore the address": {
 			nil, func(r *backends.Request) { r.Query = "token=" + vector4 + "&remote=no_check_ip" },
 			backends.Denied, mismatch,
 		},
-		"a viewer who says that he has another address": {
+		"a viewer who names another address": {
 			nil,
 			func(r *backends.Request) {
 				r.Query, r.Address = "token="+vector2+"&remote=192.168.88.98", netip.MustParseAddr("192.0.2.7")
 			},
 			backends.Denied, mismatch,
 		},
-		"a viewer whose address nobody knows": {
+		"a viewer without an address": {
 			nil, func(r *backends.Request) { r.Address = netip.Addr{} },
-			backends.Denied, "the viewer's address is unknown, and secure tokens hold for one",
+			backends.Denied, "secure token needs the viewer's address, which is unknown",
 		},
 		"the first of two tokens counts": {
 			nil, func(r *backends.Request) { r.Query = "token=" + vector1 + "&token=" + vector2 }, backends.Denied, mismatch,
@@ -200,10 +200,10 @@ func TestTokensOfOthersDoNotOpen(t *testing.T) {
 		"another user": {
 			signsUsers, func(r *backends.Request) { r.Query = "token=" + vector5 + "&user=user2" }, backends.Denied, mismatch,
 		},
-		"a user left out": {
+		"a missing user": {
 			signsUsers, func(r *backends.Request) { r.Query = "token=" + vector5 }, backends.Denied, mismatch,
 		},
-		"a user made up": {
+		"an added user": {
 			signsUsers, func(r *backends.Request) { r.Query = "token=" + vector2 + "&user=user1" }, backends.Denied, mismatch,
 		},
 		"a user's characters moved to the salt": {
@@ -211,11 +211,11 @@ func TestTokensOfOthersDoNotOpen(t *testing.T) {
 			func(r *backends.Request) {
 				r.Query = "token=" + strings.Replace(vector5, "a5cd6c00", "a5cd6c00us", 1) + "&user=er1"
 			},
-			backends.Denied, "the secure token's salt is not of salt_length",
+			backends.Denied, "secure token's salt does not have salt_length characters",
 		},
-		"a user that is none": {
+		"an invalid user": {
 			signsUsers, func(r *backends.Request) { r.Query = "token=" + vector5 + "&user=a%0Ab" },
-			backends.Denied, "the user's id is too long or has control characters",
+			backends.Denied, "user's id is too long or has control characters",
 		},
 		"the path of another file": {
 			func(c *Config) { c.Formula = FormulaAlta },
@@ -226,17 +226,17 @@ func TestTokensOfOthersDoNotOpen(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := example(vector2)
+			r := exampleRequest(vector2)
 			if tt.request != nil {
 				tt.request(r)
 			}
-			want(t, ask(t, newBackend(t, inside, tt.change), r), tt.verdict, tt.reason)
+			wantDecision(t, mustCheck(t, newBackend(t, inside, tt.change), r), tt.verdict, tt.reason)
 		})
 	}
 }
 
-// Every character of a token counts: whatever replaces it, the viewer stays out.
-func TestOneCharacterChangedKeepsTheViewerOut(t *testing.T) {
+// Every character of a token counts: no replacement is allowed.
+func TestCheck_OneCharacterChanged_NotAllowed(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, inside, nil)
 	for i := range len(vector2) {
@@ -245,33 +245,33 @@ func TestOneCharacterChangedKeepsTheViewerOut(t *testing.T) {
 			if changed == vector2 {
 				continue
 			}
-			if d := ask(t, b, example(changed)); d.Verdict == backends.Allowed {
-				t.Errorf("let in by %s", changed)
+			if d := mustCheck(t, b, exampleRequest(changed)); d.Verdict == backends.Allowed {
+				t.Errorf("allowed by %s", changed)
 			}
 		}
 	}
 	for _, field := range []int{0, 41, 50, 61} { // a hex digit for a hex digit, a digit for a digit: still a token
 		changed := []byte(vector2)
 		changed[field+2] = '3' + (changed[field+2]-'0')%2
-		want(t, ask(t, b, example(string(changed))), backends.Denied, mismatch)
+		wantDecision(t, mustCheck(t, b, exampleRequest(string(changed))), backends.Denied, mismatch)
 	}
 }
 
-// Start and end follow each other in the hash without a separator, so a viewer can keep the hash and move digits.
-func TestDigitsCannotBeMovedFromTheStartToTheEnd(t *testing.T) {
+// The hash has no separator between start and end, so a viewer can keep the hash and move digits.
+func TestCheck_MovedDigits_NotAllowed(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, until+365*86400, nil)
 	digits := "16698100001669890000"
 	for at := range len(digits) + 1 {
 		moved := vector2[:40] + "-a5cd6c00-" + digits[at:] + "-" + digits[:at]
-		if d := ask(t, b, example(moved)); d.Verdict == backends.Allowed {
-			t.Errorf("let in by %s", moved)
+		if d := mustCheck(t, b, exampleRequest(moved)); d.Verdict == backends.Allowed {
+			t.Errorf("allowed by %s", moved)
 		}
 	}
-	want(t, ask(t, b, example(vector2[:40]+"-a5cd6c00-6698100001669890000-1")), backends.Pending, unlike)
+	wantDecision(t, mustCheck(t, b, exampleRequest(vector2[:40]+"-a5cd6c00-6698100001669890000-1")), backends.Pending, unlike)
 }
 
-func TestAddressesInTheHash(t *testing.T) {
+func TestCheck_AddressForms(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ signed, viewer string }{
 		"IPv4":             {"192.0.2.7", "192.0.2.7"},
@@ -281,14 +281,14 @@ func TestAddressesInTheHash(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := example(sign("travel-channel", tt.signed, "1669810000", "1669890000", "secret", "o4rH", ""))
+			r := exampleRequest(sign("travel-channel", tt.signed, "1669810000", "1669890000", "secret", "o4rH", ""))
 			r.Address = netip.MustParseAddr(tt.viewer)
-			want(t, ask(t, newBackend(t, inside, nil), r), backends.Allowed, valid)
+			wantDecision(t, mustCheck(t, newBackend(t, inside, nil), r), backends.Allowed, valid)
 		})
 	}
 }
 
-func TestAltasPathIsSignedUnescaped(t *testing.T) {
+func TestCheck_AltaPathUnescaped(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, inside, func(c *Config) { c.Formula = FormulaAlta })
 	for path, signed := range map[string]string{
@@ -296,13 +296,13 @@ func TestAltasPathIsSignedUnescaped(t *testing.T) {
 		"/tv/a+b/index.m3u8":               "/tv/a+b/index.m3u8",
 		"/tv/100%/index.m3u8":              "/tv/100%/index.m3u8",
 	} {
-		r := example(sign(signed, "192.168.88.98", "1669810000", "1669890000", "secret", "o4rH", ""))
+		r := exampleRequest(sign(signed, "192.168.88.98", "1669810000", "1669890000", "secret", "o4rH", ""))
 		r.Path = path
-		want(t, ask(t, b, r), backends.Allowed, valid)
+		wantDecision(t, mustCheck(t, b, r), backends.Allowed, valid)
 	}
 }
 
-func TestAShortKeyIsLoggedWithoutShowingIt(t *testing.T) {
+func TestNew_ShortKeyIsLogged(t *testing.T) {
 	t.Parallel()
 	var text bytes.Buffer
 	cfg := DefaultConfig()
@@ -321,9 +321,9 @@ func TestAShortKeyIsLoggedWithoutShowingIt(t *testing.T) {
 	}
 }
 
-func TestCheckDoesNotAllocate(t *testing.T) {
+func TestCheck_NoAllocation(t *testing.T) {
 	b := newBackend(t, inside, func(c *Config) { c.Keys = []backends.Secret{"old"} })
-	for _, r := range []*backends.Request{example(vector2), example(vector1), example("x")} {
+	for _, r := range []*backends.Request{exampleRequest(vector2), exampleRequest(vector1), exampleRequest("x")} {
 		if n := testing.AllocsPerRun(100, func() { _, _ = b.Check(t.Context(), r) }); n != 0 {
 			t.Errorf("%v allocations for %s", n, r.Query)
 		}
@@ -331,7 +331,7 @@ func TestCheckDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkCheck(b *testing.B) {
-	backend, r := newBackend(b, inside, nil), example(vector2)
+	backend, r := newBackend(b, inside, nil), exampleRequest(vector2)
 	b.ReportAllocs()
 	for b.Loop() {
 		if d, _ := backend.Check(b.Context(), r); d.Verdict != backends.Allowed {

@@ -8,7 +8,7 @@ import (
 	"usher/backends"
 )
 
-// Formula is what the hash is made over.
+// Formula selects the input of the hash.
 type Formula uint8
 
 // The formulas. Astra (zero) and Flussonic sign the channel's id, Flussonic a user's id as well; Alta signs the
@@ -19,13 +19,13 @@ const (
 	FormulaFlussonic
 )
 
-// String is the formula as the config spells it.
+// String returns the formula as the config spells it.
 func (f Formula) String() string { return [...]string{"astra", "alta", "flussonic"}[f] }
 
-// MarshalText spells the formula as the config does.
+// MarshalText writes the formula as the config spells it.
 func (f Formula) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
 
-// UnmarshalText reads what the config spells.
+// UnmarshalText reads the config's spelling.
 func (f *Formula) UnmarshalText(text []byte) error {
 	for candidate := FormulaAstra; candidate <= FormulaFlussonic; candidate++ {
 		if candidate.String() == string(text) {
@@ -36,36 +36,37 @@ func (f *Formula) UnmarshalText(text []byte) error {
 	return fmt.Errorf("formula %q: want astra, alta or flussonic", text)
 }
 
-// maxTolerance keeps the tolerance smaller than any validity that makes sense.
+// maxTolerance keeps the tolerance below any sensible validity.
 const maxTolerance = time.Hour
 
 // Config is a securetoken backend's own keys. Only the key has no default.
 type Config struct {
-	// Key is what the portal signs with. Keys are more of them, so that it can be changed; any one verifies.
-	Key  backends.Secret   `yaml:"key"`
+	// Key is the key that the portal signs with.
+	Key backends.Secret `yaml:"key"`
+	// Keys are further keys, for rotation. A token may be made with any of them.
 	Keys []backends.Secret `yaml:"keys"`
-	// Formula says whose tokens they are.
+	// Formula is the vendor's formula of the tokens.
 	Formula Formula `yaml:"formula"`
-	// NoCheckIP takes tokens that hold for any address, and none other.
+	// NoCheckIP accepts only tokens made for any address.
 	NoCheckIP bool `yaml:"no_check_ip"`
-	// Tolerance is by how much the portal's clock and ours may differ, in whole seconds. Zero: not at all.
+	// Tolerance is the allowed difference between the portal's clock and ours, in whole seconds. Zero: none.
 	Tolerance time.Duration `yaml:"tolerance"`
-	// CutExpired also ends running sessions with their tokens. False: who is in stays in.
+	// CutExpired also ends running sessions when their token expires. False: running sessions continue.
 	CutExpired bool `yaml:"cut_expired"`
-	// Parameter is the query parameter that holds the token.
+	// Parameter is the query parameter of the token.
 	Parameter string `yaml:"parameter"`
-	// UserParameter is the one that holds the user's id, if the portal signs it. Empty: it does not.
+	// UserParameter is the query parameter of the user's id, if the portal signs one. Empty: it does not.
 	UserParameter string `yaml:"user_parameter"`
-	// SaltLength is how many characters a salt has. Zero: any number, which a signed user's id does not go with.
+	// SaltLength is the number of characters of a salt. Zero: any number, which excludes a signed user's id.
 	SaltLength int `yaml:"salt_length"`
 }
 
-// DefaultConfig has everything but the key.
+// DefaultConfig returns all defaults. Only the key has none.
 func DefaultConfig() Config {
 	return Config{Formula: FormulaAstra, Tolerance: 30 * time.Second, Parameter: "token"}
 }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own.
+// Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {
 	return errors.Join(c.validateKeys(), c.validateTolerance(), c.validateParameters(), c.validateSalt())
 }
@@ -88,7 +89,7 @@ func (c Config) validateTolerance() error {
 	case c.Tolerance < 0 || c.Tolerance > maxTolerance:
 		return fmt.Errorf("tolerance: %s is out of range; want 0 to %s", c.Tolerance, maxTolerance)
 	case c.Tolerance%time.Second != 0:
-		return fmt.Errorf("tolerance: %s is no whole number of seconds, in which tokens count", c.Tolerance)
+		return fmt.Errorf("tolerance: %s is not a whole number of seconds, the unit of tokens", c.Tolerance)
 	}
 	return nil
 }
@@ -98,7 +99,7 @@ func (c Config) validateParameters() error {
 	case c.Parameter == "":
 		return errors.New("parameter: must be set")
 	case c.UserParameter == c.Parameter:
-		return fmt.Errorf("user_parameter: %q is that of the token", c.UserParameter)
+		return fmt.Errorf("user_parameter: %q is the token's parameter", c.UserParameter)
 	case c.UserParameter != "" && c.Formula != FormulaFlussonic:
 		return fmt.Errorf("user_parameter: %q: formula %s signs no user; want flussonic", c.UserParameter, c.Formula)
 	}
@@ -111,12 +112,12 @@ func (c Config) validateSalt() error {
 		return fmt.Errorf("salt_length: %d is out of range; want 0 (any) to %d", c.SaltLength, maxSalt)
 	case c.UserParameter != "" && c.SaltLength == 0:
 		return fmt.Errorf("salt_length: 0 must be set with user_parameter=%q, or a viewer could move characters "+
-			"of his salt to his user's id; Flussonic's sample makes 32", c.UserParameter)
+			"from the salt to the user's id; Flussonic's sample makes 32", c.UserParameter)
 	}
 	return nil
 }
 
-// keys are all keys, the first one first.
+// keys returns all keys, Key first.
 func (c Config) keys() []backends.Secret {
 	if c.Key == "" {
 		return c.Keys

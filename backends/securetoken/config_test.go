@@ -13,7 +13,7 @@ import (
 	"usher/backends"
 )
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
@@ -36,7 +36,7 @@ func TestConfigInYAML(t *testing.T) {
 	}
 }
 
-func TestFormulasAreReadAsTheyArePrinted(t *testing.T) {
+func TestFormula_MarshalText(t *testing.T) {
 	t.Parallel()
 	for f := FormulaAstra; f <= FormulaFlussonic; f++ {
 		text, err := f.MarshalText()
@@ -55,7 +55,7 @@ func TestFormulasAreReadAsTheyArePrinted(t *testing.T) {
 	}
 }
 
-func TestAWrongConfigIsNamed(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		change func(*Config)
@@ -66,16 +66,16 @@ func TestAWrongConfigIsNamed(t *testing.T) {
 		"a tolerance below zero": {
 			func(c *Config) { c.Tolerance = -time.Second }, "tolerance: -1s is out of range; want 0 to 1h0m0s",
 		},
-		"a tolerance without end": {
+		"a tolerance too long": {
 			func(c *Config) { c.Tolerance = 2 * time.Hour }, "tolerance: 2h0m0s is out of range; want 0 to 1h0m0s",
 		},
 		"half a second": {
 			func(c *Config) { c.Tolerance = 500 * time.Millisecond },
-			"tolerance: 500ms is no whole number of seconds, in which tokens count",
+			"tolerance: 500ms is not a whole number of seconds, the unit of tokens",
 		},
 		"no parameter": {func(c *Config) { c.Parameter = "" }, "parameter: must be set"},
 		"one parameter for both": {
-			func(c *Config) { signsUsers(c); c.UserParameter = "token" }, `user_parameter: "token" is that of the token`,
+			func(c *Config) { signsUsers(c); c.UserParameter = "token" }, `user_parameter: "token" is the token's parameter`,
 		},
 		"a user where none is signed": {
 			func(c *Config) { signsUsers(c); c.Formula = FormulaAlta },
@@ -83,8 +83,8 @@ func TestAWrongConfigIsNamed(t *testing.T) {
 		},
 		"a user beside salts of any length": {
 			func(c *Config) { signsUsers(c); c.SaltLength = 0 },
-			`salt_length: 0 must be set with user_parameter="user", or a viewer could move characters of his salt to ` +
-				`his user's id; Flussonic's sample makes 32`,
+			`salt_length: 0 must be set with user_parameter="user", or a viewer could move characters from the salt to ` +
+				`the user's id; Flussonic's sample makes 32`,
 		},
 		"a salt too long": {
 			func(c *Config) { c.SaltLength = 257 }, "salt_length: 257 is out of range; want 0 (any) to 256",
@@ -103,7 +103,7 @@ func TestAWrongConfigIsNamed(t *testing.T) {
 	}
 }
 
-func TestAllThatIsWrongIsNamedAtOnceWithoutSecrets(t *testing.T) {
+func TestConfig_ValidateAllAtOnceWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	cfg := Config{Key: "s3cret", Keys: []backends.Secret{""}, Tolerance: -1, SaltLength: -1}
 	_, err := New("tokens", cfg, nil)

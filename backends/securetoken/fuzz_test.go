@@ -9,15 +9,15 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// What parses has one spelling: put together again, it is what it was. Its times cannot overflow.
-func FuzzParse(f *testing.F) {
+// A parsed token has one spelling: formatted again, it equals the input. Its times cannot overflow.
+func FuzzParseToken(f *testing.F) {
 	for _, seed := range []string{
 		vector1, vector3, vector6, "", "---", vector2 + "-", vector2[:41] + "a-b-1669890000-1669810000",
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		got, ok := parse(text)
+		got, ok := parseToken(text)
 		if !ok {
 			return
 		}
@@ -32,8 +32,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// Only the one token that the key made lets anybody in, only to its channel, and only as its user.
-func FuzzCheckLetsInNobodyWithoutTheKey(f *testing.F) {
+// Only the tokens made with the key are allowed, only for their channel, and only with their user.
+func FuzzCheck_OnlySignedTokensAllowed(f *testing.F) {
 	b := newBackend(f, inside, signsUsers)
 	f.Add("token="+vector5+"&user=user1", "travel-channel")
 	f.Add("token="+vector2, "travel-channel")
@@ -42,12 +42,12 @@ func FuzzCheckLetsInNobodyWithoutTheKey(f *testing.F) {
 	f.Add("token="+vector1+"&token=%zz&%74oken=;user=+&user", "travel-channe")
 	f.Add("&&=&token", "l")
 	f.Fuzz(func(t *testing.T, query, channel string) {
-		r := example("")
+		r := exampleRequest("")
 		r.Query, r.Channel = query, channel
-		d := ask(t, b, r)
+		d := mustCheck(t, b, r)
 		if d.Verdict != backends.Allowed {
 			if d.UserID != "" || d.ValidFor != 0 {
-				t.Errorf("%q: a No with the facts of a yes: %+v", query, d)
+				t.Errorf("%q: denied with the facts of an allowed decision: %+v", query, d)
 			}
 			return
 		}

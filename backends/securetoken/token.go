@@ -13,20 +13,19 @@ const (
 	hashDigits = 2 * sha1.Size
 )
 
-// token is one taken apart: what it says, before anybody has looked whether it is true.
+// token is a parsed token, not yet verified.
 type token struct {
 	hash [sha1.Size]byte
 	salt string
-	// start and end are the first and the last second of the window, in Unix time, as the token spells them; the
-	// numbers are from and until.
-	start, end  string
+	// start and end are the Unix times of the window's first and last second, as the token spells them.
+	start, end string
+	// from and until are start and end as numbers.
 	from, until int64
 }
 
-// parse takes a token apart. It is false for what does not look like one. Salts are anything up to the times, with
-// which a token ends, even a hyphen.
-func parse(s string) (token, bool) {
-	var t token
+// parseToken parses a token. ok is false if the text has another format. The times end the token, so a salt may contain
+// any character before them, even a hyphen.
+func parseToken(s string) (t token, ok bool) {
 	rest, start, found := cutLast(s)
 	if !found {
 		return token{}, false
@@ -58,7 +57,7 @@ func cutLast(s string) (before, after string, found bool) {
 	return s[:at], s[at+1:], true
 }
 
-// setHash reads lower-case hex of the right length.
+// setHash parses lower-case hex of the right length.
 func (t *token) setHash(text string) bool {
 	if len(text) != hashDigits || strings.ContainsFunc(text, func(r rune) bool { return r >= 'A' && r <= 'F' }) {
 		return false
@@ -69,8 +68,7 @@ func (t *token) setHash(text string) bool {
 	return err == nil
 }
 
-// parseTime reads a Unix time of ten digits. Others would let a viewer move digits from one of a token's times to the
-// other.
+// parseTime parses a Unix time of ten digits. Other lengths would let a viewer move digits between a token's times.
 func parseTime(text string) (int64, bool) {
 	if len(text) != timeDigits || text[0] == '0' {
 		return 0, false

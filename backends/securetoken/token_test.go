@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestATokenIsTakenApart(t *testing.T) {
+func TestParseToken(t *testing.T) {
 	t.Parallel()
 	hash := vector2[:40]
 	tests := map[string]struct{ text, salt, start, end string }{
@@ -25,7 +25,7 @@ func TestATokenIsTakenApart(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, ok := parse(tt.text)
+			got, ok := parseToken(tt.text)
 			if !ok || got.salt != tt.salt || got.start != tt.start || got.end != tt.end {
 				t.Errorf("got %+v, %v", got, ok)
 			}
@@ -33,7 +33,7 @@ func TestATokenIsTakenApart(t *testing.T) {
 	}
 }
 
-func TestWhatDoesNotLookLikeAToken(t *testing.T) {
+func TestParseToken_Malformed(t *testing.T) {
 	t.Parallel()
 	hash := vector2[:40]
 	for name, text := range map[string]string{
@@ -61,7 +61,7 @@ func TestWhatDoesNotLookLikeAToken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got, ok := parse(text); ok {
+			if got, ok := parseToken(text); ok {
 				t.Errorf("got %+v of %q", got, text)
 			}
 		})

@@ -9,7 +9,7 @@ import (
 	"usher/backends"
 )
 
-func TestTheWindow(t *testing.T) {
+func TestCheck_Window(t *testing.T) {
 	t.Parallel()
 	const tolerance = 30 // the default
 	tests := map[string]struct {
@@ -30,26 +30,26 @@ func TestTheWindow(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			want(t, ask(t, newBackend(t, tt.now, nil), example(vector2)), tt.verdict, tt.reason)
+			wantDecision(t, mustCheck(t, newBackend(t, tt.now, nil), exampleRequest(vector2)), tt.verdict, tt.reason)
 		})
 	}
 }
 
-func TestWithoutToleranceTheWindowIsItself(t *testing.T) {
+func TestCheck_ZeroTolerance(t *testing.T) {
 	t.Parallel()
 	exact := func(c *Config) { c.Tolerance = 0 }
-	want(t, ask(t, newBackend(t, from-1, exact), example(vector2)), backends.Denied, early)
-	want(t, ask(t, newBackend(t, from, exact), example(vector2)), backends.Allowed, valid)
-	want(t, ask(t, newBackend(t, until, exact), example(vector2)), backends.Allowed, valid)
-	want(t, ask(t, newBackend(t, until+1, exact), example(vector2)), backends.Denied, late)
+	wantDecision(t, mustCheck(t, newBackend(t, from-1, exact), exampleRequest(vector2)), backends.Denied, early)
+	wantDecision(t, mustCheck(t, newBackend(t, from, exact), exampleRequest(vector2)), backends.Allowed, valid)
+	wantDecision(t, mustCheck(t, newBackend(t, until, exact), exampleRequest(vector2)), backends.Allowed, valid)
+	wantDecision(t, mustCheck(t, newBackend(t, until+1, exact), exampleRequest(vector2)), backends.Denied, late)
 }
 
-func TestATokenIsGenuineBeforeItIsLate(t *testing.T) {
+func TestCheck_SignatureBeforeWindow(t *testing.T) {
 	t.Parallel()
-	want(t, ask(t, newBackend(t, until+3600, nil), example(vector1)), backends.Denied, mismatch)
+	wantDecision(t, mustCheck(t, newBackend(t, until+3600, nil), exampleRequest(vector1)), backends.Denied, mismatch)
 }
 
-func TestTheWindowBindsOpeningsUnlessItCuts(t *testing.T) {
+func TestCheck_WindowAppliesToOpening(t *testing.T) {
 	t.Parallel()
 	cuts := func(c *Config) { c.CutExpired = true }
 	yes := backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: valid}
@@ -59,11 +59,11 @@ func TestTheWindowBindsOpeningsUnlessItCuts(t *testing.T) {
 		now    int64
 		want   backends.Decision
 	}{
-		"a session opened in time goes on after the end": {nil, inside, until + 3600, yes},
-		"a session opened late does not":                 {nil, until + 31, until + 31, denied(late)},
-		"an opening now":                                 {nil, 0, until + 31, denied(late)},
-		"a session opened in time is cut":                {cuts, inside, until + 31, denied(late)},
-		"one that is cut is let in for the rest of its time": {
+		"a session opened in time continues after the end": {nil, inside, until + 3600, yes},
+		"a session opened late does not":                   {nil, until + 31, until + 31, denied(late)},
+		"an opening now":                                   {nil, 0, until + 31, denied(late)},
+		"a session opened in time is cut":                  {cuts, inside, until + 31, denied(late)},
+		"one that will be cut is allowed for the rest of its time": {
 			cuts, inside, until - 3600, validFor(yes, 3631*time.Second),
 		},
 		"in its last second, tolerance and all, it still has that": {
@@ -73,12 +73,12 @@ func TestTheWindowBindsOpeningsUnlessItCuts(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := example(vector2)
+			r := exampleRequest(vector2)
 			r.Number = 1
 			if tt.opened != 0 {
 				r.Opened = time.Unix(tt.opened, 0)
 			}
-			if diff := cmp.Diff(tt.want, ask(t, newBackend(t, tt.now, tt.change), r)); diff != "" {
+			if diff := cmp.Diff(tt.want, mustCheck(t, newBackend(t, tt.now, tt.change), r)); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
 		})
@@ -94,26 +94,26 @@ func validFor(d backends.Decision, life time.Duration) backends.Decision {
 	return d
 }
 
-// What is left to a token is always above zero, which would mean that it did not say.
-func TestWhatIsLeftIsNeverNothing(t *testing.T) {
+// The remaining validity is always above zero, because zero means the backend's default.
+func TestCheck_CutExpired_ValidityAboveZero(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, 0, func(c *Config) { c.CutExpired, c.Tolerance = true, 0 })
 	for _, now := range []time.Time{
 		time.Unix(until, 999_999_999), time.Unix(until, 0), time.Unix(from, 0),
 	} {
 		b.now = func() time.Time { return now }
-		d := ask(t, b, example(vector2))
+		d := mustCheck(t, b, exampleRequest(vector2))
 		if d.Verdict != backends.Allowed || d.ValidFor <= 0 || d.ValidFor > (until-from+1)*time.Second {
 			t.Errorf("at %v got %s for %s", now, d.Verdict, d.ValidFor)
 		}
 	}
 }
 
-func TestTheLastTimeThatATokenCanName(t *testing.T) {
+func TestCheck_LatestEndTime(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, inside, func(c *Config) { c.CutExpired = true })
-	r := example(sign("travel-channel", "192.168.88.98", "1000000000", "9999999999", "secret", "o4rH", ""))
-	d := ask(t, b, r)
+	r := exampleRequest(sign("travel-channel", "192.168.88.98", "1000000000", "9999999999", "secret", "o4rH", ""))
+	d := mustCheck(t, b, r)
 	if wanted := (9999999999 + 31 - inside) * time.Second; d.Verdict != backends.Allowed || d.ValidFor != wanted {
 		t.Errorf("got %s for %s, want allowed for %s", d.Verdict, d.ValidFor, wanted)
 	}

@@ -12,92 +12,91 @@ import (
 	"usher/backends"
 )
 
-// shortSecret is the length below which a secret can be guessed from a single link, at billions of hashes a second.
-const shortSecret = 16
+// shortSecretBytes is the length below which a secret can be guessed from a single link, at billions of hashes a second.
+const shortSecretBytes = 16
 
 // Backend decides by signed links. Safe for concurrent use.
 type Backend struct {
-	cfg        Config
-	expression expression
-	address    bool // the expression holds the viewer's
-	secrets    []string
-	tolerance  int64 // in seconds
-	now        func() time.Time
+	cfg         Config
+	expression  expression
+	usesAddress bool // the expression contains $remote_addr
+	secrets     []string
+	tolerance   int64 // in seconds
+	now         func() time.Time
 }
 
 var _ backends.Backend = (*Backend)(nil)
 
-// New makes the named backend. It fails if the config is wrong. log is told of a secret that is too short; it may be
-// nil.
+// New makes the named backend. It fails if the config is invalid. It logs a warning about short secrets; log may be nil.
 func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
-	e, err := compile(cfg.Expression)
+	e, err := parseExpression(cfg.Expression)
 	if err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
 	b := &Backend{
-		cfg: cfg, expression: e, address: e.has(addressVariable),
+		cfg: cfg, expression: e, usesAddress: e.has(addressVariable),
 		tolerance: int64(cfg.Tolerance / time.Second), now: time.Now,
 	}
 	short := 0
 	for _, secret := range cfg.secrets() {
 		b.secrets = append(b.secrets, secret.Reveal())
-		if len(secret.Reveal()) < shortSecret {
+		if len(secret.Reveal()) < shortSecretBytes {
 			short++
 		}
 	}
 	if short > 0 && log != nil {
-		log.Warn("whoever has one link can guess a short secret; let the portal sign with a longer one",
-			slog.String("backend", name), slog.Int("secrets", short), slog.Int("shorter_than", shortSecret))
+		log.Warn("signed link secret too short, so a viewer can guess it from one link; use a longer secret in the portal",
+			slog.String("backend", name), slog.Int("secrets", short), slog.Int("shorter_than", shortSecretBytes))
 	}
 	return b, nil
 }
 
-// Check decides on one viewer. It never fails.
+// Check validates the viewer's signed link. It never fails.
 func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decision, error) {
-	hash, expires := parameter(r.Query, b.cfg.MD5Parameter), parameter(r.Query, b.cfg.ExpiresParameter)
+	hash, expires := queryValue(r.Query, b.cfg.MD5Parameter), queryValue(r.Query, b.cfg.ExpiresParameter)
 	if hash == "" || expires == "" {
-		return decision(backends.Pending, "no signed link"), nil
+		return localDecision(backends.Pending, "no signed link"), nil
 	}
-	s, ok := parse(hash, expires)
+	s, ok := parseSignature(hash, expires)
 	if !ok {
-		return decision(backends.Pending, "the link's parameters do not look like a signature"), nil
+		return localDecision(backends.Pending, "link's parameters are not a signature"), nil
 	}
-	uri, ok := uriOf(r.Path)
+	uri, ok := nginxURI(r.Path)
 	switch {
 	case !ok:
-		return decision(backends.Denied, "the path is none that links are signed for"), nil
-	case b.address && !r.Address.IsValid():
-		return decision(backends.Denied, "the viewer's address is unknown, and signed links hold for one"), nil
-	case !b.made(&s, uri, r):
-		return decision(backends.Denied, b.mismatch()), nil
+		return localDecision(backends.Denied, "path is invalid for signed links"), nil
+	case b.usesAddress && !r.Address.IsValid():
+		return localDecision(backends.Denied, "signed link needs the viewer's address, which is unknown"), nil
+	case !b.isSigned(&s, uri, r):
+		return localDecision(backends.Denied, b.mismatchReason()), nil
 	}
-	return b.until(&s, r), nil
+	return b.decideByExpiry(&s, r), nil
 }
 
-func (b *Backend) mismatch() string {
-	if b.address {
-		return "the signed link is for another path or address, or made with another secret"
+func (b *Backend) mismatchReason() string {
+	if b.usesAddress {
+		return "signed link is for another path or address, or made with another secret"
 	}
-	return "the signed link is for another path, or made with another secret"
+	return "signed link is for another path, or made with another secret"
 }
 
-// made reports whether one of the secrets made the link for this viewer: for the path without an end that portals leave
-// out, or for all of it.
-func (b *Backend) made(s *signature, uri string, r *backends.Request) bool {
-	for _, end := range b.cfg.Trim {
-		if trimmed, found := strings.CutSuffix(uri, end); found && trimmed != "" && b.signed(s, trimmed, r) {
+// isSigned reports whether the link was made with one of the secrets for this request: for the path without a suffix
+// that portals omit, or for the whole path.
+func (b *Backend) isSigned(s *signature, uri string, r *backends.Request) bool {
+	for _, suffix := range b.cfg.Trim {
+		if trimmed, found := strings.CutSuffix(uri, suffix); found && trimmed != "" && b.isPathSigned(s, trimmed, r) {
 			return true
 		}
 	}
-	return b.signed(s, uri, r)
+	return b.isPathSigned(s, uri, r)
 }
 
-// signed reports whether one of the secrets signed the path.
-func (b *Backend) signed(s *signature, uri string, r *backends.Request) bool {
-	var space [512]byte // enough for all but the longest paths, so that nothing is allocated
+// isPathSigned reports whether the hash was made with one of the secrets for this path.
+func (b *Backend) isPathSigned(s *signature, uri string, r *backends.Request) bool {
+	var space [512]byte // fits all but the longest paths without allocation
 	found := 0
 	for _, secret := range b.secrets {
 		input := space[:0]
@@ -111,7 +110,7 @@ func (b *Backend) signed(s *signature, uri string, r *backends.Request) bool {
 				input = append(input, s.expires...)
 			case addressVariable:
 				input = r.Address.Unmap().WithZone("").AppendTo(input)
-			case literal:
+			case literalText:
 				input = append(input, p.text...)
 			}
 		}
@@ -121,23 +120,23 @@ func (b *Backend) signed(s *signature, uri string, r *backends.Request) bool {
 	return found == 1
 }
 
-// until decides by the expiry of a link that is genuine.
-func (b *Backend) until(s *signature, r *backends.Request) backends.Decision {
+// decideByExpiry decides by the expiry of a correctly signed link.
+func (b *Backend) decideByExpiry(s *signature, r *backends.Request) backends.Decision {
 	now := b.now()
 	at := now
 	if !b.cfg.CutExpired && !r.Opened.IsZero() {
 		at = r.Opened
 	}
 	if at.Unix() > s.until+b.tolerance {
-		return decision(backends.Denied, "the signed link has expired")
+		return localDecision(backends.Denied, "signed link has expired")
 	}
-	d := decision(backends.Allowed, "the signed link is valid")
+	d := localDecision(backends.Allowed, "signed link is valid")
 	if b.cfg.CutExpired {
-		d.ValidFor = time.Unix(s.until+b.tolerance+1, 0).Sub(now) // its last second counts
+		d.ValidFor = time.Unix(s.until+b.tolerance+1, 0).Sub(now) // the last second is included
 	}
 	return d
 }
 
-func decision(v backends.Verdict, reason string) backends.Decision {
+func localDecision(v backends.Verdict, reason string) backends.Decision {
 	return backends.Decision{Verdict: v, Source: backends.FromLocal, Reason: reason}
 }

@@ -15,7 +15,7 @@ import (
 	"usher/backends"
 )
 
-// vector is the link of /live/ch1 by supersecret, whose last second is until.
+// vector is the hash of the link to /live/ch1 with the secret supersecret; until is its last second.
 const (
 	vector = "-AVOya7ms1YAcvp7glK_Xg"
 	until  = 1669890000
@@ -23,14 +23,14 @@ const (
 )
 
 const (
-	valid    = "the signed link is valid"
-	expired  = "the signed link has expired"
-	mismatch = "the signed link is for another path, or made with another secret"
+	valid    = "signed link is valid"
+	expired  = "signed link has expired"
+	mismatch = "signed link is for another path, or made with another secret"
 	none     = "no signed link"
-	unlike   = "the link's parameters do not look like a signature"
+	unlike   = "link's parameters are not a signature"
 )
 
-// newBackend has the secret of the vector, and believes that it is now.
+// newBackend uses the vector's secret, at the time now.
 func newBackend(t testing.TB, now int64, change func(*Config)) *Backend {
 	t.Helper()
 	cfg := DefaultConfig()
@@ -46,7 +46,7 @@ func newBackend(t testing.TB, now int64, change func(*Config)) *Backend {
 	return b
 }
 
-// backendOf checks like nginx, by the same clock.
+// backendOf makes a backend that checks like nginx, with the same clock.
 func backendOf(t testing.TB, c checker) *Backend {
 	t.Helper()
 	b := newBackend(t, 0, c.change)
@@ -54,26 +54,26 @@ func backendOf(t testing.TB, c checker) *Backend {
 	return b
 }
 
-// hashOf is what portals make of an expression.
+// hashOf returns the hash that portals make of an expression's value.
 func hashOf(input string) string {
 	sum := md5.Sum([]byte(input))
 	return strings.NewReplacer("+", "-", "/", "_", "=", "").Replace(base64.StdEncoding.EncodeToString(sum[:]))
 }
 
-// ask requires an answer: there is nobody to fail.
-func ask(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
+// mustCheck checks and fails the test on an error.
+func mustCheck(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 	t.Helper()
 	d, err := b.Check(t.Context(), r)
 	if err != nil {
 		t.Fatalf("got error %v, want a decision", err)
 	}
 	if d.Source != backends.FromLocal {
-		t.Errorf("got a decision from %s, want one from a rule", d.Source)
+		t.Errorf("got a decision from %s, want a local one", d.Source)
 	}
 	return d
 }
 
-func TestLinks(t *testing.T) {
+func TestCheck_Links(t *testing.T) {
 	t.Parallel()
 	withAddress := func(c *Config) { c.Expression = "$expires$uri$remote_addr $secret" }
 	bound := "st=" + hashOf("1669890000/live/ch1192.0.2.7 supersecret") + "&e=1669890000"
@@ -91,11 +91,11 @@ func TestLinks(t *testing.T) {
 			nil, "/live/ch1/playlist.m3u8", linkFor("/live/ch1/playlist.m3u8"), "", backends.Allowed, valid,
 		},
 		"with another name": {nil, "/live/ch1/index.m3u8", query, "", backends.Denied, mismatch},
-		"another name to leave out": {
+		"another suffix to trim": {
 			func(c *Config) { c.Trim = []string{"/a.m3u8", "/index.m3u8"} }, "/live/ch1/index.m3u8", query, "",
 			backends.Allowed, valid,
 		},
-		"a path that is nothing but what is left out": {
+		"a path that is only the suffix": {
 			nil, "/playlist.m3u8", "st=" + hashOf("supersecret1669890000") + "&e=1669890000", "", backends.Denied, mismatch,
 		},
 		"an older secret": {
@@ -118,22 +118,22 @@ func TestLinks(t *testing.T) {
 		"a digit moved from the path to the expiry": {
 			nil, "/live/ch", "st=" + vector + "&e=11669890000", "", backends.Pending, unlike,
 		},
-		"a path that leads elsewhere": {
-			nil, "/live/x/../ch1", query, "", backends.Denied, "the path is none that links are signed for",
+		"a path with dot segments": {
+			nil, "/live/x/../ch1", query, "", backends.Denied, "path is invalid for signed links",
 		},
-		"a path that cannot be read": {
-			nil, "/live/ch1%zz", query, "", backends.Denied, "the path is none that links are signed for",
+		"a path with a broken escape": {
+			nil, "/live/ch1%zz", query, "", backends.Denied, "path is invalid for signed links",
 		},
-		"no path":                     {nil, "", query, "", backends.Denied, "the path is none that links are signed for"},
-		"his own address":             {withAddress, "/live/ch1", bound, "192.0.2.7", backends.Allowed, valid},
-		"his own address within IPv6": {withAddress, "/live/ch1", bound, "::ffff:192.0.2.7", backends.Allowed, valid},
+		"no path":                          {nil, "", query, "", backends.Denied, "path is invalid for signed links"},
+		"the viewer's address":             {withAddress, "/live/ch1", bound, "192.0.2.7", backends.Allowed, valid},
+		"the viewer's address within IPv6": {withAddress, "/live/ch1", bound, "::ffff:192.0.2.7", backends.Allowed, valid},
 		"another address": {
 			withAddress, "/live/ch1", bound, "192.0.2.8", backends.Denied,
-			"the signed link is for another path or address, or made with another secret",
+			"signed link is for another path or address, or made with another secret",
 		},
-		"an address that nobody knows": {
+		"an unknown address": {
 			withAddress, "/live/ch1", bound, "", backends.Denied,
-			"the viewer's address is unknown, and signed links hold for one",
+			"signed link needs the viewer's address, which is unknown",
 		},
 	}
 	for name, tt := range tests {
@@ -144,39 +144,39 @@ func TestLinks(t *testing.T) {
 				r.Address = netip.MustParseAddr(tt.address)
 			}
 			want := backends.Decision{Verdict: tt.verdict, Source: backends.FromLocal, Reason: tt.reason}
-			if diff := cmp.Diff(want, ask(t, newBackend(t, until, tt.change), r)); diff != "" {
+			if diff := cmp.Diff(want, mustCheck(t, newBackend(t, until, tt.change), r)); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// linkFor is a good link of the default expression.
+// linkFor returns the query of a valid link with the default expression.
 func linkFor(uri string) string {
 	return "st=" + hashOf("supersecret"+uri+"1669890000") + "&e=1669890000"
 }
 
-// Every character of a link counts: whatever replaces it, the viewer stays out.
-func TestOneCharacterChangedKeepsTheViewerOut(t *testing.T) {
+// Every character of a link counts: no replacement is allowed.
+func TestCheck_OneCharacterChanged_NotAllowed(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, until, nil)
 	for at := range len(query) {
 		for c := byte(0x21); c < 0x7f; c++ {
 			changed := query[:at] + string(c) + query[at+1:]
 			if strings.EqualFold(changed, query) && (at < len("st=") || at >= len("st="+vector)) {
-				continue // the same link, its parameters' names in other letters
+				continue // the same link, its parameters' names in another case
 			}
 			if changed == query {
 				continue
 			}
-			if d := ask(t, b, &backends.Request{Path: "/live/ch1", Query: changed}); d.Verdict == backends.Allowed {
-				t.Errorf("let in by %s", changed)
+			if d := mustCheck(t, b, &backends.Request{Path: "/live/ch1", Query: changed}); d.Verdict == backends.Allowed {
+				t.Errorf("allowed by %s", changed)
 			}
 		}
 	}
 }
 
-func TestTheExpiry(t *testing.T) {
+func TestCheck_Expiry(t *testing.T) {
 	t.Parallel()
 	cuts := func(c *Config) { c.CutExpired, c.Tolerance = true, 10*time.Second }
 	yes := backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: valid}
@@ -191,7 +191,7 @@ func TestTheExpiry(t *testing.T) {
 		"the second after":                    {nil, 0, until + 1, no},
 		"within the tolerance":                {func(c *Config) { c.Tolerance = 10 * time.Second }, 0, until + 10, yes},
 		"beyond the tolerance":                {func(c *Config) { c.Tolerance = 10 * time.Second }, 0, until + 11, no},
-		"a session opened in time goes on":    {nil, until - 5, until + 3600, yes},
+		"a session opened in time continues":  {nil, until - 5, until + 3600, yes},
 		"a session opened late":               {nil, until + 1, until + 1, no},
 		"a session that is cut":               {cuts, until - 5, until + 11, no},
 		"one that is cut, before its end":     {cuts, until - 5, until, validFor(yes, 11*time.Second)},
@@ -205,7 +205,7 @@ func TestTheExpiry(t *testing.T) {
 			if tt.opened != 0 {
 				r.Opened = time.Unix(tt.opened, 0)
 			}
-			if diff := cmp.Diff(tt.want, ask(t, newBackend(t, tt.now, tt.change), r)); diff != "" {
+			if diff := cmp.Diff(tt.want, mustCheck(t, newBackend(t, tt.now, tt.change), r)); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
 		})
@@ -217,7 +217,7 @@ func validFor(d backends.Decision, life time.Duration) backends.Decision {
 	return d
 }
 
-func TestAShortSecretIsLoggedWithoutShowingIt(t *testing.T) {
+func TestNew_ShortSecretIsLogged(t *testing.T) {
 	t.Parallel()
 	var text bytes.Buffer
 	cfg := DefaultConfig()
@@ -236,7 +236,7 @@ func TestAShortSecretIsLoggedWithoutShowingIt(t *testing.T) {
 	}
 }
 
-func TestCheckDoesNotAllocate(t *testing.T) {
+func TestCheck_NoAllocation(t *testing.T) {
 	b := newBackend(t, until, func(c *Config) { c.Expression = "$expires$uri$remote_addr $secret" })
 	good := "st=" + hashOf("1669890000/live/ch1192.0.2.7 supersecret") + "&e=1669890000"
 	for _, q := range []string{good, query, "x=1"} {

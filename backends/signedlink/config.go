@@ -9,28 +9,30 @@ import (
 	"usher/backends"
 )
 
-// maxTolerance keeps the tolerance smaller than any validity that makes sense.
+// maxTolerance keeps the tolerance below any sensible validity.
 const maxTolerance = time.Hour
 
 // Config is a signedlink backend's own keys. Only the secret has no default.
 type Config struct {
-	// Secret is what the portal signs with. Secrets are more of them, so that it can be changed; any one verifies.
-	Secret  backends.Secret   `yaml:"secret"`
+	// Secret is the secret that the portal signs with.
+	Secret backends.Secret `yaml:"secret"`
+	// Secrets are further secrets, for rotation. A link may be made with any of them.
 	Secrets []backends.Secret `yaml:"secrets"`
-	// MD5Parameter and ExpiresParameter are the query parameters that hold the hash and the link's last second.
-	MD5Parameter     string `yaml:"md5_parameter"`
+	// MD5Parameter is the query parameter of the hash.
+	MD5Parameter string `yaml:"md5_parameter"`
+	// ExpiresParameter is the query parameter of the link's last second.
 	ExpiresParameter string `yaml:"expires_parameter"`
-	// Expression is what the hash is made over: text, $secret, $uri, $expires and $remote_addr, as in nginx.
+	// Expression is the input of the hash: text, $secret, $uri, $expires and $remote_addr, as in nginx.
 	Expression string `yaml:"expression"`
-	// Trim are ends of paths that the portal leaves out when it signs. Empty: none.
+	// Trim lists path suffixes that the portal omits when it signs. Empty: none.
 	Trim []string `yaml:"trim"`
-	// Tolerance is by how much the portal's clock may be behind ours, in whole seconds. Zero: not at all, as in nginx.
+	// Tolerance is how far the portal's clock may be behind ours, in whole seconds. Zero: not at all, as in nginx.
 	Tolerance time.Duration `yaml:"tolerance"`
-	// CutExpired also ends running sessions with their links. False: who is in stays in.
+	// CutExpired also ends running sessions when their link expires. False: running sessions continue.
 	CutExpired bool `yaml:"cut_expired"`
 }
 
-// DefaultConfig has everything but the secret, as Ministra makes links.
+// DefaultConfig returns the defaults of Ministra's links. Only the secret has none.
 func DefaultConfig() Config {
 	return Config{
 		MD5Parameter:     "st",
@@ -40,9 +42,9 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own.
+// Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {
-	_, err := compile(c.Expression)
+	_, err := parseExpression(c.Expression)
 	return errors.Join(c.validateSecrets(), c.validateParameters(), err, c.validateTrim(), c.validateTolerance())
 }
 
@@ -66,15 +68,15 @@ func (c Config) validateParameters() error {
 	case c.ExpiresParameter == "":
 		return errors.New("expires_parameter: must be set")
 	case strings.EqualFold(c.MD5Parameter, c.ExpiresParameter):
-		return fmt.Errorf("expires_parameter: %q is that of the hash", c.ExpiresParameter)
+		return fmt.Errorf("expires_parameter: %q is the hash's parameter", c.ExpiresParameter)
 	}
 	return nil
 }
 
 func (c Config) validateTrim() error {
 	var errs []error
-	for i, end := range c.Trim {
-		if end == "" {
+	for i, suffix := range c.Trim {
+		if suffix == "" {
 			errs = append(errs, fmt.Errorf("trim[%d]: is empty", i))
 		}
 	}
@@ -86,12 +88,12 @@ func (c Config) validateTolerance() error {
 	case c.Tolerance < 0 || c.Tolerance > maxTolerance:
 		return fmt.Errorf("tolerance: %s is out of range; want 0 to %s", c.Tolerance, maxTolerance)
 	case c.Tolerance%time.Second != 0:
-		return fmt.Errorf("tolerance: %s is no whole number of seconds, in which links count", c.Tolerance)
+		return fmt.Errorf("tolerance: %s is not a whole number of seconds, the unit of links", c.Tolerance)
 	}
 	return nil
 }
 
-// secrets are all of them, the first one first.
+// secrets returns all secrets, Secret first.
 func (c Config) secrets() []backends.Secret {
 	if c.Secret == "" {
 		return c.Secrets

@@ -12,7 +12,7 @@ import (
 	"usher/backends"
 )
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
@@ -37,7 +37,7 @@ func TestConfigInYAML(t *testing.T) {
 	}
 }
 
-func TestAWrongConfigIsNamed(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	unknown := "; want $secret, $uri, $expires or $remote_addr"
 	tests := map[string]struct {
@@ -48,7 +48,7 @@ func TestAWrongConfigIsNamed(t *testing.T) {
 		"an empty secret": {func(c *Config) { c.Secrets = []backends.Secret{"a", ""} }, "secrets[1]: is empty"},
 		"no hash":         {func(c *Config) { c.MD5Parameter = "" }, "md5_parameter: must be set"},
 		"no expiry":       {func(c *Config) { c.ExpiresParameter = "" }, "expires_parameter: must be set"},
-		"one for both":    {func(c *Config) { c.ExpiresParameter = "ST" }, `expires_parameter: "ST" is that of the hash`},
+		"one for both":    {func(c *Config) { c.ExpiresParameter = "ST" }, `expires_parameter: "ST" is the hash's parameter`},
 		"an empty end":    {func(c *Config) { c.Trim = []string{"/a", ""} }, "trim[1]: is empty"},
 		"a far tolerance": {
 			func(c *Config) { c.Tolerance = 2 * time.Hour }, "tolerance: 2h0m0s is out of range; want 0 to 1h0m0s",
@@ -58,26 +58,26 @@ func TestAWrongConfigIsNamed(t *testing.T) {
 		},
 		"half a second": {
 			func(c *Config) { c.Tolerance = time.Second / 2 },
-			"tolerance: 500ms is no whole number of seconds, in which links count",
+			"tolerance: 500ms is not a whole number of seconds, the unit of links",
 		},
 		"another variable": {
-			func(c *Config) { c.Expression = "$secret$uri$expires$arg_x" }, `expression: "$arg_x" is no variable` + unknown,
+			func(c *Config) { c.Expression = "$secret$uri$expires$arg_x" }, `expression: "$arg_x" is not a variable` + unknown,
 		},
-		"a variable that goes on": {
-			func(c *Config) { c.Expression = "$secret$uri_$expires" }, `expression: "$uri_" is no variable` + unknown,
+		"a variable with a suffix": {
+			func(c *Config) { c.Expression = "$secret$uri_$expires" }, `expression: "$uri_" is not a variable` + unknown,
 		},
 		"braces without end": {
-			func(c *Config) { c.Expression = "$secret${uri$expires" }, `expression: "$uri$expires" is no variable` + unknown,
+			func(c *Config) { c.Expression = "$secret${uri$expires" }, `expression: "$uri$expires" is not a variable` + unknown,
 		},
 		"a dollar alone": {
-			func(c *Config) { c.Expression = "$secret$expires$" }, `expression: "$" is no variable` + unknown,
+			func(c *Config) { c.Expression = "$secret$expires$" }, `expression: "$" is not a variable` + unknown,
 		},
 		"nothing secret": {
-			func(c *Config) { c.Expression = "$uri$expires text" }, "expression: must hold $secret, or anybody could sign",
+			func(c *Config) { c.Expression = "$uri$expires text" }, "expression: must contain $secret, or any viewer could sign",
 		},
 		"nothing that ends": {
 			func(c *Config) { c.Expression = "$secret$uri" },
-			"expression: must hold $expires, or a viewer could choose when his link ends",
+			"expression: must contain $expires, or a viewer could choose when the link expires",
 		},
 	}
 	for name, tt := range tests {
@@ -93,7 +93,7 @@ func TestAWrongConfigIsNamed(t *testing.T) {
 	}
 }
 
-func TestAllThatIsWrongIsNamedAtOnceWithoutSecrets(t *testing.T) {
+func TestConfig_ValidateAllAtOnceWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	cfg := Config{Secret: "s3cret", Secrets: []backends.Secret{""}, Trim: []string{""}, Tolerance: -1}
 	_, err := New("links", cfg, nil)

@@ -6,29 +6,29 @@ import (
 	"strings"
 )
 
-// variable is one that an expression may hold.
+// variable is a variable of an expression; literalText is none.
 type variable uint8
 
 const (
-	literal variable = iota
+	literalText variable = iota
 	secretVariable
 	uriVariable
 	expiresVariable
 	addressVariable
 )
 
-// part is a variable, or text as it is.
+// part is a variable or literal text.
 type part struct {
 	variable variable
 	text     string
 }
 
-// expression is what a link's hash is made over. Its variables are spelled as in nginx; $expires is short for its
+// expression is the parsed input of a link's hash. Its variables are spelled as in nginx; $expires is short for
 // $secure_link_expires.
 type expression []part
 
-// compile reads an expression. Its errors begin with the key.
-func compile(text string) (expression, error) {
+// parseExpression parses an expression. Its errors begin with the key.
+func parseExpression(text string) (expression, error) {
 	var e expression
 	for rest := text; rest != ""; {
 		before, after, found := strings.Cut(rest, "$")
@@ -40,22 +40,22 @@ func compile(text string) (expression, error) {
 		}
 		name, next, ok := cutName(after)
 		v := variableOf(name)
-		if !ok || v == literal {
-			return nil, fmt.Errorf("expression: %q is no variable; want $secret, $uri, $expires or $remote_addr",
+		if !ok || v == literalText {
+			return nil, fmt.Errorf("expression: %q is not a variable; want $secret, $uri, $expires or $remote_addr",
 				"$"+name)
 		}
 		e, rest = append(e, part{variable: v}), next
 	}
 	switch {
 	case !e.has(secretVariable):
-		return nil, errors.New("expression: must hold $secret, or anybody could sign")
+		return nil, errors.New("expression: must contain $secret, or any viewer could sign")
 	case !e.has(expiresVariable):
-		return nil, errors.New("expression: must hold $expires, or a viewer could choose when his link ends")
+		return nil, errors.New("expression: must contain $expires, or a viewer could choose when the link expires")
 	}
 	return e, nil
 }
 
-// cutName takes the name of a variable off the beginning, with or without braces.
+// cutName splits off the name of a variable, with or without braces.
 func cutName(s string) (name, rest string, ok bool) {
 	if inside, found := strings.CutPrefix(s, "{"); found {
 		name, rest, ok = strings.Cut(inside, "}")
@@ -81,7 +81,7 @@ func variableOf(name string) variable {
 	case "remote_addr":
 		return addressVariable
 	default:
-		return literal
+		return literalText
 	}
 }
 

@@ -9,14 +9,14 @@ import (
 	"usher/backends"
 )
 
-// What parses has one spelling, but for a padding. Its time cannot overflow.
-func FuzzParse(f *testing.F) {
+// A parsed signature has one spelling, but for padding. Its time cannot overflow.
+func FuzzParseSignature(f *testing.F) {
 	f.Add(vector, "1669890000")
 	f.Add(vector+"==", "9999999999")
 	f.Add("-AVOya7ms1YAcvp7glK_Xh", "99999999999999999999")
 	f.Add("-AVOya7ms1YAcvp7glK\nXg", "-669890000")
 	f.Fuzz(func(t *testing.T, hash, expires string) {
-		got, ok := parse(hash, expires)
+		got, ok := parseSignature(hash, expires)
 		if !ok {
 			return
 		}
@@ -29,15 +29,15 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// An expression that compiles holds, part for part, what its text says.
-func FuzzCompile(f *testing.F) {
+// A parsed expression equals its text, part by part.
+func FuzzParseExpression(f *testing.F) {
 	for _, seed := range []string{
 		"$secret$uri$expires", "$secure_link_expires$uri$remote_addr $secret", "${secret}x${expires}", "$", "${uri", "$URI",
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		e, err := compile(text)
+		e, err := parseExpression(text)
 		if err != nil {
 			return
 		}
@@ -55,8 +55,8 @@ func FuzzCompile(f *testing.F) {
 	})
 }
 
-// A $uri is a path that is left as it is when it is escaped and read once more, unless it holds a dot segment then.
-func FuzzURI(f *testing.F) {
+// A $uri, escaped and normalized again, stays the same, unless it then has a dot segment.
+func FuzzNginxURI(f *testing.F) {
 	for _, p := range paths() {
 		f.Add(p[0])
 	}
@@ -66,7 +66,7 @@ func FuzzURI(f *testing.F) {
 	f.Add("/a%00")
 	f.Add("/a\x00")
 	f.Fuzz(func(t *testing.T, path string) {
-		uri, ok := uriOf(path)
+		uri, ok := nginxURI(path)
 		if !ok {
 			return
 		}
@@ -78,26 +78,26 @@ func FuzzURI(f *testing.F) {
 				t.Errorf("%q became %q", path, uri)
 			}
 		}
-		if again, ok := uriOf((&url.URL{Path: uri}).EscapedPath()); !ok || again != uri {
+		if again, ok := nginxURI((&url.URL{Path: uri}).EscapedPath()); !ok || again != uri {
 			t.Errorf("%q became %q and then %q, %v", path, uri, again, ok)
 		}
 	})
 }
 
-// Only the one link that the secret made lets anybody in, and only to its path.
-func FuzzCheckLetsInNobodyWithoutTheSecret(f *testing.F) {
+// Only the link made with the secret is allowed, and only to its path.
+func FuzzCheck_OnlySignedLinksAllowed(f *testing.F) {
 	b := newBackend(f, until, nil)
 	f.Add(query, "/live/ch1")
 	f.Add(query+"&a", "/live/ch1/playlist.m3u8")
 	f.Add("e=11669890000&st="+vector, "/live/ch")
 	f.Add("ST="+vector+"==&E=1669890000&st=&;", "/live//c%681")
 	f.Fuzz(func(t *testing.T, viewers, path string) {
-		d := ask(t, b, &backends.Request{Path: path, Query: viewers})
+		d := mustCheck(t, b, &backends.Request{Path: path, Query: viewers})
 		if d.Verdict != backends.Allowed {
 			return
 		}
-		hash, expires := parameter(viewers, "st"), parameter(viewers, "e")
-		uri, ok := uriOf(path)
+		hash, expires := queryValue(viewers, "st"), queryValue(viewers, "e")
+		uri, ok := nginxURI(path)
 		if !ok || strings.TrimSuffix(uri, "/playlist.m3u8") != "/live/ch1" || expires != "1669890000" ||
 			strings.TrimSuffix(hash, "==") != vector {
 			t.Errorf("%q opened %q", viewers, path)

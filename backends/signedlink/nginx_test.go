@@ -15,10 +15,10 @@ import (
 	"usher/backends/backendtest/testproc"
 )
 
-// patience is how long nginx may take to start. It is only met by one that never will.
-const patience = 30 * time.Second
+// startTimeout bounds the start of nginx. Only an nginx that never starts reaches it.
+const startTimeout = 30 * time.Second
 
-// nginxConfig checks links in four ways, each a virtual host; whose address it is, the request says.
+// nginxConfig checks links in four ways, one per virtual host. The request names the viewer's address.
 const nginxConfig = `
 daemon off;
 master_process off;
@@ -78,12 +78,12 @@ http {
 }
 `
 
-// checker is a way of checking links that nginx and a backend are both set up for.
+// checker is one way of checking links, configured in nginx and in a backend.
 type checker struct {
 	host         string // nginx's virtual host
 	md5, expires string // the parameters' names
 	change       func(*Config)
-	input        func(uri, expires, address string) string // what portals hash
+	input        func(uri, expires, address string) string // the value that portals hash
 }
 
 func checkers() []checker {
@@ -114,18 +114,18 @@ func checkers() []checker {
 	}
 }
 
-// nginx is a real one with the same secret, on one connection.
+// nginx is a running nginx with the same secret, on one connection.
 type nginx struct {
 	conn   net.Conn
 	reader *bufio.Reader
 }
 
-// startNginx starts one that ends with the test.
+// startNginx starts an nginx that ends with the test.
 func startNginx(t *testing.T) *nginx {
 	t.Helper()
 	path, err := exec.LookPath("nginx")
 	if err != nil {
-		path, err = exec.LookPath("/usr/sbin/nginx") // where Debian has it, and few users look
+		path, err = exec.LookPath("/usr/sbin/nginx") // Debian's path, which is not in every user's PATH
 	}
 	if err != nil {
 		t.Fatal("nginx is missing: apt-get install -y --no-install-recommends nginx")
@@ -149,7 +149,7 @@ func startNginx(t *testing.T) *nginx {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = wait() // it is killed
+		_ = wait() // killed, so the error is expected
 	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
@@ -167,7 +167,7 @@ func dial(t *testing.T, socket string, ended <-chan struct{}) net.Conn {
 	t.Helper()
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
-	giveUp := time.After(patience)
+	giveUp := time.After(startTimeout)
 	for {
 		conn, err := net.Dial("unix", socket)
 		if err == nil {
@@ -184,8 +184,8 @@ func dial(t *testing.T, socket string, ended <-chan struct{}) net.Conn {
 	}
 }
 
-// ask sends a request as it is, and returns the status.
-func (n *nginx) ask(t *testing.T, host, path, query, address string) int {
+// request sends a request unchanged, and returns the status.
+func (n *nginx) request(t *testing.T, host, path, query, address string) int {
 	t.Helper()
 	_, err := fmt.Fprintf(n.conn, "GET %s?%s HTTP/1.1\r\nHost: %s\r\nX-Real-IP: %s\r\n\r\n", path, query, host, address)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"usher/backends"
 )
 
-// paths are what viewers ask for, with nginx's $uri of them.
+// paths returns requested paths with nginx's $uri of each.
 func paths() [][2]string {
 	return [][2]string{
 		{"/live/ch1", "/live/ch1"},
@@ -45,10 +45,10 @@ func paths() [][2]string {
 	}
 }
 
-// ours is the verdict of a backend as nginx would spell it.
-func ours(t *testing.T, b *Backend, path, query, address string) int {
+// statusOf returns a backend's verdict as the status that nginx would send.
+func statusOf(t *testing.T, b *Backend, path, query, address string) int {
 	t.Helper()
-	d := ask(t, b, &backends.Request{Path: path, Query: query, Address: netip.MustParseAddr(address)})
+	d := mustCheck(t, b, &backends.Request{Path: path, Query: query, Address: netip.MustParseAddr(address)})
 	switch {
 	case d.Verdict == backends.Allowed:
 		return http.StatusNoContent
@@ -59,18 +59,18 @@ func ours(t *testing.T, b *Backend, path, query, address string) int {
 	}
 }
 
-func TestEveryPathIsTheURIThatNginxMakesOfIt(t *testing.T) {
+func TestNginxURI_MatchesNginx(t *testing.T) {
 	t.Parallel()
 	server := startNginx(t)
 	at := strconv.FormatInt(time.Now().Unix()+3600, 10)
 	for _, c := range checkers() {
 		if c.host == "ministra" {
-			continue // its own test below
+			continue // has its own test below
 		}
 		b := backendOf(t, c)
 		for _, p := range paths() {
 			query := c.md5 + "=" + hashOf(c.input(p[1], at, "192.0.2.7")) + "&" + c.expires + "=" + at
-			theirs, got := server.ask(t, c.host, p[0], query, "192.0.2.7"), ours(t, b, p[0], query, "192.0.2.7")
+			theirs, got := server.request(t, c.host, p[0], query, "192.0.2.7"), statusOf(t, b, p[0], query, "192.0.2.7")
 			if theirs != http.StatusNoContent || got != theirs {
 				t.Errorf("%s %s signed as %q: nginx says %d, we say %d, want 204", c.host, p[0], p[1], theirs, got)
 			}
@@ -78,7 +78,7 @@ func TestEveryPathIsTheURIThatNginxMakesOfIt(t *testing.T) {
 	}
 }
 
-func TestTrimmedPathsAreSignedAsMinistraDoes(t *testing.T) {
+func TestCheck_TrimmedPaths(t *testing.T) {
 	t.Parallel()
 	server, b := startNginx(t), backendOf(t, checkers()[1])
 	at := strconv.FormatInt(time.Now().Unix()+3600, 10)
@@ -90,14 +90,14 @@ func TestTrimmedPathsAreSignedAsMinistraDoes(t *testing.T) {
 		"/live/ch1/index.m3u8":                  http.StatusForbidden,
 		"/live/ch1/playlist.m3u8/playlist.m3u8": http.StatusForbidden,
 	} {
-		theirs, got := server.ask(t, "ministra", path, query, "192.0.2.7"), ours(t, b, path, query, "192.0.2.7")
+		theirs, got := server.request(t, "ministra", path, query, "192.0.2.7"), statusOf(t, b, path, query, "192.0.2.7")
 		if theirs != want || got != want {
 			t.Errorf("%s: nginx says %d, we say %d, want %d", path, theirs, got, want)
 		}
 	}
 }
 
-func TestAddressesAreWrittenAsNginxWritesThem(t *testing.T) {
+func TestCheck_AddressesMatchNginx(t *testing.T) {
 	t.Parallel()
 	server := startNginx(t)
 	at := strconv.FormatInt(time.Now().Unix()+3600, 10)
@@ -109,7 +109,7 @@ func TestAddressesAreWrittenAsNginxWritesThem(t *testing.T) {
 			"1:0:0:2:0:0:0:3": "1:0:0:2::3", "1:2:3:4:5:6:7:8": "1:2:3:4:5:6:7:8", "fe80::": "fe80::",
 		} {
 			query := c.md5 + "=" + hashOf(c.input("/live/ch1", at, signed)) + "&" + c.expires + "=" + at
-			theirs, got := server.ask(t, c.host, "/live/ch1", query, address), ours(t, b, "/live/ch1", query, address)
+			theirs, got := server.request(t, c.host, "/live/ch1", query, address), statusOf(t, b, "/live/ch1", query, address)
 			if theirs != http.StatusNoContent || got != theirs {
 				t.Errorf("%s from %s: nginx says %d, we say %d, want 204", c.host, address, theirs, got)
 			}
@@ -117,12 +117,12 @@ func TestAddressesAreWrittenAsNginxWritesThem(t *testing.T) {
 	}
 }
 
-// Thousands of links, most of them wrong in one way or another, get the verdicts that nginx gives them.
-func TestEveryVerdictIsNginxs(t *testing.T) {
+// Thousands of links, most of them invalid in some way, get the same verdicts as from nginx.
+func TestCheck_VerdictsMatchNginx(t *testing.T) {
 	t.Parallel()
 	const links = 5000
 	server := startNginx(t)
-	random := rand.New(rand.NewPCG(1, 2)) // the same links every time, but for the clock
+	random := rand.New(rand.NewPCG(1, 2)) // the same links every run, but for the clock
 	made := make([]*Backend, 0, len(checkers()))
 	for _, c := range checkers() {
 		made = append(made, backendOf(t, c))
@@ -131,8 +131,8 @@ func TestEveryVerdictIsNginxs(t *testing.T) {
 	for range links {
 		i := random.IntN(len(made))
 		link := randomLink(random, checkers()[i])
-		theirs := server.ask(t, checkers()[i].host, link.path, link.query, link.address)
-		if got := ours(t, made[i], link.path, link.query, link.address); got != theirs {
+		theirs := server.request(t, checkers()[i].host, link.path, link.query, link.address)
+		if got := statusOf(t, made[i], link.path, link.query, link.address); got != theirs {
 			t.Errorf("%s %s?%s from %s: nginx says %d, we say %d",
 				checkers()[i].host, link.path, link.query, link.address, theirs, got)
 		}
@@ -147,7 +147,7 @@ func TestEveryVerdictIsNginxs(t *testing.T) {
 
 type link struct{ path, query, address string }
 
-// randomLink is a good link in half of all cases, and one with a flaw in the others.
+// randomLink returns a valid link in half of all cases, and one with a flaw in the others.
 func randomLink(random *rand.Rand, c checker) link {
 	all, addresses := paths(), []string{"192.0.2.7", "192.0.2.77", "2001:db8::1"}
 	path, address := all[random.IntN(len(all))], addresses[random.IntN(len(addresses))]
@@ -179,7 +179,7 @@ func randomLink(random *rand.Rand, c checker) link {
 	case 7:
 		hash += []string{"==", "=", "===", "A", "AAAA", ",1"}[random.IntN(6)]
 		if strings.HasSuffix(hash, "=") && !strings.HasSuffix(hash, "==") || strings.HasSuffix(hash, "===") {
-			hash = hash[:hashLength] // see TestWhereNginxIsMorePatient
+			hash = hash[:hashLength] // see TestCheck_StricterThanNginx
 		}
 	case 8:
 		md5Name, expiresName = strings.ToUpper(md5Name), strings.ToUpper(expiresName)
@@ -201,14 +201,14 @@ func randomLink(random *rand.Rand, c checker) link {
 	return link{path[0], before + query + after, address}
 }
 
-// replaced has another character somewhere in front of end.
+// replaced replaces one character before end.
 func replaced(random *rand.Rand, s string, end int, by string) string {
 	at := random.IntN(end)
 	return s[:at] + string(by[random.IntN(len(by))]) + s[at+1:]
 }
 
-// What nginx lets in and we do not, on purpose.
-func TestWhereNginxIsMorePatient(t *testing.T) {
+// Links that nginx allows and this backend deliberately does not.
+func TestCheck_StricterThanNginx(t *testing.T) {
 	t.Parallel()
 	server, c := startNginx(t), checkers()[0]
 	b := backendOf(t, c)
@@ -225,8 +225,8 @@ func TestWhereNginxIsMorePatient(t *testing.T) {
 		"a dot segment":                {"/live/x/../ch1", "st=" + hash + "&e=" + at, ""},
 		"another dot segment":          {"/live/./ch1", "st=" + hash + "&e=" + at, ""},
 	} {
-		theirs := server.ask(t, c.host, l.path, l.query, "192.0.2.7")
-		got := ours(t, b, l.path, l.query, "192.0.2.7")
+		theirs := server.request(t, c.host, l.path, l.query, "192.0.2.7")
+		got := statusOf(t, b, l.path, l.query, "192.0.2.7")
 		if theirs != http.StatusNoContent || got != http.StatusForbidden {
 			t.Errorf("%s: nginx says %d, we say %d, want 204 and 403", name, theirs, got)
 		}

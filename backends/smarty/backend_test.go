@@ -42,8 +42,8 @@ func startServer(t testing.TB, d backendtest.Dialect) *backendtest.Server {
 	return s
 }
 
-// refusing answers good tokens with error 0, and others with error 1 and that status.
-func refusing(status int) backendtest.Dialect {
+// denyingWith answers valid tokens with error 0, and others with error 1 and that status.
+func denyingWith(status int) backendtest.Dialect {
 	return func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, known bool) {
 		if known {
 			_, _ = fmt.Fprint(w, `{"error": 0}`)
@@ -54,8 +54,8 @@ func refusing(status int) backendtest.Dialect {
 	}
 }
 
-// saying answers everybody the same.
-func saying(status int, body string, headers ...backends.Header) backendtest.Dialect {
+// respondingWith gives every request the same response.
+func respondingWith(status int, body string, headers ...backends.Header) backendtest.Dialect {
 	return func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
 		for _, h := range headers {
 			w.Header().Set(h.Name, h.Value)
@@ -65,19 +65,19 @@ func saying(status int, body string, headers ...backends.Header) backendtest.Dia
 	}
 }
 
-// Which status stands beside a No is not public, so both likely ones must pass.
-func TestBackendPassesTheContract(t *testing.T) {
+// The status of a denial is not public, so both likely ones must pass.
+func TestBackend_Contract(t *testing.T) {
 	for _, status := range []int{http.StatusOK, http.StatusForbidden} {
-		t.Run(fmt.Sprintf("no comes with %d", status), func(t *testing.T) {
+		t.Run(fmt.Sprintf("denied with %d", status), func(t *testing.T) {
 			backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
-				s.SetDialect(refusing(status))
+				s.SetDialect(denyingWith(status))
 				return newBackend(t, s.URL(), nil)
 			})
 		})
 	}
 }
 
-func TestTheCodeDecidesWhateverTheStatus(t *testing.T) {
+func TestCheck_CodeDecidesForAnyStatus(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		body    string
@@ -97,7 +97,7 @@ func TestTheCodeDecidesWhateverTheStatus(t *testing.T) {
 			for _, preset := range presets {
 				t.Run(fmt.Sprintf("%s with %d under %s", name, status, preset), func(t *testing.T) {
 					t.Parallel()
-					s := startServer(t, saying(status, tt.body))
+					s := startServer(t, respondingWith(status, tt.body))
 					b := newBackend(t, s.URL(), func(c *Config) { c.HTTP.Preset = preset })
 					d, err := b.Check(t.Context(), backendtest.NewRequest("123"))
 					if err != nil {
@@ -116,7 +116,7 @@ func TestTheCodeDecidesWhateverTheStatus(t *testing.T) {
 	}
 }
 
-func TestWhatIsSent(t *testing.T) {
+func TestCheck_RequestParameters(t *testing.T) {
 	t.Parallel()
 	address := netip.MustParseAddr("::ffff:192.0.2.7")
 	tests := map[string]struct {
@@ -125,7 +125,7 @@ func TestWhatIsSent(t *testing.T) {
 		want    string
 	}{
 		"nothing by default, as Astra": {nil, backends.Request{Query: "token=1", Channel: "a", Address: address}, "token=1"},
-		"by default the viewer's own stay": {
+		"by default the viewer's parameters stay": {
 			nil,
 			backends.Request{Query: "name=b&token=1&ip=10.0.0.1", Channel: "a", Address: address},
 			"name=b&token=1&ip=10.0.0.1",
@@ -146,14 +146,14 @@ func TestWhatIsSent(t *testing.T) {
 			},
 			"ip=192.0.2.7&name=a&token=1&token=1&names=c",
 		},
-		"what is not known replaces them too": {
+		"unknown values replace them too": {
 			[]string{"ip", "name"}, backends.Request{Query: "ip=10.0.0.1&name=b&token=1"}, "ip=&name=&token=1",
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := startServer(t, saying(200, `{"error": 0}`))
+			s := startServer(t, respondingWith(200, `{"error": 0}`))
 			b := newBackend(t, s.URL(), func(c *Config) { c.Send = tt.send })
 			if _, err := b.Check(t.Context(), &tt.request); err != nil {
 				t.Fatalf("check: %v", err)
@@ -165,7 +165,7 @@ func TestWhatIsSent(t *testing.T) {
 	}
 }
 
-func TestAYesIsReadAsA200(t *testing.T) {
+func TestCheck_AllowedReadAs200(t *testing.T) {
 	t.Parallel()
 	headers := []backends.Header{
 		{Name: "X-AuthDuration", Value: "600"},
@@ -180,7 +180,7 @@ func TestAYesIsReadAsA200(t *testing.T) {
 	for _, status := range []int{200, 403} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			t.Parallel()
-			s := startServer(t, saying(status, `{"error": 0}`, headers...))
+			s := startServer(t, respondingWith(status, `{"error": 0}`, headers...))
 			d, err := newBackend(t, s.URL(), nil).Check(t.Context(), backendtest.NewRequest("123"))
 			if err != nil {
 				t.Fatalf("check: %v", err)
@@ -192,23 +192,23 @@ func TestAYesIsReadAsA200(t *testing.T) {
 	}
 }
 
-func TestAYesMustHaveWhatIsRequiredOfIt(t *testing.T) {
+func TestCheck_AllowedNeedsRequirements(t *testing.T) {
 	t.Parallel()
-	yes := `{"error": 0, "server": "smarty"}`
+	allowed := `{"error": 0, "server": "smarty"}`
 	tests := map[string]struct {
 		header, body string
 		answer       backendtest.Dialect
 		verdict      backends.Verdict
 	}{
-		"a header that is there": {
-			"X-Api: 1", "", saying(200, yes, backends.Header{Name: "X-Api", Value: "1"}), backends.Allowed,
+		"a header that is present": {
+			"X-Api: 1", "", respondingWith(200, allowed, backends.Header{Name: "X-Api", Value: "1"}), backends.Allowed,
 		},
-		"a header that is missing":         {"X-Api", "", saying(200, yes), backends.Pending},
-		"a body that matches":              {"", `"server": "smarty"`, saying(200, yes), backends.Allowed},
-		"a body that does not":             {"", `"server": "other"`, saying(200, yes), backends.Pending},
-		"whatever the status":              {"", `"server": "other"`, saying(403, yes), backends.Pending},
-		"nothing is required of a no":      {"X-Api", `"server"`, saying(403, `{"error": 2}`), backends.Denied},
-		"nor does what is there make a no": {"", "error", saying(200, `{"error": 7}`), backends.Pending},
+		"a header that is missing":          {"X-Api", "", respondingWith(200, allowed), backends.Pending},
+		"a body that matches":               {"", `"server": "smarty"`, respondingWith(200, allowed), backends.Allowed},
+		"a body that does not":              {"", `"server": "other"`, respondingWith(200, allowed), backends.Pending},
+		"a body that does not, with 403":    {"", `"server": "other"`, respondingWith(403, allowed), backends.Pending},
+		"a denial has no requirements":      {"X-Api", `"server"`, respondingWith(403, `{"error": 2}`), backends.Denied},
+		"requirements do not make a denial": {"", "error", respondingWith(200, `{"error": 7}`), backends.Pending},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -233,7 +233,7 @@ func TestAYesMustHaveWhatIsRequiredOfIt(t *testing.T) {
 }
 
 func BenchmarkCheck(b *testing.B) {
-	s := startServer(b, refusing(403))
+	s := startServer(b, denyingWith(403))
 	backend := newBackend(b, s.URL(), func(c *Config) { c.Send = []string{"name", "ip"} })
 	r := backendtest.NewRequest("123")
 	b.ReportAllocs()

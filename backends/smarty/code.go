@@ -8,18 +8,18 @@ import (
 	"io"
 )
 
-// code is what `error` says.
+// code is the value of `error`.
 type code uint8
 
-// The codes, all that are documented.
+// The documented codes.
 const (
-	valid code = iota
-	expired
-	otherContent
-	otherAddress
+	codeValid code = iota
+	codeExpired
+	codeOtherContent
+	codeOtherAddress
 )
 
-// String is the code in words.
+// String describes the code.
 func (c code) String() string {
 	return [...]string{
 		"error 0: the token is valid",
@@ -29,20 +29,20 @@ func (c code) String() string {
 	}[c]
 }
 
-// longestShown is how long an undocumented code may be to be shown: no token is that short.
-const longestShown = 4
+// maxShownDigits bounds an undocumented code that errors show: no token is that short.
+const maxShownDigits = 4
 
 var (
-	errNotJSON = errors.New("the answer is not one JSON object")
-	errNoCode  = errors.New("the answer has no `error`")
-	errTwice   = errors.New("the answer has more than one `error`")
-	errNoMatch = errors.New("`error` is not a number")
-	errUnknown = errors.New("`error` is a number that means nothing known")
+	errNotJSON       = errors.New("the response is not one JSON object")
+	errNoCode        = errors.New("the response has no `error`")
+	errDuplicateCode = errors.New("the response has more than one `error`")
+	errNotNumber     = errors.New("`error` is not a number")
+	errUnknownCode   = errors.New("`error` is an unknown number")
 )
 
-// parse reads an answer's body. Its errors show nothing of it but a code of a few digits.
-func parse(body []byte) (code, error) {
-	value, err := errorOf(body)
+// parseCode parses a response's body. Its errors show nothing of it but a code of a few digits.
+func parseCode(body []byte) (code, error) {
+	value, err := errorField(body)
 	if err != nil {
 		return 0, err
 	}
@@ -52,27 +52,27 @@ func parse(body []byte) (code, error) {
 	}
 	switch text {
 	case "0":
-		return valid, nil
+		return codeValid, nil
 	case "1":
-		return expired, nil
+		return codeExpired, nil
 	case "2":
-		return otherContent, nil
+		return codeOtherContent, nil
 	case "3":
-		return otherAddress, nil
+		return codeOtherAddress, nil
 	}
 	var number json.Number
 	if json.Unmarshal([]byte(text), &number) != nil || number == "" || text[0] == '"' {
-		return 0, errNoMatch
+		return 0, errNotNumber
 	}
-	if len(number) <= longestShown {
-		return 0, fmt.Errorf("%w: %s", errUnknown, number)
+	if len(number) <= maxShownDigits {
+		return 0, fmt.Errorf("%w: %s", errUnknownCode, number)
 	}
-	return 0, errUnknown
+	return 0, errUnknownCode
 }
 
-// errorOf is the value of the `error` of a body that is one JSON object and nothing else. It goes key by key, because
-// decoding into a struct would take "ERROR" for it too, and the last of two.
-func errorOf(body []byte) (json.RawMessage, error) {
+// errorField returns the value of `error` in a body that is exactly one JSON object. It reads key by key, because
+// decoding into a struct would also accept "ERROR", and the last of two.
+func errorField(body []byte) (json.RawMessage, error) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if open, err := d.Token(); err != nil || open != json.Delim('{') {
 		return nil, errNotJSON
@@ -91,7 +91,7 @@ func errorOf(body []byte) (json.RawMessage, error) {
 			continue
 		}
 		if found != nil {
-			return nil, errTwice
+			return nil, errDuplicateCode
 		}
 		found = value
 	}

@@ -9,54 +9,55 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// checkPath is where the middleware checks tokens, under its own address; checkEnd is how every variant of it ends.
+// checkPath is the path of the middleware's token check, below its address. checkPathSuffix ends every variant of it.
 const (
-	checkPath = "/tvmiddleware/api/streamservice/token/check/"
-	checkEnd  = "/token/check/"
+	checkPath       = "/tvmiddleware/api/streamservice/token/check/"
+	checkPathSuffix = "/token/check/"
 )
 
-// What `send` may list.
+// The possible entries of `send`.
 const (
 	sendName = "name"
 	sendIP   = "ip"
 )
 
-// Config is a smarty backend's own keys: those of every HTTP backend, and what is sent besides. Only the address, which
+// Config is a smarty backend's own keys: those of every HTTP backend, and additional parameters. Only the address, which
 // is the middleware's, has no default.
 type Config struct {
 	HTTP httpbackend.Config `yaml:",inline"`
-	// Send lists what is added to the viewer's query: "name", the channel; "ip", the viewer's address. Empty: nothing, as
-	// Astra does.
+	// Send lists parameters that are added to the viewer's query: "name", the channel; "ip", the viewer's address. Empty:
+	// none, as Astra does.
 	Send []string `yaml:"send"`
 }
 
-// DefaultConfig has everything but the address, and sends what Astra does.
+// DefaultConfig returns all defaults, with no additional parameters, as Astra. Only the address has none.
 func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own.
+// Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {
-	errs := []error{c.complete().Validate()}
-	for i, what := range c.Send {
+	errs := []error{c.withEndpoint().Validate()}
+	for i, name := range c.Send {
 		switch {
-		case what != sendName && what != sendIP:
-			errs = append(errs, fmt.Errorf("send: %q: want name or ip", what))
-		case slices.Contains(c.Send[:i], what):
-			errs = append(errs, fmt.Errorf("send: %q is listed twice", what))
+		case name != sendName && name != sendIP:
+			errs = append(errs, fmt.Errorf("send: %q: want name or ip", name))
+		case slices.Contains(c.Send[:i], name):
+			errs = append(errs, fmt.Errorf("send: %q is listed twice", name))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// complete is the config with the address that is asked.
-func (c Config) complete() httpbackend.Config {
+// withEndpoint returns the HTTP config with the complete address of the check.
+func (c Config) withEndpoint() httpbackend.Config {
 	c.HTTP.Address = endpoint(c.HTTP.Address)
 	return c.HTTP
 }
 
-// endpoint is where a middleware is asked. An address in full, with or without its last slash, stays as it is.
+// endpoint returns the complete address of the check. A complete address, with or without its last slash, stays
+// unchanged.
 func endpoint(address string) string {
 	path, _, _ := strings.Cut(address, "?")
-	if address == "" || strings.HasSuffix(strings.TrimRight(path, "/")+"/", checkEnd) {
+	if address == "" || strings.HasSuffix(strings.TrimRight(path, "/")+"/", checkPathSuffix) {
 		return address
 	}
 	return httpbackend.WithPath(address, checkPath)

@@ -10,7 +10,7 @@ import (
 	"usher/backends/httpbackend"
 )
 
-func TestThePathIsAppendedUnlessItIsThere(t *testing.T) {
+func TestEndpoint(t *testing.T) {
 	t.Parallel()
 	const check, streaming = "/tvmiddleware/api/streamservice/token/check/", "/streaming/api/streamservice/token/check/"
 	tests := map[string]struct{ address, want string }{
@@ -35,7 +35,7 @@ func TestThePathIsAppendedUnlessItIsThere(t *testing.T) {
 	}
 }
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
@@ -56,7 +56,7 @@ func TestConfigInYAML(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNoCertificateIsRefused(t *testing.T) {
+func TestNew_InvalidCAFile(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
 	cfg.HTTP.Address, cfg.HTTP.TLS.CAFile = "https://smarty.example.com", "testdata/full.yaml"
@@ -66,7 +66,7 @@ func TestAFileThatIsNoCertificateIsRefused(t *testing.T) {
 	}
 }
 
-func TestAWrongConfigIsRefused(t *testing.T) {
+func TestNew_InvalidConfig(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		address string

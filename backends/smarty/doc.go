@@ -1,39 +1,39 @@
-// Package smarty asks a Microimpuls Smarty middleware, as Astra's backend type "Microimpulse Smarty" does, and reads
-// the JSON that it answers with.
+// Package smarty checks viewers with a Microimpuls Smarty middleware, as Astra's backend type "Microimpulse Smarty"
+// does, and parses its JSON response.
 //
-//	config   address: http://smarty.example.com
-//	we ask   GET http://smarty.example.com/tvmiddleware/api/streamservice/token/check/?token=T
-//	         and Astra's X- headers, see package httprequest
-//	yes      {"error": 0}
-//	no       {"error": 1} expired, {"error": 2} made for other content, {"error": 3} made for another address
+//	config    address: http://smarty.example.com
+//	request   GET http://smarty.example.com/tvmiddleware/api/streamservice/token/check/?token=T
+//	          and Astra's X- headers, see package httprequest
+//	allowed   {"error": 0}
+//	denied    {"error": 1} expired, {"error": 2} made for other content, {"error": 3} made for another address
 //
-// `send: [name, ip]` adds name, the channel, and ip, the viewer's address, as ours: they replace the viewer's of the
-// same name. name must be the id that the content has in Smarty; ip is compared if the service has that option on. Off
-// by default, since Astra sends neither; then neither is checked, unless the viewer's own query holds them.
+// `send: [name, ip]` adds name, the channel, and ip, the viewer's address, as our own parameters: they replace the
+// viewer's of the same name. name must be the content's id in Smarty; ip is compared if the service has that option on.
+// Off by default, since Astra sends neither; then neither is checked, unless the viewer's own query contains them.
 //
 // The source is Microimpuls' API documentation (microimpuls/microimpuls.github.io, version 1.98.0,
-// StreamServiceTokenCheck). Its Streaming API has the same check at /streaming/api/streamservice/token/check/: type
-// that address in full, for one that ends in /token/check/ is used as typed. That Astra appends the path follows from
-// Cesbo's auth-proxy, whose manual gives the same address in full.
+// StreamServiceTokenCheck). Its Streaming API has the same check at /streaming/api/streamservice/token/check/: for that,
+// configure the complete address, since one that ends in /token/check/ is used unchanged. That Astra appends the path
+// follows from Cesbo's auth-proxy, whose manual gives the same address in full.
 //
-// Not public: the HTTP status beside errors 1 to 3, the answer to no token at all (a route's `required_credentials: [token]` saves
-// the call), headers such as X-AuthDuration, and what "one-time", as the tokens are called, means. Flussonic, which
-// Smarty supports (microimpulse.ru/docs/smarty/video-servers-integration/flussonic), goes by the status and asks again
-// and again: so probably 403, and probably no check uses a token up.
+// Not public: the HTTP status beside errors 1 to 3, the response without a token (`required_credentials: [token]` of a
+// route saves the call), headers such as X-AuthDuration, and the meaning of "one-time", as the tokens are called.
+// Flussonic, which Smarty supports (microimpulse.ru/docs/smarty/video-servers-integration/flussonic), decides by the
+// status and checks repeatedly: so the status is probably 403, and a check probably does not consume a token.
 //
 // In Smarty, give the stream service a URL mask with the token, such as http://streamer:8080/mychannel/?token=$token.
 // Tokens live for TVMIDDLEWARE_STREAM_SERVICE_TOKEN_TTL, 3600 s by default. So the program sets, around this adapter,
-// token_life: 3600s and validity: 3000s, and a session is asked about once more before its token ends.
+// token_life: 3600s and validity: 3000s, and a session is re-checked once before its token expires.
 //
 // Invariants:
-//   - Only `error: 0` is a yes. A number (or a number in quotes) decides, and the status beside it does not.
-//   - What is not that, or a code that nobody documents, is a failure, never a No: an error page says nothing about the
-//     viewer. The status table has the first word on it, so that a 503 or 404 is shown as what it is, and a redirect
-//     sends the viewer where the table lets it.
-//   - A yes must have what require_header and require_body ask for, and is otherwise read as a 200: headers and all.
-//   - No error shows what was answered, since that may repeat a token; an unknown code of up to four digits is none.
+//   - Only `error: 0` allows. A number (or a number in quotes) decides, whatever the status.
+//   - Any other body, or an undocumented code, is a failure, never a denial: an error page says nothing about the
+//     viewer. The status table classifies such responses first, so that a 503 or 404 is reported as such, and a redirect
+//     goes to the viewer where the table permits it.
+//   - An allowed response must satisfy require_header and require_body, and is otherwise read as a 200: headers and all.
+//   - No error shows the response, which may repeat a token, except an unknown code of up to four digits.
 //
-// Decided: `error` must stand once, at the top and in small letters, so that no two readers of one answer can differ.
-// A No takes no header: none is documented, and a No is remembered for denial_ttl anyway. Refused: reading `statuses` as
-// yes or no; the body has the word.
+// Decided: `error` must occur once, at the top level and in lower case, so that no two parsers of one response can
+// differ. Headers of a denial are ignored: none is documented, and the session caches denials anyway. Refused: deciding
+// by `statuses`; the body decides.
 package smarty

@@ -9,8 +9,8 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// Only `error: 0` is ever a yes, and what is not a code is never a no, whatever a middleware says.
-func FuzzAnswer(f *testing.F) {
+// Only `error: 0` allows, and a response without a code never denies.
+func FuzzCheck(f *testing.F) {
 	for _, seed := range []string{
 		`{"error": 0}`, `{"error": "0"}`, `{"error": 1}`, `{"error": 7}`, `{"error": -0}`, `{"Error": 0}`, `{"error": 0`,
 		`{"error": 1, "error": 0}`, `{"error": {"error": 0}}`, `[0]`, ``, `null`, "\ufeff{\"error\": 0}", `{"\u0065rror":0}`,
@@ -28,22 +28,22 @@ func FuzzAnswer(f *testing.F) {
 		f.Fatalf("make the backend: %v", err)
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		d, err := b.decide(httpbackend.Response{Status: status, Body: body})
+		d, err := b.decideByCode(httpbackend.Response{Status: status, Body: body})
 		if (err == nil) == (d == backends.Decision{}) || err != nil && backends.AsFailure(err) == nil {
 			t.Fatalf("got %+v and error %v, want a decision or a failure", d, err)
 		}
-		said := errorSaid(body)
+		value := errorByOtherReader(body)
 		switch {
-		case d.Verdict == backends.Allowed && said != "0":
-			t.Errorf("got a yes of %q with %d", body, status)
-		case d.Verdict == backends.Denied && said != "1" && said != "2" && said != "3" && status/100 != 3:
-			t.Errorf("got a no of %q with %d", body, status)
+		case d.Verdict == backends.Allowed && value != "0":
+			t.Errorf("got allowed for %q with %d", body, status)
+		case d.Verdict == backends.Denied && value != "1" && value != "2" && value != "3" && status/100 != 3:
+			t.Errorf("got denied for %q with %d", body, status)
 		}
 	})
 }
 
-// errorSaid is the value of `error` by another reader of JSON; empty: there is none.
-func errorSaid(body []byte) string {
+// errorByOtherReader returns the value of `error` as another JSON parser reads it; empty: none.
+func errorByOtherReader(body []byte) string {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(body, &fields) != nil {
 		return ""

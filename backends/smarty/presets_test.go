@@ -9,16 +9,16 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// A status without a code is a failure or a redirect where the preset says so, and no answer else.
-func TestPresetsKeepTheirPromises(t *testing.T) {
+// A status without a code is a failure or a redirect where the preset says so, and otherwise a malformed response.
+func TestBackend_Presets(t *testing.T) {
 	t.Parallel()
 	backendtest.RunPresets(t, func(t *testing.T, address string, preset httpbackend.Preset) backends.Backend {
 		return newBackend(t, address, func(c *Config) {
 			c.HTTP.Preset, c.HTTP.DialTimeout, c.HTTP.TLSTimeout = preset, time.Minute, time.Minute
 		})
 	},
-		backendtest.WithDialect(saying(200, `{"error":0}`)),
-		backendtest.WithRefusal(refusing),
+		backendtest.WithDialect(respondingWith(200, `{"error":0}`)),
+		backendtest.WithRefusal(denyingWith),
 		backendtest.WithoutConditions("X-Location has no place beside a code", "403 with X-Location"),
 		backendtest.WithRows(httpbackend.PresetAstra, `
 204 | malformed | unexpected_status, unexpected_answer | come back | let in | kept

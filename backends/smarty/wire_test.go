@@ -8,7 +8,7 @@ import (
 	"usher/backends/backendtest"
 )
 
-func TestTheBytesOnTheWire(t *testing.T) {
+func TestCheck_RequestBytes(t *testing.T) {
 	t.Parallel()
 	backendtest.WantRequest(t, "testdata/request.txt", "smarty.example.com", `{"error": 0}`, func(address string) {
 		b := newBackend(t, address, func(c *Config) { c.Send = []string{"name", "ip"} })

@@ -13,44 +13,45 @@ type account struct {
 	login    string
 	password password // the zero value: none
 	enabled  bool
-	// expires is the first moment at which the account is none any more; zero: never.
+	// expires is the first moment at which the account is no longer valid; zero: never.
 	expires     time.Time
-	connections int
+	connections int // at once; 0: unlimited
 	addresses   []netip.Prefix
 	channels    []string
 }
 
-// lookAgain is how long a decision holds at most that an expiry bounds, because other things may change as well.
-const lookAgain = time.Minute
+// maxExpiryValidity bounds the validity of a decision that ends with an expiry, because the account may change before.
+const maxExpiryValidity = time.Minute
 
-// admit decides on a viewer who has proved that the account is his. An expiry counts at the opening, or now if it cuts.
-func (a *account) admit(r *backends.Request, proof string, cut bool, now time.Time) backends.Decision {
+// decide decides on a viewer with valid credentials of the account. The expiry applies to the opening, or to now if it
+// cuts sessions. reason is that of an allowed decision.
+func (a *account) decide(r *backends.Request, reason string, cutExpired bool, now time.Time) backends.Decision {
 	at := now
-	if !cut && !r.Opened.IsZero() {
+	if !cutExpired && !r.Opened.IsZero() {
 		at = r.Opened
 	}
-	d := decision(backends.Denied, proof)
+	d := localDecision(backends.Denied, reason)
 	d.UserID, d.User = a.login, a.login
 	switch {
 	case !a.enabled:
-		d.Reason = "the account is disabled"
+		d.Reason = "account is disabled"
 	case !a.expires.IsZero() && !at.Before(a.expires):
-		d.Reason = "the account has expired"
-	case len(a.addresses) > 0 && !a.holds(r.Address):
-		d.Reason = "the account is for other addresses"
-	case len(a.channels) > 0 && !a.mayWatch(r.Channel):
-		d.Reason = "the account is for other channels"
+		d.Reason = "account has expired"
+	case len(a.addresses) > 0 && !a.hasAddress(r.Address):
+		d.Reason = "account is for other addresses"
+	case len(a.channels) > 0 && !a.hasChannel(r.Channel):
+		d.Reason = "account is for other channels"
 	default:
 		d.Verdict, d.MaxSessions = backends.Allowed, a.connections
-		if cut && !a.expires.IsZero() {
-			d.ValidFor = min(a.expires.Sub(now), lookAgain)
+		if cutExpired && !a.expires.IsZero() {
+			d.ValidFor = min(a.expires.Sub(now), maxExpiryValidity)
 		}
 	}
 	return d
 }
 
-// holds reports whether the address is one of the account's. Nobody's is in no network.
-func (a *account) holds(address netip.Addr) bool {
+// hasAddress reports whether one of the account's networks contains the address. An unknown address is in no network.
+func (a *account) hasAddress(address netip.Addr) bool {
 	address = address.Unmap().WithZone("")
 	for _, network := range a.addresses {
 		if network.Contains(address) {
@@ -60,7 +61,7 @@ func (a *account) holds(address netip.Addr) bool {
 	return false
 }
 
-func (a *account) mayWatch(channel string) bool {
+func (a *account) hasChannel(channel string) bool {
 	for _, pattern := range a.channels {
 		if ok, _ := path.Match(pattern, channel); ok { // the pattern is valid
 			return true
@@ -69,6 +70,6 @@ func (a *account) mayWatch(channel string) bool {
 	return false
 }
 
-func decision(v backends.Verdict, reason string) backends.Decision {
+func localDecision(v backends.Verdict, reason string) backends.Decision {
 	return backends.Decision{Verdict: v, Source: backends.FromLocal, Reason: reason}
 }

@@ -13,24 +13,24 @@ import (
 
 // Backend decides by accounts in a file. Safe for concurrent use. Close it after use.
 type Backend struct {
-	name    string
-	cfg     Config
-	log     *slog.Logger
-	now     func() time.Time
-	secret  []byte // of this process, for hashes that nobody else needs to understand
-	hashing *hashing
-	table   atomic.Pointer[table]
+	name     string
+	cfg      Config
+	log      *slog.Logger
+	now      func() time.Time
+	secret   []byte // random per process; keys the password cache and the decoys
+	verifier *passwordVerifier
+	accounts atomic.Pointer[accountTable]
 
-	// These are look's: the file, what is wrong with what it held last, and what was the trouble at the last look.
-	file    file
-	wrong   error
-	trouble string
+	// The following fields belong to the goroutine that reloads.
+	file        file
+	parseErr    error  // of the last content; nil: valid
+	loggedError string // of the last reload; empty: none
 }
 
 var _ backends.Backend = (*Backend)(nil)
 
-// New makes the named backend. It fails if the config is wrong, or the file cannot be read or is wrong. log is told
-// when the file changes; it may be nil.
+// New makes the named backend. It fails if the config is invalid, or the file is unreadable or invalid. Reloads are
+// logged; log may be nil.
 func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
@@ -40,19 +40,19 @@ func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 	}
 	secret := make([]byte, 32)
 	if _, err := rand.Read(secret); err != nil {
-		return nil, fmt.Errorf("make backend %q: find a random key: %w", name, err)
+		return nil, fmt.Errorf("make backend %q: read random bytes: %w", name, err)
 	}
 	b := &Backend{
 		name: name, cfg: cfg, log: log, now: time.Now,
-		secret: secret, hashing: newHashing(name, cfg, secret), file: file{path: cfg.File},
+		secret: secret, verifier: newPasswordVerifier(name, cfg, secret), file: file{path: cfg.File},
 	}
-	if _, err := b.read(); err != nil {
+	if _, err := b.readFile(); err != nil {
 		return nil, fmt.Errorf("make backend %q: file: %w", name, err)
 	}
 	return b, nil
 }
 
-// Run looks at the file every `reload`, until ctx ends, and then returns nil. Call it once.
+// Run reloads the file every `reload` if it changed, until ctx ends, and then returns nil. Call it once.
 func (b *Backend) Run(ctx context.Context) error {
 	if b.cfg.Reload == 0 {
 		<-ctx.Done()
@@ -65,83 +65,83 @@ func (b *Backend) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			b.look()
+			b.reload()
 		}
 	}
 }
 
-// Close waits for the hashes that are being computed, some hundred milliseconds at most.
-func (b *Backend) Close() { b.hashing.close() }
+// Close waits for running hash computations, at most some hundred milliseconds.
+func (b *Backend) Close() { b.verifier.close() }
 
-// read takes the file's accounts if it changed. After an error those that were known stay.
-func (b *Backend) read() (fresh bool, err error) {
-	data, err := b.file.changed(b.now())
+// readFile replaces the accounts if the file changed. After an error the previous accounts stay.
+func (b *Backend) readFile() (isChanged bool, err error) {
+	data, err := b.file.readIfChanged(b.now())
 	if err != nil {
 		return false, err
 	}
 	if data == nil {
-		return false, b.wrong
+		return false, b.parseErr
 	}
 	t, err := parse(b.file.path, data)
-	if b.wrong = err; err == nil {
-		b.table.Store(t)
+	if b.parseErr = err; err == nil {
+		b.accounts.Store(t)
 	}
 	return true, err
 }
 
-// look reads the file if it changed, and logs what came of it: once a change, and not as long as nothing changes. One
-// caller at a time.
-func (b *Backend) look() {
-	fresh, err := b.read()
-	trouble := ""
+// reload reads the file if it changed, and logs each change of the result once. One caller at a time.
+func (b *Backend) reload() {
+	isChanged, err := b.readFile()
+	message := ""
 	if err != nil {
-		trouble = err.Error()
+		message = err.Error()
 	}
 	attributes := []any{slog.String("backend", b.name), slog.String("file", b.file.path)}
 	switch {
-	case !fresh && trouble == b.trouble:
+	case !isChanged && message == b.loggedError:
 	case err != nil:
-		b.log.Error("the file of accounts is of no use; the accounts that were read before go on to hold",
+		b.log.Error("users file invalid, keeping previous",
 			append(attributes, slog.Any("error", err))...)
 	default:
-		b.log.Info("the file of accounts was read", append(attributes, slog.Int("accounts", len(b.table.Load().accounts)))...)
+		b.log.Info("users file reloaded", append(attributes, slog.Int("accounts", len(b.accounts.Load().accounts)))...)
 	}
-	b.trouble = trouble
+	b.loggedError = message
 }
 
-// Check decides on one viewer. Its error is an overload, or that of a viewer who left; it never fails.
+// Check decides by the viewer's credentials. Its error is an overload or a cancellation, never a failure.
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-	given, accounts := b.cfg.credentialsIn(r.Query), b.table.Load()
-	if given.none() {
-		return decision(backends.Pending, "neither token nor login"), nil
+	given, accounts := b.cfg.readCredentials(r.Query), b.accounts.Load()
+	if given.isEmpty() {
+		return localDecision(backends.Pending, "neither token nor login"), nil
 	}
-	if a := accounts.byToken(given.token); a != nil {
-		return a.admit(r, "the token is an account's", b.cfg.CutExpired, b.now()), nil
+	if a := accounts.findByToken(given.token); a != nil {
+		return a.decide(r, "valid token", b.cfg.CutExpired, b.now()), nil
 	}
 	switch {
-	case given.incomplete:
-		return decision(backends.Denied, "login or password is missing"), nil
+	case given.isIncomplete:
+		return localDecision(backends.Denied, "login or password is missing"), nil
 	case given.login == "":
-		return decision(backends.Denied, "the token is no account's"), nil
+		return localDecision(backends.Denied, "unknown token"), nil
 	}
-	a, err := b.byPassword(ctx, accounts, given)
+	a, err := b.findByPassword(ctx, accounts, given)
 	switch {
 	case err != nil:
 		return backends.Decision{}, err
 	case a == nil:
-		return decision(backends.Denied, "wrong login or password"), nil
+		return localDecision(backends.Denied, "wrong login or password"), nil
 	}
-	return a.admit(r, "login and password are an account's", b.cfg.CutExpired, b.now()), nil
+	return a.decide(r, "valid login and password", b.cfg.CutExpired, b.now()), nil
 }
 
-// byPassword is the account that the viewer proved to be his, or nil. It takes as long for a login that nobody has.
-func (b *Backend) byPassword(ctx context.Context, accounts *table, given credentials) (*account, error) {
-	if len(given.login) > maxLogin || len(given.password) > maxPassword {
+// findByPassword returns the account with that login and password, or nil. An unknown login takes as long as a wrong
+// password.
+func (b *Backend) findByPassword(ctx context.Context, accounts *accountTable, given credentials) (*account, error) {
+	if len(given.login) > maxLoginBytes || len(given.password) > maxPasswordBytes {
 		return nil, nil
 	}
-	stored, decoy := accounts.passwordOf(given.login, b.secret)
-	right, err := b.hashing.matches(ctx, given.login, stored, decoy, given.password)
-	if err != nil || !right {
+	stored, decoy := accounts.passwordFor(given.login, b.secret)
+	isCorrect, err := b.verifier.verify(ctx, given.login, stored, decoy, given.password)
+	if err != nil || !isCorrect {
 		return nil, err
 	}
 	return accounts.accounts[given.login], nil

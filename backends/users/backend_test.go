@@ -15,10 +15,10 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// expiry is alice's, and about dave's.
+// expiry is when alice's account expires; dave's expires at about the same time.
 var expiry = time.Date(2026, 12, 31, 0, 0, 0, 0, time.UTC)
 
-// newBackend reads the example, a year before its accounts expire.
+// newBackend reads the example file, at a time one year before its accounts expire.
 func newBackend(t testing.TB, change func(*Config)) *Backend {
 	t.Helper()
 	cfg := DefaultConfig()
@@ -31,28 +31,28 @@ func newBackend(t testing.TB, change func(*Config)) *Backend {
 		t.Fatalf("make the backend: %v", err)
 	}
 	b.now = func() time.Time { return expiry.AddDate(-1, 0, 0) }
-	b.hashing.patience = time.Minute // a busy machine is not what is tested
+	b.verifier.timeout = time.Minute // a busy machine must not fail the test
 	t.Cleanup(b.Close)
 	return b
 }
 
-// withFile makes a backend of a file's text.
+// withFile makes a backend with a file of that text.
 func withFile(t testing.TB, text string) *Backend {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "users.yaml")
-	write(t, name, text)
+	writeFile(t, name, text)
 	return newBackend(t, func(c *Config) { c.File = name })
 }
 
-func write(t testing.TB, name, text string) {
+func writeFile(t testing.TB, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatalf("write the accounts: %v", err)
 	}
 }
 
-// question is one of a viewer whom alice's account lets in.
-func question(query string) *backends.Request {
+// requestWith returns a request that alice's account allows, with that query.
+func requestWith(query string) *backends.Request {
 	return &backends.Request{Query: query, Channel: "a001", Address: netip.MustParseAddr("192.0.2.7")}
 }
 
@@ -65,109 +65,109 @@ func check(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 	return d
 }
 
-func yes(login, reason string, connections int) backends.Decision {
+func allowedDecision(login, reason string, connections int) backends.Decision {
 	return backends.Decision{
 		Verdict: backends.Allowed, Source: backends.FromLocal, Reason: reason,
 		UserID: login, User: login, MaxSessions: connections,
 	}
 }
 
-func no(login, reason string) backends.Decision {
+func deniedDecision(login, reason string) backends.Decision {
 	return backends.Decision{
 		Verdict: backends.Denied, Source: backends.FromLocal, Reason: reason, UserID: login, User: login,
 	}
 }
 
 const (
-	byToken    = "the token is an account's"
-	byPassword = "login and password are an account's"
+	byToken    = "valid token"
+	byPassword = "valid login and password"
 )
 
-func TestCredentialsAreReadAndCompared(t *testing.T) {
+func TestCheck_Credentials(t *testing.T) {
 	t.Parallel()
 	none := backends.Decision{Verdict: backends.Pending, Source: backends.FromLocal, Reason: "neither token nor login"}
-	wrong, missing := no("", "wrong login or password"), no("", "login or password is missing")
+	wrong, missing := deniedDecision("", "wrong login or password"), deniedDecision("", "login or password is missing")
 	tests := map[string]struct {
 		query string
 		want  backends.Decision
 	}{
-		"a token":                 {"token=a-token-in-plain", yes("alice", byToken, 2)},
-		"a token by its hash":     {"token=a-token-by-its-hash", yes("alice", byToken, 2)},
-		"a token of digits":       {"token=0123456789", yes("dave", byToken, 0)},
-		"digits without the zero": {"token=123456789", no("", "the token is no account's")},
+		"a token":                 {"token=a-token-in-plain", allowedDecision("alice", byToken, 2)},
+		"a token by its hash":     {"token=a-token-by-its-hash", allowedDecision("alice", byToken, 2)},
+		"a token of digits":       {"token=0123456789", allowedDecision("dave", byToken, 0)},
+		"digits without the zero": {"token=123456789", deniedDecision("", "unknown token")},
 		"the hash instead of a token": {
 			"token=sha256:e1f4fdae0931d441a09ffa9a7e53d53819e39ede86bde7e4310a06c4da026902",
-			no("", "the token is no account's"),
+			deniedDecision("", "unknown token"),
 		},
-		"an unknown token":             {"token=a-token-in-plai", no("", "the token is no account's")},
-		"a token too long to be one":   {"token=" + strings.Repeat("a", maxToken+1), no("", "the token is no account's")},
-		"a bcrypt password":            {"auth=alice:rasmuslerdorf", yes("alice", byPassword, 2)},
-		"a SHA-256 password":           {"auth=bob:builder", yes("bob", byPassword, 0)},
-		"an escaped password":          {"auth=bob%3Abu%69lder", yes("bob", byPassword, 0)},
-		"from the path":                {"user=alice&password=rasmuslerdorf", yes("alice", byPassword, 2)},
-		"a disabled account":           {"auth=carol:U*U", no("carol", "the account is disabled")},
-		"a disabled account's guesser": {"auth=carol:U*V", wrong},
-		"a wrong bcrypt password":      {"auth=alice:rasmuslerdorg", wrong},
-		"a wrong SHA-256 password":     {"auth=bob:builders", wrong},
-		"another's password":           {"auth=alice:builder", wrong},
-		"an unknown login":             {"auth=mallory:rasmuslerdorf", wrong},
-		"an unknown login, builder":    {"auth=mallory:builder", wrong},
-		"a login in other letters":     {"auth=Alice:rasmuslerdorf", wrong},
-		"no password in the file":      {"auth=dave:rasmuslerdorf", wrong},
-		"no password in the file, sha": {"auth=dave:builder", wrong},
-		"a login without end":          {"auth=" + strings.Repeat("a", maxLogin+1) + ":builder", wrong},
-		"a password without end":       {"auth=alice:" + strings.Repeat("a", maxPassword+1), wrong},
-		"no colon":                     {"auth=alice", missing},
-		"an empty login":               {"auth=:rasmuslerdorf", missing},
-		"an empty password":            {"auth=alice:", missing},
-		"a user alone":                 {"user=alice", missing},
-		"a password alone":             {"password=rasmuslerdorf", missing},
-		"auth stands before user":      {"user=alice&password=rasmuslerdorf&auth=bob:builder", yes("bob", byPassword, 0)},
-		"no way around a wrong auth":   {"user=alice&password=rasmuslerdorf&auth=bob:x", wrong},
-		"a known token decides":        {"auth=alice:wrong&token=0123456789", yes("dave", byToken, 0)},
-		"an unknown one does not":      {"auth=alice:rasmuslerdorf&token=of-the-portal", yes("alice", byPassword, 2)},
-		"nothing":                      {"", none},
-		"nothing that is ours":         {"st=abc&e=123&tokens=a-token-in-plain", none},
-		"an empty token":               {"token=&auth=", none},
+		"an unknown token":                   {"token=a-token-in-plai", deniedDecision("", "unknown token")},
+		"a token too long to be one":         {"token=" + strings.Repeat("a", maxTokenBytes+1), deniedDecision("", "unknown token")},
+		"a bcrypt password":                  {"auth=alice:rasmuslerdorf", allowedDecision("alice", byPassword, 2)},
+		"a SHA-256 password":                 {"auth=bob:builder", allowedDecision("bob", byPassword, 0)},
+		"an escaped password":                {"auth=bob%3Abu%69lder", allowedDecision("bob", byPassword, 0)},
+		"from the path":                      {"user=alice&password=rasmuslerdorf", allowedDecision("alice", byPassword, 2)},
+		"a disabled account":                 {"auth=carol:U*U", deniedDecision("carol", "account is disabled")},
+		"a disabled account, wrong password": {"auth=carol:U*V", wrong},
+		"a wrong bcrypt password":            {"auth=alice:rasmuslerdorg", wrong},
+		"a wrong SHA-256 password":           {"auth=bob:builders", wrong},
+		"another's password":                 {"auth=alice:builder", wrong},
+		"an unknown login":                   {"auth=mallory:rasmuslerdorf", wrong},
+		"an unknown login, builder":          {"auth=mallory:builder", wrong},
+		"a login in another case":            {"auth=Alice:rasmuslerdorf", wrong},
+		"no password in the file":            {"auth=dave:rasmuslerdorf", wrong},
+		"no password in the file, sha":       {"auth=dave:builder", wrong},
+		"a login too long":                   {"auth=" + strings.Repeat("a", maxLoginBytes+1) + ":builder", wrong},
+		"a password too long":                {"auth=alice:" + strings.Repeat("a", maxPasswordBytes+1), wrong},
+		"no colon":                           {"auth=alice", missing},
+		"an empty login":                     {"auth=:rasmuslerdorf", missing},
+		"an empty password":                  {"auth=alice:", missing},
+		"a user alone":                       {"user=alice", missing},
+		"a password alone":                   {"password=rasmuslerdorf", missing},
+		"auth precedes user":                 {"user=alice&password=rasmuslerdorf&auth=bob:builder", allowedDecision("bob", byPassword, 0)},
+		"no way around a wrong auth":         {"user=alice&password=rasmuslerdorf&auth=bob:x", wrong},
+		"a known token decides":              {"auth=alice:wrong&token=0123456789", allowedDecision("dave", byToken, 0)},
+		"an unknown one does not":            {"auth=alice:rasmuslerdorf&token=of-the-portal", allowedDecision("alice", byPassword, 2)},
+		"nothing":                            {"", none},
+		"no credentials of ours":             {"st=abc&e=123&tokens=a-token-in-plain", none},
+		"an empty token":                     {"token=&auth=", none},
 	}
 	b := newBackend(t, nil)
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if diff := cmp.Diff(tt.want, check(t, b, question(tt.query))); diff != "" {
+			if diff := cmp.Diff(tt.want, check(t, b, requestWith(tt.query))); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestAnAccountHasItsBounds(t *testing.T) {
+func TestCheck_AccountRestrictions(t *testing.T) {
 	t.Parallel()
 	address := func(s string) func(*backends.Request) {
 		return func(r *backends.Request) { r.Address = netip.MustParseAddr(s) }
 	}
-	addresses := no("alice", "the account is for other addresses")
-	channels := no("alice", "the account is for other channels")
+	addresses := deniedDecision("alice", "account is for other addresses")
+	channels := deniedDecision("alice", "account is for other channels")
 	tests := map[string]struct {
 		change func(*backends.Request)
 		want   backends.Decision
 	}{
-		"an address beside the network": {address("192.0.3.7"), addresses},
-		"no address":                    {func(r *backends.Request) { r.Address = netip.Addr{} }, addresses},
-		"IPv4 written as IPv6":          {address("::ffff:192.0.2.9"), yes("alice", byToken, 2)},
-		"a network written as IPv6":     {address("198.51.100.9"), yes("alice", byToken, 2)},
-		"a single address":              {address("2001:db8::7"), yes("alice", byToken, 2)},
-		"with a zone":                   {address("2001:db8::7%eth0"), yes("alice", byToken, 2)},
-		"its neighbour":                 {address("2001:db8::8"), addresses},
-		"a channel by its pattern":      {func(r *backends.Request) { r.Channel = "sport-1" }, yes("alice", byToken, 2)},
-		"another channel":               {func(r *backends.Request) { r.Channel = "a002" }, channels},
-		"no channel":                    {func(r *backends.Request) { r.Channel = "" }, channels},
+		"an address outside the network": {address("192.0.3.7"), addresses},
+		"no address":                     {func(r *backends.Request) { r.Address = netip.Addr{} }, addresses},
+		"IPv4 written as IPv6":           {address("::ffff:192.0.2.9"), allowedDecision("alice", byToken, 2)},
+		"a network written as IPv6":      {address("198.51.100.9"), allowedDecision("alice", byToken, 2)},
+		"a single address":               {address("2001:db8::7"), allowedDecision("alice", byToken, 2)},
+		"with a zone":                    {address("2001:db8::7%eth0"), allowedDecision("alice", byToken, 2)},
+		"its neighbour":                  {address("2001:db8::8"), addresses},
+		"a channel by its pattern":       {func(r *backends.Request) { r.Channel = "sport-1" }, allowedDecision("alice", byToken, 2)},
+		"another channel":                {func(r *backends.Request) { r.Channel = "a002" }, channels},
+		"no channel":                     {func(r *backends.Request) { r.Channel = "" }, channels},
 	}
 	b := newBackend(t, nil)
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := question("token=a-token-in-plain")
+			r := requestWith("token=a-token-in-plain")
 			tt.change(r)
 			if diff := cmp.Diff(tt.want, check(t, b, r)); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
@@ -176,9 +176,9 @@ func TestAnAccountHasItsBounds(t *testing.T) {
 	}
 }
 
-func TestExpiry(t *testing.T) {
+func TestCheck_Expiry(t *testing.T) {
 	t.Parallel()
-	expired, allowed := no("alice", "the account has expired"), yes("alice", byToken, 2)
+	expired, allowed := deniedDecision("alice", "account has expired"), allowedDecision("alice", byToken, 2)
 	until := func(left time.Duration) backends.Decision {
 		d := allowed
 		d.ValidFor = left
@@ -196,14 +196,14 @@ func TestExpiry(t *testing.T) {
 		"one that was opened too late":      {false, expiry, expiry.Add(time.Hour), expired},
 		"a session is cut":                  {true, before(time.Hour), expiry, expired},
 		"a session will be cut":             {true, before(time.Hour), before(3 * time.Second), until(3 * time.Second)},
-		"long before, it is looked at":      {true, before(time.Hour), before(48 * time.Hour), until(lookAgain)},
+		"long before, validity is bounded":  {true, before(time.Hour), before(48 * time.Hour), until(maxExpiryValidity)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBackend(t, func(c *Config) { c.CutExpired = tt.cut })
 			b.now = func() time.Time { return tt.now }
-			r := question("token=a-token-in-plain")
+			r := requestWith("token=a-token-in-plain")
 			r.Opened = tt.opened
 			if diff := cmp.Diff(tt.want, check(t, b, r)); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
@@ -211,12 +211,12 @@ func TestExpiry(t *testing.T) {
 		})
 	}
 	b := newBackend(t, func(c *Config) { c.CutExpired = true })
-	if d := check(t, b, question("auth=bob:builder")); d.ValidFor != 0 {
+	if d := check(t, b, requestWith("auth=bob:builder")); d.ValidFor != 0 {
 		t.Errorf("an account that never expires: valid for %s, want 0", d.ValidFor)
 	}
 }
 
-func TestParametersCanBeNamedAndClosed(t *testing.T) {
+func TestCheck_ParameterNames(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, func(c *Config) {
 		c.AuthParameter, c.TokenParameter, c.UserParameter, c.PasswordParameter = "", "t", "u", "p"
@@ -229,17 +229,17 @@ func TestParametersCanBeNamedAndClosed(t *testing.T) {
 		"auth=bob:builder":         backends.Pending,
 		"=bob:builder&=0123456789": backends.Pending,
 	} {
-		if d := check(t, b, question(query)); d.Verdict != want {
+		if d := check(t, b, requestWith(query)); d.Verdict != want {
 			t.Errorf("%s: %s, want %s", query, d.Verdict, want)
 		}
 	}
 }
 
-func TestNewRefusesAWrongFile(t *testing.T) {
+func TestNew_InvalidFile(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	wrong := filepath.Join(folder, "wrong.yaml")
-	write(t, wrong, "users:\n  alice: { password: hunter2 }\n")
+	writeFile(t, wrong, "users:\n  alice: { password: hunter2 }\n")
 	for name, want := range map[string]string{
 		filepath.Join(folder, "none.yaml"): "no such file or directory",
 		folder:                             folder + " is not a file",
@@ -268,8 +268,8 @@ func FuzzCredentials(f *testing.F) {
 	}
 	cfg := DefaultConfig()
 	f.Fuzz(func(t *testing.T, query, login, password string) {
-		c := cfg.credentialsIn(query)
-		if (c.login == "") != (c.password == "") || c.incomplete && c.login != "" || strings.Contains(c.login, ":") &&
+		c := cfg.readCredentials(query)
+		if (c.login == "") != (c.password == "") || c.isIncomplete && c.login != "" || strings.Contains(c.login, ":") &&
 			httpbackend.QueryValue(query, "auth") != "" {
 			t.Errorf("%q was read as %+v", query, c)
 		}
@@ -280,7 +280,7 @@ func FuzzCredentials(f *testing.F) {
 			"auth=" + url.QueryEscape(login+":"+password),
 			"user=" + url.QueryEscape(login) + "&password=" + url.QueryEscape(password),
 		} {
-			if got := cfg.credentialsIn(given); got != (credentials{login: login, password: password}) {
+			if got := cfg.readCredentials(given); got != (credentials{login: login, password: password}) {
 				t.Errorf("%q was read as %+v, want %q and %q", given, got, login, password)
 			}
 		}

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// many is a file of n accounts, each with a token, and every tenth with a password.
-func many(n int) string {
+// manyAccounts returns a file of n accounts, each with a token, and every tenth with a password.
+func manyAccounts(n int) string {
 	var text strings.Builder
 	text.WriteString("users:\n")
 	for i := range n {
@@ -20,9 +20,9 @@ func many(n int) string {
 	return text.String()
 }
 
-func TestATokenIsFoundWithoutAllocating(t *testing.T) {
-	b := withFile(t, many(1000))
-	known, unknown := question("token=0123456789abcdef0123456789-777"), question("token=0123456789abcdef0123456789-x")
+func TestCheck_Token_NoAllocation(t *testing.T) {
+	b := withFile(t, manyAccounts(1000))
+	known, unknown := requestWith("token=0123456789abcdef0123456789-777"), requestWith("token=0123456789abcdef0123456789-x")
 	for _, r := range []struct {
 		name string
 		run  func()
@@ -37,17 +37,17 @@ func TestATokenIsFoundWithoutAllocating(t *testing.T) {
 }
 
 func BenchmarkCheck(b *testing.B) {
-	backend := withFile(b, many(100_000))
+	backend := withFile(b, manyAccounts(100_000))
 	for name, query := range map[string]string{
-		"a known token":         "token=0123456789abcdef0123456789-77777",
-		"an unknown token":      "token=0123456789abcdef0123456789-x",
-		"a remembered password": "auth=user-70000:rasmuslerdorf",
-		"a wrong password":      "auth=user-70000:wrong",
-		"an unknown login":      "auth=mallory:wrong",
-		"nothing of ours":       "st=abc&e=123",
+		"a known token":     "token=0123456789abcdef0123456789-77777",
+		"an unknown token":  "token=0123456789abcdef0123456789-x",
+		"a cached password": "auth=user-70000:rasmuslerdorf",
+		"a wrong password":  "auth=user-70000:wrong",
+		"an unknown login":  "auth=mallory:wrong",
+		"no credentials":    "st=abc&e=123",
 	} {
 		b.Run(name, func(b *testing.B) {
-			r := question(query)
+			r := requestWith(query)
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := backend.Check(b.Context(), r); err != nil {
@@ -58,11 +58,11 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
-// The time must grow with the file and not faster: a node reads it beside running sessions.
+// The time must grow linearly with the file: a node reads it beside running sessions.
 func BenchmarkParse(b *testing.B) {
 	for _, accounts := range []int{10_000, 100_000} {
 		b.Run(fmt.Sprintf("%d accounts", accounts), func(b *testing.B) {
-			text := []byte(many(accounts))
+			text := []byte(manyAccounts(accounts))
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
 			for b.Loop() {

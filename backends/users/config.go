@@ -10,24 +10,25 @@ import (
 type Config struct {
 	// File is the path of the file of accounts.
 	File string `yaml:"file"`
-	// Reload is how often the file is looked at; zero: only at the start.
+	// Reload is the interval of checking the file for changes; zero: only at start.
 	Reload time.Duration `yaml:"reload"`
-	// AuthParameter is the query parameter that holds login:password; TokenParameter the one of an account's token.
-	// UserParameter and PasswordParameter hold login and password apart, as a route takes them from the path. Empty:
-	// that way is closed.
-	AuthParameter     string `yaml:"auth_parameter"`
-	TokenParameter    string `yaml:"token_parameter"`
-	UserParameter     string `yaml:"user_parameter"`
+	// AuthParameter is the query parameter of login:password. Empty: not read.
+	AuthParameter string `yaml:"auth_parameter"`
+	// TokenParameter is the query parameter of an account's token. Empty: not read.
+	TokenParameter string `yaml:"token_parameter"`
+	// UserParameter is the query parameter of the login alone, as a route takes it from the path. Empty: not read.
+	UserParameter string `yaml:"user_parameter"`
+	// PasswordParameter is the query parameter of the password alone. It is set if and only if UserParameter is.
 	PasswordParameter string `yaml:"password_parameter"`
-	// CutExpired also ends running sessions when their account expires. False: who is in stays in.
+	// CutExpired also ends running sessions when their account expires. False: running sessions continue.
 	CutExpired bool `yaml:"cut_expired"`
-	// MaxHashing bounds how many bcrypt hashes are computed at once; zero: half of the CPUs (GOMAXPROCS), at least one.
+	// MaxHashing bounds concurrent bcrypt computations; zero: half of the CPUs (GOMAXPROCS), at least one.
 	MaxHashing int `yaml:"max_hashing"`
-	// MaxWaiting bounds how many viewers may wait for that.
+	// MaxWaiting bounds the viewers that wait for a computation.
 	MaxWaiting int `yaml:"max_waiting"`
 }
 
-// DefaultConfig has everything but the file, with Astra's names of parameters.
+// DefaultConfig returns all defaults, with Astra's parameter names. Only the file has none.
 func DefaultConfig() Config {
 	return Config{
 		Reload:            10 * time.Second,
@@ -39,7 +40,8 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports everything wrong. Messages begin with the key, under the backend's own. The file is read by [New].
+// Validate returns all problems at once, except those of the file, which [New] reads. Each message begins with the key,
+// relative to the backend's section.
 func (c Config) Validate() error {
 	var errs []error
 	if c.File == "" {
@@ -65,21 +67,21 @@ func (c Config) validateParameters() error {
 	case c.UserParameter == "" && c.PasswordParameter != "":
 		errs = append(errs, errors.New("user_parameter: must be set, as password_parameter is"))
 	}
-	named := map[string]string{}
+	keys := map[string]string{} // by parameter name
 	for _, p := range []struct{ key, name string }{
 		{"auth_parameter", c.AuthParameter},
 		{"token_parameter", c.TokenParameter},
 		{"user_parameter", c.UserParameter},
 		{"password_parameter", c.PasswordParameter},
 	} {
-		if first, taken := named[p.name]; taken {
-			errs = append(errs, fmt.Errorf("%s: %q is that of %s", p.key, p.name, first))
+		if first, isTaken := keys[p.name]; isTaken {
+			errs = append(errs, fmt.Errorf("%s: %q is already %s", p.key, p.name, first))
 		} else if p.name != "" {
-			named[p.name] = p.key
+			keys[p.name] = p.key
 		}
 	}
-	if len(named) == 0 {
-		errs = append(errs, errors.New("auth_parameter: must be set, or another parameter, for anybody to get in"))
+	if len(keys) == 0 {
+		errs = append(errs, errors.New("auth_parameter: must be set, or another parameter; otherwise no viewer can log in"))
 	}
 	return errors.Join(errs...)
 }

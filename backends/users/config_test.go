@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestConfigInYAML(t *testing.T) {
+func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
@@ -32,18 +32,18 @@ func TestConfigInYAML(t *testing.T) {
 	}
 }
 
-func TestAWrongConfigIsNamed(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		change func(*Config)
 		want   string
 	}{
-		"no file":                 {func(c *Config) { c.File = "" }, "file: must be set"},
-		"time that runs backward": {func(c *Config) { c.Reload = -1 }, "reload: -1ns must be 0 (never) or above"},
-		"hashes below none": {
+		"no file":             {func(c *Config) { c.File = "" }, "file: must be set"},
+		"a negative interval": {func(c *Config) { c.Reload = -1 }, "reload: -1ns must be 0 (never) or above"},
+		"negative hashing": {
 			func(c *Config) { c.MaxHashing = -1 }, "max_hashing: -1 must be 0 (half of the CPUs) or above",
 		},
-		"a queue below none": {func(c *Config) { c.MaxWaiting = -1 }, "max_waiting: -1 must be 0 or above"},
+		"a negative queue": {func(c *Config) { c.MaxWaiting = -1 }, "max_waiting: -1 must be 0 or above"},
 		"a user without a password": {
 			func(c *Config) { c.PasswordParameter = "" }, "password_parameter: must be set, as user_parameter is",
 		},
@@ -51,11 +51,11 @@ func TestAWrongConfigIsNamed(t *testing.T) {
 			func(c *Config) { c.UserParameter = "" }, "user_parameter: must be set, as password_parameter is",
 		},
 		"one name for two": {
-			func(c *Config) { c.UserParameter = "token" }, `user_parameter: "token" is that of token_parameter`,
+			func(c *Config) { c.UserParameter = "token" }, `user_parameter: "token" is already token_parameter`,
 		},
-		"no way in": {
+		"no parameters": {
 			func(c *Config) { *c = Config{File: c.File} },
-			"auth_parameter: must be set, or another parameter, for anybody to get in",
+			"auth_parameter: must be set, or another parameter; otherwise no viewer can log in",
 		},
 		"all at once": {
 			func(c *Config) { c.File, c.Reload = "", -time.Second },

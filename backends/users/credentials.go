@@ -6,43 +6,43 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// Bounds of what a viewer may say. What is longer is wrong, whoever says it, and is not hashed.
+// Bounds of credentials. Longer ones are wrong, and are not hashed.
 const (
-	maxLogin    = 256
-	maxPassword = 1024
-	maxToken    = 1024
+	maxLoginBytes    = 256
+	maxPasswordBytes = 1024
+	maxTokenBytes    = 1024
 )
 
-// credentials are what a viewer gave.
+// credentials are the credentials in a viewer's query.
 type credentials struct {
 	token           string
 	login, password string
-	// incomplete: there is a login without a password, or the other way round.
-	incomplete bool
+	// isIncomplete means a login without a password, or a password without a login. Both are then empty.
+	isIncomplete bool
 }
 
-// none reports whether the viewer gave nothing that an account could be known by.
-func (c credentials) none() bool { return c.token == "" && c.login == "" && !c.incomplete }
+// isEmpty reports whether the viewer sent no credentials.
+func (c credentials) isEmpty() bool { return c.token == "" && c.login == "" && !c.isIncomplete }
 
-// credentialsIn reads a viewer's raw query. Of several parameters of one name the first that is not empty counts, and
-// auth stands before user and password.
-func (c Config) credentialsIn(query string) credentials {
-	found := credentials{token: value(query, c.TokenParameter)}
-	if auth := value(query, c.AuthParameter); auth != "" {
+// readCredentials reads credentials from a raw query. Of several parameters of one name the first non-empty one counts.
+// auth takes precedence over user and password.
+func (c Config) readCredentials(query string) credentials {
+	found := credentials{token: parameterValue(query, c.TokenParameter)}
+	if auth := parameterValue(query, c.AuthParameter); auth != "" {
 		found.login, found.password, _ = strings.Cut(auth, ":")
 	} else {
-		found.login, found.password = value(query, c.UserParameter), value(query, c.PasswordParameter)
+		found.login, found.password = parameterValue(query, c.UserParameter), parameterValue(query, c.PasswordParameter)
 		if found.login == "" && found.password == "" {
 			return found
 		}
 	}
 	if found.login == "" || found.password == "" {
-		found.login, found.password, found.incomplete = "", "", true
+		found.login, found.password, found.isIncomplete = "", "", true
 	}
 	return found
 }
 
-func value(query, name string) string {
+func parameterValue(query, name string) string {
 	if name == "" {
 		return ""
 	}

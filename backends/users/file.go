@@ -9,42 +9,44 @@ import (
 	"time"
 )
 
-// maxFile bounds what is read: some 500,000 accounts.
-const maxFile = 64 << 20
+// maxFileBytes bounds the file: some 500,000 accounts.
+const maxFileBytes = 64 << 20
 
-// settling is how old a change must be for the file's time to tell the next one from it. File systems count time in
-// steps, and some in steps of two seconds.
-const settling = 2 * time.Second
+// mtimeResolution is how old a change must be so that the next one has another modification time. File systems store
+// that time with a limited resolution, some of two seconds.
+const mtimeResolution = 2 * time.Second
 
-// file is the file of accounts, and what it was when it was last read. Not safe for concurrent use.
+var errTooLarge = errors.New("is larger than 64 MiB")
+
+// file is the file of accounts and its state at the last read. Not safe for concurrent use.
 type file struct {
-	path string
-	seen os.FileInfo // nil: it could not be read, or never was
-	// settled: a later change would show in seen.
-	settled bool
-	sum     [sha256.Size]byte // zero: never read
+	path     string
+	lastInfo os.FileInfo // nil: not read, or not readable
+	// isSettled means that a later change would differ from lastInfo.
+	isSettled bool
+	sum       [sha256.Size]byte // of the content; zero: never read
 }
 
-// changed reads the file if it is not what it was, by its time, size and identity, so that one that was moved into its
-// place counts as well. data is nil if there is nothing new.
-func (f *file) changed(now time.Time) (data []byte, err error) {
+// readIfChanged returns the file's content if its time, size or identity changed since the last read, so a file renamed
+// to this path counts as well. data is nil if the content is unchanged.
+func (f *file) readIfChanged(now time.Time) (data []byte, err error) {
 	info, err := os.Stat(f.path)
 	if err != nil {
-		f.seen = nil
+		f.lastInfo = nil
 		return nil, err
 	}
-	if f.isSeen(info) {
+	if f.isUnchanged(info) {
 		return nil, nil
 	}
-	f.seen = nil
-	if !info.Mode().IsRegular() { // to open a pipe would wait for its writer
+	f.lastInfo = nil
+	if !info.Mode().IsRegular() { // opening a pipe would wait for its writer
 		return nil, fmt.Errorf("%s is not a file", f.path)
 	}
 	data, info, err = read(f.path)
 	if err != nil {
 		return nil, err
 	}
-	f.seen, f.settled = info, now.Sub(info.ModTime()).Abs() > settling
+	f.lastInfo, f.isSettled = info, now.Sub(info.ModTime()).Abs() > mtimeResolution
 	sum := sha256.Sum256(data)
 	if sum == f.sum {
 		return nil, nil
@@ -53,26 +55,38 @@ func (f *file) changed(now time.Time) (data []byte, err error) {
 	return data, nil
 }
 
-func (f *file) isSeen(info os.FileInfo) bool {
-	return f.seen != nil && f.settled && os.SameFile(f.seen, info) &&
-		f.seen.ModTime().Equal(info.ModTime()) && f.seen.Size() == info.Size()
+func (f *file) isUnchanged(info os.FileInfo) bool {
+	return f.lastInfo != nil && f.isSettled && os.SameFile(f.lastInfo, info) &&
+		f.lastInfo.ModTime().Equal(info.ModTime()) && f.lastInfo.Size() == info.Size()
 }
 
-// read gives the file's content, never nil, and what the file was before.
+// read returns the file's content, never nil, and its state before the read.
 func read(path string) (data []byte, info os.FileInfo, err error) {
 	opened, err := os.Open(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() { _ = opened.Close() }() // it was only read from
+	defer func() { _ = opened.Close() }() // only read from
 	if info, err = opened.Stat(); err != nil {
 		return nil, nil, err
 	}
-	if data, err = io.ReadAll(io.LimitReader(opened, maxFile+1)); err != nil {
-		return nil, nil, err
+	if info.Size() > maxFileBytes {
+		return nil, nil, fmt.Errorf("%s: %w", path, errTooLarge)
 	}
-	if len(data) > maxFile {
-		return nil, nil, errors.New(path + ": is larger than 64 MiB")
+	if data, err = readAtMost(opened, maxFileBytes); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return data, info, nil
+}
+
+// readAtMost reads all of r, and fails beyond limit bytes: a file can grow while it is read.
+func readAtMost(r io.Reader, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > limit {
+		return nil, errTooLarge
+	}
+	return data, nil
 }

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,23 +18,23 @@ import (
 	"usher/backends"
 )
 
-// watched is a backend whose file a test changes.
-type watched struct {
+// reloadTest is a backend with a file that the test changes.
+type reloadTest struct {
 	*Backend
 	name string
 	logs bytes.Buffer
 }
 
 const (
-	onlyAlice = "users: { alice: { tokens: [of-alice] } }"
-	onlyBobby = "users: { bobby: { tokens: [of-bobby] } }" // as long
-	broken    = "users: { alice: { tokens: of-alice } }"
+	onlyAlice   = "users: { alice: { tokens: [of-alice] } }"
+	onlyBobby   = "users: { bobby: { tokens: [of-bobby] } }" // of the same length
+	invalidFile = "users: { alice: { tokens: of-alice } }"
 )
 
-func watch(t *testing.T) *watched {
+func newReloadTest(t *testing.T) *reloadTest {
 	t.Helper()
-	w := &watched{name: filepath.Join(t.TempDir(), "users.yaml")}
-	write(t, w.name, onlyAlice)
+	w := &reloadTest{name: filepath.Join(t.TempDir(), "users.yaml")}
+	writeFile(t, w.name, onlyAlice)
 	cfg := DefaultConfig()
 	cfg.File = w.name
 	log := slog.New(slog.NewJSONHandler(&w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -44,8 +46,8 @@ func watch(t *testing.T) *watched {
 	return w
 }
 
-// hours sets the file's time to that long ago.
-func (w *watched) hours(t *testing.T, ago int) {
+// setAge sets the file's modification time to that many hours ago.
+func (w *reloadTest) setAge(t *testing.T, ago int) {
 	t.Helper()
 	at := time.Now().Add(-time.Duration(ago) * time.Hour)
 	if err := os.Chtimes(w.name, at, at); err != nil {
@@ -53,11 +55,11 @@ func (w *watched) hours(t *testing.T, ago int) {
 	}
 }
 
-// expect looks at the file, and wants these tokens known, and one log line of that level; empty: none.
-func (w *watched) expect(t *testing.T, level string, tokens ...string) {
+// wantReload reloads, and requires these tokens to be valid and one log line of that level; empty: none.
+func (w *reloadTest) wantReload(t *testing.T, level string, tokens ...string) {
 	t.Helper()
 	w.logs.Reset()
-	w.look()
+	w.reload()
 	var levels []string
 	for decoder := json.NewDecoder(bytes.NewReader(w.logs.Bytes())); decoder.More(); {
 		var line struct{ Level, Backend, File string }
@@ -73,14 +75,14 @@ func (w *watched) expect(t *testing.T, level string, tokens ...string) {
 	if diff := cmp.Diff(want, levels); diff != "" {
 		t.Errorf("log (-want +got):\n%s\n%s", diff, w.logs.String())
 	}
-	w.knows(t, tokens...)
+	w.wantTokens(t, tokens...)
 }
 
-func (w *watched) knows(t *testing.T, tokens ...string) {
+func (w *reloadTest) wantTokens(t *testing.T, tokens ...string) {
 	t.Helper()
 	known := map[string]bool{}
 	for _, token := range []string{"of-alice", "of-bobby"} {
-		if d := check(t, w.Backend, question("token="+token)); d.Verdict == backends.Allowed {
+		if d := check(t, w.Backend, requestWith("token="+token)); d.Verdict == backends.Allowed {
 			known[token] = true
 		}
 	}
@@ -93,158 +95,158 @@ func (w *watched) knows(t *testing.T, tokens ...string) {
 	}
 }
 
-func TestAChangedFileIsRead(t *testing.T) {
+func TestReload_ChangedFile(t *testing.T) {
 	t.Parallel()
-	w := watch(t)
-	w.expect(t, "", "of-alice")
-	write(t, w.name, onlyBobby)
-	w.hours(t, 1)
-	w.expect(t, "INFO", "of-bobby")
-	w.expect(t, "", "of-bobby")
-	w.hours(t, 2) // it was touched
-	w.expect(t, "", "of-bobby")
+	w := newReloadTest(t)
+	w.wantReload(t, "", "of-alice")
+	writeFile(t, w.name, onlyBobby)
+	w.setAge(t, 1)
+	w.wantReload(t, "INFO", "of-bobby")
+	w.wantReload(t, "", "of-bobby")
+	w.setAge(t, 2) // touched only
+	w.wantReload(t, "", "of-bobby")
 }
 
-func TestAFileThatIsReplacedByRenameIsRead(t *testing.T) {
+func TestReload_FileReplacedByRename(t *testing.T) {
 	t.Parallel()
-	w := watch(t)
-	w.hours(t, 1)
-	w.expect(t, "", "of-alice")
+	w := newReloadTest(t)
+	w.setAge(t, 1)
+	w.wantReload(t, "", "of-alice")
 	before, err := os.Stat(w.name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	other := w.name + ".new"
-	write(t, other, onlyBobby)
-	if err := os.Chtimes(other, before.ModTime(), before.ModTime()); err != nil { // of the same time and size
+	writeFile(t, other, onlyBobby)
+	if err := os.Chtimes(other, before.ModTime(), before.ModTime()); err != nil { // same time and size
 		t.Fatal(err)
 	}
 	if err := os.Rename(other, w.name); err != nil {
 		t.Fatal(err)
 	}
-	w.expect(t, "INFO", "of-bobby")
+	w.wantReload(t, "INFO", "of-bobby")
 }
 
-// A link that is turned to another folder is how Kubernetes changes what it mounts.
-func TestALinkThatIsTurnedIsFollowed(t *testing.T) {
+// Kubernetes changes a mounted file by retargeting a symlink.
+func TestReload_SymlinkRetargeted(t *testing.T) {
 	t.Parallel()
-	w := watch(t)
+	w := newReloadTest(t)
 	target := filepath.Join(t.TempDir(), "secret")
-	write(t, target, onlyBobby)
+	writeFile(t, target, onlyBobby)
 	if err := os.Symlink(target, w.name+".link"); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(w.name+".link", w.name); err != nil {
 		t.Fatal(err)
 	}
-	w.expect(t, "INFO", "of-bobby")
+	w.wantReload(t, "INFO", "of-bobby")
 }
 
-// A file's time has steps, so a change right after another may leave time and size as they were.
-func TestAChangeWithinTheSameMomentIsRead(t *testing.T) {
+// Modification times have a limited resolution, so two changes in a row may leave time and size unchanged.
+func TestReload_ChangeWithinMtimeResolution(t *testing.T) {
 	t.Parallel()
-	w := watch(t)
+	w := newReloadTest(t)
 	at := time.Now()
 	w.now = func() time.Time { return at.Add(time.Second) }
 	if err := os.Chtimes(w.name, at, at); err != nil {
 		t.Fatal(err)
 	}
-	w.expect(t, "", "of-alice")
-	write(t, w.name, onlyBobby)
+	w.wantReload(t, "", "of-alice")
+	writeFile(t, w.name, onlyBobby)
 	if err := os.Chtimes(w.name, at, at); err != nil {
 		t.Fatal(err)
 	}
-	w.expect(t, "INFO", "of-bobby")
+	w.wantReload(t, "INFO", "of-bobby")
 }
 
-func TestAWrongFileKeepsTheAccountsAndIsToldOfOnce(t *testing.T) {
+func TestReload_InvalidFileKeepsAccounts(t *testing.T) {
 	t.Parallel()
-	w := watch(t)
-	write(t, w.name, broken)
-	w.hours(t, 1)
-	w.expect(t, "ERROR", "of-alice")
+	w := newReloadTest(t)
+	writeFile(t, w.name, invalidFile)
+	w.setAge(t, 1)
+	w.wantReload(t, "ERROR", "of-alice")
 	if want := w.name + ":1:27: users.alice.tokens: want a list"; !bytes.Contains(w.logs.Bytes(), []byte(want)) {
 		t.Errorf("got %s, want %s", w.logs.String(), want)
 	}
-	w.expect(t, "", "of-alice")
-	write(t, w.name, broken+" # another")
-	w.hours(t, 2)
-	w.expect(t, "ERROR", "of-alice")
-	w.expect(t, "", "of-alice")
-	write(t, w.name, onlyBobby)
-	w.hours(t, 3)
-	w.expect(t, "INFO", "of-bobby")
-	write(t, w.name, "")
-	w.hours(t, 4)
-	w.expect(t, "ERROR", "of-bobby")
+	w.wantReload(t, "", "of-alice")
+	writeFile(t, w.name, invalidFile+" # another")
+	w.setAge(t, 2)
+	w.wantReload(t, "ERROR", "of-alice")
+	w.wantReload(t, "", "of-alice")
+	writeFile(t, w.name, onlyBobby)
+	w.setAge(t, 3)
+	w.wantReload(t, "INFO", "of-bobby")
+	writeFile(t, w.name, "")
+	w.setAge(t, 4)
+	w.wantReload(t, "ERROR", "of-bobby")
 }
 
-func TestAFileThatIsAwayKeepsTheAccountsAndIsToldOfOnce(t *testing.T) {
+func TestReload_MissingFileKeepsAccounts(t *testing.T) {
 	t.Parallel()
-	w := watch(t)
-	if err := os.Rename(w.name, w.name+".away"); err != nil {
+	w := newReloadTest(t)
+	if err := os.Rename(w.name, w.name+".moved"); err != nil {
 		t.Fatal(err)
 	}
-	w.expect(t, "ERROR", "of-alice")
-	w.expect(t, "", "of-alice")
-	if err := os.Rename(w.name+".away", w.name); err != nil { // as it was
+	w.wantReload(t, "ERROR", "of-alice")
+	w.wantReload(t, "", "of-alice")
+	if err := os.Rename(w.name+".moved", w.name); err != nil { // unchanged
 		t.Fatal(err)
 	}
-	w.expect(t, "INFO", "of-alice")
-	w.expect(t, "", "of-alice")
+	w.wantReload(t, "INFO", "of-alice")
+	w.wantReload(t, "", "of-alice")
 	if err := os.Remove(w.name); err != nil {
 		t.Fatal(err)
 	}
-	w.expect(t, "ERROR", "of-alice")
-	write(t, w.name, broken)
-	w.expect(t, "ERROR", "of-alice")
+	w.wantReload(t, "ERROR", "of-alice")
+	writeFile(t, w.name, invalidFile)
+	w.wantReload(t, "ERROR", "of-alice")
 	if err := os.Remove(w.name); err != nil {
 		t.Fatal(err)
 	}
-	w.expect(t, "ERROR", "of-alice")
-	write(t, w.name, broken) // the same, so it is as wrong as before
-	w.expect(t, "ERROR", "of-alice")
+	w.wantReload(t, "ERROR", "of-alice")
+	writeFile(t, w.name, invalidFile) // the same content, still invalid
+	w.wantReload(t, "ERROR", "of-alice")
 }
 
-func TestANewHashForgetsTheOldPassword(t *testing.T) {
+func TestReload_NewHashForgetsOldPassword(t *testing.T) {
 	t.Parallel()
-	w := watch(t)
+	w := newReloadTest(t)
 	for i, step := range []struct{ hash, right, wrong string }{
 		{"$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "U*U", "rasmuslerdorf"},
 		{"$2y$05$abcdefghijklmnopqrstuuceoIQuaP.5etEpp9yRDVWWtgzuH1TCS", "rasmuslerdorf", "U*U"},
 	} {
-		w.hashing.patience = time.Minute
-		write(t, w.name, "users: { alice: { password: "+step.hash+" } }")
-		w.hours(t, i+1)
-		w.look()
+		w.verifier.timeout = time.Minute
+		writeFile(t, w.name, "users: { alice: { password: "+step.hash+" } }")
+		w.setAge(t, i+1)
+		w.reload()
 		for range 2 {
-			if d := check(t, w.Backend, question("auth=alice:"+step.right)); d.Verdict != backends.Allowed {
+			if d := check(t, w.Backend, requestWith("auth=alice:"+step.right)); d.Verdict != backends.Allowed {
 				t.Errorf("%s: %s, want allowed", step.right, d.Verdict)
 			}
-			if d := check(t, w.Backend, question("auth=alice:"+step.wrong)); d.Verdict != backends.Denied {
+			if d := check(t, w.Backend, requestWith("auth=alice:"+step.wrong)); d.Verdict != backends.Denied {
 				t.Errorf("%s: %s, want denied", step.wrong, d.Verdict)
 			}
 		}
 	}
 }
 
-func TestRunLooksAgainAndAgain(t *testing.T) {
+func TestRun_ReloadsPeriodically(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := watch(t)
+		w := newReloadTest(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- w.Run(ctx) }()
-		write(t, w.name, onlyBobby)
+		writeFile(t, w.name, onlyBobby)
 		time.Sleep(w.cfg.Reload - time.Millisecond)
 		synctest.Wait()
-		w.knows(t, "of-alice")
+		w.wantTokens(t, "of-alice")
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		w.knows(t, "of-bobby")
-		write(t, w.name, onlyAlice+" ")
+		w.wantTokens(t, "of-bobby")
+		writeFile(t, w.name, onlyAlice+" ")
 		time.Sleep(w.cfg.Reload)
 		synctest.Wait()
-		w.knows(t, "of-alice")
+		w.wantTokens(t, "of-alice")
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("run: %v", err)
@@ -252,17 +254,17 @@ func TestRunLooksAgainAndAgain(t *testing.T) {
 	})
 }
 
-func TestRunMayBeToldNeverToLook(t *testing.T) {
+func TestRun_ReloadDisabled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := watch(t)
+		w := newReloadTest(t)
 		w.cfg.Reload = 0
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- w.Run(ctx) }()
-		write(t, w.name, onlyBobby)
+		writeFile(t, w.name, onlyBobby)
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
-		w.knows(t, "of-alice")
+		w.wantTokens(t, "of-alice")
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("run: %v", err)
@@ -270,40 +272,50 @@ func TestRunMayBeToldNeverToLook(t *testing.T) {
 	})
 }
 
-// Viewers come while the file is read.
-func TestChecksAndLooksAtOnce(t *testing.T) {
+// Checks run during reloads.
+func TestReload_ConcurrentChecks(t *testing.T) {
 	t.Parallel()
-	w := watch(t)
+	w := newReloadTest(t)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for i := range 50 {
-			write(t, w.name+".new", []string{onlyAlice, onlyBobby}[i%2])
+			writeFile(t, w.name+".new", []string{onlyAlice, onlyBobby}[i%2])
 			if err := os.Rename(w.name+".new", w.name); err != nil {
 				t.Errorf("replace the file: %v", err)
 			}
-			w.look()
+			w.reload()
 		}
 	}()
 	for range 1000 {
-		alice := check(t, w.Backend, question("token=of-alice")).Verdict
+		alice := check(t, w.Backend, requestWith("token=of-alice")).Verdict
 		if alice != backends.Allowed && alice != backends.Denied {
 			t.Fatalf("got %s", alice)
 		}
 	}
 	<-done
-	w.knows(t, "of-bobby")
+	w.wantTokens(t, "of-bobby")
 }
 
-func TestAFileWithoutEndIsRefused(t *testing.T) {
+func TestReadAtMost(t *testing.T) {
 	t.Parallel()
-	w := watch(t)
-	if err := os.Truncate(w.name, maxFile+1); err != nil { // sparse
+	if data, err := readAtMost(strings.NewReader("12345678"), 8); err != nil || string(data) != "12345678" {
+		t.Errorf("at the limit: got %q and error %v, want all", data, err)
+	}
+	if data, err := readAtMost(strings.NewReader("123456789"), 8); !errors.Is(err, errTooLarge) || data != nil {
+		t.Errorf("beyond the limit: got %q and error %v, want %v", data, err, errTooLarge)
+	}
+}
+
+func TestReload_OversizedFile(t *testing.T) {
+	t.Parallel()
+	w := newReloadTest(t)
+	if err := os.Truncate(w.name, maxFileBytes+1); err != nil { // sparse
 		t.Fatal(err)
 	}
-	w.expect(t, "ERROR", "of-alice")
+	w.wantReload(t, "ERROR", "of-alice")
 	if !bytes.Contains(w.logs.Bytes(), []byte("is larger than 64 MiB")) {
 		t.Errorf("got %s", w.logs.String())
 	}
-	w.expect(t, "", "of-alice")
+	w.wantReload(t, "", "of-alice")
 }

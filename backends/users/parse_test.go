@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func mustParse(t testing.TB, text string) *table {
+func mustParse(t testing.TB, text string) *accountTable {
 	t.Helper()
 	parsed, err := parse("f", []byte(text))
 	if err != nil {
@@ -21,7 +21,7 @@ func mustParse(t testing.TB, text string) *table {
 	return parsed
 }
 
-func TestTheExampleIsReadWhole(t *testing.T) {
+func TestParse_Example(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/users.yaml")
 	if err != nil {
@@ -55,7 +55,7 @@ func TestTheExampleIsReadWhole(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
+func TestParse_ErrorPositions(t *testing.T) {
 	t.Parallel()
 	const bcryptHash = "$2y$05$abcdefghijklmnopqrstuuceoIQuaP.5etEpp9yRDVWWtgzuH1TCS"
 	tests := map[string]struct{ text, want string }{
@@ -64,19 +64,19 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 		"no users":         {"{}", "f:1:1: no accounts; want users: { … }"},
 		"a list":           {"- a", "f:1:1: want keys and values, found a list"},
 		"another section":  {"users: {}\nroles: {}", "f:2:1: unknown key; want users"},
-		"a second one":     {"users: {}\n---\nusers: {}", "f:2:1: a second YAML document begins; one file is one document"},
+		"a second one":     {"users: {}\n---\nusers: {}", "f:2:1: second YAML document; a file must be one document"},
 		"no YAML":          {"users: {", "f:1:1: not valid YAML: did not find expected node content"},
 		"a quoted secret":  {"users: { a: { password: |s3cret\n", "f:1:1: not valid YAML: found character that cannot start any token"},
 		"too deep":         {"[[[[[[[[[", "f:1:1: not valid YAML: did not find expected node content"},
 		"no accounts' map": {"users:", "f:1:7: users: want keys and values, found nothing"},
 		"an account alone": {"users: { a: }", "f:1:13: users.a: want keys and values, found nothing"},
-		"no proof": {
+		"no credentials": {
 			"users: { a: { enable: true } }",
-			"f:1:10: users.a: has neither password nor tokens, so nobody can use it",
+			"f:1:10: users.a: has neither password nor tokens, so no viewer can use it",
 		},
 		"no tokens": {
 			"users: { a: { tokens: [] } }",
-			"f:1:10: users.a: has neither password nor tokens, so nobody can use it",
+			"f:1:10: users.a: has neither password nor tokens, so no viewer can use it",
 		},
 		"a typo": {
 			"users:\n  a:\n    tokens: [x]\n    enabled: false",
@@ -93,7 +93,7 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 		"an empty login": {`users: { "": { tokens: [x] } }`, "f:1:10: users: a login is empty"},
 		"a colon": {
 			`users: { "a:s3cret": { tokens: [x] } }`,
-			"f:1:10: users: a login has a colon, which ends it in login:password",
+			"f:1:10: users: a login has a colon, which separates login and password",
 		},
 		"a long login": {
 			"users: { " + strings.Repeat("a", 257) + ": {} }",
@@ -101,17 +101,17 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 		},
 		"a control": {
 			`users: { "a\tb": { tokens: [x] } }`,
-			"f:1:10: users: a login has characters that cannot be shown",
+			"f:1:10: users: a login has unprintable characters",
 		},
 		"a dotted login": {"users: { a.b: { enable: 1 , tokens: [x] } }", `f:1:25: users."a.b".enable: want true or false`},
 		"a plain password": {
 			"users: { a: { password: s3cret } }",
-			"f:1:25: users.a.password: is not a hash, and plain passwords are not taken; " +
+			"f:1:25: users.a.password: is not a hash, and plain passwords are not accepted; " +
 				"make one with: htpasswd -nbB a PASSWORD (it is what follows the colon; Debian's apache2-utils has it)",
 		},
 		"htpasswd's whole line": {
 			"users: { a: { password: 'a:" + bcryptHash + "' } }",
-			"f:1:25: users.a.password: is not a hash, and plain passwords are not taken; " +
+			"f:1:25: users.a.password: is not a hash, and plain passwords are not accepted; " +
 				"make one with: htpasswd -nbB a PASSWORD (it is what follows the colon; Debian's apache2-utils has it)",
 		},
 		"an empty password": {
@@ -120,23 +120,23 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 		},
 		"half a hash": {
 			"users: { a: { password: $2y$05$abc } }",
-			"f:1:25: users.a.password: is no bcrypt hash: want 60 characters that begin with $2y$, $2b$ or $2a$",
+			"f:1:25: users.a.password: is not a bcrypt hash: want 60 characters that begin with $2y$, $2b$ or $2a$",
 		},
 		"a broken algorithm": {
 			"users: { a: { password: " + strings.Replace(bcryptHash, "y", "x", 1) + " } }",
-			"f:1:25: users.a.password: is no bcrypt hash: want 60 characters that begin with $2y$, $2b$ or $2a$",
+			"f:1:25: users.a.password: is not a bcrypt hash: want 60 characters that begin with $2y$, $2b$ or $2a$",
 		},
-		"a hash for hours": {
+		"a hash too costly": {
 			"users: { a: { password: " + strings.Replace(bcryptHash, "05", "13", 1) + " } }",
 			"f:1:25: users.a.password: has a bcrypt cost that takes too long; want 4 to 12",
 		},
-		"a cost below all": {
+		"a cost too low": {
 			"users: { a: { password: " + strings.Replace(bcryptHash, "05", "03", 1) + " } }",
 			"f:1:25: users.a.password: has a bcrypt cost that takes too long; want 4 to 12",
 		},
 		"half a SHA-256": {
 			"users: { a: { password: 'sha256:0011223344556677:00' } }",
-			"f:1:25: users.a.password: is no SHA-256 hash: " +
+			"f:1:25: users.a.password: is not a SHA-256 hash: " +
 				"want sha256:<salt in hex>:<SHA-256 of salt and password, 64 hex digits>",
 		},
 		"a short salt": {
@@ -145,10 +145,10 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 		},
 		"a token twice": {
 			"users: { a: { tokens: [s3cret] }, b: { tokens: [x, s3cret] } }",
-			"f:1:52: users.b.tokens[1]: is one of a already",
+			"f:1:52: users.b.tokens[1]: is already a token of a",
 		},
 		"an empty token": {"users: { a: { tokens: [''] } }", "f:1:24: users.a.tokens[0]: is empty"},
-		"a token that is none": {
+		"a null token": {
 			"users: { a: { tokens: [~] } }",
 			"f:1:24: users.a.tokens[0]: want a text or a number, found nothing",
 		},
@@ -162,7 +162,7 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 		},
 		"half a token's hash": {
 			"users: { a: { tokens: ['sha256:00'] } }",
-			"f:1:24: users.a.tokens[0]: is no hash of a token: want sha256:<SHA-256 of the token, 64 hex digits>",
+			"f:1:24: users.a.tokens[0]: is not a token hash: want sha256:<SHA-256 of the token, 64 hex digits>",
 		},
 		"yes": {
 			"users: { a: { tokens: [x], enable: yes } }", "f:1:36: users.a.enable: want true or false",
@@ -175,15 +175,15 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 			"users: { a: { tokens: [x], expires: 1798675200000 } }",
 			"f:1:37: users.a.expires: want a time such as 2026-12-31T00:00:00Z, or seconds since 1970 such as 1798675200",
 		},
-		"the beginning of time": {
+		"a Unix time of zero": {
 			"users: { a: { tokens: [x], expires: 0 } }",
 			"f:1:37: users.a.expires: want a time such as 2026-12-31T00:00:00Z, or seconds since 1970 such as 1798675200",
 		},
-		"less than no connections": {
+		"negative connections": {
 			"users: { a: { tokens: [x], connections: -1 } }",
-			"f:1:41: users.a.connections: want a number from 0 (no bound) to 1000000",
+			"f:1:41: users.a.connections: want a number from 0 (unlimited) to 1000000",
 		},
-		"a network of two meanings": {
+		"an ambiguous network": {
 			"users: { a: { tokens: [x], addresses: [192.0.2.7/24] } }",
 			"f:1:40: users.a.addresses[0]: has bits beyond its prefix length; want 192.0.2.0/24",
 		},
@@ -191,13 +191,13 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 			"users: { a: { tokens: [x], addresses: [tv.example.com] } }",
 			"f:1:40: users.a.addresses[0]: want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24 or 2001:db8::/32",
 		},
-		"more than all of IPv4": {
+		"a network beyond IPv4": {
 			"users: { a: { tokens: [x], addresses: ['::ffff:0:0/95'] } }",
 			"f:1:40: users.a.addresses[0]: want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24 or 2001:db8::/32",
 		},
 		"no pattern": {
 			"users: { a: { tokens: [x], channels: ['a['] } }",
-			"f:1:39: users.a.channels[0]: is no pattern; " +
+			"f:1:39: users.a.channels[0]: is not a pattern; " +
 				`want a channel, with * and ? for any text and character, such as "sport-*"`,
 		},
 		"no channel": {
@@ -219,7 +219,7 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 	}
 }
 
-func TestManyProblemsAreCounted(t *testing.T) {
+func TestParse_ManyProblems(t *testing.T) {
 	t.Parallel()
 	text := "users:\n" + strings.Repeat("  \"\": {}\n", 1)
 	for i := range 25 {
@@ -231,20 +231,20 @@ func TestManyProblemsAreCounted(t *testing.T) {
 	}
 }
 
-func TestLinesOfManyUsersAreRight(t *testing.T) {
+func TestParse_LinesInLongFile(t *testing.T) {
 	t.Parallel()
 	text := "users:\n"
 	for i := range 1000 {
 		text += fmt.Sprintf("  u%d: { tokens: [t%d] } # paid\n\n", i, i)
 	}
 	_, err := parse("f", []byte(text+"  last: { tokens: [t7] }\n"))
-	if want := "f:2002:20: users.last.tokens[0]: is one of u7 already"; err == nil || err.Error() != want {
+	if want := "f:2002:20: users.last.tokens[0]: is already a token of u7"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
-// Whatever stands where a password should, no error repeats it.
-func FuzzNoErrorHoldsASecret(f *testing.F) {
+// No error repeats any part of a misplaced password.
+func FuzzParse_ErrorsHideSecrets(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"", ""},
 		{`"`, ""},
@@ -271,7 +271,7 @@ func FuzzNoErrorHoldsASecret(f *testing.F) {
 	f.Fuzz(func(t *testing.T, before, after string) {
 		const secret = "S3cretOfAlice"
 		if strings.ContainsAny(before+after, "\r\n") {
-			return // a login or a key could begin there, and logins are shown
+			return // a login or a key could begin there, and errors show logins
 		}
 		for _, key := range []string{"password: ", "tokens: ", "tokens: [", "expires: ", "enable: ", ""} {
 			_, err := parse("f", []byte("users:\n  alice:\n    "+key+before+secret+after+"\n"))
@@ -303,17 +303,17 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			for line := range strings.SplitSeq(err.Error(), "\n") {
 				if !strings.HasPrefix(line, "f:") {
-					t.Errorf("the line %q of the error names no place", line)
+					t.Errorf("the line %q of the error has no position", line)
 				}
 			}
 			return
 		}
 		for login, a := range parsed.accounts {
-			if login != a.login || checkLogin(login) != nil || a.connections < 0 {
+			if login != a.login || validateLogin(login) != nil || a.connections < 0 {
 				t.Errorf("got %q: %+v", login, a)
 			}
 			for _, network := range a.addresses {
-				if network != network.Masked() || network.Addr().Is4In6() || !a.holds(network.Addr()) {
+				if network != network.Masked() || network.Addr().Is4In6() || !a.hasAddress(network.Addr()) {
 					t.Errorf("%q: network %s", login, network)
 				}
 			}
@@ -325,7 +325,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, a := range parsed.tokens {
 			if parsed.accounts[a.login] != a {
-				t.Errorf("a token of %q, who has no account", a.login)
+				t.Errorf("a token of %q, which has no account", a.login)
 			}
 		}
 	})

@@ -12,16 +12,16 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// sha256Prefix begins hashes of passwords and of tokens.
+// sha256Prefix precedes SHA-256 hashes of passwords and tokens.
 const sha256Prefix = "sha256:"
 
-// leastSalt is the length of a salt, in bytes, below which tables of common passwords could be made in advance.
-const leastSalt = 8
+// minSaltBytes is the length of a salt below which tables of common passwords could be precomputed.
+const minSaltBytes = 8
 
 // maxCost is the bcrypt cost above which a hash takes longer than a viewer may wait. One more doubles the time.
 const maxCost = 12
 
-// password is what a file has of a password. The zero value is none.
+// password is a stored password hash. The zero value is none.
 type password struct {
 	bcrypt    string // the whole hash, or empty
 	salt, sum []byte // of SHA-256
@@ -29,7 +29,7 @@ type password struct {
 
 func (p password) isSet() bool { return p.bcrypt != "" || p.sum != nil }
 
-// equal compares with a text, in a time that does not tell how much of it was right.
+// equal reports whether the text has this hash, in constant time.
 func (p password) equal(text string) bool {
 	if p.bcrypt != "" {
 		return bcrypt.CompareHashAndPassword([]byte(p.bcrypt), []byte(text)) == nil
@@ -38,7 +38,7 @@ func (p password) equal(text string) bool {
 	return subtle.ConstantTimeCompare(sum[:], p.sum) == 1
 }
 
-// parsePassword reads what a file has. Its errors hold nothing of it.
+// parsePassword parses a file's password hash. Its errors show nothing of it.
 func parsePassword(text, login string) (password, error) {
 	switch {
 	case text == "":
@@ -48,15 +48,15 @@ func parsePassword(text, login string) (password, error) {
 	case strings.HasPrefix(text, "$2"):
 		return parseBcrypt(text)
 	default:
-		return password{}, fmt.Errorf("is not a hash, and plain passwords are not taken; "+
-			"make one with: htpasswd -nbB %s PASSWORD (it is what follows the colon; Debian's apache2-utils has it)", shown(login))
+		return password{}, fmt.Errorf("is not a hash, and plain passwords are not accepted; "+
+			"make one with: htpasswd -nbB %s PASSWORD (it is what follows the colon; Debian's apache2-utils has it)", displayLogin(login))
 	}
 }
 
 func parseBcrypt(text string) (password, error) {
-	// Minor versions b, y and a are one algorithm by now; x marks hashes of a broken one.
+	// Minor versions b, y and a are the same algorithm today; x marks hashes of a broken one.
 	if !isBcrypt(text) {
-		return password{}, errors.New("is no bcrypt hash: want 60 characters that begin with $2y$, $2b$ or $2a$")
+		return password{}, errors.New("is not a bcrypt hash: want 60 characters that begin with $2y$, $2b$ or $2a$")
 	}
 	cost, err := bcrypt.Cost([]byte(text))
 	if err != nil || cost > maxCost {
@@ -65,8 +65,8 @@ func parseBcrypt(text string) (password, error) {
 	return password{bcrypt: text}, nil
 }
 
-// isBcrypt reports whether a text looks like "$2y$05$" and 53 characters of salt and hash. A pattern would have to be
-// compiled for each account of a long file.
+// isBcrypt reports whether a text looks like "$2y$05$" and 53 characters of salt and hash. A regular
+// expression would be too slow for the accounts of a long file.
 func isBcrypt(text string) bool {
 	const digits, alphabet = "0123456789", "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	return len(text) == 60 && text[:2] == "$2" && strings.Contains("aby", text[2:3]) && text[3] == '$' && text[6] == '$' &&
@@ -79,34 +79,34 @@ func parseSHA256(text string) (password, error) {
 	sum, sumErr := hex.DecodeString(sumText)
 	if saltErr != nil || sumErr != nil || len(sum) != sha256.Size {
 		return password{}, errors.New(
-			"is no SHA-256 hash: want sha256:<salt in hex>:<SHA-256 of salt and password, 64 hex digits>")
+			"is not a SHA-256 hash: want sha256:<salt in hex>:<SHA-256 of salt and password, 64 hex digits>")
 	}
-	if len(salt) < leastSalt {
-		return password{}, fmt.Errorf("has a salt of %d bytes; want at least %d", len(salt), leastSalt)
+	if len(salt) < minSaltBytes {
+		return password{}, fmt.Errorf("has a salt of %d bytes; want at least %d", len(salt), minSaltBytes)
 	}
 	return password{salt: salt, sum: sum}, nil
 }
 
-// fingerprint is what a token is known by.
+// fingerprint is the SHA-256 of a token.
 type fingerprint [sha256.Size]byte
 
-// fingerprintOf does not allocate for tokens of common length.
+// fingerprintOf returns a token's fingerprint. It does not allocate for tokens of common length.
 func fingerprintOf(token string) fingerprint {
 	var space [128]byte
 	return sha256.Sum256(append(space[:0], token...))
 }
 
-// parseToken reads what a file has of a token: the token, or its hash. Its errors hold nothing of it.
+// parseToken parses a file's token: plain, or its hash. Its errors show nothing of it.
 func parseToken(text string) (fingerprint, error) {
 	switch sumText, hashed := strings.CutPrefix(text, sha256Prefix); {
 	case text == "":
 		return fingerprint{}, errors.New("is empty")
-	case len(text) > maxToken:
-		return fingerprint{}, fmt.Errorf("is longer than %d bytes", maxToken)
+	case len(text) > maxTokenBytes:
+		return fingerprint{}, fmt.Errorf("is longer than %d bytes", maxTokenBytes)
 	case hashed:
 		sum, err := hex.DecodeString(sumText)
 		if err != nil || len(sum) != sha256.Size {
-			return fingerprint{}, errors.New("is no hash of a token: want sha256:<SHA-256 of the token, 64 hex digits>")
+			return fingerprint{}, errors.New("is not a token hash: want sha256:<SHA-256 of the token, 64 hex digits>")
 		}
 		return fingerprint(sum), nil
 	default:

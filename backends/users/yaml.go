@@ -12,23 +12,23 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// place is where something stands in a file, counted from 1.
-type place struct{ line, column int }
+// position is a position in a file, counted from 1.
+type position struct{ line, column int }
 
-// maxProblems bounds how many problems of a file are told.
+// maxProblems bounds the reported problems of a file.
 const maxProblems = 10
 
-// problems are what is wrong with a file.
+// problems collects the problems of a file.
 type problems struct {
-	file string
-	errs []error
-	more int
+	file     string
+	errs     []error
+	unlisted int
 }
 
-// report notes a problem. Neither where nor the message may hold a secret.
-func (p *problems) report(at place, where, format string, args ...any) {
+// report adds a problem. Neither where nor the message may contain a secret.
+func (p *problems) report(at position, where, format string, args ...any) {
 	if len(p.errs) == maxProblems {
-		p.more++
+		p.unlisted++
 		return
 	}
 	if where != "" {
@@ -38,29 +38,29 @@ func (p *problems) report(at place, where, format string, args ...any) {
 	p.errs = append(p.errs, fmt.Errorf("%s:%d:%d: %s%w", p.file, at.line, at.column, where, message))
 }
 
-func (p *problems) any() bool { return len(p.errs) > 0 }
+func (p *problems) hasProblems() bool { return len(p.errs) > 0 }
 
 func (p *problems) err() error {
-	if p.more > 0 {
-		return errors.Join(append(p.errs, fmt.Errorf("%s: and %d more", p.file, p.more))...)
+	if p.unlisted > 0 {
+		return errors.Join(append(p.errs, fmt.Errorf("%s: and %d more", p.file, p.unlisted))...)
 	}
 	return errors.Join(p.errs...)
 }
 
-// parseYAML is the body of the only document; nil if there is none, which was reported.
+// parseYAML returns the body of the only document; nil after a reported problem.
 func parseYAML(data []byte, p *problems) (body *yaml.Node) {
 	defer func() {
-		// The library is fed what an operator typed: a panic in it is a syntax error to us.
+		// A panic of the library on the operator's input counts as a syntax error.
 		if recover() != nil {
 			body = nil
-			p.report(place{1, 1}, "", "cannot be read as YAML")
+			p.report(position{1, 1}, "", "cannot be read as YAML")
 		}
 	}()
 	documents := yaml.NewDecoder(bytes.NewReader(data))
 	var first, second yaml.Node
 	switch err := documents.Decode(&first); {
 	case errors.Is(err, io.EOF), err == nil && len(first.Content) == 0:
-		p.report(place{1, 1}, "", "no accounts; want users: { … }")
+		p.report(position{1, 1}, "", "no accounts; want users: { … }")
 		return nil
 	case err != nil:
 		p.reportSyntax(err)
@@ -72,15 +72,15 @@ func parseYAML(data []byte, p *problems) (body *yaml.Node) {
 		p.reportSyntax(err)
 		return nil
 	default:
-		p.report(startOf(&second), "", "a second YAML document begins; one file is one document")
+		p.report(positionOf(&second), "", "second YAML document; a file must be one document")
 		return nil
 	}
 	return first.Content[0]
 }
 
-// reportSyntax passes on the library's message and line, but not what it quotes, which may be secrets.
+// reportSyntax reports the library's message and line, without its quotes, which may be secrets.
 func (p *problems) reportSyntax(err error) {
-	at, message := place{1, 1}, err.Error()
+	at, message := position{1, 1}, err.Error()
 	if m := regexp.MustCompile(`^yaml: line (\d+): `).FindStringSubmatch(message); m != nil {
 		at.line, _ = strconv.Atoi(m[1]) // digits
 		message = message[len(m[0]):]
@@ -90,22 +90,22 @@ func (p *problems) reportSyntax(err error) {
 	p.report(at, "", "not valid YAML: %s", strings.TrimRight(message, ": "))
 }
 
-// section calls do for each key, and reports whether there is a section to read.
-func (p *problems) section(n *yaml.Node, where string, do func(key string, at place, value *yaml.Node)) bool {
+// eachKey calls do for each key of a section, and returns false if n is not a section.
+func (p *problems) eachKey(n *yaml.Node, where string, do func(key string, at position, value *yaml.Node)) bool {
 	if n.Kind != yaml.MappingNode {
-		p.report(startOf(n), where, "want keys and values, found %s", describe(n))
+		p.report(positionOf(n), where, "want keys and values, found %s", describe(n))
 		return false
 	}
-	first := make(map[string]place, len(n.Content)/2)
+	first := make(map[string]position, len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		at := startOf(n.Content[i])
+		at := positionOf(n.Content[i])
 		key, ok := scalarText(n.Content[i])
 		if !ok {
 			p.report(at, where, "a key must be plain text, found %s", describe(n.Content[i]))
 			continue
 		}
-		if before, twice := first[key]; twice {
-			p.report(at, where, "a key is given twice, first at %d:%d", before.line, before.column)
+		if previous, isDuplicate := first[key]; isDuplicate {
+			p.report(at, where, "a key is given twice, first at %d:%d", previous.line, previous.column)
 			continue
 		}
 		first[key] = at
@@ -114,34 +114,34 @@ func (p *problems) section(n *yaml.Node, where string, do func(key string, at pl
 	return true
 }
 
-// list calls do for each item.
-func (p *problems) list(n *yaml.Node, where string, do func(text string) error) {
+// eachItem calls do for each item of a list.
+func (p *problems) eachItem(n *yaml.Node, where string, do func(text string) error) {
 	if n.Kind != yaml.SequenceNode {
-		p.report(startOf(n), where, "want a list such as [a, b], found %s", describe(n))
+		p.report(positionOf(n), where, "want a list such as [a, b], found %s", describe(n))
 		return
 	}
 	for i, item := range n.Content {
-		p.scalar(item, where+"["+strconv.Itoa(i)+"]", do)
+		p.eachScalar(item, where+"["+strconv.Itoa(i)+"]", do)
 	}
 }
 
-// scalar calls do with a text.
-func (p *problems) scalar(n *yaml.Node, where string, do func(text string) error) {
+// eachScalar calls do with the text of a scalar.
+func (p *problems) eachScalar(n *yaml.Node, where string, do func(text string) error) {
 	text, ok := scalarText(n)
 	if !ok {
-		p.report(startOf(n), where, "want a text or a number, found %s", describe(n))
+		p.report(positionOf(n), where, "want a text or a number, found %s", describe(n))
 		return
 	}
 	if err := do(text); err != nil {
-		p.report(startOf(n), where, "%w", err)
+		p.report(positionOf(n), where, "%w", err)
 	}
 }
 
-// startOf is where a node begins.
-func startOf(n *yaml.Node) place { return place{n.Line, n.Column} }
+// positionOf returns the start of a node.
+func positionOf(n *yaml.Node) position { return position{n.Line, n.Column} }
 
-// scalarText is a scalar as it stands in the file, without its quotes; ok is false for what is none, and for one with a
-// tag, whose meaning is another.
+// scalarText returns a scalar as spelled in the file, without its quotes. ok is false for other nodes and for a tagged
+// scalar, whose tag changes its meaning.
 func scalarText(n *yaml.Node) (text string, ok bool) {
 	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" || n.Style&yaml.TaggedStyle != 0 {
 		return "", false
@@ -149,7 +149,7 @@ func scalarText(n *yaml.Node) (text string, ok bool) {
 	return n.Value, true
 }
 
-// describe names a node's shape, never its text.
+// describe names a node's kind, never its text.
 func describe(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.MappingNode:
@@ -165,8 +165,8 @@ func describe(n *yaml.Node) string {
 	}
 }
 
-// shown is a login that has passed checkLogin for a message, quoted if it is odd.
-func shown(login string) string {
+// displayLogin formats a valid login for a message, quoted if it has unusual characters.
+func displayLogin(login string) string {
 	if strings.ContainsAny(login, " \"'.\\") {
 		return strconv.Quote(login)
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// discard is a response that costs nothing, so that a benchmark measures the origin alone.
+// discard is a ResponseWriter that drops everything, so that a benchmark measures the origin alone.
 type discard struct{ header http.Header }
 
 func (d discard) Header() http.Header         { return d.header }
@@ -46,7 +46,7 @@ func BenchmarkServePlaylist(b *testing.B) {
 
 func BenchmarkBuildSegment(b *testing.B) {
 	o := NewOrigin(Config{Now: noon})
-	number := o.timeline.live(noon()) - 1
+	number := o.timeline.nextSegment(noon()) - 1
 	for name, r := range map[string]rendition{"TS": high, "fMP4": lowLatency} {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(o.build(r, number).bytes)))

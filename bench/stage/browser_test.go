@@ -14,27 +14,27 @@ import (
 	"usher/backends/backendtest/testbrowser"
 )
 
-// tab is a page in a real browser, and the test that looks at it.
+// tab is a page in a real browser, and its test.
 type tab struct {
 	*testing.T
 	ctx context.Context
 }
 
-// chromium is the browser of all tests.
+// chromium is the browser that all tests share.
 var chromium testbrowser.Browser
 
-// browser opens a tab of that size in a real one.
-func browser(t *testing.T, width, height int64) *tab {
+// openTab opens a tab of the given size.
+func openTab(t *testing.T, width, height int64) *tab {
 	t.Helper()
 	return &tab{t, chromium.Tab(t, width, height)}
 }
 
-// untilTimeout is how long a page may take to get anywhere. It is only met by one that never will.
+// untilTimeout bounds the wait for a condition of a page. Only a broken page reaches it.
 const untilTimeout = 2 * time.Minute
 
-// until waits, in the page, for JavaScript to be true. (chromedp.Poll makes a function of a string, which the page's
-// content security policy forbids.)
-func until(b *tab, expression string) {
+// waitUntil waits in the page until a JavaScript expression is true. (chromedp.Poll builds a function from a string, which the
+// page's content security policy forbids.)
+func waitUntil(b *tab, expression string) {
 	b.Helper()
 	const every = `new Promise((done) => {
 		const timer = setInterval(() => { if (%) { clearInterval(timer); done(true); } }, 100);
@@ -58,7 +58,7 @@ func evaluate[T any](b *tab, expression string) T {
 	return got
 }
 
-func open(b *tab, demo *fakeDemo, src string) {
+func openPage(b *tab, demo *fakeDemo, src string) {
 	b.Helper()
 	address := demo.URL + "/demo/"
 	if src != "" {
@@ -69,13 +69,13 @@ func open(b *tab, demo *fakeDemo, src string) {
 	}
 }
 
-func text(b *tab, selector string) string {
+func innerText(b *tab, selector string) string {
 	b.Helper()
 	return evaluate[string](b, `document.querySelector("`+selector+`").innerText`)
 }
 
-// picture keeps what the page looks like, if somebody wants to look: STAGE_PICTURES names the folder.
-func picture(b *tab, name string) {
+// saveScreenshot writes a screenshot into the folder STAGE_PICTURES, if that is set.
+func saveScreenshot(b *tab, name string) {
 	b.Helper()
 	folder := os.Getenv("STAGE_PICTURES")
 	if folder == "" {
@@ -95,11 +95,11 @@ func fatalErrors(b *tab) []string {
 	return evaluate[[]string](b, `usherDemo.errors.filter((e) => e.endsWith("fatal"))`)
 }
 
-// advances waits until the picture has run for three seconds of its own time.
+// advances is true once the video has played for three seconds.
 const advances = `usherDemo.state === "playing" && (window.beganAt ??= usherDemo.video.currentTime,
 	usherDemo.video.currentTime >= window.beganAt + 3)`
 
-func TestBrowserPlaysTheChannelsOfEveryKind(t *testing.T) {
+func TestPlayer_PlaysEveryKindOfChannel(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ src, loaded string }{
 		"two variants":   {"", "usherDemo.fragments >= 2"},
@@ -110,108 +110,108 @@ func TestBrowserPlaysTheChannelsOfEveryKind(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := browser(t, 1280, 800)
-			open(b, demo, test.src)
-			until(b, advances)
-			until(b, test.loaded)
+			b := openTab(t, 1280, 800)
+			openPage(b, demo, test.src)
+			waitUntil(b, advances)
+			waitUntil(b, test.loaded)
 			if errors := fatalErrors(b); len(errors) > 0 {
 				t.Errorf("fatal errors of hls.js: %v", errors)
 			}
-			picture(b, "playing "+name)
+			saveScreenshot(b, "playing "+name)
 		})
 	}
 }
 
-func TestBrowserReloadsByDirectivesAtLowLatency(t *testing.T) {
+func TestPlayer_LowLatency_ReloadsByDirectives(t *testing.T) {
 	t.Parallel()
 	demo := newFakeDemo(t)
-	b := browser(t, 1280, 800)
-	open(b, demo, "/ll/a001/index.m3u8?token=alice")
-	until(b, advances)
-	until(b, "usherDemo.latency > 0 && usherDemo.latency < 4")
+	b := openTab(t, 1280, 800)
+	openPage(b, demo, "/ll/a001/index.m3u8?token=alice")
+	waitUntil(b, advances)
+	waitUntil(b, "usherDemo.latency > 0 && usherDemo.latency < 4")
 	if got := demo.awaitDeltaReload(t); !strings.HasPrefix(got, "token=alice&_HLS_msn=") {
 		t.Errorf("last blocking reload for a delta update: got query %q", got)
 	}
-	// A busy machine may stall; what must not happen is a refused or unreadable answer.
+	// A busy machine may stall; a rejected or unreadable response is an error.
 	if errors := evaluate[[]string](b, `usherDemo.errors.filter((e) => !e.startsWith("mediaError buffer"))`); len(errors) > 0 {
 		t.Errorf("errors of hls.js: %v", errors)
 	}
 }
 
-func TestBrowserShowsTheOutage(t *testing.T) {
+func TestPlayer_ShowsOutage(t *testing.T) {
 	t.Parallel()
 	demo := newFakeDemo(t)
-	b := browser(t, 1280, 800)
-	open(b, demo, "")
-	until(b, advances)
-	until(b, `document.querySelector("#answer").dataset.tone === "good"`)
-	picture(b, "healthy")
-	if got := text(b, "#sessions"); !strings.Contains(got, "<img src=x") {
+	b := openTab(t, 1280, 800)
+	openPage(b, demo, "")
+	waitUntil(b, advances)
+	waitUntil(b, `document.querySelector("#summary").dataset.tone === "good"`)
+	saveScreenshot(b, "healthy")
+	if got := innerText(b, "#sessions"); !strings.Contains(got, "<img src=x") {
 		t.Errorf("the hostile name is not shown as it is: %q", got)
 	}
 
 	if err := chromedp.Do(b.ctx, chromedp.Click(chromedp.CSS(`#modes button[value="refuse"]`))); err != nil {
 		t.Fatal(err)
 	}
-	until(b, `document.querySelector("#free").textContent === "1"`)
+	waitUntil(b, `document.querySelector("#unchecked").textContent === "1"`)
 	if got := demo.switches(); len(got) != 1 || got[0].Mode != "refuse" {
 		t.Errorf("posted %v, want one switch to refuse", got)
 	}
-	if got := text(b, "#headline"); got != "The middleware refuses connections. 4 viewers keep watching." {
+	if got := innerText(b, "#headline"); got != "The middleware refuses connections. 4 viewers are still watching." {
 		t.Errorf("headline: got %q", got)
 	}
-	if got := text(b, "#price"); got != "The price so far: 1 viewer let in whom nobody could check." {
-		t.Errorf("price: got %q", got)
+	if got := innerText(b, "#detail"); got != "1 viewer was admitted without a check." {
+		t.Errorf("detail: got %q", got)
 	}
-	if got := text(b, "#breaker [aria-current]"); !strings.HasPrefix(got, "open") {
+	if got := innerText(b, "#breaker [aria-current]"); !strings.HasPrefix(got, "open") {
 		t.Errorf("breaker: got %q", got)
 	}
-	until(b, `(window.seenAt ??= usherDemo.video.currentTime, usherDemo.video.currentTime >= window.seenAt + 3)`)
-	picture(b, "outage")
+	waitUntil(b, `(window.seenAt ??= usherDemo.video.currentTime, usherDemo.video.currentTime >= window.seenAt + 3)`)
+	saveScreenshot(b, "outage")
 
-	demo.set("refuse", true)
-	until(b, `document.querySelector("#headline").textContent === "Lost contact with the demo."`)
-	picture(b, "lost")
+	demo.setMode("refuse", true)
+	waitUntil(b, `document.querySelector("#headline").textContent === "The connection to the demo is lost."`)
+	saveScreenshot(b, "lost")
 	if errors := fatalErrors(b); len(errors) > 0 {
 		t.Errorf("fatal errors of hls.js: %v", errors)
 	}
 }
 
-func TestBrowserShowsARefusal(t *testing.T) {
+func TestPlayer_ShowsDenial(t *testing.T) {
 	t.Parallel()
 	demo := newFakeDemo(t)
-	b := browser(t, 1280, 800)
-	open(b, demo, "/play/a001/index.m3u8?token=mallory")
-	until(b, `usherDemo.state === "denied" && document.querySelector("#mine .badge") !== null`)
-	if got := text(b, "#curtain"); !strings.Contains(got, "did not let this viewer in (403)") {
-		t.Errorf("curtain: got %q", got)
+	b := openTab(t, 1280, 800)
+	openPage(b, demo, "/play/a001/index.m3u8?token=mallory")
+	waitUntil(b, `usherDemo.state === "denied" && document.querySelector("#viewer .badge") !== null`)
+	if got := innerText(b, "#overlay"); !strings.Contains(got, "denied this viewer (403)") {
+		t.Errorf("overlay: got %q", got)
 	}
-	if got := text(b, "#mine"); got != "mallory denied" {
+	if got := innerText(b, "#viewer"); got != "mallory denied" {
 		t.Errorf("this viewer: got %q", got)
 	}
-	picture(b, "denied")
+	saveScreenshot(b, "denied")
 
-	open(b, demo, "https://elsewhere.example/index.m3u8")
-	until(b, `usherDemo.state === "failed"`)
-	if got := text(b, "#curtain-title"); got != "Not from here" {
+	openPage(b, demo, "https://elsewhere.example/index.m3u8")
+	waitUntil(b, `usherDemo.state === "failed"`)
+	if got := innerText(b, "#overlay-title"); got != "Not allowed" {
 		t.Errorf("a source elsewhere: got %q", got)
 	}
-	picture(b, "elsewhere")
+	saveScreenshot(b, "elsewhere")
 }
 
-func TestPageFitsAPhone(t *testing.T) {
+func TestPlayer_FitsPhone(t *testing.T) {
 	t.Parallel()
 	demo := newFakeDemo(t)
-	demo.set("hang", false)
-	b := browser(t, 390, 844)
-	open(b, demo, "/ll/a001/index.m3u8?token=alice")
-	until(b, advances)
+	demo.setMode("hang", false)
+	b := openTab(t, 390, 844)
+	openPage(b, demo, "/ll/a001/index.m3u8?token=alice")
+	waitUntil(b, advances)
 	if overflow := evaluate[int](b, `document.documentElement.scrollWidth - innerWidth`); overflow > 0 {
 		t.Errorf("the page is %d pixels wider than the screen", overflow)
 	}
-	picture(b, "phone")
+	saveScreenshot(b, "phone")
 	if err := chromedp.Do(b.ctx, chromedp.EmulateViewport(390, 1500)); err != nil {
 		t.Fatal(err)
 	}
-	picture(b, "phone, scrolled")
+	saveScreenshot(b, "phone, scrolled")
 }

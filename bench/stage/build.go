@@ -1,6 +1,6 @@
 package stage
 
-// build puts a segment together from pieces of the loop.
+// build joins pieces of the loop to a segment.
 func (o *Origin) build(r rendition, number int64) *segment {
 	switch r {
 	case high:
@@ -35,7 +35,7 @@ func (o *Origin) buildFMP4(number int64) *segment {
 	return s
 }
 
-// sizeTS is how long a segment is before any stuffing.
+// sizeTS returns the size of a segment in bytes without stuffing.
 func (o *Origin) sizeTS(loop *tsLoop, number int64) int {
 	size := 0
 	for i := range o.timeline.seconds() {
@@ -44,8 +44,8 @@ func (o *Origin) sizeTS(loop *tsLoop, number int64) int {
 	return size
 }
 
-// variant measures what a rendition needs over one round of the loop.
-func (o *Origin) variant(r rendition, resolution string) variant {
+// measureVariant measures the bit rates of a rendition over one round of the loop.
+func (o *Origin) measureVariant(r rendition, resolution string) variant {
 	loop := map[rendition]*tsLoop{high: o.loops.high, low: o.loops.low}[r]
 	seconds := int(o.timeline.seconds())
 	segments := loopSeconds / seconds

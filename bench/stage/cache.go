@@ -2,8 +2,7 @@ package stage
 
 import "sync"
 
-// segmentCache keeps the segments that were asked for, in their final bytes, until they leave the window. It is safe
-// for concurrent use.
+// segmentCache keeps the requested segments until they are too old to be served. It is safe for concurrent use.
 type segmentCache struct {
 	build func(r rendition, number int64) *segment
 
@@ -16,13 +15,14 @@ type segmentKey struct {
 	number    int64
 }
 
-// segment is a segment's bytes; parts, on the low-latency channels, are where each part ends. It never changes.
+// segment is an immutable segment.
 type segment struct {
 	bytes []byte
+	// parts are the end offsets of the parts, on low-latency channels only.
 	parts []int
 }
 
-// part is the bytes of one part, an index below len(parts).
+// part returns the bytes of one part. The index is below len(parts).
 func (s *segment) part(index int64) []byte {
 	from := 0
 	if index > 0 {
@@ -35,7 +35,7 @@ func newSegmentCache(build func(r rendition, number int64) *segment) *segmentCac
 	return &segmentCache{build: build, segments: make(map[segmentKey]*segment)}
 }
 
-// get returns a segment, made now if nobody asked for it before. Segments older than oldest are dropped.
+// get returns a segment. It builds it at the first request, and then drops segments older than oldest.
 func (c *segmentCache) get(r rendition, number, oldest int64) *segment {
 	key := segmentKey{r, number}
 	c.mu.RLock()
@@ -54,7 +54,7 @@ func (c *segmentCache) get(r rendition, number, oldest int64) *segment {
 			delete(c.segments, k)
 		}
 	}
-	// Made under the lock: it takes microseconds, and nobody makes it twice.
+	// The segment is built under the lock: it takes microseconds, and the segment is built once.
 	s = c.build(r, number)
 	c.segments[key] = s
 	return s

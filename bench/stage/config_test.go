@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestConfigNamesWhatIsWrong(t *testing.T) {
+func TestConfigValidate_ReportsEveryProblem(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		cfg  Config

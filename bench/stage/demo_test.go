@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// fakeDemo stands in for the demo command: the page under /demo/, its two resources, and an origin behind a gateway
-// that knows one rule: mallory may not watch.
+// fakeDemo replaces the demo command: the page under /demo/, its two resources, and an origin behind a gateway that denies
+// mallory.
 type fakeDemo struct {
 	*httptest.Server
 	origin *Origin
 
-	mu       sync.Mutex
-	mode     string
-	away     bool
-	switched []Switch
-	// directives are the last blocking reload that asked for a delta update, as its query.
+	mu            sync.Mutex
+	mode          string
+	isUnavailable bool
+	received      []Switch
+	// directives is the query of the last blocking reload with a delta update.
 	directives string
 }
 
@@ -48,18 +48,18 @@ func newFakeDemo(t *testing.T) *fakeDemo {
 	return d
 }
 
-// set changes how the middleware behaves, and whether the status can be read.
-func (d *fakeDemo) set(mode string, away bool) {
+// setMode changes the mode of the middleware and whether the status is unavailable.
+func (d *fakeDemo) setMode(mode string, isUnavailable bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.mode, d.away = mode, away
+	d.mode, d.isUnavailable = mode, isUnavailable
 }
 
 func (d *fakeDemo) serveStatus(w http.ResponseWriter, _ *http.Request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.away {
-		http.Error(w, "away", http.StatusServiceUnavailable)
+	if d.isUnavailable {
+		http.Error(w, "unavailable", http.StatusServiceUnavailable)
 		return
 	}
 	_ = json.NewEncoder(w).Encode(fakeStatus(d.mode))
@@ -74,16 +74,16 @@ func (d *fakeDemo) serveMiddleware(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.mode = s.Mode
-	d.switched = append(d.switched, s)
+	d.received = append(d.received, s)
 }
 
 func (d *fakeDemo) switches() []Switch {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return append([]Switch(nil), d.switched...)
+	return append([]Switch(nil), d.received...)
 }
 
-// awaitDeltaReload waits for a blocking reload that asks for a delta update, and returns its query.
+// awaitDeltaReload waits for a blocking reload with a delta update and returns its query.
 func (d *fakeDemo) awaitDeltaReload(t *testing.T) string {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -139,7 +139,7 @@ func fakeStatus(mode string) Status {
 	return s
 }
 
-func TestPlayerServesItsFilesUnderAnyPath(t *testing.T) {
+func TestPlayer_ServesFilesUnderAnyPath(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.StripPrefix("/anywhere", Player()))
 	t.Cleanup(server.Close)
@@ -150,7 +150,7 @@ func TestPlayerServesItsFilesUnderAnyPath(t *testing.T) {
 		contains    string
 	}{
 		"the page":           {"/anywhere/", 200, "text/html; charset=utf-8", "<title>Usher demo</title>"},
-		"its style":          {"/anywhere/player.css", 200, "text/css; charset=utf-8", "#answer"},
+		"its style":          {"/anywhere/player.css", 200, "text/css; charset=utf-8", "#summary"},
 		"its script":         {"/anywhere/player.js", 200, "text/javascript; charset=utf-8", "usherDemo"},
 		"hls.js":             {"/anywhere/hls.min.js", 200, "text/javascript; charset=utf-8", "1.7.4"},
 		"the licence of it":  {"/anywhere/hls.LICENSE.txt", 200, "text/plain; charset=utf-8", "Apache License"},
@@ -169,16 +169,16 @@ func TestPlayerServesItsFilesUnderAnyPath(t *testing.T) {
 			if !strings.Contains(body, test.contains) {
 				t.Errorf("%q is not in the body", test.contains)
 			}
-			if test.status == 200 && response.Header.Get("Content-Security-Policy") != contentSecurity {
+			if test.status == 200 && response.Header.Get("Content-Security-Policy") != contentSecurityPolicy {
 				t.Errorf("Content-Security-Policy: got %q", response.Header.Get("Content-Security-Policy"))
 			}
 		})
 	}
 }
 
-func TestPageTakesNothingFromElsewhereAndSetsNoMarkup(t *testing.T) {
+func TestPlayer_NoForeignResourcesAndNoMarkup(t *testing.T) {
 	t.Parallel()
-	files, err := loadPage()
+	files, err := loadPlayerFiles()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +199,7 @@ func TestPageTakesNothingFromElsewhereAndSetsNoMarkup(t *testing.T) {
 	}
 }
 
-func TestPlayerRefusesToBeWrittenTo(t *testing.T) {
+func TestPlayer_Post_MethodNotAllowed(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()
 	Player().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/demo/", nil))

@@ -10,8 +10,8 @@ import (
 	"usher/backends/backendtest/testproc"
 )
 
-// tool finds a program of ffmpeg's. These tests are about real players, so they fail where there is none.
-func tool(t *testing.T, name string) string {
+// requireTool returns the path of a program of ffmpeg. The test fails without it, because these tests need real players.
+func requireTool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -20,8 +20,7 @@ func tool(t *testing.T, name string) string {
 	return path
 }
 
-// thirtySeconds are the channels, each long enough on air to play 30 s at once from the window's start, over two
-// borders of the loop at least.
+// thirtySeconds are the channels. Each has a window of more than 30 s, which crosses the end of the loop at least twice.
 func thirtySeconds() map[string]struct {
 	path       string
 	videoTicks int64
@@ -38,13 +37,13 @@ func thirtySeconds() map[string]struct {
 	}
 }
 
-func TestFFmpegPlaysOverTheSeamWithoutAWord(t *testing.T) {
+func TestOrigin_FFmpegPlaysAcrossLoop(t *testing.T) {
 	t.Parallel()
-	ffmpeg := tool(t, "ffmpeg")
+	ffmpeg := requireTool(t, "ffmpeg")
 	for name, test := range thirtySeconds() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, origin := onAir(t, Config{Now: noon, Window: 20})
+			_, origin := serveOrigin(t, Config{Now: noon, Window: 20})
 			var errors bytes.Buffer
 			run := exec.CommandContext(t.Context(), ffmpeg, "-nostdin", "-v", "warning", "-live_start_index", "0",
 				"-i", origin+test.path, "-t", "30", "-map", "0:v:0", "-map", "0:a:0", "-f", "null", "-")
@@ -56,27 +55,27 @@ func TestFFmpegPlaysOverTheSeamWithoutAWord(t *testing.T) {
 	}
 }
 
-func TestFFprobeSeesTimeThatOnlyGrows(t *testing.T) {
+func TestOrigin_FFprobeTimestampsGrow(t *testing.T) {
 	t.Parallel()
-	ffprobe := tool(t, "ffprobe")
+	ffprobe := requireTool(t, "ffprobe")
 	for name, test := range thirtySeconds() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, origin := onAir(t, Config{Now: noon, Window: 20})
+			_, origin := serveOrigin(t, Config{Now: noon, Window: 20})
 			run := exec.CommandContext(t.Context(), ffprobe, "-v", "error", "-live_start_index", "0",
 				"-read_intervals", "%+30", "-select_streams", "v:0", "-show_entries", "packet=dts", "-of", "csv=p=0",
 				origin+test.path)
-			checkSteps(t, run, test.videoTicks, 25*30)
+			requireSteps(t, run, test.videoTicks, 25*30)
 			run = exec.CommandContext(t.Context(), ffprobe, "-v", "error", "-live_start_index", "0",
 				"-read_intervals", "%+30", "-select_streams", "a:0", "-show_entries", "packet=dts", "-of", "csv=p=0",
 				origin+test.path)
-			checkSteps(t, run, test.audioTicks, 31*30)
+			requireSteps(t, run, test.audioTicks, 31*30)
 		})
 	}
 }
 
-// checkSteps wants one number a line, each greater than the one before by step, and so many of them at least.
-func checkSteps(t *testing.T, run *exec.Cmd, step int64, atLeast int) {
+// requireSteps expects one number per line, each greater than the previous one by step, and a minimum number of lines.
+func requireSteps(t *testing.T, run *exec.Cmd, step int64, atLeast int) {
 	t.Helper()
 	var out, errs strings.Builder
 	run.Stdout, run.Stderr = &out, &errs

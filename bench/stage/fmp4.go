@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// fmp4Loop is the loop as fragmented MP4, one fragment a part. It is not changed after newFMP4Loop.
+// fmp4Loop is the loop as fragmented MP4, one fragment per part. It is immutable.
 type fmp4Loop struct {
 	init      []byte
 	fragments []fragment
@@ -15,20 +15,21 @@ type fmp4Loop struct {
 // fragment is one moof with its mdat.
 type fragment struct {
 	bytes []byte
-	// sequence is where mfhd's number stands; times are where the tracks' decode times do.
-	sequence int
-	times    []decodeTime
+	// sequenceOffset is the offset of the sequence number in mfhd.
+	sequenceOffset int
+	decodeTimes    []decodeTime
 }
 
-// decodeTime is where a tfdt's 64 bits stand, and by how much one round of the loop moves them.
+// decodeTime locates the 64-bit decode time of a track in tfdt.
 type decodeTime struct {
-	at      int
+	offset int
+	// perLoop is by how much one round of the loop advances it.
 	perLoop uint64
 }
 
-var errBoxes = errors.New("boxes do not fit into one another")
+var errMalformedBoxes = errors.New("malformed boxes")
 
-// newFMP4Loop cuts a fragmented file into its init segment and its fragments, which keep referring to file.
+// newFMP4Loop splits a fragmented file into its init segment and its fragments. They share the memory of file.
 func newFMP4Loop(file []byte) (*fmp4Loop, error) {
 	l := &fmp4Loop{}
 	var timescales map[uint32]uint64
@@ -54,28 +55,28 @@ func newFMP4Loop(file []byte) (*fmp4Loop, error) {
 	return l, err
 }
 
-// appendPart appends the part of the given number, counted from the Unix epoch, its times and its sequence number
-// moved to where the loop stands then.
+// appendPart appends the part with the given number, counted from the Unix epoch, with the times and the sequence number
+// of that round of the loop.
 func (l *fmp4Loop) appendPart(dst []byte, part int64) []byte {
 	parts := int64(len(l.fragments))
 	f := l.fragments[part%parts]
 	start := len(dst)
 	dst = append(dst, f.bytes...)
 	moved := dst[start:]
-	// The number has 32 bits and wraps; what counts is that it grows by one.
-	binary.BigEndian.PutUint32(moved[f.sequence:], uint32(part+1))
+	// The number has 32 bits and wraps around; it only has to grow by one.
+	binary.BigEndian.PutUint32(moved[f.sequenceOffset:], uint32(part+1))
 	round := uint64(part / parts)
-	for _, t := range f.times {
-		field := moved[t.at:]
+	for _, t := range f.decodeTimes {
+		field := moved[t.offset:]
 		binary.BigEndian.PutUint64(field, binary.BigEndian.Uint64(field)+round*t.perLoop)
 	}
 	return dst
 }
 
-// size is how long the part is that has the given number.
+// size returns the size in bytes of the part with the given number.
 func (l *fmp4Loop) size(part int64) int { return len(l.fragments[part%int64(len(l.fragments))].bytes) }
 
-// newFragment finds the numbers of a fragment that move from round to round.
+// newFragment locates the numbers of a fragment that change from round to round.
 func newFragment(b []byte, timescales map[uint32]uint64) (fragment, error) {
 	f := fragment{bytes: b}
 	var track uint32
@@ -85,34 +86,34 @@ func newFragment(b []byte, timescales map[uint32]uint64) (fragment, error) {
 		case "moof", "traf":
 			return eachBox(b, from, to, visit)
 		case "mfhd":
-			f.sequence = from + 4
-			return fits(f.sequence+4, to)
+			f.sequenceOffset = from + 4
+			return checkEnd(f.sequenceOffset+4, to)
 		case "tfhd":
-			if err := fits(from+8, to); err != nil {
+			if err := checkEnd(from+8, to); err != nil {
 				return err
 			}
 			track = binary.BigEndian.Uint32(b[from+4:])
 		case "tfdt":
-			if err := fits(from+12, to); err != nil {
+			if err := checkEnd(from+12, to); err != nil {
 				return err
 			}
 			if b[from] != 1 {
-				return fmt.Errorf("tfdt of version %d has no room for a long life", b[from])
+				return fmt.Errorf("tfdt of version %d has too few bits; want version 1", b[from])
 			}
-			f.times = append(f.times, decodeTime{at: from + 4, perLoop: loopSeconds * timescales[track]})
+			f.decodeTimes = append(f.decodeTimes, decodeTime{offset: from + 4, perLoop: loopSeconds * timescales[track]})
 		}
 		return nil
 	}
 	if err := eachBox(b, 0, len(b), visit); err != nil {
 		return f, err
 	}
-	if f.sequence == 0 || len(f.times) == 0 {
+	if f.sequenceOffset == 0 || len(f.decodeTimes) == 0 {
 		return f, errors.New("fragment without mfhd or tfdt")
 	}
 	return f, nil
 }
 
-// readTimescales reads how many ticks a second each track has.
+// readTimescales reads the timescale of each track, in ticks per second.
 func readTimescales(b []byte, from, to int) (map[uint32]uint64, error) {
 	scales := make(map[uint32]uint64)
 	var track uint32
@@ -122,8 +123,8 @@ func readTimescales(b []byte, from, to int) (map[uint32]uint64, error) {
 		case "trak", "mdia":
 			return eachBox(b, from, to, visit)
 		case "tkhd", "mdhd":
-			// Both hold two times before the number that matters: of 32 bits, or of 64 in version 1.
-			if err := fits(from+24, to); err != nil {
+			// Both hold two times before the number: of 32 bits, or of 64 bits in version 1.
+			if err := checkEnd(from+24, to); err != nil {
 				return err
 			}
 			at := from + 12 + 8*int(b[from]&1)
@@ -142,15 +143,15 @@ func readTimescales(b []byte, from, to int) (map[uint32]uint64, error) {
 
 const boxHeader = 8
 
-// eachBox visits the boxes between two offsets, not those inside of them; visit gets the body's bounds.
+// eachBox calls visit for each box between two offsets, without nested boxes. from and to are the bounds of its body.
 func eachBox(b []byte, from, to int, visit func(kind string, from, to int) error) error {
 	for from < to {
 		if to-from < boxHeader {
-			return errBoxes
+			return errMalformedBoxes
 		}
 		size := int(binary.BigEndian.Uint32(b[from:]))
 		if size < boxHeader || size > to-from {
-			return errBoxes
+			return errMalformedBoxes
 		}
 		if err := visit(string(b[from+4:from+8]), from+boxHeader, from+size); err != nil {
 			return err
@@ -160,9 +161,9 @@ func eachBox(b []byte, from, to int, visit func(kind string, from, to int) error
 	return nil
 }
 
-func fits(end, to int) error {
+func checkEnd(end, to int) error {
 	if end > to {
-		return errBoxes
+		return errMalformedBoxes
 	}
 	return nil
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// samples reads how long, in ticks, the track runs of a fragment are, in the order of its tfdts. The tracks' default
+// samples returns the durations in ticks of the track runs of a fragment, in the order of its tfdts. The tracks' default
 // sample durations are 512 ticks of video and 1024 of audio.
 func samples(t *testing.T, b []byte) []uint64 {
 	t.Helper()
@@ -37,8 +37,8 @@ func decodeTimes(t *testing.T, b []byte, scales map[uint32]uint64) []uint64 {
 		t.Fatal(err)
 	}
 	var times []uint64
-	for _, at := range f.times {
-		times = append(times, binary.BigEndian.Uint64(b[at.at:]))
+	for _, at := range f.decodeTimes {
+		times = append(times, binary.BigEndian.Uint64(b[at.offset:]))
 	}
 	return times
 }
@@ -49,10 +49,10 @@ func sequenceNumber(t *testing.T, b []byte, scales map[uint32]uint64) uint32 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return binary.BigEndian.Uint32(b[f.sequence:])
+	return binary.BigEndian.Uint32(b[f.sequenceOffset:])
 }
 
-func TestFMP4LoopHasNoSeam(t *testing.T) {
+func TestFMP4Loop_NoDiscontinuity(t *testing.T) {
 	t.Parallel()
 	l, err := loadMedia()
 	if err != nil {
@@ -88,7 +88,7 @@ func TestFMP4LoopHasNoSeam(t *testing.T) {
 	}
 }
 
-func TestBrokenFragmentedFilesAreRefused(t *testing.T) {
+func TestNewFMP4Loop_BrokenFile_Refused(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
 		"nothing at all":                   "",
@@ -110,9 +110,9 @@ func TestBrokenFragmentedFilesAreRefused(t *testing.T) {
 	}
 }
 
-// FuzzFMP4Loop: whatever the file holds, it is refused or can be played.
+// FuzzFMP4Loop checks that any file is rejected or can be played.
 func FuzzFMP4Loop(f *testing.F) {
-	file, err := media.ReadFile("media/ll.mp4")
+	file, err := mediaFiles.ReadFile("media/ll.mp4")
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -12,15 +12,15 @@ import (
 
 // directives are the delivery directives of a playlist request (rfc8216bis §6.2.5).
 type directives struct {
-	// blocking asks to hold the answer until the playlist has the segment, or its part if part is not negative.
+	// blocking requests that the response waits until the playlist has the segment, or its part if part is not negative.
 	blocking bool
 	segment  int64
 	part     int64
-	// skip asks for a delta update.
+	// skip requests a delta update.
 	skip bool
 }
 
-// parseDirectives reads the _HLS_ parameters of a query. Its errors are the client's fault.
+// parseDirectives parses the _HLS_ parameters of a query. An error means a bad request.
 func parseDirectives(query url.Values) (directives, error) {
 	d := directives{part: -1}
 	d.skip = query.Get("_HLS_skip") == "YES" || query.Get("_HLS_skip") == "v2"
@@ -42,27 +42,27 @@ func parseDirectives(query url.Values) (directives, error) {
 	return d, nil
 }
 
-// parseNumber reads a decimal number without a sign, small enough to count with.
+// parseNumber parses an unsigned decimal number of at most 48 bits.
 func parseNumber(s string) (int64, error) {
 	n, err := strconv.ParseUint(s, 10, 48)
 	if err != nil {
-		return 0, fmt.Errorf("%q is no number", s)
+		return 0, fmt.Errorf("%q is not a number", s)
 	}
 	return int64(n), nil
 }
 
-// advancePartLimit is how many parts ahead of the playlist a request may ask: three seconds' worth.
-const advancePartLimit = int64(3 * time.Second / PartDuration)
+// maxPartsAhead is how many parts ahead of the playlist a request may name: three seconds.
+const maxPartsAhead = int64(3 * time.Second / PartDuration)
 
 var errTooFarAhead = errors.New("too far ahead of the playlist")
 
-// heldUntil is when the answer to a blocking request can be given; it may have passed already. errTooFarAhead says
-// that the request must be refused at once.
-func (t timeline) heldUntil(d directives, now time.Time) (time.Time, error) {
+// blockedUntil returns when the response to a blocking request can be sent, which may be in the past. errTooFarAhead
+// means that the request is rejected at once.
+func (t timeline) blockedUntil(d directives, now time.Time) (time.Time, error) {
 	if !d.blocking {
 		return now, nil
 	}
-	if d.segment > t.live(now)-1+2 {
+	if d.segment > t.nextSegment(now)-1+2 {
 		return time.Time{}, errTooFarAhead
 	}
 	if d.part < 0 {
@@ -70,20 +70,20 @@ func (t timeline) heldUntil(d directives, now time.Time) (time.Time, error) {
 	}
 	// A part past a segment's last is the first of the next segment (rfc8216bis §6.2.5.2).
 	part := d.segment*t.parts() + min(d.part, t.parts())
-	if part > t.livePart(now)-1+advancePartLimit {
+	if part > t.nextPart(now)-1+maxPartsAhead {
 		return time.Time{}, errTooFarAhead
 	}
 	return partEnd(part), nil
 }
 
-// serveLowLatencyPlaylist answers at once, or when what the directives ask for is in the playlist.
+// serveLowLatencyPlaylist responds once the playlist satisfies the directives.
 func (o *Origin) serveLowLatencyPlaylist(w http.ResponseWriter, r *http.Request, base string) {
 	d, err := parseDirectives(r.URL.Query())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	until, err := o.timeline.heldUntil(d, o.now())
+	until, err := o.timeline.blockedUntil(d, o.now())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -94,23 +94,23 @@ func (o *Origin) serveLowLatencyPlaylist(w http.ResponseWriter, r *http.Request,
 		return
 	}
 	if d.blocking {
-		// The answer to this very request never changes in what it promises (rfc8216bis §6.2.5.2).
+		// Every response to this request satisfies the same directives (rfc8216bis §6.2.5.2).
 		w.Header().Set("Cache-Control", "max-age="+strconv.FormatInt(6*o.timeline.seconds(), 10))
 	}
 	o.writePlaylist(w, r, o.timeline.lowLatencyPlaylist(base, o.now(), d.skip))
 }
 
-// servePart serves a complete part as a file, and the one that is being made as it becomes ready.
+// servePart serves a complete part as a file, and the next part as it becomes available.
 func (o *Origin) servePart(w http.ResponseWriter, r *http.Request, segment, index int64) {
 	now := o.now()
 	part := segment*o.timeline.parts() + index
-	if index >= o.timeline.parts() || segment < o.timeline.oldest(now) || part > o.timeline.livePart(now) {
-		notOnAir(w)
+	if index >= o.timeline.parts() || segment < o.timeline.oldestServed(now) || part > o.timeline.nextPart(now) {
+		writeNotFound(w)
 		return
 	}
-	entry := o.cache.get(lowLatency, segment, o.timeline.oldest(now))
+	entry := o.cache.get(lowLatency, segment, o.timeline.oldestServed(now))
 	body := entry.part(index)
-	if part < o.timeline.livePart(now) {
+	if part < o.timeline.nextPart(now) {
 		o.serveMedia(w, r, "video/mp4", body)
 		return
 	}
@@ -122,16 +122,16 @@ func (o *Origin) servePart(w http.ResponseWriter, r *http.Request, segment, inde
 	_, _ = w.Write(body[:half])
 	_ = http.NewResponseController(w).Flush()
 	if o.wait(r.Context(), partEnd(part)) != nil {
-		// The status is sent; only a broken connection can say now that the part is not whole.
+		// The status is sent; only a broken connection can tell the client that the part is incomplete.
 		panic(http.ErrAbortHandler)
 	}
 	_, _ = w.Write(body[half:])
 }
 
-// wait returns when the origin's clock has reached until. It gives up after three target durations, as the draft
-// bids servers to, or when ctx ends.
+// wait returns when the origin's clock has reached until. It returns an error after three target durations, as the draft
+// recommends, or when ctx ends.
 func (o *Origin) wait(ctx context.Context, until time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*o.timeline.segment)
+	ctx, cancel := context.WithTimeout(ctx, 3*o.timeline.segmentDuration)
 	defer cancel()
 	for {
 		left := until.Sub(o.now())

@@ -16,9 +16,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestLowLatencyPlaylistReadsAsItShould(t *testing.T) {
+func TestTimelineLowLatencyPlaylist(t *testing.T) {
 	t.Parallel()
-	_, origin := onAir(t, Config{Now: noon, Window: 3, URIs: RootRelative})
+	_, origin := serveOrigin(t, Config{Now: noon, Window: 3, URIs: RootRelative})
 	want := `#EXTM3U
 #EXT-X-VERSION:9
 #EXT-X-INDEPENDENT-SEGMENTS
@@ -53,11 +53,11 @@ func parts(segment, count int) string {
 	return b.String()
 }
 
-func TestDeltaUpdateLeavesOutWhatIsOld(t *testing.T) {
+func TestTimelineLowLatencyPlaylist_DeltaUpdate(t *testing.T) {
 	t.Parallel()
 	// The end is 1.4 s into a segment, so the boundary lies at 12 - 1.4 s before the last complete segment's end:
 	// of ten segments the first four are past it (8 s), the fifth is not.
-	_, origin := onAir(t, Config{Now: noon})
+	_, origin := serveOrigin(t, Config{Now: noon})
 	_, full := get(t, origin+"/ll/x/index.m3u8")
 	_, delta := get(t, origin+"/ll/x/index.m3u8?_HLS_skip=YES")
 	head, rest, found := strings.Cut(delta, "#EXT-X-SKIP:SKIPPED-SEGMENTS=4\n")
@@ -72,17 +72,17 @@ func TestDeltaUpdateLeavesOutWhatIsOld(t *testing.T) {
 	}
 }
 
-func TestDeltaUpdateOfAShortWindowIsFull(t *testing.T) {
+func TestTimelineLowLatencyPlaylist_DeltaOfShortWindow_Full(t *testing.T) {
 	t.Parallel()
-	_, origin := onAir(t, Config{Now: noon, Window: 5})
+	_, origin := serveOrigin(t, Config{Now: noon, Window: 5})
 	_, full := get(t, origin+"/ll/x/index.m3u8")
 	if _, delta := get(t, origin+"/ll/x/index.m3u8?_HLS_skip=YES"); delta != full {
 		t.Errorf("got\n%s", delta)
 	}
 }
 
-// At noon segment 897544799 is the last complete one, and 897544800 has parts 0 to 6.
-func TestWhenABlockingReloadIsAnswered(t *testing.T) {
+// At noon segment 897544799 is the last complete one, and 897544800 has the parts 0 to 6.
+func TestTimelineBlockedUntil(t *testing.T) {
 	t.Parallel()
 	const refused = -1
 	tests := map[string]struct {
@@ -118,7 +118,7 @@ func TestWhenABlockingReloadIsAnswered(t *testing.T) {
 			d, err := parseDirectives(query)
 			until := noon()
 			if err == nil {
-				until, err = line.heldUntil(d, noon())
+				until, err = line.blockedUntil(d, noon())
 			}
 			if test.want == refused || err != nil {
 				if (test.want == refused) != (err != nil) {
@@ -133,33 +133,33 @@ func TestWhenABlockingReloadIsAnswered(t *testing.T) {
 	}
 }
 
-// With segments of six seconds, noon is 1.5 s into segment 299181600, whose parts 0 to 6 are there.
-func TestABlockingReloadAsksThreeSecondsAheadAtMost(t *testing.T) {
+// With segments of six seconds, noon is 1.5 s into segment 299181600, whose parts 0 to 6 are complete.
+func TestTimelineBlockedUntil_BoundedAhead(t *testing.T) {
 	t.Parallel()
 	line := Config{SegmentDuration: 6 * time.Second}.timeline()
-	until, err := line.heldUntil(directives{blocking: true, segment: 299_181_600, part: 6 + 15}, noon())
+	until, err := line.blockedUntil(directives{blocking: true, segment: 299_181_600, part: 6 + 15}, noon())
 	if want := 2900 * time.Millisecond; err != nil || until.Sub(noon()) != want {
 		t.Errorf("fifteen parts ahead: held for %s, %v: want %s", until.Sub(noon()), err, want)
 	}
-	if _, err := line.heldUntil(directives{blocking: true, segment: 299_181_600, part: 6 + 16}, noon()); err == nil {
+	if _, err := line.blockedUntil(directives{blocking: true, segment: 299_181_600, part: 6 + 16}, noon()); err == nil {
 		t.Error("sixteen parts ahead: not refused")
 	}
 }
 
-// inBubble serves one request without a network, so that the clock can be the bubble's.
-func inBubble(t *testing.T, o *Origin, path string) *httptest.ResponseRecorder {
+// serveInBubble serves one request without a network, so that the clock is that of the synctest bubble.
+func serveInBubble(t *testing.T, o *Origin, path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	o.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
 	return w
 }
 
-func TestBlockingReloadIsHeldUntilThePartIsThere(t *testing.T) {
+func TestOrigin_BlockingReload_WaitsForPart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		o := NewOrigin(Config{})
 		began := time.Now()
 		segment := strconv.FormatInt(began.Unix()/2, 10)
-		w := inBubble(t, o, "/ll/x/index.m3u8?_HLS_msn="+segment+"&_HLS_part=3")
+		w := serveInBubble(t, o, "/ll/x/index.m3u8?_HLS_msn="+segment+"&_HLS_part=3")
 		if got := time.Since(began); got != 800*time.Millisecond {
 			t.Errorf("answered after %s, want 800ms", got)
 		}
@@ -169,21 +169,21 @@ func TestBlockingReloadIsHeldUntilThePartIsThere(t *testing.T) {
 	})
 }
 
-func TestBlockingReloadWithAStoppedClockEndsWith503(t *testing.T) {
+func TestOrigin_BlockingReload_StoppedClock_503(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		stopped, began := noon(), time.Now()
 		o := NewOrigin(Config{Now: func() time.Time { return stopped }})
-		w := inBubble(t, o, "/ll/x/index.m3u8?_HLS_msn=897544800")
+		w := serveInBubble(t, o, "/ll/x/index.m3u8?_HLS_msn=897544800")
 		if got := time.Since(began); w.Code != 503 || got != 6*time.Second {
 			t.Errorf("got %d after %s, want 503 after three target durations", w.Code, got)
 		}
 	})
 }
 
-func TestBlockingReloadTooFarAheadIsRefusedAtOnce(t *testing.T) {
+func TestOrigin_BlockingReload_TooFarAhead_Refused(t *testing.T) {
 	t.Parallel()
-	_, origin := onAir(t, Config{Now: noon})
+	_, origin := serveOrigin(t, Config{Now: noon})
 	for _, query := range []string{"_HLS_msn=897544802", "_HLS_part=1", "_HLS_msn=x"} {
 		if response, _ := get(t, origin+"/ll/x/index.m3u8?"+query); response.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: got %d, want 400", query, response.StatusCode)
@@ -191,7 +191,7 @@ func TestBlockingReloadTooFarAheadIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-// gate is a clock that a test moves.
+// gate is a clock that a test advances.
 type gate struct {
 	times chan time.Time
 	now   time.Time
@@ -205,10 +205,10 @@ func (g *gate) Now() time.Time {
 	return g.now
 }
 
-func TestHintedPartIsStreamedWhileItIsMade(t *testing.T) {
+func TestOrigin_HintedPart_Streamed(t *testing.T) {
 	t.Parallel()
 	g := &gate{times: make(chan time.Time, 1), now: noon()}
-	_, origin := onAir(t, Config{Now: g.Now})
+	_, origin := serveOrigin(t, Config{Now: g.Now})
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, origin+"/ll/x/897544800.7.m4s", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -220,7 +220,7 @@ func TestHintedPartIsStreamedWhileItIsMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	// The part cannot be complete: the origin's clock stands. Its first bytes come all the same.
+	// The part stays incomplete because the origin's clock is stopped. Its first bytes arrive anyway.
 	body := bufio.NewReader(response.Body)
 	first, err := body.Peek(8)
 	if err != nil || string(first[4:]) != "moof" {
@@ -237,9 +237,9 @@ func TestHintedPartIsStreamedWhileItIsMade(t *testing.T) {
 	}
 }
 
-func TestPartsMakeUpTheirSegment(t *testing.T) {
+func TestOrigin_PartsEqualSegment(t *testing.T) {
 	t.Parallel()
-	_, origin := onAir(t, Config{Now: noon})
+	_, origin := serveOrigin(t, Config{Now: noon})
 	_, segment := get(t, origin+"/ll/x/897544799.m4s")
 	var joined strings.Builder
 	for i := range 10 {
@@ -254,7 +254,7 @@ func TestPartsMakeUpTheirSegment(t *testing.T) {
 	}
 }
 
-func TestPartThatIsNeverCompletedBreaksTheConnection(t *testing.T) {
+func TestOrigin_IncompletePart_BreaksConnection(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		stopped := noon()
@@ -264,11 +264,11 @@ func TestPartThatIsNeverCompletedBreaksTheConnection(t *testing.T) {
 				t.Errorf("panicked with %v, want http.ErrAbortHandler", err)
 			}
 		}()
-		inBubble(t, o, "/ll/x/897544800.7.m4s")
+		serveInBubble(t, o, "/ll/x/897544800.7.m4s")
 	})
 }
 
-// FuzzDirectives: any query is answered at a time within the limit, or refused.
+// FuzzDirectives checks that any query is answered within the limit or rejected.
 func FuzzDirectives(f *testing.F) {
 	f.Add("_HLS_msn=897544800&_HLS_part=7&_HLS_skip=YES")
 	f.Add("_HLS_part=1")
@@ -280,8 +280,8 @@ func FuzzDirectives(f *testing.F) {
 		if err != nil {
 			return
 		}
-		until, err := line.heldUntil(d, noon())
-		if err == nil && until.Sub(noon()) > 3*line.segment {
+		until, err := line.blockedUntil(d, noon())
+		if err == nil && until.Sub(noon()) > 3*line.segmentDuration {
 			t.Fatalf("%q is held for %s", raw, until.Sub(noon()))
 		}
 	})

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// media is made by media/make.sh.
+// mediaFiles holds the loop. media/make.sh generates it.
 //
 //go:embed media/*.ts media/ll.mp4
-var media embed.FS
+var mediaFiles embed.FS
 
 const (
-	// loopSeconds is the length of the loop. It is cut into as many pieces.
+	// loopSeconds is the duration of the loop, and the number of its pieces.
 	loopSeconds = 12
-	// PartDuration is the length of a part on the low-latency channels, as media/make.sh cut them.
+	// PartDuration is the duration of a part on the low-latency channels, as media/make.sh cuts them.
 	PartDuration   = 200 * time.Millisecond
 	partsPerSecond = int(time.Second / PartDuration)
 )
@@ -28,7 +28,7 @@ const (
 	lowLatency
 )
 
-// String is the rendition's name in URIs.
+// String returns the rendition's name in URIs.
 func (r rendition) String() string { return [...]string{"high", "low", "ll"}[r] }
 
 // loops holds the three encodings of the loop.
@@ -37,7 +37,7 @@ type loops struct {
 	lowLatency *fmp4Loop
 }
 
-// loadMedia reads the embedded media. An error means that the binary was built from broken files.
+// loadMedia reads the embedded media. It fails only if the binary was built from broken files.
 func loadMedia() (*loops, error) {
 	var l loops
 	var err error
@@ -47,7 +47,7 @@ func loadMedia() (*loops, error) {
 	if l.low, err = loadTS(low); err != nil {
 		return nil, err
 	}
-	file, err := media.ReadFile("media/ll.mp4")
+	file, err := mediaFiles.ReadFile("media/ll.mp4")
 	if err != nil {
 		return nil, fmt.Errorf("read the embedded loop: %w", err)
 	}
@@ -64,7 +64,7 @@ func loadTS(r rendition) (*tsLoop, error) {
 	var seconds [loopSeconds][]byte
 	for i := range seconds {
 		var err error
-		if seconds[i], err = media.ReadFile(fmt.Sprintf("media/%s-%02d.ts", r, i)); err != nil {
+		if seconds[i], err = mediaFiles.ReadFile(fmt.Sprintf("media/%s-%02d.ts", r, i)); err != nil {
 			return nil, fmt.Errorf("read the embedded loop: %w", err)
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Origin is a live HLS origin, an http.Handler. The package says which paths it has. It is safe for concurrent use,
-// starts no goroutines and needs no closing.
+// Origin is a live HLS origin. It is an http.Handler; the package comment lists its paths. It is safe for concurrent use,
+// starts no goroutines and needs no Close.
 type Origin struct {
 	cfg      Config
 	timeline timeline
@@ -29,8 +29,7 @@ type Origin struct {
 	total    int
 }
 
-// NewOrigin makes an origin that is on air at once. It panics if cfg is not valid: configs of origins stand in
-// programs, not in files.
+// NewOrigin returns a live origin. It panics if cfg is invalid, because the config comes from code and not from a file.
 func NewOrigin(cfg Config) *Origin {
 	if err := cfg.Validate(); err != nil {
 		panic(err)
@@ -44,7 +43,7 @@ func NewOrigin(cfg Config) *Origin {
 		o.now = time.Now
 	}
 	o.cache = newSegmentCache(o.build)
-	o.variants = []variant{o.variant(high, "640x360"), o.variant(low, "320x180")}
+	o.variants = []variant{o.measureVariant(high, "640x360"), o.measureVariant(low, "320x180")}
 	o.handler = http.HandlerFunc(o.route)
 	if cfg.Hook != nil {
 		o.handler = cfg.Hook(o.handler)
@@ -52,19 +51,19 @@ func NewOrigin(cfg Config) *Origin {
 	return o
 }
 
-// ServeHTTP counts the request and serves it.
+// ServeHTTP counts and serves the request.
 func (o *Origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	o.count(r.URL.Path)
+	o.countRequest(r.URL.Path)
 	o.handler.ServeHTTP(w, r)
 }
 
-// OtherPaths is where requests are counted when too many different paths have been asked for to keep each.
+// OtherPaths is the path under which requests are counted once there are too many different paths.
 const OtherPaths = "*"
 
-// maxCountedPaths bounds the counters, so that an origin can run for months.
+// maxCountedPaths bounds the number of counters.
 const maxCountedPaths = 1 << 16
 
-func (o *Origin) count(path string) {
+func (o *Origin) countRequest(path string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.total++
@@ -74,15 +73,15 @@ func (o *Origin) count(path string) {
 	o.requests[path]++
 }
 
-// Requests is how often each path has been asked for, with any outcome, as a copy. Past 65,536 different paths the
-// new ones are counted together under [OtherPaths].
+// Requests returns a copy of the number of requests for each path, with any status. Beyond 65,536 paths new ones are
+// counted together under [OtherPaths].
 func (o *Origin) Requests() map[string]int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return maps.Clone(o.requests)
 }
 
-// Total is how many requests there have been.
+// Total returns the number of all requests.
 func (o *Origin) Total() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -98,25 +97,44 @@ func (o *Origin) route(w http.ResponseWriter, r *http.Request) {
 	}
 	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	if len(parts) != 3 || parts[1] == "" {
-		http.Error(w, "the stage has /play/{channel}/, /single/{channel}/ and /ll/{channel}/", http.StatusNotFound)
+		http.Error(w, "the origin serves /play/{channel}/, /single/{channel}/ and /ll/{channel}/", http.StatusNotFound)
 		return
 	}
 	kind, file := parts[0], parts[2]
-	base := o.base(r, kind, parts[1])
-	switch {
-	case kind == "ll":
-		o.routeLowLatency(w, r, base, file)
-	case kind == "play" && file == "index.m3u8":
-		o.writePlaylist(w, r, multivariant(base, o.variants))
-	case kind == "single" && file == "index.m3u8", kind == "play" && file == "high.m3u8":
-		o.writePlaylist(w, r, o.timeline.mediaPlaylist(base, high, o.now()))
-	case kind == "play" && file == "low.m3u8":
-		o.writePlaylist(w, r, o.timeline.mediaPlaylist(base, low, o.now()))
-	case kind == "single" || kind == "play":
-		o.routeSegment(w, r, file)
+	prefix := o.uriPrefix(r, kind, parts[1])
+	switch kind {
+	case "ll":
+		o.routeLowLatency(w, r, prefix, file)
+	case "play":
+		o.routePlay(w, r, prefix, file)
+	case "single":
+		o.routeSingle(w, r, prefix, file)
 	default:
-		notOnAir(w)
+		writeNotFound(w)
 	}
+}
+
+// routePlay serves a channel with two variants.
+func (o *Origin) routePlay(w http.ResponseWriter, r *http.Request, prefix, file string) {
+	switch file {
+	case "index.m3u8":
+		o.writePlaylist(w, r, multivariant(prefix, o.variants))
+	case "high.m3u8":
+		o.writePlaylist(w, r, o.timeline.mediaPlaylist(prefix, high, o.now()))
+	case "low.m3u8":
+		o.writePlaylist(w, r, o.timeline.mediaPlaylist(prefix, low, o.now()))
+	default:
+		o.routeSegment(w, r, file)
+	}
+}
+
+// routeSingle serves a channel without variants.
+func (o *Origin) routeSingle(w http.ResponseWriter, r *http.Request, prefix, file string) {
+	if file == "index.m3u8" {
+		o.writePlaylist(w, r, o.timeline.mediaPlaylist(prefix, high, o.now()))
+		return
+	}
+	o.routeSegment(w, r, file)
 }
 
 // routeSegment serves {high|low}-{seq}.ts.
@@ -131,7 +149,7 @@ func (o *Origin) routeSegment(w http.ResponseWriter, r *http.Request, file strin
 			return
 		}
 	}
-	notOnAir(w)
+	writeNotFound(w)
 }
 
 // routeLowLatency serves index.m3u8, init.mp4, {seq}.m4s and {seq}.{part}.m4s.
@@ -147,7 +165,7 @@ func (o *Origin) routeLowLatency(w http.ResponseWriter, r *http.Request, base, f
 	name, ok := strings.CutSuffix(file, ".m4s")
 	number, index, isPart := strings.Cut(name, ".")
 	if !ok {
-		notOnAir(w)
+		writeNotFound(w)
 		return
 	}
 	if !isPart {
@@ -157,7 +175,7 @@ func (o *Origin) routeLowLatency(w http.ResponseWriter, r *http.Request, base, f
 	segment, err := parseNumber(number)
 	part, err2 := parseNumber(index)
 	if err != nil || err2 != nil {
-		notOnAir(w)
+		writeNotFound(w)
 		return
 	}
 	o.servePart(w, r, segment, part)
@@ -166,22 +184,22 @@ func (o *Origin) routeLowLatency(w http.ResponseWriter, r *http.Request, base, f
 func (o *Origin) serveSegment(w http.ResponseWriter, r *http.Request, rd rendition, contentType, number string) {
 	now := o.now()
 	n, err := parseNumber(number)
-	oldest := o.timeline.oldest(now)
-	if err != nil || n < oldest || n >= o.timeline.live(now) {
-		notOnAir(w)
+	oldest := o.timeline.oldestServed(now)
+	if err != nil || n < oldest || n >= o.timeline.nextSegment(now) {
+		writeNotFound(w)
 		return
 	}
 	o.serveMedia(w, r, contentType, o.cache.get(rd, n, oldest).bytes)
 }
 
-// serveMedia serves bytes that never change, ranges of them too.
+// serveMedia serves immutable bytes and ranges of them.
 func (o *Origin) serveMedia(w http.ResponseWriter, r *http.Request, contentType string, body []byte) {
 	setMediaHeaders(w, contentType)
 	if r.Method != http.MethodGet || r.Header.Get("Range") != "" {
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 		return
 	}
-	// The usual case in one write, past ServeContent's copying by 32 kB.
+	// The usual case is one write; ServeContent would copy in blocks of 32 kB.
 	w.Header().Set("Accept-Ranges", "bytes")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	_, _ = w.Write(body)
@@ -192,7 +210,7 @@ func setMediaHeaders(w http.ResponseWriter, contentType string) {
 	w.Header().Set("Cache-Control", "public, max-age=60")
 }
 
-// writePlaylist answers with a playlist, compressed if that is wanted and understood.
+// writePlaylist responds with a playlist. It is compressed if the config says so and the client accepts it.
 func (o *Origin) writePlaylist(w http.ResponseWriter, r *http.Request, text string) {
 	h := w.Header()
 	h.Set("Content-Type", "application/vnd.apple.mpegurl")
@@ -215,8 +233,8 @@ func (o *Origin) writePlaylist(w http.ResponseWriter, r *http.Request, text stri
 	_ = z.Close()
 }
 
-// base is what stands before a file's name in a URI, in the configured style.
-func (o *Origin) base(r *http.Request, kind, channel string) string {
+// uriPrefix returns the text before a file name in a URI, in the configured style.
+func (o *Origin) uriPrefix(r *http.Request, kind, channel string) string {
 	root := "/" + kind + "/" + url.PathEscape(channel) + "/"
 	switch {
 	case o.cfg.URIs == Relative:
@@ -230,5 +248,7 @@ func (o *Origin) base(r *http.Request, kind, channel string) string {
 	}
 }
 
-// notOnAir refuses what no playlist lists: a wrong name, or a segment that is not yet or no longer there.
-func notOnAir(w http.ResponseWriter) { http.Error(w, "not on air", http.StatusNotFound) }
+// writeNotFound responds with 404 to a wrong name, or to a segment outside the live window.
+func writeNotFound(w http.ResponseWriter) {
+	http.Error(w, "not found in the live window", http.StatusNotFound)
+}

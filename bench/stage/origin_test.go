@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// tests closes the browser before leaks are looked for.
+// tests closes the browser before the check for leaks.
 type tests struct{ *testing.M }
 
 func (r tests) Run() int { return chromium.Run(r.M) }
@@ -25,8 +25,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(tests{m}) }
 // noon is a time at which a two-second segment is 1.5 s old: 2026-11-19 12:00:01.5 UTC.
 func noon() time.Time { return time.Date(2026, 11, 19, 12, 0, 1, 500_000_000, time.UTC) }
 
-// onAir serves an origin by real HTTP.
-func onAir(t testing.TB, cfg Config) (*Origin, string) {
+// serveOrigin serves an origin by HTTP over a real socket.
+func serveOrigin(t testing.TB, cfg Config) (*Origin, string) {
 	t.Helper()
 	o := NewOrigin(cfg)
 	server := httptest.NewServer(o)
@@ -34,7 +34,7 @@ func onAir(t testing.TB, cfg Config) (*Origin, string) {
 	return o, server.URL
 }
 
-// get fetches with a client of its own, which undoes no compression.
+// get fetches with a separate client that does not decompress.
 func get(t testing.TB, url string, header ...string) (*http.Response, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -63,8 +63,8 @@ func do(t testing.TB, r *http.Request) (*http.Response, string) {
 	return response, string(body)
 }
 
-// uris are the lines of a playlist that are no tags, and the URI attributes of those that are.
-func uris(playlist string) []string {
+// listedURIs returns the lines of a playlist that are not tags, and the URI attributes of its tags.
+func listedURIs(playlist string) []string {
 	var found []string
 	for line := range strings.Lines(playlist) {
 		line = strings.TrimSpace(line)
@@ -78,9 +78,9 @@ func uris(playlist string) []string {
 	return found
 }
 
-func TestPlaylistsReadAsTheyShould(t *testing.T) {
+func TestOrigin_Playlists(t *testing.T) {
 	t.Parallel()
-	_, origin := onAir(t, Config{Now: noon, Window: 3})
+	_, origin := serveOrigin(t, Config{Now: noon, Window: 3})
 	tests := map[string]struct{ path, want string }{
 		"a multivariant playlist": {"/play/a001/index.m3u8", `#EXTM3U
 #EXT-X-VERSION:3
@@ -120,7 +120,7 @@ low-897544799.ts
 	}
 }
 
-func TestEveryURIOfEveryPlaylistIsServed(t *testing.T) {
+func TestOrigin_ServesEveryListedURI(t *testing.T) {
 	t.Parallel()
 	tests := map[string]Config{
 		"as it comes":            {},
@@ -134,7 +134,7 @@ func TestEveryURIOfEveryPlaylistIsServed(t *testing.T) {
 	for name, cfg := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, origin := onAir(t, cfg)
+			_, origin := serveOrigin(t, cfg)
 			seen := map[string]bool{}
 			for _, path := range []string{"/play/a%20b/index.m3u8", "/single/x/index.m3u8", "/ll/y/index.m3u8"} {
 				crawl(t, origin+path, seen)
@@ -163,7 +163,7 @@ func crawl(t *testing.T, address string, seen map[string]bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, uri := range uris(body) {
+	for _, uri := range listedURIs(body) {
 		child, err := base.Parse(uri)
 		if err != nil {
 			t.Fatal(err)
@@ -172,7 +172,7 @@ func crawl(t *testing.T, address string, seen map[string]bool) {
 	}
 }
 
-func TestURIStyles(t *testing.T) {
+func TestOrigin_URIStyles(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		style URIStyle
@@ -185,16 +185,16 @@ func TestURIStyles(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, origin := onAir(t, Config{URIs: test.style})
+			_, origin := serveOrigin(t, Config{URIs: test.style})
 			_, body := get(t, origin+"/play/a%22b/index.m3u8")
-			if got := uris(body)[0]; got != test.want(origin) {
+			if got := listedURIs(body)[0]; got != test.want(origin) {
 				t.Errorf("got %q, want %q", got, test.want(origin))
 			}
 		})
 	}
 }
 
-func TestSegmentsFollowOneAnotherOverHTTP(t *testing.T) {
+func TestOrigin_ConsecutiveSegments(t *testing.T) {
 	t.Parallel()
 	tests := map[string]Config{
 		"two-second segments":      {Now: noon, Window: 20},
@@ -205,10 +205,10 @@ func TestSegmentsFollowOneAnotherOverHTTP(t *testing.T) {
 	for name, cfg := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, origin := onAir(t, cfg)
+			_, origin := serveOrigin(t, cfg)
 			_, playlist := get(t, origin+"/single/x/index.m3u8")
 			r := newTSReader(t)
-			for _, uri := range uris(playlist) {
+			for _, uri := range listedURIs(playlist) {
 				_, body := get(t, origin+"/single/x/"+uri)
 				if len(body) < cfg.StuffTo {
 					t.Fatalf("%s: %d bytes, want %d at least", uri, len(body), cfg.StuffTo)
@@ -222,10 +222,10 @@ func TestSegmentsFollowOneAnotherOverHTTP(t *testing.T) {
 	}
 }
 
-func TestTwoOriginsAreTheSameChannel(t *testing.T) {
+func TestOrigin_TwoOrigins_SameBytes(t *testing.T) {
 	t.Parallel()
-	_, one := onAir(t, Config{Now: noon})
-	_, other := onAir(t, Config{Now: noon})
+	_, one := serveOrigin(t, Config{Now: noon})
+	_, other := serveOrigin(t, Config{Now: noon})
 	number := strconv.FormatInt(noon().Unix()/2-1, 10)
 	for _, path := range []string{"/play/a/high.m3u8", "/ll/a/index.m3u8", "/play/a/high-" + number + ".ts", "/ll/a/" + number + ".m4s"} {
 		_, a := get(t, one+path)
@@ -236,9 +236,9 @@ func TestTwoOriginsAreTheSameChannel(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotOnAirIsRefused(t *testing.T) {
+func TestOrigin_OutsideLiveWindow_NotFound(t *testing.T) {
 	t.Parallel()
-	_, origin := onAir(t, Config{Now: noon})
+	_, origin := serveOrigin(t, Config{Now: noon})
 	live := noon().Unix() / 2
 	segment := func(back int64) string { return strconv.FormatInt(live-back, 10) }
 	tests := map[string]struct {
@@ -275,9 +275,9 @@ func TestWhatIsNotOnAirIsRefused(t *testing.T) {
 	}
 }
 
-func TestMethodsRangesAndHeads(t *testing.T) {
+func TestOrigin_MethodsRangesAndHead(t *testing.T) {
 	t.Parallel()
-	_, origin := onAir(t, Config{Now: noon})
+	_, origin := serveOrigin(t, Config{Now: noon})
 	segment := origin + "/play/a/high-" + strconv.FormatInt(noon().Unix()/2-1, 10) + ".ts"
 	_, whole := get(t, segment)
 	if response, body := get(t, segment, "Range", "bytes=188-375"); response.StatusCode != http.StatusPartialContent || body != whole[188:376] {
@@ -302,7 +302,7 @@ func TestMethodsRangesAndHeads(t *testing.T) {
 	}
 }
 
-func TestGzipOnlyWhenItIsOnAndAsked(t *testing.T) {
+func TestOrigin_Gzip_OnlyIfEnabledAndAccepted(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		on     bool
@@ -316,7 +316,7 @@ func TestGzipOnlyWhenItIsOnAndAsked(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, origin := onAir(t, Config{Gzip: test.on})
+			_, origin := serveOrigin(t, Config{Gzip: test.on})
 			response, body := get(t, origin+"/play/a/index.m3u8", "Accept-Encoding", test.accept)
 			if got := response.Header.Get("Content-Encoding"); got != test.want {
 				t.Fatalf("Content-Encoding: got %q, want %q", got, test.want)

@@ -10,25 +10,25 @@ import (
 	"time"
 )
 
-// page is the demo's player page. hls.min.js is hls.js 1.7.4 as its authors publish it, hls.LICENSE.txt its licence.
+// playerFiles holds the demo's player page. hls.min.js is the published hls.js 1.7.4, hls.LICENSE.txt its licence.
 //
 //go:embed player
-var page embed.FS
+var playerFiles embed.FS
 
-// contentSecurity lets the page run and fetch what its own host serves, and nothing else. hls.js plays through blob:
-// URLs that it makes itself.
-const contentSecurity = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
+// contentSecurityPolicy allows the page to run and fetch only what its own host serves. hls.js plays through its own blob:
+// URLs.
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
 	"media-src 'self' blob:; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// Player serves the demo's page: a player (hls.js, from the binary) beside what the gateway thinks of its viewers and
-// of the middleware. Mount it under any path with a slash at its end. The page plays ?src=, or what status.json names.
+// Player returns the handler of the demo's page: an embedded hls.js player beside the state of the gateway's sessions and
+// of the middleware. Mount it under any path that ends with a slash. The page plays ?src=, or the source of status.json.
 //
-// Two more resources are the caller's, beside the page: GET status.json, which the page asks for each second, and
-// POST middleware, which it sends {"mode":"refuse"} to; [Status] and [Switch] are their bodies.
+// The caller serves two more resources beside the page: GET status.json, which the page fetches every second and whose
+// body is [Status], and POST middleware, whose body is [Switch].
 //
-// The handler is safe for concurrent use. Like [NewOrigin] it panics if the binary lacks its files.
+// The handler is safe for concurrent use. Like [NewOrigin], Player panics if the binary lacks its files.
 func Player() http.Handler {
-	files, err := loadPage()
+	files, err := loadPlayerFiles()
 	if err != nil {
 		panic(err)
 	}
@@ -49,7 +49,7 @@ func Player() http.Handler {
 		}
 		h := w.Header()
 		h.Set("Content-Type", contentType(name))
-		h.Set("Content-Security-Policy", contentSecurity)
+		h.Set("Content-Security-Policy", contentSecurityPolicy)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-cache")
@@ -57,21 +57,21 @@ func Player() http.Handler {
 	})
 }
 
-func loadPage() (map[string][]byte, error) {
-	entries, err := page.ReadDir("player")
+func loadPlayerFiles() (map[string][]byte, error) {
+	entries, err := playerFiles.ReadDir("player")
 	if err != nil {
 		return nil, fmt.Errorf("read the embedded page: %w", err)
 	}
 	files := make(map[string][]byte, len(entries))
 	for _, e := range entries {
-		if files[e.Name()], err = page.ReadFile("player/" + e.Name()); err != nil {
+		if files[e.Name()], err = playerFiles.ReadFile("player/" + e.Name()); err != nil {
 			return nil, fmt.Errorf("read the embedded page: %w", err)
 		}
 	}
 	return files, nil
 }
 
-// contentType depends on no table of the machine's.
+// contentType returns the content type of a file without the system's tables.
 func contentType(name string) string {
 	switch path.Ext(name) {
 	case ".html":

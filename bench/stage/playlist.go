@@ -7,23 +7,23 @@ import (
 )
 
 const (
-	// codecs says H.264 Main, level 3.0, and AAC-LC, as media/make.sh encodes them.
+	// codecs is H.264 Main, level 3.0, and AAC-LC, as media/make.sh encodes them.
 	codecs = "avc1.4d401e,mp4a.40.2"
-	// partHoldBack is how far from the end players stay. The draft asks for three parts at least; five let a busy
-	// machine play without a stall.
+	// partHoldBack is how far from the end players stay. The draft requires three parts; with five a busy machine plays
+	// without a stall.
 	partHoldBack = 5 * PartDuration
-	// partsListed is for how many segments before the end their parts are listed; the draft says three.
-	partsListed = 3
+	// segmentsWithParts is how many segments at the end have their parts listed, as the draft requires.
+	segmentsWithParts = 3
 )
 
-// playlist is a playlist under construction. base stands before every URI and makes the URI style.
+// playlist builds the text of a playlist. uriPrefix precedes every URI.
 type playlist struct {
 	strings.Builder
-	base string
+	uriPrefix string
 }
 
 func newPlaylist(base, version string) *playlist {
-	p := &playlist{base: base}
+	p := &playlist{uriPrefix: base}
 	p.Grow(4 << 10)
 	p.line("#EXTM3U")
 	p.line("#EXT-X-VERSION:", version)
@@ -38,14 +38,14 @@ func (p *playlist) line(words ...string) {
 	p.WriteByte('\n')
 }
 
-// variant is what a multivariant playlist says of a rendition.
+// variant is a rendition in a multivariant playlist.
 type variant struct {
 	rendition     rendition
-	peak, average int // bits a second
+	peak, average int // bits per second
 	resolution    string
 }
 
-// multivariant lists the variants, the better one first.
+// multivariant returns the multivariant playlist.
 func multivariant(base string, variants []variant) string {
 	p := newPlaylist(base, "3")
 	for _, v := range variants {
@@ -56,12 +56,12 @@ func multivariant(base string, variants []variant) string {
 	return p.String()
 }
 
-// mediaPlaylist is the live window of a channel that has whole segments only.
+// mediaPlaylist returns the live window of a channel with whole segments only.
 func (t timeline) mediaPlaylist(base string, r rendition, now time.Time) string {
 	p := newPlaylist(base, "3")
 	p.line("#EXT-X-TARGETDURATION:", decimal(t.seconds()))
-	p.line("#EXT-X-MEDIA-SEQUENCE:", decimal(t.first(now)))
-	for n := t.first(now); n < t.live(now); n++ {
+	p.line("#EXT-X-MEDIA-SEQUENCE:", decimal(t.firstListed(now)))
+	for n := t.firstListed(now); n < t.nextSegment(now); n++ {
 		p.programDateTime(t.start(n))
 		p.line("#EXTINF:", decimal(t.seconds()), ".000,")
 		p.line(base, r.String(), "-", decimal(n), ".ts")
@@ -69,31 +69,31 @@ func (t timeline) mediaPlaylist(base string, r rendition, now time.Time) string 
 	return p.String()
 }
 
-// lowLatencyPlaylist is the live window with its parts, or only its newer end if delta is asked for.
+// lowLatencyPlaylist returns the live window with its parts, or a delta update with its newer end.
 func (t timeline) lowLatencyPlaylist(base string, now time.Time, delta bool) string {
 	p := newPlaylist(base, "9")
 	p.line("#EXT-X-TARGETDURATION:", decimal(t.seconds()))
 	p.line("#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=", seconds(partHoldBack),
 		",CAN-SKIP-UNTIL=", seconds(t.skipUntil()))
 	p.line("#EXT-X-PART-INF:PART-TARGET=", seconds(PartDuration))
-	p.line("#EXT-X-MEDIA-SEQUENCE:", decimal(t.first(now)))
-	n := t.first(now)
+	p.line("#EXT-X-MEDIA-SEQUENCE:", decimal(t.firstListed(now)))
+	n := t.firstListed(now)
 	if skip := t.skippable(now); delta && skip > 0 {
-		// The map is a tag of the first segment, so it is left out together with it.
+		// The map is a tag of the first segment, so it is skipped together with that.
 		p.line("#EXT-X-SKIP:SKIPPED-SEGMENTS=", decimal(skip))
 		n += skip
 	} else {
 		p.line(`#EXT-X-MAP:URI="`, base, `init.mp4"`)
 	}
-	for live := t.live(now); n < live; n++ {
+	for live := t.nextSegment(now); n < live; n++ {
 		p.programDateTime(t.start(n))
-		if n >= live-partsListed {
+		if n >= live-segmentsWithParts {
 			p.parts(n, t.parts())
 		}
 		p.line("#EXTINF:", decimal(t.seconds()), ".000,")
 		p.line(base, decimal(n), ".m4s")
 	}
-	complete := t.livePart(now) % t.parts()
+	complete := t.nextPart(now) % t.parts()
 	if complete > 0 {
 		p.programDateTime(t.start(n))
 	}
@@ -109,7 +109,7 @@ func (p *playlist) parts(segment, count int64) {
 		if i%int64(partsPerSecond) == 0 {
 			independent = ",INDEPENDENT=YES"
 		}
-		p.line("#EXT-X-PART:DURATION=", seconds(PartDuration), `,URI="`, p.base, decimal(segment), ".", decimal(i), `.m4s"`,
+		p.line("#EXT-X-PART:DURATION=", seconds(PartDuration), `,URI="`, p.uriPrefix, decimal(segment), ".", decimal(i), `.m4s"`,
 			independent)
 	}
 }
@@ -120,5 +120,5 @@ func (p *playlist) programDateTime(at time.Time) {
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
-// seconds writes a duration as playlists want it, always with a point.
+// seconds formats a duration as a decimal number of seconds.
 func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 3, 64) }

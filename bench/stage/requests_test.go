@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestRequestsAreCountedBeforeTheHookSeesThem(t *testing.T) {
+func TestOriginRequests_CountedBeforeHook(t *testing.T) {
 	t.Parallel()
 	refuse := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -22,7 +22,7 @@ func TestRequestsAreCountedBeforeTheHookSeesThem(t *testing.T) {
 			next.ServeHTTP(w, r)
 		})
 	}
-	o, origin := onAir(t, Config{Hook: refuse})
+	o, origin := serveOrigin(t, Config{Hook: refuse})
 	for path, want := range map[string]int{
 		"/play/a/index.m3u8?token=1": 200, "/play/a/index.m3u8?token=2": 200, "/play/down/index.m3u8": 502,
 	} {
@@ -39,13 +39,13 @@ func TestRequestsAreCountedBeforeTheHookSeesThem(t *testing.T) {
 	}
 }
 
-func TestCountedPathsAreBounded(t *testing.T) {
+func TestOriginRequests_PathsBounded(t *testing.T) {
 	t.Parallel()
 	o := NewOrigin(Config{})
 	for i := range maxCountedPaths + 5 {
-		o.count("/" + strconv.Itoa(i))
+		o.countRequest("/" + strconv.Itoa(i))
 	}
-	o.count("/0")
+	o.countRequest("/0")
 	got := o.Requests()
 	if len(got) != maxCountedPaths+1 || got[OtherPaths] != 5 || got["/0"] != 2 {
 		t.Errorf("%d paths, %d under %q, %d of the first: want %d, 5, 2",
@@ -53,13 +53,13 @@ func TestCountedPathsAreBounded(t *testing.T) {
 	}
 }
 
-func TestSegmentsAreMadeOnceAndDroppedWhenTheyLeave(t *testing.T) {
+func TestSegmentCache_BuildsOnceAndDropsOld(t *testing.T) {
 	t.Parallel()
 	now := noon()
 	o := NewOrigin(Config{Now: func() time.Time { return now }, Window: 3})
 	fetch := func() []byte {
-		number := o.timeline.live(now) - 1
-		return o.cache.get(high, number, o.timeline.oldest(now)).bytes
+		number := o.timeline.nextSegment(now) - 1
+		return o.cache.get(high, number, o.timeline.oldestServed(now)).bytes
 	}
 	first := fetch()
 	if again := fetch(); &first[0] != &again[0] || !bytes.Equal(first, again) {

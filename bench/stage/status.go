@@ -2,27 +2,29 @@ package stage
 
 import "time"
 
-// Status is what the page of [Player] reads from status.json. Slices may be nil; nothing in it may be a secret.
+// Status is the body of status.json for the page of [Player]. Slices may be nil. It must not hold secrets.
 type Status struct {
-	// Source is the playlist that the page plays when its own address names none, as path and query.
+	// Source is the path and query of the playlist that the page plays by default.
 	Source     string           `json:"src"`
 	Middleware MiddlewareStatus `json:"middleware"`
 	// Breaker is "closed", "open" or "half-open".
 	Breaker  string          `json:"breaker"`
 	Sessions []SessionStatus `json:"sessions"`
-	// Events are the newest first, or the oldest: the page sorts them.
+	// Events are in any order; the page sorts them.
 	Events []Event `json:"events"`
 }
 
-// MiddlewareStatus says how the demo's middleware behaves, how it may be told to, and how often it has been asked.
+// MiddlewareStatus is the state of the demo's middleware.
 type MiddlewareStatus struct {
-	Mode  string   `json:"mode"`
+	// Mode is how it behaves.
+	Mode string `json:"mode"`
+	// Modes are the modes that a [Switch] may name.
 	Modes []string `json:"modes"`
-	Calls int      `json:"calls"`
+	// Calls counts the checks that it received.
+	Calls int `json:"calls"`
 }
 
-// SessionStatus is one viewer's session as the page lists it. Verdict and Source are the words of backends.Verdict
-// and backends.Source.
+// SessionStatus is one session on the page. Verdict and Source are the texts of backends.Verdict and backends.Source.
 type SessionStatus struct {
 	ID       string    `json:"id"`
 	Channel  string    `json:"channel"`
@@ -34,13 +36,13 @@ type SessionStatus struct {
 	Bytes    int64     `json:"bytes"`
 }
 
-// Event is one line of what happened.
+// Event is one line in the list of events.
 type Event struct {
 	At   time.Time `json:"at"`
 	Text string    `json:"text"`
 }
 
-// Switch is what the page posts to middleware. Mode is one of the modes that [MiddlewareStatus] lists.
+// Switch is the body of POST middleware. Mode is one of [MiddlewareStatus].Modes.
 type Switch struct {
 	Mode string `json:"mode"`
 }

@@ -9,25 +9,27 @@ const (
 	packetSize = 188
 	syncByte   = 0x47
 	nullPID    = 0x1fff
-	pids       = 1 << 13
-	// ptsClock is how many ticks of PTS, DTS and the PCR's base a second has; ptsMask is where they wrap.
+	pidCount   = 1 << 13
+	// ptsClock is the frequency in Hz of PTS, DTS and the PCR's base.
 	ptsClock = 90_000
-	ptsMask  = 1<<33 - 1
+	// ptsMask is the largest timestamp, after which timestamps wrap around.
+	ptsMask = 1<<33 - 1
 )
 
-// tsLoop is the loop as MPEG-TS, one piece a second. It is not changed after newTSLoop.
+// tsLoop is the loop as MPEG-TS, one piece per second. It is immutable.
 type tsLoop struct {
 	seconds [loopSeconds][]byte
-	// counted is by how much one round of the loop moves the continuity counter of each PID.
-	counted [pids]uint8
+	// packetsPerLoop is by how much one round of the loop advances the continuity counter of each PID.
+	packetsPerLoop [pidCount]uint8
 }
 
-// newTSLoop takes over the pieces. It numbers their packets anew, so that each PID counts on from piece to piece.
+// newTSLoop returns the loop of the pieces. It renumbers their packets in place, so that the continuity counters continue
+// from piece to piece.
 func newTSLoop(seconds [loopSeconds][]byte) (*tsLoop, error) {
 	l := &tsLoop{seconds: seconds}
 	for i, piece := range seconds {
 		if len(piece) == 0 || len(piece)%packetSize != 0 {
-			return nil, fmt.Errorf("second %d: %d bytes are no whole packets", i, len(piece))
+			return nil, fmt.Errorf("second %d: %d bytes are not a multiple of the packet size", i, len(piece))
 		}
 		for at := 0; at < len(piece); at += packetSize {
 			p := tsPacket(piece[at : at+packetSize])
@@ -35,19 +37,19 @@ func newTSLoop(seconds [loopSeconds][]byte) (*tsLoop, error) {
 				return nil, fmt.Errorf("second %d, byte %d: %w", i, at, err)
 			}
 			if p.hasPayload() {
-				p.setContinuity(l.counted[p.pid()])
-				l.counted[p.pid()]++
+				p.setContinuity(l.packetsPerLoop[p.pid()])
+				l.packetsPerLoop[p.pid()]++
 			}
 		}
 	}
 	return l, nil
 }
 
-// size is how long the piece is that covers the given second of Unix time.
+// size returns the size in bytes of the piece for the given second of Unix time.
 func (l *tsLoop) size(second int64) int { return len(l.seconds[second%loopSeconds]) }
 
-// appendSecond appends the piece that covers the given second of Unix time, its clocks and counters moved to where
-// the loop stands then.
+// appendSecond appends the piece for the given second of Unix time, with the timestamps and counters of that round of
+// the loop.
 func (l *tsLoop) appendSecond(dst []byte, second int64) []byte {
 	start := len(dst)
 	dst = append(dst, l.seconds[second%loopSeconds]...)
@@ -55,15 +57,15 @@ func (l *tsLoop) appendSecond(dst []byte, second int64) []byte {
 	ticks := round * loopSeconds * ptsClock
 	for at := start; at < len(dst); at += packetSize {
 		p := tsPacket(dst[at : at+packetSize])
-		p.shift(ticks)
+		p.addTicks(ticks)
 		if p.hasPayload() {
-			p.setContinuity(p.continuity() + uint8(round)*l.counted[p.pid()])
+			p.setContinuity(p.continuity() + uint8(round)*l.packetsPerLoop[p.pid()])
 		}
 	}
 	return dst
 }
 
-// appendStuffing appends null packets, which every demultiplexer drops, until dst has at least size bytes.
+// appendStuffing appends null packets until dst has at least size bytes. Every demultiplexer drops null packets.
 func appendStuffing(dst []byte, size int) []byte {
 	null := bytes.Repeat([]byte{0xff}, packetSize)
 	copy(null, []byte{syncByte, nullPID >> 8, nullPID & 0xff, 0x10})
@@ -73,10 +75,10 @@ func appendStuffing(dst []byte, size int) []byte {
 	return dst
 }
 
-// tsPacket is one packet of packetSize bytes, read and written in place (ISO/IEC 13818-1, 2.4.3).
+// tsPacket is one packet of packetSize bytes, accessed in place (ISO/IEC 13818-1, 2.4.3).
 type tsPacket []byte
 
-// check makes sure that the other methods stay within the packet.
+// check returns an error unless all other methods stay within the packet.
 func (p tsPacket) check() error {
 	if p[0] != syncByte {
 		return fmt.Errorf("no sync byte")
@@ -88,7 +90,7 @@ func (p tsPacket) check() error {
 		return fmt.Errorf("adaptation field of %d bytes cannot hold its PCR", p[4])
 	}
 	if pes := p.pes(); pes != nil && len(pes) < 9+5*p.timestamps() {
-		return fmt.Errorf("PES header reaches over the packet's end")
+		return fmt.Errorf("PES header exceeds the packet")
 	}
 	return nil
 }
@@ -101,7 +103,7 @@ func (p tsPacket) continuity() uint8      { return p[3] & 0x0f }
 func (p tsPacket) setContinuity(cc uint8) { p[3] = p[3]&0xf0 | cc&0x0f }
 func (p tsPacket) hasPCR() bool           { return p.hasAdaptation() && p[4] > 0 && p[5]&0x10 != 0 }
 
-// pes is the payload if a PES packet with an optional header begins here, else nil.
+// pes returns the payload if a PES packet with an optional header begins here, else nil.
 func (p tsPacket) pes() []byte {
 	if !p.startsUnit() || !p.hasPayload() {
 		return nil
@@ -116,7 +118,7 @@ func (p tsPacket) pes() []byte {
 	return nil
 }
 
-// timestamps is how many timestamps the PES header has: none, PTS, or PTS and DTS.
+// timestamps returns the number of timestamps in the PES header: none, PTS, or PTS and DTS.
 func (p tsPacket) timestamps() int {
 	pes := p.pes()
 	if pes == nil {
@@ -125,8 +127,8 @@ func (p tsPacket) timestamps() int {
 	return [...]int{0, 0, 1, 2}[pes[7]>>6]
 }
 
-// shift moves every clock in the packet on by so many ticks.
-func (p tsPacket) shift(ticks uint64) {
+// addTicks adds ticks to every timestamp of the packet.
+func (p tsPacket) addTicks(ticks uint64) {
 	if p.hasPCR() {
 		setPCR(p[6:12], pcr(p[6:12])+ticks)
 	}
@@ -136,7 +138,7 @@ func (p tsPacket) shift(ticks uint64) {
 	}
 }
 
-// pcr reads the base of a PCR; its extension counts parts of a tick and moves with nothing here.
+// pcr reads the base of a PCR. The extension, which counts fractions of a tick, stays unchanged.
 func pcr(b []byte) uint64 {
 	return uint64(b[0])<<25 | uint64(b[1])<<17 | uint64(b[2])<<9 | uint64(b[3])<<1 | uint64(b[4])>>7
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// tsReader reads packets back and remembers what the clocks and counters of each PID said last.
+// tsReader reads packets and keeps the last timestamps and counters of each PID.
 type tsReader struct {
 	t          *testing.T
 	continuity map[int]uint8
@@ -26,7 +26,7 @@ const (
 	videoTicks, audioTicks = 3600, 2880
 )
 
-// read checks that the packets go on where those read before ended.
+// read checks that the packets continue those read before.
 func (r *tsReader) read(name string, b []byte) {
 	r.t.Helper()
 	if len(b) == 0 || len(b)%packetSize != 0 {
@@ -79,9 +79,9 @@ func (r *tsReader) readClocks(name string, p tsPacket) {
 	r.frames[p.pid()]++
 }
 
-func TestTSLoopHasNoSeam(t *testing.T) {
+func TestTSLoop_NoDiscontinuity(t *testing.T) {
 	t.Parallel()
-	const wrap = int64(1<<33) / ptsClock // The second of Unix time in which timestamps wrap for the first time.
+	const wrap = int64(1<<33) / ptsClock // the first second of Unix time in which timestamps wrap around
 	tests := map[string]struct {
 		rendition rendition
 		from      int64
@@ -114,7 +114,7 @@ func TestTSLoopHasNoSeam(t *testing.T) {
 	}
 }
 
-func TestTSTimestampsAreUnixTime(t *testing.T) {
+func TestTSLoop_TimestampsAreUnixTime(t *testing.T) {
 	t.Parallel()
 	l, err := loadMedia()
 	if err != nil {
@@ -123,14 +123,14 @@ func TestTSTimestampsAreUnixTime(t *testing.T) {
 	const second = 1_795_000_007
 	r := newTSReader(t)
 	r.read("one second", l.high.appendSecond(nil, second))
-	// The last video frame of a second begins 24 frames after the second does.
+	// The last video frame of a second begins 24 frames after the start of the second.
 	want := uint64(second*ptsClock+24*videoTicks) & ptsMask
 	if got := r.decode[videoPID]; got != want {
 		t.Fatalf("last video frame at %d ticks, want %d", got, want)
 	}
 }
 
-func TestTimestampFieldsHoldWhatTheyAreGiven(t *testing.T) {
+func TestSetTimestamp_RoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, want := range []uint64{0, 1, 1 << 15, 1<<30 - 1, 1 << 30, 0x1_2345_6789, ptsMask} {
 		pts := []byte{0x21, 0, 1, 0, 1}
@@ -156,7 +156,7 @@ func TestTimestampFieldsHoldWhatTheyAreGiven(t *testing.T) {
 	}
 }
 
-func TestStuffingReachesTheSizeWithWholePackets(t *testing.T) {
+func TestAppendStuffing_WholePackets(t *testing.T) {
 	t.Parallel()
 	b := appendStuffing(make([]byte, 0), 1000)
 	if len(b) != 6*packetSize {
@@ -169,9 +169,9 @@ func TestStuffingReachesTheSizeWithWholePackets(t *testing.T) {
 	}
 }
 
-// FuzzTSLoop: whatever the pieces hold, they are refused or can be played, and keep their length.
+// FuzzTSLoop checks that any pieces are rejected, or can be played and keep their length.
 func FuzzTSLoop(f *testing.F) {
-	piece, err := media.ReadFile("media/low-00.ts")
+	piece, err := mediaFiles.ReadFile("media/low-00.ts")
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"net"
 
-	"usher/cluster"
+	"usher/cluster/redisclient"
 )
 
 type serveCommand struct{ fileFlag }
@@ -18,7 +18,7 @@ func (c serveCommand) Run(r runtime) error {
 		return err
 	}
 	logger := s.Log.logger(r.err)
-	cluster.LogTo(logger)
+	redisclient.LogTo(logger)
 	return serve(r.ctx, s, logger, nil)
 }
 

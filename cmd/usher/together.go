@@ -30,8 +30,8 @@ func (n *node) joinCluster() (err error) {
 // hear does what the other nodes, and the operator by any of them, want of this one's sessions, until ctx ends.
 func (n *node) hear(ctx context.Context) {
 	n.cluster.Run(ctx, cluster.Handlers{
-		Revoked: n.registry.OnRevocation, Reread: n.registry.RecheckAll, Returned: n.registry.OnRedisRecovered,
-		Over: n.registry.OnLimitExceeded,
+		OnRevocation: n.registry.OnRevocation, RecheckAll: n.registry.RecheckAll, OnRedisRecovered: n.registry.OnRedisRecovered,
+		OnLimitExceeded: n.registry.OnLimitExceeded,
 		Answer: func(ctx context.Context, question []byte) []byte {
 			return admin.AnswerSessionQuery(ctx, (*adminNode)(n), question)
 		},
@@ -93,7 +93,7 @@ func (a *adminCluster) knows(ctx context.Context, id backends.SessionID) (bool, 
 
 // pending is an error in the admin listener's words.
 func pending(err error) error {
-	if errors.Is(err, cluster.ErrAway) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, cluster.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %w", admin.ErrPending, err)
 	}
 	return err
@@ -194,7 +194,7 @@ func (a *adminCluster) Nodes(ctx context.Context) ([]admin.NodeStatus, error) {
 	for i, n := range nodes {
 		shown[i] = admin.NodeStatus{
 			ID: n.ID, Name: n.Name, Address: n.Address, Version: n.Version, Started: n.Started.UTC().Truncate(time.Second),
-			LastSeen: now.Add(-n.Silent), Sessions: n.Sessions, Draining: n.Draining, Alive: n.Alive, Self: n.Self,
+			LastSeen: now.Add(-n.SinceHeartbeat), Sessions: n.Sessions, Draining: n.IsDraining, Alive: n.IsAlive, Self: n.IsSelf,
 		}
 	}
 	return shown, nil
@@ -204,7 +204,7 @@ func (a *adminCluster) Nodes(ctx context.Context) ([]admin.NodeStatus, error) {
 func (a *adminCluster) Live() int { return a.cluster.Live() }
 
 // RedisDown reports whether what nodes share cannot be reached.
-func (a *adminCluster) RedisDown() bool { return a.cluster.Away() }
+func (a *adminCluster) RedisDown() bool { return a.cluster.RedisDown() }
 
 // RoundTrips is how often what nodes share was waited for since the start.
 func (a *adminCluster) RoundTrips() uint64 { return a.cluster.RoundTrips() }

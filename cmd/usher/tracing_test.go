@@ -100,7 +100,7 @@ func TestAnOpeningIsTracedToTheMiddlewareWithoutItsToken(t *testing.T) {
 		names = append(names, s.Name)
 	}
 	slices.Sort(names)
-	if want := []string{"backend.check", "cluster.claim", "session.open"}; !slices.Equal(names, want) {
+	if want := []string{"backend.check", "cluster.acquire_lease", "session.open"}; !slices.Equal(names, want) {
 		t.Errorf("spans %v, want %v", names, want)
 	}
 	ticket := playlist[strings.Index(playlist, "/~")+2:]

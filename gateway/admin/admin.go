@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Backend is a backend as the API shows it.
+// Backend is a backend in the API.
 type Backend struct {
 	Name string `json:"name"`
 	Kind string `json:"kind"`
@@ -17,39 +17,43 @@ type Backend struct {
 	Breaker string `json:"breaker"`
 	// OnFailure is the outage policy: allow, keep or deny.
 	OnFailure string `json:"on_failure"`
-	// Address is where it is asked, without password and query; empty: nowhere, or nobody knows.
+	// Address is the URL of its checks, without password and query. It is empty if the backend has none.
 	Address string `json:"address,omitempty"`
-	// Alarms is what it does outside its contract, by the alarm's name; nil: nobody watches for that. One that is
-	// missing was never raised.
+	// Alarms are its contract violations by the alarm's name. Nil means that the backend has no alarms; a missing alarm was
+	// never raised.
 	Alarms map[string]AlarmState `json:"contract_violations,omitempty"`
 }
 
-// AlarmState is how often an alarm was raised since the start, and whether it holds at present.
+// AlarmState is the state of one alarm.
 type AlarmState struct {
-	Count  uint64 `json:"count"`
-	Active bool   `json:"active"`
+	// Count is how often the alarm was raised since the start.
+	Count uint64 `json:"count"`
+	// Active reports whether the alarm holds at present.
+	Active bool `json:"active"`
 }
 
-// LocalNode is what the listener shows of the node.
+// LocalNode is the node that serves the listener. All methods are safe for concurrent use.
 type LocalNode interface {
-	// Ready reports whether balancers may send viewers here.
+	// Ready reports whether load balancers may send viewers to this node.
 	Ready() bool
-	// EachSession calls yield for every live session until it returns false, and Len counts them.
+	// EachSession calls yield for every live session until yield returns false.
 	EachSession(yield func(Session) bool)
+	// Len counts the live sessions.
 	Len() int
+	// Backends lists the backends.
 	Backends() []Backend
 }
 
-// Options are what the listener serves.
+// Options are the dependencies of the listener.
 type Options struct {
 	Node LocalNode
-	// Cluster is all nodes; nil: the node was started alone, and lists its sessions only.
+	// Cluster is all nodes. Nil means a standalone node, which lists its own sessions only.
 	Cluster Cluster
-	// Logger gets a record "audit" of whatever an operator changes; nil: nobody does.
+	// Logger receives a record "audit" of every change by an operator. Nil discards it.
 	Logger *slog.Logger
 }
 
-// Handler serves the admin listener.
+// Handler returns the handler of the admin listener.
 func Handler(c Config, o Options) http.Handler {
 	if o.Cluster == nil {
 		o.Cluster = standalone{o.Node}
@@ -59,7 +63,7 @@ func Handler(c Config, o Options) http.Handler {
 	}
 	h := &handler{token: []byte(c.Token.Reveal()), node: o.Node, cluster: o.Cluster, log: o.Logger}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "alive") })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "alive") })
 	mux.HandleFunc("GET /readyz", h.ready)
 	mux.Handle("GET /metrics", metrics(o.Node, o.Cluster))
 	for pattern, handle := range map[string]http.HandlerFunc{
@@ -74,7 +78,7 @@ func Handler(c Config, o Options) http.Handler {
 		"GET /api/v1/nodes":               h.nodes,
 		"GET /api/v1/backends":            h.backends,
 	} {
-		mux.Handle(pattern, h.guard(handle))
+		mux.Handle(pattern, h.requireToken(handle))
 	}
 	return mux
 }
@@ -86,16 +90,16 @@ type handler struct {
 	log     *slog.Logger
 }
 
-// say answers in one line.
-func say(w http.ResponseWriter, status int, text string) {
+// writeText responds with one line of text.
+func writeText(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(text + "\n"))
 }
 
-// show answers in JSON. What only this node obeys so far is accepted, and a header says so.
-func show(w http.ResponseWriter, v any, pending ...error) {
+// writeJSON responds with v as JSON. If an error is ErrPending, the status is 202 and a header explains it.
+func writeJSON(w http.ResponseWriter, v any, pending ...error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	for _, err := range pending {
@@ -105,31 +109,31 @@ func show(w http.ResponseWriter, v any, pending ...error) {
 			break
 		}
 	}
-	_ = json.NewEncoder(w).Encode(v) // who asked has gone if it fails
+	_ = json.NewEncoder(w).Encode(v) // it fails only if the client has disconnected
 }
 
 func (h *handler) ready(w http.ResponseWriter, _ *http.Request) {
 	if !h.node.Ready() {
-		say(w, http.StatusServiceUnavailable, "not ready: starting or draining")
+		writeText(w, http.StatusServiceUnavailable, "not ready: starting or draining")
 		return
 	}
-	say(w, http.StatusOK, "ready")
+	writeText(w, http.StatusOK, "ready")
 }
 
-// guard lets through who knows the token.
-func (h *handler) guard(next http.HandlerFunc) http.Handler {
+// requireToken rejects requests without the bearer token.
+func (h *handler) requireToken(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		given, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if !isBearer || len(h.token) == 0 || subtle.ConstantTimeCompare([]byte(given), h.token) != 1 {
 			w.Header().Set("Www-Authenticate", `Bearer realm="usher"`)
-			say(w, http.StatusUnauthorized, "the API needs the header Authorization: Bearer <admin.token>")
+			writeText(w, http.StatusUnauthorized, "the API needs the header Authorization: Bearer <admin.token>")
 			return
 		}
 		next(w, r)
 	})
 }
 
-// audit notes what an operator changed, or tried to. A token is never part of it.
+// audit logs a change by an operator, or the attempt. It never logs a token.
 func (h *handler) audit(r *http.Request, action, target string, err error, attributes ...slog.Attr) {
 	result := "done"
 	if err != nil {
@@ -142,25 +146,25 @@ func (h *handler) audit(r *http.Request, action, target string, err error, attri
 	h.log.LogAttrs(r.Context(), slog.LevelInfo, "audit", all...)
 }
 
-// fail answers with an error of the cluster's, or says that there is none.
-func fail(w http.ResponseWriter, err error) (failed bool) {
+// writeError responds with the error. It does nothing and returns false if err is nil.
+func writeError(w http.ResponseWriter, err error) (failed bool) {
 	status := http.StatusServiceUnavailable
 	switch {
 	case err == nil:
 		return false
 	case errors.Is(err, ErrNotFound):
 		status = http.StatusNotFound
-	case errors.Is(err, ErrInvalid), errors.Is(err, errInput):
+	case errors.Is(err, ErrInvalid), errors.Is(err, errInvalidInput):
 		status = http.StatusBadRequest
-	case errors.Is(err, errAlone):
+	case errors.Is(err, errStandalone):
 		status = http.StatusNotImplemented
 	}
-	say(w, status, err.Error())
+	writeText(w, status, err.Error())
 	return true
 }
 
 func (h *handler) backends(w http.ResponseWriter, _ *http.Request) {
-	show(w, struct {
+	writeJSON(w, struct {
 		Backends []Backend `json:"backends"`
 	}{h.node.Backends()})
 }

@@ -16,7 +16,7 @@ import (
 
 const token = "an operator's token"
 
-// fakeNode is a Node in fields.
+// fakeNode is a LocalNode with fixed values.
 type fakeNode struct {
 	ready    bool
 	sessions []Session
@@ -35,7 +35,7 @@ func (n *fakeNode) EachSession(yield func(Session) bool) {
 	}
 }
 
-func someNode() *fakeNode {
+func newFakeNode() *fakeNode {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	return &fakeNode{
 		sessions: []Session{
@@ -51,14 +51,14 @@ func someNode() *fakeNode {
 	}
 }
 
-// reply is what the listener answered.
+// reply is a response of the listener.
 type reply struct {
 	status int
 	header http.Header
 	body   string
 }
 
-func ask(t *testing.T, n LocalNode, method, path, authorization string) reply {
+func request(t *testing.T, n LocalNode, method, path, authorization string) reply {
 	t.Helper()
 	server := httptest.NewServer(Handler(Config{Token: token}, Options{Node: n}))
 	defer server.Close()
@@ -83,10 +83,10 @@ func ask(t *testing.T, n LocalNode, method, path, authorization string) reply {
 
 func get(t *testing.T, n LocalNode, path string) reply {
 	t.Helper()
-	return ask(t, n, http.MethodGet, path, "Bearer "+token)
+	return request(t, n, http.MethodGet, path, "Bearer "+token)
 }
 
-func TestTheAPINeedsTheToken(t *testing.T) {
+func TestHandler_API_RequiresToken(t *testing.T) {
 	t.Parallel()
 	const want = "the API needs the header Authorization: Bearer <admin.token>\n"
 	cases := map[string]string{
@@ -104,7 +104,7 @@ func TestTheAPINeedsTheToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for _, path := range []string{"/api/v1/sessions", "/api/v1/sessions/s1", "/api/v1/sessions/none", "/api/v1/backends"} {
-				got := ask(t, someNode(), http.MethodGet, path+"?token="+strings.ReplaceAll(token, " ", "+"), authorization)
+				got := request(t, newFakeNode(), http.MethodGet, path+"?token="+strings.ReplaceAll(token, " ", "+"), authorization)
 				if got.status != 401 || got.body != want || got.header.Get("Www-Authenticate") != `Bearer realm="usher"` {
 					t.Errorf("%s: got %d %q %q", path, got.status, got.body, got.header.Get("Www-Authenticate"))
 				}
@@ -113,7 +113,7 @@ func TestTheAPINeedsTheToken(t *testing.T) {
 	}
 }
 
-func TestHealthAndReadinessNeedNone(t *testing.T) {
+func TestHandler_HealthAndReadiness_NoToken(t *testing.T) {
 	t.Parallel()
 	type answer struct {
 		Status int
@@ -132,9 +132,9 @@ func TestHealthAndReadinessNeedNone(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n := someNode()
+			n := newFakeNode()
 			n.ready = tc.ready
-			got := ask(t, n, http.MethodGet, tc.path, "")
+			got := request(t, n, http.MethodGet, tc.path, "")
 			if diff := cmp.Diff(tc.want, answer{got.status, got.body}); diff != "" {
 				t.Errorf("answer (-want +got):\n%s", diff)
 			}
@@ -145,24 +145,24 @@ func TestHealthAndReadinessNeedNone(t *testing.T) {
 	}
 }
 
-func TestWithoutATokenNobodyIsLetIn(t *testing.T) {
+func TestHandler_NoTokenConfigured_Unauthorized(t *testing.T) {
 	t.Parallel()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/sessions", nil)
 	r.Header.Set("Authorization", "Bearer ")
 	w := httptest.NewRecorder()
-	Handler(Config{}, Options{Node: someNode()}).ServeHTTP(w, r)
+	Handler(Config{}, Options{Node: newFakeNode()}).ServeHTTP(w, r)
 	if w.Code != http.StatusUnauthorized {
 		t.Errorf("got %d", w.Code)
 	}
 }
 
-// list is what /api/v1/sessions answers.
+// list is a response of /api/v1/sessions.
 type list struct {
 	Total, Matched int
 	Sessions       []Session
 }
 
-func TestSessionsAreFiltered(t *testing.T) {
+func TestHandler_Sessions_Filtered(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		query   string
@@ -178,7 +178,7 @@ func TestSessionsAreFiltered(t *testing.T) {
 		"by verdict":                {"?verdict=denied", []string{"s3"}, 1},
 		"by source":                 {"?source=fail-open", []string{"s2"}, 1},
 		"by several":                {"?channel=a001&verdict=allowed", []string{"s1"}, 1},
-		"by what nobody is":         {"?channel=a003", []string{}, 0},
+		"by an unknown channel":     {"?channel=a003", []string{}, 0},
 		"by an empty value":         {"?channel=", []string{"s1", "s2", "s3"}, 3},
 		"no more than asked for":    {"?limit=2", []string{"s1", "s2"}, 3},
 		"the most that there may":   {"?limit=1000", []string{"s1", "s2", "s3"}, 3},
@@ -188,7 +188,7 @@ func TestSessionsAreFiltered(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := get(t, someNode(), "/api/v1/sessions"+tc.query)
+			got := get(t, newFakeNode(), "/api/v1/sessions"+tc.query)
 			var l list
 			if err := json.Unmarshal([]byte(got.body), &l); err != nil || got.status != 200 {
 				t.Fatalf("got %d %q: %v", got.status, got.body, err)
@@ -210,14 +210,14 @@ func TestSessionsAreFiltered(t *testing.T) {
 	}
 }
 
-func TestALimitIsBounded(t *testing.T) {
+func TestHandler_Sessions_LimitBounded(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []string{"0", "-1", "1001", "x", "1e2", "99999999999999999999"} {
-		if got := get(t, someNode(), "/api/v1/sessions?limit="+limit); got.status != 400 || got.body != "limit: not understood; want 1 to 1000\n" {
+		if got := get(t, newFakeNode(), "/api/v1/sessions?limit="+limit); got.status != 400 || got.body != "limit: invalid input; want 1 to 1000\n" {
 			t.Errorf("limit=%s: got %d %q", limit, got.status, got.body)
 		}
 	}
-	n := someNode()
+	n := newFakeNode()
 	for i := range 2000 {
 		n.sessions = append(n.sessions, Session{ID: fmt.Sprint(i)})
 	}
@@ -230,36 +230,36 @@ func TestALimitIsBounded(t *testing.T) {
 	}
 }
 
-func TestASessionIsShownWhole(t *testing.T) {
+func TestHandler_Session_AllFields(t *testing.T) {
 	t.Parallel()
-	got := get(t, someNode(), "/api/v1/sessions/s1")
+	got := get(t, newFakeNode(), "/api/v1/sessions/s1")
 	want := `{"id":"s1","route":"/play/{channel}/*","channel":"a001","backend":"portal","user":"Ann","user_id":"17",` +
 		`"address":"192.0.2.7","user_agent":"MAG250","verdict":"allowed","source":"backend","reason":"backend answered 200",` +
 		`"started":"2026-03-01T12:00:00Z","last_seen":"2026-03-01T12:01:00Z","requests":12,"bytes":3456}` + "\n"
 	if diff := cmp.Diff(want, got.body); diff != "" || got.status != 200 {
 		t.Errorf("status %d, body (-want +got):\n%s", got.status, diff)
 	}
-	if got := get(t, someNode(), "/api/v1/sessions/s9"); got.status != 404 || got.body != "no live session of that id\n" {
+	if got := get(t, newFakeNode(), "/api/v1/sessions/s9"); got.status != 404 || got.body != "no live session has this id\n" {
 		t.Errorf("another: got %d %q", got.status, got.body)
 	}
 }
 
-func TestBackendsAreShown(t *testing.T) {
+func TestHandler_Backends(t *testing.T) {
 	t.Parallel()
-	got := get(t, someNode(), "/api/v1/backends")
+	got := get(t, newFakeNode(), "/api/v1/backends")
 	want := `{"backends":[{"name":"portal","kind":"ministra","breaker":"open","on_failure":"allow"}]}` + "\n"
 	if diff := cmp.Diff(want, got.body); diff != "" || got.status != 200 {
 		t.Errorf("status %d, body (-want +got):\n%s", got.status, diff)
 	}
 }
 
-func TestNoAnswerRepeatsAQueryOrTheToken(t *testing.T) {
+func TestHandler_ResponsesHoldNoQueryOrToken(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{
 		"/healthz", "/readyz", "/metrics", "/api/v1/sessions", "/api/v1/sessions/s1", "/api/v1/backends", "/api/v1/nothing", "/",
 	} {
 		for _, authorization := range []string{"", "Bearer s3cret", "Bearer " + token} {
-			got := ask(t, someNode(), http.MethodGet, path+"?limit=s3cret&user=s3cret&token=s3cret", authorization)
+			got := request(t, newFakeNode(), http.MethodGet, path+"?limit=s3cret&user=s3cret&token=s3cret", authorization)
 			all := fmt.Sprint(got.body, got.header)
 			if strings.Contains(all, "s3cret") || strings.Contains(all, token) {
 				t.Errorf("%s: %s", path, all)
@@ -272,16 +272,16 @@ func TestNoAnswerRepeatsAQueryOrTheToken(t *testing.T) {
 	}
 }
 
-func TestAListIsOnlyRead(t *testing.T) {
+func TestHandler_List_ReadOnly(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{http.MethodPost, http.MethodDelete, http.MethodPut} {
-		if got := ask(t, someNode(), method, "/api/v1/sessions", "Bearer "+token); got.status != http.StatusMethodNotAllowed {
+		if got := request(t, newFakeNode(), method, "/api/v1/sessions", "Bearer "+token); got.status != http.StatusMethodNotAllowed {
 			t.Errorf("%s: got %d", method, got.status)
 		}
 	}
 }
 
-func TestAListEndsWhenItsReaderLeaves(t *testing.T) {
+func TestAnswerSessionQuery_ContextEnds_Stops(t *testing.T) {
 	t.Parallel()
 	ctx, leave := context.WithCancel(t.Context())
 	leave()
@@ -290,11 +290,11 @@ func TestAListEndsWhenItsReaderLeaves(t *testing.T) {
 	n := &countingNode{}
 	Handler(Config{Token: token}, Options{Node: n}).ServeHTTP(httptest.NewRecorder(), r)
 	if n.yielded != 1 {
-		t.Errorf("%d sessions were shown to nobody", n.yielded)
+		t.Errorf("%d sessions were read after the reader had left", n.yielded)
 	}
 }
 
-// countingNode has more sessions than anybody wants to see.
+// countingNode has an endless number of sessions and counts those that were read.
 type countingNode struct {
 	fakeNode
 	yielded int
@@ -309,7 +309,7 @@ func (n *countingNode) EachSession(yield func(Session) bool) {
 	}
 }
 
-func TestConfigNamesWhatCannotWork(t *testing.T) {
+func TestConfigValidate_ReportsEveryProblem(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		config Config
@@ -318,10 +318,10 @@ func TestConfigNamesWhatCannotWork(t *testing.T) {
 		"the default":       {DefaultConfig(), ""},
 		"no listener":       {Config{Token: "x"}, ""},
 		"as it should be":   {Config{Listen: "127.0.0.1:8081", Token: token}, ""},
-		"no address":        {Config{Listen: "8081", Token: token}, `listen: "8081" is no address; want "host:port"`},
+		"no address":        {Config{Listen: "8081", Token: token}, `listen: "8081" is not an address; want "host:port"`},
 		"no token":          {Config{Listen: ":8081"}, "token: has 0 characters; want at least 12"},
 		"a short token":     {Config{Listen: ":8081", Token: "guess"}, "token: has 5 characters; want at least 12"},
-		"everything at one": {Config{Listen: "x"}, "listen: \"x\" is no address; want \"host:port\"\ntoken: has 0 characters; want at least 12"},
+		"everything at one": {Config{Listen: "x"}, "listen: \"x\" is not an address; want \"host:port\"\ntoken: has 0 characters; want at least 12"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

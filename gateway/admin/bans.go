@@ -8,41 +8,42 @@ import (
 	"time"
 )
 
-// banRequest is what an operator says of a ban.
+// banRequest is the body of a request for a ban.
 type banRequest struct {
 	User    string `json:"user"`
 	Session string `json:"session"`
 	// Address is an address or a prefix.
 	Address string `json:"address"`
-	// CredentialsOf is the id of a session whose viewer shows what is banned.
+	// CredentialsOf is the id of a session whose credentials are banned.
 	CredentialsOf string `json:"credentials_of"`
-	For           string `json:"duration"`
-	Reason        string `json:"reason"`
+	// For is the duration of the ban.
+	For    string `json:"duration"`
+	Reason string `json:"reason"`
 }
 
-// ban checks all that can be checked here.
-func (b *banRequest) ban(now time.Time) (Ban, error) {
-	named := 0
+// parse validates the request and returns the ban, which ends at now plus the requested duration.
+func (b *banRequest) parse(now time.Time) (Ban, error) {
+	subjects := 0
 	for _, text := range [...]string{b.User, b.Session, b.Address, b.CredentialsOf} {
 		if text != "" {
-			named++
+			subjects++
 		}
 	}
-	if named != 1 {
-		return Ban{}, fmt.Errorf("the ban is %w: it names %d of user, session, address and credentials_of; want exactly one", errInput, named)
+	if subjects != 1 {
+		return Ban{}, fmt.Errorf("ban: %w: it has %d of user, session, address and credentials_of; want exactly one", errInvalidInput, subjects)
 	}
-	d, err := span(b.For, longestBan)
-	if err = errors.Join(err, checkReason(b.Reason)); err != nil {
+	d, err := parseDuration(b.For, maxBan)
+	if err = errors.Join(err, validateReason(b.Reason)); err != nil {
 		return Ban{}, err
 	}
 	if d == 0 {
-		return Ban{}, fmt.Errorf(`duration: it is missing, so the ban is %w; want a duration such as "24h"`, errInput)
+		return Ban{}, fmt.Errorf(`duration: %w: missing; want a duration such as "24h"`, errInvalidInput)
 	}
 	ban := Ban{
 		User: b.User, Session: b.Session, CredentialsOf: b.CredentialsOf, Until: now.Add(d).UTC(), Reason: b.Reason,
 	}
 	if b.Address != "" {
-		p, err := network(b.Address)
+		p, err := parsePrefix(b.Address)
 		if err != nil {
 			return Ban{}, err
 		}
@@ -52,22 +53,22 @@ func (b *banRequest) ban(now time.Time) (Ban, error) {
 }
 
 func (h *handler) ban(w http.ResponseWriter, r *http.Request) {
-	var asked banRequest
-	if fail(w, read(w, r, &asked)) {
+	var body banRequest
+	if writeError(w, decodeBody(w, r, &body)) {
 		return
 	}
-	wanted, err := asked.ban(time.Now())
-	if fail(w, err) {
+	requested, err := body.parse(time.Now())
+	if writeError(w, err) {
 		return
 	}
-	got, err := h.cluster.Ban(r.Context(), wanted)
-	h.audit(r, "ban", wanted.Subject(), err, slog.String("ban", got.ID), slog.Time("until", wanted.Until),
-		slog.String("reason", wanted.Reason))
+	ban, err := h.cluster.Ban(r.Context(), requested)
+	h.audit(r, "ban", requested.Subject(), err, slog.String("ban", ban.ID), slog.Time("until", requested.Until),
+		slog.String("reason", requested.Reason))
 	if err != nil && !errors.Is(err, ErrPending) {
-		fail(w, err)
+		writeError(w, err)
 		return
 	}
-	show(w, got, err)
+	writeJSON(w, ban, err)
 }
 
 func (h *handler) unban(w http.ResponseWriter, r *http.Request) {
@@ -75,10 +76,10 @@ func (h *handler) unban(w http.ResponseWriter, r *http.Request) {
 	err := h.cluster.Unban(r.Context(), id)
 	h.audit(r, "unban", id, err)
 	if err != nil && !errors.Is(err, ErrPending) {
-		fail(w, err)
+		writeError(w, err)
 		return
 	}
-	show(w, struct {
+	writeJSON(w, struct {
 		Unbanned string `json:"unbanned"`
 	}{id}, err)
 }
@@ -88,7 +89,7 @@ func (h *handler) bans(w http.ResponseWriter, _ *http.Request) {
 	if bans == nil {
 		bans = []Ban{}
 	}
-	show(w, struct {
+	writeJSON(w, struct {
 		Bans []Ban `json:"bans"`
 	}{bans})
 }

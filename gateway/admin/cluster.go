@@ -8,44 +8,44 @@ import (
 	"usher/backends"
 )
 
-// The errors of a [Cluster] that its callers tell apart; others mean that it could not be done.
+// The errors of a [Cluster] that callers distinguish. Any other error means that the action failed.
 var (
-	// ErrNotFound says that there is no such session or ban.
-	ErrNotFound = errors.New("unknown")
-	// ErrInvalid says that what was asked for cannot be, as its text says.
-	ErrInvalid = errors.New("refused")
-	// ErrPending says that it was done on this node, and that the others hear of it when what nodes share is back.
-	ErrPending = errors.New("the cluster's store is away: this node obeys already, the others will when it is back")
+	// ErrNotFound means that the session or ban does not exist.
+	ErrNotFound = errors.New("not found")
+	// ErrInvalid means that the request is not possible; the error's text says why.
+	ErrInvalid = errors.New("invalid")
+	// ErrPending means that the change is in force on this node, and reaches the others when Redis has recovered.
+	ErrPending = errors.New("redis unavailable: in force on this node, on the others once redis has recovered")
 )
 
-// errAlone is the answer to what only a cluster does.
-var errAlone = errors.New("this node was started without that")
+// errStandalone is the error of an action that requires a cluster.
+var errStandalone = errors.New("this node was started without a cluster")
 
-// Cluster is what the listener shows of all nodes and does to their sessions. All methods are safe for concurrent use.
+// Cluster lists and changes the sessions of all nodes. All methods are safe for concurrent use.
 type Cluster interface {
-	// FindSessions lists the live sessions of all nodes that match, at most so many. See [EncodeSessionQuery] and [MergeSessionLists].
+	// FindSessions lists the matching live sessions of all nodes, at most limit. See [EncodeSessionQuery] and
+	// [MergeSessionLists].
 	FindSessions(ctx context.Context, f Filter, limit int) (SessionList, error)
-	// Kick ends the session on all nodes, and refuses it for so long; zero: as long as the settings say.
+	// Kick ends the session on all nodes and denies it for d; zero means the configured duration.
 	Kick(ctx context.Context, id backends.SessionID, d time.Duration, reason string) error
-	// Ban refuses somebody on all nodes until the ban ends, and gives it its id. ErrNotFound: nobody knows the session
-	// whose credentials it names. With ErrPending the ban is valid.
+	// Ban denies the viewers of the ban on all nodes until the ban ends, and assigns its id. It returns ErrNotFound if no
+	// node knows the session of CredentialsOf. With ErrPending the returned ban is valid.
 	Ban(ctx context.Context, b Ban) (Ban, error)
-	// Unban takes a ban back, and those that follow from it.
+	// Unban ends a ban and the bans that follow from it.
 	Unban(ctx context.Context, id string) error
-	// Bans are those that hold, from memory.
+	// Bans lists the active bans from memory.
 	Bans() []Ban
-	// Nodes are all nodes that were live a moment ago.
+	// Nodes lists the live nodes and those that were live a moment ago.
 	Nodes(ctx context.Context) ([]NodeStatus, error)
-	// Live counts the live nodes, from memory; at least 1.
+	// Live counts the live nodes from memory; at least 1.
 	Live() int
-	// RedisDown reports whether what nodes share cannot be reached.
+	// RedisDown reports whether Redis is unavailable.
 	RedisDown() bool
-	// RoundTrips is how often what nodes share was waited for since the start.
+	// RoundTrips counts the waits for Redis since the start.
 	RoundTrips() uint64
 }
 
-// Ban is a ban as the API shows it. Exactly one of User, Session, Address and Credentials or CredentialsOf says whom it
-// refuses.
+// Ban is a ban in the API. It has exactly one subject: User, Session, Address, Credentials or CredentialsOf.
 type Ban struct {
 	ID string `json:"id"`
 	// User is the user's name or id.
@@ -53,17 +53,17 @@ type Ban struct {
 	Session string `json:"session,omitempty"`
 	// Address is a prefix.
 	Address string `json:"address,omitempty"`
-	// Credentials is a keyed hash of what the viewer shows. A ban that is asked for has CredentialsOf instead, the id of
-	// a session whose viewer shows them; it may be kept, to say where they came from.
-	Credentials   string    `json:"credentials,omitempty"`
+	// Credentials is a keyed hash of the viewer's credentials.
+	Credentials string `json:"credentials,omitempty"`
+	// CredentialsOf is the id of a session with these credentials. A requested ban has it instead of Credentials.
 	CredentialsOf string    `json:"credentials_of,omitempty"`
 	Until         time.Time `json:"until"`
 	Reason        string    `json:"reason,omitempty"`
-	// Cause is the id of the ban that this one follows from: the credentials that a banned user was seen with.
+	// Cause is the id of the ban that this one follows from: a banned user's credentials are banned, too.
 	Cause string `json:"cause,omitempty"`
 }
 
-// Subject says in words whom the ban refuses.
+// Subject describes the viewers that the ban denies.
 func (b Ban) Subject() string {
 	switch {
 	case b.User != "":
@@ -79,25 +79,25 @@ func (b Ban) Subject() string {
 	}
 }
 
-// NodeStatus is a node as the API shows it.
+// NodeStatus is a node in the API.
 type NodeStatus struct {
 	ID string `json:"id"`
-	// Name is what the settings call it.
+	// Name is the node's name in the settings.
 	Name string `json:"name"`
-	// Address is where viewers reach it.
+	// Address is the address of its listener for viewers.
 	Address  string    `json:"address,omitempty"`
 	Version  string    `json:"version,omitempty"`
 	Started  time.Time `json:"started"`
 	LastSeen time.Time `json:"last_seen"`
 	Sessions int       `json:"sessions"`
 	Draining bool      `json:"draining"`
-	// Alive: it was heard of lately.
+	// Alive reports that the node sent a heartbeat lately.
 	Alive bool `json:"alive"`
-	// Self: it is the node that answers.
+	// Self reports that it is the node that responds.
 	Self bool `json:"self"`
 }
 
-// standalone is the Cluster of a node that was given none: it lists its sessions, and that is all.
+// standalone is the Cluster of a node without one. It lists the node's sessions and does nothing else.
 type standalone struct{ node LocalNode }
 
 func (a standalone) FindSessions(ctx context.Context, f Filter, limit int) (SessionList, error) {
@@ -109,14 +109,14 @@ func (a standalone) FindSessions(ctx context.Context, f Filter, limit int) (Sess
 }
 
 func (a standalone) Kick(context.Context, backends.SessionID, time.Duration, string) error {
-	return errAlone
+	return errStandalone
 }
 
-func (a standalone) Ban(context.Context, Ban) (Ban, error) { return Ban{}, errAlone }
+func (a standalone) Ban(context.Context, Ban) (Ban, error) { return Ban{}, errStandalone }
 
-func (a standalone) Unban(context.Context, string) error         { return errAlone }
+func (a standalone) Unban(context.Context, string) error         { return errStandalone }
 func (a standalone) Bans() []Ban                                 { return nil }
-func (a standalone) Nodes(context.Context) ([]NodeStatus, error) { return nil, errAlone }
+func (a standalone) Nodes(context.Context) ([]NodeStatus, error) { return nil, errStandalone }
 func (a standalone) Live() int                                   { return 1 }
 func (a standalone) RedisDown() bool                             { return false }
 func (a standalone) RoundTrips() uint64                          { return 0 }

@@ -20,7 +20,7 @@ import (
 	"usher/backends"
 )
 
-// fakeCluster notes what is wanted of it, in words, and answers as it is told.
+// fakeCluster records the calls as text and returns preset results.
 type fakeCluster struct {
 	found SessionList
 	err   error
@@ -28,7 +28,7 @@ type fakeCluster struct {
 	asked []string
 }
 
-func (c *fakeCluster) note(format string, args ...any) {
+func (c *fakeCluster) record(format string, args ...any) {
 	c.asked = append(c.asked, fmt.Sprintf(format, args...))
 }
 
@@ -37,22 +37,22 @@ func (c *fakeCluster) FindSessions(_ context.Context, f Filter, limit int) (Sess
 	if err != nil {
 		return SessionList{}, err
 	}
-	c.note("find %s %d", text, limit)
+	c.record("find %s %d", text, limit)
 	found := c.found
 	found.Sessions = slices.DeleteFunc(slices.Clone(found.Sessions), func(s Session) bool { return s.ID <= f.After })
-	found.Sessions = found.Sessions[:min(limit, len(found.Sessions), 1)] // an answer has room for one
+	found.Sessions = found.Sessions[:min(limit, len(found.Sessions), 1)] // a page has room for one
 	return found, nil
 }
 
 func (c *fakeCluster) Kick(_ context.Context, id backends.SessionID, d time.Duration, reason string) error {
-	c.note("kick %s %v %q", id, d, reason)
+	c.record("kick %s %v %q", id, d, reason)
 	return c.err
 }
 
 func (c *fakeCluster) Ban(_ context.Context, b Ban) (Ban, error) {
 	left := time.Until(b.Until).Round(time.Minute)
 	b.Until = time.Time{}
-	c.note("ban %+v for %v", b, left)
+	c.record("ban %+v for %v", b, left)
 	if c.err != nil && !errors.Is(c.err, ErrPending) {
 		return Ban{}, c.err
 	}
@@ -61,7 +61,7 @@ func (c *fakeCluster) Ban(_ context.Context, b Ban) (Ban, error) {
 }
 
 func (c *fakeCluster) Unban(_ context.Context, id string) error {
-	c.note("unban %s", id)
+	c.record("unban %s", id)
 	return c.err
 }
 
@@ -76,12 +76,12 @@ func (c *fakeCluster) RedisDown() bool { return true }
 
 func (c *fakeCluster) RoundTrips() uint64 { return 7 }
 
-// tell sends the cluster's listener something, and returns also what it logged.
-func (c *fakeCluster) tell(t *testing.T, method, path, body string) (got reply, log string) {
+// request sends a request to the cluster's listener and returns the response and the log.
+func (c *fakeCluster) request(t *testing.T, method, path, body string) (got reply, log string) {
 	t.Helper()
 	var logged bytes.Buffer
 	handler := Handler(Config{Token: token}, Options{
-		Node: someNode(), Cluster: c, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+		Node: newFakeNode(), Cluster: c, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
 	})
 	r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+token)
@@ -94,13 +94,13 @@ func (c *fakeCluster) tell(t *testing.T, method, path, body string) (got reply, 
 	return reply{w.Code, w.Header(), string(answer)}, logged.String()
 }
 
-// anID and another are sessions', as the API spells them.
+// anID and another are session ids in the form of the API.
 const (
 	anID    = "AAECAwQFBgcICQoLDA0ODw"
 	another = "BAECAwQFBgcICQoLDA0ODw"
 )
 
-func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
+func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		method, path, body string
@@ -124,10 +124,10 @@ func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
 			method: "POST", path: "sessions/" + anID + "/kick", err: ErrPending,
 			status: 202, answer: `{"matched":1,"kicked":1}`, asked: []string{`kick ` + anID + ` 0s ""`},
 		},
-		"a kick of nobody": {
+		"a kick of an unknown session": {
 			method: "POST", path: "sessions/" + anID + "/kick", err: fmt.Errorf("session x: %w", ErrNotFound),
-			status: 404, answer: "session x: unknown", asked: []string{`kick ` + anID + ` 0s ""`},
-			audited: []string{"action=kick", `result="session x: unknown"`},
+			status: 404, answer: "session x: not found", asked: []string{`kick ` + anID + ` 0s ""`},
+			audited: []string{"action=kick", `result="session x: not found"`},
 		},
 		"all sessions of a user": {
 			method: "POST", path: "kick", body: `{"user":"Ann","reason":"unpaid"}`,
@@ -162,10 +162,10 @@ func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
 		},
 		"a ban that is none": {
 			method: "DELETE", path: "bans/b7", err: fmt.Errorf("ban b7: %w", ErrNotFound),
-			status: 404, answer: "ban b7: unknown", asked: []string{"unban b7"},
+			status: 404, answer: "ban b7: not found", asked: []string{"unban b7"},
 		},
-		"a store that is away": {
-			method: "GET", path: "nodes", err: errors.New("the store is away"), status: 503, answer: "the store is away",
+		"redis unavailable": {
+			method: "GET", path: "nodes", err: errors.New("redis unavailable"), status: 503, answer: "redis unavailable",
 		},
 		"the nodes": {
 			method: "GET", path: "nodes", status: 200,
@@ -185,7 +185,7 @@ func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := &fakeCluster{found: test.found, err: test.err}
-			got, log := c.tell(t, test.method, "/api/v1/"+test.path, test.body)
+			got, log := c.request(t, test.method, "/api/v1/"+test.path, test.body)
 			if diff := cmp.Diff(test.answer+"\n", got.body); diff != "" || got.status != test.status {
 				t.Errorf("status %d, want %d; answer (-want +got):\n%s", got.status, test.status, diff)
 			}
@@ -207,33 +207,33 @@ func TestTheAPIChangesSessionsOfAllNodes(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotUnderstoodChangesNothing(t *testing.T) {
+func TestHandler_InvalidInput_ChangesNothing(t *testing.T) {
 	t.Parallel()
-	kick, long := "sessions/"+anID+"/kick", strings.Repeat("x", maxReason+1)
+	kick, long := "sessions/"+anID+"/kick", strings.Repeat("x", maxReasonBytes+1)
 	tests := map[string]struct{ method, path, body, want string }{
-		"no id":                     {"POST", "sessions/x/kick", "", `id is not understood: session id "x": want 22 characters of URL-safe base64`},
-		"no JSON":                   {"POST", kick, "{", "the body is not understood: unexpected EOF"},
-		"an unknown field":          {"POST", kick, `{"four":"1m"}`, `the body is not understood: json: unknown field "four"`},
-		"two values":                {"POST", kick, `{}{}`, "the body is not understood: it goes on behind its value"},
-		"an endless body":           {"POST", kick, `{"reason":"` + strings.Repeat("x", maxBody) + `"}`, "the body is not understood: http: request body too large"},
-		"no duration":               {"POST", kick, `{"duration":"5"}`, `duration: "5" is not understood; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
-		"a kick for too long":       {"POST", kick, `{"duration":"25h"}`, `duration: "25h" is not understood; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
-		"a long reason":             {"POST", kick, `{"reason":"` + long + `"}`, "reason: it has 201 bytes and is not understood; want at most 200"},
-		"everybody":                 {"POST", "kick", `{"reason":"x"}`, `everybody is not understood; want one of ["id" "channel" "route" "backend" "user" "verdict" "source" "node" "q" "after"] or address`},
-		"a ban of nobody":           {"POST", "bans", `{"duration":"1h"}`, "the ban is not understood: it names 0 of user, session, address and credentials_of; want exactly one"},
-		"a ban of two":              {"POST", "bans", `{"user":"a","address":"::1","duration":"1h"}`, "the ban is not understood: it names 2 of user, session, address and credentials_of; want exactly one"},
-		"a ban without an end":      {"POST", "bans", `{"user":"a"}`, `duration: it is missing, so the ban is not understood; want a duration such as "24h"`},
-		"a ban of no address":       {"POST", "bans", `{"address":"1.2.3","duration":"1h"}`, `address: "1.2.3" is not understood; want an address or a prefix, such as 192.0.2.7 or 2001:db8::/48`},
-		"a parameter that is none":  {"GET", "sessions?chanel=a001", "", "chanel: not understood; want id, channel, route, backend, user, verdict, source, node, q, after, address or limit"},
-		"an address that is none":   {"GET", "sessions?address=here", "", `address: "here" is not understood; want an address or a prefix, such as 192.0.2.7 or 2001:db8::/48`},
-		"a ban for eleven years":    {"POST", "bans", `{"user":"a","duration":"96360h"}`, `duration: "96360h" is not understood; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},
-		"a ban that began long ago": {"POST", "bans", `{"user":"a","duration":"-1h"}`, `duration: "-1h" is not understood; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},
+		"no id":                     {"POST", "sessions/x/kick", "", `id: invalid input: session id "x": want 22 characters of URL-safe base64`},
+		"no JSON":                   {"POST", kick, "{", "body: invalid input: unexpected EOF"},
+		"an unknown field":          {"POST", kick, `{"four":"1m"}`, `body: invalid input: json: unknown field "four"`},
+		"two values":                {"POST", kick, `{}{}`, "body: invalid input: more than one JSON value"},
+		"an endless body":           {"POST", kick, `{"reason":"` + strings.Repeat("x", maxBodyBytes) + `"}`, "body: invalid input: http: request body too large"},
+		"no duration":               {"POST", kick, `{"duration":"5"}`, `duration: invalid input: "5"; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
+		"a kick for too long":       {"POST", kick, `{"duration":"25h"}`, `duration: invalid input: "25h"; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
+		"a long reason":             {"POST", kick, `{"reason":"` + long + `"}`, "reason: invalid input: 201 bytes; want at most 200"},
+		"everybody":                 {"POST", "kick", `{"reason":"x"}`, `invalid input: the filter matches every session; want one of ["id" "channel" "route" "backend" "user" "verdict" "source" "node" "q" "after"] or address`},
+		"a ban without a subject":   {"POST", "bans", `{"duration":"1h"}`, "ban: invalid input: it has 0 of user, session, address and credentials_of; want exactly one"},
+		"a ban of two":              {"POST", "bans", `{"user":"a","address":"::1","duration":"1h"}`, "ban: invalid input: it has 2 of user, session, address and credentials_of; want exactly one"},
+		"a ban without an end":      {"POST", "bans", `{"user":"a"}`, `duration: invalid input: missing; want a duration such as "24h"`},
+		"a ban of no address":       {"POST", "bans", `{"address":"1.2.3","duration":"1h"}`, `address: invalid input: "1.2.3"; want an address or a prefix such as 192.0.2.7 or 2001:db8::/48`},
+		"a parameter that is none":  {"GET", "sessions?chanel=a001", "", "chanel: invalid input; want id, channel, route, backend, user, verdict, source, node, q, after, address or limit"},
+		"an address that is none":   {"GET", "sessions?address=here", "", `address: invalid input: "here"; want an address or a prefix such as 192.0.2.7 or 2001:db8::/48`},
+		"a ban for eleven years":    {"POST", "bans", `{"user":"a","duration":"96360h"}`, `duration: invalid input: "96360h"; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},
+		"a ban that began long ago": {"POST", "bans", `{"user":"a","duration":"-1h"}`, `duration: invalid input: "-1h"; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := &fakeCluster{}
-			got, log := c.tell(t, test.method, "/api/v1/"+test.path, test.body)
+			got, log := c.request(t, test.method, "/api/v1/"+test.path, test.body)
 			if diff := cmp.Diff(test.want+"\n", got.body); diff != "" || got.status != http.StatusBadRequest {
 				t.Errorf("status %d, want 400; answer (-want +got):\n%s", got.status, diff)
 			}
@@ -244,25 +244,25 @@ func TestWhatIsNotUnderstoodChangesNothing(t *testing.T) {
 	}
 }
 
-func TestANodeAloneListsItsSessionsAndChangesNone(t *testing.T) {
+func TestHandler_Standalone_ListsOnly(t *testing.T) {
 	t.Parallel()
 	for method, path := range map[string]string{
 		"POST": "/api/v1/sessions/" + anID + "/kick", "DELETE": "/api/v1/bans/b1", "GET": "/api/v1/nodes",
 	} {
-		got := ask(t, someNode(), method, path, "Bearer "+token)
-		if got.status != http.StatusNotImplemented || got.body != errAlone.Error()+"\n" {
+		got := request(t, newFakeNode(), method, path, "Bearer "+token)
+		if got.status != http.StatusNotImplemented || got.body != errStandalone.Error()+"\n" {
 			t.Errorf("%s %s: got %d %q", method, path, got.status, got.body)
 		}
 	}
-	if got := get(t, someNode(), "/api/v1/sessions?node=other"); !strings.Contains(got.body, `"matched":0`) {
+	if got := get(t, newFakeNode(), "/api/v1/sessions?node=other"); !strings.Contains(got.body, `"matched":0`) {
 		t.Errorf("of another node: %s", got.body)
 	}
 }
 
-func TestTheMetricsTellOfTheCluster(t *testing.T) {
+func TestMetrics_Cluster(t *testing.T) {
 	t.Parallel()
 	c := &fakeCluster{bans: make([]Ban, 3)}
-	got, _ := c.tell(t, "GET", "/metrics", "")
+	got, _ := c.request(t, "GET", "/metrics", "")
 	for _, line := range []string{"usher_cluster_nodes 2\n", "usher_redis_up 0\n", "usher_active_bans 3\n", "usher_redis_round_trips_total 7\n"} {
 		if !strings.Contains(got.body, line) {
 			t.Errorf("no %q in:\n%s", line, ownSeries(got.body))

@@ -1,44 +1,45 @@
-// Package admin is the operator's listener: health, readiness, metrics and the API under /api/v1/. It is never the
-// public one.
+// Package admin serves the operator's listener: health, readiness, metrics and the API under /api/v1/. The listener must
+// not be public.
 //
-//	/metrics  usher_ready                                         1 while balancers may send viewers here
+// Begin with [Handler]; [LocalNode] and [Cluster] are what it needs.
+//
+//	/metrics  usher_ready                                         1 while load balancers may send viewers to this node
 //	          usher_active_sessions                               sessions on this node
 //	          usher_backend_breaker_state{backend,state}          1 for the state that holds
-//	          usher_backend_contract_violations_total{backend,violation}   answers that violated the contract
+//	          usher_backend_contract_violations_total{backend,violation}   responses that violated the contract
 //	          usher_backend_contract_violation{backend,violation}          1 while the backend violates it
 //	          usher_cluster_nodes                                 live nodes, as far as this one knows
-//	          usher_redis_up                                      1 while the shared store answers
-//	          usher_active_bans                                   bans in force
-//	          usher_redis_round_trips_total                       how often Redis was waited for on behalf of sessions
-//	          go_*, process_*                                     the runtime's and the system's
+//	          usher_redis_up                                      1 while Redis is available
+//	          usher_active_bans                                   active bans
+//	          usher_redis_round_trips_total                       waits for Redis on behalf of sessions
+//	          go_*, process_*                                     metrics of the runtime and the process
 //
-// The API under /api/v1/, which any node answers for all of them:
+// The API under /api/v1/, which every node serves for the whole cluster:
 //
 //	GET    sessions             ?id= channel= route= backend= user= verdict= source= address= node= q= after= limit=
 //	GET    sessions/{id}
 //	POST   sessions/{id}/kick   {"duration": "5m", "reason": "…"}; also DELETE sessions/{id}
-//	POST   kick                 all that match: the same, and at least one of the fields by which sessions are listed
+//	POST   kick                 all that match: the same, and at least one of the filters of GET sessions
 //	GET    bans
 //	POST   bans                 one of user, session, address, credentials_of; duration; reason
 //	DELETE bans/{id}
 //	GET    nodes
 //	GET    backends             of this node
 //
-// A change is answered with 200, or with 202 while what nodes share is away: then this node obeys already, and the others
-// do when it is back.
+// A change gets 200, or 202 while Redis is unavailable: it is then in force on this node, and on the others once Redis has
+// recovered.
 //
 // Invariants:
-//   - Readiness depends on this node alone, never on a backend or an origin: with fail-open, taking all nodes out of
-//     the balancer would be the worse outage.
-//   - The API needs the bearer token; health and readiness need none, since balancers ask them.
-//   - Whatever changes something leaves a log record "audit": who, what, whom, and what came of it.
-//   - No answer holds a token, a ticket or a query of a viewer's.
-//   - Labels of metrics are backends' names and closed sets of ours, so viewers cannot make series.
+//   - Readiness depends on this node alone, never on a backend or an origin: with fail-open, removing all nodes from the
+//     load balancer would be the worse outage.
+//   - The API requires the bearer token. Health and readiness do not, because load balancers call them.
+//   - Every change logs a record "audit" with actor, action, target and result.
+//   - No response contains a viewer's token, ticket or query.
+//   - Metric labels are the names of backends and closed sets, so viewers cannot create series.
 //
-// Decided: sessions are counted over all nodes without naming them all to one another; see sketch. A list is gathered from
-// the nodes when it is asked for, rather than kept in what they share: it is asked for seldom, and a session's counters
-// change with each request.
+// Decided: sessions are counted over all nodes by sketches, without sending all ids; see sketch. A list is collected from
+// the nodes on demand and not kept in Redis: it is rarely requested, and a session's counters change with each request.
 //
-// Decided: /metrics needs no token either. It holds counts and names from the config and nothing of any viewer, the
-// listener is never public, and a scraper that had to be given the API's token could do all that the API can.
+// Decided: /metrics requires no token either. It holds counts and names from the config and no data of viewers. The
+// listener is never public, and a scraper with the API's token could use the whole API.
 package admin

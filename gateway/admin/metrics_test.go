@@ -7,15 +7,15 @@ import (
 	"sync"
 	"testing"
 
-	"usher/backends"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"usher/backends"
 )
 
-func watchedNode() *fakeNode {
-	n := someNode()
+func newNodeWithAlarms() *fakeNode {
+	n := newFakeNode()
 	n.ready = true
 	n.backends = []Backend{
 		{
@@ -31,7 +31,7 @@ func watchedNode() *fakeNode {
 	return n
 }
 
-// ownSeries drops what the runtime's and the process's collectors say.
+// ownSeries drops the series of the runtime's and the process's collectors.
 func ownSeries(scrape string) string {
 	var own []string
 	for line := range strings.Lines(scrape) {
@@ -42,20 +42,20 @@ func ownSeries(scrape string) string {
 	return strings.Join(own, "")
 }
 
-func TestAScrape(t *testing.T) {
+func TestMetrics_Scrape(t *testing.T) {
 	t.Parallel()
-	got := ask(t, watchedNode(), http.MethodGet, "/metrics", "")
+	got := request(t, newNodeWithAlarms(), http.MethodGet, "/metrics", "")
 	if got.status != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Type"), "text/plain; version=0.0.4") ||
 		got.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("got %d and header %v", got.status, got.header)
 	}
-	want := `# HELP usher_active_bans Bans in force.
+	want := `# HELP usher_active_bans Active bans.
 # TYPE usher_active_bans gauge
 usher_active_bans 0
 # HELP usher_active_sessions Sessions on this node.
 # TYPE usher_active_sessions gauge
 usher_active_sessions 3
-# HELP usher_backend_breaker_state Where the breaker stands: 1 for the state that holds, 0 for the others.
+# HELP usher_backend_breaker_state State of the breaker: 1 for the current state, 0 for the others.
 # TYPE usher_backend_breaker_state gauge
 usher_backend_breaker_state{backend="a \"quoted\" one",state="closed"} 1
 usher_backend_breaker_state{backend="a \"quoted\" one",state="half-open"} 0
@@ -63,14 +63,14 @@ usher_backend_breaker_state{backend="a \"quoted\" one",state="open"} 0
 usher_backend_breaker_state{backend="portal",state="closed"} 0
 usher_backend_breaker_state{backend="portal",state="half-open"} 1
 usher_backend_breaker_state{backend="portal",state="open"} 0
-# HELP usher_backend_contract_violation Whether the backend violates its contract at present: 1 or 0.
+# HELP usher_backend_contract_violation 1 while the backend violates its contract, else 0.
 # TYPE usher_backend_contract_violation gauge
 usher_backend_contract_violation{backend="portal",violation="bad_header"} 0
 usher_backend_contract_violation{backend="portal",violation="redirect_to_itself"} 0
 usher_backend_contract_violation{backend="portal",violation="unexpected_answer"} 0
 usher_backend_contract_violation{backend="portal",violation="unexpected_status"} 0
 usher_backend_contract_violation{backend="portal",violation="wrong_address"} 1
-# HELP usher_backend_contract_violations_total Answers of the backend that violated its contract.
+# HELP usher_backend_contract_violations_total Responses of the backend that violated its contract.
 # TYPE usher_backend_contract_violations_total counter
 usher_backend_contract_violations_total{backend="portal",violation="bad_header"} 0
 usher_backend_contract_violations_total{backend="portal",violation="redirect_to_itself"} 0
@@ -80,13 +80,13 @@ usher_backend_contract_violations_total{backend="portal",violation="wrong_addres
 # HELP usher_cluster_nodes Live nodes, this one included, as far as this one knows.
 # TYPE usher_cluster_nodes gauge
 usher_cluster_nodes 1
-# HELP usher_ready Whether balancers may send viewers here: 1 or 0.
+# HELP usher_ready 1 while load balancers may send viewers to this node, else 0.
 # TYPE usher_ready gauge
 usher_ready 1
-# HELP usher_redis_round_trips_total How often Redis was waited for on behalf of sessions.
+# HELP usher_redis_round_trips_total Waits for Redis on behalf of sessions.
 # TYPE usher_redis_round_trips_total counter
 usher_redis_round_trips_total 0
-# HELP usher_redis_up Whether the store that nodes share answers: 1 or 0. A node without Redis is its own store: 1.
+# HELP usher_redis_up 1 while Redis is available, else 0. Always 1 without Redis.
 # TYPE usher_redis_up gauge
 usher_redis_up 1
 `
@@ -105,9 +105,9 @@ usher_redis_up 1
 	}
 }
 
-func TestSeriesAreNamedAsPrometheusWants(t *testing.T) {
+func TestNodeCollector_PassesLint(t *testing.T) {
 	t.Parallel()
-	problems, err := promlint.New(strings.NewReader(ask(t, watchedNode(), http.MethodGet, "/metrics", "").body)).Lint()
+	problems, err := promlint.New(strings.NewReader(request(t, newNodeWithAlarms(), http.MethodGet, "/metrics", "").body)).Lint()
 	if err != nil {
 		t.Fatalf("read the scrape: %v", err)
 	}
@@ -115,13 +115,13 @@ func TestSeriesAreNamedAsPrometheusWants(t *testing.T) {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
 	pedantic := prometheus.NewPedanticRegistry()
-	pedantic.MustRegister(newNodeCollector(watchedNode(), standalone{watchedNode()}))
+	pedantic.MustRegister(newNodeCollector(newNodeWithAlarms(), standalone{newNodeWithAlarms()}))
 	if families, err := pedantic.Gather(); err != nil || len(families) != 9 {
 		t.Errorf("got %d families and error %v, want 9", len(families), err)
 	}
 }
 
-func TestAScrapeReadsTheNodeAsItIs(t *testing.T) {
+func TestMetrics_ReadsCurrentState(t *testing.T) {
 	t.Parallel()
 	n := &fakeNode{}
 	h := Handler(Config{Token: token}, Options{Node: n})
@@ -170,9 +170,9 @@ func scrape(t *testing.T, h http.Handler) *httptest.ResponseRecorder {
 	return w
 }
 
-func TestANameThatIsNoTextFailsTheScrapeAlone(t *testing.T) {
+func TestMetrics_InvalidLabel_FailsScrapeOnly(t *testing.T) {
 	t.Parallel()
-	n := someNode()
+	n := newFakeNode()
 	n.backends[0].Name = "portal\xff"
 	h := Handler(Config{Token: token}, Options{Node: n})
 	if got := scrape(t, h); got.Code != http.StatusInternalServerError {
@@ -184,7 +184,7 @@ func TestANameThatIsNoTextFailsTheScrapeAlone(t *testing.T) {
 	}
 }
 
-// slowNode holds scrapes up until it is released.
+// slowNode blocks scrapes until it is released.
 type slowNode struct {
 	fakeNode
 	entered chan struct{}
@@ -197,7 +197,7 @@ func (n *slowNode) Backends() []Backend {
 	return nil
 }
 
-func TestScrapesAreBounded(t *testing.T) {
+func TestMetrics_ConcurrentScrapes_Bounded(t *testing.T) {
 	t.Parallel()
 	n := &slowNode{entered: make(chan struct{}), release: make(chan struct{})}
 	h := Handler(Config{Token: token}, Options{Node: n})
@@ -217,9 +217,9 @@ func TestScrapesAreBounded(t *testing.T) {
 	group.Wait()
 }
 
-func TestTheAPIShowsAlarmsAndAddress(t *testing.T) {
+func TestHandler_Backends_ShowsAlarmsAndAddress(t *testing.T) {
 	t.Parallel()
-	got := get(t, watchedNode(), "/api/v1/backends")
+	got := get(t, newNodeWithAlarms(), "/api/v1/backends")
 	want := `{"backends":[{"name":"portal","kind":"ministra","breaker":"half-open","on_failure":"allow",` +
 		`"address":"http://portal.example.com/","contract_violations":{"made_up":{"count":9,"active":true},` +
 		`"unexpected_status":{"count":3,"active":false},"wrong_address":{"count":12345678,"active":true}}},` +
@@ -230,7 +230,7 @@ func TestTheAPIShowsAlarmsAndAddress(t *testing.T) {
 }
 
 func BenchmarkScrape(b *testing.B) {
-	h := Handler(Config{Token: token}, Options{Node: watchedNode()})
+	h := Handler(Config{Token: token}, Options{Node: newNodeWithAlarms()})
 	r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/metrics", nil)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Session is a live session as the API shows it.
+// Session is a live session in the API.
 type Session struct {
 	ID        string    `json:"id"`
 	Route     string    `json:"route"`
@@ -23,11 +23,11 @@ type Session struct {
 	LastSeen  time.Time `json:"last_seen"`
 	Requests  int64     `json:"requests"`
 	Bytes     int64     `json:"bytes"`
-	// Nodes are the names of the nodes that hold it, sorted; empty where there is no cluster.
+	// Nodes are the names of the nodes that hold it, sorted; empty without a cluster.
 	Nodes []string `json:"nodes,omitempty"`
 }
 
-// Filter is what a session must be to be listed. Its zero value takes every session. It travels between nodes.
+// Filter selects sessions. The zero value matches every session. Its JSON travels between nodes.
 type Filter struct {
 	ID      string `json:"id,omitempty"`
 	Channel string `json:"channel,omitempty"`
@@ -37,29 +37,28 @@ type Filter struct {
 	User    string `json:"user,omitempty"`
 	Verdict string `json:"verdict,omitempty"`
 	Source  string `json:"source,omitempty"`
-	// Address is where its viewer is; the zero prefix is anywhere.
+	// Address is a prefix that contains the viewer's address; the zero prefix matches every address.
 	Address netip.Prefix `json:"address,omitzero"`
-	// Query is what the id, the channel, the user's name or id, the address or the User-Agent begins with, in capitals
-	// or small letters.
+	// Query is a prefix of the id, the channel, the user's name or id, the address or the User-Agent. Case does not matter.
 	Query string `json:"q,omitempty"`
-	// After is the id of a session: those up to it are counted but not listed. It is how a long list goes on.
+	// After is the id of a session. Sessions up to it are counted but not listed, so that a long list can be paged.
 	After string `json:"after,omitempty"`
-	// Node is the name of a node: of the others nothing is heard.
+	// Node is the name of the only node whose sessions match.
 	Node string `json:"node,omitempty"`
 }
 
-// IsZero reports whether the filter takes every session.
+// IsZero reports whether the filter matches every session.
 func (f *Filter) IsZero() bool { return *f == Filter{After: f.After} }
 
-// Matches reports whether the filter takes the session. It does not look at After and Node.
+// Matches reports whether the filter matches the session. It ignores After and Node.
 func (f *Filter) Matches(s *Session) bool {
 	is := func(want, value string) bool { return want == "" || want == value }
 	return is(f.ID, s.ID) && is(f.Channel, s.Channel) && is(f.Route, s.Route) && is(f.Backend, s.Backend) &&
 		(is(f.User, s.User) || is(f.User, s.UserID)) && is(f.Verdict, s.Verdict) && is(f.Source, s.Source) &&
-		f.isThere(s.Address) && f.begins(s)
+		f.matchesAddress(s.Address) && f.matchesPrefix(s)
 }
 
-func (f *Filter) isThere(address string) bool {
+func (f *Filter) matchesAddress(address string) bool {
 	if !f.Address.IsValid() {
 		return true
 	}
@@ -67,7 +66,7 @@ func (f *Filter) isThere(address string) bool {
 	return err == nil && f.Address.Contains(at.Unmap())
 }
 
-func (f *Filter) begins(s *Session) bool {
+func (f *Filter) matchesPrefix(s *Session) bool {
 	if f.Query == "" {
 		return true
 	}
@@ -79,16 +78,16 @@ func (f *Filter) begins(s *Session) bool {
 	return false
 }
 
-// SessionList is what a search found on all nodes.
+// SessionList is a list of sessions of all nodes. A session that several nodes hold counts once.
 type SessionList struct {
-	// Total is how many sessions are live, and Matched how many of them were asked for. A session that several nodes hold
-	// counts once.
-	Total   int `json:"total"`
+	// Total counts the live sessions.
+	Total int `json:"total"`
+	// Matched counts the live sessions that match the filter.
 	Matched int `json:"matched"`
-	// Approximate: there are so many that Total and Matched are estimates, 3 % off as a rule.
+	// Approximate reports that Total and Matched are estimates, with a standard error of 3 %.
 	Approximate bool `json:"approximate,omitempty"`
-	// Sessions are those that matched, by their ids, up to a limit.
+	// Sessions are the matching sessions in the order of their ids, up to a limit.
 	Sessions []Session `json:"sessions"`
-	// Silent are nodes that did not answer, sorted: what they alone hold is missing.
+	// Silent are the names of the nodes that did not respond, sorted. Sessions that only they hold are missing.
 	Silent []string `json:"unreachable_nodes,omitempty"`
 }

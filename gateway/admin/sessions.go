@@ -10,113 +10,114 @@ import (
 	"usher/backends"
 )
 
-// sessions lists the sessions of all nodes that match.
+// sessions lists the matching sessions of all nodes.
 func (h *handler) sessions(w http.ResponseWriter, r *http.Request) {
-	f, limit, err := filterOf(r.URL.Query())
-	if fail(w, err) {
+	f, limit, err := parseFilter(r.URL.Query())
+	if writeError(w, err) {
 		return
 	}
 	found, err := h.cluster.FindSessions(r.Context(), f, limit)
-	if fail(w, err) {
+	if writeError(w, err) {
 		return
 	}
-	show(w, found)
+	writeJSON(w, found)
 }
 
 func (h *handler) session(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	found, err := h.cluster.FindSessions(r.Context(), Filter{ID: id}, 1)
-	if fail(w, err) {
+	if writeError(w, err) {
 		return
 	}
 	if len(found.Sessions) == 0 {
-		say(w, http.StatusNotFound, noSession(found))
+		writeText(w, http.StatusNotFound, sessionNotFound(found))
 		return
 	}
-	show(w, found.Sessions[0])
+	writeJSON(w, found.Sessions[0])
 }
 
-// noSession says that a session was not found, and which nodes may have it all the same.
-func noSession(found SessionList) string {
+// sessionNotFound returns the text of a 404. It names the nodes that did not respond and may hold the session.
+func sessionNotFound(found SessionList) string {
 	if len(found.Silent) == 0 {
-		return "no live session of that id"
+		return "no live session has this id"
 	}
-	return fmt.Sprintf("no live session of that id; %d nodes did not answer: %q", len(found.Silent), found.Silent)
+	return fmt.Sprintf("no live session has this id; %d nodes did not respond: %q", len(found.Silent), found.Silent)
 }
 
-// kickRequest is what an operator says of a kick.
+// kickRequest is the body of a request for a kick.
 type kickRequest struct {
-	// For is how long the session is refused; empty: as long as the settings say.
+	// For is how long the session is denied; empty means the configured duration.
 	For    string `json:"duration"`
 	Reason string `json:"reason"`
 }
 
-func (k *kickRequest) check() (time.Duration, error) {
-	d, err := span(k.For, longestKick)
-	return d, errors.Join(err, checkReason(k.Reason))
+func (k *kickRequest) parse() (time.Duration, error) {
+	d, err := parseDuration(k.For, maxKick)
+	return d, errors.Join(err, validateReason(k.Reason))
 }
 
-// KickResult is what became of kicks.
+// KickResult is the result of a kick.
 type KickResult struct {
-	// Matched is how many sessions were to be ended, and Kicked how many were.
+	// Matched counts the sessions that match.
 	Matched int `json:"matched"`
-	Kicked  int `json:"kicked"`
-	// Silent are nodes that did not say whom they have.
+	// Kicked counts the sessions that were ended.
+	Kicked int `json:"kicked"`
+	// Silent are the names of the nodes that did not respond.
 	Silent []string `json:"unreachable_nodes,omitempty"`
 }
 
 func (h *handler) kick(w http.ResponseWriter, r *http.Request) {
 	var k kickRequest
-	err := read(w, r, &k)
-	if fail(w, err) {
+	err := decodeBody(w, r, &k)
+	if writeError(w, err) {
 		return
 	}
-	d, err := k.check()
-	if fail(w, err) {
+	d, err := k.parse()
+	if writeError(w, err) {
 		return
 	}
 	id, err := backends.ParseSessionID(r.PathValue("id"))
 	if err != nil {
-		fail(w, fmt.Errorf("id is %w: %w", errInput, err))
+		writeError(w, fmt.Errorf("id: %w: %w", errInvalidInput, err))
 		return
 	}
 	err = h.cluster.Kick(r.Context(), id, d, k.Reason)
 	h.audit(r, "kick", id.String(), err, slog.String("duration", k.For), slog.String("reason", k.Reason))
 	if err != nil && !errors.Is(err, ErrPending) {
-		fail(w, err)
+		writeError(w, err)
 		return
 	}
-	show(w, KickResult{Matched: 1, Kicked: 1}, err)
+	writeJSON(w, KickResult{Matched: 1, Kicked: 1}, err)
 }
 
-// kickAll ends all sessions that match, a page after the other.
+// kickAll ends all matching sessions, one page after the other.
 func (h *handler) kickAll(w http.ResponseWriter, r *http.Request) {
 	var k struct {
 		kickRequest
 		Filter
 	}
-	err := read(w, r, &k)
-	if fail(w, err) {
+	err := decodeBody(w, r, &k)
+	if writeError(w, err) {
 		return
 	}
-	d, err := k.check()
-	if fail(w, err) {
+	d, err := k.parse()
+	if writeError(w, err) {
 		return
 	}
 	if k.IsZero() {
-		fail(w, fmt.Errorf("everybody is %w; want one of %q or address", errInput, filterFields()))
+		writeError(w, fmt.Errorf("%w: the filter matches every session; want one of %q or address", errInvalidInput, filterParameters()))
 		return
 	}
 	var done KickResult
 	var pending error
 	for {
 		found, err := h.cluster.FindSessions(r.Context(), k.Filter, maxLimit)
-		if fail(w, err) {
+		if writeError(w, err) {
 			return
 		}
 		done.Matched, done.Silent = max(done.Matched, found.Matched), found.Silent
 		if len(found.Sessions) == 0 {
-			show(w, done, pending)
+			writeJSON(w, done, pending)
 			return
 		}
 		for _, s := range found.Sessions {
@@ -132,7 +133,7 @@ func (h *handler) kickAll(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// kickOne ends one of many sessions. That it has ended by itself meanwhile is no trouble of the others.
+// kickOne ends one of many sessions. Its error does not stop the others: the session may have ended meanwhile.
 func (h *handler) kickOne(r *http.Request, session string, d time.Duration, k kickRequest) error {
 	id, err := backends.ParseSessionID(session)
 	if err == nil {
@@ -144,10 +145,10 @@ func (h *handler) kickOne(r *http.Request, session string, d time.Duration, k ki
 
 func (h *handler) nodes(w http.ResponseWriter, r *http.Request) {
 	nodes, err := h.cluster.Nodes(r.Context())
-	if fail(w, err) {
+	if writeError(w, err) {
 		return
 	}
-	show(w, struct {
+	writeJSON(w, struct {
 		Nodes []NodeStatus `json:"nodes"`
 	}{nodes})
 }

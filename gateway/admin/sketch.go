@@ -8,28 +8,28 @@ import (
 	"slices"
 )
 
-// sketchSize is how many hashes a sketch has at most, so that its error is 3 % (1 ÷ √1024) and it takes 8 kB.
+// sketchSize is the maximum number of hashes in a sketch. It gives a standard error of 3 % (1 ÷ √1024) in 8 kB.
 const sketchSize = 1024
 
-// sketch counts different sessions, so that nodes that hold the same ones can say how many there are together without
-// naming all. It is the smallest hashes of their ids: all of them if there are few; else the largest of the smallest
-// tells how densely hashes lie.
+// sketch is a KMV sketch (k minimum values): it counts the distinct sessions of several nodes without a list of all ids.
+// It keeps the smallest hashes of the ids. With few ids these are all of them; otherwise the largest kept hash gives
+// the density of the hashes.
 type sketch struct {
 	count  int
 	hashes smallest[uint64]
 }
 
 func newSketch() *sketch {
-	return &sketch{hashes: smallest[uint64]{most: sketchSize, compare: cmp.Compare[uint64]}}
+	return &sketch{hashes: smallest[uint64]{limit: sketchSize, compare: cmp.Compare[uint64]}}
 }
 
 func (s *sketch) add(id string) {
 	s.count++
-	s.hashes.add(sketchHash(id))
+	s.hashes.add(hashID(id))
 }
 
-// sketchHash is the same on all nodes. Two rounds of murmur3's mixing spread what FNV leaves together.
-func sketchHash(id string) uint64 {
+// hashID returns the same hash on all nodes. The finalizer of MurmurHash3 spreads the values of FNV evenly.
+func hashID(id string) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(id)) // it never fails
 	x := h.Sum64()
@@ -40,22 +40,23 @@ func sketchHash(id string) uint64 {
 	return x ^ x>>33
 }
 
-// shownSketch is a sketch on its way to another node. A node that holds no more than sketchSize sessions names all.
-type shownSketch struct {
+// encodedSketch is a sketch as sent to another node. It is exact up to sketchSize sessions.
+type encodedSketch struct {
 	Count  int    `json:"count"`
 	Hashes []byte `json:"hashes"` // in ascending order, 8 bytes each
 }
 
-func (s *sketch) shown() shownSketch {
-	out := shownSketch{Count: s.count}
+func (s *sketch) encode() encodedSketch {
+	out := encodedSketch{Count: s.count}
 	for _, h := range s.hashes.sorted() {
 		out.Hashes = binary.BigEndian.AppendUint64(out.Hashes, h)
 	}
 	return out
 }
 
-// together counts the different sessions of several nodes. It is exact for a single node, and where all named all.
-func together(all []shownSketch) (count int, exact bool) {
+// countUnion counts the distinct sessions of several nodes. The count is exact for a single node and if all sketches are
+// exact.
+func countUnion(all []encodedSketch) (count int, exact bool) {
 	if len(all) == 1 {
 		return all[0].Count, true
 	}
@@ -76,7 +77,7 @@ func together(all []shownSketch) (count int, exact bool) {
 	}
 	last := min(len(union), sketchSize) - 1
 	if last < 0 {
-		return most, false // a node that says so many and names none
+		return most, false // a node sent a count without hashes
 	}
 	density := float64(union[last]) / math.MaxUint64
 	return min(max(int(float64(last)/density), least), most), false

@@ -8,7 +8,7 @@ import (
 	"usher/gateway/hls"
 )
 
-// livePlaylist is a playlist as ffmpeg writes it, with so many segments.
+// livePlaylist returns a playlist as ffmpeg writes it, with the given number of segments.
 func livePlaylist(segments int) []byte {
 	var b strings.Builder
 	b.WriteString("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:118\n")

@@ -8,7 +8,7 @@ import (
 	"usher/gateway/hls"
 )
 
-func TestALocationThatCouldNotStandThereIsNotUsed(t *testing.T) {
+func TestParse_UnwritableLocation_Unchanged(t *testing.T) {
 	t.Parallel()
 	for name, target := range map[string]string{
 		"a relative one": "seg.ts", "nothing": "", "a quote": `/a".ts`, "a line end": "/a\n#EXT-X-ENDLIST", "a fragment": "/a#b",
@@ -18,14 +18,14 @@ func TestALocationThatCouldNotStandThereIsNotUsed(t *testing.T) {
 			const body = "#EXTM3U\n#EXT-X-MAP:URI=\"seg.mp4\""
 			o := mode{}.options()
 			o.Locate = func(string) (string, bool) { return target, true }
-			if got := copyFor(t, body, o); got != body {
+			if got := viewerCopy(t, body, o); got != body {
 				t.Errorf("got %q, want %q", got, body)
 			}
 		})
 	}
 }
 
-func TestWhatIsNoPlaylistIsRefused(t *testing.T) {
+func TestParse_NoPlaylist_Refused(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		body string
@@ -61,7 +61,7 @@ func TestWhatIsNoPlaylistIsRefused(t *testing.T) {
 	}
 }
 
-func TestATemplateThatOutgrowsItsBoundIsRefused(t *testing.T) {
+func TestParse_TemplateTooLarge_Refused(t *testing.T) {
 	t.Parallel()
 	o := mode{}.options()
 	folder := strings.Repeat("x", 8<<10)
@@ -72,7 +72,7 @@ func TestATemplateThatOutgrowsItsBoundIsRefused(t *testing.T) {
 	}
 }
 
-func TestOptionsThatCannotBeUsedAreRefused(t *testing.T) {
+func TestParse_InvalidOptions_Refused(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		change func(*hls.Options)
@@ -96,7 +96,7 @@ func TestOptionsThatCannotBeUsedAreRefused(t *testing.T) {
 	}
 }
 
-func TestOptionsThatAreLeftOutTakeTheirMeaning(t *testing.T) {
+func TestParse_DefaultOptions(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		change func(*hls.Options)
@@ -113,7 +113,7 @@ func TestOptionsThatAreLeftOutTakeTheirMeaning(t *testing.T) {
 			t.Parallel()
 			o := modes()["path-ticketed"].options()
 			test.change(&o)
-			if got := rewritten(t, "http://10.0.0.5:8000/play/a001/seg.ts", o); got != test.want {
+			if got := rewriteURI(t, "http://10.0.0.5:8000/play/a001/seg.ts", o); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})

@@ -8,7 +8,7 @@ import (
 	"usher/gateway/hls"
 )
 
-// FuzzParse holds what must be true of any bytes at all, in every mode.
+// FuzzParse checks the invariants of any bytes with every ticket transport.
 func FuzzParse(f *testing.F) {
 	for _, body := range corpus(f) {
 		f.Add([]byte(body), "/play/a001/index.m3u8")
@@ -34,7 +34,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// checkLocated checks what must be true of a playlist whose URIs are located.
+// checkLocated checks the invariants of a playlist whose URIs are mapped by Locate.
 func checkLocated(t *testing.T, m mode, body []byte, o hls.Options) {
 	t.Helper()
 	template, err := hls.Parse(body, o)
@@ -59,12 +59,12 @@ func checkLocated(t *testing.T, m mode, body []byte, o hls.Options) {
 	}
 }
 
-// checkTickets compares the copies of two viewers: they may differ in their tickets alone, and those may stand only
-// where the mode puts them.
+// checkTickets compares the copies of two viewers. They differ only in their tickets, which are only where the transport
+// writes them.
 func checkTickets(t *testing.T, m mode, body, first, second []byte) {
 	t.Helper()
 	if bytes.ContainsAny(body, "\x00\x01") {
-		return // the tickets could not be told from the playlist
+		return // the tickets cannot be distinguished from the playlist
 	}
 	if !bytes.Equal(bytes.ReplaceAll(first, []byte{0}, []byte{1}), second) {
 		t.Errorf("two viewers' copies differ in more than their tickets: %q, %q", first, second)

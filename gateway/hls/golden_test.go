@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// corpus gives the playlists of testdata by the name of their folder.
+// corpus returns the playlists of testdata by the name of their folder.
 func corpus(t testing.TB) map[string]string {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*/origin.m3u8")
@@ -38,13 +38,13 @@ func corpus(t testing.TB) map[string]string {
 	return found
 }
 
-func TestTheCorpusIsRewrittenAsRecorded(t *testing.T) {
+func TestParse_Corpus_MatchesGoldenFiles(t *testing.T) {
 	t.Parallel()
 	update := flag.Lookup("update").Value.String() == "true"
 	for name, body := range corpus(t) {
 		for mode, m := range modes() {
 			file := filepath.Join("testdata", name, mode+".m3u8")
-			got := copyFor(t, body, m.options())
+			got := viewerCopy(t, body, m.options())
 			if update {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
@@ -61,7 +61,7 @@ func TestTheCorpusIsRewrittenAsRecorded(t *testing.T) {
 	}
 }
 
-// urisOf finds the URIs of a line in a way of its own: the whole line, or every quoted attribute that may be one.
+// urisOf finds the URIs of a line without the scanner: the whole line, or every quoted attribute that may be one.
 func urisOf(line string) []string {
 	line = strings.Trim(strings.TrimPrefix(line, "\ufeff"), " \r")
 	if line != "" && line[0] != '#' {
@@ -74,10 +74,9 @@ func urisOf(line string) []string {
 	return uris
 }
 
-// TestEveryURIOfTheCorpusLeadsWhereItShould holds the rewriting against net/url: each URI of a viewer's copy, resolved as
-// a player would against the address of his playlist, must be the one of the origin, under the viewer's host, with a
-// ticket where the mode puts it.
-func TestEveryURIOfTheCorpusLeadsWhereItShould(t *testing.T) {
+// TestParse_Corpus_URIsResolveToTargets compares the rewriting with net/url. Each URI of a viewer's copy, resolved against
+// the URL of the playlist, is the origin's URI under the viewer's host, with a ticket where the transport writes it.
+func TestParse_Corpus_URIsResolveToTargets(t *testing.T) {
 	t.Parallel()
 	for name, body := range corpus(t) {
 		for modeName, m := range modes() {
@@ -86,7 +85,7 @@ func TestEveryURIOfTheCorpusLeadsWhereItShould(t *testing.T) {
 			if m.ticket {
 				address = "http://edge.example/~T" + o.Path
 			}
-			from, to := strings.Split(body, "\n"), strings.Split(copyFor(t, body, o), "\n")
+			from, to := strings.Split(body, "\n"), strings.Split(viewerCopy(t, body, o), "\n")
 			if len(from) != len(to) {
 				t.Errorf("%s, %s: %d lines became %d", name, modeName, len(from), len(to))
 				continue
@@ -108,11 +107,11 @@ func TestEveryURIOfTheCorpusLeadsWhereItShould(t *testing.T) {
 	}
 }
 
-// checkURI resolves one URI for the origin and for the viewer and compares.
+// checkURI resolves one URI for the origin and for the viewer and compares the results.
 func checkURI(t *testing.T, m mode, origin, wrote, address, reads string) {
 	t.Helper()
 	if strings.Contains(wrote, "{$") {
-		return // net/url knows no variables; their table has them
+		return // net/url knows no variables; a table of their own covers them
 	}
 	source, target := resolve(t, origin, wrote), resolve(t, address, reads)
 	if source.Host != "10.0.0.5:8000" || !strings.HasPrefix(source.Path, "/play/") {
@@ -149,7 +148,7 @@ func checkURI(t *testing.T, m mode, origin, wrote, address, reads string) {
 	}
 }
 
-// resolve does as a player does.
+// resolve resolves a URI as a player does.
 func resolve(t *testing.T, base, ref string) *url.URL {
 	t.Helper()
 	parsed, err := url.Parse(base)
@@ -163,25 +162,25 @@ func resolve(t *testing.T, base, ref string) *url.URL {
 	return resolved
 }
 
-func TestAPlaylistOfRelativeURIsBelowATicketStaysByteForByte(t *testing.T) {
+func TestParse_RelativeURIsBelowTicket_ByteExact(t *testing.T) {
 	t.Parallel()
 	all := corpus(t)
 	for _, name := range []string{"ffmpeg-live", "bom"} {
 		for _, mode := range []string{"path-ticketed", "cookie"} {
-			if got := copyFor(t, all[name], modes()[mode].options()); got != all[name] {
+			if got := viewerCopy(t, all[name], modes()[mode].options()); got != all[name] {
 				t.Errorf("%s, %s: got %q, want the very same bytes", name, mode, got)
 			}
 		}
 	}
 }
 
-func TestRewritingAgainChangesNothing(t *testing.T) {
+func TestParse_RewrittenPlaylist_Unchanged(t *testing.T) {
 	t.Parallel()
 	for name, body := range corpus(t) {
 		for _, mode := range []string{"path-ticketed", "query", "cookie"} {
 			o := modes()[mode].options()
-			once := copyFor(t, body, o)
-			if diff := cmp.Diff(once, copyFor(t, once, o)); diff != "" {
+			once := viewerCopy(t, body, o)
+			if diff := cmp.Diff(once, viewerCopy(t, once, o)); diff != "" {
 				t.Errorf("%s, %s (-once +twice):\n%s", name, mode, diff)
 			}
 		}

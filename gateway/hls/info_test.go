@@ -9,7 +9,7 @@ import (
 	"usher/gateway/hls"
 )
 
-// infoCase is a playlist without its first line, and what it says.
+// infoCase is a playlist without its first line, and its Info.
 type infoCase struct {
 	body     string
 	want     hls.Info
@@ -58,7 +58,7 @@ a.mp4
 	}
 }
 
-func TestInfoReadsWhatFreshnessAndLowLatencyDependOn(t *testing.T) {
+func TestScan_Info(t *testing.T) {
 	t.Parallel()
 	for name, test := range infoCases() {
 		t.Run(name, func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestInfoReadsWhatFreshnessAndLowLatencyDependOn(t *testing.T) {
 	}
 }
 
-func TestOnlyAMediaPlaylistWithoutEndIsLive(t *testing.T) {
+func TestInfoIsLive(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		info hls.Info

@@ -9,9 +9,9 @@ import (
 	"usher/gateway/hls"
 )
 
-func TestAnOriginWithOtherPathsIsMappedToTheViewers(t *testing.T) {
+func TestParse_LocateMapsPaths(t *testing.T) {
 	t.Parallel()
-	// The origin's /hls/one/ is the viewer's /play/a001/, the origin's /keys/ is his /k/.
+	// The origin's /hls/one/ is the viewer's /play/a001/, the origin's /keys/ is the viewer's /k/.
 	locate := func(ref string) (string, bool) {
 		if rest, found := strings.CutPrefix(ref, "/hls/one/"); found {
 			return "/play/a001/" + rest, true
@@ -51,7 +51,7 @@ func TestAnOriginWithOtherPathsIsMappedToTheViewers(t *testing.T) {
 			for name, m := range modes() {
 				o := m.options()
 				o.Origin, o.Locate = "https://origin.example/hls/one/mono.m3u8", locate
-				got[name] = rewritten(t, test.uri, o)
+				got[name] = rewriteURI(t, test.uri, o)
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("rewriting %q (-want +got):\n%s", test.uri, diff)
@@ -60,10 +60,10 @@ func TestAnOriginWithOtherPathsIsMappedToTheViewers(t *testing.T) {
 	}
 }
 
-func TestOurOriginsAreAskedForInOneForm(t *testing.T) {
+func TestParse_SameOrigin_CanonicalHost(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		uri, want string // want is "scheme host", empty if nobody is asked
+		uri, want string // want is "scheme host", empty if SameOrigin is not called
 	}{
 		"a host as it is":                   {"http://cdn.example:81/a", "http cdn.example:81"},
 		"capitals":                          {"HTTPS://CDN.Example/a", "https cdn.example"},
@@ -83,7 +83,7 @@ func TestOurOriginsAreAskedForInOneForm(t *testing.T) {
 			got := ""
 			o := mode{}.options()
 			o.SameOrigin = func(scheme, host string) bool { got = scheme + " " + host; return false }
-			if text := rewritten(t, test.uri, o); text != test.uri {
+			if text := rewriteURI(t, test.uri, o); text != test.uri {
 				t.Errorf("got %q, want %q unchanged", text, test.uri)
 			}
 			if got != test.want {
@@ -93,7 +93,7 @@ func TestOurOriginsAreAskedForInOneForm(t *testing.T) {
 	}
 }
 
-func TestAHostWithoutPathLeadsToItsRoot(t *testing.T) {
+func TestParse_HostWithoutPath_LeadsToRoot(t *testing.T) {
 	t.Parallel()
 	o := mode{carry: hls.TicketInPath}.options()
 	o.Locate = func(ref string) (string, bool) { return ref, true }
@@ -103,13 +103,13 @@ func TestAHostWithoutPathLeadsToItsRoot(t *testing.T) {
 		"http://10.0.0.5:8000#t":      "/~T/#t",
 		"http://10.0.0.5:8000//a//b/": "/~T//a//b/",
 	} {
-		if got := rewritten(t, uri, o); got != want {
+		if got := rewriteURI(t, uri, o); got != want {
 			t.Errorf("%q: got %q, want %q", uri, got, want)
 		}
 	}
 }
 
-func TestATargetThatBeginsWithTwoSlashesNamesNoHost(t *testing.T) {
+func TestParse_TargetWithTwoSlashes_NamesNoHost(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{
 		"path": "/~T//evil.example/a.ts", "path-ticketed": "../..//evil.example/a.ts", "query": "/.//evil.example/a.ts?ticket=T",
@@ -119,7 +119,7 @@ func TestATargetThatBeginsWithTwoSlashesNamesNoHost(t *testing.T) {
 	for name, m := range modes() {
 		o := m.options()
 		o.Locate = func(ref string) (string, bool) { return ref, true }
-		got[name] = rewritten(t, "http://10.0.0.5:8000//evil.example/a.ts", o)
+		got[name] = rewriteURI(t, "http://10.0.0.5:8000//evil.example/a.ts", o)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -11,13 +11,13 @@ import (
 	"usher/gateway/hls"
 )
 
-// mode is one way in which a viewer may be given a playlist.
+// mode is a ticket transport, and whether the request is below a ticket.
 type mode struct {
 	carry  hls.TicketTransport
-	ticket bool // asked for below "/~<ticket>"
+	ticket bool // requested below "/~<ticket>"
 }
 
-// modes names them all; the names are those of the files in testdata.
+// modes returns all modes by name; the names are those of the files in testdata.
 func modes() map[string]mode {
 	return map[string]mode{
 		"path":          {carry: hls.TicketInPath},
@@ -29,7 +29,7 @@ func modes() map[string]mode {
 	}
 }
 
-// options are those of a route that serves an origin's /play/ under the same path.
+// options returns the options of a route that serves an origin's /play/ under the same path.
 func (m mode) options() hls.Options {
 	return hls.Options{
 		Origin:         "http://10.0.0.5:8000/play/a001/index.m3u8?x=1",
@@ -41,8 +41,8 @@ func (m mode) options() hls.Options {
 	}
 }
 
-// copyFor parses a playlist and gives the copy of the viewer whose ticket is T.
-func copyFor(t *testing.T, body string, o hls.Options) string {
+// viewerCopy parses a playlist and returns the copy of a viewer with the ticket T.
+func viewerCopy(t *testing.T, body string, o hls.Options) string {
 	t.Helper()
 	template, err := hls.Parse([]byte(body), o)
 	if err != nil {
@@ -51,21 +51,21 @@ func copyFor(t *testing.T, body string, o hls.Options) string {
 	return string(template.Append(nil, "T"))
 }
 
-// rewritten gives what becomes of one URI on a line of its own.
-func rewritten(t *testing.T, uri string, o hls.Options) string {
+// rewriteURI returns the rewritten form of one URI on its own line.
+func rewriteURI(t *testing.T, uri string, o hls.Options) string {
 	t.Helper()
 	const head = "#EXTM3U\n#EXTINF:2,\n"
-	got, found := strings.CutPrefix(copyFor(t, head+uri, o), head)
+	got, found := strings.CutPrefix(viewerCopy(t, head+uri, o), head)
 	if !found {
 		t.Fatalf("rewriting %q changed the lines before it", uri)
 	}
 	return got
 }
 
-// wants is what becomes of a URI, by mode; both forms of none give the same.
+// wants holds the rewritten forms of a URI by mode; both forms of none are equal.
 type wants struct{ path, ticketed, query, cookie, none string }
 
-// byMode gives the wants by the modes' names.
+// byMode returns the forms by the modes' names.
 func (w wants) byMode() map[string]string {
 	return map[string]string{
 		"path": w.path, "path-ticketed": w.ticketed, "query": w.query,
@@ -73,16 +73,16 @@ func (w wants) byMode() map[string]string {
 	}
 }
 
-// untouched wants the URI as it is in every mode.
+// untouched expects the unchanged URI in every mode.
 func untouched(uri string) wants { return wants{uri, uri, uri, uri, uri} }
 
-// formCase is a URI on a line of its own.
+// formCase is a URI on its own line.
 type formCase struct {
 	uri  string
 	want wants
 }
 
-// locatedForms are URIs that lead to an origin of ours.
+// locatedForms are URIs on the origin.
 func locatedForms() map[string]formCase {
 	return map[string]formCase{
 		"a file name beside the playlist": {"seg.ts", wants{
@@ -139,7 +139,7 @@ func locatedForms() map[string]formCase {
 	}
 }
 
-// untouchedForms are URIs that stay as they are.
+// untouchedForms are URIs that stay unchanged.
 func untouchedForms() map[string]formCase {
 	return map[string]formCase{
 		"a foreign host":                {"https://cdn.example.com/play/a001/seg.ts", untouched("https://cdn.example.com/play/a001/seg.ts")},
@@ -157,7 +157,7 @@ func untouchedForms() map[string]formCase {
 	}
 }
 
-func TestEveryFormOfURIIsRewrittenByMode(t *testing.T) {
+func TestParse_RewritesEveryURIForm(t *testing.T) {
 	t.Parallel()
 	tests := locatedForms()
 	maps.Copy(tests, untouchedForms())
@@ -166,7 +166,7 @@ func TestEveryFormOfURIIsRewrittenByMode(t *testing.T) {
 			t.Parallel()
 			got := map[string]string{}
 			for name, m := range modes() {
-				got[name] = rewritten(t, test.uri, m.options())
+				got[name] = rewriteURI(t, test.uri, m.options())
 			}
 			if diff := cmp.Diff(test.want.byMode(), got); diff != "" {
 				t.Errorf("rewriting %q (-want +got):\n%s", test.uri, diff)
@@ -175,7 +175,7 @@ func TestEveryFormOfURIIsRewrittenByMode(t *testing.T) {
 	}
 }
 
-func TestEveryTagThatHoldsAURIIsRewritten(t *testing.T) {
+func TestParse_RewritesEveryTagWithURI(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		line     string // %s is the URI
@@ -220,7 +220,7 @@ func TestEveryTagThatHoldsAURIIsRewritten(t *testing.T) {
 			want, got := map[string]string{}, map[string]string{}
 			for name, m := range modes() {
 				want[name] = fmt.Sprintf(line, uris[name])
-				got[name] = copyFor(t, fmt.Sprintf(line, test.uri), m.options())
+				got[name] = viewerCopy(t, fmt.Sprintf(line, test.uri), m.options())
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -229,7 +229,7 @@ func TestEveryTagThatHoldsAURIIsRewritten(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoURIStaysAsItIs(t *testing.T) {
+func TestParse_OtherText_Unchanged(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
 		"an attribute whose name ends in URI":        `#EXT-X-KEY:METHOD=AES-128,X-URI="key.bin"`,
@@ -264,7 +264,7 @@ func TestWhatIsNoURIStaysAsItIs(t *testing.T) {
 				o.Path = "/play/a,b/index.m3u8"
 				o.Locate = func(ref string) (string, bool) { return strings.Replace(ref, "/a001/", "/a,b/", 1), true }
 				body := "#EXTM3U\n" + line
-				if got := copyFor(t, body, o); got != body {
+				if got := viewerCopy(t, body, o); got != body {
 					t.Errorf("%s: got %q, want %q", name, got, body)
 				}
 			}
@@ -272,20 +272,20 @@ func TestWhatIsNoURIStaysAsItIs(t *testing.T) {
 	}
 }
 
-func TestOnlyTheURIAfterAVariantsTagIsAPlaylist(t *testing.T) {
+func TestParse_URIAfterStreamInf_IsPlaylist(t *testing.T) {
 	t.Parallel()
 	const body = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nvariant\nseg.ts\n"
 	const want = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n/~T/play/a001/variant\n/play/a001/seg.ts\n"
-	if got := copyFor(t, body, modes()["none"].options()); got != want {
+	if got := viewerCopy(t, body, modes()["none"].options()); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
-func TestTheAttributeWithAnAttributeNameInsideItsQuotesIsStillFound(t *testing.T) {
+func TestAttributes_NameInsideQuotes_Ignored(t *testing.T) {
 	t.Parallel()
 	const body = "#EXTM3U\n" + `#EXT-X-MEDIA:NAME="URI=x,",URI="a.m3u8",LANGUAGE="en"`
 	const want = "#EXTM3U\n" + `#EXT-X-MEDIA:NAME="URI=x,",URI="/~T/play/a001/a.m3u8",LANGUAGE="en"`
-	if got := copyFor(t, body, mode{}.options()); got != want {
+	if got := viewerCopy(t, body, mode{}.options()); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestReferencesResolveByTheStandardsExamples(t *testing.T) {
+func TestBaseResolve_ExamplesOfRFC3986(t *testing.T) {
 	t.Parallel()
 	b := newBase("/b/c/d;p")
 	// RFC 3986 §5.4, those without scheme, host and fragment.
@@ -29,7 +29,7 @@ func TestReferencesResolveByTheStandardsExamples(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatIsASchemeIsOne(t *testing.T) {
+func TestCutScheme(t *testing.T) {
 	t.Parallel()
 	for uri, want := range map[string]string{
 		"http://h/": "http", "HtTpS:x": "https", "a1+-.:x": "a1+-.", "seg.ts": "", "1a:x": "", "+a:x": "", ":x": "", "a b:x": "",
@@ -41,7 +41,7 @@ func TestOnlyWhatIsASchemeIsOne(t *testing.T) {
 	}
 }
 
-func TestAClimbBeyondTheRootIsSeen(t *testing.T) {
+func TestBaseResolve_ReportsClimbAboveRoot(t *testing.T) {
 	t.Parallel()
 	for ref, want := range map[string]bool{
 		"g": false, "../g": false, "../../g": false, "../../../g": true, "x/../../../g": false, "../../../b/c/g": true, "/../g": true, "/a/../g": false,
@@ -52,7 +52,7 @@ func TestAClimbBeyondTheRootIsSeen(t *testing.T) {
 	}
 }
 
-func TestTheRelativeReferenceLeadsBack(t *testing.T) {
+func TestBaseRelative_ResolvesToTarget(t *testing.T) {
 	t.Parallel()
 	paths := []string{
 		"/", "/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/a/bc/d", "/ab/c", "//", "//a", "/a//", "/a//b", "/a//b/", "/a/b:c", "/a:b/c", "/a/b/c:d?e=/f", "/a/?b", "/?a",
@@ -83,7 +83,7 @@ func TestTheRelativeReferenceLeadsBack(t *testing.T) {
 	}
 }
 
-// FuzzResolve holds resolution against that of net/url, on the characters that matter to it.
+// FuzzResolve compares the resolution with that of net/url, on the characters that matter to it.
 func FuzzResolve(f *testing.F) {
 	for _, seed := range []string{"../a", "./", "..", "a/../../..", "/..", "?a/..", "a/./b?c", ".a/..b/...", "%2e%2e/a"} {
 		f.Add("/b/c/d", seed)

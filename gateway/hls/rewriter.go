@@ -168,8 +168,8 @@ func (w *rewriter) writeTicketInQuery(span uriSpan, ref *reference) {
 		return
 	}
 	whole := uri + ref.fragment
-	if spelled := ref.withVariables(whole); spelled[indexOrEnd(spelled, "?#"):] == whole[indexOrEnd(whole, "?#"):] {
-		uri = spelled[:len(spelled)-len(ref.fragment)] // all its variables are in the path
+	if restored := ref.withVariables(whole); restored[indexOrEnd(restored, "?#"):] == whole[indexOrEnd(whole, "?#"):] {
+		uri = restored[:len(restored)-len(ref.fragment)] // all its variables are in the path
 	}
 	before, after := splitAtParameter(uri, w.options.QueryParameter)
 	w.replaceURI(span, before)

@@ -10,7 +10,7 @@ import (
 	"usher/gateway/hls"
 )
 
-func TestTheTicketsParameterIsPutIntoTheQuery(t *testing.T) {
+func TestParse_TicketInQuery_AddsParameter(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ uri, want string }{
 		"no query":                            {"seg.ts", "seg.ts?ticket=T"},
@@ -32,14 +32,14 @@ func TestTheTicketsParameterIsPutIntoTheQuery(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := rewritten(t, test.uri, modes()["query"].options()); got != test.want {
+			if got := rewriteURI(t, test.uri, modes()["query"].options()); got != test.want {
 				t.Errorf("rewriting %q: got %q, want %q", test.uri, got, test.want)
 			}
 		})
 	}
 }
 
-func TestQueriedListsTheOriginsOwnQueries(t *testing.T) {
+func TestTemplateListedQueries(t *testing.T) {
 	t.Parallel()
 	const body = `#EXTM3U
 #EXT-X-MAP:URI="init.mp4?v=2"
@@ -73,7 +73,7 @@ https://cdn.example.com/play/a.ts?c=d
 	}
 }
 
-func TestATemplateTellsWhetherItIsTheSameForAll(t *testing.T) {
+func TestTemplateIsStatic(t *testing.T) {
 	t.Parallel()
 	const body = "#EXTM3U\nseg.ts\nlist.m3u8\n"
 	static := map[string]bool{"path-ticketed": true, "cookie": true, "none-ticketed": true}
@@ -94,7 +94,7 @@ func TestATemplateTellsWhetherItIsTheSameForAll(t *testing.T) {
 	}
 }
 
-func TestAppendKeepsWhatStandsThereAndSizeIsExact(t *testing.T) {
+func TestTemplateAppend_KeepsDstAndSizeIsExact(t *testing.T) {
 	t.Parallel()
 	for name, m := range modes() {
 		template, err := hls.Parse([]byte("#EXTM3U\nseg.ts\nlist.m3u8\n"), m.options())
@@ -109,7 +109,7 @@ func TestAppendKeepsWhatStandsThereAndSizeIsExact(t *testing.T) {
 	}
 }
 
-func TestParseKeepsNoReferenceToTheBody(t *testing.T) {
+func TestParse_KeepsNoReferenceToBody(t *testing.T) {
 	t.Parallel()
 	body := []byte("#EXTM3U\nseg.ts?a=b\n")
 	template, err := hls.Parse(body, modes()["path-ticketed"].options())
@@ -125,7 +125,7 @@ func TestParseKeepsNoReferenceToTheBody(t *testing.T) {
 	}
 }
 
-func TestAppendIntoRoomEnoughDoesNotAllocate(t *testing.T) {
+func TestTemplateAppend_WithRoom_DoesNotAllocate(t *testing.T) {
 	body, err := os.ReadFile("testdata/ffmpeg-live/origin.m3u8")
 	if err != nil {
 		t.Fatal(err)

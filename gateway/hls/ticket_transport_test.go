@@ -7,7 +7,7 @@ import (
 	"usher/gateway/hls"
 )
 
-func TestCarryIsWrittenAndReadByItsWord(t *testing.T) {
+func TestTicketTransport_TextRoundTrip(t *testing.T) {
 	t.Parallel()
 	for word, carry := range map[string]hls.TicketTransport{
 		"path": hls.TicketInPath, "query": hls.TicketInQuery, "cookie": hls.TicketInCookie, "none": hls.TicketInNone,
@@ -23,7 +23,7 @@ func TestCarryIsWrittenAndReadByItsWord(t *testing.T) {
 	}
 }
 
-func TestAWordThatIsNoCarryIsAnErrorThatListsThem(t *testing.T) {
+func TestTicketTransport_UnknownText_Refused(t *testing.T) {
 	t.Parallel()
 	got := hls.TicketInCookie
 	err := got.UnmarshalText([]byte("Path"))
@@ -35,7 +35,7 @@ func TestAWordThatIsNoCarryIsAnErrorThatListsThem(t *testing.T) {
 	}
 }
 
-func TestANumberThatIsNoCarryIsShownAndNotWritten(t *testing.T) {
+func TestTicketTransport_UnknownValue_NotMarshalled(t *testing.T) {
 	t.Parallel()
 	if _, err := hls.TicketTransport(4).MarshalText(); err == nil || !strings.Contains(err.Error(), "transport 4") {
 		t.Errorf("got error %v, want one that names the value", err)

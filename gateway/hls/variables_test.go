@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// definitions are what the URIs of variableForms stand behind.
+// definitions precede the URIs of variableForms.
 const definitions = `#EXT-X-DEFINE:NAME="v",VALUE="720"
 #EXT-X-DEFINE:NAME="up",VALUE="../b"
 #EXT-X-DEFINE:NAME="root",VALUE="/play/a001"
@@ -72,7 +72,7 @@ func variableForms() map[string]formCase {
 	}
 }
 
-func TestVariablesKeepTheirTextWhereTheirValueDoesNotMatter(t *testing.T) {
+func TestParse_VariableInPath_KeepsItsText(t *testing.T) {
 	t.Parallel()
 	for name, test := range variableForms() {
 		t.Run(name, func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestVariablesKeepTheirTextWhereTheirValueDoesNotMatter(t *testing.T) {
 			body := "#EXTM3U\n" + definitions
 			got := map[string]string{}
 			for name, m := range modes() {
-				rest, found := strings.CutPrefix(copyFor(t, body+test.uri, m.options()), body)
+				rest, found := strings.CutPrefix(viewerCopy(t, body+test.uri, m.options()), body)
 				if !found {
 					t.Errorf("%s: the definitions changed", name)
 				}
@@ -93,7 +93,7 @@ func TestVariablesKeepTheirTextWhereTheirValueDoesNotMatter(t *testing.T) {
 	}
 }
 
-func TestAnUnknownVariableThatCouldLeadAnywhereKeepsItsURI(t *testing.T) {
+func TestParse_LeadingUnknownVariable_Unchanged(t *testing.T) {
 	t.Parallel()
 	for _, uri := range []string{
 		"{$base}/seg.ts", "/{$base}/seg.ts", "//{$host}/seg.ts", "http://{$host}/seg.ts", "http://10.0.0.5:8000{$x}/seg.ts",
@@ -102,32 +102,32 @@ func TestAnUnknownVariableThatCouldLeadAnywhereKeepsItsURI(t *testing.T) {
 		for name, m := range modes() {
 			o := m.options()
 			o.Locate = func(ref string) (string, bool) { return ref, true }
-			if got := rewritten(t, uri, o); got != uri {
+			if got := rewriteURI(t, uri, o); got != uri {
 				t.Errorf("%s: got %q, want %q unchanged", name, got, uri)
 			}
 		}
 	}
 }
 
-func TestAnUnknownVariableBehindOurRootNamesNoHost(t *testing.T) {
+func TestParse_UnknownVariableAfterRoot_NamesNoHost(t *testing.T) {
 	t.Parallel()
 	o := modes()["query"].options()
 	o.Locate = func(ref string) (string, bool) { return ref, true }
-	if got, want := rewritten(t, "http://10.0.0.5:8000/{$x}/seg.ts", o), "/./{$x}/seg.ts?ticket=T"; got != want {
+	if got, want := rewriteURI(t, "http://10.0.0.5:8000/{$x}/seg.ts", o), "/./{$x}/seg.ts?ticket=T"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
-func TestAVariableCountsFromItsDefinitionOn(t *testing.T) {
+func TestParse_VariableBeforeItsDefinition_Unknown(t *testing.T) {
 	t.Parallel()
 	const body = "#EXTM3U\n{$v}.ts\n#EXT-X-DEFINE:NAME=\"v\",VALUE=\"a\"\n{$v}.ts\n"
 	const want = "#EXTM3U\n{$v}.ts\n#EXT-X-DEFINE:NAME=\"v\",VALUE=\"a\"\n/~T/play/a001/{$v}.ts\n"
-	if got := copyFor(t, body, mode{}.options()); got != want {
+	if got := viewerCopy(t, body, mode{}.options()); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
-func TestVariablesThatNameOneAnotherDoNotBlowUp(t *testing.T) {
+func TestVariables_Nested_ExpansionIsBounded(t *testing.T) {
 	t.Parallel()
 	var body strings.Builder
 	body.WriteString("#EXTM3U\n#EXT-X-DEFINE:NAME=\"a\",VALUE=\"xx\"\n")
@@ -137,7 +137,7 @@ func TestVariablesThatNameOneAnotherDoNotBlowUp(t *testing.T) {
 	}
 	body.WriteString("s-{$z}.ts\n" + strings.Repeat("{$l}", 1000) + ".ts\n")
 	want := strings.Replace(body.String(), "s-{$z}", "/~T/play/a001/s-{$z}", 1)
-	if got := copyFor(t, body.String(), mode{}.options()); got != want {
+	if got := viewerCopy(t, body.String(), mode{}.options()); got != want {
 		t.Errorf("got %d bytes, want %d: only the variable that is too long is opaque", len(got), len(want))
 	}
 }

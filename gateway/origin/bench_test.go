@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-func cached(tb testing.TB, size int) fixture {
+func newCachedFixture(tb testing.TB, size int) fixture {
 	tb.Helper()
-	body := noise(size)
+	body := randomBody(size)
 	o := newFixture(tb, nil, []string{serve(tb, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		_, _ = w.Write(body)
@@ -20,7 +20,7 @@ func cached(tb testing.TB, size int) fixture {
 	return o
 }
 
-func hit(o fixture) int {
+func readHit(o fixture) int {
 	s, err := o.Media(context.Background(), Request{Path: "/play/a001/seg-17.ts"})
 	if err != nil {
 		return 0
@@ -31,22 +31,22 @@ func hit(o fixture) int {
 	return n
 }
 
-func eternal([]byte) (fresh, stale time.Duration) { return time.Hour, time.Hour }
+func alwaysFresh([]byte) (fresh, stale time.Duration) { return time.Hour, time.Hour }
 
-func playlistHit(o fixture) int {
-	p, err := o.Playlist(context.Background(), Request{Path: "/play/a001/index.m3u8", Freshness: eternal})
+func readPlaylistHit(o fixture) int {
+	p, err := o.Playlist(context.Background(), Request{Path: "/play/a001/index.m3u8", Freshness: alwaysFresh})
 	if err != nil {
 		return 0
 	}
 	return len(p.Body)
 }
 
-func TestAHitDoesNotAllocate(t *testing.T) {
-	o := cached(t, 1000)
-	if n := testing.AllocsPerRun(1000, func() { hit(o) }); n >= 1 {
+func TestMedia_Hit_DoesNotAllocate(t *testing.T) {
+	o := newCachedFixture(t, 1000)
+	if n := testing.AllocsPerRun(1000, func() { readHit(o) }); n >= 1 {
 		t.Errorf("media: %v allocations, want none", n)
 	}
-	if n := testing.AllocsPerRun(1000, func() { playlistHit(o) }); n >= 1 {
+	if n := testing.AllocsPerRun(1000, func() { readPlaylistHit(o) }); n >= 1 {
 		t.Errorf("playlist: %v allocations, want none", n)
 	}
 }
@@ -54,39 +54,39 @@ func TestAHitDoesNotAllocate(t *testing.T) {
 func BenchmarkHit(b *testing.B) {
 	for name, size := range map[string]int{"1kB": 1000, "1MB": 1_000_000} {
 		b.Run(name, func(b *testing.B) {
-			o := cached(b, size)
+			o := newCachedFixture(b, size)
 			b.ReportAllocs()
 			b.SetBytes(int64(size))
 			for b.Loop() {
-				if hit(o) != size {
+				if readHit(o) != size {
 					b.Fatal("not in memory")
 				}
 			}
 		})
 	}
 	b.Run("playlist", func(b *testing.B) {
-		o := cached(b, 1000)
+		o := newCachedFixture(b, 1000)
 		b.ReportAllocs()
 		for b.Loop() {
-			if playlistHit(o) == 0 {
+			if readPlaylistHit(o) == 0 {
 				b.Fatal("not in memory")
 			}
 		}
 	})
 	b.Run("parallel", func(b *testing.B) {
-		o := cached(b, 1000)
+		o := newCachedFixture(b, 1000)
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				hit(o)
+				readHit(o)
 			}
 		})
 	})
 }
 
-// BenchmarkCoalescedMiss is one fetch of 100 kB over loopback and 50 viewers who read it as it arrives.
+// BenchmarkCoalescedMiss measures one fetch of 100 kB over loopback with 50 viewers who read it as it arrives.
 func BenchmarkCoalescedMiss(b *testing.B) {
-	body := noise(100_000)
+	body := randomBody(100_000)
 	o := newFixture(b, nil, []string{serve(b, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		_, _ = w.Write(body)

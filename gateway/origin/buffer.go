@@ -8,43 +8,46 @@ import (
 )
 
 const (
-	// chunkSize is a compromise: small enough for a key, large enough for few wake-ups a segment.
+	// chunkSize is small enough for a key and large enough for few wake-ups per segment.
 	chunkSize = 32 << 10
-	// window is how far the fetch of a body that passes through runs ahead of its slowest reader.
-	window = 16 * chunkSize
+	// passThroughWindow is how many bytes the fetch of a pass-through body runs ahead of its slowest reader.
+	passThroughWindow = 16 * chunkSize
 )
 
-// buffer is the body of a flight as far as it has arrived: one slice if its length is known, else chunks of equal
-// size, made one slice when it is stored. Bytes that were handed out are never written to again. Guarded by the
-// flight's lock.
+// buffer is the body of a fetch as far as it has arrived: one slice if its length is known, else chunks of equal size,
+// which become one slice when the body is stored. Bytes that readers have received are never modified. The fetch's lock
+// guards it.
 type buffer struct {
 	flat   []byte
 	chunks [][]byte
-	// base is the offset of the first byte kept, size that of the first byte missing. base moves only while passing.
-	base, size int64
-	// passing: the body is not to be stored, so only a window of it is kept.
-	passing bool
-	// bounded: it was compressed, so its size is no measure of what the origin sent; it may not outgrow what is stored.
-	bounded  bool
-	reserved int64
-	room     chan struct{} // cap 1: a reader moved on
-	scratch  [1]byte
+	// base is the offset of the first byte that is kept. It advances only in a pass-through body.
+	base int64
+	// size is the number of bytes that have arrived.
+	size int64
+	// isPassThrough reports that the body is not stored, so that only a window of it is kept.
+	isPassThrough bool
+	// isDecoded reports that the body was compressed. Its size may exceed what the origin sent, and is bounded by
+	// cache.max_object_size.
+	isDecoded bool
+	reserved  int64
+	hasRoom   chan struct{} // capacity 1: a reader advanced or left
+	scratch   [1]byte
 }
 
-// prepare chooses how the body is kept.
+// prepare chooses how the body is stored, by its length.
 func (b *buffer) prepare(c *Cache, length int64, decoded bool) {
-	b.room = make(chan struct{}, 1)
-	b.bounded = decoded
+	b.hasRoom = make(chan struct{}, 1)
+	b.isDecoded = decoded
 	switch {
 	case length > int64(c.config.MaxObjectSize):
-		b.passing = true
+		b.isPassThrough = true
 	case length > 0 && c.reserve(length):
 		b.reserved = length
 		b.flat = make([]byte, 0, length)
 	}
 }
 
-// at returns what is there from off on, as one slice.
+// at returns available bytes from off on, as one slice, or nil.
 func (b *buffer) at(off int64) []byte {
 	switch {
 	case off >= b.size || off < b.base:
@@ -58,21 +61,21 @@ func (b *buffer) at(off int64) []byte {
 	return b.chunks[i][start:end]
 }
 
-// moved tells the fetch that a reader moved on or left.
-func (b *buffer) moved() {
+// notifyRoom notifies the fetch that a reader advanced or left.
+func (b *buffer) notifyRoom() {
 	select {
-	case b.room <- struct{}{}:
-	default: // told already, or (nil) no body yet
+	case b.hasRoom <- struct{}{}:
+	default: // already notified, or (nil) no body yet
 	}
 }
 
-// spare returns free memory at the end of what is there, or nil if a new chunk is needed.
-func (b *buffer) spare() []byte {
+// freeSpace returns free memory after the last byte, or nil if a new chunk is needed.
+func (b *buffer) freeSpace() []byte {
 	if b.flat != nil {
 		if free := b.flat[b.size:cap(b.flat)]; len(free) > 0 {
 			return free
 		}
-		return b.scratch[:] // to read the end of the body
+		return b.scratch[:] // to read io.EOF
 	}
 	used := b.size - b.base - int64(max(0, len(b.chunks)-1))*chunkSize
 	if len(b.chunks) == 0 || used == chunkSize {
@@ -81,16 +84,16 @@ func (b *buffer) spare() []byte {
 	return b.chunks[len(b.chunks)-1][used:]
 }
 
-// grow adds a chunk; there must be room for it.
+// grow adds a chunk. The caller has made sure of the room.
 func (b *buffer) grow(c *Cache) {
-	if b.passing {
-		c.grab(chunkSize)
+	if b.isPassThrough {
+		c.reserveAnyway(chunkSize)
 	}
 	b.reserved += chunkSize
 	b.chunks = append(b.chunks, make([]byte, chunkSize))
 }
 
-// advance makes n more bytes visible.
+// advance adds n bytes to the size.
 func (b *buffer) advance(n int) {
 	b.size += int64(n)
 	if b.flat != nil {
@@ -98,8 +101,8 @@ func (b *buffer) advance(n int) {
 	}
 }
 
-// trim forgets the chunks before off and reports whether there were any.
-func (b *buffer) trim(c *Cache, off int64) bool {
+// dropBefore drops the chunks before off and reports whether there were any.
+func (b *buffer) dropBefore(c *Cache, off int64) bool {
 	n := min((off-b.base)/chunkSize, int64(len(b.chunks)))
 	if n <= 0 {
 		return false
@@ -112,8 +115,8 @@ func (b *buffer) trim(c *Cache, off int64) bool {
 	return true
 }
 
-// join returns the whole body as one slice.
-func (b *buffer) join() []byte {
+// bytes returns the whole body as one slice.
+func (b *buffer) bytes() []byte {
 	if b.flat != nil {
 		return b.flat
 	}
@@ -124,48 +127,48 @@ func (b *buffer) join() []byte {
 	return body
 }
 
-// settle replaces the chunks by the body that is stored, which the cache counts from now on.
-func (b *buffer) settle(c *Cache, body []byte) {
+// replaceBody replaces the chunks by the stored body, which the cache counts from then on.
+func (b *buffer) replaceBody(c *Cache, body []byte) {
 	b.flat, b.chunks, b.base, b.size = body, nil, 0, int64(len(body))
 	c.release(b.reserved)
 	b.reserved = 0
 }
 
-// free forgets the body.
-func (b *buffer) free(c *Cache) {
+// discard drops the body.
+func (b *buffer) discard(c *Cache) {
 	b.flat, b.chunks = nil, nil
 	b.base = b.size
 	c.release(b.reserved)
 	b.reserved = 0
 }
 
-// space returns memory for the fetch to read into, waiting for the readers if the body passes through.
-func (f *flight) space(patience time.Duration) ([]byte, error) {
+// nextSpace returns memory for the fetch to read into. It waits for the readers of a pass-through body.
+func (f *fetch) nextSpace(timeout time.Duration) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	b := &f.body
-	if b.bounded && b.size > int64(f.cache.config.MaxObjectSize) {
+	if b.isDecoded && b.size > int64(f.cache.config.MaxObjectSize) {
 		return nil, tooLarge("cache.max_object_size", f.cache.config.MaxObjectSize)
 	}
-	if free := b.spare(); free != nil {
+	if free := b.freeSpace(); free != nil {
 		return free, nil
 	}
-	if !b.passing && (b.size >= int64(f.cache.config.MaxObjectSize) || !f.cache.reserve(chunkSize)) {
-		b.passing = true
+	if !b.isPassThrough && (b.size >= int64(f.cache.config.MaxObjectSize) || !f.cache.reserve(chunkSize)) {
+		b.isPassThrough = true
 	}
-	if b.passing {
-		if err := f.makeRoom(patience); err != nil {
+	if b.isPassThrough {
+		if err := f.waitForRoom(timeout); err != nil {
 			return nil, err
 		}
 	}
 	b.grow(f.cache)
-	return b.spare(), nil
+	return b.freeSpace(), nil
 }
 
-// fill reads the body to its end.
-func (f *flight) fill(body io.Reader, patience time.Duration) error {
+// readBody reads the body to its end.
+func (f *fetch) readBody(body io.Reader, timeout time.Duration) error {
 	for {
-		free, err := f.space(patience)
+		free, err := f.nextSpace(timeout)
 		if err != nil {
 			return err
 		}
@@ -182,40 +185,40 @@ func (f *flight) fill(body io.Reader, patience time.Duration) error {
 	}
 }
 
-// whole reports whether all of the body is there and may be stored.
-func (f *flight) whole() bool {
+// isComplete reports whether the whole body is kept and small enough to be stored.
+func (f *fetch) isComplete() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.body.base == 0 && f.body.size <= int64(f.cache.config.MaxObjectSize)
 }
 
-// advance publishes n bytes that were read into space.
-func (f *flight) advance(n int) {
+// advance publishes n bytes that were read into the memory of nextSpace.
+func (f *fetch) advance(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.body.advance(n)
-	f.broadcast()
+	f.notifyAll()
 }
 
-// makeRoom waits until the slowest reader is within the window. A reader who keeps others waiting for longer than
-// patience is cut off; one who is alone may take his time, his connection's own timeouts end him. f.mu is held.
-func (f *flight) makeRoom(patience time.Duration) error {
-	if f.body.size-f.body.base < window {
+// waitForRoom waits until the slowest reader is within the window. A reader that holds back others for longer than
+// timeout is dropped. A single reader may be slow; the timeouts of its connection end it. f.mu is held.
+func (f *fetch) waitForRoom(timeout time.Duration) error {
+	if f.body.size-f.body.base < passThroughWindow {
 		return nil
 	}
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
-	for f.body.size-f.body.base >= window {
-		if f.body.trim(f.cache, f.slowest()) {
+	for f.body.size-f.body.base >= passThroughWindow {
+		if f.body.dropBefore(f.cache, f.slowestOffset()) {
 			continue
 		}
 		f.mu.Unlock()
 		cut := false
 		select {
-		case <-f.body.room:
+		case <-f.body.hasRoom:
 		case <-timer.C:
 			cut = true
-			timer.Reset(patience)
+			timer.Reset(timeout)
 		case <-f.ctx.Done():
 		}
 		f.mu.Lock()
@@ -223,40 +226,40 @@ func (f *flight) makeRoom(patience time.Duration) error {
 			return context.Cause(f.ctx)
 		}
 		if cut {
-			f.cutLaggards()
+			f.dropSlowReaders()
 		}
 	}
 	return nil
 }
 
-// slowest is the offset before which nobody needs a byte any more. f.mu is held.
-func (f *flight) slowest() int64 {
+// slowestOffset returns the offset before which no reader needs a byte. f.mu is held.
+func (f *fetch) slowestOffset() int64 {
 	low := f.body.size
-	if f.viewers > len(f.followers) {
-		low = 0 // somebody has entered who has not begun to read
+	if f.joined > len(f.readers) {
+		low = 0 // a viewer has joined that has no reader yet
 	}
-	for fo := range f.followers {
-		if !fo.cut {
-			low = min(low, fo.off)
+	for r := range f.readers {
+		if !r.wasDropped {
+			low = min(low, r.offset)
 		}
 	}
 	return low
 }
 
-// cutLaggards ends those who hold the fetch back, if others have read all there is. Those are the readers of the first
-// chunk that is kept; whoever has moved on meanwhile is none of them. f.mu is held.
-func (f *flight) cutLaggards() {
-	starving := false
-	for fo := range f.followers {
-		starving = starving || fo.off == f.body.size
+// dropSlowReaders drops the readers that hold back the fetch, if other readers have read all available bytes. Slow are
+// the readers in the first kept chunk. f.mu is held.
+func (f *fetch) dropSlowReaders() {
+	isStarving := false
+	for r := range f.readers {
+		isStarving = isStarving || r.offset == f.body.size
 	}
-	if !starving {
+	if !isStarving {
 		return
 	}
-	for fo := range f.followers {
-		if fo.off < f.body.base+chunkSize {
-			fo.cut = true
+	for r := range f.readers {
+		if r.offset < f.body.base+chunkSize {
+			r.wasDropped = true
 		}
 	}
-	f.broadcast()
+	f.notifyAll()
 }

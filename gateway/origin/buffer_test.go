@@ -10,11 +10,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
 	"usher/backends"
 )
 
-// big is an origin of one large body, and how much of it has been sent.
-func big(body []byte, declared bool) (http.HandlerFunc, *atomic.Int64) {
+// serveLargeBody is an origin of one large body; it counts the bytes that it has sent.
+func serveLargeBody(body []byte, declared bool) (http.HandlerFunc, *atomic.Int64) {
 	var sent atomic.Int64
 	return func(w http.ResponseWriter, _ *http.Request) {
 		if declared {
@@ -30,20 +31,20 @@ func big(body []byte, declared bool) (http.HandlerFunc, *atomic.Int64) {
 	}, &sent
 }
 
-// smallObjects leaves room in flight for more than is stored.
+// smallObjects allows more bytes in flight than are stored.
 func smallObjects(c *Config) {
 	c.Cache.MaxSize, c.Cache.MaxObjectSize = 64*backends.MiB, 64*backends.KiB
 }
 
-func TestASlowReaderHoldsBackABodyTooLargeToStore(t *testing.T) {
+func TestFetch_PassThrough_SlowReaderHoldsBack(t *testing.T) {
 	t.Parallel()
 	for name, declared := range map[string]bool{"of known length": true, "of unknown length": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				body := noise(4 << 20)
-				h, sent := big(body, declared)
-				o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": h}), smallObjects, "a")
+				body := randomBody(4 << 20)
+				h, sent := serveLargeBody(body, declared)
+				o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": h}), smallObjects, "a")
 				s, err := o.Media(t.Context(), Request{Path: "/film.mp4"})
 				if err != nil {
 					t.Fatalf("Media: %v", err)
@@ -51,11 +52,11 @@ func TestASlowReaderHoldsBackABodyTooLargeToStore(t *testing.T) {
 				defer s.Close()
 				var got []byte
 				for {
-					synctest.Wait() // until the fetch can go no further
-					if held := o.cache.Stats().InFlight; held > window+chunkSize {
-						t.Fatalf("holding %d bytes after %d, want at most %d", held, len(got), window+chunkSize)
+					synctest.Wait() // until the fetch is blocked
+					if held := o.cache.Stats().InFlight; held > passThroughWindow+chunkSize {
+						t.Fatalf("holding %d bytes after %d, want at most %d", held, len(got), passThroughWindow+chunkSize)
 					}
-					if ahead := sent.Load() - int64(len(got)); ahead > window+2*chunkSize {
+					if ahead := sent.Load() - int64(len(got)); ahead > passThroughWindow+2*chunkSize {
 						t.Fatalf("the origin is %d bytes ahead of the reader", ahead)
 					}
 					data, err := s.Next()
@@ -67,7 +68,7 @@ func TestASlowReaderHoldsBackABodyTooLargeToStore(t *testing.T) {
 					}
 					got = append(got, data...)
 				}
-				sameBytes(t, got, body)
+				requireSameBytes(t, got, body)
 				_ = s.Close()
 				if st := o.cache.Stats(); st.InFlight != 0 || st.Entries != 0 {
 					t.Errorf("afterwards: %d bytes in flight, %d entries; want none", st.InFlight, st.Entries)
@@ -77,12 +78,12 @@ func TestASlowReaderHoldsBackABodyTooLargeToStore(t *testing.T) {
 	}
 }
 
-func TestOneWhoComesTooLateForTheStartGetsAFetchOfHisOwn(t *testing.T) {
+func TestFetch_PassThrough_LateReaderStartsOwnFetch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		body := noise(2 << 20)
-		h, _ := big(body, true)
-		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": h}), smallObjects, "a")
+		body := randomBody(2 << 20)
+		h, _ := serveLargeBody(body, true)
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": h}), smallObjects, "a")
 		s, err := o.Media(t.Context(), Request{Path: "/film.mp4"})
 		if err != nil {
 			t.Fatalf("Media: %v", err)
@@ -92,62 +93,62 @@ func TestOneWhoComesTooLateForTheStartGetsAFetchOfHisOwn(t *testing.T) {
 			t.Fatalf("first reader: %v", err)
 		}
 		_, got := mustMedia(t, o, Request{Path: "/film.mp4"})
-		sameBytes(t, []byte(got), body)
+		requireSameBytes(t, []byte(got), body)
 		rest, err := io.ReadAll(&s)
 		if err != nil {
 			t.Errorf("first reader: %v", err)
 		}
-		sameBytes(t, rest, body[1<<20:])
+		requireSameBytes(t, rest, body[1<<20:])
 		if got := o.Stats().Fetches; got != 2 {
 			t.Errorf("fetches: got %d, want 2", got)
 		}
 	})
 }
 
-func TestAReaderWhoStarvesTheOthersIsCutOff(t *testing.T) {
+func TestFetch_PassThrough_StarvingReaderDropped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		body := noise(2 << 20)
-		h, _ := big(body, true)
-		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": h}), smallObjects, "a")
+		body := randomBody(2 << 20)
+		h, _ := serveLargeBody(body, true)
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": h}), smallObjects, "a")
 		slow, err := o.Media(t.Context(), Request{Path: "/film.mp4"})
 		if err != nil {
 			t.Fatalf("Media: %v", err)
 		}
 		defer slow.Close()
 		_, got := mustMedia(t, o, Request{Path: "/film.mp4"})
-		sameBytes(t, []byte(got), body)
+		requireSameBytes(t, []byte(got), body)
 		if _, err := io.ReadAll(&slow); !errors.Is(err, ErrTooSlow) {
 			t.Errorf("the slow one: got %v, want ErrTooSlow", err)
 		}
 	})
 }
 
-func TestAReaderWhoIsAloneMayTakeHisTime(t *testing.T) {
+func TestFetch_PassThrough_SingleSlowReaderKept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		body := noise(2 << 20)
-		h, _ := big(body, true)
-		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": h}), smallObjects, "a")
+		body := randomBody(2 << 20)
+		h, _ := serveLargeBody(body, true)
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": h}), smallObjects, "a")
 		s, err := o.Media(t.Context(), Request{Path: "/film.mp4"})
 		if err != nil {
 			t.Fatalf("Media: %v", err)
 		}
 		defer s.Close()
-		pass(time.Minute)
+		sleep(time.Minute)
 		got, err := io.ReadAll(&s)
 		if err != nil {
 			t.Errorf("got %v", err)
 		}
-		sameBytes(t, got, body)
+		requireSameBytes(t, got, body)
 	})
 }
 
-func TestBodiesPassThroughWhenTheMemoryForFlightsIsTaken(t *testing.T) {
+func TestFetch_NoMemoryInFlight_PassesThrough(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		body, release := noise(900<<10), make(chan struct{})
-		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+		body, release := randomBody(900<<10), make(chan struct{})
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 			_, _ = w.Write(body[:1000])
 			w.(http.Flusher).Flush()
@@ -159,33 +160,33 @@ func TestBodiesPassThroughWhenTheMemoryForFlightsIsTaken(t *testing.T) {
 		var done sync.WaitGroup
 		done.Go(func() {
 			_, got := mustMedia(t, o, Request{Path: "/1.ts"})
-			sameBytes(t, []byte(got), body)
+			requireSameBytes(t, []byte(got), body)
 		})
-		synctest.Wait() // the first has all the room there is
+		synctest.Wait() // the first fetch occupies all the room
 		_, got := mustMedia(t, o, Request{Path: "/2.ts"})
-		sameBytes(t, []byte(got), body)
+		requireSameBytes(t, []byte(got), body)
 		close(release)
 		done.Wait()
 		if s := o.cache.Stats(); s.InFlight != 0 {
 			t.Errorf("bytes in flight afterwards: got %d, want 0", s.InFlight)
 		}
-		if o.cache.fresh(key{origin: o.id, path: "/1.ts", media: true}) == nil {
+		if o.cache.getFresh(cacheKey{origin: o.id, path: "/1.ts", media: true}) == nil {
 			t.Error("the first was not stored")
 		}
-		if got := o.Stats().Passed; got != 1 {
+		if got := o.Stats().PassedThrough; got != 1 {
 			t.Errorf("passed through: got %d, want 1", got)
 		}
 	})
 }
 
-func TestABodyThatStallsNamesTheSetting(t *testing.T) {
+func TestFetch_StalledBody_NamesSetting(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
-			for range 5 { // slow, but alive
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+			for range 5 { // slow, but within the timeout
 				_, _ = io.WriteString(w, "some")
 				w.(http.Flusher).Flush()
-				pass(9 * time.Second)
+				sleep(9 * time.Second)
 			}
 			<-r.Context().Done()
 		}}), nil, "a")

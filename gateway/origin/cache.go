@@ -11,37 +11,37 @@ import (
 	"github.com/maypok86/otter/v2"
 )
 
-// Cache is the memory that all origins of a gateway share: stored answers, bounded in bytes, and the bytes of answers
-// on their way. It is safe for concurrent use. Close it after the origins that use it.
+// Cache is the memory that all origins of a gateway share: stored responses, bounded in bytes, and the bytes of bodies in
+// flight. It is safe for concurrent use. Close it after the origins that use it.
 type Cache struct {
-	entries     *otter.Cache[key, *entry]
-	epoch       time.Time
-	config      CacheConfig
-	inFlight    atomic.Int64
-	maxInFlight int64
+	entries      *otter.Cache[cacheKey, *entry]
+	epoch        time.Time
+	config       CacheConfig
+	bodyBytes    atomic.Int64
+	maxBodyBytes int64
 }
 
-// NewCache makes an empty cache. The config must be valid.
+// NewCache returns an empty cache. The config must be valid.
 func NewCache(c CacheConfig, log *slog.Logger) (*Cache, error) {
-	entries, err := otter.New(&otter.Options[key, *entry]{
+	entries, err := otter.New(&otter.Options[cacheKey, *entry]{
 		MaximumWeight: uint64(c.MaxSize), //nolint:gosec // Validate: positive
 		Weigher:       weigh,
-		// Dead segments must go by themselves: they were popular once, and popularity is what the eviction looks at.
-		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[key, *entry]) time.Duration { return e.Value.keep }),
+		// Old segments must expire by age: they were popular once, and the eviction goes by popularity.
+		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[cacheKey, *entry]) time.Duration { return e.Value.retention }),
 		Logger:           cacheLogger{log},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("make the cache: cache.max_size=%v: %w", c.MaxSize, err)
+		return nil, fmt.Errorf("create the cache: cache.max_size=%v: %w", c.MaxSize, err)
 	}
 	return &Cache{
-		entries:     entries,
-		epoch:       time.Now(),
-		config:      c,
-		maxInFlight: int64(max(c.MaxSize/4, c.MaxObjectSize)),
+		entries:      entries,
+		epoch:        time.Now(),
+		config:       c,
+		maxBodyBytes: int64(max(c.MaxSize/4, c.MaxObjectSize)),
 	}, nil
 }
 
-// Close frees what is stored and stops the cache's own goroutine.
+// Close frees the stored responses and stops the cache's goroutine.
 func (c *Cache) Close() {
 	c.entries.StopAllGoroutines()
 	c.entries.InvalidateAll()
@@ -50,95 +50,98 @@ func (c *Cache) Close() {
 // CacheStats is the cache's state at one moment.
 type CacheStats struct {
 	Entries int
-	// Stored is the bytes of what is stored, with an estimate of what it takes besides the body. InFlight is the bytes
-	// of bodies on their way.
-	Stored, InFlight int64
+	// Stored is the bytes of the stored responses, with an estimate of the overhead besides the body.
+	Stored int64
+	// InFlight is the bytes of bodies that are being fetched.
+	InFlight int64
 }
 
-// Stats reads the cache's state. The numbers are estimates while the cache is in use.
+// Stats returns the cache's state. The numbers are estimates while the cache is in use.
 func (c *Cache) Stats() CacheStats {
 	return CacheStats{
 		Entries:  c.entries.EstimatedSize(),
-		Stored:   int64(c.entries.WeightedSize()), //nolint:gosec // bounded by max_bytes
-		InFlight: c.inFlight.Load(),
+		Stored:   int64(c.entries.WeightedSize()), //nolint:gosec // bounded by max_size
+		InFlight: c.bodyBytes.Load(),
 	}
 }
 
-// now is the time that entries are dated in: monotonic, in nanoseconds.
+// now returns the cache's time: monotonic, in nanoseconds.
 func (c *Cache) now() int64 { return int64(time.Since(c.epoch)) }
 
-func (c *Cache) get(k key) *entry {
+func (c *Cache) get(k cacheKey) *entry {
 	e, _ := c.entries.GetIfPresent(k)
 	return e
 }
 
-// fresh returns the entry if it still holds.
-func (c *Cache) fresh(k key) *entry {
+// getFresh returns the entry if it is fresh.
+func (c *Cache) getFresh(k cacheKey) *entry {
 	if e := c.get(k); e != nil && c.now() < e.freshUntil {
 		return e
 	}
 	return nil
 }
 
-// put stores e in place of what was there. An entry that is not to be kept only removes it.
-func (c *Cache) put(k key, e *entry) {
-	if e.keep <= 0 {
+// store replaces the entry of the key. An entry without retention only removes the previous one.
+func (c *Cache) store(k cacheKey, e *entry) {
+	if e.retention <= 0 {
 		c.entries.Invalidate(k)
 		return
 	}
 	c.entries.Set(k, e)
 }
 
-// reserve counts n bytes of a body on its way, or reports that there is no room for them.
+// reserve counts n bytes of a body in flight. It is false if there is no room for them.
 func (c *Cache) reserve(n int64) bool {
-	if c.inFlight.Add(n) > c.maxInFlight {
-		c.inFlight.Add(-n)
+	if c.bodyBytes.Add(n) > c.maxBodyBytes {
+		c.bodyBytes.Add(-n)
 		return false
 	}
 	return true
 }
 
-// grab counts n bytes that cannot be done without: the window of a body that passes through.
-func (c *Cache) grab(n int64) { c.inFlight.Add(n) }
+// reserveAnyway counts n bytes without a bound: the window of a body that passes through must exist.
+func (c *Cache) reserveAnyway(n int64) { c.bodyBytes.Add(n) }
 
-func (c *Cache) release(n int64) { c.inFlight.Add(-n) }
+func (c *Cache) release(n int64) { c.bodyBytes.Add(-n) }
 
-// entry is what is known of a key. Times are those of [Cache.now].
+// entry is the cached response of a key. Times are those of [Cache.now].
 type entry struct {
-	object  *Object      // nil: missing
-	missing *StatusError // the origin's 404 or 410
+	object   *Object      // nil: missing
+	negative *StatusError // the origin's 404 or 410
 
 	freshUntil int64
-	// staleUntil is until when it may be served although the origin could not be asked again.
+	// staleUntil is until when the entry may be served if the origin fails.
 	staleUntil int64
-	// retryAt paces the refreshes of a stale entry while they fail.
-	retryAt atomic.Int64
-	// keep is how long the cache holds on to it, also to ask the origin whether it has changed.
-	keep time.Duration
+	// nextRefresh is when a stale entry is refreshed again after a refresh failed.
+	nextRefresh atomic.Int64
+	// retention is how long the cache keeps the entry, also for revalidation.
+	retention time.Duration
 
-	// etag and lastModified are the origin's validators as it sent them.
+	// etag and lastModified are the origin's validators as sent.
 	etag, lastModified string
 }
 
-// servable reports whether the entry may stand in for an answer that the origin fails to give.
-func (e *entry) servable(now int64) bool { return e != nil && e.object != nil && now < e.staleUntil }
+// canServeStale reports whether the entry may be served if the origin fails.
+func (e *entry) canServeStale(now int64) bool {
+	return e != nil && e.object != nil && now < e.staleUntil
+}
 
-// conditional reports whether the origin can be asked only for a change.
-func (e *entry) conditional() bool {
+// hasValidator reports whether the entry can be revalidated by a conditional request.
+func (e *entry) hasValidator() bool {
 	return e != nil && e.object != nil && (e.etag != "" || e.lastModified != "")
 }
 
-// entryOverhead is what an entry takes besides its body, by estimate: entry, object, header strings, the cache's node.
+// entryOverhead estimates the bytes of an entry besides its body: entry, object, header strings, the cache's node.
 const entryOverhead = 1 << 10
 
-func weigh(k key, e *entry) uint32 {
+func weigh(k cacheKey, e *entry) uint32 {
 	n := entryOverhead + len(k.path) + len(k.query) + len(k.variant)
 	switch {
 	case e.object == nil:
 	case k.media:
 		n += len(e.object.Body)
 	default:
-		n += 3 * len(e.object.Body) // with the template that is derived from a playlist
+		n += 3 * len(e.object.Body) // with the template derived from a playlist
 	}
 	return uint32(min(n, math.MaxUint32)) //nolint:gosec // bounded on this line
 }
@@ -146,9 +149,9 @@ func weigh(k key, e *entry) uint32 {
 type cacheLogger struct{ log *slog.Logger }
 
 func (l cacheLogger) Warn(ctx context.Context, msg string, err error) {
-	l.log.WarnContext(ctx, "cache trouble", slog.String("what", msg), slog.Any("error", err))
+	l.log.WarnContext(ctx, "cache warning", slog.String("detail", msg), slog.Any("error", err))
 }
 
 func (l cacheLogger) Error(ctx context.Context, msg string, err error) {
-	l.log.ErrorContext(ctx, "cache failure", slog.String("what", msg), slog.Any("error", err))
+	l.log.ErrorContext(ctx, "cache failed", slog.String("detail", msg), slog.Any("error", err))
 }

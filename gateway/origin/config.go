@@ -4,31 +4,32 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
 	"usher/backends"
 )
 
-// Config is how origins are fetched from and what is kept of their answers.
+// Config bounds the fetches from origins and the cache of their responses.
 type Config struct {
 	Cache CacheConfig `yaml:"cache"`
 	Fetch FetchConfig `yaml:"fetch"`
 }
 
-// CacheConfig bounds the memory that all origins share. Zero values are no defaults; see [DefaultConfig].
+// CacheConfig bounds the memory that all origins share. Zero values are not defaults; see [DefaultConfig].
 type CacheConfig struct {
-	// MaxSize bounds the stored bodies. Bodies on their way may take a quarter of it more, or one max_object_size if that
-	// is larger.
+	// MaxSize bounds the stored bodies. Bodies in flight may take a quarter of it more, or one max_object_size if that is
+	// larger.
 	MaxSize backends.ByteSize `yaml:"max_size"`
-	// MaxObjectSize is the largest body that is stored. A larger one passes through.
+	// MaxObjectSize is the largest body that is stored. A larger body passes through.
 	MaxObjectSize backends.ByteSize `yaml:"max_object_size"`
-	// MediaTTL is how long a segment, part, key or init section is fresh if the origin does not say.
+	// MediaTTL is how long a segment, part, key or init section is fresh if the origin does not state it.
 	MediaTTL time.Duration `yaml:"media_ttl"`
-	// NegativeTTL is how long a 404 or 410 is remembered; 0: not at all.
+	// NegativeTTL is how long a 404 or 410 is cached; 0 means not at all.
 	NegativeTTL time.Duration `yaml:"negative_ttl"`
-	// MaxWaitForFresh is how long a viewer waits for the refresh of a playlist before he is given the stale copy.
+	// MaxWaitForFresh is how long a viewer waits for a refresh before they get the stale copy.
 	MaxWaitForFresh time.Duration `yaml:"max_wait_for_fresh"`
 }
 
-// FetchConfig bounds what one origin may cost. Zero values are no defaults; see [DefaultConfig].
+// FetchConfig bounds the fetches from one origin. Zero values are not defaults; see [DefaultConfig].
 type FetchConfig struct {
 	// ConnectTimeout bounds dialling one address, and its TLS handshake.
 	ConnectTimeout time.Duration `yaml:"connect_timeout"`
@@ -38,18 +39,18 @@ type FetchConfig struct {
 	BlockingTimeout time.Duration `yaml:"blocking_timeout"`
 	// IdleTimeout is how long the body of a media object may make no progress.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
-	// EjectFor is how long an address that did not answer is set aside.
+	// EjectFor is how long an address that did not respond is ejected.
 	EjectFor time.Duration `yaml:"eject_for"`
 	// MaxPlaylistSize bounds the body of a playlist, decoded.
 	MaxPlaylistSize backends.ByteSize `yaml:"max_playlist_size"`
-	// MaxConns is how many requests one address is sent at once, for each of ordinary playlists, blocking reloads and
-	// media, so that none of them starves another.
+	// MaxConns is how many requests one address receives at once, counted apart for ordinary playlists, blocking reloads
+	// and media, so that none of them starves another.
 	MaxConns int `yaml:"max_conns"`
 	// MaxWaiting is how many fetches of one origin may wait for a connection.
 	MaxWaiting int `yaml:"max_waiting"`
 }
 
-// DefaultConfig is what holds where the config says nothing.
+// DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
 		Cache: CacheConfig{
@@ -75,7 +76,7 @@ func DefaultConfig() Config {
 // maxStorable keeps the weight of a stored object within the 32 bits that the cache counts it in.
 const maxStorable = backends.GiB
 
-// Validate names every problem, each beginning with the key.
+// Validate reports every problem, each beginning with the key.
 func (c Config) Validate() error {
 	var errs []error
 	refuse := func(bad bool, key string, value any, want string) {

@@ -3,13 +3,14 @@ package origin
 import (
 	"strings"
 	"testing"
-	"usher/backends"
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
 )
 
-func TestTheDefaultConfigIsValidAndSurvivesYAML(t *testing.T) {
+func TestDefaultConfig_ValidAndYAMLRoundTrip(t *testing.T) {
 	t.Parallel()
 	if err := DefaultConfig().Validate(); err != nil {
 		t.Errorf("Validate: %v", err)
@@ -27,7 +28,7 @@ func TestTheDefaultConfigIsValidAndSurvivesYAML(t *testing.T) {
 	}
 }
 
-func TestSizesAndTimesAreReadFromYAML(t *testing.T) {
+func TestConfig_YAML_SizesAndDurations(t *testing.T) {
 	t.Parallel()
 	got := DefaultConfig()
 	text := "cache:\n  max_size: 2GiB\n  max_object_size: 1048576\n  media_ttl: 90s\nfetch:\n  max_playlist_size: 64kB\n"
@@ -39,7 +40,7 @@ func TestSizesAndTimesAreReadFromYAML(t *testing.T) {
 	}
 }
 
-func TestValidateNamesEveryProblem(t *testing.T) {
+func TestConfigValidate_ReportsEveryProblem(t *testing.T) {
 	t.Parallel()
 	err := Config{}.Validate()
 	if err == nil {

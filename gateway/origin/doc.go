@@ -1,36 +1,38 @@
-// Package origin fetches from HLS origins: from memory where it can, else from the origin, with one request for all
-// who miss at the same moment, streamed to all of them.
+// Package origin fetches from HLS origins through a cache. Concurrent misses share one fetch, whose body is streamed to
+// all of them.
+//
+// Begin with [NewCache], [New], [Origin.Playlist] and [Origin.Media].
 //
 //	Playlist ─┐                   ┌─ fresh ──────────────► Object (one slice, one write)
 //	          ├─► Cache (by key) ─┤
-//	Media ────┘                   └─ miss ─► flight ─► addresses in turn ─► origin
-//	                                           └─► every follower reads the same memory as it arrives
+//	Media ────┘                   └─ miss ─► fetch ─► addresses in turn ─► origin
+//	                                           └─► every reader reads the same memory as it arrives
 //
 // Invariants:
-//   - A flight belongs to nobody: it runs on the origin's context, and a viewer's context ends only that viewer's wait.
-//     When its last follower leaves it is cancelled, unless at least half of a body that will be stored is there, or it
-//     is an ordinary playlist (small, and the next reload wants it).
-//   - The key is origin, path and query as listed, and the sorted _HLS_* directives or the range. A range is stored
-//     under its own key and never as the whole.
-//   - The origin is told nothing of a viewer but the range he wants.
-//   - No lock is held during I/O, no goroutine waits for a viewer, and everything is bounded: stored bytes
-//     (cache.max_size), bytes of flights (a quarter of that, at least cache.max_object_size), connections
-//     (fetch.max_conns) and fetches that wait for one (fetch.max_waiting).
-//   - A body that is too big to store passes through a window that the slowest reader moves: a slow reader holds back
-//     the fetch instead of growing memory. One who starves the others for fetch.idle_timeout is cut off.
+//   - A fetch runs on the origin's context. A viewer's context ends only that viewer's wait. A fetch whose last reader
+//     leaves is cancelled, unless at least half of a storable body has arrived, or it is an ordinary playlist (small,
+//     and needed by the next reload).
+//   - The cache key is origin, path and query as listed, and the sorted _HLS_* directives or the range. A range is
+//     stored under its own key and never as the whole object.
+//   - The origin learns nothing about a viewer but the requested range.
+//   - No lock is held during I/O, and no goroutine waits for a viewer. All resources are bounded: stored bytes
+//     (cache.max_size), bytes in flight (a quarter of that, at least cache.max_object_size), connections (fetch.max_conns)
+//     and fetches that wait for one (fetch.max_waiting).
+//   - A body that is too large to store passes through a window that the slowest reader advances. A slow reader holds
+//     back the fetch and does not grow memory. A reader that holds back others for fetch.idle_timeout is dropped.
 //
-// Decided: a playlist whose bytes did not change keeps its Object, with or without an ETag, so that what callers
-// derived from it lives on. An address is set aside only for failing to answer at all, and only if it answered nobody
-// else meanwhile; a 5xx makes the next address be asked, but one broken channel does not move all the others. When
-// every address is set aside they are asked all the same: an answer late is better than a refusal at once. A stale
-// copy is then given without waiting. Ordinary playlists, blocking reloads and media have connections of their own,
-// so that none of them starves another. A request for bytes=0- (ffmpeg's habit) is a request for the whole.
+// Decided: a playlist whose bytes did not change keeps its Object, with or without an ETag, so that derived values stay
+// valid. An address is ejected only if it does not respond at all, and only if it responded to no other fetch
+// meanwhile. After a 5xx the next address is tried, but one broken channel does not eject an address for all others. If
+// all addresses are ejected they are tried anyway, because a late response is better than an immediate refusal; a stale
+// copy is then served without waiting. Ordinary playlists, blocking reloads and media have separate connections, so that
+// none of them starves another. A request for bytes=0-, which ffmpeg always sends, is a request for the whole object.
 //
-// Eviction looks at popularity, so in a full cache yesterday's hot segments can cost today's a second or third fetch
-// (measured: 1.0 to 1.1 a segment, 2 to 3 with 300 readers each of 20 channels in a cache far too small for them). Media
-// therefore also goes by age: when it is no longer fresh, and a minute later at most.
+// Eviction goes by popularity, so in a full cache old popular segments can cost new ones a second or third fetch
+// (measured: 1.0 to 1.1 fetches per segment, and 2 to 3 with 300 readers on each of 20 channels in a cache far too small
+// for them). Media therefore also expire by age: when they are no longer fresh, and a minute later at most.
 //
-// Refused: counting hits here (a counter that all cores share would cost more than the lookup), resuming a body that
-// broke off at another address (its bytes need not be the same), purging by prefix (live objects go by
-// themselves), Vary other than * (every request of ours is alike).
+// Refused: counting hits (a counter shared by all cores would cost more than the lookup); resuming a broken body at
+// another address (its bytes may differ); purging by prefix (live objects expire by themselves); Vary other than * (the
+// gateway's requests do not differ).
 package origin

@@ -10,10 +10,11 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
 	"usher/backends"
 )
 
-func compressed(t *testing.T, encoding string, body []byte) []byte {
+func compress(t *testing.T, encoding string, body []byte) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	var w io.WriteCloser
@@ -36,7 +37,7 @@ func compressed(t *testing.T, encoding string, body []byte) []byte {
 	return buf.Bytes()
 }
 
-func TestCompressedAnswersAreDecoded(t *testing.T) {
+func TestNewDecoder_CompressedResponses(t *testing.T) {
 	t.Parallel()
 	body := []byte(strings.Repeat("#EXTINF:4,\nseg.ts\n", 1000))
 	tests := map[string]struct{ field, kind string }{
@@ -55,11 +56,11 @@ func TestCompressedAnswersAreDecoded(t *testing.T) {
 				}
 				w.Header().Set("Content-Encoding", test.field)
 				w.Header().Set("ETag", `"v"`)
-				_, _ = w.Write(compressed(t, test.kind, body))
+				_, _ = w.Write(compress(t, test.kind, body))
 			})})
-			sameBytes(t, mustPlaylist(t, o, reload()).Body, body)
+			requireSameBytes(t, mustPlaylist(t, o, reloadRequest()).Body, body)
 			s, got := mustMedia(t, o, Request{Path: "/sub.vtt"})
-			sameBytes(t, []byte(got), body)
+			requireSameBytes(t, []byte(got), body)
 			if want := map[bool]string{true: `"v"`, false: `W/"v"`}[test.kind == "none"]; s.ETag != want {
 				t.Errorf("ETag: got %s, want %s", s.ETag, want)
 			}
@@ -67,7 +68,7 @@ func TestCompressedAnswersAreDecoded(t *testing.T) {
 	}
 }
 
-func TestEncodingsThatCannotBeDecodedAreFailures(t *testing.T) {
+func TestNewDecoder_UnknownEncoding_Fails(t *testing.T) {
 	t.Parallel()
 	for name, field := range map[string]string{"unknown": "br", "not what it says": "gzip", "not even zlib": "deflate"} {
 		t.Run(name, func(t *testing.T) {
@@ -77,7 +78,7 @@ func TestEncodingsThatCannotBeDecodedAreFailures(t *testing.T) {
 				_, _ = w.Write([]byte{0x07})
 			})})
 			var unreachable *UnreachableError
-			if _, err := o.Playlist(t.Context(), reload()); !errors.As(err, &unreachable) {
+			if _, err := o.Playlist(t.Context(), reloadRequest()); !errors.As(err, &unreachable) {
 				t.Errorf("playlist: got %v, want an UnreachableError", err)
 			}
 			if _, _, err := fetchMedia(t, o, Request{Path: "/sub.vtt"}); !errors.As(err, &unreachable) {
@@ -87,14 +88,14 @@ func TestEncodingsThatCannotBeDecodedAreFailures(t *testing.T) {
 	}
 }
 
-func TestDecompressionBombsAreBounded(t *testing.T) {
+func TestNewDecoder_DecompressionBomb_Bounded(t *testing.T) {
 	t.Parallel()
-	bomb := compressed(t, "gzip", make([]byte, 6<<20))
+	bomb := compress(t, "gzip", make([]byte, 6<<20))
 	o := newFixture(t, func(c *Config) { c.Cache.MaxObjectSize = backends.MiB }, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
 		_, _ = w.Write(bomb)
 	})})
-	if _, err := o.Playlist(t.Context(), reload()); !errors.Is(err, ErrTooLarge) {
+	if _, err := o.Playlist(t.Context(), reloadRequest()); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("playlist: got %v, want ErrTooLarge", err)
 	}
 	_, body, err := fetchMedia(t, o, Request{Path: "/seg.ts"})

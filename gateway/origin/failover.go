@@ -14,36 +14,38 @@ import (
 	"usher/backends"
 )
 
-// target is one address of an origin.
-type target struct {
-	url   *url.URL
-	slots [classes]chan struct{}
-	// downUntil is until when it is set aside, 0 if it is not; lastAnswer is when it last answered anybody. Both in the
-	// cache's time.
-	downUntil, lastAnswer atomic.Int64
+// address is one address of an origin.
+type address struct {
+	url       *url.URL
+	connSlots [fetchClassCount]chan struct{}
+	// ejectedUntil is until when the address is ejected, in the cache's time; 0 means that it is not.
+	ejectedUntil atomic.Int64
+	// lastResponse is when the address last responded to any fetch, in the cache's time.
+	lastResponse atomic.Int64
 }
 
-func newTarget(u *url.URL, maxConns int) *target {
-	t := &target{url: u}
-	for c := range t.slots {
-		t.slots[c] = make(chan struct{}, maxConns)
+func newAddress(u *url.URL, maxConns int) *address {
+	addr := &address{url: u}
+	for c := range addr.connSlots {
+		addr.connSlots[c] = make(chan struct{}, maxConns)
 	}
-	return t
+	return addr
 }
 
-func (t *target) isDown(now int64) bool { return now < t.downUntil.Load() }
+func (addr *address) isEjected(now int64) bool { return now < addr.ejectedUntil.Load() }
 
-// acquire waits for a connection's turn; the returned function gives it back.
-func (o *Origin) acquire(ctx context.Context, t *target, c class) (release func(), err error) {
-	slots := t.slots[c]
+// acquireConn waits for a free connection slot. The returned function frees it. It returns a *backends.Overload if too
+// many fetches wait or the wait takes too long.
+func (o *Origin) acquireConn(ctx context.Context, addr *address, c fetchClass) (release func(), err error) {
+	slots := addr.connSlots[c]
 	release = func() { <-slots }
 	select {
 	case slots <- struct{}{}:
 		return release, nil
 	default:
 	}
-	defer o.waiting.Add(-1)
-	if o.waiting.Add(1) > int64(o.config.Fetch.MaxWaiting) {
+	defer o.waitingForConn.Add(-1)
+	if o.waitingForConn.Add(1) > int64(o.config.Fetch.MaxWaiting) {
 		return nil, o.overload("fetch.max_waiting", o.config.Fetch.MaxWaiting)
 	}
 	select {
@@ -57,85 +59,85 @@ func (o *Origin) acquire(ctx context.Context, t *target, c class) (release func(
 	}
 }
 
-// overload says that a bound of ours was reached, which is no failure of the origin.
+// overload returns the error for a reached bound of the gateway, which is not a failure of the origin.
 func (o *Origin) overload(setting string, value int) error {
 	return fmt.Errorf("fetch from origin %q: %w", o.name, backends.NewOverload(setting, value))
 }
 
-// candidates are the addresses to ask, best first. Those set aside are asked only if there is no other: the one whose
-// time is over first goes first.
-func (o *Origin) candidates() []*target {
-	if len(o.targets) == 1 {
-		return o.targets
+// candidates returns the addresses to try, best first. Ejected addresses are tried only if all are ejected, and then the
+// one whose ejection ends first comes first.
+func (o *Origin) candidates() []*address {
+	if len(o.addresses) == 1 {
+		return o.addresses
 	}
 	now := o.cache.now()
-	up := make([]*target, 0, len(o.targets))
-	for _, t := range o.targets {
-		if !t.isDown(now) {
-			up = append(up, t)
+	up := make([]*address, 0, len(o.addresses))
+	for _, addr := range o.addresses {
+		if !addr.isEjected(now) {
+			up = append(up, addr)
 		}
 	}
 	if len(up) > 0 {
 		return up
 	}
-	return slices.SortedStableFunc(slices.Values(o.targets), func(a, b *target) int {
-		return cmp.Compare(a.downUntil.Load(), b.downUntil.Load())
+	return slices.SortedStableFunc(slices.Values(o.addresses), func(a, b *address) int {
+		return cmp.Compare(a.ejectedUntil.Load(), b.ejectedUntil.Load())
 	})
 }
 
-func (o *Origin) allDown(now int64) bool {
-	for _, t := range o.targets {
-		if !t.isDown(now) {
+func (o *Origin) allEjected(now int64) bool {
+	for _, addr := range o.addresses {
+		if !addr.isEjected(now) {
 			return false
 		}
 	}
 	return true
 }
 
-// answeredBy records that an address is alive.
-func (o *Origin) answeredBy(t *target, now int64) {
-	t.lastAnswer.Store(now)
-	if t.downUntil.Swap(0) != 0 {
-		o.log.Info("origin address answers again", slog.String("address", t.url.Host))
+// recordResponse records that an address responded and ends its ejection.
+func (o *Origin) recordResponse(addr *address, now int64) {
+	addr.lastResponse.Store(now)
+	if addr.ejectedUntil.Swap(0) != 0 {
+		o.log.Info("origin address recovered", slog.String("address", addr.url.Host))
 	}
 }
 
-// setAside avoids an address for a while, unless it has answered somebody since the failed request began: then it is
-// not the address that is at fault.
-func (o *Origin) setAside(t *target, started, now int64, err error) {
-	if t.lastAnswer.Load() > started {
+// eject avoids an address for a while, unless it has responded to another fetch since the failed request began: then the
+// address is not the cause.
+func (o *Origin) eject(addr *address, started, now int64, err error) {
+	if addr.lastResponse.Load() > started {
 		return
 	}
-	if t.downUntil.Swap(now+int64(o.config.Fetch.EjectFor)) == 0 {
-		o.log.Warn("origin address does not answer", slog.String("address", t.url.Host),
-			slog.Duration("set_aside_for", o.config.Fetch.EjectFor), slog.Any("error", err))
+	if addr.ejectedUntil.Swap(now+int64(o.config.Fetch.EjectFor)) == 0 {
+		o.log.Warn("origin address unavailable, ejected", slog.String("address", addr.url.Host),
+			slog.Duration("ejected_for", o.config.Fetch.EjectFor), slog.Any("error", err))
 	}
 }
 
-// unanswered makes the error of a request that got no answer, and draws the conclusion for the address.
-func (o *Origin) unanswered(ctx context.Context, f *flight, t *target, started int64, err error) error {
+// requestError returns the error of a request without a response, and ejects the address if it is the cause.
+func (o *Origin) requestError(ctx context.Context, f *fetch, addr *address, started int64, err error) error {
 	if f.ctx.Err() != nil {
-		return context.Cause(f.ctx) //nolint:contextcheck // the flight's own: we hung up, not the origin
+		return context.Cause(f.ctx) //nolint:contextcheck // the fetch's own context: it was cancelled here, not by the origin
 	}
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	err = bareError(err)
 	timeout, late := errors.AsType[*timeoutError](err)
-	held := late && timeout.setting == "fetch.blocking_timeout" // as long as it was meant to
-	if !held && !errors.Is(err, errRedirect) {
-		o.setAside(t, started, o.cache.now(), err)
+	isHeld := late && timeout.setting == "fetch.blocking_timeout" // the origin held the reload on purpose
+	if !isHeld && !errors.Is(err, errRedirect) {
+		o.eject(addr, started, o.cache.now(), err)
 	}
 	return &UnreachableError{Origin: o.name, Err: err}
 }
 
-// limit is how long the headers of a fetch may take (of a playlist: all of it), and which setting says so.
-func (o *Origin) limit(c class) *timeoutError {
+// responseTimeout returns the timeout of a fetch and its setting: for the headers of media, for the whole of a playlist.
+func (o *Origin) responseTimeout(c fetchClass) *timeoutError {
 	if c == classBlocking {
 		return &timeoutError{"fetch.blocking_timeout", o.config.Fetch.BlockingTimeout}
 	}
 	return &timeoutError{"fetch.response_timeout", o.config.Fetch.ResponseTimeout}
 }
 
-// refreshPause keeps the refreshes of one stale object apart while the origin fails.
-const refreshPause = time.Second
+// refreshBackoff is the pause between refreshes of a stale object while the origin fails.
+const refreshBackoff = time.Second

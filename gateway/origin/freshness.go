@@ -8,29 +8,29 @@ import (
 	"time"
 )
 
-// maxFresh bounds what an origin can claim, so that sums of times cannot overflow.
+// maxFresh bounds the freshness that an origin can state, so that sums of times cannot overflow.
 const maxFresh = 365 * 24 * time.Hour
 
-// lifetime is what an origin's header says about keeping a media object (RFC 9111).
+// lifetime is what an origin's header says about caching a media object (RFC 9111).
 type lifetime struct {
-	store bool
-	// fresh is what is left of the freshness; it may be zero or negative.
+	isStorable bool
+	// fresh is the remaining freshness; it may be zero or negative.
 	fresh time.Duration
-	// age is how old the object was when it came.
+	// age is the Age of the object when it arrived.
 	age time.Duration
-	// strict: it must not be served stale, whatever happens.
-	strict bool
+	// mustRevalidate forbids to serve the object stale, even if the origin fails.
+	mustRevalidate bool
 }
 
-// mediaLifetime reads a shared cache's part of the header; fallback is the freshness if it names none.
+// mediaLifetime reads the header as a shared cache does. fallback is the freshness if the header states none.
 func mediaLifetime(h http.Header, now time.Time, fallback time.Duration) lifetime {
 	d := parseDirectives(h.Values("Cache-Control"))
-	l := lifetime{store: !d.noStore && h.Get("Vary") != "*", strict: d.strict, age: deltaSeconds(h.Get("Age"))}
+	l := lifetime{isStorable: !d.noStore && h.Get("Vary") != "*", mustRevalidate: d.mustRevalidate, age: deltaSeconds(h.Get("Age"))}
 	switch {
 	case d.noCache:
-		l.fresh, l.strict = 0, true
+		l.fresh, l.mustRevalidate = 0, true
 	case d.sharedMaxAge >= 0:
-		l.fresh, l.strict = d.sharedMaxAge-l.age, true
+		l.fresh, l.mustRevalidate = d.sharedMaxAge-l.age, true
 	case d.maxAge >= 0:
 		l.fresh = d.maxAge - l.age
 	case h.Get("Expires") != "":
@@ -41,7 +41,7 @@ func mediaLifetime(h http.Header, now time.Time, fallback time.Duration) lifetim
 	return l
 }
 
-// untilExpires measures by the origin's own clock. A date that cannot be read is in the past.
+// untilExpires returns the time until Expires by the origin's own clock. An unreadable date counts as past.
 func untilExpires(h http.Header, now time.Time) time.Duration {
 	expires, err := http.ParseTime(h.Get("Expires"))
 	if err != nil {
@@ -54,8 +54,8 @@ func untilExpires(h http.Header, now time.Time) time.Duration {
 }
 
 type cacheDirectives struct {
-	noStore, noCache, strict bool
-	maxAge, sharedMaxAge     time.Duration // -1: not named
+	noStore, noCache, mustRevalidate bool
+	maxAge, sharedMaxAge             time.Duration // -1: not stated
 }
 
 func parseDirectives(fields []string) cacheDirectives {
@@ -76,7 +76,7 @@ func (d *cacheDirectives) apply(name, value string) {
 	case "no-cache":
 		d.noCache = true
 	case "must-revalidate", "proxy-revalidate":
-		d.strict = true
+		d.mustRevalidate = true
 	case "max-age":
 		d.maxAge = deltaSeconds(value)
 	case "s-maxage":
@@ -84,7 +84,7 @@ func (d *cacheDirectives) apply(name, value string) {
 	}
 }
 
-// deltaSeconds reads a number of seconds; what is not one counts as zero, which errs on the side of asking again.
+// deltaSeconds parses a number of seconds. Any other text is zero, so that the object is fetched again.
 func deltaSeconds(s string) time.Duration {
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil && !errors.Is(err, strconv.ErrRange) {

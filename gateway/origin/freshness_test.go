@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-func TestMediaIsFreshForAsLongAsTheOriginSays(t *testing.T) {
+func TestMedia_FreshnessByHeader(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		header map[string]string
-		// fresh is how long it is; 0: asked again at once.
+		// fresh is how long the object is fresh; 0 means that it is fetched again at once.
 		fresh time.Duration
 	}{
 		"it says nothing":                    {nil, time.Minute},
@@ -38,7 +38,7 @@ func TestMediaIsFreshForAsLongAsTheOriginSays(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var requests atomic.Int32
-				o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, _ *http.Request) {
+				o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, _ *http.Request) {
 					requests.Add(1)
 					for name, value := range test.header {
 						w.Header().Set(name, value)
@@ -57,10 +57,10 @@ func TestMediaIsFreshForAsLongAsTheOriginSays(t *testing.T) {
 					ask(2, "at once")
 					return
 				}
-				pass(test.fresh - 1)
+				sleep(test.fresh - 1)
 				ask(1, "while fresh")
 				if test.fresh < time.Hour {
-					pass(1)
+					sleep(1)
 					ask(2, "afterwards")
 				}
 			})
@@ -68,11 +68,11 @@ func TestMediaIsFreshForAsLongAsTheOriginSays(t *testing.T) {
 	}
 }
 
-func TestMediaIsRevalidatedWithItsETag(t *testing.T) {
+func TestMedia_Stale_RevalidatedByETag(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var full, unchanged atomic.Int32
-		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("ETag", `"v1"`)
 			w.Header().Set("Cache-Control", "max-age=5")
 			if r.Header.Get("If-None-Match") == `"v1"` {
@@ -88,7 +88,7 @@ func TestMediaIsRevalidatedWithItsETag(t *testing.T) {
 			if body != "segment" || s.CacheControl != "max-age=5" || time.Since(s.Fetched) != 0 {
 				t.Errorf("got %q, Cache-Control %q, age %v", body, s.CacheControl, time.Since(s.Fetched))
 			}
-			pass(6 * time.Second)
+			sleep(6 * time.Second)
 		}
 		if full.Load() != 1 || unchanged.Load() != 3 {
 			t.Errorf("got %d full answers and %d times not modified, want 1 and 3", full.Load(), unchanged.Load())
@@ -96,7 +96,7 @@ func TestMediaIsRevalidatedWithItsETag(t *testing.T) {
 	})
 }
 
-func TestAnExpiredSegmentStandsInForAFailingOrigin(t *testing.T) {
+func TestMedia_OriginFails_ServesStale(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		cacheControl string
@@ -109,7 +109,7 @@ func TestAnExpiredSegmentStandsInForAFailingOrigin(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var failing atomic.Bool
-				o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, _ *http.Request) {
+				o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, _ *http.Request) {
 					w.Header().Set("Cache-Control", test.cacheControl)
 					if failing.Load() {
 						w.WriteHeader(http.StatusBadGateway)
@@ -118,14 +118,14 @@ func TestAnExpiredSegmentStandsInForAFailingOrigin(t *testing.T) {
 				}}), nil, "a")
 				mustMedia(t, o, Request{Path: "/seg.ts"})
 				failing.Store(true)
-				pass(31 * time.Second)
+				sleep(31 * time.Second)
 				for range 2 {
 					s, body, err := fetchMedia(t, o, Request{Path: "/seg.ts"})
 					if test.stale != (err == nil && s.Stale && body == "segment") {
 						t.Errorf("got stale %v, %q, %v; want a stale copy: %v", s.Stale, body, err, test.stale)
 					}
 				}
-				pass(31 * time.Second)
+				sleep(31 * time.Second)
 				if _, _, err := fetchMedia(t, o, Request{Path: "/seg.ts"}); err == nil {
 					t.Error("twice its age later: still served")
 				}
@@ -134,20 +134,20 @@ func TestAnExpiredSegmentStandsInForAFailingOrigin(t *testing.T) {
 	}
 }
 
-func TestAMissingObjectIsRememberedBriefly(t *testing.T) {
+func TestMedia_NotFound_CachedForNegativeTTL(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var requests atomic.Int32
-		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, _ *http.Request) {
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, _ *http.Request) {
 			requests.Add(1)
 			w.WriteHeader(http.StatusNotFound)
 		}}), nil, "a")
 		for i, want := range []int32{1, 1, 2} {
-			wantStatus(t, o, "/seg.ts", 404)
+			requireStatus(t, o, "/seg.ts", 404)
 			if got := requests.Load(); got != want {
 				t.Errorf("ask %d: %d requests, want %d", i, got, want)
 			}
-			pass(600 * time.Millisecond)
+			sleep(600 * time.Millisecond)
 		}
 	})
 }

@@ -21,13 +21,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fixture is an origin with the cache behind it.
+// fixture is an origin with its cache.
 type fixture struct {
 	*Origin
 	cache *Cache
 }
 
-// newFixture makes an origin that fetches from urls; change may be nil.
+// newFixture returns an origin that fetches from urls; change may be nil.
 func newFixture(t testing.TB, change func(*Config), urls []string, opts ...Option) fixture {
 	t.Helper()
 	c := DefaultConfig()
@@ -65,8 +65,8 @@ func serve(t testing.TB, h http.HandlerFunc) string {
 	return s.URL
 }
 
-// WaitFor waits for a fact.
-func waitFor(t *testing.T, what string, fact func() bool) {
+// WaitFor waits until a condition holds.
+func waitUntil(t *testing.T, what string, fact func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -78,7 +78,7 @@ func waitFor(t *testing.T, what string, fact func() bool) {
 	}
 }
 
-// fetchMedia reads a media object to its end, and waits until the flight, if there was one, has landed: a body of known
+// fetchMedia reads a media object to its end and waits for the end of its fetch, if there is one, because a body of known
 // length is read before it is stored.
 func fetchMedia(t testing.TB, o fixture, r Request) (Stream, string, error) {
 	t.Helper()
@@ -87,10 +87,10 @@ func fetchMedia(t testing.TB, o fixture, r Request) (Stream, string, error) {
 		return s, "", err
 	}
 	defer s.Close()
-	live := s.live
+	live := s.reader
 	body, err := io.ReadAll(&s)
 	if live != nil && err == nil {
-		<-live.flight.done
+		<-live.fetch.done
 	}
 	return s, string(body), err
 }
@@ -104,15 +104,15 @@ func mustMedia(t testing.TB, o fixture, r Request) (Stream, string) {
 	return s, body
 }
 
-// noise is a body that no two offsets of look alike.
-func noise(n int) []byte {
+// randomBody returns a body without repetition, so that a wrong offset is visible.
+func randomBody(n int) []byte {
 	b := make([]byte, n)
 	r := rand.NewChaCha8([32]byte{byte(n)})
 	_, _ = r.Read(b)
 	return b
 }
 
-func sameBytes(t *testing.T, got, want []byte) {
+func requireSameBytes(t *testing.T, got, want []byte) {
 	t.Helper()
 	if !bytes.Equal(got, want) {
 		t.Errorf("body: got %d bytes, want %d; equal up to %d", len(got), len(want), commonPrefix(got, want))
@@ -127,10 +127,10 @@ func commonPrefix(a, b []byte) int {
 	return n
 }
 
-// pass lets fake time pass.
-func pass(d time.Duration) { <-time.After(d) }
+// sleep advances the fake time.
+func sleep(d time.Duration) { <-time.After(d) }
 
-// network is HTTP origins without sockets, by host name, for use in a bubble.
+// network is a set of HTTP origins without sockets, by host name, for use in a synctest bubble.
 type network struct {
 	mu      sync.Mutex
 	servers map[string]chan net.Conn
@@ -156,8 +156,8 @@ func (l *pipeListener) Close() error { l.once.Do(func() { close(l.done) }); retu
 
 func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
-// newNetwork serves each handler at the host name it has in the map. A nil handler is a host that never answers a
-// dial; a host that is not there refuses.
+// newNetwork serves each handler at its host name in the map. A host with a nil handler never responds to a dial; an
+// unknown host refuses the connection.
 func newNetwork(t *testing.T, handlers map[string]http.HandlerFunc) *network {
 	n := &network{servers: map[string]chan net.Conn{}, dials: map[string]int{}}
 	for host, h := range handlers {
@@ -198,8 +198,8 @@ func (n *network) dialled(host string) int {
 	return n.dials[host]
 }
 
-// bubbled makes a fixture on the network: the origin's own transport, only its dialling exchanged.
-func bubbled(t *testing.T, n *network, change func(*Config), hosts ...string) fixture {
+// newNetworkFixture returns a fixture on the network. It uses the origin's own transport with another dial function.
+func newNetworkFixture(t *testing.T, n *network, change func(*Config), hosts ...string) fixture {
 	t.Helper()
 	urls := make([]string, len(hosts))
 	for i, h := range hosts {

@@ -10,25 +10,25 @@ import (
 )
 
 // Media returns a segment, part, key or init section: from memory while it is fresh, else as a body that is still
-// arriving, shared by all who ask for it meanwhile. A viewer's range and conditions are evaluated against the whole
-// object if it is there; a part of an object that is not is fetched as a part. A hit does not allocate.
+// arriving, shared by all concurrent requests. A viewer's range and conditions are evaluated against the whole object if
+// it is cached; otherwise the range is fetched as a range. A hit does not allocate.
 //
 // It returns a *StatusError, an *UnreachableError, a *backends.Overload, [ErrPath] or [ErrClosed], possibly wrapped,
 // or ctx's own error. ctx also bounds the reading of the Stream.
 func (o *Origin) Media(ctx context.Context, r Request) (Stream, error) {
-	k := key{origin: o.id, path: r.Path, query: r.Query, media: true}
-	if e := o.cache.fresh(k); e != nil {
+	k := cacheKey{origin: o.id, path: r.Path, query: r.Query, media: true}
+	if e := o.cache.getFresh(k); e != nil {
 		return e.stream(&r, false)
 	}
 	return o.mediaMiss(ctx, r, k)
 }
 
-// errOtherVersion says that If-Range names another version than the origin has: the viewer wants the whole.
+// errOtherVersion means that If-Range names another version than the origin has: the viewer gets the whole object.
 var errOtherVersion = errors.New("another version")
 
-func (o *Origin) mediaMiss(ctx context.Context, r Request, k key) (Stream, error) {
+func (o *Origin) mediaMiss(ctx context.Context, r Request, k cacheKey) (Stream, error) {
 	want := parseRange(r.Range)
-	if want.set && !want.everything() && !r.Head {
+	if want.isSet && !want.isWhole() && !r.Head {
 		part := k
 		part.variant = want.String()
 		s, err := o.fetchMedia(ctx, &r, part, want)
@@ -40,19 +40,19 @@ func (o *Origin) mediaMiss(ctx context.Context, r Request, k key) (Stream, error
 	return o.fetchMedia(ctx, &r, k, byteRange{})
 }
 
-// fetchMedia gives what the cache has under k, or follows the flight that fetches it.
-func (o *Origin) fetchMedia(ctx context.Context, r *Request, k key, want byteRange) (Stream, error) {
+// fetchMedia returns the cached entry of the key, or joins the fetch of it.
+func (o *Origin) fetchMedia(ctx context.Context, r *Request, k cacheKey, want byteRange) (Stream, error) {
 	old := o.cache.get(k)
-	if old.servable(o.cache.now()) && o.cache.now() < old.retryAt.Load() {
+	if old.canServeStale(o.cache.now()) && o.cache.now() < old.nextRefresh.Load() {
 		o.count.stale.Add(1)
 		return old.stream(r, true)
 	}
-	f, e, err := o.join(k, want, r) //nolint:contextcheck // a flight is nobody's
+	f, e, err := o.findOrStartFetch(k, want, r) //nolint:contextcheck // a fetch runs on the origin's context
 	switch {
 	case err == nil && e != nil:
 		return e.stream(r, false)
 	case err == nil:
-		err = o.answered(ctx, f, old)
+		err = o.waitForHeadOrStale(ctx, f, old)
 	}
 	switch {
 	case err == nil:
@@ -60,41 +60,42 @@ func (o *Origin) fetchMedia(ctx context.Context, r *Request, k key, want byteRan
 	case f != nil:
 		f.leave(nil)
 	}
-	if ctx.Err() == nil && o.excuse(old, err) {
+	if ctx.Err() == nil && o.staleIfError(old, err) {
 		return old.stream(r, true)
 	}
 	return Stream{}, err
 }
 
-// answered waits for the head of a flight.
-func (o *Origin) answered(ctx context.Context, f *flight, old *entry) error {
-	if !old.servable(o.cache.now()) {
-		return f.answered(ctx)
+// waitForHeadOrStale waits for the head of a fetch. It returns errFreshTimeout once the stale entry is to be served
+// instead.
+func (o *Origin) waitForHeadOrStale(ctx context.Context, f *fetch, old *entry) error {
+	if !old.canServeStale(o.cache.now()) {
+		return f.waitForHead(ctx)
 	}
-	limited, cancel := context.WithTimeout(ctx, o.patience(f))
+	limited, cancel := context.WithTimeout(ctx, o.freshTimeout(f))
 	defer cancel()
-	err := f.answered(limited)
+	err := f.waitForHead(limited)
 	if err == nil || limited.Err() == nil || ctx.Err() != nil {
 		return err
 	}
-	if old.servable(o.cache.now()) {
-		return errImpatient
+	if old.canServeStale(o.cache.now()) {
+		return errFreshTimeout
 	}
-	return f.answered(ctx) // there is nothing else to give any more
+	return f.waitForHead(ctx) // the stale entry has expired meanwhile
 }
 
-// stream answers from memory.
+// stream returns the entry from memory.
 func (e *entry) stream(r *Request, stale bool) (Stream, error) {
-	if e.missing != nil {
-		return Stream{}, e.missing
+	if e.negative != nil {
+		return Stream{}, e.negative
 	}
 	o := e.object
 	var out outcome
 	switch {
 	case o.Status == http.StatusOK:
-		out = decide(r, parseRange(r.Range), &o.Header, int64(len(o.Body)))
+		out = evaluate(r, parseRange(r.Range), &o.Header, int64(len(o.Body)))
 	case sameVersion(r.IfRange, &o.Header):
-		out = decidePart(r, &o.Header, o.ContentRange, int64(len(o.Body)))
+		out = evaluatePart(r, &o.Header, o.ContentRange, int64(len(o.Body)))
 	default:
 		return Stream{}, errOtherVersion
 	}
@@ -111,8 +112,8 @@ func (e *entry) stream(r *Request, stale bool) (Stream, error) {
 	return s, nil
 }
 
-// stream follows the flight, whose head is there and which the viewer has entered.
-func (f *flight) stream(ctx context.Context, r *Request) (Stream, error) {
+// stream returns the body as it arrives. The viewer has joined the fetch, and its head is published.
+func (f *fetch) stream(ctx context.Context, r *Request) (Stream, error) {
 	f.mu.Lock()
 	h, e := f.head, f.entry
 	f.mu.Unlock()
@@ -123,11 +124,11 @@ func (f *flight) stream(ctx context.Context, r *Request) (Stream, error) {
 	var out outcome
 	switch {
 	case h.status == http.StatusOK:
-		out = decide(r, parseRange(r.Range), &h.Header, h.length)
+		out = evaluate(r, parseRange(r.Range), &h.Header, h.length)
 	case h.status == http.StatusRequestedRangeNotSatisfiable:
-		out = outcome{status: h.status, contentRange: h.unsatisfied}
+		out = outcome{status: h.status, contentRange: h.unsatisfiedRange}
 	case sameVersion(r.IfRange, &h.Header):
-		out = decidePart(r, &h.Header, h.part.String(), h.length)
+		out = evaluatePart(r, &h.Header, h.partRange.String(), h.length)
 	default:
 		f.leave(nil)
 		return Stream{}, errOtherVersion
@@ -143,115 +144,115 @@ func (f *flight) stream(ctx context.Context, r *Request) (Stream, error) {
 		f.leave(nil)
 		return s, nil
 	}
-	s.live = f.follow(ctx, out.lo, out.hi)
+	s.reader = f.newReader(ctx, out.lo, out.hi)
 	return s, nil
 }
 
-// receiveMedia publishes the head, then the body as it arrives. From the head on there is no going back to another
-// address: viewers have been told.
-func (o *Origin) receiveMedia(f *flight, a *answer) (*entry, bool, error) {
+// receiveMedia publishes the head, then the body as it arrives. After the head no other address is tried, because viewers
+// have received it.
+func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
 	h, err := o.mediaHead(f, a)
 	if err != nil {
 		return nil, false, &UnreachableError{Origin: o.name, Err: err}
 	}
 	if h.status == http.StatusRequestedRangeNotSatisfiable {
-		f.begin(h, false)
+		f.publishHead(h, false)
 		return nil, true, nil
 	}
-	body, encoded, err := decoder(a.Header.Get("Content-Encoding"), a)
+	body, encoded, err := newDecoder(a.Header.Get("Content-Encoding"), a)
 	if err != nil {
-		return nil, false, o.broken(f, err)
+		return nil, false, o.bodyError(f, err)
 	}
 	if encoded {
 		h.length = -1
 	}
-	f.begin(h, encoded)
-	if err := f.fill(body, o.config.Fetch.IdleTimeout); err != nil {
-		return nil, true, o.broken(f, err)
+	f.publishHead(h, encoded)
+	if err := f.readBody(body, o.config.Fetch.IdleTimeout); err != nil {
+		return nil, true, o.bodyError(f, err)
 	}
-	return o.keepMedia(f, h), true, nil
+	return o.storableEntry(f, h), true, nil
 }
 
-// mediaHead reads what viewers are told, and checks that a part is the one that was asked for.
-func (o *Origin) mediaHead(f *flight, a *answer) (*head, error) {
+// mediaHead returns the head of a response. It checks that a partial response is the requested range.
+func (o *Origin) mediaHead(f *fetch, a *response) (*responseHead, error) {
 	now := time.Now()
 	life := mediaLifetime(a.Header, now, o.config.Cache.MediaTTL)
 	encoding := a.Header.Get("Content-Encoding")
-	h := &head{
+	h := &responseHead{
 		Header:   viewerHeader(a.Header, true),
 		status:   http.StatusOK,
 		length:   a.ContentLength,
 		fetched:  now.Add(-life.age),
 		received: a.received,
-		life:     life,
+		caching:  life,
 		etag:     a.Header.Get("ETag"),
 	}
 	if encoding != "" && encoding != "identity" && h.ETag != "" && h.ETag[0] == '"' {
-		h.ETag = "W/" + h.ETag // decoded, it is the same only in meaning
+		h.ETag = "W/" + h.ETag // the decoded body is only semantically the same
 	}
 	switch a.StatusCode {
 	case http.StatusRequestedRangeNotSatisfiable:
-		h.status, h.length, h.unsatisfied = a.StatusCode, 0, a.Header.Get("Content-Range")
+		h.status, h.length, h.unsatisfiedRange = a.StatusCode, 0, a.Header.Get("Content-Range")
 	case http.StatusPartialContent:
 		part, ok := parseContentRange(a.Header.Get("Content-Range"))
-		if !ok || !part.answers(f.want) || (h.length >= 0 && h.length != part.hi-part.lo) || h.ETag != h.etag {
-			return nil, fmt.Errorf("%w: asked for %s, got Content-Range %q of %d bytes", errMalformed,
-				f.want, a.Header.Get("Content-Range"), h.length)
+		if !ok || !part.satisfies(f.wantedRange) || (h.length >= 0 && h.length != part.hi-part.lo) || h.ETag != h.etag {
+			return nil, fmt.Errorf("%w: requested %s, got Content-Range %q of %d bytes", errMalformed,
+				f.wantedRange, a.Header.Get("Content-Range"), h.length)
 		}
-		h.status, h.part, h.length = a.StatusCode, part, part.hi-part.lo
+		h.status, h.partRange, h.length = a.StatusCode, part, part.hi-part.lo
 	}
 	return h, nil
 }
 
-// keepMedia makes the entry of a flight that came to its end.
-func (o *Origin) keepMedia(f *flight, h *head) *entry {
+// storableEntry returns the entry of a completed fetch, empty if it must not be stored.
+func (o *Origin) storableEntry(f *fetch, h *responseHead) *entry {
 	o.count.bytes.Add(uint64(f.body.size)) //nolint:gosec // a size
-	if !h.life.store || !f.whole() {
-		o.count.passed.Add(1)
-		return &entry{} // in place of what may have been there
+	if !h.caching.isStorable || !f.isComplete() {
+		o.count.passedThrough.Add(1)
+		return &entry{} // removes the previous entry
 	}
-	object := &Object{Header: h.Header, Status: h.status, ContentRange: h.contentRange(), Body: f.body.join(), Fetched: h.fetched}
+	object := &Object{Header: h.Header, Status: h.status, ContentRange: h.contentRange(), Body: f.body.bytes(), Fetched: h.fetched}
 	return mediaEntry(object, h)
 }
 
-// mediaEntry dates an object. It is kept for as long again as it was fresh, within limits, to ask the origin whether it
-// has changed, or to stand in if the origin fails.
-func mediaEntry(object *Object, h *head) *entry {
+// mediaEntry returns the entry of an object. It is kept for as long again as it was fresh, within limits, for
+// revalidation and to be served stale if the origin fails.
+func mediaEntry(object *Object, h *responseHead) *entry {
 	const shortest, longest = 10 * time.Second, time.Minute
-	fresh := max(0, h.life.fresh)
+	fresh := max(0, h.caching.fresh)
 	grace := min(max(fresh, shortest), longest)
 	e := &entry{object: object, freshUntil: h.received + int64(fresh), etag: h.etag, lastModified: h.LastModified}
 	switch {
-	case !h.life.strict:
-		e.staleUntil, e.keep = e.freshUntil+int64(grace), fresh+grace
-	case e.conditional():
-		e.keep = fresh + grace
+	case !h.caching.mustRevalidate:
+		e.staleUntil, e.retention = e.freshUntil+int64(grace), fresh+grace
+	case e.hasValidator():
+		e.retention = fresh + grace
 	default:
-		e.keep = fresh
+		e.retention = fresh
 	}
 	return e
 }
 
-// renewed is the entry of an object that the origin says has not changed.
-func (o *Origin) renewed(f *flight, a *answer) *entry {
-	old := f.old.object
+// freshenedEntry returns the entry of an object after a 304.
+func (o *Origin) freshenedEntry(f *fetch, a *response) *entry {
+	old := f.stored.object
 	if !f.key.media {
 		e := o.playlistEntry(f, a, old)
-		e.etag, e.lastModified = cmp.Or(e.etag, f.old.etag), cmp.Or(e.lastModified, f.old.lastModified)
+		e.etag, e.lastModified = cmp.Or(e.etag, f.stored.etag), cmp.Or(e.lastModified, f.stored.lastModified)
 		return e
 	}
 	now := time.Now()
 	life := mediaLifetime(a.Header, now, o.config.Cache.MediaTTL)
-	h := &head{Header: old.Header, received: a.received, life: life, etag: f.old.etag}
+	h := &responseHead{Header: old.Header, received: a.received, caching: life, etag: f.stored.etag}
 	h.CacheControl = cmp.Or(a.Header.Get("Cache-Control"), old.CacheControl)
 	object := &Object{Header: h.Header, Status: old.Status, ContentRange: old.ContentRange, Body: old.Body, Fetched: now.Add(-life.age)}
-	if !life.store {
+	if !life.isStorable {
 		return &entry{object: object}
 	}
 	return mediaEntry(object, h)
 }
 
-// viewerHeader picks the fields that reach the viewer.
+// viewerHeader returns the header fields that viewers receive.
 func viewerHeader(h http.Header, media bool) Header {
 	v := Header{ContentType: h.Get("Content-Type"), LastModified: h.Get("Last-Modified"), ETag: h.Get("ETag")}
 	if media {

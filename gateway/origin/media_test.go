@@ -18,9 +18,9 @@ import (
 	"usher/backends"
 )
 
-func TestMissesOfOneKeyShareOneRequest(t *testing.T) {
+func TestMedia_ConcurrentMisses_ShareOneFetch(t *testing.T) {
 	t.Parallel()
-	want := noise(600_000)
+	want := randomBody(600_000)
 	half := len(want) / 2
 	for name, length := range map[string]bool{"of known length": true, "of unknown length": false} {
 		t.Run(name, func(t *testing.T) {
@@ -60,14 +60,14 @@ func TestMissesOfOneKeyShareOneRequest(t *testing.T) {
 				if err != nil {
 					t.Errorf("read the second half: %v", err)
 				}
-				sameBytes(t, append(got, rest...), want)
+				requireSameBytes(t, append(got, rest...), want)
 			}
 			done.Add(viewers)
 			for range viewers {
 				go read(halfway.Done)
 			}
 			halfway.Wait()
-			// One who joins now must be given the first half as well, before the origin goes on.
+			// A viewer who joins now receives the first half as well, before the origin continues.
 			done.Add(1)
 			go read(func() { close(confirmed) })
 			done.Wait()
@@ -77,7 +77,7 @@ func TestMissesOfOneKeyShareOneRequest(t *testing.T) {
 			if got := o.Stats().Coalesced; got != viewers {
 				t.Errorf("coalesced: got %d, want %d", got, viewers)
 			}
-			waitFor(t, "it is stored", func() bool { return o.Stats().Flights == 0 })
+			waitUntil(t, "it is stored", func() bool { return o.Stats().ActiveFetches == 0 })
 			s, _ := mustMedia(t, o, Request{Path: "/seg.ts"})
 			if _, ok := s.Object(); !ok {
 				t.Error("afterwards: not in memory")
@@ -86,7 +86,7 @@ func TestMissesOfOneKeyShareOneRequest(t *testing.T) {
 	}
 }
 
-func TestBytesReachTheViewerBeforeTheOriginHasFinished(t *testing.T) {
+func TestMedia_StreamsBeforeOriginHasFinished(t *testing.T) {
 	t.Parallel()
 	seen := make(chan struct{})
 	o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -133,10 +133,10 @@ func httpGet(t *testing.T, url string) *http.Response {
 	return resp
 }
 
-// An origin that sends `sent` bytes of 100,000, then waits to be let go or hung up on.
-func stalling(t *testing.T, sent int) (o fixture, hungUp, goOn chan struct{}) {
+// The origin sends `sent` bytes of 100,000, then waits for its release or the end of the connection.
+func newStallingOrigin(t *testing.T, sent int) (o fixture, hungUp, goOn chan struct{}) {
 	hungUp, goOn = make(chan struct{}), make(chan struct{})
-	body := noise(100_000)
+	body := randomBody(100_000)
 	forever := func(c *Config) { c.Fetch.IdleTimeout = time.Hour } // so that nothing else ends the fetch
 	o = newFixture(t, forever, []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
@@ -152,9 +152,9 @@ func stalling(t *testing.T, sent int) (o fixture, hungUp, goOn chan struct{}) {
 	return o, hungUp, goOn
 }
 
-func TestAFollowerWhoLeavesDisturbsNobody(t *testing.T) {
+func TestMedia_ReaderLeaves_OthersContinue(t *testing.T) {
 	t.Parallel()
-	o, _, goOn := stalling(t, 10)
+	o, _, goOn := newStallingOrigin(t, 10)
 	ctx, leave := context.WithCancel(t.Context())
 	var streams [2]Stream
 	for i, ctx := range []context.Context{ctx, t.Context()} {
@@ -169,7 +169,7 @@ func TestAFollowerWhoLeavesDisturbsNobody(t *testing.T) {
 	}
 	leave()
 	if _, err := streams[0].Next(); !errors.Is(err, context.Canceled) {
-		t.Errorf("the one who left: got %v, want his own context's error", err)
+		t.Errorf("reader that left: got %v, want its own context's error", err)
 	}
 	_ = streams[0].Close()
 	close(goOn)
@@ -177,28 +177,28 @@ func TestAFollowerWhoLeavesDisturbsNobody(t *testing.T) {
 	if err != nil {
 		t.Errorf("the one who stayed: %v", err)
 	}
-	sameBytes(t, rest, noise(100_000)[10:])
+	requireSameBytes(t, rest, randomBody(100_000)[10:])
 }
 
-func TestTheLastOneToLeaveEndsTheFetch(t *testing.T) {
+func TestMedia_LastReaderLeaves_CancelsFetch(t *testing.T) {
 	t.Parallel()
-	o, hungUp, _ := stalling(t, 10)
+	o, hungUp, _ := newStallingOrigin(t, 10)
 	s, err := o.Media(t.Context(), Request{Path: "/seg.ts"})
 	if err != nil {
 		t.Fatalf("Media: %v", err)
 	}
 	_ = s.Close()
-	_ = s.Close() // a second time does no harm
+	_ = s.Close() // a second Close is harmless
 	<-hungUp
-	waitFor(t, "no flight is left", func() bool { return o.Stats().Flights == 0 })
+	waitUntil(t, "no fetch is active", func() bool { return o.Stats().ActiveFetches == 0 })
 	if got := o.cache.Stats().InFlight; got != 0 {
 		t.Errorf("bytes in flight: got %d, want 0", got)
 	}
 }
 
-func TestAFetchOfWhichHalfIsThereIsFinished(t *testing.T) {
+func TestMedia_LastReaderLeavesAfterHalf_FinishesFetch(t *testing.T) {
 	t.Parallel()
-	o, _, goOn := stalling(t, 50_000)
+	o, _, goOn := newStallingOrigin(t, 50_000)
 	s, err := o.Media(t.Context(), Request{Path: "/seg.ts"})
 	if err != nil {
 		t.Fatalf("Media: %v", err)
@@ -208,15 +208,15 @@ func TestAFetchOfWhichHalfIsThereIsFinished(t *testing.T) {
 	}
 	_ = s.Close()
 	close(goOn)
-	waitFor(t, "the object is stored", func() bool { return o.cache.Stats().Entries == 1 })
+	waitUntil(t, "the object is stored", func() bool { return o.cache.Stats().Entries == 1 })
 	_, body := mustMedia(t, o, Request{Path: "/seg.ts"})
-	sameBytes(t, []byte(body), noise(100_000))
+	requireSameBytes(t, []byte(body), randomBody(100_000))
 	if got := o.Stats().Fetches; got != 1 {
 		t.Errorf("fetches: got %d, want 1", got)
 	}
 }
 
-func TestAViewerWhoGivesUpWaitingGetsHisOwnError(t *testing.T) {
+func TestMedia_ContextEnds_ReturnsItsError(t *testing.T) {
 	t.Parallel()
 	asked := make(chan struct{})
 	o := newFixture(t, nil, []string{serve(t, func(_ http.ResponseWriter, r *http.Request) {
@@ -230,7 +230,7 @@ func TestAViewerWhoGivesUpWaitingGetsHisOwnError(t *testing.T) {
 	}
 }
 
-func TestWhatForbidsStoringIsStillShared(t *testing.T) {
+func TestMedia_NoStore_SharedButNotStored(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int32
 	release := make(chan struct{})
@@ -248,7 +248,7 @@ func TestWhatForbidsStoringIsStillShared(t *testing.T) {
 			}
 		})
 	}
-	waitFor(t, "two have joined", func() bool { return o.Stats().Coalesced == 2 })
+	waitUntil(t, "two have joined", func() bool { return o.Stats().Coalesced == 2 })
 	close(release)
 	done.Wait()
 	mustMedia(t, o, Request{Path: "/key"})
@@ -257,7 +257,7 @@ func TestWhatForbidsStoringIsStillShared(t *testing.T) {
 	}
 }
 
-func TestErrorsAreSharedButNotRemembered(t *testing.T) {
+func TestMedia_Error_SharedButNotCached(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int32
 	release := make(chan struct{}, 2)
@@ -268,19 +268,19 @@ func TestErrorsAreSharedButNotRemembered(t *testing.T) {
 	})})
 	var done sync.WaitGroup
 	for range 3 {
-		done.Go(func() { wantStatus(t, o, "/seg.ts", 500) })
+		done.Go(func() { requireStatus(t, o, "/seg.ts", 500) })
 	}
-	waitFor(t, "two have joined", func() bool { return o.Stats().Coalesced == 2 })
+	waitUntil(t, "two have joined", func() bool { return o.Stats().Coalesced == 2 })
 	release <- struct{}{}
 	done.Wait()
 	release <- struct{}{}
-	wantStatus(t, o, "/seg.ts", 500)
+	requireStatus(t, o, "/seg.ts", 500)
 	if got := requests.Load(); got != 2 {
 		t.Errorf("origin requests: got %d, want 2", got)
 	}
 }
 
-func wantStatus(t *testing.T, o fixture, path string, want int) {
+func requireStatus(t *testing.T, o fixture, path string, want int) {
 	t.Helper()
 	_, _, err := fetchMedia(t, o, Request{Path: path})
 	var status *StatusError
@@ -289,7 +289,7 @@ func wantStatus(t *testing.T, o fixture, path string, want int) {
 	}
 }
 
-func TestHeadIsAnsweredByAGet(t *testing.T) {
+func TestMedia_Head_SendsGet(t *testing.T) {
 	t.Parallel()
 	var methods sync.Map
 	o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -311,7 +311,7 @@ func TestHeadIsAnsweredByAGet(t *testing.T) {
 	}
 }
 
-func TestTheOriginIsToldNothingOfTheViewer(t *testing.T) {
+func TestMedia_RequestHoldsNothingOfViewer(t *testing.T) {
 	t.Parallel()
 	got := make(chan *http.Request, 1)
 	o := newFixture(t, nil, []string{serve(t, func(_ http.ResponseWriter, r *http.Request) { got <- r }) + "/base?operator=1"})
@@ -331,7 +331,7 @@ func TestTheOriginIsToldNothingOfTheViewer(t *testing.T) {
 	}
 }
 
-func TestPathsThatLeadElsewhereAreNotAsked(t *testing.T) {
+func TestMedia_UnsafePath_Refused(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, nil, []string{serve(t, func(http.ResponseWriter, *http.Request) { t.Error("asked") })})
 	for _, path := range []string{"", "seg.ts", "/../x", "/a/%2e%2E/x", "/a/./x", "/%zz", "/a%2f..%2fb", `/a\..\b`, "/%00"} {
@@ -341,7 +341,7 @@ func TestPathsThatLeadElsewhereAreNotAsked(t *testing.T) {
 	}
 }
 
-func TestFetchesBeyondTheBoundsAreOverload(t *testing.T) {
+func TestOrigin_BeyondMaxWaiting_Overload(t *testing.T) {
 	t.Parallel()
 	asked, release := make(chan struct{}, 2), make(chan struct{})
 	o := newFixture(t, func(c *Config) { c.Fetch.MaxConns, c.Fetch.MaxWaiting = 1, 0 },
@@ -354,7 +354,7 @@ func TestFetchesBeyondTheBoundsAreOverload(t *testing.T) {
 	if !errors.As(err, &overload) || overload.Setting != "fetch.max_waiting" {
 		t.Errorf("second fetch: got %v, want an overload of fetch.max_waiting", err)
 	}
-	// Playlists have connections of their own.
+	// Playlists have separate connections.
 	done.Go(func() {
 		if _, err := o.Playlist(t.Context(), Request{Path: "/live.m3u8"}); err != nil {
 			t.Errorf("playlist: %v", err)
@@ -365,9 +365,9 @@ func TestFetchesBeyondTheBoundsAreOverload(t *testing.T) {
 	done.Wait()
 }
 
-func TestCloseEndsEverything(t *testing.T) {
+func TestOriginClose_EndsFetches(t *testing.T) {
 	t.Parallel()
-	o, hungUp, _ := stalling(t, 10)
+	o, hungUp, _ := newStallingOrigin(t, 10)
 	s, err := o.Media(t.Context(), Request{Path: "/seg.ts"})
 	if err != nil {
 		t.Fatalf("Media: %v", err)
@@ -386,7 +386,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	}
 }
 
-func TestABodyThatBreaksOffIsAnError(t *testing.T) {
+func TestMedia_BrokenBody_ReturnsError(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "100")
@@ -402,7 +402,7 @@ func TestABodyThatBreaksOffIsAnError(t *testing.T) {
 	}
 }
 
-func TestStoredBytesStayWithinMaxBytes(t *testing.T) {
+func TestCache_StoredBytesWithinMaxSize(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, func(c *Config) { c.Cache.MaxSize, c.Cache.MaxObjectSize = 2*backends.MiB, backends.MiB },
 		[]string{serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -417,8 +417,9 @@ func TestStoredBytesStayWithinMaxBytes(t *testing.T) {
 	}
 }
 
-// What was popular must not keep what is popular out: segments of a live channel are hot for seconds.
-func TestTheLiveEdgeStaysCachedInAFullCache(t *testing.T) {
+// TestCache_Full_KeepsLiveEdge checks that old popular segments do not displace new ones: segments of a live channel are
+// popular for seconds only.
+func TestCache_Full_KeepsLiveEdge(t *testing.T) {
 	t.Parallel()
 	cache, err := NewCache(CacheConfig{MaxSize: 4 * backends.MiB, MaxObjectSize: backends.MiB}, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -428,11 +429,11 @@ func TestTheLiveEdgeStaysCachedInAFullCache(t *testing.T) {
 	const segments, viewers = 1000, 30
 	fetches, body := 0, make([]byte, 20_000)
 	for i := range segments {
-		k := key{path: strconv.Itoa(i), media: true}
+		k := cacheKey{path: strconv.Itoa(i), media: true}
 		for range viewers {
-			if cache.fresh(k) == nil {
+			if cache.getFresh(k) == nil {
 				fetches++
-				cache.put(k, &entry{object: &Object{Body: body}, freshUntil: math.MaxInt64, keep: 24 * time.Hour})
+				cache.store(k, &entry{object: &Object{Body: body}, freshUntil: math.MaxInt64, retention: 24 * time.Hour})
 			}
 		}
 	}
@@ -441,7 +442,7 @@ func TestTheLiveEdgeStaysCachedInAFullCache(t *testing.T) {
 	}
 }
 
-func TestRedirectsOnlyLeadToConfiguredOrigins(t *testing.T) {
+func TestOrigin_Redirect_ConfiguredHostsOnly(t *testing.T) {
 	t.Parallel()
 	content := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "content") }
 	known, unknown := serve(t, content), serve(t, content)
@@ -466,7 +467,7 @@ func TestRedirectsOnlyLeadToConfiguredOrigins(t *testing.T) {
 		"three times in a row":         {path: "/same", query: "hops=3"},
 		"four times in a row":          {path: "/same", query: "hops=4", refused: true},
 		"to another configured origin": {path: "/known"},
-		"to a host that nobody listed": {path: "/unknown", refused: true},
+		"to an unlisted host":          {path: "/unknown", refused: true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -476,14 +477,14 @@ func TestRedirectsOnlyLeadToConfiguredOrigins(t *testing.T) {
 			if test.refused != errors.Is(err, errRedirect) || (!test.refused && body != "content") {
 				t.Errorf("got %q, %v; want refused: %v", body, err, test.refused)
 			}
-			if o.Stats().Down != 0 {
+			if o.Stats().EjectedAddresses != 0 {
 				t.Error("a redirect set the address aside")
 			}
 		})
 	}
 }
 
-func TestARequestsStringsMayBeUsedAgain(t *testing.T) {
+func TestRequest_StringsMayBeReused(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RequestURI) })})
 	buffer := []byte("/1.ts")
@@ -499,9 +500,9 @@ func TestARequestsStringsMayBeUsedAgain(t *testing.T) {
 	}
 }
 
-func TestFlushErrorsEndTheTransfer(t *testing.T) {
+func TestStreamWriteTo_FlushError_EndsTransfer(t *testing.T) {
 	t.Parallel()
-	o, _, _ := stalling(t, 10)
+	o, _, _ := newStallingOrigin(t, 10)
 	s, err := o.Media(t.Context(), Request{Path: "/seg.ts"})
 	if err != nil {
 		t.Fatalf("Media: %v", err)

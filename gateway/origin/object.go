@@ -6,36 +6,34 @@ import (
 	"time"
 )
 
-// Header is what of the origin's header fields reaches the viewer; empty: the origin did not send it.
+// Header holds the origin's header fields that viewers receive. A field is empty if the origin did not send it.
 type Header struct {
 	ContentType  string
 	LastModified string
 	ETag         string
-	// CacheControl is meant for media. What a playlist is sent with is the caller's affair.
+	// CacheControl is set for media only. The caller decides the Cache-Control of playlists.
 	CacheControl string
 }
 
-// Object is one version of one answer of an origin, whole and decoded. It is not changed after it was made, so it is
-// shared by all who ask.
+// Object is one version of one response of an origin, whole and decoded. It is immutable, so all requests share it.
 type Object struct {
 	Header
-	// Status is 200, or 206 for a part that the origin gave as a range.
+	// Status is 200, or 206 for a range that the origin sent.
 	Status int
 	// ContentRange is the Content-Range of a 206.
 	ContentRange string
-	// Body is shared: it must not be written to.
+	// Body is shared: the caller must not modify it.
 	Body []byte
-	// Fetched is when the origin sent this version, less the Age that it came with. The Age that a viewer is told of a
-	// media object is the time since then.
+	// Fetched is when the origin sent this version, less its Age. The Age of a media object in responses is the time since
+	// then.
 	Fetched time.Time
-	// FinalURL is where a redirect of the origin led, the base that relative URIs in the body refer to. Empty: no
-	// redirect.
+	// FinalURL is the URL after redirects, the base of relative URIs in the body. It is empty without a redirect.
 	FinalURL string
 
 	derived atomic.Pointer[derivation]
 }
 
-// maxDerived bounds what one object carries for its callers: routes that share an origin have a key each.
+// maxDerived bounds the derived values of one object: each route that shares an origin has a key.
 const maxDerived = 16
 
 type derivation struct {
@@ -46,9 +44,9 @@ type derivation struct {
 	depth int
 }
 
-// Derive returns what compute makes of the object, computed once for each key however many ask at once, and kept as
-// long as the object. Later calls take no lock and do not allocate. Keys are compared with ==; beyond 16 keys nothing
-// is kept. It is safe for concurrent use; compute must not call Derive with the same key.
+// Derive returns the result of compute, computed once for each key and kept as long as the object. Later calls take no
+// lock and do not allocate. Keys are compared with ==. Beyond 16 keys nothing is kept. It is safe for concurrent use;
+// compute must not call Derive with the same key.
 func (o *Object) Derive(key any, compute func() any) any {
 	var fresh *derivation
 	for {
@@ -73,9 +71,9 @@ func (o *Object) Derive(key any, compute func() any) any {
 	}
 }
 
-// Playlist is the answer to a request for a playlist.
+// Playlist is the response to a request for a playlist.
 type Playlist struct {
 	*Object
-	// Stale says that the origin failed to refresh it in time and that this is the last version it gave.
+	// Stale reports that the origin failed to refresh the playlist in time and that this is its last version.
 	Stale bool
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestDeriveComputesOnceForEachKey(t *testing.T) {
+func TestObjectDerive_ComputesOncePerKey(t *testing.T) {
 	t.Parallel()
 	o := &Object{Body: []byte("playlist")}
 	var computed atomic.Int32
@@ -25,7 +25,7 @@ func TestDeriveComputesOnceForEachKey(t *testing.T) {
 	}
 }
 
-func TestDeriveKeepsABoundedNumber(t *testing.T) {
+func TestObjectDerive_BoundedNumberOfKeys(t *testing.T) {
 	t.Parallel()
 	o := &Object{}
 	computed := 0
@@ -39,7 +39,7 @@ func TestDeriveKeepsABoundedNumber(t *testing.T) {
 	}
 }
 
-func TestReadingWhatWasDerivedDoesNotAllocate(t *testing.T) {
+func TestObjectDerive_Hit_DoesNotAllocate(t *testing.T) {
 	o := &Object{}
 	k := new(int)
 	if n := testing.AllocsPerRun(100, func() { o.Derive(k, func() any { return o.Body }) }); n != 0 {

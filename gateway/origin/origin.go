@@ -16,26 +16,26 @@ import (
 
 // Origin is one HLS origin with its addresses. It is safe for concurrent use. Close it before its [Cache].
 type Origin struct {
-	name    string
-	id      string // the name and what it stands for: a reload may give the name to other addresses
-	cache   *Cache
-	config  Config
-	log     *slog.Logger
-	targets []*target
-	client  *http.Client
+	name      string
+	id        string // the name and its addresses: a reload may give the name to other addresses
+	cache     *Cache
+	config    Config
+	log       *slog.Logger
+	addresses []*address
+	client    *http.Client
 
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	fetches sync.WaitGroup
-	waiting atomic.Int64
-	count   counters
+	ctx            context.Context
+	cancel         context.CancelCauseFunc
+	running        sync.WaitGroup
+	waitingForConn atomic.Int64
+	count          counters
 
-	mu      sync.Mutex
-	flights map[key]*flight
-	closed  bool
+	mu     sync.Mutex
+	active map[cacheKey]*fetch
+	closed bool
 }
 
-// Option changes how an Origin is made.
+// Option configures an Origin.
 type Option func(*options)
 
 type options struct {
@@ -43,18 +43,18 @@ type options struct {
 	redirectHosts []string
 }
 
-// WithTransport fetches through rt in place of a transport of the origin's own. It must not follow redirects or decode
-// bodies, and it should end with the request's context.
+// WithTransport replaces the origin's transport. The transport must not follow redirects or decode bodies, and should
+// stop when the request's context ends.
 func WithTransport(rt http.RoundTripper) Option { return func(o *options) { o.transport = rt } }
 
-// WithRedirectHosts lets the origin redirect to these hosts ("host" or "host:port"), besides its own addresses: those
-// of the other configured origins.
+// WithRedirectHosts allows redirects to these hosts ("host" or "host:port"), besides the origin's own addresses. The
+// hosts are those of the other configured origins.
 func WithRedirectHosts(hosts ...string) Option {
 	return func(o *options) { o.redirectHosts = append(o.redirectHosts, hosts...) }
 }
 
-// New makes an origin. The first of urls is preferred, the others are for failover; a path in one is put before the
-// path of each request, a query before its query. The config must be valid and be the one that the cache was made with.
+// New returns an origin. The first URL is preferred and the others are for failover. The path of a URL precedes the path
+// of each request, and its query precedes the request's query. The config must be valid and the one of the cache.
 func New(name string, urls []*url.URL, cache *Cache, c Config, log *slog.Logger, opts ...Option) (*Origin, error) {
 	if len(urls) == 0 {
 		return nil, fmt.Errorf("origin %q: no url", name)
@@ -63,12 +63,12 @@ func New(name string, urls []*url.URL, cache *Cache, c Config, log *slog.Logger,
 	for _, opt := range opts {
 		opt(&set)
 	}
-	o := &Origin{name: name, id: name, cache: cache, config: c, log: log.With(slog.String("origin", name)), flights: make(map[key]*flight)}
+	o := &Origin{name: name, id: name, cache: cache, config: c, log: log.With(slog.String("origin", name)), active: make(map[cacheKey]*fetch)}
 	for _, u := range urls {
 		if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			return nil, fmt.Errorf("origin %q: url %q: want http://host or https://host", name, u.Redacted())
 		}
-		o.targets = append(o.targets, newTarget(u, c.Fetch.MaxConns))
+		o.addresses = append(o.addresses, newAddress(u, c.Fetch.MaxConns))
 		o.id += " " + u.String()
 	}
 	if set.transport == nil {
@@ -79,18 +79,19 @@ func New(name string, urls []*url.URL, cache *Cache, c Config, log *slog.Logger,
 	return o, nil
 }
 
-// Close cancels what is being fetched and waits for it to end. What is in the cache stays there.
+// Close cancels the active fetches and waits for their end. Cached objects stay in the cache.
 func (o *Origin) Close() {
 	o.mu.Lock()
 	o.closed = true
 	o.mu.Unlock()
 	o.cancel(ErrClosed)
-	o.fetches.Wait()
+	o.running.Wait()
 	o.client.CloseIdleConnections()
 }
 
-// join returns the flight for k, entered, a new one if need be; or what the cache has meanwhile.
-func (o *Origin) join(k key, want byteRange, r *Request) (*flight, *entry, error) {
+// findOrStartFetch joins the active fetch of the key or starts one. It returns the cached entry instead if one has
+// become fresh since the caller looked.
+func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetch, *entry, error) {
 	if err := checkPath(r.Path); err != nil {
 		return nil, nil, fmt.Errorf("fetch from origin %q: path %q: %w", o.name, r.Path, err)
 	}
@@ -99,47 +100,49 @@ func (o *Origin) join(k key, want byteRange, r *Request) (*flight, *entry, error
 	if o.closed {
 		return nil, nil, ErrClosed
 	}
-	// Again, because a flight stores first and is forgotten afterwards: whoever finds neither is the first.
+	// The cache is read again because a fetch is stored before it is removed from active: without either, this call is
+	// the first.
 	old := o.cache.get(k)
 	if old != nil && o.cache.now() < old.freshUntil {
 		return nil, old, nil
 	}
-	if f := o.flights[k]; f != nil && f.enter() {
+	if f := o.active[k]; f != nil && f.join() {
 		o.count.coalesced.Add(1)
 		return f, nil, nil
 	}
-	f := &flight{
-		cache: o.cache, key: k.clone(), want: want, freshness: r.Freshness, old: old,
-		started: o.cache.now(), done: make(chan struct{}), viewers: 1,
+	f := &fetch{
+		cache: o.cache, key: k.clone(), wantedRange: want, freshness: r.Freshness, stored: old,
+		started: o.cache.now(), done: make(chan struct{}), joined: 1,
 	}
 	f.ctx, f.cancel = context.WithCancelCause(o.ctx)
-	o.flights[f.key] = f
-	o.fetches.Add(1)
-	go o.run(f)
+	o.active[f.key] = f
+	o.running.Add(1)
+	go o.runFetch(f)
 	return f, nil, nil
 }
 
-// forget makes the next who asks start a flight of his own.
-func (o *Origin) forget(f *flight) {
+// removeFetch removes the fetch from active, so that the next call starts a new one.
+func (o *Origin) removeFetch(f *fetch) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.flights[f.key] == f {
-		delete(o.flights, f.key)
+	if o.active[f.key] == f {
+		delete(o.active, f.key)
 	}
 }
 
-// patience is how long a viewer who could be given a stale copy waits for the flight.
-func (o *Origin) patience(f *flight) time.Duration {
+// freshTimeout returns how long a viewer with a stale copy waits for the fetch: not at all while all addresses are
+// ejected.
+func (o *Origin) freshTimeout(f *fetch) time.Duration {
 	now := o.cache.now()
-	if o.allDown(now) {
+	if o.allEjected(now) {
 		return 0
 	}
 	return time.Duration(f.started-now) + o.config.Cache.MaxWaitForFresh
 }
 
-// excuse reports whether old may be served in place of err.
-func (o *Origin) excuse(old *entry, err error) bool {
-	if !maskable(err) || !old.servable(o.cache.now()) {
+// staleIfError reports whether the stale entry is served instead of err, and counts it.
+func (o *Origin) staleIfError(old *entry, err error) bool {
+	if !allowsStale(err) || !old.canServeStale(o.cache.now()) {
 		return false
 	}
 	o.count.stale.Add(1)
@@ -161,7 +164,7 @@ func newTransport(c FetchConfig, connect dialFunc) *http.Transport {
 	return &http.Transport{
 		DialContext:            dial,
 		TLSHandshakeTimeout:    c.ConnectTimeout,
-		DisableCompression:     true, // what is asked for differs, and what comes back is bounded
+		DisableCompression:     true, // requests set Accept-Encoding themselves, and decoded bodies are bounded
 		ForceAttemptHTTP2:      true,
 		MaxIdleConnsPerHost:    c.MaxConns,
 		IdleConnTimeout:        90 * time.Second,
@@ -170,7 +173,7 @@ func newTransport(c FetchConfig, connect dialFunc) *http.Transport {
 	}
 }
 
-// maxRedirects is how many times in a row an origin may send us elsewhere.
+// maxRedirects is how many redirects in a row are followed.
 const maxRedirects = 3
 
 func redirectPolicy(urls []*url.URL, hosts []string) func(*http.Request, []*http.Request) error {
@@ -187,13 +190,13 @@ func redirectPolicy(urls []*url.URL, hosts []string) func(*http.Request, []*http
 			return fmt.Errorf("%w: more than %d in a row", errRedirect, maxRedirects)
 		case next.URL.Scheme != "http" && next.URL.Scheme != "https",
 			!allowed[authority(next.URL.Scheme, next.URL.Host)]:
-			return fmt.Errorf("%w: %s://%s is no configured origin", errRedirect, next.URL.Scheme, next.URL.Host)
+			return fmt.Errorf("%w: %s://%s is not a configured origin", errRedirect, next.URL.Scheme, next.URL.Host)
 		}
 		return nil
 	}
 }
 
-// authority is host and port in one spelling.
+// authority returns host and port in one canonical form.
 func authority(scheme, host string) string {
 	host = strings.ToLower(host)
 	if (&url.URL{Host: host}).Port() != "" {

@@ -10,20 +10,21 @@ import (
 	"time"
 )
 
-// Playlist returns a playlist, whole and decoded: from memory while it is fresh, else from the origin. All who wait for
-// the same playlist share one request. If the origin fails (no answer, 5xx, a bound of ours) a stale copy is returned
-// as long as Freshness allows, and whoever could have that waits for the refresh no longer than cache.max_wait_for_fresh.
+// Playlist returns a playlist, whole and decoded: from memory while it is fresh, else from the origin. Concurrent requests
+// for the same playlist share one fetch. If the origin fails (no response, 5xx, a bound of the gateway), Playlist returns
+// a stale copy as long as Freshness allows. With a stale copy it waits for the refresh no longer than
+// [CacheConfig].MaxWaitForFresh.
 //
 // It returns a *StatusError, an *UnreachableError, a *backends.Overload, [ErrTooLarge], [ErrPath] or [ErrClosed],
 // possibly wrapped, or ctx's own error.
 func (o *Origin) Playlist(ctx context.Context, r Request) (Playlist, error) {
-	k := key{origin: o.id, path: r.Path, query: r.Query, variant: r.Directives}
+	k := cacheKey{origin: o.id, path: r.Path, query: r.Query, variant: r.Directives}
 	e, now := o.cache.get(k), o.cache.now()
 	switch {
 	case e == nil:
 	case now < e.freshUntil:
 		return e.playlist()
-	case e.servable(now) && now < e.retryAt.Load():
+	case e.canServeStale(now) && now < e.nextRefresh.Load():
 		o.count.stale.Add(1)
 		return Playlist{Object: e.object, Stale: true}, nil
 	}
@@ -31,40 +32,40 @@ func (o *Origin) Playlist(ctx context.Context, r Request) (Playlist, error) {
 }
 
 func (e *entry) playlist() (Playlist, error) {
-	if e.missing != nil {
-		return Playlist{}, e.missing
+	if e.negative != nil {
+		return Playlist{}, e.negative
 	}
 	return Playlist{Object: e.object}, nil
 }
 
-// refresh waits for the flight that fetches the playlist.
-func (o *Origin) refresh(ctx context.Context, k key, r Request, old *entry) (Playlist, error) {
-	f, e, err := o.join(k, byteRange{}, &r) //nolint:contextcheck // a flight is nobody's
+// refresh joins the fetch of the playlist and waits for its end.
+func (o *Origin) refresh(ctx context.Context, k cacheKey, r Request, old *entry) (Playlist, error) {
+	f, e, err := o.findOrStartFetch(k, byteRange{}, &r) //nolint:contextcheck // a fetch runs on the origin's context
 	switch {
 	case err == nil && e != nil:
 		return e.playlist()
 	case err == nil:
 		defer f.leave(nil)
-		err = o.landed(ctx, f, old)
+		err = o.waitForEnd(ctx, f, old)
 	}
 	switch {
 	case err == nil:
 		return f.entry.playlist()
-	case ctx.Err() == nil && o.excuse(old, err):
+	case ctx.Err() == nil && o.staleIfError(old, err):
 		return Playlist{Object: old.object, Stale: true}, nil
 	default:
 		return Playlist{}, err
 	}
 }
 
-// errImpatient ends the wait of a viewer for whom there is a stale copy.
-var errImpatient = errors.New("refresh takes longer than cache.max_wait_for_fresh")
+// errFreshTimeout ends the wait of a viewer who can get a stale copy.
+var errFreshTimeout = errors.New("refresh takes longer than cache.max_wait_for_fresh")
 
-// landed waits for the end of a flight.
-func (o *Origin) landed(ctx context.Context, f *flight, old *entry) error {
+// waitForEnd waits for the end of a fetch. It returns errFreshTimeout once the stale entry is to be served instead.
+func (o *Origin) waitForEnd(ctx context.Context, f *fetch, old *entry) error {
 	var expired <-chan time.Time
-	if old.servable(o.cache.now()) {
-		timer := time.NewTimer(o.patience(f))
+	if old.canServeStale(o.cache.now()) {
+		timer := time.NewTimer(o.freshTimeout(f))
 		defer timer.Stop()
 		expired = timer.C
 	}
@@ -73,21 +74,21 @@ func (o *Origin) landed(ctx context.Context, f *flight, old *entry) error {
 		case <-f.done:
 			return f.err
 		case <-expired:
-			if old.servable(o.cache.now()) {
-				return errImpatient
+			if old.canServeStale(o.cache.now()) {
+				return errFreshTimeout
 			}
-			expired = nil // there is nothing else to give any more
+			expired = nil // the stale entry has expired meanwhile
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// receivePlaylist reads the whole body. If it does not come to its end, another address may do better.
-func (o *Origin) receivePlaylist(f *flight, a *answer) (*entry, bool, error) {
+// receivePlaylist reads the whole body. If the body ends early, another address is tried.
+func (o *Origin) receivePlaylist(f *fetch, a *response) (*entry, bool, error) {
 	body, err := o.readPlaylist(a)
 	if err != nil {
-		return nil, errors.Is(err, ErrTooLarge), o.broken(f, err)
+		return nil, errors.Is(err, ErrTooLarge), o.bodyError(f, err)
 	}
 	o.count.bytes.Add(uint64(len(body)))
 	object := &Object{
@@ -101,18 +102,18 @@ func (o *Origin) receivePlaylist(f *flight, a *answer) (*entry, bool, error) {
 		final.User = nil
 		object.FinalURL = final.String()
 	}
-	if f.old != nil && f.old.object.sameAs(object) {
-		object = f.old.object
+	if f.stored != nil && f.stored.object.sameAs(object) {
+		object = f.stored.object
 	}
 	return o.playlistEntry(f, a, object), true, nil
 }
 
-func (o *Origin) readPlaylist(a *answer) ([]byte, error) {
+func (o *Origin) readPlaylist(a *response) ([]byte, error) {
 	limit := int64(o.config.Fetch.MaxPlaylistSize)
 	if a.ContentLength > limit {
 		return nil, tooLarge("fetch.max_playlist_size", o.config.Fetch.MaxPlaylistSize)
 	}
-	r, _, err := decoder(a.Header.Get("Content-Encoding"), a)
+	r, _, err := newDecoder(a.Header.Get("Content-Encoding"), a)
 	if err != nil {
 		return nil, err
 	}
@@ -126,16 +127,16 @@ func (o *Origin) readPlaylist(a *answer) ([]byte, error) {
 	return bytes.Clone(buf.Bytes()), nil
 }
 
-// sameAs reports whether a playlist is the version that we have: then what was derived from it still holds.
+// sameAs reports whether two playlists are the same version, so that the derived values remain valid.
 func (o *Object) sameAs(other *Object) bool {
 	return o != nil && o.ContentType == other.ContentType && o.FinalURL == other.FinalURL &&
 		bytes.Equal(o.Body, other.Body)
 }
 
-// keepForChange is how long a playlist is kept beyond its use, to see whether the next version is the same.
-const keepForChange = 30 * time.Second
+// playlistRetention is how long a playlist is kept after its last use, to compare the next version with it.
+const playlistRetention = 30 * time.Second
 
-func (o *Origin) playlistEntry(f *flight, a *answer, object *Object) *entry {
+func (o *Origin) playlistEntry(f *fetch, a *response, object *Object) *entry {
 	var fresh, stale time.Duration
 	if f.freshness != nil {
 		fresh, stale = f.freshness(object.Body)
@@ -145,12 +146,12 @@ func (o *Origin) playlistEntry(f *flight, a *answer, object *Object) *entry {
 		object:       object,
 		freshUntil:   a.received + int64(fresh),
 		staleUntil:   a.received + int64(stale),
-		keep:         max(fresh, stale),
+		retention:    max(fresh, stale),
 		etag:         a.Header.Get("ETag"),
 		lastModified: a.Header.Get("Last-Modified"),
 	}
-	if f.key.class() == classPlaylist { // nobody asks for the same directives again
-		e.keep += keepForChange
+	if f.key.class() == classPlaylist { // the same directives are not requested again
+		e.retention += playlistRetention
 	}
 	return e
 }

@@ -12,16 +12,17 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
 	"usher/backends"
 )
 
-// playlistOrigin is a live playlist whose every answer a test can change.
+// playlistOrigin is a live playlist; a test can change every response.
 type playlistOrigin struct {
 	mu       sync.Mutex
 	requests int
 	version  int
 	status   int           // 0: 200
-	hold     time.Duration // before answering
+	hold     time.Duration // before the response
 	etag     bool
 }
 
@@ -31,7 +32,7 @@ func (p *playlistOrigin) set(change func(*playlistOrigin)) {
 	change(p)
 }
 
-func (p *playlistOrigin) asked() int {
+func (p *playlistOrigin) requestCount() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.requests
@@ -63,10 +64,10 @@ func (p *playlistOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// live is fresh for 3 s and may be stale until 18 s after its fetch, as for a target duration of 6 s.
-func live([]byte) (fresh, stale time.Duration) { return 3 * time.Second, 18 * time.Second }
+// liveFreshness is the freshness for a target duration of 6 s: fresh for 3 s, and stale until 18 s after the fetch.
+func liveFreshness([]byte) (fresh, stale time.Duration) { return 3 * time.Second, 18 * time.Second }
 
-func reload() Request { return Request{Path: "/live.m3u8", Freshness: live} }
+func reloadRequest() Request { return Request{Path: "/live.m3u8", Freshness: liveFreshness} }
 
 func mustPlaylist(t *testing.T, o fixture, r Request) Playlist {
 	t.Helper()
@@ -82,58 +83,58 @@ func sequence(p Playlist) string {
 	return strings.TrimSpace(n)
 }
 
-func TestAPlaylistIsFetchedOnceWhileItIsFresh(t *testing.T) {
+func TestPlaylist_Fresh_FetchedOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &playlistOrigin{}
-		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
-		first := mustPlaylist(t, o, reload())
-		pass(3*time.Second - 1)
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
+		first := mustPlaylist(t, o, reloadRequest())
+		sleep(3*time.Second - 1)
 		p.set(func(p *playlistOrigin) { p.version = 1 })
-		if again := mustPlaylist(t, o, reload()); again.Object != first.Object || again.Stale {
+		if again := mustPlaylist(t, o, reloadRequest()); again.Object != first.Object || again.Stale {
 			t.Error("while fresh: got another object")
 		}
-		pass(1)
+		sleep(1)
 		var done sync.WaitGroup
 		for range 50 {
 			done.Go(func() {
-				if got := mustPlaylist(t, o, reload()); sequence(got) != "1" || got.Stale {
+				if got := mustPlaylist(t, o, reloadRequest()); sequence(got) != "1" || got.Stale {
 					t.Errorf("after the refresh: got sequence %s, stale %v", sequence(got), got.Stale)
 				}
 			})
 		}
 		done.Wait()
-		if got := p.asked(); got != 2 {
+		if got := p.requestCount(); got != 2 {
 			t.Errorf("origin requests: got %d, want 2", got)
 		}
 	})
 }
 
-func TestAnUnchangedPlaylistKeepsItsObjectAndWhatWasDerived(t *testing.T) {
+func TestPlaylist_Unchanged_KeepsObjectAndDerived(t *testing.T) {
 	t.Parallel()
 	for name, etag := range map[string]bool{"by ETag": true, "by its bytes": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				p := &playlistOrigin{etag: etag}
-				o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
+				o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
 				derived := 0
 				derive := func() int { derived++; return derived }
 				for i := range 5 {
-					got := mustPlaylist(t, o, reload())
+					got := mustPlaylist(t, o, reloadRequest())
 					if v := got.Derive("template", func() any { return derive() }); v != 1 {
 						t.Errorf("reload %d: derived again", i)
 					}
-					pass(4 * time.Second)
+					sleep(4 * time.Second)
 				}
-				if got := p.asked(); got != 5 {
+				if got := p.requestCount(); got != 5 {
 					t.Errorf("origin requests: got %d, want 5", got)
 				}
 				if got, want := o.Stats().Revalidated, map[bool]uint64{true: 4}[etag]; got != want {
 					t.Errorf("revalidated: got %d, want %d", got, want)
 				}
 				p.set(func(p *playlistOrigin) { p.version = 7 })
-				if got := mustPlaylist(t, o, reload()); sequence(got) != "7" {
+				if got := mustPlaylist(t, o, reloadRequest()); sequence(got) != "7" {
 					t.Errorf("the next version: got sequence %s", sequence(got))
 				}
 			})
@@ -141,11 +142,11 @@ func TestAnUnchangedPlaylistKeepsItsObjectAndWhatWasDerived(t *testing.T) {
 	}
 }
 
-func TestAStalePlaylistStandsInForAFailingOrigin(t *testing.T) {
+func TestPlaylist_OriginFails_ServesStale(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		fail    func(*playlistOrigin)
-		waits   time.Duration // what the first viewer pays
+		waits   time.Duration // how long the first viewer waits
 		is      func(error) bool
 		excused bool
 	}{
@@ -166,25 +167,25 @@ func TestAStalePlaylistStandsInForAFailingOrigin(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				p := &playlistOrigin{}
-				o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
-				mustPlaylist(t, o, reload())
-				pass(4 * time.Second)
+				o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
+				mustPlaylist(t, o, reloadRequest())
+				sleep(4 * time.Second)
 				p.set(test.fail)
 				began := time.Now()
-				got, err := o.Playlist(t.Context(), reload())
+				got, err := o.Playlist(t.Context(), reloadRequest())
 				if test.excused != (err == nil && got.Stale) {
 					t.Fatalf("got stale %v, %v; want a stale copy: %v", got.Object != nil, err, test.excused)
 				}
 				if waited := time.Since(began); waited != test.waits {
 					t.Errorf("waited %v, want %v", waited, test.waits)
 				}
-				pass(14 * time.Second) // stale until 18 s
-				if got, err := o.Playlist(t.Context(), reload()); err == nil {
+				sleep(14 * time.Second) // stale until 18 s
+				if got, err := o.Playlist(t.Context(), reloadRequest()); err == nil {
 					t.Errorf("long after: got sequence %s, want the error", sequence(got))
 				}
 				p.set(func(p *playlistOrigin) { p.status, p.hold, p.version = 0, 0, 9 })
-				pass(time.Second)
-				if got := mustPlaylist(t, o, reload()); sequence(got) != "9" || got.Stale {
+				sleep(time.Second)
+				if got := mustPlaylist(t, o, reloadRequest()); sequence(got) != "9" || got.Stale {
 					t.Errorf("when it is back: got sequence %s, stale %v", sequence(got), got.Stale)
 				}
 			})
@@ -192,41 +193,41 @@ func TestAStalePlaylistStandsInForAFailingOrigin(t *testing.T) {
 	}
 }
 
-func TestAFailingOriginIsAskedOnceASecondForAStalePlaylist(t *testing.T) {
+func TestPlaylist_OriginFails_RefreshesOncePerSecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &playlistOrigin{}
-		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
-		mustPlaylist(t, o, reload())
-		pass(4 * time.Second)
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
+		mustPlaylist(t, o, reloadRequest())
+		sleep(4 * time.Second)
 		p.set(func(p *playlistOrigin) { p.status = 500 })
 		for range 500 { // five seconds of a hundred viewers
-			if got := mustPlaylist(t, o, reload()); !got.Stale {
+			if got := mustPlaylist(t, o, reloadRequest()); !got.Stale {
 				t.Fatal("not marked stale")
 			}
-			pass(10 * time.Millisecond)
+			sleep(10 * time.Millisecond)
 		}
-		if got := p.asked(); got < 5 || got > 6 {
+		if got := p.requestCount(); got < 5 || got > 6 {
 			t.Errorf("origin requests: got %d, want the first and one a second", got)
 		}
 	})
 }
 
-// Only the first viewer pays for an origin that hangs.
-func TestAHangingOriginCostsViewersWithAStaleCopyNoMoreThanOnce(t *testing.T) {
+// TestPlaylist_OriginHangs_StaleViewersWaitOnce checks that only the first viewer waits for an origin that hangs.
+func TestPlaylist_OriginHangs_StaleViewersWaitOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &playlistOrigin{}
-		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
-		mustPlaylist(t, o, reload())
-		pass(4 * time.Second)
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
+		mustPlaylist(t, o, reloadRequest())
+		sleep(4 * time.Second)
 		p.set(func(p *playlistOrigin) { p.hold = time.Hour })
 		var waited time.Duration
 		for range 100 {
 			began := time.Now()
-			mustPlaylist(t, o, reload())
+			mustPlaylist(t, o, reloadRequest())
 			waited += time.Since(began)
-			pass(100 * time.Millisecond)
+			sleep(100 * time.Millisecond)
 		}
 		if waited != time.Second {
 			t.Errorf("a hundred viewers waited %v together, want %v", waited, time.Second)
@@ -234,7 +235,7 @@ func TestAHangingOriginCostsViewersWithAStaleCopyNoMoreThanOnce(t *testing.T) {
 	})
 }
 
-func TestIdenticalBlockingReloadsShareOneRequest(t *testing.T) {
+func TestPlaylist_IdenticalBlockingReloads_ShareOneFetch(t *testing.T) {
 	t.Parallel()
 	var blocking, ordinary atomic.Int32
 	release := make(chan struct{})
@@ -251,14 +252,14 @@ func TestIdenticalBlockingReloadsShareOneRequest(t *testing.T) {
 	var done sync.WaitGroup
 	for range viewers {
 		done.Go(func() {
-			got, err := o.Playlist(t.Context(), Request{Path: "/live.m3u8", Directives: directives, Freshness: live})
+			got, err := o.Playlist(t.Context(), Request{Path: "/live.m3u8", Directives: directives, Freshness: liveFreshness})
 			if err != nil || string(got.Body) != directives {
 				t.Errorf("got %v, %v", got.Object, err)
 			}
 		})
 	}
-	waitFor(t, "all have joined", func() bool { return o.Stats().Coalesced == viewers-1 })
-	mustPlaylist(t, o, reload()) // not held up by them
+	waitUntil(t, "all have joined", func() bool { return o.Stats().Coalesced == viewers-1 })
+	mustPlaylist(t, o, reloadRequest()) // the blocking reloads do not delay it
 	close(release)
 	done.Wait()
 	if blocking.Load() != 1 || ordinary.Load() != 1 {
@@ -266,56 +267,56 @@ func TestIdenticalBlockingReloadsShareOneRequest(t *testing.T) {
 	}
 }
 
-func TestABlockingReloadIsHeldForItsOwnTimeout(t *testing.T) {
+func TestPlaylist_BlockingReload_HasOwnTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &playlistOrigin{hold: 15 * time.Second}
-		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
-		held := Request{Path: "/live.m3u8", Directives: "_HLS_msn=9", Freshness: live}
-		mustPlaylist(t, o, held) // longer than an ordinary request may take
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
+		held := Request{Path: "/live.m3u8", Directives: "_HLS_msn=9", Freshness: liveFreshness}
+		mustPlaylist(t, o, held) // longer than the timeout of an ordinary request
 		p.set(func(p *playlistOrigin) { p.hold = time.Hour })
 		held.Directives = "_HLS_msn=10"
 		_, err := o.Playlist(t.Context(), held)
 		if err == nil || !strings.Contains(err.Error(), "fetch.blocking_timeout=20s") {
 			t.Errorf("got %v, want an error that names fetch.blocking_timeout=20s", err)
 		}
-		if o.Stats().Down != 0 {
+		if o.Stats().EjectedAddresses != 0 {
 			t.Error("a hold that was asked for set the address aside")
 		}
-		_, err = o.Playlist(t.Context(), reload())
+		_, err = o.Playlist(t.Context(), reloadRequest())
 		if err == nil || !strings.Contains(err.Error(), "fetch.response_timeout=10s") {
 			t.Errorf("ordinary: got %v, want an error that names fetch.response_timeout=10s", err)
 		}
 	})
 }
 
-func TestNobodyWaitingEndsABlockingReloadButNotAnOrdinaryOne(t *testing.T) {
+func TestPlaylist_NoReader_CancelsBlockingReloadOnly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &playlistOrigin{hold: 5 * time.Second}
-		o := bubbled(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
-		for flights, directives := range []string{"_HLS_msn=9", ""} {
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
+		for active, directives := range []string{"_HLS_msn=9", ""} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			_, err := o.Playlist(ctx, Request{Path: "/live.m3u8", Directives: directives, Freshness: live})
+			_, err := o.Playlist(ctx, Request{Path: "/live.m3u8", Directives: directives, Freshness: liveFreshness})
 			cancel()
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%q: got %v, want the viewer's own deadline", directives, err)
 			}
 			synctest.Wait()
-			if got := o.Stats().Flights; got != flights {
-				t.Errorf("%q: %d fetches under way, want %d", directives, got, flights)
+			if got := o.Stats().ActiveFetches; got != active {
+				t.Errorf("%q: %d active fetches, want %d", directives, got, active)
 			}
-			pass(5 * time.Second)
+			sleep(5 * time.Second)
 		}
-		asked := p.asked()
-		mustPlaylist(t, o, reload())
-		if p.asked() != asked {
+		asked := p.requestCount()
+		mustPlaylist(t, o, reloadRequest())
+		if p.requestCount() != asked {
 			t.Error("what the ordinary one fetched was not stored")
 		}
 	})
 }
 
-func TestWhereARedirectLedIsKnown(t *testing.T) {
+func TestPlaylist_Redirect_FinalURL(t *testing.T) {
 	t.Parallel()
 	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/live.m3u8" {
@@ -323,7 +324,7 @@ func TestWhereARedirectLedIsKnown(t *testing.T) {
 		}
 	})
 	o := newFixture(t, nil, []string{url})
-	if got, want := mustPlaylist(t, o, reload()).FinalURL, url+"/edge/7/live.m3u8?s=1"; got != want {
+	if got, want := mustPlaylist(t, o, reloadRequest()).FinalURL, url+"/edge/7/live.m3u8?s=1"; got != want {
 		t.Errorf("redirected: got %q, want %q", got, want)
 	}
 	if got := mustPlaylist(t, o, Request{Path: "/other.m3u8"}).FinalURL; got != "" {
@@ -331,7 +332,7 @@ func TestWhereARedirectLedIsKnown(t *testing.T) {
 	}
 }
 
-func TestAPlaylistIsBounded(t *testing.T) {
+func TestPlaylist_TooLarge_Refused(t *testing.T) {
 	t.Parallel()
 	for name, declare := range map[string]bool{"declared": true, "not declared": false} {
 		t.Run(name, func(t *testing.T) {
@@ -342,7 +343,7 @@ func TestAPlaylistIsBounded(t *testing.T) {
 				}
 				_, _ = io.WriteString(w, strings.Repeat("#", 70000))
 			})})
-			_, err := o.Playlist(t.Context(), reload())
+			_, err := o.Playlist(t.Context(), reloadRequest())
 			if !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "fetch.max_playlist_size=64KiB") {
 				t.Errorf("got %v, want ErrTooLarge naming fetch.max_playlist_size=64KiB", err)
 			}
@@ -350,7 +351,7 @@ func TestAPlaylistIsBounded(t *testing.T) {
 	}
 }
 
-func TestAPanicOfTheCallersIsAnErrorAndNotTheEnd(t *testing.T) {
+func TestPlaylist_FreshnessPanics_ReturnsError(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, nil, []string{serve(t, func(http.ResponseWriter, *http.Request) {})})
 	_, err := o.Playlist(t.Context(), Request{Path: "/live.m3u8", Freshness: func([]byte) (a, b time.Duration) { panic("bad playlist") }})
@@ -358,5 +359,5 @@ func TestAPanicOfTheCallersIsAnErrorAndNotTheEnd(t *testing.T) {
 	if !errors.As(err, &unreachable) || !strings.Contains(err.Error(), "bad playlist") {
 		t.Errorf("got %v, want an UnreachableError that says so", err)
 	}
-	mustPlaylist(t, o, reload())
+	mustPlaylist(t, o, reloadRequest())
 }

@@ -7,15 +7,17 @@ import (
 	"strings"
 )
 
-// byteRange is a single range as a viewer asks for it. The zero value is no range.
+// byteRange is a single requested range. The zero value is no range.
 type byteRange struct {
-	set bool
-	// first is the first byte, or -1: the last `last` bytes. last is the last byte, or -1: to the end.
-	first, last int64
+	isSet bool
+	// first is the first byte. -1 means a suffix range: last is then the number of bytes at the end.
+	first int64
+	// last is the last byte, or -1 for the end of the object.
+	last int64
 }
 
-// parseRange reads a Range field. What it does not understand, several ranges above all, is no range: the whole is a
-// correct answer to that.
+// parseRange parses a Range field. A field that it does not understand, and one with several ranges, is no range: the
+// whole object is a correct response to it.
 func parseRange(field string) byteRange {
 	spec, ok := cutPrefixFold(field, "bytes=")
 	if !ok {
@@ -31,12 +33,12 @@ func parseRange(field string) byteRange {
 	case !okFirst || !okLast, first < 0 && last < 0, last >= 0 && first > last:
 		return byteRange{}
 	case first >= 0 && last == math.MaxInt64:
-		last = -1 // as far as anyone can count
+		last = -1 // beyond any object
 	}
-	return byteRange{set: true, first: first, last: last}
+	return byteRange{isSet: true, first: first, last: last}
 }
 
-// parseOffset reads a byte position; -1 stands for none.
+// parseOffset parses a byte position; an empty text is -1.
 func parseOffset(s string) (int64, bool) {
 	if s == "" {
 		return -1, true
@@ -55,10 +57,10 @@ func cutPrefixFold(s, prefix string) (string, bool) {
 	return s[len(prefix):], true
 }
 
-// everything reports whether the range is the whole object, which some players ask for by habit.
-func (b byteRange) everything() bool { return b.set && b.first == 0 && b.last < 0 }
+// isWhole reports whether the range is the whole object. Some players always request bytes=0-.
+func (b byteRange) isWhole() bool { return b.isSet && b.first == 0 && b.last < 0 }
 
-// String is the range as it is asked of the origin, the same for all spellings.
+// String returns the canonical Range field that is sent to the origin.
 func (b byteRange) String() string {
 	buf := append(make([]byte, 0, 48), "bytes="...)
 	if b.first >= 0 {
@@ -71,7 +73,7 @@ func (b byteRange) String() string {
 	return string(buf)
 }
 
-// resolve says which bytes [lo, hi) of an object of that length are meant; ok is false if there are none.
+// resolve returns the bytes [lo, hi) of an object of the length; ok is false if there are none.
 func (b byteRange) resolve(length int64) (lo, hi int64, ok bool) {
 	switch {
 	case b.first < 0:
@@ -84,7 +86,7 @@ func (b byteRange) resolve(length int64) (lo, hi int64, ok bool) {
 	return lo, hi, lo < hi
 }
 
-// contentRange is what a Content-Range says: bytes [lo, hi) of total, or of -1 for unknown.
+// contentRange is a Content-Range: bytes [lo, hi) of total; total is -1 if unknown.
 type contentRange struct{ lo, hi, total int64 }
 
 func parseContentRange(field string) (contentRange, bool) {
@@ -103,14 +105,20 @@ func parseContentRange(field string) (contentRange, bool) {
 	lo, okLo := parseOffset(from)
 	last, okLast := parseOffset(to)
 	total, okTotal := parseOffset(size)
-	if !okLo || !okLast || !okTotal || lo < 0 || last < lo || last == math.MaxInt64 || (total >= 0 && last >= total) {
+	c := contentRange{lo: lo, hi: last + 1, total: total}
+	if !okLo || !okLast || !okTotal || last == math.MaxInt64 || !c.isValid() {
 		return contentRange{}, false
 	}
-	return contentRange{lo: lo, hi: last + 1, total: total}, true
+	return c, true
 }
 
-// answers reports whether an origin's part is what was asked for. It may end earlier than asked.
-func (c contentRange) answers(b byteRange) bool {
+// isValid reports whether the range has at least one byte and lies within the total, if that is known.
+func (c contentRange) isValid() bool {
+	return c.lo >= 0 && c.hi > c.lo && (c.total < 0 || c.hi <= c.total)
+}
+
+// satisfies reports whether the range is the requested one. It may end earlier than requested.
+func (c contentRange) satisfies(b byteRange) bool {
 	switch {
 	case b.first >= 0:
 		return c.lo == b.first && (b.last < 0 || c.hi <= b.last+1)
@@ -133,22 +141,22 @@ func (c contentRange) String() string {
 	return string(strconv.AppendInt(buf, c.total, 10))
 }
 
-// unsatisfied is the Content-Range of a 416.
+// unsatisfied returns the Content-Range of a 416.
 func unsatisfied(length int64) string { return "bytes */" + strconv.FormatInt(length, 10) }
 
-// outcome is how an object is answered to one viewer: bytes [lo, hi) of it, hi -1 to the end.
+// outcome is the response to one viewer: the bytes [lo, hi) of an object; hi is -1 for the end.
 type outcome struct {
 	status       int
 	contentRange string
 	lo, hi       int64
 }
 
-// decide evaluates a viewer's conditions and range against a whole object of that length (-1: not known yet).
-func decide(r *Request, want byteRange, h *Header, length int64) outcome {
+// evaluate evaluates a viewer's conditions and range against a whole object of the length (-1: not known yet).
+func evaluate(r *Request, want byteRange, h *Header, length int64) outcome {
 	if notModified(r, h) {
 		return outcome{status: http.StatusNotModified}
 	}
-	if !want.set || length < 0 || r.Head || !sameVersion(r.IfRange, h) {
+	if !want.isSet || length < 0 || r.Head || !sameVersion(r.IfRange, h) {
 		return outcome{status: http.StatusOK, hi: length}
 	}
 	lo, hi, ok := want.resolve(length)
@@ -158,15 +166,15 @@ func decide(r *Request, want byteRange, h *Header, length int64) outcome {
 	return outcome{http.StatusPartialContent, contentRange{lo, hi, length}.String(), lo, hi}
 }
 
-// decidePart evaluates a viewer's conditions against a part that the origin gave. Its If-Range holds.
-func decidePart(r *Request, h *Header, contentRange string, length int64) outcome {
+// evaluatePart evaluates a viewer's conditions against a partial response of the origin whose If-Range matches.
+func evaluatePart(r *Request, h *Header, contentRange string, length int64) outcome {
 	if notModified(r, h) {
 		return outcome{status: http.StatusNotModified}
 	}
 	return outcome{status: http.StatusPartialContent, contentRange: contentRange, hi: length}
 }
 
-// notModified reports whether the viewer has this version already.
+// notModified reports whether the viewer already has this version.
 func notModified(r *Request, h *Header) bool {
 	switch {
 	case r.IfNoneMatch != "":
@@ -183,7 +191,7 @@ func notModified(r *Request, h *Header) bool {
 	}
 }
 
-// matchesAny compares weakly, as If-None-Match wants it.
+// matchesAny reports whether the list holds the ETag by weak comparison, as If-None-Match requires.
 func matchesAny(list, etag string) bool {
 	if strings.TrimSpace(list) == "*" {
 		return true
@@ -206,7 +214,7 @@ func matchesAny(list, etag string) bool {
 	return false
 }
 
-// sameVersion evaluates If-Range, which wants a strong match.
+// sameVersion evaluates If-Range, which requires a strong match.
 func sameVersion(ifRange string, h *Header) bool {
 	switch {
 	case ifRange == "":

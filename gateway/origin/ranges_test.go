@@ -10,12 +10,12 @@ import (
 	"testing"
 )
 
-func newSeeker(n int) io.ReadSeeker { return bytes.NewReader(noise(n)) }
+func newSeeker(n int) io.ReadSeeker { return bytes.NewReader(randomBody(n)) }
 
 const modified = "Mon, 02 Nov 2026 10:00:00 GMT"
 
-// versioned serves a thousand bytes with validators; ignoring makes it an origin that knows no ranges.
-func versioned(t *testing.T, body []byte, ignoring bool, requests *atomic.Int32) string {
+// serveVersioned serves a thousand bytes with validators; with ignoring it ignores ranges.
+func serveVersioned(t *testing.T, body []byte, ignoring bool, requests *atomic.Int32) string {
 	return serve(t, func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
 		w.Header().Set("ETag", `"v1"`)
@@ -31,9 +31,9 @@ func versioned(t *testing.T, body []byte, ignoring bool, requests *atomic.Int32)
 	})
 }
 
-func TestRangesAndConditions(t *testing.T) {
+func TestMedia_RangesAndConditions(t *testing.T) {
 	t.Parallel()
-	body := noise(1000)
+	body := randomBody(1000)
 	whole := string(body)
 	tests := map[string]struct {
 		request      Request
@@ -75,7 +75,7 @@ func TestRangesAndConditions(t *testing.T) {
 			t.Run(name+", "+state, func(t *testing.T) {
 				t.Parallel()
 				var requests atomic.Int32
-				o := newFixture(t, nil, []string{versioned(t, body, ignoring, &requests)})
+				o := newFixture(t, nil, []string{serveVersioned(t, body, ignoring, &requests)})
 				if state == "hit" {
 					mustMedia(t, o, Request{Path: "/seg.mp4"})
 				}
@@ -90,7 +90,7 @@ func TestRangesAndConditions(t *testing.T) {
 					if s.ContentLength != int64(len(test.body)) {
 						t.Errorf("%s: Content-Length: got %d, want %d", again, s.ContentLength, len(test.body))
 					}
-					sameBytes(t, []byte(got), []byte(test.body))
+					requireSameBytes(t, []byte(got), []byte(test.body))
 				}
 				if state == "hit" && requests.Load() != 1 {
 					t.Errorf("origin requests: got %d, want 1", requests.Load())
@@ -100,11 +100,11 @@ func TestRangesAndConditions(t *testing.T) {
 	}
 }
 
-func TestAPartIsStoredUnderItsOwnKeyAndNeverAsTheWhole(t *testing.T) {
+func TestMedia_Range_StoredUnderItsOwnKey(t *testing.T) {
 	t.Parallel()
-	body := noise(1000)
+	body := randomBody(1000)
 	var requests atomic.Int32
-	o := newFixture(t, nil, []string{versioned(t, body, false, &requests)})
+	o := newFixture(t, nil, []string{serveVersioned(t, body, false, &requests)})
 	part := Request{Path: "/seg.mp4", Range: "bytes=10-19"}
 	for range 3 {
 		mustMedia(t, o, part)
@@ -116,13 +116,13 @@ func TestAPartIsStoredUnderItsOwnKeyAndNeverAsTheWhole(t *testing.T) {
 	if s.Status != 200 {
 		t.Errorf("the whole: got status %d", s.Status)
 	}
-	sameBytes(t, []byte(got), body)
+	requireSameBytes(t, []byte(got), body)
 }
 
-func TestAnOriginThatIgnoresRangesIsAskedOnce(t *testing.T) {
+func TestMedia_OriginIgnoresRanges_FetchedOnce(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int32
-	o := newFixture(t, nil, []string{versioned(t, noise(1000), true, &requests)})
+	o := newFixture(t, nil, []string{serveVersioned(t, randomBody(1000), true, &requests)})
 	for _, r := range []string{"bytes=10-19", "bytes=20-29", "bytes=-5", ""} {
 		mustMedia(t, o, Request{Path: "/seg.mp4", Range: r})
 	}
@@ -131,7 +131,7 @@ func TestAnOriginThatIgnoresRangesIsAskedOnce(t *testing.T) {
 	}
 }
 
-func TestAPartThatWasNotAskedForIsMalformed(t *testing.T) {
+func TestMedia_UnrequestedRange_Malformed(t *testing.T) {
 	t.Parallel()
 	for name, field := range map[string]string{
 		"another start": "bytes 0-9/100", "more than asked": "bytes 10-90/100", "nothing": "", "nonsense": "bytes x",
@@ -151,12 +151,12 @@ func TestAPartThatWasNotAskedForIsMalformed(t *testing.T) {
 	}
 }
 
-func TestARangeOfABodyOfUnknownLengthIsTheWhole(t *testing.T) {
+func TestMedia_RangeOfUnknownLength_WholeObject(t *testing.T) {
 	t.Parallel()
-	told := make(chan struct{})
+	headSeen := make(chan struct{})
 	o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.(http.Flusher).Flush()
-		<-told
+		<-headSeen
 		_, _ = io.WriteString(w, "0123456789")
 	})})
 	live, err := o.Media(t.Context(), Request{Path: "/seg.mp4", Range: "bytes=2-3"})
@@ -164,7 +164,7 @@ func TestARangeOfABodyOfUnknownLengthIsTheWhole(t *testing.T) {
 		t.Fatalf("Media: %v", err)
 	}
 	defer live.Close()
-	close(told)
+	close(headSeen)
 	got, err := io.ReadAll(&live)
 	if live.Status != 200 || live.ContentLength != -1 || string(got) != "0123456789" || err != nil {
 		t.Errorf("miss: got %d, length %d, %q, %v", live.Status, live.ContentLength, got, err)
@@ -180,7 +180,7 @@ func FuzzParseRange(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, field string, length int64) {
 		b := parseRange(field)
-		if !b.set {
+		if !b.isSet {
 			return
 		}
 		if again := parseRange(b.String()); again != b {
@@ -193,7 +193,7 @@ func FuzzParseRange(f *testing.F) {
 		if ok && (lo < 0 || lo >= hi || hi > length) {
 			t.Fatalf("%q of %d: [%d, %d)", field, length, lo, hi)
 		}
-		if ok && !(contentRange{lo, hi, length}).answers(b) {
+		if ok && !(contentRange{lo, hi, length}).satisfies(b) {
 			t.Fatalf("%q of %d: its own part is not taken for an answer", field, length)
 		}
 	})

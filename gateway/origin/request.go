@@ -6,65 +6,65 @@ import (
 	"time"
 )
 
-// Request asks for one object of an origin. Its strings are not kept beyond the call (a fetch clones what it needs), so
-// they may point into a buffer that the caller uses again.
+// Request names one object of an origin. Its strings are not kept beyond the call, so they may point into a buffer that
+// the caller reuses.
 type Request struct {
-	// Path is the escaped path on the origin, as a playlist listed it, from "/" on.
+	// Path is the escaped path on the origin, beginning with "/", as a playlist listed it.
 	Path string
 	// Query is the raw query as listed, without '?'.
 	Query string
-	// Directives are the _HLS_* pairs of a playlist reload, raw, sorted and joined with '&'. Not empty: the origin may
-	// hold the answer until the playlist has what they name.
+	// Directives are the _HLS_* pairs of a playlist reload, raw, sorted and joined with '&'. If they are not empty, the
+	// origin may hold the response until the playlist satisfies them.
 	Directives string
 
-	// Head asks for everything but the body.
+	// Head requests the header without the body.
 	Head bool
-	// Range, IfRange, IfNoneMatch and IfModifiedSince are the viewer's header fields; empty: not sent. They only mean
-	// something to [Origin.Media].
+	// Range, IfRange, IfNoneMatch and IfModifiedSince are the viewer's header fields, empty if not sent. Only
+	// [Origin.Media] uses them.
 	Range, IfRange               string
 	IfNoneMatch, IfModifiedSince string
 
-	// Freshness says for how long after its fetch a playlist is fresh, and for how long it may be served if the origin
-	// fails. It is called once for each version and refresh. Nil: not fresh at all, so that only those share who wait
-	// at the same moment.
+	// Freshness returns for how long after its fetch a playlist is fresh, and for how long it may be served if the origin
+	// fails. It is called once for each version and refresh. Nil means never fresh: only concurrent requests share a
+	// fetch.
 	Freshness func(body []byte) (fresh, stale time.Duration)
 }
 
-// class is what kind of fetch it is; each has connections of its own.
-type class uint8
+// fetchClass is a kind of fetch. Each has its own connections.
+type fetchClass uint8
 
 const (
-	classPlaylist class = iota
+	classPlaylist fetchClass = iota
 	classBlocking
 	classMedia
-	classes
+	fetchClassCount
 )
 
-// key names one thing that an origin can answer with.
-type key struct {
+// cacheKey identifies one response of an origin.
+type cacheKey struct {
 	origin string
 	path   string
 	query  string
-	// variant is the directives of a playlist or the range of a media object.
+	// variant is the directives of a playlist, or the range of a media object.
 	variant string
 	media   bool
 }
 
-// clone frees the key from the caller's buffers.
-func (k key) clone() key {
+// clone copies the key's strings, which may point into the caller's buffers.
+func (k cacheKey) clone() cacheKey {
 	k.path, k.query, k.variant = strings.Clone(k.path), strings.Clone(k.query), strings.Clone(k.variant)
 	return k
 }
 
-// whole is the key of the whole object of which k may name a range.
-func (k key) whole() key {
+// withoutRange returns the key of the whole object.
+func (k cacheKey) withoutRange() cacheKey {
 	if k.media {
 		k.variant = ""
 	}
 	return k
 }
 
-func (k key) class() class {
+func (k cacheKey) class() fetchClass {
 	switch {
 	case k.media:
 		return classMedia
@@ -75,11 +75,11 @@ func (k key) class() class {
 	}
 }
 
-// url joins what k names to the address of an origin.
-func (k key) url(base *url.URL) *url.URL {
+// url returns the key's URL at an address of the origin.
+func (k cacheKey) url(base *url.URL) *url.URL {
 	u := &url.URL{Scheme: base.Scheme, Host: base.Host, User: base.User}
 	u.RawPath = strings.TrimSuffix(base.EscapedPath(), "/") + k.path
-	u.Path, _ = url.PathUnescape(u.RawPath) // checkPath has seen to it
+	u.Path, _ = url.PathUnescape(u.RawPath) // checkPath has unescaped it
 	query := []string{base.RawQuery, k.query}
 	if !k.media {
 		query = append(query, k.variant)
@@ -96,7 +96,7 @@ func (k key) url(base *url.URL) *url.URL {
 	return u
 }
 
-// checkPath refuses what could lead out of the folder that a route allows.
+// checkPath returns ErrPath for a path that could leave the folder of a route.
 func checkPath(path string) error {
 	plain, err := url.PathUnescape(path)
 	if err != nil || !strings.HasPrefix(path, "/") || strings.ContainsAny(plain, "\x00\\") {

@@ -3,46 +3,53 @@ package origin
 import "sync/atomic"
 
 type counters struct {
-	fetches, coalesced, revalidated, stale, failovers, failures, passed, bytes atomic.Uint64
+	fetches, coalesced, revalidated, stale, failovers, failures, passedThrough, bytes atomic.Uint64
 }
 
-// Stats counts what an origin was asked and how it went, since it was made.
+// Stats holds the counters of an origin since its start, and its current state.
 type Stats struct {
-	// Fetches is the requests sent to the origin, retries at other addresses included. Coalesced is the viewers who
-	// joined a fetch that another had begun. Revalidated is the fetches answered by "not modified".
-	Fetches, Coalesced, Revalidated uint64
-	// Stale is the answers given from an expired copy because the origin failed.
+	// Fetches counts the requests sent to the origin, including retries at other addresses.
+	Fetches uint64
+	// Coalesced counts the viewers who joined an active fetch.
+	Coalesced uint64
+	// Revalidated counts the fetches with a 304.
+	Revalidated uint64
+	// Stale counts the responses from an expired copy because the origin failed.
 	Stale uint64
-	// Failovers is the fetches that went on to another address; Failures those that no address answered usably.
-	Failovers, Failures uint64
-	// Passed is the bodies that went through without being stored, too large or forbidden.
-	Passed uint64
-	// Bytes is what the origin sent in bodies, decoded.
+	// Failovers counts the fetches that were retried at another address.
+	Failovers uint64
+	// Failures counts the fetches without a usable response from any address.
+	Failures uint64
+	// PassedThrough counts the bodies that were not stored because they are too large or not storable.
+	PassedThrough uint64
+	// Bytes counts the bytes of the origin's bodies, decoded.
 	Bytes uint64
-	// Flights is how many fetches are under way; Down how many addresses are set aside.
-	Flights, Down int
+	// ActiveFetches is the number of active fetches.
+	ActiveFetches int
+	// EjectedAddresses is the number of ejected addresses.
+	EjectedAddresses int
 }
 
-// Stats reads the counters.
+// Stats returns the counters and the current state.
 func (o *Origin) Stats() Stats {
 	s := Stats{
-		Fetches:     o.count.fetches.Load(),
-		Coalesced:   o.count.coalesced.Load(),
-		Revalidated: o.count.revalidated.Load(),
-		Stale:       o.count.stale.Load(),
-		Failovers:   o.count.failovers.Load(),
-		Failures:    o.count.failures.Load(),
-		Passed:      o.count.passed.Load(),
-		Bytes:       o.count.bytes.Load(),
+		Fetches:       o.count.fetches.Load(),
+		Coalesced:     o.count.coalesced.Load(),
+		Revalidated:   o.count.revalidated.Load(),
+		Stale:         o.count.stale.Load(),
+		Failovers:     o.count.failovers.Load(),
+		Failures:      o.count.failures.Load(),
+		PassedThrough: o.count.passedThrough.Load(),
+		Bytes:         o.count.bytes.Load(),
 	}
 	now := o.cache.now()
-	for _, t := range o.targets {
-		if t.isDown(now) {
-			s.Down++
+	for _, addr := range o.addresses {
+		if addr.isEjected(now) {
+			s.EjectedAddresses++
 		}
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	s.Flights = len(o.flights)
+	s.ActiveFetches = len(o.active)
 	return s
 }

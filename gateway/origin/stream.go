@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Stream is the answer to a request for media: a body in memory, or one that is still arriving. It serves one viewer
+// Stream is the response to a request for media: a body in memory, or one that is still arriving. It serves one viewer
 // and is not safe for concurrent use. Close it.
 type Stream struct {
 	// Header is never nil and is shared: it must not be written to.
@@ -16,45 +16,45 @@ type Stream struct {
 	Status int
 	// ContentRange is the Content-Range of a 206 or 416.
 	ContentRange string
-	// ContentLength is the length of the body, or -1 if the origin has not said. After Head it is the length that a GET
-	// would give.
+	// ContentLength is the length of the body, or -1 if the origin has not stated it. For Head it is the length of the
+	// body of a GET.
 	ContentLength int64
-	// Fetched is the Object's.
+	// Fetched is Object.Fetched.
 	Fetched time.Time
-	// Stale says that the origin failed and that this is an expired copy.
+	// Stale reports that the origin failed and that this is an expired copy.
 	Stale bool
 
 	object *Object
-	body   []byte // what is handed out next
-	live   *follower
+	body   []byte // the bytes that Next returns
+	reader *reader
 }
 
-// Object returns the object if the answer is all of it, as it is in memory. Its Body is what Bytes would return. After
-// Head its body is not to be sent.
+// Object returns the object if the response is the whole object from memory. Its Body equals Bytes. For Head its body
+// must not be sent.
 func (s *Stream) Object() (*Object, bool) { return s.object, s.object != nil }
 
-// Bytes returns the whole body of the answer if it is in memory, to be sent in one write. It must not be written to.
-func (s *Stream) Bytes() ([]byte, bool) { return s.body, s.live == nil }
+// Bytes returns the whole body if it is in memory, to be sent in one write. The caller must not modify it.
+func (s *Stream) Bytes() ([]byte, bool) { return s.body, s.reader == nil }
 
-// Ready reports whether Next would return at once. If not, now is the time to flush what was written.
-func (s *Stream) Ready() bool { return len(s.body) > 0 || s.live == nil || s.live.ready() }
+// IsReady reports whether Next would return at once. If not, the caller should flush before it calls Next.
+func (s *Stream) IsReady() bool { return len(s.body) > 0 || s.reader == nil || s.reader.hasNext() }
 
-// Next returns the next bytes of the body, as many as there are, without copying them, and waits if there are none. At
-// the end it returns io.EOF. The bytes stay valid and must not be written to. An error before the end means that the
-// viewer must see a broken transfer: the cause is the viewer's own context, an *UnreachableError, or [ErrTooSlow].
+// Next returns the available bytes of the body without copying them, and waits if there are none. At the end it returns
+// io.EOF. The bytes stay valid and must not be modified. After any other error the viewer must see a broken transfer. The
+// cause is the viewer's context, an *UnreachableError, or [ErrTooSlow].
 func (s *Stream) Next() ([]byte, error) {
 	if len(s.body) > 0 {
 		data := s.body
 		s.body = nil
 		return data, nil
 	}
-	if s.live == nil {
+	if s.reader == nil {
 		return nil, io.EOF
 	}
-	return s.live.next()
+	return s.reader.next()
 }
 
-// Read copies what Next would return.
+// Read implements io.Reader. It copies the bytes of Next.
 func (s *Stream) Read(p []byte) (int, error) {
 	if len(s.body) == 0 {
 		data, err := s.Next()
@@ -68,12 +68,12 @@ func (s *Stream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// WriteTo writes the rest of the body to w. Before it waits for more it calls w's Flush, if there is one, so that the
-// viewer gets what there is before the origin has finished.
+// WriteTo writes the rest of the body to w. Before it waits for more bytes it flushes w, if w has a Flush, so that the
+// viewer gets the available bytes before the origin has finished.
 func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 	var written int64
 	for {
-		if !s.Ready() {
+		if !s.IsReady() {
 			if err := flush(w); err != nil {
 				return written, err
 			}
@@ -93,11 +93,11 @@ func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 	}
 }
 
-// Close ends the viewer's interest. It may be called more than once.
+// Close leaves the fetch. It may be called more than once.
 func (s *Stream) Close() error {
-	if s.live != nil {
-		s.live.flight.leave(s.live)
-		s.live = nil
+	if s.reader != nil {
+		s.reader.fetch.leave(s.reader)
+		s.reader = nil
 	}
 	s.body = nil
 	return nil
@@ -115,74 +115,74 @@ func flush(w io.Writer) error {
 	return nil
 }
 
-// follower is one viewer's place in the body of a flight.
-type follower struct {
-	flight *flight
-	ctx    context.Context // the viewer's: io.Reader leaves no other way for it
-	off    int64
-	end    int64 // -1: where the body ends
-	cut    bool  // it held back the others for too long
+// reader is the position of one viewer in the body of a fetch.
+type reader struct {
+	fetch      *fetch
+	ctx        context.Context // the viewer's; io.Reader has no parameter for it
+	offset     int64
+	end        int64 // -1: the end of the body
+	wasDropped bool  // it held back the others for too long
 }
 
-// follow gives a viewer who has entered a place to read [lo, hi) from.
-func (f *flight) follow(ctx context.Context, lo, hi int64) *follower {
-	fo := &follower{flight: f, ctx: ctx, off: lo, end: hi}
+// newReader returns a reader of the bytes [lo, hi) for a viewer that has joined.
+func (f *fetch) newReader(ctx context.Context, lo, hi int64) *reader {
+	r := &reader{fetch: f, ctx: ctx, offset: lo, end: hi}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.followers == nil {
-		f.followers = make(map[*follower]struct{})
+	if f.readers == nil {
+		f.readers = make(map[*reader]struct{})
 	}
-	f.followers[fo] = struct{}{}
-	return fo
+	f.readers[r] = struct{}{}
+	return r
 }
 
-func (fo *follower) ready() bool {
-	fo.flight.mu.Lock()
-	defer fo.flight.mu.Unlock()
-	return fo.flight.ended || fo.off == fo.end || len(fo.flight.body.at(fo.off)) > 0
+func (r *reader) hasNext() bool {
+	r.fetch.mu.Lock()
+	defer r.fetch.mu.Unlock()
+	return r.fetch.isDone || r.offset == r.end || len(r.fetch.body.at(r.offset)) > 0
 }
 
-func (fo *follower) next() ([]byte, error) {
-	f := fo.flight
+func (r *reader) next() ([]byte, error) {
+	f := r.fetch
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
-		if fo.off == fo.end {
+		if r.offset == r.end {
 			return nil, io.EOF
 		}
-		if fo.cut {
+		if r.wasDropped {
 			return nil, ErrTooSlow
 		}
-		if data := f.body.at(fo.off); len(data) > 0 {
-			return fo.take(data), nil
+		if data := f.body.at(r.offset); len(data) > 0 {
+			return r.consume(data), nil
 		}
-		if f.ended {
-			return nil, fo.verdict()
+		if f.isDone {
+			return nil, r.endError()
 		}
-		if err := f.await(fo.ctx); err != nil {
+		if err := f.waitForChange(r.ctx); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// take moves the place behind data, as far as the viewer wants it. The flight's lock is held.
-func (fo *follower) take(data []byte) []byte {
-	if fo.end >= 0 {
-		data = data[:min(int64(len(data)), fo.end-fo.off)]
+// consume advances the offset and returns data up to the end of the range. The fetch's lock is held.
+func (r *reader) consume(data []byte) []byte {
+	if r.end >= 0 {
+		data = data[:min(int64(len(data)), r.end-r.offset)]
 	}
-	fo.off += int64(len(data))
-	if fo.flight.body.passing {
-		fo.flight.body.moved()
+	r.offset += int64(len(data))
+	if r.fetch.body.isPassThrough {
+		r.fetch.body.notifyRoom()
 	}
 	return data
 }
 
-// verdict is why there is nothing more. The flight's lock is held.
-func (fo *follower) verdict() error {
+// endError returns why there are no more bytes. The fetch's lock is held.
+func (r *reader) endError() error {
 	switch {
-	case fo.flight.err != nil:
-		return fo.flight.err
-	case fo.end >= 0:
+	case r.fetch.err != nil:
+		return r.fetch.err
+	case r.end >= 0:
 		return io.ErrUnexpectedEOF
 	default:
 		return io.EOF

@@ -1,16 +1,17 @@
 #!/bin/sh
-# Makes the loop that the origin plays: 12 s, 25 fps, one closed GOP a second, in the forms that HLS wants.
+# Generates the loop of the origin: 12 s, 25 fps, one closed GOP per second, in the forms of HLS.
 #
-#   high-NN.ts   640x360 + AAC, MPEG-TS, one second a file
-#   low-NN.ts    320x180 + AAC, MPEG-TS, one second a file
-#   ll.mp4       320x180 + AAC, fragmented MP4, one fragment for each 200 ms
+#   high-NN.ts   640x360 + AAC, MPEG-TS, one second per file
+#   low-NN.ts    320x180 + AAC, MPEG-TS, one second per file
+#   ll.mp4       320x180 + AAC, fragmented MP4, one fragment per 200 ms
 #
-# Needs ffmpeg with libx264 and drawtext (Debian: apt-get install ffmpeg fonts-dejavu-core). Run it in this folder.
+# It needs ffmpeg with libx264 and drawtext (Debian: apt-get install ffmpeg fonts-dejavu-core). Run it in this folder.
 #
-# The loop must join on to itself without a gap, so
+# The loop must repeat without a gap, so
 #   - audio is 32 kHz: 12 s are then exactly 375 AAC frames of 1024 samples (48 kHz would give 562.5);
-#   - audio is encoded three times over and only the middle pass kept, so that the first frame overlaps with the last;
-#   - the tone has a whole number of periods in 12 s, and everything that moves is back where it began after 12 s.
+#   - audio is encoded three times in a row and only the middle pass is kept, so that the first frame overlaps with the
+#     last;
+#   - the tone has a whole number of periods in 12 s, and every moving object returns to its start after 12 s.
 set -eu
 
 font=/usr/share/fonts/truetype/dejavu/DejaVuSansMono-Bold.ttf
@@ -25,7 +26,7 @@ ffmpeg $quiet -i "$work/tone.aac" -c copy -bsf:a \
 	"noise=drop='lt(n,375)+gte(n,750)',setts=ts=N*1024:duration=1024:time_base=1/32000" \
 	-fflags +bitexact -f mp4 "$work/tone.mp4"
 
-# picture WIDTH HEIGHT KBITS FILE: colour bars that drift round once in 12 s, a ball on an orbit, a clock, a counter.
+# picture WIDTH HEIGHT KBITS FILE: colour bars that drift around once in 12 s, a ball on an orbit, a clock, a counter.
 picture() {
 	w=$1 h=$2
 	ball=$((h / 12))
@@ -57,7 +58,7 @@ for name in high low; do
 		-segment_format_options pes_payload_size=1000:pcr_period=80:pat_period=60:sdt_period=60 "$name-%02d.ts"
 done
 
-# The video track comes first and asks for a cut at each fifth frame; the audio frames in between go along with it.
+# The video track comes first and cuts at each fifth frame; the audio frames in between follow it.
 ffmpeg $quiet -i "$work/low.mp4" -i "$work/tone.mp4" -map 0:v -map 1:a -c copy -fflags +bitexact \
 	-movflags empty_moov+default_base_moof+omit_tfhd_offset+skip_trailer -frag_duration 200000 -f mp4 ll.mp4
 

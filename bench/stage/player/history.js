@@ -1,6 +1,6 @@
-// The strip below the picture: two minutes of buffer over a ground that shows how the middleware was.
+// Draws the buffer of the last two minutes; the background shows the state of the middleware.
 
-const shown = 120;
+const duration = 120; // s
 const colours = { good: "#3ddc97", bad: "#ff6b6b", unknown: "#5b6b7b", buffer: "#4aa8ff", text: "#93a4b5", stall: "#ffb547" };
 
 export class History {
@@ -13,7 +13,7 @@ export class History {
     const now = performance.now() / 1000;
     const last = this.points.at(-1);
     this.points.push({ at: now, buffer: facts.buffer, mode, stalled: facts.stalls > (last?.stalls ?? facts.stalls), stalls: facts.stalls });
-    while (this.points[0].at < now - shown - 2) this.points.shift();
+    while (this.points[0].at < now - duration - 2) this.points.shift();
     this.draw(now);
   }
 
@@ -25,15 +25,15 @@ export class History {
     this.canvas.height = height * scale;
     const c = this.canvas.getContext("2d");
     c.scale(scale, scale);
-    const x = (at) => width - ((now - at) / shown) * width;
-    const highest = Math.max(8, ...this.points.map((p) => p.buffer));
-    const y = (buffer) => height - (buffer / highest) * (height - 18);
+    const x = (at) => width - ((now - at) / duration) * width;
+    const maxBuffer = Math.max(8, ...this.points.map((p) => p.buffer));
+    const y = (buffer) => height - (buffer / maxBuffer) * (height - 18);
     for (let i = 1; i < this.points.length; i++) {
       const [from, to] = [this.points[i - 1], this.points[i]];
       const [left, right] = [x(from.at), x(to.at)];
-      const ground = to.mode === undefined ? colours.unknown : to.mode === "healthy" ? colours.good : colours.bad;
+      const background = to.mode === undefined ? colours.unknown : to.mode === "healthy" ? colours.good : colours.bad;
       c.globalAlpha = 0.14;
-      c.fillStyle = ground;
+      c.fillStyle = background;
       c.fillRect(left, 0, right - left, height);
       c.globalAlpha = 1;
       c.fillRect(left, 0, right - left + 0.5, 2);

@@ -1,27 +1,27 @@
-// Shows what the gateway says. Whatever comes from outside is set as text, never as markup.
+// Shows the status of the gateway. Data from outside is set as text, never as markup.
 
 const byId = (id) => document.getElementById(id);
 const set = (id, text) => { byId(id).textContent = text; };
 
-// element makes an element of text and children; undefined ones are left out.
+// element creates an element with attributes and children; undefined ones are omitted.
 function element(tag, attributes, ...children) {
-  const made = document.createElement(tag);
+  const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== undefined) made.setAttribute(name, value);
+    if (value !== undefined) node.setAttribute(name, value);
   }
-  made.append(...children.filter((child) => child !== undefined));
-  return made;
+  node.append(...children.filter((child) => child !== undefined));
+  return node;
 }
 
 const modes = {
-  healthy: { label: "Healthy", tone: "good", says: "answers", note: "It answers every question." },
-  refuse: { label: "Refuse", tone: "bad", says: "refuses connections", note: "Every connection is refused: the process is dead." },
-  hang: { label: "Hang", tone: "bad", says: "hangs", note: "It takes questions and never answers." },
-  error: { label: "Error 500", tone: "bad", says: "answers 500", note: "It answers every question with an error." },
+  healthy: { label: "Healthy", tone: "good", state: "is healthy", note: "It responds to every check." },
+  refuse: { label: "Refuse", tone: "bad", state: "refuses connections", note: "It refuses every connection, like a stopped process." },
+  hang: { label: "Hang", tone: "bad", state: "hangs", note: "It accepts checks and never responds." },
+  error: { label: "Error 500", tone: "bad", state: "responds with 500", note: "It responds to every check with an error." },
 };
-const mode = (name) => modes[name] ?? { label: name, tone: "warn", says: `is in mode “${name}”`, note: "" };
+const mode = (name) => modes[name] ?? { label: name, tone: "warn", state: `is in mode “${name}”`, note: "" };
 
-// viewerOf reads channel and token from a source, to find the page's own session in the list.
+// viewerOf returns the channel and token of a source, to find the page's own session in the list.
 export function viewerOf(src) {
   try {
     const url = new URL(src, location.href);
@@ -32,9 +32,9 @@ export function viewerOf(src) {
   }
 }
 
-function mine(sessions, viewer) {
-  const here = sessions.filter((s) => s.channel === viewer.channel);
-  return here.find((s) => viewer.user && s.user === viewer.user) ?? (here.length === 1 ? here[0] : undefined);
+function ownSession(sessions, viewer) {
+  const ofChannel = sessions.filter((s) => s.channel === viewer.channel);
+  return ofChannel.find((s) => viewer.user && s.user === viewer.user) ?? (ofChannel.length === 1 ? ofChannel[0] : undefined);
 }
 
 function tone(session) {
@@ -43,77 +43,80 @@ function tone(session) {
   return ["fail-open", "cached", "ticket"].includes(session.source) ? "warn" : "good";
 }
 
-function badge(session, said = session.verdict === "allowed" ? session.source : `${session.verdict} · ${session.source}`) {
-  return element("span", { class: "badge", "data-tone": tone(session) }, said);
+function badge(session, label = session.verdict === "allowed" ? session.source : `${session.verdict} · ${session.source}`) {
+  return element("span", { class: "badge", "data-tone": tone(session) }, label);
 }
 
 export function showStatus(status, viewer, onSwitch) {
   const sessions = status.sessions ?? [];
-  const me = mine(sessions, viewer);
-  document.body.classList.remove("lost");
-  showAnswer(status, sessions);
+  const own = ownSession(sessions, viewer);
+  document.body.classList.remove("disconnected");
+  showSummary(status, sessions);
   showModes(status.middleware ?? {}, onSwitch);
   showBreaker(status.breaker);
-  showSessions(sessions, me);
+  showSessions(sessions, own);
   showEvents(status.events ?? []);
-  byId("mine").replaceChildren(...(me ? [me.user || "unnamed", " ", badge(me, me.verdict === "allowed" ? me.source : me.verdict)] : ["no session yet"]));
-  set("session", me ? me.id : "–");
-  byId("session").title = me ? me.id : "";
+  byId("viewer").replaceChildren(...(own ? [own.user || "anonymous", " ", badge(own, own.verdict === "allowed" ? own.source : own.verdict)] : ["no session yet"]));
+  set("session", own ? own.id : "–");
+  byId("session").title = own ? own.id : "";
 }
 
-export function showLost() {
-  document.body.classList.add("lost");
-  byId("answer").dataset.tone = "idle";
-  set("headline", "Lost contact with the demo.");
-  set("price", "Its status cannot be read. What stands below is old; asking again each second.");
+export function showDisconnected() {
+  document.body.classList.add("disconnected");
+  byId("summary").dataset.tone = "idle";
+  set("headline", "The connection to the demo is lost.");
+  set("detail", "The status below is out of date. Retrying every second.");
 }
 
-export function showSwitchFailed(name, why) {
+export function showSwitchFailed(name, reason) {
   byId("modes-note").dataset.tone = "bad";
-  set("modes-note", `Could not switch to “${mode(name).label}”: ${why}`);
+  set("modes-note", `Could not switch to “${mode(name).label}”: ${reason}`);
 }
 
-function tally(sessions) {
+function countSessions(sessions) {
   const allowed = sessions.filter((s) => s.verdict === "allowed");
-  const by = (...sources) => allowed.filter((s) => sources.includes(s.source)).length;
-  const free = by("fail-open");
-  const kept = by("cached", "ticket");
-  const refused = sessions.filter((s) => s.verdict === "denied").length;
-  return { watching: allowed.length, checked: allowed.length - free - kept, kept, free, refused };
+  const bySource = (...sources) => allowed.filter((s) => sources.includes(s.source)).length;
+  const unchecked = bySource("fail-open");
+  const cached = bySource("cached", "ticket");
+  const denied = sessions.filter((s) => s.verdict === "denied").length;
+  return { watching: allowed.length, checked: allowed.length - unchecked - cached, cached, unchecked, denied };
 }
 
-const people = (n) => (n === 1 ? "1 viewer" : `${n} viewers`);
+const viewers = (n) => (n === 1 ? "1 viewer" : `${n} viewers`);
+const are = (n) => (n === 1 ? "is" : "are");
 
-// showAnswer answers the operator's question: do my viewers keep watching, and what does it cost?
-function showAnswer(status, sessions) {
-  const count = tally(sessions);
-  for (const key of ["checked", "kept", "free", "refused"]) {
+// showSummary shows whether the viewers keep watching, and what the outage costs.
+function showSummary(status, sessions) {
+  const count = countSessions(sessions);
+  for (const key of ["checked", "cached", "unchecked", "denied"]) {
     set(key, String(count[key]));
     byId(key).parentElement.toggleAttribute("data-some", count[key] > 0);
   }
-  const now = mode(status.middleware?.mode);
-  const dead = now.tone === "bad";
-  const unsure = count.kept + count.free;
-  byId("answer").dataset.tone = !dead && unsure === 0 ? "good" : "warn";
-  if (!dead) {
-    set("headline", `The middleware answers. ${count.watching ? people(count.watching) + (count.watching === 1 ? " watches." : " watch.") : "Nobody watches yet."}`);
-    set("price", unsure ? `${people(unsure)} of the outage will be asked about again in a moment.` : "Every one of them was checked. Nobody rides for free.");
-    if (count.watching === 0) set("price", "The first playlist that is asked for opens a session.");
-    return;
-  }
-  set("headline", `The middleware ${now.says}. ${count.watching ? people(count.watching) + (count.watching === 1 ? " keeps watching." : " keep watching.") : "Nobody watches."}`);
-  set("price", price(count));
+  const current = mode(status.middleware?.mode);
+  const isDown = current.tone === "bad";
+  const unverified = count.cached + count.unchecked;
+  byId("summary").dataset.tone = !isDown && unverified === 0 ? "good" : "warn";
+  const watching = count.watching === 0 ? "No viewer is watching."
+    : `${viewers(count.watching)} ${are(count.watching)} ${isDown ? "still " : ""}watching.`;
+  set("headline", `The middleware ${current.state}. ${watching}`);
+  set("detail", isDown ? outageDetail(count) : healthyDetail(count, unverified));
 }
 
-function price(count) {
-  if (count.free) return `The price so far: ${people(count.free)} let in whom nobody could check.`;
-  if (count.kept) return "The price so far: nothing. Those who watch were let in by the middleware's last answer.";
-  if (count.watching) return "The price so far: nothing. Nobody has come up for a new check yet.";
-  return "New viewers will be let in unchecked until it is back.";
+function healthyDetail(count, unverified) {
+  if (count.watching === 0) return "The first playlist request opens a session.";
+  if (unverified) return `${viewers(unverified)} will be re-checked shortly.`;
+  return "The middleware has checked every viewer.";
+}
+
+function outageDetail(count) {
+  if (count.unchecked) return `${viewers(count.unchecked)} ${count.unchecked === 1 ? "was" : "were"} admitted without a check.`;
+  if (count.cached) return `${viewers(count.cached)} ${are(count.cached)} watching on the last decision. No viewer was admitted without a check.`;
+  if (count.watching) return "No viewer has needed a new check yet.";
+  return "New viewers will be admitted without a check until the middleware has recovered.";
 }
 
 function showModes(middleware, onSwitch) {
-  set("calls", middleware.calls === undefined ? "" : `asked ${middleware.calls.toLocaleString("en")} times`);
+  set("calls", middleware.calls === undefined ? "" : `${middleware.calls.toLocaleString("en")} ${middleware.calls === 1 ? "check" : "checks"}`);
   const group = byId("modes");
   const names = middleware.modes ?? [];
   if (group.dataset.names !== names.join()) {
@@ -130,7 +133,7 @@ function showModes(middleware, onSwitch) {
     }));
   }
   for (const button of group.children) button.setAttribute("aria-pressed", String(button.value === middleware.mode));
-  if (!byId("modes-note").dataset.tone) set("modes-note", mode(middleware.mode).note || "Break it and watch the picture.");
+  if (!byId("modes-note").dataset.tone) set("modes-note", mode(middleware.mode).note || "Choose how the middleware behaves, and watch the picture.");
 }
 
 function showBreaker(state) {
@@ -140,19 +143,19 @@ function showBreaker(state) {
   }
 }
 
-// listed bounds the list; the page's own session comes first, then those that nobody has checked.
-const listed = 100;
+// maxListed bounds the list. The page's own session comes first, then the unverified ones.
+const maxListed = 100;
 
-function showSessions(sessions, me) {
+function showSessions(sessions, own) {
   set("session-count", sessions.length ? String(sessions.length) : "");
   if (sessions.length === 0) {
-    byId("sessions").replaceChildren(element("tr", {}, element("td", { colspan: 4, class: "empty" }, "Nobody has asked for a playlist yet.")));
+    byId("sessions").replaceChildren(element("tr", {}, element("td", { colspan: 4, class: "empty" }, "No sessions yet.")));
     return;
   }
-  const rank = (s) => (s === me ? 0 : { warn: 1, bad: 2, idle: 3, good: 4 }[tone(s)]);
-  const first = sessions.toSorted((a, b) => rank(a) - rank(b)).slice(0, listed);
-  byId("sessions").replaceChildren(...first.map((s) => element("tr", { class: s === me ? "me" : undefined, title: s.id },
-    element("td", { class: "viewer" }, element("b", {}, s.user || "unnamed"), element("span", {}, ` ${s.channel}`)),
+  const rank = (s) => (s === own ? 0 : { warn: 1, bad: 2, idle: 3, good: 4 }[tone(s)]);
+  const first = sessions.toSorted((a, b) => rank(a) - rank(b)).slice(0, maxListed);
+  byId("sessions").replaceChildren(...first.map((s) => element("tr", { class: s === own ? "own" : undefined, title: s.id },
+    element("td", { class: "viewer" }, element("b", {}, s.user || "anonymous"), element("span", {}, ` ${s.channel}`)),
     element("td", {}, badge(s)),
     element("td", { class: "number" }, age(s.since)),
     element("td", { class: "number" }, size(s.bytes)))));
@@ -160,7 +163,7 @@ function showSessions(sessions, me) {
 
 function showEvents(events) {
   if (events.length === 0) {
-    byId("events").replaceChildren(element("li", { class: "empty" }, "Nothing has happened yet."));
+    byId("events").replaceChildren(element("li", { class: "empty" }, "No events yet."));
     return;
   }
   const newest = events.toSorted((a, b) => Date.parse(b.at) - Date.parse(a.at)).slice(0, 50);

@@ -1,38 +1,38 @@
-// The page's start: joins the player, the gateway's status and the history strip.
+// Connects the player, the status of the gateway and the history.
 import { Playback } from "./playback.js";
 import { History } from "./history.js";
-import { showStatus, showLost, showSwitchFailed, viewerOf } from "./panel.js";
+import { showStatus, showDisconnected, showSwitchFailed, viewerOf } from "./panel.js";
 
-const statusEvery = 1000;
+const statusInterval = 1000; // ms
 
-const address = document.getElementById("src");
+const sourceInput = document.getElementById("src");
 const playback = new Playback(document.getElementById("video"), document.getElementById("picture"));
 const history = new History(document.getElementById("history"));
 let status = null;
 
-// What tests and the browser's console may read.
+// Tests and the browser's console read the facts.
 window.usherDemo = playback.facts;
 
 function play(src) {
-  address.value = src;
+  sourceInput.value = src;
   playback.play(src);
 }
 
-function readAddress() {
+function sourceFromURL() {
   return new URLSearchParams(location.search).get("src");
 }
 
 document.getElementById("address").addEventListener("submit", (event) => {
   event.preventDefault();
-  const src = address.value.trim();
+  const src = sourceInput.value.trim();
   if (src === "") return;
   window.history.pushState(null, "", "?src=" + encodeURIComponent(src));
   play(src);
 });
-window.addEventListener("popstate", () => play(readAddress() ?? status?.src ?? ""));
-document.getElementById("again").addEventListener("click", () => playback.play(playback.facts.src));
+window.addEventListener("popstate", () => play(sourceFromURL() ?? status?.src ?? ""));
+document.getElementById("retry").addEventListener("click", () => playback.play(playback.facts.src));
 
-async function ask() {
+async function fetchStatus() {
   try {
     const response = await fetch("./status.json", { cache: "no-store", signal: AbortSignal.timeout(3000) });
     if (!response.ok) throw new Error("status " + response.status);
@@ -41,7 +41,7 @@ async function ask() {
     showStatus(status, viewerOf(playback.facts.src), switchMiddleware);
   } catch {
     status = null;
-    showLost();
+    showDisconnected();
   }
 }
 
@@ -53,24 +53,24 @@ async function switchMiddleware(mode) {
       body: JSON.stringify({ mode }),
       signal: AbortSignal.timeout(3000),
     });
-    if (!response.ok) throw new Error("answered " + response.status);
-    await ask();
+    if (!response.ok) throw new Error("status " + response.status);
+    await fetchStatus();
   } catch (error) {
     showSwitchFailed(mode, error.message);
   }
 }
 
-async function everySecond() {
-  const began = performance.now();
-  await ask();
-  setTimeout(everySecond, Math.max(100, statusEvery - (performance.now() - began)));
+async function pollStatus() {
+  const startedAt = performance.now();
+  await fetchStatus();
+  setTimeout(pollStatus, Math.max(100, statusInterval - (performance.now() - startedAt)));
 }
 
 setInterval(() => {
-  playback.show();
+  playback.showMeasurements();
   history.add(playback.facts, status?.middleware?.mode);
 }, 500);
 
-const asked = readAddress();
-if (asked) play(asked);
-everySecond();
+const source = sourceFromURL();
+if (source) play(source);
+pollStatus();

@@ -1,0 +1,36 @@
+// Package session is the vocabulary of sessions that actors and cluster share, and the pure logic of one session. It has no
+// clock, no I/O and no locks.
+//
+// The vocabulary: [OpenRequest] opens a session. [LeaseRequest], [LeaseResult] and [DecisionUpdate] are its calls to the store,
+// [Record] is what the store keeps. [Heartbeat], [Counters] and [ClosingRecord] tell of its life over all nodes. [StreamEntry] and
+// [LimitResult] are a user's streams, [Revocation] and [Ban] end sessions everywhere.
+//
+// The logic: [State.Step] takes one [Event] and returns one [Action]. A phase (state.go) says what holds for the viewer and what
+// is in flight. check.go handles answers, lookup.go the store, timer.go time and slots, end.go revocations and panics.
+//
+//	opening     openingNew ─► openingLeasing ─► openingChecking ─► allowedFresh
+//	              a record or a ticket decides:  openingLeasing ─► allowedFresh
+//	              the viewer has waited enough:  openingLeasing ─► allowedLooking, openingChecking ─► allowedChecking
+//	              and there is no verdict:       ─► retryLater, or retryLaterChecking while the check goes on
+//	renewal     allowedFresh ─► recheckQueued ─► recheckLeasing ─► recheckChecking ─► allowedFresh
+//	              on a node without others:      recheckQueued ─► recheckChecking
+//	look        allowedFresh ─► allowedLooking ─► allowedFresh
+//	              while queued for a slot:       recheckQueued ─► recheckLooking ─► recheckQueued
+//	              and the slot comes meanwhile:  recheckLooking ─► recheckSlotMissed ─► recheckQueued
+//	denial      any ─► deniedRemembered, and for a half-open breaker ─► deniedChecking ─► by the answer
+//	end         any ─► closed, when the viewer is idle, or what is remembered is forgotten
+//
+// Invariants:
+//   - A session waits for at most one lookup or check. Its phase says for which, and each of them ends.
+//   - A slot is used or returned, a lease is used or released, also when the session closes.
+//   - A session with a decision has a timer. A session in a queue is queued again if it misses its slot.
+//   - A viewer who watches is cut only by an authoritative no, an operator, a limit, or what the config says.
+//   - Only an authoritative no revokes a ticket.
+//   - Step does not allocate.
+//
+// Decided: the state is a flat value of durations since the node's start. What it still points to are strings: the key's id, and
+// the decision's reason, user and redirect, whose bytes are shared with what was published. The policy is passed to Step, the
+// presented ticket comes with the events of an opening. Events are a closed set: each has one handler, its apply method, and
+// each pair of phase and event has a row in the test's table. Refused: booleans beside the phase for what is in flight
+// (combinations without a row), keeping a slot that comes during a look (the backend would idle for as long as that takes).
+package session

@@ -1,0 +1,167 @@
+package chain
+
+import (
+	"context"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/backends"
+)
+
+func TestBreaker_Run_BecomesHalfOpenWithoutACheck(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &switchable{current: allow}
+		b := newTestBreaker(s)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { _ = b.Run(ctx) }()
+		changes, unsubscribe := b.subscribe()
+		defer unsubscribe()
+		<-changes // the first signal, for the present state
+		openBreaker(t, b, s)
+		<-changes
+		for b.State() != backends.BreakerHalfOpen {
+			<-changes // blocks for ever, which synctest reports, unless the ticker moves the breaker
+		}
+	})
+}
+
+func TestBreaker_ProbesWithoutRun(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &switchable{current: allow}
+		b := newTestBreaker(s)
+		openBreaker(t, b, s)
+		time.Sleep(6 * time.Second)
+		d, err := b.Check(t.Context(), recheckFrom(1))
+		if err != nil || d.Verdict != backends.Allowed {
+			t.Errorf("got %s and error %v for the re-check that tries, want the backend's yes", d.Verdict, err)
+		}
+		if b.State() != backends.BreakerClosed {
+			t.Errorf("got state %s after a good try, want closed", b.State())
+		}
+	})
+}
+
+func TestBreaker_Probe_NoOpeningWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &switchable{current: allow}
+		b := newTestBreaker(s)
+		openBreaker(t, b, s)
+		s.setBackend(hang)
+		before := s.calls()
+		time.Sleep(6 * time.Second)
+		for i := range 100 {
+			started := time.Now()
+			_, err := b.Check(t.Context(), openingFrom(i))
+			if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureBreakerOpen {
+				t.Fatalf("got %v, want a failure of kind breaker-open", err)
+			}
+			if time.Since(started) != 0 {
+				t.Fatal("an opening waited for the try")
+			}
+		}
+		synctest.Wait()
+		if got := s.calls() - before; got != 1 {
+			t.Errorf("got %d tries at once, want half_open_probes=1", got)
+		}
+		time.Sleep(testTimeout)
+		synctest.Wait()
+		if b.State() != backends.BreakerOpen {
+			t.Errorf("got state %s after a try that hung, want open", b.State())
+		}
+	})
+}
+
+func TestBreaker_Probe_ClosesAfterItsViewerLeft(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &switchable{current: allow}
+		b := newTestBreaker(s)
+		openBreaker(t, b, s)
+		s.setBackend(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+			select {
+			case <-ctx.Done():
+				return backends.Decision{}, ctx.Err()
+			case <-time.After(time.Second):
+				return allow(ctx, r)
+			}
+		})
+		time.Sleep(6 * time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
+		_, _ = b.Check(ctx, openingFrom(1))
+		cancel()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if b.State() != backends.BreakerClosed {
+			t.Errorf("got state %s, want closed", b.State())
+		}
+	})
+}
+
+func TestBreaker_Probe_BadOneDoesNotBlockRecovery(t *testing.T) {
+	t.Parallel()
+	tests := map[string]backends.BackendFunc{
+		"a try that ignores its context": func(context.Context, *backends.Request) (backends.Decision, error) {
+			time.Sleep(time.Hour)
+			return backends.Decision{}, nil
+		},
+		"a try that ends its goroutine": func(context.Context, *backends.Request) (backends.Decision, error) {
+			runtime.Goexit()
+			return backends.Decision{}, nil
+		},
+		"a try that panics": func(context.Context, *backends.Request) (backends.Decision, error) { panic("boom") },
+	}
+	for name, bad := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := &switchable{current: allow}
+				b := newTestBreaker(s)
+				openBreaker(t, b, s)
+				s.setBackend(bad)
+				time.Sleep(6 * time.Second)
+				_, _ = b.Check(t.Context(), recheckFrom(99))
+				if b.State() != backends.BreakerOpen {
+					t.Fatalf("got state %s after a bad try, want open", b.State())
+				}
+				s.setBackend(allow)
+				time.Sleep(6 * time.Second)
+				if _, err := b.Check(t.Context(), recheckFrom(98)); err != nil || b.IsDown() {
+					t.Errorf("got error %v and state %s, want a closed breaker", err, b.State())
+				}
+				time.Sleep(2 * time.Hour) // let the call that ignored its context end
+			})
+		})
+	}
+}
+
+// The viewer whose request failed the last probe must not keep the breaker open by failing the next one too.
+func TestBreaker_Probe_OneViewerCannotKeepItOpen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &switchable{current: allow}
+		b := newTestBreaker(s)
+		openBreaker(t, b, s)
+		s.setBackend(failWith(backends.FailureStatus))
+		time.Sleep(6 * time.Second)
+		_, _ = b.Check(t.Context(), recheckFrom(66))
+		if b.State() != backends.BreakerOpen {
+			t.Fatalf("got state %s after a failed try, want open", b.State())
+		}
+		time.Sleep(6 * time.Second)
+		_, _ = b.Check(t.Context(), recheckFrom(66))
+		if b.State() != backends.BreakerHalfOpen {
+			t.Fatalf("got state %s after the same viewer's next failure, want half-open", b.State())
+		}
+		s.setBackend(allow)
+		_, _ = b.Check(t.Context(), recheckFrom(67))
+		if b.State() != backends.BreakerClosed {
+			t.Errorf("got state %s after another viewer's yes, want closed", b.State())
+		}
+	})
+}

@@ -1,0 +1,253 @@
+package jwt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"usher/backends"
+)
+
+const (
+	// unknownKeyInterval is the least time between two fetches for unknown keys, so that tokens with random kids put no
+	// load on the issuer.
+	unknownKeyInterval = 10 * time.Second
+	// defaultUnknownKeyTimeout is how long a viewer with an unknown key waits for a fetch. It is below the longest wait for
+	// a decision (1 s by default): a wait that long would count as an unanswered check, and allow the viewer.
+	defaultUnknownKeyTimeout = 500 * time.Millisecond
+	// failureTTL is how long the next viewers get the last fetch's failure while no keys are known.
+	failureTTL = time.Second
+	// retryInterval is the delay of run's next fetch after a failure, unless jwks_refresh is shorter.
+	retryInterval = 10 * time.Second
+)
+
+var (
+	errUnknownKey = errors.New("no key for the token")
+	errClosed     = errors.New("fetch jwks_url: the backend is closed")
+)
+
+// jwksCache fetches and holds an issuer's published keys. The keys of the last successful fetch are used until the next
+// one. Safe for concurrent use.
+type jwksCache struct {
+	name            string
+	fetchKeys       func(context.Context) (keySet, error)
+	refreshInterval time.Duration
+	timeout         time.Duration
+	// unknownKeyTimeout is how long a viewer with an unknown key waits for a fetch.
+	unknownKeyTimeout time.Duration
+	now               func() time.Time
+	log               *slog.Logger
+
+	// lifetime ends with close.
+	lifetime    context.Context
+	endLifetime context.CancelFunc
+	fetches     sync.WaitGroup
+
+	// current is nil until keys have been fetched.
+	current atomic.Pointer[keySet]
+
+	mu       sync.Mutex
+	inFlight *fetch
+	// failure is the last fetch's error; nil: it succeeded.
+	failure error
+	// failedAt is the time of failure.
+	failedAt time.Time
+	// unknownKeyFetchAt is when an unknown key last caused a fetch; zero: never.
+	unknownKeyFetchAt time.Time
+}
+
+// fetch is one fetch, shared by all that wait for it. err may be read once done is closed.
+type fetch struct {
+	done chan struct{}
+	err  error
+}
+
+func newJWKSCache(name string, cfg Config, load func(context.Context) (keySet, error), log *slog.Logger) *jwksCache {
+	c := &jwksCache{
+		name: name, fetchKeys: load, now: time.Now, log: log,
+		refreshInterval: cfg.JWKSRefresh, timeout: cfg.JWKSTimeout, unknownKeyTimeout: defaultUnknownKeyTimeout,
+	}
+	c.lifetime, c.endLifetime = context.WithCancel(context.Background())
+	return c
+}
+
+// keys returns the keys for a token. Its error is errUnknownKey, wraps context.Canceled, or is a *backends.Failure, the
+// last only while no keys are known.
+func (c *jwksCache) keys(ctx context.Context, algorithm, id string) ([]jwt.VerificationKey, error) {
+	set := c.current.Load()
+	if set == nil {
+		if err := c.waitForKeys(ctx); err != nil {
+			return nil, err
+		}
+		set = c.current.Load()
+	}
+	if found := set.matching(algorithm, id); len(found) > 0 {
+		return found, nil
+	}
+	if err := c.refreshForUnknownKey(ctx, set); err != nil {
+		return nil, err
+	}
+	if found := c.current.Load().matching(algorithm, id); len(found) > 0 {
+		return found, nil
+	}
+	return nil, errUnknownKey
+}
+
+// waitForKeys waits for the first keys.
+func (c *jwksCache) waitForKeys(ctx context.Context) error {
+	c.mu.Lock()
+	if c.current.Load() != nil {
+		c.mu.Unlock()
+		return nil
+	}
+	if c.inFlight == nil && c.failure != nil && c.now().Sub(c.failedAt) < failureTTL {
+		defer c.mu.Unlock()
+		return c.failure
+	}
+	f := c.startFetchLocked(ctx)
+	c.mu.Unlock()
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return c.canceledError()
+		}
+		return &backends.Failure{Kind: backends.FailureTimeout, Backend: c.name, Err: ctx.Err()}
+	}
+}
+
+// refreshForUnknownKey waits briefly for newer keys than seen, unless an unknown key caused a fetch just before. A failed
+// fetch is no error here, because the viewer chooses which key a token names.
+func (c *jwksCache) refreshForUnknownKey(ctx context.Context, seen *keySet) error {
+	c.mu.Lock()
+	if c.current.Load() != seen {
+		c.mu.Unlock()
+		return nil
+	}
+	f := c.inFlight
+	if f == nil {
+		now := c.now()
+		if !c.unknownKeyFetchAt.IsZero() && now.Sub(c.unknownKeyFetchAt) < unknownKeyInterval {
+			c.mu.Unlock()
+			return nil
+		}
+		c.unknownKeyFetchAt = now
+		f = c.startFetchLocked(ctx)
+	}
+	c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, c.unknownKeyTimeout)
+	defer cancel()
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return c.canceledError()
+		}
+	}
+	return nil
+}
+
+func (c *jwksCache) canceledError() error {
+	return fmt.Errorf("ask backend %q: %w", c.name, context.Canceled)
+}
+
+// startFetchLocked returns the fetch in flight, or starts one. The fetch keeps the context's values, but not its
+// cancellation.
+func (c *jwksCache) startFetchLocked(ctx context.Context) *fetch {
+	if c.inFlight != nil {
+		return c.inFlight
+	}
+	f := &fetch{done: make(chan struct{})}
+	if c.lifetime.Err() != nil {
+		f.err = c.closedError()
+		close(f.done)
+		return f
+	}
+	c.inFlight = f
+	c.fetches.Go(func() { c.runFetch(context.WithoutCancel(ctx), f) })
+	return f
+}
+
+func (c *jwksCache) closedError() error {
+	return &backends.Failure{Kind: backends.FailureTransport, Backend: c.name, Err: errClosed}
+}
+
+func (c *jwksCache) runFetch(ctx context.Context, f *fetch) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	stop := context.AfterFunc(c.lifetime, cancel) //nolint:contextcheck // close cancels it as well
+	defer stop()
+	set, err := c.fetchKeys(ctx)
+	if err != nil && backends.AsFailure(err) == nil {
+		err = c.closedError() // only close cancels a fetch
+	}
+
+	c.mu.Lock()
+	previous := c.failure
+	c.failure, c.inFlight = err, nil
+	if err == nil {
+		c.current.Store(&set)
+	} else {
+		c.failedAt = c.now()
+	}
+	f.err = err
+	c.mu.Unlock()
+	c.logTransition(previous, err)
+	close(f.done)
+}
+
+// logTransition logs when fetches start to fail and when they succeed again.
+func (c *jwksCache) logTransition(previous, err error) {
+	switch {
+	case c.lifetime.Err() != nil:
+	case previous == nil && err != nil:
+		c.log.Warn("jwks unavailable", slog.String("backend", c.name),
+			slog.Bool("has_keys", c.current.Load() != nil), slog.Any("error", err))
+	case previous != nil && err == nil:
+		c.log.Info("jwks recovered", slog.String("backend", c.name))
+	}
+}
+
+// run fetches the keys at once if none are known, and then at each interval until ctx ends.
+func (c *jwksCache) run(ctx context.Context) {
+	timer := time.NewTimer(c.refreshInterval)
+	defer timer.Stop()
+	if c.current.Load() == nil {
+		timer.Reset(0)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		c.mu.Lock()
+		f := c.startFetchLocked(ctx)
+		c.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.done:
+		}
+		pause := c.refreshInterval
+		if f.err != nil {
+			pause = min(pause, retryInterval)
+		}
+		timer.Reset(pause)
+	}
+}
+
+// close cancels the fetch in flight and waits for its end.
+func (c *jwksCache) close() {
+	c.mu.Lock()
+	c.endLifetime()
+	c.mu.Unlock()
+	c.fetches.Wait()
+}

@@ -1,0 +1,21 @@
+package backends
+
+import (
+	"fmt"
+	"testing"
+)
+
+func TestPolicy_Text(t *testing.T) {
+	t.Parallel()
+	for _, want := range []Policy{PolicyFromPreset, PolicyAllow, PolicyKeep, PolicyDeny} {
+		text, _ := want.MarshalText()
+		var got Policy
+		if err := got.UnmarshalText(text); err != nil || got != want {
+			t.Errorf("%q read as %d with error %v, want %d", text, got, err, want)
+		}
+	}
+	var p Policy
+	if got, want := fmt.Sprint(p.UnmarshalText([]byte("open"))), `on_failure "open": want allow, keep or deny`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

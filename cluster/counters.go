@@ -1,0 +1,37 @@
+package cluster
+
+import (
+	"strings"
+
+	"usher/actors/session"
+)
+
+// maxHistorySize bounds the history of a session, in bytes: a viewer whose backend flaps all night is one log line.
+const maxHistorySize = 512
+
+// sumCounters adds what two nodes counted, or one node twice.
+func sumCounters(a, b session.Counters) session.Counters {
+	return session.Counters{
+		Requests: a.Requests + b.Requests, Bytes: a.Bytes + b.Bytes, Unverified: a.Unverified + b.Unverified,
+		History: joinHistory(a.History, b.History),
+	}
+}
+
+// joinHistory appends a history to another one. An entry that ends the first and begins the second appears once.
+// add_counters.lua does the same.
+func joinHistory(before, next string) string {
+	last := before[strings.LastIndexByte(before, ',')+1:]
+	if first, rest, _ := strings.Cut(next, ","); before != "" && first == last {
+		next = rest
+	}
+	switch {
+	case next == "":
+		return before
+	case before == "":
+		return next
+	case len(before)+1+len(next) > maxHistorySize:
+		return before
+	default:
+		return before + "," + next
+	}
+}

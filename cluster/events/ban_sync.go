@@ -1,0 +1,188 @@
+package events
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"usher/actors/session"
+	"usher/cluster/redisclient"
+)
+
+// banSync keeps the bans of this node and those in Redis the same: each side gets what it lacks. So a flush or a failover
+// loses no ban while one node that knows it runs, and bans set during an outage of Redis are written after it.
+type banSync struct {
+	client       *redisclient.Client
+	cipher       *redisclient.Cipher
+	bans         *Bans
+	retention    time.Duration
+	onRevocation func(session.Revocation)
+	log          *slog.Logger
+
+	storeScript, removeScript, listScript *redisclient.Script
+	unreadable                            sync.Once // logs once
+}
+
+// runScript runs a script: [redisclient.Client.Run] for a caller that waits, RunDirect for background work.
+type runScript func(ctx context.Context, s *redisclient.Script, keys []string, args ...any) (any, error)
+
+func newBanSync(o Options) *banSync {
+	return &banSync{
+		client: o.Client, cipher: o.Cipher, bans: o.Bans, retention: o.Retention, onRevocation: o.OnRevocation, log: o.Logger,
+		storeScript: redisclient.LoadScript(scripts, "store_bans"), removeScript: redisclient.LoadScript(scripts, "remove_bans"),
+		listScript: redisclient.LoadScript(scripts, "list_bans"),
+	}
+}
+
+func (s *banSync) keys() []string {
+	k := s.client.Keys()
+	return []string{
+		k.Shared("bans"), k.Shared("ban-expiries"), k.Shared("unbanned"), k.Shared("revocations"), k.Shared("state"),
+	}
+}
+
+// storeBans writes bans that Redis lacks, and publishes them.
+func (s *banSync) storeBans(ctx context.Context, run runScript, bans []session.Ban) error {
+	for len(bans) > 0 {
+		batch := bans[:min(maxPerCall, len(bans))]
+		bans = bans[len(batch):]
+		args := make([]any, 0, 3+5*len(batch))
+		args = append(args, s.client.Keys().RevocationChannel(), maxStreamLength, s.retention.Milliseconds())
+		now := time.Now()
+		for _, b := range batch {
+			message := encodeRevocation(s.cipher, "ban-"+b.ID, session.Revocation{Kind: session.RevokedBanned, Ban: b}, now)
+			args = append(args, b.ID, b.Cause, redisclient.Millis(b.Until.Sub(now)), encodeBan(s.cipher, b), message)
+		}
+		if _, err := run(ctx, s.storeScript, s.keys(), args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeBans removes bans from Redis, and publishes that. Each id is remembered until its time.
+func (s *banSync) removeBans(ctx context.Context, run runScript, unbanned map[string]time.Time) error {
+	args := []any{s.client.Keys().RevocationChannel(), maxStreamLength, s.retention.Milliseconds()}
+	now := time.Now()
+	for id, until := range unbanned {
+		message := encodeRevocation(s.cipher, "unban-"+id,
+			session.Revocation{Kind: session.RevokedUnbanned, Ban: session.Ban{ID: id, Until: until}}, now)
+		args = append(args, id, redisclient.Millis(until.Sub(now)), message)
+		if len(args) >= 3+3*maxPerCall {
+			if _, err := run(ctx, s.removeScript, s.keys(), args...); err != nil {
+				return err
+			}
+			args = args[:3:3]
+		}
+	}
+	if len(args) == 3 {
+		return nil
+	}
+	_, err := run(ctx, s.removeScript, s.keys(), args...)
+	return err
+}
+
+// isNeeded reports whether this node and Redis may know different bans.
+func (s *banSync) isNeeded(r heartbeatReply) bool {
+	s.bans.mu.Lock()
+	defer s.bans.mu.Unlock()
+	return s.bans.isUnsynced || s.bans.syncedVersion != r.bansVersion
+}
+
+// sync makes this node and Redis know the same bans.
+func (s *banSync) sync(ctx context.Context) (err error) {
+	s.bans.mu.Lock()
+	s.bans.isUnsynced = false
+	s.bans.mu.Unlock()
+	defer func() {
+		if err != nil {
+			s.bans.markUnsynced()
+		}
+	}()
+	stored, err := s.load(ctx)
+	if err != nil {
+		return err
+	}
+	for id, until := range stored.unbanned {
+		s.onRevocation(session.Revocation{Kind: session.RevokedUnbanned, Ban: session.Ban{ID: id, Until: until}})
+	}
+	for _, b := range stored.bans {
+		s.onRevocation(session.Revocation{Kind: session.RevokedBanned, Ban: b})
+	}
+	missing, stillStored := s.missingIn(stored)
+	if len(missing)+len(stillStored) > 0 {
+		s.log.Info("bans restored to redis", slog.Int("bans", len(missing)), slog.Int("unbanned", len(stillStored)))
+	}
+	if err := s.removeBans(ctx, s.client.RunDirect, stillStored); err != nil {
+		return err
+	}
+	if err := s.storeBans(ctx, s.client.RunDirect, missing); err != nil {
+		return err
+	}
+	s.bans.mu.Lock()
+	s.bans.syncedVersion = stored.version
+	s.bans.mu.Unlock()
+	return nil
+}
+
+// storedBans is what Redis holds.
+type storedBans struct {
+	version  streamID
+	bans     []session.Ban
+	ids      map[string]struct{} // of all bans, including unreadable ones
+	unbanned map[string]time.Time
+}
+
+func (s *banSync) load(ctx context.Context) (storedBans, error) {
+	k := s.client.Keys()
+	reply, err := s.client.RunDirect(ctx, s.listScript,
+		[]string{k.Shared("bans"), k.Shared("ban-expiries"), k.Shared("unbanned"), k.Shared("state")})
+	if err != nil {
+		return storedBans{}, err
+	}
+	now := time.Now()
+	stored := storedBans{ids: make(map[string]struct{}), unbanned: make(map[string]time.Time)}
+	fields := append(redisclient.List(reply), nil, nil, nil)
+	stored.version, _ = parseStreamID(redisclient.Text(fields[0]))
+	for _, entry := range redisclient.List(fields[1]) {
+		e := append(redisclient.List(entry), nil, nil, nil)
+		id := redisclient.Text(e[0])
+		stored.ids[id] = struct{}{}
+		b, err := decodeBan(s.cipher, id, []byte(redisclient.Text(e[2])))
+		if err != nil {
+			s.unreadable.Do(func() {
+				s.log.Warn("ban unreadable, check that all nodes have the same version and cluster.encryption_keys",
+					slog.String("ban", id), slog.Any("error", err))
+			})
+			continue
+		}
+		b.Until = now.Add(time.Duration(redisclient.Int(e[1])) * time.Millisecond)
+		stored.bans = append(stored.bans, b)
+	}
+	for _, entry := range redisclient.List(fields[2]) {
+		e := append(redisclient.List(entry), nil, nil)
+		stored.unbanned[redisclient.Text(e[0])] = now.Add(time.Duration(redisclient.Int(e[1])) * time.Millisecond)
+	}
+	return stored, nil
+}
+
+// missingIn returns the bans that Redis lacks, and the ids that it does not know to be unbanned. What ends within a second
+// is left out.
+func (s *banSync) missingIn(stored storedBans) (missing []session.Ban, stillStored map[string]time.Time) {
+	soon := time.Now().Add(time.Second)
+	s.bans.mu.Lock()
+	defer s.bans.mu.Unlock()
+	for id, b := range s.bans.active {
+		if _, found := stored.ids[id]; !found && b.Until.After(soon) {
+			missing = append(missing, b)
+		}
+	}
+	stillStored = make(map[string]time.Time)
+	for id, until := range s.bans.unbanned {
+		if _, found := stored.unbanned[id]; !found && until.After(soon) {
+			stillStored[id] = until
+		}
+	}
+	return missing, stillStored
+}

@@ -1,0 +1,190 @@
+package events
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+const (
+	// maxBans bounds the bans: every node has all of them in memory, and each change builds the index anew.
+	maxBans = 100_000
+	// maxBanDuration rejects obvious typos.
+	maxBanDuration = 10 * 366 * 24 * time.Hour
+)
+
+// NewID returns an id that no other call returns, on any node: 60 random bits, in letters that can be read out over the
+// phone.
+func NewID() string { return strings.ToLower(rand.Text()[:12]) }
+
+// Bans are the bans that a node knows. Nodes only ever add to what they know: a ban's id is never used again, and an
+// unbanned id is remembered. So nodes that were apart agree once each has sent the other all it knows, in any order. It is
+// safe for concurrent use.
+type Bans struct {
+	// index is read for every opening. It is nil if there are no bans.
+	index atomic.Pointer[banIndex]
+
+	mu     sync.Mutex
+	active map[string]session.Ban
+	// unbanned has the ids of bans that were removed, and until when they are remembered.
+	unbanned map[string]time.Time
+	// isUnsynced: the node knows something that may not be in Redis.
+	isUnsynced bool
+	// syncedVersion is the version of the bans in Redis that this node knows completely.
+	syncedVersion streamID
+}
+
+// NewBans returns an empty set of bans.
+func NewBans() *Bans {
+	return &Bans{active: make(map[string]session.Ban), unbanned: make(map[string]time.Time)}
+}
+
+// Validate reports what is wrong with a new ban, and gives it an id if it has none.
+func (b *Bans) Validate(ban session.Ban, now time.Time) (session.Ban, error) {
+	targets := 0
+	for _, isTarget := range [...]bool{ban.User != "", ban.Credentials != "", ban.Prefix.IsValid(), !ban.Session.IsZero()} {
+		if isTarget {
+			targets++
+		}
+	}
+	if targets != 1 {
+		return ban, fmt.Errorf("ban: it names %d of user, credentials, address and session; want exactly one", targets)
+	}
+	if !ban.Until.After(now) {
+		return ban, fmt.Errorf("ban: it ends at %s, which is in the past", ban.Until.Format(time.RFC3339))
+	}
+	if ban.Until.Sub(now) > maxBanDuration {
+		return ban, fmt.Errorf("ban: it ends at %s; want at most ten years", ban.Until.Format(time.RFC3339))
+	}
+	if ban.Prefix.IsValid() {
+		ban.Prefix = canonicalPrefix(ban.Prefix)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.active) >= maxBans {
+		return ban, fmt.Errorf("ban: too many: there are %d already", len(b.active))
+	}
+	switch {
+	case ban.ID != "":
+	case ban.Cause != "": // many nodes see the same credentials, and their bans are one
+		sum := sha256.Sum256([]byte(ban.User + "\x00" + ban.Credentials + "\x00" + ban.Prefix.String() + "\x00" + ban.Session.String()))
+		ban.ID = ban.Cause + "-" + hex.EncodeToString(sum[:6])
+	default:
+		ban.ID = NewID()
+	}
+	return ban, nil
+}
+
+// canonicalPrefix returns a prefix without host bits, and an IPv4-mapped one as IPv4.
+func canonicalPrefix(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p.Masked()
+}
+
+// Add adds bans, and returns those that are new here. It ignores bans that ended or were unbanned.
+func (b *Bans) Add(now time.Time, bans ...session.Ban) []session.Ban {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var added []session.Ban
+	for _, ban := range bans {
+		if _, known := b.active[ban.ID]; known || !ban.Until.After(now) || b.isUnbanned(ban) {
+			continue
+		}
+		b.active[ban.ID] = ban
+		added = append(added, ban)
+	}
+	if len(added) > 0 {
+		b.index.Store(newBanIndex(b.active))
+	}
+	return added
+}
+
+func (b *Bans) isUnbanned(ban session.Ban) bool {
+	_, found := b.unbanned[ban.ID]
+	_, foundCause := b.unbanned[ban.Cause]
+	return found || foundCause
+}
+
+// Remove removes a ban and those that it caused, and returns them. The id is remembered until that time.
+func (b *Bans) Remove(id string, until time.Time) []session.Ban {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unbanned[id] = until
+	var removed []session.Ban
+	for _, ban := range b.active {
+		if ban.ID == id || ban.Cause == id {
+			removed = append(removed, ban)
+			delete(b.active, ban.ID)
+		}
+	}
+	if len(removed) > 0 {
+		b.index.Store(newBanIndex(b.active))
+	}
+	return removed
+}
+
+// expire removes what has ended.
+func (b *Bans) expire(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := len(b.active)
+	maps.DeleteFunc(b.active, func(_ string, ban session.Ban) bool { return !ban.Until.After(now) })
+	maps.DeleteFunc(b.unbanned, func(_ string, until time.Time) bool { return !until.After(now) })
+	if len(b.active) != before {
+		b.index.Store(newBanIndex(b.active))
+	}
+}
+
+// Find returns an active ban.
+func (b *Bans) Find(id string, now time.Time) (session.Ban, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ban, found := b.active[id]
+	return ban, found && ban.Until.After(now)
+}
+
+// List returns the active bans, those that end last first.
+func (b *Bans) List(now time.Time) []session.Ban {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	found := make([]session.Ban, 0, len(b.active))
+	for _, ban := range b.active {
+		if ban.Until.After(now) {
+			found = append(found, ban)
+		}
+	}
+	sortBans(found)
+	return found
+}
+
+// IsEmpty reports whether there are no bans. It is one atomic read.
+func (b *Bans) IsEmpty() bool { return b.index.Load() == nil }
+
+// Match returns the ban of a viewer. The decision may be nil. The hashes are those of the viewer's credentials under all
+// keys. Match does not allocate unless credentials are banned, and takes no lock.
+func (b *Bans) Match(r *backends.Request, d *backends.Decision, hashes func() []string) (session.Ban, bool) {
+	index := b.index.Load()
+	if index == nil {
+		return session.Ban{}, false
+	}
+	return index.match(r, d, hashes)
+}
+
+// markUnsynced makes the next heartbeat write what Redis lacks.
+func (b *Bans) markUnsynced() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.isUnsynced = true
+}

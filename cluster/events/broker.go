@@ -1,0 +1,235 @@
+package events
+
+import (
+	"context"
+	"embed"
+	"log/slog"
+	"sync"
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
+	"usher/cluster/redisclient"
+)
+
+//go:embed lua/*.lua
+var scripts embed.FS
+
+const (
+	// heartbeatInterval is so short that what a subscription lost unnoticed is applied within a second.
+	heartbeatInterval = 500 * time.Millisecond
+	// heartbeatRetryDelay is the pause after a heartbeat that failed, so that the recovery of Redis is noticed soon.
+	heartbeatRetryDelay = 150 * time.Millisecond
+	// leaveTimeout bounds how long a node that stops waits for Redis.
+	leaveTimeout = 250 * time.Millisecond
+)
+
+// Options are what a [Broker] is made of. All are required. The functions are called from goroutines of the broker's and
+// must not block, except Answer.
+type Options struct {
+	Client *redisclient.Client
+	Cipher *redisclient.Cipher
+	// Bans are those of this node. The broker keeps them the same as those in Redis.
+	Bans *Bans
+	// NodeID is the node's own, NodeName is the one in its configuration.
+	NodeID, NodeName string
+	Started          time.Time
+	// Retention is for how long the shared state outlives the last node.
+	Retention time.Duration
+	// Status returns what the node reports about itself. It is called twice a second.
+	Status func() NodeStatus
+	Logger *slog.Logger
+
+	// OnRevocation receives each revocation once, this node's own included.
+	OnRevocation func(session.Revocation)
+	// RecheckAll is called when revocations were lost, so that every live session must be looked up again.
+	RecheckAll func()
+	// OnStateLost is called when Redis lost the shared state, with the revocations that this node issued lately.
+	OnStateLost func(recent []Issued)
+	// OnDecision is called when a decision that other nodes wait for was stored.
+	OnDecision func(backends.SessionID)
+	// OnLimitExceeded is called when a user begins to exceed the stream limit.
+	OnLimitExceeded func(userHash string)
+	// Answer answers a request of a node.
+	Answer func(ctx context.Context, request []byte) []byte
+}
+
+// Broker carries events between nodes: revocations, bans, requests, heartbeats. It is safe for concurrent use.
+type Broker struct {
+	client          *redisclient.Client
+	started         time.Time
+	registry        *nodeRegistry
+	revocations     *revocationStream
+	bans            *banSync
+	rpc             *nodeRPC
+	onDecision      func(backends.SessionID)
+	onLimitExceeded func(userHash string)
+	log             *slog.Logger
+
+	// wake asks for a heartbeat at once, and for a replay with it. It holds one.
+	wake chan struct{}
+	// hasFailed: the last heartbeat failed. It belongs to the heartbeat goroutine.
+	hasFailed bool
+}
+
+// New makes a broker. It does nothing before [Broker.Run].
+func New(o Options) *Broker {
+	clock := new(redisclient.Clock)
+	b := &Broker{
+		client: o.Client, started: o.Started, bans: newBanSync(o), onDecision: o.OnDecision,
+		onLimitExceeded: o.OnLimitExceeded, log: o.Logger, wake: make(chan struct{}, 1),
+	}
+	b.registry = &nodeRegistry{
+		client: o.Client, clock: clock, nodeID: o.NodeID, started: o.Started, status: o.Status, retention: o.Retention,
+		heartbeatScript: redisclient.LoadScript(scripts, "node_heartbeat"),
+		listScript:      redisclient.LoadScript(scripts, "list_nodes"),
+	}
+	b.revocations = &revocationStream{
+		client: o.Client, cipher: o.Cipher, clock: clock, retention: o.Retention, log: o.Logger,
+		onRevocation: o.OnRevocation, recheckAll: o.RecheckAll, requestReplay: b.Resync,
+		onStateLost: func(recent []Issued) {
+			o.Bans.markUnsynced()
+			o.OnStateLost(recent)
+		},
+		publishScript: redisclient.LoadScript(scripts, "publish_revocations"),
+		readScript:    redisclient.LoadScript(scripts, "read_revocations"),
+		lastCurrent:   o.Started,
+	}
+	b.rpc = &nodeRPC{
+		client: o.Client, cipher: o.Cipher, registry: b.registry, nodeID: o.NodeID, nodeName: o.NodeName, answer: o.Answer,
+		log: o.Logger, slots: make(chan struct{}, maxConcurrentRequests), pending: make(map[string]*pendingRequest),
+	}
+	return b
+}
+
+// Run receives events and announces the node until ctx ends; then it removes the node from the list.
+func (b *Broker) Run(ctx context.Context) {
+	k := b.client.Keys()
+	subscription := b.client.NewSubscription(
+		[]string{k.RevocationChannel(), k.NodeChannel(b.registry.nodeID), k.DecisionChannel(), k.LimitChannel()},
+		func(channel, payload string) { b.onMessage(ctx, channel, payload) }, b.Resync)
+	var running sync.WaitGroup
+	running.Go(func() { subscription.Run(ctx) })
+	running.Go(func() { b.sendHeartbeats(ctx, subscription) })
+	running.Wait()
+	b.rpc.answering.Wait()
+
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	defer cancel()
+	if err := b.registry.leave(ctx); err != nil {
+		b.log.Info("node not removed from the list, the others forget it in a minute", slog.Any("error", err))
+	}
+}
+
+func (b *Broker) onMessage(ctx context.Context, channel, payload string) {
+	k := b.client.Keys()
+	switch channel {
+	case k.RevocationChannel():
+		b.revocations.onMessage(payload)
+	case k.DecisionChannel():
+		if id, err := backends.ParseSessionID(payload); err == nil {
+			b.onDecision(id)
+		}
+	case k.LimitChannel():
+		b.onLimitExceeded(payload)
+	default:
+		b.rpc.onMessage(ctx, payload)
+	}
+}
+
+// Resync asks for a heartbeat and a replay at once. It does not block.
+func (b *Broker) Resync() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (b *Broker) sendHeartbeats(ctx context.Context, subscription *redisclient.Subscription) {
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for {
+		mustReplay := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-next.C:
+		case <-b.wake:
+			mustReplay = true
+		}
+		delay := heartbeatInterval
+		err := b.heartbeat(ctx, subscription, mustReplay)
+		if b.hasFailed = err != nil; b.hasFailed {
+			delay = heartbeatRetryDelay
+		}
+		next.Reset(delay)
+	}
+}
+
+// heartbeat sends a heartbeat, and catches up with what its reply shows to be missed. After a failure it replays in any
+// case.
+func (b *Broker) heartbeat(ctx context.Context, subscription *redisclient.Subscription, mustReplay bool) error {
+	reply, err := b.registry.heartbeat(ctx)
+	if err != nil {
+		return err
+	}
+	if b.hasFailed || b.registry.missesEchoes() { // the connection of the subscription may be dead without an error
+		b.registry.lastEcho.Store(b.registry.heartbeats.Load())
+		subscription.Reconnect()
+		mustReplay = true
+	}
+	if b.revocations.isBehind(reply, b.started) || mustReplay {
+		if err := b.revocations.replay(ctx); err != nil {
+			return err
+		}
+	}
+	b.bans.bans.expire(time.Now())
+	if b.bans.isNeeded(reply) {
+		if err := b.bans.sync(ctx); err != nil {
+			return err
+		}
+	}
+	b.revocations.sendQueued(ctx)
+	if !b.registry.isListCurrent(reply.liveNodes) {
+		_, _ = b.registry.list(ctx, "") // it serves names alone, and the next heartbeat tries again
+	}
+	return nil
+}
+
+// LiveNodes returns how many nodes are alive, this one included, as of the last heartbeat.
+func (b *Broker) LiveNodes() int { return int(max(1, b.registry.liveNodes.Load())) }
+
+// Nodes lists the nodes that are alive, and those that fell silent within a minute.
+func (b *Broker) Nodes(ctx context.Context) ([]NodeInfo, error) { return b.registry.list(ctx, "") }
+
+// Call sends a request to all live nodes, including this one, and waits until all have replied or ctx ends. It returns the
+// names of the nodes that did not reply as silent.
+func (b *Broker) Call(ctx context.Context, request []byte) (replies []NodeReply, silent []string) {
+	return b.rpc.call(ctx, request)
+}
+
+// Publish applies a revocation here and sends it to the other nodes. With an error, they receive it when Redis has
+// recovered.
+func (b *Broker) Publish(ctx context.Context, r session.Revocation) error {
+	return b.revocations.publish(ctx, r)
+}
+
+// StoreBan writes a ban of this node and sends it to the other nodes. With an error, that happens when Redis has
+// recovered.
+func (b *Broker) StoreBan(ctx context.Context, ban session.Ban) error {
+	err := b.bans.storeBans(ctx, b.client.Run, []session.Ban{ban})
+	if err != nil {
+		b.bans.bans.markUnsynced()
+	}
+	return err
+}
+
+// RemoveBans removes bans from Redis and from the other nodes; each id is remembered until its time. With an error, that
+// happens when Redis has recovered.
+func (b *Broker) RemoveBans(ctx context.Context, unbanned map[string]time.Time) error {
+	err := b.bans.removeBans(ctx, b.client.Run, unbanned)
+	if err != nil {
+		b.bans.bans.markUnsynced()
+	}
+	return err
+}

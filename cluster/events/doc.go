@@ -1,0 +1,28 @@
+// Package events carries what all nodes must know at once: revocations, bans, requests to all nodes, and heartbeats.
+// [New] makes a [Broker], which [Broker.Run] runs; [NewBans] makes the bans that it keeps the same on all nodes.
+//
+//	                ┌──────────────────── Broker ────────────────────┐
+//	Publish ────────┤ revocationStream ── publish ───────────────────┼──► stream and channel of revocations
+//	                │      ▲    └──────── replay after a gap ────────┼─── stream
+//	StoreBan ───────┤ banSync ─────────── each side gets what lacks ─┼──► bans
+//	Call ───────────┤ nodeRPC ─────────── request, reply ────────────┼──► a channel for each node
+//	                │ nodeRegistry ────── heartbeat, twice a second ─┼──► nodes
+//	                └────────────────────────────────────────────────┘
+//	                                            Subscription ◄──────────── all channels
+//
+// A heartbeat returns where the stream ends and the version of the bans, so a node knows within half a second what it
+// missed.
+//
+// Invariants:
+//   - Each revocation is applied once on every node: from the channel or, after a gap, from the stream. A node rechecks all
+//     its sessions only if the stream was trimmed beyond what the node knows.
+//   - When Redis lost the shared state, each node writes again what it issued in the last five minutes, and its bans.
+//   - A ban that was removed stays removed, whichever node knows what in which order.
+//   - Redis learns no user, reason or credential: what describes viewers is encrypted.
+//
+// Decided: a message carries durations, and its id in the stream says when it was issued, so that the clocks of nodes need
+// not agree.
+//
+// Refused: consumer groups of the stream, which keep a list for nodes that no longer exist. Keyspace notifications, which
+// are lost with a connection.
+package events

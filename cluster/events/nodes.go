@@ -1,0 +1,177 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"usher/cluster/redisclient"
+)
+
+const (
+	// nodeTTL is for how long a node counts as alive after a heartbeat: a few heartbeats may be lost.
+	nodeTTL = 3 * time.Second
+	// forgetNodeAfter is when a node without heartbeats is removed from the list: late enough for an operator to see it.
+	forgetNodeAfter = time.Minute
+)
+
+// NodeInfo is what is known of a node.
+type NodeInfo struct {
+	// ID differs from that of every other start of any node.
+	ID string
+	// Name is the name in the node's configuration, Address is where the node listens.
+	Name, Address, Version string
+	// Started is when the node started, by the clock of the node that lists it.
+	Started time.Time
+	// SinceHeartbeat is how long ago the node sent its last heartbeat.
+	SinceHeartbeat time.Duration
+	Sessions       int
+	// IsDraining: the node takes no new viewers, as it is about to stop.
+	IsDraining bool
+	// IsAlive: the node sent a heartbeat lately.
+	IsAlive bool
+	// IsSelf: it is the node that lists it.
+	IsSelf bool
+}
+
+// NodeStatus is what a node reports about itself.
+type NodeStatus struct {
+	Name       string `json:"name"`
+	Address    string `json:"address,omitempty"`
+	Version    string `json:"version,omitempty"`
+	UptimeMS   int64  `json:"up"`
+	Sessions   int    `json:"sessions"`
+	IsDraining bool   `json:"draining,omitempty"`
+}
+
+// heartbeatReply is what a heartbeat returns: what this node may have missed.
+type heartbeatReply struct {
+	ms             int64 // Redis' clock
+	liveNodes      int
+	epoch          string
+	lastRevocation streamID
+	bansVersion    streamID
+}
+
+// nodeRegistry announces this node and lists the others. It is safe for concurrent use.
+type nodeRegistry struct {
+	client    *redisclient.Client
+	clock     *redisclient.Clock
+	nodeID    string
+	started   time.Time
+	status    func() NodeStatus
+	retention time.Duration
+
+	heartbeatScript, listScript *redisclient.Script
+
+	liveNodes  atomic.Int64
+	heartbeats atomic.Uint64
+	// lastEcho is the newest of this node's heartbeats that came back over the subscription.
+	lastEcho atomic.Uint64
+
+	mu sync.Mutex
+	// others are the names of the other live nodes, as they were last listed.
+	others []string
+}
+
+// heartbeat announces this node.
+func (r *nodeRegistry) heartbeat(ctx context.Context) (heartbeatReply, error) {
+	status := r.status()
+	status.UptimeMS = time.Since(r.started).Milliseconds()
+	return r.announce(ctx, string(marshal(status)), r.heartbeats.Add(1))
+}
+
+// leave removes this node from the list.
+func (r *nodeRegistry) leave(ctx context.Context) error {
+	_, err := r.announce(ctx, "", 0)
+	return err
+}
+
+func (r *nodeRegistry) announce(ctx context.Context, status string, number uint64) (heartbeatReply, error) {
+	sentAt, k := time.Now(), r.client.Keys()
+	// If this node begins an epoch, the epoch's name is new each time: a node that began two epochs must not hide the loss
+	// of the first one from the others.
+	epoch := NewID()
+	reply, err := r.client.RunDirect(ctx, r.heartbeatScript,
+		[]string{k.Shared("nodes"), k.Shared("heartbeats"), k.Shared("state")},
+		r.nodeID, status, nodeTTL.Milliseconds(), forgetNodeAfter.Milliseconds(), r.retention.Milliseconds(), epoch,
+		k.NodeChannel(r.nodeID), number)
+	if err != nil {
+		return heartbeatReply{}, err
+	}
+	fields := redisclient.List(reply)
+	if len(fields) != 5 {
+		return heartbeatReply{}, fmt.Errorf("BUG: script node_heartbeat returned %d fields", len(fields))
+	}
+	h := heartbeatReply{
+		ms: redisclient.Int(fields[0]), liveNodes: int(redisclient.Int(fields[1])), epoch: redisclient.Text(fields[2]),
+	}
+	h.lastRevocation, _ = parseStreamID(redisclient.Text(fields[3]))
+	h.bansVersion, _ = parseStreamID(redisclient.Text(fields[4]))
+	r.clock.Set(h.ms, sentAt)
+	r.liveNodes.Store(int64(max(1, h.liveNodes)))
+	return h, nil
+}
+
+// missesEchoes reports whether none of the last heartbeats came back over the subscription.
+func (r *nodeRegistry) missesEchoes() bool { return r.heartbeats.Load() > r.lastEcho.Load()+2 }
+
+// list lists the nodes, and sends a message to the other live ones unless it is empty.
+func (r *nodeRegistry) list(ctx context.Context, message string) ([]NodeInfo, error) {
+	k := r.client.Keys()
+	reply, err := r.client.Run(ctx, r.listScript, []string{k.Shared("nodes"), k.Shared("heartbeats")},
+		k.NodeChannel(""), message, nodeTTL.Milliseconds(), r.nodeID)
+	if err != nil {
+		return nil, fmt.Errorf("list the nodes: %w", err)
+	}
+	now := time.Now()
+	var nodes []NodeInfo
+	for _, entry := range redisclient.List(reply) {
+		e := append(redisclient.List(entry), nil, nil, nil)
+		var s NodeStatus
+		if json.Unmarshal([]byte(redisclient.Text(e[1])), &s) != nil {
+			continue
+		}
+		id := redisclient.Text(e[0])
+		since := time.Duration(max(0, redisclient.Int(e[2]))) * time.Millisecond
+		nodes = append(nodes, NodeInfo{
+			ID: id, Name: s.Name, Address: s.Address, Version: s.Version,
+			Started: now.Add(-since - time.Duration(s.UptimeMS)*time.Millisecond), SinceHeartbeat: since,
+			Sessions: s.Sessions, IsDraining: s.IsDraining, IsAlive: since < nodeTTL, IsSelf: id == r.nodeID,
+		})
+	}
+	slices.SortFunc(nodes, func(a, b NodeInfo) int { return strings.Compare(a.Name+" "+a.ID, b.Name+" "+b.ID) })
+	r.setOthers(nodes)
+	return nodes, nil
+}
+
+// setOthers remembers the names of the other live nodes, so that they can be named when they cannot be listed.
+func (r *nodeRegistry) setOthers(nodes []NodeInfo) {
+	var others []string
+	for _, n := range nodes {
+		if n.IsAlive && !n.IsSelf {
+			others = append(others, n.Name)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.others = others
+}
+
+func (r *nodeRegistry) lastOthers() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.others)
+}
+
+// isListCurrent reports whether the last list has as many live nodes as that.
+func (r *nodeRegistry) isListCurrent(liveNodes int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return liveNodes == len(r.others)+1
+}

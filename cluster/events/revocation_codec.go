@@ -1,0 +1,191 @@
+package events
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
+	"usher/cluster/redisclient"
+)
+
+// messageVersion is the version of all messages between nodes. A node drops messages of another version.
+const messageVersion = 1
+
+// errUnknownMessage reports that a message has another version, or that no node of the cluster sent it.
+var errUnknownMessage = errors.New("unknown message")
+
+// revocationMessage is a revocation as nodes send it. It has durations instead of times, as the clocks of nodes need not
+// agree: its id in the stream says when it was issued.
+type revocationMessage struct {
+	Version int                    `json:"v"`
+	Kind    session.RevocationKind `json:"k"`
+	// ID differs from that of every other revocation, so that a node applies it once.
+	ID        string `json:"u"`
+	Session   string `json:"s,omitempty"`
+	Opened    int64  `json:"o,omitempty"` // Unix seconds, as in the ticket
+	HoldsFor  int64  `json:"f,omitempty"` // ms from when it was issued
+	BanID     string `json:"b,omitempty"`
+	Encrypted []byte `json:"d,omitempty"` // a decisionMessage or a banMessage
+}
+
+// decisionMessage is the decision that viewers are denied with. It has names, since numbers would tie nodes to one
+// version.
+type decisionMessage struct {
+	Verdict  string `json:"v"`
+	Source   string `json:"s"`
+	Reason   string `json:"r,omitempty"`
+	UserID   string `json:"i,omitempty"`
+	User     string `json:"n,omitempty"`
+	ValidFor int64  `json:"f,omitempty"` // ms
+	Redirect string `json:"x,omitempty"`
+}
+
+// banMessage is a ban as nodes send it and as Redis stores it. When the ban ends stands beside it.
+type banMessage struct {
+	Version     int    `json:"v"`
+	User        string `json:"u,omitempty"`
+	Credentials string `json:"c,omitempty"`
+	Prefix      string `json:"p,omitempty"`
+	Session     string `json:"s,omitempty"`
+	Reason      string `json:"r,omitempty"`
+	Cause       string `json:"e,omitempty"`
+}
+
+// encodeRevocation encodes a revocation as it is at now.
+func encodeRevocation(cipher *redisclient.Cipher, id string, r session.Revocation, now time.Time) []byte {
+	m := revocationMessage{Version: messageVersion, Kind: r.Kind, ID: id}
+	switch r.Kind {
+	case session.RevokedBanned:
+		m.BanID, m.HoldsFor = r.Ban.ID, redisclient.Millis(r.Ban.Until.Sub(now))
+		m.Encrypted = encodeBan(cipher, r.Ban)
+	case session.RevokedUnbanned:
+		m.BanID, m.HoldsFor = r.Ban.ID, redisclient.Millis(r.Ban.Until.Sub(now))
+	default:
+		m.Session, m.Opened = r.Session.String(), redisclient.UnixOrZero(r.Opened)
+		if !r.Until.IsZero() {
+			m.HoldsFor = redisclient.Millis(r.Until.Sub(now))
+		}
+		m.Encrypted = cipher.Encrypt(marshal(decisionMessage{
+			Verdict: r.Decision.Verdict.String(), Source: r.Decision.Source.String(), Reason: r.Decision.Reason,
+			UserID: r.Decision.UserID, User: r.Decision.User, ValidFor: r.Decision.ValidFor.Milliseconds(),
+			Redirect: r.Decision.Redirect,
+		}), "revocation "+id)
+	}
+	return marshal(m)
+}
+
+// decodeRevocation decodes a revocation that was issued that long before now, and returns its id too.
+func decodeRevocation(
+	cipher *redisclient.Cipher, payload []byte, age time.Duration, now time.Time,
+) (string, session.Revocation, error) {
+	var m revocationMessage
+	if err := json.Unmarshal(payload, &m); err != nil {
+		return "", session.Revocation{}, errUnknownMessage
+	}
+	if m.Version != messageVersion || m.ID == "" {
+		return "", session.Revocation{}, errUnknownMessage
+	}
+	r := session.Revocation{Kind: m.Kind}
+	until := now.Add(time.Duration(m.HoldsFor)*time.Millisecond - age)
+	var err error
+	switch m.Kind {
+	case session.RevokedBanned:
+		r.Ban, err = decodeBan(cipher, m.BanID, m.Encrypted)
+		r.Ban.Until = until
+	case session.RevokedUnbanned:
+		r.Ban = session.Ban{ID: m.BanID, Until: until}
+	case session.RevokedDenied, session.RevokedKicked, session.RevokedEvicted, session.RevokedSuperseded:
+		if m.Opened != 0 {
+			r.Opened = time.Unix(m.Opened, 0)
+		}
+		if m.HoldsFor != 0 {
+			r.Until = until
+		}
+		if r.Session, err = backends.ParseSessionID(m.Session); err == nil {
+			r.Decision, err = decodeDecision(cipher, m)
+		}
+	default:
+		return "", session.Revocation{}, errUnknownMessage
+	}
+	return m.ID, r, err
+}
+
+func decodeDecision(cipher *redisclient.Cipher, m revocationMessage) (backends.Decision, error) {
+	plain, err := cipher.Decrypt(m.Encrypted, "revocation "+m.ID)
+	if err != nil {
+		return backends.Decision{}, fmt.Errorf("decrypt a revocation: %w", err)
+	}
+	var d decisionMessage
+	if err := json.Unmarshal(plain, &d); err != nil {
+		return backends.Decision{}, errUnknownMessage
+	}
+	verdict, isVerdict := parseName(d.Verdict, backends.Pending, backends.Denied)
+	source, isSource := parseName(d.Source, backends.SourceNone, backends.FromOperator)
+	if !isVerdict || !isSource {
+		return backends.Decision{}, errUnknownMessage
+	}
+	return backends.Decision{
+		Verdict: verdict, Source: source, Reason: d.Reason, UserID: d.UserID, User: d.User,
+		ValidFor: time.Duration(d.ValidFor) * time.Millisecond, Redirect: d.Redirect,
+	}, nil
+}
+
+func encodeBan(cipher *redisclient.Cipher, b session.Ban) []byte {
+	m := banMessage{Version: messageVersion, User: b.User, Credentials: b.Credentials, Reason: b.Reason, Cause: b.Cause}
+	if b.Prefix.IsValid() {
+		m.Prefix = b.Prefix.String()
+	}
+	if !b.Session.IsZero() {
+		m.Session = b.Session.String()
+	}
+	return cipher.Encrypt(marshal(m), "ban "+b.ID)
+}
+
+func decodeBan(cipher *redisclient.Cipher, id string, encrypted []byte) (session.Ban, error) {
+	plain, err := cipher.Decrypt(encrypted, "ban "+id)
+	if err != nil {
+		return session.Ban{}, fmt.Errorf("decrypt a ban: %w", err)
+	}
+	var m banMessage
+	if err := json.Unmarshal(plain, &m); err != nil || m.Version != messageVersion {
+		return session.Ban{}, errUnknownMessage
+	}
+	b := session.Ban{ID: id, User: m.User, Credentials: m.Credentials, Reason: m.Reason, Cause: m.Cause}
+	if m.Prefix != "" {
+		if b.Prefix, err = netip.ParsePrefix(m.Prefix); err != nil {
+			return session.Ban{}, fmt.Errorf("decode a ban: %w", err)
+		}
+	}
+	if m.Session != "" {
+		if b.Session, err = backends.ParseSessionID(m.Session); err != nil {
+			return session.Ban{}, fmt.Errorf("decode a ban: %w", err)
+		}
+	}
+	return b, nil
+}
+
+// parseName returns the value, from first to last, whose String is the name.
+func parseName[T interface {
+	~uint8
+	String() string
+}](name string, first, last T) (T, bool) {
+	for v := first; v <= last; v++ {
+		if v.String() == name {
+			return v, true
+		}
+	}
+	return first, false
+}
+
+// marshal encodes a plain struct, which JSON can always hold.
+func marshal(v any) []byte {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return text
+}

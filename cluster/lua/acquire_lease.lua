@@ -1,0 +1,64 @@
+-- Reads a session and, if no decision on it holds, grants the caller a lease.
+--
+-- KEYS[1]  hash of the session; its fields are in doc.go
+-- ARGV[1]  the expiry of this call, in ms of Redis' clock; 0: none
+-- ARGV[2]  the newest version of records that the caller knows
+-- ARGV[3]  the revision of the decision that the caller has; 0: none
+-- ARGV[4]  the duration of the lease, in ms; 0: only read
+-- ARGV[5]  "1": take the lease over from another holder
+-- ARGV[6]  "1": the caller will wait for another holder's decision
+--
+-- Result   a list: Redis' clock in ms; "expired" (and nothing else) or "ok"; of the session: the record, for how long its
+--          decision still holds in ms, its revision, revoked-before in Unix seconds, for how long the kick still holds in
+--          ms, 1 if it is evicted; the revision of the granted lease (0: none); 1 if another caller holds a lease
+--
+-- A decision answers the caller if it has not expired, its ticket was not revoked, and it is newer than the caller's.
+local session = KEYS[1]
+local expiry, version, known = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local lease, takeOver, waits = tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1'
+
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+if expiry > 0 and now > expiry then
+  return {now, 'expired'}
+end
+
+local f = redis.call('HMGET', session, 'v', 'r', 'e', 'f', 'b', 'k', 'x', 'o', 'a', 'l', 'u', 's')
+local record, expires, revision, revokedBefore, kickedUntil, evicted = f[2], f[3], f[4], f[5], f[6], f[7]
+local opened, authoritative, lastLease, leasedUntil, since = f[8], f[9], tonumber(f[10] or 0), tonumber(f[11] or 0), f[12]
+local readable = record and tonumber(f[1] or 0) <= version
+local left = tonumber(expires or 0) - now
+
+local result = {
+  now, 'ok', readable and record or '', left, readable and tonumber(revision or 0) or 0, tonumber(revokedBefore or 0),
+  math.max(0, tonumber(kickedUntil or 0) - now), evicted and 1 or 0, 0, 0,
+}
+
+local answers = readable and left > 0 and tonumber(opened or 0) > tonumber(revokedBefore or 0)
+  and (known == 0 or (authoritative == '1' and tonumber(revision or 0) > known))
+if answers then
+  if known == 0 and not since then
+    redis.call('HSET', session, 's', now)
+    redis.call('HDEL', session, 'c')
+  end
+  return result
+end
+if tonumber(kickedUntil or 0) > now then
+  return result
+end
+if leasedUntil > now and not takeOver then
+  result[10] = 1
+  if waits then
+    redis.call('HSET', session, 'w', 1)
+  end
+  return result
+end
+if lease > 0 then
+  lastLease = math.max(lastLease + 1, now)
+  redis.call('HSET', session, 'l', lastLease, 'u', now + lease)
+  if redis.call('PTTL', session) < 2 * lease then
+    redis.call('PEXPIRE', session, 2 * lease)
+  end
+  result[9] = lastLease
+end
+return result

@@ -1,0 +1,38 @@
+-- Adds to the counters of a session.
+--
+-- KEYS[1]  hash of the session; its fields are in doc.go
+-- ARGV[1]  requests
+-- ARGV[2]  bytes
+-- ARGV[3]  time without a backend's answer, in ms
+-- ARGV[4]  the history of decisions, separated by commas
+-- ARGV[5]  for how long the session is remembered at least, in ms
+-- ARGV[6]  the greatest size of the history, in bytes
+--
+-- Result   nothing
+local session = KEYS[1]
+local requests, bytes, unverified, history = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local ttl, maxSize = tonumber(ARGV[5]), tonumber(ARGV[6])
+
+redis.call('HINCRBY', session, 'nr', requests)
+redis.call('HINCRBY', session, 'nb', bytes)
+redis.call('HINCRBY', session, 'ns', unverified)
+
+local before = redis.call('HGET', session, 'nh') or ''
+if before ~= '' and history ~= '' then
+  -- An entry that ends the stored history and begins the new one appears once.
+  local last, first = string.match(before, '[^,]+$'), string.match(history, '^[^,]+')
+  if last == first then
+    history = string.sub(history, #first + 2)
+  end
+end
+if history ~= '' and before ~= '' then
+  history = before .. ',' .. history
+elseif history == '' then
+  history = before
+end
+if history ~= before and #history <= maxSize then
+  redis.call('HSET', session, 'nh', history)
+end
+if redis.call('PTTL', session) < ttl then
+  redis.call('PEXPIRE', session, ttl)
+end

@@ -1,0 +1,78 @@
+-- Stores a decision under the revision of its lease, and releases the lease.
+--
+-- KEYS[1]  hash of the session; its fields are in doc.go
+-- ARGV[1]  the expiry of this call, in ms of Redis' clock; 0: none
+-- ARGV[2]  the version of the record
+-- ARGV[3]  the revision of the lease; 0: none
+-- ARGV[4]  "release": there is no decision, only the lease is released; "fallback": the decision is not a backend's;
+--          "authoritative": it is
+-- ARGV[5]  the record, encrypted
+-- ARGV[6]  when the session was opened, in Unix seconds
+-- ARGV[7]  for how long the decision holds, in ms
+-- ARGV[8]  for how long the session is remembered after that, in ms
+-- ARGV[9]  "1": revoke the tickets that were opened then or before
+-- ARGV[10] for how long such tickets could be used, in ms
+-- ARGV[11] the channel of decisions
+-- ARGV[12] the message of this decision
+--
+-- Result   a list: Redis' clock in ms; "expired", "stored", "kept" (a better decision holds) or "stale" (a newer lease was
+--          granted, and nothing was changed)
+local session = KEYS[1]
+local expiry, version, revision, kind = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local record, opened, holdsFor, rememberFor = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local revokeTicket, reviveFor = ARGV[9] == '1', tonumber(ARGV[10])
+local channel, message = ARGV[11], ARGV[12]
+
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+if expiry > 0 and now > expiry then
+  return {now, 'expired'}
+end
+
+local f = redis.call('HMGET', session, 'v', 'e', 'o', 'a', 'b', 'l', 'w')
+local expires, isAuthoritative = tonumber(f[2] or 0), f[4] == '1'
+local revokedBefore, lastLease = tonumber(f[5] or 0), tonumber(f[6] or 0)
+local isNewerVersion = tonumber(f[1] or 0) > version
+local holds = isAuthoritative and expires > now and tonumber(f[3] or 0) > revokedBefore
+
+-- extendTTL makes the key live for at least that long, and never shorter than before.
+local function extendTTL(ms)
+  if ms > redis.call('PTTL', session) then
+    redis.call('PEXPIRE', session, ms)
+  end
+end
+
+if revision > 0 and revision < lastLease then
+  return {now, 'stale'}
+end
+local outcome = 'stored'
+if isNewerVersion then
+  outcome = 'kept'
+elseif kind == 'fallback' and holds then
+  outcome = 'kept'
+  extendTTL(holdsFor + rememberFor)
+elseif kind == 'authoritative' and revision == 0 and holds and not revokeTicket then
+  outcome = 'kept'
+elseif kind ~= 'release' then
+  if f[3] and tonumber(f[3]) ~= opened then
+    redis.call('HDEL', session, 'x') -- it was opened anew
+  end
+  redis.call('HSET', session, 'v', version, 'r', record, 'o', opened, 'e', now + holdsFor,
+    'a', kind == 'authoritative' and 1 or 0, 'f', revision)
+  redis.call('HSETNX', session, 's', now)
+  redis.call('HDEL', session, 'c')
+  extendTTL(holdsFor + rememberFor)
+end
+if revokeTicket then
+  redis.call('HSET', session, 'b', math.max(revokedBefore, opened))
+  extendTTL(reviveFor)
+end
+if revision > 0 and redis.call('EXISTS', session) == 1 then
+  redis.call('HSET', session, 'l', math.max(lastLease, revision), 'u', 0)
+  extendTTL(rememberFor)
+end
+if f[7] and revision > 0 then
+  redis.call('HDEL', session, 'w')
+  redis.call('PUBLISH', channel, message)
+end
+return {now, outcome}

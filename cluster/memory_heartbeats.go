@@ -1,0 +1,70 @@
+package cluster
+
+import (
+	"context"
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+// RecordHeartbeats stores when sessions were last seen, and returns those that were not stored yet.
+func (m *Memory) RecordHeartbeats(_ context.Context, seen []session.Heartbeat) (unknown []backends.SessionID, err error) {
+	for _, h := range seen {
+		if isNew := m.recordHeartbeat(h); isNew {
+			unknown = append(unknown, h.ID)
+		}
+	}
+	return unknown, nil
+}
+
+func (m *Memory) recordHeartbeat(h session.Heartbeat) (isNew bool) {
+	shard := m.shardOf(h.ID)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	before, found := shard.lastSeen[h.ID]
+	if h.LastSeen.After(before) {
+		shard.lastSeen[h.ID] = h.LastSeen
+	}
+	return !found
+}
+
+// ExpireIdle closes sessions that were not seen for that long, at most that many.
+func (m *Memory) ExpireIdle(_ context.Context, idle time.Duration, limit int) (closed []session.ClosingRecord, err error) {
+	now := time.Now()
+	for i := range m.shards {
+		closed = m.expireShard(&m.shards[i], now, idle, limit, closed)
+	}
+	return closed, nil
+}
+
+func (m *Memory) expireShard(
+	shard *memoryShard, now time.Time, idle time.Duration, limit int, closed []session.ClosingRecord,
+) []session.ClosingRecord {
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	for id, lastSeen := range shard.lastSeen {
+		if len(closed) >= limit {
+			break
+		}
+		if now.Sub(lastSeen) < idle {
+			continue
+		}
+		delete(shard.lastSeen, id)
+		closed = append(closed, m.endPeriod(id, lastSeen))
+	}
+	return closed
+}
+
+// endPeriod ends the current period of a session. The caller holds the shard's lock.
+func (m *Memory) endPeriod(id backends.SessionID, lastSeen time.Time) session.ClosingRecord {
+	e := m.entryOf(id)
+	c := session.ClosingRecord{Record: e.record, Counters: e.counters, Since: e.since, LastSeen: lastSeen}
+	if c.Since.IsZero() || c.Since.After(lastSeen) {
+		c.Since = lastSeen
+	}
+	c.Record.RevokedBefore = m.lastRevoked(id)
+	e.counters, e.since, e.isClosed = session.Counters{}, time.Time{}, true
+	m.put(id, e)
+	return c
+}

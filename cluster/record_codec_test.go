@@ -1,0 +1,105 @@
+package cluster
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+// full is a record with something in every field that travels.
+func full() session.Record {
+	return session.Record{
+		ID: idOf(7), Opened: time.Unix(1700000000, 0).UTC(), KeyID: "k1", CheckNumber: 9, Trace: "00-a-b-01",
+		Decision: backends.Decision{
+			Verdict: backends.Denied, Source: backends.FromLocal, Reason: "why", UserID: "17", User: "Ann\x00\xff",
+			ValidFor: 90 * time.Second, MaxSessions: 3, Unique: true, Redirect: "https://example.com/pay?x=1",
+		},
+		Request: &backends.Request{
+			Session: idOf(7), Number: 4, Route: "r", Channel: "c", Backend: "b", Query: "q=\xff&x",
+			Headers: []backends.Header{{Name: "X-A", Value: "1"}, {Name: "X-B"}, {Name: "X-A", Value: "2"}},
+			Path:    "/p", Scheme: "https", Host: "h", UserAgent: "ua", Referer: "ref", Device: "mac",
+			Address: netip.MustParseAddr("2001:db8::1"), Opened: time.Unix(1600000000, 0).UTC(), Bytes: 1 << 40,
+		},
+	}
+}
+
+// TestARecordSurvivesTheWire also finds fields that were added and forgotten here.
+func TestARecordSurvivesTheWire(t *testing.T) {
+	t.Parallel()
+	want := full()
+	beside := map[string]bool{ // what scripts must read, and what says how to ask
+		"Expires": true, "Revision": true, "RevokedBefore": true, "KickedUntil": true, "IsEvicted": true,
+		"OnSent": true, "Current": true,
+	}
+	for _, v := range []reflect.Value{reflect.ValueOf(want), reflect.ValueOf(want.Decision), reflect.ValueOf(*want.Request)} {
+		for i := range v.NumField() {
+			if name := v.Type().Field(i).Name; v.Field(i).IsZero() && !beside[name] {
+				t.Errorf("%s.%s is not tried", v.Type(), name)
+			}
+		}
+	}
+	got, err := decodeRecord(want.ID, encodeRecord(&want))
+	must(t, err)
+	same := cmp.Options{
+		cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+		cmpopts.IgnoreFields(backends.Request{}, "OnSent"),
+	}
+	if diff := cmp.Diff(want, got, same); diff != "" {
+		t.Errorf("record (-sent +read):\n%s", diff)
+	}
+	none := session.Record{ID: idOf(1), Request: &backends.Request{Session: idOf(1)}}
+	got, err = decodeRecord(none.ID, encodeRecord(&none))
+	if err != nil || got.Request == nil {
+		t.Errorf("an empty request is lost: %+v, %v", got, err)
+	}
+}
+
+func TestFieldsThatAreUnknownAreSkipped(t *testing.T) {
+	t.Parallel()
+	r := full()
+	data := encodeRecord(&r)
+	data = append(data, 200, 3, 'x', 'y', 'z')
+	if got, err := decodeRecord(r.ID, data); err != nil || got.KeyID != "k1" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	for name, data := range map[string][]byte{
+		"a verdict of tomorrow":   {fieldVerdict, 5, 'm', 'a', 'y', 'b', 'e'},
+		"a source of tomorrow":    {fieldSource, 3, 'a', 'i', '!'},
+		"a value that is cut":     {fieldKey, 5, 'a'},
+		"a length without end":    {fieldKey, 0x80, 0x80},
+		"no length":               {fieldKey},
+		"a number that is cut":    {fieldOpened, 1, 0x80},
+		"a header without name":   {fieldRequest, 2, requestHeaderValue, 0},
+		"an address that is none": {fieldRequest, 3, requestAddress, 1, 'x'},
+	} {
+		if got, err := decodeRecord(r.ID, data); err == nil {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	r := full()
+	f.Add(encodeRecord(&r))
+	f.Add([]byte{fieldRequest, 2, requestHeaderName, 0})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, err := decodeRecord(idOf(7), data)
+		if err != nil {
+			return
+		}
+		again, err := decodeRecord(idOf(7), encodeRecord(&got))
+		if err != nil {
+			t.Fatalf("what was read cannot be written: %v", err)
+		}
+		if !again.Opened.Equal(got.Opened) || again.Decision != got.Decision || (again.Request == nil) != (got.Request == nil) {
+			t.Errorf("read %+v, then %+v", got, again)
+		}
+	})
+}

@@ -1,0 +1,229 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"usher/actors/session"
+	"usher/backends"
+	"usher/cluster/events"
+)
+
+const (
+	// maxDeferred is how many sessions have deferred writes while Redis is unavailable, about 1 kB each.
+	maxDeferred = 200_000
+	// concurrentFlushes is how many sessions are written at once after an outage: a few pipelines.
+	concurrentFlushes = 128
+)
+
+// deferredWrites are what is written to Redis after an outage. It is safe for concurrent use.
+type deferredWrites struct {
+	mu      sync.Mutex
+	writes  map[backends.SessionID]*deferredWrite
+	dropped int
+}
+
+// deferredWrite is what is written of one session.
+type deferredWrite struct {
+	// revokedTicket is the update that revoked a ticket, or nil.
+	revokedTicket *session.DecisionUpdate
+	// isKicked: the session was kicked. kickOpened and kickUntil are the kick's; without an end it only revokes tickets.
+	isKicked              bool
+	kickOpened, kickUntil time.Time
+	hasCounters           bool
+	counters              session.Counters
+	lastSeen              time.Time
+}
+
+func newDeferredWrites() *deferredWrites {
+	return &deferredWrites{writes: make(map[backends.SessionID]*deferredWrite)}
+}
+
+// edit calls change with the deferred write of a session.
+func (d *deferredWrites) edit(id backends.SessionID, change func(*deferredWrite)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := d.writes[id]
+	if w == nil {
+		if len(d.writes) >= maxDeferred {
+			d.dropped++
+			return
+		}
+		w = new(deferredWrite)
+		d.writes[id] = w
+	}
+	change(w)
+}
+
+func (d *deferredWrites) deferRevokedTicket(u session.DecisionUpdate) {
+	d.edit(u.Record.ID, func(w *deferredWrite) { w.revokedTicket = &u })
+}
+
+func (d *deferredWrites) deferKick(id backends.SessionID, opened, until time.Time) {
+	if opened.IsZero() {
+		opened = time.Now() // a session that is opened after the outage is another one
+	}
+	d.edit(id, func(w *deferredWrite) { w.mergeKick(opened, until) })
+}
+
+func (w *deferredWrite) mergeKick(opened, until time.Time) {
+	w.isKicked = true
+	if opened.After(w.kickOpened) {
+		w.kickOpened = opened
+	}
+	if until.After(w.kickUntil) {
+		w.kickUntil = until
+	}
+}
+
+func (d *deferredWrites) deferCounters(id backends.SessionID, c session.Counters) {
+	d.edit(id, func(w *deferredWrite) { w.counters, w.hasCounters = sumCounters(w.counters, c), true })
+}
+
+// deferHeartbeats keeps when sessions with deferred counters were last seen: those sessions must be closed.
+func (d *deferredWrites) deferHeartbeats(seen []session.Heartbeat) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, h := range seen {
+		if w := d.writes[h.ID]; w != nil && w.hasCounters && h.LastSeen.After(w.lastSeen) {
+			w.lastSeen = h.LastSeen
+		}
+	}
+}
+
+// takeAll returns all writes and removes them.
+func (d *deferredWrites) takeAll() (writes map[backends.SessionID]*deferredWrite, dropped int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	writes, dropped = d.writes, d.dropped
+	d.writes, d.dropped = make(map[backends.SessionID]*deferredWrite), 0
+	return writes, dropped
+}
+
+// putBack defers again what could not be written.
+func (d *deferredWrites) putBack(id backends.SessionID, w *deferredWrite) {
+	d.edit(id, func(now *deferredWrite) {
+		if now.revokedTicket == nil {
+			now.revokedTicket = w.revokedTicket
+		}
+		if w.isKicked {
+			now.mergeKick(w.kickOpened, w.kickUntil)
+		}
+		if w.hasCounters {
+			now.counters, now.hasCounters = sumCounters(w.counters, now.counters), true
+		}
+		if w.lastSeen.After(now.lastSeen) {
+			now.lastSeen = w.lastSeen
+		}
+	})
+}
+
+// denyAgain writes in the background what denies the sessions that were revoked lately: Redis lost it.
+func (r *Redis) denyAgain(recent []events.Issued) {
+	for _, issued := range recent {
+		switch v := issued.Revocation; v.Kind {
+		case session.RevokedDenied, session.RevokedKicked, session.RevokedSuperseded:
+			opened := v.Opened
+			if opened.IsZero() {
+				opened = issued.At
+			}
+			r.deferred.deferKick(v.Session, opened, v.Until) // without an end it only revokes tickets
+		default: // bans are written with the other bans, and streams are reported with the next heartbeats
+		}
+	}
+	r.requestFlush()
+}
+
+// requestFlush asks for the deferred writes to be written. It does not block.
+func (r *Redis) requestFlush() {
+	select {
+	case r.flushRequested <- struct{}{}:
+	default:
+	}
+}
+
+// flushOnRequest writes the deferred writes whenever that is requested, until ctx ends.
+func (r *Redis) flushOnRequest(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.flushRequested:
+			r.flushDeferred(ctx)
+		}
+	}
+}
+
+// flushDeferred writes the deferred writes, a few pipelines at once. Then the local store is cleared: Redis has it all.
+func (r *Redis) flushDeferred(ctx context.Context) {
+	writes, dropped := r.deferred.takeAll()
+	if dropped > 0 {
+		r.log.Warn("deferred writes dropped, too many during the redis outage",
+			slog.Int("sessions", dropped), slog.Int("max", maxDeferred))
+	}
+	var failed sync.Map
+	group, _ := errgroup.WithContext(ctx)
+	group.SetLimit(concurrentFlushes)
+	for id, w := range writes {
+		group.Go(func() error {
+			if err := r.flushOne(ctx, id, w); err != nil {
+				failed.Store(id, w)
+				return err
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	failed.Range(func(id, w any) bool {
+		r.deferred.putBack(id.(backends.SessionID), w.(*deferredWrite)) //nolint:forcetypeassert // as stored above
+		return true
+	})
+	if err != nil {
+		r.log.Info("deferred writes failed, trying again when redis has recovered", slog.Any("error", err))
+		return
+	}
+	r.local.clear()
+	if len(writes) > 0 {
+		r.log.Info("deferred writes stored", slog.Int("sessions", len(writes)))
+	}
+}
+
+// flushOne writes what is deferred of a session. It removes from w what was written, as counters must not be added twice.
+func (r *Redis) flushOne(ctx context.Context, id backends.SessionID, w *deferredWrite) error {
+	if w.revokedTicket != nil {
+		u := *w.revokedTicket
+		u.Record.Revision = 0 // it was decided without the store, and revoking a ticket needs no revision
+		if _, err := r.sendDecision(ctx, u); err != nil {
+			return err
+		}
+		w.revokedTicket = nil
+	}
+	if w.isKicked {
+		if err := r.sendKick(ctx, id, w.kickOpened, max(0, time.Until(w.kickUntil))); err != nil {
+			return err
+		}
+		w.isKicked = false
+	}
+	if !w.hasCounters {
+		return nil
+	}
+	if err := r.sendCounters(ctx, id, w.counters); err != nil {
+		if errors.Is(err, ErrUnavailable) && r.IsDown() {
+			return err
+		}
+		w.hasCounters = false // they may have been added
+		return err
+	}
+	w.hasCounters = false
+	if !w.lastSeen.IsZero() {
+		if _, err := r.sendHeartbeats(ctx, bucketOf(id), []session.Heartbeat{{ID: id, LastSeen: w.lastSeen}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

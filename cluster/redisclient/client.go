@@ -1,0 +1,195 @@
+package redisclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+const (
+	// maxRedirects is how often a call to a Redis Cluster follows a hash slot that moved. Each redirect costs a round trip
+	// of the same timeout, so there are few.
+	maxRedirects = 3
+	// topologyTTL is how old the client's view of a Redis Cluster may get. A master that is lost redirects no call, so this
+	// bounds how long its replica stays unknown.
+	topologyTTL = time.Second
+	// probeTTL is how long the key of the breaker's probe is kept.
+	probeTTL = time.Minute
+	// minDirectTimeout is the shortest timeout of a call that no session waits for.
+	minDirectTimeout = 250 * time.Millisecond
+)
+
+// Client runs scripts on Redis: one server, a group of them under Sentinel, or a Redis Cluster. It is safe for concurrent
+// use.
+type Client struct {
+	redis    redis.UniversalClient
+	breaker  *breaker
+	pipeline *pipeline
+	clocks   serverClocks
+	keyspace Keyspace
+	timeout  time.Duration
+}
+
+// New makes a client. It connects on first use, so an unavailable Redis is no error. The timeout bounds each call of
+// [Client.Run]. Close ends the client.
+func New(c Config, timeout time.Duration, log *slog.Logger) (*Client, error) {
+	client, err := connect(c, timeout)
+	if err != nil {
+		return nil, err
+	}
+	return newClient(client, c, timeout, log), nil
+}
+
+func newClient(client redis.UniversalClient, config Config, timeout time.Duration, log *slog.Logger) *Client {
+	c := &Client{
+		redis: client, keyspace: Keyspace{Prefix: config.KeyPrefix}, timeout: timeout,
+		clocks: serverClocks{tolerance: timeout + clockTolerance, isCluster: config.Cluster},
+	}
+	c.breaker = newBreaker(c.writeProbe, timeout, log)
+	c.pipeline = newPipeline(client, c.breaker, timeout, log)
+	return c
+}
+
+// connect configures go-redis. It retries nothing: the caller's time is short, and the breaker knows better when to try
+// again.
+func connect(c Config, timeout time.Duration) (redis.UniversalClient, error) {
+	tlsConfig, err := c.TLS.load()
+	if err != nil {
+		return nil, fmt.Errorf("make the client of Redis: %w", err)
+	}
+	o := &redis.UniversalOptions{
+		Addrs:            c.Addresses,
+		MasterName:       c.SentinelMaster,
+		IsClusterMode:    c.Cluster,
+		Username:         c.Username,
+		Password:         c.Password.Reveal(),
+		SentinelUsername: c.SentinelUsername,
+		SentinelPassword: c.SentinelPassword.Reveal(),
+		DB:               c.Database,
+		TLSConfig:        tlsConfig,
+		Protocol:         3,
+
+		MaxRetries:    -1,
+		MaxRedirects:  maxRedirects,
+		DialerRetries: 1,
+		// Without it the end of a context does not reach the socket, and a frozen server holds a worker for the sum of all
+		// timeouts.
+		ContextTimeoutEnabled: true,
+		DialTimeout:           timeout,
+		ReadTimeout:           timeout,
+		WriteTimeout:          timeout,
+		PoolTimeout:           timeout,
+		PoolSize:              c.PoolSize,
+		MaxIdleConns:          c.PoolSize,
+		ConnMaxIdleTime:       5 * time.Minute,
+		PipelinePoolSize:      -1, // one pool for all: most calls are pipelines
+
+		// Both are of no use here, and cost round trips on every new connection.
+		DisableIdentity:          true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+	if !c.Cluster {
+		return redis.NewUniversalClient(o), nil
+	}
+	cluster := o.Cluster()
+	cluster.ClusterStateReloadInterval = topologyTTL
+	return redis.NewClusterClient(cluster), nil
+}
+
+// Close ends the background work and the connections. The client must not be used afterwards.
+func (c *Client) Close() {
+	c.breaker.close()
+	c.pipeline.close()
+	_ = c.redis.Close()
+}
+
+// Keys returns the names of keys and channels.
+func (c *Client) Keys() Keyspace { return c.keyspace }
+
+// IsDown reports whether Redis is unavailable, so that calls fail at once. It is one atomic read.
+func (c *Client) IsDown() bool { return c.breaker.isOpen.Load() }
+
+// OnRecovered registers f, which is called on a goroutine of the client's each time that Redis has recovered.
+func (c *Client) OnRecovered(f func()) { c.breaker.onRecovered(f) }
+
+// RoundTrips returns how many round trips sessions waited for since the start. Calls that share a pipeline share one.
+func (c *Client) RoundTrips() uint64 { return c.pipeline.roundTrips.Load() }
+
+// writeProbe writes a key: a server that accepts writes is what a node needs.
+func (c *Client) writeProbe(ctx context.Context) error {
+	return c.redis.Set(ctx, c.keyspace.Shared("probe"), 1, probeTTL).Err()
+}
+
+// Run runs a script for a caller that waits. A call is one round trip, which calls that arrive at the same time share.
+// The error is ErrUnavailable or ctx's, or says what is wrong with the script.
+func (c *Client) Run(ctx context.Context, s *Script, keys []string, args ...any) (any, error) {
+	return c.pipeline.run(ctx, s, keys, args...)
+}
+
+// RunWithExpiry runs a script on one key. The script's first argument is the time by which it must run, in ms of the
+// server's clock; its reply begins with that clock and with "expired" or another word. A call that a frozen server runs
+// after its caller has given up changes nothing.
+func (c *Client) RunWithExpiry(ctx context.Context, s *Script, key string, args ...any) ([]any, error) {
+	clock := c.clocks.clockOf(key)
+	full := make([]any, 1, 1+len(args))
+	full = append(full, args...)
+	for isRetry := false; ; isRetry = true {
+		full[0] = clock.expiry(c.clocks.tolerance)
+		sentAt := time.Now()
+		reply, err := c.Run(ctx, s, []string{key}, full...)
+		if err != nil {
+			return nil, err
+		}
+		fields := List(reply)
+		if len(fields) < 2 {
+			return nil, fmt.Errorf("BUG: script %s returned %v", s.name, reply)
+		}
+		clock.Set(Int(fields[0]), sentAt)
+		if Text(fields[1]) != "expired" {
+			return fields, nil
+		}
+		// The caller still waits, so the call was not late: another server, with a clock of its own, has taken over.
+		if isRetry {
+			return nil, errExpired
+		}
+	}
+}
+
+// RunDirect runs a script past the breaker and the pipeline, for background work: it can succeed while the breaker is
+// still open.
+func (c *Client) RunDirect(ctx context.Context, s *Script, keys []string, args ...any) (any, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(c.timeout, minDirectTimeout))
+	defer cancel()
+	reply, err := c.redis.EvalSha(ctx, s.sha, keys, args...).Result()
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		reply, err = c.redis.Eval(ctx, s.source, keys, args...).Result()
+	}
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("%s: %w", s.name, err)
+	}
+	return reply, nil
+}
+
+// Publish sends a message to the subscribers of a channel.
+func (c *Client) Publish(ctx context.Context, channel, message string) error {
+	return c.redis.Publish(ctx, channel, message).Err()
+}
+
+// LogTo directs the log of the client library, with a line for each connection that fails, to a logger at debug level:
+// what an operator needs to know the [Client] logs once. It is for the whole process, and must be called before anything
+// else here.
+func LogTo(log *slog.Logger) { redis.SetLogger(libraryLog{log}) }
+
+type libraryLog struct{ log *slog.Logger }
+
+// Printf implements the library's logger.
+func (l libraryLog) Printf(ctx context.Context, format string, args ...any) {
+	if l.log.Enabled(ctx, slog.LevelDebug) {
+		l.log.DebugContext(ctx, "redis client", slog.String("message", fmt.Sprintf(format, args...)))
+	}
+}

@@ -1,0 +1,97 @@
+package redisclient
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+
+	"usher/backends"
+)
+
+// Config configures the connection to one Redis server, to a group of servers under Sentinel, or to a Redis Cluster.
+type Config struct {
+	// Addresses are the server's "host:port" or the path of its socket; with SentinelMaster those of the Sentinels; with
+	// Cluster those of some masters.
+	Addresses []string `yaml:"addresses"`
+	// SentinelMaster is the name of the group, as the Sentinels call it; empty: no Sentinels.
+	SentinelMaster string `yaml:"sentinel_master"`
+	// Cluster says that the addresses are those of a Redis Cluster.
+	Cluster bool `yaml:"cluster"`
+	// Username and Password are those of an ACL user; without a username, those of the default user.
+	Username string          `yaml:"username"`
+	Password backends.Secret `yaml:"password"`
+	// SentinelUsername and SentinelPassword are for the Sentinels themselves.
+	SentinelUsername string          `yaml:"sentinel_username"`
+	SentinelPassword backends.Secret `yaml:"sentinel_password"`
+	// Database is the number of the database; a Redis Cluster has only 0.
+	Database int       `yaml:"database"`
+	TLS      TLSConfig `yaml:"tls"`
+	// KeyPrefix begins the names of all keys and channels.
+	KeyPrefix string `yaml:"key_prefix"`
+	// PoolSize is the most connections to each server.
+	PoolSize int `yaml:"pool_size"`
+}
+
+// TLSConfig configures TLS to Redis.
+type TLSConfig struct {
+	// Enabled turns TLS on, also to Sentinels.
+	Enabled            bool `yaml:"enabled"`
+	backends.TLSConfig `yaml:",inline"`
+}
+
+// Validate reports every setting that cannot work, by its path below the cluster's.
+func (c Config) Validate() error {
+	var errs problems
+	c.validateServers(&errs)
+	errs.reject(c.Username != "" && c.Password == "", "redis.username: %q needs redis.password", c.Username)
+	errs.reject(c.SentinelUsername != "" && c.SentinelPassword == "",
+		"redis.sentinel_username: %q needs redis.sentinel_password", c.SentinelUsername)
+	if err := c.TLS.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("redis.%w", err))
+	}
+	errs.reject(!c.TLS.Enabled && c.TLS != TLSConfig{}, "redis.tls.enabled: false, but other settings of redis.tls are set")
+	errs.reject(!regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`).MatchString(c.KeyPrefix),
+		"redis.key_prefix: %q: want 1 to 64 letters, digits, dots, _ and -", c.KeyPrefix)
+	errs.reject(c.PoolSize < 8 || c.PoolSize > 10_000, "redis.pool_size: %d is out of range; want 8 to 10000", c.PoolSize)
+	return errors.Join(errs...)
+}
+
+// problems are what is wrong with a configuration.
+type problems []error
+
+func (p *problems) reject(isWrong bool, format string, args ...any) {
+	if isWrong {
+		*p = append(*p, fmt.Errorf(format, args...))
+	}
+}
+
+// validateServers reports which settings contradict one another on what the servers are.
+func (c Config) validateServers(errs *problems) {
+	for i, a := range c.Addresses {
+		_, port, err := net.SplitHostPort(a)
+		errs.reject((err != nil || port == "") && !strings.HasPrefix(a, "/"),
+			`redis.addresses[%d]: %q is no address; want "host:port", or the path of a socket`, i, a)
+	}
+	hasSentinels := c.SentinelMaster != ""
+	errs.reject(hasSentinels && c.Cluster,
+		"redis.sentinel_master: %q: a Redis Cluster has no Sentinels; want redis.cluster or this", c.SentinelMaster)
+	errs.reject(len(c.Addresses) > 1 && !hasSentinels && !c.Cluster,
+		"redis.addresses: %d of them; want one, unless redis.sentinel_master or redis.cluster says what they are", len(c.Addresses))
+	errs.reject(c.Database < 0, "redis.database: %d is no database", c.Database)
+	errs.reject(c.Database > 0 && c.Cluster, "redis.database: %d; a Redis Cluster has only 0", c.Database)
+}
+
+// load reads the certificate files. It returns nil if TLS is off.
+func (c TLSConfig) load() (*tls.Config, error) {
+	if !c.Enabled {
+		return nil, nil
+	}
+	loaded, err := c.Load()
+	if err != nil {
+		return nil, fmt.Errorf("redis.%w", err)
+	}
+	return loaded, nil
+}

@@ -1,0 +1,124 @@
+package redisclient
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"usher/backends"
+)
+
+// errDecrypt reports that data cannot be decrypted: its key is not in the list, or no node of the cluster wrote it.
+var errDecrypt = errors.New("cannot be decrypted with any of cluster.encryption_keys")
+
+// Cipher encrypts what Redis holds of viewers, and hashes their names. It is safe for concurrent use.
+//
+// An encrypted value is: the length of the key's id, the id, a nonce of 12 bytes, the ciphertext of AES-256-GCM with its
+// tag. Each purpose has a key of its own, so that no key ever encrypts so many values that two random nonces could be
+// equal.
+type Cipher struct {
+	encryptingID string
+	masterKeys   map[string][]byte // by id
+	hashKeys     [][]byte          // in the order of the list
+}
+
+// NewCipher derives what it needs from the keys, of which there must be at least one. The first key encrypts and hashes,
+// all of them decrypt.
+func NewCipher(keys []backends.Key) (*Cipher, error) {
+	if len(keys) == 0 {
+		return nil, errors.New("cluster.encryption_keys: none")
+	}
+	c := &Cipher{encryptingID: keys[0].ID, masterKeys: make(map[string][]byte, len(keys))}
+	for _, k := range keys {
+		master, err := derive(k, "usher cluster seal 1")
+		if err != nil {
+			return nil, err
+		}
+		c.masterKeys[k.ID] = master
+		hashKey, err := derive(k, "usher cluster names 1")
+		if err != nil {
+			return nil, err
+		}
+		c.hashKeys = append(c.hashKeys, hashKey)
+	}
+	return c, nil
+}
+
+func derive(k backends.Key, purpose string) ([]byte, error) {
+	key, err := hkdf.Key(sha256.New, []byte(k.Secret.Reveal()), nil, purpose, sha256.Size)
+	if err != nil {
+		return nil, fmt.Errorf("cluster.encryption_keys: derive from %q: %w", k.ID, err)
+	}
+	return key, nil
+}
+
+// Encrypt encrypts a value. It can be decrypted only for the same purpose, which says what the value is and whose.
+func (c *Cipher) Encrypt(plain []byte, purpose string) []byte {
+	aead := newAEAD(c.masterKeys[c.encryptingID], purpose)
+	encrypted := make([]byte, 0, 1+len(c.encryptingID)+aead.Overhead()+len(plain))
+	encrypted = append(encrypted, byte(len(c.encryptingID)))
+	encrypted = append(encrypted, c.encryptingID...)
+	return aead.Seal(encrypted, nil, plain, nil)
+}
+
+// Decrypt returns the value that Encrypt was given for the purpose. Its error is the same whatever is wrong.
+func (c *Cipher) Decrypt(encrypted []byte, purpose string) ([]byte, error) {
+	if len(encrypted) == 0 || len(encrypted) <= int(encrypted[0]) {
+		return nil, errDecrypt
+	}
+	end := 1 + int(encrypted[0]) // an int: a byte overflows at 255
+	id, rest := encrypted[1:end], encrypted[end:]
+	master, known := c.masterKeys[string(id)]
+	if !known {
+		return nil, errDecrypt
+	}
+	plain, err := newAEAD(master, purpose).Open(nil, nil, rest, nil)
+	if err != nil {
+		return nil, errDecrypt
+	}
+	return plain, nil
+}
+
+// newAEAD returns the cipher of one purpose. Its nonces are random and stand before the ciphertext.
+func newAEAD(master []byte, purpose string) cipher.AEAD {
+	mac := hmac.New(sha256.New, master)
+	mac.Write([]byte(purpose))
+	block, err := aes.NewCipher(mac.Sum(nil))
+	if err != nil {
+		panic("BUG: " + err.Error()) // only the key's length can be wrong
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return aead
+}
+
+// Hash returns a keyed hash of a name: the same on every node that has the same first key, and meaningless without the
+// key.
+func (c *Cipher) Hash(purpose, name string) string { return hashWith(c.hashKeys[0], purpose, name) }
+
+// Hashes returns the hashes of a name under all keys, to find what was hashed before the keys were changed.
+func (c *Cipher) Hashes(purpose, name string) []string {
+	all := make([]string, len(c.hashKeys))
+	for i, key := range c.hashKeys {
+		all[i] = hashWith(key, purpose, name)
+	}
+	return all
+}
+
+// UserHash returns the hash of a user, as [Keyspace.User] takes it.
+func (c *Cipher) UserHash(user string) string { return c.Hash("user", user) }
+
+func hashWith(key []byte, purpose, name string) string {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(purpose))
+	mac.Write([]byte{0})
+	mac.Write([]byte(name))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
+}

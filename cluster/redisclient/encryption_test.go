@@ -1,0 +1,63 @@
+package redisclient
+
+import (
+	"errors"
+	"testing"
+
+	"usher/backends"
+)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWhatIsSealedOpensOnlyAsWhatItIs(t *testing.T) {
+	t.Parallel()
+	old, err := NewCipher([]backends.Key{{ID: "a", Secret: "a secret of the cluster"}})
+	must(t, err)
+	both, err := NewCipher([]backends.Key{{ID: "b", Secret: "another secret of it"}, {ID: "a", Secret: "a secret of the cluster"}})
+	must(t, err)
+	encrypted := old.Encrypt([]byte("Ann"), "record 1")
+	if plain, err := both.Decrypt(encrypted, "record 1"); err != nil || string(plain) != "Ann" {
+		t.Errorf("by the new keys: %q, %v", plain, err)
+	}
+	if _, err := old.Decrypt(both.Encrypt([]byte("Ann"), "x"), "x"); !errors.Is(err, errDecrypt) {
+		t.Errorf("by the old key alone: %v", err)
+	}
+	if _, err := old.Decrypt(encrypted, "record 2"); !errors.Is(err, errDecrypt) {
+		t.Errorf("as another's: %v", err)
+	}
+	for i := range encrypted {
+		broken := append([]byte(nil), encrypted...)
+		broken[i] ^= 1
+		if _, err := old.Decrypt(broken, "record 1"); !errors.Is(err, errDecrypt) {
+			t.Errorf("with byte %d changed: %v", i, err)
+		}
+		if _, err := old.Decrypt(encrypted[:i], "record 1"); !errors.Is(err, errDecrypt) {
+			t.Errorf("cut at %d: %v", i, err)
+		}
+	}
+	if hashes := both.Hashes("user", "Ann"); hashes[1] != old.Hash("user", "Ann") || hashes[0] == hashes[1] || hashes[0] != both.UserHash("Ann") {
+		t.Errorf("hashes %q", hashes)
+	}
+	if _, err := NewCipher(nil); err == nil {
+		t.Error("a keycipher without keys")
+	}
+}
+
+func FuzzDecrypt(f *testing.F) {
+	cipher, err := NewCipher([]backends.Key{{ID: "a", Secret: "a secret of the cluster"}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(cipher.Encrypt([]byte("Ann"), "record 1"))
+	f.Add([]byte{1, 'a'})
+	f.Fuzz(func(t *testing.T, encrypted []byte) {
+		if plain, err := cipher.Decrypt(encrypted, "record 2"); err == nil {
+			t.Errorf("somebody forged %q", plain)
+		}
+	})
+}

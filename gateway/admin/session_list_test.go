@@ -1,0 +1,190 @@
+package admin
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// mergeNodes queries nodes and merges their responses.
+func mergeNodes(t testing.TB, f Filter, limit int, nodes map[string]*fakeNode, silent ...string) SessionList {
+	t.Helper()
+	answers := map[string][]byte{}
+	for name, n := range nodes {
+		answers[name] = AnswerSessionQuery(t.Context(), n, EncodeSessionQuery(f, limit))
+	}
+	return MergeSessionLists(f, limit, answers, silent)
+}
+
+func TestMergeSessionLists_SameSessionOnSeveralNodes(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	nodes := map[string]*fakeNode{
+		"n1": {sessions: []Session{
+			{ID: "a", Verdict: "denied", Since: at, LastSeen: at.Add(time.Minute), Requests: 3, Bytes: 30},
+			{ID: "b", Requests: 1},
+		}},
+		"n2": {sessions: []Session{
+			{ID: "a", Verdict: "allowed", Since: at.Add(time.Second), LastSeen: at.Add(time.Second), Requests: 4, Bytes: 40},
+		}},
+	}
+	got := mergeNodes(t, Filter{}, 10, nodes, "n4", "n3")
+	want := SessionList{Total: 2, Matched: 2, Silent: []string{"n3", "n4"}, Sessions: []Session{
+		{
+			ID: "a", Verdict: "denied", Since: at, LastSeen: at.Add(time.Minute), Requests: 7, Bytes: 70,
+			Nodes: []string{"n1", "n2"},
+		},
+		{ID: "b", Requests: 1, Nodes: []string{"n1"}},
+	}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
+	}
+	got = mergeNodes(t, Filter{Node: "n2"}, 10, nodes, "n3")
+	if len(got.Sessions) != 1 || got.Sessions[0].Verdict != "allowed" || len(got.Silent) != 0 {
+		t.Errorf("of one node: %+v", got)
+	}
+}
+
+func TestMergeSessionLists_UnreadableResponse_NodeIsSilent(t *testing.T) {
+	t.Parallel()
+	got := MergeSessionLists(Filter{}, 10, map[string][]byte{"old": nil, "odd": []byte("{"), "good": AnswerSessionQuery(t.Context(), newFakeNode(), EncodeSessionQuery(Filter{}, 10))}, nil)
+	if diff := cmp.Diff([]string{"odd", "old"}, got.Silent); diff != "" || got.Matched != 3 {
+		t.Errorf("matched %d, silent (-want +got):\n%s", got.Matched, diff)
+	}
+	for _, question := range []string{"", "{}", `{"ask":"secrets","limit":1}`, `{"ask":"sessions","limit":0}`, `{"ask":"sessions","limit":1,"filter":{"planet":"x"}}`} {
+		if said := AnswerSessionQuery(t.Context(), newFakeNode(), []byte(question)); said != nil {
+			t.Errorf("the question %q is answered: %s", question, said)
+		}
+	}
+}
+
+// TestMergeSessionLists_PagesHaveNoGaps compares the merged pages of nodes with random sessions with the sessions themselves.
+func TestMergeSessionLists_PagesHaveNoGaps(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		nodes, all := map[string]*fakeNode{}, map[string]bool{}
+		for i := range rapid.IntRange(1, 4).Draw(t, "nodes") {
+			n := new(fakeNode)
+			held := map[string]bool{}
+			for _, number := range rapid.SliceOf(rapid.IntRange(0, 60)).Draw(t, "sessions") {
+				id := fmt.Sprintf("%03d", number)
+				if !held[id] {
+					n.sessions = append(n.sessions, Session{ID: id, Requests: 1})
+				}
+				held[id], all[id] = true, true
+			}
+			nodes[fmt.Sprint("n", i)] = n
+		}
+		limit := rapid.IntRange(1, 30).Draw(t, "limit")
+		after := rapid.SampledFrom([]string{"", "007", "020", "060"}).Draw(t, "after")
+		f := Filter{After: after}
+		answers := map[string][]byte{}
+		for name, n := range nodes {
+			answers[name] = AnswerSessionQuery(t.Context(), n, EncodeSessionQuery(f, limit))
+		}
+		got := MergeSessionLists(f, limit, answers, nil)
+		var want []string
+		for id := range all {
+			if id > after {
+				want = append(want, id)
+			}
+		}
+		slices.Sort(want)
+		if got.Total != len(all) || got.Matched != len(all) || got.Approximate {
+			t.Fatalf("%d matched of %d, want %d", got.Matched, got.Total, len(all))
+		}
+		var ids []string
+		for _, s := range got.Sessions {
+			ids = append(ids, s.ID)
+			if int(s.Requests) != len(s.Nodes) {
+				t.Fatalf("%s has %d requests on %d nodes", s.ID, s.Requests, len(s.Nodes))
+			}
+		}
+		if !slices.Equal(ids, want[:min(limit, len(want))]) {
+			t.Fatalf("got %v of %v, limit %d", ids, want, limit)
+		}
+	})
+}
+
+func TestMergeSessionLists_ManySessions_Estimated(t *testing.T) {
+	t.Parallel()
+	const each, shared = 30_000, 10_000
+	nodes := map[string]*fakeNode{}
+	for i := range 3 {
+		n := new(fakeNode)
+		for k := range each {
+			number := k
+			if k >= shared {
+				number += (i + 1) * 1_000_000
+			}
+			n.sessions = append(n.sessions, Session{ID: fmt.Sprintf("%08d", number)})
+		}
+		nodes[fmt.Sprint("n", i)] = n
+	}
+	const want = shared + 3*(each-shared)
+	got := mergeNodes(t, Filter{}, maxLimit, nodes)
+	if !got.Approximate || math.Abs(float64(got.Total)/want-1) > 0.15 { // five standard deviations
+		t.Errorf("got %d (approximate: %t), want about %d", got.Total, got.Approximate, want)
+	}
+}
+
+func TestAnswerSessionQuery_BoundedSize(t *testing.T) {
+	t.Parallel()
+	n := new(fakeNode)
+	for i := range maxLimit {
+		n.sessions = append(n.sessions, Session{ID: fmt.Sprintf("%04d", i), UserAgent: strings.Repeat("x", 4000)})
+	}
+	answer := AnswerSessionQuery(t.Context(), n, EncodeSessionQuery(Filter{}, maxLimit))
+	if len(answer) > maxListBytes+64<<10 {
+		t.Errorf("the answer has %d bytes", len(answer))
+	}
+	got := MergeSessionLists(Filter{}, maxLimit, map[string][]byte{"n1": answer}, nil)
+	if got.Matched != maxLimit || len(got.Sessions) == 0 || len(got.Sessions) == maxLimit {
+		t.Errorf("%d of %d sessions", len(got.Sessions), got.Matched)
+	}
+}
+
+func TestFilterMatches(t *testing.T) {
+	t.Parallel()
+	s := Session{ID: "id9", Channel: "a001", User: "Ann", UserID: "17", Address: "::ffff:192.0.2.7", UserAgent: "MAG250"}
+	tests := map[string]struct {
+		filter Filter
+		want   bool
+	}{
+		"nothing asked":              {Filter{}, true},
+		"an address within":          {Filter{Address: netip.MustParsePrefix("192.0.2.0/24")}, true},
+		"an address without":         {Filter{Address: netip.MustParsePrefix("192.0.3.0/24")}, false},
+		"a beginning in capitals":    {Filter{Query: "mag"}, true},
+		"a beginning of the user":    {Filter{Query: "an"}, true},
+		"a beginning of the id":      {Filter{Query: "ID"}, true},
+		"something in the middle":    {Filter{Query: "250"}, false},
+		"another node":               {Filter{Node: "n7"}, true},
+		"all but one thing as asked": {Filter{Channel: "a001", User: "17", Verdict: "denied"}, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := test.filter.Matches(&s); got != test.want {
+				t.Errorf("got %t, want %t", got, test.want)
+			}
+		})
+	}
+}
+
+func FuzzMergeSessionLists(f *testing.F) {
+	f.Add([]byte(`{"total":{"count":1,"hashes":""},"matched":{},"sessions":[{"id":"a"}],"more":true}`))
+	f.Add(AnswerSessionQuery(f.Context(), newFakeNode(), EncodeSessionQuery(Filter{}, 10)))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got := MergeSessionLists(Filter{}, 5, map[string][]byte{"n1": body, "n2": AnswerSessionQuery(t.Context(), newFakeNode(), EncodeSessionQuery(Filter{}, 5))}, nil)
+		if len(got.Sessions) > 5 {
+			t.Errorf("%d sessions, want 5 at most", len(got.Sessions))
+		}
+	})
+}

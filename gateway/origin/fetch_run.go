@@ -1,0 +1,222 @@
+package origin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"usher/backends"
+)
+
+// runFetch is the goroutine of a fetch. It stores the entry, then removes the fetch from active, then finishes it. A
+// caller that finds neither an entry nor a fetch is therefore the first.
+func (o *Origin) runFetch(f *fetch) {
+	defer o.running.Done()
+	defer f.cancel(nil)
+	e, err := o.tryAddresses(f)
+	if err != nil && f.stored != nil {
+		f.stored.nextRefresh.Store(o.cache.now() + int64(refreshBackoff))
+	}
+	if e != nil {
+		o.cache.store(f.storeKey(e), e)
+	}
+	o.removeFetch(f)
+	f.finish(e, err)
+}
+
+// storeKey returns the key of the entry. An origin that ignores ranges responds with the whole object.
+func (f *fetch) storeKey(e *entry) cacheKey {
+	if e.object != nil && e.object.Status == http.StatusOK {
+		return f.key.withoutRange()
+	}
+	return f.key
+}
+
+// tryAddresses sends the request to one address after the other until a result is final.
+func (o *Origin) tryAddresses(f *fetch) (e *entry, err error) {
+	defer func() {
+		// No server recovers panics of this goroutine, and one playlist must not end the gateway.
+		if p := recover(); p != nil {
+			o.log.Error("fetch panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			e, err = nil, &UnreachableError{Origin: o.name, Err: fmt.Errorf("panic: %v", p)}
+		}
+	}()
+	for i, addr := range o.candidates() {
+		if i > 0 {
+			o.count.failovers.Add(1)
+		}
+		var isFinal bool
+		e, isFinal, err = o.tryAddress(f, addr)
+		if isFinal || f.ctx.Err() != nil {
+			return e, err
+		}
+		o.log.Debug("fetch failed", slog.String("address", addr.url.Host), slog.Any("error", err))
+	}
+	o.count.failures.Add(1)
+	return e, err
+}
+
+// tryAddress sends the request to one address. A final result is not tried at another address.
+func (o *Origin) tryAddress(f *fetch, addr *address) (e *entry, isFinal bool, err error) {
+	a, err := o.sendRequest(f, addr)
+	if err != nil {
+		return nil, backends.IsOverload(err), err
+	}
+	defer a.close()
+	if err := o.statusError(f, a.StatusCode); err != nil {
+		a.drain()
+		return o.onErrorStatus(a, err)
+	}
+	switch {
+	case a.StatusCode == http.StatusNotModified:
+		o.count.revalidated.Add(1)
+		return o.freshenedEntry(f, a), true, nil
+	case f.key.media:
+		return o.receiveMedia(f, a)
+	default:
+		return o.receivePlaylist(f, a)
+	}
+}
+
+// statusError returns the error for a status, or nil if the response can be used.
+func (o *Origin) statusError(f *fetch, status int) *StatusError {
+	switch status {
+	case http.StatusOK, http.StatusNonAuthoritativeInfo:
+		return nil
+	case http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
+		if f.wantedRange.isSet {
+			return nil
+		}
+	case http.StatusNotModified:
+		if f.stored.hasValidator() {
+			return nil
+		}
+	}
+	return &StatusError{Origin: o.name, Status: status}
+}
+
+// onErrorStatus decides whether another address is tried (only after a 5xx) and whether the response is cached.
+func (o *Origin) onErrorStatus(a *response, err *StatusError) (*entry, bool, error) {
+	if !err.IsNotFound() {
+		return nil, err.Status < http.StatusInternalServerError, err
+	}
+	ttl := o.config.Cache.NegativeTTL
+	return &entry{negative: err, freshUntil: a.received + int64(ttl), retention: ttl}, true, err
+}
+
+// response is an origin's response whose body is read under a timeout.
+type response struct {
+	*http.Response
+	ctx      context.Context
+	received int64 // when the headers arrived, in the cache's time
+	idle     *timeoutError
+	timer    *time.Timer // media: runs while a read waits; playlists: runs until the end
+	closers  []func()
+}
+
+func (a *response) close() {
+	_ = a.Body.Close()
+	for _, c := range a.closers {
+		c()
+	}
+}
+
+// drain reads and drops a short body, so that the connection can be reused.
+func (a *response) drain() {
+	const short = 64 << 10
+	if a.ContentLength >= 0 && a.ContentLength <= short {
+		_, _ = io.CopyN(io.Discard, a, short)
+	}
+}
+
+// Read reads the body. An error by a timeout of the gateway names the setting.
+func (a *response) Read(p []byte) (int, error) {
+	if a.idle != nil {
+		a.timer.Reset(a.idle.value)
+		defer a.timer.Stop()
+	}
+	n, err := a.Body.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && a.ctx.Err() != nil {
+		err = context.Cause(a.ctx)
+	}
+	return n, err
+}
+
+// sendRequest sends the request to one address and waits for the headers.
+func (o *Origin) sendRequest(f *fetch, addr *address) (*response, error) {
+	c := f.key.class()
+	limit := o.responseTimeout(c)
+	ctx, cancel := context.WithCancelCause(f.ctx)
+	timer := time.AfterFunc(limit.value, func() { cancel(limit) })
+	release, err := o.acquireConn(ctx, addr, c)
+	if err != nil {
+		timer.Stop()
+		cancel(nil)
+		return nil, err
+	}
+	started := o.cache.now()
+	o.count.fetches.Add(1)
+	resp, err := o.client.Do(o.newRequest(ctx, f, addr)) //nolint:bodyclose // response.close
+	if err != nil {
+		err = o.requestError(ctx, f, addr, started, err)
+		timer.Stop()
+		cancel(nil)
+		release()
+		return nil, err
+	}
+	a := &response{Response: resp, ctx: ctx, received: o.cache.now(), timer: timer}
+	o.recordResponse(addr, a.received)
+	if c == classMedia {
+		timer.Stop()
+		a.idle = &timeoutError{"fetch.idle_timeout", o.config.Fetch.IdleTimeout}
+		a.timer = time.AfterFunc(a.idle.value, func() { cancel(a.idle) })
+		a.timer.Stop()
+	}
+	a.closers = []func(){func() { a.timer.Stop() }, func() { cancel(nil) }, release}
+	return a, nil
+}
+
+// newRequest returns the request to the origin. It holds nothing about the viewer but the range.
+func (o *Origin) newRequest(ctx context.Context, f *fetch, addr *address) *http.Request {
+	u := f.key.url(addr.url)
+	r := (&http.Request{
+		Method: http.MethodGet, URL: u, Host: u.Host,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"User-Agent": {"usher"}, "Accept-Encoding": {"gzip"}},
+	}).WithContext(ctx)
+	if f.key.media {
+		r.Header.Set("Accept-Encoding", "identity")
+	}
+	if f.wantedRange.isSet {
+		r.Header.Set("Range", f.key.variant)
+	}
+	if f.stored.hasValidator() {
+		if f.stored.etag != "" {
+			r.Header.Set("If-None-Match", f.stored.etag)
+		}
+		if f.stored.lastModified != "" {
+			r.Header.Set("If-Modified-Since", f.stored.lastModified)
+		}
+	}
+	return r
+}
+
+func tooLarge(setting string, limit backends.ByteSize) error {
+	return fmt.Errorf("%s=%v reached: %w", setting, limit, ErrTooLarge)
+}
+
+// bodyError returns the error of a body that ended early.
+func (o *Origin) bodyError(f *fetch, err error) error {
+	if f.ctx.Err() != nil {
+		return context.Cause(f.ctx)
+	}
+	if errors.Is(err, ErrTooLarge) {
+		return fmt.Errorf("fetch from origin %q: %w", o.name, err)
+	}
+	return &UnreachableError{Origin: o.name, Err: fmt.Errorf("read the body: %w", err)}
+}
