@@ -22,9 +22,9 @@ type Config struct {
 	// OpenBurstPerAddress how many at once; so that a flood of random tokens costs neither actors nor backend calls.
 	OpenRatePerAddress  int `yaml:"open_rate_per_address"`
 	OpenBurstPerAddress int `yaml:"open_burst_per_address"`
-	// MaxAddresses is how many address prefixes (/24, /48) may use one session within IdleTimeout; more than that need
+	// MaxAddressesPerSession is how many address prefixes (/24, /48) may use one session within IdleTimeout; more than that need
 	// credentials and count as sessions of their own.
-	MaxAddresses int `yaml:"max_addresses"`
+	MaxAddressesPerSession int `yaml:"max_addresses_per_session"`
 	// IdleTimeout is the silence after which a viewer is gone.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
 	// DenialTTL is how long a denial is remembered, so that a player's retries do not reach the backend.
@@ -77,9 +77,9 @@ func (c PerUserConfig) limit(d *backends.Decision) int {
 
 // RecheckConfig sets when standing decisions are asked about again.
 type RecheckConfig struct {
-	// Min and Max bound what a backend may ask for (X-AuthDuration).
-	Min time.Duration `yaml:"min"`
-	Max time.Duration `yaml:"max"`
+	// MinInterval and Max bound what a backend may ask for (X-AuthDuration).
+	MinInterval time.Duration `yaml:"min_interval"`
+	MaxInterval time.Duration `yaml:"max_interval"`
 	// Jitter is the share of the validity, in percent, by which re-checks come early at most.
 	Jitter int `yaml:"jitter_percent"`
 }
@@ -87,16 +87,16 @@ type RecheckConfig struct {
 // DefaultConfig is what holds where the file is silent.
 func DefaultConfig() Config {
 	return Config{
-		Max:                 1_200_000,
-		MaxPending:          20_000,
-		OpenRatePerAddress:  200,
-		OpenBurstPerAddress: 2_000, // a carrier's NAT at kick-off
-		MaxAddresses:        3,
-		IdleTimeout:         time.Minute,
-		DenialTTL:           15 * time.Second,
-		RetryAfter:          time.Second,
-		Recheck:             RecheckConfig{Min: 10 * time.Second, Max: 24 * time.Hour, Jitter: 10},
-		KickDuration:        5 * time.Minute,
+		Max:                    1_200_000,
+		MaxPending:             20_000,
+		OpenRatePerAddress:     200,
+		OpenBurstPerAddress:    2_000, // a carrier's NAT at kick-off
+		MaxAddressesPerSession: 3,
+		IdleTimeout:            time.Minute,
+		DenialTTL:              15 * time.Second,
+		RetryAfter:             time.Second,
+		Recheck:                RecheckConfig{MinInterval: 10 * time.Second, MaxInterval: 24 * time.Hour, Jitter: 10},
+		KickDuration:           5 * time.Minute,
 		PerUser: PerUserConfig{
 			MaxSessionsOverridesUnique: true, GracePeriod: 10 * time.Second, ZapTimeout: 10 * time.Second, EvictionTTL: time.Minute,
 		},
@@ -114,7 +114,7 @@ func (c Config) Validate() error {
 		{"max_pending", c.MaxPending},
 		{"open_rate_per_address", c.OpenRatePerAddress},
 		{"open_burst_per_address", c.OpenBurstPerAddress},
-		{"max_addresses", c.MaxAddresses},
+		{"max_addresses_per_session", c.MaxAddressesPerSession},
 	} {
 		if n.value < 1 {
 			errs = append(errs, fmt.Errorf("%s: %d is too small; want at least 1", n.key, n.value))
@@ -127,7 +127,7 @@ func (c Config) Validate() error {
 		{"idle_timeout", c.IdleTimeout},
 		{"denial_ttl", c.DenialTTL},
 		{"retry_after", c.RetryAfter},
-		{"recheck.min", c.Recheck.Min},
+		{"recheck.min_interval", c.Recheck.MinInterval},
 		{"kick_duration", c.KickDuration},
 		{"per_user.grace_period", c.PerUser.GracePeriod},
 		{"per_user.zap_timeout", c.PerUser.ZapTimeout},
@@ -140,8 +140,8 @@ func (c Config) Validate() error {
 	if c.PerUser.MaxStreams < 0 {
 		errs = append(errs, fmt.Errorf("per_user.max_streams: %d is less than none; 0 is no bound", c.PerUser.MaxStreams))
 	}
-	if c.Recheck.Max < c.Recheck.Min {
-		errs = append(errs, fmt.Errorf("recheck.max: %v is less than recheck.min: %v", c.Recheck.Max, c.Recheck.Min))
+	if c.Recheck.MaxInterval < c.Recheck.MinInterval {
+		errs = append(errs, fmt.Errorf("recheck.max_interval: %v is less than recheck.min_interval: %v", c.Recheck.MaxInterval, c.Recheck.MinInterval))
 	}
 	if c.Recheck.Jitter < 0 || c.Recheck.Jitter > 50 {
 		errs = append(errs, fmt.Errorf("recheck.jitter_percent: %d is out of range; want 0 to 50", c.Recheck.Jitter))

@@ -23,11 +23,11 @@ func TestRegistry_EdgeSession_LastsValidityAndExtraLifetime(t *testing.T) {
 	for name, test := range map[string]struct {
 		validFor, lasts time.Duration
 	}{
-		"the backend says for how long":      {time.Hour, time.Hour + time.Minute},
-		"it does not say":                    {0, 4 * time.Minute},
-		"never shorter than any other":       {10 * time.Second, 70 * time.Second},
-		"no longer than recheck.max allows":  {100 * time.Hour, 2*time.Hour + time.Minute},
-		"no shorter than recheck.min allows": {time.Second, 70 * time.Second},
+		"the backend says for how long":               {time.Hour, time.Hour + time.Minute},
+		"it does not say":                             {0, 4 * time.Minute},
+		"never shorter than any other":                {10 * time.Second, 70 * time.Second},
+		"no longer than recheck.max_interval allows":  {100 * time.Hour, 2*time.Hour + time.Minute},
+		"no shorter than recheck.min_interval allows": {time.Second, 70 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -37,7 +37,7 @@ func TestRegistry_EdgeSession_LastsValidityAndExtraLifetime(t *testing.T) {
 					d.ValidFor = test.validFor
 					return d, nil
 				})
-				n := newNode(b, &fakeCluster{}, func(s *setup) { s.Config.Recheck.Max = 2 * time.Hour })
+				n := newNode(b, &fakeCluster{}, func(s *setup) { s.Config.Recheck.MaxInterval = 2 * time.Hour })
 				defer n.closeAndDrain()
 				n.watch(t, edgeRequest(1))
 				time.Sleep(test.lasts - 2*time.Second)

@@ -204,7 +204,7 @@ func TestSessionTrace_NoSecretsInSpans(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		n, spans, _ := traced(newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
 			if r.Number == 1 {
-				return backends.Decision{}, backends.NewOverload("backends.portal.recheck_in_flight", 1)
+				return backends.Decision{}, backends.NewOverload("backends.portal.max_rechecks_in_flight", 1)
 			}
 			return allowedDecision(), nil
 		}), nil)

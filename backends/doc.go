@@ -29,7 +29,7 @@
 //  4. backends/<kind>/backend_test.go runs backendtest.RunContract and backendtest.RunPresets; main_test.go runs goleak.
 //     backendtest.WantRequest compares the request's bytes with testdata. A kind that decides in this process runs neither
 //     suite.
-//  5. cmd/usher/kinds.go registers the kind: asked (over HTTP), decided (in this process) or joined (of others).
+//  5. cmd/usher/kinds.go registers the kind: remoteKind (over HTTP), localKind (in this process) or compositeKind (of others).
 //  6. deploy/backends/<kind>.yaml is its page: an example, and every default in a comment. README.md and the comment above
 //     backends in deploy/usher.yaml list the kind.
 //

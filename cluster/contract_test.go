@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// ReviveFor is how old a ticket of these tests may be.
+	// ReviveMaxAge is how old a ticket of these tests may be.
 	reviveFor = 20 * time.Minute
 	// LeaseFor is longer than any test runs, and holdFor is how long its decisions hold.
 	leaseFor, holdFor = time.Hour, time.Hour

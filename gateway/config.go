@@ -50,11 +50,11 @@ type TicketsConfig struct {
 	// Keys verify tickets; the first one signs. A retired key moves down the list, and out of it once no viewer can hold
 	// a ticket of it.
 	Keys []backends.Key `yaml:"keys"`
-	// ReviveFor is how old a ticket may be if no node has its session.
-	ReviveFor time.Duration `yaml:"revive_for"`
-	// Parameter names the query parameter for ticket_in: query, and Cookie the cookie for ticket_in: cookie.
-	Parameter string `yaml:"parameter"`
-	Cookie    string `yaml:"cookie"`
+	// ReviveMaxAge is how old a ticket may be if no node has its session.
+	ReviveMaxAge time.Duration `yaml:"revive_max_age"`
+	// QueryParameter names the query parameter for ticket_in: query, and CookieName the cookie for ticket_in: cookie.
+	QueryParameter string `yaml:"query_parameter"`
+	CookieName     string `yaml:"cookie_name"`
 }
 
 // CORSConfig configures which web pages may play.
@@ -69,8 +69,8 @@ type LimitsConfig struct {
 	// MaxHeaderSize bounds a request's line and header, MaxURLSize its path and query.
 	MaxHeaderSize backends.ByteSize `yaml:"max_header_size"`
 	MaxURLSize    backends.ByteSize `yaml:"max_url_size"`
-	// MaxRequests is how many requests are served at once. One more gets 503 and Retry-After.
-	MaxRequests int `yaml:"max_requests"`
+	// MaxConcurrentRequests is how many requests are served at once. One more gets 503 and Retry-After.
+	MaxConcurrentRequests int `yaml:"max_concurrent_requests"`
 	// ReadTimeout bounds the arrival of a request's header. IdleTimeout bounds a connection's silence between two requests.
 	// WriteTimeout bounds how long a response makes no progress.
 	ReadTimeout  time.Duration `yaml:"read_timeout"`
@@ -97,15 +97,15 @@ type OriginConfig struct {
 func DefaultConfig() Config {
 	return Config{
 		Listen:  ":8080",
-		Tickets: TicketsConfig{ReviveFor: 6 * time.Hour, Parameter: "ticket", Cookie: "usher_ticket"},
+		Tickets: TicketsConfig{ReviveMaxAge: 6 * time.Hour, QueryParameter: "ticket", CookieName: "usher_ticket"},
 		CORS:    CORSConfig{AllowedOrigins: []string{"*"}},
 		Limits: LimitsConfig{
-			MaxHeaderSize: 32 * backends.KiB,
-			MaxURLSize:    8 * backends.KiB,
-			MaxRequests:   100_000,
-			ReadTimeout:   10 * time.Second,
-			IdleTimeout:   75 * time.Second,
-			WriteTimeout:  30 * time.Second,
+			MaxHeaderSize:         32 * backends.KiB,
+			MaxURLSize:            8 * backends.KiB,
+			MaxConcurrentRequests: 100_000,
+			ReadTimeout:           10 * time.Second,
+			IdleTimeout:           75 * time.Second,
+			WriteTimeout:          30 * time.Second,
 		},
 		Drain: DrainConfig{ReadinessDelay: 5 * time.Second, Timeout: 30 * time.Second},
 	}
@@ -152,15 +152,15 @@ func (c Config) validateSecrets() error {
 		errs = append(errs, errors.New("tickets.keys: none; want at least one, such as { id: a, secret: \"file:/etc/usher/ticket.key\" }"))
 	}
 	errs = append(errs, backends.ValidateKeys("tickets.keys", c.Tickets.Keys))
-	if c.Tickets.ReviveFor < time.Minute || c.Tickets.ReviveFor > 30*24*time.Hour {
-		errs = append(errs, fmt.Errorf("tickets.revive_for: %v is out of range; want 1m to 30d", c.Tickets.ReviveFor))
+	if c.Tickets.ReviveMaxAge < time.Minute || c.Tickets.ReviveMaxAge > 30*24*time.Hour {
+		errs = append(errs, fmt.Errorf("tickets.revive_max_age: %v is out of range; want 1m to 30d", c.Tickets.ReviveMaxAge))
 	}
 	token := regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
-	if !token.MatchString(c.Tickets.Parameter) {
-		errs = append(errs, fmt.Errorf("tickets.parameter: %q: want letters, digits, _ and -", c.Tickets.Parameter))
+	if !token.MatchString(c.Tickets.QueryParameter) {
+		errs = append(errs, fmt.Errorf("tickets.query_parameter: %q: want letters, digits, _ and -", c.Tickets.QueryParameter))
 	}
-	if !token.MatchString(c.Tickets.Cookie) {
-		errs = append(errs, fmt.Errorf("tickets.cookie: %q: want letters, digits, _ and -", c.Tickets.Cookie))
+	if !token.MatchString(c.Tickets.CookieName) {
+		errs = append(errs, fmt.Errorf("tickets.cookie_name: %q: want letters, digits, _ and -", c.Tickets.CookieName))
 	}
 	return errors.Join(errs...)
 }
@@ -178,8 +178,8 @@ func (c Config) validateLimits() error {
 			errs = append(errs, fmt.Errorf("%s: %v is too small; want at least %v", s.key, s.value, s.low))
 		}
 	}
-	if c.Limits.MaxRequests < 1 {
-		errs = append(errs, fmt.Errorf("limits.max_requests: %d is too small; want at least 1", c.Limits.MaxRequests))
+	if c.Limits.MaxConcurrentRequests < 1 {
+		errs = append(errs, fmt.Errorf("limits.max_concurrent_requests: %d is too small; want at least 1", c.Limits.MaxConcurrentRequests))
 	}
 	for _, d := range []struct {
 		key        string

@@ -62,7 +62,7 @@ func TestHandler_EdgeCheckURLTooLong_EncodedByDialect(t *testing.T) {
 func TestHandler_EdgeCheckOverload_EncodedByDialect(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[edge.Dialect]int{edge.Astra: 403, edge.Nginx: 403, edge.Flussonic: 500, edge.ForwardAuth: 503} {
-		g := newEdgeTestGateway(t, func(c *Config) { c.Limits.MaxRequests = 1 }, edgeRoute(d))
+		g := newEdgeTestGateway(t, func(c *Config) { c.Limits.MaxConcurrentRequests = 1 }, edgeRoute(d))
 		g.handler.serving.Add(1)
 		if got := g.check(t, d, edgeViewer{uri: "/play/a001/index.m3u8?token=1"}); got.status != want {
 			t.Errorf("%s: got %d, want %d", d, got.status, want)
@@ -143,7 +143,7 @@ func TestHandler_OverloadBesideCatchAllEndpoint_ViewersGet503(t *testing.T) {
 		"/play/a001/../a002/index.m3u8?t": http.StatusServiceUnavailable,
 	} {
 		g := newTestGateway(t, func(c *Config) {
-			c.Limits.MaxRequests = 1
+			c.Limits.MaxConcurrentRequests = 1
 			catchAll := edgeRoute(edge.Astra)
 			catchAll.Path = "/*"
 			c.Routes = append(c.Routes, catchAll)

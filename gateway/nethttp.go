@@ -56,9 +56,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req := &e.request
 	*req = newRequest(r)
 	switch {
-	case n > int64(h.limits.MaxRequests):
+	case n > int64(h.limits.MaxConcurrentRequests):
 		h.gateway.setCORS(hls.TicketInPath, req, resp)
-		over := backends.NewOverload("limits.max_requests", h.limits.MaxRequests)
+		over := backends.NewOverload("limits.max_concurrent_requests", h.limits.MaxConcurrentRequests)
 		resp.retryLater(time.Second, over.Error())
 		h.gateway.encodeRefusal(req, resp)
 	case len(r.RequestURI) > int(h.limits.MaxURLSize):

@@ -198,7 +198,7 @@ func TestHandler_PlaylistHeaders(t *testing.T) {
 
 func TestHandler_MaxRequests_RetryLater(t *testing.T) {
 	t.Parallel()
-	g := newTestGateway(t, func(c *Config) { c.Limits.MaxRequests = 1 })
+	g := newTestGateway(t, func(c *Config) { c.Limits.MaxConcurrentRequests = 1 })
 	arrived, release := make(chan struct{}), make(chan struct{})
 	g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
 		close(arrived)
@@ -209,7 +209,7 @@ func TestHandler_MaxRequests_RetryLater(t *testing.T) {
 	first.Go(func() { g.want(t, 200, "/play/a001/index.m3u8?token=1") })
 	<-arrived
 	got := g.want(t, 503, "/play/a001/index.m3u8?token=1", "Origin: https://tv.example.com")
-	if got.body != "overloaded: limits.max_requests=1 reached\n" || got.header.Get("Retry-After") != "1" ||
+	if got.body != "overloaded: limits.max_concurrent_requests=1 reached\n" || got.header.Get("Retry-After") != "1" ||
 		got.header.Get("Access-Control-Allow-Origin") != "*" {
 		t.Errorf("got %q, %v", got.body, got.header)
 	}

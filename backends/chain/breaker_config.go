@@ -10,10 +10,10 @@ import (
 type BreakerConfig struct {
 	// Interval is the rolling window of FailureRatio.
 	Interval time.Duration `yaml:"interval"`
-	// Bucket is the window's resolution.
-	Bucket time.Duration `yaml:"bucket"`
-	// OpenFor is how long the breaker stays open before it becomes half-open.
-	OpenFor time.Duration `yaml:"open_for"`
+	// BucketPeriod is the window's resolution.
+	BucketPeriod time.Duration `yaml:"bucket_period"`
+	// OpenDuration is how long the breaker stays open before it becomes half-open.
+	OpenDuration time.Duration `yaml:"open_duration"`
 	// ConsecutiveFailures opens the breaker after that many failures in a row, however slowly they come.
 	ConsecutiveFailures int `yaml:"consecutive_failures"`
 	// FailureRatio (above 0, at most 1) opens the breaker when that share of the calls in the window fails.
@@ -28,8 +28,8 @@ type BreakerConfig struct {
 func DefaultBreakerConfig() BreakerConfig {
 	return BreakerConfig{
 		Interval:            10 * time.Second,
-		Bucket:              time.Second,
-		OpenFor:             5 * time.Second,
+		BucketPeriod:        time.Second,
+		OpenDuration:        5 * time.Second,
 		ConsecutiveFailures: 5,
 		FailureRatio:        0.5,
 		MinRequests:         20,
@@ -50,12 +50,12 @@ func (c BreakerConfig) Validate(timeout time.Duration) error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	wrong(c.Bucket <= 0, "breaker.bucket: %s must be above 0", c.Bucket)
-	wrong(c.Interval < c.Bucket, "breaker.interval: %s must be at least breaker.bucket=%s", c.Interval, c.Bucket)
+	wrong(c.BucketPeriod <= 0, "breaker.bucket_period: %s must be above 0", c.BucketPeriod)
+	wrong(c.Interval < c.BucketPeriod, "breaker.interval: %s must be at least breaker.bucket_period=%s", c.Interval, c.BucketPeriod)
 	wrong(c.Interval < windowTimeouts*timeout,
 		"breaker.interval: %s must be at least %d × timeout=%s, or the breaker never opens for a backend that hangs",
 		c.Interval, windowTimeouts, timeout)
-	wrong(c.OpenFor <= 0, "breaker.open_for: %s must be above 0", c.OpenFor)
+	wrong(c.OpenDuration <= 0, "breaker.open_duration: %s must be above 0", c.OpenDuration)
 	wrong(c.ConsecutiveFailures < 1, "breaker.consecutive_failures: %d must be at least 1", c.ConsecutiveFailures)
 	wrong(!(c.FailureRatio > 0 && c.FailureRatio <= 1),
 		"breaker.failure_ratio: %v must be above 0 and at most 1", c.FailureRatio)

@@ -17,12 +17,12 @@ func TestBreakerConfig_Validate(t *testing.T) {
 			func(c *BreakerConfig) { c.Interval = 9 * time.Second },
 			"breaker.interval: 9s must be at least 5 × timeout=2s, or the breaker never opens for a backend that hangs",
 		},
-		"a bucket of nothing": {func(c *BreakerConfig) { c.Bucket = 0 }, "breaker.bucket: 0s must be above 0"},
+		"a bucket of nothing": {func(c *BreakerConfig) { c.BucketPeriod = 0 }, "breaker.bucket_period: 0s must be above 0"},
 		"a bucket above the window": {
-			func(c *BreakerConfig) { c.Bucket = time.Minute },
-			"breaker.interval: 10s must be at least breaker.bucket=1m0s",
+			func(c *BreakerConfig) { c.BucketPeriod = time.Minute },
+			"breaker.interval: 10s must be at least breaker.bucket_period=1m0s",
 		},
-		"never tried again": {func(c *BreakerConfig) { c.OpenFor = 0 }, "breaker.open_for: 0s must be above 0"},
+		"never tried again": {func(c *BreakerConfig) { c.OpenDuration = 0 }, "breaker.open_duration: 0s must be above 0"},
 		"no failures": {
 			func(c *BreakerConfig) { c.ConsecutiveFailures = 0 },
 			"breaker.consecutive_failures: 0 must be at least 1",

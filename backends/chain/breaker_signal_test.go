@@ -66,7 +66,7 @@ func TestBreaker_ConcurrentChecks(t *testing.T) {
 	t.Parallel()
 	s := &switchable{current: allow}
 	cfg := DefaultBreakerConfig()
-	cfg.OpenFor = time.Millisecond
+	cfg.OpenDuration = time.Millisecond
 	b := newBreaker("b", testTimeout, cfg, s, nil)
 	var group sync.WaitGroup
 	for viewer := range 8 {

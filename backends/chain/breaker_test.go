@@ -264,7 +264,7 @@ func BenchmarkBreaker(b *testing.B) {
 	})
 	b.Run("open", func(b *testing.B) {
 		cfg := DefaultBreakerConfig()
-		cfg.OpenFor = time.Hour
+		cfg.OpenDuration = time.Hour
 		breaker := newBreaker("b", testTimeout, cfg, failWith(backends.FailureTransport), nil)
 		for range 5 {
 			_, _ = breaker.Check(b.Context(), r)

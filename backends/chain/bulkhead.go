@@ -14,9 +14,9 @@ import (
 type BulkheadConfig struct {
 	// MaxInFlight bounds the opening checks, for viewers who wait for their first answer.
 	MaxInFlight int `yaml:"max_in_flight"`
-	// RecheckInFlight bounds the re-checks, for viewers who are watching. They have slots of their own, so that a wave
+	// MaxRechecksInFlight bounds the re-checks, for viewers who are watching. They have slots of their own, so that a wave
 	// of re-checks delays no opening.
-	RecheckInFlight int `yaml:"recheck_in_flight"`
+	MaxRechecksInFlight int `yaml:"max_rechecks_in_flight"`
 	// MaxWaiting bounds how many checks wait for a slot, for openings and re-checks each.
 	MaxWaiting int `yaml:"max_waiting"`
 	// AnswerDeadline is the longest time that a viewer's opening waits for its first decision. A check waits no longer for a
@@ -26,7 +26,7 @@ type BulkheadConfig struct {
 
 // DefaultBulkheadConfig returns bounds for a middleware that answers some thousand calls a second.
 func DefaultBulkheadConfig() BulkheadConfig {
-	return BulkheadConfig{MaxInFlight: 256, RecheckInFlight: 32, MaxWaiting: 4096, AnswerDeadline: time.Second}
+	return BulkheadConfig{MaxInFlight: 256, MaxRechecksInFlight: 32, MaxWaiting: 4096, AnswerDeadline: time.Second}
 }
 
 // Validate reports everything wrong. Messages begin with the key, relative to the backend's.
@@ -38,7 +38,7 @@ func (c BulkheadConfig) Validate() error {
 		least int
 	}{
 		{"max_in_flight", c.MaxInFlight, 1},
-		{"recheck_in_flight", c.RecheckInFlight, 1},
+		{"max_rechecks_in_flight", c.MaxRechecksInFlight, 1},
 		{"max_waiting", c.MaxWaiting, 0},
 	} {
 		if limit.value < limit.least {
@@ -83,7 +83,7 @@ func newBulkhead(name string, cfg BulkheadConfig, next backends.Backend, opened 
 	}
 	b := &Bulkhead{next: next, opened: opened, deadline: cfg.AnswerDeadline}
 	b.openings.init(name, "max_in_flight", cfg.MaxInFlight, cfg.MaxWaiting)
-	b.rechecks.init(name, "recheck_in_flight", cfg.RecheckInFlight, cfg.MaxWaiting)
+	b.rechecks.init(name, "max_rechecks_in_flight", cfg.MaxRechecksInFlight, cfg.MaxWaiting)
 	return b
 }
 

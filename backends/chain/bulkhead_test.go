@@ -15,7 +15,7 @@ import (
 )
 
 func smallBulkheadConfig() BulkheadConfig {
-	return BulkheadConfig{MaxInFlight: 2, RecheckInFlight: 1, MaxWaiting: 3, AnswerDeadline: time.Second}
+	return BulkheadConfig{MaxInFlight: 2, MaxRechecksInFlight: 1, MaxWaiting: 3, AnswerDeadline: time.Second}
 }
 
 // gate is a backend whose calls end when the test says so.
@@ -81,7 +81,7 @@ func TestBulkhead_NoSlot_OverloadNamesTheSetting(t *testing.T) {
 		after   time.Duration
 	}{
 		"an opening waits for answer_deadline":  {openingFrom(1), 2, 0, "backends.portal.max_in_flight", 2, time.Second},
-		"a re-check waits in a lane of its own": {recheckFrom(1), 1, 0, "backends.portal.recheck_in_flight", 1, time.Second},
+		"a re-check waits in a lane of its own": {recheckFrom(1), 1, 0, "backends.portal.max_rechecks_in_flight", 1, time.Second},
 		"one too many does not wait at all":     {openingFrom(1), 2, 3, "backends.portal.max_waiting", 3, 0},
 	}
 	for name, tt := range tests {
@@ -241,7 +241,7 @@ func TestBulkheadConfig_Validate(t *testing.T) {
 		t.Errorf("the default is invalid: %v", err)
 	}
 	got := errorText(BulkheadConfig{MaxWaiting: -1}.Validate())
-	want := "max_in_flight: 0 must be at least 1\nrecheck_in_flight: 0 must be at least 1\n" +
+	want := "max_in_flight: 0 must be at least 1\nmax_rechecks_in_flight: 0 must be at least 1\n" +
 		"max_waiting: -1 must be at least 0\nanswer_deadline: 0s must be above 0"
 	if got != want {
 		t.Errorf("got  %q\nwant %q", got, want)

@@ -38,7 +38,7 @@ func memberInState(t *testing.T, name string, state backends.BreakerState) (*Cha
 		openBreaker(t, c.Breaker, s)
 	}
 	if state == backends.BreakerHalfOpen {
-		time.Sleep(DefaultBreakerConfig().OpenFor + time.Second) // within the test's bubble
+		time.Sleep(DefaultBreakerConfig().OpenDuration + time.Second) // within the test's bubble
 		c.Breaker.cb.State()
 	}
 	if c.State() != state {
@@ -183,7 +183,7 @@ func TestNewLocal_LogsEachOutageOnce(t *testing.T) {
 		}
 		openBreaker(t, second.Breaker, s2)
 		synctest.Wait()
-		time.Sleep(DefaultBreakerConfig().OpenFor + 2*time.Second) // half-open is still unavailable
+		time.Sleep(DefaultBreakerConfig().OpenDuration + 2*time.Second) // half-open is still unavailable
 		for i := range 5 {
 			_, _ = joint.Check(t.Context(), openingFrom(i))
 			synctest.Wait()

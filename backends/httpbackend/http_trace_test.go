@@ -21,7 +21,7 @@ import (
 func newNamedClient(t *testing.T, name, address string, change func(*httpbackend.Config)) *httpbackend.Client {
 	t.Helper()
 	cfg := httpbackend.DefaultConfig()
-	cfg.Address = address
+	cfg.URL = address
 	if change != nil {
 		change(&cfg)
 	}

@@ -17,9 +17,9 @@ const (
 // Only the address, which is the portal's, has no default.
 type Config struct {
 	HTTP httpbackend.Config `yaml:",inline"`
-	// Flussonic uses the portal's path for Flussonic; false uses the one for Astra. The channel's Auth setting in the
+	// UseFlussonicEndpoint uses the portal's path for Flussonic; false uses the one for Astra. The channel's Auth setting in the
 	// portal must match.
-	Flussonic bool `yaml:"flussonic"`
+	UseFlussonicEndpoint bool `yaml:"use_flussonic_endpoint"`
 }
 
 // DefaultConfig returns all defaults, with Astra's path. Only the address has none.
@@ -28,8 +28,8 @@ func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {
 	var contradiction error
-	if c.Flussonic && pathEndsWith(c.HTTP.Address, astraPath) {
-		contradiction = errors.New("flussonic: true uses " + flussonicPath + ", but address ends in " + astraPath)
+	if c.UseFlussonicEndpoint && pathEndsWith(c.HTTP.URL, astraPath) {
+		contradiction = errors.New("use_flussonic_endpoint: true uses " + flussonicPath + ", but url ends in " + astraPath)
 	}
 	return errors.Join(c.withEndpoint().Validate(), contradiction)
 }
@@ -37,10 +37,10 @@ func (c Config) Validate() error {
 // withEndpoint returns the HTTP config with the complete address of the check.
 func (c Config) withEndpoint() httpbackend.Config {
 	path := astraPath
-	if c.Flussonic {
+	if c.UseFlussonicEndpoint {
 		path = flussonicPath
 	}
-	c.HTTP.Address = endpoint(c.HTTP.Address, path)
+	c.HTTP.URL = endpoint(c.HTTP.URL, path)
 	return c.HTTP
 }
 

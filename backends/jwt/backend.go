@@ -108,7 +108,7 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 	}
 	now := b.now()
 	windowTime := now
-	if !b.cfg.CutExpired && !r.Opened.IsZero() {
+	if !b.cfg.EndSessionOnExpiry && !r.Opened.IsZero() {
 		windowTime = r.Opened
 	}
 	claims := jwt.MapClaims{}

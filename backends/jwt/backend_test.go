@@ -288,7 +288,7 @@ func TestCheck_EscapedToken(t *testing.T) {
 
 func TestCheck_FullDecision(t *testing.T) {
 	t.Parallel()
-	b, _ := newBackend(t, withSecret(func(c *Config) { c.MaxSessionsClaim, c.CutExpired = "streams", true }), nil)
+	b, _ := newBackend(t, withSecret(func(c *Config) { c.MaxSessionsClaim, c.EndSessionOnExpiry = "streams", true }), nil)
 	token := sign(t, "HS256", "", []byte(testSecret), goodClaims(jwt.MapClaims{"streams": 3}))
 	wanted := backends.Decision{
 		Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "token is valid",

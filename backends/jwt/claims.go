@@ -52,9 +52,9 @@ func (b *Backend) rejectionByTime(claims jwt.MapClaims, at time.Time) string {
 		return "nbf is not a time in seconds"
 	case expires.IsZero() && b.cfg.RequireExpiry:
 		return "token has no exp"
-	case !expires.IsZero() && !at.Before(expires.Add(b.cfg.Tolerance)):
+	case !expires.IsZero() && !at.Before(expires.Add(b.cfg.ClockSkew)):
 		return "token is expired"
-	case !begins.IsZero() && at.Before(begins.Add(-b.cfg.Tolerance)):
+	case !begins.IsZero() && at.Before(begins.Add(-b.cfg.ClockSkew)):
 		return "token is not valid yet"
 	}
 	return ""
@@ -120,8 +120,8 @@ func (b *Backend) allow(claims jwt.MapClaims, now time.Time) backends.Decision {
 		return deny(d, "max_sessions_claim is invalid")
 	}
 	d.Verdict, d.Reason, d.MaxSessions = backends.Allowed, "token is valid", sessions
-	if expires, _ := dateClaim(claims, "exp"); b.cfg.CutExpired && !expires.IsZero() {
-		d.ValidFor = min(expires.Add(b.cfg.Tolerance).Sub(now), maxValidity)
+	if expires, _ := dateClaim(claims, "exp"); b.cfg.EndSessionOnExpiry && !expires.IsZero() {
+		d.ValidFor = min(expires.Add(b.cfg.ClockSkew).Sub(now), maxValidity)
 	}
 	return d
 }

@@ -176,7 +176,7 @@ func TestCheck_AddressWithoutZone(t *testing.T) {
 	wantDecision(t, mustCheck(t, b, r), backends.Denied, "token is for another address")
 }
 
-// The window is [nbf − tolerance, exp + tolerance). It must contain the opening or, with cut_expired, the present.
+// The window is [nbf − tolerance, exp + tolerance). It must contain the opening or, with end_session_on_expiry, the present.
 func TestCheck_TokenWindow(t *testing.T) {
 	t.Parallel()
 	const expired, early = "token is expired", "token is not valid yet"
@@ -215,7 +215,7 @@ func TestCheck_TokenWindow(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b, clock := newBackend(t, withSecret(func(c *Config) { c.CutExpired = tt.cut }), nil)
+			b, clock := newBackend(t, withSecret(func(c *Config) { c.EndSessionOnExpiry = tt.cut }), nil)
 			clock.advance(tt.now)
 			r := openingRequest(sign(t, "HS256", "", []byte(testSecret), goodClaims(jwt.MapClaims{"nbf": testNow.Unix()})))
 			if r.Opened = testNow.Add(tt.opened); tt.unset {
@@ -236,7 +236,7 @@ func TestCheck_TokenWindow(t *testing.T) {
 
 func TestCheck_ValidityIsBounded(t *testing.T) {
 	t.Parallel()
-	b, _ := newBackend(t, withSecret(func(c *Config) { c.CutExpired, c.RequireExpiry = true, false }), nil)
+	b, _ := newBackend(t, withSecret(func(c *Config) { c.EndSessionOnExpiry, c.RequireExpiry = true, false }), nil)
 	for expiry, wanted := range map[any]time.Duration{99_999_999_999: 366 * 24 * time.Hour, nil: 0} {
 		d := mustCheck(t, b, openingRequest(sign(t, "HS256", "", []byte(testSecret), goodClaims(jwt.MapClaims{"exp": expiry}))))
 		if d.Verdict != backends.Allowed || d.ValidFor != wanted {

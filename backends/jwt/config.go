@@ -31,8 +31,8 @@ type Config struct {
 	PublicKeyFile string `yaml:"public_key_file"`
 	// JWKSURL is the URL of the issuer's JWK set, usually https.
 	JWKSURL string `yaml:"jwks_url"`
-	// JWKSRefresh is the interval between fetches.
-	JWKSRefresh time.Duration `yaml:"jwks_refresh"`
+	// JWKSRefreshInterval is the interval between fetches.
+	JWKSRefreshInterval time.Duration `yaml:"jwks_refresh_interval"`
 	// JWKSTimeout bounds one fetch.
 	JWKSTimeout time.Duration `yaml:"jwks_timeout"`
 
@@ -40,8 +40,8 @@ type Config struct {
 	Issuer string `yaml:"issuer"`
 	// Audience must be among aud. Empty: any.
 	Audience string `yaml:"audience"`
-	// Tolerance is the allowed difference between the issuer's clock and ours.
-	Tolerance time.Duration `yaml:"tolerance"`
+	// ClockSkew is the allowed difference between the issuer's clock and ours.
+	ClockSkew time.Duration `yaml:"clock_skew"`
 	// RequireExpiry denies tokens without exp.
 	RequireExpiry bool `yaml:"require_expiry"`
 
@@ -57,21 +57,21 @@ type Config struct {
 	// MaxSessionsClaim is the claim that limits the user's concurrent sessions. A token may lack it. Empty: not read.
 	MaxSessionsClaim string `yaml:"max_sessions_claim"`
 
-	// CutExpired ends running sessions when their token expires. Otherwise the token only has to be valid when the session
+	// EndSessionOnExpiry ends running sessions when their token expires. Otherwise the token only has to be valid when the session
 	// opens.
-	CutExpired bool `yaml:"cut_expired"`
+	EndSessionOnExpiry bool `yaml:"end_session_on_expiry"`
 }
 
 // DefaultConfig returns all defaults. The algorithms and the source of keys have none.
 func DefaultConfig() Config {
 	return Config{
-		Parameter:     "token",
-		JWKSRefresh:   5 * time.Minute,
-		JWKSTimeout:   2 * time.Second,
-		Tolerance:     30 * time.Second,
-		RequireExpiry: true,
-		UserClaim:     "sub",
-		NameClaim:     "name",
+		Parameter:           "token",
+		JWKSRefreshInterval: 5 * time.Minute,
+		JWKSTimeout:         2 * time.Second,
+		ClockSkew:           30 * time.Second,
+		RequireExpiry:       true,
+		UserClaim:           "sub",
+		NameClaim:           "name",
 	}
 }
 
@@ -85,11 +85,11 @@ func (c Config) Validate() error {
 	if strings.ContainsFunc(c.Header, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }) {
 		errs = append(errs, fmt.Errorf("header: %q is not a header name", c.Header))
 	}
-	if c.Tolerance < 0 {
-		errs = append(errs, fmt.Errorf("tolerance: %s must not be below 0", c.Tolerance))
+	if c.ClockSkew < 0 {
+		errs = append(errs, fmt.Errorf("clock_skew: %s must not be below 0", c.ClockSkew))
 	}
-	if c.JWKSRefresh < time.Second {
-		errs = append(errs, fmt.Errorf("jwks_refresh: %s must be at least 1s", c.JWKSRefresh))
+	if c.JWKSRefreshInterval < time.Second {
+		errs = append(errs, fmt.Errorf("jwks_refresh_interval: %s must be at least 1s", c.JWKSRefreshInterval))
 	}
 	if c.JWKSTimeout <= 0 {
 		errs = append(errs, fmt.Errorf("jwks_timeout: %s must be above 0", c.JWKSTimeout))

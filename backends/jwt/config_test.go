@@ -22,10 +22,10 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 	}
 	want := Config{
 		Parameter: "jwt", Header: "Authorization", Algorithms: []string{"ES256", "EdDSA"},
-		JWKSURL: "https://issuer.example.com/jwks.json", JWKSRefresh: 10 * time.Minute, JWKSTimeout: 3 * time.Second,
-		Issuer: "portal", Audience: "live", Tolerance: 5 * time.Second,
+		JWKSURL: "https://issuer.example.com/jwks.json", JWKSRefreshInterval: 10 * time.Minute, JWKSTimeout: 3 * time.Second,
+		Issuer: "portal", Audience: "live", ClockSkew: 5 * time.Second,
 		UserClaim: "uid", NameClaim: "nick", ChannelsClaim: "channels", AddressClaim: "ip", MaxSessionsClaim: "streams",
-		CutExpired: true,
+		EndSessionOnExpiry: true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
@@ -82,9 +82,9 @@ func TestConfig_Validate(t *testing.T) {
 		"a short secret": {
 			func(c *Config) { c.Secret = c.Secret[:31] }, []string{"secret: 31 bytes are too few; want at least 32"},
 		},
-		"odd times": {func(c *Config) { c.Tolerance, c.JWKSRefresh, c.JWKSTimeout = -1, 0, 0 }, []string{
-			"tolerance: -1ns must not be below 0",
-			"jwks_refresh: 0s must be at least 1s", "jwks_timeout: 0s must be above 0",
+		"odd times": {func(c *Config) { c.ClockSkew, c.JWKSRefreshInterval, c.JWKSTimeout = -1, 0, 0 }, []string{
+			"clock_skew: -1ns must not be below 0",
+			"jwks_refresh_interval: 0s must be at least 1s", "jwks_timeout: 0s must be above 0",
 		}},
 	}
 	for name, tt := range tests {

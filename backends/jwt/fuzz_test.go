@@ -85,7 +85,7 @@ func FuzzClaims(f *testing.F) {
 		f.Add(seed)
 	}
 	b, _ := newBackend(f, withSecret(func(c *Config) {
-		c.ChannelsClaim, c.AddressClaim, c.MaxSessionsClaim, c.CutExpired = "ch", "ip", "n", true
+		c.ChannelsClaim, c.AddressClaim, c.MaxSessionsClaim, c.EndSessionOnExpiry = "ch", "ip", "n", true
 	}), nil)
 	f.Fuzz(func(t *testing.T, claims string) {
 		signed := encode(`{"alg":"HS256"}`) + "." + encode(claims)

@@ -23,7 +23,7 @@ const (
 	defaultUnknownKeyTimeout = 500 * time.Millisecond
 	// failureTTL is how long the next viewers get the last fetch's failure while no keys are known.
 	failureTTL = time.Second
-	// retryInterval is the delay of run's next fetch after a failure, unless jwks_refresh is shorter.
+	// retryInterval is the delay of run's next fetch after a failure, unless jwks_refresh_interval is shorter.
 	retryInterval = 10 * time.Second
 )
 
@@ -71,7 +71,7 @@ type fetch struct {
 func newJWKSCache(name string, cfg Config, load func(context.Context) (keySet, error), log *slog.Logger) *jwksCache {
 	c := &jwksCache{
 		name: name, fetchKeys: load, now: time.Now, log: log,
-		refreshInterval: cfg.JWKSRefresh, timeout: cfg.JWKSTimeout, unknownKeyTimeout: defaultUnknownKeyTimeout,
+		refreshInterval: cfg.JWKSRefreshInterval, timeout: cfg.JWKSTimeout, unknownKeyTimeout: defaultUnknownKeyTimeout,
 	}
 	c.lifetime, c.endLifetime = context.WithCancel(context.Background())
 	return c

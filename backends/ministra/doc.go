@@ -22,8 +22,8 @@
 //
 // A token lives for the portal's tv_tmp_link_ttl, 5 s by default (an archive link's for 28,800 s). A check does not
 // consume it, and it is bound to no channel and no address. A check after its end would deny a viewer who did nothing
-// wrong. So the program sets, around this adapter, token_life: 5s (no older session is checked with the token that
-// opened it) and validity: 36000s (for a 200 without X-AuthDuration). Where the portal's TTL is raised, token_life may
+// wrong. So the program sets, around this adapter, token_ttl: 5s (no older session is checked with the token that
+// opened it) and validity: 36000s (for a 200 without X-AuthDuration). Where the portal's TTL is raised, token_ttl may
 // be raised with it.
 //
 // Invariants:

@@ -33,7 +33,7 @@ func New(name string, cfg Config, members []backends.Member) (*Backend, error) {
 	}
 	b := &Backend{name: name, defaultDecision: decisionFor("default", cfg.Default)}
 	for i, r := range cfg.Rules {
-		compiled, err := newRule(fmt.Sprintf("rules[%d]", i), r, byName[r.Ask])
+		compiled, err := newRule(fmt.Sprintf("rules[%d]", i), r, byName[r.Backend])
 		if err != nil {
 			return nil, fmt.Errorf("make backend %q: %w", name, err)
 		}

@@ -17,12 +17,12 @@ import (
 func TestBackend_Contract(t *testing.T) {
 	backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
 		cfg := httpbackend.DefaultConfig()
-		cfg.Address = s.URL() + "/check"
+		cfg.URL = s.URL() + "/check"
 		client, err := httpbackend.NewClient("portal", cfg, httpbackend.Deps{})
 		if err != nil {
 			t.Fatalf("make the member: %v", err)
 		}
-		return closableBackend{newBackend(t, `rules: [{ ask: portal }]`, backends.BackendFunc(
+		return closableBackend{newBackend(t, `rules: [{ backend: portal }]`, backends.BackendFunc(
 			func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 				return client.Decide(ctx, httpbackend.Call{Query: r.Query, Header: httpbackend.AstraHeaders(r)})
 			})), client.Close}
@@ -115,35 +115,35 @@ func TestCheck_MemberResults(t *testing.T) {
 		want     backends.Decision
 		err      string
 	}{
-		"allowed":                                         {`rules: [{ ask: a }, { ask: b }]`, []backends.Backend{allowingBackend(), unexpectedBackend(t)}, allowed("a"), ""},
-		"denied, with its redirect":                       {`rules: [{ ask: a }, { ask: b }]`, []backends.Backend{denyingBackend(), unexpectedBackend(t)}, denied, ""},
-		"no opinion continues":                            {`rules: [{ ask: a }, { ask: b }]`, []backends.Backend{undecidedBackend(), allowingBackend()}, allowed("b"), ""},
-		"allowed that passes":                             {`rules: [{ ask: a, on_yes: pass }, { ask: b }]`, []backends.Backend{allowingBackend(), allowingBackend()}, allowed("b"), ""},
-		"allowed that passes to the default":              {`rules: [{ ask: a, on_yes: pass }]`, []backends.Backend{allowingBackend()}, byDefault, ""},
-		"denied that passes":                              {`rules: [{ ask: a, on_no: pass }, { ask: b }]`, []backends.Backend{denyingBackend(), allowingBackend()}, allowed("b"), ""},
-		"no opinion ignores on_yes and on_no":             {`rules: [{ ask: a, on_yes: allow, on_no: deny }, { then: deny }]`, []backends.Backend{undecidedBackend()}, decided(backends.Denied, backends.FromLocal, "rules[1]: deny"), ""},
-		"a failure fails the check":                       {`{ rules: [{ ask: a }, { ask: b }], default: allow }`, []backends.Backend{transport, unexpectedBackend(t)}, none, network},
-		"a status fails the check":                        {`{ rules: [{ ask: a }], default: allow }`, []backends.Backend{status}, none, code},
-		"a failure that denies":                           {`{ rules: [{ ask: a, on_failure: deny }], default: allow }`, []backends.Backend{status}, decided(backends.Denied, backends.FromFailOpen, "rules[0].on_failure=deny; a did not answer: status"), ""},
-		"a failure that passes to another member":         {`rules: [{ ask: a, on_failure: pass }, { ask: b }]`, []backends.Backend{transport, allowingBackend()}, allowed("b"), ""},
-		"a timeout that passes":                           {`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, []backends.Backend{failingWith(backends.FailureTimeout)}, decided(backends.Allowed, backends.FromFailOpen, "default: allow; a did not answer"), ""},
-		"an open breaker that passes":                     {`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, []backends.Backend{failingWith(backends.FailureBreakerOpen)}, decided(backends.Allowed, backends.FromFailOpen, "default: allow; a did not answer"), ""},
-		"a status never passes":                           {`{ rules: [{ ask: a, on_failure: pass }, { ask: b }], default: allow }`, []backends.Backend{status, unexpectedBackend(t)}, none, code},
-		"a malformed response never passes":               {`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, []backends.Backend{failingWith(backends.FailureMalformed)}, none, `ask backend "malformed": malformed`},
-		"an overload never passes":                        {`{ rules: [{ ask: a, on_failure: pass }, { ask: b }], default: allow }`, []backends.Backend{failingBackend(overloadError()), unexpectedBackend(t)}, none, busy},
-		"an overload does not deny":                       {`rules: [{ ask: a, on_failure: deny }]`, []backends.Backend{failingBackend(overloadError())}, none, busy},
-		"after a failure a rule's denial is a fallback":   {`rules: [{ ask: a, on_failure: pass }, { addresses: [192.0.2.7], then: deny }]`, []backends.Backend{transport}, decided(backends.Denied, backends.FromFailOpen, "rules[1]: deny; a did not answer"), ""},
-		"no opinion by default":                           {`{ rules: [{ ask: a }], default: pass }`, []backends.Backend{undecidedBackend()}, decided(backends.Pending, backends.FromLocal, "default: pass"), ""},
-		"named by two rules":                              {`rules: [{ channels: [b*], ask: a }, { channels: [a*], ask: a }]`, []backends.Backend{allowingBackend()}, allowed("a"), ""},
-		"an error of no kind":                             {`rules: [{ ask: a, on_failure: pass }]`, []backends.Backend{failingBackend(errors.New("odd"))}, none, `ask backend "a": malformed: odd`},
-		"a deadline of the member's own":                  {`rules: [{ ask: a }]`, []backends.Backend{failingBackend(context.DeadlineExceeded)}, none, `ask backend "a": timeout: context deadline exceeded`},
-		"a member that cancels itself":                    {`rules: [{ ask: a }]`, []backends.Backend{failingBackend(context.Canceled)}, none, `ask backend "a": malformed: canceled by the backend itself`},
-		"allowed without a reason":                        {`rules: [{ ask: a }]`, []backends.Backend{decidingBackend(backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, ValidFor: time.Hour})}, backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "a: allowed", ValidFor: time.Hour}, ""},
-		"a fallback gets no validity":                     {`rules: [{ ask: a }]`, []backends.Backend{decidingBackend(decided(backends.Allowed, backends.FromFailOpen, "x"))}, decided(backends.Allowed, backends.FromFailOpen, "a: x"), ""},
-		"an earlier rule saves the call":                  {`rules: [{ addresses: [192.0.2.7], then: allow }, { ask: a }]`, []backends.Backend{unexpectedBackend(t)}, decided(backends.Allowed, backends.FromLocal, "rules[0]: allow"), ""},
-		"a rule that passes, and one that does not match": {`rules: [{ then: pass }, { channels: [x], then: allow }, { ask: a }]`, []backends.Backend{allowingBackend()}, allowed("a"), ""},
-		"a condition prevents the call":                   {`rules: [{ channels: [x], ask: a }]`, []backends.Backend{unexpectedBackend(t)}, byDefault, ""},
-		"two members that pass":                           {`rules: [{ ask: a, on_yes: pass }, { ask: b, on_yes: pass }]`, []backends.Backend{allowingBackend(), allowingBackend()}, byDefault, ""},
+		"allowed":                                         {`rules: [{ backend: a }, { backend: b }]`, []backends.Backend{allowingBackend(), unexpectedBackend(t)}, allowed("a"), ""},
+		"denied, with its redirect":                       {`rules: [{ backend: a }, { backend: b }]`, []backends.Backend{denyingBackend(), unexpectedBackend(t)}, denied, ""},
+		"no opinion continues":                            {`rules: [{ backend: a }, { backend: b }]`, []backends.Backend{undecidedBackend(), allowingBackend()}, allowed("b"), ""},
+		"allowed that passes":                             {`rules: [{ backend: a, on_allow: pass }, { backend: b }]`, []backends.Backend{allowingBackend(), allowingBackend()}, allowed("b"), ""},
+		"allowed that passes to the default":              {`rules: [{ backend: a, on_allow: pass }]`, []backends.Backend{allowingBackend()}, byDefault, ""},
+		"denied that passes":                              {`rules: [{ backend: a, on_deny: pass }, { backend: b }]`, []backends.Backend{denyingBackend(), allowingBackend()}, allowed("b"), ""},
+		"no opinion ignores on_allow and on_deny":         {`rules: [{ backend: a, on_allow: allow, on_deny: deny }, { action: deny }]`, []backends.Backend{undecidedBackend()}, decided(backends.Denied, backends.FromLocal, "rules[1]: deny"), ""},
+		"a failure fails the check":                       {`{ rules: [{ backend: a }, { backend: b }], default: allow }`, []backends.Backend{transport, unexpectedBackend(t)}, none, network},
+		"a status fails the check":                        {`{ rules: [{ backend: a }], default: allow }`, []backends.Backend{status}, none, code},
+		"a failure that denies":                           {`{ rules: [{ backend: a, on_failure: deny }], default: allow }`, []backends.Backend{status}, decided(backends.Denied, backends.FromFailOpen, "rules[0].on_failure=deny; a did not answer: status"), ""},
+		"a failure that passes to another member":         {`rules: [{ backend: a, on_failure: pass }, { backend: b }]`, []backends.Backend{transport, allowingBackend()}, allowed("b"), ""},
+		"a timeout that passes":                           {`{ rules: [{ backend: a, on_failure: pass }], default: allow }`, []backends.Backend{failingWith(backends.FailureTimeout)}, decided(backends.Allowed, backends.FromFailOpen, "default: allow; a did not answer"), ""},
+		"an open breaker that passes":                     {`{ rules: [{ backend: a, on_failure: pass }], default: allow }`, []backends.Backend{failingWith(backends.FailureBreakerOpen)}, decided(backends.Allowed, backends.FromFailOpen, "default: allow; a did not answer"), ""},
+		"a status never passes":                           {`{ rules: [{ backend: a, on_failure: pass }, { backend: b }], default: allow }`, []backends.Backend{status, unexpectedBackend(t)}, none, code},
+		"a malformed response never passes":               {`{ rules: [{ backend: a, on_failure: pass }], default: allow }`, []backends.Backend{failingWith(backends.FailureMalformed)}, none, `ask backend "malformed": malformed`},
+		"an overload never passes":                        {`{ rules: [{ backend: a, on_failure: pass }, { backend: b }], default: allow }`, []backends.Backend{failingBackend(overloadError()), unexpectedBackend(t)}, none, busy},
+		"an overload does not deny":                       {`rules: [{ backend: a, on_failure: deny }]`, []backends.Backend{failingBackend(overloadError())}, none, busy},
+		"after a failure a rule's denial is a fallback":   {`rules: [{ backend: a, on_failure: pass }, { addresses: [192.0.2.7], action: deny }]`, []backends.Backend{transport}, decided(backends.Denied, backends.FromFailOpen, "rules[1]: deny; a did not answer"), ""},
+		"no opinion by default":                           {`{ rules: [{ backend: a }], default: pass }`, []backends.Backend{undecidedBackend()}, decided(backends.Pending, backends.FromLocal, "default: pass"), ""},
+		"named by two rules":                              {`rules: [{ channels: [b*], backend: a }, { channels: [a*], backend: a }]`, []backends.Backend{allowingBackend()}, allowed("a"), ""},
+		"an error of no kind":                             {`rules: [{ backend: a, on_failure: pass }]`, []backends.Backend{failingBackend(errors.New("odd"))}, none, `ask backend "a": malformed: odd`},
+		"a deadline of the member's own":                  {`rules: [{ backend: a }]`, []backends.Backend{failingBackend(context.DeadlineExceeded)}, none, `ask backend "a": timeout: context deadline exceeded`},
+		"a member that cancels itself":                    {`rules: [{ backend: a }]`, []backends.Backend{failingBackend(context.Canceled)}, none, `ask backend "a": malformed: canceled by the backend itself`},
+		"allowed without a reason":                        {`rules: [{ backend: a }]`, []backends.Backend{decidingBackend(backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, ValidFor: time.Hour})}, backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "a: allowed", ValidFor: time.Hour}, ""},
+		"a fallback gets no validity":                     {`rules: [{ backend: a }]`, []backends.Backend{decidingBackend(decided(backends.Allowed, backends.FromFailOpen, "x"))}, decided(backends.Allowed, backends.FromFailOpen, "a: x"), ""},
+		"an earlier rule saves the call":                  {`rules: [{ addresses: [192.0.2.7], action: allow }, { backend: a }]`, []backends.Backend{unexpectedBackend(t)}, decided(backends.Allowed, backends.FromLocal, "rules[0]: allow"), ""},
+		"a rule that passes, and one that does not match": {`rules: [{ action: pass }, { channels: [x], action: allow }, { backend: a }]`, []backends.Backend{allowingBackend()}, allowed("a"), ""},
+		"a condition prevents the call":                   {`rules: [{ channels: [x], backend: a }]`, []backends.Backend{unexpectedBackend(t)}, byDefault, ""},
+		"two members that pass":                           {`rules: [{ backend: a, on_allow: pass }, { backend: b, on_allow: pass }]`, []backends.Backend{allowingBackend(), allowingBackend()}, byDefault, ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -162,7 +162,7 @@ func TestCheck_ViewerLeaves_NoFailure(t *testing.T) {
 	t.Parallel()
 	for _, failure := range []error{context.Canceled, &backends.Failure{Kind: backends.FailureTransport}} {
 		ctx, leave := context.WithCancel(t.Context())
-		b := newBackend(t, `{ rules: [{ ask: a, on_failure: pass }], default: allow }`, backends.BackendFunc(
+		b := newBackend(t, `{ rules: [{ backend: a, on_failure: pass }], default: allow }`, backends.BackendFunc(
 			func(context.Context, *backends.Request) (backends.Decision, error) {
 				leave()
 				return backends.Decision{}, failure
@@ -179,7 +179,7 @@ func TestCheck_MemberGetsUnchangedRequest(t *testing.T) {
 	t.Parallel()
 	var first, second backendtest.Fake
 	first.CheckFunc, second.CheckFunc = undecidedBackend(), denyingBackend()
-	b := newBackend(t, `rules: [{ ask: a }, { ask: b }]`, &first, &second)
+	b := newBackend(t, `rules: [{ backend: a }, { backend: b }]`, &first, &second)
 	r := backendtest.NewRequest("123")
 	r.Number, r.Bytes, r.Headers = 3, 4711, []backends.Header{{Name: "Cookie", Value: "sid=1"}}
 	r.Current = backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}
@@ -210,13 +210,13 @@ func TestCheck_LocalRule_NoAllocation(t *testing.T) {
 // localRules tests every condition.
 const localRules = `
 rules:
-  - { tokens: [456, a-token-that-is-longer-than-thirty-two-bytes], then: allow }
-  - { addresses: [10.0.0.0/8, "2001:db8::/32"], then: allow }
-  - { channels: ["hd-*"], then: deny }
-  - { user_agents: ["*bot*", "curl/*"], then: deny }
-  - { hosts: ["*.example.net"], then: deny }
-  - { referers: [evil.example], then: deny }
-  - { tokens: [123], addresses: [192.0.2.0/24], channels: ["a*"], user_agents: ["vlc*"], hosts: [live.example.com], referers: ["*.example.com"], then: deny }
+  - { tokens: [456, a-token-that-is-longer-than-thirty-two-bytes], action: allow }
+  - { addresses: [10.0.0.0/8, "2001:db8::/32"], action: allow }
+  - { channels: ["hd-*"], action: deny }
+  - { user_agents: ["*bot*", "curl/*"], action: deny }
+  - { hosts: ["*.example.net"], action: deny }
+  - { referers: [evil.example], action: deny }
+  - { tokens: [123], addresses: [192.0.2.0/24], channels: ["a*"], user_agents: ["vlc*"], hosts: [live.example.com], referers: ["*.example.com"], action: deny }
 `
 
 func BenchmarkCheck(b *testing.B) {
@@ -224,8 +224,8 @@ func BenchmarkCheck(b *testing.B) {
 	r.Referer = "https://tv.example.com/"
 	for name, backend := range map[string]*Backend{
 		"local-rules":   newBackend(b, localRules),
-		"first-member":  newBackend(b, `rules: [{ ask: a }]`, allowingBackend()),
-		"second-member": newBackend(b, `rules: [{ ask: a }, { ask: b }]`, undecidedBackend(), allowingBackend()),
+		"first-member":  newBackend(b, `rules: [{ backend: a }]`, allowingBackend()),
+		"second-member": newBackend(b, `rules: [{ backend: a }, { backend: b }]`, undecidedBackend(), allowingBackend()),
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

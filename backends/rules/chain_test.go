@@ -59,37 +59,37 @@ func TestBackend_OnFailure(t *testing.T) {
 		allow, keep, deny [3]string
 	}{
 		"fail leaves it to the policy": {
-			`{ rules: [{ ask: a }], default: allow }`, backends.FailureTransport,
+			`{ rules: [{ backend: a }], default: allow }`, backends.FailureTransport,
 			[3]string{"allowed fail-open nobody answered: transport", keptAllowed, keptDenied},
 			[3]string{"failure transport", keptAllowed, keptDenied},
 			[3]string{deniedByPolicy, deniedByPolicy, deniedByPolicy},
 		},
 		"fail by viewer input": {
-			`{ rules: [{ ask: a }], default: allow }`, backends.FailureStatus,
+			`{ rules: [{ backend: a }], default: allow }`, backends.FailureStatus,
 			[3]string{"failure status", keptAllowed, keptDenied},
 			[3]string{"failure status", keptAllowed, keptDenied},
 			[3]string{deniedByPolicy, deniedByPolicy, deniedByPolicy},
 		},
 		"pass leaves it to the next rule, which keeps decisions": {
-			`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, backends.FailureTransport,
+			`{ rules: [{ backend: a, on_failure: pass }], default: allow }`, backends.FailureTransport,
 			[3]string{"allowed fail-open default: allow; a did not answer", keptAllowed, keptDenied},
 			[3]string{"allowed fail-open default: allow; a did not answer", keptAllowed, keptDenied},
 			[3]string{"allowed fail-open default: allow; a did not answer", keptAllowed, keptDenied},
 		},
 		"pass to a default that denies": {
-			`{ rules: [{ ask: a, on_failure: pass }] }`, backends.FailureTransport,
+			`{ rules: [{ backend: a, on_failure: pass }] }`, backends.FailureTransport,
 			[3]string{"denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer"},
 			[3]string{"denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer"},
 			[3]string{"denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer", "denied fail-open default: deny; a did not answer"},
 		},
 		"pass does not apply to viewer input": {
-			`{ rules: [{ ask: a, on_failure: pass }], default: allow }`, backends.FailureMalformed,
+			`{ rules: [{ backend: a, on_failure: pass }], default: allow }`, backends.FailureMalformed,
 			[3]string{"failure malformed", keptAllowed, keptDenied},
 			[3]string{"failure malformed", keptAllowed, keptDenied},
 			[3]string{deniedByPolicy, deniedByPolicy, deniedByPolicy},
 		},
 		"deny denies, whatever the policy": {
-			`{ rules: [{ ask: a, on_failure: deny }], default: allow }`, backends.FailureTransport,
+			`{ rules: [{ backend: a, on_failure: deny }], default: allow }`, backends.FailureTransport,
 			[3]string{"denied fail-open rules[0].on_failure=deny; a did not answer: transport", "denied fail-open rules[0].on_failure=deny; a did not answer: transport", "denied fail-open rules[0].on_failure=deny; a did not answer: transport"},
 			[3]string{"denied fail-open rules[0].on_failure=deny; a did not answer: transport", "denied fail-open rules[0].on_failure=deny; a did not answer: transport", "denied fail-open rules[0].on_failure=deny; a did not answer: transport"},
 			[3]string{"denied fail-open rules[0].on_failure=deny; a did not answer: transport", "denied fail-open rules[0].on_failure=deny; a did not answer: transport", "denied fail-open rules[0].on_failure=deny; a did not answer: transport"},
@@ -119,7 +119,7 @@ func TestBackend_OnFailure(t *testing.T) {
 // A playing viewer keeps user and limit when only a local rule decides, and is re-checked soon.
 func TestCheck_SkippedFailure_KeepsCurrentDecision(t *testing.T) {
 	t.Parallel()
-	b := newBackend(t, `{ rules: [{ ask: a, on_failure: pass }], default: allow }`, failingWith(backends.FailureTransport))
+	b := newBackend(t, `{ rules: [{ backend: a, on_failure: pass }], default: allow }`, failingWith(backends.FailureTransport))
 	for source, want := range map[backends.Source]backends.Source{
 		backends.FromBackend: backends.FromCached, backends.FromCached: backends.FromCached,
 		backends.FromFailOpen: backends.FromFailOpen, backends.FromTicket: backends.FromTicket,
@@ -136,7 +136,7 @@ func TestCheck_SkippedFailure_KeepsCurrentDecision(t *testing.T) {
 
 func TestBackend_NoOpinion(t *testing.T) {
 	t.Parallel()
-	c, _ := newChains(t, backends.PolicyAllow, nil, `{ rules: [{ ask: a }], default: pass }`, undecidedBackend())
+	c, _ := newChains(t, backends.PolicyAllow, nil, `{ rules: [{ backend: a }], default: pass }`, undecidedBackend())
 	if got, want := describeOutcome(c.Check(t.Context(), backendtest.NewRequest("1"))), "denied local default: pass"; got != want {
 		t.Errorf("alone: got %s, want %s", got, want)
 	}
@@ -155,12 +155,12 @@ func TestCheck_OnSentWithLastAskRule(t *testing.T) {
 		calls  int32
 		out    time.Duration
 	}{
-		"the second is called, after its queue": {`rules: [{ ask: a }, { ask: b }]`, undecidedBackend(), 1, queue},
-		"the second could have been called":     {`rules: [{ ask: a }, { ask: b }]`, denyingBackend(), 0, 0},
-		"the second does not match":             {`rules: [{ ask: a }, { channels: [x], ask: b }]`, denyingBackend(), 1, 0},
-		"a rule ends it before the second":      {`rules: [{ ask: a }, { channels: [a*], then: deny }, { ask: b }]`, denyingBackend(), 1, 0},
-		"a rule passes on before it":            {`rules: [{ ask: a }, { channels: [a*], then: pass }, { ask: b }]`, denyingBackend(), 0, 0},
-		"no backend is called":                  {`rules: [{ channels: [a*], then: deny }, { ask: a }, { ask: b }]`, denyingBackend(), 0, 0},
+		"the second is called, after its queue": {`rules: [{ backend: a }, { backend: b }]`, undecidedBackend(), 1, queue},
+		"the second could have been called":     {`rules: [{ backend: a }, { backend: b }]`, denyingBackend(), 0, 0},
+		"the second does not match":             {`rules: [{ backend: a }, { channels: [x], backend: b }]`, denyingBackend(), 1, 0},
+		"a rule ends it before the second":      {`rules: [{ backend: a }, { channels: [a*], action: deny }, { backend: b }]`, denyingBackend(), 1, 0},
+		"a rule passes on before it":            {`rules: [{ backend: a }, { channels: [a*], action: pass }, { backend: b }]`, denyingBackend(), 0, 0},
+		"no backend is called":                  {`rules: [{ channels: [a*], action: deny }, { backend: a }, { backend: b }]`, denyingBackend(), 0, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -211,7 +211,7 @@ func TestCheck_Concurrent(t *testing.T) {
 		return denyingBackend()(ctx, r)
 	}
 	c, _ := newChains(t, backends.PolicyAllow, nil,
-		`rules: [{ tokens: [0], then: allow }, { tokens: [1], then: deny }, { ask: a }]`, backends.BackendFunc(known))
+		`rules: [{ tokens: [0], action: allow }, { tokens: [1], action: deny }, { backend: a }]`, backends.BackendFunc(known))
 	want := []string{
 		"allowed local rules[0]: allow", "denied local rules[1]: deny",
 		"allowed backend a: backend answered 200", "denied backend a: backend answered 403",

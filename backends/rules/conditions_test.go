@@ -81,7 +81,7 @@ func TestRule_Matches(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			tt.rule.Then = Pass
+			tt.rule.Action = Pass
 			if err := (Config{Rules: []Rule{tt.rule}, Default: Deny}).Validate(); err != nil {
 				t.Fatalf("the rule is invalid: %v", err)
 			}

@@ -34,14 +34,14 @@ type Rule struct {
 	// Tokens are values of the query parameter "token".
 	Tokens []backends.Secret `yaml:"tokens"`
 
-	// Then is the action of a matching rule: allow, deny or pass. It excludes Ask.
-	Then Action `yaml:"then"`
-	// Ask names the backend that a matching rule checks with.
-	Ask string `yaml:"ask"`
-	// OnYes is the action if the backend allows: allow (the default) or pass.
-	OnYes Action `yaml:"on_yes"`
-	// OnNo is the action if the backend denies: deny (the default) or pass.
-	OnNo Action `yaml:"on_no"`
+	// Action is the action of a matching rule: allow, deny or pass. It excludes Backend.
+	Action Action `yaml:"action"`
+	// Backend names the backend that a matching rule checks with.
+	Backend string `yaml:"backend"`
+	// OnAllow is the action if the backend allows: allow (the default) or pass.
+	OnAllow Action `yaml:"on_allow"`
+	// OnDeny is the action if the backend denies: deny (the default) or pass.
+	OnDeny Action `yaml:"on_deny"`
 	// OnFailure is the action if the backend fails: fail (the default), pass or deny.
 	OnFailure Action `yaml:"on_failure"`
 }
@@ -53,7 +53,7 @@ func DefaultConfig() Config { return Config{Default: Deny} }
 func (c Config) Validate() error {
 	var errs []error
 	if len(c.Rules) == 0 {
-		errs = append(errs, errors.New("rules: none; want at least one, such as { addresses: [192.0.2.0/24], then: allow }"))
+		errs = append(errs, errors.New("rules: none; want at least one, such as { addresses: [192.0.2.0/24], action: allow }"))
 	}
 	for i, r := range c.Rules {
 		key := fmt.Sprintf("rules[%d]", i)
@@ -66,8 +66,8 @@ func (c Config) Validate() error {
 func Members(c Config) []string {
 	var names []string
 	for _, r := range c.Rules {
-		if r.Ask != "" && !slices.Contains(names, r.Ask) {
-			names = append(names, r.Ask)
+		if r.Backend != "" && !slices.Contains(names, r.Backend) {
+			names = append(names, r.Backend)
 		}
 	}
 	return names
@@ -84,26 +84,26 @@ func (r Rule) validateReachability(key string, last bool) error {
 	switch {
 	case !r.isUnconditional():
 		return nil
-	case r.Then == Allow:
-		return fmt.Errorf("%s.then: allow without a condition allows every viewer; if that is intended, use default: allow", key)
-	case r.Then == Deny && !last:
-		return fmt.Errorf("%s.then: deny without a condition; the rules after it are never reached", key)
+	case r.Action == Allow:
+		return fmt.Errorf("%s.action: allow without a condition allows every viewer; if that is intended, use default: allow", key)
+	case r.Action == Deny && !last:
+		return fmt.Errorf("%s.action: deny without a condition; the rules after it are never reached", key)
 	}
 	return nil
 }
 
 func (r Rule) validateActions(key string) error {
-	if r.Ask == "" {
+	if r.Backend == "" {
 		return r.validateThen(key)
 	}
 	var conflict error
-	if r.Then != NoAction {
-		conflict = fmt.Errorf("%s.then: %s excludes ask: %s", key, r.Then, r.Ask)
+	if r.Action != NoAction {
+		conflict = fmt.Errorf("%s.action: %s excludes backend: %s", key, r.Action, r.Backend)
 	}
 	return errors.Join(
 		conflict,
-		oneOf(key+".on_yes", r.OnYes.orDefault(Allow), Allow, Pass),
-		oneOf(key+".on_no", r.OnNo.orDefault(Deny), Deny, Pass),
+		oneOf(key+".on_allow", r.OnAllow.orDefault(Allow), Allow, Pass),
+		oneOf(key+".on_deny", r.OnDeny.orDefault(Deny), Deny, Pass),
 		oneOf(key+".on_failure", r.OnFailure.orDefault(Fail), Fail, Pass, Deny),
 	)
 }
@@ -111,17 +111,17 @@ func (r Rule) validateActions(key string) error {
 // validateThen validates the actions of a rule without ask.
 func (r Rule) validateThen(key string) error {
 	var errs []error
-	if r.Then == NoAction {
-		errs = append(errs, fmt.Errorf("%s: want then or ask", key))
+	if r.Action == NoAction {
+		errs = append(errs, fmt.Errorf("%s: want action or backend", key))
 	} else {
-		errs = append(errs, oneOf(key+".then", r.Then, Allow, Deny, Pass))
+		errs = append(errs, oneOf(key+".action", r.Action, Allow, Deny, Pass))
 	}
 	for _, action := range []struct {
 		key   string
 		value Action
-	}{{"on_yes", r.OnYes}, {"on_no", r.OnNo}, {"on_failure", r.OnFailure}} {
+	}{{"on_allow", r.OnAllow}, {"on_deny", r.OnDeny}, {"on_failure", r.OnFailure}} {
 		if action.value != NoAction {
-			errs = append(errs, fmt.Errorf("%s.%s: %s needs ask", key, action.key, action.value))
+			errs = append(errs, fmt.Errorf("%s.%s: %s needs backend", key, action.key, action.value))
 		}
 	}
 	return errors.Join(errs...)

@@ -37,11 +37,11 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 	got := readConfig(t, string(text))
 	want := Config{
 		Rules: []Rule{
-			{Addresses: []string{"192.0.2.0/24", "2001:db8::7"}, Channels: []string{"hd-*"}, Then: Allow},
-			{UserAgents: []string{"*bot*"}, Hosts: []string{"*.example.com"}, Then: Deny},
-			{Referers: []string{"tv.example.com"}, Tokens: []backends.Secret{"t-1"}, Then: Pass},
-			{Ask: "portal", OnYes: Pass, OnNo: Pass, OnFailure: Deny},
-			{Ask: "legacy"},
+			{Addresses: []string{"192.0.2.0/24", "2001:db8::7"}, Channels: []string{"hd-*"}, Action: Allow},
+			{UserAgents: []string{"*bot*"}, Hosts: []string{"*.example.com"}, Action: Deny},
+			{Referers: []string{"tv.example.com"}, Tokens: []backends.Secret{"t-1"}, Action: Pass},
+			{Backend: "portal", OnAllow: Pass, OnDeny: Pass, OnFailure: Deny},
+			{Backend: "legacy"},
 		},
 		Default: Pass,
 	}
@@ -62,32 +62,32 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ config, want string }{
-		"the default wants rules": {`{}`, "rules: none; want at least one, such as { addresses: [192.0.2.0/24], then: allow }"},
-		"neither then nor ask":    {`rules: [{ channels: [a] }]`, "rules[0]: want then or ask"},
-		"both":                    {`rules: [{ then: deny, ask: portal }]`, "rules[0].then: deny excludes ask: portal"},
+		"the default wants rules":    {`{}`, "rules: none; want at least one, such as { addresses: [192.0.2.0/24], action: allow }"},
+		"neither action nor backend": {`rules: [{ channels: [a] }]`, "rules[0]: want action or backend"},
+		"both":                       {`rules: [{ action: deny, backend: portal }]`, "rules[0].action: deny excludes backend: portal"},
 		"actions in a wrong place": {
-			`{ rules: [{ channels: [a], then: fail }, { ask: p, on_yes: deny, on_no: allow, on_failure: allow }], default: fail }`,
-			"rules[0].then: \"fail\" is not possible here; want allow, deny or pass\n" +
-				"rules[1].on_yes: \"deny\" is not possible here; want allow or pass\n" +
-				"rules[1].on_no: \"allow\" is not possible here; want deny or pass\n" +
+			`{ rules: [{ channels: [a], action: fail }, { backend: p, on_allow: deny, on_deny: allow, on_failure: allow }], default: fail }`,
+			"rules[0].action: \"fail\" is not possible here; want allow, deny or pass\n" +
+				"rules[1].on_allow: \"deny\" is not possible here; want allow or pass\n" +
+				"rules[1].on_deny: \"allow\" is not possible here; want deny or pass\n" +
 				"rules[1].on_failure: \"allow\" is not possible here; want fail, pass or deny\n" +
 				"default: \"fail\" is not possible here; want allow, deny or pass",
 		},
-		"on_no without ask":         {`rules: [{ channels: [a], then: deny, on_no: pass }]`, "rules[0].on_no: pass needs ask"},
-		"no default":                {`{ rules: [{ ask: p }], default: "" }`, `default: "" is not possible here; want allow, deny or pass`},
-		"a wrong address":           {`rules: [{ addresses: [192.0.2.7, 192.0.2, "fe80::1%eth0"], then: deny }]`, "rules[0].addresses[1]: \"192.0.2\": want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24\nrules[0].addresses[2]: \"fe80::1%eth0\": want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24"},
-		"a wrong network":           {`rules: [{ addresses: [192.0.2.0/33], then: deny }]`, `rules[0].addresses[0]: "192.0.2.0/33": want a CIDR such as 192.0.2.0/24 or 2001:db8::/32`},
-		"a network of both":         {`rules: [{ addresses: ["::ffff:0:0/64"], then: deny }]`, `rules[0].addresses[0]: "::ffff:0:0/64": want a CIDR such as 192.0.2.0/24 or 2001:db8::/32`},
-		"a wrong channel":           {`rules: [{ channels: ["[a"], then: deny }]`, `rules[0].channels[0]: "[a": syntax error in pattern`},
-		"a host with a scheme":      {`rules: [{ hosts: ["http://a"], then: deny }]`, `rules[0].hosts[0]: "http://a": want a host such as tv.example.com or *.example.com, without scheme, port and path`},
-		"a page with a path":        {`rules: [{ referers: [tv.example.com/x, "a*b", "*.", "*.192.0.2.7:1"], then: deny }]`, hostErrors("rules[0].referers", "tv.example.com/x", "a*b", "*.", "*.192.0.2.7:1")},
-		"an IPv6 host":              {`rules: [{ hosts: ["2001:db8::1"], then: deny }]`, ""},
-		"allow without a condition": {`rules: [{ then: allow }]`, "rules[0].then: allow without a condition allows every viewer; if that is intended, use default: allow"},
-		"a condition got lost":      {`rules: [{ addresses: [], then: allow }]`, "rules[0].then: allow without a condition allows every viewer; if that is intended, use default: allow"},
-		"deny all, then others":     {`rules: [{ then: deny }, { ask: p }]`, "rules[0].then: deny without a condition; the rules after it are never reached"},
-		"deny all in the end":       {`rules: [{ ask: p, on_no: pass }, { then: deny }]`, ""},
+		"on_deny without backend":   {`rules: [{ channels: [a], action: deny, on_deny: pass }]`, "rules[0].on_deny: pass needs backend"},
+		"no default":                {`{ rules: [{ backend: p }], default: "" }`, `default: "" is not possible here; want allow, deny or pass`},
+		"a wrong address":           {`rules: [{ addresses: [192.0.2.7, 192.0.2, "fe80::1%eth0"], action: deny }]`, "rules[0].addresses[1]: \"192.0.2\": want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24\nrules[0].addresses[2]: \"fe80::1%eth0\": want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24"},
+		"a wrong network":           {`rules: [{ addresses: [192.0.2.0/33], action: deny }]`, `rules[0].addresses[0]: "192.0.2.0/33": want a CIDR such as 192.0.2.0/24 or 2001:db8::/32`},
+		"a network of both":         {`rules: [{ addresses: ["::ffff:0:0/64"], action: deny }]`, `rules[0].addresses[0]: "::ffff:0:0/64": want a CIDR such as 192.0.2.0/24 or 2001:db8::/32`},
+		"a wrong channel":           {`rules: [{ channels: ["[a"], action: deny }]`, `rules[0].channels[0]: "[a": syntax error in pattern`},
+		"a host with a scheme":      {`rules: [{ hosts: ["http://a"], action: deny }]`, `rules[0].hosts[0]: "http://a": want a host such as tv.example.com or *.example.com, without scheme, port and path`},
+		"a page with a path":        {`rules: [{ referers: [tv.example.com/x, "a*b", "*.", "*.192.0.2.7:1"], action: deny }]`, hostErrors("rules[0].referers", "tv.example.com/x", "a*b", "*.", "*.192.0.2.7:1")},
+		"an IPv6 host":              {`rules: [{ hosts: ["2001:db8::1"], action: deny }]`, ""},
+		"allow without a condition": {`rules: [{ action: allow }]`, "rules[0].action: allow without a condition allows every viewer; if that is intended, use default: allow"},
+		"a condition got lost":      {`rules: [{ addresses: [], action: allow }]`, "rules[0].action: allow without a condition allows every viewer; if that is intended, use default: allow"},
+		"deny all, then others":     {`rules: [{ action: deny }, { backend: p }]`, "rules[0].action: deny without a condition; the rules after it are never reached"},
+		"deny all in the end":       {`rules: [{ backend: p, on_deny: pass }, { action: deny }]`, ""},
 		"empty entries": {
-			`rules: [{ addresses: [""], channels: [""], user_agents: [""], hosts: [""], referers: [""], tokens: [""], then: deny }]`,
+			`rules: [{ addresses: [""], channels: [""], user_agents: [""], hosts: [""], referers: [""], tokens: [""], action: deny }]`,
 			"rules[0].addresses[0]: must not be empty\nrules[0].channels[0]: must not be empty\n" +
 				"rules[0].user_agents[0]: must not be empty\nrules[0].hosts[0]: must not be empty\n" +
 				"rules[0].referers[0]: must not be empty\nrules[0].tokens[0]: must not be empty",
@@ -128,13 +128,13 @@ func TestAction_MarshalText(t *testing.T) {
 
 func TestNew_InvalidConfig(t *testing.T) {
 	t.Parallel()
-	ask := Config{Rules: []Rule{{Ask: "a"}, {Ask: "b"}, {Ask: "a"}}, Default: Deny}
+	ask := Config{Rules: []Rule{{Backend: "a"}, {Backend: "b"}, {Backend: "a"}}, Default: Deny}
 	tests := map[string]struct {
 		cfg     Config
 		members []backends.Member
 		want    string
 	}{
-		"no rules":            {DefaultConfig(), nil, `make backend "gate": rules: none; want at least one, such as { addresses: [192.0.2.0/24], then: allow }`},
+		"no rules":            {DefaultConfig(), nil, `make backend "gate": rules: none; want at least one, such as { addresses: [192.0.2.0/24], action: allow }`},
 		"a member is missing": {ask, []backends.Member{{Name: "a"}}, `make backend "gate": rules: got members ["a"], want ["a" "b"]`},
 		"a member too many":   {ask, []backends.Member{{Name: "a"}, {Name: "b"}, {Name: "c"}}, `make backend "gate": rules: got members ["a" "b" "c"], want ["a" "b"]`},
 		"out of order":        {ask, []backends.Member{{Name: "b"}, {Name: "a"}}, `make backend "gate": rules: got members ["b" "a"], want ["a" "b"]`},

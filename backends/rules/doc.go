@@ -6,10 +6,10 @@
 //
 //	kind: rules
 //	rules:
-//	  - { addresses: [192.168.0.0/24], then: allow }
-//	  - { addresses: [203.0.113.0/24], then: deny }
-//	  - { ask: securetoken }
-//	  - { ask: portal, on_failure: pass }
+//	  - { addresses: [192.168.0.0/24], action: allow }
+//	  - { addresses: [203.0.113.0/24], action: deny }
+//	  - { backend: securetoken }
+//	  - { backend: portal, on_failure: pass }
 //	default: allow
 //
 // Flussonic's (auth_backend in its documentation): token, address, agent, for each first the allowed ones, then all
@@ -18,17 +18,17 @@
 //
 //	kind: rules
 //	rules:
-//	  - { tokens: [t-of-a-monitor], then: allow }
-//	  - { tokens: [t-of-a-thief], then: deny }
-//	  - { addresses: [10.0.0.0/8], then: allow }
-//	  - { addresses: [198.51.100.7], then: deny }
-//	  - { user_agents: ["SmartTV*"], then: allow }
-//	  - { user_agents: ["*bot*"], then: deny }
-//	  - { referers: [tv.example.com, "*.tv.example.com"], ask: portals, on_failure: pass }
+//	  - { tokens: [t-of-a-monitor], action: allow }
+//	  - { tokens: [t-of-a-thief], action: deny }
+//	  - { addresses: [10.0.0.0/8], action: allow }
+//	  - { addresses: [198.51.100.7], action: deny }
+//	  - { user_agents: ["SmartTV*"], action: allow }
+//	  - { user_agents: ["*bot*"], action: deny }
+//	  - { referers: [tv.example.com, "*.tv.example.com"], backend: portals, on_failure: pass }
 //	default: deny
 //
 // A rule matches if each of its conditions is met by one of the condition's entries. `then` is the action. `ask` names
-// a backend: if it allows, the rule allows, and if it denies, the rule denies, redirect included, unless on_yes or on_no
+// a backend: if it allows, the rule allows, and if it denies, the rule denies, redirect included, unless on_allow or on_deny
 // says pass; its failure fails the whole check (on_failure: fail), or is passed on, or denies; without an opinion the
 // next rule follows. default: pass is no opinion: the backend that contains this one decides; a standalone one denies.
 //

@@ -26,8 +26,8 @@ type rule struct {
 func newRule(key string, r Rule, member *backends.Member) (rule, error) {
 	compiled := rule{
 		Rule: r, key: key,
-		then: r.Then, decision: decisionFor(key, r.Then),
-		member: member, onYes: r.OnYes.orDefault(Allow), onNo: r.OnNo.orDefault(Deny), onFailure: r.OnFailure.orDefault(Fail),
+		then: r.Action, decision: decisionFor(key, r.Action),
+		member: member, onYes: r.OnAllow.orDefault(Allow), onNo: r.OnDeny.orDefault(Deny), onFailure: r.OnFailure.orDefault(Fail),
 	}
 	for _, s := range r.Addresses {
 		network, err := parsePrefix(s)

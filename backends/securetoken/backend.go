@@ -40,7 +40,7 @@ func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
-	b := &Backend{cfg: cfg, tolerance: int64(cfg.Tolerance / time.Second), now: time.Now}
+	b := &Backend{cfg: cfg, tolerance: int64(cfg.ClockSkew / time.Second), now: time.Now}
 	short := 0
 	for _, key := range cfg.keys() {
 		b.keys = append(b.keys, key.Reveal())
@@ -121,7 +121,7 @@ func (b *Backend) signedName(r *backends.Request) string {
 func (b *Backend) decideByWindow(t *token, r *backends.Request, user string) backends.Decision {
 	now := b.now()
 	at := now
-	if !b.cfg.CutExpired && !r.Opened.IsZero() {
+	if !b.cfg.EndSessionOnExpiry && !r.Opened.IsZero() {
 		at = r.Opened
 	}
 	switch {
@@ -132,7 +132,7 @@ func (b *Backend) decideByWindow(t *token, r *backends.Request, user string) bac
 	}
 	d := localDecision(backends.Allowed, "secure token is valid")
 	d.UserID = user
-	if b.cfg.CutExpired {
+	if b.cfg.EndSessionOnExpiry {
 		d.ValidFor = time.Unix(t.until+b.tolerance+1, 0).Sub(now) // the last second is included
 	}
 	return d

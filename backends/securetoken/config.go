@@ -43,16 +43,16 @@ const maxTolerance = time.Hour
 type Config struct {
 	// Key is the key that the portal signs with.
 	Key backends.Secret `yaml:"key"`
-	// Keys are further keys, for rotation. A token may be made with any of them.
-	Keys []backends.Secret `yaml:"keys"`
+	// ExtraKeys are further keys, for rotation. A token may be made with any of them.
+	ExtraKeys []backends.Secret `yaml:"extra_keys"`
 	// Formula is the vendor's formula of the tokens.
 	Formula Formula `yaml:"formula"`
 	// NoCheckIP accepts only tokens made for any address.
 	NoCheckIP bool `yaml:"no_check_ip"`
-	// Tolerance is the allowed difference between the portal's clock and ours, in whole seconds. Zero: none.
-	Tolerance time.Duration `yaml:"tolerance"`
-	// CutExpired also ends running sessions when their token expires. False: running sessions continue.
-	CutExpired bool `yaml:"cut_expired"`
+	// ClockSkew is the allowed difference between the portal's clock and ours, in whole seconds. Zero: none.
+	ClockSkew time.Duration `yaml:"clock_skew"`
+	// EndSessionOnExpiry also ends running sessions when their token expires. False: running sessions continue.
+	EndSessionOnExpiry bool `yaml:"end_session_on_expiry"`
 	// Parameter is the query parameter of the token.
 	Parameter string `yaml:"parameter"`
 	// UserParameter is the query parameter of the user's id, if the portal signs one. Empty: it does not.
@@ -63,7 +63,7 @@ type Config struct {
 
 // DefaultConfig returns all defaults. Only the key has none.
 func DefaultConfig() Config {
-	return Config{Formula: FormulaAstra, Tolerance: 30 * time.Second, Parameter: "token"}
+	return Config{Formula: FormulaAstra, ClockSkew: 30 * time.Second, Parameter: "token"}
 }
 
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
@@ -72,13 +72,13 @@ func (c Config) Validate() error {
 }
 
 func (c Config) validateKeys() error {
-	if c.Key == "" && len(c.Keys) == 0 {
+	if c.Key == "" && len(c.ExtraKeys) == 0 {
 		return errors.New("key: must be set")
 	}
 	var errs []error
-	for i, key := range c.Keys {
+	for i, key := range c.ExtraKeys {
 		if key == "" {
-			errs = append(errs, fmt.Errorf("keys[%d]: is empty", i))
+			errs = append(errs, fmt.Errorf("extra_keys[%d]: is empty", i))
 		}
 	}
 	return errors.Join(errs...)
@@ -86,10 +86,10 @@ func (c Config) validateKeys() error {
 
 func (c Config) validateTolerance() error {
 	switch {
-	case c.Tolerance < 0 || c.Tolerance > maxTolerance:
-		return fmt.Errorf("tolerance: %s is out of range; want 0 to %s", c.Tolerance, maxTolerance)
-	case c.Tolerance%time.Second != 0:
-		return fmt.Errorf("tolerance: %s is not a whole number of seconds, the unit of tokens", c.Tolerance)
+	case c.ClockSkew < 0 || c.ClockSkew > maxTolerance:
+		return fmt.Errorf("clock_skew: %s is out of range; want 0 to %s", c.ClockSkew, maxTolerance)
+	case c.ClockSkew%time.Second != 0:
+		return fmt.Errorf("clock_skew: %s is not a whole number of seconds, the unit of tokens", c.ClockSkew)
 	}
 	return nil
 }
@@ -120,7 +120,7 @@ func (c Config) validateSalt() error {
 // keys returns all keys, Key first.
 func (c Config) keys() []backends.Secret {
 	if c.Key == "" {
-		return c.Keys
+		return c.ExtraKeys
 	}
-	return append([]backends.Secret{c.Key}, c.Keys...)
+	return append([]backends.Secret{c.Key}, c.ExtraKeys...)
 }

@@ -24,8 +24,8 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the config: %v", err)
 	}
 	wanted := Config{
-		Key: "s3cret-of-the-portal", Keys: []backends.Secret{"the-0ld-s3cret"},
-		Formula: FormulaFlussonic, NoCheckIP: true, Tolerance: 5 * time.Minute, CutExpired: true,
+		Key: "s3cret-of-the-portal", ExtraKeys: []backends.Secret{"the-0ld-s3cret"},
+		Formula: FormulaFlussonic, NoCheckIP: true, ClockSkew: 5 * time.Minute, EndSessionOnExpiry: true,
 		Parameter: "st", UserParameter: "user", SaltLength: 32,
 	}
 	if diff := cmp.Diff(wanted, got); diff != "" {
@@ -62,16 +62,16 @@ func TestConfig_Validate(t *testing.T) {
 		want   string
 	}{
 		"no key":       {func(c *Config) { c.Key = "" }, "key: must be set"},
-		"an empty key": {func(c *Config) { c.Keys = []backends.Secret{"a", ""} }, "keys[1]: is empty"},
+		"an empty key": {func(c *Config) { c.ExtraKeys = []backends.Secret{"a", ""} }, "extra_keys[1]: is empty"},
 		"a tolerance below zero": {
-			func(c *Config) { c.Tolerance = -time.Second }, "tolerance: -1s is out of range; want 0 to 1h0m0s",
+			func(c *Config) { c.ClockSkew = -time.Second }, "clock_skew: -1s is out of range; want 0 to 1h0m0s",
 		},
 		"a tolerance too long": {
-			func(c *Config) { c.Tolerance = 2 * time.Hour }, "tolerance: 2h0m0s is out of range; want 0 to 1h0m0s",
+			func(c *Config) { c.ClockSkew = 2 * time.Hour }, "clock_skew: 2h0m0s is out of range; want 0 to 1h0m0s",
 		},
 		"half a second": {
-			func(c *Config) { c.Tolerance = 500 * time.Millisecond },
-			"tolerance: 500ms is not a whole number of seconds, the unit of tokens",
+			func(c *Config) { c.ClockSkew = 500 * time.Millisecond },
+			"clock_skew: 500ms is not a whole number of seconds, the unit of tokens",
 		},
 		"no parameter": {func(c *Config) { c.Parameter = "" }, "parameter: must be set"},
 		"one parameter for both": {
@@ -105,9 +105,9 @@ func TestConfig_Validate(t *testing.T) {
 
 func TestConfig_ValidateAllAtOnceWithoutSecrets(t *testing.T) {
 	t.Parallel()
-	cfg := Config{Key: "s3cret", Keys: []backends.Secret{""}, Tolerance: -1, SaltLength: -1}
+	cfg := Config{Key: "s3cret", ExtraKeys: []backends.Secret{""}, ClockSkew: -1, SaltLength: -1}
 	_, err := New("tokens", cfg, nil)
-	if err == nil || !strings.HasPrefix(err.Error(), `make backend "tokens": keys[0]: is empty`) ||
+	if err == nil || !strings.HasPrefix(err.Error(), `make backend "tokens": extra_keys[0]: is empty`) ||
 		strings.Count(err.Error(), "\n") != 3 || strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("got %v", err)
 	}

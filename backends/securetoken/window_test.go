@@ -37,7 +37,7 @@ func TestCheck_Window(t *testing.T) {
 
 func TestCheck_ZeroTolerance(t *testing.T) {
 	t.Parallel()
-	exact := func(c *Config) { c.Tolerance = 0 }
+	exact := func(c *Config) { c.ClockSkew = 0 }
 	wantDecision(t, mustCheck(t, newBackend(t, from-1, exact), exampleRequest(vector2)), backends.Denied, early)
 	wantDecision(t, mustCheck(t, newBackend(t, from, exact), exampleRequest(vector2)), backends.Allowed, valid)
 	wantDecision(t, mustCheck(t, newBackend(t, until, exact), exampleRequest(vector2)), backends.Allowed, valid)
@@ -51,7 +51,7 @@ func TestCheck_SignatureBeforeWindow(t *testing.T) {
 
 func TestCheck_WindowAppliesToOpening(t *testing.T) {
 	t.Parallel()
-	cuts := func(c *Config) { c.CutExpired = true }
+	cuts := func(c *Config) { c.EndSessionOnExpiry = true }
 	yes := backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: valid}
 	tests := map[string]struct {
 		change func(*Config)
@@ -97,7 +97,7 @@ func validFor(d backends.Decision, life time.Duration) backends.Decision {
 // The remaining validity is always above zero, because zero means the backend's default.
 func TestCheck_CutExpired_ValidityAboveZero(t *testing.T) {
 	t.Parallel()
-	b := newBackend(t, 0, func(c *Config) { c.CutExpired, c.Tolerance = true, 0 })
+	b := newBackend(t, 0, func(c *Config) { c.EndSessionOnExpiry, c.ClockSkew = true, 0 })
 	for _, now := range []time.Time{
 		time.Unix(until, 999_999_999), time.Unix(until, 0), time.Unix(from, 0),
 	} {
@@ -111,7 +111,7 @@ func TestCheck_CutExpired_ValidityAboveZero(t *testing.T) {
 
 func TestCheck_LatestEndTime(t *testing.T) {
 	t.Parallel()
-	b := newBackend(t, inside, func(c *Config) { c.CutExpired = true })
+	b := newBackend(t, inside, func(c *Config) { c.EndSessionOnExpiry = true })
 	r := exampleRequest(sign("travel-channel", "192.168.88.98", "1000000000", "9999999999", "secret", "o4rH", ""))
 	d := mustCheck(t, b, r)
 	if wanted := (9999999999 + 31 - inside) * time.Second; d.Verdict != backends.Allowed || d.ValidFor != wanted {

@@ -38,7 +38,7 @@ func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 	}
 	b := &Backend{
 		cfg: cfg, expression: e, usesAddress: e.has(addressVariable),
-		tolerance: int64(cfg.Tolerance / time.Second), now: time.Now,
+		tolerance: int64(cfg.ClockSkew / time.Second), now: time.Now,
 	}
 	short := 0
 	for _, secret := range cfg.secrets() {
@@ -86,7 +86,7 @@ func (b *Backend) mismatchReason() string {
 // isSigned reports whether the link was made with one of the secrets for this request: for the path without a suffix
 // that portals omit, or for the whole path.
 func (b *Backend) isSigned(s *signature, uri string, r *backends.Request) bool {
-	for _, suffix := range b.cfg.Trim {
+	for _, suffix := range b.cfg.TrimSuffixes {
 		if trimmed, found := strings.CutSuffix(uri, suffix); found && trimmed != "" && b.isPathSigned(s, trimmed, r) {
 			return true
 		}
@@ -124,14 +124,14 @@ func (b *Backend) isPathSigned(s *signature, uri string, r *backends.Request) bo
 func (b *Backend) decideByExpiry(s *signature, r *backends.Request) backends.Decision {
 	now := b.now()
 	at := now
-	if !b.cfg.CutExpired && !r.Opened.IsZero() {
+	if !b.cfg.EndSessionOnExpiry && !r.Opened.IsZero() {
 		at = r.Opened
 	}
 	if at.Unix() > s.until+b.tolerance {
 		return localDecision(backends.Denied, "signed link has expired")
 	}
 	d := localDecision(backends.Allowed, "signed link is valid")
-	if b.cfg.CutExpired {
+	if b.cfg.EndSessionOnExpiry {
 		d.ValidFor = time.Unix(s.until+b.tolerance+1, 0).Sub(now) // the last second is included
 	}
 	return d

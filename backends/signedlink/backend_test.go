@@ -92,14 +92,14 @@ func TestCheck_Links(t *testing.T) {
 		},
 		"with another name": {nil, "/live/ch1/index.m3u8", query, "", backends.Denied, mismatch},
 		"another suffix to trim": {
-			func(c *Config) { c.Trim = []string{"/a.m3u8", "/index.m3u8"} }, "/live/ch1/index.m3u8", query, "",
+			func(c *Config) { c.TrimSuffixes = []string{"/a.m3u8", "/index.m3u8"} }, "/live/ch1/index.m3u8", query, "",
 			backends.Allowed, valid,
 		},
 		"a path that is only the suffix": {
 			nil, "/playlist.m3u8", "st=" + hashOf("supersecret1669890000") + "&e=1669890000", "", backends.Denied, mismatch,
 		},
 		"an older secret": {
-			func(c *Config) { c.Secret, c.Secrets = "new", []backends.Secret{"other", "supersecret"} },
+			func(c *Config) { c.Secret, c.ExtraSecrets = "new", []backends.Secret{"other", "supersecret"} },
 			"/live/ch1", query, "", backends.Allowed, valid,
 		},
 		"with padding":    {nil, "/live/ch1", "st=" + vector + "==&e=1669890000", "", backends.Allowed, valid},
@@ -178,7 +178,7 @@ func TestCheck_OneCharacterChanged_NotAllowed(t *testing.T) {
 
 func TestCheck_Expiry(t *testing.T) {
 	t.Parallel()
-	cuts := func(c *Config) { c.CutExpired, c.Tolerance = true, 10*time.Second }
+	cuts := func(c *Config) { c.EndSessionOnExpiry, c.ClockSkew = true, 10*time.Second }
 	yes := backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: valid}
 	no := backends.Decision{Verdict: backends.Denied, Source: backends.FromLocal, Reason: expired}
 	tests := map[string]struct {
@@ -189,8 +189,8 @@ func TestCheck_Expiry(t *testing.T) {
 		"long before":                         {nil, 0, 0, yes},
 		"the last second":                     {nil, 0, until, yes},
 		"the second after":                    {nil, 0, until + 1, no},
-		"within the tolerance":                {func(c *Config) { c.Tolerance = 10 * time.Second }, 0, until + 10, yes},
-		"beyond the tolerance":                {func(c *Config) { c.Tolerance = 10 * time.Second }, 0, until + 11, no},
+		"within the tolerance":                {func(c *Config) { c.ClockSkew = 10 * time.Second }, 0, until + 10, yes},
+		"beyond the tolerance":                {func(c *Config) { c.ClockSkew = 10 * time.Second }, 0, until + 11, no},
 		"a session opened in time continues":  {nil, until - 5, until + 3600, yes},
 		"a session opened late":               {nil, until + 1, until + 1, no},
 		"a session that is cut":               {cuts, until - 5, until + 11, no},
@@ -221,7 +221,7 @@ func TestNew_ShortSecretIsLogged(t *testing.T) {
 	t.Parallel()
 	var text bytes.Buffer
 	cfg := DefaultConfig()
-	cfg.Secret, cfg.Secrets = "a-secret-of-16-b", []backends.Secret{"short-secret"}
+	cfg.Secret, cfg.ExtraSecrets = "a-secret-of-16-b", []backends.Secret{"short-secret"}
 	if _, err := New("links", cfg, slog.New(slog.NewTextHandler(&text, nil))); err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
@@ -230,7 +230,7 @@ func TestNew_ShortSecretIsLogged(t *testing.T) {
 		t.Errorf("logged %q", got)
 	}
 	text.Reset()
-	cfg.Secrets = nil
+	cfg.ExtraSecrets = nil
 	if _, err := New("links", cfg, slog.New(slog.NewTextHandler(&text, nil))); err != nil || text.Len() > 0 {
 		t.Errorf("got error %v, and logged %q", err, text.String())
 	}

@@ -16,20 +16,20 @@ const maxTolerance = time.Hour
 type Config struct {
 	// Secret is the secret that the portal signs with.
 	Secret backends.Secret `yaml:"secret"`
-	// Secrets are further secrets, for rotation. A link may be made with any of them.
-	Secrets []backends.Secret `yaml:"secrets"`
+	// ExtraSecrets are further secrets, for rotation. A link may be made with any of them.
+	ExtraSecrets []backends.Secret `yaml:"extra_secrets"`
 	// MD5Parameter is the query parameter of the hash.
 	MD5Parameter string `yaml:"md5_parameter"`
 	// ExpiresParameter is the query parameter of the link's last second.
 	ExpiresParameter string `yaml:"expires_parameter"`
 	// Expression is the input of the hash: text, $secret, $uri, $expires and $remote_addr, as in nginx.
 	Expression string `yaml:"expression"`
-	// Trim lists path suffixes that the portal omits when it signs. Empty: none.
-	Trim []string `yaml:"trim"`
-	// Tolerance is how far the portal's clock may be behind ours, in whole seconds. Zero: not at all, as in nginx.
-	Tolerance time.Duration `yaml:"tolerance"`
-	// CutExpired also ends running sessions when their link expires. False: running sessions continue.
-	CutExpired bool `yaml:"cut_expired"`
+	// TrimSuffixes lists path suffixes that the portal omits when it signs. Empty: none.
+	TrimSuffixes []string `yaml:"trim_suffixes"`
+	// ClockSkew is how far the portal's clock may be behind ours, in whole seconds. Zero: not at all, as in nginx.
+	ClockSkew time.Duration `yaml:"clock_skew"`
+	// EndSessionOnExpiry also ends running sessions when their link expires. False: running sessions continue.
+	EndSessionOnExpiry bool `yaml:"end_session_on_expiry"`
 }
 
 // DefaultConfig returns the defaults of Ministra's links. Only the secret has none.
@@ -38,7 +38,7 @@ func DefaultConfig() Config {
 		MD5Parameter:     "st",
 		ExpiresParameter: "e",
 		Expression:       "$secret$uri$expires",
-		Trim:             []string{"/playlist.m3u8"},
+		TrimSuffixes:     []string{"/playlist.m3u8"},
 	}
 }
 
@@ -49,13 +49,13 @@ func (c Config) Validate() error {
 }
 
 func (c Config) validateSecrets() error {
-	if c.Secret == "" && len(c.Secrets) == 0 {
+	if c.Secret == "" && len(c.ExtraSecrets) == 0 {
 		return errors.New("secret: must be set")
 	}
 	var errs []error
-	for i, secret := range c.Secrets {
+	for i, secret := range c.ExtraSecrets {
 		if secret == "" {
-			errs = append(errs, fmt.Errorf("secrets[%d]: is empty", i))
+			errs = append(errs, fmt.Errorf("extra_secrets[%d]: is empty", i))
 		}
 	}
 	return errors.Join(errs...)
@@ -75,9 +75,9 @@ func (c Config) validateParameters() error {
 
 func (c Config) validateTrim() error {
 	var errs []error
-	for i, suffix := range c.Trim {
+	for i, suffix := range c.TrimSuffixes {
 		if suffix == "" {
-			errs = append(errs, fmt.Errorf("trim[%d]: is empty", i))
+			errs = append(errs, fmt.Errorf("trim_suffixes[%d]: is empty", i))
 		}
 	}
 	return errors.Join(errs...)
@@ -85,10 +85,10 @@ func (c Config) validateTrim() error {
 
 func (c Config) validateTolerance() error {
 	switch {
-	case c.Tolerance < 0 || c.Tolerance > maxTolerance:
-		return fmt.Errorf("tolerance: %s is out of range; want 0 to %s", c.Tolerance, maxTolerance)
-	case c.Tolerance%time.Second != 0:
-		return fmt.Errorf("tolerance: %s is not a whole number of seconds, the unit of links", c.Tolerance)
+	case c.ClockSkew < 0 || c.ClockSkew > maxTolerance:
+		return fmt.Errorf("clock_skew: %s is out of range; want 0 to %s", c.ClockSkew, maxTolerance)
+	case c.ClockSkew%time.Second != 0:
+		return fmt.Errorf("clock_skew: %s is not a whole number of seconds, the unit of links", c.ClockSkew)
 	}
 	return nil
 }
@@ -96,7 +96,7 @@ func (c Config) validateTolerance() error {
 // secrets returns all secrets, Secret first.
 func (c Config) secrets() []backends.Secret {
 	if c.Secret == "" {
-		return c.Secrets
+		return c.ExtraSecrets
 	}
-	return append([]backends.Secret{c.Secret}, c.Secrets...)
+	return append([]backends.Secret{c.Secret}, c.ExtraSecrets...)
 }

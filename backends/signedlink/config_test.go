@@ -23,11 +23,11 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := Config{
-		Secret: "s3cret-of-the-portal", Secrets: []backends.Secret{"the-0ld-s3cret"},
+		Secret: "s3cret-of-the-portal", ExtraSecrets: []backends.Secret{"the-0ld-s3cret"},
 		MD5Parameter: "md5", ExpiresParameter: "expires",
-		Expression: "$secure_link_expires$uri$remote_addr $secret",
-		Trim:       []string{"/index.m3u8", "/playlist.m3u8"},
-		Tolerance:  10 * time.Second, CutExpired: true,
+		Expression:   "$secure_link_expires$uri$remote_addr $secret",
+		TrimSuffixes: []string{"/index.m3u8", "/playlist.m3u8"},
+		ClockSkew:    10 * time.Second, EndSessionOnExpiry: true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
@@ -45,20 +45,20 @@ func TestConfig_Validate(t *testing.T) {
 		want   string
 	}{
 		"no secret":       {func(c *Config) { c.Secret = "" }, "secret: must be set"},
-		"an empty secret": {func(c *Config) { c.Secrets = []backends.Secret{"a", ""} }, "secrets[1]: is empty"},
+		"an empty secret": {func(c *Config) { c.ExtraSecrets = []backends.Secret{"a", ""} }, "extra_secrets[1]: is empty"},
 		"no hash":         {func(c *Config) { c.MD5Parameter = "" }, "md5_parameter: must be set"},
 		"no expiry":       {func(c *Config) { c.ExpiresParameter = "" }, "expires_parameter: must be set"},
 		"one for both":    {func(c *Config) { c.ExpiresParameter = "ST" }, `expires_parameter: "ST" is the hash's parameter`},
-		"an empty end":    {func(c *Config) { c.Trim = []string{"/a", ""} }, "trim[1]: is empty"},
+		"an empty end":    {func(c *Config) { c.TrimSuffixes = []string{"/a", ""} }, "trim_suffixes[1]: is empty"},
 		"a far tolerance": {
-			func(c *Config) { c.Tolerance = 2 * time.Hour }, "tolerance: 2h0m0s is out of range; want 0 to 1h0m0s",
+			func(c *Config) { c.ClockSkew = 2 * time.Hour }, "clock_skew: 2h0m0s is out of range; want 0 to 1h0m0s",
 		},
 		"a past tolerance": {
-			func(c *Config) { c.Tolerance = -time.Second }, "tolerance: -1s is out of range; want 0 to 1h0m0s",
+			func(c *Config) { c.ClockSkew = -time.Second }, "clock_skew: -1s is out of range; want 0 to 1h0m0s",
 		},
 		"half a second": {
-			func(c *Config) { c.Tolerance = time.Second / 2 },
-			"tolerance: 500ms is not a whole number of seconds, the unit of links",
+			func(c *Config) { c.ClockSkew = time.Second / 2 },
+			"clock_skew: 500ms is not a whole number of seconds, the unit of links",
 		},
 		"another variable": {
 			func(c *Config) { c.Expression = "$secret$uri$expires$arg_x" }, `expression: "$arg_x" is not a variable` + unknown,
@@ -95,9 +95,9 @@ func TestConfig_Validate(t *testing.T) {
 
 func TestConfig_ValidateAllAtOnceWithoutSecrets(t *testing.T) {
 	t.Parallel()
-	cfg := Config{Secret: "s3cret", Secrets: []backends.Secret{""}, Trim: []string{""}, Tolerance: -1}
+	cfg := Config{Secret: "s3cret", ExtraSecrets: []backends.Secret{""}, TrimSuffixes: []string{""}, ClockSkew: -1}
 	_, err := New("links", cfg, nil)
-	if err == nil || !strings.HasPrefix(err.Error(), `make backend "links": secrets[0]: is empty`) ||
+	if err == nil || !strings.HasPrefix(err.Error(), `make backend "links": extra_secrets[0]: is empty`) ||
 		strings.Count(err.Error(), "\n") != 4 || strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("got %v", err)
 	}

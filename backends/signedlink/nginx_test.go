@@ -89,7 +89,7 @@ type checker struct {
 func checkers() []checker {
 	return []checker{
 		{
-			"plain", "st", "e", func(c *Config) { c.Trim = nil },
+			"plain", "st", "e", func(c *Config) { c.TrimSuffixes = nil },
 			func(uri, expires, _ string) string { return "supersecret" + uri + expires },
 		},
 		{
@@ -99,14 +99,14 @@ func checkers() []checker {
 		{
 			"manual", "md5", "expires",
 			func(c *Config) {
-				c.MD5Parameter, c.ExpiresParameter, c.Trim = "md5", "expires", nil
+				c.MD5Parameter, c.ExpiresParameter, c.TrimSuffixes = "md5", "expires", nil
 				c.Expression = "$secure_link_expires$uri$remote_addr $secret"
 			},
 			func(uri, expires, address string) string { return expires + uri + address + " supersecret" },
 		},
 		{
 			"braces", "st", "e",
-			func(c *Config) { c.Trim, c.Expression = nil, "v1:${remote_addr}:${expires}:$secret:${uri}" },
+			func(c *Config) { c.TrimSuffixes, c.Expression = nil, "v1:${remote_addr}:${expires}:$secret:${uri}" },
 			func(uri, expires, address string) string {
 				return "v1:" + address + ":" + expires + ":supersecret:" + uri
 			},

@@ -23,7 +23,7 @@
 //
 // In Smarty, give the stream service a URL mask with the token, such as http://streamer:8080/mychannel/?token=$token.
 // Tokens live for TVMIDDLEWARE_STREAM_SERVICE_TOKEN_TTL, 3600 s by default. So the program sets, around this adapter,
-// token_life: 3600s and validity: 3000s, and a session is re-checked once before its token expires.
+// token_ttl: 3600s and validity: 3000s, and a session is re-checked once before its token expires.
 //
 // Invariants:
 //   - Only `error: 0` allows. A number (or a number in quotes) decides, whatever the status.

@@ -54,11 +54,11 @@ func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 
 // Run reloads the file every `reload` if it changed, until ctx ends, and then returns nil. Call it once.
 func (b *Backend) Run(ctx context.Context) error {
-	if b.cfg.Reload == 0 {
+	if b.cfg.ReloadInterval == 0 {
 		<-ctx.Done()
 		return nil
 	}
-	ticker := time.NewTicker(b.cfg.Reload)
+	ticker := time.NewTicker(b.cfg.ReloadInterval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -115,7 +115,7 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 		return localDecision(backends.Pending, "neither token nor login"), nil
 	}
 	if a := accounts.findByToken(given.token); a != nil {
-		return a.decide(r, "valid token", b.cfg.CutExpired, b.now()), nil
+		return a.decide(r, "valid token", b.cfg.EndSessionOnExpiry, b.now()), nil
 	}
 	switch {
 	case given.isIncomplete:
@@ -130,7 +130,7 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 	case a == nil:
 		return localDecision(backends.Denied, "wrong login or password"), nil
 	}
-	return a.decide(r, "valid login and password", b.cfg.CutExpired, b.now()), nil
+	return a.decide(r, "valid login and password", b.cfg.EndSessionOnExpiry, b.now()), nil
 }
 
 // findByPassword returns the account with that login and password, or nil. An unknown login takes as long as a wrong

@@ -201,7 +201,7 @@ func TestCheck_Expiry(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBackend(t, func(c *Config) { c.CutExpired = tt.cut })
+			b := newBackend(t, func(c *Config) { c.EndSessionOnExpiry = tt.cut })
 			b.now = func() time.Time { return tt.now }
 			r := requestWith("token=a-token-in-plain")
 			r.Opened = tt.opened
@@ -210,7 +210,7 @@ func TestCheck_Expiry(t *testing.T) {
 			}
 		})
 	}
-	b := newBackend(t, func(c *Config) { c.CutExpired = true })
+	b := newBackend(t, func(c *Config) { c.EndSessionOnExpiry = true })
 	if d := check(t, b, requestWith("auth=bob:builder")); d.ValidFor != 0 {
 		t.Errorf("an account that never expires: valid for %s, want 0", d.ValidFor)
 	}

@@ -10,8 +10,8 @@ import (
 type Config struct {
 	// File is the path of the file of accounts.
 	File string `yaml:"file"`
-	// Reload is the interval of checking the file for changes; zero: only at start.
-	Reload time.Duration `yaml:"reload"`
+	// ReloadInterval is the interval of checking the file for changes; zero: only at start.
+	ReloadInterval time.Duration `yaml:"reload_interval"`
 	// AuthParameter is the query parameter of login:password. Empty: not read.
 	AuthParameter string `yaml:"auth_parameter"`
 	// TokenParameter is the query parameter of an account's token. Empty: not read.
@@ -20,10 +20,10 @@ type Config struct {
 	UserParameter string `yaml:"user_parameter"`
 	// PasswordParameter is the query parameter of the password alone. It is set if and only if UserParameter is.
 	PasswordParameter string `yaml:"password_parameter"`
-	// CutExpired also ends running sessions when their account expires. False: running sessions continue.
-	CutExpired bool `yaml:"cut_expired"`
-	// MaxHashing bounds concurrent bcrypt computations; zero: half of the CPUs (GOMAXPROCS), at least one.
-	MaxHashing int `yaml:"max_hashing"`
+	// EndSessionOnExpiry also ends running sessions when their account expires. False: running sessions continue.
+	EndSessionOnExpiry bool `yaml:"end_session_on_expiry"`
+	// MaxConcurrentHashes bounds concurrent bcrypt computations; zero: half of the CPUs (GOMAXPROCS), at least one.
+	MaxConcurrentHashes int `yaml:"max_concurrent_hashes"`
 	// MaxWaiting bounds the viewers that wait for a computation.
 	MaxWaiting int `yaml:"max_waiting"`
 }
@@ -31,7 +31,7 @@ type Config struct {
 // DefaultConfig returns all defaults, with Astra's parameter names. Only the file has none.
 func DefaultConfig() Config {
 	return Config{
-		Reload:            10 * time.Second,
+		ReloadInterval:    10 * time.Second,
 		AuthParameter:     "auth",
 		TokenParameter:    "token",
 		UserParameter:     "user",
@@ -47,11 +47,11 @@ func (c Config) Validate() error {
 	if c.File == "" {
 		errs = append(errs, errors.New("file: must be set"))
 	}
-	if c.Reload < 0 {
-		errs = append(errs, fmt.Errorf("reload: %s must be 0 (never) or above", c.Reload))
+	if c.ReloadInterval < 0 {
+		errs = append(errs, fmt.Errorf("reload_interval: %s must be 0 (never) or above", c.ReloadInterval))
 	}
-	if c.MaxHashing < 0 {
-		errs = append(errs, fmt.Errorf("max_hashing: %d must be 0 (half of the CPUs) or above", c.MaxHashing))
+	if c.MaxConcurrentHashes < 0 {
+		errs = append(errs, fmt.Errorf("max_concurrent_hashes: %d must be 0 (half of the CPUs) or above", c.MaxConcurrentHashes))
 	}
 	if c.MaxWaiting < 0 {
 		errs = append(errs, fmt.Errorf("max_waiting: %d must be 0 or above", c.MaxWaiting))

@@ -20,9 +20,9 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := Config{
-		File: "/etc/usher/users.yaml", Reload: time.Minute,
+		File: "/etc/usher/users.yaml", ReloadInterval: time.Minute,
 		AuthParameter: "a", TokenParameter: "t", UserParameter: "u", PasswordParameter: "p",
-		CutExpired: true, MaxHashing: 3, MaxWaiting: 12,
+		EndSessionOnExpiry: true, MaxConcurrentHashes: 3, MaxWaiting: 12,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
@@ -39,9 +39,9 @@ func TestConfig_Validate(t *testing.T) {
 		want   string
 	}{
 		"no file":             {func(c *Config) { c.File = "" }, "file: must be set"},
-		"a negative interval": {func(c *Config) { c.Reload = -1 }, "reload: -1ns must be 0 (never) or above"},
+		"a negative interval": {func(c *Config) { c.ReloadInterval = -1 }, "reload_interval: -1ns must be 0 (never) or above"},
 		"negative hashing": {
-			func(c *Config) { c.MaxHashing = -1 }, "max_hashing: -1 must be 0 (half of the CPUs) or above",
+			func(c *Config) { c.MaxConcurrentHashes = -1 }, "max_concurrent_hashes: -1 must be 0 (half of the CPUs) or above",
 		},
 		"a negative queue": {func(c *Config) { c.MaxWaiting = -1 }, "max_waiting: -1 must be 0 or above"},
 		"a user without a password": {
@@ -58,8 +58,8 @@ func TestConfig_Validate(t *testing.T) {
 			"auth_parameter: must be set, or another parameter; otherwise no viewer can log in",
 		},
 		"all at once": {
-			func(c *Config) { c.File, c.Reload = "", -time.Second },
-			"file: must be set\nreload: -1s must be 0 (never) or above",
+			func(c *Config) { c.File, c.ReloadInterval = "", -time.Second },
+			"file: must be set\nreload_interval: -1s must be 0 (never) or above",
 		},
 	}
 	for name, tt := range tests {

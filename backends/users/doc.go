@@ -31,7 +31,7 @@
 // wrong ones are not, as sessions cache denials. bcrypt gets half of the CPUs, with a queue of max_waiting: a flood of
 // guesses delays or turns away first logins by bcrypt; tokens, cached passwords and running sessions are unaffected.
 // htpasswd's cost 5 takes 1.5 ms, 10 takes 50, 12 takes 190, and more is rejected. expires applies to openings, unless
-// cut_expired; all else applies to the next check. Replace the file by renaming: a half-written file may be read.
+// end_session_on_expiry; all else applies to the next check. Replace the file by renaming: a half-written file may be read.
 //
 // YAML and not JSON: operators comment accounts, and the settings are YAML. Parsed by go.yaml.in/yaml, whose time is
 // linear in the file; that of the settings' library is quadratic. Refused: plain passwords; dates alone; aliases.

@@ -237,14 +237,14 @@ func TestRun_ReloadsPeriodically(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- w.Run(ctx) }()
 		writeFile(t, w.name, onlyBobby)
-		time.Sleep(w.cfg.Reload - time.Millisecond)
+		time.Sleep(w.cfg.ReloadInterval - time.Millisecond)
 		synctest.Wait()
 		w.wantTokens(t, "of-alice")
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
 		w.wantTokens(t, "of-bobby")
 		writeFile(t, w.name, onlyAlice+" ")
-		time.Sleep(w.cfg.Reload)
+		time.Sleep(w.cfg.ReloadInterval)
 		synctest.Wait()
 		w.wantTokens(t, "of-alice")
 		cancel()
@@ -257,7 +257,7 @@ func TestRun_ReloadsPeriodically(t *testing.T) {
 func TestRun_ReloadDisabled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newReloadTest(t)
-		w.cfg.Reload = 0
+		w.cfg.ReloadInterval = 0
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- w.Run(ctx) }()

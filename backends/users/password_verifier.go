@@ -29,7 +29,7 @@ type passwordVerifier struct {
 }
 
 func newPasswordVerifier(name string, cfg Config, secret []byte) *passwordVerifier {
-	slots := cfg.MaxHashing
+	slots := cfg.MaxConcurrentHashes
 	if slots == 0 {
 		slots = (runtime.GOMAXPROCS(0) + 1) / 2
 	}
@@ -106,7 +106,7 @@ func (v *passwordVerifier) waitError(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("ask backend %q: %w", v.name, context.Canceled)
 	}
-	return backends.NewOverload("backends."+v.name+".max_hashing", cap(v.slots))
+	return backends.NewOverload("backends."+v.name+".max_concurrent_hashes", cap(v.slots))
 }
 
 // close waits for running computations.

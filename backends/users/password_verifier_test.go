@@ -48,7 +48,7 @@ func TestPasswordVerifier_SlotsTaken_Overload(t *testing.T) {
 				takeAllSlots(t, b)
 				start := time.Now()
 				_, err := b.Check(t.Context(), requestWith(query))
-				wantOverload(t, err, backends.NewOverload("backends.subscribers.max_hashing", 3))
+				wantOverload(t, err, backends.NewOverload("backends.subscribers.max_concurrent_hashes", 3))
 				if waited := time.Since(start); waited != defaultVerifyTimeout {
 					t.Errorf("waited %s, want %s", waited, defaultVerifyTimeout)
 				}
@@ -76,13 +76,13 @@ func TestPasswordVerifier_ViewerLeaves_NoFailure(t *testing.T) {
 		ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		_, err = b.Check(ctx, requestWith("auth=alice:rasmuslerdorf"))
-		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_hashing", cap(b.verifier.slots)))
+		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_concurrent_hashes", cap(b.verifier.slots)))
 	})
 }
 
 func TestPasswordVerifier_MaxWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBackend(t, func(c *Config) { c.MaxHashing, c.MaxWaiting = 1, 1 })
+		b := newBackend(t, func(c *Config) { c.MaxConcurrentHashes, c.MaxWaiting = 1, 1 })
 		takeAllSlots(t, b)
 		first := make(chan error)
 		go func() {
@@ -92,7 +92,7 @@ func TestPasswordVerifier_MaxWaiting(t *testing.T) {
 		synctest.Wait()
 		_, err := b.Check(t.Context(), requestWith("auth=alice:rasmuslerdorf"))
 		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_waiting", 1))
-		wantOverload(t, <-first, backends.NewOverload("backends.subscribers.max_hashing", 1))
+		wantOverload(t, <-first, backends.NewOverload("backends.subscribers.max_concurrent_hashes", 1))
 		if n := b.verifier.waiting.Load(); n != 0 {
 			t.Errorf("%d still wait, want none", n)
 		}
@@ -101,7 +101,7 @@ func TestPasswordVerifier_MaxWaiting(t *testing.T) {
 
 func TestPasswordVerifier_MaxHashing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBackend(t, func(c *Config) { c.MaxHashing = 2 })
+		b := newBackend(t, func(c *Config) { c.MaxConcurrentHashes = 2 })
 		var running, most, all atomic.Int64
 		b.verifier.compare = func(password, string) bool {
 			most.Store(max(most.Load(), running.Add(1)))
@@ -161,7 +161,7 @@ func TestPasswordVerifier_CachesOnlyCorrectPasswords(t *testing.T) {
 
 func TestPasswordVerifier_ConcurrentChecksHashOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBackend(t, func(c *Config) { c.MaxHashing = 1 })
+		b := newBackend(t, func(c *Config) { c.MaxConcurrentHashes = 1 })
 		n := countHashes(b)
 		verdicts := make(chan backends.Verdict)
 		for range 10 {
@@ -192,14 +192,14 @@ func TestPasswordVerifier_DecoyNeverMatches(t *testing.T) {
 
 func TestPasswordVerifier_SlowHashIsCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBackend(t, func(c *Config) { c.MaxHashing = 1 })
+		b := newBackend(t, func(c *Config) { c.MaxConcurrentHashes = 1 })
 		b.verifier.timeout = defaultVerifyTimeout
 		b.verifier.compare = func(password, string) bool {
 			time.Sleep(time.Second)
 			return true
 		}
 		_, err := b.Check(t.Context(), requestWith("auth=alice:rasmuslerdorf"))
-		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_hashing", 1))
+		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_concurrent_hashes", 1))
 		b.Close() // waits for it
 		b.verifier.compare = func(password, string) bool { panic("it is cached") }
 		if d := check(t, b, requestWith("auth=alice:rasmuslerdorf")); d.Verdict != backends.Allowed {

@@ -21,17 +21,17 @@ identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
 backends:
   both: { kind: any, backends: [ first, second ], on_failure: deny }
-  first: { kind: httprequest, address: "` + first + `/check?dropped=1"` + member + `
-  second: { kind: httprequest, address: "` + second + `/auth"` + member + `
+  first: { kind: httprequest, url: "` + first + `/check?dropped=1"` + member + `
+  second: { kind: httprequest, url: "` + second + `/auth"` + member + `
 routes:
   - { path: "/*", backend: both, edge: { dialect: astra, networks: [ 127.0.0.1/32 ] } }
 `
 }
 
-// TestInThePlaceOfAuthProxy sends a node what Cesbo's auth-proxy would be sent by Astra, and wants the statuses that its
+// TestNode_ReplacesAuthProxy sends a node what Cesbo's auth-proxy would be sent by Astra, and wants the statuses that its
 // source gives (github.com/cesbo/auth-proxy, commit 7f5aca6). A viewer asks once: auth-proxy remembers nothing, and Usher
 // what it was told for as long as that is valid.
-func TestInThePlaceOfAuthProxy(t *testing.T) {
+func TestNode_ReplacesAuthProxy(t *testing.T) {
 	healthy, refuse := backendtest.Healthy(), backendtest.Refuse()
 	first, second := middleware(t), middleware(t)
 	for _, token := range []string{"1", "2", "3", "4", "5", "6", "7", "8", "9", "10"} {
@@ -78,7 +78,7 @@ func TestInThePlaceOfAuthProxy(t *testing.T) {
 }
 
 // The members are asked what auth-proxy would ask, and the yes comes at once, whatever the other does.
-func TestAuthProxysQuestion(t *testing.T) {
+func TestNode_AuthProxyRequest(t *testing.T) {
 	first, second := middleware(t), middleware(t)
 	if err := first.SetMode(backendtest.Hang()); err != nil {
 		t.Fatal(err)

@@ -16,34 +16,34 @@ import (
 	"usher/gateway"
 )
 
-// checkCommand asks a configured backend once, past breaker and fail-open, so that the operator sees what it really says.
+// checkCommand calls a configured backend once, without its breaker and outage policy, and shows what it answers.
 type checkCommand struct {
 	fileFlag
-	URL       string     `help:"What the viewer asks for, such as http://host/play/a001/index.m3u8?token=123." required:""`
+	URL       string     `help:"The URL that the viewer requests, such as http://host/play/a001/index.m3u8?token=123." required:""`
 	IP        netip.Addr `help:"The viewer's address." default:"192.0.2.1"`
 	UserAgent string     `help:"The viewer's User-Agent." default:"usher-check"`
-	Channel   string     `help:"The channel as the edge names it, where it is not in the URL's path."`
-	Backend   string     `help:"Ask this backend; default: the one of the URL's route."`
-	JSON      bool       `help:"Print JSON."`
+	Channel   string     `help:"The channel as the edge names it. Default: the channel in the URL's path."`
+	Backend   string     `help:"The backend to call. Default: that of the URL's route."`
+	JSON      bool       `help:"Print the report as JSON."`
 }
 
-// Run asks and prints. The exit code is 0 for allowed, 1 for denied, 2 if nobody answered.
+// Run calls the backend and prints a report. The exit code is 0 for allowed, 1 for denied, 2 without an answer.
 func (c checkCommand) Run(r runtime) error {
 	s, err := c.load(r.err)
 	if err != nil {
 		return err
 	}
-	s.Cluster = cluster.DefaultConfig() // it is none of the cluster's nodes
+	s.Cluster = cluster.DefaultConfig() // this process is not a node of the cluster
 	n, err := newNode(s, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		return err
 	}
 	defer n.close()
-	question, err := c.question(n)
+	question, err := c.request(n)
 	if err != nil {
 		return err
 	}
-	report, verdict := askOnce(r.ctx, n, question)
+	report, verdict := checkOnce(r.ctx, n, question)
 	write := report.text
 	if c.JSON {
 		write = report.json
@@ -55,17 +55,17 @@ func (c checkCommand) Run(r runtime) error {
 	case backends.Allowed:
 		return nil
 	case backends.Denied:
-		return errNo
+		return errNegative
 	default:
 		return fmt.Errorf("backend %q did not answer", question.Backend)
 	}
 }
 
-// question is what the gateway would ask for that URL.
-func (c checkCommand) question(n *node) (*backends.Request, error) {
+// request returns what the gateway would ask the backend for that URL.
+func (c checkCommand) request(n *node) (*backends.Request, error) {
 	u, err := url.Parse(c.URL)
 	if err != nil || u.Host == "" {
-		return nil, fmt.Errorf("--url=%s: want an absolute URL as a viewer has it", c.URL)
+		return nil, fmt.Errorf("--url=%s: want an absolute URL, such as http://host/play/a001/index.m3u8", c.URL)
 	}
 	view := gateway.Request{
 		Method: "GET", Scheme: u.Scheme, Host: u.Host, Path: u.EscapedPath(), Query: u.RawQuery, Peer: c.IP.Unmap(),
@@ -77,7 +77,7 @@ func (c checkCommand) question(n *node) (*backends.Request, error) {
 	}
 	if c.Backend != "" {
 		if n.adapters[c.Backend].Backend == nil {
-			return nil, fmt.Errorf("--backend=%s: configured are %s", c.Backend,
+			return nil, fmt.Errorf("--backend=%s: not configured; want one of %s", c.Backend,
 				strings.Join(slices.Sorted(maps.Keys(n.adapters)), ", "))
 		}
 		q.Backend = c.Backend
@@ -85,10 +85,10 @@ func (c checkCommand) question(n *node) (*backends.Request, error) {
 	return q, nil
 }
 
-// checkHeader is the header of a viewer who sends nothing but a User-Agent.
+// checkHeader is the request header of a viewer: a User-Agent and nothing else.
 type checkHeader struct{ userAgent string }
 
-// Get is the field's value.
+// Get returns the value of a header field.
 func (h checkHeader) Get(name string) string {
 	if name == "User-Agent" {
 		return h.userAgent
@@ -96,7 +96,7 @@ func (h checkHeader) Get(name string) string {
 	return ""
 }
 
-// Values are the field's values.
+// Values returns all values of a header field.
 func (h checkHeader) Values(name string) []string {
 	if value := h.Get(name); value != "" {
 		return []string{value}
@@ -104,45 +104,45 @@ func (h checkHeader) Values(name string) []string {
 	return nil
 }
 
-// askOnce asks the adapter itself, past its breaker and its outage policy, and says what the latter would have made of a
-// failure. Members of a backend that joins several are asked as they always are.
-func askOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, backends.Verdict) {
-	around := n.settings.Backends[q.Backend].Around
+// checkOnce calls the adapter itself, without its breaker and outage policy, and reports what that policy does on a
+// failure. The members of a composite backend keep their breakers.
+func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, backends.Verdict) {
+	around := n.settings.Backends[q.Backend].Chain
 	ctx, cancel := context.WithTimeout(ctx, around.timeout())
 	defer cancel()
 	ctx, calls := httpbackend.WithTrace(ctx)
 	d, err := n.adapters[q.Backend].Check(ctx, q)
 	if err == nil && d.Verdict == backends.Pending {
-		d.Verdict, d.Reason = backends.Denied, "nobody speaks for the viewer: "+d.Reason
+		d.Verdict, d.Reason = backends.Denied, "no backend has an opinion on the viewer: "+d.Reason
 	}
 	report := checkReport{
 		Backend: q.Backend, Kind: n.settings.Backends[q.Backend].Kind, Route: q.Route, Channel: q.Channel,
-		Verdict: d.Verdict.String(), Why: d.Reason, User: d.User, UserID: d.UserID, Redirect: d.Redirect,
-		MaxSessions: d.MaxSessions, Alarms: raisedAlarms(n),
+		Verdict: d.Verdict.String(), Reason: d.Reason, User: d.User, UserID: d.UserID, Redirect: d.Redirect,
+		MaxSessions: d.MaxSessions, ContractViolations: activeViolations(n),
 	}
-	report.addCalls(calls.Entries())
+	report.setCalls(calls.Entries())
 	if err != nil {
-		report.Verdict, report.Why = "no answer", advice(err, around.timeout())
-		report.warn(inOutage(n.chains[q.Backend].FailOpen.Policy()))
+		report.Verdict, report.Reason = "no answer", failureHint(err, around.timeout())
+		report.setWarning(outageHint(n.chains[q.Backend].FailOpen.Policy()))
 		return report, backends.Pending
 	}
 	report.Source = d.Source.String()
 	if d.ValidFor > 0 {
 		report.ValidFor = d.ValidFor.String()
 	}
-	report.warn(doubts(d, report.Calls))
+	report.setWarning(suspicion(d, report.Calls))
 	return report, d.Verdict
 }
 
-// raisedAlarms are what was wrong with the answers, with advice.
-func raisedAlarms(n *node) map[string]string {
+// activeViolations returns how the answers violated the contract, with advice, by backend and violation.
+func activeViolations(n *node) map[string]string {
 	all := map[string]string{}
 	for name, a := range n.adapters {
-		if a.watch == nil {
+		if a.alarms == nil {
 			continue
 		}
 		for _, alarm := range backends.AllAlarms() {
-			if a.watch.Active().Has(alarm) {
+			if a.alarms.Active().Has(alarm) {
 				all[name+": "+alarm.String()] = alarm.Advice()
 			}
 		}

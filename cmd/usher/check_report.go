@@ -13,65 +13,67 @@ import (
 	"usher/backends/httpbackend"
 )
 
-// checkReport is what check tells.
+// checkReport is the output of check.
 type checkReport struct {
 	Backend string `json:"backend"`
 	Kind    string `json:"kind"`
 	Route   string `json:"route"`
 	Channel string `json:"channel"`
-	// The first call; empty where the backend decides by itself. Calls are all of them.
-	Request string            `json:"request,omitempty"`
-	Sent    map[string]string `json:"sent,omitempty"`
-	Status  int               `json:"status,omitempty"`
-	Answer  map[string]string `json:"answer,omitempty"`
-	TookMS  float64           `json:"took_ms"`
-	Calls   []checkCall       `json:"calls"`
+	// Request to DurationMS describe the first call; they are empty for a backend that decides locally.
+	Request         string            `json:"request,omitempty"`
+	RequestHeaders  map[string]string `json:"request_headers,omitempty"`
+	Status          int               `json:"status,omitempty"`
+	ResponseHeaders map[string]string `json:"response_headers,omitempty"`
+	DurationMS      float64           `json:"duration_ms"`
+	Calls           []checkCall       `json:"calls"`
 
-	Verdict     string            `json:"verdict"`
-	Source      string            `json:"source,omitempty"`
-	Why         string            `json:"why"`
-	User        string            `json:"user,omitempty"`
-	UserID      string            `json:"user_id,omitempty"`
-	ValidFor    string            `json:"valid_for,omitempty"`
-	MaxSessions int               `json:"max_sessions,omitempty"`
-	Redirect    string            `json:"redirect,omitempty"`
-	Alarms      map[string]string `json:"alarms,omitempty"`
-	Warning     string            `json:"warning,omitempty"`
+	Verdict            string            `json:"verdict"`
+	Source             string            `json:"source,omitempty"`
+	Reason             string            `json:"reason"`
+	User               string            `json:"user,omitempty"`
+	UserID             string            `json:"user_id,omitempty"`
+	ValidFor           string            `json:"valid_for,omitempty"`
+	MaxSessions        int               `json:"max_sessions,omitempty"`
+	Redirect           string            `json:"redirect,omitempty"`
+	ContractViolations map[string]string `json:"contract_violations,omitempty"`
+	Warning            string            `json:"warning,omitempty"`
 }
 
-// checkCall is one call to one backend.
+// checkCall is one HTTP call to one backend.
 type checkCall struct {
-	Backend string            `json:"backend"`
-	Request string            `json:"request"`
-	Sent    map[string]string `json:"sent"`
-	Status  int               `json:"status,omitempty"`
-	Answer  map[string]string `json:"answer,omitempty"`
-	Body    string            `json:"body,omitempty"`
-	TookMS  float64           `json:"took_ms"`
+	Backend         string            `json:"backend"`
+	Request         string            `json:"request"`
+	RequestHeaders  map[string]string `json:"request_headers"`
+	Status          int               `json:"status,omitempty"`
+	ResponseHeaders map[string]string `json:"response_headers,omitempty"`
+	Body            string            `json:"body,omitempty"`
+	DurationMS      float64           `json:"duration_ms"`
 }
 
-func (c *checkCall) isWebPage() bool { return strings.HasPrefix(c.Answer["Content-Type"], "text/html") }
+func (c *checkCall) isWebPage() bool {
+	return strings.HasPrefix(c.ResponseHeaders["Content-Type"], "text/html")
+}
 
-// addCalls takes over what went over the wire.
-func (r *checkReport) addCalls(all []httpbackend.TraceEntry) {
+// setCalls sets the calls from the recorded HTTP exchanges.
+func (r *checkReport) setCalls(all []httpbackend.TraceEntry) {
 	r.Calls = []checkCall{}
 	for _, x := range all {
 		r.Calls = append(r.Calls, checkCall{
-			Backend: x.Backend, Request: x.Method + " " + x.URL, Sent: flat(x.RequestHeader), Status: x.Status,
-			Answer: flat(x.ResponseHeader), Body: x.ResponseBody, TookMS: float64(x.Duration.Microseconds()) / 1000,
+			Backend: x.Backend, Request: x.Method + " " + x.URL, RequestHeaders: joinValues(x.RequestHeader), Status: x.Status,
+			ResponseHeaders: joinValues(x.ResponseHeader), Body: x.ResponseBody, DurationMS: float64(x.Duration.Microseconds()) / 1000,
 		})
 	}
 	if len(r.Calls) > 0 {
 		first := r.Calls[0]
-		r.Request, r.Sent, r.Status, r.Answer, r.TookMS = first.Request, first.Sent, first.Status, first.Answer, first.TookMS
+		r.Request, r.RequestHeaders, r.Status, r.ResponseHeaders, r.DurationMS = first.Request, first.RequestHeaders, first.Status, first.ResponseHeaders, first.DurationMS
 	}
 }
 
-// warn notes what the operator should think about; an empty text is nothing.
-func (r *checkReport) warn(text string) { r.Warning = text }
+// setWarning sets what the operator should look into; an empty text means nothing.
+func (r *checkReport) setWarning(text string) { r.Warning = text }
 
-// flat is a header with one value a name.
-func flat(h map[string][]string) map[string]string {
+// joinValues returns a header with the values of each name joined by commas.
+func joinValues(h map[string][]string) map[string]string {
 	m := make(map[string]string, len(h))
 	for name, values := range h {
 		m[name] = strings.Join(values, ", ")
@@ -79,7 +81,7 @@ func flat(h map[string][]string) map[string]string {
 	return m
 }
 
-// json writes the report for programs.
+// json writes the report as JSON.
 func (r checkReport) json(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
@@ -87,12 +89,12 @@ func (r checkReport) json(w io.Writer) error {
 	return e.Encode(r)
 }
 
-// text writes the report for people.
+// text writes the report for a terminal.
 func (r checkReport) text(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "backend   %s (%s; route %s, channel %s)\n", r.Backend, r.Kind, r.Route, r.Channel)
 	if len(r.Calls) == 0 {
-		b.WriteString("decided   here, nobody was asked\n")
+		b.WriteString("decided   locally, no backend was called\n")
 	}
 	for i := range r.Calls {
 		r.Calls[i].text(&b, len(r.Calls) > 1)
@@ -101,7 +103,7 @@ func (r checkReport) text(w io.Writer) error {
 	if r.Source != "" {
 		fmt.Fprintf(&b, " (source %s)", r.Source)
 	}
-	fmt.Fprintf(&b, "\nwhy       %s\n", r.Why)
+	fmt.Fprintf(&b, "\nreason    %s\n", r.Reason)
 	limit := ""
 	if r.MaxSessions > 0 {
 		limit = strconv.Itoa(r.MaxSessions) + " sessions"
@@ -116,8 +118,8 @@ func (r checkReport) text(w io.Writer) error {
 			fmt.Fprintf(&b, "%-9s %s\n", line.name, line.value)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.Alarms)) {
-		fmt.Fprintf(&b, "ALARM     %s: %s\n", name, r.Alarms[name])
+	for _, name := range slices.Sorted(maps.Keys(r.ContractViolations)) {
+		fmt.Fprintf(&b, "VIOLATION %s: %s\n", name, r.ContractViolations[name])
 	}
 	if r.Warning != "" {
 		fmt.Fprintf(&b, "WARNING   %s\n", r.Warning)
@@ -126,29 +128,29 @@ func (r checkReport) text(w io.Writer) error {
 	return err
 }
 
-// text writes one call; named says whose, where there are several.
-func (c *checkCall) text(b *strings.Builder, named bool) {
-	if named {
-		fmt.Fprintf(b, "asked     %s\n", c.Backend)
+// text writes one call, with the backend's name if isNamed.
+func (c *checkCall) text(b *strings.Builder, isNamed bool) {
+	if isNamed {
+		fmt.Fprintf(b, "called    %s\n", c.Backend)
 	}
 	fmt.Fprintf(b, "> %s\n", c.Request)
-	for _, name := range slices.Sorted(maps.Keys(c.Sent)) {
-		fmt.Fprintf(b, "> %s: %s\n", name, c.Sent[name])
+	for _, name := range slices.Sorted(maps.Keys(c.RequestHeaders)) {
+		fmt.Fprintf(b, "> %s: %s\n", name, c.RequestHeaders[name])
 	}
 	if c.Status != 0 {
 		fmt.Fprintf(b, "< %d\n", c.Status)
-		for _, name := range slices.Sorted(maps.Keys(c.Answer)) {
-			fmt.Fprintf(b, "< %s: %s\n", name, c.Answer[name])
+		for _, name := range slices.Sorted(maps.Keys(c.ResponseHeaders)) {
+			fmt.Fprintf(b, "< %s: %s\n", name, c.ResponseHeaders[name])
 		}
 	}
 	if c.Body != "" {
-		fmt.Fprintf(b, "< %s\n", inLine(c.Body))
+		fmt.Fprintf(b, "< %s\n", singleLine(c.Body))
 	}
-	fmt.Fprintf(b, "took      %.1f ms\n", c.TookMS)
+	fmt.Fprintf(b, "duration  %.1f ms\n", c.DurationMS)
 }
 
-// inLine is the beginning of a body, fit for a terminal.
-func inLine(body string) string {
+// singleLine returns the beginning of a body on one line, without control characters.
+func singleLine(body string) string {
 	const most = 200
 	line := strings.Map(func(c rune) rune {
 		switch {

@@ -35,7 +35,7 @@ func checked(t *testing.T, settings string, code int, wants ...string) {
 	}
 }
 
-func TestCheckNamesWhatAnswersInTheBackendsPlace(t *testing.T) {
+func TestCheck_NamesWrongServer(t *testing.T) {
 	page := func(status int, text string) backendtest.Dialect {
 		return func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -55,7 +55,7 @@ func TestCheckNamesWhatAnswersInTheBackendsPlace(t *testing.T) {
 		},
 		"a web page with 200, and a header is required": {
 			page(200, "<html>It works!</html>"), ", require_header: X-UserId", 2,
-			[]string{`require_header="X-Userid"`, "something else than the backend answers", "ALARM     portal: unexpected_answer: check address"},
+			[]string{`require_header="X-Userid"`, "another server than the backend answers", "VIOLATION portal: unexpected_answer: check url"},
 		},
 		"a web page with 200, and a body is required": {
 			page(200, "<html>It works!</html>"), `, require_body: "^OK$"`, 2,
@@ -63,10 +63,10 @@ func TestCheckNamesWhatAnswersInTheBackendsPlace(t *testing.T) {
 		},
 		"what is required": {backendtest.Astra, ", require_header: X-UserId", 0, []string{"verdict   allowed"}},
 		"a page that is not there": {
-			page(404, "not found"), "", 2, []string{"wrong URL", "ALARM     portal: wrong_address: check the path in address"},
+			page(404, "not found"), "", 2, []string{"wrong URL", "VIOLATION portal: wrong_address: check the path in url"},
 		},
 		"a page that is not there, to a preset for which that is a no": {
-			page(404, "not found"), ", preset: alta", 1, []string{"verdict   denied", "WARNING   404 counts as a no here"},
+			page(404, "not found"), ", preset: alta", 1, []string{"verdict   denied", "WARNING   404 counts as denied here"},
 		},
 		"a page of errors": {page(500, "oops"), "", 2, []string{"status 500", "the backend itself fails"}},
 	}
@@ -74,7 +74,7 @@ func TestCheckNamesWhatAnswersInTheBackendsPlace(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := middleware(t)
 			m.SetDialect(test.dialect)
-			settings := fmt.Sprintf("  portal: { kind: httprequest, address: %q%s }\n", m.URL()+"/check", test.more)
+			settings := fmt.Sprintf("  portal: { kind: httprequest, url: %q%s }\n", m.URL()+"/check", test.more)
 			checked(t, checkSettings(settings), test.code, test.wants...)
 		})
 	}
@@ -83,32 +83,32 @@ func TestCheckNamesWhatAnswersInTheBackendsPlace(t *testing.T) {
 		if err := m.SetMode(backendtest.RedirectSelf()); err != nil {
 			t.Fatal(err)
 		}
-		checked(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL())), 2,
-			"wants a login", "ALARM     portal: redirect_to_itself")
+		checked(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, url: %q }\n", m.URL())), 2,
+			"wants a login", "VIOLATION portal: redirect_to_itself")
 	})
 	t.Run("an unknown host", func(t *testing.T) {
-		checked(t, checkSettings("  portal: { kind: httprequest, address: \"http://"+strings.Repeat("x", 64)+"/\" }\n"), 2,
+		checked(t, checkSettings("  portal: { kind: httprequest, url: \"http://"+strings.Repeat("x", 64)+"/\" }\n"), 2,
 			"wrong URL; the host name")
 	})
 	t.Run("plain HTTP where TLS is asked for", func(t *testing.T) {
 		m := middleware(t)
-		checked(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", strings.Replace(m.URL(), "http:", "https:", 1))), 2,
+		checked(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, url: %q }\n", strings.Replace(m.URL(), "http:", "https:", 1))), 2,
 			"http:// against https://")
 	})
 }
 
-func TestCheckShowsEveryCallOfAJoin(t *testing.T) {
+func TestCheck_CompositeBackend_ShowsEveryCall(t *testing.T) {
 	first, second := middleware(t), middleware(t)
 	first.RemoveUser("good")
 	settings := checkSettings(fmt.Sprintf(`
   portal: { kind: any, backends: [ first, second ] }
-  first: { kind: httprequest, address: %q, headers: { X-Api-Key: "the operator's own" } }
-  second: { kind: ministra, address: %q }
+  first: { kind: httprequest, url: %q, headers: { X-Api-Key: "the operator's own" } }
+  second: { kind: ministra, url: %q }
 `, first.URL()+"/check", second.URL()+"/stalker_portal"))
 	checked(t, settings, 0, "/stalker_portal/server/api/chk_flussonic_tmp_link.php?token=good",
 		"verdict   allowed", "second: backend answered 200")
 	second.RemoveUser("good") // a yes ends it all, at once; a no is waited for
-	checked(t, settings, 1, "asked     first", "asked     second", "/check?token=good",
+	checked(t, settings, 1, "called    first", "called    second", "/check?token=good",
 		"/stalker_portal/server/api/chk_flussonic_tmp_link.php?token=good", "verdict   denied")
 	code, out, _ := usher("check", "--config", writeFile(t, settings), "--json", "--url", "http://tv.example/play/a001/index.m3u8?token=good")
 	var report checkReport
@@ -120,10 +120,10 @@ func TestCheckShowsEveryCallOfAJoin(t *testing.T) {
 	}
 }
 
-func TestCheckOfABackendThatAsksNobody(t *testing.T) {
+func TestCheck_LocalBackend(t *testing.T) {
 	const rules = `  portal: { kind: iprules, rules: [ "allow 192.0.2.1", "deny 192.0.2.2" ] }` + "\n"
-	checked(t, checkSettings(rules), 0, "decided   here, nobody was asked", "verdict   allowed (source local)", "rules[0]: allow 192.0.2.1")
-	for ip, why := range map[string]string{"192.0.2.2": "rules[1]: deny 192.0.2.2", "192.0.2.3": "nobody speaks for the viewer"} {
+	checked(t, checkSettings(rules), 0, "decided   locally, no backend was called", "verdict   allowed (source local)", "rules[0]: allow 192.0.2.1")
+	for ip, why := range map[string]string{"192.0.2.2": "rules[1]: deny 192.0.2.2", "192.0.2.3": "no backend has an opinion on the viewer"} {
 		code, out, _ := usher("check", "--config", writeFile(t, checkSettings(rules)), "--ip", ip,
 			"--url", "http://tv.example/play/a001/index.m3u8?token=good")
 		if code != 1 || !strings.Contains(out, why) {
@@ -133,9 +133,9 @@ func TestCheckOfABackendThatAsksNobody(t *testing.T) {
 }
 
 // Operators give check the address that their viewers have, at whatever edge that is.
-func TestCheckOfAViewerOfAnEdges(t *testing.T) {
+func TestCheck_EdgeChannel(t *testing.T) {
 	m := middleware(t)
-	settings := strings.Replace(checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL())),
+	settings := strings.Replace(checkSettings(fmt.Sprintf("  portal: { kind: httprequest, url: %q }\n", m.URL())),
 		`routes: [ { path: "/play/{channel}/*", origin: stage, backend: portal } ]`,
 		`routes: [ { path: "/auth", backend: portal, edge: { dialect: astra, networks: [ 192.0.2.9/32 ] } } ]`, 1)
 	path := writeFile(t, settings)

@@ -22,20 +22,20 @@ import (
 	"usher/gateway"
 )
 
-// demoCommand runs everything in one process.
+// demoCommand runs an origin, a middleware and a gateway in one process.
 type demoCommand struct {
-	Listen     string `help:"Where the gateway and the player page listen." default:"127.0.0.1:8080"`
-	Middleware string `help:"How the middleware behaves at first: healthy, refuse, hang, error or any mode of the scripted middleware." default:"healthy"`
-	OnFailure  string `help:"What viewers are told while it does not answer." enum:"allow,keep,deny" default:"allow"`
-	Verbose    bool   `help:"Log what the gateway logs." short:"v"`
+	Listen     string `help:"The address on which the gateway and the player page listen." default:"127.0.0.1:8080"`
+	Middleware string `help:"The middleware's mode at the start: healthy, refuse, hang, error or any other mode of the scripted middleware." default:"healthy"`
+	OnFailure  string `help:"The outage policy: what viewers get while the middleware does not answer." enum:"allow,keep,deny" default:"allow"`
+	Verbose    bool   `help:"Print the gateway's log." short:"v"`
 }
 
-// The demo's times are short, so that a person sees within seconds what takes minutes in production.
+// The demo's times are short: what takes minutes in production takes seconds here.
 const (
-	demoValidity   = 6 * time.Second
-	demoRecheckMin = 2 * time.Second
-	demoDenyFor    = 5 * time.Second
-	demoOpenFor    = 2 * time.Second
+	demoValidity           = 6 * time.Second
+	demoMinRecheckInterval = 2 * time.Second
+	demoDenialTTL          = 5 * time.Second
+	demoOpenDuration       = 2 * time.Second
 )
 
 // Run runs the demo until a signal.
@@ -47,17 +47,17 @@ func (c demoCommand) Run(r runtime) error {
 	defer d.close()
 	logger := slog.New(slog.DiscardHandler)
 	if c.Verbose {
-		logger = logSettings{Level: logLevel(slog.LevelDebug), Format: "text"}.logger(r.err)
+		logger = logSettings{Level: logLevel(slog.LevelDebug), Format: "text"}.newLogger(r.err)
 	}
 	return serve(r.ctx, d.settings, logger, func(n *node, at net.Addr) {
 		d.mount(n)
-		d.introduce(r.out, at)
-		go d.watch(r.ctx)
-		go d.obey(r.ctx, os.Stdin)
+		d.printUsage(r.out, at)
+		go d.recordEvents(r.ctx)
+		go d.readCommands(r.ctx, os.Stdin)
 	})
 }
 
-// demo is the stage around a node: an origin, a middleware, and the page that shows both.
+// demo is what surrounds the demo's node: an origin, a middleware and the player page.
 type demo struct {
 	settings   *settings
 	middleware *backendtest.Server
@@ -106,7 +106,7 @@ func (d *demo) close() {
 	d.middleware.Close()
 }
 
-// makeSettings are those of a node between the two, with random secrets.
+// makeSettings returns the settings of a node between origin and middleware, with random secrets.
 func (d *demo) makeSettings(c demoCommand, origin string) (*settings, error) {
 	s := defaultSettings()
 	s.Gateway.Listen = c.Listen
@@ -118,17 +118,17 @@ func (d *demo) makeSettings(c demoCommand, origin string) (*settings, error) {
 	}
 	s.Gateway.Drain.ReadinessDelay = 0
 	s.Gateway.Drain.Timeout = time.Second
-	s.Sessions.Recheck.Min = demoRecheckMin
-	s.Sessions.DenialTTL = demoDenyFor
+	s.Sessions.Recheck.MinInterval = demoMinRecheckInterval
+	s.Sessions.DenialTTL = demoDenialTTL
 	b := new(backendSettings)
 	b.SetKind("httprequest")
-	a := b.Around.(*askedSettings) //nolint:forcetypeassert // SetKind made it
+	a := b.Chain.(*remoteSettings) //nolint:forcetypeassert // SetKind made it
 	a.Validity = demoValidity
-	a.Chain.Breaker.OpenFor = demoOpenFor
+	a.Chain.Breaker.OpenDuration = demoOpenDuration
 	if err := a.Chain.OnFailure.UnmarshalText([]byte(c.OnFailure)); err != nil {
 		return nil, fmt.Errorf("--on-failure=%s: %w", c.OnFailure, err)
 	}
-	b.Adapter.(*httprequest.Config).HTTP.Address = d.middleware.URL() + "/check" //nolint:forcetypeassert // SetKind made it
+	b.Adapter.(*httprequest.Config).HTTP.URL = d.middleware.URL() + "/check" //nolint:forcetypeassert // SetKind made it
 	s.Backends = map[string]*backendSettings{"middleware": b}
 	return s, nil
 }
@@ -139,7 +139,7 @@ func randomSecret() backends.Secret {
 	return backends.Secret(hex.EncodeToString(raw[:]))
 }
 
-// demoMode reads a mode of the middleware's; "error" is short for an internal error.
+// demoMode parses a mode of the middleware; "error" means status 500.
 func demoMode(text string) (backendtest.Mode, error) {
 	if text == "error" {
 		return backendtest.Status(http.StatusInternalServerError), nil
@@ -147,7 +147,7 @@ func demoMode(text string) (backendtest.Mode, error) {
 	return backendtest.ParseMode(text)
 }
 
-// mount puts the page beside the gateway, on one listener.
+// mount serves the page and the gateway on one listener.
 func (d *demo) mount(n *node) {
 	d.node = n
 	mux := http.NewServeMux()
@@ -160,7 +160,7 @@ func (d *demo) mount(n *node) {
 	n.server = gateway.NewServer(n.settings.Gateway, mux, n.logger)
 }
 
-// status is what the page shows.
+// status serves what the page shows.
 func (d *demo) status(w http.ResponseWriter, _ *http.Request) {
 	s := stage.Status{
 		Source: "/play/a001/index.m3u8?token=alice",
@@ -172,7 +172,7 @@ func (d *demo) status(w http.ResponseWriter, _ *http.Request) {
 		Events:  d.events.list(),
 	}
 	for live := range d.node.registry.Each {
-		shown := shownSession(live)
+		shown := sessionView(live)
 		s.Sessions = append(s.Sessions, stage.SessionStatus{
 			ID: shown.ID, Channel: shown.Channel, User: shown.User, Verdict: shown.Verdict, Source: shown.Source,
 			Since: shown.Since, Requests: shown.Requests, Bytes: shown.Bytes,
@@ -190,21 +190,21 @@ func (d *demo) modeName() string {
 	return d.middleware.Mode().String()
 }
 
-// switchMiddleware makes the middleware behave as the page or a curl line says.
+// switchMiddleware sets the mode of the middleware from a request of the page or of curl.
 func (d *demo) switchMiddleware(w http.ResponseWriter, r *http.Request) {
 	var to stage.Switch
 	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<10)).Decode(&to); err != nil {
 		http.Error(w, `want {"mode":"refuse"}`, http.StatusBadRequest)
 		return
 	}
-	if err := d.set(to.Mode); err != nil {
+	if err := d.setMode(to.Mode); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	_, _ = fmt.Fprintln(w, "middleware:", d.modeName())
 }
 
-func (d *demo) set(text string) error {
+func (d *demo) setMode(text string) error {
 	mode, err := demoMode(text)
 	if err != nil {
 		return err
@@ -212,8 +212,8 @@ func (d *demo) set(text string) error {
 	return d.middleware.SetMode(mode)
 }
 
-// introduce says what to try.
-func (d *demo) introduce(w io.Writer, at net.Addr) {
+// printUsage prints what to try.
+func (d *demo) printUsage(w io.Writer, at net.Addr) {
 	base := "http://" + at.String()
 	_, _ = fmt.Fprintf(w, `Usher demo: a live HLS origin, a middleware and a gateway in this process.
 
@@ -222,32 +222,32 @@ func (d *demo) introduce(w io.Writer, at net.Addr) {
   200       curl -i '%[1]s/play/a001/index.m3u8?token=alice'
   403       curl -i '%[1]s/play/a001/index.m3u8?token=mallory'
 
-Kill the middleware and see that viewers go on; revive it and see who has to leave:
-  kill      curl -d '{"mode":"refuse"}'  %[1]s/middleware      or type k and Enter here
+Stop the middleware and see that viewers keep playing; start it again and see which of them are denied:
+  stop      curl -d '{"mode":"refuse"}'  %[1]s/middleware      or type k and Enter here
   hang      curl -d '{"mode":"hang"}'    %[1]s/middleware      or type h and Enter
-  revive    curl -d '{"mode":"healthy"}' %[1]s/middleware      or type r and Enter
-While it is dead mallory gets in, counted; once it is back he is out within %[2]v. Ctrl-C ends the demo.
+  start     curl -d '{"mode":"healthy"}' %[1]s/middleware      or type r and Enter
+While it is stopped mallory is admitted, unverified; once it answers again mallory is denied within %[2]v. Ctrl-C ends the demo.
 `, base, demoValidity)
 }
 
-// obey takes one-letter commands from a terminal.
-func (d *demo) obey(ctx context.Context, in io.Reader) {
+// readCommands reads one-letter commands from a terminal.
+func (d *demo) readCommands(ctx context.Context, in io.Reader) {
 	modes := map[string]string{"k": "refuse", "h": "hang", "e": "error", "r": "healthy"}
 	for lines := bufio.NewScanner(in); lines.Scan() && ctx.Err() == nil; {
 		if mode, known := modes[strings.TrimSpace(lines.Text())]; known {
-			if err := d.set(mode); err != nil {
-				d.events.add("the middleware could not be switched: " + err.Error())
+			if err := d.setMode(mode); err != nil {
+				d.events.add("middleware mode not changed: " + err.Error())
 			}
 		}
 	}
 }
 
-// watchEvery is how often the demo looks for something to tell.
-const watchEvery = 200 * time.Millisecond
+// pollInterval is how often the demo looks for changes.
+const pollInterval = 200 * time.Millisecond
 
-// watch writes down what changes, for the page.
-func (d *demo) watch(ctx context.Context) {
-	ticker := time.NewTicker(watchEvery)
+// recordEvents records changes of the middleware, the breaker and the sessions for the page.
+func (d *demo) recordEvents(ctx context.Context) {
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	mode, breaker := d.modeName(), "closed"
 	seen := map[string]string{}
@@ -265,21 +265,21 @@ func (d *demo) watch(ctx context.Context) {
 			breaker = now
 			d.events.add("breaker: " + now)
 		}
-		d.noteSessions(seen)
+		d.recordSessions(seen)
 	}
 }
 
-// noteSessions tells of each session whose decision is another than the last time.
-func (d *demo) noteSessions(seen map[string]string) {
+// recordSessions records each session whose decision has changed.
+func (d *demo) recordSessions(seen map[string]string) {
 	for live := range d.node.registry.Each {
-		s := shownSession(live)
-		who := s.User
-		if who == "" {
-			who = s.ID[:6] + "…"
+		s := sessionView(live)
+		name := s.User
+		if name == "" {
+			name = s.ID[:6] + "…"
 		}
 		if now := s.Verdict + ", by " + s.Source; seen[s.ID] != now {
 			seen[s.ID] = now
-			d.events.add(who + " on " + s.Channel + ": " + now)
+			d.events.add(name + " on " + s.Channel + ": " + now)
 		}
 	}
 }

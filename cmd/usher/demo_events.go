@@ -8,10 +8,10 @@ import (
 	"usher/bench/stage"
 )
 
-// maxEvents is how much of the demo's story the page shows.
+// maxEvents is how many events the page shows.
 const maxEvents = 40
 
-// eventLog is what happened lately, the newest first.
+// eventLog holds the latest events, newest first. It is safe for concurrent use.
 type eventLog struct {
 	mu     sync.Mutex
 	events []stage.Event

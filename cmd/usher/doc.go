@@ -1,5 +1,5 @@
-// Usher is an auth gateway for HLS. This command is the only place where its parts meet: it reads the settings, wires a
-// node (wire.go) and runs it (serve.go); demo runs one with everything that it needs in the same process.
+// Usher is an auth gateway for HLS. This command reads the settings, builds a node from all packages (node.go)
+// and runs it (serve.go). The demo runs a node with an origin and a middleware in the same process.
 //
-// Exit codes: 0 done (check: allowed), 1 the answer is no (check: denied), 2 could not (bad settings, no answer).
+// Exit codes: 0 done (check: allowed), 1 a negative answer (check: denied), 2 failed (invalid settings, no answer).
 package main

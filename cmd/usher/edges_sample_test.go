@@ -46,8 +46,8 @@ func edgeSettings(t *testing.T, edge string) *settings {
 	return parseSample(t, edgeFile(t, edge, "usher.yaml"))
 }
 
-// TestEdgeSamplesLoad, make a node, and mean the viewer whom their own first lines ask about.
-func TestEdgeSamplesLoad(t *testing.T) {
+// TestEdges_SamplesLoad, make a node, and mean the viewer whom their own first lines ask about.
+func TestEdges_SamplesLoad(t *testing.T) {
 	t.Parallel()
 	folders, err := os.ReadDir(edgesFolder)
 	if err != nil || len(folders) == 0 {
@@ -69,7 +69,7 @@ func TestEdgeSamplesLoad(t *testing.T) {
 			}
 			q, err := checkCommand{
 				URL: string(example[2]), Channel: string(example[1]), IP: netip.MustParseAddr("192.0.2.1"),
-			}.question(n)
+			}.request(n)
 			if err != nil || q.Channel != "a001" {
 				t.Errorf("its example asks about %+v, %v; want channel a001", q, err)
 			}
@@ -77,10 +77,10 @@ func TestEdgeSamplesLoad(t *testing.T) {
 	}
 }
 
-// TestEdgesAskWhereUsherListens: the address and the path in an edge's own settings are those in the usher.yaml beside.
+// TestEdges_SamplesNameListener: the address and the path in an edge's own settings are those in the usher.yaml beside.
 // Flussonic's are checked no further, and Traefik's only in themselves, since neither can run here; what nginx, Caddy and
 // HAProxy make of theirs is tried in e2e.
-func TestEdgesAskWhereUsherListens(t *testing.T) {
+func TestEdges_SamplesNameListener(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		file string
@@ -145,9 +145,9 @@ type traefikStatic struct {
 	} `yaml:"providers"`
 }
 
-// TestTraefikSampleHoldsTogether: it has no keys but those that Traefik documents, and every name in it is that of
+// TestEdges_TraefikSampleIsConsistent: it has no keys but those that Traefik documents, and every name in it is that of
 // something in it. Traefik itself cannot run here.
-func TestTraefikSampleHoldsTogether(t *testing.T) {
+func TestEdges_TraefikSampleIsConsistent(t *testing.T) {
 	t.Parallel()
 	var dynamic traefikDynamic
 	var static traefikStatic
@@ -230,7 +230,7 @@ func only[M proto.Message](t *testing.T, b *bootstrap.Bootstrap) M {
 	return found[0]
 }
 
-func TestEnvoySampleIsValid(t *testing.T) {
+func TestEdges_EnvoySampleIsValid(t *testing.T) {
 	t.Parallel()
 	type validated interface {
 		proto.Message
@@ -271,7 +271,7 @@ func clusterNamed(t *testing.T, b *bootstrap.Bootstrap, name string) (*cluster.C
 	return nil, ""
 }
 
-func TestEnvoySampleAsksWhereUsherListens(t *testing.T) {
+func TestEdges_EnvoySampleNamesListener(t *testing.T) {
 	t.Parallel()
 	b, s := envoySample(t), edgeSettings(t, "envoy")
 	filter := only[*extauthz.ExtAuthz](t, b)
@@ -292,7 +292,7 @@ func TestEnvoySampleAsksWhereUsherListens(t *testing.T) {
 	if notice > s.Gateway.Drain.ReadinessDelay {
 		t.Errorf("Envoy notices within %v that a node leaves, want drain.readiness_delay=%v", notice, s.Gateway.Drain.ReadinessDelay)
 	}
-	answer := s.Backends["portal"].Around.rules().AnswerDeadline
+	answer := s.Backends["portal"].Chain.policy().AnswerDeadline
 	if got := service.GetTimeout().AsDuration(); got < answer+time.Second {
 		t.Errorf("Envoy waits for %v, want a second more than answer_deadline=%v", got, answer)
 	}
@@ -301,7 +301,7 @@ func TestEnvoySampleAsksWhereUsherListens(t *testing.T) {
 	}
 }
 
-func TestEnvoySampleChecksPlayAlone(t *testing.T) {
+func TestEdges_EnvoySampleChecksOnlyPlay(t *testing.T) {
 	t.Parallel()
 	b := envoySample(t)
 	m := only[*manager.HttpConnectionManager](t, b)

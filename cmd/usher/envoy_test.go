@@ -39,12 +39,12 @@ func startEnvoy(t *testing.T) *envoy {
 		t.Fatal(err)
 	}
 	var on listeners
-	for _, l := range []*net.Listener{&on.public, &on.envoy} {
+	for _, l := range []*net.Listener{&on.public, &on.extAuthz} {
 		if *l, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	e.at = on.envoy.Addr().String()
+	e.at = on.extAuthz.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- n.run(ctx, on) }()
@@ -76,7 +76,7 @@ func (e *envoy) connect(t *testing.T, from string) auth.AuthorizationClient {
 // viewer is who asks Envoy for something.
 type viewer struct{ address, agent string }
 
-// asks is what Envoy asks about him.
+// asks returns the check that Envoy sends about the viewer.
 func (v viewer) asks(path string) *auth.CheckRequest {
 	return &auth.CheckRequest{Attributes: &auth.AttributeContext{
 		Source: &auth.AttributeContext_Peer{Address: &core.Address{Address: &core.Address_SocketAddress{
@@ -97,7 +97,7 @@ type told struct {
 	name, userID, source string // what the origin gets
 }
 
-// ask asks about a viewer. Of each field that the origin trusts, his own must not get there.
+// ask sends a check about a viewer. The origin must not receive the viewer's own values of fields that it trusts.
 func ask(t *testing.T, client auth.AuthorizationClient, v viewer, path string) told {
 	t.Helper()
 	answer, err := client.Check(t.Context(), v.asks(path))
@@ -127,9 +127,9 @@ func ask(t *testing.T, client auth.AuthorizationClient, v viewer, path string) t
 	return told{http.StatusOK, fields["X-Session-Name"], fields["X-Userid"], fields["X-Usher-Source"]}
 }
 
-// TestEnvoyAsksAboutViewers runs through what Envoy asks about viewers of one channel, and what the middleware is asked
+// TestNode_Envoy_ChecksViewers runs through what Envoy asks about viewers of one channel, and what the middleware is asked
 // for it.
-func TestEnvoyAsksAboutViewers(t *testing.T) {
+func TestNode_Envoy_ChecksViewers(t *testing.T) {
 	t.Parallel()
 	e := startEnvoy(t)
 	client := e.connect(t, "127.0.0.1")
@@ -171,8 +171,8 @@ func TestEnvoyAsksAboutViewers(t *testing.T) {
 	}
 }
 
-// TestEnvoyIsAnsweredWhileTheMiddlewareIsDead: a failure is never left to Envoy, who knows no viewer.
-func TestEnvoyIsAnsweredWhileTheMiddlewareIsDead(t *testing.T) {
+// TestNode_Envoy_MiddlewareUnavailable_Answered: a failure is never left to Envoy, who knows no viewer.
+func TestNode_Envoy_MiddlewareUnavailable_Answered(t *testing.T) {
 	t.Parallel()
 	e := startEnvoy(t)
 	client := e.connect(t, "127.0.0.1")
@@ -202,8 +202,8 @@ func TestEnvoyIsAnsweredWhileTheMiddlewareIsDead(t *testing.T) {
 	}
 }
 
-// TestOnlyListedEnvoysAreHeard: what an edge says of a viewer is believed, so nobody else may say it.
-func TestOnlyListedEnvoysAreHeard(t *testing.T) {
+// TestNode_Envoy_Unlisted_Rejected: what an edge says of a viewer is believed, so nobody else may say it.
+func TestNode_Envoy_Unlisted_Rejected(t *testing.T) {
 	t.Parallel()
 	e := startEnvoy(t)
 	stranger := e.connect(t, "127.0.0.9")

@@ -13,15 +13,15 @@ import (
 	"usher/backends/backendtest"
 )
 
-// TestAsFlussonicsAuthBackend sends a node what Flussonic sends its auth_backend, by flussonic.com/doc/api/authorization,
+// TestNode_FlussonicAuthBackend sends a node what Flussonic sends its auth_backend, by flussonic.com/doc/api/authorization,
 // before a Ministra: the sample's settings.
-func TestAsFlussonicsAuthBackend(t *testing.T) {
+func TestNode_FlussonicAuthBackend(t *testing.T) {
 	m := middleware(t)
 	m.SetUser("good", backendtest.User{ID: "8471796306", MaxSessions: 2, Unique: true, ValidFor: 36_000e9})
 	address, _ := startNode(t, fmt.Sprintf(`
 identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
-backends: { portal: { kind: ministra, address: %q } }
+backends: { portal: { kind: ministra, url: %q } }
 routes:
   - { path: /auth/flussonic, backend: portal, required_credentials: [ token ], edge: { dialect: flussonic, networks: [ 127.0.0.1/32 ] } }
 `, m.URL()+"/stalker_portal"), sdktrace.NewTracerProvider())

@@ -20,11 +20,11 @@ import (
 
 const module = "usher"
 
-// arrow is one import: file, relative to the repository's root, depends on the package imported.
-type arrow struct{ file, imported string }
+// importEdge is one import: file, relative to the repository's root, depends on the package imported.
+type importEdge struct{ file, imported string }
 
-func (a arrow) isTest() bool   { return strings.HasSuffix(a.file, "_test.go") }
-func (a arrow) folder() string { return path.Dir(a.file) }
+func (a importEdge) isTest() bool   { return strings.HasSuffix(a.file, "_test.go") }
+func (a importEdge) folder() string { return path.Dir(a.file) }
 
 // siblings says which folders of ours a folder may import: its own entry counts or, without one, the longest that is a
 // parent of it. An entry that ends in "/..." means the folder and all below it. Folders that are not listed import nothing.
@@ -117,7 +117,7 @@ func anyCovers(patterns []string, name string) bool {
 }
 
 // forbidden names every arrow that the design does not have, sorted.
-func forbidden(arrows []arrow) []string {
+func forbidden(arrows []importEdge) []string {
 	var complaints []string
 	for _, a := range arrows {
 		if ours, ok := strings.CutPrefix(a.imported, module+"/"); ok {
@@ -137,7 +137,7 @@ func forbidden(arrows []arrow) []string {
 	return slices.Compact(complaints)
 }
 
-func mayImport(a arrow, ours string) bool {
+func mayImport(a importEdge, ours string) bool {
 	if ours == a.folder() { // an external test imports what it tests
 		return a.isTest()
 	}
@@ -157,12 +157,12 @@ func mayImport(a arrow, ours string) bool {
 	return anyCovers(allowed, ours)
 }
 
-func (f fence) lets(a arrow) bool {
+func (f fence) lets(a importEdge) bool {
 	return a.isTest() && (f.tests || covers(f.testsIn, a.folder())) || anyCovers(f.places, a.folder()) || slices.Contains(f.places, a.file)
 }
 
-// strangers are the names of the top level that the design does not have.
-func strangers(topLevel []string) []string {
+// unknownNames are the names of the top level that the design does not have.
+func unknownNames(topLevel []string) []string {
 	known := []string{
 		"cmd", "actors", "gateway", "backends", "cluster", "bench", "deploy", "go.mod", "go.sum", "README.md", "LICENSE",
 	}
@@ -171,76 +171,76 @@ func strangers(topLevel []string) []string {
 	})
 }
 
-func TestForbiddenArrowsAreFound(t *testing.T) {
+func TestRepository_FindsForbiddenImports(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		arrows []arrow
+		arrows []importEdge
 		want   []string
 	}{
 		"the standard library and free libraries": {
-			[]arrow{{"gateway/view.go", "net/http"}, {"actors/wheel.go", "golang.org/x/time/rate"}, {"backends/a.go", "go.opentelemetry.io/otel/trace"}}, nil,
+			[]importEdge{{"gateway/view.go", "net/http"}, {"actors/wheel.go", "golang.org/x/time/rate"}, {"backends/a.go", "go.opentelemetry.io/otel/trace"}}, nil,
 		},
 		"everybody may import the vocabulary": {
-			[]arrow{{"gateway/hls/a.go", "usher/backends"}, {"actors/a.go", "usher/backends"}, {"cluster/a.go", "usher/backends"}, {"backends/jwt/a.go", "usher/backends"}, {"bench/a.go", "usher/backends"}, {"cmd/usher/a.go", "usher/backends"}}, nil,
+			[]importEdge{{"gateway/hls/a.go", "usher/backends"}, {"actors/a.go", "usher/backends"}, {"cluster/a.go", "usher/backends"}, {"backends/jwt/a.go", "usher/backends"}, {"bench/a.go", "usher/backends"}, {"cmd/usher/a.go", "usher/backends"}}, nil,
 		},
 		"the root of cluster joins its rooms, and they know the Redis client alone": {
-			[]arrow{{"cluster/a.go", "usher/cluster/events"}, {"cluster/a.go", "usher/cluster/limits"}, {"cluster/a.go", "usher/cluster/redisclient"}, {"cluster/limits/a.go", "usher/cluster/redisclient"}, {"cluster/events/a.go", "usher/actors/session"}, {"cluster/limits/a_test.go", "usher/cluster/redistest"}}, nil,
+			[]importEdge{{"cluster/a.go", "usher/cluster/events"}, {"cluster/a.go", "usher/cluster/limits"}, {"cluster/a.go", "usher/cluster/redisclient"}, {"cluster/limits/a.go", "usher/cluster/redisclient"}, {"cluster/events/a.go", "usher/actors/session"}, {"cluster/limits/a_test.go", "usher/cluster/redistest"}}, nil,
 		},
 		"the rooms of cluster do not know one another": {
-			[]arrow{{"cluster/events/a.go", "usher/cluster/limits"}, {"cluster/limits/a.go", "usher/cluster"}, {"cluster/redisclient/a.go", "usher/cluster/events"}, {"cluster/redisclient/b.go", "usher/actors/session"}, {"cluster/a.go", "usher/cluster/redistest"}},
+			[]importEdge{{"cluster/events/a.go", "usher/cluster/limits"}, {"cluster/limits/a.go", "usher/cluster"}, {"cluster/redisclient/a.go", "usher/cluster/events"}, {"cluster/redisclient/b.go", "usher/actors/session"}, {"cluster/a.go", "usher/cluster/redistest"}},
 			[]string{"cluster/a.go imports usher/cluster/redistest", "cluster/events/a.go imports usher/cluster/limits", "cluster/limits/a.go imports usher/cluster", "cluster/redisclient/a.go imports usher/cluster/events", "cluster/redisclient/b.go imports usher/actors/session"},
 		},
 		"a tree may import its own": {
-			[]arrow{{"gateway/a.go", "usher/gateway/hls"}, {"gateway/hls/a.go", "usher/gateway/origin"}, {"bench/a.go", "usher/bench/stage"}}, nil,
+			[]importEdge{{"gateway/a.go", "usher/gateway/hls"}, {"gateway/hls/a.go", "usher/gateway/origin"}, {"bench/a.go", "usher/bench/stage"}}, nil,
 		},
 		"siblings may not import one another": {
-			[]arrow{{"gateway/a.go", "usher/actors"}, {"actors/a.go", "usher/cluster"}, {"cluster/a.go", "usher/gateway/hls"}},
+			[]importEdge{{"gateway/a.go", "usher/actors"}, {"actors/a.go", "usher/cluster"}, {"cluster/a.go", "usher/gateway/hls"}},
 			[]string{"actors/a.go imports usher/cluster", "cluster/a.go imports usher/gateway/hls", "gateway/a.go imports usher/actors"},
 		},
 		"nor in their tests": {
-			[]arrow{{"gateway/a_test.go", "usher/actors"}}, []string{"gateway/a_test.go imports usher/actors"},
+			[]importEdge{{"gateway/a_test.go", "usher/actors"}}, []string{"gateway/a_test.go imports usher/actors"},
 		},
 		"the vocabulary imports nothing of ours": {
-			[]arrow{{"backends/a.go", "usher/backends/jwt"}, {"backends/b.go", "usher/gateway/hls"}},
+			[]importEdge{{"backends/a.go", "usher/backends/jwt"}, {"backends/b.go", "usher/gateway/hls"}},
 			[]string{"backends/a.go imports usher/backends/jwt", "backends/b.go imports usher/gateway/hls"},
 		},
 		"adapters do not know one another": {
-			[]arrow{{"backends/smarty/a.go", "usher/backends/httprequest"}},
+			[]importEdge{{"backends/smarty/a.go", "usher/backends/httprequest"}},
 			[]string{"backends/smarty/a.go imports usher/backends/httprequest"},
 		},
 		"nobody but cmd knows the adapters": {
-			[]arrow{{"cmd/usher/a.go", "usher/backends/jwt"}, {"cmd/usher/e2e/a_test.go", "usher/actors"}, {"gateway/a.go", "usher/backends/jwt"}},
+			[]importEdge{{"cmd/usher/a.go", "usher/backends/jwt"}, {"cmd/usher/e2e/a_test.go", "usher/actors"}, {"gateway/a.go", "usher/backends/jwt"}},
 			[]string{"gateway/a.go imports usher/backends/jwt"},
 		},
 		"edge does not import the gateway": {
-			[]arrow{{"gateway/a.go", "usher/gateway/edge"}, {"gateway/edge/a.go", "usher/gateway"}, {"gateway/edge/extauthz/a.go", "usher/gateway"}},
+			[]importEdge{{"gateway/a.go", "usher/gateway/edge"}, {"gateway/edge/a.go", "usher/gateway"}, {"gateway/edge/extauthz/a.go", "usher/gateway"}},
 			[]string{"gateway/edge/a.go imports usher/gateway"},
 		},
 		"nobody imports cmd, nor one command the other": {
-			[]arrow{{"cmd/usher/a.go", "usher/cmd/usher/config"}, {"gateway/a.go", "usher/cmd/usher/config"}, {"cmd/usher-bench/a.go", "usher/cmd/usher/config"}},
+			[]importEdge{{"cmd/usher/a.go", "usher/cmd/usher/config"}, {"gateway/a.go", "usher/cmd/usher/config"}, {"cmd/usher-bench/a.go", "usher/cmd/usher/config"}},
 			[]string{"cmd/usher-bench/a.go imports usher/cmd/usher/config", "gateway/a.go imports usher/cmd/usher/config"},
 		},
 		"the config loader knows no settings": {
-			[]arrow{{"cmd/usher/config/a.go", "usher/gateway"}}, []string{"cmd/usher/config/a.go imports usher/gateway"},
+			[]importEdge{{"cmd/usher/config/a.go", "usher/gateway"}}, []string{"cmd/usher/config/a.go imports usher/gateway"},
 		},
 		"the stage imports the fake middleware at most": {
-			[]arrow{{"bench/stage/a.go", "usher/backends/backendtest"}, {"bench/stage/b.go", "usher/gateway/hls"}, {"bench/stage/c.go", "usher/bench"}},
+			[]importEdge{{"bench/stage/a.go", "usher/backends/backendtest"}, {"bench/stage/b.go", "usher/gateway/hls"}, {"bench/stage/c.go", "usher/bench"}},
 			[]string{"bench/stage/b.go imports usher/gateway/hls", "bench/stage/c.go imports usher/bench"},
 		},
 		"tests may use the fakes, and import what they test": {
-			[]arrow{{"backends/jwt/a_test.go", "usher/backends/backendtest"}, {"gateway/a_test.go", "usher/bench/stage"}, {"gateway/b_test.go", "usher/backends/backendtest/testproc"}, {"cluster/a_test.go", "usher/cluster"}}, nil,
+			[]importEdge{{"backends/jwt/a_test.go", "usher/backends/backendtest"}, {"gateway/a_test.go", "usher/bench/stage"}, {"gateway/b_test.go", "usher/backends/backendtest/testproc"}, {"cluster/a_test.go", "usher/cluster"}}, nil,
 		},
 		"the fakes are for tests": {
-			[]arrow{{"gateway/a.go", "usher/backends/backendtest"}}, []string{"gateway/a.go imports usher/backends/backendtest"},
+			[]importEdge{{"gateway/a.go", "usher/backends/backendtest"}}, []string{"gateway/a.go imports usher/backends/backendtest"},
 		},
 		"a folder that nobody planned": {
-			[]arrow{{"helpers/a.go", "usher/backends"}}, []string{"helpers/a.go imports usher/backends"},
+			[]importEdge{{"helpers/a.go", "usher/backends"}}, []string{"helpers/a.go imports usher/backends"},
 		},
 		"libraries in their place": {
-			[]arrow{{"actors/a.go", "github.com/asynkron/protoactor-go/actor"}, {"cluster/redisclient/a.go", "github.com/redis/go-redis/v9"}, {"cluster/a_test.go", "github.com/redis/go-redis/v9"}, {"backends/chain/breaker.go", "github.com/sony/gobreaker/v2"}, {"cluster/redisclient/breaker.go", "github.com/sony/gobreaker/v2"}, {"cmd/usher/a.go", "go.opentelemetry.io/otel/sdk/trace"}, {"actors/a_test.go", "go.opentelemetry.io/otel/sdk/trace/tracetest"}}, nil,
+			[]importEdge{{"actors/a.go", "github.com/asynkron/protoactor-go/actor"}, {"cluster/redisclient/a.go", "github.com/redis/go-redis/v9"}, {"cluster/a_test.go", "github.com/redis/go-redis/v9"}, {"backends/chain/breaker.go", "github.com/sony/gobreaker/v2"}, {"cluster/redisclient/breaker.go", "github.com/sony/gobreaker/v2"}, {"cmd/usher/a.go", "go.opentelemetry.io/otel/sdk/trace"}, {"actors/a_test.go", "go.opentelemetry.io/otel/sdk/trace/tracetest"}}, nil,
 		},
 		"libraries out of place": {
-			[]arrow{{"gateway/a_test.go", "github.com/asynkron/protoactor-go/actor"}, {"actors/b.go", "github.com/redis/go-redis/v9"}, {"actors/c_test.go", "github.com/redis/go-redis/v9"}, {"cluster/d.go", "github.com/redis/go-redis/v9"}, {"cluster/redisclient/pipeline.go", "github.com/sony/gobreaker/v2"}, {"backends/chain/bulkhead.go", "github.com/sony/gobreaker/v2"}, {"gateway/d.go", "go.opentelemetry.io/otel/sdk/trace"}},
+			[]importEdge{{"gateway/a_test.go", "github.com/asynkron/protoactor-go/actor"}, {"actors/b.go", "github.com/redis/go-redis/v9"}, {"actors/c_test.go", "github.com/redis/go-redis/v9"}, {"cluster/d.go", "github.com/redis/go-redis/v9"}, {"cluster/redisclient/pipeline.go", "github.com/sony/gobreaker/v2"}, {"backends/chain/bulkhead.go", "github.com/sony/gobreaker/v2"}, {"gateway/d.go", "go.opentelemetry.io/otel/sdk/trace"}},
 			[]string{
 				"actors/b.go imports github.com/redis/go-redis/v9, which stays in cluster/redisclient, cluster/redistest",
 				"actors/c_test.go imports github.com/redis/go-redis/v9, which stays in cluster/redisclient, cluster/redistest",
@@ -262,15 +262,15 @@ func TestForbiddenArrowsAreFound(t *testing.T) {
 	}
 }
 
-func TestStrangersAtTheTopLevelAreFound(t *testing.T) {
+func TestRepository_FindsUnknownTopLevelNames(t *testing.T) {
 	t.Parallel()
-	got := strangers([]string{".ci", "LICENSE", "Makefile", "README.md", "actors", "cmd", "go.mod", "internal", "pkg"})
+	got := unknownNames([]string{".ci", "LICENSE", "Makefile", "README.md", "actors", "cmd", "go.mod", "internal", "pkg"})
 	if diff := cmp.Diff([]string{"Makefile", "internal", "pkg"}, got); diff != "" {
 		t.Errorf("strangers differs (-want +got):\n%s", diff)
 	}
 }
 
-func TestDependenciesFormAStar(t *testing.T) {
+func TestRepository_ImportsAreAllowed(t *testing.T) {
 	t.Parallel()
 	arrows := readArrows(t, root(t))
 	if len(arrows) < 50 {
@@ -281,13 +281,13 @@ func TestDependenciesFormAStar(t *testing.T) {
 	}
 }
 
-func TestTopLevelIsFixed(t *testing.T) {
+func TestRepository_TopLevelIsFixed(t *testing.T) {
 	t.Parallel()
 	names := topLevel(t, root(t))
 	if !slices.Contains(names, "go.mod") {
 		t.Fatalf("the top level was not found: %q", names)
 	}
-	if unknown := strangers(names); len(unknown) > 0 {
+	if unknown := unknownNames(names); len(unknown) > 0 {
 		t.Errorf("the top level has %q, which the design does not know", unknown)
 	}
 }
@@ -303,9 +303,9 @@ func root(t *testing.T) string {
 }
 
 // readArrows reads the imports of every Go file, also of those that this build leaves out.
-func readArrows(t *testing.T, root string) []arrow {
+func readArrows(t *testing.T, root string) []importEdge {
 	t.Helper()
-	var arrows []arrow
+	var arrows []importEdge
 	files := os.DirFS(root)
 	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
@@ -329,7 +329,7 @@ func readArrows(t *testing.T, root string) []arrow {
 			if err != nil {
 				return err
 			}
-			arrows = append(arrows, arrow{file: name, imported: imported})
+			arrows = append(arrows, importEdge{file: name, imported: imported})
 		}
 		return nil
 	})

@@ -22,59 +22,59 @@ import (
 	"usher/backends/users"
 )
 
-// kind is one adapter: how its settings begin, and how it is made.
+// kind is one adapter: its default settings and its constructor.
 type kind struct {
-	// settings are the adapter's own, and around those of what stands around it; pointers that hold the defaults.
+	// settings returns a pointer to the adapter's default settings, chain those of the chain around it.
 	settings func() any
-	around   func() around
-	// members names the backends that it joins, by its settings; nil: it joins none.
+	chain    func() chainSettings
+	// members returns the names of the backends that a composite adapter calls; nil for other adapters.
 	members func(settings any) []string
-	build   func(name string, settings any, parts kindParts) (adapter, error)
+	build   func(name string, settings any, parts kindDeps) (adapter, error)
 }
 
-// kindParts is what an adapter may need of the program.
-type kindParts struct {
+// kindDeps is what adapters are made of besides their settings.
+type kindDeps struct {
 	http    httpbackend.Deps
 	members []backends.Member
 	log     *slog.Logger
 }
 
-// adapter is what every kind gives.
+// adapter is a backend with what the node needs of it.
 type adapter struct {
 	backends.Backend
 	preset httpbackend.Preset
-	shown  string                      // its address, for people; empty: it asks nobody
-	watch  *httpbackend.Alarms         // nil: it asks nobody
-	run    func(context.Context) error // nil: nothing of it runs in the background
+	url    string                      // without secrets; empty if it calls no middleware
+	alarms *httpbackend.Alarms         // nil if it calls no middleware
+	run    func(context.Context) error // nil without background work
 	close  func()
 }
 
-// kinds are the adapters that this build has, by the name in the settings file.
+// kinds returns all adapters by the name that the settings use.
 func kinds() map[string]kind {
 	return map[string]kind{
-		"httprequest": asked(httprequest.DefaultConfig, httprequest.New, func(a *askedSettings) { a.Validity = 180 * time.Second }),
-		"flussonic":   asked(flussonic.DefaultConfig, flussonic.New, func(a *askedSettings) { a.Validity = 180 * time.Second }),
-		"iptvportal":  asked(iptvportal.DefaultConfig, iptvportal.New, func(a *askedSettings) { a.Validity = 180 * time.Second }),
-		"ministra": asked(ministra.DefaultConfig, ministra.New, func(a *askedSettings) {
-			a.Chain.TokenLife, a.Validity = 5*time.Second, 36_000*time.Second
+		"httprequest": remoteKind(httprequest.DefaultConfig, httprequest.New, func(a *remoteSettings) { a.Validity = 180 * time.Second }),
+		"flussonic":   remoteKind(flussonic.DefaultConfig, flussonic.New, func(a *remoteSettings) { a.Validity = 180 * time.Second }),
+		"iptvportal":  remoteKind(iptvportal.DefaultConfig, iptvportal.New, func(a *remoteSettings) { a.Validity = 180 * time.Second }),
+		"ministra": remoteKind(ministra.DefaultConfig, ministra.New, func(a *remoteSettings) {
+			a.Chain.TokenTTL, a.Validity = 5*time.Second, 36_000*time.Second
 		}),
-		"smarty": asked(smarty.DefaultConfig, smarty.New, func(a *askedSettings) {
-			a.Chain.TokenLife, a.Validity = 3600*time.Second, 3000*time.Second
+		"smarty": remoteKind(smarty.DefaultConfig, smarty.New, func(a *remoteSettings) {
+			a.Chain.TokenTTL, a.Validity = 3600*time.Second, 3000*time.Second
 		}),
 
-		"iprules":     decided(iprules.DefaultConfig, iprules.New, decidedFor(time.Hour)),
-		"jwt":         decided(jwt.DefaultConfig, jwt.New, fallible),
-		"securetoken": decided(securetoken.DefaultConfig, securetoken.New, decidedFor(time.Hour)),
-		"users":       decided(users.DefaultConfig, users.New, decidedFor(time.Minute)),
-		"signedlink":  decided(signedlink.DefaultConfig, signedlink.New, decidedFor(time.Hour)),
+		"iprules":     localKind(iprules.DefaultConfig, iprules.New, newLocalSettings(time.Hour)),
+		"jwt":         localKind(jwt.DefaultConfig, jwt.New, newFetchingSettings),
+		"securetoken": localKind(securetoken.DefaultConfig, securetoken.New, newLocalSettings(time.Hour)),
+		"users":       localKind(users.DefaultConfig, users.New, newLocalSettings(time.Minute)),
+		"signedlink":  localKind(signedlink.DefaultConfig, signedlink.New, newLocalSettings(time.Hour)),
 
-		"any":   joined(anyof.DefaultConfig, anyof.New, anyof.Members),
-		"rules": joined(rules.DefaultConfig, rules.New, rules.Members),
+		"any":   compositeKind(anyof.DefaultConfig, anyof.New, anyof.Members),
+		"rules": compositeKind(rules.DefaultConfig, rules.New, rules.Members),
 	}
 }
 
-// httpBackend is a backend that asks over HTTP.
-type httpBackend interface {
+// remoteBackend is a backend that calls a middleware over HTTP.
+type remoteBackend interface {
 	backends.Backend
 	Preset() httpbackend.Preset
 	DisplayAddress() string
@@ -82,38 +82,38 @@ type httpBackend interface {
 	Close()
 }
 
-// asked is a kind that asks over HTTP. tune sets the defaults of what stands around it.
-func asked[C any, B httpBackend](
-	defaults func() C, build func(string, C, httpbackend.Deps) (B, error), tune func(*askedSettings),
+// remoteKind returns the kind of an adapter that calls a middleware over HTTP. tune sets the defaults of its chain.
+func remoteKind[C any, B remoteBackend](
+	defaults func() C, build func(string, C, httpbackend.Deps) (B, error), tune func(*remoteSettings),
 ) kind {
 	return kind{
 		settings: func() any { return new(defaults()) },
-		around: func() around {
-			a := &askedSettings{Chain: chain.DefaultConfig(), RecheckRate: 200}
+		chain: func() chainSettings {
+			a := &remoteSettings{Chain: chain.DefaultConfig(), RecheckRate: 200}
 			tune(a)
 			return a
 		},
-		build: func(name string, settings any, parts kindParts) (adapter, error) {
+		build: func(name string, settings any, parts kindDeps) (adapter, error) {
 			b, err := build(name, *settings.(*C), parts.http) //nolint:forcetypeassert // settings made it
 			if err != nil {
 				return adapter{}, err
 			}
-			return adapter{Backend: b, preset: b.Preset(), shown: b.DisplayAddress(), watch: b.ContractAlarms(), close: b.Close}, nil
+			return adapter{Backend: b, preset: b.Preset(), url: b.DisplayAddress(), alarms: b.ContractAlarms(), close: b.Close}, nil
 		},
 	}
 }
 
-// joined is a kind that joins other backends; members names them.
-func joined[C any, B backends.Backend](
+// compositeKind returns the kind of an adapter that calls other backends, whose names members returns.
+func compositeKind[C any, B backends.Backend](
 	defaults func() C, build func(string, C, []backends.Member) (B, error), members func(C) []string,
 ) kind {
 	return kind{
 		settings: func() any { return new(defaults()) },
-		around: func() around {
-			return &joinedSettings{Local: chain.DefaultLocalConfig(), RecheckRate: 200}
+		chain: func() chainSettings {
+			return &compositeSettings{Local: chain.DefaultLocalConfig(), RecheckRate: 200}
 		},
 		members: func(settings any) []string { return members(*settings.(*C)) }, //nolint:forcetypeassert // as above
-		build: func(name string, settings any, parts kindParts) (adapter, error) {
+		build: func(name string, settings any, parts kindDeps) (adapter, error) {
 			b, err := build(name, *settings.(*C), parts.members) //nolint:forcetypeassert // as above
 			if err != nil {
 				return adapter{}, err
@@ -123,14 +123,14 @@ func joined[C any, B backends.Backend](
 	}
 }
 
-// decided is a kind that decides by itself.
-func decided[C any, B backends.Backend](
-	defaults func() C, build func(string, C, *slog.Logger) (B, error), around func() around,
+// localKind returns the kind of an adapter that decides locally.
+func localKind[C any, B backends.Backend](
+	defaults func() C, build func(string, C, *slog.Logger) (B, error), around func() chainSettings,
 ) kind {
 	return kind{
 		settings: func() any { return new(defaults()) },
-		around:   around,
-		build: func(name string, settings any, parts kindParts) (adapter, error) {
+		chain:    around,
+		build: func(name string, settings any, parts kindDeps) (adapter, error) {
 			b, err := build(name, *settings.(*C), parts.log) //nolint:forcetypeassert // as above
 			if err != nil {
 				return adapter{}, err

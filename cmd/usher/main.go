@@ -18,25 +18,25 @@ import (
 
 // The exit codes.
 const (
-	exitDone  = 0
-	exitNo    = 1
-	exitCould = 2 // could not
+	exitOK       = 0
+	exitNegative = 1
+	exitFailed   = 2
 )
 
-// errNo is a command's word that it did what it should and that the answer is no.
-var errNo = errors.New("no")
+// errNegative says that a command succeeded and that its answer is negative.
+var errNegative = errors.New("no")
 
 // commands is the command line.
 type commands struct {
 	Serve    serveCommand    `cmd:"" help:"Run a node."`
-	Demo     demoCommand     `cmd:"" help:"Run origin, middleware and gateway in one process: nothing to install."`
-	Check    checkCommand    `cmd:"" help:"Ask a configured backend about one viewer, and show what was asked and answered."`
-	Validate validateCommand `cmd:"" help:"Check a settings file; name every problem with its line and column."`
+	Demo     demoCommand     `cmd:"" help:"Run an origin, a middleware and a gateway in one process."`
+	Check    checkCommand    `cmd:"" help:"Call a configured backend for one viewer, and show request, response and decision."`
+	Validate validateCommand `cmd:"" help:"Check a settings file, and print every problem with its line and column."`
 	Sessions sessionsCommand `cmd:"" help:"List, kick and ban viewers on all nodes."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 
-// console is where a command writes, and the clock that it tells ages by.
+// console is where a command writes, and the clock that ages are computed from.
 type console struct {
 	out, err io.Writer
 	now      func() time.Time
@@ -44,49 +44,49 @@ type console struct {
 
 func main() { os.Exit(run(os.Args[1:], console{out: os.Stdout, err: os.Stderr, now: time.Now})) }
 
-// run is main with its surroundings given, so that tests can be those.
+// run parses and runs the command line, and returns the exit code. Tests call it with a console of their own.
 func run(args []string, c console) int {
 	var cli commands
 	parser, err := kong.New(&cli, kong.Name("usher"), kong.Description("An auth gateway for HLS."),
 		kong.Writers(c.out, c.err))
 	if err != nil {
 		_, _ = fmt.Fprintln(c.err, "BUG:", err)
-		return exitCould
+		return exitFailed
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
 		_, _ = fmt.Fprintf(c.err, "usher: %v\nTry: usher --help\n", err)
-		return exitCould
+		return exitFailed
 	}
-	ctx, stop := untilSignal()
+	ctx, stop := notifyContext()
 	defer stop()
 	return c.exit(parsed.Run(runtime{ctx, c}))
 }
 
-// exit says what went wrong, and which code that is.
+// exit prints the error and returns the exit code.
 func (c console) exit(err error) int {
 	var problems config.Problems
 	switch {
 	case err == nil:
-		return exitDone
-	case errors.Is(err, errNo):
-		return exitNo
+		return exitOK
+	case errors.Is(err, errNegative):
+		return exitNegative
 	case errors.As(err, &problems):
-		_, _ = fmt.Fprintln(c.err, problems) // each line begins with its place, for editors to jump to
+		_, _ = fmt.Fprintln(c.err, problems) // each line begins with file:line:column, as editors expect
 	default:
 		_, _ = fmt.Fprintln(c.err, "usher:", err)
 	}
-	return exitCould
+	return exitFailed
 }
 
-// runtime is what every command is given.
+// runtime is what every command gets.
 type runtime struct {
-	ctx context.Context //nolint:containedctx // kong calls Run with values, and this is the one that lives as long
+	ctx context.Context //nolint:containedctx // kong passes values to Run, and this one lives as long as the command
 	console
 }
 
-// untilSignal gives a context that the first SIGTERM or interrupt ends. The second one ends the process at once.
-func untilSignal() (context.Context, func()) {
+// notifyContext returns a context that the first SIGTERM or interrupt cancels. The second one ends the process at once.
+func notifyContext() (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -98,7 +98,7 @@ func untilSignal() (context.Context, func()) {
 			return
 		}
 		<-signals
-		os.Exit(exitCould)
+		os.Exit(exitFailed)
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
@@ -108,13 +108,13 @@ func untilSignal() (context.Context, func()) {
 
 type versionCommand struct{}
 
-// Run prints the version that the build knows.
+// Run prints the version.
 func (versionCommand) Run(r runtime) error {
 	_, err := fmt.Fprintln(r.out, "usher", version())
 	return err
 }
 
-// version is the module's, or the commit's of a build from a checkout.
+// version returns the module's version, or the commit of a build from a checkout.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -44,7 +45,7 @@ identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
 origins: { stage: { url: "http://127.0.0.1:9" } }
 backends:
-  portal: { kind: httprequest, address: %q, timeout: 300ms, headers: { X-Api-Key: "the operator's own" } }
+  portal: { kind: httprequest, url: %q, timeout: 300ms, headers: { X-Api-Key: "the operator's own" } }
 routes:
   - { path: "/play/{channel}/*", origin: stage, backend: portal, required_credentials: [token] }
 `, address)
@@ -63,7 +64,7 @@ func middleware(t *testing.T) *backendtest.Server {
 	return s
 }
 
-func TestValidateNamesEveryProblemWithItsPlace(t *testing.T) {
+func TestValidate_NamesEveryProblemWithPosition(t *testing.T) {
 	path := writeFile(t, "listen: 8080\nidentiy: {}\nbackends: { portal: { kind: httprequest, timeout: soon } }\n")
 	code, out, errs := usher("validate", "--config", path)
 	if code != 2 || out != "" {
@@ -89,7 +90,7 @@ func TestValidateNamesEveryProblemWithItsPlace(t *testing.T) {
 	}
 }
 
-func TestValidateHoldsTimesOfAClusterToOneAnother(t *testing.T) {
+func TestValidate_ClusterTimes(t *testing.T) {
 	const shared = `redis: { addresses: [ "127.0.0.1:6379" ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ]`
 	for name, test := range map[string]struct{ cluster, backend, says string }{
 		"a node alone": {cluster: "redis_timeout: 5s, heartbeat_interval: 1m"},
@@ -100,11 +101,11 @@ func TestValidateHoldsTimesOfAClusterToOneAnother(t *testing.T) {
 		},
 		"no time left for the backend": {
 			cluster: shared + ", redis_timeout: 600ms",
-			says:    "cluster.redis_timeout: 600ms is too long for backends.portal.answer_deadline: 1s, which is for more than Redis; want half of that at most",
+			says:    "cluster.redis_timeout: 600ms is too long for backends.portal.answer_deadline: 1s; want half of that at most, so that time is left for the backend",
 		},
 		"no time left for one that asks nobody": {
 			cluster: shared + ", redis_timeout: 600ms", backend: `kind: iprules, rules: [ "allow all" ]`,
-			says: "cluster.redis_timeout: 600ms is too long for backends.portal, whose viewers have an answer within: 1s",
+			says: "cluster.redis_timeout: 600ms is too long for backends.portal, which answers within: 1s",
 		},
 		"a Redis and no key": {cluster: `redis: { addresses: [ "127.0.0.1:6379" ] }`, says: "cluster.encryption_keys: none"},
 	} {
@@ -121,7 +122,7 @@ func TestValidateHoldsTimesOfAClusterToOneAnother(t *testing.T) {
 	}
 }
 
-func TestValidatePrintsWithoutSecrets(t *testing.T) {
+func TestValidate_PrintHidesSecrets(t *testing.T) {
 	path := writeFile(t, settingsFor("http://me:5ecret@127.0.0.1:9/check?key=mine"))
 	code, out, errs := usher("validate", "--config", path, "--print")
 	if code != 0 || errs != "" || !strings.Contains(out, "required_credentials:") {
@@ -134,7 +135,7 @@ func TestValidatePrintsWithoutSecrets(t *testing.T) {
 	}
 }
 
-func TestCheckTellsWhatTheBackendSays(t *testing.T) {
+func TestCheck_ReportsResponse(t *testing.T) {
 	tests := map[string]struct {
 		mode  backendtest.Mode
 		url   string
@@ -151,7 +152,7 @@ func TestCheckTellsWhatTheBackendSays(t *testing.T) {
 		},
 		"refused": {
 			mode: backendtest.Refuse(), url: "http://tv.example/play/a001/index.m3u8?token=good", code: 2,
-			wants: []string{"connection refused; the backend server is down", "WARNING   while the backend is away"},
+			wants: []string{"connection refused; the backend server is down", "WARNING   while the backend is unavailable"},
 		},
 		"hanging": {
 			mode: backendtest.Hang(), url: "http://tv.example/play/a001/index.m3u8?token=good", code: 2,
@@ -159,7 +160,7 @@ func TestCheckTellsWhatTheBackendSays(t *testing.T) {
 		},
 		"wrong address": {
 			mode: backendtest.Status(http.StatusNotFound), url: "http://tv.example/play/a001/index.m3u8?token=good", code: 2,
-			wants: []string{"wrong URL; check the path in address"},
+			wants: []string{"wrong URL; check the path in url"},
 		},
 		"nobody would be asked about a segment": {
 			mode: backendtest.Healthy(), url: "http://tv.example/play/a001/seg.ts?token=good", code: 2,
@@ -198,7 +199,7 @@ func TestCheckTellsWhatTheBackendSays(t *testing.T) {
 	}
 }
 
-func TestCheckPrintsJSON(t *testing.T) {
+func TestCheck_JSON(t *testing.T) {
 	m := middleware(t)
 	path := writeFile(t, settingsFor(m.URL()+"/check"))
 	code, out, _ := usher("check", "--config", path, "--json", "--url", "http://tv.example/play/a001/index.m3u8?token=good", "--ip", "192.0.2.9")
@@ -206,7 +207,7 @@ func TestCheckPrintsJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 {
 		t.Fatalf("exit code %d, %v:\n%s", code, err, out)
 	}
-	if got.Verdict != "allowed" || got.Status != 200 || got.Sent["X-Real-IP"] != "192.0.2.9" || got.Channel != "a001" {
+	if got.Verdict != "allowed" || got.Status != 200 || got.RequestHeaders["X-Real-IP"] != "192.0.2.9" || got.Channel != "a001" {
 		t.Errorf("report: %+v", got)
 	}
 	if calls := m.Calls(); calls != 1 {
@@ -214,30 +215,30 @@ func TestCheckPrintsJSON(t *testing.T) {
 	}
 }
 
-func TestUnknownArgumentsAreRefused(t *testing.T) {
+func TestServe_UnknownFlag_Rejected(t *testing.T) {
 	code, _, errs := usher("serve", "--confg", "x")
 	if code != 2 || !strings.Contains(errs, "--confg") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 }
 
-func TestVersionIsPrinted(t *testing.T) {
+func TestVersion_Prints(t *testing.T) {
 	if code, out, _ := usher("version"); code != 0 || !strings.HasPrefix(out, "usher ") {
 		t.Errorf("exit code %d: %q", code, out)
 	}
 }
 
-func TestLogsSpellDurations(t *testing.T) {
+func TestFormatDuration_InLogs(t *testing.T) {
 	for format, want := range map[string]string{"json": `"delay":"5s"`, "text": "delay=5s"} {
 		var out bytes.Buffer
-		logSettings{Format: format}.logger(&out).Info("draining", "delay", 5*time.Second)
+		logSettings{Format: format}.newLogger(&out).Info("draining", slog.Duration("delay", 5*time.Second))
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s: %s does not say %s", format, out.String(), want)
 		}
 	}
 }
 
-func TestWhatCannotStartSaysSoBeforeItServes(t *testing.T) {
+func TestServe_CannotStart_NamesReason(t *testing.T) {
 	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -256,24 +257,24 @@ func TestWhatCannotStartSaysSoBeforeItServes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := writeFile(t, settingsFor("http://127.0.0.1:9/check")+test.text+"\n")
 			code, _, errs := usher("serve", "--config", path)
-			if code != 2 || !strings.Contains(errs, test.want) || strings.Contains(errs, "serving") {
+			if code != 2 || !strings.Contains(errs, test.want) || strings.Contains(errs, "node started") {
 				t.Errorf("exit code %d: %q; want 2, %q and not a word of serving", code, errs, test.want)
 			}
 		})
 	}
 }
 
-func TestTracesThatCannotBeSentAreNoFailure(t *testing.T) {
+func TestServe_TraceReceiverUnavailable_Serves(t *testing.T) {
 	var log bytes.Buffer
 	tracing := tracingSettings{Endpoint: "http://127.0.0.1:9", Protocol: "http", SampleRatio: 1}
-	tracer, flush, err := tracing.tracer(t.Context(), logSettings{Format: "text"}.logger(&log))
+	tracer, flush, err := tracing.tracer(t.Context(), logSettings{Format: "text"}.newLogger(&log))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, span := tracer.Start(t.Context(), "session.open")
 	span.End()
 	flush()
-	if got := log.String(); strings.Count(got, "traces are lost") != 1 || !strings.Contains(got, "tracing.endpoint=http://127.0.0.1:9") {
+	if got := log.String(); strings.Count(got, "traces not exported") != 1 || !strings.Contains(got, "endpoint=http://127.0.0.1:9") {
 		t.Errorf("the log says %q, want one line that names tracing.endpoint and its value", got)
 	}
 }

@@ -68,7 +68,7 @@ func newLounge(t *testing.T, p *portal, origin string) *lounge {
 identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
 origins: { stage: { url: %q } }
-backends: { portal: { kind: ministra, address: %q } }
+backends: { portal: { kind: ministra, url: %q } }
 routes: [ { path: "/single/{channel}/*", origin: stage, backend: portal, required_credentials: [ token ] } ]
 `, origin, p.URL()+"/stalker_portal")
 	if _, err := config.Parse("usher.yaml", []byte(text), s, config.Environment{}); err != nil {
@@ -104,7 +104,7 @@ func (l *lounge) get(t *testing.T, path, query string) (status int, body string)
 	return a.Status, string(a.Body)
 }
 
-// watch has the viewer play for so long: his playlist with the old token every step, and the newest segment by its ticket.
+// watch plays for that time: every step the playlist with the old token, and the newest segment with its ticket.
 func (l *lounge) watch(t *testing.T, by, step time.Duration) {
 	t.Helper()
 	for end := time.Now().Add(by); time.Now().Before(end); <-time.After(step) {
@@ -133,8 +133,8 @@ func brief(t *testing.T) string {
 	return server.URL
 }
 
-// TestAMinistraViewerPlaysOnWithOneCall holds for every version of the portal: those that send no headers too.
-func TestAMinistraViewerPlaysOnWithOneCall(t *testing.T) {
+// TestNode_Ministra_OneCallPerSession holds for every version of the portal: those that send no headers too.
+func TestNode_Ministra_OneCallPerSession(t *testing.T) {
 	t.Parallel()
 	for name, headers := range map[string]bool{"with headers": true, "of 2014, without": false} {
 		t.Run(name, func(t *testing.T) {
@@ -158,8 +158,8 @@ func TestAMinistraViewerPlaysOnWithOneCall(t *testing.T) {
 	}
 }
 
-// TestAMinistraViewerOfAnOutageIsNotCut: whoever came while the portal was away has a token that it never knew again.
-func TestAMinistraViewerOfAnOutageIsNotCut(t *testing.T) {
+// TestNode_Ministra_AdmittedInOutage_PlaysOn: whoever came while the portal was away has a token that it never knew again.
+func TestNode_Ministra_AdmittedInOutage_PlaysOn(t *testing.T) {
 	t.Parallel()
 	p, origin := startPortal(t, true), brief(t)
 	if err := p.SetMode(backendtest.Reset()); err != nil {

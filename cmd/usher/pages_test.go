@@ -44,7 +44,7 @@ func parseBesideSecrets(t *testing.T, name string, text []byte) *settings {
 	return s
 }
 
-func TestEveryKindHasAPageWithItsDefaults(t *testing.T) {
+func TestKinds_EachHasPageWithDefaults(t *testing.T) {
 	t.Parallel()
 	revealed := cmp.Transformer("reveal", func(s backends.Secret) string { return s.Reveal() })
 	for name := range kinds() {
@@ -63,7 +63,7 @@ func TestEveryKindHasAPageWithItsDefaults(t *testing.T) {
 	}
 }
 
-func TestEveryKindsPageNamesEveryKey(t *testing.T) {
+func TestKinds_PagesNameEveryKey(t *testing.T) {
 	t.Parallel()
 	sample, err := os.ReadFile(sampleFile)
 	if err != nil {
@@ -92,7 +92,7 @@ func TestEveryKindsPageNamesEveryKey(t *testing.T) {
 	}
 }
 
-func TestNoPageIsOfAnUnknownKind(t *testing.T) {
+func TestKinds_NoPageOfUnknownKind(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob(filepath.Join(pagesFolder, "*"))
 	if err != nil {

@@ -46,13 +46,13 @@ func sampleSettings() *settings {
 	want.Gateway.Origins = map[string]*gateway.OriginConfig{"astra": {URL: "http://10.0.0.5:8000"}}
 	portal := new(backendSettings)
 	portal.SetKind("httprequest")
-	portal.Adapter.(*httprequest.Config).HTTP.Address = "https://auth.example.com/check" //nolint:forcetypeassert // SetKind made it
+	portal.Adapter.(*httprequest.Config).HTTP.URL = "https://auth.example.com/check" //nolint:forcetypeassert // SetKind made it
 	want.Backends = map[string]*backendSettings{"portal": portal}
 	want.Gateway.Routes = []gateway.RouteConfig{{Path: "/play/{channel}/*", Origin: "astra", Backend: "portal"}}
 	return want
 }
 
-func TestSampleHoldsTheDefaults(t *testing.T) {
+func TestSettings_SampleShowsDefaults(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(sampleFile)
 	if err != nil {
@@ -72,7 +72,7 @@ func TestSampleHoldsTheDefaults(t *testing.T) {
 	}
 }
 
-func TestSampleNamesEverySetting(t *testing.T) {
+func TestSettings_SampleNamesEverySetting(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(sampleFile)
 	if err != nil {

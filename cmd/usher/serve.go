@@ -11,30 +11,30 @@ import (
 
 type serveCommand struct{ fileFlag }
 
-// Run runs a node until a signal.
+// Run runs a node until a signal ends it.
 func (c serveCommand) Run(r runtime) error {
 	s, err := c.load(r.err)
 	if err != nil {
 		return err
 	}
-	logger := s.Log.logger(r.err)
+	logger := s.Log.newLogger(r.err)
 	redisclient.LogTo(logger)
 	return serve(r.ctx, s, logger, nil)
 }
 
-// serve runs a node on the settings' listeners. started, if not nil, is called once it listens.
+// serve runs a node until ctx ends. It calls started, if not nil, once the node listens.
 func serve(ctx context.Context, s *settings, logger *slog.Logger, started func(*node, net.Addr)) error {
 	tracer, flush, err := s.Tracing.tracer(ctx, logger)
 	if err != nil {
 		return err
 	}
 	defer flush()
-	n, err := newNode(s, logger, tracer) //nolint:contextcheck // its parts live until it is closed
+	n, err := newNode(s, logger, tracer) //nolint:contextcheck // its parts run until close
 	if err != nil {
 		return err
 	}
 	defer n.close()
-	// Whatever can fail does so before a balancer may send the first viewer.
+	// The certificates are read before a load balancer can send the first viewer.
 	if err := s.Gateway.TLS.Check(); err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func serve(ctx context.Context, s *settings, logger *slog.Logger, started func(*
 	if err != nil {
 		return err
 	}
-	logger.Info("serving", slog.String("listen", on.public.Addr().String()), slog.String("admin", s.Admin.Listen),
+	logger.Info("node started", slog.String("listen", on.public.Addr().String()), slog.String("admin", s.Admin.Listen),
 		slog.String("ext_authz", s.ExtAuthz.Listen), slog.String("version", version()))
 	if started != nil {
 		started(n, on.public.Addr())
@@ -53,14 +53,14 @@ func serve(ctx context.Context, s *settings, logger *slog.Logger, started func(*
 	if err := n.run(ctx, on); err != nil {
 		return err
 	}
-	logger.Info("stopped")
+	logger.Info("node stopped")
 	return nil
 }
 
-// listeners are where a node is asked. Those that the settings do not name are nil.
-type listeners struct{ public, operator, envoy net.Listener }
+// listeners are the open listeners of a node. A listener without an address in the settings is nil.
+type listeners struct{ public, admin, extAuthz net.Listener }
 
-// listen opens what the settings name, or nothing.
+// listen opens all listeners of the settings, or none.
 func listen(ctx context.Context, s *settings) (on listeners, err error) {
 	var c net.ListenConfig
 	for _, l := range []struct {
@@ -68,8 +68,8 @@ func listen(ctx context.Context, s *settings) (on listeners, err error) {
 		listener     *net.Listener
 	}{
 		{"listen", s.Gateway.Listen, &on.public},
-		{"admin.listen", s.Admin.Listen, &on.operator},
-		{"ext_authz.listen", s.ExtAuthz.Listen, &on.envoy},
+		{"admin.listen", s.Admin.Listen, &on.admin},
+		{"ext_authz.listen", s.ExtAuthz.Listen, &on.extAuthz},
 	} {
 		if l.address == "" {
 			continue
@@ -83,7 +83,7 @@ func listen(ctx context.Context, s *settings) (on listeners, err error) {
 }
 
 func (on listeners) close() {
-	for _, l := range []net.Listener{on.public, on.operator, on.envoy} {
+	for _, l := range []net.Listener{on.public, on.admin, on.extAuthz} {
 		if l != nil {
 			_ = l.Close()
 		}

@@ -13,34 +13,34 @@ import (
 	"usher/gateway/admin"
 )
 
-// sessionsCommand is what an operator sees of the viewers of all nodes, and does to them, by any one of the nodes.
+// sessionsCommand lists and changes the sessions of all nodes through the API of any node.
 type sessionsCommand struct {
 	List  sessionsList  `cmd:"" help:"List live sessions."`
 	Show  sessionsShow  `cmd:"" help:"Show one session."`
-	Kick  sessionsKick  `cmd:"" help:"End sessions, and refuse them for a while."`
-	Ban   sessionsBan   `cmd:"" help:"Refuse a user, a session, an address or somebody's credentials until the ban ends."`
-	Unban sessionsUnban `cmd:"" help:"Take a ban back."`
+	Kick  sessionsKick  `cmd:"" help:"End sessions, and refuse them for a time."`
+	Ban   sessionsBan   `cmd:"" help:"Refuse a user, a session, an address or the credentials of a session until the ban ends."`
+	Unban sessionsUnban `cmd:"" help:"Remove a ban."`
 	Bans  sessionsBans  `cmd:"" help:"List bans."`
 	Nodes sessionsNodes `cmd:"" help:"List the nodes."`
 }
 
-// adminFlags say which node is asked.
+// adminFlags select the node whose API is called.
 type adminFlags struct {
-	Admin string `help:"The admin listener of any node." default:"http://127.0.0.1:8081"`
-	Token string `help:"Its bearer token, admin.token; better by the environment, where no list of processes shows it." env:"USHER_ADMIN_TOKEN"`
-	JSON  bool   `help:"Print the API's JSON."`
+	Admin string `help:"The URL of the admin listener of any node." default:"http://127.0.0.1:8081"`
+	Token string `help:"The API's bearer token, admin.token. Prefer the environment: process lists show flags." env:"USHER_ADMIN_TOKEN"`
+	JSON  bool   `help:"Print the JSON of the API."`
 }
 
-// filterFlags say which sessions are meant.
+// filterFlags select sessions.
 type filterFlags struct {
-	Channel string `help:"Of this channel."`
-	User    string `help:"Of this user, by name or id."`
-	Route   string `help:"Of this route."`
-	Backend string `help:"Of this backend."`
-	Verdict string `help:"With this verdict: allowed, denied, undecided or pending."`
-	Source  string `help:"Decided so: backend, local, fail-open, cached, ticket, limit, ban or operator."`
-	Address string `help:"From this address or prefix."`
-	Node    string `help:"On this node."`
+	Channel string `help:"Sessions of this channel."`
+	User    string `help:"Sessions of this user, by name or id."`
+	Route   string `help:"Sessions of this route."`
+	Backend string `help:"Sessions of this backend."`
+	Verdict string `help:"Sessions with this verdict: allowed, denied, undecided or pending."`
+	Source  string `help:"Sessions whose decision has this source: backend, local, fail-open, cached, ticket, limit, ban or operator."`
+	Address string `help:"Sessions from this address or prefix."`
+	Node    string `help:"Sessions on this node."`
 }
 
 func (f filterFlags) query() url.Values {
@@ -59,16 +59,16 @@ func (f filterFlags) query() url.Values {
 type sessionsList struct {
 	adminFlags
 	filterFlags
-	Limit int    `help:"How many to list at most, up to 1000." default:"100"`
-	After string `help:"Go on behind this session's id."`
-	Begin string `name:"q" help:"Whose id, channel, user, address or User-Agent begins so."`
+	Limit  int    `help:"The most sessions to list, up to 1000." default:"100"`
+	After  string `help:"List the sessions that follow this id."`
+	Prefix string `name:"q" help:"Sessions whose id, channel, user, address or User-Agent begins with this text."`
 }
 
-// Run lists.
+// Run lists sessions.
 func (c sessionsList) Run(r runtime) error {
 	query := c.query()
 	query.Set("limit", strconv.Itoa(c.Limit))
-	for name, value := range map[string]string{"q": c.Begin, "after": c.After} {
+	for name, value := range map[string]string{"q": c.Prefix, "after": c.After} {
 		if value != "" {
 			query.Set(name, value)
 		}
@@ -82,19 +82,19 @@ type sessionsShow struct {
 	ID string `arg:"" help:"The session's id."`
 }
 
-// Run shows one.
+// Run shows one session.
 func (c sessionsShow) Run(r runtime) error {
 	var s admin.Session
 	return c.get(r, "sessions/"+url.PathEscape(c.ID), nil, &s, func() error { return printSession(r, s) })
 }
 
-// bearing are how long something holds, and why.
-type bearing struct {
-	Duration time.Duration `help:"For how long; the default of a kick is sessions.kick_duration."`
-	Reason   string        `help:"Why; it is logged, and shown with the session."`
+// durationFlags are the duration of a kick or ban, and its reason.
+type durationFlags struct {
+	Duration time.Duration `help:"How long it lasts, such as 24h. Default of a kick: sessions.kick_duration."`
+	Reason   string        `help:"The reason, for the log and the session."`
 }
 
-func (b bearing) fields() map[string]any {
+func (b durationFlags) fields() map[string]any {
 	fields := map[string]any{"reason": b.Reason}
 	if b.Duration != 0 {
 		fields["duration"] = b.Duration.String()
@@ -105,33 +105,33 @@ func (b bearing) fields() map[string]any {
 type sessionsKick struct {
 	adminFlags
 	filterFlags
-	bearing
-	IDs []string `arg:"" optional:"" name:"id" help:"The sessions' ids; or say by flags which are meant."`
+	durationFlags
+	IDs []string `arg:"" optional:"" name:"id" help:"The ids of the sessions; without ids the flags select them."`
 }
 
-// Run ends sessions, by their ids or all that match.
+// Run ends the sessions of the given ids, or all that match the flags.
 func (c sessionsKick) Run(r runtime) error {
 	filter := c.query()
 	switch {
 	case len(c.IDs) == 0 && len(filter) == 0:
-		return errors.New("kick whom? Give ids, or flags such as --user")
+		return errors.New("no sessions selected; want ids, or flags such as --user")
 	case len(c.IDs) > 0 && len(filter) > 0:
-		return errors.New("ids and flags that say who is meant exclude each other")
+		return errors.New("ids and flags that select sessions exclude each other")
 	case len(c.IDs) == 0:
 		return c.kickMatching(r, filter)
 	}
-	refused := error(nil)
+	notFound := error(nil)
 	for _, id := range c.IDs {
 		var kicked admin.KickResult
 		err := c.send(r, "POST", "sessions/"+url.PathEscape(id)+"/kick", c.fields(), &kicked, func() error {
-			return say(r, "kicked %s\n", id)
+			return printLine(r, "kicked %s\n", id)
 		})
-		if err != nil && !errors.Is(err, errNo) {
+		if err != nil && !errors.Is(err, errNegative) {
 			return err
 		}
-		refused = cmp.Or(refused, err)
+		notFound = cmp.Or(notFound, err)
 	}
-	return refused
+	return notFound
 }
 
 func (c sessionsKick) kickMatching(r runtime, filter url.Values) error {
@@ -148,18 +148,18 @@ func (c sessionsKick) kickMatching(r runtime, filter url.Values) error {
 	}
 	var kicked admin.KickResult
 	err := c.send(r, "POST", "kick", fields, &kicked, func() error {
-		if err := say(r, "kicked %d of %d sessions\n", kicked.Kicked, kicked.Matched); err != nil {
+		if err := printLine(r, "kicked %d of %d sessions\n", kicked.Kicked, kicked.Matched); err != nil {
 			return err
 		}
-		return warnSilent(r, kicked.Silent)
+		return warnUnreachable(r, kicked.Silent)
 	})
 	if err == nil && kicked.Kicked == 0 {
-		return errNo
+		return errNegative
 	}
 	return err
 }
 
-// prefixOf reads an address or a prefix.
+// prefixOf parses an address or a prefix.
 func prefixOf(text string) (netip.Prefix, error) {
 	if p, err := netip.ParsePrefix(text); err == nil {
 		return p, nil
@@ -173,14 +173,14 @@ func prefixOf(text string) (netip.Prefix, error) {
 
 type sessionsBan struct {
 	adminFlags
-	bearing
-	User          string `help:"This user, by name or id." xor:"whom" required:""`
-	Session       string `help:"This session." xor:"whom" required:""`
-	Address       string `help:"This address or prefix." xor:"whom" required:""`
-	CredentialsOf string `help:"Whoever shows what the viewer of this session shows." xor:"whom" required:""`
+	durationFlags
+	User          string `help:"The user to ban, by name or id." xor:"whom" required:""`
+	Session       string `help:"The session to ban." xor:"whom" required:""`
+	Address       string `help:"The address or prefix to ban." xor:"whom" required:""`
+	CredentialsOf string `help:"The session whose credentials to ban." xor:"whom" required:""`
 }
 
-// Run bans.
+// Run bans, and prints the ban's id.
 func (c sessionsBan) Run(r runtime) error {
 	if c.Duration == 0 {
 		return errors.New("--duration: missing; want a duration such as 24h")
@@ -195,7 +195,7 @@ func (c sessionsBan) Run(r runtime) error {
 	}
 	var ban admin.Ban
 	return c.send(r, "POST", "bans", fields, &ban, func() error {
-		return say(r, "banned %s until %s: %s\n", ban.Subject(), ban.Until.Format(time.RFC3339), ban.ID)
+		return printLine(r, "banned %s until %s: %s\n", ban.Subject(), ban.Until.Format(time.RFC3339), ban.ID)
 	})
 }
 
@@ -204,10 +204,10 @@ type sessionsUnban struct {
 	ID string `arg:"" help:"The ban's id."`
 }
 
-// Run takes a ban back.
+// Run removes a ban.
 func (c sessionsUnban) Run(r runtime) error {
 	var done struct{ Unbanned string }
-	return c.send(r, "DELETE", "bans/"+url.PathEscape(c.ID), nil, &done, func() error { return say(r, "unbanned %s\n", c.ID) })
+	return c.send(r, "DELETE", "bans/"+url.PathEscape(c.ID), nil, &done, func() error { return printLine(r, "unbanned %s\n", c.ID) })
 }
 
 type sessionsBans struct{ adminFlags }
@@ -226,9 +226,9 @@ func (c sessionsNodes) Run(r runtime) error {
 	return c.get(r, "nodes", nil, &list, func() error { return printNodes(r, list.Nodes) })
 }
 
-// patienceWithNode is how long the node may take, which asks the others.
-const patienceWithNode = 15 * time.Second
+// apiTimeout bounds one API call, in which the node asks the other nodes.
+const apiTimeout = 15 * time.Second
 
-func within(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, patienceWithNode)
+func withAPITimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, apiTimeout)
 }

@@ -10,13 +10,13 @@ import (
 	"usher/gateway/admin"
 )
 
-// say prints for a person.
-func say(r runtime, format string, args ...any) error {
+// printLine prints formatted text.
+func printLine(r runtime, format string, args ...any) error {
 	_, err := fmt.Fprintf(r.out, format, args...)
 	return err
 }
 
-// table prints rows under a head, in columns.
+// table prints rows in columns under a header.
 func table(r runtime, head []string, rows [][]string) error {
 	w := tabwriter.NewWriter(r.out, 0, 0, 2, ' ', 0)
 	for _, row := range append([][]string{head}, rows...) {
@@ -27,7 +27,7 @@ func table(r runtime, head []string, rows [][]string) error {
 	return w.Flush()
 }
 
-func warnSilent(r runtime, silent []string) error {
+func warnUnreachable(r runtime, silent []string) error {
 	if len(silent) == 0 {
 		return nil
 	}
@@ -35,7 +35,7 @@ func warnSilent(r runtime, silent []string) error {
 	return err
 }
 
-// orDash stands in for what is not there, so that a column is never empty.
+// orDash returns the text, or "-" for an empty one, so that no column is empty.
 func orDash(text string) string { return cmp.Or(text, "-") }
 
 func printSessions(r runtime, found admin.SessionList) error {
@@ -55,15 +55,15 @@ func printSessions(r runtime, found admin.SessionList) error {
 			return err
 		}
 	}
-	if err := say(r, "%d of %s%d matching sessions, %s%d in all\n", len(found.Sessions), about, found.Matched, about, found.Total); err != nil {
+	if err := printLine(r, "%d of %s%d matching sessions, %s%d in all\n", len(found.Sessions), about, found.Matched, about, found.Total); err != nil {
 		return err
 	}
 	if listed := len(found.Sessions); listed > 0 && listed < found.Matched {
-		if err := say(r, "the next ones: --after %s\n", found.Sessions[listed-1].ID); err != nil {
+		if err := printLine(r, "more with --after %s\n", found.Sessions[listed-1].ID); err != nil {
 			return err
 		}
 	}
-	return warnSilent(r, found.Silent)
+	return warnUnreachable(r, found.Silent)
 }
 
 func printSession(r runtime, s admin.Session) error {
@@ -87,7 +87,7 @@ func printSession(r runtime, s admin.Session) error {
 
 func printBans(r runtime, bans []admin.Ban) error {
 	if len(bans) == 0 {
-		return say(r, "nobody is banned\n")
+		return printLine(r, "no bans\n")
 	}
 	var rows [][]string
 	for _, b := range bans {
@@ -97,7 +97,7 @@ func printBans(r runtime, bans []admin.Ban) error {
 		}
 		rows = append(rows, []string{b.ID, b.Subject(), b.Until.Format(time.RFC3339), orDash(why)})
 	}
-	return table(r, []string{"BAN", "WHOM", "UNTIL", "REASON"}, rows)
+	return table(r, []string{"BAN", "SUBJECT", "UNTIL", "REASON"}, rows)
 }
 
 func printNodes(r runtime, nodes []admin.NodeStatus) error {
@@ -106,13 +106,13 @@ func printNodes(r runtime, nodes []admin.NodeStatus) error {
 		state := "alive"
 		switch {
 		case !n.Alive:
-			state = "silent for " + r.now().Sub(n.LastSeen).Round(time.Second).String()
+			state = "unreachable for " + r.now().Sub(n.LastSeen).Round(time.Second).String()
 		case n.Draining:
 			state = "draining"
 		}
 		name := n.Name
 		if n.Self {
-			name += " (asked)"
+			name += " (self)"
 		}
 		rows = append(rows, []string{
 			name, orDash(n.Address), state, fmt.Sprint(n.Sessions), r.now().Sub(n.Started).Round(time.Second).String(), orDash(n.Version),

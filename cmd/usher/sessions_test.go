@@ -51,7 +51,7 @@ func command(args ...string) (code int, out, errs string) {
 	return code, o.String(), e.String()
 }
 
-func TestSessionsCommands(t *testing.T) {
+func TestSessionsCommand_Output(t *testing.T) {
 	t.Parallel()
 	since := atNoon.Add(-90 * time.Second).Format(time.RFC3339)
 	session := `{"id":"S1","channel":"a001","user":"Ann","address":"192.0.2.7","verdict":"allowed","source":"backend","started":"` +
@@ -76,7 +76,7 @@ func TestSessionsCommands(t *testing.T) {
 		"the first of two": {
 			args: []string{"list", "--limit", "1"}, answer: `{"total":9,"matched":2,"sessions":[` + session + `]}`,
 			out: "SESSION  CHANNEL  USER  VERDICT  SOURCE   ADDRESS    AGE    NODES\n" +
-				"S1       a001     Ann   allowed  backend  192.0.2.7  1m30s  n1,n2\n1 of 2 matching sessions, 9 in all\nthe next ones: --after S1\n",
+				"S1       a001     Ann   allowed  backend  192.0.2.7  1m30s  n1,n2\n1 of 2 matching sessions, 9 in all\nmore with --after S1\n",
 			calls: []apiCall{{Line: "GET /api/v1/sessions?limit=1"}},
 		},
 		"an empty list, of many": {
@@ -96,7 +96,7 @@ func TestSessionsCommands(t *testing.T) {
 			calls: []apiCall{{Line: "GET /api/v1/sessions/S1"}},
 		},
 		"one that is not there": {
-			args: []string{"show", "S1"}, status: 404, answer: "no live session of that id", code: exitNo,
+			args: []string{"show", "S1"}, status: 404, answer: "no live session of that id", code: exitNegative,
 			errs: "usher: no live session of that id\n", calls: []apiCall{{Line: "GET /api/v1/sessions/S1"}},
 		},
 		"kicks": {
@@ -106,7 +106,7 @@ func TestSessionsCommands(t *testing.T) {
 			},
 		},
 		"a kick of nobody": {
-			args: []string{"kick", "S1"}, status: 404, answer: "session S1: unknown", code: exitNo, errs: "usher: session S1: unknown\n",
+			args: []string{"kick", "S1"}, status: 404, answer: "session S1: unknown", code: exitNegative, errs: "usher: session S1: unknown\n",
 			calls: []apiCall{{"POST /api/v1/sessions/S1/kick", `{"reason":""}`}},
 		},
 		"a kick of all who match": {
@@ -115,7 +115,7 @@ func TestSessionsCommands(t *testing.T) {
 			calls: []apiCall{{"POST /api/v1/kick", `{"address":"::1/128","reason":"","user":"Ann"}`}},
 		},
 		"a kick that matches nobody": {
-			args: []string{"kick", "--user", "Ann"}, answer: `{"matched":0,"kicked":0}`, code: exitNo,
+			args: []string{"kick", "--user", "Ann"}, answer: `{"matched":0,"kicked":0}`, code: exitNegative,
 			out: "kicked 0 of 0 sessions\n", calls: []apiCall{{"POST /api/v1/kick", `{"reason":"","user":"Ann"}`}},
 		},
 		"a ban": {
@@ -136,28 +136,28 @@ func TestSessionsCommands(t *testing.T) {
 		"bans": {
 			args: []string{"bans"}, answer: `{"bans":[{"id":"b1","session":"S1","until":"2026-03-02T12:00:00Z"},` +
 				`{"id":"b1-x","credentials":"x","cause":"b1","reason":"resold","until":"2026-03-02T12:00:00Z"}]}`,
-			out: "BAN   WHOM         UNTIL                 REASON\nb1    session S1   2026-03-02T12:00:00Z  -\n" +
+			out: "BAN   SUBJECT      UNTIL                 REASON\nb1    session S1   2026-03-02T12:00:00Z  -\n" +
 				"b1-x  credentials  2026-03-02T12:00:00Z  resold (follows from b1)\n",
 			calls: []apiCall{{Line: "GET /api/v1/bans"}},
 		},
 		"no bans": {
-			args: []string{"bans"}, answer: `{"bans":[]}`, out: "nobody is banned\n", calls: []apiCall{{Line: "GET /api/v1/bans"}},
+			args: []string{"bans"}, answer: `{"bans":[]}`, out: "no bans\n", calls: []apiCall{{Line: "GET /api/v1/bans"}},
 		},
 		"nodes": {
 			args: []string{"nodes"}, answer: `{"nodes":[{"name":"n1","address":":8080","started":"` + since + `","sessions":3,"alive":true,"self":true},` +
 				`{"name":"n2","started":"` + since + `","draining":true,"alive":true,"version":"v1"},` +
 				`{"name":"n3","started":"` + since + `","last_seen":"` + since + `"}]}`,
-			out: "NODE        ADDRESS  STATE             SESSIONS  UP     VERSION\nn1 (asked)  :8080    alive             3         1m30s  -\n" +
-				"n2          -        draining          0         1m30s  v1\nn3          -        silent for 1m30s  0         1m30s  -\n",
+			out: "NODE       ADDRESS  STATE                  SESSIONS  UP     VERSION\nn1 (self)  :8080    alive                  3         1m30s  -\n" +
+				"n2         -        draining               0         1m30s  v1\nn3         -        unreachable for 1m30s  0         1m30s  -\n",
 			calls: []apiCall{{Line: "GET /api/v1/nodes"}},
 		},
 		"what the node does not understand": {
-			args: []string{"bans"}, status: 400, answer: "not so", code: exitCould, errs: "usher: --admin=ADDRESS answers 400: not so\n",
+			args: []string{"bans"}, status: 400, answer: "not so", code: exitFailed, errs: "usher: --admin=ADDRESS answers 400: not so\n",
 			calls: []apiCall{{Line: "GET /api/v1/bans"}},
 		},
 		"something else than a node": {
-			args: []string{"bans"}, answer: "<html>", code: exitCould,
-			errs:  "usher: --admin=ADDRESS is no admin listener of a node: invalid character '<' looking for beginning of value\n",
+			args: []string{"bans"}, answer: "<html>", code: exitFailed,
+			errs:  "usher: --admin=ADDRESS is not the admin listener of a node: invalid character '<' looking for beginning of value\n",
 			calls: []apiCall{{Line: "GET /api/v1/bans"}},
 		},
 	}
@@ -184,19 +184,19 @@ func TestSessionsCommands(t *testing.T) {
 	}
 }
 
-func TestSessionsCommandsSayWhatIsWrong(t *testing.T) {
+func TestSessionsCommand_Errors(t *testing.T) {
 	t.Parallel()
 	address, _ := fakeAPI(t, http.StatusOK, "{}", false)
 	tests := map[string]struct {
 		args []string
 		want string
 	}{
-		"another token":    {[]string{"list", "--admin", address, "--token", "guess"}, "usher: --token (or USHER_ADMIN_TOKEN): the node does not take it; want its admin.token\n"},
+		"another token":    {[]string{"list", "--admin", address, "--token", "guess"}, "usher: --token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node\n"},
 		"no address":       {[]string{"list", "--admin", "127.0.0.1:1"}, "usher: --admin=127.0.0.1:1: want an address such as http://127.0.0.1:8081\n"},
 		"nobody there":     {[]string{"list", "--admin", "http://127.0.0.1:1"}, "usher: --admin=http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused\n"},
-		"a kick of nobody": {[]string{"kick", "--admin", address}, "usher: kick whom? Give ids, or flags such as --user\n"},
+		"a kick of nobody": {[]string{"kick", "--admin", address}, "usher: no sessions selected; want ids, or flags such as --user\n"},
 		"a kick of two kinds": {
-			[]string{"kick", "x", "--user", "a", "--admin", address}, "usher: ids and flags that say who is meant exclude each other\n",
+			[]string{"kick", "x", "--user", "a", "--admin", address}, "usher: ids and flags that select sessions exclude each other\n",
 		},
 		"a kick from nowhere":  {[]string{"kick", "--address", "here", "--admin", address}, "usher: --address=here: want an address or a prefix\n"},
 		"a ban without an end": {[]string{"ban", "--user", "a", "--admin", address}, "usher: --duration: missing; want a duration such as 24h\n"},
@@ -205,7 +205,7 @@ func TestSessionsCommandsSayWhatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			code, out, errs := command(append([]string{"sessions"}, test.args...)...)
-			if code != exitCould || out != "" || errs != test.want {
+			if code != exitFailed || out != "" || errs != test.want {
 				t.Errorf("exit code %d, printed %q and %q, want %q", code, out, errs, test.want)
 			}
 			if strings.Contains(errs, "guess") {

@@ -25,7 +25,7 @@ import (
 	"usher/gateway/origin"
 )
 
-// settings are a node's settings file: every package's own, side by side.
+// settings is a node's settings file, made of the settings of each package.
 type settings struct {
 	Gateway  gateway.Config              `yaml:",inline"`
 	ExtAuthz extauthz.Config             `yaml:"ext_authz"`
@@ -53,112 +53,112 @@ func defaultSettings() *settings {
 	}
 }
 
-// Validate checks what no section can check alone.
+// Validate checks what involves more than one section.
 func (s *settings) Validate() error {
 	errs := []error{
 		s.Gateway.Validate(func(name string) bool { return s.Backends[name] != nil }),
 		s.origin().Validate(),
 	}
 	if len(s.Backends) == 0 {
-		errs = append(errs, errors.New(`backends: none; want at least one, such as portal: { kind: httprequest, address: "https://auth.example.com/check" }`))
+		errs = append(errs, errors.New(`backends: none; want at least one, such as portal: { kind: httprequest, url: "https://auth.example.com/check" }`))
 	}
 	return errors.Join(append(errs, s.validateMembers(), s.validateEnvoy(), s.validateCluster())...)
 }
 
-// beatsBeforeIdle is how often the other nodes hear of a viewer at least before he counts as gone.
-const beatsBeforeIdle = 3
+// minHeartbeatsPerIdle is how many heartbeats fit into the idle timeout, so that a lost one does not end sessions.
+const minHeartbeatsPerIdle = 3
 
-// validateCluster finds times at which nodes would take one another's viewers for gone, or viewers wait in vain.
+// validateCluster finds times at which nodes would end sessions that play elsewhere, or leave no time for backends.
 func (s *settings) validateCluster() error {
 	if !s.Cluster.Enabled() {
 		return nil
 	}
 	var errs []error
-	if idle, beat := s.Sessions.IdleTimeout, s.Cluster.HeartbeatInterval; idle < beatsBeforeIdle*beat {
+	if idle, interval := s.Sessions.IdleTimeout, s.Cluster.HeartbeatInterval; idle < minHeartbeatsPerIdle*interval {
 		errs = append(errs, fmt.Errorf(
-			"cluster.heartbeat_interval: %v is too long for sessions.idle_timeout: %v; want a third of that at most", beat, idle))
+			"cluster.heartbeat_interval: %v is too long for sessions.idle_timeout: %v; want a third of that at most", interval, idle))
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Backends)) {
-		answer, within := s.Backends[name].Around.rules().AnswerDeadline, ".answer_deadline"
-		if _, fixed := s.Backends[name].Around.(*decidedSettings); fixed {
-			within = ", whose viewers have an answer within" // a setting that this kind has not
+		deadline, setting := s.Backends[name].Chain.policy().AnswerDeadline, ".answer_deadline"
+		if _, isLocal := s.Backends[name].Chain.(*localSettings); isLocal {
+			setting = ", which answers within" // this kind has no answer_deadline
 		}
-		if s.Cluster.RedisTimeout > answer/2 {
-			errs = append(errs, fmt.Errorf("cluster.redis_timeout: %v is too long for backends.%s%s: %v, which is for more than Redis; want half of that at most",
-				s.Cluster.RedisTimeout, name, within, answer))
+		if s.Cluster.RedisTimeout > deadline/2 {
+			errs = append(errs, fmt.Errorf("cluster.redis_timeout: %v is too long for backends.%s%s: %v; want half of that at most, so that time is left for the backend",
+				s.Cluster.RedisTimeout, name, setting, deadline))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// validateEnvoy finds routes that nobody could ask at.
+// validateEnvoy finds routes for Envoy without a listener.
 func (s *settings) validateEnvoy() error {
 	for i, r := range s.Gateway.Routes {
 		if r.Edge != nil && r.Edge.Dialect == edge.Envoy && s.ExtAuthz.Listen == "" {
-			return fmt.Errorf("routes[%d].edge.dialect: envoy needs ext_authz.listen to say where it asks", i)
+			return fmt.Errorf("routes[%d].edge.dialect: envoy needs ext_authz.listen, where Envoy sends its checks", i)
 		}
 	}
 	return nil
 }
 
-// validateMembers finds backends that join what is not there, or themselves.
+// validateMembers finds composite backends with an unknown member, or that are members of themselves.
 func (s *settings) validateMembers() error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(s.Backends)) {
 		for _, member := range s.Backends[name].members() {
 			switch {
 			case s.Backends[member] == nil:
-				errs = append(errs, fmt.Errorf("backends.%s: joins %q, which is not among backends", name, member))
-			case s.joins(member, name, len(s.Backends)):
-				errs = append(errs, fmt.Errorf("backends.%s: joins %q, which joins it", name, member))
+				errs = append(errs, fmt.Errorf("backends.%s: member %q is not among backends", name, member))
+			case s.reaches(member, name, len(s.Backends)):
+				errs = append(errs, fmt.Errorf("backends.%s: member %q has it as a member", name, member))
 			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// TokenLife is for how long all that a backend asks can be asked about a token: as long as the first of them.
-func (s *settings) tokenLife(name string) time.Duration {
+// tokenTTL returns how long a token can be checked: the shortest token_ttl of the backend and its members, or 0.
+func (s *settings) tokenTTL(name string) time.Duration {
 	b := s.Backends[name]
-	life := b.Around.rules().TokenLife
+	ttl := b.Chain.policy().TokenLife
 	for _, member := range b.members() {
-		if of := s.tokenLife(member); of > 0 && (life == 0 || of < life) {
-			life = of
+		if m := s.tokenTTL(member); m > 0 && (ttl == 0 || m < ttl) {
+			ttl = m
 		}
 	}
-	return life
+	return ttl
 }
 
-// joins reports whether one backend is the other, or joins it, with at most so many between them.
-func (s *settings) joins(name, other string, between int) bool {
+// reaches reports whether a backend is the other, or has it as a member at most depth levels down.
+func (s *settings) reaches(name, other string, depth int) bool {
 	if name == other {
 		return true
 	}
 	b := s.Backends[name]
-	return b != nil && between > 0 && slices.ContainsFunc(b.members(), func(member string) bool {
-		return s.joins(member, other, between-1)
+	return b != nil && depth > 0 && slices.ContainsFunc(b.members(), func(member string) bool {
+		return s.reaches(member, other, depth-1)
 	})
 }
 
 func (s *settings) origin() origin.Config { return origin.Config{Cache: s.Cache, Fetch: s.Fetch} }
 
-// backendSettings are one backend's: its kind's own, and those of what stands around a backend of that sort.
+// backendSettings are the settings of one backend: those of its adapter, and those of the chain around it.
 type backendSettings struct {
-	Kind    string `yaml:"kind"`
-	Around  around `yaml:",inline"`
-	Adapter any    `yaml:",inline"`
+	Kind    string        `yaml:"kind"`
+	Chain   chainSettings `yaml:",inline"`
+	Adapter any           `yaml:",inline"`
 }
 
-// Kinds are the adapters that this build has.
+// Kinds returns the names of all adapters.
 func (b *backendSettings) Kinds() []string { return slices.Sorted(maps.Keys(kinds())) }
 
-// SetKind puts the adapter's own settings in place.
+// SetKind sets the defaults of an adapter and its chain.
 func (b *backendSettings) SetKind(name string) {
 	k := kinds()[name]
-	b.Kind, b.Around, b.Adapter = name, k.around(), k.settings()
+	b.Kind, b.Chain, b.Adapter = name, k.chain(), k.settings()
 }
 
-// members are the names of the backends that this one joins.
+// members returns the names of the backends that a composite backend calls; nil for others.
 func (b *backendSettings) members() []string {
 	if of := kinds()[b.Kind].members; of != nil {
 		return of(b.Adapter)
@@ -166,7 +166,7 @@ func (b *backendSettings) members() []string {
 	return nil
 }
 
-// logSettings are what is logged and how.
+// logSettings say what is logged, and in which format.
 type logSettings struct {
 	// Level is debug, info, warn or error.
 	Level logLevel `yaml:"level"`
@@ -200,23 +200,23 @@ func (l logSettings) Validate() error {
 	return nil
 }
 
-func (l logSettings) logger(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: slog.Level(l.Level), ReplaceAttr: spellDuration}
+func (l logSettings) newLogger(w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: slog.Level(l.Level), ReplaceAttr: formatDuration}
 	if l.Format == "text" {
 		return slog.New(slog.NewTextHandler(w, o))
 	}
 	return slog.New(slog.NewJSONHandler(w, o))
 }
 
-// spellDuration writes "5s" where slog's JSON would write 5000000000.
-func spellDuration(_ []string, a slog.Attr) slog.Attr {
+// formatDuration writes "5s" instead of the nanoseconds that slog writes in JSON.
+func formatDuration(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		return slog.String(a.Key, a.Value.Duration().String())
 	}
 	return a
 }
 
-// defaultFile is where serve, check and validate look if not told.
+// defaultFile is the settings file of serve, check and validate by default.
 const defaultFile = "/etc/usher/usher.yaml"
 
 // fileFlag is the flag that names the settings file.
@@ -224,7 +224,7 @@ type fileFlag struct {
 	Config string `help:"The settings file." default:"/etc/usher/usher.yaml" type:"path" short:"c" env:"USHER_CONFIG"`
 }
 
-// load reads the settings; warnings go to w.
+// load reads the settings, and writes warnings to w.
 func (f fileFlag) load(w io.Writer) (*settings, error) {
 	s := defaultSettings()
 	source, err := config.Load(cmp.Or(f.Config, defaultFile), s, config.Environment{
@@ -241,10 +241,10 @@ func (f fileFlag) load(w io.Writer) (*settings, error) {
 
 type validateCommand struct {
 	fileFlag
-	Print bool `help:"Print the settings as they take effect, secrets hidden."`
+	Print bool `help:"Print the settings in effect, defaults included and secrets hidden."`
 }
 
-// Run reports every problem of the file.
+// Run prints every problem of the file.
 func (v validateCommand) Run(r runtime) error {
 	s, err := v.load(r.err)
 	if err != nil {
@@ -255,15 +255,15 @@ func (v validateCommand) Run(r runtime) error {
 		if err := config.Print(&text, s); err != nil {
 			return err
 		}
-		_, err := r.out.Write(withoutPasswords(text.Bytes()))
+		_, err := r.out.Write(hideCredentials(text.Bytes()))
 		return err
 	}
 	_, err = fmt.Fprintf(r.out, "%s: ok\n", v.Config)
 	return err
 }
 
-// withoutPasswords hides what the addresses in a text hold of users, passwords and parameters.
-func withoutPasswords(text []byte) []byte {
+// hideCredentials hides users, passwords and parameter values in all URLs of a text.
+func hideCredentials(text []byte) []byte {
 	address := regexp.MustCompile(`https?://[^\s"']+`)
 	user, value := regexp.MustCompile(`//[^/@]*@`), regexp.MustCompile(`([?&][^=&]*)=[^&]*`)
 	return address.ReplaceAllFunc(text, func(a []byte) []byte {

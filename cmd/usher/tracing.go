@@ -19,7 +19,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// tracingSettings are where traces go.
+// tracingSettings say where traces are sent.
 type tracingSettings struct {
 	// Endpoint is an OTLP receiver, "http://host:4317" or "https://…"; empty: no traces.
 	Endpoint string `yaml:"endpoint"`
@@ -44,8 +44,8 @@ func (t tracingSettings) Validate() error {
 	return errors.Join(errs...)
 }
 
-// tracer makes the node's tracer, nil if there is no endpoint, and what flushes it. Traces that cannot be sent are told
-// in the log; they are no reason for anything else to fail.
+// tracer returns the node's tracer, nil without an endpoint, and a function that flushes it. Traces that cannot be sent
+// are logged, and nothing else fails for them.
 func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace.Tracer, func(), error) {
 	if t.Endpoint == "" {
 		return nil, func() {}, nil
@@ -54,7 +54,7 @@ func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace
 	if err != nil {
 		return nil, nil, fmt.Errorf("tracing.endpoint=%s: %w", t.Endpoint, err)
 	}
-	lost := &lostTraces{endpoint: t.Endpoint, logger: logger}
+	lost := &exportErrorLog{endpoint: t.Endpoint, logger: logger}
 	otel.SetErrorHandler(lost)
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(exporter),
@@ -63,7 +63,7 @@ func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace
 			attribute.String("service.name", "usher"), attribute.String("service.version", version()))),
 	)
 	flush := func() {
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushPatience)
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 		defer cancel()
 		if err := provider.Shutdown(late); err != nil {
 			lost.Handle(err)
@@ -72,23 +72,23 @@ func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace
 	return provider.Tracer("usher"), flush, nil
 }
 
-// lostTraces tells the operator of traces that could not be sent.
-type lostTraces struct {
-	endpoint string
-	logger   *slog.Logger
-	told     atomic.Int64 // when, Unix nanoseconds
+// exportErrorLog logs that traces could not be sent. It is safe for concurrent use.
+type exportErrorLog struct {
+	endpoint   string
+	logger     *slog.Logger
+	lastLogged atomic.Int64 // Unix nanoseconds
 }
 
-// lostTracesPause keeps a receiver that is away for long from filling the log.
-const lostTracesPause = time.Minute
+// exportErrorLogInterval keeps the log short while the receiver is unavailable.
+const exportErrorLogInterval = time.Minute
 
-// Handle takes what the exporter could not do.
-func (l *lostTraces) Handle(err error) {
-	now, told := time.Now().UnixNano(), l.told.Load()
-	if now-told < int64(lostTracesPause) || !l.told.CompareAndSwap(told, now) {
+// Handle logs an error of the exporter, at most once an interval.
+func (l *exportErrorLog) Handle(err error) {
+	now, told := time.Now().UnixNano(), l.lastLogged.Load()
+	if now-told < int64(exportErrorLogInterval) || !l.lastLogged.CompareAndSwap(told, now) {
 		return
 	}
-	l.logger.Warn("traces are lost; viewers are not concerned", slog.String("tracing.endpoint", l.endpoint), slog.Any("error", err))
+	l.logger.Warn("traces not exported; check tracing.endpoint", slog.String("endpoint", l.endpoint), slog.Any("error", err))
 }
 
 func (t tracingSettings) exporter(ctx context.Context) (*otlptrace.Exporter, error) {
@@ -98,5 +98,5 @@ func (t tracingSettings) exporter(ctx context.Context) (*otlptrace.Exporter, err
 	return otlptracegrpc.New(ctx, otlptracegrpc.WithEndpointURL(t.Endpoint))
 }
 
-// flushPatience is how long the last traces may take to leave.
-const flushPatience = 5 * time.Second
+// flushTimeout bounds the export of the last traces at the end.
+const flushTimeout = 5 * time.Second

@@ -75,7 +75,7 @@ func get(t *testing.T, url string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-func TestAnOpeningIsTracedToTheMiddlewareWithoutItsToken(t *testing.T) {
+func TestNode_OpeningTrace_ReachesMiddlewareWithoutToken(t *testing.T) {
 	origin := httptest.NewServer(stage.NewOrigin(stage.Config{}))
 	t.Cleanup(origin.Close)
 	m := middleware(t)

@@ -12,7 +12,7 @@ import (
 )
 
 // A file of users is read again while the node runs.
-func TestAUserWhoIsTakenOutOfTheFileIsRefused(t *testing.T) {
+func TestNode_Users_RemovedUser_Denied(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "users.yaml")
 	write := func(text string) {
@@ -28,7 +28,7 @@ func TestAUserWhoIsTakenOutOfTheFileIsRefused(t *testing.T) {
 	address, _ := startNode(t, fmt.Sprintf(`
 identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
-backends: { people: { kind: users, file: %q, reload: 1s } }
+backends: { people: { kind: users, file: %q, reload_interval: 1s } }
 routes: [ { path: "/*", backend: people, edge: { dialect: astra, networks: [ 127.0.0.1/32 ] } } ]
 `, file), sdktrace.NewTracerProvider())
 	if status, _ := get(t, address+"/?token=0123456789"); status != http.StatusOK {

@@ -17,8 +17,8 @@ type Backend struct {
 	Breaker string `json:"breaker"`
 	// OnFailure is the outage policy: allow, keep or deny.
 	OnFailure string `json:"on_failure"`
-	// Address is the URL of its checks, without password and query. It is empty if the backend has none.
-	Address string `json:"address,omitempty"`
+	// URL is where its checks go, without password and query. It is empty if the backend has none.
+	URL string `json:"url,omitempty"`
 	// Alarms are its contract violations by the alarm's name. Nil means that the backend has no alarms; a missing alarm was
 	// never raised.
 	Alarms map[string]AlarmState `json:"contract_violations,omitempty"`

@@ -19,7 +19,7 @@ func newNodeWithAlarms() *fakeNode {
 	n.ready = true
 	n.backends = []Backend{
 		{
-			Name: "portal", Kind: "ministra", Breaker: "half-open", OnFailure: "allow", Address: "http://portal.example.com/",
+			Name: "portal", Kind: "ministra", Breaker: "half-open", OnFailure: "allow", URL: "http://portal.example.com/",
 			Alarms: map[string]AlarmState{
 				backends.AlarmWrongAddress.String():     {Count: 12345678, Active: true},
 				backends.AlarmUnexpectedStatus.String(): {Count: 3},
@@ -221,7 +221,7 @@ func TestHandler_Backends_ShowsAlarmsAndAddress(t *testing.T) {
 	t.Parallel()
 	got := get(t, newNodeWithAlarms(), "/api/v1/backends")
 	want := `{"backends":[{"name":"portal","kind":"ministra","breaker":"half-open","on_failure":"allow",` +
-		`"address":"http://portal.example.com/","contract_violations":{"made_up":{"count":9,"active":true},` +
+		`"url":"http://portal.example.com/","contract_violations":{"made_up":{"count":9,"active":true},` +
 		`"unexpected_status":{"count":3,"active":false},"wrong_address":{"count":12345678,"active":true}}},` +
 		`{"name":"a \"quoted\" one","kind":"rules","breaker":"closed","on_failure":"deny"}]}` + "\n"
 	if diff := cmp.Diff(want, got.body); diff != "" || got.status != http.StatusOK {

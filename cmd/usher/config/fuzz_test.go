@@ -75,8 +75,8 @@ func printOf(t *testing.T, s *settings) string {
 	return text.String()
 }
 
-// FuzzPrintedText puts any text where a file can hold one: a value, a list's item and a map's key.
-func FuzzPrintedText(f *testing.F) {
+// FuzzPrint puts any text where a file can hold one: a value, a list's item and a map's key.
+func FuzzPrint(f *testing.F) {
 	for _, text := range []string{"", "a", "null", "<<", "~", "${A}$$", " x ", "a: b # c", "\x85\u2028\ufeff", "'\"\\", "-1", "|", "é\n\t"} {
 		f.Add(text)
 	}

@@ -30,7 +30,7 @@ func edited(change func(s *settings)) *settings {
 	return s
 }
 
-func TestParseReads(t *testing.T) {
+func TestParse_Values(t *testing.T) {
 	t.Parallel()
 	yes := true
 	tests := map[string]struct {
@@ -129,9 +129,9 @@ func TestParseReads(t *testing.T) {
 	}
 }
 
-// TestParseRefuses compares every message for a file of testdata, and that none shows a secret: the files use the word
+// TestParse_Errors compares every message for a file of testdata, and that none shows a secret: the files use the word
 // hunter2 for those.
-func TestParseRefuses(t *testing.T) {
+func TestParse_Errors(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/invalid-*.yaml")
 	if err != nil || len(files) < 10 {
@@ -173,7 +173,7 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
-func TestParseRefusesWhatIsNoPointerToAStruct(t *testing.T) {
+func TestParse_NoStructPointer_Rejected(t *testing.T) {
 	t.Parallel()
 	for name, into := range map[string]any{"nil": nil, "a struct": settings{}, "a nil pointer": (*settings)(nil), "a pointer to a text": new(string)} {
 		t.Run(name, func(t *testing.T) {
@@ -186,7 +186,7 @@ func TestParseRefusesWhatIsNoPointerToAStruct(t *testing.T) {
 	}
 }
 
-func TestParseNamesMistakesInTheStruct(t *testing.T) {
+func TestParse_InvalidStruct_Rejected(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		into any
@@ -216,7 +216,7 @@ func TestParseNamesMistakesInTheStruct(t *testing.T) {
 	}
 }
 
-func TestParseLeavesTheDefaultsOfOthersAlone(t *testing.T) {
+func TestParse_KeepsDefaultsOfOtherEntries(t *testing.T) {
 	t.Parallel()
 	shared := map[string]*backendSettings{"a": {Kind: "list", Timeout: time.Second, Adapter: &listSettings{}}}
 	labels := map[string]string{"site": "north"}
@@ -306,7 +306,7 @@ func TestLocate(t *testing.T) {
 	}
 }
 
-func TestSecretFiles(t *testing.T) {
+func TestLoad_SecretFiles(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	for name, text := range map[string]string{"key": "hunter2\r\n", "bare": "hunter2", "empty": "\n", "large": strings.Repeat("k", maxSecretBytes+1)} {
@@ -351,8 +351,8 @@ func TestSecretFiles(t *testing.T) {
 	}
 }
 
-// TestNoMessageShowsASecret puts one wherever an operator might by mistake.
-func TestNoMessageShowsASecret(t *testing.T) {
+// TestParse_ErrorsHideSecrets puts one wherever an operator might by mistake.
+func TestParse_ErrorsHideSecrets(t *testing.T) {
 	t.Parallel()
 	const secret = "hunter2"
 	places := map[string]string{

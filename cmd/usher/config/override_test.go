@@ -17,7 +17,7 @@ backends:
   list: { kind: list, users: [u] }
 `
 
-func TestOverridesWin(t *testing.T) {
+func TestParse_Overrides(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		variable string
@@ -53,7 +53,7 @@ func TestOverridesWin(t *testing.T) {
 	}
 }
 
-func TestOverridesRefused(t *testing.T) {
+func TestParse_Overrides_Errors(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ variable, want string }{
 		"a name that is near another":     {"USHER_LISEN=hunter2", "environment: USHER_LISEN: names no setting; did you mean USHER_LISTEN?"},
@@ -83,7 +83,7 @@ func TestOverridesRefused(t *testing.T) {
 }
 
 // Kubernetes gives every container these variables for a service called usher, in the shapes that Docker links had.
-func TestVariablesOfKubernetesAreNoSettings(t *testing.T) {
+func TestParse_KubernetesVariables_Ignored(t *testing.T) {
 	t.Parallel()
 	environment := Environment{Variables: []string{
 		"USHER_SERVICE_HOST=10.0.0.1", "USHER_SERVICE_PORT=8080", "USHER_SERVICE_PORT_HTTP=8080",
@@ -96,7 +96,7 @@ func TestVariablesOfKubernetesAreNoSettings(t *testing.T) {
 	}
 }
 
-func TestProblemsOfTheEnvironmentComeLast(t *testing.T) {
+func TestParse_EnvironmentProblemsLast(t *testing.T) {
 	t.Parallel()
 	environment := Environment{Variables: []string{"USHER_B=1", "USHER_A=1"}}
 	_, err := Parse("f", []byte("cache: {ratio: x}\nlisten: ''"), defaults(), environment)

@@ -38,7 +38,7 @@ func hidden(s *settings) *settings {
 	return s
 }
 
-func TestPrintIsReadBack(t *testing.T) {
+func TestPrint_RoundTrip(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ printed, want *settings }{
 		"the defaults":      {defaults(), defaults()},
@@ -67,7 +67,7 @@ func TestPrintIsReadBack(t *testing.T) {
 	}
 }
 
-func TestPrintShows(t *testing.T) {
+func TestPrint_Output(t *testing.T) {
 	t.Parallel()
 	var text bytes.Buffer
 	if err := Print(&text, *full()); err != nil {
@@ -79,7 +79,7 @@ func TestPrintShows(t *testing.T) {
 	}
 }
 
-func TestPrintFails(t *testing.T) {
+func TestPrint_Errors(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken pipe")
 	tests := map[string]struct {

@@ -176,7 +176,7 @@ routes:
 }
 
 // What the YAML library quotes in its messages may be a secret.
-func TestASyntaxErrorQuotesNothing(t *testing.T) {
+func TestParse_SyntaxError_QuotesNothing(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"secret: |hunter2hunter2\n", "secret: \"hunter2\n", "secret: hunter2: hunter2\n", "secret: &hunter2 *hunter2x\n"} {
 		var s struct {

@@ -10,9 +10,9 @@ import (
 	"usher/backends/backendtest"
 )
 
-// TestAFrozenNodeWritesNothingStale freezes a node while it waits for the middleware's yes. Another one asks after the
-// lease and is told no. When the first goes on, it finds the yes, which is old by now, and must not be believed.
-func TestAFrozenNodeWritesNothingStale(t *testing.T) {
+// TestCluster_FrozenNode_WritesNothingStale freezes a node while it waits for the middleware to allow. Another node checks
+// after the lease has expired, and gets a denial. The first node resumes with the stale permission, which must not count.
+func TestCluster_FrozenNode_WritesNothingStale(t *testing.T) {
 	t.Parallel()
 	const slow = 1500 * time.Millisecond
 	tests := map[string]struct {
@@ -40,7 +40,7 @@ func TestAFrozenNodeWritesNothingStale(t *testing.T) {
 			t.Parallel()
 			c := startCluster(t, 3, clusterSetup{
 				redis: startRedis(t).standalone(), backend: "timeout: 3s, answer_deadline: 3s, validity: 10s, breaker: { interval: 20s }",
-				sessions: "recheck: { min: 10s }, denial_ttl: 5m",
+				sessions: "recheck: { min_interval: 10s }, denial_ttl: 5m",
 			})
 			calls := test.begin(t, c)
 			if err := c.middleware.Wait(t.Context(), calls); err != nil {
@@ -75,7 +75,7 @@ func TestAFrozenNodeWritesNothingStale(t *testing.T) {
 	}
 }
 
-// ask sends the question of a viewer's who waits for the answer, and leaves him waiting.
+// ask sends a viewer's first request and does not wait for the response.
 func ask(t *testing.T, address string) {
 	t.Helper()
 	client, done := newClient(t, ""), make(chan struct{})
@@ -86,7 +86,7 @@ func ask(t *testing.T, address string) {
 	t.Cleanup(func() { <-done })
 }
 
-// refuses asks a node for a playlist, and complains unless that is refused.
+// refuses requests a playlist from a node, and returns an error unless it is refused.
 func refuses(m *member, path string) error {
 	status, _, err := fetch(m.client, m.public+path)
 	if err == nil && status != http.StatusForbidden {

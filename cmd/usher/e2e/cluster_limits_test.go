@@ -18,8 +18,8 @@ func limited(m *backendtest.Server, user string, most int, tokens ...string) {
 	}
 }
 
-// TestAUserHasNoMoreStreamsThanHisLimit opens a hundred sessions of one user at once on three nodes.
-func TestAUserHasNoMoreStreamsThanHisLimit(t *testing.T) {
+// TestCluster_StreamLimit_Holds opens a hundred sessions of one user at once on three nodes.
+func TestCluster_StreamLimit_Holds(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []string{"evict-oldest", "reject-new"} {
 		t.Run(policy, func(t *testing.T) {
@@ -73,12 +73,12 @@ func (c *cluster) playing(t *testing.T, viewers []*viewer) []int {
 	return playing
 }
 
-// TestAViewerOnAllNodesHasOneSession lets a viewer with a limit of one go from node to node with each request.
-func TestAViewerOnAllNodesHasOneSession(t *testing.T) {
+// TestCluster_ViewerOnAllNodes_OneSession lets a viewer with a limit of one go from node to node with each request.
+func TestCluster_ViewerOnAllNodes_OneSession(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, clusterSetup{
 		redis: startRedis(t).standalone(), backend: "validity: 15s",
-		sessions: "recheck: { min: 10s }, per_user: { grace_period: 3s, zap_timeout: 4s }",
+		sessions: "recheck: { min_interval: 10s }, per_user: { grace_period: 3s, zap_timeout: 4s }",
 	})
 	limited(c.middleware, "hopper", 1, "good-hop")
 	v := c.viewer(t, 0, "/play/a000/low.m3u8?token=good-hop")
@@ -118,9 +118,9 @@ func (c *cluster) closings() []string {
 	return found
 }
 
-// TestZappingIsNeverRefused lets a set-top box, which may watch one channel, zap through twenty, now and then back to the
+// TestCluster_Zapping_NeverRefused lets a set-top box, which may watch one channel, zap through twenty, now and then back to the
 // one before.
-func TestZappingIsNeverRefused(t *testing.T) {
+func TestCluster_Zapping_NeverRefused(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ route, query string }{
 		"a box that says which it is": {"device_fields: [ mac ]", "&mac=00-1a-79-00-00-01"},

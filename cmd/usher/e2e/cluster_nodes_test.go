@@ -19,14 +19,14 @@ const (
 	jittered = 0.9
 )
 
-// TestViewersOutliveNodes kills and restarts nodes at random under five hundred viewers, whose every request goes to
+// TestCluster_NodeKilled_ViewersContinue kills and restarts nodes at random under five hundred viewers, whose every request goes to
 // another node. It runs alone, for it keeps the machine busy.
-func TestViewersOutliveNodes(t *testing.T) {
+func TestCluster_NodeKilled_ViewersContinue(t *testing.T) {
 	redis := startRedis(t)
 	// The deadlines are such as a machine keeps that has other things to do as well: a Redis that is late is another test.
 	c := startCluster(t, 3, clusterSetup{
 		origin: startSlowStage(t), redis: redis.standalone(), binary: plainBinary(t), deadline: 1500 * time.Millisecond,
-		backend: "timeout: 3s, answer_deadline: 3s, breaker: { interval: 20s }, validity: " + validFor.String(), sessions: "recheck: { min: 10s }",
+		backend: "timeout: 3s, answer_deadline: 3s, breaker: { interval: 20s }, validity: " + validFor.String(), sessions: "recheck: { min_interval: 10s }",
 	})
 	viewers, stop := c.watch(t, crowd)
 	awaitSegments(t, viewers, 1)
@@ -114,9 +114,9 @@ func (c *cluster) asked() map[string][]time.Time {
 	return asked
 }
 
-// TestNodesRestartInTurn ends one node after the other in order, as an upgrade does. Sessions live on in Redis, so nobody
+// TestCluster_RollingRestart_ViewersContinue ends one node after the other in order, as an upgrade does. Sessions live on in Redis, so nobody
 // is asked about them, and every node lists them all.
-func TestNodesRestartInTurn(t *testing.T) {
+func TestCluster_RollingRestart_ViewersContinue(t *testing.T) {
 	t.Parallel()
 	const count = 40
 	c := startCluster(t, 3, clusterSetup{redis: startRedis(t).standalone(), backend: "validity: 1h"})

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// TestViewersDoNotNoticeThatRedisIsAway takes Redis away in every way there is, under viewers who watch and others who
+// TestCluster_RedisUnavailable_ViewersContinue takes Redis away in every way there is, under viewers who watch and others who
 // come meanwhile.
-func TestViewersDoNotNoticeThatRedisIsAway(t *testing.T) {
+func TestCluster_RedisUnavailable_ViewersContinue(t *testing.T) {
 	t.Parallel()
 	tests := map[string]func(t *testing.T, c *cluster, r *redisServer){
 		"stopped": func(t *testing.T, c *cluster, r *redisServer) {
@@ -39,7 +39,7 @@ func TestViewersDoNotNoticeThatRedisIsAway(t *testing.T) {
 			r := startRedis(t)
 			c := startCluster(t, 3, clusterSetup{
 				redis: r.standalone(), binary: plainBinary(t), deadline: 100 * time.Millisecond,
-				backend: "validity: 12s", sessions: "recheck: { min: 10s }",
+				backend: "validity: 12s", sessions: "recheck: { min_interval: 10s }",
 			})
 			viewers, _ := c.watch(t, 30)
 			awaitSegments(t, viewers, 4)
@@ -105,8 +105,8 @@ func (c *cluster) wantBanned(t *testing.T, users ...string) {
 	}
 }
 
-// TestViewersDoNotNoticeThatARedisMasterIsLost kills the master that all bans lie on, in both ways of having replicas.
-func TestViewersDoNotNoticeThatARedisMasterIsLost(t *testing.T) {
+// TestCluster_RedisMasterLost_ViewersContinue kills the master that all bans lie on, in both ways of having replicas.
+func TestCluster_RedisMasterLost_ViewersContinue(t *testing.T) {
 	t.Parallel()
 	tests := map[string]func(t *testing.T) (section string, master, replica *redisServer){
 		"by Sentinel": func(t *testing.T) (string, *redisServer, *redisServer) {
@@ -124,7 +124,7 @@ func TestViewersDoNotNoticeThatARedisMasterIsLost(t *testing.T) {
 			t.Parallel()
 			section, master, replica := begin(t)
 			c := startCluster(t, 3, clusterSetup{
-				redis: section, binary: plainBinary(t), backend: "validity: 12s", sessions: "recheck: { min: 10s }",
+				redis: section, binary: plainBinary(t), backend: "validity: 12s", sessions: "recheck: { min_interval: 10s }",
 			})
 			viewers, _ := c.watch(t, 50)
 			awaitSegments(t, viewers, 4)

@@ -81,9 +81,9 @@ func identify(t *testing.T, m *member, opened []watching) {
 	}
 }
 
-// TestKicksAndBansHoldEverywhere measures how long it takes from the call of the API until every node refuses. It runs
+// TestCluster_KicksAndBans_HoldOnAllNodes measures how long it takes from the call of the API until every node refuses. It runs
 // alone, as do the two below.
-func TestKicksAndBansHoldEverywhere(t *testing.T) {
+func TestCluster_KicksAndBans_HoldOnAllNodes(t *testing.T) {
 	const kicks, bans = 100, 50
 	c := startCluster(t, 3, clusterSetup{
 		origin: startWideStage(t, ""), redis: startRedis(t).standalone(), binary: plainBinary(t), idle: time.Hour,
@@ -116,7 +116,7 @@ func TestKicksAndBansHoldEverywhere(t *testing.T) {
 	c.wantUnbanned(t, "good-kick-unban")
 }
 
-// wantOut wants that who was kicked does not get in again with his token, on any node.
+// wantOut checks that kicked viewers are refused with their tokens on every node.
 func (c *cluster) wantOut(t *testing.T, w watching) {
 	t.Helper()
 	for _, m := range c.nodes {
@@ -128,7 +128,7 @@ func (c *cluster) wantOut(t *testing.T, w watching) {
 	}
 }
 
-// wantUnbanned bans a viewer and takes that back on another node: he gets in again on every one.
+// wantUnbanned bans a viewer and removes the ban on another node: the viewer is admitted again on every node.
 func (c *cluster) wantUnbanned(t *testing.T, token string) {
 	t.Helper()
 	id, err := c.nodes[0].ban(token)
@@ -154,10 +154,10 @@ func (c *cluster) wantUnbanned(t *testing.T, token string) {
 	}
 }
 
-// missed is what nodes were told while they could not hear it.
+// missed holds revocations issued while nodes could not receive them.
 type missed struct {
 	gone []watching
-	// news are viewers who were banned without having a session.
+	// news are viewers who were banned without a session.
 	news []string
 }
 
@@ -209,11 +209,11 @@ func (k missed) wantHeld(t *testing.T, what string, nodes []*member, returned ti
 	t.Logf("cluster: %s: %d kicks and bans issued meanwhile hold on every node %s after the return", what, len(k.gone)+len(k.news), last.Round(time.Millisecond))
 }
 
-// cutFor is for how long a node hears nothing.
+// cutFor is how long a node receives nothing.
 const cutFor = 5 * time.Second
 
-// TestNodesHearWhatWasSaidWhileTheirSubscriptionWasCut lets Redis end every subscription again and again.
-func TestNodesHearWhatWasSaidWhileTheirSubscriptionWasCut(t *testing.T) {
+// TestCluster_SubscriptionLost_RevocationsReplayed lets Redis end every subscription again and again.
+func TestCluster_SubscriptionLost_RevocationsReplayed(t *testing.T) {
 	redis := startRedis(t)
 	c := startCluster(t, 3, clusterSetup{origin: startWideStage(t, ""), redis: redis.standalone(), binary: plainBinary(t), idle: time.Hour})
 	opened := openEverywhere(t, c.nodes, "cut", 20)
@@ -241,9 +241,9 @@ func TestNodesHearWhatWasSaidWhileTheirSubscriptionWasCut(t *testing.T) {
 	told.wantHeld(t, fmt.Sprintf("subscriptions cut %d times in %s", cuts, cutFor), c.nodes, time.Now())
 }
 
-// TestANodeHearsWhatWasSaidWhileItsLinkWasDown puts one node into a network of its own, whose link to Redis goes down: no
+// TestCluster_NetworkDown_RevocationsReplayed puts one node into a network of its own, whose link to Redis goes down: no
 // packet says so. The node serves on meanwhile.
-func TestANodeHearsWhatWasSaidWhileItsLinkWasDown(t *testing.T) {
+func TestCluster_NetworkDown_RevocationsReplayed(t *testing.T) {
 	n := startNetwork(t)
 	redis := startRedis(t, "--bind", "127.0.0.1 "+n.back[0], "--protected-mode", "no")
 	number := port(freePort(t))

@@ -25,8 +25,7 @@ type clusterSetup struct {
 	backend, sessions, cluster, route string
 	// more is further lines of the top level.
 	more string
-	// deadline is the longest that anybody waits for Redis. Zero is 400 ms: with the race detector, and more tests than
-	// processors, the default is no sign that Redis is away.
+	// deadline is redis_timeout. Zero is 400 ms: with the race detector and a busy machine the default is too short.
 	deadline time.Duration
 	// binary is the one that the nodes run; empty: the one with the race detector.
 	binary string
@@ -56,7 +55,7 @@ identity: { secret: "an identity secret of the test" }
 tickets: { keys: [ { id: a, secret: "a ticket secret of the test" } ] }
 origins: { origin: { url: %q } }
 backends:
-  portal: { kind: httprequest, address: %q, %s }
+  portal: { kind: httprequest, url: %q, %s }
 routes:
   - { path: "/play/{channel}/*", origin: origin, backend: portal, %s }
 sessions: { idle_timeout: %s, %s }
@@ -178,7 +177,7 @@ func (m *member) ban(user string) (id string, err error) {
 	return ban.ID, err
 }
 
-// isAway reports whether the node is without its Redis, by its metrics.
+// isAway reports whether Redis is unavailable to the node, by its metrics.
 func (m *member) isAway() (bool, error) {
 	status, body, err := fetch(m.client, m.admin+"/metrics")
 	if err != nil || status != http.StatusOK {
@@ -192,7 +191,7 @@ func (m *member) isAway() (bool, error) {
 	return false, fmt.Errorf("metrics of %s: no usher_redis_up", m.name)
 }
 
-// awaitAway waits until every node is without its Redis, or until every node has it again.
+// awaitAway waits until Redis is unavailable to every node, or available to every node.
 func awaitAway(t *testing.T, nodes []*member, want bool) {
 	t.Helper()
 	for _, m := range nodes {
@@ -281,7 +280,7 @@ listen usher
 	return "http://" + listen
 }
 
-// watch lets so many viewers watch through the balancer, each with a token of his own: good-0 and on.
+// watch starts that many viewers behind the balancer, each with its own token: good-0, good-1 and so on.
 func (c *cluster) watch(t *testing.T, count int) (viewers []*viewer, stop func()) {
 	t.Helper()
 	for i := range count {
@@ -290,7 +289,7 @@ func (c *cluster) watch(t *testing.T, count int) (viewers []*viewer, stop func()
 	return viewers, audience(t, viewers)
 }
 
-// viewer is one who watches through the balancer, under the witness' eyes.
+// viewer returns a viewer behind the balancer whose responses the witness records.
 func (c *cluster) viewer(t *testing.T, number int, path string) *viewer {
 	t.Helper()
 	v := newViewer(t, number, c.url+path)

@@ -65,7 +65,7 @@ func (m *member) command(args ...string) (string, error) {
 	return string(out), nil
 }
 
-// watching is a viewer who is on a channel, as seen by who holds his ticket.
+// watching is a viewer's session on a channel, with its ticket.
 type watching struct {
 	token, session string
 	segment        string // the path of a segment, with the ticket in it

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestTheDemoKeepsItsWord does what the demo's own lines say.
-func TestTheDemoKeepsItsWord(t *testing.T) {
+// TestDemo_PrintedCommandsWork runs the commands that the demo prints.
+func TestDemo_PrintedCommandsWork(t *testing.T) {
 	t.Parallel()
 	tool(t, "curl", "curl")
 	demo := start(t, binary(t), "demo", "--listen", freePort(t))
@@ -32,9 +32,9 @@ func TestTheDemoKeepsItsWord(t *testing.T) {
 		t.Errorf("ffmpeg ended with %d after %d frames of %s:\n%s", code, len(player.frames("video")), link[1], player.errs)
 	}
 
-	wantCurl(t, demo, "kill", "middleware: refuse")
+	wantCurl(t, demo, "stop", "middleware: refuse")
 	eventually(t, patience, "mallory gets in", func() error { return curl(demo, "403", "HTTP/1.1 200 OK") })
-	wantCurl(t, demo, "revive", "middleware: healthy")
+	wantCurl(t, demo, "start", "middleware: healthy")
 	eventually(t, patience, "mallory has to go", func() error { return curl(demo, "403", "HTTP/1.1 403 Forbidden") })
 
 	demo.signal(syscall.SIGINT)
@@ -43,7 +43,7 @@ func TestTheDemoKeepsItsWord(t *testing.T) {
 	}
 }
 
-// wantCurl runs the command that a running demo printed behind a word, and wants its output to begin like that.
+// wantCurl runs the command that the demo printed with a label, and checks the beginning of its output.
 func wantCurl(t *testing.T, demo *process, word, want string) {
 	t.Helper()
 	if err := curl(demo, word, want); err != nil {

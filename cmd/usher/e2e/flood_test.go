@@ -12,13 +12,13 @@ import (
 	"usher/backends/backendtest"
 )
 
-// TestAFloodOfRandomTokensGetsNothing sends thousands of made-up tokens from as many addresses while the middleware is
+// TestNode_FloodOfRandomTokens_Denied sends thousands of made-up tokens from as many addresses while the middleware is
 // slow and few calls may be made at once. It runs alone, so that the others' times are their own.
-func TestAFloodOfRandomTokensGetsNothing(t *testing.T) {
+func TestNode_FloodOfRandomTokens_Denied(t *testing.T) {
 	m := startMiddleware(t)
 	n := startNode(t, setup{
 		origin: startStage(t, nil), middleware: m.URL(),
-		backend: "max_in_flight: 4, max_waiting: 100", sessions: "recheck: { min: 2s }",
+		backend: "max_in_flight: 4, max_waiting: 100", sessions: "recheck: { min_interval: 2s }",
 	})
 	rec := startRecorder(t, n.public)
 	viewers := []*viewer{newViewer(t, 0, rec.url+"/play/a001/index.m3u8?token=good")}
@@ -37,7 +37,7 @@ func TestAFloodOfRandomTokensGetsNothing(t *testing.T) {
 		t.Error("the flood met no bound, or nobody but a bound; want both")
 	}
 	if most := m.MaxInFlight(); most > 4+32 {
-		t.Errorf("%d calls at once, want max_in_flight=4 and recheck_in_flight=32 at most", most)
+		t.Errorf("%d calls at once, want max_in_flight=4 and max_rechecks_in_flight=32 at most", most)
 	}
 	awaitSegments(t, viewers, 2)
 	wantNoProblems(t, viewers)

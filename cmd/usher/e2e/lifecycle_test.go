@@ -36,7 +36,7 @@ func startSlow(t *testing.T, n *node, h heldPart) (rest io.Reader) {
 	return resp.Body
 }
 
-func TestANodeDrainsBeforeItLeaves(t *testing.T) {
+func TestNode_Drains(t *testing.T) {
 	t.Parallel()
 	h, let := slowSegment()
 	defer let()
@@ -70,7 +70,7 @@ func TestANodeDrainsBeforeItLeaves(t *testing.T) {
 	}
 }
 
-func TestASecondSignalEndsANodeAtOnce(t *testing.T) {
+func TestNode_SecondSignal_ExitsAtOnce(t *testing.T) {
 	t.Parallel()
 	h, let := slowSegment()
 	defer let()
@@ -86,7 +86,7 @@ func TestASecondSignalEndsANodeAtOnce(t *testing.T) {
 	}
 }
 
-func TestABrokenFileIsRefusedWithItsPlaces(t *testing.T) {
+func TestNode_InvalidSettings_NamesPositions(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "usher.yaml")
 	text := setup{origin: "http://127.0.0.1:9", middleware: "http://127.0.0.1:9"}.yaml("127.0.0.1:0", "127.0.0.1:0")
@@ -100,7 +100,7 @@ func TestABrokenFileIsRefusedWithItsPlaces(t *testing.T) {
 		"an unknown key":   {"lisen: 1", `lisen: unknown key; did you mean "listen"?`},
 		"a broken value":   {"limits: { read_timeout: soon }", "limits.read_timeout"},
 		"broken YAML":      {"limits: { read_timeout: 1s", ""},
-		"a value too low":  {"limits: { max_requests: 0 }", "limits.max_requests"},
+		"a value too low":  {"limits: { max_requests: 0 }", "limits.max_concurrent_requests"},
 		"a missing secret": {"tls: { cert_file: a.pem }", "tls"},
 	}
 	for name, test := range tests {
@@ -121,7 +121,7 @@ func TestABrokenFileIsRefusedWithItsPlaces(t *testing.T) {
 	}
 }
 
-func TestVersionSaysWhatItIs(t *testing.T) {
+func TestNode_Version(t *testing.T) {
 	t.Parallel()
 	if code, out, errs := finish(t, binary(t), "version"); code != 0 || !regexp.MustCompile(`^usher \S+\n$`).MatchString(out) || errs != "" {
 		t.Errorf("version: %d, %q, %q", code, out, errs)

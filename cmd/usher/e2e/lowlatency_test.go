@@ -20,9 +20,9 @@ func allowAnyPage(next http.Handler) http.Handler {
 	})
 }
 
-// TestLowLatencyStaysLow plays the same stream in one page, straight from the origin and through a node. Its promise is
+// TestNode_LowLatency_LatencyStaysLow plays the same stream in one page, straight from the origin and through a node. Its promise is
 // about time, so it runs alone; on a machine that is busy otherwise it may measure three times.
-func TestLowLatencyStaysLow(t *testing.T) {
+func TestNode_LowLatency_LatencyStaysLow(t *testing.T) {
 	origin := startStage(t, allowAnyPage)
 	n := startNode(t, setup{origin: origin, middleware: startMiddleware(t).URL()})
 	rec := startRecorder(t, n.public)
@@ -109,7 +109,7 @@ func (h heldPart) hook(next http.Handler) http.Handler {
 	})
 }
 
-func TestPartsAreStreamedWhileTheyAreMade(t *testing.T) {
+func TestNode_LowLatency_StreamsPartsEarly(t *testing.T) {
 	t.Parallel()
 	held := heldPart{
 		path: "/ll/a001/held.m4s", body: bytes.Repeat([]byte("part "), 2000), release: make(chan struct{}),
@@ -182,7 +182,7 @@ func (c *reloads) seen() string {
 	return fmt.Sprint(c.queries)
 }
 
-func TestAHundredViewersReloadAtTheCostOfOne(t *testing.T) {
+func TestNode_LowLatency_ReloadsAreShared(t *testing.T) {
 	t.Parallel()
 	held := &reloads{queries: map[string]int{}, release: make(chan struct{})}
 	let := sync.OnceFunc(func() { close(held.release) })
@@ -193,7 +193,7 @@ func TestAHundredViewersReloadAtTheCostOfOne(t *testing.T) {
 	answers := make([]string, viewers)
 	sent.Add(viewers)
 	for i := range viewers {
-		// Each has a session of his own first, and a playlist under his own ticket.
+		// Each opens a session first, and gets a playlist with its own ticket.
 		v := newViewer(t, i, fmt.Sprintf("%s/ll/a001/index.m3u8?token=good%d", n.public, i))
 		media, err := v.load(t.Context())
 		if err != nil {

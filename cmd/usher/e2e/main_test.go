@@ -129,9 +129,9 @@ func eventually(t *testing.T, within time.Duration, what string, check func() er
 	}
 }
 
-// TestTheBinaryIsOfThisCheckout looks at every source file that the binary is made of. go test takes an old result for
+// TestBinary_IsOfThisCheckout looks at every source file that the binary is made of. go test takes an old result for
 // a new one unless it sees a file changed that a test has looked at, and the binary is not among what it knows.
-func TestTheBinaryIsOfThisCheckout(t *testing.T) {
+func TestBinary_IsOfThisCheckout(t *testing.T) {
 	built, err := os.Stat(binary(t))
 	if err != nil {
 		t.Fatal(err)

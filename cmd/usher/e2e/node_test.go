@@ -41,7 +41,7 @@ identity: { secret: "an identity secret of the test" }
 tickets: { keys: [ { id: a, secret: "a ticket secret of the test" } ] }
 origins: { origin: { url: %q } }
 backends:
-  portal: { kind: httprequest, address: %q, %s }
+  portal: { kind: httprequest, url: %q, %s }
 routes:
   - { path: "/play/{channel}/*", origin: origin, backend: portal }
   - { path: "/single/{channel}/*", origin: origin, backend: portal }
@@ -131,7 +131,7 @@ func (n *node) awaitBreaker(t *testing.T, want string) {
 	})
 }
 
-// shownSession is a session as the API shows it.
+// sessionView is a session as the API shows it.
 type shownSession struct {
 	ID, Channel, User, Verdict, Source, Address string
 	Requests                                    int64

@@ -17,11 +17,11 @@ import (
 const (
 	answerDeadline = 3 * time.Second
 	recheckRate    = 5
-	shortTimes     = "timeout: 3500ms, answer_deadline: 3s, validity: 4s, recheck_rate: 5, breaker: { open_for: 2s, interval: 20s }"
-	shortOnes      = "recheck: { min: 2s }, denial_ttl: 1m, retry_after: 1s"
+	shortTimes     = "timeout: 3500ms, answer_deadline: 3s, validity: 4s, recheck_rate: 5, breaker: { open_duration: 2s, interval: 20s }"
+	shortOnes      = "recheck: { min_interval: 2s }, denial_ttl: 1m, retry_after: 1s"
 )
 
-// outage is a node with people who watch, before a middleware that is about to fail.
+// outage is a node with viewers and a middleware that is about to fail.
 type outage struct {
 	*node
 	middleware *backendtest.Server
@@ -48,7 +48,7 @@ func startOutage(t *testing.T) *outage {
 	return o
 }
 
-// arrive lets one more viewer ask for his first playlist, within the patience of its caller.
+// arrive sends the first request of one more viewer, bounded by ctx.
 func (o *outage) arrive(t *testing.T, ctx context.Context, token string) error { //nolint:revive // t is first in tests
 	t.Helper()
 	o.arrived++
@@ -58,7 +58,7 @@ func (o *outage) arrive(t *testing.T, ctx context.Context, token string) error {
 	return err
 }
 
-// wantNoBareSegment tries a segment that everybody knows to exist, with nothing and with credentials but no ticket.
+// wantNoBareSegment requests an existing segment without credentials, and with credentials but without a ticket.
 func (o *outage) wantNoBareSegment(t *testing.T) {
 	t.Helper()
 	for _, query := range []string{"", "?token=good0"} {
@@ -69,7 +69,7 @@ func (o *outage) wantNoBareSegment(t *testing.T) {
 	}
 }
 
-// wantUndisturbed fails the test if anybody who was watching before met anything.
+// wantUndisturbed fails the test if a running viewer noticed anything.
 func (o *outage) wantUndisturbed(t *testing.T) {
 	t.Helper()
 	wantNoProblems(t, o.viewers)
@@ -83,8 +83,8 @@ func (o *outage) wantUndisturbed(t *testing.T) {
 	}
 }
 
-// TestViewersKeepWatchingWhileTheMiddlewareIsDead kills the middleware for fifteen seconds, and revives it.
-func TestViewersKeepWatchingWhileTheMiddlewareIsDead(t *testing.T) {
+// TestNode_MiddlewareUnavailable_ViewersContinue stops the middleware for fifteen seconds, and starts it again.
+func TestNode_MiddlewareUnavailable_ViewersContinue(t *testing.T) {
 	t.Parallel()
 	o := startOutage(t)
 	set(t, o.middleware, backendtest.Refuse())
@@ -137,14 +137,14 @@ func (o *outage) crowdOf(each int) (tokens []string) {
 	return tokens
 }
 
-// revive brings the middleware back: whoever should not watch has to go, and nobody else notices anything. It sees no
-// more re-checks than agreed.
+// revive starts the middleware again. Viewers without access are denied, and no other viewer notices anything. The
+// middleware gets no more re-checks than recheck_rate allows.
 func (o *outage) revive(t *testing.T, arrived []string) {
 	t.Helper()
 	revived := time.Now()
 	set(t, o.middleware, backendtest.Healthy())
 	o.awaitBreaker(t, "closed")
-	// Those who came in the outage are asked about first: near that rate, and not a round of the others later.
+	// Sessions admitted in the outage are checked first, at about that rate, before the other sessions.
 	turns := time.Duration(len(arrived)) * time.Second / recheckRate
 	eventually(t, 2*turns+10*time.Second, "those who got in by the outage alone have to go", func() error {
 		var left []string
@@ -212,8 +212,8 @@ func mostWithin(calls []backendtest.Request, d time.Duration) (most int) {
 	return most
 }
 
-// TestAHangingMiddlewareCostsTheFirstOnlyTheirDeadline lets the middleware take every call and answer none.
-func TestAHangingMiddlewareCostsTheFirstOnlyTheirDeadline(t *testing.T) {
+// TestNode_MiddlewareHangs_FirstViewersWaitForDeadline lets the middleware take every call and answer none.
+func TestNode_MiddlewareHangs_FirstViewersWaitForDeadline(t *testing.T) {
 	t.Parallel()
 	o := startOutage(t)
 	set(t, o.middleware, backendtest.Hang())
@@ -249,8 +249,8 @@ func TestAHangingMiddlewareCostsTheFirstOnlyTheirDeadline(t *testing.T) {
 	o.wantUndisturbed(t)
 }
 
-// TestImpatientViewersOpenNoBreaker lets a crowd hang up during openings of a slow middleware.
-func TestImpatientViewersOpenNoBreaker(t *testing.T) {
+// TestNode_ViewersLeaveEarly_BreakerStaysClosed lets a crowd hang up during openings of a slow middleware.
+func TestNode_ViewersLeaveEarly_BreakerStaysClosed(t *testing.T) {
 	t.Parallel()
 	m := startMiddleware(t)
 	n := startNode(t, setup{origin: startStage(t, nil), middleware: m.URL(), backend: "timeout: 2s, answer_deadline: 2s"})

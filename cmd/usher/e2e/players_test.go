@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// TestRealPlayersPlayWhatPackagersMake plays every kind of playlist that ffmpeg makes, served by nginx, through a node:
+// TestPlayers_PlayPackagedStreams plays every kind of playlist that ffmpeg makes, served by nginx, through a node:
 // by ffmpeg and by hls.js in Chromium.
-func TestRealPlayersPlayWhatPackagersMake(t *testing.T) {
+func TestPlayers_PlayPackagedStreams(t *testing.T) {
 	t.Parallel()
 	origin := startLive(t)
 	n := startNode(t, setup{origin: origin.url, middleware: startMiddleware(t).URL()})

@@ -40,7 +40,7 @@ type exchange struct {
 	forwarded string
 }
 
-// served reports whether the viewer got what he asked for: players ask for ranges, if only for all of it.
+// served reports whether the viewer got what it requested. Players request ranges, even for a whole body.
 func (e exchange) served() bool {
 	return e.status == http.StatusOK || e.ranged && e.status == http.StatusPartialContent
 }

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestPlayersOutliveARestart ends a node under playing viewers and starts it again with the same settings, while the
+// TestPlayers_NodeRestart_Continue ends a node under playing viewers and starts it again with the same settings, while the
 // proxy in front holds their requests, as a balancer does that has no other node.
-func TestPlayersOutliveARestart(t *testing.T) {
+func TestPlayers_NodeRestart_Continue(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		signal syscall.Signal

@@ -41,7 +41,7 @@ type viewer struct {
 	playlist string // the media playlist's address, once known
 }
 
-// newViewer is a viewer of that playlist, from an address of his own.
+// newViewer returns a viewer of that playlist with its own address.
 func newViewer(t *testing.T, number int, source string) *viewer {
 	t.Helper()
 	return &viewer{source: source, client: newClient(t, fmt.Sprintf("127.0.%d.%d", 10+number/200, 1+number%200))}

@@ -12,8 +12,8 @@ import (
 	"usher/backends/backendtest"
 )
 
-// TestAViewersWordIsNoFact sends what only a gateway may say. Nothing of it reaches the middleware.
-func TestAViewersWordIsNoFact(t *testing.T) {
+// TestNode_ViewerHeaders_NotTrusted sends what only a gateway may say. Nothing of it reaches the middleware.
+func TestNode_ViewerHeaders_NotTrusted(t *testing.T) {
 	t.Parallel()
 	m := startMiddleware(t)
 	n := startNode(t, setup{origin: startStage(t, nil), middleware: m.URL()})
@@ -79,8 +79,8 @@ func wantFacts(t *testing.T, asked backendtest.Request, address string) {
 	}
 }
 
-// TestAThousandFirstRequestsAreOneCall runs alone, so that the others' times are their own.
-func TestAThousandFirstRequestsAreOneCall(t *testing.T) {
+// TestNode_ConcurrentFirstRequests_OneCall runs alone, so that the others' times are their own.
+func TestNode_ConcurrentFirstRequests_OneCall(t *testing.T) {
 	m := startMiddleware(t)
 	n := startNode(t, setup{origin: startStage(t, nil), middleware: m.URL(), backend: "answer_deadline: 20s, timeout: 20s, breaker: { interval: 100s }"})
 	set(t, m, backendtest.Slow(2*time.Second))
@@ -105,7 +105,7 @@ func TestAThousandFirstRequestsAreOneCall(t *testing.T) {
 	}
 }
 
-func TestADeniedPlayersRetriesAreOneCallEachTime(t *testing.T) {
+func TestNode_DeniedRetries_OneCallPerDenialTTL(t *testing.T) {
 	t.Parallel()
 	const denyFor = 2 * time.Second
 	m := startMiddleware(t)

@@ -1,20 +1,21 @@
--- Asks Usher about a request, as forward-auth does: HAProxy has no such thing of its own. Needs HAProxy 2.5 or newer, whose
--- Lua has an HTTP client. Load it in the global section:
+-- Asks Usher about a request, as forward-auth does, which HAProxy lacks. It needs the HTTP client of HAProxy 2.5 or newer.
+-- Load it in the global section:
 --
 --   lua-load /etc/haproxy/usher.lua
 --   http-request lua.usher http://127.0.0.1:8080/auth/haproxy
 --
--- It sets txn.usher_status to 200 (the viewer may have it), or to what he is to be told: 302, 403, 503 or another; txn.usher_location,
--- txn.usher_retry and txn.usher_cookie to Usher's header fields of that sense. Without an answer the status is 502.
+-- It sets txn.usher_status to 200 if the viewer is allowed, or to the status to answer with: 302, 403, 503 or another. It
+-- sets txn.usher_location, txn.usher_retry and txn.usher_cookie to Location, Retry-After and Set-Cookie of the response.
+-- Without a response the status is 502.
 
--- What belongs to the viewer's connection, or is said by us: never passed on as he sent it.
-local ours = {
+-- Header fields of the connection, and those that this script sets: not passed on from the viewer.
+local excluded = {
 	["connection"] = true, ["content-length"] = true, ["expect"] = true, ["host"] = true, ["keep-alive"] = true,
 	["te"] = true, ["transfer-encoding"] = true, ["upgrade"] = true, ["forwarded"] = true,
 }
 
-local function is_ours(name)
-	return ours[name] or name:sub(1, 12) == "x-forwarded-"
+local function is_excluded(name)
+	return excluded[name] or name:sub(1, 12) == "x-forwarded-"
 end
 
 local function first(fields, name)
@@ -28,7 +29,7 @@ end
 core.register_action("usher", { "http-req" }, function(txn, url)
 	local headers = {}
 	for name, values in pairs(txn.http:req_get_headers()) do
-		if not is_ours(name) then
+		if not is_excluded(name) then
 			local list = {}
 			for _, value in pairs(values) do
 				list[#list + 1] = value

@@ -153,7 +153,7 @@ func (c *crew) banned(_ *backends.Request, d *backends.Decision) (session.Ban, b
 	return b.(session.Ban), true //nolint:forcetypeassert // as stored
 }
 
-// watch is a request of a viewer's on a node: with credentials or, if he has watched before, with a ticket.
+// watch sends a viewer's request to a node: with credentials or, after an earlier request, with a ticket.
 func (c *crew) watch(node, viewer int, ticket session.Ticket) (backends.Decision, session.Ticket) {
 	c.t.Helper()
 	id := backends.SessionID{15: byte(viewer + 1)}
@@ -194,7 +194,7 @@ func (c *crew) wantAllowed(d backends.Decision) {
 	}
 }
 
-func TestNodesAskAboutASessionOnceTogether(t *testing.T) {
+func TestCluster_ChecksSessionOnce(t *testing.T) {
 	t.Parallel()
 	calls := map[int]int64{}
 	for _, nodes := range []int{1, 2, 5} {
@@ -211,7 +211,7 @@ func TestNodesAskAboutASessionOnceTogether(t *testing.T) {
 	}
 }
 
-func TestAnotherNodeGoesOnForOneThatEnded(t *testing.T) {
+func TestCluster_NodeStopped_OtherContinues(t *testing.T) {
 	t.Parallel()
 	withCrew(t, 2, nil, func(c *crew) {
 		_, ticket := c.watch(0, 0, session.Ticket{})
@@ -229,7 +229,7 @@ func TestAnotherNodeGoesOnForOneThatEnded(t *testing.T) {
 	})
 }
 
-func TestANoOnOneNodeEndsTheSessionOnAll(t *testing.T) {
+func TestCluster_Denial_EndsSessionOnAllNodes(t *testing.T) {
 	t.Parallel()
 	withCrew(t, 3, nil, func(c *crew) {
 		_, ticket := c.watch(0, 0, session.Ticket{})
@@ -250,7 +250,7 @@ func TestANoOnOneNodeEndsTheSessionOnAll(t *testing.T) {
 	})
 }
 
-func TestAnOutageOfOneNodesWayIsNoneOfTheOthers(t *testing.T) {
+func TestCluster_OutageOfOneNode_OthersUnaffected(t *testing.T) {
 	t.Parallel()
 	withCrew(t, 2, nil, func(c *crew) {
 		c.ways[0].down.Store(true)
@@ -277,7 +277,7 @@ func TestAnOutageOfOneNodesWayIsNoneOfTheOthers(t *testing.T) {
 	})
 }
 
-func TestABannedUserIsOutOnAllNodesAndStaysOut(t *testing.T) {
+func TestCluster_Ban_HoldsOnAllNodes(t *testing.T) {
 	t.Parallel()
 	withCrew(t, 2, func(_ *actors.Options, p *decider) {
 		p.user.User = "Ann"
@@ -316,7 +316,7 @@ func TestABannedUserIsOutOnAllNodesAndStaysOut(t *testing.T) {
 	})
 }
 
-func TestAUserPlaysNoMoreThanHisLimitOnAllNodes(t *testing.T) {
+func TestCluster_StreamLimit_HoldsOverAllNodes(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []session.LimitPolicy{session.EvictOldest, session.RejectNew} {
 		t.Run(policy.String(), func(t *testing.T) {
@@ -353,7 +353,7 @@ func TestAUserPlaysNoMoreThanHisLimitOnAllNodes(t *testing.T) {
 	}
 }
 
-func TestAKickedSessionIsRefusedEverywhereForItsTime(t *testing.T) {
+func TestCluster_Kick_HoldsOnAllNodes(t *testing.T) {
 	t.Parallel()
 	withCrew(t, 2, nil, func(c *crew) {
 		_, ticket := c.watch(0, 0, session.Ticket{})

@@ -13,12 +13,10 @@ import (
 	"usher/gateway/admin"
 )
 
-// This file is the node as one of many.
-
-func (n *node) joinCluster() (err error) {
+func (n *node) openCluster() (err error) {
 	s := n.settings
 	n.cluster, err = cluster.Open(cluster.Options{
-		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveFor, Limits: s.Sessions.LimitRules(),
+		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveMaxAge, Limits: s.Sessions.LimitRules(),
 		Version: version(), Address: s.Gateway.Listen,
 		Sessions: func() int { return n.registry.Len() },
 		Draining: func() bool { return !n.server.Ready() },
@@ -27,8 +25,8 @@ func (n *node) joinCluster() (err error) {
 	return err
 }
 
-// hear does what the other nodes, and the operator by any of them, want of this one's sessions, until ctx ends.
-func (n *node) hear(ctx context.Context) {
+// runCluster applies the events of the cluster to the sessions of this node until ctx ends.
+func (n *node) runCluster(ctx context.Context) {
 	n.cluster.Run(ctx, cluster.Handlers{
 		OnRevocation: n.registry.OnRevocation, RecheckAll: n.registry.RecheckAll, OnRedisRecovered: n.registry.OnRedisRecovered,
 		OnLimitExceeded: n.registry.OnLimitExceeded,
@@ -38,31 +36,31 @@ func (n *node) hear(ctx context.Context) {
 	})
 }
 
-// adminCluster is the cluster in the admin listener's words.
+// adminCluster implements admin.Cluster with the cluster and the registry.
 type adminCluster node
 
-// askFor bounds how long a node that does not answer holds up the operator.
-const askFor = 2 * time.Second
+// queryTimeout bounds the wait for the answers of all nodes.
+const queryTimeout = 2 * time.Second
 
-// FindSessions lists the live sessions of all nodes that match.
+// FindSessions returns the sessions of all nodes that match the filter.
 func (a *adminCluster) FindSessions(ctx context.Context, f admin.Filter, limit int) (admin.SessionList, error) {
-	ctx, cancel := context.WithTimeout(ctx, askFor)
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	answers, silent := a.cluster.Ask(ctx, admin.EncodeSessionQuery(f, limit))
 	byNode := make(map[string][]byte, len(answers))
 	for _, answer := range answers {
 		name := answer.Node
 		for _, taken := byNode[name]; taken; _, taken = byNode[name] {
-			name += "'" // two nodes that the settings call the same
+			name += "'" // two nodes have the same node_name
 		}
 		byNode[name] = answer.Body
 	}
 	return admin.MergeSessionLists(f, limit, byNode, silent), nil
 }
 
-// Kick ends the session on all nodes, and refuses it for so long.
+// Kick ends the session on all nodes, and refuses it for d.
 func (a *adminCluster) Kick(ctx context.Context, id backends.SessionID, d time.Duration, reason string) error {
-	known, err := a.knows(ctx, id)
+	known, err := a.sessionExists(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -76,11 +74,11 @@ func (a *adminCluster) Kick(ctx context.Context, id backends.SessionID, d time.D
 	if reason != "" {
 		decision.Reason += ": " + reason
 	}
-	return pending(a.cluster.Kick(ctx, id, time.Time{}, d, decision))
+	return asPending(a.cluster.Kick(ctx, id, time.Time{}, d, decision))
 }
 
-// knows reports whether any node holds the session, or could go on with it.
-func (a *adminCluster) knows(ctx context.Context, id backends.SessionID) (bool, error) {
+// sessionExists reports whether a node holds the session, or the store remembers it.
+func (a *adminCluster) sessionExists(ctx context.Context, id backends.SessionID) (bool, error) {
 	if a.registry.Find(id) != nil {
 		return true, nil
 	}
@@ -91,15 +89,15 @@ func (a *adminCluster) knows(ctx context.Context, id backends.SessionID) (bool, 
 	return found.Matched > 0, err
 }
 
-// pending is an error in the admin listener's words.
-func pending(err error) error {
+// asPending marks an error of an unavailable store with admin.ErrPending.
+func asPending(err error) error {
 	if errors.Is(err, cluster.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %w", admin.ErrPending, err)
 	}
 	return err
 }
 
-// Ban refuses somebody on all nodes until the ban ends.
+// Ban refuses a user, session, address or credentials on all nodes until the ban ends.
 func (a *adminCluster) Ban(ctx context.Context, b admin.Ban) (admin.Ban, error) {
 	wanted := session.Ban{User: b.User, Credentials: b.Credentials, Until: b.Until, Reason: b.Reason}
 	var err error
@@ -119,15 +117,15 @@ func (a *adminCluster) Ban(ctx context.Context, b admin.Ban) (admin.Ban, error) 
 		}
 	}
 	got, err := a.cluster.Ban(ctx, wanted)
-	if err = pending(err); err != nil && !errors.Is(err, admin.ErrPending) {
+	if err = asPending(err); err != nil && !errors.Is(err, admin.ErrPending) {
 		return admin.Ban{}, fmt.Errorf("%w: %w", admin.ErrInvalid, err)
 	}
-	shown := shownBan(got)
+	shown := banView(got)
 	shown.CredentialsOf = b.CredentialsOf
 	return shown, err
 }
 
-// credentialsOf is a hash of what a session's viewer showed.
+// credentialsOf returns the hash of the credentials that the session's viewer presented.
 func (a *adminCluster) credentialsOf(ctx context.Context, name string) (string, error) {
 	id, err := backends.ParseSessionID(name)
 	if err != nil {
@@ -147,29 +145,29 @@ func (a *adminCluster) credentialsOf(ctx context.Context, name string) (string, 
 			return hash, nil
 		}
 	}
-	return "", fmt.Errorf("credentials_of: session %s: %w, or its viewer showed nothing but a ticket", id, admin.ErrNotFound)
+	return "", fmt.Errorf("credentials_of: session %s: %w, or its viewer presented only a ticket", id, admin.ErrNotFound)
 }
 
-// Unban takes a ban back.
+// Unban removes a ban.
 func (a *adminCluster) Unban(ctx context.Context, id string) error {
 	err := a.cluster.Unban(ctx, id)
 	if errors.Is(err, cluster.ErrNoBan) {
 		return fmt.Errorf("ban %s: %w", id, admin.ErrNotFound)
 	}
-	return pending(err)
+	return asPending(err)
 }
 
-// Bans are those that hold.
+// Bans returns the bans in force.
 func (a *adminCluster) Bans() []admin.Ban {
 	bans := a.cluster.Bans()
 	shown := make([]admin.Ban, len(bans))
 	for i, b := range bans {
-		shown[i] = shownBan(b)
+		shown[i] = banView(b)
 	}
 	return shown
 }
 
-func shownBan(b session.Ban) admin.Ban {
+func banView(b session.Ban) admin.Ban {
 	shown := admin.Ban{
 		ID: b.ID, User: b.User, Credentials: b.Credentials, Until: b.Until.UTC().Truncate(time.Second), Reason: b.Reason,
 		Cause: b.Cause,
@@ -183,11 +181,11 @@ func shownBan(b session.Ban) admin.Ban {
 	return shown
 }
 
-// Nodes are all nodes that were live a moment ago.
+// Nodes returns all nodes that were alive within the last minute.
 func (a *adminCluster) Nodes(ctx context.Context) ([]admin.NodeStatus, error) {
 	nodes, err := a.cluster.Nodes(ctx)
 	if err != nil {
-		return nil, pending(err)
+		return nil, asPending(err)
 	}
 	now := time.Now().UTC()
 	shown := make([]admin.NodeStatus, len(nodes))
@@ -200,11 +198,11 @@ func (a *adminCluster) Nodes(ctx context.Context) ([]admin.NodeStatus, error) {
 	return shown, nil
 }
 
-// Live counts the live nodes.
+// Live returns how many nodes are alive.
 func (a *adminCluster) Live() int { return a.cluster.Live() }
 
-// RedisDown reports whether what nodes share cannot be reached.
+// RedisDown reports whether Redis is unavailable.
 func (a *adminCluster) RedisDown() bool { return a.cluster.RedisDown() }
 
-// RoundTrips is how often what nodes share was waited for since the start.
+// RoundTrips returns how many round trips to Redis there were since the start.
 func (a *adminCluster) RoundTrips() uint64 { return a.cluster.RoundTrips() }

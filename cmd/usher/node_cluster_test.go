@@ -84,7 +84,7 @@ func startPair(t *testing.T, users map[string]backendtest.User, provider *sdktra
 	// Heartbeats are as rare as can be and deadlines far off, so that what is counted is what is meant.
 	text := strings.NewReplacer("http://127.0.0.1:9", origin.URL, "timeout: 300ms", "timeout: 30s, answer_deadline: 20s, breaker: { interval: 3m }").
 		Replace(settingsFor(p.middleware.URL()+"/check")) + fmt.Sprintf(`
-sessions: { idle_timeout: 30m, recheck: { min: 1s, jitter_percent: 0 } }
+sessions: { idle_timeout: 30m, recheck: { min_interval: 1s, jitter_percent: 0 } }
 cluster: { redis: { addresses: [ %q ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ], heartbeat_interval: 10m, redis_timeout: 10s }
 `, startRedis(t))
 	for i := range p.nodes {
@@ -128,8 +128,8 @@ func withTicket(t *testing.T, playlist string) string {
 	return path
 }
 
-// TestRoundTripsToRedis counts what a session costs Redis, on the node where it is opened and on one that adopts it.
-func TestRoundTripsToRedis(t *testing.T) {
+// TestNode_RedisRoundTrips counts what a session costs Redis, on the node where it is opened and on one that adopts it.
+func TestNode_RedisRoundTrips(t *testing.T) {
 	p := startPair(t, map[string]backendtest.User{
 		"plain":   {ID: "1", Name: "plain", ValidFor: time.Hour},
 		"limited": {ID: "2", Name: "limited", ValidFor: time.Hour, MaxSessions: 2},
@@ -167,8 +167,8 @@ func TestRoundTripsToRedis(t *testing.T) {
 	}
 }
 
-// TestATraceGoesOnOnAnotherNode has a session opened on one node and re-checked on the other.
-func TestATraceGoesOnOnAnotherNode(t *testing.T) {
+// TestNode_Trace_ContinuesOnOtherNode has a session opened on one node and re-checked on the other.
+func TestNode_Trace_ContinuesOnOtherNode(t *testing.T) {
 	t.Parallel()
 	exporter := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))

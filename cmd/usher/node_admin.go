@@ -15,9 +15,8 @@ import (
 	"usher/gateway/admin"
 )
 
-// This file is the node as its operator sees it.
-
-// serveAdmin serves the admin listener until ctx ends: after the public one has drained, so that balancers can see it.
+// serveAdmin serves the admin listener until ctx ends: after the public one has drained, so that load balancers see
+// the readiness.
 func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler: admin.Handler(n.settings.Admin, admin.Options{
@@ -33,21 +32,21 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// adminNode is the node in the admin listener's words.
+// adminNode implements admin.LocalNode.
 type adminNode node
 
-// Ready reports whether balancers may send viewers here.
+// Ready reports whether load balancers may send viewers here.
 func (a *adminNode) Ready() bool { return a.server.Ready() }
 
-// Len counts the live sessions.
+// Len returns how many sessions there are.
 func (a *adminNode) Len() int { return a.registry.Len() }
 
-// EachSession shows the live sessions.
+// EachSession calls yield for each session until yield returns false.
 func (a *adminNode) EachSession(yield func(admin.Session) bool) {
-	a.registry.Each(func(s *actors.Session) bool { return yield(shownSession(s)) })
+	a.registry.Each(func(s *actors.Session) bool { return yield(sessionView(s)) })
 }
 
-func shownSession(s *actors.Session) admin.Session {
+func sessionView(s *actors.Session) admin.Session {
 	f, since := s.Request(), s.Ticket().Opened
 	shown := admin.Session{
 		ID: s.ID().String(), Route: f.Route, Channel: f.Channel, Backend: f.Backend,
@@ -61,20 +60,20 @@ func shownSession(s *actors.Session) admin.Session {
 	return shown
 }
 
-// Backends shows the backends.
+// Backends returns all backends.
 func (a *adminNode) Backends() []admin.Backend {
 	var all []admin.Backend
 	for name, c := range a.chains {
 		all = append(all, admin.Backend{
-			Name: name, Kind: a.settings.Backends[name].Kind, Address: a.adapters[name].shown,
-			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), Alarms: shownAlarms(a.adapters[name].watch),
+			Name: name, Kind: a.settings.Backends[name].Kind, URL: a.adapters[name].url,
+			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), Alarms: violationsView(a.adapters[name].alarms),
 		})
 	}
 	return all
 }
 
-// shownAlarms are all alarms that a backend can raise; nil for one that asks nobody.
-func shownAlarms(w *httpbackend.Alarms) map[string]admin.AlarmState {
+// violationsView returns the state of every contract violation; nil for a backend that calls no middleware.
+func violationsView(w *httpbackend.Alarms) map[string]admin.AlarmState {
 	if w == nil {
 		return nil
 	}

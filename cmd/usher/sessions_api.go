@@ -11,15 +11,15 @@ import (
 	"strings"
 )
 
-// maxAPIAnswer bounds what a node answers: a thousand sessions take a megabyte at most.
-const maxAPIAnswer = 16 << 20
+// maxAPIResponse bounds a response. A thousand sessions, the most in one list, take a megabyte at most.
+const maxAPIResponse = 16 << 20
 
-// get asks the node's API and prints the answer, by print unless JSON is wanted.
+// get calls the API and prints the response, with show unless JSON is wanted.
 func (f adminFlags) get(r runtime, path string, query url.Values, into any, show func() error) error {
 	return f.call(r, http.MethodGet, path, query, nil, into, show)
 }
 
-// send has the node's API change something.
+// send calls the API to change something.
 func (f adminFlags) send(r runtime, method, path string, body map[string]any, into any, show func() error) error {
 	var text []byte
 	if body != nil {
@@ -45,9 +45,9 @@ func (f adminFlags) call(
 		if _, err := fmt.Fprintln(r.err, "usher:", text); err != nil {
 			return err
 		}
-		return errNo
+		return errNegative
 	case http.StatusUnauthorized:
-		return errors.New("--token (or USHER_ADMIN_TOKEN): the node does not take it; want its admin.token")
+		return errors.New("--token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node")
 	default:
 		return fmt.Errorf("--admin=%s answers %d: %s", f.Admin, status, text)
 	}
@@ -57,7 +57,7 @@ func (f adminFlags) call(
 		}
 	}
 	if err := json.Unmarshal(answer, into); err != nil {
-		return fmt.Errorf("--admin=%s is no admin listener of a node: %w", f.Admin, err)
+		return fmt.Errorf("--admin=%s is not the admin listener of a node: %w", f.Admin, err)
 	}
 	if f.JSON {
 		_, err := fmt.Fprintln(r.out, text)
@@ -77,7 +77,7 @@ func (f adminFlags) exchange(
 	if len(query) > 0 {
 		address += "?" + query.Encode()
 	}
-	ctx, cancel := within(r.ctx)
+	ctx, cancel := withAPITimeout(r.ctx)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {
@@ -87,12 +87,12 @@ func (f adminFlags) exchange(
 	resp, err := http.DefaultClient.Do(request)
 	if err != nil {
 		if broken, ok := errors.AsType[*url.Error](err); ok {
-			err = broken.Err // without the address, which stands before it already
+			err = broken.Err // without the URL, which the message begins with
 		}
 		return 0, nil, nil, fmt.Errorf("--admin=%s: %w", f.Admin, err)
 	}
 	defer resp.Body.Close()
-	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAPIAnswer))
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAPIResponse))
 	if err != nil {
 		return 0, nil, nil, fmt.Errorf("--admin=%s: %w", f.Admin, err)
 	}

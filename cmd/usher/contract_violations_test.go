@@ -45,7 +45,7 @@ func (j *journal) lines(with string) []string {
 }
 
 // What answers in the middleware's place is told of in one line of the log and in a metric, however often it is asked.
-func TestWhatAnswersInTheBackendsPlaceIsToldOnce(t *testing.T) {
+func TestNode_WrongServer_LoggedOnce(t *testing.T) {
 	page := func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(w, "<html>It works!</html>")
@@ -71,7 +71,7 @@ func TestWhatAnswersInTheBackendsPlaceIsToldOnce(t *testing.T) {
 			text := fmt.Sprintf(`
 identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
-backends: { portal: { kind: httprequest, address: %q, %s } }
+backends: { portal: { kind: httprequest, url: %q, %s } }
 routes: [ { path: "/*", backend: portal, edge: { dialect: astra, networks: [ 127.0.0.1/32 ] } } ]
 `, m.URL()+"/check", test.more)
 			if _, err := config.Parse("usher.yaml", []byte(text), s, config.Environment{}); err != nil {

@@ -24,7 +24,7 @@ import (
 	"usher/gateway/origin"
 )
 
-// node is one gateway with all its parts.
+// node is one gateway with everything that it consists of.
 type node struct {
 	settings *settings
 	logger   *slog.Logger
@@ -39,7 +39,7 @@ type node struct {
 	server   *gateway.Server
 }
 
-// newNode wires a node. Nothing of it answers yet, but its sessions' timers run until close.
+// newNode builds a node. It does not serve yet, but has background work until close.
 func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, err error) {
 	n := &node{
 		settings: s, logger: logger,
@@ -53,21 +53,21 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err := n.makeBackends(tracer); err != nil {
 		return nil, err
 	}
-	if err := n.joinCluster(); err != nil {
+	if err := n.openCluster(); err != nil {
 		return nil, err
 	}
 	if err := n.makeOrigins(); err != nil {
 		return nil, err
 	}
 	n.gateway, err = gateway.New(gateway.Options{
-		Config: s.Gateway, Origins: n.origins, Sessions: (*gatewaySessions)(n),
-		MaxAddresses: s.Sessions.MaxAddresses, RetryAfter: s.Sessions.RetryAfter, Logger: logger,
+		Config: s.Gateway, Origins: n.origins, Sessions: (*sessionOpener)(n),
+		MaxAddresses: s.Sessions.MaxAddressesPerSession, RetryAfter: s.Sessions.RetryAfter, Logger: logger,
 	})
 	if err != nil {
 		return nil, err
 	}
 	n.registry = actors.NewRegistry(actors.Options{
-		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
+		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveMaxAge,
 		Backends: n.sessionBackends(), Cluster: n.cluster,
 		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
 		SigningKey: n.gateway.SigningKey, Tracer: tracer, Logger: logger,
@@ -86,17 +86,17 @@ func (n *node) makeBackends(tracer trace.Tracer) error {
 	return nil
 }
 
-// makeBackend makes a backend, those that it joins before it.
+// makeBackend makes a backend, after its members.
 func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 	if n.chains[name] != nil {
 		return nil
 	}
 	b := n.settings.Backends[name]
-	parts := kindParts{log: n.logger, http: httpbackend.Deps{
-		Log: n.logger, Propagator: propagation.TraceContext{}, ViewerCount: n.audience,
+	parts := kindDeps{log: n.logger, http: httpbackend.Deps{
+		Log: n.logger, Propagator: propagation.TraceContext{}, ViewerCount: n.viewerCount,
 	}}
-	if s, ok := b.Around.(*askedSettings); ok {
-		parts.http.Connections = s.Chain.Bulkhead.MaxInFlight + s.Chain.Bulkhead.RecheckInFlight
+	if s, ok := b.Chain.(*remoteSettings); ok {
+		parts.http.Connections = s.Chain.Bulkhead.MaxInFlight + s.Chain.Bulkhead.MaxRechecksInFlight
 	}
 	var chains []*chain.Chain
 	for _, member := range b.members() {
@@ -105,7 +105,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		}
 		chains = append(chains, n.chains[member])
 		parts.members = append(parts.members, backends.Member{
-			Name: member, Backend: n.chains[member].WithoutFailOpen(), Validity: n.settings.Backends[member].Around.rules().Validity,
+			Name: member, Backend: n.chains[member].WithoutFailOpen(), Validity: n.settings.Backends[member].Chain.policy().Validity,
 		})
 	}
 	a, err := kinds()[b.Kind].build(name, b.Adapter, parts)
@@ -113,14 +113,14 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		return err
 	}
 	n.adapters[name] = a
-	n.chains[name] = b.Around.chain(name, a, chains, chain.Deps{
+	n.chains[name] = b.Chain.wrap(name, a, chains, chain.Deps{
 		Kind: b.Kind, DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer,
 	})
 	return nil
 }
 
-// audience counts the viewers who are watching here: those of a channel, and all.
-func (n *node) audience(channel string) (ofChannel, all int) { return n.registry.Viewers(channel) }
+// viewerCount returns how many viewers this node serves: on the channel, and in all.
+func (n *node) viewerCount(channel string) (ofChannel, all int) { return n.registry.Viewers(channel) }
 
 func (n *node) makeOrigins() error {
 	var err error
@@ -147,22 +147,22 @@ func (n *node) makeOrigins() error {
 	return nil
 }
 
-// sessionBackends returns the chains with the rules of their sessions.
+// sessionBackends returns the chains with the policies of their sessions.
 func (n *node) sessionBackends() map[string]actors.BackendOptions {
 	all := make(map[string]actors.BackendOptions, len(n.chains))
 	for name, b := range n.settings.Backends {
-		r := b.Around.rules()
-		r.Timeout = b.Around.timeout()
+		r := b.Chain.policy()
+		r.Timeout = b.Chain.timeout()
 		r.ReviveDenied = n.chains[name].FailOpen.Policy() == backends.PolicyDeny
-		if life := n.settings.tokenLife(name); life > 0 {
-			r.TokenLife = life
+		if ttl := n.settings.tokenTTL(name); ttl > 0 {
+			r.TokenLife = ttl
 		}
 		all[name] = actors.BackendOptions{Backend: n.chains[name], Rules: r}
 	}
 	return all
 }
 
-// close ends what newNode started.
+// close ends all background work.
 func (n *node) close() {
 	if n.registry != nil {
 		n.registry.Close()
@@ -186,12 +186,12 @@ func (n *node) close() {
 
 // run serves on the listeners until ctx ends, then drains.
 func (n *node) run(ctx context.Context, on listeners) error {
-	// What viewers need runs until the last one has been served.
+	// Backends, cluster and admin listener run until the last viewer has been served.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	group, life := errgroup.WithContext(life)
 	group.Go(func() error {
-		n.hear(life)
+		n.runCluster(life)
 		return nil
 	})
 	for _, c := range n.chains {
@@ -202,8 +202,8 @@ func (n *node) run(ctx context.Context, on listeners) error {
 			group.Go(func() error { return a.run(life) })
 		}
 	}
-	if on.operator != nil {
-		group.Go(func() error { return n.serveAdmin(life, on.operator) })
+	if on.admin != nil {
+		group.Go(func() error { return n.serveAdmin(life, on.admin) })
 	}
 	group.Go(func() error {
 		defer end()
@@ -212,34 +212,34 @@ func (n *node) run(ctx context.Context, on listeners) error {
 	return group.Wait()
 }
 
-// serveViewers serves viewers and the edges that ask about them until ctx ends and all are drained, or another part of
-// the node fails, which ends its life.
+// serveViewers serves viewers and edges until ctx ends and all requests are drained, or life ends because another part
+// of the node failed.
 func (n *node) serveViewers(ctx, life context.Context, on listeners) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(life, stop)()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.server.Run(ctx, on.public) })
-	if on.envoy != nil {
+	if on.extAuthz != nil {
 		envoy := extauthz.New(n.settings.ExtAuthz, n.settings.Gateway.Drain, n.gateway, n.logger)
-		group.Go(func() error { return envoy.Run(ctx, on.envoy) })
+		group.Go(func() error { return envoy.Run(ctx, on.extAuthz) })
 	}
 	return group.Wait()
 }
 
-// gatewaySessions are the sessions in the gateway's words.
-type gatewaySessions node
+// sessionOpener is the registry with the interface types of the gateway.
+type sessionOpener node
 
 // Find returns the live session, or nil.
-func (e *gatewaySessions) Find(id backends.SessionID) gateway.Session {
+func (e *sessionOpener) Find(id backends.SessionID) gateway.Session {
 	if s := e.registry.Find(id); s != nil {
 		return s
 	}
 	return nil
 }
 
-// Open opens the session.
-func (e *gatewaySessions) Open(ctx context.Context, a session.OpenRequest) (gateway.Session, error) {
+// Open returns the session with its first decision.
+func (e *sessionOpener) Open(ctx context.Context, a session.OpenRequest) (gateway.Session, error) {
 	s, err := e.registry.Open(ctx, a)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"usher/backends"
+)
+
+// failureHint returns the error with its usual cause and what to check. The causes are those that Astra's manual lists
+// (refused, hanging, wrong URL), and related ones.
+func failureHint(err error, timeout time.Duration) string {
+	f := backends.AsFailure(err)
+	if f == nil {
+		return err.Error()
+	}
+	text := err.Error()
+	switch {
+	case f.Kind == backends.FailureTimeout:
+		return fmt.Sprintf("%s: the request hangs; check the network and timeout=%v", text, timeout)
+	case f.Kind == backends.FailureTransport && strings.Contains(text, "refused"):
+		return text + ": connection refused; the backend server is down, or the port in url is wrong"
+	case f.Kind == backends.FailureTransport && strings.Contains(text, "no such host"):
+		return text + ": wrong URL; the host name in url is unknown"
+	case f.Kind == backends.FailureTransport && strings.Contains(text, "TLS"):
+		return text + ": its certificate is not trusted; check tls.ca_file and tls.server_name, and http:// against https:// in url"
+	case f.Kind == backends.FailureTransport:
+		return text + ": it cannot be reached; check url and the network"
+	case f.Status == 404:
+		return text + ": wrong URL; check the path in url"
+	case f.Status == 429:
+		return text + ": it gets too many requests; check max_in_flight and recheck_rate"
+	case f.Kind == backends.FailureStatus:
+		return text + ": the backend itself fails; check its log"
+	case strings.Contains(text, "own host"):
+		return text + ": wrong URL, or it wants a login; check url and headers"
+	default:
+		return text + ": another server than the backend answers; check url"
+	}
+}
+
+// outageHint says what viewers get while the backend does not answer.
+func outageHint(p backends.Policy) string {
+	switch p {
+	case backends.PolicyDeny:
+		return "while the backend is unavailable, on_failure=deny refuses all viewers, subscribers too"
+	case backends.PolicyKeep:
+		return "while the backend is unavailable, on_failure=keep answers 503 to new viewers"
+	default:
+		return "while the backend is unavailable, on_failure=allow admits new viewers unverified: free access"
+	}
+}
+
+// suspicion says why an answer looks wrong, or is empty.
+func suspicion(d backends.Decision, calls []checkCall) string {
+	for _, c := range calls {
+		switch {
+		case c.Status == 404 && d.Verdict == backends.Denied:
+			return "404 counts as denied here, but usually means a wrong URL; check the path in url"
+		case c.isWebPage() && d.Verdict == backends.Allowed:
+			return "the answer is a web page, which may admit everybody; check url. " +
+				"Set require_header or require_body to what only the backend sends"
+		case d.Redirect != "" && strings.Contains(strings.ToLower(d.Redirect), "login"):
+			return "denied viewers are redirected to what looks like a login page; check url and headers"
+		}
+	}
+	return ""
+}

@@ -1,0 +1,243 @@
+package main_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// subjects are names that tests of a folder may begin with besides its types and functions: what a test of a whole
+// program or of the repository is about.
+func subjects() map[string][]string {
+	return map[string][]string{
+		"cmd/usher":     {"Check", "Cluster", "Edges", "Repository", "Serve", "Validate", "Version"},
+		"cmd/usher/e2e": {"Binary", "Cluster", "Demo", "Edges", "Node", "Players"},
+	}
+}
+
+// unconverted are folders that do not follow the conventions yet. A folder leaves the list when it does.
+func unconverted() []string {
+	return []string{
+		"actors", "backends/flussonic", "backends/jwt", "backends/rules", "bench/stage", "cluster", "cluster/events",
+		"cluster/limits", "cluster/redisclient", "gateway", "gateway/admin", "gateway/edge", "gateway/edge/extauthz",
+		"gateway/origin",
+	}
+}
+
+// testName is how the name of a test, benchmark or fuzz test is built: the subject, and what holds, separated by underscores.
+var testName = regexp.MustCompile(`^(Test|Benchmark|Fuzz)([A-Z][A-Za-z0-9]*)(_[A-Za-z0-9]+)*$`) //nolint:gochecknoglobals // a constant
+
+// commitSubject is "area: imperative" in lower case; several areas are separated by commas.
+var commitSubject = regexp.MustCompile(`^[a-z][a-z0-9/_.,-]*( [a-z][a-z0-9/_.,-]*)*: [a-z]`) //nolint:gochecknoglobals // a constant
+
+// firstCommit is the commit after which subjects follow commitSubject.
+const firstCommit = "bab7a87"
+
+// folderNames are the declared names and the test names of one folder.
+type folderNames struct {
+	declared map[string]bool
+	tests    []string
+}
+
+// readNames adds the declarations of a file.
+func (n *folderNames) readNames(file *ast.File, isTest bool) {
+	for _, d := range file.Decls {
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			switch {
+			case !isTest:
+				n.declared[d.Name.Name] = true
+			case d.Recv == nil && d.Name.Name != "TestMain" && isTestFunction(d.Name.Name):
+				n.tests = append(n.tests, d.Name.Name)
+			}
+		case *ast.GenDecl:
+			for _, s := range d.Specs {
+				if t, ok := s.(*ast.TypeSpec); ok && !isTest {
+					n.declared[t.Name.Name] = true
+				}
+			}
+		}
+	}
+}
+
+func isTestFunction(name string) bool {
+	return strings.HasPrefix(name, "Test") || strings.HasPrefix(name, "Benchmark") || strings.HasPrefix(name, "Fuzz")
+}
+
+// misnamed returns why a test's name breaks the convention, or an empty text.
+func (n *folderNames) misnamed(test string, allowed []string) string {
+	parts := testName.FindStringSubmatch(test)
+	if parts == nil {
+		return test + ": want Test<Subject>_<WhatHolds>, such as TestBreaker_OpensAfterConsecutiveFailures"
+	}
+	for name := range n.declared {
+		if isFirstWord(name, parts[2]) {
+			return ""
+		}
+	}
+	if slices.ContainsFunc(allowed, func(name string) bool { return isFirstWord(name, parts[2]) }) {
+		return ""
+	}
+	return test + ": want it to begin with a type or a function of the package under test"
+}
+
+// isFirstWord reports whether text begins with the name, in any case of the name's first letter, and ends there or goes on
+// with a capital letter.
+func isFirstWord(name, text string) bool {
+	first, size := utf8.DecodeRuneInString(name)
+	rest, found := strings.CutPrefix(text, string(unicode.ToUpper(first))+name[size:])
+	return found && (rest == "" || 'A' <= rest[0] && rest[0] <= 'Z')
+}
+
+// viewerPronoun matches a pronoun other than "they" for a viewer.
+var viewerPronoun = regexp.MustCompile(`(?i)\b(he|him|his)\b`) //nolint:gochecknoglobals // a constant
+
+// pronouns returns a complaint for each comment with a masculine pronoun.
+func pronouns(files *token.FileSet, file *ast.File) []string {
+	var complaints []string
+	for _, group := range file.Comments {
+		for _, c := range group.List {
+			if found := viewerPronoun.FindString(c.Text); found != "" {
+				complaints = append(complaints, fmt.Sprintf("line %d: %q; a viewer is they", files.Position(c.Pos()).Line, found))
+			}
+		}
+	}
+	return complaints
+}
+
+// readRepository parses all Go files below root, and returns the names of each folder and the complaints about comments.
+func readRepository(t *testing.T, root string) (folders map[string]*folderNames, complaints []string) {
+	t.Helper()
+	folders, files := map[string]*folderNames{}, token.NewFileSet()
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && name != root && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "testdata"):
+			return filepath.SkipDir
+		case entry.IsDir() || !strings.HasSuffix(name, ".go"):
+			return nil
+		}
+		parsed, err := parser.ParseFile(files, name, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		relative = filepath.ToSlash(relative)
+		folder := folders[path.Dir(relative)]
+		if folder == nil {
+			folder = &folderNames{declared: map[string]bool{}}
+			folders[path.Dir(relative)] = folder
+		}
+		folder.readNames(parsed, strings.HasSuffix(name, "_test.go"))
+		if slices.Contains(unconverted(), path.Dir(relative)) {
+			return nil
+		}
+		for _, c := range pronouns(files, parsed) {
+			complaints = append(complaints, relative+": "+c)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("read the repository: %v", err)
+	}
+	return folders, complaints
+}
+
+func TestRepository_FollowsNamingConventions(t *testing.T) {
+	t.Parallel()
+	folders, complaints := readRepository(t, filepath.Join("..", ".."))
+	tests := 0
+	for name, folder := range folders {
+		for _, test := range folder.tests {
+			tests++
+			if c := folder.misnamed(test, subjects()[name]); c != "" && !slices.Contains(unconverted(), name) {
+				complaints = append(complaints, name+": "+c)
+			}
+		}
+	}
+	if tests < 300 {
+		t.Errorf("only %d tests were found", tests)
+	}
+	slices.Sort(complaints)
+	if len(complaints) > 0 {
+		t.Errorf("%d names and comments break the conventions:\n%s", len(complaints), strings.Join(complaints, "\n"))
+	}
+}
+
+func TestRepository_CommitSubjectsBeginWithArea(t *testing.T) {
+	t.Parallel()
+	git := func(args ...string) (string, error) {
+		out, err := exec.CommandContext(t.Context(), "git", args...).Output()
+		return strings.TrimSpace(string(out)), err
+	}
+	if _, err := git("cat-file", "-e", firstCommit+"^{commit}"); err != nil {
+		t.Logf("the history is not here, as in a shallow clone or an archive: %v", err)
+		return
+	}
+	subjects, err := git("log", "--no-merges", "--format=%h %s", firstCommit+"..HEAD")
+	if err != nil {
+		t.Fatalf("git log: %v", err)
+	}
+	for line := range strings.Lines(subjects) {
+		hash, subject, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if subject != "" && !commitSubject.MatchString(subject) {
+			t.Errorf("%s %q: want \"area: imperative\", such as \"cluster: drop late publishes\"", hash, subject)
+		}
+	}
+}
+
+func TestRepository_FindsBrokenConventions(t *testing.T) {
+	t.Parallel()
+	const source = `package p
+// breaker trips when its viewer has lost his place. The other words are the, this and history.
+type breaker struct{}
+// Serve answers him.
+func Serve() {}
+func (breaker) probe() {}
+`
+	files := token.NewFileSet()
+	parsed, err := parser.ParseFile(files, "p.go", source, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{`line 2: "his"; a viewer is they`, `line 4: "him"; a viewer is they`}
+	if diff := cmp.Diff(want, pronouns(files, parsed)); diff != "" {
+		t.Errorf("pronouns (-want +got):\n%s", diff)
+	}
+	n := folderNames{declared: map[string]bool{}}
+	n.readNames(parsed, false)
+	for test, isGood := range map[string]bool{
+		"TestBreaker_OpensAfterFailures": true, "TestServe_NoTicket_Forbidden": true, "BenchmarkBreaker": true,
+		"TestBreakerConfig": true, "FuzzProbe": true, "TestNode_Starts": true,
+		"TestABreakerOpens": false, "TestServer_Starts": false, "TestServe_": false, "Test_Serve": false, "Testserve": false,
+	} {
+		if c := n.misnamed(test, []string{"Node"}); (c == "") != isGood {
+			t.Errorf("%s: got %q", test, c)
+		}
+	}
+	for subject, isGood := range map[string]bool{
+		"cluster: drop late publishes": true, "gateway/hls: keep CRLF": true, "backends, actors: move sessions": true,
+		"Drop late publishes": false, "cluster: Drop late publishes": false, "drop late publishes": false,
+	} {
+		if commitSubject.MatchString(subject) != isGood {
+			t.Errorf("%q: want %v", subject, isGood)
+		}
+	}
+}
