@@ -11,19 +11,19 @@ import (
 	"usher/gateway/hls"
 )
 
-// crowdSize is how many address prefixes use one ticket here.
-const crowdSize = 50
+// manyNetworks is how many networks use one ticket.
+const manyNetworks = 50
 
-func network(i int) string { return from(fmt.Sprintf("198.51.%d.7", i)) }
+func fromNetwork(i int) string { return forwardedFor(fmt.Sprintf("198.51.%d.7", i)) }
 
-func TestATicketSharedWithACrowdServesOnlySoMany(t *testing.T) {
+func TestServe_TicketFromTooManyAddresses_Forbidden(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, nil)
+	g := newTestGateway(t, nil)
 	uri := "/~" + g.ticket(t, "a001") + "/play/a001/seg-17.ts"
 	served := 0
-	for range 2 { // who is in stays in, who is out stays out
-		for i := range crowdSize {
-			switch got := g.get(t, uri, network(i)); got.status {
+	for range 2 { // admitted networks stay admitted, others stay refused
+		for i := range manyNetworks {
+			switch got := g.get(t, uri, fromNetwork(i)); got.status {
 			case 200:
 				served++
 			case 403:
@@ -35,44 +35,44 @@ func TestATicketSharedWithACrowdServesOnlySoMany(t *testing.T) {
 	if served != 2*g.options.MaxAddresses {
 		t.Errorf("served %d times in two rounds, want %d networks twice", served, g.options.MaxAddresses)
 	}
-	if n := len(g.room.arrived()); n != 0 {
+	if n := len(g.table.openRequests()); n != 0 {
 		t.Errorf("%d of the excess cost a call", n)
 	}
 	for i := range 9 {
-		g.want(t, 200, uri, from(fmt.Sprintf("198.51.0.%d", i))) // of the first one's network
+		g.want(t, 200, uri, forwardedFor(fmt.Sprintf("198.51.0.%d", i))) // of the first one's network
 	}
 }
 
-func TestTheExcessOfACrowdNeedsRequiredCredentials(t *testing.T) {
+func TestServe_TooManyAddresses_NeedsRequiredCredentials(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
+	g := newTestGateway(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
 	uri := "/~" + g.ticket(t, "a001") + "/play/a001/index.m3u8"
 	for i := range g.options.MaxAddresses {
-		g.want(t, 200, uri, network(i))
+		g.want(t, 200, uri, fromNetwork(i))
 	}
 	for _, query := range []string{"", "?x=1", "?token=", "?ticket=1", "?_HLS_msn=1"} {
-		g.want(t, 403, uri+query, network(crowdSize))
+		g.want(t, 403, uri+query, fromNetwork(manyNetworks))
 	}
-	if n := len(g.room.arrived()); n != 0 {
+	if n := len(g.table.openRequests()); n != 0 {
 		t.Errorf("%d of them cost a call", n)
 	}
 }
 
-func TestTheExcessOfACrowdWithCredentialsAreSessionsOfTheirOwn(t *testing.T) {
+func TestServe_TooManyAddresses_OpensOwnSessions(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, nil)
-	g.want(t, 200, "/play/a001/index.m3u8?token=1", network(0))
+	g := newTestGateway(t, nil)
+	g.want(t, 200, "/play/a001/index.m3u8?token=1", fromNetwork(0))
 	uri := "/~" + g.ticket(t, "a001") + "/play/a001/index.m3u8"
 	for i := range g.options.MaxAddresses {
-		g.want(t, 200, uri, network(i))
+		g.want(t, 200, uri, fromNetwork(i))
 	}
-	g.room.mu.Lock()
-	g.room.arrivals = nil
-	g.room.mu.Unlock()
+	g.table.mu.Lock()
+	g.table.requests = nil
+	g.table.mu.Unlock()
 	seen := map[string]bool{}
-	for i := range crowdSize {
-		got := g.want(t, 200, uri+"?token=1", network(i))
-		again := g.want(t, 200, uri+"?token=1", network(i))
+	for i := range manyNetworks {
+		got := g.want(t, 200, uri+"?token=1", fromNetwork(i))
+		again := g.want(t, 200, uri+"?token=1", fromNetwork(i))
 		if got.body != again.body {
 			t.Errorf("network %d: the playlist changed between reloads:\n%s\n%s", i, got.body, again.body)
 		}
@@ -87,59 +87,59 @@ func TestTheExcessOfACrowdWithCredentialsAreSessionsOfTheirOwn(t *testing.T) {
 			t.Errorf("network %d: got another's ticket", i)
 		}
 		seen[media] = true
-		g.want(t, 200, media, network(i))
+		g.want(t, 200, media, fromNetwork(i))
 	}
 	ids := map[backends.SessionID]bool{}
-	for _, a := range g.room.arrived() {
+	for _, a := range g.table.openRequests() {
 		if !a.HasCredentials || !a.Ticket.IsZero() || a.Request.Query != "token=1" {
-			t.Errorf("arrived %+v with query %q, want one by his own credentials", a, a.Request.Query)
+			t.Errorf("arrived %+v with query %q, want one by their own credentials", a, a.Request.Query)
 		}
 		ids[a.Request.Session] = true
 	}
-	if want := crowdSize - g.options.MaxAddresses; len(ids) != want || len(g.room.arrived()) != want {
-		t.Errorf("%d sessions opened %d times, want %d once each", len(ids), len(g.room.arrived()), want)
+	if want := manyNetworks - g.options.MaxAddresses; len(ids) != want || len(g.table.openRequests()) != want {
+		t.Errorf("%d sessions opened %d times, want %d once each", len(ids), len(g.table.openRequests()), want)
 	}
 }
 
-func TestAViewerKeepsTheTicketThatHeCameWith(t *testing.T) {
+func TestServe_TooManyAddresses_KeepsTicket(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery })
+	g := newTestGateway(t, func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery })
 	first := uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)[0]
 	_, ticket, _ := strings.Cut(first, "ticket=")
-	// The session is opened anew by his credentials, on a node that never heard of it.
-	s := g.room.live()[0]
+	// The credentials open the session again on a node that does not know it.
+	s := g.table.liveSessions()[0]
 	s.ticket.Opened = s.ticket.Opened.Add(time.Minute)
 	if other := uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)[0]; other == first {
 		t.Fatalf("the session's ticket did not change: %s", other)
 	}
 	if got := uris(g.want(t, 200, "/play/a001/index.m3u8?ticket="+ticket).body)[0]; got != first {
-		t.Errorf("his URIs changed: got %s, was %s", got, first)
+		t.Errorf("the viewer's URIs changed: got %s, was %s", got, first)
 	}
 }
 
-func TestCredentialsSharedWithACrowdAreSessionsOfTheirOwn(t *testing.T) {
+func TestServe_SharedCredentials_OpenOwnSessions(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, nil)
-	for i := range crowdSize {
-		g.want(t, 200, "/play/a001/index.m3u8?token=1", network(i))
+	g := newTestGateway(t, nil)
+	for i := range manyNetworks {
+		g.want(t, 200, "/play/a001/index.m3u8?token=1", fromNetwork(i))
 	}
 	ids := map[backends.SessionID]bool{}
-	for _, a := range g.room.arrived() {
+	for _, a := range g.table.openRequests() {
 		ids[a.Request.Session] = true
 	}
-	if want := 1 + crowdSize - g.options.MaxAddresses; len(ids) != want {
+	if want := 1 + manyNetworks - g.options.MaxAddresses; len(ids) != want {
 		t.Errorf("%d sessions, want %d: one for the first networks, one for each of the others", len(ids), want)
 	}
 }
 
-func TestAViewerCannotInventNetworks(t *testing.T) {
+func TestServe_ForwardedForOfViewer_Ignored(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.TrustedProxies = nil })
+	g := newTestGateway(t, func(c *Config) { c.TrustedProxies = nil })
 	uri := "/~" + g.ticket(t, "a001") + "/play/a001/seg-17.ts"
-	for i := range crowdSize {
-		g.want(t, 200, uri, network(i))
+	for i := range manyNetworks {
+		g.want(t, 200, uri, fromNetwork(i))
 	}
-	if n := len(g.room.live()[0].crowd); n != 1 {
-		t.Errorf("%d networks are counted, want his own", n)
+	if n := len(g.table.liveSessions()[0].prefixes); n != 1 {
+		t.Errorf("%d networks are counted, want 1", n)
 	}
 }

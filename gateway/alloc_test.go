@@ -4,11 +4,11 @@ package gateway
 
 import "testing"
 
-// Allocations are counted without the race detector, under which pools forget on purpose.
+// Allocations are counted without the race detector, under which pools drop items on purpose.
 
-func TestVerifyDoesNotAllocate(t *testing.T) {
+func TestTicketSigner_Verify_DoesNotAllocate(t *testing.T) {
 	c, s := someClaims()
-	ring := ringOf("a")
+	ring := newTestSigner("a")
 	good := ring.sign(c, s)
 	for name, text := range map[string]string{"good": good, "forged": good[:len(good)-1] + "A", "foreign": "z" + good[1:]} {
 		if n := testing.AllocsPerRun(1000, func() { ring.verify(text, s) }); n != 0 {
@@ -17,29 +17,29 @@ func TestVerifyDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// TestACachedSegmentCostsLittleMoreThanTheServerItself holds what net/http itself allocates against what a request
-// costs with us: route, ticket, session, cache and answer.
-func TestACachedSegmentCostsLittleMoreThanTheServerItself(t *testing.T) {
+// TestHandler_CachedSegment_Allocations compares what net/http itself allocates with what a request
+// allocates with us: route, ticket, session, cache and response.
+func TestHandler_CachedSegment_Allocations(t *testing.T) {
 	const most = 5 // 2 or 3 in fact
-	g, path := segmentOf(t, 1000)
-	least := newRawViewer(t, floor("text/plain; charset=utf-8", []byte(g.site.files["/play/a001/seg-17.ts"])), path)
+	g, path := newCachedSegment(t, 1000)
+	least := newRawViewer(t, baseline("text/plain; charset=utf-8", []byte(g.upstream.files["/play/a001/seg-17.ts"])), path)
 	ours := newRawViewer(t, g.handler, path)
-	bare := testing.AllocsPerRun(500, func() { least.ask(t) })
-	full := testing.AllocsPerRun(500, func() { ours.ask(t) })
+	bare := testing.AllocsPerRun(500, func() { least.do(t) })
+	full := testing.AllocsPerRun(500, func() { ours.do(t) })
 	if full-bare > most {
 		t.Errorf("%v allocations a request, %v of them net/http's own: %v are ours, want %d at most", full, bare, full-bare, most)
 	}
 	t.Logf("net/http %v, with us %v", bare, full)
 }
 
-func TestAForgedTicketCostsLittle(t *testing.T) {
+func TestHandler_ForgedTicket_Allocations(t *testing.T) {
 	const most = 5 // 2 in fact
-	g := playlistGate(t)
+	g := newPlaylistGateway(t)
 	ticket := g.ticket(t, "a001")
 	forged := newRawViewer(t, g.handler, "/~"+ticket[:len(ticket)-1]+"A/play/a001/index.m3u8")
-	least := newRawViewer(t, floor("text/plain", []byte("no")), "/")
-	bare := testing.AllocsPerRun(500, func() { least.ask(t) })
-	if full := testing.AllocsPerRun(500, func() { forged.ask(t) }); full-bare > most {
+	least := newRawViewer(t, baseline("text/plain", []byte("no")), "/")
+	bare := testing.AllocsPerRun(500, func() { least.do(t) })
+	if full := testing.AllocsPerRun(500, func() { forged.do(t) }); full-bare > most {
 		t.Errorf("%v allocations, %v of them net/http's own; want %d more at most", full, bare, most)
 	}
 }

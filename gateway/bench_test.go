@@ -15,8 +15,7 @@ import (
 	"testing"
 )
 
-// rawViewer asks for one path over and over on one connection, and allocates nothing itself: what is measured is the
-// server's.
+// rawViewer requests one path again and again on one connection. It allocates nothing, so only the server is measured.
 type rawViewer struct {
 	conn    net.Conn
 	in      *bufio.Reader
@@ -39,8 +38,8 @@ func newRawViewer(tb testing.TB, h http.Handler, path string) *rawViewer {
 		"GET %s HTTP/1.1\r\nHost: tv.example.com\r\nUser-Agent: MAG250\r\nAccept: */*\r\n\r\n", path)}
 }
 
-// ask sends the request and reads the answer to its end. It returns the status line's code.
-func (v *rawViewer) ask(tb testing.TB) int {
+// do sends the request and reads the response to its end. It returns the status.
+func (v *rawViewer) do(tb testing.TB) int {
 	if _, err := v.conn.Write(v.request); err != nil {
 		tb.Fatal(err)
 	}
@@ -74,8 +73,8 @@ func digits(text []byte) (n int) {
 	return n
 }
 
-// floor is the least that net/http can do: the same bytes and header fields, ready made.
-func floor(contentType string, body []byte) http.HandlerFunc {
+// baseline serves the same bytes and header fields with net/http alone.
+func baseline(contentType string, body []byte) http.HandlerFunc {
 	fields := map[string][]string{
 		"Content-Type": {contentType}, "Content-Length": {strconv.Itoa(len(body))}, "Accept-Ranges": {"bytes"},
 	}
@@ -86,11 +85,11 @@ func floor(contentType string, body []byte) http.HandlerFunc {
 	}
 }
 
-// segmentOf makes a gate with a cached segment of that size, and the path of a viewer with a ticket.
-func segmentOf(tb testing.TB, size int) (*gate, string) {
+// newCachedSegment makes a gateway with a cached segment of that size, and returns the segment's path with a ticket.
+func newCachedSegment(tb testing.TB, size int) (*testGateway, string) {
 	tb.Helper()
-	g := newGate(tb, nil)
-	g.site.files["/play/a001/seg-17.ts"] = strings.Repeat("x", size)
+	g := newTestGateway(tb, nil)
+	g.upstream.files["/play/a001/seg-17.ts"] = strings.Repeat("x", size)
 	path := "/~" + g.ticket(tb, "a001") + "/play/a001/seg-17.ts"
 	if got := g.want(tb, http.StatusOK, path); len(got.body) != size {
 		tb.Fatalf("segment: got %d bytes", len(got.body))
@@ -102,7 +101,7 @@ func benchmarkViewer(b *testing.B, v *rawViewer, want int) {
 	b.Helper()
 	b.ReportAllocs()
 	for b.Loop() {
-		if got := v.ask(b); got != want {
+		if got := v.do(b); got != want {
 			b.Fatalf("status %d, want %d", got, want)
 		}
 	}
@@ -111,11 +110,11 @@ func benchmarkViewer(b *testing.B, v *rawViewer, want int) {
 func BenchmarkCachedSegment(b *testing.B) {
 	for name, size := range map[string]int{"1kB": 1000, "1MB": 1_000_000} {
 		b.Run(name, func(b *testing.B) {
-			g, path := segmentOf(b, size)
+			g, path := newCachedSegment(b, size)
 			b.Run("floor", func(b *testing.B) {
 				b.SetBytes(int64(size))
-				body := []byte(g.site.files["/play/a001/seg-17.ts"])
-				benchmarkViewer(b, newRawViewer(b, floor("text/plain; charset=utf-8", body), path), 200)
+				body := []byte(g.upstream.files["/play/a001/seg-17.ts"])
+				benchmarkViewer(b, newRawViewer(b, baseline("text/plain; charset=utf-8", body), path), 200)
 			})
 			b.Run("usher", func(b *testing.B) {
 				b.SetBytes(int64(size))
@@ -125,7 +124,7 @@ func BenchmarkCachedSegment(b *testing.B) {
 	}
 }
 
-// longPlaylist never changes, so that the benchmark measures no fetch.
+// longPlaylist returns a playlist that never changes, so that the benchmark measures no fetch.
 func longPlaylist(variants bool) string {
 	var b strings.Builder
 	b.WriteString("#EXTM3U\n#EXT-X-TARGETDURATION:86400\n")
@@ -139,17 +138,17 @@ func longPlaylist(variants bool) string {
 	return b.String()
 }
 
-func playlistGate(tb testing.TB) *gate {
+func newPlaylistGateway(tb testing.TB) *testGateway {
 	tb.Helper()
-	g := newGate(tb, nil)
-	g.site.files["/play/a001/index.m3u8"] = longPlaylist(false)
+	g := newTestGateway(tb, nil)
+	g.upstream.files["/play/a001/index.m3u8"] = longPlaylist(false)
 	return g
 }
 
 func BenchmarkPlaylist(b *testing.B) {
-	g := playlistGate(b)
+	g := newPlaylistGateway(b)
 	b.Run("floor", func(b *testing.B) {
-		benchmarkViewer(b, newRawViewer(b, floor(playlistType, []byte(longPlaylist(false))), "/"), 200)
+		benchmarkViewer(b, newRawViewer(b, baseline(playlistType, []byte(longPlaylist(false))), "/"), 200)
 	})
 	b.Run("below a ticket", func(b *testing.B) {
 		benchmarkViewer(b, newRawViewer(b, g.handler, "/~"+g.ticket(b, "a001")+"/play/a001/index.m3u8"), 200)
@@ -164,14 +163,14 @@ func BenchmarkPlaylist(b *testing.B) {
 }
 
 func BenchmarkParallelSegments(b *testing.B) {
-	g, path := segmentOf(b, 1000)
-	handlers := map[string]http.Handler{"floor": floor("text/plain; charset=utf-8", make([]byte, 1000)), "usher": g.handler}
+	g, path := newCachedSegment(b, 1000)
+	handlers := map[string]http.Handler{"floor": baseline("text/plain; charset=utf-8", make([]byte, 1000)), "usher": g.handler}
 	for name, h := range handlers {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				r := httptest.NewRequest(http.MethodGet, path, nil)
-				w := &discard{header: http.Header{}}
+				w := &discardWriter{header: http.Header{}}
 				for pb.Next() {
 					clear(w.header)
 					h.ServeHTTP(w, r)
@@ -181,12 +180,12 @@ func BenchmarkParallelSegments(b *testing.B) {
 	}
 }
 
-// discard is a ResponseWriter that keeps nothing.
-type discard struct {
+// discardWriter is a ResponseWriter that discards everything.
+type discardWriter struct {
 	io.Writer
 	header http.Header
 }
 
-func (d *discard) Header() http.Header         { return d.header }
-func (d *discard) WriteHeader(int)             {}
-func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d *discardWriter) Header() http.Header         { return d.header }
+func (d *discardWriter) WriteHeader(int)             {}
+func (d *discardWriter) Write(p []byte) (int, error) { return len(p), nil }

@@ -10,7 +10,7 @@ import (
 	"usher/gateway/hls"
 )
 
-func TestConfigNamesWhatCannotWork(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	route := func(edit func(*RouteConfig)) func(*Config) {
 		return func(c *Config) { edit(&c.Routes[0]) }
@@ -129,7 +129,7 @@ func TestConfigNamesWhatCannotWork(t *testing.T) {
 	}
 }
 
-func TestAnEdgeOfABadConfigSaysWhere(t *testing.T) {
+func TestNew_InvalidConfig_NamesSetting(t *testing.T) {
 	t.Parallel()
 	c := testConfig("http://10.0.0.5:8000")
 	c.Routes[0].Path = "/play"
@@ -142,7 +142,7 @@ func TestAnEdgeOfABadConfigSaysWhere(t *testing.T) {
 	}
 }
 
-func TestARefusedAddressShowsNoPassword(t *testing.T) {
+func TestConfig_Validate_HidesPasswords(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{
 		"ftp://me:5ecret@a/b": `"ftp://[hidden]@a/b"`,

@@ -10,7 +10,7 @@ import (
 	"usher/gateway/hls"
 )
 
-func TestOnlyListedPagesMayReadAnswersAndRefusals(t *testing.T) {
+func TestServe_CORS(t *testing.T) {
 	t.Parallel()
 	const tv, evil = "https://tv.example.com", "https://evil.example.com"
 	const exposed = "Content-Length, Content-Range, Age"
@@ -36,7 +36,7 @@ func TestOnlyListedPagesMayReadAnswersAndRefusals(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newGate(t, func(c *Config) {
+			g := newTestGateway(t, func(c *Config) {
 				c.CORS.AllowedOrigins, c.Routes[0].TicketIn, c.Routes[0].RequiredCredentials = tc.allowed, tc.carry, []string{"token"}
 			})
 			var fields []string
@@ -58,9 +58,9 @@ func TestOnlyListedPagesMayReadAnswersAndRefusals(t *testing.T) {
 	}
 }
 
-func TestAPreflightOfAnotherPageAllowsItNothing(t *testing.T) {
+func TestServe_PreflightOfUnlistedOrigin(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com"} })
+	g := newTestGateway(t, func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com"} })
 	got := g.do(t, http.MethodOptions, "/play/a001/index.m3u8", "Origin: https://evil.example.com", "Access-Control-Request-Method: GET")
 	if a := got.header.Get("Access-Control-Allow-Origin"); got.status != 204 || a != "" {
 		t.Errorf("got %d with Access-Control-Allow-Origin %q, want 204 without", got.status, a)

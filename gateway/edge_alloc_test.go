@@ -4,11 +4,11 @@ package gateway
 
 import "testing"
 
-func TestAskingAboutAKnownViewerCostsLittle(t *testing.T) {
+func TestServe_EdgeCheckByFingerprint_Allocations(t *testing.T) {
 	const most = 1
-	g, v := knownViewer(t)
+	g, v := newKnownViewer(t)
 	var a Response
-	n := testing.AllocsPerRun(1000, func() { serveKnown(t, g, v, &a) })
+	n := testing.AllocsPerRun(1000, func() { serveEdgeCheck(t, g, v, &a) })
 	if n > most {
 		t.Errorf("%v allocations a question, want %d at most", n, most)
 	}

@@ -7,15 +7,15 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"testing"
+
 	"usher/gateway/edge"
 )
 
-// knownViewer is a gate of nginx's, and the request by which it asks about a segment of a viewer who is known by address
-// and agent.
-func knownViewer(tb testing.TB) (*edgeGate, *Request) {
+// newKnownViewer makes a gateway for nginx, and the check of a segment for a viewer whose fingerprint is known.
+func newKnownViewer(tb testing.TB) (*edgeTestGateway, *Request) {
 	tb.Helper()
-	g := newEdgeGate(tb, nil, edgeRoute(edge.Nginx))
-	g.wantAsked(tb, edge.Nginx, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=123"})
+	g := newEdgeTestGateway(tb, nil, edgeRoute(edge.Nginx))
+	g.wantCheck(tb, edge.Nginx, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=123"})
 	return g, &Request{
 		Method: http.MethodGet, Scheme: "http", Host: "tv.example.com", Path: "/auth", Peer: netip.MustParseAddr("127.0.0.1"),
 		Header: http.Header{
@@ -25,16 +25,16 @@ func knownViewer(tb testing.TB) (*edgeGate, *Request) {
 	}
 }
 
-// serveKnown answers one such request.
-func serveKnown(tb testing.TB, g *edgeGate, v *Request, a *Response) {
+// serveEdgeCheck serves one check and requires it to be allowed.
+func serveEdgeCheck(tb testing.TB, g *edgeTestGateway, v *Request, a *Response) {
 	if err := g.Serve(context.Background(), v, a); err != nil || a.Status != http.StatusOK {
 		tb.Fatalf("got %d %q, %v", a.Status, a.Body, err)
 	}
 	a.Reset()
 }
 
-func BenchmarkAskAboutAKnownViewer(b *testing.B) {
-	g, v := knownViewer(b)
+func BenchmarkEdgeCheck_KnownViewer(b *testing.B) {
+	g, v := newKnownViewer(b)
 	request := func(h http.Handler) *rawViewer {
 		r := newRawViewer(b, h, "/auth")
 		r.request = []byte("GET /auth HTTP/1.1\r\nHost: tv.example.com\r\nX-Original-URI: /play/a001/seg-17.ts\r\n" +
@@ -53,7 +53,7 @@ func BenchmarkAskAboutAKnownViewer(b *testing.B) {
 		b.ReportAllocs()
 		var a Response
 		for b.Loop() {
-			serveKnown(b, g, v, &a)
+			serveEdgeCheck(b, g, v, &a)
 		}
 	})
 	b.Run("edge alone, in parallel", func(b *testing.B) {
@@ -61,14 +61,14 @@ func BenchmarkAskAboutAKnownViewer(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			var a Response
 			for pb.Next() {
-				serveKnown(b, g, v, &a)
+				serveEdgeCheck(b, g, v, &a)
 			}
 		})
 	})
 }
 
-func BenchmarkAskAboutAForgedCookie(b *testing.B) {
-	g := newEdgeGate(b, nil, edgeRoute(edge.Nginx, recognise(edge.MatchByCookie)))
+func BenchmarkEdgeCheck_ForgedCookie(b *testing.B) {
+	g := newEdgeTestGateway(b, nil, edgeRoute(edge.Nginx, matchBy(edge.MatchByCookie)))
 	r := httptest.NewRequest(http.MethodGet, "/auth", nil)
 	r.RemoteAddr = "127.0.0.1:1"
 	for name, value := range map[string]string{

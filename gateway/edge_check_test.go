@@ -17,15 +17,15 @@ import (
 	"usher/gateway/hls"
 )
 
-func TestRoutesThatShareADoorAreToldApartByPathAndHost(t *testing.T) {
+func TestServe_RoutesThatShareAnEndpoint_MatchByPathAndHost(t *testing.T) {
 	t.Parallel()
-	for _, d := range everyDialect() {
+	for _, d := range allDialects() {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			place := func(name, path string, hosts ...string) RouteConfig {
 				return edgeRoute(d, func(r *RouteConfig) { r.Name, r.Edge.ViewerPath, r.Hosts = name, path, hosts })
 			}
-			g := newEdgeGate(t, nil,
+			g := newEdgeTestGateway(t, nil,
 				place("films", "/films/{channel}/*"), place("live of a", "/live/{channel}/*", "a.example.com"),
 				place("live of b", "/live/{channel}/*", "b.example.com", "c.example.com"))
 			for _, tc := range []struct{ uri, host, want string }{
@@ -36,12 +36,12 @@ func TestRoutesThatShareADoorAreToldApartByPathAndHost(t *testing.T) {
 				{"/other/c1/index.m3u8?token=1", "a.example.com", ""},
 				{"/", "a.example.com", ""},
 			} {
-				before, status := len(g.room.arrived()), http.StatusOK
+				before, status := len(g.table.openRequests()), http.StatusOK
 				if tc.want == "" {
 					status = http.StatusForbidden
 				}
-				got := g.wantAsked(t, d, status, atEdge{uri: tc.uri, host: tc.host, scheme: "http"})
-				arrived := g.room.arrived()[before:]
+				got := g.wantCheck(t, d, status, edgeViewer{uri: tc.uri, host: tc.host, scheme: "http"})
+				arrived := g.table.openRequests()[before:]
 				if tc.want == "" {
 					if len(arrived) != 0 || !d.KeepsSessions() && got.body != "no route serves this path and host\n" {
 						t.Errorf("%s at %s: %d arrived, answered %q", tc.uri, tc.host, len(arrived), got.body)
@@ -56,44 +56,44 @@ func TestRoutesThatShareADoorAreToldApartByPathAndHost(t *testing.T) {
 	}
 }
 
-func TestOnlyTheDoorsOfARouteAreAsked(t *testing.T) {
+func TestServe_EdgeRoute_ServesOnlyItsEndpoint(t *testing.T) {
 	t.Parallel()
 	behind := edgeRoute(edge.Nginx, func(r *RouteConfig) { r.Path = "/ask/*" })
-	g := newEdgeGate(t, nil, edgeRoute(edge.Astra), behind)
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Astra), behind)
 	g.want(t, http.StatusNotFound, "/auth/more?token=1", "X-Real-IP: 192.0.2.7")
 	g.want(t, http.StatusNotFound, "/play/a001/index.m3u8?token=1")
 	nginx := []string{"X-Real-IP: 192.0.2.7", "X-Original-URI: /play/a001/index.m3u8?token=1"}
 	g.want(t, http.StatusNotFound, "/ask", nginx...)
-	if n := len(g.room.arrived()); n != 0 {
+	if n := len(g.table.openRequests()); n != 0 {
 		t.Errorf("%d arrived", n)
 	}
 	for _, path := range []string{"/ask/", "/ask/a/b?its=own"} {
 		g.want(t, http.StatusOK, path, nginx...)
 	}
-	if n := len(g.room.arrived()); n != 1 {
+	if n := len(g.table.openRequests()); n != 1 {
 		t.Errorf("%d arrived, want one session", n)
 	}
 }
 
-func TestARouteForEdgesServesBesideOneForMedia(t *testing.T) {
+func TestServe_EdgeRouteBesideMediaRoute(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes = append([]RouteConfig{edgeRoute(edge.Nginx)}, c.Routes...) })
+	g := newTestGateway(t, func(c *Config) { c.Routes = append([]RouteConfig{edgeRoute(edge.Nginx)}, c.Routes...) })
 	g.want(t, http.StatusOK, "/auth", "X-Real-IP: 192.0.2.7", "X-Original-URI: /play/a001/index.m3u8?token=1")
 	if got := g.want(t, http.StatusOK, "/play/a001/index.m3u8?token=1"); !strings.Contains(got.body, "seg-17.ts") {
 		t.Errorf("the media route: got %q", got.body)
 	}
-	if ids := g.room.opened(); len(ids) != 2 {
+	if ids := g.table.openedIDs(); len(ids) != 2 {
 		t.Errorf("%d sessions, want one a route", len(ids))
 	}
-	if got := g.want(t, http.StatusForbidden, "/play/a001/seg-17.ts"); len(g.site.asked()) != 1 {
-		t.Errorf("a viewer whom an edge asked about may not have media of ours: got %q", got.body)
+	if got := g.want(t, http.StatusForbidden, "/play/a001/seg-17.ts"); len(g.upstream.requestURIs()) != 1 {
+		t.Errorf("a viewer of an edge is refused media here: got %q", got.body)
 	}
 }
 
-func TestAViewersMethodDecidesWhatIsAsked(t *testing.T) {
+func TestServe_EdgeCheck_ViewersMethod(t *testing.T) {
 	t.Parallel()
 	const why = "only GET, HEAD and OPTIONS\n"
-	for _, d := range proxies() {
+	for _, d := range proxyDialects() {
 		for method, tc := range map[string]struct {
 			status, arrived int
 			body            string
@@ -103,105 +103,105 @@ func TestAViewersMethodDecidesWhatIsAsked(t *testing.T) {
 		} {
 			t.Run(d.String()+" "+method, func(t *testing.T) {
 				t.Parallel()
-				g := newEdgeGate(t, nil, edgeRoute(d, func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
-				got := g.wantAsked(t, d, tc.status, atEdge{uri: "/play/a001/index.m3u8?token=1", method: method})
-				if n := len(g.room.arrived()); n != tc.arrived || got.body != tc.body {
+				g := newEdgeTestGateway(t, nil, edgeRoute(d, func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
+				got := g.wantCheck(t, d, tc.status, edgeViewer{uri: "/play/a001/index.m3u8?token=1", method: method})
+				if n := len(g.table.openRequests()); n != tc.arrived || got.body != tc.body {
 					t.Errorf("%d arrived, answered %q; want %d, %q", n, got.body, tc.arrived, tc.body)
 				}
 				if method == http.MethodOptions {
-					g.wantAsked(t, d, tc.status, atEdge{uri: "/play/a001/seg-17.ts", method: method})
+					g.wantCheck(t, d, tc.status, edgeViewer{uri: "/play/a001/seg-17.ts", method: method})
 				}
 			})
 		}
 	}
 }
 
-func TestAViewersHEADIsTheSameSessionAsHisGET(t *testing.T) {
+func TestServe_EdgeCheck_HEADSharesGETsSession(t *testing.T) {
 	t.Parallel()
-	for _, d := range proxies() {
-		g := newEdgeGate(t, nil, edgeRoute(d))
+	for _, d := range proxyDialects() {
+		g := newEdgeTestGateway(t, nil, edgeRoute(d))
 		for _, method := range []string{http.MethodHead, http.MethodGet} {
-			g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1", method: method})
-			g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/seg-17.ts", method: method})
+			g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", method: method})
+			g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/seg-17.ts", method: method})
 		}
-		if n := len(g.room.arrived()); n != 1 {
+		if n := len(g.table.openRequests()); n != 1 {
 			t.Errorf("%s: %d arrived, want one", d, n)
 		}
 	}
 }
 
-func TestAnEdgesOwnMethodIsOfNoImportance(t *testing.T) {
+func TestServe_EdgeCheck_EdgesMethodIgnored(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Nginx, edge.ForwardAuth} {
-		g := newEdgeGate(t, nil, edgeRoute(d))
-		path, fields := atEdge{uri: "/play/a001/index.m3u8?token=1", address: "192.0.2.7"}.words(d)
+		g := newEdgeTestGateway(t, nil, edgeRoute(d))
+		path, fields := edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: "192.0.2.7"}.encode(d)
 		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodOptions} {
 			if got := g.do(t, method, path, fields...); got.status != http.StatusOK || got.body != "" {
 				t.Errorf("%s by %s: got %d %q", d, method, got.status, got.body)
 			}
 		}
-		if n := len(g.room.arrived()); n != 1 {
+		if n := len(g.table.openRequests()); n != 1 {
 			t.Errorf("%s: %d arrived, want one session", d, n)
 		}
 	}
 }
 
-func TestUncleanPathsOfViewersAreRefusedInEveryDialect(t *testing.T) {
+func TestServe_EdgeCheck_UncleanPath(t *testing.T) {
 	t.Parallel()
-	for _, d := range everyDialect() {
+	for _, d := range allDialects() {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newEdgeGate(t, nil, edgeRoute(d))
+			g := newEdgeTestGateway(t, nil, edgeRoute(d))
 			paths := []string{
 				"/play/a001/../b002/index.m3u8", "/play/a001/./index.m3u8", "/play/a001/..;x/index.m3u8", "/play/../../index.m3u8",
 				"/play/a001/x\\index.m3u8", "/play/a001/index%zz.m3u8",
 			}
-			if d != edge.Flussonic { // whose names come decoded
+			if d != edge.Flussonic { // its names come decoded
 				paths = append(paths, "/play/a001/%2e%2e/index.m3u8", "/play/a001/%2E/index.m3u8", "/play/a001/x%2findex.m3u8",
 					"/play/%61001/index.m3u8", "/play/a%30%301/index.m3u8", "/play/a001/index%00.m3u8", "/play/a001/x%5Cindex.m3u8",
 					"/play/a001/%252e%252e/index.m3u8", "/play/a001/index.m3u8%", "/play/a001/index%2em3u8", "/play/a%2Db/index.m3u8")
 			}
 			for _, path := range paths {
-				got := g.wantAsked(t, d, http.StatusForbidden, atEdge{uri: path + "?token=1"})
+				got := g.wantCheck(t, d, http.StatusForbidden, edgeViewer{uri: path + "?token=1"})
 				if want := uncleanPath + "\n"; !d.KeepsSessions() && got.body != want {
 					t.Errorf("%s: got %q, want %q", path, got.body, want)
 				}
 			}
-			if n := len(g.room.arrived()); n != 0 {
+			if n := len(g.table.openRequests()); n != 0 {
 				t.Errorf("%d arrived", n)
 			}
 		})
 	}
 }
 
-func TestAFlussonicNameThatNoPathCanHoldIsRefused(t *testing.T) {
+func TestServe_EdgeCheck_FlussonicNameUnclean(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic))
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Flussonic))
 	for _, name := range []string{"..", "../a", "a/..", "a\x00", "a\nb", "a%2fb", "100%", `a\b`} {
-		g.wantAsked(t, edge.Flussonic, http.StatusForbidden, atEdge{channel: name, uri: "?token=1"})
+		g.wantCheck(t, edge.Flussonic, http.StatusForbidden, edgeViewer{channel: name, uri: "?token=1"})
 	}
-	if n := len(g.room.arrived()); n != 0 {
+	if n := len(g.table.openRequests()); n != 0 {
 		t.Errorf("%d arrived", n)
 	}
 }
 
-func TestAPathWithoutSlashIsRefusedInEveryDialect(t *testing.T) {
+func TestServe_EdgeCheck_PathWithoutSlash(t *testing.T) {
 	t.Parallel()
-	for _, d := range everyDialect() {
-		if d == edge.Flussonic { // says a name
+	for _, d := range allDialects() {
+		if d == edge.Flussonic { // reports a name
 			continue
 		}
-		g := newEdgeGate(t, nil, edgeRoute(d))
+		g := newEdgeTestGateway(t, nil, edgeRoute(d))
 		for _, uri := range []string{"play/a001/index.m3u8?token=1", "http://a/play/a001/index.m3u8", "*"} {
-			g.wantAsked(t, d, http.StatusForbidden, atEdge{uri: uri})
+			g.wantCheck(t, d, http.StatusForbidden, edgeViewer{uri: uri})
 		}
-		if n := len(g.room.arrived()); n != 0 {
+		if n := len(g.table.openRequests()); n != 0 {
 			t.Errorf("%s: %d arrived", d, n)
 		}
 	}
 }
 
-func TestQuestionsThatCannotBeReadAreRefusedAndToldOnce(t *testing.T) {
+func TestServe_EdgeCheckInvalid_RefusedAndLoggedOnce(t *testing.T) {
 	t.Parallel()
 	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
 	cases := map[edge.Dialect]struct {
@@ -216,7 +216,7 @@ func TestQuestionsThatCannotBeReadAreRefusedAndToldOnce(t *testing.T) {
 	for d, tc := range cases {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newEdgeGate(t, nil, edgeRoute(d))
+			g := newEdgeTestGateway(t, nil, edgeRoute(d))
 			for range 3 {
 				got := g.want(t, http.StatusForbidden, tc.path, tc.fields...)
 				if got.body != tc.why+"\n" || got.header.Get("Cache-Control") != "no-store" {
@@ -225,50 +225,50 @@ func TestQuestionsThatCannotBeReadAreRefusedAndToldOnce(t *testing.T) {
 			}
 			want := []string{fmt.Sprintf(
 				"WARN edge request invalid, viewers refused, set the edge up as in deploy/edges edge=127.0.0.1 dialect=%s error=%s", d, tc.why)}
-			if log := g.log.written(); !slices.Equal(log, want) {
+			if log := g.log.recorded(); !slices.Equal(log, want) {
 				t.Errorf("log: got %q, want %q", log, want)
 			}
-			if n := len(g.room.arrived()); n != 0 {
+			if n := len(g.table.openRequests()); n != 0 {
 				t.Errorf("%d arrived", n)
 			}
 		})
 	}
 }
 
-func TestAPublishersQuestionIsBounded(t *testing.T) {
+func TestServe_EdgeCheckBody_Bounded(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }))
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }))
 	body := func(size int) string {
 		const start, end = `{"name": "cam0", "ip": "192.0.2.7", "token": "1", "x": "`, `"}`
 		return start + strings.Repeat("x", size-len(start)-len(end)) + end
 	}
-	if got := g.post(t, "/auth", body(edge.MaxBody)); got.status != http.StatusOK || len(g.room.arrived()) != 1 {
-		t.Errorf("of the most that is read: got %d %q, %d arrived", got.status, got.body, len(g.room.arrived()))
+	if got := g.post(t, "/auth", body(edge.MaxBody)); got.status != http.StatusOK || len(g.table.openRequests()) != 1 {
+		t.Errorf("of the most that is read: got %d %q, %d arrived", got.status, got.body, len(g.table.openRequests()))
 	}
 	got := g.post(t, "/auth", body(edge.MaxBody+1))
-	if got.status != http.StatusForbidden || got.body != "the body is incomplete or too large\n" || len(g.room.arrived()) != 1 {
-		t.Errorf("of a byte more: got %d %q, %d arrived", got.status, got.body, len(g.room.arrived()))
+	if got.status != http.StatusForbidden || got.body != "the body is incomplete or too large\n" || len(g.table.openRequests()) != 1 {
+		t.Errorf("of a byte more: got %d %q, %d arrived", got.status, got.body, len(g.table.openRequests()))
 	}
 	for name, text := range map[string]string{"empty": "", "cut off": body(100)[:99], "no object": "[]"} {
 		if got := g.post(t, "/auth", text); got.status != http.StatusForbidden {
 			t.Errorf("%s: got %d %q", name, got.status, got.body)
 		}
 	}
-	if n := len(g.room.arrived()); n != 1 {
+	if n := len(g.table.openRequests()); n != 1 {
 		t.Errorf("%d arrived, want the first alone", n)
 	}
 }
 
-// failing is a body that breaks off.
-type failing struct{}
+// failingReader is a body that fails.
+type failingReader struct{}
 
-func (failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+func (failingReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-func TestABodyThatBreaksOffIsRefused(t *testing.T) {
+func TestServe_EdgeCheckBody_Incomplete(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Flussonic, edge.Nginx} {
-		g := newEdgeGate(t, nil, edgeRoute(d))
-		v := Request{Method: http.MethodPost, Path: "/auth", Peer: netip.MustParseAddr("127.0.0.1"), Header: http.Header{}, Body: failing{}}
+		g := newEdgeTestGateway(t, nil, edgeRoute(d))
+		v := Request{Method: http.MethodPost, Path: "/auth", Peer: netip.MustParseAddr("127.0.0.1"), Header: http.Header{}, Body: failingReader{}}
 		var a Response
 		if err := g.Serve(context.Background(), &v, &a); err != nil || a.Status != http.StatusForbidden {
 			t.Errorf("%s: got %d %q, %v", d, a.Status, a.Body, err)
@@ -276,15 +276,15 @@ func TestABodyThatBreaksOffIsRefused(t *testing.T) {
 	}
 }
 
-func TestAnEdgeThatGoesAwayIsNotAnswered(t *testing.T) {
+func TestServe_EdgeDisconnects_ReturnsError(t *testing.T) {
 	t.Parallel()
-	for _, d := range everyDialect() {
-		g := newEdgeGate(t, nil, edgeRoute(d))
-		g.room.decide = func(session.OpenRequest) (backends.Decision, error) {
+	for _, d := range allDialects() {
+		g := newEdgeTestGateway(t, nil, edgeRoute(d))
+		g.table.decideFunc = func(session.OpenRequest) (backends.Decision, error) {
 			return backends.Decision{}, fmt.Errorf("open: %w", context.Canceled)
 		}
 		header := http.Header{}
-		path, fields := atEdge{uri: "/play/a001/index.m3u8?token=1", address: "192.0.2.7"}.words(d)
+		path, fields := edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: "192.0.2.7"}.encode(d)
 		for _, f := range fields {
 			name, value, _ := strings.Cut(f, ": ")
 			header.Set(name, value)
@@ -305,21 +305,21 @@ func TestAnEdgeThatGoesAwayIsNotAnswered(t *testing.T) {
 	}
 }
 
-func TestACheckOfAnEdgesRouteAsksWhatTheEdgeWouldHaveAsked(t *testing.T) {
+func TestBackendRequest_EdgeRoute_SameAsEdgeCheck(t *testing.T) {
 	t.Parallel()
-	for _, d := range everyDialect() {
+	for _, d := range allDialects() {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			r := edgeRoute(d, func(r *RouteConfig) { r.RequiredCredentials, r.Hosts = []string{"token"}, []string{"tv.example.com"} })
-			g := newEdgeGate(t, nil, r)
-			v := atEdge{uri: "/play/a001/index.m3u8?token=1", host: "tv.example.com", scheme: "http"}
+			g := newEdgeTestGateway(t, nil, r)
+			v := edgeViewer{uri: "/play/a001/index.m3u8?token=1", host: "tv.example.com", scheme: "http"}
 			if d == edge.Flussonic || d == edge.Astra {
 				v.channel = "a001"
 			}
-			g.wantAsked(t, d, http.StatusOK, v)
+			g.wantCheck(t, d, http.StatusOK, v)
 			view := Request{Path: "/play/a001/index.m3u8", Query: "token=1", Host: "tv.example.com", Header: http.Header{}}
 			got, err := g.BackendRequest(&view, v.channel)
-			if err != nil || got.Session != g.room.opened()[0] || got.Backend != "b" {
+			if err != nil || got.Session != g.table.openedIDs()[0] || got.Backend != "b" {
 				t.Errorf("Question: got %+v, %v, want the session that was opened", got, err)
 			}
 			for _, tc := range []struct{ path, query, host, want string }{
@@ -340,12 +340,12 @@ func TestACheckOfAnEdgesRouteAsksWhatTheEdgeWouldHaveAsked(t *testing.T) {
 	}
 }
 
-func TestARouteForEdgesHasNoCarryOfItsOwn(t *testing.T) {
+func TestNewRoute_Edge_TicketTransport(t *testing.T) {
 	t.Parallel()
 	for how, want := range map[edge.MatchMode]hls.TicketTransport{
 		edge.MatchByDefault: hls.TicketInPath, edge.MatchByCookie: hls.TicketInCookie, edge.MatchByNone: hls.TicketInPath,
 	} {
-		g := newEdgeGate(t, nil, edgeRoute(edge.Nginx, recognise(how)))
+		g := newEdgeTestGateway(t, nil, edgeRoute(edge.Nginx, matchBy(how)))
 		if got := g.routes[0].config.TicketIn; got != want {
 			t.Errorf("%v: got %v, want %v", how, got, want)
 		}

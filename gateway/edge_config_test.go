@@ -10,7 +10,7 @@ import (
 	"usher/gateway/hls"
 )
 
-func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
+func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		dialect edge.Dialect
@@ -30,7 +30,7 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 			r.CredentialsEverywhere, r.Edge.MatchBy = true, edge.MatchByAddressAgent
 		}, ""},
 		"flussonic that asks about publishing": {edge.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }, ""},
-		"nginx with cookies":                   {edge.Nginx, recognise(edge.MatchByCookie), ""},
+		"nginx with cookies":                   {edge.Nginx, matchBy(edge.MatchByCookie), ""},
 		"the least margin":                     {edge.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = 10 * time.Second }, ""},
 
 		"no dialect": {
@@ -38,7 +38,7 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 			"routes[0].edge.dialect: missing; want astra, alta, flussonic, nginx, forward-auth or envoy",
 		},
 		"no networks": {
-			edge.Astra, heardFrom(),
+			edge.Astra, allowNetworks(),
 			"routes[0].edge.networks: none; want those of the edge, such as [ 192.0.2.10/32 ]",
 		},
 		"nginx without the viewers' path": {
@@ -53,11 +53,11 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 			edge.Envoy, func(r *RouteConfig) { r.Edge.ViewerPath = "" },
 			`routes[0].edge.viewer_path: missing; want the pattern of viewers' paths at the edge, such as "/play/{channel}/*"`,
 		},
-		"credential headers of whom no header comes": {
+		"credential headers at an edge that passes none on": {
 			edge.Alta, func(r *RouteConfig) { r.CredentialHeaders = []string{"Authorization"} },
 			"routes[0].credential_headers: alta passes none of a viewer's on",
 		},
-		"playback sessions of whom no header comes": {
+		"playback sessions at an edge that passes no header on": {
 			edge.Flussonic, func(r *RouteConfig) { r.IdentityFields = []string{"playback_session"} },
 			"routes[0].identity_fields: playback_session: flussonic passes no header of a viewer's on",
 		},
@@ -86,11 +86,11 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 			"routes[0].path: envoy asks at ext_authz.listen; leave it out",
 		},
 		"cookies of astra's": {
-			edge.Astra, recognise(edge.MatchByCookie),
+			edge.Astra, matchBy(edge.MatchByCookie),
 			"routes[0].edge.match_by: cookie cannot be: astra passes none on to viewers",
 		},
 		"cookies of flussonic's": {
-			edge.Flussonic, recognise(edge.MatchByCookie),
+			edge.Flussonic, matchBy(edge.MatchByCookie),
 			"routes[0].edge.match_by: cookie cannot be: flussonic passes none on to viewers",
 		},
 		"an origin": {
@@ -118,7 +118,7 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 			edge.Astra, func(r *RouteConfig) { r.Path = "" },
 			`routes[0].path: "" must begin with /`,
 		},
-		"a channel in the door": {
+		"a channel in the endpoint": {
 			edge.Nginx, func(r *RouteConfig) { r.Path = "/auth/{channel}" },
 			`routes[0].path: "/auth/{channel}" is the edge's own path; only a * at its end may vary`,
 		},
@@ -173,7 +173,7 @@ func TestConfigNamesWhatCannotWorkAtAnEdge(t *testing.T) {
 	}
 }
 
-func TestARouteWithoutAnEdgeKnowsNoEdgesSession(t *testing.T) {
+func TestConfig_Validate_EdgeSessionWithoutEdge(t *testing.T) {
 	t.Parallel()
 	c := testConfig("http://10.0.0.5:8000")
 	c.Routes[0].IdentityFields = []string{"edge_session"}
@@ -183,7 +183,7 @@ func TestARouteWithoutAnEdgeKnowsNoEdgesSession(t *testing.T) {
 	}
 }
 
-func TestRoutesForEdgesAreNamedByDoorAndViewersPath(t *testing.T) {
+func TestRouteConfig_Name_Edge(t *testing.T) {
 	t.Parallel()
 	named := func(r *RouteConfig) { r.Name = "live" }
 	for want, r := range map[string]RouteConfig{

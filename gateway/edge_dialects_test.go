@@ -17,12 +17,12 @@ import (
 	"usher/gateway/edge"
 )
 
-func TestABackendHearsWhatTheEdgeSaysOfTheViewer(t *testing.T) {
+func TestServe_EdgeCheck_BackendRequest(t *testing.T) {
 	t.Parallel()
-	viewer := atEdge{
+	viewer := edgeViewer{
 		uri: "/play/caf%C3%A9/index.m3u8?token=a%2Bb&token=2&_HLS_msn=7&CMCD=x", address: "203.0.113.7", agent: "VLC/3.0",
 		scheme: "https", host: "tv.example.com:8443", referer: "http://portal/", channel: "a001", session: "17",
-		fields: []string{"Authorization: Basic x", "X-Session-Id: his", "X-Channel-Id: his", "X-Real-Host: his", "X-Usher-Source: his"},
+		fields: []string{"Authorization: Basic x", "X-Session-Id: forged", "X-Channel-Id: forged", "X-Real-Host: forged", "X-Usher-Source: forged"},
 	}
 	plain := func(r *RouteConfig) { r.CredentialHeaders = []string{"authorization"} }
 	asked := func(edit func(*backends.Request)) backends.Request {
@@ -54,12 +54,12 @@ func TestABackendHearsWhatTheEdgeSaysOfTheViewer(t *testing.T) {
 	for d, tc := range cases {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			g, v := newEdgeGate(t, nil, tc.route), viewer
+			g, v := newEdgeTestGateway(t, nil, tc.route), viewer
 			if d == edge.Astra || d == edge.Alta {
-				v.fields = nil // those are the edge's own
+				v.fields = nil // they are the edge's own
 			}
-			g.wantAsked(t, d, http.StatusOK, v)
-			arrived := g.room.arrived()
+			g.wantCheck(t, d, http.StatusOK, v)
+			arrived := g.table.openRequests()
 			if len(arrived) != 1 {
 				t.Fatalf("%d arrived, want one", len(arrived))
 			}
@@ -75,30 +75,30 @@ func TestABackendHearsWhatTheEdgeSaysOfTheViewer(t *testing.T) {
 	}
 }
 
-func TestAChannelAtAnEdgeIsAsTheEdgeNamesItOrElseThePath(t *testing.T) {
+func TestServe_EdgeCheck_Channel(t *testing.T) {
 	t.Parallel()
 	withPath := func(r *RouteConfig) { r.Edge.ViewerPath = "/{user}/{channel}/*" }
 	cases := map[string]struct {
 		dialect       edge.Dialect
 		route         []func(*RouteConfig)
-		viewer        atEdge
+		viewer        edgeViewer
 		channel, path string
 		query         string
 	}{
-		"named, whatever the path":          {edge.Astra, nil, atEdge{uri: "/b/index.m3u8", channel: "a001"}, "a001", "/b/index.m3u8", ""},
-		"not named, nor in the path":        {edge.Astra, nil, atEdge{uri: "/b/index.m3u8"}, "/b/index.m3u8", "/b/index.m3u8", ""},
-		"not even a path":                   {edge.Astra, nil, atEdge{uri: ""}, "/", "/", ""},
-		"named beside the path's name":      {edge.Astra, []func(*RouteConfig){withPath}, atEdge{uri: "/me/b/index.m3u8", channel: "a001"}, "a001", "/me/b/index.m3u8", "user=me"},
-		"named in the path":                 {edge.Alta, []func(*RouteConfig){withPath}, atEdge{uri: "/me/b%20c/index.m3u8"}, "b c", "/me/b%20c/index.m3u8", "user=me"},
-		"a name of folders":                 {edge.Flussonic, nil, atEdge{channel: "live/ustream"}, "live/ustream", "/live/ustream", ""},
-		"a name of folders, with a pattern": {edge.Flussonic, []func(*RouteConfig){withPath}, atEdge{channel: "live/ustream/"}, "live/ustream/", "/live/ustream/", "user=live"},
+		"named, whatever the path":          {edge.Astra, nil, edgeViewer{uri: "/b/index.m3u8", channel: "a001"}, "a001", "/b/index.m3u8", ""},
+		"not named, nor in the path":        {edge.Astra, nil, edgeViewer{uri: "/b/index.m3u8"}, "/b/index.m3u8", "/b/index.m3u8", ""},
+		"not even a path":                   {edge.Astra, nil, edgeViewer{uri: ""}, "/", "/", ""},
+		"named beside the path's name":      {edge.Astra, []func(*RouteConfig){withPath}, edgeViewer{uri: "/me/b/index.m3u8", channel: "a001"}, "a001", "/me/b/index.m3u8", "user=me"},
+		"named in the path":                 {edge.Alta, []func(*RouteConfig){withPath}, edgeViewer{uri: "/me/b%20c/index.m3u8"}, "b c", "/me/b%20c/index.m3u8", "user=me"},
+		"a name of folders":                 {edge.Flussonic, nil, edgeViewer{channel: "live/ustream"}, "live/ustream", "/live/ustream", ""},
+		"a name of folders, with a pattern": {edge.Flussonic, []func(*RouteConfig){withPath}, edgeViewer{channel: "live/ustream/"}, "live/ustream/", "/live/ustream/", "user=live"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newEdgeGate(t, nil, edgeRoute(tc.dialect, tc.route...))
-			g.wantAsked(t, tc.dialect, http.StatusOK, tc.viewer)
-			got := g.room.arrived()[0].Request
+			g := newEdgeTestGateway(t, nil, edgeRoute(tc.dialect, tc.route...))
+			g.wantCheck(t, tc.dialect, http.StatusOK, tc.viewer)
+			got := g.table.openRequests()[0].Request
 			if got.Channel != tc.channel || got.Path != tc.path || got.Query != tc.query {
 				t.Errorf("got channel %q, path %q, query %q; want %q, %q, %q", got.Channel, got.Path, got.Query, tc.channel, tc.path, tc.query)
 			}
@@ -106,8 +106,8 @@ func TestAChannelAtAnEdgeIsAsTheEdgeNamesItOrElseThePath(t *testing.T) {
 	}
 }
 
-// spoken is an answer as a line: the status, the fields that tell an edge something, the body.
-func spoken(r reply) string {
+// formatReply returns a response as one line: the status, the fields that an edge reads, the body.
+func formatReply(r reply) string {
 	line := strconv.Itoa(r.status)
 	for _, name := range []string{
 		"X-Session-Name", "X-Userid", "X-Max-Sessions", "X-Unique", "X-Usher-Source", "Location", "X-Location", "Retry-After",
@@ -122,7 +122,7 @@ func spoken(r reply) string {
 	return line
 }
 
-func TestEveryEdgeIsAnsweredInItsOwnWords(t *testing.T) {
+func TestServe_EdgeCheck_EncodedByDialect(t *testing.T) {
 	t.Parallel()
 	about := backends.Decision{
 		Source: backends.FromBackend, UserID: "u7", User: "Ada", MaxSessions: 2, Unique: true, ValidFor: time.Minute,
@@ -135,16 +135,16 @@ func TestEveryEdgeIsAnsweredInItsOwnWords(t *testing.T) {
 		decide func(session.OpenRequest) (backends.Decision, error)
 		want   map[edge.Dialect]string
 	}{
-		"a yes": {by(map[string]backends.Decision{"token=1": yes}), map[edge.Dialect]string{
+		"a yes": {decideByQuery(map[string]backends.Decision{"token=1": yes}), map[edge.Dialect]string{
 			edge.Astra: "200 | X-Session-Name: Ada", edge.Alta: "200 | X-Session-Name: Ada",
 			edge.Flussonic: "200 | X-Userid: u7 | X-Max-Sessions: 2 | X-Unique: true",
 			edge.Nginx:     "200" + named, edge.ForwardAuth: "200" + named, edge.Envoy: "200" + named,
 		}},
-		"a no": {by(map[string]backends.Decision{"token=1": no}), map[edge.Dialect]string{
+		"a no": {decideByQuery(map[string]backends.Decision{"token=1": no}), map[edge.Dialect]string{
 			edge.Astra: "403", edge.Alta: "403", edge.Flussonic: "403", edge.Nginx: "403" + nameless + " | denied by backend",
 			edge.ForwardAuth: "403" + nameless + " | denied by backend", edge.Envoy: "403" + nameless + " | denied by backend",
 		}},
-		"a no that leads elsewhere": {by(map[string]backends.Decision{"token=1": elsewhere}), map[edge.Dialect]string{
+		"a no that leads elsewhere": {decideByQuery(map[string]backends.Decision{"token=1": elsewhere}), map[edge.Dialect]string{
 			edge.Astra:       "403 | X-Location: http://promo.example.com/?a=b",
 			edge.Alta:        "403 | X-Location: http://promo.example.com/?a=b",
 			edge.Flussonic:   "403",
@@ -152,7 +152,7 @@ func TestEveryEdgeIsAnsweredInItsOwnWords(t *testing.T) {
 			edge.ForwardAuth: "302" + nameless + " | Location: http://promo.example.com/?a=b | redirected by the backend",
 			edge.Envoy:       "302" + nameless + " | Location: http://promo.example.com/?a=b | redirected by the backend",
 		}},
-		"nobody can say": {by(map[string]backends.Decision{"token=1": {}}), map[edge.Dialect]string{
+		"pending": {decideByQuery(map[string]backends.Decision{"token=1": {}}), map[edge.Dialect]string{
 			edge.Astra: "403", edge.Alta: "403", edge.Flussonic: "500",
 			edge.Nginx:       "403 | X-Usher-Source: none | access cannot be checked now; try again",
 			edge.ForwardAuth: "503 | X-Usher-Source: none | Retry-After: 2 | access cannot be checked now; try again",
@@ -168,14 +168,14 @@ func TestEveryEdgeIsAnsweredInItsOwnWords(t *testing.T) {
 		}},
 	}
 	for name, tc := range cases {
-		for _, d := range everyDialect() {
+		for _, d := range allDialects() {
 			t.Run(name+" to "+d.String(), func(t *testing.T) {
 				t.Parallel()
-				g := newEdgeGate(t, nil, edgeRoute(d))
-				g.room.decide = tc.decide
-				for range 2 { // the second time from what holds
-					got := g.ask(t, d, atEdge{uri: "/play/a001/index.m3u8?token=1"})
-					if diff := cmp.Diff(tc.want[d], spoken(got)); diff != "" {
+				g := newEdgeTestGateway(t, nil, edgeRoute(d))
+				g.table.decideFunc = tc.decide
+				for range 2 { // the second time from the session
+					got := g.check(t, d, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
+					if diff := cmp.Diff(tc.want[d], formatReply(got)); diff != "" {
 						t.Errorf("answer (-want +got):\n%s", diff)
 					}
 					if c := got.header.Get("Cache-Control"); c != "no-store" {
@@ -193,38 +193,38 @@ func TestEveryEdgeIsAnsweredInItsOwnWords(t *testing.T) {
 	}
 }
 
-func TestFlussonicHearsHowLongTheAnswerHolds(t *testing.T) {
+func TestServe_EdgeCheck_FlussonicAuthDuration(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic))
-	g.room.decide = by(map[string]backends.Decision{"token=1": {Verdict: backends.Allowed}})
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Flussonic))
+	g.table.decideFunc = decideByQuery(map[string]backends.Decision{"token=1": {Verdict: backends.Allowed}})
 	for query, status := range map[string]int{"token=1": 200, "token=2": 403} {
-		v := atEdge{channel: "cam0", uri: "?" + query}
-		if got := g.wantAsked(t, edge.Flussonic, status, v).header.Get("X-Authduration"); got != "10" {
+		v := edgeViewer{channel: "cam0", uri: "?" + query}
+		if got := g.wantCheck(t, edge.Flussonic, status, v).header.Get("X-Authduration"); got != "10" {
 			t.Errorf("%s, whose renewal is due: X-AuthDuration is %q, want 10", query, got)
 		}
-		for _, s := range g.room.live() {
+		for _, s := range g.table.liveSessions() {
 			s.expires = time.Now().Add(time.Hour)
 		}
-		got, err := strconv.Atoi(g.wantAsked(t, edge.Flussonic, status, v).header.Get("X-Authduration"))
+		got, err := strconv.Atoi(g.wantCheck(t, edge.Flussonic, status, v).header.Get("X-Authduration"))
 		if err != nil || got < 3590 || got > 3602 {
 			t.Errorf("%s: X-AuthDuration is %d, %v; want an hour and two seconds, less what the test took", query, got, err)
 		}
 	}
 }
 
-func TestAnEdgesSessionIsSeenWithoutBytes(t *testing.T) {
+func TestServe_EdgeCheck_SeenWithoutBytes(t *testing.T) {
 	t.Parallel()
-	for _, d := range everyDialect() {
+	for _, d := range allDialects() {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newEdgeGate(t, nil, edgeRoute(d))
+			g := newEdgeTestGateway(t, nil, edgeRoute(d))
 			for range 3 {
-				g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1"})
+				g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
 			}
-			s := g.room.live()[0]
-			if len(g.room.arrived()) != 1 || s.seen.Load() != 3 || s.sent.Load() != 0 {
+			s := g.table.liveSessions()[0]
+			if len(g.table.openRequests()) != 1 || s.seen.Load() != 3 || s.sent.Load() != 0 {
 				t.Errorf("arrived %d times, seen %d times, sent %d bytes; want once, three times, none",
-					len(g.room.arrived()), s.seen.Load(), s.sent.Load())
+					len(g.table.openRequests()), s.seen.Load(), s.sent.Load())
 			}
 		})
 	}

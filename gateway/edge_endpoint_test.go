@@ -9,11 +9,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
 	"usher/gateway/edge"
 )
 
-// heardFrom is an edit of edgeRoute's.
-func heardFrom(networks ...string) func(*RouteConfig) {
+// allowNetworks edits edgeRoute's networks.
+func allowNetworks(networks ...string) func(*RouteConfig) {
 	return func(r *RouteConfig) {
 		r.Edge.Networks = nil
 		for _, n := range networks {
@@ -22,42 +23,42 @@ func heardFrom(networks ...string) func(*RouteConfig) {
 	}
 }
 
-const stranger = "WARN unlisted edge rejected, add it to the route's edge.networks if it is yours address="
+const unlistedWarning = "WARN unlisted edge rejected, add it to the route's edge.networks if it is yours address="
 
-func TestOnlyListedEdgesAreHeard(t *testing.T) {
+func TestServe_UnlistedEdge_Rejected(t *testing.T) {
 	t.Parallel()
-	for _, d := range everyDialect() {
+	for _, d := range allDialects() {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			// The test's own address is a trusted proxy's, and no edge's.
-			g := newEdgeGate(t, nil, edgeRoute(d, heardFrom("203.0.113.0/24", "2001:db8::/32")))
+			// The test's own address is a trusted proxy's, and not an edge's.
+			g := newEdgeTestGateway(t, nil, edgeRoute(d, allowNetworks("203.0.113.0/24", "2001:db8::/32")))
 			for range 3 {
-				got := g.wantAsked(t, d, http.StatusForbidden, atEdge{uri: "/play/a001/index.m3u8?token=1"})
+				got := g.wantCheck(t, d, http.StatusForbidden, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
 				if got.body != "this address may not ask; add it to routes[].edge.networks\n" || got.header.Get("Cache-Control") != "no-store" {
 					t.Errorf("got %q, %v", got.body, got.header)
 				}
 			}
-			if n := len(g.room.arrived()); n != 0 {
+			if n := len(g.table.openRequests()); n != 0 {
 				t.Errorf("%d arrived", n)
 			}
 			address := "127.0.0.1"
-			if d == edge.ForwardAuth { // whose field names the viewer, whom a trusted proxy is taken to speak for
+			if d == edge.ForwardAuth { // its field holds the viewer's address, which a trusted proxy may forward
 				address = "192.0.2.7"
 			}
-			if log, want := g.log.written(), []string{stranger + address + " dialect=" + d.String()}; !slices.Equal(log, want) {
+			if log, want := g.log.recorded(), []string{unlistedWarning + address + " dialect=" + d.String()}; !slices.Equal(log, want) {
 				t.Errorf("log: got %q, want %q", log, want)
 			}
 		})
 	}
 }
 
-func TestAnEdgeBehindATrustedProxyIsHeardByItsOwnAddress(t *testing.T) {
+func TestServe_EdgeBehindTrustedProxy_Allowed(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic, edge.Nginx, edge.ForwardAuth} {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newEdgeGate(t, nil, edgeRoute(d, heardFrom("203.0.113.0/24", "2001:db8::/32")))
-			viewer := atEdge{uri: "/play/a001/index.m3u8?token=1", address: "192.0.2.7"}
+			g := newEdgeTestGateway(t, nil, edgeRoute(d, allowNetworks("203.0.113.0/24", "2001:db8::/32")))
+			viewer := edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: "192.0.2.7"}
 			for _, tc := range []struct {
 				forwarded string
 				status    int
@@ -78,11 +79,11 @@ func TestAnEdgeBehindATrustedProxyIsHeardByItsOwnAddress(t *testing.T) {
 				} else {
 					v.fields = []string{"X-Forwarded-For: " + tc.forwarded}
 				}
-				if got := g.ask(t, d, v); got.status != tc.status {
+				if got := g.check(t, d, v); got.status != tc.status {
 					t.Errorf("forwarded for %s: got %d %q, want %d", tc.forwarded, got.status, got.body, tc.status)
 				}
 			}
-			arrived := g.room.arrived()
+			arrived := g.table.openRequests()
 			if len(arrived) == 0 || d != edge.ForwardAuth && len(arrived) != 1 {
 				t.Fatalf("%d arrived", len(arrived))
 			}
@@ -93,33 +94,33 @@ func TestAnEdgeBehindATrustedProxyIsHeardByItsOwnAddress(t *testing.T) {
 	}
 }
 
-func TestAnEdgeThatNoProxyIsTrustedToSpeakForIsNotHeard(t *testing.T) {
+func TestServe_EdgeBehindUntrustedProxy_Rejected(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, func(c *Config) { c.TrustedProxies = nil }, edgeRoute(edge.Astra, heardFrom("203.0.113.0/24")))
-	g.wantAsked(t, edge.Astra, http.StatusForbidden, atEdge{uri: "/a?token=1", fields: []string{"X-Forwarded-For: 203.0.113.10"}})
-	if n := len(g.room.arrived()); n != 0 {
+	g := newEdgeTestGateway(t, func(c *Config) { c.TrustedProxies = nil }, edgeRoute(edge.Astra, allowNetworks("203.0.113.0/24")))
+	g.wantCheck(t, edge.Astra, http.StatusForbidden, edgeViewer{uri: "/a?token=1", fields: []string{"X-Forwarded-For: 203.0.113.10"}})
+	if n := len(g.table.openRequests()); n != 0 {
 		t.Errorf("%d arrived", n)
 	}
 }
 
-func TestWhatAnEdgePassesOnIsNeverTakenForTheEdgesAddress(t *testing.T) {
+func TestServe_ForwardedForOfEdge_NotEdgesAddress(t *testing.T) {
 	t.Parallel()
-	// A viewer may send X-Forwarded-For to an nginx that passes it on: it is neither the edge's address nor his.
-	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx))
-	g.wantAsked(t, edge.Nginx, http.StatusOK, atEdge{
+	// A viewer may send X-Forwarded-For to an nginx that passes it on: it is neither the edge's address nor the viewer's.
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Nginx))
+	g.wantCheck(t, edge.Nginx, http.StatusOK, edgeViewer{
 		uri: "/play/a001/index.m3u8?token=1", address: "192.0.2.7", host: "tv.example.com", scheme: "https",
 		fields: []string{"X-Forwarded-For: 203.0.113.10", "X-Forwarded-Host: evil.example.com", "X-Real-Host: evil.example.com"},
 	})
-	q := g.room.arrived()[0].Request
+	q := g.table.openRequests()[0].Request
 	if q.Address.String() != "192.0.2.7" || q.Host != "tv.example.com" || q.Scheme != "https" {
 		t.Errorf("got address %v, host %q, scheme %q", q.Address, q.Host, q.Scheme)
 	}
 }
 
-func TestAViewerBehindForwardAuthCannotInventHisAddress(t *testing.T) {
+func TestServe_ForwardAuth_ForgedAddressIgnored(t *testing.T) {
 	t.Parallel()
 	// 203.0.113.0/24 are edges that stand before the one that asks; the test's own network is trusted.
-	g := newEdgeGate(t, nil, edgeRoute(edge.ForwardAuth, heardFrom("127.0.0.0/8", "203.0.113.0/24")))
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.ForwardAuth, allowNetworks("127.0.0.0/8", "203.0.113.0/24")))
 	for list, want := range map[string]string{
 		"198.51.100.1, 192.0.2.7":                          "192.0.2.7",
 		"198.51.100.1, 192.0.2.7, 203.0.113.5, 127.0.0.3":  "192.0.2.7",
@@ -129,55 +130,55 @@ func TestAViewerBehindForwardAuthCannotInventHisAddress(t *testing.T) {
 		"203.0.113.7, 203.0.113.5":                         "203.0.113.7", // edges all the way: the farthest
 		"198.51.100.1, nonsense, 203.0.113.5, 203.0.113.6": "203.0.113.5",
 	} {
-		before := len(g.room.arrived())
-		g.wantAsked(t, edge.ForwardAuth, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8", address: list, agent: list})
-		arrived := g.room.arrived()[before:]
+		before := len(g.table.openRequests())
+		g.wantCheck(t, edge.ForwardAuth, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8", address: list, agent: list})
+		arrived := g.table.openRequests()[before:]
 		if len(arrived) != 1 || arrived[0].Request.Address.String() != want {
 			t.Errorf("%s: arrived %+v, want one from %s", list, arrived, want)
 		}
 	}
 }
 
-func TestARouteIsOnlyForTheEdgesThatItLists(t *testing.T) {
+func TestServe_RoutesOfOtherEdges_NotMatched(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Flussonic, edge.Nginx} {
 		named := func(name, network string) RouteConfig {
-			return edgeRoute(d, heardFrom(network), func(r *RouteConfig) { r.Name = name })
+			return edgeRoute(d, allowNetworks(network), func(r *RouteConfig) { r.Name = name })
 		}
-		g := newEdgeGate(t, nil, named("one", "203.0.113.0/24"), named("two", "198.51.100.0/24"))
+		g := newEdgeTestGateway(t, nil, named("one", "203.0.113.0/24"), named("two", "198.51.100.0/24"))
 		for edge, want := range map[string]string{"203.0.113.10": "one", "198.51.100.10": "two"} {
-			before := len(g.room.arrived())
-			g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Forwarded-For: " + edge}})
-			if arrived := g.room.arrived()[before:]; len(arrived) != 1 || arrived[0].Request.Route != want {
+			before := len(g.table.openRequests())
+			g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Forwarded-For: " + edge}})
+			if arrived := g.table.openRequests()[before:]; len(arrived) != 1 || arrived[0].Request.Route != want {
 				t.Errorf("%s: %s asked and there arrived %+v, want one of route %s", d, edge, arrived, want)
 			}
 		}
-		g.wantAsked(t, d, http.StatusForbidden, atEdge{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Forwarded-For: 203.0.114.1"}})
+		g.wantCheck(t, d, http.StatusForbidden, edgeViewer{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Forwarded-For: 203.0.114.1"}})
 	}
 }
 
-func TestOtherDialectsThanTheRoutesAreNotHeard(t *testing.T) {
+func TestServe_OtherDialect_Rejected(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(edge.Astra), edgeRoute(edge.Envoy, func(r *RouteConfig) { r.Edge.ViewerPath = "/other/{channel}/*" }))
-	g.wantAsked(t, edge.Envoy, http.StatusForbidden, atEdge{uri: "/play/a001/index.m3u8?token=1"})
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Astra), edgeRoute(edge.Envoy, func(r *RouteConfig) { r.Edge.ViewerPath = "/other/{channel}/*" }))
+	g.wantCheck(t, edge.Envoy, http.StatusForbidden, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
 	var a Response
 	q := edge.CheckRequest{Method: "GET", Path: "/play/a001/index.m3u8"}
 	if err := g.Check(context.Background(), edge.Alta, netip.MustParseAddr("127.0.0.1"), &q, &a); err != nil || a.Status != 403 {
 		t.Errorf("Alta: got %d %q, %v", a.Status, a.Body, err)
 	}
-	alone := newEdgeGate(t, nil, edgeRoute(edge.Envoy))
+	alone := newEdgeTestGateway(t, nil, edgeRoute(edge.Envoy))
 	for _, path := range []string{"/", "/auth", "/play/a001/index.m3u8?token=1"} { // Envoy asks at another listener
 		alone.want(t, http.StatusNotFound, path)
 	}
-	if n := len(g.room.arrived()) + len(alone.room.arrived()); n != 0 {
+	if n := len(g.table.openRequests()) + len(alone.table.openRequests()); n != 0 {
 		t.Errorf("%d arrived", n)
 	}
 }
 
-func TestTheOperatorIsToldOfAStrangerOnceAMinute(t *testing.T) {
+func TestServe_UnlistedEdge_LoggedOnceAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := makeEdgeGate(t, nil, edgeRoute(edge.Astra, heardFrom("203.0.113.0/24")))
+		g := newBareEdgeTestGateway(t, nil, edgeRoute(edge.Astra, allowNetworks("203.0.113.0/24")))
 		ask := func() {
 			var a Response
 			v := Request{Method: "GET", Path: "/auth", Peer: netip.MustParseAddr("198.51.100.1"), Header: http.Header{}}
@@ -188,20 +189,20 @@ func TestTheOperatorIsToldOfAStrangerOnceAMinute(t *testing.T) {
 		for second := range 150 {
 			ask()
 			ask()
-			if want := 1 + second/60; len(g.log.written()) != want {
-				t.Fatalf("after %d s: %d lines, want %d", second, len(g.log.written()), want)
+			if want := 1 + second/60; len(g.log.recorded()) != want {
+				t.Fatalf("after %d s: %d lines, want %d", second, len(g.log.recorded()), want)
 			}
-			pass(time.Second)
+			advance(time.Second)
 		}
-		for _, line := range g.log.written() {
-			if line != stranger+"198.51.100.1 dialect=astra" {
+		for _, line := range g.log.recorded() {
+			if line != unlistedWarning+"198.51.100.1 dialect=astra" {
 				t.Errorf("log: got %q", line)
 			}
 		}
 	})
 }
 
-func TestADoorSaysWhereItCannotBe(t *testing.T) {
+func TestNewRoute_InvalidEndpoint(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		edit func(*RouteConfig)
@@ -231,7 +232,7 @@ func TestADoorSaysWhereItCannotBe(t *testing.T) {
 	}
 }
 
-func TestAMediaRouteHasNoMarginAndOneForEdgesItsOwn(t *testing.T) {
+func TestRoute_ExtraLifetime(t *testing.T) {
 	t.Parallel()
 	media, err := newRoute(RouteConfig{Path: "/play/{channel}/*"}, nil)
 	if err != nil || media.extraLifetime() != 0 {
@@ -245,14 +246,14 @@ func TestAMediaRouteHasNoMarginAndOneForEdgesItsOwn(t *testing.T) {
 	if err != nil || r.extraLifetime() != time.Hour {
 		t.Errorf("an edge's: got %v, %v", r.extraLifetime(), err)
 	}
-	g := newGate(t, nil)
+	g := newTestGateway(t, nil)
 	g.want(t, http.StatusOK, "/play/a001/index.m3u8?token=1")
-	if a := g.room.arrived(); len(a) != 1 || a[0].ExtraLifetime != 0 {
+	if a := g.table.openRequests(); len(a) != 1 || a[0].ExtraLifetime != 0 {
 		t.Errorf("at a media route there arrived %+v", a)
 	}
 }
 
-func TestAConfigOfEdgesAloneNeedsNoOrigin(t *testing.T) {
+func TestConfig_Validate_EdgesAlone(t *testing.T) {
 	t.Parallel()
 	c := testConfig("")
 	c.Origins, c.Routes = nil, []RouteConfig{edgeRoute(edge.Astra)}

@@ -11,130 +11,130 @@ import (
 	"usher/gateway/edge"
 )
 
-func TestWhoWatchesIsNotRecognisedAsWhoPublishes(t *testing.T) {
+func TestServe_EdgeCheck_PublisherNotMatchedByFingerprint(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic, recognise(edge.MatchByAddressAgent), func(r *RouteConfig) {
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Flussonic, matchBy(edge.MatchByAddressAgent), func(r *RouteConfig) {
 		r.Edge.PublishBackend, r.RequiredCredentials = "p", []string{"token"}
 	}))
-	g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
+	g.table.decideFunc = func(a session.OpenRequest) (backends.Decision, error) {
 		if a.Request.Backend == "p" {
 			return backends.Decision{Verdict: backends.Denied}, nil
 		}
 		return backends.Decision{Verdict: backends.Allowed}, nil
 	}
-	g.wantAsked(t, edge.Flussonic, 200, atEdge{channel: "cam0", uri: "?token=1", agent: "OBS"})
-	if got := g.post(t, "/auth", fmt.Sprintf(publishing, "")); got.status != http.StatusForbidden {
+	g.wantCheck(t, edge.Flussonic, 200, edgeViewer{channel: "cam0", uri: "?token=1", agent: "OBS"})
+	if got := g.post(t, "/auth", fmt.Sprintf(publishBody, "")); got.status != http.StatusForbidden {
 		t.Errorf("publishing without credentials by who watches: got %d", got.status)
 	}
 }
 
-func TestAStrangerIsToldOfOnceHoweverManyRoutesShareTheDoor(t *testing.T) {
+func TestServe_UnlistedEdge_LoggedOnceForSharedEndpoint(t *testing.T) {
 	t.Parallel()
-	one := edgeRoute(edge.Nginx, heardFrom("203.0.113.0/24"))
-	two := edgeRoute(edge.Nginx, heardFrom("203.0.113.0/24"), func(r *RouteConfig) { r.Edge.ViewerPath = "/vod/{channel}/*" })
-	g := newEdgeGate(t, nil, one, two)
-	g.wantAsked(t, edge.Nginx, 403, atEdge{uri: "/play/a001/index.m3u8"})
-	if log := g.log.written(); len(log) != 1 {
+	one := edgeRoute(edge.Nginx, allowNetworks("203.0.113.0/24"))
+	two := edgeRoute(edge.Nginx, allowNetworks("203.0.113.0/24"), func(r *RouteConfig) { r.Edge.ViewerPath = "/vod/{channel}/*" })
+	g := newEdgeTestGateway(t, nil, one, two)
+	g.wantCheck(t, edge.Nginx, 403, edgeViewer{uri: "/play/a001/index.m3u8"})
+	if log := g.log.recorded(); len(log) != 1 {
 		t.Errorf("log: %q", log)
 	}
 }
 
-func TestAStrangerHidesNoEdgeThatIsSetUpWrongly(t *testing.T) {
+func TestServe_UnlistedEdge_HidesNoOtherWarning(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx, heardFrom("203.0.113.0/24")))
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Nginx, allowNetworks("203.0.113.0/24")))
 	g.want(t, 403, "/auth")
 	g.want(t, 403, "/auth", "X-Forwarded-For: 203.0.113.1")
-	if log := g.log.written(); len(log) != 2 {
+	if log := g.log.recorded(); len(log) != 2 {
 		t.Errorf("log: %q", log)
 	}
 }
 
-func TestAViewersLongQueryIsARefusalInTheEdgesWords(t *testing.T) {
+func TestHandler_EdgeCheckURLTooLong_EncodedByDialect(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic} {
-		g := newEdgeGate(t, nil, edgeRoute(d))
-		if got := g.ask(t, d, atEdge{uri: "/a001?token=" + strings.Repeat("x", 9000)}); got.status != http.StatusForbidden {
+		g := newEdgeTestGateway(t, nil, edgeRoute(d))
+		if got := g.check(t, d, edgeViewer{uri: "/a001?token=" + strings.Repeat("x", 9000)}); got.status != http.StatusForbidden {
 			t.Errorf("%s: got %d", d, got.status)
 		}
 	}
 }
 
-func TestABusyNodeAnswersInTheEdgesWords(t *testing.T) {
+func TestHandler_EdgeCheckOverload_EncodedByDialect(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[edge.Dialect]int{edge.Astra: 403, edge.Nginx: 403, edge.Flussonic: 500, edge.ForwardAuth: 503} {
-		g := newEdgeGate(t, func(c *Config) { c.Limits.MaxConcurrentRequests = 1 }, edgeRoute(d))
+		g := newEdgeTestGateway(t, func(c *Config) { c.Limits.MaxConcurrentRequests = 1 }, edgeRoute(d))
 		g.handler.serving.Add(1)
-		if got := g.ask(t, d, atEdge{uri: "/play/a001/index.m3u8?token=1"}); got.status != want {
+		if got := g.check(t, d, edgeViewer{uri: "/play/a001/index.m3u8?token=1"}); got.status != want {
 			t.Errorf("%s: got %d, want %d", d, got.status, want)
 		}
 	}
 }
 
-func TestTwoDialectsAtOneDoorAreBothHeardOrRefusedByValidate(t *testing.T) {
+func TestConfig_Validate_TwoDialectsAtOnePath(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(edge.Astra, heardFrom("203.0.113.1/32")), edgeRoute(edge.Nginx, heardFrom("203.0.113.2/32")))
-	g.wantAsked(t, edge.Nginx, 200, atEdge{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Forwarded-For: 203.0.113.2"}})
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Astra, allowNetworks("203.0.113.1/32")), edgeRoute(edge.Nginx, allowNetworks("203.0.113.2/32")))
+	g.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Forwarded-For: 203.0.113.2"}})
 }
 
-func TestASegmentOfOneTooManyOpensNothing(t *testing.T) {
+func TestServe_EdgeCheck_SegmentFromTooManyAddresses(t *testing.T) {
 	t.Parallel()
-	for _, d := range proxies() {
-		g := newEdgeGate(t, nil, edgeRoute(d))
+	for _, d := range proxyDialects() {
+		g := newEdgeTestGateway(t, nil, edgeRoute(d))
 		for i := range 3 {
-			g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8?token=1", address: fmt.Sprintf("198.51.%d.7", i)})
+			g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: fmt.Sprintf("198.51.%d.7", i)})
 		}
-		g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/seg-17.ts?token=1", address: "198.51.9.7"})
-		if n := len(g.room.arrived()); n != 1 {
+		g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts?token=1", address: "198.51.9.7"})
+		if n := len(g.table.openRequests()); n != 1 {
 			t.Errorf("%s: %d arrived", d, n)
 		}
 	}
 }
 
-func TestViewersWithoutAddressAreNotAlike(t *testing.T) {
+func TestServe_EdgeCheck_NoAddressNoFingerprint(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(edge.Alta, recognise(edge.MatchByAddressAgent), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Alta, matchBy(edge.MatchByAddressAgent), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 	g.want(t, 200, "/auth?token=1", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC")
 	g.want(t, 403, "/auth", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC")
 }
 
-func TestARefusedViewerLearnsNoUser(t *testing.T) {
+func TestServe_EdgeCheck_DenialNamesNoUser(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(edge.ForwardAuth))
-	g.room.decide = func(session.OpenRequest) (backends.Decision, error) {
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.ForwardAuth))
+	g.table.decideFunc = func(session.OpenRequest) (backends.Decision, error) {
 		return backends.Decision{Verdict: backends.Denied, UserID: "u7", User: "Ada"}, nil
 	}
-	if got := g.wantAsked(t, edge.ForwardAuth, 403, atEdge{uri: "/play/a001/index.m3u8?token=1"}); got.header.Get("X-Userid") != "" {
+	if got := g.wantCheck(t, edge.ForwardAuth, 403, edgeViewer{uri: "/play/a001/index.m3u8?token=1"}); got.header.Get("X-Userid") != "" {
 		t.Errorf("got %v", got.header)
 	}
 }
 
 // path;params
-func TestAPlaylistIsOneWithParametersToo(t *testing.T) {
+func TestServe_EdgeCheck_PlaylistWithPathParameters(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx, recognise(edge.MatchByPlaylistsOnly), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Nginx, matchBy(edge.MatchByPlaylistsOnly), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 	for _, p := range []string{"/play/a001/index.m3u8;x=1", "/play/a001/index.m3u8/", "/play/a001/index.m3u8%20"} {
-		g.wantAsked(t, edge.Nginx, 403, atEdge{uri: p})
+		g.wantCheck(t, edge.Nginx, 403, edgeViewer{uri: p})
 	}
 }
 
-// Envoy says whose connection it is: behind a proxy of ours that proxy's, whose word for the viewer counts then.
-func TestAnEnvoyBehindAProxyOfOurs(t *testing.T) {
+// Envoy reports the peer of its connection. Behind a trusted proxy that is the proxy, which then forwards the viewer's.
+func TestCheck_EnvoyBehindTrustedProxy(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{"127.0.0.7": "203.0.113.9", "198.51.100.7": "198.51.100.7"} {
-		g := newEdgeGate(t, nil, edgeRoute(edge.Envoy))
-		g.wantAsked(t, edge.Envoy, 200, atEdge{
+		g := newEdgeTestGateway(t, nil, edgeRoute(edge.Envoy))
+		g.wantCheck(t, edge.Envoy, 200, edgeViewer{
 			uri: "/play/a001/index.m3u8?token=1", address: address,
 			fields: []string{"X-Forwarded-For: 192.0.2.66, 203.0.113.9, 127.0.0.7"},
 		})
-		if got := g.room.arrived()[0].Request.Address.String(); got != want {
+		if got := g.table.openRequests()[0].Request.Address.String(); got != want {
 			t.Errorf("asked by %s: the viewer is at %s, want %s", address, got, want)
 		}
 	}
 }
 
-// A door for any path stands behind the routes of media. What a viewer is told there stays in a viewer's words: a 4xx
-// would end his playback.
-func TestABusyNodeAnswersViewersInTheirOwnWordsBesideACatchAllDoor(t *testing.T) {
+// An endpoint for any path comes after the media routes. Responses to viewers are not encoded for an edge: a 4xx would end
+// playback.
+func TestHandler_OverloadBesideCatchAllEndpoint_ViewersGet503(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]int{
 		"/play/a001/index.m3u8?token=1":   http.StatusServiceUnavailable,
@@ -142,11 +142,11 @@ func TestABusyNodeAnswersViewersInTheirOwnWordsBesideACatchAllDoor(t *testing.T)
 		"/elsewhere?token=1":              http.StatusForbidden,
 		"/play/a001/../a002/index.m3u8?t": http.StatusServiceUnavailable,
 	} {
-		g := newGate(t, func(c *Config) {
+		g := newTestGateway(t, func(c *Config) {
 			c.Limits.MaxConcurrentRequests = 1
-			door := edgeRoute(edge.Astra)
-			door.Path = "/*"
-			c.Routes = append(c.Routes, door)
+			catchAll := edgeRoute(edge.Astra)
+			catchAll.Path = "/*"
+			c.Routes = append(c.Routes, catchAll)
 		})
 		g.handler.serving.Add(1)
 		if got := g.get(t, path); got.status != want {

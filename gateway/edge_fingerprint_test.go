@@ -12,189 +12,189 @@ import (
 	"usher/gateway/edge"
 )
 
-// twoRoutes are a route of that dialect at the door and another beside it, for /vod/.
+// twoRoutes returns a route of that dialect and another at the same endpoint, for /vod/.
 func twoRoutes(d edge.Dialect, edits ...func(*RouteConfig)) []RouteConfig {
 	vod := append([]func(*RouteConfig){func(r *RouteConfig) { r.Edge.ViewerPath = "/vod/{channel}/*" }}, edits...)
 	return []RouteConfig{edgeRoute(d, edits...), edgeRoute(d, vod...)}
 }
 
-func TestASegmentIsTheViewersWhoAskedForThePlaylistAlike(t *testing.T) {
+func TestServe_EdgeCheck_SegmentMatchedByFingerprint(t *testing.T) {
 	t.Parallel()
-	for _, d := range proxies() {
+	for _, d := range proxyDialects() {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newEdgeGate(t, nil, twoRoutes(d, func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} })...)
-			const nobody = "no session matches this request; open the playlist first\n"
-			seg := atEdge{uri: "/play/a001/seg-17.ts"}
-			if got := g.wantAsked(t, d, 403, seg); got.body != nobody {
+			g := newEdgeTestGateway(t, nil, twoRoutes(d, func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} })...)
+			const noSession = "no session matches this request; open the playlist first\n"
+			seg := edgeViewer{uri: "/play/a001/seg-17.ts"}
+			if got := g.wantCheck(t, d, 403, seg); got.body != noSession {
 				t.Errorf("before the playlist: got %q", got.body)
 			}
-			g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8?token=1"})
-			for what, v := range map[string]atEdge{
-				"his segment":                 seg,
-				"his segment, with a query":   {uri: "/play/a001/hd/seg-17.ts?x=1"},
-				"his segment, over HTTPS":     {uri: "/play/a001/seg-17.ts", scheme: "https", host: "tv.example.com", referer: "http://x/"},
-				"his child playlist":          {uri: "/play/a001/hd/index.m3u8"},
-				"his child playlist, a query": {uri: "/play/a001/hd/index.m3u8?x=1&token="},
-				"his key":                     {uri: "/play/a001/enc.key"},
+			g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
+			for what, v := range map[string]edgeViewer{
+				"their segment":                 seg,
+				"their segment, with a query":   {uri: "/play/a001/hd/seg-17.ts?x=1"},
+				"their segment, over HTTPS":     {uri: "/play/a001/seg-17.ts", scheme: "https", host: "tv.example.com", referer: "http://x/"},
+				"their child playlist":          {uri: "/play/a001/hd/index.m3u8"},
+				"their child playlist, a query": {uri: "/play/a001/hd/index.m3u8?x=1&token="},
+				"their key":                     {uri: "/play/a001/enc.key"},
 			} {
-				if got := g.ask(t, d, v); got.status != http.StatusOK || got.body != "" {
+				if got := g.check(t, d, v); got.status != http.StatusOK || got.body != "" {
 					t.Errorf("%s: got %d %q", what, got.status, got.body)
 				}
 			}
-			for what, v := range map[string]atEdge{
-				"from another address":  {uri: seg.uri, address: "192.0.2.8"},
-				"from his IPv6 address": {uri: seg.uri, address: "2001:db8::7"},
-				"by another agent":      {uri: seg.uri, agent: "MAG251"},
-				"of another channel":    {uri: "/play/a002/seg-17.ts"},
-				"of another route":      {uri: "/vod/a001/seg-17.ts"},
+			for what, v := range map[string]edgeViewer{
+				"from another address":    {uri: seg.uri, address: "192.0.2.8"},
+				"from their IPv6 address": {uri: seg.uri, address: "2001:db8::7"},
+				"by another agent":        {uri: seg.uri, agent: "MAG251"},
+				"of another channel":      {uri: "/play/a002/seg-17.ts"},
+				"of another route":        {uri: "/vod/a001/seg-17.ts"},
 			} {
-				if got := g.ask(t, d, v); got.status != http.StatusForbidden || got.body != nobody {
+				if got := g.check(t, d, v); got.status != http.StatusForbidden || got.body != noSession {
 					t.Errorf("%s: got %d %q, want 403", what, got.status, got.body)
 				}
 				v.uri = strings.Replace(v.uri, "seg-17.ts", "hd/index.m3u8", 1)
-				if got := g.ask(t, d, v); got.status != http.StatusForbidden || got.body != "the credential token is missing\n" {
+				if got := g.check(t, d, v); got.status != http.StatusForbidden || got.body != "the credential token is missing\n" {
 					t.Errorf("a playlist %s: got %d %q, want 403", what, got.status, got.body)
 				}
 			}
-			if n := len(g.room.arrived()); n != 1 {
+			if n := len(g.table.openRequests()); n != 1 {
 				t.Errorf("%d arrived, want one session", n)
 			}
-			if seen := g.room.live()[0].seen.Load(); seen != 7 {
+			if seen := g.table.liveSessions()[0].seen.Load(); seen != 7 {
 				t.Errorf("seen %d times, want 7", seen)
 			}
 		})
 	}
 }
 
-func TestAnIPv4ViewerIsRecognisedHoweverHisAddressIsWritten(t *testing.T) {
+func TestServe_EdgeCheck_MappedIPv4SharesFingerprint(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx))
-	g.wantAsked(t, edge.Nginx, 200, atEdge{uri: "/play/a001/index.m3u8?token=1", address: "192.0.2.7"})
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Nginx))
+	g.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: "192.0.2.7"})
 	for _, address := range []string{"::ffff:192.0.2.7", "192.0.2.7:4321", "[::ffff:192.0.2.7]:80"} {
-		g.wantAsked(t, edge.Nginx, 200, atEdge{uri: "/play/a001/seg-17.ts", address: address})
+		g.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: "/play/a001/seg-17.ts", address: address})
 	}
 }
 
-func TestARecognisedViewerIsToldWhatHoldsForHim(t *testing.T) {
+func TestServe_EdgeCheck_FingerprintGetsCurrentDecision(t *testing.T) {
 	t.Parallel()
-	for _, d := range proxies() {
-		g := newEdgeGate(t, nil, edgeRoute(d))
-		g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8?token=1"})
-		seg := atEdge{uri: "/play/a001/seg-17.ts"}
-		g.wantAsked(t, d, 200, seg)
-		g.room.change(backends.Decision{Verdict: backends.Denied, Source: backends.FromOperator, Redirect: "http://promo/"})
-		if got := g.wantAsked(t, d, 403, seg); got.body != "denied by operator\n" || got.header.Get("X-Location") != "" {
+	for _, d := range proxyDialects() {
+		g := newEdgeTestGateway(t, nil, edgeRoute(d))
+		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
+		seg := edgeViewer{uri: "/play/a001/seg-17.ts"}
+		g.wantCheck(t, d, 200, seg)
+		g.table.decideAll(backends.Decision{Verdict: backends.Denied, Source: backends.FromOperator, Redirect: "http://promo/"})
+		if got := g.wantCheck(t, d, 403, seg); got.body != "denied by operator\n" || got.header.Get("X-Location") != "" {
 			t.Errorf("%s, kicked: got %q, %v", d, got.body, got.header)
 		}
-		g.room.change(backends.Decision{})
+		g.table.decideAll(backends.Decision{})
 		want := http.StatusServiceUnavailable
 		if d == edge.Nginx {
 			want = http.StatusForbidden
 		}
-		g.wantAsked(t, d, want, seg)
-		g.room.change(backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend})
-		g.wantAsked(t, d, 200, seg)
-		if n := len(g.room.arrived()); n != 1 {
+		g.wantCheck(t, d, want, seg)
+		g.table.decideAll(backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend})
+		g.wantCheck(t, d, 200, seg)
+		if n := len(g.table.openRequests()); n != 1 {
 			t.Errorf("%s: %d arrived, want one", d, n)
 		}
-		g.room.forget()
-		g.wantAsked(t, d, 403, seg) // his session is over
-		if n := len(g.room.arrived()); n != 0 {
+		g.table.reset()
+		g.wantCheck(t, d, 403, seg) // the session is over
+		if n := len(g.table.openRequests()); n != 0 {
 			t.Errorf("%s: a segment opened a session", d)
 		}
 	}
 }
 
-func TestAViewerWhoWasRefusedIsNotRecognised(t *testing.T) {
+func TestServe_EdgeCheck_DeniedNotMatchedByFingerprint(t *testing.T) {
 	t.Parallel()
-	for _, d := range proxies() {
-		g := newEdgeGate(t, nil, edgeRoute(d))
-		g.room.decide = by(nil)
-		g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/index.m3u8?token=1"})
-		if got := g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/seg-17.ts"}); !strings.HasPrefix(got.body, "no session matches") {
+	for _, d := range proxyDialects() {
+		g := newEdgeTestGateway(t, nil, edgeRoute(d))
+		g.table.decideFunc = decideByQuery(nil)
+		g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
+		if got := g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts"}); !strings.HasPrefix(got.body, "no session matches") {
 			t.Errorf("%s: got %q", d, got.body)
 		}
 	}
 }
 
-func TestOfViewersAlikeOneWhoMayWatchCounts(t *testing.T) {
+func TestServe_EdgeCheck_FingerprintPrefersAllowed(t *testing.T) {
 	t.Parallel()
-	for _, d := range proxies() {
+	for _, d := range proxyDialects() {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newEdgeGate(t, nil, edgeRoute(d))
-			g.room.decide = by(map[string]backends.Decision{"token=1": {Verdict: backends.Allowed}, "token=2": {Verdict: backends.Allowed}})
-			seg := atEdge{uri: "/play/a001/seg-17.ts"}
-			g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8?token=1"})
-			g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/index.m3u8?token=bad"})
-			g.wantAsked(t, d, 200, seg)
-			g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8?token=2"})
-			g.wantAsked(t, d, 200, seg)
-			one, two := g.room.opened()[0], g.room.opened()[2]
+			g := newEdgeTestGateway(t, nil, edgeRoute(d))
+			g.table.decideFunc = decideByQuery(map[string]backends.Decision{"token=1": {Verdict: backends.Allowed}, "token=2": {Verdict: backends.Allowed}})
+			seg := edgeViewer{uri: "/play/a001/seg-17.ts"}
+			g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
+			g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/index.m3u8?token=bad"})
+			g.wantCheck(t, d, 200, seg)
+			g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=2"})
+			g.wantCheck(t, d, 200, seg)
+			one, two := g.table.openedIDs()[0], g.table.openedIDs()[2]
 			no := &backends.Decision{Verdict: backends.Denied}
 			for _, step := range []struct {
 				denied backends.SessionID
 				want   int
 			}{{two, 200}, {one, 403}} {
-				g.room.mu.Lock()
-				g.room.sessions[step.denied].decision.Store(no)
-				g.room.mu.Unlock()
-				g.wantAsked(t, d, step.want, seg)
+				g.table.mu.Lock()
+				g.table.sessions[step.denied].decision.Store(no)
+				g.table.mu.Unlock()
+				g.wantCheck(t, d, step.want, seg)
 			}
-			if n := len(g.room.arrived()); n != 3 {
+			if n := len(g.table.openRequests()); n != 3 {
 				t.Errorf("%d arrived, want three", n)
 			}
 		})
 	}
 }
 
-func TestMoreThanAFewAlikeAreStillRecognised(t *testing.T) {
+func TestServe_EdgeCheck_ManySessionsOfOneFingerprint(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx))
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Nginx))
 	for i := range edge.MaxAlike + 3 {
-		g.wantAsked(t, edge.Nginx, 200, atEdge{uri: fmt.Sprintf("/play/a001/index.m3u8?token=%d", i)})
+		g.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: fmt.Sprintf("/play/a001/index.m3u8?token=%d", i)})
 	}
-	ids, no := g.room.opened(), &backends.Decision{Verdict: backends.Denied}
-	// All that are remembered are denied, but for the oldest of them; the first three are forgotten, and may watch.
+	ids, no := g.table.openedIDs(), &backends.Decision{Verdict: backends.Denied}
+	// All remembered sessions are denied except the oldest. The first three are forgotten, and allowed.
 	for i, id := range ids {
 		if i > 3 {
-			g.room.mu.Lock()
-			g.room.sessions[id].decision.Store(no)
-			g.room.mu.Unlock()
+			g.table.mu.Lock()
+			g.table.sessions[id].decision.Store(no)
+			g.table.mu.Unlock()
 		}
 	}
-	seg := atEdge{uri: "/play/a001/seg-17.ts"}
-	g.wantAsked(t, edge.Nginx, 200, seg)
-	g.room.mu.Lock()
-	g.room.sessions[ids[3]].decision.Store(no)
-	g.room.mu.Unlock()
-	g.wantAsked(t, edge.Nginx, 403, seg)
-	g.wantAsked(t, edge.Nginx, 200, atEdge{uri: "/play/a001/index.m3u8?token=0"}) // who was forgotten is known by his token
-	g.wantAsked(t, edge.Nginx, 200, seg)
-	if n := len(g.room.arrived()); n != edge.MaxAlike+3 {
+	seg := edgeViewer{uri: "/play/a001/seg-17.ts"}
+	g.wantCheck(t, edge.Nginx, 200, seg)
+	g.table.mu.Lock()
+	g.table.sessions[ids[3]].decision.Store(no)
+	g.table.mu.Unlock()
+	g.wantCheck(t, edge.Nginx, 403, seg)
+	g.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=0"}) // a forgotten viewer is known by the token
+	g.wantCheck(t, edge.Nginx, 200, seg)
+	if n := len(g.table.openRequests()); n != edge.MaxAlike+3 {
 		t.Errorf("%d arrived, want %d", n, edge.MaxAlike+3)
 	}
 }
 
-func TestCredentialsOnASegmentCountOnlyWhereTheSessionLives(t *testing.T) {
+func TestServe_EdgeCheck_SegmentWithCredentialsNeedsSession(t *testing.T) {
 	t.Parallel()
 	for _, how := range []edge.MatchMode{edge.MatchByAddressAgent, edge.MatchByCookie, edge.MatchByNone} {
-		for _, d := range proxies() {
+		for _, d := range proxyDialects() {
 			t.Run(how.String()+" "+d.String(), func(t *testing.T) {
 				t.Parallel()
-				g := newEdgeGate(t, nil, edgeRoute(d, recognise(how)))
-				elsewhere := atEdge{uri: "/play/a001/seg-17.ts?token=1", address: "192.0.2.8", agent: "hls.js"}
-				g.wantAsked(t, d, 403, elsewhere)
-				g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8?token=1"})
-				g.wantAsked(t, d, 200, elsewhere)
-				g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/seg-17.ts?token=2", address: "192.0.2.9"})
-				if n := len(g.room.arrived()); n != 1 {
+				g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(how)))
+				elsewhere := edgeViewer{uri: "/play/a001/seg-17.ts?token=1", address: "192.0.2.8", agent: "hls.js"}
+				g.wantCheck(t, d, 403, elsewhere)
+				g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
+				g.wantCheck(t, d, 200, elsewhere)
+				g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts?token=2", address: "192.0.2.9"})
+				if n := len(g.table.openRequests()); n != 1 {
 					t.Errorf("%d arrived, want the playlist's alone", n)
 				}
-				g.room.forget()
-				g.wantAsked(t, d, 403, elsewhere)
-				if n := len(g.room.arrived()); n != 0 {
+				g.table.reset()
+				g.wantCheck(t, d, 403, elsewhere)
+				if n := len(g.table.openRequests()); n != 0 {
 					t.Errorf("a segment opened a session")
 				}
 			})
@@ -202,63 +202,63 @@ func TestCredentialsOnASegmentCountOnlyWhereTheSessionLives(t *testing.T) {
 	}
 }
 
-func TestCredentialsEverywhereOpenOnASegmentToo(t *testing.T) {
+func TestServe_EdgeCheck_CredentialsEverywhere(t *testing.T) {
 	t.Parallel()
-	for _, d := range proxies() {
-		g := newEdgeGate(t, nil, edgeRoute(d, func(r *RouteConfig) {
+	for _, d := range proxyDialects() {
+		g := newEdgeTestGateway(t, nil, edgeRoute(d, func(r *RouteConfig) {
 			r.CredentialsEverywhere, r.RequiredCredentials = true, []string{"token"}
 		}))
-		if got := g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/seg-17.ts"}); got.body != "the credential token is missing\n" {
+		if got := g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts"}); got.body != "the credential token is missing\n" {
 			t.Errorf("%s: got %q", d, got.body)
 		}
-		g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/seg-17.ts?token=1"})
-		g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/seg-18.ts"})
-		if n := len(g.room.arrived()); n != 1 {
+		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/seg-17.ts?token=1"})
+		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/seg-18.ts"})
+		if n := len(g.table.openRequests()); n != 1 {
 			t.Errorf("%s: %d arrived, want one", d, n)
 		}
 	}
 }
 
-func TestNobodyIsRecognisedWhereTheRouteSaysSo(t *testing.T) {
+func TestServe_EdgeCheck_MatchByNone(t *testing.T) {
 	t.Parallel()
-	for _, d := range proxies() {
-		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByNone)))
-		g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8?token=1"})
-		g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/seg-17.ts"})
-		g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/seg-17.ts?token=1"})
+	for _, d := range proxyDialects() {
+		g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(edge.MatchByNone)))
+		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
+		g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts"})
+		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/seg-17.ts?token=1"})
 	}
 }
 
-func TestOnlyPlaylistsAreAskedAboutWhereTheRouteSaysSo(t *testing.T) {
+func TestServe_EdgeCheck_MatchByPlaylistsOnly(t *testing.T) {
 	t.Parallel()
-	for _, d := range proxies() {
-		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByPlaylistsOnly)))
-		g.room.decide = by(map[string]backends.Decision{"token=1": {Verdict: backends.Allowed}})
+	for _, d := range proxyDialects() {
+		g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(edge.MatchByPlaylistsOnly)))
+		g.table.decideFunc = decideByQuery(map[string]backends.Decision{"token=1": {Verdict: backends.Allowed}})
 		for _, uri := range []string{"/play/a001/seg-17.ts", "/play/a001/seg-17.ts?token=bad", "/play/a001/", "/play/a001/manifest.mpd"} {
-			if got := g.wantAsked(t, d, 200, atEdge{uri: uri}); len(got.header.Values("Set-Cookie")) > 0 || got.body != "" {
+			if got := g.wantCheck(t, d, 200, edgeViewer{uri: uri}); len(got.header.Values("Set-Cookie")) > 0 || got.body != "" {
 				t.Errorf("%s %s: got %q, %v", d, uri, got.body, got.header)
 			}
 		}
-		if n := len(g.room.arrived()); n != 0 {
+		if n := len(g.table.openRequests()); n != 0 {
 			t.Errorf("%s: %d arrived for segments", d, n)
 		}
-		g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8?token=1"})
+		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
 		for _, uri := range []string{"/play/a001/index.m3u8", "/play/a001/INDEX.M3U8", "/play/a001/index.m3u"} {
-			g.wantAsked(t, d, 403, atEdge{uri: uri})
+			g.wantCheck(t, d, 403, edgeViewer{uri: uri})
 		}
-		g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/../seg-17.ts"})
-		g.wantAsked(t, d, 403, atEdge{uri: "/other/a001/seg-17.ts"})
+		g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/../seg-17.ts"})
+		g.wantCheck(t, d, 403, edgeViewer{uri: "/other/a001/seg-17.ts"})
 	}
 }
 
-func TestAViewerIsKnownByTheCookieThatHeWasGiven(t *testing.T) {
+func TestServe_EdgeCheck_MatchByCookie(t *testing.T) {
 	t.Parallel()
-	for _, d := range proxies() {
+	for _, d := range proxyDialects() {
 		for _, scheme := range []string{"http", "https", ""} {
 			t.Run(d.String()+" "+scheme, func(t *testing.T) {
 				t.Parallel()
-				g := newEdgeGate(t, nil, twoRoutes(d, recognise(edge.MatchByCookie))...)
-				given := g.wantAsked(t, d, 200, atEdge{uri: "/play/caf%C3%A9/index.m3u8?token=1", scheme: scheme}).header.Values("Set-Cookie")
+				g := newEdgeTestGateway(t, nil, twoRoutes(d, matchBy(edge.MatchByCookie))...)
+				given := g.wantCheck(t, d, 200, edgeViewer{uri: "/play/caf%C3%A9/index.m3u8?token=1", scheme: scheme}).header.Values("Set-Cookie")
 				if len(given) != 1 {
 					t.Fatalf("Set-Cookie: %q", given)
 				}
@@ -277,19 +277,19 @@ func TestAViewerIsKnownByTheCookieThatHeWasGiven(t *testing.T) {
 	}
 }
 
-// tryCookie asks with a cookie that was given for /play/café/, token=1.
-func (g *edgeGate) tryCookie(t *testing.T, d edge.Dialect, scheme, value string) {
+// tryCookie checks with a cookie that was set for /play/café/, token=1.
+func (g *edgeTestGateway) tryCookie(t *testing.T, d edge.Dialect, scheme, value string) {
 	t.Helper()
-	with := func(uri, value string) atEdge { // from anywhere
-		return atEdge{uri: uri, scheme: scheme, address: "198.51.100.9", agent: "Safari", fields: []string{"Cookie: x=y; usher_ticket=" + value}}
+	with := func(uri, value string) edgeViewer { // from anywhere
+		return edgeViewer{uri: uri, scheme: scheme, address: "198.51.100.9", agent: "Safari", fields: []string{"Cookie: x=y; usher_ticket=" + value}}
 	}
 	for _, uri := range []string{"/play/caf%C3%A9/seg-17.ts", "/play/caf%C3%A9/hd/index.m3u8", "/play/caf%c3%a9/seg-17.ts"} {
-		if got := g.wantAsked(t, d, 200, with(uri, value)); len(got.header.Values("Set-Cookie")) > 0 {
+		if got := g.wantCheck(t, d, 200, with(uri, value)); len(got.header.Values("Set-Cookie")) > 0 {
 			t.Errorf("%s: a cookie again: %v", uri, got.header)
 		}
 	}
 	flipped := value[:len(value)-1] + map[bool]string{true: "B", false: "A"}[strings.HasSuffix(value, "A")]
-	for what, v := range map[string]atEdge{
+	for what, v := range map[string]edgeViewer{
 		"no cookie":                  {uri: "/play/caf%C3%A9/seg-17.ts", scheme: scheme},
 		"another channel's cookie":   with("/play/a002/seg-17.ts", value),
 		"another route's cookie":     with("/vod/caf%C3%A9/seg-17.ts", value),
@@ -297,99 +297,99 @@ func (g *edgeGate) tryCookie(t *testing.T, d edge.Dialect, scheme, value string)
 		"a cookie of another key":    with("/play/caf%C3%A9/seg-17.ts", "z"+value[1:]),
 		"a cookie that is no ticket": with("/play/caf%C3%A9/seg-17.ts", "a.b"),
 	} {
-		if got := g.ask(t, d, v); got.status != http.StatusForbidden {
+		if got := g.check(t, d, v); got.status != http.StatusForbidden {
 			t.Errorf("%s: got %d %q", what, got.status, got.body)
 		}
 	}
-	if n := len(g.room.arrived()); n != 1 {
+	if n := len(g.table.openRequests()); n != 1 {
 		t.Errorf("%d arrived, want one", n)
 	}
-	opened := g.room.arrived()[0].Request.Session
-	g.room.forget()
-	g.wantAsked(t, d, 200, with("/play/caf%C3%A9/seg-17.ts?token=1", value))
-	if a := g.room.arrived(); len(a) != 1 || a[0].Ticket.IsZero() || a[0].HasCredentials || a[0].Request.Session != opened || a[0].Request.Query != "" {
-		t.Errorf("of a session that nobody remembers: arrived %+v, want one by its ticket", a)
+	opened := g.table.openRequests()[0].Request.Session
+	g.table.reset()
+	g.wantCheck(t, d, 200, with("/play/caf%C3%A9/seg-17.ts?token=1", value))
+	if a := g.table.openRequests(); len(a) != 1 || a[0].Ticket.IsZero() || a[0].HasCredentials || a[0].Request.Session != opened || a[0].Request.Query != "" {
+		t.Errorf("of a session that no node has: arrived %+v, want one by its ticket", a)
 	}
-	g.room.forget()
-	g.wantAsked(t, d, 200, with("/play/caf%C3%A9/index.m3u8?token=2", value))
-	if a := g.room.arrived(); len(a) != 1 || a[0].Ticket.IsZero() || !a[0].HasCredentials || a[0].Request.Session != opened || a[0].Request.Query != "token=2" {
+	g.table.reset()
+	g.wantCheck(t, d, 200, with("/play/caf%C3%A9/index.m3u8?token=2", value))
+	if a := g.table.openRequests(); len(a) != 1 || a[0].Ticket.IsZero() || !a[0].HasCredentials || a[0].Request.Session != opened || a[0].Request.Query != "token=2" {
 		t.Errorf("with credentials beside: arrived %+v, want one by its ticket and them", a)
 	}
-	g.room.change(backends.Decision{Verdict: backends.Denied, Source: backends.FromBan})
-	if got := g.wantAsked(t, d, 403, with("/play/caf%C3%A9/seg-17.ts", value)); got.body != "denied by ban\n" {
+	g.table.decideAll(backends.Decision{Verdict: backends.Denied, Source: backends.FromBan})
+	if got := g.wantCheck(t, d, 403, with("/play/caf%C3%A9/seg-17.ts", value)); got.body != "denied by ban\n" {
 		t.Errorf("a banned viewer: got %q", got.body)
 	}
 }
 
-func TestABadCookieIsIgnoredBesideCredentials(t *testing.T) {
+func TestServe_EdgeCheck_InvalidCookieBesideCredentials(t *testing.T) {
 	t.Parallel()
-	for _, d := range proxies() {
-		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByCookie)))
-		got := g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8?token=1", fields: []string{"Cookie: usher_ticket=a.forged"}})
-		if len(got.header.Values("Set-Cookie")) != 1 || len(g.room.arrived()) != 1 {
-			t.Errorf("%s: got %v, %d arrived", d, got.header, len(g.room.arrived()))
+	for _, d := range proxyDialects() {
+		g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(edge.MatchByCookie)))
+		got := g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1", fields: []string{"Cookie: usher_ticket=a.forged"}})
+		if len(got.header.Values("Set-Cookie")) != 1 || len(g.table.openRequests()) != 1 {
+			t.Errorf("%s: got %v, %d arrived", d, got.header, len(g.table.openRequests()))
 		}
 	}
 }
 
-func TestARefusedViewerIsGivenNoCookie(t *testing.T) {
+func TestServe_EdgeCheck_DeniedGetsNoCookie(t *testing.T) {
 	t.Parallel()
-	for _, d := range proxies() {
-		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByCookie)))
-		g.room.decide = by(nil)
-		if got := g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/index.m3u8?token=1"}); len(got.header.Values("Set-Cookie")) > 0 {
+	for _, d := range proxyDialects() {
+		g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(edge.MatchByCookie)))
+		g.table.decideFunc = decideByQuery(nil)
+		if got := g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/index.m3u8?token=1"}); len(got.header.Values("Set-Cookie")) > 0 {
 			t.Errorf("%s: got %v", d, got.header)
 		}
 	}
 }
 
-func TestACookieIsNothingWhereViewersAreRecognisedOtherwise(t *testing.T) {
+func TestServe_EdgeCheck_CookieIgnoredInOtherModes(t *testing.T) {
 	t.Parallel()
-	cookies := newEdgeGate(t, nil, edgeRoute(edge.Nginx, recognise(edge.MatchByCookie)))
-	given := cookies.wantAsked(t, edge.Nginx, 200, atEdge{uri: "/play/a001/index.m3u8?token=1"}).header.Get("Set-Cookie")
+	cookies := newEdgeTestGateway(t, nil, edgeRoute(edge.Nginx, matchBy(edge.MatchByCookie)))
+	given := cookies.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"}).header.Get("Set-Cookie")
 	value, _, _ := strings.Cut(given, ";")
-	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx)) // of the same keys and route
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Nginx)) // of the same keys and route
 	for _, uri := range []string{"/play/a001/seg-17.ts", "/play/a001/seg-17.ts?ticket=" + strings.TrimPrefix(value, "usher_ticket=")} {
-		g.wantAsked(t, edge.Nginx, 403, atEdge{uri: uri, fields: []string{"Cookie: " + value}})
+		g.wantCheck(t, edge.Nginx, 403, edgeViewer{uri: uri, fields: []string{"Cookie: " + value}})
 	}
 	ticket := strings.TrimPrefix(value, "usher_ticket=")
-	g.wantAsked(t, edge.Nginx, 403, atEdge{uri: "/~" + ticket + "/play/a001/seg-17.ts"})
-	if n := len(g.room.arrived()); n != 0 {
+	g.wantCheck(t, edge.Nginx, 403, edgeViewer{uri: "/~" + ticket + "/play/a001/seg-17.ts"})
+	if n := len(g.table.openRequests()); n != 0 {
 		t.Errorf("%d arrived", n)
 	}
 }
 
-func TestEdgesThatKeepSessionsAskAboutEverythingOnItsOwn(t *testing.T) {
+func TestServe_EdgeThatKeepsSessions_ChecksEachRequest(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic} {
 		for _, how := range []edge.MatchMode{
 			edge.MatchByDefault, edge.MatchByNone, edge.MatchByPlaylistsOnly,
 		} {
-			g := newEdgeGate(t, nil, edgeRoute(d, recognise(how), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
-			g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/seg-17.ts?token=1"}) // whatever it is named
-			g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/seg-17.ts"})
-			if n := len(g.room.arrived()); n != 1 {
+			g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(how), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
+			g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/seg-17.ts?token=1"}) // under any name
+			g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts"})
+			if n := len(g.table.openRequests()); n != 1 {
 				t.Errorf("%s, %s: %d arrived, want one", d, how, n)
 			}
 		}
 	}
 }
 
-func TestAnEdgeThatKeepsSessionsMayHaveItsViewersRecognised(t *testing.T) {
+func TestServe_EdgeThatKeepsSessions_MatchByAddressAgent(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic} {
-		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByAddressAgent), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
-		g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/index.m3u8"})
-		g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8?token=1"})
-		g.wantAsked(t, d, 200, atEdge{uri: "/play/a001/index.m3u8"})
-		g.wantAsked(t, d, 403, atEdge{uri: "/play/a001/index.m3u8", address: "192.0.2.8"})
-		if n := len(g.room.arrived()); n != 1 {
+		g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(edge.MatchByAddressAgent), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
+		g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/index.m3u8"})
+		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
+		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8"})
+		g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/index.m3u8", address: "192.0.2.8"})
+		if n := len(g.table.openRequests()); n != 1 {
 			t.Errorf("%s: %d arrived, want one", d, n)
 		}
 	}
 }
 
-func TestRecognitionPrefersTheNewestWhoMayWatch(t *testing.T) {
+func TestNewestAllowed_PrefersTheAllowedThenTheNewest(t *testing.T) {
 	t.Parallel()
 	f := edge.NewFingerprints()
 	t.Cleanup(f.Close)
@@ -415,10 +415,10 @@ func TestRecognitionPrefersTheNewestWhoMayWatch(t *testing.T) {
 	}
 	want(0)
 	f.Record(7, id(1))
-	want(0) // it does not live
+	want(0) // it is over
 	decide(1, backends.Denied)
 	want(1)
-	sessions[id(2)] = &fakeSession{} // nobody has decided yet
+	sessions[id(2)] = &fakeSession{} // no decision yet
 	f.Record(7, id(2))
 	want(1)
 	decide(2, backends.Pending)
@@ -427,23 +427,23 @@ func TestRecognitionPrefersTheNewestWhoMayWatch(t *testing.T) {
 	want(1)
 	decide(2, backends.Allowed)
 	want(2)
-	f.Record(7, id(1)) // is the newest now
+	f.Record(7, id(1)) // now it is the newest
 	want(1)
 	f.Record(8, id(3))
 	decide(3, backends.Allowed)
-	want(1) // others' are not his
+	want(1) // another fingerprint's session
 	for n := 10; n < 10+edge.MaxAlike; n++ {
 		f.Record(7, id(n))
-		f.Record(7, id(n)) // no more than once
+		f.Record(7, id(n)) // recorded only once
 	}
 	want(0) // 1 and 2 are forgotten
 	decide(10, backends.Allowed)
 	want(10)
 }
 
-func TestRecognitionIsSafeForConcurrentUse(t *testing.T) {
+func TestServe_EdgeCheck_ConcurrentFingerprints(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(edge.Nginx), edgeRoute(edge.Envoy, func(r *RouteConfig) {
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Nginx), edgeRoute(edge.Envoy, func(r *RouteConfig) {
 		r.Edge.ViewerPath = "/envoy/{channel}/*"
 	}))
 	var wg sync.WaitGroup
@@ -452,14 +452,14 @@ func TestRecognitionIsSafeForConcurrentUse(t *testing.T) {
 			for n := range 25 {
 				who := fmt.Sprintf("192.0.2.%d", (i+n)%4)
 				token := (i * n) % 12
-				if got := g.ask(t, edge.Nginx, atEdge{uri: fmt.Sprintf("/play/a001/index.m3u8?token=%d", token), address: who}); got.status != 200 {
+				if got := g.check(t, edge.Nginx, edgeViewer{uri: fmt.Sprintf("/play/a001/index.m3u8?token=%d", token), address: who}); got.status != 200 {
 					t.Errorf("playlist: got %d %q", got.status, got.body)
 				}
-				if got := g.ask(t, edge.Nginx, atEdge{uri: "/play/a001/seg-17.ts", address: who}); got.status != 200 {
+				if got := g.check(t, edge.Nginx, edgeViewer{uri: "/play/a001/seg-17.ts", address: who}); got.status != 200 {
 					t.Errorf("segment: got %d %q", got.status, got.body)
 				}
 				uri := fmt.Sprintf("/envoy/a001/index.m3u8?token=%d", token)
-				if got := g.ask(t, edge.Envoy, atEdge{uri: uri, address: who}); got.status != 200 {
+				if got := g.check(t, edge.Envoy, edgeViewer{uri: uri, address: who}); got.status != 200 {
 					t.Errorf("envoy: got %d %q", got.status, got.body)
 				}
 			}

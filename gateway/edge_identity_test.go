@@ -13,33 +13,33 @@ import (
 	"usher/gateway/edge"
 )
 
-// identity is an edit of edgeRoute's.
-func identity(facts ...string) func(*RouteConfig) {
+// withIdentityFields edits edgeRoute's identity fields.
+func withIdentityFields(facts ...string) func(*RouteConfig) {
 	return func(r *RouteConfig) { r.IdentityFields = facts }
 }
 
-func TestAnEdgesSessionIsNeverIdentityByItself(t *testing.T) {
+func TestServe_EdgeCheck_EdgeSessionIdentity(t *testing.T) {
 	t.Parallel()
-	twoEdges := heardFrom("203.0.113.0/24")
-	first := atEdge{uri: "/play/a001/index.m3u8?token=1", channel: "a001", session: "17", fields: []string{"X-Forwarded-For: 203.0.113.10"}}
-	like := func(edit func(*atEdge)) atEdge {
+	twoEdges := allowNetworks("203.0.113.0/24")
+	first := edgeViewer{uri: "/play/a001/index.m3u8?token=1", channel: "a001", session: "17", fields: []string{"X-Forwarded-For: 203.0.113.10"}}
+	like := func(edit func(*edgeViewer)) edgeViewer {
 		v := first
 		edit(&v)
 		return v
 	}
-	session := like(func(v *atEdge) { v.session = "18" })
-	elsewhere := like(func(v *atEdge) { v.fields = []string{"X-Forwarded-For: 203.0.113.11"} })
-	address := like(func(v *atEdge) { v.address = "192.0.2.8" })
-	agent := like(func(v *atEdge) { v.agent = "VLC/3.0" })
-	token := like(func(v *atEdge) { v.uri = "/play/a001/index.m3u8?token=2" })
-	channel := like(func(v *atEdge) { v.channel = "a002" })
-	bare := func(v atEdge) atEdge {
+	session := like(func(v *edgeViewer) { v.session = "18" })
+	elsewhere := like(func(v *edgeViewer) { v.fields = []string{"X-Forwarded-For: 203.0.113.11"} })
+	address := like(func(v *edgeViewer) { v.address = "192.0.2.8" })
+	agent := like(func(v *edgeViewer) { v.agent = "VLC/3.0" })
+	token := like(func(v *edgeViewer) { v.uri = "/play/a001/index.m3u8?token=2" })
+	channel := like(func(v *edgeViewer) { v.channel = "a002" })
+	bare := func(v edgeViewer) edgeViewer {
 		v.uri = "/play/a001/index.m3u8"
 		return v
 	}
 	cases := map[string]struct {
 		facts      []string
-		one, other atEdge
+		one, other edgeViewer
 		same       bool
 	}{
 		"two sessions of the edge, one token":                      {nil, first, session, true},
@@ -53,8 +53,8 @@ func TestAnEdgesSessionIsNeverIdentityByItself(t *testing.T) {
 		"one session that counts, two addresses":                   {[]string{"edge_session"}, first, address, true},
 		"one session that counts, two addresses that count":        {[]string{"edge_session", "address"}, first, address, true}, // of one network
 		"one session that counts, two agents that count":           {[]string{"edge_session", "user_agent"}, first, agent, false},
-		"no session where it counts, two edges":                    {[]string{"edge_session"}, like(func(v *atEdge) { v.session = "" }), like(func(v *atEdge) { v.session, v.fields = "", elsewhere.fields }), true},
-		"a session where it counts, and none":                      {[]string{"edge_session"}, first, like(func(v *atEdge) { v.session = "" }), false},
+		"no session where it counts, two edges":                    {[]string{"edge_session"}, like(func(v *edgeViewer) { v.session = "" }), like(func(v *edgeViewer) { v.session, v.fields = "", elsewhere.fields }), true},
+		"a session where it counts, and none":                      {[]string{"edge_session"}, first, like(func(v *edgeViewer) { v.session = "" }), false},
 		"no credentials, two sessions":                             {nil, bare(first), bare(session), true},
 		"no credentials, one session, two addresses":               {nil, bare(first), bare(address), false},
 		"no credentials, one session, two agents":                  {nil, bare(first), bare(agent), false},
@@ -68,10 +68,10 @@ func TestAnEdgesSessionIsNeverIdentityByItself(t *testing.T) {
 		for _, d := range []edge.Dialect{edge.Astra, edge.Flussonic} {
 			t.Run(name+" of "+d.String(), func(t *testing.T) {
 				t.Parallel()
-				g := newEdgeGate(t, nil, edgeRoute(d, twoEdges, identity(tc.facts...)))
-				g.wantAsked(t, d, http.StatusOK, tc.one)
-				g.wantAsked(t, d, http.StatusOK, tc.other)
-				if n := len(g.room.opened()); (n == 1) != tc.same {
+				g := newEdgeTestGateway(t, nil, edgeRoute(d, twoEdges, withIdentityFields(tc.facts...)))
+				g.wantCheck(t, d, http.StatusOK, tc.one)
+				g.wantCheck(t, d, http.StatusOK, tc.other)
+				if n := len(g.table.openedIDs()); (n == 1) != tc.same {
 					t.Errorf("%d sessions", n)
 				}
 			})
@@ -79,79 +79,79 @@ func TestAnEdgesSessionIsNeverIdentityByItself(t *testing.T) {
 	}
 }
 
-func TestOfAViewerWithoutCredentialsABackendDecidesByHisAddress(t *testing.T) {
+func TestServe_EdgeCheck_NoCredentialsByAddress(t *testing.T) {
 	t.Parallel()
-	for _, d := range everyDialect() {
-		g := newEdgeGate(t, nil, edgeRoute(d))
-		g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8", session: "17"})
-		a := g.room.arrived()
+	for _, d := range allDialects() {
+		g := newEdgeTestGateway(t, nil, edgeRoute(d))
+		g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8", session: "17"})
+		a := g.table.openRequests()
 		if len(a) != 1 || !a[0].HasCredentials || !a[0].Ticket.IsZero() || a[0].Request.Query != "" || a[0].Request.Address.String() != "192.0.2.7" {
 			t.Errorf("%s: arrived %+v", d, a)
 		}
 	}
 }
 
-func TestRequiredCredentialsAreAskedForInEveryDialect(t *testing.T) {
+func TestServe_EdgeCheck_RequiredCredentials(t *testing.T) {
 	t.Parallel()
-	for _, d := range everyDialect() {
+	for _, d := range allDialects() {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newEdgeGate(t, nil, edgeRoute(d, func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
+			g := newEdgeTestGateway(t, nil, edgeRoute(d, func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
 			for _, query := range []string{"", "?token=", "?x=1", "?Token=1"} {
-				got := g.wantAsked(t, d, http.StatusForbidden, atEdge{uri: "/play/a001/index.m3u8" + query})
+				got := g.wantCheck(t, d, http.StatusForbidden, edgeViewer{uri: "/play/a001/index.m3u8" + query})
 				if want := "the credential token is missing\n"; got.body != want && !d.KeepsSessions() {
 					t.Errorf("%s: got %q, want %q", query, got.body, want)
 				}
 			}
-			if n := len(g.room.arrived()); n != 0 {
+			if n := len(g.table.openRequests()); n != 0 {
 				t.Errorf("%d arrived", n)
 			}
-			g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1"})
+			g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
 		})
 	}
 }
 
-func TestAViewersPlaybackIdCountsWhereTheEdgePassesItOn(t *testing.T) {
+func TestServe_EdgeCheck_PlaybackSession(t *testing.T) {
 	t.Parallel()
-	for _, d := range proxies() {
-		g := newEdgeGate(t, nil, edgeRoute(d, identity("playback_session")))
+	for _, d := range proxyDialects() {
+		g := newEdgeTestGateway(t, nil, edgeRoute(d, withIdentityFields("playback_session")))
 		for _, id := range []string{"P1", "P2", "P1"} {
-			g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Playback-Session-Id: " + id}})
+			g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Playback-Session-Id: " + id}})
 		}
-		if n := len(g.room.opened()); n != 2 {
+		if n := len(g.table.openedIDs()); n != 2 {
 			t.Errorf("%s: %d sessions, want two", d, n)
 		}
 	}
 }
 
-func TestAnEdgesOwnFieldsAreNoCredentialsOfTheViewers(t *testing.T) {
+func TestServe_EdgeCheck_EdgesFieldsAreNotCredentials(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic} {
-		g := newEdgeGate(t, nil, edgeRoute(d))
+		g := newEdgeTestGateway(t, nil, edgeRoute(d))
 		for _, own := range []string{"1", "2"} {
-			g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1", fields: []string{
+			g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", fields: []string{
 				"Authorization: Bearer " + own, "X-Playback-Session-Id: " + own, "Referer: http://" + own + "/", "Cookie: usher_ticket=" + own,
 			}})
 		}
-		a := g.room.arrived()
+		a := g.table.openRequests()
 		if len(a) != 1 || len(a[0].Request.Headers) != 0 || a[0].Request.Referer != "" || a[0].Request.UserAgent != "MAG250" {
 			t.Errorf("%s: arrived %+v", d, a)
 		}
 	}
 }
 
-func TestASessionIsTheSameWhicheverEdgeAsks(t *testing.T) {
+func TestServe_EdgeCheck_SessionSharedAmongEdges(t *testing.T) {
 	t.Parallel()
-	// Four edges of one operator, each in its words, at routes of one name: one viewer, one session, on any node.
+	// Four edges of one operator, each with its dialect, at routes of one name: one viewer, one session, on any node.
 	named := func(r *RouteConfig) { r.Name = "live" }
 	ids := map[backends.SessionID][]edge.Dialect{}
-	for _, d := range everyDialect() {
-		if d == edge.Alta { // names no channel
+	for _, d := range allDialects() {
+		if d == edge.Alta { // reports no channel
 			continue
 		}
-		g := newEdgeGate(t, nil, edgeRoute(d, named))
-		g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1", channel: "a001"})
-		id := g.room.opened()[0]
+		g := newEdgeTestGateway(t, nil, edgeRoute(d, named))
+		g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", channel: "a001"})
+		id := g.table.openedIDs()[0]
 		ids[id] = append(ids[id], d)
 	}
 	if len(ids) != 1 {
@@ -159,129 +159,129 @@ func TestASessionIsTheSameWhicheverEdgeAsks(t *testing.T) {
 	}
 }
 
-const publishing = `{"name": "cam0", "ip": "192.0.2.7", "proto": "rtmp", "request_number": 0, "session_id": "s", "qs": %q, "user_agent": "OBS", "referer": "http://me/"}`
+const publishBody = `{"name": "cam0", "ip": "192.0.2.7", "proto": "rtmp", "request_number": 0, "session_id": "s", "qs": %q, "user_agent": "OBS", "referer": "http://me/"}`
 
-func TestNobodyPublishesWhereNobodyDecidesOnIt(t *testing.T) {
+func TestServe_EdgeCheck_PublishNeedsBackend(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic))
-	if got := g.post(t, "/auth", fmt.Sprintf(publishing, "token=1")); got.status != http.StatusForbidden || got.body != "" {
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Flussonic))
+	if got := g.post(t, "/auth", fmt.Sprintf(publishBody, "token=1")); got.status != http.StatusForbidden || got.body != "" {
 		t.Errorf("got %d %q", got.status, got.body)
 	}
-	if n := len(g.room.arrived()); n != 0 {
+	if n := len(g.table.openRequests()); n != 0 {
 		t.Errorf("%d arrived", n)
 	}
 }
 
-func TestWhoPublishesIsAnotherThanWhoWatchesByTheSameToken(t *testing.T) {
+func TestServe_EdgeCheck_PublishIsAnotherSession(t *testing.T) {
 	t.Parallel()
-	g := newEdgeGate(t, nil, edgeRoute(edge.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }))
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }))
 	no := backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}
-	g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
+	g.table.decideFunc = func(a session.OpenRequest) (backends.Decision, error) {
 		if a.Request.Backend == "p" {
 			return no, nil
 		}
 		return backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}, nil
 	}
-	watch := atEdge{channel: "cam0", uri: "?token=1", agent: "OBS", referer: "http://me/", session: "s"}
+	watch := edgeViewer{channel: "cam0", uri: "?token=1", agent: "OBS", referer: "http://me/", session: "s"}
 	for range 2 {
-		g.wantAsked(t, edge.Flussonic, http.StatusOK, watch)
-		if got := g.post(t, "/auth", fmt.Sprintf(publishing, "token=1")); got.status != http.StatusForbidden || got.body != "" || got.header.Get("X-Authduration") != "10" {
+		g.wantCheck(t, edge.Flussonic, http.StatusOK, watch)
+		if got := g.post(t, "/auth", fmt.Sprintf(publishBody, "token=1")); got.status != http.StatusForbidden || got.body != "" || got.header.Get("X-Authduration") != "10" {
 			t.Errorf("publishing: got %d %q, %v", got.status, got.body, got.header)
 		}
 	}
-	arrived := g.room.arrived()
+	arrived := g.table.openRequests()
 	if len(arrived) != 2 {
 		t.Fatalf("%d arrived, want a viewer and a publisher", len(arrived))
 	}
-	his, publisher := *arrived[0].Request, *arrived[1].Request
-	if his.Session == publisher.Session || his.Backend != "b" || publisher.Backend != "p" {
-		t.Errorf("sessions %v and %v, backends %s and %s", his.Session, publisher.Session, his.Backend, publisher.Backend)
+	viewer, publisher := *arrived[0].Request, *arrived[1].Request
+	if viewer.Session == publisher.Session || viewer.Backend != "b" || publisher.Backend != "p" {
+		t.Errorf("sessions %v and %v, backends %s and %s", viewer.Session, publisher.Session, viewer.Backend, publisher.Backend)
 	}
-	his.Session, his.Backend = publisher.Session, publisher.Backend
-	if fmt.Sprintf("%+v", his) != fmt.Sprintf("%+v", publisher) || publisher.Query != "token=1" || publisher.Channel != "cam0" {
-		t.Errorf("asked about\n%+v and\n%+v, want the same but for who is asked", his, publisher)
+	viewer.Session, viewer.Backend = publisher.Session, publisher.Backend
+	if fmt.Sprintf("%+v", viewer) != fmt.Sprintf("%+v", publisher) || publisher.Query != "token=1" || publisher.Channel != "cam0" {
+		t.Errorf("asked about\n%+v and\n%+v, want the same except the backend", viewer, publisher)
 	}
 	if !arrived[1].HasCredentials || arrived[1].ExtraLifetime != arrived[0].ExtraLifetime {
 		t.Errorf("arrived %+v", arrived[1])
 	}
 }
 
-func TestACrowdAtAnEdgeIsSeveralSessions(t *testing.T) {
+func TestServe_EdgeCheck_TooManyAddresses(t *testing.T) {
 	t.Parallel()
-	for _, d := range everyDialect() {
+	for _, d := range allDialects() {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newEdgeGate(t, nil, edgeRoute(d))
-			const crowd = 10
+			g := newEdgeTestGateway(t, nil, edgeRoute(d))
+			const viewers = 10
 			for range 2 {
-				for i := range crowd {
-					g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1", address: fmt.Sprintf("198.51.%d.7", i)})
-					g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1", address: fmt.Sprintf("198.51.%d.8", i)})
+				for i := range viewers {
+					g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: fmt.Sprintf("198.51.%d.7", i)})
+					g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: fmt.Sprintf("198.51.%d.8", i)})
 				}
 			}
-			if n, want := len(g.room.arrived()), 1+crowd-g.options.MaxAddresses; n != want || len(g.room.opened()) != want {
-				t.Errorf("%d sessions opened %d times, want %d once each", len(g.room.opened()), n, want)
+			if n, want := len(g.table.openRequests()), 1+viewers-g.options.MaxAddresses; n != want || len(g.table.openedIDs()) != want {
+				t.Errorf("%d sessions opened %d times, want %d once each", len(g.table.openedIDs()), n, want)
 			}
 			if d.KeepsSessions() {
 				return
 			}
-			for i := range crowd { // everybody is recognised as his own
-				g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/seg-17.ts", address: fmt.Sprintf("198.51.%d.7", i)})
+			for i := range viewers { // each is matched to their own session
+				g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/seg-17.ts", address: fmt.Sprintf("198.51.%d.7", i)})
 			}
-			if n, want := len(g.room.arrived()), 1+crowd-g.options.MaxAddresses; n != want {
+			if n, want := len(g.table.openRequests()), 1+viewers-g.options.MaxAddresses; n != want {
 				t.Errorf("segments opened %d sessions", n-want)
 			}
 		})
 	}
 }
 
-func TestACookieSharedWithACrowdServesOnlySoMany(t *testing.T) {
+func TestServe_EdgeCheck_CookieFromTooManyAddresses(t *testing.T) {
 	t.Parallel()
-	for _, d := range proxies() {
-		g := newEdgeGate(t, nil, edgeRoute(d, recognise(edge.MatchByCookie)))
-		given := g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1", address: "198.51.0.7"}).header.Get("Set-Cookie")
+	for _, d := range proxyDialects() {
+		g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(edge.MatchByCookie)))
+		given := g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: "198.51.0.7"}).header.Get("Set-Cookie")
 		ticket, _, _ := strings.Cut(given, ";")
-		his := []string{"Cookie: " + ticket}
+		cookie := []string{"Cookie: " + ticket}
 		for i := range 6 {
 			address, want := fmt.Sprintf("198.51.%d.7", i), http.StatusOK
 			if i >= g.options.MaxAddresses {
 				want = http.StatusForbidden
 			}
-			g.wantAsked(t, d, want, atEdge{uri: "/play/a001/seg-17.ts", address: address, fields: his})
+			g.wantCheck(t, d, want, edgeViewer{uri: "/play/a001/seg-17.ts", address: address, fields: cookie})
 		}
-		got := g.wantAsked(t, d, http.StatusOK, atEdge{uri: "/play/a001/index.m3u8?token=1", address: "198.51.9.7", fields: his})
-		if own := got.header.Get("Set-Cookie"); own == "" || strings.HasPrefix(own, ticket) || len(g.room.opened()) != 2 {
-			t.Errorf("%s: one too many with credentials: got cookie %q, %d sessions", d, own, len(g.room.opened()))
+		got := g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: "198.51.9.7", fields: cookie})
+		if own := got.header.Get("Set-Cookie"); own == "" || strings.HasPrefix(own, ticket) || len(g.table.openedIDs()) != 2 {
+			t.Errorf("%s: one too many with credentials: got cookie %q, %d sessions", d, own, len(g.table.openedIDs()))
 		}
 	}
 }
 
-func TestEveryDialectAtOnce(t *testing.T) {
+func TestServe_EdgeCheck_AllDialectsConcurrently(t *testing.T) {
 	t.Parallel()
 	var routes []RouteConfig
-	for _, d := range everyDialect() {
-		routes = append(routes, edgeRoute(d, heardFrom(fmt.Sprintf("203.0.113.%d/32", d), "127.0.0.1/32"), func(r *RouteConfig) {
+	for _, d := range allDialects() {
+		routes = append(routes, edgeRoute(d, allowNetworks(fmt.Sprintf("203.0.113.%d/32", d), "127.0.0.1/32"), func(r *RouteConfig) {
 			r.Name = d.String()
 			if d != edge.Envoy {
 				r.Path = "/" + d.String()
 			}
 		}))
 	}
-	g := newEdgeGate(t, nil, routes...)
+	g := newEdgeTestGateway(t, nil, routes...)
 	var wg sync.WaitGroup
-	for _, d := range everyDialect() {
+	for _, d := range allDialects() {
 		for i := range 3 {
 			wg.Go(func() {
 				for n := range 20 {
-					v := atEdge{uri: fmt.Sprintf("/play/a001/index.m3u8?token=%d", (i+n)%5), channel: "a001"}
+					v := edgeViewer{uri: fmt.Sprintf("/play/a001/index.m3u8?token=%d", (i+n)%5), channel: "a001"}
 					if d == edge.Envoy {
-						if got := g.askAsEnvoy(t, atEdge{uri: v.uri, address: "192.0.2.7"}); got.status != http.StatusOK {
+						if got := g.checkAsEnvoy(t, edgeViewer{uri: v.uri, address: "192.0.2.7"}); got.status != http.StatusOK {
 							t.Errorf("envoy: got %d %q", got.status, got.body)
 						}
 						continue
 					}
 					v.address, v.agent = "192.0.2.7", "MAG250"
-					path, fields := v.words(d)
+					path, fields := v.encode(d)
 					path = "/" + d.String() + strings.TrimPrefix(path, "/auth")
 					if got := g.get(t, path, fields...); got.status != http.StatusOK {
 						t.Errorf("%s: got %d %q", d, got.status, got.body)
@@ -292,18 +292,18 @@ func TestEveryDialectAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	routesSeen := map[string]int{}
-	for _, a := range g.room.arrived() {
+	for _, a := range g.table.openRequests() {
 		routesSeen[a.Request.Route]++
 	}
-	for _, d := range everyDialect() {
+	for _, d := range allDialects() {
 		if routesSeen[d.String()] < 5 {
 			t.Errorf("%s: %d arrived, want at least one a token", d, routesSeen[d.String()])
 		}
 	}
-	if n := len(g.room.opened()); n != 5*len(routes) {
+	if n := len(g.table.openedIDs()); n != 5*len(routes) {
 		t.Errorf("%d sessions, want five a route", n)
 	}
-	if log := g.log.written(); len(log) != 0 {
+	if log := g.log.recorded(); len(log) != 0 {
 		t.Errorf("log: %q", slices.Compact(log))
 	}
 }

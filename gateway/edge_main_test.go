@@ -21,15 +21,15 @@ import (
 	"usher/gateway/edge"
 )
 
-// everyDialect is all of them, Envoy among them, who does not ask over HTTP.
-func everyDialect() []edge.Dialect {
+// allDialects returns all dialects. Envoy does not ask over HTTP.
+func allDialects() []edge.Dialect {
 	return []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic, edge.Nginx, edge.ForwardAuth, edge.Envoy}
 }
 
-// proxies are the dialects of edges that ask about everything.
-func proxies() []edge.Dialect { return []edge.Dialect{edge.Nginx, edge.ForwardAuth, edge.Envoy} }
+// proxyDialects returns the dialects of edges that check every request.
+func proxyDialects() []edge.Dialect { return []edge.Dialect{edge.Nginx, edge.ForwardAuth, edge.Envoy} }
 
-// edgeRoute is a route for edges on the test's own machine, at the door /auth.
+// edgeRoute returns a route for edges on the test's own machine, with the endpoint /auth.
 func edgeRoute(d edge.Dialect, edits ...func(*RouteConfig)) RouteConfig {
 	r := RouteConfig{Path: "/auth", Backend: "b", Edge: &edge.Config{
 		Dialect: d, Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, ExtraLifetime: 90 * time.Second,
@@ -46,21 +46,21 @@ func edgeRoute(d edge.Dialect, edits ...func(*RouteConfig)) RouteConfig {
 	return r
 }
 
-// recognise is an edit of edgeRoute's.
-func recognise(how edge.MatchMode) func(*RouteConfig) {
+// matchBy edits edgeRoute's match_by.
+func matchBy(how edge.MatchMode) func(*RouteConfig) {
 	return func(r *RouteConfig) { r.Edge.MatchBy = how }
 }
 
-// edgeGate is a gate without an origin that edges ask.
-type edgeGate struct {
-	gate
-	log *journal
+// edgeTestGateway is a testGateway for edges, without an origin.
+type edgeTestGateway struct {
+	testGateway
+	log *logRecorder
 }
 
-// newEdgeGate makes a gate with these routes, behind a listener. The backends b and p are configured. edit may be nil.
-func newEdgeGate(t testing.TB, edit func(*Config), routes ...RouteConfig) *edgeGate {
+// newEdgeTestGateway makes a gateway with these routes behind a listener. It has the backends b and p. edit may be nil.
+func newEdgeTestGateway(t testing.TB, edit func(*Config), routes ...RouteConfig) *edgeTestGateway {
 	t.Helper()
-	g := makeEdgeGate(t, edit, routes...)
+	g := newBareEdgeTestGateway(t, edit, routes...)
 	front := httptest.NewServer(g.handler)
 	t.Cleanup(front.Close)
 	g.url = front.URL
@@ -72,10 +72,10 @@ func newEdgeGate(t testing.TB, edit func(*Config), routes ...RouteConfig) *edgeG
 	return g
 }
 
-// makeEdgeGate makes one without a listener.
-func makeEdgeGate(t testing.TB, edit func(*Config), routes ...RouteConfig) *edgeGate {
+// newBareEdgeTestGateway makes a gateway without a listener.
+func newBareEdgeTestGateway(t testing.TB, edit func(*Config), routes ...RouteConfig) *edgeTestGateway {
 	t.Helper()
-	g := &edgeGate{log: &journal{}}
+	g := &edgeTestGateway{log: &logRecorder{}}
 	c := testConfig("http://10.0.0.5:8000")
 	c.Origins, c.Routes = nil, routes
 	if edit != nil {
@@ -84,21 +84,21 @@ func makeEdgeGate(t testing.TB, edit func(*Config), routes ...RouteConfig) *edge
 	if err := c.Validate(func(name string) bool { return name == "b" || name == "p" }); err != nil {
 		t.Fatalf("config: %v", err)
 	}
-	g.room = &room{sessions: map[backends.SessionID]*fakeSession{}}
+	g.table = &sessionTable{sessions: map[backends.SessionID]*fakeSession{}}
 	var err error
 	if g.Gateway, err = New(Options{
-		Config: c, Sessions: g.room.fake(), MaxAddresses: 3, RetryAfter: 2 * time.Second, Logger: slog.New(g.log),
+		Config: c, Sessions: g.table.asSessions(), MaxAddresses: 3, RetryAfter: 2 * time.Second, Logger: slog.New(g.log),
 	}); err != nil {
 		t.Fatalf("New: %v", err)
 	}
 	t.Cleanup(g.Close)
-	g.room.key = g.SigningKey
+	g.table.key = g.SigningKey
 	g.handler = NewHandler(g.Gateway)
 	return g
 }
 
-// atEdge is a viewer of an edge's. Fields that are empty are not told.
-type atEdge struct {
+// edgeViewer is a viewer at an edge. Empty fields are not reported.
+type edgeViewer struct {
 	uri     string // path and query
 	address string // 192.0.2.7 if empty
 	agent   string // MAG250 if empty
@@ -111,26 +111,26 @@ type atEdge struct {
 	fields  []string
 }
 
-// path and query are those of the URI.
-func (v atEdge) path() string  { path, _, _ := strings.Cut(v.uri, "?"); return path }
-func (v atEdge) query() string { _, query, _ := strings.Cut(v.uri, "?"); return query }
+// path and query return those of the URI.
+func (v edgeViewer) path() string  { path, _, _ := strings.Cut(v.uri, "?"); return path }
+func (v edgeViewer) query() string { _, query, _ := strings.Cut(v.uri, "?"); return query }
 
-// name is the channel as Flussonic names it: by default the whole path.
-func (v atEdge) name() string { return cmp.Or(v.channel, strings.TrimPrefix(v.path(), "/")) }
+// channelName returns the channel as Flussonic names it: by default the whole path.
+func (v edgeViewer) channelName() string { return cmp.Or(v.channel, strings.TrimPrefix(v.path(), "/")) }
 
-// ask asks about the viewer as an edge of that dialect does, at /auth.
-func (g *edgeGate) ask(t testing.TB, d edge.Dialect, v atEdge) reply {
+// check sends the check that an edge of that dialect sends to /auth.
+func (g *edgeTestGateway) check(t testing.TB, d edge.Dialect, v edgeViewer) reply {
 	t.Helper()
 	v.address, v.agent = cmp.Or(v.address, "192.0.2.7"), cmp.Or(v.agent, "MAG250")
 	if d == edge.Envoy {
-		return g.askAsEnvoy(t, v)
+		return g.checkAsEnvoy(t, v)
 	}
-	path, fields := v.words(d)
+	path, fields := v.encode(d)
 	return g.get(t, path, fields...)
 }
 
-// words are the path and the fields of an edge's request.
-func (v atEdge) words(d edge.Dialect) (path string, fields []string) {
+// encode returns the path and the header fields of an edge's request.
+func (v edgeViewer) encode(d edge.Dialect) (path string, fields []string) {
 	tell := func(name, value string) {
 		if value != "" {
 			fields = append(fields, name+": "+value)
@@ -139,7 +139,7 @@ func (v atEdge) words(d edge.Dialect) (path string, fields []string) {
 	path = "/auth"
 	switch d {
 	case edge.Flussonic:
-		query := url.Values{"name": {v.name()}, "ip": {v.address}, "proto": {"hls"}, "request_number": {"0"}}
+		query := url.Values{"name": {v.channelName()}, "ip": {v.address}, "proto": {"hls"}, "request_number": {"0"}}
 		for name, value := range map[string]string{
 			"qs": v.query(), "user_agent": v.agent, "referer": v.referer, "host": v.host, "session_id": v.session,
 		} {
@@ -181,20 +181,20 @@ func (v atEdge) words(d edge.Dialect) (path string, fields []string) {
 	return path, append(fields, v.fields...)
 }
 
-func (g *edgeGate) askAsEnvoy(t testing.TB, v atEdge) reply {
+func (g *edgeTestGateway) checkAsEnvoy(t testing.TB, v edgeViewer) reply {
 	t.Helper()
-	his := http.Header{}
+	sent := http.Header{}
 	for _, f := range v.fields {
 		name, value, _ := strings.Cut(f, ": ")
-		his.Add(name, value)
+		sent.Add(name, value)
 	}
 	q := edge.CheckRequest{
 		Method: cmp.Or(v.method, http.MethodGet), Scheme: v.scheme, Host: v.host, Path: v.path(), Query: v.query(),
-		Address: netip.MustParseAddr(v.address), UserAgent: v.agent, Referer: v.referer, Header: his,
+		Address: netip.MustParseAddr(v.address), UserAgent: v.agent, Referer: v.referer, Header: sent,
 	}
 	var a Response
 	if err := g.Check(context.Background(), edge.Envoy, netip.MustParseAddr("127.0.0.1"), &q, &a); err != nil {
-		t.Fatalf("Ask: %v", err)
+		t.Fatalf("Check: %v", err)
 	}
 	header := http.Header{}
 	for _, f := range a.Fields() {
@@ -203,18 +203,18 @@ func (g *edgeGate) askAsEnvoy(t testing.TB, v atEdge) reply {
 	return reply{a.Status, header, string(a.Body)}
 }
 
-// wantAsked asks about a viewer on whom the answer must have that status.
-func (g *edgeGate) wantAsked(t testing.TB, d edge.Dialect, status int, v atEdge) reply {
+// wantCheck sends a check and requires that status.
+func (g *edgeTestGateway) wantCheck(t testing.TB, d edge.Dialect, status int, v edgeViewer) reply {
 	t.Helper()
-	got := g.ask(t, d, v)
+	got := g.check(t, d, v)
 	if got.status != status {
 		t.Fatalf("%s about %+v: got %d %q, want %d", d, v, got.status, got.body, status)
 	}
 	return got
 }
 
-// post publishes as Flussonic asks about it.
-func (g *edgeGate) post(t testing.TB, path, body string) reply {
+// post sends Flussonic's check of a publisher.
+func (g *edgeTestGateway) post(t testing.TB, path, body string) reply {
 	t.Helper()
 	resp, err := g.client.Post(g.url+path, "application/json", strings.NewReader(body))
 	if err != nil {
@@ -228,10 +228,10 @@ func (g *edgeGate) post(t testing.TB, path, body string) reply {
 	return reply{resp.StatusCode, resp.Header, string(text)}
 }
 
-// opened are the sessions that arrived, each once, in their order.
-func (r *room) opened() []backends.SessionID {
+// openedIDs returns the sessions that were opened, each once, in order.
+func (r *sessionTable) openedIDs() []backends.SessionID {
 	var ids []backends.SessionID
-	for _, a := range r.arrived() {
+	for _, a := range r.openRequests() {
 		if !slices.Contains(ids, a.Request.Session) {
 			ids = append(ids, a.Request.Session)
 		}
@@ -239,15 +239,15 @@ func (r *room) opened() []backends.SessionID {
 	return ids
 }
 
-// change changes the decision on all sessions that live.
-func (r *room) change(d backends.Decision) {
-	for _, s := range r.live() {
+// decideAll changes the decision of all live sessions.
+func (r *sessionTable) decideAll(d backends.Decision) {
+	for _, s := range r.liveSessions() {
 		s.decision.Store(&d)
 	}
 }
 
-// by makes a room decide by the viewer's query; what is not in the table is denied.
-func by(table map[string]backends.Decision) func(session.OpenRequest) (backends.Decision, error) {
+// decideByQuery decides by the viewer's query. Queries that are not in the table are denied.
+func decideByQuery(table map[string]backends.Decision) func(session.OpenRequest) (backends.Decision, error) {
 	return func(a session.OpenRequest) (backends.Decision, error) {
 		if d, found := table[a.Request.Query]; found {
 			return d, nil
@@ -256,17 +256,17 @@ func by(table map[string]backends.Decision) func(session.OpenRequest) (backends.
 	}
 }
 
-// journal is a log that is kept.
-type journal struct {
+// logRecorder is a slog.Handler that records lines.
+type logRecorder struct {
 	mu    sync.Mutex
 	lines []string
 }
 
-// Enabled takes everything.
-func (j *journal) Enabled(context.Context, slog.Level) bool { return true }
+// Enabled enables all levels.
+func (j *logRecorder) Enabled(context.Context, slog.Level) bool { return true }
 
-// Handle keeps a record as "LEVEL message name=value…".
-func (j *journal) Handle(_ context.Context, r slog.Record) error {
+// Handle records a line: "LEVEL message name=value…".
+func (j *logRecorder) Handle(_ context.Context, r slog.Record) error {
 	line := r.Level.String() + " " + r.Message
 	r.Attrs(func(a slog.Attr) bool { line += fmt.Sprintf(" %s=%v", a.Key, a.Value); return true })
 	j.mu.Lock()
@@ -276,10 +276,10 @@ func (j *journal) Handle(_ context.Context, r slog.Record) error {
 }
 
 // WithAttrs and WithGroup are not used.
-func (j *journal) WithAttrs([]slog.Attr) slog.Handler { return j }
-func (j *journal) WithGroup(string) slog.Handler      { return j }
+func (j *logRecorder) WithAttrs([]slog.Attr) slog.Handler { return j }
+func (j *logRecorder) WithGroup(string) slog.Handler      { return j }
 
-func (j *journal) written() []string {
+func (j *logRecorder) recorded() []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return slices.Clone(j.lines)

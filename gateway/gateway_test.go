@@ -18,23 +18,23 @@ import (
 	"usher/gateway/hls"
 )
 
-// refusal is how a viewer is refused before anybody is asked about him.
+// refusal is a response without a check.
 type refusal struct {
 	Status int
 	Why    string
 }
 
-// wantRefused sends the request and sees to it that it cost neither a session, nor the origin.
-func (g *gate) wantRefused(t *testing.T, want refusal, method, path string, fields ...string) {
+// wantRefusal sends the request and requires that it opens no session and reaches no origin.
+func (g *testGateway) wantRefusal(t *testing.T, want refusal, method, path string, fields ...string) {
 	t.Helper()
 	got := g.do(t, method, path, append(fields, "Origin: https://tv.example.com")...)
 	if diff := cmp.Diff(want, refusal{got.status, strings.TrimSuffix(got.body, "\n")}); diff != "" {
 		t.Errorf("%s %s (-want +got):\n%s", method, path, diff)
 	}
-	if arrived := g.room.arrived(); len(arrived) != 0 {
+	if arrived := g.table.openRequests(); len(arrived) != 0 {
 		t.Errorf("%s %s: asked about %+v", method, path, arrived)
 	}
-	if asked := g.site.asked(); len(asked) != 0 {
+	if asked := g.upstream.requestURIs(); len(asked) != 0 {
 		t.Errorf("%s %s: the origin was asked for %q", method, path, asked)
 	}
 	if c := got.header.Get("Cache-Control"); c != "no-store" {
@@ -45,13 +45,13 @@ func (g *gate) wantRefused(t *testing.T, want refusal, method, path string, fiel
 	}
 }
 
-func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
+func TestServe_NoTicketNoCredentials_RefusedWithoutCheck(t *testing.T) {
 	t.Parallel()
 	noTicket := refusal{403, "no ticket; open the playlist first"}
 	badTicket := refusal{403, "the ticket is not valid for this channel; open the playlist again"}
 	noRoute := refusal{404, "no route serves this path and host"}
 	dirty := refusal{400, uncleanPath}
-	mint := func(g *gate, c ticketClaims, route, channel string) string {
+	sign := func(g *testGateway, c ticketClaims, route, channel string) string {
 		c.Opened = time.Unix(1_790_000_000, 0)
 		return g.signer.sign(c, ticketScope{route, channel})
 	}
@@ -59,66 +59,66 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 	id := backends.SessionID{7}
 	cases := map[string]struct {
 		edit   func(*Config)
-		path   func(*gate) string
+		path   func(*testGateway) string
 		fields []string
 		want   refusal
 	}{
-		"a segment without a ticket":    {nil, at("/play/a001/seg-17.ts"), nil, noTicket},
-		"a segment with credentials":    {nil, at("/play/a001/seg-17.ts?token=1"), nil, noTicket},
-		"a key without a ticket":        {nil, at("/play/a001/enc.key"), nil, noTicket},
-		"an invented ticket":            {nil, at("/~a.AAAA/play/a001/seg-17.ts"), nil, badTicket},
-		"no ticket where one stands":    {nil, at("/~/play/a001/index.m3u8?token=1"), nil, badTicket},
-		"an invented one, on playlists": {nil, at("/~x/play/a001/index.m3u8?token=1"), nil, badTicket},
-		"a forged ticket": {nil, func(g *gate) string {
-			text := mint(g, ticketClaims{id: id}, play, "a001")
+		"a segment without a ticket":    {nil, atPath("/play/a001/seg-17.ts"), nil, noTicket},
+		"a segment with credentials":    {nil, atPath("/play/a001/seg-17.ts?token=1"), nil, noTicket},
+		"a key without a ticket":        {nil, atPath("/play/a001/enc.key"), nil, noTicket},
+		"an invented ticket":            {nil, atPath("/~a.AAAA/play/a001/seg-17.ts"), nil, badTicket},
+		"no ticket where one stands":    {nil, atPath("/~/play/a001/index.m3u8?token=1"), nil, badTicket},
+		"an invented one, on playlists": {nil, atPath("/~x/play/a001/index.m3u8?token=1"), nil, badTicket},
+		"a forged ticket": {nil, func(g *testGateway) string {
+			text := sign(g, ticketClaims{id: id}, play, "a001")
 			return "/~" + text[:len(text)-1] + string(text[len(text)-1]^1) + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
-		"a truncated ticket": {nil, func(g *gate) string {
-			text := mint(g, ticketClaims{id: id}, play, "a001")
+		"a truncated ticket": {nil, func(g *testGateway) string {
+			text := sign(g, ticketClaims{id: id}, play, "a001")
 			return "/~" + text[:len(text)-4] + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
-		"a ticket of a foreign key": {nil, func(*gate) string {
+		"a ticket of a foreign key": {nil, func(*testGateway) string {
 			foreign := newTicketSigner([]backends.Key{{ID: "a", Secret: "somebody else's secret"}})
 			return "/~" + foreign.sign(ticketClaims{id: id}, ticketScope{play, "a001"}) + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
-		"a ticket for another channel": {nil, func(g *gate) string {
-			return "/~" + mint(g, ticketClaims{id: id}, play, "a002") + "/play/a001/seg-17.ts"
+		"a ticket for another channel": {nil, func(g *testGateway) string {
+			return "/~" + sign(g, ticketClaims{id: id}, play, "a002") + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
-		"a ticket for another route": {nil, func(g *gate) string {
-			return "/~" + mint(g, ticketClaims{id: id}, "/vod/{channel}/*", "a001") + "/play/a001/seg-17.ts"
+		"a ticket for another route": {nil, func(g *testGateway) string {
+			return "/~" + sign(g, ticketClaims{id: id}, "/vod/{channel}/*", "a001") + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
-		"a ticket below a ticket": {nil, func(g *gate) string {
-			text := "/~" + mint(g, ticketClaims{id: id}, play, "a001")
+		"a ticket below a ticket": {nil, func(g *testGateway) string {
+			text := "/~" + sign(g, ticketClaims{id: id}, play, "a001")
 			return text + text + "/play/a001/seg-17.ts"
 		}, nil, noRoute},
 		"a ticket in the path of a route that carries it elsewhere": {
 			func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery },
-			func(g *gate) string {
-				return "/~" + mint(g, ticketClaims{id: id}, play, "a001") + "/play/a001/seg-17.ts"
+			func(g *testGateway) string {
+				return "/~" + sign(g, ticketClaims{id: id}, play, "a001") + "/play/a001/seg-17.ts"
 			},
 			nil,
 			refusal{403, "this route accepts no ticket in the path"},
 		},
-		"a ticket in the query of a route that carries it in the path": {nil, func(g *gate) string {
-			return "/play/a001/seg-17.ts?ticket=" + mint(g, ticketClaims{id: id}, play, "a001")
+		"a ticket in the query of a route that carries it in the path": {nil, func(g *testGateway) string {
+			return "/play/a001/seg-17.ts?ticket=" + sign(g, ticketClaims{id: id}, play, "a001")
 		}, nil, noTicket},
 		"a bad ticket in the query, nothing else": {
-			func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery }, at("/play/a001/seg-17.ts?ticket=x"), nil, noTicket,
+			func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery }, atPath("/play/a001/seg-17.ts?ticket=x"), nil, noTicket,
 		},
 		"a bad ticket in a cookie, nothing else": {
 			func(c *Config) {
 				c.Routes[0].TicketIn, c.CORS.AllowedOrigins = hls.TicketInCookie, []string{"https://tv.example.com"}
 			},
-			at("/play/a001/seg-17.ts"),
+			atPath("/play/a001/seg-17.ts"),
 			[]string{"Cookie: usher_ticket=x"},
 			noTicket,
 		},
 		"a missing credential": {
-			func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} }, at("/play/a001/index.m3u8?t=1"), nil,
+			func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} }, atPath("/play/a001/index.m3u8?t=1"), nil,
 			refusal{403, "the credential token is missing"},
 		},
 		"an empty credential": {
-			func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} }, at("/play/a001/index.m3u8?token="), nil,
+			func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} }, atPath("/play/a001/index.m3u8?token="), nil,
 			refusal{403, "the credential token is missing"},
 		},
 		"a playlist without a ticket, where credentials do not count": {
@@ -128,53 +128,53 @@ func TestWhoShowsNothingIsRefusedAndCostsNobodyACall(t *testing.T) {
 					Media: []PathMappingConfig{{Path: "/media/{channel}/*"}},
 				}
 			},
-			at("/media/a001/index.m3u8?token=1"), nil, noTicket,
+			atPath("/media/a001/index.m3u8?token=1"), nil, noTicket,
 		},
-		"a path that no route serves": {nil, at("/vod/a001/index.m3u8"), nil, noRoute},
-		"no path at all":              {nil, at("/"), nil, noRoute},
-		"a ticket alone":              {nil, at("/~a.b"), nil, noRoute},
+		"a path that no route serves": {nil, atPath("/vod/a001/index.m3u8"), nil, noRoute},
+		"no path at all":              {nil, atPath("/"), nil, noRoute},
+		"a ticket alone":              {nil, atPath("/~a.b"), nil, noRoute},
 		"a host that no route serves": {
 			func(c *Config) { c.Routes[0].Hosts = []string{"tv.example.com"} },
-			at("/play/a001/index.m3u8"),
+			atPath("/play/a001/index.m3u8"),
 			[]string{"Host: other.example.com"},
 			noRoute,
 		},
-		"dot segments":                {nil, at("/play/a001/../a002/index.m3u8?token=1"), nil, dirty},
-		"encoded slashes":             {nil, at("/play/a001%2f..%2fa002/index.m3u8?token=1"), nil, dirty},
-		"encoded dots":                {nil, at("/play/a001/%2e%2e/a002/index.m3u8?token=1"), nil, dirty},
-		"dot segments below a ticket": {nil, at("/~x/play/a001/../a002/seg-17.ts"), nil, dirty},
-		"an encoded null":             {nil, at("/play/a001/index.m3u8%00.ts"), nil, dirty},
+		"dot segments":                {nil, atPath("/play/a001/../a002/index.m3u8?token=1"), nil, dirty},
+		"encoded slashes":             {nil, atPath("/play/a001%2f..%2fa002/index.m3u8?token=1"), nil, dirty},
+		"encoded dots":                {nil, atPath("/play/a001/%2e%2e/a002/index.m3u8?token=1"), nil, dirty},
+		"dot segments below a ticket": {nil, atPath("/~x/play/a001/../a002/seg-17.ts"), nil, dirty},
+		"an encoded null":             {nil, atPath("/play/a001/index.m3u8%00.ts"), nil, dirty},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newGate(t, tc.edit)
+			g := newTestGateway(t, tc.edit)
 			if g.options.Config.Routes[0].TicketIn == hls.TicketInCookie {
 				g.options.Config.CORS.AllowedOrigins = []string{"*"}
 			}
-			g.wantRefused(t, tc.want, http.MethodGet, tc.path(g), tc.fields...)
-			g.wantRefused(t, refusal{tc.want.Status, ""}, http.MethodHead, tc.path(g), tc.fields...)
+			g.wantRefusal(t, tc.want, http.MethodGet, tc.path(g), tc.fields...)
+			g.wantRefusal(t, refusal{tc.want.Status, ""}, http.MethodHead, tc.path(g), tc.fields...)
 		})
 	}
 }
 
-// at is a path that does not depend on the gate.
-func at(path string) func(*gate) string { return func(*gate) string { return path } }
+// atPath returns a path that does not depend on the gateway.
+func atPath(path string) func(*testGateway) string { return func(*testGateway) string { return path } }
 
-func TestOtherMethodsAreRefused(t *testing.T) {
+func TestServe_OtherMethods_NotAllowed(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, nil)
+	g := newTestGateway(t, nil)
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodTrace, "PROPFIND"} {
-		g.wantRefused(t, refusal{405, "only GET, HEAD and OPTIONS"}, method, "/play/a001/index.m3u8?token=1")
+		g.wantRefusal(t, refusal{405, "only GET, HEAD and OPTIONS"}, method, "/play/a001/index.m3u8?token=1")
 		if allow := g.do(t, method, "/play/a001/index.m3u8").header.Get("Allow"); allow != "GET, HEAD, OPTIONS" {
 			t.Errorf("%s: Allow is %q", method, allow)
 		}
 	}
 }
 
-func TestOptionsIsAnsweredBeforeAnybodyAsksWhoTheViewerIs(t *testing.T) {
+func TestServe_Options_NeedsNoCredentials(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
+	g := newTestGateway(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
 	for _, path := range []string{"/play/a001/index.m3u8", "/play/a001/seg-17.ts", "/~forged/play/a001/seg-17.ts"} {
 		got := g.do(t, http.MethodOptions, path, "Origin: https://tv.example.com",
 			"Access-Control-Request-Method: GET", "Access-Control-Request-Headers: range, x-token")
@@ -191,14 +191,14 @@ func TestOptionsIsAnsweredBeforeAnybodyAsksWhoTheViewerIs(t *testing.T) {
 			}
 		}
 	}
-	if len(g.room.arrived())+len(g.site.asked()) != 0 {
+	if len(g.table.openRequests())+len(g.upstream.requestURIs()) != 0 {
 		t.Error("a session was opened, or the origin asked")
 	}
 }
 
-func TestHeadOpensAsGetDoesAndSendsNoBody(t *testing.T) {
+func TestServe_Head_OpensSessionSendsNoBody(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, nil)
+	g := newTestGateway(t, nil)
 	head := g.do(t, http.MethodHead, "/play/a001/index.m3u8?token=1")
 	get := g.want(t, 200, "/play/a001/index.m3u8?token=1")
 	if head.status != 200 || head.body != "" {
@@ -207,7 +207,7 @@ func TestHeadOpensAsGetDoesAndSendsNoBody(t *testing.T) {
 	if n := fmt.Sprint(len(get.body)); head.header.Get("Content-Length") != n {
 		t.Errorf("HEAD: Content-Length %q, want GET's %s", head.header.Get("Content-Length"), n)
 	}
-	if n := len(g.room.arrived()); n != 1 {
+	if n := len(g.table.openRequests()); n != 1 {
 		t.Errorf("opened %d times, want once", n)
 	}
 	media := g.do(t, http.MethodHead, uris(get.body)[0])
@@ -216,7 +216,7 @@ func TestHeadOpensAsGetDoesAndSendsNoBody(t *testing.T) {
 	}
 }
 
-func TestABadTicketInQueryOrCookieIsIgnoredIfCredentialsArePresent(t *testing.T) {
+func TestServe_InvalidTicketBesideCredentials_Ignored(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		carry  hls.TicketTransport
@@ -229,11 +229,11 @@ func TestABadTicketInQueryOrCookieIsIgnoredIfCredentialsArePresent(t *testing.T)
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newGate(t, func(c *Config) {
+			g := newTestGateway(t, func(c *Config) {
 				c.Routes[0].TicketIn, c.CORS.AllowedOrigins = tc.carry, []string{"https://tv.example.com"}
 			})
 			g.want(t, 200, tc.path, tc.fields...)
-			arrived := g.room.arrived()
+			arrived := g.table.openRequests()
 			if len(arrived) != 1 || arrived[0].Request.Query != "token=1" || !arrived[0].Ticket.IsZero() {
 				t.Errorf("arrivals: got %+v, want one with its credentials alone", arrived)
 			}
@@ -241,24 +241,24 @@ func TestABadTicketInQueryOrCookieIsIgnoredIfCredentialsArePresent(t *testing.T)
 	}
 }
 
-func TestCredentialsOpenASegmentWhereTheRouteSaysSo(t *testing.T) {
+func TestServe_CredentialsEverywhere_OpenOnSegment(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].CredentialsEverywhere = true })
+	g := newTestGateway(t, func(c *Config) { c.Routes[0].CredentialsEverywhere = true })
 	got := g.want(t, 200, "/play/a001/seg-17.ts?token=1")
 	if got.body != segment {
 		t.Errorf("body: got %q", got.body)
 	}
-	if arrived := g.room.arrived(); len(arrived) != 1 || arrived[0].Request.Query != "token=1" {
+	if arrived := g.table.openRequests(); len(arrived) != 1 || arrived[0].Request.Query != "token=1" {
 		t.Errorf("arrivals: got %+v, want one by its token", arrived)
 	}
-	if asked := g.site.asked(); !slices.Equal(asked, []string{"/play/a001/seg-17.ts"}) {
+	if asked := g.upstream.requestURIs(); !slices.Equal(asked, []string{"/play/a001/seg-17.ts"}) {
 		t.Errorf("the origin was asked for %q, want no credentials", asked)
 	}
 }
 
-func TestOnlyPlaylistsAreProtectedWhereNothingCarriesTheTicket(t *testing.T) {
+func TestServe_TicketInNone_OnlyPlaylistsProtected(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) {
+	g := newTestGateway(t, func(c *Config) {
 		c.Routes[0].TicketIn = hls.TicketInNone
 		c.Routes[0].RequiredCredentials = []string{"token"}
 	})
@@ -266,19 +266,19 @@ func TestOnlyPlaylistsAreProtectedWhereNothingCarriesTheTicket(t *testing.T) {
 		t.Errorf("body: got %q", got.body)
 	}
 	g.want(t, 403, "/play/a001/index.m3u8")
-	g.site.answer = func(w http.ResponseWriter, _ *http.Request) {
+	g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/vnd.apple.mpegurl")
 		_, _ = w.Write([]byte(mediaPlaylist))
 	}
 	if got := g.want(t, 403, "/play/a001/index.m3u8;x.ts"); strings.Contains(got.body, "#EXTM3U") {
 		t.Errorf("a playlist by another name got through: %q", got.body)
 	}
-	if arrived := g.room.arrived(); len(arrived) != 0 {
+	if arrived := g.table.openRequests(); len(arrived) != 0 {
 		t.Errorf("arrivals: got %+v, want none", arrived)
 	}
 }
 
-func TestADecisionBecomesAStatus(t *testing.T) {
+func TestServe_DecisionBecomesStatus(t *testing.T) {
 	t.Parallel()
 	type line struct {
 		Status               int
@@ -355,10 +355,10 @@ func TestADecisionBecomesAStatus(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newGate(t, nil)
-			g.room.decide = func(session.OpenRequest) (backends.Decision, error) { return tc.decision, tc.err }
+			g := newTestGateway(t, nil)
+			g.table.decideFunc = func(session.OpenRequest) (backends.Decision, error) { return tc.decision, tc.err }
 			path := "/~" + g.ticket(t, "a001") + "/play/a001/seg-17.ts"
-			g.room.forget()
+			g.table.reset()
 			for path, want := range map[string]line{"/play/a001/index.m3u8?token=1": tc.playlist, path: tc.segment} {
 				r := g.get(t, path)
 				got := line{r.status, r.body, r.header.Get("Location"), r.header.Get("Retry-After")}
@@ -371,14 +371,14 @@ func TestADecisionBecomesAStatus(t *testing.T) {
 					t.Errorf("%s (-want +got):\n%s", path, diff)
 				}
 			}
-			if asked := g.site.asked(); tc.playlist.Status != 200 && len(asked) != 0 {
-				t.Errorf("the origin was asked for %q on behalf of somebody refused", asked)
+			if asked := g.upstream.requestURIs(); tc.playlist.Status != 200 && len(asked) != 0 {
+				t.Errorf("the origin was asked for %q for a refused viewer", asked)
 			}
 		})
 	}
 }
 
-func TestWhatTheOriginDoesIsItsOwnTroubleAndNotTheViewers(t *testing.T) {
+func TestServe_OriginFailures(t *testing.T) {
 	t.Parallel()
 	answer := func(status int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
@@ -399,19 +399,19 @@ func TestWhatTheOriginDoesIsItsOwnTroubleAndNotTheViewers(t *testing.T) {
 			http.Redirect(w, r, "http://other.example.com/", http.StatusFound)
 		}, 502},
 		"nothing in it":   {answer(204), 502},
-		"what is no HTTP": {hijacked("SSH-2.0-OpenSSH\r\n"), 502},
+		"what is no HTTP": {hijackWith("SSH-2.0-OpenSSH\r\n"), 502},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newGate(t, nil)
-			g.site.answer = tc.answer
+			g := newTestGateway(t, nil)
+			g.upstream.answer = tc.answer
 			for _, path := range []string{"/play/a001/index.m3u8?token=1", "/~" + g.ticket(t, "a001") + "/play/a001/seg-17.ts"} {
 				got := g.want(t, tc.want, path, "Origin: https://tv.example.com")
 				if got.header.Get("Cache-Control") != "no-store" || got.header.Get("Access-Control-Allow-Origin") != "*" {
 					t.Errorf("%s: header %v", path, got.header)
 				}
-				if strings.Contains(got.body, g.site.url) || strings.Contains(got.body, "example") {
+				if strings.Contains(got.body, g.upstream.url) || strings.Contains(got.body, "example") {
 					t.Errorf("%s: names the origin: %q", path, got.body)
 				}
 			}
@@ -419,7 +419,7 @@ func TestWhatTheOriginDoesIsItsOwnTroubleAndNotTheViewers(t *testing.T) {
 	}
 }
 
-func hijacked(text string) http.HandlerFunc {
+func hijackWith(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -430,19 +430,19 @@ func hijacked(text string) http.HandlerFunc {
 	}
 }
 
-func TestAnErrorPageIsNoPlaylist(t *testing.T) {
+func TestServe_InvalidPlaylist_BadGateway(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, nil)
-	g.site.files["/play/a001/index.m3u8"] = "<html>Service worker is starting</html>"
+	g := newTestGateway(t, nil)
+	g.upstream.files["/play/a001/index.m3u8"] = "<html>Service worker is starting</html>"
 	got := g.want(t, 502, "/play/a001/index.m3u8?token=1")
 	if strings.Contains(got.body, "html") {
 		t.Errorf("body: the page got through: %q", got.body)
 	}
 }
 
-func TestAnOverloadedOriginAsksTheViewerToComeBack(t *testing.T) {
+func TestServe_OriginOverloaded_RetryLater(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, nil)
+	g := newTestGateway(t, nil)
 	var a Response
 	err := g.originFailed(fmt.Errorf("fetch: %w", backends.NewOverload("fetch.max_waiting", 1)), &requestContext{}, &a)
 	if err != nil || a.Status != 503 || !slices.Contains(a.Fields(), Field{"Retry-After", "2"}) ||
@@ -451,19 +451,19 @@ func TestAnOverloadedOriginAsksTheViewerToComeBack(t *testing.T) {
 	}
 }
 
-func TestTheOriginNeverSeesTicketOrCredentials(t *testing.T) {
+func TestServe_OriginSeesNoTicketNorCredentials(t *testing.T) {
 	t.Parallel()
 	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
 		t.Run(carry.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newGate(t, func(c *Config) {
+			g := newTestGateway(t, func(c *Config) {
 				c.CORS.AllowedOrigins = []string{"https://tv.example.com"}
 				c.Routes[0].TicketIn = carry
 				c.Routes[0].CredentialHeaders = []string{"X-Token"}
 			})
 			fields := []string{
 				"X-Token: s3cret", "Cookie: a=s3cret", "Authorization: Bearer s3cret", "Referer: http://s3cret/",
-				"User-Agent: s3cret", from("203.0.113.9"),
+				"User-Agent: s3cret", forwardedFor("203.0.113.9"),
 			}
 			first := g.want(t, 200, "/play/a001/index.m3u8?token=s3cret", fields...)
 			uri := uris(first.body)[0]
@@ -488,7 +488,7 @@ func TestTheOriginNeverSeesTicketOrCredentials(t *testing.T) {
 			}
 			g.want(t, 200, media.RequestURI(), fields...)
 			g.want(t, 200, media.RequestURI()+joint+"token=s3cret", fields...)
-			seen := g.site.everything()
+			seen := g.upstream.dump()
 			for _, never := range []string{"s3cret", "~", "ticket", "203.0.113.9", "a.A", "Cookie", "Forwarded"} {
 				if strings.Contains(seen, never) {
 					t.Errorf("the origin was told %q:\n%s", never, seen)
@@ -498,9 +498,9 @@ func TestTheOriginNeverSeesTicketOrCredentials(t *testing.T) {
 	}
 }
 
-func TestAnEscapedTildeIsATildeToo(t *testing.T) {
+func TestServe_EscapedTildeBeforeTicket(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, nil)
+	g := newTestGateway(t, nil)
 	ticket := g.ticket(t, "a001")
 	for _, path := range []string{"/~", "/%7E", "/%7e"} {
 		if got := g.want(t, 200, path+ticket+"/play/a001/seg-17.ts"); got.body != segment {
@@ -509,13 +509,13 @@ func TestAnEscapedTildeIsATildeToo(t *testing.T) {
 	}
 }
 
-func TestABackendHearsWhatTheViewerSaidAndNothingThatHeInvented(t *testing.T) {
+func TestServe_BackendRequest(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].CredentialHeaders = []string{"authorization"} })
-	g.get(t, "/play/caf%C3%A9/index.m3u8?token=a%2Bb&token=2&_HLS_msn=1&CMCD=x", from("198.51.100.9, 203.0.113.7"),
+	g := newTestGateway(t, func(c *Config) { c.Routes[0].CredentialHeaders = []string{"authorization"} })
+	g.get(t, "/play/caf%C3%A9/index.m3u8?token=a%2Bb&token=2&_HLS_msn=1&CMCD=x", forwardedFor("198.51.100.9, 203.0.113.7"),
 		"User-Agent: MAG250", "Referer: http://portal/", "Authorization: Basic x", "X-Forwarded-Proto: https",
 		"X-Forwarded-Host: tv.example.com", "X-Session-Id: 1", "X-Real-Ip: 6.6.6.6")
-	arrived := g.room.arrived()
+	arrived := g.table.openRequests()
 	if len(arrived) != 1 {
 		t.Fatalf("arrivals: got %d, want 1", len(arrived))
 	}
@@ -541,9 +541,9 @@ func TestABackendHearsWhatTheViewerSaidAndNothingThatHeInvented(t *testing.T) {
 	}
 }
 
-func TestAQuestionThatWouldNotBeAskedSaysWhy(t *testing.T) {
+func TestBackendRequest_RefusedWithoutCheck(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
+	g := newTestGateway(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
 	for path, want := range map[string]string{
 		"/play/a001/../x.m3u8":  uncleanPath,
 		"/vod/a001/index.m3u8":  "no route serves this path and host",
@@ -556,43 +556,43 @@ func TestAQuestionThatWouldNotBeAskedSaysWhy(t *testing.T) {
 	}
 }
 
-func TestARevivedSessionIsAskedAboutOnceCredentialsTurnUp(t *testing.T) {
+func TestServe_SessionFromTicket_CheckedOnceCredentialsArrive(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
-	g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
+	g := newTestGateway(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
+	g.table.decideFunc = func(a session.OpenRequest) (backends.Decision, error) {
 		if !a.HasCredentials {
 			return backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}, nil
 		}
 		return backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}, nil
 	}
 	path := "/~" + g.ticket(t, "a001") + "/play/a001/index.m3u8"
-	g.room.forget()
+	g.table.reset()
 	g.want(t, 200, path)
 	g.want(t, 200, path+"?x=1")
 	g.want(t, 200, path+"?token=")
-	for _, a := range g.room.arrived() {
+	for _, a := range g.table.openRequests() {
 		if a.HasCredentials || a.Ticket.IsZero() || a.Request.Query != "" {
 			t.Errorf("without credentials: arrived %+v with query %q", a, a.Request.Query)
 		}
 	}
-	before := len(g.room.arrived())
+	before := len(g.table.openRequests())
 	g.want(t, 200, path+"?token=1")
 	g.want(t, 200, path+"?token=1")
 	g.want(t, 200, path)
-	arrived := g.room.arrived()
+	arrived := g.table.openRequests()
 	if len(arrived) != before+1 || !arrived[before].HasCredentials || arrived[before].Request.Query != "token=1" {
 		t.Errorf("with credentials: arrived %d times, %+v; want once more", len(arrived)-before, arrived[before:])
 	}
 }
 
-func TestTheOriginsOwnParametersAreNobodysCredentials(t *testing.T) {
+func TestServe_ListedParameters_AreNotCredentials(t *testing.T) {
 	t.Parallel()
 	const master = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhd.m3u8?nimblesessionid=5\n"
-	setUp := func(t *testing.T) (*gate, string) {
-		g := newGate(t, nil)
-		g.site.files["/play/a001/index.m3u8"] = master
-		g.site.files["/play/a001/hd.m3u8"] = mediaPlaylist
-		g.room.decide = func(a session.OpenRequest) (backends.Decision, error) {
+	setUp := func(t *testing.T) (*testGateway, string) {
+		g := newTestGateway(t, nil)
+		g.upstream.files["/play/a001/index.m3u8"] = master
+		g.upstream.files["/play/a001/hd.m3u8"] = mediaPlaylist
+		g.table.decideFunc = func(a session.OpenRequest) (backends.Decision, error) {
 			if !a.Ticket.IsZero() {
 				return backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}, nil
 			}
@@ -600,18 +600,18 @@ func TestTheOriginsOwnParametersAreNobodysCredentials(t *testing.T) {
 		}
 		return g, uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)[0]
 	}
-	reload := func(t *testing.T, g *gate, uri string) {
+	reload := func(t *testing.T, g *testGateway, uri string) {
 		t.Helper()
-		g.site.forget()
+		g.upstream.reset()
 		for range 3 {
 			g.want(t, 200, uri)
 		}
-		for _, a := range g.room.arrived() {
+		for _, a := range g.table.openRequests() {
 			if a.HasCredentials {
 				t.Errorf("arrived with the origin's parameters as credentials: %q", a.Request.Query)
 			}
 		}
-		for _, asked := range g.site.asked() {
+		for _, asked := range g.upstream.requestURIs() {
 			if asked != "/play/a001/hd.m3u8?nimblesessionid=5" {
 				t.Errorf("the origin was asked for %s", asked)
 			}
@@ -620,7 +620,7 @@ func TestTheOriginsOwnParametersAreNobodysCredentials(t *testing.T) {
 	t.Run("when the session is revived", func(t *testing.T) {
 		t.Parallel()
 		g, uri := setUp(t)
-		g.room.forget()
+		g.table.reset()
 		reload(t, g, uri)
 	})
 	t.Run("when the node has forgotten the playlist too", func(t *testing.T) {
@@ -629,7 +629,7 @@ func TestTheOriginsOwnParametersAreNobodysCredentials(t *testing.T) {
 		g, _ := setUp(t)
 		g.listed.queries.InvalidateAll()
 		g.listed.channels.InvalidateAll()
-		g.room.forget()
+		g.table.reset()
 		reload(t, g, uri)
 	})
 }

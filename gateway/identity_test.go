@@ -15,15 +15,15 @@ import (
 	"usher/backends"
 )
 
-func newTestIdentifier(t testing.TB) *sessionHasher {
+func newTestHasher(t testing.TB) *sessionHasher {
 	t.Helper()
 	i := newSessionHasher("an identity secret")
 	t.Cleanup(func() { i.playbackIDs.owners.StopAllGoroutines() })
 	return i
 }
 
-// asking is a viewer as identity sees him.
-type asking struct {
+// identityCase holds what a session id is made of.
+type identityCase struct {
 	secret   backends.Secret
 	route    RouteConfig
 	path     string
@@ -35,21 +35,21 @@ type asking struct {
 	apart    uint64
 }
 
-func somebody() asking {
-	return asking{
+func someViewer() identityCase {
+	return identityCase{
 		route: RouteConfig{Path: "/play/{channel}/*"}, path: "/play/a001/index.m3u8", query: "token=123",
 		address: "192.0.2.7", agent: "VLC/3.0", playback: "P1", secret: "an identity secret",
 	}
 }
 
-func (a asking) id(t testing.TB) backends.SessionID {
+func (a identityCase) newID(t testing.TB) backends.SessionID {
 	t.Helper()
 	i := newSessionHasher(a.secret)
 	defer i.playbackIDs.owners.StopAllGoroutines()
 	return a.idBy(t, i)
 }
 
-func (a asking) idBy(t testing.TB, i *sessionHasher) backends.SessionID {
+func (a identityCase) idBy(t testing.TB, i *sessionHasher) backends.SessionID {
 	t.Helper()
 	r, err := newRoute(a.route, nil)
 	if err != nil {
@@ -68,110 +68,110 @@ func (a asking) idBy(t testing.TB, i *sessionHasher) backends.SessionID {
 	return i.sessionID(&found, &c, &v, client{address: netip.MustParseAddr(a.address)}, a.apart)
 }
 
-func TestTheSameViewerIsTheSameSession(t *testing.T) {
+func TestSessionHasher_SessionID_SameViewer(t *testing.T) {
 	t.Parallel()
 	xtream := RouteConfig{Path: "/live/{user}/{password}/{channel}.m3u8"}
-	cases := map[string]struct{ one, other func(*asking) }{
-		"whenever he asks":           {func(a *asking) {}, func(a *asking) {}},
-		"from another address":       {func(a *asking) {}, func(a *asking) { a.address = "198.51.100.1" }},
-		"with another player":        {func(a *asking) {}, func(a *asking) { a.agent = "hls.js" }},
-		"with another playback":      {func(a *asking) {}, func(a *asking) { a.playback = "P2" }},
-		"for another of its files":   {func(a *asking) {}, func(a *asking) { a.path = "/play/a001/hd/index.m3u8" }},
-		"with a ticket beside":       {func(a *asking) {}, func(a *asking) { a.query += "&ticket=x" }},
-		"with a delivery directive":  {func(a *asking) {}, func(a *asking) { a.query += "&_HLS_msn=7&_HLS_part=1" }},
-		"with media data":            {func(a *asking) {}, func(a *asking) { a.query += "&CMCD=bl%3D100" }},
-		"with an ignored parameter":  {func(a *asking) { a.route.IgnoreQuery = []string{"utm"} }, func(a *asking) { a.route.IgnoreQuery = []string{"utm"}; a.query = "utm=x&token=123" }},
-		"with an escaped channel":    {func(a *asking) { a.path = "/play/caf%C3%A9/i.m3u8" }, func(a *asking) { a.path = "/play/caf%c3%a9/i.m3u8" }},
-		"with another one's secrets": {func(a *asking) { a.route.Credentials = []string{"token"} }, func(a *asking) { a.route.Credentials = []string{"token"}; a.query += "&more=x" }},
-		"with empty pairs":           {func(a *asking) {}, func(a *asking) { a.query = "&token=123&" }},
-		"with a query written anew":  {func(a *asking) { a.query = "token=a/b==&x=a%20b" }, func(a *asking) { a.query = "token=a%2Fb%3D%3D&x=a+b&_HLS_msn=3" }},
-		"in another part of his /24": {func(a *asking) { a.route.IdentityFields = []string{"address"} }, func(a *asking) { a.route.IdentityFields = []string{"address"}; a.address = "192.0.2.99" }},
+	cases := map[string]struct{ one, other func(*identityCase) }{
+		"at any time":                  {func(a *identityCase) {}, func(a *identityCase) {}},
+		"from another address":         {func(a *identityCase) {}, func(a *identityCase) { a.address = "198.51.100.1" }},
+		"with another player":          {func(a *identityCase) {}, func(a *identityCase) { a.agent = "hls.js" }},
+		"with another playback":        {func(a *identityCase) {}, func(a *identityCase) { a.playback = "P2" }},
+		"for another of its files":     {func(a *identityCase) {}, func(a *identityCase) { a.path = "/play/a001/hd/index.m3u8" }},
+		"with a ticket beside":         {func(a *identityCase) {}, func(a *identityCase) { a.query += "&ticket=x" }},
+		"with a delivery directive":    {func(a *identityCase) {}, func(a *identityCase) { a.query += "&_HLS_msn=7&_HLS_part=1" }},
+		"with media data":              {func(a *identityCase) {}, func(a *identityCase) { a.query += "&CMCD=bl%3D100" }},
+		"with an ignored parameter":    {func(a *identityCase) { a.route.IgnoreQuery = []string{"utm"} }, func(a *identityCase) { a.route.IgnoreQuery = []string{"utm"}; a.query = "utm=x&token=123" }},
+		"with an escaped channel":      {func(a *identityCase) { a.path = "/play/caf%C3%A9/i.m3u8" }, func(a *identityCase) { a.path = "/play/caf%c3%a9/i.m3u8" }},
+		"with another one's secrets":   {func(a *identityCase) { a.route.Credentials = []string{"token"} }, func(a *identityCase) { a.route.Credentials = []string{"token"}; a.query += "&more=x" }},
+		"with empty pairs":             {func(a *identityCase) {}, func(a *identityCase) { a.query = "&token=123&" }},
+		"with a query written anew":    {func(a *identityCase) { a.query = "token=a/b==&x=a%20b" }, func(a *identityCase) { a.query = "token=a%2Fb%3D%3D&x=a+b&_HLS_msn=3" }},
+		"in another part of their /24": {func(a *identityCase) { a.route.IdentityFields = []string{"address"} }, func(a *identityCase) { a.route.IdentityFields = []string{"address"}; a.address = "192.0.2.99" }},
 		"with a password in the path": {
-			func(a *asking) { a.route, a.query, a.path = xtream, "", "/live/ann/p%40ss/1.m3u8" },
-			func(a *asking) { a.route, a.query, a.path = xtream, "", "/live/ann/p@ss/1.m3u8" },
+			func(a *identityCase) { a.route, a.query, a.path = xtream, "", "/live/ann/p%40ss/1.m3u8" },
+			func(a *identityCase) { a.route, a.query, a.path = xtream, "", "/live/ann/p@ss/1.m3u8" },
 		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a, b := somebody(), somebody()
+			a, b := someViewer(), someViewer()
 			tc.one(&a)
 			tc.other(&b)
-			if a.id(t) != b.id(t) {
+			if a.newID(t) != b.newID(t) {
 				t.Errorf("two sessions for\n%+v\n%+v", a, b)
 			}
 		})
 	}
 }
 
-func TestWhateverTellsViewersApartTellsSessionsApart(t *testing.T) {
+func TestSessionHasher_SessionID_TellsApart(t *testing.T) {
 	t.Parallel()
-	base := func(edit func(*asking)) func(*asking) { return edit }
-	identity := func(facts ...string) func(*asking) {
-		return base(func(a *asking) { a.route.IdentityFields = facts })
+	base := func(edit func(*identityCase)) func(*identityCase) { return edit }
+	identity := func(facts ...string) func(*identityCase) {
+		return base(func(a *identityCase) { a.route.IdentityFields = facts })
 	}
-	cases := map[string]struct{ both, other func(*asking) }{
-		"the secret":             {nil, func(a *asking) { a.secret = "another secret, as long" }},
-		"the route":              {nil, func(a *asking) { a.route.Name = "other" }},
-		"the channel":            {nil, func(a *asking) { a.path = "/play/a002/index.m3u8" }},
-		"the channel's case":     {nil, func(a *asking) { a.path = "/play/A001/index.m3u8" }},
-		"the credentials":        {nil, func(a *asking) { a.query = "token=124" }},
-		"one more credential":    {nil, func(a *asking) { a.query = "token=123&x=" }},
-		"their order":            {func(a *asking) { a.query = "a=1&b=2" }, func(a *asking) { a.query = "b=2&a=1" }},
-		"an escaped ampersand":   {func(a *asking) { a.query = "a=1&b=2" }, func(a *asking) { a.query = "a=1%26b=2" }},
-		"an escaped equals sign": {func(a *asking) { a.query = "a=b=c" }, func(a *asking) { a.query = "a%3Db=c" }},
-		"a credential's header":  {func(a *asking) { a.route.CredentialHeaders = []string{"x-token"} }, func(a *asking) { a.header = "secret" }},
-		"who is told apart":      {nil, func(a *asking) { a.apart = networkPrefix(netip.MustParseAddr("192.0.2.7")) }},
-		"a network":              {identity("address"), func(a *asking) { a.address = "192.0.3.7" }},
-		"a player":               {identity("user_agent"), func(a *asking) { a.agent = "hls.js" }},
-		"a playback":             {identity("playback_session"), func(a *asking) { a.playback = "P2" }},
+	cases := map[string]struct{ both, other func(*identityCase) }{
+		"the secret":             {nil, func(a *identityCase) { a.secret = "another secret, as long" }},
+		"the route":              {nil, func(a *identityCase) { a.route.Name = "other" }},
+		"the channel":            {nil, func(a *identityCase) { a.path = "/play/a002/index.m3u8" }},
+		"the channel's case":     {nil, func(a *identityCase) { a.path = "/play/A001/index.m3u8" }},
+		"the credentials":        {nil, func(a *identityCase) { a.query = "token=124" }},
+		"one more credential":    {nil, func(a *identityCase) { a.query = "token=123&x=" }},
+		"their order":            {func(a *identityCase) { a.query = "a=1&b=2" }, func(a *identityCase) { a.query = "b=2&a=1" }},
+		"an escaped ampersand":   {func(a *identityCase) { a.query = "a=1&b=2" }, func(a *identityCase) { a.query = "a=1%26b=2" }},
+		"an escaped equals sign": {func(a *identityCase) { a.query = "a=b=c" }, func(a *identityCase) { a.query = "a%3Db=c" }},
+		"a credential's header":  {func(a *identityCase) { a.route.CredentialHeaders = []string{"x-token"} }, func(a *identityCase) { a.header = "secret" }},
+		"who is told apart":      {nil, func(a *identityCase) { a.apart = networkPrefix(netip.MustParseAddr("192.0.2.7")) }},
+		"a network":              {identity("address"), func(a *identityCase) { a.address = "192.0.3.7" }},
+		"a player":               {identity("user_agent"), func(a *identityCase) { a.agent = "hls.js" }},
+		"a playback":             {identity("playback_session"), func(a *identityCase) { a.playback = "P2" }},
 		"an address, without credentials": {
-			func(a *asking) { a.query = "" }, func(a *asking) { a.address = "192.0.2.8" },
+			func(a *identityCase) { a.query = "" }, func(a *identityCase) { a.address = "192.0.2.8" },
 		},
 		"a player, without credentials": {
-			func(a *asking) { a.query = "" }, func(a *asking) { a.agent = "hls.js" },
+			func(a *identityCase) { a.query = "" }, func(a *identityCase) { a.agent = "hls.js" },
 		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a, b := somebody(), somebody()
+			a, b := someViewer(), someViewer()
 			if tc.both != nil {
 				tc.both(&a)
 				tc.both(&b)
 			}
 			tc.other(&b)
-			if a.id(t) == b.id(t) {
+			if a.newID(t) == b.newID(t) {
 				t.Errorf("one session for\n%+v\n%+v", a, b)
 			}
 		})
 	}
 }
 
-func TestAPlaybackIDStandsInPlaceOfAddressAndAgentAlone(t *testing.T) {
+func TestSessionHasher_SessionID_PlaybackSession(t *testing.T) {
 	t.Parallel()
-	a := somebody()
+	a := someViewer()
 	a.route.IdentityFields = []string{"playback_session", "address", "user_agent"}
 	b := a
 	b.address, b.agent = "198.51.100.1", "hls.js"
-	if a.id(t) != b.id(t) {
+	if a.newID(t) != b.newID(t) {
 		t.Error("the same playback elsewhere is another session")
 	}
 	b.query = "token=124"
-	if a.id(t) == b.id(t) {
+	if a.newID(t) == b.newID(t) {
 		t.Error("the same playback with other credentials is the same session")
 	}
 	a.playback, b = "", a
 	b.playback, b.agent = "", "hls.js"
-	if a.id(t) == b.id(t) {
+	if a.newID(t) == b.newID(t) {
 		t.Error("without a playback the player does not count")
 	}
 }
 
-func TestAClientCannotOpenSessionsAtWillByPlaybackIDs(t *testing.T) {
+func TestPlaybackIDs_Accept_Bounded(t *testing.T) {
 	t.Parallel()
-	i := newTestIdentifier(t)
-	a := somebody()
+	i := newTestHasher(t)
+	a := someViewer()
 	a.route.IdentityFields = []string{"playback_session"}
 	seen := map[backends.SessionID]bool{}
 	for n := range 1000 {
@@ -191,7 +191,7 @@ func TestAClientCannotOpenSessionsAtWillByPlaybackIDs(t *testing.T) {
 	}
 }
 
-func TestPlaybackIDsAreForgottenAfterTheirTime(t *testing.T) {
+func TestPlaybackIDs_Accept_Expires(t *testing.T) {
 	t.Parallel()
 	p := newPlaybackIDs()
 	t.Cleanup(func() { p.owners.StopAllGoroutines() })
@@ -209,7 +209,7 @@ func TestPlaybackIDsAreForgottenAfterTheirTime(t *testing.T) {
 	}
 }
 
-func TestCredentialsAreWhatTheRouteNames(t *testing.T) {
+func TestCredentialsOf(t *testing.T) {
 	t.Parallel()
 	const path = "/play/a001/index.m3u8"
 	cases := map[string]struct {
@@ -269,7 +269,7 @@ func TestCredentialsAreWhatTheRouteNames(t *testing.T) {
 	}
 }
 
-func TestRequiredCredentialsMustBeShown(t *testing.T) {
+func TestRoute_Missing(t *testing.T) {
 	t.Parallel()
 	r := &route{config: RouteConfig{RequiredCredentials: []string{"token", "X-Device"}}}
 	device := []backends.Header{{Name: "X-Device", Value: "1"}}
@@ -297,7 +297,7 @@ func TestRequiredCredentialsMustBeShown(t *testing.T) {
 	}
 }
 
-func TestPairsAreTakenOutOfAQueryOnceEach(t *testing.T) {
+func TestWithoutPairs(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ query, part, want string }{
 		"all":            {"a=1&b=2", "a=1&b=2", ""},
@@ -347,7 +347,7 @@ func TestTicketInPath(t *testing.T) {
 	}
 }
 
-func TestACookieIsFoundByItsWholeName(t *testing.T) {
+func TestCookieValue(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ field, want string }{
 		"alone":             {"usher_ticket=a.b", "a.b"},
@@ -400,8 +400,8 @@ func FuzzFilterQuery(f *testing.F) {
 }
 
 func BenchmarkSessionID(b *testing.B) {
-	a := somebody()
-	i := newTestIdentifier(b)
+	a := someViewer()
+	i := newTestHasher(b)
 	r, _ := newRoute(a.route, nil)
 	found, _ := findTarget([]*route{r}, "", a.path)
 	v := Request{Path: a.path, Query: a.query, Header: http.Header{"User-Agent": {a.agent}}}
@@ -412,7 +412,7 @@ func BenchmarkSessionID(b *testing.B) {
 	}
 }
 
-func TestADeviceIsWhatTheRouteTellsDevicesApartBy(t *testing.T) {
+func TestRequestContext_Device(t *testing.T) {
 	t.Parallel()
 	show := func(names []string, query string, header http.Header) string {
 		r := &route{config: RouteConfig{DeviceFields: names}}

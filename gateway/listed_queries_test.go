@@ -15,40 +15,40 @@ import (
 	"usher/gateway/hls"
 )
 
-// listing is a playlist whose segments are listed with queries.
-const listing = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n" +
+// listedPlaylist lists segments with queries.
+const listedPlaylist = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n" +
 	"#EXTINF:6,\nseg-17.ts?sig=a%2Fb+c&x=1&x=2&&e=\n#EXTINF:6,\nseg-18.ts\n#EXTINF:6,\nseg-19.ts?v=1\n#EXTINF:6,\nseg-19.ts?v=2\n"
 
-// asked are the paths and queries with which the origin was asked for media after the viewer asked for all of these.
-func (g *gate) askedAfter(t *testing.T, status int, paths ...string) []string {
+// originRequestsAfter requests all paths and returns the paths and queries that the origin got for media.
+func (g *testGateway) originRequestsAfter(t *testing.T, status int, paths ...string) []string {
 	t.Helper()
-	g.site.forget()
+	g.upstream.reset()
 	for _, p := range paths {
 		g.want(t, status, p)
 	}
-	asked := g.site.asked()
+	asked := g.upstream.requestURIs()
 	slices.Sort(asked)
 	return slices.Compact(asked)
 }
 
-func TestAQueryTheViewerMadeUpNeverMissesTheCache(t *testing.T) {
+func TestServe_InventedQuery_HitsTheCache(t *testing.T) {
 	t.Parallel()
 	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
 		t.Run(carry.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newGate(t, func(c *Config) {
+			g := newTestGateway(t, func(c *Config) {
 				c.CORS.AllowedOrigins, c.Routes[0].TicketIn = []string{"https://tv.example.com"}, carry
 			})
-			g.site.files["/play/a001/index.m3u8"] = listing
-			g.site.files["/play/a001/seg-18.ts"] = "the eighteenth"
-			g.site.files["/play/a001/seg-19.ts"] = "the nineteenth"
+			g.upstream.files["/play/a001/index.m3u8"] = listedPlaylist
+			g.upstream.files["/play/a001/seg-18.ts"] = "the eighteenth"
+			g.upstream.files["/play/a001/seg-19.ts"] = "the nineteenth"
 			source := resolve(t, &url.URL{}, g.url+"/play/a001/index.m3u8?token=1")
 			p := newPlayer(t, "")
 			var media []*url.URL
 			for _, ref := range uris(p.get(t, source)) {
 				media = append(media, resolve(t, source, ref))
 			}
-			g.site.forget()
+			g.upstream.reset()
 			for n := range 20 {
 				for _, u := range media {
 					made := *u
@@ -63,7 +63,7 @@ func TestAQueryTheViewerMadeUpNeverMissesTheCache(t *testing.T) {
 				made.RawQuery += fmt.Sprintf("&_HLS_x=%d", n)
 				p.get(t, &made)
 			}
-			asked := g.site.asked()
+			asked := g.upstream.requestURIs()
 			slices.Sort(asked)
 			want := []string{
 				"/play/a001/seg-17.ts?sig=a%2Fb+c&x=1&x=2&&e=", "/play/a001/seg-18.ts",
@@ -76,7 +76,7 @@ func TestAQueryTheViewerMadeUpNeverMissesTheCache(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatAPlaylistListedIsForwarded(t *testing.T) {
+func TestServe_OnlyListedQueriesAreForwarded(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		edit func(*RouteConfig)
@@ -108,16 +108,16 @@ func TestOnlyWhatAPlaylistListedIsForwarded(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newGate(t, func(c *Config) {
+			g := newTestGateway(t, func(c *Config) {
 				if tc.edit != nil {
 					tc.edit(&c.Routes[0])
 				}
 			})
-			g.site.files["/play/a001/index.m3u8"] = listing
-			g.site.files["/play/a001/seg-18.ts"] = "the eighteenth"
-			g.site.files["/play/a001/seg-19.ts"] = "the nineteenth"
+			g.upstream.files["/play/a001/index.m3u8"] = listedPlaylist
+			g.upstream.files["/play/a001/seg-18.ts"] = "the eighteenth"
+			g.upstream.files["/play/a001/seg-19.ts"] = "the nineteenth"
 			g.want(t, 200, "/play/a001/index.m3u8?token=1")
-			got := g.askedAfter(t, 200, "/~"+g.ticket(t, "a001")+"/play/a001/"+tc.path)
+			got := g.originRequestsAfter(t, 200, "/~"+g.ticket(t, "a001")+"/play/a001/"+tc.path)
 			if diff := cmp.Diff([]string{"/play/a001/" + tc.want}, got); diff != "" {
 				t.Errorf("the origin was asked for (-want +got):\n%s", diff)
 			}
@@ -125,8 +125,8 @@ func TestOnlyWhatAPlaylistListedIsForwarded(t *testing.T) {
 	}
 }
 
-// TestANodeThatHasForgottenForwardsWhatItsTicketsLeadTo restarts the node under viewers whose URIs have queries.
-func TestANodeThatHasForgottenForwardsWhatItsTicketsLeadTo(t *testing.T) {
+// TestServe_QueryBelowTicketAfterRestart_Forwarded restarts the node under viewers whose URIs have queries.
+func TestServe_QueryBelowTicketAfterRestart_Forwarded(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		edit  func(*RouteConfig)
@@ -157,12 +157,12 @@ func TestANodeThatHasForgottenForwardsWhatItsTicketsLeadTo(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newGate(t, func(c *Config) {
+			g := newTestGateway(t, func(c *Config) {
 				if tc.edit != nil {
 					tc.edit(&c.Routes[0])
 				}
 			})
-			g.site.files["/play/a001/hd.m3u8"] = mediaPlaylist
+			g.upstream.files["/play/a001/hd.m3u8"] = mediaPlaylist
 			if strings.HasPrefix(tc.paths[0], "index") {
 				g.want(t, 200, "/play/a001/index.m3u8?token=1")
 			}
@@ -173,9 +173,9 @@ func TestANodeThatHasForgottenForwardsWhatItsTicketsLeadTo(t *testing.T) {
 			for _, p := range tc.want {
 				want = append(want, "/play/a001/"+p)
 			}
-			got := g.askedAfter(t, 200, paths...)
+			got := g.originRequestsAfter(t, 200, paths...)
 			if slices.Equal(want, []string{"/play/a001/index.m3u8"}) && len(got) == 0 {
-				return // it was in the cache still, so the query did not miss it
+				return // it was still cached, so the query did not miss
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("the origin was asked for (-want +got):\n%s", diff)
@@ -184,25 +184,25 @@ func TestANodeThatHasForgottenForwardsWhatItsTicketsLeadTo(t *testing.T) {
 	}
 }
 
-func TestAListedNameIsKnownHoweverItIsEscaped(t *testing.T) {
+func TestListedQueries_Filter_EscapedNames(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, nil)
-	g.site.files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\ncafé 1.ts?sig=1\n"
-	g.site.files["/play/a001/caf%C3%A9%201.ts"] = segment
+	g := newTestGateway(t, nil)
+	g.upstream.files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\ncafé 1.ts?sig=1\n"
+	g.upstream.files["/play/a001/caf%C3%A9%201.ts"] = segment
 	g.want(t, 200, "/play/a001/index.m3u8?token=1")
-	got := g.askedAfter(t, 200, "/~"+g.ticket(t, "a001")+"/play/a001/caf%C3%A9%201.ts?sig=1")
+	got := g.originRequestsAfter(t, 200, "/~"+g.ticket(t, "a001")+"/play/a001/caf%C3%A9%201.ts?sig=1")
 	if diff := cmp.Diff([]string{"/play/a001/caf%C3%A9%201.ts?sig=1"}, got); diff != "" {
 		t.Errorf("the origin was asked for (-want +got):\n%s", diff)
 	}
 }
 
-func TestAPathThatIsListedAnewEachTimeTakesBoundedMemory(t *testing.T) {
+func TestListedQueries_Record_Bounded(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, nil)
+	g := newTestGateway(t, nil)
 	r := g.routes[0]
 	for n := range 10 * maxQueriesPerPath {
 		body := fmt.Sprintf("#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nseg.ts?n=%d\n", n)
-		tpl, err := hls.Parse([]byte(body), hls.Options{Origin: g.site.url + "/play/a001/index.m3u8", Path: "/play/a001/index.m3u8", Locate: r.locate})
+		tpl, err := hls.Parse([]byte(body), hls.Options{Origin: g.upstream.url + "/play/a001/index.m3u8", Path: "/play/a001/index.m3u8", Locate: r.locate})
 		if err != nil {
 			t.Fatalf("parse: %v", err)
 		}
@@ -214,13 +214,13 @@ func TestAPathThatIsListedAnewEachTimeTakesBoundedMemory(t *testing.T) {
 	}
 }
 
-func TestAnOperatorIsToldOnceOfMediaOutsideTheRoute(t *testing.T) {
+func TestServe_UnmappedMedia_LoggedOnce(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, nil)
+	g := newTestGateway(t, nil)
 	var log bytes.Buffer
 	g.Gateway.options.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	for _, name := range []string{"one", "two"} {
-		g.site.files["/play/a001/"+name+".m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n/elsewhere/" + name + ".ts?key=s3cret\n"
+		g.upstream.files["/play/a001/"+name+".m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n/elsewhere/" + name + ".ts?key=s3cret\n"
 		if got := g.want(t, http.StatusOK, "/play/a001/"+name+".m3u8?token=1"); !strings.Contains(got.body, "\n/elsewhere/") {
 			t.Fatalf("got %q, want the playlist with the URI as it was", got.body)
 		}

@@ -8,10 +8,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-const lowLatency = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.5\n" +
+const lowLatencyPlaylist = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.5\n" +
 	"#EXT-X-PART-INF:PART-TARGET=0.5\n#EXT-X-MEDIA-SEQUENCE:17\n#EXTINF:4,\nseg-17.ts\n#EXT-X-PART:DURATION=0.5,URI=\"part-18.0.ts\"\n"
 
-func TestDirectivesAreForwardedSortedAndNothingElseIs(t *testing.T) {
+func TestDirectives(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ query, want string }{
 		"a blocking reload":       {"token=1&_HLS_msn=18&_HLS_part=1", "_HLS_msn=18&_HLS_part=1"},
@@ -31,29 +31,29 @@ func TestDirectivesAreForwardedSortedAndNothingElseIs(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newGate(t, nil)
-			g.site.files["/play/a001/index.m3u8"] = lowLatency
+			g := newTestGateway(t, nil)
+			g.upstream.files["/play/a001/index.m3u8"] = lowLatencyPlaylist
 			g.want(t, 200, "/play/a001/index.m3u8?"+tc.query)
 			want := "/play/a001/index.m3u8"
 			if tc.want != "" {
 				want += "?" + tc.want
 			}
-			if diff := cmp.Diff([]string{want}, g.site.asked()); diff != "" {
+			if diff := cmp.Diff([]string{want}, g.upstream.requestURIs()); diff != "" {
 				t.Errorf("the origin was asked for (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestAHundredIdenticalBlockingReloadsAreOneForTheOrigin(t *testing.T) {
+func TestServe_IdenticalBlockingReloads_ShareOneFetch(t *testing.T) {
 	t.Parallel()
 	const viewers = 100
-	g := newGate(t, nil)
+	g := newTestGateway(t, nil)
 	arrived, release := make(chan struct{}, viewers), make(chan struct{})
-	g.site.answer = func(w http.ResponseWriter, r *http.Request) {
+	g.upstream.answer = func(w http.ResponseWriter, r *http.Request) {
 		arrived <- struct{}{}
 		<-release
-		_, _ = w.Write([]byte(lowLatency))
+		_, _ = w.Write([]byte(lowLatencyPlaylist))
 	}
 	ticket := g.ticket(t, "a001")
 	var all sync.WaitGroup
@@ -63,7 +63,7 @@ func TestAHundredIdenticalBlockingReloadsAreOneForTheOrigin(t *testing.T) {
 			query = "_HLS_part=1&_HLS_msn=18"
 		}
 		all.Go(func() {
-			if got := g.get(t, "/~"+ticket+"/play/a001/index.m3u8?"+query); got.status != 200 || got.body != lowLatency {
+			if got := g.get(t, "/~"+ticket+"/play/a001/index.m3u8?"+query); got.status != 200 || got.body != lowLatencyPlaylist {
 				t.Errorf("reload: got %d %q", got.status, got.body)
 			}
 		})
@@ -72,7 +72,7 @@ func TestAHundredIdenticalBlockingReloadsAreOneForTheOrigin(t *testing.T) {
 	waitFor(t, "all others share the one request", func() bool { return g.options.Origins["o"].Stats().Coalesced == viewers-1 })
 	close(release)
 	all.Wait()
-	if asked := g.site.asked(); len(asked) != 1 {
+	if asked := g.upstream.requestURIs(); len(asked) != 1 {
 		t.Errorf("the origin was asked %d times, want once: %q", len(asked), asked)
 	}
 }

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeSessions is Sessions in functions.
+// fakeSessions implements Sessions by functions.
 type fakeSessions struct {
 	find func(backends.SessionID) Session
 	open func(context.Context, session.OpenRequest) (Session, error)
@@ -37,7 +37,7 @@ func (f *fakeSessions) Open(ctx context.Context, a session.OpenRequest) (Session
 	return f.open(ctx, a)
 }
 
-// fakeSession is a session that somebody has decided on.
+// fakeSession is a session with a decision.
 type fakeSession struct {
 	decision atomic.Pointer[backends.Decision]
 	ticket   session.Ticket
@@ -45,8 +45,8 @@ type fakeSession struct {
 	seen     atomic.Int64
 	sent     atomic.Int64
 
-	mu    sync.Mutex
-	crowd []uint64
+	mu       sync.Mutex
+	prefixes []uint64
 }
 
 func (s *fakeSession) Decision() *backends.Decision { return s.decision.Load() }
@@ -58,29 +58,29 @@ func (s *fakeSession) Sent(n int64)                 { s.sent.Add(n) }
 func (s *fakeSession) Admit(prefix uint64, _ time.Time, limit int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if slices.Contains(s.crowd, prefix) {
+	if slices.Contains(s.prefixes, prefix) {
 		return true
 	}
-	if len(s.crowd) == limit {
+	if len(s.prefixes) == limit {
 		return false
 	}
-	s.crowd = append(s.crowd, prefix)
+	s.prefixes = append(s.prefixes, prefix)
 	return true
 }
 
-// room holds the sessions of a test and remembers who arrived. Everybody is allowed unless decide says otherwise.
-type room struct {
-	decide func(session.OpenRequest) (backends.Decision, error)
-	key    func() string
+// sessionTable holds a test's sessions and records the requests to open them. It allows all unless decideFunc is set.
+type sessionTable struct {
+	decideFunc func(session.OpenRequest) (backends.Decision, error)
+	key        func() string
 
 	mu       sync.Mutex
 	sessions map[backends.SessionID]*fakeSession
-	arrivals []session.OpenRequest
+	requests []session.OpenRequest
 }
 
-func (r *room) fake() *fakeSessions { return &fakeSessions{find: r.find, open: r.open} }
+func (r *sessionTable) asSessions() *fakeSessions { return &fakeSessions{find: r.find, open: r.open} }
 
-func (r *room) find(id backends.SessionID) Session {
+func (r *sessionTable) find(id backends.SessionID) Session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.sessions[id]; s != nil {
@@ -89,14 +89,14 @@ func (r *room) find(id backends.SessionID) Session {
 	return nil
 }
 
-func (r *room) open(_ context.Context, a session.OpenRequest) (Session, error) {
+func (r *sessionTable) open(_ context.Context, a session.OpenRequest) (Session, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.arrivals = append(r.arrivals, a)
+	r.requests = append(r.requests, a)
 	d := backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}
-	if r.decide != nil {
+	if r.decideFunc != nil {
 		var err error
-		if d, err = r.decide(a); err != nil {
+		if d, err = r.decideFunc(a); err != nil {
 			return nil, err
 		}
 	}
@@ -112,20 +112,20 @@ func (r *room) open(_ context.Context, a session.OpenRequest) (Session, error) {
 	return s, nil
 }
 
-func (r *room) forget() {
+func (r *sessionTable) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	clear(r.sessions)
-	r.arrivals = nil
+	r.requests = nil
 }
 
-func (r *room) arrived() []session.OpenRequest {
+func (r *sessionTable) openRequests() []session.OpenRequest {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.arrivals)
+	return slices.Clone(r.requests)
 }
 
-func (r *room) live() []*fakeSession {
+func (r *sessionTable) liveSessions() []*fakeSession {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all []*fakeSession
@@ -135,19 +135,19 @@ func (r *room) live() []*fakeSession {
 	return all
 }
 
-// site is an origin on a real socket that remembers what it saw.
-type site struct {
+// testOrigin is an origin on a real socket that records its requests.
+type testOrigin struct {
 	url    string
 	files  map[string]string // by path
 	answer http.HandlerFunc  // instead of files
 
-	mu   sync.Mutex
-	seen []*http.Request
+	mu       sync.Mutex
+	requests []*http.Request
 }
 
-func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *testOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	s.seen = append(s.seen, r.Clone(context.Background()))
+	s.requests = append(s.requests, r.Clone(context.Background()))
 	answer, body := s.answer, s.files[r.URL.EscapedPath()]
 	s.mu.Unlock()
 	switch {
@@ -160,42 +160,42 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// asked are the path and query of every request, in their order.
-func (s *site) asked() []string {
+// requestURIs returns the path and query of every request, in order.
+func (s *testOrigin) requestURIs() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []string
-	for _, r := range s.seen {
+	for _, r := range s.requests {
 		all = append(all, r.URL.RequestURI())
 	}
 	return all
 }
 
-// everything is all that the origin was told, as text.
-func (s *site) everything() string {
+// dump returns all requests as text.
+func (s *testOrigin) dump() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var b strings.Builder
-	for _, r := range s.seen {
+	for _, r := range s.requests {
 		_ = r.Write(&b)
 	}
 	return b.String()
 }
 
-func (s *site) forget() {
+func (s *testOrigin) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.seen = nil
+	s.requests = nil
 }
 
-// gate is a gateway behind net/http, before an origin on a real socket and a room of sessions.
-type gate struct {
+// testGateway is a gateway behind net/http, with an origin on a real socket and a sessionTable.
+type testGateway struct {
 	*Gateway
-	handler *Handler
-	room    *room
-	site    *site
-	url     string
-	client  *http.Client
+	handler  *Handler
+	table    *sessionTable
+	upstream *testOrigin
+	url      string
+	client   *http.Client
 }
 
 const (
@@ -203,7 +203,7 @@ const (
 	segment       = "the seventeenth segment"
 )
 
-// testConfig is a config with one route, /play/{channel}/*. The test's own address is a trusted proxy, so that requests
+// testConfig returns a config with one route, /play/{channel}/*. The test's own address is a trusted proxy, so that requests
 // can come from anywhere.
 func testConfig(originURL string) Config {
 	c := DefaultConfig()
@@ -215,21 +215,21 @@ func testConfig(originURL string) Config {
 	return c
 }
 
-// newGate makes a gate; edit may be nil.
-func newGate(t testing.TB, edit func(*Config)) *gate {
+// newTestGateway makes a gateway. edit may be nil.
+func newTestGateway(t testing.TB, edit func(*Config)) *testGateway {
 	t.Helper()
-	g := &gate{site: &site{files: map[string]string{
+	g := &testGateway{upstream: &testOrigin{files: map[string]string{
 		"/play/a001/index.m3u8": mediaPlaylist,
 		"/play/a001/seg-17.ts":  segment,
 	}}}
-	server := httptest.NewServer(g.site)
+	server := httptest.NewServer(g.upstream)
 	t.Cleanup(server.Close)
-	g.site.url = server.URL
+	g.upstream.url = server.URL
 	c := testConfig(server.URL)
 	if edit != nil {
 		edit(&c)
 	}
-	g.Gateway, g.room = newCore(t, c)
+	g.Gateway, g.table = newBareGateway(t, c)
 	g.handler = NewHandler(g.Gateway)
 	front := httptest.NewServer(g.handler)
 	t.Cleanup(front.Close)
@@ -242,8 +242,8 @@ func newGate(t testing.TB, edit func(*Config)) *gate {
 	return g
 }
 
-// newCore makes the gateway of a valid config, with its origins and a room of its own.
-func newCore(t testing.TB, c Config, opts ...origin.Option) (*Gateway, *room) {
+// newBareGateway makes the gateway of a valid config, with its origins and a sessionTable, and without a server.
+func newBareGateway(t testing.TB, c Config, opts ...origin.Option) (*Gateway, *sessionTable) {
 	t.Helper()
 	if err := c.Validate(func(name string) bool { return name == "b" }); err != nil {
 		t.Fatalf("config: %v", err)
@@ -266,9 +266,9 @@ func newCore(t testing.TB, c Config, opts ...origin.Option) (*Gateway, *room) {
 		}
 		t.Cleanup(origins[name].Close)
 	}
-	r := &room{sessions: map[backends.SessionID]*fakeSession{}}
+	r := &sessionTable{sessions: map[backends.SessionID]*fakeSession{}}
 	e, err := New(Options{
-		Config: c, Sessions: r.fake(), Origins: origins,
+		Config: c, Sessions: r.asSessions(), Origins: origins,
 		MaxAddresses: 3, RetryAfter: 2 * time.Second, Logger: log,
 	})
 	if err != nil {
@@ -279,7 +279,7 @@ func newCore(t testing.TB, c Config, opts ...origin.Option) (*Gateway, *room) {
 	return e, r
 }
 
-// reply is what a viewer got.
+// reply is the response that a client received.
 type reply struct {
 	status int
 	header http.Header
@@ -287,7 +287,7 @@ type reply struct {
 }
 
 // do sends one request; the fields are "Name: value".
-func (g *gate) do(t testing.TB, method, path string, fields ...string) reply {
+func (g *testGateway) do(t testing.TB, method, path string, fields ...string) reply {
 	t.Helper()
 	r, err := http.NewRequestWithContext(context.Background(), method, g.url+path, nil)
 	if err != nil {
@@ -313,13 +313,13 @@ func (g *gate) do(t testing.TB, method, path string, fields ...string) reply {
 	return reply{resp.StatusCode, resp.Header, string(body)}
 }
 
-func (g *gate) get(t testing.TB, path string, fields ...string) reply {
+func (g *testGateway) get(t testing.TB, path string, fields ...string) reply {
 	t.Helper()
 	return g.do(t, http.MethodGet, path, fields...)
 }
 
-// want gets a path that must be answered by that status.
-func (g *gate) want(t testing.TB, status int, path string, fields ...string) reply {
+// want gets a path and requires that status.
+func (g *testGateway) want(t testing.TB, status int, path string, fields ...string) reply {
 	t.Helper()
 	got := g.get(t, path, fields...)
 	if got.status != status {
@@ -329,20 +329,20 @@ func (g *gate) want(t testing.TB, status int, path string, fields ...string) rep
 }
 
 // ticket opens a session on the channel and returns its ticket.
-func (g *gate) ticket(t testing.TB, channel string) string {
+func (g *testGateway) ticket(t testing.TB, channel string) string {
 	t.Helper()
 	id := backends.SessionID{1}
 	copy(id[1:], channel)
 	tk := session.Ticket{Opened: time.Now().Truncate(time.Second), KeyID: g.SigningKey()}
 	s := &fakeSession{ticket: tk}
 	s.decision.Store(&backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend})
-	g.room.mu.Lock()
-	g.room.sessions[id] = s
-	g.room.mu.Unlock()
+	g.table.mu.Lock()
+	g.table.sessions[id] = s
+	g.table.mu.Unlock()
 	return g.signer.sign(ticketClaims{id: id, Ticket: tk}, ticketScope{g.routes[0].name, channel})
 }
 
-// WaitFor waits for a fact.
+// waitFor waits until a condition holds.
 func waitFor(t testing.TB, what string, fact func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
@@ -355,19 +355,21 @@ func waitFor(t testing.TB, what string, fact func() bool) {
 	}
 }
 
-// pass lets fake time pass.
-func pass(d time.Duration) { <-time.After(d) }
+// advance lets fake time pass.
+func advance(d time.Duration) { <-time.After(d) }
 
-// pipes is a network without sockets, for use in a bubble: what is dialled is accepted.
-type pipes struct {
+// memoryListener is a listener without sockets, for use within synctest.Test. dial connects to it.
+type memoryListener struct {
 	conns chan net.Conn
 	done  chan struct{}
 	once  sync.Once
 }
 
-func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
+func newMemoryListener() *memoryListener {
+	return &memoryListener{conns: make(chan net.Conn), done: make(chan struct{})}
+}
 
-func (p *pipes) Accept() (net.Conn, error) {
+func (p *memoryListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-p.conns:
 		return c, nil
@@ -376,11 +378,11 @@ func (p *pipes) Accept() (net.Conn, error) {
 	}
 }
 
-func (p *pipes) Close() error { p.once.Do(func() { close(p.done) }); return nil }
+func (p *memoryListener) Close() error { p.once.Do(func() { close(p.done) }); return nil }
 
-func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+func (p *memoryListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
-func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+func (p *memoryListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	client, server := net.Pipe()
 	select {
 	case p.conns <- server:
@@ -392,8 +394,8 @@ func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 }
 
-// client speaks HTTP over the pipes.
-func (p *pipes) client(t *testing.T) *http.Client {
+// client returns an HTTP client that dials the listener.
+func (p *memoryListener) client(t *testing.T) *http.Client {
 	c := &http.Client{Transport: &http.Transport{DialContext: p.dial}}
 	t.Cleanup(c.CloseIdleConnections)
 	return c
@@ -404,15 +406,15 @@ type originFunc func(*http.Request) (*http.Response, error)
 
 func (f originFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// answerOf is an origin's answer of that body; length -1 does not say how long it is.
-func answerOf(r *http.Request, length int64, body io.Reader) *http.Response {
+// originResponse returns an origin's response with that body. A length of -1 leaves out Content-Length.
+func originResponse(r *http.Request, length int64, body io.Reader) *http.Response {
 	return &http.Response{
 		StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
 		Header: http.Header{"Content-Type": {"application/octet-stream"}}, Body: io.NopCloser(body), ContentLength: length,
 	}
 }
 
-// uris are the lines of a playlist that name something.
+// uris returns the lines of a playlist that are URIs.
 func uris(playlist string) []string {
 	var all []string
 	for line := range strings.Lines(playlist) {
@@ -423,5 +425,5 @@ func uris(playlist string) []string {
 	return all
 }
 
-// from is the field by which the test's own address, a trusted proxy, speaks for a viewer.
-func from(address string) string { return fmt.Sprint("X-Forwarded-For: ", address) }
+// forwardedFor returns the field with which the test's own address, a trusted proxy, forwards a viewer's.
+func forwardedFor(address string) string { return fmt.Sprint("X-Forwarded-For: ", address) }

@@ -19,14 +19,14 @@ import (
 	"usher/gateway/origin"
 )
 
-func TestFirstBytesArriveBeforeTheOriginHasFinished(t *testing.T) {
+func TestHandler_StreamsBeforeTheOriginEnds(t *testing.T) {
 	t.Parallel()
 	for name, length := range map[string]int{"of known length": 10, "of unknown length": -1} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newGate(t, nil)
+			g := newTestGateway(t, nil)
 			release := make(chan struct{})
-			g.site.answer = func(w http.ResponseWriter, _ *http.Request) {
+			g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
 				if length >= 0 {
 					w.Header().Set("Content-Length", fmt.Sprint(length))
 				}
@@ -49,19 +49,19 @@ func TestFirstBytesArriveBeforeTheOriginHasFinished(t *testing.T) {
 			if err != nil || string(rest) != "later" || resp.ContentLength != int64(length) {
 				t.Errorf("rest: got %q, %v, Content-Length %d", rest, err, resp.ContentLength)
 			}
-			waitFor(t, "ten bytes are counted", func() bool { return g.room.live()[0].sent.Load() == 10 })
+			waitFor(t, "ten bytes are counted", func() bool { return g.table.liveSessions()[0].sent.Load() == 10 })
 		})
 	}
 }
 
-func TestABodyThatBreaksOffIsABrokenTransfer(t *testing.T) {
+func TestHandler_TruncatedBody_AbortsTransfer(t *testing.T) {
 	t.Parallel()
 	for name, length := range map[string]string{"of known length": "100", "of unknown length": ""} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newGate(t, nil)
+			g := newTestGateway(t, nil)
 			release := make(chan struct{})
-			g.site.answer = func(w http.ResponseWriter, r *http.Request) {
+			g.upstream.answer = func(w http.ResponseWriter, r *http.Request) {
 				if length != "" {
 					w.Header().Set("Content-Length", length)
 				}
@@ -89,11 +89,11 @@ func TestABodyThatBreaksOffIsABrokenTransfer(t *testing.T) {
 	}
 }
 
-func TestBytesAreCountedForTheSession(t *testing.T) {
+func TestHandler_CountsBytes(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, nil)
+	g := newTestGateway(t, nil)
 	ticket := g.ticket(t, "a001")
-	s := g.room.live()[0]
+	s := g.table.liveSessions()[0]
 	for _, step := range []struct {
 		method, path string
 		fields       []string
@@ -118,10 +118,10 @@ func TestBytesAreCountedForTheSession(t *testing.T) {
 	}
 }
 
-func TestRangesAndConditionsAreAnsweredFromTheWhole(t *testing.T) {
+func TestHandler_RangesAndConditions(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, nil)
-	g.site.answer = func(w http.ResponseWriter, _ *http.Request) {
+	g := newTestGateway(t, nil)
+	g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("ETag", `"v1"`)
 		w.Header().Set("Cache-Control", "max-age=60")
 		w.Header().Set("Age", "7")
@@ -150,12 +150,12 @@ func TestRangesAndConditionsAreAnsweredFromTheWhole(t *testing.T) {
 	if got := g.want(t, 200, path, "Range: bytes=0-1,4-5"); got.body != segment {
 		t.Errorf("several ranges: got %q", got.body)
 	}
-	if n := len(g.site.asked()); n != 1 {
+	if n := len(g.upstream.requestURIs()); n != 1 {
 		t.Errorf("the origin was asked %d times, want once", n)
 	}
 }
 
-func TestMediaHasATypeThoughTheOriginNamesNone(t *testing.T) {
+func TestHandler_MediaContentType(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{
 		"/a.ts": "video/mp2t", "/a.TS": "video/mp2t", "/a.m4s": "video/mp4", "/a.mp4": "video/mp4", "/a.cmfv": "video/mp4",
@@ -170,7 +170,7 @@ func TestMediaHasATypeThoughTheOriginNamesNone(t *testing.T) {
 	}
 }
 
-func TestPlaylistsAreNotStoredAndOfAKnownType(t *testing.T) {
+func TestHandler_PlaylistHeaders(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{
 		"":                              playlistType,
@@ -181,8 +181,8 @@ func TestPlaylistsAreNotStoredAndOfAKnownType(t *testing.T) {
 	} {
 		t.Run(given, func(t *testing.T) {
 			t.Parallel()
-			g := newGate(t, nil)
-			g.site.answer = func(w http.ResponseWriter, _ *http.Request) {
+			g := newTestGateway(t, nil)
+			g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
 				w.Header()["Content-Type"] = []string{given}
 				w.Header().Set("Cache-Control", "max-age=3600")
 				w.Header().Set("ETag", `"v1"`)
@@ -196,11 +196,11 @@ func TestPlaylistsAreNotStoredAndOfAKnownType(t *testing.T) {
 	}
 }
 
-func TestOneRequestTooManyIsAskedToComeBack(t *testing.T) {
+func TestHandler_MaxRequests_RetryLater(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Limits.MaxConcurrentRequests = 1 })
+	g := newTestGateway(t, func(c *Config) { c.Limits.MaxConcurrentRequests = 1 })
 	arrived, release := make(chan struct{}), make(chan struct{})
-	g.site.answer = func(w http.ResponseWriter, _ *http.Request) {
+	g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
 		close(arrived)
 		<-release
 		_, _ = io.WriteString(w, mediaPlaylist)
@@ -215,13 +215,13 @@ func TestOneRequestTooManyIsAskedToComeBack(t *testing.T) {
 	}
 	close(release)
 	first.Wait()
-	waitFor(t, "nobody is served any more", func() bool { return g.handler.serving.Load() == 0 })
+	waitFor(t, "no request is served", func() bool { return g.handler.serving.Load() == 0 })
 	g.want(t, 200, "/play/a001/index.m3u8?token=1")
 }
 
-func TestALongURLIsRefusedByItsSetting(t *testing.T) {
+func TestHandler_MaxURLSize_Refused(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) { c.Limits.MaxURLSize = 256 })
+	g := newTestGateway(t, func(c *Config) { c.Limits.MaxURLSize = 256 })
 	path := "/play/a001/index.m3u8?token="
 	g.want(t, 200, path+strings.Repeat("x", 256-len(path)))
 	got := g.want(t, 414, path+strings.Repeat("x", 257-len(path)), "Origin: https://tv.example.com")
@@ -230,31 +230,31 @@ func TestALongURLIsRefusedByItsSetting(t *testing.T) {
 	}
 }
 
-// bubble is a handler behind a server on pipes, before an origin without a network, to be used within synctest.Test.
-type bubble struct {
-	*pipes
+// memoryServer is a handler behind a memoryListener, with an origin without a network, for use within synctest.Test.
+type memoryServer struct {
+	*memoryListener
 	core    *Gateway
-	room    *room
+	table   *sessionTable
 	handler *Handler
 	ticket  string
 	stop    context.CancelFunc
 	ended   chan error
 }
 
-func newBubble(t *testing.T, edit func(*Config), o originFunc) *bubble {
+func newMemoryServer(t *testing.T, edit func(*Config), o originFunc) *memoryServer {
 	t.Helper()
 	c := testConfig("http://origin.example.com")
 	if edit != nil {
 		edit(&c)
 	}
-	b := &bubble{pipes: newPipes(), ended: make(chan error, 1)}
-	b.core, b.room = newCore(t, c, origin.WithTransport(o))
+	b := &memoryServer{memoryListener: newMemoryListener(), ended: make(chan error, 1)}
+	b.core, b.table = newBareGateway(t, c, origin.WithTransport(o))
 	b.handler = NewHandler(b.core)
-	b.ticket = (&gate{Gateway: b.core, room: b.room}).ticket(t, "a001")
+	b.ticket = (&testGateway{Gateway: b.core, table: b.table}).ticket(t, "a001")
 	ctx, stop := context.WithCancel(context.Background())
 	b.stop = stop
 	server := NewServer(c, b.handler, b.core.options.Logger)
-	go func() { b.ended <- server.Run(ctx, b.pipes) }()
+	go func() { b.ended <- server.Run(ctx, b.memoryListener) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-b.ended; err != nil {
@@ -264,11 +264,11 @@ func newBubble(t *testing.T, edit func(*Config), o originFunc) *bubble {
 	return b
 }
 
-func TestATricklingBodyHoldsNeitherTheAnswerNorTheConnection(t *testing.T) {
+func TestHandler_SlowRequestBody_HoldsNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBubble(t, nil, func(r *http.Request) (*http.Response, error) {
-			return answerOf(r, int64(len(mediaPlaylist)), strings.NewReader(mediaPlaylist)), nil
+		b := newMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
+			return originResponse(r, int64(len(mediaPlaylist)), strings.NewReader(mediaPlaylist)), nil
 		})
 		conn, err := b.dial(t.Context(), "", "")
 		if err != nil {
@@ -298,7 +298,7 @@ func TestATricklingBodyHoldsNeitherTheAnswerNorTheConnection(t *testing.T) {
 	})
 }
 
-func TestAViewerWhoStopsReadingIsCutOff(t *testing.T) {
+func TestHandler_StalledViewer_Disconnected(t *testing.T) {
 	t.Parallel()
 	const size = 1 << 20
 	big := strings.Repeat("x", size)
@@ -306,10 +306,10 @@ func TestAViewerWhoStopsReadingIsCutOff(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := newBubble(t, nil, func(r *http.Request) (*http.Response, error) {
-					return answerOf(r, length, strings.NewReader(big)), nil
+				b := newMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
+					return originResponse(r, length, strings.NewReader(big)), nil
 				})
-				if length >= 0 { // somebody else has put it into the cache
+				if length >= 0 { // another request has put it into the cache
 					get := b.client(t)
 					resp, err := get.Get("http://tv/~" + b.ticket + "/play/a001/seg-17.ts")
 					if err != nil {
@@ -319,7 +319,7 @@ func TestAViewerWhoStopsReadingIsCutOff(t *testing.T) {
 					resp.Body.Close()
 					synctest.Wait()
 				}
-				before := b.room.live()[0].sent.Load()
+				before := b.table.liveSessions()[0].sent.Load()
 				conn, err := b.dial(t.Context(), "", "")
 				if err != nil {
 					t.Fatal(err)
@@ -331,14 +331,14 @@ func TestAViewerWhoStopsReadingIsCutOff(t *testing.T) {
 					t.Fatalf("the first bytes: %v", err)
 				}
 				for b.handler.serving.Load() > 0 {
-					pass(time.Second)
+					advance(time.Second)
 				}
 				limits := b.core.options.Config.Limits
 				least, most := limits.WriteTimeout, limits.WriteTimeout+size/minViewerRate*time.Second+2*time.Second
 				if took := time.Since(start); took < least || took > most {
 					t.Errorf("cut off after %v, want %v to %v", took, least, most)
 				}
-				if sent := b.room.live()[0].sent.Load() - before; sent >= size {
+				if sent := b.table.liveSessions()[0].sent.Load() - before; sent >= size {
 					t.Errorf("%d bytes are counted as sent", sent)
 				}
 			})
@@ -346,9 +346,9 @@ func TestAViewerWhoStopsReadingIsCutOff(t *testing.T) {
 	}
 }
 
-func TestAViewerWhoLeavesIsNotAnswered(t *testing.T) {
+func TestHandler_ViewerDisconnects_NoResponse(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, nil)
+	g := newTestGateway(t, nil)
 	arrived, left := make(chan struct{}), make(chan error, 1)
 	g.handler.gateway.options.Sessions = &fakeSessions{
 		find: func(backends.SessionID) Session { return nil },
@@ -379,9 +379,9 @@ func TestAViewerWhoLeavesIsNotAnswered(t *testing.T) {
 	waitFor(t, "the request has ended", func() bool { return g.handler.serving.Load() == 0 })
 }
 
-func TestManyViewersAtOnce(t *testing.T) {
+func TestHandler_ManyViewersConcurrently(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) {
+	g := newTestGateway(t, func(c *Config) {
 		query, none := c.Routes[0], c.Routes[0]
 		query.Path, query.OriginPath, query.TicketIn = "/query/{channel}/*", "/play/{channel}/*", hls.TicketInQuery
 		none.Path, none.OriginPath, none.TicketIn = "/none/{channel}/*", "/play/{channel}/*", hls.TicketInNone
@@ -394,7 +394,7 @@ func TestManyViewersAtOnce(t *testing.T) {
 		all.Go(func() {
 			folder := []string{"/play", "/query", "/none"}[viewer%3]
 			for n := range 10 {
-				list := g.get(t, fmt.Sprintf("%s/a001/index.m3u8?token=%d&_HLS_msn=%d", folder, viewer, n%3), network(viewer))
+				list := g.get(t, fmt.Sprintf("%s/a001/index.m3u8?token=%d&_HLS_msn=%d", folder, viewer, n%3), fromNetwork(viewer))
 				if list.status != 200 || len(uris(list.body)) != 2 {
 					t.Errorf("playlist: got %d %q", list.status, list.body)
 					return
@@ -403,14 +403,14 @@ func TestManyViewersAtOnce(t *testing.T) {
 				if !strings.HasPrefix(uri, "/") {
 					uri = folder + "/a001/" + uri
 				}
-				if got := g.get(t, uri, network(viewer)); got.status != 200 || got.body != segment {
+				if got := g.get(t, uri, fromNetwork(viewer)); got.status != 200 || got.body != segment {
 					t.Errorf("%s: got %d %q", uri, got.status, got.body)
 				}
 			}
 		})
 	}
 	all.Wait()
-	if n := len(g.room.arrived()); n < 24 {
+	if n := len(g.table.openRequests()); n < 24 {
 		t.Errorf("%d arrivals, want one a viewer at least", n)
 	}
 }

@@ -2,7 +2,7 @@ package gateway
 
 import "testing"
 
-func TestOnlyCleanPathsAreRouted(t *testing.T) {
+func TestIsCleanPath(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		path string

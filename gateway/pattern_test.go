@@ -16,8 +16,8 @@ func mustPattern(t testing.TB, text string) *pattern {
 	return p
 }
 
-// meaning is what a pattern reads in a path, by variable; nil if it does not match.
-func meaning(p *pattern, path string) map[string]string {
+// matchedVariables returns the values of a pattern's variables, or nil if the path does not match.
+func matchedVariables(p *pattern, path string) map[string]string {
 	m, ok := p.match(path)
 	if !ok {
 		return nil
@@ -29,7 +29,7 @@ func meaning(p *pattern, path string) map[string]string {
 	return all
 }
 
-func TestAPatternReadsAPath(t *testing.T) {
+func TestPattern_Match(t *testing.T) {
 	t.Parallel()
 	type vars = map[string]string
 	const play, xtream = "/play/{channel}/*", "/live/{user}/{password}/{channel}.m3u8"
@@ -65,7 +65,7 @@ func TestAPatternReadsAPath(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := mustPattern(t, tc.pattern)
-			if diff := cmp.Diff(tc.want, meaning(p, tc.path)); diff != "" {
+			if diff := cmp.Diff(tc.want, matchedVariables(p, tc.path)); diff != "" {
 				t.Fatalf("match(%q) of %s (-want +got):\n%s", tc.path, tc.pattern, diff)
 			}
 			if tc.want == nil {
@@ -79,7 +79,7 @@ func TestAPatternReadsAPath(t *testing.T) {
 	}
 }
 
-func TestAPatternWritesWhatAnotherOneRead(t *testing.T) {
+func TestPattern_Expand(t *testing.T) {
 	t.Parallel()
 	const viewer = "/live/{user}/{password}/{channel}.m3u8"
 	cases := map[string]struct {
@@ -110,7 +110,7 @@ func TestAPatternWritesWhatAnotherOneRead(t *testing.T) {
 	}
 }
 
-func TestAPatternDoesNotWriteWhatNobodyRead(t *testing.T) {
+func TestPattern_Expand_MissingVariable(t *testing.T) {
 	t.Parallel()
 	from, to := mustPattern(t, "/{channel}/*"), mustPattern(t, "/{user}/{channel}/*")
 	m, _ := from.match("/a001/i.m3u8")
@@ -122,7 +122,7 @@ func TestAPatternDoesNotWriteWhatNobodyRead(t *testing.T) {
 	}
 }
 
-func TestAPatternThatCannotWorkIsRefused(t *testing.T) {
+func TestParsePattern_Invalid(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ pattern, want string }{
 		"nothing":                 {"", `"" must begin with /`},

@@ -15,7 +15,7 @@ import (
 	"usher/gateway/origin"
 )
 
-// liveOrigin has a playlist of five six-second segments that moves on with the clock.
+// liveOrigin serves a playlist of five six-second segments that advances with the clock.
 func liveOrigin(since time.Time) originFunc {
 	return func(r *http.Request) (*http.Response, error) {
 		first := int(time.Since(since) / (6 * time.Second))
@@ -24,13 +24,13 @@ func liveOrigin(since time.Time) originFunc {
 		for n := first; n < first+5; n++ {
 			fmt.Fprintf(&b, "#EXTINF:6,\nseg-%d.ts\n", n)
 		}
-		return answerOf(r, int64(b.Len()), strings.NewReader(b.String())), nil
+		return originResponse(r, int64(b.Len()), strings.NewReader(b.String())), nil
 	}
 }
 
-// TestAURINeverChangesBetweenReloads plays for two hours the way browsers do, by asking for the original URL again and
+// TestServe_URIsStayTheSameBetweenReloads plays for two hours the way browsers do, by asking for the original URL again and
 // again, while the node restarts, keys are rotated and others watch.
-func TestAURINeverChangesBetweenReloads(t *testing.T) {
+func TestServe_URIsStayTheSameBetweenReloads(t *testing.T) {
 	t.Parallel()
 	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
 		t.Run(carry.String(), func(t *testing.T) {
@@ -45,16 +45,16 @@ func watchTwoHours(t *testing.T, carry hls.TicketTransport) {
 	c := testConfig("http://origin.example.com")
 	c.Routes[0].TicketIn, c.CORS.AllowedOrigins = carry, []string{"https://tv.example.com"}
 	live := origin.WithTransport(liveOrigin(start))
-	e, r := newCore(t, c, live)
+	e, r := newBareGateway(t, c, live)
 	uriOf, cookies := map[string]string{}, map[string]bool{} // by media sequence number
 	for reload := 0; time.Since(start) <= 2*time.Hour; reload++ {
 		switch reload {
-		case 150: // a new key signs; the old one verifies still
+		case 150: // a new key signs; the old one still verifies
 			c.Tickets.Keys = append([]backends.Key{{ID: "b", Secret: "the second ticket secret"}}, c.Tickets.Keys...)
 			fallthrough
-		case 300: // another node, which finds the session where it was
+		case 300: // another node, which has the session
 			sessions := r.sessions
-			e, r = newCore(t, c, live)
+			e, r = newBareGateway(t, c, live)
 			r.sessions = sessions
 		}
 		body, cookie := ask(t, e, "/play/a001/index.m3u8", fmt.Sprintf("token=1&other=%d", 0))
@@ -68,8 +68,8 @@ func watchTwoHours(t *testing.T, carry hls.TicketTransport) {
 			uriOf[key] = uri
 			number++
 		}
-		ask(t, e, "/play/a001/index.m3u8", fmt.Sprintf("token=%d", reload)) // somebody else
-		pass(7 * time.Second)                                               // each segment is seen more than once
+		ask(t, e, "/play/a001/index.m3u8", fmt.Sprintf("token=%d", reload)) // another viewer
+		advance(7 * time.Second)                                            // each segment is seen more than once
 	}
 	if want := 2*3600/6 + 4; len(uriOf) < want {
 		t.Errorf("saw %d segments, want %d", len(uriOf), want)
@@ -79,7 +79,7 @@ func watchTwoHours(t *testing.T, carry hls.TicketTransport) {
 	}
 }
 
-// ask is a viewer's request without a network: the playlist and the cookie that came with it.
+// ask requests a playlist without a network and returns it with its cookie.
 func ask(t *testing.T, e *Gateway, path, query string) (body, cookie string) {
 	t.Helper()
 	var a Response

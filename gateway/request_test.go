@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestOnlyTrustedProxiesSpeakForViewers(t *testing.T) {
+func TestClientOf_Address(t *testing.T) {
 	t.Parallel()
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}
 	type fields = map[string][]string
@@ -15,7 +15,7 @@ func TestOnlyTrustedProxiesSpeakForViewers(t *testing.T) {
 		header fields
 		want   string
 	}{
-		"nobody in between":                     {"192.0.2.1", nil, "192.0.2.1"},
+		"no proxy":                              {"192.0.2.1", nil, "192.0.2.1"},
 		"a proxy that says nothing":             {"10.0.0.1", nil, "10.0.0.1"},
 		"a proxy's word":                        {"10.0.0.1", fields{"X-Forwarded-For": {"192.0.2.7"}}, "192.0.2.7"},
 		"a viewer's own word":                   {"192.0.2.1", fields{"X-Forwarded-For": {"198.51.100.9"}}, "192.0.2.1"},
@@ -23,7 +23,7 @@ func TestOnlyTrustedProxiesSpeakForViewers(t *testing.T) {
 		"a viewer's word in a field of its own": {"10.0.0.1", fields{"X-Forwarded-For": {"198.51.100.9", "192.0.2.7"}}, "192.0.2.7"},
 		"several proxies":                       {"10.0.0.1", fields{"X-Forwarded-For": {"192.0.2.7, 10.0.0.3, 10.0.0.2"}}, "192.0.2.7"},
 		"several proxies in several fields":     {"10.0.0.1", fields{"X-Forwarded-For": {"6.6.6.6, 192.0.2.7", "10.0.0.3,10.0.0.2"}}, "192.0.2.7"},
-		"nobody but proxies":                    {"10.0.0.1", fields{"X-Forwarded-For": {"10.0.0.3, 10.0.0.2"}}, "10.0.0.3"},
+		"only proxies":                          {"10.0.0.1", fields{"X-Forwarded-For": {"10.0.0.3, 10.0.0.2"}}, "10.0.0.3"},
 		"garbage before a proxy":                {"10.0.0.1", fields{"X-Forwarded-For": {"192.0.2.7, unknown, 10.0.0.2"}}, "10.0.0.2"},
 		"nothing but garbage":                   {"10.0.0.1", fields{"X-Forwarded-For": {"' OR 1=1 --"}}, "10.0.0.1"},
 		"an empty field":                        {"10.0.0.1", fields{"X-Forwarded-For": {""}}, "10.0.0.1"},
@@ -47,7 +47,7 @@ func TestOnlyTrustedProxiesSpeakForViewers(t *testing.T) {
 	}
 }
 
-func TestNobodyIsTrustedByDefault(t *testing.T) {
+func TestClientOf_NoProxyTrustedByDefault(t *testing.T) {
 	t.Parallel()
 	v := Request{
 		Peer: netip.MustParseAddr("127.0.0.1"), Scheme: "http", Host: "tv.example.com",
@@ -59,7 +59,7 @@ func TestNobodyIsTrustedByDefault(t *testing.T) {
 	}
 }
 
-func TestSchemeAndHostComeFromTrustedProxiesAlone(t *testing.T) {
+func TestClientOf_SchemeAndHost(t *testing.T) {
 	t.Parallel()
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	cases := map[string]struct {
@@ -85,7 +85,7 @@ func TestSchemeAndHostComeFromTrustedProxiesAlone(t *testing.T) {
 	}
 }
 
-func TestPrefixesTellNetworksApart(t *testing.T) {
+func TestNetworkPrefix(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		a, b string

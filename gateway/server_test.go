@@ -26,7 +26,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// status gets a path in a bubble.
+// status gets a URL and returns the status and the body.
 func status(t *testing.T, c *http.Client, url string) (int, string) {
 	t.Helper()
 	resp, err := c.Get(url)
@@ -41,11 +41,11 @@ func status(t *testing.T, c *http.Client, url string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-func TestANodeLeavesInOrder(t *testing.T) {
+func TestServer_Run_DrainsInOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		arrived, release := make(chan struct{}), make(chan struct{})
-		listener := newPipes()
+		listener := newMemoryListener()
 		c := DefaultConfig()
 		s := NewServer(c, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/slow" {
@@ -77,13 +77,13 @@ func TestANodeLeavesInOrder(t *testing.T) {
 		if s.Ready() {
 			t.Error("ready while it leaves")
 		}
-		for time.Since(start) < c.Drain.ReadinessDelay-time.Second { // balancers have not noticed yet
+		for time.Since(start) < c.Drain.ReadinessDelay-time.Second { // balancers still send requests
 			if code, body := status(t, client, "http://tv/"); code != 200 || body != "served" {
 				t.Errorf("%v into the delay: got %d %q", time.Since(start), code, body)
 			}
-			pass(time.Second)
+			advance(time.Second)
 		}
-		pass(c.Drain.Timeout / 2)
+		advance(c.Drain.Timeout / 2)
 		if _, err := listener.dial(t.Context(), "", ""); err == nil {
 			t.Error("a new connection is taken after the delay")
 		}
@@ -105,16 +105,16 @@ func TestANodeLeavesInOrder(t *testing.T) {
 	})
 }
 
-func TestARequestThatDoesNotEndIsCutOff(t *testing.T) {
+func TestServer_Run_DrainTimeoutCancelsRequests(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		arrived, gone := make(chan struct{}), make(chan struct{})
-		listener := newPipes()
+		listener := newMemoryListener()
 		c := DefaultConfig()
 		var log bytes.Buffer
 		s := NewServer(c, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 			close(arrived)
-			<-gone // whatever its context says
+			<-gone // even after its context ended
 		}), slog.New(slog.NewTextHandler(&log, nil)))
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -147,14 +147,13 @@ func TestARequestThatDoesNotEndIsCutOff(t *testing.T) {
 	})
 }
 
-// TestALateAnswerAsksTheViewerToComeBack drains under a viewer whom the origin keeps waiting: an empty 200 would end his
-// playback.
-func TestALateAnswerAsksTheViewerToComeBack(t *testing.T) {
+// TestServer_Run_DrainTimeout_RetryLater drains while a viewer waits for the origin: an empty 200 would end playback.
+func TestServer_Run_DrainTimeout_RetryLater(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		arrived := make(chan struct{})
 		shortDrain := func(c *Config) { c.Drain = DrainConfig{Timeout: time.Second} }
-		b := newBubble(t, shortDrain, func(r *http.Request) (*http.Response, error) {
+		b := newMemoryServer(t, shortDrain, func(r *http.Request) (*http.Response, error) {
 			close(arrived)
 			<-r.Context().Done()
 			return nil, r.Context().Err()
@@ -196,7 +195,7 @@ func (*brokenListener) Accept() (net.Conn, error) { return nil, errors.New("too 
 func (l *brokenListener) Close() error            { l.closed = true; return nil }
 func (*brokenListener) Addr() net.Addr            { return &net.TCPAddr{} }
 
-func TestAListenerThatFailsNamesItsSetting(t *testing.T) {
+func TestServer_Run_ListenerFails_NamesSetting(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		edit func(*Config)
@@ -224,7 +223,7 @@ func TestAListenerThatFailsNamesItsSetting(t *testing.T) {
 	}
 }
 
-// authority signs certificates for "tv".
+// authority issues certificates for "tv".
 type authority struct {
 	key  *ecdsa.PrivateKey
 	cert *x509.Certificate
@@ -253,7 +252,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// issue writes a certificate of that serial number and its key, as changed at that time.
+// issue writes a certificate of that serial number and its key, with that modification time.
 func (a *authority) issue(t *testing.T, files TLSConfig, serial int64, changed time.Time) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -289,13 +288,13 @@ func writeFile(t *testing.T, path string, data []byte, changed time.Time) {
 	}
 }
 
-// secureBubble is a bubble that speaks TLS with a certificate of serial number 1, and a client that may speak HTTP/2.
-func secureBubble(t *testing.T, edit func(*Config), o originFunc) (*bubble, *authority, *http.Client) {
+// newTLSMemoryServer makes a memoryServer with TLS and a certificate of serial number 1, and a client for HTTP/2.
+func newTLSMemoryServer(t *testing.T, edit func(*Config), o originFunc) (*memoryServer, *authority, *http.Client) {
 	t.Helper()
 	a, dir := newAuthority(t), t.TempDir()
 	files := TLSConfig{CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
 	a.issue(t, files, 1, time.Unix(1000, 0))
-	b := newBubble(t, func(c *Config) {
+	b := newMemoryServer(t, func(c *Config) {
 		c.TLS = files
 		if edit != nil {
 			edit(c)
@@ -308,11 +307,11 @@ func secureBubble(t *testing.T, edit func(*Config), o originFunc) (*bubble, *aut
 	return b, a, client
 }
 
-func TestHTTP2IsServedAndRenewedCertificatesAreTakenUp(t *testing.T) {
+func TestServer_Run_HTTP2AndCertificateReload(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b, a, client := secureBubble(t, nil, func(r *http.Request) (*http.Response, error) {
-			return answerOf(r, int64(len(segment)), strings.NewReader(segment)), nil
+		b, a, client := newTLSMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
+			return originResponse(r, int64(len(segment)), strings.NewReader(segment)), nil
 		})
 		files := b.core.options.Config.TLS
 		serial := func() int64 {
@@ -341,7 +340,7 @@ func TestHTTP2IsServedAndRenewedCertificatesAreTakenUp(t *testing.T) {
 			{func() { _ = os.Remove(files.CertFile) }, 4},
 		} {
 			step.change()
-			pass(certificateCheckInterval)
+			advance(certificateCheckInterval)
 			if got := serial(); got != step.want {
 				t.Errorf("step %d: certificate %d, want %d", i, got, step.want)
 			}
@@ -349,8 +348,8 @@ func TestHTTP2IsServedAndRenewedCertificatesAreTakenUp(t *testing.T) {
 	})
 }
 
-// TestAWaitForTheOriginIsNotTheViewersStall has the origin pause for longer than a viewer may.
-func TestAWaitForTheOriginIsNotTheViewersStall(t *testing.T) {
+// TestServer_Run_WaitForOriginIsNoStall has the origin pause for longer than limits.write_timeout.
+func TestServer_Run_WaitForOriginIsNoStall(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range []string{"http", "https"} {
 		t.Run(scheme, func(t *testing.T) {
@@ -360,20 +359,20 @@ func TestAWaitForTheOriginIsNotTheViewersStall(t *testing.T) {
 					in, out := io.Pipe()
 					go func() {
 						for _, part := range []string{"first ", "second ", "third"} {
-							pass(5 * time.Second)
+							advance(5 * time.Second)
 							_, _ = io.WriteString(out, part)
 						}
 						_ = out.Close()
 					}()
-					return answerOf(r, -1, in), nil
+					return originResponse(r, -1, in), nil
 				}
 				edit := func(c *Config) { c.Limits.WriteTimeout = time.Second }
-				var b *bubble
+				var b *memoryServer
 				var client *http.Client
 				if scheme == "https" {
-					b, _, client = secureBubble(t, edit, slow)
+					b, _, client = newTLSMemoryServer(t, edit, slow)
 				} else {
-					b = newBubble(t, edit, slow)
+					b = newMemoryServer(t, edit, slow)
 					client = b.client(t)
 				}
 				if code, body := status(t, client, scheme+"://tv/~"+b.ticket+"/play/a001/part.mp4"); code != 200 || body != "first second third" {
@@ -384,10 +383,10 @@ func TestAWaitForTheOriginIsNotTheViewersStall(t *testing.T) {
 	}
 }
 
-func TestOldTLSIsNotSpoken(t *testing.T) {
+func TestServer_Run_OldTLSRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		_, _, client := secureBubble(t, nil, nil)
+		_, _, client := newTLSMemoryServer(t, nil, nil)
 		transport, _ := client.Transport.(*http.Transport)
 		transport.TLSClientConfig.MinVersion, transport.TLSClientConfig.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 		if resp, err := client.Get("https://tv/"); err == nil {

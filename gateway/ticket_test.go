@@ -10,7 +10,7 @@ import (
 	"usher/backends"
 )
 
-func ringOf(keys ...string) *ticketSigner {
+func newTestSigner(keys ...string) *ticketSigner {
 	var all []backends.Key
 	for _, id := range keys {
 		all = append(all, backends.Key{ID: id, Secret: backends.Secret("the secret of key " + id)})
@@ -26,9 +26,9 @@ func someClaims() (ticketClaims, ticketScope) {
 	return c, ticketScope{"/play/{channel}/*", "a001"}
 }
 
-func TestATicketSaysWhatItWasMintedFor(t *testing.T) {
+func TestTicketSigner_Sign_Verifies(t *testing.T) {
 	t.Parallel()
-	ring := ringOf("a")
+	ring := newTestSigner("a")
 	c, s := someClaims()
 	for name, opened := range map[string]time.Time{
 		"in our days":                   c.Opened,
@@ -49,15 +49,15 @@ func TestATicketSaysWhatItWasMintedFor(t *testing.T) {
 	}
 }
 
-func TestATicketIsTheSameTextWheneverAndWhereverItIsMinted(t *testing.T) {
+func TestTicketSigner_Sign_SameOnEveryNode(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
-	first := ringOf("a").sign(c, s)
+	first := newTestSigner("a").sign(c, s)
 	for name, ring := range map[string]*ticketSigner{
-		"on another node":               ringOf("a"),
-		"after signing moved to b":      ringOf("b", "a"),
-		"where its key stands last":     ringOf("d", "c", "b", "a"),
-		"on a node that minted another": func() *ticketSigner { r := ringOf("a"); r.sign(ticketClaims{}, ticketScope{}); return r }(),
+		"on another node":               newTestSigner("a"),
+		"after signing moved to b":      newTestSigner("b", "a"),
+		"where its key stands last":     newTestSigner("d", "c", "b", "a"),
+		"on a node that signed another": func() *ticketSigner { r := newTestSigner("a"); r.sign(ticketClaims{}, ticketScope{}); return r }(),
 	} {
 		if got := ring.sign(c, s); got != first {
 			t.Errorf("%s: got %s, want %s", name, got, first)
@@ -65,15 +65,15 @@ func TestATicketIsTheSameTextWheneverAndWhereverItIsMinted(t *testing.T) {
 	}
 	later := c
 	later.Opened = c.Opened.Add(time.Second)
-	if ringOf("a").sign(later, s) == first {
+	if newTestSigner("a").sign(later, s) == first {
 		t.Error("a session opened later has the same ticket")
 	}
 }
 
-func TestVerifyKnowsOursFromOthers(t *testing.T) {
+func TestTicketSigner_Verify_Invalid(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
-	ring := ringOf("a", "b")
+	ring := newTestSigner("a", "b")
 	good := ring.sign(c, s)
 	_, body, _ := strings.Cut(good, ".")
 	cases := map[string]struct {
@@ -82,9 +82,9 @@ func TestVerifyKnowsOursFromOthers(t *testing.T) {
 		scope ticketScope
 		want  bool
 	}{
-		"as it was minted":                      {ring, good, s, true},
-		"with a retired key":                    {ringOf("b", "a"), good, s, true},
-		"with a removed key":                    {ringOf("b"), good, s, false},
+		"as it was signed":                      {ring, good, s, true},
+		"with a retired key":                    {newTestSigner("b", "a"), good, s, true},
+		"with a removed key":                    {newTestSigner("b"), good, s, false},
 		"with another secret of that id":        {newTicketSigner([]backends.Key{{ID: "a", Secret: "another secret here"}}), good, s, false},
 		"with another key's id":                 {ring, "b." + body, s, false},
 		"with an unknown key's id":              {ring, "z." + body, s, false},
@@ -123,10 +123,10 @@ func TestVerifyKnowsOursFromOthers(t *testing.T) {
 	}
 }
 
-func TestATicketWithAnyBitFlippedIsRefused(t *testing.T) {
+func TestTicketSigner_Verify_FlippedBits(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
-	ring := ringOf("a", "b")
+	ring := newTestSigner("a", "b")
 	good := ring.sign(c, s)
 	for i := range len(good) {
 		for bit := range 8 {
@@ -139,7 +139,7 @@ func TestATicketWithAnyBitFlippedIsRefused(t *testing.T) {
 	}
 }
 
-func TestEveryTicketCharacterIsSafeInPathQueryAndCookie(t *testing.T) {
+func TestTicketSigner_Sign_SafeCharacters(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
 	ring := newTicketSigner([]backends.Key{{ID: "Key16letters9999", Secret: "a secret of some length"}})
@@ -153,10 +153,10 @@ func TestEveryTicketCharacterIsSafeInPathQueryAndCookie(t *testing.T) {
 	}
 }
 
-func TestAMACHasAtLeast96Bits(t *testing.T) {
+func TestTicketMAC_HasAtLeast96Bits(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
-	_, body, _ := strings.Cut(ringOf("a").sign(c, s), ".")
+	_, body, _ := strings.Cut(newTestSigner("a").sign(c, s), ".")
 	raw, err := base64.RawURLEncoding.DecodeString(body)
 	if err != nil {
 		t.Fatalf("decode: %v", err)
@@ -166,10 +166,10 @@ func TestAMACHasAtLeast96Bits(t *testing.T) {
 	}
 }
 
-func TestASessionWhoseKeyIsGoneIsSignedAnew(t *testing.T) {
+func TestTicketSigner_Sign_RemovedKey(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
-	ring := ringOf("b")
+	ring := newTestSigner("b")
 	got, ok := ring.verify(ring.sign(c, s), s)
 	if !ok || got.KeyID != "b" || got.id != c.id {
 		t.Errorf("got %v %v, want the session signed by b", got, ok)
@@ -178,7 +178,7 @@ func TestASessionWhoseKeyIsGoneIsSignedAnew(t *testing.T) {
 
 func FuzzVerify(f *testing.F) {
 	c, s := someClaims()
-	ring := ringOf("a", "b")
+	ring := newTestSigner("a", "b")
 	good := ring.sign(c, s)
 	for _, seed := range []string{good, "", ".", "a.", good[1:], good + "=", "b" + good[1:], strings.ToLower(good)} {
 		f.Add(seed, s.route, s.channel)
@@ -186,7 +186,7 @@ func FuzzVerify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, route, channel string) {
 		got, ok := ring.verify(text, ticketScope{route, channel})
 		if ok && ring.sign(got, ticketScope{route, channel}) != text {
-			t.Errorf("verify(%q): taken for ours, but %v is minted otherwise", text, got)
+			t.Errorf("verify(%q): accepted, but %v is signed as another text", text, got)
 		}
 		if ok && (text != good || route != s.route || channel != s.channel) {
 			t.Errorf("verify(%q, %q, %q): forged", text, route, channel)
@@ -196,7 +196,7 @@ func FuzzVerify(f *testing.F) {
 
 func BenchmarkVerify(b *testing.B) {
 	c, s := someClaims()
-	ring := ringOf("a")
+	ring := newTestSigner("a")
 	good := ring.sign(c, s)
 	for name, text := range map[string]string{"good": good, "forged": good[:len(good)-1] + "A", "foreign": "z" + good[1:]} {
 		b.Run(name, func(b *testing.B) {
@@ -208,9 +208,9 @@ func BenchmarkVerify(b *testing.B) {
 	}
 }
 
-func BenchmarkMint(b *testing.B) {
+func BenchmarkSign(b *testing.B) {
 	c, s := someClaims()
-	ring := ringOf("a")
+	ring := newTestSigner("a")
 	b.ReportAllocs()
 	for b.Loop() {
 		ring.sign(c, s)

@@ -18,7 +18,7 @@ import (
 )
 
 // channelOrigin is an origin with one channel in a folder: a multivariant playlist, a variant in a folder of its own with
-// a key, an init section and segments. Media is "bytes of" what was asked for, so that a viewer can tell what he got.
+// a key, an init section and segments. Media is "bytes of" what was asked for, so that a test can tell responses apart.
 type channelOrigin struct {
 	folder string                   // on the origin, as a URL's path
 	write  func(name string) string // how a playlist in hd/ writes the URI of a name in the folder; absolute below
@@ -38,7 +38,7 @@ func (o channelOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// spelling is how an origin writes its URIs.
+// spelling sets how an origin writes its URIs.
 func (o *channelOrigin) spelling(how, base string) {
 	switch how {
 	case "relative":
@@ -83,7 +83,7 @@ func (p *player) get(t *testing.T, u *url.URL) string {
 		t.Fatalf("request %s: %v", u, err)
 	}
 	r.Host = p.host
-	asWritten := &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.EscapedPath()} // cookies know no escapes
+	asWritten := &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.EscapedPath()} // cookie paths are compared unescaped
 	for _, c := range p.jar.Cookies(asWritten) {
 		r.AddCookie(c)
 	}
@@ -100,8 +100,8 @@ func (p *player) get(t *testing.T, u *url.URL) string {
 	return string(body)
 }
 
-// named are the URIs of a playlist, attributes first.
-func named(playlist string) []string {
+// urisIn returns the URIs of a playlist, attributes first.
+func urisIn(playlist string) []string {
 	var all []string
 	for _, found := range regexp.MustCompile(`URI="([^"]*)"`).FindAllStringSubmatch(playlist, -1) {
 		all = append(all, found[1])
@@ -118,9 +118,9 @@ func resolve(t *testing.T, base *url.URL, ref string) *url.URL {
 	return u
 }
 
-// TestAPlayerReachesEverythingInEveryMode plays a channel from the multivariant playlist to the last segment, for every
-// carrying mode, under every form of a route, with URIs written in every way.
-func TestAPlayerReachesEverythingInEveryMode(t *testing.T) {
+// TestServe_PlayerReachesEverythingInEveryMode plays a channel from the multivariant playlist to the last segment, for every
+// ticket transport, under every form of a route, with URIs written in every form.
+func TestServe_PlayerReachesEverythingInEveryMode(t *testing.T) {
 	t.Parallel()
 	forms := map[string]struct {
 		entry  string
@@ -159,7 +159,7 @@ func TestAPlayerReachesEverythingInEveryMode(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/%v/%s", name, carry, spelling), func(t *testing.T) {
 					t.Parallel()
 					o := &channelOrigin{folder: form.folder}
-					g := newGate(t, func(c *Config) {
+					g := newTestGateway(t, func(c *Config) {
 						o.spelling(spelling, c.Origins["o"].URL)
 						c.Origins["o"].URL += form.prefix
 						c.CORS.AllowedOrigins = []string{"https://tv.example.com"}
@@ -172,7 +172,7 @@ func TestAPlayerReachesEverythingInEveryMode(t *testing.T) {
 							Name: "other", Path: c.Routes[0].Path, Hosts: []string{"other.example.com"}, Origin: "o", Backend: "b",
 						}}, c.Routes...)
 					})
-					g.site.answer = o.ServeHTTP
+					g.upstream.answer = o.ServeHTTP
 					g.play(t, form.entry, form.folder)
 				})
 			}
@@ -180,8 +180,8 @@ func TestAPlayerReachesEverythingInEveryMode(t *testing.T) {
 	}
 }
 
-// play follows the channel to its end and wants every piece of media to be the right one.
-func (g *gate) play(t *testing.T, entry, folder string) {
+// play follows the channel to its end and requires all media to be the right ones.
+func (g *testGateway) play(t *testing.T, entry, folder string) {
 	t.Helper()
 	p := newPlayer(t, "tv.example.com")
 	source := resolve(t, &url.URL{}, g.url+entry+"?token=s3cret")
@@ -189,13 +189,13 @@ func (g *gate) play(t *testing.T, entry, folder string) {
 	if again := p.get(t, source); again != master {
 		t.Errorf("the multivariant playlist changed between reloads:\n%s\n%s", master, again)
 	}
-	variant := resolve(t, source, named(master)[0])
+	variant := resolve(t, source, urisIn(master)[0])
 	media := p.get(t, variant)
 	if again := p.get(t, variant); again != media {
 		t.Errorf("the media playlist changed between reloads:\n%s\n%s", media, again)
 	}
 	var got []string
-	for _, ref := range named(media) {
+	for _, ref := range urisIn(media) {
 		got = append(got, p.get(t, resolve(t, variant, ref)))
 	}
 	var want []string
@@ -205,20 +205,20 @@ func (g *gate) play(t *testing.T, entry, folder string) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("media (-want +got):\n%s\nmaster:\n%s\nmedia playlist:\n%s", diff, master, media)
 	}
-	if n := len(g.room.arrived()); n != 1 {
-		t.Errorf("opened %d times, want once: %+v", n, g.room.arrived())
+	if n := len(g.table.openRequests()); n != 1 {
+		t.Errorf("opened %d times, want once: %+v", n, g.table.openRequests())
 	}
 	if strings.Contains(master+media, "s3cret") || strings.Contains(master+media, "127.0.0.1") {
 		t.Errorf("a playlist names the credentials or a host:\n%s\n%s", master, media)
 	}
-	if seen := g.site.everything(); strings.Contains(seen, "s3cret") || strings.Contains(seen, "ticket") {
+	if seen := g.upstream.dump(); strings.Contains(seen, "s3cret") || strings.Contains(seen, "ticket") {
 		t.Errorf("the origin was told of the viewer:\n%s", seen)
 	}
 }
 
-func TestAMediaPlaylistBelowATicketIsTheSameForAllViewers(t *testing.T) {
+func TestServe_MediaPlaylistBelowTicket_SharedByViewers(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, nil)
+	g := newTestGateway(t, nil)
 	one, other := g.ticket(t, "a001"), g.ticket(t, "a001")
 	first := g.want(t, 200, "/~"+one+"/play/a001/index.m3u8")
 	second := g.want(t, 200, "/~"+other+"/play/a001/index.m3u8")
@@ -227,7 +227,7 @@ func TestAMediaPlaylistBelowATicketIsTheSameForAllViewers(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotOursKeepsItsAddressAndSeesNoTicket(t *testing.T) {
+func TestServe_ForeignURIs_Unchanged(t *testing.T) {
 	t.Parallel()
 	foreign := []string{
 		"https://ads.example.com/ad.ts", "//cdn.example.com/x.ts", "skd://key", "/elsewhere/x.ts", "data:text/plain,x",
@@ -235,8 +235,8 @@ func TestWhatIsNotOursKeepsItsAddressAndSeesNoTicket(t *testing.T) {
 	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
 		t.Run(carry.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newGate(t, func(c *Config) { c.Routes[0].TicketIn, c.CORS.AllowedOrigins = carry, nil })
-			g.site.files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n" + strings.Join(foreign, "\n") + "\n"
+			g := newTestGateway(t, func(c *Config) { c.Routes[0].TicketIn, c.CORS.AllowedOrigins = carry, nil })
+			g.upstream.files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n" + strings.Join(foreign, "\n") + "\n"
 			got := g.want(t, 200, "/play/a001/index.m3u8?token=1").body
 			if diff := cmp.Diff(foreign, uris(got)); diff != "" {
 				t.Errorf("URIs (-want +got):\n%s", diff)
@@ -245,9 +245,9 @@ func TestWhatIsNotOursKeepsItsAddressAndSeesNoTicket(t *testing.T) {
 	}
 }
 
-func TestCookiesOfTwoChannelsDoNotMeet(t *testing.T) {
+func TestSetCookies_ChannelsStayApart(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) {
+	g := newTestGateway(t, func(c *Config) {
 		c.CORS.AllowedOrigins = []string{"https://tv.example.com"}
 		c.Routes[0] = RouteConfig{
 			Path: "/live/{user}/{password}/{channel}.m3u8", OriginPath: "/{channel}/index.m3u8",
@@ -255,7 +255,7 @@ func TestCookiesOfTwoChannelsDoNotMeet(t *testing.T) {
 			TicketIn: hls.TicketInCookie, Origin: "o", Backend: "b",
 		}
 	})
-	g.site.answer = func(w http.ResponseWriter, r *http.Request) {
+	g.upstream.answer = func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, ".m3u8") {
 			_, _ = io.WriteString(w, mediaPlaylist)
 			return
@@ -275,7 +275,7 @@ func TestCookiesOfTwoChannelsDoNotMeet(t *testing.T) {
 	}
 }
 
-func TestATicketsCookieGoesOnlyWhereItBelongs(t *testing.T) {
+func TestSetCookies_Paths(t *testing.T) {
 	t.Parallel()
 	cookies := func(c *Config) {
 		c.CORS.AllowedOrigins, c.Routes[0].TicketIn = []string{"https://tv.example.com"}, hls.TicketInCookie
@@ -290,7 +290,7 @@ func TestATicketsCookieGoesOnlyWhereItBelongs(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newGate(t, cookies)
+			g := newTestGateway(t, cookies)
 			got := g.want(t, 200, "/play/a001/index.m3u8?token=1", "X-Forwarded-Proto: "+tc.proto, "Origin: https://tv.example.com")
 			fields := strings.Split(got.header.Get("Set-Cookie"), "; ")
 			if !strings.HasPrefix(fields[0], "usher_ticket=a.") {
@@ -309,18 +309,18 @@ func TestATicketsCookieGoesOnlyWhereItBelongs(t *testing.T) {
 	}
 }
 
-// TestTwoRoutesOfOnePathAreTwoWorlds keeps a channel of one host apart from the same name on another.
-func TestTwoRoutesOfOnePathAreTwoWorlds(t *testing.T) {
+// TestServe_RoutesOfOnePath_StayApart keeps a channel of one host apart from the same name on another.
+func TestServe_RoutesOfOnePath_StayApart(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) {
+	g := newTestGateway(t, func(c *Config) {
 		c.Origins["second"] = &OriginConfig{URL: c.Origins["o"].URL + "/second"}
 		one, two := c.Routes[0], c.Routes[0]
 		one.Name, one.Hosts = "one", []string{"one.example.com"}
 		two.Name, two.Hosts, two.Origin = "two", []string{"two.example.com"}, "second"
 		c.Routes = []RouteConfig{one, two}
 	})
-	g.site.files["/second/play/a001/index.m3u8"] = mediaPlaylist
-	g.site.files["/second/play/a001/seg-17.ts"] = "another seventeenth segment"
+	g.upstream.files["/second/play/a001/index.m3u8"] = mediaPlaylist
+	g.upstream.files["/second/play/a001/seg-17.ts"] = "another seventeenth segment"
 	one := g.want(t, 200, "/play/a001/index.m3u8?token=1", "Host: one.example.com")
 	two := g.want(t, 200, "/play/a001/index.m3u8?token=1", "Host: TWO.example.com:8080")
 	if uris(one.body)[0] == uris(two.body)[0] {
@@ -339,9 +339,9 @@ func TestTwoRoutesOfOnePathAreTwoWorlds(t *testing.T) {
 	g.want(t, 200, uris(one.body)[0], "Host: lb", "X-Forwarded-Host: one.example.com")
 }
 
-func TestAHostIsBelievedFromProxiesAlone(t *testing.T) {
+func TestServe_ForwardedHost_OnlyFromProxies(t *testing.T) {
 	t.Parallel()
-	g := newGate(t, func(c *Config) {
+	g := newTestGateway(t, func(c *Config) {
 		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 		c.Routes[0].Hosts = []string{"tv.example.com"}
 	})

@@ -45,7 +45,7 @@ func siblings() map[string][]string {
 		"actors/session": {backends},
 		"actors/...":     {backends, session, "actors/..."},
 		"gateway/...":    {backends, session, "gateway/..."},
-		// An edge's words are known below the gateway; Envoy's server stands above it.
+		// The gateway imports edge, and extauthz imports both.
 		"gateway/edge":          {backends},
 		"gateway/edge/extauthz": {"gateway", "gateway/edge"},
 		// The root joins its rooms; a room knows the Redis client alone, and the client knows no room.
@@ -212,7 +212,7 @@ func TestRepository_FindsForbiddenImports(t *testing.T) {
 			[]importEdge{{"cmd/usher/a.go", "usher/backends/jwt"}, {"cmd/usher/e2e/a_test.go", "usher/actors"}, {"gateway/a.go", "usher/backends/jwt"}},
 			[]string{"gateway/a.go imports usher/backends/jwt"},
 		},
-		"the edges' words know no gateway": {
+		"edge does not import the gateway": {
 			[]importEdge{{"gateway/a.go", "usher/gateway/edge"}, {"gateway/edge/a.go", "usher/gateway"}, {"gateway/edge/extauthz/a.go", "usher/gateway"}},
 			[]string{"gateway/edge/a.go imports usher/gateway"},
 		},

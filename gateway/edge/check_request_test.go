@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// fields makes a header of "Name: value" lines.
-func fields(lines ...string) http.Header {
+// headerOf makes a header of "Name: value" lines.
+func headerOf(lines ...string) http.Header {
 	h := http.Header{}
 	for _, line := range lines {
 		name, value, _ := strings.Cut(line, ": ")
@@ -22,17 +22,17 @@ func fields(lines ...string) http.Header {
 
 func addr(text string) netip.Addr { return netip.MustParseAddr(text) }
 
-// ours takes 10.0.0.0/8 for edges and proxies.
-func ours(a netip.Addr) bool { return netip.MustParsePrefix("10.0.0.0/8").Contains(a) }
+// isOurs reports whether an address is in 10.0.0.0/8, which stands for edges and proxies.
+func isOurs(a netip.Addr) bool { return netip.MustParsePrefix("10.0.0.0/8").Contains(a) }
 
-// reading is one case of Read. err is the whole of its text.
-type reading struct {
+// decodeCase is one case of Decode. err is the error's whole text.
+type decodeCase struct {
 	in   HTTPRequest
 	want CheckRequest
 	err  string
 }
 
-func (tc reading) run(t *testing.T, d Dialect) {
+func (tc decodeCase) run(t *testing.T, d Dialect) {
 	t.Helper()
 	if tc.in.Header == nil {
 		tc.in.Header = http.Header{}
@@ -56,21 +56,21 @@ func (tc reading) run(t *testing.T, d Dialect) {
 	}
 }
 
-func TestAstraAndAltaAreReadFromTheirFields(t *testing.T) {
+func TestDialect_Decode_Astra(t *testing.T) {
 	t.Parallel()
-	cases := map[string]reading{
+	cases := map[string]decodeCase{
 		"all that Astra sends": {
-			in: HTTPRequest{Query: "token=123&x=a%2Fb", Host: "usher:8080", Header: fields(
+			in: HTTPRequest{Query: "token=123&x=a%2Fb", Host: "usher:8080", Header: headerOf(
 				"X-Session-ID: 17", "X-Channel-ID: a001", "X-Real-IP: 192.0.2.7", "X-Real-Path: /play/a001/index.m3u8",
 				"X-Real-UA: MAG250", "X-Real-Host: live.example.com:8000",
-				"User-Agent: Astra", "Referer: http://not.his/", "X-Forwarded-For: 198.51.100.1")},
+				"User-Agent: Astra", "Referer: http://not.theirs/", "X-Forwarded-For: 198.51.100.1")},
 			want: CheckRequest{
 				Method: "GET", Host: "live.example.com:8000", Path: "/play/a001/index.m3u8", Query: "token=123&x=a%2Fb",
 				Address: addr("192.0.2.7"), UserAgent: "MAG250", Channel: "a001", EdgeSession: "17",
 			},
 		},
 		"all that Alta sends": {
-			in: HTTPRequest{Query: "token=123", Header: fields(
+			in: HTTPRequest{Query: "token=123", Header: headerOf(
 				"X-Session-Id: f00", "X-Real-Ip: 2001:db8::7", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC/3.0",
 				"X-Real-Origin: https://live.example.com:8443")},
 			want: CheckRequest{
@@ -79,18 +79,18 @@ func TestAstraAndAltaAreReadFromTheirFields(t *testing.T) {
 			},
 		},
 		"both names of the host: Astra's counts": {
-			in:   HTTPRequest{Header: fields("X-Real-Host: a.example.com", "X-Real-Origin: http://b.example.com")},
+			in:   HTTPRequest{Header: headerOf("X-Real-Host: a.example.com", "X-Real-Origin: http://b.example.com")},
 			want: CheckRequest{Method: "GET", Scheme: "http", Host: "a.example.com"},
 		},
 		"an origin of another scheme": {
-			in:   HTTPRequest{Header: fields("X-Real-Origin: rtsp://a.example.com")},
+			in:   HTTPRequest{Header: headerOf("X-Real-Origin: rtsp://a.example.com")},
 			want: CheckRequest{Method: "GET", Host: "a.example.com"},
 		},
-		"an origin without scheme":   {in: HTTPRequest{Header: fields("X-Real-Origin: a.example.com")}, want: CheckRequest{Method: "GET"}},
+		"an origin without scheme":   {in: HTTPRequest{Header: headerOf("X-Real-Origin: a.example.com")}, want: CheckRequest{Method: "GET"}},
 		"nothing, as auth-proxy may": {want: CheckRequest{Method: "GET"}},
-		"an address that is none":    {in: HTTPRequest{Header: fields("X-Real-IP: unknown")}, want: CheckRequest{Method: "GET"}},
+		"an address that is none":    {in: HTTPRequest{Header: headerOf("X-Real-IP: unknown")}, want: CheckRequest{Method: "GET"}},
 		"an IPv4 address in IPv6": {
-			in:   HTTPRequest{Header: fields("X-Real-IP: ::ffff:192.0.2.7")},
+			in:   HTTPRequest{Header: headerOf("X-Real-IP: ::ffff:192.0.2.7")},
 			want: CheckRequest{Method: "GET", Address: addr("192.0.2.7")},
 		},
 		"a POST is about a GET as well": {
@@ -107,15 +107,15 @@ func TestAstraAndAltaAreReadFromTheirFields(t *testing.T) {
 	}
 }
 
-func TestFlussonicIsReadFromItsQueryWhereSomebodyPlays(t *testing.T) {
+func TestDialect_Decode_FlussonicPlay(t *testing.T) {
 	t.Parallel()
 	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
-	cases := map[string]reading{
+	cases := map[string]decodeCase{
 		"all that it sends": {
 			in: HTTPRequest{Query: "name=live%2Fustream&ip=192.0.2.7&proto=hls&request_type=new_session&request_number=0&" +
 				"session_id=6217fd62-16da-4206-9da9-0173d7552a14&stream_clients=0&total_clients=0&token=60334b207baa&duration=0&" +
 				"bytes=0&qs=token%3D60334b207baa%26x%3Da%252Fb&user_agent=curl%2F7.68.0&referer=http%3A%2F%2Fya.ru%2F%3Ftoken%3D456%26name%3Dlalala&" +
-				"host=tv.example.com%3A8080&dvr=true", Host: "usher:8080", Header: fields("User-Agent: Flussonic")},
+				"host=tv.example.com%3A8080&dvr=true", Host: "usher:8080", Header: headerOf("User-Agent: Flussonic")},
 			want: CheckRequest{
 				Method: "GET", Host: "tv.example.com:8080", Path: "/live/ustream", Query: "token=60334b207baa&x=a%2Fb",
 				Address: addr("192.0.2.7"), UserAgent: "curl/7.68.0", Referer: "http://ya.ru/?token=456&name=lalala",
@@ -169,13 +169,13 @@ func TestFlussonicIsReadFromItsQueryWhereSomebodyPlays(t *testing.T) {
 	}
 }
 
-func TestFlussonicIsReadFromJSONWhereSomebodyPublishes(t *testing.T) {
+func TestDialect_Decode_FlussonicPublish(t *testing.T) {
 	t.Parallel()
 	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
 	post := func(body string) HTTPRequest {
 		return HTTPRequest{Method: "POST", Query: "name=of-the-query&ip=198.51.100.1", Body: []byte(body)}
 	}
-	cases := map[string]reading{
+	cases := map[string]decodeCase{
 		"the published sample": {
 			in: post(`{"name": "fake", "proto": "hls", "ip": "10.77.0.150", "request_number": 1,
 				"session_id": "6217fd62-16da-4206-9da9-0173d7552a14", "stream_clients": 1, "total_clients": 2,
@@ -214,32 +214,32 @@ func TestFlussonicIsReadFromJSONWhereSomebodyPublishes(t *testing.T) {
 	}
 }
 
-func TestNginxIsReadFromTheFieldsOfItsSample(t *testing.T) {
+func TestDialect_Decode_Nginx(t *testing.T) {
 	t.Parallel()
 	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
-	his := fields(
+	passedOn := headerOf(
 		"X-Original-URI: /play/a001/index.m3u8?token=a%2Bb&x=?", "X-Real-IP: 192.0.2.7", "X-Original-Method: HEAD",
 		"X-Forwarded-Proto: https", "User-Agent: MAG250", "Referer: http://portal/", "Cookie: a=b",
-		"X-Forwarded-For: 198.51.100.1", "X-Session-Id: his", "X-Channel-Id: his", "X-Forwarded-Host: his", "X-Forwarded-Uri: /his")
-	bare := fields("X-Original-URI: /", "X-Real-IP: [2001:db8::7]:443")
-	cases := map[string]reading{
+		"X-Forwarded-For: 198.51.100.1", "X-Session-Id: forged", "X-Channel-Id: forged", "X-Forwarded-Host: forged", "X-Forwarded-Uri: /forged")
+	bare := headerOf("X-Original-URI: /", "X-Real-IP: [2001:db8::7]:443")
+	cases := map[string]decodeCase{
 		"all that it sends, and what a viewer adds": {
-			in: HTTPRequest{Query: "of=its+own", Host: "tv.example.com", Header: his, IsForwarder: ours},
+			in: HTTPRequest{Query: "of=its+own", Host: "tv.example.com", Header: passedOn, IsForwarder: isOurs},
 			want: CheckRequest{
 				Method: "HEAD", Scheme: "https", Host: "tv.example.com", Path: "/play/a001/index.m3u8", Query: "token=a%2Bb&x=?",
-				Address: addr("192.0.2.7"), UserAgent: "MAG250", Referer: "http://portal/", Header: his,
+				Address: addr("192.0.2.7"), UserAgent: "MAG250", Referer: "http://portal/", Header: passedOn,
 			},
 		},
 		"the least": {
 			in:   HTTPRequest{Header: bare},
 			want: CheckRequest{Method: "GET", Path: "/", Address: addr("2001:db8::7"), Header: bare},
 		},
-		"no path":            {in: HTTPRequest{Header: fields("X-Real-IP: 192.0.2.7")}, err: "X-Original-URI" + missing},
-		"a path of no slash": {in: HTTPRequest{Header: fields("X-Original-URI: s3cret", "X-Real-IP: 192.0.2.7")}, err: "X-Original-URI" + missing},
-		"no address":         {in: HTTPRequest{Header: fields("X-Original-URI: /?token=s3cret")}, err: "X-Real-IP" + missing},
-		"no such address":    {in: HTTPRequest{Header: fields("X-Original-URI: /", "X-Real-IP: s3cret")}, err: "X-Real-IP" + missing},
+		"no path":            {in: HTTPRequest{Header: headerOf("X-Real-IP: 192.0.2.7")}, err: "X-Original-URI" + missing},
+		"a path of no slash": {in: HTTPRequest{Header: headerOf("X-Original-URI: s3cret", "X-Real-IP: 192.0.2.7")}, err: "X-Original-URI" + missing},
+		"no address":         {in: HTTPRequest{Header: headerOf("X-Original-URI: /?token=s3cret")}, err: "X-Real-IP" + missing},
+		"no such address":    {in: HTTPRequest{Header: headerOf("X-Original-URI: /", "X-Real-IP: s3cret")}, err: "X-Real-IP" + missing},
 		"a list of addresses": {
-			in:  HTTPRequest{Header: fields("X-Original-URI: /", "X-Real-IP: 192.0.2.7, 192.0.2.8")},
+			in:  HTTPRequest{Header: headerOf("X-Original-URI: /", "X-Real-IP: 192.0.2.7, 192.0.2.8")},
 			err: "X-Real-IP" + missing,
 		},
 	}
@@ -251,30 +251,30 @@ func TestNginxIsReadFromTheFieldsOfItsSample(t *testing.T) {
 	}
 }
 
-func TestForwardAuthIsReadFromTheForwardedFields(t *testing.T) {
+func TestDialect_Decode_ForwardAuth(t *testing.T) {
 	t.Parallel()
 	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
-	his := fields(
+	passedOn := headerOf(
 		"X-Forwarded-Uri: /play/a001/index.m3u8?token=1", "X-Forwarded-For: 198.51.100.1, 192.0.2.7, 10.0.0.5", "X-Forwarded-Method: OPTIONS",
 		"X-Forwarded-Proto: http", "X-Forwarded-Host: tv.example.com", "User-Agent: MAG250", "Referer: http://portal/", "Cookie: a=b",
-		"X-Real-Ip: 198.51.100.2", "X-Session-Id: his", "X-Original-Uri: /his")
-	bare := fields("X-Forwarded-Uri: /a", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: wss")
-	cases := map[string]reading{
+		"X-Real-Ip: 198.51.100.2", "X-Session-Id: forged", "X-Original-Uri: /forged")
+	bare := headerOf("X-Forwarded-Uri: /a", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: wss")
+	cases := map[string]decodeCase{
 		"all that it sends, and what a viewer adds": {
-			in: HTTPRequest{Query: "of=its+own", Host: "usher:8080", Header: his, IsForwarder: ours},
+			in: HTTPRequest{Query: "of=its+own", Host: "usher:8080", Header: passedOn, IsForwarder: isOurs},
 			want: CheckRequest{
 				Method: "OPTIONS", Scheme: "http", Host: "tv.example.com", Path: "/play/a001/index.m3u8", Query: "token=1",
-				Address: addr("192.0.2.7"), UserAgent: "MAG250", Referer: "http://portal/", Header: his,
+				Address: addr("192.0.2.7"), UserAgent: "MAG250", Referer: "http://portal/", Header: passedOn,
 			},
 		},
 		"the least": {
 			in:   HTTPRequest{Header: bare, Host: "usher:8080"},
 			want: CheckRequest{Method: "GET", Path: "/a", Address: addr("192.0.2.7"), Header: bare},
 		},
-		"no path":            {in: HTTPRequest{Header: fields("X-Forwarded-For: 192.0.2.7")}, err: "X-Forwarded-Uri" + missing},
-		"a path of no slash": {in: HTTPRequest{Header: fields("X-Forwarded-Uri: s3cret", "X-Forwarded-For: 192.0.2.7")}, err: "X-Forwarded-Uri" + missing},
-		"no address":         {in: HTTPRequest{Header: fields("X-Forwarded-Uri: /?token=s3cret")}, err: "X-Forwarded-For" + missing},
-		"no such address":    {in: HTTPRequest{Header: fields("X-Forwarded-Uri: /", "X-Forwarded-For: s3cret")}, err: "X-Forwarded-For" + missing},
+		"no path":            {in: HTTPRequest{Header: headerOf("X-Forwarded-For: 192.0.2.7")}, err: "X-Forwarded-Uri" + missing},
+		"a path of no slash": {in: HTTPRequest{Header: headerOf("X-Forwarded-Uri: s3cret", "X-Forwarded-For: 192.0.2.7")}, err: "X-Forwarded-Uri" + missing},
+		"no address":         {in: HTTPRequest{Header: headerOf("X-Forwarded-Uri: /?token=s3cret")}, err: "X-Forwarded-For" + missing},
+		"no such address":    {in: HTTPRequest{Header: headerOf("X-Forwarded-Uri: /", "X-Forwarded-For: s3cret")}, err: "X-Forwarded-For" + missing},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -284,24 +284,24 @@ func TestForwardAuthIsReadFromTheForwardedFields(t *testing.T) {
 	}
 }
 
-func TestDialectsWithoutWordsOverHTTPAreNotRead(t *testing.T) {
+func TestDialect_Decode_NotOverHTTP(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[Dialect]string{
 		NoDialect: "dialect  does not use HTTP", Envoy: "dialect envoy does not use HTTP",
 	} {
-		reading{err: want}.run(t, d)
+		decodeCase{err: want}.run(t, d)
 	}
 }
 
-func TestTheViewerIsTheLastForwardedAddressThatIsNotOurs(t *testing.T) {
+func TestLastForwarded(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		lists []string
 		want  string
 	}{
 		"one":                               {[]string{"192.0.2.7"}, "192.0.2.7"},
-		"what he invented before":           {[]string{"198.51.100.1, 192.0.2.7"}, "192.0.2.7"},
-		"ours behind him":                   {[]string{"192.0.2.7, 10.0.0.1,10.0.0.2"}, "192.0.2.7"},
+		"what the viewer invented before":   {[]string{"198.51.100.1, 192.0.2.7"}, "192.0.2.7"},
+		"ours after the viewer":             {[]string{"192.0.2.7, 10.0.0.1,10.0.0.2"}, "192.0.2.7"},
 		"fields are one list":               {[]string{"198.51.100.1", "192.0.2.7", "10.0.0.1"}, "192.0.2.7"},
 		"lists in fields":                   {[]string{"198.51.100.1, 192.0.2.7", "10.0.0.1, 10.0.0.2"}, "192.0.2.7"},
 		"an empty field between":            {[]string{"192.0.2.7", "", "10.0.0.1"}, "192.0.2.7"},
@@ -323,16 +323,16 @@ func TestTheViewerIsTheLastForwardedAddressThatIsNotOurs(t *testing.T) {
 		"for=, as in RFC 7239":              {[]string{"for=192.0.2.7"}, "invalid IP"},
 	}
 	for name, tc := range cases {
-		if got := LastForwarded(tc.lists, ours).String(); got != tc.want {
+		if got := LastForwarded(tc.lists, isOurs).String(); got != tc.want {
 			t.Errorf("%s: got %s, want %s", name, got, tc.want)
 		}
 	}
 	if got := LastForwarded([]string{"192.0.2.7, 10.0.0.1"}, nil).String(); got != "10.0.0.1" {
-		t.Errorf("where nobody is ours: got %s", got)
+		t.Errorf("without forwarders: got %s", got)
 	}
 }
 
-func TestSessionsOfTwoEdgesAreToldApart(t *testing.T) {
+func TestCheckRequest_NamespacedSession(t *testing.T) {
 	t.Parallel()
 	q := CheckRequest{EdgeSession: "17"}
 	one, other := q.NamespacedSession(addr("192.0.2.10")), q.NamespacedSession(addr("192.0.2.11"))

@@ -11,36 +11,36 @@ import (
 	"usher/backends"
 )
 
-// written are the fields of an answer, in a line; as the gateway's, it takes no empty ones.
-type written struct{ text string }
+// fieldRecorder records the fields of a response in one line. It drops empty ones, as the gateway does.
+type fieldRecorder struct{ text string }
 
-func (w *written) Set(name, value string) {
+func (w *fieldRecorder) Set(name, value string) {
 	if value != "" {
 		w.text += fmt.Sprintf(" | %s: %s", name, value)
 	}
 }
 
-// told is what is told for a media status: the status, then the fields.
-func told(d Dialect, r CheckResult) string {
-	var w written
+// encoded returns the encoded result as one line: the status, then the fields.
+func encoded(d Dialect, r CheckResult) string {
+	var w fieldRecorder
 	return fmt.Sprint(d.Encode(r, &w)) + w.text
 }
 
-// ada is a decision that says all that can be said.
-func ada() *backends.Decision {
+// fullDecision returns a decision with all fields set.
+func fullDecision() *backends.Decision {
 	return &backends.Decision{
 		Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "backend answered 200",
 		UserID: "u7", User: "Ada", ValidFor: time.Hour, MaxSessions: 2, Unique: true, Redirect: "http://promo.example.com/?a=b",
 	}
 }
 
-func TestEveryDialectIsAnsweredInItsWords(t *testing.T) {
+func TestDialect_Encode(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		decision *backends.Decision
 		want     string // a line for each dialect and status
 	}{
-		"with a decision": {ada(), `
+		"with a decision": {fullDecision(), `
 astra 200: 200 | X-Session-Name: Ada
 astra 302: 403 | X-Location: http://promo.example.com/?a=b
 astra 400: 403
@@ -168,7 +168,7 @@ envoy 503: 503 | Retry-After: 2
 					case 503:
 						r.RetryAfter = "2"
 					}
-					fmt.Fprintf(&got, "%s %d: %s\n", d, status, told(d, r))
+					fmt.Fprintf(&got, "%s %d: %s\n", d, status, encoded(d, r))
 				}
 			}
 			if diff := cmp.Diff(strings.TrimPrefix(tc.want, "\n"), got.String()); diff != "" {
@@ -178,7 +178,7 @@ envoy 503: 503 | Retry-After: 2
 	}
 }
 
-func TestAnEdgeShowsTheLoginOrElseTheUsersKey(t *testing.T) {
+func TestDialect_Encode_SessionName(t *testing.T) {
 	t.Parallel()
 	for want, d := range map[string]backends.Decision{
 		"200 | X-Session-Name: Ada": {User: "Ada", UserID: "u7"},
@@ -186,41 +186,41 @@ func TestAnEdgeShowsTheLoginOrElseTheUsersKey(t *testing.T) {
 		"200":                       {},
 	} {
 		for _, dialect := range []Dialect{Astra, Alta} {
-			if got := told(dialect, CheckResult{Status: 200, Decision: &d}); got != want {
+			if got := encoded(dialect, CheckResult{Status: 200, Decision: &d}); got != want {
 				t.Errorf("%s: got %q, want %q", dialect, got, want)
 			}
 		}
 	}
 }
 
-func TestFlussonicIsSentToAskOnceTheDecisionHasBeenRenewed(t *testing.T) {
+func TestDialect_Encode_FlussonicAuthDuration(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		left time.Duration
 		want string
 	}{
-		"a minute":                             {time.Minute, "62"},
-		"a minute and a little: rounded up":    {time.Minute + 1, "63"},
-		"a minute but a little: rounded up":    {time.Minute - 1, "62"},
-		"the least":                            {8 * time.Second, "10"},
-		"a little more than the least":         {8*time.Second + 1, "11"},
-		"less than the least":                  {3 * time.Second, "10"},
-		"none: a renewal is under way":         {0, "10"},
-		"over long ago":                        {-time.Hour, "10"},
-		"nobody has decided, so it means none": {-1 << 63, "10"},
-		"ten hours, as Ministra says":          {10 * time.Hour, "36002"},
-		"as long as an answer may hold":        {366 * 24 * time.Hour, "31622402"},
+		"a minute":                          {time.Minute, "62"},
+		"a minute and a little: rounded up": {time.Minute + 1, "63"},
+		"a minute but a little: rounded up": {time.Minute - 1, "62"},
+		"the least":                         {8 * time.Second, "10"},
+		"a little more than the least":      {8*time.Second + 1, "11"},
+		"less than the least":               {3 * time.Second, "10"},
+		"none: a renewal is under way":      {0, "10"},
+		"over long ago":                     {-time.Hour, "10"},
+		"no decision, no duration":          {-1 << 63, "10"},
+		"ten hours, as Ministra says":       {10 * time.Hour, "36002"},
+		"as long as an answer may hold":     {366 * 24 * time.Hour, "31622402"},
 	} {
 		for status, more := range map[int]string{200: "200", 403: "403"} {
 			want := more + " | X-Authduration: " + tc.want
-			if got := told(Flussonic, CheckResult{Status: status, Decision: &backends.Decision{}, ValidFor: tc.left}); got != want {
+			if got := encoded(Flussonic, CheckResult{Status: status, Decision: &backends.Decision{}, ValidFor: tc.left}); got != want {
 				t.Errorf("%s: got %q, want %q", name, got, want)
 			}
 		}
 	}
 }
 
-func TestOnlyOneSessionAUserIsSaidOnlyWhereItIsMeant(t *testing.T) {
+func TestDialect_Encode_FlussonicUnique(t *testing.T) {
 	t.Parallel()
 	for want, d := range map[string]backends.Decision{
 		"200 | X-Authduration: 10 | X-Userid: 7 | X-Max-Sessions: 1": {UserID: "7", MaxSessions: 1},
@@ -228,7 +228,7 @@ func TestOnlyOneSessionAUserIsSaidOnlyWhereItIsMeant(t *testing.T) {
 		"200 | X-Authduration: 10 | X-Userid: 7":                     {UserID: "7"},
 		"200 | X-Authduration: 10 | X-Max-Sessions: 1000000":         {MaxSessions: 1_000_000},
 	} {
-		if got := told(Flussonic, CheckResult{Status: 200, Decision: &d}); got != want {
+		if got := encoded(Flussonic, CheckResult{Status: 200, Decision: &d}); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}

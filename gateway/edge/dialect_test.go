@@ -2,7 +2,7 @@ package edge
 
 import "testing"
 
-func TestDialectsAreSpelledAsTheConfigDoes(t *testing.T) {
+func TestDialect_Text(t *testing.T) {
 	t.Parallel()
 	for word, want := range map[string]Dialect{
 		"astra": Astra, "alta": Alta, "flussonic": Flussonic, "nginx": Nginx, "forward-auth": ForwardAuth, "envoy": Envoy,
@@ -23,7 +23,7 @@ func TestDialectsAreSpelledAsTheConfigDoes(t *testing.T) {
 	}
 }
 
-func TestAnUnknownDialectIsRefusedWithTheOnesThereAre(t *testing.T) {
+func TestDialect_UnmarshalText_Unknown(t *testing.T) {
 	t.Parallel()
 	for _, word := range []string{"", "Astra", "traefik"} {
 		d := Alta
@@ -35,7 +35,7 @@ func TestAnUnknownDialectIsRefusedWithTheOnesThereAre(t *testing.T) {
 	}
 }
 
-func TestWaysToRecogniseAreSpelledAsTheConfigDoes(t *testing.T) {
+func TestMatchMode_Text(t *testing.T) {
 	t.Parallel()
 	for word, want := range map[string]MatchMode{
 		"": MatchByDefault, "address+user_agent": MatchByAddressAgent, "cookie": MatchByCookie,
@@ -56,7 +56,7 @@ func TestWaysToRecogniseAreSpelledAsTheConfigDoes(t *testing.T) {
 	}
 }
 
-func TestEdgesThatKeepSessionsNeedNobodyRecognised(t *testing.T) {
+func TestMatchMode_OrDefault(t *testing.T) {
 	t.Parallel()
 	for d := Astra; d < numDialects; d++ {
 		want := MatchByAddressAgent

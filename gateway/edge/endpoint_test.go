@@ -55,11 +55,11 @@ func TestEndpoints_AtPath_PrefersTheAllowed(t *testing.T) {
 			t.Errorf("%s: got %p %v, want %p", address, got, isAllowed, want)
 		}
 	}
-	stranger := netip.MustParseAddr("203.0.113.1")
-	if got, isAllowed := all.AtPath("/auth", stranger); got != first || isAllowed {
+	unlisted := netip.MustParseAddr("203.0.113.1")
+	if got, isAllowed := all.AtPath("/auth", unlisted); got != first || isAllowed {
 		t.Errorf("unlisted: got %p %v, want the first at the path, %p", got, isAllowed, first)
 	}
-	if got, isAllowed := all.OfDialect(Alta, stranger); got != nil || isAllowed {
+	if got, isAllowed := all.OfDialect(Alta, unlisted); got != nil || isAllowed {
 		t.Errorf("another dialect: got %p %v", got, isAllowed)
 	}
 }

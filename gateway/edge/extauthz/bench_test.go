@@ -9,26 +9,26 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// floor says OK without having read the question.
-type floor struct {
+// baseline answers OK without reading the check.
+type baseline struct {
 	auth.UnimplementedAuthorizationServer
 
 	answer *auth.CheckResponse
 }
 
-func (f floor) Check(context.Context, *auth.CheckRequest) (*auth.CheckResponse, error) {
+func (f baseline) Check(context.Context, *auth.CheckRequest) (*auth.CheckResponse, error) {
 	return f.answer, nil
 }
 
-// BenchmarkCheck asks over the wire, one question after another; the floor is what gRPC alone takes.
+// BenchmarkCheck sends one check after another over a socket. The baseline is gRPC alone.
 func BenchmarkCheck(b *testing.B) {
 	b.Run("usher", func(b *testing.B) {
-		a := answerOf(200, "", "X-Session-Name", "alice", "X-Userid", "7", "X-Usher-Source", "backend")
-		ask(b, run(b, answering(a), options{}))
+		a := newResponse(200, "", "X-Session-Name", "alice", "X-Userid", "7", "X-Usher-Source", "backend")
+		check(b, run(b, respondWith(a), options{}))
 	})
 	b.Run("floor", func(b *testing.B) {
 		listener, server := listen(b), grpc.NewServer()
-		auth.RegisterAuthorizationServer(server, floor{answer: yes(&auth.OkHttpResponse{})})
+		auth.RegisterAuthorizationServer(server, baseline{answer: okResponse(&auth.OkHttpResponse{})})
 		ended := make(chan error, 1)
 		go func() { ended <- server.Serve(listener) }()
 		conn, err := grpc.NewClient("passthrough:///"+listener.Addr().String(),
@@ -43,11 +43,11 @@ func BenchmarkCheck(b *testing.B) {
 				b.Errorf("the floor ended with: %v", err)
 			}
 		}()
-		ask(b, auth.NewAuthorizationClient(conn))
+		check(b, auth.NewAuthorizationClient(conn))
 	})
 }
 
-func ask(b *testing.B, client auth.AuthorizationClient) {
+func check(b *testing.B, client auth.AuthorizationClient) {
 	b.Helper()
 	q := playlist()
 	b.ReportAllocs()
@@ -58,10 +58,10 @@ func ask(b *testing.B, client auth.AuthorizationClient) {
 	}
 }
 
-// BenchmarkWords is what we add to gRPC: reading the question and wording the answer.
-func BenchmarkWords(b *testing.B) {
+// BenchmarkNewCheckRequestAndResponse measures what we add to gRPC: decoding the check and encoding the response.
+func BenchmarkNewCheckRequestAndResponse(b *testing.B) {
 	q := playlist()
-	a := answerOf(200, "", "X-Session-Name", "alice", "X-Userid", "7", "X-Usher-Source", "backend")
+	a := newResponse(200, "", "X-Session-Name", "alice", "X-Userid", "7", "X-Usher-Source", "backend")
 	b.ReportAllocs()
 	for b.Loop() {
 		if newCheckRequest(q).Path == "" || newCheckResponse(&a).GetOkResponse() == nil {

@@ -10,9 +10,9 @@ import (
 	"usher/gateway"
 )
 
-// FuzzQuestion reads arbitrary bytes as gRPC would, and answers in the viewer's own words: whatever he says, the
-// question is one that the edge takes, and the answer is one that can be sent.
-func FuzzQuestion(f *testing.F) {
+// FuzzNewCheckRequest decodes arbitrary bytes as gRPC would, and puts the viewer's text into the response: any check
+// can be decoded, and any response can be sent.
+func FuzzNewCheckRequest(f *testing.F) {
 	for _, address := range []string{"", "192.0.2.7", "::ffff:192.0.2.7", "fe80::1%eth0", "nobody"} {
 		q := playlist()
 		q.Attributes.Source = request(address, nil).GetAttributes().GetSource()

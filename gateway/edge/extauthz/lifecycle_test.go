@@ -21,21 +21,21 @@ import (
 	"usher/gateway/edge"
 )
 
-// patience is how long tests wait for what must happen.
-const patience = 10 * time.Second
+// testTimeout bounds how long a test waits.
+const testTimeout = 10 * time.Second
 
 // await waits for an event.
 func await[T any](t *testing.T, what string, event <-chan T) (got T) {
 	t.Helper()
 	select {
 	case got = <-event:
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatalf("never happened: %s", what)
 	}
 	return got
 }
 
-func TestAPanicEndsOneQuestionAndShowsNobodyItsValue(t *testing.T) {
+func TestServer_Check_Panic(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer // written before Check returns, and read after
 	checker := checkerFunc(func(_ context.Context, q *edge.CheckRequest, a *gateway.Response) error {
@@ -48,7 +48,7 @@ func TestAPanicEndsOneQuestionAndShowsNobodyItsValue(t *testing.T) {
 	r := run(t, checker, options{log: &log})
 	bad := playlist()
 	bad.Attributes.Request.Http.Path = "/play/a001/index.m3u8?token=bad"
-	got := r.check(t, bad).GetDeniedResponse() // an error would let him in where Envoy's failure_mode_allow is true
+	got := r.check(t, bad).GetDeniedResponse() // an error would let the viewer in if Envoy's failure_mode_allow is true
 	if got.GetStatus().GetCode() != http.StatusServiceUnavailable {
 		t.Errorf("the question that panicked: %v, want 503", got)
 	}
@@ -66,7 +66,7 @@ func TestAPanicEndsOneQuestionAndShowsNobodyItsValue(t *testing.T) {
 	}
 }
 
-func TestAnEnvoyWhoGoesAwayEndsItsQuestion(t *testing.T) {
+func TestServer_Check_EnvoyDisconnects(t *testing.T) {
 	t.Parallel()
 	asked, ended := make(chan struct{}), make(chan error, 1)
 	r := run(t, checkerFunc(func(ctx context.Context, _ *edge.CheckRequest, _ *gateway.Response) error {
@@ -91,7 +91,7 @@ func TestAnEnvoyWhoGoesAwayEndsItsQuestion(t *testing.T) {
 	}
 }
 
-func TestErrorsOfTheAskerKeepTheirMeaning(t *testing.T) {
+func TestServer_Check_CheckerErrors(t *testing.T) {
 	t.Parallel()
 	for cause, want := range map[error]codes.Code{
 		context.Canceled: codes.Canceled, context.DeadlineExceeded: codes.DeadlineExceeded,
@@ -103,8 +103,8 @@ func TestErrorsOfTheAskerKeepTheirMeaning(t *testing.T) {
 	}
 }
 
-// TestTheDrainLetsQuestionsFinish over real sockets; how long it takes is in TestADrainTakesAsLongAsItMay.
-func TestTheDrainLetsQuestionsFinish(t *testing.T) {
+// TestServer_Run_DrainFinishesChecks over real sockets; how long it takes is in TestServer_Run_DrainTimeouts.
+func TestServer_Run_DrainFinishesChecks(t *testing.T) {
 	t.Parallel()
 	asked, release := make(chan struct{}), make(chan struct{})
 	listener := listen(t)
@@ -132,7 +132,7 @@ func TestTheDrainLetsQuestionsFinish(t *testing.T) {
 	}()
 	await(t, "the question is asked", asked)
 	r.drain()
-	for err == nil { // NOT_SERVING or not, as that and the end of watching come at once
+	for err == nil { // NOT_SERVING may or may not arrive, because the watch ends at the same time
 		_, err = watch.Recv()
 	}
 	select {
@@ -152,16 +152,18 @@ func TestTheDrainLetsQuestionsFinish(t *testing.T) {
 	}
 }
 
-// pipes is a network without sockets, for use in a bubble: what is dialled is accepted.
-type pipes struct {
+// memoryListener is a listener without sockets, for use within synctest.Test. dial connects to it.
+type memoryListener struct {
 	conns chan net.Conn
 	done  chan struct{}
 	once  sync.Once
 }
 
-func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
+func newMemoryListener() *memoryListener {
+	return &memoryListener{conns: make(chan net.Conn), done: make(chan struct{})}
+}
 
-func (p *pipes) Accept() (net.Conn, error) {
+func (p *memoryListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-p.conns:
 		return c, nil
@@ -170,11 +172,11 @@ func (p *pipes) Accept() (net.Conn, error) {
 	}
 }
 
-func (p *pipes) Close() error { p.once.Do(func() { close(p.done) }); return nil }
+func (p *memoryListener) Close() error { p.once.Do(func() { close(p.done) }); return nil }
 
-func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+func (p *memoryListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
-func (p *pipes) dial(ctx context.Context, _ string) (net.Conn, error) {
+func (p *memoryListener) dial(ctx context.Context, _ string) (net.Conn, error) {
 	client, server := net.Pipe()
 	select {
 	case p.conns <- server:
@@ -186,13 +188,13 @@ func (p *pipes) dial(ctx context.Context, _ string) (net.Conn, error) {
 	}
 }
 
-// TestADrainTakesAsLongAsItMay: for drain.readiness_delay all goes on with health off, so that Envoy notices; what is in flight
-// then has drain.timeout.
-func TestADrainTakesAsLongAsItMay(t *testing.T) {
+// TestServer_Run_DrainTimeouts: for drain.readiness_delay the server serves with health off, so that Envoy notices. Then checks
+// in flight have drain.timeout.
+func TestServer_Run_DrainTimeouts(t *testing.T) {
 	t.Parallel()
 	const delay, timeout = 5 * time.Second, 30 * time.Second
 	tests := map[string]struct {
-		takes time.Duration // the question that is in flight
+		takes time.Duration // of the check in flight
 		ends  time.Duration // since the drain began
 		want  codes.Code
 	}{
@@ -209,7 +211,7 @@ func TestADrainTakesAsLongAsItMay(t *testing.T) {
 }
 
 func drainInTime(t *testing.T, delay, timeout, takes, ends time.Duration, want codes.Code) {
-	network := newPipes()
+	network := newMemoryListener()
 	r := serve(t, checkerFunc(func(ctx context.Context, q *edge.CheckRequest, a *gateway.Response) error {
 		if q.Path == "/slow" {
 			select {
@@ -261,11 +263,11 @@ func drainInTime(t *testing.T, delay, timeout, takes, ends time.Duration, want c
 	}
 }
 
-// TestConnectionsThatSayNothingDoNotHoldUpTheDrain: gRPC alone would wait for them for two minutes.
-func TestConnectionsThatSayNothingDoNotHoldUpTheDrain(t *testing.T) {
+// TestServer_Run_SilentConnectionsDoNotDelayDrain: gRPC alone would wait for them for two minutes.
+func TestServer_Run_SilentConnectionsDoNotDelayDrain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		network := newPipes()
+		network := newMemoryListener()
 		r := serve(t, &recorder{}, options{listener: network, dial: network.dial})
 		defer func() { _ = r.conn.Close() }()
 		silent, err := network.dial(t.Context(), "")
@@ -285,7 +287,7 @@ func TestConnectionsThatSayNothingDoNotHoldUpTheDrain(t *testing.T) {
 	})
 }
 
-func TestAListenerThatFailsEndsTheServer(t *testing.T) {
+func TestServer_Run_ListenerFails(t *testing.T) {
 	t.Parallel()
 	listener := listen(t)
 	checker := &recorder{}

@@ -23,23 +23,23 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// checkerFunc is a Checker in one function.
+// checkerFunc implements Checker by a function.
 type checkerFunc func(ctx context.Context, q *edge.CheckRequest, a *gateway.Response) error
 
 func (f checkerFunc) Check(ctx context.Context, _ edge.Dialect, _ netip.Addr, q *edge.CheckRequest, a *gateway.Response) error {
 	return f(ctx, q, a)
 }
 
-// answering gives everybody that answer.
-func answering(a gateway.Response) checkerFunc {
+// respondWith answers every check with that response.
+func respondWith(a gateway.Response) checkerFunc {
 	return func(_ context.Context, _ *edge.CheckRequest, to *gateway.Response) error {
 		*to = a
 		return nil
 	}
 }
 
-// answerOf is an answer with fields, each a name and a value.
-func answerOf(status int, body string, fields ...string) gateway.Response {
+// newResponse returns a response with fields, each a name and a value.
+func newResponse(status int, body string, fields ...string) gateway.Response {
 	a := gateway.Response{Status: status, Body: []byte(body)}
 	for i := 0; i < len(fields); i += 2 {
 		a.Set(fields[i], fields[i+1])
@@ -47,13 +47,13 @@ func answerOf(status int, body string, fields ...string) gateway.Response {
 	return a
 }
 
-// recorder lets everybody in, and remembers what it was asked.
+// recorder allows every check and records it.
 type recorder struct {
-	mu    sync.Mutex
-	asked []asked
+	mu     sync.Mutex
+	checks []recordedCheck
 }
 
-type asked struct {
+type recordedCheck struct {
 	dialect  edge.Dialect
 	edge     netip.Addr
 	question edge.CheckRequest
@@ -64,33 +64,33 @@ func (r *recorder) Check(
 ) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.asked = append(r.asked, asked{d, edge, *q})
+	r.checks = append(r.checks, recordedCheck{d, edge, *q})
 	a.Status = 200
 	return nil
 }
 
-// only is the one question that was asked.
-func (r *recorder) only(t *testing.T) asked {
+// only returns the only check. It fails the test if there is not exactly one.
+func (r *recorder) only(t *testing.T) recordedCheck {
 	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.asked) != 1 {
-		t.Fatalf("%d questions were asked, want one: %+v", len(r.asked), r.asked)
+	if len(r.checks) != 1 {
+		t.Fatalf("%d questions were asked, want one: %+v", len(r.checks), r.checks)
 	}
-	return r.asked[0]
+	return r.checks[0]
 }
 
-// running is a server that serves, and a client in Envoy's place.
+// running is a running server with a client that acts as Envoy.
 type running struct {
 	auth.AuthorizationClient
 
 	conn  *grpc.ClientConn
 	drain context.CancelFunc
-	// ended gets what Run returned.
+	// ended receives what Run returns.
 	ended chan error
 }
 
-// options are how a test's server runs and is reached. The zero value is plain, on 127.0.0.1, with nothing logged.
+// options configure a test's server. The zero value is without TLS, on 127.0.0.1, and logs nothing.
 type options struct {
 	config      Config
 	drain       gateway.DrainConfig
@@ -100,7 +100,7 @@ type options struct {
 	dial        func(context.Context, string) (net.Conn, error)
 }
 
-// run runs a server until the test ends, which it must do without an error.
+// run runs a server until the test ends and requires Run to return no error.
 func run(t testing.TB, checker Checker, o options) *running {
 	t.Helper()
 	r := serve(t, checker, o)
@@ -114,7 +114,7 @@ func run(t testing.TB, checker Checker, o options) *running {
 	return r
 }
 
-// serve runs a server that the caller ends.
+// serve runs a server that the caller stops.
 func serve(t testing.TB, checker Checker, o options) *running {
 	t.Helper()
 	if o.drain.Timeout == 0 {
@@ -156,7 +156,7 @@ func listen(t testing.TB) net.Listener {
 	return listener
 }
 
-// check asks, and requires an answer that Envoy's own rules find nothing wrong with.
+// check sends a check and requires a response that passes Envoy's own validation.
 func (r *running) check(t *testing.T, q *auth.CheckRequest) *auth.CheckResponse {
 	t.Helper()
 	answer, err := r.Check(t.Context(), q)
@@ -169,7 +169,7 @@ func (r *running) check(t *testing.T, q *auth.CheckRequest) *auth.CheckResponse 
 	return answer
 }
 
-// request is what Envoy says of a request by a viewer at that address; empty: nothing.
+// request returns a check of a request by a viewer at that address. An empty address is left out.
 func request(address string, request *auth.AttributeContext_HttpRequest) *auth.CheckRequest {
 	attributes := &auth.AttributeContext{Request: &auth.AttributeContext_Request{Http: request}}
 	if address != "" {
@@ -182,7 +182,7 @@ func request(address string, request *auth.AttributeContext_HttpRequest) *auth.C
 	return &auth.CheckRequest{Attributes: attributes}
 }
 
-// playlist is a viewer's request for a playlist, as Envoy tells it.
+// playlist returns a check of a viewer's request for a playlist.
 func playlist() *auth.CheckRequest {
 	return request("192.0.2.7", &auth.AttributeContext_HttpRequest{
 		Method: "GET", Scheme: "http", Host: "tv.example.com", Path: "/play/a001/index.m3u8?token=good",

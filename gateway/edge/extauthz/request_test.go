@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"usher/gateway/edge"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -12,9 +11,11 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"usher/gateway/edge"
 )
 
-func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
+func TestNewCheckRequest(t *testing.T) {
 	t.Parallel()
 	type said = auth.AttributeContext_HttpRequest
 	tests := map[string]struct {
@@ -102,7 +103,7 @@ func TestQuestionsArriveAsEnvoyTellsThem(t *testing.T) {
 	}
 }
 
-func TestHeaderFieldsAreFoundInAnyCase(t *testing.T) {
+func TestJoinedHeader_Get_AnyCase(t *testing.T) {
 	t.Parallel()
 	checker := &recorder{}
 	run(t, checker, options{}).check(t, request("192.0.2.7", &auth.AttributeContext_HttpRequest{
@@ -121,12 +122,12 @@ func TestHeaderFieldsAreFoundInAnyCase(t *testing.T) {
 		t.Errorf("an empty field: %q, want one empty value", got)
 	}
 	if got := h.Values("Authorization"); got != nil || h.Get("Authorization") != "" {
-		t.Errorf("a field that he did not send: %q, want none", got)
+		t.Errorf("a field that the viewer did not send: %q, want none", got)
 	}
 }
 
-// TestASourceThatIsNoSocketIsNoAddress: Envoy may listen on a Unix socket behind something else.
-func TestASourceThatIsNoSocketIsNoAddress(t *testing.T) {
+// TestNewCheckRequest_SourceWithoutSocket: Envoy may listen on a Unix socket behind something else.
+func TestNewCheckRequest_SourceWithoutSocket(t *testing.T) {
 	t.Parallel()
 	checker := &recorder{}
 	q := playlist()
@@ -139,7 +140,7 @@ func TestASourceThatIsNoSocketIsNoAddress(t *testing.T) {
 	}
 }
 
-func TestQuestionsThatAreNoneAreErrors(t *testing.T) {
+func TestServer_Check_NotHTTP(t *testing.T) {
 	t.Parallel()
 	checker := &recorder{}
 	r := run(t, checker, options{})
@@ -153,18 +154,18 @@ func TestQuestionsThatAreNoneAreErrors(t *testing.T) {
 			t.Errorf("%s: %v, want InvalidArgument that names attributes.request.http", name, err)
 		}
 	}
-	if len(checker.asked) != 0 {
-		t.Errorf("%d questions were asked, want none", len(checker.asked))
+	if len(checker.checks) != 0 {
+		t.Errorf("%d questions were asked, want none", len(checker.checks))
 	}
 }
 
-// TestTheLargestHeaderThatEnvoyTakesIsAsked, and more than a question may hold is an error: Envoy then does as its
-// failure_mode_allow says, so a viewer must not be able to get there.
-func TestTheLargestHeaderThatEnvoyTakesIsAsked(t *testing.T) {
+// TestServer_Check_LargestHeader, and a larger check is an error. Envoy then follows failure_mode_allow, so no
+// viewer must be able to cause one.
+func TestServer_Check_LargestHeader(t *testing.T) {
 	t.Parallel()
 	checker := &recorder{}
 	r := run(t, checker, options{})
-	const most = 60 << 10 // max_request_headers_kb; Envoy tells the path twice
+	const most = 60 << 10 // max_request_headers_kb; Envoy reports the path twice
 	q := playlist()
 	path := "/play/a001/index.m3u8?token=" + strings.Repeat("x", most)
 	q.Attributes.Request.Http.Path, q.Attributes.Request.Http.Headers[":path"] = path, path
@@ -177,5 +178,5 @@ func TestTheLargestHeaderThatEnvoyTakesIsAsked(t *testing.T) {
 	if _, err := r.Check(t.Context(), q); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("a giant question: %v, want ResourceExhausted", err)
 	}
-	r.check(t, playlist()) // and it goes on
+	r.check(t, playlist()) // and it still serves
 }

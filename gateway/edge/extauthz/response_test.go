@@ -30,26 +30,26 @@ func add(name, value string) *core.HeaderValueOption {
 	}
 }
 
-func yes(ok *auth.OkHttpResponse) *auth.CheckResponse {
+func okResponse(ok *auth.OkHttpResponse) *auth.CheckResponse {
 	return &auth.CheckResponse{
 		Status: &rpc.Status{Code: int32(codes.OK)}, HttpResponse: &auth.CheckResponse_OkResponse{OkResponse: ok},
 	}
 }
 
-// no says PermissionDenied whatever the status, since Envoys differ on what other codes mean.
-func no(denied *auth.DeniedHttpResponse) *auth.CheckResponse {
+// deniedResponse has the code PermissionDenied for any status, because versions of Envoy differ on other codes.
+func deniedResponse(denied *auth.DeniedHttpResponse) *auth.CheckResponse {
 	return &auth.CheckResponse{
 		Status:       &rpc.Status{Code: int32(codes.PermissionDenied)},
 		HttpResponse: &auth.CheckResponse_DeniedResponse{DeniedResponse: denied},
 	}
 }
 
-func TestAnswersAreInEnvoysWords(t *testing.T) {
+func TestNewCheckResponse(t *testing.T) {
 	t.Parallel()
 	noStore := []string{"Cache-Control", "no-store", "Content-Type", "text/plain; charset=utf-8", "Content-Length", "9"}
 	with := func(fields ...string) []string { return append(fields, noStore...) }
 	denied := func(status types.StatusCode, fields ...*core.HeaderValueOption) *auth.CheckResponse {
-		return no(&auth.DeniedHttpResponse{
+		return deniedResponse(&auth.DeniedHttpResponse{
 			Status: &types.HttpStatus{Code: status}, Body: "the why.\n",
 			Headers: append(fields, set("Cache-Control", "no-store"), set("Content-Type", "text/plain; charset=utf-8")),
 		})
@@ -58,28 +58,28 @@ func TestAnswersAreInEnvoysWords(t *testing.T) {
 		answer gateway.Response
 		want   *auth.CheckResponse
 	}{
-		"allowed: what we know of him overwrites what he says of himself": {
-			answer: answerOf(200, "", "X-Session-Name", "alice", "X-Userid", "7", "X-Usher-Source", "backend",
+		"allowed: our fields overwrite the viewer's": {
+			answer: newResponse(200, "", "X-Session-Name", "alice", "X-Userid", "7", "X-Usher-Source", "backend",
 				"Cache-Control", "no-store", "Content-Length", "0"),
-			want: yes(&auth.OkHttpResponse{Headers: []*core.HeaderValueOption{
+			want: okResponse(&auth.OkHttpResponse{Headers: []*core.HeaderValueOption{
 				set("X-Session-Name", "alice"), set("X-Userid", "7"), set("X-Usher-Source", "backend"),
 			}}),
 		},
-		"allowed: what we do not know of him the origin does not hear from him either": {
-			answer: answerOf(200, "", "X-Usher-Source", "fail-open", "Cache-Control", "no-store"),
-			want: yes(&auth.OkHttpResponse{
+		"allowed: fields that we do not set are removed from the viewer's": {
+			answer: newResponse(200, "", "X-Usher-Source", "fail-open", "Cache-Control", "no-store"),
+			want: okResponse(&auth.OkHttpResponse{
 				Headers:         []*core.HeaderValueOption{set("X-Usher-Source", "fail-open")},
 				HeadersToRemove: []string{"X-Session-Name", "X-Userid"},
 			}),
 		},
 		"allowed without a decision": {
-			answer: answerOf(200, "", "Cache-Control", "no-store"),
-			want:   yes(&auth.OkHttpResponse{HeadersToRemove: []string{"X-Session-Name", "X-Userid", "X-Usher-Source"}}),
+			answer: newResponse(200, "", "Cache-Control", "no-store"),
+			want:   okResponse(&auth.OkHttpResponse{HeadersToRemove: []string{"X-Session-Name", "X-Userid", "X-Usher-Source"}}),
 		},
 		"allowed with cookies, each added to those of the origin": {
-			answer: answerOf(200, "", "Set-Cookie", "ticket=1; Path=/play/a", "Set-Cookie", "ticket=1; Path=/media/a",
+			answer: newResponse(200, "", "Set-Cookie", "ticket=1; Path=/play/a", "Set-Cookie", "ticket=1; Path=/media/a",
 				"X-Session-Name", "alice"),
-			want: yes(&auth.OkHttpResponse{
+			want: okResponse(&auth.OkHttpResponse{
 				Headers:         []*core.HeaderValueOption{set("X-Session-Name", "alice")},
 				HeadersToRemove: []string{"X-Userid", "X-Usher-Source"},
 				ResponseHeadersToAdd: []*core.HeaderValueOption{
@@ -88,22 +88,22 @@ func TestAnswersAreInEnvoysWords(t *testing.T) {
 			}),
 		},
 		"denied, with the reason for who tries it": {
-			answer: answerOf(403, "the why.\n", noStore...),
+			answer: newResponse(403, "the why.\n", noStore...),
 			want:   denied(types.StatusCode_Forbidden),
 		},
 		"sent elsewhere": {
-			answer: answerOf(302, "the why.\n", with("Location", "http://promo.example.com/")...),
+			answer: newResponse(302, "the why.\n", with("Location", "http://promo.example.com/")...),
 			want:   denied(types.StatusCode_Found, set("Location", "http://promo.example.com/")),
 		},
-		"nobody can say now, so he comes back": {
-			answer: answerOf(503, "the why.\n", with("Retry-After", "2")...),
+		"access cannot be checked now": {
+			answer: newResponse(503, "the why.\n", with("Retry-After", "2")...),
 			want:   denied(types.StatusCode_ServiceUnavailable, set("Retry-After", "2")),
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := run(t, answering(test.answer), options{}).check(t, playlist())
+			got := run(t, respondWith(test.answer), options{}).check(t, playlist())
 			if diff := cmp.Diff(test.want, got, protocmp.Transform()); diff != "" {
 				t.Errorf("the answer differs (-want +got):\n%s", diff)
 			}
@@ -111,8 +111,8 @@ func TestAnswersAreInEnvoysWords(t *testing.T) {
 	}
 }
 
-// TestNoFieldIsBothSetAndRemoved: Envoy removes last, so that it would be lost.
-func TestNoFieldIsBothSetAndRemoved(t *testing.T) {
+// TestNewCheckResponse_NoFieldSetAndRemoved: Envoy removes fields last, so a field that is both set and removed would be lost.
+func TestNewCheckResponse_NoFieldSetAndRemoved(t *testing.T) {
 	t.Parallel()
 	for known := range 1 << len(originHeaders()) {
 		a := gateway.Response{Status: http.StatusOK}
@@ -134,15 +134,15 @@ func TestNoFieldIsBothSetAndRemoved(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoHTTPPathIsRefusedWithoutAsking(t *testing.T) {
+func TestServer_Check_InvalidPath(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"", "*", "tv.example.com:443", "?token=good"} {
 		checker := &recorder{}
 		q := playlist()
 		q.Attributes.Request.Http.Path = path
 		got := run(t, checker, options{}).check(t, q).GetDeniedResponse()
-		if got.GetStatus().GetCode() != types.StatusCode_Forbidden || got.GetBody() == "" || len(checker.asked) != 0 {
-			t.Errorf("path %q: %v after %d questions, want 403 with a reason after none", path, got, len(checker.asked))
+		if got.GetStatus().GetCode() != types.StatusCode_Forbidden || got.GetBody() == "" || len(checker.checks) != 0 {
+			t.Errorf("path %q: %v after %d questions, want 403 with a reason after none", path, got, len(checker.checks))
 		}
 	}
 }

@@ -23,7 +23,7 @@ import (
 	"usher/gateway"
 )
 
-// certificate writes a certificate for 127.0.0.1 and its key, and returns who trusts it.
+// certificate writes a certificate for 127.0.0.1 and its key, and returns a pool that trusts it.
 func certificate(t *testing.T) (gateway.TLSConfig, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -61,7 +61,7 @@ func certificate(t *testing.T) (gateway.TLSConfig, *x509.CertPool) {
 	}, trust
 }
 
-func TestQuestionsOverTLS(t *testing.T) {
+func TestServer_Run_TLS(t *testing.T) {
 	t.Parallel()
 	files, trust := certificate(t)
 	checker := &recorder{}
@@ -77,7 +77,7 @@ func TestQuestionsOverTLS(t *testing.T) {
 	}
 }
 
-func TestWhoSpeaksPlainlyToTLSIsNotHeard(t *testing.T) {
+func TestServer_Run_TLS_PlainRefused(t *testing.T) {
 	t.Parallel()
 	files, _ := certificate(t)
 	checker := &recorder{}
@@ -85,12 +85,12 @@ func TestWhoSpeaksPlainlyToTLSIsNotHeard(t *testing.T) {
 	if _, err := r.Check(t.Context(), playlist()); status.Code(err) != codes.Unavailable {
 		t.Errorf("a plain question: %v, want Unavailable", err)
 	}
-	if len(checker.asked) != 0 {
-		t.Errorf("%d questions were asked, want none", len(checker.asked))
+	if len(checker.checks) != 0 {
+		t.Errorf("%d questions were asked, want none", len(checker.checks))
 	}
 }
 
-func TestACertificateThatCannotBeUsedIsAnErrorAtOnce(t *testing.T) {
+func TestServer_Run_InvalidCertificate(t *testing.T) {
 	t.Parallel()
 	files, _ := certificate(t)
 	other, _ := certificate(t)
@@ -113,11 +113,11 @@ func TestACertificateThatCannotBeUsedIsAnErrorAtOnce(t *testing.T) {
 	}
 }
 
-func TestConfigsThatCannotWorkAreNamed(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		config Config
-		want   []string // how each problem begins
+		want   []string // the start of each problem
 	}{
 		"none":                {},
 		"a port":              {config: Config{Listen: ":9002"}},
