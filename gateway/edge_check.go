@@ -271,7 +271,7 @@ func (g *Gateway) matchByFingerprint(rc *requestContext) bool {
 	if rc.target.route.endpoint.Matching() != edge.MatchByAddressAgent || !rc.viewer.address.IsValid() {
 		return false
 	}
-	var ids [edge.MaxAlike]backends.SessionID
+	var ids [edge.MaxSessionsPerFingerprint]backends.SessionID
 	id, s := newestAllowed(g.fingerprints.AppendSessions(ids[:0], g.fingerprint(rc)), g.options.Sessions.Find)
 	if s == nil {
 		return false

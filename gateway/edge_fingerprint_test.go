@@ -152,7 +152,7 @@ func TestServe_EdgeCheck_FingerprintPrefersAllowed(t *testing.T) {
 func TestServe_EdgeCheck_ManySessionsOfOneFingerprint(t *testing.T) {
 	t.Parallel()
 	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Nginx))
-	for i := range edge.MaxAlike + 3 {
+	for i := range edge.MaxSessionsPerFingerprint + 3 {
 		g.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: fmt.Sprintf("/play/a001/index.m3u8?token=%d", i)})
 	}
 	ids, no := g.table.openedIDs(), &backends.Decision{Verdict: backends.Denied}
@@ -172,8 +172,8 @@ func TestServe_EdgeCheck_ManySessionsOfOneFingerprint(t *testing.T) {
 	g.wantCheck(t, edge.Nginx, 403, seg)
 	g.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=0"}) // a forgotten viewer is known by the token
 	g.wantCheck(t, edge.Nginx, 200, seg)
-	if n := len(g.table.openRequests()); n != edge.MaxAlike+3 {
-		t.Errorf("%d arrived, want %d", n, edge.MaxAlike+3)
+	if n := len(g.table.openRequests()); n != edge.MaxSessionsPerFingerprint+3 {
+		t.Errorf("%d arrived, want %d", n, edge.MaxSessionsPerFingerprint+3)
 	}
 }
 
@@ -432,7 +432,7 @@ func TestNewestAllowed_PrefersTheAllowedThenTheNewest(t *testing.T) {
 	f.Record(8, id(3))
 	decide(3, backends.Allowed)
 	want(1) // another fingerprint's session
-	for n := 10; n < 10+edge.MaxAlike; n++ {
+	for n := 10; n < 10+edge.MaxSessionsPerFingerprint; n++ {
 		f.Record(7, id(n))
 		f.Record(7, id(n)) // recorded only once
 	}

@@ -298,18 +298,18 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 // findOrOpenSession sets the viewer's session and returns its decision.
 func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*backends.Decision, error) {
 	// On a viewer without ticket and credentials a backend decides by their address.
-	known := !rc.credentials.IsEmpty() || rc.claims.IsZero()
+	hasCredentials := !rc.credentials.IsEmpty() || rc.claims.IsZero()
 	rc.session = g.options.Sessions.Find(rc.id)
 	if rc.session != nil {
 		d := rc.session.Decision()
 		// A session that was admitted by ticket alone is checked once credentials arrive.
-		if d != nil && (d.Source != backends.FromTicket || !known) {
+		if d != nil && (d.Source != backends.FromTicket || !hasCredentials) {
 			return d, nil
 		}
 	}
 	s, err := g.options.Sessions.Open(ctx, session.OpenRequest{
 		Request:        g.newBackendRequest(rc),
-		HasCredentials: known,
+		HasCredentials: hasCredentials,
 		Ticket:         rc.claims.Ticket,
 		ExtraLifetime:  rc.target.route.extraLifetime(),
 	})

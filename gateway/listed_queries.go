@@ -97,7 +97,7 @@ func (l *listedQueries) filter(rc *requestContext, path, given string) string {
 func (l *listedQueries) filterUnknown(rc *requestContext, key listedPath, given string) string {
 	r := rc.target.route
 	if rc.isPlaylist && !rc.hasTicket {
-		// A URI at which sessions open is listed by no playlist: later requests with a ticket get no benefit of the doubt.
+		// Sessions open at this URI, so no playlist lists it. Later requests with a ticket must not pass their query either.
 		l.queries.SetIfAbsent(key, nil)
 		return ""
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Dialect is the protocol of an edge's checks. The zero value is NoDialect, which no edge speaks.
+// Dialect is the protocol of an edge's checks. The zero value is NoDialect, which no edge uses.
 type Dialect uint8
 
 // The dialects.

@@ -24,7 +24,7 @@
 //   - Only listed edges may ask, so the viewer's address is the one that the edge reports, never that of its connection.
 //   - An edge's own session id is never an identity by itself.
 //   - No dialect reads a header that the samples in deploy/edges do not set, so no viewer can inject one.
-//   - A session that is over is never matched by fingerprint, however fresh the memory.
+//   - A fingerprint may name sessions that are over. The gateway matches none of those.
 //
 // Decided: a missing field is empty and no error where cesbo/auth-proxy accepts the request (astra, alta). It is an error
 // that names the field where the sample sets it and the answer depends on it (nginx, forward-auth, flussonic). The memory

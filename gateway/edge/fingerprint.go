@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	// maxFingerprints bounds the memory, and fingerprintMemory is how long an unused entry stays. A session that is over is
-	// not found, however fresh its entry.
-	maxFingerprints   = 1_000_000
-	fingerprintMemory = 24 * time.Hour
-	// MaxAlike is how many sessions of one fingerprint are remembered: viewers behind one address with the same player and
+	// maxFingerprints bounds the memory.
+	maxFingerprints = 1_000_000
+	// fingerprintTTL is how long an unused entry stays.
+	fingerprintTTL = 24 * time.Hour
+	// MaxSessionsPerFingerprint is how many sessions of one fingerprint are remembered: viewers behind one address with the same player and
 	// channel.
-	MaxAlike = 8
+	MaxSessionsPerFingerprint = 8
 )
 
 // Fingerprint is a hash of a viewer's address, player and channel, for requests that show nothing else. Its values are
@@ -29,24 +29,24 @@ type Fingerprint uint64
 // Fingerprints remember which sessions were used with which fingerprint. They are safe for concurrent use.
 type Fingerprints struct {
 	seed    maphash.Seed
-	entries *otter.Cache[Fingerprint, *alike]
+	entries *otter.Cache[Fingerprint, *sessionList]
 }
 
-// alike are the sessions of one fingerprint, the newest first.
-type alike struct {
+// sessionList are the sessions of one fingerprint, the newest first.
+type sessionList struct {
 	mu  sync.Mutex
 	ids []backends.SessionID
 }
 
 // NewFingerprints makes an empty memory.
 func NewFingerprints() *Fingerprints {
-	return &Fingerprints{seed: maphash.MakeSeed(), entries: otter.Must(&otter.Options[Fingerprint, *alike]{
+	return &Fingerprints{seed: maphash.MakeSeed(), entries: otter.Must(&otter.Options[Fingerprint, *sessionList]{
 		MaximumSize:      maxFingerprints,
-		ExpiryCalculator: otter.ExpiryAccessing[Fingerprint, *alike](fingerprintMemory),
+		ExpiryCalculator: otter.ExpiryAccessing[Fingerprint, *sessionList](fingerprintTTL),
 	})}
 }
 
-// Close ends what runs in the background. The memory must not be used afterwards.
+// Close stops the background goroutines. The memory must not be used afterwards.
 func (f *Fingerprints) Close() { f.entries.StopAllGoroutines() }
 
 // Of returns the fingerprint of a viewer. A viewer who publishes has another one than a viewer who watches.
@@ -69,7 +69,7 @@ func (f *Fingerprints) Of(route, channel string, address netip.Addr, agent strin
 func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID) {
 	set, found := f.entries.GetIfPresent(key)
 	if !found {
-		set, _ = f.entries.ComputeIfAbsent(key, func() (*alike, bool) { return new(alike), false })
+		set, _ = f.entries.ComputeIfAbsent(key, func() (*sessionList, bool) { return new(sessionList), false })
 	}
 	set.mu.Lock()
 	defer set.mu.Unlock()
@@ -78,12 +78,12 @@ func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID) {
 	}
 	set.ids = slices.DeleteFunc(set.ids, func(known backends.SessionID) bool { return known == id })
 	set.ids = slices.Insert(set.ids, 0, id)
-	if len(set.ids) > MaxAlike {
-		set.ids = set.ids[:MaxAlike]
+	if len(set.ids) > MaxSessionsPerFingerprint {
+		set.ids = set.ids[:MaxSessionsPerFingerprint]
 	}
 }
 
-// AppendSessions appends the sessions of a fingerprint, the one used last first; MaxAlike at most. Some may be over.
+// AppendSessions appends the sessions of a fingerprint, the one used last first; MaxSessionsPerFingerprint at most. Some may be over.
 func (f *Fingerprints) AppendSessions(dst []backends.SessionID, key Fingerprint) []backends.SessionID {
 	set, found := f.entries.GetIfPresent(key)
 	if !found {
