@@ -100,7 +100,7 @@ func TestNode_InvalidSettings_NamesPositions(t *testing.T) {
 		"an unknown key":   {"lisen: 1", `lisen: unknown key; did you mean "listen"?`},
 		"a broken value":   {"limits: { read_timeout: soon }", "limits.read_timeout"},
 		"broken YAML":      {"limits: { read_timeout: 1s", ""},
-		"a value too low":  {"limits: { max_requests: 0 }", "limits.max_concurrent_requests"},
+		"a value too low":  {"limits: { max_concurrent_requests: 0 }", "limits.max_concurrent_requests"},
 		"a missing secret": {"tls: { cert_file: a.pem }", "tls"},
 	}
 	for name, test := range tests {
