@@ -19,14 +19,8 @@ func failureHint(err error, timeout time.Duration) string {
 	switch {
 	case f.Kind == backends.FailureTimeout:
 		return fmt.Sprintf("%s: the request hangs; check the network and timeout=%v", text, timeout)
-	case f.Kind == backends.FailureTransport && strings.Contains(text, "refused"):
-		return text + ": connection refused; the backend server is down, or the port in url is wrong"
-	case f.Kind == backends.FailureTransport && strings.Contains(text, "no such host"):
-		return text + ": wrong URL; the host name in url is unknown"
-	case f.Kind == backends.FailureTransport && strings.Contains(text, "TLS"):
-		return text + ": its certificate is not trusted; check tls.ca_file and tls.server_name, and http:// against https:// in url"
 	case f.Kind == backends.FailureTransport:
-		return text + ": it cannot be reached; check url and the network"
+		return text + transportHint(text)
 	case f.Status == 404:
 		return text + ": wrong URL; check the path in url"
 	case f.Status == 429:
@@ -37,6 +31,20 @@ func failureHint(err error, timeout time.Duration) string {
 		return text + ": wrong URL, or it wants a login; check url and headers"
 	default:
 		return text + ": another server than the backend answers; check url"
+	}
+}
+
+// transportHint returns the usual cause of a connection that failed with that text.
+func transportHint(text string) string {
+	switch {
+	case strings.Contains(text, "refused"):
+		return ": connection refused; the backend server is down, or the port in url is wrong"
+	case strings.Contains(text, "no such host"):
+		return ": wrong URL; the host name in url is unknown"
+	case strings.Contains(text, "TLS"):
+		return ": its certificate is not trusted; check tls.ca_file and tls.server_name, and http:// against https:// in url"
+	default:
+		return ": it cannot be reached; check url and the network"
 	}
 }
 

@@ -38,10 +38,10 @@ func unconverted() []string {
 }
 
 // testName is how the name of a test, benchmark or fuzz test is built: the subject, and what holds, separated by underscores.
-var testName = regexp.MustCompile(`^(Test|Benchmark|Fuzz)([A-Z][A-Za-z0-9]*)(_[A-Za-z0-9]+)*$`) //nolint:gochecknoglobals // a constant
+var testName = regexp.MustCompile(`^(Test|Benchmark|Fuzz)([A-Z][A-Za-z0-9]*)(_[A-Za-z0-9]+)*$`)
 
 // commitSubject is "area: imperative" in lower case; several areas are separated by commas.
-var commitSubject = regexp.MustCompile(`^[a-z][a-z0-9/_.,-]*( [a-z][a-z0-9/_.,-]*)*: [a-z]`) //nolint:gochecknoglobals // a constant
+var commitSubject = regexp.MustCompile(`^[a-z][a-z0-9/_.,-]*( [a-z][a-z0-9/_.,-]*)*: [a-z]`)
 
 // firstCommit is the commit after which subjects follow commitSubject.
 const firstCommit = "bab7a87"
@@ -103,7 +103,7 @@ func isFirstWord(name, text string) bool {
 }
 
 // viewerPronoun matches a pronoun other than "they" for a viewer.
-var viewerPronoun = regexp.MustCompile(`(?i)\b(he|him|his)\b`) //nolint:gochecknoglobals // a constant
+var viewerPronoun = regexp.MustCompile(`(?i)\b(he|him|his)\b`)
 
 // pronouns returns a complaint for each comment with a masculine pronoun.
 func pronouns(files *token.FileSet, file *ast.File) []string {

@@ -12,6 +12,7 @@ import (
 	"usher/actors"
 	"usher/backends"
 	"usher/backends/httpbackend"
+	"usher/gateway"
 	"usher/gateway/admin"
 )
 
@@ -20,7 +21,7 @@ import (
 func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler: admin.Handler(n.settings.Admin, admin.Options{
-			Node: (*adminNode)(n), Cluster: (*adminCluster)(n), Logger: n.logger,
+			Node: n.adminNode(), Cluster: n.adminCluster(), Logger: n.logger,
 		}),
 		ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug),
@@ -32,18 +33,20 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// adminNode implements admin.LocalNode.
-type adminNode node
+// adminNode implements admin.LocalNode: Ready of the server, Len of the registry, and the rest here.
+type adminNode struct {
+	*gateway.Server
+	*actors.Registry
+	node *node
+}
 
-// Ready reports whether load balancers may send viewers here.
-func (a *adminNode) Ready() bool { return a.server.Ready() }
-
-// Len returns how many sessions there are.
-func (a *adminNode) Len() int { return a.registry.Len() }
+func (n *node) adminNode() adminNode {
+	return adminNode{Server: n.server, Registry: n.registry, node: n}
+}
 
 // EachSession calls yield for each session until yield returns false.
-func (a *adminNode) EachSession(yield func(admin.Session) bool) {
-	a.registry.Each(func(s *actors.Session) bool { return yield(sessionView(s)) })
+func (a adminNode) EachSession(yield func(admin.Session) bool) {
+	a.Each(func(s *actors.Session) bool { return yield(sessionView(s)) })
 }
 
 func sessionView(s *actors.Session) admin.Session {
@@ -61,12 +64,12 @@ func sessionView(s *actors.Session) admin.Session {
 }
 
 // Backends returns all backends.
-func (a *adminNode) Backends() []admin.Backend {
+func (a adminNode) Backends() []admin.Backend {
 	var all []admin.Backend
-	for name, c := range a.chains {
+	for name, c := range a.node.chains {
 		all = append(all, admin.Backend{
-			Name: name, Kind: a.settings.Backends[name].Kind, URL: a.adapters[name].url,
-			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), Alarms: violationsView(a.adapters[name].alarms),
+			Name: name, Kind: a.node.settings.Backends[name].Kind, URL: a.node.adapters[name].url,
+			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), Alarms: violationsView(a.node.adapters[name].alarms),
 		})
 	}
 	return all

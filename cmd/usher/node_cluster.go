@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"usher/actors"
 	"usher/actors/session"
 	"usher/backends"
 	"usher/cluster"
@@ -31,22 +32,30 @@ func (n *node) runCluster(ctx context.Context) {
 		OnRevocation: n.registry.OnRevocation, RecheckAll: n.registry.RecheckAll, OnRedisRecovered: n.registry.OnRedisRecovered,
 		OnLimitExceeded: n.registry.OnLimitExceeded,
 		Answer: func(ctx context.Context, question []byte) []byte {
-			return admin.AnswerSessionQuery(ctx, (*adminNode)(n), question)
+			return admin.AnswerSessionQuery(ctx, n.adminNode(), question)
 		},
 	})
 }
 
-// adminCluster implements admin.Cluster with the cluster and the registry.
-type adminCluster node
+// adminCluster implements admin.Cluster: Live, RedisDown and RoundTrips of the cluster's node, and the rest here.
+type adminCluster struct {
+	*cluster.Node
+	registry     *actors.Registry
+	kickDuration time.Duration
+}
+
+func (n *node) adminCluster() adminCluster {
+	return adminCluster{Node: n.cluster, registry: n.registry, kickDuration: n.settings.Sessions.KickDuration}
+}
 
 // queryTimeout bounds the wait for the answers of all nodes.
 const queryTimeout = 2 * time.Second
 
 // FindSessions returns the sessions of all nodes that match the filter.
-func (a *adminCluster) FindSessions(ctx context.Context, f admin.Filter, limit int) (admin.SessionList, error) {
+func (a adminCluster) FindSessions(ctx context.Context, f admin.Filter, limit int) (admin.SessionList, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	answers, silent := a.cluster.Ask(ctx, admin.EncodeSessionQuery(f, limit))
+	answers, silent := a.Node.Ask(ctx, admin.EncodeSessionQuery(f, limit))
 	byNode := make(map[string][]byte, len(answers))
 	for _, answer := range answers {
 		name := answer.Node
@@ -59,7 +68,7 @@ func (a *adminCluster) FindSessions(ctx context.Context, f admin.Filter, limit i
 }
 
 // Kick ends the session on all nodes, and refuses it for d.
-func (a *adminCluster) Kick(ctx context.Context, id backends.SessionID, d time.Duration, reason string) error {
+func (a adminCluster) Kick(ctx context.Context, id backends.SessionID, d time.Duration, reason string) error {
 	known, err := a.sessionExists(ctx, id)
 	if err != nil {
 		return err
@@ -68,21 +77,21 @@ func (a *adminCluster) Kick(ctx context.Context, id backends.SessionID, d time.D
 		return fmt.Errorf("session %s: %w", id, admin.ErrNotFound)
 	}
 	if d == 0 {
-		d = a.settings.Sessions.KickDuration
+		d = a.kickDuration
 	}
 	decision := session.Kicked()
 	if reason != "" {
 		decision.Reason += ": " + reason
 	}
-	return asPending(a.cluster.Kick(ctx, id, time.Time{}, d, decision))
+	return asPending(a.Node.Kick(ctx, id, time.Time{}, d, decision))
 }
 
 // sessionExists reports whether a node holds the session, or the store remembers it.
-func (a *adminCluster) sessionExists(ctx context.Context, id backends.SessionID) (bool, error) {
+func (a adminCluster) sessionExists(ctx context.Context, id backends.SessionID) (bool, error) {
 	if a.registry.Find(id) != nil {
 		return true, nil
 	}
-	if found, err := a.cluster.AcquireLease(ctx, session.LeaseRequest{ID: id}); err == nil && found.Found {
+	if found, err := a.Node.AcquireLease(ctx, session.LeaseRequest{ID: id}); err == nil && found.Found {
 		return true, nil
 	}
 	found, err := a.FindSessions(ctx, admin.Filter{ID: id.String()}, 1)
@@ -98,7 +107,7 @@ func asPending(err error) error {
 }
 
 // Ban refuses a user, session, address or credentials on all nodes until the ban ends.
-func (a *adminCluster) Ban(ctx context.Context, b admin.Ban) (admin.Ban, error) {
+func (a adminCluster) Ban(ctx context.Context, b admin.Ban) (admin.Ban, error) {
 	wanted := session.Ban{User: b.User, Credentials: b.Credentials, Until: b.Until, Reason: b.Reason}
 	var err error
 	if b.Session != "" {
@@ -116,7 +125,7 @@ func (a *adminCluster) Ban(ctx context.Context, b admin.Ban) (admin.Ban, error) 
 			return admin.Ban{}, err
 		}
 	}
-	got, err := a.cluster.Ban(ctx, wanted)
+	got, err := a.Node.Ban(ctx, wanted)
 	if err = asPending(err); err != nil && !errors.Is(err, admin.ErrPending) {
 		return admin.Ban{}, fmt.Errorf("%w: %w", admin.ErrInvalid, err)
 	}
@@ -126,22 +135,22 @@ func (a *adminCluster) Ban(ctx context.Context, b admin.Ban) (admin.Ban, error) 
 }
 
 // credentialsOf returns the hash of the credentials that the session's viewer presented.
-func (a *adminCluster) credentialsOf(ctx context.Context, name string) (string, error) {
+func (a adminCluster) credentialsOf(ctx context.Context, name string) (string, error) {
 	id, err := backends.ParseSessionID(name)
 	if err != nil {
 		return "", fmt.Errorf("%w: credentials_of: %w", admin.ErrInvalid, err)
 	}
 	if s := a.registry.Find(id); s != nil {
-		if hash := a.cluster.Credentials(s.Request()); hash != "" {
+		if hash := a.Node.Credentials(s.Request()); hash != "" {
 			return hash, nil
 		}
 	}
-	found, err := a.cluster.AcquireLease(ctx, session.LeaseRequest{ID: id})
+	found, err := a.Node.AcquireLease(ctx, session.LeaseRequest{ID: id})
 	if err != nil {
 		return "", err
 	}
 	if facts := found.Record.Request; facts != nil {
-		if hash := a.cluster.Credentials(facts); hash != "" {
+		if hash := a.Node.Credentials(facts); hash != "" {
 			return hash, nil
 		}
 	}
@@ -149,8 +158,8 @@ func (a *adminCluster) credentialsOf(ctx context.Context, name string) (string, 
 }
 
 // Unban removes a ban.
-func (a *adminCluster) Unban(ctx context.Context, id string) error {
-	err := a.cluster.Unban(ctx, id)
+func (a adminCluster) Unban(ctx context.Context, id string) error {
+	err := a.Node.Unban(ctx, id)
 	if errors.Is(err, cluster.ErrNoBan) {
 		return fmt.Errorf("ban %s: %w", id, admin.ErrNotFound)
 	}
@@ -158,8 +167,8 @@ func (a *adminCluster) Unban(ctx context.Context, id string) error {
 }
 
 // Bans returns the bans in force.
-func (a *adminCluster) Bans() []admin.Ban {
-	bans := a.cluster.Bans()
+func (a adminCluster) Bans() []admin.Ban {
+	bans := a.Node.Bans()
 	shown := make([]admin.Ban, len(bans))
 	for i, b := range bans {
 		shown[i] = banView(b)
@@ -182,8 +191,8 @@ func banView(b session.Ban) admin.Ban {
 }
 
 // Nodes returns all nodes that were alive within the last minute.
-func (a *adminCluster) Nodes(ctx context.Context) ([]admin.NodeStatus, error) {
-	nodes, err := a.cluster.Nodes(ctx)
+func (a adminCluster) Nodes(ctx context.Context) ([]admin.NodeStatus, error) {
+	nodes, err := a.Node.Nodes(ctx)
 	if err != nil {
 		return nil, asPending(err)
 	}
@@ -197,12 +206,3 @@ func (a *adminCluster) Nodes(ctx context.Context) ([]admin.NodeStatus, error) {
 	}
 	return shown, nil
 }
-
-// Live returns how many nodes are alive.
-func (a *adminCluster) Live() int { return a.cluster.Live() }
-
-// RedisDown reports whether Redis is unavailable.
-func (a *adminCluster) RedisDown() bool { return a.cluster.RedisDown() }
-
-// RoundTrips returns how many round trips to Redis there were since the start.
-func (a *adminCluster) RoundTrips() uint64 { return a.cluster.RoundTrips() }

@@ -13,7 +13,7 @@ import (
 // cannot fill the memory.
 const maxNodes = 250_000
 
-// decoder writes a tree over a struct. What it cannot use it reports, and goes on.
+// decoder writes a tree over a struct. It reports what it cannot use, and continues.
 type decoder struct {
 	source      *Source
 	environment Environment
@@ -37,13 +37,29 @@ func (d *decoder) decode(v reflect.Value, n *node, path string) {
 	case n.shape == nothing && t.Kind() == reflect.Struct:
 		d.decodeKind(v, n, path) // which must not be missing
 	case n.shape == nothing: // a section all of whose keys are commented out keeps its defaults
+	default:
+		d.decodeContainer(v, n, path)
+	}
+}
+
+// decodeContainer decodes a section or a list, and reports a node of another shape.
+func (d *decoder) decodeContainer(v reflect.Value, n *node, path string) {
+	switch t := v.Type(); {
 	case t.Kind() == reflect.Struct && n.shape == section:
 		d.decodeStruct(v, n, path)
 	case t.Kind() == reflect.Map && n.shape == section:
 		d.decodeMap(v, n, path)
 	case t.Kind() == reflect.Slice && n.shape == list:
 		d.decodeList(v, n, path)
-	case t.Kind() == reflect.Struct, t.Kind() == reflect.Map, t.Kind() == reflect.Slice:
+	default:
+		d.reportShape(t, n, path)
+	}
+}
+
+// reportShape reports a node that does not fit the type.
+func (d *decoder) reportShape(t reflect.Type, n *node, path string) {
+	switch t.Kind() {
+	case reflect.Struct, reflect.Map, reflect.Slice:
 		d.source.report(n.at, path, "found %s, want %s", foundShape(n), example(t))
 	default:
 		d.source.report(n.at, path, "BUG: a setting cannot be of type %s", t)
@@ -91,8 +107,8 @@ func (d *decoder) unknownKey(e entry, path string, allowed []string) {
 	}
 }
 
-// decodeKind lets a Kinded struct become the kind that the section names. It reports whether the kind's keys can be
-// told.
+// decodeKind sets the kind of a Kinded struct to the one that the section names. It reports whether the keys of the
+// kind are known.
 func (d *decoder) decodeKind(v reflect.Value, n *node, path string) bool {
 	kinded, ok := reflect.TypeAssert[Kinded](v.Addr())
 	if !ok {
@@ -126,7 +142,7 @@ func (d *decoder) decodeKind(v reflect.Value, n *node, path string) bool {
 	return true
 }
 
-// kindOf is the string behind a struct's key "kind".
+// kindOf returns the value of a struct's key "kind".
 func kindOf(v reflect.Value) (reflect.Value, error) {
 	fields, err := fieldsOf(v)
 	if err != nil {
@@ -171,8 +187,8 @@ func (d *decoder) decodeMap(v reflect.Value, n *node, path string) {
 	v.Set(made)
 }
 
-// setKey puts a text into a map's key. Numbers are no keys, because a map's keys are names; a type of its own reads
-// its texts itself.
+// setKey sets a map's key from a text. Numbers are not allowed as keys. A type with UnmarshalText reads the text
+// itself.
 func setKey(key reflect.Value, text string) error {
 	if !isScalar(key.Type()) || isWhole(key.Type()) || isNatural(key.Type()) {
 		return fmt.Errorf("BUG: a map's key cannot be of type %s", key.Type())
@@ -220,7 +236,7 @@ func (d *decoder) decodeScalar(v reflect.Value, n *node, path string) {
 	}
 }
 
-// text is what a scalar stands for: with its variables, and a secret read from its file.
+// text returns the value of a scalar: with variables expanded, and a secret read from its file.
 func (d *decoder) text(n *node, secret bool, path string) (string, bool) {
 	text, names, err := d.environment.expand(n.text)
 	for _, name := range names {
@@ -230,7 +246,7 @@ func (d *decoder) text(n *node, secret bool, path string) (string, bool) {
 		d.source.report(n.at, path, "%s", err)
 		return "", false
 	}
-	// Only what the file says itself can name a file: a variable's value is a secret as it is.
+	// file:PATH works in the file only. The value of a variable is the secret itself.
 	file, ok := strings.CutPrefix(text, filePrefix)
 	if !secret || !ok || !strings.HasPrefix(n.text, filePrefix) {
 		return text, true
@@ -246,13 +262,12 @@ func (d *decoder) text(n *node, secret bool, path string) (string, bool) {
 	return text, true
 }
 
-// foundShape names what was found where something else is wanted. It shows no text, because that may be a secret
-// under a wrong key.
+// foundShape names the shape that was found. It does not show the text, which may be a secret under a wrong key.
 func foundShape(n *node) string {
 	return [...]string{"nothing", "text", "a section", "a list"}[n.shape]
 }
 
-// quoteShort quotes a text, cut where it is long.
+// quoteShort quotes a text and shortens a long one.
 func quoteShort(text string) string {
 	const most = 40
 	if runes := []rune(text); len(runes) > most {

@@ -13,7 +13,7 @@ const day = 24 * time.Hour
 var errDuration = errors.New("not a duration")
 
 // parseDuration reads what [time.ParseDuration] reads, and days before it: "2d", "1d12h". A number without a unit is
-// refused, for nobody could tell which unit was meant; "0" is none.
+// refused, because the unit is unclear; "0" needs none.
 func parseDuration(text string) (time.Duration, error) {
 	unsigned, negative := strings.CutPrefix(text, "-")
 	days, rest, ok := strings.Cut(unsigned, "d")
@@ -48,7 +48,7 @@ func parseDays(digits string) (time.Duration, error) {
 	return time.Duration(n) * day, nil
 }
 
-// formatDuration writes a duration as an operator would: "2d", "1m30s", "0s".
+// formatDuration formats a duration as operators write it: "2d", "1m30s", "0s".
 func formatDuration(d time.Duration) string {
 	sign := ""
 	if d < 0 && d != math.MinInt64 {

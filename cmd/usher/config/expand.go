@@ -8,18 +8,18 @@ import (
 
 const environmentName = "environment"
 
-// Environment is what a config may draw on besides the file. The zero value has no variables and takes relative paths
+// Environment is what settings may come from besides the file. The zero value has no variables and takes relative paths
 // from the working directory.
 type Environment struct {
 	// Variables are "NAME=value", as os.Environ gives them; the last of a name counts.
 	Variables []string
 	// Folder is what file:PATH is relative to; Load sets it to the folder of the file.
 	Folder string
-	// Reserved are USHER_ variables that are no settings, such as those of the command line.
+	// Reserved are USHER_ variables of the command line, which are not settings.
 	Reserved []string
 }
 
-// lookup gives a variable's value; an empty one counts as unset, as in the shell's ${NAME:-…}.
+// lookup returns a variable's value. An empty one counts as unset, as in the shell's ${NAME:-…}.
 func (e Environment) lookup(name string) (string, bool) {
 	for _, variable := range slices.Backward(e.Variables) {
 		if n, value, _ := strings.Cut(variable, "="); n == name {
@@ -29,7 +29,7 @@ func (e Environment) lookup(name string) (string, bool) {
 	return "", false
 }
 
-// expand replaces ${NAME}, ${NAME:-default} and $$ in a text. It gives the names that it met. The values are not
+// expand replaces ${NAME}, ${NAME:-default} and $$ in a text. It returns the names in the text. The values are not
 // expanded again, and errors name the variable only.
 func (e Environment) expand(text string) (expanded string, names []string, err error) {
 	var b strings.Builder
@@ -62,7 +62,7 @@ func (e Environment) expand(text string) (expanded string, names []string, err e
 	}
 }
 
-// reference resolves the inside of ${…}.
+// reference resolves the text between ${ and }.
 func (e Environment) reference(inner string) (name, value string, err error) {
 	name, fallback, hasFallback := strings.Cut(inner, ":-")
 	if !isVariableName(name) {

@@ -8,22 +8,21 @@ import (
 
 // Kinded is a struct, by its pointer, whose keys depend on its key "kind".
 type Kinded interface {
-	// Kinds are the kinds allowed.
+	// Kinds returns the allowed kinds.
 	Kinds() []string
-	// SetKind is called with one of Kinds before any other key is read, where the kind is another than the struct
-	// stands at. It puts a pointer to the kind's settings, holding their defaults, into the inline field, and may set
+	// SetKind is called with one of Kinds before any other key is read, if the struct has another kind. It puts a pointer to the kind's settings, holding their defaults, into the inline field, and may set
 	// defaults of the common keys. A struct with a default kind sets it up in SetDefaults.
 	SetKind(kind string)
 }
 
-// Defaulter is implemented, by its pointer, by what is made anew while a file is read: a map's entry, a list's item,
-// a section behind a nil pointer. Without it they begin as zero values.
+// Defaulter is implemented, by its pointer, by types of map entries, list items and sections behind a nil pointer. It
+// sets the defaults of a new value. Without it a new value is zero.
 type Defaulter interface{ SetDefaults() }
 
-// Validator is implemented by a section, or its pointer, that can tell whether its values make sense. Each message
+// Validator is implemented by a section, or its pointer, that checks its values. Each message
 // begins with a key of the section or of one around it, up to the top level; several are joined with errors.Join.
-// It is asked also when some values could not be read: they stand at their defaults, and what is said of them is
-// dropped. A section whose kind is unknown is not asked itself, and its inline field is nil.
+// It is called even if some values could not be read: they have their defaults, and messages about them are dropped.
+// It is not called for a section of an unknown kind, whose inline field is nil.
 type Validator interface{ Validate() error }
 
 // kindKey is the key that selects a section's kind.
@@ -36,7 +35,7 @@ type field struct {
 }
 
 // fieldsOf lists a struct's keys in the order of its fields; inline structs' keys stand where their field stands. An
-// error is a mistake in the struct, not in the file.
+// error is a bug in the struct, not in the file.
 func fieldsOf(v reflect.Value) ([]field, error) {
 	all, err := appendFields(nil, v)
 	if err != nil {
@@ -104,7 +103,7 @@ func keysOf(fields []field) []string {
 	return keys
 }
 
-// fresh makes a settable value with its type's defaults.
+// fresh returns a settable value with the defaults of its type.
 func fresh(t reflect.Type) reflect.Value {
 	made := reflect.New(t)
 	if d, ok := reflect.TypeAssert[Defaulter](made); ok {
@@ -113,7 +112,7 @@ func fresh(t reflect.Type) reflect.Value {
 	return made.Elem()
 }
 
-// copyOf makes a settable copy, because a map's entries cannot be set in place. What a pointer points to is copied
+// copyOf returns a settable copy, because a map's entries cannot be set in place. What a pointer points to is copied
 // too, so that reading a file never writes into the defaults of another.
 func copyOf(v reflect.Value) reflect.Value {
 	made := reflect.New(v.Type()).Elem()

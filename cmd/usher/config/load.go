@@ -9,8 +9,7 @@ import (
 	"strings"
 )
 
-// maxFileBytes bounds the file. The parser takes seconds for a megabyte, and no config of hand-written size comes
-// near it.
+// maxFileBytes bounds the file. The parser takes seconds for a megabyte, and no hand-written file is that large.
 const maxFileBytes = 1 << 20
 
 // Load reads the file at path over into, as Parse does. Paths of secrets are relative to the file's folder. An error
@@ -41,14 +40,15 @@ func readFile(path string) ([]byte, error) {
 }
 
 // Parse reads data, the text of the file called name, over into: a pointer to a struct that holds the defaults. Then
-// it applies the overrides of the environment and asks every section's Validate. The error is [Problems]; into is then half written and must be thrown away. The Source is never nil.
+// it applies the overrides of the environment and calls Validate of every section. The error is [Problems]; into is then
+// incomplete and must not be used. The Source is never nil.
 func Parse(name string, data []byte, into any, environment Environment) (*Source, error) {
 	source := newSource(name)
 	root := reflect.ValueOf(into)
 	if root.Kind() != reflect.Pointer || root.IsNil() || root.Elem().Kind() != reflect.Struct {
 		return source, fmt.Errorf("BUG: parse %s into %T, want a pointer to a struct", name, into)
 	}
-	// Editors of other systems put a byte order mark first, which would become part of the first key.
+	// A byte order mark would become part of the first key.
 	body := parseDocument(source, []byte(strings.TrimPrefix(string(data), "\ufeff")))
 	if len(source.problems) > 0 {
 		return source, sorted(source.problems)

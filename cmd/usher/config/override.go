@@ -12,10 +12,10 @@ import (
 
 const variablePrefix = "USHER_"
 
-// maxDepth bounds the search for settings, for a struct may point to its own kind.
+// maxDepth bounds the search for settings, because a struct may point to its own type.
 const maxDepth = 16
 
-// leaf is a setting that one variable can give.
+// leaf is a setting that one variable can set.
 type leaf struct {
 	keys  []string // the path's keys
 	value reflect.Type
@@ -29,7 +29,7 @@ func (l leaf) path() string {
 	return path
 }
 
-// variable is the name that the environment knows the setting by.
+// variable returns the name of the variable that sets the setting.
 func (l leaf) variable() string {
 	name := strings.Map(func(r rune) rune {
 		if isNameRune(r) {
@@ -40,7 +40,7 @@ func (l leaf) variable() string {
 	return variablePrefix + strings.ToUpper(name)
 }
 
-// override puts the variables that begin with USHER_ over what the file said.
+// override writes the values of USHER_ variables over those of the file.
 func (d *decoder) override(root reflect.Value) {
 	leaves := map[string]leaf{}
 	walkLeaves(root, nil, func(l leaf) {
@@ -65,7 +65,7 @@ func (d *decoder) override(root reflect.Value) {
 	}
 }
 
-// overrides are the variables that begin with USHER_, sorted by name, so that problems come in one order.
+// overrides returns the USHER_ variables sorted by name, so that the order of problems is fixed.
 func (d *decoder) overrides() func(yield func(name, value string) bool) {
 	values := map[string]string{}
 	for _, variable := range d.environment.Variables {
@@ -98,10 +98,10 @@ func nearVariable(name string, leaves map[string]leaf) string {
 	if near := nearest(strings.TrimPrefix(name, variablePrefix), known); near != "" {
 		return fmt.Sprintf("; did you mean %s?", variablePrefix+near)
 	}
-	return "; admin.listen, say, is " + variablePrefix + "ADMIN_LISTEN, and a map's entry must stand in the file"
+	return "; the variable of admin.listen is " + variablePrefix + "ADMIN_LISTEN, and a map's entry must be in the file"
 }
 
-// walkLeaves visits every setting that a variable can give, in the order of the struct.
+// walkLeaves visits every setting that a variable can set, in the order of the struct.
 func walkLeaves(v reflect.Value, keys []string, visit func(leaf)) {
 	t := v.Type()
 	switch {
@@ -113,13 +113,7 @@ func walkLeaves(v reflect.Value, keys []string, visit func(leaf)) {
 	case t.Kind() == reflect.Pointer:
 		walkLeaves(v.Elem(), keys, visit)
 	case t.Kind() == reflect.Struct:
-		fields, _ := fieldsOf(v) // a mistake in the struct was reported where it was decoded
-		_, kinded := reflect.TypeAssert[Kinded](v.Addr())
-		for _, f := range fields {
-			if !kinded || f.key != kindKey {
-				walkLeaves(f.value, append(keys, f.key), visit)
-			}
-		}
+		walkFields(v, keys, visit)
 	case t.Kind() == reflect.Map:
 		for entries := v.MapRange(); entries.Next(); {
 			walkLeaves(copyOf(entries.Value()), append(keys, keyText(entries.Key())), visit)
@@ -127,16 +121,26 @@ func walkLeaves(v reflect.Value, keys []string, visit func(leaf)) {
 	}
 }
 
-// longerKeys reports whether a's first key that differs from b's is the longer one; equals go by the alphabet, so that
-// the answer never depends on the order of a map.
+func walkFields(v reflect.Value, keys []string, visit func(leaf)) {
+	fields, _ := fieldsOf(v) // an error was reported when the struct was decoded
+	_, isKinded := reflect.TypeAssert[Kinded](v.Addr())
+	for _, f := range fields {
+		if !isKinded || f.key != kindKey {
+			walkLeaves(f.value, append(keys, f.key), visit)
+		}
+	}
+}
+
+// longerKeys reports whether a's first key that differs from b's is the longer one. Keys of equal length are
+// compared by the alphabet, so that the result does not depend on the order of a map.
 func longerKeys(a, b []string) bool {
 	return slices.CompareFunc(a, b, func(x, y string) int {
 		return cmp.Or(cmp.Compare(len(y), len(x)), strings.Compare(x, y))
 	}) < 0
 }
 
-// assign sets the setting behind keys. It returns what is wrong with the text, which it may repeat unless the setting
-// is a secret.
+// assign sets the setting with these keys. It returns a complaint about the text. The complaint quotes the text, except
+// for a secret.
 func (d *decoder) assign(v reflect.Value, keys []string, text string) (complaint string) {
 	t := v.Type()
 	switch {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// join appends a key to a path; a key of unusual characters is quoted, so that a path stays on one line.
+// join appends a key to a path. A key with unusual characters is quoted, so that a path is one line.
 func join(path, key string) string {
 	if !isPlainKey(key) {
 		return path + "[" + strconv.Quote(key) + "]"
@@ -17,7 +17,7 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-// index appends the position in a list.
+// index appends an index of a list.
 func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
 func isPlainKey(key string) bool {
@@ -33,7 +33,7 @@ func isNameRune(r rune) bool {
 	return r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
 }
 
-// parentOf is the path without its last key or index; the parent of a key of the top level is "".
+// parentOf returns the path without its last key or index; the parent of a key of the top level is "".
 func parentOf(path string) string {
 	if strings.HasSuffix(path, `"]`) {
 		if i := strings.LastIndex(path, `["`); i >= 0 {
@@ -49,7 +49,7 @@ func within(path, section string) bool {
 	return ok && (rest == "" || section == "" || rest[0] == '.' || rest[0] == '[')
 }
 
-// splitPath cuts "cache.max_bytes: must be …" into path and text; a message without a path has an empty one.
+// splitPath splits "cache.max_bytes: must be …" into path and text; a message without a path has an empty one.
 func splitPath(message string) (path, text string) {
 	const key = `[A-Za-z_][A-Za-z0-9_-]*`
 	leading := regexp.MustCompile(`^` + key + `(\.[A-Za-z0-9_-]+|\[\d+\]|\["[^"\\]*"\])*: `)
@@ -60,7 +60,7 @@ func splitPath(message string) (path, text string) {
 	return strings.TrimSuffix(found, ": "), message[len(found):]
 }
 
-// firstKey is the key that a path begins with.
+// firstKey returns the first key of a path.
 func firstKey(path string) string {
 	if i := strings.IndexAny(path, ".["); i >= 0 {
 		return path[:i]

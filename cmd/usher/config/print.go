@@ -37,7 +37,7 @@ func Print(w io.Writer, settings any) error {
 	return nil
 }
 
-// linesOf is a section as a block; one without keys is a single "{}".
+// linesOf returns a section as a block, or "{}" for one without keys.
 func linesOf(v reflect.Value) ([]string, error) {
 	var lines []string
 	entries, err := entriesOf(v)
@@ -57,7 +57,7 @@ func linesOf(v reflect.Value) ([]string, error) {
 	return lines, nil
 }
 
-// entriesOf is a struct's keys in the order of its fields, or a map's sorted.
+// entriesOf returns a struct's keys in the order of its fields, or a map's keys sorted.
 func entriesOf(v reflect.Value) ([]field, error) {
 	if v.Kind() == reflect.Struct {
 		return fieldsOf(v)
@@ -159,7 +159,7 @@ func indent(lines []string, first, rest string) []string {
 	return moved
 }
 
-// printed is a scalar as the file would hold it.
+// printed returns a scalar as it is written in a file.
 func printed(v reflect.Value) (string, error) {
 	text, err := scalarString(v)
 	if t := v.Type(); t == reflect.TypeFor[time.Duration]() || t == reflect.TypeFor[backends.ByteSize]() || t.Kind() != reflect.String && isBasic(t) {
@@ -168,7 +168,7 @@ func printed(v reflect.Value) (string, error) {
 	return strings.ReplaceAll(quote(text), "$", "$$"), err
 }
 
-// scalarString is a scalar's text, before any quoting; a secret's is hidden.
+// scalarString returns the text of a scalar without quotes. Secrets are hidden.
 func scalarString(v reflect.Value) (string, error) {
 	switch value := v.Interface().(type) {
 	case backends.Secret:
@@ -204,7 +204,7 @@ func scalarString(v reflect.Value) (string, error) {
 	}
 }
 
-// quote writes a text so that YAML reads it as itself: bare where it cannot be taken for anything else.
+// quote returns the text as YAML, with quotes unless it is unambiguous without.
 func quote(text string) string {
 	if isBare(text) {
 		return text
@@ -226,18 +226,22 @@ func quote(text string) string {
 	return b.String()
 }
 
-// isBare is stricter than YAML: it begins like a name or a path, and is no word that YAML gives a meaning.
+// isBare reports whether the text needs no quotes: it looks like a name or a path, and is not a YAML keyword.
 func isBare(text string) bool {
 	switch strings.ToLower(text) {
 	case "", "null", "true", "false", "yes", "no", "on", "off", "y", "n":
 		return false
 	}
 	for i, r := range text {
-		letter := r == '_' || r == '/' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
-		later := '0' <= r && r <= '9' || r == '.' || r == '-'
-		if !letter && (i == 0 || !later) {
+		if !isBareStart(r) && (i == 0 || !isBareInside(r)) {
 			return false
 		}
 	}
 	return true
 }
+
+func isBareStart(r rune) bool {
+	return r == '_' || r == '/' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
+}
+
+func isBareInside(r rune) bool { return '0' <= r && r <= '9' || r == '.' || r == '-' }

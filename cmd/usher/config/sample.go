@@ -2,9 +2,9 @@ package config
 
 import "regexp"
 
-// Uncomment makes the settings live that a sample shows commented out: a '#' directly before a key ("#listen: …") or
+// Uncomment activates the settings that a sample shows commented out: a '#' directly before a key ("#listen: …") or
 // an item ("#- …") is dropped, whatever indentation stands before it. Prose, which has a space after its '#', stays a
-// comment. So one test can hold a sample to the defaults both as it is and with every setting spelt out.
+// comment. A test can then compare a sample with the defaults as it is, and with every setting.
 func Uncomment(sample []byte) []byte {
 	setting := regexp.MustCompile(`(?m)^([ ]*)#([A-Za-z_"][A-Za-z0-9_."-]*:(?:[ ].*)?|- .*)$`)
 	return setting.ReplaceAll(sample, []byte("$1$2"))

@@ -13,12 +13,12 @@ import (
 	"usher/backends"
 )
 
-// isScalar reports whether a type's values are written as one text.
+// isScalar reports whether values of the type are a single text.
 func isScalar(t reflect.Type) bool {
 	return readsItself(t) || isBasic(t)
 }
 
-// isBasic reports whether a type is one of the language's own, with no texts of its own making.
+// isBasic reports whether a type is a basic type of Go without UnmarshalText.
 func isBasic(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.String, reflect.Bool, reflect.Float32, reflect.Float64:
@@ -28,7 +28,7 @@ func isBasic(t reflect.Type) bool {
 	}
 }
 
-// readsItself reports whether a type's texts are its own affair.
+// readsItself reports whether a type has UnmarshalText.
 func readsItself(t reflect.Type) bool {
 	return reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
@@ -37,8 +37,8 @@ func isWhole(t reflect.Type) bool   { return reflect.Int <= t.Kind() && t.Kind()
 func isNatural(t reflect.Type) bool { return reflect.Uint <= t.Kind() && t.Kind() <= reflect.Uint64 }
 func isSecret(t reflect.Type) bool  { return t == reflect.TypeFor[backends.Secret]() }
 
-// setText puts a text into a scalar, which stays as it was if the text is refused. The error is a [wanted], which
-// never repeats the text, except for a type that reads its texts itself: then it is the type's own.
+// setText sets a scalar from a text, and leaves it unchanged on an error. The error is a [wanted], which never quotes
+// the text, or the error of the type's own UnmarshalText.
 func setText(v reflect.Value, text string) error {
 	read := reflect.New(v.Type()).Elem()
 	if err := readText(read, text); err != nil {
@@ -101,7 +101,7 @@ func readBasic(v reflect.Value, text string) error {
 	return wantIf(err, t)
 }
 
-// withoutSeparators drops the underscores of 1_000_000, but leaves those that stand between anything but digits.
+// withoutSeparators removes the underscores of 1_000_000, and leaves a leading, trailing or doubled underscore.
 func withoutSeparators(text string) string {
 	if strings.HasPrefix(text, "_") || strings.HasSuffix(text, "_") || strings.Contains(text, "__") {
 		return text
@@ -109,7 +109,7 @@ func withoutSeparators(text string) string {
 	return strings.ReplaceAll(text, "_", "")
 }
 
-// parsePrefix reads an address range; an address alone is the range that holds only it. Empty is no range.
+// parsePrefix parses an address range. A single address is the range with only that address. An empty text is an error.
 func parsePrefix(text string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
 		return netip.PrefixFrom(addr, addr.BitLen()), nil
@@ -119,8 +119,7 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	return prefix, err
 }
 
-// wanted is the error that says what a type's values look like. The text that was found is put beside it by those who
-// know whether it may be shown.
+// wanted is the error that says what values of a type look like. Callers add the text that was found if it may be shown.
 type wanted struct{ t reflect.Type }
 
 func wantIf(err error, t reflect.Type) error {
@@ -130,35 +129,19 @@ func wantIf(err error, t reflect.Type) error {
 	return wanted{t}
 }
 
-// Error is "want …" with an example.
+// Error returns "want …" with an example.
 func (w wanted) Error() string { return "want " + example(w.t) }
 
 // example says what a value of the type looks like.
 func example(t reflect.Type) string {
-	switch t {
-	case reflect.TypeFor[backends.Secret]():
-		return "a secret: its text, ${NAME} or file:PATH"
-	case reflect.TypeFor[time.Duration]():
-		return "a duration such as 10s, 1m30s or 2d"
-	case reflect.TypeFor[netip.Prefix]():
-		return "an address range such as 192.0.2.0/24 or 2001:db8::/48"
-	case reflect.TypeFor[netip.Addr]():
-		return "an address such as 192.0.2.7"
-	case reflect.TypeFor[netip.AddrPort]():
-		return "an address and port such as 192.0.2.7:8080"
+	if text, found := exampleOfType(t); found {
+		return text
 	}
 	switch {
 	case readsItself(t):
 		return "text"
-	case isWhole(t) && t.Bits() < 64:
-		bound := int64(math.MaxInt64) >> (64 - t.Bits())
-		return fmt.Sprintf("a whole number such as 10, from %d to %d", -bound-1, bound)
-	case isNatural(t) && t.Bits() < 64:
-		return fmt.Sprintf("a whole number such as 10, from 0 to %d", uint64(math.MaxUint64)>>(64-t.Bits()))
-	case isWhole(t):
-		return "a whole number such as 10"
-	case isNatural(t):
-		return "a whole number such as 10, not below 0"
+	case isWhole(t) || isNatural(t):
+		return exampleOfNumber(t)
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -175,5 +158,38 @@ func example(t reflect.Type) string {
 		return "a section, such as key: value"
 	default:
 		return "text"
+	}
+}
+
+// exampleOfType says what a value of a type with texts of its own looks like.
+func exampleOfType(t reflect.Type) (text string, found bool) {
+	switch t {
+	case reflect.TypeFor[backends.Secret]():
+		return "a secret: its text, ${NAME} or file:PATH", true
+	case reflect.TypeFor[time.Duration]():
+		return "a duration such as 10s, 1m30s or 2d", true
+	case reflect.TypeFor[netip.Prefix]():
+		return "an address range such as 192.0.2.0/24 or 2001:db8::/48", true
+	case reflect.TypeFor[netip.Addr]():
+		return "an address such as 192.0.2.7", true
+	case reflect.TypeFor[netip.AddrPort]():
+		return "an address and port such as 192.0.2.7:8080", true
+	default:
+		return "", false
+	}
+}
+
+// exampleOfNumber says what a whole number of the type looks like.
+func exampleOfNumber(t reflect.Type) string {
+	switch {
+	case isWhole(t) && t.Bits() < 64:
+		bound := int64(math.MaxInt64) >> (64 - t.Bits())
+		return fmt.Sprintf("a whole number such as 10, from %d to %d", -bound-1, bound)
+	case isNatural(t) && t.Bits() < 64:
+		return fmt.Sprintf("a whole number such as 10, from 0 to %d", uint64(math.MaxUint64)>>(64-t.Bits()))
+	case isWhole(t):
+		return "a whole number such as 10"
+	default:
+		return "a whole number such as 10, not below 0"
 	}
 }

@@ -10,10 +10,9 @@ import (
 
 const (
 	filePrefix = "file:"
-	// maxSecretBytes bounds a secret's file: a key or token is far smaller, and a log or device given by mistake is not
-	// read to its end.
+	// maxSecretBytes bounds a secret's file. Keys and tokens are far smaller; a log or a device is not read to its end.
 	maxSecretBytes = 64 << 10
-	// everybodyReads is the permission bit that lets any user of the machine read a file.
+	// everybodyReads is the permission bit for reading by all users.
 	everybodyReads = 0o004
 )
 

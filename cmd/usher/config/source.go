@@ -20,7 +20,7 @@ type Problem struct {
 	Message string
 }
 
-// String is the problem on one line, in the form that editors jump to.
+// String returns the problem on one line, beginning with file:line:column as editors expect.
 func (p Problem) String() string {
 	var b strings.Builder
 	b.WriteString(p.File)
@@ -35,10 +35,10 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// Problems is the error of Load and Parse: every problem, those of the file in its order, then the environment's.
+// Problems is the error of Load and Parse: all problems, first those of the file in its order, then the environment's.
 type Problems []Problem
 
-// Error is one problem a line.
+// Error returns one problem a line.
 func (p Problems) Error() string {
 	lines := make([]string, len(p))
 	for i, problem := range p {
@@ -47,7 +47,7 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Source remembers where each setting came from, so that whoever finds a problem later can say where it stands. It is
+// Source remembers where each setting came from, so that later problems can be reported with a position. It is
 // safe for concurrent use once Load or Parse has returned it.
 type Source struct {
 	file      string
@@ -65,7 +65,7 @@ func newSource(file string) *Source {
 	return &Source{file: file, places: map[string]place{"": {1, 1}}, variables: map[string]string{}}
 }
 
-// Warnings are the findings that do not stop the gateway, one a line, in file order: never a secret. Empty: none.
+// Warnings returns findings that do not prevent the start, one a line, in file order: never a secret. Empty: none.
 func (s *Source) Warnings() []string {
 	var lines []string
 	for _, w := range s.warnings {
@@ -74,7 +74,7 @@ func (s *Source) Warnings() []string {
 	return lines
 }
 
-// Locate is where the setting of that path stands in the file: its key, or the key of its nearest parent that the
+// Locate returns the position of a setting in the file: its key, or the key of its nearest parent that the
 // file has, or 1:1. Lines and columns count from 1.
 func (s *Source) Locate(path string) (line, column int) {
 	for {
@@ -97,7 +97,7 @@ func (s *Source) Explain(err error) error {
 	return sorted(found)
 }
 
-// problem places a message at the variable that set the path, or at the path's key in the file.
+// problem reports a message at the variable that set the path, or at the path's key in the file.
 func (s *Source) problem(path, message string) Problem {
 	if name, ok := s.variables[path]; ok {
 		return Problem{File: environmentName, Path: name, Message: message}
@@ -119,7 +119,7 @@ func (s *Source) at(at place, path, message string) Problem {
 	return Problem{File: s.file, Line: at.line, Column: at.column, Path: path, Message: message}
 }
 
-// sorted puts problems into file order and drops repetitions; no problem is no error.
+// sorted returns the problems in file order without repetitions, or nil for none.
 func sorted(found Problems) error {
 	if len(found) == 0 {
 		return nil
@@ -151,7 +151,7 @@ func compareBool(a, b bool) int {
 	}
 }
 
-// messagesOf takes joined errors apart, also where somebody put a prefix before the whole of them.
+// messagesOf splits joined errors, even with a prefix before all of them.
 func messagesOf(err error, prefix string) []string {
 	if err == nil {
 		return nil
@@ -171,7 +171,7 @@ func messagesOf(err error, prefix string) []string {
 	return []string{prefix + err.Error()}
 }
 
-// isJoin tells errors.Join, one error a line, from a text that mentions several errors.
+// isJoin reports whether err is from errors.Join, with one error a line.
 func isJoin(err error, parts []error) bool {
 	lines := make([]string, len(parts))
 	for i, e := range parts {

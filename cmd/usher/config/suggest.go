@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// hint is the end of a message about a name that nobody knows: what it may have been meant to be, and all that is
-// allowed, sorted.
+// hint returns the end of a message about an unknown name: the nearest allowed name, and all allowed names, sorted.
 func hint(name string, allowed []string) string {
 	allowed = slices.Sorted(slices.Values(allowed))
 	if len(allowed) == 0 {
@@ -22,7 +21,7 @@ func hint(name string, allowed []string) string {
 	return meant + " allowed: " + strings.Join(allowed, ", ")
 }
 
-// nearest is the allowed name that is one slip in three letters away at most; the first of equals, "" for none.
+// nearest returns the most similar allowed name, with at most one slip in three letters, or "".
 func nearest(name string, allowed []string) string {
 	best, within := "", max(len(name)/3, 1)+1
 	for _, candidate := range allowed {
@@ -33,7 +32,7 @@ func nearest(name string, allowed []string) string {
 	return best
 }
 
-// distance counts the letters to insert, drop, replace or swap with their neighbour to make a into b (optimal string
+// distance returns the number of letters to insert, drop, replace or swap with their neighbour to make a into b (optimal string
 // alignment). Names that differ in length by limit or more are not compared: limit is the answer.
 func distance(a, b string, limit int) int {
 	if max(len(a)-len(b), len(b)-len(a)) >= limit {

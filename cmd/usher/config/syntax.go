@@ -12,15 +12,15 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// maxNesting bounds how deep sections and lists may nest. The parser takes quadratic time over nested brackets, and no
-// setting lies deeper than a handful of levels.
+// maxNesting bounds how deep sections and lists may nest. The parser takes quadratic time over nested brackets, and
+// settings are only a few levels deep.
 const maxNesting = 64
 
-// parseDocument gives the file's one document, nil if the file holds nothing but comments. Duplicate keys pass, so
-// that all of them are reported later, and not the first one only.
+// parseDocument returns the document of the file, or nil if the file holds only comments. It accepts duplicate keys,
+// which are all reported later.
 func parseDocument(source *Source, data []byte) (body ast.Node) {
 	defer func() {
-		// The parser is not ours and is fed what an operator typed: a panic in it is a syntax error to us.
+		// A panic of the parser counts as a syntax error.
 		if recover() != nil {
 			body = nil
 			source.report(place{1, 1}, "", "cannot be read as YAML")
@@ -39,7 +39,7 @@ func parseDocument(source *Source, data []byte) (body ast.Node) {
 	return onlyDocument(source, file)
 }
 
-// tooDeep is the first token that nests too deep: inside brackets, or with too many "-" or "?" on one line. Nesting by
+// tooDeep returns the first token that nests too deep: inside brackets, or with too many "-" or "?" on one line. Nesting by
 // indentation is bounded by the file's size.
 func tooDeep(tokens token.Tokens) *token.Token {
 	depth, onLine, line := 0, 0, 0
@@ -63,8 +63,8 @@ func tooDeep(tokens token.Tokens) *token.Token {
 	return nil
 }
 
-// reportSyntax passes on the parser's message and position, without the excerpt of the file that it would print: that
-// may hold a secret.
+// reportSyntax reports the message and position of the parser, without its excerpt of the file, which may hold a
+// secret.
 func reportSyntax(source *Source, err error) {
 	at, message := place{1, 1}, "cannot be read as YAML"
 	if problem, ok := errors.AsType[yaml.Error](err); ok {
@@ -92,7 +92,7 @@ func onlyDocument(source *Source, file *ast.File) ast.Node {
 	return only
 }
 
-// placeOf is where a token stands; the parser makes some up that stand nowhere.
+// placeOf returns the position of a token, or zero for a token that the parser made up.
 func placeOf(t *token.Token) place {
 	if t == nil || t.Position == nil {
 		return place{1, 1}
@@ -100,7 +100,7 @@ func placeOf(t *token.Token) place {
 	return place{t.Position.Line, t.Position.Column}
 }
 
-// startOf is where a node begins; the parser's own position of a mapping is its first colon.
+// startOf returns the position where a node begins. The parser's own position of a mapping is its first colon.
 func startOf(n ast.Node) place {
 	switch n := n.(type) {
 	case nil:
@@ -115,7 +115,7 @@ func startOf(n ast.Node) place {
 	return placeOf(n.GetToken())
 }
 
-// scalarText is a scalar as it stands in the file, without its quotes; ok is false for what is no scalar.
+// scalarText returns a scalar as in the file, without quotes; ok is false for other nodes.
 func scalarText(n ast.Node) (text string, ok bool) {
 	switch n := n.(type) {
 	case *ast.StringNode:
@@ -129,7 +129,7 @@ func scalarText(n ast.Node) (text string, ok bool) {
 	}
 }
 
-// describe names a node's shape for a message, never its text.
+// describe returns the shape of a node for a message, never its text.
 func describe(n ast.Node) string {
 	if n == nil {
 		return "nothing"

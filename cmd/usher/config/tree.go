@@ -12,7 +12,7 @@ const (
 )
 
 // node is a part of the file with its aliases and merges resolved. Aliases share the node of their anchor, so a
-// problem in it is reported where the text stands.
+// problem in it is reported at the text.
 type node struct {
 	shape   shape
 	at      place
@@ -31,7 +31,7 @@ type entry struct {
 	given place
 }
 
-// entry finds a key; nil if the section does not have it.
+// entry returns the entry of a key, or nil.
 func (n *node) entry(key string) *entry {
 	if i, ok := n.byKey[key]; ok {
 		return &n.entries[i]
@@ -44,13 +44,13 @@ func (n *node) add(e entry) {
 	n.entries = append(n.entries, e)
 }
 
-// treeBuilder turns the parser's tree into nodes and reports what the struct need not be known for.
+// treeBuilder turns the parser's tree into nodes, and reports problems that do not depend on the struct.
 type treeBuilder struct {
 	source  *Source
 	anchors map[string]*node
 }
 
-// buildTree gives the file's tree; an empty file is an empty node.
+// buildTree returns the tree of the file. An empty file is an empty node.
 func buildTree(source *Source, body ast.Node) *node {
 	b := &treeBuilder{source: source, anchors: map[string]*node{}}
 	return b.build(body, "")
@@ -92,7 +92,7 @@ func (b *treeBuilder) buildList(n *ast.SequenceNode, at place, path string) *nod
 	return built
 }
 
-// resolve finds an alias' anchor. An anchor counts once its value is complete, so none can hold itself.
+// resolve returns the node of an alias. An anchor counts once its value is complete, so no anchor contains itself.
 func (b *treeBuilder) resolve(n *ast.AliasNode, path string) *node {
 	name := n.Value.GetToken().Value
 	if built, ok := b.anchors[name]; ok {
@@ -133,7 +133,7 @@ func (b *treeBuilder) addPair(into *node, pair *ast.MappingValueNode, path strin
 	into.add(entry{key: key, at: at, value: value})
 }
 
-// keyText is a key's text, also where the key carries an anchor or is an alias of one.
+// keyText returns the text of a key, even if it has an anchor or is an alias.
 func (b *treeBuilder) keyText(key ast.Node, path string) (string, bool) {
 	switch k := key.(type) {
 	case *ast.NullNode:
@@ -148,7 +148,7 @@ func (b *treeBuilder) keyText(key ast.Node, path string) (string, bool) {
 	}
 }
 
-// addMerge lays "<<: *base" or "<<: [*a, *b]" under the section's own keys.
+// addMerge adds the keys of "<<: *base" or "<<: [*a, *b]" that the section does not have.
 func (b *treeBuilder) addMerge(into *node, pair *ast.MappingValueNode, path string) {
 	mergePath := join(path, "<<")
 	base := b.build(pair.Value, mergePath)
@@ -168,7 +168,7 @@ func (b *treeBuilder) addMerge(into *node, pair *ast.MappingValueNode, path stri
 	}
 }
 
-// mergedAt is where the i-th merged section is named.
+// mergedAt returns the position at which the i-th merged section is named.
 func mergedAt(value ast.Node, i int) place {
 	if names, ok := value.(*ast.SequenceNode); ok && i < len(names.Values) {
 		return startOf(names.Values[i])

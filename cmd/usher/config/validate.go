@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// validate asks every section's Validate, the inner ones first, and places what they say, except about settings that
-// could not be read: that would only follow from what was reported already.
+// validate calls Validate of every section, inner sections first, and reports the messages with positions. It drops
+// messages about settings that could not be read, which were reported already.
 func validate(source *Source, root reflect.Value) {
 	v := &validation{source: source, broken: slices.Clone(source.broken)}
 	v.walk(root, "", 0)
@@ -54,7 +54,7 @@ func (c *validation) walkStruct(v reflect.Value, path string, depth int) {
 	c.around = c.around[:len(c.around)-1]
 }
 
-// askInline asks the settings that stand among a section's own keys.
+// askInline calls Validate of the inline settings of a section.
 func (c *validation) askInline(v reflect.Value, path string) {
 	for i := range v.NumField() {
 		of := v.Type().Field(i)
@@ -85,13 +85,13 @@ func (c *validation) ask(v reflect.Value, path string) {
 	}
 }
 
-// follows reports whether a complaint about a setting may only follow from one that could not be read.
+// follows reports whether a complaint about a setting may be due to a setting that could not be read.
 func (c *validation) follows(about string) bool {
 	return slices.ContainsFunc(c.broken, func(b string) bool { return within(b, about) || within(about, b) })
 }
 
-// resolve finds the setting that a message is about. A section may speak of its own keys, or begin where one of the
-// sections around it does; what begins with no such key is about the section itself.
+// resolve returns the setting that a message is about. A message begins with a key of the section or of a section
+// around it; otherwise it is about the section itself.
 func (c *validation) resolve(message string) (path, text string) {
 	said, text := splitPath(message)
 	for _, section := range slices.Backward(c.around) {
@@ -106,7 +106,7 @@ func (c *validation) resolve(message string) (path, text string) {
 	return c.around[len(c.around)-1].path, message
 }
 
-// keyText is a map's key as the file writes it.
+// keyText returns a map's key as in the file.
 func keyText(key reflect.Value) string {
 	if text, err := scalarString(key); err == nil {
 		return text
