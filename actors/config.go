@@ -23,9 +23,9 @@ type Config struct {
 	OpenRatePerAddress int `yaml:"open_rate_per_address"`
 	// OpenBurstPerAddress is how many sessions an address may open at once.
 	OpenBurstPerAddress int `yaml:"open_burst_per_address"`
-	// MaxAddressesPerSession is how many network prefixes (/24, /48) may use one session within IdleTimeout. A viewer from a
+	// MaxAddresses is how many network prefixes (/24, /48) may use one session within IdleTimeout. A viewer from a
 	// further one needs credentials, and gets a session of their own.
-	MaxAddressesPerSession int `yaml:"max_addresses_per_session"`
+	MaxAddresses int `yaml:"max_addresses"`
 	// IdleTimeout is the time without a request after which a session closes.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
 	// DenialTTL is how long a denial is kept, so that a player's retries do not reach the backend.
@@ -78,9 +78,9 @@ func (c PerUserConfig) limit(d *backends.Decision) int {
 
 // RecheckConfig sets when decisions are checked again.
 type RecheckConfig struct {
-	// MinInterval and MaxInterval bound the validity that a backend may ask for (X-AuthDuration).
-	MinInterval time.Duration `yaml:"min_interval"`
-	MaxInterval time.Duration `yaml:"max_interval"`
+	// Min and Max bound the validity that a backend may ask for (X-AuthDuration).
+	Min time.Duration `yaml:"min"`
+	Max time.Duration `yaml:"max"`
 	// Jitter is how much earlier than the validity's end a re-check may be, in percent of the validity.
 	Jitter int `yaml:"jitter_percent"`
 }
@@ -88,16 +88,16 @@ type RecheckConfig struct {
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
-		Max:                    1_200_000,
-		MaxPending:             20_000,
-		OpenRatePerAddress:     200,
-		OpenBurstPerAddress:    2_000, // a carrier's NAT at kick-off
-		MaxAddressesPerSession: 3,
-		IdleTimeout:            time.Minute,
-		DenialTTL:              15 * time.Second,
-		RetryAfter:             time.Second,
-		Recheck:                RecheckConfig{MinInterval: 10 * time.Second, MaxInterval: 24 * time.Hour, Jitter: 10},
-		KickDuration:           5 * time.Minute,
+		Max:                 1_200_000,
+		MaxPending:          20_000,
+		OpenRatePerAddress:  200,
+		OpenBurstPerAddress: 2_000, // a carrier's NAT at kick-off
+		MaxAddresses:        3,
+		IdleTimeout:         time.Minute,
+		DenialTTL:           15 * time.Second,
+		RetryAfter:          time.Second,
+		Recheck:             RecheckConfig{Min: 10 * time.Second, Max: 24 * time.Hour, Jitter: 10},
+		KickDuration:        5 * time.Minute,
 		PerUser: PerUserConfig{
 			MaxSessionsOverridesUnique: true, GracePeriod: 10 * time.Second, ZapTimeout: 10 * time.Second, EvictionTTL: time.Minute,
 		},
@@ -115,7 +115,7 @@ func (c Config) Validate() error {
 		{"max_pending", c.MaxPending},
 		{"open_rate_per_address", c.OpenRatePerAddress},
 		{"open_burst_per_address", c.OpenBurstPerAddress},
-		{"max_addresses_per_session", c.MaxAddressesPerSession},
+		{"max_addresses", c.MaxAddresses},
 	} {
 		if n.value < 1 {
 			errs = append(errs, fmt.Errorf("%s: %d is too small; want at least 1", n.key, n.value))
@@ -128,7 +128,7 @@ func (c Config) Validate() error {
 		{"idle_timeout", c.IdleTimeout},
 		{"denial_ttl", c.DenialTTL},
 		{"retry_after", c.RetryAfter},
-		{"recheck.min_interval", c.Recheck.MinInterval},
+		{"recheck.min", c.Recheck.Min},
 		{"kick_duration", c.KickDuration},
 		{"per_user.grace_period", c.PerUser.GracePeriod},
 		{"per_user.zap_timeout", c.PerUser.ZapTimeout},
@@ -141,8 +141,8 @@ func (c Config) Validate() error {
 	if c.PerUser.MaxStreams < 0 {
 		errs = append(errs, fmt.Errorf("per_user.max_streams: %d is negative; 0 is no bound", c.PerUser.MaxStreams))
 	}
-	if c.Recheck.MaxInterval < c.Recheck.MinInterval {
-		errs = append(errs, fmt.Errorf("recheck.max_interval: %v is less than recheck.min_interval: %v", c.Recheck.MaxInterval, c.Recheck.MinInterval))
+	if c.Recheck.Max < c.Recheck.Min {
+		errs = append(errs, fmt.Errorf("recheck.max: %v is less than recheck.min: %v", c.Recheck.Max, c.Recheck.Min))
 	}
 	if c.Recheck.Jitter < 0 || c.Recheck.Jitter > 50 {
 		errs = append(errs, fmt.Errorf("recheck.jitter_percent: %d is out of range; want 0 to 50", c.Recheck.Jitter))

@@ -167,8 +167,8 @@ func (r *Registry) newBackendRuntime(name string, start time.Time, o BackendOpti
 	b.policy = &sessionPolicy{onPlaying: r.streams.queueRenewal, Policy: session.Policy{
 		Start:        start,
 		Validity:     rules.Validity,
-		RecheckMin:   c.Recheck.MinInterval,
-		RecheckMax:   c.Recheck.MaxInterval,
+		RecheckMin:   c.Recheck.Min,
+		RecheckMax:   c.Recheck.Max,
 		Jitter:       float64(c.Recheck.Jitter) / 100,
 		TokenLife:    rules.TokenLife,
 		ExpiredToken: rules.ExpiredToken,

@@ -37,7 +37,7 @@ func TestRegistry_EdgeSession_LastsValidityAndExtraLifetime(t *testing.T) {
 					d.ValidFor = test.validFor
 					return d, nil
 				})
-				n := newNode(b, &fakeCluster{}, func(s *setup) { s.Config.Recheck.MaxInterval = 2 * time.Hour })
+				n := newNode(b, &fakeCluster{}, func(s *setup) { s.Config.Recheck.Max = 2 * time.Hour })
 				defer n.closeAndDrain()
 				n.watch(t, edgeRequest(1))
 				time.Sleep(test.lasts - 2*time.Second)

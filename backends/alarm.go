@@ -27,11 +27,11 @@ func (a Alarm) String() string {
 // Advice says what the operator can do.
 func (a Alarm) Advice() string {
 	return [...]string{
-		"check url; if the backend means it, add the status to statuses",
-		"check url: the backend redirects to a page of its own, for example a login page",
+		"check address; if the backend means it, add the status to statuses",
+		"check address: the backend redirects to a page of its own, for example a login page",
 		"check what the backend sends; the header was ignored",
-		"check the path in url",
-		"check url: something else than the backend answers there",
+		"check the path in address",
+		"check address: something else than the backend answers there",
 	}[a]
 }
 

@@ -32,11 +32,11 @@
 //	usher:{all}:nodes         hash    1 minute                  node_heartbeat           what nodes report about
 //	                                                                                     themselves; restored in 500 ms
 //	usher:{all}:heartbeats    zset    1 minute                  node_heartbeat           each node's last heartbeat; as above
-//	usher:{all}:state         hash    a day or revive_max_age       node_heartbeat           the epoch, the last revocation, the
+//	usher:{all}:state         hash    a day or revive_for       node_heartbeat           the epoch, the last revocation, the
 //	                                                            publish_revocations      version of the bans; a new epoch
 //	                                                            store_bans               begins
 //	                                                            remove_bans
-//	usher:{all}:revocations   stream  a day or revive_max_age       publish_revocations      the last 100,000; nodes issue those
+//	usher:{all}:revocations   stream  a day or revive_for       publish_revocations      the last 100,000; nodes issue those
 //	                                                            store_bans               of their last 5 minutes again, and
 //	                                                            remove_bans              deny those sessions again
 //	usher:{all}:bans          hash    the last ban's end        store_bans               bans, encrypted; every node stores

@@ -45,7 +45,7 @@ func TestServe_TicketFromTooManyAddresses_Forbidden(t *testing.T) {
 
 func TestServe_TooManyAddresses_NeedsRequiredCredentials(t *testing.T) {
 	t.Parallel()
-	g := newTestGateway(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
+	g := newTestGateway(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
 	uri := "/~" + g.ticket(t, "a001") + "/play/a001/index.m3u8"
 	for i := range g.options.MaxAddresses {
 		g.want(t, 200, uri, fromNetwork(i))

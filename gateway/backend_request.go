@@ -26,7 +26,7 @@ func (g *Gateway) BackendRequest(req *Request, channel string) (*backends.Reques
 	if !rc.canOpenSession() {
 		return nil, errors.New("only playlists open sessions; other requests are refused without a check")
 	}
-	rc.credentials = credentialsOf(&t, req, req.Query, g.options.Config.Tickets.QueryParameter)
+	rc.credentials = credentialsOf(&t, req, req.Query, g.options.Config.Tickets.Parameter)
 	if name := t.route.missing(&rc.credentials); name != "" {
 		return nil, fmt.Errorf("the credential %s is missing, so the viewer is refused without a check", name)
 	}

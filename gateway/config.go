@@ -50,11 +50,11 @@ type TicketsConfig struct {
 	// Keys verify tickets; the first one signs. A retired key moves down the list, and out of it once no viewer can hold
 	// a ticket of it.
 	Keys []backends.Key `yaml:"keys"`
-	// ReviveMaxAge is how old a ticket may be if no node has its session.
-	ReviveMaxAge time.Duration `yaml:"revive_max_age"`
-	// QueryParameter names the query parameter for ticket_in: query, and CookieName the cookie for ticket_in: cookie.
-	QueryParameter string `yaml:"query_parameter"`
-	CookieName     string `yaml:"cookie_name"`
+	// ReviveFor is how old a ticket may be if no node has its session.
+	ReviveFor time.Duration `yaml:"revive_for"`
+	// Parameter names the query parameter for ticket_in: query, and CookieName the cookie for ticket_in: cookie.
+	Parameter  string `yaml:"parameter"`
+	CookieName string `yaml:"cookie_name"`
 }
 
 // CORSConfig configures which web pages may play.
@@ -97,7 +97,7 @@ type OriginConfig struct {
 func DefaultConfig() Config {
 	return Config{
 		Listen:  ":8080",
-		Tickets: TicketsConfig{ReviveMaxAge: 6 * time.Hour, QueryParameter: "ticket", CookieName: "usher_ticket"},
+		Tickets: TicketsConfig{ReviveFor: 6 * time.Hour, Parameter: "ticket", CookieName: "usher_ticket"},
 		CORS:    CORSConfig{AllowedOrigins: []string{"*"}},
 		Limits: LimitsConfig{
 			MaxHeaderSize:         32 * backends.KiB,
@@ -152,12 +152,12 @@ func (c Config) validateSecrets() error {
 		errs = append(errs, errors.New("tickets.keys: none; want at least one, such as { id: a, secret: \"file:/etc/usher/ticket.key\" }"))
 	}
 	errs = append(errs, backends.ValidateKeys("tickets.keys", c.Tickets.Keys))
-	if c.Tickets.ReviveMaxAge < time.Minute || c.Tickets.ReviveMaxAge > 30*24*time.Hour {
-		errs = append(errs, fmt.Errorf("tickets.revive_max_age: %v is out of range; want 1m to 30d", c.Tickets.ReviveMaxAge))
+	if c.Tickets.ReviveFor < time.Minute || c.Tickets.ReviveFor > 30*24*time.Hour {
+		errs = append(errs, fmt.Errorf("tickets.revive_for: %v is out of range; want 1m to 30d", c.Tickets.ReviveFor))
 	}
 	token := regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
-	if !token.MatchString(c.Tickets.QueryParameter) {
-		errs = append(errs, fmt.Errorf("tickets.query_parameter: %q: want letters, digits, _ and -", c.Tickets.QueryParameter))
+	if !token.MatchString(c.Tickets.Parameter) {
+		errs = append(errs, fmt.Errorf("tickets.parameter: %q: want letters, digits, _ and -", c.Tickets.Parameter))
 	}
 	if !token.MatchString(c.Tickets.CookieName) {
 		errs = append(errs, fmt.Errorf("tickets.cookie_name: %q: want letters, digits, _ and -", c.Tickets.CookieName))

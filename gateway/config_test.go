@@ -43,9 +43,9 @@ func TestConfig_Validate(t *testing.T) {
 			func(c *Config) { c.Tickets.Keys = append(c.Tickets.Keys, c.Tickets.Keys[0]) },
 			`tickets.keys[1].id: "a": want 1 to 16 letters and digits, unlike any other key's`,
 		},
-		"no revival":            {func(c *Config) { c.Tickets.ReviveMaxAge = 0 }, "tickets.revive_max_age: 0s is out of range; want 1m to 30d"},
-		"revival for ever":      {func(c *Config) { c.Tickets.ReviveMaxAge = 721 * time.Hour }, "tickets.revive_max_age: 721h0m0s is out of range; want 1m to 30d"},
-		"a parameter of signs":  {func(c *Config) { c.Tickets.QueryParameter = "a&b" }, `tickets.query_parameter: "a&b": want letters, digits, _ and -`},
+		"no revival":            {func(c *Config) { c.Tickets.ReviveFor = 0 }, "tickets.revive_for: 0s is out of range; want 1m to 30d"},
+		"revival for ever":      {func(c *Config) { c.Tickets.ReviveFor = 721 * time.Hour }, "tickets.revive_for: 721h0m0s is out of range; want 1m to 30d"},
+		"a parameter of signs":  {func(c *Config) { c.Tickets.Parameter = "a&b" }, `tickets.parameter: "a&b": want letters, digits, _ and -`},
 		"a cookie without name": {func(c *Config) { c.Tickets.CookieName = "" }, `tickets.cookie_name: "": want letters, digits, _ and -`},
 
 		"small headers":      {func(c *Config) { c.Limits.MaxHeaderSize = 100 }, "limits.max_header_size: 100B is too small; want at least 4KiB"},
@@ -90,13 +90,13 @@ func TestConfig_Validate(t *testing.T) {
 		},
 		"a required one that is none": {
 			route(func(r *RouteConfig) {
-				r.Credentials, r.RequiredCredentials = []string{"token"}, []string{"token", "tokne"}
+				r.Credentials, r.Required = []string{"token"}, []string{"token", "tokne"}
 			}),
-			`routes[0].required_credentials[1]: "tokne" is no credential of the route's`,
+			`routes[0].required[1]: "tokne" is no credential of the route's`,
 		},
 		"a required one that is ignored": {
-			route(func(r *RouteConfig) { r.IgnoreQuery, r.RequiredCredentials = []string{"token"}, []string{"token"} }),
-			`routes[0].required_credentials[0]: "token" is no credential of the route's`,
+			route(func(r *RouteConfig) { r.IgnoreQuery, r.Required = []string{"token"}, []string{"token"} }),
+			`routes[0].required[0]: "token" is no credential of the route's`,
 		},
 		"a device by no name":         {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac", ""} }), `routes[0].device_fields[1]: "": want the name of a query parameter or of a header field`},
 		"a device by a pair":          {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac=1"} }), `routes[0].device_fields[0]: "mac=1": want the name of a query parameter or of a header field`},
@@ -104,7 +104,7 @@ func TestConfig_Validate(t *testing.T) {
 		"required ones of every kind": {
 			route(func(r *RouteConfig) {
 				r.Path, r.Credentials, r.CredentialHeaders = "/{user}/{channel}/*", []string{"token"}, []string{"X-Device"}
-				r.RequiredCredentials = []string{"token", "user", "x-device"}
+				r.Required = []string{"token", "user", "x-device"}
 			}), "",
 		},
 		"all that is wrong at once": {

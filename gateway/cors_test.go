@@ -37,7 +37,7 @@ func TestServe_CORS(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newTestGateway(t, func(c *Config) {
-				c.CORS.AllowedOrigins, c.Routes[0].TicketIn, c.Routes[0].RequiredCredentials = tc.allowed, tc.carry, []string{"token"}
+				c.CORS.AllowedOrigins, c.Routes[0].TicketIn, c.Routes[0].Required = tc.allowed, tc.carry, []string{"token"}
 			})
 			var fields []string
 			if tc.page != "" {

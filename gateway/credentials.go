@@ -110,7 +110,7 @@ func parameter(query, name string) string {
 
 // missing returns the first required credential that the viewer did not show, or "".
 func (r *route) missing(c *backends.Credentials) string {
-	for _, name := range r.config.RequiredCredentials {
+	for _, name := range r.config.Required {
 		if hasParameter(c.Query, name) || slices.ContainsFunc(c.Headers, func(h backends.Header) bool {
 			return strings.EqualFold(h.Name, name)
 		}) {

@@ -224,7 +224,7 @@ func mayBePlaylist(path string) bool { return strings.Contains(strings.ToLower(p
 // identifyAtEdge finds the session id of a viewer at an edge by ticket, by credentials, or by fingerprint, and reports
 // whether it found one. Only playlists open sessions, except at edges that keep sessions themselves.
 func (g *Gateway) identifyAtEdge(rc *requestContext, resp *Response) bool {
-	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.QueryParameter)
+	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.Parameter)
 	missing := rc.target.route.missing(&rc.credentials)
 	switch {
 	case g.matchByTicket(rc):

@@ -103,7 +103,7 @@ func TestServe_EdgeCheck_ViewersMethod(t *testing.T) {
 		} {
 			t.Run(d.String()+" "+method, func(t *testing.T) {
 				t.Parallel()
-				g := newEdgeTestGateway(t, nil, edgeRoute(d, func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
+				g := newEdgeTestGateway(t, nil, edgeRoute(d, func(r *RouteConfig) { r.Required = []string{"token"} }))
 				got := g.wantCheck(t, d, tc.status, edgeViewer{uri: "/play/a001/index.m3u8?token=1", method: method})
 				if n := len(g.table.openRequests()); n != tc.arrived || got.body != tc.body {
 					t.Errorf("%d arrived, answered %q; want %d, %q", n, got.body, tc.arrived, tc.body)
@@ -310,7 +310,7 @@ func TestBackendRequest_EdgeRoute_SameAsEdgeCheck(t *testing.T) {
 	for _, d := range allDialects() {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			r := edgeRoute(d, func(r *RouteConfig) { r.RequiredCredentials, r.Hosts = []string{"token"}, []string{"tv.example.com"} })
+			r := edgeRoute(d, func(r *RouteConfig) { r.Required, r.Hosts = []string{"token"}, []string{"tv.example.com"} })
 			g := newEdgeTestGateway(t, nil, r)
 			v := edgeViewer{uri: "/play/a001/index.m3u8?token=1", host: "tv.example.com", scheme: "http"}
 			if d == edge.Flussonic || d == edge.Astra {

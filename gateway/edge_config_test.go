@@ -26,7 +26,7 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 		"astra with all that it may have": {edge.Astra, func(r *RouteConfig) {
 			r.Path, r.Edge.ViewerPath, r.Hosts = "/ask/*", "/{user}/{channel}/*", []string{"tv.example.com"}
 			r.IdentityFields = []string{"address", "user_agent", "edge_session"}
-			r.Credentials, r.RequiredCredentials, r.IgnoreQuery = []string{"token"}, []string{"token", "user"}, []string{"x"}
+			r.Credentials, r.Required, r.IgnoreQuery = []string{"token"}, []string{"token", "user"}, []string{"x"}
 			r.CredentialsEverywhere, r.Edge.MatchBy = true, edge.MatchByAddressAgent
 		}, ""},
 		"flussonic that asks about publishing": {edge.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }, ""},
@@ -140,9 +140,9 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 		},
 		"a required one of the edge's path instead of the viewers'": {
 			edge.Nginx, func(r *RouteConfig) {
-				r.Edge.ViewerPath, r.Credentials, r.RequiredCredentials = "/{user}/{channel}/*", []string{"token"}, []string{"user", "password"}
+				r.Edge.ViewerPath, r.Credentials, r.Required = "/{user}/{channel}/*", []string{"token"}, []string{"user", "password"}
 			},
-			`routes[0].required_credentials[1]: "password" is no credential of the route's`,
+			`routes[0].required[1]: "password" is no credential of the route's`,
 		},
 		"all that is wrong at once": {
 			edge.Envoy, func(r *RouteConfig) {

@@ -14,7 +14,7 @@ import (
 func TestServe_EdgeCheck_PublisherNotMatchedByFingerprint(t *testing.T) {
 	t.Parallel()
 	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Flussonic, matchBy(edge.MatchByAddressAgent), func(r *RouteConfig) {
-		r.Edge.PublishBackend, r.RequiredCredentials = "p", []string{"token"}
+		r.Edge.PublishBackend, r.Required = "p", []string{"token"}
 	}))
 	g.table.decideFunc = func(a session.OpenRequest) (backends.Decision, error) {
 		if a.Request.Backend == "p" {
@@ -92,7 +92,7 @@ func TestServe_EdgeCheck_SegmentFromTooManyAddresses(t *testing.T) {
 
 func TestServe_EdgeCheck_NoAddressNoFingerprint(t *testing.T) {
 	t.Parallel()
-	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Alta, matchBy(edge.MatchByAddressAgent), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Alta, matchBy(edge.MatchByAddressAgent), func(r *RouteConfig) { r.Required = []string{"token"} }))
 	g.want(t, 200, "/auth?token=1", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC")
 	g.want(t, 403, "/auth", "X-Real-Path: /a001/index.m3u8", "X-Real-Ua: VLC")
 }
@@ -111,7 +111,7 @@ func TestServe_EdgeCheck_DenialNamesNoUser(t *testing.T) {
 // path;params
 func TestServe_EdgeCheck_PlaylistWithPathParameters(t *testing.T) {
 	t.Parallel()
-	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Nginx, matchBy(edge.MatchByPlaylistsOnly), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Nginx, matchBy(edge.MatchByPlaylistsOnly), func(r *RouteConfig) { r.Required = []string{"token"} }))
 	for _, p := range []string{"/play/a001/index.m3u8;x=1", "/play/a001/index.m3u8/", "/play/a001/index.m3u8%20"} {
 		g.wantCheck(t, edge.Nginx, 403, edgeViewer{uri: p})
 	}

@@ -23,7 +23,7 @@ func TestServe_EdgeCheck_SegmentMatchedByFingerprint(t *testing.T) {
 	for _, d := range proxyDialects() {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newEdgeTestGateway(t, nil, twoRoutes(d, func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} })...)
+			g := newEdgeTestGateway(t, nil, twoRoutes(d, func(r *RouteConfig) { r.Required = []string{"token"} })...)
 			const noSession = "no session matches this request; open the playlist first\n"
 			seg := edgeViewer{uri: "/play/a001/seg-17.ts"}
 			if got := g.wantCheck(t, d, 403, seg); got.body != noSession {
@@ -206,7 +206,7 @@ func TestServe_EdgeCheck_CredentialsEverywhere(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxyDialects() {
 		g := newEdgeTestGateway(t, nil, edgeRoute(d, func(r *RouteConfig) {
-			r.CredentialsEverywhere, r.RequiredCredentials = true, []string{"token"}
+			r.CredentialsEverywhere, r.Required = true, []string{"token"}
 		}))
 		if got := g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts"}); got.body != "the credential token is missing\n" {
 			t.Errorf("%s: got %q", d, got.body)
@@ -365,7 +365,7 @@ func TestServe_EdgeThatKeepsSessions_ChecksEachRequest(t *testing.T) {
 		for _, how := range []edge.MatchMode{
 			edge.MatchByDefault, edge.MatchByNone, edge.MatchByPlaylistsOnly,
 		} {
-			g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(how), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
+			g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(how), func(r *RouteConfig) { r.Required = []string{"token"} }))
 			g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/seg-17.ts?token=1"}) // under any name
 			g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts"})
 			if n := len(g.table.openRequests()); n != 1 {
@@ -378,7 +378,7 @@ func TestServe_EdgeThatKeepsSessions_ChecksEachRequest(t *testing.T) {
 func TestServe_EdgeThatKeepsSessions_MatchByAddressAgent(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic} {
-		g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(edge.MatchByAddressAgent), func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
+		g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(edge.MatchByAddressAgent), func(r *RouteConfig) { r.Required = []string{"token"} }))
 		g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/index.m3u8"})
 		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
 		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8"})

@@ -96,7 +96,7 @@ func TestServe_EdgeCheck_RequiredCredentials(t *testing.T) {
 	for _, d := range allDialects() {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newEdgeTestGateway(t, nil, edgeRoute(d, func(r *RouteConfig) { r.RequiredCredentials = []string{"token"} }))
+			g := newEdgeTestGateway(t, nil, edgeRoute(d, func(r *RouteConfig) { r.Required = []string{"token"} }))
 			for _, query := range []string{"", "?token=", "?x=1", "?Token=1"} {
 				got := g.wantCheck(t, d, http.StatusForbidden, edgeViewer{uri: "/play/a001/index.m3u8" + query})
 				if want := "the credential token is missing\n"; got.body != want && !d.KeepsSessions() {

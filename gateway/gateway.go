@@ -217,7 +217,7 @@ func (g *Gateway) identify(rc *requestContext, ticket string, resp *Response) bo
 		resp.refuse(http.StatusForbidden, "no ticket; open the playlist first")
 		return false
 	}
-	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.QueryParameter)
+	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.Parameter)
 	if name := r.missing(&rc.credentials); name != "" {
 		resp.refuse(http.StatusForbidden, "the credential "+name+" is missing")
 		return false
@@ -253,7 +253,7 @@ func (g *Gateway) credentialsBesideTicket(rc *requestContext) backends.Credentia
 	if query != "" {
 		query = withoutPairs(query, g.originQuery(rc, rc.target.originPath()))
 	}
-	c := credentialsOf(&rc.target, rc.request, query, g.options.Config.Tickets.QueryParameter)
+	c := credentialsOf(&rc.target, rc.request, query, g.options.Config.Tickets.Parameter)
 	if rc.target.route.missing(&c) != "" {
 		return backends.Credentials{}
 	}

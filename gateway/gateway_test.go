@@ -114,11 +114,11 @@ func TestServe_NoTicketNoCredentials_RefusedWithoutCheck(t *testing.T) {
 			noTicket,
 		},
 		"a missing credential": {
-			func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} }, atPath("/play/a001/index.m3u8?t=1"), nil,
+			func(c *Config) { c.Routes[0].Required = []string{"token"} }, atPath("/play/a001/index.m3u8?t=1"), nil,
 			refusal{403, "the credential token is missing"},
 		},
 		"an empty credential": {
-			func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} }, atPath("/play/a001/index.m3u8?token="), nil,
+			func(c *Config) { c.Routes[0].Required = []string{"token"} }, atPath("/play/a001/index.m3u8?token="), nil,
 			refusal{403, "the credential token is missing"},
 		},
 		"a playlist without a ticket, where credentials do not count": {
@@ -174,7 +174,7 @@ func TestServe_OtherMethods_NotAllowed(t *testing.T) {
 
 func TestServe_Options_NeedsNoCredentials(t *testing.T) {
 	t.Parallel()
-	g := newTestGateway(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
+	g := newTestGateway(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
 	for _, path := range []string{"/play/a001/index.m3u8", "/play/a001/seg-17.ts", "/~forged/play/a001/seg-17.ts"} {
 		got := g.do(t, http.MethodOptions, path, "Origin: https://tv.example.com",
 			"Access-Control-Request-Method: GET", "Access-Control-Request-Headers: range, x-token")
@@ -260,7 +260,7 @@ func TestServe_TicketInNone_OnlyPlaylistsProtected(t *testing.T) {
 	t.Parallel()
 	g := newTestGateway(t, func(c *Config) {
 		c.Routes[0].TicketIn = hls.TicketInNone
-		c.Routes[0].RequiredCredentials = []string{"token"}
+		c.Routes[0].Required = []string{"token"}
 	})
 	if got := g.want(t, 200, "/play/a001/seg-17.ts"); got.body != segment {
 		t.Errorf("body: got %q", got.body)
@@ -543,7 +543,7 @@ func TestServe_BackendRequest(t *testing.T) {
 
 func TestBackendRequest_RefusedWithoutCheck(t *testing.T) {
 	t.Parallel()
-	g := newTestGateway(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
+	g := newTestGateway(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
 	for path, want := range map[string]string{
 		"/play/a001/../x.m3u8":  uncleanPath,
 		"/vod/a001/index.m3u8":  "no route serves this path and host",
@@ -558,7 +558,7 @@ func TestBackendRequest_RefusedWithoutCheck(t *testing.T) {
 
 func TestServe_SessionFromTicket_CheckedOnceCredentialsArrive(t *testing.T) {
 	t.Parallel()
-	g := newTestGateway(t, func(c *Config) { c.Routes[0].RequiredCredentials = []string{"token"} })
+	g := newTestGateway(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
 	g.table.decideFunc = func(a session.OpenRequest) (backends.Decision, error) {
 		if !a.HasCredentials {
 			return backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}, nil

@@ -271,7 +271,7 @@ func TestCredentialsOf(t *testing.T) {
 
 func TestRoute_Missing(t *testing.T) {
 	t.Parallel()
-	r := &route{config: RouteConfig{RequiredCredentials: []string{"token", "X-Device"}}}
+	r := &route{config: RouteConfig{Required: []string{"token", "X-Device"}}}
 	device := []backends.Header{{Name: "X-Device", Value: "1"}}
 	cases := map[string]struct {
 		credentials backends.Credentials

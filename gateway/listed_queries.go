@@ -64,7 +64,7 @@ func (g *Gateway) originQuery(rc *requestContext, path string) string {
 		forwarded = filterQuery(query, func(name string) bool { return slices.Contains(r.config.ForwardQuery, name) })
 	}
 	given := filterQuery(query, func(name string) bool {
-		return name != g.options.Config.Tickets.QueryParameter && !isDirective(name) && name != "CMCD" &&
+		return name != g.options.Config.Tickets.Parameter && !isDirective(name) && name != "CMCD" &&
 			!slices.Contains(r.config.IgnoreQuery, name) && !slices.Contains(r.config.ForwardQuery, name)
 	})
 	return joinQuery(g.listed.filter(rc, path, given), forwarded)
@@ -108,7 +108,7 @@ func (l *listedQueries) filterUnknown(rc *requestContext, key listedPath, given 
 		return ""
 	}
 	return filterQuery(given, func(name string) bool {
-		return !slices.Contains(r.config.Credentials, name) && !slices.Contains(r.config.RequiredCredentials, name)
+		return !slices.Contains(r.config.Credentials, name) && !slices.Contains(r.config.Required, name)
 	})
 }
 

@@ -143,7 +143,7 @@ func TestServe_QueryBelowTicketAfterRestart_Forwarded(t *testing.T) {
 			nil, []string{"hd.m3u8", "seg-17.ts?sig=1"}, []string{"hd.m3u8", "seg-17.ts"},
 		},
 		"not what the route names as credentials": {
-			func(r *RouteConfig) { r.Credentials, r.RequiredCredentials = []string{"token"}, []string{"token"} },
+			func(r *RouteConfig) { r.Credentials, r.Required = []string{"token"}, []string{"token"} },
 			[]string{"hd.m3u8?id=5&token=s3cret", "seg-17.ts?token=s3cret&sig=1"},
 			[]string{"hd.m3u8?id=5", "seg-17.ts"},
 		},

@@ -95,7 +95,7 @@ func cutPrefixFold(s, prefix string) (string, bool) {
 func ticketInQueryOrCookie(t *target, req *Request, c *TicketsConfig) string {
 	switch t.route.config.TicketIn {
 	case hls.TicketInQuery:
-		return parameter(req.Query, c.QueryParameter)
+		return parameter(req.Query, c.Parameter)
 	case hls.TicketInCookie:
 		for _, field := range req.Header.Values("Cookie") {
 			if ticket := cookieValue(field, c.CookieName); ticket != "" {

@@ -99,7 +99,7 @@ func (g *Gateway) rewrite(rc *requestContext, o *origin.Object, originPath strin
 		Path:           t.path,
 		TicketIn:       t.route.config.TicketIn,
 		UnderTicket:    rc.isTicketInPath,
-		QueryParameter: g.options.Config.Tickets.QueryParameter,
+		QueryParameter: g.options.Config.Tickets.Parameter,
 		Locate:         func(ref string) (string, bool) { return g.locate(t.route, ref) },
 		SameOrigin:     t.route.isSameOrigin,
 	})
@@ -189,7 +189,7 @@ func (g *Gateway) setCookies(rc *requestContext, resp *Response) {
 	c := http.Cookie{
 		Name: g.options.Config.Tickets.CookieName, HttpOnly: true,
 		Value:  g.signer.sign(rc.claims, ticketScope{t.route.name, t.channel}),
-		MaxAge: int(g.options.Config.Tickets.ReviveMaxAge / time.Second),
+		MaxAge: int(g.options.Config.Tickets.ReviveFor / time.Second),
 	}
 	if rc.viewer.scheme == "https" {
 		c.Secure, c.SameSite, c.Partitioned = true, http.SameSiteNoneMode, true

@@ -36,8 +36,8 @@ type RouteConfig struct {
 	// that count as well.
 	Credentials       []string `yaml:"credentials"`
 	CredentialHeaders []string `yaml:"credential_headers"`
-	// RequiredCredentials are credentials without which a request gets 403 and no backend is asked.
-	RequiredCredentials []string `yaml:"required_credentials"`
+	// Required are credentials without which a request gets 403 and no backend is asked.
+	Required []string `yaml:"required"`
 	// IgnoreQuery are parameters that are not credentials.
 	IgnoreQuery []string `yaml:"ignore_query"`
 	// ForwardQuery are the viewer's parameters that are sent to the origin, such as start and duration of an archive.
@@ -106,13 +106,13 @@ func (r RouteConfig) validateHosts(key string) error {
 // validateRequired finds required credentials that no viewer could ever show.
 func (r RouteConfig) validateRequired(key string) error {
 	var errs []error
-	for i, name := range r.RequiredCredentials {
+	for i, name := range r.Required {
 		named := len(r.Credentials) == 0 || slices.Contains(r.Credentials, name)
 		if named && !slices.Contains(r.IgnoreQuery, name) || strings.Contains(r.viewerPath(), "{"+name+"}") ||
 			slices.ContainsFunc(r.CredentialHeaders, func(h string) bool { return strings.EqualFold(h, name) }) {
 			continue
 		}
-		errs = append(errs, fmt.Errorf("%s.required_credentials[%d]: %q is no credential of the route's", key, i, name))
+		errs = append(errs, fmt.Errorf("%s.required[%d]: %q is no credential of the route's", key, i, name))
 	}
 	return errors.Join(errs...)
 }

@@ -28,7 +28,7 @@ func newModel(t *rapid.T) *model {
 	pick := func(name string, of ...time.Duration) time.Duration { return rapid.SampledFrom(of).Draw(t, name) }
 	p := plainPolicy()
 	p.Validity = pick("validity", 0, 10*time.Second, 3*time.Minute, 10*time.Hour)
-	p.TokenLife = pick("token_ttl", 0, 5*time.Second, time.Hour)
+	p.TokenLife = pick("token_life", 0, 5*time.Second, time.Hour)
 	p.ExpiredToken = rapid.SampledFrom([]backends.ExpiredTokenPolicy{backends.KeepOnExpiredToken, backends.DenyOnExpiredToken}).Draw(t, "on_expired_token")
 	p.Jitter = rapid.SampledFrom([]float64{0, 0.1}).Draw(t, "jitter")
 	p.Shared = rapid.Bool().Draw(t, "shared")

@@ -141,7 +141,7 @@ func TestStep_Recheck(t *testing.T) {
 				{182 * s, BackendAnswered{Number: 1, Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(242 * s)}},
 			},
 		},
-		"a re-check that was given up is made again after recheck.min_interval": {
+		"a re-check that was given up is made again after recheck.min": {
 			start: recheckChecking,
 			moves: []move{
 				{0, BackendAnswered{Decision: Undecided(overload())}, allowedFresh, Action{WakeAt: in(10 * s)}},

@@ -109,7 +109,7 @@ func (s step) onSpentToken(lastSeen time.Duration) Action {
 		return s.deny(backends.Decision{
 			Verdict: backends.Denied, Source: backends.FromLocal,
 			UserID: s.Decision.UserID, User: s.Decision.User,
-			Reason: "the decision expired and the token is older than token_ttl (on_expired_token: deny)",
+			Reason: "the decision expired and the token is older than token_life (on_expired_token: deny)",
 		})
 	}
 	s.phase, s.Expires = allowedFresh, s.renewalAt(s.Clamped(0))

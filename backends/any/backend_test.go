@@ -21,7 +21,7 @@ import (
 func TestBackend_Contract(t *testing.T) {
 	backendtest.RunContract(t, func(t *testing.T, s *backendtest.Server) backends.Backend {
 		cfg := httpbackend.DefaultConfig()
-		cfg.URL = s.URL() + "/check"
+		cfg.Address = s.URL() + "/check"
 		client, err := httpbackend.NewClient("portal", cfg, httpbackend.Deps{})
 		if err != nil {
 			t.Fatalf("make the member: %v", err)

@@ -2,8 +2,8 @@
 // The folder carries the kind's name. The package does not, because it would shadow Go's own any where it is imported.
 //
 //	backends:
-//	  ministra: { kind: ministra, url: "http://portal.example.com/stalker_portal" }
-//	  smarty:   { kind: smarty, url: "http://smarty.example.com" }
+//	  ministra: { kind: ministra, address: "http://portal.example.com/stalker_portal" }
+//	  smarty:   { kind: smarty, address: "http://smarty.example.com" }
 //	  both:     { kind: any, backends: [ministra, smarty], on_failure: allow }
 //
 // It does what Cesbo's auth-proxy does for Astra (its code, github.com/cesbo/auth-proxy), and Flussonic with several

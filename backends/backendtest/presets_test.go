@@ -56,7 +56,7 @@ func TestRunPresets_BackendThatReadsBodies(t *testing.T) {
 			seen[cell] = true
 			mu.Unlock()
 			cfg := httpbackend.DefaultConfig()
-			cfg.URL, cfg.Preset = address, preset
+			cfg.Address, cfg.Preset = address, preset
 			cfg.DialTimeout, cfg.TLSTimeout = time.Minute, time.Minute
 			client, err := httpbackend.NewClient("middleware", cfg, httpbackend.Deps{})
 			if err != nil {

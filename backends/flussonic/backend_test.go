@@ -27,7 +27,7 @@ func TestBackend_Contract(t *testing.T) {
 func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	t.Helper()
 	cfg := DefaultConfig()
-	cfg.HTTP.URL = address
+	cfg.HTTP.Address = address
 	if change != nil {
 		change(&cfg)
 	}
@@ -284,7 +284,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := Config{HTTP: httpbackend.DefaultConfig()}
-	want.HTTP.URL = "https://auth.example.com/auth?site=1"
+	want.HTTP.Address = "https://auth.example.com/auth?site=1"
 	want.HTTP.Headers = map[string]backends.Secret{"X-Api-Key": "s3cret"}
 	want.HTTP.Preset = httpbackend.PresetFlussonic
 	want.HTTP.Statuses = httpbackend.Statuses{"302": httpbackend.OutcomeAllow, "5xx": httpbackend.OutcomeDeny}
@@ -304,13 +304,13 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 func TestNew_InvalidConfig(t *testing.T) {
 	t.Parallel()
 	_, err := New("middleware", DefaultConfig(), httpbackend.Deps{})
-	if err == nil || err.Error() != `make backend "middleware": url: must be set` {
+	if err == nil || err.Error() != `make backend "middleware": address: must be set` {
 		t.Errorf("got %v", err)
 	}
 	cfg := DefaultConfig()
-	cfg.HTTP.URL, cfg.HTTP.MaxBodySize = "ftp://auth.example.com", 0
+	cfg.HTTP.Address, cfg.HTTP.MaxBodySize = "ftp://auth.example.com", 0
 	err = cfg.Validate()
-	want := "url: must begin with http:// or https://, not \"ftp\"\nmax_body_size: 0 must be at least 1B"
+	want := "address: must begin with http:// or https://, not \"ftp\"\nmax_body_size: 0 must be at least 1B"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -320,7 +320,7 @@ func TestCheck_NoViewerCount_SendsZero(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	cfg := DefaultConfig()
-	cfg.HTTP.URL = s.URL()
+	cfg.HTTP.Address = s.URL()
 	b, err := New("middleware", cfg, httpbackend.Deps{})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)

@@ -19,7 +19,7 @@
 //
 // To set up: the address is the one of auth_backend in Flussonic. A portal with a list of permitted streamers needs
 // this node's address; user:password@ in the address, or `headers`, authenticate this node. Where a viewer without a
-// token is never allowed, `required_credentials` of the route rejects them before anything is spent.
+// token is never allowed, `required` of the route rejects them before anything is spent.
 //
 // Invariants:
 //   - The viewer's query travels in qs alone, percent-encoded, so no viewer can override one of our parameters. It

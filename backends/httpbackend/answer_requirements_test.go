@@ -22,7 +22,7 @@ import (
 func newLoudClient(t *testing.T, change func(*httpbackend.Config)) (*httpbackend.Client, *bytes.Buffer) {
 	t.Helper()
 	cfg := httpbackend.DefaultConfig()
-	cfg.URL = "http://portal.example.com/check"
+	cfg.Address = "http://portal.example.com/check"
 	if change != nil {
 		change(&cfg)
 	}
@@ -183,7 +183,7 @@ func TestConfig_Validate_Requirements(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := httpbackend.DefaultConfig()
-			cfg.URL, cfg.RequireHeader, cfg.RequireBody = "http://portal.example.com/", tt.header, tt.body
+			cfg.Address, cfg.RequireHeader, cfg.RequireBody = "http://portal.example.com/", tt.header, tt.body
 			got := ""
 			if err := cfg.Validate(); err != nil {
 				got = err.Error()
@@ -215,7 +215,7 @@ func TestClient_Interpret_LogsEachAlarmOnceWithAdvice(t *testing.T) {
 			httpbackend.Response{Status: http.StatusNotFound, Header: http.Header{}},
 			backends.AlarmWrongAddress,
 			[]string{
-				begins + `alarm=wrong_address detail="status 404" advice="check the path in url"`,
+				begins + `alarm=wrong_address detail="status 404" advice="check the path in address"`,
 				ends + `alarm=wrong_address`,
 			},
 		},
@@ -225,7 +225,7 @@ func TestClient_Interpret_LogsEachAlarmOnceWithAdvice(t *testing.T) {
 			[]string{
 				begins + `alarm=unexpected_answer` +
 					` detail="allowed, but without require_header=\"X-Auth\"; it is a web page"` +
-					` advice="check url: something else than the backend answers there"`,
+					` advice="check address: something else than the backend answers there"`,
 				ends + `alarm=unexpected_answer`,
 			},
 		},
@@ -234,7 +234,7 @@ func TestClient_Interpret_LogsEachAlarmOnceWithAdvice(t *testing.T) {
 			backends.AlarmRedirectToItself,
 			[]string{
 				begins + `alarm=redirect_to_itself detail="status 302"` +
-					` advice="check url: the backend redirects to a page of its own, for example a login page"`,
+					` advice="check address: the backend redirects to a page of its own, for example a login page"`,
 				ends + `alarm=redirect_to_itself`,
 			},
 		},

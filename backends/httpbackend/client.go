@@ -63,7 +63,7 @@ func NewClient(name string, cfg Config, deps Deps) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	address, err := parseAddress(cfg.URL)
+	address, err := parseAddress(cfg.Address)
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ func startServer(t testing.TB, users map[string]backendtest.User) *backendtest.S
 func newClient(t testing.TB, address string, change func(*httpbackend.Config)) *httpbackend.Client {
 	t.Helper()
 	cfg := httpbackend.DefaultConfig()
-	cfg.URL = address
+	cfg.Address = address
 	if change != nil {
 		change(&cfg)
 	}

@@ -13,8 +13,8 @@ import (
 
 // Config holds the settings that every adapter with an HTTP client has in common.
 type Config struct {
-	// URL is the URL to call, as the middleware's manual gives it. It may hold a query and user:password@.
-	URL string `yaml:"url"`
+	// Address is the URL to call, as the middleware's manual gives it. It may hold a query and user:password@.
+	Address string `yaml:"address"`
 	// Headers are sent with every call. They replace a viewer's.
 	Headers map[string]backends.Secret `yaml:"headers"`
 	// Preset says what statuses mean.
@@ -54,7 +54,7 @@ func DefaultConfig() Config {
 
 // Validate reports everything wrong. Messages begin with the key, relative to the backend's.
 func (c Config) Validate() error {
-	_, err := parseAddress(c.URL)
+	_, err := parseAddress(c.Address)
 	_, requirementsErr := newAnswerRequirements(c)
 	errs := []error{err, c.Statuses.Validate(), requirementsErr}
 	for _, bound := range []struct {
@@ -94,18 +94,18 @@ func (c Config) validateHeaders() error {
 // parseAddress parses a backend's address. Its errors never quote it, since it may hold a password.
 func parseAddress(address string) (*url.URL, error) {
 	if address == "" {
-		return nil, errors.New("url: must be set")
+		return nil, errors.New("address: must be set")
 	}
 	u, err := url.Parse(address)
 	switch {
 	case err != nil:
-		return nil, errors.New("url: not a URL")
+		return nil, errors.New("address: not a URL")
 	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("url: must begin with http:// or https://, not %q", u.Scheme)
+		return nil, fmt.Errorf("address: must begin with http:// or https://, not %q", u.Scheme)
 	case u.Hostname() == "":
-		return nil, errors.New("url: has no host")
+		return nil, errors.New("address: has no host")
 	case u.Fragment != "":
-		return nil, errors.New("url: has a '#', which is never sent; write %23")
+		return nil, errors.New("address: has a '#', which is never sent; write %23")
 	}
 	return u, nil
 }

@@ -16,14 +16,14 @@ func TestConfig_Validate(t *testing.T) {
 		want   []string
 	}{
 		"the default with an address is valid": {func(*httpbackend.Config) {}, nil},
-		"no address":                           {func(c *httpbackend.Config) { c.URL = "" }, []string{"url: must be set"}},
+		"no address":                           {func(c *httpbackend.Config) { c.Address = "" }, []string{"address: must be set"}},
 		"an address without a scheme": {
-			func(c *httpbackend.Config) { c.URL = "portal.example.com/check" },
-			[]string{`url: must begin with http:// or https://, not ""`},
+			func(c *httpbackend.Config) { c.Address = "portal.example.com/check" },
+			[]string{`address: must begin with http:// or https://, not ""`},
 		},
-		"an address without a host":  {func(c *httpbackend.Config) { c.URL = "http:///check" }, []string{"url: has no host"}},
-		"an address that is no URL":  {func(c *httpbackend.Config) { c.URL = "http://u:5ecret@[" }, []string{"url: not a URL"}},
-		"an address with a fragment": {func(c *httpbackend.Config) { c.URL += "#x" }, []string{"url: has a '#', which is never sent; write %23"}},
+		"an address without a host":  {func(c *httpbackend.Config) { c.Address = "http:///check" }, []string{"address: has no host"}},
+		"an address that is no URL":  {func(c *httpbackend.Config) { c.Address = "http://u:5ecret@[" }, []string{"address: not a URL"}},
+		"an address with a fragment": {func(c *httpbackend.Config) { c.Address += "#x" }, []string{"address: has a '#', which is never sent; write %23"}},
 		"bounds of nothing, all named": {
 			func(c *httpbackend.Config) {
 				c.DialTimeout, c.TLSTimeout, c.IdleTimeout, c.MaxResponseHeaderSize, c.MaxBodySize = 0, 0, 0, 0, 0
@@ -54,7 +54,7 @@ func TestConfig_Validate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := httpbackend.DefaultConfig()
-			cfg.URL = "http://portal.example.com/check"
+			cfg.Address = "http://portal.example.com/check"
 			tt.change(&cfg)
 			var got []string
 			err := cfg.Validate()

@@ -49,7 +49,7 @@ func Example() {
 	defer middleware.Close()
 
 	cfg := httpbackend.DefaultConfig()
-	cfg.URL = middleware.URL + "/check?site=north"
+	cfg.Address = middleware.URL + "/check?site=north"
 	backend, err := newPortal("portal", cfg, httpbackend.Deps{})
 	if err != nil {
 		fmt.Println(err)

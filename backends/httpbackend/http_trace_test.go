@@ -21,7 +21,7 @@ import (
 func newNamedClient(t *testing.T, name, address string, change func(*httpbackend.Config)) *httpbackend.Client {
 	t.Helper()
 	cfg := httpbackend.DefaultConfig()
-	cfg.URL = address
+	cfg.Address = address
 	if change != nil {
 		change(&cfg)
 	}

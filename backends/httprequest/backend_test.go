@@ -25,7 +25,7 @@ func TestBackend_Contract(t *testing.T) {
 func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	t.Helper()
 	cfg := DefaultConfig()
-	cfg.HTTP.URL = address
+	cfg.HTTP.Address = address
 	if change != nil {
 		change(&cfg)
 	}
@@ -236,7 +236,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := Config{HTTP: httpbackend.Config{
-		URL:      "https://auth.example.com/check?site=1",
+		Address:  "https://auth.example.com/check?site=1",
 		Headers:  map[string]backends.Secret{"X-Api-Key": "s3cret"},
 		Preset:   httpbackend.PresetFlussonic,
 		Statuses: httpbackend.Statuses{"404": httpbackend.OutcomeDeny, "5xx": httpbackend.OutcomeFailure},
@@ -256,11 +256,11 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 func TestNew_InvalidConfig(t *testing.T) {
 	t.Parallel()
 	_, err := New("middleware", DefaultConfig(), httpbackend.Deps{})
-	if err == nil || err.Error() != `make backend "middleware": url: must be set` {
+	if err == nil || err.Error() != `make backend "middleware": address: must be set` {
 		t.Errorf("got %v", err)
 	}
 	cfg := DefaultConfig()
-	cfg.HTTP.URL = "https://auth.example.com/check"
+	cfg.HTTP.Address = "https://auth.example.com/check"
 	cfg.HTTP.TLS.CAFile = "testdata/full.yaml"
 	_, err = New("middleware", cfg, httpbackend.Deps{})
 	if err == nil || err.Error() != `make backend "middleware": tls.ca_file: no certificate in testdata/full.yaml` {

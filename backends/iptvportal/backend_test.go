@@ -24,7 +24,7 @@ func statusOnly(w http.ResponseWriter, _ *http.Request, _ backendtest.User, know
 func newBackend(t testing.TB, address string, flussonic bool) *Backend {
 	t.Helper()
 	cfg := DefaultConfig()
-	cfg.HTTP.URL, cfg.UseFlussonicEndpoint = address, flussonic
+	cfg.HTTP.Address, cfg.UseFlussonicEndpoint = address, flussonic
 	b, err := New("portal", cfg, httpbackend.Deps{})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)
@@ -162,8 +162,8 @@ func TestConfig_WithEndpoint(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := DefaultConfig()
-			cfg.HTTP.URL, cfg.UseFlussonicEndpoint = tt.address, tt.flussonic
-			if got := cfg.withEndpoint().URL; got != tt.want {
+			cfg.HTTP.Address, cfg.UseFlussonicEndpoint = tt.address, tt.flussonic
+			if got := cfg.withEndpoint().Address; got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 			if err := cfg.Validate(); err != nil {
@@ -184,7 +184,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := DefaultConfig()
-	want.HTTP.URL, want.UseFlussonicEndpoint = "https://go.iptvportal.cloud", true
+	want.HTTP.Address, want.UseFlussonicEndpoint = "https://go.iptvportal.cloud", true
 	want.HTTP.Statuses = httpbackend.Statuses{"402": httpbackend.OutcomeDeny}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
@@ -196,20 +196,20 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 
 func TestNew_InvalidConfig(t *testing.T) {
 	t.Parallel()
-	const contradiction = "use_flussonic_endpoint: true uses /auth/flussonic/arescrypt/, but url ends in /auth/arescrypt/"
+	const contradiction = "use_flussonic_endpoint: true uses /auth/flussonic/arescrypt/, but address ends in /auth/arescrypt/"
 	tests := map[string]struct{ address, want string }{
-		"no address":       {"", "url: must be set"},
-		"no scheme":        {"go.iptvportal.cloud", `url: must begin with http:// or https://, not ""`},
+		"no address":       {"", "address: must be set"},
+		"no scheme":        {"go.iptvportal.cloud", `address: must begin with http:// or https://, not ""`},
 		"a contradiction":  {"http://local/auth/arescrypt/?site=1", contradiction},
 		"a shorter one":    {"http://local/auth/arescrypt", contradiction},
-		"two mistakes":     {"https:///auth/arescrypt", "url: has no host\n" + contradiction},
-		"no host is named": {"https://", "url: has no host"},
+		"two mistakes":     {"https:///auth/arescrypt", "address: has no host\n" + contradiction},
+		"no host is named": {"https://", "address: has no host"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := DefaultConfig()
-			cfg.HTTP.URL, cfg.UseFlussonicEndpoint = tt.address, true
+			cfg.HTTP.Address, cfg.UseFlussonicEndpoint = tt.address, true
 			if err := cfg.Validate(); err == nil || err.Error() != tt.want {
 				t.Errorf("validate: got %v, want %s", err, tt.want)
 			}
@@ -224,7 +224,7 @@ func TestNew_InvalidConfig(t *testing.T) {
 func TestNew_InvalidCAFile(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
-	cfg.HTTP.URL, cfg.HTTP.TLS.CAFile = "https://go.iptvportal.cloud", "testdata/full.yaml"
+	cfg.HTTP.Address, cfg.HTTP.TLS.CAFile = "https://go.iptvportal.cloud", "testdata/full.yaml"
 	_, err := New("portal", cfg, httpbackend.Deps{})
 	if err == nil || err.Error() != `make backend "portal": tls.ca_file: no certificate in testdata/full.yaml` {
 		t.Errorf("got %v", err)

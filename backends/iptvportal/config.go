@@ -28,8 +28,8 @@ func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {
 	var contradiction error
-	if c.UseFlussonicEndpoint && pathEndsWith(c.HTTP.URL, astraPath) {
-		contradiction = errors.New("use_flussonic_endpoint: true uses " + flussonicPath + ", but url ends in " + astraPath)
+	if c.UseFlussonicEndpoint && pathEndsWith(c.HTTP.Address, astraPath) {
+		contradiction = errors.New("use_flussonic_endpoint: true uses " + flussonicPath + ", but address ends in " + astraPath)
 	}
 	return errors.Join(c.withEndpoint().Validate(), contradiction)
 }
@@ -40,7 +40,7 @@ func (c Config) withEndpoint() httpbackend.Config {
 	if c.UseFlussonicEndpoint {
 		path = flussonicPath
 	}
-	c.HTTP.URL = endpoint(c.HTTP.URL, path)
+	c.HTTP.Address = endpoint(c.HTTP.Address, path)
 	return c.HTTP
 }
 

@@ -31,5 +31,5 @@
 //
 // Decided: an address that ends in one of the two paths is complete, and nothing is appended; one that ends in Astra's
 // beside flussonic: true is rejected, because one of the two is a mistake. Refused: deriving a token's end from the
-// update rate; the program sets, around this adapter, no token_ttl, and validity: 3m.
+// update rate; the program sets, around this adapter, no token_life, and validity: 3m.
 package iptvportal

@@ -23,7 +23,7 @@ const (
 // newClient makes the client of the JWK set. It follows no redirects, and classifies failures as for any backend.
 func newClient(name string, cfg Config) (*httpbackend.Client, error) {
 	client := httpbackend.DefaultConfig()
-	client.URL, client.MaxBodySize = cfg.JWKSURL, maxSetSize
+	client.Address, client.MaxBodySize = cfg.JWKSURL, maxSetSize
 	client.DialTimeout, client.TLSTimeout = cfg.JWKSTimeout, cfg.JWKSTimeout
 	return httpbackend.NewClient(name, client, httpbackend.Deps{Connections: 1})
 }

@@ -189,7 +189,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := DefaultConfig()
-	want.HTTP.URL = "http://portal.example.com/stalker_portal"
+	want.HTTP.Address = "http://portal.example.com/stalker_portal"
 	want.HTTP.RequireHeader = "X-UserId"
 	want.HTTP.DialTimeout = 300 * time.Millisecond
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -203,16 +203,16 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 func TestNew_InvalidConfig(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ address, want string }{
-		"no address":        {"", "url: must be set"},
-		"no scheme":         {"portal.example.com", `url: must begin with http:// or https://, not ""`},
-		"no host":           {"http://", "url: has no host"},
-		"the end of a page": {"http://portal.example.com/#", "url: has a '#', which is never sent; write %23"},
+		"no address":        {"", "address: must be set"},
+		"no scheme":         {"portal.example.com", `address: must begin with http:// or https://, not ""`},
+		"no host":           {"http://", "address: has no host"},
+		"the end of a page": {"http://portal.example.com/#", "address: has a '#', which is never sent; write %23"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := DefaultConfig()
-			cfg.HTTP.URL = tt.address
+			cfg.HTTP.Address = tt.address
 			if err := cfg.Validate(); err == nil || err.Error() != tt.want {
 				t.Errorf("validate: got %v, want %s", err, tt.want)
 			}

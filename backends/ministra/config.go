@@ -23,7 +23,7 @@ func (c Config) Validate() error { return c.withEndpoint().Validate() }
 
 // withEndpoint returns the HTTP config with the complete address of the check.
 func (c Config) withEndpoint() httpbackend.Config {
-	c.HTTP.URL = endpoint(c.HTTP.URL)
+	c.HTTP.Address = endpoint(c.HTTP.Address)
 	return c.HTTP
 }
 

@@ -22,8 +22,8 @@
 //
 // A token lives for the portal's tv_tmp_link_ttl, 5 s by default (an archive link's for 28,800 s). A check does not
 // consume it, and it is bound to no channel and no address. A check after its end would deny a viewer who did nothing
-// wrong. So the program sets, around this adapter, token_ttl: 5s (no older session is checked with the token that
-// opened it) and validity: 36000s (for a 200 without X-AuthDuration). Where the portal's TTL is raised, token_ttl may
+// wrong. So the program sets, around this adapter, token_life: 5s (no older session is checked with the token that
+// opened it) and validity: 36000s (for a 200 without X-AuthDuration). Where the portal's TTL is raised, token_life may
 // be raised with it.
 //
 // Invariants:
@@ -31,6 +31,6 @@
 //   - The viewer's query is passed on byte for byte.
 //
 // Decided: an address whose path ends in .php is complete, and nothing is appended to it. An empty token is checked
-// like any other, since only the portal knows what it calls empty; `required_credentials` of a route saves the call.
+// like any other, since only the portal knows what it calls empty; `required` of a route saves the call.
 // Refused: the portal's other links (Wowza, nginx, Nimble, EdgeCast, Akamai), whose servers check them by themselves.
 package ministra

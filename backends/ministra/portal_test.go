@@ -73,7 +73,7 @@ const token = "0123456789abcdef0123456789abcdef"
 func newBackend(t testing.TB, address string) *Backend {
 	t.Helper()
 	cfg := DefaultConfig()
-	cfg.HTTP.URL = address
+	cfg.HTTP.Address = address
 	b, err := New("portal", cfg, httpbackend.Deps{})
 	if err != nil {
 		t.Fatalf("make the backend: %v", err)

@@ -28,7 +28,7 @@ func New(name string, cfg Config, deps httpbackend.Deps) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
-	return &Backend{Client: client, send: cfg.SendFields}, nil
+	return &Backend{Client: client, send: cfg.Send}, nil
 }
 
 // Check checks one viewer.

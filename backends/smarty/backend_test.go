@@ -17,7 +17,7 @@ import (
 func newBackend(t testing.TB, address string, change func(*Config)) *Backend {
 	t.Helper()
 	cfg := DefaultConfig()
-	cfg.HTTP.URL = address
+	cfg.HTTP.Address = address
 	if change != nil {
 		change(&cfg)
 	}
@@ -154,7 +154,7 @@ func TestCheck_RequestParameters(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, respondingWith(200, `{"error": 0}`))
-			b := newBackend(t, s.URL(), func(c *Config) { c.SendFields = tt.send })
+			b := newBackend(t, s.URL(), func(c *Config) { c.Send = tt.send })
 			if _, err := b.Check(t.Context(), &tt.request); err != nil {
 				t.Fatalf("check: %v", err)
 			}
@@ -234,7 +234,7 @@ func TestCheck_AllowedNeedsRequirements(t *testing.T) {
 
 func BenchmarkCheck(b *testing.B) {
 	s := startServer(b, denyingWith(403))
-	backend := newBackend(b, s.URL(), func(c *Config) { c.SendFields = []string{"name", "ip"} })
+	backend := newBackend(b, s.URL(), func(c *Config) { c.Send = []string{"name", "ip"} })
 	r := backendtest.NewRequest("123")
 	b.ReportAllocs()
 	for b.Loop() {

@@ -15,7 +15,7 @@ const (
 	checkPathSuffix = "/token/check/"
 )
 
-// The possible entries of `send_fields`.
+// The possible entries of `send`.
 const (
 	sendName = "name"
 	sendIP   = "ip"
@@ -25,9 +25,9 @@ const (
 // is the middleware's, has no default.
 type Config struct {
 	HTTP httpbackend.Config `yaml:",inline"`
-	// SendFields lists parameters that are added to the viewer's query: "name", the channel; "ip", the viewer's address. Empty:
+	// Send lists parameters that are added to the viewer's query: "name", the channel; "ip", the viewer's address. Empty:
 	// none, as Astra does.
-	SendFields []string `yaml:"send_fields"`
+	Send []string `yaml:"send"`
 }
 
 // DefaultConfig returns all defaults, with no additional parameters, as Astra. Only the address has none.
@@ -36,12 +36,12 @@ func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {
 	errs := []error{c.withEndpoint().Validate()}
-	for i, name := range c.SendFields {
+	for i, name := range c.Send {
 		switch {
 		case name != sendName && name != sendIP:
-			errs = append(errs, fmt.Errorf("send_fields: %q: want name or ip", name))
-		case slices.Contains(c.SendFields[:i], name):
-			errs = append(errs, fmt.Errorf("send_fields: %q is listed twice", name))
+			errs = append(errs, fmt.Errorf("send: %q: want name or ip", name))
+		case slices.Contains(c.Send[:i], name):
+			errs = append(errs, fmt.Errorf("send: %q is listed twice", name))
 		}
 	}
 	return errors.Join(errs...)
@@ -49,7 +49,7 @@ func (c Config) Validate() error {
 
 // withEndpoint returns the HTTP config with the complete address of the check.
 func (c Config) withEndpoint() httpbackend.Config {
-	c.HTTP.URL = endpoint(c.HTTP.URL)
+	c.HTTP.Address = endpoint(c.HTTP.Address)
 	return c.HTTP
 }
 

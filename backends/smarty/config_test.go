@@ -46,8 +46,8 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := DefaultConfig()
-	want.HTTP.URL, want.HTTP.Preset, want.HTTP.MaxBodySize = "http://smarty.example.com", httpbackend.PresetFlussonic, 4096
-	want.SendFields = []string{"name", "ip"}
+	want.HTTP.Address, want.HTTP.Preset, want.HTTP.MaxBodySize = "http://smarty.example.com", httpbackend.PresetFlussonic, 4096
+	want.Send = []string{"name", "ip"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
 	}
@@ -59,7 +59,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 func TestNew_InvalidCAFile(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
-	cfg.HTTP.URL, cfg.HTTP.TLS.CAFile = "https://smarty.example.com", "testdata/full.yaml"
+	cfg.HTTP.Address, cfg.HTTP.TLS.CAFile = "https://smarty.example.com", "testdata/full.yaml"
 	_, err := New("middleware", cfg, httpbackend.Deps{})
 	if err == nil || err.Error() != `make backend "middleware": tls.ca_file: no certificate in testdata/full.yaml` {
 		t.Errorf("got %v", err)
@@ -73,19 +73,19 @@ func TestNew_InvalidConfig(t *testing.T) {
 		send    []string
 		want    string
 	}{
-		"no address":        {"", nil, "url: must be set"},
-		"no host":           {"http://", nil, "url: has no host"},
-		"an unknown fact":   {"http://host", []string{"name", "referer"}, `send_fields: "referer": want name or ip`},
-		"in capitals":       {"http://host", []string{"IP"}, `send_fields: "IP": want name or ip`},
-		"a fact twice":      {"http://host", []string{"ip", "name", "ip"}, `send_fields: "ip" is listed twice`},
-		"several mistakes":  {"", []string{"x"}, "url: must be set\n" + `send_fields: "x": want name or ip`},
-		"the end of a page": {"http://host/#a", nil, "url: has a '#', which is never sent; write %23"},
+		"no address":        {"", nil, "address: must be set"},
+		"no host":           {"http://", nil, "address: has no host"},
+		"an unknown fact":   {"http://host", []string{"name", "referer"}, `send: "referer": want name or ip`},
+		"in capitals":       {"http://host", []string{"IP"}, `send: "IP": want name or ip`},
+		"a fact twice":      {"http://host", []string{"ip", "name", "ip"}, `send: "ip" is listed twice`},
+		"several mistakes":  {"", []string{"x"}, "address: must be set\n" + `send: "x": want name or ip`},
+		"the end of a page": {"http://host/#a", nil, "address: has a '#', which is never sent; write %23"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := DefaultConfig()
-			cfg.HTTP.URL, cfg.SendFields = tt.address, tt.send
+			cfg.HTTP.Address, cfg.Send = tt.address, tt.send
 			if err := cfg.Validate(); err == nil || err.Error() != tt.want {
 				t.Errorf("validate: got %v, want %s", err, tt.want)
 			}

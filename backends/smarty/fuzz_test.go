@@ -21,7 +21,7 @@ func FuzzCheck(f *testing.F) {
 		f.Add(503, []byte(seed))
 	}
 	cfg := DefaultConfig()
-	cfg.HTTP.URL = "http://smarty.example.com"
+	cfg.HTTP.Address = "http://smarty.example.com"
 	cfg.HTTP.Statuses = httpbackend.Statuses{"302": httpbackend.OutcomeAllow, "403": httpbackend.OutcomeAllow}
 	b, err := New("middleware", cfg, httpbackend.Deps{})
 	if err != nil {

@@ -21,8 +21,8 @@ identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
 backends:
   both: { kind: any, backends: [ first, second ], on_failure: deny }
-  first: { kind: httprequest, url: "` + first + `/check?dropped=1"` + member + `
-  second: { kind: httprequest, url: "` + second + `/auth"` + member + `
+  first: { kind: httprequest, address: "` + first + `/check?dropped=1"` + member + `
+  second: { kind: httprequest, address: "` + second + `/auth"` + member + `
 routes:
   - { path: "/*", backend: both, edge: { dialect: astra, networks: [ 127.0.0.1/32 ] } }
 `

@@ -36,7 +36,7 @@ func (s remoteSettings) Validate() error {
 
 func (s *remoteSettings) policy() actors.BackendRules {
 	return actors.BackendRules{
-		Validity: s.Validity, TokenLife: s.Chain.TokenTTL, ExpiredToken: s.Chain.OnExpiredToken,
+		Validity: s.Validity, TokenLife: s.Chain.TokenLife, ExpiredToken: s.Chain.OnExpiredToken,
 		RecheckRate: s.RecheckRate, AnswerDeadline: s.Chain.Bulkhead.AnswerDeadline,
 	}
 }
@@ -52,7 +52,7 @@ func (s *remoteSettings) timeout() time.Duration { return s.Chain.Timeout }
 // compositeSettings are for a backend that calls other backends. Those bound their calls themselves.
 type compositeSettings struct {
 	Local chain.LocalConfig `yaml:",inline"`
-	// OnExpiredToken is what holds for sessions older than the shortest token_ttl of the members.
+	// OnExpiredToken is what holds for sessions older than the shortest token_life of the members.
 	OnExpiredToken backends.ExpiredTokenPolicy `yaml:"on_expired_token"`
 	RecheckRate    int                         `yaml:"recheck_rate"`
 }

@@ -22,15 +22,15 @@ func failureHint(err error, timeout time.Duration) string {
 	case f.Kind == backends.FailureTransport:
 		return text + transportHint(text)
 	case f.Status == 404:
-		return text + ": wrong URL; check the path in url"
+		return text + ": wrong URL; check the path in address"
 	case f.Status == 429:
 		return text + ": it gets too many requests; check max_in_flight and recheck_rate"
 	case f.Kind == backends.FailureStatus:
 		return text + ": the backend itself fails; check its log"
 	case strings.Contains(text, "own host"):
-		return text + ": wrong URL, or it wants a login; check url and headers"
+		return text + ": wrong URL, or it wants a login; check address and headers"
 	default:
-		return text + ": another server than the backend answers; check url"
+		return text + ": another server than the backend answers; check address"
 	}
 }
 
@@ -38,13 +38,13 @@ func failureHint(err error, timeout time.Duration) string {
 func transportHint(text string) string {
 	switch {
 	case strings.Contains(text, "refused"):
-		return ": connection refused; the backend server is down, or the port in url is wrong"
+		return ": connection refused; the backend server is down, or the port in address is wrong"
 	case strings.Contains(text, "no such host"):
-		return ": wrong URL; the host name in url is unknown"
+		return ": wrong URL; the host name in address is unknown"
 	case strings.Contains(text, "TLS"):
-		return ": its certificate is not trusted; check tls.ca_file and tls.server_name, and http:// against https:// in url"
+		return ": its certificate is not trusted; check tls.ca_file and tls.server_name, and http:// against https:// in address"
 	default:
-		return ": it cannot be reached; check url and the network"
+		return ": it cannot be reached; check address and the network"
 	}
 }
 
@@ -65,12 +65,12 @@ func suspicion(d backends.Decision, calls []checkCall) string {
 	for _, c := range calls {
 		switch {
 		case c.Status == 404 && d.Verdict == backends.Denied:
-			return "404 counts as denied here, but usually means a wrong URL; check the path in url"
+			return "404 counts as denied here, but usually means a wrong URL; check the path in address"
 		case c.isWebPage() && d.Verdict == backends.Allowed:
-			return "the answer is a web page, which may admit everybody; check url. " +
+			return "the answer is a web page, which may admit everybody; check address. " +
 				"Set require_header or require_body to what only the backend sends"
 		case d.Redirect != "" && strings.Contains(strings.ToLower(d.Redirect), "login"):
-			return "denied viewers are redirected to what looks like a login page; check url and headers"
+			return "denied viewers are redirected to what looks like a login page; check address and headers"
 		}
 	}
 	return ""

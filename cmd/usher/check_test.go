@@ -55,7 +55,7 @@ func TestCheck_NamesWrongServer(t *testing.T) {
 		},
 		"a web page with 200, and a header is required": {
 			page(200, "<html>It works!</html>"), ", require_header: X-UserId", 2,
-			[]string{`require_header="X-Userid"`, "another server than the backend answers", "VIOLATION portal: unexpected_answer: check url"},
+			[]string{`require_header="X-Userid"`, "another server than the backend answers", "VIOLATION portal: unexpected_answer: check address"},
 		},
 		"a web page with 200, and a body is required": {
 			page(200, "<html>It works!</html>"), `, require_body: "^OK$"`, 2,
@@ -63,7 +63,7 @@ func TestCheck_NamesWrongServer(t *testing.T) {
 		},
 		"what is required": {backendtest.Astra, ", require_header: X-UserId", 0, []string{"verdict   allowed"}},
 		"a page that is not there": {
-			page(404, "not found"), "", 2, []string{"wrong URL", "VIOLATION portal: wrong_address: check the path in url"},
+			page(404, "not found"), "", 2, []string{"wrong URL", "VIOLATION portal: wrong_address: check the path in address"},
 		},
 		"a page that is not there, to a preset for which that is a no": {
 			page(404, "not found"), ", preset: alta", 1, []string{"verdict   denied", "WARNING   404 counts as denied here"},
@@ -74,7 +74,7 @@ func TestCheck_NamesWrongServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := middleware(t)
 			m.SetDialect(test.dialect)
-			settings := fmt.Sprintf("  portal: { kind: httprequest, url: %q%s }\n", m.URL()+"/check", test.more)
+			settings := fmt.Sprintf("  portal: { kind: httprequest, address: %q%s }\n", m.URL()+"/check", test.more)
 			checked(t, checkSettings(settings), test.code, test.wants...)
 		})
 	}
@@ -83,16 +83,16 @@ func TestCheck_NamesWrongServer(t *testing.T) {
 		if err := m.SetMode(backendtest.RedirectSelf()); err != nil {
 			t.Fatal(err)
 		}
-		checked(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, url: %q }\n", m.URL())), 2,
+		checked(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL())), 2,
 			"wants a login", "VIOLATION portal: redirect_to_itself")
 	})
 	t.Run("an unknown host", func(t *testing.T) {
-		checked(t, checkSettings("  portal: { kind: httprequest, url: \"http://"+strings.Repeat("x", 64)+"/\" }\n"), 2,
+		checked(t, checkSettings("  portal: { kind: httprequest, address: \"http://"+strings.Repeat("x", 64)+"/\" }\n"), 2,
 			"wrong URL; the host name")
 	})
 	t.Run("plain HTTP where TLS is asked for", func(t *testing.T) {
 		m := middleware(t)
-		checked(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, url: %q }\n", strings.Replace(m.URL(), "http:", "https:", 1))), 2,
+		checked(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", strings.Replace(m.URL(), "http:", "https:", 1))), 2,
 			"http:// against https://")
 	})
 }
@@ -102,8 +102,8 @@ func TestCheck_CompositeBackend_ShowsEveryCall(t *testing.T) {
 	first.RemoveUser("good")
 	settings := checkSettings(fmt.Sprintf(`
   portal: { kind: any, backends: [ first, second ] }
-  first: { kind: httprequest, url: %q, headers: { X-Api-Key: "the operator's own" } }
-  second: { kind: ministra, url: %q }
+  first: { kind: httprequest, address: %q, headers: { X-Api-Key: "the operator's own" } }
+  second: { kind: ministra, address: %q }
 `, first.URL()+"/check", second.URL()+"/stalker_portal"))
 	checked(t, settings, 0, "/stalker_portal/server/api/chk_flussonic_tmp_link.php?token=good",
 		"verdict   allowed", "second: backend answered 200")
@@ -135,7 +135,7 @@ func TestCheck_LocalBackend(t *testing.T) {
 // Operators give check the address that their viewers have, at whatever edge that is.
 func TestCheck_EdgeChannel(t *testing.T) {
 	m := middleware(t)
-	settings := strings.Replace(checkSettings(fmt.Sprintf("  portal: { kind: httprequest, url: %q }\n", m.URL())),
+	settings := strings.Replace(checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL())),
 		`routes: [ { path: "/play/{channel}/*", origin: stage, backend: portal } ]`,
 		`routes: [ { path: "/auth", backend: portal, edge: { dialect: astra, networks: [ 192.0.2.9/32 ] } } ]`, 1)
 	path := writeFile(t, settings)

@@ -71,7 +71,7 @@ func TestNode_WrongServer_LoggedOnce(t *testing.T) {
 			text := fmt.Sprintf(`
 identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
-backends: { portal: { kind: httprequest, url: %q, %s } }
+backends: { portal: { kind: httprequest, address: %q, %s } }
 routes: [ { path: "/*", backend: portal, edge: { dialect: astra, networks: [ 127.0.0.1/32 ] } } ]
 `, m.URL()+"/check", test.more)
 			if _, err := config.Parse("usher.yaml", []byte(text), s, config.Environment{}); err != nil {

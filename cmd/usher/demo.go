@@ -118,7 +118,7 @@ func (d *demo) makeSettings(c demoCommand, origin string) (*settings, error) {
 	}
 	s.Gateway.Drain.ReadinessDelay = 0
 	s.Gateway.Drain.Timeout = time.Second
-	s.Sessions.Recheck.MinInterval = demoMinRecheckInterval
+	s.Sessions.Recheck.Min = demoMinRecheckInterval
 	s.Sessions.DenialTTL = demoDenialTTL
 	b := new(backendSettings)
 	b.SetKind("httprequest")
@@ -128,7 +128,7 @@ func (d *demo) makeSettings(c demoCommand, origin string) (*settings, error) {
 	if err := a.Chain.OnFailure.UnmarshalText([]byte(c.OnFailure)); err != nil {
 		return nil, fmt.Errorf("--on-failure=%s: %w", c.OnFailure, err)
 	}
-	b.Adapter.(*httprequest.Config).HTTP.URL = d.middleware.URL() + "/check" //nolint:forcetypeassert // SetKind made it
+	b.Adapter.(*httprequest.Config).HTTP.Address = d.middleware.URL() + "/check" //nolint:forcetypeassert // SetKind made it
 	s.Backends = map[string]*backendSettings{"middleware": b}
 	return s, nil
 }

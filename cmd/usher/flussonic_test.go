@@ -21,9 +21,9 @@ func TestNode_FlussonicAuthBackend(t *testing.T) {
 	address, _ := startNode(t, fmt.Sprintf(`
 identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
-backends: { portal: { kind: ministra, url: %q } }
+backends: { portal: { kind: ministra, address: %q } }
 routes:
-  - { path: /auth/flussonic, backend: portal, required_credentials: [ token ], edge: { dialect: flussonic, networks: [ 127.0.0.1/32 ] } }
+  - { path: /auth/flussonic, backend: portal, required: [ token ], edge: { dialect: flussonic, networks: [ 127.0.0.1/32 ] } }
 `, m.URL()+"/stalker_portal"), sdktrace.NewTracerProvider())
 	play := func(token, ip, request, number string) *http.Response {
 		t.Helper()

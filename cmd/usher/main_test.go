@@ -45,9 +45,9 @@ identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
 origins: { stage: { url: "http://127.0.0.1:9" } }
 backends:
-  portal: { kind: httprequest, url: %q, timeout: 300ms, headers: { X-Api-Key: "the operator's own" } }
+  portal: { kind: httprequest, address: %q, timeout: 300ms, headers: { X-Api-Key: "the operator's own" } }
 routes:
-  - { path: "/play/{channel}/*", origin: stage, backend: portal, required_credentials: [token] }
+  - { path: "/play/{channel}/*", origin: stage, backend: portal, required: [token] }
 `, address)
 }
 
@@ -125,7 +125,7 @@ func TestValidate_ClusterTimes(t *testing.T) {
 func TestValidate_PrintHidesSecrets(t *testing.T) {
 	path := writeFile(t, settingsFor("http://me:5ecret@127.0.0.1:9/check?key=mine"))
 	code, out, errs := usher("validate", "--config", path, "--print")
-	if code != 0 || errs != "" || !strings.Contains(out, "required_credentials:") {
+	if code != 0 || errs != "" || !strings.Contains(out, "required:") {
 		t.Fatalf("exit code %d, %q\n%s", code, errs, out)
 	}
 	for _, secret := range []string{"0123456789abcdef", "the operator's own", "5ecret", "mine"} {
@@ -160,7 +160,7 @@ func TestCheck_ReportsResponse(t *testing.T) {
 		},
 		"wrong address": {
 			mode: backendtest.Status(http.StatusNotFound), url: "http://tv.example/play/a001/index.m3u8?token=good", code: 2,
-			wants: []string{"wrong URL; check the path in url"},
+			wants: []string{"wrong URL; check the path in address"},
 		},
 		"nobody would be asked about a segment": {
 			mode: backendtest.Healthy(), url: "http://tv.example/play/a001/seg.ts?token=good", code: 2,
@@ -266,7 +266,7 @@ func TestServe_CannotStart_NamesReason(t *testing.T) {
 
 func TestServe_TraceReceiverUnavailable_Serves(t *testing.T) {
 	var log bytes.Buffer
-	tracing := tracingSettings{Endpoint: "http://127.0.0.1:9", Protocol: "http", SampleRatio: 1}
+	tracing := tracingSettings{Endpoint: "http://127.0.0.1:9", Protocol: "http", Sample: 1}
 	tracer, flush, err := tracing.tracer(t.Context(), logSettings{Format: "text"}.newLogger(&log))
 	if err != nil {
 		t.Fatal(err)

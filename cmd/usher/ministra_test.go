@@ -68,8 +68,8 @@ func newLounge(t *testing.T, p *portal, origin string) *lounge {
 identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
 origins: { stage: { url: %q } }
-backends: { portal: { kind: ministra, url: %q } }
-routes: [ { path: "/single/{channel}/*", origin: stage, backend: portal, required_credentials: [ token ] } ]
+backends: { portal: { kind: ministra, address: %q } }
+routes: [ { path: "/single/{channel}/*", origin: stage, backend: portal, required: [ token ] } ]
 `, origin, p.URL()+"/stalker_portal")
 	if _, err := config.Parse("usher.yaml", []byte(text), s, config.Environment{}); err != nil {
 		t.Fatal(err)

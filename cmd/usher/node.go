@@ -61,13 +61,13 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	}
 	n.gateway, err = gateway.New(gateway.Options{
 		Config: s.Gateway, Origins: n.origins, Sessions: (*sessionOpener)(n),
-		MaxAddresses: s.Sessions.MaxAddressesPerSession, RetryAfter: s.Sessions.RetryAfter, Logger: logger,
+		MaxAddresses: s.Sessions.MaxAddresses, RetryAfter: s.Sessions.RetryAfter, Logger: logger,
 	})
 	if err != nil {
 		return nil, err
 	}
 	n.registry = actors.NewRegistry(actors.Options{
-		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveMaxAge,
+		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
 		Backends: n.sessionBackends(), Cluster: n.cluster,
 		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
 		SigningKey: n.gateway.SigningKey, Tracer: tracer, Logger: logger,

@@ -17,7 +17,7 @@ import (
 func (n *node) openCluster() (err error) {
 	s := n.settings
 	n.cluster, err = cluster.Open(cluster.Options{
-		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveMaxAge, Limits: s.Sessions.LimitRules(),
+		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveFor, Limits: s.Sessions.LimitRules(),
 		Version: version(), Address: s.Gateway.Listen,
 		Sessions: func() int { return n.registry.Len() },
 		Draining: func() bool { return !n.server.Ready() },

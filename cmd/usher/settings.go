@@ -48,7 +48,7 @@ func defaultSettings() *settings {
 		Fetch:    media.Fetch,
 		Cluster:  cluster.DefaultConfig(),
 		Admin:    admin.DefaultConfig(),
-		Tracing:  tracingSettings{Protocol: "grpc", SampleRatio: 1},
+		Tracing:  tracingSettings{Protocol: "grpc", Sample: 1},
 		Log:      logSettings{Level: logLevel(slog.LevelInfo), Format: "json"},
 	}
 }
@@ -60,7 +60,7 @@ func (s *settings) Validate() error {
 		s.origin().Validate(),
 	}
 	if len(s.Backends) == 0 {
-		errs = append(errs, errors.New(`backends: none; want at least one, such as portal: { kind: httprequest, url: "https://auth.example.com/check" }`))
+		errs = append(errs, errors.New(`backends: none; want at least one, such as portal: { kind: httprequest, address: "https://auth.example.com/check" }`))
 	}
 	return errors.Join(append(errs, s.validateMembers(), s.validateEnvoy(), s.validateCluster())...)
 }
@@ -117,7 +117,7 @@ func (s *settings) validateMembers() error {
 	return errors.Join(errs...)
 }
 
-// tokenTTL returns how long a token can be checked: the shortest token_ttl of the backend and its members, or 0.
+// tokenTTL returns how long a token can be checked: the shortest token_life of the backend and its members, or 0.
 func (s *settings) tokenTTL(name string) time.Duration {
 	b := s.Backends[name]
 	ttl := b.Chain.policy().TokenLife

@@ -25,8 +25,8 @@ type tracingSettings struct {
 	Endpoint string `yaml:"endpoint"`
 	// Protocol is grpc or http.
 	Protocol string `yaml:"protocol"`
-	// SampleRatio is the share of sessions that are traced, 0 to 1.
-	SampleRatio float64 `yaml:"sample_ratio"`
+	// Sample is the share of sessions that are traced, 0 to 1.
+	Sample float64 `yaml:"sample"`
 }
 
 // Validate names every setting that cannot work.
@@ -38,8 +38,8 @@ func (t tracingSettings) Validate() error {
 	if t.Protocol != "grpc" && t.Protocol != "http" {
 		errs = append(errs, fmt.Errorf("protocol: %q is unknown; want grpc or http", t.Protocol))
 	}
-	if !(t.SampleRatio >= 0 && t.SampleRatio <= 1) {
-		errs = append(errs, fmt.Errorf("sample_ratio: %v is out of range; want 0 to 1", t.SampleRatio))
+	if !(t.Sample >= 0 && t.Sample <= 1) {
+		errs = append(errs, fmt.Errorf("sample: %v is out of range; want 0 to 1", t.Sample))
 	}
 	return errors.Join(errs...)
 }
@@ -58,7 +58,7 @@ func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace
 	otel.SetErrorHandler(lost)
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(exporter),
-		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(t.SampleRatio))),
+		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(t.Sample))),
 		sdktrace.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", "usher"), attribute.String("service.version", version()))),
 	)

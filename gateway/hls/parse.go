@@ -37,7 +37,7 @@ type Options struct {
 	// UnderTicket reports that the viewer's request was below "/~<ticket>", so that relative URIs inherit the ticket.
 	// Only TicketInPath and TicketInNone use it.
 	UnderTicket bool
-	// QueryParameter is the query parameter of the ticket. TicketInQuery requires it; the others ignore it.
+	// Parameter is the query parameter of the ticket. TicketInQuery requires it; the others ignore it.
 	QueryParameter string
 
 	// Locate maps a reference on the origin (path-absolute, without dot segments and fragment, with its query, otherwise
@@ -51,7 +51,7 @@ type Options struct {
 }
 
 // Parse scans a playlist once and prepares it for all its viewers. It keeps no reference to body. It returns
-// ErrNotPlaylist, ErrTooLarge, or an error about an unusable Origin or QueryParameter.
+// ErrNotPlaylist, ErrTooLarge, or an error about an unusable Origin or Parameter.
 func Parse(body []byte, o Options) (*Template, error) {
 	text, err := playlistText(body)
 	if err != nil {

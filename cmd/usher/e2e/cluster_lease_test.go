@@ -40,7 +40,7 @@ func TestCluster_FrozenNode_WritesNothingStale(t *testing.T) {
 			t.Parallel()
 			c := startCluster(t, 3, clusterSetup{
 				redis: startRedis(t).standalone(), backend: "timeout: 3s, answer_deadline: 3s, validity: 10s, breaker: { interval: 20s }",
-				sessions: "recheck: { min_interval: 10s }, denial_ttl: 5m",
+				sessions: "recheck: { min: 10s }, denial_ttl: 5m",
 			})
 			calls := test.begin(t, c)
 			if err := c.middleware.Wait(t.Context(), calls); err != nil {

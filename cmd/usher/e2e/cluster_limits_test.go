@@ -78,7 +78,7 @@ func TestCluster_ViewerOnAllNodes_OneSession(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, clusterSetup{
 		redis: startRedis(t).standalone(), backend: "validity: 15s",
-		sessions: "recheck: { min_interval: 10s }, per_user: { grace_period: 3s, zap_timeout: 4s }",
+		sessions: "recheck: { min: 10s }, per_user: { grace_period: 3s, zap_timeout: 4s }",
 	})
 	limited(c.middleware, "hopper", 1, "good-hop")
 	v := c.viewer(t, 0, "/play/a000/low.m3u8?token=good-hop")

@@ -26,7 +26,7 @@ func TestCluster_NodeKilled_ViewersContinue(t *testing.T) {
 	// The deadlines are such as a machine keeps that has other things to do as well: a Redis that is late is another test.
 	c := startCluster(t, 3, clusterSetup{
 		origin: startSlowStage(t), redis: redis.standalone(), binary: plainBinary(t), deadline: 1500 * time.Millisecond,
-		backend: "timeout: 3s, answer_deadline: 3s, breaker: { interval: 20s }, validity: " + validFor.String(), sessions: "recheck: { min_interval: 10s }",
+		backend: "timeout: 3s, answer_deadline: 3s, breaker: { interval: 20s }, validity: " + validFor.String(), sessions: "recheck: { min: 10s }",
 	})
 	viewers, stop := c.watch(t, crowd)
 	awaitSegments(t, viewers, 1)

@@ -39,7 +39,7 @@ func TestCluster_RedisUnavailable_ViewersContinue(t *testing.T) {
 			r := startRedis(t)
 			c := startCluster(t, 3, clusterSetup{
 				redis: r.standalone(), binary: plainBinary(t), deadline: 100 * time.Millisecond,
-				backend: "validity: 12s", sessions: "recheck: { min_interval: 10s }",
+				backend: "validity: 12s", sessions: "recheck: { min: 10s }",
 			})
 			viewers, _ := c.watch(t, 30)
 			awaitSegments(t, viewers, 4)
@@ -124,7 +124,7 @@ func TestCluster_RedisMasterLost_ViewersContinue(t *testing.T) {
 			t.Parallel()
 			section, master, replica := begin(t)
 			c := startCluster(t, 3, clusterSetup{
-				redis: section, binary: plainBinary(t), backend: "validity: 12s", sessions: "recheck: { min_interval: 10s }",
+				redis: section, binary: plainBinary(t), backend: "validity: 12s", sessions: "recheck: { min: 10s }",
 			})
 			viewers, _ := c.watch(t, 50)
 			awaitSegments(t, viewers, 4)

@@ -41,7 +41,7 @@ identity: { secret: "an identity secret of the test" }
 tickets: { keys: [ { id: a, secret: "a ticket secret of the test" } ] }
 origins: { origin: { url: %q } }
 backends:
-  portal: { kind: httprequest, url: %q, %s }
+  portal: { kind: httprequest, address: %q, %s }
 routes:
   - { path: "/play/{channel}/*", origin: origin, backend: portal }
   - { path: "/single/{channel}/*", origin: origin, backend: portal }

@@ -18,7 +18,7 @@ const (
 	answerDeadline = 3 * time.Second
 	recheckRate    = 5
 	shortTimes     = "timeout: 3500ms, answer_deadline: 3s, validity: 4s, recheck_rate: 5, breaker: { open_duration: 2s, interval: 20s }"
-	shortOnes      = "recheck: { min_interval: 2s }, denial_ttl: 1m, retry_after: 1s"
+	shortOnes      = "recheck: { min: 2s }, denial_ttl: 1m, retry_after: 1s"
 )
 
 // outage is a node with viewers and a middleware that is about to fail.
