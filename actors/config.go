@@ -171,7 +171,7 @@ type BackendRules struct {
 	Validity time.Duration
 	// TokenLife is how long the backend knows a token; zero: for ever. An older session is not checked.
 	TokenLife    time.Duration
-	ExpiredToken backends.ExpiredTokenPolicy
+	ExpiredToken session.ExpiredTokenPolicy
 	// RecheckRate is the highest number of re-checks per second that the backend gets from all nodes together.
 	RecheckRate int
 	// AnswerDeadline is the longest time that a viewer's opening waits for its first decision: for the store, for a slot and

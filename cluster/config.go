@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"usher/backends"
+	"usher/backends/setting"
 	"usher/cluster/redisclient"
 )
 
@@ -18,7 +18,7 @@ type Config struct {
 	// EncryptionKeys encrypt what Redis holds of viewers. The first one encrypts, all of them decrypt. To rotate them, add a
 	// new key at the end of every node's list, then move it to the head, and remove the old key when nothing is left that it
 	// encrypted. The first key also hashes users, so a change of it lets users exceed their limits for one grace period.
-	EncryptionKeys []backends.Key `yaml:"encryption_keys"`
+	EncryptionKeys []setting.Key `yaml:"encryption_keys"`
 	// RedisTimeout is the longest that a request waits for Redis.
 	RedisTimeout time.Duration `yaml:"redis_timeout"`
 	// HeartbeatInterval is how often a node reports which sessions it has seen.
@@ -57,7 +57,7 @@ func (c Config) validateKeys() error {
 	if c.Enabled() && len(c.EncryptionKeys) == 0 {
 		errs = append(errs, errors.New("encryption_keys: none; want at least one, the same on every node, such as { id: a, secret: \"file:/etc/usher/cluster.key\" }"))
 	}
-	errs = append(errs, backends.ValidateKeys("encryption_keys", c.EncryptionKeys))
+	errs = append(errs, setting.ValidateKeys("encryption_keys", c.EncryptionKeys))
 	return errors.Join(errs...)
 }
 

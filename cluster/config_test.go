@@ -3,10 +3,9 @@ package cluster
 import (
 	"testing"
 	"time"
+	"usher/backends/setting"
 
 	"github.com/google/go-cmp/cmp"
-
-	"usher/backends"
 )
 
 func TestConfig_Validate(t *testing.T) {
@@ -21,7 +20,7 @@ func TestConfig_Validate(t *testing.T) {
 		"no keys":      {func(c *Config) { c.EncryptionKeys = nil }, `encryption_keys: none; want at least one, the same on every node, such as { id: a, secret: "file:/etc/usher/cluster.key" }`},
 		"bad keys": {
 			func(c *Config) {
-				c.EncryptionKeys = []backends.Key{{ID: "a", Secret: "short"}, {ID: "a", Secret: "a secret of the cluster"}, {ID: "a b", Secret: "a secret of the cluster"}}
+				c.EncryptionKeys = []setting.Key{{ID: "a", Secret: "short"}, {ID: "a", Secret: "a secret of the cluster"}, {ID: "a b", Secret: "a secret of the cluster"}}
 			},
 			"encryption_keys[0].secret: has 5 bytes; want at least 16\n" +
 				"encryption_keys[1].id: \"a\": want 1 to 16 letters and digits, unlike any other key's\n" +
@@ -60,7 +59,7 @@ func TestConfig_Validate(t *testing.T) {
 			t.Parallel()
 			c := DefaultConfig()
 			c.Redis.Addresses = []string{"127.0.0.1:6379"}
-			c.EncryptionKeys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
+			c.EncryptionKeys = []setting.Key{{ID: "a", Secret: "a secret of the cluster"}}
 			test.edit(&c)
 			got := ""
 			if err := c.Validate(); err != nil {

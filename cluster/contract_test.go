@@ -15,6 +15,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/backends/setting"
 	"usher/cluster/redistest"
 )
 
@@ -135,7 +136,7 @@ func newMemory(t testing.TB, records int) *Memory {
 func testConfig(s *redistest.Server) Config {
 	c := DefaultConfig()
 	c.Redis.Addresses = []string{s.Socket}
-	c.EncryptionKeys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
+	c.EncryptionKeys = []setting.Key{{ID: "a", Secret: "a secret of the cluster"}}
 	c.RedisTimeout = 5 * time.Second // the machine may be busy, which is no outage
 	return c
 }

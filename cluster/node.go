@@ -11,6 +11,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/backends/setting"
 	"usher/cluster/events"
 	"usher/cluster/redisclient"
 )
@@ -82,7 +83,7 @@ func Open(o Options) (*Node, error) {
 		return n, n.join(local)
 	}
 	n.memory, n.Store = local, local
-	n.cipher, err = redisclient.NewCipher([]backends.Key{{ID: "alone", Secret: backends.Secret(rand.Text())}})
+	n.cipher, err = redisclient.NewCipher([]setting.Key{{ID: "alone", Secret: setting.Secret(rand.Text())}})
 	return n, err
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/backends/setting"
 	"usher/cluster/events"
 	"usher/cluster/redistest"
 )
@@ -392,7 +393,7 @@ func TestNode_SingleNode(t *testing.T) {
 func TestOpen_RedisUnavailable(t *testing.T) {
 	t.Parallel()
 	c := DefaultConfig()
-	c.Redis.Addresses, c.EncryptionKeys = []string{"127.0.0.1:1"}, []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
+	c.Redis.Addresses, c.EncryptionKeys = []string{"127.0.0.1:1"}, []setting.Key{{ID: "a", Secret: "a secret of the cluster"}}
 	p, _ := startPeer(t, c, "early", nil)
 	_, err := p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
 	if !errors.Is(err, ErrUnavailable) {

@@ -12,6 +12,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/backends/setting"
 	"usher/cluster/redisclient"
 	"usher/cluster/redistest"
 )
@@ -126,7 +127,7 @@ func TestRedis_UnknownKey_LoggedOnce(t *testing.T) {
 	}
 	log := new(redistest.Log)
 	other := testConfig(server)
-	other.EncryptionKeys = []backends.Key{{ID: "b", Secret: "another secret of the cluster"}}
+	other.EncryptionKeys = []setting.Key{{ID: "b", Secret: "another secret of the cluster"}}
 	s := newStore(t, other, log.Logger())
 	for i := range 3 {
 		if got := n.read(s, i); got.Found {

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"usher/actors/session"
-	"usher/backends"
+	"usher/backends/setting"
 	"usher/cluster/redisclient"
 	"usher/cluster/redistest"
 )
@@ -90,11 +90,11 @@ func TestRedis_TLS(t *testing.T) {
 		"--tls-ca-cert-file", ca.file, "--tls-auth-clients", "yes")
 
 	c := DefaultConfig()
-	c.EncryptionKeys = []backends.Key{{ID: "a", Secret: "a secret of the cluster"}}
+	c.EncryptionKeys = []setting.Key{{ID: "a", Secret: "a secret of the cluster"}}
 	c.Redis.Addresses = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
 	c.RedisTimeout = 5 * time.Second
 	c.Redis.TLS = redisclient.TLSConfig{
-		Enabled: true, TLSConfig: backends.TLSConfig{CAFile: ca.file, CertFile: ours, KeyFile: ourKey, ServerName: "redis.example.com"},
+		Enabled: true, TLSConfig: setting.TLSConfig{CAFile: ca.file, CertFile: ours, KeyFile: ourKey, ServerName: "redis.example.com"},
 	}
 	tests := map[string]struct {
 		edit func(*redisclient.TLSConfig)

@@ -11,8 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // Config configures a node's public listener.
@@ -42,14 +41,14 @@ type TLSConfig struct {
 // IdentityConfig configures session ids.
 type IdentityConfig struct {
 	// Secret keys the hash that makes session ids. It is the same on every node and never changes. At least 16 bytes.
-	Secret backends.Secret `yaml:"secret"`
+	Secret setting.Secret `yaml:"secret"`
 }
 
 // TicketsConfig configures how tickets are signed and transported.
 type TicketsConfig struct {
 	// Keys verify tickets; the first one signs. A retired key moves down the list, and out of it once no viewer can hold
 	// a ticket of it.
-	Keys []backends.Key `yaml:"keys"`
+	Keys []setting.Key `yaml:"keys"`
 	// ReviveFor is how old a ticket may be if no node has its session.
 	ReviveFor time.Duration `yaml:"revive_for"`
 	// Parameter names the query parameter for ticket_in: query, and CookieName the cookie for ticket_in: cookie.
@@ -67,8 +66,8 @@ type CORSConfig struct {
 // LimitsConfig bounds what one request and all requests may use.
 type LimitsConfig struct {
 	// MaxHeaderSize bounds a request's line and header, MaxURLSize its path and query.
-	MaxHeaderSize backends.ByteSize `yaml:"max_header_size"`
-	MaxURLSize    backends.ByteSize `yaml:"max_url_size"`
+	MaxHeaderSize setting.ByteSize `yaml:"max_header_size"`
+	MaxURLSize    setting.ByteSize `yaml:"max_url_size"`
 	// MaxConcurrentRequests is how many requests are served at once. One more gets 503 and Retry-After.
 	MaxConcurrentRequests int `yaml:"max_concurrent_requests"`
 	// ReadTimeout bounds the arrival of a request's header. IdleTimeout bounds a connection's silence between two requests.
@@ -100,8 +99,8 @@ func DefaultConfig() Config {
 		Tickets: TicketsConfig{ReviveFor: 6 * time.Hour, Parameter: "ticket", CookieName: "usher_ticket"},
 		CORS:    CORSConfig{AllowedOrigins: []string{"*"}},
 		Limits: LimitsConfig{
-			MaxHeaderSize:         32 * backends.KiB,
-			MaxURLSize:            8 * backends.KiB,
+			MaxHeaderSize:         32 * setting.KiB,
+			MaxURLSize:            8 * setting.KiB,
 			MaxConcurrentRequests: 100_000,
 			ReadTimeout:           10 * time.Second,
 			IdleTimeout:           75 * time.Second,
@@ -145,13 +144,13 @@ func (c Config) validateListener() error {
 
 func (c Config) validateSecrets() error {
 	var errs []error
-	if n := len(c.Identity.Secret.Reveal()); n < backends.MinSecretSize {
-		errs = append(errs, fmt.Errorf("identity.secret: has %d bytes; want at least %d, the same on every node", n, backends.MinSecretSize))
+	if n := len(c.Identity.Secret.Reveal()); n < setting.MinSecretSize {
+		errs = append(errs, fmt.Errorf("identity.secret: has %d bytes; want at least %d, the same on every node", n, setting.MinSecretSize))
 	}
 	if len(c.Tickets.Keys) == 0 {
 		errs = append(errs, errors.New("tickets.keys: none; want at least one, such as { id: a, secret: \"file:/etc/usher/ticket.key\" }"))
 	}
-	errs = append(errs, backends.ValidateKeys("tickets.keys", c.Tickets.Keys))
+	errs = append(errs, setting.ValidateKeys("tickets.keys", c.Tickets.Keys))
 	if c.Tickets.ReviveFor < time.Minute || c.Tickets.ReviveFor > 30*24*time.Hour {
 		errs = append(errs, fmt.Errorf("tickets.revive_for: %v is out of range; want 1m to 30d", c.Tickets.ReviveFor))
 	}
@@ -169,9 +168,9 @@ func (c Config) validateLimits() error {
 	var errs []error
 	for _, s := range []struct {
 		key        string
-		value, low backends.ByteSize
+		value, low setting.ByteSize
 	}{
-		{"limits.max_header_size", c.Limits.MaxHeaderSize, 4 * backends.KiB},
+		{"limits.max_header_size", c.Limits.MaxHeaderSize, 4 * setting.KiB},
 		{"limits.max_url_size", c.Limits.MaxURLSize, 256},
 	} {
 		if s.value < s.low {
@@ -240,7 +239,7 @@ func withoutUser(address string) string {
 	}
 	scheme, _, found := strings.Cut(address, "://")
 	if !found || len(scheme) > at {
-		return backends.Hidden + address[at:]
+		return setting.Hidden + address[at:]
 	}
-	return scheme + "://" + backends.Hidden + address[at:]
+	return scheme + "://" + setting.Hidden + address[at:]
 }

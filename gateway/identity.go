@@ -12,6 +12,7 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 // identityDomain separates the hash of a session id from any other use of the same secret.
@@ -23,7 +24,7 @@ type sessionHasher struct {
 	playbackIDs playbackIDs
 }
 
-func newSessionHasher(secret backends.Secret) *sessionHasher {
+func newSessionHasher(secret setting.Secret) *sessionHasher {
 	key := []byte(secret.Reveal())
 	i := &sessionHasher{playbackIDs: newPlaybackIDs()}
 	i.macs.New = func() any { return &identityMAC{hash: hmac.New(sha256.New, key)} }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 func newTestHasher(t testing.TB) *sessionHasher {
@@ -24,7 +25,7 @@ func newTestHasher(t testing.TB) *sessionHasher {
 
 // identityCase holds what a session id is made of.
 type identityCase struct {
-	secret   backends.Secret
+	secret   setting.Secret
 	route    RouteConfig
 	path     string
 	query    string

@@ -20,6 +20,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/backends/setting"
 	"usher/gateway/origin"
 )
 
@@ -209,7 +210,7 @@ func testConfig(originURL string) Config {
 	c := DefaultConfig()
 	c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	c.Identity.Secret = "an identity secret"
-	c.Tickets.Keys = []backends.Key{{ID: "a", Secret: "the first ticket secret"}}
+	c.Tickets.Keys = []setting.Key{{ID: "a", Secret: "the first ticket secret"}}
 	c.Origins = map[string]*OriginConfig{"o": {URL: originURL}}
 	c.Routes = []RouteConfig{{Path: "/play/{channel}/*", Origin: "o", Backend: "b"}}
 	return c

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"usher/backends"
+	"usher/backends/setting"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 )
@@ -50,7 +50,7 @@ func watchTwoHours(t *testing.T, carry hls.TicketTransport) {
 	for reload := 0; time.Since(start) <= 2*time.Hour; reload++ {
 		switch reload {
 		case 150: // a new key signs; the old one still verifies
-			c.Tickets.Keys = append([]backends.Key{{ID: "b", Secret: "the second ticket secret"}}, c.Tickets.Keys...)
+			c.Tickets.Keys = append([]setting.Key{{ID: "b", Secret: "the second ticket secret"}}, c.Tickets.Keys...)
 			fallthrough
 		case 300: // another node, which has the session
 			sessions := r.sessions

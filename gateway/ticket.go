@@ -12,6 +12,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 // A ticket is "<key id>.<48 characters of URL-safe base64>". The characters are 36 bytes: the session's id (16), when it
@@ -47,7 +48,7 @@ type ticketMAC struct {
 }
 
 // newTicketSigner returns a signer that signs with the first key and verifies with all.
-func newTicketSigner(keys []backends.Key) *ticketSigner {
+func newTicketSigner(keys []setting.Key) *ticketSigner {
 	ring := &ticketSigner{keys: make(map[string]*ticketKey, len(keys))}
 	for _, k := range keys {
 		key := &ticketKey{id: k.ID}

@@ -8,12 +8,13 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 func newTestSigner(keys ...string) *ticketSigner {
-	var all []backends.Key
+	var all []setting.Key
 	for _, id := range keys {
-		all = append(all, backends.Key{ID: id, Secret: backends.Secret("the secret of key " + id)})
+		all = append(all, setting.Key{ID: id, Secret: setting.Secret("the secret of key " + id)})
 	}
 	return newTicketSigner(all)
 }
@@ -85,7 +86,7 @@ func TestTicketSigner_Verify_Invalid(t *testing.T) {
 		"as it was signed":                      {ring, good, s, true},
 		"with a retired key":                    {newTestSigner("b", "a"), good, s, true},
 		"with a removed key":                    {newTestSigner("b"), good, s, false},
-		"with another secret of that id":        {newTicketSigner([]backends.Key{{ID: "a", Secret: "another secret here"}}), good, s, false},
+		"with another secret of that id":        {newTicketSigner([]setting.Key{{ID: "a", Secret: "another secret here"}}), good, s, false},
 		"with another key's id":                 {ring, "b." + body, s, false},
 		"with an unknown key's id":              {ring, "z." + body, s, false},
 		"without a key's id":                    {ring, "." + body, s, false},
@@ -142,7 +143,7 @@ func TestTicketSigner_Verify_FlippedBits(t *testing.T) {
 func TestTicketSigner_Sign_SafeCharacters(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
-	ring := newTicketSigner([]backends.Key{{ID: "Key16letters9999", Secret: "a secret of some length"}})
+	ring := newTicketSigner([]setting.Key{{ID: "Key16letters9999", Secret: "a secret of some length"}})
 	c.KeyID = "Key16letters9999"
 	for n := range 256 {
 		c.id[3] = byte(n)

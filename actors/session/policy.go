@@ -2,8 +2,6 @@ package session
 
 import (
 	"time"
-
-	"usher/backends"
 )
 
 // Policy holds what the sessions of one backend on one node share. It is not changed.
@@ -19,7 +17,7 @@ type Policy struct {
 	// TokenLife is how long the backend knows a token; zero: for ever.
 	TokenLife time.Duration
 	// ExpiredToken says what happens to a session that outlives its token.
-	ExpiredToken backends.ExpiredTokenPolicy
+	ExpiredToken ExpiredTokenPolicy
 	// DenialTTL is how long a denial is remembered.
 	DenialTTL time.Duration
 	// RetryAfter is when a viewer without a verdict may retry.

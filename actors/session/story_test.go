@@ -29,7 +29,7 @@ func seen(at time.Duration, b backends.BreakerState) TimerFired {
 }
 
 // ministra gives the session a token that lives for seconds and a decision that holds for hours.
-func ministra(p backends.ExpiredTokenPolicy) func(*testSession) {
+func ministra(p ExpiredTokenPolicy) func(*testSession) {
 	return func(s *testSession) {
 		s.policy.TokenLife, s.policy.Validity, s.policy.ExpiredToken = 5*time.Second, 10*time.Hour, p
 	}
@@ -240,11 +240,11 @@ func TestStep_SpentToken(t *testing.T) {
 	const s = time.Second
 	tellStories(t, map[string]story{
 		"it is not checked; the decision is kept": {
-			start: allowedFresh, given: ministra(backends.KeepOnExpiredToken),
+			start: allowedFresh, given: ministra(KeepOnExpiredToken),
 			moves: []move{{180 * s, seen(180*s, backends.BreakerClosed), allowedFresh, Action{WakeAt: in(240 * s)}}},
 		},
 		"it ends the session where the config says so": {
-			start: allowedFresh, given: ministra(backends.DenyOnExpiredToken),
+			start: allowedFresh, given: ministra(DenyOnExpiredToken),
 			moves: []move{{180 * s, seen(180*s, backends.BreakerClosed), deniedRemembered, Action{Publish: true, RevokeTicket: true, WakeAt: in(195 * s)}}},
 		},
 		"spent in the queue, it is not checked, and the slot is returned": {
@@ -252,11 +252,11 @@ func TestStep_SpentToken(t *testing.T) {
 			moves: []move{{7200 * s, RecheckGranted{}, allowedFresh, Action{ReturnSlot: true, WakeAt: in(7260 * s)}}},
 		},
 		"spent in the queue, it ends the session where the config says so, and the slot is returned": {
-			start: recheckQueued, given: ministra(backends.DenyOnExpiredToken),
+			start: recheckQueued, given: ministra(DenyOnExpiredToken),
 			moves: []move{{7200 * s, RecheckGranted{}, deniedRemembered, Action{ReturnSlot: true, Publish: true, RevokeTicket: true, WakeAt: in(7215 * s)}}},
 		},
 		"an outage never ends in cutting a viewer of Ministra": {
-			start: openingChecking, given: ministra(backends.KeepOnExpiredToken),
+			start: openingChecking, given: ministra(KeepOnExpiredToken),
 			moves: []move{
 				{s, BackendAnswered{Decision: letIn(), IsBackendDown: true}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(11 * s)}},
 				{11 * s, seen(11*s, backends.BreakerOpen), allowedFresh, Action{WakeAt: in(71 * s)}},
@@ -307,7 +307,7 @@ func TestStep_Credentials(t *testing.T) {
 		"a spent token does not get a ticket's viewer cut": {
 			start: allowedFresh, given: func(s *testSession) {
 				byTicketAlone(s)
-				ministra(backends.KeepOnExpiredToken)(s)
+				ministra(KeepOnExpiredToken)(s)
 			},
 			moves: []move{{60 * s, CredentialsArrived{}, allowedFresh, Action{}}},
 		},

@@ -191,7 +191,7 @@ func timerRows() []row {
 func underLease(s *testSession) { s.LeaseRevision = 7 }
 
 func slotRows() []row {
-	spent := func(p backends.ExpiredTokenPolicy) func(*testSession) {
+	spent := func(p ExpiredTokenPolicy) func(*testSession) {
 		return func(s *testSession) {
 			s.opened, s.policy.TokenLife, s.policy.ExpiredToken = s.opened-10, 5*time.Second, p
 		}
@@ -205,11 +205,11 @@ func slotRows() []row {
 		},
 		row{
 			story: "a slot for a spent token is returned", phase: recheckQueued, event: RecheckGranted{}, next: allowedFresh,
-			given: spent(backends.KeepOnExpiredToken), want: Action{ReturnSlot: true, WakeAt: in(time.Minute)},
+			given: spent(KeepOnExpiredToken), want: Action{ReturnSlot: true, WakeAt: in(time.Minute)},
 		},
 		row{
 			story: "a slot for a spent token that denies is returned", phase: recheckQueued, event: RecheckGranted{}, next: deniedRemembered,
-			given: spent(backends.DenyOnExpiredToken), want: Action{ReturnSlot: true, Publish: true, RevokeTicket: true, WakeAt: in(15 * time.Second)},
+			given: spent(DenyOnExpiredToken), want: Action{ReturnSlot: true, Publish: true, RevokeTicket: true, WakeAt: in(15 * time.Second)},
 		},
 		row{story: "a slot that comes during a look is returned", phase: recheckLooking, event: RecheckGranted{}, next: recheckSlotMissed, want: Action{ReturnSlot: true}},
 	)

@@ -101,8 +101,6 @@ func TestConfig_YAML(t *testing.T) {
 	err := yaml.UnmarshalWithOptions([]byte(`
 timeout: 500ms
 on_failure: keep
-token_life: 5s
-on_expired_token: deny
 max_in_flight: 7
 answer_deadline: 2s
 breaker: { interval: 20s, open_duration: 1s }
@@ -112,7 +110,6 @@ breaker: { interval: 20s, open_duration: 1s }
 	}
 	want := DefaultConfig()
 	want.Timeout, want.OnFailure = 500*time.Millisecond, backends.PolicyKeep
-	want.TokenLife, want.OnExpiredToken = 5*time.Second, backends.DenyOnExpiredToken
 	want.Bulkhead.MaxInFlight, want.Bulkhead.AnswerDeadline = 7, 2*time.Second
 	want.Breaker.Interval, want.Breaker.OpenDuration = 20*time.Second, time.Second
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -126,8 +123,8 @@ breaker: { interval: 20s, open_duration: 1s }
 func TestConfig_Validate_ReportsEverything(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
-	cfg.Timeout, cfg.TokenLife, cfg.Bulkhead.MaxInFlight, cfg.Breaker.OpenDuration = 0, -1, 0, 0
-	want := "timeout: 0s must be above 0\ntoken_life: -1ns must be 0 (no end) or above\n" +
+	cfg.Timeout, cfg.Bulkhead.MaxInFlight, cfg.Breaker.OpenDuration = 0, 0, 0
+	want := "timeout: 0s must be above 0\n" +
 		"max_in_flight: 0 must be at least 1\nbreaker.open_duration: 0s must be above 0"
 	if got := errorText(cfg.Validate()); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)

@@ -17,10 +17,6 @@ type Config struct {
 	Timeout time.Duration `yaml:"timeout"`
 	// OnFailure is the outage policy. Empty: the preset's.
 	OnFailure backends.Policy `yaml:"on_failure"`
-	// TokenLife is how long the backend accepts a viewer's token. Zero: for ever. The session owns the timer.
-	TokenLife time.Duration `yaml:"token_life"`
-	// OnExpiredToken says what holds after that.
-	OnExpiredToken backends.ExpiredTokenPolicy `yaml:"on_expired_token"`
 
 	Bulkhead BulkheadConfig `yaml:",inline"`
 	Breaker  BreakerConfig  `yaml:"breaker"`
@@ -40,9 +36,6 @@ func (c Config) Validate() error {
 	var errs []error
 	if c.Timeout <= 0 {
 		errs = append(errs, fmt.Errorf("timeout: %s must be above 0", c.Timeout))
-	}
-	if c.TokenLife < 0 {
-		errs = append(errs, fmt.Errorf("token_life: %s must be 0 (no end) or above", c.TokenLife))
 	}
 	return errors.Join(append(errs, c.Bulkhead.Validate(), c.Breaker.Validate(c.Timeout))...)
 }

@@ -16,6 +16,7 @@ import (
 	"usher/backends/backendtest"
 	"usher/backends/chain"
 	"usher/backends/httpbackend"
+	"usher/backends/setting"
 )
 
 func TestBackend_Contract(t *testing.T) {
@@ -285,7 +286,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 	}
 	want := Config{HTTP: httpbackend.DefaultConfig()}
 	want.HTTP.Address = "https://auth.example.com/auth?site=1"
-	want.HTTP.Headers = map[string]backends.Secret{"X-Api-Key": "s3cret"}
+	want.HTTP.Headers = map[string]setting.Secret{"X-Api-Key": "s3cret"}
 	want.HTTP.Preset = httpbackend.PresetFlussonic
 	want.HTTP.Statuses = httpbackend.Statuses{"302": httpbackend.OutcomeAllow, "5xx": httpbackend.OutcomeDeny}
 	want.HTTP.DialTimeout = 300 * time.Millisecond

@@ -7,6 +7,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/setting"
 )
 
 // The golden files pin the order and the bytes of a request. The update is the sample of Flussonic's API documentation,
@@ -47,7 +48,7 @@ func TestCheck_RequestBytes(t *testing.T) {
 			t.Parallel()
 			backendtest.WantRequest(t, "testdata/"+name+".txt", "auth.example.com", "", func(address string) {
 				b := newBackend(t, address+tt.path, func(c *Config) {
-					c.HTTP.Headers = map[string]backends.Secret{"X-Api-Key": "s3cret"}
+					c.HTTP.Headers = map[string]setting.Secret{"X-Api-Key": "s3cret"}
 				})
 				if _, err := b.checkAt(t.Context(), &tt.request, opened.Add(tt.after)); err != nil {
 					t.Fatalf("check: %v", err)

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 // Deps holds what the program gives an HTTP adapter.
@@ -40,8 +41,8 @@ type Client struct {
 	alarms       *Alarms
 	propagator   propagation.TextMapPropagator
 	requirements answerRequirements
-	maxHeader    backends.ByteSize
-	maxBody      backends.ByteSize
+	maxHeader    setting.ByteSize
+	maxBody      setting.ByteSize
 }
 
 // Call describes one call to a backend.
@@ -218,7 +219,7 @@ func setHeader(h http.Header, name string, values []string) {
 }
 
 // staticHeaders returns the headers of every call: the configured ones, and the address's user and password.
-func staticHeaders(configured map[string]backends.Secret, address *url.URL) http.Header {
+func staticHeaders(configured map[string]setting.Secret, address *url.URL) http.Header {
 	h := http.Header{"User-Agent": {"usher"}}
 	if user := address.User; user != nil {
 		password, _ := user.Password()

@@ -24,6 +24,7 @@ import (
 	"usher/backends"
 	"usher/backends/backendtest"
 	"usher/backends/httpbackend"
+	"usher/backends/setting"
 )
 
 func startServer(t testing.TB, users map[string]backendtest.User) *backendtest.Server {
@@ -67,7 +68,7 @@ func TestClient_Do_RequestOnTheWire(t *testing.T) {
 	s := startServer(t, nil)
 	address := strings.Replace(s.URL(), "http://", "http://astra:pass%20word@", 1) + "/auth%2Fv1/check?key=S"
 	c := newClient(t, address, func(cfg *httpbackend.Config) {
-		cfg.Headers = map[string]backends.Secret{"X-Api-Key": "config"}
+		cfg.Headers = map[string]setting.Secret{"X-Api-Key": "config"}
 	})
 	ctx := trace.ContextWithSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{
 		TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled,
@@ -125,7 +126,7 @@ func TestClient_Do_Redirects(t *testing.T) {
 	ask := func(preset httpbackend.Preset) (backends.Decision, error) {
 		c := newClient(t, s.URL()+"/check?key=S", func(cfg *httpbackend.Config) {
 			cfg.Preset = preset
-			cfg.Headers = map[string]backends.Secret{"X-Api-Key": "5ecret"}
+			cfg.Headers = map[string]setting.Secret{"X-Api-Key": "5ecret"}
 		})
 		return c.Decide(t.Context(), httpbackend.Call{
 			Query: "token=good", Header: http.Header{"X-Real-IP": {"192.0.2.7"}},
@@ -320,7 +321,7 @@ func TestClient_MutualTLS(t *testing.T) {
 	}
 	certFile := write("cert.pem", "CERTIFICATE", certificate.Certificate[0])
 	c := newClient(t, server.URL, func(cfg *httpbackend.Config) {
-		cfg.TLS = backends.TLSConfig{
+		cfg.TLS = setting.TLSConfig{
 			CAFile: certFile, CertFile: certFile, KeyFile: write("key.pem", "PRIVATE KEY", key), ServerName: "example.com",
 		}
 	})
@@ -334,7 +335,7 @@ func TestTrace_HidesTheConfigsSecrets(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
 	c := newClient(t, s.URL()+"/check?my.key=5ecret", func(cfg *httpbackend.Config) {
-		cfg.Headers = map[string]backends.Secret{"X-Api-Key": "5ecret"}
+		cfg.Headers = map[string]setting.Secret{"X-Api-Key": "5ecret"}
 	})
 	ctx, all := httpbackend.WithTrace(t.Context())
 	if _, err := c.Do(ctx, httpbackend.Call{Query: "token=123"}); err != nil {

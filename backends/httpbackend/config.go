@@ -7,8 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // Config holds the settings that every adapter with an HTTP client has in common.
@@ -16,7 +15,7 @@ type Config struct {
 	// Address is the URL to call, as the middleware's manual gives it. It may hold a query and user:password@.
 	Address string `yaml:"address"`
 	// Headers are sent with every call. They replace a viewer's.
-	Headers map[string]backends.Secret `yaml:"headers"`
+	Headers map[string]setting.Secret `yaml:"headers"`
 	// Preset says what statuses mean.
 	Preset Preset `yaml:"preset"`
 	// Statuses overrides the preset.
@@ -34,11 +33,11 @@ type Config struct {
 	// IdleTimeout is how long an idle connection is kept.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
 	// MaxResponseHeaderSize bounds the headers of an answer. A larger answer is malformed.
-	MaxResponseHeaderSize backends.ByteSize `yaml:"max_response_header_size"`
+	MaxResponseHeaderSize setting.ByteSize `yaml:"max_response_header_size"`
 	// MaxBodySize bounds the body in the same way.
-	MaxBodySize backends.ByteSize `yaml:"max_body_size"`
+	MaxBodySize setting.ByteSize `yaml:"max_body_size"`
 
-	TLS backends.TLSConfig `yaml:"tls"`
+	TLS setting.TLSConfig `yaml:"tls"`
 }
 
 // DefaultConfig returns the defaults. The address has none.
@@ -47,8 +46,8 @@ func DefaultConfig() Config {
 		DialTimeout:           time.Second,
 		TLSTimeout:            2 * time.Second,
 		IdleTimeout:           time.Minute,
-		MaxResponseHeaderSize: 16 * backends.KiB,
-		MaxBodySize:           64 * backends.KiB,
+		MaxResponseHeaderSize: 16 * setting.KiB,
+		MaxBodySize:           64 * setting.KiB,
 	}
 }
 
@@ -69,7 +68,7 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: %s must be above 0", bound.key, bound.value))
 		}
 	}
-	if c.MaxResponseHeaderSize < backends.KiB {
+	if c.MaxResponseHeaderSize < setting.KiB {
 		errs = append(errs, fmt.Errorf("max_response_header_size: %v must be at least 1KiB", c.MaxResponseHeaderSize))
 	}
 	if c.MaxBodySize < 1 {

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"usher/backends"
 	"usher/backends/httpbackend"
+	"usher/backends/setting"
 )
 
 func TestConfig_Validate(t *testing.T) {
@@ -34,11 +34,11 @@ func TestConfig_Validate(t *testing.T) {
 			},
 		},
 		"headers that cannot be set": {
-			func(c *httpbackend.Config) { c.Headers = map[string]backends.Secret{"Host": "x"} },
+			func(c *httpbackend.Config) { c.Headers = map[string]setting.Secret{"Host": "x"} },
 			[]string{"headers.Host: not a header that can be set"},
 		},
 		"a header value with a line break": {
-			func(c *httpbackend.Config) { c.Headers = map[string]backends.Secret{"X-Key": "5ecret\n"} },
+			func(c *httpbackend.Config) { c.Headers = map[string]setting.Secret{"X-Key": "5ecret\n"} },
 			[]string{"headers.X-Key: the value holds control characters or is too long"},
 		},
 		"a certificate without its key": {

@@ -8,8 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // maxTracedBody is how much of an answer's body a TraceEntry holds, in bytes.
@@ -74,7 +73,7 @@ func (c *Client) startTrace(ctx context.Context, r *http.Request) traceRecorder 
 	entry := &TraceEntry{Backend: c.name, Method: r.Method, URL: c.redactURL(r.URL), RequestHeader: r.Header.Clone()}
 	for name := range c.headers {
 		if name != "User-Agent" {
-			entry.RequestHeader[name] = []string{backends.Hidden}
+			entry.RequestHeader[name] = []string{setting.Hidden}
 		}
 	}
 	trace.mu.Lock()
@@ -116,7 +115,7 @@ func redactValues(query string) string {
 			out.WriteString(name + "=")
 		}
 		if parameter != "" {
-			out.WriteString(backends.Hidden)
+			out.WriteString(setting.Hidden)
 		}
 		out.WriteString(separator)
 	}

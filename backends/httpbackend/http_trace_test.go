@@ -16,6 +16,7 @@ import (
 	"usher/backends"
 	"usher/backends/backendtest"
 	"usher/backends/httpbackend"
+	"usher/backends/setting"
 )
 
 func newNamedClient(t *testing.T, name, address string, change func(*httpbackend.Config)) *httpbackend.Client {
@@ -201,7 +202,7 @@ func TestTrace_NoSecretOfTheConfig(t *testing.T) {
 			s := startServer(t, nil)
 			address := strings.Replace(s.URL(), "://", "://"+tt.user, 1) + "/check" + tt.query
 			c := newClient(t, address, func(cfg *httpbackend.Config) {
-				cfg.Headers = map[string]backends.Secret{"x-api-key": "5ecret"}
+				cfg.Headers = map[string]setting.Secret{"x-api-key": "5ecret"}
 			})
 			ctx, all := httpbackend.WithTrace(t.Context())
 			if _, err := c.Do(ctx, httpbackend.Call{
@@ -259,7 +260,7 @@ func TestTrace_KeepsTheBeginningOfABody(t *testing.T) {
 			s.SetDialect(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
 				_, _ = io.WriteString(w, body)
 			})
-			c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.MaxBodySize = backends.ByteSize(tt.maxBody) })
+			c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.MaxBodySize = setting.ByteSize(tt.maxBody) })
 			ctx, all := httpbackend.WithTrace(t.Context())
 			a, err := c.Do(ctx, httpbackend.Call{NeedsBody: tt.wanted})
 			if (err != nil) != tt.fails {

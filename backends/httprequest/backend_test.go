@@ -14,6 +14,7 @@ import (
 	"usher/backends"
 	"usher/backends/backendtest"
 	"usher/backends/httpbackend"
+	"usher/backends/setting"
 )
 
 func TestBackend_Contract(t *testing.T) {
@@ -237,13 +238,13 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 	}
 	want := Config{HTTP: httpbackend.Config{
 		Address:  "https://auth.example.com/check?site=1",
-		Headers:  map[string]backends.Secret{"X-Api-Key": "s3cret"},
+		Headers:  map[string]setting.Secret{"X-Api-Key": "s3cret"},
 		Preset:   httpbackend.PresetFlussonic,
 		Statuses: httpbackend.Statuses{"404": httpbackend.OutcomeDeny, "5xx": httpbackend.OutcomeFailure},
 
 		DialTimeout: 300 * time.Millisecond, TLSTimeout: time.Second, IdleTimeout: 30 * time.Second,
 		MaxResponseHeaderSize: 8192, MaxBodySize: 1024,
-		TLS: backends.TLSConfig{ServerName: "auth.internal"},
+		TLS: setting.TLSConfig{ServerName: "auth.internal"},
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)

@@ -6,13 +6,14 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/setting"
 )
 
 func TestCheck_RequestBytes(t *testing.T) {
 	t.Parallel()
 	backendtest.WantRequest(t, "testdata/request.txt", "auth.example.com", "", func(address string) {
 		b := newBackend(t, address+"/check", func(c *Config) {
-			c.HTTP.Headers = map[string]backends.Secret{"X-Api-Key": "s3cret"}
+			c.HTTP.Headers = map[string]setting.Secret{"X-Api-Key": "s3cret"}
 		})
 		_, err := b.Check(t.Context(), &backends.Request{
 			Session: backends.SessionID{0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0}, Channel: "a001",

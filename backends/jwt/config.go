@@ -7,8 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // minSecretBytes is the shortest secret: RFC 7518 §3.2 requires it for HS256.
@@ -26,7 +25,7 @@ type Config struct {
 	// PS384, PS512, ES256, ES384, ES512 and EdDSA with public keys.
 	Algorithms []string `yaml:"algorithms"`
 	// Secret is the key of HS algorithms, at least 32 bytes.
-	Secret backends.Secret `yaml:"secret"`
+	Secret setting.Secret `yaml:"secret"`
 	// PublicKeyFile is a PEM file: a public key or a certificate. It is read once.
 	PublicKeyFile string `yaml:"public_key_file"`
 	// JWKSURL is the URL of the issuer's JWK set, usually https.

@@ -6,6 +6,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/setting"
 )
 
 func TestRule_Matches(t *testing.T) {
@@ -53,28 +54,28 @@ func TestRule_Matches(t *testing.T) {
 		"a page hidden behind a backslash": {Rule{Referers: []string{"tv.example.com"}}, referer(`https://evil.example\@tv.example.com/`), false},
 		"a page named in the query":        {Rule{Referers: []string{"tv.example.com"}}, referer("https://evil.example?https://tv.example.com"), false},
 		"no page":                          {Rule{Referers: []string{"tv.example.com"}}, nil, false},
-		"the token":                        {Rule{Tokens: []backends.Secret{"456", "123"}}, nil, true},
-		"another token":                    {Rule{Tokens: []backends.Secret{"1234", "12"}}, nil, false},
-		"the token, escaped":               {Rule{Tokens: []backends.Secret{"1+/3"}}, query("a=1&token=1%2b%2F3"), true},
-		"the token, as it stands":          {Rule{Tokens: []backends.Secret{"1+3%zz"}}, query("token=1+3%zz"), true},
-		"the name escaped":                 {Rule{Tokens: []backends.Secret{"123"}}, query("%74oken=123"), true},
-		"a name that PHP reads as it":      {Rule{Tokens: []backends.Secret{"123"}}, query("+token%5b]=123"), true},
-		"a name that ends at a NUL":        {Rule{Tokens: []backends.Secret{"123"}}, query("token%00x=123"), true},
-		"another name":                     {Rule{Tokens: []backends.Secret{"123"}}, query("tokens=123&xtoken=123&Token=123"), false},
-		"the second of two":                {Rule{Tokens: []backends.Secret{"123"}}, query("token=x&token=123"), true},
-		"the first of two":                 {Rule{Tokens: []backends.Secret{"123"}}, query("token=123;token=x"), true},
-		"no token":                         {Rule{Tokens: []backends.Secret{"123"}}, query(""), false},
-		"an empty token":                   {Rule{Tokens: []backends.Secret{"123"}}, query("token&token="), false},
+		"the token":                        {Rule{Tokens: []setting.Secret{"456", "123"}}, nil, true},
+		"another token":                    {Rule{Tokens: []setting.Secret{"1234", "12"}}, nil, false},
+		"the token, escaped":               {Rule{Tokens: []setting.Secret{"1+/3"}}, query("a=1&token=1%2b%2F3"), true},
+		"the token, as it stands":          {Rule{Tokens: []setting.Secret{"1+3%zz"}}, query("token=1+3%zz"), true},
+		"the name escaped":                 {Rule{Tokens: []setting.Secret{"123"}}, query("%74oken=123"), true},
+		"a name that PHP reads as it":      {Rule{Tokens: []setting.Secret{"123"}}, query("+token%5b]=123"), true},
+		"a name that ends at a NUL":        {Rule{Tokens: []setting.Secret{"123"}}, query("token%00x=123"), true},
+		"another name":                     {Rule{Tokens: []setting.Secret{"123"}}, query("tokens=123&xtoken=123&Token=123"), false},
+		"the second of two":                {Rule{Tokens: []setting.Secret{"123"}}, query("token=x&token=123"), true},
+		"the first of two":                 {Rule{Tokens: []setting.Secret{"123"}}, query("token=123;token=x"), true},
+		"no token":                         {Rule{Tokens: []setting.Secret{"123"}}, query(""), false},
+		"an empty token":                   {Rule{Tokens: []setting.Secret{"123"}}, query("token&token="), false},
 		"all conditions": {
 			Rule{
 				Addresses: []string{"192.0.2.7"}, Channels: []string{"a001"}, UserAgents: []string{"VLC*"},
-				Hosts: []string{"live.example.com"}, Tokens: []backends.Secret{"123"}, Referers: []string{"a.example"},
+				Hosts: []string{"live.example.com"}, Tokens: []setting.Secret{"123"}, Referers: []string{"a.example"},
 			}, referer("http://a.example/"), true,
 		},
 		"all but one": {
 			Rule{
 				Addresses: []string{"192.0.2.7"}, Channels: []string{"a001"}, UserAgents: []string{"VLC*"},
-				Hosts: []string{"live.example.com"}, Tokens: []backends.Secret{"1"}, Referers: []string{"a.example"},
+				Hosts: []string{"live.example.com"}, Tokens: []setting.Secret{"1"}, Referers: []string{"a.example"},
 			}, referer("http://a.example/"), false,
 		},
 	}

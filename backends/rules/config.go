@@ -6,8 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // Config is the backend's own keys.
@@ -32,7 +31,7 @@ type Rule struct {
 	// Referers are host names of the page that embeds the player, as in Hosts.
 	Referers []string `yaml:"referers"`
 	// Tokens are values of the query parameter "token".
-	Tokens []backends.Secret `yaml:"tokens"`
+	Tokens []setting.Secret `yaml:"tokens"`
 
 	// Action is the action of a matching rule: allow, deny or pass. It excludes Backend.
 	Action Action `yaml:"action"`

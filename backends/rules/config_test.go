@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 func readConfig(t testing.TB, text string) Config {
@@ -39,7 +40,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		Rules: []Rule{
 			{Addresses: []string{"192.0.2.0/24", "2001:db8::7"}, Channels: []string{"hd-*"}, Action: Allow},
 			{UserAgents: []string{"*bot*"}, Hosts: []string{"*.example.com"}, Action: Deny},
-			{Referers: []string{"tv.example.com"}, Tokens: []backends.Secret{"t-1"}, Action: Pass},
+			{Referers: []string{"tv.example.com"}, Tokens: []setting.Secret{"t-1"}, Action: Pass},
 			{Backend: "portal", OnAllow: Pass, OnDeny: Pass, OnFailure: Deny},
 			{Backend: "legacy"},
 		},

@@ -6,8 +6,7 @@ import (
 	"strings"
 	"testing"
 	"unicode"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // matchesByTable computes matchesWildcard by a table over all prefixes of both.
@@ -57,7 +56,7 @@ func FuzzHasListedToken(f *testing.F) {
 		if token == "" {
 			return // the config rejects it
 		}
-		found := hasListedToken([]backends.Secret{"other", backends.Secret(token)}, query)
+		found := hasListedToken([]setting.Secret{"other", setting.Secret(token)}, query)
 		values, _ := url.ParseQuery(query)
 		for _, value := range values["token"] {
 			if value == token && !found {
@@ -67,7 +66,7 @@ func FuzzHasListedToken(f *testing.F) {
 		if found && !strings.Contains(query, token) && !strings.ContainsAny(query, "%+") {
 			t.Errorf("%q is not in %q, but was found", token, query)
 		}
-		if joined := query + "&token=" + url.QueryEscape(token); !hasListedToken([]backends.Secret{backends.Secret(token)}, joined) {
+		if joined := query + "&token=" + url.QueryEscape(token); !hasListedToken([]setting.Secret{setting.Secret(token)}, joined) {
 			t.Errorf("%q was not found in %q", token, joined)
 		}
 	})

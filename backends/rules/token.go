@@ -4,8 +4,7 @@ import (
 	"crypto/subtle"
 	"net/url"
 	"strings"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // tokenParameter is the query parameter of tokens: Astra's, Alta's and Flussonic's.
@@ -13,7 +12,7 @@ const tokenParameter = "token"
 
 // hasListedToken reports whether one of the query's tokens is listed. Each of several counts, because middlewares differ
 // in the one they read, and a viewer must not get past a rule by adding another.
-func hasListedToken(listed []backends.Secret, query string) bool {
+func hasListedToken(listed []setting.Secret, query string) bool {
 	for query != "" {
 		piece := query
 		if at := strings.IndexAny(query, "&;"); at >= 0 {
@@ -51,7 +50,7 @@ func unescape(raw string) string {
 }
 
 // isListed compares the value with every token, in constant time for each.
-func isListed(listed []backends.Secret, value string) bool {
+func isListed(listed []setting.Secret, value string) bool {
 	found := 0
 	for _, token := range listed {
 		found |= subtle.ConstantTimeCompare([]byte(token.Reveal()), []byte(value))

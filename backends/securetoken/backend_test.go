@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 // The vendors' example, and the same request by the other formulas. vector5 also signs the user user1.
@@ -125,7 +126,7 @@ func TestCheck_VendorTokens_Allowed(t *testing.T) {
 		},
 		"escaped": {nil, inside, "", "%74oken=" + strings.ReplaceAll(vector2, "-", "%2D"), ""},
 		"made with an older key": {
-			func(c *Config) { c.Key, c.ExtraKeys = "new", []backends.Secret{"other", "secret"} },
+			func(c *Config) { c.Key, c.ExtraKeys = "new", []setting.Secret{"other", "secret"} },
 			inside, "", "token=" + vector2, "",
 		},
 	}
@@ -306,7 +307,7 @@ func TestNew_ShortKeyIsLogged(t *testing.T) {
 	t.Parallel()
 	var text bytes.Buffer
 	cfg := DefaultConfig()
-	cfg.Key, cfg.ExtraKeys = "a-key-of-16-byte", []backends.Secret{"short-key"}
+	cfg.Key, cfg.ExtraKeys = "a-key-of-16-byte", []setting.Secret{"short-key"}
 	if _, err := New("tokens", cfg, slog.New(slog.NewTextHandler(&text, nil))); err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}
@@ -322,7 +323,7 @@ func TestNew_ShortKeyIsLogged(t *testing.T) {
 }
 
 func TestCheck_NoAllocation(t *testing.T) {
-	b := newBackend(t, inside, func(c *Config) { c.ExtraKeys = []backends.Secret{"old"} })
+	b := newBackend(t, inside, func(c *Config) { c.ExtraKeys = []setting.Secret{"old"} })
 	for _, r := range []*backends.Request{exampleRequest(vector2), exampleRequest(vector1), exampleRequest("x")} {
 		if n := testing.AllocsPerRun(100, func() { _, _ = b.Check(t.Context(), r) }); n != 0 {
 			t.Errorf("%v allocations for %s", n, r.Query)

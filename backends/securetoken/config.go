@@ -4,8 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // Formula selects the input of the hash.
@@ -42,9 +41,9 @@ const maxTolerance = time.Hour
 // Config is a securetoken backend's own keys. Only the key has no default.
 type Config struct {
 	// Key is the key that the portal signs with.
-	Key backends.Secret `yaml:"key"`
+	Key setting.Secret `yaml:"key"`
 	// ExtraKeys are further keys, for rotation. A token may be made with any of them.
-	ExtraKeys []backends.Secret `yaml:"extra_keys"`
+	ExtraKeys []setting.Secret `yaml:"extra_keys"`
 	// Formula is the vendor's formula of the tokens.
 	Formula Formula `yaml:"formula"`
 	// NoCheckIP accepts only tokens made for any address.
@@ -118,9 +117,9 @@ func (c Config) validateSalt() error {
 }
 
 // keys returns all keys, Key first.
-func (c Config) keys() []backends.Secret {
+func (c Config) keys() []setting.Secret {
 	if c.Key == "" {
 		return c.ExtraKeys
 	}
-	return append([]backends.Secret{c.Key}, c.ExtraKeys...)
+	return append([]setting.Secret{c.Key}, c.ExtraKeys...)
 }

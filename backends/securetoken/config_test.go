@@ -6,11 +6,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"usher/backends/setting"
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
-
-	"usher/backends"
 )
 
 func TestConfig_UnmarshalYAML(t *testing.T) {
@@ -24,7 +23,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the config: %v", err)
 	}
 	wanted := Config{
-		Key: "s3cret-of-the-portal", ExtraKeys: []backends.Secret{"the-0ld-s3cret"},
+		Key: "s3cret-of-the-portal", ExtraKeys: []setting.Secret{"the-0ld-s3cret"},
 		Formula: FormulaFlussonic, NoCheckIP: true, ClockSkew: 5 * time.Minute, EndSessionOnExpiry: true,
 		Parameter: "st", UserParameter: "user", SaltLength: 32,
 	}
@@ -62,7 +61,7 @@ func TestConfig_Validate(t *testing.T) {
 		want   string
 	}{
 		"no key":       {func(c *Config) { c.Key = "" }, "key: must be set"},
-		"an empty key": {func(c *Config) { c.ExtraKeys = []backends.Secret{"a", ""} }, "extra_keys[1]: is empty"},
+		"an empty key": {func(c *Config) { c.ExtraKeys = []setting.Secret{"a", ""} }, "extra_keys[1]: is empty"},
 		"a tolerance below zero": {
 			func(c *Config) { c.ClockSkew = -time.Second }, "clock_skew: -1s is out of range; want 0 to 1h0m0s",
 		},
@@ -105,7 +104,7 @@ func TestConfig_Validate(t *testing.T) {
 
 func TestConfig_ValidateAllAtOnceWithoutSecrets(t *testing.T) {
 	t.Parallel()
-	cfg := Config{Key: "s3cret", ExtraKeys: []backends.Secret{""}, ClockSkew: -1, SaltLength: -1}
+	cfg := Config{Key: "s3cret", ExtraKeys: []setting.Secret{""}, ClockSkew: -1, SaltLength: -1}
 	_, err := New("tokens", cfg, nil)
 	if err == nil || !strings.HasPrefix(err.Error(), `make backend "tokens": extra_keys[0]: is empty`) ||
 		strings.Count(err.Error(), "\n") != 3 || strings.Contains(err.Error(), "s3cret") {

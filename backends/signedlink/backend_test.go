@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 // vector is the hash of the link to /live/ch1 with the secret supersecret; until is its last second.
@@ -99,7 +100,7 @@ func TestCheck_Links(t *testing.T) {
 			nil, "/playlist.m3u8", "st=" + hashOf("supersecret1669890000") + "&e=1669890000", "", backends.Denied, mismatch,
 		},
 		"an older secret": {
-			func(c *Config) { c.Secret, c.ExtraSecrets = "new", []backends.Secret{"other", "supersecret"} },
+			func(c *Config) { c.Secret, c.ExtraSecrets = "new", []setting.Secret{"other", "supersecret"} },
 			"/live/ch1", query, "", backends.Allowed, valid,
 		},
 		"with padding":    {nil, "/live/ch1", "st=" + vector + "==&e=1669890000", "", backends.Allowed, valid},
@@ -221,7 +222,7 @@ func TestNew_ShortSecretIsLogged(t *testing.T) {
 	t.Parallel()
 	var text bytes.Buffer
 	cfg := DefaultConfig()
-	cfg.Secret, cfg.ExtraSecrets = "a-secret-of-16-b", []backends.Secret{"short-secret"}
+	cfg.Secret, cfg.ExtraSecrets = "a-secret-of-16-b", []setting.Secret{"short-secret"}
 	if _, err := New("links", cfg, slog.New(slog.NewTextHandler(&text, nil))); err != nil {
 		t.Fatalf("make the backend: %v", err)
 	}

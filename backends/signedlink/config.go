@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // maxTolerance keeps the tolerance below any sensible validity.
@@ -15,9 +14,9 @@ const maxTolerance = time.Hour
 // Config is a signedlink backend's own keys. Only the secret has no default.
 type Config struct {
 	// Secret is the secret that the portal signs with.
-	Secret backends.Secret `yaml:"secret"`
+	Secret setting.Secret `yaml:"secret"`
 	// ExtraSecrets are further secrets, for rotation. A link may be made with any of them.
-	ExtraSecrets []backends.Secret `yaml:"extra_secrets"`
+	ExtraSecrets []setting.Secret `yaml:"extra_secrets"`
 	// MD5Parameter is the query parameter of the hash.
 	MD5Parameter string `yaml:"md5_parameter"`
 	// ExpiresParameter is the query parameter of the link's last second.
@@ -94,9 +93,9 @@ func (c Config) validateTolerance() error {
 }
 
 // secrets returns all secrets, Secret first.
-func (c Config) secrets() []backends.Secret {
+func (c Config) secrets() []setting.Secret {
 	if c.Secret == "" {
 		return c.ExtraSecrets
 	}
-	return append([]backends.Secret{c.Secret}, c.ExtraSecrets...)
+	return append([]setting.Secret{c.Secret}, c.ExtraSecrets...)
 }

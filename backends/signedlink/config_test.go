@@ -5,11 +5,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"usher/backends/setting"
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
-
-	"usher/backends"
 )
 
 func TestConfig_UnmarshalYAML(t *testing.T) {
@@ -23,7 +22,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := Config{
-		Secret: "s3cret-of-the-portal", ExtraSecrets: []backends.Secret{"the-0ld-s3cret"},
+		Secret: "s3cret-of-the-portal", ExtraSecrets: []setting.Secret{"the-0ld-s3cret"},
 		MD5Parameter: "md5", ExpiresParameter: "expires",
 		Expression:   "$secure_link_expires$uri$remote_addr $secret",
 		TrimSuffixes: []string{"/index.m3u8", "/playlist.m3u8"},
@@ -45,7 +44,7 @@ func TestConfig_Validate(t *testing.T) {
 		want   string
 	}{
 		"no secret":       {func(c *Config) { c.Secret = "" }, "secret: must be set"},
-		"an empty secret": {func(c *Config) { c.ExtraSecrets = []backends.Secret{"a", ""} }, "extra_secrets[1]: is empty"},
+		"an empty secret": {func(c *Config) { c.ExtraSecrets = []setting.Secret{"a", ""} }, "extra_secrets[1]: is empty"},
 		"no hash":         {func(c *Config) { c.MD5Parameter = "" }, "md5_parameter: must be set"},
 		"no expiry":       {func(c *Config) { c.ExpiresParameter = "" }, "expires_parameter: must be set"},
 		"one for both":    {func(c *Config) { c.ExpiresParameter = "ST" }, `expires_parameter: "ST" is the hash's parameter`},
@@ -95,7 +94,7 @@ func TestConfig_Validate(t *testing.T) {
 
 func TestConfig_ValidateAllAtOnceWithoutSecrets(t *testing.T) {
 	t.Parallel()
-	cfg := Config{Secret: "s3cret", ExtraSecrets: []backends.Secret{""}, TrimSuffixes: []string{""}, ClockSkew: -1}
+	cfg := Config{Secret: "s3cret", ExtraSecrets: []setting.Secret{""}, TrimSuffixes: []string{""}, ClockSkew: -1}
 	_, err := New("links", cfg, nil)
 	if err == nil || !strings.HasPrefix(err.Error(), `make backend "links": extra_secrets[0]: is empty`) ||
 		strings.Count(err.Error(), "\n") != 4 || strings.Contains(err.Error(), "s3cret") {

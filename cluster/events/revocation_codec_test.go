@@ -10,6 +10,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/backends/setting"
 	"usher/cluster/redisclient"
 )
 
@@ -31,7 +32,7 @@ func must(t testing.TB, err error) {
 }
 
 func FuzzDecodeRevocation(f *testing.F) {
-	cipher, err := redisclient.NewCipher([]backends.Key{{ID: "a", Secret: "a secret of the cluster"}})
+	cipher, err := redisclient.NewCipher([]setting.Key{{ID: "a", Secret: "a secret of the cluster"}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -52,7 +53,7 @@ func FuzzDecodeRevocation(f *testing.F) {
 
 func TestEncodeRevocation_RoundTrip(t *testing.T) {
 	t.Parallel()
-	cipher, err := redisclient.NewCipher([]backends.Key{{ID: "a", Secret: "a secret of the cluster"}})
+	cipher, err := redisclient.NewCipher([]setting.Key{{ID: "a", Secret: "a secret of the cluster"}})
 	must(t, err)
 	now := time.Unix(1700000000, 0)
 	kick := session.Revocation{Kind: session.RevokedKicked, Session: idOf(1), Opened: now.Add(-time.Hour), Decision: denial("shared"), Until: now.Add(time.Minute)}

@@ -16,6 +16,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/backends/setting"
 	"usher/cluster/redisclient"
 	"usher/cluster/redistest"
 )
@@ -83,7 +84,7 @@ func newClient(t testing.TB, server *redistest.Server) *redisclient.Client {
 
 func newCipher(t testing.TB) *redisclient.Cipher {
 	t.Helper()
-	cipher, err := redisclient.NewCipher([]backends.Key{{ID: "a", Secret: "a secret of the cluster"}})
+	cipher, err := redisclient.NewCipher([]setting.Key{{ID: "a", Secret: "a secret of the cluster"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,8 +7,7 @@ import (
 	"net"
 	"regexp"
 	"strings"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // Config configures the connection to one Redis server, to a group of servers under Sentinel, or to a Redis Cluster.
@@ -21,11 +20,11 @@ type Config struct {
 	// Cluster says that the addresses are those of a Redis Cluster.
 	Cluster bool `yaml:"cluster"`
 	// Username and Password are those of an ACL user; without a username, those of the default user.
-	Username string          `yaml:"username"`
-	Password backends.Secret `yaml:"password"`
+	Username string         `yaml:"username"`
+	Password setting.Secret `yaml:"password"`
 	// SentinelUsername and SentinelPassword are for the Sentinels themselves.
-	SentinelUsername string          `yaml:"sentinel_username"`
-	SentinelPassword backends.Secret `yaml:"sentinel_password"`
+	SentinelUsername string         `yaml:"sentinel_username"`
+	SentinelPassword setting.Secret `yaml:"sentinel_password"`
 	// Database is the number of the database; a Redis Cluster has only 0.
 	Database int       `yaml:"database"`
 	TLS      TLSConfig `yaml:"tls"`
@@ -38,8 +37,8 @@ type Config struct {
 // TLSConfig configures TLS to Redis.
 type TLSConfig struct {
 	// Enabled turns TLS on, also to Sentinels.
-	Enabled            bool `yaml:"enabled"`
-	backends.TLSConfig `yaml:",inline"`
+	Enabled           bool `yaml:"enabled"`
+	setting.TLSConfig `yaml:",inline"`
 }
 
 // Validate reports every setting that cannot work, by its path below the cluster's.

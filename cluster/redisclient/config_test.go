@@ -7,8 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 func TestNew_UnreadableTLSFiles(t *testing.T) {
@@ -19,9 +18,9 @@ func TestNew_UnreadableTLSFiles(t *testing.T) {
 		config TLSConfig
 		want   string
 	}{
-		"no authority":        {TLSConfig{true, backends.TLSConfig{CAFile: empty + "x"}}, "redis.tls.ca_file: open " + empty},
-		"an empty authority":  {TLSConfig{true, backends.TLSConfig{CAFile: empty}}, "redis.tls.ca_file: no certificate in " + empty},
-		"no certificate":      {TLSConfig{true, backends.TLSConfig{CertFile: empty, KeyFile: empty}}, "redis.tls.cert_file: "},
+		"no authority":        {TLSConfig{true, setting.TLSConfig{CAFile: empty + "x"}}, "redis.tls.ca_file: open " + empty},
+		"an empty authority":  {TLSConfig{true, setting.TLSConfig{CAFile: empty}}, "redis.tls.ca_file: no certificate in " + empty},
+		"no certificate":      {TLSConfig{true, setting.TLSConfig{CertFile: empty, KeyFile: empty}}, "redis.tls.cert_file: "},
 		"no TLS, so no files": {TLSConfig{}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,8 +9,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // errDecrypt reports that data cannot be decrypted: its key is not in the list, or no node of the cluster wrote it.
@@ -29,7 +28,7 @@ type Cipher struct {
 
 // NewCipher derives what it needs from the keys, of which there must be at least one. The first key encrypts and hashes,
 // all of them decrypt.
-func NewCipher(keys []backends.Key) (*Cipher, error) {
+func NewCipher(keys []setting.Key) (*Cipher, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("cluster.encryption_keys: none")
 	}
@@ -49,7 +48,7 @@ func NewCipher(keys []backends.Key) (*Cipher, error) {
 	return c, nil
 }
 
-func derive(k backends.Key, purpose string) ([]byte, error) {
+func derive(k setting.Key, purpose string) ([]byte, error) {
 	key, err := hkdf.Key(sha256.New, []byte(k.Secret.Reveal()), nil, purpose, sha256.Size)
 	if err != nil {
 		return nil, fmt.Errorf("cluster.encryption_keys: derive from %q: %w", k.ID, err)

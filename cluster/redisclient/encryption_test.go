@@ -3,8 +3,7 @@ package redisclient
 import (
 	"errors"
 	"testing"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 func must(t testing.TB, err error) {
@@ -16,9 +15,9 @@ func must(t testing.TB, err error) {
 
 func TestCipher_Decrypt(t *testing.T) {
 	t.Parallel()
-	old, err := NewCipher([]backends.Key{{ID: "a", Secret: "a secret of the cluster"}})
+	old, err := NewCipher([]setting.Key{{ID: "a", Secret: "a secret of the cluster"}})
 	must(t, err)
-	both, err := NewCipher([]backends.Key{{ID: "b", Secret: "another secret of it"}, {ID: "a", Secret: "a secret of the cluster"}})
+	both, err := NewCipher([]setting.Key{{ID: "b", Secret: "another secret of it"}, {ID: "a", Secret: "a secret of the cluster"}})
 	must(t, err)
 	encrypted := old.Encrypt([]byte("Ann"), "record 1")
 	if plain, err := both.Decrypt(encrypted, "record 1"); err != nil || string(plain) != "Ann" {
@@ -49,7 +48,7 @@ func TestCipher_Decrypt(t *testing.T) {
 }
 
 func FuzzDecrypt(f *testing.F) {
-	cipher, err := NewCipher([]backends.Key{{ID: "a", Secret: "a secret of the cluster"}})
+	cipher, err := NewCipher([]setting.Key{{ID: "a", Secret: "a secret of the cluster"}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"usher/actors"
+	"usher/actors/session"
 	"usher/backends"
 	"usher/backends/chain"
 )
@@ -23,6 +24,10 @@ type chainSettings interface {
 // remoteSettings are for a backend that is called over a network.
 type remoteSettings struct {
 	Chain chain.Config `yaml:",inline"`
+	// TokenLife is how long the backend accepts a viewer's token. Zero: for ever.
+	TokenLife time.Duration `yaml:"token_life"`
+	// OnExpiredToken is what holds for a session after that.
+	OnExpiredToken session.ExpiredTokenPolicy `yaml:"on_expired_token"`
 	// Validity is how long a decision holds if the backend does not say.
 	Validity time.Duration `yaml:"validity"`
 	// RecheckRate is the most re-checks a second, however many are due.
@@ -31,12 +36,16 @@ type remoteSettings struct {
 
 // Validate names every setting that cannot work.
 func (s remoteSettings) Validate() error {
-	return errors.Join(validateValidity(s.Validity), validateRecheckRate(s.RecheckRate))
+	var life error
+	if s.TokenLife < 0 {
+		life = fmt.Errorf("token_life: %s must be 0 (no end) or above", s.TokenLife)
+	}
+	return errors.Join(life, validateValidity(s.Validity), validateRecheckRate(s.RecheckRate))
 }
 
 func (s *remoteSettings) policy() actors.BackendRules {
 	return actors.BackendRules{
-		Validity: s.Validity, TokenLife: s.Chain.TokenLife, ExpiredToken: s.Chain.OnExpiredToken,
+		Validity: s.Validity, TokenLife: s.TokenLife, ExpiredToken: s.OnExpiredToken,
 		RecheckRate: s.RecheckRate, AnswerDeadline: s.Chain.Bulkhead.AnswerDeadline,
 	}
 }
@@ -53,8 +62,8 @@ func (s *remoteSettings) timeout() time.Duration { return s.Chain.Timeout }
 type compositeSettings struct {
 	Local chain.LocalConfig `yaml:",inline"`
 	// OnExpiredToken is what holds for sessions older than the shortest token_life of the members.
-	OnExpiredToken backends.ExpiredTokenPolicy `yaml:"on_expired_token"`
-	RecheckRate    int                         `yaml:"recheck_rate"`
+	OnExpiredToken session.ExpiredTokenPolicy `yaml:"on_expired_token"`
+	RecheckRate    int                        `yaml:"recheck_rate"`
 }
 
 // Validate names every setting that cannot work.

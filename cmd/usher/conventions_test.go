@@ -41,7 +41,7 @@ func unconverted() []string {
 var testName = regexp.MustCompile(`^(Test|Benchmark|Fuzz)([A-Z][A-Za-z0-9]*)(_[A-Za-z0-9]+)*$`)
 
 // commitSubject is "area: imperative" in lower case; several areas are separated by commas.
-var commitSubject = regexp.MustCompile(`^[a-z][a-z0-9/_.,-]*( [a-z][a-z0-9/_.,-]*)*: [a-z]`)
+var commitSubject = regexp.MustCompile(`^(README|[a-z][a-z0-9/_.-]*)(, (README|[a-z][a-z0-9/_.-]*))*: [a-z]`)
 
 // firstCommit is the commit after which subjects follow commitSubject.
 const firstCommit = "bab7a87"

@@ -15,9 +15,9 @@ import (
 	"strings"
 	"time"
 
-	"usher/backends"
 	"usher/backends/backendtest"
 	"usher/backends/httprequest"
+	"usher/backends/setting"
 	"usher/bench/stage"
 	"usher/gateway"
 )
@@ -111,7 +111,7 @@ func (d *demo) makeSettings(c demoCommand, origin string) (*settings, error) {
 	s := defaultSettings()
 	s.Gateway.Listen = c.Listen
 	s.Gateway.Identity.Secret = randomSecret()
-	s.Gateway.Tickets.Keys = []backends.Key{{ID: "demo", Secret: randomSecret()}}
+	s.Gateway.Tickets.Keys = []setting.Key{{ID: "demo", Secret: randomSecret()}}
 	s.Gateway.Origins = map[string]*gateway.OriginConfig{"stage": {URL: origin}}
 	for _, path := range []string{"/play/{channel}/*", "/single/{channel}/*", "/ll/{channel}/*"} {
 		s.Gateway.Routes = append(s.Gateway.Routes, gateway.RouteConfig{Path: path, Origin: "stage", Backend: "middleware"})
@@ -133,10 +133,10 @@ func (d *demo) makeSettings(c demoCommand, origin string) (*settings, error) {
 	return s, nil
 }
 
-func randomSecret() backends.Secret {
+func randomSecret() setting.Secret {
 	var raw [32]byte
 	_, _ = rand.Read(raw[:]) // never fails
-	return backends.Secret(hex.EncodeToString(raw[:]))
+	return setting.Secret(hex.EncodeToString(raw[:]))
 }
 
 // demoMode parses a mode of the middleware; "error" means status 500.

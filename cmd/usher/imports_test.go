@@ -29,36 +29,38 @@ func (a importEdge) folder() string { return path.Dir(a.file) }
 // siblings says which folders of ours a folder may import: its own entry counts or, without one, the longest that is a
 // parent of it. An entry that ends in "/..." means the folder and all below it. Folders that are not listed import nothing.
 func siblings() map[string][]string {
-	// backends says what is asked about a viewer and answered, actors/session what a session is.
-	const backends, session = "backends", "actors/session"
+	// backends says what is asked about a viewer and answered, actors/session what a session is, and backends/setting
+	// how secrets, sizes, keys and TLS are configured. Every package may import them.
+	const backends, session, setting = "backends", "actors/session", "backends/setting"
 	// redisclient is how all of cluster reaches Redis.
 	const redisclient = "cluster/redisclient"
 	return map[string][]string{
 		"backends":             {},
-		"backends/chain":       {backends},
-		"backends/httpbackend": {backends},
-		"backends/backendtest": {backends, "backends/chain", "backends/httpbackend"},
+		"backends/setting":     {},
+		"backends/chain":       {backends, setting},
+		"backends/httpbackend": {backends, setting},
+		"backends/backendtest": {backends, setting, "backends/chain", "backends/httpbackend"},
 		// What tests need knows nothing of backends.
 		"backends/backendtest/testbrowser": {"backends/backendtest/testflags"},
 		// An adapter knows what all adapters share and never another adapter. A composite gets its members as values.
-		"backends/...":   {backends, "backends/httpbackend"},
-		"actors/session": {backends},
-		"actors/...":     {backends, session, "actors/..."},
-		"gateway/...":    {backends, session, "gateway/..."},
+		"backends/...":   {backends, setting, "backends/httpbackend"},
+		"actors/session": {backends, setting},
+		"actors/...":     {backends, setting, session, "actors/..."},
+		"gateway/...":    {backends, setting, session, "gateway/..."},
 		// The gateway imports edge, and extauthz imports both.
-		"gateway/edge":          {backends},
+		"gateway/edge":          {backends, setting},
 		"gateway/edge/extauthz": {"gateway", "gateway/edge"},
 		// The root joins its rooms; a room knows the Redis client alone, and the client knows no room.
-		"cluster":             {backends, session, "cluster/events", "cluster/limits", redisclient},
-		"cluster/...":         {backends, session, redisclient},
-		"cluster/redisclient": {backends},
+		"cluster":             {backends, setting, session, "cluster/events", "cluster/limits", redisclient},
+		"cluster/...":         {backends, setting, session, redisclient},
+		"cluster/redisclient": {backends, setting},
 		"cluster/redistest":   {"backends/backendtest/testproc"},
 		// The bench sees a gateway from outside only, by its URL; it brings the middleware that the gateway asks.
-		"bench/...":           {backends, "backends/backendtest", "bench/..."},
-		"bench/stage/...":     {backends, "backends/backendtest", "bench/stage/..."},
+		"bench/...":           {backends, setting, "backends/backendtest", "bench/..."},
+		"bench/stage/...":     {backends, setting, "backends/backendtest", "bench/stage/..."},
 		"cmd/usher/...":       {"backends/...", "gateway/...", "actors/...", "cluster/...", "bench/...", "cmd/usher/..."},
-		"cmd/usher/config":    {backends},
-		"cmd/usher-bench/...": {backends, "backends/backendtest", "bench/...", "cmd/usher-bench/..."},
+		"cmd/usher/config":    {backends, setting},
+		"cmd/usher-bench/...": {backends, setting, "backends/backendtest", "bench/...", "cmd/usher-bench/..."},
 	}
 }
 
@@ -66,7 +68,7 @@ func siblings() map[string][]string {
 // middleware and origin.
 func inTests() []string {
 	return []string{
-		"backends", "backends/chain", "backends/httpbackend", "actors/session", "backends/backendtest/...", "bench/stage",
+		"backends", "backends/setting", "backends/chain", "backends/httpbackend", "actors/session", "backends/backendtest/...", "bench/stage",
 		"cluster/redistest",
 	}
 }

@@ -56,10 +56,10 @@ func kinds() map[string]kind {
 		"flussonic":   remoteKind(flussonic.DefaultConfig, flussonic.New, func(a *remoteSettings) { a.Validity = 180 * time.Second }),
 		"iptvportal":  remoteKind(iptvportal.DefaultConfig, iptvportal.New, func(a *remoteSettings) { a.Validity = 180 * time.Second }),
 		"ministra": remoteKind(ministra.DefaultConfig, ministra.New, func(a *remoteSettings) {
-			a.Chain.TokenLife, a.Validity = 5*time.Second, 36_000*time.Second
+			a.TokenLife, a.Validity = 5*time.Second, 36_000*time.Second
 		}),
 		"smarty": remoteKind(smarty.DefaultConfig, smarty.New, func(a *remoteSettings) {
-			a.Chain.TokenLife, a.Validity = 3600*time.Second, 3000*time.Second
+			a.TokenLife, a.Validity = 3600*time.Second, 3000*time.Second
 		}),
 
 		"iprules":     localKind(iprules.DefaultConfig, iprules.New, newLocalSettings(time.Hour)),

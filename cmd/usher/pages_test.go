@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"usher/backends"
+	"usher/backends/setting"
 	"usher/cmd/usher/config"
 )
 
@@ -46,7 +46,7 @@ func parseBesideSecrets(t *testing.T, name string, text []byte) *settings {
 
 func TestKinds_EachHasPageWithDefaults(t *testing.T) {
 	t.Parallel()
-	revealed := cmp.Transformer("reveal", func(s backends.Secret) string { return s.Reveal() })
+	revealed := cmp.Transformer("reveal", func(s setting.Secret) string { return s.Reveal() })
 	for name := range kinds() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

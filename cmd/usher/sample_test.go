@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"usher/backends"
 	"usher/backends/httprequest"
+	"usher/backends/setting"
 	"usher/cmd/usher/config"
 	"usher/gateway"
 )
@@ -42,7 +42,7 @@ func parseSample(t *testing.T, text []byte) *settings {
 func sampleSettings() *settings {
 	want := defaultSettings()
 	want.Gateway.Identity.Secret = sampleKey
-	want.Gateway.Tickets.Keys = []backends.Key{{ID: "a", Secret: sampleKey}}
+	want.Gateway.Tickets.Keys = []setting.Key{{ID: "a", Secret: sampleKey}}
 	want.Gateway.Origins = map[string]*gateway.OriginConfig{"astra": {URL: "http://10.0.0.5:8000"}}
 	portal := new(backendSettings)
 	portal.SetKind("httprequest")
@@ -64,7 +64,7 @@ func TestSettings_SampleShowsDefaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			revealed := cmp.Transformer("reveal", func(s backends.Secret) string { return s.Reveal() })
+			revealed := cmp.Transformer("reveal", func(s setting.Secret) string { return s.Reveal() })
 			if diff := cmp.Diff(sampleSettings(), parseSample(t, text), cmpopts.EquateEmpty(), revealed); diff != "" {
 				t.Errorf("the sample differs from the defaults (-default +sample):\n%s", diff)
 			}

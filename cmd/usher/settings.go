@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"usher/actors"
-	"usher/backends"
+	"usher/backends/setting"
 	"usher/cluster"
 	"usher/cmd/usher/config"
 	"usher/gateway"
@@ -267,7 +267,7 @@ func hideCredentials(text []byte) []byte {
 	address := regexp.MustCompile(`https?://[^\s"']+`)
 	user, value := regexp.MustCompile(`//[^/@]*@`), regexp.MustCompile(`([?&][^=&]*)=[^&]*`)
 	return address.ReplaceAllFunc(text, func(a []byte) []byte {
-		a = user.ReplaceAll(a, []byte("//"+backends.Hidden+"@"))
-		return value.ReplaceAll(a, []byte("${1}="+backends.Hidden))
+		a = user.ReplaceAll(a, []byte("//"+setting.Hidden+"@"))
+		return value.ReplaceAll(a, []byte("${1}="+setting.Hidden))
 	})
 }

@@ -10,10 +10,10 @@ import (
 
 // The bounds that this tree keeps, so that no package and no function grows beyond what a reader can hold.
 const (
-	maxExported  = 110
-	maxFiles     = 38
+	maxExported  = 90
+	maxFiles     = 20
 	maxFunction  = 47
-	maxBranching = 21
+	maxBranching = 12
 )
 
 func TestMeasure_ThisTree_KeepsItsBounds(t *testing.T) {

@@ -4,8 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // minTokenLength is the length of the shortest bearer token that cannot be guessed.
@@ -16,7 +15,7 @@ type Config struct {
 	// Listen is the address of the listener, "host:port". Empty means no admin listener.
 	Listen string `yaml:"listen"`
 	// Token is the bearer token of the API.
-	Token backends.Secret `yaml:"token"`
+	Token setting.Secret `yaml:"token"`
 }
 
 // DefaultConfig returns the defaults: no admin listener.

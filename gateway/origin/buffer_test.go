@@ -10,8 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // serveLargeBody is an origin of one large body; it counts the bytes that it has sent.
@@ -33,7 +32,7 @@ func serveLargeBody(body []byte, declared bool) (http.HandlerFunc, *atomic.Int64
 
 // smallObjects allows more bytes in flight than are stored.
 func smallObjects(c *Config) {
-	c.Cache.MaxSize, c.Cache.MaxObjectSize = 64*backends.MiB, 64*backends.KiB
+	c.Cache.MaxSize, c.Cache.MaxObjectSize = 64*setting.MiB, 64*setting.KiB
 }
 
 func TestFetch_PassThrough_SlowReaderHoldsBack(t *testing.T) {
@@ -156,7 +155,7 @@ func TestFetch_NoMemoryInFlight_PassesThrough(t *testing.T) {
 				<-release
 			}
 			_, _ = w.Write(body[1000:])
-		}}), func(c *Config) { c.Cache.MaxSize, c.Cache.MaxObjectSize = 2*backends.MiB, backends.MiB }, "a")
+		}}), func(c *Config) { c.Cache.MaxSize, c.Cache.MaxObjectSize = 2*setting.MiB, setting.MiB }, "a")
 		var done sync.WaitGroup
 		done.Go(func() {
 			_, got := mustMedia(t, o, Request{Path: "/1.ts"})

@@ -4,8 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // Config bounds the fetches from origins and the cache of their responses.
@@ -18,9 +17,9 @@ type Config struct {
 type CacheConfig struct {
 	// MaxSize bounds the stored bodies. Bodies in flight may take a quarter of it more, or one max_object_size if that is
 	// larger.
-	MaxSize backends.ByteSize `yaml:"max_size"`
+	MaxSize setting.ByteSize `yaml:"max_size"`
 	// MaxObjectSize is the largest body that is stored. A larger body passes through.
-	MaxObjectSize backends.ByteSize `yaml:"max_object_size"`
+	MaxObjectSize setting.ByteSize `yaml:"max_object_size"`
 	// MediaTTL is how long a segment, part, key or init section is fresh if the origin does not state it.
 	MediaTTL time.Duration `yaml:"media_ttl"`
 	// NegativeTTL is how long a 404 or 410 is cached; 0 means not at all.
@@ -42,7 +41,7 @@ type FetchConfig struct {
 	// EjectFor is how long an address that did not respond is ejected.
 	EjectFor time.Duration `yaml:"eject_for"`
 	// MaxPlaylistSize bounds the body of a playlist, decoded.
-	MaxPlaylistSize backends.ByteSize `yaml:"max_playlist_size"`
+	MaxPlaylistSize setting.ByteSize `yaml:"max_playlist_size"`
 	// MaxConns is how many requests one address receives at once, counted apart for ordinary playlists, blocking reloads
 	// and media, so that none of them starves another.
 	MaxConns int `yaml:"max_conns"`
@@ -54,8 +53,8 @@ type FetchConfig struct {
 func DefaultConfig() Config {
 	return Config{
 		Cache: CacheConfig{
-			MaxSize:         512 * backends.MiB,
-			MaxObjectSize:   64 * backends.MiB, // ten seconds of 50 Mbit/s
+			MaxSize:         512 * setting.MiB,
+			MaxObjectSize:   64 * setting.MiB, // ten seconds of 50 Mbit/s
 			MediaTTL:        time.Minute,
 			NegativeTTL:     time.Second,
 			MaxWaitForFresh: time.Second,
@@ -66,7 +65,7 @@ func DefaultConfig() Config {
 			BlockingTimeout: 20 * time.Second, // a reload may be held for three target durations
 			IdleTimeout:     10 * time.Second,
 			EjectFor:        3 * time.Second,
-			MaxPlaylistSize: 4 * backends.MiB, // a day of two-second segments
+			MaxPlaylistSize: 4 * setting.MiB, // a day of two-second segments
 			MaxConns:        256,
 			MaxWaiting:      1024,
 		},
@@ -74,7 +73,7 @@ func DefaultConfig() Config {
 }
 
 // maxStorable keeps the weight of a stored object within the 32 bits that the cache counts it in.
-const maxStorable = backends.GiB
+const maxStorable = setting.GiB
 
 // Validate reports every problem, each beginning with the key.
 func (c Config) Validate() error {
@@ -86,7 +85,7 @@ func (c Config) Validate() error {
 	}
 	positive := func(key string, d time.Duration) { refuse(d <= 0, key, d, "must be more than 0") }
 
-	refuse(c.Cache.MaxSize < backends.MiB, "cache.max_size", c.Cache.MaxSize, "must be at least 1MiB")
+	refuse(c.Cache.MaxSize < setting.MiB, "cache.max_size", c.Cache.MaxSize, "must be at least 1MiB")
 	refuse(c.Cache.MaxObjectSize <= 0, "cache.max_object_size", c.Cache.MaxObjectSize, "must be more than 0")
 	refuse(c.Cache.MaxObjectSize > c.Cache.MaxSize, "cache.max_object_size", c.Cache.MaxObjectSize,
 		fmt.Sprintf("must not exceed cache.max_size (%v)", c.Cache.MaxSize))
@@ -100,8 +99,8 @@ func (c Config) Validate() error {
 	positive("fetch.blocking_timeout", c.Fetch.BlockingTimeout)
 	positive("fetch.idle_timeout", c.Fetch.IdleTimeout)
 	positive("fetch.eject_for", c.Fetch.EjectFor)
-	refuse(c.Fetch.MaxPlaylistSize < 64*backends.KiB, "fetch.max_playlist_size", c.Fetch.MaxPlaylistSize, "must be at least 64KiB")
-	refuse(c.Fetch.MaxPlaylistSize > 64*backends.MiB, "fetch.max_playlist_size", c.Fetch.MaxPlaylistSize, "must not exceed 64MiB")
+	refuse(c.Fetch.MaxPlaylistSize < 64*setting.KiB, "fetch.max_playlist_size", c.Fetch.MaxPlaylistSize, "must be at least 64KiB")
+	refuse(c.Fetch.MaxPlaylistSize > 64*setting.MiB, "fetch.max_playlist_size", c.Fetch.MaxPlaylistSize, "must not exceed 64MiB")
 	refuse(c.Fetch.MaxConns < 1, "fetch.max_conns", c.Fetch.MaxConns, "must be at least 1")
 	refuse(c.Fetch.MaxWaiting < 0, "fetch.max_waiting", c.Fetch.MaxWaiting, "must not be negative")
 	return errors.Join(errs...)

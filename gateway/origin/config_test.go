@@ -3,11 +3,10 @@ package origin
 import (
 	"strings"
 	"testing"
+	"usher/backends/setting"
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
-
-	"usher/backends"
 )
 
 func TestDefaultConfig_ValidAndYAMLRoundTrip(t *testing.T) {
@@ -35,7 +34,7 @@ func TestConfig_YAML_SizesAndDurations(t *testing.T) {
 	if err := yaml.UnmarshalWithOptions([]byte(text), &got, yaml.Strict()); err != nil {
 		t.Fatalf("Unmarshal: %v", err)
 	}
-	if got.Cache.MaxSize != 2*backends.GiB || got.Cache.MaxObjectSize != backends.MiB || got.Fetch.MaxPlaylistSize != 64000 || got.Cache.MediaTTL.Seconds() != 90 {
+	if got.Cache.MaxSize != 2*setting.GiB || got.Cache.MaxObjectSize != setting.MiB || got.Fetch.MaxPlaylistSize != 64000 || got.Cache.MediaTTL.Seconds() != 90 {
 		t.Errorf("got %+v", got)
 	}
 }

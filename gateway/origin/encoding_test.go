@@ -10,8 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 func compress(t *testing.T, encoding string, body []byte) []byte {
@@ -91,7 +90,7 @@ func TestNewDecoder_UnknownEncoding_Fails(t *testing.T) {
 func TestNewDecoder_DecompressionBomb_Bounded(t *testing.T) {
 	t.Parallel()
 	bomb := compress(t, "gzip", make([]byte, 6<<20))
-	o := newFixture(t, func(c *Config) { c.Cache.MaxObjectSize = backends.MiB }, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
+	o := newFixture(t, func(c *Config) { c.Cache.MaxObjectSize = setting.MiB }, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
 		_, _ = w.Write(bomb)
 	})})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 // runFetch is the goroutine of a fetch. It stores the entry, then removes the fetch from active, then finishes it. A
@@ -206,7 +207,7 @@ func (o *Origin) newRequest(ctx context.Context, f *fetch, addr *address) *http.
 	return r
 }
 
-func tooLarge(setting string, limit backends.ByteSize) error {
+func tooLarge(setting string, limit setting.ByteSize) error {
 	return fmt.Errorf("%s=%v reached: %w", setting, limit, ErrTooLarge)
 }
 

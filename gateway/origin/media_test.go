@@ -16,6 +16,7 @@ import (
 	"unsafe"
 
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 func TestMedia_ConcurrentMisses_ShareOneFetch(t *testing.T) {
@@ -404,7 +405,7 @@ func TestMedia_BrokenBody_ReturnsError(t *testing.T) {
 
 func TestCache_StoredBytesWithinMaxSize(t *testing.T) {
 	t.Parallel()
-	o := newFixture(t, func(c *Config) { c.Cache.MaxSize, c.Cache.MaxObjectSize = 2*backends.MiB, backends.MiB },
+	o := newFixture(t, func(c *Config) { c.Cache.MaxSize, c.Cache.MaxObjectSize = 2*setting.MiB, setting.MiB },
 		[]string{serve(t, func(w http.ResponseWriter, r *http.Request) {
 			http.ServeContent(w, r, "seg.ts", time.Time{}, newSeeker(100_000))
 		})})
@@ -412,7 +413,7 @@ func TestCache_StoredBytesWithinMaxSize(t *testing.T) {
 		mustMedia(t, o, Request{Path: "/" + strconv.Itoa(i) + ".ts"})
 	}
 	o.cache.entries.CleanUp()
-	if s := o.cache.Stats(); s.Stored > int64(2*backends.MiB) || s.Entries < 10 || s.InFlight != 0 {
+	if s := o.cache.Stats(); s.Stored > int64(2*setting.MiB) || s.Entries < 10 || s.InFlight != 0 {
 		t.Errorf("stored %d bytes in %d entries, %d in flight; want at most 2 MiB in more than 10, none", s.Stored, s.Entries, s.InFlight)
 	}
 }
@@ -421,7 +422,7 @@ func TestCache_StoredBytesWithinMaxSize(t *testing.T) {
 // popular for seconds only.
 func TestCache_Full_KeepsLiveEdge(t *testing.T) {
 	t.Parallel()
-	cache, err := NewCache(CacheConfig{MaxSize: 4 * backends.MiB, MaxObjectSize: backends.MiB}, slog.New(slog.DiscardHandler))
+	cache, err := NewCache(CacheConfig{MaxSize: 4 * setting.MiB, MaxObjectSize: setting.MiB}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

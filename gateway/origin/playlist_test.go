@@ -12,8 +12,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // playlistOrigin is a live playlist; a test can change every response.
@@ -337,7 +336,7 @@ func TestPlaylist_TooLarge_Refused(t *testing.T) {
 	for name, declare := range map[string]bool{"declared": true, "not declared": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := newFixture(t, func(c *Config) { c.Fetch.MaxPlaylistSize = 64 * backends.KiB }, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			o := newFixture(t, func(c *Config) { c.Fetch.MaxPlaylistSize = 64 * setting.KiB }, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
 				if declare {
 					w.Header().Set("Content-Length", "70000")
 				}

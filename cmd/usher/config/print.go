@@ -10,8 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // Print writes the settings of a struct, or of a pointer to one, as YAML that Parse reads back to the same values:
@@ -162,7 +161,7 @@ func indent(lines []string, first, rest string) []string {
 // printed returns a scalar as it is written in a file.
 func printed(v reflect.Value) (string, error) {
 	text, err := scalarString(v)
-	if t := v.Type(); t == reflect.TypeFor[time.Duration]() || t == reflect.TypeFor[backends.ByteSize]() || t.Kind() != reflect.String && isBasic(t) {
+	if t := v.Type(); t == reflect.TypeFor[time.Duration]() || t == reflect.TypeFor[setting.ByteSize]() || t.Kind() != reflect.String && isBasic(t) {
 		return text, err // YAML's own: true, 10, 0.5; a duration or a size needs no quotes either
 	}
 	return strings.ReplaceAll(quote(text), "$", "$$"), err
@@ -171,11 +170,11 @@ func printed(v reflect.Value) (string, error) {
 // scalarString returns the text of a scalar without quotes. Secrets are hidden.
 func scalarString(v reflect.Value) (string, error) {
 	switch value := v.Interface().(type) {
-	case backends.Secret:
+	case setting.Secret:
 		if value == "" {
 			return "", nil
 		}
-		return backends.Hidden, nil
+		return setting.Hidden, nil
 	case time.Duration:
 		return formatDuration(value), nil
 	case encoding.TextMarshaler:

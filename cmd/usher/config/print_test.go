@@ -8,10 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"usher/backends/setting"
 
 	"github.com/google/go-cmp/cmp"
-
-	"usher/backends"
 )
 
 func full() *settings {
@@ -20,7 +19,7 @@ func full() *settings {
 	s.Admin = adminSettings{Listen: netip.MustParseAddrPort("[::1]:80"), Token: "hunter2", Debug: &no}
 	s.Origins = map[string]originSettings{"b.c": {"http://x/?a=$1", 36 * time.Hour}, "null": {"", 0}}
 	s.Backends = map[string]*backendSettings{
-		"p": {"portal", time.Minute, &portalSettings{Address: "a", Headers: map[string]backends.Secret{"X": "hunter2"}}},
+		"p": {"portal", time.Minute, &portalSettings{Address: "a", Headers: map[string]setting.Secret{"X": "hunter2"}}},
 		"l": {"list", 0, &listSettings{Users: []string{"true", "1", "", "a, b", "\"'\\\n\x00\u2028é", "${A}", "-", "# x"}}},
 	}
 	s.Routes = []routeSettings{{"/a/{channel}/*", "query"}, {"/b", "none"}}
@@ -33,8 +32,8 @@ func full() *settings {
 
 // hidden are the settings as they come back from a print.
 func hidden(s *settings) *settings {
-	s.Admin.Token = backends.Hidden
-	s.Backends["p"].Adapter.(*portalSettings).Headers["X"] = backends.Hidden
+	s.Admin.Token = setting.Hidden
+	s.Backends["p"].Adapter.(*portalSettings).Headers["X"] = setting.Hidden
 	return s
 }
 

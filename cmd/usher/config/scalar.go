@@ -9,8 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // isScalar reports whether values of the type are a single text.
@@ -35,7 +34,7 @@ func readsItself(t reflect.Type) bool {
 
 func isWhole(t reflect.Type) bool   { return reflect.Int <= t.Kind() && t.Kind() <= reflect.Int64 }
 func isNatural(t reflect.Type) bool { return reflect.Uint <= t.Kind() && t.Kind() <= reflect.Uint64 }
-func isSecret(t reflect.Type) bool  { return t == reflect.TypeFor[backends.Secret]() }
+func isSecret(t reflect.Type) bool  { return t == reflect.TypeFor[setting.Secret]() }
 
 // setText sets a scalar from a text, and leaves it unchanged on an error. The error is a [wanted], which never quotes
 // the text, or the error of the type's own UnmarshalText.
@@ -164,7 +163,7 @@ func example(t reflect.Type) string {
 // exampleOfType says what a value of a type with texts of its own looks like.
 func exampleOfType(t reflect.Type) (text string, found bool) {
 	switch t {
-	case reflect.TypeFor[backends.Secret]():
+	case reflect.TypeFor[setting.Secret]():
 		return "a secret: its text, ${NAME} or file:PATH", true
 	case reflect.TypeFor[time.Duration]():
 		return "a duration such as 10s, 1m30s or 2d", true

@@ -6,8 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"time"
-
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 // settings are a config as package main's will be, with one field of every type that a file can hold.
@@ -27,9 +26,9 @@ type settings struct {
 }
 
 type adminSettings struct {
-	Listen netip.AddrPort  `yaml:"listen"`
-	Token  backends.Secret `yaml:"token"`
-	Debug  *bool           `yaml:"debug"`
+	Listen netip.AddrPort `yaml:"listen"`
+	Token  setting.Secret `yaml:"token"`
+	Debug  *bool          `yaml:"debug"`
 }
 
 type originSettings struct {
@@ -59,9 +58,9 @@ func (b *backendSettings) SetKind(kind string) {
 }
 
 type portalSettings struct {
-	Address string                     `yaml:"address"`
-	Retries uint8                      `yaml:"retries"`
-	Headers map[string]backends.Secret `yaml:"headers"`
+	Address string                    `yaml:"address"`
+	Retries uint8                     `yaml:"retries"`
+	Headers map[string]setting.Secret `yaml:"headers"`
 }
 
 func (p portalSettings) Validate() error {
@@ -135,8 +134,8 @@ type clusterSettings struct {
 }
 
 type redisSettings struct {
-	Addresses []string        `yaml:"addresses"`
-	Password  backends.Secret `yaml:"password"`
+	Addresses []string       `yaml:"addresses"`
+	Password  setting.Secret `yaml:"password"`
 }
 
 func (r *redisSettings) SetDefaults() { r.Addresses = []string{"127.0.0.1:6379"} }

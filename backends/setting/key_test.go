@@ -1,30 +1,30 @@
-package backends_test
+package setting_test
 
 import (
 	"testing"
 
-	"usher/backends"
+	"usher/backends/setting"
 )
 
 func TestValidateKeys(t *testing.T) {
 	t.Parallel()
 	const secret = "sixteen bytes or more"
 	tests := map[string]struct {
-		keys []backends.Key
+		keys []setting.Key
 		want string
 	}{
 		"no keys":  {nil, ""},
-		"two keys": {[]backends.Key{{ID: "a", Secret: secret}, {ID: "Key16letters9999", Secret: secret}}, ""},
+		"two keys": {[]setting.Key{{ID: "a", Secret: secret}, {ID: "Key16letters9999", Secret: secret}}, ""},
 		"no id": {
-			[]backends.Key{{Secret: secret}},
+			[]setting.Key{{Secret: secret}},
 			`tickets.keys[0].id: "": want 1 to 16 letters and digits, unlike any other key's`,
 		},
 		"an id twice": {
-			[]backends.Key{{ID: "a", Secret: secret}, {ID: "a", Secret: secret}},
+			[]setting.Key{{ID: "a", Secret: secret}, {ID: "a", Secret: secret}},
 			`tickets.keys[1].id: "a": want 1 to 16 letters and digits, unlike any other key's`,
 		},
 		"a long id and a short secret": {
-			[]backends.Key{{ID: "Key17letters99999", Secret: "short"}},
+			[]setting.Key{{ID: "Key17letters99999", Secret: "short"}},
 			`tickets.keys[0].id: "Key17letters99999": want 1 to 16 letters and digits, unlike any other key's` + "\n" +
 				`tickets.keys[0].secret: has 5 bytes; want at least 16`,
 		},
@@ -33,7 +33,7 @@ func TestValidateKeys(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got := ""
-			if err := backends.ValidateKeys("tickets.keys", test.keys); err != nil {
+			if err := setting.ValidateKeys("tickets.keys", test.keys); err != nil {
 				got = err.Error()
 			}
 			if got != test.want {

@@ -1,4 +1,4 @@
-package backends
+package session
 
 import "fmt"
 
