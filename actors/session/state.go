@@ -116,7 +116,7 @@ func (s *State) Step(p *Policy, event Event, now time.Time) Action {
 	if s.phase == closed {
 		return at.afterClose(event)
 	}
-	return event.apply(at)
+	return at.apply(event)
 }
 
 // IsOpening reports whether a viewer waits for the first decision.
@@ -142,6 +142,49 @@ type step struct {
 	*Policy
 	clock time.Time     // now
 	now   time.Duration // the same since Policy.Start
+}
+
+// apply handles the event. It names each event rather than call the interface's method, so that no caller's event escapes to
+// the heap.
+func (s step) apply(event Event) Action {
+	switch e := event.(type) {
+	case OpenRequested:
+		return e.apply(s)
+	case LeaseAnswered:
+		return e.apply(s)
+	case BackendAnswered:
+		return e.apply(s)
+	case WaitExpired:
+		return e.apply(s)
+	case TimerFired:
+		return e.apply(s)
+	case RecheckGranted:
+		return e.apply(s)
+	default:
+		return s.applyNotice(event)
+	}
+}
+
+// applyNotice handles an event that the session did not wait for.
+func (s step) applyNotice(event Event) Action {
+	switch e := event.(type) {
+	case CredentialsArrived:
+		return e.apply(s)
+	case DecisionOutdated:
+		return e.apply(s)
+	case LostInStore:
+		return e.apply(s)
+	case MustReload:
+		return e.apply(s)
+	case Revoked:
+		return e.apply(s)
+	case Unbanned:
+		return e.apply(s)
+	case Restored:
+		return e.apply(s)
+	default:
+		return Action{}
+	}
 }
 
 // end closes the session. It keeps neither a slot nor a lease.

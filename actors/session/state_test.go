@@ -168,6 +168,19 @@ func TestStep_DoesNotAllocate(t *testing.T) {
 	}
 }
 
+// TestStep_EventsDoNotEscape has the caller make its event: it must stay on the stack.
+func TestStep_EventsDoNotEscape(t *testing.T) {
+	s := sessionIn(allowedFresh)
+	lastSeen, revision := t0(), uint64(0)
+	if got := testing.AllocsPerRun(100, func() {
+		s.step(TimerFired{LastSeen: lastSeen}, 0)
+		s.step(BackendAnswered{Decision: s.Decision}, 0)
+		s.step(LeaseAnswered{LeaseResult: LeaseResult{Revision: revision}}, 0)
+	}); got != 0 {
+		t.Errorf("%v allocations, want 0", got)
+	}
+}
+
 func BenchmarkStep(b *testing.B) {
 	s := sessionIn(allowedFresh)
 	var e Event = TimerFired{LastSeen: t0()}

@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -287,7 +288,12 @@ func TestStep_EveryPhaseAndEvent(t *testing.T) {
 			}
 		})
 	}
-	phases, events := declared(t)
+	phases, events, handled := declared(t)
+	slices.Sort(events)
+	slices.Sort(handled)
+	if !slices.Equal(events, handled) {
+		t.Errorf("events %v are declared, but step handles %v", events, handled)
+	}
 	if len(phases) != int(closed)+1 {
 		t.Errorf("the source declares phases %v, but there are %d", phases, closed+1)
 	}
@@ -300,8 +306,9 @@ func TestStep_EveryPhaseAndEvent(t *testing.T) {
 	}
 }
 
-// declared reads from the source which phases and which events there are, so that a new one needs its rows.
-func declared(t *testing.T) (phases, events []string) {
+// declared reads from the source which phases and which events there are, so that a new one needs its rows, and which events
+// the methods of step name.
+func declared(t *testing.T) (phases, events, handled []string) {
 	t.Helper()
 	files, err := filepath.Glob("*.go")
 	if err != nil {
@@ -320,8 +327,11 @@ func declared(t *testing.T) (phases, events []string) {
 			case *ast.GenDecl:
 				phases = append(phases, constantsOf(d, "phase")...)
 			case *ast.FuncDecl:
-				if d.Name.Name == "apply" {
-					events = append(events, d.Recv.List[0].Type.(*ast.Ident).Name)
+				switch receiver := receiverOf(d); {
+				case receiver == "step" && strings.HasPrefix(d.Name.Name, "apply"):
+					handled = append(handled, typeCasesOf(d)...)
+				case receiver != "" && d.Name.Name == "apply":
+					events = append(events, receiver)
 				}
 			}
 		}
@@ -329,7 +339,34 @@ func declared(t *testing.T) (phases, events []string) {
 	if len(phases) < 2 || len(events) < 2 {
 		t.Fatalf("the source declares phases %v and events %v; want several of both", phases, events)
 	}
-	return phases, events
+	return phases, events, handled
+}
+
+// receiverOf returns the type of a method's receiver; empty: it is a function, or the receiver is a pointer.
+func receiverOf(d *ast.FuncDecl) string {
+	if d.Recv == nil {
+		return ""
+	}
+	id, _ := d.Recv.List[0].Type.(*ast.Ident)
+	if id == nil {
+		return ""
+	}
+	return id.Name
+}
+
+// typeCasesOf returns the types that a function's type switches name.
+func typeCasesOf(d *ast.FuncDecl) (names []string) {
+	ast.Inspect(d, func(n ast.Node) bool {
+		if s, ok := n.(*ast.TypeSwitchStmt); ok {
+			for _, clause := range s.Body.List {
+				for _, e := range clause.(*ast.CaseClause).List {
+					names = append(names, e.(*ast.Ident).Name)
+				}
+			}
+		}
+		return true
+	})
+	return names
 }
 
 // constantsOf returns the names of a constant block whose first constant is of that type.
