@@ -46,7 +46,7 @@ type Handlers struct {
 	// OnLimitExceeded is called when a user exceeds the stream limit: the user's streams must be reported. The user is
 	// named by [Node.UserHash].
 	OnLimitExceeded func(userHash string)
-	// Answer answers a request that a node sent to all; see [Node.Backend].
+	// Answer answers a request that a node sent to all; see [Node.Ask].
 	Answer func(ctx context.Context, request []byte) []byte
 }
 

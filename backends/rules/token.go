@@ -3,6 +3,7 @@ package rules
 import (
 	"crypto/subtle"
 	"strings"
+
 	"usher/backends"
 	"usher/backends/setting"
 )
