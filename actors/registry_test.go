@@ -26,7 +26,7 @@ func TestRegistry_Open_ConcurrentRequests_OneCheck(t *testing.T) {
 	})
 	defer n.Close()
 	const many = 1000
-	sessions := make([]*Session, many)
+	sessions := make([]session.Handle, many)
 	var all, begun sync.WaitGroup
 	begun.Add(many)
 	for i := range many {

@@ -75,3 +75,8 @@ type Decision struct {
 	// Redirect is where a denied viewer is redirected. Empty: they are refused.
 	Redirect string
 }
+
+// LocalDecision returns a verdict of this process.
+func LocalDecision(v Verdict, reason string) Decision {
+	return Decision{Verdict: v, Source: FromLocal, Reason: reason}
+}

@@ -95,3 +95,7 @@ func IsOverload(err error) bool {
 	_, ok := errors.AsType[*Overload](err)
 	return ok
 }
+
+// ErrStoreUnavailable reports that Redis cannot be reached, or was not called because it could not be reached before. A
+// call to the store of sessions returns it within cluster.redis_timeout.
+var ErrStoreUnavailable = errors.New("redis is unavailable")

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/edge"
 )
@@ -400,7 +401,7 @@ func TestNewestAllowed_PrefersTheAllowedThenTheNewest(t *testing.T) {
 		s.decision.Store(&backends.Decision{Verdict: v})
 		sessions[id(n)] = s
 	}
-	live := func(id backends.SessionID) Session {
+	live := func(id backends.SessionID) session.Handle {
 		if s := sessions[id]; s != nil {
 			return s
 		}
@@ -409,7 +410,7 @@ func TestNewestAllowed_PrefersTheAllowedThenTheNewest(t *testing.T) {
 	want := func(n int) {
 		t.Helper()
 		got, s := newestAllowed(f.AppendSessions(nil, 7), live)
-		if (s == nil) != (n == 0) || n != 0 && (got != id(n) || s != Session(sessions[id(n)])) {
+		if (s == nil) != (n == 0) || n != 0 && (got != id(n) || s != session.Handle(sessions[id(n)])) {
 			t.Errorf("found %v, want %d", got, n)
 		}
 	}

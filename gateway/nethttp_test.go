@@ -351,8 +351,8 @@ func TestHandler_ViewerDisconnects_NoResponse(t *testing.T) {
 	g := newTestGateway(t, nil)
 	arrived, left := make(chan struct{}), make(chan error, 1)
 	g.handler.gateway.options.Sessions = &fakeSessions{
-		find: func(backends.SessionID) Session { return nil },
-		open: func(ctx context.Context, _ session.OpenRequest) (Session, error) {
+		find: func(backends.SessionID) session.Handle { return nil },
+		open: func(ctx context.Context, _ session.OpenRequest) (session.Handle, error) {
 			close(arrived)
 			<-ctx.Done()
 			left <- ctx.Err()

@@ -1,9 +1,10 @@
-// Package session is the vocabulary of sessions that actors and cluster share, and the pure logic of one session. It has no
+// Package session is the vocabulary of sessions that all packages share, and the pure logic of one session. It has no
 // clock, no I/O and no locks.
 //
-// The vocabulary: [OpenRequest] opens a session. [LeaseRequest], [LeaseResult] and [DecisionUpdate] are its calls to the store,
-// [Record] is what the store keeps. [Heartbeat], [Counters] and [ClosingRecord] tell of its life over all nodes. [StreamEntry] and
-// [LimitResult] are a user's streams, [Revocation] and [Ban] end sessions everywhere.
+// The vocabulary: [OpenRequest] opens a session, [Handle] is a live one. [LeaseRequest], [LeaseResult] and [DecisionUpdate]
+// are its calls to the store, [Record] is what the store keeps. [Heartbeat], [Counters] and [ClosingRecord] tell of its life
+// over all nodes. [StreamEntry] and [LimitResult] are a user's streams, [Revocation] and [Ban] end sessions everywhere.
+// [NodeInfo] is a node.
 //
 // The logic: [State.Step] takes one [Event] and returns one [Action]. A phase (state.go) says what holds for the viewer and what
 // is in flight. check.go handles answers, lookup.go the store, timer.go time and slots, end.go revocations and panics.

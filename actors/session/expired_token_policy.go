@@ -7,8 +7,8 @@ type ExpiredTokenPolicy uint8
 
 // The policies.
 const (
-	// KeepOnExpiredToken is the zero value: the session keeps its decision until its viewer sends a new token.
-	KeepOnExpiredToken ExpiredTokenPolicy = iota
+	// keepOnExpiredToken is the zero value: the session keeps its decision until its viewer sends a new token.
+	keepOnExpiredToken ExpiredTokenPolicy = iota
 	// DenyOnExpiredToken ends the session.
 	DenyOnExpiredToken
 )
@@ -23,7 +23,7 @@ func (e ExpiredTokenPolicy) MarshalText() ([]byte, error) { return []byte(e.Stri
 func (e *ExpiredTokenPolicy) UnmarshalText(text []byte) error {
 	switch string(text) {
 	case "keep":
-		*e = KeepOnExpiredToken
+		*e = keepOnExpiredToken
 	case "deny":
 		*e = DenyOnExpiredToken
 	default:

@@ -240,7 +240,7 @@ func TestStep_SpentToken(t *testing.T) {
 	const s = time.Second
 	tellStories(t, map[string]story{
 		"it is not checked; the decision is kept": {
-			start: allowedFresh, given: ministra(KeepOnExpiredToken),
+			start: allowedFresh, given: ministra(keepOnExpiredToken),
 			moves: []move{{180 * s, seen(180*s, backends.BreakerClosed), allowedFresh, Action{WakeAt: in(240 * s)}}},
 		},
 		"it ends the session where the config says so": {
@@ -256,7 +256,7 @@ func TestStep_SpentToken(t *testing.T) {
 			moves: []move{{7200 * s, RecheckGranted{}, deniedRemembered, Action{ReturnSlot: true, Publish: true, RevokeTicket: true, WakeAt: in(7215 * s)}}},
 		},
 		"an outage never ends in cutting a viewer of Ministra": {
-			start: openingChecking, given: ministra(KeepOnExpiredToken),
+			start: openingChecking, given: ministra(keepOnExpiredToken),
 			moves: []move{
 				{s, BackendAnswered{Decision: letIn(), IsBackendDown: true}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(11 * s)}},
 				{11 * s, seen(11*s, backends.BreakerOpen), allowedFresh, Action{WakeAt: in(71 * s)}},
@@ -307,7 +307,7 @@ func TestStep_Credentials(t *testing.T) {
 		"a spent token does not get a ticket's viewer cut": {
 			start: allowedFresh, given: func(s *testSession) {
 				byTicketAlone(s)
-				ministra(KeepOnExpiredToken)(s)
+				ministra(keepOnExpiredToken)(s)
 			},
 			moves: []move{{60 * s, CredentialsArrived{}, allowedFresh, Action{}}},
 		},

@@ -206,7 +206,7 @@ func slotRows() []row {
 		},
 		row{
 			story: "a slot for a spent token is returned", phase: recheckQueued, event: RecheckGranted{}, next: allowedFresh,
-			given: spent(KeepOnExpiredToken), want: Action{ReturnSlot: true, WakeAt: in(time.Minute)},
+			given: spent(keepOnExpiredToken), want: Action{ReturnSlot: true, WakeAt: in(time.Minute)},
 		},
 		row{
 			story: "a slot for a spent token that denies is returned", phase: recheckQueued, event: RecheckGranted{}, next: deniedRemembered,

@@ -58,13 +58,13 @@ func TestBulkhead_BoundsCallsInFlight(t *testing.T) {
 		if inFlight, _ := b.InFlight(); inFlight != 2 {
 			t.Errorf("got %d calls at once, want max_in_flight=2", inFlight)
 		}
-		if waiting, _ := b.Waiting(); waiting != 3 {
+		if waiting := b.openings.waiting.Load(); waiting != 3 {
 			t.Errorf("got %d waiting, want 3", waiting)
 		}
 		close(g.open)
 		synctest.Wait()
 		inFlight, _ := b.InFlight()
-		if waiting, _ := b.Waiting(); inFlight != 0 || waiting != 0 {
+		if waiting := b.openings.waiting.Load(); inFlight != 0 || waiting != 0 {
 			t.Errorf("got %d calls and %d waiting after all were answered, want none", inFlight, waiting)
 		}
 	})
@@ -176,7 +176,7 @@ func TestBulkhead_OpenedBreakerReleasesWaitingChecks(t *testing.T) {
 		}
 		time.Sleep(testTimeout) // the first five time out, and the last of them opens the breaker
 		synctest.Wait()
-		if waiting, _ := b.Waiting(); waiting != 0 {
+		if waiting := b.openings.waiting.Load(); waiting != 0 {
 			t.Errorf("got %d still waiting after the breaker opened, want none", waiting)
 		}
 		// Up to four slots came free before the fifth failure.

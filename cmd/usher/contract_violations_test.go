@@ -15,7 +15,6 @@ import (
 	"usher/backends"
 	"usher/backends/backendtest"
 	"usher/cmd/usher/config"
-	"usher/gateway/admin"
 )
 
 // journal is a log that a test reads while it is written.
@@ -96,7 +95,7 @@ routes: [ { path: "/*", backend: portal, edge: { dialect: astra, networks: [ 127
 				t.Errorf("the log tells of it in %d lines: %q", len(told), told)
 			}
 			w := httptest.NewRecorder()
-			admin.Handler(s.Admin, admin.Options{Node: n.adminNode()}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+			n.adminHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 			for _, want := range []string{
 				fmt.Sprintf(`usher_backend_contract_violation{backend="portal",violation="%s"} 1`, test.alarm),
 				fmt.Sprintf(`usher_backend_contract_violations_total{backend="portal",violation="%s"} 3`, test.alarm),

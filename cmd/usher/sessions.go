@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"usher/actors/session"
 	"usher/gateway/admin"
 )
 
@@ -222,7 +223,7 @@ type sessionsNodes struct{ adminFlags }
 
 // Run lists nodes.
 func (c sessionsNodes) Run(r runtime) error {
-	var list struct{ Nodes []admin.NodeStatus }
+	var list struct{ Nodes []session.NodeInfo }
 	return c.get(r, "nodes", nil, &list, func() error { return printNodes(r, list.Nodes) })
 }
 

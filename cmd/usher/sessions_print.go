@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"usher/actors/session"
 	"usher/gateway/admin"
 )
 
@@ -100,18 +101,18 @@ func printBans(r runtime, bans []admin.Ban) error {
 	return table(r, []string{"BAN", "SUBJECT", "UNTIL", "REASON"}, rows)
 }
 
-func printNodes(r runtime, nodes []admin.NodeStatus) error {
+func printNodes(r runtime, nodes []session.NodeInfo) error {
 	var rows [][]string
 	for _, n := range nodes {
 		state := "alive"
 		switch {
-		case !n.Alive:
+		case !n.IsAlive:
 			state = "unreachable for " + r.now().Sub(n.LastSeen).Round(time.Second).String()
-		case n.Draining:
+		case n.IsDraining:
 			state = "draining"
 		}
 		name := n.Name
-		if n.Self {
+		if n.IsSelf {
 			name += " (self)"
 		}
 		rows = append(rows, []string{

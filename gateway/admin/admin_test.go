@@ -12,18 +12,26 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"usher/actors/session"
+	"usher/backends"
 )
 
 const token = "an operator's token"
 
-// fakeNode is a LocalNode with fixed values.
+// fakeNode is a node without others, with fixed values.
 type fakeNode struct {
+	Cluster  // the rest, which only a fakeCluster has
 	ready    bool
 	sessions []Session
 	backends []Backend
 }
 
 func (n *fakeNode) Ready() bool         { return n.ready }
+func (n *fakeNode) Live() int           { return 1 }
+func (n *fakeNode) RedisDown() bool     { return false }
+func (n *fakeNode) RoundTrips() uint64  { return 0 }
+func (n *fakeNode) Bans() []session.Ban { return nil }
 func (n *fakeNode) Len() int            { return len(n.sessions) }
 func (n *fakeNode) Backends() []Backend { return n.backends }
 
@@ -33,6 +41,17 @@ func (n *fakeNode) EachSession(yield func(Session) bool) {
 			return
 		}
 	}
+}
+
+func (n *fakeNode) Find(id backends.SessionID) session.Handle { return nil }
+
+func (n *fakeNode) Ask(ctx context.Context, request []byte) (map[string][]byte, []string) {
+	return map[string][]byte{"": answerQuery(ctx, n.EachSession, request)}, nil
+}
+
+// options returns the node as the listener's dependencies.
+func (n *fakeNode) options() Options {
+	return Options{Sessions: n, Cluster: n, Ready: n.Ready, Backends: n.Backends}
 }
 
 func newFakeNode() *fakeNode {
@@ -58,9 +77,9 @@ type reply struct {
 	body   string
 }
 
-func request(t *testing.T, n LocalNode, method, path, authorization string) reply {
+func request(t *testing.T, n *fakeNode, method, path, authorization string) reply {
 	t.Helper()
-	server := httptest.NewServer(Handler(Config{Token: token}, Options{Node: n}))
+	server := httptest.NewServer(Handler(Config{Token: token}, n.options()))
 	defer server.Close()
 	r, err := http.NewRequestWithContext(context.Background(), method, server.URL+path, nil)
 	if err != nil {
@@ -81,7 +100,7 @@ func request(t *testing.T, n LocalNode, method, path, authorization string) repl
 	return reply{resp.StatusCode, resp.Header, string(body)}
 }
 
-func get(t *testing.T, n LocalNode, path string) reply {
+func get(t *testing.T, n *fakeNode, path string) reply {
 	t.Helper()
 	return request(t, n, http.MethodGet, path, "Bearer "+token)
 }
@@ -150,7 +169,7 @@ func TestHandler_NoTokenConfigured_Unauthorized(t *testing.T) {
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/sessions", nil)
 	r.Header.Set("Authorization", "Bearer ")
 	w := httptest.NewRecorder()
-	Handler(Config{}, Options{Node: newFakeNode()}).ServeHTTP(w, r)
+	Handler(Config{}, newFakeNode().options()).ServeHTTP(w, r)
 	if w.Code != http.StatusUnauthorized {
 		t.Errorf("got %d", w.Code)
 	}
@@ -288,7 +307,9 @@ func TestAnswerSessionQuery_ContextEnds_Stops(t *testing.T) {
 	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/api/v1/sessions", nil)
 	r.Header.Set("Authorization", "Bearer "+token)
 	n := &countingNode{}
-	Handler(Config{Token: token}, Options{Node: n}).ServeHTTP(httptest.NewRecorder(), r)
+	o := n.options()
+	o.Cluster = n
+	Handler(Config{Token: token}, o).ServeHTTP(httptest.NewRecorder(), r)
 	if n.yielded != 1 {
 		t.Errorf("%d sessions were read after the reader had left", n.yielded)
 	}
@@ -298,6 +319,10 @@ func TestAnswerSessionQuery_ContextEnds_Stops(t *testing.T) {
 type countingNode struct {
 	fakeNode
 	yielded int
+}
+
+func (n *countingNode) Ask(ctx context.Context, request []byte) (map[string][]byte, []string) {
+	return map[string][]byte{"": answerQuery(ctx, n.EachSession, request)}, nil
 }
 
 func (n *countingNode) EachSession(yield func(Session) bool) {

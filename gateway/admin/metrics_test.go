@@ -115,7 +115,7 @@ func TestNodeCollector_PassesLint(t *testing.T) {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
 	pedantic := prometheus.NewPedanticRegistry()
-	pedantic.MustRegister(newNodeCollector(newNodeWithAlarms(), standalone{newNodeWithAlarms()}))
+	pedantic.MustRegister(newNodeCollector(newNodeWithAlarms().options()))
 	if families, err := pedantic.Gather(); err != nil || len(families) != 9 {
 		t.Errorf("got %d families and error %v, want 9", len(families), err)
 	}
@@ -124,7 +124,7 @@ func TestNodeCollector_PassesLint(t *testing.T) {
 func TestMetrics_ReadsCurrentState(t *testing.T) {
 	t.Parallel()
 	n := &fakeNode{}
-	h := Handler(Config{Token: token}, Options{Node: n})
+	h := Handler(Config{Token: token}, n.options())
 	for _, step := range []struct {
 		change func()
 		want   []string
@@ -174,7 +174,7 @@ func TestMetrics_InvalidLabel_FailsScrapeOnly(t *testing.T) {
 	t.Parallel()
 	n := newFakeNode()
 	n.backends[0].Name = "portal\xff"
-	h := Handler(Config{Token: token}, Options{Node: n})
+	h := Handler(Config{Token: token}, n.options())
 	if got := scrape(t, h); got.Code != http.StatusInternalServerError {
 		t.Errorf("got %d, want 500: %s", got.Code, got.Body)
 	}
@@ -200,7 +200,9 @@ func (n *slowNode) Backends() []Backend {
 func TestMetrics_ConcurrentScrapes_Bounded(t *testing.T) {
 	t.Parallel()
 	n := &slowNode{entered: make(chan struct{}), release: make(chan struct{})}
-	h := Handler(Config{Token: token}, Options{Node: n})
+	o := n.options()
+	o.Backends = n.Backends
+	h := Handler(Config{Token: token}, o)
 	var group sync.WaitGroup
 	for range maxScrapes {
 		group.Go(func() {
@@ -230,7 +232,7 @@ func TestHandler_Backends_ShowsAlarmsAndAddress(t *testing.T) {
 }
 
 func BenchmarkScrape(b *testing.B) {
-	h := Handler(Config{Token: token}, Options{Node: newNodeWithAlarms()})
+	h := Handler(Config{Token: token}, newNodeWithAlarms().options())
 	r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/metrics", nil)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -4,6 +4,9 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"usher/actors/session"
+	"usher/backends"
 )
 
 // Session is a live session in the API.
@@ -25,6 +28,21 @@ type Session struct {
 	Bytes     int64     `json:"bytes"`
 	// Nodes are the names of the nodes that hold it, sorted; empty without a cluster.
 	Nodes []string `json:"nodes,omitempty"`
+}
+
+// NewSession returns a session as it is now.
+func NewSession(s session.Handle) Session {
+	r := s.Request()
+	shown := Session{
+		ID: s.ID().String(), Route: r.Route, Channel: r.Channel, Backend: r.Backend,
+		Address: r.Address.String(), UserAgent: r.UserAgent, Verdict: backends.Pending.String(), Source: backends.SourceNone.String(),
+		Since: s.Ticket().Opened, LastSeen: s.LastSeen(), Requests: s.Requests(), Bytes: s.Bytes(),
+	}
+	if d := s.Decision(); d != nil {
+		shown.Verdict, shown.Source, shown.Reason = d.Verdict.String(), d.Source.String(), d.Reason
+		shown.User, shown.UserID = d.User, d.UserID
+	}
+	return shown
 }
 
 // Filter selects sessions. The zero value matches every session. Its JSON travels between nodes.

@@ -18,9 +18,9 @@ func mergeNodes(t testing.TB, f Filter, limit int, nodes map[string]*fakeNode, s
 	t.Helper()
 	answers := map[string][]byte{}
 	for name, n := range nodes {
-		answers[name] = AnswerSessionQuery(t.Context(), n, EncodeSessionQuery(f, limit))
+		answers[name] = answerQuery(t.Context(), n.EachSession, encodeSessionQuery(f, limit))
 	}
-	return MergeSessionLists(f, limit, answers, silent)
+	return mergeSessionLists(f, limit, answers, silent)
 }
 
 func TestMergeSessionLists_SameSessionOnSeveralNodes(t *testing.T) {
@@ -54,12 +54,12 @@ func TestMergeSessionLists_SameSessionOnSeveralNodes(t *testing.T) {
 
 func TestMergeSessionLists_UnreadableResponse_NodeIsSilent(t *testing.T) {
 	t.Parallel()
-	got := MergeSessionLists(Filter{}, 10, map[string][]byte{"old": nil, "odd": []byte("{"), "good": AnswerSessionQuery(t.Context(), newFakeNode(), EncodeSessionQuery(Filter{}, 10))}, nil)
+	got := mergeSessionLists(Filter{}, 10, map[string][]byte{"old": nil, "odd": []byte("{"), "good": answerQuery(t.Context(), newFakeNode().EachSession, encodeSessionQuery(Filter{}, 10))}, nil)
 	if diff := cmp.Diff([]string{"odd", "old"}, got.Silent); diff != "" || got.Matched != 3 {
 		t.Errorf("matched %d, silent (-want +got):\n%s", got.Matched, diff)
 	}
 	for _, question := range []string{"", "{}", `{"ask":"secrets","limit":1}`, `{"ask":"sessions","limit":0}`, `{"ask":"sessions","limit":1,"filter":{"planet":"x"}}`} {
-		if said := AnswerSessionQuery(t.Context(), newFakeNode(), []byte(question)); said != nil {
+		if said := answerQuery(t.Context(), newFakeNode().EachSession, []byte(question)); said != nil {
 			t.Errorf("the question %q is answered: %s", question, said)
 		}
 	}
@@ -87,9 +87,9 @@ func TestMergeSessionLists_PagesHaveNoGaps(t *testing.T) {
 		f := Filter{After: after}
 		answers := map[string][]byte{}
 		for name, n := range nodes {
-			answers[name] = AnswerSessionQuery(t.Context(), n, EncodeSessionQuery(f, limit))
+			answers[name] = answerQuery(t.Context(), n.EachSession, encodeSessionQuery(f, limit))
 		}
-		got := MergeSessionLists(f, limit, answers, nil)
+		got := mergeSessionLists(f, limit, answers, nil)
 		var want []string
 		for id := range all {
 			if id > after {
@@ -141,11 +141,11 @@ func TestAnswerSessionQuery_BoundedSize(t *testing.T) {
 	for i := range maxLimit {
 		n.sessions = append(n.sessions, Session{ID: fmt.Sprintf("%04d", i), UserAgent: strings.Repeat("x", 4000)})
 	}
-	answer := AnswerSessionQuery(t.Context(), n, EncodeSessionQuery(Filter{}, maxLimit))
+	answer := answerQuery(t.Context(), n.EachSession, encodeSessionQuery(Filter{}, maxLimit))
 	if len(answer) > maxListBytes+64<<10 {
 		t.Errorf("the answer has %d bytes", len(answer))
 	}
-	got := MergeSessionLists(Filter{}, maxLimit, map[string][]byte{"n1": answer}, nil)
+	got := mergeSessionLists(Filter{}, maxLimit, map[string][]byte{"n1": answer}, nil)
 	if got.Matched != maxLimit || len(got.Sessions) == 0 || len(got.Sessions) == maxLimit {
 		t.Errorf("%d of %d sessions", len(got.Sessions), got.Matched)
 	}
@@ -180,9 +180,9 @@ func TestFilterMatches(t *testing.T) {
 
 func FuzzMergeSessionLists(f *testing.F) {
 	f.Add([]byte(`{"total":{"count":1,"hashes":""},"matched":{},"sessions":[{"id":"a"}],"more":true}`))
-	f.Add(AnswerSessionQuery(f.Context(), newFakeNode(), EncodeSessionQuery(Filter{}, 10)))
+	f.Add(answerQuery(f.Context(), newFakeNode().EachSession, encodeSessionQuery(Filter{}, 10)))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got := MergeSessionLists(Filter{}, 5, map[string][]byte{"n1": body, "n2": AnswerSessionQuery(t.Context(), newFakeNode(), EncodeSessionQuery(Filter{}, 5))}, nil)
+		got := mergeSessionLists(Filter{}, 5, map[string][]byte{"n1": body, "n2": answerQuery(t.Context(), newFakeNode().EachSession, encodeSessionQuery(Filter{}, 5))}, nil)
 		if len(got.Sessions) > 5 {
 			t.Errorf("%d sessions, want 5 at most", len(got.Sessions))
 		}
