@@ -156,7 +156,7 @@ func TestCheck_Responses(t *testing.T) {
 }
 
 // Each class of status is tested for an allowed, a denied and an unknown viewer.
-func TestChain_Statuses(t *testing.T) {
+func TestBackend_Statuses(t *testing.T) {
 	t.Parallel()
 	granted := allowedDecision(func(d *backends.Decision) { d.UserID = "15" })
 	kept := func(d backends.Decision) backends.Decision { d.Source = backends.FromCached; return d }

@@ -60,7 +60,7 @@ func exampleBackend(t *testing.T, cfg Config, adapters map[string]backends.Backe
 }
 
 // Alta's order: addresses, secure token unless the token does not look like one, backend unless it is down, default.
-func TestExamples_AltaOrder(t *testing.T) {
+func TestCheck_Example_AltaOrder(t *testing.T) {
 	t.Parallel()
 	cfg := examples(t)[0]
 	down, open := failingWith(backends.FailureTransport), failingWith(backends.FailureBreakerOpen)
@@ -94,7 +94,7 @@ func TestExamples_AltaOrder(t *testing.T) {
 }
 
 // Flussonic's order: token, address, agent, for each first the allowed ones; then all backends, then the default.
-func TestExamples_FlussonicOrder(t *testing.T) {
+func TestCheck_Example_FlussonicOrder(t *testing.T) {
 	t.Parallel()
 	cfg := examples(t)[1]
 	open := cfg
@@ -133,7 +133,7 @@ func TestExamples_FlussonicOrder(t *testing.T) {
 	}
 }
 
-func TestExamples_Members(t *testing.T) {
+func TestMembers_Examples(t *testing.T) {
 	t.Parallel()
 	var got [][]string
 	for _, cfg := range examples(t) {

@@ -229,7 +229,7 @@ func TestHandler_Backends_ShowsAlarmsAndAddress(t *testing.T) {
 	}
 }
 
-func BenchmarkScrape(b *testing.B) {
+func BenchmarkHandler_Metrics(b *testing.B) {
 	h := Handler(Config{Token: token}, Options{Node: newNodeWithAlarms()})
 	r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/metrics", nil)
 	b.ReportAllocs()
