@@ -3,6 +3,7 @@ package cluster
 import (
 	"testing"
 	"time"
+
 	"usher/backends/setting"
 
 	"github.com/google/go-cmp/cmp"

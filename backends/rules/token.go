@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"net/url"
 	"strings"
+
 	"usher/backends/setting"
 )
 

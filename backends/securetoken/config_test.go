@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+
 	"usher/backends/setting"
 
 	"github.com/goccy/go-yaml"

@@ -3,6 +3,7 @@ package origin
 import (
 	"strings"
 	"testing"
+
 	"usher/backends/setting"
 
 	"github.com/goccy/go-yaml"
