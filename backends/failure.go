@@ -44,11 +44,11 @@ type Failure struct {
 func (f *Failure) Error() string {
 	switch {
 	case f.Kind == FailureStatus:
-		return fmt.Sprintf("ask backend %q: status %d", f.Backend, f.Status)
+		return fmt.Sprintf("check backend %q: status %d", f.Backend, f.Status)
 	case f.Err != nil:
-		return fmt.Sprintf("ask backend %q: %s: %v", f.Backend, f.Kind, f.Err)
+		return fmt.Sprintf("check backend %q: %s: %v", f.Backend, f.Kind, f.Err)
 	default:
-		return fmt.Sprintf("ask backend %q: %s", f.Backend, f.Kind)
+		return fmt.Sprintf("check backend %q: %s", f.Backend, f.Kind)
 	}
 }
 

@@ -14,15 +14,15 @@ var ErrPanicked = errors.New("the check panicked")
 // noVerdict is the reason of an answer that breaks the backend's contract.
 const noVerdict = "the answer was neither a yes nor a no"
 
-// Undecided returns the decision that stands for a check that failed. What a failure quotes may hold a viewer's token, so
+// PendingDecision returns the decision that stands for a check that failed. What a failure quotes may hold a viewer's token, so
 // the reason tells only its kind.
-func Undecided(err error) backends.Decision {
+func PendingDecision(err error) backends.Decision {
 	d := backends.Decision{Verdict: backends.Pending, Reason: "the check was given up"}
 	failure := backends.AsFailure(err)
 	overload, isOverload := errors.AsType[*backends.Overload](err)
 	switch {
 	case failure != nil:
-		d.Reason = "nobody answered: " + failure.Kind.String()
+		d.Reason = "no answer: " + failure.Kind.String()
 	case isOverload:
 		d.Reason = overload.Error()
 	case errors.Is(err, ErrPanicked):

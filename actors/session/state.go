@@ -128,8 +128,8 @@ func (s *State) IsAllowed() bool { return s.phase.isAllowed() }
 // Opened returns when the session was opened, to the second.
 func (s *State) Opened() time.Time { return time.Unix(s.opened, 0).UTC() }
 
-// Standing returns the decision on which a check may fall back; pending without one.
-func (s *State) Standing() backends.Decision {
+// CurrentDecision returns the decision on which a check may fall back; pending without one.
+func (s *State) CurrentDecision() backends.Decision {
 	if s.WasAllowed || s.phase.isDenied() {
 		return s.Decision
 	}

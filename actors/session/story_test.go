@@ -51,7 +51,7 @@ func TestStep_Opening(t *testing.T) {
 		"an opening without a verdict is forgotten after retry_after": {
 			start: openingChecking,
 			moves: []move{
-				{0, BackendAnswered{Decision: Undecided(overload())}, retryLater, Action{Publish: true, WakeAt: in(s)}},
+				{0, BackendAnswered{Decision: PendingDecision(overload())}, retryLater, Action{Publish: true, WakeAt: in(s)}},
 				{s, seen(0, backends.BreakerClosed), closed, Action{Close: closedForgotten}},
 			},
 		},
@@ -82,14 +82,14 @@ func TestStep_Opening(t *testing.T) {
 			moves: []move{
 				{s, WaitExpired{Fallback: letIn()}, allowedChecking, Action{Publish: true, Save: true, WakeAt: in(61 * s)}},
 				{61 * s, seen(60*s, backends.BreakerClosed), allowedChecking, Action{WakeAt: in(120 * s)}},
-				{70 * s, BackendAnswered{Decision: Undecided(overload())}, allowedFresh, Action{WakeAt: in(70 * s)}},
+				{70 * s, BackendAnswered{Decision: PendingDecision(overload())}, allowedFresh, Action{WakeAt: in(70 * s)}},
 				{70 * s, seen(60*s, backends.BreakerClosed), recheckQueued, Action{Enqueue: PriorityUnverified, WakeAt: in(120 * s)}},
 			},
 		},
 		"the deadline passes in a queue of Usher's own, then a yes comes late": {
 			start: openingChecking,
 			moves: []move{
-				{s, WaitExpired{Fallback: Undecided(overload())}, retryLaterChecking, Action{Publish: true, WakeAt: in(2 * s)}},
+				{s, WaitExpired{Fallback: PendingDecision(overload())}, retryLaterChecking, Action{Publish: true, WakeAt: in(2 * s)}},
 				{2 * s, seen(2*s, backends.BreakerClosed), retryLaterChecking, Action{WakeAt: in(3 * s)}},
 				{2 * s, BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(62 * s)}},
 			},
@@ -144,7 +144,7 @@ func TestStep_Recheck(t *testing.T) {
 		"a re-check that was given up is made again after recheck.min": {
 			start: recheckChecking,
 			moves: []move{
-				{0, BackendAnswered{Decision: Undecided(overload())}, allowedFresh, Action{WakeAt: in(10 * s)}},
+				{0, BackendAnswered{Decision: PendingDecision(overload())}, allowedFresh, Action{WakeAt: in(10 * s)}},
 				{10 * s, seen(10*s, backends.BreakerClosed), recheckQueued, Action{Enqueue: PriorityOverdue, WakeAt: in(70 * s)}},
 			},
 		},

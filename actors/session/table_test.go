@@ -128,7 +128,7 @@ func unaskedLookupRows() []row {
 
 func answerRows() []row {
 	checking := []phase{openingChecking, allowedChecking, recheckChecking, deniedChecking, retryLaterChecking}
-	unanswered := BackendAnswered{Decision: Undecided(overload())}
+	unanswered := BackendAnswered{Decision: PendingDecision(overload())}
 	retry := Action{Publish: true, WakeAt: in(time.Second)}
 	rows := inEach("an answer to no check changes nothing", allBut(checking...), BackendAnswered{Decision: yes()}, stay, Action{})
 	rows = append(rows, inEach("an older check's answer is dropped", checking, BackendAnswered{Number: -1, Decision: no()}, stay, Action{})...)
@@ -148,7 +148,7 @@ func answerRows() []row {
 }
 
 func waitRows() []row {
-	let, refuse, overloaded := WaitExpired{Fallback: letIn()}, WaitExpired{Fallback: refusedByPolicy()}, WaitExpired{Fallback: Undecided(overload())}
+	let, refuse, overloaded := WaitExpired{Fallback: letIn()}, WaitExpired{Fallback: refusedByPolicy()}, WaitExpired{Fallback: PendingDecision(overload())}
 	admitted := Action{Publish: true, Save: true, WakeAt: in(time.Minute)}
 	denial := Action{Publish: true, WakeAt: in(15 * time.Second)}
 	retry := Action{Publish: true, WakeAt: in(time.Second)}

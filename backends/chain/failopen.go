@@ -67,7 +67,7 @@ func (f *FailOpen) Fallback(r *backends.Request, err error) (backends.Decision, 
 		return backends.Decision{}, err
 	default:
 		f.admitted.Add(1)
-		return backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen, Reason: "nobody answered: " + failure.Kind.String()}, nil
+		return backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen, Reason: "no answer: " + failure.Kind.String()}, nil
 	}
 }
 

@@ -33,7 +33,7 @@ func TestFailOpen_Fallback(t *testing.T) {
 	unknown := &backends.Request{}
 
 	admitted := func(why string) backends.Decision {
-		return backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen, Reason: "nobody answered: " + why}
+		return backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen, Reason: "no answer: " + why}
 	}
 	kept := func(v backends.Verdict, s backends.Source) backends.Decision {
 		return backends.Decision{Verdict: v, Source: s, Reason: "as before", User: "alice"}

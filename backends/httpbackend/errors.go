@@ -16,7 +16,7 @@ import (
 // classifyError makes an error of a call a failure. A viewer who left is none; a deadline is one, whoever set it.
 func (c *Client) classifyError(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return fmt.Errorf("ask backend %q: %w", c.name, context.Canceled)
+		return fmt.Errorf("check backend %q: %w", c.name, context.Canceled)
 	}
 	switch {
 	case isTimeout(err) || ctx.Err() != nil:

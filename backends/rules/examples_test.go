@@ -73,12 +73,12 @@ func TestCheck_Example_AltaOrder(t *testing.T) {
 		"a denied address, without a call":         {"203.0.113.9", unexpectedBackend(t), unexpectedBackend(t), "denied local rules[1]: deny"},
 		"a secure token is enough":                 {"192.0.2.7", allowingBackend(), unexpectedBackend(t), "allowed backend securetoken: backend answered 200"},
 		"a wrong secure token denies":              {"192.0.2.7", denyingBackend(), unexpectedBackend(t), "denied backend securetoken: backend answered 403"},
-		"no secure token: the backend allows":      {"192.0.2.7", undecidedBackend(), allowingBackend(), "allowed backend portal: backend answered 200"},
-		"no secure token: the backend denies":      {"192.0.2.7", undecidedBackend(), denyingBackend(), "denied backend portal: backend answered 403"},
-		"the backend is down: the default":         {"192.0.2.7", undecidedBackend(), down, "allowed fail-open default: allow; portal did not answer"},
-		"the breaker is open: the default":         {"192.0.2.7", undecidedBackend(), open, "allowed fail-open default: allow; portal did not answer"},
-		"the backend fails by viewer input":        {"192.0.2.7", undecidedBackend(), failingWith(backends.FailureMalformed), "failure malformed"},
-		"the backend is busy":                      {"192.0.2.7", undecidedBackend(), failingBackend(overloadError()), "overload"},
+		"no secure token: the backend allows":      {"192.0.2.7", pendingBackend(), allowingBackend(), "allowed backend portal: backend answered 200"},
+		"no secure token: the backend denies":      {"192.0.2.7", pendingBackend(), denyingBackend(), "denied backend portal: backend answered 403"},
+		"the backend is down: the default":         {"192.0.2.7", pendingBackend(), down, "allowed fail-open default: allow; portal did not answer"},
+		"the breaker is open: the default":         {"192.0.2.7", pendingBackend(), open, "allowed fail-open default: allow; portal did not answer"},
+		"the backend fails by viewer input":        {"192.0.2.7", pendingBackend(), failingWith(backends.FailureMalformed), "failure malformed"},
+		"the backend is busy":                      {"192.0.2.7", pendingBackend(), failingBackend(overloadError()), "overload"},
 		"the backend is down, but the token holds": {"192.0.2.7", allowingBackend(), down, "allowed backend securetoken: backend answered 200"},
 	}
 	for name, tt := range tests {

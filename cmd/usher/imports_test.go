@@ -73,36 +73,36 @@ func inTests() []string {
 	}
 }
 
-// fence keeps a library of others in its place.
-type fence struct {
+// libraryRule bounds who may import a third-party library.
+type libraryRule struct {
 	library string
-	// places are folders ("actors/...") or files ("backends/chain/breaker.go") that may import it.
-	places []string
-	// tests may import it everywhere; testsIn is where they may if not everywhere.
-	tests   bool
-	testsIn string
+	// importers are folders ("actors/...") or files ("backends/chain/breaker.go") that may import it.
+	importers []string
+	// inAllTests allows it in every test; testsIn is where tests may import it otherwise.
+	inAllTests bool
+	testsIn    string
 }
 
-func fences() []fence {
-	return []fence{
-		{library: "github.com/asynkron/protoactor-go", places: []string{"actors/..."}},
+func libraryRules() []libraryRule {
+	return []libraryRule{
+		{library: "github.com/asynkron/protoactor-go", importers: []string{"actors/..."}},
 		// Tests look at what Redis holds, and break it.
-		{library: "github.com/redis/go-redis", places: []string{"cluster/redisclient", "cluster/redistest"}, testsIn: "cluster/..."},
-		{library: "github.com/redis/rueidis", places: []string{"cluster/redisclient"}},
-		{library: "github.com/sony/gobreaker", places: []string{"backends/chain/breaker.go", "cluster/redisclient/breaker.go"}},
-		{library: "go.opentelemetry.io/otel/sdk", places: []string{"cmd/..."}, tests: true},
-		{library: "go.opentelemetry.io/otel/exporters", places: []string{"cmd/..."}, tests: true},
-		{library: "go.opentelemetry.io/contrib", places: []string{"cmd/..."}, tests: true},
-		{library: "github.com/goccy/go-yaml", places: []string{"cmd/..."}, tests: true},
+		{library: "github.com/redis/go-redis", importers: []string{"cluster/redisclient", "cluster/redistest"}, testsIn: "cluster/..."},
+		{library: "github.com/redis/rueidis", importers: []string{"cluster/redisclient"}},
+		{library: "github.com/sony/gobreaker", importers: []string{"backends/chain/breaker.go", "cluster/redisclient/breaker.go"}},
+		{library: "go.opentelemetry.io/otel/sdk", importers: []string{"cmd/..."}, inAllTests: true},
+		{library: "go.opentelemetry.io/otel/exporters", importers: []string{"cmd/..."}, inAllTests: true},
+		{library: "go.opentelemetry.io/contrib", importers: []string{"cmd/..."}, inAllTests: true},
+		{library: "github.com/goccy/go-yaml", importers: []string{"cmd/..."}, inAllTests: true},
 		// Files of users are long: see the package.
-		{library: "go.yaml.in/yaml", places: []string{"backends/users"}},
-		{library: "golang.org/x/crypto", places: []string{"backends/users"}, tests: true},
-		{library: "github.com/golang-jwt/jwt", places: []string{"backends/jwt"}},
-		{library: "github.com/MicahParks/jwkset", places: []string{"backends/jwt"}},
-		{library: "google.golang.org/grpc", places: []string{"gateway/edge/extauthz"}, tests: true},
-		{library: "github.com/envoyproxy/go-control-plane", places: []string{"gateway/edge/extauthz"}, tests: true},
-		{library: "github.com/prometheus/client_golang", places: []string{"gateway/admin"}, tests: true},
-		{library: "github.com/alecthomas/kong", places: []string{"cmd/..."}, tests: true},
+		{library: "go.yaml.in/yaml", importers: []string{"backends/users"}},
+		{library: "golang.org/x/crypto", importers: []string{"backends/users"}, inAllTests: true},
+		{library: "github.com/golang-jwt/jwt", importers: []string{"backends/jwt"}},
+		{library: "github.com/MicahParks/jwkset", importers: []string{"backends/jwt"}},
+		{library: "google.golang.org/grpc", importers: []string{"gateway/edge/extauthz"}, inAllTests: true},
+		{library: "github.com/envoyproxy/go-control-plane", importers: []string{"gateway/edge/extauthz"}, inAllTests: true},
+		{library: "github.com/prometheus/client_golang", importers: []string{"gateway/admin"}, inAllTests: true},
+		{library: "github.com/alecthomas/kong", importers: []string{"cmd/..."}, inAllTests: true},
 	}
 }
 
@@ -128,10 +128,10 @@ func forbidden(arrows []importEdge) []string {
 			}
 			continue
 		}
-		for _, f := range fences() {
-			if covers(f.library+"/...", a.imported) && !f.lets(a) {
+		for _, r := range libraryRules() {
+			if covers(r.library+"/...", a.imported) && !r.allows(a) {
 				complaints = append(complaints, fmt.Sprintf("%s imports %s, which stays in %s",
-					a.file, a.imported, strings.Join(f.places, ", ")))
+					a.file, a.imported, strings.Join(r.importers, ", ")))
 			}
 		}
 	}
@@ -159,8 +159,8 @@ func mayImport(a importEdge, ours string) bool {
 	return anyCovers(allowed, ours)
 }
 
-func (f fence) lets(a importEdge) bool {
-	return a.isTest() && (f.tests || covers(f.testsIn, a.folder())) || anyCovers(f.places, a.folder()) || slices.Contains(f.places, a.file)
+func (r libraryRule) allows(a importEdge) bool {
+	return a.isTest() && (r.inAllTests || covers(r.testsIn, a.folder())) || anyCovers(r.importers, a.folder()) || slices.Contains(r.importers, a.file)
 }
 
 // unknownNames are the names of the top level that the design does not have.
@@ -180,7 +180,7 @@ func TestRepository_FindsForbiddenImports(t *testing.T) {
 		want   []string
 	}{
 		"the standard library and free libraries": {
-			[]importEdge{{"gateway/view.go", "net/http"}, {"actors/wheel.go", "golang.org/x/time/rate"}, {"backends/a.go", "go.opentelemetry.io/otel/trace"}}, nil,
+			[]importEdge{{"gateway/request.go", "net/http"}, {"actors/timer_wheel.go", "golang.org/x/time/rate"}, {"backends/a.go", "go.opentelemetry.io/otel/trace"}}, nil,
 		},
 		"everybody may import the vocabulary": {
 			[]importEdge{{"gateway/hls/a.go", "usher/backends"}, {"actors/a.go", "usher/backends"}, {"cluster/a.go", "usher/backends"}, {"backends/jwt/a.go", "usher/backends"}, {"bench/a.go", "usher/backends"}, {"cmd/usher/a.go", "usher/backends"}}, nil,
@@ -210,7 +210,7 @@ func TestRepository_FindsForbiddenImports(t *testing.T) {
 			[]importEdge{{"backends/smarty/a.go", "usher/backends/httprequest"}},
 			[]string{"backends/smarty/a.go imports usher/backends/httprequest"},
 		},
-		"nobody but cmd knows the adapters": {
+		"only cmd knows the adapters": {
 			[]importEdge{{"cmd/usher/a.go", "usher/backends/jwt"}, {"cmd/usher/e2e/a_test.go", "usher/actors"}, {"gateway/a.go", "usher/backends/jwt"}},
 			[]string{"gateway/a.go imports usher/backends/jwt"},
 		},
@@ -218,7 +218,7 @@ func TestRepository_FindsForbiddenImports(t *testing.T) {
 			[]importEdge{{"gateway/a.go", "usher/gateway/edge"}, {"gateway/edge/a.go", "usher/gateway"}, {"gateway/edge/extauthz/a.go", "usher/gateway"}},
 			[]string{"gateway/edge/a.go imports usher/gateway"},
 		},
-		"nobody imports cmd, nor one command the other": {
+		"no package imports cmd, and no command another": {
 			[]importEdge{{"cmd/usher/a.go", "usher/cmd/usher/config"}, {"gateway/a.go", "usher/cmd/usher/config"}, {"cmd/usher-bench/a.go", "usher/cmd/usher/config"}},
 			[]string{"cmd/usher-bench/a.go imports usher/cmd/usher/config", "gateway/a.go imports usher/cmd/usher/config"},
 		},
@@ -235,7 +235,7 @@ func TestRepository_FindsForbiddenImports(t *testing.T) {
 		"the fakes are for tests": {
 			[]importEdge{{"gateway/a.go", "usher/backends/backendtest"}}, []string{"gateway/a.go imports usher/backends/backendtest"},
 		},
-		"a folder that nobody planned": {
+		"a folder that the design does not have": {
 			[]importEdge{{"helpers/a.go", "usher/backends"}}, []string{"helpers/a.go imports usher/backends"},
 		},
 		"libraries in their place": {
