@@ -44,17 +44,17 @@ func TestDemo_PrintedCommandsWork(t *testing.T) {
 }
 
 // wantCurl runs the command that the demo printed with a label, and checks the beginning of its output.
-func wantCurl(t *testing.T, demo *process, word, want string) {
+func wantCurl(t *testing.T, demo *process, label, want string) {
 	t.Helper()
-	if err := curl(demo, word, want); err != nil {
+	if err := curl(demo, label, want); err != nil {
 		t.Error(err)
 	}
 }
 
-func curl(demo *process, word, want string) error {
-	line := regexp.MustCompile(`(?m)^  ` + word + ` +(curl .*?)(?: {3,}or .*)?$`).FindStringSubmatch(demo.out.String())
+func curl(demo *process, label, want string) error {
+	line := regexp.MustCompile(`(?m)^  ` + label + ` +(curl .*?)(?: {3,}or .*)?$`).FindStringSubmatch(demo.out.String())
 	if line == nil {
-		return fmt.Errorf("the demo printed no curl line for %q:\n%s", word, demo.out)
+		return fmt.Errorf("the demo printed no curl line for %q:\n%s", label, demo.out)
 	}
 	out, err := exec.Command("sh", "-c", line[1]+" --silent --show-error").CombinedOutput()
 	if err != nil || !strings.HasPrefix(string(out), want) {
