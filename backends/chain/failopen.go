@@ -120,7 +120,7 @@ func cachedDecision(r *backends.Request) backends.Decision {
 	return d
 }
 
-// effectOf says for the log what an outage means for viewers under the policy.
+// effectOf returns, for the log, what an outage means for viewers under the policy.
 func effectOf(p backends.Policy) string {
 	switch p {
 	case backends.PolicyDeny:

@@ -166,7 +166,7 @@ func TestBackend_Statuses(t *testing.T) {
 		answer  backends.Decision
 		failure backends.FailureKind
 	}{
-		"200 lets in":                           {backendtest.Healthy(), allowedDecision(nil), 0},
+		"200 allows":                            {backendtest.Healthy(), allowedDecision(nil), 0},
 		"401 denies":                            {backendtest.Status(401), deniedDecision(401), 0},
 		"403 denies":                            {backendtest.Status(403), deniedDecision(403), 0},
 		"404 denies":                            {backendtest.Status(404), deniedDecision(404), 0},

@@ -113,7 +113,7 @@ func TestClient_Interpret_AllowedMustMeetTheRequirements(t *testing.T) {
 	}
 }
 
-// A denial and a failure need not meet the requirements: they admit nobody, whatever sent them.
+// A denial and a failure need not meet the requirements: they admit no viewer.
 func TestClient_Interpret_OtherAnswersNeedNotMeetTheRequirements(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -122,7 +122,7 @@ func TestClient_Interpret_OtherAnswersNeedNotMeetTheRequirements(t *testing.T) {
 		verdict  backends.Verdict
 		failure  string
 	}{
-		"a no":                 {403, nil, backends.Denied, ""},
+		"denied":               {403, nil, backends.Denied, ""},
 		"an unexpected status": {418, nil, backends.Denied, ""},
 		"a failure":            {503, nil, backends.Pending, `check backend "portal": status 503`},
 		"allowed by statuses": {

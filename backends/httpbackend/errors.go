@@ -39,7 +39,7 @@ func isTimeout(err error) bool {
 }
 
 // isTransport reports whether the connection failed, rather than the answer's content. net/http reports a header cut off
-// before its colon as malformed; that stays so, since a malformed answer admits nobody by itself.
+// before its colon as malformed; that stays so, since a malformed answer admits no viewer by itself.
 func isTransport(err error) bool {
 	return hasCause[*net.OpError](err) || hasCause[*net.DNSError](err) || hasCause[syscall.Errno](err) ||
 		hasCause[handshakeError](err) || hasCause[tls.RecordHeaderError](err) || hasCause[tls.AlertError](err) ||

@@ -168,7 +168,7 @@ func checkClassification(t *testing.T, r Classification, status int) {
 	case (r.Failure == nil) == (d.Verdict == backends.Pending):
 		t.Errorf("got verdict %s and failure %v, want one of them", d.Verdict, r.Failure)
 	case d.Verdict == backends.Allowed && status != 200:
-		t.Errorf("status %d lets in", status)
+		t.Errorf("status %d allows", status)
 	case d.Redirect != "" && (d.Verdict != backends.Denied || strings.Contains(d.Redirect, ownHost+"/") || strings.ContainsAny(d.Redirect, "\r\n \\")):
 		t.Errorf("got redirect %q with verdict %s", d.Redirect, d.Verdict)
 	case d.ValidFor < 0 || d.ValidFor > maxAuthDuration || d.MaxSessions < 0 || d.MaxSessions > maxSessionsBound:
