@@ -30,7 +30,7 @@ type Config struct {
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
 	// DenialTTL is how long a denial is kept, so that a player's retries do not reach the backend.
 	DenialTTL time.Duration `yaml:"denial_ttl"`
-	// RetryAfter is how long an undecided viewer has to wait before the next request.
+	// RetryAfter is how long a pending viewer has to wait before the next request.
 	RetryAfter time.Duration `yaml:"retry_after"`
 	Recheck    RecheckConfig `yaml:"recheck"`
 	// KickDuration is how long a kicked session is refused, if the operator does not say.

@@ -208,7 +208,7 @@ func TestPendingDecision_QuotesNoSecret(t *testing.T) {
 		"a failure":     {&backends.Failure{Kind: backends.FailureTransport, Err: secret}, "no answer: transport"},
 		"anything else": {secret, "the check was given up"},
 		"an overload":   {overload(), "overloaded: backends.portal.max_in_flight=1 reached"},
-		"no verdict":    {nil, "the answer was neither a yes nor a no"},
+		"no verdict":    {nil, "the answer was neither allowed nor denied"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
