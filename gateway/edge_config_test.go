@@ -61,7 +61,7 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 			edge.Flussonic, func(r *RouteConfig) { r.IdentityFields = []string{"playback_session"} },
 			"routes[0].identity_fields: playback_session: flussonic passes no header of a viewer's on",
 		},
-		"edge sessions of who has none": {
+		"edge sessions at an edge without sessions": {
 			edge.Nginx, func(r *RouteConfig) { r.IdentityFields = []string{"edge_session"} },
 			"routes[0].identity_fields: edge_session: nginx has no sessions of its own",
 		},

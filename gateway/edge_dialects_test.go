@@ -135,16 +135,16 @@ func TestServe_EdgeCheck_EncodedByDialect(t *testing.T) {
 		decide func(session.OpenRequest) (backends.Decision, error)
 		want   map[edge.Dialect]string
 	}{
-		"a yes": {decideByQuery(map[string]backends.Decision{"token=1": yes}), map[edge.Dialect]string{
+		"allowed": {decideByQuery(map[string]backends.Decision{"token=1": yes}), map[edge.Dialect]string{
 			edge.Astra: "200 | X-Session-Name: Ada", edge.Alta: "200 | X-Session-Name: Ada",
 			edge.Flussonic: "200 | X-Userid: u7 | X-Max-Sessions: 2 | X-Unique: true",
 			edge.Nginx:     "200" + named, edge.ForwardAuth: "200" + named, edge.Envoy: "200" + named,
 		}},
-		"a no": {decideByQuery(map[string]backends.Decision{"token=1": no}), map[edge.Dialect]string{
+		"denied": {decideByQuery(map[string]backends.Decision{"token=1": no}), map[edge.Dialect]string{
 			edge.Astra: "403", edge.Alta: "403", edge.Flussonic: "403", edge.Nginx: "403" + nameless + " | denied by backend",
 			edge.ForwardAuth: "403" + nameless + " | denied by backend", edge.Envoy: "403" + nameless + " | denied by backend",
 		}},
-		"a no that leads elsewhere": {decideByQuery(map[string]backends.Decision{"token=1": elsewhere}), map[edge.Dialect]string{
+		"denied with a redirect": {decideByQuery(map[string]backends.Decision{"token=1": elsewhere}), map[edge.Dialect]string{
 			edge.Astra:       "403 | X-Location: http://promo.example.com/?a=b",
 			edge.Alta:        "403 | X-Location: http://promo.example.com/?a=b",
 			edge.Flussonic:   "403",

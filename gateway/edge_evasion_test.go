@@ -24,7 +24,7 @@ func TestServe_EdgeCheck_PublisherNotMatchedByFingerprint(t *testing.T) {
 	}
 	g.wantCheck(t, edge.Flussonic, 200, edgeViewer{channel: "cam0", uri: "?token=1", agent: "OBS"})
 	if got := g.post(t, "/auth", fmt.Sprintf(publishBody, "")); got.status != http.StatusForbidden {
-		t.Errorf("publishing without credentials by who watches: got %d", got.status)
+		t.Errorf("publishing without credentials while watching: got %d", got.status)
 	}
 }
 

@@ -79,7 +79,7 @@ func TestServe_NoTicketNoCredentials_RefusedWithoutCheck(t *testing.T) {
 			return "/~" + text[:len(text)-4] + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket of a foreign key": {nil, func(*testGateway) string {
-			foreign := newTicketSigner([]setting.Key{{ID: "a", Secret: "somebody else's secret"}})
+			foreign := newTicketSigner([]setting.Key{{ID: "a", Secret: "another cluster's secret"}})
 			return "/~" + foreign.sign(ticketClaims{id: id}, ticketScope{play, "a001"}) + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket for another channel": {nil, func(g *testGateway) string {

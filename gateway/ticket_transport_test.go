@@ -212,7 +212,7 @@ func (g *testGateway) play(t *testing.T, entry, folder string) {
 		t.Errorf("a playlist names the credentials or a host:\n%s\n%s", master, media)
 	}
 	if seen := g.upstream.dump(); strings.Contains(seen, "s3cret") || strings.Contains(seen, "ticket") {
-		t.Errorf("the origin was told of the viewer:\n%s", seen)
+		t.Errorf("the origin received the viewer's data:\n%s", seen)
 	}
 }
 

@@ -95,9 +95,9 @@ func TestServer_Run_InvalidCertificate(t *testing.T) {
 	files, _ := certificate(t)
 	other, _ := certificate(t)
 	for name, wrong := range map[string]gateway.TLSConfig{
-		"no such file":        {CertFile: files.CertFile + ".old", KeyFile: files.KeyFile},
-		"no certificate":      {CertFile: files.KeyFile, KeyFile: files.KeyFile},
-		"somebody else's key": {CertFile: files.CertFile, KeyFile: other.KeyFile},
+		"no such file":              {CertFile: files.CertFile + ".old", KeyFile: files.KeyFile},
+		"no certificate":            {CertFile: files.KeyFile, KeyFile: files.KeyFile},
+		"another certificate's key": {CertFile: files.CertFile, KeyFile: other.KeyFile},
 	} {
 		listener := listen(t)
 		r := serve(t, &recorder{}, options{config: Config{TLS: wrong}, listener: listener})
