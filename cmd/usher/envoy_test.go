@@ -91,14 +91,14 @@ func (v viewer) checkRequest(path string) *auth.CheckRequest {
 	}}
 }
 
-// told is the answer to Envoy's check.
-type told struct {
+// envoyAnswer is the answer to Envoy's check.
+type envoyAnswer struct {
 	status               int
 	name, userID, source string // fields that Envoy forwards to the origin
 }
 
 // sendCheck sends a check for a viewer's request. The origin must not receive the viewer's own values of fields that it trusts.
-func sendCheck(t *testing.T, client auth.AuthorizationClient, v viewer, path string) told {
+func sendCheck(t *testing.T, client auth.AuthorizationClient, v viewer, path string) envoyAnswer {
 	t.Helper()
 	answer, err := client.Check(t.Context(), v.checkRequest(path))
 	if err != nil {
@@ -112,7 +112,7 @@ func sendCheck(t *testing.T, client auth.AuthorizationClient, v viewer, path str
 		t.Errorf("allowed and denied at once: %v", answer)
 	}
 	if ok == nil {
-		return told{status: int(answer.GetDeniedResponse().GetStatus().GetCode())}
+		return envoyAnswer{status: int(answer.GetDeniedResponse().GetStatus().GetCode())}
 	}
 	fields := map[string]string{}
 	for _, h := range ok.GetHeaders() {
@@ -124,7 +124,7 @@ func sendCheck(t *testing.T, client auth.AuthorizationClient, v viewer, path str
 	if len(fields) != 3 {
 		t.Errorf("fields set or removed: %v, want all three that the origin trusts", fields)
 	}
-	return told{http.StatusOK, fields["X-Session-Name"], fields["X-Userid"], fields["X-Usher-Source"]}
+	return envoyAnswer{http.StatusOK, fields["X-Session-Name"], fields["X-Userid"], fields["X-Usher-Source"]}
 }
 
 // TestNode_Envoy_ChecksViewers sends Envoy's checks for viewers of one channel, and counts the middleware's calls.
@@ -135,13 +135,13 @@ func TestNode_Envoy_ChecksViewers(t *testing.T) {
 	const playlist, segment = "/play/a001/index.m3u8", "/play/a001/seg-17.ts"
 	alice := viewer{"192.0.2.7", "VLC/3.0.20 LibVLC/3.0.20"}
 	neighbour, sameAgent := viewer{alice.address, "Lavf/60.3.100"}, viewer{"192.0.2.8", alice.agent}
-	allowed := told{http.StatusOK, "alice", "7", "backend"}
-	denied := told{status: http.StatusForbidden}
+	allowed := envoyAnswer{http.StatusOK, "alice", "7", "backend"}
+	denied := envoyAnswer{status: http.StatusForbidden}
 	steps := []struct {
 		what string
 		who  viewer
 		path string
-		want told
+		want envoyAnswer
 		// calls is how often the middleware has been called by then.
 		calls uint64
 	}{
@@ -188,13 +188,13 @@ func TestNode_Envoy_MiddlewareUnavailable_Answered(t *testing.T) {
 		what string
 		who  viewer
 		path string
-		want told
+		want envoyAnswer
 	}{
-		{"a playing viewer continues", alice, segment, told{http.StatusOK, "alice", "7", "backend"}},
-		{"a new viewer is let in", bob, playlist + "?token=new", told{status: http.StatusOK, source: "fail-open"}},
-		{"the new viewer's segments", bob, segment, told{status: http.StatusOK, source: "fail-open"}},
-		{"a denied viewer stays denied", mallory, playlist + "?token=bad", told{status: http.StatusForbidden}},
-		{"a viewer without credentials is denied", viewer{"192.0.2.10", "VLC/3.0.20"}, playlist, told{status: http.StatusForbidden}},
+		{"a playing viewer continues", alice, segment, envoyAnswer{http.StatusOK, "alice", "7", "backend"}},
+		{"a new viewer is admitted", bob, playlist + "?token=new", envoyAnswer{status: http.StatusOK, source: "fail-open"}},
+		{"the new viewer's segments", bob, segment, envoyAnswer{status: http.StatusOK, source: "fail-open"}},
+		{"a denied viewer stays denied", mallory, playlist + "?token=bad", envoyAnswer{status: http.StatusForbidden}},
+		{"a viewer without credentials is denied", viewer{"192.0.2.10", "VLC/3.0.20"}, playlist, envoyAnswer{status: http.StatusForbidden}},
 	} {
 		if got := sendCheck(t, client, step.who, step.path); got != step.want {
 			t.Errorf("%s: got %+v, want %+v", step.what, got, step.want)
