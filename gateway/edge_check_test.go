@@ -320,7 +320,7 @@ func TestBackendRequest_EdgeRoute_SameAsEdgeCheck(t *testing.T) {
 			view := Request{Path: "/play/a001/index.m3u8", Query: "token=1", Host: "tv.example.com", Header: http.Header{}}
 			got, err := g.BackendRequest(&view, v.channel)
 			if err != nil || got.Session != g.table.openedIDs()[0] || got.Backend != "b" {
-				t.Errorf("Question: got %+v, %v, want the session that was opened", got, err)
+				t.Errorf("BackendRequest: got %+v, %v, want the session that was opened", got, err)
 			}
 			for _, tc := range []struct{ path, query, host, want string }{
 				{"/play/a001/index.m3u8", "x=1", "tv.example.com", "the credential token is missing, so the viewer is refused without a check"},
@@ -329,11 +329,11 @@ func TestBackendRequest_EdgeRoute_SameAsEdgeCheck(t *testing.T) {
 			} {
 				q, err := g.BackendRequest(&Request{Path: tc.path, Query: tc.query, Host: tc.host, Header: http.Header{}}, "")
 				if err == nil || err.Error() != tc.want {
-					t.Errorf("Question(%+v): got %+v, %v", tc, q, err)
+					t.Errorf("BackendRequest(%+v): got %+v, %v", tc, q, err)
 				}
 			}
 			_, err = g.BackendRequest(&Request{Path: "/play/a001/seg-17.ts", Query: "token=1", Host: "tv.example.com", Header: http.Header{}}, "")
-			if opens := err == nil; opens != d.KeepsSessions() {
+			if got := err == nil; got != d.KeepsSessions() {
 				t.Errorf("a segment: got %v", err)
 			}
 		})

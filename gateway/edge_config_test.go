@@ -105,7 +105,7 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 			edge.Nginx, func(r *RouteConfig) { r.Media = []PathMappingConfig{{Path: "/x/{channel}"}} },
 			"routes[0].media: has no place beside edge, whose media server serves the media",
 		},
-		"a way to carry the ticket": {
+		"a way to ticketIn the ticket": {
 			edge.Nginx, func(r *RouteConfig) { r.TicketIn = hls.TicketInQuery },
 			"routes[0].ticket_in: has no place beside edge, whose media server serves the media",
 		},

@@ -220,9 +220,9 @@ func TestServe_Head_OpensSessionSendsNoBody(t *testing.T) {
 func TestServe_InvalidTicketBesideCredentials_Ignored(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
-		carry  hls.TicketTransport
-		path   string
-		fields []string
+		ticketIn hls.TicketTransport
+		path     string
+		fields   []string
 	}{
 		"in the query": {hls.TicketInQuery, "/play/a001/index.m3u8?token=1&ticket=a.forged", nil},
 		"in a cookie":  {hls.TicketInCookie, "/play/a001/index.m3u8?token=1", []string{"Cookie: usher_ticket=a.forged"}},
@@ -231,7 +231,7 @@ func TestServe_InvalidTicketBesideCredentials_Ignored(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newTestGateway(t, func(c *Config) {
-				c.Routes[0].TicketIn, c.CORS.AllowedOrigins = tc.carry, []string{"https://tv.example.com"}
+				c.Routes[0].TicketIn, c.CORS.AllowedOrigins = tc.ticketIn, []string{"https://tv.example.com"}
 			})
 			g.want(t, 200, tc.path, tc.fields...)
 			arrived := g.table.openRequests()
@@ -454,12 +454,12 @@ func TestServe_OriginOverloaded_RetryLater(t *testing.T) {
 
 func TestServe_OriginSeesNoTicketNorCredentials(t *testing.T) {
 	t.Parallel()
-	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
-		t.Run(carry.String(), func(t *testing.T) {
+	for _, ticketIn := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
+		t.Run(ticketIn.String(), func(t *testing.T) {
 			t.Parallel()
 			g := newTestGateway(t, func(c *Config) {
 				c.CORS.AllowedOrigins = []string{"https://tv.example.com"}
-				c.Routes[0].TicketIn = carry
+				c.Routes[0].TicketIn = ticketIn
 				c.Routes[0].CredentialHeaders = []string{"X-Token"}
 			})
 			fields := []string{
@@ -468,7 +468,7 @@ func TestServe_OriginSeesNoTicketNorCredentials(t *testing.T) {
 			}
 			first := g.want(t, 200, "/play/a001/index.m3u8?token=s3cret", fields...)
 			uri := uris(first.body)[0]
-			if carry == hls.TicketInCookie {
+			if ticketIn == hls.TicketInCookie {
 				c, err := http.ParseSetCookie(first.header.Get("Set-Cookie"))
 				if err != nil {
 					t.Fatalf("cookie: %v", err)

@@ -112,7 +112,7 @@ func TestState_Standing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if got := c.session.CurrentDecision(); got != c.want {
-				t.Errorf("standing %+v, want %+v", got, c.want)
+				t.Errorf("current decision %+v, want %+v", got, c.want)
 			}
 		})
 	}

@@ -117,13 +117,13 @@ func lookupRows() []row {
 }
 
 func unaskedLookupRows() []row {
-	asking := []phase{openingLeasing, allowedLooking, recheckLooking, recheckSlotMissed, recheckLeasing}
-	rows := inEach("an answer to no lookup changes nothing", allBut(asking...), LeaseAnswered{Kind: LookupForOpening}, stay, Action{})
-	rows = append(rows, inEach("a lease that is not needed is released", allBut(asking...),
+	looking := []phase{openingLeasing, allowedLooking, recheckLooking, recheckSlotMissed, recheckLeasing}
+	rows := inEach("an answer to no lookup changes nothing", allBut(looking...), LeaseAnswered{Kind: LookupForOpening}, stay, Action{})
+	rows = append(rows, inEach("a lease that is not needed is released", allBut(looking...),
 		LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Revision: 7}}, stay, Action{ReleaseLease: true, Revision: 7})...)
-	rows = append(rows, inEach("a lookup is not answered by an older re-check's", asking[:4],
+	rows = append(rows, inEach("a lookup is not answered by an older re-check's", looking[:4],
 		LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Revision: 7}}, stay, Action{ReleaseLease: true, Revision: 7})...)
-	return append(rows, inEach("a lease is not granted by an older look", asking[4:], LeaseAnswered{Kind: LookupOnly}, stay, Action{})...)
+	return append(rows, inEach("a lease is not granted by an older look", looking[4:], LeaseAnswered{Kind: LookupOnly}, stay, Action{})...)
 }
 
 func answerRows() []row {

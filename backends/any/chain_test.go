@@ -42,10 +42,10 @@ func requestFrom(viewer int) *backends.Request {
 	return r
 }
 
-func recheckFrom(viewer int, standing backends.Verdict) *backends.Request {
+func recheckFrom(viewer int, verdict backends.Verdict) *backends.Request {
 	r := requestFrom(viewer)
 	r.Number = 1
-	r.Current = backends.Decision{Verdict: standing, Source: backends.FromBackend, Reason: "as before", UserID: "u1"}
+	r.Current = backends.Decision{Verdict: verdict, Source: backends.FromBackend, Reason: "as before", UserID: "u1"}
 	return r
 }
 

@@ -37,11 +37,11 @@ func newChains(t testing.TB, policy backends.Policy, change func(*chain.Config),
 	return chain.NewLocal("gate", policy, joined, chains, chain.Deps{Kind: "rules"}), chains
 }
 
-func recheck(standing backends.Verdict) *backends.Request {
+func recheck(verdict backends.Verdict) *backends.Request {
 	r := backendtest.NewRequest("123")
 	r.Number = 1
 	r.Current = backends.Decision{
-		Verdict: standing, Source: backends.FromBackend, Reason: "as before", UserID: "u1", ValidFor: time.Hour,
+		Verdict: verdict, Source: backends.FromBackend, Reason: "as before", UserID: "u1", ValidFor: time.Hour,
 	}
 	return r
 }
