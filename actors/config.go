@@ -175,7 +175,7 @@ type BackendRules struct {
 	// RecheckRate is the highest number of re-checks per second that the backend gets from all nodes together.
 	RecheckRate int
 	// AnswerDeadline is the longest time that a viewer's opening waits for its first decision: for the store, for a slot and
-	// for the backend together. Then the outage policy decides, if the backend had the question all that time; otherwise the
+	// for the backend together. Then the outage policy decides, if the backend had the check all that time; otherwise the
 	// viewer retries.
 	AnswerDeadline time.Duration
 	// Timeout bounds one check.

@@ -60,7 +60,7 @@ func TestRegistry_Outage_PublishesFallbackSource(t *testing.T) {
 func TestRegistry_AnswerDeadline_FallbackOnlyIfBackendHadQuestion(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
-		queued time.Duration // before the question goes out
+		queued time.Duration // before the check is sent
 		want   backends.Verdict
 	}{
 		"sent at once":            {0, backends.Allowed},

@@ -85,7 +85,7 @@ func TestServe_EdgeCheck_SegmentFromTooManyAddresses(t *testing.T) {
 		}
 		g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts?token=1", address: "198.51.9.7"})
 		if n := len(g.table.openRequests()); n != 1 {
-			t.Errorf("%s: %d arrived", d, n)
+			t.Errorf("%s: %d open requests", d, n)
 		}
 	}
 }

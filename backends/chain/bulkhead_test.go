@@ -101,7 +101,7 @@ func TestBulkhead_NoSlot_OverloadNamesTheSetting(t *testing.T) {
 					t.Errorf("refused after %s, want %s", took, tt.after)
 				}
 				if wasSent {
-					t.Error("Asking was called for a question that never went out")
+					t.Error("OnSent was called for a check that was never sent")
 				}
 				openings, rechecks := b.Refused()
 				if openings+rechecks == 0 {
@@ -196,7 +196,7 @@ func TestBulkhead_OpenBreaker_Bypassed(t *testing.T) {
 		close(opened)
 		close(g.open)
 		if _, err := b.Check(t.Context(), openingFrom(2)); err != nil {
-			t.Errorf("got %v, want the question passed on without a slot", err)
+			t.Errorf("got %v, want the check passed on without a slot", err)
 		}
 	})
 }

@@ -120,7 +120,7 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 			method: "DELETE", path: "sessions/" + anID,
 			status: 200, answer: `{"matched":1,"kicked":1}`, asked: []string{`kick ` + anID + ` 0s ""`},
 		},
-		"a kick that only this node obeys yet": {
+		"a kick that is published later": {
 			method: "POST", path: "sessions/" + anID + "/kick", err: ErrPending,
 			status: 202, answer: `{"matched":1,"kicked":1}`, asked: []string{`kick ` + anID + ` 0s ""`},
 		},
@@ -151,12 +151,12 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 			status: 200, answer: `{"id":"b1","address":"192.0.2.9/32","until":"0001-01-01T00:00:00Z"}`,
 			asked: []string{`ban {ID: User: Session: Address:192.0.2.9/32 Credentials: CredentialsOf: Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
 		},
-		"a ban that only this node obeys yet": {
+		"a ban that is published later": {
 			method: "POST", path: "bans", body: `{"address":"2001:db8::1/32","duration":"1h"}`, err: ErrPending,
 			status: 202, answer: `{"id":"b1","address":"2001:db8::/32","until":"0001-01-01T00:00:00Z"}`,
 			asked: []string{`ban {ID: User: Session: Address:2001:db8::/32 Credentials: CredentialsOf: Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
 		},
-		"a ban that is taken back": {
+		"the end of a ban": {
 			method: "DELETE", path: "bans/b7", status: 200, answer: `{"unbanned":"b7"}`, asked: []string{"unban b7"},
 			audited: []string{"action=unban", "target=b7"},
 		},

@@ -104,7 +104,7 @@ func TestNode_MiddlewareUnavailable_ViewersContinue(t *testing.T) {
 	}
 	o.wantUndisturbed(t)
 	if got, want := len(o.sessions(t, "source=fail-open")), len(tokens)+1; got != want {
-		t.Errorf("%d sessions by fail-open, want the %d that arrived", got, want)
+		t.Errorf("%d sessions by fail-open, want the %d opened meanwhile", got, want)
 	}
 	awaitSegments(t, []*viewer{freeRider}, 1)
 	wantNoProblems(t, []*viewer{freeRider})

@@ -70,7 +70,7 @@ func TestServer_Run_TLS(t *testing.T) {
 		credentials: credentials.NewTLS(&tls.Config{RootCAs: trust, ServerName: "127.0.0.1"}),
 	})
 	if r.check(t, playlist()).GetOkResponse() == nil {
-		t.Error("the question over TLS is not allowed")
+		t.Error("the check over TLS is not allowed")
 	}
 	if got := checker.only(t).edge.String(); got != "127.0.0.1" {
 		t.Errorf("the edge is %s, want the connection's 127.0.0.1", got)
@@ -83,10 +83,10 @@ func TestServer_Run_TLS_PlainRefused(t *testing.T) {
 	checker := &recorder{}
 	r := run(t, checker, options{config: Config{TLS: files}})
 	if _, err := r.Check(t.Context(), playlist()); status.Code(err) != codes.Unavailable {
-		t.Errorf("a plain question: %v, want Unavailable", err)
+		t.Errorf("a plain check: %v, want Unavailable", err)
 	}
 	if len(checker.checks) != 0 {
-		t.Errorf("%d questions were asked, want none", len(checker.checks))
+		t.Errorf("%d checks were made, want none", len(checker.checks))
 	}
 }
 
