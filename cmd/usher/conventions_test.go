@@ -16,8 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// subjects are names that tests of a folder may begin with besides its types and functions: what a test of a whole
-// program or of the repository is about.
+// subjects returns the names with which tests of a folder may begin besides its types and functions, for tests of a whole
+// program or of the repository.
 func subjects() map[string][]string {
 	return map[string][]string{
 		"cmd/usher":     {"Check", "Cluster", "Edges", "Repository", "Serve", "Validate", "Version"},
@@ -25,10 +25,10 @@ func subjects() map[string][]string {
 	}
 }
 
-// testName is how the name of a test, benchmark or fuzz test is built: the subject, and what holds, separated by underscores.
+// testName matches the name of a test, benchmark or fuzz test: the subject, and what holds, separated by underscores.
 var testName = regexp.MustCompile(`^(Test|Benchmark|Fuzz)([A-Z][A-Za-z0-9]*)(_[A-Za-z0-9]+)*$`)
 
-// folderNames are the declared names and the test names of one folder.
+// folderNames holds the declared names and the test names of one folder.
 type folderNames struct {
 	declared map[string]bool
 	tests    []string

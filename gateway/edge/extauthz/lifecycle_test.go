@@ -103,7 +103,7 @@ func TestServer_Check_CheckerErrors(t *testing.T) {
 	}
 }
 
-// TestServer_Run_DrainFinishesChecks over real sockets; how long it takes is in TestServer_Run_DrainTimeouts.
+// TestServer_Run_DrainFinishesChecks drains over real sockets. TestServer_Run_DrainTimeouts tests how long it takes.
 func TestServer_Run_DrainFinishesChecks(t *testing.T) {
 	t.Parallel()
 	asked, release := make(chan struct{}), make(chan struct{})
@@ -188,8 +188,8 @@ func (p *memoryListener) dial(ctx context.Context, _ string) (net.Conn, error) {
 	}
 }
 
-// TestServer_Run_DrainTimeouts: for drain.readiness_delay the server serves with health off, so that Envoy notices. Then checks
-// in flight have drain.timeout.
+// TestServer_Run_DrainTimeouts requires the server to serve with health off for drain.readiness_delay, so that Envoy notices.
+// Then checks in flight have drain.timeout.
 func TestServer_Run_DrainTimeouts(t *testing.T) {
 	t.Parallel()
 	const delay, timeout = 5 * time.Second, 30 * time.Second
@@ -263,7 +263,7 @@ func drainInTime(t *testing.T, delay, timeout, takes, ends time.Duration, want c
 	}
 }
 
-// TestServer_Run_SilentConnectionsDoNotDelayDrain: gRPC alone would wait for them for two minutes.
+// TestServer_Run_SilentConnectionsDoNotDelayDrain drains with silent connections, for which gRPC alone waits two minutes.
 func TestServer_Run_SilentConnectionsDoNotDelayDrain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

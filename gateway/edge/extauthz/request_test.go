@@ -126,7 +126,7 @@ func TestJoinedHeader_Get_AnyCase(t *testing.T) {
 	}
 }
 
-// TestNewCheckRequest_SourceWithoutSocket: Envoy may listen on a Unix socket behind something else.
+// TestNewCheckRequest_SourceWithoutSocket decodes a check of an Envoy that listens on a Unix socket.
 func TestNewCheckRequest_SourceWithoutSocket(t *testing.T) {
 	t.Parallel()
 	checker := &recorder{}
@@ -159,7 +159,7 @@ func TestServer_Check_NotHTTP(t *testing.T) {
 	}
 }
 
-// TestServer_Check_LargestHeader, and a larger check is an error. Envoy then follows failure_mode_allow, so no
+// TestServer_Check_LargestHeader accepts Envoy's largest header. A larger check is an error. Envoy then follows failure_mode_allow, so no
 // viewer must be able to cause one.
 func TestServer_Check_LargestHeader(t *testing.T) {
 	t.Parallel()

@@ -111,7 +111,7 @@ func TestNewCheckResponse(t *testing.T) {
 	}
 }
 
-// TestNewCheckResponse_NoFieldSetAndRemoved: Envoy removes fields last, so a field that is both set and removed would be lost.
+// TestNewCheckResponse_NoFieldSetAndRemoved requires no field to be both set and removed: Envoy removes fields last.
 func TestNewCheckResponse_NoFieldSetAndRemoved(t *testing.T) {
 	t.Parallel()
 	for known := range 1 << len(originHeaders()) {
