@@ -4,9 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"usher/backends/setting"
-
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends/setting"
 )
 
 func TestConfig_Validate(t *testing.T) {

@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"usher/backends/setting"
-
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends/setting"
 )
 
 func TestConfig_UnmarshalYAML(t *testing.T) {
