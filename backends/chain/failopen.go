@@ -128,6 +128,6 @@ func effectOf(p backends.Policy) string {
 	case backends.PolicyKeep:
 		return "unknown viewers are asked to retry, and running sessions are not re-checked"
 	default:
-		return "unknown viewers are let in unchecked, and running sessions are not re-checked"
+		return "unknown viewers are admitted without a check, and running sessions are not re-checked"
 	}
 }

@@ -129,7 +129,7 @@ func TestFailOpen_Counts(t *testing.T) {
 func TestFailOpen_LogsEachTransitionOnceWithItsEffect(t *testing.T) {
 	t.Parallel()
 	tests := map[backends.Policy]string{
-		backends.PolicyAllow: `effect="unknown viewers are let in unchecked, and running sessions are not re-checked"`,
+		backends.PolicyAllow: `effect="unknown viewers are admitted without a check, and running sessions are not re-checked"`,
 		backends.PolicyKeep:  `effect="unknown viewers are asked to retry, and running sessions are not re-checked"`,
 		backends.PolicyDeny:  `effect="every viewer is refused, paying viewers too"`,
 	}

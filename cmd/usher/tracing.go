@@ -19,7 +19,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// tracingSettings say where traces are sent.
+// tracingSettings hold where traces are sent.
 type tracingSettings struct {
 	// Endpoint is an OTLP receiver, "http://host:4317" or "https://…"; empty: no traces.
 	Endpoint string `yaml:"endpoint"`
