@@ -121,8 +121,8 @@ func (p *peer) handlers() Handlers {
 			defer p.mu.Unlock()
 			p.exceeded = append(p.exceeded, user)
 		},
-		Answer: func(_ context.Context, question []byte) []byte {
-			return fmt.Appendf(nil, "%s says %s", p.Name(), question)
+		Answer: func(_ context.Context, request []byte) []byte {
+			return fmt.Appendf(nil, "%s says %s", p.Name(), request)
 		},
 	}
 }
@@ -533,7 +533,7 @@ func wantDeniedAgain(t *testing.T, server *redistest.Server, looks, issued *peer
 		return time.Now().Before(kicked.Record.KickedUntil) && revoked.Record.RevokedBefore.Equal(at)
 	})
 	redistest.Eventually(t, "the revocations are in the stream again", func() bool {
-		told := 0
+		count := 0
 		for _, entry := range server.Client.XRange(t.Context(), "usher:{all}:revocations", "-", "+").Val() {
 			var message struct {
 				ID        string `json:"u"`
@@ -545,9 +545,9 @@ func wantDeniedAgain(t *testing.T, server *redistest.Server, looks, issued *peer
 			}
 			_, err := issued.cipher.Decrypt(message.Encrypted, "revocation "+message.ID)
 			must(t, err)
-			told++
+			count++
 		}
-		return told >= 2
+		return count >= 2
 	})
 	// A message from before the loss that arrives after it may have it logged twice.
 	if n := issued.log.Count("redis lost shared state"); n < losses {

@@ -352,7 +352,7 @@ func waitFor(t testing.TB, what string, fact func() bool) {
 	defer tick.Stop()
 	for i := 0; !fact(); i++ {
 		if i > 20_000 {
-			t.Fatalf("never came true: %s", what)
+			t.Fatalf("condition not reached: %s", what)
 		}
 		<-tick.C
 	}

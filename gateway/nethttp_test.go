@@ -411,6 +411,6 @@ func TestHandler_ManyViewersConcurrently(t *testing.T) {
 	}
 	all.Wait()
 	if n := len(g.table.openRequests()); n < 24 {
-		t.Errorf("%d arrivals, want one a viewer at least", n)
+		t.Errorf("%d open requests, want at least one a viewer", n)
 	}
 }

@@ -12,7 +12,7 @@
 //	opening     openingNew ─► openingLeasing ─► openingChecking ─► allowedFresh
 //	              a record or a ticket decides:  openingLeasing ─► allowedFresh
 //	              the viewer has waited enough:  openingLeasing ─► allowedLooking, openingChecking ─► allowedChecking
-//	              and there is no verdict:       ─► retryLater, or retryLaterChecking while the check goes on
+//	              and there is no verdict:       ─► retryLater, or retryLaterChecking while the check continues
 //	renewal     allowedFresh ─► recheckQueued ─► recheckLeasing ─► recheckChecking ─► allowedFresh
 //	              on a node without others:      recheckQueued ─► recheckChecking
 //	look        allowedFresh ─► allowedLooking ─► allowedFresh
@@ -25,8 +25,8 @@
 //   - A session waits for at most one lookup or check. Its phase says for which, and each of them ends.
 //   - A slot is used or returned, a lease is used or released, also when the session closes.
 //   - A session with a decision has a timer. A session in a queue is queued again if it misses its slot.
-//   - A viewer who watches is cut only by an authoritative no, an operator, a limit, or what the config says.
-//   - Only an authoritative no revokes a ticket.
+//   - A playing viewer is cut only by an authoritative denial, an operator, a limit, or what the config says.
+//   - Only an authoritative denial revokes a ticket.
 //   - Step does not allocate.
 //
 // Decided: the state is a flat value of durations since the node's start. What it still points to are strings: the key's id, and

@@ -2,7 +2,7 @@ package session
 
 import "fmt"
 
-// ExpiredTokenPolicy says what holds for a session whose token has expired (on_expired_token).
+// ExpiredTokenPolicy is what holds for a session whose token has expired (on_expired_token).
 type ExpiredTokenPolicy uint8
 
 // The policies.

@@ -244,12 +244,12 @@ func (m *model) checkAction(must func(bool, string), before State, got Action) {
 
 func (m *model) checkDecision(must func(bool, string), e Event, before State, got Action) {
 	isRetry := m.phase == retryLater || m.phase == retryLaterChecking
-	must(!got.Publish || m.Decision.Verdict != backends.Pending || isRetry, "a published decision is a yes or a no")
+	must(!got.Publish || m.Decision.Verdict != backends.Pending || isRetry, "a published decision is allowed or denied")
 	must(!got.RevokeTicket || m.phase == deniedRemembered && m.Decision.Source.IsAuthoritative(), "only an authoritative no revokes a ticket")
 	must(!m.phase.isAllowed() || m.Decision.Verdict == backends.Allowed, "a viewer who watches is allowed")
 	must(!m.phase.isDenied() || m.Decision.Verdict == backends.Denied, "a viewer who is remembered as denied is denied")
 	if before.phase.isAllowed() {
-		must(m.Decision.Verdict == backends.Allowed || m.mayDeny(e, before), "a viewer who watches is cut only by a no or the config")
+		must(m.Decision.Verdict == backends.Allowed || m.mayDeny(e, before), "a viewer who watches is cut only by a denial or the config")
 	}
 }
 

@@ -18,7 +18,7 @@ func smallBulkheadConfig() BulkheadConfig {
 	return BulkheadConfig{MaxInFlight: 2, MaxRechecksInFlight: 1, MaxWaiting: 3, AnswerDeadline: time.Second}
 }
 
-// gate is a backend whose calls end when the test says so.
+// gate is a backend whose calls end when the test opens it.
 type gate struct{ open chan struct{} }
 
 func newGate() *gate { return &gate{open: make(chan struct{})} }
@@ -80,9 +80,9 @@ func TestBulkhead_NoSlot_OverloadNamesTheSetting(t *testing.T) {
 		value   int
 		after   time.Duration
 	}{
-		"an opening waits for answer_deadline":  {openingFrom(1), 2, 0, "backends.portal.max_in_flight", 2, time.Second},
-		"a re-check waits in a lane of its own": {recheckFrom(1), 1, 0, "backends.portal.max_rechecks_in_flight", 1, time.Second},
-		"one too many does not wait at all":     {openingFrom(1), 2, 3, "backends.portal.max_waiting", 3, 0},
+		"an opening waits for answer_deadline":     {openingFrom(1), 2, 0, "backends.portal.max_in_flight", 2, time.Second},
+		"a re-check waits in the re-checks' queue": {recheckFrom(1), 1, 0, "backends.portal.max_rechecks_in_flight", 1, time.Second},
+		"one too many does not wait at all":        {openingFrom(1), 2, 3, "backends.portal.max_waiting", 3, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -92,16 +92,16 @@ func TestBulkhead_NoSlot_OverloadNamesTheSetting(t *testing.T) {
 				b := newBulkhead("portal", smallBulkheadConfig(), g, nil)
 				fillSlots(t, b, tt.r, tt.slots+tt.waiting)
 				started := time.Now()
-				asking := false
+				wasSent := false
 				r := *tt.r
-				r.OnSent = func() { asking = true }
+				r.OnSent = func() { wasSent = true }
 				_, err := b.Check(t.Context(), &r)
 				wantOverload(t, err, tt.setting, tt.value)
 				if took := time.Since(started); took != tt.after {
 					t.Errorf("refused after %s, want %s", took, tt.after)
 				}
-				if asking {
-					t.Error("Asking was called for a question that never went out")
+				if wasSent {
+					t.Error("OnSent was called for a check that was never sent")
 				}
 				openings, rechecks := b.Refused()
 				if openings+rechecks == 0 {
@@ -196,7 +196,7 @@ func TestBulkhead_OpenBreaker_Bypassed(t *testing.T) {
 		close(opened)
 		close(g.open)
 		if _, err := b.Check(t.Context(), openingFrom(2)); err != nil {
-			t.Errorf("got %v, want the question passed on without a slot", err)
+			t.Errorf("got %v, want the check passed on without a slot", err)
 		}
 	})
 }

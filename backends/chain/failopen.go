@@ -58,7 +58,7 @@ func (f *FailOpen) Fallback(r *backends.Request, err error) (backends.Decision, 
 	case f.policy == backends.PolicyKeep || !f.acceptsFailure(failure):
 		return backends.Decision{}, err
 	default:
-		return backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen, Reason: "nobody answered: " + failure.Kind.String()}, nil
+		return backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen, Reason: "no answer: " + failure.Kind.String()}, nil
 	}
 }
 
@@ -105,7 +105,7 @@ func cachedDecision(r *backends.Request) backends.Decision {
 	return d
 }
 
-// effectOf says for the log what an outage means for viewers under the policy.
+// effectOf returns, for the log, what an outage means for viewers under the policy.
 func effectOf(p backends.Policy) string {
 	switch p {
 	case backends.PolicyDeny:
@@ -113,6 +113,6 @@ func effectOf(p backends.Policy) string {
 	case backends.PolicyKeep:
 		return "unknown viewers are asked to retry, and running sessions are not re-checked"
 	default:
-		return "unknown viewers are let in unchecked, and running sessions are not re-checked"
+		return "unknown viewers are admitted without a check, and running sessions are not re-checked"
 	}
 }

@@ -50,7 +50,7 @@ type revocationStream struct {
 	publishScript, readScript *redisclient.Script
 
 	mu sync.Mutex
-	// position is the id up to which nothing was missed. isAssumed: no message told it; it follows from when the node
+	// position is the id up to which nothing was missed. isAssumed: it is not from a message but from when the node
 	// started.
 	position  streamID
 	isAssumed bool

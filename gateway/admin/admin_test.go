@@ -200,7 +200,7 @@ func TestHandler_Sessions_Filtered(t *testing.T) {
 		"by an unknown channel":     {"?channel=a003", []string{}, 0},
 		"by an empty value":         {"?channel=", []string{"s1", "s2", "s3"}, 3},
 		"no more than asked for":    {"?limit=2", []string{"s1", "s2"}, 3},
-		"the most that there may":   {"?limit=1000", []string{"s1", "s2", "s3"}, 3},
+		"the largest limit":         {"?limit=1000", []string{"s1", "s2", "s3"}, 3},
 		"by a part of the name":     {"?user=An", []string{}, 0},
 		"by the name in other case": {"?user=ann", []string{}, 0},
 	}
@@ -342,7 +342,7 @@ func TestConfigValidate_ReportsEveryProblem(t *testing.T) {
 	}{
 		"the default":       {DefaultConfig(), ""},
 		"no listener":       {Config{Token: "x"}, ""},
-		"as it should be":   {Config{Listen: "127.0.0.1:8081", Token: token}, ""},
+		"a valid config":    {Config{Listen: "127.0.0.1:8081", Token: token}, ""},
 		"no address":        {Config{Listen: "8081", Token: token}, `listen: "8081" is not an address; want "host:port"`},
 		"no token":          {Config{Listen: ":8081"}, "token: has 0 characters; want at least 12"},
 		"a short token":     {Config{Listen: ":8081", Token: "guess"}, "token: has 5 characters; want at least 12"},

@@ -152,7 +152,7 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 			method: "DELETE", path: "sessions/" + anID,
 			status: 200, answer: `{"matched":1,"kicked":1}`, asked: []string{`kick ` + anID + ` 5m0s "ended by an operator"`},
 		},
-		"a kick that only this node obeys yet": {
+		"a kick that is published later": {
 			method: "POST", path: "sessions/" + anID + "/kick", err: backends.ErrStoreUnavailable,
 			status: 202, answer: `{"matched":1,"kicked":1}`, asked: []string{`kick ` + anID + ` 5m0s "ended by an operator"`},
 		},
@@ -183,7 +183,7 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 			status: 200, answer: `{"id":"b1","address":"192.0.2.9/32","until":"0001-01-01T00:00:00Z"}`,
 			asked: []string{`ban {ID: User: Credentials: Prefix:192.0.2.9/32 Session:AAAAAAAAAAAAAAAAAAAAAA Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
 		},
-		"a ban that only this node obeys yet": {
+		"a ban that is published later": {
 			method: "POST", path: "bans", body: `{"address":"2001:db8::1/32","duration":"1h"}`, err: backends.ErrStoreUnavailable,
 			status: 202, answer: `{"id":"b1","address":"2001:db8::/32","until":"0001-01-01T00:00:00Z"}`,
 			asked: []string{`ban {ID: User: Credentials: Prefix:2001:db8::/32 Session:AAAAAAAAAAAAAAAAAAAAAA Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
@@ -214,7 +214,7 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 			status: 400, answer: "invalid: ban: too many",
 			asked: []string{`ban {ID: User:Ann Credentials: Prefix:invalid Prefix Session:AAAAAAAAAAAAAAAAAAAAAA Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
 		},
-		"a ban that is taken back": {
+		"the end of a ban": {
 			method: "DELETE", path: "bans/b7", status: 200, answer: `{"unbanned":"b7"}`, asked: []string{"unban b7"},
 			audited: []string{"action=unban", "target=b7"},
 		},

@@ -223,7 +223,7 @@ func TestHandler_Backends_ShowsAlarmsAndAddress(t *testing.T) {
 	t.Parallel()
 	got := get(t, newNodeWithAlarms(), "/api/v1/backends")
 	want := `{"backends":[{"name":"portal","kind":"ministra","breaker":"half-open","on_failure":"allow",` +
-		`"url":"http://portal.example.com/","contract_violations":{"made_up":{"count":9,"active":true},` +
+		`"address":"http://portal.example.com/","contract_violations":{"made_up":{"count":9,"active":true},` +
 		`"unexpected_status":{"count":3,"active":false},"wrong_address":{"count":12345678,"active":true}}},` +
 		`{"name":"a \"quoted\" one","kind":"rules","breaker":"closed","on_failure":"deny"}]}` + "\n"
 	if diff := cmp.Diff(want, got.body); diff != "" || got.status != http.StatusOK {
@@ -231,7 +231,7 @@ func TestHandler_Backends_ShowsAlarmsAndAddress(t *testing.T) {
 	}
 }
 
-func BenchmarkScrape(b *testing.B) {
+func BenchmarkHandler_Metrics(b *testing.B) {
 	h := Handler(Config{Token: token}, newNodeWithAlarms().options())
 	r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/metrics", nil)
 	b.ReportAllocs()

@@ -58,9 +58,9 @@ func TestMergeSessionLists_UnreadableResponse_NodeIsSilent(t *testing.T) {
 	if diff := cmp.Diff([]string{"odd", "old"}, got.Silent); diff != "" || got.Matched != 3 {
 		t.Errorf("matched %d, silent (-want +got):\n%s", got.Matched, diff)
 	}
-	for _, question := range []string{"", "{}", `{"ask":"secrets","limit":1}`, `{"ask":"sessions","limit":0}`, `{"ask":"sessions","limit":1,"filter":{"planet":"x"}}`} {
-		if said := answerQuery(t.Context(), newFakeNode().EachSession, []byte(question)); said != nil {
-			t.Errorf("the question %q is answered: %s", question, said)
+	for _, query := range []string{"", "{}", `{"ask":"secrets","limit":1}`, `{"ask":"sessions","limit":0}`, `{"ask":"sessions","limit":1,"filter":{"planet":"x"}}`} {
+		if said := answerQuery(t.Context(), newFakeNode().EachSession, []byte(query)); said != nil {
+			t.Errorf("the query %q is answered: %s", query, said)
 		}
 	}
 }
