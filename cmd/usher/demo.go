@@ -176,7 +176,7 @@ func (d *demo) status(w http.ResponseWriter, _ *http.Request) {
 		shown := admin.NewSession(live)
 		s.Sessions = append(s.Sessions, stage.SessionStatus{
 			ID: shown.ID, Channel: shown.Channel, User: shown.User, Verdict: shown.Verdict, Source: shown.Source,
-			Since: shown.Since, Requests: shown.Requests, Bytes: shown.Bytes,
+			Since: shown.Started, Requests: shown.Requests, Bytes: shown.Bytes,
 		})
 	}
 	w.Header().Set("Content-Type", "application/json")

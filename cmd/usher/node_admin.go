@@ -41,8 +41,8 @@ func (n *node) backends() []admin.Backend {
 	var all []admin.Backend
 	for name, c := range n.chains {
 		all = append(all, admin.Backend{
-			Name: name, Kind: n.settings.Backends[name].Kind, URL: n.adapters[name].url,
-			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), Alarms: violationsView(n.adapters[name].alarms),
+			Name: name, Kind: n.settings.Backends[name].Kind, Address: n.adapters[name].url,
+			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), ContractViolations: violationsView(n.adapters[name].alarms),
 		})
 	}
 	return all

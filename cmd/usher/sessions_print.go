@@ -49,7 +49,7 @@ func printSessions(r runtime, found admin.SessionList) error {
 		for _, s := range found.Sessions {
 			rows = append(rows, []string{
 				s.ID, orDash(s.Channel), orDash(cmp.Or(s.User, s.UserID)), s.Verdict, s.Source, s.Address,
-				r.now().Sub(s.Since).Round(time.Second).String(), orDash(strings.Join(s.Nodes, ",")),
+				r.now().Sub(s.Started).Round(time.Second).String(), orDash(strings.Join(s.Nodes, ",")),
 			})
 		}
 		if err := table(r, []string{"SESSION", "CHANNEL", "USER", "VERDICT", "SOURCE", "ADDRESS", "AGE", "NODES"}, rows); err != nil {
@@ -64,7 +64,7 @@ func printSessions(r runtime, found admin.SessionList) error {
 			return err
 		}
 	}
-	return warnUnreachable(r, found.Silent)
+	return warnUnreachable(r, found.UnreachableNodes)
 }
 
 func printSession(r runtime, s admin.Session) error {
@@ -78,7 +78,7 @@ func printSession(r runtime, s admin.Session) error {
 		{"user agent", orDash(s.UserAgent)},
 		{"verdict", s.Verdict + ", by " + s.Source},
 		{"reason", orDash(s.Reason)},
-		{"started", s.Since.Format(time.RFC3339)},
+		{"started", s.Started.Format(time.RFC3339)},
 		{"last seen", s.LastSeen.Format(time.RFC3339)},
 		{"requests", fmt.Sprint(s.Requests)},
 		{"bytes", fmt.Sprint(s.Bytes)},

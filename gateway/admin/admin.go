@@ -21,11 +21,11 @@ type Backend struct {
 	Breaker string `json:"breaker"`
 	// OnFailure is the outage policy: allow, keep or deny.
 	OnFailure string `json:"on_failure"`
-	// URL is where its checks go, without password and query. It is empty if the backend has none.
-	URL string `json:"address,omitempty"`
-	// Alarms are its contract violations by the alarm's name. Nil means that the backend has no alarms; a missing alarm was
+	// Address is where its checks go, without password and query. It is empty if the backend has none.
+	Address string `json:"address,omitempty"`
+	// ContractViolations are its contract violations by the alarm's name. Nil means that the backend has no alarms; a missing alarm was
 	// never raised.
-	Alarms map[string]AlarmState `json:"contract_violations,omitempty"`
+	ContractViolations map[string]AlarmState `json:"contract_violations,omitempty"`
 }
 
 // AlarmState is the state of one alarm.

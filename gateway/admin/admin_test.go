@@ -61,7 +61,7 @@ func newFakeNode() *fakeNode {
 			{
 				ID: "s1", Route: "/play/{channel}/*", Channel: "a001", Backend: "portal", User: "Ann", UserID: "17",
 				Address: "192.0.2.7", UserAgent: "MAG250", Verdict: "allowed", Source: "backend",
-				Reason: "backend answered 200", Since: at, LastSeen: at.Add(time.Minute), Requests: 12, Bytes: 3456,
+				Reason: "backend answered 200", Started: at, LastSeen: at.Add(time.Minute), Requests: 12, Bytes: 3456,
 			},
 			{ID: "s2", Route: "/play/{channel}/*", Channel: "a002", Backend: "portal", User: "17", Verdict: "allowed", Source: "fail-open"},
 			{ID: "s3", Route: "vod", Channel: "a001", Backend: "local", Verdict: "denied", Source: "local"},

@@ -56,7 +56,7 @@ func (c *fakeCluster) Ask(_ context.Context, request []byte) (map[string][]byte,
 	if err != nil {
 		c.record("find: %v", err)
 	}
-	return map[string][]byte{"": body}, c.found.Silent
+	return map[string][]byte{"": body}, c.found.UnreachableNodes
 }
 
 // AcquireLease knows every session, and the credentials of each.
@@ -163,7 +163,7 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 		},
 		"all sessions of a user": {
 			method: "POST", path: "kick", body: `{"user":"Ann","reason":"unpaid"}`,
-			found:  SessionList{Matched: 2, Sessions: []Session{{ID: anID}, {ID: another}}, Silent: []string{"n3"}},
+			found:  SessionList{Matched: 2, Sessions: []Session{{ID: anID}, {ID: another}}, UnreachableNodes: []string{"n3"}},
 			status: 200, answer: `{"matched":2,"kicked":2,"unreachable_nodes":["n3"]}`,
 			asked: []string{
 				`find {"user":"Ann"} 1000`, `kick ` + anID + ` 5m0s "ended by an operator: unpaid"`,

@@ -79,12 +79,12 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 		for _, state := range breakerStates() {
 			out <- gauge(c.breakerState, boolValue(b.Breaker == state), b.Name, state)
 		}
-		if b.Alarms == nil { // the backend has no alarms
+		if b.ContractViolations == nil { // the backend has no alarms
 			continue
 		}
 		for _, known := range backends.AllAlarms() {
 			name := known.String()
-			a := b.Alarms[name]
+			a := b.ContractViolations[name]
 			out <- metric(c.violations, prometheus.CounterValue, float64(a.Count), b.Name, name)
 			out <- gauge(c.violation, boolValue(a.Active), b.Name, name)
 		}

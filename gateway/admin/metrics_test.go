@@ -19,8 +19,8 @@ func newNodeWithAlarms() *fakeNode {
 	n.ready = true
 	n.backends = []Backend{
 		{
-			Name: "portal", Kind: "ministra", Breaker: "half-open", OnFailure: "allow", URL: "http://portal.example.com/",
-			Alarms: map[string]AlarmState{
+			Name: "portal", Kind: "ministra", Breaker: "half-open", OnFailure: "allow", Address: "http://portal.example.com/",
+			ContractViolations: map[string]AlarmState{
 				backends.AlarmWrongAddress.String():     {Count: 12345678, Active: true},
 				backends.AlarmUnexpectedStatus.String(): {Count: 3},
 				"made_up":                               {Count: 9, Active: true},
@@ -135,7 +135,9 @@ func TestMetrics_ReadsCurrentState(t *testing.T) {
 			[]string{"usher_ready 1", "usher_active_sessions 2"},
 		},
 		{
-			func() { n.backends = []Backend{{Name: "portal", Breaker: "open", Alarms: map[string]AlarmState{}}} },
+			func() {
+				n.backends = []Backend{{Name: "portal", Breaker: "open", ContractViolations: map[string]AlarmState{}}}
+			},
 			[]string{
 				`usher_backend_breaker_state{backend="portal",state="open"} 1`,
 				`usher_backend_contract_violation{backend="portal",violation="wrong_address"} 0`,

@@ -22,7 +22,7 @@ type Session struct {
 	Verdict   string    `json:"verdict"`
 	Source    string    `json:"source"`
 	Reason    string    `json:"reason,omitempty"`
-	Since     time.Time `json:"started"`
+	Started   time.Time `json:"started"`
 	LastSeen  time.Time `json:"last_seen"`
 	Requests  int64     `json:"requests"`
 	Bytes     int64     `json:"bytes"`
@@ -36,7 +36,7 @@ func NewSession(s session.Handle) Session {
 	shown := Session{
 		ID: s.ID().String(), Route: r.Route, Channel: r.Channel, Backend: r.Backend,
 		Address: r.Address.String(), UserAgent: r.UserAgent, Verdict: backends.Pending.String(), Source: backends.SourceNone.String(),
-		Since: s.Ticket().Opened, LastSeen: s.LastSeen(), Requests: s.Requests(), Bytes: s.Bytes(),
+		Started: s.Ticket().Opened, LastSeen: s.LastSeen(), Requests: s.Requests(), Bytes: s.Bytes(),
 	}
 	if d := s.Decision(); d != nil {
 		shown.Verdict, shown.Source, shown.Reason = d.Verdict.String(), d.Source.String(), d.Reason
@@ -106,6 +106,6 @@ type SessionList struct {
 	Approximate bool `json:"approximate,omitempty"`
 	// Sessions are the matching sessions in the order of their ids, up to a limit.
 	Sessions []Session `json:"sessions"`
-	// Silent are the names of the nodes that did not respond, sorted. Sessions that only they hold are missing.
-	Silent []string `json:"unreachable_nodes,omitempty"`
+	// UnreachableNodes are the names of the nodes that did not respond, sorted. Sessions that only they hold are missing.
+	UnreachableNodes []string `json:"unreachable_nodes,omitempty"`
 }

@@ -113,7 +113,7 @@ func mergeSessionLists(f Filter, limit int, answers map[string][]byte, silent []
 		m.silent = slices.DeleteFunc(m.silent, func(node string) bool { return node != f.Node })
 	}
 	slices.Sort(m.silent)
-	list.Silent = slices.Compact(m.silent)
+	list.UnreachableNodes = slices.Compact(m.silent)
 	return list
 }
 
@@ -187,8 +187,8 @@ func mergeSession(merged map[string]*Session, s Session, node string) {
 	newest.Requests, newest.Bytes = s.Requests+other.Requests, s.Bytes+other.Bytes
 	newest.Nodes = append(slices.Clone(other.Nodes), s.Nodes...)
 	slices.SortFunc(newest.Nodes, strings.Compare)
-	if older.Since.Before(newest.Since) {
-		newest.Since = older.Since
+	if older.Started.Before(newest.Started) {
+		newest.Started = older.Started
 	}
 	merged[s.ID] = &newest
 }

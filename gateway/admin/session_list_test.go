@@ -28,17 +28,17 @@ func TestMergeSessionLists_SameSessionOnSeveralNodes(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	nodes := map[string]*fakeNode{
 		"n1": {sessions: []Session{
-			{ID: "a", Verdict: "denied", Since: at, LastSeen: at.Add(time.Minute), Requests: 3, Bytes: 30},
+			{ID: "a", Verdict: "denied", Started: at, LastSeen: at.Add(time.Minute), Requests: 3, Bytes: 30},
 			{ID: "b", Requests: 1},
 		}},
 		"n2": {sessions: []Session{
-			{ID: "a", Verdict: "allowed", Since: at.Add(time.Second), LastSeen: at.Add(time.Second), Requests: 4, Bytes: 40},
+			{ID: "a", Verdict: "allowed", Started: at.Add(time.Second), LastSeen: at.Add(time.Second), Requests: 4, Bytes: 40},
 		}},
 	}
 	got := mergeNodes(t, Filter{}, 10, nodes, "n4", "n3")
-	want := SessionList{Total: 2, Matched: 2, Silent: []string{"n3", "n4"}, Sessions: []Session{
+	want := SessionList{Total: 2, Matched: 2, UnreachableNodes: []string{"n3", "n4"}, Sessions: []Session{
 		{
-			ID: "a", Verdict: "denied", Since: at, LastSeen: at.Add(time.Minute), Requests: 7, Bytes: 70,
+			ID: "a", Verdict: "denied", Started: at, LastSeen: at.Add(time.Minute), Requests: 7, Bytes: 70,
 			Nodes: []string{"n1", "n2"},
 		},
 		{ID: "b", Requests: 1, Nodes: []string{"n1"}},
@@ -47,7 +47,7 @@ func TestMergeSessionLists_SameSessionOnSeveralNodes(t *testing.T) {
 		t.Errorf("found (-want +got):\n%s", diff)
 	}
 	got = mergeNodes(t, Filter{Node: "n2"}, 10, nodes, "n3")
-	if len(got.Sessions) != 1 || got.Sessions[0].Verdict != "allowed" || len(got.Silent) != 0 {
+	if len(got.Sessions) != 1 || got.Sessions[0].Verdict != "allowed" || len(got.UnreachableNodes) != 0 {
 		t.Errorf("of one node: %+v", got)
 	}
 }
@@ -55,7 +55,7 @@ func TestMergeSessionLists_SameSessionOnSeveralNodes(t *testing.T) {
 func TestMergeSessionLists_UnreadableResponse_NodeIsSilent(t *testing.T) {
 	t.Parallel()
 	got := mergeSessionLists(Filter{}, 10, map[string][]byte{"old": nil, "odd": []byte("{"), "good": answerQuery(t.Context(), newFakeNode().EachSession, encodeSessionQuery(Filter{}, 10))}, nil)
-	if diff := cmp.Diff([]string{"odd", "old"}, got.Silent); diff != "" || got.Matched != 3 {
+	if diff := cmp.Diff([]string{"odd", "old"}, got.UnreachableNodes); diff != "" || got.Matched != 3 {
 		t.Errorf("matched %d, silent (-want +got):\n%s", got.Matched, diff)
 	}
 	for _, query := range []string{"", "{}", `{"ask":"secrets","limit":1}`, `{"ask":"sessions","limit":0}`, `{"ask":"sessions","limit":1,"filter":{"planet":"x"}}`} {

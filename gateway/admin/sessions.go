@@ -32,10 +32,10 @@ func (h *handler) session(w http.ResponseWriter, r *http.Request) {
 
 // sessionNotFound returns the text of a 404. It names the nodes that did not respond and may hold the session.
 func sessionNotFound(found SessionList) string {
-	if len(found.Silent) == 0 {
+	if len(found.UnreachableNodes) == 0 {
 		return "no live session has this id"
 	}
-	return fmt.Sprintf("no live session has this id; %d nodes did not respond: %q", len(found.Silent), found.Silent)
+	return fmt.Sprintf("no live session has this id; %d nodes did not respond: %q", len(found.UnreachableNodes), found.UnreachableNodes)
 }
 
 // kickRequest is the body of a request for a kick.
@@ -106,7 +106,7 @@ func (h *handler) kickAll(w http.ResponseWriter, r *http.Request) {
 	var pending error
 	for {
 		found := h.findSessions(r.Context(), k.Filter, maxLimit)
-		done.Matched, done.Silent = max(done.Matched, found.Matched), found.Silent
+		done.Matched, done.Silent = max(done.Matched, found.Matched), found.UnreachableNodes
 		if len(found.Sessions) == 0 {
 			writeJSON(w, done, pending)
 			return
