@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
 	"usher/backends/setting"
 )
 

@@ -5,9 +5,10 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"usher/backends/setting"
 
-	"github.com/goccy/go-yaml"
+	"usher/backends/setting"
+	"usher/cmd/usher/config"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -18,7 +19,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the example: %v", err)
 	}
 	got := DefaultConfig()
-	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
+	if err := config.Decode(text, &got); err != nil {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := Config{

@@ -69,7 +69,7 @@ func siblings() map[string][]string {
 func inTests() []string {
 	return []string{
 		"backends", "backends/setting", "backends/chain", "backends/httpbackend", "actors/session", "backends/backendtest/...", "bench/stage",
-		"cluster/redistest",
+		"cluster/redistest", "cmd/usher/config",
 	}
 }
 
@@ -93,9 +93,7 @@ func fences() []fence {
 		{library: "go.opentelemetry.io/otel/sdk", places: []string{"cmd/..."}, tests: true},
 		{library: "go.opentelemetry.io/otel/exporters", places: []string{"cmd/..."}, tests: true},
 		{library: "go.opentelemetry.io/contrib", places: []string{"cmd/..."}, tests: true},
-		{library: "github.com/goccy/go-yaml", places: []string{"cmd/..."}, tests: true},
-		// Files of users are long: see the package.
-		{library: "go.yaml.in/yaml", places: []string{"backends/users"}},
+		{library: "go.yaml.in/yaml", places: []string{"cmd/usher/config", "backends/users"}, testsIn: "cmd/usher"},
 		{library: "golang.org/x/crypto", places: []string{"backends/users"}, tests: true},
 		{library: "github.com/golang-jwt/jwt", places: []string{"backends/jwt"}},
 		{library: "github.com/MicahParks/jwkset", places: []string{"backends/jwt"}},

@@ -79,8 +79,12 @@ func (s *settings) validateCluster() error {
 			"cluster.heartbeat_interval: %v is too long for sessions.idle_timeout: %v; want a third of that at most", interval, idle))
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Backends)) {
-		deadline, setting := s.Backends[name].Chain.policy().AnswerDeadline, ".answer_deadline"
-		if _, isLocal := s.Backends[name].Chain.(*localSettings); isLocal {
+		b := s.Backends[name]
+		if b.Settings == nil { // its kind was reported
+			continue
+		}
+		deadline, setting := b.rules().AnswerDeadline, ".answer_deadline"
+		if _, isLocal := b.Settings.common().(localSettings); isLocal {
 			setting = ", which answers within" // this kind has no answer_deadline
 		}
 		if s.Cluster.RedisTimeout > deadline/2 {
@@ -120,7 +124,7 @@ func (s *settings) validateMembers() error {
 // tokenTTL returns how long a token can be checked: the shortest token_life of the backend and its members, or 0.
 func (s *settings) tokenTTL(name string) time.Duration {
 	b := s.Backends[name]
-	ttl := b.Chain.policy().TokenLife
+	ttl := b.rules().TokenLife
 	for _, member := range b.members() {
 		if m := s.tokenTTL(member); m > 0 && (ttl == 0 || m < ttl) {
 			ttl = m
@@ -141,30 +145,6 @@ func (s *settings) reaches(name, other string, depth int) bool {
 }
 
 func (s *settings) origin() origin.Config { return origin.Config{Cache: s.Cache, Fetch: s.Fetch} }
-
-// backendSettings are the settings of one backend: those of its adapter, and those of the chain around it.
-type backendSettings struct {
-	Kind    string        `yaml:"kind"`
-	Chain   chainSettings `yaml:",inline"`
-	Adapter any           `yaml:",inline"`
-}
-
-// Kinds returns the names of all adapters.
-func (b *backendSettings) Kinds() []string { return slices.Sorted(maps.Keys(kinds())) }
-
-// SetKind sets the defaults of an adapter and its chain.
-func (b *backendSettings) SetKind(name string) {
-	k := kinds()[name]
-	b.Kind, b.Chain, b.Adapter = name, k.chain(), k.settings()
-}
-
-// members returns the names of the backends that a composite backend calls; nil for others.
-func (b *backendSettings) members() []string {
-	if of := kinds()[b.Kind].members; of != nil {
-		return of(b.Adapter)
-	}
-	return nil
-}
 
 // logSettings say what is logged, and in which format.
 type logSettings struct {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+
 	"usher/backends/setting"
 
 	"github.com/google/go-cmp/cmp"
