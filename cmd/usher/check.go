@@ -29,7 +29,7 @@ type checkCommand struct {
 
 // Run calls the backend and prints a report. The exit code is 0 for allowed, 1 for denied, 2 without an answer.
 func (c checkCommand) Run(r runtime) error {
-	s, err := c.load(r.err)
+	s, _, err := c.load(r.err)
 	if err != nil {
 		return err
 	}

@@ -111,7 +111,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 	}
 	a, err := kinds()[b.Kind].build(name, b.Settings, parts)
 	if err != nil {
-		return err
+		return fmt.Errorf("backends.%s: %w", name, err)
 	}
 	n.adapters[name] = a
 	n.chains[name] = common.wrap(name, a, chains, chain.Deps{

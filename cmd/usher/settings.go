@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"os"
 	"regexp"
 	"slices"
@@ -62,7 +63,7 @@ func (s *settings) Validate() error {
 	if len(s.Backends) == 0 {
 		errs = append(errs, errors.New(`backends: none; want at least one, such as portal: { kind: httprequest, address: "https://auth.example.com/check" }`))
 	}
-	return errors.Join(append(errs, s.validateMembers(), s.validateEnvoy(), s.validateCluster())...)
+	return errors.Join(append(errs, s.validateMembers(), s.validateListeners(), s.validateEnvoy(), s.validateCluster())...)
 }
 
 // minHeartbeatsPerIdle is how many heartbeats fit into the idle timeout, so that a lost one does not end sessions.
@@ -91,6 +92,30 @@ func (s *settings) validateCluster() error {
 			errs = append(errs, fmt.Errorf("cluster.redis_timeout: %v is too long for backends.%s%s: %v; want half of that at most, so that time is left for the backend",
 				s.Cluster.RedisTimeout, name, setting, deadline))
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// validateListeners finds ports that do not exist, and addresses that two listeners share.
+func (s *settings) validateListeners() error {
+	var errs []error
+	taken := map[string]string{}
+	for _, l := range [][2]string{
+		{"listen", s.Gateway.Listen}, {"admin.listen", s.Admin.Listen}, {"ext_authz.listen", s.ExtAuthz.Listen},
+	} {
+		key, address := l[0], l[1]
+		_, port, err := net.SplitHostPort(address)
+		if err != nil { // reported by the section, if the listener is wanted
+			continue
+		}
+		number, err := net.LookupPort("tcp", port)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s: %q has no such port; want 0 to 65535", key, address))
+		case number != 0 && taken[address] != "":
+			errs = append(errs, fmt.Errorf("%s: %q is that of %s too", key, address, taken[address]))
+		}
+		taken[address] = key
 	}
 	return errors.Join(errs...)
 }
@@ -204,19 +229,19 @@ type fileFlag struct {
 	Config string `help:"The settings file." default:"/etc/usher/usher.yaml" type:"path" short:"c" env:"USHER_CONFIG"`
 }
 
-// load reads the settings, and writes warnings to w.
-func (f fileFlag) load(w io.Writer) (*settings, error) {
+// load reads the settings, and writes warnings to w. The source positions what is found wrong later.
+func (f fileFlag) load(w io.Writer) (*settings, *config.Source, error) {
 	s := defaultSettings()
 	source, err := config.Load(cmp.Or(f.Config, defaultFile), s, config.Environment{
 		Variables: os.Environ(), Reserved: []string{"USHER_CONFIG"},
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, warning := range source.Warnings() {
 		_, _ = fmt.Fprintln(w, "warning:", warning)
 	}
-	return s, nil
+	return s, source, nil
 }
 
 type validateCommand struct {
@@ -224,12 +249,17 @@ type validateCommand struct {
 	Print bool `help:"Print the settings in effect, defaults included and secrets hidden."`
 }
 
-// Run prints every problem of the file.
+// Run prints every problem of the file, and what would keep a node from starting.
 func (v validateCommand) Run(r runtime) error {
-	s, err := v.load(r.err)
+	s, source, err := v.load(r.err)
 	if err != nil {
 		return err
 	}
+	n, err := prepare(s, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		return source.Explain(err)
+	}
+	n.close()
 	if v.Print {
 		var text bytes.Buffer
 		if err := config.Print(&text, s); err != nil {
