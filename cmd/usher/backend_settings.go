@@ -28,6 +28,9 @@ func (b *backendSettings) Kinds() []string { return slices.Sorted(maps.Keys(kind
 // SetKind sets the defaults of a kind.
 func (b *backendSettings) SetKind(name string) { b.Kind, b.Settings = name, kinds()[name].defaults() }
 
+// MarshalYAML returns the settings with their kind.
+func (b *backendSettings) MarshalYAML() (any, error) { return b.Settings.withKind(b.Kind), nil }
+
 // rules returns what the sessions of the backend follow.
 func (b *backendSettings) rules() actors.BackendRules {
 	if b.Settings == nil {
@@ -49,7 +52,10 @@ func (b *backendSettings) members() []string {
 }
 
 // kindSettings are the settings of a kind, a settingsOf.
-type kindSettings interface{ common() commonSettings }
+type kindSettings interface {
+	common() commonSettings
+	withKind(name string) any
+}
 
 // settingsOf are the settings of a kind: those that it has in common with others, and its own.
 type settingsOf[S commonSettings, C any] struct {
@@ -58,6 +64,14 @@ type settingsOf[S commonSettings, C any] struct {
 }
 
 func (s *settingsOf[S, C]) common() commonSettings { return s.Common }
+
+func (s *settingsOf[S, C]) withKind(name string) any {
+	return struct {
+		Kind   string `yaml:"kind"`
+		Common S      `yaml:",inline"`
+		Own    C      `yaml:",inline"`
+	}{name, s.Common, s.Own}
+}
 
 // commonSettings are those that kinds have in common.
 type commonSettings interface {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -108,7 +109,7 @@ func (s *settings) validateListeners() error {
 		if err != nil { // reported by the section, if the listener is wanted
 			continue
 		}
-		number, err := net.LookupPort("tcp", port)
+		number, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port)
 		switch {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("%s: %q has no such port; want 0 to 65535", key, address))

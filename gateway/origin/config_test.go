@@ -5,10 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"usher/backends/setting"
 	"usher/cmd/usher/config"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 func TestDefaultConfig_ValidAndYAMLRoundTrip(t *testing.T) {

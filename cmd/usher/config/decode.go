@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -203,9 +202,9 @@ func (d *decoder) decodeScalar(v reflect.Value, n *yaml.Node, path string) bool 
 	case err == nil:
 		return true
 	case !explainsItself(v.Type()):
-		d.source.report(n, path, "found %s, want %s", quoteShort(n.Value), example(v.Type()))
+		d.source.report(n, path, "found %.40q, want %s", n.Value, example(v.Type()))
 	case expanded != n.Value: // the type's own message may repeat what came out of a variable
-		d.source.report(n, path, "found %s, whose value is not allowed here", quoteShort(n.Value))
+		d.source.report(n, path, "found %.40q, whose value is not allowed here", n.Value)
 	default:
 		d.source.report(n, path, "%s", err)
 	}
@@ -230,13 +229,4 @@ func (d *decoder) expand(n *yaml.Node, t reflect.Type, path string) (string, err
 		d.source.warnings = append(d.source.warnings, d.source.problem(placeOf(n), path, warning))
 	}
 	return secret, err
-}
-
-// quoteShort quotes a text and shortens a long one.
-func quoteShort(text string) string {
-	const most = 40
-	if runes := []rune(text); len(runes) > most {
-		text = string(runes[:most]) + "…"
-	}
-	return strconv.Quote(text)
 }

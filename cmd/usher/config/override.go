@@ -59,10 +59,9 @@ func (l leaf) overlay(variable, value string) *yaml.Node {
 			}
 		}
 	}
-	last := len(l.keys) - 1
-	for i := range l.keys {
-		key := &yaml.Node{Kind: yaml.ScalarNode, Value: l.keys[last-i]}
-		if i == 0 {
+	for i, key := range slices.Backward(l.keys) {
+		key := &yaml.Node{Kind: yaml.ScalarNode, Value: key}
+		if i == len(l.keys)-1 {
 			key.HeadComment = variable
 		}
 		n = &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{key, n}}
@@ -86,27 +85,36 @@ func nearVariable(name string, leaves map[string]leaf) string {
 
 // findLeaves finds every setting that a variable can set, by the variable's name.
 func findLeaves(v reflect.Value, keys []string, leaves map[string]leaf) {
+	for v.Kind() == reflect.Pointer && !isScalar(v.Type()) {
+		if v.IsNil() {
+			v = fresh(v.Type().Elem())
+			continue
+		}
+		v = v.Elem()
+	}
 	t := v.Type()
 	isList := t.Kind() == reflect.Slice && !isScalar(t)
 	switch {
 	case len(keys) > maxDepth, isList && !isScalar(t.Elem()):
 	case isScalar(t), isList:
-		name := regexp.MustCompile(`[^A-Z0-9_]`).ReplaceAllLiteralString(strings.ToUpper(strings.Join(keys, "_")), "_")
-		if other, isTaken := leaves[variablePrefix+name]; !isTaken || hasLongerKeys(keys, other.keys) {
-			leaves[variablePrefix+name] = leaf{slices.Clone(keys), isList}
+		name := variableOf(keys)
+		if other, isTaken := leaves[name]; !isTaken || hasLongerKeys(keys, other.keys) {
+			leaves[name] = leaf{slices.Clone(keys), isList}
 		}
-	case t.Kind() == reflect.Pointer && v.IsNil():
-		findLeaves(fresh(t.Elem()), keys, leaves)
-	case t.Kind() == reflect.Pointer:
-		findLeaves(v.Elem(), keys, leaves)
 	default:
-		_, isKinded := reflect.TypeAssert[Kinded](v.Addr())
 		for _, c := range childrenOf(v, "") {
-			if !isKinded || c.key != kindKey {
-				findLeaves(c.value, append(keys, c.key), leaves)
-			}
+			findLeaves(c.value, append(keys, c.key), leaves)
+		}
+		if _, isKinded := reflect.TypeAssert[Kinded](v.Addr()); isKinded {
+			delete(leaves, variableOf(append(keys, kindKey))) // it decides which others there are
 		}
 	}
+}
+
+// variableOf returns the name of the variable of a setting.
+func variableOf(keys []string) string {
+	name := strings.ToUpper(strings.Join(keys, "_"))
+	return variablePrefix + regexp.MustCompile(`[^A-Z0-9_]`).ReplaceAllLiteralString(name, "_")
 }
 
 // hasLongerKeys reports whether a's first key that differs from b's is the longer one. Keys of equal length are

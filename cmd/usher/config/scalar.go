@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding"
 	"errors"
 	"fmt"
@@ -14,8 +15,6 @@ import (
 
 	"usher/backends/setting"
 )
-
-const day = 24 * time.Hour
 
 var errNotFit = errors.New("does not fit")
 
@@ -108,69 +107,29 @@ func parseDuration(text string) (time.Duration, error) {
 	return time.ParseDuration(text)
 }
 
-// formatDuration formats a duration as operators write it: "2d", "1m30s", "0s".
-func formatDuration(d time.Duration) string {
-	switch {
-	case d >= day && d%day == 0:
-		return strconv.FormatInt(int64(d/day), 10) + "d"
-	case d >= day:
-		return formatDuration(d-d%day) + formatDuration(d%day)
-	case d < 0 && d != math.MinInt64:
-		return "-" + formatDuration(-d)
-	}
-	text := d.String()
-	for _, empty := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(text, empty) {
-			text = text[:len(text)-len("0s")]
-		}
-	}
-	return text
-}
-
 // example says what a value of the type looks like.
 func example(t reflect.Type) string {
-	switch t {
-	case reflect.TypeFor[setting.Secret]():
-		return "a secret: its text, ${NAME} or file:PATH"
-	case reflect.TypeFor[time.Duration]():
-		return "a duration such as 10s, 1m30s or 2d"
-	case reflect.TypeFor[netip.Prefix]():
-		return "an address range such as 192.0.2.0/24 or 2001:db8::/48"
-	case reflect.TypeFor[netip.Addr]():
-		return "an address such as 192.0.2.7"
-	case reflect.TypeFor[netip.AddrPort]():
-		return "an address and port such as 192.0.2.7:8080"
+	byType := map[reflect.Type]string{
+		reflect.TypeFor[setting.Secret](): "a secret: its text, ${NAME} or file:PATH",
+		reflect.TypeFor[time.Duration]():  "a duration such as 10s, 1m30s or 2d",
+		reflect.TypeFor[netip.Prefix]():   "an address range such as 192.0.2.0/24 or 2001:db8::/48",
+		reflect.TypeFor[netip.Addr]():     "an address such as 192.0.2.7",
+		reflect.TypeFor[netip.AddrPort](): "an address and port such as 192.0.2.7:8080",
+	}
+	byKind := map[reflect.Kind]string{
+		reflect.Slice: "a list such as [a, b]", reflect.Map: "a section of named entries, such as name: value",
+		reflect.Bool: "true or false", reflect.Float64: "a number such as 0.5", reflect.Struct: "a section, such as key: value",
 	}
 	switch v := reflect.Zero(t); {
+	case byType[t] != "":
+		return byType[t]
 	case t.Kind() == reflect.Pointer:
 		return example(t.Elem())
-	case t.Kind() == reflect.Slice:
-		return "a list such as [a, b]"
-	case t.Kind() == reflect.Map:
-		return "a section of named entries, such as name: value"
-	case t.Kind() == reflect.Bool:
-		return "true or false"
-	case v.CanFloat():
-		return "a number such as 0.5"
-	case v.CanInt(), v.CanUint():
-		return exampleNumber(t, v.CanUint())
-	case t.Kind() == reflect.Struct && !readsItself(t):
-		return "a section, such as key: value"
-	default:
+	case readsItself(t):
 		return "text"
-	}
-}
-
-func exampleNumber(t reflect.Type, isUnsigned bool) string {
-	const whole = "a whole number such as 10"
-	switch most := uint64(1)<<(t.Bits()-1) - 1; {
-	case t.Bits() < 64 && isUnsigned:
-		return fmt.Sprintf("%s, from 0 to %d", whole, most*2+1)
-	case t.Bits() < 64:
-		return fmt.Sprintf("%s, from %d to %d", whole, -int64(most)-1, most)
-	case isUnsigned:
-		return whole + ", not below 0"
+	case v.CanInt(), v.CanUint():
+		return "a whole number such as 10"
 	default:
-		return whole
+		return cmp.Or(byKind[t.Kind()], "text")
 	}
 }

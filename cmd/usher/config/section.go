@@ -91,13 +91,18 @@ func structureOf(v reflect.Value, path string) (structure, error) {
 		}
 	}
 	s.parts = append(s.parts, v)
-	keys := slices.Sorted(slices.Values(s.keys()))
-	for i := range keys[min(1, len(keys)):] {
-		if keys[i] == keys[i+1] {
-			return s, fmt.Errorf("BUG: %s has the key %q twice, one of them inline", v.Type(), keys[i])
+	return s, s.validate()
+}
+
+// validate finds a key that the struct and an inline one both have.
+func (s structure) validate() error {
+	keys := s.keys()
+	for i, key := range keys {
+		if slices.Contains(keys[:i], key) {
+			return fmt.Errorf("BUG: %s has the key %q twice, one of them inline", s.parts[len(s.parts)-1].Type(), key)
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // pointedAt follows pointers and interfaces; a nil one gives the zero Value.

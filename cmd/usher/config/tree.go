@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -133,6 +132,9 @@ func (t *tree) resolve(n *yaml.Node, path string) *yaml.Node {
 		}
 		return n.Alias
 	}
+	if t.resolved[n] { // it was met in a list that is merged
+		return n
+	}
 	if n.Style&yaml.TaggedStyle != 0 {
 		t.source.report(n, path, "tags such as %s are not used here; leave it out", n.Tag)
 	}
@@ -150,25 +152,19 @@ func (t *tree) resolve(n *yaml.Node, path string) *yaml.Node {
 	return n
 }
 
-// origin says where a key of a section stands: itself, or the alias that merged it.
-type origin struct {
-	at       *yaml.Node
-	isMerged bool
-}
-
+// resolveSection resolves keys and values. first has where each key is given: the key itself, or what merged it.
 func (t *tree) resolveSection(n *yaml.Node, path string) {
-	first := map[string]origin{}
-	var content, at, bases []*yaml.Node
+	first := map[string]*yaml.Node{}
+	var content, merges []*yaml.Node
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		if key.Tag == "!!merge" {
-			moreAt, more := t.mergeSources(value, join(path, "<<"))
-			at, bases = append(at, moreAt...), append(bases, more...)
+			merges = append(merges, value)
 			continue
 		}
 		name := t.resolve(key, path)
 		shape := shapeOf(name)
-		if shape != text && shape != nothing {
+		if name.Kind != yaml.ScalarNode {
 			t.source.report(key, "", "a key must be plain text, found %s", shape)
 			continue
 		}
@@ -176,59 +172,54 @@ func (t *tree) resolveSection(n *yaml.Node, path string) {
 		if shape == nothing {
 			key.Value = "null"
 		}
-		value = t.resolve(value, join(path, key.Value))
-		if value.Kind == yaml.ScalarNode && value.Value == "" && shapeOf(value) == nothing { // it stands where the next token begins
+		under := join(path, key.Value)
+		value = t.resolve(value, under)
+		if value.Value == "" && shapeOf(value) == nothing { // the parser's position is that of the next token
 			value.Line, value.Column = key.Line, key.Column+utf8.RuneCountInString(key.Value)+1
 		}
-		if earlier, isDuplicate := first[key.Value]; isDuplicate {
-			t.source.report(key, join(path, key.Value), "given twice, first at %d:%d", earlier.at.Line, earlier.at.Column)
+		if earlier := first[key.Value]; earlier != nil {
+			t.source.report(key, under, "given twice, first at %d:%d", earlier.Line, earlier.Column)
 			continue
 		}
-		first[key.Value] = origin{at: key}
+		first[key.Value] = key
 		content = append(content, key, value)
 	}
 	n.Content = content
-	for i, base := range bases {
-		t.merge(n, base, at[i], first, path)
+	for _, value := range merges {
+		t.merge(n, value, value, first, path)
 	}
 }
 
-// mergeSources returns the sections that "<<: *base" or "<<: [*a, *b]" merges, and where each is named.
-func (t *tree) mergeSources(value *yaml.Node, path string) (at, bases []*yaml.Node) {
-	at = []*yaml.Node{value}
-	if value.Kind == yaml.SequenceNode {
-		at = slices.Clone(value.Content)
+// merge adds the keys of "<<: *base" or "<<: [*a, *b]" that the section does not have, which stands at the alias. An own
+// key takes precedence; two merged ones are an error.
+func (t *tree) merge(n, value, at *yaml.Node, first map[string]*yaml.Node, path string) {
+	base := value
+	if value.Kind != yaml.SequenceNode {
+		base = t.resolve(value, join(path, "<<"))
 	}
-	base := t.resolve(value, path)
-	if base.Kind != yaml.SequenceNode {
-		return at, []*yaml.Node{base}
-	}
-	for len(at) < len(base.Content) {
-		at = append(at, value)
-	}
-	return at, base.Content
-}
-
-// merge adds the keys that the section does not have. An own key takes precedence; two merged ones are an error.
-func (t *tree) merge(n, base, at *yaml.Node, first map[string]origin, path string) {
 	switch shapeOf(base) {
 	case nothing: // an empty merge adds nothing; an unknown alias was reported
-		return
+	case list:
+		for _, item := range base.Content {
+			if at == base {
+				t.merge(n, item, item, first, path)
+			} else {
+				t.merge(n, item, at, first, path)
+			}
+		}
 	case section:
+		for i := 0; i < len(base.Content) && t.merged < maxNodes; i, t.merged = i+2, t.merged+1 {
+			key := base.Content[i].Value
+			switch earlier := first[key]; {
+			case earlier == nil:
+				first[key] = at
+				n.Content = append(n.Content, base.Content[i], base.Content[i+1])
+			case earlier.Kind != yaml.ScalarNode: // no key of its own
+				t.source.report(at, join(path, key), "given twice, by the sections merged at %d:%d and %d:%d",
+					earlier.Line, earlier.Column, at.Line, at.Column)
+			}
+		}
 	default:
 		t.source.report(at, join(path, "<<"), "merges sections only: write <<: *anchor or <<: [*a, *b]")
-		return
-	}
-	for i := 0; i < len(base.Content) && t.merged < maxNodes; i, t.merged = i+2, t.merged+1 {
-		key := base.Content[i].Value
-		earlier, isGiven := first[key]
-		switch {
-		case !isGiven:
-			first[key] = origin{at, true}
-			n.Content = append(n.Content, base.Content[i], base.Content[i+1])
-		case earlier.isMerged:
-			t.source.report(at, join(path, key), "given twice, by the sections merged at %d:%d and %d:%d",
-				earlier.at.Line, earlier.at.Column, at.Line, at.Column)
-		}
 	}
 }
