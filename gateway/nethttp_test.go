@@ -351,8 +351,8 @@ func TestHandler_ViewerDisconnects_NoResponse(t *testing.T) {
 	g := newTestGateway(t, nil)
 	arrived, left := make(chan struct{}), make(chan error, 1)
 	g.handler.gateway.options.Sessions = &fakeSessions{
-		find: func(backends.SessionID) Session { return nil },
-		open: func(ctx context.Context, _ session.OpenRequest) (Session, error) {
+		find: func(backends.SessionID) session.Handle { return nil },
+		open: func(ctx context.Context, _ session.OpenRequest) (session.Handle, error) {
 			close(arrived)
 			<-ctx.Done()
 			left <- ctx.Err()
@@ -411,6 +411,6 @@ func TestHandler_ManyViewersConcurrently(t *testing.T) {
 	}
 	all.Wait()
 	if n := len(g.table.openRequests()); n < 24 {
-		t.Errorf("%d arrivals, want one a viewer at least", n)
+		t.Errorf("%d open requests, want at least one a viewer", n)
 	}
 }

@@ -71,7 +71,7 @@ func (g *Gateway) servePlaylist(ctx context.Context, rc *requestContext, resp *R
 
 // renderPlaylist writes the viewer's version into the response.
 func (g *Gateway) renderPlaylist(rc *requestContext, tpl *hls.Template, o *origin.Object, resp *Response) {
-	carry := rc.target.route.config.TicketIn
+	ticketIn := rc.target.route.config.TicketIn
 	resp.Status = http.StatusOK
 	if tpl.IsStatic() {
 		resp.Body = tpl.Body()
@@ -82,7 +82,7 @@ func (g *Gateway) renderPlaylist(rc *requestContext, tpl *hls.Template, o *origi
 	resp.Set("Content-Type", playlistContentType(o.ContentType))
 	resp.Set("Content-Length", strconv.Itoa(len(resp.Body)))
 	resp.Set("Cache-Control", "no-store")
-	if carry == hls.TicketInCookie {
+	if ticketIn == hls.TicketInCookie {
 		g.setCookies(rc, resp)
 	}
 }

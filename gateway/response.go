@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/origin"
 )
@@ -26,7 +27,7 @@ type Response struct {
 	fields    [maxFields]Field
 	numFields int
 
-	session Session        // counts the bytes sent
+	session session.Handle // counts the bytes sent
 	stream  origin.Stream  // what Stream points to
 	scratch requestContext // lives here because it is too big to allocate for each request
 }

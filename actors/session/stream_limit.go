@@ -31,12 +31,12 @@ type StreamState uint8
 
 // The states of a stream.
 const (
-	// StreamActive says that the stream may play.
+	// StreamActive means that the stream may play.
 	StreamActive StreamState = iota
-	// StreamEvicted says that the limit is exceeded. The stream is refused while it keeps asking, and plays again once a
+	// StreamEvicted means that the limit is exceeded. The stream is refused while it keeps asking, and plays again once a
 	// stream is free.
 	StreamEvicted
-	// StreamSuperseded says that the viewer plays another channel. The ticket is refused; credentials open the session again at
+	// StreamSuperseded means that the viewer plays another channel. The ticket is refused; credentials open the session again at
 	// once.
 	StreamSuperseded
 )

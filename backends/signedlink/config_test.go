@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"usher/backends/setting"
 	"usher/cmd/usher/config"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 func TestConfig_UnmarshalYAML(t *testing.T) {

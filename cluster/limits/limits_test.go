@@ -193,7 +193,7 @@ const (
 	superseded = session.StreamSuperseded
 )
 
-func TestLimits_Scenarios(t *testing.T) {
+func TestRenewStreams_Scenarios(t *testing.T) {
 	t.Parallel()
 	newLimiter := newLuaLimiters(t)
 	type step struct {
@@ -352,9 +352,9 @@ func drawReports(t *rapid.T, op string) (reports []report) {
 	return reports
 }
 
-// TestLimits_ExactAfterGracePeriod has several streams of one user that never stop, on nodes whose reports are late and
+// TestRenewStreams_ExactAfterGracePeriod has several streams of one user that never stop, on nodes whose reports are late and
 // whose replies are lost.
-func TestLimits_ExactAfterGracePeriod(t *testing.T) {
+func TestRenewStreams_ExactAfterGracePeriod(t *testing.T) {
 	t.Parallel()
 	newLimiter := newLuaLimiters(t)
 	users := 0
