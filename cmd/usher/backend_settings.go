@@ -77,8 +77,8 @@ func (s *settingsOf[S, C]) withKind(name string) any {
 type commonSettings interface {
 	// rules returns what the sessions of the backend follow.
 	rules() actors.BackendRules
-	// wrap returns the chain around the adapter. members are the chains that a composite adapter calls.
-	wrap(name string, a adapter, members []*chain.Chain, parts chain.Deps) *chain.Chain
+	// onFailure returns the outage policy; empty: the preset's.
+	onFailure() backends.Policy
 }
 
 // remoteSettings are for a backend that is called over a network.
@@ -110,9 +110,7 @@ func (s remoteSettings) rules() actors.BackendRules {
 	}
 }
 
-func (s remoteSettings) wrap(name string, a adapter, _ []*chain.Chain, parts chain.Deps) *chain.Chain {
-	return chain.New(name, s.Chain, a, parts)
-}
+func (s remoteSettings) onFailure() backends.Policy { return s.Chain.OnFailure }
 
 // compositeSettings are for a backend that calls other backends. Those bound their calls themselves.
 type compositeSettings struct {
@@ -140,9 +138,7 @@ func (s compositeSettings) rules() actors.BackendRules {
 	}
 }
 
-func (s compositeSettings) wrap(name string, a adapter, members []*chain.Chain, parts chain.Deps) *chain.Chain {
-	return chain.NewLocal(name, s.Local.OnFailure, a, members, parts)
-}
+func (s compositeSettings) onFailure() backends.Policy { return s.Local.OnFailure }
 
 // localSettings are for a backend that decides locally and cannot fail.
 type localSettings struct {
@@ -164,10 +160,8 @@ func (s localSettings) rules() actors.BackendRules {
 	return actors.BackendRules{Validity: s.Validity, RecheckRate: s.RecheckRate, AnswerDeadline: deadline, Timeout: deadline}
 }
 
-func (s localSettings) wrap(name string, a adapter, _ []*chain.Chain, parts chain.Deps) *chain.Chain {
-	// It cannot fail. A check that takes too long admits no new viewer.
-	return chain.NewLocal(name, backends.PolicyKeep, a, nil, parts)
-}
+// onFailure matters only for a check that takes too long, which admits no new viewer.
+func (s localSettings) onFailure() backends.Policy { return backends.PolicyKeep }
 
 // fetchingSettings are for a backend that decides locally by what it has to fetch, such as keys.
 type fetchingSettings struct {
@@ -193,9 +187,7 @@ func (s fetchingSettings) rules() actors.BackendRules {
 	return r
 }
 
-func (s fetchingSettings) wrap(name string, a adapter, _ []*chain.Chain, parts chain.Deps) *chain.Chain {
-	return chain.NewLocal(name, s.Local.OnFailure, a, nil, parts)
-}
+func (s fetchingSettings) onFailure() backends.Policy { return s.Local.OnFailure }
 
 func validateValidity(d time.Duration) error {
 	if d < time.Second {

@@ -95,8 +95,9 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		Log: n.logger, Propagator: propagation.TraceContext{}, ViewerCount: n.viewerCount,
 	}}
 	common := b.Settings.common()
-	if s, ok := common.(remoteSettings); ok {
-		parts.http.Connections = s.Chain.Bulkhead.MaxInFlight + s.Chain.Bulkhead.MaxRechecksInFlight
+	remote, isRemote := common.(remoteSettings)
+	if isRemote {
+		parts.http.Connections = remote.Chain.Bulkhead.MaxInFlight + remote.Chain.Bulkhead.MaxRechecksInFlight
 	}
 	var chains []*chain.Chain
 	for _, member := range b.members() {
@@ -113,9 +114,12 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		return fmt.Errorf("backends.%s: %w", name, err)
 	}
 	n.adapters[name] = a
-	n.chains[name] = common.wrap(name, a, chains, chain.Deps{
-		Kind: b.Kind, DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer,
-	})
+	deps := chain.Deps{Kind: b.Kind, DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer}
+	if isRemote {
+		n.chains[name] = chain.New(name, remote.Chain, a, deps)
+	} else {
+		n.chains[name] = chain.NewLocal(name, common.onFailure(), a, chains, deps)
+	}
 	return nil
 }
 

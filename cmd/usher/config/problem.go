@@ -82,11 +82,7 @@ func (s *Source) note(path string, n *yaml.Node) {
 
 // Warnings returns findings that do not prevent the start, one a line, in file order: never a secret. Empty: none.
 func (s *Source) Warnings() []string {
-	var lines []string
-	for _, w := range s.warnings {
-		lines = append(lines, w.String())
-	}
-	return lines
+	return strings.FieldsFunc(s.warnings.Error(), func(r rune) bool { return r == '\n' })
 }
 
 // locate returns where a setting was set, or its nearest parent, or 1:1.

@@ -76,7 +76,7 @@ func parse(source *Source, data []byte) (root *yaml.Node) {
 			source.report(empty, "", "cannot be read as YAML")
 		}
 	}()
-	// The library refuses the directive of YAML 1.2, which it mostly reads.
+	// The library reads YAML 1.2, but refuses its directive.
 	data = regexp.MustCompile(`\A(\x{FEFF}?(?:#.*\n|\s*\n)*%YAML 1\.)2`).ReplaceAll(data, []byte("${1}1"))
 	loader, err := yaml.NewLoader(bytes.NewReader(data),
 		yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxNesting)), anchors{}))
@@ -132,7 +132,7 @@ func (t *tree) resolve(n *yaml.Node, path string) *yaml.Node {
 		}
 		return n.Alias
 	}
-	if t.resolved[n] { // it was met in a list that is merged
+	if t.resolved[n] { // an item of a list that is merged
 		return n
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
@@ -190,8 +190,8 @@ func (t *tree) resolveSection(n *yaml.Node, path string) {
 	}
 }
 
-// merge adds the keys of "<<: *base" or "<<: [*a, *b]" that the section does not have, which stands at the alias. An own
-// key takes precedence; two merged ones are an error.
+// merge adds the keys of "<<: *base" or "<<: [*a, *b]" to a section. An own key takes precedence; two merged ones are an
+// error. at is the alias, for positions.
 func (t *tree) merge(n, value, at *yaml.Node, first map[string]*yaml.Node, path string) {
 	base := value
 	if value.Kind != yaml.SequenceNode {
