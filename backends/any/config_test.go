@@ -4,10 +4,10 @@ import (
 	"os"
 	"testing"
 
-	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends"
+	"usher/cmd/usher/config"
 )
 
 func TestConfig_UnmarshalYAML(t *testing.T) {
@@ -17,7 +17,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the example: %v", err)
 	}
 	got := DefaultConfig()
-	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
+	if err := config.Decode(text, &got); err != nil {
 		t.Fatalf("read the config: %v", err)
 	}
 	if diff := cmp.Diff(Config{Backends: []string{"ministra", "smarty"}}, got); diff != "" {

@@ -6,10 +6,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends"
+	"usher/cmd/usher/config"
 )
 
 func newTestChain(policy backends.Policy, adapter backends.Backend) *Chain {
@@ -98,13 +98,13 @@ func TestNew_OnFailureWinsOverTheDefaultPolicy(t *testing.T) {
 func TestConfig_YAML(t *testing.T) {
 	t.Parallel()
 	got := DefaultConfig()
-	err := yaml.UnmarshalWithOptions([]byte(`
+	err := config.Decode([]byte(`
 timeout: 500ms
 on_failure: keep
 max_in_flight: 7
 answer_deadline: 2s
 breaker: { interval: 20s, open_duration: 1s }
-`), &got, yaml.Strict())
+`), &got)
 	if err != nil {
 		t.Fatalf("read the config: %v", err)
 	}

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends"
@@ -17,6 +16,7 @@ import (
 	"usher/backends/chain"
 	"usher/backends/httpbackend"
 	"usher/backends/setting"
+	"usher/cmd/usher/config"
 )
 
 func TestBackend_Contract(t *testing.T) {
@@ -281,7 +281,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the example: %v", err)
 	}
 	got := DefaultConfig()
-	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
+	if err := config.Decode(text, &got); err != nil {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := Config{HTTP: httpbackend.DefaultConfig()}

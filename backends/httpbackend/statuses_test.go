@@ -4,10 +4,10 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends"
+	"usher/cmd/usher/config"
 )
 
 // TestNewStatusTable_Presets compares each preset with the table of the design. A '!' is an alarm.
@@ -62,10 +62,10 @@ func mustTable(t testing.TB, preset Preset, overrides Statuses) *StatusTable {
 func TestStatuses_YAML(t *testing.T) {
 	t.Parallel()
 	var cfg Config
-	err := yaml.UnmarshalWithOptions([]byte(`
+	err := config.Decode([]byte(`
 preset: flussonic
 statuses: {404: deny, 429: failure, 5xx: deny, "4xx": failure, 503: allow, 302: follow}
-`), &cfg, yaml.Strict())
+`), &cfg)
 	if err != nil {
 		t.Fatalf("read the config: %v", err)
 	}

@@ -8,13 +8,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends"
 	"usher/backends/backendtest"
 	"usher/backends/httpbackend"
 	"usher/backends/setting"
+	"usher/cmd/usher/config"
 )
 
 func TestBackend_Contract(t *testing.T) {
@@ -233,7 +233,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the example: %v", err)
 	}
 	got := DefaultConfig()
-	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
+	if err := config.Decode(text, &got); err != nil {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := Config{HTTP: httpbackend.Config{

@@ -8,10 +8,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends"
+	"usher/cmd/usher/config"
 )
 
 func newBackend(t testing.TB, fallback Action, rules ...string) *Backend {
@@ -180,7 +180,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the example: %v", err)
 	}
 	got := DefaultConfig()
-	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
+	if err := config.Decode(text, &got); err != nil {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := Config{Rules: []string{"allow 192.0.2.0/24", "skip all"}, Default: Deny}
@@ -193,7 +193,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 	if text, err := got.Default.MarshalText(); err != nil || string(text) != "deny" {
 		t.Errorf("spelled %q, %v", text, err)
 	}
-	if err := yaml.Unmarshal([]byte(`default: maybe`), &got); err == nil {
+	if err := config.Decode([]byte(`default: maybe`), &got); err == nil {
 		t.Error("an unknown action was accepted")
 	}
 }

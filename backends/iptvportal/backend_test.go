@@ -6,12 +6,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends"
 	"usher/backends/backendtest"
 	"usher/backends/httpbackend"
+	"usher/cmd/usher/config"
 )
 
 // statusOnly responds with a status alone: a portal's headers are not public.
@@ -180,7 +180,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the example: %v", err)
 	}
 	got := DefaultConfig()
-	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
+	if err := config.Decode(text, &got); err != nil {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := DefaultConfig()

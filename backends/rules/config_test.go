@@ -6,17 +6,17 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends"
 	"usher/backends/setting"
+	"usher/cmd/usher/config"
 )
 
 func readConfig(t testing.TB, text string) Config {
 	t.Helper()
 	cfg := DefaultConfig()
-	if err := yaml.UnmarshalWithOptions([]byte(text), &cfg, yaml.Strict()); err != nil {
+	if err := config.Decode([]byte(text), &cfg); err != nil {
 		t.Fatalf("read the config: %v", err)
 	}
 	return cfg

@@ -5,11 +5,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/cmd/usher/config"
 )
 
 // examples returns the examples of the package's documentation, in order, so that it stays correct.
@@ -36,7 +36,7 @@ func examples(t *testing.T) []Config {
 	configs := make([]Config, len(texts))
 	for i, text := range texts {
 		configs[i] = DefaultConfig()
-		if err := yaml.UnmarshalWithOptions([]byte(text), &configs[i], yaml.Strict()); err != nil {
+		if err := config.Decode([]byte(text), &configs[i]); err != nil {
 			t.Fatalf("read example %d: %v", i, err)
 		}
 		if err := configs[i].Validate(); err != nil {

@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends/setting"
+	"usher/cmd/usher/config"
 )
 
 func TestConfig_UnmarshalYAML(t *testing.T) {
@@ -20,7 +20,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the example: %v", err)
 	}
 	got := DefaultConfig()
-	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
+	if err := config.Decode(text, &got); err != nil {
 		t.Fatalf("read the config: %v", err)
 	}
 	wanted := Config{

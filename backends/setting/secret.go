@@ -20,5 +20,10 @@ func (s Secret) GoString() string { return Hidden }
 // LogValue hides the value from slog.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(Hidden) }
 
-// MarshalText hides the value from JSON and YAML.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(Hidden), nil }
+// MarshalText hides the value from JSON and YAML. An empty secret is empty, which says that it is not set.
+func (s Secret) MarshalText() ([]byte, error) {
+	if s == "" {
+		return nil, nil
+	}
+	return []byte(Hidden), nil
+}

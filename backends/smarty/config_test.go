@@ -4,10 +4,10 @@ import (
 	"os"
 	"testing"
 
-	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends/httpbackend"
+	"usher/cmd/usher/config"
 )
 
 func TestEndpoint(t *testing.T) {
@@ -42,7 +42,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the example: %v", err)
 	}
 	got := DefaultConfig()
-	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
+	if err := config.Decode(text, &got); err != nil {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := DefaultConfig()

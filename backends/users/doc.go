@@ -33,6 +33,6 @@
 // htpasswd's cost 5 takes 1.5 ms, 10 takes 50, 12 takes 190, and more is rejected. expires applies to openings, unless
 // end_session_on_expiry; all else applies to the next check. Replace the file by renaming: a half-written file may be read.
 //
-// YAML and not JSON: operators comment accounts, and the settings are YAML. Parsed by go.yaml.in/yaml, whose time is
-// linear in the file; that of the settings' library is quadratic. Refused: plain passwords; dates alone; aliases.
+// YAML and not JSON: operators comment accounts, and the settings are YAML. The library's time is linear in the file.
+// Refused: plain passwords; dates alone; aliases.
 package users

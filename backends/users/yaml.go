@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 )
 
 // position is a position in a file, counted from 1.
@@ -63,13 +62,13 @@ func parseYAML(data []byte, p *problems) (body *yaml.Node) {
 		p.report(position{1, 1}, "", "no accounts; want users: { … }")
 		return nil
 	case err != nil:
-		p.reportSyntax(err)
+		p.reportSyntax(err, data)
 		return nil
 	}
 	switch err := documents.Decode(&second); {
 	case errors.Is(err, io.EOF):
 	case err != nil:
-		p.reportSyntax(err)
+		p.reportSyntax(err, data)
 		return nil
 	default:
 		p.report(positionOf(&second), "", "second YAML document; a file must be one document")
@@ -79,14 +78,13 @@ func parseYAML(data []byte, p *problems) (body *yaml.Node) {
 }
 
 // reportSyntax reports the library's message and line, without its quotes, which may be secrets.
-func (p *problems) reportSyntax(err error) {
-	at, message := position{1, 1}, err.Error()
-	if m := regexp.MustCompile(`^yaml: line (\d+): `).FindStringSubmatch(message); m != nil {
-		at.line, _ = strconv.Atoi(m[1]) // digits
-		message = message[len(m[0]):]
+func (p *problems) reportSyntax(err error, data []byte) {
+	at, message := position{1, 1}, "cannot be read"
+	if problem, ok := errors.AsType[*yaml.LoadError](err); ok {
+		at.line = min(max(problem.Mark.Line, 1), 1+bytes.Count(bytes.TrimSuffix(data, []byte("\n")), []byte("\n")))
+		message, _, _ = strings.Cut(problem.Message, "'")
+		message, _, _ = strings.Cut(message, `"`)
 	}
-	message, _, _ = strings.Cut(strings.TrimPrefix(message, "yaml: "), "'")
-	message, _, _ = strings.Cut(message, `"`)
 	p.report(at, "", "not valid YAML: %s", strings.TrimRight(message, ": "))
 }
 

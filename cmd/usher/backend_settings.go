@@ -3,22 +3,82 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"usher/actors"
 	"usher/actors/session"
 	"usher/backends"
+	anyof "usher/backends/any"
 	"usher/backends/chain"
+	"usher/backends/rules"
 )
 
-// chainSettings are the settings of the chain around an adapter. Each sort of backend has its own.
-type chainSettings interface {
-	// policy returns what the sessions of the backend follow.
-	policy() actors.BackendRules
-	// wrap returns the chain around the adapter. members are the chains that a composite adapter calls.
-	wrap(name string, a adapter, members []*chain.Chain, parts chain.Deps) *chain.Chain
-	// timeout returns the bound of one check.
-	timeout() time.Duration
+// backendSettings are the settings of one backend.
+type backendSettings struct {
+	Kind string `yaml:"kind"`
+	// Settings are nil while the kind is unknown.
+	Settings kindSettings `yaml:",inline"`
+}
+
+// Kinds returns the names of all kinds.
+func (b *backendSettings) Kinds() []string { return slices.Sorted(maps.Keys(kinds())) }
+
+// SetKind sets the defaults of a kind.
+func (b *backendSettings) SetKind(name string) { b.Kind, b.Settings = name, kinds()[name].defaults() }
+
+// MarshalYAML returns the settings with their kind.
+func (b *backendSettings) MarshalYAML() (any, error) { return b.Settings.withKind(b.Kind), nil }
+
+// rules returns what the sessions of the backend follow.
+func (b *backendSettings) rules() actors.BackendRules {
+	if b.Settings == nil {
+		return actors.BackendRules{}
+	}
+	return b.Settings.common().rules()
+}
+
+// members returns the names of the backends that a composite backend calls; nil for others.
+func (b *backendSettings) members() []string {
+	switch s := b.Settings.(type) {
+	case *settingsOf[compositeSettings, anyof.Config]:
+		return anyof.Members(s.Own)
+	case *settingsOf[compositeSettings, rules.Config]:
+		return rules.Members(s.Own)
+	default:
+		return nil
+	}
+}
+
+// kindSettings are the settings of a kind, a settingsOf.
+type kindSettings interface {
+	common() commonSettings
+	withKind(name string) any
+}
+
+// settingsOf are the settings of a kind: those that it has in common with others, and its own.
+type settingsOf[S commonSettings, C any] struct {
+	Common S `yaml:",inline"`
+	Own    C `yaml:",inline"`
+}
+
+func (s *settingsOf[S, C]) common() commonSettings { return s.Common }
+
+func (s *settingsOf[S, C]) withKind(name string) any {
+	return struct {
+		Kind   string `yaml:"kind"`
+		Common S      `yaml:",inline"`
+		Own    C      `yaml:",inline"`
+	}{name, s.Common, s.Own}
+}
+
+// commonSettings are those that kinds have in common.
+type commonSettings interface {
+	// rules returns what the sessions of the backend follow.
+	rules() actors.BackendRules
+	// onFailure returns the outage policy; empty: the preset's.
+	onFailure() backends.Policy
 }
 
 // remoteSettings are for a backend that is called over a network.
@@ -43,20 +103,14 @@ func (s remoteSettings) Validate() error {
 	return errors.Join(life, validateValidity(s.Validity), validateRecheckRate(s.RecheckRate))
 }
 
-func (s *remoteSettings) policy() actors.BackendRules {
+func (s remoteSettings) rules() actors.BackendRules {
 	return actors.BackendRules{
-		Validity: s.Validity, TokenLife: s.TokenLife, ExpiredToken: s.OnExpiredToken,
-		RecheckRate: s.RecheckRate, AnswerDeadline: s.Chain.Bulkhead.AnswerDeadline,
+		Validity: s.Validity, TokenLife: s.TokenLife, ExpiredToken: s.OnExpiredToken, RecheckRate: s.RecheckRate,
+		AnswerDeadline: s.Chain.Bulkhead.AnswerDeadline, Timeout: s.Chain.Timeout,
 	}
 }
 
-func (s *remoteSettings) wrap(
-	name string, a adapter, _ []*chain.Chain, parts chain.Deps,
-) *chain.Chain {
-	return chain.New(name, s.Chain, a, parts)
-}
-
-func (s *remoteSettings) timeout() time.Duration { return s.Chain.Timeout }
+func (s remoteSettings) onFailure() backends.Policy { return s.Chain.OnFailure }
 
 // compositeSettings are for a backend that calls other backends. Those bound their calls themselves.
 type compositeSettings struct {
@@ -66,30 +120,25 @@ type compositeSettings struct {
 	RecheckRate    int                        `yaml:"recheck_rate"`
 }
 
+const (
+	// compositeValidity is how long a decision holds that has no validity of its own. Members set one, so this is for
+	// decisions of the outage policy.
+	compositeValidity = 180 * time.Second
+	// compositeTimeout ends a check whose members fail to end theirs by their own timeouts.
+	compositeTimeout = time.Minute
+)
+
 // Validate names every setting that cannot work.
 func (s compositeSettings) Validate() error { return validateRecheckRate(s.RecheckRate) }
 
-// compositeValidity is how long a decision holds that has no validity of its own. Members set one, so this is for
-// decisions of the outage policy.
-const compositeValidity = 180 * time.Second
-
-func (s *compositeSettings) policy() actors.BackendRules {
+func (s compositeSettings) rules() actors.BackendRules {
 	return actors.BackendRules{
-		Validity: compositeValidity, ExpiredToken: s.OnExpiredToken,
-		RecheckRate: s.RecheckRate, AnswerDeadline: s.Local.AnswerDeadline,
+		Validity: compositeValidity, ExpiredToken: s.OnExpiredToken, RecheckRate: s.RecheckRate,
+		AnswerDeadline: s.Local.AnswerDeadline, Timeout: compositeTimeout,
 	}
 }
 
-func (s *compositeSettings) wrap(
-	name string, a adapter, members []*chain.Chain, parts chain.Deps,
-) *chain.Chain {
-	return chain.NewLocal(name, s.Local.OnFailure, a, members, parts)
-}
-
-// compositeTimeout ends a check whose members fail to end theirs by their own timeouts.
-const compositeTimeout = time.Minute
-
-func (s *compositeSettings) timeout() time.Duration { return compositeTimeout }
+func (s compositeSettings) onFailure() backends.Policy { return s.Local.OnFailure }
 
 // localSettings are for a backend that decides locally and cannot fail.
 type localSettings struct {
@@ -97,9 +146,8 @@ type localSettings struct {
 	RecheckRate int           `yaml:"recheck_rate"`
 }
 
-// newLocalSettings returns a constructor of the settings of a backend with that validity.
-func newLocalSettings(validity time.Duration) func() chainSettings {
-	return func() chainSettings { return &localSettings{Validity: validity, RecheckRate: 10_000} }
+func defaultLocal(validity time.Duration) localSettings {
+	return localSettings{Validity: validity, RecheckRate: 10_000}
 }
 
 // Validate names every setting that cannot work.
@@ -107,35 +155,18 @@ func (s localSettings) Validate() error {
 	return errors.Join(validateValidity(s.Validity), validateRecheckRate(s.RecheckRate))
 }
 
-func (s *localSettings) policy() actors.BackendRules {
-	return actors.BackendRules{
-		Validity: s.Validity, RecheckRate: s.RecheckRate,
-		AnswerDeadline: chain.DefaultLocalConfig().AnswerDeadline,
-	}
+func (s localSettings) rules() actors.BackendRules {
+	deadline := chain.DefaultLocalConfig().AnswerDeadline
+	return actors.BackendRules{Validity: s.Validity, RecheckRate: s.RecheckRate, AnswerDeadline: deadline, Timeout: deadline}
 }
 
-func (s *localSettings) wrap(
-	name string, a adapter, _ []*chain.Chain, parts chain.Deps,
-) *chain.Chain {
-	// It cannot fail. A check that takes too long admits no new viewer.
-	return chain.NewLocal(name, backends.PolicyKeep, a, nil, parts)
-}
-
-func (s *localSettings) timeout() time.Duration {
-	return chain.DefaultLocalConfig().AnswerDeadline
-}
+// onFailure matters only for a check that takes too long, which admits no new viewer.
+func (s localSettings) onFailure() backends.Policy { return backends.PolicyKeep }
 
 // fetchingSettings are for a backend that decides locally by what it has to fetch, such as keys.
 type fetchingSettings struct {
 	Local chain.LocalConfig `yaml:",inline"`
 	Base  localSettings     `yaml:",inline"`
-}
-
-// newFetchingSettings returns the defaults of a backend that fetches what it decides by.
-func newFetchingSettings() chainSettings {
-	return &fetchingSettings{
-		Local: chain.DefaultLocalConfig(), Base: localSettings{Validity: time.Hour, RecheckRate: 10_000},
-	}
 }
 
 // minFetchDeadline is more than such a backend takes for a token with an unknown key. With a shorter deadline that token
@@ -150,19 +181,13 @@ func (s fetchingSettings) Validate() error {
 	return nil
 }
 
-func (s *fetchingSettings) policy() actors.BackendRules {
-	r := s.Base.policy()
-	r.AnswerDeadline = s.Local.AnswerDeadline
+func (s fetchingSettings) rules() actors.BackendRules {
+	r := s.Base.rules()
+	r.AnswerDeadline, r.Timeout = s.Local.AnswerDeadline, compositeTimeout
 	return r
 }
 
-func (s *fetchingSettings) wrap(
-	name string, a adapter, _ []*chain.Chain, parts chain.Deps,
-) *chain.Chain {
-	return chain.NewLocal(name, s.Local.OnFailure, a, nil, parts)
-}
-
-func (s *fetchingSettings) timeout() time.Duration { return compositeTimeout }
+func (s fetchingSettings) onFailure() backends.Policy { return s.Local.OnFailure }
 
 func validateValidity(d time.Duration) error {
 	if d < time.Second {

@@ -29,7 +29,7 @@ type checkCommand struct {
 
 // Run calls the backend and prints a report. The exit code is 0 for allowed, 1 for denied, 2 without an answer.
 func (c checkCommand) Run(r runtime) error {
-	s, err := c.load(r.err)
+	s, _, err := c.load(r.err)
 	if err != nil {
 		return err
 	}
@@ -107,8 +107,8 @@ func (h checkHeader) Values(name string) []string {
 // checkOnce calls the adapter itself, without its breaker and outage policy, and reports what that policy does on a
 // failure. The members of a composite backend keep their breakers.
 func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, backends.Verdict) {
-	around := n.settings.Backends[q.Backend].Chain
-	ctx, cancel := context.WithTimeout(ctx, around.timeout())
+	timeout := n.settings.Backends[q.Backend].rules().Timeout
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	ctx, calls := httpbackend.WithTrace(ctx)
 	d, err := n.adapters[q.Backend].Check(ctx, q)
@@ -122,7 +122,7 @@ func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, 
 	}
 	report.setCalls(calls.Entries())
 	if err != nil {
-		report.Verdict, report.Reason = "no answer", failureHint(err, around.timeout())
+		report.Verdict, report.Reason = "no answer", failureHint(err, timeout)
 		report.setWarning(outageHint(n.chains[q.Backend].FailOpen.Policy()))
 		return report, backends.Pending
 	}

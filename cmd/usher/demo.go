@@ -123,13 +123,13 @@ func (d *demo) makeSettings(c demoCommand, origin string) (*settings, error) {
 	s.Sessions.DenialTTL = demoDenialTTL
 	b := new(backendSettings)
 	b.SetKind("httprequest")
-	a := b.Chain.(*remoteSettings) //nolint:forcetypeassert // SetKind made it
-	a.Validity = demoValidity
-	a.Chain.Breaker.OpenDuration = demoOpenDuration
-	if err := a.Chain.OnFailure.UnmarshalText([]byte(c.OnFailure)); err != nil {
+	a := b.Settings.(*settingsOf[remoteSettings, httprequest.Config]) //nolint:forcetypeassert // SetKind made it
+	a.Common.Validity = demoValidity
+	a.Common.Chain.Breaker.OpenDuration = demoOpenDuration
+	if err := a.Common.Chain.OnFailure.UnmarshalText([]byte(c.OnFailure)); err != nil {
 		return nil, fmt.Errorf("--on-failure=%s: %w", c.OnFailure, err)
 	}
-	b.Adapter.(*httprequest.Config).HTTP.Address = d.middleware.URL() + "/check" //nolint:forcetypeassert // SetKind made it
+	a.Own.HTTP.Address = d.middleware.URL() + "/check"
 	s.Backends = map[string]*backendSettings{"middleware": b}
 	return s, nil
 }

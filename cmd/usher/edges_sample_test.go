@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -18,8 +19,8 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3" // the sample names it
 	manager "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	upstream "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
-	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v4"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protopath"
@@ -151,7 +152,7 @@ func TestEdges_TraefikSampleIsConsistent(t *testing.T) {
 	var dynamic traefikDynamic
 	var static traefikStatic
 	for file, into := range map[string]any{"dynamic.yaml": &dynamic, "traefik.yaml": &static} {
-		if err := yaml.UnmarshalWithOptions(edgeFile(t, "traefik", file), into, yaml.Strict()); err != nil {
+		if err := yaml.Load(edgeFile(t, "traefik", file), into, yaml.WithKnownFields()); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
 	}
@@ -189,7 +190,11 @@ func TestEdges_TraefikSampleIsConsistent(t *testing.T) {
 // envoySample parses envoy.yaml as Envoy does: a key or a type that Envoy does not define is an error.
 func envoySample(t *testing.T) *bootstrap.Bootstrap {
 	t.Helper()
-	text, err := yaml.YAMLToJSON(edgeFile(t, "envoy", "envoy.yaml"))
+	var file map[string]any
+	if err := yaml.Load(edgeFile(t, "envoy", "envoy.yaml"), &file); err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +295,7 @@ func TestEdges_EnvoySampleNamesListener(t *testing.T) {
 	if notice > s.Gateway.Drain.ReadinessDelay {
 		t.Errorf("Envoy needs %v to notice that a node drains, want at most drain.readiness_delay=%v", notice, s.Gateway.Drain.ReadinessDelay)
 	}
-	answer := s.Backends["portal"].Chain.policy().AnswerDeadline
+	answer := s.Backends["portal"].rules().AnswerDeadline
 	if got := service.GetTimeout().AsDuration(); got < answer+time.Second {
 		t.Errorf("Envoy waits for %v, want a second more than answer_deadline=%v", got, answer)
 	}

@@ -69,7 +69,7 @@ func siblings() map[string][]string {
 func inTests() []string {
 	return []string{
 		"backends", "backends/setting", "backends/chain", "backends/httpbackend", "actors/session", "backends/backendtest/...", "bench/stage",
-		"cluster/redistest",
+		"cluster/redistest", "cmd/usher/config",
 	}
 }
 
@@ -93,9 +93,7 @@ func libraryRules() []libraryRule {
 		{library: "go.opentelemetry.io/otel/sdk", importers: []string{"cmd/..."}, inAllTests: true},
 		{library: "go.opentelemetry.io/otel/exporters", importers: []string{"cmd/..."}, inAllTests: true},
 		{library: "go.opentelemetry.io/contrib", importers: []string{"cmd/..."}, inAllTests: true},
-		{library: "github.com/goccy/go-yaml", importers: []string{"cmd/..."}, inAllTests: true},
-		// users parses long files: see its package comment.
-		{library: "go.yaml.in/yaml", importers: []string{"backends/users"}},
+		{library: "go.yaml.in/yaml", importers: []string{"cmd/usher/config", "backends/users"}, testsIn: "cmd/usher"},
 		{library: "golang.org/x/crypto", importers: []string{"backends/users"}, inAllTests: true},
 		{library: "github.com/golang-jwt/jwt", importers: []string{"backends/jwt"}},
 		{library: "github.com/MicahParks/jwkset", importers: []string{"backends/jwt"}},

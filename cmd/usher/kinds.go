@@ -22,14 +22,11 @@ import (
 	"usher/backends/users"
 )
 
-// kind is one adapter: its default settings and its constructor.
+// kind is one sort of backend: its default settings and its constructor.
 type kind struct {
-	// settings returns a pointer to the adapter's default settings, chain those of the chain around it.
-	settings func() any
-	chain    func() chainSettings
-	// members returns the names of the backends that a composite adapter calls; nil for other adapters.
-	members func(settings any) []string
-	build   func(name string, settings any, parts kindDeps) (adapter, error)
+	name     string
+	defaults func() kindSettings
+	build    func(name string, settings kindSettings, parts kindDeps) (adapter, error)
 }
 
 // kindDeps is what adapters are made of besides their settings.
@@ -49,100 +46,84 @@ type adapter struct {
 	close  func()
 }
 
-// kinds returns all adapters by the name that the settings use.
+// kinds returns all kinds by the name that the settings use.
 func kinds() map[string]kind {
-	return map[string]kind{
-		"httprequest": remoteKind(httprequest.DefaultConfig, httprequest.New, func(a *remoteSettings) { a.Validity = 180 * time.Second }),
-		"flussonic":   remoteKind(flussonic.DefaultConfig, flussonic.New, func(a *remoteSettings) { a.Validity = 180 * time.Second }),
-		"iptvportal":  remoteKind(iptvportal.DefaultConfig, iptvportal.New, func(a *remoteSettings) { a.Validity = 180 * time.Second }),
-		"ministra": remoteKind(ministra.DefaultConfig, ministra.New, func(a *remoteSettings) {
-			a.TokenLife, a.Validity = 5*time.Second, 36_000*time.Second
-		}),
-		"smarty": remoteKind(smarty.DefaultConfig, smarty.New, func(a *remoteSettings) {
-			a.TokenLife, a.Validity = 3600*time.Second, 3000*time.Second
-		}),
+	all := map[string]kind{}
+	for _, k := range []kind{
+		remoteKind("httprequest", httprequest.DefaultConfig, httprequest.New, 180*time.Second, 0),
+		remoteKind("flussonic", flussonic.DefaultConfig, flussonic.New, 180*time.Second, 0),
+		remoteKind("iptvportal", iptvportal.DefaultConfig, iptvportal.New, 180*time.Second, 0),
+		remoteKind("ministra", ministra.DefaultConfig, ministra.New, 36_000*time.Second, 5*time.Second),
+		remoteKind("smarty", smarty.DefaultConfig, smarty.New, 3000*time.Second, 3600*time.Second),
 
-		"iprules":     localKind(iprules.DefaultConfig, iprules.New, newLocalSettings(time.Hour)),
-		"jwt":         localKind(jwt.DefaultConfig, jwt.New, newFetchingSettings),
-		"securetoken": localKind(securetoken.DefaultConfig, securetoken.New, newLocalSettings(time.Hour)),
-		"users":       localKind(users.DefaultConfig, users.New, newLocalSettings(time.Minute)),
-		"signedlink":  localKind(signedlink.DefaultConfig, signedlink.New, newLocalSettings(time.Hour)),
+		localKind("iprules", iprules.DefaultConfig, iprules.New, defaultLocal(time.Hour)),
+		localKind("jwt", jwt.DefaultConfig, jwt.New, fetchingSettings{chain.DefaultLocalConfig(), defaultLocal(time.Hour)}),
+		localKind("securetoken", securetoken.DefaultConfig, securetoken.New, defaultLocal(time.Hour)),
+		localKind("signedlink", signedlink.DefaultConfig, signedlink.New, defaultLocal(time.Hour)),
+		localKind("users", users.DefaultConfig, users.New, defaultLocal(time.Minute)),
 
-		"any":   compositeKind(anyof.DefaultConfig, anyof.New, anyof.Members),
-		"rules": compositeKind(rules.DefaultConfig, rules.New, rules.Members),
+		compositeKind("any", anyof.DefaultConfig, anyof.New),
+		compositeKind("rules", rules.DefaultConfig, rules.New),
+	} {
+		all[k.name] = k
 	}
+	return all
 }
 
-// remoteBackend is a backend that calls a middleware over HTTP.
-type remoteBackend interface {
-	backends.Backend
-	Preset() httpbackend.Preset
-	DisplayAddress() string
-	ContractAlarms() *httpbackend.Alarms
-	Close()
-}
-
-// remoteKind returns the kind of an adapter that calls a middleware over HTTP. tune sets the defaults of its chain.
-func remoteKind[C any, B remoteBackend](
-	defaults func() C, build func(string, C, httpbackend.Deps) (B, error), tune func(*remoteSettings),
+// remoteKind returns the kind of an adapter that calls a middleware over HTTP.
+func remoteKind[C any, B backends.Backend](
+	name string, own func() C, build func(string, C, httpbackend.Deps) (B, error), validity, tokenLife time.Duration,
 ) kind {
-	return kind{
-		settings: func() any { return new(defaults()) },
-		chain: func() chainSettings {
-			a := &remoteSettings{Chain: chain.DefaultConfig(), RecheckRate: 200}
-			tune(a)
-			return a
-		},
-		build: func(name string, settings any, parts kindDeps) (adapter, error) {
-			b, err := build(name, *settings.(*C), parts.http) //nolint:forcetypeassert // settings made it
-			if err != nil {
-				return adapter{}, err
-			}
-			return adapter{Backend: b, preset: b.Preset(), url: b.DisplayAddress(), alarms: b.ContractAlarms(), close: b.Close}, nil
-		},
-	}
-}
-
-// compositeKind returns the kind of an adapter that calls other backends, whose names members returns.
-func compositeKind[C any, B backends.Backend](
-	defaults func() C, build func(string, C, []backends.Member) (B, error), members func(C) []string,
-) kind {
-	return kind{
-		settings: func() any { return new(defaults()) },
-		chain: func() chainSettings {
-			return &compositeSettings{Local: chain.DefaultLocalConfig(), RecheckRate: 200}
-		},
-		members: func(settings any) []string { return members(*settings.(*C)) }, //nolint:forcetypeassert // as above
-		build: func(name string, settings any, parts kindDeps) (adapter, error) {
-			b, err := build(name, *settings.(*C), parts.members) //nolint:forcetypeassert // as above
-			if err != nil {
-				return adapter{}, err
-			}
-			return adapter{Backend: b, close: func() {}}, nil
-		},
-	}
+	common := remoteSettings{Chain: chain.DefaultConfig(), Validity: validity, TokenLife: tokenLife, RecheckRate: 200}
+	return newKind(name, common, own, func(name string, c C, parts kindDeps) (B, error) { return build(name, c, parts.http) })
 }
 
 // localKind returns the kind of an adapter that decides locally.
-func localKind[C any, B backends.Backend](
-	defaults func() C, build func(string, C, *slog.Logger) (B, error), around func() chainSettings,
+func localKind[S commonSettings, C any, B backends.Backend](
+	name string, own func() C, build func(string, C, *slog.Logger) (B, error), common S,
+) kind {
+	return newKind(name, common, own, func(name string, c C, parts kindDeps) (B, error) { return build(name, c, parts.log) })
+}
+
+// compositeKind returns the kind of an adapter that calls other backends.
+func compositeKind[C any, B backends.Backend](
+	name string, own func() C, build func(string, C, []backends.Member) (B, error),
+) kind {
+	common := compositeSettings{Local: chain.DefaultLocalConfig(), RecheckRate: 200}
+	return newKind(name, common, own, func(name string, c C, parts kindDeps) (B, error) { return build(name, c, parts.members) })
+}
+
+func newKind[S commonSettings, C any, B backends.Backend](
+	name string, common S, own func() C, build func(string, C, kindDeps) (B, error),
 ) kind {
 	return kind{
-		settings: func() any { return new(defaults()) },
-		chain:    around,
-		build: func(name string, settings any, parts kindDeps) (adapter, error) {
-			b, err := build(name, *settings.(*C), parts.log) //nolint:forcetypeassert // as above
+		name:     name,
+		defaults: func() kindSettings { return &settingsOf[S, C]{common, own()} },
+		build: func(name string, settings kindSettings, parts kindDeps) (adapter, error) {
+			b, err := build(name, settings.(*settingsOf[S, C]).Own, parts) //nolint:forcetypeassert // defaults made it
 			if err != nil {
 				return adapter{}, err
 			}
-			a := adapter{Backend: b, close: func() {}}
-			if c, ok := any(b).(interface{ Close() }); ok {
-				a.close = c.Close
-			}
-			if r, ok := any(b).(interface{ Run(context.Context) error }); ok {
-				a.run = r.Run
-			}
-			return a, nil
+			return newAdapter(b), nil
 		},
 	}
+}
+
+// newAdapter finds what a backend has besides Check.
+func newAdapter(b backends.Backend) adapter {
+	a := adapter{Backend: b, close: func() {}}
+	if remote, ok := b.(interface {
+		Preset() httpbackend.Preset
+		DisplayAddress() string
+		ContractAlarms() *httpbackend.Alarms
+	}); ok {
+		a.preset, a.url, a.alarms = remote.Preset(), remote.DisplayAddress(), remote.ContractAlarms()
+	}
+	if c, ok := b.(interface{ Close() }); ok {
+		a.close = c.Close
+	}
+	if r, ok := b.(interface{ Run(context.Context) error }); ok {
+		a.run = r.Run
+	}
+	return a
 }

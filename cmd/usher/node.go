@@ -94,8 +94,10 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 	parts := kindDeps{log: n.logger, http: httpbackend.Deps{
 		Log: n.logger, Propagator: propagation.TraceContext{}, ViewerCount: n.viewerCount,
 	}}
-	if s, ok := b.Chain.(*remoteSettings); ok {
-		parts.http.Connections = s.Chain.Bulkhead.MaxInFlight + s.Chain.Bulkhead.MaxRechecksInFlight
+	common := b.Settings.common()
+	remote, isRemote := common.(remoteSettings)
+	if isRemote {
+		parts.http.Connections = remote.Chain.Bulkhead.MaxInFlight + remote.Chain.Bulkhead.MaxRechecksInFlight
 	}
 	var chains []*chain.Chain
 	for _, member := range b.members() {
@@ -104,17 +106,20 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		}
 		chains = append(chains, n.chains[member])
 		parts.members = append(parts.members, backends.Member{
-			Name: member, Backend: n.chains[member].WithoutFailOpen(), Validity: n.settings.Backends[member].Chain.policy().Validity,
+			Name: member, Backend: n.chains[member].WithoutFailOpen(), Validity: n.settings.Backends[member].rules().Validity,
 		})
 	}
-	a, err := kinds()[b.Kind].build(name, b.Adapter, parts)
+	a, err := kinds()[b.Kind].build(name, b.Settings, parts)
 	if err != nil {
-		return err
+		return fmt.Errorf("backends.%s: %w", name, err)
 	}
 	n.adapters[name] = a
-	n.chains[name] = b.Chain.wrap(name, a, chains, chain.Deps{
-		Kind: b.Kind, DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer,
-	})
+	deps := chain.Deps{Kind: b.Kind, DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer}
+	if isRemote {
+		n.chains[name] = chain.New(name, remote.Chain, a, deps)
+	} else {
+		n.chains[name] = chain.NewLocal(name, common.onFailure(), a, chains, deps)
+	}
 	return nil
 }
 
@@ -150,8 +155,7 @@ func (n *node) makeOrigins() error {
 func (n *node) sessionBackends() map[string]actors.BackendOptions {
 	all := make(map[string]actors.BackendOptions, len(n.chains))
 	for name, b := range n.settings.Backends {
-		r := b.Chain.policy()
-		r.Timeout = b.Chain.timeout()
+		r := b.rules()
 		r.ReviveDenied = n.chains[name].FailOpen.Policy() == backends.PolicyDeny
 		if ttl := n.settings.tokenTTL(name); ttl > 0 {
 			r.TokenLife = ttl

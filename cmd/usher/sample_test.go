@@ -46,7 +46,7 @@ func sampleSettings() *settings {
 	want.Gateway.Origins = map[string]*gateway.OriginConfig{"astra": {URL: "http://10.0.0.5:8000"}}
 	portal := new(backendSettings)
 	portal.SetKind("httprequest")
-	portal.Adapter.(*httprequest.Config).HTTP.Address = "https://auth.example.com/check" //nolint:forcetypeassert // SetKind made it
+	portal.Settings.(*settingsOf[remoteSettings, httprequest.Config]).Own.HTTP.Address = "https://auth.example.com/check" //nolint:forcetypeassert // SetKind made it
 	want.Backends = map[string]*backendSettings{"portal": portal}
 	want.Gateway.Routes = []gateway.RouteConfig{{Path: "/play/{channel}/*", Origin: "astra", Backend: "portal"}}
 	return want

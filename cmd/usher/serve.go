@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"usher/cluster/redisclient"
 )
 
@@ -13,13 +15,26 @@ type serveCommand struct{ fileFlag }
 
 // Run runs a node until a signal ends it.
 func (c serveCommand) Run(r runtime) error {
-	s, err := c.load(r.err)
+	s, _, err := c.load(r.err)
 	if err != nil {
 		return err
 	}
 	logger := s.Log.newLogger(r.err)
 	redisclient.LogTo(logger)
 	return serve(r.ctx, s, logger, nil)
+}
+
+// prepare builds a node that can listen at once. It checks whatever of the settings can be checked only on the machine,
+// such as files. Its error begins with the setting.
+func prepare(s *settings, logger *slog.Logger, tracer trace.Tracer) (*node, error) {
+	// The certificates are read before a load balancer can send the first viewer.
+	if err := s.Gateway.TLS.Check(); err != nil {
+		return nil, err
+	}
+	if err := s.ExtAuthz.TLS.Check(); err != nil {
+		return nil, fmt.Errorf("ext_authz.%w", err)
+	}
+	return newNode(s, logger, tracer)
 }
 
 // serve runs a node until ctx ends. It calls started, if not nil, once the node listens.
@@ -29,18 +44,11 @@ func serve(ctx context.Context, s *settings, logger *slog.Logger, started func(*
 		return err
 	}
 	defer flush()
-	n, err := newNode(s, logger, tracer) //nolint:contextcheck // its parts run until close
+	n, err := prepare(s, logger, tracer) //nolint:contextcheck // its parts run until close
 	if err != nil {
 		return err
 	}
 	defer n.close()
-	// The certificates are read before a load balancer can send the first viewer.
-	if err := s.Gateway.TLS.Check(); err != nil {
-		return err
-	}
-	if err := s.ExtAuthz.TLS.Check(); err != nil {
-		return fmt.Errorf("ext_authz.%w", err)
-	}
 	on, err := listen(ctx, s)
 	if err != nil {
 		return err

@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"os"
 	"regexp"
 	"slices"
@@ -62,7 +64,7 @@ func (s *settings) Validate() error {
 	if len(s.Backends) == 0 {
 		errs = append(errs, errors.New(`backends: none; want at least one, such as portal: { kind: httprequest, address: "https://auth.example.com/check" }`))
 	}
-	return errors.Join(append(errs, s.validateMembers(), s.validateEnvoy(), s.validateCluster())...)
+	return errors.Join(append(errs, s.validateMembers(), s.validateListeners(), s.validateEnvoy(), s.validateCluster())...)
 }
 
 // minHeartbeatsPerIdle is how many heartbeats fit into the idle timeout, so that a lost one does not end sessions.
@@ -79,14 +81,42 @@ func (s *settings) validateCluster() error {
 			"cluster.heartbeat_interval: %v is too long for sessions.idle_timeout: %v; want a third of that at most", interval, idle))
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Backends)) {
-		deadline, setting := s.Backends[name].Chain.policy().AnswerDeadline, ".answer_deadline"
-		if _, isLocal := s.Backends[name].Chain.(*localSettings); isLocal {
+		b := s.Backends[name]
+		if b.Settings == nil { // its kind was reported
+			continue
+		}
+		deadline, setting := b.rules().AnswerDeadline, ".answer_deadline"
+		if _, isLocal := b.Settings.common().(localSettings); isLocal {
 			setting = ", which answers within" // this kind has no answer_deadline
 		}
 		if s.Cluster.RedisTimeout > deadline/2 {
 			errs = append(errs, fmt.Errorf("cluster.redis_timeout: %v is too long for backends.%s%s: %v; want half of that at most, so that time is left for the backend",
 				s.Cluster.RedisTimeout, name, setting, deadline))
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// validateListeners finds ports that do not exist, and addresses that two listeners share.
+func (s *settings) validateListeners() error {
+	var errs []error
+	taken := map[string]string{}
+	for _, l := range [][2]string{
+		{"listen", s.Gateway.Listen}, {"admin.listen", s.Admin.Listen}, {"ext_authz.listen", s.ExtAuthz.Listen},
+	} {
+		key, address := l[0], l[1]
+		_, port, err := net.SplitHostPort(address)
+		if err != nil { // reported by the section, if the listener is wanted
+			continue
+		}
+		number, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s: %q has no such port; want 0 to 65535", key, address))
+		case number != 0 && taken[address] != "":
+			errs = append(errs, fmt.Errorf("%s: %q is that of %s too", key, address, taken[address]))
+		}
+		taken[address] = key
 	}
 	return errors.Join(errs...)
 }
@@ -120,7 +150,7 @@ func (s *settings) validateMembers() error {
 // tokenTTL returns how long a token can be checked: the shortest token_life of the backend and its members, or 0.
 func (s *settings) tokenTTL(name string) time.Duration {
 	b := s.Backends[name]
-	ttl := b.Chain.policy().TokenLife
+	ttl := b.rules().TokenLife
 	for _, member := range b.members() {
 		if m := s.tokenTTL(member); m > 0 && (ttl == 0 || m < ttl) {
 			ttl = m
@@ -141,30 +171,6 @@ func (s *settings) reaches(name, other string, depth int) bool {
 }
 
 func (s *settings) origin() origin.Config { return origin.Config{Cache: s.Cache, Fetch: s.Fetch} }
-
-// backendSettings are the settings of one backend: those of its adapter, and those of the chain around it.
-type backendSettings struct {
-	Kind    string        `yaml:"kind"`
-	Chain   chainSettings `yaml:",inline"`
-	Adapter any           `yaml:",inline"`
-}
-
-// Kinds returns the names of all adapters.
-func (b *backendSettings) Kinds() []string { return slices.Sorted(maps.Keys(kinds())) }
-
-// SetKind sets the defaults of an adapter and its chain.
-func (b *backendSettings) SetKind(name string) {
-	k := kinds()[name]
-	b.Kind, b.Chain, b.Adapter = name, k.chain(), k.settings()
-}
-
-// members returns the names of the backends that a composite backend calls; nil for others.
-func (b *backendSettings) members() []string {
-	if of := kinds()[b.Kind].members; of != nil {
-		return of(b.Adapter)
-	}
-	return nil
-}
 
 // logSettings say what is logged, and in which format.
 type logSettings struct {
@@ -224,19 +230,19 @@ type fileFlag struct {
 	Config string `help:"The settings file." default:"/etc/usher/usher.yaml" type:"path" short:"c" env:"USHER_CONFIG"`
 }
 
-// load reads the settings, and writes warnings to w.
-func (f fileFlag) load(w io.Writer) (*settings, error) {
+// load reads the settings, and writes warnings to w. The source positions what is found wrong later.
+func (f fileFlag) load(w io.Writer) (*settings, *config.Source, error) {
 	s := defaultSettings()
 	source, err := config.Load(cmp.Or(f.Config, defaultFile), s, config.Environment{
 		Variables: os.Environ(), Reserved: []string{"USHER_CONFIG"},
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, warning := range source.Warnings() {
 		_, _ = fmt.Fprintln(w, "warning:", warning)
 	}
-	return s, nil
+	return s, source, nil
 }
 
 type validateCommand struct {
@@ -244,12 +250,17 @@ type validateCommand struct {
 	Print bool `help:"Print the settings in effect, defaults included and secrets hidden."`
 }
 
-// Run prints every problem of the file.
+// Run prints every problem of the file, and what would keep a node from starting.
 func (v validateCommand) Run(r runtime) error {
-	s, err := v.load(r.err)
+	s, source, err := v.load(r.err)
 	if err != nil {
 		return err
 	}
+	n, err := prepare(s, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		return source.Explain(err)
+	}
+	n.close()
 	if v.Print {
 		var text bytes.Buffer
 		if err := config.Print(&text, s); err != nil {

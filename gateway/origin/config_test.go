@@ -1,13 +1,14 @@
 package origin
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
-	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends/setting"
+	"usher/cmd/usher/config"
 )
 
 func TestDefaultConfig_ValidAndYAMLRoundTrip(t *testing.T) {
@@ -15,12 +16,13 @@ func TestDefaultConfig_ValidAndYAMLRoundTrip(t *testing.T) {
 	if err := DefaultConfig().Validate(); err != nil {
 		t.Errorf("Validate: %v", err)
 	}
-	text, err := yaml.Marshal(DefaultConfig())
-	if err != nil {
-		t.Fatalf("Marshal: %v", err)
+	var printed bytes.Buffer
+	if err := config.Print(&printed, DefaultConfig()); err != nil {
+		t.Fatalf("Print: %v", err)
 	}
+	text := printed.Bytes()
 	var got Config
-	if err := yaml.UnmarshalWithOptions(text, &got, yaml.Strict()); err != nil {
+	if err := config.Decode(text, &got); err != nil {
 		t.Fatalf("Unmarshal: %v\n%s", err, text)
 	}
 	if diff := cmp.Diff(DefaultConfig(), got); diff != "" {
@@ -32,7 +34,7 @@ func TestConfig_YAML_SizesAndDurations(t *testing.T) {
 	t.Parallel()
 	got := DefaultConfig()
 	text := "cache:\n  max_size: 2GiB\n  max_object_size: 1048576\n  media_ttl: 90s\nfetch:\n  max_playlist_size: 64kB\n"
-	if err := yaml.UnmarshalWithOptions([]byte(text), &got, yaml.Strict()); err != nil {
+	if err := config.Decode([]byte(text), &got); err != nil {
 		t.Fatalf("Unmarshal: %v", err)
 	}
 	if got.Cache.MaxSize != 2*setting.GiB || got.Cache.MaxObjectSize != setting.MiB || got.Fetch.MaxPlaylistSize != 64000 || got.Cache.MediaTTL.Seconds() != 90 {

@@ -1,12 +1,12 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
+
+	"go.yaml.in/yaml/v4"
 )
 
 // maxNodes bounds how many settings are read, aliases counted each time, so that a few lines of aliases of aliases
@@ -21,53 +21,43 @@ type decoder struct {
 	nodes       int
 }
 
-func (d *decoder) decode(v reflect.Value, n *node, path string) {
+func (d *decoder) decode(v reflect.Value, n *yaml.Node, path string) {
 	if d.nodes++; d.nodes > maxNodes {
 		if d.nodes == maxNodes+1 {
-			d.source.report(n.at, path, "the file has more than %d settings", maxNodes)
+			d.source.report(n, path, "the file has more than %d settings", maxNodes)
 		}
 		return
 	}
-	t := v.Type()
-	switch {
-	case isScalar(t):
+	shape := shapeOf(n)
+	switch kind := v.Kind(); {
+	case isScalar(v.Type()):
 		d.decodeScalar(v, n, path)
-	case t.Kind() == reflect.Pointer:
+	case kind == reflect.Pointer:
 		d.decodePointer(v, n, path)
-	case n.shape == nothing && t.Kind() == reflect.Struct:
-		d.decodeKind(v, n, path) // which must not be missing
-	case n.shape == nothing: // a section all of whose keys are commented out keeps its defaults
-	default:
-		d.decodeContainer(v, n, path)
-	}
-}
-
-// decodeContainer decodes a section or a list, and reports a node of another shape.
-func (d *decoder) decodeContainer(v reflect.Value, n *node, path string) {
-	switch t := v.Type(); {
-	case t.Kind() == reflect.Struct && n.shape == section:
+	case kind == reflect.Struct && (shape == section || shape == nothing): // a kind must not be missing
 		d.decodeStruct(v, n, path)
-	case t.Kind() == reflect.Map && n.shape == section:
+	case shape == nothing: // a section all of whose keys are commented out keeps its defaults
+	default:
+		d.decodeCollection(v, n, path)
+	}
+}
+
+// decodeCollection decodes a map or a list, and reports a node of another shape.
+func (d *decoder) decodeCollection(v reflect.Value, n *yaml.Node, path string) {
+	switch kind, shape := v.Kind(), shapeOf(n); {
+	case kind == reflect.Map && shape == section:
 		d.decodeMap(v, n, path)
-	case t.Kind() == reflect.Slice && n.shape == list:
+	case kind == reflect.Slice && shape == list:
 		d.decodeList(v, n, path)
+	case kind == reflect.Struct, kind == reflect.Map, kind == reflect.Slice:
+		d.source.report(n, path, "found %s, want %s", shape, example(v.Type()))
 	default:
-		d.reportShape(t, n, path)
+		d.source.report(n, path, "BUG: a setting cannot be of type %s", v.Type())
 	}
 }
 
-// reportShape reports a node that does not fit the type.
-func (d *decoder) reportShape(t reflect.Type, n *node, path string) {
-	switch t.Kind() {
-	case reflect.Struct, reflect.Map, reflect.Slice:
-		d.source.report(n.at, path, "found %s, want %s", foundShape(n), example(t))
-	default:
-		d.source.report(n.at, path, "BUG: a setting cannot be of type %s", t)
-	}
-}
-
-func (d *decoder) decodePointer(v reflect.Value, n *node, path string) {
-	if n.shape == nothing && v.IsNil() && !isScalar(v.Type().Elem()) {
+func (d *decoder) decodePointer(v reflect.Value, n *yaml.Node, path string) {
+	if shapeOf(n) == nothing && v.IsNil() && !isScalar(v.Type().Elem()) {
 		return
 	}
 	target := fresh(v.Type().Elem())
@@ -78,135 +68,117 @@ func (d *decoder) decodePointer(v reflect.Value, n *node, path string) {
 	v.Set(target.Addr())
 }
 
-func (d *decoder) decodeStruct(v reflect.Value, n *node, path string) {
-	unknownKind := !d.decodeKind(v, n, path)
-	fields, err := fieldsOf(v)
+func (d *decoder) decodeStruct(v reflect.Value, n *yaml.Node, path string) {
+	hasKind := d.decodeKind(v, n, path)
+	s, err := structureOf(v, path)
 	if err != nil {
-		d.source.report(n.at, path, "%s", err)
+		d.source.report(n, path, "%s", err)
 		return
 	}
-	for _, e := range n.entries {
-		under := join(path, e.key)
-		d.source.places[under] = e.at
-		f, known := fieldOf(fields, e.key)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		under := join(path, key.Value)
+		d.source.note(under, key)
+		target, isKnown := s.find(key.Value)
 		switch {
-		case known && e.key == kindKey && unknownKind: // reported already
-		case known:
-			d.decode(f.value, e.value, under)
-		case path == "" && strings.HasPrefix(e.key, "x-"): // a place for anchors
-		case !unknownKind: // without a kind nobody knows its keys
-			d.unknownKey(e, path, keysOf(fields))
+		case isKnown && key.Value == kindKey && !hasKind: // reported already
+		case isKnown:
+			d.decode(target, value, under)
+		case path == "" && strings.HasPrefix(key.Value, "x-"): // a place for anchors
+		case hasKind: // the keys of an unknown kind are not known
+			d.source.report(key, under, "unknown key%s", hint(key.Value, s.keys()))
+			if meant := nearest(key.Value, s.keys()); meant != "" {
+				d.source.broken = append(d.source.broken, join(path, meant)) // it is not missing, it is misspelt
+			}
 		}
-	}
-}
-
-func (d *decoder) unknownKey(e entry, path string, allowed []string) {
-	d.source.report(e.at, join(path, e.key), "unknown key%s", hint(e.key, allowed))
-	if meant := nearest(e.key, slices.Sorted(slices.Values(allowed))); meant != "" {
-		d.source.broken = append(d.source.broken, join(path, meant)) // it is not missing, it is misspelt
 	}
 }
 
 // decodeKind sets the kind of a Kinded struct to the one that the section names. It reports whether the keys of the
 // kind are known.
-func (d *decoder) decodeKind(v reflect.Value, n *node, path string) bool {
+func (d *decoder) decodeKind(v reflect.Value, n *yaml.Node, path string) bool {
 	kinded, ok := reflect.TypeAssert[Kinded](v.Addr())
 	if !ok {
 		return true
 	}
-	standing, err := kindOf(v)
-	if err != nil {
-		d.source.report(n.at, path, "%s", err)
-		return false
+	s, err := structureOf(v, path)
+	current, ok := s.find(kindKey)
+	if err != nil || !ok {
+		return err == nil // the error is reported by the caller
 	}
-	named := n.entry(kindKey)
-	if named == nil {
-		if standing.String() == "" {
-			d.source.report(n.at, join(path, kindKey), "missing; allowed: %s", strings.Join(sortedKinds(kinded), ", "))
+	before, kinds := current.String(), slices.Sorted(slices.Values(kinded.Kinds()))
+	at := join(path, kindKey)
+	i := slices.IndexFunc(n.Content, func(key *yaml.Node) bool { return key.Value == kindKey })
+	if i < 0 || i%2 != 0 {
+		if before == "" {
+			d.source.report(n, at, "missing; allowed: %s", strings.Join(kinds, ", "))
 		}
-		return standing.String() != ""
+		return before != ""
 	}
-	before := standing.String()
-	problems := len(d.source.problems)
-	d.decodeScalar(standing, named.value, join(path, kindKey))
-	kind := standing.String()
-	switch {
-	case len(d.source.problems) > problems:
+	named := n.Content[i+1]
+	if !d.decodeScalar(current, named, at) {
 		return false
-	case !slices.Contains(kinded.Kinds(), kind):
-		d.source.report(named.value.at, join(path, kindKey), "unknown kind %q%s", named.value.text, hint(kind, kinded.Kinds()))
+	}
+	kind := current.String()
+	if !slices.Contains(kinds, kind) {
+		d.source.report(named, at, "unknown kind %q%s", named.Value, hint(kind, kinds))
 		return false
-	case kind != before:
+	}
+	if kind != before {
 		kinded.SetKind(kind)
 	}
 	return true
 }
 
-// kindOf returns the value of a struct's key "kind".
-func kindOf(v reflect.Value) (reflect.Value, error) {
-	fields, err := fieldsOf(v)
-	if err != nil {
-		return reflect.Value{}, err
-	}
-	f, ok := fieldOf(fields, kindKey)
-	if !ok || f.value.Kind() != reflect.String {
-		return reflect.Value{}, fmt.Errorf("BUG: %s has kinds but no string with the key %q", v.Type(), kindKey)
-	}
-	return f.value, nil
-}
-
-func sortedKinds(k Kinded) []string { return slices.Sorted(slices.Values(k.Kinds())) }
-
-func (d *decoder) decodeMap(v reflect.Value, n *node, path string) {
+func (d *decoder) decodeMap(v reflect.Value, n *yaml.Node, path string) {
 	t := v.Type()
-	if len(n.entries) == 0 {
+	if len(n.Content) == 0 {
 		return
 	}
-	made := reflect.MakeMapWithSize(t, v.Len()+len(n.entries))
+	made := reflect.MakeMap(t)
 	for entries := v.MapRange(); entries.Next(); {
 		made.SetMapIndex(entries.Key(), entries.Value())
 	}
-	for _, e := range n.entries {
-		under := join(path, e.key)
-		d.source.places[under] = e.at
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		under := join(path, n.Content[i].Value)
+		d.source.note(under, n.Content[i])
 		key := reflect.New(t.Key()).Elem()
-		if err := setKey(key, e.key); err != nil {
-			d.source.report(e.at, under, "%s", err)
+		if err := setKey(key, n.Content[i].Value); err != nil {
+			d.source.report(n.Content[i], under, "%s", err)
 			continue
 		}
 		value := fresh(t.Elem())
-		if standing := made.MapIndex(key); standing.IsValid() {
-			value = copyOf(standing)
+		if current := made.MapIndex(key); current.IsValid() {
+			value = copyOf(current)
 		}
 		if value.Kind() == reflect.Pointer && value.IsNil() { // an entry exists, even if it says nothing
-			value.Set(fresh(value.Type().Elem()).Addr())
+			value.Set(fresh(t.Elem().Elem()).Addr())
 		}
-		d.decode(value, e.value, under)
+		d.decode(value, n.Content[i+1], under)
 		made.SetMapIndex(key, value)
 	}
 	v.Set(made)
 }
 
-// setKey sets a map's key from a text. Numbers are not allowed as keys. A type with UnmarshalText reads the text
-// itself.
+// setKey sets a map's key, which is a text, although its type may read the text itself.
 func setKey(key reflect.Value, text string) error {
-	if !isScalar(key.Type()) || isWhole(key.Type()) || isNatural(key.Type()) {
+	if key.Kind() != reflect.String {
 		return fmt.Errorf("BUG: a map's key cannot be of type %s", key.Type())
 	}
 	return setText(key, text)
 }
 
-func (d *decoder) decodeList(v reflect.Value, n *node, path string) {
-	if len(n.items) == 0 && v.Len() == 0 { // a nil list stays one
+func (d *decoder) decodeList(v reflect.Value, n *yaml.Node, path string) {
+	if len(n.Content) == 0 && v.Len() == 0 && n.Line > 0 { // a nil list stays one
 		return
 	}
-	made := reflect.MakeSlice(v.Type(), 0, len(n.items))
-	for i, item := range n.items {
+	made := reflect.MakeSlice(v.Type(), 0, len(n.Content))
+	for i, item := range n.Content {
 		under := index(path, i)
-		d.source.places[under] = item.at
+		d.source.note(under, item)
 		value := fresh(v.Type().Elem())
-		if item.shape == nothing {
-			d.source.report(item.at, under, "found nothing, want %s", example(value.Type()))
+		if shapeOf(item) == nothing {
+			d.source.report(item, under, "found nothing, want %s", example(value.Type()))
 		}
 		d.decode(value, item, under)
 		made = reflect.Append(made, value)
@@ -214,64 +186,47 @@ func (d *decoder) decodeList(v reflect.Value, n *node, path string) {
 	v.Set(made)
 }
 
-func (d *decoder) decodeScalar(v reflect.Value, n *node, path string) {
-	if n.shape != scalar {
-		d.source.report(n.at, path, "found %s, want %s", foundShape(n), example(v.Type()))
-		return
+// decodeScalar sets a scalar, and reports whether it could.
+func (d *decoder) decodeScalar(v reflect.Value, n *yaml.Node, path string) bool {
+	if shape := shapeOf(n); shape != text {
+		d.source.report(n, path, "found %s, want %s", shape, example(v.Type()))
+		return false
 	}
-	text, ok := d.text(n, isSecret(v.Type()), path)
-	if !ok {
-		return
+	expanded, err := d.expand(n, v.Type(), path)
+	if err != nil {
+		d.source.report(n, path, "%s", err)
+		return false
 	}
-	err := setText(v, text)
-	_, plain := errors.AsType[wanted](err)
+	err = setText(v, expanded)
 	switch {
 	case err == nil:
-	case plain:
-		d.source.report(n.at, path, "found %s, %s", quoteShort(n.text), err)
-	case text != n.text: // the type's own message may repeat what came out of a variable
-		d.source.report(n.at, path, "found %s, whose value is not allowed here", quoteShort(n.text))
+		return true
+	case !explainsItself(v.Type()):
+		d.source.report(n, path, "found %.40q, want %s", n.Value, example(v.Type()))
+	case expanded != n.Value: // the type's own message may repeat what came out of a variable
+		d.source.report(n, path, "found %.40q, whose value is not allowed here", n.Value)
 	default:
-		d.source.report(n.at, path, "%s", err)
+		d.source.report(n, path, "%s", err)
 	}
+	return false
 }
 
-// text returns the value of a scalar: with variables expanded, and a secret read from its file.
-func (d *decoder) text(n *node, secret bool, path string) (string, bool) {
-	text, names, err := d.environment.expand(n.text)
-	for _, name := range names {
-		d.referred[name] = true
+// expand returns the value of a scalar: with variables replaced, and a secret read from its file. What a variable holds
+// is not expanded again.
+func (d *decoder) expand(n *yaml.Node, t reflect.Type, path string) (string, error) {
+	expanded := n.Value
+	if n.Line > 0 {
+		var err error
+		if expanded, err = d.environment.expand(n.Value, d.referred); err != nil {
+			return "", err
+		}
 	}
-	if err != nil {
-		d.source.report(n.at, path, "%s", err)
-		return "", false
+	if !isSecret(t) || !strings.HasPrefix(n.Value, filePrefix) {
+		return expanded, nil
 	}
-	// file:PATH works in the file only. The value of a variable is the secret itself.
-	file, ok := strings.CutPrefix(text, filePrefix)
-	if !secret || !ok || !strings.HasPrefix(n.text, filePrefix) {
-		return text, true
-	}
-	text, warning, err := d.environment.readSecret(file)
-	if err != nil {
-		d.source.report(n.at, path, "%s", err)
-		return "", false
-	}
+	secret, warning, err := d.environment.readSecret(strings.TrimPrefix(expanded, filePrefix))
 	if warning != "" {
-		d.source.warn(n.at, path, "%s", warning)
+		d.source.warnings = append(d.source.warnings, d.source.problem(placeOf(n), path, warning))
 	}
-	return text, true
-}
-
-// foundShape names the shape that was found. It does not show the text, which may be a secret under a wrong key.
-func foundShape(n *node) string {
-	return [...]string{"nothing", "text", "a section", "a list"}[n.shape]
-}
-
-// quoteShort quotes a text and shortens a long one.
-func quoteShort(text string) string {
-	const most = 40
-	if runes := []rune(text); len(runes) > most {
-		text = string(runes[:most]) + "…"
-	}
-	return strconv.Quote(text)
+	return secret, err
 }

@@ -2,22 +2,23 @@
 // not know the settings: every package owns its Config, package main joins them in one struct with the defaults, and
 // [Parse] and [Load] write the values of the file and of the environment over them.
 //
-//	file ─► tree (anchors, merges resolved; every key keeps its position) ─► struct ─► overrides ─► Validate ─► problems
+//	file ─► tree of go.yaml.in/yaml (anchors, merges resolved; every key keeps its position) ─┐
+//	                                     USHER_ variables, each a tree of its own, laid over it ─┴─► struct ─► Validate ─► problems
 //
 // Invariants:
 //   - All problems are reported at once, in file order, as "usher.yaml:12:5: routes[0].bakend: unknown key; …".
 //   - No problem and no warning shows a secret; an invalid value from ${NAME} is shown as ${NAME}.
 //   - The environment takes precedence over the file, and the file over the default in the struct.
 //
-// Sections whose keys depend on a kind implement [Kinded] and keep the kind's own settings in an inline field:
+// Sections whose keys depend on a kind implement [Kinded] and keep the kind's settings in an inline field:
 //
 //	type Backend struct {
-//		Kind    string        `yaml:"kind"`
-//		Timeout time.Duration `yaml:"timeout"`
-//		Adapter any           `yaml:",inline"` // pointer to the settings of the kind, set by SetKind
+//		Kind     string `yaml:"kind"`
+//		Settings any    `yaml:",inline"` // pointer to the settings of the kind, set by SetKind
 //	}
 //
-// Both are decoded strictly from the one section; a key that both define is reported as "BUG".
+// Both are decoded strictly from the one section; a key that both define is reported as "BUG". The library prints no
+// inline interface, so such a type has a MarshalYAML.
 //
 // Texts: ${NAME} (unset or empty is an error) and ${NAME:-default} stand in any scalar, $$ is a dollar sign. A Secret
 // may also be file:PATH. The value of a variable is not expanded again, so a secret may contain any character.
@@ -31,6 +32,6 @@
 // defaults; a key of the top level that begins with "x-" is ignored, for anchors; an
 // explicit key beats a merged one, but two merged sections that give the same key are an error.
 //
-// Refused: the decoder of the YAML library, because it stops at the first problem and cannot tell where a default
-// came from; several documents; tags, because the struct says what a text means.
+// Refused: decoding by the library, because it has no defaults for the entries of a map, no kinds, takes yes for true and
+// positions nothing for Validate; several documents; tags, because the struct says what a text means.
 package config

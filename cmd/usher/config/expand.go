@@ -1,12 +1,22 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
 
-const environmentName = "environment"
+const (
+	filePrefix = "file:"
+	// maxSecretBytes bounds a secret's file. Keys and tokens are far smaller; a log or a device is not read to its end.
+	maxSecretBytes = 64 << 10
+	// everybodyReads is the permission bit for reading by all users.
+	everybodyReads = 0o004
+)
 
 // Environment is what settings may come from besides the file. The zero value has no variables and takes relative paths
 // from the working directory.
@@ -20,71 +30,68 @@ type Environment struct {
 }
 
 // lookup returns a variable's value. An empty one counts as unset, as in the shell's ${NAME:-…}.
-func (e Environment) lookup(name string) (string, bool) {
+func (e Environment) lookup(name string) string {
 	for _, variable := range slices.Backward(e.Variables) {
 		if n, value, _ := strings.Cut(variable, "="); n == name {
-			return value, value != ""
+			return value
 		}
 	}
-	return "", false
+	return ""
 }
 
-// expand replaces ${NAME}, ${NAME:-default} and $$ in a text. It returns the names in the text. The values are not
+// expand replaces ${NAME}, ${NAME:-default} and $$ in a text, and adds the names to referred. The values are not
 // expanded again, and errors name the variable only.
-func (e Environment) expand(text string) (expanded string, names []string, err error) {
-	var b strings.Builder
-	for {
-		before, rest, found := strings.Cut(text, "$")
-		b.WriteString(before)
-		if !found {
-			return b.String(), names, nil
+func (e Environment) expand(text string, referred map[string]bool) (string, error) {
+	var err error
+	expanded := regexp.MustCompile(`\$\$|\$\{[^}]*\}?`).ReplaceAllStringFunc(text, func(found string) string {
+		if found == "$$" || err != nil {
+			return "$"
 		}
+		inner, isClosed := strings.CutSuffix(found[len("${"):], "}")
+		name, fallback, hasFallback := strings.Cut(inner, ":-")
+		value := e.lookup(name)
 		switch {
-		case strings.HasPrefix(rest, "$"):
-			b.WriteByte('$')
-			text = rest[1:]
-		case strings.HasPrefix(rest, "{"):
-			inner, after, closed := strings.Cut(rest[1:], "}")
-			if !closed {
-				return "", names, fmt.Errorf("${ has no closing }; write $${ for the text itself")
-			}
-			name, value, err := e.reference(inner)
-			if err != nil {
-				return "", names, err
-			}
-			names = append(names, name)
-			b.WriteString(value)
-			text = after
-		default:
-			b.WriteByte('$')
-			text = rest
+		case !isClosed:
+			err = errors.New("${ has no closing }; write $${ for the text itself")
+		case !regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`).MatchString(name):
+			err = errors.New("${…} wants a variable's name, such as ${NAME} or ${NAME:-default}; write $${ for the text itself")
+		case value == "" && !hasFallback:
+			err = fmt.Errorf("variable %s is unset or empty; set it, or write ${%s:-default}", name, name)
+		case value == "":
+			value = fallback
 		}
-	}
+		referred[name] = true
+		return value
+	})
+	return expanded, err
 }
 
-// reference resolves the text between ${ and }.
-func (e Environment) reference(inner string) (name, value string, err error) {
-	name, fallback, hasFallback := strings.Cut(inner, ":-")
-	if !isVariableName(name) {
-		return "", "", fmt.Errorf("${…} wants a variable's name, such as ${NAME} or ${NAME:-default}; " +
-			"write $${ for the text itself")
+// readSecret reads file:PATH without the newline that editors end a file with. The warning, if any, is about the
+// file's permissions. Neither holds a byte of the file.
+func (e Environment) readSecret(path string) (secret, warning string, err error) {
+	if path == "" {
+		return "", "", errors.New("file: names no file, want file:PATH")
 	}
-	value, ok := e.lookup(name)
-	switch {
-	case ok:
-		return name, value, nil
-	case hasFallback:
-		return name, fallback, nil
-	default:
-		return name, "", fmt.Errorf("variable %s is unset or empty; set it, or write ${%s:-default}", name, name)
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(e.Folder, path)
 	}
-}
-
-func isVariableName(name string) bool {
-	for i, r := range name {
-		if !isNameRune(r) || i == 0 && '0' <= r && r <= '9' {
-			return false
-		}
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", path)
 	}
-	return name != ""
+	var data []byte
+	if err == nil {
+		data, err = readFile(path, maxSecretBytes)
+	}
+	secret = strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	if err == nil && secret == "" {
+		err = fmt.Errorf("%s is empty", path)
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("read the secret: %w", err)
+	}
+	if info.Mode().Perm()&everybodyReads != 0 {
+		warning = fmt.Sprintf("every user of this machine can read %s; take that away with chmod o-r", path)
+	}
+	return secret, warning, nil
 }

@@ -1,21 +1,21 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"reflect"
-	"strings"
 )
 
-// maxFileBytes bounds the file. The parser takes seconds for a megabyte, and no hand-written file is that large.
+// maxFileBytes bounds the file. No hand-written file is that large.
 const maxFileBytes = 1 << 20
 
 // Load reads the file at path over into, as Parse does. Paths of secrets are relative to the file's folder. An error
 // is [Problems], unless the file itself cannot be read.
 func Load(path string, into any, environment Environment) (*Source, error) {
-	data, err := readFile(path)
+	data, err := readFile(path, maxFileBytes)
 	if err != nil {
 		return nil, fmt.Errorf("read the config: %w", err)
 	}
@@ -23,44 +23,55 @@ func Load(path string, into any, environment Environment) (*Source, error) {
 	return Parse(path, data, into, environment)
 }
 
-func readFile(path string) ([]byte, error) {
+func readFile(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }() // it was only read from: nothing can be lost
-	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
-	if err != nil {
-		return nil, err
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("%s is larger than %d bytes", path, limit)
 	}
-	if len(data) > maxFileBytes {
-		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxFileBytes)
-	}
-	return data, nil
+	return data, err
 }
 
 // Parse reads data, the text of the file called name, over into: a pointer to a struct that holds the defaults. Then
 // it applies the overrides of the environment and calls Validate of every section. The error is [Problems]; into is then
 // incomplete and must not be used. The Source is never nil.
 func Parse(name string, data []byte, into any, environment Environment) (*Source, error) {
-	source := newSource(name)
-	root := reflect.ValueOf(into)
-	if root.Kind() != reflect.Pointer || root.IsNil() || root.Elem().Kind() != reflect.Struct {
-		return source, fmt.Errorf("BUG: parse %s into %T, want a pointer to a struct", name, into)
+	d := newDecoder(name, environment)
+	root, err := d.decodeFile(data, into)
+	if err == nil && root.IsValid() {
+		d.override(root)
+		v := &validation{source: d.source}
+		v.walk(root, "", 0)
 	}
-	// A byte order mark would become part of the first key.
-	body := parseDocument(source, []byte(strings.TrimPrefix(string(data), "\ufeff")))
-	if len(source.problems) > 0 {
-		return source, sorted(source.problems)
+	return d.source, cmp.Or(err, sorted(d.source.problems))
+}
+
+// Decode reads data over into, as Parse does, but without an environment and without Validate.
+func Decode(data []byte, into any) error {
+	d := newDecoder("settings", Environment{})
+	_, err := d.decodeFile(data, into)
+	return cmp.Or(err, sorted(d.source.problems))
+}
+
+func newDecoder(name string, environment Environment) *decoder {
+	source := &Source{file: name, places: map[string]place{}}
+	return &decoder{source: source, environment: environment, referred: map[string]bool{}}
+}
+
+// decodeFile returns the struct that was written over; the zero Value if the file cannot be read at all.
+func (d *decoder) decodeFile(data []byte, into any) (reflect.Value, error) {
+	v := reflect.ValueOf(into)
+	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
+		return reflect.Value{}, fmt.Errorf("BUG: read settings into %T, want a pointer to a struct", into)
 	}
-	tree := buildTree(source, body)
-	d := &decoder{source: source, environment: environment, referred: map[string]bool{}}
-	if tree.shape == nothing || tree.shape == section {
-		d.decode(root.Elem(), tree, "")
-	} else {
-		source.report(tree.at, "", "found %s, want %s", foundShape(tree), example(root.Elem().Type()))
+	tree := parse(d.source, data)
+	if tree == nil {
+		return reflect.Value{}, nil
 	}
-	d.override(root.Elem())
-	validate(source, root.Elem())
-	return source, sorted(source.problems)
+	d.decode(v.Elem(), tree, "")
+	return v.Elem(), nil
 }

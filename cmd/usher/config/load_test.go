@@ -275,7 +275,7 @@ func TestLoad(t *testing.T) {
 	})
 }
 
-func TestLocate(t *testing.T) {
+func TestSource_Locate(t *testing.T) {
 	t.Parallel()
 	file := "listen: a\nroutes:\n  - path: /a\n  - path: /b\n    carry: none\norigins:\n  \"a.b\": { url: u }\n"
 	source, err := Parse("f", []byte(file), defaults(), Environment{})
@@ -299,8 +299,8 @@ func TestLocate(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if line, column := source.Locate(test.path); line != test.line || column != test.column {
-				t.Errorf("Locate(%q) = %d:%d, want %d:%d", test.path, line, column, test.line, test.column)
+			if at := source.locate(test.path); at.line != test.line || at.column != test.column {
+				t.Errorf("locate(%q) = %d:%d, want %d:%d", test.path, at.line, at.column, test.line, test.column)
 			}
 		})
 	}

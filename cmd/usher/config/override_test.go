@@ -66,7 +66,7 @@ func TestParse_Overrides_Errors(t *testing.T) {
 		"what Validate refuses":           {"USHER_CACHE_MAX_BYTES=-1", "environment: USHER_CACHE_MAX_BYTES: -1 is negative"},
 		"a missing file of a secret":      {"USHER_ADMIN_TOKEN=file:/no/such", "environment: USHER_ADMIN_TOKEN: read the secret: stat /no/such: no such file or directory"},
 		"a wrong item of a list":          {"USHER_TRUSTED_PROXIES=10.0.0.1,x", `environment: USHER_TRUSTED_PROXIES: found "x", want an address range such as 192.0.2.0/24 or 2001:db8::/48`},
-		"what a type reads itself":        {"USHER_STATUSES_NONE=300", `environment: USHER_STATUSES_NONE: found "300", want a whole number such as 10, from -128 to 127`},
+		"what a type reads itself":        {"USHER_STATUSES_NONE=300", `environment: USHER_STATUSES_NONE: found "300", want a whole number such as 10`},
 		"an address of the wrong service": {"USHER_PORT=8080", "environment: USHER_PORT: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN, and a map's entry must be in the file"},
 	}
 	for name, test := range tests {

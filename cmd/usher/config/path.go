@@ -21,16 +21,8 @@ func join(path, key string) string {
 func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
 func isPlainKey(key string) bool {
-	for _, r := range key {
-		if !isNameRune(r) && r != '-' {
-			return false
-		}
-	}
-	return key != ""
-}
-
-func isNameRune(r rune) bool {
-	return r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+	return key != "" && strings.Trim(key, letters) == ""
 }
 
 // parentOf returns the path without its last key or index; the parent of a key of the top level is "".
@@ -62,8 +54,7 @@ func splitPath(message string) (path, text string) {
 
 // firstKey returns the first key of a path.
 func firstKey(path string) string {
-	if i := strings.IndexAny(path, ".["); i >= 0 {
-		return path[:i]
-	}
-	return path
+	key, _, _ := strings.Cut(path, "[")
+	key, _, _ = strings.Cut(key, ".")
+	return key
 }

@@ -1,11 +1,14 @@
 package config
 
 import (
+	"cmp"
 	"encoding"
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -13,19 +16,14 @@ import (
 	"usher/backends/setting"
 )
 
-// isScalar reports whether values of the type are a single text.
-func isScalar(t reflect.Type) bool {
-	return readsItself(t) || isBasic(t)
-}
+var errNotFit = errors.New("does not fit")
 
-// isBasic reports whether a type is a basic type of Go without UnmarshalText.
+// isScalar reports whether values of the type are a single text.
+func isScalar(t reflect.Type) bool { return readsItself(t) || isBasic(t) }
+
 func isBasic(t reflect.Type) bool {
-	switch t.Kind() {
-	case reflect.String, reflect.Bool, reflect.Float32, reflect.Float64:
-		return !readsItself(t)
-	default:
-		return (isWhole(t) || isNatural(t)) && !readsItself(t)
-	}
+	v := reflect.Zero(t)
+	return v.CanInt() || v.CanUint() || v.CanFloat() || t.Kind() == reflect.String || t.Kind() == reflect.Bool
 }
 
 // readsItself reports whether a type has UnmarshalText.
@@ -33,12 +31,13 @@ func readsItself(t reflect.Type) bool {
 	return reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
 
-func isWhole(t reflect.Type) bool   { return reflect.Int <= t.Kind() && t.Kind() <= reflect.Int64 }
-func isNatural(t reflect.Type) bool { return reflect.Uint <= t.Kind() && t.Kind() <= reflect.Uint64 }
-func isSecret(t reflect.Type) bool  { return t == reflect.TypeFor[setting.Secret]() }
+// explainsItself reports whether a type's errors say what it wants. Those of the standard library do not.
+func explainsItself(t reflect.Type) bool { return readsItself(t) && t.PkgPath() != "net/netip" }
 
-// setText sets a scalar from a text, and leaves it unchanged on an error. The error is a [wanted], which never quotes
-// the text, or the error of the type's own UnmarshalText.
+func isSecret(t reflect.Type) bool { return t == reflect.TypeFor[setting.Secret]() }
+
+// setText sets a scalar from a text, and leaves it unchanged on an error. The error says something only if
+// explainsItself.
 func setText(v reflect.Value, text string) error {
 	read := reflect.New(v.Type()).Elem()
 	if err := readText(read, text); err != nil {
@@ -49,147 +48,88 @@ func setText(v reflect.Value, text string) error {
 }
 
 func readText(v reflect.Value, text string) error {
-	t := v.Type()
-	switch t {
-	case reflect.TypeFor[time.Duration]():
+	switch into := v.Addr().Interface().(type) {
+	case *time.Duration:
 		d, err := parseDuration(text)
-		v.SetInt(int64(d))
-		return wantIf(err, t)
-	case reflect.TypeFor[netip.Prefix]():
-		prefix, err := parsePrefix(text)
-		v.Set(reflect.ValueOf(prefix))
-		return wantIf(err, t)
+		*into = d
+		return err
+	case *netip.Prefix:
+		if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" { // the range of this address alone
+			*into = netip.PrefixFrom(addr, addr.BitLen())
+			return nil
+		}
+		return into.UnmarshalText([]byte(text))
+	case encoding.TextUnmarshaler:
+		return into.UnmarshalText([]byte(text))
 	}
-	u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr())
-	if !ok {
-		return readBasic(v, text)
-	}
-	err := u.UnmarshalText([]byte(text))
-	if t == reflect.TypeFor[netip.Addr]() || t == reflect.TypeFor[netip.AddrPort]() {
-		return wantIf(err, t)
-	}
-	return err
+	return readBasic(v, text)
 }
 
 func readBasic(v reflect.Value, text string) error {
-	t := v.Type()
-	var err error
+	digits := text
+	if regexp.MustCompile(`^-?\d+(_\d+)*$`).MatchString(text) {
+		digits = strings.ReplaceAll(text, "_", "")
+	}
 	switch {
-	case t.Kind() == reflect.String:
-		v.SetString(text)
-	case t.Kind() == reflect.Bool:
-		if text != "true" && text != "false" {
-			return wanted{t}
-		}
-		v.SetBool(text == "true")
-	case isWhole(t):
-		var n int64
-		n, err = strconv.ParseInt(withoutSeparators(text), 10, t.Bits())
+	case v.CanInt():
+		n, err := strconv.ParseInt(digits, 10, v.Type().Bits())
 		v.SetInt(n)
-	case isNatural(t):
-		var n uint64
-		n, err = strconv.ParseUint(withoutSeparators(text), 10, t.Bits())
+		return err
+	case v.CanUint():
+		n, err := strconv.ParseUint(digits, 10, v.Type().Bits())
 		v.SetUint(n)
-	default:
-		var f float64
-		f, err = strconv.ParseFloat(text, t.Bits())
+		return err
+	case v.CanFloat():
+		f, err := strconv.ParseFloat(text, v.Type().Bits())
 		if math.IsNaN(f) || math.IsInf(f, 0) {
-			return wanted{t}
+			return errNotFit
 		}
 		v.SetFloat(f)
+		return err
+	case v.Kind() == reflect.Bool:
+		if text != "true" && text != "false" {
+			return errNotFit
+		}
+		v.SetBool(text == "true")
+	default:
+		v.SetString(text)
 	}
-	return wantIf(err, t)
+	return nil
 }
 
-// withoutSeparators removes the underscores of 1_000_000, and leaves a leading, trailing or doubled underscore.
-func withoutSeparators(text string) string {
-	if strings.HasPrefix(text, "_") || strings.HasSuffix(text, "_") || strings.Contains(text, "__") {
-		return text
+// parseDuration reads what [time.ParseDuration] reads, and days before it: "2d", "1d12h". A number without a unit is
+// refused, because the unit is unclear; "0" needs none.
+func parseDuration(text string) (time.Duration, error) {
+	if m := regexp.MustCompile(`^(-?)(\d{1,6})d(.*)$`).FindStringSubmatch(text); m != nil {
+		days, _ := strconv.Atoi(m[2]) // digits
+		text = fmt.Sprintf("%s%dh%s", m[1], days*24, m[3])
 	}
-	return strings.ReplaceAll(text, "_", "")
+	return time.ParseDuration(text)
 }
-
-// parsePrefix parses an address range. A single address is the range with only that address. An empty text is an error.
-func parsePrefix(text string) (netip.Prefix, error) {
-	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
-		return netip.PrefixFrom(addr, addr.BitLen()), nil
-	}
-	var prefix netip.Prefix
-	err := prefix.UnmarshalText([]byte(text))
-	return prefix, err
-}
-
-// wanted is the error that says what values of a type look like. Callers add the text that was found if it may be shown.
-type wanted struct{ t reflect.Type }
-
-func wantIf(err error, t reflect.Type) error {
-	if err == nil {
-		return nil
-	}
-	return wanted{t}
-}
-
-// Error returns "want …" with an example.
-func (w wanted) Error() string { return "want " + example(w.t) }
 
 // example says what a value of the type looks like.
 func example(t reflect.Type) string {
-	if text, found := exampleOfType(t); found {
-		return text
+	byType := map[reflect.Type]string{
+		reflect.TypeFor[setting.Secret](): "a secret: its text, ${NAME} or file:PATH",
+		reflect.TypeFor[time.Duration]():  "a duration such as 10s, 1m30s or 2d",
+		reflect.TypeFor[netip.Prefix]():   "an address range such as 192.0.2.0/24 or 2001:db8::/48",
+		reflect.TypeFor[netip.Addr]():     "an address such as 192.0.2.7",
+		reflect.TypeFor[netip.AddrPort](): "an address and port such as 192.0.2.7:8080",
 	}
-	switch {
+	byKind := map[reflect.Kind]string{
+		reflect.Slice: "a list such as [a, b]", reflect.Map: "a section of named entries, such as name: value",
+		reflect.Bool: "true or false", reflect.Float64: "a number such as 0.5", reflect.Struct: "a section, such as key: value",
+	}
+	switch v := reflect.Zero(t); {
+	case byType[t] != "":
+		return byType[t]
+	case t.Kind() == reflect.Pointer:
+		return example(t.Elem())
 	case readsItself(t):
 		return "text"
-	case isWhole(t) || isNatural(t):
-		return exampleOfNumber(t)
-	}
-	switch t.Kind() {
-	case reflect.Pointer:
-		return example(t.Elem())
-	case reflect.Bool:
-		return "true or false"
-	case reflect.Float32, reflect.Float64:
-		return "a number such as 0.5"
-	case reflect.Slice:
-		return "a list such as [a, b]"
-	case reflect.Map:
-		return "a section of named entries, such as name: value"
-	case reflect.Struct:
-		return "a section, such as key: value"
-	default:
-		return "text"
-	}
-}
-
-// exampleOfType says what a value of a type with texts of its own looks like.
-func exampleOfType(t reflect.Type) (text string, found bool) {
-	switch t {
-	case reflect.TypeFor[setting.Secret]():
-		return "a secret: its text, ${NAME} or file:PATH", true
-	case reflect.TypeFor[time.Duration]():
-		return "a duration such as 10s, 1m30s or 2d", true
-	case reflect.TypeFor[netip.Prefix]():
-		return "an address range such as 192.0.2.0/24 or 2001:db8::/48", true
-	case reflect.TypeFor[netip.Addr]():
-		return "an address such as 192.0.2.7", true
-	case reflect.TypeFor[netip.AddrPort]():
-		return "an address and port such as 192.0.2.7:8080", true
-	default:
-		return "", false
-	}
-}
-
-// exampleOfNumber says what a whole number of the type looks like.
-func exampleOfNumber(t reflect.Type) string {
-	switch {
-	case isWhole(t) && t.Bits() < 64:
-		bound := int64(math.MaxInt64) >> (64 - t.Bits())
-		return fmt.Sprintf("a whole number such as 10, from %d to %d", -bound-1, bound)
-	case isNatural(t) && t.Bits() < 64:
-		return fmt.Sprintf("a whole number such as 10, from 0 to %d", uint64(math.MaxUint64)>>(64-t.Bits()))
-	case isWhole(t):
+	case v.CanInt(), v.CanUint():
 		return "a whole number such as 10"
 	default:
-		return "a whole number such as 10, not below 0"
+		return cmp.Or(byKind[t.Kind()], "text")
 	}
 }

@@ -58,6 +58,27 @@ func (b *backendSettings) SetKind(kind string) {
 	}
 }
 
+func (b *backendSettings) MarshalYAML() (any, error) {
+	type common struct {
+		Kind    string        `yaml:"kind"`
+		Timeout time.Duration `yaml:"timeout"`
+	}
+	switch own := b.Adapter.(type) {
+	case *portalSettings:
+		return struct {
+			Common common          `yaml:",inline"`
+			Own    *portalSettings `yaml:",inline"`
+		}{common{b.Kind, b.Timeout}, own}, nil
+	case *listSettings:
+		return struct {
+			Common common        `yaml:",inline"`
+			Own    *listSettings `yaml:",inline"`
+		}{common{b.Kind, b.Timeout}, own}, nil
+	default:
+		return common{b.Kind, b.Timeout}, nil
+	}
+}
+
 type portalSettings struct {
 	Address string                    `yaml:"address"`
 	Retries uint8                     `yaml:"retries"`

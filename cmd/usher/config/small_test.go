@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"testing"
 	"time"
@@ -40,36 +39,6 @@ func TestParseDuration(t *testing.T) {
 			got, err := parseDuration(test.text)
 			if got != test.want && test.ok || (err == nil) != test.ok {
 				t.Errorf("parseDuration(%q) = %v, %v, want %v, ok %v", test.text, got, err, test.want, test.ok)
-			}
-		})
-	}
-}
-
-func TestFormatDuration(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct {
-		d    time.Duration
-		want string
-	}{
-		"nothing":             {0, "0s"},
-		"seconds":             {10 * time.Second, "10s"},
-		"whole minutes":       {10 * time.Minute, "10m"},
-		"whole hours":         {20 * time.Hour, "20h"},
-		"hours and minutes":   {90 * time.Minute, "1h30m"},
-		"hours and seconds":   {time.Hour + time.Second, "1h0m1s"},
-		"days":                {48 * time.Hour, "2d"},
-		"days and hours":      {36 * time.Hour, "1d12h"},
-		"less than nothing":   {-36 * time.Hour, "-1d12h"},
-		"parts of a second":   {1500 * time.Microsecond, "1.5ms"},
-		"as much as there is": {math.MaxInt64, "106751d23h47m16.854775807s"},
-		"as little":           {math.MinInt64, "-2562047h47m16.854775808s"},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			got := formatDuration(test.d)
-			if back, err := parseDuration(got); got != test.want || back != test.d || err != nil {
-				t.Errorf("formatDuration(%d) = %q, read back as %v, %v, want %q", test.d, got, back, err, test.want)
 			}
 		})
 	}

@@ -9,14 +9,9 @@ import (
 // hint returns the end of a message about an unknown name: the nearest allowed name, and all allowed names, sorted.
 func hint(name string, allowed []string) string {
 	allowed = slices.Sorted(slices.Values(allowed))
-	if len(allowed) == 0 {
-		return "; nothing is allowed here"
-	}
-	meant := ""
+	meant := ";"
 	if near := nearest(name, allowed); near != "" {
 		meant = fmt.Sprintf("; did you mean %q?", near)
-	} else {
-		meant = ";"
 	}
 	return meant + " allowed: " + strings.Join(allowed, ", ")
 }
@@ -24,7 +19,7 @@ func hint(name string, allowed []string) string {
 // nearest returns the most similar allowed name, with at most one slip in three letters, or "".
 func nearest(name string, allowed []string) string {
 	best, within := "", max(len(name)/3, 1)+1
-	for _, candidate := range allowed {
+	for _, candidate := range slices.Sorted(slices.Values(allowed)) {
 		if d := distance(strings.ToLower(name), strings.ToLower(candidate), within); d < within {
 			best, within = candidate, d
 		}
@@ -38,24 +33,22 @@ func distance(a, b string, limit int) int {
 	if max(len(a)-len(b), len(b)-len(a)) >= limit {
 		return limit
 	}
-	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row := make([]int, len(b)+1)
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		for j := range rows[i] {
+			if i == 0 || j == 0 {
+				rows[i][j] = i + j
+				continue
 			}
-			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			rows[i][j] = min(rows[i-1][j], rows[i][j-1], rows[i-1][j-1]) + 1
+			if a[i-1] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-1][j-1])
+			}
 			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
 			}
 		}
-		before, last = last, row
 	}
-	return last[len(b)]
+	return rows[len(a)][len(b)]
 }

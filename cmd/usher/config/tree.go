@@ -1,190 +1,225 @@
 package config
 
-import "github.com/goccy/go-yaml/ast"
+import (
+	"bytes"
+	"errors"
+	"io"
+	"regexp"
+	"strings"
+	"unicode/utf8"
 
-type shape uint8
-
-const (
-	nothing shape = iota // "key:" with no value, or null
-	scalar
-	section
-	list
+	"go.yaml.in/yaml/v4"
+	"go.yaml.in/yaml/v4/plugin/loaderlimits"
 )
 
-// node is a part of the file with its aliases and merges resolved. Aliases share the node of their anchor, so a
-// problem in it is reported at the text.
-type node struct {
-	shape   shape
-	at      place
-	text    string  // of a scalar, without quotes
-	entries []entry // of a section, in file order, each key once; added by add
-	byKey   map[string]int
-	items   []*node // of a list
-}
+// maxNesting bounds how deep sections and lists may nest. Settings are only a few levels deep.
+const maxNesting = 64
 
-// entry is one key of a section.
-type entry struct {
-	key   string
-	at    place
-	value *node
-	// given says where a merged key came from: the alias of its section; zero if it stands in the section itself.
-	given place
-}
+// The shapes of a node, as messages name them.
+const (
+	nothing = "nothing"
+	text    = "text"
+	section = "a section"
+	list    = "a list"
+)
 
-// entry returns the entry of a key, or nil.
-func (n *node) entry(key string) *entry {
-	if i, ok := n.byKey[key]; ok {
-		return &n.entries[i]
+func shapeOf(n *yaml.Node) string {
+	switch {
+	case n.Kind == yaml.MappingNode:
+		return section
+	case n.Kind == yaml.SequenceNode:
+		return list
+	case n.Tag == "!!null":
+		return nothing
+	default:
+		return text
 	}
+}
+
+// anchors resolves aliases as the library does, but for one without an anchor it makes a node up, so that the parser
+// continues and all such aliases are reported.
+type anchors map[string]*yaml.Node
+
+// NewAliasDataContext returns the anchors of one file.
+func (anchors) NewAliasDataContext(yaml.AliasDataServices) (yaml.AliasDataContext, error) {
+	return anchors{}, nil
+}
+
+// BeginDocument does nothing, because a file is one document.
+func (anchors) BeginDocument() error { return nil }
+
+// EndDocument does nothing.
+func (anchors) EndDocument() error { return nil }
+
+// DefineAnchor stores the node of an anchor.
+func (a anchors) DefineAnchor(name string, n *yaml.Node) error {
+	a[name] = n
 	return nil
 }
 
-func (n *node) add(e entry) {
-	n.byKey[e.key] = len(n.entries)
-	n.entries = append(n.entries, e)
-}
-
-// treeBuilder turns the parser's tree into nodes, and reports problems that do not depend on the struct.
-type treeBuilder struct {
-	source  *Source
-	anchors map[string]*node
-}
-
-// buildTree returns the tree of the file. An empty file is an empty node.
-func buildTree(source *Source, body ast.Node) *node {
-	b := &treeBuilder{source: source, anchors: map[string]*node{}}
-	return b.build(body, "")
-}
-
-func (b *treeBuilder) build(n ast.Node, path string) *node {
-	at := startOf(n)
-	switch n := n.(type) {
-	case nil, *ast.NullNode:
-		return &node{at: at}
-	case *ast.MappingNode:
-		return b.buildSection(n.Values, at, path)
-	case *ast.MappingValueNode:
-		return b.buildSection([]*ast.MappingValueNode{n}, at, path)
-	case *ast.SequenceNode:
-		return b.buildList(n, at, path)
-	case *ast.AnchorNode:
-		built := b.build(n.Value, path)
-		b.anchors[n.Name.GetToken().Value] = built
-		return built
-	case *ast.AliasNode:
-		return b.resolve(n, path)
-	case *ast.TagNode:
-		b.source.report(at, path, "tags such as %s are not used here; leave it out", n.GetToken().Value)
-		return b.build(n.Value, path)
+// ResolveAlias returns the node of an anchor.
+func (a anchors) ResolveAlias(name string) (*yaml.Node, bool, error) {
+	if n, ok := a[name]; ok {
+		return n, true, nil
 	}
-	if text, ok := scalarText(n); ok {
-		return &node{shape: scalar, at: at, text: text}
-	}
-	b.source.report(at, path, "%s has no meaning here", describe(n))
-	return &node{at: at}
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}, true, nil
 }
 
-func (b *treeBuilder) buildList(n *ast.SequenceNode, at place, path string) *node {
-	built := &node{shape: list, at: at}
-	for i, item := range n.Values {
-		built.items = append(built.items, b.build(item, index(path, i)))
-	}
-	return built
-}
-
-// resolve returns the node of an alias. An anchor counts once its value is complete, so no anchor contains itself.
-func (b *treeBuilder) resolve(n *ast.AliasNode, path string) *node {
-	name := n.Value.GetToken().Value
-	if built, ok := b.anchors[name]; ok {
-		return built
-	}
-	b.source.report(startOf(n), path, "alias *%s has no anchor &%s before it", name, name)
-	return &node{at: startOf(n)}
-}
-
-func (b *treeBuilder) buildSection(pairs []*ast.MappingValueNode, at place, path string) *node {
-	built := &node{shape: section, at: at, byKey: map[string]int{}}
-	var merges []*ast.MappingValueNode
-	for _, pair := range pairs {
-		if pair.Key.IsMergeKey() {
-			merges = append(merges, pair)
-			continue
+// parse returns the only document of the file, without aliases and merges, or nil if it cannot be read. Comments alone are
+// an empty document.
+func parse(source *Source, data []byte) (root *yaml.Node) {
+	empty := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: 1, Column: 1}
+	defer func() {
+		// A panic of the parser counts as a syntax error.
+		if recover() != nil {
+			root = nil
+			source.report(empty, "", "cannot be read as YAML")
 		}
-		b.addPair(built, pair, path)
+	}()
+	// The library reads YAML 1.2, but refuses its directive.
+	data = regexp.MustCompile(`\A(\x{FEFF}?(?:#.*\n|\s*\n)*%YAML 1\.)2`).ReplaceAll(data, []byte("${1}1"))
+	loader, err := yaml.NewLoader(bytes.NewReader(data),
+		yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxNesting)), anchors{}))
+	var first, second yaml.Node
+	if err == nil {
+		err = loader.Load(&first)
 	}
-	for _, pair := range merges {
-		b.addMerge(built, pair, path)
+	if err == nil {
+		err = loader.Load(&second)
 	}
-	return built
+	switch {
+	case err == nil:
+		source.report(second.Content[0], "", "a second YAML document begins; one file is one document")
+		return nil
+	case !errors.Is(err, io.EOF):
+		reportSyntax(source, err)
+		return nil
+	case len(first.Content) == 0:
+		return empty
+	}
+	t := &tree{source: source, resolved: map[*yaml.Node]bool{}}
+	return t.resolve(first.Content[0], "")
 }
 
-func (b *treeBuilder) addPair(into *node, pair *ast.MappingValueNode, path string) {
-	at := startOf(pair.Key)
-	key, ok := b.keyText(pair.Key, path)
-	if !ok {
-		b.source.report(at, path, "a key must be plain text, found %s", describe(pair.Key))
-		return
+// reportSyntax reports the message and position of the parser. It drops what the message quotes, which may be a secret.
+func reportSyntax(source *Source, err error) {
+	at, message := place{1, 1, ""}, "cannot be read as YAML"
+	if problem, ok := errors.AsType[*yaml.LoadError](err); ok {
+		message, _, _ = strings.Cut(problem.ContextMsg+": "+problem.Message, `"`)
+		mark := problem.Mark
+		if problem.ContextMsg == "while scanning a quoted scalar" { // whose end is missing
+			mark = problem.ContextMark
+		}
+		at.line, at.column = max(mark.Line, 1), max(mark.Column, 1)
 	}
-	value := b.build(pair.Value, join(path, key))
-	if first := into.entry(key); first != nil {
-		b.source.report(at, join(path, key), "given twice, first at %d:%d", first.at.line, first.at.column)
-		return
-	}
-	into.add(entry{key: key, at: at, value: value})
+	source.add(at, "", "not valid YAML: "+strings.Trim(message, ": "))
 }
 
-// keyText returns the text of a key, even if it has an anchor or is an alias.
-func (b *treeBuilder) keyText(key ast.Node, path string) (string, bool) {
-	switch k := key.(type) {
-	case *ast.NullNode:
-		return "null", true
-	case *ast.MappingKeyNode:
-		return b.keyText(k.Value, path)
-	case *ast.AnchorNode, *ast.AliasNode:
-		built := b.build(k, path)
-		return built.text, built.shape == scalar
+// tree replaces aliases by what they name, and merges by the keys that they add. Aliases share the node of their anchor,
+// so a problem in it is reported at the text.
+type tree struct {
+	source *Source
+	// resolved has every node that was met; false: it is not complete.
+	resolved map[*yaml.Node]bool
+	merged   int
+}
+
+func (t *tree) resolve(n *yaml.Node, path string) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		if !t.resolved[n.Alias] { // an anchor counts once its value is complete, so none contains itself
+			t.source.report(n, path, "alias *%s has no anchor &%s before it", n.Value, n.Value)
+			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line, Column: n.Column}
+		}
+		return n.Alias
+	}
+	if t.resolved[n] { // an item of a list that is merged
+		return n
+	}
+	if n.Style&yaml.TaggedStyle != 0 {
+		t.source.report(n, path, "tags such as %s are not used here; leave it out", n.Tag)
+	}
+	t.resolved[n] = false
+	switch n.Kind {
+	case yaml.MappingNode:
+		t.resolveSection(n, path)
+	case yaml.SequenceNode:
+		for i, item := range n.Content {
+			n.Content[i] = t.resolve(item, index(path, i))
+		}
 	default:
-		return scalarText(key)
 	}
+	t.resolved[n] = true
+	return n
 }
 
-// addMerge adds the keys of "<<: *base" or "<<: [*a, *b]" that the section does not have.
-func (b *treeBuilder) addMerge(into *node, pair *ast.MappingValueNode, path string) {
-	mergePath := join(path, "<<")
-	base := b.build(pair.Value, mergePath)
-	bases := []*node{base}
-	if base.shape == list {
-		bases = base.items
-	}
-	for i, base := range bases {
-		if base.shape == nothing { // an empty merge adds nothing; an unknown alias was reported
+// resolveSection resolves keys and values. first has where each key is given: the key itself, or what merged it.
+func (t *tree) resolveSection(n *yaml.Node, path string) {
+	first := map[string]*yaml.Node{}
+	var content, merges []*yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if key.Tag == "!!merge" {
+			merges = append(merges, value)
 			continue
 		}
-		if base.shape != section {
-			b.source.report(mergedAt(pair.Value, i), mergePath, "merges sections only: write <<: *anchor or <<: [*a, *b]")
+		name := t.resolve(key, path)
+		shape := shapeOf(name)
+		if name.Kind != yaml.ScalarNode {
+			t.source.report(key, "", "a key must be plain text, found %s", shape)
 			continue
 		}
-		b.addBase(into, base, mergedAt(pair.Value, i), path)
-	}
-}
-
-// mergedAt returns the position at which the i-th merged section is named.
-func mergedAt(value ast.Node, i int) place {
-	if names, ok := value.(*ast.SequenceNode); ok && i < len(names.Values) {
-		return startOf(names.Values[i])
-	}
-	return startOf(value)
-}
-
-func (b *treeBuilder) addBase(into, base *node, at place, path string) {
-	for _, e := range base.entries {
-		first := into.entry(e.key)
-		switch {
-		case first == nil:
-			into.add(entry{key: e.key, at: e.at, value: e.value, given: at})
-		case first.given != place{}:
-			b.source.report(at, join(path, e.key), "given twice, by the sections merged at %d:%d and %d:%d",
-				first.given.line, first.given.column, at.line, at.column)
+		key = &yaml.Node{Kind: yaml.ScalarNode, Value: name.Value, Line: key.Line, Column: key.Column}
+		if shape == nothing {
+			key.Value = "null"
 		}
+		under := join(path, key.Value)
+		value = t.resolve(value, under)
+		if value.Value == "" && shapeOf(value) == nothing { // the parser's position is that of the next token
+			value.Line, value.Column = key.Line, key.Column+utf8.RuneCountInString(key.Value)+1
+		}
+		if earlier := first[key.Value]; earlier != nil {
+			t.source.report(key, under, "given twice, first at %d:%d", earlier.Line, earlier.Column)
+			continue
+		}
+		first[key.Value] = key
+		content = append(content, key, value)
+	}
+	n.Content = content
+	for _, value := range merges {
+		t.merge(n, value, value, first, path)
+	}
+}
+
+// merge adds the keys of "<<: *base" or "<<: [*a, *b]" to a section. An own key takes precedence; two merged ones are an
+// error. at is the alias, for positions.
+func (t *tree) merge(n, value, at *yaml.Node, first map[string]*yaml.Node, path string) {
+	base := value
+	if value.Kind != yaml.SequenceNode {
+		base = t.resolve(value, join(path, "<<"))
+	}
+	switch shapeOf(base) {
+	case nothing: // an empty merge adds nothing; an unknown alias was reported
+	case list:
+		for _, item := range base.Content {
+			if at == base {
+				t.merge(n, item, item, first, path)
+			} else {
+				t.merge(n, item, at, first, path)
+			}
+		}
+	case section:
+		for i := 0; i < len(base.Content) && t.merged < maxNodes; i, t.merged = i+2, t.merged+1 {
+			key := base.Content[i].Value
+			switch earlier := first[key]; {
+			case earlier == nil:
+				first[key] = at
+				n.Content = append(n.Content, base.Content[i], base.Content[i+1])
+			case earlier.Kind != yaml.ScalarNode: // no key of its own
+				t.source.report(at, join(path, key), "given twice, by the sections merged at %d:%d and %d:%d",
+					earlier.Line, earlier.Column, at.Line, at.Column)
+			}
+		}
+	default:
+		t.source.report(at, join(path, "<<"), "merges sections only: write <<: *anchor or <<: [*a, *b]")
 	}
 }

@@ -1,0 +1,170 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+const environmentName = "environment"
+
+// Problem is one finding about one setting. It is a value.
+type Problem struct {
+	// File is the file's name as it was given, or "environment".
+	File string
+	// Line and Column count from 1, in characters; both are zero for the environment.
+	Line, Column int
+	// Path is the setting's path, such as "routes[0].origin", or the variable's name. It may be empty.
+	Path string
+	// Message says what is wrong and what is allowed. It never holds a secret.
+	Message string
+}
+
+// String returns the problem on one line, beginning with file:line:column as editors expect.
+func (p Problem) String() string {
+	at := p.File
+	if p.Line > 0 {
+		at = fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+	}
+	if p.Path != "" {
+		at += ": " + p.Path
+	}
+	return at + ": " + p.Message
+}
+
+// Problems is the error of Load and Parse: all problems, first those of the file in its order, then the environment's.
+type Problems []Problem
+
+// Error returns one problem a line.
+func (p Problems) Error() string {
+	lines := make([]string, len(p))
+	for i, problem := range p {
+		lines[i] = problem.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Source remembers where each setting came from, so that later problems can be reported with a position. It is
+// safe for concurrent use once Load or Parse has returned it.
+type Source struct {
+	file     string
+	places   map[string]place // path → where it was set
+	warnings Problems
+	problems Problems
+	broken   []string // the paths of settings that could not be read, so that nobody complains of their absence
+}
+
+// place is a position in the file, counted from 1, or a variable.
+type place struct {
+	line, column int
+	variable     string
+}
+
+// placeOf returns where a node stands. A node of the environment has no line, and its comment names the variable.
+func placeOf(n *yaml.Node) place {
+	if n.Line == 0 {
+		return place{variable: n.HeadComment}
+	}
+	return place{line: n.Line, column: n.Column}
+}
+
+// note remembers where a path was set. The sections around a variable's setting are set by nobody.
+func (s *Source) note(path string, n *yaml.Node) {
+	if at := placeOf(n); at != (place{}) {
+		s.places[path] = at
+	}
+}
+
+// Warnings returns findings that do not prevent the start, one a line, in file order: never a secret. Empty: none.
+func (s *Source) Warnings() []string {
+	return strings.FieldsFunc(s.warnings.Error(), func(r rune) bool { return r == '\n' })
+}
+
+// locate returns where a setting was set, or its nearest parent, or 1:1.
+func (s *Source) locate(path string) place {
+	for ; path != ""; path = parentOf(path) {
+		if at, ok := s.places[path]; ok {
+			return at
+		}
+	}
+	return place{1, 1, ""}
+}
+
+// Explain positions the messages of err, an error such as Validate returns: one message, or several joined with
+// errors.Join, each beginning with the path of its setting ("cache.max_bytes: …"). The result is nil for a nil error,
+// else [Problems].
+func (s *Source) Explain(err error) error {
+	var found Problems
+	for _, message := range messagesOf(err, "") {
+		path, text := splitPath(message)
+		found = append(found, s.problem(s.locate(path), path, text))
+	}
+	return sorted(found)
+}
+
+func (s *Source) problem(at place, path, message string) Problem {
+	if at.variable != "" {
+		return Problem{File: environmentName, Path: at.variable, Message: message}
+	}
+	return Problem{File: s.file, Line: at.line, Column: at.column, Path: path, Message: message}
+}
+
+func (s *Source) add(at place, path, message string) {
+	s.problems = append(s.problems, s.problem(at, path, message))
+}
+
+// report adds a problem of a node. What Validate says of its path follows from it, and is not reported.
+func (s *Source) report(n *yaml.Node, path, format string, args ...any) {
+	s.add(placeOf(n), path, fmt.Sprintf(format, args...))
+	s.broken = append(s.broken, path)
+}
+
+// sorted returns the problems in file order without repetitions, or nil for none.
+func sorted(found Problems) error {
+	if len(found) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(found, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.order(), b.order()), cmp.Compare(a.Column, b.Column))
+	})
+	seen := map[Problem]bool{}
+	return slices.DeleteFunc(found, func(p Problem) bool {
+		isRepeated := seen[p]
+		seen[p] = true
+		return isRepeated
+	})
+}
+
+func (p Problem) order() int {
+	if p.Line == 0 {
+		return math.MaxInt
+	}
+	return p.Line
+}
+
+// messagesOf splits joined errors, even with a prefix before all of them.
+func messagesOf(err error, prefix string) (all []string) {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		parts := joined.Unwrap()
+		if err.Error() == errors.Join(parts...).Error() {
+			for _, e := range parts {
+				all = append(all, messagesOf(e, prefix)...)
+			}
+			return all
+		}
+	}
+	if inner := errors.Unwrap(err); inner != nil {
+		if before, ok := strings.CutSuffix(err.Error(), inner.Error()); ok {
+			return messagesOf(inner, prefix+before)
+		}
+	}
+	return []string{prefix + err.Error()}
+}
