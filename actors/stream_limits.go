@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"strings"
@@ -66,12 +67,20 @@ func (l *streamLimits) streamOf(r *backends.Request, d *backends.Decision) *user
 	return &userStream{user: user, hash: l.cluster.UserHash(user), maxStreams: limit}
 }
 
-func (u *userStream) entry(s *Session, opened time.Time) session.StreamEntry {
-	r := s.Request()
+func (l *streamLimits) entry(u *userStream, s *Session, opened time.Time) session.StreamEntry {
 	return session.StreamEntry{
-		User: u.user, Session: s.id, Opened: opened, LastSeen: s.LastSeen(), IsPlaying: s.isPlaying.Load(),
-		Device: r.Device, Address: r.Address.String(), MaxStreams: u.maxStreams,
+		User: u.user, Session: s.id, Opened: opened, LastSeen: s.lastAsked(time.Now()), IsPlaying: s.isPlaying.Load(),
+		ZapTimeout: l.zapTimeout(s), Device: s.Request().Device, MaxStreams: u.maxStreams,
 	}
+}
+
+// zapTimeout returns the longest silence of a viewer who watches, or 0 if no media playlist told it. An edge asks only when
+// a decision expires.
+func (l *streamLimits) zapTimeout(s *Session) time.Duration {
+	if d := s.Decision(); d != nil && s.extraLifetime > 0 {
+		return s.policy.Clamped(d.ValidFor) + s.extraLifetime
+	}
+	return cmp.Or(l.config.ZapTimeout, time.Duration(s.zapTimeout.Load()))
 }
 
 // join asks the store for a stream for an allowed session, if its user has a limit and it has no stream yet. If the store
@@ -81,7 +90,7 @@ func (l *streamLimits) join(ctx context.Context, s *Session, opened time.Time, d
 	if current := s.stream.Load(); u == nil || current != nil && current.user == u.user {
 		return session.StreamActive // its renewals tell whether it is evicted
 	}
-	result, err := l.cluster.JoinStream(ctx, u.entry(s, opened))
+	result, err := l.cluster.JoinStream(ctx, l.entry(u, s, opened))
 	if err != nil {
 		return session.StreamActive
 	}
@@ -235,7 +244,7 @@ func (l *streamLimits) renew(sessions []*Session) {
 	var first *userStream
 	for _, s := range sessions {
 		if u := s.stream.Load(); u != nil && (first == nil || u.user == first.user) {
-			renewed, entries, first = append(renewed, s), append(entries, u.entry(s, s.Ticket().Opened)), u
+			renewed, entries, first = append(renewed, s), append(entries, l.entry(u, s, s.Ticket().Opened)), u
 		}
 	}
 	if first == nil {

@@ -122,7 +122,7 @@ func must(t testing.TB, err error) {
 }
 
 var testRules = session.LimitRules{
-	GracePeriod: 10 * time.Second, ZapTimeout: 10 * time.Second, EvictionTTL: time.Minute, IdleTimeout: time.Minute,
+	GracePeriod: 10 * time.Second, EvictionTTL: time.Minute, IdleTimeout: time.Minute, HeartbeatInterval: 20 * time.Second,
 }
 
 func newMemory(t testing.TB, records int) *Memory {

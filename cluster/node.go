@@ -74,7 +74,8 @@ func Open(o Options) (*Node, error) {
 		n.name, _ = os.Hostname() // a node without a name is shown without one
 	}
 	n.handlers.Store(new(Handlers))
-	local, err := NewMemory(o.Config.Memory, o.ReviveFor, o.Limits)
+	n.o.Limits.HeartbeatInterval = o.Config.HeartbeatInterval
+	local, err := NewMemory(o.Config.Memory, o.ReviveFor, n.o.Limits)
 	if err != nil {
 		return nil, err
 	}

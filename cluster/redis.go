@@ -79,7 +79,7 @@ func NewRedis(c Config, d RedisDeps) (*Redis, error) {
 		sessionTTL: c.SessionTTL, reviveFor: d.ReviveFor, scripts: loadSessionScripts(),
 		flushRequested: make(chan struct{}, 1),
 	}
-	r.limitsWithFallback = limitsWithFallback{shared: limits.NewRedis(client, cipher, d.Limits), fallback: d.Local}
+	r.limitsWithFallback = limitsWithFallback{shared: limits.NewRedis(client, cipher, d.Limits, d.Logger), fallback: d.Local}
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	client.OnRecovered(r.requestFlush)

@@ -26,6 +26,11 @@ type Session interface {
 	Ticket() session.Ticket
 	// Seen records a request for a playlist or for media.
 	Seen(now time.Time, playlist bool)
+	// Begin notes that a request is being answered, End that it was.
+	Begin()
+	End(now time.Time)
+	// SetZapTimeout sets for how long a viewer who watches asks for nothing, at most.
+	SetZapTimeout(d time.Duration)
 	// Sent counts bytes sent to the viewer.
 	Sent(n int64)
 	// Admit reports whether an address prefix may use the session. At most limit prefixes share one session.
@@ -185,6 +190,7 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 		return err
 	}
 	resp.session = rc.session
+	resp.session.Begin()
 	if rc.isPlaylist {
 		return g.servePlaylist(ctx, rc, resp)
 	}

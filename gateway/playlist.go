@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
@@ -64,6 +65,9 @@ func (g *Gateway) servePlaylist(ctx context.Context, rc *requestContext, resp *R
 			slog.String("channel", t.channel), slog.Any("error", made.err))
 		resp.refuse(http.StatusBadGateway, "the origin sent no valid playlist")
 		return nil
+	}
+	if info := made.Info(); !info.IsMultivariant && info.TargetDuration > 0 {
+		rc.session.SetZapTimeout(session.ZapTimeout(info.TargetDuration, info.HasEndList))
 	}
 	g.renderPlaylist(rc, made.Template, p.Object, resp)
 	return nil

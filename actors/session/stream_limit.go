@@ -18,10 +18,10 @@ type StreamEntry struct {
 	LastSeen time.Time
 	// IsPlaying reports that the session counts: a segment or a second playlist was asked for.
 	IsPlaying bool
+	// ZapTimeout is the longest silence of a viewer who watches; zero: unknown. See [ZapTimeout].
+	ZapTimeout time.Duration
 	// Device tells the user's devices apart, where the route names device fields; empty: unknown.
 	Device string
-	// Address is the viewer's address.
-	Address string
 	// MaxStreams is how many of the user's sessions may play at once; at least 1.
 	MaxStreams int
 }
@@ -64,16 +64,30 @@ type LimitResult struct {
 // LimitRules are the rules of all users' limits.
 type LimitRules struct {
 	Policy LimitPolicy
-	// GracePeriod is how long a user may exceed their limit, so that a handover or a zap refuses no viewer. After it the limit
-	// is exact.
+	// GracePeriod is how long a user may at least exceed their limit, so that a handover or a zap refuses no viewer.
 	GracePeriod time.Duration
-	// ZapTimeout is the silence after which a session no longer counts if another one of the same user and address plays. It
-	// is longer than the longest target duration of the channels.
-	ZapTimeout time.Duration
+	// HeartbeatInterval is how often a node reports a stream.
+	HeartbeatInterval time.Duration
 	// EvictionTTL is the silence after which an evicted session may return as a new one.
 	EvictionTTL time.Duration
 	// IdleTimeout is the silence after which a session is no stream.
 	IdleTimeout time.Duration
+}
+
+// The least zap timeouts.
+const (
+	minZapTimeout = 6 * time.Second
+	// minVODZapTimeout is for playlists that are complete, whose players buffer for long.
+	minVODZapTimeout = time.Minute
+)
+
+// ZapTimeout returns for how long a viewer asks for nothing, at most, while they watch a media playlist: a player asks at
+// least once in a target duration.
+func ZapTimeout(target time.Duration, isComplete bool) time.Duration {
+	if isComplete {
+		return max(minVODZapTimeout, target*3/2)
+	}
+	return max(minZapTimeout, target*3/2)
 }
 
 // LimitPolicy is which stream is evicted when a user plays more streams than they may.

@@ -87,11 +87,13 @@ func withCrew(t *testing.T, count int, edit func(*actors.Options, *decider), tes
 			Config: actors.DefaultConfig(), ReviveFor: 6 * time.Hour, StoreTimeout: 100 * time.Millisecond,
 			HeartbeatInterval: 20 * time.Second, SigningKey: func() string { return "a" },
 		}
-		rules := actors.BackendRules{Validity: time.Minute, RecheckRate: 200, AnswerDeadline: time.Second, Timeout: 2 * time.Second}
+		backendRules := actors.BackendRules{Validity: time.Minute, RecheckRate: 200, AnswerDeadline: time.Second, Timeout: 2 * time.Second}
 		if edit != nil {
 			edit(&o, c.portal)
 		}
-		store, err := cluster.NewMemory(cluster.DefaultMemoryConfig(), o.ReviveFor, o.Config.LimitRules())
+		rules := o.Config.LimitRules()
+		rules.HeartbeatInterval = o.HeartbeatInterval
+		store, err := cluster.NewMemory(cluster.DefaultMemoryConfig(), o.ReviveFor, rules)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +101,7 @@ func withCrew(t *testing.T, count int, edit func(*actors.Options, *decider), tes
 		for range count {
 			w := newWay(c.portal)
 			o := o
-			o.Backends = map[string]actors.BackendOptions{"portal": {Backend: w, Rules: rules}}
+			o.Backends = map[string]actors.BackendOptions{"portal": {Backend: w, Rules: backendRules}}
 			c.ways, c.nodes = append(c.ways, w), append(c.nodes, actors.NewRegistry(o))
 		}
 		defer func() {
