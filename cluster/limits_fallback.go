@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 
 	"usher/actors/session"
 	"usher/backends"
@@ -15,22 +16,22 @@ type limitsWithFallback struct {
 	fallback *Memory
 }
 
-// JoinStream adds a stream to those of its user.
+// JoinStream adds a stream to those of its user. The error is [session.ErrContended].
 func (l limitsWithFallback) JoinStream(ctx context.Context, e session.StreamEntry) (session.LimitResult, error) {
 	result, err := l.shared.JoinStream(ctx, e)
-	if err != nil {
+	if err != nil && !errors.Is(err, session.ErrContended) {
 		return l.fallback.JoinStream(ctx, e)
 	}
-	return result, nil
+	return result, err
 }
 
-// RenewStreams reports streams of one user, at least one. Unknown ones join.
+// RenewStreams reports streams of one user, at least one. Unknown ones join. The error is [session.ErrContended].
 func (l limitsWithFallback) RenewStreams(ctx context.Context, entries []session.StreamEntry) (session.LimitResult, error) {
 	result, err := l.shared.RenewStreams(ctx, entries)
-	if err != nil {
+	if err != nil && !errors.Is(err, session.ErrContended) {
 		return l.fallback.RenewStreams(ctx, entries)
 	}
-	return result, nil
+	return result, err
 }
 
 // LeaveStream removes a stream from those of its user.

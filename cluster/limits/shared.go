@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"usher/actors/session"
@@ -13,7 +15,9 @@ import (
 
 const (
 	// maxTries is how often a call tries to store the streams while other nodes change them. Each time one node succeeds.
-	maxTries = 5
+	maxTries = 8
+	// maxPause is how long it waits at most before it tries again for the third time or more.
+	maxPause = 5 * time.Millisecond
 	// retryDelay is when streams that could not be stored are reported again.
 	retryDelay = 700 * time.Millisecond
 	// cacheTTL is how long a node keeps the streams of a user that it no longer reports.
@@ -68,6 +72,9 @@ type sharedUser struct {
 	version string
 	set     streamSet
 
+	// answers counts what the store answered.
+	answers atomic.Int64
+
 	// The lock of shared guards the rest.
 	waiting   []*call
 	isRunning bool
@@ -86,7 +93,7 @@ type outcome struct {
 	err error
 }
 
-// apply takes reports of a user's streams. It returns errFull or an error of the store.
+// apply takes reports of a user's streams. It returns session.ErrContended, errFull, ctx's error or an error of the store.
 func (h *shared) apply(ctx context.Context, user string, reports []report) (session.LimitResult, error) {
 	c := &call{ctx: ctx, reports: reports, done: make(chan outcome, 1)}
 	h.mu.Lock()
@@ -105,12 +112,16 @@ func (h *shared) apply(ctx context.Context, user string, reports []report) (sess
 		go h.run(user, u) //nolint:contextcheck // it serves further callers; the store bounds its time
 	}
 	h.mu.Unlock()
+	before := u.answers.Load()
 	select {
 	case o := <-c.done:
 		return o.LimitResult, o.err
 	case <-ctx.Done():
-		return session.LimitResult{}, ctx.Err()
 	}
+	if u.answers.Load() > before { // the store is not down, only busy
+		return session.LimitResult{RecheckIn: retryDelay}, session.ErrContended
+	}
+	return session.LimitResult{}, ctx.Err()
 }
 
 // run serves a user's calls until none waits.
@@ -139,10 +150,13 @@ func (h *shared) run(user string, u *sharedUser) {
 	}
 }
 
-// write stores what the reports change. If other nodes are always faster, the streams play on and are reported again soon.
+// write stores what the reports change.
 func (h *shared) write(user string, u *sharedUser, reports []report) (session.LimitResult, error) {
 	isCurrent := false
-	for range maxTries {
+	for try := range maxTries {
+		if try > 1 {
+			time.Sleep(rand.N(maxPause)) // or all nodes would compete again
+		}
 		now, known := h.store.now(user)
 		set, got := u.set.apply(reports, now, &h.rules)
 		c := change{user: user, was: u.version, ttl: got.ttl, isExceeded: got.isExceeded}
@@ -159,6 +173,7 @@ func (h *shared) write(user string, u *sharedUser, reports []report) (session.Li
 			u.version, u.set = "", nil // it may have been stored
 			return session.LimitResult{}, err
 		}
+		u.answers.Add(1)
 		if isStored {
 			u.version, u.set = c.to.version, set
 			return got.LimitResult, nil
@@ -169,7 +184,7 @@ func (h *shared) write(user string, u *sharedUser, reports []report) (session.Li
 		}
 		u.version, isCurrent = current.version, true
 	}
-	return session.LimitResult{States: make([]session.StreamState, len(reports)), RecheckIn: retryDelay}, nil
+	return session.LimitResult{RecheckIn: retryDelay}, session.ErrContended
 }
 
 // markFull has the user's streams counted on each node for a while.
