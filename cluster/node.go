@@ -91,7 +91,7 @@ func Open(o Options) (*Node, error) {
 // join makes the node one of a cluster.
 func (n *Node) join(local *Memory) error {
 	r, err := NewRedis(n.o.Config, RedisDeps{
-		ReviveFor: n.o.ReviveFor, Limits: n.o.Limits, Local: local, Logger: n.o.Logger,
+		ReviveFor: n.o.ReviveFor, Local: local, Logger: n.o.Logger,
 	})
 	if err != nil {
 		local.Close()

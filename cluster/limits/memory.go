@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"usher/actors/session"
-	"usher/backends"
 )
 
 // shardCount is how many locks the users are spread over, so that streams of different users seldom contend.
@@ -19,6 +18,7 @@ type Memory struct {
 	// once. It is called without a lock, and must be set before the first call.
 	OnExceeded func(user string)
 
+	methods
 	rules rules
 	// start is the origin of the clock, so that it never goes back.
 	start  time.Time
@@ -38,32 +38,17 @@ func NewMemory(r session.LimitRules) *Memory {
 	for i := range m.shards {
 		m.shards[i].users = make(expiring[streamSet])
 	}
+	m.methods.apply = m.applyReports
 	return m
 }
 
-// JoinStream adds a stream to those of its user.
-func (m *Memory) JoinStream(_ context.Context, e session.StreamEntry) (session.LimitResult, error) {
-	return m.apply(e.User, newReports(true, e)), nil
-}
-
-// RenewStreams reports streams of one user, at least one. Unknown ones join.
-func (m *Memory) RenewStreams(_ context.Context, entries []session.StreamEntry) (session.LimitResult, error) {
-	return m.apply(entries[0].User, newReports(false, entries...)), nil
-}
-
-// LeaveStream removes a stream from those of its user.
-func (m *Memory) LeaveStream(_ context.Context, user string, id backends.SessionID) error {
-	m.apply(user, []report{{isLeaving: true, id: id}})
-	return nil
-}
-
-func (m *Memory) apply(user string, reports []report) session.LimitResult {
+func (m *Memory) applyReports(_ context.Context, user string, reports []report) (session.LimitResult, error) {
 	now := time.Now()
 	got := m.shards[maphash.String(m.seed, user)%shardCount].apply(user, reports, now, now.Sub(m.start).Milliseconds()+1, &m.rules)
 	if got.isExceeded && m.OnExceeded != nil {
 		m.OnExceeded(user)
 	}
-	return got.LimitResult
+	return got.LimitResult, nil
 }
 
 // apply takes the time on two clocks: ms is the limits' own, which is never 0.

@@ -3,13 +3,13 @@ package limits
 import (
 	"context"
 	"embed"
-	"fmt"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 
 	"usher/actors/session"
-	"usher/backends"
 	"usher/cluster/redisclient"
 )
 
@@ -17,49 +17,40 @@ import (
 var scripts embed.FS
 
 // Redis counts the streams of users over all nodes that share a Redis. A method is one round trip, and one more for each
-// change by another node. It is safe for concurrent use. Redis learns no user and no device: it holds keyed hashes.
+// change by another node. Its error is [session.ErrContended]. It is safe for concurrent use. Redis learns no user and no
+// device: it holds keyed hashes.
 type Redis struct {
-	cipher *redisclient.Cipher
+	methods
 	shared
+	cipher *redisclient.Cipher
+	// local counts while Redis is unavailable: then a user may play as many streams as the limit allows on each node.
+	local *Memory
 }
 
-// NewRedis makes the limits of all nodes.
-func NewRedis(client *redisclient.Client, cipher *redisclient.Cipher, r session.LimitRules, log *slog.Logger) *Redis {
+// NewRedis makes the limits of all nodes. Memory counts the streams of this node while Redis is unavailable.
+func NewRedis(client *redisclient.Client, cipher *redisclient.Cipher, local *Memory, log *slog.Logger) *Redis {
 	s := &redisStore{client, redisclient.LoadSessionScript(scripts, "store_streams")}
-	return &Redis{cipher: cipher, shared: shared{
-		store: s, rules: rulesInMillis(r), log: log, users: make(expiring[*sharedUser]),
+	l := &Redis{local: local, cipher: cipher, shared: shared{
+		store: s, rules: local.rules, log: log, users: make(expiring[*sharedUser]),
 		newVersion: func() string { return strconv.FormatUint(rand.Uint64(), 36) },
 	}}
+	l.methods.apply = l.applyReports
+	return l
 }
 
-// JoinStream adds a stream to those of its user.
-func (l *Redis) JoinStream(ctx context.Context, e session.StreamEntry) (session.LimitResult, error) {
-	return l.send(ctx, e.User, newReports(true, e))
-}
-
-// RenewStreams reports streams of one user, at least one. Unknown ones join.
-func (l *Redis) RenewStreams(ctx context.Context, entries []session.StreamEntry) (session.LimitResult, error) {
-	return l.send(ctx, entries[0].User, newReports(false, entries...))
-}
-
-// LeaveStream removes a stream from those of its user.
-func (l *Redis) LeaveStream(ctx context.Context, user string, id backends.SessionID) error {
-	_, err := l.send(ctx, user, []report{{isLeaving: true, id: id}})
-	return err
-}
-
-func (l *Redis) send(ctx context.Context, user string, reports []report) (session.LimitResult, error) {
-	for i := range reports {
-		if p := &reports[i]; p.device != "" {
+func (l *Redis) applyReports(ctx context.Context, user string, reports []report) (session.LimitResult, error) {
+	hashed := slices.Clone(reports)
+	for i := range hashed {
+		if p := &hashed[i]; p.device != "" {
 			// It differs from user to user, so that Redis does not learn which users share a device.
 			p.device = l.cipher.UserHash("\x00device\x00" + user + "\x00" + p.device)
 		}
 	}
-	got, err := l.apply(ctx, l.cipher.UserHash(user), reports)
-	if err != nil {
-		return got, fmt.Errorf("store the user's streams: %w", err)
+	got, err := l.shared.apply(ctx, l.cipher.UserHash(user), hashed)
+	if err == nil || errors.Is(err, session.ErrContended) {
+		return got, err
 	}
-	return got, nil
+	return l.local.applyReports(ctx, user, reports)
 }
 
 // redisStore is the [store] in Redis.

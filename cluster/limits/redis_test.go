@@ -37,7 +37,7 @@ func newCipher(t testing.TB) *redisclient.Cipher {
 
 func newRedis(t testing.TB, client *redisclient.Client, p session.LimitPolicy) *Redis {
 	t.Helper()
-	return NewRedis(client, newCipher(t), testRules(p), slog.New(slog.DiscardHandler))
+	return NewRedis(client, newCipher(t), NewMemory(testRules(p)), slog.New(slog.DiscardHandler))
 }
 
 // clockedStore is Redis with a clock that a test sets.
@@ -69,7 +69,7 @@ func newRedisLimiter(t testing.TB, client *redisclient.Client, p session.LimitPo
 func (l *redisLimiter) apply(now int64, reports ...report) session.LimitResult {
 	l.clock.ms = now
 	l.calls++
-	got, err := l.nodes[l.calls%2].send(context.Background(), l.user, append([]report(nil), reports...))
+	got, err := l.nodes[l.calls%2].methods.apply(context.Background(), l.user, reports)
 	if err != nil {
 		panic(err)
 	}

@@ -50,17 +50,6 @@ type report struct {
 	device     string
 }
 
-func newReports(isJoin bool, entries ...session.StreamEntry) []report {
-	reports := make([]report, len(entries))
-	for i, e := range entries {
-		reports[i] = report{
-			isJoin: isJoin, id: e.Session, opened: e.Opened.Unix(), age: max(time.Since(e.LastSeen).Milliseconds(), 0),
-			isPlaying: e.IsPlaying, zapTimeout: e.ZapTimeout.Milliseconds(), maxStreams: max(e.MaxStreams, 1), device: e.Device,
-		}
-	}
-	return reports
-}
-
 // stream is one stream of a user. Its times are ms of one clock, Redis' or the process's, except opened, which is in
 // seconds as in tickets.
 type stream struct {
