@@ -3,7 +3,6 @@ package actors
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -85,8 +84,8 @@ func (l *streamLimits) zapTimeout(s *Session) time.Duration {
 }
 
 // join asks the store for a stream for an allowed session, if its user has a limit and it has no stream yet. If the store
-// does not answer before the end of ctx, the session gets one: an outage must not refuse a viewer. If other nodes kept the
-// store from counting the stream, its state stays as it was before.
+// does not answer before the end of ctx, the session gets one: an outage must not refuse a viewer. If other nodes kept
+// the store from counting the stream, its state stays as it was before.
 func (l *streamLimits) join(
 	ctx context.Context, s *Session, opened time.Time, d *backends.Decision, before session.StreamState,
 ) session.StreamState {
@@ -95,12 +94,12 @@ func (l *streamLimits) join(
 		return session.StreamActive // its renewals tell whether it is evicted
 	}
 	result, err := l.cluster.JoinStream(ctx, l.entry(u, s, opened))
-	l.applyResult(u, result, s.id) //nolint:contextcheck // an eviction is no part of this opening
-	if errors.Is(err, session.ErrContended) {
-		return before
-	}
 	if err != nil {
 		return session.StreamActive
+	}
+	l.applyResult(u, result, s.id) //nolint:contextcheck // an eviction is no part of this opening
+	if result.IsContended {
+		return before
 	}
 	return result.States[0]
 }
@@ -260,10 +259,10 @@ func (l *streamLimits) renew(sessions []*Session) {
 	ctx, cancel := context.WithTimeout(l.life.ctx, writeTimeout)
 	defer cancel()
 	result, err := l.cluster.RenewStreams(ctx, entries)
-	l.applyResult(first, result, backends.SessionID{})
 	if err != nil {
-		return // the next heartbeat renews them, or the timer if other nodes kept the store from counting them
+		return // the next heartbeat renews them
 	}
+	l.applyResult(first, result, backends.SessionID{})
 	for i, s := range renewed {
 		if v, isRevoked := revocationOf(result.States[i]); isRevoked {
 			// The store reports an eviction once, perhaps before this node had the session.

@@ -31,6 +31,12 @@ type Response struct {
 	scratch requestContext // lives here because it is too big to allocate for each request
 }
 
+// begin notes that the session's request is being answered, until Reset.
+func (resp *Response) begin(s Session) {
+	resp.session = s
+	s.Begin()
+}
+
 // Reset empties the response, which has been sent.
 func (resp *Response) Reset() {
 	if resp.session != nil {

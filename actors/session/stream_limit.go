@@ -1,7 +1,6 @@
 package session
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -56,15 +55,14 @@ type EvictedStream struct {
 type LimitResult struct {
 	// States holds the state of each stream in the call, in its order.
 	States []StreamState
-	// RecheckIn is when to ask again at the latest, because the limit is exceeded or with [ErrContended]; zero: with the next
-	// heartbeat.
+	// IsContended reports that other nodes kept the call from counting the streams. Their states are not known.
+	IsContended bool
+	// RecheckIn is when to ask again at the latest, because the limit is exceeded or the call was contended; zero: with the
+	// next heartbeat.
 	RecheckIn time.Duration
 	// Evicted lists the user's streams that this call evicted or superseded, those in the call included. Each is listed once.
 	Evicted []EvictedStream
 }
-
-// ErrContended reports that other nodes kept a call from counting the streams. They are to be reported again soon.
-var ErrContended = errors.New("other nodes change the user's streams all the time")
 
 // LimitRules are the rules of all users' limits.
 type LimitRules struct {

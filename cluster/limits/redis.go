@@ -3,7 +3,6 @@ package limits
 import (
 	"context"
 	"embed"
-	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -17,8 +16,8 @@ import (
 var scripts embed.FS
 
 // Redis counts the streams of users over all nodes that share a Redis. A method is one round trip, and one more for each
-// change by another node. Its error is [session.ErrContended]. It is safe for concurrent use. Redis learns no user and no
-// device: it holds keyed hashes.
+// change by another node. None fails. It is safe for concurrent use. Redis learns no user and no device: it holds keyed
+// hashes.
 type Redis struct {
 	methods
 	shared
@@ -47,10 +46,10 @@ func (l *Redis) applyReports(ctx context.Context, user string, reports []report)
 		}
 	}
 	got, err := l.shared.apply(ctx, l.cipher.UserHash(user), hashed)
-	if err == nil || errors.Is(err, session.ErrContended) {
-		return got, err
+	if err != nil {
+		return l.local.applyReports(ctx, user, reports)
 	}
-	return l.local.applyReports(ctx, user, reports)
+	return got, nil
 }
 
 // redisStore is the [store] in Redis.

@@ -93,7 +93,7 @@ type outcome struct {
 	err error
 }
 
-// apply takes reports of a user's streams. It returns session.ErrContended, errFull, ctx's error or an error of the store.
+// apply takes reports of a user's streams. It returns errFull, ctx's error or an error of the store.
 func (h *shared) apply(ctx context.Context, user string, reports []report) (session.LimitResult, error) {
 	c := &call{ctx: ctx, reports: reports, done: make(chan outcome, 1)}
 	h.mu.Lock()
@@ -119,7 +119,7 @@ func (h *shared) apply(ctx context.Context, user string, reports []report) (sess
 	case <-ctx.Done():
 	}
 	if u.answers.Load() > before { // the store is not down, only busy
-		return session.LimitResult{RecheckIn: retryDelay}, session.ErrContended
+		return contended(reports), nil
 	}
 	return session.LimitResult{}, ctx.Err()
 }
@@ -184,7 +184,12 @@ func (h *shared) write(user string, u *sharedUser, reports []report) (session.Li
 		}
 		u.version, isCurrent = current.version, true
 	}
-	return session.LimitResult{RecheckIn: retryDelay}, session.ErrContended
+	return contended(reports), nil
+}
+
+// contended is the result of a call that other nodes kept from counting the streams.
+func contended(reports []report) session.LimitResult {
+	return session.LimitResult{States: make([]session.StreamState, len(reports)), IsContended: true, RecheckIn: retryDelay}
 }
 
 // markFull has the user's streams counted on each node for a while.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -98,6 +99,11 @@ func withCrew(t *testing.T, count int, edit func(*actors.Options, *decider), tes
 			t.Fatal(err)
 		}
 		o.Cluster = &crewCluster{Memory: store, crew: c, count: count}
+		store.OnExceeded = func(user string) {
+			for _, n := range c.nodes {
+				n.OnLimitExceeded(user)
+			}
+		}
 		for range count {
 			w := newWay(c.portal)
 			o := o
@@ -347,6 +353,45 @@ func TestCluster_StreamLimit_HoldsOverAllNodes(t *testing.T) {
 					}
 					if second > 40 && playing != 2 {
 						t.Fatalf("%d play after %d s, want 2", playing, second)
+					}
+					time.Sleep(time.Second)
+				}
+			})
+		})
+	}
+}
+
+// TestCluster_HundredStreams_ExactAfterGrace has a hundred sessions of one user begin at once, all at one address.
+func TestCluster_HundredStreams_ExactAfterGrace(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []session.LimitPolicy{session.EvictOldest, session.RejectNew} {
+		t.Run(policy.String(), func(t *testing.T) {
+			t.Parallel()
+			withCrew(t, 3, func(o *actors.Options, p *decider) {
+				p.user.UserID, p.user.MaxSessions, p.takes = "17", 3, 0
+				o.Config.PerUser.Policy, o.Config.PerUser.ZapTimeout = policy, 6*time.Second
+			}, func(c *crew) {
+				const viewers, grace = 100, 14
+				tickets := make([]session.Ticket, viewers)
+				var settled []int
+				for second := range 90 {
+					var playing []int
+					for v := range viewers {
+						d, ticket := c.watch((second+v)%3, v, tickets[v])
+						if d.Verdict == backends.Allowed {
+							playing, tickets[v] = append(playing, v), ticket
+						} else if second < grace {
+							t.Fatalf("after %d s viewer %d is %v by %v", second, v, d.Verdict, d.Source)
+						}
+					}
+					switch {
+					case second == grace+3:
+						settled = playing
+						if len(playing) != 3 {
+							t.Fatalf("%v play after %d s, want three", playing, second)
+						}
+					case second > grace+3 && !slices.Equal(playing, settled):
+						t.Fatalf("%v play after %d s, want %v still", playing, second, settled)
 					}
 					time.Sleep(time.Second)
 				}

@@ -21,9 +21,18 @@ func limited(m *backendtest.Server, user string, most int, tokens ...string) {
 // TestCluster_StreamLimit_Holds opens a hundred sessions of one user at once on three nodes.
 func TestCluster_StreamLimit_Holds(t *testing.T) {
 	t.Parallel()
-	for _, policy := range []string{"evict-oldest", "reject-new"} {
-		t.Run(policy, func(t *testing.T) {
+	for name, test := range map[string]struct {
+		policy       string
+		isOneAddress bool
+	}{
+		"evict-oldest":                  {"evict-oldest", false},
+		"reject-new":                    {"reject-new", false},
+		"evict-oldest, all at one home": {"evict-oldest", true},
+		"reject-new, all at one home":   {"reject-new", true},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			policy := test.policy
 			const most, tokens, soft = 3, 100, 4 * time.Second
 			c := startCluster(t, 3, clusterSetup{
 				redis:    startRedis(t).standalone(),
@@ -33,7 +42,8 @@ func TestCluster_StreamLimit_Holds(t *testing.T) {
 				limited(c.middleware, "crowd", most, fmt.Sprintf("good-%d", i))
 			}
 			began := time.Now()
-			viewers, _ := c.watch(t, tokens)
+			viewers := c.viewers(t, tokens, test.isOneAddress)
+			audience(t, viewers)
 			var settled []int
 			eventually(t, 2*patience, "exactly three play", func() error {
 				now, later := c.playing(t, viewers), c.playing(t, viewers)
@@ -51,7 +61,7 @@ func TestCluster_StreamLimit_Holds(t *testing.T) {
 			if len(allowed) != most {
 				t.Errorf("the API shows %d allowed sessions, want %d: %+v", len(allowed), most, allowed)
 			}
-			t.Logf("cluster: %s: %d of %d play, seen for sure %s after the first request", policy, len(settled), tokens, took.Round(time.Second))
+			t.Logf("cluster: %s: %d of %d play, seen for sure %s after the first request", name, len(settled), tokens, took.Round(time.Second))
 		})
 	}
 }
@@ -122,15 +132,18 @@ func (c *cluster) closings() []string {
 // one before.
 func TestCluster_Zapping_NeverRefused(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct{ route, query string }{
-		"a box that says which it is": {"device_fields: [ mac ]", "&mac=00-1a-79-00-00-01"},
-		"a box that does not":         {"", ""},
+	tests := map[string]struct{ route, query, policy string }{
+		"a box that says which it is":     {"device_fields: [ mac ]", "&mac=00-1a-79-00-00-01", "evict-oldest"},
+		"a box that does not":             {"", "", "evict-oldest"},
+		"reject-new, a box that does":     {"device_fields: [ mac ]", "&mac=00-1a-79-00-00-01", "reject-new"},
+		"reject-new, a box that does not": {"", "", "reject-new"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := startCluster(t, 3, clusterSetup{
-				redis: startRedis(t).standalone(), route: test.route, sessions: "per_user: { grace_period: 5s, zap_timeout: 3s }",
+				redis: startRedis(t).standalone(), route: test.route,
+				sessions: fmt.Sprintf("per_user: { policy: %s, grace_period: 5s, zap_timeout: 3s }", test.policy),
 			})
 			limited(c.middleware, "box", 1, "good-box")
 			for i := range 20 {
