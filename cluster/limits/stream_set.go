@@ -102,14 +102,14 @@ type result struct {
 func (s streamSet) apply(reports []report, now int64, r *rules) (streamSet, result) {
 	u := update{rules: r, now: now, streams: make(streamSet, 0, len(s)+len(reports))} // pointers into it stay valid
 	for i := range s {
-		if one := s[i].before(now); now-one.lastSeen < one.ttl(r) {
+		if one := s[i].clamped(now); now-one.lastSeen < one.ttl(r) {
 			u.streams = append(u.streams, one)
 		}
 	}
 	_, _, wasExceeded := u.count()
 	u.result.States = make([]session.StreamState, len(reports))
 	for i := range reports {
-		u.result.States[i] = u.take(&reports[i])
+		u.result.States[i] = u.applyReport(&reports[i])
 	}
 	for i := range reports {
 		u.readmit(&reports[i])
@@ -131,8 +131,8 @@ func (s streamSet) apply(reports []report, now int64, r *rules) (streamSet, resu
 	return u.streams, u.result
 }
 
-// before returns the stream with no time after now: a clock that was set back must not keep a stream for longer.
-func (s stream) before(now int64) stream {
+// clamped returns the stream with no time after now: a clock that was set back must not keep a stream for longer.
+func (s stream) clamped(now int64) stream {
 	s.lastSeen, s.reportedAt, s.countedSince = min(s.lastSeen, now), min(s.reportedAt, now), min(s.countedSince, now)
 	return s
 }

@@ -178,7 +178,8 @@ var scenarios = map[string]struct {
 		join(0, active, plays(1, 100, 3).on("box")), join(0, active, plays(2, 100, 3).on("box")),
 		renew(3*s, states(superseded, active), plays(1, 100, 3).on("box"), plays(2, 100, 3).on("box")),
 	}},
-	"two devices are two": {session.EvictOldest,
+	"two devices are two": {
+		session.EvictOldest,
 		together(0, 40*s, plays(1, 100, 2).on("box"), plays(2, 101, 2).on("phone")),
 	},
 	"there and back within the grace period": {session.EvictOldest, slices.Concat(
@@ -188,7 +189,8 @@ var scenarios = map[string]struct {
 		[]scenarioStep{renew(33*s, states(active, active), plays(1, 100, 1), plays(2, 120, 1).silentFor(8*s))},
 		together(34*s, 60*s, plays(1, 100, 1)),
 	)},
-	"a stream that does not play yet does not count": {session.EvictOldest,
+	"a stream that does not play yet does not count": {
+		session.EvictOldest,
 		together(0, 40*s, report{id: idOf(1), opened: 100, maxStreams: 1}, plays(2, 101, 1)),
 	},
 	"a lower limit holds after a grace period": {session.EvictOldest, slices.Concat(

@@ -48,8 +48,8 @@ func (u *update) count() (counted []*stream, limit int, isExceeded bool) {
 	return counted, limit, len(counted) > limit
 }
 
-// take applies one report.
-func (u *update) take(p *report) session.StreamState {
+// applyReport applies one report, and returns the state of its stream.
+func (u *update) applyReport(p *report) session.StreamState {
 	if p.isLeaving {
 		// If an evicted stream were forgotten, a copy of it on another node would count as new.
 		u.remove(func(o stream) bool { return o.id == p.id && o.state == session.StreamActive })
@@ -64,23 +64,23 @@ func (u *update) take(p *report) session.StreamState {
 	case s.state == session.StreamSuperseded && p.opened > s.opened:
 		*s = stream{id: s.id}
 	}
-	s.take(p, u.now)
+	s.applyReport(p, u.now)
 	u.supersedeSameDevice(s, p.isJoin)
 	return s.state
 }
 
-// readmit makes a reported stream that was evicted active again, if the limit allows one more. It counts at once, so that
-// it exceeds nothing.
+// readmit makes a reported stream that was evicted active again, if it still asks and the limit allows one more. It counts
+// at once, so that it exceeds nothing.
 func (u *update) readmit(p *report) {
 	s := u.find(p.id)
-	if s != nil && s.state == session.StreamEvicted && !u.isLimitReached(s.maxStreams) {
+	if s != nil && s.state == session.StreamEvicted && p.age <= s.zapTimeout && !u.isLimitReached(s.maxStreams) {
 		s.state, s.isPlaying = session.StreamActive, true
 	}
 }
 
-// take applies a report of the stream. The node that saw the viewer last decides: another node has an idle copy of the
+// applyReport applies a report of the stream. The node that saw the viewer last decides: another node has an idle copy of the
 // session.
-func (s *stream) take(p *report, now int64) {
+func (s *stream) applyReport(p *report, now int64) {
 	seen := now - p.age
 	if seen+jitterMS >= s.lastSeen {
 		if p.maxStreams < s.maxStreams && s.countedSince > 0 {
@@ -96,7 +96,7 @@ func (s *stream) take(p *report, now int64) {
 // add returns a new stream, or nil if its viewer is gone or there is no room. Streams that count for nothing make room.
 func (u *update) add(p *report) *stream {
 	s := stream{id: p.id}
-	if s.take(p, u.now); p.age >= s.ttl(u.rules) {
+	if s.applyReport(p, u.now); p.age >= s.ttl(u.rules) {
 		return nil
 	}
 	if len(u.streams) >= maxTracked {
