@@ -10,12 +10,12 @@ import (
 
 func TestOpenRate_LimitsSubscriber(t *testing.T) {
 	t.Parallel()
-	type try struct {
+	type attempt struct {
 		from string
 		at   time.Duration
 		want bool
 	}
-	cases := map[string][]try{ // one a second, three at once
+	cases := map[string][]attempt{ // one a second, three at once
 		"a burst, then the rate": {
 			{"192.0.2.1", 0, true},
 			{"192.0.2.1", 0, true},
@@ -55,13 +55,13 @@ func TestOpenRate_LimitsSubscriber(t *testing.T) {
 			{"fe80::1%eth0", 0, true}, {"fe80::2%eth1", 0, true}, {"fe80::3", 0, true}, {"fe80::4%eth2", 0, false},
 		},
 	}
-	for name, tries := range cases {
+	for name, attempts := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := newOpenRate(t0(), 1, 3)
-			for i, try := range tries {
-				if got := a.allow(netip.MustParseAddr(try.from), in(try.at)); got != try.want {
-					t.Errorf("try %d, from %s at %v: %v, want %v", i, try.from, try.at, got, try.want)
+			for i, attempt := range attempts {
+				if got := a.allow(netip.MustParseAddr(attempt.from), in(attempt.at)); got != attempt.want {
+					t.Errorf("attempt %d, from %s at %v: %v, want %v", i, attempt.from, attempt.at, got, attempt.want)
 				}
 			}
 		})

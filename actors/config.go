@@ -31,7 +31,7 @@ type Config struct {
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
 	// DenialTTL is how long a denial is kept, so that a player's retries do not reach the backend.
 	DenialTTL time.Duration `yaml:"denial_ttl"`
-	// RetryAfter is how long an undecided viewer has to wait before the next request.
+	// RetryAfter is how long a pending viewer has to wait before the next request.
 	RetryAfter time.Duration `yaml:"retry_after"`
 	Recheck    RecheckConfig `yaml:"recheck"`
 	// KickDuration is how long a kicked session is refused, if the operator does not say.
@@ -177,7 +177,7 @@ type BackendRules struct {
 	// RecheckRate is the highest number of re-checks per second that the backend gets from all nodes together.
 	RecheckRate int
 	// AnswerDeadline is the longest time that a viewer's opening waits for its first decision: for the store, for a slot and
-	// for the backend together. Then the outage policy decides, if the backend had the question all that time; otherwise the
+	// for the backend together. Then the outage policy decides, if the backend had the check all that time; otherwise the
 	// viewer retries.
 	AnswerDeadline time.Duration
 	// Timeout bounds one check.

@@ -3,21 +3,23 @@
 // an actor once there is one.
 //
 //	       first request          allowed          decision expires (± jitter)
-//	(none) ─────────────► opening ───────► allowed ──────────────────────────► rechecking
-//	                        │ │            │   ▲                                │   │
-//	                        │ │ denied     │   └────────────────────────────────┘   │ denied
-//	          neither, or   │ ▼            │ idle     allowed, or no answer         ▼
-//	          not in time   │ denied       ▼                             denied, ticket revoked
-//	                        │   │        closed
-//	                        ▼   └ expires ► (none)
-//	                    undecided ─ retry ► (none)
+//	(none) ─────────────► opening ───────► allowed ──────────────────────────► recheck
+//	                       │   │            │   ▲                              │     │
+//	            no verdict │   │ denied     │   └──── allowed, or no answer ───┘     │ denied,
+//	                       ▼   ▼            │ idle                                   │ ticket revoked
+//	              retryLater   denied ◄─────┼────────────────────────────────────────┘
+//	                       │   │            ▼
+//	                       └───┴───────► closed
+//	                       expired
+//
+// Package session has the phases in detail: opening, allowed, recheck and denied each stand for those that begin so.
 //
 // Before a check, a session asks the store for a lease. The store returns what other nodes decided, or grants this node the
 // right to check. Every node that a viewer's requests reach has an actor for the session. The node that checked last checks
 // again; the others take its decision, and look one second after it expires whether it was renewed. A session ends when no
 // node has seen it for the idle timeout, and leaves a node when that node has not.
 //
-// An opening: admission.go admits and starts it, session_actor.go steps the state of package session, session_check.go asks
+// An opening: admission.go admits and starts it, session_actor.go steps the state of package session, session_check.go calls
 // the store and the backend, session_end.go stores what was decided. recheck_queue.go bounds re-checks, timer_wheel.go
 // delivers timers, heartbeat.go reports and expires sessions, stream_limits.go counts users' streams, revocation.go ends what
 // others revoked, cluster.go is what sessions need of other nodes. session_table.go and session_handle.go serve requests.

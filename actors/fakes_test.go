@@ -68,7 +68,7 @@ func (f *fakeBackend) Fallback(r *backends.Request, err error) (backends.Decisio
 	return f.FailOpen.Fallback(r, err)
 }
 
-// hang reports the question as sent, and never answers.
+// hang reports the check as sent, and never answers.
 func hang(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	r.OnSent()
 	<-ctx.Done()

@@ -69,8 +69,8 @@ func (h *heartbeatReporter) report(step int) {
 	unknown, err := h.cluster.RecordHeartbeats(ctx, seen)
 	if err != nil {
 		// The store logs its own outage. The next heartbeat reports them again.
-		for _, beat := range seen {
-			if s := h.table.find(beat.ID); s != nil {
+		for _, heartbeat := range seen {
+			if s := h.table.find(heartbeat.ID); s != nil {
 				s.reportedSeen.Store(1) // not zero: it is not new
 			}
 		}
@@ -99,9 +99,9 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat) {
 			reported := s.reportedSeen.Load()
 			isKnown := reported != 0 || s.Decision().Verdict == backends.Allowed
 			if isShared && isKnown && s.lastSeen.Load() > reported {
-				beat := s.heartbeat()
+				heartbeat := s.heartbeat()
 				s.isNewInStore.Store(reported == 0)
-				seen = append(seen, beat)
+				seen = append(seen, heartbeat)
 			}
 			return true
 		})

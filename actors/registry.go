@@ -67,7 +67,12 @@ func NewRegistry(o Options) *Registry {
 }
 
 // Find returns the live session of that id, or nil. It neither locks nor allocates.
-func (r *Registry) Find(id backends.SessionID) *Session { return r.table.find(id) }
+func (r *Registry) Find(id backends.SessionID) session.Handle {
+	if s := r.table.find(id); s != nil {
+		return s
+	}
+	return nil
+}
 
 // The errors of Open, beside an Overload and the errors of its context.
 var (
@@ -80,7 +85,7 @@ var (
 // Open returns the viewer's session once its first decision is taken. Of concurrent calls for one session one creates it.
 // Open waits no longer than the backend's answer deadline. The end of ctx ends the waiting, not the opening. The error is a
 // *backends.Overload, ErrClosed, ErrUnknownBackend or that of ctx.
-func (r *Registry) Open(ctx context.Context, o session.OpenRequest) (*Session, error) {
+func (r *Registry) Open(ctx context.Context, o session.OpenRequest) (session.Handle, error) {
 	b := r.backends[o.Request.Backend]
 	if b == nil || o.Request.Session.IsZero() {
 		return nil, fmt.Errorf("open session %q: %w: %q", o.Request.Session, ErrUnknownBackend, o.Request.Backend)
@@ -108,7 +113,9 @@ func (r *Registry) Len() int { return r.table.len() }
 func (r *Registry) Viewers(channel string) (ofChannel, total int) { return r.viewers.count(channel) }
 
 // Each calls yield for every session until it returns false. Sessions that open or close meanwhile may be missed.
-func (r *Registry) Each(yield func(*Session) bool) { r.table.each(yield) }
+func (r *Registry) Each(yield func(session.Handle) bool) {
+	r.table.each(func(s *Session) bool { return yield(s) })
+}
 
 // OnRevocation carries out a revocation of another node or of an operator. It does not block. The cluster's bans must be up
 // to date.

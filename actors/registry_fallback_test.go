@@ -60,7 +60,7 @@ func TestRegistry_Outage_PublishesFallbackSource(t *testing.T) {
 func TestRegistry_AnswerDeadline_FallbackOnlyIfBackendHadQuestion(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
-		queued time.Duration // before the question goes out
+		queued time.Duration // before the check is sent
 		want   backends.Verdict
 	}{
 		"sent at once":            {0, backends.Allowed},
@@ -83,12 +83,12 @@ func TestRegistry_AnswerDeadline_FallbackOnlyIfBackendHadQuestion(t *testing.T) 
 				})
 				n := newNode(b, &fakeCluster{}, nil)
 				defer n.closeAndDrain()
-				begun := time.Now()
+				start := time.Now()
 				got := n.watch(t, openRequest(1))
 				if got.Verdict != c.want {
 					t.Errorf("got %+v, want verdict %v", got, c.want)
 				}
-				if waited := time.Since(begun); waited > time.Second {
+				if waited := time.Since(start); waited > time.Second {
 					t.Errorf("waited %v, want at most answer_deadline=1s", waited)
 				}
 				synctest.Wait()

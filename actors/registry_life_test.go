@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -164,7 +165,7 @@ func TestRegistry_TicketSession_CheckedOnceCredentialsArrive(t *testing.T) {
 		if got := b.checks.Load(); got != 1 {
 			t.Errorf("%d checks, want 1", got)
 		}
-		n.send(n.Find(idOf(1)), sessionCreated{}) // panics; the rebuilt session must know that it has credentials
+		n.send(n.table.find(idOf(1)), sessionCreated{}) // panics; the rebuilt session must know that it has credentials
 		n.keepWatching(t, ticketRequest(1, opened), 15*time.Second, nil)
 		if got := b.checks.Load(); got != 2 {
 			t.Errorf("%d checks after a panic, want 2", got)
@@ -298,7 +299,7 @@ func TestRegistry_Close_WhileViewersOpen(t *testing.T) {
 
 // walk visits all sessions, as the admin API does.
 func (n *node) walk() {
-	n.Each(func(s *Session) bool {
+	n.Each(func(s session.Handle) bool {
 		_ = s.Request().Channel
 		return s.Requests() < 1000
 	})

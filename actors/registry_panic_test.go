@@ -25,7 +25,7 @@ func TestSessionActor_Panic_KeepsDecision(t *testing.T) {
 		n := newNode(b, &fakeCluster{}, nil)
 		defer n.closeAndDrain()
 		n.keepWatching(t, openRequest(1), 10*time.Second, nil)
-		s := n.Find(idOf(1))
+		s := n.table.find(idOf(1))
 		ticket := s.Ticket()
 		n.send(s, sessionCreated{}) // its session is missing, so handling it panics
 		synctest.Wait()
@@ -35,7 +35,7 @@ func TestSessionActor_Panic_KeepsDecision(t *testing.T) {
 				t.Fatalf("decision %+v, want %+v", d, allowedDecision())
 			}
 		})
-		if n.Find(idOf(1)) != s || s.Ticket() != ticket {
+		if n.table.find(idOf(1)) != s || s.Ticket() != ticket {
 			t.Error("another session or ticket than before the panic")
 		}
 		if got := b.checks.Load() - checks; got != 1 {

@@ -26,12 +26,12 @@ func TestRegistry_Open_ConcurrentRequests_OneCheck(t *testing.T) {
 	})
 	defer n.Close()
 	const many = 1000
-	sessions := make([]*Session, many)
-	var all, begun sync.WaitGroup
-	begun.Add(many)
+	sessions := make([]session.Handle, many)
+	var all, started sync.WaitGroup
+	started.Add(many)
 	for i := range many {
 		all.Go(func() {
-			begun.Done()
+			started.Done()
 			s, err := n.Open(t.Context(), openRequest(1))
 			if err != nil {
 				t.Errorf("request %d: %v", i, err)
@@ -40,7 +40,7 @@ func TestRegistry_Open_ConcurrentRequests_OneCheck(t *testing.T) {
 			sessions[i] = s
 		})
 	}
-	begun.Wait()
+	started.Wait()
 	close(release)
 	all.Wait()
 	for i, s := range sessions {
@@ -245,12 +245,12 @@ func TestRegistry_Renewal_ViewerNeverWaits(t *testing.T) {
 			t.Errorf("%d checks in an hour, want 20 to 23", got)
 		}
 		for i, a := range asks {
-			standing := backends.Decision{}
+			current := backends.Decision{}
 			if i > 0 {
-				standing = allowedDecision()
+				current = allowedDecision()
 			}
-			if a.request.Number != i || a.request.Current != standing || a.request.Opened != asks[0].request.Opened {
-				t.Fatalf("check %d: number %d, standing %+v, opened %v", i, a.request.Number, a.request.Current, a.request.Opened)
+			if a.request.Number != i || a.request.Current != current || a.request.Opened != asks[0].request.Opened {
+				t.Fatalf("check %d: number %d, current %+v, opened %v", i, a.request.Number, a.request.Current, a.request.Opened)
 			}
 		}
 		s := n.Find(idOf(1))

@@ -130,7 +130,7 @@ func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContex
 	}
 	if restarts > maxRestarts {
 		a.state = session.NewState(origin)
-		a.waitExpired(ctx, session.Undecided(session.ErrPanicked), now)
+		a.waitExpired(ctx, session.PendingDecision(session.ErrPanicked), now)
 		return
 	}
 	origin.KeyID = a.registry.options.SigningKey()
@@ -267,7 +267,7 @@ func (a *sessionActor) onViewerWaited(ctx actor.Context, now time.Time) {
 		a.waitExpired(ctx, a.fallback(backends.FailureTimeout), now)
 		return
 	}
-	a.waitExpired(ctx, session.Undecided(b.answerOverdue()), now)
+	a.waitExpired(ctx, session.PendingDecision(b.answerOverdue()), now)
 }
 
 // onLeaseAnswered takes the store's answer.
@@ -299,7 +299,7 @@ func (a *sessionActor) fallback(kind backends.FailureKind) backends.Decision {
 	b := a.registry.backends[a.session.backend]
 	d, err := b.Fallback(a.checkRequest(), &backends.Failure{Kind: kind, Backend: b.name})
 	if err != nil {
-		return session.Undecided(err)
+		return session.PendingDecision(err)
 	}
 	return d
 }

@@ -119,7 +119,7 @@ func (a *sessionActor) startCheck(ctx actor.Context, now time.Time) {
 		d, err := r.check(checkCtx, b, request)
 		endTrace(&d, err)
 		if err != nil {
-			d = session.Undecided(err)
+			d = session.PendingDecision(err)
 		}
 		answer := session.BackendAnswered{Number: number, Decision: d}
 		if d.Verdict == backends.Allowed {
@@ -174,6 +174,6 @@ func (r *Registry) check(ctx context.Context, b *backendRuntime, request *backen
 func (a *sessionActor) checkRequest() *backends.Request {
 	r := *a.session.Request()
 	r.Number, r.Opened, r.Bytes = int(a.state.CheckNumber), a.state.Opened(), a.session.Bytes()
-	r.Current = a.state.Standing()
+	r.Current = a.state.CurrentDecision()
 	return &r
 }

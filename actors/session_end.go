@@ -25,7 +25,7 @@ func (a *sessionActor) record(revision uint64) session.Record {
 	return r
 }
 
-// updateFor returns what the store must be told. A node without others tells it nothing while the session lives, unless a
+// updateFor returns what the store must record. A single node stores nothing while the session lives, unless a
 // stream limit may evict the session: then its yes must be known.
 func (a *sessionActor) updateFor(do session.Action) (update session.DecisionUpdate, isNeeded bool) {
 	r, s := a.registry, a.session

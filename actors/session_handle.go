@@ -113,10 +113,10 @@ func (s *Session) lastAsked(now time.Time) time.Time {
 	return s.policy.Start.Add(time.Duration(max(s.lastSeen.Load(), s.answered.Load())))
 }
 
-// SetZapTimeout sets the longest silence of a viewer who watches what they last got the playlist of.
-func (s *Session) SetZapTimeout(d time.Duration) {
-	if s.zapTimeout.Load() != int64(d) {
-		s.zapTimeout.Store(int64(d))
+// SetTargetDuration sets the target duration of the media playlist that the viewer got, and whether it is complete.
+func (s *Session) SetTargetDuration(target time.Duration, isComplete bool) {
+	if d := int64(zapTimeoutOf(target, isComplete)); s.zapTimeout.Load() != d {
+		s.zapTimeout.Store(d)
 	}
 }
 

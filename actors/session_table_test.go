@@ -26,7 +26,7 @@ func TestSessionTable_BehavesLikeMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var tab sessionTable
 		model := make(map[backends.SessionID]*Session)
-		var gone []*Session
+		var removed []*Session
 		// Ids that differ in a few bits only share shards and slots. Zero names no session.
 		ids := rapid.Custom(func(t *rapid.T) backends.SessionID {
 			var id backends.SessionID
@@ -66,10 +66,10 @@ func TestSessionTable_BehavesLikeMap(t *testing.T) {
 					t.Fatalf("remove(%v) = %v, want %v", id, got, want)
 				}
 				delete(model, id)
-				gone = append(gone, s)
+				removed = append(removed, s)
 			},
 			"remove again": func(t *rapid.T) {
-				if len(gone) > 0 && tab.remove(gone[rapid.IntRange(0, len(gone)-1).Draw(t, "which")]) {
+				if len(removed) > 0 && tab.remove(removed[rapid.IntRange(0, len(removed)-1).Draw(t, "which")]) {
 					t.Fatalf("a removed session was removed again")
 				}
 			},

@@ -74,6 +74,22 @@ func (l *streamLimits) entry(u *userStream, s *Session, opened time.Time) sessio
 	}
 }
 
+// The least zap timeouts.
+const (
+	minZapTimeout = 6 * time.Second
+	// minVODZapTimeout is for playlists that are complete, whose players buffer for long.
+	minVODZapTimeout = time.Minute
+)
+
+// zapTimeoutOf returns for how long a viewer asks for nothing, at most, while they watch a media playlist: a player asks at
+// least once in a target duration.
+func zapTimeoutOf(target time.Duration, isComplete bool) time.Duration {
+	if isComplete {
+		return max(minVODZapTimeout, target*3/2)
+	}
+	return max(minZapTimeout, target*3/2)
+}
+
 // zapTimeout returns the longest silence of a viewer who watches, or 0 if no media playlist told it. An edge asks only when
 // a decision expires.
 func (l *streamLimits) zapTimeout(s *Session) time.Duration {

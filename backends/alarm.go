@@ -24,7 +24,7 @@ func (a Alarm) String() string {
 	}[a]
 }
 
-// Advice says what the operator can do.
+// Advice returns what the operator can do.
 func (a Alarm) Advice() string {
 	return [...]string{
 		"check address; if the backend means it, add the status to statuses",

@@ -5,11 +5,11 @@ type BreakerState uint32
 
 // The states.
 const (
-	// BreakerClosed: every check calls the backend.
+	// BreakerClosed means that every check calls the backend.
 	BreakerClosed BreakerState = iota
 	// BreakerHalfOpen: probes alone call the backend.
 	BreakerHalfOpen
-	// BreakerOpen: no check calls the backend.
+	// BreakerOpen means that no check calls the backend.
 	BreakerOpen
 )
 

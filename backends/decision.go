@@ -2,12 +2,12 @@ package backends
 
 import "time"
 
-// Verdict says whether a viewer may watch. Its numbers appear in no wire format.
+// Verdict is whether a viewer may watch. Its numbers appear in no wire format.
 type Verdict uint8
 
 // The verdicts.
 const (
-	// Pending is the zero value: nobody has decided. The viewer is asked to retry (503), because players stop for good
+	// Pending is the zero value: there is no decision. The viewer is asked to retry (503), because players stop for good
 	// at a 4xx.
 	Pending Verdict = iota
 	Allowed
@@ -17,7 +17,7 @@ const (
 // String returns the verdict as logs, traces and the API show it.
 func (v Verdict) String() string { return [...]string{"pending", "allowed", "denied"}[v] }
 
-// Source says who decided. It survives every copy of the decision to another node.
+// Source is what decided. It survives every copy of the decision to another node.
 type Source uint8
 
 // The sources.
@@ -74,4 +74,9 @@ type Decision struct {
 
 	// Redirect is where a denied viewer is redirected. Empty: they are refused.
 	Redirect string
+}
+
+// LocalDecision returns a verdict of this process.
+func LocalDecision(v Verdict, reason string) Decision {
+	return Decision{Verdict: v, Source: FromLocal, Reason: reason}
 }

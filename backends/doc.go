@@ -9,9 +9,9 @@
 // middleware that fails on command; each other folder is one adapter, a kind of backend.
 //
 // Invariants:
-//   - A denial is a Decision, never an error. An error means that nobody answered within the contract. So neither the
+//   - A denial is a Decision, never an error. An error means that there is no answer within the contract. So neither the
 //     breaker nor fail-open knows an HTTP status.
-//   - An Overload (one of Usher's own bounds is reached) is neither: it moves no breaker and admits nobody.
+//   - An Overload (one of Usher's own bounds is reached) is neither: it moves no breaker and admits no viewer.
 //   - No error, log line or span holds a credential of a viewer or of the config.
 //   - The package imports no other of the gateway. Every other may import it.
 //

@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// FailureKind says why nobody answered. The set is closed. It decides what a failure may do: see [Failure.IsTransport].
+// FailureKind is why a check has no answer. The set is closed. It decides what a failure may do: see [Failure.IsTransport].
 type FailureKind uint8
 
 // The kinds of failure.
 const (
-	// FailureTransport: the backend could not be reached (refused, reset, DNS, TLS).
+	// FailureTransport means that the backend could not be reached (refused, reset, DNS, TLS).
 	FailureTransport FailureKind = iota
-	// FailureTimeout: the backend did not answer in time, reached or not.
+	// FailureTimeout means that the backend did not answer in time, reached or not.
 	FailureTimeout
-	// FailureStatus: the backend answered with a status that its preset calls a failure (429, 5xx, a 404).
+	// FailureStatus means that the backend answered with a status that its preset calls a failure (429, 5xx, a 404).
 	FailureStatus
-	// FailureMalformed: the backend answered outside its contract (not HTTP, giant headers, a redirect to itself).
+	// FailureMalformed means that the answer breaks the backend's contract (not HTTP, giant headers, a redirect to itself).
 	FailureMalformed
-	// FailureBreakerOpen: the backend was not called, because it has been failing.
+	// FailureBreakerOpen means that the backend was not called, because it has been failing.
 	FailureBreakerOpen
 )
 
@@ -29,7 +29,7 @@ func (k FailureKind) String() string {
 	return [...]string{"transport", "timeout", "status", "malformed", "breaker-open"}[k]
 }
 
-// Failure is the error of a check that nobody answered within the contract. It is never a denial.
+// Failure is the error of a check without an answer within the backend's contract. It is never a denial.
 type Failure struct {
 	Kind FailureKind
 	// Backend is the backend's name in the config.
@@ -44,11 +44,11 @@ type Failure struct {
 func (f *Failure) Error() string {
 	switch {
 	case f.Kind == FailureStatus:
-		return fmt.Sprintf("ask backend %q: status %d", f.Backend, f.Status)
+		return fmt.Sprintf("check backend %q: status %d", f.Backend, f.Status)
 	case f.Err != nil:
-		return fmt.Sprintf("ask backend %q: %s: %v", f.Backend, f.Kind, f.Err)
+		return fmt.Sprintf("check backend %q: %s: %v", f.Backend, f.Kind, f.Err)
 	default:
-		return fmt.Sprintf("ask backend %q: %s", f.Backend, f.Kind)
+		return fmt.Sprintf("check backend %q: %s", f.Backend, f.Kind)
 	}
 }
 
@@ -95,3 +95,7 @@ func IsOverload(err error) bool {
 	_, ok := errors.AsType[*Overload](err)
 	return ok
 }
+
+// ErrStoreUnavailable reports that Redis cannot be reached, or was not called because it could not be reached before. A
+// call to the store of sessions returns it within cluster.redis_timeout.
+var ErrStoreUnavailable = errors.New("redis is unavailable")

@@ -2,18 +2,18 @@ package backends
 
 import "fmt"
 
-// Policy says what holds for viewers while a backend does not answer (on_failure), the outage policy.
+// Policy is the outage policy (on_failure): what holds for viewers while a backend does not answer.
 type Policy uint8
 
 // The policies.
 const (
 	// PolicyFromPreset is the zero value: the backend's preset says which of the others holds.
 	PolicyFromPreset Policy = iota
-	// PolicyAllow: running sessions keep their decision, and unknown viewers are let in, as in Astra.
+	// PolicyAllow keeps the decisions of running sessions and admits unknown viewers, as Astra does.
 	PolicyAllow
-	// PolicyKeep: running sessions keep their decision, and unknown viewers are asked to retry, as in Flussonic.
+	// PolicyKeep keeps the decisions of running sessions and asks unknown viewers to retry, as Flussonic does.
 	PolicyKeep
-	// PolicyDeny: every viewer is refused.
+	// PolicyDeny denies every viewer.
 	PolicyDeny
 )
 

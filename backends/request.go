@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Backend says whether a viewer may watch: an adapter to a middleware, a local decision, or a decorator around one.
+// Backend decides whether a viewer may watch: an adapter to a middleware, a local decision, or a decorator around one.
 //
 // Check returns a Decision if the check was answered: Allowed or Denied, or Pending from a [Member] without an opinion.
-// Otherwise it returns an error: a *Failure (nobody answered within the contract), an *Overload (one of Usher's bounds is
+// Otherwise it returns an error: a *Failure (no answer within the contract), an *Overload (one of Usher's bounds is
 // reached), or ctx's error. The error of a cancelled ctx satisfies errors.Is(err, context.Canceled) and is never a
 // Failure. Implementations are safe for concurrent use and do not keep the request.
 type Backend interface {
@@ -70,5 +70,5 @@ type Request struct {
 // Header is one header field, its name in canonical form.
 type Header struct{ Name, Value string }
 
-// IsUnknown reports whether nobody has decided on the viewer yet.
+// IsUnknown reports whether the viewer has no decision yet.
 func (r *Request) IsUnknown() bool { return r.Current.Verdict == Pending }

@@ -3,9 +3,10 @@ package cluster
 import (
 	"testing"
 	"time"
-	"usher/backends/setting"
 
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends/setting"
 )
 
 func TestConfig_Validate(t *testing.T) {

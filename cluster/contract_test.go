@@ -432,15 +432,15 @@ func TestStore_ExpireIdle(t *testing.T) {
 		must(n.t, err)
 		return len(got)
 	}
-	sweep := func(n storePair, s Store, most int) []session.ClosingRecord {
+	expire := func(n storePair, s Store, most int) []session.ClosingRecord {
 		n.t.Helper()
 		over, err := s.ExpireIdle(n.t.Context(), idle, most)
 		must(n.t, err)
 		return over
 	}
-	flush := func(n storePair, s Store, tally session.Counters) {
+	flush := func(n storePair, s Store, counters session.Counters) {
 		n.t.Helper()
-		must(n.t, s.AddCounters(n.t.Context(), idOf(1), tally))
+		must(n.t, s.AddCounters(n.t.Context(), idOf(1), counters))
 	}
 	onEachStore(t, map[string]func(n storePair){
 		"unknown sessions are returned": func(n storePair) {
@@ -457,7 +457,7 @@ func TestStore_ExpireIdle(t *testing.T) {
 			flush(n, n.a, session.Counters{Requests: 3, Bytes: 30, Unverified: time.Second, History: "allowed/backend"})
 			flush(n, n.b, session.Counters{Requests: 4, Bytes: 40, History: "allowed/backend,allowed/cached"})
 			seen(n, n.a, 1, 2*idle)
-			over := append(sweep(n, n.a, 10), sweep(n, n.b, 10)...)
+			over := append(expire(n, n.a, 10), expire(n, n.b, 10)...)
 			if len(over) != 1 {
 				n.t.Fatalf("%d are closed, want one: %+v", len(over), over)
 			}
@@ -479,7 +479,7 @@ func TestStore_ExpireIdle(t *testing.T) {
 			seen(n, n.a, 1, 2*idle)
 			seen(n, n.b, 1, 0)
 			seen(n, n.a, 1, 2*idle) // a late report changes nothing
-			if over := sweep(n, n.a, 10); len(over) != 0 {
+			if over := expire(n, n.a, 10); len(over) != 0 {
 				n.t.Errorf("closed %+v", over)
 			}
 		},
@@ -487,13 +487,13 @@ func TestStore_ExpireIdle(t *testing.T) {
 			n.save(n.a, allowedRecord(1, openedAgo(5)), false, session.OutcomeStored)
 			flush(n, n.a, session.Counters{Requests: 3})
 			seen(n, n.a, 1, 2*idle)
-			sweep(n, n.a, 10)
+			expire(n, n.a, 10)
 			n.read(n.b, 1)
 			if got := seen(n, n.b, 1, 2*idle); got != 1 {
 				n.t.Errorf("%d are unknown after the end, want 1", got)
 			}
 			flush(n, n.b, session.Counters{Requests: 5})
-			over := sweep(n, n.a, 10)
+			over := expire(n, n.a, 10)
 			if len(over) != 1 || over[0].Counters.Requests != 5 {
 				n.t.Errorf("closed %+v, want one with 5 requests", over)
 			}
@@ -504,7 +504,7 @@ func TestStore_ExpireIdle(t *testing.T) {
 			}
 			closed := map[backends.SessionID]int{}
 			for range 20 {
-				over := sweep(n, n.b, 20)
+				over := expire(n, n.b, 20)
 				if len(over) > 20+bucketCount {
 					n.t.Errorf("%d at once", len(over))
 				}

@@ -46,7 +46,7 @@ type Handlers struct {
 	// OnLimitExceeded is called when a user exceeds the stream limit: the user's streams must be reported. The user is
 	// named by [Node.UserHash].
 	OnLimitExceeded func(userHash string)
-	// Answer answers a request that a node sent to all; see [Node.Backend].
+	// Answer answers a request that a node sent to all; see [Node.Ask].
 	Answer func(ctx context.Context, request []byte) []byte
 }
 
@@ -158,25 +158,26 @@ func (n *Node) RoundTrips() uint64 {
 // UserHash returns the name by which the other nodes know a user.
 func (n *Node) UserHash(user string) string { return n.cipher.UserHash(user) }
 
-// Nodes lists the nodes that are alive, and those that fell silent within a minute. The error is ErrUnavailable or ctx's.
-func (n *Node) Nodes(ctx context.Context) ([]events.NodeInfo, error) {
+// Nodes lists the nodes that are alive, and those that fell silent within a minute. The error is ErrStoreUnavailable or ctx's.
+func (n *Node) Nodes(ctx context.Context) ([]session.NodeInfo, error) {
 	if n.broker != nil {
 		return n.broker.Nodes(ctx)
 	}
 	s := n.status()
-	return []events.NodeInfo{{
-		ID: n.id, Name: n.name, Address: s.Address, Version: s.Version, Started: n.started,
+	return []session.NodeInfo{{
+		ID: n.id, Name: n.name, Address: s.Address, Version: s.Version,
+		Started: n.started.UTC().Truncate(time.Second), LastSeen: time.Now().UTC(),
 		Sessions: s.Sessions, IsDraining: s.IsDraining, IsAlive: true, IsSelf: true,
 	}}, nil
 }
 
 // Ask sends a request to all live nodes, including this one, and waits until all have replied or ctx ends. It returns the
-// names of the nodes that did not reply as silent.
-func (n *Node) Ask(ctx context.Context, request []byte) (replies []events.NodeReply, silent []string) {
+// replies by the nodes' names, and the names of the nodes that did not reply as silent.
+func (n *Node) Ask(ctx context.Context, request []byte) (replies map[string][]byte, silent []string) {
 	if n.broker != nil {
 		return n.broker.Call(ctx, request)
 	}
-	return []events.NodeReply{{Node: n.name, Body: n.answer(ctx, request)}}, nil
+	return map[string][]byte{n.name: n.answer(ctx, request)}, nil
 }
 
 // Revoke sends a revocation to all nodes; this one applies it first. With an error, the others receive it when Redis has

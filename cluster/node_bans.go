@@ -13,9 +13,6 @@ import (
 // disconnected for less does not bring the ban back.
 const unbannedTTL = 30 * 24 * time.Hour
 
-// ErrNoBan reports that no ban has that id.
-var ErrNoBan = errors.New("no such ban")
-
 // Credentials returns a keyed hash of what a viewer presented, the same on all nodes. It is empty if the viewer presented
 // nothing.
 func (n *Node) Credentials(r *backends.Request) string {
@@ -42,7 +39,7 @@ func (n *Node) Banned(r *backends.Request, d *backends.Decision) (session.Ban, b
 // Bans returns the active bans, those that end last first.
 func (n *Node) Bans() []session.Ban { return n.bans.List(time.Now()) }
 
-// Ban denies a viewer on all nodes until the ban ends, and returns the ban with its id. With ErrUnavailable, or ctx's
+// Ban denies a viewer on all nodes until the ban ends, and returns the ban with its id. With ErrStoreUnavailable, or ctx's
 // error, the ban is valid and this node has applied it; the others do when Redis has recovered. Other errors say what is
 // wrong with the ban.
 func (n *Node) Ban(ctx context.Context, b session.Ban) (session.Ban, error) {
@@ -66,19 +63,19 @@ func (n *Node) BanCredentials(ctx context.Context, cause session.Ban, presented 
 		return nil
 	}
 	_, err := n.Ban(ctx, session.Ban{Credentials: credentials, Until: cause.Until, Reason: cause.Reason, Cause: cause.ID})
-	if errors.Is(err, ErrUnavailable) {
+	if errors.Is(err, backends.ErrStoreUnavailable) {
 		return nil
 	}
 	return err
 }
 
-// Unban removes a ban and those that it caused. ErrNoBan: no ban has the id. With another error this node has applied it,
-// and the others do when Redis has recovered.
-func (n *Node) Unban(ctx context.Context, id string) error {
+// Unban removes a ban and those that it caused. It reports whether a ban has the id. With an error this node has applied
+// it, and the others do when Redis has recovered.
+func (n *Node) Unban(ctx context.Context, id string) (found bool, err error) {
 	now := time.Now()
 	b, found := n.bans.Find(id, now)
 	if !found {
-		return ErrNoBan
+		return false, nil
 	}
 	until := b.Until
 	if latest := now.Add(unbannedTTL); until.After(latest) {
@@ -94,7 +91,7 @@ func (n *Node) Unban(ctx context.Context, id string) error {
 		n.revoked(session.Revocation{Kind: session.RevokedUnbanned, Ban: session.Ban{ID: each, Until: until}})
 	}
 	if n.broker == nil {
-		return nil
+		return true, nil
 	}
-	return n.broker.RemoveBans(ctx, unbanned)
+	return true, n.broker.RemoveBans(ctx, unbanned)
 }

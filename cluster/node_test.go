@@ -19,7 +19,6 @@ import (
 	"usher/actors/session"
 	"usher/backends"
 	"usher/backends/setting"
-	"usher/cluster/events"
 	"usher/cluster/redistest"
 )
 
@@ -122,8 +121,8 @@ func (p *peer) handlers() Handlers {
 			defer p.mu.Unlock()
 			p.exceeded = append(p.exceeded, user)
 		},
-		Answer: func(_ context.Context, question []byte) []byte {
-			return fmt.Appendf(nil, "%s says %s", p.Name(), question)
+		Answer: func(_ context.Context, request []byte) []byte {
+			return fmt.Appendf(nil, "%s says %s", p.Name(), request)
 		},
 	}
 }
@@ -211,11 +210,11 @@ func TestNode_RedisFrozen_OthersCatchUp(t *testing.T) {
 		_, _ = a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
 		return a.RedisDown()
 	})
-	if err := a.Kick(t.Context(), idOf(1), time.Time{}, time.Hour, denial("x")); !errors.Is(err, ErrUnavailable) {
+	if err := a.Kick(t.Context(), idOf(1), time.Time{}, time.Hour, denial("x")); !errors.Is(err, backends.ErrStoreUnavailable) {
 		t.Errorf("a kick: %v", err)
 	}
 	ban, err := a.Ban(t.Context(), session.Ban{User: "Ann", Until: time.Now().Add(time.Hour)})
-	if !errors.Is(err, ErrUnavailable) || ban.ID == "" {
+	if !errors.Is(err, backends.ErrStoreUnavailable) || ban.ID == "" {
 		t.Errorf("a ban: %+v, %v", ban, err)
 	}
 	want := []string{"kicked " + idOf(1).String(), "banned " + ban.ID}
@@ -238,7 +237,7 @@ func TestNode_Flush_KeepsBans(t *testing.T) {
 	lifted, err := peers[0].Ban(ctx, session.Ban{User: "Bob", Until: time.Now().Add(time.Hour)})
 	must(t, err)
 	wantAllReceive(t, peers, "banned "+kept.ID, "banned "+lifted.ID)
-	must(t, peers[1].Unban(ctx, lifted.ID))
+	unban(t, peers[1].Node, lifted.ID)
 	wantAllReceive(t, peers, "unbanned "+lifted.ID)
 	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(1), Decision: denial("x")}))
 	must(t, server.Client.FlushAll(ctx).Err())
@@ -252,7 +251,7 @@ func TestNode_Flush_KeepsBans(t *testing.T) {
 	if got.ID != kept.ID || got.User != "Ann" || got.Reason != "unpaid" || got.Until.Sub(kept.Until).Abs() > redistest.Timeout {
 		t.Errorf("the ban is %+v, want %+v", got, kept)
 	}
-	if err := fresh.Unban(ctx, "nonsense"); !errors.Is(err, ErrNoBan) {
+	if found, err := fresh.Unban(ctx, "nonsense"); found || err != nil {
 		t.Errorf("a ban that is none: %v", err)
 	}
 }
@@ -285,25 +284,25 @@ func TestNode_Nodes(t *testing.T) {
 	a, _ := startPeer(t, testConfig(server), "a", func(o *Options) { o.Sessions = func() int { return 7 } })
 	b, stop := startPeer(t, testConfig(server), "b", func(o *Options) { o.Draining = func() bool { return draining } })
 	redistest.Eventually(t, "the nodes know each other", func() bool { return a.Live() == 2 && b.Live() == 2 })
-	list := func() map[string]events.NodeInfo {
+	list := func() map[string]session.NodeInfo {
 		all, err := a.Nodes(t.Context())
 		must(t, err)
-		found := map[string]events.NodeInfo{}
+		found := map[string]session.NodeInfo{}
 		for _, n := range all {
 			found[n.Name] = n
 		}
 		return found
 	}
 	found := list()
-	for name, want := range map[string]events.NodeInfo{
+	for name, want := range map[string]session.NodeInfo{
 		"a": {Name: "a", Address: ":8080", Version: "v1", Sessions: 7, IsAlive: true, IsSelf: true},
 		"b": {Name: "b", Address: ":8080", Version: "v1", IsDraining: true, IsAlive: true},
 	} {
 		got := found[name]
-		if got.ID == "" || time.Since(got.Started) > redistest.Timeout || got.SinceHeartbeat > redistest.Timeout {
+		if got.ID == "" || time.Since(got.Started) > redistest.Timeout || time.Since(got.LastSeen) > redistest.Timeout {
 			t.Errorf("node %s: %+v", name, got)
 		}
-		got.ID, got.Started, got.SinceHeartbeat = "", time.Time{}, 0
+		got.ID, got.Started, got.LastSeen = "", time.Time{}, time.Time{}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("node %s (-want +got):\n%s", name, diff)
 		}
@@ -322,7 +321,7 @@ func TestNode_Nodes_SilentNode(t *testing.T) {
 	must(t, server.Client.Do(t.Context(), "ZADD", "usher:{all}:heartbeats", past, "dead").Err())
 	all, err := a.Nodes(t.Context())
 	must(t, err)
-	if len(all) != 2 || all[1].Name != "dead" || all[1].IsAlive || all[1].SinceHeartbeat < 5*time.Second || all[1].Sessions != 3 {
+	if len(all) != 2 || all[1].Name != "dead" || all[1].IsAlive || time.Since(all[1].LastSeen) < 5*time.Second || all[1].Sessions != 3 {
 		t.Errorf("nodes: %+v", all)
 	}
 	if a.Live() != 1 {
@@ -335,8 +334,8 @@ func TestNode_Ask(t *testing.T) {
 	server, peers := startPeers(t, 3)
 	answers, silent := peers[1].Ask(t.Context(), []byte("hello"))
 	got := map[string]string{}
-	for _, a := range answers {
-		got[a.Node] = string(a.Body)
+	for name, body := range answers {
+		got[name] = string(body)
 	}
 	want := map[string]string{"n1": "n1 says hello", "n2": "n2 says hello", "n3": "n3 says hello"}
 	if diff := cmp.Diff(want, got); diff != "" || len(silent) > 0 {
@@ -367,7 +366,7 @@ func TestNode_SingleNode(t *testing.T) {
 	must(t, p.Kick(ctx, idOf(1), time.Time{}, time.Hour, denial("x")))
 	ban, err := p.Ban(ctx, session.Ban{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Until: time.Now().Add(time.Hour)})
 	must(t, err)
-	must(t, p.Unban(ctx, ban.ID))
+	unban(t, p.Node, ban.ID)
 	want := []string{"kicked " + idOf(1).String(), "banned " + ban.ID, "unbanned " + ban.ID}
 	if diff := cmp.Diff(want, p.received()); diff != "" {
 		t.Errorf("received (-want +got):\n%s", diff)
@@ -376,7 +375,7 @@ func TestNode_SingleNode(t *testing.T) {
 	if err != nil || len(nodes) != 1 || !nodes[0].IsSelf || !nodes[0].IsAlive || p.Live() != 1 || p.RedisDown() || p.Shared() {
 		t.Errorf("nodes %+v, %v", nodes, err)
 	}
-	if answers, silent := p.Ask(ctx, []byte("x")); len(answers) != 1 || string(answers[0].Body) != "alone says x" || silent != nil {
+	if answers, silent := p.Ask(ctx, []byte("x")); len(answers) != 1 || string(answers["alone"]) != "alone says x" || silent != nil {
 		t.Errorf("answers %+v, silent %q", answers, silent)
 	}
 	for i := range 2 { // one more than may play
@@ -396,10 +395,10 @@ func TestOpen_RedisUnavailable(t *testing.T) {
 	c.Redis.Addresses, c.EncryptionKeys = []string{"127.0.0.1:1"}, []setting.Key{{ID: "a", Secret: "a secret of the cluster"}}
 	p, _ := startPeer(t, c, "early", nil)
 	_, err := p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
-	if !errors.Is(err, ErrUnavailable) {
+	if !errors.Is(err, backends.ErrStoreUnavailable) {
 		t.Errorf("acquire a lease: %v", err)
 	}
-	if _, err := p.SaveDecision(t.Context(), session.DecisionUpdate{Record: allowedRecord(1, openedAgo(1))}); !errors.Is(err, ErrUnavailable) {
+	if _, err := p.SaveDecision(t.Context(), session.DecisionUpdate{Record: allowedRecord(1, openedAgo(1))}); !errors.Is(err, backends.ErrStoreUnavailable) {
 		t.Errorf("save: %v", err)
 	}
 	if got, _ := p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); got.Record.Decision.User != "Ann" {
@@ -534,7 +533,7 @@ func wantDeniedAgain(t *testing.T, server *redistest.Server, looks, issued *peer
 		return time.Now().Before(kicked.Record.KickedUntil) && revoked.Record.RevokedBefore.Equal(at)
 	})
 	redistest.Eventually(t, "the revocations are in the stream again", func() bool {
-		told := 0
+		count := 0
 		for _, entry := range server.Client.XRange(t.Context(), "usher:{all}:revocations", "-", "+").Val() {
 			var message struct {
 				ID        string `json:"u"`
@@ -546,9 +545,9 @@ func wantDeniedAgain(t *testing.T, server *redistest.Server, looks, issued *peer
 			}
 			_, err := issued.cipher.Decrypt(message.Encrypted, "revocation "+message.ID)
 			must(t, err)
-			told++
+			count++
 		}
-		return told >= 2
+		return count >= 2
 	})
 	// A message from before the loss that arrives after it may have it logged twice.
 	if n := issued.log.Count("redis lost shared state"); n < losses {

@@ -50,7 +50,7 @@ func (r *Redis) RecordHeartbeats(ctx context.Context, seen []session.Heartbeat) 
 	for ids := range results {
 		unknown = append(unknown, ids...)
 	}
-	if errors.Is(err, ErrUnavailable) {
+	if errors.Is(err, backends.ErrStoreUnavailable) {
 		r.deferred.deferHeartbeats(seen)
 	}
 	return unknown, err

@@ -213,7 +213,7 @@ func (r *Redis) flushOne(ctx context.Context, id backends.SessionID, w *deferred
 		return nil
 	}
 	if err := r.sendCounters(ctx, id, w.counters); err != nil {
-		if errors.Is(err, ErrUnavailable) && r.IsDown() {
+		if errors.Is(err, backends.ErrStoreUnavailable) && r.IsDown() {
 			return err
 		}
 		w.hasCounters = false // they may have been added

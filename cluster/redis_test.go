@@ -182,7 +182,7 @@ func TestRedis_ForeignKey_LoggedOnce(t *testing.T) {
 	must(t, server.Client.Set(t.Context(), redisclient.Keyspace{Prefix: "usher"}.Session(idOf(1)), "not ours", time.Hour).Err())
 	for range 5 {
 		_, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
-		if err == nil || errors.Is(err, ErrUnavailable) {
+		if err == nil || errors.Is(err, backends.ErrStoreUnavailable) {
 			t.Errorf("the error is %v", err)
 		}
 	}
@@ -209,19 +209,19 @@ func TestRedis_Frozen_CallsTimeOut(t *testing.T) {
 		late.Go(func() {
 			began := time.Now()
 			_, err := n.a.SaveDecision(t.Context(), session.DecisionUpdate{Record: withRevision(second, deniedRecord(1, openedAgo(5)))})
-			if !errors.Is(err, ErrUnavailable) || time.Since(began) > redistest.Timeout {
+			if !errors.Is(err, backends.ErrStoreUnavailable) || time.Since(began) > redistest.Timeout {
 				t.Errorf("the save ended with %v after %v", err, time.Since(began))
 			}
 		})
 		late.Go(func() {
-			if _, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(9), Lease: leaseFor}); !errors.Is(err, ErrUnavailable) {
+			if _, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(9), Lease: leaseFor}); !errors.Is(err, backends.ErrStoreUnavailable) {
 				t.Errorf("the lease request ended with %v", err)
 			}
 		})
 	}
 	late.Wait()
 	redistest.Eventually(t, "redis is unavailable", s.IsDown)
-	if _, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, ErrUnavailable) {
+	if _, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, backends.ErrStoreUnavailable) {
 		t.Errorf("during the outage: %v", err)
 	}
 	// The calls that wait in the sockets expire by the server's clock.
@@ -255,14 +255,14 @@ func TestRedis_Outage_DeferredWrites(t *testing.T) {
 		_, _ = n.a.AcquireLease(ctx, session.LeaseRequest{ID: idOf(1)})
 		return s.IsDown()
 	})
-	if _, err := n.a.SaveDecision(ctx, session.DecisionUpdate{Record: allowedRecord(5, o)}); !errors.Is(err, ErrUnavailable) {
+	if _, err := n.a.SaveDecision(ctx, session.DecisionUpdate{Record: allowedRecord(5, o)}); !errors.Is(err, backends.ErrStoreUnavailable) {
 		t.Errorf("an allowed decision: %v", err)
 	}
-	if got, err := n.a.AcquireLease(ctx, session.LeaseRequest{ID: idOf(5)}); !errors.Is(err, ErrUnavailable) || got.Record.Decision.User != "Ann" {
+	if got, err := n.a.AcquireLease(ctx, session.LeaseRequest{ID: idOf(5)}); !errors.Is(err, backends.ErrStoreUnavailable) || got.Record.Decision.User != "Ann" {
 		t.Errorf("the node forgot its own decision: %+v, %v", got, err)
 	}
 	n.save(n.a, deniedRecord(1, o), true, session.OutcomeStored) // it is deferred
-	if err := n.a.RevokeSession(ctx, idOf(2), time.Time{}, time.Hour); !errors.Is(err, ErrUnavailable) {
+	if err := n.a.RevokeSession(ctx, idOf(2), time.Time{}, time.Hour); !errors.Is(err, backends.ErrStoreUnavailable) {
 		t.Errorf("a kick: %v", err)
 	}
 	for i := 1; i <= 2; i++ {
@@ -305,7 +305,7 @@ func TestRedis_ACLUser(t *testing.T) {
 	c.Redis.Password = "another one"
 	c.RedisTimeout = time.Second
 	wrong := newStore(t, c, slog.New(slog.DiscardHandler))
-	if _, err := wrong.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "WRONGPASS") {
+	if _, err := wrong.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, backends.ErrStoreUnavailable) || !strings.Contains(err.Error(), "WRONGPASS") {
 		t.Errorf("with another password: %v", err)
 	}
 }

@@ -6,16 +6,11 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
-	"usher/cluster/redisclient"
 )
-
-// ErrUnavailable reports that Redis cannot be reached, or was not called because it could not be reached before. A call
-// returns it within cluster.redis_timeout.
-var ErrUnavailable = redisclient.ErrUnavailable
 
 // Store is where sessions outlive their actors and where nodes agree on them. [Memory] is the store of one node, [Redis]
 // that of any number; one suite of tests runs both. All methods are safe for concurrent use. Their errors are
-// ErrUnavailable or ctx's; then the caller does not know whether anything was stored.
+// ErrStoreUnavailable or ctx's; then the caller does not know whether anything was stored.
 type Store interface {
 	// AcquireLease reads a session and, if no decision on it holds, gives the caller a lease; see
 	// [session.LeaseRequest]. It takes one round trip, unless it waits for the holder of another lease.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every test, after installing the Debian packages that the tests need and this machine lacks. Debian may start
-# nginx and redis-server as services; the tests do not use those, but start their own on free ports.
+# Runs every test, after installing the Debian packages that the tests need. Debian may start nginx and redis-server as
+# services; the tests do not use those, but start their own on free ports.
 # Needs Go and git.
 #
 #	deploy/test.sh                                      every test, with the race detector; whole nodes last
@@ -9,7 +9,7 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# nginx lies where only root looks by default, and Go where its own instructions put it.
+# nginx is in a folder of root's PATH, and Go where its instructions install it.
 export PATH="$PATH:/usr/local/go/bin:/usr/sbin:/sbin"
 
 fail() {
@@ -17,8 +17,8 @@ fail() {
 	exit 2
 }
 
-# missing_packages prints the packages to install, one a line: what should be there, the package that brings it, and
-# what the tests do with it.
+# missing_packages prints the missing packages, one a line. The table has a command or a file, its package, and its use in
+# the tests.
 missing_packages() {
 	local what package why
 	while read -r what package why; do
@@ -36,7 +36,7 @@ missing_packages() {
 		haproxy                             haproxy          asks Usher as an edge does, and balances nodes
 		redis-server                        redis-server     is what nodes share
 		/usr/bin/redis-cli                  redis-tools      sets up a Redis Cluster
-		/usr/sbin/ip                        iproute2         cuts a node off its network, which needs root
+		/usr/sbin/ip                        iproute2         disconnects a node's network, which needs root
 		chromium                            chromium         is a browser's player
 	END
 }
@@ -54,7 +54,7 @@ as_root() {
 
 install_packages() {
 	printf '== The tests need these Debian packages, which are missing here; installing them: %s\n' "$*"
-	command -v apt-get >/dev/null || fail "this is no Debian: please install the like of: $*"
+	command -v apt-get >/dev/null || fail "apt-get is missing: install the equivalents of: $*"
 	if [[ $(id -u) -ne 0 ]] && ! command -v sudo >/dev/null; then
 		fail "not root and no sudo: as root, run: apt-get update && apt-get install --no-install-recommends $*"
 	fi
@@ -75,7 +75,7 @@ if [[ ${#packages[@]} -gt 0 ]]; then
 	install_packages "${packages[@]}"
 fi
 
-# At most four packages at once: each brings servers, and some a browser, of their own.
+# At most four packages at once: each starts servers, and some a browser.
 at_once=$(nproc 2>/dev/null || printf 2)
 if [[ $at_once -gt 4 ]]; then
 	at_once=4
@@ -88,12 +88,12 @@ run_tests() {
 	)
 }
 
-# quick runs what takes no whole node and no player. Both parts run even if the first one fails.
+# quick runs the tests without whole nodes and players, and the linter. Both parts run even if the first one fails.
 quick() {
 	local tools failed=0
 	go test -shuffle=on $(go list ./... | grep -vE '^usher/cmd/usher(/e2e)?$') || failed=1
 	tools=$(./deploy/tools.sh) || exit
-	"$tools/golangci-lint" run ./... || failed=1
+	"$tools/golangci-lint" run --allow-serial-runners ./... || failed=1
 	exit "$failed"
 }
 
@@ -113,8 +113,8 @@ for argument in "$@"; do
 	esac
 done
 
-# No argument names packages, so all of them are meant. Those of whole nodes under load come after the others and by
-# themselves, for they tell what a machine can do, not what is left of it.
+# No argument names packages, so all are tested. The tests of whole nodes under load come last and alone, because they
+# measure time.
 alone=usher/cmd/usher/e2e
 listed=$(go list ./... | grep -vxF "$alone")
 others=()
@@ -122,8 +122,8 @@ while read -r package; do
 	others+=("$package")
 done <<<"$listed"
 
-# The race detector waits for a second at the end of each test binary, for goroutines that were left behind. Nothing needs
-# that here: goleak finds them. The nodes that the others are about are processes of their own, which keep it.
+# The race detector waits a second for leaked goroutines at the end of each test binary. goleak finds them here. The nodes of
+# the end-to-end tests are separate processes and keep that second.
 failed=0
 GORACE=${GORACE:-atexit_sleep_ms=0} run_tests -p "$at_once" "${others[@]}" "$@" || failed=1
 run_tests "$alone" "$@" || failed=1

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the pinned formatter and linter, each from its own module, and prints the folder that they are in.
-# The folder is outside the tree, one for each set of versions, so that the next run finds them built.
-# With a priority as argument ("19") the build gives way to everything else on the machine.
+# Builds the pinned formatter and linter, each from its own module, and prints their folder.
+# The folder is outside the tree and named by the versions, so that later runs reuse it.
+# The argument is the build's nice value: with 19 it runs at the lowest priority.
 set -euo pipefail
 
 readonly GOFUMPT=v0.12.0
@@ -14,7 +14,7 @@ mkdir -p "$tools"
 
 install_tool() { # command module@version
 	[[ -x $tools/$1 ]] && return
-	# Away from this module, so that its go.mod has no say.
+	# outside this module, so that its go.mod does not apply
 	(cd "$tools" && GOFLAGS='' GOBIN=$tools nice -n "${priority:-0}" go install "$2" >&2)
 }
 

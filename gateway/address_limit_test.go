@@ -92,7 +92,7 @@ func TestServe_TooManyAddresses_OpensOwnSessions(t *testing.T) {
 	ids := map[backends.SessionID]bool{}
 	for _, a := range g.table.openRequests() {
 		if !a.HasCredentials || !a.Ticket.IsZero() || a.Request.Query != "token=1" {
-			t.Errorf("arrived %+v with query %q, want one by their own credentials", a, a.Request.Query)
+			t.Errorf("opened by %+v with query %q, want one by their own credentials", a, a.Request.Query)
 		}
 		ids[a.Request.Session] = true
 	}

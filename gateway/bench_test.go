@@ -107,7 +107,7 @@ func benchmarkViewer(b *testing.B, v *rawViewer, want int) {
 	}
 }
 
-func BenchmarkCachedSegment(b *testing.B) {
+func BenchmarkHandler_CachedSegment(b *testing.B) {
 	for name, size := range map[string]int{"1kB": 1000, "1MB": 1_000_000} {
 		b.Run(name, func(b *testing.B) {
 			g, path := newCachedSegment(b, size)
@@ -145,7 +145,7 @@ func newPlaylistGateway(tb testing.TB) *testGateway {
 	return g
 }
 
-func BenchmarkPlaylist(b *testing.B) {
+func BenchmarkHandler_Playlist(b *testing.B) {
 	g := newPlaylistGateway(b)
 	b.Run("floor", func(b *testing.B) {
 		benchmarkViewer(b, newRawViewer(b, baseline(playlistType, []byte(longPlaylist(false))), "/"), 200)
@@ -162,7 +162,7 @@ func BenchmarkPlaylist(b *testing.B) {
 	})
 }
 
-func BenchmarkParallelSegments(b *testing.B) {
+func BenchmarkHandler_ParallelSegments(b *testing.B) {
 	g, path := newCachedSegment(b, 1000)
 	handlers := map[string]http.Handler{"floor": baseline("text/plain; charset=utf-8", make([]byte, 1000)), "usher": g.handler}
 	for name, h := range handlers {

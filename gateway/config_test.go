@@ -19,7 +19,7 @@ func TestConfig_Validate(t *testing.T) {
 		edit func(*Config)
 		want string
 	}{
-		"a config as it should be": {func(*Config) {}, ""},
+		"a valid config": {func(*Config) {}, ""},
 		"listen on any port of any host, over TLS": {
 			func(c *Config) {
 				c.Listen, c.TLS = "[::1]:8443", TLSConfig{"cert.pem", "key.pem"}
@@ -107,7 +107,7 @@ func TestConfig_Validate(t *testing.T) {
 				r.Required = []string{"token", "user", "x-device"}
 			}), "",
 		},
-		"all that is wrong at once": {
+		"several problems at once": {
 			func(c *Config) { c.Listen, c.Drain.Timeout, c.Routes[0].Backend = "", 0, "x" },
 			"listen: \"\" is no address; want \"host:port\" or \":port\"\n" +
 				"drain.timeout: 0s is too short; want at least 1s\n" +

@@ -16,10 +16,10 @@ func TestServe_CORS(t *testing.T) {
 	const exposed = "Content-Length, Content-Range, Age"
 	type line map[string]string
 	cases := map[string]struct {
-		allowed []string
-		carry   hls.TicketTransport
-		page    string
-		want    line
+		allowed  []string
+		ticketIn hls.TicketTransport
+		page     string
+		want     line
 	}{
 		"any page":                        {[]string{"*"}, hls.TicketInPath, tv, line{"Allow-Origin": "*", "Expose-Headers": exposed}},
 		"a listed page":                   {[]string{tv}, hls.TicketInPath, tv, line{"Allow-Origin": tv, "Expose-Headers": exposed, "Vary": "Origin"}},
@@ -37,7 +37,7 @@ func TestServe_CORS(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newTestGateway(t, func(c *Config) {
-				c.CORS.AllowedOrigins, c.Routes[0].TicketIn, c.Routes[0].Required = tc.allowed, tc.carry, []string{"token"}
+				c.CORS.AllowedOrigins, c.Routes[0].TicketIn, c.Routes[0].Required = tc.allowed, tc.ticketIn, []string{"token"}
 			})
 			var fields []string
 			if tc.page != "" {

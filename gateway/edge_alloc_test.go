@@ -10,7 +10,7 @@ func TestServe_EdgeCheckByFingerprint_Allocations(t *testing.T) {
 	var a Response
 	n := testing.AllocsPerRun(1000, func() { serveEdgeCheck(t, g, v, &a) })
 	if n > most {
-		t.Errorf("%v allocations a question, want %d at most", n, most)
+		t.Errorf("%v allocations a check, want %d at most", n, most)
 	}
-	t.Logf("%v allocations a question", n)
+	t.Logf("%v allocations a check", n)
 }

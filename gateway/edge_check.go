@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/edge"
 )
@@ -199,9 +200,9 @@ func (g *Gateway) fingerprint(rc *requestContext) edge.Fingerprint {
 }
 
 // newestAllowed returns the first session that is allowed, else the first live one with a decision, or nil.
-func newestAllowed(ids []backends.SessionID, find func(backends.SessionID) Session) (backends.SessionID, Session) {
+func newestAllowed(ids []backends.SessionID, find func(backends.SessionID) session.Handle) (backends.SessionID, session.Handle) {
 	var bestID backends.SessionID
-	var best Session
+	var best session.Handle
 	for _, id := range ids {
 		s := find(id)
 		if s == nil {

@@ -41,15 +41,15 @@ func TestServe_RoutesThatShareAnEndpoint_MatchByPathAndHost(t *testing.T) {
 					status = http.StatusForbidden
 				}
 				got := g.wantCheck(t, d, status, edgeViewer{uri: tc.uri, host: tc.host, scheme: "http"})
-				arrived := g.table.openRequests()[before:]
+				opened := g.table.openRequests()[before:]
 				if tc.want == "" {
-					if len(arrived) != 0 || !d.KeepsSessions() && got.body != "no route serves this path and host\n" {
-						t.Errorf("%s at %s: %d arrived, answered %q", tc.uri, tc.host, len(arrived), got.body)
+					if len(opened) != 0 || !d.KeepsSessions() && got.body != "no route serves this path and host\n" {
+						t.Errorf("%s at %s: %d open requests, answered %q", tc.uri, tc.host, len(opened), got.body)
 					}
 					continue
 				}
-				if len(arrived) != 1 || arrived[0].Request.Route != tc.want {
-					t.Errorf("%s at %s: arrived %+v, want one of %q", tc.uri, tc.host, arrived, tc.want)
+				if len(opened) != 1 || opened[0].Request.Route != tc.want {
+					t.Errorf("%s at %s: opened by %+v, want one of %q", tc.uri, tc.host, opened, tc.want)
 				}
 			}
 		})
@@ -65,13 +65,13 @@ func TestServe_EdgeRoute_ServesOnlyItsEndpoint(t *testing.T) {
 	nginx := []string{"X-Real-IP: 192.0.2.7", "X-Original-URI: /play/a001/index.m3u8?token=1"}
 	g.want(t, http.StatusNotFound, "/ask", nginx...)
 	if n := len(g.table.openRequests()); n != 0 {
-		t.Errorf("%d arrived", n)
+		t.Errorf("%d open requests", n)
 	}
 	for _, path := range []string{"/ask/", "/ask/a/b?its=own"} {
 		g.want(t, http.StatusOK, path, nginx...)
 	}
 	if n := len(g.table.openRequests()); n != 1 {
-		t.Errorf("%d arrived, want one session", n)
+		t.Errorf("%d open requests, want one session", n)
 	}
 }
 
@@ -95,8 +95,8 @@ func TestServe_EdgeCheck_ViewersMethod(t *testing.T) {
 	const why = "only GET, HEAD and OPTIONS\n"
 	for _, d := range proxyDialects() {
 		for method, tc := range map[string]struct {
-			status, arrived int
-			body            string
+			status, opened int
+			body           string
 		}{
 			"": {200, 1, ""}, http.MethodGet: {200, 1, ""}, http.MethodHead: {200, 1, ""}, http.MethodOptions: {200, 0, ""},
 			http.MethodPost: {403, 0, why}, http.MethodDelete: {403, 0, why}, "get": {403, 0, why}, "CONNECT": {403, 0, why},
@@ -105,8 +105,8 @@ func TestServe_EdgeCheck_ViewersMethod(t *testing.T) {
 				t.Parallel()
 				g := newEdgeTestGateway(t, nil, edgeRoute(d, func(r *RouteConfig) { r.Required = []string{"token"} }))
 				got := g.wantCheck(t, d, tc.status, edgeViewer{uri: "/play/a001/index.m3u8?token=1", method: method})
-				if n := len(g.table.openRequests()); n != tc.arrived || got.body != tc.body {
-					t.Errorf("%d arrived, answered %q; want %d, %q", n, got.body, tc.arrived, tc.body)
+				if n := len(g.table.openRequests()); n != tc.opened || got.body != tc.body {
+					t.Errorf("%d open requests, answered %q; want %d, %q", n, got.body, tc.opened, tc.body)
 				}
 				if method == http.MethodOptions {
 					g.wantCheck(t, d, tc.status, edgeViewer{uri: "/play/a001/seg-17.ts", method: method})
@@ -125,7 +125,7 @@ func TestServe_EdgeCheck_HEADSharesGETsSession(t *testing.T) {
 			g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/seg-17.ts", method: method})
 		}
 		if n := len(g.table.openRequests()); n != 1 {
-			t.Errorf("%s: %d arrived, want one", d, n)
+			t.Errorf("%s: %d open requests, want one", d, n)
 		}
 	}
 }
@@ -141,7 +141,7 @@ func TestServe_EdgeCheck_EdgesMethodIgnored(t *testing.T) {
 			}
 		}
 		if n := len(g.table.openRequests()); n != 1 {
-			t.Errorf("%s: %d arrived, want one session", d, n)
+			t.Errorf("%s: %d open requests, want one session", d, n)
 		}
 	}
 }
@@ -168,7 +168,7 @@ func TestServe_EdgeCheck_UncleanPath(t *testing.T) {
 				}
 			}
 			if n := len(g.table.openRequests()); n != 0 {
-				t.Errorf("%d arrived", n)
+				t.Errorf("%d open requests", n)
 			}
 		})
 	}
@@ -181,7 +181,7 @@ func TestServe_EdgeCheck_FlussonicNameUnclean(t *testing.T) {
 		g.wantCheck(t, edge.Flussonic, http.StatusForbidden, edgeViewer{channel: name, uri: "?token=1"})
 	}
 	if n := len(g.table.openRequests()); n != 0 {
-		t.Errorf("%d arrived", n)
+		t.Errorf("%d open requests", n)
 	}
 }
 
@@ -196,7 +196,7 @@ func TestServe_EdgeCheck_PathWithoutSlash(t *testing.T) {
 			g.wantCheck(t, d, http.StatusForbidden, edgeViewer{uri: uri})
 		}
 		if n := len(g.table.openRequests()); n != 0 {
-			t.Errorf("%s: %d arrived", d, n)
+			t.Errorf("%s: %d open requests", d, n)
 		}
 	}
 }
@@ -229,7 +229,7 @@ func TestServe_EdgeCheckInvalid_RefusedAndLoggedOnce(t *testing.T) {
 				t.Errorf("log: got %q, want %q", log, want)
 			}
 			if n := len(g.table.openRequests()); n != 0 {
-				t.Errorf("%d arrived", n)
+				t.Errorf("%d open requests", n)
 			}
 		})
 	}
@@ -243,11 +243,11 @@ func TestServe_EdgeCheckBody_Bounded(t *testing.T) {
 		return start + strings.Repeat("x", size-len(start)-len(end)) + end
 	}
 	if got := g.post(t, "/auth", body(edge.MaxBody)); got.status != http.StatusOK || len(g.table.openRequests()) != 1 {
-		t.Errorf("of the most that is read: got %d %q, %d arrived", got.status, got.body, len(g.table.openRequests()))
+		t.Errorf("of the most that is read: got %d %q, %d open requests", got.status, got.body, len(g.table.openRequests()))
 	}
 	got := g.post(t, "/auth", body(edge.MaxBody+1))
 	if got.status != http.StatusForbidden || got.body != "the body is incomplete or too large\n" || len(g.table.openRequests()) != 1 {
-		t.Errorf("of a byte more: got %d %q, %d arrived", got.status, got.body, len(g.table.openRequests()))
+		t.Errorf("of a byte more: got %d %q, %d open requests", got.status, got.body, len(g.table.openRequests()))
 	}
 	for name, text := range map[string]string{"empty": "", "cut off": body(100)[:99], "no object": "[]"} {
 		if got := g.post(t, "/auth", text); got.status != http.StatusForbidden {
@@ -255,7 +255,7 @@ func TestServe_EdgeCheckBody_Bounded(t *testing.T) {
 		}
 	}
 	if n := len(g.table.openRequests()); n != 1 {
-		t.Errorf("%d arrived, want the first alone", n)
+		t.Errorf("%d open requests, want the first alone", n)
 	}
 }
 
@@ -320,7 +320,7 @@ func TestBackendRequest_EdgeRoute_SameAsEdgeCheck(t *testing.T) {
 			view := Request{Path: "/play/a001/index.m3u8", Query: "token=1", Host: "tv.example.com", Header: http.Header{}}
 			got, err := g.BackendRequest(&view, v.channel)
 			if err != nil || got.Session != g.table.openedIDs()[0] || got.Backend != "b" {
-				t.Errorf("Question: got %+v, %v, want the session that was opened", got, err)
+				t.Errorf("BackendRequest: got %+v, %v, want the session that was opened", got, err)
 			}
 			for _, tc := range []struct{ path, query, host, want string }{
 				{"/play/a001/index.m3u8", "x=1", "tv.example.com", "the credential token is missing, so the viewer is refused without a check"},
@@ -329,11 +329,11 @@ func TestBackendRequest_EdgeRoute_SameAsEdgeCheck(t *testing.T) {
 			} {
 				q, err := g.BackendRequest(&Request{Path: tc.path, Query: tc.query, Host: tc.host, Header: http.Header{}}, "")
 				if err == nil || err.Error() != tc.want {
-					t.Errorf("Question(%+v): got %+v, %v", tc, q, err)
+					t.Errorf("BackendRequest(%+v): got %+v, %v", tc, q, err)
 				}
 			}
 			_, err = g.BackendRequest(&Request{Path: "/play/a001/seg-17.ts", Query: "token=1", Host: "tv.example.com", Header: http.Header{}}, "")
-			if opens := err == nil; opens != d.KeepsSessions() {
+			if got := err == nil; got != d.KeepsSessions() {
 				t.Errorf("a segment: got %v", err)
 			}
 		})

@@ -17,12 +17,12 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 		edit    func(*RouteConfig)
 		want    string
 	}{
-		"astra as it should be":        {edge.Astra, func(*RouteConfig) {}, ""},
-		"alta as it should be":         {edge.Alta, func(*RouteConfig) {}, ""},
-		"flussonic as it should be":    {edge.Flussonic, func(*RouteConfig) {}, ""},
-		"nginx as it should be":        {edge.Nginx, func(*RouteConfig) {}, ""},
-		"forward-auth as it should be": {edge.ForwardAuth, func(*RouteConfig) {}, ""},
-		"envoy as it should be":        {edge.Envoy, func(*RouteConfig) {}, ""},
+		"a valid astra endpoint":        {edge.Astra, func(*RouteConfig) {}, ""},
+		"a valid alta endpoint":         {edge.Alta, func(*RouteConfig) {}, ""},
+		"a valid flussonic endpoint":    {edge.Flussonic, func(*RouteConfig) {}, ""},
+		"a valid nginx endpoint":        {edge.Nginx, func(*RouteConfig) {}, ""},
+		"a valid forward-auth endpoint": {edge.ForwardAuth, func(*RouteConfig) {}, ""},
+		"a valid envoy endpoint":        {edge.Envoy, func(*RouteConfig) {}, ""},
 		"astra with all that it may have": {edge.Astra, func(r *RouteConfig) {
 			r.Path, r.Edge.ViewerPath, r.Hosts = "/ask/*", "/{user}/{channel}/*", []string{"tv.example.com"}
 			r.IdentityFields = []string{"address", "user_agent", "edge_session"}
@@ -61,7 +61,7 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 			edge.Flussonic, func(r *RouteConfig) { r.IdentityFields = []string{"playback_session"} },
 			"routes[0].identity_fields: playback_session: flussonic passes no header of a viewer's on",
 		},
-		"edge sessions of who has none": {
+		"edge sessions at an edge without sessions": {
 			edge.Nginx, func(r *RouteConfig) { r.IdentityFields = []string{"edge_session"} },
 			"routes[0].identity_fields: edge_session: nginx has no sessions of its own",
 		},
@@ -105,7 +105,7 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 			edge.Nginx, func(r *RouteConfig) { r.Media = []PathMappingConfig{{Path: "/x/{channel}"}} },
 			"routes[0].media: has no place beside edge, whose media server serves the media",
 		},
-		"a way to carry the ticket": {
+		"ticket_in at an edge": {
 			edge.Nginx, func(r *RouteConfig) { r.TicketIn = hls.TicketInQuery },
 			"routes[0].ticket_in: has no place beside edge, whose media server serves the media",
 		},
@@ -144,7 +144,7 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 			},
 			`routes[0].required[1]: "password" is no credential of the route's`,
 		},
-		"all that is wrong at once": {
+		"several problems at once": {
 			edge.Envoy, func(r *RouteConfig) {
 				r.Path, r.Origin, r.Backend, r.Edge = "/auth", "o", "x", &edge.Config{Dialect: edge.Envoy, PublishBackend: "y"}
 			},

@@ -59,17 +59,17 @@ func TestServe_EdgeCheck_BackendRequest(t *testing.T) {
 				v.fields = nil // they are the edge's own
 			}
 			g.wantCheck(t, d, http.StatusOK, v)
-			arrived := g.table.openRequests()
-			if len(arrived) != 1 {
-				t.Fatalf("%d arrived, want one", len(arrived))
+			opened := g.table.openRequests()
+			if len(opened) != 1 {
+				t.Fatalf("%d open requests, want one", len(opened))
 			}
-			got := arrived[0]
+			got := opened[0]
 			if diff := cmp.Diff(tc.want, *got.Request, cmpopts.EquateComparable(netip.Addr{}),
 				cmpopts.IgnoreFields(backends.Request{}, "Session", "OnSent")); diff != "" {
-				t.Errorf("question (-want +got):\n%s", diff)
+				t.Errorf("request (-want +got):\n%s", diff)
 			}
 			if got.Request.Session.IsZero() || !got.HasCredentials || !got.Ticket.IsZero() || got.ExtraLifetime != 90*time.Second {
-				t.Errorf("arrival: got %+v", got)
+				t.Errorf("open request: got %+v", got)
 			}
 		})
 	}
@@ -135,16 +135,16 @@ func TestServe_EdgeCheck_EncodedByDialect(t *testing.T) {
 		decide func(session.OpenRequest) (backends.Decision, error)
 		want   map[edge.Dialect]string
 	}{
-		"a yes": {decideByQuery(map[string]backends.Decision{"token=1": yes}), map[edge.Dialect]string{
+		"allowed": {decideByQuery(map[string]backends.Decision{"token=1": yes}), map[edge.Dialect]string{
 			edge.Astra: "200 | X-Session-Name: Ada", edge.Alta: "200 | X-Session-Name: Ada",
 			edge.Flussonic: "200 | X-Userid: u7 | X-Max-Sessions: 2 | X-Unique: true",
 			edge.Nginx:     "200" + named, edge.ForwardAuth: "200" + named, edge.Envoy: "200" + named,
 		}},
-		"a no": {decideByQuery(map[string]backends.Decision{"token=1": no}), map[edge.Dialect]string{
+		"denied": {decideByQuery(map[string]backends.Decision{"token=1": no}), map[edge.Dialect]string{
 			edge.Astra: "403", edge.Alta: "403", edge.Flussonic: "403", edge.Nginx: "403" + nameless + " | denied by backend",
 			edge.ForwardAuth: "403" + nameless + " | denied by backend", edge.Envoy: "403" + nameless + " | denied by backend",
 		}},
-		"a no that leads elsewhere": {decideByQuery(map[string]backends.Decision{"token=1": elsewhere}), map[edge.Dialect]string{
+		"denied with a redirect": {decideByQuery(map[string]backends.Decision{"token=1": elsewhere}), map[edge.Dialect]string{
 			edge.Astra:       "403 | X-Location: http://promo.example.com/?a=b",
 			edge.Alta:        "403 | X-Location: http://promo.example.com/?a=b",
 			edge.Flussonic:   "403",
@@ -223,7 +223,7 @@ func TestServe_EdgeCheck_SeenWithoutBytes(t *testing.T) {
 			}
 			s := g.table.liveSessions()[0]
 			if len(g.table.openRequests()) != 1 || s.seen.Load() != 3 || s.sent.Load() != 0 {
-				t.Errorf("arrived %d times, seen %d times, sent %d bytes; want once, three times, none",
+				t.Errorf("opened %d times, seen %d times, sent %d bytes; want once, three times, none",
 					len(g.table.openRequests()), s.seen.Load(), s.sent.Load())
 			}
 		})

@@ -39,7 +39,7 @@ func TestServe_UnlistedEdge_Rejected(t *testing.T) {
 				}
 			}
 			if n := len(g.table.openRequests()); n != 0 {
-				t.Errorf("%d arrived", n)
+				t.Errorf("%d open requests", n)
 			}
 			address := "127.0.0.1"
 			if d == edge.ForwardAuth { // its field holds the viewer's address, which a trusted proxy may forward
@@ -83,11 +83,11 @@ func TestServe_EdgeBehindTrustedProxy_Allowed(t *testing.T) {
 					t.Errorf("forwarded for %s: got %d %q, want %d", tc.forwarded, got.status, got.body, tc.status)
 				}
 			}
-			arrived := g.table.openRequests()
-			if len(arrived) == 0 || d != edge.ForwardAuth && len(arrived) != 1 {
-				t.Fatalf("%d arrived", len(arrived))
+			opened := g.table.openRequests()
+			if len(opened) == 0 || d != edge.ForwardAuth && len(opened) != 1 {
+				t.Fatalf("%d open requests", len(opened))
 			}
-			if got := arrived[0].Request.Address; got != netip.MustParseAddr("192.0.2.7") {
+			if got := opened[0].Request.Address; got != netip.MustParseAddr("192.0.2.7") {
 				t.Errorf("the viewer's address: got %v", got)
 			}
 		})
@@ -99,7 +99,7 @@ func TestServe_EdgeBehindUntrustedProxy_Rejected(t *testing.T) {
 	g := newEdgeTestGateway(t, func(c *Config) { c.TrustedProxies = nil }, edgeRoute(edge.Astra, allowNetworks("203.0.113.0/24")))
 	g.wantCheck(t, edge.Astra, http.StatusForbidden, edgeViewer{uri: "/a?token=1", fields: []string{"X-Forwarded-For: 203.0.113.10"}})
 	if n := len(g.table.openRequests()); n != 0 {
-		t.Errorf("%d arrived", n)
+		t.Errorf("%d open requests", n)
 	}
 }
 
@@ -132,9 +132,9 @@ func TestServe_ForwardAuth_ForgedAddressIgnored(t *testing.T) {
 	} {
 		before := len(g.table.openRequests())
 		g.wantCheck(t, edge.ForwardAuth, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8", address: list, agent: list})
-		arrived := g.table.openRequests()[before:]
-		if len(arrived) != 1 || arrived[0].Request.Address.String() != want {
-			t.Errorf("%s: arrived %+v, want one from %s", list, arrived, want)
+		opened := g.table.openRequests()[before:]
+		if len(opened) != 1 || opened[0].Request.Address.String() != want {
+			t.Errorf("%s: opened by %+v, want one from %s", list, opened, want)
 		}
 	}
 }
@@ -149,8 +149,8 @@ func TestServe_RoutesOfOtherEdges_NotMatched(t *testing.T) {
 		for edge, want := range map[string]string{"203.0.113.10": "one", "198.51.100.10": "two"} {
 			before := len(g.table.openRequests())
 			g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Forwarded-For: " + edge}})
-			if arrived := g.table.openRequests()[before:]; len(arrived) != 1 || arrived[0].Request.Route != want {
-				t.Errorf("%s: %s asked and there arrived %+v, want one of route %s", d, edge, arrived, want)
+			if opened := g.table.openRequests()[before:]; len(opened) != 1 || opened[0].Request.Route != want {
+				t.Errorf("%s: %s asked, opened by %+v, want one of route %s", d, edge, opened, want)
 			}
 		}
 		g.wantCheck(t, d, http.StatusForbidden, edgeViewer{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Forwarded-For: 203.0.114.1"}})
@@ -171,7 +171,7 @@ func TestServe_OtherDialect_Rejected(t *testing.T) {
 		alone.want(t, http.StatusNotFound, path)
 	}
 	if n := len(g.table.openRequests()) + len(alone.table.openRequests()); n != 0 {
-		t.Errorf("%d arrived", n)
+		t.Errorf("%d open requests", n)
 	}
 }
 
@@ -249,7 +249,7 @@ func TestRoute_ExtraLifetime(t *testing.T) {
 	g := newTestGateway(t, nil)
 	g.want(t, http.StatusOK, "/play/a001/index.m3u8?token=1")
 	if a := g.table.openRequests(); len(a) != 1 || a[0].ExtraLifetime != 0 {
-		t.Errorf("at a media route there arrived %+v", a)
+		t.Errorf("at a media route: opened by %+v", a)
 	}
 }
 

@@ -24,7 +24,7 @@ func TestServe_EdgeCheck_PublisherNotMatchedByFingerprint(t *testing.T) {
 	}
 	g.wantCheck(t, edge.Flussonic, 200, edgeViewer{channel: "cam0", uri: "?token=1", agent: "OBS"})
 	if got := g.post(t, "/auth", fmt.Sprintf(publishBody, "")); got.status != http.StatusForbidden {
-		t.Errorf("publishing without credentials by who watches: got %d", got.status)
+		t.Errorf("publishing without credentials while watching: got %d", got.status)
 	}
 }
 
@@ -85,7 +85,7 @@ func TestServe_EdgeCheck_SegmentFromTooManyAddresses(t *testing.T) {
 		}
 		g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts?token=1", address: "198.51.9.7"})
 		if n := len(g.table.openRequests()); n != 1 {
-			t.Errorf("%s: %d arrived", d, n)
+			t.Errorf("%s: %d open requests", d, n)
 		}
 	}
 }

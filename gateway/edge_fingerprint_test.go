@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/edge"
 )
@@ -58,7 +59,7 @@ func TestServe_EdgeCheck_SegmentMatchedByFingerprint(t *testing.T) {
 				}
 			}
 			if n := len(g.table.openRequests()); n != 1 {
-				t.Errorf("%d arrived, want one session", n)
+				t.Errorf("%d open requests, want one session", n)
 			}
 			if seen := g.table.liveSessions()[0].seen.Load(); seen != 7 {
 				t.Errorf("seen %d times, want 7", seen)
@@ -96,7 +97,7 @@ func TestServe_EdgeCheck_FingerprintGetsCurrentDecision(t *testing.T) {
 		g.table.decideAll(backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend})
 		g.wantCheck(t, d, 200, seg)
 		if n := len(g.table.openRequests()); n != 1 {
-			t.Errorf("%s: %d arrived, want one", d, n)
+			t.Errorf("%s: %d open requests, want one", d, n)
 		}
 		g.table.reset()
 		g.wantCheck(t, d, 403, seg) // the session is over
@@ -143,7 +144,7 @@ func TestServe_EdgeCheck_FingerprintPrefersAllowed(t *testing.T) {
 				g.wantCheck(t, d, step.want, seg)
 			}
 			if n := len(g.table.openRequests()); n != 3 {
-				t.Errorf("%d arrived, want three", n)
+				t.Errorf("%d open requests, want three", n)
 			}
 		})
 	}
@@ -173,7 +174,7 @@ func TestServe_EdgeCheck_ManySessionsOfOneFingerprint(t *testing.T) {
 	g.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=0"}) // a forgotten viewer is known by the token
 	g.wantCheck(t, edge.Nginx, 200, seg)
 	if n := len(g.table.openRequests()); n != edge.MaxSessionsPerFingerprint+3 {
-		t.Errorf("%d arrived, want %d", n, edge.MaxSessionsPerFingerprint+3)
+		t.Errorf("%d open requests, want %d", n, edge.MaxSessionsPerFingerprint+3)
 	}
 }
 
@@ -190,7 +191,7 @@ func TestServe_EdgeCheck_SegmentWithCredentialsNeedsSession(t *testing.T) {
 				g.wantCheck(t, d, 200, elsewhere)
 				g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts?token=2", address: "192.0.2.9"})
 				if n := len(g.table.openRequests()); n != 1 {
-					t.Errorf("%d arrived, want the playlist's alone", n)
+					t.Errorf("%d open requests, want the playlist's alone", n)
 				}
 				g.table.reset()
 				g.wantCheck(t, d, 403, elsewhere)
@@ -214,7 +215,7 @@ func TestServe_EdgeCheck_CredentialsEverywhere(t *testing.T) {
 		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/seg-17.ts?token=1"})
 		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/seg-18.ts"})
 		if n := len(g.table.openRequests()); n != 1 {
-			t.Errorf("%s: %d arrived, want one", d, n)
+			t.Errorf("%s: %d open requests, want one", d, n)
 		}
 	}
 }
@@ -240,7 +241,7 @@ func TestServe_EdgeCheck_MatchByPlaylistsOnly(t *testing.T) {
 			}
 		}
 		if n := len(g.table.openRequests()); n != 0 {
-			t.Errorf("%s: %d arrived for segments", d, n)
+			t.Errorf("%s: %d open requests for segments", d, n)
 		}
 		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
 		for _, uri := range []string{"/play/a001/index.m3u8", "/play/a001/INDEX.M3U8", "/play/a001/index.m3u"} {
@@ -302,18 +303,18 @@ func (g *edgeTestGateway) tryCookie(t *testing.T, d edge.Dialect, scheme, value 
 		}
 	}
 	if n := len(g.table.openRequests()); n != 1 {
-		t.Errorf("%d arrived, want one", n)
+		t.Errorf("%d open requests, want one", n)
 	}
 	opened := g.table.openRequests()[0].Request.Session
 	g.table.reset()
 	g.wantCheck(t, d, 200, with("/play/caf%C3%A9/seg-17.ts?token=1", value))
 	if a := g.table.openRequests(); len(a) != 1 || a[0].Ticket.IsZero() || a[0].HasCredentials || a[0].Request.Session != opened || a[0].Request.Query != "" {
-		t.Errorf("of a session that no node has: arrived %+v, want one by its ticket", a)
+		t.Errorf("of a session that no node has: opened by %+v, want one by its ticket", a)
 	}
 	g.table.reset()
 	g.wantCheck(t, d, 200, with("/play/caf%C3%A9/index.m3u8?token=2", value))
 	if a := g.table.openRequests(); len(a) != 1 || a[0].Ticket.IsZero() || !a[0].HasCredentials || a[0].Request.Session != opened || a[0].Request.Query != "token=2" {
-		t.Errorf("with credentials beside: arrived %+v, want one by its ticket and them", a)
+		t.Errorf("with credentials beside: opened by %+v, want one by its ticket and them", a)
 	}
 	g.table.decideAll(backends.Decision{Verdict: backends.Denied, Source: backends.FromBan})
 	if got := g.wantCheck(t, d, 403, with("/play/caf%C3%A9/seg-17.ts", value)); got.body != "denied by ban\n" {
@@ -327,7 +328,7 @@ func TestServe_EdgeCheck_InvalidCookieBesideCredentials(t *testing.T) {
 		g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(edge.MatchByCookie)))
 		got := g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1", fields: []string{"Cookie: usher_ticket=a.forged"}})
 		if len(got.header.Values("Set-Cookie")) != 1 || len(g.table.openRequests()) != 1 {
-			t.Errorf("%s: got %v, %d arrived", d, got.header, len(g.table.openRequests()))
+			t.Errorf("%s: got %v, %d open requests", d, got.header, len(g.table.openRequests()))
 		}
 	}
 }
@@ -355,7 +356,7 @@ func TestServe_EdgeCheck_CookieIgnoredInOtherModes(t *testing.T) {
 	ticket := strings.TrimPrefix(value, "usher_ticket=")
 	g.wantCheck(t, edge.Nginx, 403, edgeViewer{uri: "/~" + ticket + "/play/a001/seg-17.ts"})
 	if n := len(g.table.openRequests()); n != 0 {
-		t.Errorf("%d arrived", n)
+		t.Errorf("%d open requests", n)
 	}
 }
 
@@ -369,7 +370,7 @@ func TestServe_EdgeThatKeepsSessions_ChecksEachRequest(t *testing.T) {
 			g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/seg-17.ts?token=1"}) // under any name
 			g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts"})
 			if n := len(g.table.openRequests()); n != 1 {
-				t.Errorf("%s, %s: %d arrived, want one", d, how, n)
+				t.Errorf("%s, %s: %d open requests, want one", d, how, n)
 			}
 		}
 	}
@@ -384,7 +385,7 @@ func TestServe_EdgeThatKeepsSessions_MatchByAddressAgent(t *testing.T) {
 		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8"})
 		g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/index.m3u8", address: "192.0.2.8"})
 		if n := len(g.table.openRequests()); n != 1 {
-			t.Errorf("%s: %d arrived, want one", d, n)
+			t.Errorf("%s: %d open requests, want one", d, n)
 		}
 	}
 }
@@ -400,7 +401,7 @@ func TestNewestAllowed_PrefersTheAllowedThenTheNewest(t *testing.T) {
 		s.decision.Store(&backends.Decision{Verdict: v})
 		sessions[id(n)] = s
 	}
-	live := func(id backends.SessionID) Session {
+	live := func(id backends.SessionID) session.Handle {
 		if s := sessions[id]; s != nil {
 			return s
 		}
@@ -409,7 +410,7 @@ func TestNewestAllowed_PrefersTheAllowedThenTheNewest(t *testing.T) {
 	want := func(n int) {
 		t.Helper()
 		got, s := newestAllowed(f.AppendSessions(nil, 7), live)
-		if (s == nil) != (n == 0) || n != 0 && (got != id(n) || s != Session(sessions[id(n)])) {
+		if (s == nil) != (n == 0) || n != 0 && (got != id(n) || s != session.Handle(sessions[id(n)])) {
 			t.Errorf("found %v, want %d", got, n)
 		}
 	}

@@ -86,7 +86,7 @@ func TestServe_EdgeCheck_NoCredentialsByAddress(t *testing.T) {
 		g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8", session: "17"})
 		a := g.table.openRequests()
 		if len(a) != 1 || !a[0].HasCredentials || !a[0].Ticket.IsZero() || a[0].Request.Query != "" || a[0].Request.Address.String() != "192.0.2.7" {
-			t.Errorf("%s: arrived %+v", d, a)
+			t.Errorf("%s: opened by %+v", d, a)
 		}
 	}
 }
@@ -104,7 +104,7 @@ func TestServe_EdgeCheck_RequiredCredentials(t *testing.T) {
 				}
 			}
 			if n := len(g.table.openRequests()); n != 0 {
-				t.Errorf("%d arrived", n)
+				t.Errorf("%d open requests", n)
 			}
 			g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
 		})
@@ -135,7 +135,7 @@ func TestServe_EdgeCheck_EdgesFieldsAreNotCredentials(t *testing.T) {
 		}
 		a := g.table.openRequests()
 		if len(a) != 1 || len(a[0].Request.Headers) != 0 || a[0].Request.Referer != "" || a[0].Request.UserAgent != "MAG250" {
-			t.Errorf("%s: arrived %+v", d, a)
+			t.Errorf("%s: opened by %+v", d, a)
 		}
 	}
 }
@@ -168,7 +168,7 @@ func TestServe_EdgeCheck_PublishNeedsBackend(t *testing.T) {
 		t.Errorf("got %d %q", got.status, got.body)
 	}
 	if n := len(g.table.openRequests()); n != 0 {
-		t.Errorf("%d arrived", n)
+		t.Errorf("%d open requests", n)
 	}
 }
 
@@ -189,20 +189,20 @@ func TestServe_EdgeCheck_PublishIsAnotherSession(t *testing.T) {
 			t.Errorf("publishing: got %d %q, %v", got.status, got.body, got.header)
 		}
 	}
-	arrived := g.table.openRequests()
-	if len(arrived) != 2 {
-		t.Fatalf("%d arrived, want a viewer and a publisher", len(arrived))
+	opened := g.table.openRequests()
+	if len(opened) != 2 {
+		t.Fatalf("%d open requests, want a viewer and a publisher", len(opened))
 	}
-	viewer, publisher := *arrived[0].Request, *arrived[1].Request
+	viewer, publisher := *opened[0].Request, *opened[1].Request
 	if viewer.Session == publisher.Session || viewer.Backend != "b" || publisher.Backend != "p" {
 		t.Errorf("sessions %v and %v, backends %s and %s", viewer.Session, publisher.Session, viewer.Backend, publisher.Backend)
 	}
 	viewer.Session, viewer.Backend = publisher.Session, publisher.Backend
 	if fmt.Sprintf("%+v", viewer) != fmt.Sprintf("%+v", publisher) || publisher.Query != "token=1" || publisher.Channel != "cam0" {
-		t.Errorf("asked about\n%+v and\n%+v, want the same except the backend", viewer, publisher)
+		t.Errorf("checked\n%+v and\n%+v, want the same except the backend", viewer, publisher)
 	}
-	if !arrived[1].HasCredentials || arrived[1].ExtraLifetime != arrived[0].ExtraLifetime {
-		t.Errorf("arrived %+v", arrived[1])
+	if !opened[1].HasCredentials || opened[1].ExtraLifetime != opened[0].ExtraLifetime {
+		t.Errorf("opened by %+v", opened[1])
 	}
 }
 
@@ -297,7 +297,7 @@ func TestServe_EdgeCheck_AllDialectsConcurrently(t *testing.T) {
 	}
 	for _, d := range allDialects() {
 		if routesSeen[d.String()] < 5 {
-			t.Errorf("%s: %d arrived, want at least one a token", d, routesSeen[d.String()])
+			t.Errorf("%s: %d open requests, want at least one a token", d, routesSeen[d.String()])
 		}
 	}
 	if n := len(g.table.openedIDs()); n != 5*len(routes) {

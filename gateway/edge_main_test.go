@@ -131,7 +131,7 @@ func (g *edgeTestGateway) check(t testing.TB, d edge.Dialect, v edgeViewer) repl
 
 // encode returns the path and the header fields of an edge's request.
 func (v edgeViewer) encode(d edge.Dialect) (path string, fields []string) {
-	tell := func(name, value string) {
+	setField := func(name, value string) {
 		if value != "" {
 			fields = append(fields, name+": "+value)
 		}
@@ -152,31 +152,31 @@ func (v edgeViewer) encode(d edge.Dialect) (path string, fields []string) {
 		if v.query() != "" {
 			path += "?" + v.query()
 		}
-		tell("X-Session-Id", v.session)
-		tell("X-Real-Ip", v.address)
-		tell("X-Real-Path", v.path())
-		tell("X-Real-Ua", v.agent)
+		setField("X-Session-Id", v.session)
+		setField("X-Real-Ip", v.address)
+		setField("X-Real-Path", v.path())
+		setField("X-Real-Ua", v.agent)
 		if d == edge.Astra {
-			tell("X-Real-Host", v.host)
-			tell("X-Channel-Id", v.channel)
+			setField("X-Real-Host", v.host)
+			setField("X-Channel-Id", v.channel)
 		} else if v.host != "" {
-			tell("X-Real-Origin", v.scheme+"://"+v.host)
+			setField("X-Real-Origin", v.scheme+"://"+v.host)
 		}
 	case edge.Nginx:
-		tell("X-Original-Uri", v.uri)
-		tell("X-Original-Method", v.method)
-		tell("X-Real-Ip", v.address)
-		tell("Host", v.host)
+		setField("X-Original-Uri", v.uri)
+		setField("X-Original-Method", v.method)
+		setField("X-Real-Ip", v.address)
+		setField("Host", v.host)
 	default:
-		tell("X-Forwarded-Uri", v.uri)
-		tell("X-Forwarded-Method", v.method)
-		tell("X-Forwarded-For", v.address)
-		tell("X-Forwarded-Host", v.host)
+		setField("X-Forwarded-Uri", v.uri)
+		setField("X-Forwarded-Method", v.method)
+		setField("X-Forwarded-For", v.address)
+		setField("X-Forwarded-Host", v.host)
 	}
 	if !d.KeepsSessions() {
-		tell("X-Forwarded-Proto", v.scheme)
-		tell("User-Agent", v.agent)
-		tell("Referer", v.referer)
+		setField("X-Forwarded-Proto", v.scheme)
+		setField("User-Agent", v.agent)
+		setField("Referer", v.referer)
 	}
 	return path, append(fields, v.fields...)
 }

@@ -18,34 +18,13 @@ import (
 	"usher/gateway/origin"
 )
 
-// Session is what the gateway needs of a live session.
-type Session interface {
-	// Decision returns the decision that holds now, or nil before the first one.
-	Decision() *backends.Decision
-	// Ticket returns what the session's tickets say.
-	Ticket() session.Ticket
-	// Seen records a request for a playlist or for media.
-	Seen(now time.Time, playlist bool)
-	// Begin notes that a request is being answered, End that it was.
-	Begin()
-	End(now time.Time)
-	// SetZapTimeout sets for how long a viewer who watches asks for nothing, at most.
-	SetZapTimeout(d time.Duration)
-	// Sent counts bytes sent to the viewer.
-	Sent(n int64)
-	// Admit reports whether an address prefix may use the session. At most limit prefixes share one session.
-	Admit(prefix uint64, now time.Time, limit int) bool
-	// Expires returns when the decision is renewed.
-	Expires() time.Time
-}
-
 // Sessions finds and opens sessions.
 type Sessions interface {
 	// Find returns the live session of that id, or nil. It neither locks nor allocates.
-	Find(id backends.SessionID) Session
+	Find(id backends.SessionID) session.Handle
 	// Open returns the session after its first decision. It returns *backends.Overload, an error of its own while the
 	// node shuts down, or ctx's error.
-	Open(ctx context.Context, r session.OpenRequest) (Session, error)
+	Open(ctx context.Context, r session.OpenRequest) (session.Handle, error)
 }
 
 // Options are what a Gateway needs. All are required.
@@ -138,7 +117,7 @@ type requestContext struct {
 	isTicketInPath bool // a ticket is in the path, so relative URIs inherit it
 	credentials    backends.Credentials
 	claims         ticketClaims
-	session        Session
+	session        session.Handle
 	id             backends.SessionID
 	now            time.Time
 }

@@ -32,8 +32,8 @@ func (g *testGateway) wantRefusal(t *testing.T, want refusal, method, path strin
 	if diff := cmp.Diff(want, refusal{got.status, strings.TrimSuffix(got.body, "\n")}); diff != "" {
 		t.Errorf("%s %s (-want +got):\n%s", method, path, diff)
 	}
-	if arrived := g.table.openRequests(); len(arrived) != 0 {
-		t.Errorf("%s %s: asked about %+v", method, path, arrived)
+	if opened := g.table.openRequests(); len(opened) != 0 {
+		t.Errorf("%s %s: opened by %+v", method, path, opened)
 	}
 	if asked := g.upstream.requestURIs(); len(asked) != 0 {
 		t.Errorf("%s %s: the origin was asked for %q", method, path, asked)
@@ -79,7 +79,7 @@ func TestServe_NoTicketNoCredentials_RefusedWithoutCheck(t *testing.T) {
 			return "/~" + text[:len(text)-4] + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket of a foreign key": {nil, func(*testGateway) string {
-			foreign := newTicketSigner([]setting.Key{{ID: "a", Secret: "somebody else's secret"}})
+			foreign := newTicketSigner([]setting.Key{{ID: "a", Secret: "another cluster's secret"}})
 			return "/~" + foreign.sign(ticketClaims{id: id}, ticketScope{play, "a001"}) + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket for another channel": {nil, func(g *testGateway) string {
@@ -220,9 +220,9 @@ func TestServe_Head_OpensSessionSendsNoBody(t *testing.T) {
 func TestServe_InvalidTicketBesideCredentials_Ignored(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
-		carry  hls.TicketTransport
-		path   string
-		fields []string
+		ticketIn hls.TicketTransport
+		path     string
+		fields   []string
 	}{
 		"in the query": {hls.TicketInQuery, "/play/a001/index.m3u8?token=1&ticket=a.forged", nil},
 		"in a cookie":  {hls.TicketInCookie, "/play/a001/index.m3u8?token=1", []string{"Cookie: usher_ticket=a.forged"}},
@@ -231,12 +231,12 @@ func TestServe_InvalidTicketBesideCredentials_Ignored(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newTestGateway(t, func(c *Config) {
-				c.Routes[0].TicketIn, c.CORS.AllowedOrigins = tc.carry, []string{"https://tv.example.com"}
+				c.Routes[0].TicketIn, c.CORS.AllowedOrigins = tc.ticketIn, []string{"https://tv.example.com"}
 			})
 			g.want(t, 200, tc.path, tc.fields...)
-			arrived := g.table.openRequests()
-			if len(arrived) != 1 || arrived[0].Request.Query != "token=1" || !arrived[0].Ticket.IsZero() {
-				t.Errorf("arrivals: got %+v, want one with its credentials alone", arrived)
+			opened := g.table.openRequests()
+			if len(opened) != 1 || opened[0].Request.Query != "token=1" || !opened[0].Ticket.IsZero() {
+				t.Errorf("open requests: got %+v, want one with its credentials alone", opened)
 			}
 		})
 	}
@@ -249,8 +249,8 @@ func TestServe_CredentialsEverywhere_OpenOnSegment(t *testing.T) {
 	if got.body != segment {
 		t.Errorf("body: got %q", got.body)
 	}
-	if arrived := g.table.openRequests(); len(arrived) != 1 || arrived[0].Request.Query != "token=1" {
-		t.Errorf("arrivals: got %+v, want one by its token", arrived)
+	if opened := g.table.openRequests(); len(opened) != 1 || opened[0].Request.Query != "token=1" {
+		t.Errorf("open requests: got %+v, want one by its token", opened)
 	}
 	if asked := g.upstream.requestURIs(); !slices.Equal(asked, []string{"/play/a001/seg-17.ts"}) {
 		t.Errorf("the origin was asked for %q, want no credentials", asked)
@@ -274,8 +274,8 @@ func TestServe_TicketInNone_OnlyPlaylistsProtected(t *testing.T) {
 	if got := g.want(t, 403, "/play/a001/index.m3u8;x.ts"); strings.Contains(got.body, "#EXTM3U") {
 		t.Errorf("a playlist by another name got through: %q", got.body)
 	}
-	if arrived := g.table.openRequests(); len(arrived) != 0 {
-		t.Errorf("arrivals: got %+v, want none", arrived)
+	if opened := g.table.openRequests(); len(opened) != 0 {
+		t.Errorf("open requests: got %+v, want none", opened)
 	}
 }
 
@@ -454,12 +454,12 @@ func TestServe_OriginOverloaded_RetryLater(t *testing.T) {
 
 func TestServe_OriginSeesNoTicketNorCredentials(t *testing.T) {
 	t.Parallel()
-	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
-		t.Run(carry.String(), func(t *testing.T) {
+	for _, ticketIn := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
+		t.Run(ticketIn.String(), func(t *testing.T) {
 			t.Parallel()
 			g := newTestGateway(t, func(c *Config) {
 				c.CORS.AllowedOrigins = []string{"https://tv.example.com"}
-				c.Routes[0].TicketIn = carry
+				c.Routes[0].TicketIn = ticketIn
 				c.Routes[0].CredentialHeaders = []string{"X-Token"}
 			})
 			fields := []string{
@@ -468,7 +468,7 @@ func TestServe_OriginSeesNoTicketNorCredentials(t *testing.T) {
 			}
 			first := g.want(t, 200, "/play/a001/index.m3u8?token=s3cret", fields...)
 			uri := uris(first.body)[0]
-			if carry == hls.TicketInCookie {
+			if ticketIn == hls.TicketInCookie {
 				c, err := http.ParseSetCookie(first.header.Get("Set-Cookie"))
 				if err != nil {
 					t.Fatalf("cookie: %v", err)
@@ -516,11 +516,11 @@ func TestServe_BackendRequest(t *testing.T) {
 	g.get(t, "/play/caf%C3%A9/index.m3u8?token=a%2Bb&token=2&_HLS_msn=1&CMCD=x", forwardedFor("198.51.100.9, 203.0.113.7"),
 		"User-Agent: MAG250", "Referer: http://portal/", "Authorization: Basic x", "X-Forwarded-Proto: https",
 		"X-Forwarded-Host: tv.example.com", "X-Session-Id: 1", "X-Real-Ip: 6.6.6.6")
-	arrived := g.table.openRequests()
-	if len(arrived) != 1 {
-		t.Fatalf("arrivals: got %d, want 1", len(arrived))
+	opened := g.table.openRequests()
+	if len(opened) != 1 {
+		t.Fatalf("open requests: got %d, want 1", len(opened))
 	}
-	got := *arrived[0].Request
+	got := *opened[0].Request
 	want := backends.Request{
 		Session: got.Session, Route: "/play/{channel}/*", Channel: "café", Backend: "b",
 		Query: "token=a%2Bb&token=2", Headers: []backends.Header{{Name: "Authorization", Value: "Basic x"}},
@@ -529,10 +529,10 @@ func TestServe_BackendRequest(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b backends.SessionID) bool { return a == b }),
 		cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "Address" || p.String() == "Asking" }, cmp.Ignore())); diff != "" {
-		t.Errorf("question (-want +got):\n%s", diff)
+		t.Errorf("request (-want +got):\n%s", diff)
 	}
-	if got.Address.String() != "203.0.113.7" || got.Session.IsZero() || !arrived[0].HasCredentials {
-		t.Errorf("address %v, session %v, credentials %v", got.Address, got.Session, arrived[0].HasCredentials)
+	if got.Address.String() != "203.0.113.7" || got.Session.IsZero() || !opened[0].HasCredentials {
+		t.Errorf("address %v, session %v, credentials %v", got.Address, got.Session, opened[0].HasCredentials)
 	}
 	if q, err := g.BackendRequest(&Request{
 		Path: got.Path, Query: "token=a%2Bb&token=2", Host: "tv.example.com", Scheme: "https", Peer: got.Address,
@@ -573,16 +573,16 @@ func TestServe_SessionFromTicket_CheckedOnceCredentialsArrive(t *testing.T) {
 	g.want(t, 200, path+"?token=")
 	for _, a := range g.table.openRequests() {
 		if a.HasCredentials || a.Ticket.IsZero() || a.Request.Query != "" {
-			t.Errorf("without credentials: arrived %+v with query %q", a, a.Request.Query)
+			t.Errorf("without credentials: opened by %+v with query %q", a, a.Request.Query)
 		}
 	}
 	before := len(g.table.openRequests())
 	g.want(t, 200, path+"?token=1")
 	g.want(t, 200, path+"?token=1")
 	g.want(t, 200, path)
-	arrived := g.table.openRequests()
-	if len(arrived) != before+1 || !arrived[before].HasCredentials || arrived[before].Request.Query != "token=1" {
-		t.Errorf("with credentials: arrived %d times, %+v; want once more", len(arrived)-before, arrived[before:])
+	opened := g.table.openRequests()
+	if len(opened) != before+1 || !opened[before].HasCredentials || opened[before].Request.Query != "token=1" {
+		t.Errorf("with credentials: opened %d times, %+v; want once more", len(opened)-before, opened[before:])
 	}
 }
 
@@ -609,7 +609,7 @@ func TestServe_ListedParameters_AreNotCredentials(t *testing.T) {
 		}
 		for _, a := range g.table.openRequests() {
 			if a.HasCredentials {
-				t.Errorf("arrived with the origin's parameters as credentials: %q", a.Request.Query)
+				t.Errorf("opened with the origin's parameters as credentials: %q", a.Request.Query)
 			}
 		}
 		for _, asked := range g.upstream.requestURIs() {

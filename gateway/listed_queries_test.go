@@ -33,11 +33,11 @@ func (g *testGateway) originRequestsAfter(t *testing.T, status int, paths ...str
 
 func TestServe_InventedQuery_HitsTheCache(t *testing.T) {
 	t.Parallel()
-	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
-		t.Run(carry.String(), func(t *testing.T) {
+	for _, ticketIn := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
+		t.Run(ticketIn.String(), func(t *testing.T) {
 			t.Parallel()
 			g := newTestGateway(t, func(c *Config) {
-				c.CORS.AllowedOrigins, c.Routes[0].TicketIn = []string{"https://tv.example.com"}, carry
+				c.CORS.AllowedOrigins, c.Routes[0].TicketIn = []string{"https://tv.example.com"}, ticketIn
 			})
 			g.upstream.files["/play/a001/index.m3u8"] = listedPlaylist
 			g.upstream.files["/play/a001/seg-18.ts"] = "the eighteenth"

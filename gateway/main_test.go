@@ -28,38 +28,40 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fakeSessions implements Sessions by functions.
 type fakeSessions struct {
-	find func(backends.SessionID) Session
-	open func(context.Context, session.OpenRequest) (Session, error)
+	find func(backends.SessionID) session.Handle
+	open func(context.Context, session.OpenRequest) (session.Handle, error)
 }
 
-func (f *fakeSessions) Find(id backends.SessionID) Session { return f.find(id) }
+func (f *fakeSessions) Find(id backends.SessionID) session.Handle { return f.find(id) }
 
-func (f *fakeSessions) Open(ctx context.Context, a session.OpenRequest) (Session, error) {
+func (f *fakeSessions) Open(ctx context.Context, a session.OpenRequest) (session.Handle, error) {
 	return f.open(ctx, a)
 }
 
 // fakeSession is a session with a decision.
 type fakeSession struct {
+	session.Handle // the rest, which the gateway does not call
+
 	decision atomic.Pointer[backends.Decision]
 	ticket   session.Ticket
 	expires  time.Time
 	seen     atomic.Int64
 	sent     atomic.Int64
 
-	inFlight, zapTimeout atomic.Int64
+	inFlight, target atomic.Int64
 
 	mu       sync.Mutex
 	prefixes []uint64
 }
 
-func (s *fakeSession) Decision() *backends.Decision  { return s.decision.Load() }
-func (s *fakeSession) Ticket() session.Ticket        { return s.ticket }
-func (s *fakeSession) Expires() time.Time            { return s.expires }
-func (s *fakeSession) Seen(time.Time, bool)          { s.seen.Add(1) }
-func (s *fakeSession) Begin()                        { s.inFlight.Add(1) }
-func (s *fakeSession) End(time.Time)                 { s.inFlight.Add(-1) }
-func (s *fakeSession) SetZapTimeout(d time.Duration) { s.zapTimeout.Store(int64(d)) }
-func (s *fakeSession) Sent(n int64)                  { s.sent.Add(n) }
+func (s *fakeSession) Decision() *backends.Decision              { return s.decision.Load() }
+func (s *fakeSession) Ticket() session.Ticket                    { return s.ticket }
+func (s *fakeSession) Expires() time.Time                        { return s.expires }
+func (s *fakeSession) Seen(time.Time, bool)                      { s.seen.Add(1) }
+func (s *fakeSession) Begin()                                    { s.inFlight.Add(1) }
+func (s *fakeSession) End(time.Time)                             { s.inFlight.Add(-1) }
+func (s *fakeSession) SetTargetDuration(d time.Duration, _ bool) { s.target.Store(int64(d)) }
+func (s *fakeSession) Sent(n int64)                              { s.sent.Add(n) }
 
 func (s *fakeSession) Admit(prefix uint64, _ time.Time, limit int) bool {
 	s.mu.Lock()
@@ -86,7 +88,7 @@ type sessionTable struct {
 
 func (r *sessionTable) asSessions() *fakeSessions { return &fakeSessions{find: r.find, open: r.open} }
 
-func (r *sessionTable) find(id backends.SessionID) Session {
+func (r *sessionTable) find(id backends.SessionID) session.Handle {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.sessions[id]; s != nil {
@@ -95,7 +97,7 @@ func (r *sessionTable) find(id backends.SessionID) Session {
 	return nil
 }
 
-func (r *sessionTable) open(_ context.Context, a session.OpenRequest) (Session, error) {
+func (r *sessionTable) open(_ context.Context, a session.OpenRequest) (session.Handle, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.requests = append(r.requests, a)
@@ -355,7 +357,7 @@ func waitFor(t testing.TB, what string, fact func() bool) {
 	defer tick.Stop()
 	for i := 0; !fact(); i++ {
 		if i > 20_000 {
-			t.Fatalf("never came true: %s", what)
+			t.Fatalf("condition not reached: %s", what)
 		}
 		<-tick.C
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
@@ -67,7 +66,7 @@ func (g *Gateway) servePlaylist(ctx context.Context, rc *requestContext, resp *R
 		return nil
 	}
 	if info := made.Info(); !info.IsMultivariant && info.TargetDuration > 0 {
-		rc.session.SetZapTimeout(session.ZapTimeout(info.TargetDuration, info.HasEndList))
+		rc.session.SetTargetDuration(info.TargetDuration, info.HasEndList)
 	}
 	g.renderPlaylist(rc, made.Template, p.Object, resp)
 	return nil
@@ -75,7 +74,7 @@ func (g *Gateway) servePlaylist(ctx context.Context, rc *requestContext, resp *R
 
 // renderPlaylist writes the viewer's version into the response.
 func (g *Gateway) renderPlaylist(rc *requestContext, tpl *hls.Template, o *origin.Object, resp *Response) {
-	carry := rc.target.route.config.TicketIn
+	ticketIn := rc.target.route.config.TicketIn
 	resp.Status = http.StatusOK
 	if tpl.IsStatic() {
 		resp.Body = tpl.Body()
@@ -86,7 +85,7 @@ func (g *Gateway) renderPlaylist(rc *requestContext, tpl *hls.Template, o *origi
 	resp.Set("Content-Type", playlistContentType(o.ContentType))
 	resp.Set("Content-Length", strconv.Itoa(len(resp.Body)))
 	resp.Set("Cache-Control", "no-store")
-	if carry == hls.TicketInCookie {
+	if ticketIn == hls.TicketInCookie {
 		g.setCookies(rc, resp)
 	}
 }

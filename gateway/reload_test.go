@@ -32,18 +32,18 @@ func liveOrigin(since time.Time) originFunc {
 // again, while the node restarts, keys are rotated and others watch.
 func TestServe_URIsStayTheSameBetweenReloads(t *testing.T) {
 	t.Parallel()
-	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
-		t.Run(carry.String(), func(t *testing.T) {
+	for _, ticketIn := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
+		t.Run(ticketIn.String(), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { watchTwoHours(t, carry) })
+			synctest.Test(t, func(t *testing.T) { watchTwoHours(t, ticketIn) })
 		})
 	}
 }
 
-func watchTwoHours(t *testing.T, carry hls.TicketTransport) {
+func watchTwoHours(t *testing.T, ticketIn hls.TicketTransport) {
 	start := time.Now()
 	c := testConfig("http://origin.example.com")
-	c.Routes[0].TicketIn, c.CORS.AllowedOrigins = carry, []string{"https://tv.example.com"}
+	c.Routes[0].TicketIn, c.CORS.AllowedOrigins = ticketIn, []string{"https://tv.example.com"}
 	live := origin.WithTransport(liveOrigin(start))
 	e, r := newBareGateway(t, c, live)
 	uriOf, cookies := map[string]string{}, map[string]bool{} // by media sequence number

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/origin"
 )
@@ -26,13 +27,13 @@ type Response struct {
 	fields    [maxFields]Field
 	numFields int
 
-	session Session        // that is answered; it counts the bytes sent
+	session session.Handle // whose request is answered; counts the bytes sent
 	stream  origin.Stream  // what Stream points to
 	scratch requestContext // lives here because it is too big to allocate for each request
 }
 
 // begin notes that the session's request is being answered, until Reset.
-func (resp *Response) begin(s Session) {
+func (resp *Response) begin(s session.Handle) {
 	resp.session = s
 	s.Begin()
 }

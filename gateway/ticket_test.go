@@ -149,7 +149,7 @@ func TestTicketSigner_Sign_SafeCharacters(t *testing.T) {
 		c.id[3] = byte(n)
 		const safe = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 		if got := ring.sign(c, s); strings.Trim(got, safe) != "" {
-			t.Fatalf("ticket %q: has a character that may be escaped on its way", got)
+			t.Fatalf("ticket %q: has a character that a client may escape", got)
 		}
 	}
 }

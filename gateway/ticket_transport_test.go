@@ -154,16 +154,16 @@ func TestServe_PlayerReachesEverythingInEveryMode(t *testing.T) {
 		},
 	}
 	for name, form := range forms {
-		for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
+		for _, ticketIn := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
 			for _, spelling := range []string{"relative", "root-relative", "absolute"} {
-				t.Run(fmt.Sprintf("%s/%v/%s", name, carry, spelling), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s/%v/%s", name, ticketIn, spelling), func(t *testing.T) {
 					t.Parallel()
 					o := &channelOrigin{folder: form.folder}
 					g := newTestGateway(t, func(c *Config) {
 						o.spelling(spelling, c.Origins["o"].URL)
 						c.Origins["o"].URL += form.prefix
 						c.CORS.AllowedOrigins = []string{"https://tv.example.com"}
-						c.Routes[0].TicketIn = carry
+						c.Routes[0].TicketIn = ticketIn
 						if form.edit != nil {
 							form.edit(&c.Routes[0])
 						}
@@ -212,7 +212,7 @@ func (g *testGateway) play(t *testing.T, entry, folder string) {
 		t.Errorf("a playlist names the credentials or a host:\n%s\n%s", master, media)
 	}
 	if seen := g.upstream.dump(); strings.Contains(seen, "s3cret") || strings.Contains(seen, "ticket") {
-		t.Errorf("the origin was told of the viewer:\n%s", seen)
+		t.Errorf("the origin received the viewer's data:\n%s", seen)
 	}
 }
 
@@ -232,10 +232,10 @@ func TestServe_ForeignURIs_Unchanged(t *testing.T) {
 	foreign := []string{
 		"https://ads.example.com/ad.ts", "//cdn.example.com/x.ts", "skd://key", "/elsewhere/x.ts", "data:text/plain,x",
 	}
-	for _, carry := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
-		t.Run(carry.String(), func(t *testing.T) {
+	for _, ticketIn := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone} {
+		t.Run(ticketIn.String(), func(t *testing.T) {
 			t.Parallel()
-			g := newTestGateway(t, func(c *Config) { c.Routes[0].TicketIn, c.CORS.AllowedOrigins = carry, nil })
+			g := newTestGateway(t, func(c *Config) { c.Routes[0].TicketIn, c.CORS.AllowedOrigins = ticketIn, nil })
 			g.upstream.files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n" + strings.Join(foreign, "\n") + "\n"
 			got := g.want(t, 200, "/play/a001/index.m3u8?token=1").body
 			if diff := cmp.Diff(foreign, uris(got)); diff != "" {

@@ -48,7 +48,7 @@ const (
 	ClosedIdle                      // the viewer has stopped asking
 	ClosedDenied                    // a running session was denied
 	closedForgotten                 // a remembered denial, or a retry, has expired
-	closedUnknownTicket             // no record, and the ticket admits nobody
+	closedUnknownTicket             // no record, and the ticket does not admit
 	closedSuperseded                // the viewer plays another channel
 )
 

@@ -12,17 +12,17 @@ import (
 var ErrPanicked = errors.New("the check panicked")
 
 // noVerdict is the reason of an answer that breaks the backend's contract.
-const noVerdict = "the answer was neither a yes nor a no"
+const noVerdict = "the answer was neither allowed nor denied"
 
-// Undecided returns the decision that stands for a check that failed. What a failure quotes may hold a viewer's token, so
-// the reason tells only its kind.
-func Undecided(err error) backends.Decision {
+// PendingDecision returns the decision of a check that failed. A failure's text may quote a viewer's token, so the reason
+// names only its kind.
+func PendingDecision(err error) backends.Decision {
 	d := backends.Decision{Verdict: backends.Pending, Reason: "the check was given up"}
 	failure := backends.AsFailure(err)
 	overload, isOverload := errors.AsType[*backends.Overload](err)
 	switch {
 	case failure != nil:
-		d.Reason = "nobody answered: " + failure.Kind.String()
+		d.Reason = "no answer: " + failure.Kind.String()
 	case isOverload:
 		d.Reason = overload.Error()
 	case errors.Is(err, ErrPanicked):
@@ -54,7 +54,7 @@ func (e BackendAnswered) apply(s step) Action {
 	return s.releaseLease(a)
 }
 
-// allow admits the viewer, or lets them go on watching. A fallback holds for a short time only; while the backend is down the
+// allow admits the viewer, or lets them continue. A fallback holds for a short time only; while the backend is down the
 // session is queued at once.
 func (s step) allow(d backends.Decision, isDown bool) Action {
 	s.phase, s.WasAllowed, s.Decision = allowedFresh, true, d
@@ -113,7 +113,7 @@ func (s step) retryLater(next phase, reason string) Action {
 	return Action{Publish: true, WakeAt: s.at(s.Expires)}
 }
 
-// apply answers the waiting viewer with the outage policy. What is in flight goes on, and a check's answer counts.
+// apply answers the waiting viewer with the outage policy. What is in flight continues, and a check's answer counts.
 func (e WaitExpired) apply(s step) Action {
 	if !s.phase.isOpening() {
 		return Action{}

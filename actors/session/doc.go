@@ -1,9 +1,10 @@
-// Package session is the vocabulary of sessions that actors and cluster share, and the pure logic of one session. It has no
+// Package session is the vocabulary of sessions that all packages share, and the pure logic of one session. It has no
 // clock, no I/O and no locks.
 //
-// The vocabulary: [OpenRequest] opens a session. [LeaseRequest], [LeaseResult] and [DecisionUpdate] are its calls to the store,
-// [Record] is what the store keeps. [Heartbeat], [Counters] and [ClosingRecord] tell of its life over all nodes. [StreamEntry] and
-// [LimitResult] are a user's streams, [Revocation] and [Ban] end sessions everywhere.
+// The vocabulary: [OpenRequest] opens a session, [Handle] is a live one. [LeaseRequest], [LeaseResult] and [DecisionUpdate]
+// are its calls to the store, [Record] is what the store keeps. [Heartbeat], [Counters] and [ClosingRecord] tell of its life
+// over all nodes. [StreamEntry] and [LimitResult] are a user's streams, [Revocation] and [Ban] end sessions everywhere.
+// [NodeInfo] is a node.
 //
 // The logic: [State.Step] takes one [Event] and returns one [Action]. A phase (state.go) says what holds for the viewer and what
 // is in flight. check.go handles answers, lookup.go the store, timer.go time and slots, end.go revocations and panics.
@@ -11,7 +12,7 @@
 //	opening     openingNew ─► openingLeasing ─► openingChecking ─► allowedFresh
 //	              a record or a ticket decides:  openingLeasing ─► allowedFresh
 //	              the viewer has waited enough:  openingLeasing ─► allowedLooking, openingChecking ─► allowedChecking
-//	              and there is no verdict:       ─► retryLater, or retryLaterChecking while the check goes on
+//	              and there is no verdict:       ─► retryLater, or retryLaterChecking while the check continues
 //	renewal     allowedFresh ─► recheckQueued ─► recheckLeasing ─► recheckChecking ─► allowedFresh
 //	              on a node without others:      recheckQueued ─► recheckChecking
 //	look        allowedFresh ─► allowedLooking ─► allowedFresh
@@ -24,8 +25,8 @@
 //   - A session waits for at most one lookup or check. Its phase says for which, and each of them ends.
 //   - A slot is used or returned, a lease is used or released, also when the session closes.
 //   - A session with a decision has a timer. A session in a queue is queued again if it misses its slot.
-//   - A viewer who watches is cut only by an authoritative no, an operator, a limit, or what the config says.
-//   - Only an authoritative no revokes a ticket.
+//   - A playing viewer is cut only by an authoritative denial, an operator, a limit, or what the config says.
+//   - Only an authoritative denial revokes a ticket.
 //   - Step does not allocate.
 //
 // Decided: the state is a flat value of durations since the node's start. What it still points to are strings: the key's id, and

@@ -41,7 +41,7 @@ type (
 	}
 	// WaitExpired reports that a waiting viewer has waited long enough, or that the backend is known to be down.
 	WaitExpired struct {
-		// Fallback is what the outage policy decides. A pending one admits nobody, and its reason says why.
+		// Fallback is what the outage policy decides. A pending one admits no viewer, and its reason says why.
 		Fallback backends.Decision
 		// Ticket is the ticket that the viewer presented; zero without one.
 		Ticket Ticket

@@ -2,13 +2,13 @@ package session
 
 import "fmt"
 
-// ExpiredTokenPolicy says what holds for a session whose token has expired (on_expired_token).
+// ExpiredTokenPolicy is what holds for a session whose token has expired (on_expired_token).
 type ExpiredTokenPolicy uint8
 
 // The policies.
 const (
-	// KeepOnExpiredToken is the zero value: the session keeps its decision until its viewer sends a new token.
-	KeepOnExpiredToken ExpiredTokenPolicy = iota
+	// keepOnExpiredToken is the zero value: the session keeps its decision until its viewer sends a new token.
+	keepOnExpiredToken ExpiredTokenPolicy = iota
 	// DenyOnExpiredToken ends the session.
 	DenyOnExpiredToken
 )
@@ -23,7 +23,7 @@ func (e ExpiredTokenPolicy) MarshalText() ([]byte, error) { return []byte(e.Stri
 func (e *ExpiredTokenPolicy) UnmarshalText(text []byte) error {
 	switch string(text) {
 	case "keep":
-		*e = KeepOnExpiredToken
+		*e = keepOnExpiredToken
 	case "deny":
 		*e = DenyOnExpiredToken
 	default:

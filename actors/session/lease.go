@@ -50,11 +50,11 @@ type UpdateOutcome uint8
 
 // The outcomes.
 const (
-	// OutcomeStored says that the store has the decision.
+	// OutcomeStored means that the store has the decision.
 	OutcomeStored UpdateOutcome = iota
-	// OutcomeKept says that the stored decision stays: its source is authoritative, or a newer version of Usher wrote it.
+	// OutcomeKept means that the stored decision stays: its source is authoritative, or a newer version of Usher wrote it.
 	OutcomeKept
-	// OutcomeStale says that another node's lease is newer, so nothing was changed.
+	// OutcomeStale means that another node's lease is newer, so nothing was changed.
 	OutcomeStale
 )
 

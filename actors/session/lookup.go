@@ -89,7 +89,7 @@ func (s step) isTicketRevoked(t Ticket, r Record) bool {
 
 // isTicketBetter reports whether a check could only bring a false No, while the ticket admits the viewer.
 func (s step) isTicketBetter(t Ticket) bool {
-	return s.ticketHolds(t) && s.opened == t.Opened.Unix() && s.tokenIsSpent() && s.ExpiredToken == KeepOnExpiredToken
+	return s.ticketHolds(t) && s.opened == t.Opened.Unix() && s.tokenIsSpent() && s.ExpiredToken == keepOnExpiredToken
 }
 
 // ticketHolds reports whether the ticket admits a session without a record.
@@ -139,7 +139,7 @@ func (s step) adoptAllowed(r Record) (a Action, isAdopted bool) {
 	s.CheckNumber++
 	next, a := allowedFresh, Action{Publish: true}
 	switch isValid := s.now < s.ValidUntil; {
-	case !isValid && s.tokenIsSpent() && s.ExpiredToken == KeepOnExpiredToken:
+	case !isValid && s.tokenIsSpent() && s.ExpiredToken == keepOnExpiredToken:
 		s.Expires = s.renewalAt(s.Clamped(0))
 	case !isValid && s.isBeingRenewed():
 		next, a.Enqueue = recheckQueued, PriorityOverdue

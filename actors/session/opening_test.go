@@ -198,17 +198,17 @@ func TestStep_JitterSpreadsRenewals(t *testing.T) {
 	}
 }
 
-func TestUndecided_QuotesNoSecret(t *testing.T) {
+func TestPendingDecision_QuotesNoSecret(t *testing.T) {
 	t.Parallel()
 	secret := errors.New(`Get "http://mw/?token=s3cret": connection refused`)
 	cases := map[string]struct {
 		err  error
 		want string
 	}{
-		"a failure":     {&backends.Failure{Kind: backends.FailureTransport, Err: secret}, "nobody answered: transport"},
+		"a failure":     {&backends.Failure{Kind: backends.FailureTransport, Err: secret}, "no answer: transport"},
 		"anything else": {secret, "the check was given up"},
 		"an overload":   {overload(), "overloaded: backends.portal.max_in_flight=1 reached"},
-		"no verdict":    {nil, "the answer was neither a yes nor a no"},
+		"no verdict":    {nil, "the answer was neither allowed nor denied"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -216,7 +216,7 @@ func TestUndecided_QuotesNoSecret(t *testing.T) {
 			s := sessionIn(openingChecking)
 			var d backends.Decision
 			if c.err != nil {
-				d = Undecided(c.err)
+				d = PendingDecision(c.err)
 			}
 			s.step(BackendAnswered{Decision: d}, 0)
 			if got := s.Decision.Reason; got != c.want || strings.Contains(got, "s3cret") {

@@ -29,7 +29,7 @@ func newModel(t *rapid.T) *model {
 	p := plainPolicy()
 	p.Validity = pick("validity", 0, 10*time.Second, 3*time.Minute, 10*time.Hour)
 	p.TokenLife = pick("token_life", 0, 5*time.Second, time.Hour)
-	p.ExpiredToken = rapid.SampledFrom([]ExpiredTokenPolicy{KeepOnExpiredToken, DenyOnExpiredToken}).Draw(t, "on_expired_token")
+	p.ExpiredToken = rapid.SampledFrom([]ExpiredTokenPolicy{keepOnExpiredToken, DenyOnExpiredToken}).Draw(t, "on_expired_token")
 	p.Jitter = rapid.SampledFrom([]float64{0, 0.1}).Draw(t, "jitter")
 	p.Shared = rapid.Bool().Draw(t, "shared")
 	p.ReviveDenied = rapid.Bool().Draw(t, "revive_denied")
@@ -244,12 +244,12 @@ func (m *model) checkAction(must func(bool, string), before State, got Action) {
 
 func (m *model) checkDecision(must func(bool, string), e Event, before State, got Action) {
 	isRetry := m.phase == retryLater || m.phase == retryLaterChecking
-	must(!got.Publish || m.Decision.Verdict != backends.Pending || isRetry, "a published decision is a yes or a no")
+	must(!got.Publish || m.Decision.Verdict != backends.Pending || isRetry, "a published decision is allowed or denied")
 	must(!got.RevokeTicket || m.phase == deniedRemembered && m.Decision.Source.IsAuthoritative(), "only an authoritative no revokes a ticket")
 	must(!m.phase.isAllowed() || m.Decision.Verdict == backends.Allowed, "a viewer who watches is allowed")
 	must(!m.phase.isDenied() || m.Decision.Verdict == backends.Denied, "a viewer who is remembered as denied is denied")
 	if before.phase.isAllowed() {
-		must(m.Decision.Verdict == backends.Allowed || m.mayDeny(e, before), "a viewer who watches is cut only by a no or the config")
+		must(m.Decision.Verdict == backends.Allowed || m.mayDeny(e, before), "a viewer who watches is cut only by a denial or the config")
 	}
 }
 

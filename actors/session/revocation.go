@@ -26,17 +26,17 @@ type RevocationKind uint8
 
 // The kinds of revocation.
 const (
-	// RevokedDenied says that a backend denied a running session.
+	// RevokedDenied means that a backend denied a running session.
 	RevokedDenied RevocationKind = iota + 1
-	// RevokedKicked says that an operator ended a session, which is refused for a while.
+	// RevokedKicked means that an operator ended a session, which is refused for a while.
 	RevokedKicked
-	// RevokedEvicted says that the user's stream limit was exceeded.
+	// RevokedEvicted means that the user's stream limit was exceeded.
 	RevokedEvicted
-	// RevokedSuperseded says that the viewer plays another channel.
+	// RevokedSuperseded means that the viewer plays another channel.
 	RevokedSuperseded
-	// RevokedBanned says that an operator banned viewers.
+	// RevokedBanned means that an operator banned viewers.
 	RevokedBanned
-	// RevokedUnbanned says that a ban has ended.
+	// RevokedUnbanned means that a ban has ended.
 	RevokedUnbanned
 )
 

@@ -8,7 +8,7 @@ import (
 	"usher/backends"
 )
 
-// phase says what holds for a session's viewer and what is in flight for the session: at most one lookup or check.
+// phase is what holds for a session's viewer and what is in flight for the session: at most one lookup or check.
 type phase uint8
 
 // The phases. A viewer waits while opening, watches while allowed or in a re-check, and is refused otherwise.
@@ -18,7 +18,7 @@ const (
 	openingChecking                 // the backend is asked
 	allowedFresh                    // nothing is in flight; the timer renews the decision
 	allowedLooking                  // the store is asked for a newer decision
-	allowedChecking                 // admitted before the opening check has ended, which goes on
+	allowedChecking                 // admitted before the opening check has ended, which continues
 	recheckQueued                   // waits for a re-check slot
 	recheckLooking                  // waits for a slot, and the store is asked for a newer decision
 	recheckSlotMissed               // the slot came during that lookup and was returned; queued again when the lookup ends
@@ -128,8 +128,8 @@ func (s *State) IsAllowed() bool { return s.phase.isAllowed() }
 // Opened returns when the session was opened, to the second.
 func (s *State) Opened() time.Time { return time.Unix(s.opened, 0).UTC() }
 
-// Standing returns the decision on which a check may fall back; pending without one.
-func (s *State) Standing() backends.Decision {
+// CurrentDecision returns the decision on which a check may fall back; pending without one.
+func (s *State) CurrentDecision() backends.Decision {
 	if s.WasAllowed || s.phase.isDenied() {
 		return s.Decision
 	}

@@ -111,8 +111,8 @@ func TestState_Standing(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := c.session.Standing(); got != c.want {
-				t.Errorf("standing %+v, want %+v", got, c.want)
+			if got := c.session.CurrentDecision(); got != c.want {
+				t.Errorf("current decision %+v, want %+v", got, c.want)
 			}
 		})
 	}

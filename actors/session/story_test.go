@@ -51,7 +51,7 @@ func TestStep_Opening(t *testing.T) {
 		"an opening without a verdict is forgotten after retry_after": {
 			start: openingChecking,
 			moves: []move{
-				{0, BackendAnswered{Decision: Undecided(overload())}, retryLater, Action{Publish: true, WakeAt: in(s)}},
+				{0, BackendAnswered{Decision: PendingDecision(overload())}, retryLater, Action{Publish: true, WakeAt: in(s)}},
 				{s, seen(0, backends.BreakerClosed), closed, Action{Close: closedForgotten}},
 			},
 		},
@@ -62,14 +62,14 @@ func TestStep_Opening(t *testing.T) {
 				{0, LeaseAnswered{Kind: LookupForOpening}, openingChecking, Action{}},
 			},
 		},
-		"the deadline passes, then a yes comes late": {
+		"the deadline passes, then an allowed answer comes late": {
 			start: openingChecking,
 			moves: []move{
 				{s, WaitExpired{Fallback: letIn()}, allowedChecking, Action{Publish: true, Save: true, WakeAt: in(61 * s)}},
 				{9 * s, BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(69 * s)}},
 			},
 		},
-		"the deadline passes, then a no comes late and cuts the viewer": {
+		"the deadline passes, then a denial comes late and cuts the viewer": {
 			start: openingChecking,
 			moves: []move{
 				{s, WaitExpired{Fallback: letIn()}, allowedChecking, Action{Publish: true, Save: true, WakeAt: in(61 * s)}},
@@ -82,19 +82,19 @@ func TestStep_Opening(t *testing.T) {
 			moves: []move{
 				{s, WaitExpired{Fallback: letIn()}, allowedChecking, Action{Publish: true, Save: true, WakeAt: in(61 * s)}},
 				{61 * s, seen(60*s, backends.BreakerClosed), allowedChecking, Action{WakeAt: in(120 * s)}},
-				{70 * s, BackendAnswered{Decision: Undecided(overload())}, allowedFresh, Action{WakeAt: in(70 * s)}},
+				{70 * s, BackendAnswered{Decision: PendingDecision(overload())}, allowedFresh, Action{WakeAt: in(70 * s)}},
 				{70 * s, seen(60*s, backends.BreakerClosed), recheckQueued, Action{Enqueue: PriorityUnverified, WakeAt: in(120 * s)}},
 			},
 		},
-		"the deadline passes in a queue of Usher's own, then a yes comes late": {
+		"the deadline passes in a queue of Usher, then an allowed answer comes late": {
 			start: openingChecking,
 			moves: []move{
-				{s, WaitExpired{Fallback: Undecided(overload())}, retryLaterChecking, Action{Publish: true, WakeAt: in(2 * s)}},
+				{s, WaitExpired{Fallback: PendingDecision(overload())}, retryLaterChecking, Action{Publish: true, WakeAt: in(2 * s)}},
 				{2 * s, seen(2*s, backends.BreakerClosed), retryLaterChecking, Action{WakeAt: in(3 * s)}},
 				{2 * s, BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(62 * s)}},
 			},
 		},
-		"the policy refuses, then a yes comes late": {
+		"the policy refuses, then an allowed answer comes late": {
 			start: openingChecking,
 			moves: []move{
 				{s, WaitExpired{Fallback: refusedByPolicy()}, deniedChecking, Action{Publish: true, WakeAt: in(16 * s)}},
@@ -144,7 +144,7 @@ func TestStep_Recheck(t *testing.T) {
 		"a re-check that was given up is made again after recheck.min": {
 			start: recheckChecking,
 			moves: []move{
-				{0, BackendAnswered{Decision: Undecided(overload())}, allowedFresh, Action{WakeAt: in(10 * s)}},
+				{0, BackendAnswered{Decision: PendingDecision(overload())}, allowedFresh, Action{WakeAt: in(10 * s)}},
 				{10 * s, seen(10*s, backends.BreakerClosed), recheckQueued, Action{Enqueue: PriorityOverdue, WakeAt: in(70 * s)}},
 			},
 		},
@@ -206,7 +206,7 @@ func TestStep_Denial(t *testing.T) {
 				{31 * s, BackendAnswered{Number: 1, Decision: no()}, deniedRemembered, Action{Publish: true, Save: true, WakeAt: in(46 * s)}},
 			},
 		},
-		"a denied viewer who has paid meanwhile gets in by that check": {
+		"a denied viewer who has paid meanwhile is admitted by that check": {
 			start: deniedRemembered,
 			moves: []move{
 				{15 * s, seen(15*s, backends.BreakerHalfOpen), deniedChecking, Action{StartCheck: true, WakeAt: in(30 * s)}},
@@ -240,10 +240,10 @@ func TestStep_SpentToken(t *testing.T) {
 	const s = time.Second
 	tellStories(t, map[string]story{
 		"it is not checked; the decision is kept": {
-			start: allowedFresh, given: ministra(KeepOnExpiredToken),
+			start: allowedFresh, given: ministra(keepOnExpiredToken),
 			moves: []move{{180 * s, seen(180*s, backends.BreakerClosed), allowedFresh, Action{WakeAt: in(240 * s)}}},
 		},
-		"it ends the session where the config says so": {
+		"it ends the session by the config": {
 			start: allowedFresh, given: ministra(DenyOnExpiredToken),
 			moves: []move{{180 * s, seen(180*s, backends.BreakerClosed), deniedRemembered, Action{Publish: true, RevokeTicket: true, WakeAt: in(195 * s)}}},
 		},
@@ -251,12 +251,12 @@ func TestStep_SpentToken(t *testing.T) {
 			start: recheckQueued, given: func(s *testSession) { s.policy.TokenLife = time.Hour },
 			moves: []move{{7200 * s, RecheckGranted{}, allowedFresh, Action{ReturnSlot: true, WakeAt: in(7260 * s)}}},
 		},
-		"spent in the queue, it ends the session where the config says so, and the slot is returned": {
+		"spent in the queue, it ends the session by the config, and the slot is returned": {
 			start: recheckQueued, given: ministra(DenyOnExpiredToken),
 			moves: []move{{7200 * s, RecheckGranted{}, deniedRemembered, Action{ReturnSlot: true, Publish: true, RevokeTicket: true, WakeAt: in(7215 * s)}}},
 		},
 		"an outage never ends in cutting a viewer of Ministra": {
-			start: openingChecking, given: ministra(KeepOnExpiredToken),
+			start: openingChecking, given: ministra(keepOnExpiredToken),
 			moves: []move{
 				{s, BackendAnswered{Decision: letIn(), IsBackendDown: true}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(11 * s)}},
 				{11 * s, seen(11*s, backends.BreakerOpen), allowedFresh, Action{WakeAt: in(71 * s)}},
@@ -277,7 +277,7 @@ func TestStep_Idle(t *testing.T) {
 				{61 * s, seen(s, backends.BreakerClosed), closed, Action{Close: ClosedIdle}},
 			},
 		},
-		"a viewer who is silent during an outage is let go": {
+		"a viewer who is silent during an outage leaves": {
 			start: recheckQueued,
 			moves: []move{{60 * s, seen(0, backends.BreakerOpen), closed, Action{Close: ClosedIdle}}},
 		},
@@ -307,7 +307,7 @@ func TestStep_Credentials(t *testing.T) {
 		"a spent token does not get a ticket's viewer cut": {
 			start: allowedFresh, given: func(s *testSession) {
 				byTicketAlone(s)
-				ministra(KeepOnExpiredToken)(s)
+				ministra(keepOnExpiredToken)(s)
 			},
 			moves: []move{{60 * s, CredentialsArrived{}, allowedFresh, Action{}}},
 		},
@@ -318,7 +318,7 @@ func TestStep_Credentials(t *testing.T) {
 				{180 * s, seen(180*s, backends.BreakerClosed), recheckQueued, Action{Enqueue: PriorityOverdue, WakeAt: in(240 * s)}},
 			},
 		},
-		"a backend without a validity of its own is not asked every tick": {
+		"a backend without a validity is not checked every tick": {
 			start: allowedFresh, given: func(s *testSession) {
 				byTicketAlone(s)
 				s.policy.Validity = 0

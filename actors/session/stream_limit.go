@@ -18,7 +18,7 @@ type StreamEntry struct {
 	LastSeen time.Time
 	// IsPlaying reports that the session counts: a segment or a second playlist was asked for.
 	IsPlaying bool
-	// ZapTimeout is the longest silence of a viewer who watches; zero: unknown. See [ZapTimeout].
+	// ZapTimeout is the longest silence of a viewer who watches; zero: unknown.
 	ZapTimeout time.Duration
 	// Device tells the user's devices apart, where the route names device fields; empty: unknown.
 	Device string
@@ -31,12 +31,12 @@ type StreamState uint8
 
 // The states of a stream.
 const (
-	// StreamActive says that the stream may play.
+	// StreamActive means that the stream may play.
 	StreamActive StreamState = iota
-	// StreamEvicted says that the limit is exceeded. The stream is refused while it keeps asking, and plays again once a
+	// StreamEvicted means that the limit is exceeded. The stream is refused while it keeps asking, and plays again once a
 	// stream is free.
 	StreamEvicted
-	// StreamSuperseded says that the viewer plays another channel. The ticket is refused; credentials open the session again at
+	// StreamSuperseded means that the viewer plays another channel. The ticket is refused; credentials open the session again at
 	// once.
 	StreamSuperseded
 )
@@ -75,22 +75,6 @@ type LimitRules struct {
 	EvictionTTL time.Duration
 	// IdleTimeout is the silence after which a session is no stream.
 	IdleTimeout time.Duration
-}
-
-// The least zap timeouts.
-const (
-	minZapTimeout = 6 * time.Second
-	// minVODZapTimeout is for playlists that are complete, whose players buffer for long.
-	minVODZapTimeout = time.Minute
-)
-
-// ZapTimeout returns for how long a viewer asks for nothing, at most, while they watch a media playlist: a player asks at
-// least once in a target duration.
-func ZapTimeout(target time.Duration, isComplete bool) time.Duration {
-	if isComplete {
-		return max(minVODZapTimeout, target*3/2)
-	}
-	return max(minZapTimeout, target*3/2)
 }
 
 // LimitPolicy is which stream is evicted when a user plays more streams than they may.

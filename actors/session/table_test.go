@@ -117,26 +117,26 @@ func lookupRows() []row {
 }
 
 func unaskedLookupRows() []row {
-	asking := []phase{openingLeasing, allowedLooking, recheckLooking, recheckSlotMissed, recheckLeasing}
-	rows := inEach("an answer to no lookup changes nothing", allBut(asking...), LeaseAnswered{Kind: LookupForOpening}, stay, Action{})
-	rows = append(rows, inEach("a lease that is not needed is released", allBut(asking...),
+	looking := []phase{openingLeasing, allowedLooking, recheckLooking, recheckSlotMissed, recheckLeasing}
+	rows := inEach("an answer to no lookup changes nothing", allBut(looking...), LeaseAnswered{Kind: LookupForOpening}, stay, Action{})
+	rows = append(rows, inEach("a lease that is not needed is released", allBut(looking...),
 		LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Revision: 7}}, stay, Action{ReleaseLease: true, Revision: 7})...)
-	rows = append(rows, inEach("a lookup is not answered by an older re-check's", asking[:4],
+	rows = append(rows, inEach("a lookup is not answered by an older re-check's", looking[:4],
 		LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Revision: 7}}, stay, Action{ReleaseLease: true, Revision: 7})...)
-	return append(rows, inEach("a lease is not granted by an older look", asking[4:], LeaseAnswered{Kind: LookupOnly}, stay, Action{})...)
+	return append(rows, inEach("a lease is not granted by an older look", looking[4:], LeaseAnswered{Kind: LookupOnly}, stay, Action{})...)
 }
 
 func answerRows() []row {
 	checking := []phase{openingChecking, allowedChecking, recheckChecking, deniedChecking, retryLaterChecking}
-	unanswered := BackendAnswered{Decision: Undecided(overload())}
+	unanswered := BackendAnswered{Decision: PendingDecision(overload())}
 	retry := Action{Publish: true, WakeAt: in(time.Second)}
 	rows := inEach("an answer to no check changes nothing", allBut(checking...), BackendAnswered{Decision: yes()}, stay, Action{})
 	rows = append(rows, inEach("an older check's answer is dropped", checking, BackendAnswered{Number: -1, Decision: no()}, stay, Action{})...)
-	rows = append(rows, inEach("a yes admits the viewer, however late", checking, BackendAnswered{Decision: yes()}, allowedFresh,
+	rows = append(rows, inEach("an allowed answer admits the viewer, however late", checking, BackendAnswered{Decision: yes()}, allowedFresh,
 		Action{Publish: true, Save: true, WakeAt: in(time.Minute)})...)
-	rows = append(rows, inEach("a no to a viewer who never watched is stored", []phase{openingChecking, deniedChecking, retryLaterChecking},
+	rows = append(rows, inEach("a denial of a viewer who never watched is stored", []phase{openingChecking, deniedChecking, retryLaterChecking},
 		BackendAnswered{Decision: no()}, deniedRemembered, Action{Publish: true, Save: true, WakeAt: in(15 * time.Second)})...)
-	rows = append(rows, inEach("a no to a viewer who watches revokes the ticket", []phase{allowedChecking, recheckChecking},
+	rows = append(rows, inEach("a denial of a playing viewer revokes the ticket", []phase{allowedChecking, recheckChecking},
 		BackendAnswered{Decision: no()}, deniedRemembered, Action{Publish: true, RevokeTicket: true, WakeAt: in(15 * time.Second)})...)
 	return append(rows,
 		row{story: "an opening without an answer is to be retried", phase: openingChecking, event: unanswered, next: retryLater, want: retry},
@@ -148,7 +148,7 @@ func answerRows() []row {
 }
 
 func waitRows() []row {
-	let, refuse, overloaded := WaitExpired{Fallback: letIn()}, WaitExpired{Fallback: refusedByPolicy()}, WaitExpired{Fallback: Undecided(overload())}
+	let, refuse, overloaded := WaitExpired{Fallback: letIn()}, WaitExpired{Fallback: refusedByPolicy()}, WaitExpired{Fallback: PendingDecision(overload())}
 	admitted := Action{Publish: true, Save: true, WakeAt: in(time.Minute)}
 	denial := Action{Publish: true, WakeAt: in(15 * time.Second)}
 	retry := Action{Publish: true, WakeAt: in(time.Second)}
@@ -157,16 +157,16 @@ func waitRows() []row {
 		row{story: "an opening that has not begun is admitted", event: let, next: allowedFresh, want: Action{Publish: true, Save: true, WakeAt: in(10 * time.Second)}},
 		row{story: "an opening that has not begun is refused", event: refuse, next: deniedRemembered, want: denial},
 		row{story: "an opening that has not begun is to be retried", event: overloaded, next: retryLater, want: retry},
-		row{story: "a late lookup goes on for a viewer who is admitted", phase: openingLeasing, event: let, next: allowedLooking, want: admitted},
+		row{story: "a late lookup continues for a viewer who is admitted", phase: openingLeasing, event: let, next: allowedLooking, want: admitted},
 		row{story: "a late lookup does not matter for a viewer who is refused", phase: openingLeasing, event: refuse, next: deniedRemembered, want: denial},
 		row{story: "a late lookup does not matter for a viewer who is to retry", phase: openingLeasing, event: overloaded, next: retryLater, want: retry},
 		row{
 			story: "a late lookup leaves a ticket, which admits", phase: openingLeasing, event: WaitExpired{Ticket: Ticket{Opened: t0(), KeyID: "a"}}, next: allowedLooking,
 			given: func(s *testSession) { s.HasCredentials = false }, want: admitted,
 		},
-		row{story: "a late check goes on for a viewer who is admitted", phase: openingChecking, event: let, next: allowedChecking, want: admitted},
-		row{story: "a late check goes on for a viewer who is refused", phase: openingChecking, event: refuse, next: deniedChecking, want: denial},
-		row{story: "a late check goes on for a viewer who is to retry", phase: openingChecking, event: overloaded, next: retryLaterChecking, want: retry},
+		row{story: "a late check continues for a viewer who is admitted", phase: openingChecking, event: let, next: allowedChecking, want: admitted},
+		row{story: "a late check continues for a viewer who is refused", phase: openingChecking, event: refuse, next: deniedChecking, want: denial},
+		row{story: "a late check continues for a viewer who is to retry", phase: openingChecking, event: overloaded, next: retryLaterChecking, want: retry},
 	)
 }
 
@@ -175,7 +175,7 @@ func timerRows() []row {
 	allowed := []phase{allowedFresh, allowedLooking, allowedChecking, recheckQueued, recheckLooking, recheckSlotMissed, recheckLeasing, recheckChecking}
 	waitsForCheck := []phase{deniedChecking, retryLater, retryLaterChecking}
 	rows := inEach("an opening and a closed session have no timer", []phase{openingNew, openingLeasing, openingChecking, closed}, now, stay, Action{})
-	rows = append(rows, inEach("a viewer who watches is looked for again", allowed, now, stay, Action{WakeAt: in(time.Minute)})...)
+	rows = append(rows, inEach("a playing viewer is looked for again", allowed, now, stay, Action{WakeAt: in(time.Minute)})...)
 	rows = append(rows, inEach("what is remembered for a retry or a check is kept", waitsForCheck, now, stay, Action{WakeAt: in(time.Second)})...)
 	for _, p := range allowed {
 		rows = append(rows, row{
@@ -206,7 +206,7 @@ func slotRows() []row {
 		},
 		row{
 			story: "a slot for a spent token is returned", phase: recheckQueued, event: RecheckGranted{}, next: allowedFresh,
-			given: spent(KeepOnExpiredToken), want: Action{ReturnSlot: true, WakeAt: in(time.Minute)},
+			given: spent(keepOnExpiredToken), want: Action{ReturnSlot: true, WakeAt: in(time.Minute)},
 		},
 		row{
 			story: "a slot for a spent token that denies is returned", phase: recheckQueued, event: RecheckGranted{}, next: deniedRemembered,

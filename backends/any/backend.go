@@ -134,5 +134,5 @@ func (b *Backend) decideByRank(ctx context.Context, results []memberResult) (bac
 
 // canceledError reports that the viewer left before the decision.
 func (b *Backend) canceledError() error {
-	return fmt.Errorf("ask backend %q: %w", b.name, context.Canceled)
+	return fmt.Errorf("check backend %q: %w", b.name, context.Canceled)
 }

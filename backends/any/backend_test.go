@@ -105,7 +105,7 @@ func denyingBackend(reason, redirect string) backends.BackendFunc {
 	})
 }
 
-func undecidedBackend() backends.BackendFunc { return decidingBackend(backends.Decision{}) }
+func pendingBackend() backends.BackendFunc { return decidingBackend(backends.Decision{}) }
 
 func overloadError() error { return backends.NewOverload("backends.a.max_in_flight", 256) }
 
@@ -132,29 +132,29 @@ func TestCheck_HighestRankDecides(t *testing.T) {
 		err     string
 	}{
 		"one allowed is enough":              {[]backends.Backend{denyingBackend("x", ""), allowingBackend()}, allowed("b", 2*time.Minute), ""},
-		"a decision with a validity":         {[]backends.Backend{decidingBackend(allowed("", time.Hour)), undecidedBackend()}, allowed("a: ", time.Hour), ""},
+		"a decision with a validity":         {[]backends.Backend{decidingBackend(allowed("", time.Hour)), pendingBackend()}, allowed("a: ", time.Hour), ""},
 		"allowed over a failure":             {[]backends.Backend{transport, allowingBackend()}, allowed("b", 2*time.Minute), ""},
 		"allowed over an overload":           {[]backends.Backend{failingBackend(overloadError()), allowingBackend()}, allowed("b", 2*time.Minute), ""},
 		"allowed over a panic":               {[]backends.Backend{panicking("x"), allowingBackend()}, allowed("b", 2*time.Minute), ""},
 		"the first denial in order is shown": {[]backends.Backend{denyingBackend("first", "http://promo.example/"), denyingBackend("x", "http://other.example/")}, denied("a: first", "http://promo.example/"), ""},
-		"the first denial, without redirect": {[]backends.Backend{undecidedBackend(), denyingBackend("first", ""), denyingBackend("x", "http://other.example/")}, denied("b: first", ""), ""},
-		"denied over no opinion":             {[]backends.Backend{undecidedBackend(), denyingBackend("not paid", "")}, denied("b: not paid", ""), ""},
-		"no member has an opinion":           {[]backends.Backend{undecidedBackend(), undecidedBackend()}, backends.Decision{Reason: "a: pending"}, ""},
-		"a failure beside a denial":          {[]backends.Backend{denyingBackend("x", ""), transport}, none, `ask backend "transport": transport`},
-		"a status beside a denial":           {[]backends.Backend{denyingBackend("x", ""), status}, none, `ask backend "status": status 0`},
-		"a failure beside no opinion":        {[]backends.Backend{undecidedBackend(), malformed}, none, `ask backend "malformed": malformed`},
-		"the network before a status":        {[]backends.Backend{status, transport}, none, `ask backend "transport": transport`},
-		"a timeout before a malformed":       {[]backends.Backend{malformed, timeout}, none, `ask backend "timeout": timeout`},
-		"an open breaker before a status":    {[]backends.Backend{status, open}, none, `ask backend "breaker-open": breaker-open`},
-		"of equal failures the first":        {[]backends.Backend{open, transport}, none, `ask backend "breaker-open": breaker-open`},
+		"the first denial, without redirect": {[]backends.Backend{pendingBackend(), denyingBackend("first", ""), denyingBackend("x", "http://other.example/")}, denied("b: first", ""), ""},
+		"denied over no opinion":             {[]backends.Backend{pendingBackend(), denyingBackend("not paid", "")}, denied("b: not paid", ""), ""},
+		"no member has an opinion":           {[]backends.Backend{pendingBackend(), pendingBackend()}, backends.Decision{Reason: "a: pending"}, ""},
+		"a failure beside a denial":          {[]backends.Backend{denyingBackend("x", ""), transport}, none, `check backend "transport": transport`},
+		"a status beside a denial":           {[]backends.Backend{denyingBackend("x", ""), status}, none, `check backend "status": status 0`},
+		"a failure beside no opinion":        {[]backends.Backend{pendingBackend(), malformed}, none, `check backend "malformed": malformed`},
+		"the network before a status":        {[]backends.Backend{status, transport}, none, `check backend "transport": transport`},
+		"a timeout before a malformed":       {[]backends.Backend{malformed, timeout}, none, `check backend "timeout": timeout`},
+		"an open breaker before a status":    {[]backends.Backend{status, open}, none, `check backend "breaker-open": breaker-open`},
+		"of equal failures the first":        {[]backends.Backend{open, transport}, none, `check backend "breaker-open": breaker-open`},
 		"an overload before a failure":       {[]backends.Backend{transport, failingBackend(overloadError())}, none, "overloaded: backends.a.max_in_flight=256 reached"},
 		"an overload before a denial":        {[]backends.Backend{failingBackend(overloadError()), denyingBackend("x", "")}, none, "overloaded: backends.a.max_in_flight=256 reached"},
-		"an error of no kind":                {[]backends.Backend{failingBackend(errors.New("odd")), undecidedBackend()}, none, `ask backend "a": malformed: odd`},
-		"a deadline of the member's own":     {[]backends.Backend{failingBackend(context.DeadlineExceeded)}, none, `ask backend "a": timeout: no response before the check ended: context deadline exceeded`},
-		"a member that cancels itself":       {[]backends.Backend{failingBackend(context.Canceled)}, none, `ask backend "a": malformed: canceled by the backend itself`},
-		"a panic hides viewer input":         {[]backends.Backend{panicking("token=5ecret"), undecidedBackend()}, none, `ask backend "a": malformed: panic of type string`},
-		"the runtime's panic is shown":       {[]backends.Backend{crashing(), undecidedBackend()}, none, `ask backend "a": malformed: panic: runtime error: index out of range [0] with length 0`},
-		"a goroutine that ends":              {[]backends.Backend{exiting(), undecidedBackend()}, none, `ask backend "a": malformed: the backend's goroutine ended`},
+		"an error of no kind":                {[]backends.Backend{failingBackend(errors.New("odd")), pendingBackend()}, none, `check backend "a": malformed: odd`},
+		"a deadline of the member's own":     {[]backends.Backend{failingBackend(context.DeadlineExceeded)}, none, `check backend "a": timeout: no response before the check ended: context deadline exceeded`},
+		"a member that cancels itself":       {[]backends.Backend{failingBackend(context.Canceled)}, none, `check backend "a": malformed: canceled by the backend itself`},
+		"a panic hides viewer input":         {[]backends.Backend{panicking("token=5ecret"), pendingBackend()}, none, `check backend "a": malformed: panic of type string`},
+		"the runtime's panic is shown":       {[]backends.Backend{crashing(), pendingBackend()}, none, `check backend "a": malformed: panic: runtime error: index out of range [0] with length 0`},
+		"a goroutine that ends":              {[]backends.Backend{exiting(), pendingBackend()}, none, `check backend "a": malformed: the backend's goroutine ended`},
 		"allowed without a reason": {
 			[]backends.Backend{decidingBackend(backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal})},
 			backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "a: allowed", ValidFor: time.Minute},
@@ -314,7 +314,7 @@ func TestCheck_ViewerLeaves_NoFailure(t *testing.T) {
 	}
 	var member backendtest.Fake
 	_, err := newBackend(t, &member).Check(gone, backendtest.NewRequest("123"))
-	if errorText(err) != `ask backend "both": context canceled` || member.Calls() != 0 {
+	if errorText(err) != `check backend "both": context canceled` || member.Calls() != 0 {
 		t.Errorf("got %v and %d calls for a viewer who left before", err, member.Calls())
 	}
 }
@@ -330,9 +330,9 @@ func TestCheck_Deadline(t *testing.T) {
 		want  string
 		after time.Duration
 	}{
-		"a hanging member is a timeout":         {delayed(time.Hour, allowingBackend()), `ask backend "a": timeout: no response before the check ended: context deadline exceeded`, time.Second},
+		"a hanging member is a timeout":         {delayed(time.Hour, allowingBackend()), `check backend "a": timeout: no response before the check ended: context deadline exceeded`, time.Second},
 		"a queued member is an overload":        {queue, "overloaded: backends.a.max_in_flight=256 reached", time.Second},
-		"a member that ignores it is a timeout": {nil, `ask backend "b": timeout: no response before the check ended: context deadline exceeded`, time.Second + lateResultWait},
+		"a member that ignores it is a timeout": {nil, `check backend "b": timeout: no response before the check ended: context deadline exceeded`, time.Second + lateResultWait},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -42,10 +42,10 @@ func requestFrom(viewer int) *backends.Request {
 	return r
 }
 
-func recheckFrom(viewer int, standing backends.Verdict) *backends.Request {
+func recheckFrom(viewer int, verdict backends.Verdict) *backends.Request {
 	r := requestFrom(viewer)
 	r.Number = 1
-	r.Current = backends.Decision{Verdict: standing, Source: backends.FromBackend, Reason: "as before", UserID: "u1"}
+	r.Current = backends.Decision{Verdict: verdict, Source: backends.FromBackend, Reason: "as before", UserID: "u1"}
 	return r
 }
 
@@ -103,7 +103,7 @@ func TestBackend_OutagePolicy(t *testing.T) {
 			[3]string{"denied backend", "denied backend", "denied backend"},
 		},
 		"no opinion from all": {
-			[]backends.Backend{undecidedBackend(), undecidedBackend()},
+			[]backends.Backend{pendingBackend(), pendingBackend()},
 			[3]string{"denied local", "denied local", "denied local"},
 			[3]string{"denied local", "denied local", "denied local"},
 			[3]string{"denied local", "denied local", "denied local"},
@@ -245,7 +245,7 @@ func TestCheck_Concurrent(t *testing.T) {
 			return denyingBackend("not mine", "")(ctx, r)
 		}
 	}
-	c, _ := newChains(t, backends.PolicyAllow, nil, by("token=0", allowingBackend()), by("token=1", allowingBackend()), by("token=2", undecidedBackend()))
+	c, _ := newChains(t, backends.PolicyAllow, nil, by("token=0", allowingBackend()), by("token=1", allowingBackend()), by("token=2", pendingBackend()))
 	want := []string{"a: backend answered 200", "b: backend answered 200", "a: not mine", "a: not mine"}
 	var group sync.WaitGroup
 	for i := range 200 {

@@ -22,7 +22,7 @@
 //
 // Invariants:
 //   - What a viewer or a flood adds to the members' results ranks no higher than a denial. A network failure allows only
-//     by on_failure, also beside a denial, so a status beside it gains nothing; an overload allows nobody.
+//     by on_failure, also beside a denial, so a status beside it gains nothing; an overload allows no viewer.
 //   - No check waits for a call that keeps running after it was canceled. Such a call has its own copy of the request,
 //     and a member with 4096 such calls gets no more checks until some of them end.
 //   - An allowed decision is valid as long as its member says, else for that member's configured validity. Nothing of

@@ -16,7 +16,7 @@ type resultRank uint8
 // The ranks, ascending. An overloaded member might still allow or deny, so the viewer retries later. If another
 // member's failure ranked higher, it would allow viewers whose checks a flood displaces.
 const (
-	rankUndecided resultRank = iota
+	rankPending resultRank = iota
 	rankDenied
 	rankFailed      // a failure that the viewer's own input may have caused
 	rankUnreachable // a failure that no viewer can cause
@@ -41,6 +41,6 @@ func (r memberResult) rank() resultRank {
 	case backends.Denied:
 		return rankDenied
 	default:
-		return rankUndecided
+		return rankPending
 	}
 }

@@ -24,7 +24,7 @@ const (
 // suiteTimeout is how long the suite waits for an event that must come.
 const suiteTimeout = 10 * time.Second
 
-// RunContract tests what every backend over HTTP promises. newBackend returns a backend that calls s, with the default
+// RunContract tests the contract of every backend over HTTP. newBackend returns a backend that calls s, with the default
 // meaning of redirects, statuses and failures. It may set the product's dialect first ([Server.SetDialect]). A backend with
 // a Close method is closed after use.
 //
@@ -32,7 +32,7 @@ const suiteTimeout = 10 * time.Second
 func RunContract(t *testing.T, newBackend func(t *testing.T, s *Server) backends.Backend) {
 	c := contract{newBackend}
 	for name, run := range map[string]func(*testing.T, *Server, backends.Backend){
-		"a good token is let in":                           c.allowed,
+		"a good token is allowed":                          c.allowed,
 		"a bad token is denied":                            c.denied,
 		"no token is denied":                               c.missing,
 		"the call is a GET with the viewer's token once":   c.wire,
@@ -45,7 +45,7 @@ func RunContract(t *testing.T, newBackend func(t *testing.T, s *Server) backends
 		"a backend that flaps is accepted when it answers": c.flap,
 		"a hang past the deadline is a timeout":            c.hang,
 		"a viewer who leaves is no failure":                c.cancelled,
-		"many viewers at once get each their own answer":   c.concurrent,
+		"concurrent viewers each get their own answer":     c.concurrent,
 		"nothing is left running":                          c.leak,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -223,10 +223,10 @@ func (c contract) slow(t *testing.T, s *Server, b backends.Backend) {
 // flap checks until the backend has failed and recovered twice. A failure is never a denial, nor an allowance.
 func (c contract) flap(t *testing.T, s *Server, b backends.Backend) {
 	setMode(t, s, Flap(20*time.Millisecond))
-	answered, turns := false, 0
-	for end := time.Now().Add(suiteTimeout); turns < 4; {
+	answered, changes := false, 0
+	for end := time.Now().Add(suiteTimeout); changes < 4; {
 		if time.Now().After(end) {
-			t.Fatalf("got %d changes between answers and failures within %v, want 4", turns, suiteTimeout)
+			t.Fatalf("got %d changes between answers and failures within %v, want 4", changes, suiteTimeout)
 		}
 		d, err := check(t, b, GoodToken)
 		if err == nil {
@@ -236,7 +236,7 @@ func (c contract) flap(t *testing.T, s *Server, b backends.Backend) {
 		}
 		if answered != (err == nil) {
 			answered = err == nil
-			turns++
+			changes++
 		}
 	}
 }
@@ -284,7 +284,7 @@ func (c contract) concurrent(t *testing.T, s *Server, b backends.Backend) {
 	}
 }
 
-// leak runs everything that may leave a goroutine behind, and requires that none is left.
+// leak runs everything that may leak a goroutine, and requires that none is left.
 func (c contract) leak(t *testing.T, _ *Server, _ backends.Backend) {
 	before := runtime.NumGoroutine()
 	s := New(DefaultConfig())

@@ -1,7 +1,7 @@
-// Package backendtest holds what backends are tested against.
+// Package backendtest holds the servers and suites that test backends.
 //
-// Entry points: [RunContract], the suite that every backend over a network passes; [RunPresets], the suite of what each
-// preset promises in an outage; [New], a middleware that fails on command; [Fake], a backend in memory; [WantRequest],
+// Entry points: [RunContract], the suite that every backend over a network passes; [RunPresets], the suite of the
+// presets' outage behaviour; [New], a middleware that fails on command; [Fake], a backend in memory; [WantRequest],
 // which compares a request's bytes.
 //
 // The server speaks real HTTP on a real port. Tests, the demo and the benchmarks use it. So a [Mode] can be written in a

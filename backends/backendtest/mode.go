@@ -15,18 +15,18 @@ const (
 	KindHealthy      Kind = "healthy"
 	KindSlow         Kind = "slow" // a duration, then healthy
 	KindHang         Kind = "hang"
-	KindRefuse       Kind = "refuse"        // nobody listens
+	KindRefuse       Kind = "refuse"        // the port is closed
 	KindReset        Kind = "reset"         // the connection breaks in the middle of the answer's headers
 	KindStatus       Kind = "status"        // a status, for every viewer
 	KindGiantHeaders Kind = "giant-headers" // a megabyte of them
 	KindGarbage      Kind = "garbage"       // bytes that are not HTTP, the viewer's query among them
-	KindFlap         Kind = "flap"          // healthy for a duration, then reset for as long, in turns
+	KindFlap         Kind = "flap"          // healthy for a duration, then reset for as long, and again
 	KindRedirect     Kind = "redirect"      // a URL
 	KindRedirectSelf Kind = "redirect-self" // to the server's own login page
 	KindSlowBody     Kind = "slow-body"     // the answer's headers at once, its body never
 )
 
-// Mode says how the server behaves: a kind and its argument. The zero value is healthy.
+// Mode is how the server behaves: a kind and its argument. The zero value is healthy.
 type Mode struct {
 	Kind     Kind
 	For      time.Duration
@@ -58,7 +58,7 @@ func GiantHeaders() Mode { return Mode{Kind: KindGiantHeaders} }
 // Garbage answers with bytes that are not HTTP.
 func Garbage() Mode { return Mode{Kind: KindGarbage} }
 
-// Flap is healthy for period, then resets for as long, in turns, from when it is set.
+// Flap is healthy for period, then resets for as long, and so on, from when it is set.
 func Flap(period time.Duration) Mode { return Mode{Kind: KindFlap, For: period} }
 
 // Redirect redirects every viewer to location.
@@ -70,7 +70,7 @@ func RedirectSelf() Mode { return Mode{Kind: KindRedirectSelf} }
 // SlowBody sends the answer's headers at once and its body never.
 func SlowBody() Mode { return Mode{Kind: KindSlowBody} }
 
-// String returns the mode as a scenario spells it: "slow:200ms", "status:503", "hang".
+// String returns the mode as a scenario writes it: "slow:200ms", "status:503", "hang".
 func (m Mode) String() string {
 	switch m.Kind {
 	case "":

@@ -29,7 +29,7 @@ func TestParseMode_InverseOfString(t *testing.T) {
 				t.Errorf("got %+v and error %v, want %+v", got, err, want)
 			}
 			if back, _ := want.MarshalText(); string(back) != text {
-				t.Errorf("spelled %q, want %q", back, text)
+				t.Errorf("String returns %q, want %q", back, text)
 			}
 		})
 	}
@@ -69,7 +69,7 @@ func FuzzParseMode(f *testing.F) {
 			return
 		}
 		if again, err := ParseMode(m.String()); err != nil || again != m {
-			t.Errorf("%q read as %+v, spelled %q, read as %+v with error %v", text, m, m.String(), again, err)
+			t.Errorf("%q parsed as %+v, printed %q, parsed as %+v with error %v", text, m, m.String(), again, err)
 		}
 	})
 }

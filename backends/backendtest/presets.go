@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,15 +26,15 @@ func WithDialect(d Dialect) PresetOption {
 	return func(s *presetSuite) { s.dialect = d }
 }
 
-// WithRefusal sets how it refuses a viewer with 401 or 403, for a backend to which the status alone is no answer.
+// WithRefusal sets how the middleware refuses with 401 or 403, for a backend to which the status alone is no answer.
 func WithRefusal(with func(status int) Dialect) PresetOption {
 	return func(s *presetSuite) { s.refusal = with }
 }
 
-// WithRows replaces rows of the preset's table, for a backend that has reason to differ, for example since it reads bodies.
+// WithRows replaces rows of the preset's table, for a backend that differs for a reason, for example because it reads bodies.
 // Each line is a row as in the table:
 //
-//	302 to its own login page | malformed | unexpected_answer | shut out | shut out | shut out
+//	302 to its own login page | malformed | unexpected_answer | policy denies | policy denies | policy denies
 func WithRows(preset httpbackend.Preset, rows string) PresetOption {
 	return func(s *presetSuite) {
 		for row := range strings.Lines(strings.TrimSpace(rows)) {
@@ -51,14 +52,14 @@ func WithoutConditions(why string, conditions ...string) PresetOption {
 	}
 }
 
-// RunPresets tests what each preset promises of a backend over HTTP: one subtest for each preset and each condition of its
+// RunPresets tests each preset of a backend over HTTP: one subtest for each preset and each condition of its
 // table (see presets_table.go). It tests what the adapter answers, and what a chain with the preset's policy makes of it.
 //
 // newBackend returns a backend that calls address (a scheme, a host and a port) under the preset, with no statuses
 // overridden, and with a dial_timeout and a tls_timeout that a busy machine keeps. It needs the method
 // ContractAlarms() *httpbackend.Alarms. One with a Close method is closed after use.
 //
-// No call leaves the machine: no resolver is asked for the unknown host's name.
+// No call leaves the machine, not even to a resolver.
 func RunPresets(
 	t *testing.T,
 	newBackend func(t *testing.T, address string, preset httpbackend.Preset) backends.Backend,
@@ -100,10 +101,12 @@ type presetRow struct {
 }
 
 // cell is the expected outcome of one condition under one preset.
-type cell struct{ adapter, alarm, newcomer, later, running string }
+type cell struct{ adapter, alarm, unknown, later, running string }
 
 // fails reports whether the outcome is a failure, which moves the breaker.
-func (c cell) fails() bool { return c.adapter != "yes" && !strings.HasPrefix(c.adapter, "no") }
+func (c cell) fails() bool {
+	return !slices.Contains([]string{"allowed", "denied", "redirected"}, c.adapter)
+}
 
 // parseRow parses a row of a table.
 func parseRow(row string) (condition string, c cell, err error) {
@@ -115,7 +118,7 @@ func parseRow(row string) (condition string, c cell, err error) {
 		columns[i] = strings.TrimSpace(text)
 	}
 	return columns[0], cell{
-		adapter: columns[1], alarm: columns[2], newcomer: columns[3], later: columns[4], running: columns[5],
+		adapter: columns[1], alarm: columns[2], unknown: columns[3], later: columns[4], running: columns[5],
 	}, nil
 }
 
@@ -129,7 +132,7 @@ func (s *presetSuite) tables(t *testing.T) map[httpbackend.Preset]map[string]cel
 		for _, row := range strings.Split(strings.TrimSpace(text), "\n")[1:] {
 			condition, c := mustParseRow(t, row)
 			if _, there := all[preset][condition]; there {
-				t.Fatalf("%s: the condition %q stands there twice", preset, condition)
+				t.Fatalf("%s: the condition %q is there twice", preset, condition)
 			}
 			all[preset][condition] = c
 		}
@@ -175,7 +178,7 @@ func (s *presetSuite) run(t *testing.T, preset httpbackend.Preset, condition str
 	}
 	watched, ok := adapter.(interface{ ContractAlarms() *httpbackend.Alarms })
 	if !ok {
-		t.Fatal("the backend has no method ContractAlarms, so nobody can see its alarms")
+		t.Fatal("the backend has no method ContractAlarms")
 	}
 
 	ctx, cancel := context.WithTimeout(t.Context(), p.timeout)
@@ -188,8 +191,8 @@ func (s *presetSuite) run(t *testing.T, preset httpbackend.Preset, condition str
 	if got := alarmColumn(watched.ContractAlarms()); got != want.alarm {
 		t.Errorf("the alarms: got %q, want %q", got, want.alarm)
 	}
-	if asked := p.elsewhere.Calls(); asked > 0 && strings.HasPrefix(want.adapter, "no") {
-		t.Errorf("%d calls went to where the viewer is sent, want none", asked)
+	if calls := p.elsewhere.Calls(); calls > 0 && (want.adapter == "denied" || want.adapter == "redirected") {
+		t.Errorf("%d calls went to the redirect's target, want none", calls)
 	}
 	s.runChain(t, p, preset, adapter, want)
 }
@@ -213,20 +216,20 @@ func (s *presetSuite) runChain(t *testing.T, p *scenario, preset httpbackend.Pre
 			t.Errorf("%s, check %d: got %q (error %v), want %q", viewer, addresses, got, err, want)
 		}
 	}
-	check("a newcomer", NewRequest(GoodToken), want.newcomer)
-	check("one who watches", newRunning(), want.running)
+	check("an unknown viewer", NewRequest(GoodToken), want.unknown)
+	check("a running session", newRunning(), want.running)
 	for addresses < failuresToOpen-1 {
-		check("another newcomer", NewRequest(GoodToken), want.newcomer)
+		check("another unknown viewer", NewRequest(GoodToken), want.unknown)
 	}
 	if chain.State() != backends.BreakerClosed {
 		t.Errorf("the breaker is %s after %d answers, want closed", chain.State(), addresses)
 	}
-	check("the newcomer whose answer is one too many", NewRequest(GoodToken), want.later)
+	check("the unknown viewer whose failure opens the breaker", NewRequest(GoodToken), want.later)
 	if chain.IsDown() != want.fails() {
-		t.Errorf("the breaker is %s after %d answers, which is wrong", chain.State(), addresses)
+		t.Errorf("the breaker is %s after %d answers, want down: %t", chain.State(), addresses, want.fails())
 	}
-	check("a newcomer later", NewRequest(GoodToken), want.later)
-	check("one who watches, later", newRunning(), want.running)
+	check("an unknown viewer later", NewRequest(GoodToken), want.later)
+	check("a running session later", newRunning(), want.running)
 }
 
 // newRunning returns a re-check of a viewer who is allowed.
@@ -239,7 +242,7 @@ func newRunning() *backends.Request {
 	return r
 }
 
-// adapterColumn returns the adapter's answer in the table's words. An answer without a word is printed in full.
+// adapterColumn returns the adapter's answer in the table's words, or in full if the table has no word for it.
 func (p *scenario) adapterColumn(d backends.Decision, err error) string {
 	if f := backends.AsFailure(err); f != nil && f.Kind == backends.FailureStatus {
 		return "status " + strconv.Itoa(f.Status)
@@ -252,11 +255,11 @@ func (p *scenario) adapterColumn(d backends.Decision, err error) string {
 	case d.Source != backends.FromBackend:
 		return fmt.Sprintf("%+v", d)
 	case d.Verdict == backends.Allowed && d.Redirect == "":
-		return "yes"
+		return "allowed"
 	case d.Verdict == backends.Denied && d.Redirect == "":
-		return "no"
+		return "denied"
 	case d.Verdict == backends.Denied && d.Redirect == p.redirectTarget:
-		return "no, sent on"
+		return "redirected"
 	default:
 		return fmt.Sprintf("%+v", d)
 	}
@@ -266,15 +269,15 @@ func (p *scenario) adapterColumn(d backends.Decision, err error) string {
 func (p *scenario) chainColumn(d backends.Decision, err error) string {
 	switch {
 	case backends.AsFailure(err) != nil && d == backends.Decision{}:
-		return "come back"
+		return "retry"
 	case err != nil || d.Source == backends.FromBackend:
 		return p.adapterColumn(d, err)
 	case d.Verdict == backends.Allowed && d.Source == backends.FromFailOpen:
-		return "let in"
+		return "fail-open"
 	case d.Verdict == backends.Denied && d.Source == backends.FromFailOpen:
-		return "shut out"
+		return "policy denies"
 	case d.Verdict == backends.Allowed && d.Source == backends.FromCached && d.User == "alice":
-		return "kept"
+		return "cached"
 	default:
 		return fmt.Sprintf("%+v", d)
 	}

@@ -72,7 +72,7 @@ func TestRunPresets_BackendThatReadsBodies(t *testing.T) {
 				}
 			}),
 			WithRows(httpbackend.PresetAuthProxy, `
-302 to its own login page | malformed | | shut out | shut out | shut out
+302 to its own login page | malformed | | policy denies | policy denies | policy denies
 `),
 			WithoutConditions("it never denies so", "403 with X-Location"),
 		)
@@ -87,45 +87,45 @@ func TestRunPresets_BackendThatReadsBodies(t *testing.T) {
 
 func TestParseRow_Invalid(t *testing.T) {
 	t.Parallel()
-	condition, c, err := parseRow(" 429 | status 429 | | come back | let in | kept ")
-	want := cell{adapter: "status 429", newcomer: "come back", later: "let in", running: "kept"}
+	condition, c, err := parseRow(" 429 | status 429 | | retry | fail-open | cached ")
+	want := cell{adapter: "status 429", unknown: "retry", later: "fail-open", running: "cached"}
 	if err != nil || condition != "429" || c != want {
 		t.Errorf("got %q, %+v and error %v", condition, c, err)
 	}
-	for _, row := range []string{"", "429 | status 429", "429 | no | | no | no | no |"} {
+	for _, row := range []string{"", "429 | status 429", "429 | denied | | denied | denied | denied |"} {
 		if _, _, err := parseRow(row); err == nil {
 			t.Errorf("%q was read", row)
 		}
 	}
 }
 
-// A result without a word in the tables must not be printed as one of their words.
+// TestScenario_UnexpectedAnswersPrintedInFull requires a result without a word in the tables not to be printed as one of them.
 func TestScenario_UnexpectedAnswersPrintedInFull(t *testing.T) {
 	t.Parallel()
 	p := &scenario{redirectTarget: "http://localhost/elsewhere"}
-	words := map[string]bool{"yes": true, "no": true, "no, sent on": true, "let in": true, "kept": true, "shut out": true}
+	words := map[string]bool{"allowed": true, "denied": true, "redirected": true, "fail-open": true, "cached": true, "policy denies": true}
 	for name, d := range map[string]backends.Decision{
-		"pending":                     {},
-		"allowed without a source":    {Verdict: backends.Allowed},
-		"a yes with a redirect":       {Verdict: backends.Allowed, Source: backends.FromBackend, Redirect: p.redirectTarget},
-		"a no with another redirect":  {Verdict: backends.Denied, Source: backends.FromBackend, Redirect: "http://other/"},
-		"pending by the backend":      {Source: backends.FromBackend},
-		"kept without what was known": {Verdict: backends.Allowed, Source: backends.FromCached},
-		"a no kept":                   {Verdict: backends.Denied, Source: backends.FromCached, User: "alice"},
-		"a ticket's yes":              {Verdict: backends.Allowed, Source: backends.FromTicket},
+		"pending":                      {},
+		"allowed without a source":     {Verdict: backends.Allowed},
+		"allowed with a redirect":      {Verdict: backends.Allowed, Source: backends.FromBackend, Redirect: p.redirectTarget},
+		"denied with another redirect": {Verdict: backends.Denied, Source: backends.FromBackend, Redirect: "http://other/"},
+		"pending by the backend":       {Source: backends.FromBackend},
+		"cached without the user":      {Verdict: backends.Allowed, Source: backends.FromCached},
+		"denied and cached":            {Verdict: backends.Denied, Source: backends.FromCached, User: "alice"},
+		"allowed by a ticket":          {Verdict: backends.Allowed, Source: backends.FromTicket},
 	} {
 		if got := p.chainColumn(d, nil); words[got] {
-			t.Errorf("%s: a chain's is called %q", name, got)
+			t.Errorf("%s: the chain's column is %q", name, got)
 		}
 		if got := p.adapterColumn(d, nil); words[got] {
-			t.Errorf("%s: an adapter's is called %q", name, got)
+			t.Errorf("%s: the adapter's column is %q", name, got)
 		}
 	}
-	if got := p.chainColumn(backends.Decision{}, context.Canceled); got == "come back" {
-		t.Error("a viewer who left is printed as one who is asked to retry")
+	if got := p.chainColumn(backends.Decision{}, context.Canceled); got == "retry" {
+		t.Error("a cancelled check is printed as retry")
 	}
 	refused := &backends.Failure{Kind: backends.FailureTransport}
-	if got := p.chainColumn(backends.Decision{Verdict: backends.Allowed}, refused); got == "come back" {
+	if got := p.chainColumn(backends.Decision{Verdict: backends.Allowed}, refused); got == "retry" {
 		t.Error("a failure beside an allowed decision is accepted")
 	}
 }

@@ -203,9 +203,9 @@ func (s *Server) listenLocked() error {
 
 // openPort retries for a port that it had before: the system may have lent it to a connection in between.
 func (s *Server) openPort() (net.Listener, error) {
-	const patience, pause = 2 * time.Second, 20 * time.Millisecond
+	const timeout, pause = 2 * time.Second, 20 * time.Millisecond
 	var lc net.ListenConfig
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(timeout); ; {
 		listener, err := lc.Listen(s.life, "tcp", s.address)
 		if err == nil || s.address == s.cfg.Address || time.Now().After(deadline) {
 			return listener, err

@@ -71,7 +71,7 @@ func TestServer_HealthyAnswersByItsUsers(t *testing.T) {
 	}
 	resp, err := get(t.Context(), s.URL()+"/?token=good")
 	if err != nil {
-		t.Fatalf("ask: %v", err)
+		t.Fatalf("send the request: %v", err)
 	}
 	resp.Header.Del("Date")
 	want := http.Header{
@@ -116,12 +116,12 @@ func TestServer_Modes(t *testing.T) {
 		"reset": {Reset(), failing(func(err error) bool {
 			return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.ErrUnexpectedEOF)
 		}, "a reset")},
-		"giant headers":      {GiantHeaders(), containing("exceeded")},
-		"garbage":            {Garbage(), containing("malformed")},
-		"flap begins well":   {Flap(time.Hour), status(200, "X-Session-Name", "alice")},
-		"redirect":           {Redirect("http://promo.example.net/"), status(302, "Location", "http://promo.example.net/")},
-		"the zero mode":      {Mode{}, status(200, "X-Extra", "1")},
-		"a body never comes": {SlowBody(), status(200, "X-Session-Name", "alice")},
+		"giant headers":       {GiantHeaders(), containing("exceeded")},
+		"garbage":             {Garbage(), containing("malformed")},
+		"flap starts healthy": {Flap(time.Hour), status(200, "X-Session-Name", "alice")},
+		"redirect":            {Redirect("http://promo.example.net/"), status(302, "Location", "http://promo.example.net/")},
+		"the zero mode":       {Mode{}, status(200, "X-Extra", "1")},
+		"a body without end":  {SlowBody(), status(200, "X-Session-Name", "alice")},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestServer_Modes(t *testing.T) {
 func TestServer_FlapTakesTurns(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, withUser())
-	if err := s.SetMode(Flap(time.Nanosecond)); err != nil { // odd or even: either is right
+	if err := s.SetMode(Flap(time.Nanosecond)); err != nil { // some requests fall into healthy periods, others not
 		t.Fatalf("set the mode: %v", err)
 	}
 	var good, bad bool
@@ -215,12 +215,12 @@ func TestServer_Close_EndsHangingCalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.InFlight() != 10 || s.MaxInFlight() != 10 {
-		t.Errorf("got %d calls under way, %d at most, want 10", s.InFlight(), s.MaxInFlight())
+		t.Errorf("got %d calls in flight, %d at most, want 10", s.InFlight(), s.MaxInFlight())
 	}
 	s.Close()
 	group.Wait()
 	if s.InFlight() != 0 {
-		t.Errorf("got %d calls under way after Close, want none", s.InFlight())
+		t.Errorf("got %d calls in flight after Close, want none", s.InFlight())
 	}
 	if err := s.SetMode(Healthy()); err != nil {
 		t.Errorf("set after Close: %v", err)
@@ -237,7 +237,7 @@ func TestServer_Requests_KeepsTheLast(t *testing.T) {
 	s := startServer(t, cfg)
 	for i := range 5 {
 		if _, err := get(t.Context(), fmt.Sprintf("%s/p%%2F/%d?q=%d", s.URL(), i, i)); err != nil {
-			t.Fatalf("ask: %v", err)
+			t.Fatalf("send the request: %v", err)
 		}
 	}
 	var got []string

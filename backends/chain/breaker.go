@@ -95,7 +95,7 @@ func (b *Breaker) opened() <-chan struct{} { return *b.openSignal.Load() }
 // subscribe returns a channel that signals each change of State: see [broadcaster].
 func (b *Breaker) subscribe() (changes <-chan struct{}, cancel func()) { return b.changes.subscribe() }
 
-// Run moves an open breaker to half-open in time, even if nobody asks. It returns when ctx ends.
+// Run moves an open breaker to half-open in time, even without checks. It returns when ctx ends.
 func (b *Breaker) Run(ctx context.Context) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()

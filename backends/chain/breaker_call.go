@@ -50,7 +50,7 @@ func (b *Breaker) classify(ctx context.Context, err error) error {
 	case err == nil || backends.IsOverload(err):
 		return err
 	case errors.Is(ctx.Err(), context.Canceled):
-		return fmt.Errorf("ask backend %q: %w", b.name, context.Canceled)
+		return fmt.Errorf("check backend %q: %w", b.name, context.Canceled)
 	case backends.AsFailure(err) != nil:
 		return err
 	case errors.Is(err, context.DeadlineExceeded):

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// BreakerConfig says when the breaker opens, for how long, and how it probes the backend then.
+// BreakerConfig holds when the breaker opens, for how long, and how it probes the backend then.
 type BreakerConfig struct {
 	// Interval is the rolling window of FailureRatio.
 	Interval time.Duration `yaml:"interval"`

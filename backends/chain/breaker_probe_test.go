@@ -41,7 +41,7 @@ func TestBreaker_ProbesWithoutRun(t *testing.T) {
 			t.Errorf("got %s and error %v for the re-check that tries, want the backend's yes", d.Verdict, err)
 		}
 		if b.State() != backends.BreakerClosed {
-			t.Errorf("got state %s after a good try, want closed", b.State())
+			t.Errorf("got state %s after a good probe, want closed", b.State())
 		}
 	})
 }
@@ -62,7 +62,7 @@ func TestBreaker_Probe_NoOpeningWaits(t *testing.T) {
 				t.Fatalf("got %v, want a failure of kind breaker-open", err)
 			}
 			if time.Since(started) != 0 {
-				t.Fatal("an opening waited for the try")
+				t.Fatal("an opening waited for the probe")
 			}
 		}
 		synctest.Wait()
@@ -72,7 +72,7 @@ func TestBreaker_Probe_NoOpeningWaits(t *testing.T) {
 		time.Sleep(testTimeout)
 		synctest.Wait()
 		if b.State() != backends.BreakerOpen {
-			t.Errorf("got state %s after a try that hung, want open", b.State())
+			t.Errorf("got state %s after a probe that hung, want open", b.State())
 		}
 	})
 }
@@ -106,15 +106,15 @@ func TestBreaker_Probe_ClosesAfterItsViewerLeft(t *testing.T) {
 func TestBreaker_Probe_BadOneDoesNotBlockRecovery(t *testing.T) {
 	t.Parallel()
 	tests := map[string]backends.BackendFunc{
-		"a try that ignores its context": func(context.Context, *backends.Request) (backends.Decision, error) {
+		"a probe that ignores its context": func(context.Context, *backends.Request) (backends.Decision, error) {
 			time.Sleep(time.Hour)
 			return backends.Decision{}, nil
 		},
-		"a try that ends its goroutine": func(context.Context, *backends.Request) (backends.Decision, error) {
+		"a probe that ends its goroutine": func(context.Context, *backends.Request) (backends.Decision, error) {
 			runtime.Goexit()
 			return backends.Decision{}, nil
 		},
-		"a try that panics": func(context.Context, *backends.Request) (backends.Decision, error) { panic("boom") },
+		"a probe that panics": func(context.Context, *backends.Request) (backends.Decision, error) { panic("boom") },
 	}
 	for name, bad := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestBreaker_Probe_BadOneDoesNotBlockRecovery(t *testing.T) {
 				time.Sleep(6 * time.Second)
 				_, _ = b.Check(t.Context(), recheckFrom(99))
 				if b.State() != backends.BreakerOpen {
-					t.Fatalf("got state %s after a bad try, want open", b.State())
+					t.Fatalf("got state %s after a bad probe, want open", b.State())
 				}
 				s.setBackend(allow)
 				time.Sleep(6 * time.Second)
@@ -151,7 +151,7 @@ func TestBreaker_Probe_OneViewerCannotKeepItOpen(t *testing.T) {
 		time.Sleep(6 * time.Second)
 		_, _ = b.Check(t.Context(), recheckFrom(66))
 		if b.State() != backends.BreakerOpen {
-			t.Fatalf("got state %s after a failed try, want open", b.State())
+			t.Fatalf("got state %s after a failed probe, want open", b.State())
 		}
 		time.Sleep(6 * time.Second)
 		_, _ = b.Check(t.Context(), recheckFrom(66))

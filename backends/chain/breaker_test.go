@@ -115,7 +115,7 @@ func TestBreaker_CountsFailures(t *testing.T) {
 		"status failures of five /64s open it":           {failWith(backends.FailureStatus), manyNetworks, 5, backends.BreakerOpen},
 		"malformed answers to one viewer do not":         {failWith(backends.FailureMalformed), sameAddress, 100, backends.BreakerClosed},
 		"viewers without an address count as one":        {failWith(backends.FailureStatus), func(int) *backends.Request { return &backends.Request{} }, 100, backends.BreakerClosed},
-		"a No is a success": {func(context.Context, *backends.Request) (backends.Decision, error) {
+		"a denial is a success": {func(context.Context, *backends.Request) (backends.Decision, error) {
 			return backends.Decision{Verdict: backends.Denied}, nil
 		}, openingFrom, 50, backends.BreakerClosed},
 		"an overload does not count": {func(context.Context, *backends.Request) (backends.Decision, error) {
@@ -148,7 +148,7 @@ func TestBreaker_OpensByRatio(t *testing.T) {
 	t.Parallel()
 	s := &switchable{}
 	b := newTestBreaker(s)
-	for i := range 20 { // an answer and a failure in turns: never two failures in a row
+	for i := range 20 { // answers and failures alternate: never two failures in a row
 		s.setBackend(allow)
 		if i%2 == 1 {
 			s.setBackend(failWith(backends.FailureTransport))
@@ -221,7 +221,7 @@ func TestBreaker_OpensForAHangWithOneCallerAtATime(t *testing.T) {
 	})
 }
 
-func TestBreaker_Open_CallsNobody(t *testing.T) {
+func TestBreaker_Open_CallsNoBackend(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &switchable{current: allow}

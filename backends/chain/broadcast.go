@@ -6,14 +6,14 @@ import (
 	"sync/atomic"
 )
 
-// broadcaster tells its subscribers that something has changed, and never waits for one. The zero value has none.
+// broadcaster signals a change to its subscribers, and never waits for one. The zero value has none.
 type broadcaster struct {
 	mu          sync.Mutex // held to change the list, never to read it
 	subscribers atomic.Pointer[[]chan struct{}]
 }
 
 // subscribe returns a channel that signals each change. It holds one signal from the start, so that the subscriber reads
-// the present state first; signals that nobody has received are merged into one. Call cancel when done.
+// the present state first; signals that are not received yet are merged into one. Call cancel when done.
 func (b *broadcaster) subscribe() (changes <-chan struct{}, cancel func()) {
 	ch := make(chan struct{}, 1)
 	ch <- struct{}{}

@@ -118,11 +118,6 @@ func (b *Bulkhead) InFlight() (openings, rechecks int) {
 	return len(b.openings.slots), len(b.rechecks.slots)
 }
 
-// Waiting returns how many checks wait for a slot.
-func (b *Bulkhead) Waiting() (openings, rechecks int) {
-	return int(b.openings.waiting.Load()), int(b.rechecks.waiting.Load())
-}
-
 // Refused returns how many checks got no slot since the start.
 func (b *Bulkhead) Refused() (openings, rechecks uint64) {
 	return b.openings.refused.Load(), b.rechecks.refused.Load()

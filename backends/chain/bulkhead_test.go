@@ -18,7 +18,7 @@ func smallBulkheadConfig() BulkheadConfig {
 	return BulkheadConfig{MaxInFlight: 2, MaxRechecksInFlight: 1, MaxWaiting: 3, AnswerDeadline: time.Second}
 }
 
-// gate is a backend whose calls end when the test says so.
+// gate is a backend whose calls end when the test opens it.
 type gate struct{ open chan struct{} }
 
 func newGate() *gate { return &gate{open: make(chan struct{})} }
@@ -58,13 +58,13 @@ func TestBulkhead_BoundsCallsInFlight(t *testing.T) {
 		if inFlight, _ := b.InFlight(); inFlight != 2 {
 			t.Errorf("got %d calls at once, want max_in_flight=2", inFlight)
 		}
-		if waiting, _ := b.Waiting(); waiting != 3 {
+		if waiting := b.openings.waiting.Load(); waiting != 3 {
 			t.Errorf("got %d waiting, want 3", waiting)
 		}
 		close(g.open)
 		synctest.Wait()
 		inFlight, _ := b.InFlight()
-		if waiting, _ := b.Waiting(); inFlight != 0 || waiting != 0 {
+		if waiting := b.openings.waiting.Load(); inFlight != 0 || waiting != 0 {
 			t.Errorf("got %d calls and %d waiting after all were answered, want none", inFlight, waiting)
 		}
 	})
@@ -80,9 +80,9 @@ func TestBulkhead_NoSlot_OverloadNamesTheSetting(t *testing.T) {
 		value   int
 		after   time.Duration
 	}{
-		"an opening waits for answer_deadline":  {openingFrom(1), 2, 0, "backends.portal.max_in_flight", 2, time.Second},
-		"a re-check waits in a lane of its own": {recheckFrom(1), 1, 0, "backends.portal.max_rechecks_in_flight", 1, time.Second},
-		"one too many does not wait at all":     {openingFrom(1), 2, 3, "backends.portal.max_waiting", 3, 0},
+		"an opening waits for answer_deadline":     {openingFrom(1), 2, 0, "backends.portal.max_in_flight", 2, time.Second},
+		"a re-check waits in the re-checks' queue": {recheckFrom(1), 1, 0, "backends.portal.max_rechecks_in_flight", 1, time.Second},
+		"one too many does not wait at all":        {openingFrom(1), 2, 3, "backends.portal.max_waiting", 3, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -92,16 +92,16 @@ func TestBulkhead_NoSlot_OverloadNamesTheSetting(t *testing.T) {
 				b := newBulkhead("portal", smallBulkheadConfig(), g, nil)
 				fillSlots(t, b, tt.r, tt.slots+tt.waiting)
 				started := time.Now()
-				asking := false
+				wasSent := false
 				r := *tt.r
-				r.OnSent = func() { asking = true }
+				r.OnSent = func() { wasSent = true }
 				_, err := b.Check(t.Context(), &r)
 				wantOverload(t, err, tt.setting, tt.value)
 				if took := time.Since(started); took != tt.after {
 					t.Errorf("refused after %s, want %s", took, tt.after)
 				}
-				if asking {
-					t.Error("Asking was called for a question that never went out")
+				if wasSent {
+					t.Error("OnSent was called for a check that was never sent")
 				}
 				openings, rechecks := b.Refused()
 				if openings+rechecks == 0 {
@@ -176,7 +176,7 @@ func TestBulkhead_OpenedBreakerReleasesWaitingChecks(t *testing.T) {
 		}
 		time.Sleep(testTimeout) // the first five time out, and the last of them opens the breaker
 		synctest.Wait()
-		if waiting, _ := b.Waiting(); waiting != 0 {
+		if waiting := b.openings.waiting.Load(); waiting != 0 {
 			t.Errorf("got %d still waiting after the breaker opened, want none", waiting)
 		}
 		// Up to four slots came free before the fifth failure.
@@ -196,7 +196,7 @@ func TestBulkhead_OpenBreaker_Bypassed(t *testing.T) {
 		close(opened)
 		close(g.open)
 		if _, err := b.Check(t.Context(), openingFrom(2)); err != nil {
-			t.Errorf("got %v, want the question passed on without a slot", err)
+			t.Errorf("got %v, want the check passed on without a slot", err)
 		}
 	})
 }

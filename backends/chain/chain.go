@@ -50,7 +50,7 @@ func NewLocal(name string, policy backends.Policy, adapter backends.Backend, mem
 	decorate(
 		// Outermost: it decides for everything below that fails to ask.
 		c.failOpen(deps.policy(policy), deps),
-		// Inside the outage policy: denying a viewer on whom nobody has an opinion is an answer, not an outage.
+		// Inside the outage policy: denying a viewer on whom no backend has an opinion is an answer, not an outage.
 		deniesPending,
 		// What a composite asks: there, having no opinion leaves the decision to the next member.
 		c.memberView(),

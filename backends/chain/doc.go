@@ -8,7 +8,7 @@
 //	             │            │          │          └─ one span for each call that goes out
 //	             │            │          └─ rejects while the backend fails, ends each call after timeout, probes
 //	             │            └─ bounds the calls in flight, openings and re-checks apart
-//	             └─ applies on_failure: what holds when nobody answers
+//	             └─ applies on_failure: what holds without an answer
 //
 //	NewLocal: FailOpen ─► deniesPending ─► tracing ─► notifiesOnSent ─► adapter ─► chains of its members, if any
 //
@@ -17,9 +17,9 @@
 //
 // Invariants:
 //   - A denial passes through every decorator unchanged. Only an error is counted, or replaced by a fallback.
-//   - A [backends.Overload] and a viewer who leaves move no breaker and admit nobody.
+//   - A [backends.Overload] and a viewer who leaves move no breaker and admit no viewer.
 //   - No viewer can cause a failure that admits them: what a request can cause (a status, a malformed answer, a panic)
-//     counts once per subscriber prefix and window, and admits nobody while the breaker is closed.
+//     counts once per subscriber prefix and window, and admits no viewer while the breaker is closed.
 //   - A probe ends in time even if the adapter ignores its context.
 //
 // Decided: the bulkhead stands outside the breaker, because a breaker that opens must release the checks that wait for a

@@ -10,7 +10,7 @@ import (
 )
 
 // A chain wraps any backend. When the backend cannot be reached, the outage policy decides: under allow an unknown viewer
-// is let in, and a viewer who is watching keeps their decision.
+// is admitted, and a playing viewer keeps their decision.
 func Example() {
 	isUp := true
 	middleware := backends.BackendFunc(func(_ context.Context, r *backends.Request) (backends.Decision, error) {

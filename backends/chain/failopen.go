@@ -3,7 +3,6 @@ package chain
 import (
 	"context"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"usher/backends"
@@ -19,10 +18,6 @@ type FailOpen struct {
 	next   backends.Backend
 	isDown func() bool
 	log    *slog.Logger
-
-	admitted atomic.Uint64
-	kept     atomic.Uint64
-	refused  atomic.Uint64
 }
 
 // NewFailOpen returns the outage policy of the named backend: allow, keep or deny. isDown, usually [Breaker.IsDown],
@@ -57,17 +52,13 @@ func (f *FailOpen) Fallback(r *backends.Request, err error) (backends.Decision, 
 	case failure == nil:
 		return backends.Decision{}, err
 	case f.policy == backends.PolicyDeny:
-		f.refused.Add(1)
 		return backends.Decision{Verdict: backends.Denied, Source: backends.FromFailOpen, Reason: "backends." + f.name + ".on_failure=deny"}, nil
 	case !r.IsUnknown():
-		f.kept.Add(1)
 		return cachedDecision(r), nil
 	case f.policy == backends.PolicyKeep || !f.acceptsFailure(failure):
-		f.refused.Add(1)
 		return backends.Decision{}, err
 	default:
-		f.admitted.Add(1)
-		return backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen, Reason: "nobody answered: " + failure.Kind.String()}, nil
+		return backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen, Reason: "no answer: " + failure.Kind.String()}, nil
 	}
 }
 
@@ -76,12 +67,6 @@ func (f *FailOpen) IsDown() bool { return f.isDown() }
 
 // Policy returns the outage policy: allow, keep or deny.
 func (f *FailOpen) Policy() backends.Policy { return f.policy }
-
-// Counts returns how many checks since the start, while the backend failed, admitted an unknown viewer, kept a current
-// decision, or refused a viewer.
-func (f *FailOpen) Counts() (admitted, kept, refused uint64) {
-	return f.admitted.Load(), f.kept.Load(), f.refused.Load()
-}
 
 // logOutages logs the beginning and the end of each outage once, with what it means for viewers. changes signals when
 // IsDown may have changed. It returns when ctx ends.
@@ -120,7 +105,7 @@ func cachedDecision(r *backends.Request) backends.Decision {
 	return d
 }
 
-// effectOf says for the log what an outage means for viewers under the policy.
+// effectOf returns, for the log, what an outage means for viewers under the policy.
 func effectOf(p backends.Policy) string {
 	switch p {
 	case backends.PolicyDeny:
@@ -128,6 +113,6 @@ func effectOf(p backends.Policy) string {
 	case backends.PolicyKeep:
 		return "unknown viewers are asked to retry, and running sessions are not re-checked"
 	default:
-		return "unknown viewers are let in unchecked, and running sessions are not re-checked"
+		return "unknown viewers are admitted without a check, and running sessions are not re-checked"
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"usher/backends"
 )
 
-// LocalConfig holds the settings of backends that call nobody over a network themselves, but may fail.
+// LocalConfig holds the settings of backends that make no network calls themselves, but may fail.
 type LocalConfig struct {
 	// OnFailure is the outage policy. Empty: as under the preset astra.
 	OnFailure backends.Policy `yaml:"on_failure"`

@@ -51,11 +51,11 @@ func TestTracing_ClientSpanWithoutCredentials(t *testing.T) {
 		want   map[string]any
 		status codes.Code
 	}{
-		"a yes": {
+		"allowed": {
 			answerWith(backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, UserID: "u1"}),
 			with(map[string]any{"usher.verdict": "allowed", "usher.source": "backend", "enduser.id": "u1"}), codes.Unset,
 		},
-		"a no is no error": {
+		"denied is no error": {
 			answerWith(backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}),
 			with(map[string]any{"usher.verdict": "denied", "usher.source": "backend", "enduser.id": ""}), codes.Unset,
 		},

@@ -156,7 +156,7 @@ func TestCheck_Responses(t *testing.T) {
 }
 
 // Each class of status is tested for an allowed, a denied and an unknown viewer.
-func TestChain_Statuses(t *testing.T) {
+func TestBackend_Statuses(t *testing.T) {
 	t.Parallel()
 	granted := allowedDecision(func(d *backends.Decision) { d.UserID = "15" })
 	kept := func(d backends.Decision) backends.Decision { d.Source = backends.FromCached; return d }
@@ -166,7 +166,7 @@ func TestChain_Statuses(t *testing.T) {
 		answer  backends.Decision
 		failure backends.FailureKind
 	}{
-		"200 lets in":                           {backendtest.Healthy(), allowedDecision(nil), 0},
+		"200 allows":                            {backendtest.Healthy(), allowedDecision(nil), 0},
 		"401 denies":                            {backendtest.Status(401), deniedDecision(401), 0},
 		"403 denies":                            {backendtest.Status(403), deniedDecision(403), 0},
 		"404 denies":                            {backendtest.Status(404), deniedDecision(404), 0},

@@ -59,7 +59,7 @@ func requestStage(r *backends.Request) (requestType string, number int) {
 	switch r.Current.Source {
 	case backends.FromBackend, backends.FromCached, backends.FromLimit: // a limit on the user named by the middleware
 		return updateSession, max(1, r.Number)
-	default: // undecided, a fallback, or a source other than the middleware
+	default: // pending, a fallback, or a source other than the middleware
 		return newSession, 0
 	}
 }

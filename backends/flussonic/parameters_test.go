@@ -217,7 +217,7 @@ func TestCheck_ViewerInputIsBounded(t *testing.T) {
 	}
 }
 
-func TestQueryValue_NoAllocation(t *testing.T) {
+func TestParameters_QueryValueAllocatesNothing(t *testing.T) {
 	query := "device=mag250&token=0123456789abcdef0123456789abcdef"
 	if allocs := testing.AllocsPerRun(100, func() { _ = httpbackend.QueryValue(query, "token") }); allocs != 0 {
 		t.Errorf("got %v allocations, want none", allocs)

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// answerRequirements says what an allowing answer must have beside its status, so that an error page or a login page, which
-// something else sends with 200, admits nobody. The zero value requires nothing.
+// answerRequirements holds what an allowing answer must have beside its status, so that an error page or a login page with
+// status 200 admits no viewer. The zero value requires nothing.
 type answerRequirements struct {
 	header string // the canonical name; empty: none
 	value  string // empty: any
@@ -58,7 +58,7 @@ func (r answerRequirements) headerSetting() string {
 	return r.header + ": " + r.value
 }
 
-// webPageHint says so if the answer is a web page, the most likely mistake.
+// webPageHint returns a hint if the answer is a web page, the most likely mistake.
 func webPageHint(a Response) string {
 	if a.IsWebPage() {
 		return "; it is a web page"

@@ -46,9 +46,9 @@ func newLoudClient(t *testing.T, change func(*httpbackend.Config)) (*httpbackend
 func TestClient_Interpret_AllowedMustMeetTheRequirements(t *testing.T) {
 	t.Parallel()
 	const (
-		noHeader = `ask backend "portal": malformed: allowed, but without require_header="X-Auth"`
-		noValue  = `ask backend "portal": malformed: allowed, but without require_header="X-Auth: usher v1"`
-		noBody   = `ask backend "portal": malformed: allowed, but the body does not match require_body="^\\{.*\"ok\": *true"`
+		noHeader = `check backend "portal": malformed: allowed, but without require_header="X-Auth"`
+		noValue  = `check backend "portal": malformed: allowed, but without require_header="X-Auth: usher v1"`
+		noBody   = `check backend "portal": malformed: allowed, but the body does not match require_body="^\\{.*\"ok\": *true"`
 	)
 	const body = `^\{.*"ok": *true`
 	tests := map[string]struct {
@@ -113,7 +113,7 @@ func TestClient_Interpret_AllowedMustMeetTheRequirements(t *testing.T) {
 	}
 }
 
-// A denial and a failure need not meet the requirements: they admit nobody, whatever sent them.
+// A denial and a failure need not meet the requirements: they admit no viewer.
 func TestClient_Interpret_OtherAnswersNeedNotMeetTheRequirements(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -122,14 +122,14 @@ func TestClient_Interpret_OtherAnswersNeedNotMeetTheRequirements(t *testing.T) {
 		verdict  backends.Verdict
 		failure  string
 	}{
-		"a no":                 {403, nil, backends.Denied, ""},
+		"denied":               {403, nil, backends.Denied, ""},
 		"an unexpected status": {418, nil, backends.Denied, ""},
-		"a failure":            {503, nil, backends.Pending, `ask backend "portal": status 503`},
+		"a failure":            {503, nil, backends.Pending, `check backend "portal": status 503`},
 		"allowed by statuses": {
 			404,
 			httpbackend.Statuses{"404": httpbackend.OutcomeAllow},
 			backends.Pending,
-			`ask backend "portal": malformed: allowed, but without require_header="X-Auth"`,
+			`check backend "portal": malformed: allowed, but without require_header="X-Auth"`,
 		},
 		"a 200 that statuses deny": {200, httpbackend.Statuses{"200": httpbackend.OutcomeDeny}, backends.Denied, ""},
 	}
@@ -158,9 +158,9 @@ func TestClient_Do_ReadsARequiredBody(t *testing.T) {
 	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) { cfg.RequireBody, cfg.MaxBodySize = "^ok", 100 })
 	for say, want := range map[string]string{
 		"ok":                           "",
-		"no":                           `ask backend "portal": malformed: allowed, but the body does not match require_body="^ok"`,
+		"no":                           `check backend "portal": malformed: allowed, but the body does not match require_body="^ok"`,
 		"ok" + strings.Repeat("x", 98): "",
-		"ok" + strings.Repeat("x", 99): `ask backend "portal": malformed: body larger than max_body_size=100B`,
+		"ok" + strings.Repeat("x", 99): `check backend "portal": malformed: body larger than max_body_size=100B`,
 	} {
 		d, err := c.Decide(t.Context(), httpbackend.Call{Query: "say=" + say})
 		if want == "" && (err != nil || d.Verdict != backends.Allowed) || want != "" && (err == nil || err.Error() != want) {
@@ -368,7 +368,7 @@ func TestClient_Interpret_LoginPageBehindARedirect_Failure(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	_, err := c.Decide(ctx, httpbackend.Call{Query: "token=123"})
-	want := `ask backend "portal": malformed: allowed, but without require_header="X-Auth"; it is a web page`
+	want := `check backend "portal": malformed: allowed, but without require_header="X-Auth"; it is a web page`
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}

@@ -253,7 +253,7 @@ func TestClient_Do_Bodies(t *testing.T) {
 		t.Errorf("got %d bytes and error %v, want an answer without a body", len(a.Body), err)
 	}
 	_, err = c.Do(t.Context(), httpbackend.Call{Query: "big=1", NeedsBody: true})
-	want := `ask backend "portal": malformed: body larger than max_body_size=100B`
+	want := `check backend "portal": malformed: body larger than max_body_size=100B`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -16,7 +16,7 @@ import (
 // classifyError makes an error of a call a failure. A viewer who left is none; a deadline is one, whoever set it.
 func (c *Client) classifyError(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return fmt.Errorf("ask backend %q: %w", c.name, context.Canceled)
+		return fmt.Errorf("check backend %q: %w", c.name, context.Canceled)
 	}
 	switch {
 	case isTimeout(err) || ctx.Err() != nil:
@@ -39,7 +39,7 @@ func isTimeout(err error) bool {
 }
 
 // isTransport reports whether the connection failed, rather than the answer's content. net/http reports a header cut off
-// before its colon as malformed; that stays so, since a malformed answer admits nobody by itself.
+// before its colon as malformed; that stays so, since a malformed answer admits no viewer by itself.
 func isTransport(err error) bool {
 	return hasCause[*net.OpError](err) || hasCause[*net.DNSError](err) || hasCause[syscall.Errno](err) ||
 		hasCause[handshakeError](err) || hasCause[tls.RecordHeaderError](err) || hasCause[tls.AlertError](err) ||

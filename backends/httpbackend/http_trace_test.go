@@ -162,7 +162,7 @@ func TestTrace_RecordsFailedCalls(t *testing.T) {
 			}
 			x := list[0]
 			if x.Status != 0 || x.ResponseHeader != nil || x.ResponseBody != "" || x.Duration <= 0 || x.URL != s.URL()+"?token=123" {
-				t.Errorf("got %+v, want the question, and no answer after a while", x)
+				t.Errorf("got %+v, want the request, and no answer after a while", x)
 			}
 		})
 	}

@@ -51,7 +51,7 @@ func relaysRedirects(p Preset) bool {
 	return p == PresetAstra || p == PresetFlussonic
 }
 
-// presetRule says what one status, or one class of statuses ("4xx"), means.
+// presetRule is the meaning of one status, or of one class of statuses ("4xx").
 type presetRule struct {
 	pattern string
 	meaning statusMeaning

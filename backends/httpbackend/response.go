@@ -91,7 +91,7 @@ func (c *Classification) deniedDecision(a Response) backends.Decision {
 // viewerDecision reads what the answer says of the viewer, whatever the verdict.
 func (c *Classification) viewerDecision(a Response) backends.Decision {
 	d := backends.Decision{Source: backends.FromBackend, Reason: "backend answered " + strconv.Itoa(a.Status)}
-	d.User = printableName(a.Header.Get("X-Session-Name"))
+	d.User = PrintableName(a.Header.Get("X-Session-Name"))
 	d.UserID = c.userID(a.Header)
 	seconds := c.number(a.Header, "X-AuthDuration", 1, int64(maxAuthDuration/time.Second))
 	d.ValidFor = time.Duration(seconds) * time.Second
@@ -176,8 +176,8 @@ func isPrintableASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' })
 }
 
-// printableName returns the name without unprintable characters, cut to maxUserLength bytes.
-func printableName(name string) string {
+// PrintableName returns the name without unprintable characters, cut to maxUserLength bytes.
+func PrintableName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsGraphic(r) {
 			return -1

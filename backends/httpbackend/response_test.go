@@ -98,10 +98,10 @@ func TestStatusTable_Classify_Status(t *testing.T) {
 	}{
 		"401 denies":                               {PresetAstra, 401, header(), want{verdict: backends.Denied}},
 		"403 denies":                               {PresetAstra, 403, header(), want{verdict: backends.Denied}},
-		"404 is a wrong address":                   {PresetAstra, 404, header(), want{failure: `ask backend "portal": status 404`, alarms: AlarmSet(0).With(backends.AlarmWrongAddress)}},
+		"404 is a wrong address":                   {PresetAstra, 404, header(), want{failure: `check backend "portal": status 404`, alarms: AlarmSet(0).With(backends.AlarmWrongAddress)}},
 		"410 denies with an alarm":                 {PresetAstra, 410, header(), want{verdict: backends.Denied, alarms: unexpected}},
 		"204 denies with an alarm":                 {PresetAstra, 204, header(), want{verdict: backends.Denied, alarms: unexpected}},
-		"503 is a failure":                         {PresetAstra, 503, header(), want{failure: `ask backend "portal": status 503`}},
+		"503 is a failure":                         {PresetAstra, 503, header(), want{failure: `check backend "portal": status 503`}},
 		"302 sends the viewer on":                  {PresetAstra, 302, header("Location", promo), want{verdict: backends.Denied, redirect: promo}},
 		"302 with X-Location alone too":            {PresetAstra, 302, header("X-Location", promo), want{verdict: backends.Denied, redirect: promo}},
 		"Location wins in a 3xx":                   {PresetAstra, 302, header("X-Location", "http://b.example/", "Location", promo), want{verdict: backends.Denied, redirect: promo}},
@@ -114,15 +114,15 @@ func TestStatusTable_Classify_Status(t *testing.T) {
 		"302 without a place":                      {PresetAstra, 302, header(), want{verdict: backends.Denied, alarms: unexpected}},
 		"302 to the portal's login": {
 			PresetAstra, 302, header("Location", "https://PORTAL.example.com:8443/login"),
-			want{failure: `ask backend "portal": malformed: redirect to the backend's own host`, alarms: itself},
+			want{failure: `check backend "portal": malformed: redirect to the backend's own host`, alarms: itself},
 		},
 		"302 to a path, which is the portal's": {
 			PresetAstra, 302, header("Location", "/login"),
-			want{failure: `ask backend "portal": malformed: redirect to the backend's own host`, alarms: itself},
+			want{failure: `check backend "portal": malformed: redirect to the backend's own host`, alarms: itself},
 		},
 		"302 to the portal by its absolute name": {
 			PresetAstra, 302, header("Location", "//portal.example.com./login"),
-			want{failure: `ask backend "portal": malformed: redirect to the backend's own host`, alarms: itself},
+			want{failure: `check backend "portal": malformed: redirect to the backend's own host`, alarms: itself},
 		},
 		"403 with X-Location on the portal still denies": {PresetAstra, 403, header("X-Location", "http://portal.example.com/promo"), want{verdict: backends.Denied, alarms: itself}},
 		"a script is no place":                           {PresetAstra, 302, header("Location", "javascript:alert(1)"), want{verdict: backends.Denied, alarms: badHeader}},
@@ -168,7 +168,7 @@ func checkClassification(t *testing.T, r Classification, status int) {
 	case (r.Failure == nil) == (d.Verdict == backends.Pending):
 		t.Errorf("got verdict %s and failure %v, want one of them", d.Verdict, r.Failure)
 	case d.Verdict == backends.Allowed && status != 200:
-		t.Errorf("status %d lets in", status)
+		t.Errorf("status %d allows", status)
 	case d.Redirect != "" && (d.Verdict != backends.Denied || strings.Contains(d.Redirect, ownHost+"/") || strings.ContainsAny(d.Redirect, "\r\n \\")):
 		t.Errorf("got redirect %q with verdict %s", d.Redirect, d.Verdict)
 	case d.ValidFor < 0 || d.ValidFor > maxAuthDuration || d.MaxSessions < 0 || d.MaxSessions > maxSessionsBound:

@@ -10,7 +10,7 @@ import (
 	"usher/backends"
 )
 
-// Outcome says what an HTTP status means.
+// Outcome is the meaning of an HTTP status.
 type Outcome uint8
 
 // The outcomes.
@@ -72,7 +72,7 @@ type statusMeaning struct {
 
 const firstStatus, lastStatus = 100, 599
 
-// StatusTable says what each HTTP status of one backend means. It is immutable.
+// StatusTable holds the meaning of each HTTP status of one backend. It is immutable.
 type StatusTable struct {
 	preset   Preset
 	meanings [lastStatus - firstStatus + 1]statusMeaning

@@ -67,7 +67,7 @@ func (b *Backend) indexRule(r rule, i int) {
 
 func decisionFor(v Action, reason string) backends.Decision {
 	verdict := [...]backends.Verdict{Pass: backends.Pending, Allow: backends.Allowed, Deny: backends.Denied}[v]
-	return backends.Decision{Verdict: verdict, Source: backends.FromLocal, Reason: reason}
+	return backends.LocalDecision(verdict, reason)
 }
 
 // Check looks up the viewer's address. It never fails, and does not allocate.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"usher/backends/setting"
 )
 
 // Action is what a rule does with the viewers that it matches.
@@ -62,37 +64,10 @@ func parseRule(text string) (rule, error) {
 		r.matchesAll = true
 		return r, nil
 	}
-	network, err := parseNetwork(fields[1])
+	network, err := setting.ParseNetwork(fields[1], errNetwork)
 	if err != nil {
 		return rule{}, fmt.Errorf("%q: %w", fields[1], err)
 	}
 	r.network = network
 	return r, nil
-}
-
-// parseNetwork reads an address or a network. It rejects bits beyond the prefix length, because "192.0.2.7/24" is
-// ambiguous.
-func parseNetwork(text string) (netip.Prefix, error) {
-	if !strings.Contains(text, "/") {
-		address, err := netip.ParseAddr(text)
-		if err != nil || address.Zone() != "" {
-			return netip.Prefix{}, errNetwork
-		}
-		address = address.Unmap()
-		return netip.PrefixFrom(address, address.BitLen()), nil
-	}
-	network, err := netip.ParsePrefix(text)
-	if err != nil {
-		return netip.Prefix{}, errNetwork
-	}
-	if network.Addr().Is4In6() {
-		if network.Bits() < 96 {
-			return netip.Prefix{}, errNetwork
-		}
-		network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-96)
-	}
-	if network != network.Masked() {
-		return netip.Prefix{}, fmt.Errorf("has bits beyond its prefix length; want %s", network.Masked())
-	}
-	return network, nil
 }

@@ -153,7 +153,7 @@ func (b *Backend) keysFor(ctx context.Context, token *jwt.Token) (jwt.Verificati
 func (b *Backend) onVerifyError(token *jwt.Token, err error, rejection func() string) (backends.Decision, error) {
 	local := backends.Decision{Source: backends.FromLocal}
 	if errors.Is(err, context.Canceled) {
-		return backends.Decision{}, fmt.Errorf("ask backend %q: %w", b.name, context.Canceled)
+		return backends.Decision{}, fmt.Errorf("check backend %q: %w", b.name, context.Canceled)
 	}
 	if failure := backends.AsFailure(err); failure != nil {
 		if reason := rejection(); reason != "" {

@@ -15,6 +15,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // Bounds of claims, the same as for every backend's decisions.
@@ -132,7 +133,7 @@ func (b *Backend) identify(claims jwt.MapClaims) backends.Decision {
 	d.UserID, _ = idClaim(claims, b.cfg.UserClaim)
 	if b.cfg.NameClaim != "" {
 		name, _ := textValue(claims[b.cfg.NameClaim])
-		d.User = sanitizeName(name)
+		d.User = httpbackend.PrintableName(name)
 	}
 	return d
 }
@@ -215,19 +216,4 @@ func textValue(value any) (string, bool) {
 	default:
 		return "", false
 	}
-}
-
-// sanitizeName makes a name safe to display: printable, and within the length of names.
-func sanitizeName(name string) string {
-	name = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsGraphic(r) {
-			return -1
-		}
-		return r
-	}, name)
-	for len(name) > maxUserLength {
-		_, size := utf8.DecodeLastRuneInString(name)
-		name = name[:len(name)-size]
-	}
-	return strings.TrimSpace(name)
 }

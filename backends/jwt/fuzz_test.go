@@ -77,7 +77,7 @@ func FuzzParseSet(f *testing.F) {
 }
 
 // Claims may be any JSON, also in a signed token.
-func FuzzClaims(f *testing.F) {
+func FuzzCheck_Claims(f *testing.F) {
 	for _, seed := range []string{
 		`{"exp":1767330000,"sub":"42","n":1,"ip":"192.0.2.7","ch":["a*"]}`, `{"exp":1e400}`, `{"exp":-0.5,"nbf":[]}`,
 		`{"ch":"[","ip":1,"n":"99999999999999999999"}`, `null`, `[]`, `{"exp":1767330000,"exp":1}`,

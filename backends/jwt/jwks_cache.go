@@ -155,7 +155,7 @@ func (c *jwksCache) refreshForUnknownKey(ctx context.Context, seen *keySet) erro
 }
 
 func (c *jwksCache) canceledError() error {
-	return fmt.Errorf("ask backend %q: %w", c.name, context.Canceled)
+	return fmt.Errorf("check backend %q: %w", c.name, context.Canceled)
 }
 
 // startFetchLocked returns the fetch in flight, or starts one. The fetch keeps the context's values, but not its

@@ -77,7 +77,7 @@ func denyingBackend() backends.BackendFunc {
 	})
 }
 
-func undecidedBackend() backends.BackendFunc { return decidingBackend(backends.Decision{}) }
+func pendingBackend() backends.BackendFunc { return decidingBackend(backends.Decision{}) }
 
 // unexpectedBackend fails the test.
 func unexpectedBackend(t *testing.T) backends.BackendFunc {
@@ -107,7 +107,7 @@ func TestCheck_MemberResults(t *testing.T) {
 	byDefault := decided(backends.Denied, backends.FromLocal, "default: deny")
 	none := backends.Decision{}
 	transport, status := failingWith(backends.FailureTransport), failingWith(backends.FailureStatus)
-	const network, code = `ask backend "transport": transport`, `ask backend "status": status 0`
+	const network, code = `check backend "transport": transport`, `check backend "status": status 0`
 	const busy = "overloaded: backends.a.max_in_flight=256 reached"
 	tests := map[string]struct {
 		config   string
@@ -117,11 +117,11 @@ func TestCheck_MemberResults(t *testing.T) {
 	}{
 		"allowed":                                         {`rules: [{ backend: a }, { backend: b }]`, []backends.Backend{allowingBackend(), unexpectedBackend(t)}, allowed("a"), ""},
 		"denied, with its redirect":                       {`rules: [{ backend: a }, { backend: b }]`, []backends.Backend{denyingBackend(), unexpectedBackend(t)}, denied, ""},
-		"no opinion continues":                            {`rules: [{ backend: a }, { backend: b }]`, []backends.Backend{undecidedBackend(), allowingBackend()}, allowed("b"), ""},
+		"no opinion continues":                            {`rules: [{ backend: a }, { backend: b }]`, []backends.Backend{pendingBackend(), allowingBackend()}, allowed("b"), ""},
 		"allowed that passes":                             {`rules: [{ backend: a, on_allow: pass }, { backend: b }]`, []backends.Backend{allowingBackend(), allowingBackend()}, allowed("b"), ""},
 		"allowed that passes to the default":              {`rules: [{ backend: a, on_allow: pass }]`, []backends.Backend{allowingBackend()}, byDefault, ""},
 		"denied that passes":                              {`rules: [{ backend: a, on_deny: pass }, { backend: b }]`, []backends.Backend{denyingBackend(), allowingBackend()}, allowed("b"), ""},
-		"no opinion ignores on_allow and on_deny":         {`rules: [{ backend: a, on_allow: allow, on_deny: deny }, { action: deny }]`, []backends.Backend{undecidedBackend()}, decided(backends.Denied, backends.FromLocal, "rules[1]: deny"), ""},
+		"no opinion ignores on_allow and on_deny":         {`rules: [{ backend: a, on_allow: allow, on_deny: deny }, { action: deny }]`, []backends.Backend{pendingBackend()}, decided(backends.Denied, backends.FromLocal, "rules[1]: deny"), ""},
 		"a failure fails the check":                       {`{ rules: [{ backend: a }, { backend: b }], default: allow }`, []backends.Backend{transport, unexpectedBackend(t)}, none, network},
 		"a status fails the check":                        {`{ rules: [{ backend: a }], default: allow }`, []backends.Backend{status}, none, code},
 		"a failure that denies":                           {`{ rules: [{ backend: a, on_failure: deny }], default: allow }`, []backends.Backend{status}, decided(backends.Denied, backends.FromFailOpen, "rules[0].on_failure=deny; a did not answer: status"), ""},
@@ -129,15 +129,15 @@ func TestCheck_MemberResults(t *testing.T) {
 		"a timeout that passes":                           {`{ rules: [{ backend: a, on_failure: pass }], default: allow }`, []backends.Backend{failingWith(backends.FailureTimeout)}, decided(backends.Allowed, backends.FromFailOpen, "default: allow; a did not answer"), ""},
 		"an open breaker that passes":                     {`{ rules: [{ backend: a, on_failure: pass }], default: allow }`, []backends.Backend{failingWith(backends.FailureBreakerOpen)}, decided(backends.Allowed, backends.FromFailOpen, "default: allow; a did not answer"), ""},
 		"a status never passes":                           {`{ rules: [{ backend: a, on_failure: pass }, { backend: b }], default: allow }`, []backends.Backend{status, unexpectedBackend(t)}, none, code},
-		"a malformed response never passes":               {`{ rules: [{ backend: a, on_failure: pass }], default: allow }`, []backends.Backend{failingWith(backends.FailureMalformed)}, none, `ask backend "malformed": malformed`},
+		"a malformed response never passes":               {`{ rules: [{ backend: a, on_failure: pass }], default: allow }`, []backends.Backend{failingWith(backends.FailureMalformed)}, none, `check backend "malformed": malformed`},
 		"an overload never passes":                        {`{ rules: [{ backend: a, on_failure: pass }, { backend: b }], default: allow }`, []backends.Backend{failingBackend(overloadError()), unexpectedBackend(t)}, none, busy},
 		"an overload does not deny":                       {`rules: [{ backend: a, on_failure: deny }]`, []backends.Backend{failingBackend(overloadError())}, none, busy},
 		"after a failure a rule's denial is a fallback":   {`rules: [{ backend: a, on_failure: pass }, { addresses: [192.0.2.7], action: deny }]`, []backends.Backend{transport}, decided(backends.Denied, backends.FromFailOpen, "rules[1]: deny; a did not answer"), ""},
-		"no opinion by default":                           {`{ rules: [{ backend: a }], default: pass }`, []backends.Backend{undecidedBackend()}, decided(backends.Pending, backends.FromLocal, "default: pass"), ""},
+		"no opinion by default":                           {`{ rules: [{ backend: a }], default: pass }`, []backends.Backend{pendingBackend()}, decided(backends.Pending, backends.FromLocal, "default: pass"), ""},
 		"named by two rules":                              {`rules: [{ channels: [b*], backend: a }, { channels: [a*], backend: a }]`, []backends.Backend{allowingBackend()}, allowed("a"), ""},
-		"an error of no kind":                             {`rules: [{ backend: a, on_failure: pass }]`, []backends.Backend{failingBackend(errors.New("odd"))}, none, `ask backend "a": malformed: odd`},
-		"a deadline of the member's own":                  {`rules: [{ backend: a }]`, []backends.Backend{failingBackend(context.DeadlineExceeded)}, none, `ask backend "a": timeout: context deadline exceeded`},
-		"a member that cancels itself":                    {`rules: [{ backend: a }]`, []backends.Backend{failingBackend(context.Canceled)}, none, `ask backend "a": malformed: canceled by the backend itself`},
+		"an error of no kind":                             {`rules: [{ backend: a, on_failure: pass }]`, []backends.Backend{failingBackend(errors.New("odd"))}, none, `check backend "a": malformed: odd`},
+		"a deadline of the member's own":                  {`rules: [{ backend: a }]`, []backends.Backend{failingBackend(context.DeadlineExceeded)}, none, `check backend "a": timeout: context deadline exceeded`},
+		"a member that cancels itself":                    {`rules: [{ backend: a }]`, []backends.Backend{failingBackend(context.Canceled)}, none, `check backend "a": malformed: canceled by the backend itself`},
 		"allowed without a reason":                        {`rules: [{ backend: a }]`, []backends.Backend{decidingBackend(backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, ValidFor: time.Hour})}, backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "a: allowed", ValidFor: time.Hour}, ""},
 		"a fallback gets no validity":                     {`rules: [{ backend: a }]`, []backends.Backend{decidingBackend(decided(backends.Allowed, backends.FromFailOpen, "x"))}, decided(backends.Allowed, backends.FromFailOpen, "a: x"), ""},
 		"an earlier rule saves the call":                  {`rules: [{ addresses: [192.0.2.7], action: allow }, { backend: a }]`, []backends.Backend{unexpectedBackend(t)}, decided(backends.Allowed, backends.FromLocal, "rules[0]: allow"), ""},
@@ -168,7 +168,7 @@ func TestCheck_ViewerLeaves_NoFailure(t *testing.T) {
 				return backends.Decision{}, failure
 			}))
 		_, err := b.Check(ctx, backendtest.NewRequest("123"))
-		if errorText(err) != `ask backend "a": context canceled` || !errors.Is(err, context.Canceled) {
+		if errorText(err) != `check backend "a": context canceled` || !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v when the member returned %v, want context.Canceled", err, failure)
 		}
 	}
@@ -178,7 +178,7 @@ func TestCheck_ViewerLeaves_NoFailure(t *testing.T) {
 func TestCheck_MemberGetsUnchangedRequest(t *testing.T) {
 	t.Parallel()
 	var first, second backendtest.Fake
-	first.CheckFunc, second.CheckFunc = undecidedBackend(), denyingBackend()
+	first.CheckFunc, second.CheckFunc = pendingBackend(), denyingBackend()
 	b := newBackend(t, `rules: [{ backend: a }, { backend: b }]`, &first, &second)
 	r := backendtest.NewRequest("123")
 	r.Number, r.Bytes, r.Headers = 3, 4711, []backends.Header{{Name: "Cookie", Value: "sid=1"}}
@@ -225,7 +225,7 @@ func BenchmarkCheck(b *testing.B) {
 	for name, backend := range map[string]*Backend{
 		"local-rules":   newBackend(b, localRules),
 		"first-member":  newBackend(b, `rules: [{ backend: a }]`, allowingBackend()),
-		"second-member": newBackend(b, `rules: [{ backend: a }, { backend: b }]`, undecidedBackend(), allowingBackend()),
+		"second-member": newBackend(b, `rules: [{ backend: a }, { backend: b }]`, pendingBackend(), allowingBackend()),
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

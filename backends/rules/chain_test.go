@@ -37,11 +37,11 @@ func newChains(t testing.TB, policy backends.Policy, change func(*chain.Config),
 	return chain.NewLocal("gate", policy, joined, chains, chain.Deps{Kind: "rules"}), chains
 }
 
-func recheck(standing backends.Verdict) *backends.Request {
+func recheck(verdict backends.Verdict) *backends.Request {
 	r := backendtest.NewRequest("123")
 	r.Number = 1
 	r.Current = backends.Decision{
-		Verdict: standing, Source: backends.FromBackend, Reason: "as before", UserID: "u1", ValidFor: time.Hour,
+		Verdict: verdict, Source: backends.FromBackend, Reason: "as before", UserID: "u1", ValidFor: time.Hour,
 	}
 	return r
 }
@@ -60,7 +60,7 @@ func TestBackend_OnFailure(t *testing.T) {
 	}{
 		"fail leaves it to the policy": {
 			`{ rules: [{ backend: a }], default: allow }`, backends.FailureTransport,
-			[3]string{"allowed fail-open nobody answered: transport", keptAllowed, keptDenied},
+			[3]string{"allowed fail-open no answer: transport", keptAllowed, keptDenied},
 			[3]string{"failure transport", keptAllowed, keptDenied},
 			[3]string{deniedByPolicy, deniedByPolicy, deniedByPolicy},
 		},
@@ -136,7 +136,7 @@ func TestCheck_SkippedFailure_KeepsCurrentDecision(t *testing.T) {
 
 func TestBackend_NoOpinion(t *testing.T) {
 	t.Parallel()
-	c, _ := newChains(t, backends.PolicyAllow, nil, `{ rules: [{ backend: a }], default: pass }`, undecidedBackend())
+	c, _ := newChains(t, backends.PolicyAllow, nil, `{ rules: [{ backend: a }], default: pass }`, pendingBackend())
 	if got, want := describeOutcome(c.Check(t.Context(), backendtest.NewRequest("1"))), "denied local default: pass"; got != want {
 		t.Errorf("alone: got %s, want %s", got, want)
 	}
@@ -155,7 +155,7 @@ func TestCheck_OnSentWithLastAskRule(t *testing.T) {
 		calls  int32
 		out    time.Duration
 	}{
-		"the second is called, after its queue": {`rules: [{ backend: a }, { backend: b }]`, undecidedBackend(), 1, queue},
+		"the second is called, after its queue": {`rules: [{ backend: a }, { backend: b }]`, pendingBackend(), 1, queue},
 		"the second could have been called":     {`rules: [{ backend: a }, { backend: b }]`, denyingBackend(), 0, 0},
 		"the second does not match":             {`rules: [{ backend: a }, { channels: [x], backend: b }]`, denyingBackend(), 1, 0},
 		"a rule ends it before the second":      {`rules: [{ backend: a }, { channels: [a*], action: deny }, { backend: b }]`, denyingBackend(), 1, 0},

@@ -60,7 +60,7 @@ func exampleBackend(t *testing.T, cfg Config, adapters map[string]backends.Backe
 }
 
 // Alta's order: addresses, secure token unless the token does not look like one, backend unless it is down, default.
-func TestExamples_AltaOrder(t *testing.T) {
+func TestCheck_Example_AltaOrder(t *testing.T) {
 	t.Parallel()
 	cfg := examples(t)[0]
 	down, open := failingWith(backends.FailureTransport), failingWith(backends.FailureBreakerOpen)
@@ -73,12 +73,12 @@ func TestExamples_AltaOrder(t *testing.T) {
 		"a denied address, without a call":         {"203.0.113.9", unexpectedBackend(t), unexpectedBackend(t), "denied local rules[1]: deny"},
 		"a secure token is enough":                 {"192.0.2.7", allowingBackend(), unexpectedBackend(t), "allowed backend securetoken: backend answered 200"},
 		"a wrong secure token denies":              {"192.0.2.7", denyingBackend(), unexpectedBackend(t), "denied backend securetoken: backend answered 403"},
-		"no secure token: the backend allows":      {"192.0.2.7", undecidedBackend(), allowingBackend(), "allowed backend portal: backend answered 200"},
-		"no secure token: the backend denies":      {"192.0.2.7", undecidedBackend(), denyingBackend(), "denied backend portal: backend answered 403"},
-		"the backend is down: the default":         {"192.0.2.7", undecidedBackend(), down, "allowed fail-open default: allow; portal did not answer"},
-		"the breaker is open: the default":         {"192.0.2.7", undecidedBackend(), open, "allowed fail-open default: allow; portal did not answer"},
-		"the backend fails by viewer input":        {"192.0.2.7", undecidedBackend(), failingWith(backends.FailureMalformed), "failure malformed"},
-		"the backend is busy":                      {"192.0.2.7", undecidedBackend(), failingBackend(overloadError()), "overload"},
+		"no secure token: the backend allows":      {"192.0.2.7", pendingBackend(), allowingBackend(), "allowed backend portal: backend answered 200"},
+		"no secure token: the backend denies":      {"192.0.2.7", pendingBackend(), denyingBackend(), "denied backend portal: backend answered 403"},
+		"the backend is down: the default":         {"192.0.2.7", pendingBackend(), down, "allowed fail-open default: allow; portal did not answer"},
+		"the breaker is open: the default":         {"192.0.2.7", pendingBackend(), open, "allowed fail-open default: allow; portal did not answer"},
+		"the backend fails by viewer input":        {"192.0.2.7", pendingBackend(), failingWith(backends.FailureMalformed), "failure malformed"},
+		"the backend is busy":                      {"192.0.2.7", pendingBackend(), failingBackend(overloadError()), "overload"},
 		"the backend is down, but the token holds": {"192.0.2.7", allowingBackend(), down, "allowed backend securetoken: backend answered 200"},
 	}
 	for name, tt := range tests {
@@ -94,7 +94,7 @@ func TestExamples_AltaOrder(t *testing.T) {
 }
 
 // Flussonic's order: token, address, agent, for each first the allowed ones; then all backends, then the default.
-func TestExamples_FlussonicOrder(t *testing.T) {
+func TestCheck_Example_FlussonicOrder(t *testing.T) {
 	t.Parallel()
 	cfg := examples(t)[1]
 	open := cfg
@@ -133,7 +133,7 @@ func TestExamples_FlussonicOrder(t *testing.T) {
 	}
 }
 
-func TestExamples_Members(t *testing.T) {
+func TestMembers_Examples(t *testing.T) {
 	t.Parallel()
 	var got [][]string
 	for _, cfg := range examples(t) {

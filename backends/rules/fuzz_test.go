@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
 	"usher/backends/setting"
 )
 
@@ -72,7 +73,7 @@ func FuzzHasListedToken(f *testing.F) {
 	})
 }
 
-// No header value panics, and none but the host's own name matches it.
+// FuzzMatchesHost requires that no header value panics, and that only the host's own name matches.
 func FuzzMatchesHost(f *testing.F) {
 	for _, seed := range []string{
 		"tv.example.com", "https://tv.example.com:1/x", "[::1]:80", "[", "//", "a@b@c", "http://\\", ".example.com", ":::",

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"usher/backends/setting"
 )
 
 // parsePrefix parses an address or a CIDR. It drops bits beyond the mask, as routers and firewalls do.
@@ -11,20 +13,13 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	if s == "" {
 		return netip.Prefix{}, errEmpty
 	}
-	if !strings.Contains(s, "/") {
-		address, err := netip.ParseAddr(s)
-		if err != nil || address.Zone() != "" {
-			return netip.Prefix{}, fmt.Errorf("%q: want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24", s)
-		}
-		address = address.Unmap()
-		return netip.PrefixFrom(address, address.BitLen()), nil
-	}
-	prefix, err := netip.ParsePrefix(s)
-	if err != nil || prefix.Addr().Is4In6() && prefix.Bits() < 96 {
+	prefix, ok := setting.ParsePrefix(s)
+	switch {
+	case ok:
+	case strings.Contains(s, "/"):
 		return netip.Prefix{}, fmt.Errorf("%q: want a CIDR such as 192.0.2.0/24 or 2001:db8::/32", s)
-	}
-	if prefix.Addr().Is4In6() {
-		prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)
+	default:
+		return netip.Prefix{}, fmt.Errorf("%q: want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24", s)
 	}
 	return prefix.Masked(), nil
 }

@@ -110,7 +110,7 @@ func (r *rule) normalizeError(ctx context.Context, err error) error {
 	case backends.IsOverload(err):
 		return err
 	case errors.Is(ctx.Err(), context.Canceled):
-		return fmt.Errorf("ask backend %q: %w", r.member.Name, context.Canceled)
+		return fmt.Errorf("check backend %q: %w", r.member.Name, context.Canceled)
 	case backends.AsFailure(err) != nil:
 		return err
 	case errors.Is(err, context.DeadlineExceeded):

@@ -2,8 +2,9 @@ package rules
 
 import (
 	"crypto/subtle"
-	"net/url"
 	"strings"
+
+	"usher/backends"
 	"usher/backends/setting"
 )
 
@@ -21,7 +22,7 @@ func hasListedToken(listed []setting.Secret, query string) bool {
 			query = ""
 		}
 		name, value, _ := strings.Cut(piece, "=")
-		if isTokenName(name) && (isListed(listed, value) || isListed(listed, unescape(value))) {
+		if isTokenName(name) && (isListed(listed, value) || isListed(listed, backends.UnescapeQuery(value))) {
 			return true
 		}
 	}
@@ -31,22 +32,11 @@ func hasListedToken(listed []setting.Secret, query string) bool {
 // isTokenName reports whether a middleware may read the raw name as "token". PHP, which most of them are written in,
 // drops leading spaces and ends the name at a NUL or '['.
 func isTokenName(raw string) bool {
-	name := strings.TrimLeft(unescape(raw), " ")
+	name := strings.TrimLeft(backends.UnescapeQuery(raw), " ")
 	if at := strings.IndexAny(name, "\x00["); at > 0 {
 		name = name[:at]
 	}
 	return name == tokenParameter
-}
-
-func unescape(raw string) string {
-	if !strings.ContainsAny(raw, "%+") {
-		return raw
-	}
-	text, err := url.QueryUnescape(raw)
-	if err != nil {
-		return raw
-	}
-	return text
 }
 
 // isListed compares the value with every token, in constant time for each.

@@ -59,16 +59,16 @@ func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decision, error) {
 	text := httpbackend.QueryValue(r.Query, b.cfg.Parameter)
 	if text == "" {
-		return localDecision(backends.Pending, "no secure token"), nil
+		return backends.LocalDecision(backends.Pending, "no secure token"), nil
 	}
 	t, ok := parseToken(text)
 	switch {
 	case !ok:
-		return localDecision(backends.Pending, "token is not a secure token"), nil
+		return backends.LocalDecision(backends.Pending, "token is not a secure token"), nil
 	case !b.cfg.NoCheckIP && !r.Address.IsValid():
-		return localDecision(backends.Denied, "secure token needs the viewer's address, which is unknown"), nil
+		return backends.LocalDecision(backends.Denied, "secure token needs the viewer's address, which is unknown"), nil
 	case b.cfg.SaltLength > 0 && len(t.salt) != b.cfg.SaltLength:
-		return localDecision(backends.Denied, "secure token's salt does not have salt_length characters"), nil
+		return backends.LocalDecision(backends.Denied, "secure token's salt does not have salt_length characters"), nil
 	}
 	var user string
 	if b.cfg.UserParameter != "" {
@@ -76,9 +76,9 @@ func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decisi
 	}
 	switch {
 	case !isValidUserID(user):
-		return localDecision(backends.Denied, "user's id is too long or has control characters"), nil
+		return backends.LocalDecision(backends.Denied, "user's id is too long or has control characters"), nil
 	case !b.isSigned(&t, r, user):
-		return localDecision(backends.Denied, "secure token is for another channel or address, or made with another key"), nil
+		return backends.LocalDecision(backends.Denied, "secure token is for another channel or address, or made with another key"), nil
 	}
 	return b.decideByWindow(&t, r, user), nil
 }
@@ -126,20 +126,16 @@ func (b *Backend) decideByWindow(t *token, r *backends.Request, user string) bac
 	}
 	switch {
 	case at.Unix() < t.from-b.tolerance:
-		return localDecision(backends.Denied, "secure token is not valid yet")
+		return backends.LocalDecision(backends.Denied, "secure token is not valid yet")
 	case at.Unix() > t.until+b.tolerance:
-		return localDecision(backends.Denied, "secure token has expired")
+		return backends.LocalDecision(backends.Denied, "secure token has expired")
 	}
-	d := localDecision(backends.Allowed, "secure token is valid")
+	d := backends.LocalDecision(backends.Allowed, "secure token is valid")
 	d.UserID = user
 	if b.cfg.EndSessionOnExpiry {
 		d.ValidFor = time.Unix(t.until+b.tolerance+1, 0).Sub(now) // the last second is included
 	}
 	return d
-}
-
-func localDecision(v backends.Verdict, reason string) backends.Decision {
-	return backends.Decision{Verdict: v, Source: backends.FromLocal, Reason: reason}
 }
 
 // isValidUserID reports whether a user's id can identify a user. An empty one is valid.

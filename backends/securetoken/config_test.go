@@ -6,10 +6,11 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"usher/backends/setting"
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends/setting"
 )
 
 func TestConfig_UnmarshalYAML(t *testing.T) {

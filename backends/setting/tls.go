@@ -8,7 +8,7 @@ import (
 	"os"
 )
 
-// TLSConfig says which TLS servers to trust, and which certificate to present to them. The zero value trusts the system's
+// TLSConfig holds the TLS servers to trust, and the certificate to present to them. The zero value trusts the system's
 // roots and presents none.
 type TLSConfig struct {
 	// CAFile is a file of PEM certificates to trust instead of the system's.

@@ -58,20 +58,20 @@ func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 func (b *Backend) Check(_ context.Context, r *backends.Request) (backends.Decision, error) {
 	hash, expires := queryValue(r.Query, b.cfg.MD5Parameter), queryValue(r.Query, b.cfg.ExpiresParameter)
 	if hash == "" || expires == "" {
-		return localDecision(backends.Pending, "no signed link"), nil
+		return backends.LocalDecision(backends.Pending, "no signed link"), nil
 	}
 	s, ok := parseSignature(hash, expires)
 	if !ok {
-		return localDecision(backends.Pending, "link's parameters are not a signature"), nil
+		return backends.LocalDecision(backends.Pending, "link's parameters are not a signature"), nil
 	}
 	uri, ok := nginxURI(r.Path)
 	switch {
 	case !ok:
-		return localDecision(backends.Denied, "path is invalid for signed links"), nil
+		return backends.LocalDecision(backends.Denied, "path is invalid for signed links"), nil
 	case b.usesAddress && !r.Address.IsValid():
-		return localDecision(backends.Denied, "signed link needs the viewer's address, which is unknown"), nil
+		return backends.LocalDecision(backends.Denied, "signed link needs the viewer's address, which is unknown"), nil
 	case !b.isSigned(&s, uri, r):
-		return localDecision(backends.Denied, b.mismatchReason()), nil
+		return backends.LocalDecision(backends.Denied, b.mismatchReason()), nil
 	}
 	return b.decideByExpiry(&s, r), nil
 }
@@ -128,15 +128,11 @@ func (b *Backend) decideByExpiry(s *signature, r *backends.Request) backends.Dec
 		at = r.Opened
 	}
 	if at.Unix() > s.until+b.tolerance {
-		return localDecision(backends.Denied, "signed link has expired")
+		return backends.LocalDecision(backends.Denied, "signed link has expired")
 	}
-	d := localDecision(backends.Allowed, "signed link is valid")
+	d := backends.LocalDecision(backends.Allowed, "signed link is valid")
 	if b.cfg.EndSessionOnExpiry {
 		d.ValidFor = time.Unix(s.until+b.tolerance+1, 0).Sub(now) // the last second is included
 	}
 	return d
-}
-
-func localDecision(v backends.Verdict, reason string) backends.Decision {
-	return backends.Decision{Verdict: v, Source: backends.FromLocal, Reason: reason}
 }

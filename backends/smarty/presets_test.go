@@ -21,32 +21,32 @@ func TestBackend_Presets(t *testing.T) {
 		backendtest.WithRefusal(denyingWith),
 		backendtest.WithoutConditions("X-Location has no place beside a code", "403 with X-Location"),
 		backendtest.WithRows(httpbackend.PresetAstra, `
-204 | malformed | unexpected_status, unexpected_answer | come back | let in | kept
-400 | malformed | unexpected_status, unexpected_answer | come back | let in | kept
+204 | malformed | unexpected_status, unexpected_answer | retry | fail-open | cached
+400 | malformed | unexpected_status, unexpected_answer | retry | fail-open | cached
 `),
 		backendtest.WithRows(httpbackend.PresetAlta, `
-204 | malformed | unexpected_answer                    | come back | let in | kept
-400 | malformed | unexpected_answer                    | come back | let in | kept
-404 | malformed | unexpected_answer                    | come back | let in | kept
-429 | malformed | unexpected_answer                    | come back | let in | kept
-500 | malformed | unexpected_answer                    | come back | let in | kept
-502 | malformed | unexpected_answer                    | come back | let in | kept
-503 | malformed | unexpected_answer                    | come back | let in | kept
+204 | malformed | unexpected_answer | retry | fail-open | cached
+400 | malformed | unexpected_answer | retry | fail-open | cached
+404 | malformed | unexpected_answer | retry | fail-open | cached
+429 | malformed | unexpected_answer | retry | fail-open | cached
+500 | malformed | unexpected_answer | retry | fail-open | cached
+502 | malformed | unexpected_answer | retry | fail-open | cached
+503 | malformed | unexpected_answer | retry | fail-open | cached
 `),
 		backendtest.WithRows(httpbackend.PresetFlussonic, `
-204 | malformed | unexpected_answer                    | come back | come back | kept
-400 | malformed | unexpected_answer                    | come back | come back | kept
-404 | malformed | unexpected_answer                    | come back | come back | kept
+204 | malformed | unexpected_answer | retry | retry | cached
+400 | malformed | unexpected_answer | retry | retry | cached
+404 | malformed | unexpected_answer | retry | retry | cached
 `),
 		backendtest.WithRows(httpbackend.PresetAuthProxy, `
-204 | malformed | unexpected_answer                    | shut out | shut out | shut out
-400 | malformed | unexpected_answer                    | shut out | shut out | shut out
-404 | malformed | unexpected_answer                    | shut out | shut out | shut out
-429 | malformed | unexpected_answer                    | shut out | shut out | shut out
-500 | malformed | unexpected_answer                    | shut out | shut out | shut out
-502 | malformed | unexpected_answer                    | shut out | shut out | shut out
-503 | malformed | unexpected_answer                    | shut out | shut out | shut out
-302 to its own login page | malformed | unexpected_answer | shut out | shut out | shut out
+204                       | malformed | unexpected_answer | policy denies | policy denies | policy denies
+400                       | malformed | unexpected_answer | policy denies | policy denies | policy denies
+404                       | malformed | unexpected_answer | policy denies | policy denies | policy denies
+429                       | malformed | unexpected_answer | policy denies | policy denies | policy denies
+500                       | malformed | unexpected_answer | policy denies | policy denies | policy denies
+502                       | malformed | unexpected_answer | policy denies | policy denies | policy denies
+503                       | malformed | unexpected_answer | policy denies | policy denies | policy denies
+302 to its own login page | malformed | unexpected_answer | policy denies | policy denies | policy denies
 `),
 	)
 }

@@ -30,7 +30,7 @@ func (a *account) decide(r *backends.Request, reason string, cutExpired bool, no
 	if !cutExpired && !r.Opened.IsZero() {
 		at = r.Opened
 	}
-	d := localDecision(backends.Denied, reason)
+	d := backends.LocalDecision(backends.Denied, reason)
 	d.UserID, d.User = a.login, a.login
 	switch {
 	case !a.enabled:
@@ -68,8 +68,4 @@ func (a *account) hasChannel(channel string) bool {
 		}
 	}
 	return false
-}
-
-func localDecision(v backends.Verdict, reason string) backends.Decision {
-	return backends.Decision{Verdict: v, Source: backends.FromLocal, Reason: reason}
 }

@@ -112,23 +112,23 @@ func (b *Backend) reload() {
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	given, accounts := b.cfg.readCredentials(r.Query), b.accounts.Load()
 	if given.isEmpty() {
-		return localDecision(backends.Pending, "neither token nor login"), nil
+		return backends.LocalDecision(backends.Pending, "neither token nor login"), nil
 	}
 	if a := accounts.findByToken(given.token); a != nil {
 		return a.decide(r, "valid token", b.cfg.EndSessionOnExpiry, b.now()), nil
 	}
 	switch {
 	case given.isIncomplete:
-		return localDecision(backends.Denied, "login or password is missing"), nil
+		return backends.LocalDecision(backends.Denied, "login or password is missing"), nil
 	case given.login == "":
-		return localDecision(backends.Denied, "unknown token"), nil
+		return backends.LocalDecision(backends.Denied, "unknown token"), nil
 	}
 	a, err := b.findByPassword(ctx, accounts, given)
 	switch {
 	case err != nil:
 		return backends.Decision{}, err
 	case a == nil:
-		return localDecision(backends.Denied, "wrong login or password"), nil
+		return backends.LocalDecision(backends.Denied, "wrong login or password"), nil
 	}
 	return a.decide(r, "valid login and password", b.cfg.EndSessionOnExpiry, b.now()), nil
 }

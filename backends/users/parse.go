@@ -3,7 +3,6 @@ package users
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"path"
 	"strconv"
 	"strings"
@@ -12,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"usher/backends/setting"
 )
 
 // maxConnections bounds connections, as for every backend.
@@ -110,7 +111,7 @@ func (p *parser) parseField(a *account, key string, at position, where string, v
 		})
 	case "addresses":
 		p.eachItem(value, where, func(text string) error {
-			network, err := parseNetwork(text)
+			network, err := setting.ParseNetwork(text, errNetwork)
 			a.addresses = append(a.addresses, network)
 			return err
 		})
@@ -185,30 +186,8 @@ func parseCount(text string) (int, error) {
 	return n, nil
 }
 
-// parseNetwork parses an address or a CIDR, as the kind iprules does. It rejects bits beyond the prefix length, because
-// 192.0.2.7/24 is ambiguous.
-func parseNetwork(text string) (netip.Prefix, error) {
-	invalid := errors.New("want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24 or 2001:db8::/32")
-	if !strings.Contains(text, "/") {
-		address, err := netip.ParseAddr(text)
-		if err != nil || address.Zone() != "" {
-			return netip.Prefix{}, invalid
-		}
-		address = address.Unmap()
-		return netip.PrefixFrom(address, address.BitLen()), nil
-	}
-	network, err := netip.ParsePrefix(text)
-	if err != nil || network.Addr().Is4In6() && network.Bits() < 96 {
-		return netip.Prefix{}, invalid
-	}
-	if network.Addr().Is4In6() {
-		network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-96)
-	}
-	if network != network.Masked() {
-		return netip.Prefix{}, fmt.Errorf("has bits beyond its prefix length; want %s", network.Masked())
-	}
-	return network, nil
-}
+// errNetwork reports text that is neither an address nor a CIDR.
+var errNetwork = errors.New("want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24 or 2001:db8::/32")
 
 func validatePattern(text string) error {
 	if text == "" {

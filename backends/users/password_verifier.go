@@ -104,7 +104,7 @@ func (v *passwordVerifier) acquireSlot(ctx context.Context) error {
 // the viewer.
 func (v *passwordVerifier) waitError(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return fmt.Errorf("ask backend %q: %w", v.name, context.Canceled)
+		return fmt.Errorf("check backend %q: %w", v.name, context.Canceled)
 	}
 	return backends.NewOverload("backends."+v.name+".max_concurrent_hashes", cap(v.slots))
 }

@@ -29,7 +29,7 @@ func benchmarkServe(b *testing.B, cfg Config, path string) {
 	}
 }
 
-func BenchmarkServeCachedSegment(b *testing.B) {
+func BenchmarkOrigin_CachedSegment(b *testing.B) {
 	newest := strconv.FormatInt(noon().Unix()/2-1, 10)
 	b.Run("TS", func(b *testing.B) { benchmarkServe(b, Config{Now: noon}, "/play/x/high-"+newest+".ts") })
 	b.Run("TS stuffed to 1 MB", func(b *testing.B) {
@@ -38,7 +38,7 @@ func BenchmarkServeCachedSegment(b *testing.B) {
 	b.Run("fMP4 part", func(b *testing.B) { benchmarkServe(b, Config{Now: noon}, "/ll/x/"+newest+".3.m4s") })
 }
 
-func BenchmarkServePlaylist(b *testing.B) {
+func BenchmarkOrigin_Playlist(b *testing.B) {
 	b.Run("media", func(b *testing.B) { benchmarkServe(b, Config{Now: noon}, "/play/x/high.m3u8") })
 	b.Run("low latency", func(b *testing.B) { benchmarkServe(b, Config{Now: noon}, "/ll/x/index.m3u8") })
 	b.Run("low latency delta", func(b *testing.B) { benchmarkServe(b, Config{Now: noon}, "/ll/x/index.m3u8?_HLS_skip=YES") })

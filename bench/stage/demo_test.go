@@ -132,7 +132,7 @@ func fakeStatus(mode string) Status {
 	)
 	s.Events = append(
 		s.Events,
-		Event{ago(4 * time.Second), "a viewer let in on a003 unchecked: connection refused"},
+		Event{ago(4 * time.Second), "a viewer admitted on a003 without a check: connection refused"},
 		Event{ago(6 * time.Second), "alice keeps watching a001 on the last known answer"},
 		Event{ago(8 * time.Second), "breaker opened after 5 failures"},
 	)

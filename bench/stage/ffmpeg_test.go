@@ -48,11 +48,27 @@ func TestOrigin_FFmpegPlaysAcrossLoop(t *testing.T) {
 			run := exec.CommandContext(t.Context(), ffmpeg, "-nostdin", "-v", "warning", "-live_start_index", "0",
 				"-i", origin+test.path, "-t", "30", "-map", "0:v:0", "-map", "0:a:0", "-f", "null", "-")
 			run.Stderr = &errors
-			if err := testproc.Run(run); err != nil || errors.Len() > 0 {
-				t.Fatalf("%v\n%s", err, errors.String())
+			err := testproc.Run(run)
+			if warnings := withoutReloadNotice(errors.String()); err != nil || warnings != "" {
+				t.Fatalf("%v\n%s", err, warnings)
 			}
 		})
 	}
+}
+
+// withoutReloadNotice removes what ffmpeg prints when it reloads a live playlist with EXT-X-MAP: it reads the map again, and
+// skips it. On a busy machine 30 s of video take longer than the time to a reload.
+func withoutReloadNotice(warnings string) string {
+	var kept strings.Builder
+	isNotice := false
+	for line := range strings.Lines(warnings) {
+		isNotice = strings.Contains(line, "Found duplicated MOOV Atom. Skipped it") ||
+			isNotice && strings.Contains(line, "Last message repeated")
+		if !isNotice {
+			kept.WriteString(line)
+		}
+	}
+	return kept.String()
 }
 
 func TestOrigin_FFprobeTimestampsGrow(t *testing.T) {

@@ -200,11 +200,13 @@ func (b *Broker) heartbeat(ctx context.Context, subscription *redisclient.Subscr
 func (b *Broker) LiveNodes() int { return int(max(1, b.registry.liveNodes.Load())) }
 
 // Nodes lists the nodes that are alive, and those that fell silent within a minute.
-func (b *Broker) Nodes(ctx context.Context) ([]NodeInfo, error) { return b.registry.list(ctx, "") }
+func (b *Broker) Nodes(ctx context.Context) ([]session.NodeInfo, error) {
+	return b.registry.list(ctx, "")
+}
 
 // Call sends a request to all live nodes, including this one, and waits until all have replied or ctx ends. It returns the
 // names of the nodes that did not reply as silent.
-func (b *Broker) Call(ctx context.Context, request []byte) (replies []NodeReply, silent []string) {
+func (b *Broker) Call(ctx context.Context, request []byte) (replies map[string][]byte, silent []string) {
 	return b.rpc.call(ctx, request)
 }
 

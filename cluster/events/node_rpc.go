@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"usher/actors/session"
 	"usher/cluster/redisclient"
 )
 
@@ -28,13 +29,6 @@ const (
 	// maxRequestTime bounds how long a node waits for replies, and works on a reply.
 	maxRequestTime = 5 * time.Second
 )
-
-// NodeReply is a node's reply to a request.
-type NodeReply struct {
-	// Node is the node's name.
-	Node string
-	Body []byte
-}
 
 // nodeRPC sends requests to all nodes and returns their replies. Its messages are "request request-id node-id
 // milliseconds body" and "reply request-id node-id body"; a body is compressed, then encrypted.
@@ -61,8 +55,8 @@ type pendingRequest struct {
 }
 
 // call sends a request to all live nodes, including this one, and waits until all have replied or ctx ends. It returns the
-// names of the nodes that did not reply as silent.
-func (c *nodeRPC) call(ctx context.Context, body []byte) (replies []NodeReply, silent []string) {
+// names of the nodes that did not reply as silent. If several nodes have one name, it gets a "'" for each but the first.
+func (c *nodeRPC) call(ctx context.Context, body []byte) (replies map[string][]byte, silent []string) {
 	ctx, cancel := context.WithTimeout(ctx, maxRequestTime)
 	defer cancel()
 	requestID := NewID()
@@ -77,18 +71,23 @@ func (c *nodeRPC) call(ctx context.Context, body []byte) (replies []NodeReply, s
 	}()
 
 	nodes, err := c.send(ctx, requestID, body)
-	replies = append(replies, NodeReply{Node: c.nodeName, Body: c.answer(ctx, body)})
+	replies = map[string][]byte{c.nodeName: c.answer(ctx, body)}
 	if err != nil {
 		return replies, c.registry.lastOthers()
 	}
-	nodes = slices.DeleteFunc(nodes, func(n NodeInfo) bool { return n.IsSelf || !n.IsAlive })
+	nodes = slices.DeleteFunc(nodes, func(n session.NodeInfo) bool { return n.IsSelf || !n.IsAlive })
 	received := c.wait(ctx, pending, len(nodes))
 	for _, n := range nodes {
-		if body, found := received[n.ID]; found {
-			replies = append(replies, NodeReply{Node: n.Name, Body: body})
-		} else {
+		body, found := received[n.ID]
+		if !found {
 			silent = append(silent, n.Name)
+			continue
 		}
+		name := n.Name
+		for _, isTaken := replies[name]; isTaken; _, isTaken = replies[name] {
+			name += "'"
+		}
+		replies[name] = body
 	}
 	return replies, silent
 }
@@ -109,7 +108,7 @@ func (c *nodeRPC) wait(ctx context.Context, pending *pendingRequest, count int) 
 	}
 }
 
-func (c *nodeRPC) send(ctx context.Context, requestID string, body []byte) ([]NodeInfo, error) {
+func (c *nodeRPC) send(ctx context.Context, requestID string, body []byte) ([]session.NodeInfo, error) {
 	packed, err := c.pack(body, "request "+requestID)
 	if err != nil {
 		c.log.Warn("node request not sent", slog.Any("error", err))

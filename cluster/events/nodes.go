@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"usher/actors/session"
 	"usher/cluster/redisclient"
 )
 
@@ -19,25 +20,6 @@ const (
 	// forgetNodeAfter is when a node without heartbeats is removed from the list: late enough for an operator to see it.
 	forgetNodeAfter = time.Minute
 )
-
-// NodeInfo is what is known of a node.
-type NodeInfo struct {
-	// ID differs from that of every other start of any node.
-	ID string
-	// Name is the name in the node's configuration, Address is where the node listens.
-	Name, Address, Version string
-	// Started is when the node started, by the clock of the node that lists it.
-	Started time.Time
-	// SinceHeartbeat is how long ago the node sent its last heartbeat.
-	SinceHeartbeat time.Duration
-	Sessions       int
-	// IsDraining: the node takes no new viewers, as it is about to stop.
-	IsDraining bool
-	// IsAlive: the node sent a heartbeat lately.
-	IsAlive bool
-	// IsSelf: it is the node that lists it.
-	IsSelf bool
-}
 
 // NodeStatus is what a node reports about itself.
 type NodeStatus struct {
@@ -122,15 +104,15 @@ func (r *nodeRegistry) announce(ctx context.Context, status string, number uint6
 func (r *nodeRegistry) missesEchoes() bool { return r.heartbeats.Load() > r.lastEcho.Load()+2 }
 
 // list lists the nodes, and sends a message to the other live ones unless it is empty.
-func (r *nodeRegistry) list(ctx context.Context, message string) ([]NodeInfo, error) {
+func (r *nodeRegistry) list(ctx context.Context, message string) ([]session.NodeInfo, error) {
 	k := r.client.Keys()
 	reply, err := r.client.Run(ctx, r.listScript, []string{k.Shared("nodes"), k.Shared("heartbeats")},
 		k.NodeChannel(""), message, nodeTTL.Milliseconds(), r.nodeID)
 	if err != nil {
 		return nil, fmt.Errorf("list the nodes: %w", err)
 	}
-	now := time.Now()
-	var nodes []NodeInfo
+	now := time.Now().UTC()
+	var nodes []session.NodeInfo
 	for _, entry := range redisclient.List(reply) {
 		e := append(redisclient.List(entry), nil, nil, nil)
 		var s NodeStatus
@@ -139,19 +121,19 @@ func (r *nodeRegistry) list(ctx context.Context, message string) ([]NodeInfo, er
 		}
 		id := redisclient.Text(e[0])
 		since := time.Duration(max(0, redisclient.Int(e[2]))) * time.Millisecond
-		nodes = append(nodes, NodeInfo{
+		nodes = append(nodes, session.NodeInfo{
 			ID: id, Name: s.Name, Address: s.Address, Version: s.Version,
-			Started: now.Add(-since - time.Duration(s.UptimeMS)*time.Millisecond), SinceHeartbeat: since,
-			Sessions: s.Sessions, IsDraining: s.IsDraining, IsAlive: since < nodeTTL, IsSelf: id == r.nodeID,
+			Started:  now.Add(-since - time.Duration(s.UptimeMS)*time.Millisecond).Truncate(time.Second),
+			LastSeen: now.Add(-since), Sessions: s.Sessions, IsDraining: s.IsDraining, IsAlive: since < nodeTTL, IsSelf: id == r.nodeID,
 		})
 	}
-	slices.SortFunc(nodes, func(a, b NodeInfo) int { return strings.Compare(a.Name+" "+a.ID, b.Name+" "+b.ID) })
+	slices.SortFunc(nodes, func(a, b session.NodeInfo) int { return strings.Compare(a.Name+" "+a.ID, b.Name+" "+b.ID) })
 	r.setOthers(nodes)
 	return nodes, nil
 }
 
 // setOthers remembers the names of the other live nodes, so that they can be named when they cannot be listed.
-func (r *nodeRegistry) setOthers(nodes []NodeInfo) {
+func (r *nodeRegistry) setOthers(nodes []session.NodeInfo) {
 	var others []string
 	for _, n := range nodes {
 		if n.IsAlive && !n.IsSelf {

@@ -50,11 +50,13 @@ type revocationStream struct {
 	publishScript, readScript *redisclient.Script
 
 	mu sync.Mutex
-	// position is the id up to which nothing was missed. isAssumed: no message told it; it follows from when the node
+	// position is the id up to which nothing was missed. isAssumed: it is not from a message but from when the node
 	// started.
 	position  streamID
 	isAssumed bool
 	epoch     string
+	// lastSent is the id of the last revocation that this node published.
+	lastSent streamID
 	// lastCurrent is when the node last knew that it had missed nothing.
 	lastCurrent time.Time
 	seen        seenIDs
@@ -93,8 +95,16 @@ func (s *revocationStream) send(ctx context.Context, run runScript, batch []Issu
 	for _, issued := range batch {
 		args = append(args, encodeRevocation(s.cipher, issued.ID, issued.Revocation, now))
 	}
-	_, err := run(ctx, s.publishScript, []string{k.Shared("revocations"), k.Shared("state")}, args...)
-	return err
+	reply, err := run(ctx, s.publishScript, []string{k.Shared("revocations"), k.Shared("state")}, args...)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if last, ok := parseStreamID(redisclient.Text(reply)); ok && last.isAfter(s.lastSent) {
+		s.lastSent = last
+	}
+	return nil
 }
 
 // queue keeps revocations until they can be sent. The caller holds the lock.
@@ -199,6 +209,10 @@ func (s *revocationStream) isBehind(r heartbeatReply, started time.Time) bool {
 	if s.epoch == "" { // the first heartbeat: what was revoked before the node started does not concern it
 		s.epoch, s.isAssumed = r.epoch, true
 		s.position = streamID{ms: uint64(max(0, r.ms))}.minus(time.Since(started))
+		// What this node published before that heartbeat must still be there, or Redis has lost its data since.
+		if s.lastSent.isAfter(s.position) && !s.lastSent.minus(replayOverlap).isAfter(s.position) {
+			s.position, s.isAssumed = s.lastSent, false
+		}
 	}
 	if r.epoch == s.epoch && !r.lastRevocation.isAfter(s.position) && (s.isAssumed || r.lastRevocation == s.position) {
 		s.lastCurrent = time.Now()

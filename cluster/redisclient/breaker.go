@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+
+	"usher/backends"
 )
 
 // The rules of the breaker. The window is far above the longest timeout, since gobreaker drops results that arrive after
@@ -90,10 +92,10 @@ func (b *breaker) onRecovered(f func()) {
 	b.callbacks = append(b.callbacks, f)
 }
 
-// do runs call and counts its result. While the breaker is open it does not run call and returns ErrUnavailable.
+// do runs call and counts its result. While the breaker is open it does not run call and returns ErrStoreUnavailable.
 func (b *breaker) do(call func() error) error {
 	if b.isOpen.Load() {
-		return ErrUnavailable
+		return backends.ErrStoreUnavailable
 	}
 	return b.execute(call)
 }
@@ -102,7 +104,7 @@ func (b *breaker) execute(call func() error) error {
 	_, err := b.cb.Execute(func() (struct{}, error) { return struct{}{}, call() })
 	switch {
 	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
-		return ErrUnavailable
+		return backends.ErrStoreUnavailable
 	case err != nil:
 		b.lastError.Store(&err)
 	}

@@ -126,7 +126,7 @@ func (c *Client) writeProbe(ctx context.Context) error {
 }
 
 // Run runs a script for a caller that waits. A call is one round trip, which calls that arrive at the same time share.
-// The error is ErrUnavailable or ctx's, or says what is wrong with the script.
+// The error is ErrStoreUnavailable or ctx's, or says what is wrong with the script.
 func (c *Client) Run(ctx context.Context, s *Script, keys []string, args ...any) (any, error) {
 	return c.pipeline.run(ctx, s, keys, args...)
 }

@@ -19,7 +19,7 @@ func (c *Clock) Set(ms int64, sentAt time.Time) {
 	c.last.Store(&reading{ms: ms, at: sentAt.Add(time.Since(sentAt) / 2)})
 }
 
-// Now returns the server's time in ms, if any reply told it.
+// Now returns the server's time in ms, if a reply had it.
 func (c *Clock) Now() (ms int64, known bool) {
 	r := c.last.Load()
 	if r == nil {

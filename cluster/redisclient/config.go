@@ -7,6 +7,7 @@ import (
 	"net"
 	"regexp"
 	"strings"
+
 	"usher/backends/setting"
 )
 

@@ -12,7 +12,7 @@
 //   - A call of Run returns within the timeout. While the breaker is open it returns at once.
 //   - Calls that arrive together share a pipeline, which is one round trip.
 //   - A call of RunWithExpiry that the server runs after its caller has given up changes nothing.
-//   - A lost subscription is noticed: it is made again by this package alone, which then says so.
+//   - A lost subscription is noticed: this package alone subscribes again, and then reports the gap.
 //
 // Decided: one breaker for all servers of a Redis Cluster, and a queue for each group of hash slots: calls to a server that
 // is down wait in a queue of their own until the breaker opens.

@@ -3,6 +3,7 @@ package redisclient
 import (
 	"errors"
 	"testing"
+
 	"usher/backends/setting"
 )
 

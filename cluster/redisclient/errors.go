@@ -7,21 +7,19 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"usher/backends"
 )
 
-// ErrUnavailable reports that Redis cannot be reached, or was not called because it could not be reached before. A call
-// returns it within the client's timeout.
-var ErrUnavailable = errors.New("redis is unavailable")
-
 // errExpired reports that a call reached Redis long after its caller had given up.
-var errExpired = fmt.Errorf("%w: the call reached redis too late", ErrUnavailable)
+var errExpired = fmt.Errorf("%w: the call reached redis too late", backends.ErrStoreUnavailable)
 
 // unavailable marks an error as an outage of Redis.
 func unavailable(err error) error {
-	if errors.Is(err, ErrUnavailable) {
+	if errors.Is(err, backends.ErrStoreUnavailable) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	return fmt.Errorf("%w: %w", backends.ErrStoreUnavailable, err)
 }
 
 // isUnavailable reports whether an error says that Redis cannot serve at present, rather than that the call was wrong. An

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"usher/backends"
 )
 
 const (
@@ -75,7 +77,7 @@ func newPipeline(client redis.UniversalClient, b *breaker, timeout time.Duration
 	return p
 }
 
-// close stops the workers. Calls that wait return ErrUnavailable.
+// close stops the workers. Calls that wait return ErrStoreUnavailable.
 func (p *pipeline) close() {
 	p.stop()
 	p.workers.Wait()
@@ -83,13 +85,13 @@ func (p *pipeline) close() {
 
 func (p *pipeline) run(ctx context.Context, s *Script, keys []string, args ...any) (any, error) {
 	if p.breaker.isOpen.Load() {
-		return nil, ErrUnavailable
+		return nil, backends.ErrStoreUnavailable
 	}
 	c := &call{script: s, keys: keys, args: args, done: make(chan result, 1)}
 	select {
 	case p.queueFor(keys) <- c:
 	default:
-		return nil, fmt.Errorf("%w: %d calls are waiting already", ErrUnavailable, queueSize)
+		return nil, fmt.Errorf("%w: %d calls are waiting already", backends.ErrStoreUnavailable, queueSize)
 	}
 	timeout := time.NewTimer(p.timeout)
 	defer timeout.Stop()
@@ -101,9 +103,9 @@ func (p *pipeline) run(ctx context.Context, s *Script, keys []string, args ...an
 		return nil, ctx.Err()
 	case <-timeout.C:
 		c.isAbandoned.Store(true)
-		return nil, fmt.Errorf("%w: no answer within cluster.redis_timeout=%v", ErrUnavailable, p.timeout)
+		return nil, fmt.Errorf("%w: no answer within cluster.redis_timeout=%v", backends.ErrStoreUnavailable, p.timeout)
 	case <-p.ctx.Done():
-		return nil, fmt.Errorf("%w: the node is shutting down", ErrUnavailable)
+		return nil, fmt.Errorf("%w: the node is shutting down", backends.ErrStoreUnavailable)
 	}
 }
 

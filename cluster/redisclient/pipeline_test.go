@@ -12,6 +12,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"usher/backends"
 )
 
 // newFrozenClient returns a client of a Redis that accepts connections and never answers.
@@ -61,7 +63,7 @@ func TestPipeline_FrozenRedis_TimesOut(t *testing.T) {
 				waiting.Go(func() {
 					began := time.Now()
 					_, err := p.run(t.Context(), s, []string{"k"})
-					if took := time.Since(began); took > timeout || !errors.Is(err, ErrUnavailable) {
+					if took := time.Since(began); took > timeout || !errors.Is(err, backends.ErrStoreUnavailable) {
 						t.Errorf("round %d: waited %v, want at most %v: %v", round, took, timeout, err)
 					}
 				})

@@ -13,7 +13,7 @@ import (
 	"usher/backends/backendtest"
 )
 
-// authProxySettings are a node in the place of cesbo/auth-proxy, before two middlewares.
+// authProxySettings returns the settings of a node that replaces cesbo/auth-proxy, with two middlewares.
 func authProxySettings(first, second string) string {
 	const member = ", preset: auth-proxy, timeout: 500ms }"
 	return `
@@ -28,9 +28,9 @@ routes:
 `
 }
 
-// TestNode_ReplacesAuthProxy sends a node what Cesbo's auth-proxy would be sent by Astra, and wants the statuses that its
-// source gives (github.com/cesbo/auth-proxy, commit 7f5aca6). A viewer asks once: auth-proxy remembers nothing, and Usher
-// what it was told for as long as that is valid.
+// TestNode_ReplacesAuthProxy sends a node the requests that Astra sends to Cesbo's auth-proxy, and requires the statuses
+// of auth-proxy's source (github.com/cesbo/auth-proxy, commit 7f5aca6). Each viewer is checked once, because auth-proxy
+// caches nothing and Usher caches an answer while it is valid.
 func TestNode_ReplacesAuthProxy(t *testing.T) {
 	healthy, refuse := backendtest.Healthy(), backendtest.Refuse()
 	first, second := middleware(t), middleware(t)
@@ -45,26 +45,26 @@ func TestNode_ReplacesAuthProxy(t *testing.T) {
 		method, path  string
 		want          int
 	}{
-		{"the first knows him", healthy, healthy, "GET", "/?token=first1", 200},
-		{"the second knows him", healthy, healthy, "GET", "/?token=second1", 200},
-		{"nobody knows him", healthy, healthy, "GET", "/?token=nobody1", 403},
+		{"the first allows", healthy, healthy, "GET", "/?token=first1", 200},
+		{"the second allows", healthy, healthy, "GET", "/?token=second1", 200},
+		{"both deny", healthy, healthy, "GET", "/?token=unknown1", 403},
 		{"no token", healthy, healthy, "GET", "/", 403},
 		{"any path", healthy, healthy, "GET", "/some/where.m3u8?token=first2", 200},
-		{"any method, which becomes a GET", healthy, healthy, "POST", "/?token=first3", 200},
+		{"any method becomes a GET", healthy, healthy, "POST", "/?token=first3", 200},
 		{"HEAD", healthy, healthy, "HEAD", "/?token=second2", 200},
-		{"the token twice", healthy, healthy, "GET", "/?token=first4&token=nobody", 200},
-		{"the first is away, the second knows him", refuse, healthy, "GET", "/?token=second3", 200},
-		{"the first is away, the second does not know him", refuse, healthy, "GET", "/?token=first5", 403},
+		{"the token twice", healthy, healthy, "GET", "/?token=first4&token=unknown", 200},
+		{"the first is unavailable, the second allows", refuse, healthy, "GET", "/?token=second3", 200},
+		{"the first is unavailable, the second denies", refuse, healthy, "GET", "/?token=first5", 403},
 		{"the first fails", backendtest.Status(500), healthy, "GET", "/?token=first6", 403},
-		{"the first fails, the second knows him", backendtest.Status(500), healthy, "GET", "/?token=second4", 200},
-		{"another 2xx is no yes", backendtest.Status(204), healthy, "GET", "/?token=nobody2", 403},
-		{"a wrong address", backendtest.Status(404), healthy, "GET", "/?token=nobody3", 403},
-		{"a redirect is followed", backendtest.Redirect(second.URL() + "/auth?token=second5"), backendtest.Status(403), "GET", "/?token=nobody4", 403},
-		{"a redirect to a yes", backendtest.Redirect(second.URL() + "/auth?token=second6"), healthy, "GET", "/?token=nobody5", 200},
-		{"the first hangs, the second knows him", backendtest.Hang(), healthy, "GET", "/?token=second7", 200},
+		{"the first fails, the second allows", backendtest.Status(500), healthy, "GET", "/?token=second4", 200},
+		{"another 2xx denies", backendtest.Status(204), healthy, "GET", "/?token=unknown2", 403},
+		{"a wrong address", backendtest.Status(404), healthy, "GET", "/?token=unknown3", 403},
+		{"a redirect is followed", backendtest.Redirect(second.URL() + "/auth?token=second5"), backendtest.Status(403), "GET", "/?token=unknown4", 403},
+		{"a redirect to an allowing answer", backendtest.Redirect(second.URL() + "/auth?token=second6"), healthy, "GET", "/?token=unknown5", 200},
+		{"the first hangs, the second allows", backendtest.Hang(), healthy, "GET", "/?token=second7", 200},
 		{"both hang", backendtest.Hang(), backendtest.Hang(), "GET", "/?token=first7", 403},
-		{"a total outage", refuse, refuse, "GET", "/?token=first8", 403},
-		{"and the next viewer", refuse, refuse, "GET", "/?token=second8", 403},
+		{"both are unavailable", refuse, refuse, "GET", "/?token=first8", 403},
+		{"both are unavailable, the next viewer", refuse, refuse, "GET", "/?token=second8", 403},
 	} {
 		for m, mode := range map[*backendtest.Server]backendtest.Mode{first: step.first, second: step.second} {
 			if err := m.SetMode(mode); err != nil {
@@ -77,7 +77,8 @@ func TestNode_ReplacesAuthProxy(t *testing.T) {
 	}
 }
 
-// The members are asked what auth-proxy would ask, and the yes comes at once, whatever the other does.
+// TestNode_AuthProxyRequest requires the members to get auth-proxy's request, and a hanging member not to delay the other's
+// allowing answer.
 func TestNode_AuthProxyRequest(t *testing.T) {
 	first, second := middleware(t), middleware(t)
 	if err := first.SetMode(backendtest.Hang()); err != nil {
@@ -92,7 +93,7 @@ func TestNode_AuthProxyRequest(t *testing.T) {
 	}
 	seen := second.Requests()[0]
 	if seen.Method != http.MethodGet || seen.Path != "/auth" || seen.RawQuery != "token=good&x=%2B" {
-		t.Errorf("the second was asked %s %s?%s", seen.Method, seen.Path, seen.RawQuery)
+		t.Errorf("the second got %s %s?%s", seen.Method, seen.Path, seen.RawQuery)
 	}
 	for name, want := range map[string]string{
 		"X-Real-Ip": "192.0.2.7", "X-Real-Path": "/play/a001/index.m3u8", "X-Real-Origin": "http://tv.example.com",
@@ -107,7 +108,7 @@ func TestNode_AuthProxyRequest(t *testing.T) {
 	}
 }
 
-// askAsAstra asks what Astra asks about a viewer, once.
+// askAsAstra sends one check as Astra does.
 func askAsAstra(t *testing.T, method, address string) (status int, body string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

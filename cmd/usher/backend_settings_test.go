@@ -14,6 +14,6 @@ func TestRemoteSettings_Validate_NamesTokenLife(t *testing.T) {
 	}
 	s.TokenLife = 0
 	if err := s.Validate(); err != nil {
-		t.Errorf("no end of a token's life: %v", err)
+		t.Errorf("token_life 0: %v", err)
 	}
 }

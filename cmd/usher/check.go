@@ -39,11 +39,11 @@ func (c checkCommand) Run(r runtime) error {
 		return err
 	}
 	defer n.close()
-	question, err := c.request(n)
+	request, err := c.request(n)
 	if err != nil {
 		return err
 	}
-	report, verdict := checkOnce(r.ctx, n, question)
+	report, verdict := checkOnce(r.ctx, n, request)
 	write := report.text
 	if c.JSON {
 		write = report.json
@@ -57,7 +57,7 @@ func (c checkCommand) Run(r runtime) error {
 	case backends.Denied:
 		return errNegative
 	default:
-		return fmt.Errorf("backend %q did not answer", question.Backend)
+		return fmt.Errorf("backend %q did not answer", request.Backend)
 	}
 }
 

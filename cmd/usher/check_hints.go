@@ -48,7 +48,7 @@ func transportHint(text string) string {
 	}
 }
 
-// outageHint says what viewers get while the backend does not answer.
+// outageHint returns what viewers get while the backend does not answer.
 func outageHint(p backends.Policy) string {
 	switch p {
 	case backends.PolicyDeny:
@@ -60,7 +60,7 @@ func outageHint(p backends.Policy) string {
 	}
 }
 
-// suspicion says why an answer looks wrong, or is empty.
+// suspicion returns why an answer looks wrong, or an empty text.
 func suspicion(d backends.Decision, calls []checkCall) string {
 	for _, c := range calls {
 		switch {

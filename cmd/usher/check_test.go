@@ -10,7 +10,7 @@ import (
 	"usher/backends/backendtest"
 )
 
-// checkSettings are a file with one route and the backends given, of which the route asks "portal".
+// checkSettings returns a settings file with these backends, and one route whose backend is "portal".
 func checkSettings(backends string) string {
 	return `
 identity: { secret: "0123456789abcdef" }
@@ -21,8 +21,8 @@ backends:
 ` + backends
 }
 
-// checked runs check on a good token and wants its exit code and words.
-func checked(t *testing.T, settings string, code int, wants ...string) {
+// wantCheck runs usher check with a good token, and requires the exit code and the texts.
+func wantCheck(t *testing.T, settings string, code int, wants ...string) {
 	t.Helper()
 	got, out, errs := usher("check", "--config", writeFile(t, settings), "--url", "http://tv.example/play/a001/index.m3u8?token=good")
 	if got != code {
@@ -30,7 +30,7 @@ func checked(t *testing.T, settings string, code int, wants ...string) {
 	}
 	for _, want := range wants {
 		if !strings.Contains(out+errs, want) {
-			t.Errorf("it does not say %q:\n%s%s", want, out, errs)
+			t.Errorf("the output has no %q:\n%s%s", want, out, errs)
 		}
 	}
 }
@@ -53,46 +53,46 @@ func TestCheck_NamesWrongServer(t *testing.T) {
 			page(200, "<html>\nIt works!</html>"), "", 0,
 			[]string{"< <html> It works!</html>", "WARNING   the answer is a web page", "require_header or require_body"},
 		},
-		"a web page with 200, and a header is required": {
+		"a web page with 200, require_header set": {
 			page(200, "<html>It works!</html>"), ", require_header: X-UserId", 2,
 			[]string{`require_header="X-Userid"`, "another server than the backend answers", "VIOLATION portal: unexpected_answer: check address"},
 		},
-		"a web page with 200, and a body is required": {
+		"a web page with 200, require_body set": {
 			page(200, "<html>It works!</html>"), `, require_body: "^OK$"`, 2,
 			[]string{`require_body="^OK$"`, "it is a web page", "free access"},
 		},
-		"what is required": {backendtest.Astra, ", require_header: X-UserId", 0, []string{"verdict   allowed"}},
-		"a page that is not there": {
+		"an answer with the required header": {backendtest.Astra, ", require_header: X-UserId", 0, []string{"verdict   allowed"}},
+		"a path that does not exist": {
 			page(404, "not found"), "", 2, []string{"wrong URL", "VIOLATION portal: wrong_address: check the path in address"},
 		},
-		"a page that is not there, to a preset for which that is a no": {
+		"a path that does not exist, and a preset whose 404 denies": {
 			page(404, "not found"), ", preset: alta", 1, []string{"verdict   denied", "WARNING   404 counts as denied here"},
 		},
-		"a page of errors": {page(500, "oops"), "", 2, []string{"status 500", "the backend itself fails"}},
+		"an error page": {page(500, "oops"), "", 2, []string{"status 500", "the backend itself fails"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			m := middleware(t)
 			m.SetDialect(test.dialect)
 			settings := fmt.Sprintf("  portal: { kind: httprequest, address: %q%s }\n", m.URL()+"/check", test.more)
-			checked(t, checkSettings(settings), test.code, test.wants...)
+			wantCheck(t, checkSettings(settings), test.code, test.wants...)
 		})
 	}
-	t.Run("a login", func(t *testing.T) {
+	t.Run("a redirect to a login page", func(t *testing.T) {
 		m := middleware(t)
 		if err := m.SetMode(backendtest.RedirectSelf()); err != nil {
 			t.Fatal(err)
 		}
-		checked(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL())), 2,
+		wantCheck(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL())), 2,
 			"wants a login", "VIOLATION portal: redirect_to_itself")
 	})
 	t.Run("an unknown host", func(t *testing.T) {
-		checked(t, checkSettings("  portal: { kind: httprequest, address: \"http://"+strings.Repeat("x", 64)+"/\" }\n"), 2,
+		wantCheck(t, checkSettings("  portal: { kind: httprequest, address: \"http://"+strings.Repeat("x", 64)+"/\" }\n"), 2,
 			"wrong URL; the host name")
 	})
-	t.Run("plain HTTP where TLS is asked for", func(t *testing.T) {
+	t.Run("an https address of a plain HTTP server", func(t *testing.T) {
 		m := middleware(t)
-		checked(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", strings.Replace(m.URL(), "http:", "https:", 1))), 2,
+		wantCheck(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", strings.Replace(m.URL(), "http:", "https:", 1))), 2,
 			"http:// against https://")
 	})
 }
@@ -105,10 +105,10 @@ func TestCheck_CompositeBackend_ShowsEveryCall(t *testing.T) {
   first: { kind: httprequest, address: %q, headers: { X-Api-Key: "the operator's own" } }
   second: { kind: ministra, address: %q }
 `, first.URL()+"/check", second.URL()+"/stalker_portal"))
-	checked(t, settings, 0, "/stalker_portal/server/api/chk_flussonic_tmp_link.php?token=good",
+	wantCheck(t, settings, 0, "/stalker_portal/server/api/chk_flussonic_tmp_link.php?token=good",
 		"verdict   allowed", "second: backend answered 200")
-	second.RemoveUser("good") // a yes ends it all, at once; a no is waited for
-	checked(t, settings, 1, "called    first", "called    second", "/check?token=good",
+	second.RemoveUser("good") // an allowed ends the check at once; without one every member is called
+	wantCheck(t, settings, 1, "called    first", "called    second", "/check?token=good",
 		"/stalker_portal/server/api/chk_flussonic_tmp_link.php?token=good", "verdict   denied")
 	code, out, _ := usher("check", "--config", writeFile(t, settings), "--json", "--url", "http://tv.example/play/a001/index.m3u8?token=good")
 	var report checkReport
@@ -116,13 +116,13 @@ func TestCheck_CompositeBackend_ShowsEveryCall(t *testing.T) {
 		t.Errorf("exit code %d, %v, calls %+v", code, err, report.Calls)
 	}
 	if strings.Contains(out, "the operator's own") {
-		t.Errorf("it shows a secret:\n%s", out)
+		t.Errorf("the report shows a secret:\n%s", out)
 	}
 }
 
 func TestCheck_LocalBackend(t *testing.T) {
 	const rules = `  portal: { kind: iprules, rules: [ "allow 192.0.2.1", "deny 192.0.2.2" ] }` + "\n"
-	checked(t, checkSettings(rules), 0, "decided   locally, no backend was called", "verdict   allowed (source local)", "rules[0]: allow 192.0.2.1")
+	wantCheck(t, checkSettings(rules), 0, "decided   locally, no backend was called", "verdict   allowed (source local)", "rules[0]: allow 192.0.2.1")
 	for ip, why := range map[string]string{"192.0.2.2": "rules[1]: deny 192.0.2.2", "192.0.2.3": "no backend has an opinion on the viewer"} {
 		code, out, _ := usher("check", "--config", writeFile(t, checkSettings(rules)), "--ip", ip,
 			"--url", "http://tv.example/play/a001/index.m3u8?token=good")
@@ -132,7 +132,7 @@ func TestCheck_LocalBackend(t *testing.T) {
 	}
 }
 
-// Operators give check the address that their viewers have, at whatever edge that is.
+// TestCheck_EdgeChannel gives check the URL that a viewer has, for a route of an edge.
 func TestCheck_EdgeChannel(t *testing.T) {
 	m := middleware(t)
 	settings := strings.Replace(checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL())),

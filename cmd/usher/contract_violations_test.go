@@ -15,24 +15,23 @@ import (
 	"usher/backends"
 	"usher/backends/backendtest"
 	"usher/cmd/usher/config"
-	"usher/gateway/admin"
 )
 
-// journal is a log that a test reads while it is written.
-type journal struct {
+// logBuffer is a log that a test reads while a node writes it. It is safe for concurrent use.
+type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-// Write takes what is logged.
-func (j *journal) Write(p []byte) (int, error) {
+// Write appends a log line.
+func (j *logBuffer) Write(p []byte) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.text.Write(p)
 }
 
-// lines are those that hold a text.
-func (j *journal) lines(with string) []string {
+// lines returns the lines that contain the text.
+func (j *logBuffer) lines(with string) []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var found []string
@@ -44,7 +43,8 @@ func (j *journal) lines(with string) []string {
 	return found
 }
 
-// What answers in the middleware's place is told of in one line of the log and in a metric, however often it is asked.
+// TestNode_WrongServer_LoggedOnce requires one log line, and a metric that counts each wrong answer, when another server
+// answers at the middleware's address.
 func TestNode_WrongServer_LoggedOnce(t *testing.T) {
 	page := func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
 		w.Header().Set("Content-Type", "text/html")
@@ -56,10 +56,10 @@ func TestNode_WrongServer_LoggedOnce(t *testing.T) {
 		more    string
 		alarm   backends.Alarm
 	}{
-		"a wrong address":           {backendtest.Status(404), backendtest.Astra, "", backends.AlarmWrongAddress},
-		"a web page, header wanted": {backendtest.Healthy(), page, "require_header: X-UserId", backends.AlarmUnexpectedAnswer},
-		"a web page, body wanted":   {backendtest.Healthy(), page, `require_body: "^$"`, backends.AlarmUnexpectedAnswer},
-		"a login":                   {backendtest.RedirectSelf(), backendtest.Astra, "", backends.AlarmRedirectToItself},
+		"a wrong address":             {backendtest.Status(404), backendtest.Astra, "", backends.AlarmWrongAddress},
+		"a web page, header required": {backendtest.Healthy(), page, "require_header: X-UserId", backends.AlarmUnexpectedAnswer},
+		"a web page, body required":   {backendtest.Healthy(), page, `require_body: "^$"`, backends.AlarmUnexpectedAnswer},
+		"a redirect to a login page":  {backendtest.RedirectSelf(), backendtest.Astra, "", backends.AlarmRedirectToItself},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := middleware(t)
@@ -77,7 +77,7 @@ routes: [ { path: "/*", backend: portal, edge: { dialect: astra, networks: [ 127
 			if _, err := config.Parse("usher.yaml", []byte(text), s, config.Environment{}); err != nil {
 				t.Fatal(err)
 			}
-			log := new(journal)
+			log := new(logBuffer)
 			n, err := newNode(s, slog.New(slog.NewTextHandler(log, nil)), nil)
 			if err != nil {
 				t.Fatal(err)
@@ -90,13 +90,13 @@ routes: [ { path: "/*", backend: portal, edge: { dialect: astra, networks: [ 127
 					t.Errorf("answered %s", d.Verdict)
 				}
 			}
-			told := log.lines("backend violates its contract")
-			if len(told) != 1 || !strings.Contains(told[0], "alarm="+test.alarm.String()) || !strings.Contains(told[0], "advice=") ||
-				!strings.Contains(told[0], "backend=portal") {
-				t.Errorf("the log tells of it in %d lines: %q", len(told), told)
+			logged := log.lines("backend violates its contract")
+			if len(logged) != 1 || !strings.Contains(logged[0], "alarm="+test.alarm.String()) || !strings.Contains(logged[0], "advice=") ||
+				!strings.Contains(logged[0], "backend=portal") {
+				t.Errorf("%d log lines about the violation, want one: %q", len(logged), logged)
 			}
 			w := httptest.NewRecorder()
-			admin.Handler(s.Admin, admin.Options{Node: n.adminNode()}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+			n.adminHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 			for _, want := range []string{
 				fmt.Sprintf(`usher_backend_contract_violation{backend="portal",violation="%s"} 1`, test.alarm),
 				fmt.Sprintf(`usher_backend_contract_violations_total{backend="portal",violation="%s"} 3`, test.alarm),

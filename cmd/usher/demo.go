@@ -20,6 +20,7 @@ import (
 	"usher/backends/setting"
 	"usher/bench/stage"
 	"usher/gateway"
+	"usher/gateway/admin"
 )
 
 // demoCommand runs an origin, a middleware and a gateway in one process.
@@ -172,10 +173,10 @@ func (d *demo) status(w http.ResponseWriter, _ *http.Request) {
 		Events:  d.events.list(),
 	}
 	for live := range d.node.registry.Each {
-		shown := sessionView(live)
+		shown := admin.NewSession(live)
 		s.Sessions = append(s.Sessions, stage.SessionStatus{
 			ID: shown.ID, Channel: shown.Channel, User: shown.User, Verdict: shown.Verdict, Source: shown.Source,
-			Since: shown.Since, Requests: shown.Requests, Bytes: shown.Bytes,
+			Since: shown.Started, Requests: shown.Requests, Bytes: shown.Bytes,
 		})
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -272,7 +273,7 @@ func (d *demo) recordEvents(ctx context.Context) {
 // recordSessions records each session whose decision has changed.
 func (d *demo) recordSessions(seen map[string]string) {
 	for live := range d.node.registry.Each {
-		s := sessionView(live)
+		s := admin.NewSession(live)
 		name := s.User
 		if name == "" {
 			name = s.ID[:6] + "…"

@@ -27,7 +27,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// edgesFolder has a folder for each edge, with the edge's own settings and usher.yaml beside them.
+// edgesFolder holds a folder for each edge, with the edge's configuration and its usher.yaml.
 const edgesFolder = "../../deploy/edges"
 
 // edgeFile reads a file of an edge's sample.
@@ -40,20 +40,20 @@ func edgeFile(t *testing.T, path ...string) []byte {
 	return text
 }
 
-// edgeSettings are an edge's usher.yaml.
+// edgeSettings parses an edge's usher.yaml.
 func edgeSettings(t *testing.T, edge string) *settings {
 	t.Helper()
 	return parseSample(t, edgeFile(t, edge, "usher.yaml"))
 }
 
-// TestEdges_SamplesLoad, make a node, and mean the viewer whom their own first lines ask about.
+// TestEdges_SamplesLoad makes a node of each sample, and checks the viewer of the command in the sample's first lines.
 func TestEdges_SamplesLoad(t *testing.T) {
 	t.Parallel()
 	folders, err := os.ReadDir(edgesFolder)
 	if err != nil || len(folders) == 0 {
 		t.Fatalf("%d edges in %s, %v", len(folders), edgesFolder, err)
 	}
-	asks := regexp.MustCompile(`(?m)^#   usher check --config usher\.yaml (?:--channel (\S+) )?--url '(\S+)'$`)
+	command := regexp.MustCompile(`(?m)^#   usher check --config usher\.yaml (?:--channel (\S+) )?--url '(\S+)'$`)
 	for _, folder := range folders {
 		t.Run(folder.Name(), func(t *testing.T) {
 			t.Parallel()
@@ -63,23 +63,22 @@ func TestEdges_SamplesLoad(t *testing.T) {
 				t.Fatalf("no node: %v", err)
 			}
 			defer n.close()
-			example := asks.FindSubmatch(text)
+			example := command.FindSubmatch(text)
 			if example == nil {
-				t.Fatalf("usher.yaml does not say how to try it: no line matches %s", asks)
+				t.Fatalf("usher.yaml has no example command: no line matches %s", command)
 			}
 			q, err := checkCommand{
 				URL: string(example[2]), Channel: string(example[1]), IP: netip.MustParseAddr("192.0.2.1"),
 			}.request(n)
 			if err != nil || q.Channel != "a001" {
-				t.Errorf("its example asks about %+v, %v; want channel a001", q, err)
+				t.Errorf("the example checks %+v, %v; want channel a001", q, err)
 			}
 		})
 	}
 }
 
-// TestEdges_SamplesNameListener: the address and the path in an edge's own settings are those in the usher.yaml beside.
-// Flussonic's are checked no further, and Traefik's only in themselves, since neither can run here; what nginx, Caddy and
-// HAProxy make of theirs is tried in e2e.
+// TestEdges_SamplesNameListener compares the address and the path in an edge's configuration with its usher.yaml. Flussonic
+// and Traefik cannot run here. Package e2e runs nginx, Caddy and HAProxy with their samples.
 func TestEdges_SamplesNameListener(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -100,14 +99,14 @@ func TestEdges_SamplesNameListener(t *testing.T) {
 			for pattern, want := range map[string]string{test.address: s.Gateway.Listen, test.path: s.Gateway.Routes[0].Path} {
 				found := regexp.MustCompile(pattern).FindAllSubmatch(text, -1)
 				if len(found) != 1 || string(found[0][1]) != want {
-					t.Errorf("%s asks at %q, want %q as in usher.yaml", test.file, found, want)
+					t.Errorf("%s names %q, want %q as in usher.yaml", test.file, found, want)
 				}
 			}
 		})
 	}
 }
 
-// traefikDynamic is what the sample uses of Traefik's dynamic configuration, spelled as its reference does
+// traefikDynamic holds the keys of Traefik's dynamic configuration that the sample uses, named as in the reference
 // (doc.traefik.io/traefik/reference/dynamic-configuration/file).
 type traefikDynamic struct {
 	HTTP struct {
@@ -145,8 +144,8 @@ type traefikStatic struct {
 	} `yaml:"providers"`
 }
 
-// TestEdges_TraefikSampleIsConsistent: it has no keys but those that Traefik documents, and every name in it is that of
-// something in it. Traefik itself cannot run here.
+// TestEdges_TraefikSampleIsConsistent rejects keys that Traefik does not document, and names that the sample does not
+// define. Traefik itself cannot run here.
 func TestEdges_TraefikSampleIsConsistent(t *testing.T) {
 	t.Parallel()
 	var dynamic traefikDynamic
@@ -177,18 +176,17 @@ func TestEdges_TraefikSampleIsConsistent(t *testing.T) {
 	auth := dynamic.HTTP.Middlewares["usher"].ForwardAuth
 	at, err := url.Parse(auth.Address)
 	if want := edgeSettings(t, "traefik").Gateway.Routes[0].Path; err != nil || at.Path != want {
-		t.Errorf("forwardAuth asks at %s, %v; want the path %s of usher.yaml's route", auth.Address, err, want)
+		t.Errorf("forwardAuth sends checks to %s, %v; want the path %s of usher.yaml's route", auth.Address, err, want)
 	}
 	if auth.TrustForwardHeader {
-		t.Error("trustForwardHeader: a viewer could say that he is another")
+		t.Error("trustForwardHeader is set: a viewer could forge their address")
 	}
 	if diff := cmp.Diff([]string{"X-Session-Name", "X-Userid", "X-Usher-Source"}, auth.AuthResponseHeaders); diff != "" {
 		t.Errorf("authResponseHeaders (-want +got):\n%s", diff)
 	}
 }
 
-// envoySample is envoy.yaml, read as Envoy reads it: a key or a type that Envoy does not define is an error, and so is
-// what its own rules find wrong.
+// envoySample parses envoy.yaml as Envoy does: a key or a type that Envoy does not define is an error.
 func envoySample(t *testing.T) *bootstrap.Bootstrap {
 	t.Helper()
 	text, err := yaml.YAMLToJSON(edgeFile(t, "envoy", "envoy.yaml"))
@@ -202,8 +200,8 @@ func envoySample(t *testing.T) *bootstrap.Bootstrap {
 	return &b
 }
 
-// inside finds the messages of a type, also those that are packed into others.
-func inside[M proto.Message](t *testing.T, b *bootstrap.Bootstrap) []M {
+// messagesOf returns all messages of a type, including those packed in an Any.
+func messagesOf[M proto.Message](t *testing.T, b *bootstrap.Bootstrap) []M {
 	t.Helper()
 	var found []M
 	err := protorange.Range(b.ProtoReflect(), func(p protopath.Values) error {
@@ -220,12 +218,12 @@ func inside[M proto.Message](t *testing.T, b *bootstrap.Bootstrap) []M {
 	return found
 }
 
-// only is the one message of a type.
-func only[M proto.Message](t *testing.T, b *bootstrap.Bootstrap) M {
+// onlyMessage returns the only message of a type.
+func onlyMessage[M proto.Message](t *testing.T, b *bootstrap.Bootstrap) M {
 	t.Helper()
-	found := inside[M](t, b)
+	found := messagesOf[M](t, b)
 	if len(found) != 1 {
-		t.Fatalf("%d of %T, want one", len(found), *new(M))
+		t.Fatalf("%d messages of type %T, want one", len(found), *new(M))
 	}
 	return found[0]
 }
@@ -237,18 +235,18 @@ func TestEdges_EnvoySampleIsValid(t *testing.T) {
 		ValidateAll() error
 	}
 	checked := 0
-	for _, message := range inside[validated](t, envoySample(t)) {
+	for _, message := range messagesOf[validated](t, envoySample(t)) {
 		if err := message.ValidateAll(); err != nil {
 			t.Errorf("%s: %v", message.ProtoReflect().Descriptor().FullName(), err)
 		}
 		checked++
 	}
-	if checked < 20 { // the packed ones among them: nothing else looks into those
+	if checked < 20 { // including the packed ones, which Envoy's own validation of the root skips
 		t.Errorf("%d messages were checked, want all", checked)
 	}
 }
 
-// clusterNamed is the cluster of that name, with the one address that it has.
+// clusterNamed returns the cluster of that name and its only address.
 func clusterNamed(t *testing.T, b *bootstrap.Bootstrap, name string) (*cluster.Cluster, string) {
 	t.Helper()
 	for _, c := range b.GetStaticResources().GetClusters() {
@@ -274,14 +272,14 @@ func clusterNamed(t *testing.T, b *bootstrap.Bootstrap, name string) (*cluster.C
 func TestEdges_EnvoySampleNamesListener(t *testing.T) {
 	t.Parallel()
 	b, s := envoySample(t), edgeSettings(t, "envoy")
-	filter := only[*extauthz.ExtAuthz](t, b)
+	filter := onlyMessage[*extauthz.ExtAuthz](t, b)
 	service := filter.GetGrpcService()
 	usher, at := clusterNamed(t, b, service.GetEnvoyGrpc().GetClusterName())
 	if want := s.ExtAuthz.Listen; at != want {
-		t.Errorf("Envoy asks at %s, want ext_authz.listen=%s of usher.yaml", at, want)
+		t.Errorf("Envoy sends checks to %s, want ext_authz.listen=%s of usher.yaml", at, want)
 	}
-	if only[*upstream.HttpProtocolOptions](t, b).GetExplicitHttpConfig().GetHttp2ProtocolOptions() == nil {
-		t.Error("the cluster speaks no HTTP/2, which gRPC needs")
+	if onlyMessage[*upstream.HttpProtocolOptions](t, b).GetExplicitHttpConfig().GetHttp2ProtocolOptions() == nil {
+		t.Error("the cluster has no HTTP/2, which gRPC needs")
 	}
 	checks := usher.GetHealthChecks()
 	if len(checks) != 1 || checks[0].GetGrpcHealthCheck() == nil {
@@ -290,23 +288,23 @@ func TestEdges_EnvoySampleNamesListener(t *testing.T) {
 	notice := checks[0].GetInterval().AsDuration()*time.Duration(checks[0].GetUnhealthyThreshold().GetValue()) +
 		checks[0].GetTimeout().AsDuration()
 	if notice > s.Gateway.Drain.ReadinessDelay {
-		t.Errorf("Envoy notices within %v that a node leaves, want drain.readiness_delay=%v", notice, s.Gateway.Drain.ReadinessDelay)
+		t.Errorf("Envoy needs %v to notice that a node drains, want at most drain.readiness_delay=%v", notice, s.Gateway.Drain.ReadinessDelay)
 	}
 	answer := s.Backends["portal"].Chain.policy().AnswerDeadline
 	if got := service.GetTimeout().AsDuration(); got < answer+time.Second {
 		t.Errorf("Envoy waits for %v, want a second more than answer_deadline=%v", got, answer)
 	}
 	if filter.GetWithRequestBody() != nil || filter.GetClearRouteCache() || !filter.GetFailureModeAllow() {
-		t.Errorf("the filter is %v, want no body, the route as it is, and viewers let in without Usher", filter)
+		t.Errorf("the filter is %v, want no body, an unchanged route, and failure_mode_allow", filter)
 	}
 }
 
 func TestEdges_EnvoySampleChecksOnlyPlay(t *testing.T) {
 	t.Parallel()
 	b := envoySample(t)
-	m := only[*manager.HttpConnectionManager](t, b)
+	m := onlyMessage[*manager.HttpConnectionManager](t, b)
 	if !m.GetUseRemoteAddress().GetValue() {
-		t.Error("use_remote_address: what viewers say of themselves is passed on")
+		t.Error("use_remote_address is not set: a viewer could forge their address")
 	}
 	var filters []string
 	for _, f := range m.GetHttpFilters() {
@@ -320,12 +318,12 @@ func TestEdges_EnvoySampleChecksOnlyPlay(t *testing.T) {
 		override := r.GetTypedPerFilterConfig()["envoy.filters.http.ext_authz"]
 		if r.GetRoute() == nil {
 			if err := override.UnmarshalTo(&unchecked); err != nil || !unchecked.GetDisabled() {
-				t.Errorf("%s is asked about: %v", r.GetMatch().GetPrefix(), override)
+				t.Errorf("%s is checked: %v", r.GetMatch().GetPrefix(), override)
 			}
 			continue
 		}
 		if r.GetMatch().GetPrefix() != "/play/" || override != nil {
-			t.Errorf("media at %s, unchecked by %v; want /play/, checked", r.GetMatch().GetPrefix(), override)
+			t.Errorf("media at %s with the override %v; want /play/ without one", r.GetMatch().GetPrefix(), override)
 		}
 		if _, at := clusterNamed(t, b, r.GetRoute().GetCluster()); at != "127.0.0.1:8000" {
 			t.Errorf("the origin is at %s, want 127.0.0.1:8000", at)

@@ -13,8 +13,8 @@ import (
 	"usher/backends/backendtest"
 )
 
-// TestNode_FlussonicAuthBackend sends a node what Flussonic sends its auth_backend, by flussonic.com/doc/api/authorization,
-// before a Ministra: the sample's settings.
+// TestNode_FlussonicAuthBackend sends a node the checks of Flussonic's auth_backend (flussonic.com/doc/api/authorization),
+// with a Ministra as middleware.
 func TestNode_FlussonicAuthBackend(t *testing.T) {
 	m := middleware(t)
 	m.SetUser("good", backendtest.User{ID: "8471796306", MaxSessions: 2, Unique: true, ValidFor: 36_000e9})
@@ -35,14 +35,14 @@ routes:
 		resp := play("good", "192.0.2.7", request, strconv.Itoa(i))
 		seconds, err := strconv.Atoi(resp.Header.Get("X-AuthDuration"))
 		if resp.StatusCode != http.StatusOK || err != nil || seconds < 32_000 || seconds > 36_003 {
-			t.Errorf("%s: %d, X-AuthDuration %q; want 200 and some 36000 less the jitter", request, resp.StatusCode, resp.Header.Get("X-AuthDuration"))
+			t.Errorf("%s: %d, X-AuthDuration %q; want 200 and about 36000 less the jitter", request, resp.StatusCode, resp.Header.Get("X-AuthDuration"))
 		}
 		if resp.Header.Get("X-UserId") != "8471796306" || resp.Header.Get("X-Max-Sessions") != "2" || resp.Header.Get("X-Unique") != "true" {
 			t.Errorf("%s: headers %v", request, resp.Header)
 		}
 	}
 	if got := m.Calls(); got != 1 {
-		t.Errorf("the portal was asked %d times about one session, want once", got)
+		t.Errorf("%d calls of the portal for one session, want one", got)
 	}
 	denied := play("bad", "192.0.2.8", "new_session", "0")
 	if denied.StatusCode != http.StatusForbidden || denied.Header.Get("X-UserId") != "" {
@@ -56,16 +56,16 @@ routes:
 		t.Fatal(err)
 	}
 	if resp := play("good", "192.0.2.7", "update_session", "3"); resp.StatusCode != http.StatusOK {
-		t.Errorf("in an outage who watches gets %d, want 200", resp.StatusCode)
+		t.Errorf("in an outage a playing viewer gets %d, want 200", resp.StatusCode)
 	}
-	// Admitted by the outage policy, so Flussonic is to ask again soon.
+	// The outage policy admits the viewer, so Flussonic must check again soon.
 	if resp := play("new", "192.0.2.9", "new_session", "0"); resp.StatusCode != http.StatusOK || resp.Header.Get("X-AuthDuration") == "" ||
 		len(resp.Header.Get("X-AuthDuration")) > 2 {
-		t.Errorf("in an outage who is new gets %d, X-AuthDuration %q", resp.StatusCode, resp.Header.Get("X-AuthDuration"))
+		t.Errorf("in an outage a new viewer gets %d, X-AuthDuration %q", resp.StatusCode, resp.Header.Get("X-AuthDuration"))
 	}
 }
 
-// askAsFlussonic sends one question.
+// askAsFlussonic sends one check.
 func askAsFlussonic(t *testing.T, method, address, body string) *http.Response {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(body))

@@ -26,13 +26,13 @@ type importEdge struct{ file, imported string }
 func (a importEdge) isTest() bool   { return strings.HasSuffix(a.file, "_test.go") }
 func (a importEdge) folder() string { return path.Dir(a.file) }
 
-// siblings says which folders of ours a folder may import: its own entry counts or, without one, the longest that is a
-// parent of it. An entry that ends in "/..." means the folder and all below it. Folders that are not listed import nothing.
+// siblings returns the folders of this module that a folder may import. Its own entry counts or, without one, the longest
+// entry of a parent. An entry that ends in "/..." means the folder and all below it. Folders without an entry import nothing.
 func siblings() map[string][]string {
-	// backends says what is asked about a viewer and answered, actors/session what a session is, and backends/setting
-	// how secrets, sizes, keys and TLS are configured. Every package may import them.
+	// backends is the vocabulary of checks, actors/session of sessions, and backends/setting of settings. Every package may
+	// import them.
 	const backends, session, setting = "backends", "actors/session", "backends/setting"
-	// redisclient is how all of cluster reaches Redis.
+	// redisclient is the Redis client of all folders of cluster.
 	const redisclient = "cluster/redisclient"
 	return map[string][]string{
 		"backends":             {},
@@ -40,9 +40,9 @@ func siblings() map[string][]string {
 		"backends/chain":       {backends, setting},
 		"backends/httpbackend": {backends, setting},
 		"backends/backendtest": {backends, setting, "backends/chain", "backends/httpbackend"},
-		// What tests need knows nothing of backends.
+		// Test support imports no backends.
 		"backends/backendtest/testbrowser": {"backends/backendtest/testflags"},
-		// An adapter knows what all adapters share and never another adapter. A composite gets its members as values.
+		// An adapter imports no other adapter. A composite gets its members as values.
 		"backends/...":   {backends, setting, "backends/httpbackend"},
 		"actors/session": {backends, setting},
 		"actors/...":     {backends, setting, session, "actors/..."},
@@ -50,12 +50,12 @@ func siblings() map[string][]string {
 		// The gateway imports edge, and extauthz imports both.
 		"gateway/edge":          {backends, setting},
 		"gateway/edge/extauthz": {"gateway", "gateway/edge"},
-		// The root joins its rooms; a room knows the Redis client alone, and the client knows no room.
+		// The root joins its folders. They import only the Redis client, which imports none of them.
 		"cluster":             {backends, setting, session, "cluster/events", "cluster/limits", redisclient},
 		"cluster/...":         {backends, setting, session, redisclient},
 		"cluster/redisclient": {backends, setting},
 		"cluster/redistest":   {"backends/backendtest/testproc"},
-		// The bench sees a gateway from outside only, by its URL; it brings the middleware that the gateway asks.
+		// The bench uses a gateway by its URL, and provides the middleware.
 		"bench/...":           {backends, setting, "backends/backendtest", "bench/..."},
 		"bench/stage/...":     {backends, setting, "backends/backendtest", "bench/stage/..."},
 		"cmd/usher/...":       {"backends/...", "gateway/...", "actors/...", "cluster/...", "bench/...", "cmd/usher/..."},
@@ -64,8 +64,8 @@ func siblings() map[string][]string {
 	}
 }
 
-// inTests are packages that any test may import besides: the vocabularies, the chain, what tests need, and the fake
-// middleware and origin.
+// inTests returns the packages that every test may import: the vocabularies, the chain, test support, and the fake middleware
+// and origin.
 func inTests() []string {
 	return []string{
 		"backends", "backends/setting", "backends/chain", "backends/httpbackend", "actors/session", "backends/backendtest/...", "bench/stage",
@@ -73,40 +73,40 @@ func inTests() []string {
 	}
 }
 
-// fence keeps a library of others in its place.
-type fence struct {
+// libraryRule bounds who may import a third-party library.
+type libraryRule struct {
 	library string
-	// places are folders ("actors/...") or files ("backends/chain/breaker.go") that may import it.
-	places []string
-	// tests may import it everywhere; testsIn is where they may if not everywhere.
-	tests   bool
-	testsIn string
+	// importers are folders ("actors/...") or files ("backends/chain/breaker.go") that may import it.
+	importers []string
+	// inAllTests allows it in every test; testsIn is where tests may import it otherwise.
+	inAllTests bool
+	testsIn    string
 }
 
-func fences() []fence {
-	return []fence{
-		{library: "github.com/asynkron/protoactor-go", places: []string{"actors/..."}},
-		// Tests look at what Redis holds, and break it.
-		{library: "github.com/redis/go-redis", places: []string{"cluster/redisclient", "cluster/redistest"}, testsIn: "cluster/..."},
-		{library: "github.com/redis/rueidis", places: []string{"cluster/redisclient"}},
-		{library: "github.com/sony/gobreaker", places: []string{"backends/chain/breaker.go", "cluster/redisclient/breaker.go"}},
-		{library: "go.opentelemetry.io/otel/sdk", places: []string{"cmd/..."}, tests: true},
-		{library: "go.opentelemetry.io/otel/exporters", places: []string{"cmd/..."}, tests: true},
-		{library: "go.opentelemetry.io/contrib", places: []string{"cmd/..."}, tests: true},
-		{library: "github.com/goccy/go-yaml", places: []string{"cmd/..."}, tests: true},
-		// Files of users are long: see the package.
-		{library: "go.yaml.in/yaml", places: []string{"backends/users"}},
-		{library: "golang.org/x/crypto", places: []string{"backends/users"}, tests: true},
-		{library: "github.com/golang-jwt/jwt", places: []string{"backends/jwt"}},
-		{library: "github.com/MicahParks/jwkset", places: []string{"backends/jwt"}},
-		{library: "google.golang.org/grpc", places: []string{"gateway/edge/extauthz"}, tests: true},
-		{library: "github.com/envoyproxy/go-control-plane", places: []string{"gateway/edge/extauthz"}, tests: true},
-		{library: "github.com/prometheus/client_golang", places: []string{"gateway/admin"}, tests: true},
-		{library: "github.com/alecthomas/kong", places: []string{"cmd/..."}, tests: true},
+func libraryRules() []libraryRule {
+	return []libraryRule{
+		{library: "github.com/asynkron/protoactor-go", importers: []string{"actors/..."}},
+		// Tests read and break what Redis holds.
+		{library: "github.com/redis/go-redis", importers: []string{"cluster/redisclient", "cluster/redistest"}, testsIn: "cluster/..."},
+		{library: "github.com/redis/rueidis", importers: []string{"cluster/redisclient"}},
+		{library: "github.com/sony/gobreaker", importers: []string{"backends/chain/breaker.go", "cluster/redisclient/breaker.go"}},
+		{library: "go.opentelemetry.io/otel/sdk", importers: []string{"cmd/..."}, inAllTests: true},
+		{library: "go.opentelemetry.io/otel/exporters", importers: []string{"cmd/..."}, inAllTests: true},
+		{library: "go.opentelemetry.io/contrib", importers: []string{"cmd/..."}, inAllTests: true},
+		{library: "github.com/goccy/go-yaml", importers: []string{"cmd/..."}, inAllTests: true},
+		// users parses long files: see its package comment.
+		{library: "go.yaml.in/yaml", importers: []string{"backends/users"}},
+		{library: "golang.org/x/crypto", importers: []string{"backends/users"}, inAllTests: true},
+		{library: "github.com/golang-jwt/jwt", importers: []string{"backends/jwt"}},
+		{library: "github.com/MicahParks/jwkset", importers: []string{"backends/jwt"}},
+		{library: "google.golang.org/grpc", importers: []string{"gateway/edge/extauthz"}, inAllTests: true},
+		{library: "github.com/envoyproxy/go-control-plane", importers: []string{"gateway/edge/extauthz"}, inAllTests: true},
+		{library: "github.com/prometheus/client_golang", importers: []string{"gateway/admin"}, inAllTests: true},
+		{library: "github.com/alecthomas/kong", importers: []string{"cmd/..."}, inAllTests: true},
 	}
 }
 
-// covers reports whether a pattern of the tables means the folder or file, or has it below.
+// covers reports whether a pattern of the tables matches the folder or file.
 func covers(pattern, name string) bool {
 	if below, ok := strings.CutSuffix(pattern, "/..."); ok {
 		return name == below || strings.HasPrefix(name, below+"/")
@@ -118,7 +118,7 @@ func anyCovers(patterns []string, name string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return covers(p, name) })
 }
 
-// forbidden names every arrow that the design does not have, sorted.
+// forbidden returns a complaint for each import that the design does not have, sorted.
 func forbidden(arrows []importEdge) []string {
 	var complaints []string
 	for _, a := range arrows {
@@ -128,10 +128,10 @@ func forbidden(arrows []importEdge) []string {
 			}
 			continue
 		}
-		for _, f := range fences() {
-			if covers(f.library+"/...", a.imported) && !f.lets(a) {
+		for _, r := range libraryRules() {
+			if covers(r.library+"/...", a.imported) && !r.allows(a) {
 				complaints = append(complaints, fmt.Sprintf("%s imports %s, which stays in %s",
-					a.file, a.imported, strings.Join(f.places, ", ")))
+					a.file, a.imported, strings.Join(r.importers, ", ")))
 			}
 		}
 	}
@@ -159,11 +159,11 @@ func mayImport(a importEdge, ours string) bool {
 	return anyCovers(allowed, ours)
 }
 
-func (f fence) lets(a importEdge) bool {
-	return a.isTest() && (f.tests || covers(f.testsIn, a.folder())) || anyCovers(f.places, a.folder()) || slices.Contains(f.places, a.file)
+func (r libraryRule) allows(a importEdge) bool {
+	return a.isTest() && (r.inAllTests || covers(r.testsIn, a.folder())) || anyCovers(r.importers, a.folder()) || slices.Contains(r.importers, a.file)
 }
 
-// unknownNames are the names of the top level that the design does not have.
+// unknownNames returns the names of the top level that the design does not have.
 func unknownNames(topLevel []string) []string {
 	known := []string{
 		"cmd", "actors", "gateway", "backends", "cluster", "bench", "deploy", "go.mod", "go.sum", "README.md", "LICENSE",
@@ -180,15 +180,15 @@ func TestRepository_FindsForbiddenImports(t *testing.T) {
 		want   []string
 	}{
 		"the standard library and free libraries": {
-			[]importEdge{{"gateway/view.go", "net/http"}, {"actors/wheel.go", "golang.org/x/time/rate"}, {"backends/a.go", "go.opentelemetry.io/otel/trace"}}, nil,
+			[]importEdge{{"gateway/request.go", "net/http"}, {"actors/timer_wheel.go", "golang.org/x/time/rate"}, {"backends/a.go", "go.opentelemetry.io/otel/trace"}}, nil,
 		},
-		"everybody may import the vocabulary": {
+		"every package may import the vocabulary": {
 			[]importEdge{{"gateway/hls/a.go", "usher/backends"}, {"actors/a.go", "usher/backends"}, {"cluster/a.go", "usher/backends"}, {"backends/jwt/a.go", "usher/backends"}, {"bench/a.go", "usher/backends"}, {"cmd/usher/a.go", "usher/backends"}}, nil,
 		},
-		"the root of cluster joins its rooms, and they know the Redis client alone": {
+		"the root of cluster joins its folders, which import the Redis client": {
 			[]importEdge{{"cluster/a.go", "usher/cluster/events"}, {"cluster/a.go", "usher/cluster/limits"}, {"cluster/a.go", "usher/cluster/redisclient"}, {"cluster/limits/a.go", "usher/cluster/redisclient"}, {"cluster/events/a.go", "usher/actors/session"}, {"cluster/limits/a_test.go", "usher/cluster/redistest"}}, nil,
 		},
-		"the rooms of cluster do not know one another": {
+		"the folders of cluster do not import one another": {
 			[]importEdge{{"cluster/events/a.go", "usher/cluster/limits"}, {"cluster/limits/a.go", "usher/cluster"}, {"cluster/redisclient/a.go", "usher/cluster/events"}, {"cluster/redisclient/b.go", "usher/actors/session"}, {"cluster/a.go", "usher/cluster/redistest"}},
 			[]string{"cluster/a.go imports usher/cluster/redistest", "cluster/events/a.go imports usher/cluster/limits", "cluster/limits/a.go imports usher/cluster", "cluster/redisclient/a.go imports usher/cluster/events", "cluster/redisclient/b.go imports usher/actors/session"},
 		},
@@ -199,18 +199,18 @@ func TestRepository_FindsForbiddenImports(t *testing.T) {
 			[]importEdge{{"gateway/a.go", "usher/actors"}, {"actors/a.go", "usher/cluster"}, {"cluster/a.go", "usher/gateway/hls"}},
 			[]string{"actors/a.go imports usher/cluster", "cluster/a.go imports usher/gateway/hls", "gateway/a.go imports usher/actors"},
 		},
-		"nor in their tests": {
+		"siblings' tests may not import one another": {
 			[]importEdge{{"gateway/a_test.go", "usher/actors"}}, []string{"gateway/a_test.go imports usher/actors"},
 		},
-		"the vocabulary imports nothing of ours": {
+		"the vocabulary imports nothing of this module": {
 			[]importEdge{{"backends/a.go", "usher/backends/jwt"}, {"backends/b.go", "usher/gateway/hls"}},
 			[]string{"backends/a.go imports usher/backends/jwt", "backends/b.go imports usher/gateway/hls"},
 		},
-		"adapters do not know one another": {
+		"adapters do not import one another": {
 			[]importEdge{{"backends/smarty/a.go", "usher/backends/httprequest"}},
 			[]string{"backends/smarty/a.go imports usher/backends/httprequest"},
 		},
-		"nobody but cmd knows the adapters": {
+		"only cmd imports the adapters": {
 			[]importEdge{{"cmd/usher/a.go", "usher/backends/jwt"}, {"cmd/usher/e2e/a_test.go", "usher/actors"}, {"gateway/a.go", "usher/backends/jwt"}},
 			[]string{"gateway/a.go imports usher/backends/jwt"},
 		},
@@ -218,7 +218,7 @@ func TestRepository_FindsForbiddenImports(t *testing.T) {
 			[]importEdge{{"gateway/a.go", "usher/gateway/edge"}, {"gateway/edge/a.go", "usher/gateway"}, {"gateway/edge/extauthz/a.go", "usher/gateway"}},
 			[]string{"gateway/edge/a.go imports usher/gateway"},
 		},
-		"nobody imports cmd, nor one command the other": {
+		"no package imports cmd, and no command another": {
 			[]importEdge{{"cmd/usher/a.go", "usher/cmd/usher/config"}, {"gateway/a.go", "usher/cmd/usher/config"}, {"cmd/usher-bench/a.go", "usher/cmd/usher/config"}},
 			[]string{"cmd/usher-bench/a.go imports usher/cmd/usher/config", "gateway/a.go imports usher/cmd/usher/config"},
 		},
@@ -235,13 +235,13 @@ func TestRepository_FindsForbiddenImports(t *testing.T) {
 		"the fakes are for tests": {
 			[]importEdge{{"gateway/a.go", "usher/backends/backendtest"}}, []string{"gateway/a.go imports usher/backends/backendtest"},
 		},
-		"a folder that nobody planned": {
+		"a folder that the design does not have": {
 			[]importEdge{{"helpers/a.go", "usher/backends"}}, []string{"helpers/a.go imports usher/backends"},
 		},
-		"libraries in their place": {
+		"libraries where they are allowed": {
 			[]importEdge{{"actors/a.go", "github.com/asynkron/protoactor-go/actor"}, {"cluster/redisclient/a.go", "github.com/redis/go-redis/v9"}, {"cluster/a_test.go", "github.com/redis/go-redis/v9"}, {"backends/chain/breaker.go", "github.com/sony/gobreaker/v2"}, {"cluster/redisclient/breaker.go", "github.com/sony/gobreaker/v2"}, {"cmd/usher/a.go", "go.opentelemetry.io/otel/sdk/trace"}, {"actors/a_test.go", "go.opentelemetry.io/otel/sdk/trace/tracetest"}}, nil,
 		},
-		"libraries out of place": {
+		"libraries elsewhere": {
 			[]importEdge{{"gateway/a_test.go", "github.com/asynkron/protoactor-go/actor"}, {"actors/b.go", "github.com/redis/go-redis/v9"}, {"actors/c_test.go", "github.com/redis/go-redis/v9"}, {"cluster/d.go", "github.com/redis/go-redis/v9"}, {"cluster/redisclient/pipeline.go", "github.com/sony/gobreaker/v2"}, {"backends/chain/bulkhead.go", "github.com/sony/gobreaker/v2"}, {"gateway/d.go", "go.opentelemetry.io/otel/sdk/trace"}},
 			[]string{
 				"actors/b.go imports github.com/redis/go-redis/v9, which stays in cluster/redisclient, cluster/redistest",
@@ -268,7 +268,7 @@ func TestRepository_FindsUnknownTopLevelNames(t *testing.T) {
 	t.Parallel()
 	got := unknownNames([]string{".ci", "LICENSE", "Makefile", "README.md", "actors", "cmd", "go.mod", "internal", "pkg"})
 	if diff := cmp.Diff([]string{"Makefile", "internal", "pkg"}, got); diff != "" {
-		t.Errorf("strangers differs (-want +got):\n%s", diff)
+		t.Errorf("unknown names (-want +got):\n%s", diff)
 	}
 }
 
@@ -290,11 +290,11 @@ func TestRepository_TopLevelIsFixed(t *testing.T) {
 		t.Fatalf("the top level was not found: %q", names)
 	}
 	if unknown := unknownNames(names); len(unknown) > 0 {
-		t.Errorf("the top level has %q, which the design does not know", unknown)
+		t.Errorf("the top level has %q, which the design does not have", unknown)
 	}
 }
 
-// root is the repository's, seen from this package's folder.
+// root returns the repository's root folder.
 func root(t *testing.T) string {
 	t.Helper()
 	folder, err := filepath.Abs(filepath.Join("..", ".."))
@@ -304,7 +304,7 @@ func root(t *testing.T) string {
 	return folder
 }
 
-// readArrows reads the imports of every Go file, also of those that this build leaves out.
+// readArrows reads the imports of every Go file, including those excluded by build constraints.
 func readArrows(t *testing.T, root string) []importEdge {
 	t.Helper()
 	var arrows []importEdge
@@ -341,7 +341,7 @@ func readArrows(t *testing.T, root string) []importEdge {
 	return arrows
 }
 
-// topLevel lists what git knows or would add; without git, as in an unpacked archive, what lies there.
+// topLevel lists the top-level names that git tracks or would add, or all of them without git, as in a source archive.
 func topLevel(t *testing.T, root string) []string {
 	t.Helper()
 	names := map[string]bool{}

@@ -23,7 +23,7 @@ const (
 	exitFailed   = 2
 )
 
-// errNegative says that a command succeeded and that its answer is negative.
+// errNegative means that a command succeeded with a negative answer.
 var errNegative = errors.New("no")
 
 // commands is the command line.

@@ -21,14 +21,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// usher runs the command line and gives its exit code and what it wrote.
+// usher runs the command line, and returns its exit code and output.
 func usher(args ...string) (code int, out, errs string) {
 	var o, e bytes.Buffer
 	code = run(args, console{out: &o, err: &e, now: time.Now})
 	return code, o.String(), e.String()
 }
 
-// writeFile writes a settings file of the test's own.
+// writeFile writes a settings file into a temporary folder.
 func writeFile(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "usher.yaml")
@@ -38,7 +38,7 @@ func writeFile(t *testing.T, text string) string {
 	return path
 }
 
-// settingsFor is a small file around a middleware at that address.
+// settingsFor returns a small settings file with a middleware at that address.
 func settingsFor(address string) string {
 	return fmt.Sprintf(`
 identity: { secret: "0123456789abcdef" }
@@ -76,7 +76,7 @@ func TestValidate_NamesEveryProblemWithPosition(t *testing.T) {
 		"routes: none",
 	} {
 		if !strings.Contains(errs, want) {
-			t.Errorf("the problems do not say %q:\n%s", want, errs)
+			t.Errorf("the problems do not name %q:\n%s", want, errs)
 		}
 	}
 	for _, command := range []string{"serve", "check"} {
@@ -85,7 +85,7 @@ func TestValidate_NamesEveryProblemWithPosition(t *testing.T) {
 			args = append(args, "--url", "http://host/play/a/index.m3u8")
 		}
 		if code, _, other := usher(args...); code != 2 || other != errs {
-			t.Errorf("%s: exit code %d and\n%s\nwant 2 and the words of validate", command, code, other)
+			t.Errorf("%s: exit code %d and\n%s\nwant 2 and the errors of validate", command, code, other)
 		}
 	}
 }
@@ -93,9 +93,9 @@ func TestValidate_NamesEveryProblemWithPosition(t *testing.T) {
 func TestValidate_ClusterTimes(t *testing.T) {
 	const shared = `redis: { addresses: [ "127.0.0.1:6379" ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ]`
 	for name, test := range map[string]struct{ cluster, backend, says string }{
-		"a node alone": {cluster: "redis_timeout: 5s, heartbeat_interval: 1m"},
-		"the defaults": {cluster: shared},
-		"viewers who would count as gone": {
+		"a single node": {cluster: "redis_timeout: 5s, heartbeat_interval: 1m"},
+		"the defaults":  {cluster: shared},
+		"a heartbeat too slow for idle_timeout": {
 			cluster: shared + ", heartbeat_interval: 21s",
 			says:    "cluster.heartbeat_interval: 21s is too long for sessions.idle_timeout: 1m0s; want a third of that at most",
 		},
@@ -103,11 +103,11 @@ func TestValidate_ClusterTimes(t *testing.T) {
 			cluster: shared + ", redis_timeout: 600ms",
 			says:    "cluster.redis_timeout: 600ms is too long for backends.portal.answer_deadline: 1s; want half of that at most, so that time is left for the backend",
 		},
-		"no time left for one that asks nobody": {
+		"no time left for a local backend": {
 			cluster: shared + ", redis_timeout: 600ms", backend: `kind: iprules, rules: [ "allow all" ]`,
 			says: "cluster.redis_timeout: 600ms is too long for backends.portal, which answers within: 1s",
 		},
-		"a Redis and no key": {cluster: `redis: { addresses: [ "127.0.0.1:6379" ] }`, says: "cluster.encryption_keys: none"},
+		"a Redis without a key": {cluster: `redis: { addresses: [ "127.0.0.1:6379" ] }`, says: "cluster.encryption_keys: none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := settingsFor("http://127.0.0.1:9/") + "cluster: { " + test.cluster + " }\n"
@@ -162,11 +162,11 @@ func TestCheck_ReportsResponse(t *testing.T) {
 			mode: backendtest.Status(http.StatusNotFound), url: "http://tv.example/play/a001/index.m3u8?token=good", code: 2,
 			wants: []string{"wrong URL; check the path in address"},
 		},
-		"nobody would be asked about a segment": {
+		"a segment opens no session": {
 			mode: backendtest.Healthy(), url: "http://tv.example/play/a001/seg.ts?token=good", code: 2,
 			wants: []string{"only playlists open sessions"},
 		},
-		"nobody would be asked without the required credential": {
+		"a required credential is missing": {
 			mode: backendtest.Healthy(), url: "http://tv.example/play/a001/index.m3u8", code: 2,
 			wants: []string{"the credential token is missing"},
 		},
@@ -187,12 +187,12 @@ func TestCheck_ReportsResponse(t *testing.T) {
 			}
 			for _, want := range test.wants {
 				if !strings.Contains(out+errs, want) {
-					t.Errorf("it does not say %q:\n%s%s", want, out, errs)
+					t.Errorf("the output has no %q:\n%s%s", want, out, errs)
 				}
 			}
 			for _, secret := range []string{"the operator's own", "key=mine"} {
 				if strings.Contains(out+errs, secret) {
-					t.Errorf("it shows %q:\n%s%s", secret, out, errs)
+					t.Errorf("the output shows %q:\n%s%s", secret, out, errs)
 				}
 			}
 		})
@@ -233,7 +233,7 @@ func TestFormatDuration_InLogs(t *testing.T) {
 		var out bytes.Buffer
 		logSettings{Format: format}.newLogger(&out).Info("draining", slog.Duration("delay", 5*time.Second))
 		if !strings.Contains(out.String(), want) {
-			t.Errorf("%s: %s does not say %s", format, out.String(), want)
+			t.Errorf("%s: %s has no %s", format, out.String(), want)
 		}
 	}
 }
@@ -258,7 +258,7 @@ func TestServe_CannotStart_NamesReason(t *testing.T) {
 			path := writeFile(t, settingsFor("http://127.0.0.1:9/check")+test.text+"\n")
 			code, _, errs := usher("serve", "--config", path)
 			if code != 2 || !strings.Contains(errs, test.want) || strings.Contains(errs, "node started") {
-				t.Errorf("exit code %d: %q; want 2, %q and not a word of serving", code, errs, test.want)
+				t.Errorf("exit code %d: %q; want 2, %q and no start", code, errs, test.want)
 			}
 		})
 	}
@@ -275,6 +275,6 @@ func TestServe_TraceReceiverUnavailable_Serves(t *testing.T) {
 	span.End()
 	flush()
 	if got := log.String(); strings.Count(got, "traces not exported") != 1 || !strings.Contains(got, "endpoint=http://127.0.0.1:9") {
-		t.Errorf("the log says %q, want one line that names tracing.endpoint and its value", got)
+		t.Errorf("the log is %q, want one line that names tracing.endpoint and its value", got)
 	}
 }

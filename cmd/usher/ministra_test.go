@@ -18,14 +18,14 @@ import (
 	"usher/gateway"
 )
 
-// Ministra forgets a token five seconds after it made it, and says that a yes holds for ten hours. Asked again with the
-// same token it would say no. Players know nothing of that: they use the one address that they were given.
+// Ministra forgets a token five seconds after it issues it, and lets an allowing answer hold for ten hours. A second check
+// with the same token is denied. Players keep using the address that they were given.
 const (
 	ministraTokenLife = 5 * time.Second
 	ministraToken     = "5d41402abc4b2a76b9719d911017c592"
 )
 
-// portal is a Ministra on a real port. Its clock is the test's: it stands in a bubble where time is not real.
+// portal is a Ministra on a real port. It uses the fake time of the test's bubble.
 type portal struct {
 	*backendtest.Server
 	now, issued atomic.Int64 // in nanoseconds
@@ -35,7 +35,7 @@ func startPortal(t *testing.T, headers bool) *portal {
 	t.Helper()
 	p := &portal{Server: middleware(t)}
 	p.SetDialect(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
-		w.Header().Set("Connection", "close") // so that nothing waits for the network while the bubble's time passes
+		w.Header().Set("Connection", "close") // a goroutine that waits for the network stops the bubble's time
 		age := time.Duration(p.now.Load() - p.issued.Load())
 		if r.URL.Path != "/stalker_portal/server/api/chk_flussonic_tmp_link.php" ||
 			r.URL.Query().Get("token") != ministraToken || age > ministraTokenLife {
@@ -53,15 +53,15 @@ func startPortal(t *testing.T, headers bool) *portal {
 	return p
 }
 
-// lounge is a node in a bubble, without listeners, and the viewer in front of it.
-type lounge struct {
+// ministraNode is a node without listeners in a bubble of fake time, and its viewer.
+type ministraNode struct {
 	node   *node
 	portal *portal
-	path   string // of the playlist, with the token
+	path   string // the playlist's
 	query  string
 }
 
-func newLounge(t *testing.T, p *portal, origin string) *lounge {
+func newMinistraNode(t *testing.T, p *portal, origin string) *ministraNode {
 	t.Helper()
 	s := defaultSettings()
 	text := fmt.Sprintf(`
@@ -83,11 +83,11 @@ routes: [ { path: "/single/{channel}/*", origin: stage, backend: portal, require
 	}
 	t.Cleanup(n.close)
 	p.issued.Store(time.Now().UnixNano())
-	return &lounge{node: n, portal: p, path: "/single/a001/index.m3u8", query: "token=" + ministraToken}
+	return &ministraNode{node: n, portal: p, path: "/single/a001/index.m3u8", query: "token=" + ministraToken}
 }
 
-// get is one request of the viewer's, by the gateway's own way in.
-func (l *lounge) get(t *testing.T, path, query string) (status int, body string) {
+// get passes a request of the viewer's to the gateway.
+func (l *ministraNode) get(t *testing.T, path, query string) (status int, body string) {
 	t.Helper()
 	l.portal.now.Store(time.Now().UnixNano())
 	var a gateway.Response
@@ -104,8 +104,9 @@ func (l *lounge) get(t *testing.T, path, query string) (status int, body string)
 	return a.Status, string(a.Body)
 }
 
-// watch plays for that time: every step the playlist with the old token, and the newest segment with its ticket.
-func (l *lounge) watch(t *testing.T, by, step time.Duration) {
+// watch plays for that time. In each step it fetches the playlist with the old token, and the newest segment with its
+// ticket.
+func (l *ministraNode) watch(t *testing.T, by, step time.Duration) {
 	t.Helper()
 	for end := time.Now().Add(by); time.Now().Before(end); <-time.After(step) {
 		status, playlist := l.get(t, l.path, l.query)
@@ -120,8 +121,8 @@ func (l *lounge) watch(t *testing.T, by, step time.Duration) {
 	}
 }
 
-// brief is an origin whose connections end with each answer.
-func brief(t *testing.T) string {
+// startOrigin starts an origin that closes the connection after each response.
+func startOrigin(t *testing.T) string {
 	t.Helper()
 	server := httptest.NewServer(stage.NewOrigin(stage.Config{SegmentDuration: time.Second, Hook: func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -133,47 +134,47 @@ func brief(t *testing.T) string {
 	return server.URL
 }
 
-// TestNode_Ministra_OneCallPerSession holds for every version of the portal: those that send no headers too.
+// TestNode_Ministra_OneCallPerSession covers portals with and without headers.
 func TestNode_Ministra_OneCallPerSession(t *testing.T) {
 	t.Parallel()
 	for name, headers := range map[string]bool{"with headers": true, "of 2014, without": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p, origin := startPortal(t, headers), brief(t)
+			p, origin := startPortal(t, headers), startOrigin(t)
 			synctest.Test(t, func(t *testing.T) {
-				l := newLounge(t, p, origin)
+				l := newMinistraNode(t, p, origin)
 				l.watch(t, 10*time.Minute, 6*time.Second)
 				if got := p.Calls(); got != 1 {
-					t.Fatalf("the portal was asked %d times in ten minutes, want once", got)
+					t.Fatalf("%d calls of the portal in ten minutes, want one", got)
 				}
-				l.watch(t, 10*time.Hour, 50*time.Second) // past what the yes was good for
+				l.watch(t, 10*time.Hour, 50*time.Second) // longer than the answer is valid
 				if got := p.Calls(); got != 1 {
-					t.Errorf("the portal was asked %d times in ten hours, want once", got)
+					t.Errorf("%d calls of the portal in ten hours, want one", got)
 				}
 				if status, _ := l.get(t, l.path, "token=unknown"); status != http.StatusForbidden {
-					t.Errorf("a stranger gets %d, want 403", status)
+					t.Errorf("a viewer with an unknown token gets %d, want 403", status)
 				}
 			})
 		})
 	}
 }
 
-// TestNode_Ministra_AdmittedInOutage_PlaysOn: whoever came while the portal was away has a token that it never knew again.
+// TestNode_Ministra_AdmittedInOutage_PlaysOn opens a session in an outage. When the portal is back, it has forgotten the token.
 func TestNode_Ministra_AdmittedInOutage_PlaysOn(t *testing.T) {
 	t.Parallel()
-	p, origin := startPortal(t, true), brief(t)
+	p, origin := startPortal(t, true), startOrigin(t)
 	if err := p.SetMode(backendtest.Reset()); err != nil {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		l := newLounge(t, p, origin)
+		l := newMinistraNode(t, p, origin)
 		l.watch(t, time.Minute, 6*time.Second)
 		if err := p.SetMode(backendtest.Healthy()); err != nil {
 			t.Fatal(err)
 		}
 		l.watch(t, time.Hour, 6*time.Second)
 		if got := p.Calls(); got != 1 { // the one that failed
-			t.Errorf("the portal was asked %d times, the last with a token that it has forgotten; want once", got)
+			t.Errorf("%d calls of the portal, the last with a token that it has forgotten; want one", got)
 		}
 	})
 }

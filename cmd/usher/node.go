@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"usher/actors"
-	"usher/actors/session"
 	"usher/backends"
 	"usher/backends/chain"
 	"usher/backends/httpbackend"
@@ -59,19 +58,19 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err := n.makeOrigins(); err != nil {
 		return nil, err
 	}
+	n.registry = actors.NewRegistry(actors.Options{
+		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
+		Backends: n.sessionBackends(), Cluster: n.cluster,
+		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
+		SigningKey: func() string { return n.gateway.SigningKey() }, Tracer: tracer, Logger: logger,
+	})
 	n.gateway, err = gateway.New(gateway.Options{
-		Config: s.Gateway, Origins: n.origins, Sessions: (*sessionOpener)(n),
+		Config: s.Gateway, Origins: n.origins, Sessions: n.registry,
 		MaxAddresses: s.Sessions.MaxAddresses, RetryAfter: s.Sessions.RetryAfter, Logger: logger,
 	})
 	if err != nil {
 		return nil, err
 	}
-	n.registry = actors.NewRegistry(actors.Options{
-		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
-		Backends: n.sessionBackends(), Cluster: n.cluster,
-		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
-		SigningKey: n.gateway.SigningKey, Tracer: tracer, Logger: logger,
-	})
 	n.handler = gateway.NewHandler(n.gateway)
 	n.server = gateway.NewServer(s.Gateway, n.handler, logger)
 	return n, nil
@@ -225,24 +224,4 @@ func (n *node) serveViewers(ctx, life context.Context, on listeners) error {
 		group.Go(func() error { return envoy.Run(ctx, on.extAuthz) })
 	}
 	return group.Wait()
-}
-
-// sessionOpener is the registry with the interface types of the gateway.
-type sessionOpener node
-
-// Find returns the live session, or nil.
-func (e *sessionOpener) Find(id backends.SessionID) gateway.Session {
-	if s := e.registry.Find(id); s != nil {
-		return s
-	}
-	return nil
-}
-
-// Open returns the session with its first decision.
-func (e *sessionOpener) Open(ctx context.Context, a session.OpenRequest) (gateway.Session, error) {
-	s, err := e.registry.Open(ctx, a)
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
 }

@@ -9,10 +9,8 @@ import (
 	"net/http"
 	"time"
 
-	"usher/actors"
 	"usher/backends"
 	"usher/backends/httpbackend"
-	"usher/gateway"
 	"usher/gateway/admin"
 )
 
@@ -20,9 +18,7 @@ import (
 // the readiness.
 func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
-		Handler: admin.Handler(n.settings.Admin, admin.Options{
-			Node: n.adminNode(), Cluster: n.adminCluster(), Logger: n.logger,
-		}),
+		Handler:           n.adminHandler(),
 		ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug),
 	}
@@ -33,43 +29,20 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// adminNode implements admin.LocalNode: Ready of the server, Len of the registry, and the rest here.
-type adminNode struct {
-	*gateway.Server
-	*actors.Registry
-	node *node
+func (n *node) adminHandler() http.Handler {
+	return admin.Handler(n.settings.Admin, admin.Options{
+		Sessions: n.registry, Cluster: n.cluster, Ready: n.server.Ready, Backends: n.backends,
+		KickDuration: n.settings.Sessions.KickDuration, Logger: n.logger,
+	})
 }
 
-func (n *node) adminNode() adminNode {
-	return adminNode{Server: n.server, Registry: n.registry, node: n}
-}
-
-// EachSession calls yield for each session until yield returns false.
-func (a adminNode) EachSession(yield func(admin.Session) bool) {
-	a.Each(func(s *actors.Session) bool { return yield(sessionView(s)) })
-}
-
-func sessionView(s *actors.Session) admin.Session {
-	f, since := s.Request(), s.Ticket().Opened
-	shown := admin.Session{
-		ID: s.ID().String(), Route: f.Route, Channel: f.Channel, Backend: f.Backend,
-		Address: f.Address.String(), UserAgent: f.UserAgent, Verdict: "pending", Source: backends.SourceNone.String(),
-		Since: since, LastSeen: s.LastSeen(), Requests: s.Requests(), Bytes: s.Bytes(),
-	}
-	if d := s.Decision(); d != nil {
-		shown.Verdict, shown.Source, shown.Reason = d.Verdict.String(), d.Source.String(), d.Reason
-		shown.User, shown.UserID = d.User, d.UserID
-	}
-	return shown
-}
-
-// Backends returns all backends.
-func (a adminNode) Backends() []admin.Backend {
+// backends returns all backends as the API shows them.
+func (n *node) backends() []admin.Backend {
 	var all []admin.Backend
-	for name, c := range a.node.chains {
+	for name, c := range n.chains {
 		all = append(all, admin.Backend{
-			Name: name, Kind: a.node.settings.Backends[name].Kind, URL: a.node.adapters[name].url,
-			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), Alarms: violationsView(a.node.adapters[name].alarms),
+			Name: name, Kind: n.settings.Backends[name].Kind, Address: n.adapters[name].url,
+			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), ContractViolations: violationsView(n.adapters[name].alarms),
 		})
 	}
 	return all

@@ -23,7 +23,7 @@ import (
 	"usher/bench/stage"
 )
 
-// startRedis runs a redis-server of the test's own, and returns its socket.
+// startRedis runs a redis-server until the test ends, and returns its socket.
 func startRedis(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -37,7 +37,7 @@ func startRedis(t *testing.T) string {
 		_ = cmd.Process.Signal(syscall.SIGKILL)
 		_ = wait()
 	})
-	soon(t, "redis-server answers", func() bool {
+	eventually(t, "redis-server answers", func() bool {
 		conn, err := net.Dial("unix", socket)
 		if err != nil {
 			return false
@@ -51,8 +51,8 @@ func startRedis(t *testing.T) string {
 	return socket
 }
 
-// soon waits until a fact holds.
-func soon(t *testing.T, what string, holds func() bool) {
+// eventually waits until the condition holds.
+func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -63,8 +63,8 @@ func soon(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// pair is two nodes that share a Redis, before one origin and one middleware.
-type pair struct {
+// nodePair is two nodes that share a Redis, an origin and a middleware.
+type nodePair struct {
 	t          *testing.T
 	middleware *backendtest.Server
 	nodes      [2]*node
@@ -72,16 +72,16 @@ type pair struct {
 	stops      [2]func()
 }
 
-func startPair(t *testing.T, users map[string]backendtest.User, provider *sdktrace.TracerProvider) *pair {
+func startNodePair(t *testing.T, users map[string]backendtest.User, provider *sdktrace.TracerProvider) *nodePair {
 	t.Helper()
 	origin := httptest.NewServer(stage.NewOrigin(stage.Config{}))
 	t.Cleanup(origin.Close)
-	p := &pair{t: t, middleware: backendtest.New(backendtest.Config{Address: "127.0.0.1:0", Record: 100, Users: users})}
+	p := &nodePair{t: t, middleware: backendtest.New(backendtest.Config{Address: "127.0.0.1:0", Record: 100, Users: users})}
 	if err := p.middleware.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.middleware.Close)
-	// Heartbeats are as rare as can be and deadlines far off, so that what is counted is what is meant.
+	// Long heartbeat intervals and deadlines keep other round trips out of the count.
 	text := strings.NewReplacer("http://127.0.0.1:9", origin.URL, "timeout: 300ms", "timeout: 30s, answer_deadline: 20s, breaker: { interval: 3m }").
 		Replace(settingsFor(p.middleware.URL()+"/check")) + fmt.Sprintf(`
 sessions: { idle_timeout: 30m, recheck: { min: 1s, jitter_percent: 0 } }
@@ -93,8 +93,8 @@ cluster: { redis: { addresses: [ %q ] }, encryption_keys: [ { id: a, secret: "01
 	return p
 }
 
-// get fetches from a node what must be there.
-func (p *pair) get(node int, path string) (body string) {
+// get fetches a path from a node, and requires status 200.
+func (p *nodePair) get(node int, path string) (body string) {
 	p.t.Helper()
 	status, body := get(p.t, p.addresses[node]+path)
 	if status != http.StatusOK {
@@ -103,8 +103,8 @@ func (p *pair) get(node int, path string) (body string) {
 	return body
 }
 
-// tripsOf counts the round trips of a node that something takes, with all that it leaves behind.
-func (p *pair) tripsOf(node int, want uint64, do func()) uint64 {
+// countRoundTrips counts the node's round trips to Redis caused by do, and waits until there are at least want.
+func (p *nodePair) countRoundTrips(node int, want uint64, do func()) uint64 {
 	p.t.Helper()
 	c := p.nodes[node].cluster
 	before := c.RoundTrips()
@@ -114,69 +114,69 @@ func (p *pair) tripsOf(node int, want uint64, do func()) uint64 {
 			p.t.Logf("%d round trips", c.RoundTrips()-before)
 		}
 	}()
-	soon(p.t, "the round trips", func() bool { return c.RoundTrips()-before >= want })
+	eventually(p.t, "the round trips", func() bool { return c.RoundTrips()-before >= want })
 	return c.RoundTrips() - before
 }
 
-// withTicket finds the address of something in a playlist, which has a ticket in it.
+// withTicket returns the first path with a ticket in a playlist.
 func withTicket(t *testing.T, playlist string) string {
 	t.Helper()
 	path := regexp.MustCompile(`(?m)^/~.*$`).FindString(playlist)
 	if path == "" {
-		t.Fatalf("nothing in the playlist has a ticket:\n%s", playlist)
+		t.Fatalf("no path in the playlist has a ticket:\n%s", playlist)
 	}
 	return path
 }
 
-// TestNode_RedisRoundTrips counts what a session costs Redis, on the node where it is opened and on one that adopts it.
+// TestNode_RedisRoundTrips counts a session's round trips to Redis, on the node that opens it and on one that adopts it.
 func TestNode_RedisRoundTrips(t *testing.T) {
-	p := startPair(t, map[string]backendtest.User{
+	p := startNodePair(t, map[string]backendtest.User{
 		"plain":   {ID: "1", Name: "plain", ValidFor: time.Hour},
 		"limited": {ID: "2", Name: "limited", ValidFor: time.Hour, MaxSessions: 2},
 		"short":   {ID: "3", Name: "short", ValidFor: 2 * time.Second},
 		"other":   {ID: "4", Name: "other", ValidFor: time.Hour, MaxSessions: 2},
 	}, sdktrace.NewTracerProvider())
-	// A server learns each script once, which is a trip each. One trip may carry the calls of several sessions, so nothing
-	// may be under way when the next one comes.
-	p.tripsOf(0, 2*3, func() { p.get(0, "/play/a001/low.m3u8?token=limited&warm=0") })
-	p.tripsOf(1, 3, func() { p.get(1, "/play/a001/low.m3u8?token=other") })
+	// Loading a script costs a round trip each, so these requests come first. One round trip may carry the calls of several
+	// sessions, so each count starts when nothing is in flight.
+	p.countRoundTrips(0, 2*3, func() { p.get(0, "/play/a001/low.m3u8?token=limited&warm=0") })
+	p.countRoundTrips(1, 3, func() { p.get(1, "/play/a001/low.m3u8?token=other") })
 	var media string
-	opening := p.tripsOf(0, 2, func() { media = p.get(0, "/play/a001/low.m3u8?token=plain") })
+	opening := p.countRoundTrips(0, 2, func() { media = p.get(0, "/play/a001/low.m3u8?token=plain") })
 	segment := withTicket(t, media)
-	adoption := p.tripsOf(1, 1, func() { p.get(1, segment) })
-	segments := p.tripsOf(1, 0, func() {
+	adoption := p.countRoundTrips(1, 1, func() { p.get(1, segment) })
+	segments := p.countRoundTrips(1, 0, func() {
 		for range 10 {
 			p.get(1, segment)
 			p.get(0, segment)
 		}
 	})
-	limited := p.tripsOf(0, 3, func() { p.get(0, "/play/a001/low.m3u8?token=limited") })
-	contended := p.tripsOf(1, 4, func() { p.get(1, "/play/a001/low.m3u8?token=limited&elsewhere=1") })
-	asked := p.middleware.Calls()
-	recheck := p.tripsOf(0, 2+2, func() {
+	limited := p.countRoundTrips(0, 3, func() { p.get(0, "/play/a001/low.m3u8?token=limited") })
+	contended := p.countRoundTrips(1, 4, func() { p.get(1, "/play/a001/low.m3u8?token=limited&elsewhere=1") })
+	before := p.middleware.Calls()
+	recheck := p.countRoundTrips(0, 2+2, func() {
 		p.get(0, "/play/a001/low.m3u8?token=short")
-		// From its first re-check on the answers hold for long, so that there is just one.
+		// The first re-check's answer is valid for an hour, so there is only one re-check.
 		p.middleware.SetUser("short", backendtest.User{ID: "3", Name: "short", ValidFor: time.Hour})
 	}) - opening
-	segments += p.tripsOf(0, 0, func() { p.get(0, segment) })
+	segments += p.countRoundTrips(0, 0, func() { p.get(0, segment) })
 	got := fmt.Sprintf("adoption %d, opening %d, opening with limit %d, after another node's %d, re-check %d, segment %d",
 		adoption, opening, limited, contended, recheck, segments)
 	t.Logf("round trips to Redis: %s", got)
 	if want := "adoption 1, opening 2, opening with limit 3, after another node's 4, re-check 2, segment 0"; got != want {
 		t.Errorf("got %s; want %s", got, want)
 	}
-	if calls := p.middleware.Calls(); calls != asked+2 {
-		t.Errorf("the middleware was asked %d times about the short one, want twice", calls-asked)
+	if calls := p.middleware.Calls(); calls != before+2 {
+		t.Errorf("%d calls of the middleware for the short session, want two", calls-before)
 	}
 }
 
-// TestNode_Trace_ContinuesOnOtherNode has a session opened on one node and re-checked on the other.
+// TestNode_Trace_ContinuesOnOtherNode opens a session on one node, and lets the other re-check it.
 func TestNode_Trace_ContinuesOnOtherNode(t *testing.T) {
 	t.Parallel()
 	exporter := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
 	t.Cleanup(func() { _ = provider.Shutdown(context.Background()) })
-	p := startPair(t, map[string]backendtest.User{"good": {ID: "1", Name: "alice", ValidFor: 2 * time.Second}}, provider)
+	p := startNodePair(t, map[string]backendtest.User{"good": {ID: "1", Name: "alice", ValidFor: 2 * time.Second}}, provider)
 	segment := withTicket(t, p.get(0, "/play/a001/low.m3u8?token=good"))
 	p.get(1, segment)
 	p.stops[0]()
@@ -184,7 +184,7 @@ func TestNode_Trace_ContinuesOnOtherNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	var recheck *tracetest.SpanStub
-	soon(t, "the re-check's span", func() bool {
+	eventually(t, "the re-check's span", func() bool {
 		for _, s := range exporter.GetSpans() {
 			if s.Name == "session.recheck" {
 				recheck = &s
@@ -195,10 +195,10 @@ func TestNode_Trace_ContinuesOnOtherNode(t *testing.T) {
 	for _, s := range exporter.GetSpans() {
 		if s.Name == "session.open" && len(recheck.Links) == 1 && recheck.Links[0].SpanContext.SpanID() == s.SpanContext.SpanID() {
 			if recheck.SpanContext.TraceID() == s.SpanContext.TraceID() {
-				t.Error("the re-check belongs to the opening's trace, which would never end")
+				t.Error("the re-check is in the opening's trace, want a trace of its own")
 			}
 			return
 		}
 	}
-	t.Errorf("the re-check links to %+v, which is no opening", recheck.Links)
+	t.Errorf("the re-check links to %+v, want the opening", recheck.Links)
 }

@@ -16,20 +16,20 @@ import (
 	"usher/cluster"
 )
 
-// decider is a middleware that several nodes ask, each through a breaker of its own.
-type decider struct {
-	mu    sync.Mutex
-	asked map[backends.SessionID][]time.Time
-	calls atomic.Int64
-	no    atomic.Bool
-	takes time.Duration
-	user  backends.Decision
+// fakePortal is a middleware that several nodes call.
+type fakePortal struct {
+	mu     sync.Mutex
+	times  map[backends.SessionID][]time.Time // of the calls
+	calls  atomic.Int64
+	denies atomic.Bool
+	takes  time.Duration
+	user   backends.Decision
 }
 
-func (p *decider) check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+func (p *fakePortal) check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	p.calls.Add(1)
 	p.mu.Lock()
-	p.asked[r.Session] = append(p.asked[r.Session], time.Now())
+	p.times[r.Session] = append(p.times[r.Session], time.Now())
 	p.mu.Unlock()
 	select {
 	case <-time.After(p.takes):
@@ -38,27 +38,27 @@ func (p *decider) check(ctx context.Context, r *backends.Request) (backends.Deci
 	}
 	d := p.user
 	d.Verdict, d.Source = backends.Allowed, backends.FromBackend
-	if p.no.Load() {
+	if p.denies.Load() {
 		d.Verdict = backends.Denied
 	}
 	return d, nil
 }
 
-// way is a node's way to the portal. It may be down while others' are not.
-type way struct {
+// nodeBackend is a node's connection to the portal. It may be down while another node's is not.
+type nodeBackend struct {
 	*chain.FailOpen
 	down atomic.Bool
 }
 
-func (w *way) State() backends.BreakerState {
+func (w *nodeBackend) State() backends.BreakerState {
 	if w.down.Load() {
 		return backends.BreakerOpen
 	}
 	return backends.BreakerClosed
 }
 
-func newWay(p *decider) *way {
-	w := new(way)
+func newNodeBackend(p *fakePortal) *nodeBackend {
+	w := new(nodeBackend)
 	w.FailOpen = chain.NewFailOpen("portal", backends.PolicyAllow, backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 		if w.down.Load() {
 			return backends.Decision{}, &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: "portal"}
@@ -68,22 +68,22 @@ func newWay(p *decider) *way {
 	return w
 }
 
-// crew is nodes that share a store in one process, on a clock that jumps.
-type crew struct {
-	t      *testing.T
-	portal *decider
-	nodes  []*actors.Registry
-	ways   []*way
-	bans   sync.Map // user -> backends.Ban
-	// credentialsBanned counts the viewers of banned users whose credentials were banned.
+// nodeGroup is nodes in one process that share a store, in fake time.
+type nodeGroup struct {
+	t        *testing.T
+	portal   *fakePortal
+	nodes    []*actors.Registry
+	backends []*nodeBackend
+	bans     sync.Map // user -> backends.Ban
+	// credentialsBanned counts the calls of BanCredentials.
 	credentialsBanned atomic.Int64
 }
 
-// withCrew runs a test with so many nodes in a bubble.
-func withCrew(t *testing.T, count int, edit func(*actors.Options, *decider), test func(c *crew)) {
+// withNodes runs a test with that many nodes in a bubble of fake time.
+func withNodes(t *testing.T, count int, edit func(*actors.Options, *fakePortal), test func(c *nodeGroup)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		c := &crew{t: t, portal: &decider{asked: map[backends.SessionID][]time.Time{}, takes: 100 * time.Millisecond}}
+		c := &nodeGroup{t: t, portal: &fakePortal{times: map[backends.SessionID][]time.Time{}, takes: 100 * time.Millisecond}}
 		o := actors.Options{
 			Config: actors.DefaultConfig(), ReviveFor: 6 * time.Hour, StoreTimeout: 100 * time.Millisecond,
 			HeartbeatInterval: 20 * time.Second, SigningKey: func() string { return "a" },
@@ -98,59 +98,59 @@ func withCrew(t *testing.T, count int, edit func(*actors.Options, *decider), tes
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.Cluster = &crewCluster{Memory: store, crew: c, count: count}
+		o.Cluster = &groupCluster{Memory: store, group: c, count: count}
 		store.OnExceeded = func(user string) {
 			for _, n := range c.nodes {
 				n.OnLimitExceeded(user)
 			}
 		}
 		for range count {
-			w := newWay(c.portal)
+			w := newNodeBackend(c.portal)
 			o := o
 			o.Backends = map[string]actors.BackendOptions{"portal": {Backend: w, Rules: backendRules}}
-			c.ways, c.nodes = append(c.ways, w), append(c.nodes, actors.NewRegistry(o))
+			c.backends, c.nodes = append(c.backends, w), append(c.nodes, actors.NewRegistry(o))
 		}
 		defer func() {
 			for _, n := range c.nodes {
 				n.Close()
 			}
 			store.Close()
-			time.Sleep(2 * time.Second) // protoactor's count of dead letters runs out
+			time.Sleep(2 * time.Second) // until protoactor's dead letter throttle ends
 		}()
 		test(c)
 	})
 }
 
-// crewCluster is the store that the nodes of a crew share, and their way to each other.
-type crewCluster struct {
+// groupCluster is the store that the nodes share. It passes revocations to all of them.
+type groupCluster struct {
 	*cluster.Memory
-	crew  *crew
+	group *nodeGroup
 	count int
 }
 
-func (cc *crewCluster) Shared() bool { return true }
+func (cc *groupCluster) Shared() bool { return true }
 
-func (cc *crewCluster) Live() int { return cc.count }
+func (cc *groupCluster) Live() int { return cc.count }
 
-func (cc *crewCluster) UserHash(user string) string { return user }
+func (cc *groupCluster) UserHash(user string) string { return user }
 
-func (cc *crewCluster) Banned(r *backends.Request, d *backends.Decision) (session.Ban, bool) {
-	return cc.crew.banned(r, d)
+func (cc *groupCluster) Banned(r *backends.Request, d *backends.Decision) (session.Ban, bool) {
+	return cc.group.banned(r, d)
 }
 
-func (cc *crewCluster) BanCredentials(context.Context, session.Ban, *backends.Request) error {
-	cc.crew.credentialsBanned.Add(1)
+func (cc *groupCluster) BanCredentials(context.Context, session.Ban, *backends.Request) error {
+	cc.group.credentialsBanned.Add(1)
 	return nil
 }
 
-func (cc *crewCluster) Revoke(_ context.Context, v session.Revocation) error {
-	for _, n := range cc.crew.nodes {
+func (cc *groupCluster) Revoke(_ context.Context, v session.Revocation) error {
+	for _, n := range cc.group.nodes {
 		n.OnRevocation(v)
 	}
 	return nil
 }
 
-func (c *crew) banned(_ *backends.Request, d *backends.Decision) (session.Ban, bool) {
+func (c *nodeGroup) banned(_ *backends.Request, d *backends.Decision) (session.Ban, bool) {
 	if d == nil {
 		return session.Ban{}, false
 	}
@@ -161,8 +161,8 @@ func (c *crew) banned(_ *backends.Request, d *backends.Decision) (session.Ban, b
 	return b.(session.Ban), true //nolint:forcetypeassert // as stored
 }
 
-// watch sends a viewer's request to a node: with credentials or, after an earlier request, with a ticket.
-func (c *crew) watch(node, viewer int, ticket session.Ticket) (backends.Decision, session.Ticket) {
+// watch sends a viewer's request to a node, with credentials if the ticket is zero, otherwise with the ticket.
+func (c *nodeGroup) watch(node, viewer int, ticket session.Ticket) (backends.Decision, session.Ticket) {
 	c.t.Helper()
 	id := backends.SessionID{15: byte(viewer + 1)}
 	n := c.nodes[node]
@@ -183,8 +183,8 @@ func (c *crew) watch(node, viewer int, ticket session.Ticket) (backends.Decision
 	return *s.Decision(), s.Ticket()
 }
 
-// hop lets a viewer ask another node every second for so long.
-func (c *crew) hop(viewer int, d time.Duration, each func(backends.Decision)) {
+// watchAcrossNodes sends a viewer's request to the next node each second for that time.
+func (c *nodeGroup) watchAcrossNodes(viewer int, d time.Duration, each func(backends.Decision)) {
 	c.t.Helper()
 	var ticket session.Ticket
 	for i, end := 0, time.Now().Add(d); time.Now().Before(end); i++ {
@@ -195,7 +195,7 @@ func (c *crew) hop(viewer int, d time.Duration, each func(backends.Decision)) {
 	}
 }
 
-func (c *crew) wantAllowed(d backends.Decision) {
+func (c *nodeGroup) wantAllowed(d backends.Decision) {
 	c.t.Helper()
 	if d.Verdict != backends.Allowed || d.Source != backends.FromBackend {
 		c.t.Fatalf("at %v the viewer is %v by %v: %s", time.Now(), d.Verdict, d.Source, d.Reason)
@@ -206,22 +206,22 @@ func TestCluster_ChecksSessionOnce(t *testing.T) {
 	t.Parallel()
 	calls := map[int]int64{}
 	for _, nodes := range []int{1, 2, 5} {
-		withCrew(t, nodes, nil, func(c *crew) {
-			c.hop(0, 30*time.Minute, c.wantAllowed)
+		withNodes(t, nodes, nil, func(c *nodeGroup) {
+			c.watchAcrossNodes(0, 30*time.Minute, c.wantAllowed)
 			calls[nodes] = c.portal.calls.Load()
 		})
 	}
-	t.Logf("asked in half an hour by 1, 2 and 5 nodes: %v", calls)
+	t.Logf("calls in half an hour by 1, 2 and 5 nodes: %v", calls)
 	for _, nodes := range []int{2, 5} {
-		if calls[nodes] > calls[1]+2 || calls[nodes] < calls[1]-4 { // a copy looks a second after the owner would have asked
-			t.Errorf("%d nodes asked %d times, one alone %d times", nodes, calls[nodes], calls[1])
+		if calls[nodes] > calls[1]+2 || calls[nodes] < calls[1]-4 { // the other nodes look up the decision a second after it expires
+			t.Errorf("%d nodes made %d calls, one alone %d", nodes, calls[nodes], calls[1])
 		}
 	}
 }
 
 func TestCluster_NodeStopped_OtherContinues(t *testing.T) {
 	t.Parallel()
-	withCrew(t, 2, nil, func(c *crew) {
+	withNodes(t, 2, nil, func(c *nodeGroup) {
 		_, ticket := c.watch(0, 0, session.Ticket{})
 		d, _ := c.watch(1, 0, ticket)
 		c.wantAllowed(d)
@@ -232,64 +232,64 @@ func TestCluster_NodeStopped_OtherContinues(t *testing.T) {
 			c.wantAllowed(d)
 		}
 		if calls := c.portal.calls.Load(); calls < 3 || calls > 5 {
-			t.Errorf("asked %d times in 200 s of answers that hold for one minute", calls)
+			t.Errorf("%d calls in 200 s with answers valid for one minute, want 3 to 5", calls)
 		}
 	})
 }
 
 func TestCluster_Denial_EndsSessionOnAllNodes(t *testing.T) {
 	t.Parallel()
-	withCrew(t, 3, nil, func(c *crew) {
+	withNodes(t, 3, nil, func(c *nodeGroup) {
 		_, ticket := c.watch(0, 0, session.Ticket{})
 		for i := range c.nodes {
 			c.watch(i, 0, ticket)
 		}
-		c.portal.no.Store(true)
-		time.Sleep(70 * time.Second) // the viewer of this node alone is asked about
+		c.portal.denies.Store(true)
+		time.Sleep(70 * time.Second) // until the re-check
 		synctest.Wait()
 		for i, n := range c.nodes {
 			if d, _ := c.watch(i, 0, ticket); d.Verdict != backends.Denied {
-				t.Errorf("node %d goes on with %v, %d sessions", i, d.Verdict, n.Len())
+				t.Errorf("node %d: still %v, %d sessions", i, d.Verdict, n.Len())
 			}
 		}
 		if calls := c.portal.calls.Load(); calls != 2 {
-			t.Errorf("asked %d times, want twice", calls)
+			t.Errorf("%d calls, want two", calls)
 		}
 	})
 }
 
 func TestCluster_OutageOfOneNode_OthersUnaffected(t *testing.T) {
 	t.Parallel()
-	withCrew(t, 2, nil, func(c *crew) {
-		c.ways[0].down.Store(true)
+	withNodes(t, 2, nil, func(c *nodeGroup) {
+		c.backends[0].down.Store(true)
 		d, ticket := c.watch(0, 0, session.Ticket{})
 		if d.Source != backends.FromFailOpen {
-			t.Fatalf("the node that cannot ask says %v by %v", d.Verdict, d.Source)
+			t.Fatalf("the node without its backend: %v by %v", d.Verdict, d.Source)
 		}
 		synctest.Wait()
 		d, _ = c.watch(1, 0, ticket)
 		if d.Verdict != backends.Allowed {
-			t.Fatalf("the other one says %v", d.Verdict)
+			t.Fatalf("the other node: %v", d.Verdict)
 		}
 		time.Sleep(30 * time.Second)
 		d, _ = c.watch(1, 0, ticket)
-		c.wantAllowed(d) // it asked, as the policy's word is no answer
-		for range 70 {   // the first one looks now and then
+		c.wantAllowed(d) // a fallback is no answer, so this node checked
+		for range 70 {   // the first node looks the decision up
 			d, _ = c.watch(0, 0, ticket)
 			time.Sleep(time.Second)
 		}
 		c.wantAllowed(d)
 		if calls := c.portal.calls.Load(); calls > 2 {
-			t.Errorf("asked %d times, want twice at most", calls)
+			t.Errorf("%d calls, want two at most", calls)
 		}
 	})
 }
 
 func TestCluster_Ban_HoldsOnAllNodes(t *testing.T) {
 	t.Parallel()
-	withCrew(t, 2, func(_ *actors.Options, p *decider) {
+	withNodes(t, 2, func(_ *actors.Options, p *fakePortal) {
 		p.user.User = "Ann"
-	}, func(c *crew) {
+	}, func(c *nodeGroup) {
 		_, ticket := c.watch(0, 0, session.Ticket{})
 		c.watch(1, 0, ticket)
 		ban := session.Ban{ID: "b1", User: "Ann"}
@@ -301,16 +301,16 @@ func TestCluster_Ban_HoldsOnAllNodes(t *testing.T) {
 		for range 100 {
 			for i := range c.nodes {
 				if d, _ := c.watch(i, 0, ticket); d.Verdict != backends.Denied || d.Source != backends.FromBan {
-					t.Fatalf("node %d says %v by %v", i, d.Verdict, d.Source)
+					t.Fatalf("node %d: %v by %v", i, d.Verdict, d.Source)
 				}
 				if d, _ := c.watch(i, 1, session.Ticket{}); d.Verdict != backends.Denied {
-					t.Fatalf("node %d opens another session of his: %v", i, d.Verdict)
+					t.Fatalf("node %d opens another session of the banned user: %v", i, d.Verdict)
 				}
 			}
 			time.Sleep(time.Second)
 		}
 		if c.credentialsBanned.Load() == 0 {
-			t.Error("nobody was told what he showed")
+			t.Error("the banned user's credentials were not banned")
 		}
 		c.bans.Delete("Ann")
 		for _, n := range c.nodes {
@@ -319,7 +319,7 @@ func TestCluster_Ban_HoldsOnAllNodes(t *testing.T) {
 		synctest.Wait()
 		d, _ := c.watch(1, 0, session.Ticket{})
 		if d.Verdict != backends.Allowed {
-			t.Errorf("after the ban he is %v by %v", d.Verdict, d.Source)
+			t.Errorf("after the ban the viewer is %v by %v", d.Verdict, d.Source)
 		}
 	})
 }
@@ -329,17 +329,17 @@ func TestCluster_StreamLimit_HoldsOverAllNodes(t *testing.T) {
 	for _, policy := range []session.LimitPolicy{session.EvictOldest, session.RejectNew} {
 		t.Run(policy.String(), func(t *testing.T) {
 			t.Parallel()
-			withCrew(t, 3, func(o *actors.Options, p *decider) {
+			withNodes(t, 3, func(o *actors.Options, p *fakePortal) {
 				p.user.UserID, p.user.MaxSessions = "17", 2
 				o.Config.PerUser.Policy = policy
-			}, func(c *crew) {
+			}, func(c *nodeGroup) {
 				const viewers = 6
 				tickets := make([]session.Ticket, viewers)
 				playing := 0
 				for second := range 90 {
 					playing = 0
 					for v := range viewers {
-						if second < v { // they come one after the other
+						if second < v { // one viewer joins each second
 							continue
 						}
 						d, ticket := c.watch((second+v)%3, v, tickets[v])
@@ -348,7 +348,7 @@ func TestCluster_StreamLimit_HoldsOverAllNodes(t *testing.T) {
 							tickets[v] = ticket
 						}
 						if second < 10 && d.Verdict != backends.Allowed {
-							t.Fatalf("within the window viewer %d is %v by %v", v, d.Verdict, d.Source)
+							t.Fatalf("within the grace period viewer %d is %v by %v", v, d.Verdict, d.Source)
 						}
 					}
 					if second > 40 && playing != 2 {
@@ -367,10 +367,10 @@ func TestCluster_HundredStreams_ExactAfterGrace(t *testing.T) {
 	for _, policy := range []session.LimitPolicy{session.EvictOldest, session.RejectNew} {
 		t.Run(policy.String(), func(t *testing.T) {
 			t.Parallel()
-			withCrew(t, 3, func(o *actors.Options, p *decider) {
+			withNodes(t, 3, func(o *actors.Options, p *fakePortal) {
 				p.user.UserID, p.user.MaxSessions, p.takes = "17", 3, 0
 				o.Config.PerUser.Policy, o.Config.PerUser.ZapTimeout = policy, 6*time.Second
-			}, func(c *crew) {
+			}, func(c *nodeGroup) {
 				const viewers, grace = 100, 14
 				tickets := make([]session.Ticket, viewers)
 				var settled []int
@@ -402,7 +402,7 @@ func TestCluster_HundredStreams_ExactAfterGrace(t *testing.T) {
 
 func TestCluster_Kick_HoldsOnAllNodes(t *testing.T) {
 	t.Parallel()
-	withCrew(t, 2, nil, func(c *crew) {
+	withNodes(t, 2, nil, func(c *nodeGroup) {
 		_, ticket := c.watch(0, 0, session.Ticket{})
 		c.watch(1, 0, ticket)
 		for _, n := range c.nodes {
@@ -411,7 +411,7 @@ func TestCluster_Kick_HoldsOnAllNodes(t *testing.T) {
 		synctest.Wait()
 		for i := range c.nodes {
 			if d, _ := c.watch(i, 0, ticket); d.Source != backends.FromOperator {
-				t.Errorf("node %d says %v by %v", i, d.Verdict, d.Source)
+				t.Errorf("node %d: %v by %v", i, d.Verdict, d.Source)
 			}
 		}
 	})

@@ -15,7 +15,7 @@ import (
 	"usher/cmd/usher/config"
 )
 
-// pagesFolder has a page for each kind of backend: a settings file that says how it is used.
+// pagesFolder holds a commented settings file for each kind of backend, its page.
 const pagesFolder = "../../deploy/backends"
 
 // page reads the page of a kind.
@@ -28,7 +28,7 @@ func page(t *testing.T, kind string) []byte {
 	return text
 }
 
-// parseBesideSecrets reads a settings file as if it stood beside the secrets that it names.
+// parseBesideSecrets parses a settings file in a folder with the secret files that it names.
 func parseBesideSecrets(t *testing.T, name string, text []byte) *settings {
 	t.Helper()
 	folder := t.TempDir()
@@ -39,7 +39,7 @@ func parseBesideSecrets(t *testing.T, name string, text []byte) *settings {
 	}
 	s := defaultSettings()
 	if _, err := config.Parse(name, text, s, config.Environment{Folder: folder}); err != nil {
-		t.Fatalf("the file is refused:\n%v", err)
+		t.Fatalf("parse the file:\n%v", err)
 	}
 	return s
 }
@@ -53,7 +53,7 @@ func TestKinds_EachHasPageWithDefaults(t *testing.T) {
 			text := page(t, name)
 			s := parseBesideSecrets(t, name, text)
 			if got := s.Backends["portal"].Kind; got != name {
-				t.Errorf("the page shows the kind %s", got)
+				t.Errorf("the page is about the kind %s", got)
 			}
 			spelled := parseBesideSecrets(t, name, config.Uncomment(text))
 			if diff := cmp.Diff(s, spelled, cmpopts.EquateEmpty(), revealed); diff != "" {
@@ -100,7 +100,7 @@ func TestKinds_NoPageOfUnknownKind(t *testing.T) {
 	}
 	for _, file := range files {
 		if _, known := kinds()[strings.TrimSuffix(filepath.Base(file), ".yaml")]; !known {
-			t.Errorf("%s is the page of no kind", file)
+			t.Errorf("%s is not the page of a kind", file)
 		}
 	}
 }

@@ -19,10 +19,10 @@ import (
 
 const sampleFile = "../../deploy/usher.yaml"
 
-// sampleKey is what the sample's secret files hold here.
+// sampleKey is the content of the sample's secret files.
 const sampleKey = "0123456789abcdef0123456789abcdef"
 
-// parseSample reads the sample as if it stood beside its secrets.
+// parseSample parses the sample in a folder with its secret files.
 func parseSample(t *testing.T, text []byte) *settings {
 	t.Helper()
 	folder := t.TempDir()
@@ -33,12 +33,12 @@ func parseSample(t *testing.T, text []byte) *settings {
 	}
 	s := defaultSettings()
 	if _, err := config.Parse("usher.yaml", text, s, config.Environment{Folder: folder}); err != nil {
-		t.Fatalf("the sample is refused:\n%v", err)
+		t.Fatalf("parse the sample:\n%v", err)
 	}
 	return s
 }
 
-// sampleSettings are the defaults and what the sample must set.
+// sampleSettings returns the defaults with the required settings of the sample.
 func sampleSettings() *settings {
 	want := defaultSettings()
 	want.Gateway.Identity.Secret = sampleKey

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"usher/actors/session"
 	"usher/gateway/admin"
 )
 
@@ -37,7 +38,7 @@ type filterFlags struct {
 	User    string `help:"Sessions of this user, by name or id."`
 	Route   string `help:"Sessions of this route."`
 	Backend string `help:"Sessions of this backend."`
-	Verdict string `help:"Sessions with this verdict: allowed, denied, undecided or pending."`
+	Verdict string `help:"Sessions with this verdict: allowed, denied or pending."`
 	Source  string `help:"Sessions whose decision has this source: backend, local, fail-open, cached, ticket, limit, ban or operator."`
 	Address string `help:"Sessions from this address or prefix."`
 	Node    string `help:"Sessions on this node."`
@@ -174,10 +175,10 @@ func prefixOf(text string) (netip.Prefix, error) {
 type sessionsBan struct {
 	adminFlags
 	durationFlags
-	User          string `help:"The user to ban, by name or id." xor:"whom" required:""`
-	Session       string `help:"The session to ban." xor:"whom" required:""`
-	Address       string `help:"The address or prefix to ban." xor:"whom" required:""`
-	CredentialsOf string `help:"The session whose credentials to ban." xor:"whom" required:""`
+	User          string `help:"The user to ban, by name or id." xor:"subject" required:""`
+	Session       string `help:"The session to ban." xor:"subject" required:""`
+	Address       string `help:"The address or prefix to ban." xor:"subject" required:""`
+	CredentialsOf string `help:"The session whose credentials to ban." xor:"subject" required:""`
 }
 
 // Run bans, and prints the ban's id.
@@ -222,7 +223,7 @@ type sessionsNodes struct{ adminFlags }
 
 // Run lists nodes.
 func (c sessionsNodes) Run(r runtime) error {
-	var list struct{ Nodes []admin.NodeStatus }
+	var list struct{ Nodes []session.NodeInfo }
 	return c.get(r, "nodes", nil, &list, func() error { return printNodes(r, list.Nodes) })
 }
 

@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"usher/actors/session"
 	"usher/gateway/admin"
 )
 
@@ -48,7 +49,7 @@ func printSessions(r runtime, found admin.SessionList) error {
 		for _, s := range found.Sessions {
 			rows = append(rows, []string{
 				s.ID, orDash(s.Channel), orDash(cmp.Or(s.User, s.UserID)), s.Verdict, s.Source, s.Address,
-				r.now().Sub(s.Since).Round(time.Second).String(), orDash(strings.Join(s.Nodes, ",")),
+				r.now().Sub(s.Started).Round(time.Second).String(), orDash(strings.Join(s.Nodes, ",")),
 			})
 		}
 		if err := table(r, []string{"SESSION", "CHANNEL", "USER", "VERDICT", "SOURCE", "ADDRESS", "AGE", "NODES"}, rows); err != nil {
@@ -63,7 +64,7 @@ func printSessions(r runtime, found admin.SessionList) error {
 			return err
 		}
 	}
-	return warnUnreachable(r, found.Silent)
+	return warnUnreachable(r, found.UnreachableNodes)
 }
 
 func printSession(r runtime, s admin.Session) error {
@@ -77,7 +78,7 @@ func printSession(r runtime, s admin.Session) error {
 		{"user agent", orDash(s.UserAgent)},
 		{"verdict", s.Verdict + ", by " + s.Source},
 		{"reason", orDash(s.Reason)},
-		{"started", s.Since.Format(time.RFC3339)},
+		{"started", s.Started.Format(time.RFC3339)},
 		{"last seen", s.LastSeen.Format(time.RFC3339)},
 		{"requests", fmt.Sprint(s.Requests)},
 		{"bytes", fmt.Sprint(s.Bytes)},
@@ -100,18 +101,18 @@ func printBans(r runtime, bans []admin.Ban) error {
 	return table(r, []string{"BAN", "SUBJECT", "UNTIL", "REASON"}, rows)
 }
 
-func printNodes(r runtime, nodes []admin.NodeStatus) error {
+func printNodes(r runtime, nodes []session.NodeInfo) error {
 	var rows [][]string
 	for _, n := range nodes {
 		state := "alive"
 		switch {
-		case !n.Alive:
+		case !n.IsAlive:
 			state = "unreachable for " + r.now().Sub(n.LastSeen).Round(time.Second).String()
-		case n.Draining:
+		case n.IsDraining:
 			state = "draining"
 		}
 		name := n.Name
-		if n.Self {
+		if n.IsSelf {
 			name += " (self)"
 		}
 		rows = append(rows, []string{

@@ -12,10 +12,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// apiCall is what a command asked of the API.
+// apiCall is a command's request to the API.
 type apiCall struct{ Line, Body string }
 
-// fakeAPI answers every call in the same way, and notes them.
+// fakeAPI records every request, and gives each the same answer.
 func fakeAPI(t *testing.T, status int, answer string, pending bool) (address string, calls func() []apiCall) {
 	t.Helper()
 	var got []apiCall
@@ -30,7 +30,7 @@ func fakeAPI(t *testing.T, status int, answer string, pending bool) (address str
 		}
 		got = append(got, apiCall{r.Method + " " + r.URL.RequestURI(), string(body)})
 		if pending {
-			w.Header().Set("X-Usher-Pending", "the others later")
+			w.Header().Set("X-Usher-Pending", "other nodes follow later")
 		}
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, answer+"\n")
@@ -41,11 +41,11 @@ func fakeAPI(t *testing.T, status int, answer string, pending bool) (address str
 
 const apiToken = "an operator's token"
 
-// atNoon is when the commands are run.
+// atNoon is the time at which the commands run.
 var atNoon = time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
 
-// command runs usher with the arguments, at noon.
-func command(args ...string) (code int, out, errs string) {
+// runAtNoon runs usher with the arguments, at noon.
+func runAtNoon(args ...string) (code int, out, errs string) {
 	var o, e bytes.Buffer
 	code = run(args, console{out: &o, err: &e, now: func() time.Time { return atNoon }})
 	return code, o.String(), e.String()
@@ -79,7 +79,7 @@ func TestSessionsCommand_Output(t *testing.T) {
 				"S1       a001     Ann   allowed  backend  192.0.2.7  1m30s  n1,n2\n1 of 2 matching sessions, 9 in all\nmore with --after S1\n",
 			calls: []apiCall{{Line: "GET /api/v1/sessions?limit=1"}},
 		},
-		"an empty list, of many": {
+		"an empty list of many matches": {
 			args: []string{"list"}, answer: `{"total":90000,"matched":4000,"approximate":true,"sessions":[]}`,
 			out:   "0 of about 4000 matching sessions, about 90000 in all\n",
 			calls: []apiCall{{Line: "GET /api/v1/sessions?limit=100"}},
@@ -88,33 +88,33 @@ func TestSessionsCommand_Output(t *testing.T) {
 			args: []string{"list", "--json", "--limit", "7"}, answer: `{"total":0,"matched":0,"sessions":[]}`,
 			out: `{"total":0,"matched":0,"sessions":[]}` + "\n", calls: []apiCall{{Line: "GET /api/v1/sessions?limit=7"}},
 		},
-		"one": {
+		"one session": {
 			args: []string{"show", "S1"}, answer: session,
 			out: "session     S1\nchannel     a001\nroute       -\nbackend     -\nuser        Ann\nuser id     -\naddress     192.0.2.7\n" +
 				"user agent  -\nverdict     allowed, by backend\nreason      -\nstarted     " + since +
 				"\nlast seen   2026-03-01T12:00:00Z\nrequests    12\nbytes       34\nnodes       n1, n2\n",
 			calls: []apiCall{{Line: "GET /api/v1/sessions/S1"}},
 		},
-		"one that is not there": {
+		"an unknown session": {
 			args: []string{"show", "S1"}, status: 404, answer: "no live session of that id", code: exitNegative,
 			errs: "usher: no live session of that id\n", calls: []apiCall{{Line: "GET /api/v1/sessions/S1"}},
 		},
-		"kicks": {
+		"two kicks": {
 			args: []string{"kick", "S1", "S2", "--duration", "10m", "--reason", "shared"}, answer: `{"matched":1,"kicked":1}`,
 			out: "kicked S1\nkicked S2\n", calls: []apiCall{
 				{"POST /api/v1/sessions/S1/kick", `{"duration":"10m0s","reason":"shared"}`}, {"POST /api/v1/sessions/S2/kick", `{"duration":"10m0s","reason":"shared"}`},
 			},
 		},
-		"a kick of nobody": {
+		"a kick of an unknown session": {
 			args: []string{"kick", "S1"}, status: 404, answer: "session S1: unknown", code: exitNegative, errs: "usher: session S1: unknown\n",
 			calls: []apiCall{{"POST /api/v1/sessions/S1/kick", `{"reason":""}`}},
 		},
-		"a kick of all who match": {
+		"a kick of all matching sessions": {
 			args: []string{"kick", "--user", "Ann", "--address", "::1"}, status: 202, pending: true, answer: `{"matched":3,"kicked":2,"unreachable_nodes":["n3"]}`,
-			out: "kicked 2 of 3 sessions\n", errs: "warning: the others later\nwarning: nodes that did not answer: n3\n",
+			out: "kicked 2 of 3 sessions\n", errs: "warning: other nodes follow later\nwarning: nodes that did not answer: n3\n",
 			calls: []apiCall{{"POST /api/v1/kick", `{"address":"::1/128","reason":"","user":"Ann"}`}},
 		},
-		"a kick that matches nobody": {
+		"a kick without a match": {
 			args: []string{"kick", "--user", "Ann"}, answer: `{"matched":0,"kicked":0}`, code: exitNegative,
 			out: "kicked 0 of 0 sessions\n", calls: []apiCall{{"POST /api/v1/kick", `{"reason":"","user":"Ann"}`}},
 		},
@@ -151,11 +151,11 @@ func TestSessionsCommand_Output(t *testing.T) {
 				"n2         -        draining               0         1m30s  v1\nn3         -        unreachable for 1m30s  0         1m30s  -\n",
 			calls: []apiCall{{Line: "GET /api/v1/nodes"}},
 		},
-		"what the node does not understand": {
+		"a request that the node rejects": {
 			args: []string{"bans"}, status: 400, answer: "not so", code: exitFailed, errs: "usher: --admin=ADDRESS answers 400: not so\n",
 			calls: []apiCall{{Line: "GET /api/v1/bans"}},
 		},
-		"something else than a node": {
+		"a server that is not a node": {
 			args: []string{"bans"}, answer: "<html>", code: exitFailed,
 			errs:  "usher: --admin=ADDRESS is not the admin listener of a node: invalid character '<' looking for beginning of value\n",
 			calls: []apiCall{{Line: "GET /api/v1/bans"}},
@@ -168,7 +168,7 @@ func TestSessionsCommand_Output(t *testing.T) {
 				test.status = http.StatusOK
 			}
 			address, calls := fakeAPI(t, test.status, test.answer, test.pending)
-			code, out, errs := command(append(append([]string{"sessions"}, test.args...), "--admin", address, "--token", apiToken)...)
+			code, out, errs := runAtNoon(append(append([]string{"sessions"}, test.args...), "--admin", address, "--token", apiToken)...)
 			if code != test.code {
 				t.Errorf("exit code %d, want %d", code, test.code)
 			}
@@ -191,20 +191,20 @@ func TestSessionsCommand_Errors(t *testing.T) {
 		args []string
 		want string
 	}{
-		"another token":    {[]string{"list", "--admin", address, "--token", "guess"}, "usher: --token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node\n"},
-		"no address":       {[]string{"list", "--admin", "127.0.0.1:1"}, "usher: --admin=127.0.0.1:1: want an address such as http://127.0.0.1:8081\n"},
-		"nobody there":     {[]string{"list", "--admin", "http://127.0.0.1:1"}, "usher: --admin=http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused\n"},
-		"a kick of nobody": {[]string{"kick", "--admin", address}, "usher: no sessions selected; want ids, or flags such as --user\n"},
-		"a kick of two kinds": {
+		"a wrong token":               {[]string{"list", "--admin", address, "--token", "guess"}, "usher: --token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node\n"},
+		"an address without a scheme": {[]string{"list", "--admin", "127.0.0.1:1"}, "usher: --admin=127.0.0.1:1: want an address such as http://127.0.0.1:8081\n"},
+		"a refused connection":        {[]string{"list", "--admin", "http://127.0.0.1:1"}, "usher: --admin=http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused\n"},
+		"a kick without a selection":  {[]string{"kick", "--admin", address}, "usher: no sessions selected; want ids, or flags such as --user\n"},
+		"a kick by id and by user": {
 			[]string{"kick", "x", "--user", "a", "--admin", address}, "usher: ids and flags that select sessions exclude each other\n",
 		},
-		"a kick from nowhere":  {[]string{"kick", "--address", "here", "--admin", address}, "usher: --address=here: want an address or a prefix\n"},
+		"an invalid address":   {[]string{"kick", "--address", "here", "--admin", address}, "usher: --address=here: want an address or a prefix\n"},
 		"a ban without an end": {[]string{"ban", "--user", "a", "--admin", address}, "usher: --duration: missing; want a duration such as 24h\n"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			code, out, errs := command(append([]string{"sessions"}, test.args...)...)
+			code, out, errs := runAtNoon(append([]string{"sessions"}, test.args...)...)
 			if code != exitFailed || out != "" || errs != test.want {
 				t.Errorf("exit code %d, printed %q and %q, want %q", code, out, errs, test.want)
 			}

@@ -19,7 +19,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// tracingSettings say where traces are sent.
+// tracingSettings hold where traces are sent.
 type tracingSettings struct {
 	// Endpoint is an OTLP receiver, "http://host:4317" or "https://…"; empty: no traces.
 	Endpoint string `yaml:"endpoint"`
@@ -84,8 +84,8 @@ const exportErrorLogInterval = time.Minute
 
 // Handle logs an error of the exporter, at most once an interval.
 func (l *exportErrorLog) Handle(err error) {
-	now, told := time.Now().UnixNano(), l.lastLogged.Load()
-	if now-told < int64(exportErrorLogInterval) || !l.lastLogged.CompareAndSwap(told, now) {
+	now, last := time.Now().UnixNano(), l.lastLogged.Load()
+	if now-last < int64(exportErrorLogInterval) || !l.lastLogged.CompareAndSwap(last, now) {
 		return
 	}
 	l.logger.Warn("traces not exported; check tracing.endpoint", slog.String("endpoint", l.endpoint), slog.Any("error", err))

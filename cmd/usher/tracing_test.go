@@ -19,7 +19,7 @@ import (
 	"usher/cmd/usher/config"
 )
 
-// startNode runs a node with the settings on a port of its own, and returns its address and what ends it.
+// startNode runs a node with the settings on a free port, and returns its address and a function that stops it.
 func startNode(t *testing.T, text string, provider *sdktrace.TracerProvider) (address string, stop func()) {
 	t.Helper()
 	_, address, stop = launchNode(t, text, provider)
@@ -93,7 +93,7 @@ func TestNode_OpeningTrace_ReachesMiddlewareWithoutToken(t *testing.T) {
 	for range 5 { // a known session makes no spans
 		get(t, address+"/play/a001/index.m3u8?token="+token)
 	}
-	stop() // every span has ended then
+	stop() // ends every span
 	spans := exporter.GetSpans()
 	var names []string
 	for _, s := range spans {
@@ -107,16 +107,16 @@ func TestNode_OpeningTrace_ReachesMiddlewareWithoutToken(t *testing.T) {
 	ticket = ticket[:strings.IndexByte(ticket, '/')]
 	for _, s := range spans {
 		if s.SpanContext.TraceID() != spans[0].SpanContext.TraceID() {
-			t.Errorf("span %s is of another trace", s.Name)
+			t.Errorf("span %s is in another trace", s.Name)
 		}
 		for _, a := range s.Attributes {
 			if value := a.Value.String(); strings.Contains(value, token) || strings.Contains(value, ticket) {
-				t.Errorf("span %s says %s=%s", s.Name, a.Key, value)
+				t.Errorf("span %s shows %s=%s", s.Name, a.Key, value)
 			}
 		}
 	}
-	asked := m.Requests()
-	if len(asked) != 1 || !strings.Contains(asked[0].Header.Get("Traceparent"), spans[0].SpanContext.TraceID().String()) {
-		t.Errorf("the middleware was told traceparent %q, want trace %s", asked[0].Header.Get("Traceparent"), spans[0].SpanContext.TraceID())
+	requests := m.Requests()
+	if len(requests) != 1 || !strings.Contains(requests[0].Header.Get("Traceparent"), spans[0].SpanContext.TraceID().String()) {
+		t.Errorf("the middleware got traceparent %q, want trace %s", requests[0].Header.Get("Traceparent"), spans[0].SpanContext.TraceID())
 	}
 }

@@ -11,7 +11,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// A file of users is read again while the node runs.
+// TestNode_Users_RemovedUser_Denied removes a user from the file while the node runs.
 func TestNode_Users_RemovedUser_Denied(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "users.yaml")
@@ -38,13 +38,13 @@ routes: [ { path: "/*", backend: people, edge: { dialect: astra, networks: [ 127
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for i := 0; ; i++ {
-		// Each one is a session of its own: what is known of alice's holds until it is asked about again.
+		// Each request opens another session, because an existing one keeps its decision until its re-check.
 		status, _ := get(t, fmt.Sprintf("%s/?token=0123456789&n=%d", address, i))
 		if status == http.StatusForbidden {
 			break
 		}
 		if i > 1000 {
-			t.Fatal("alice was never refused")
+			t.Fatal("alice was never denied")
 		}
 		<-tick.C
 	}

@@ -4,7 +4,8 @@
 //	go run ./deploy/figures              this tree, and the bounds that it keeps
 //	go run ./deploy/figures OLD NEW      two trees, one below the other
 //
-// Test files and generated files do not count. The test beside it holds this tree to the bounds.
+// Test files and generated files do not count, nor do packages that only tests import: backends/backendtest, cluster/redistest
+// and this one. The test beside it holds this tree to the bounds.
 package main
 
 import (

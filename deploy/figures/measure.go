@@ -23,13 +23,14 @@ type counted struct {
 // figures are the measurements of one tree, each list sorted with the largest first.
 type figures struct {
 	packages, files, lines int
+	code                   int       // lines with code in Go and Lua: not blank, not a comment alone
 	exported               []counted // exported names a package: types, functions, methods, constants, variables
 	filesOf                []counted // files a package
 	functions              []counted // lines a function, its signature and closing brace included
 	branches               []counted // cyclomatic complexity a function
 }
 
-// measure reads every Go file below root that is not a test, generated, or in a testdata or hidden folder.
+// measure reads every Go file below root that is not a test, generated, or in a folder that is left out.
 func measure(root string) (*figures, error) {
 	f := &figures{}
 	exported, files := map[string]int{}, map[string]int{}
@@ -37,8 +38,10 @@ func measure(root string) (*figures, error) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && name != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata"):
+		case d.IsDir() && name != "." && isLeftOut(d.Name()):
 			return fs.SkipDir
+		case !d.IsDir() && path.Ext(name) == ".lua":
+			return f.countLua(filepath.Join(root, name))
 		case d.IsDir() || path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go"):
 			return nil
 		}
@@ -52,6 +55,7 @@ func measure(root string) (*figures, error) {
 		exported[folder] += exportedNames(file)
 		f.files++
 		f.lines += set.Position(file.FileEnd).Line
+		f.code += codeLines(set, file)
 		f.measureFunctions(set, file, name)
 		return nil
 	})
@@ -63,6 +67,38 @@ func measure(root string) (*figures, error) {
 	descending(f.functions)
 	descending(f.branches)
 	return f, nil
+}
+
+// isLeftOut reports whether a folder holds nothing that runs in production.
+func isLeftOut(folder string) bool {
+	return strings.HasPrefix(folder, ".") ||
+		slices.Contains([]string{"testdata", "backendtest", "redistest", "figures"}, folder)
+}
+
+// countLua counts the lines of a script that are neither blank nor a comment.
+func (f *figures) countLua(name string) error {
+	source, err := os.ReadFile(name)
+	for line := range strings.Lines(string(source)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "--") {
+			f.code++
+		}
+	}
+	return err
+}
+
+// codeLines counts the lines that hold a token of the language.
+func codeLines(set *token.FileSet, file *ast.File) int {
+	lines := map[int]bool{set.Position(file.Package).Line: true}
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n.(type) {
+		case nil, *ast.Comment, *ast.CommentGroup, *ast.File:
+		default:
+			lines[set.Position(n.Pos()).Line] = true
+			lines[set.Position(n.End()-1).Line] = true
+		}
+		return true
+	})
+	return len(lines)
 }
 
 func (f *figures) measureFunctions(set *token.FileSet, file *ast.File, name string) {
@@ -172,7 +208,7 @@ func descending(list []counted) {
 // String prints the totals and the three largest of each figure.
 func (f *figures) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "  %d packages, %d files, %d lines\n", f.packages, f.files, f.lines)
+	fmt.Fprintf(&b, "  %d packages, %d files, %d lines; %d lines of code in Go and Lua\n", f.packages, f.files, f.lines, f.code)
 	for _, figure := range []struct {
 		title string
 		list  []counted

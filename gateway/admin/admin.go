@@ -7,6 +7,10 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
 )
 
 // Backend is a backend in the API.
@@ -17,11 +21,11 @@ type Backend struct {
 	Breaker string `json:"breaker"`
 	// OnFailure is the outage policy: allow, keep or deny.
 	OnFailure string `json:"on_failure"`
-	// URL is where its checks go, without password and query. It is empty if the backend has none.
-	URL string `json:"url,omitempty"`
-	// Alarms are its contract violations by the alarm's name. Nil means that the backend has no alarms; a missing alarm was
+	// Address is where its checks go, without password and query. It is empty if the backend has none.
+	Address string `json:"address,omitempty"`
+	// ContractViolations are its contract violations by the alarm's name. Nil means that the backend has no alarms; a missing alarm was
 	// never raised.
-	Alarms map[string]AlarmState `json:"contract_violations,omitempty"`
+	ContractViolations map[string]AlarmState `json:"contract_violations,omitempty"`
 }
 
 // AlarmState is the state of one alarm.
@@ -32,40 +36,38 @@ type AlarmState struct {
 	Active bool `json:"active"`
 }
 
-// LocalNode is the node that serves the listener. All methods are safe for concurrent use.
-type LocalNode interface {
-	// Ready reports whether load balancers may send viewers to this node.
-	Ready() bool
-	// EachSession calls yield for every live session until yield returns false.
-	EachSession(yield func(Session) bool)
-	// Len counts the live sessions.
+// Sessions are the live sessions of this node. All methods are safe for concurrent use.
+type Sessions interface {
+	// Find returns the session, or nil.
+	Find(id backends.SessionID) session.Handle
+	// Len counts the sessions.
 	Len() int
-	// Backends lists the backends.
-	Backends() []Backend
 }
 
-// Options are the dependencies of the listener.
+// Options are the dependencies of the listener. Ready and Backends are safe for concurrent use.
 type Options struct {
-	Node LocalNode
-	// Cluster is all nodes. Nil means a standalone node, which lists its own sessions only.
-	Cluster Cluster
+	Sessions Sessions
+	Cluster  Cluster
+	// Ready reports whether load balancers may send viewers to this node.
+	Ready func() bool
+	// Backends lists the backends of this node.
+	Backends func() []Backend
+	// KickDuration is how long a kicked session is denied, unless the request says otherwise.
+	KickDuration time.Duration
 	// Logger receives a record "audit" of every change by an operator. Nil discards it.
 	Logger *slog.Logger
 }
 
 // Handler returns the handler of the admin listener.
 func Handler(c Config, o Options) http.Handler {
-	if o.Cluster == nil {
-		o.Cluster = standalone{o.Node}
-	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &handler{token: []byte(c.Token.Reveal()), node: o.Node, cluster: o.Cluster, log: o.Logger}
+	h := &handler{token: []byte(c.Token.Reveal()), Options: o}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "alive") })
 	mux.HandleFunc("GET /readyz", h.ready)
-	mux.Handle("GET /metrics", metrics(o.Node, o.Cluster))
+	mux.Handle("GET /metrics", metrics(o))
 	for pattern, handle := range map[string]http.HandlerFunc{
 		"GET /api/v1/sessions":            h.sessions,
 		"GET /api/v1/sessions/{id}":       h.session,
@@ -84,10 +86,8 @@ func Handler(c Config, o Options) http.Handler {
 }
 
 type handler struct {
-	token   []byte
-	node    LocalNode
-	cluster Cluster
-	log     *slog.Logger
+	token []byte
+	Options
 }
 
 // writeText responds with one line of text.
@@ -98,13 +98,13 @@ func writeText(w http.ResponseWriter, status int, text string) {
 	_, _ = w.Write([]byte(text + "\n"))
 }
 
-// writeJSON responds with v as JSON. If an error is ErrPending, the status is 202 and a header explains it.
+// writeJSON responds with v as JSON. If an error is errPending, the status is 202 and a header explains it.
 func writeJSON(w http.ResponseWriter, v any, pending ...error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	for _, err := range pending {
-		if errors.Is(err, ErrPending) {
-			w.Header().Set("X-Usher-Pending", ErrPending.Error())
+		if errors.Is(err, errPending) {
+			w.Header().Set("X-Usher-Pending", errPending.Error())
 			w.WriteHeader(http.StatusAccepted)
 			break
 		}
@@ -113,7 +113,7 @@ func writeJSON(w http.ResponseWriter, v any, pending ...error) {
 }
 
 func (h *handler) ready(w http.ResponseWriter, _ *http.Request) {
-	if !h.node.Ready() {
+	if !h.Ready() {
 		writeText(w, http.StatusServiceUnavailable, "not ready: starting or draining")
 		return
 	}
@@ -143,7 +143,7 @@ func (h *handler) audit(r *http.Request, action, target string, err error, attri
 		slog.String("actor", r.RemoteAddr), slog.String("action", action), slog.String("target", target),
 		slog.String("result", result),
 	}, attributes...)
-	h.log.LogAttrs(r.Context(), slog.LevelInfo, "audit", all...)
+	h.Logger.LogAttrs(r.Context(), slog.LevelInfo, "audit", all...)
 }
 
 // writeError responds with the error. It does nothing and returns false if err is nil.
@@ -152,12 +152,10 @@ func writeError(w http.ResponseWriter, err error) (failed bool) {
 	switch {
 	case err == nil:
 		return false
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, errNotFound):
 		status = http.StatusNotFound
-	case errors.Is(err, ErrInvalid), errors.Is(err, errInvalidInput):
+	case errors.Is(err, errInvalid), errors.Is(err, errInvalidInput):
 		status = http.StatusBadRequest
-	case errors.Is(err, errStandalone):
-		status = http.StatusNotImplemented
 	}
 	writeText(w, status, err.Error())
 	return true
@@ -166,5 +164,5 @@ func writeError(w http.ResponseWriter, err error) (failed bool) {
 func (h *handler) backends(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, struct {
 		Backends []Backend `json:"backends"`
-	}{h.node.Backends()})
+	}{h.Backends()})
 }

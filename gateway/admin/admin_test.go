@@ -12,18 +12,26 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"usher/actors/session"
+	"usher/backends"
 )
 
 const token = "an operator's token"
 
-// fakeNode is a LocalNode with fixed values.
+// fakeNode is a node without others, with fixed values.
 type fakeNode struct {
+	Cluster  // the rest, which only a fakeCluster has
 	ready    bool
 	sessions []Session
 	backends []Backend
 }
 
 func (n *fakeNode) Ready() bool         { return n.ready }
+func (n *fakeNode) Live() int           { return 1 }
+func (n *fakeNode) RedisDown() bool     { return false }
+func (n *fakeNode) RoundTrips() uint64  { return 0 }
+func (n *fakeNode) Bans() []session.Ban { return nil }
 func (n *fakeNode) Len() int            { return len(n.sessions) }
 func (n *fakeNode) Backends() []Backend { return n.backends }
 
@@ -35,6 +43,17 @@ func (n *fakeNode) EachSession(yield func(Session) bool) {
 	}
 }
 
+func (n *fakeNode) Find(id backends.SessionID) session.Handle { return nil }
+
+func (n *fakeNode) Ask(ctx context.Context, request []byte) (map[string][]byte, []string) {
+	return map[string][]byte{"": answerQuery(ctx, n.EachSession, request)}, nil
+}
+
+// options returns the node as the listener's dependencies.
+func (n *fakeNode) options() Options {
+	return Options{Sessions: n, Cluster: n, Ready: n.Ready, Backends: n.Backends}
+}
+
 func newFakeNode() *fakeNode {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	return &fakeNode{
@@ -42,7 +61,7 @@ func newFakeNode() *fakeNode {
 			{
 				ID: "s1", Route: "/play/{channel}/*", Channel: "a001", Backend: "portal", User: "Ann", UserID: "17",
 				Address: "192.0.2.7", UserAgent: "MAG250", Verdict: "allowed", Source: "backend",
-				Reason: "backend answered 200", Since: at, LastSeen: at.Add(time.Minute), Requests: 12, Bytes: 3456,
+				Reason: "backend answered 200", Started: at, LastSeen: at.Add(time.Minute), Requests: 12, Bytes: 3456,
 			},
 			{ID: "s2", Route: "/play/{channel}/*", Channel: "a002", Backend: "portal", User: "17", Verdict: "allowed", Source: "fail-open"},
 			{ID: "s3", Route: "vod", Channel: "a001", Backend: "local", Verdict: "denied", Source: "local"},
@@ -58,9 +77,9 @@ type reply struct {
 	body   string
 }
 
-func request(t *testing.T, n LocalNode, method, path, authorization string) reply {
+func request(t *testing.T, n *fakeNode, method, path, authorization string) reply {
 	t.Helper()
-	server := httptest.NewServer(Handler(Config{Token: token}, Options{Node: n}))
+	server := httptest.NewServer(Handler(Config{Token: token}, n.options()))
 	defer server.Close()
 	r, err := http.NewRequestWithContext(context.Background(), method, server.URL+path, nil)
 	if err != nil {
@@ -81,7 +100,7 @@ func request(t *testing.T, n LocalNode, method, path, authorization string) repl
 	return reply{resp.StatusCode, resp.Header, string(body)}
 }
 
-func get(t *testing.T, n LocalNode, path string) reply {
+func get(t *testing.T, n *fakeNode, path string) reply {
 	t.Helper()
 	return request(t, n, http.MethodGet, path, "Bearer "+token)
 }
@@ -150,7 +169,7 @@ func TestHandler_NoTokenConfigured_Unauthorized(t *testing.T) {
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/sessions", nil)
 	r.Header.Set("Authorization", "Bearer ")
 	w := httptest.NewRecorder()
-	Handler(Config{}, Options{Node: newFakeNode()}).ServeHTTP(w, r)
+	Handler(Config{}, newFakeNode().options()).ServeHTTP(w, r)
 	if w.Code != http.StatusUnauthorized {
 		t.Errorf("got %d", w.Code)
 	}
@@ -181,7 +200,7 @@ func TestHandler_Sessions_Filtered(t *testing.T) {
 		"by an unknown channel":     {"?channel=a003", []string{}, 0},
 		"by an empty value":         {"?channel=", []string{"s1", "s2", "s3"}, 3},
 		"no more than asked for":    {"?limit=2", []string{"s1", "s2"}, 3},
-		"the most that there may":   {"?limit=1000", []string{"s1", "s2", "s3"}, 3},
+		"the largest limit":         {"?limit=1000", []string{"s1", "s2", "s3"}, 3},
 		"by a part of the name":     {"?user=An", []string{}, 0},
 		"by the name in other case": {"?user=ann", []string{}, 0},
 	}
@@ -288,7 +307,9 @@ func TestAnswerSessionQuery_ContextEnds_Stops(t *testing.T) {
 	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/api/v1/sessions", nil)
 	r.Header.Set("Authorization", "Bearer "+token)
 	n := &countingNode{}
-	Handler(Config{Token: token}, Options{Node: n}).ServeHTTP(httptest.NewRecorder(), r)
+	o := n.options()
+	o.Cluster = n
+	Handler(Config{Token: token}, o).ServeHTTP(httptest.NewRecorder(), r)
 	if n.yielded != 1 {
 		t.Errorf("%d sessions were read after the reader had left", n.yielded)
 	}
@@ -298,6 +319,10 @@ func TestAnswerSessionQuery_ContextEnds_Stops(t *testing.T) {
 type countingNode struct {
 	fakeNode
 	yielded int
+}
+
+func (n *countingNode) Ask(ctx context.Context, request []byte) (map[string][]byte, []string) {
+	return map[string][]byte{"": answerQuery(ctx, n.EachSession, request)}, nil
 }
 
 func (n *countingNode) EachSession(yield func(Session) bool) {
@@ -317,7 +342,7 @@ func TestConfigValidate_ReportsEveryProblem(t *testing.T) {
 	}{
 		"the default":       {DefaultConfig(), ""},
 		"no listener":       {Config{Token: "x"}, ""},
-		"as it should be":   {Config{Listen: "127.0.0.1:8081", Token: token}, ""},
+		"a valid config":    {Config{Listen: "127.0.0.1:8081", Token: token}, ""},
 		"no address":        {Config{Listen: "8081", Token: token}, `listen: "8081" is not an address; want "host:port"`},
 		"no token":          {Config{Listen: ":8081"}, "token: has 0 characters; want at least 12"},
 		"a short token":     {Config{Listen: ":8081", Token: "guess"}, "token: has 5 characters; want at least 12"},

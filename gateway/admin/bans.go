@@ -61,10 +61,10 @@ func (h *handler) ban(w http.ResponseWriter, r *http.Request) {
 	if writeError(w, err) {
 		return
 	}
-	ban, err := h.cluster.Ban(r.Context(), requested)
+	ban, err := h.placeBan(r.Context(), requested)
 	h.audit(r, "ban", requested.Subject(), err, slog.String("ban", ban.ID), slog.Time("until", requested.Until),
 		slog.String("reason", requested.Reason))
-	if err != nil && !errors.Is(err, ErrPending) {
+	if err != nil && !errors.Is(err, errPending) {
 		writeError(w, err)
 		return
 	}
@@ -73,9 +73,12 @@ func (h *handler) ban(w http.ResponseWriter, r *http.Request) {
 
 func (h *handler) unban(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
-	err := h.cluster.Unban(r.Context(), id)
+	found, err := h.Cluster.Unban(r.Context(), id)
+	if err = asPending(err); err == nil && !found {
+		err = fmt.Errorf("ban %s: %w", id, errNotFound)
+	}
 	h.audit(r, "unban", id, err)
-	if err != nil && !errors.Is(err, ErrPending) {
+	if err != nil && !errors.Is(err, errPending) {
 		writeError(w, err)
 		return
 	}
@@ -85,9 +88,9 @@ func (h *handler) unban(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) bans(w http.ResponseWriter, _ *http.Request) {
-	bans := h.cluster.Bans()
-	if bans == nil {
-		bans = []Ban{}
+	bans := []Ban{}
+	for _, b := range h.Cluster.Bans() {
+		bans = append(bans, banOf(b))
 	}
 	writeJSON(w, struct {
 		Bans []Ban `json:"bans"`

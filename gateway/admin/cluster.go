@@ -3,40 +3,44 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/netip"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
-// The errors of a [Cluster] that callers distinguish. Any other error means that the action failed.
 var (
-	// ErrNotFound means that the session or ban does not exist.
-	ErrNotFound = errors.New("not found")
-	// ErrInvalid means that the request is not possible; the error's text says why.
-	ErrInvalid = errors.New("invalid")
-	// ErrPending means that the change is in force on this node, and reaches the others when Redis has recovered.
-	ErrPending = errors.New("redis unavailable: in force on this node, on the others once redis has recovered")
+	// errNotFound means that the session or ban does not exist.
+	errNotFound = errors.New("not found")
+	// errInvalid means that the request is not possible; the error's text says why.
+	errInvalid = errors.New("invalid")
+	// errPending means that the change is in force on this node, and reaches the others when Redis has recovered.
+	errPending = errors.New("redis unavailable: in force on this node, on the others once redis has recovered")
 )
 
-// errStandalone is the error of an action that requires a cluster.
-var errStandalone = errors.New("this node was started without a cluster")
-
-// Cluster lists and changes the sessions of all nodes. All methods are safe for concurrent use.
+// Cluster is the store of sessions and all nodes that share it. All methods are safe for concurrent use. An error that is
+// [backends.ErrStoreUnavailable] or the end of ctx's time means that a change is in force on this node, and reaches the
+// others when Redis has recovered.
 type Cluster interface {
-	// FindSessions lists the matching live sessions of all nodes, at most limit. See [EncodeSessionQuery] and
-	// [MergeSessionLists].
-	FindSessions(ctx context.Context, f Filter, limit int) (SessionList, error)
-	// Kick ends the session on all nodes and denies it for d; zero means the configured duration.
-	Kick(ctx context.Context, id backends.SessionID, d time.Duration, reason string) error
-	// Ban denies the viewers of the ban on all nodes until the ban ends, and assigns its id. It returns ErrNotFound if no
-	// node knows the session of CredentialsOf. With ErrPending the returned ban is valid.
-	Ban(ctx context.Context, b Ban) (Ban, error)
-	// Unban ends a ban and the bans that follow from it.
-	Unban(ctx context.Context, id string) error
+	// Ask sends a request to all nodes, which reply by [AnswerSessionQuery]. It returns the replies by the nodes' names,
+	// and the names of the nodes that did not reply.
+	Ask(ctx context.Context, request []byte) (replies map[string][]byte, silent []string)
+	// AcquireLease reads a session.
+	AcquireLease(ctx context.Context, r session.LeaseRequest) (session.LeaseResult, error)
+	// Credentials returns a keyed hash of what a viewer presented, or "" if that is nothing.
+	Credentials(r *backends.Request) string
+	// Kick ends the session on all nodes, whenever it was opened if opened is zero, and denies it for d.
+	Kick(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration, decision backends.Decision) error
+	// Ban denies the viewers of the ban on all nodes until the ban ends, and assigns its id.
+	Ban(ctx context.Context, b session.Ban) (session.Ban, error)
+	// Unban ends a ban and the bans that follow from it. It reports whether a ban has the id.
+	Unban(ctx context.Context, id string) (found bool, err error)
 	// Bans lists the active bans from memory.
-	Bans() []Ban
+	Bans() []session.Ban
 	// Nodes lists the live nodes and those that were live a moment ago.
-	Nodes(ctx context.Context) ([]NodeStatus, error)
+	Nodes(ctx context.Context) ([]session.NodeInfo, error)
 	// Live counts the live nodes from memory; at least 1.
 	Live() int
 	// RedisDown reports whether Redis is unavailable.
@@ -79,44 +83,112 @@ func (b Ban) Subject() string {
 	}
 }
 
-// NodeStatus is a node in the API.
-type NodeStatus struct {
-	ID string `json:"id"`
-	// Name is the node's name in the settings.
-	Name string `json:"name"`
-	// Address is the address of its listener for viewers.
-	Address  string    `json:"address,omitempty"`
-	Version  string    `json:"version,omitempty"`
-	Started  time.Time `json:"started"`
-	LastSeen time.Time `json:"last_seen"`
-	Sessions int       `json:"sessions"`
-	Draining bool      `json:"draining"`
-	// Alive reports that the node sent a heartbeat lately.
-	Alive bool `json:"alive"`
-	// Self reports that it is the node that responds.
-	Self bool `json:"self"`
-}
-
-// standalone is the Cluster of a node without one. It lists the node's sessions and does nothing else.
-type standalone struct{ node LocalNode }
-
-func (a standalone) FindSessions(ctx context.Context, f Filter, limit int) (SessionList, error) {
-	answers := map[string][]byte{}
-	if f.Node == "" {
-		answers[""] = AnswerSessionQuery(ctx, a.node, EncodeSessionQuery(f, limit))
+func banOf(b session.Ban) Ban {
+	shown := Ban{
+		ID: b.ID, User: b.User, Credentials: b.Credentials, Until: b.Until.UTC().Truncate(time.Second), Reason: b.Reason,
+		Cause: b.Cause,
 	}
-	return MergeSessionLists(f, limit, answers, nil), ctx.Err()
+	if !b.Session.IsZero() {
+		shown.Session = b.Session.String()
+	}
+	if b.Prefix.IsValid() {
+		shown.Address = b.Prefix.String()
+	}
+	return shown
 }
 
-func (a standalone) Kick(context.Context, backends.SessionID, time.Duration, string) error {
-	return errStandalone
+// queryTimeout bounds the wait for the replies of all nodes.
+const queryTimeout = 2 * time.Second
+
+// findSessions lists the matching live sessions of all nodes, at most limit.
+func (h *handler) findSessions(ctx context.Context, f Filter, limit int) SessionList {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	replies, silent := h.Cluster.Ask(ctx, encodeSessionQuery(f, limit))
+	return mergeSessionLists(f, limit, replies, silent)
 }
 
-func (a standalone) Ban(context.Context, Ban) (Ban, error) { return Ban{}, errStandalone }
+// kickSession ends the session on all nodes and denies it for d; zero means the configured duration.
+func (h *handler) kickSession(ctx context.Context, id backends.SessionID, d time.Duration, reason string) error {
+	if !h.sessionExists(ctx, id) {
+		return fmt.Errorf("session %s: %w", id, errNotFound)
+	}
+	if d == 0 {
+		d = h.KickDuration
+	}
+	decision := session.Kicked()
+	if reason != "" {
+		decision.Reason += ": " + reason
+	}
+	return asPending(h.Cluster.Kick(ctx, id, time.Time{}, d, decision))
+}
 
-func (a standalone) Unban(context.Context, string) error         { return errStandalone }
-func (a standalone) Bans() []Ban                                 { return nil }
-func (a standalone) Nodes(context.Context) ([]NodeStatus, error) { return nil, errStandalone }
-func (a standalone) Live() int                                   { return 1 }
-func (a standalone) RedisDown() bool                             { return false }
-func (a standalone) RoundTrips() uint64                          { return 0 }
+// sessionExists reports whether a node holds the session, or the store remembers it.
+func (h *handler) sessionExists(ctx context.Context, id backends.SessionID) bool {
+	if h.Sessions.Find(id) != nil {
+		return true
+	}
+	if found, err := h.Cluster.AcquireLease(ctx, session.LeaseRequest{ID: id}); err == nil && found.Found {
+		return true
+	}
+	return h.findSessions(ctx, Filter{ID: id.String()}, 1).Matched > 0
+}
+
+// asPending marks an error of an unavailable store with errPending.
+func asPending(err error) error {
+	if errors.Is(err, backends.ErrStoreUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", errPending, err)
+	}
+	return err
+}
+
+// placeBan denies the viewers of the ban on all nodes. With errPending the returned ban is valid.
+func (h *handler) placeBan(ctx context.Context, b Ban) (Ban, error) {
+	wanted := session.Ban{User: b.User, Until: b.Until, Reason: b.Reason}
+	var err error
+	if b.Session != "" {
+		if wanted.Session, err = backends.ParseSessionID(b.Session); err != nil {
+			return Ban{}, fmt.Errorf("%w: session: %w", errInvalid, err)
+		}
+	}
+	if b.Address != "" {
+		if wanted.Prefix, err = netip.ParsePrefix(b.Address); err != nil {
+			return Ban{}, fmt.Errorf("%w: address: %w", errInvalid, err)
+		}
+	}
+	if b.CredentialsOf != "" {
+		if wanted.Credentials, err = h.credentialsOf(ctx, b.CredentialsOf); err != nil {
+			return Ban{}, err
+		}
+	}
+	got, err := h.Cluster.Ban(ctx, wanted)
+	if err = asPending(err); err != nil && !errors.Is(err, errPending) {
+		return Ban{}, fmt.Errorf("%w: %w", errInvalid, err)
+	}
+	shown := banOf(got)
+	shown.CredentialsOf = b.CredentialsOf
+	return shown, err
+}
+
+// credentialsOf returns the hash of the credentials that the session's viewer presented.
+func (h *handler) credentialsOf(ctx context.Context, name string) (string, error) {
+	id, err := backends.ParseSessionID(name)
+	if err != nil {
+		return "", fmt.Errorf("%w: credentials_of: %w", errInvalid, err)
+	}
+	if s := h.Sessions.Find(id); s != nil {
+		if hash := h.Cluster.Credentials(s.Request()); hash != "" {
+			return hash, nil
+		}
+	}
+	found, err := h.Cluster.AcquireLease(ctx, session.LeaseRequest{ID: id})
+	if err != nil {
+		return "", err
+	}
+	if r := found.Record.Request; r != nil {
+		if hash := h.Cluster.Credentials(r); hash != "" {
+			return hash, nil
+		}
+	}
+	return "", fmt.Errorf("credentials_of: session %s: %w, or its viewer presented only a ticket", id, errNotFound)
+}

@@ -10,13 +10,13 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -24,7 +24,7 @@ import (
 type fakeCluster struct {
 	found SessionList
 	err   error
-	bans  []Ban
+	bans  []session.Ban
 	asked []string
 }
 
@@ -32,43 +32,74 @@ func (c *fakeCluster) record(format string, args ...any) {
 	c.asked = append(c.asked, fmt.Sprintf(format, args...))
 }
 
-func (c *fakeCluster) FindSessions(_ context.Context, f Filter, limit int) (SessionList, error) {
-	text, err := json.Marshal(f)
-	if err != nil {
-		return SessionList{}, err
+func (c *fakeCluster) Ask(_ context.Context, request []byte) (map[string][]byte, []string) {
+	var q sessionQuery
+	if err := json.Unmarshal(request, &q); err != nil {
+		c.record("find: %v", err)
 	}
-	c.record("find %s %d", text, limit)
-	found := c.found
-	found.Sessions = slices.DeleteFunc(slices.Clone(found.Sessions), func(s Session) bool { return s.ID <= f.After })
-	found.Sessions = found.Sessions[:min(limit, len(found.Sessions), 1)] // a page has room for one
-	return found, nil
+	filter, err := json.Marshal(q.Filter)
+	if err != nil {
+		c.record("find: %v", err)
+	}
+	c.record("find %s %d", filter, q.Limit)
+	reply := nodeSessions{Total: encodedSketch{Count: c.found.Total}, Matched: encodedSketch{Count: c.found.Matched}}
+	for _, s := range c.found.Sessions {
+		if s.ID > q.Filter.After && len(reply.Sessions) == 0 { // a page has room for one
+			text, err := json.Marshal(s)
+			if err != nil {
+				c.record("find: %v", err)
+			}
+			reply.Sessions = append(reply.Sessions, text)
+		}
+	}
+	body, err := json.Marshal(reply)
+	if err != nil {
+		c.record("find: %v", err)
+	}
+	return map[string][]byte{"": body}, c.found.UnreachableNodes
 }
 
-func (c *fakeCluster) Kick(_ context.Context, id backends.SessionID, d time.Duration, reason string) error {
-	c.record("kick %s %v %q", id, d, reason)
+// AcquireLease knows every session, and the credentials of each.
+func (c *fakeCluster) AcquireLease(_ context.Context, r session.LeaseRequest) (session.LeaseResult, error) {
+	if c.err != nil && !errors.Is(c.err, backends.ErrStoreUnavailable) {
+		return session.LeaseResult{}, c.err
+	}
+	return session.LeaseResult{Found: true, Record: session.Record{Request: &backends.Request{Session: r.ID}}}, nil
+}
+
+func (c *fakeCluster) Credentials(r *backends.Request) string { return "hash of " + r.Session.String() }
+
+func (c *fakeCluster) Kick(_ context.Context, id backends.SessionID, opened time.Time, d time.Duration, decision backends.Decision) error {
+	if !opened.IsZero() || decision.Verdict != backends.Denied {
+		c.record("kick of what was opened until %v with %v", opened, decision)
+	}
+	c.record("kick %s %v %q", id, d, decision.Reason)
 	return c.err
 }
 
-func (c *fakeCluster) Ban(_ context.Context, b Ban) (Ban, error) {
+func (c *fakeCluster) Ban(_ context.Context, b session.Ban) (session.Ban, error) {
 	left := time.Until(b.Until).Round(time.Minute)
 	b.Until = time.Time{}
 	c.record("ban %+v for %v", b, left)
-	if c.err != nil && !errors.Is(c.err, ErrPending) {
-		return Ban{}, c.err
+	if c.err != nil && !errors.Is(c.err, backends.ErrStoreUnavailable) {
+		return session.Ban{}, c.err
 	}
 	b.ID = "b1"
 	return b, c.err
 }
 
-func (c *fakeCluster) Unban(_ context.Context, id string) error {
+func (c *fakeCluster) Unban(_ context.Context, id string) (bool, error) {
 	c.record("unban %s", id)
-	return c.err
+	if errors.Is(c.err, errNotFound) {
+		return false, nil
+	}
+	return true, c.err
 }
 
-func (c *fakeCluster) Bans() []Ban { return c.bans }
+func (c *fakeCluster) Bans() []session.Ban { return c.bans }
 
-func (c *fakeCluster) Nodes(context.Context) ([]NodeStatus, error) {
-	return []NodeStatus{{ID: "x", Name: "n1", Alive: true, Self: true, Sessions: 3}}, c.err
+func (c *fakeCluster) Nodes(context.Context) ([]session.NodeInfo, error) {
+	return []session.NodeInfo{{ID: "x", Name: "n1", IsAlive: true, IsSelf: true, Sessions: 3}}, c.err
 }
 
 func (c *fakeCluster) Live() int       { return 2 }
@@ -81,7 +112,8 @@ func (c *fakeCluster) request(t *testing.T, method, path, body string) (got repl
 	t.Helper()
 	var logged bytes.Buffer
 	handler := Handler(Config{Token: token}, Options{
-		Node: newFakeNode(), Cluster: c, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+		Sessions: newFakeNode(), Cluster: c, Ready: newFakeNode().Ready, Backends: newFakeNode().Backends,
+		KickDuration: 5 * time.Minute, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
 	})
 	r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+token)
@@ -113,29 +145,29 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 	}{
 		"a kick": {
 			method: "POST", path: "sessions/" + anID + "/kick", body: `{"duration":"10m","reason":"shared"}`,
-			status: 200, answer: `{"matched":1,"kicked":1}`, asked: []string{`kick ` + anID + ` 10m0s "shared"`},
+			status: 200, answer: `{"matched":1,"kicked":1}`, asked: []string{`kick ` + anID + ` 10m0s "ended by an operator: shared"`},
 			audited: []string{"action=kick", "target=" + anID, "result=done", "duration=10m", "reason=shared", "actor=192.0.2.1:1234"},
 		},
 		"a kick without a body": {
 			method: "DELETE", path: "sessions/" + anID,
-			status: 200, answer: `{"matched":1,"kicked":1}`, asked: []string{`kick ` + anID + ` 0s ""`},
+			status: 200, answer: `{"matched":1,"kicked":1}`, asked: []string{`kick ` + anID + ` 5m0s "ended by an operator"`},
 		},
-		"a kick that only this node obeys yet": {
-			method: "POST", path: "sessions/" + anID + "/kick", err: ErrPending,
-			status: 202, answer: `{"matched":1,"kicked":1}`, asked: []string{`kick ` + anID + ` 0s ""`},
+		"a kick that is published later": {
+			method: "POST", path: "sessions/" + anID + "/kick", err: backends.ErrStoreUnavailable,
+			status: 202, answer: `{"matched":1,"kicked":1}`, asked: []string{`kick ` + anID + ` 5m0s "ended by an operator"`},
 		},
 		"a kick of an unknown session": {
-			method: "POST", path: "sessions/" + anID + "/kick", err: fmt.Errorf("session x: %w", ErrNotFound),
-			status: 404, answer: "session x: not found", asked: []string{`kick ` + anID + ` 0s ""`},
-			audited: []string{"action=kick", `result="session x: not found"`},
+			method: "POST", path: "sessions/" + anID + "/kick", err: errNotFound,
+			status: 404, answer: "session " + anID + ": not found", asked: []string{`find {"id":"` + anID + `"} 1`},
+			audited: []string{"action=kick", `result="session ` + anID + `: not found"`},
 		},
 		"all sessions of a user": {
 			method: "POST", path: "kick", body: `{"user":"Ann","reason":"unpaid"}`,
-			found:  SessionList{Matched: 2, Sessions: []Session{{ID: anID}, {ID: another}}, Silent: []string{"n3"}},
+			found:  SessionList{Matched: 2, Sessions: []Session{{ID: anID}, {ID: another}}, UnreachableNodes: []string{"n3"}},
 			status: 200, answer: `{"matched":2,"kicked":2,"unreachable_nodes":["n3"]}`,
 			asked: []string{
-				`find {"user":"Ann"} 1000`, `kick ` + anID + ` 0s "unpaid"`,
-				`find {"user":"Ann","after":"` + anID + `"} 1000`, `kick ` + another + ` 0s "unpaid"`,
+				`find {"user":"Ann"} 1000`, `kick ` + anID + ` 5m0s "ended by an operator: unpaid"`,
+				`find {"user":"Ann","after":"` + anID + `"} 1000`, `kick ` + another + ` 5m0s "ended by an operator: unpaid"`,
 				`find {"user":"Ann","after":"` + another + `"} 1000`,
 			},
 			audited: []string{"target=" + anID, "target=" + another},
@@ -143,25 +175,51 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 		"a ban of a user": {
 			method: "POST", path: "bans", body: `{"user":"Ann","duration":"24h","reason":"unpaid"}`,
 			status: 200, answer: `{"id":"b1","user":"Ann","until":"0001-01-01T00:00:00Z","reason":"unpaid"}`,
-			asked:   []string{`ban {ID: User:Ann Session: Address: Credentials: CredentialsOf: Until:0001-01-01 00:00:00 +0000 UTC Reason:unpaid Cause:} for 24h0m0s`},
+			asked:   []string{`ban {ID: User:Ann Credentials: Prefix:invalid Prefix Session:AAAAAAAAAAAAAAAAAAAAAA Until:0001-01-01 00:00:00 +0000 UTC Reason:unpaid Cause:} for 24h0m0s`},
 			audited: []string{"action=ban", `target="user Ann"`, "ban=b1", "until="},
 		},
 		"a ban of an address": {
 			method: "POST", path: "bans", body: `{"address":"::ffff:192.0.2.9","duration":"1h"}`,
 			status: 200, answer: `{"id":"b1","address":"192.0.2.9/32","until":"0001-01-01T00:00:00Z"}`,
-			asked: []string{`ban {ID: User: Session: Address:192.0.2.9/32 Credentials: CredentialsOf: Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
+			asked: []string{`ban {ID: User: Credentials: Prefix:192.0.2.9/32 Session:AAAAAAAAAAAAAAAAAAAAAA Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
 		},
-		"a ban that only this node obeys yet": {
-			method: "POST", path: "bans", body: `{"address":"2001:db8::1/32","duration":"1h"}`, err: ErrPending,
+		"a ban that is published later": {
+			method: "POST", path: "bans", body: `{"address":"2001:db8::1/32","duration":"1h"}`, err: backends.ErrStoreUnavailable,
 			status: 202, answer: `{"id":"b1","address":"2001:db8::/32","until":"0001-01-01T00:00:00Z"}`,
-			asked: []string{`ban {ID: User: Session: Address:2001:db8::/32 Credentials: CredentialsOf: Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
+			asked: []string{`ban {ID: User: Credentials: Prefix:2001:db8::/32 Session:AAAAAAAAAAAAAAAAAAAAAA Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
 		},
-		"a ban that is taken back": {
+		"a ban of a session": {
+			method: "POST", path: "bans", body: `{"session":"` + anID + `","duration":"1h"}`,
+			status: 200, answer: `{"id":"b1","session":"` + anID + `","until":"0001-01-01T00:00:00Z"}`,
+			asked:   []string{`ban {ID: User: Credentials: Prefix:invalid Prefix Session:` + anID + ` Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
+			audited: []string{`target="session ` + anID + `"`},
+		},
+		"a ban of no session": {
+			method: "POST", path: "bans", body: `{"session":"x","duration":"1h"}`,
+			status: 400, answer: `invalid: session: session id "x": want 22 characters of URL-safe base64`,
+			audited: []string{`target="session x"`, "result="},
+		},
+		"a ban of credentials": {
+			method: "POST", path: "bans", body: `{"credentials_of":"` + anID + `","duration":"1h"}`,
+			status: 200, answer: `{"id":"b1","credentials":"hash of ` + anID + `","credentials_of":"` + anID + `","until":"0001-01-01T00:00:00Z"}`,
+			asked:   []string{`ban {ID: User: Credentials:hash of ` + anID + ` Prefix:invalid Prefix Session:AAAAAAAAAAAAAAAAAAAAAA Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
+			audited: []string{`target="the credentials of session ` + anID + `"`},
+		},
+		"a ban of the credentials of no session": {
+			method: "POST", path: "bans", body: `{"credentials_of":"x","duration":"1h"}`,
+			status: 400, answer: `invalid: credentials_of: session id "x": want 22 characters of URL-safe base64`,
+		},
+		"a ban that the cluster refuses": {
+			method: "POST", path: "bans", body: `{"user":"Ann","duration":"1h"}`, err: errors.New("ban: too many"),
+			status: 400, answer: "invalid: ban: too many",
+			asked: []string{`ban {ID: User:Ann Credentials: Prefix:invalid Prefix Session:AAAAAAAAAAAAAAAAAAAAAA Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
+		},
+		"the end of a ban": {
 			method: "DELETE", path: "bans/b7", status: 200, answer: `{"unbanned":"b7"}`, asked: []string{"unban b7"},
 			audited: []string{"action=unban", "target=b7"},
 		},
 		"a ban that is none": {
-			method: "DELETE", path: "bans/b7", err: fmt.Errorf("ban b7: %w", ErrNotFound),
+			method: "DELETE", path: "bans/b7", err: errNotFound,
 			status: 404, answer: "ban b7: not found", asked: []string{"unban b7"},
 		},
 		"redis unavailable": {
@@ -244,24 +302,9 @@ func TestHandler_InvalidInput_ChangesNothing(t *testing.T) {
 	}
 }
 
-func TestHandler_Standalone_ListsOnly(t *testing.T) {
-	t.Parallel()
-	for method, path := range map[string]string{
-		"POST": "/api/v1/sessions/" + anID + "/kick", "DELETE": "/api/v1/bans/b1", "GET": "/api/v1/nodes",
-	} {
-		got := request(t, newFakeNode(), method, path, "Bearer "+token)
-		if got.status != http.StatusNotImplemented || got.body != errStandalone.Error()+"\n" {
-			t.Errorf("%s %s: got %d %q", method, path, got.status, got.body)
-		}
-	}
-	if got := get(t, newFakeNode(), "/api/v1/sessions?node=other"); !strings.Contains(got.body, `"matched":0`) {
-		t.Errorf("of another node: %s", got.body)
-	}
-}
-
 func TestMetrics_Cluster(t *testing.T) {
 	t.Parallel()
-	c := &fakeCluster{bans: make([]Ban, 3)}
+	c := &fakeCluster{bans: make([]session.Ban, 3)}
 	got, _ := c.request(t, "GET", "/metrics", "")
 	for _, line := range []string{"usher_cluster_nodes 2\n", "usher_redis_up 0\n", "usher_active_bans 3\n", "usher_redis_round_trips_total 7\n"} {
 		if !strings.Contains(got.body, line) {

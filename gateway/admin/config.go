@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+
 	"usher/backends/setting"
 )
 

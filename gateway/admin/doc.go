@@ -1,7 +1,7 @@
 // Package admin serves the operator's listener: health, readiness, metrics and the API under /api/v1/. The listener must
 // not be public.
 //
-// Begin with [Handler]; [LocalNode] and [Cluster] are what it needs.
+// Begin with [Handler]; [Sessions] and [Cluster] are what it needs, as actors and cluster have them.
 //
 //	/metrics  usher_ready                                         1 while load balancers may send viewers to this node
 //	          usher_active_sessions                               sessions on this node

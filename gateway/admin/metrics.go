@@ -14,10 +14,10 @@ import (
 const maxScrapes = 4
 
 // metrics serves the node's metrics in the Prometheus text format, with those of the Go runtime and the process.
-func metrics(n LocalNode, c Cluster) http.Handler {
+func metrics(o Options) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
-		newNodeCollector(n, c),
+		newNodeCollector(o),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -31,15 +31,14 @@ func metrics(n LocalNode, c Cluster) http.Handler {
 // nodeCollector reads a node at the time of the scrape. It counts nothing twice and keeps no series of a backend that a
 // reload removed. Labels are names from the config and closed sets, never text of a viewer.
 type nodeCollector struct {
-	node    LocalNode
-	cluster Cluster
+	Options
 
 	ready, activeSessions, breakerState, violations, violation, nodes, redisUp, activeBans, roundTrips *prometheus.Desc
 }
 
-func newNodeCollector(n LocalNode, c Cluster) *nodeCollector {
+func newNodeCollector(o Options) *nodeCollector {
 	return &nodeCollector{
-		node: n, cluster: c,
+		Options: o,
 		nodes: prometheus.NewDesc("usher_cluster_nodes",
 			"Live nodes, this one included, as far as this one knows.", nil, nil),
 		redisUp: prometheus.NewDesc("usher_redis_up",
@@ -70,22 +69,22 @@ func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
-	out <- gauge(c.ready, boolValue(c.node.Ready()))
-	out <- gauge(c.activeSessions, float64(c.node.Len()))
-	out <- gauge(c.nodes, float64(c.cluster.Live()))
-	out <- gauge(c.redisUp, boolValue(!c.cluster.RedisDown()))
-	out <- gauge(c.activeBans, float64(len(c.cluster.Bans())))
-	out <- metric(c.roundTrips, prometheus.CounterValue, float64(c.cluster.RoundTrips()))
-	for _, b := range c.node.Backends() {
+	out <- gauge(c.ready, boolValue(c.Ready()))
+	out <- gauge(c.activeSessions, float64(c.Sessions.Len()))
+	out <- gauge(c.nodes, float64(c.Cluster.Live()))
+	out <- gauge(c.redisUp, boolValue(!c.Cluster.RedisDown()))
+	out <- gauge(c.activeBans, float64(len(c.Cluster.Bans())))
+	out <- metric(c.roundTrips, prometheus.CounterValue, float64(c.Cluster.RoundTrips()))
+	for _, b := range c.Backends() {
 		for _, state := range breakerStates() {
 			out <- gauge(c.breakerState, boolValue(b.Breaker == state), b.Name, state)
 		}
-		if b.Alarms == nil { // the backend has no alarms
+		if b.ContractViolations == nil { // the backend has no alarms
 			continue
 		}
 		for _, known := range backends.AllAlarms() {
 			name := known.String()
-			a := b.Alarms[name]
+			a := b.ContractViolations[name]
 			out <- metric(c.violations, prometheus.CounterValue, float64(a.Count), b.Name, name)
 			out <- gauge(c.violation, boolValue(a.Active), b.Name, name)
 		}

@@ -19,8 +19,8 @@ func newNodeWithAlarms() *fakeNode {
 	n.ready = true
 	n.backends = []Backend{
 		{
-			Name: "portal", Kind: "ministra", Breaker: "half-open", OnFailure: "allow", URL: "http://portal.example.com/",
-			Alarms: map[string]AlarmState{
+			Name: "portal", Kind: "ministra", Breaker: "half-open", OnFailure: "allow", Address: "http://portal.example.com/",
+			ContractViolations: map[string]AlarmState{
 				backends.AlarmWrongAddress.String():     {Count: 12345678, Active: true},
 				backends.AlarmUnexpectedStatus.String(): {Count: 3},
 				"made_up":                               {Count: 9, Active: true},
@@ -115,7 +115,7 @@ func TestNodeCollector_PassesLint(t *testing.T) {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
 	pedantic := prometheus.NewPedanticRegistry()
-	pedantic.MustRegister(newNodeCollector(newNodeWithAlarms(), standalone{newNodeWithAlarms()}))
+	pedantic.MustRegister(newNodeCollector(newNodeWithAlarms().options()))
 	if families, err := pedantic.Gather(); err != nil || len(families) != 9 {
 		t.Errorf("got %d families and error %v, want 9", len(families), err)
 	}
@@ -124,7 +124,7 @@ func TestNodeCollector_PassesLint(t *testing.T) {
 func TestMetrics_ReadsCurrentState(t *testing.T) {
 	t.Parallel()
 	n := &fakeNode{}
-	h := Handler(Config{Token: token}, Options{Node: n})
+	h := Handler(Config{Token: token}, n.options())
 	for _, step := range []struct {
 		change func()
 		want   []string
@@ -135,7 +135,9 @@ func TestMetrics_ReadsCurrentState(t *testing.T) {
 			[]string{"usher_ready 1", "usher_active_sessions 2"},
 		},
 		{
-			func() { n.backends = []Backend{{Name: "portal", Breaker: "open", Alarms: map[string]AlarmState{}}} },
+			func() {
+				n.backends = []Backend{{Name: "portal", Breaker: "open", ContractViolations: map[string]AlarmState{}}}
+			},
 			[]string{
 				`usher_backend_breaker_state{backend="portal",state="open"} 1`,
 				`usher_backend_contract_violation{backend="portal",violation="wrong_address"} 0`,
@@ -174,7 +176,7 @@ func TestMetrics_InvalidLabel_FailsScrapeOnly(t *testing.T) {
 	t.Parallel()
 	n := newFakeNode()
 	n.backends[0].Name = "portal\xff"
-	h := Handler(Config{Token: token}, Options{Node: n})
+	h := Handler(Config{Token: token}, n.options())
 	if got := scrape(t, h); got.Code != http.StatusInternalServerError {
 		t.Errorf("got %d, want 500: %s", got.Code, got.Body)
 	}
@@ -200,7 +202,9 @@ func (n *slowNode) Backends() []Backend {
 func TestMetrics_ConcurrentScrapes_Bounded(t *testing.T) {
 	t.Parallel()
 	n := &slowNode{entered: make(chan struct{}), release: make(chan struct{})}
-	h := Handler(Config{Token: token}, Options{Node: n})
+	o := n.options()
+	o.Backends = n.Backends
+	h := Handler(Config{Token: token}, o)
 	var group sync.WaitGroup
 	for range maxScrapes {
 		group.Go(func() {
@@ -221,7 +225,7 @@ func TestHandler_Backends_ShowsAlarmsAndAddress(t *testing.T) {
 	t.Parallel()
 	got := get(t, newNodeWithAlarms(), "/api/v1/backends")
 	want := `{"backends":[{"name":"portal","kind":"ministra","breaker":"half-open","on_failure":"allow",` +
-		`"url":"http://portal.example.com/","contract_violations":{"made_up":{"count":9,"active":true},` +
+		`"address":"http://portal.example.com/","contract_violations":{"made_up":{"count":9,"active":true},` +
 		`"unexpected_status":{"count":3,"active":false},"wrong_address":{"count":12345678,"active":true}}},` +
 		`{"name":"a \"quoted\" one","kind":"rules","breaker":"closed","on_failure":"deny"}]}` + "\n"
 	if diff := cmp.Diff(want, got.body); diff != "" || got.status != http.StatusOK {
@@ -229,8 +233,8 @@ func TestHandler_Backends_ShowsAlarmsAndAddress(t *testing.T) {
 	}
 }
 
-func BenchmarkScrape(b *testing.B) {
-	h := Handler(Config{Token: token}, Options{Node: newNodeWithAlarms()})
+func BenchmarkHandler_Metrics(b *testing.B) {
+	h := Handler(Config{Token: token}, newNodeWithAlarms().options())
 	r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/metrics", nil)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -4,6 +4,9 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"usher/actors/session"
+	"usher/backends"
 )
 
 // Session is a live session in the API.
@@ -19,12 +22,27 @@ type Session struct {
 	Verdict   string    `json:"verdict"`
 	Source    string    `json:"source"`
 	Reason    string    `json:"reason,omitempty"`
-	Since     time.Time `json:"started"`
+	Started   time.Time `json:"started"`
 	LastSeen  time.Time `json:"last_seen"`
 	Requests  int64     `json:"requests"`
 	Bytes     int64     `json:"bytes"`
 	// Nodes are the names of the nodes that hold it, sorted; empty without a cluster.
 	Nodes []string `json:"nodes,omitempty"`
+}
+
+// NewSession returns a session as it is now.
+func NewSession(s session.Handle) Session {
+	r := s.Request()
+	shown := Session{
+		ID: s.ID().String(), Route: r.Route, Channel: r.Channel, Backend: r.Backend,
+		Address: r.Address.String(), UserAgent: r.UserAgent, Verdict: backends.Pending.String(), Source: backends.SourceNone.String(),
+		Started: s.Ticket().Opened, LastSeen: s.LastSeen(), Requests: s.Requests(), Bytes: s.Bytes(),
+	}
+	if d := s.Decision(); d != nil {
+		shown.Verdict, shown.Source, shown.Reason = d.Verdict.String(), d.Source.String(), d.Reason
+		shown.User, shown.UserID = d.User, d.UserID
+	}
+	return shown
 }
 
 // Filter selects sessions. The zero value matches every session. Its JSON travels between nodes.
@@ -88,6 +106,6 @@ type SessionList struct {
 	Approximate bool `json:"approximate,omitempty"`
 	// Sessions are the matching sessions in the order of their ids, up to a limit.
 	Sessions []Session `json:"sessions"`
-	// Silent are the names of the nodes that did not respond, sorted. Sessions that only they hold are missing.
-	Silent []string `json:"unreachable_nodes,omitempty"`
+	// UnreachableNodes are the names of the nodes that did not respond, sorted. Sessions that only they hold are missing.
+	UnreachableNodes []string `json:"unreachable_nodes,omitempty"`
 }

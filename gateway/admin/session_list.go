@@ -5,9 +5,12 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
+
+	"usher/actors/session"
 )
 
 // maxListBytes bounds the sessions in one node's response. Messages between nodes are at most a megabyte.
@@ -32,9 +35,9 @@ type nodeSessions struct {
 	HasMore bool `json:"more,omitempty"`
 }
 
-// EncodeSessionQuery returns the query for the sessions of all nodes. Each node responds by [AnswerSessionQuery], and
-// [MergeSessionLists] merges the responses.
-func EncodeSessionQuery(f Filter, limit int) []byte {
+// encodeSessionQuery returns the query for the sessions of all nodes. Each node responds by [AnswerSessionQuery], and
+// mergeSessionLists merges the responses.
+func encodeSessionQuery(f Filter, limit int) []byte {
 	body, err := json.Marshal(sessionQuery{Kind: sessionQueryKind, Filter: f, Limit: limit})
 	if err != nil {
 		panic("BUG: " + err.Error()) // it holds only strings and numbers
@@ -42,9 +45,15 @@ func EncodeSessionQuery(f Filter, limit int) []byte {
 	return body
 }
 
-// AnswerSessionQuery returns the node's response to a query of [EncodeSessionQuery]. It is nil if the node does not
-// understand the query, for example one of a newer version.
-func AnswerSessionQuery(ctx context.Context, n LocalNode, asked []byte) []byte {
+// AnswerSessionQuery returns the response of a node with these sessions to a request of [Cluster.Ask]. It is nil if the
+// node does not understand the request, for example one of a newer version.
+func AnswerSessionQuery(ctx context.Context, sessions iter.Seq[session.Handle], asked []byte) []byte {
+	return answerQuery(ctx, func(yield func(Session) bool) {
+		sessions(func(s session.Handle) bool { return yield(NewSession(s)) })
+	}, asked)
+}
+
+func answerQuery(ctx context.Context, sessions iter.Seq[Session], asked []byte) []byte {
 	var q sessionQuery
 	d := json.NewDecoder(bytes.NewReader(asked))
 	d.DisallowUnknownFields() // a filter with an unknown field would match too much
@@ -53,7 +62,7 @@ func AnswerSessionQuery(ctx context.Context, n LocalNode, asked []byte) []byte {
 	}
 	total, matched, rest := newSketch(), newSketch(), 0
 	found := smallest[Session]{limit: q.Limit, compare: compareSessionIDs}
-	n.EachSession(func(s Session) bool {
+	sessions(func(s Session) bool {
 		total.add(s.ID)
 		if q.Filter.Matches(&s) {
 			matched.add(s.ID)
@@ -86,10 +95,10 @@ func AnswerSessionQuery(ctx context.Context, n LocalNode, asked []byte) []byte {
 
 func compareSessionIDs(a, b Session) int { return cmp.Compare(a.ID, b.ID) }
 
-// MergeSessionLists merges the responses of nodes, by the nodes' names. A session that several nodes hold is listed once,
+// mergeSessionLists merges the responses of nodes, by the nodes' names. A session that several nodes hold is listed once,
 // with the sum of its counters and the decision of the node that saw it last. A node with an unreadable response counts
 // as silent, too.
-func MergeSessionLists(f Filter, limit int, answers map[string][]byte, silent []string) SessionList {
+func mergeSessionLists(f Filter, limit int, answers map[string][]byte, silent []string) SessionList {
 	m := merger{sessions: map[string]*Session{}, silent: slices.Clone(silent)}
 	for _, node := range slices.Sorted(maps.Keys(answers)) {
 		if f.Node == "" || f.Node == node {
@@ -104,7 +113,7 @@ func MergeSessionLists(f Filter, limit int, answers map[string][]byte, silent []
 		m.silent = slices.DeleteFunc(m.silent, func(node string) bool { return node != f.Node })
 	}
 	slices.Sort(m.silent)
-	list.Silent = slices.Compact(m.silent)
+	list.UnreachableNodes = slices.Compact(m.silent)
 	return list
 }
 
@@ -178,8 +187,8 @@ func mergeSession(merged map[string]*Session, s Session, node string) {
 	newest.Requests, newest.Bytes = s.Requests+other.Requests, s.Bytes+other.Bytes
 	newest.Nodes = append(slices.Clone(other.Nodes), s.Nodes...)
 	slices.SortFunc(newest.Nodes, strings.Compare)
-	if older.Since.Before(newest.Since) {
-		newest.Since = older.Since
+	if older.Started.Before(newest.Started) {
+		newest.Started = older.Started
 	}
 	merged[s.ID] = &newest
 }

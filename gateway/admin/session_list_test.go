@@ -18,9 +18,9 @@ func mergeNodes(t testing.TB, f Filter, limit int, nodes map[string]*fakeNode, s
 	t.Helper()
 	answers := map[string][]byte{}
 	for name, n := range nodes {
-		answers[name] = AnswerSessionQuery(t.Context(), n, EncodeSessionQuery(f, limit))
+		answers[name] = answerQuery(t.Context(), n.EachSession, encodeSessionQuery(f, limit))
 	}
-	return MergeSessionLists(f, limit, answers, silent)
+	return mergeSessionLists(f, limit, answers, silent)
 }
 
 func TestMergeSessionLists_SameSessionOnSeveralNodes(t *testing.T) {
@@ -28,17 +28,17 @@ func TestMergeSessionLists_SameSessionOnSeveralNodes(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	nodes := map[string]*fakeNode{
 		"n1": {sessions: []Session{
-			{ID: "a", Verdict: "denied", Since: at, LastSeen: at.Add(time.Minute), Requests: 3, Bytes: 30},
+			{ID: "a", Verdict: "denied", Started: at, LastSeen: at.Add(time.Minute), Requests: 3, Bytes: 30},
 			{ID: "b", Requests: 1},
 		}},
 		"n2": {sessions: []Session{
-			{ID: "a", Verdict: "allowed", Since: at.Add(time.Second), LastSeen: at.Add(time.Second), Requests: 4, Bytes: 40},
+			{ID: "a", Verdict: "allowed", Started: at.Add(time.Second), LastSeen: at.Add(time.Second), Requests: 4, Bytes: 40},
 		}},
 	}
 	got := mergeNodes(t, Filter{}, 10, nodes, "n4", "n3")
-	want := SessionList{Total: 2, Matched: 2, Silent: []string{"n3", "n4"}, Sessions: []Session{
+	want := SessionList{Total: 2, Matched: 2, UnreachableNodes: []string{"n3", "n4"}, Sessions: []Session{
 		{
-			ID: "a", Verdict: "denied", Since: at, LastSeen: at.Add(time.Minute), Requests: 7, Bytes: 70,
+			ID: "a", Verdict: "denied", Started: at, LastSeen: at.Add(time.Minute), Requests: 7, Bytes: 70,
 			Nodes: []string{"n1", "n2"},
 		},
 		{ID: "b", Requests: 1, Nodes: []string{"n1"}},
@@ -47,20 +47,20 @@ func TestMergeSessionLists_SameSessionOnSeveralNodes(t *testing.T) {
 		t.Errorf("found (-want +got):\n%s", diff)
 	}
 	got = mergeNodes(t, Filter{Node: "n2"}, 10, nodes, "n3")
-	if len(got.Sessions) != 1 || got.Sessions[0].Verdict != "allowed" || len(got.Silent) != 0 {
+	if len(got.Sessions) != 1 || got.Sessions[0].Verdict != "allowed" || len(got.UnreachableNodes) != 0 {
 		t.Errorf("of one node: %+v", got)
 	}
 }
 
 func TestMergeSessionLists_UnreadableResponse_NodeIsSilent(t *testing.T) {
 	t.Parallel()
-	got := MergeSessionLists(Filter{}, 10, map[string][]byte{"old": nil, "odd": []byte("{"), "good": AnswerSessionQuery(t.Context(), newFakeNode(), EncodeSessionQuery(Filter{}, 10))}, nil)
-	if diff := cmp.Diff([]string{"odd", "old"}, got.Silent); diff != "" || got.Matched != 3 {
+	got := mergeSessionLists(Filter{}, 10, map[string][]byte{"old": nil, "odd": []byte("{"), "good": answerQuery(t.Context(), newFakeNode().EachSession, encodeSessionQuery(Filter{}, 10))}, nil)
+	if diff := cmp.Diff([]string{"odd", "old"}, got.UnreachableNodes); diff != "" || got.Matched != 3 {
 		t.Errorf("matched %d, silent (-want +got):\n%s", got.Matched, diff)
 	}
-	for _, question := range []string{"", "{}", `{"ask":"secrets","limit":1}`, `{"ask":"sessions","limit":0}`, `{"ask":"sessions","limit":1,"filter":{"planet":"x"}}`} {
-		if said := AnswerSessionQuery(t.Context(), newFakeNode(), []byte(question)); said != nil {
-			t.Errorf("the question %q is answered: %s", question, said)
+	for _, query := range []string{"", "{}", `{"ask":"secrets","limit":1}`, `{"ask":"sessions","limit":0}`, `{"ask":"sessions","limit":1,"filter":{"planet":"x"}}`} {
+		if said := answerQuery(t.Context(), newFakeNode().EachSession, []byte(query)); said != nil {
+			t.Errorf("the query %q is answered: %s", query, said)
 		}
 	}
 }
@@ -87,9 +87,9 @@ func TestMergeSessionLists_PagesHaveNoGaps(t *testing.T) {
 		f := Filter{After: after}
 		answers := map[string][]byte{}
 		for name, n := range nodes {
-			answers[name] = AnswerSessionQuery(t.Context(), n, EncodeSessionQuery(f, limit))
+			answers[name] = answerQuery(t.Context(), n.EachSession, encodeSessionQuery(f, limit))
 		}
-		got := MergeSessionLists(f, limit, answers, nil)
+		got := mergeSessionLists(f, limit, answers, nil)
 		var want []string
 		for id := range all {
 			if id > after {
@@ -141,11 +141,11 @@ func TestAnswerSessionQuery_BoundedSize(t *testing.T) {
 	for i := range maxLimit {
 		n.sessions = append(n.sessions, Session{ID: fmt.Sprintf("%04d", i), UserAgent: strings.Repeat("x", 4000)})
 	}
-	answer := AnswerSessionQuery(t.Context(), n, EncodeSessionQuery(Filter{}, maxLimit))
+	answer := answerQuery(t.Context(), n.EachSession, encodeSessionQuery(Filter{}, maxLimit))
 	if len(answer) > maxListBytes+64<<10 {
 		t.Errorf("the answer has %d bytes", len(answer))
 	}
-	got := MergeSessionLists(Filter{}, maxLimit, map[string][]byte{"n1": answer}, nil)
+	got := mergeSessionLists(Filter{}, maxLimit, map[string][]byte{"n1": answer}, nil)
 	if got.Matched != maxLimit || len(got.Sessions) == 0 || len(got.Sessions) == maxLimit {
 		t.Errorf("%d of %d sessions", len(got.Sessions), got.Matched)
 	}
@@ -180,9 +180,9 @@ func TestFilterMatches(t *testing.T) {
 
 func FuzzMergeSessionLists(f *testing.F) {
 	f.Add([]byte(`{"total":{"count":1,"hashes":""},"matched":{},"sessions":[{"id":"a"}],"more":true}`))
-	f.Add(AnswerSessionQuery(f.Context(), newFakeNode(), EncodeSessionQuery(Filter{}, 10)))
+	f.Add(answerQuery(f.Context(), newFakeNode().EachSession, encodeSessionQuery(Filter{}, 10)))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got := MergeSessionLists(Filter{}, 5, map[string][]byte{"n1": body, "n2": AnswerSessionQuery(t.Context(), newFakeNode(), EncodeSessionQuery(Filter{}, 5))}, nil)
+		got := mergeSessionLists(Filter{}, 5, map[string][]byte{"n1": body, "n2": answerQuery(t.Context(), newFakeNode().EachSession, encodeSessionQuery(Filter{}, 5))}, nil)
 		if len(got.Sessions) > 5 {
 			t.Errorf("%d sessions, want 5 at most", len(got.Sessions))
 		}

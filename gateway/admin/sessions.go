@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -16,19 +17,12 @@ func (h *handler) sessions(w http.ResponseWriter, r *http.Request) {
 	if writeError(w, err) {
 		return
 	}
-	found, err := h.cluster.FindSessions(r.Context(), f, limit)
-	if writeError(w, err) {
-		return
-	}
-	writeJSON(w, found)
+	writeJSON(w, h.findSessions(r.Context(), f, limit))
 }
 
 func (h *handler) session(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
-	found, err := h.cluster.FindSessions(r.Context(), Filter{ID: id}, 1)
-	if writeError(w, err) {
-		return
-	}
+	found := h.findSessions(r.Context(), Filter{ID: id}, 1)
 	if len(found.Sessions) == 0 {
 		writeText(w, http.StatusNotFound, sessionNotFound(found))
 		return
@@ -38,10 +32,10 @@ func (h *handler) session(w http.ResponseWriter, r *http.Request) {
 
 // sessionNotFound returns the text of a 404. It names the nodes that did not respond and may hold the session.
 func sessionNotFound(found SessionList) string {
-	if len(found.Silent) == 0 {
+	if len(found.UnreachableNodes) == 0 {
 		return "no live session has this id"
 	}
-	return fmt.Sprintf("no live session has this id; %d nodes did not respond: %q", len(found.Silent), found.Silent)
+	return fmt.Sprintf("no live session has this id; %d nodes did not respond: %q", len(found.UnreachableNodes), found.UnreachableNodes)
 }
 
 // kickRequest is the body of a request for a kick.
@@ -81,9 +75,9 @@ func (h *handler) kick(w http.ResponseWriter, r *http.Request) {
 		writeError(w, fmt.Errorf("id: %w: %w", errInvalidInput, err))
 		return
 	}
-	err = h.cluster.Kick(r.Context(), id, d, k.Reason)
+	err = h.kickSession(r.Context(), id, d, k.Reason)
 	h.audit(r, "kick", id.String(), err, slog.String("duration", k.For), slog.String("reason", k.Reason))
-	if err != nil && !errors.Is(err, ErrPending) {
+	if err != nil && !errors.Is(err, errPending) {
 		writeError(w, err)
 		return
 	}
@@ -111,18 +105,15 @@ func (h *handler) kickAll(w http.ResponseWriter, r *http.Request) {
 	var done KickResult
 	var pending error
 	for {
-		found, err := h.cluster.FindSessions(r.Context(), k.Filter, maxLimit)
-		if writeError(w, err) {
-			return
-		}
-		done.Matched, done.Silent = max(done.Matched, found.Matched), found.Silent
+		found := h.findSessions(r.Context(), k.Filter, maxLimit)
+		done.Matched, done.Silent = max(done.Matched, found.Matched), found.UnreachableNodes
 		if len(found.Sessions) == 0 {
 			writeJSON(w, done, pending)
 			return
 		}
 		for _, s := range found.Sessions {
 			err := h.kickOne(r, s.ID, d, k.kickRequest)
-			if errors.Is(err, ErrPending) {
+			if errors.Is(err, errPending) {
 				pending, err = err, nil
 			}
 			if err == nil {
@@ -134,21 +125,21 @@ func (h *handler) kickAll(w http.ResponseWriter, r *http.Request) {
 }
 
 // kickOne ends one of many sessions. Its error does not stop the others: the session may have ended meanwhile.
-func (h *handler) kickOne(r *http.Request, session string, d time.Duration, k kickRequest) error {
-	id, err := backends.ParseSessionID(session)
+func (h *handler) kickOne(r *http.Request, target string, d time.Duration, k kickRequest) error {
+	id, err := backends.ParseSessionID(target)
 	if err == nil {
-		err = h.cluster.Kick(r.Context(), id, d, k.Reason)
+		err = h.kickSession(r.Context(), id, d, k.Reason)
 	}
-	h.audit(r, "kick", session, err, slog.String("duration", k.For), slog.String("reason", k.Reason))
+	h.audit(r, "kick", target, err, slog.String("duration", k.For), slog.String("reason", k.Reason))
 	return err
 }
 
 func (h *handler) nodes(w http.ResponseWriter, r *http.Request) {
-	nodes, err := h.cluster.Nodes(r.Context())
-	if writeError(w, err) {
+	nodes, err := h.Cluster.Nodes(r.Context())
+	if writeError(w, asPending(err)) {
 		return
 	}
 	writeJSON(w, struct {
-		Nodes []NodeStatus `json:"nodes"`
+		Nodes []session.NodeInfo `json:"nodes"`
 	}{nodes})
 }

@@ -52,7 +52,7 @@ func (tc decodeCase) run(t *testing.T, d Dialect) {
 		t.Fatalf("error: %v", err)
 	}
 	if diff := cmp.Diff(tc.want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
-		t.Errorf("question (-want +got):\n%s", diff)
+		t.Errorf("request (-want +got):\n%s", diff)
 	}
 }
 

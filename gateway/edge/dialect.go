@@ -41,5 +41,5 @@ func (d *Dialect) UnmarshalText(text []byte) error {
 	return fmt.Errorf("dialect %q: want one of %s", text, strings.Join(names, ", "))
 }
 
-// KeepsSessions reports whether such an edge asks once per session of its own instead of once per viewer's request.
+// KeepsSessions reports whether such an edge has its own sessions, and asks once per session instead of once per request.
 func (d Dialect) KeepsSessions() bool { return d == Astra || d == Alta || d == Flussonic }

@@ -30,6 +30,6 @@
 // that names the field where the sample sets it and the answer depends on it (nginx, forward-auth, flussonic). The memory
 // of fingerprints is the node's own.
 //
-// Refused: 302 to Flussonic, whose last open version takes it for a yes. Statuses other than 200 and 403 to Astra, which
-// documents no meaning for them and says that an unreachable backend lets every viewer in.
+// Refused: 302 to Flussonic, whose last open version treats it as allowed. Statuses other than 200 and 403 to Astra, which
+// documents no meaning for them and says that it admits every viewer when the backend is unreachable.
 package edge

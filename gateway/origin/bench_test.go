@@ -51,7 +51,7 @@ func TestMedia_Hit_DoesNotAllocate(t *testing.T) {
 	}
 }
 
-func BenchmarkHit(b *testing.B) {
+func BenchmarkOrigin_Hit(b *testing.B) {
 	for name, size := range map[string]int{"1kB": 1000, "1MB": 1_000_000} {
 		b.Run(name, func(b *testing.B) {
 			o := newCachedFixture(b, size)
@@ -84,8 +84,8 @@ func BenchmarkHit(b *testing.B) {
 	})
 }
 
-// BenchmarkCoalescedMiss measures one fetch of 100 kB over loopback with 50 viewers who read it as it arrives.
-func BenchmarkCoalescedMiss(b *testing.B) {
+// BenchmarkMedia_CoalescedMiss measures one fetch of 100 kB over loopback with 50 viewers who read it as it arrives.
+func BenchmarkMedia_CoalescedMiss(b *testing.B) {
 	body := randomBody(100_000)
 	o := newFixture(b, nil, []string{serve(b, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))

@@ -3,10 +3,11 @@ package origin
 import (
 	"strings"
 	"testing"
-	"usher/backends/setting"
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends/setting"
 )
 
 func TestDefaultConfig_ValidAndYAMLRoundTrip(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
 	"usher/backends/setting"
 )
 

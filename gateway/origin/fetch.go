@@ -22,7 +22,7 @@ type fetch struct {
 	done   chan struct{} // closed by finish
 
 	mu          sync.Mutex
-	changed     chan struct{} // closed at the next change; nil while nobody waits
+	changed     chan struct{} // closed at the next change; nil without a waiter
 	joined      int
 	readers     map[*reader]struct{}
 	head        *responseHead // nil until the origin responded

@@ -65,14 +65,14 @@ func serve(t testing.TB, h http.HandlerFunc) string {
 	return s.URL
 }
 
-// WaitFor waits until a condition holds.
+// waitUntil waits until a condition holds.
 func waitUntil(t *testing.T, what string, fact func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for i := 0; !fact(); i++ {
 		if i > 20_000 {
-			t.Fatalf("never came true: %s", what)
+			t.Fatalf("condition not reached: %s", what)
 		}
 		<-tick.C
 	}

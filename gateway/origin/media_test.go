@@ -134,7 +134,7 @@ func httpGet(t *testing.T, url string) *http.Response {
 	return resp
 }
 
-// The origin sends `sent` bytes of 100,000, then waits for its release or the end of the connection.
+// newStallingOrigin returns an origin that sends `sent` bytes of 100,000, then waits for release or the connection's end.
 func newStallingOrigin(t *testing.T, sent int) (o fixture, hungUp, goOn chan struct{}) {
 	hungUp, goOn = make(chan struct{}), make(chan struct{})
 	body := randomBody(100_000)

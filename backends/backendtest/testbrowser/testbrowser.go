@@ -26,7 +26,7 @@ import (
 // life ends a tab that hangs, with a message instead of the whole run.
 const life = 5 * time.Minute
 
-// closeTimeout is how long the browser may take to end. It is only met by one that never will.
+// closeTimeout bounds the wait for the browser's end. Only a browser that hangs reaches it.
 const closeTimeout = 30 * time.Second
 
 // Browser is a Chromium that starts when its first tab is opened. The zero value is ready. It is safe for concurrent use.
@@ -110,7 +110,7 @@ func (b *Browser) Close() error {
 	return nil
 }
 
-// testsAtOnce is how many tests run at once if nobody said: they mostly wait for media to be played.
+// testsAtOnce is how many tests run at once by default: they mostly wait for media to be played.
 const testsAtOnce = 4
 
 // Run runs the tests, closes the browser and returns the exit code.

@@ -1,8 +1,8 @@
-// Package testflags gives flags of test binaries the values that a package's tests want, where nobody has said another.
+// Package testflags sets default values of test flags for a package's tests.
 // A TestMain calls its functions before its tests run.
 //
-// Decided: property tests draw the same in each run, so that a gate fails only for what has changed. A run over random
-// draws is asked for by -rapid.seed=0, and is longer with -rapid.checks. Refused: files of failed draws in the tree,
+// Decided: property tests draw the same in each run, so that a gate fails only for what has changed. -rapid.seed=0 runs
+// random draws, and -rapid.checks more of them. Refused: files of failed draws in the tree,
 // which make later runs fail; the message of a failure names the seed that repeats it.
 package testflags
 
@@ -12,7 +12,7 @@ import (
 	"strconv"
 )
 
-// pinnedSeed is the seed of a run that asks for none. Any number but 0 would do.
+// pinnedSeed is the default seed. Any number but 0 would do.
 const pinnedSeed = "1"
 
 // PinSeed has pgregory.net/rapid draw the same in each run, and leave no files behind.
@@ -23,7 +23,7 @@ func PinSeed() {
 	}
 }
 
-// SetParallel has so many tests run at once, for packages whose tests mostly wait for real programs.
+// SetParallel sets how many tests run at once, for packages whose tests mostly wait for real programs.
 func SetParallel(tests int) {
 	parse()
 	if err := set(flag.CommandLine, "test.parallel", strconv.Itoa(tests)); err != nil {
@@ -40,7 +40,7 @@ func parse() {
 func pinSeed(flags *flag.FlagSet) error {
 	for name, value := range map[string]string{"rapid.seed": pinnedSeed, "rapid.nofailfile": "true"} {
 		if f := flags.Lookup(name); f != nil && f.Value.String() != "0" && f.Value.String() != "false" {
-			continue // the command line or the environment has said it
+			continue // set by the command line or the environment
 		}
 		if err := set(flags, name, value); err != nil {
 			return err

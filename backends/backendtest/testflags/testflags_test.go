@@ -14,11 +14,11 @@ func TestPinSeed(t *testing.T) {
 		args        []string
 		want        string
 	}{
-		"nothing is said":                        {0, nil, "1 true"},
+		"the defaults":                           {0, nil, "1 true"},
 		"a seed on the command line":             {0, []string{"-rapid.seed=7"}, "7 true"},
 		"random seeds on the command line":       {0, []string{"-rapid.seed=0"}, "0 true"},
 		"a seed in the environment":              {7, nil, "7 true"},
-		"a wish for a file on the command line":  {0, []string{"-rapid.nofailfile=false"}, "1 false"},
+		"fail files on the command line":         {0, []string{"-rapid.nofailfile=false"}, "1 false"},
 		"the command line beats the environment": {7, []string{"-rapid.seed=0"}, "0 true"},
 	}
 	for name, test := range tests {

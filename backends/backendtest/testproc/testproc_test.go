@@ -16,8 +16,8 @@ import (
 // roleVariable makes this test binary a parent with a child of its own.
 const roleVariable = "TESTPROC_ROLE"
 
-// patience is how long an end may take. It is only met by one that never comes.
-const patience = 30 * time.Second
+// timeout bounds the wait for a process's end. Only a failing test reaches it.
+const timeout = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	if os.Getenv(roleVariable) == "parent" {
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// beParent starts a child that holds this process's output open, says so, and waits to be killed.
+// beParent starts a child that holds this process's output open, reports it, and waits to be killed.
 func beParent() {
 	child := exec.Command("sleep", "600")
 	child.Stdout = os.Stdout
@@ -57,18 +57,18 @@ func TestStart_ParentKilled_ChildDies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := output.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := output.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		t.Fatal(err)
 	}
 	reader := bufio.NewReader(output)
 	if line, err := reader.ReadString('\n'); err != nil || line != "started\n" {
-		t.Errorf("the parent says %q, %v; want that its child has started", line, err)
+		t.Errorf("the parent printed %q, %v; want that its child has started", line, err)
 	}
 	if err := parent.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Errorf("kill the parent: %v", err)
 	}
 	_ = wait()
-	// The pipe ends when nobody holds it any more: neither the parent nor its child.
+	// The pipe ends when neither the parent nor its child holds it.
 	if rest, err := io.ReadAll(reader); err != nil || len(rest) > 0 {
 		t.Errorf("after the parent's end: %q, %v; want the end of the child, too", rest, err)
 	}
@@ -114,7 +114,7 @@ func TestStart_StartingThreadEnds_ChildLives(t *testing.T) {
 		t.Errorf("write to the child: %v", err)
 	}
 	if line, err := bufio.NewReader(from).ReadString('\n'); err != nil || line != "alive\n" {
-		t.Errorf("the child says %q, %v", line, err)
+		t.Errorf("the child printed %q, %v", line, err)
 	}
 	_ = to.Close()
 	for range 2 {

@@ -8,9 +8,10 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"usher/backends/setting"
 
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends/setting"
 )
 
 func full() *settings {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
 	"usher/backends/setting"
 )
 

@@ -15,8 +15,8 @@ import (
 	"usher/bench/stage"
 )
 
-// playersPage plays any number of sources with hls.js and keeps the facts. It stands on a host of its own, as operators'
-// pages do, so the gateway's answers have to be allowed to it.
+// playersPage plays any number of sources with hls.js and records what happens. Its origin is not the gateway's, as with
+// operators' pages, so the gateway must allow it by CORS.
 const playersPage = `<!doctype html><meta charset="utf-8"><title>players</title>
 <script src="/player/hls.min.js"></script><body><script>
 const players = {};
@@ -50,7 +50,7 @@ function startOver() {
   clearInterval(sampling);
 }
 let sampling = 0;
-// sample notes how far behind the clock each picture is, once all have played long enough to have settled.
+// sample records how far each picture is behind the clock, once all players have played for that long.
 function sample(settle) {
   sampling = setInterval(() => {
     const all = Object.values(players);
@@ -66,7 +66,7 @@ function facts() {
 }
 </script>`
 
-// playerFacts is what the page knows of one player. Behind is in milliseconds.
+// playerFacts is the record of one player. Behind is in milliseconds.
 type playerFacts struct {
 	Played    float64   `json:"played"`
 	Errors    []string  `json:"errors"`
@@ -78,13 +78,13 @@ type playerFacts struct {
 	Width     int       `json:"width"`
 }
 
-// browserLife is how long players may take to play what is wanted. It is only met by those that never will.
-const browserLife = 3 * time.Minute
+// playTimeout bounds the wait for players. Only a failing test reaches it.
+const playTimeout = 3 * time.Minute
 
 // page is a page of players in a real browser.
 type page struct{ ctx context.Context }
 
-// openPage opens an empty page of players in a tab of its own.
+// openPage opens an empty page of players in a new tab.
 func openPage(t *testing.T) page {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -102,7 +102,7 @@ func openPage(t *testing.T) page {
 	return page{ctx}
 }
 
-// call runs a statement in the page.
+// call calls a function of the page.
 func (p page) call(t *testing.T, function string, args ...any) {
 	t.Helper()
 	list := make([]string, len(args))
@@ -118,21 +118,21 @@ func (p page) call(t *testing.T, function string, args ...any) {
 	}
 }
 
-// facts are what the page knows of its players by now.
+// facts returns the record of each player.
 func (p page) facts(t *testing.T) map[string]playerFacts {
 	t.Helper()
 	facts, err := chromedp.Run(p.ctx, chromedp.Evaluate[map[string]playerFacts]("facts()"))
 	if err != nil {
-		t.Fatalf("ask the page: %v", err)
+		t.Fatalf("read the page's facts: %v", err)
 	}
 	return facts
 }
 
-// awaitPlayed waits until every player has played so many seconds of media.
+// awaitPlayed waits until every player has played that many seconds of media.
 func (p page) awaitPlayed(t *testing.T, seconds float64) map[string]playerFacts {
 	t.Helper()
 	var facts map[string]playerFacts
-	eventually(t, browserLife, fmt.Sprintf("every player plays %.0f s", seconds), func() error {
+	eventually(t, playTimeout, fmt.Sprintf("every player plays %.0f s", seconds), func() error {
 		facts = p.facts(t)
 		for name, f := range facts {
 			if f.Fatal > 0 {
@@ -147,8 +147,8 @@ func (p page) awaitPlayed(t *testing.T, seconds float64) map[string]playerFacts 
 	return facts
 }
 
-// playByBrowser plays all channels in one page, each for ten seconds at least.
-func playByBrowser(t *testing.T, origin *live, n *node, channels []string) {
+// playByBrowser plays all channels in one page, each for at least ten seconds.
+func playByBrowser(t *testing.T, origin *liveOrigin, n *node, channels []string) {
 	t.Helper()
 	rec := origin.record(t, n)
 	p := openPage(t)
@@ -157,7 +157,7 @@ func playByBrowser(t *testing.T, origin *live, n *node, channels []string) {
 	}
 	for channel, f := range p.awaitPlayed(t, 10) {
 		if f.Width != 160 {
-			t.Errorf("%s has a picture %d wide, want 160", channel, f.Width)
+			t.Errorf("the picture of %s is %d wide, want 160", channel, f.Width)
 		}
 	}
 	for _, channel := range channels {

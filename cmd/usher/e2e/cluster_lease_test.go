@@ -16,12 +16,11 @@ func TestCluster_FrozenNode_WritesNothingStale(t *testing.T) {
 	t.Parallel()
 	const slow = 1500 * time.Millisecond
 	tests := map[string]struct {
-		// begin lets node 0 have the question under way, which is the middleware's request number calls; it returns a segment's
-		// path if a session runs.
+		// begin starts a check on node 0, and returns its number among the middleware's calls.
 		begin func(t *testing.T, c *cluster) (calls uint64)
 	}{
 		"at the opening": {func(t *testing.T, c *cluster) uint64 {
-			set(t, c.middleware, backendtest.Slow(slow))
+			setMode(t, c.middleware, backendtest.Slow(slow))
 			ask(t, c.nodes[0].public)
 			return 1
 		}},
@@ -29,9 +28,9 @@ func TestCluster_FrozenNode_WritesNothingStale(t *testing.T) {
 			if _, err := c.nodes[0].open("good-slow", "a000"); err != nil {
 				t.Fatal(err)
 			}
-			set(t, c.middleware, backendtest.Slow(slow))
+			setMode(t, c.middleware, backendtest.Slow(slow))
 			v := &viewer{source: c.nodes[0].public + "/play/a000/low.m3u8?token=good-slow", client: newClient(t, "")}
-			audience(t, []*viewer{v})
+			startWatching(t, []*viewer{v})
 			return 2
 		}},
 	}
@@ -47,30 +46,30 @@ func TestCluster_FrozenNode_WritesNothingStale(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.nodes[0].signal(syscall.SIGSTOP)
-			pause(t, 2*slow) // the yes lies in the frozen node's socket
+			pause(t, 2*slow) // the allowed answer waits in the frozen node's socket
 			c.middleware.SetUser("good-slow", backendtest.User{})
-			set(t, c.middleware, backendtest.Status(http.StatusForbidden))
+			setMode(t, c.middleware, backendtest.Status(http.StatusForbidden))
 			address := "/play/a000/low.m3u8?token=good-slow"
 			for _, m := range c.nodes[1:] {
-				eventually(t, patience, m.name+" has the no", func() error { return refuses(m, address) })
+				eventually(t, waitTimeout, m.name+" denies", func() error { return refuses(m, address) })
 			}
-			asked := c.middleware.Calls()
-			set(t, c.middleware, backendtest.Healthy()) // only who asks again could say yes now
+			calls = c.middleware.Calls()
+			setMode(t, c.middleware, backendtest.Healthy()) // only another call could allow now
 			c.nodes[0].signal(syscall.SIGCONT)
-			eventually(t, patience, "the node that was frozen has the no", func() error { return refuses(c.nodes[0], address) })
-			fresh := startMember(t, c.setup, "fresh")
+			eventually(t, waitTimeout, "the resumed node denies", func() error { return refuses(c.nodes[0], address) })
+			fresh := startClusterNode(t, c.setup, "fresh")
 			if err := refuses(fresh, address); err != nil {
-				t.Errorf("Redis was told what the frozen node found: %v", err)
+				t.Errorf("Redis has the frozen node's stale decision: %v", err)
 			}
 			for _, m := range c.nodes {
 				if err := refuses(m, address); err != nil {
-					t.Errorf("%s believes the frozen node: %v", m.name, err)
+					t.Errorf("%s has the frozen node's stale decision: %v", m.name, err)
 				}
 			}
-			if now := c.middleware.Calls(); now != asked {
-				t.Errorf("the middleware was asked %d times more, want never: what holds was known", now-asked)
+			if now := c.middleware.Calls(); now != calls {
+				t.Errorf("%d more calls of the middleware, want none: the decision was known", now-calls)
 			}
-			t.Logf("cluster: a lease holder frozen %s: %d calls in all; nothing stale was written", name, asked)
+			t.Logf("cluster: a lease holder frozen %s: %d calls in all; nothing stale was written", name, calls)
 		})
 	}
 }
@@ -87,7 +86,7 @@ func ask(t *testing.T, address string) {
 }
 
 // refuses requests a playlist from a node, and returns an error unless it is refused.
-func refuses(m *member, path string) error {
+func refuses(m *clusterNode, path string) error {
 	status, _, err := fetch(m.client, m.public+path)
 	if err == nil && status != http.StatusForbidden {
 		err = fmt.Errorf("%s: status %d, want 403", m.name, status)

@@ -11,8 +11,8 @@ import (
 	"usher/backends/backendtest"
 )
 
-// limited lets the middleware allow so many streams at once to whoever has one of the tokens; they are one user.
-func limited(m *backendtest.Server, user string, most int, tokens ...string) {
+// setStreamLimit makes the tokens those of one user with that stream limit.
+func setStreamLimit(m *backendtest.Server, user string, most int, tokens ...string) {
 	for _, token := range tokens {
 		m.SetUser(token, backendtest.User{ID: user, Name: user, MaxSessions: most})
 	}
@@ -39,34 +39,34 @@ func TestCluster_StreamLimit_Holds(t *testing.T) {
 				sessions: fmt.Sprintf("per_user: { policy: %s, grace_period: %s, zap_timeout: 4s }", policy, soft),
 			})
 			for i := range tokens {
-				limited(c.middleware, "crowd", most, fmt.Sprintf("good-%d", i))
+				setStreamLimit(c.middleware, "sharer", most, fmt.Sprintf("good-%d", i))
 			}
 			began := time.Now()
 			viewers := c.viewers(t, tokens, test.isOneAddress)
-			audience(t, viewers)
+			startWatching(t, viewers)
 			var settled []int
-			eventually(t, 2*patience, "exactly three play", func() error {
+			eventually(t, 2*waitTimeout, "exactly three viewers play", func() error {
 				now, later := c.playing(t, viewers), c.playing(t, viewers)
 				if len(now) != most || !slices.Equal(now, later) {
-					return fmt.Errorf("%d, then %d of them play", len(now), len(later))
+					return fmt.Errorf("%d, then %d viewers play", len(now), len(later))
 				}
 				settled = later
 				return nil
 			})
 			took := time.Since(began)
 			if more := c.playing(t, viewers); !slices.Equal(more, settled) {
-				t.Errorf("%v play, want %v still", more, settled)
+				t.Errorf("viewers %v play, want still %v", more, settled)
 			}
-			allowed := c.nodes[0].sessions(t, "user=crowd&verdict=allowed")
+			allowed := c.nodes[0].sessions(t, "user=sharer&verdict=allowed")
 			if len(allowed) != most {
 				t.Errorf("the API shows %d allowed sessions, want %d: %+v", len(allowed), most, allowed)
 			}
-			t.Logf("cluster: %s: %d of %d play, seen for sure %s after the first request", name, len(settled), tokens, took.Round(time.Second))
+			t.Logf("cluster: %s: %d of %d play, settled %s after the first request", name, len(settled), tokens, took.Round(time.Second))
 		})
 	}
 }
 
-// playing are the viewers who got a segment within the next three seconds, which are three segments.
+// playing returns the viewers who get a segment within three seconds. The segments are one second long.
 func (c *cluster) playing(t *testing.T, viewers []*viewer) []int {
 	t.Helper()
 	before := make([]int, len(viewers))
@@ -83,16 +83,16 @@ func (c *cluster) playing(t *testing.T, viewers []*viewer) []int {
 	return playing
 }
 
-// TestCluster_ViewerOnAllNodes_OneSession lets a viewer with a limit of one go from node to node with each request.
+// TestCluster_ViewerOnAllNodes_OneSession sends each request of a viewer with a limit of one to the next node.
 func TestCluster_ViewerOnAllNodes_OneSession(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, clusterSetup{
 		redis: startRedis(t).standalone(), backend: "validity: 15s",
 		sessions: "recheck: { min: 10s }, per_user: { grace_period: 3s, zap_timeout: 4s }",
 	})
-	limited(c.middleware, "hopper", 1, "good-hop")
+	setStreamLimit(c.middleware, "hopper", 1, "good-hop")
 	v := c.viewer(t, 0, "/play/a000/low.m3u8?token=good-hop")
-	stop := audience(t, []*viewer{v})
+	stop := startWatching(t, []*viewer{v})
 	awaitSegments(t, []*viewer{v}, 3)
 	pause(t, *hopFor)
 	if found := c.nodes[0].sessions(t, "user=hopper"); len(found) != 1 {
@@ -101,21 +101,21 @@ func TestCluster_ViewerOnAllNodes_OneSession(t *testing.T) {
 	segments, _ := v.progress()
 	stop()
 	c.wantUndisturbed(t, []*viewer{v})
-	eventually(t, patience, "the session closes", func() error {
+	eventually(t, waitTimeout, "the session closes", func() error {
 		if len(c.closings()) == 0 {
 			return fmt.Errorf("not yet")
 		}
 		return nil
 	})
-	pause(t, 2*heartbeat) // another node would close it by then
+	pause(t, 2*heartbeat) // long enough for another node to close it too
 	if closings := c.closings(); len(closings) != 1 {
 		t.Errorf("%d closing records, want one:\n%s", len(closings), strings.Join(closings, "\n"))
 	}
-	t.Logf("cluster: a viewer hopped for %s over three nodes and got %d segments; the middleware was asked %d times; one closing record: %s",
+	t.Logf("cluster: a viewer played for %s on three nodes and got %d segments; %d calls of the middleware; one closing record: %s",
 		*hopFor, segments, c.middleware.Calls(), c.closings()[0])
 }
 
-// closings are the closing records in the logs of all nodes.
+// closings returns the closing records in the logs of all nodes.
 func (c *cluster) closings() []string {
 	var found []string
 	for _, m := range c.nodes {
@@ -128,15 +128,14 @@ func (c *cluster) closings() []string {
 	return found
 }
 
-// TestCluster_Zapping_NeverRefused lets a set-top box, which may watch one channel, zap through twenty, now and then back to the
-// one before.
+// TestCluster_Zapping_NeverRefused lets a set-top box with a limit of one zap through twenty channels, and sometimes back.
 func TestCluster_Zapping_NeverRefused(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ route, query, policy string }{
-		"a box that says which it is":     {"device_fields: [ mac ]", "&mac=00-1a-79-00-00-01", "evict-oldest"},
-		"a box that does not":             {"", "", "evict-oldest"},
-		"reject-new, a box that does":     {"device_fields: [ mac ]", "&mac=00-1a-79-00-00-01", "reject-new"},
-		"reject-new, a box that does not": {"", "", "reject-new"},
+		"with device_fields":                {"device_fields: [ mac ]", "&mac=00-1a-79-00-00-01", "evict-oldest"},
+		"without device_fields":             {"", "", "evict-oldest"},
+		"with device_fields, reject-new":    {"device_fields: [ mac ]", "&mac=00-1a-79-00-00-01", "reject-new"},
+		"without device_fields, reject-new": {"", "", "reject-new"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -145,14 +144,14 @@ func TestCluster_Zapping_NeverRefused(t *testing.T) {
 				redis: startRedis(t).standalone(), route: test.route,
 				sessions: fmt.Sprintf("per_user: { policy: %s, grace_period: 5s, zap_timeout: 3s }", test.policy),
 			})
-			limited(c.middleware, "box", 1, "good-box")
+			setStreamLimit(c.middleware, "box", 1, "good-box")
 			for i := range 20 {
 				channel := i
 				if i%5 == 4 {
 					channel = i - 2
 				}
 				v := c.viewer(t, 0, fmt.Sprintf("/play/a%03d/low.m3u8?token=good-box%s", channel, test.query))
-				stop := audience(t, []*viewer{v})
+				stop := startWatching(t, []*viewer{v})
 				awaitSegments(t, []*viewer{v}, 3+rand.IntN(2)) // three come at once, then one a second
 				if i%7 == 6 {
 					awaitSegments(t, []*viewer{v}, 6)

@@ -9,15 +9,15 @@ import (
 	"testing"
 )
 
-// network is a network namespace with two links to the machine: the front, for viewers, the origin and the middleware,
-// and the back, for Redis. A link can be cut, so that nothing comes through and nobody is told.
+// network is a network namespace with two links to the machine: the front for viewers, the origin and the middleware, and
+// the back for Redis. A cut link drops all packets without an error to either end.
 type network struct {
 	name string
-	// front and back are the addresses of the two links' ends: the machine's and the namespace's.
+	// front and back are the addresses of each link's ends: the machine's and the namespace's.
 	front, back [2]string
 }
 
-// startNetwork makes a network namespace, which needs root. It goes with the test.
+// startNetwork makes a network namespace until the test ends. It needs root.
 func startNetwork(t *testing.T) *network {
 	t.Helper()
 	number := rand.IntN(1 << 16)
@@ -38,7 +38,7 @@ func startNetwork(t *testing.T) *network {
 	return n
 }
 
-// link is the machine's end of the front (0) or the back (1).
+// link returns the name of the machine's end of the front (0) or the back (1).
 func (n *network) link(i int) string { return fmt.Sprintf("%s-%d", n.name, i) }
 
 // cut takes the back down, mend brings it up again.
@@ -58,7 +58,7 @@ func ip(t *testing.T, args ...string) {
 	}
 }
 
-// listenOn exchanges a listener for one on that address.
+// listenOn replaces a listener by one on that address.
 func listenOn(t *testing.T, old net.Listener, address string) net.Listener {
 	t.Helper()
 	_ = old.Close()

@@ -12,26 +12,25 @@ import (
 )
 
 const (
-	crowd = 500
-	// validFor is for how long the middleware's answers hold under the crowd, and jittered the share of it after which
-	// a re-check may come.
-	validFor = 15 * time.Second
-	jittered = 0.9
+	viewerCount = 500
+	// validFor is how long the middleware's answers are valid. A re-check may come after this share of it.
+	validFor      = 15 * time.Second
+	earliestShare = 0.9
 )
 
-// TestCluster_NodeKilled_ViewersContinue kills and restarts nodes at random under five hundred viewers, whose every request goes to
-// another node. It runs alone, for it keeps the machine busy.
+// TestCluster_NodeKilled_ViewersContinue kills and restarts nodes at random while five hundred viewers play. The balancer
+// sends each request to the next node. The test runs alone, because it loads the machine.
 func TestCluster_NodeKilled_ViewersContinue(t *testing.T) {
 	redis := startRedis(t)
-	// The deadlines are such as a machine keeps that has other things to do as well: a Redis that is late is another test.
+	// The deadlines are long enough for a loaded machine. Other tests have a slow Redis.
 	c := startCluster(t, 3, clusterSetup{
 		origin: startSlowStage(t), redis: redis.standalone(), binary: plainBinary(t), deadline: 1500 * time.Millisecond,
 		backend: "timeout: 3s, answer_deadline: 3s, breaker: { interval: 20s }, validity: " + validFor.String(), sessions: "recheck: { min: 10s }",
 	})
-	viewers, stop := c.watch(t, crowd)
+	viewers, stop := c.watch(t, viewerCount)
 	awaitSegments(t, viewers, 1)
 
-	kills, restarts := c.disturb(t, *nodesFor)
+	kills, restarts := c.killNodes(t, *nodesFor)
 	awaitSegments(t, viewers, 1)
 	ended := time.Now()
 	stop()
@@ -40,18 +39,19 @@ func TestCluster_NodeKilled_ViewersContinue(t *testing.T) {
 	for _, v := range viewers {
 		_, problems := v.progress()
 		for _, p := range problems {
-			if !strings.Contains(p, "broke off") { // what was under way on a killed node cannot be sent again
+			if !strings.Contains(p, "broke off") { // the balancer cannot resend a response that a killed node has begun
 				t.Error(p)
 			}
 			broken++
 		}
 	}
-	t.Logf("cluster: %d viewers, %d SIGKILLs, %d restarts in order; %d answers broke off with their node", crowd, kills, restarts, broken)
-	c.wantCallsOfOne(t, ended, kills)
+	t.Logf("cluster: %d viewers, %d SIGKILLs, %d graceful restarts; %d responses broken off", viewerCount, kills, restarts, broken)
+	c.wantCallsOfOneNode(t, ended, kills)
 }
 
-// disturb kills a node, or ends it in order, waits a moment and starts it again, for so long. Two nodes always live.
-func (c *cluster) disturb(t *testing.T, d time.Duration) (kills, restarts int) {
+// killNodes kills or gracefully stops one node after the other for that time, and starts each again after a moment. Two
+// nodes always run.
+func (c *cluster) killNodes(t *testing.T, d time.Duration) (kills, restarts int) {
 	t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		m := c.nodes[rand.IntN(len(c.nodes))]
@@ -65,26 +65,26 @@ func (c *cluster) disturb(t *testing.T, d time.Duration) (kills, restarts int) {
 		m.wait(t)
 		pause(t, time.Duration(rand.Int64N(int64(2*time.Second))))
 		m.start(t)
-		pause(t, time.Second+time.Duration(rand.Int64N(int64(2*time.Second)))) // the balancer has to see it
+		pause(t, time.Second+time.Duration(rand.Int64N(int64(2*time.Second)))) // until the balancer uses it again
 	}
 	return kills, restarts
 }
 
-// wantCallsOfOne compares how often the middleware was asked with what one node alone would have asked: each session once
-// at its opening and then whenever its decision runs out, up to a tenth earlier.
-func (c *cluster) wantCallsOfOne(t *testing.T, ended time.Time, kills int) {
+// wantCallsOfOneNode compares the middleware's calls with those of a single node: one at a session's opening, and one when
+// its decision expires or up to a tenth earlier.
+func (c *cluster) wantCallsOfOneNode(t *testing.T, ended time.Time, kills int) {
 	t.Helper()
 	const slack = 500 * time.Millisecond
-	earliest := time.Duration(jittered*float64(validFor)) - slack
+	earliest := time.Duration(earliestShare*float64(validFor)) - slack
 	calls, least, most, early := 0, 0, 0, 0
 	var gaps []time.Duration
-	for _, asked := range c.asked() {
-		calls += len(asked)
-		life := ended.Sub(asked[0])
-		least += 1 + int(life/(validFor+3*time.Second)) // a copy looks a moment after the end of what a dead node knew
+	for _, times := range c.callTimes() {
+		calls += len(times)
+		life := ended.Sub(times[0])
+		least += 1 + int(life/(validFor+3*time.Second)) // the other nodes look up a dead node's decision after it expires
 		most += 1 + int(life/earliest)
-		for i := range asked[1:] {
-			gap := asked[i+1].Sub(asked[i])
+		for i := range times[1:] {
+			gap := times[i+1].Sub(times[i])
 			gaps = append(gaps, gap)
 			if gap < earliest {
 				early++
@@ -92,30 +92,30 @@ func (c *cluster) wantCallsOfOne(t *testing.T, ended time.Time, kills int) {
 		}
 	}
 	slices.Sort(gaps)
-	t.Logf("cluster: the middleware was asked %d times about %d sessions; one node alone would have asked %d to %d times; "+
-		"%d times too early, after %d SIGKILLs; between two questions p1 %s, p50 %s, p99 %s",
-		calls, len(c.asked()), least, most, early, kills, percentile(gaps, 0.01), percentile(gaps, 0.5), percentile(gaps, 0.99))
-	if sessions := len(c.asked()); sessions != crowd {
-		t.Errorf("the middleware was asked about %d sessions, want %d", sessions, crowd)
+	t.Logf("cluster: %d calls of the middleware for %d sessions; a single node would make %d to %d; "+
+		"%d too early, after %d SIGKILLs; between two calls p1 %s, p50 %s, p99 %s",
+		calls, len(c.callTimes()), least, most, early, kills, percentile(gaps, 0.01), percentile(gaps, 0.5), percentile(gaps, 0.99))
+	if sessions := len(c.callTimes()); sessions != viewerCount {
+		t.Errorf("calls of the middleware for %d sessions, want %d", sessions, viewerCount)
 	}
-	// A node that is killed while it asks, or before the others have its answer, takes its leases along.
+	// A node that is killed during a check, or before its answer is stored, loses its leases.
 	if lost := 10 * kills; early > lost || calls > most+lost || calls < least {
 		t.Errorf("%d calls, %d of them early; want %d to %d, and at most %d early ones", calls, early, least, most, lost)
 	}
 }
 
-// asked is when the middleware was asked about each token.
-func (c *cluster) asked() map[string][]time.Time {
-	asked := map[string][]time.Time{}
+// callTimes returns the times of the middleware's calls by token.
+func (c *cluster) callTimes() map[string][]time.Time {
+	times := map[string][]time.Time{}
 	for _, r := range c.middleware.Requests() {
 		query, _ := url.ParseQuery(r.RawQuery)
-		asked[query.Get("token")] = append(asked[query.Get("token")], r.At)
+		times[query.Get("token")] = append(times[query.Get("token")], r.At)
 	}
-	return asked
+	return times
 }
 
-// TestCluster_RollingRestart_ViewersContinue ends one node after the other in order, as an upgrade does. Sessions live on in Redis, so nobody
-// is asked about them, and every node lists them all.
+// TestCluster_RollingRestart_ViewersContinue gracefully restarts one node after the other, as an upgrade does. The sessions
+// stay in Redis, so there is no further check, and every node lists them all.
 func TestCluster_RollingRestart_ViewersContinue(t *testing.T) {
 	t.Parallel()
 	const count = 40
@@ -124,12 +124,12 @@ func TestCluster_RollingRestart_ViewersContinue(t *testing.T) {
 	awaitSegments(t, viewers, 3)
 	calls := c.middleware.Calls()
 	if calls != count {
-		t.Errorf("the middleware was asked %d times to open %d sessions", calls, count)
+		t.Errorf("%d calls of the middleware to open %d sessions", calls, count)
 	}
 	for i, m := range c.nodes {
 		other := c.nodes[(i+1)%len(c.nodes)]
 		m.signal(syscall.SIGTERM)
-		eventually(t, patience, other.name+" shows that "+m.name+" drains", func() error {
+		eventually(t, waitTimeout, other.name+" shows that "+m.name+" drains", func() error {
 			text, err := other.command("nodes")
 			if err != nil {
 				return err
@@ -147,12 +147,12 @@ func TestCluster_RollingRestart_ViewersContinue(t *testing.T) {
 		m.start(t)
 		awaitSegments(t, viewers, 2)
 	}
-	t.Logf("cluster: three nodes restarted under %d viewers: %d calls of the middleware besides the openings", count, c.middleware.Calls()-calls)
+	t.Logf("cluster: three nodes restarted with %d viewers: %d calls of the middleware besides the openings", count, c.middleware.Calls()-calls)
 	if now := c.middleware.Calls(); now != calls {
-		t.Errorf("the middleware was asked %d times more after the restarts, want never", now-calls)
+		t.Errorf("%d more calls of the middleware after the restarts, want none", now-calls)
 	}
 	for _, m := range c.nodes {
-		eventually(t, patience, m.name+" lists all sessions", func() error {
+		eventually(t, waitTimeout, m.name+" lists all sessions", func() error {
 			text, err := m.command("list", "--limit", "1000")
 			if err != nil {
 				return err

@@ -10,30 +10,29 @@ import (
 	"time"
 )
 
-// TestCluster_RedisUnavailable_ViewersContinue takes Redis away in every way there is, under viewers who watch and others who
-// come meanwhile.
+// TestCluster_RedisUnavailable_ViewersContinue stops, freezes and flushes Redis while viewers play and new ones come.
 func TestCluster_RedisUnavailable_ViewersContinue(t *testing.T) {
 	t.Parallel()
 	tests := map[string]func(t *testing.T, c *cluster, r *redisServer){
 		"stopped": func(t *testing.T, c *cluster, r *redisServer) {
 			r.signal(syscall.SIGTERM)
 			r.wait(t)
-			awaitAway(t, c.nodes, true)
-			c.arrivals(t, *outageFor)
+			awaitRedisDown(t, c.nodes, true)
+			c.openDuringOutage(t, *outageFor)
 			r.start(t)
 		},
 		"frozen": func(t *testing.T, c *cluster, r *redisServer) {
 			r.signal(syscall.SIGSTOP)
-			awaitAway(t, c.nodes, true)
-			c.arrivals(t, *outageFor)
+			awaitRedisDown(t, c.nodes, true)
+			c.openDuringOutage(t, *outageFor)
 			r.signal(syscall.SIGCONT)
 		},
 		"flushed": func(t *testing.T, c *cluster, r *redisServer) {
 			r.do(t, "FLUSHALL")
-			c.arrivals(t, 10*time.Second)
+			c.openDuringOutage(t, 10*time.Second)
 		},
 	}
-	for name, away := range tests {
+	for name, takeDown := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := startRedis(t)
@@ -47,23 +46,23 @@ func TestCluster_RedisUnavailable_ViewersContinue(t *testing.T) {
 			if _, err := c.nodes[0].ban("good-banned-early"); err != nil {
 				t.Fatal(err)
 			}
-			away(t, c, r)
+			takeDown(t, c, r)
 			returned := time.Now()
-			awaitAway(t, c.nodes, false)
-			t.Logf("cluster: Redis %s: every node had it back after %s; the middleware was asked %d times meanwhile, %d before",
+			awaitRedisDown(t, c.nodes, false)
+			t.Logf("cluster: Redis %s: recovered on every node after %s; %d calls of the middleware meanwhile, %d before",
 				name, time.Since(returned).Round(time.Millisecond), c.middleware.Calls()-before, before)
 			c.wantBanned(t, "good-banned-early", "good-banned-meanwhile")
 			awaitSegments(t, viewers, 3)
-			c.wantUndisturbed(t, viewers) // it prints the slowest request; that a node waits no longer than told is package cluster's test
+			c.wantUndisturbed(t, viewers) // it logs the slowest request; package cluster tests redis_timeout
 		})
 	}
 }
 
-// arrivals lets a new viewer come every second for so long, watch for a moment and go, and bans somebody meanwhile.
-func (c *cluster) arrivals(t *testing.T, d time.Duration) {
+// openDuringOutage opens a session every second for that time, fetches one segment in each, and bans a user meanwhile.
+func (c *cluster) openDuringOutage(t *testing.T, d time.Duration) {
 	t.Helper()
 	if _, err := c.nodes[0].ban("good-banned-meanwhile"); err != nil {
-		t.Errorf("a ban while Redis is away: %v", err)
+		t.Errorf("a ban while Redis is unavailable: %v", err)
 	}
 	var watching sync.WaitGroup
 	tick := time.NewTicker(time.Second)
@@ -74,9 +73,9 @@ func (c *cluster) arrivals(t *testing.T, d time.Duration) {
 		v := c.viewer(t, number, fmt.Sprintf("/play/a001/low.m3u8?token=good-late-%d", number))
 		watching.Go(func() {
 			if media, err := v.load(t.Context()); err != nil {
-				t.Errorf("a viewer who comes meanwhile: %v", err)
+				t.Errorf("a new viewer's playlist: %v", err)
 			} else if _, err := v.get(t.Context(), media.list[len(media.list)-1]); err != nil {
-				t.Errorf("a viewer who came meanwhile: %v", err)
+				t.Errorf("a new viewer's segment: %v", err)
 			}
 			v.client.CloseIdleConnections()
 		})
@@ -84,16 +83,16 @@ func (c *cluster) arrivals(t *testing.T, d time.Duration) {
 	watching.Wait()
 }
 
-// wantBanned wants that every node refuses these users, a node that only starts now as well: the bans lie in Redis.
+// wantBanned requires every node to refuse these users, also a node that starts now and reads the bans from Redis.
 func (c *cluster) wantBanned(t *testing.T, users ...string) {
 	t.Helper()
 	nodes := c.nodes
 	if c.setup.redis != "" {
-		nodes = append(slices.Clip(nodes), startMember(t, c.setup, "fresh"))
+		nodes = append(slices.Clip(nodes), startClusterNode(t, c.setup, "fresh"))
 	}
 	for _, m := range nodes {
 		for _, user := range users {
-			eventually(t, patience, m.name+" refuses "+user, func() error {
+			eventually(t, waitTimeout, m.name+" refuses "+user, func() error {
 				address := m.public + "/play/a003/low.m3u8?token=" + user
 				status, _, err := fetch(m.client, address)
 				if err == nil && status != http.StatusForbidden {
@@ -105,7 +104,7 @@ func (c *cluster) wantBanned(t *testing.T, users ...string) {
 	}
 }
 
-// TestCluster_RedisMasterLost_ViewersContinue kills the master that all bans lie on, in both ways of having replicas.
+// TestCluster_RedisMasterLost_ViewersContinue kills the master that holds the bans, with Sentinels and in a Redis Cluster.
 func TestCluster_RedisMasterLost_ViewersContinue(t *testing.T) {
 	t.Parallel()
 	tests := map[string]func(t *testing.T) (section string, master, replica *redisServer){
@@ -115,7 +114,7 @@ func TestCluster_RedisMasterLost_ViewersContinue(t *testing.T) {
 		},
 		"in a Redis Cluster": func(t *testing.T) (string, *redisServer, *redisServer) {
 			servers := startRedisCluster(t)
-			master, replica := pairOf(t, servers, "usher:{all}:bans")
+			master, replica := replicationPair(t, servers, "usher:{all}:bans")
 			return fmt.Sprintf("addresses: [ %s ], cluster: true", quoted(servers)), master, replica
 		},
 	}
@@ -137,15 +136,15 @@ func TestCluster_RedisMasterLost_ViewersContinue(t *testing.T) {
 				}
 			})
 			lost := time.Now()
-			eventually(t, patience, "the replica is master", func() error {
+			eventually(t, waitTimeout, "the replica is master", func() error {
 				if role, err := replica.try("ROLE"); err != nil || role[:6] != "master" {
 					return fmt.Errorf("%s, %w", role, err)
 				}
 				return nil
 			})
 			promoted := time.Since(lost)
-			c.awaitWhole(t)
-			t.Logf("cluster: a master lost %s: Redis had another after %s, every node went on with it after %s",
+			c.awaitRecovery(t)
+			t.Logf("cluster: a master lost %s: a replica was promoted after %s, every node used it after %s",
 				name, promoted.Round(time.Millisecond), time.Since(lost).Round(time.Millisecond))
 			c.wantBanned(t, "good-banned-early", "good-banned-last")
 			awaitSegments(t, viewers, 3)
@@ -154,19 +153,19 @@ func TestCluster_RedisMasterLost_ViewersContinue(t *testing.T) {
 	}
 }
 
-// awaitWhole waits until every node has Redis and sees all the others in it.
-func (c *cluster) awaitWhole(t *testing.T) {
+// awaitRecovery waits until every node reaches Redis and lists all nodes as alive.
+func (c *cluster) awaitRecovery(t *testing.T) {
 	t.Helper()
-	awaitAway(t, c.nodes, false)
+	awaitRedisDown(t, c.nodes, false)
 	for _, m := range c.nodes {
-		eventually(t, patience, m.name+" sees all nodes", func() error {
+		eventually(t, waitTimeout, m.name+" sees all nodes", func() error {
 			var list struct {
 				Nodes []struct {
 					Name  string
 					Alive bool
 				}
 			}
-			if err := m.tell(http.MethodGet, "nodes", nil, &list); err != nil {
+			if err := m.call(http.MethodGet, "nodes", nil, &list); err != nil {
 				return err
 			}
 			alive := 0
@@ -176,7 +175,7 @@ func (c *cluster) awaitWhole(t *testing.T) {
 				}
 			}
 			if alive != len(c.nodes) {
-				return fmt.Errorf("%d of them: %+v", alive, list.Nodes)
+				return fmt.Errorf("%d alive: %+v", alive, list.Nodes)
 			}
 			return nil
 		})

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// redisServer is a real redis-server, or a Sentinel, on a port of its own.
+// redisServer is a redis-server or a Sentinel.
 type redisServer struct {
 	*process
 	address string
@@ -21,8 +21,8 @@ type redisServer struct {
 	args    []string
 }
 
-// startRedis runs a redis-server that keeps its data in a folder of the test's when it is ended in order. args are
-// options of redis-server's, as "--bind", "10.0.0.1".
+// startRedis runs a redis-server that saves its data in a temporary folder when it stops gracefully. args are further
+// options, for example "--bind", "10.0.0.1".
 func startRedis(t *testing.T, args ...string) *redisServer {
 	t.Helper()
 	address := freeClusterPort(t)
@@ -34,11 +34,11 @@ func startRedis(t *testing.T, args ...string) *redisServer {
 	return r
 }
 
-// start starts the server, also again after it has ended, and waits until it answers.
+// start starts or restarts the server, and waits until it answers.
 func (r *redisServer) start(t *testing.T) {
 	t.Helper()
 	r.process = start(t, r.path, r.args...)
-	eventually(t, patience, "redis-server answers", func() error {
+	eventually(t, waitTimeout, "redis-server answers", func() error {
 		if r.ended() {
 			t.Fatalf("redis-server ended by itself:\n%s", r.out)
 		}
@@ -49,7 +49,7 @@ func (r *redisServer) start(t *testing.T) {
 	})
 }
 
-// try gives a command, and returns the answer without its last line feed.
+// try sends a command, and returns the reply without its last line feed.
 func (r *redisServer) try(command ...string) (string, error) {
 	host, number, _ := net.SplitHostPort(r.address)
 	out, err := exec.Command("redis-cli", append([]string{"-h", host, "-p", number, "--raw"}, command...)...).CombinedOutput()
@@ -60,7 +60,7 @@ func (r *redisServer) try(command ...string) (string, error) {
 	return answer, nil
 }
 
-// do gives a command that must succeed.
+// do sends a command that must succeed, and returns the reply.
 func (r *redisServer) do(t *testing.T, command ...string) string {
 	t.Helper()
 	answer, err := r.try(command...)
@@ -70,16 +70,17 @@ func (r *redisServer) do(t *testing.T, command ...string) string {
 	return answer
 }
 
-// standalone is the section cluster.redis of nodes that share this server.
+// standalone returns the section cluster.redis of nodes that share this server.
 func (r *redisServer) standalone() string { return fmt.Sprintf("addresses: [ %q ]", r.address) }
 
-// port is the port of an address.
+// port returns the port of an address.
 func port(address string) string {
 	_, number, _ := net.SplitHostPort(address)
 	return number
 }
 
-// freeClusterPort is a free port whose fellow, 10,000 above, is free as well: the nodes of a Redis Cluster talk there.
+// freeClusterPort returns an address of 127.0.0.1 with a free port. The port 10,000 above it, the bus of a Redis Cluster's
+// node, is free too.
 func freeClusterPort(t *testing.T) string {
 	t.Helper()
 	const lowest, count, bus = 18000, 4500, 10_000
@@ -109,31 +110,31 @@ func isFree(address string) bool {
 	return true
 }
 
-// watched are a master and its replica, and the Sentinels that watch over them.
-type watched struct {
+// sentinelSetup is a master, its replica and their Sentinels.
+type sentinelSetup struct {
 	master, replica *redisServer
 	sentinels       []*redisServer
 }
 
-// sentinelMaster is what the Sentinels call what they watch.
+// sentinelMaster is the Sentinels' name for the master.
 const sentinelMaster = "usher"
 
-// startSentinels runs one master, one replica and three Sentinels, and waits until these know one another and the
-// replica: only then can they agree.
-func startSentinels(t *testing.T) *watched {
+// startSentinels runs one master, one replica and three Sentinels, and waits until each Sentinel knows the others and the
+// replica.
+func startSentinels(t *testing.T) *sentinelSetup {
 	t.Helper()
-	w := &watched{master: startRedis(t)}
+	w := &sentinelSetup{master: startRedis(t)}
 	w.replica = startRedis(t, "--replicaof", "127.0.0.1 "+port(w.master.address))
 	for range 3 {
 		w.sentinels = append(w.sentinels, startSentinel(t, w.master.address))
 	}
 	for _, s := range w.sentinels {
-		eventually(t, patience, "the Sentinels know one another", func() error {
-			facts := pairs(s.do(t, "SENTINEL", "MASTER", sentinelMaster))
+		eventually(t, waitTimeout, "the Sentinels know one another", func() error {
+			facts := readPairs(s.do(t, "SENTINEL", "MASTER", sentinelMaster))
 			if facts["num-other-sentinels"] != "2" || facts["num-slaves"] != "1" || facts["flags"] != "master" {
 				return fmt.Errorf("%v", facts)
 			}
-			replica := pairs(s.do(t, "SENTINEL", "REPLICAS", sentinelMaster))
+			replica := readPairs(s.do(t, "SENTINEL", "REPLICAS", sentinelMaster))
 			if replica["master-link-status"] != "ok" {
 				return fmt.Errorf("the replica: %v", replica)
 			}
@@ -143,8 +144,8 @@ func startSentinels(t *testing.T) *watched {
 	return w
 }
 
-// startSentinel runs one Sentinel. It is quick to believe that a master is gone: a machine that is busy for a second does
-// no harm, since two of three must say so.
+// startSentinel runs one Sentinel. It soon takes a master for down: a loaded machine does no harm, because two of three
+// Sentinels must agree.
 func startSentinel(t *testing.T, master string) *redisServer {
 	t.Helper()
 	address, folder := freeClusterPort(t), t.TempDir()
@@ -160,17 +161,17 @@ func startSentinel(t *testing.T, master string) *redisServer {
 	return s
 }
 
-// section is the section cluster.redis of nodes that ask the Sentinels.
-func (w *watched) section() string {
+// section returns the section cluster.redis of nodes that use the Sentinels.
+func (w *sentinelSetup) section() string {
 	return fmt.Sprintf("addresses: [ %s ], sentinel_master: %s", quoted(w.sentinels), sentinelMaster)
 }
 
-// loseMaster freezes the replica, lets told write something, kills the master and wakes the replica up. So what was
-// written is lost for sure, which is what an asynchronous replication may do.
-func loseMaster(t *testing.T, master, replica *redisServer, told func()) {
+// loseMaster freezes the replica, calls write, kills the master and resumes the replica. So the writes are lost, as
+// asynchronous replication permits.
+func loseMaster(t *testing.T, master, replica *redisServer, write func()) {
 	t.Helper()
 	replica.signal(syscall.SIGSTOP)
-	told()
+	write()
 	master.signal(syscall.SIGKILL)
 	master.wait(t)
 	replica.signal(syscall.SIGCONT)
@@ -188,11 +189,11 @@ func startRedisCluster(t *testing.T) []*redisServer {
 	for _, s := range servers {
 		args = append(args, s.address)
 	}
-	if code, out, errs := finish(t, tool(t, "redis-cli", "redis-tools"), append(args, "--cluster-replicas", "1", "--cluster-yes")...); code != 0 {
+	if code, out, errs := runToEnd(t, tool(t, "redis-cli", "redis-tools"), append(args, "--cluster-replicas", "1", "--cluster-yes")...); code != 0 {
 		t.Fatalf("create the Redis Cluster: %d\n%s%s", code, out, errs)
 	}
 	for _, s := range servers {
-		eventually(t, patience, "the Redis Cluster is whole", func() error {
+		eventually(t, waitTimeout, "the Redis Cluster is whole", func() error {
 			info := s.do(t, "CLUSTER", "INFO")
 			if !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:6") {
 				return fmt.Errorf("%s", info)
@@ -206,8 +207,8 @@ func startRedisCluster(t *testing.T) []*redisServer {
 	return servers
 }
 
-// pairOf are the master and the replica that hold a key.
-func pairOf(t *testing.T, servers []*redisServer, key string) (master, replica *redisServer) {
+// replicationPair returns the master and the replica that hold a key.
+func replicationPair(t *testing.T, servers []*redisServer, key string) (master, replica *redisServer) {
 	t.Helper()
 	byPort := map[string]*redisServer{}
 	for _, s := range servers {
@@ -243,13 +244,13 @@ func pairOf(t *testing.T, servers []*redisServer, key string) (master, replica *
 		}
 	}
 	if master == nil || replica == nil {
-		t.Fatalf("nobody holds %s, slot %d:\n%s", key, slot, strings.Join(nodes, "\n"))
+		t.Fatalf("no master and replica hold %s, slot %d:\n%s", key, slot, strings.Join(nodes, "\n"))
 	}
 	return master, replica
 }
 
-// pairs reads an answer of names and values, one a line.
-func pairs(answer string) map[string]string {
+// readPairs parses a reply of names and values, one a line.
+func readPairs(answer string) map[string]string {
 	lines, read := strings.Split(answer, "\n"), map[string]string{}
 	for i := 0; i+1 < len(lines); i += 2 {
 		read[lines[i]] = lines[i+1]

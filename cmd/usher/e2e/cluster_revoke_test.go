@@ -12,18 +12,18 @@ import (
 	"usher/backends/backendtest"
 )
 
-// refusals waits on each node until it refuses each of the viewers, and says when that was.
-func refusals(t *testing.T, nodes []*member, gone []watching) (at []time.Time) {
+// awaitRefusals waits until each node refuses each session's segment, and returns the times of the refused requests.
+func awaitRefusals(t *testing.T, nodes []*clusterNode, revoked []openedSession) (at []time.Time) {
 	t.Helper()
 	var mu sync.Mutex
-	var asking sync.WaitGroup
+	var requests sync.WaitGroup
 	for _, m := range nodes {
 		client := newClient(t, "")
-		asking.Go(func() {
-			for _, w := range gone {
+		requests.Go(func() {
+			for _, w := range revoked {
 				seen, err := awaitRefusal(client, m.public+w.segment)
 				if err != nil {
-					t.Errorf("%s goes on to serve %s: %v", m.name, w.token, err)
+					t.Errorf("%s still serves %s: %v", m.name, w.token, err)
 				}
 				mu.Lock()
 				at = append(at, seen)
@@ -31,13 +31,13 @@ func refusals(t *testing.T, nodes []*member, gone []watching) (at []time.Time) {
 			}
 		})
 	}
-	asking.Wait()
+	requests.Wait()
 	return at
 }
 
-// awaitRefusal asks again and again until the answer is 403, and returns when it was asked for.
+// awaitRefusal requests the address until the status is 403, and returns when that request was sent.
 func awaitRefusal(client *http.Client, address string) (time.Time, error) {
-	for end := time.Now().Add(patience); ; {
+	for end := time.Now().Add(waitTimeout); ; {
 		now := time.Now()
 		status, _, err := fetch(client, address)
 		switch {
@@ -49,10 +49,10 @@ func awaitRefusal(client *http.Client, address string) (time.Time, error) {
 	}
 }
 
-// openEverywhere opens sessions and lets each node serve a segment of each, so that all hold it.
-func openEverywhere(t *testing.T, nodes []*member, prefix string, count int) []watching {
+// openEverywhere opens sessions, and fetches a segment of each from every node, so that every node holds them.
+func openEverywhere(t *testing.T, nodes []*clusterNode, prefix string, count int) []openedSession {
 	t.Helper()
-	var opened []watching
+	var opened []openedSession
 	for i := range count {
 		w, err := nodes[i%len(nodes)].open(fmt.Sprintf("good-%s-%d", prefix, i), fmt.Sprintf("a%03d", i%20))
 		if err != nil {
@@ -69,8 +69,8 @@ func openEverywhere(t *testing.T, nodes []*member, prefix string, count int) []w
 	return opened
 }
 
-// identify finds the sessions' ids.
-func identify(t *testing.T, m *member, opened []watching) {
+// identify sets the sessions' ids.
+func identify(t *testing.T, m *clusterNode, opened []openedSession) {
 	t.Helper()
 	for i := range opened {
 		found := m.sessions(t, "user="+opened[i].token)
@@ -81,22 +81,22 @@ func identify(t *testing.T, m *member, opened []watching) {
 	}
 }
 
-// TestCluster_KicksAndBans_HoldOnAllNodes measures how long it takes from the call of the API until every node refuses. It runs
-// alone, as do the two below.
+// TestCluster_KicksAndBans_HoldOnAllNodes measures the time from the API call until every node refuses. It runs alone, as
+// do the two tests below.
 func TestCluster_KicksAndBans_HoldOnAllNodes(t *testing.T) {
 	const kicks, bans = 100, 50
 	c := startCluster(t, 3, clusterSetup{
 		origin: startWideStage(t, ""), redis: startRedis(t).standalone(), binary: plainBinary(t), idle: time.Hour,
 	})
 	opened := openEverywhere(t, c.nodes, "kick", kicks+bans)
-	measure := func(what string, gone []watching, revoke func(*member, watching) error) {
+	measure := func(what string, sessions []openedSession, revoke func(*clusterNode, openedSession) error) {
 		t.Helper()
 		var took []time.Duration
-		for i, w := range gone {
+		for i, w := range sessions {
 			called := time.Now()
 			result := make(chan error, 1)
 			go func() { result <- revoke(c.nodes[i%len(c.nodes)], w) }()
-			for _, at := range refusals(t, c.nodes, []watching{w}) {
+			for _, at := range awaitRefusals(t, c.nodes, []openedSession{w}) {
 				took = append(took, at.Sub(called))
 			}
 			if err := <-result; err != nil {
@@ -105,19 +105,19 @@ func TestCluster_KicksAndBans_HoldOnAllNodes(t *testing.T) {
 		}
 		slices.Sort(took)
 		t.Logf("cluster: %d %s, three nodes: from the call to the refusal p50 %s, p99 %s, at most %s",
-			len(gone), what, percentile(took, 0.5), percentile(took, 0.99), took[len(took)-1])
+			len(sessions), what, percentile(took, 0.5), percentile(took, 0.99), took[len(took)-1])
 	}
-	measure("kicks", opened[:kicks], func(m *member, w watching) error { return m.kick(w.session) })
-	measure("bans", opened[kicks:], func(m *member, w watching) error {
+	measure("kicks", opened[:kicks], func(m *clusterNode, w openedSession) error { return m.kick(w.session) })
+	measure("bans", opened[kicks:], func(m *clusterNode, w openedSession) error {
 		_, err := m.ban(w.token)
 		return err
 	})
-	c.wantOut(t, opened[0])
+	c.wantKicked(t, opened[0])
 	c.wantUnbanned(t, "good-kick-unban")
 }
 
-// wantOut checks that kicked viewers are refused with their tokens on every node.
-func (c *cluster) wantOut(t *testing.T, w watching) {
+// wantKicked requires every node to refuse a kicked session's ticket and token.
+func (c *cluster) wantKicked(t *testing.T, w openedSession) {
 	t.Helper()
 	for _, m := range c.nodes {
 		for _, path := range []string{w.segment, "/play/a000/low.m3u8?token=" + w.token} {
@@ -128,7 +128,7 @@ func (c *cluster) wantOut(t *testing.T, w watching) {
 	}
 }
 
-// wantUnbanned bans a viewer and removes the ban on another node: the viewer is admitted again on every node.
+// wantUnbanned bans a user and removes the ban on another node, and requires every node to admit the user again.
 func (c *cluster) wantUnbanned(t *testing.T, token string) {
 	t.Helper()
 	id, err := c.nodes[0].ban(token)
@@ -136,36 +136,35 @@ func (c *cluster) wantUnbanned(t *testing.T, token string) {
 		t.Fatal(err)
 	}
 	for _, m := range c.nodes {
-		eventually(t, patience, m.name+" refuses "+token, func() error {
+		eventually(t, waitTimeout, m.name+" refuses "+token, func() error {
 			if _, err := m.open(token, "a001"); err == nil {
-				return fmt.Errorf("he gets in")
+				return fmt.Errorf("the viewer is still admitted")
 			}
 			return nil
 		})
 	}
-	if err := c.nodes[1].tell(http.MethodDelete, "bans/"+id, nil, nil); err != nil {
+	if err := c.nodes[1].call(http.MethodDelete, "bans/"+id, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range c.nodes {
-		eventually(t, patience, m.name+" lets "+token+" in again", func() error {
+		eventually(t, waitTimeout, m.name+" admits "+token+" again", func() error {
 			_, err := m.open(token, "a001")
 			return err
 		})
 	}
 }
 
-// missed holds revocations issued while nodes could not receive them.
-type missed struct {
-	gone []watching
-	// news are viewers who were banned without a session.
-	news []string
+// missedRevocations holds revocations issued while nodes could not receive them.
+type missedRevocations struct {
+	revoked []openedSession
+	// banned are tokens that were banned before they had a session.
+	banned []string
 }
 
-// revokeFor kicks and bans through a node for so long, twenty of the viewers in all, and as many others who are not here
-// yet.
-func revokeFor(t *testing.T, m *member, opened []watching, d time.Duration) missed {
+// revokeFor kicks and bans the sessions through a node, spread over that time, and bans some tokens without a session.
+func revokeFor(t *testing.T, m *clusterNode, opened []openedSession, d time.Duration) missedRevocations {
 	t.Helper()
-	told := missed{gone: opened}
+	issued := missedRevocations{revoked: opened}
 	tick := time.NewTicker(d / time.Duration(len(opened)+1))
 	defer tick.Stop()
 	for i, w := range opened {
@@ -181,38 +180,38 @@ func revokeFor(t *testing.T, m *member, opened []watching, d time.Duration) miss
 			t.Errorf("revoke %s: %v", w.token, err)
 		}
 		if i%4 == 0 {
-			news := "good-news-" + w.token
-			if _, err := m.ban(news); err != nil {
-				t.Errorf("ban %s: %v", news, err)
+			token := "good-new-" + w.token
+			if _, err := m.ban(token); err != nil {
+				t.Errorf("ban %s: %v", token, err)
 			}
-			told.news = append(told.news, news)
+			issued.banned = append(issued.banned, token)
 		}
 	}
 	<-tick.C
-	return told
+	return issued
 }
 
-// wantHeld waits until all of it holds on the nodes, and prints how long after the return that was.
-func (k missed) wantHeld(t *testing.T, what string, nodes []*member, returned time.Time) {
+// wantHeld waits until all revocations hold on the nodes, and logs how long that took since recovered.
+func (k missedRevocations) wantHeld(t *testing.T, what string, nodes []*clusterNode, recovered time.Time) {
 	t.Helper()
 	var last time.Duration
-	for _, at := range refusals(t, nodes, k.gone) {
-		last = max(last, at.Sub(returned))
+	for _, at := range awaitRefusals(t, nodes, k.revoked) {
+		last = max(last, at.Sub(recovered))
 	}
 	for _, m := range nodes {
-		for _, token := range k.news {
+		for _, token := range k.banned {
 			if _, err := m.open(token, "a002"); err == nil || !strings.Contains(err.Error(), ": 403 ") {
-				t.Errorf("%s, %s: %s was banned meanwhile and gets in: %v", what, m.name, token, err)
+				t.Errorf("%s, %s: %s was banned meanwhile and is admitted: %v", what, m.name, token, err)
 			}
 		}
 	}
-	t.Logf("cluster: %s: %d kicks and bans issued meanwhile hold on every node %s after the return", what, len(k.gone)+len(k.news), last.Round(time.Millisecond))
+	t.Logf("cluster: %s: %d kicks and bans issued meanwhile hold on every node %s after the recovery", what, len(k.revoked)+len(k.banned), last.Round(time.Millisecond))
 }
 
-// cutFor is how long a node receives nothing.
+// cutFor is how long a node receives no revocations.
 const cutFor = 5 * time.Second
 
-// TestCluster_SubscriptionLost_RevocationsReplayed lets Redis end every subscription again and again.
+// TestCluster_SubscriptionLost_RevocationsReplayed lets Redis close every subscription again and again.
 func TestCluster_SubscriptionLost_RevocationsReplayed(t *testing.T) {
 	redis := startRedis(t)
 	c := startCluster(t, 3, clusterSetup{origin: startWideStage(t, ""), redis: redis.standalone(), binary: plainBinary(t), idle: time.Hour})
@@ -232,17 +231,17 @@ func TestCluster_SubscriptionLost_RevocationsReplayed(t *testing.T) {
 			}
 		}
 	})
-	told := revokeFor(t, c.nodes[0], opened, cutFor)
+	issued := revokeFor(t, c.nodes[0], opened, cutFor)
 	close(stop)
 	cutting.Wait()
 	if cuts == 0 {
-		t.Error("no subscription was cut, so nothing was tried")
+		t.Error("no subscription was cut, so the test proves nothing")
 	}
-	told.wantHeld(t, fmt.Sprintf("subscriptions cut %d times in %s", cuts, cutFor), c.nodes, time.Now())
+	issued.wantHeld(t, fmt.Sprintf("subscriptions cut %d times in %s", cuts, cutFor), c.nodes, time.Now())
 }
 
-// TestCluster_NetworkDown_RevocationsReplayed puts one node into a network of its own, whose link to Redis goes down: no
-// packet says so. The node serves on meanwhile.
+// TestCluster_NetworkDown_RevocationsReplayed runs one node in a network namespace whose link to Redis goes down without an
+// error to the node. The node serves meanwhile.
 func TestCluster_NetworkDown_RevocationsReplayed(t *testing.T) {
 	n := startNetwork(t)
 	redis := startRedis(t, "--bind", "127.0.0.1 "+n.back[0], "--protected-mode", "no")
@@ -262,16 +261,16 @@ func TestCluster_NetworkDown_RevocationsReplayed(t *testing.T) {
 		redis:  fmt.Sprintf("addresses: [ \"%s:%s\" ]", n.back[0], port(redis.address)),
 		binary: near.binary, idle: near.idle,
 	}
-	nodes := []*member{startMember(t, near, "n1"), startMember(t, near, "n2"), startMember(t, far, "n3")}
+	nodes := []*clusterNode{startClusterNode(t, near, "n1"), startClusterNode(t, near, "n2"), startClusterNode(t, far, "n3")}
 	opened := openEverywhere(t, nodes, "link", 20)
 	n.cut(t)
-	told := revokeFor(t, nodes[0], opened, cutFor)
-	refusals(t, nodes[:2], opened)
+	issued := revokeFor(t, nodes[0], opened, cutFor)
+	awaitRefusals(t, nodes[:2], opened)
 	for _, w := range opened {
 		if status, err := nodes[2].serves(w); err != nil || status != http.StatusOK {
-			t.Errorf("the node that is cut off does not serve %s on: %d, %v", w.token, status, err)
+			t.Errorf("the node without its link does not serve %s: %d, %v", w.token, status, err)
 		}
 	}
 	n.mend(t)
-	told.wantHeld(t, fmt.Sprintf("link down for %s", cutFor), nodes, time.Now())
+	issued.wantHeld(t, fmt.Sprintf("link down for %s", cutFor), nodes, time.Now())
 }

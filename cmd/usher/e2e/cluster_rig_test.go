@@ -16,32 +16,32 @@ import (
 	"usher/backends/backendtest"
 )
 
-// clusterSetup is what the nodes of a cluster have in common. Its parts are YAML in flow style, as in [setup].
+// clusterSetup holds the settings that the nodes of a cluster share. Its parts are YAML in flow style, as in [setup].
 type clusterSetup struct {
 	origin, middleware string // addresses
-	// redis is the section cluster.redis; empty: a node alone.
+	// redis is the section cluster.redis; empty: a single node.
 	redis string
-	// backend, sessions and cluster are further pairs of these sections, route of the route.
+	// backend, sessions, cluster and route are further settings of these sections.
 	backend, sessions, cluster, route string
-	// more is further lines of the top level.
+	// more holds further top-level lines.
 	more string
-	// deadline is redis_timeout. Zero is 400 ms: with the race detector and a busy machine the default is too short.
+	// deadline is redis_timeout; zero: 400 ms, because the default is too short for the race detector on a busy machine.
 	deadline time.Duration
-	// binary is the one that the nodes run; empty: the one with the race detector.
+	// binary is the path of the nodes' binary; empty: the one with the race detector.
 	binary string
-	// idle is the silence after which a viewer is gone; zero is IdleTimeout.
+	// idle is sessions.idle_timeout; zero: the constant idleTimeout.
 	idle time.Duration
-	// host is where the nodes listen; empty is 127.0.0.1. netns is the network namespace they live in, if any.
+	// host is the address that the nodes listen on; empty: 127.0.0.1. netns is their network namespace, if any.
 	host, netns string
 }
 
-// Times of the nodes under test: what takes a minute in production takes seconds.
+// The nodes' times are seconds where production has minutes.
 const (
 	heartbeat   = 2 * time.Second
 	idleTimeout = 8 * time.Second
 )
 
-// yaml is a node's settings file.
+// yaml returns a node's settings file.
 func (s clusterSetup) yaml(name, listen, admin string) string {
 	shared := ""
 	if s.redis != "" {
@@ -67,8 +67,8 @@ log: { level: debug }
 `, listen, s.origin, s.middleware+"/check", s.backend, s.route, cmp.Or(s.idle, idleTimeout), s.sessions, admin, adminToken, shared, s.more)
 }
 
-// member is a node of a cluster. It may be killed and started again.
-type member struct {
+// clusterNode is a node of a cluster. Tests kill and restart it.
+type clusterNode struct {
 	*node
 	name   string
 	netns  string
@@ -76,14 +76,14 @@ type member struct {
 	past   []*process
 }
 
-// startMember runs a node of that name and waits until it is ready.
-func startMember(t *testing.T, s clusterSetup, name string) *member {
+// startClusterNode runs a node of that name and waits until it is ready.
+func startClusterNode(t *testing.T, s clusterSetup, name string) *clusterNode {
 	t.Helper()
 	listen, admin := freePort(t), freePort(t)
 	if s.host != "" {
 		listen, admin = s.host+":"+port(listen), s.host+":"+port(admin)
 	}
-	m := &member{
+	m := &clusterNode{
 		name: name, netns: s.netns, binary: cmp.Or(s.binary, binary(t)),
 		node: &node{
 			public: "http://" + listen, admin: "http://" + admin, client: newClient(t, ""),
@@ -97,15 +97,15 @@ func startMember(t *testing.T, s clusterSetup, name string) *member {
 	return m
 }
 
-// start starts the node, also again after it has ended.
-func (m *member) start(t *testing.T) {
+// start starts or restarts the node.
+func (m *clusterNode) start(t *testing.T) {
 	t.Helper()
-	m.begin(t)
+	m.startProcess(t)
 	m.await(t)
 }
 
-// begin starts the node's process.
-func (m *member) begin(t *testing.T) {
+// startProcess starts the node's process.
+func (m *clusterNode) startProcess(t *testing.T) {
 	t.Helper()
 	command := []string{m.binary, "serve", "--config", m.file}
 	if m.netns != "" {
@@ -116,9 +116,9 @@ func (m *member) begin(t *testing.T) {
 }
 
 // await waits until the node is ready.
-func (m *member) await(t *testing.T) {
+func (m *clusterNode) await(t *testing.T) {
 	t.Helper()
-	eventually(t, patience, m.name+" is ready", func() error {
+	eventually(t, waitTimeout, m.name+" is ready", func() error {
 		if m.ended() {
 			t.Fatalf("%s ended by itself:\n%s", m.name, m.errs)
 		}
@@ -126,8 +126,8 @@ func (m *member) await(t *testing.T) {
 	})
 }
 
-// log is all that the node has written so far, over all its starts.
-func (m *member) log() string {
+// log returns the log of the node so far, over all its starts.
+func (m *clusterNode) log() string {
 	var all strings.Builder
 	for _, p := range m.past {
 		all.WriteString(p.errs.String())
@@ -135,8 +135,8 @@ func (m *member) log() string {
 	return all.String()
 }
 
-// tell sends the admin API a question that changes something, and reads the answer into the value, if that is not nil.
-func (m *member) tell(method, path string, body, into any) error {
+// call sends a request to the admin API, and decodes the response unless into is nil.
+func (m *clusterNode) call(method, path string, body, into any) error {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return err
@@ -163,22 +163,22 @@ func (m *member) tell(method, path string, body, into any) error {
 }
 
 // kick ends a session on all nodes.
-func (m *member) kick(id string) error {
-	return m.tell(http.MethodPost, "sessions/"+id+"/kick", map[string]string{"duration": "5m", "reason": "test"}, nil)
+func (m *clusterNode) kick(id string) error {
+	return m.call(http.MethodPost, "sessions/"+id+"/kick", map[string]string{"duration": "5m", "reason": "test"}, nil)
 }
 
 // ban refuses a user on all nodes, and returns the ban's id.
-func (m *member) ban(user string) (id string, err error) {
+func (m *clusterNode) ban(user string) (id string, err error) {
 	var ban struct{ ID string }
-	err = m.tell(http.MethodPost, "bans", map[string]string{"user": user, "duration": "1h", "reason": "test"}, &ban)
+	err = m.call(http.MethodPost, "bans", map[string]string{"user": user, "duration": "1h", "reason": "test"}, &ban)
 	if err == nil && ban.ID == "" {
 		err = fmt.Errorf("the ban of %s has no id", user)
 	}
 	return ban.ID, err
 }
 
-// isAway reports whether Redis is unavailable to the node, by its metrics.
-func (m *member) isAway() (bool, error) {
+// isRedisDown reports whether the node's metrics say that Redis is unavailable.
+func (m *clusterNode) isRedisDown() (bool, error) {
 	status, body, err := fetch(m.client, m.admin+"/metrics")
 	if err != nil || status != http.StatusOK {
 		return false, fmt.Errorf("metrics of %s: %d, %w", m.name, status, err)
@@ -191,12 +191,12 @@ func (m *member) isAway() (bool, error) {
 	return false, fmt.Errorf("metrics of %s: no usher_redis_up", m.name)
 }
 
-// awaitAway waits until Redis is unavailable to every node, or available to every node.
-func awaitAway(t *testing.T, nodes []*member, want bool) {
+// awaitRedisDown waits until Redis is unavailable to every node, or available to every node.
+func awaitRedisDown(t *testing.T, nodes []*clusterNode, want bool) {
 	t.Helper()
 	for _, m := range nodes {
-		eventually(t, patience, fmt.Sprintf("away is %t on %s", want, m.name), func() error {
-			got, err := m.isAway()
+		eventually(t, waitTimeout, fmt.Sprintf("redis unavailable is %t on %s", want, m.name), func() error {
+			got, err := m.isRedisDown()
 			if err == nil && got != want {
 				err = fmt.Errorf("it is %t", got)
 			}
@@ -205,16 +205,16 @@ func awaitAway(t *testing.T, nodes []*member, want bool) {
 	}
 }
 
-// cluster is nodes that share a Redis, and a balancer in front that sends each request to another one.
+// cluster is nodes that share a Redis, and a balancer that sends each request to the next node.
 type cluster struct {
-	nodes      []*member
+	nodes      []*clusterNode
 	middleware *backendtest.Server
 	url        string       // the balancer's
 	setup      clusterSetup // all nodes have it
 	*witness
 }
 
-// startCluster runs so many nodes behind HAProxy. What the setup lacks of origin and middleware is started.
+// startCluster runs that many nodes behind HAProxy. It starts a middleware, and an origin if the setup has none.
 func startCluster(t *testing.T, count int, s clusterSetup) *cluster {
 	t.Helper()
 	c := &cluster{middleware: startMiddleware(t), witness: new(witness)}
@@ -224,19 +224,19 @@ func startCluster(t *testing.T, count int, s clusterSetup) *cluster {
 	}
 	c.setup = s
 	for i := range count {
-		c.nodes = append(c.nodes, startMember(t, s, fmt.Sprintf("n%d", i+1)))
+		c.nodes = append(c.nodes, startClusterNode(t, s, fmt.Sprintf("n%d", i+1)))
 	}
 	c.url = startBalancer(t, c.nodes)
 	return c
 }
 
-// answeredBy is the header in which the balancer says which node an answer is from. Its own answers have none.
+// answeredBy is the header with which the balancer names the node that answered. The balancer's own responses have none.
 const answeredBy = "X-Answered-By"
 
-// startBalancer runs HAProxy in front of nodes, as operators do: the next node for each request, readiness asked for five
-// times a second, and a request whose node is gone sent to another one. What a node answers is never retried: a viewer is
-// to see every refusal.
-func startBalancer(t *testing.T, nodes []*member) string {
+// startBalancer runs HAProxy in front of the nodes, as operators do. It sends each request to the next node, checks
+// readiness five times a second, and sends a request again if its node does not answer. It never retries a node's response:
+// viewers must see every refusal.
+func startBalancer(t *testing.T, nodes []*clusterNode) string {
 	t.Helper()
 	listen, file := freePort(t), filepath.Join(t.TempDir(), "haproxy.cfg")
 	config := `
@@ -267,7 +267,7 @@ listen usher
 	}
 	haproxy := start(t, tool(t, "haproxy", "haproxy"), "-db", "-f", file)
 	client := newClient(t, "")
-	eventually(t, patience, "HAProxy answers", func() error {
+	eventually(t, waitTimeout, "HAProxy answers", func() error {
 		if haproxy.ended() {
 			t.Fatalf("HAProxy ended: %s", haproxy.errs)
 		}
@@ -280,11 +280,11 @@ listen usher
 	return "http://" + listen
 }
 
-// watch starts that many viewers behind the balancer, each with its own token: good-0, good-1 and so on.
+// watch starts that many viewers behind the balancer, each with their own token: good-0, good-1 and so on.
 func (c *cluster) watch(t *testing.T, count int) (viewers []*viewer, stop func()) {
 	t.Helper()
 	viewers = c.viewers(t, count, false)
-	return viewers, audience(t, viewers)
+	return viewers, startWatching(t, viewers)
 }
 
 // viewers returns viewers with a token each, from an address each or from one.
@@ -304,6 +304,6 @@ func (c *cluster) viewers(t *testing.T, count int, isOneAddress bool) (viewers [
 func (c *cluster) viewer(t *testing.T, number int, path string) *viewer {
 	t.Helper()
 	v := newViewer(t, number, c.url+path)
-	v.client.Transport = c.of(v.client.Transport)
+	v.client.Transport = c.wrap(v.client.Transport)
 	return v
 }

@@ -15,14 +15,14 @@ import (
 	"usher/bench/stage"
 )
 
-// How long the tests last that are about time itself.
+// The durations of tests about time itself.
 var (
-	nodesFor  = flag.Duration("nodes-for", time.Minute, "for how long nodes are killed under the crowd")
-	hopFor    = flag.Duration("hop-for", time.Minute, "for how long a viewer hops over the nodes")
-	outageFor = flag.Duration("outage-for", 30*time.Second, "for how long Redis is stopped or frozen")
+	nodesFor  = flag.Duration("nodes-for", time.Minute, "how long nodes are killed while viewers play")
+	hopFor    = flag.Duration("hop-for", time.Minute, "how long a viewer plays on all nodes")
+	outageFor = flag.Duration("outage-for", 30*time.Second, "how long Redis is stopped or frozen")
 )
 
-// pause lets time pass, where time itself is what is tried.
+// pause waits. Only tests about time itself use it.
 func pause(t *testing.T, d time.Duration) {
 	t.Helper()
 	select {
@@ -32,7 +32,7 @@ func pause(t *testing.T, d time.Duration) {
 	}
 }
 
-// startSlowStage runs the stage's origin with segments of four seconds, which a crowd asks for less often.
+// startSlowStage runs the stage's origin with segments of four seconds, so that many viewers send fewer requests.
 func startSlowStage(t *testing.T) string {
 	t.Helper()
 	server := httptest.NewServer(stage.NewOrigin(stage.Config{SegmentDuration: 4 * time.Second, Window: 6}))
@@ -40,7 +40,7 @@ func startSlowStage(t *testing.T) string {
 	return server.URL
 }
 
-// startWideStage runs the stage's origin with segments that stay on air for twenty minutes.
+// startWideStage runs the stage's origin with segments that stay available for twenty minutes.
 func startWideStage(t *testing.T, listen string) string {
 	t.Helper()
 	server := httptest.NewUnstartedServer(stage.NewOrigin(stage.Config{SegmentDuration: time.Second, Window: 600}))
@@ -53,7 +53,7 @@ func startWideStage(t *testing.T, listen string) string {
 }
 
 // command runs `usher sessions` against the node.
-func (m *member) command(args ...string) (string, error) {
+func (m *clusterNode) command(args ...string) (string, error) {
 	line := append([]string{"sessions"}, args...)
 	cmd := exec.Command(m.binary, append(line, "--admin", m.admin, "--token", adminToken)...)
 	var errs bytes.Buffer
@@ -65,15 +65,15 @@ func (m *member) command(args ...string) (string, error) {
 	return string(out), nil
 }
 
-// watching is a viewer's session on a channel, with its ticket.
-type watching struct {
+// openedSession is a session that a test has opened.
+type openedSession struct {
 	token, session string
 	segment        string // the path of a segment, with the ticket in it
 }
 
-// open opens a session through a node, and says what a player learns by it.
-func (m *member) open(token, channel string) (watching, error) {
-	w := watching{token: token}
+// open opens a session through a node, and returns it with a segment's path.
+func (m *clusterNode) open(token, channel string) (openedSession, error) {
+	w := openedSession{token: token}
 	address := fmt.Sprintf("%s/play/%s/low.m3u8?token=%s", m.public, channel, token)
 	status, body, err := fetch(m.client, address)
 	if err != nil || status != http.StatusOK {
@@ -91,8 +91,8 @@ func (m *member) open(token, channel string) (watching, error) {
 	return w, nil
 }
 
-// serves is the status of the segment on that node.
-func (m *member) serves(w watching) (int, error) {
+// serves requests the session's segment from the node, and returns the status.
+func (m *clusterNode) serves(w openedSession) (int, error) {
 	status, _, err := fetch(m.client, m.public+w.segment)
 	return status, err
 }

@@ -9,26 +9,26 @@ import (
 	"time"
 )
 
-// witness sees every answer that the balancer gives viewers.
+// witness records the responses that the balancer gives viewers.
 type witness struct {
 	mu       sync.Mutex
 	requests int
 	slowest  time.Duration
-	late     string // what the slowest asked for
+	late     string // the path of the slowest request
 	refused  []string
-	broken   []string // of the balancer's own: no node was left
+	broken   []string // the balancer's own errors: no node answered
 }
 
-// of is a transport that the witness looks at.
-func (w *witness) of(next http.RoundTripper) http.RoundTripper { return witnessed{w, next} }
+// wrap returns a transport whose responses the witness records.
+func (w *witness) wrap(next http.RoundTripper) http.RoundTripper { return witnessTransport{w, next} }
 
-type witnessed struct {
+type witnessTransport struct {
 	*witness
 	next http.RoundTripper
 }
 
-// RoundTrip passes the request on and notes how it fared.
-func (w witnessed) RoundTrip(r *http.Request) (*http.Response, error) {
+// RoundTrip passes the request on, and records its result.
+func (w witnessTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	began := time.Now()
 	resp, err := w.next.RoundTrip(r)
 	took := time.Since(began)
@@ -53,35 +53,35 @@ func (w witnessed) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// said is what the witness has to say.
-func (w *witness) said() (requests int, slowest time.Duration, refused, broken []string) {
+// results returns the record so far.
+func (w *witness) results() (requests int, slowest time.Duration, refused, broken []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.requests, w.slowest, append([]string(nil), w.refused...), append([]string(nil), w.broken...)
 }
 
-// wantNoRefusal fails the test if a node ever refused anything, or if no node was left for a request.
+// wantNoRefusal fails the test if a node refused a request, or if no node answered one.
 func (w *witness) wantNoRefusal(t *testing.T) {
 	t.Helper()
-	requests, slowest, refused, broken := w.said()
+	requests, slowest, refused, broken := w.results()
 	t.Logf("cluster: %d requests, none slower than %s (%s)", requests, slowest.Round(time.Millisecond), w.late)
 	if len(refused) > 0 {
-		t.Errorf("%d of %d requests were refused by a node, want none:\n%s", len(refused), requests, some(refused))
+		t.Errorf("%d of %d requests were refused by a node, want none:\n%s", len(refused), requests, firstLines(refused))
 	}
 	if len(broken) > 0 {
-		t.Errorf("%d of %d requests met no node, want none:\n%s", len(broken), requests, some(broken))
+		t.Errorf("%d of %d requests reached no node, want none:\n%s", len(broken), requests, firstLines(broken))
 	}
 }
 
-// wantUndisturbed wants that no viewer had any trouble whatever.
+// wantUndisturbed fails the test if a viewer had a refusal or another problem.
 func (w *witness) wantUndisturbed(t *testing.T, viewers []*viewer) {
 	t.Helper()
 	w.wantNoRefusal(t)
 	wantNoProblems(t, viewers)
 }
 
-// some are the first of many lines.
-func some(lines []string) string {
+// firstLines joins the first lines of many.
+func firstLines(lines []string) string {
 	const most = 20
 	if len(lines) > most {
 		lines = append(lines[:most:most], "…")
@@ -89,7 +89,7 @@ func some(lines []string) string {
 	return strings.Join(lines, "\n")
 }
 
-// percentile is the smallest value that p of all are not above, for p from 0 to 1. It sorts.
+// percentile returns the value at p, from 0 to 1, of sorted values.
 func percentile(sorted []time.Duration, p float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0

@@ -14,7 +14,7 @@ func TestDemo_PrintedCommandsWork(t *testing.T) {
 	t.Parallel()
 	tool(t, "curl", "curl")
 	demo := start(t, binary(t), "demo", "--listen", freePort(t))
-	eventually(t, patience, "the demo says what to try", func() error {
+	eventually(t, waitTimeout, "the demo has printed its commands", func() error {
 		if !strings.Contains(demo.out.String(), "Ctrl-C ends the demo.") {
 			return fmt.Errorf("so far:\n%s%s", demo.out, demo.errs)
 		}
@@ -25,7 +25,7 @@ func TestDemo_PrintedCommandsWork(t *testing.T) {
 
 	link := regexp.MustCompile(`ffplay '([^']+)'`).FindStringSubmatch(demo.out.String())
 	if link == nil {
-		t.Fatalf("no line for a player:\n%s", demo.out)
+		t.Fatalf("no ffplay line:\n%s", demo.out)
 	}
 	player := startFrames(t, link[1], "-t", "3")
 	if code := player.wait(t); code != 0 || len(player.frames("video")) < 70 {
@@ -33,9 +33,9 @@ func TestDemo_PrintedCommandsWork(t *testing.T) {
 	}
 
 	wantCurl(t, demo, "stop", "middleware: refuse")
-	eventually(t, patience, "mallory gets in", func() error { return curl(demo, "403", "HTTP/1.1 200 OK") })
+	eventually(t, waitTimeout, "mallory is admitted", func() error { return curl(demo, "403", "HTTP/1.1 200 OK") })
 	wantCurl(t, demo, "start", "middleware: healthy")
-	eventually(t, patience, "mallory has to go", func() error { return curl(demo, "403", "HTTP/1.1 403 Forbidden") })
+	eventually(t, waitTimeout, "mallory is denied", func() error { return curl(demo, "403", "HTTP/1.1 403 Forbidden") })
 
 	demo.signal(syscall.SIGINT)
 	if code := demo.wait(t); code != 0 {
@@ -44,17 +44,17 @@ func TestDemo_PrintedCommandsWork(t *testing.T) {
 }
 
 // wantCurl runs the command that the demo printed with a label, and checks the beginning of its output.
-func wantCurl(t *testing.T, demo *process, word, want string) {
+func wantCurl(t *testing.T, demo *process, label, want string) {
 	t.Helper()
-	if err := curl(demo, word, want); err != nil {
+	if err := curl(demo, label, want); err != nil {
 		t.Error(err)
 	}
 }
 
-func curl(demo *process, word, want string) error {
-	line := regexp.MustCompile(`(?m)^  ` + word + ` +(curl .*?)(?: {3,}or .*)?$`).FindStringSubmatch(demo.out.String())
+func curl(demo *process, label, want string) error {
+	line := regexp.MustCompile(`(?m)^  ` + label + ` +(curl .*?)(?: {3,}or .*)?$`).FindStringSubmatch(demo.out.String())
 	if line == nil {
-		return fmt.Errorf("the demo printed no curl line for %q:\n%s", word, demo.out)
+		return fmt.Errorf("the demo printed no curl line for %q:\n%s", label, demo.out)
 	}
 	out, err := exec.Command("sh", "-c", line[1]+" --silent --show-error").CombinedOutput()
 	if err != nil || !strings.HasPrefix(string(out), want) {

@@ -1,43 +1,41 @@
-// Package e2e tries the built binary as an operator runs it: real players, real origins, a real process.
+// Package e2e tests the built binary as an operator runs it: with real players, real origins and a real process.
 //
 //	ffmpeg, hls.js in Chromium, scripted viewers
 //	        │
-//	   recorder      a reverse proxy of the test's, like the balancer in front of a node; writes every exchange down
+//	   recorder      a reverse proxy, like a balancer in front of a node, that records every exchange
 //	        │
 //	 usher serve     the binary, built with -race, in a process group of its own
 //	   │         │
 //	 origin   middleware     nginx over ffmpeg's live segments, or bench/stage; backends/backendtest
 //
-// The files cluster_*_test.go try several nodes that share a Redis, behind a balancer that sends each request to another
-// one:
+// The files cluster_*_test.go test several nodes that share a Redis, behind a balancer that sends each request to the next
+// node:
 //
-//	scripted viewers, by the hundred
+//	hundreds of scripted viewers
 //	        │
-//	    witness      sees every answer, and which node gave it
+//	    witness      records every response, and which node sent it
 //	        │
-//	    HAProxy ─── usher serve × 3 ─── redis-server: one, under Sentinels, or a Redis Cluster; ended, frozen, flushed
+//	    HAProxy ─── usher serve × 3 ─── redis-server: one, with Sentinels, or a Redis Cluster; stopped, frozen, flushed
 //	                 │         │
 //	              origin   middleware
 //
-// There is nothing but tests in here. They need Debian packages, which deploy/test.sh installs, and fail by naming the one
-// that is missing: a run that skipped its players would prove nothing.
+// The package holds only tests. They need Debian packages, which deploy/test.sh installs. A test without its package fails
+// and names it: a run that skips its players proves nothing.
 //
 // Invariants:
-//   - Nothing is taken on trust from the process that is tried: what viewers got is what the recorder saw, what the
-//     middleware was asked is what the middleware saw.
-//   - Tests wait for facts, never for a time to pass. A wait has a deadline, which only ends a test that failed.
-//   - Every process ends with its test, by its process group; its log is shown if the test failed. A data race or a
-//     line that begins with BUG in it fails the test, whatever else was seen.
+//   - No test trusts the process under test: the recorder says what viewers got, and the middleware which calls it got.
+//   - Tests wait for conditions, never for a time to pass. The deadline of a wait only ends a test that fails.
+//   - Every process and its process group end with the test. A failed test shows their logs. A data race, a panic or a log
+//     message that begins with BUG fails the test.
 //
-// Decided: time is measured only where it is the promise itself: the latency of low-latency HLS, as the difference of
-// two players in one page; how often the middleware is asked, by its own clock; and how long a new viewer waits while it
-// is away, with a deadline so long that who had to wait for it cannot be mistaken.
+// Decided: tests measure time only where it is the promise: the latency of low-latency HLS, as the difference of two players
+// in one page; the rate of the middleware's calls, by its own clock; and how long a new viewer waits in an outage, with a
+// deadline that is much longer than any other delay.
 //
-// Decided: what is measured, and the crowd that keeps the machine busy, run one after the other and before all others,
-// with the binary as operators have it; so do those that take Redis away, a few at once. All others run the one with the
-// race detector in it. What a machine needs is printed, never asserted: that a node waits for Redis no longer than told is
-// the business of packages cluster and actors, on a clock that jumps.
+// Decided: tests that measure or that load the machine run first, one after the other, with the binary that operators run.
+// The tests of a Redis outage use that binary too, a few at once. All others run the binary with the race detector. How long
+// the machine needs is logged, never asserted: packages cluster and actors test in fake time that a node waits for Redis no
+// longer than redis_timeout.
 //
-// Decided: ports are taken from below the range that the system lends to outgoing connections, so that a node that is
-// down for a moment finds its own port again.
+// Decided: ports are below the range of outgoing connections, so that a restarted node gets its port again.
 package e2e

@@ -13,10 +13,10 @@ import (
 	"usher/backends/backendtest"
 )
 
-// edgesFolder has a folder for each edge: its own settings, and usher.yaml beside them.
+// edgesFolder holds a folder for each edge, with its configuration and its usher.yaml.
 const edgesFolder = "../../../deploy/edges"
 
-// edge is somebody else's media server that asks a node about its viewers, both set up as the samples say.
+// edge is a third-party media server and the node that it asks, both with the sample's settings.
 type edge struct {
 	*node
 	middleware *backendtest.Server
@@ -24,7 +24,7 @@ type edge struct {
 	server     *process
 }
 
-// sample reads a file of a sample and puts the test's own values in the place of the sample's. Each must be there.
+// sample reads a file of a sample, and replaces values of the sample, which it must contain, with the test's.
 func sample(t *testing.T, name string, values ...string) string {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(edgesFolder, filepath.FromSlash(name)))
@@ -41,8 +41,7 @@ func sample(t *testing.T, name string, values ...string) string {
 	return text
 }
 
-// startEdgeNode runs a node with the sample's usher.yaml, for an edge of that name. change, if not empty, is YAML that
-// the route's edge section gets as well.
+// startEdgeNode runs a node with the usher.yaml of that edge's sample. change is further YAML of the route's edge section.
 func startEdgeNode(t *testing.T, name, change string) *edge {
 	t.Helper()
 	m := startMiddleware(t)
@@ -66,11 +65,11 @@ func startEdgeNode(t *testing.T, name, change string) *edge {
 	return e
 }
 
-// host is an address without its scheme.
+// host returns an address without its scheme.
 func host(address string) string { return strings.TrimPrefix(address, "http://") }
 
-// startNginx runs nginx as the sample has it, before an origin.
-func startNginx(t *testing.T, origin *live, change string) *edge {
+// startNginx runs nginx with the sample's configuration in front of an origin.
+func startNginx(t *testing.T, origin *liveOrigin, change string) *edge {
 	t.Helper()
 	e := startEdgeNode(t, "nginx", change)
 	listen, own := freePort(t), t.TempDir()
@@ -100,8 +99,8 @@ http {
 	return e
 }
 
-// startCaddy runs Caddy as the sample has it, before an origin.
-func startCaddy(t *testing.T, origin *live, change string) *edge {
+// startCaddy runs Caddy with the sample's configuration in front of an origin.
+func startCaddy(t *testing.T, origin *liveOrigin, change string) *edge {
 	t.Helper()
 	e := startEdgeNode(t, "caddy", change)
 	listen, own := freePort(t), t.TempDir()
@@ -121,7 +120,7 @@ func startCaddy(t *testing.T, origin *live, change string) *edge {
 // await waits until the edge answers.
 func (e *edge) await(t *testing.T) {
 	t.Helper()
-	eventually(t, patience, "the edge answers", func() error {
+	eventually(t, waitTimeout, "the edge answers", func() error {
 		if e.server.ended() {
 			t.Fatalf("the edge ended by itself:\n%s", e.server.errs)
 		}
@@ -130,7 +129,7 @@ func (e *edge) await(t *testing.T) {
 	})
 }
 
-// wantStatus asks the edge for a path as a player of its own would.
+// wantStatus requests a path from the edge, and requires the status.
 func (e *edge) wantStatus(t *testing.T, client *http.Client, path string, want int) {
 	t.Helper()
 	status, body, err := fetch(client, e.url+path)
@@ -139,90 +138,90 @@ func (e *edge) wantStatus(t *testing.T, client *http.Client, path string, want i
 	}
 }
 
-// wantNoWayAround spells the path of something real in ways that an origin may tidy up.
-func (e *edge) wantNoWayAround(t *testing.T, client *http.Client, path string) {
+// wantNoBypass requires the edge to refuse other spellings of an existing path that an origin may normalize.
+func (e *edge) wantNoBypass(t *testing.T, client *http.Client, path string) {
 	t.Helper()
 	name := strings.TrimPrefix(path, "/play/")
 	for _, odd := range []string{
 		"/x/.." + path, "/" + path, "/./play/" + name, "/play/ts/../" + name, "/%70lay/" + name, "/play//" + name, "/x/%2e%2e" + path,
 	} {
 		if status, _, err := fetch(client, e.url+odd); err != nil || status == http.StatusOK {
-			t.Errorf("GET %s: %d, %v; want no way around", odd, status, err)
+			t.Errorf("GET %s: %d, %v; want a refusal", odd, status, err)
 		}
 	}
 }
 
-// TestEdges: nginx, Caddy and HAProxy serve what ffmpeg makes, each as its sample has it, and ask a node about every request.
+// TestEdges plays ffmpeg's streams through nginx, Caddy and HAProxy, each with its sample's configuration.
 func TestEdges(t *testing.T) {
 	t.Parallel()
 	origin := startLive(t)
-	edges := map[string]func(*testing.T, *live, string) *edge{
+	edges := map[string]func(*testing.T, *liveOrigin, string) *edge{
 		"nginx": startNginx, "Caddy": startCaddy, "HAProxy": startHAProxy,
 	}
 	for name, startEdge := range edges {
-		t.Run(name+" recognises viewers by address and agent", func(t *testing.T) {
+		t.Run(name+" with match_by address and agent", func(t *testing.T) {
 			t.Parallel()
 			wantAddressAgent(t, startEdge(t, origin, ""))
 		})
-		t.Run(name+" lets all but playlists through", func(t *testing.T) {
+		t.Run(name+" with match_by playlists-only", func(t *testing.T) {
 			t.Parallel()
 			wantPlaylistsOnly(t, startEdge(t, origin, "match_by: playlists-only"))
 		})
 	}
-	for _, name := range []string{"nginx", "HAProxy"} { // those that pass a cookie of ours on
-		t.Run(name+" recognises viewers by cookie", func(t *testing.T) {
+	for _, name := range []string{"nginx", "HAProxy"} { // the edges that forward a cookie of Usher's
+		t.Run(name+" with match_by cookie", func(t *testing.T) {
 			t.Parallel()
 			wantCookie(t, edges[name](t, origin, "match_by: cookie"))
 		})
 	}
 }
 
-// wantAddressAgent plays by ffmpeg, whose children of a multivariant playlist carry no token, through the death of the
-// middleware, which is asked once a session.
+// wantAddressAgent plays with ffmpeg, which requests the media playlists without a token, before and during an outage of the
+// middleware. There is one call a session.
 func wantAddressAgent(t *testing.T, e *edge) {
 	t.Helper()
-	stranger := newClient(t, "127.0.0.9")
+	other := newClient(t, "127.0.0.9")
 	segment := "/play/ts/" + firstSegment(t, e, "/play/ts/index.m3u8?token=good-first")
 	e.wantStatus(t, e.client, segment, http.StatusOK)
-	e.wantStatus(t, stranger, segment, http.StatusForbidden)
-	e.wantStatus(t, stranger, "/play/ts/index.m3u8?token=bad", http.StatusForbidden)
-	e.wantStatus(t, stranger, "/play/ts/index.m3u8", http.StatusForbidden)
-	e.wantStatus(t, stranger, segment, http.StatusForbidden)
-	e.wantNoWayAround(t, stranger, segment)
+	e.wantStatus(t, other, segment, http.StatusForbidden)
+	e.wantStatus(t, other, "/play/ts/index.m3u8?token=bad", http.StatusForbidden)
+	e.wantStatus(t, other, "/play/ts/index.m3u8", http.StatusForbidden)
+	e.wantStatus(t, other, segment, http.StatusForbidden)
+	e.wantNoBypass(t, other, segment)
 
 	ffmpeg := startFrames(t, e.url+"/play/audio/index.m3u8?token=good-ffmpeg")
-	eventually(t, patience, "ffmpeg plays", ffmpeg.hasBegun)
+	eventually(t, waitTimeout, "ffmpeg plays", ffmpeg.hasBegun)
 	awaitFrames(t, ffmpeg, 60)
-	if got := e.middleware.Calls(); got != 3 { // good-first, bad, good-ffmpeg; without a token nobody is asked
-		t.Errorf("the middleware was asked %d times, want once for each of three sessions", got)
+	if got := e.middleware.Calls(); got != 3 { // good-first, bad, good-ffmpeg; without a token there is no check
+		t.Errorf("%d calls of the middleware, want one for each of three sessions", got)
 	}
 
-	set(t, e.middleware, backendtest.Refuse())
+	setMode(t, e.middleware, backendtest.Refuse())
 	awaitFrames(t, ffmpeg, len(ffmpeg.frames("video"))+60)
-	e.wantStatus(t, stranger, "/play/ts/index.m3u8?token=good-new", http.StatusOK) // nginx alone would say 500
-	e.wantStatus(t, stranger, "/play/ts/"+firstSegment(t, e, "/play/ts/index.m3u8?token=good-first"), http.StatusOK)
+	e.wantStatus(t, other, "/play/ts/index.m3u8?token=good-new", http.StatusOK) // nginx without Usher would respond 500
+	e.wantStatus(t, other, "/play/ts/"+firstSegment(t, e, "/play/ts/index.m3u8?token=good-first"), http.StatusOK)
 	if ffmpeg.ended() || ffmpeg.errs.String() != "" {
 		t.Errorf("ffmpeg was disturbed: %s", ffmpeg.errs)
 	}
 	if free := e.sessions(t, "source=fail-open"); len(free) != 1 {
-		t.Errorf("%d sessions by fail-open, want the one who came in the outage", len(free))
+		t.Errorf("%d sessions by fail-open, want the one opened in the outage", len(free))
 	}
 }
 
-// wantPlaylistsOnly: segments are anybody's, playlists are not.
+// wantPlaylistsOnly requires the edge to serve segments to any viewer, and playlists only to allowed ones.
 func wantPlaylistsOnly(t *testing.T, e *edge) {
 	t.Helper()
 	segment := "/play/ts/" + firstSegment(t, e, "/play/ts/index.m3u8?token=good")
-	stranger := newClient(t, "127.0.0.9")
-	e.wantStatus(t, stranger, segment, http.StatusOK)
-	e.wantStatus(t, stranger, "/play/ts/index.m3u8?token=bad", http.StatusForbidden)
+	other := newClient(t, "127.0.0.9")
+	e.wantStatus(t, other, segment, http.StatusOK)
+	e.wantStatus(t, other, "/play/ts/index.m3u8?token=bad", http.StatusForbidden)
 	if got := e.middleware.Calls(); got != 2 {
-		t.Errorf("the middleware was asked %d times, want twice", got)
+		t.Errorf("%d calls of the middleware, want two", got)
 	}
 }
 
-// wantCookie: the ticket in a cookie is what opens segments, whoever else has the same address and player. It outlives the
-// node.
+// wantCookie requires segments to need the ticket's cookie, even from the same address and player. A restarted node accepts
+// the cookie.
 func wantCookie(t *testing.T, e *edge) {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -241,12 +240,12 @@ func wantCookie(t *testing.T, e *edge) {
 	e.process.wait(t)
 	e.start(t)
 	e.wantStatus(t, browser, "/play/ts/"+firstSegment(t, e, "/play/ts/index.m3u8?token=good-other"), http.StatusOK)
-	if got := e.middleware.Calls() - calls; got != 1 { // the other one's playlist
-		t.Errorf("the middleware was asked %d times after the restart, want once", got)
+	if got := e.middleware.Calls() - calls; got != 1 { // for good-other's playlist
+		t.Errorf("%d calls of the middleware after the restart, want one", got)
 	}
 }
 
-// firstSegment is the name of a segment in a media playlist, as e's own client gets it.
+// firstSegment returns the last segment's name in a media playlist, fetched by e.client.
 func firstSegment(t *testing.T, e *edge, path string) string {
 	t.Helper()
 	status, body, err := fetch(e.client, e.url+path)
@@ -265,10 +264,10 @@ func firstSegment(t *testing.T, e *edge, path string) string {
 	return last
 }
 
-// awaitFrames waits until so many frames of video have been played.
+// awaitFrames waits until ffmpeg has played that many frames of video.
 func awaitFrames(t *testing.T, f frames, want int) {
 	t.Helper()
-	eventually(t, patience, fmt.Sprintf("ffmpeg has played %d frames", want), func() error {
+	eventually(t, waitTimeout, fmt.Sprintf("ffmpeg has played %d frames", want), func() error {
 		if f.ended() {
 			t.Fatalf("ffmpeg ended: %s", f.errs)
 		}
@@ -279,8 +278,8 @@ func awaitFrames(t *testing.T, f frames, want int) {
 	})
 }
 
-// startHAProxy runs HAProxy as the sample has it, before an origin.
-func startHAProxy(t *testing.T, origin *live, change string) *edge {
+// startHAProxy runs HAProxy with the sample's configuration in front of an origin.
+func startHAProxy(t *testing.T, origin *liveOrigin, change string) *edge {
 	t.Helper()
 	e := startEdgeNode(t, "haproxy", change)
 	listen, own := freePort(t), t.TempDir()

@@ -12,8 +12,8 @@ import (
 	"usher/backends/backendtest"
 )
 
-// TestNode_FloodOfRandomTokens_Denied sends thousands of made-up tokens from as many addresses while the middleware is
-// slow and few calls may be made at once. It runs alone, so that the others' times are their own.
+// TestNode_FloodOfRandomTokens_Denied sends thousands of random tokens from as many addresses, while the middleware is slow
+// and max_in_flight is low. It runs alone, because it disturbs the times of other tests.
 func TestNode_FloodOfRandomTokens_Denied(t *testing.T) {
 	m := startMiddleware(t)
 	n := startNode(t, setup{
@@ -22,19 +22,19 @@ func TestNode_FloodOfRandomTokens_Denied(t *testing.T) {
 	})
 	rec := startRecorder(t, n.public)
 	viewers := []*viewer{newViewer(t, 0, rec.url+"/play/a001/index.m3u8?token=good")}
-	audience(t, viewers)
+	startWatching(t, viewers)
 	awaitSegments(t, viewers, 3)
-	set(t, m, backendtest.Slow(50*time.Millisecond))
+	setMode(t, m, backendtest.Slow(50*time.Millisecond))
 
 	statuses := flood(t, rec.url, 5000)
-	t.Logf("random tokens: %v; the middleware was asked %d times, %d at once", statuses, m.Calls(), m.MaxInFlight())
+	t.Logf("random tokens: %v; %d calls of the middleware, %d at once", statuses, m.Calls(), m.MaxInFlight())
 	for status := range statuses {
 		if status != http.StatusForbidden && status != http.StatusServiceUnavailable {
 			t.Errorf("%d random tokens got %d, want 403 or 503 only", statuses[status], status)
 		}
 	}
 	if statuses[http.StatusForbidden] == 0 || statuses[http.StatusServiceUnavailable] == 0 {
-		t.Error("the flood met no bound, or nobody but a bound; want both")
+		t.Error("want some tokens denied by the middleware, and some refused by max_in_flight")
 	}
 	if most := m.MaxInFlight(); most > 4+32 {
 		t.Errorf("%d calls at once, want max_in_flight=4 and max_rechecks_in_flight=32 at most", most)
@@ -42,9 +42,9 @@ func TestNode_FloodOfRandomTokens_Denied(t *testing.T) {
 	awaitSegments(t, viewers, 2)
 	wantNoProblems(t, viewers)
 	if got := n.breaker(t); got != "closed" {
-		t.Errorf("the breaker is %s; a flood is no failure of the backend", got)
+		t.Errorf("the breaker is %s, want closed: a flood is no failure of the backend", got)
 	}
-	eventually(t, patience, "a new viewer gets in after the flood", func() error {
+	eventually(t, waitTimeout, "a new viewer is admitted after the flood", func() error {
 		status, _, err := fetch(n.client, n.public+"/single/a001/index.m3u8?token=good-new")
 		if err == nil && status != http.StatusOK {
 			err = fmt.Errorf("status %d", status)
@@ -53,7 +53,7 @@ func TestNode_FloodOfRandomTokens_Denied(t *testing.T) {
 	})
 }
 
-// flood asks for a playlist with a random token from each of many addresses, and counts the answers by status.
+// flood requests a playlist with a random token from each of many addresses, and counts the responses by status.
 func flood(t *testing.T, address string, total int) map[int]int {
 	t.Helper()
 	const atOnce = 128
@@ -79,7 +79,7 @@ func flood(t *testing.T, address string, total int) map[int]int {
 	return statuses
 }
 
-// askFrom asks through the balancer at 127.0.0.1, which the node believes, in the name of one of many addresses.
+// askFrom sends a request through the trusted proxy at 127.0.0.1 for one of many addresses.
 func askFrom(ctx context.Context, client *http.Client, address string, i int) (int, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet,
 		fmt.Sprintf("%s/single/a%03d/index.m3u8?token=random%08x", address, i%10, uint32(i)*2654435761), nil)

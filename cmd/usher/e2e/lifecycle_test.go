@@ -15,13 +15,13 @@ import (
 	"testing"
 )
 
-// slowSegment is an origin that sends the first half of a segment, and the second once it is let go.
-func slowSegment() (h heldPart, let func()) {
+// slowSegment returns a segment whose second half the origin sends after the call of release.
+func slowSegment() (h heldPart, release func()) {
 	h = heldPart{path: "/play/a001/slow.ts", body: bytes.Repeat([]byte("segment "), 8000), release: make(chan struct{})}
 	return h, sync.OnceFunc(func() { close(h.release) })
 }
 
-// startSlow begins to fetch the slow segment through a node, and returns when half of it has come.
+// startSlow fetches the first half of the slow segment through a node, and returns the rest of the body.
 func startSlow(t *testing.T, n *node, h heldPart) (rest io.Reader) {
 	t.Helper()
 	address := n.public + "/~" + ticketFor(t, n, "a001") + h.path
@@ -38,32 +38,32 @@ func startSlow(t *testing.T, n *node, h heldPart) (rest io.Reader) {
 
 func TestNode_Drains(t *testing.T) {
 	t.Parallel()
-	h, let := slowSegment()
-	defer let()
+	h, release := slowSegment()
+	defer release()
 	n := startNode(t, setup{
 		origin: startStage(t, h.hook), middleware: startMiddleware(t).URL(), more: "drain: { readiness_delay: 3s, timeout: 1m }",
 	})
 	rest := startSlow(t, n, h)
 	n.signal(syscall.SIGTERM)
-	eventually(t, patience, "readiness is off", func() error { return n.readiness(http.StatusServiceUnavailable) })
-	// Balancers have noticed nothing yet; whoever comes now is served.
+	eventually(t, waitTimeout, "readiness is off", func() error { return n.readiness(http.StatusServiceUnavailable) })
+	// Balancers have not noticed yet, so the node serves new viewers.
 	if status, _, err := fetch(newClient(t, ""), n.public+"/play/a001/index.m3u8?token=good-late"); err != nil || status != http.StatusOK {
 		t.Errorf("a viewer after readiness went off: %d, %v", status, err)
 	}
-	eventually(t, patience, "the door is closed", func() error {
+	eventually(t, waitTimeout, "the listener is closed", func() error {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(n.public, "http://"))
 		if err != nil {
-			return nil //nolint:nilerr // this is what is waited for
+			return nil //nolint:nilerr // a refused connection is the condition
 		}
 		_ = conn.Close()
 		return fmt.Errorf("the node still takes connections")
 	})
 	if n.ended() {
-		t.Fatal("the node ended with a segment under way")
+		t.Fatal("the node ended with a segment in flight")
 	}
-	let()
+	release()
 	if body, err := io.ReadAll(rest); err != nil || !bytes.Equal(body, h.body[len(h.body)/2:]) {
-		t.Errorf("the segment under way ended after %d more bytes: %v", len(body), err)
+		t.Errorf("the segment in flight ended after %d more bytes: %v", len(body), err)
 	}
 	if code := n.wait(t); code != 0 {
 		t.Errorf("the node ended with %d, want 0", code)
@@ -72,16 +72,16 @@ func TestNode_Drains(t *testing.T) {
 
 func TestNode_SecondSignal_ExitsAtOnce(t *testing.T) {
 	t.Parallel()
-	h, let := slowSegment()
-	defer let()
+	h, release := slowSegment()
+	defer release()
 	n := startNode(t, setup{
 		origin: startStage(t, h.hook), middleware: startMiddleware(t).URL(), more: "drain: { readiness_delay: 10m, timeout: 10m }",
 	})
 	startSlow(t, n, h)
 	n.signal(syscall.SIGTERM)
-	eventually(t, patience, "readiness is off", func() error { return n.readiness(http.StatusServiceUnavailable) })
+	eventually(t, waitTimeout, "readiness is off", func() error { return n.readiness(http.StatusServiceUnavailable) })
 	n.signal(syscall.SIGTERM)
-	if code := n.wait(t); code != 2 { // its patience is far less than the drain's
+	if code := n.wait(t); code != 2 { // waitTimeout is much shorter than drain.timeout
 		t.Errorf("the node ended with %d, want 2", code)
 	}
 }
@@ -93,7 +93,7 @@ func TestNode_InvalidSettings_NamesPositions(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, out, errs := finish(t, binary(t), "validate", "--config", path); code != 0 || errs != "" || !strings.Contains(out, "ok") {
+	if code, out, errs := runToEnd(t, binary(t), "validate", "--config", path); code != 0 || errs != "" || !strings.Contains(out, "ok") {
 		t.Errorf("validate of a good file: %d, %q, %q; want 0 and ok", code, out, errs)
 	}
 	tests := map[string]struct{ line, says string }{
@@ -110,11 +110,11 @@ func TestNode_InvalidSettings_NamesPositions(t *testing.T) {
 			if err := os.WriteFile(path, []byte(text+test.line+"\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			place := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(path) + `:[1-9]\d*:[1-9]\d*: .*` + regexp.QuoteMeta(test.says))
+			position := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(path) + `:[1-9]\d*:[1-9]\d*: .*` + regexp.QuoteMeta(test.says))
 			for _, command := range []string{"validate", "serve"} {
-				code, out, errs := finish(t, binary(t), command, "--config", path)
-				if code != 2 || out != "" || !place.MatchString(errs) {
-					t.Errorf("%s: exit code %d, %q\n%s\nwant 2 and a line like %s", command, code, out, errs, place)
+				code, out, errs := runToEnd(t, binary(t), command, "--config", path)
+				if code != 2 || out != "" || !position.MatchString(errs) {
+					t.Errorf("%s: exit code %d, %q\n%s\nwant 2 and a line like %s", command, code, out, errs, position)
 				}
 			}
 		})
@@ -123,7 +123,7 @@ func TestNode_InvalidSettings_NamesPositions(t *testing.T) {
 
 func TestNode_Version(t *testing.T) {
 	t.Parallel()
-	if code, out, errs := finish(t, binary(t), "version"); code != 0 || !regexp.MustCompile(`^usher \S+\n$`).MatchString(out) || errs != "" {
+	if code, out, errs := runToEnd(t, binary(t), "version"); code != 0 || !regexp.MustCompile(`^usher \S+\n$`).MatchString(out) || errs != "" {
 		t.Errorf("version: %d, %q, %q", code, out, errs)
 	}
 }

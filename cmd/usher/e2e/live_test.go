@@ -10,14 +10,14 @@ import (
 	"testing"
 )
 
-// live is a live origin as operators have them: segments by ffmpeg, served by nginx.
-type live struct {
-	folder string // what is below /
+// liveOrigin is a live origin: nginx serves the segments that ffmpeg makes.
+type liveOrigin struct {
+	folder string // the server's root
 	url    string
 }
 
-// liveChannels are the channels of a live origin, each packaged in another way, as ffmpeg's options for it. Each is
-// at /play/<channel>/index.m3u8.
+// liveChannels returns the ffmpeg options of each channel. Each is packaged in another way, and served at
+// /play/<channel>/index.m3u8.
 func liveChannels(origin string) map[string][]string {
 	segments := func(name string) []string { return []string{"-hls_segment_filename", name} }
 	return map[string][]string{
@@ -32,12 +32,12 @@ func liveChannels(origin string) map[string][]string {
 	}
 }
 
-// startLive puts all channels on air.
-func startLive(t *testing.T) *live {
+// startLive runs an origin with all channels.
+func startLive(t *testing.T) *liveOrigin {
 	t.Helper()
 	ffmpeg, nginx := tool(t, "ffmpeg", "ffmpeg"), tool(t, "nginx", "nginx")
 	address := freePort(t)
-	l := &live{folder: t.TempDir(), url: "http://" + address}
+	l := &liveOrigin{folder: t.TempDir(), url: "http://" + address}
 	start(t, ffmpeg, l.encoder(t)...)
 	config := filepath.Join(t.TempDir(), "nginx.conf")
 	if err := os.WriteFile(config, []byte(nginxConfig(address, l.folder, filepath.Dir(config))), 0o600); err != nil {
@@ -48,7 +48,7 @@ func startLive(t *testing.T) *live {
 	return l
 }
 
-// nginxConfig serves a folder, by one process that has all its files in a folder of its own.
+// nginxConfig returns the configuration of an nginx that serves root with one process, and keeps its own files in own.
 func nginxConfig(listen, root, own string) string {
 	return fmt.Sprintf(`
 daemon off;
@@ -76,9 +76,9 @@ http {
 `, listen, root, own)
 }
 
-// encoder is ffmpeg's command line: one picture and one tone, packaged in every way at once. Segments stay for a minute
-// after they leave the playlist, so that a player on a busy machine finds them.
-func (l *live) encoder(t *testing.T) []string {
+// encoder returns ffmpeg's arguments: one picture and one tone, packaged in every way. Segments stay for a minute after they
+// leave the playlist, so that a player on a busy machine finds them.
+func (l *liveOrigin) encoder(t *testing.T) []string {
 	t.Helper()
 	args := []string{
 		"-nostdin", "-v", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=160x90:rate=10",
@@ -110,7 +110,7 @@ func (l *live) encoder(t *testing.T) []string {
 	return args
 }
 
-// writeKey makes the key of an encrypted channel, and the file that tells ffmpeg of it.
+// writeKey writes the key of an encrypted channel, and returns ffmpeg's key info file.
 func writeKey(t *testing.T, folder string) string {
 	t.Helper()
 	key := filepath.Join(folder, "key.bin")
@@ -125,13 +125,13 @@ func writeKey(t *testing.T, folder string) string {
 }
 
 // await waits until every playlist has some segments.
-func (l *live) await(t *testing.T) {
+func (l *liveOrigin) await(t *testing.T) {
 	t.Helper()
 	client := newClient(t, "")
 	for channel := range liveChannels(l.url) {
 		address := l.url + "/play/" + channel + "/index.m3u8"
 		v := &viewer{source: address, client: client}
-		eventually(t, patience, channel+" is on air", func() error {
+		eventually(t, waitTimeout, channel+" is on air", func() error {
 			media, err := v.load(t.Context())
 			if err == nil && len(media.list) < startBack+1 {
 				err = fmt.Errorf("%d segments so far", len(media.list))
@@ -141,8 +141,8 @@ func (l *live) await(t *testing.T) {
 	}
 }
 
-// record runs a recorder that knows what this origin has.
-func (l *live) record(t *testing.T, n *node) *recorder {
+// record runs a recorder that compares bodies with the origin's files.
+func (l *liveOrigin) record(t *testing.T, n *node) *recorder {
 	t.Helper()
 	return startComparingRecorder(t, n.public, func(path string) string {
 		body, err := os.ReadFile(filepath.Join(l.folder, filepath.Clean(filepath.FromSlash(path))))
@@ -154,9 +154,9 @@ func (l *live) record(t *testing.T, n *node) *recorder {
 	})
 }
 
-// wantProtected looks at what a player fetched of a channel through the gateway. Every segment, key and init section came
-// with a ticket, and as the origin has it; and none of them comes without the ticket, or with another channel's.
-func (l *live) wantProtected(t *testing.T, n *node, got []exchange, otherTicket string) {
+// wantProtected checks a player's exchanges on a channel. Every segment, key and init section was requested with a ticket and
+// equals the origin's. The gateway refuses each without the ticket, or with another channel's.
+func (l *liveOrigin) wantProtected(t *testing.T, n *node, got []exchange, otherTicket string) {
 	t.Helper()
 	whole := map[string]bool{}
 	for _, e := range got {
@@ -169,7 +169,7 @@ func (l *live) wantProtected(t *testing.T, n *node, got []exchange, otherTicket 
 			t.Errorf("without a ticket: %s", e)
 		case !e.served():
 			t.Errorf("not served: %s", e)
-		case !e.whole: // the player ended
+		case !e.whole: // the player stopped
 		case e.sum != e.original:
 			t.Errorf("%s\nwith the SHA-256 %s, the origin's has %s", e, e.sum, e.original)
 		default:
@@ -177,15 +177,15 @@ func (l *live) wantProtected(t *testing.T, n *node, got []exchange, otherTicket 
 		}
 	}
 	if len(whole) < 5 {
-		t.Errorf("the player got %d different things whole, too few to tell", len(whole))
+		t.Errorf("the player got %d different bodies whole, want five at least", len(whole))
 	}
 	for path := range whole {
 		l.wantRefused(t, n, path, otherTicket)
 	}
 }
 
-// wantRefused tries a path without ticket and with one that is for another channel.
-func (l *live) wantRefused(t *testing.T, n *node, path, otherTicket string) {
+// wantRefused requests a path without a ticket, with credentials, and with another channel's ticket.
+func (l *liveOrigin) wantRefused(t *testing.T, n *node, path, otherTicket string) {
 	t.Helper()
 	for _, address := range []string{n.public + path, n.public + path + "?token=good", n.public + "/~" + otherTicket + path} {
 		status, _, err := fetch(n.client, address)

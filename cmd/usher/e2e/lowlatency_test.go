@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// allowAnyPage lets a page play straight from the origin; the gateway allows it by itself.
+// allowAnyPage adds CORS to the origin, so that a page can play from it directly.
 func allowAnyPage(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", "*")
@@ -20,8 +20,8 @@ func allowAnyPage(next http.Handler) http.Handler {
 	})
 }
 
-// TestNode_LowLatency_LatencyStaysLow plays the same stream in one page, straight from the origin and through a node. Its promise is
-// about time, so it runs alone; on a machine that is busy otherwise it may measure three times.
+// TestNode_LowLatency_LatencyStaysLow plays the same stream in one page from the origin and through a node. It measures time,
+// so it runs alone, and it measures up to three times on a busy machine.
 func TestNode_LowLatency_LatencyStaysLow(t *testing.T) {
 	origin := startStage(t, allowAnyPage)
 	n := startNode(t, setup{origin: origin, middleware: startMiddleware(t).URL()})
@@ -35,10 +35,10 @@ func TestNode_LowLatency_LatencyStaysLow(t *testing.T) {
 			break
 		}
 		if attempt == 3 {
-			t.Errorf("through the gateway the picture is %v later than from the origin, want %v at most", through-direct, most)
+			t.Errorf("the gateway adds %v of latency, want %v at most", through-direct, most)
 			break
 		}
-		t.Logf("that is %v more; the machine may have been busy, so once again", through-direct)
+		t.Logf("the gateway adds %v; the machine may be busy, so measure again", through-direct)
 	}
 	for _, e := range rec.list(nil) {
 		if !e.served() && e.status != 0 {
@@ -47,7 +47,7 @@ func TestNode_LowLatency_LatencyStaysLow(t *testing.T) {
 	}
 }
 
-// compareLatency is how far both pictures are behind the clock, as the median over ten seconds and more of samples.
+// compareLatency returns how far both pictures are behind the clock, as the median of at least ten seconds of samples.
 func (p page) compareLatency(t *testing.T, origin, gateway string) (direct, through time.Duration) {
 	t.Helper()
 	const settle, samples = 4, 110 // seconds of media; one sample each 100 ms
@@ -58,7 +58,7 @@ func (p page) compareLatency(t *testing.T, origin, gateway string) (direct, thro
 	p.call(t, "play", "through", gateway+path, options)
 	p.call(t, "sample", settle)
 	var facts map[string]playerFacts
-	eventually(t, browserLife, "both players have been looked at for long", func() error {
+	eventually(t, playTimeout, "both players have enough samples", func() error {
 		facts = p.facts(t)
 		for name, f := range facts {
 			if f.Fatal > 0 {
@@ -72,7 +72,7 @@ func (p page) compareLatency(t *testing.T, origin, gateway string) (direct, thro
 	})
 	for name, f := range facts {
 		if f.Parts < 20 {
-			t.Errorf("%s got %d parts, want many: it did not play at low latency", name, f.Parts)
+			t.Errorf("%s got %d parts, want at least 20: it did not play at low latency", name, f.Parts)
 		}
 		t.Logf("%s: %d parts, %d stalls, errors %q", name, f.Parts, f.Stalls, f.Errors)
 	}
@@ -84,14 +84,14 @@ func median(milliseconds []float64) time.Duration {
 	return time.Duration(sorted[len(sorted)/2] * float64(time.Millisecond)).Round(time.Millisecond)
 }
 
-// heldPart is an origin that sends the first half of a part, and the second once it is let go.
+// heldPart is a part whose second half the origin sends once release is closed.
 type heldPart struct {
 	path    string
 	body    []byte
 	release chan struct{}
 }
 
-// hook puts the part before the origin.
+// hook adds the part to the origin.
 func (h heldPart) hook(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != h.path {
@@ -114,8 +114,8 @@ func TestNode_LowLatency_StreamsPartsEarly(t *testing.T) {
 	held := heldPart{
 		path: "/ll/a001/held.m4s", body: bytes.Repeat([]byte("part "), 2000), release: make(chan struct{}),
 	}
-	let := sync.OnceFunc(func() { close(held.release) })
-	defer let()
+	release := sync.OnceFunc(func() { close(held.release) })
+	defer release()
 	n := startNode(t, setup{origin: startStage(t, held.hook), middleware: startMiddleware(t).URL()})
 	rec := startRecorder(t, n.public)
 	first := &viewer{source: rec.url + "/ll/a001/index.m3u8?token=good", client: newClient(t, "")}
@@ -126,7 +126,7 @@ func TestNode_LowLatency_StreamsPartsEarly(t *testing.T) {
 	segment := media.list[len(media.list)-1]
 	address := segment[:strings.LastIndexByte(segment, '/')] + "/held.m4s"
 
-	bodies := make([]io.Reader, 3) // several viewers share the origin's one part
+	bodies := make([]io.Reader, 3) // several viewers share one fetch
 	for i := range bodies {
 		resp, err := newClient(t, "").Get(address)
 		if err != nil || resp.StatusCode != http.StatusOK {
@@ -135,14 +135,14 @@ func TestNode_LowLatency_StreamsPartsEarly(t *testing.T) {
 		defer resp.Body.Close()
 		half := make([]byte, len(held.body)/2)
 		if _, err := io.ReadFull(resp.Body, half); err != nil {
-			t.Fatalf("the first half did not come while the origin holds the second: %v", err)
+			t.Fatalf("the first half does not arrive before the second: %v", err)
 		}
 		if !bytes.Equal(half, held.body[:len(half)]) {
 			t.Error("the first half is not the origin's")
 		}
 		bodies[i] = resp.Body
 	}
-	let()
+	release()
 	for i, body := range bodies {
 		if rest, err := io.ReadAll(body); err != nil || !bytes.Equal(rest, held.body[len(held.body)/2:]) {
 			t.Errorf("viewer %d: the second half has %d bytes that are not the origin's: %v", i, len(rest), err)
@@ -150,14 +150,14 @@ func TestNode_LowLatency_StreamsPartsEarly(t *testing.T) {
 	}
 }
 
-// reloads counts an origin's blocking reloads by their query, and holds them until they are let go.
+// reloads counts an origin's blocking reloads by query, and holds them until release is closed.
 type reloads struct {
 	mu      sync.Mutex
 	queries map[string]int
 	release chan struct{}
 }
 
-// hook puts the counter before the origin.
+// hook adds the counter to the origin.
 func (c *reloads) hook(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !r.URL.Query().Has("_HLS_msn") {
@@ -175,7 +175,7 @@ func (c *reloads) hook(next http.Handler) http.Handler {
 	})
 }
 
-// seen is how often each query came.
+// seen returns the count of each query.
 func (c *reloads) seen() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -185,15 +185,15 @@ func (c *reloads) seen() string {
 func TestNode_LowLatency_ReloadsAreShared(t *testing.T) {
 	t.Parallel()
 	held := &reloads{queries: map[string]int{}, release: make(chan struct{})}
-	let := sync.OnceFunc(func() { close(held.release) })
-	defer let()
+	release := sync.OnceFunc(func() { close(held.release) })
+	defer release()
 	n := startNode(t, setup{origin: startStage(t, held.hook), middleware: startMiddleware(t).URL()})
 	const viewers = 100
 	var sent, answered sync.WaitGroup
 	answers := make([]string, viewers)
 	sent.Add(viewers)
 	for i := range viewers {
-		// Each opens a session first, and gets a playlist with its own ticket.
+		// Each viewer opens a session first, and gets a playlist with their own ticket.
 		v := newViewer(t, i, fmt.Sprintf("%s/ll/a001/index.m3u8?token=good%d", n.public, i))
 		media, err := v.load(t.Context())
 		if err != nil {
@@ -201,7 +201,7 @@ func TestNode_LowLatency_ReloadsAreShared(t *testing.T) {
 		}
 		segment := media.list[len(media.list)-1]
 		address := segment[:strings.LastIndexByte(segment, '/')] + "/index.m3u8?"
-		// The order of the directives is a player's own affair.
+		// Players may order the directives as they like.
 		directives := []string{"_HLS_msn=1&_HLS_part=0", "_HLS_part=0&_HLS_msn=1"}[i%2]
 		answered.Go(func() {
 			sent.Done()
@@ -210,13 +210,13 @@ func TestNode_LowLatency_ReloadsAreShared(t *testing.T) {
 		})
 	}
 	sent.Wait()
-	eventually(t, patience, "the node has taken every reload", func() error {
+	eventually(t, waitTimeout, "the node has received every reload", func() error {
 		if got := n.requests(t); got < 2*viewers {
-			return fmt.Errorf("it has seen %d requests", got)
+			return fmt.Errorf("%d requests so far", got)
 		}
 		return nil
 	})
-	let()
+	release()
 	answered.Wait()
 	for i, got := range answers {
 		if want := "200 <nil> #EXTM3U"; got != want {
@@ -228,7 +228,7 @@ func TestNode_LowLatency_ReloadsAreShared(t *testing.T) {
 	}
 }
 
-// requests is how many requests the node's sessions have made.
+// requests returns the number of requests of the node's sessions.
 func (n *node) requests(t *testing.T) int {
 	t.Helper()
 	sum := 0

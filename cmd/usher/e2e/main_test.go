@@ -17,8 +17,8 @@ import (
 	"usher/backends/backendtest/testproc"
 )
 
-// binaryVariable and plainBinaryVariable name the built binaries to the tests. (A name with USHER_ in front would be a
-// setting.)
+// binaryVariable and plainBinaryVariable are the environment variables with the binaries' paths. A name that begins with
+// USHER_ would be a setting.
 const (
 	binaryVariable      = "E2E_BINARY"
 	plainBinaryVariable = "E2E_PLAIN_BINARY"
@@ -29,7 +29,7 @@ var chromium testbrowser.Browser
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
-// run builds the binary, tries it, and looks for what was left behind.
+// run builds the binaries, runs the tests, and looks for leaked goroutines.
 func run(m *testing.M) int {
 	folder, err := os.MkdirTemp("", "usher-e2e-")
 	if err != nil {
@@ -45,13 +45,13 @@ func run(m *testing.M) int {
 		return code
 	}
 	if err := goleak.Find(); err != nil {
-		fmt.Fprintln(os.Stderr, "goroutines were left behind:", err)
+		fmt.Fprintln(os.Stderr, "leaked goroutines:", err)
 		return 1
 	}
 	return 0
 }
 
-// build builds the binary twice: with the race detector in it, and as operators run it.
+// build builds the binary with the race detector, and without it, as operators run it.
 func build(folder string) error {
 	for variable, flags := range map[string][]string{binaryVariable: {"-race"}, plainBinaryVariable: nil} {
 		path := filepath.Join(folder, strings.ToLower(variable))
@@ -69,13 +69,13 @@ func build(folder string) error {
 	return nil
 }
 
-// binary is the path of the binary with the race detector in it.
+// binary returns the path of the binary with the race detector.
 func binary(t *testing.T) string {
 	t.Helper()
 	return built(t, binaryVariable)
 }
 
-// plainBinary is the path of the binary as operators run it, for the tests that measure it or load the machine with it.
+// plainBinary returns the path of the binary that operators run, for tests that measure it or load the machine.
 func plainBinary(t *testing.T) string {
 	t.Helper()
 	return built(t, plainBinaryVariable)
@@ -90,12 +90,12 @@ func built(t *testing.T, variable string) string {
 	return path
 }
 
-// tool finds a program. The tests are about real players and servers, so they fail where one is missing.
+// tool finds a program, and fails the test if it is missing.
 func tool(t *testing.T, name, debian string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		path, err = exec.LookPath(filepath.Join("/usr/sbin", name)) // where Debian has servers, and few users look
+		path, err = exec.LookPath(filepath.Join("/usr/sbin", name)) // Debian's folder for servers, which is not in every PATH
 	}
 	if err != nil {
 		t.Fatalf("%s is missing, from the Debian package %s:\n  apt-get install -y --no-install-recommends %s",
@@ -104,10 +104,10 @@ func tool(t *testing.T, name, debian string) string {
 	return path
 }
 
-// pollEvery is how often a fact is looked for.
+// pollEvery is the interval at which a condition is checked.
 const pollEvery = 20 * time.Millisecond
 
-// eventually waits until check finds nothing wrong, and fails the test with what it found last if that takes too long.
+// eventually waits until check returns no error, and fails the test with the last error if that takes too long.
 func eventually(t *testing.T, within time.Duration, what string, check func() error) {
 	t.Helper()
 	tick := time.NewTicker(pollEvery)
@@ -129,8 +129,8 @@ func eventually(t *testing.T, within time.Duration, what string, check func() er
 	}
 }
 
-// TestBinary_IsOfThisCheckout looks at every source file that the binary is made of. go test takes an old result for
-// a new one unless it sees a file changed that a test has looked at, and the binary is not among what it knows.
+// TestBinary_IsOfThisCheckout stats every source file of the binary. go test reuses a cached result unless a file that a
+// test has read changes, and it does not know that the tests depend on the binary.
 func TestBinary_IsOfThisCheckout(t *testing.T) {
 	built, err := os.Stat(binary(t))
 	if err != nil {
@@ -146,6 +146,6 @@ func TestBinary_IsOfThisCheckout(t *testing.T) {
 		return err
 	})
 	if err != nil || sources < 50 || built.Size() == 0 {
-		t.Errorf("%d sources and a binary of %d bytes: %v", sources, built.Size(), err)
+		t.Errorf("%d source files, a binary of %d bytes: %v", sources, built.Size(), err)
 	}
 }

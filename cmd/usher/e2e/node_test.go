@@ -16,11 +16,10 @@ import (
 // adminToken is the bearer token of every node's API.
 const adminToken = "an operator's token"
 
-// setup is what a node's settings file says beside what all have in common.
+// setup holds the settings in which a test's node differs from the others.
 type setup struct {
 	origin, middleware string // addresses
-	// backend, sessions and more are further settings as YAML: pairs of the backend's and of the sessions section in
-	// flow style, and lines of the top level.
+	// backend and sessions are further settings of these sections, as YAML in flow style. more holds further top-level lines.
 	backend, sessions, more string
 }
 
@@ -32,7 +31,7 @@ type node struct {
 	client        *http.Client
 }
 
-// yaml is the settings file. The proxies at 127.0.0.1 are believed, viewers on other addresses of the loopback are not.
+// yaml returns the settings file. 127.0.0.1 is a trusted proxy; viewers use other loopback addresses.
 func (s setup) yaml(listen, admin string) string {
 	return fmt.Sprintf(`
 listen: %q
@@ -68,11 +67,11 @@ func startNode(t *testing.T, s setup) *node {
 	return n
 }
 
-// start starts the node, also again after it has ended.
+// start starts or restarts the node.
 func (n *node) start(t *testing.T) {
 	t.Helper()
 	n.process = start(t, binary(t), "serve", "--config", n.file)
-	eventually(t, patience, "the node is ready", func() error {
+	eventually(t, waitTimeout, "the node is ready", func() error {
 		if n.ended() {
 			t.Fatalf("the node ended by itself:\n%s", n.errs)
 		}
@@ -80,16 +79,16 @@ func (n *node) start(t *testing.T) {
 	})
 }
 
-// readiness asks as a balancer does, and says how the answer is another than the one wanted.
+// readiness requests /readyz, and returns an error unless the status is the wanted one.
 func (n *node) readiness(want int) error {
 	status, _, err := fetch(n.client, n.admin+"/readyz")
 	if err == nil && status != want {
-		err = fmt.Errorf("readyz says %d, not %d", status, want)
+		err = fmt.Errorf("readyz: status %d, want %d", status, want)
 	}
 	return err
 }
 
-// api asks the admin API.
+// api decodes a response of the admin API.
 func (n *node) api(t *testing.T, path string, into any) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, n.admin+"/api/v1/"+path, nil)
@@ -99,7 +98,7 @@ func (n *node) api(t *testing.T, path string, into any) {
 	r.Header.Set("Authorization", "Bearer "+adminToken)
 	resp, err := n.client.Do(r)
 	if err != nil {
-		t.Fatalf("ask the admin API: %v", err)
+		t.Fatalf("call the admin API: %v", err)
 	}
 	defer resp.Body.Close()
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil || resp.StatusCode != http.StatusOK {
@@ -107,7 +106,7 @@ func (n *node) api(t *testing.T, path string, into any) {
 	}
 }
 
-// breaker is the state of the backend's breaker.
+// breaker returns the state of the backend's breaker.
 func (n *node) breaker(t *testing.T) string {
 	t.Helper()
 	var list struct {
@@ -123,7 +122,7 @@ func (n *node) breaker(t *testing.T) string {
 // awaitBreaker waits until the breaker is in that state.
 func (n *node) awaitBreaker(t *testing.T, want string) {
 	t.Helper()
-	eventually(t, patience, "the breaker is "+want, func() error {
+	eventually(t, waitTimeout, "the breaker is "+want, func() error {
 		if got := n.breaker(t); got != want {
 			return fmt.Errorf("it is %s", got)
 		}
@@ -132,20 +131,20 @@ func (n *node) awaitBreaker(t *testing.T, want string) {
 }
 
 // sessionView is a session as the API shows it.
-type shownSession struct {
+type sessionView struct {
 	ID, Channel, User, Verdict, Source, Address string
 	Requests                                    int64
 }
 
-// sessions are the sessions that match a query such as "source=ticket".
-func (n *node) sessions(t *testing.T, query string) []shownSession {
+// sessions returns the sessions that match a query, for example "source=ticket".
+func (n *node) sessions(t *testing.T, query string) []sessionView {
 	t.Helper()
-	var list struct{ Sessions []shownSession }
+	var list struct{ Sessions []sessionView }
 	n.api(t, "sessions?limit=1000&"+query, &list)
 	return list.Sessions
 }
 
-// startMiddleware runs a healthy middleware that lets in every token that begins with "good", and calls the viewer by it.
+// startMiddleware runs a healthy middleware that allows every token that begins with "good". The token is the user's name.
 func startMiddleware(t *testing.T) *backendtest.Server {
 	t.Helper()
 	m := backendtest.New(backendtest.Config{Address: freePort(t), Record: 100_000, Lookup: isGood})
@@ -160,18 +159,18 @@ func isGood(token string) (backendtest.User, bool) {
 	return backendtest.User{ID: token, Name: token}, len(token) >= 4 && token[:4] == "good"
 }
 
-// set changes how the middleware behaves.
-func set(t *testing.T, m *backendtest.Server, mode backendtest.Mode) {
+// setMode changes the middleware's behaviour.
+func setMode(t *testing.T, m *backendtest.Server, mode backendtest.Mode) {
 	t.Helper()
 	if err := m.SetMode(mode); err != nil {
 		t.Fatalf("switch the middleware to %s: %v", mode, err)
 	}
 }
 
-// requestTimeout ends a request of a test's that would never end.
+// requestTimeout ends a test's request that hangs.
 const requestTimeout = 30 * time.Second
 
-// fetch gets a URL and all of its body.
+// fetch gets a URL and its whole body.
 func fetch(c *http.Client, address string) (status int, body []byte, err error) {
 	resp, err := c.Get(address)
 	if err != nil {

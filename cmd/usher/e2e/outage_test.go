@@ -13,15 +13,15 @@ import (
 	"usher/backends/backendtest"
 )
 
-// The times of a node on which an outage is tried: what takes minutes in production takes seconds.
+// The times of a node in an outage test are seconds where production has minutes.
 const (
-	answerDeadline = 3 * time.Second
-	recheckRate    = 5
-	shortTimes     = "timeout: 3500ms, answer_deadline: 3s, validity: 4s, recheck_rate: 5, breaker: { open_duration: 2s, interval: 20s }"
-	shortOnes      = "recheck: { min: 2s }, denial_ttl: 1m, retry_after: 1s"
+	answerDeadline    = 3 * time.Second
+	recheckRate       = 5
+	shortBackendTimes = "timeout: 3500ms, answer_deadline: 3s, validity: 4s, recheck_rate: 5, breaker: { open_duration: 2s, interval: 20s }"
+	shortSessionTimes = "recheck: { min: 2s }, denial_ttl: 1m, retry_after: 1s"
 )
 
-// outage is a node with viewers and a middleware that is about to fail.
+// outage is a node with playing viewers, whose middleware will fail.
 type outage struct {
 	*node
 	middleware *backendtest.Server
@@ -31,24 +31,24 @@ type outage struct {
 	arrived    int
 }
 
-// startOutage lets twenty viewers and ffmpeg watch.
+// startOutage starts the node, and lets twenty viewers and ffmpeg play.
 func startOutage(t *testing.T) *outage {
 	t.Helper()
 	m := startMiddleware(t)
-	n := startNode(t, setup{origin: startStage(t, nil), middleware: m.URL(), backend: shortTimes, sessions: shortOnes})
+	n := startNode(t, setup{origin: startStage(t, nil), middleware: m.URL(), backend: shortBackendTimes, sessions: shortSessionTimes})
 	o := &outage{node: n, middleware: m, rec: startRecorder(t, n.public)}
 	for i := range 20 {
 		kind := []string{"play", "single"}[i%2]
 		o.viewers = append(o.viewers, newViewer(t, i, fmt.Sprintf("%s/%s/a%d/index.m3u8?token=good%d", o.rec.url, kind, i%4, i)))
 	}
-	audience(t, o.viewers)
+	startWatching(t, o.viewers)
 	o.ffmpeg = startFrames(t, o.rec.url+"/play/a001/index.m3u8?token=good-ffmpeg")
-	eventually(t, patience, "ffmpeg plays", o.ffmpeg.hasBegun)
+	eventually(t, waitTimeout, "ffmpeg plays", o.ffmpeg.hasBegun)
 	awaitSegments(t, o.viewers, 5)
 	return o
 }
 
-// arrive sends the first request of one more viewer, bounded by ctx.
+// arrive sends the first request of another viewer, bounded by ctx.
 func (o *outage) arrive(t *testing.T, ctx context.Context, token string) error { //nolint:revive // t is first in tests
 	t.Helper()
 	o.arrived++
@@ -69,7 +69,7 @@ func (o *outage) wantNoBareSegment(t *testing.T) {
 	}
 }
 
-// wantUndisturbed fails the test if a running viewer noticed anything.
+// wantUndisturbed fails the test if a playing viewer or ffmpeg had a problem.
 func (o *outage) wantUndisturbed(t *testing.T) {
 	t.Helper()
 	wantNoProblems(t, o.viewers)
@@ -87,16 +87,16 @@ func (o *outage) wantUndisturbed(t *testing.T) {
 func TestNode_MiddlewareUnavailable_ViewersContinue(t *testing.T) {
 	t.Parallel()
 	o := startOutage(t)
-	set(t, o.middleware, backendtest.Refuse())
-	rider := newViewer(t, 99, o.public+"/single/a1/index.m3u8?token=badrider")
-	audience(t, []*viewer{rider})
-	tokens := o.crowdOf(20)
+	setMode(t, o.middleware, backendtest.Refuse())
+	freeRider := newViewer(t, 99, o.public+"/single/a1/index.m3u8?token=badrider")
+	startWatching(t, []*viewer{freeRider})
+	tokens := o.newTokens(20)
 	arrivals := time.NewTicker(15 * time.Second / time.Duration(len(tokens)))
 	defer arrivals.Stop()
 	for _, token := range tokens {
 		ctx, cancel := context.WithTimeout(t.Context(), answerDeadline)
 		if err := o.arrive(t, ctx, token); err != nil {
-			t.Errorf("viewer %s was not let in: %v", token, err)
+			t.Errorf("viewer %s was not admitted: %v", token, err)
 		}
 		cancel()
 		o.wantNoBareSegment(t)
@@ -104,60 +104,60 @@ func TestNode_MiddlewareUnavailable_ViewersContinue(t *testing.T) {
 	}
 	o.wantUndisturbed(t)
 	if got, want := len(o.sessions(t, "source=fail-open")), len(tokens)+1; got != want {
-		t.Errorf("%d sessions by fail-open, want the %d that arrived", got, want)
+		t.Errorf("%d sessions by fail-open, want the %d opened meanwhile", got, want)
 	}
-	awaitSegments(t, []*viewer{rider}, 1)
-	wantNoProblems(t, []*viewer{rider})
-	o.revive(t, tokens)
-	wantCutOff(t, rider)
+	awaitSegments(t, []*viewer{freeRider}, 1)
+	wantNoProblems(t, []*viewer{freeRider})
+	o.restoreMiddleware(t, tokens)
+	wantCutOff(t, freeRider)
 }
 
-// wantCutOff wants a viewer to have met nothing but refusals in the end.
+// wantCutOff waits until an unpaid viewer is refused, and requires every problem to be a 403.
 func wantCutOff(t *testing.T, v *viewer) {
 	t.Helper()
-	eventually(t, patience, "a viewer who rode free is refused", func() error {
+	eventually(t, waitTimeout, "the unpaid viewer is refused", func() error {
 		if _, problems := v.progress(); len(problems) == 0 {
-			return errors.New("he still watches")
+			return errors.New("still playing")
 		}
 		return nil
 	})
 	_, problems := v.progress()
 	for _, p := range problems {
 		if !strings.Contains(p, ": 403: ") {
-			t.Errorf("a viewer who rode free met %s, want 403", p)
+			t.Errorf("the unpaid viewer got %s, want 403", p)
 		}
 	}
 }
 
-// crowdOf are the tokens of as many good viewers as bad ones.
-func (o *outage) crowdOf(each int) (tokens []string) {
+// newTokens returns the tokens of as many good viewers as bad ones.
+func (o *outage) newTokens(each int) (tokens []string) {
 	for i := range each {
 		tokens = append(tokens, fmt.Sprintf("bad%d", i), fmt.Sprintf("good-late%d", i))
 	}
 	return tokens
 }
 
-// revive starts the middleware again. Viewers without access are denied, and no other viewer notices anything. The
-// middleware gets no more re-checks than recheck_rate allows.
-func (o *outage) revive(t *testing.T, arrived []string) {
+// restoreMiddleware starts the middleware again, and requires that unpaid viewers are denied, that other viewers have no
+// problem, and that the middleware gets no more re-checks than recheck_rate allows.
+func (o *outage) restoreMiddleware(t *testing.T, arrived []string) {
 	t.Helper()
 	revived := time.Now()
-	set(t, o.middleware, backendtest.Healthy())
+	setMode(t, o.middleware, backendtest.Healthy())
 	o.awaitBreaker(t, "closed")
-	// Sessions admitted in the outage are checked first, at about that rate, before the other sessions.
-	turns := time.Duration(len(arrived)) * time.Second / recheckRate
-	eventually(t, 2*turns+10*time.Second, "those who got in by the outage alone have to go", func() error {
+	// Sessions admitted in the outage are checked before the others, at about recheck_rate.
+	rechecks := time.Duration(len(arrived)) * time.Second / recheckRate
+	eventually(t, 2*rechecks+10*time.Second, "no session is admitted by fail-open alone", func() error {
 		var left []string
 		for _, s := range o.sessions(t, "source=fail-open") {
 			left = append(left, s.ID)
 		}
 		if len(left) > 0 {
-			return fmt.Errorf("%d are not asked about yet", len(left))
+			return fmt.Errorf("%d are not checked yet", len(left))
 		}
 		return nil
 	})
 	if got, most := o.callsSince(revived), len(arrived)+4*recheckRate; len(got) > most {
-		t.Errorf("%d calls until all who got in by the outage were asked about, want %d at most", len(got), most)
+		t.Errorf("%d calls until all sessions of the outage were checked, want %d at most", len(got), most)
 	}
 	for i, token := range arrived {
 		want := http.StatusOK
@@ -174,7 +174,7 @@ func (o *outage) revive(t *testing.T, arrived []string) {
 	o.wantPaced(t, revived)
 }
 
-// callsSince are the calls that the middleware got since then.
+// callsSince returns the middleware's calls since then.
 func (o *outage) callsSince(since time.Time) (calls []backendtest.Request) {
 	for _, r := range o.middleware.Requests() {
 		if r.At.After(since) {
@@ -184,14 +184,14 @@ func (o *outage) callsSince(since time.Time) (calls []backendtest.Request) {
 	return calls
 }
 
-// wantPaced looks at when the re-checks came. They are sent evenly, but on a busy machine each may arrive late by up to a
-// second, as those before it did not: so six seconds' worth may come within five, and twice as many within one. That they
-// are sent to the rate is package actors' test, where time is exact.
+// wantPaced checks the rate of the re-checks. They are sent evenly, but on a busy machine each may arrive up to a second
+// late: so the re-checks of six seconds may arrive within five, and twice the rate within one. Package actors tests the exact
+// rate in fake time.
 func (o *outage) wantPaced(t *testing.T, since time.Time) {
 	t.Helper()
 	calls := o.callsSince(since)
 	if len(calls) < 40 {
-		t.Errorf("%d calls since the middleware is back, want one for each of the 40 at least", len(calls))
+		t.Errorf("%d calls since the middleware recovered, want at least 40", len(calls))
 	}
 	one, five := mostWithin(calls, time.Second), mostWithin(calls, 5*time.Second)
 	t.Logf("%d calls, at most %d within a second and %d within five", len(calls), one, five)
@@ -200,7 +200,7 @@ func (o *outage) wantPaced(t *testing.T, since time.Time) {
 	}
 }
 
-// mostWithin is the most calls that came within any while of that length.
+// mostWithin returns the most calls within any period of that length.
 func mostWithin(calls []backendtest.Request, d time.Duration) (most int) {
 	from := 0
 	for to := range calls {
@@ -212,11 +212,11 @@ func mostWithin(calls []backendtest.Request, d time.Duration) (most int) {
 	return most
 }
 
-// TestNode_MiddlewareHangs_FirstViewersWaitForDeadline lets the middleware take every call and answer none.
+// TestNode_MiddlewareHangs_FirstViewersWaitForDeadline lets the middleware accept every call and answer none.
 func TestNode_MiddlewareHangs_FirstViewersWaitForDeadline(t *testing.T) {
 	t.Parallel()
 	o := startOutage(t)
-	set(t, o.middleware, backendtest.Hang())
+	setMode(t, o.middleware, backendtest.Hang())
 	const slack = 2 * time.Second // less than another deadline
 	var first sync.WaitGroup
 	for i := range 8 {
@@ -225,7 +225,7 @@ func TestNode_MiddlewareHangs_FirstViewersWaitForDeadline(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), answerDeadline+slack)
 			defer cancel()
 			if _, err := v.get(ctx, v.source); err != nil {
-				t.Errorf("a viewer whom the hanging middleware met first: %v", err)
+				t.Errorf("one of the first viewers: %v", err)
 			}
 		})
 	}
@@ -233,7 +233,7 @@ func TestNode_MiddlewareHangs_FirstViewersWaitForDeadline(t *testing.T) {
 	o.awaitBreaker(t, "open")
 	opened := time.NewTicker(250 * time.Millisecond)
 	defer opened.Stop()
-	for i := range 40 { // ten seconds: several tries of the middleware are among them, all of which hang
+	for i := range 40 { // ten seconds, in which several probes hang
 		ctx, cancel := context.WithTimeout(t.Context(), answerDeadline*5/6)
 		if err := o.arrive(t, ctx, fmt.Sprintf("good-next%d", i)); err != nil {
 			t.Errorf("a viewer while the breaker is %s: %v", o.breaker(t), err)
@@ -243,22 +243,22 @@ func TestNode_MiddlewareHangs_FirstViewersWaitForDeadline(t *testing.T) {
 	}
 	o.wantNoBareSegment(t)
 	o.wantUndisturbed(t)
-	set(t, o.middleware, backendtest.Healthy())
+	setMode(t, o.middleware, backendtest.Healthy())
 	o.awaitBreaker(t, "closed")
 	awaitSegments(t, o.viewers, 3)
 	o.wantUndisturbed(t)
 }
 
-// TestNode_ViewersLeaveEarly_BreakerStaysClosed lets a crowd hang up during openings of a slow middleware.
+// TestNode_ViewersLeaveEarly_BreakerStaysClosed lets hundreds of viewers disconnect while a slow middleware checks them.
 func TestNode_ViewersLeaveEarly_BreakerStaysClosed(t *testing.T) {
 	t.Parallel()
 	m := startMiddleware(t)
 	n := startNode(t, setup{origin: startStage(t, nil), middleware: m.URL(), backend: "timeout: 2s, answer_deadline: 2s"})
-	set(t, m, backendtest.Slow(500*time.Millisecond))
-	const crowd, atOnce = 400, 40
+	setMode(t, m, backendtest.Slow(500*time.Millisecond))
+	const total, atOnce = 400, 40
 	var waiting sync.WaitGroup
 	client := newClient(t, "")
-	for i := range crowd / atOnce {
+	for i := range total / atOnce {
 		calls := m.Calls()
 		ctx, hangUp := context.WithCancel(t.Context())
 		for j := range atOnce {
@@ -270,7 +270,7 @@ func TestNode_ViewersLeaveEarly_BreakerStaysClosed(t *testing.T) {
 				}
 			})
 		}
-		// They leave when the middleware has been asked about each of them.
+		// The viewers leave when the middleware has received a call for each.
 		err := m.Wait(t.Context(), calls+atOnce)
 		hangUp()
 		waiting.Wait()

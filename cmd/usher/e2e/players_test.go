@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestPlayers_PlayPackagedStreams plays every kind of playlist that ffmpeg makes, served by nginx, through a node:
-// by ffmpeg and by hls.js in Chromium.
+// TestPlayers_PlayPackagedStreams plays every kind of playlist that ffmpeg makes through a node, with ffmpeg and with hls.js
+// in Chromium. nginx is the origin.
 func TestPlayers_PlayPackagedStreams(t *testing.T) {
 	t.Parallel()
 	origin := startLive(t)
@@ -33,13 +33,13 @@ func TestPlayers_PlayPackagedStreams(t *testing.T) {
 	})
 }
 
-// playByFFmpeg plays ten seconds through the node and, around them, straight from the origin: the frames must be the same.
-func playByFFmpeg(t *testing.T, origin *live, n *node, channel string) {
+// playByFFmpeg plays ten seconds through the node, and the same time and more from the origin. The frames must be the same.
+func playByFFmpeg(t *testing.T, origin *liveOrigin, n *node, channel string) {
 	t.Helper()
 	rec := origin.record(t, n)
 	path := "/play/" + channel + "/index.m3u8"
 	direct := startFrames(t, origin.url+path, "-live_start_index", "0")
-	eventually(t, patience, "the player at the origin has begun", func() error { return direct.hasBegun() })
+	eventually(t, waitTimeout, "the player at the origin plays", func() error { return direct.hasBegun() })
 
 	through := startFrames(t, rec.url+path+"?token=good-ffmpeg", "-t", "10")
 	if code := through.wait(t); code != 0 {
@@ -50,8 +50,8 @@ func playByFFmpeg(t *testing.T, origin *live, n *node, channel string) {
 		if len(got) < least {
 			t.Fatalf("%d frames of %s through the gateway, want %d at least", len(got), stream, least)
 		}
-		eventually(t, patience, "the player at the origin has played the same "+stream, func() error {
-			return wantPart(direct.frames(stream), got)
+		eventually(t, waitTimeout, "the player at the origin has played the same "+stream, func() error {
+			return findPart(direct.frames(stream), got)
 		})
 	}
 	direct.signal(syscall.SIGKILL)
@@ -59,7 +59,7 @@ func playByFFmpeg(t *testing.T, origin *live, n *node, channel string) {
 	origin.wantProtected(t, n, rec.list(nil), ticketFor(t, n, other(channel)))
 }
 
-// other is another channel.
+// other returns another channel.
 func other(channel string) string {
 	if channel == "ts" {
 		return "fmp4"
@@ -67,7 +67,7 @@ func other(channel string) string {
 	return "ts"
 }
 
-// ticketFor is a ticket for a channel, as its playlist shows it.
+// ticketFor returns a ticket from the channel's playlist.
 func ticketFor(t *testing.T, n *node, channel string) string {
 	t.Helper()
 	v := &viewer{source: n.public + "/play/" + channel + "/index.m3u8?token=good-other", client: n.client}
@@ -86,11 +86,11 @@ func ticketFor(t *testing.T, n *node, channel string) string {
 	return ticket
 }
 
-// frames is an ffmpeg that writes a hash of each frame: the video's decoded, the audio's as they come, since what a
-// decoder makes of audio depends on where it began.
+// frames is an ffmpeg that writes a hash of each frame. Video is decoded; audio is not, because its decoded frames depend on
+// where the decoder started.
 type frames struct{ *process }
 
-// startFrames plays a source, with further options for it or for the output ("-t").
+// startFrames plays a source. Options that begin with "-t" are for the output, others for the source.
 func startFrames(t *testing.T, source string, options ...string) frames {
 	t.Helper()
 	args := []string{"-nostdin", "-v", "error"}
@@ -105,7 +105,7 @@ func startFrames(t *testing.T, source string, options ...string) frames {
 	return frames{start(t, tool(t, "ffmpeg", "ffmpeg"), args...)}
 }
 
-// hasBegun reports whether there is a frame of each stream.
+// hasBegun returns an error unless there is a frame of each stream.
 func (f frames) hasBegun() error {
 	if f.ended() {
 		return fmt.Errorf("it has ended: %s", f.errs)
@@ -116,12 +116,12 @@ func (f frames) hasBegun() error {
 	return nil
 }
 
-// frames are the hashes of a stream's frames so far.
+// frames returns the hashes of a stream's frames so far.
 func (f frames) frames(stream string) []string {
 	index := slices.Index([]string{"video", "audio"}, stream)
 	var hashes []string
 	text := f.out.String()
-	text = text[:strings.LastIndexByte(text, '\n')+1] // the last line may be on its way
+	text = text[:strings.LastIndexByte(text, '\n')+1] // the last line may be incomplete
 	for line := range strings.Lines(text) {
 		fields := strings.Split(strings.TrimSpace(line), ",")
 		if strings.HasPrefix(line, "#") || len(fields) < 6 || fields[0] != strconv.Itoa(index) {
@@ -132,8 +132,8 @@ func (f frames) frames(stream string) []string {
 	return hashes
 }
 
-// wantPart says how a sequence is no contiguous part of the other.
-func wantPart(all, part []string) error {
+// findPart returns an error unless part is a contiguous part of all.
+func findPart(all, part []string) error {
 	best := 0
 	for i := range all {
 		n := 0
@@ -145,5 +145,5 @@ func wantPart(all, part []string) error {
 		}
 		best = max(best, n)
 	}
-	return fmt.Errorf("of %d frames at most %d stand in a row among the %d", len(part), best, len(all))
+	return fmt.Errorf("of %d frames at most %d are contiguous in the %d", len(part), best, len(all))
 }

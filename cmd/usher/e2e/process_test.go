@@ -16,27 +16,27 @@ import (
 	"usher/backends/backendtest/testproc"
 )
 
-// transcript is what a process wrote. It is safe for concurrent use.
+// transcript is the output of a process. It is safe for concurrent use.
 type transcript struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-// Write takes what the process wrote.
+// Write appends output.
 func (w *transcript) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.text.Write(p)
 }
 
-// String is all of it so far.
+// String returns the output so far.
 func (w *transcript) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.text.String()
 }
 
-// process is a child process, the leader of a group of its own.
+// process is a child process that leads its own process group.
 type process struct {
 	cmd  *exec.Cmd
 	out  *transcript
@@ -44,13 +44,13 @@ type process struct {
 	done chan struct{} // closed when it has ended
 }
 
-// patience is how long a process may take to start or to end. It is only met by one that never will.
-const patience = 60 * time.Second
+// waitTimeout bounds every wait for a process or a condition. Only a failing test reaches it.
+const waitTimeout = 60 * time.Second
 
-// start starts a program. It ends with the test at the latest.
+// start starts a program. The test's cleanup kills it.
 func start(t *testing.T, path string, args ...string) *process {
 	t.Helper()
-	cmd := exec.Command(path, args...) // no context: its whole group is signalled
+	cmd := exec.Command(path, args...) // without a context, because a signal must reach the whole group
 	p := &process{cmd: cmd, out: new(transcript), errs: new(transcript), done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.out, p.errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -60,7 +60,7 @@ func start(t *testing.T, path string, args ...string) *process {
 	}
 	go func() {
 		defer close(p.done)
-		_ = wait() // the exit code says it all
+		_ = wait() // callers read the exit code
 	}()
 	t.Cleanup(func() {
 		p.signal(syscall.SIGKILL)
@@ -70,7 +70,7 @@ func start(t *testing.T, path string, args ...string) *process {
 	return p
 }
 
-// inspect fails the test for what must never be in a log, and shows the log of a failed one.
+// inspect fails the test if the log has a data race, a panic or a BUG message, and shows the log of a failed test.
 func (p *process) inspect(t *testing.T) {
 	t.Helper()
 	log := p.errs.String()
@@ -78,12 +78,12 @@ func (p *process) inspect(t *testing.T) {
 		t.Errorf("%s has a bug", p)
 	}
 	if t.Failed() {
-		t.Logf("%s wrote:\n%s%s", p, tail(p.out.String()), tail(log))
+		t.Logf("%s wrote:\n%s%s", p, headAndTail(p.out.String()), headAndTail(log))
 	}
 }
 
-// tail is the end of a log, and its beginning.
-func tail(log string) string {
+// headAndTail shortens a log to its beginning and its end.
+func headAndTail(log string) string {
 	const head, most = 4 << 10, 24 << 10
 	if len(log) <= head+most {
 		return log
@@ -91,34 +91,34 @@ func tail(log string) string {
 	return log[:head] + "\n…\n" + log[len(log)-most:]
 }
 
-// String names the process in messages.
+// String returns the command line, shortened.
 func (p *process) String() string {
 	line := filepath.Base(p.cmd.Path) + " " + strings.Join(p.cmd.Args[1:], " ")
 	return line[:min(len(line), 120)]
 }
 
-// signal sends the whole group a signal, if it still lives.
+// signal sends a signal to the whole group if the process runs.
 func (p *process) signal(s syscall.Signal) {
 	select {
-	case <-p.done: // its number may be another's by now
+	case <-p.done: // another process may have its id by now
 	default:
 		_ = syscall.Kill(-p.cmd.Process.Pid, s)
 	}
 }
 
-// wait returns the exit code of a process that is expected to end.
+// wait waits until the process ends, and returns its exit code.
 func (p *process) wait(t *testing.T) int {
 	t.Helper()
 	select {
 	case <-p.done:
 		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(patience):
-		t.Fatalf("%s did not end within %s", p, patience)
+	case <-time.After(waitTimeout):
+		t.Fatalf("%s did not end within %s", p, waitTimeout)
 		return -1
 	}
 }
 
-// ended reports whether the process is over.
+// ended reports whether the process has ended.
 func (p *process) ended() bool {
 	select {
 	case <-p.done:
@@ -128,26 +128,26 @@ func (p *process) ended() bool {
 	}
 }
 
-// finish lets a program run to its end.
-func finish(t *testing.T, path string, args ...string) (code int, out, errs string) {
+// runToEnd runs a program until it ends.
+func runToEnd(t *testing.T, path string, args ...string) (code int, out, errs string) {
 	t.Helper()
 	p := start(t, path, args...)
 	code = p.wait(t)
 	return code, p.out.String(), p.errs.String()
 }
 
-// givenPorts are the addresses that freePort gave out.
+// givenPorts holds the addresses that freePort returned.
 var givenPorts sync.Map
 
-// freePort is a port of 127.0.0.1 on which nobody listens, from below the range of outgoing connections. No address is
-// given out twice, here or by freeClusterPort.
+// freePort returns an address of 127.0.0.1 with a free port below the range of outgoing connections. Neither it nor
+// freeClusterPort returns an address twice.
 func freePort(t *testing.T) string {
 	t.Helper()
 	const lowest, count = 18000, 12000
 	for range 100 {
 		address := fmt.Sprintf("127.0.0.1:%d", lowest+rand.IntN(count))
 		if _, given := givenPorts.LoadOrStore(address, true); given {
-			continue // whoever it was given to may not listen on it yet
+			continue // the other test may not listen on it yet
 		}
 		listener, err := net.Listen("tcp", address)
 		if err == nil {

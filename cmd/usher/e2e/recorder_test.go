@@ -21,20 +21,20 @@ import (
 	"time"
 )
 
-// exchange is one request through the recorder and what came of it.
+// exchange is one request through the recorder and its response.
 type exchange struct {
 	method string
 	path   string // escaped, as the viewer sent it
 	query  string
-	// status is 0 if the viewer left before there was one, or nothing came.
+	// status is 0 if the viewer left before there was one.
 	status int
-	// whole says that the body came to its end; size and sum are those of what came.
+	// whole reports whether the body was complete; size and sum are those of the received part.
 	whole bool
 	size  int64
 	sum   string // SHA-256, in hex
-	// ranged says that the viewer asked for a range, if only for all of it.
+	// ranged reports whether the viewer requested a range, even of the whole body.
 	ranged bool
-	// original is the sum of what the origin had at that time, if the recorder can know.
+	// original is the sum of the origin's file at that time, if the recorder can read it.
 	original string
 	// forwarded is the X-Forwarded-For that the node got.
 	forwarded string
@@ -45,17 +45,17 @@ func (e exchange) served() bool {
 	return e.status == http.StatusOK || e.ranged && e.status == http.StatusPartialContent
 }
 
-// String is the exchange in messages.
+// String returns the exchange for messages.
 func (e exchange) String() string {
 	return fmt.Sprintf("%s %s?%s: %d, %d bytes, whole %t", e.method, e.path, e.query, e.status, e.size, e.whole)
 }
 
-// recorder is a reverse proxy in front of a node that writes down every exchange. While the node is down it holds the
-// requests and tries again, as a balancer with a single node does.
+// recorder is a reverse proxy in front of a node that records every exchange. While the node is down it holds requests and
+// retries them, as a balancer with a single node does.
 type recorder struct {
 	url string
-	// original, if not nil, is the SHA-256 of what the origin has at a path without ticket. It is fixed before the server
-	// starts, since no request of another process orders a later write before the handler's read.
+	// original, if not nil, returns the SHA-256 of the origin's file at a path without ticket. It is set before the server
+	// starts, because a later write would race with the handler's read.
 	original func(path string) string
 
 	mu        sync.Mutex
@@ -69,7 +69,7 @@ func startRecorder(t *testing.T, target string) *recorder {
 	return startComparingRecorder(t, target, nil)
 }
 
-// startComparingRecorder runs a recorder that also notes what the origin has, if original is not nil.
+// startComparingRecorder runs a recorder that also records the origin's sum, if original is not nil.
 func startComparingRecorder(t *testing.T, target string, original func(path string) string) *recorder {
 	t.Helper()
 	to, err := url.Parse(target)
@@ -82,20 +82,20 @@ func startComparingRecorder(t *testing.T, target string, original func(path stri
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(to)
 			r.Out.Host = r.In.Host
-			r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"] // it adds to what came, as nginx does
+			r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"] // appended to, as by nginx
 			r.SetXForwarded()
 		},
 		Transport:      retrying{c, transport},
 		FlushInterval:  -1,
 		ModifyResponse: c.observe,
-		ErrorHandler:   c.failed,
+		ErrorHandler:   c.onError,
 		ErrorLog:       log.New(io.Discard, "", 0), // viewers who leave
 	}
 	server := httptest.NewUnstartedServer(proxy)
 	server.Config.ErrorLog = proxy.ErrorLog
 	server.Start()
 	t.Cleanup(func() {
-		server.CloseClientConnections() // so that nothing is waited for that a node holds on purpose
+		server.CloseClientConnections() // a node may hold a response on purpose
 		server.Close()
 		transport.CloseIdleConnections()
 	})
@@ -103,21 +103,21 @@ func startComparingRecorder(t *testing.T, target string, original func(path stri
 	return c
 }
 
-// retrying tries again while nobody answers.
+// retrying is a transport that retries requests while the node is down.
 type retrying struct {
 	recorder *recorder
 	next     http.RoundTripper
 }
 
-// retryPause is how soon a node that does not answer is tried again.
+// retryPause is the time between two attempts.
 const retryPause = 50 * time.Millisecond
 
-// RoundTrip sends the request, more than once if it must be.
+// RoundTrip sends the request, and again while the node is down.
 func (r retrying) RoundTrip(request *http.Request) (*http.Response, error) {
 	deadline := time.Now().Add(requestTimeout)
 	for {
 		resp, err := r.next.RoundTrip(request)
-		if err == nil || !isAway(err) || time.Now().After(deadline) {
+		if err == nil || !isUnreachable(err) || time.Now().After(deadline) {
 			return resp, err
 		}
 		r.recorder.mu.Lock()
@@ -131,32 +131,32 @@ func (r retrying) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 }
 
-// isAway reports whether the node was not there, or went away before it had answered.
-func isAway(err error) bool {
+// isUnreachable reports whether the node did not listen, or ended before it responded.
+func isUnreachable(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 		errors.Is(err, io.EOF) || strings.Contains(err.Error(), "server closed idle connection")
 }
 
-// observe writes the exchange down when its body has been passed on.
+// observe records the exchange once its body has been passed on.
 func (c *recorder) observe(resp *http.Response) error {
-	resp.Body = &observed{ReadCloser: resp.Body, sum: sha256.New(), recorder: c, exchange: begun(resp.Request, resp.StatusCode)}
+	resp.Body = &observed{ReadCloser: resp.Body, sum: sha256.New(), recorder: c, exchange: newExchange(resp.Request, resp.StatusCode)}
 	return nil
 }
 
-func begun(r *http.Request, status int) exchange {
+func newExchange(r *http.Request, status int) exchange {
 	return exchange{
 		method: r.Method, path: r.URL.EscapedPath(), query: r.URL.RawQuery, status: status,
 		ranged: r.Header.Get("Range") != "", forwarded: strings.Join(r.Header.Values("X-Forwarded-For"), ", "),
 	}
 }
 
-// failed answers when there is no answer to pass on. A viewer who left is no failure.
-func (c *recorder) failed(w http.ResponseWriter, r *http.Request, err error) {
+// onError responds when the node has not. A viewer who left is no failure.
+func (c *recorder) onError(w http.ResponseWriter, r *http.Request, err error) {
 	status := http.StatusBadGateway
 	if errors.Is(err, context.Canceled) {
 		status = 0
 	}
-	c.add(begun(r, status))
+	c.add(newExchange(r, status))
 	w.WriteHeader(http.StatusBadGateway)
 }
 
@@ -166,7 +166,7 @@ func (c *recorder) add(e exchange) {
 	c.exchanges = append(c.exchanges, e)
 }
 
-// observed is a body on its way.
+// observed is a response body that is passed on.
 type observed struct {
 	io.ReadCloser
 	sum      hash.Hash
@@ -175,14 +175,14 @@ type observed struct {
 	once     sync.Once
 }
 
-// Read passes a piece on.
+// Read reads a part of the body.
 func (o *observed) Read(p []byte) (int, error) {
 	n, err := o.ReadCloser.Read(p)
 	o.sum.Write(p[:n])
 	o.exchange.size += int64(n)
 	if errors.Is(err, io.EOF) {
 		o.exchange.whole = true
-		o.write() // before the viewer has the end of it
+		o.write() // before the viewer receives the end
 	}
 	return n, err
 }
@@ -204,7 +204,7 @@ func (o *observed) write() {
 	})
 }
 
-// list is what was written down so far, oldest first, of what want lets through; nil lets all.
+// list returns the recorded exchanges for which want is true, oldest first; nil: all.
 func (c *recorder) list(want func(exchange) bool) []exchange {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -215,14 +215,14 @@ func (c *recorder) list(want func(exchange) bool) []exchange {
 	return slices.DeleteFunc(all, func(e exchange) bool { return !want(e) })
 }
 
-// downtime is how often a request had to be tried again.
-func (c *recorder) downtime() int {
+// retryCount returns how often requests were retried.
+func (c *recorder) retryCount() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.retries
 }
 
-// splitTicket takes the ticket off the front of a path; there may be none.
+// splitTicket splits a path into the ticket, if any, and the rest.
 func splitTicket(path string) (ticket, rest string) {
 	after, found := strings.CutPrefix(path, "/~")
 	if !found {
@@ -235,7 +235,7 @@ func splitTicket(path string) (ticket, rest string) {
 // isPlaylist reports whether a path is a playlist's.
 func isPlaylist(path string) bool { return strings.HasSuffix(path, ".m3u8") }
 
-// channelOf is the channel of a path with or without ticket.
+// channelOf returns the channel of a path with or without a ticket.
 func channelOf(path string) string {
 	_, rest := splitTicket(path)
 	parts := strings.Split(rest, "/")

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestPlayers_NodeRestart_Continue ends a node under playing viewers and starts it again with the same settings, while the
-// proxy in front holds their requests, as a balancer does that has no other node.
+// TestPlayers_NodeRestart_Continue stops a node with playing viewers and starts it again with the same settings. The recorder
+// holds their requests meanwhile, as a balancer with a single node does.
 func TestPlayers_NodeRestart_Continue(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -29,17 +29,17 @@ func TestPlayers_NodeRestart_Continue(t *testing.T) {
 			for i := range 10 {
 				viewers = append(viewers, newViewer(t, i, fmt.Sprintf("%s/play/a%d/index.m3u8?token=good%d", rec.url, i%3, i)))
 			}
-			audience(t, viewers)
+			startWatching(t, viewers)
 			ffmpeg := startFrames(t, rec.url+"/play/a001/index.m3u8?token=good-ffmpeg")
-			eventually(t, patience, "ffmpeg plays", ffmpeg.hasBegun)
+			eventually(t, waitTimeout, "ffmpeg plays", ffmpeg.hasBegun)
 			awaitSegments(t, viewers, 4)
 			n.signal(test.signal)
 			if code := n.wait(t); code != test.code {
 				t.Errorf("the node ended with %d, want %d", code, test.code)
 			}
-			// Not before somebody has met the closed door.
-			eventually(t, patience, "a request comes while the node is down", func() error {
-				if rec.downtime() == 0 {
+			// The restart comes after at least one refused connection.
+			eventually(t, waitTimeout, "a request comes while the node is down", func() error {
+				if rec.retryCount() == 0 {
 					return fmt.Errorf("none so far")
 				}
 				return nil
@@ -47,13 +47,13 @@ func TestPlayers_NodeRestart_Continue(t *testing.T) {
 			n.start(t)
 			before := len(ffmpeg.frames("video"))
 			awaitSegments(t, viewers, 4)
-			eventually(t, patience, "ffmpeg plays on", func() error {
+			eventually(t, waitTimeout, "ffmpeg plays on", func() error {
 				if now := len(ffmpeg.frames("video")); now < before+25 {
 					return fmt.Errorf("%d frames since the restart; %s", now-before, ffmpeg.errs)
 				}
 				return nil
 			})
-			wantRevived(t, n, rec, len(viewers)+1)
+			wantRestoredByTicket(t, n, rec, len(viewers)+1)
 			if test.signal == syscall.SIGTERM {
 				wantNoProblems(t, viewers)
 			}
@@ -61,12 +61,12 @@ func TestPlayers_NodeRestart_Continue(t *testing.T) {
 	}
 }
 
-// wantRevived wants every session to stand on its ticket alone, since nobody remembers it, and no error status ever.
-func wantRevived(t *testing.T, n *node, rec *recorder, count int) {
+// wantRestoredByTicket requires every session to be admitted by its ticket alone, and no error status.
+func wantRestoredByTicket(t *testing.T, n *node, rec *recorder, count int) {
 	t.Helper()
 	revived := n.sessions(t, "source=ticket&verdict=allowed")
 	if len(revived) != count {
-		t.Errorf("%d sessions were revived by their tickets, want %d; all: %+v", len(revived), count, n.sessions(t, ""))
+		t.Errorf("%d sessions were admitted by their tickets, want %d; all: %+v", len(revived), count, n.sessions(t, ""))
 	}
 	for _, e := range rec.list(nil) {
 		if e.status >= http.StatusBadRequest {

@@ -9,8 +9,8 @@ import (
 	"usher/bench/stage"
 )
 
-// startStage runs the stage's origin, whose channels are the same at every request. hook, if not nil, wraps it. Segments
-// stay on air for twenty seconds, so that a player on a busy machine finds them.
+// startStage runs the stage's origin. hook, if not nil, wraps it. Segments stay available for twenty seconds, so that a
+// player on a busy machine finds them.
 func startStage(t *testing.T, hook func(http.Handler) http.Handler) string {
 	t.Helper()
 	server := httptest.NewServer(stage.NewOrigin(stage.Config{SegmentDuration: time.Second, Window: 20, Hook: hook}))

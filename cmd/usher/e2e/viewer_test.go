@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// newClient is a client with connections of its own, from that address of the loopback; "" leaves it to the system.
+// newClient returns a client whose connections come from that loopback address; "" leaves the choice to the system.
 func newClient(t *testing.T, from string) *http.Client {
 	t.Helper()
 	dialer := &net.Dialer{Timeout: requestTimeout}
@@ -29,8 +29,8 @@ func newClient(t *testing.T, from string) *http.Client {
 	return &http.Client{Transport: transport, Timeout: requestTimeout}
 }
 
-// viewer plays a channel as players do: it follows the playlists and gets each new segment once, and every key and init
-// section that they name. It never gives up: whatever goes wrong it writes down, and tries again.
+// viewer plays a channel as players do: it follows the playlists, and fetches each new segment, key and init section once.
+// It records every problem, and tries again.
 type viewer struct {
 	source string
 	client *http.Client
@@ -47,8 +47,8 @@ func newViewer(t *testing.T, number int, source string) *viewer {
 	return &viewer{source: source, client: newClient(t, fmt.Sprintf("127.0.%d.%d", 10+number/200, 1+number%200))}
 }
 
-// audience lets viewers watch until the test ends or stop is called, which waits for them.
-func audience(t *testing.T, viewers []*viewer) (stop func()) {
+// startWatching lets viewers play until the test ends or stop is called. stop waits for them.
+func startWatching(t *testing.T, viewers []*viewer) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
@@ -79,7 +79,7 @@ func (v *viewer) watch(ctx context.Context) {
 	}
 }
 
-// round loads the playlist and what is new in it, and says when to look again.
+// round fetches the playlist and what is new in it, and returns the time until the next round.
 func (v *viewer) round(ctx context.Context, got map[string]bool) (time.Duration, error) {
 	media, err := v.load(ctx)
 	if err != nil {
@@ -97,7 +97,7 @@ func (v *viewer) round(ctx context.Context, got map[string]bool) (time.Duration,
 	return media.target / 2, nil
 }
 
-// load is the media playlist, found through the multivariant one if there is one.
+// load fetches the media playlist, through the multivariant playlist if there is one.
 func (v *viewer) load(ctx context.Context) (mediaPlaylist, error) {
 	v.mu.Lock()
 	address := v.playlist
@@ -124,7 +124,7 @@ func (v *viewer) load(ctx context.Context) (mediaPlaylist, error) {
 	}
 }
 
-// get fetches what must be there.
+// get fetches a URL, and returns an error unless the status is 200.
 func (v *viewer) get(ctx context.Context, address string) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -145,7 +145,7 @@ func (v *viewer) get(ctx context.Context, address string) ([]byte, error) {
 	return body.Bytes(), nil
 }
 
-// refusedError is an answer that is no 200.
+// refusedError is a response whose status is not 200.
 type refusedError struct {
 	address string
 	status  int
@@ -154,7 +154,7 @@ type refusedError struct {
 
 func (e *refusedError) Error() string { return fmt.Sprintf("%s: %d: %s", e.address, e.status, e.why) }
 
-// statusOf is the status of a refusal, or 0.
+// statusOf returns the status of a refusal, or 0.
 func statusOf(err error) int {
 	if refused, ok := errors.AsType[*refusedError](err); ok {
 		return refused.status
@@ -168,14 +168,14 @@ func (v *viewer) note(err error) {
 	v.problems = append(v.problems, time.Now().Format("05.000 ")+err.Error())
 }
 
-// progress is how many segments the viewer has got, and what went wrong.
+// progress returns the number of fetched segments, and the problems.
 func (v *viewer) progress() (segments int, problems []string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.segments, append([]string(nil), v.problems...)
 }
 
-// awaitSegments waits until each viewer has got so many segments more.
+// awaitSegments waits until each viewer has fetched that many more segments.
 func awaitSegments(t *testing.T, viewers []*viewer, more int) {
 	t.Helper()
 	before := make([]int, len(viewers))
@@ -183,7 +183,7 @@ func awaitSegments(t *testing.T, viewers []*viewer, more int) {
 		before[i], _ = v.progress()
 	}
 	for i, v := range viewers {
-		eventually(t, patience, fmt.Sprintf("viewer %d gets %d segments more", i, more), func() error {
+		eventually(t, waitTimeout, fmt.Sprintf("viewer %d gets %d segments more", i, more), func() error {
 			if now, problems := v.progress(); now < before[i]+more {
 				return fmt.Errorf("%d of them; problems: %q", now-before[i], problems)
 			}
@@ -192,7 +192,7 @@ func awaitSegments(t *testing.T, viewers []*viewer, more int) {
 	}
 }
 
-// wantNoProblems fails the test if a viewer had any.
+// wantNoProblems fails the test if a viewer had a problem.
 func wantNoProblems(t *testing.T, viewers []*viewer) {
 	t.Helper()
 	for i, v := range viewers {
@@ -202,7 +202,7 @@ func wantNoProblems(t *testing.T, viewers []*viewer) {
 	}
 }
 
-// mediaPlaylist is what a viewer reads in a playlist.
+// mediaPlaylist is the part of a playlist that a viewer uses.
 type mediaPlaylist struct {
 	target  time.Duration
 	variant string // set if it is a multivariant playlist: the first variant
@@ -210,10 +210,10 @@ type mediaPlaylist struct {
 	list    []string
 }
 
-// startBack is how many segments before the end a player begins.
+// startBack is how many segments before the end of a playlist a player starts.
 const startBack = 3
 
-// uris are the addresses to fetch of what was not got yet, in order: all that is new, or the last few at the start.
+// uris returns the addresses to fetch, in order: those that got lacks, at the start only the last few segments.
 func (p mediaPlaylist) uris(got map[string]bool) []string {
 	list := p.list
 	if len(got) == 0 {
@@ -228,7 +228,7 @@ func (p mediaPlaylist) uris(got map[string]bool) []string {
 	return wanted
 }
 
-// readPlaylist reads the playlist that stood at that address.
+// readPlaylist parses the playlist fetched from that address.
 func readPlaylist(address string, body []byte) (mediaPlaylist, error) {
 	var p mediaPlaylist
 	base, err := url.Parse(address)

@@ -12,7 +12,7 @@ import (
 	"usher/backends/backendtest"
 )
 
-// TestNode_ViewerHeaders_NotTrusted sends what only a gateway may say. Nothing of it reaches the middleware.
+// TestNode_ViewerHeaders_NotTrusted sends header fields that only a gateway may set. None reaches the middleware.
 func TestNode_ViewerHeaders_NotTrusted(t *testing.T) {
 	t.Parallel()
 	m := startMiddleware(t)
@@ -26,7 +26,7 @@ func TestNode_ViewerHeaders_NotTrusted(t *testing.T) {
 		"X-Forwarded-Proto": "invented", "X-Forwarded-Uri": "/invented", "Forwarded": "for=" + invented,
 	}
 	client := newClient(t, address)
-	for name, base := range map[string]string{"straight": n.public, "through a proxy that is believed": rec.url} {
+	for name, base := range map[string]string{"directly": n.public, "through a trusted proxy": rec.url} {
 		t.Run(name, func(t *testing.T) {
 			before := m.Calls()
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
@@ -49,52 +49,52 @@ func TestNode_ViewerHeaders_NotTrusted(t *testing.T) {
 			wantFacts(t, m.Requests()[before], address)
 			for _, s := range n.sessions(t, "") {
 				if s.Address != address {
-					t.Errorf("the node takes the viewer for one at %s, want %s", s.Address, address)
+					t.Errorf("the session's address is %s, want %s", s.Address, address)
 				}
 			}
 		})
 	}
-	// The proxy put the address behind what the viewer had invented: the harder case.
+	// The proxy appended the address to the viewer's forged one.
 	if got, want := rec.list(nil)[0].forwarded, invented+", "+address; got != want {
 		t.Errorf("the node got X-Forwarded-For: %s, want %s", got, want)
 	}
 }
 
-// wantFacts wants a question to hold the facts of a viewer at that address, and nothing invented.
-func wantFacts(t *testing.T, asked backendtest.Request, address string) {
+// wantFacts requires a check to hold the facts of a viewer at that address, and nothing forged.
+func wantFacts(t *testing.T, check backendtest.Request, address string) {
 	t.Helper()
-	for field, values := range asked.Header {
+	for field, values := range check.Header {
 		for _, value := range values {
 			if strings.Contains(value, "invented") || strings.Contains(value, "203.0.113.66") || value == "4242424242" {
-				t.Errorf("the middleware was told %s: %s", field, value)
+				t.Errorf("the middleware got %s: %s", field, value)
 			}
 		}
 	}
 	for field, want := range map[string]string{
 		"X-Real-Ip": address, "X-Real-Path": "/play/a001/index.m3u8", "X-Real-Ua": "a player", "X-Channel-Id": "a001",
 	} {
-		if got := asked.Header.Values(field); !slices.Equal(got, []string{want}) {
-			t.Errorf("the middleware was told %s: %q, want %q", field, got, want)
+		if got := check.Header.Values(field); !slices.Equal(got, []string{want}) {
+			t.Errorf("the middleware got %s: %q, want %q", field, got, want)
 		}
 	}
 }
 
-// TestNode_ConcurrentFirstRequests_OneCall runs alone, so that the others' times are their own.
+// TestNode_ConcurrentFirstRequests_OneCall runs alone, because it disturbs the times of other tests.
 func TestNode_ConcurrentFirstRequests_OneCall(t *testing.T) {
 	m := startMiddleware(t)
 	n := startNode(t, setup{origin: startStage(t, nil), middleware: m.URL(), backend: "answer_deadline: 20s, timeout: 20s, breaker: { interval: 100s }"})
-	set(t, m, backendtest.Slow(2*time.Second))
+	setMode(t, m, backendtest.Slow(2*time.Second))
 	address := n.public + "/play/a001/index.m3u8?token=good"
 	client := newClient(t, "")
-	var asking sync.WaitGroup
+	var requests sync.WaitGroup
 	answers := make([]string, 1000)
 	for i := range answers {
-		asking.Go(func() {
+		requests.Go(func() {
 			status, body, err := fetch(client, address)
 			answers[i] = fmt.Sprintf("%d %v %.7s", status, err, body)
 		})
 	}
-	asking.Wait()
+	requests.Wait()
 	for i, got := range answers {
 		if want := "200 <nil> #EXTM3U"; got != want {
 			t.Errorf("request %d: %s, want %s", i, got, want)
@@ -107,30 +107,30 @@ func TestNode_ConcurrentFirstRequests_OneCall(t *testing.T) {
 
 func TestNode_DeniedRetries_OneCallPerDenialTTL(t *testing.T) {
 	t.Parallel()
-	const denyFor = 2 * time.Second
+	const denialTTL = 2 * time.Second
 	m := startMiddleware(t)
 	n := startNode(t, setup{origin: startStage(t, nil), middleware: m.URL(), sessions: "denial_ttl: 2s"})
 	address := n.public + "/play/a001/index.m3u8?token=bad"
 	retry := time.NewTicker(100 * time.Millisecond)
 	defer retry.Stop()
-	over := time.After(patience)
-	asked := 0
-	for asked < 50 || m.Calls() < 3 {
+	over := time.After(waitTimeout)
+	sent := 0
+	for sent < 50 || m.Calls() < 3 {
 		if status, body, err := fetch(n.client, address); err != nil || status != http.StatusForbidden {
-			t.Fatalf("retry %d: %d %s, %v; want 403", asked, status, body, err)
+			t.Fatalf("retry %d: %d %s, %v; want 403", sent, status, body, err)
 		}
-		asked++
+		sent++
 		select {
 		case <-retry.C:
 		case <-over:
-			t.Fatalf("%d requests and %d calls within %s are too few to tell", asked, m.Calls(), patience)
+			t.Fatalf("%d requests and %d calls within %s are too few to tell", sent, m.Calls(), waitTimeout)
 		}
 	}
 	calls := m.Requests()
-	t.Logf("%d requests, %d calls", asked, len(calls))
+	t.Logf("%d requests, %d calls", sent, len(calls))
 	for i := 1; i < len(calls); i++ {
-		if gap := calls[i].At.Sub(calls[i-1].At); gap < denyFor {
-			t.Errorf("call %d came %v after the one before, want denial_ttl=%v at least", i, gap, denyFor)
+		if gap := calls[i].At.Sub(calls[i-1].At); gap < denialTTL {
+			t.Errorf("call %d came %v after the one before, want denial_ttl=%v at least", i, gap, denialTTL)
 		}
 	}
 }

@@ -50,7 +50,7 @@ func TestServer_Check_Panic(t *testing.T) {
 	bad.Attributes.Request.Http.Path = "/play/a001/index.m3u8?token=bad"
 	got := r.check(t, bad).GetDeniedResponse() // an error would let the viewer in if Envoy's failure_mode_allow is true
 	if got.GetStatus().GetCode() != http.StatusServiceUnavailable {
-		t.Errorf("the question that panicked: %v, want 503", got)
+		t.Errorf("the check that panicked: %v, want 503", got)
 	}
 	text := log.String()
 	for _, want := range []string{"BUG: ext_authz check panicked", "type=string", "lifecycle_test.go"} {
@@ -62,7 +62,7 @@ func TestServer_Check_Panic(t *testing.T) {
 		t.Errorf("the panic's value is shown: %s\n%v", text, got)
 	}
 	if r.check(t, playlist()).GetOkResponse() == nil {
-		t.Error("the next question is not answered")
+		t.Error("the next check is not answered")
 	}
 }
 
@@ -81,10 +81,10 @@ func TestServer_Check_EnvoyDisconnects(t *testing.T) {
 		_, err := r.Check(ctx, playlist())
 		answered <- err
 	}()
-	await(t, "the question is asked", asked)
+	await(t, "the check is made", asked)
 	leave()
-	if err := await(t, "the question ends", ended); !errors.Is(err, context.Canceled) {
-		t.Errorf("the question ended with %v, want context.Canceled", err)
+	if err := await(t, "the check ends", ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("the check ended with %v, want context.Canceled", err)
 	}
 	if err := await(t, "Envoy has its error", answered); status.Code(err) != codes.Canceled {
 		t.Errorf("Envoy got %v, want Canceled", err)
@@ -103,7 +103,7 @@ func TestServer_Check_CheckerErrors(t *testing.T) {
 	}
 }
 
-// TestServer_Run_DrainFinishesChecks over real sockets; how long it takes is in TestServer_Run_DrainTimeouts.
+// TestServer_Run_DrainFinishesChecks drains over real sockets. TestServer_Run_DrainTimeouts tests how long it takes.
 func TestServer_Run_DrainFinishesChecks(t *testing.T) {
 	t.Parallel()
 	asked, release := make(chan struct{}), make(chan struct{})
@@ -130,19 +130,19 @@ func TestServer_Run_DrainFinishesChecks(t *testing.T) {
 		}
 		answered <- err
 	}()
-	await(t, "the question is asked", asked)
+	await(t, "the check is made", asked)
 	r.drain()
 	for err == nil { // NOT_SERVING may or may not arrive, because the watch ends at the same time
 		_, err = watch.Recv()
 	}
 	select {
 	case err := <-r.ended:
-		t.Fatalf("the server ended with a question in flight: %v", err)
+		t.Fatalf("the server ended with a check in flight: %v", err)
 	default:
 	}
 	close(release)
-	if err := await(t, "the question is answered", answered); err != nil {
-		t.Errorf("the question in flight: %v, want allowed", err)
+	if err := await(t, "the check is answered", answered); err != nil {
+		t.Errorf("the check in flight: %v, want allowed", err)
 	}
 	if err := await(t, "the server ends", r.ended); err != nil {
 		t.Errorf("the server ended with: %v", err)
@@ -188,8 +188,8 @@ func (p *memoryListener) dial(ctx context.Context, _ string) (net.Conn, error) {
 	}
 }
 
-// TestServer_Run_DrainTimeouts: for drain.readiness_delay the server serves with health off, so that Envoy notices. Then checks
-// in flight have drain.timeout.
+// TestServer_Run_DrainTimeouts requires the server to serve with health off for drain.readiness_delay, so that Envoy notices.
+// Then checks in flight have drain.timeout.
 func TestServer_Run_DrainTimeouts(t *testing.T) {
 	t.Parallel()
 	const delay, timeout = 5 * time.Second, 30 * time.Second
@@ -198,9 +198,9 @@ func TestServer_Run_DrainTimeouts(t *testing.T) {
 		ends  time.Duration // since the drain began
 		want  codes.Code
 	}{
-		"a question that ends within the delay":   {takes: 2 * time.Second, ends: delay, want: codes.OK},
-		"a question that ends within the timeout": {takes: 20 * time.Second, ends: 20 * time.Second, want: codes.OK},
-		"a question that does not end is cut off": {takes: time.Hour, ends: delay + timeout, want: codes.Unavailable},
+		"a check that ends within the delay":   {takes: 2 * time.Second, ends: delay, want: codes.OK},
+		"a check that ends within the timeout": {takes: 20 * time.Second, ends: 20 * time.Second, want: codes.OK},
+		"a check that does not end is cut off": {takes: time.Hour, ends: delay + timeout, want: codes.Unavailable},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -259,11 +259,11 @@ func drainInTime(t *testing.T, delay, timeout, takes, ends time.Duration, want c
 		t.Errorf("the drain took %v, want %v", took, ends)
 	}
 	if err := <-answered; status.Code(err) != want {
-		t.Errorf("the question in flight: %v, want %v", err, want)
+		t.Errorf("the check in flight: %v, want %v", err, want)
 	}
 }
 
-// TestServer_Run_SilentConnectionsDoNotDelayDrain: gRPC alone would wait for them for two minutes.
+// TestServer_Run_SilentConnectionsDoNotDelayDrain drains with silent connections, for which gRPC alone waits two minutes.
 func TestServer_Run_SilentConnectionsDoNotDelayDrain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -300,6 +300,6 @@ func TestServer_Run_ListenerFails(t *testing.T) {
 		t.Errorf("the server ended with %v, want an error that names ext_authz.listen", err)
 	}
 	if _, err := r.Check(t.Context(), playlist()); status.Code(err) != codes.Unavailable {
-		t.Errorf("a question after the end: %v, want Unavailable", err)
+		t.Errorf("a check after the end: %v, want Unavailable", err)
 	}
 }

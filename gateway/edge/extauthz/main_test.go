@@ -54,9 +54,9 @@ type recorder struct {
 }
 
 type recordedCheck struct {
-	dialect  edge.Dialect
-	edge     netip.Addr
-	question edge.CheckRequest
+	dialect edge.Dialect
+	edge    netip.Addr
+	request edge.CheckRequest
 }
 
 func (r *recorder) Check(
@@ -75,7 +75,7 @@ func (r *recorder) only(t *testing.T) recordedCheck {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.checks) != 1 {
-		t.Fatalf("%d questions were asked, want one: %+v", len(r.checks), r.checks)
+		t.Fatalf("%d checks were made, want one: %+v", len(r.checks), r.checks)
 	}
 	return r.checks[0]
 }

@@ -96,8 +96,8 @@ func TestNewCheckRequest(t *testing.T) {
 				t.Errorf("asked in %s by the edge %v, want envoy by the connection's 127.0.0.1", got.dialect, got.edge)
 			}
 			compare := cmp.Options{cmpopts.IgnoreFields(edge.CheckRequest{}, "Header"), cmpopts.EquateComparable(netip.Addr{})}
-			if diff := cmp.Diff(test.want, got.question, compare); diff != "" {
-				t.Errorf("the question differs (-want +got):\n%s", diff)
+			if diff := cmp.Diff(test.want, got.request, compare); diff != "" {
+				t.Errorf("the check differs (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -109,7 +109,7 @@ func TestJoinedHeader_Get_AnyCase(t *testing.T) {
 	run(t, checker, options{}).check(t, request("192.0.2.7", &auth.AttributeContext_HttpRequest{
 		Method: "GET", Path: "/", Headers: map[string]string{"cookie": "ticket=1; other=2", "x-empty": ""},
 	}))
-	h := checker.only(t).question.Header
+	h := checker.only(t).request.Header
 	for _, name := range []string{"Cookie", "cookie", "COOKIE"} {
 		if got := h.Get(name); got != "ticket=1; other=2" {
 			t.Errorf("Get(%q) = %q, want the cookies", name, got)
@@ -126,7 +126,7 @@ func TestJoinedHeader_Get_AnyCase(t *testing.T) {
 	}
 }
 
-// TestNewCheckRequest_SourceWithoutSocket: Envoy may listen on a Unix socket behind something else.
+// TestNewCheckRequest_SourceWithoutSocket decodes a check of an Envoy that listens on a Unix socket.
 func TestNewCheckRequest_SourceWithoutSocket(t *testing.T) {
 	t.Parallel()
 	checker := &recorder{}
@@ -135,7 +135,7 @@ func TestNewCheckRequest_SourceWithoutSocket(t *testing.T) {
 		Address: &core.Address_Pipe{Pipe: &core.Pipe{Path: "/run/envoy"}},
 	}}
 	run(t, checker, options{}).check(t, q)
-	if got := checker.only(t).question.Address; got.IsValid() {
+	if got := checker.only(t).request.Address; got.IsValid() {
 		t.Errorf("the viewer's address is %v, want none", got)
 	}
 }
@@ -155,11 +155,11 @@ func TestServer_Check_NotHTTP(t *testing.T) {
 		}
 	}
 	if len(checker.checks) != 0 {
-		t.Errorf("%d questions were asked, want none", len(checker.checks))
+		t.Errorf("%d checks were made, want none", len(checker.checks))
 	}
 }
 
-// TestServer_Check_LargestHeader, and a larger check is an error. Envoy then follows failure_mode_allow, so no
+// TestServer_Check_LargestHeader accepts Envoy's largest header. A larger check is an error. Envoy then follows failure_mode_allow, so no
 // viewer must be able to cause one.
 func TestServer_Check_LargestHeader(t *testing.T) {
 	t.Parallel()
@@ -170,13 +170,13 @@ func TestServer_Check_LargestHeader(t *testing.T) {
 	path := "/play/a001/index.m3u8?token=" + strings.Repeat("x", most)
 	q.Attributes.Request.Http.Path, q.Attributes.Request.Http.Headers[":path"] = path, path
 	r.check(t, q)
-	if got := checker.only(t).question.Query; len(got) != most+len("token=") {
+	if got := checker.only(t).request.Query; len(got) != most+len("token=") {
 		t.Errorf("the query has %d bytes, want all %d", len(got), most+len("token="))
 	}
 
 	q.Attributes.Request.Http.Headers["x-giant"] = strings.Repeat("x", maxRequestSize)
 	if _, err := r.Check(t.Context(), q); status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("a giant question: %v, want ResourceExhausted", err)
+		t.Errorf("a giant check: %v, want ResourceExhausted", err)
 	}
 	r.check(t, playlist()) // and it still serves
 }

@@ -31,7 +31,7 @@ func newCheckResponse(a *gateway.Response) *auth.CheckResponse {
 		}
 	}
 	return &auth.CheckResponse{
-		// Also for 503: some versions of Envoy took any other code for a failure of ours, and let the viewer in.
+		// Also for 503: some versions of Envoy took any other code for a failure of the node, and admitted the viewer.
 		Status:       &rpc.Status{Code: int32(codes.PermissionDenied)},
 		HttpResponse: &auth.CheckResponse_DeniedResponse{DeniedResponse: denied},
 	}

@@ -111,7 +111,7 @@ func TestNewCheckResponse(t *testing.T) {
 	}
 }
 
-// TestNewCheckResponse_NoFieldSetAndRemoved: Envoy removes fields last, so a field that is both set and removed would be lost.
+// TestNewCheckResponse_NoFieldSetAndRemoved requires no field to be both set and removed: Envoy removes fields last.
 func TestNewCheckResponse_NoFieldSetAndRemoved(t *testing.T) {
 	t.Parallel()
 	for known := range 1 << len(originHeaders()) {
@@ -142,7 +142,7 @@ func TestServer_Check_InvalidPath(t *testing.T) {
 		q.Attributes.Request.Http.Path = path
 		got := run(t, checker, options{}).check(t, q).GetDeniedResponse()
 		if got.GetStatus().GetCode() != types.StatusCode_Forbidden || got.GetBody() == "" || len(checker.checks) != 0 {
-			t.Errorf("path %q: %v after %d questions, want 403 with a reason after none", path, got, len(checker.checks))
+			t.Errorf("path %q: %v after %d checks, want 403 with a reason after none", path, got, len(checker.checks))
 		}
 	}
 }

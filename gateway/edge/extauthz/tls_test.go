@@ -70,7 +70,7 @@ func TestServer_Run_TLS(t *testing.T) {
 		credentials: credentials.NewTLS(&tls.Config{RootCAs: trust, ServerName: "127.0.0.1"}),
 	})
 	if r.check(t, playlist()).GetOkResponse() == nil {
-		t.Error("the question over TLS is not allowed")
+		t.Error("the check over TLS is not allowed")
 	}
 	if got := checker.only(t).edge.String(); got != "127.0.0.1" {
 		t.Errorf("the edge is %s, want the connection's 127.0.0.1", got)
@@ -83,10 +83,10 @@ func TestServer_Run_TLS_PlainRefused(t *testing.T) {
 	checker := &recorder{}
 	r := run(t, checker, options{config: Config{TLS: files}})
 	if _, err := r.Check(t.Context(), playlist()); status.Code(err) != codes.Unavailable {
-		t.Errorf("a plain question: %v, want Unavailable", err)
+		t.Errorf("a plain check: %v, want Unavailable", err)
 	}
 	if len(checker.checks) != 0 {
-		t.Errorf("%d questions were asked, want none", len(checker.checks))
+		t.Errorf("%d checks were made, want none", len(checker.checks))
 	}
 }
 
@@ -95,9 +95,9 @@ func TestServer_Run_InvalidCertificate(t *testing.T) {
 	files, _ := certificate(t)
 	other, _ := certificate(t)
 	for name, wrong := range map[string]gateway.TLSConfig{
-		"no such file":        {CertFile: files.CertFile + ".old", KeyFile: files.KeyFile},
-		"no certificate":      {CertFile: files.KeyFile, KeyFile: files.KeyFile},
-		"somebody else's key": {CertFile: files.CertFile, KeyFile: other.KeyFile},
+		"no such file":              {CertFile: files.CertFile + ".old", KeyFile: files.KeyFile},
+		"no certificate":            {CertFile: files.KeyFile, KeyFile: files.KeyFile},
+		"another certificate's key": {CertFile: files.CertFile, KeyFile: other.KeyFile},
 	} {
 		listener := listen(t)
 		r := serve(t, &recorder{}, options{config: Config{TLS: wrong}, listener: listener})

@@ -1,0 +1,40 @@
+package session
+
+import (
+	"time"
+
+	"usher/backends"
+)
+
+// Handle is a live session of this node, for everything but its actor. It is safe for concurrent use.
+type Handle interface {
+	// ID returns the session's id.
+	ID() backends.SessionID
+	// Request returns the opening request or, if only a ticket opened the session, the first request with credentials. It
+	// is never nil.
+	Request() *backends.Request
+	// Decision returns the decision that holds now, or nil before the first one.
+	Decision() *backends.Decision
+	// Expires returns when the decision is renewed.
+	Expires() time.Time
+	// Ticket returns what the session's tickets say.
+	Ticket() Ticket
+	// Admit reports whether an address prefix may use the session. At most limit prefixes share one session.
+	Admit(prefix uint64, now time.Time, limit int) bool
+	// Seen counts a request for a playlist or for media.
+	Seen(now time.Time, isPlaylist bool)
+	// Begin notes that a request is being answered, so that its viewer is not silent until End.
+	Begin()
+	// End notes that a request was answered.
+	End(now time.Time)
+	// SetTargetDuration sets the target duration of the media playlist that the viewer got, and whether it is complete.
+	SetTargetDuration(target time.Duration, isComplete bool)
+	// LastSeen returns the time of the viewer's last request.
+	LastSeen() time.Time
+	// Requests returns the number of the viewer's requests.
+	Requests() int64
+	// Sent counts bytes sent to the viewer.
+	Sent(n int64)
+	// Bytes returns the number of bytes sent to the viewer.
+	Bytes() int64
+}

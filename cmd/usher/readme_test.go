@@ -1,0 +1,60 @@
+package main_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestRepository_ReadmeCommands_NameTests finds the tests and benchmarks that README.md's commands run, so that a renamed test
+// leaves no command behind that runs nothing.
+func TestRepository_ReadmeCommands_NameTests(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join("..", "..")
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	functions := testFunctions(t, root)
+	flag := regexp.MustCompile(`-(run|bench) '?([A-Za-z|]+)'?`)
+	commands := flag.FindAllStringSubmatch(string(text), -1)
+	if len(commands) < 10 {
+		t.Fatalf("README.md has %d commands with -run or -bench, want at least 10", len(commands))
+	}
+	prefixes := map[string][]string{"run": {"Test", "Example"}, "bench": {"Benchmark"}}
+	for _, c := range commands {
+		for name := range strings.SplitSeq(c[2], "|") {
+			if !slices.ContainsFunc(functions, func(f string) bool {
+				return strings.Contains(f, name) &&
+					slices.ContainsFunc(prefixes[c[1]], func(p string) bool { return strings.HasPrefix(f, p) })
+			}) {
+				t.Errorf("README.md: -%s %s: no test has %q in its name", c[1], c[2], name)
+			}
+		}
+	}
+}
+
+// testFunctions lists the names of all test, example and benchmark functions of the repository.
+func testFunctions(t *testing.T, root string) []string {
+	t.Helper()
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Example|Benchmark)\w*)\(`)
+	var names []string
+	err := fs.WalkDir(os.DirFS(root), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(filepath.Join(root, name))
+		for _, match := range declared.FindAllSubmatch(source, -1) {
+			names = append(names, string(match[1]))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
