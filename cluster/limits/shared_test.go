@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -170,6 +171,38 @@ func TestShared_MissingSet_FailsCompare(t *testing.T) {
 	apply(a, plays(1, 100, 2), active)
 	if set, err := decode([]byte(f.current.set)); err != nil || len(set) != 2 {
 		t.Errorf("the set holds %+v, %v; want both streams", set, err)
+	}
+}
+
+// TestShared_Flushed_ExactAfterGrace flushes the store while one of three streams plays: it goes on, and the others are
+// evicted again after a grace period.
+func TestShared_Flushed_ExactAfterGrace(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []session.LimitPolicy{session.EvictOldest, session.RejectNew} {
+		f, turn := &fakeStore{clock: testStart}, 0
+		n := &nodesLimiter{store: f, pick: func() int { turn++; return turn % 2 }}
+		n.nodes = []*shared{newShared(f, policy, 0), newShared(f, policy, 1)}
+		plays := func(now int64) (playing []int) {
+			for i := range 3 {
+				if n.apply(now, plays(i, int64(100+i), 1)).States[0] == active {
+					playing = append(playing, i)
+				}
+			}
+			return playing
+		}
+		survivor := map[session.LimitPolicy]int{session.EvictOldest: 2, session.RejectNew: 0}[policy]
+		for second := range int64(60) {
+			if second == 30 {
+				f.current = versioned{}
+			}
+			playing := plays(testStart + second*1000)
+			if !slices.Contains(playing, survivor) {
+				t.Fatalf("%v: after %d s %v play, want %d among them", policy, second, playing, survivor)
+			}
+			if isGrace := second%30 <= 14; !isGrace && len(playing) != 1 {
+				t.Fatalf("%v: after %d s %v play, want one", policy, second, playing)
+			}
+		}
 	}
 }
 
