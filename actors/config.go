@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,10 +48,11 @@ type PerUserConfig struct {
 	MaxSessionsOverridesUnique bool `yaml:"max_sessions_overrides_unique"`
 	// Policy says which stream is evicted: evict-oldest or reject-new.
 	Policy session.LimitPolicy `yaml:"policy"`
-	// GracePeriod is how long the limit may be exceeded, so that zapping or a change of network evicts no stream.
+	// GracePeriod is how long the limit may be exceeded, so that zapping or a change of network evicts no stream. It is at
+	// least twice the user's longest zap timeout and 2 s.
 	GracePeriod time.Duration `yaml:"grace_period"`
-	// ZapTimeout is the time without a request after which a session is superseded, if its user plays another one from the
-	// same address. It must exceed the longest target duration.
+	// ZapTimeout is the time without a request after which a stream does not count. Zero: 1.5 target durations of what it
+	// plays, at least 6 s, or a minute if the playlist is complete.
 	ZapTimeout time.Duration `yaml:"zap_timeout"`
 	// EvictionTTL is the time without a request after which an evicted session may open as a new one.
 	EvictionTTL time.Duration `yaml:"eviction_ttl"`
@@ -59,7 +61,7 @@ type PerUserConfig struct {
 // LimitRules returns what holds for the limits of all users.
 func (c Config) LimitRules() session.LimitRules {
 	return session.LimitRules{
-		Policy: c.PerUser.Policy, GracePeriod: c.PerUser.GracePeriod, ZapTimeout: c.PerUser.ZapTimeout,
+		Policy: c.PerUser.Policy, GracePeriod: c.PerUser.GracePeriod,
 		EvictionTTL: c.PerUser.EvictionTTL, IdleTimeout: c.IdleTimeout,
 	}
 }
@@ -99,7 +101,7 @@ func DefaultConfig() Config {
 		Recheck:             RecheckConfig{Min: 10 * time.Second, Max: 24 * time.Hour, Jitter: 10},
 		KickDuration:        5 * time.Minute,
 		PerUser: PerUserConfig{
-			MaxSessionsOverridesUnique: true, GracePeriod: 10 * time.Second, ZapTimeout: 10 * time.Second, EvictionTTL: time.Minute,
+			MaxSessionsOverridesUnique: true, GracePeriod: 10 * time.Second, EvictionTTL: time.Minute,
 		},
 	}
 }
@@ -131,7 +133,7 @@ func (c Config) Validate() error {
 		{"recheck.min", c.Recheck.Min},
 		{"kick_duration", c.KickDuration},
 		{"per_user.grace_period", c.PerUser.GracePeriod},
-		{"per_user.zap_timeout", c.PerUser.ZapTimeout},
+		{"per_user.zap_timeout", cmp.Or(c.PerUser.ZapTimeout, time.Second)},
 		{"per_user.eviction_ttl", c.PerUser.EvictionTTL},
 	} {
 		if d.value < time.Second {

@@ -15,23 +15,24 @@ func TestConfig_Validate_NamesInvalidSettings(t *testing.T) {
 		edit func(*Config)
 		want string
 	}{
-		"the defaults work":        {func(*Config) {}, ""},
-		"no sessions":              {func(c *Config) { c.Max = 0 }, "max: 0 is too small; want at least 1"},
-		"no pending openings":      {func(c *Config) { c.MaxPending = -1 }, "max_pending: -1 is too small; want at least 1"},
-		"no open rate":             {func(c *Config) { c.OpenRatePerAddress = 0 }, "open_rate_per_address: 0 is too small; want at least 1"},
-		"no burst":                 {func(c *Config) { c.OpenBurstPerAddress = 0 }, "open_burst_per_address: 0 is too small; want at least 1"},
-		"no addresses":             {func(c *Config) { c.MaxAddresses = 0 }, "max_addresses: 0 is too small; want at least 1"},
-		"no idle timeout":          {func(c *Config) { c.IdleTimeout = 0 }, "idle_timeout: 0s is too short; want at least 1s"},
-		"no denial time":           {func(c *Config) { c.DenialTTL = time.Millisecond }, "denial_ttl: 1ms is too short; want at least 1s"},
-		"no retry time":            {func(c *Config) { c.RetryAfter = 0 }, "retry_after: 0s is too short; want at least 1s"},
-		"no shortest validity":     {func(c *Config) { c.Recheck.Min = 0 }, "recheck.min: 0s is too short; want at least 1s"},
-		"recheck.max below min":    {func(c *Config) { c.Recheck.Max = time.Second }, "recheck.max: 1s is less than recheck.min: 10s"},
-		"jitter of more than half": {func(c *Config) { c.Recheck.Jitter = 51 }, "recheck.jitter_percent: 51 is out of range; want 0 to 50"},
-		"no kick time":             {func(c *Config) { c.KickDuration = 0 }, "kick_duration: 0s is too short; want at least 1s"},
-		"no grace period":          {func(c *Config) { c.PerUser.GracePeriod = 0 }, "per_user.grace_period: 0s is too short; want at least 1s"},
-		"no zap timeout":           {func(c *Config) { c.PerUser.ZapTimeout = 0 }, "per_user.zap_timeout: 0s is too short; want at least 1s"},
-		"no eviction time":         {func(c *Config) { c.PerUser.EvictionTTL = 0 }, "per_user.eviction_ttl: 0s is too short; want at least 1s"},
-		"a negative limit":         {func(c *Config) { c.PerUser.MaxStreams = -1 }, "per_user.max_streams: -1 is negative; 0 is no bound"},
+		"the defaults work":             {func(*Config) {}, ""},
+		"no sessions":                   {func(c *Config) { c.Max = 0 }, "max: 0 is too small; want at least 1"},
+		"no pending openings":           {func(c *Config) { c.MaxPending = -1 }, "max_pending: -1 is too small; want at least 1"},
+		"no open rate":                  {func(c *Config) { c.OpenRatePerAddress = 0 }, "open_rate_per_address: 0 is too small; want at least 1"},
+		"no burst":                      {func(c *Config) { c.OpenBurstPerAddress = 0 }, "open_burst_per_address: 0 is too small; want at least 1"},
+		"no addresses":                  {func(c *Config) { c.MaxAddresses = 0 }, "max_addresses: 0 is too small; want at least 1"},
+		"no idle timeout":               {func(c *Config) { c.IdleTimeout = 0 }, "idle_timeout: 0s is too short; want at least 1s"},
+		"no denial time":                {func(c *Config) { c.DenialTTL = time.Millisecond }, "denial_ttl: 1ms is too short; want at least 1s"},
+		"no retry time":                 {func(c *Config) { c.RetryAfter = 0 }, "retry_after: 0s is too short; want at least 1s"},
+		"no shortest validity":          {func(c *Config) { c.Recheck.Min = 0 }, "recheck.min: 0s is too short; want at least 1s"},
+		"recheck.max below min":         {func(c *Config) { c.Recheck.Max = time.Second }, "recheck.max: 1s is less than recheck.min: 10s"},
+		"jitter of more than half":      {func(c *Config) { c.Recheck.Jitter = 51 }, "recheck.jitter_percent: 51 is out of range; want 0 to 50"},
+		"no kick time":                  {func(c *Config) { c.KickDuration = 0 }, "kick_duration: 0s is too short; want at least 1s"},
+		"no grace period":               {func(c *Config) { c.PerUser.GracePeriod = 0 }, "per_user.grace_period: 0s is too short; want at least 1s"},
+		"a short zap timeout":           {func(c *Config) { c.PerUser.ZapTimeout = 1 }, "per_user.zap_timeout: 1ns is too short; want at least 1s"},
+		"the zap timeout of what plays": {func(c *Config) { c.PerUser.ZapTimeout = 0 }, ""},
+		"no eviction time":              {func(c *Config) { c.PerUser.EvictionTTL = 0 }, "per_user.eviction_ttl: 0s is too short; want at least 1s"},
+		"a negative limit":              {func(c *Config) { c.PerUser.MaxStreams = -1 }, "per_user.max_streams: -1 is negative; 0 is no bound"},
 		"all problems at once": {
 			func(c *Config) { c.Max, c.DenialTTL = 0, 0 },
 			"max: 0 is too small; want at least 1\ndenial_ttl: 0s is too short; want at least 1s",
@@ -73,5 +74,23 @@ func TestPerUserConfig_Limit(t *testing.T) {
 				t.Errorf("got %d, want %d", got, test.want)
 			}
 		})
+	}
+}
+
+func TestZapTimeoutOf(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		target     time.Duration
+		isComplete bool
+		want       time.Duration
+	}{
+		"short segments":          {time.Second, false, 6 * time.Second},
+		"usual segments":          {6 * time.Second, false, 9 * time.Second},
+		"a complete playlist":     {6 * time.Second, true, time.Minute},
+		"complete, long segments": {time.Minute, true, 90 * time.Second},
+	} {
+		if got := zapTimeoutOf(test.target, test.isComplete); got != test.want {
+			t.Errorf("%s: got %v, want %v", name, got, test.want)
+		}
 	}
 }

@@ -305,6 +305,29 @@ func (n *node) walk() {
 	})
 }
 
+func TestSession_LastAsked_CoversRequestsInFlight(t *testing.T) {
+	t.Parallel()
+	s := bareSession(idOf(1))
+	start := time.Now()
+	s.policy.Start = start
+	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
+	s.Seen(at(1), false)
+	s.Begin()
+	s.Begin()
+	s.End(at(5))
+	if got := s.lastAsked(at(9)); !got.Equal(at(9)) {
+		t.Errorf("with a request in flight: %v after the start, want 9s", got.Sub(start))
+	}
+	s.End(at(12))
+	if got := s.lastAsked(at(20)); !got.Equal(at(12)) {
+		t.Errorf("with none: %v after the start, want 12s", got.Sub(start))
+	}
+	s.Seen(at(30), false)
+	if got := s.lastAsked(at(31)); !got.Equal(at(30)) {
+		t.Errorf("with a new one: %v after the start, want 30s", got.Sub(start))
+	}
+}
+
 func TestSession_Seen_UsesMonotonicClock(t *testing.T) {
 	t.Parallel()
 	s := bareSession(idOf(1))

@@ -88,7 +88,7 @@ func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Re
 	if !record.IsEvicted {
 		return nil
 	}
-	if r.streams.join(ctx, s, record.Opened, d) == session.StreamEvicted {
+	if r.streams.join(ctx, s, record.Opened, d, session.StreamEvicted) == session.StreamEvicted {
 		return new(evictedDecision(d))
 	}
 	if err := r.cluster.SetEvicted(ctx, s.id, false); err != nil {
@@ -146,7 +146,7 @@ func (r *Registry) joinStreams(ctx context.Context, s *Session, record session.R
 		answer.Decision = banDecision(ban)
 		return
 	}
-	if r.streams.join(ctx, s, record.Opened, &d) != session.StreamEvicted {
+	if r.streams.join(ctx, s, record.Opened, &d, session.StreamActive) != session.StreamEvicted {
 		return
 	}
 	answer.Decision, answer.IsSaved = evictedDecision(&d), true

@@ -43,6 +43,9 @@ type Session struct {
 	isNewInStore atomic.Bool                // that heartbeat was the first
 	isPlaying    atomic.Bool                // it counts against its user's limit
 	stream       atomic.Pointer[userStream] // nil: its user has no limit
+	zapTimeout   atomic.Int64               // the longest silence of a viewer who watches, in nanoseconds; 0: unknown
+	inFlight     atomic.Int64               // requests that are being answered
+	answered     atomic.Int64               // when the last one was answered, as lastSeen
 	history      atomic.Uint64              // the last eight decisions, the newest in the lowest byte: verdict and source, four bits each
 
 	unverified  atomic.Int64 // nanoseconds without an answer of the backend
@@ -90,6 +93,30 @@ func (s *Session) Seen(now time.Time, isPlaylist bool) {
 	n := s.requests.Add(1)
 	if (!isPlaylist || n > 1) && !s.isPlaying.Load() && s.isPlaying.CompareAndSwap(false, true) && s.stream.Load() != nil {
 		s.policy.onPlaying(s)
+	}
+}
+
+// Begin notes that a request is being answered, so that its viewer is not silent until [Session.End].
+func (s *Session) Begin() { s.inFlight.Add(1) }
+
+// End notes that a request was answered.
+func (s *Session) End(now time.Time) {
+	s.answered.Store(int64(now.Sub(s.policy.Start)))
+	s.inFlight.Add(-1)
+}
+
+// lastAsked returns until when the viewer asked for something: now, while a request is being answered.
+func (s *Session) lastAsked(now time.Time) time.Time {
+	if s.inFlight.Load() > 0 {
+		return now
+	}
+	return s.policy.Start.Add(time.Duration(max(s.lastSeen.Load(), s.answered.Load())))
+}
+
+// SetTargetDuration sets the target duration of the media playlist that the viewer got, and whether it is complete.
+func (s *Session) SetTargetDuration(target time.Duration, isComplete bool) {
+	if d := int64(zapTimeoutOf(target, isComplete)); s.zapTimeout.Load() != d {
+		s.zapTimeout.Store(d)
 	}
 }
 

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"strings"
@@ -66,26 +67,56 @@ func (l *streamLimits) streamOf(r *backends.Request, d *backends.Decision) *user
 	return &userStream{user: user, hash: l.cluster.UserHash(user), maxStreams: limit}
 }
 
-func (u *userStream) entry(s *Session, opened time.Time) session.StreamEntry {
-	r := s.Request()
+func (l *streamLimits) entry(u *userStream, s *Session, opened time.Time) session.StreamEntry {
 	return session.StreamEntry{
-		User: u.user, Session: s.id, Opened: opened, LastSeen: s.LastSeen(), IsPlaying: s.isPlaying.Load(),
-		Device: r.Device, Address: r.Address.String(), MaxStreams: u.maxStreams,
+		User: u.user, Session: s.id, Opened: opened, LastSeen: s.lastAsked(time.Now()), IsPlaying: s.isPlaying.Load(),
+		ZapTimeout: l.zapTimeout(s), Device: s.Request().Device, MaxStreams: u.maxStreams,
 	}
 }
 
+// The least zap timeouts.
+const (
+	minZapTimeout = 6 * time.Second
+	// minVODZapTimeout is for playlists that are complete, whose players buffer for long.
+	minVODZapTimeout = time.Minute
+)
+
+// zapTimeoutOf returns for how long a viewer asks for nothing, at most, while they watch a media playlist: a player asks at
+// least once in a target duration.
+func zapTimeoutOf(target time.Duration, isComplete bool) time.Duration {
+	if isComplete {
+		return max(minVODZapTimeout, target*3/2)
+	}
+	return max(minZapTimeout, target*3/2)
+}
+
+// zapTimeout returns the longest silence of a viewer who watches, or 0 if no media playlist told it. An edge asks only when
+// a decision expires.
+func (l *streamLimits) zapTimeout(s *Session) time.Duration {
+	if d := s.Decision(); d != nil && s.extraLifetime > 0 {
+		return s.policy.Clamped(d.ValidFor) + s.extraLifetime
+	}
+	return cmp.Or(l.config.ZapTimeout, time.Duration(s.zapTimeout.Load()))
+}
+
 // join asks the store for a stream for an allowed session, if its user has a limit and it has no stream yet. If the store
-// does not answer before the end of ctx, the session gets one: an outage must not refuse a viewer.
-func (l *streamLimits) join(ctx context.Context, s *Session, opened time.Time, d *backends.Decision) session.StreamState {
+// does not answer before the end of ctx, the session gets one: an outage must not refuse a viewer. If other nodes kept
+// the store from counting the stream, its state stays as it was before.
+func (l *streamLimits) join(
+	ctx context.Context, s *Session, opened time.Time, d *backends.Decision, before session.StreamState,
+) session.StreamState {
 	u := l.streamOf(s.Request(), d)
 	if current := s.stream.Load(); u == nil || current != nil && current.user == u.user {
 		return session.StreamActive // its renewals tell whether it is evicted
 	}
-	result, err := l.cluster.JoinStream(ctx, u.entry(s, opened))
+	result, err := l.cluster.JoinStream(ctx, l.entry(u, s, opened))
 	if err != nil {
 		return session.StreamActive
 	}
 	l.applyResult(u, result, s.id) //nolint:contextcheck // an eviction is no part of this opening
+	if result.IsContended {
+		return before
+	}
 	return result.States[0]
 }
 
@@ -235,7 +266,7 @@ func (l *streamLimits) renew(sessions []*Session) {
 	var first *userStream
 	for _, s := range sessions {
 		if u := s.stream.Load(); u != nil && (first == nil || u.user == first.user) {
-			renewed, entries, first = append(renewed, s), append(entries, u.entry(s, s.Ticket().Opened)), u
+			renewed, entries, first = append(renewed, s), append(entries, l.entry(u, s, s.Ticket().Opened)), u
 		}
 	}
 	if first == nil {

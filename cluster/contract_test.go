@@ -122,7 +122,7 @@ func must(t testing.TB, err error) {
 }
 
 var testRules = session.LimitRules{
-	GracePeriod: 10 * time.Second, ZapTimeout: 10 * time.Second, EvictionTTL: time.Minute, IdleTimeout: time.Minute,
+	GracePeriod: 10 * time.Second, EvictionTTL: time.Minute, IdleTimeout: time.Minute, HeartbeatInterval: 20 * time.Second,
 }
 
 func newMemory(t testing.TB, records int) *Memory {
@@ -143,7 +143,7 @@ func testConfig(s *redistest.Server) Config {
 
 func newStore(t testing.TB, c Config, log *slog.Logger) *Redis {
 	t.Helper()
-	r, err := NewRedis(c, RedisDeps{ReviveFor: reviveFor, Limits: testRules, Local: newMemory(t, 1000), Logger: log})
+	r, err := NewRedis(c, RedisDeps{ReviveFor: reviveFor, Local: newMemory(t, 1000), Logger: log})
 	must(t, err)
 	t.Cleanup(r.Close)
 	return r

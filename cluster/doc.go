@@ -27,8 +27,8 @@
 //	usher:last-seen:{0…63}    zset    session_ttl               session_heartbeat        when each session was last seen;
 //	                                                            expire_scan              restored by the next heartbeat
 //	                                                            expire_ack
-//	usher:user:{user}         hash    2 × the longer of idle    stream_limit             a user's streams; exact again
-//	                                  timeout and eviction_ttl                           after a grace period
+//	usher:user:{user}         hash    2 × the longest silence   store_streams            v version, s a user's streams; exact
+//	                                  of a stream                                        again after a grace period
 //	usher:{all}:nodes         hash    1 minute                  node_heartbeat           what nodes report about
 //	                                                                                     themselves; restored in 500 ms
 //	usher:{all}:heartbeats    zset    1 minute                  node_heartbeat           each node's last heartbeat; as above

@@ -74,7 +74,8 @@ func Open(o Options) (*Node, error) {
 		n.name, _ = os.Hostname() // a node without a name is shown without one
 	}
 	n.handlers.Store(new(Handlers))
-	local, err := NewMemory(o.Config.Memory, o.ReviveFor, o.Limits)
+	n.o.Limits.HeartbeatInterval = o.Config.HeartbeatInterval
+	local, err := NewMemory(o.Config.Memory, o.ReviveFor, n.o.Limits)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +91,7 @@ func Open(o Options) (*Node, error) {
 // join makes the node one of a cluster.
 func (n *Node) join(local *Memory) error {
 	r, err := NewRedis(n.o.Config, RedisDeps{
-		ReviveFor: n.o.ReviveFor, Limits: n.o.Limits, Local: local, Logger: n.o.Logger,
+		ReviveFor: n.o.ReviveFor, Local: local, Logger: n.o.Logger,
 	})
 	if err != nil {
 		local.Close()

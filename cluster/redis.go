@@ -20,7 +20,7 @@ var luaFiles embed.FS
 // Redis is the [Store] of any number of nodes. While Redis is unavailable the node serves from local state: its decisions
 // stay in this process, and what denies viewers is written after the outage. It is safe for concurrent use.
 type Redis struct {
-	limitsWithFallback
+	*redisLimits
 	client   *redisclient.Client
 	cipher   *redisclient.Cipher
 	local    *Memory
@@ -35,6 +35,9 @@ type Redis struct {
 	background            sync.WaitGroup
 	stop                  context.CancelFunc
 }
+
+// redisLimits gives [Redis] the limits' methods without an exported field.
+type redisLimits = limits.Redis
 
 // sessionScripts are the scripts on sessions, named as their files.
 type sessionScripts struct {
@@ -57,7 +60,6 @@ func loadSessionScripts() sessionScripts {
 type RedisDeps struct {
 	// ReviveFor is how old a ticket may be whose session is unknown.
 	ReviveFor time.Duration
-	Limits    session.LimitRules
 	// Local serves while Redis is unavailable. The Redis closes it.
 	Local  *Memory
 	Logger *slog.Logger
@@ -79,7 +81,7 @@ func NewRedis(c Config, d RedisDeps) (*Redis, error) {
 		sessionTTL: c.SessionTTL, reviveFor: d.ReviveFor, scripts: loadSessionScripts(),
 		flushRequested: make(chan struct{}, 1),
 	}
-	r.limitsWithFallback = limitsWithFallback{shared: limits.NewRedis(client, cipher, d.Limits), fallback: d.Local}
+	r.redisLimits = limits.NewRedis(client, cipher, d.Local.memoryLimits, d.Logger)
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	client.OnRecovered(r.requestFlush)

@@ -32,7 +32,7 @@ func newSingleStore(t *testing.T, edit func(*Config)) (*redistest.Server, storeP
 func streamEntryOf(i int, user string) session.StreamEntry {
 	return session.StreamEntry{
 		User: user, Session: idOf(i), Opened: openedAgo(5), LastSeen: time.Now(), IsPlaying: true, MaxStreams: 2,
-		Device: "00:1a:79:00:00:01", Address: "192.0.2.7",
+		Device: "00:1a:79:00:00:01",
 	}
 }
 

@@ -168,7 +168,7 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 	if err := g.authorize(ctx, rc, resp); err != nil || resp.Status != 0 {
 		return err
 	}
-	resp.session = rc.session
+	resp.begin(rc.session)
 	if rc.isPlaylist {
 		return g.servePlaylist(ctx, rc, resp)
 	}

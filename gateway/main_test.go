@@ -48,15 +48,20 @@ type fakeSession struct {
 	seen     atomic.Int64
 	sent     atomic.Int64
 
+	inFlight, target atomic.Int64
+
 	mu       sync.Mutex
 	prefixes []uint64
 }
 
-func (s *fakeSession) Decision() *backends.Decision { return s.decision.Load() }
-func (s *fakeSession) Ticket() session.Ticket       { return s.ticket }
-func (s *fakeSession) Expires() time.Time           { return s.expires }
-func (s *fakeSession) Seen(time.Time, bool)         { s.seen.Add(1) }
-func (s *fakeSession) Sent(n int64)                 { s.sent.Add(n) }
+func (s *fakeSession) Decision() *backends.Decision              { return s.decision.Load() }
+func (s *fakeSession) Ticket() session.Ticket                    { return s.ticket }
+func (s *fakeSession) Expires() time.Time                        { return s.expires }
+func (s *fakeSession) Seen(time.Time, bool)                      { s.seen.Add(1) }
+func (s *fakeSession) Begin()                                    { s.inFlight.Add(1) }
+func (s *fakeSession) End(time.Time)                             { s.inFlight.Add(-1) }
+func (s *fakeSession) SetTargetDuration(d time.Duration, _ bool) { s.target.Store(int64(d)) }
+func (s *fakeSession) Sent(n int64)                              { s.sent.Add(n) }
 
 func (s *fakeSession) Admit(prefix uint64, _ time.Time, limit int) bool {
 	s.mu.Lock()

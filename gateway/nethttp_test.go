@@ -116,6 +116,29 @@ func TestHandler_CountsBytes(t *testing.T) {
 	if s.seen.Load() != 7 {
 		t.Errorf("seen %d times, want 7", s.seen.Load())
 	}
+	waitFor(t, "all requests have ended", func() bool { return s.inFlight.Load() == 0 })
+	if got := time.Duration(s.target.Load()); got != 6*time.Second {
+		t.Errorf("target duration: got %v, want 6s", got)
+	}
+}
+
+// TestHandler_RequestInFlight_UntilSent has an origin that is slow.
+func TestHandler_RequestInFlight_UntilSent(t *testing.T) {
+	t.Parallel()
+	g := newTestGateway(t, nil)
+	ticket := g.ticket(t, "a001")
+	s, release := g.table.liveSessions()[0], make(chan struct{})
+	waitFor(t, "the first request has ended", func() bool { return s.inFlight.Load() == 0 })
+	g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) { <-release }
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.do(t, http.MethodGet, "/~"+ticket+"/play/a001/seg-18.ts")
+	}()
+	waitFor(t, "the request is in flight", func() bool { return s.inFlight.Load() == 1 })
+	close(release)
+	<-done
+	waitFor(t, "the request has ended", func() bool { return s.inFlight.Load() == 0 })
 }
 
 func TestHandler_RangesAndConditions(t *testing.T) {

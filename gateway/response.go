@@ -27,13 +27,24 @@ type Response struct {
 	fields    [maxFields]Field
 	numFields int
 
-	session session.Handle // counts the bytes sent
+	session session.Handle // whose request is answered; counts the bytes sent
 	stream  origin.Stream  // what Stream points to
 	scratch requestContext // lives here because it is too big to allocate for each request
 }
 
-// Reset empties the response.
-func (resp *Response) Reset() { *resp = Response{} }
+// begin notes that the session's request is being answered, until Reset.
+func (resp *Response) begin(s session.Handle) {
+	resp.session = s
+	s.Begin()
+}
+
+// Reset empties the response, which has been sent.
+func (resp *Response) Reset() {
+	if resp.session != nil {
+		resp.session.End(time.Now())
+	}
+	*resp = Response{}
+}
 
 // Fields returns the header fields. Fields of one name are adjacent; only Set-Cookie occurs more than once.
 func (resp *Response) Fields() []Field { return resp.fields[:resp.numFields] }

@@ -23,6 +23,12 @@ type Handle interface {
 	Admit(prefix uint64, now time.Time, limit int) bool
 	// Seen counts a request for a playlist or for media.
 	Seen(now time.Time, isPlaylist bool)
+	// Begin notes that a request is being answered, so that its viewer is not silent until End.
+	Begin()
+	// End notes that a request was answered.
+	End(now time.Time)
+	// SetTargetDuration sets the target duration of the media playlist that the viewer got, and whether it is complete.
+	SetTargetDuration(target time.Duration, isComplete bool)
 	// LastSeen returns the time of the viewer's last request.
 	LastSeen() time.Time
 	// Requests returns the number of the viewer's requests.

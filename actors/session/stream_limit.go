@@ -18,10 +18,10 @@ type StreamEntry struct {
 	LastSeen time.Time
 	// IsPlaying reports that the session counts: a segment or a second playlist was asked for.
 	IsPlaying bool
+	// ZapTimeout is the longest silence of a viewer who watches; zero: unknown.
+	ZapTimeout time.Duration
 	// Device tells the user's devices apart, where the route names device fields; empty: unknown.
 	Device string
-	// Address is the viewer's address.
-	Address string
 	// MaxStreams is how many of the user's sessions may play at once; at least 1.
 	MaxStreams int
 }
@@ -55,7 +55,10 @@ type EvictedStream struct {
 type LimitResult struct {
 	// States holds the state of each stream in the call, in its order.
 	States []StreamState
-	// RecheckIn is when to ask again at the latest, because the limit is exceeded; zero: with the next heartbeat.
+	// IsContended reports that other nodes kept the call from counting the streams. Their states are not known.
+	IsContended bool
+	// RecheckIn is when to ask again at the latest, because the limit is exceeded or the call was contended; zero: with the
+	// next heartbeat.
 	RecheckIn time.Duration
 	// Evicted lists the user's streams that this call evicted or superseded, those in the call included. Each is listed once.
 	Evicted []EvictedStream
@@ -64,12 +67,10 @@ type LimitResult struct {
 // LimitRules are the rules of all users' limits.
 type LimitRules struct {
 	Policy LimitPolicy
-	// GracePeriod is how long a user may exceed their limit, so that a handover or a zap refuses no viewer. After it the limit
-	// is exact.
+	// GracePeriod is how long a user may at least exceed their limit, so that a handover or a zap refuses no viewer.
 	GracePeriod time.Duration
-	// ZapTimeout is the silence after which a session no longer counts if another one of the same user and address plays. It
-	// is longer than the longest target duration of the channels.
-	ZapTimeout time.Duration
+	// HeartbeatInterval is how often a node reports a stream.
+	HeartbeatInterval time.Duration
 	// EvictionTTL is the silence after which an evicted session may return as a new one.
 	EvictionTTL time.Duration
 	// IdleTimeout is the silence after which a session is no stream.

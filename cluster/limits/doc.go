@@ -1,17 +1,50 @@
 // Package limits counts the streams of a user and decides which of them may play. [NewMemory] makes the limits of one
-// node, [NewRedis] those of all nodes that share a Redis; both have the same methods and the same rules.
+// node, [NewRedis] those of all nodes that share a Redis.
 //
-//	                      ┌ Memory: streamSet, in this process
-//	Join, Renew, Leave ───┤                                      ──► states, evicted streams, when to report again
-//	                      └ Redis: lua/stream_limit.lua
+//	Join, Renew, Leave ─► Memory ───────────────────────────────┐
+//	                   └► Redis ─ merges this node's calls ─────┼─► streamSet.apply ─► states, evicted streams,
+//	                        │ ▲                                 │                      when to report again
+//	                        │ └ changed: the current streams ───┘
+//	                        └── lua/store_streams.lua: stores them if the version is the one that was read
+//
+// The rule:
+//  1. A stream that asked for nothing for its zap timeout Z does not count.
+//  2. A stream that was beyond the limit, by policy, behind the same streams for the grace period G without a break, and
+//     still asks, is evicted. It plays again once fewer streams count than the limit allows.
+//  3. A stream on the same device supersedes the older one at once, where the route names device fields.
+//
+// Beyond the limit by policy means behind as many streams as the limit allows: newer ones (evict-oldest) or older ones
+// (reject-new). So [update.evict] evicts a stream when as many of those have each played together with it for G: the time
+// from when both counted to when both last asked. G is at least 2Z + 2 s, with the longest Z of the streams that count.
+//
+// Silence is the age of the last request when a node reports. It stands until the next report, for the heartbeat interval
+// and Z at most. While a user's streams exceed the limit every node reports them each second, woken by a message. A request
+// in flight counts as asking. An edge asks only when a decision expires: there Z is for how long its session lives on.
+//
+// Zapping refuses nobody. Let a viewer watch one channel at a time, with a limit that their other streams leave one of. To
+// evict one of their streams A behind another one B, both must count without a break while both are asked for over G.
+//   - The viewer leaves A for B and stays: A is not asked for any more, so both are asked for together for 0 s. That holds
+//     under both policies, for any number of channels, and however late the nodes report.
+//   - They go from A to B and back. While they watch B, A counts for Z, and 1 s until a node reports that. If they return
+//     later, A had a break and begins anew. If they return earlier, B was asked for during Z + 1 s at most: less than G.
+//   - They flick between the two for longer than G, and are never away from either for Z: these are two viewers to any
+//     rule. The policy evicts one of them. A viewer on it gets 403 until the other one has been silent for Z, and then plays.
+//
+// Another viewer of the same user who does not zap is behind, or ahead of, streams of which each is watched for a moment.
+// With the limit exceeded by such streams alone, they have none to be evicted behind: they notice nothing.
 //
 // Invariants:
-//   - Both follow the rules in limits.go: a property test compares every reply and every stored field.
-//   - A viewer who zaps at one address or on one device is not evicted, unless they watch a channel for the third time
-//     within half a minute.
-//   - A stream that a store has lost joins again instead of being refused; after a grace period the limit is exact again.
+//   - Memory and Redis run the same code: only where the set is kept differs.
+//   - No update is lost: a set is stored under a new random version, or not at all. A missing set has no version, so that a
+//     node that read one before a flush does not restore it.
+//   - A call ends after a few tries. A stream that could not be counted plays on and is reported again within a second.
+//   - A stream that a store has lost joins again with its opening time, and is not refused for that.
 //   - All that is stored of a user expires by itself.
 //
-// Decided: the rules exist twice, in Go and in Lua. A script is one round trip and atomic; the same in Go would be a read,
-// a compare-and-set and, under contention, both again.
+// Decided: a set holds 128 streams. A user with more, most likely the constant answer of a backend, is counted on each
+// node for ten minutes, and the log says constant_user. A stream that finds no room there is refused once the limit is
+// reached, so that opening many does not help.
+//
+// Refused: rules in Lua. They were a copy of those in Go, and as many lines again. A read before each write: a node keeps
+// what it wrote last, and mostly nobody else has written since.
 package limits

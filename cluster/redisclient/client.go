@@ -160,6 +160,9 @@ func (c *Client) RunWithExpiry(ctx context.Context, s *Script, key string, args 
 	}
 }
 
+// Now returns the time in ms of the server that the key lies on, if a reply to [Client.RunWithExpiry] told it.
+func (c *Client) Now(key string) (ms int64, known bool) { return c.clocks.clockOf(key).Now() }
+
 // RunDirect runs a script past the breaker and the pipeline, for background work: it can succeed while the breaker is
 // still open.
 func (c *Client) RunDirect(ctx context.Context, s *Script, keys []string, args ...any) (any, error) {

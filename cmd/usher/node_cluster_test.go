@@ -134,11 +134,12 @@ func TestNode_RedisRoundTrips(t *testing.T) {
 		"plain":   {ID: "1", Name: "plain", ValidFor: time.Hour},
 		"limited": {ID: "2", Name: "limited", ValidFor: time.Hour, MaxSessions: 2},
 		"short":   {ID: "3", Name: "short", ValidFor: 2 * time.Second},
+		"other":   {ID: "4", Name: "other", ValidFor: time.Hour, MaxSessions: 2},
 	}, sdktrace.NewTracerProvider())
 	// Loading a script costs a round trip each, so these requests come first. One round trip may carry the calls of several
 	// sessions, so each count starts when nothing is in flight.
 	p.countRoundTrips(0, 2*3, func() { p.get(0, "/play/a001/low.m3u8?token=limited&warm=0") })
-	p.countRoundTrips(1, 3, func() { p.get(1, "/play/a001/low.m3u8?token=limited&warm=1") })
+	p.countRoundTrips(1, 3, func() { p.get(1, "/play/a001/low.m3u8?token=other") })
 	var media string
 	opening := p.countRoundTrips(0, 2, func() { media = p.get(0, "/play/a001/low.m3u8?token=plain") })
 	segment := withTicket(t, media)
@@ -150,6 +151,7 @@ func TestNode_RedisRoundTrips(t *testing.T) {
 		}
 	})
 	limited := p.countRoundTrips(0, 3, func() { p.get(0, "/play/a001/low.m3u8?token=limited") })
+	contended := p.countRoundTrips(1, 4, func() { p.get(1, "/play/a001/low.m3u8?token=limited&elsewhere=1") })
 	before := p.middleware.Calls()
 	recheck := p.countRoundTrips(0, 2+2, func() {
 		p.get(0, "/play/a001/low.m3u8?token=short")
@@ -157,9 +159,10 @@ func TestNode_RedisRoundTrips(t *testing.T) {
 		p.middleware.SetUser("short", backendtest.User{ID: "3", Name: "short", ValidFor: time.Hour})
 	}) - opening
 	segments += p.countRoundTrips(0, 0, func() { p.get(0, segment) })
-	got := fmt.Sprintf("adoption %d, opening %d, opening with limit %d, re-check %d, segment %d", adoption, opening, limited, recheck, segments)
+	got := fmt.Sprintf("adoption %d, opening %d, opening with limit %d, after another node's %d, re-check %d, segment %d",
+		adoption, opening, limited, contended, recheck, segments)
 	t.Logf("round trips to Redis: %s", got)
-	if want := "adoption 1, opening 2, opening with limit 3, re-check 2, segment 0"; got != want {
+	if want := "adoption 1, opening 2, opening with limit 3, after another node's 4, re-check 2, segment 0"; got != want {
 		t.Errorf("got %s; want %s", got, want)
 	}
 	if calls := p.middleware.Calls(); calls != before+2 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -87,19 +88,26 @@ func withNodes(t *testing.T, count int, edit func(*actors.Options, *fakePortal),
 			Config: actors.DefaultConfig(), ReviveFor: 6 * time.Hour, StoreTimeout: 100 * time.Millisecond,
 			HeartbeatInterval: 20 * time.Second, SigningKey: func() string { return "a" },
 		}
-		rules := actors.BackendRules{Validity: time.Minute, RecheckRate: 200, AnswerDeadline: time.Second, Timeout: 2 * time.Second}
+		backendRules := actors.BackendRules{Validity: time.Minute, RecheckRate: 200, AnswerDeadline: time.Second, Timeout: 2 * time.Second}
 		if edit != nil {
 			edit(&o, c.portal)
 		}
-		store, err := cluster.NewMemory(cluster.DefaultMemoryConfig(), o.ReviveFor, o.Config.LimitRules())
+		rules := o.Config.LimitRules()
+		rules.HeartbeatInterval = o.HeartbeatInterval
+		store, err := cluster.NewMemory(cluster.DefaultMemoryConfig(), o.ReviveFor, rules)
 		if err != nil {
 			t.Fatal(err)
 		}
 		o.Cluster = &groupCluster{Memory: store, group: c, count: count}
+		store.OnExceeded = func(user string) {
+			for _, n := range c.nodes {
+				n.OnLimitExceeded(user)
+			}
+		}
 		for range count {
 			w := newNodeBackend(c.portal)
 			o := o
-			o.Backends = map[string]actors.BackendOptions{"portal": {Backend: w, Rules: rules}}
+			o.Backends = map[string]actors.BackendOptions{"portal": {Backend: w, Rules: backendRules}}
 			c.backends, c.nodes = append(c.backends, w), append(c.nodes, actors.NewRegistry(o))
 		}
 		defer func() {
@@ -345,6 +353,45 @@ func TestCluster_StreamLimit_HoldsOverAllNodes(t *testing.T) {
 					}
 					if second > 40 && playing != 2 {
 						t.Fatalf("%d play after %d s, want 2", playing, second)
+					}
+					time.Sleep(time.Second)
+				}
+			})
+		})
+	}
+}
+
+// TestCluster_HundredStreams_ExactAfterGrace has a hundred sessions of one user begin at once, all at one address.
+func TestCluster_HundredStreams_ExactAfterGrace(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []session.LimitPolicy{session.EvictOldest, session.RejectNew} {
+		t.Run(policy.String(), func(t *testing.T) {
+			t.Parallel()
+			withNodes(t, 3, func(o *actors.Options, p *fakePortal) {
+				p.user.UserID, p.user.MaxSessions, p.takes = "17", 3, 0
+				o.Config.PerUser.Policy, o.Config.PerUser.ZapTimeout = policy, 6*time.Second
+			}, func(c *nodeGroup) {
+				const viewers, grace = 100, 14
+				tickets := make([]session.Ticket, viewers)
+				var settled []int
+				for second := range 90 {
+					var playing []int
+					for v := range viewers {
+						d, ticket := c.watch((second+v)%3, v, tickets[v])
+						if d.Verdict == backends.Allowed {
+							playing, tickets[v] = append(playing, v), ticket
+						} else if second < grace {
+							t.Fatalf("after %d s viewer %d is %v by %v", second, v, d.Verdict, d.Source)
+						}
+					}
+					switch {
+					case second == grace+3:
+						settled = playing
+						if len(playing) != 3 {
+							t.Fatalf("%v play after %d s, want three", playing, second)
+						}
+					case second > grace+3 && !slices.Equal(playing, settled):
+						t.Fatalf("%v play after %d s, want %v still", playing, second, settled)
 					}
 					time.Sleep(time.Second)
 				}

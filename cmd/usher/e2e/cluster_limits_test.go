@@ -21,9 +21,18 @@ func setStreamLimit(m *backendtest.Server, user string, most int, tokens ...stri
 // TestCluster_StreamLimit_Holds opens a hundred sessions of one user at once on three nodes.
 func TestCluster_StreamLimit_Holds(t *testing.T) {
 	t.Parallel()
-	for _, policy := range []string{"evict-oldest", "reject-new"} {
-		t.Run(policy, func(t *testing.T) {
+	for name, test := range map[string]struct {
+		policy       string
+		isOneAddress bool
+	}{
+		"evict-oldest":                  {"evict-oldest", false},
+		"reject-new":                    {"reject-new", false},
+		"evict-oldest, all at one home": {"evict-oldest", true},
+		"reject-new, all at one home":   {"reject-new", true},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			policy := test.policy
 			const most, tokens, soft = 3, 100, 4 * time.Second
 			c := startCluster(t, 3, clusterSetup{
 				redis:    startRedis(t).standalone(),
@@ -33,7 +42,8 @@ func TestCluster_StreamLimit_Holds(t *testing.T) {
 				setStreamLimit(c.middleware, "sharer", most, fmt.Sprintf("good-%d", i))
 			}
 			began := time.Now()
-			viewers, _ := c.watch(t, tokens)
+			viewers := c.viewers(t, tokens, test.isOneAddress)
+			startWatching(t, viewers)
 			var settled []int
 			eventually(t, 2*waitTimeout, "exactly three viewers play", func() error {
 				now, later := c.playing(t, viewers), c.playing(t, viewers)
@@ -51,7 +61,7 @@ func TestCluster_StreamLimit_Holds(t *testing.T) {
 			if len(allowed) != most {
 				t.Errorf("the API shows %d allowed sessions, want %d: %+v", len(allowed), most, allowed)
 			}
-			t.Logf("cluster: %s: %d of %d play, settled %s after the first request", policy, len(settled), tokens, took.Round(time.Second))
+			t.Logf("cluster: %s: %d of %d play, settled %s after the first request", name, len(settled), tokens, took.Round(time.Second))
 		})
 	}
 }
@@ -121,15 +131,18 @@ func (c *cluster) closings() []string {
 // TestCluster_Zapping_NeverRefused lets a set-top box with a limit of one zap through twenty channels, and sometimes back.
 func TestCluster_Zapping_NeverRefused(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct{ route, query string }{
-		"with device_fields":    {"device_fields: [ mac ]", "&mac=00-1a-79-00-00-01"},
-		"without device_fields": {"", ""},
+	tests := map[string]struct{ route, query, policy string }{
+		"with device_fields":                {"device_fields: [ mac ]", "&mac=00-1a-79-00-00-01", "evict-oldest"},
+		"without device_fields":             {"", "", "evict-oldest"},
+		"with device_fields, reject-new":    {"device_fields: [ mac ]", "&mac=00-1a-79-00-00-01", "reject-new"},
+		"without device_fields, reject-new": {"", "", "reject-new"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := startCluster(t, 3, clusterSetup{
-				redis: startRedis(t).standalone(), route: test.route, sessions: "per_user: { grace_period: 5s, zap_timeout: 3s }",
+				redis: startRedis(t).standalone(), route: test.route,
+				sessions: fmt.Sprintf("per_user: { policy: %s, grace_period: 5s, zap_timeout: 3s }", test.policy),
 			})
 			setStreamLimit(c.middleware, "box", 1, "good-box")
 			for i := range 20 {

@@ -283,10 +283,21 @@ listen usher
 // watch starts that many viewers behind the balancer, each with their own token: good-0, good-1 and so on.
 func (c *cluster) watch(t *testing.T, count int) (viewers []*viewer, stop func()) {
 	t.Helper()
-	for i := range count {
-		viewers = append(viewers, c.viewer(t, i, fmt.Sprintf("/play/a%03d/low.m3u8?token=good-%d", i%20, i)))
-	}
+	viewers = c.viewers(t, count, false)
 	return viewers, startWatching(t, viewers)
+}
+
+// viewers returns viewers with a token each, from an address each or from one.
+func (c *cluster) viewers(t *testing.T, count int, isOneAddress bool) (viewers []*viewer) {
+	t.Helper()
+	for i := range count {
+		address := i
+		if isOneAddress {
+			address = 0
+		}
+		viewers = append(viewers, c.viewer(t, address, fmt.Sprintf("/play/a%03d/low.m3u8?token=good-%d", i%20, i)))
+	}
+	return viewers
 }
 
 // viewer returns a viewer behind the balancer whose responses the witness records.

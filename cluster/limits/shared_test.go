@@ -1,0 +1,283 @@
+package limits
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"usher/actors/session"
+)
+
+// fakeStore is a store that fails when a test says so. It keeps one user.
+type fakeStore struct {
+	mu      sync.Mutex
+	clock   int64
+	current versioned
+	calls   int
+	// fail, if not nil, says whether a call is lost, and whether its answer is.
+	fail func() (isLost, isAnswerLost bool)
+	// between, if not nil, is called before each call: other nodes change the streams.
+	between func()
+}
+
+var errLost = errors.New("lost")
+
+func (f *fakeStore) now(string) (int64, bool) { return f.clock, true }
+
+func (f *fakeStore) swap(_ context.Context, c change) (versioned, bool, error) {
+	if f.between != nil {
+		f.between()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls++
+	isLost, isAnswerLost := false, false
+	if f.fail != nil {
+		isLost, isAnswerLost = f.fail()
+	}
+	if isLost {
+		return versioned{}, false, errLost
+	}
+	isStored := c.was == f.current.version
+	if isStored {
+		f.current = c.to
+	}
+	if isAnswerLost {
+		return versioned{}, false, errLost
+	}
+	if isStored {
+		return versioned{}, true, nil
+	}
+	return f.current, false, nil
+}
+
+// newShared returns the limits of a node with that store. All its nodes make different versions.
+func newShared(f store, p session.LimitPolicy, node int) *shared {
+	versions := 0
+	return &shared{
+		store: f, rules: rulesInMillis(testRules(p)), log: slog.New(slog.DiscardHandler), users: make(expiring[*sharedUser]),
+		newVersion: func() string { versions++; return fmt.Sprint(node, "-", versions) },
+	}
+}
+
+// nodesLimiter sends each report through one of several nodes, as a viewer with a session on each of them.
+type nodesLimiter struct {
+	store *fakeStore
+	nodes []*shared
+	pick  func() int
+}
+
+func (n *nodesLimiter) apply(now int64, reports ...report) session.LimitResult {
+	n.store.clock = now
+	got, err := n.nodes[n.pick()].apply(context.Background(), "ann", reports)
+	if err != nil {
+		return session.LimitResult{States: make([]session.StreamState, len(reports))}
+	}
+	return got
+}
+
+// TestShared_InterleavedNodes_ExactOnceSettled has nodes that change the streams in turn, whose calls or answers are lost.
+func TestShared_InterleavedNodes_ExactOnceSettled(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		policy := session.LimitPolicy(rapid.IntRange(0, 1).Draw(t, "policy"))
+		f := &fakeStore{clock: testStart}
+		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)) // the calls come from other goroutines
+		f.fail = func() (bool, bool) {
+			if f.clock >= testStart+17_000 {
+				return false, false // once it has settled, what plays is counted
+			}
+			return random.IntN(20) == 0, random.IntN(20) == 0
+		}
+		n := &nodesLimiter{store: f, pick: func() int { return rapid.IntRange(0, 2).Draw(t, "node") }}
+		for i := range 3 {
+			n.nodes = append(n.nodes, newShared(f, policy, i))
+		}
+		checkSettles(t, n, rapid.IntRange(1, 4).Draw(t, "max"), rapid.IntRange(1, 9).Draw(t, "viewers"))
+	})
+}
+
+// TestShared_ConcurrentNodes_NoUpdateLost has goroutines of several nodes join at once, while the store loses calls and
+// answers. Each stream whose join succeeded is in the set.
+func TestShared_ConcurrentNodes_NoUpdateLost(t *testing.T) {
+	t.Parallel()
+	const nodes, perNode = 4, 25
+	f := &fakeStore{clock: testStart}
+	lost := 0
+	f.fail = func() (bool, bool) { lost++; return lost%11 == 5, lost%7 == 3 }
+	var callers sync.WaitGroup
+	stored := make([]bool, nodes*perNode)
+	for node := range nodes {
+		h := newShared(f, session.EvictOldest, node)
+		for i := range perNode {
+			callers.Go(func() {
+				one := node*perNode + i
+				for !stored[one] {
+					got, err := h.apply(t.Context(), "ann", []report{plays(one, 100, 200)})
+					stored[one] = err == nil && got.RecheckIn == 0 // not contended
+				}
+			})
+		}
+	}
+	callers.Wait()
+	set, err := decode([]byte(f.current.set))
+	if err != nil || len(set) != nodes*perNode {
+		t.Errorf("%d streams, %v; want %d", len(set), err, nodes*perNode)
+	}
+	t.Logf("%d calls of the store for %d joins", f.calls, nodes*perNode)
+}
+
+// TestShared_Contention_Ends has another node that is always faster.
+func TestShared_Contention_Ends(t *testing.T) {
+	t.Parallel()
+	f := &fakeStore{clock: testStart}
+	f.between = func() { f.current = versioned{fmt.Sprint(f.calls), string(streamSet{}.encode())} }
+	got, err := newShared(f, session.RejectNew, 0).apply(t.Context(), "ann", []report{plays(1, 100, 1)})
+	if err != nil || !got.IsContended || got.States[0] != active || got.RecheckIn <= 0 || got.RecheckIn.Seconds() > 1 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if f.calls != maxTries {
+		t.Errorf("%d tries, want %d", f.calls, maxTries)
+	}
+}
+
+// TestShared_MissingSet_FailsCompare flushes the store behind the node's back, and lets another node begin anew.
+func TestShared_MissingSet_FailsCompare(t *testing.T) {
+	t.Parallel()
+	f := &fakeStore{clock: testStart}
+	a, b := newShared(f, session.RejectNew, 0), newShared(f, session.RejectNew, 1)
+	apply := func(h *shared, p report, want session.StreamState) {
+		t.Helper()
+		if got, err := h.apply(t.Context(), "ann", []report{p}); err != nil || got.States[0] != want {
+			t.Errorf("got %+v, %v; want %v", got, err, want)
+		}
+	}
+	apply(a, plays(1, 100, 2), active)
+	f.current = versioned{}
+	before := f.calls
+	apply(a, plays(1, 100, 2), active)
+	if f.calls != before+2 {
+		t.Errorf("after a flush %d calls, want 2", f.calls-before)
+	}
+	f.current = versioned{}
+	apply(b, plays(2, 101, 2), active)
+	apply(a, plays(1, 100, 2), active)
+	if set, err := decode([]byte(f.current.set)); err != nil || len(set) != 2 {
+		t.Errorf("the set holds %+v, %v; want both streams", set, err)
+	}
+}
+
+// TestShared_Flushed_ExactAfterGrace flushes the store while one of three streams plays: it goes on, and the others are
+// evicted again after a grace period.
+func TestShared_Flushed_ExactAfterGrace(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []session.LimitPolicy{session.EvictOldest, session.RejectNew} {
+		f, turn := &fakeStore{clock: testStart}, 0
+		n := &nodesLimiter{store: f, pick: func() int { turn++; return turn % 2 }}
+		n.nodes = []*shared{newShared(f, policy, 0), newShared(f, policy, 1)}
+		plays := func(now int64) (playing []int) {
+			for i := range 3 {
+				if n.apply(now, plays(i, int64(100+i), 1)).States[0] == active {
+					playing = append(playing, i)
+				}
+			}
+			return playing
+		}
+		survivor := map[session.LimitPolicy]int{session.EvictOldest: 2, session.RejectNew: 0}[policy]
+		for second := range int64(60) {
+			if second == 30 {
+				f.current = versioned{}
+			}
+			playing := plays(testStart + second*1000)
+			if !slices.Contains(playing, survivor) {
+				t.Fatalf("%v: after %d s %v play, want %d among them", policy, second, playing, survivor)
+			}
+			if isGrace := second%30 <= 14; !isGrace && len(playing) != 1 {
+				t.Fatalf("%v: after %d s %v play, want one", policy, second, playing)
+			}
+		}
+	}
+}
+
+// TestShared_LeavingLast_RemovesSet leaves no set behind.
+func TestShared_LeavingLast_RemovesSet(t *testing.T) {
+	t.Parallel()
+	f := &fakeStore{clock: testStart}
+	h := newShared(f, session.RejectNew, 0)
+	for _, p := range []report{plays(1, 100, 1), {isLeaving: true, id: idOf(1)}, {isLeaving: true, id: idOf(1)}, plays(1, 100, 1)} {
+		if _, err := h.apply(t.Context(), "ann", []report{p}); err != nil {
+			t.Fatal(err)
+		}
+		if p.isLeaving != (f.current == versioned{}) {
+			t.Errorf("after %+v there is %q", p, f.current)
+		}
+	}
+	if f.calls != 4 {
+		t.Errorf("%d calls, want one each", f.calls)
+	}
+}
+
+func TestShared_OtherLayout_LeftAlone(t *testing.T) {
+	t.Parallel()
+	newer := versioned{"1", "\x02newer"}
+	f := &fakeStore{clock: testStart, current: newer}
+	_, err := newShared(f, session.RejectNew, 0).apply(t.Context(), "ann", []report{plays(1, 100, 1)})
+	if !errors.Is(err, errLayout) || f.current != newer {
+		t.Errorf("got %v, the set is %q", err, f.current)
+	}
+}
+
+// TestShared_TooManyStreams_CountedPerNode reports more streams than a set holds.
+func TestShared_TooManyStreams_CountedPerNode(t *testing.T) {
+	t.Parallel()
+	f := &fakeStore{clock: testStart}
+	a, b := newShared(f, session.RejectNew, 0), newShared(f, session.RejectNew, 1)
+	var all []report
+	for i := range maxTracked {
+		all = append(all, plays(i, 100, 3))
+	}
+	if _, err := a.apply(t.Context(), "ann", all); err != nil {
+		t.Fatal(err)
+	}
+	stored := f.current
+	for range 3 {
+		if _, err := b.apply(t.Context(), "ann", []report{plays(200, 100, 3)}); !errors.Is(err, errFull) {
+			t.Errorf("one more: %v, want errFull", err)
+		}
+	}
+	if f.current != stored || f.calls != 2 {
+		t.Errorf("%d calls, want 2: one that stores, one that reads", f.calls)
+	}
+}
+
+// TestShared_CallerGone_OthersServed has a caller that gives up while the store is slow.
+func TestShared_CallerGone_OthersServed(t *testing.T) {
+	t.Parallel()
+	f, release := &fakeStore{clock: testStart}, make(chan struct{})
+	f.between = func() { <-release }
+	h := newShared(f, session.RejectNew, 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	var callers sync.WaitGroup
+	for i := range 3 {
+		callers.Go(func() {
+			if _, err := h.apply(t.Context(), "ann", []report{plays(i, 100, 3)}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	callers.Go(func() {
+		if _, err := h.apply(ctx, "ann", []report{plays(9, 100, 3)}); !errors.Is(err, context.Canceled) {
+			t.Errorf("the one who gave up: %v", err)
+		}
+	})
+	cancel()
+	close(release)
+	callers.Wait()
+}

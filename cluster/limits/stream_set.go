@@ -1,0 +1,138 @@
+package limits
+
+import (
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+const (
+	// maxTracked bounds the streams of a set, so that no call takes long.
+	maxTracked = 128
+	// reportInterval is how often each node reports while a limit is exceeded.
+	reportInterval = time.Second
+	// reportDelayMS is how late the nodes may learn that two streams fell silent, one after the other.
+	reportDelayMS = 2000
+	// jitterMS is how far apart two reports of the same request may be.
+	jitterMS = 1000
+	// unknownZapMS is the zap timeout of a stream of which no node has seen a media playlist.
+	unknownZapMS = 10_000
+)
+
+// rules are session.LimitRules in milliseconds.
+type rules struct {
+	policy                                                   session.LimitPolicy
+	gracePeriod, evictionTTL, idleTimeout, heartbeatInterval int64
+}
+
+func rulesInMillis(r session.LimitRules) rules {
+	return rules{
+		policy: r.Policy, gracePeriod: r.GracePeriod.Milliseconds(), evictionTTL: r.EvictionTTL.Milliseconds(),
+		idleTimeout:       r.IdleTimeout.Milliseconds(),
+		heartbeatInterval: r.HeartbeatInterval.Milliseconds(),
+	}
+}
+
+// report is what a node says of one stream.
+type report struct {
+	// isLeaving: the stream has ended. Only its id is set.
+	isLeaving bool
+	// isJoin: the stream was just opened.
+	isJoin bool
+	id     backends.SessionID
+	opened int64
+	// age is how long ago the viewer last asked.
+	age        int64
+	isPlaying  bool
+	zapTimeout int64 // 0: unknown
+	maxStreams int
+	device     string
+}
+
+// stream is one stream of a user. Its times are ms of one clock, Redis' or the process's, except opened, which is in
+// seconds as in tickets.
+type stream struct {
+	id     backends.SessionID
+	opened int64
+	// lastSeen is when the viewer last asked; an evicted stream asks too.
+	lastSeen int64
+	// reportedAt is when the node that saw the viewer last reported the stream.
+	reportedAt int64
+	// countedSince is since when the stream counts without a break; 0: it does not count.
+	countedSince int64
+	// zapTimeout is the longest silence of a stream that counts.
+	zapTimeout int64
+	maxStreams int
+	state      session.StreamState
+	isPlaying  bool
+	device     string
+}
+
+// counts reports whether the stream counts at now: its viewer was not silent when last reported, and that report is not
+// older than a node that lives lets it become.
+func (s *stream) counts(now int64, r *rules) bool {
+	return s.state == session.StreamActive && s.isPlaying && s.reportedAt-s.lastSeen <= s.zapTimeout &&
+		now-s.lastSeen <= r.heartbeatInterval+s.zapTimeout
+}
+
+// ttl is after which silence a stream is forgotten.
+func (s *stream) ttl(r *rules) int64 {
+	if s.state == session.StreamEvicted {
+		return r.evictionTTL
+	}
+	return max(r.idleTimeout, r.heartbeatInterval+s.zapTimeout)
+}
+
+// streamSet is the streams of a user. It is not changed: apply makes another one.
+type streamSet []stream
+
+// result is what a set says of the reports of a call.
+type result struct {
+	session.LimitResult
+	// isExceeded: the limit is exceeded since this call.
+	isExceeded bool
+	// isFull: a reported stream found no room.
+	isFull bool
+	// ttl is for how long the set must be kept.
+	ttl time.Duration
+}
+
+// apply returns the set after reports at a time in ms.
+func (s streamSet) apply(reports []report, now int64, r *rules) (streamSet, result) {
+	u := update{rules: r, now: now, streams: make(streamSet, 0, len(s)+len(reports))} // pointers into it stay valid
+	for i := range s {
+		if one := s[i].clamped(now); now-one.lastSeen < one.ttl(r) {
+			u.streams = append(u.streams, one)
+		}
+	}
+	_, _, wasExceeded := u.count()
+	u.result.States = make([]session.StreamState, len(reports))
+	for i := range reports {
+		u.result.States[i] = u.applyReport(&reports[i])
+	}
+	for i := range reports {
+		u.readmit(&reports[i])
+	}
+	u.evict()
+	_, _, isExceeded := u.count()
+	u.result.isExceeded = isExceeded && !wasExceeded
+	if isExceeded {
+		u.result.RecheckIn = reportInterval
+	}
+	for i := range reports {
+		if one := u.find(reports[i].id); one != nil { // a later report, or the limit, may have changed its state
+			u.result.States[i] = one.state
+		}
+	}
+	for i := range u.streams {
+		u.result.ttl = max(u.result.ttl, 2*time.Duration(u.streams[i].ttl(r))*time.Millisecond)
+	}
+	return u.streams, u.result
+}
+
+// clamped returns the stream with no time after now: a clock that was set back must not keep a stream for longer.
+func (s stream) clamped(now int64) stream {
+	s.lastSeen, s.reportedAt, s.countedSince = min(s.lastSeen, now), min(s.reportedAt, now), min(s.countedSince, now)
+	return s
+}

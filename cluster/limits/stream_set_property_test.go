@@ -1,0 +1,197 @@
+package limits
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+// zapper is a viewer who watches one channel at a time, each reported by a node of its own, every second.
+type zapper struct {
+	first, most  int
+	device       string
+	opened, seen map[int]int64
+}
+
+func newZapper(first, most int, device string) *zapper {
+	return &zapper{first, most, device, map[int]int64{}, map[int]int64{}}
+}
+
+// watch reports all streams of the viewer, who watches that channel, and returns its state.
+func (z *zapper) watch(l limiter, now int64, channel int) session.StreamState {
+	isJoin := z.opened[channel] == 0
+	if isJoin {
+		z.opened[channel] = now / 1000
+	}
+	z.seen[channel] = now
+	var state session.StreamState
+	for i, opened := range z.opened {
+		p := plays(z.first+i, opened, z.most).on(z.device).silentFor(time.Duration(now-z.seen[i]) * time.Millisecond)
+		p.isJoin = isJoin && i == channel
+		got := l.apply(now, p)
+		if i == channel {
+			state = got.States[0]
+		}
+		for _, e := range got.Evicted {
+			delete(z.opened, int(e.Session[0])-z.first) // its ticket is refused, the next request opens it anew
+		}
+	}
+	return state
+}
+
+// TestStreamSet_Zapping_NeverRefused has one viewer with a limit of one, who goes from channel to channel. They come back
+// to a channel as they like, but not for the second time within a grace period.
+func TestStreamSet_Zapping_NeverRefused(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		l := newPureLimiter(session.LimitPolicy(rapid.IntRange(0, 1).Draw(t, "policy")))
+		z := newZapper(0, 1, rapid.SampledFrom([]string{"", "box"}).Draw(t, "device"))
+		now, left := int64(testStart), map[int][]int64{}
+		for range rapid.IntRange(2, 25).Draw(t, "zaps") {
+			channel := rapid.IntRange(0, 6).Draw(t, "channel")
+			if visits := left[channel]; len(visits) > 1 && now-visits[len(visits)-2] < 15_000 {
+				continue
+			}
+			for end := now + int64(rapid.IntRange(1000, 15_000).Draw(t, "watches")); now < end; now += 1000 {
+				if state := z.watch(l, now, channel); state != active {
+					t.Fatalf("channel %d is %v after %d ms", channel, state, now-testStart)
+				}
+			}
+			left[channel] = append(left[channel], now)
+		}
+	})
+}
+
+// TestStreamSet_TwoTVs_OneZaps has two viewers with a limit of two, one of whom zaps.
+func TestStreamSet_TwoTVs_OneZaps(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []session.LimitPolicy{session.EvictOldest, session.RejectNew} {
+		for _, every := range []int64{1, 3, 7, 20} {
+			t.Run(fmt.Sprintf("%v every %d s", policy, every), func(t *testing.T) {
+				t.Parallel()
+				l := newPureLimiter(policy)
+				z := newZapper(1, 2, "")
+				for i := range int64(240) {
+					now := testStart + i*1000
+					if got := l.apply(now, plays(0, testStart/1000, 2)).States[0]; got != active {
+						t.Fatalf("the one who stays is %v after %d s", got, i)
+					}
+					if got := z.watch(l, now, int(i/every)%100); got != active {
+						t.Fatalf("the one who zaps is %v after %d s", got, i)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestStreamSet_ExactOnceSettled has streams of one user that never stop, on nodes whose reports are late and whose answers
+// are lost.
+func TestStreamSet_ExactOnceSettled(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		policy := session.LimitPolicy(rapid.IntRange(0, 1).Draw(t, "policy"))
+		checkSettles(t, newPureLimiter(policy), rapid.IntRange(1, 4).Draw(t, "max"), rapid.IntRange(1, 9).Draw(t, "viewers"))
+	})
+}
+
+func checkSettles(t *rapid.T, l limiter, most, count int) {
+	t.Helper()
+	known, start, settled := make([]session.StreamState, count), int64(testStart), int64(17_000)
+	for now := start; now < start+40_000; now += 500 {
+		for i := range count {
+			if rapid.IntRange(0, 9).Draw(t, "message") == 0 && now > start {
+				continue // it is lost
+			}
+			p := plays(i, int64(100+i), most).silentFor(time.Duration(rapid.IntRange(0, 400).Draw(t, "late")) * time.Millisecond)
+			p.isJoin = known[i] != active || now == start // the viewer tries again
+			if got := l.apply(now, p); rapid.IntRange(0, 9).Draw(t, "answer") > 0 {
+				known[i] = got.States[0]
+			}
+		}
+		if now < start+settled {
+			continue
+		}
+		playing := 0
+		for i := range count {
+			if l.apply(now, plays(i, int64(100+i), most)).States[0] == active {
+				playing++
+			}
+		}
+		if want := min(most, count); playing != want {
+			t.Fatalf("%d of %d play after %d ms, want %d", playing, count, now-start, want)
+		}
+	}
+}
+
+// TestStreamSet_RandomReports_Bounded sends anything, also from a clock that is set back.
+func TestStreamSet_RandomReports_Bounded(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		r := rulesInMillis(testRules(session.LimitPolicy(rapid.IntRange(0, 1).Draw(t, "policy"))))
+		var set streamSet
+		now := int64(testStart)
+		for range rapid.IntRange(1, 40).Draw(t, "calls") {
+			now += rapid.SampledFrom([]int64{0, 1, 400, 1000, 3000, 10_000, 61_000, -5000}).Draw(t, "passes")
+			reports := rapid.SliceOfN(rapid.Custom(drawReport), 1, 200).Draw(t, "reports")
+			before := slices.Clone(set)
+			next, got := set.apply(reports, now, &r)
+			if diff := cmp.Diff(before, set, cmp.AllowUnexported(stream{})); diff != "" {
+				t.Fatalf("the set was changed:\n%s", diff)
+			}
+			if len(next) > maxTracked || len(got.States) != len(reports) {
+				t.Fatalf("%d streams, %d states for %d reports", len(next), len(got.States), len(reports))
+			}
+			seen := map[backends.SessionID]bool{}
+			for _, s := range next {
+				if seen[s.id] || max(s.lastSeen, s.reportedAt, s.countedSince) > now {
+					t.Fatalf("%+v at %d", s, now)
+				}
+				seen[s.id] = true
+			}
+			decoded, err := decode(next.encode())
+			if diff := cmp.Diff(next, decoded, cmp.AllowUnexported(stream{})); len(next) > 0 && diff != "" || err != nil {
+				t.Fatalf("decoded (-want +got): %v\n%s", err, diff)
+			}
+			set = next
+		}
+	})
+}
+
+func drawReport(t *rapid.T) report {
+	return report{
+		isLeaving: rapid.IntRange(0, 9).Draw(t, "leaving") == 0, isJoin: rapid.Bool().Draw(t, "join"),
+		id: idOf(rapid.IntRange(0, 250).Draw(t, "session")), opened: rapid.Int64Range(1, 5).Draw(t, "opened"),
+		age:       rapid.SampledFrom([]int64{0, 200, 1500, 12_000, 70_000}).Draw(t, "age"),
+		isPlaying: rapid.IntRange(0, 3).Draw(t, "plays") > 0, maxStreams: rapid.IntRange(1, 3).Draw(t, "max"),
+		zapTimeout: rapid.SampledFrom([]int64{0, 6000, 60_000}).Draw(t, "zap"),
+		device:     rapid.SampledFrom([]string{"", "", "box", "phone"}).Draw(t, "device"),
+	}
+}
+
+// TestStreamSet_ManyStreams_NoneForNothing has more streams than a set holds: those that find no room are refused once the
+// limit is reached.
+func TestStreamSet_ManyStreams_NoneForNothing(t *testing.T) {
+	t.Parallel()
+	l := newPureLimiter(session.EvictOldest)
+	for i := range maxTracked {
+		l.apply(testStart, plays(i, 100, 3))
+	}
+	if got := l.apply(testStart, plays(200, 100, 3)).States[0]; got != evicted {
+		t.Errorf("one more is %v", got)
+	}
+	hotel := newPureLimiter(session.EvictOldest)
+	for i := range maxTracked {
+		hotel.apply(testStart, plays(i, 100, 500))
+	}
+	if got := hotel.apply(testStart, plays(200, 100, 500)).States[0]; got != active {
+		t.Errorf("with a limit of 500 one more is %v", got)
+	}
+}

@@ -1,0 +1,233 @@
+package limits
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+// testRules are the rules of these tests. With zap timeouts of 6 s the grace period is 14 s.
+func testRules(p session.LimitPolicy) session.LimitRules {
+	return session.LimitRules{
+		Policy: p, GracePeriod: 10 * time.Second, EvictionTTL: time.Minute, IdleTimeout: time.Minute,
+		HeartbeatInterval: 20 * time.Second,
+	}
+}
+
+const testStart = 1_700_000_000_000
+
+func idOf(i int) (id backends.SessionID) {
+	binary.BigEndian.PutUint64(id[8:], uint64(i)+1)
+	id[0] = byte(i)
+	return id
+}
+
+// plays returns the report of a stream that was opened at that second and was used just now.
+func plays(i int, opened int64, most int) report {
+	return report{id: idOf(i), opened: opened, isPlaying: true, maxStreams: most, zapTimeout: 6000}
+}
+
+func (p report) silentFor(d time.Duration) report {
+	p.age = d.Milliseconds()
+	return p
+}
+
+func (p report) on(device string) report {
+	p.device = device
+	return p
+}
+
+func (p report) zapsAfter(d time.Duration) report {
+	p.zapTimeout = d.Milliseconds()
+	return p
+}
+
+func states(all ...session.StreamState) []session.StreamState { return all }
+
+const (
+	active     = session.StreamActive
+	evicted    = session.StreamEvicted
+	superseded = session.StreamSuperseded
+)
+
+// limiter counts the streams of one user, at a time in ms.
+type limiter interface {
+	apply(now int64, reports ...report) session.LimitResult
+}
+
+// pureLimiter is a set that no other node changes.
+type pureLimiter struct {
+	set   streamSet
+	rules rules
+}
+
+func newPureLimiter(p session.LimitPolicy) *pureLimiter {
+	return &pureLimiter{rules: rulesInMillis(testRules(p))}
+}
+
+func (l *pureLimiter) apply(now int64, reports ...report) session.LimitResult {
+	set, got := l.set.apply(reports, now, &l.rules)
+	l.set = set
+	return got.LimitResult
+}
+
+// scenarioStep is reports at a time, and the states that they find.
+type scenarioStep struct {
+	at      time.Duration
+	reports []report
+	want    []session.StreamState
+}
+
+func renew(at time.Duration, want []session.StreamState, reports ...report) scenarioStep {
+	return scenarioStep{at, reports, want}
+}
+
+func join(at time.Duration, want session.StreamState, p report) scenarioStep {
+	p.isJoin = true
+	return scenarioStep{at, []report{p}, states(want)}
+}
+
+func leave(at time.Duration, i int) scenarioStep {
+	return scenarioStep{at, []report{{isLeaving: true, id: idOf(i)}}, states(active)}
+}
+
+// together has streams play for so many seconds, reported each second.
+func together(from, until time.Duration, reports ...report) (steps []scenarioStep) {
+	want := make([]session.StreamState, len(reports))
+	for at := from; at < until; at += time.Second {
+		steps = append(steps, renew(at, want, reports...))
+	}
+	return steps
+}
+
+const s = time.Second
+
+var scenarios = map[string]struct {
+	policy session.LimitPolicy
+	steps  []scenarioStep
+}{
+	"within the grace period all streams play": {session.EvictOldest, slices.Concat(
+		[]scenarioStep{join(0, active, plays(1, 100, 1))}, together(1*s, 15*s, plays(1, 100, 1), plays(2, 101, 1)),
+	)},
+	"after the grace period the oldest is evicted": {session.EvictOldest, slices.Concat(
+		[]scenarioStep{join(0, active, plays(1, 100, 1))}, together(1*s, 15*s, plays(1, 100, 1), plays(2, 101, 1)),
+		[]scenarioStep{
+			renew(15*s, states(evicted, active), plays(1, 100, 1), plays(2, 101, 1)),
+			renew(20*s, states(evicted, active), plays(1, 100, 1), plays(2, 101, 1)),
+		},
+	)},
+	"after the grace period the newest is evicted": {session.RejectNew, slices.Concat(
+		[]scenarioStep{join(0, active, plays(1, 100, 1))}, together(1*s, 15*s, plays(1, 100, 1), plays(2, 101, 1)),
+		[]scenarioStep{renew(15*s, states(active, evicted), plays(1, 100, 1), plays(2, 101, 1))},
+	)},
+	"a longer zap timeout has a longer grace period": {session.RejectNew, slices.Concat(
+		together(0, 62*s, plays(1, 100, 1), plays(2, 101, 1).zapsAfter(30*s)),
+		[]scenarioStep{renew(62*s, states(active, evicted), plays(1, 100, 1), plays(2, 101, 1))},
+	)},
+	"an evicted stream plays again once a stream is free": {session.EvictOldest, slices.Concat(
+		together(0, 14*s, plays(1, 100, 1), plays(2, 101, 1)),
+		[]scenarioStep{
+			renew(14*s, states(evicted, active), plays(1, 100, 1), plays(2, 101, 1)), leave(15*s, 2),
+			renew(16*s, states(active), plays(1, 100, 1)),
+		},
+	)},
+	"an evicted stream plays again once the other is silent": {session.EvictOldest, slices.Concat(
+		together(0, 14*s, plays(1, 100, 1), plays(2, 101, 1)),
+		[]scenarioStep{
+			renew(14*s, states(evicted, active), plays(1, 100, 1), plays(2, 101, 1)),
+			renew(20*s, states(evicted, active), plays(1, 100, 1), plays(2, 101, 1).silentFor(6*s)),
+			renew(21*s, states(active, active), plays(1, 100, 1), plays(2, 101, 1).silentFor(7*s)),
+		},
+	)},
+	"a silent stream does not count": {session.RejectNew, slices.Concat(
+		together(0, 5*s, plays(1, 100, 1)),
+		[]scenarioStep{
+			join(6*s, active, plays(2, 106, 1)),
+			renew(30*s, states(active, active), plays(1, 100, 1).silentFor(25*s), plays(2, 106, 1)),
+			renew(50*s, states(active, active), plays(1, 100, 1).silentFor(45*s), plays(2, 106, 1)),
+		},
+	)},
+	"a stream whose node died does not count for long": {session.RejectNew, slices.Concat(
+		together(0, 5*s, plays(1, 100, 1)), together(5*s, 60*s, plays(2, 105, 1)),
+	)},
+	"a stream that left does not count": {session.RejectNew, slices.Concat(
+		together(0, 14*s, plays(1, 100, 1), plays(2, 101, 1)),
+		[]scenarioStep{renew(14*s, states(active, evicted), plays(1, 100, 1), plays(2, 101, 1)), leave(15*s, 1)},
+		together(16*s, 50*s, plays(2, 101, 1)),
+	)},
+	"an evicted stream that is idle for long is new": {session.EvictOldest, slices.Concat(
+		together(0, 14*s, plays(1, 100, 1), plays(2, 101, 1)),
+		[]scenarioStep{
+			renew(14*s, states(evicted, active), plays(1, 100, 1), plays(2, 101, 1)),
+			renew(50*s, states(active), plays(2, 101, 1)), renew(74*s, states(active), plays(2, 101, 1)),
+			join(75*s, active, plays(1, 175, 1)), renew(76*s, states(active), plays(2, 101, 1)),
+		},
+	)},
+	"a device plays one stream": {session.EvictOldest, []scenarioStep{
+		join(0, active, plays(1, 100, 3).on("box")), join(2*s, active, plays(2, 102, 3).on("box")),
+		renew(3*s, states(superseded), plays(1, 100, 3).on("box").silentFor(s)),
+		join(4*s, active, plays(1, 104, 3).on("box")), renew(5*s, states(superseded), plays(2, 102, 3).on("box").silentFor(3*s)),
+	}},
+	"opened in the same second, a device plays what it joined last": {session.EvictOldest, []scenarioStep{
+		join(0, active, plays(1, 100, 3).on("box")), join(0, active, plays(2, 100, 3).on("box")),
+		renew(3*s, states(superseded, active), plays(1, 100, 3).on("box"), plays(2, 100, 3).on("box")),
+	}},
+	"two devices are two": {
+		session.EvictOldest,
+		together(0, 40*s, plays(1, 100, 2).on("box"), plays(2, 101, 2).on("phone")),
+	},
+	"there and back within the grace period": {session.EvictOldest, slices.Concat(
+		together(0, 20*s, plays(1, 100, 1)), together(20*s, 26*s, plays(2, 120, 1)),
+		[]scenarioStep{renew(26*s, states(active, active), plays(1, 100, 1), plays(2, 120, 1).silentFor(s))},
+		together(27*s, 33*s, plays(1, 100, 1)),
+		[]scenarioStep{renew(33*s, states(active, active), plays(1, 100, 1), plays(2, 120, 1).silentFor(8*s))},
+		together(34*s, 60*s, plays(1, 100, 1)),
+	)},
+	"a stream that does not play yet does not count": {
+		session.EvictOldest,
+		together(0, 40*s, report{id: idOf(1), opened: 100, maxStreams: 1}, plays(2, 101, 1)),
+	},
+	"a lower limit holds after a grace period": {session.EvictOldest, slices.Concat(
+		together(0, 30*s, plays(1, 100, 2), plays(2, 101, 2)), together(30*s, 44*s, plays(1, 100, 1), plays(2, 101, 1)),
+		[]scenarioStep{renew(44*s, states(evicted, active), plays(1, 100, 1), plays(2, 101, 1))},
+	)},
+	"opened in the same second, one is evicted": {session.EvictOldest, slices.Concat(
+		together(0, 14*s, plays(1, 100, 1), plays(2, 100, 1)),
+		[]scenarioStep{renew(14*s, states(active, evicted), plays(1, 100, 1), plays(2, 100, 1))},
+	)},
+	"a copy of a session on another node is no silent viewer": {session.RejectNew, slices.Concat(
+		together(0, 10*s, plays(1, 100, 1)),
+		[]scenarioStep{
+			renew(10*s, states(active), plays(1, 100, 1).silentFor(9*s)), renew(10*s, states(active), plays(2, 110, 1)),
+			renew(24*s, states(active, active), plays(1, 100, 1), plays(2, 110, 1).silentFor(s)),
+			renew(25*s, states(active, evicted), plays(1, 100, 1), plays(2, 110, 1)),
+		},
+	)},
+}
+
+func runScenarios(t *testing.T, newLimiter func(name string, p session.LimitPolicy) limiter) {
+	t.Helper()
+	for name, test := range scenarios {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLimiter(name, test.policy)
+			for i, step := range test.steps {
+				got := l.apply(testStart+step.at.Milliseconds(), step.reports...)
+				if diff := cmp.Diff(step.want, got.States); diff != "" {
+					t.Fatalf("step %d, at %v (-want +got):\n%s", i, step.at, diff)
+				}
+			}
+		})
+	}
+}
+
+func TestStreamSet_Scenarios(t *testing.T) {
+	t.Parallel()
+	runScenarios(t, func(_ string, p session.LimitPolicy) limiter { return newPureLimiter(p) })
+}
