@@ -21,7 +21,7 @@
 // and Z at most. While a user's streams exceed the limit every node reports them each second, woken by a message. A request
 // in flight counts as asking. An edge asks only when a decision expires: there Z is for how long its session lives on.
 //
-// Zapping refuses nobody. Let a viewer watch one channel at a time, with a limit that their other streams leave one of. To
+// Zapping refuses no viewer. Let a viewer watch one channel at a time, with a limit that their other streams leave one of. To
 // evict one of their streams A behind another one B, both must count without a break while both are asked for over G.
 //   - The viewer leaves A for B and stays: A is not asked for any more, so both are asked for together for 0 s. That holds
 //     under both policies, for any number of channels, and however late the nodes report.
@@ -46,5 +46,5 @@
 // reached, so that opening many does not help.
 //
 // Refused: rules in Lua. They were a copy of those in Go, and as many lines again. A read before each write: a node keeps
-// what it wrote last, and mostly nobody else has written since.
+// what it wrote last, and mostly no other node has written since.
 package limits

@@ -56,7 +56,7 @@ type Source struct {
 	places   map[string]place // path → where it was set
 	warnings Problems
 	problems Problems
-	broken   []string // the paths of settings that could not be read, so that nobody complains of their absence
+	broken   []string // the paths of settings that could not be read, so that no check complains of their absence
 }
 
 // place is a position in the file, counted from 1, or a variable.
@@ -73,7 +73,7 @@ func placeOf(n *yaml.Node) place {
 	return place{line: n.Line, column: n.Column}
 }
 
-// note remembers where a path was set. The sections around a variable's setting are set by nobody.
+// note remembers where a path was set. The sections around a variable's setting are set by no text.
 func (s *Source) note(path string, n *yaml.Node) {
 	if at := placeOf(n); at != (place{}) {
 		s.places[path] = at
