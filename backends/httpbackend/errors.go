@@ -13,7 +13,7 @@ import (
 	"usher/backends"
 )
 
-// classifyError makes an error of a call a failure. A viewer who left is none; a deadline is one, whoever set it.
+// classifyError makes an error of a call a failure. A viewer who left is none; a deadline is one, whichever side set it.
 func (c *Client) classifyError(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("check backend %q: %w", c.name, context.Canceled)
