@@ -10,7 +10,8 @@
 //	                   headers.go    viewer's facts                         presets.go     its presets
 //	                   transport.go  connections                            response.go    headers
 //	                   redirects.go  if the table follows them              answer_requirements.go
-//	                   errors.go     kinds of failure                       alarms.go      what violates the contract
+//	                   errors.go     kinds of failure                       challenge.go   WWW-Authenticate
+//	                                                                        alarms.go      what violates the contract
 //	                   http_trace.go what went over the wire, for "usher check"
 //
 // Invariants:

@@ -44,8 +44,8 @@ type Classification struct {
 }
 
 // Classify returns what an answer of the named backend means. host is the backend's own, without port. It reads the
-// headers that Astra and Flussonic define: X-Session-Name, X-UserId, X-AuthDuration, X-Max-Sessions, X-Unique, and
-// Location or X-Location. An invalid header is ignored with an alarm; it never makes a failure of an answer.
+// headers that Astra and Flussonic define: X-Session-Name, X-UserId, X-AuthDuration, X-Max-Sessions, X-Unique,
+// Location or X-Location, and WWW-Authenticate of a 401. An invalid header is ignored with an alarm; it never makes a failure of an answer.
 func (t *StatusTable) Classify(backend, host string, a Response) Classification {
 	var c Classification
 	m := t.meaningOf(a.Status)
@@ -59,6 +59,7 @@ func (t *StatusTable) Classify(backend, host string, a Response) Classification 
 		c.Decision = c.allowedDecision(a)
 	default:
 		c.Decision = c.deniedDecision(a)
+		c.readChallenge(a)
 		t.addRedirect(&c, m.outcome, backend, host, a)
 	}
 	return c
@@ -74,7 +75,7 @@ func (c *Classification) raise(a backends.Alarm, detail string) {
 func (c *Classification) allowedDecision(a Response) backends.Decision {
 	d := c.viewerDecision(a)
 	d.Verdict = backends.Allowed
-	d.MaxSessions = int(c.number(a.Header, "X-Max-Sessions", 0, maxSessionsBound))
+	d.MaxSessions = int32(c.number(a.Header, "X-Max-Sessions", 0, maxSessionsBound))
 	d.Unique = a.Header.Get("X-Unique") == "true"
 	if a.Header.Get("X-Location") != "" {
 		c.raise(backends.AlarmBadHeader, "X-Location in an allowing answer")
