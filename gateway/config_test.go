@@ -80,7 +80,7 @@ func TestConfig_Validate(t *testing.T) {
 		"a media path that is bad":   {route(func(r *RouteConfig) { r.Media = []PathMappingConfig{{Path: "/a/{channel}"}, {Path: "/b"}} }), `routes[0].media[1].path: "/b" needs a {channel}`},
 		"a route to no origin":       {route(func(r *RouteConfig) { r.Origin = "x" }), `routes[0].origin: "x" is not among origins`},
 		"a route to no backend":      {route(func(r *RouteConfig) { r.Backend = "x" }), `routes[0].backend: "x" is not among backends`},
-		"an unknown fact":            {route(func(r *RouteConfig) { r.IdentityFields = []string{"address", "mac"} }), `routes[0].identity_fields[1]: "mac" is unknown; want one of address, user_agent, playback_session`},
+		"an unknown fact":            {route(func(r *RouteConfig) { r.IdentityFields = []string{"user_agent", "mac"} }), `routes[0].identity_fields[1]: "mac" is unknown; want one of user_agent, playback_session`},
 		"a host with a port":         {route(func(r *RouteConfig) { r.Hosts = []string{"tv.example.com", "tv.example.com:8080"} }), `routes[0].hosts[1]: "tv.example.com:8080": want a host name without scheme and port`},
 		"a host with a scheme":       {route(func(r *RouteConfig) { r.Hosts = []string{"https://tv.example.com"} }), `routes[0].hosts[0]: "https://tv.example.com": want a host name without scheme and port`},
 		"a host of nothing":          {route(func(r *RouteConfig) { r.Hosts = []string{""} }), `routes[0].hosts[0]: "": want a host name without scheme and port`},
