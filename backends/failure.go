@@ -37,6 +37,8 @@ type Failure struct {
 	Backend string
 	// Status is the HTTP status of a FailureStatus; otherwise zero.
 	Status int
+	// MayBeDenial says, of a FailureStatus, that the backend may have meant this viewer: a 404 that no setting explains.
+	MayBeDenial bool
 	// WasSent says, of a FailureTransport or a FailureTimeout, that the backend was connected and got the request. Then
 	// the viewer's own request may have caused the failure.
 	WasSent bool

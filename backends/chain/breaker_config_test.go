@@ -48,7 +48,7 @@ func TestBreakerConfig_Validate(t *testing.T) {
 
 func TestFailureDedup_MemoryIsBounded(t *testing.T) {
 	t.Parallel()
-	b := newFailureDedup[netip.Addr](10 * time.Second)
+	b := newFailureDedup(10 * time.Second)
 	now := time.Now()
 	for i := range 3 * maxRemembered {
 		address := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})

@@ -28,7 +28,7 @@ func failWith(kind backends.FailureKind) backends.BackendFunc {
 	}
 }
 
-func notFound(context.Context, *backends.Request) (backends.Decision, error) {
+func answerNotFound(context.Context, *backends.Request) (backends.Decision, error) {
 	return backends.Decision{}, &backends.Failure{Kind: backends.FailureStatus, Backend: "b", Status: 404}
 }
 
@@ -123,8 +123,8 @@ func TestBreaker_CountsFailures(t *testing.T) {
 		"where nobody was answered, five of one viewer do": {failWith(backends.FailureStatus), sameAddress, 5, backends.BreakerOpen},
 		"and five of one /64":                              {failWith(backends.FailureMalformed), sameNetwork, 5, backends.BreakerOpen},
 		"and five without an address":                      {failWith(backends.FailureStatus), func(int) *backends.Request { return &backends.Request{} }, 5, backends.BreakerOpen},
-		"a hundred 404s of one session do not":             {notFound, func(int) *backends.Request { return sessionOf(1) }, 100, backends.BreakerClosed},
-		"404s of five sessions at one address do":          {notFound, sessionOf, 5, backends.BreakerOpen},
+		"a hundred 404s of one session do not":             {answerNotFound, func(int) *backends.Request { return sessionOf(1) }, 100, backends.BreakerClosed},
+		"404s of five sessions at one address do":          {answerNotFound, sessionOf, 5, backends.BreakerOpen},
 		"status failures of five viewers open it":          {failWith(backends.FailureStatus), openingFrom, 5, backends.BreakerOpen},
 		"status failures of five /64s open it":             {failWith(backends.FailureStatus), manyNetworks, 5, backends.BreakerOpen},
 		"an error outside the vocabulary counts as malformed": {func(context.Context, *backends.Request) (backends.Decision, error) {

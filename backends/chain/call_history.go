@@ -21,8 +21,7 @@ const wideOutage = 3
 type callHistory struct {
 	window    time.Duration
 	threshold int
-	addresses *failureDedup[netip.Prefix]
-	notFounds *failureDedup[wrongPath]
+	addresses *failureDedup
 
 	mu       sync.Mutex
 	answered recentAddresses
@@ -33,6 +32,8 @@ type callHistory struct {
 	lastAnswer time.Time
 	// streak counts the failures since lastAnswer, those that gobreaker does not count among them.
 	streak int
+	// wrongPaths holds who got a 404 since lastAnswer.
+	wrongPaths map[openingKey]struct{}
 	// connects holds when the last failures to connect came, the latest first.
 	connects [wideOutage]time.Time
 	// wantsOpinion is set when only a second opinion is missing to open the breaker.
@@ -54,18 +55,12 @@ type answeredRequest struct {
 	took time.Duration
 }
 
-// wrongPath is who gets a 404.
-type wrongPath struct {
-	session backends.SessionID
-	address netip.Prefix
-}
-
 func newCallHistory(window time.Duration, threshold int) *callHistory {
 	return &callHistory{
-		window:    window,
-		threshold: threshold,
-		addresses: newFailureDedup[netip.Prefix](window),
-		notFounds: newFailureDedup[wrongPath](window),
+		window:     window,
+		threshold:  threshold,
+		addresses:  newFailureDedup(window),
+		wrongPaths: make(map[openingKey]struct{}),
 	}
 }
 
@@ -95,18 +90,28 @@ func (h *callHistory) recordFailure(f *backends.Failure, r *backends.Request, is
 		h.connects[0] = now
 		return true
 	}
-	// Players repeat a request that gets no answer. One wrong path is one failure, however often it is asked for.
 	address := backends.SubscriberPrefix(r.Address)
-	if f.Status == http.StatusNotFound && !h.notFounds.isFirst(wrongPath{r.Session, address}, now) {
-		return false
-	}
-	isFirst := h.addresses.isFirst(address, now)
+	isFirst := h.addresses.isFirst(r.Address, now)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if f.Status == http.StatusNotFound && !h.isNewWrongPath(r) {
+		return false
+	}
 	h.failed.record(address, now)
 	h.streak++
 	h.wantsOpinion = h.wantsOpinion || h.streak >= h.threshold
 	return isFirst || !isProbing && (h.isConfirmed(now) || !h.answered.hasOther(address, now.Add(-h.window)))
+}
+
+// isNewWrongPath reports whether a 404 is the first of its session in this streak. Players repeat a request that gets no
+// answer, and one wrong path is no outage however often it is asked for.
+func (h *callHistory) isNewWrongPath(r *backends.Request) bool {
+	by := keyOf(r)
+	_, isKnown := h.wrongPaths[by]
+	if !isKnown && len(h.wrongPaths) < maxRemembered {
+		h.wrongPaths[by] = struct{}{}
+	}
+	return !isKnown
 }
 
 // opens reports whether the failures so far open the breaker. isOver says whether gobreaker's counts alone would do it.
@@ -206,6 +211,7 @@ func (h *callHistory) reset() {
 
 func (h *callHistory) endStreak() {
 	h.streak, h.wantsOpinion, h.confirmedAt = 0, false, time.Time{}
+	clear(h.wrongPaths)
 }
 
 func (h *callHistory) isConfirmed(now time.Time) bool {
