@@ -106,6 +106,7 @@ func (c *Client) Decide(ctx context.Context, call Call) (backends.Decision, erro
 
 // Do makes the call and returns the answer unread. Its error is a [*backends.Failure], or wraps context.Canceled.
 func (c *Client) Do(ctx context.Context, call Call) (Response, error) {
+	ctx = withSentTrace(ctx)
 	r := c.request(ctx, call)
 	traced := c.startTrace(ctx, r)
 	resp, err := c.send(ctx, r)

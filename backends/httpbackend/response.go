@@ -54,7 +54,9 @@ func (t *StatusTable) Classify(backend, host string, a Response) Classification 
 	}
 	switch m.outcome {
 	case OutcomeFailure:
-		c.Failure = &backends.Failure{Kind: backends.FailureStatus, Backend: backend, Status: a.Status}
+		c.Failure = &backends.Failure{
+			Kind: backends.FailureStatus, Backend: backend, Status: a.Status, MayBeDenial: c.Raised.Has(backends.AlarmWrongAddress),
+		}
 	case OutcomeAllow:
 		c.Decision = c.allowedDecision(a)
 	default:
