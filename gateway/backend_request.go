@@ -31,7 +31,7 @@ func (g *Gateway) BackendRequest(req *Request, channel string) (*backends.Reques
 	if name := t.route.missing(&rc.credentials); name != "" {
 		return nil, fmt.Errorf("the credential %s is missing, so the viewer is refused without a check", name)
 	}
-	rc.id = g.hasher.sessionID(&t, &rc.credentials, req, rc.viewer, 0)
+	rc.id = g.hasher.sessionID(&t, &rc.credentials, req, rc.viewer)
 	return g.newBackendRequest(&rc), nil
 }
 

@@ -318,7 +318,10 @@ func TestBackendRequest_EdgeRoute_SameAsEdgeCheck(t *testing.T) {
 				v.channel = "a001"
 			}
 			g.wantCheck(t, d, http.StatusOK, v)
-			view := Request{Path: "/play/a001/index.m3u8", Query: "token=1", Host: "tv.example.com", Header: http.Header{}}
+			view := Request{
+				Path: "/play/a001/index.m3u8", Query: "token=1", Host: "tv.example.com", Header: http.Header{},
+				Peer: netip.MustParseAddr("192.0.2.7"),
+			}
 			got, err := g.BackendRequest(&view, v.channel)
 			if err != nil || got.Session != g.table.openedIDs()[0] || got.Backend != "b" {
 				t.Errorf("BackendRequest: got %+v, %v, want the session that was opened", got, err)

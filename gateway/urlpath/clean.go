@@ -21,12 +21,17 @@ func IsClean(path string) bool {
 				continue
 			}
 		}
-		if i > segment && path[i-1] == '.' || strings.HasPrefix(path[segment:i], "..") {
+		if isDotSegment(path[segment:i]) {
 			return false
 		}
 		segment = i + 1
 	}
 	return isPlain || !HasLookAlike(path)
+}
+
+// isDotSegment reports whether a segment begins with two dots or ends with one, which some origins cut off.
+func isDotSegment(segment string) bool {
+	return strings.HasPrefix(segment, "..") || strings.HasSuffix(segment, ".")
 }
 
 // isCleanEscape reports whether the escape at the beginning of the text may stand in a path. Escapes of a slash, a dot, a
