@@ -11,6 +11,7 @@ import (
 	"usher/backends"
 	"usher/gateway/edge"
 	"usher/gateway/ticket"
+	"usher/gateway/urlpath"
 )
 
 // edgeCheck is the memory that answering one edge takes. It is pooled.
@@ -113,8 +114,8 @@ func (g *Gateway) answerEdge(
 	case !found:
 		resp.refuse(http.StatusForbidden, "no route serves this path and host")
 		g.warnUnrouted(d, edgeAddr, at)
-	case !isCleanPath(t.path):
-		resp.refuse(http.StatusForbidden, uncleanPath)
+	case !urlpath.IsClean(t.path):
+		resp.refuse(http.StatusForbidden, urlpath.Unclean)
 	default:
 		check.viewer = Request{
 			Method: q.Method, Scheme: q.Scheme, Host: q.Host, Path: q.Path, Query: q.Query,

@@ -17,6 +17,7 @@ import (
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 	"usher/gateway/ticket"
+	"usher/gateway/urlpath"
 )
 
 // Sessions finds and opens sessions.
@@ -130,9 +131,9 @@ func newRequestContext(req *Request, t target, viewer client) requestContext {
 // Serve answers one request. It returns an error only if the viewer disconnected, so that there is nothing to answer.
 func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error {
 	text, path, inPath := ticketInPath(req.Path)
-	if !isCleanPath(path) {
+	if !urlpath.IsClean(path) {
 		g.setCORS(hls.TicketInPath, req, resp)
-		resp.refuse(http.StatusBadRequest, uncleanPath)
+		resp.refuse(http.StatusBadRequest, urlpath.Unclean)
 		g.encodeRefusal(req, resp)
 		return nil
 	}

@@ -18,6 +18,7 @@ import (
 	"usher/backends/setting"
 	"usher/gateway/hls"
 	"usher/gateway/ticket"
+	"usher/gateway/urlpath"
 )
 
 // refusal is a response without a check.
@@ -52,7 +53,7 @@ func TestServe_NoTicketNoCredentials_RefusedWithoutCheck(t *testing.T) {
 	noTicket := refusal{403, "no ticket; open the playlist first"}
 	badTicket := refusal{403, "the ticket is not valid for this channel; open the playlist again"}
 	noRoute := refusal{404, "no route serves this path and host"}
-	dirty := refusal{400, uncleanPath}
+	dirty := refusal{400, urlpath.Unclean}
 	sign := func(g *testGateway, c ticket.Claims, route, channel string) string {
 		c.Opened = time.Unix(1_790_000_000, 0)
 		return g.signer.Sign(c, ticket.Scope{Route: route, Channel: channel})
@@ -547,7 +548,7 @@ func TestBackendRequest_RefusedWithoutCheck(t *testing.T) {
 	t.Parallel()
 	g := newTestGateway(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
 	for path, want := range map[string]string{
-		"/play/a001/../x.m3u8":  uncleanPath,
+		"/play/a001/../x.m3u8":  urlpath.Unclean,
 		"/vod/a001/index.m3u8":  "no route serves this path and host",
 		"/play/a001/seg-17.ts":  "only playlists open sessions; other requests are refused without a check",
 		"/play/a001/index.m3u8": "the credential token is missing, so the viewer is refused without a check",

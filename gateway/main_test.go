@@ -254,7 +254,7 @@ func newTestGateway(t testing.TB, edit func(*Config)) *testGateway {
 // newBareGateway makes the gateway of a valid config, with its origins and a sessionTable, and without a server.
 func newBareGateway(t testing.TB, c Config, opts ...origin.Option) (*Gateway, *sessionTable) {
 	t.Helper()
-	if err := c.Validate(func(name string) bool { return name == "b" }); err != nil {
+	if err := c.Validate([]string{"b"}); err != nil {
 		t.Fatalf("config: %v", err)
 	}
 	log := slog.New(slog.DiscardHandler)
