@@ -152,7 +152,12 @@ func (c Config) Warnings() error {
 			"check for so long, even if the viewer's account has ended; want hours", d))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Origins)) {
-		errs = append(errs, c.Origins[name].warnings("origins."+name))
+		c.Origins[name].eachURL("origins."+name, func(key, text string) {
+			if u, err := url.Parse(text); err == nil && u.RawQuery != "" {
+				errs = append(errs, fmt.Errorf("%s: has a query, which every request to the origin then has, those for segments too; "+
+					"leave it out unless the origin wants that", key))
+			}
+		})
 	}
 	for i, r := range c.Routes {
 		errs = append(errs, r.warnings(fmt.Sprintf("routes[%d]", i)))
@@ -169,23 +174,6 @@ func (c Config) isCredential(parameter string) bool {
 		})
 }
 
-func (c *OriginConfig) warnings(key string) error {
-	if c == nil {
-		return nil
-	}
-	var errs []error
-	for i, text := range append([]string{c.URL}, c.Fallback...) {
-		at := key + ".url"
-		if i > 0 {
-			at = fmt.Sprintf("%s.fallback[%d]", key, i-1)
-		}
-		if u, err := url.Parse(text); err == nil && (u.RawQuery != "" || u.ForceQuery) {
-			errs = append(errs, fmt.Errorf("%s: has a query, which every request to the origin then has, those for segments too; "+
-				"leave it out unless the origin wants that", at))
-		}
-	}
-	return errors.Join(errs...)
-}
 
 func (c Config) validateListener() error {
 	var errs []error
@@ -269,24 +257,27 @@ func (c Config) validateOrigins() error {
 		errs = append(errs, errors.New("origins: none; want at least one, such as astra: { url: \"http://10.0.0.5:8000\" }"))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Origins)) {
-		o := c.Origins[name]
-		if o == nil {
-			o = &OriginConfig{}
-		}
-		for i, text := range append([]string{o.URL}, o.Fallback...) {
-			key := fmt.Sprintf("origins.%s.url", name)
-			if i > 0 {
-				key = fmt.Sprintf("origins.%s.fallback[%d]", name, i-1)
-			}
+		c.Origins[name].eachURL("origins."+name, func(key, text string) {
 			u, err := url.Parse(text)
 			if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Fragment != "" {
 				errs = append(errs, fmt.Errorf(`%s: %q: want http://host:port or https://host:port, with or without a path`, key, withoutUser(text)))
 			} else if err := setting.ValidatePort(u.Port()); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", key, err))
 			}
-		}
+		})
 	}
 	return errors.Join(errs...)
+}
+
+// eachURL calls f with the setting of every address of the origin, and the address.
+func (c *OriginConfig) eachURL(key string, f func(key, text string)) {
+	if c == nil {
+		c = &OriginConfig{}
+	}
+	f(key+".url", c.URL)
+	for i, text := range c.Fallback {
+		f(fmt.Sprintf("%s.fallback[%d]", key, i), text)
+	}
 }
 
 // withoutUser hides the user and password in the text of an address, valid or not.
