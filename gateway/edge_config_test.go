@@ -25,7 +25,7 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 		"a valid envoy endpoint":        {edge.Envoy, func(*RouteConfig) {}, ""},
 		"astra with all that it may have": {edge.Astra, func(r *RouteConfig) {
 			r.Path, r.Edge.ViewerPath, r.Hosts = "/ask/*", "/{user}/{channel}/*", []string{"tv.example.com"}
-			r.IdentityFields = []string{"address", "user_agent", "edge_session"}
+			r.IdentityFields = []string{"user_agent", "edge_session"}
 			r.Credentials, r.Required, r.IgnoreQuery = []string{"token"}, []string{"token", "user"}, []string{"x"}
 			r.CredentialsEverywhere, r.Edge.MatchBy = true, edge.MatchByAddressAgent
 		}, ""},

@@ -22,6 +22,7 @@ import (
 	"usher/backends"
 	"usher/backends/setting"
 	"usher/gateway/origin"
+	"usher/gateway/ticket"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -51,7 +52,7 @@ type fakeSession struct {
 	inFlight, target atomic.Int64
 
 	mu       sync.Mutex
-	prefixes []uint64
+	prefixes []netip.Prefix
 }
 
 func (s *fakeSession) Decision() *backends.Decision              { return s.decision.Load() }
@@ -63,7 +64,7 @@ func (s *fakeSession) End(time.Time)                             { s.inFlight.Ad
 func (s *fakeSession) SetTargetDuration(d time.Duration, _ bool) { s.target.Store(int64(d)) }
 func (s *fakeSession) Sent(n int64)                              { s.sent.Add(n) }
 
-func (s *fakeSession) Admit(prefix uint64, _ time.Time, limit int) bool {
+func (s *fakeSession) Admit(prefix netip.Prefix, _ time.Time, limit int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.Contains(s.prefixes, prefix) {
@@ -336,6 +337,9 @@ func (g *testGateway) want(t testing.TB, status int, path string, fields ...stri
 	return got
 }
 
+// testAddress returns the prefix of the viewers of these tests.
+func testAddress() netip.Prefix { return netip.MustParsePrefix("127.0.0.1/32") }
+
 // ticket opens a session on the channel and returns its ticket.
 func (g *testGateway) ticket(t testing.TB, channel string) string {
 	t.Helper()
@@ -347,7 +351,8 @@ func (g *testGateway) ticket(t testing.TB, channel string) string {
 	g.table.mu.Lock()
 	g.table.sessions[id] = s
 	g.table.mu.Unlock()
-	return g.signer.sign(ticketClaims{id: id, Ticket: tk}, ticketScope{g.routes[0].name, channel})
+	_, tag := g.hasher.sibling(id, testAddress())
+	return g.signer.Sign(ticket.Claims{ID: id, Ticket: tk, Tag: tag}, ticket.Scope{Route: g.routes[0].name, Channel: channel})
 }
 
 // waitFor waits until a condition holds.

@@ -30,9 +30,11 @@ type RouteConfig struct {
 	Backend string   `yaml:"backend"`
 	// TicketIn is how the ticket is transported.
 	TicketIn hls.TicketTransport `yaml:"ticket_in"`
-	// IdentityFields tell sessions apart beside the credentials: address, user_agent, playback_session (the
-	// X-Playback-Session-Id of Apple's players, in place of the other two), and at edges edge_session, the edge's own id
-	// of the session.
+	// OnNewAddress is what a ticket opens that is used from another address than the one for which it was issued.
+	OnNewAddress NewAddressPolicy `yaml:"on_new_address"`
+	// IdentityFields tell sessions apart beside credentials and address: user_agent, playback_session (the
+	// X-Playback-Session-Id of Apple's players, in place of the agent), and at edges edge_session, the edge's own id of the
+	// session.
 	IdentityFields []string `yaml:"identity_fields"`
 	// Credentials are the query parameters that a backend decides on. If empty, all are. CredentialHeaders are header fields
 	// that count as well.
@@ -62,7 +64,7 @@ type PathMappingConfig struct {
 
 // The fields that may tell sessions apart, as RouteConfig.IdentityFields spells them.
 const (
-	identityAddress  = "address"
+	identityAddress  = "address" // always part of the identity; named, it changes nothing
 	identityAgent    = "user_agent"
 	identityPlayback = "playback_session"
 
