@@ -40,13 +40,13 @@ func TestCheck_ResponseWithoutCode_Failure(t *testing.T) {
 		want   failureSummary
 		alarms httpbackend.AlarmSet
 	}{
-		"an empty 200":     {0, respondingWith(200, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"a login page":     {0, respondingWith(200, "<html>", page), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"no error":         {0, respondingWith(200, `{"status": 0}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"an unknown code":  {0, respondingWith(200, `{"error": 4}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"half a response":  {0, respondingWith(200, `{"error": 0`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"a string":         {0, respondingWith(200, `{"error": "no"}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"a body too large": {0, respondingWith(200, `{"error": 0}`+strings.Repeat(" ", 64<<10)), malformed, 0},
+		"an empty 200":                  {0, respondingWith(200, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"a login page":                  {0, respondingWith(200, "<html>", page), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"no error":                      {0, respondingWith(200, `{"status": 0}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"an unknown code":               {0, respondingWith(200, `{"error": 4}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"half a response":               {0, respondingWith(200, `{"error": 0`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"a string":                      {0, respondingWith(200, `{"error": "no"}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"a body too large":              {0, respondingWith(200, `{"error": 0}`+strings.Repeat(" ", 64<<10)), malformed, 0},
 		"a wrong address":               {0, respondingWith(404, "<html>", page), status(404), alarms(backends.AlarmWrongAddress)},
 		"too many requests":             {0, respondingWith(429, "slow down"), status(429), 0},
 		"a server error":                {0, respondingWith(500, "Traceback"), status(500), 0},
