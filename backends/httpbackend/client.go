@@ -122,6 +122,7 @@ func (c *Client) Decide(ctx context.Context, call Call) (backends.Decision, erro
 // body: for all of it where the call or the config needs it, otherwise a moment for a page. Its error is a
 // [*backends.Failure], or wraps context.Canceled.
 func (c *Client) Do(ctx context.Context, call Call) (Response, error) {
+	ctx = withSentTrace(ctx)
 	r := c.request(ctx, call)
 	traced := c.startTrace(ctx, r)
 	x, hops, err := c.send(ctx, r)

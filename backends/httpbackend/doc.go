@@ -3,7 +3,8 @@
 //
 // Entry points: [Config], inlined in an adapter's config; [NewClient], embedded in the adapter; [Client.Decide] for a
 // backend that answers by status and headers. An adapter that reads bodies calls [Client.Do], then [Client.Interpret] or,
-// for an answer that it cannot read, [Client.Malformed]. [AstraHeaders] and [QueryValue] help to build a [Call].
+// for an answer that it cannot read, [Client.Malformed]. [AstraHeaders], [FlussonicParameters] and [QueryValue] help to
+// build a [Call].
 //
 //	Request ─► Call ─► Client.Do ─────────────────────────────► Response ─► Client.Interpret ─────────► Decision
 //	                   query.go      joins address and query                statuses.go    StatusTable   or Failure
@@ -11,7 +12,8 @@
 //	                   transport.go  connections                            response.go    headers
 //	                   redirects.go  if the table follows them              redirect_target.go  whom a redirect is for
 //	                   exchange.go   header now, body later                 answer_requirements.go, broken_page.go
-//	                   errors.go     kinds of failure                       alarms.go      what violates the contract
+//	                   errors.go     kinds of failure                       challenge.go   WWW-Authenticate
+//	                   sent_trace.go whether a request was sent             alarms.go      what violates the contract
 //	                   http_trace.go what went over the wire, for "usher check"
 //
 // Invariants:

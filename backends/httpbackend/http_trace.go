@@ -17,7 +17,7 @@ const maxTracedBody = 1 << 10
 
 // TraceEntry is one call as it went over the wire, for an operator who looks for a mistake in the settings. Header values
 // of the config are hidden, and so are the password and the query values of the configured address. The viewer's own
-// query is shown.
+// query is shown, but not their Authorization.
 type TraceEntry struct {
 	// Backend is the backend's name in the config.
 	Backend       string
@@ -72,8 +72,9 @@ func (c *Client) startTrace(ctx context.Context, r *http.Request) traceRecorder 
 		return traceRecorder{}
 	}
 	entry := &TraceEntry{Backend: c.name, Method: r.Method, URL: c.redactURL(r.URL), RequestHeader: r.Header.Clone()}
-	for name := range c.headers {
-		if name != "User-Agent" {
+	for name := range entry.RequestHeader {
+		// A viewer's Authorization holds a password in a form that nobody recognises as one.
+		if _, isConfigured := c.headers[name]; isConfigured && name != "User-Agent" || name == "Authorization" {
 			entry.RequestHeader[name] = []string{setting.Hidden}
 		}
 	}

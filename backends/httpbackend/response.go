@@ -49,8 +49,8 @@ type Classification struct {
 }
 
 // Classify returns what an answer of the named backend at that address means. It reads the headers that Astra and
-// Flussonic define: X-Session-Name, X-UserId, X-AuthDuration, X-Max-Sessions, X-Unique, and Location or X-Location. A header
-// that cannot be read raises an alarm; it never makes a failure of an answer.
+// Flussonic define: X-Session-Name, X-UserId, X-AuthDuration, X-Max-Sessions, X-Unique, Location or X-Location, and
+// WWW-Authenticate of a 401. A header that cannot be read raises an alarm; it never makes a failure of an answer.
 func (t *StatusTable) Classify(backend string, address *url.URL, a Response) Classification {
 	var c Classification
 	m := t.meaningOf(a.Status)
@@ -59,12 +59,15 @@ func (t *StatusTable) Classify(backend string, address *url.URL, a Response) Cla
 	}
 	switch m.outcome {
 	case OutcomeFailure:
-		c.Failure = &backends.Failure{Kind: backends.FailureStatus, Backend: backend, Status: a.Status}
+		c.Failure = &backends.Failure{
+			Kind: backends.FailureStatus, Backend: backend, Status: a.Status, MayBeDenial: c.Raised.Has(backends.AlarmWrongAddress),
+		}
 		return c
 	case OutcomeAllow:
 		c.Decision = c.allowedDecision(a)
 	default:
 		c.Decision = c.deniedDecision(a)
+		c.readChallenge(a)
 	}
 	t.readRedirect(&c, m.outcome, backend, address, a)
 	return c
@@ -89,7 +92,7 @@ func (c *Classification) fail(backend string, a backends.Alarm, err error) {
 func (c *Classification) allowedDecision(a Response) backends.Decision {
 	d := c.viewerDecision(a)
 	d.Verdict = backends.Allowed
-	d.MaxSessions = int(c.number(a.Header, "X-Max-Sessions", 0, maxSessionsBound, "sessions.per_user.max_streams holds"))
+	d.MaxSessions = int32(c.number(a.Header, "X-Max-Sessions", 0, maxSessionsBound, "sessions.per_user.max_streams holds"))
 	switch unique := strings.TrimSpace(a.Header.Get("X-Unique")); unique {
 	case "", "false":
 	case "true":

@@ -35,6 +35,7 @@ type checkReport struct {
 	ValidFor           string            `json:"valid_for,omitempty"`
 	MaxSessions        int               `json:"max_sessions,omitempty"`
 	Redirect           string            `json:"redirect,omitempty"`
+	Challenge          string            `json:"challenge,omitempty"`
 	ContractViolations map[string]string `json:"contract_violations,omitempty"`
 	Warning            string            `json:"warning,omitempty"`
 }
@@ -109,6 +110,7 @@ func (r checkReport) text(w io.Writer) error {
 		{"valid for", r.ValidFor},
 		{"limit", limit},
 		{"redirect", r.Redirect},
+		{"challenge", strings.ReplaceAll(r.Challenge, "\n", ", ")},
 	} {
 		if line.value != "" {
 			fmt.Fprintf(&b, "%-9s %s\n", line.name, line.value)

@@ -59,7 +59,7 @@ func defaultSettings() *settings {
 // Validate checks what involves more than one section.
 func (s *settings) Validate() error {
 	errs := []error{
-		s.Gateway.Validate(func(name string) bool { return s.Backends[name] != nil }),
+		s.Gateway.Validate(s.backendNames()),
 		s.origin().Validate(),
 	}
 	if len(s.Backends) == 0 {
@@ -139,7 +139,8 @@ func (s *settings) validateMembers() error {
 		for _, member := range s.Backends[name].members() {
 			switch {
 			case s.Backends[member] == nil:
-				errs = append(errs, fmt.Errorf("backends.%s: member %q is not among backends", name, member))
+				errs = append(errs, fmt.Errorf("backends.%s: member %q is not among backends%s", name, member,
+					setting.Hint(member, slices.DeleteFunc(s.backendNames(), func(n string) bool { return n == name }))))
 			case s.reaches(member, name, len(s.Backends)):
 				errs = append(errs, fmt.Errorf("backends.%s: member %q has it as a member", name, member))
 			}
@@ -178,6 +179,9 @@ func (s *settings) tokenTTL(name string) time.Duration {
 	}
 	return ttl
 }
+
+// backendNames returns the names of the backends, sorted.
+func (s *settings) backendNames() []string { return slices.Sorted(maps.Keys(s.Backends)) }
 
 // reaches reports whether a backend is the other, or has it as a member at most depth levels down.
 func (s *settings) reaches(name, other string, depth int) bool {

@@ -2,11 +2,14 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"usher/backends/setting"
 )
 
 // maxNodes bounds how many settings are read, aliases counted each time, so that a few lines of aliases of aliases
@@ -86,8 +89,8 @@ func (d *decoder) decodeStruct(v reflect.Value, n *yaml.Node, path string) {
 			d.decode(target, value, under)
 		case path == "" && strings.HasPrefix(key.Value, "x-"): // a place for anchors
 		case hasKind: // the keys of an unknown kind are not known
-			d.source.report(key, under, "unknown key%s", hint(key.Value, s.keys()))
-			if meant := nearest(key.Value, s.keys()); meant != "" {
+			d.source.report(key, under, "unknown key%s", setting.Hint(key.Value, s.keys()))
+			if meant := setting.Nearest(key.Value, s.keys()); meant != "" {
 				d.source.broken = append(d.source.broken, join(path, meant)) // it is not missing, it is misspelt
 			}
 		}
@@ -120,7 +123,7 @@ func (d *decoder) decodeKind(v reflect.Value, n *yaml.Node, path string) bool {
 	}
 	kind := current.String()
 	if !slices.Contains(kinds, kind) {
-		d.source.report(named, at, "unknown kind %q%s", named.Value, hint(kind, kinds))
+		d.source.report(named, at, "unknown kind %q%s", named.Value, setting.Hint(kind, kinds))
 		return false
 	}
 	if kind != before {
@@ -223,6 +226,7 @@ func (d *decoder) decodeScalar(v reflect.Value, n *yaml.Node, path string) bool 
 	err = setText(v, expanded)
 	switch {
 	case err == nil:
+		d.warnOfHostBits(v, n, path)
 		return true
 	case !explainsItself(v.Type()):
 		d.source.report(n, path, "found %.40q, want %s", n.Value, example(v.Type()))
@@ -232,6 +236,15 @@ func (d *decoder) decodeScalar(v reflect.Value, n *yaml.Node, path string) bool 
 		d.source.report(n, path, "%s", err)
 	}
 	return false
+}
+
+// warnOfHostBits warns of a network that is written with the address of a host in it.
+func (d *decoder) warnOfHostBits(v reflect.Value, n *yaml.Node, path string) {
+	p, ok := reflect.TypeAssert[netip.Prefix](v)
+	if ok && p != p.Masked() {
+		d.source.warn(placeOf(n), path, fmt.Sprintf("%s has bits beyond its prefix length and means %s; write that, or %s for this address alone",
+			p, p.Masked(), netip.PrefixFrom(p.Addr(), p.Addr().BitLen())))
+	}
 }
 
 // expand returns the value of a scalar: with variables replaced, and a secret read from its file. What a variable holds
@@ -249,7 +262,7 @@ func (d *decoder) expand(n *yaml.Node, t reflect.Type, path string) (string, err
 	}
 	secret, warning, err := d.environment.readSecret(strings.TrimPrefix(expanded, filePrefix))
 	if warning != "" {
-		d.source.warnings = append(d.source.warnings, d.source.problem(placeOf(n), path, warning))
+		d.source.warn(placeOf(n), path, warning)
 	}
 	return secret, err
 }

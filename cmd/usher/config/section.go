@@ -35,6 +35,10 @@ type Defaulter interface{ SetDefaults() }
 // It is not called for a section of an unknown kind, whose inline field is nil.
 type Validator interface{ Validate() error }
 
+// Warner is implemented by a section, or its pointer, with settings that are allowed and have a price. Its messages are
+// like those of a [Validator]: the value, what it costs, and what to do.
+type Warner interface{ Warnings() error }
+
 // The keys on which a section's other keys and defaults depend.
 const (
 	kindKey   = "kind"
