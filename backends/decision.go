@@ -52,6 +52,9 @@ func (s Source) IsAuthoritative() bool {
 	return s != SourceNone && s != FromFailOpen && s != FromCached && s != FromTicket
 }
 
+// ShortestValidity is the validity of an answer that is to hold as briefly as the sessions' policy allows.
+const ShortestValidity = time.Nanosecond
+
 // Decision is the answer about one viewer. A published decision is not changed.
 //
 // A live session holds two, so the fields are in an order that wastes no memory.

@@ -43,7 +43,7 @@ func TestStatusTable_Classify_Challenge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for preset := PresetAstra; preset <= PresetAuthProxy; preset++ {
-				r := mustTable(t, preset, nil).Classify("portal", ownHost, Response{Status: tt.status, Header: header(tt.fields...)})
+				r := mustTable(t, preset, nil).Classify("portal", ownAddress(), Response{Status: tt.status, Header: header(tt.fields...)})
 				if r.Decision.Challenge != tt.want || r.Raised != tt.alarms {
 					t.Errorf("%s: got challenge %q and alarms %b, want %q and %b", preset, r.Decision.Challenge, r.Raised, tt.want, tt.alarms)
 				}
@@ -57,7 +57,7 @@ func FuzzClassify_Challenge(f *testing.F) {
 	f.Add(401, "\r\n", "Basic\x00")
 	f.Add(403, "Basic", "Digest nonce=1, realm=2")
 	f.Fuzz(func(t *testing.T, status int, one, other string) {
-		r := mustTable(t, PresetAstra, nil).Classify("portal", ownHost, Response{
+		r := mustTable(t, PresetAstra, nil).Classify("portal", ownAddress(), Response{
 			Status: status, Header: header("WWW-Authenticate", one, "WWW-Authenticate", other),
 		})
 		challenge := r.Decision.Challenge

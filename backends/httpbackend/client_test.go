@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -231,6 +232,15 @@ func TestClient_Do_ClassifiesErrorsWithoutCredentials(t *testing.T) {
 	if err := hanging.SetMode(backendtest.Hang()); err != nil {
 		t.Fatalf("set the middleware: %v", err)
 	}
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // connects, and shakes no hands
+	if err != nil {
+		t.Fatalf("listen: %v", err)
+	}
+	t.Cleanup(func() { _ = silent.Close() })
+	resetting := startServer(t, nil)
+	if err := resetting.SetMode(backendtest.Reset()); err != nil {
+		t.Fatalf("set the middleware: %v", err)
+	}
 	refusing := startServer(t, nil)
 	if err := refusing.SetMode(backendtest.Refuse()); err != nil {
 		t.Fatalf("set the middleware: %v", err)
@@ -238,12 +248,15 @@ func TestClient_Do_ClassifiesErrorsWithoutCredentials(t *testing.T) {
 	tests := map[string]struct {
 		address string
 		want    backends.FailureKind
+		wasSent bool
 	}{
-		"an untrusted certificate":   {secured.URL, backends.FailureTransport},
-		"no TLS where there must be": {strings.Replace(plain.URL(), "http:", "https:", 1), backends.FailureTransport},
-		"connection refused":         {refusing.URL(), backends.FailureTransport},
-		"a name that cannot exist":   {"http://portal..invalid/", backends.FailureTransport},
-		"no answer in time":          {hanging.URL(), backends.FailureTimeout},
+		"an untrusted certificate":   {secured.URL, backends.FailureTransport, false},
+		"no TLS where there must be": {strings.Replace(plain.URL(), "http:", "https:", 1), backends.FailureTransport, false},
+		"connection refused":         {refusing.URL(), backends.FailureTransport, false},
+		"a name that cannot exist":   {"http://portal..invalid/", backends.FailureTransport, false},
+		"no TLS handshake in time":   {"https://" + silent.Addr().String(), backends.FailureTimeout, false},
+		"no answer in time":          {hanging.URL(), backends.FailureTimeout, true},
+		"a reset":                    {resetting.URL(), backends.FailureTransport, true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -259,6 +272,9 @@ func TestClient_Do_ClassifiesErrorsWithoutCredentials(t *testing.T) {
 			f := backends.AsFailure(err)
 			if f == nil || f.Kind != tt.want {
 				t.Fatalf("got %v, want a failure of kind %s", err, tt.want)
+			}
+			if f.WasSent != tt.wasSent || f.IsConnect() == tt.wasSent {
+				t.Errorf("got WasSent=%t, want %t", f.WasSent, tt.wasSent)
 			}
 			for cause := err; cause != nil; cause = errors.Unwrap(cause) {
 				if strings.Contains(fmt.Sprintf("%v %+v", cause, cause), "5ecret") {

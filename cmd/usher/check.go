@@ -136,10 +136,20 @@ func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, 
 	}
 	report.Source = d.Source.String()
 	if d.ValidFor > 0 {
-		report.ValidFor = d.ValidFor.String()
+		report.ValidFor = max(d.ValidFor, n.settings.Sessions.Recheck.Min).String()
 	}
-	report.setWarning(suspicion(d, report.Calls))
+	report.setWarning(suspicion(d, hasBrokenPage(n), report.Calls))
 	return report, d.Verdict
+}
+
+// hasBrokenPage reports whether an answer came with a web page where the contract has none.
+func hasBrokenPage(n *node) bool {
+	for _, a := range n.adapters {
+		if a.alarms != nil && a.alarms.Active().Has(backends.AlarmBrokenPage) {
+			return true
+		}
+	}
+	return false
 }
 
 // activeViolations returns how the answers violated the contract, with advice, by backend and violation.

@@ -51,10 +51,6 @@ type checkCall struct {
 	DurationMS      float64           `json:"duration_ms"`
 }
 
-func (c *checkCall) isWebPage() bool {
-	return strings.HasPrefix(c.ResponseHeaders["Content-Type"], "text/html")
-}
-
 // setCalls sets the calls from the recorded HTTP exchanges.
 func (r *checkReport) setCalls(all []httpbackend.TraceEntry) {
 	r.Calls = []checkCall{}
