@@ -119,7 +119,7 @@ func (g *Gateway) answerEdge(
 	default:
 		check.viewer = Request{
 			Method: q.Method, Scheme: q.Scheme, Host: q.Host, Path: q.Path, Query: q.Query,
-			edgeSession: q.NamespacedSession(edgeAddr), isPublish: q.IsPublish,
+			edgeCheck: q, edgeAddr: edgeAddr, isPublish: q.IsPublish,
 		}
 		check.header.Request = q
 		check.viewer.Header = &check.header

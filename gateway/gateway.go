@@ -352,7 +352,17 @@ func (g *Gateway) newBackendRequest(rc *requestContext) *backends.Request {
 		Device: rc.device(),
 		Path:   t.path, Scheme: rc.viewer.scheme, Host: rc.viewer.host, Address: rc.viewer.address,
 		UserAgent: rc.request.Header.Get("User-Agent"), Referer: rc.request.Header.Get("Referer"),
+		Edge: rc.edgeReport(),
 	}
+}
+
+// edgeReport returns what the edge reported that asks about the viewer, or nil.
+func (rc *requestContext) edgeReport() *backends.EdgeReport {
+	if rc.request.edgeCheck == nil {
+		return nil
+	}
+	c := rc.target.route.config.Edge
+	return rc.request.edgeCheck.Report(c.Dialect, c.SessionID)
 }
 
 // backend returns the name of the backend that decides on the viewer.

@@ -38,15 +38,13 @@ type pathMapping struct {
 }
 
 // identityFields tell sessions apart beside credentials.
-type identityFields struct{ agent, playback, edgeSession bool }
+type identityFields struct{ agent, playback bool }
 
 // newRoute compiles a route. Errors begin with the key within the route.
 func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 	r := &route{name: c.name(), config: c, origin: o, identity: identityFields{
 		agent:    slices.Contains(c.IdentityFields, identityAgent),
 		playback: slices.Contains(c.IdentityFields, identityPlayback),
-
-		edgeSession: slices.Contains(c.IdentityFields, identityEdgeSession),
 	}}
 	for _, h := range c.Hosts {
 		r.hosts = append(r.hosts, strings.ToLower(h))
