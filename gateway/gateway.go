@@ -18,6 +18,7 @@ import (
 	"usher/gateway/origin"
 	"usher/gateway/ticket"
 	"usher/gateway/urlpath"
+	"usher/gateway/variants"
 )
 
 // Sessions finds and opens sessions.
@@ -37,6 +38,10 @@ type Options struct {
 	Origins map[string]*origin.Origin
 	// MaxAddresses is how many address prefixes may share a session.
 	MaxAddresses int
+	// MaxVariants is how many sessions, within IdleTimeout, one player may open that differ in one parameter; zero: any
+	// number.
+	MaxVariants int
+	IdleTimeout time.Duration
 	// RetryAfter is sent to viewers whose access could not be checked.
 	RetryAfter time.Duration
 	Logger     *slog.Logger
@@ -52,6 +57,7 @@ type Gateway struct {
 	listed       *listedQueries
 	endpoints    edge.Endpoints
 	fingerprints *edge.Fingerprints
+	variants     *variants.Detector
 	edgeChecks   sync.Pool // of *edgeCheck
 	isForwarder  func(netip.Addr) bool
 }
@@ -61,6 +67,7 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		options: o, signer: ticket.NewSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
 		trusted: o.Config.TrustedProxies, listed: newListedQueries(), fingerprints: edge.NewFingerprints(),
+		variants: variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
 	}
 	g.edgeChecks.New = func() any { return new(edgeCheck) }
 	g.isForwarder = g.isEdgeOrProxy // made once, because a method value is an allocation
@@ -104,6 +111,7 @@ func (g *Gateway) Close() {
 	g.listed.queries.StopAllGoroutines()
 	g.listed.channels.StopAllGoroutines()
 	g.fingerprints.Close()
+	g.variants.Close()
 }
 
 // SigningKey returns the id of the key that signs new tickets.
@@ -272,7 +280,7 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 		rc.session.Admit(prefix, rc.now, g.options.MaxAddresses)
 	}
 	rc.session.Seen(rc.now, rc.isPlaylist)
-	if !resp.applyDecision(d, rc.isPlaylist, g.options.RetryAfter) {
+	if !resp.applyDecision(d, rc, g.options.RetryAfter) {
 		return nil
 	}
 	if rc.claims.IsZero() {
@@ -299,6 +307,12 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 			return d, nil
 		}
 	}
+	opening, isCounted := rc.opening()
+	if isCounted {
+		if err := g.variants.Refuse(&opening, rc.now); err != nil {
+			return nil, err
+		}
+	}
 	s, err := g.options.Sessions.Open(ctx, session.OpenRequest{
 		Request:        g.newBackendRequest(rc),
 		HasCredentials: hasCredentials,
@@ -309,7 +323,23 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 		return nil, err
 	}
 	rc.session = s
-	return s.Decision(), nil
+	d := s.Decision()
+	if isCounted {
+		g.variants.Opened(&opening, d, time.Now())
+	}
+	return d, nil
+}
+
+// opening returns what the opening of a session has in common with others, and whether it counts among them: tickets, and
+// edges that keep sessions themselves, do not.
+func (rc *requestContext) opening() (variants.Opening, bool) {
+	t := &rc.target
+	e := t.route.endpoint
+	isCounted := rc.session == nil && rc.claims.IsZero() && (e == nil || !e.Dialect().KeepsSessions())
+	return variants.Opening{
+		Session: rc.id, Prefix: backends.SubscriberPrefix(rc.viewer.address), Agent: rc.request.Header.Get("User-Agent"),
+		Route: t.route.name, Channel: t.channel, Credentials: &rc.credentials, IsNamed: t.namesCredential,
+	}, isCounted
 }
 
 // newBackendRequest returns what a backend is asked about the viewer.

@@ -115,6 +115,42 @@ func TestClient_Do_RequestOnTheWire(t *testing.T) {
 	}
 }
 
+// A viewer's Authorization reaches the middleware as sent, unless the config has one of its own.
+func TestClient_Do_Authorization(t *testing.T) {
+	t.Parallel()
+	const viewer = "Basic YWxpY2U6d29uZGVybGFuZA=="
+	tests := map[string]struct {
+		user    string
+		headers map[string]setting.Secret
+		want    []string
+	}{
+		"none of the config's":               {"", nil, []string{viewer}},
+		"user and password in the address":   {"astra:pass%20word@", nil, []string{"Basic YXN0cmE6cGFzcyB3b3Jk"}},
+		"a configured header":                {"", map[string]setting.Secret{"Authorization": "Bearer config"}, []string{"Bearer config"}},
+		"a configured header in lower case":  {"", map[string]setting.Secret{"authorization": "Bearer config"}, []string{"Bearer config"}},
+		"both of the config's, in lower too": {"a:b@", map[string]setting.Secret{"authorization": "Bearer config"}, []string{"Bearer config"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, nil)
+			c := newClient(t, strings.Replace(s.URL(), "://", "://"+tt.user, 1), func(cfg *httpbackend.Config) { cfg.Headers = tt.headers })
+			ctx, all := httpbackend.WithTrace(t.Context())
+			if _, err := c.Do(ctx, httpbackend.Call{
+				Credentials: []backends.Header{{Name: "Authorization", Value: viewer}},
+			}); err != nil {
+				t.Fatalf("ask: %v", err)
+			}
+			if diff := cmp.Diff(tt.want, onlyRequest(t, s).Header.Values("Authorization")); diff != "" {
+				t.Errorf("Authorization (-want +got):\n%s", diff)
+			}
+			if text := fmt.Sprintf("%+v", all.Entries()); strings.Contains(text, "YWxpY2U6") || strings.Contains(text, "YXN0cmE6") {
+				t.Errorf("the trace shows a password: %s", text)
+			}
+		})
+	}
+}
+
 func TestClient_Do_Redirects(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, map[string]backendtest.User{"good": {}})
