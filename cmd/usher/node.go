@@ -33,6 +33,7 @@ type node struct {
 	cache    *origin.Cache
 	origins  map[string]*origin.Origin
 	registry *actors.Registry
+	viewers  *addressWatch // the registry as the gateway sees it
 	gateway  *gateway.Gateway
 	handler  http.Handler
 	server   *gateway.Server
@@ -64,8 +65,9 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
 		SigningKey: func() string { return n.gateway.SigningKey() }, Tracer: tracer, Logger: logger,
 	})
+	n.viewers = newAddressWatch(n.registry, s.Gateway.TrustedProxies, logger)
 	n.gateway, err = gateway.New(gateway.Options{
-		Config: s.Gateway, Origins: n.origins, Sessions: n.registry,
+		Config: s.Gateway, Origins: n.origins, Sessions: n.viewers,
 		MaxAddresses: s.Sessions.MaxAddresses, MaxVariants: s.Sessions.MaxVariants, IdleTimeout: s.Sessions.IdleTimeout,
 		RetryAfter: s.Sessions.RetryAfter, Logger: logger,
 	})

@@ -31,7 +31,7 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 
 func (n *node) adminHandler() http.Handler {
 	return admin.Handler(n.settings.Admin, admin.Options{
-		Sessions: n.registry, Cluster: n.cluster, Ready: n.server.Ready, Backends: n.backends,
+		Sessions: n.registry, Cluster: n.cluster, Ready: n.server.Ready, Warnings: n.viewers.warnings, Backends: n.backends,
 		KickDuration: n.settings.Sessions.KickDuration, Logger: n.logger,
 	})
 }
