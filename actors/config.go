@@ -75,7 +75,7 @@ func (c PerUserConfig) limit(d *backends.Decision) int {
 	case d.Unique && (d.MaxSessions <= 1 || !c.MaxSessionsOverridesUnique):
 		return 1
 	case d.MaxSessions > 0:
-		return d.MaxSessions
+		return int(d.MaxSessions)
 	default:
 		return c.MaxStreams
 	}

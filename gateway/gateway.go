@@ -319,7 +319,7 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 		rc.session.Admit(prefix, rc.now, g.options.MaxAddresses)
 	}
 	rc.session.Seen(rc.now, rc.isPlaylist)
-	if !resp.applyDecision(d, rc.isPlaylist, g.options.RetryAfter) {
+	if !resp.applyDecision(d, rc, g.options.RetryAfter) {
 		return nil
 	}
 	if rc.claims.IsZero() {

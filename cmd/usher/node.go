@@ -157,6 +157,7 @@ func (n *node) sessionBackends() map[string]actors.BackendOptions {
 	all := make(map[string]actors.BackendOptions, len(n.chains))
 	for name, b := range n.settings.Backends {
 		r := b.rules()
+		r.AnswerDeadline = n.settings.answerDeadline(name, len(n.settings.Backends))
 		r.ReviveDenied = n.chains[name].FailOpen.Policy() == backends.PolicyDeny
 		if ttl := n.settings.tokenTTL(name); ttl > 0 {
 			r.TokenLife = ttl
