@@ -52,7 +52,7 @@ func NewRegistry(o Options) *Registry {
 	r.timers = newTimerWheel(start, r.fireTimer)
 	r.streams = newStreamLimits(r.core, o.Config.PerUser)
 	r.heartbeats = newHeartbeatReporter(r.core, r.streams, o.HeartbeatInterval, o.Config.IdleTimeout)
-	r.revocations = &revoker{r.core}
+	r.revocations = &revoker{core: r.core}
 	for name, b := range o.Backends {
 		r.backends[name] = r.newBackendRuntime(name, start, b)
 	}

@@ -75,7 +75,9 @@ func lookupRows() []row {
 	found := LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true}, Timer: TimerFired{LastSeen: t0()}}
 	lost, held, kicked, newer := found, found, found, found
 	lost.Found, held.HeldElsewhere = false, true
-	kicked.Record.KickedUntil = in(time.Hour)
+	kicked.Refused = &backends.Decision{Verdict: backends.Denied, Source: backends.FromOperator}
+	kickedOpening := remembered(Record{RevokedBefore: in(0)}) // its ticket is revoked as well
+	kickedOpening.Refused = kicked.Refused
 	newer.Record.Revision, newer.Record.Decision, newer.Record.Expires = 3, yes(), in(time.Hour)
 	due := func(e LeaseAnswered, revision uint64) LeaseAnswered {
 		e.Kind, e.Revision = LookupForRecheck, revision
@@ -92,7 +94,7 @@ func lookupRows() []row {
 	takeSlotBack.ReturnSlot = true
 	return []row{
 		{story: "an opening without a record is checked", phase: openingLeasing, event: LeaseAnswered{Kind: LookupForOpening}, next: openingChecking, want: Action{StartCheck: true}},
-		{story: "an opening of a kicked session is refused", phase: openingLeasing, event: remembered(Record{KickedUntil: in(time.Hour)}), next: deniedRemembered, want: kick},
+		{story: "an opening of a kicked session is refused", phase: openingLeasing, event: kickedOpening, next: deniedRemembered, want: kick},
 		{story: "a look that finds nothing new", phase: allowedLooking, event: found, next: allowedFresh, want: idle},
 		{story: "a look that finds nothing stores the session again", phase: allowedLooking, event: lost, next: allowedFresh, want: Action{Save: true, WakeAt: in(time.Minute)}},
 		{story: "a look that finds a check elsewhere waits for it", phase: allowedLooking, event: held, next: allowedFresh, want: wait},
