@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"net/netip"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -59,6 +60,8 @@ type pendingOpening struct {
 	done     chan struct{}
 	ticket   session.Ticket // that the viewer presented
 	restarts atomic.Int32   // of the actor
+	// awaitsBans: only the ticket is known of the viewer, and this node does not yet know all bans.
+	awaitsBans atomic.Bool
 }
 
 // ID returns the session's id.
@@ -166,9 +169,9 @@ func (s *Session) Requests() int64 { return s.requests.Load() }
 // Bytes returns the number of bytes that were sent to the viewer.
 func (s *Session) Bytes() int64 { return s.bytes.Load() }
 
-// Admit reports whether a viewer from the network prefix may use the session at now. At most maxPrefixes of them may within
+// Admit reports whether a viewer from the subscriber prefix may use the session at now. At most maxPrefixes of them may within
 // the idle timeout.
-func (s *Session) Admit(prefix uint64, now time.Time, maxPrefixes int) bool {
+func (s *Session) Admit(prefix netip.Prefix, now time.Time, maxPrefixes int) bool {
 	at := int64(now.Sub(s.policy.Start) / time.Second)
 	return s.addresses.admit(prefix, at, int64(s.policy.IdleTimeout/time.Second), maxPrefixes)
 }

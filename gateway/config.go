@@ -111,9 +111,9 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate returns an error for every invalid setting, by its path in the file. hasBackend reports whether a backend of
-// that name is configured.
-func (c Config) Validate(hasBackend func(string) bool) error {
+// Validate returns an error for every invalid setting, by its path in the file. The backends are the names of those that
+// are configured.
+func (c Config) Validate(backends []string) error {
 	errs := []error{
 		c.validateListener(), c.validateSecrets(), c.validateLimits(), c.validateCORS(), c.validateOrigins(),
 		c.validateEndpoints(),
@@ -127,7 +127,7 @@ func (c Config) Validate(hasBackend func(string) bool) error {
 			errs = append(errs, fmt.Errorf("routes[%d].name: %q is the name of routes[%d] already", i, r.name(), other))
 		}
 		names[r.name()] = i
-		errs = append(errs, c.validateRoute(fmt.Sprintf("routes[%d]", i), r, hasBackend))
+		errs = append(errs, c.validateRoute(fmt.Sprintf("routes[%d]", i), r, backends))
 	}
 	return errors.Join(errs...)
 }

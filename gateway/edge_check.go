@@ -10,6 +10,8 @@ import (
 	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/edge"
+	"usher/gateway/ticket"
+	"usher/gateway/urlpath"
 )
 
 // edgeCheck is the memory that answering one edge takes. It is pooled.
@@ -112,8 +114,8 @@ func (g *Gateway) answerEdge(
 	case !found:
 		resp.refuse(http.StatusForbidden, "no route serves this path and host")
 		g.warnUnrouted(d, edgeAddr, at)
-	case !isCleanPath(t.path):
-		resp.refuse(http.StatusForbidden, uncleanPath)
+	case !urlpath.IsClean(t.path):
+		resp.refuse(http.StatusForbidden, urlpath.Unclean)
 	default:
 		check.viewer = Request{
 			Method: q.Method, Scheme: q.Scheme, Host: q.Host, Path: q.Path, Query: q.Query,
@@ -240,7 +242,7 @@ func (g *Gateway) identifyAtEdge(rc *requestContext, resp *Response) bool {
 	case missing != "":
 		resp.refuse(http.StatusForbidden, "the credential "+missing+" is missing")
 	default:
-		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer, 0)
+		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
 		return true
 	}
 	return false
@@ -251,10 +253,10 @@ func (g *Gateway) matchByTicket(rc *requestContext) bool {
 	if rc.target.route.endpoint.Matching() != edge.MatchByCookie {
 		return false
 	}
-	if ticket := ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets); ticket != "" {
-		rc.claims, rc.hasTicket = g.verify(ticket, &rc.target)
+	if text := ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets); text != "" {
+		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
 	}
-	rc.id = rc.claims.id
+	rc.id = rc.claims.ID
 	return rc.hasTicket
 }
 
@@ -263,7 +265,7 @@ func (g *Gateway) matchByCredentials(rc *requestContext) bool {
 	if rc.credentials.IsEmpty() {
 		return false
 	}
-	rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer, 0)
+	rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
 	return rc.canOpenSession() || g.options.Sessions.Find(rc.id) != nil
 }
 
@@ -278,7 +280,7 @@ func (g *Gateway) matchByFingerprint(rc *requestContext) bool {
 		return false
 	}
 	rc.id, rc.credentials = id, backends.Credentials{}
-	rc.claims = ticketClaims{id: id, Ticket: s.Ticket()}
+	rc.claims = ticket.Claims{ID: id, Ticket: s.Ticket()}
 	return true
 }
 
@@ -300,6 +302,8 @@ func encodeForEdge(d edge.Dialect, rc *requestContext, resp *Response) {
 			r.Location = f.Value
 		case "Retry-After":
 			r.RetryAfter = f.Value
+		case "Www-Authenticate":
+			r.Challenges = append(r.Challenges, f.Value)
 		}
 	}
 	if rc.session != nil {

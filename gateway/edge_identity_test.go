@@ -50,8 +50,7 @@ func TestServe_EdgeCheck_EdgeSessionIdentity(t *testing.T) {
 		"one session that counts, at two edges":                    {[]string{"edge_session"}, first, elsewhere, false},
 		"one session that counts, two tokens":                      {[]string{"edge_session"}, first, token, false},
 		"one session that counts, two channels":                    {[]string{"edge_session"}, first, channel, false},
-		"one session that counts, two addresses":                   {[]string{"edge_session"}, first, address, true},
-		"one session that counts, two addresses that count":        {[]string{"edge_session", "address"}, first, address, true}, // of one network
+		"one session that counts, two addresses":                   {[]string{"edge_session"}, first, address, false},
 		"one session that counts, two agents that count":           {[]string{"edge_session", "user_agent"}, first, agent, false},
 		"no session where it counts, two edges":                    {[]string{"edge_session"}, like(func(v *edgeViewer) { v.session = "" }), like(func(v *edgeViewer) { v.session, v.fields = "", elsewhere.fields }), true},
 		"a session where it counts, and none":                      {[]string{"edge_session"}, first, like(func(v *edgeViewer) { v.session = "" }), false},
@@ -206,7 +205,7 @@ func TestServe_EdgeCheck_PublishIsAnotherSession(t *testing.T) {
 	}
 }
 
-func TestServe_EdgeCheck_TooManyAddresses(t *testing.T) {
+func TestServe_EdgeCheck_OneSessionForEachAddress(t *testing.T) {
 	t.Parallel()
 	for _, d := range allDialects() {
 		t.Run(d.String(), func(t *testing.T) {
@@ -216,11 +215,10 @@ func TestServe_EdgeCheck_TooManyAddresses(t *testing.T) {
 			for range 2 {
 				for i := range viewers {
 					g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: fmt.Sprintf("198.51.%d.7", i)})
-					g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: fmt.Sprintf("198.51.%d.8", i)})
 				}
 			}
-			if n, want := len(g.table.openRequests()), 1+viewers-g.options.MaxAddresses; n != want || len(g.table.openedIDs()) != want {
-				t.Errorf("%d sessions opened %d times, want %d once each", len(g.table.openedIDs()), n, want)
+			if n := len(g.table.openRequests()); n != viewers || len(g.table.openedIDs()) != viewers {
+				t.Errorf("%d sessions opened %d times, want %d once each", len(g.table.openedIDs()), n, viewers)
 			}
 			if d.KeepsSessions() {
 				return
@@ -228,8 +226,8 @@ func TestServe_EdgeCheck_TooManyAddresses(t *testing.T) {
 			for i := range viewers { // each is matched to their own session
 				g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/seg-17.ts", address: fmt.Sprintf("198.51.%d.7", i)})
 			}
-			if n, want := len(g.table.openRequests()), 1+viewers-g.options.MaxAddresses; n != want {
-				t.Errorf("segments opened %d sessions", n-want)
+			if n := len(g.table.openRequests()); n != viewers {
+				t.Errorf("segments opened %d sessions", n-viewers)
 			}
 		})
 	}

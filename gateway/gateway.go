@@ -16,6 +16,9 @@ import (
 	"usher/gateway/edge"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
+	"usher/gateway/ticket"
+	"usher/gateway/urlpath"
+	"usher/gateway/variants"
 )
 
 // Sessions finds and opens sessions.
@@ -35,6 +38,10 @@ type Options struct {
 	Origins map[string]*origin.Origin
 	// MaxAddresses is how many address prefixes may share a session.
 	MaxAddresses int
+	// MaxVariants is how many sessions, within IdleTimeout, one player may open that differ in one parameter; zero: any
+	// number.
+	MaxVariants int
+	IdleTimeout time.Duration
 	// RetryAfter is sent to viewers whose access could not be checked.
 	RetryAfter time.Duration
 	Logger     *slog.Logger
@@ -44,12 +51,13 @@ type Options struct {
 type Gateway struct {
 	options      Options
 	routes       []*route
-	signer       *ticketSigner
+	signer       *ticket.Signer
 	hasher       *sessionHasher
 	trusted      networks
 	listed       *listedQueries
 	endpoints    edge.Endpoints
 	fingerprints *edge.Fingerprints
+	variants     *variants.Detector
 	edgeChecks   sync.Pool // of *edgeCheck
 	isForwarder  func(netip.Addr) bool
 }
@@ -57,8 +65,9 @@ type Gateway struct {
 // New makes a gateway of a valid config.
 func New(o Options) (*Gateway, error) {
 	g := &Gateway{
-		options: o, signer: newTicketSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
+		options: o, signer: ticket.NewSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
 		trusted: o.Config.TrustedProxies, listed: newListedQueries(), fingerprints: edge.NewFingerprints(),
+		variants: variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
 	}
 	g.edgeChecks.New = func() any { return new(edgeCheck) }
 	g.isForwarder = g.isEdgeOrProxy // made once, because a method value is an allocation
@@ -102,10 +111,11 @@ func (g *Gateway) Close() {
 	g.listed.queries.StopAllGoroutines()
 	g.listed.channels.StopAllGoroutines()
 	g.fingerprints.Close()
+	g.variants.Close()
 }
 
 // SigningKey returns the id of the key that signs new tickets.
-func (g *Gateway) SigningKey() string { return g.signer.signing.id }
+func (g *Gateway) SigningKey() string { return g.signer.SigningKey() }
 
 // requestContext is the state of one request.
 type requestContext struct {
@@ -116,7 +126,7 @@ type requestContext struct {
 	hasTicket      bool // the ticket is valid
 	isTicketInPath bool // a ticket is in the path, so relative URIs inherit it
 	credentials    backends.Credentials
-	claims         ticketClaims
+	claims         ticket.Claims
 	session        session.Handle
 	id             backends.SessionID
 	now            time.Time
@@ -129,9 +139,9 @@ func newRequestContext(req *Request, t target, viewer client) requestContext {
 // Serve answers one request. It returns an error only if the viewer disconnected, so that there is nothing to answer.
 func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error {
 	text, path, inPath := ticketInPath(req.Path)
-	if !isCleanPath(path) {
+	if !urlpath.IsClean(path) {
 		g.setCORS(hls.TicketInPath, req, resp)
-		resp.refuse(http.StatusBadRequest, uncleanPath)
+		resp.refuse(http.StatusBadRequest, urlpath.Unclean)
 		g.encodeRefusal(req, resp)
 		return nil
 	}
@@ -177,21 +187,21 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 
 // identify finds the session id by the ticket, else by the credentials, and reports whether it found one. A request
 // without either is refused here, before any lookup.
-func (g *Gateway) identify(rc *requestContext, ticket string, resp *Response) bool {
+func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool {
 	r := rc.target.route
 	if rc.isTicketInPath && !r.acceptsTicketInPath() {
 		resp.refuse(http.StatusForbidden, "this route accepts no ticket in the path")
 		return false
 	}
 	if !rc.isTicketInPath {
-		ticket = ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets)
+		text = ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets)
 	}
-	if ticket != "" || rc.isTicketInPath {
-		rc.claims, rc.hasTicket = g.verify(ticket, &rc.target)
+	if text != "" || rc.isTicketInPath {
+		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
 	}
 	switch {
 	case rc.hasTicket:
-		rc.id = rc.claims.id
+		rc.id = rc.claims.ID
 		rc.credentials = g.credentialsBesideTicket(rc)
 		return true
 	case rc.isTicketInPath:
@@ -206,7 +216,7 @@ func (g *Gateway) identify(rc *requestContext, ticket string, resp *Response) bo
 		resp.refuse(http.StatusForbidden, "the credential "+name+" is missing")
 		return false
 	}
-	rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer, 0)
+	rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
 	return true
 }
 
@@ -217,14 +227,14 @@ func (rc *requestContext) canOpenSession() bool {
 
 // verify checks a ticket for the target. Patterns of a route may overlap, such as "/live/{user}/{password}/{channel}.m3u8"
 // and "/live/{channel}/*": then the target becomes the one that the ticket was signed for.
-func (g *Gateway) verify(ticket string, t *target) (ticketClaims, bool) {
+func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
 	for here, more := *t, true; more; more = here.nextMapping() {
-		if c, ok := g.signer.verify(ticket, ticketScope{here.route.name, here.channel}); ok {
+		if c, ok := g.signer.Verify(text, here.scope()); ok {
 			*t = here
 			return c, true
 		}
 	}
-	return ticketClaims{}, false
+	return ticket.Claims{}, false
 }
 
 // credentialsBesideTicket returns the credentials that came with a ticket, or none if a backend could not decide on them.
@@ -251,15 +261,15 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 	if err != nil {
 		return g.rejectUnopened(err, resp)
 	}
-	prefix := networkPrefix(rc.viewer.address)
+	prefix := backends.SubscriberPrefix(rc.viewer.address)
 	if !rc.session.Admit(prefix, rc.now, g.options.MaxAddresses) {
 		if rc.credentials.IsEmpty() {
 			resp.refuse(http.StatusForbidden, "the ticket is used from too many addresses; open the playlist with credentials")
 			return nil
 		}
 		// A viewer beyond the limit gets a session and a ticket of their own.
-		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer, prefix)
-		rc.claims, rc.hasTicket, rc.isTicketInPath = ticketClaims{}, false, false
+		rc.id = g.hasher.identify(&rc.target, &rc.credentials, rc.request, prefix)
+		rc.claims, rc.hasTicket, rc.isTicketInPath = ticket.Claims{}, false, false
 		if !rc.canOpenSession() && g.options.Sessions.Find(rc.id) == nil {
 			resp.refuse(http.StatusForbidden, "the credentials are used from too many addresses; open the playlist again")
 			return nil
@@ -270,13 +280,19 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 		rc.session.Admit(prefix, rc.now, g.options.MaxAddresses)
 	}
 	rc.session.Seen(rc.now, rc.isPlaylist)
-	if !resp.applyDecision(d, rc.isPlaylist, g.options.RetryAfter) {
+	if !resp.applyDecision(d, rc, g.options.RetryAfter) {
 		return nil
 	}
 	if rc.claims.IsZero() {
-		rc.claims = ticketClaims{id: rc.id, Ticket: rc.session.Ticket()}
+		rc.claims = g.claimsOf(rc)
 	}
 	return nil
+}
+
+// claimsOf returns what the ticket of a session says that was opened without one.
+func (g *Gateway) claimsOf(rc *requestContext) ticket.Claims {
+	_, tag := g.hasher.sibling(rc.id, rc.target.route.sessionPrefix(&rc.credentials, rc.viewer.address))
+	return ticket.Claims{ID: rc.id, Ticket: rc.session.Ticket(), Tag: tag}
 }
 
 // findOrOpenSession sets the viewer's session and returns its decision.
@@ -291,6 +307,12 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 			return d, nil
 		}
 	}
+	opening, isCounted := rc.opening()
+	if isCounted {
+		if err := g.variants.Refuse(&opening, rc.now); err != nil {
+			return nil, err
+		}
+	}
 	s, err := g.options.Sessions.Open(ctx, session.OpenRequest{
 		Request:        g.newBackendRequest(rc),
 		HasCredentials: hasCredentials,
@@ -301,7 +323,23 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 		return nil, err
 	}
 	rc.session = s
-	return s.Decision(), nil
+	d := s.Decision()
+	if isCounted {
+		g.variants.Opened(&opening, d, time.Now())
+	}
+	return d, nil
+}
+
+// opening returns what the opening of a session has in common with others, and whether it counts among them: tickets, and
+// edges that keep sessions themselves, do not.
+func (rc *requestContext) opening() (variants.Opening, bool) {
+	t := &rc.target
+	e := t.route.endpoint
+	isCounted := rc.session == nil && rc.claims.IsZero() && (e == nil || !e.Dialect().KeepsSessions())
+	return variants.Opening{
+		Session: rc.id, Prefix: backends.SubscriberPrefix(rc.viewer.address), Agent: rc.request.Header.Get("User-Agent"),
+		Route: t.route.name, Channel: t.channel, Credentials: &rc.credentials, IsNamed: t.namesCredential,
+	}, isCounted
 }
 
 // newBackendRequest returns what a backend is asked about the viewer.

@@ -79,7 +79,7 @@ func (g *Gateway) renderPlaylist(rc *requestContext, tpl *hls.Template, o *origi
 	if tpl.IsStatic() {
 		resp.Body = tpl.Body()
 	} else {
-		ticket := g.signer.sign(rc.claims, ticketScope{rc.target.route.name, rc.target.channel})
+		ticket := g.signer.Sign(rc.claims, rc.target.scope())
 		resp.Body = tpl.Append(make([]byte, 0, tpl.Size(len(ticket))), ticket)
 	}
 	resp.Set("Content-Type", playlistContentType(o.ContentType))
@@ -191,7 +191,7 @@ func (g *Gateway) setCookies(rc *requestContext, resp *Response) {
 	t := &rc.target
 	c := http.Cookie{
 		Name: g.options.Config.Tickets.CookieName, HttpOnly: true,
-		Value:  g.signer.sign(rc.claims, ticketScope{t.route.name, t.channel}),
+		Value:  g.signer.Sign(rc.claims, t.scope()),
 		MaxAge: int(g.options.Config.Tickets.ReviveFor / time.Second),
 	}
 	if rc.viewer.scheme == "https" {

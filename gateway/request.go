@@ -72,19 +72,3 @@ type networks []netip.Prefix
 func (n networks) contain(a netip.Addr) bool {
 	return slices.ContainsFunc(n, func(p netip.Prefix) bool { return p.Contains(a) })
 }
-
-// networkPrefix returns the IPv4 /24 or IPv6 /48 of an address as one number. The limit of addresses per session counts
-// by it.
-func networkPrefix(a netip.Addr) uint64 {
-	a = a.Unmap()
-	var n uint64
-	if a.Is4() {
-		b := a.As4()
-		return 1<<56 | uint64(b[0])<<16 | uint64(b[1])<<8 | uint64(b[2])
-	}
-	b := a.As16()
-	for _, x := range b[:6] {
-		n = n<<8 | uint64(x)
-	}
-	return 1<<57 | n // never zero, which stands for no prefix
-}

@@ -13,6 +13,7 @@ import (
 	"usher/gateway/edge"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
+	"usher/gateway/ticket"
 )
 
 // route is a compiled RouteConfig.
@@ -37,12 +38,11 @@ type pathMapping struct {
 }
 
 // identityFields tell sessions apart beside credentials.
-type identityFields struct{ address, agent, playback, edgeSession bool }
+type identityFields struct{ agent, playback, edgeSession bool }
 
 // newRoute compiles a route. Errors begin with the key within the route.
 func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 	r := &route{name: c.name(), config: c, origin: o, identity: identityFields{
-		address:  slices.Contains(c.IdentityFields, identityAddress),
 		agent:    slices.Contains(c.IdentityFields, identityAgent),
 		playback: slices.Contains(c.IdentityFields, identityPlayback),
 
@@ -136,6 +136,7 @@ type target struct {
 	opensSession bool // credentials open a session here
 	match        match
 	channel      string
+	folder       string // the folder below the channel to which the session is bound; empty: none
 	path         string // the viewer's, without ticket
 }
 
@@ -156,6 +157,11 @@ func (t *target) matchFrom(r *route, index int) bool {
 		}
 	}
 	return false
+}
+
+// scope returns what a ticket for the target is valid for.
+func (t *target) scope() ticket.Scope {
+	return ticket.Scope{Route: t.route.name, Channel: t.channel, Folder: t.folder}
 }
 
 // addEndpoint completes a route for an edge. Errors begin with the key within the route.

@@ -3,10 +3,12 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"usher/backends/setting"
 	"usher/gateway/edge"
 	"usher/gateway/hls"
 )
@@ -28,9 +30,11 @@ type RouteConfig struct {
 	Backend string   `yaml:"backend"`
 	// TicketIn is how the ticket is transported.
 	TicketIn hls.TicketTransport `yaml:"ticket_in"`
-	// IdentityFields tell sessions apart beside the credentials: address, user_agent, playback_session (the
-	// X-Playback-Session-Id of Apple's players, in place of the other two), and at edges edge_session, the edge's own id
-	// of the session.
+	// OnNewAddress is what a ticket opens that is used from another address than the one for which it was issued.
+	OnNewAddress NewAddressPolicy `yaml:"on_new_address"`
+	// IdentityFields tell sessions apart beside credentials and address: user_agent, playback_session (the
+	// X-Playback-Session-Id of Apple's players, in place of the agent), and at edges edge_session, the edge's own id of the
+	// session.
 	IdentityFields []string `yaml:"identity_fields"`
 	// Credentials are the query parameters that a backend decides on. If empty, all are. CredentialHeaders are header fields
 	// that count as well.
@@ -60,25 +64,26 @@ type PathMappingConfig struct {
 
 // The fields that may tell sessions apart, as RouteConfig.IdentityFields spells them.
 const (
-	identityAddress  = "address"
+	identityAddress  = "address" // always part of the identity; named, it changes nothing
 	identityAgent    = "user_agent"
 	identityPlayback = "playback_session"
 
 	identityEdgeSession = "edge_session"
 )
 
-func (c Config) validateRoute(key string, r RouteConfig, hasBackend func(string) bool) error {
+func (c Config) validateRoute(key string, r RouteConfig, backends []string) error {
 	var errs []error
 	if _, err := newRoute(r, nil); err != nil {
 		errs = append(errs, fmt.Errorf("%s.%w", key, err))
 	}
 	if r.Edge != nil {
-		errs = append(errs, r.validateEdge(key, hasBackend))
+		errs = append(errs, r.validateEdge(key, backends))
 	} else if c.Origins[r.Origin] == nil {
-		errs = append(errs, fmt.Errorf("%s.origin: %q is not among origins", key, r.Origin))
+		errs = append(errs, fmt.Errorf("%s.origin: %q is not among origins%s", key, r.Origin,
+			setting.Hint(r.Origin, slices.Collect(maps.Keys(c.Origins)))))
 	}
-	if !hasBackend(r.Backend) {
-		errs = append(errs, fmt.Errorf("%s.backend: %q is not among backends", key, r.Backend))
+	if !slices.Contains(backends, r.Backend) {
+		errs = append(errs, fmt.Errorf("%s.backend: %q is not among backends%s", key, r.Backend, setting.Hint(r.Backend, backends)))
 	}
 	for i, f := range r.IdentityFields {
 		if !slices.Contains(r.knownIdentityFields(), f) {
@@ -131,8 +136,8 @@ func (r RouteConfig) validateDevice(key string) error {
 }
 
 // validateEdge returns an error for every invalid setting of a route at which an edge asks.
-func (r RouteConfig) validateEdge(key string, hasBackend func(string) bool) error {
-	errs := []error{r.Edge.Validate(key+".edge", hasBackend)}
+func (r RouteConfig) validateEdge(key string, backends []string) error {
+	errs := []error{r.Edge.Validate(key+".edge", backends)}
 	wrong := func(bad bool, format string, args ...any) {
 		if bad {
 			errs = append(errs, fmt.Errorf(key+"."+format, args...))

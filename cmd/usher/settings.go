@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"usher/actors"
+	"usher/backends/chain"
 	"usher/backends/setting"
 	"usher/cluster"
 	"usher/cmd/usher/config"
@@ -58,7 +59,7 @@ func defaultSettings() *settings {
 // Validate checks what involves more than one section.
 func (s *settings) Validate() error {
 	errs := []error{
-		s.Gateway.Validate(func(name string) bool { return s.Backends[name] != nil }),
+		s.Gateway.Validate(s.backendNames()),
 		s.origin().Validate(),
 	}
 	if len(s.Backends) == 0 {
@@ -85,7 +86,7 @@ func (s *settings) validateCluster() error {
 		if b.Settings == nil { // its kind was reported
 			continue
 		}
-		deadline, setting := b.rules().AnswerDeadline, ".answer_deadline"
+		deadline, setting := s.answerDeadline(name, len(s.Backends)), ".answer_deadline"
 		if _, isLocal := b.Settings.common().(localSettings); isLocal {
 			setting = ", which answers within" // this kind has no answer_deadline
 		}
@@ -138,13 +139,33 @@ func (s *settings) validateMembers() error {
 		for _, member := range s.Backends[name].members() {
 			switch {
 			case s.Backends[member] == nil:
-				errs = append(errs, fmt.Errorf("backends.%s: member %q is not among backends", name, member))
+				errs = append(errs, fmt.Errorf("backends.%s: member %q is not among backends%s", name, member,
+					setting.Hint(member, slices.DeleteFunc(s.backendNames(), func(n string) bool { return n == name }))))
 			case s.reaches(member, name, len(s.Backends)):
 				errs = append(errs, fmt.Errorf("backends.%s: member %q has it as a member", name, member))
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// answerDeadline returns how long a viewer's opening waits: as the backend's settings say, or as long as for its slowest
+// member, at most depth levels down.
+func (s *settings) answerDeadline(name string, depth int) time.Duration {
+	b := s.Backends[name]
+	if b == nil || b.Settings == nil {
+		return 0
+	}
+	longest := b.rules().AnswerDeadline
+	if longest > 0 {
+		return longest
+	}
+	for _, member := range b.members() {
+		if depth > 0 {
+			longest = max(longest, s.answerDeadline(member, depth-1))
+		}
+	}
+	return cmp.Or(longest, chain.DefaultLocalConfig().AnswerDeadline)
 }
 
 // tokenTTL returns how long a token can be checked: the shortest token_life of the backend and its members, or 0.
@@ -158,6 +179,9 @@ func (s *settings) tokenTTL(name string) time.Duration {
 	}
 	return ttl
 }
+
+// backendNames returns the names of the backends, sorted.
+func (s *settings) backendNames() []string { return slices.Sorted(maps.Keys(s.Backends)) }
 
 // reaches reports whether a backend is the other, or has it as a member at most depth levels down.
 func (s *settings) reaches(name, other string, depth int) bool {

@@ -1,4 +1,4 @@
-package gateway
+package ticket
 
 import (
 	"encoding/base64"
@@ -11,23 +11,24 @@ import (
 	"usher/backends/setting"
 )
 
-func newTestSigner(keys ...string) *ticketSigner {
+func newTestSigner(keys ...string) *Signer {
 	var all []setting.Key
 	for _, id := range keys {
 		all = append(all, setting.Key{ID: id, Secret: setting.Secret("the secret of key " + id)})
 	}
-	return newTicketSigner(all)
+	return NewSigner(all)
 }
 
-func someClaims() (ticketClaims, ticketScope) {
-	c := ticketClaims{
-		id:     backends.SessionID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 255},
+func someClaims() (Claims, Scope) {
+	c := Claims{
+		ID:     backends.SessionID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 255},
 		Ticket: session.Ticket{Opened: time.Unix(1_790_000_000, 0), KeyID: "a"},
+		Tag:    Tag{0xfe, 0xdc, 0xba, 0x98},
 	}
-	return c, ticketScope{"/play/{channel}/*", "a001"}
+	return c, Scope{"/play/{channel}/*", "a001", "hd"}
 }
 
-func TestTicketSigner_Sign_Verifies(t *testing.T) {
+func TestSigner_Sign_Verifies(t *testing.T) {
 	t.Parallel()
 	ring := newTestSigner("a")
 	c, s := someClaims()
@@ -41,59 +42,72 @@ func TestTicketSigner_Sign_Verifies(t *testing.T) {
 			t.Parallel()
 			c := c
 			c.Opened = opened
-			got, ok := ring.verify(ring.sign(c, s), s)
+			got, ok := ring.Verify(ring.Sign(c, s), s)
 			c.Opened = opened.Truncate(time.Second)
-			if !ok || got.id != c.id || got.KeyID != c.KeyID || !got.Opened.Equal(c.Opened) {
+			if !ok || got.ID != c.ID || got.KeyID != c.KeyID || got.Tag != c.Tag || !got.Opened.Equal(c.Opened) {
 				t.Errorf("verify: got %v %v, want %v", got, ok, c)
 			}
 		})
 	}
 }
 
-func TestTicketSigner_Sign_SameOnEveryNode(t *testing.T) {
+func TestSigner_Sign_SameOnEveryNode(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
-	first := newTestSigner("a").sign(c, s)
-	for name, ring := range map[string]*ticketSigner{
+	first := newTestSigner("a").Sign(c, s)
+	for name, ring := range map[string]*Signer{
 		"on another node":               newTestSigner("a"),
 		"after signing moved to b":      newTestSigner("b", "a"),
 		"where its key stands last":     newTestSigner("d", "c", "b", "a"),
-		"on a node that signed another": func() *ticketSigner { r := newTestSigner("a"); r.sign(ticketClaims{}, ticketScope{}); return r }(),
+		"on a node that signed another": func() *Signer { r := newTestSigner("a"); r.Sign(Claims{}, Scope{}); return r }(),
 	} {
-		if got := ring.sign(c, s); got != first {
+		if got := ring.Sign(c, s); got != first {
 			t.Errorf("%s: got %s, want %s", name, got, first)
 		}
 	}
 	later := c
 	later.Opened = c.Opened.Add(time.Second)
-	if newTestSigner("a").sign(later, s) == first {
+	if newTestSigner("a").Sign(later, s) == first {
 		t.Error("a session opened later has the same ticket")
 	}
 }
 
-func TestTicketSigner_Verify_Invalid(t *testing.T) {
+// TestSigner_Golden pins the ticket, on which two versions of Usher on two nodes must agree.
+func TestSigner_Golden(t *testing.T) {
+	t.Parallel()
+	c, s := someClaims()
+	const want = "a.AQIDBAUGBwgJCgsMDQ4P_2qxO4D-3LqYnolzPpUV-h39vflo"
+	if got := newTestSigner("a").Sign(c, s); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestSigner_Verify_Invalid(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
 	ring := newTestSigner("a", "b")
-	good := ring.sign(c, s)
+	good := ring.Sign(c, s)
 	_, body, _ := strings.Cut(good, ".")
 	cases := map[string]struct {
-		ring  *ticketSigner
+		ring  *Signer
 		text  string
-		scope ticketScope
+		scope Scope
 		want  bool
 	}{
 		"as it was signed":                      {ring, good, s, true},
 		"with a retired key":                    {newTestSigner("b", "a"), good, s, true},
 		"with a removed key":                    {newTestSigner("b"), good, s, false},
-		"with another secret of that id":        {newTicketSigner([]setting.Key{{ID: "a", Secret: "another secret here"}}), good, s, false},
+		"with another secret of that id":        {NewSigner([]setting.Key{{ID: "a", Secret: "another secret here"}}), good, s, false},
 		"with another key's id":                 {ring, "b." + body, s, false},
 		"with an unknown key's id":              {ring, "z." + body, s, false},
 		"without a key's id":                    {ring, "." + body, s, false},
 		"without its key and the dot":           {ring, body, s, false},
-		"for another route":                     {ring, good, ticketScope{"/live/{channel}/*", s.channel}, false},
-		"for another channel":                   {ring, good, ticketScope{s.route, "a002"}, false},
-		"with route and channel divided anew":   {ring, good, ticketScope{s.route + "a", s.channel[1:]}, false},
+		"for another route":                     {ring, good, Scope{"/live/{channel}/*", s.Channel, s.Folder}, false},
+		"for another channel":                   {ring, good, Scope{s.Route, "a002", s.Folder}, false},
+		"for another folder":                    {ring, good, Scope{s.Route, s.Channel, "sd"}, false},
+		"for all folders":                       {ring, good, Scope{s.Route, s.Channel, ""}, false},
+		"with channel and folder divided anew":  {ring, good, Scope{s.Route, s.Channel + "h", "d"}, false},
+		"with route and channel divided anew":   {ring, good, Scope{s.Route + "a", s.Channel[1:], s.Folder}, false},
 		"empty":                                 {ring, "", s, false},
 		"a dot alone":                           {ring, ".", s, false},
 		"one character short":                   {ring, good[:len(good)-1], s, false},
@@ -107,72 +121,72 @@ func TestTicketSigner_Verify_Invalid(t *testing.T) {
 		"in the other base64":                   {ring, strings.NewReplacer("-", "+", "_", "/").Replace("a." + strings.Repeat("-_", 24)), s, false},
 		"percent-encoded":                       {ring, strings.Replace(good, ".", "%2E", 1), s, false},
 		"twice":                                 {ring, good + good, s, false},
-		"of zeros":                              {ring, "a." + strings.Repeat("A", ticketChars), s, false},
+		"of zeros":                              {ring, "a." + strings.Repeat("A", Chars), s, false},
 		"with a key's id of a thousand letters": {ring, strings.Repeat("a", 1000) + "." + body, s, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, ok := tc.ring.verify(tc.text, tc.scope)
+			got, ok := tc.ring.Verify(tc.text, tc.scope)
 			if ok != tc.want {
 				t.Errorf("verify(%q): got %v, want %v", tc.text, ok, tc.want)
 			}
-			if !ok && got != (ticketClaims{}) {
+			if !ok && got != (Claims{}) {
 				t.Errorf("verify(%q): a refused ticket says %v", tc.text, got)
 			}
 		})
 	}
 }
 
-func TestTicketSigner_Verify_FlippedBits(t *testing.T) {
+func TestSigner_Verify_FlippedBits(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
 	ring := newTestSigner("a", "b")
-	good := ring.sign(c, s)
+	good := ring.Sign(c, s)
 	for i := range len(good) {
 		for bit := range 8 {
 			flipped := []byte(good)
 			flipped[i] ^= 1 << bit
-			if _, ok := ring.verify(string(flipped), s); ok {
+			if _, ok := ring.Verify(string(flipped), s); ok {
 				t.Errorf("byte %d, bit %d: %q is taken for ours", i, bit, flipped)
 			}
 		}
 	}
 }
 
-func TestTicketSigner_Sign_SafeCharacters(t *testing.T) {
+func TestSigner_Sign_SafeCharacters(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
-	ring := newTicketSigner([]setting.Key{{ID: "Key16letters9999", Secret: "a secret of some length"}})
+	ring := NewSigner([]setting.Key{{ID: "Key16letters9999", Secret: "a secret of some length"}})
 	c.KeyID = "Key16letters9999"
 	for n := range 256 {
-		c.id[3] = byte(n)
+		c.ID[3] = byte(n)
 		const safe = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
-		if got := ring.sign(c, s); strings.Trim(got, safe) != "" {
+		if got := ring.Sign(c, s); strings.Trim(got, safe) != "" {
 			t.Fatalf("ticket %q: has a character that a client may escape", got)
 		}
 	}
 }
 
-func TestTicketMAC_HasAtLeast96Bits(t *testing.T) {
+func TestMAC_HasAtLeast96Bits(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
-	_, body, _ := strings.Cut(newTestSigner("a").sign(c, s), ".")
+	_, body, _ := strings.Cut(newTestSigner("a").Sign(c, s), ".")
 	raw, err := base64.RawURLEncoding.DecodeString(body)
 	if err != nil {
 		t.Fatalf("decode: %v", err)
 	}
-	if bits := 8 * (len(raw) - len(c.id) - 4); bits < 96 {
+	if bits := 8 * (len(raw) - len(c.ID) - 4 - len(c.Tag)); bits < 96 {
 		t.Errorf("MAC: got %d bits, want 96 or more", bits)
 	}
 }
 
-func TestTicketSigner_Sign_RemovedKey(t *testing.T) {
+func TestSigner_Sign_RemovedKey(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
 	ring := newTestSigner("b")
-	got, ok := ring.verify(ring.sign(c, s), s)
-	if !ok || got.KeyID != "b" || got.id != c.id {
+	got, ok := ring.Verify(ring.Sign(c, s), s)
+	if !ok || got.KeyID != "b" || got.ID != c.ID {
 		t.Errorf("got %v %v, want the session signed by b", got, ok)
 	}
 }
@@ -180,17 +194,17 @@ func TestTicketSigner_Sign_RemovedKey(t *testing.T) {
 func FuzzVerify(f *testing.F) {
 	c, s := someClaims()
 	ring := newTestSigner("a", "b")
-	good := ring.sign(c, s)
+	good := ring.Sign(c, s)
 	for _, seed := range []string{good, "", ".", "a.", good[1:], good + "=", "b" + good[1:], strings.ToLower(good)} {
-		f.Add(seed, s.route, s.channel)
+		f.Add(seed, s.Route, s.Channel, s.Folder)
 	}
-	f.Fuzz(func(t *testing.T, text, route, channel string) {
-		got, ok := ring.verify(text, ticketScope{route, channel})
-		if ok && ring.sign(got, ticketScope{route, channel}) != text {
+	f.Fuzz(func(t *testing.T, text, route, channel, folder string) {
+		got, ok := ring.Verify(text, Scope{route, channel, folder})
+		if ok && ring.Sign(got, Scope{route, channel, folder}) != text {
 			t.Errorf("verify(%q): accepted, but %v is signed as another text", text, got)
 		}
-		if ok && (text != good || route != s.route || channel != s.channel) {
-			t.Errorf("verify(%q, %q, %q): forged", text, route, channel)
+		if ok && (text != good || route != s.Route || channel != s.Channel || folder != s.Folder) {
+			t.Errorf("verify(%q, %q, %q, %q): forged", text, route, channel, folder)
 		}
 	})
 }
@@ -198,12 +212,12 @@ func FuzzVerify(f *testing.F) {
 func BenchmarkVerify(b *testing.B) {
 	c, s := someClaims()
 	ring := newTestSigner("a")
-	good := ring.sign(c, s)
+	good := ring.Sign(c, s)
 	for name, text := range map[string]string{"good": good, "forged": good[:len(good)-1] + "A", "foreign": "z" + good[1:]} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				ring.verify(text, s)
+				ring.Verify(text, s)
 			}
 		})
 	}
@@ -214,6 +228,6 @@ func BenchmarkSign(b *testing.B) {
 	ring := newTestSigner("a")
 	b.ReportAllocs()
 	for b.Loop() {
-		ring.sign(c, s)
+		ring.Sign(c, s)
 	}
 }
