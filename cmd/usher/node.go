@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync"
 
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
@@ -36,6 +37,8 @@ type node struct {
 	gateway  *gateway.Gateway
 	handler  http.Handler
 	server   *gateway.Server
+	// userAlarms are the alarms of users of backends that call no middleware, by the backend's name.
+	userAlarms sync.Map
 }
 
 // newNode builds a node. It does not serve yet, but has background work until close.
@@ -63,6 +66,7 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 		Backends: n.sessionBackends(), Cluster: n.cluster,
 		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
 		SigningKey: func() string { return n.gateway.SigningKey() }, Tracer: tracer, Logger: logger,
+		OnConstantUser: n.onConstantUser,
 	})
 	n.gateway, err = gateway.New(gateway.Options{
 		Config: s.Gateway, Origins: n.origins, Sessions: n.registry,

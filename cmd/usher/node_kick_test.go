@@ -25,7 +25,8 @@ type kickRig struct {
 	apis      [2]string
 }
 
-// answerByToken names the user of a token. "id-…" tokens have an id and a name, "name-…" tokens a name alone, others neither.
+// answerByToken names the user of a token. "id-…" tokens have an id and a name, "name-…" tokens a name alone, and all
+// "guest-…" tokens one id; others have neither.
 func answerByToken(w http.ResponseWriter, r *http.Request) {
 	shown := append(r.URL.Query()["token"], r.URL.Query()[" token"]...)
 	shown = append(shown, r.URL.Query().Get("password"), r.Header.Get("X-Key"))
@@ -38,6 +39,8 @@ func answerByToken(w http.ResponseWriter, r *http.Request) {
 		case "id":
 			w.Header().Set("X-UserId", user)
 			w.Header().Set("X-Session-Name", "Mr "+user)
+		case "guest":
+			w.Header().Set("X-UserId", "guest")
 		case "name":
 			w.Header().Set("X-Session-Name", user)
 		}
@@ -82,11 +85,11 @@ admin: { listen: "127.0.0.1:0", token: %q }
 
 // viewing is one request of a viewer.
 type viewing struct {
-	node              int
-	path              string
-	address           string // of the viewer
-	agent, key        string
-	cookie            *http.Cookie
+	node           int
+	path           string
+	address        string // of the viewer
+	agent, key     string
+	cookie         *http.Cookie
 	status         int
 	body           string
 	receivedCookie *http.Cookie
@@ -376,4 +379,53 @@ func (k *kickRig) lift(bans []string) {
 			k.t.Errorf("the kick was not lifted: %d", status)
 		}
 	}
+}
+
+// TestNode_ConstantUser_KickWantsConfirmation has a middleware that gives all viewers one user id.
+func TestNode_ConstantUser_KickWantsConfirmation(t *testing.T) {
+	t.Parallel()
+	k := startKickRig(t)
+	const viewers = 201
+	for i := range viewers {
+		v := viewing{path: fmt.Sprintf("/play/g1/low.m3u8?token=guest-%d", i), address: fmt.Sprintf("198.51.%d.%d", 100+i/200, i%200)}
+		if got := k.ask(v); got.status != http.StatusOK {
+			t.Fatalf("viewer %d: %d %.80q", i, got.status, got.body)
+		}
+	}
+	metric := func() string {
+		_, body := get(t, k.apis[0]+"/metrics")
+		for line := range strings.Lines(body) {
+			if strings.HasPrefix(line, `usher_backend_contract_violation{backend="portal",violation="constant_user"}`) {
+				return strings.TrimSpace(line[strings.LastIndexByte(line, ' '):])
+			}
+		}
+		return ""
+	}
+	eventually(t, "the alarm", func() bool { return metric() == "1" })
+	id := k.sessionsOn("g1")[0].ID
+	var conflict struct {
+		Error               string
+		Sessions, Addresses int
+	}
+	for path, body := range map[string]map[string]any{
+		"sessions/" + id + "/kick": {},
+		"kick":                     {"user": "guest"},
+		"bans":                     {"user": "guest", "duration": "1h"},
+	} {
+		if status := k.api(1, "POST", path, body, &conflict); status != http.StatusConflict || conflict.Sessions != viewers || conflict.Addresses != viewers {
+			t.Errorf("%s: %d, %+v; want 409 and %d", path, status, conflict, viewers)
+		}
+		body["dry_run"] = true
+		if status := k.api(0, "POST", path, body, &conflict); status != http.StatusOK || conflict.Sessions != viewers {
+			t.Errorf("a dry run of %s: %d, %+v; want 200 and %d", path, status, conflict, viewers)
+		}
+	}
+	k.want("nobody was kicked", viewing{path: "/play/g1/low.m3u8?token=guest-7", address: "198.51.100.7"}, 200)
+	var done kicked
+	if status := k.api(1, "POST", "sessions/"+id+"/kick", map[string]any{"expect": viewers}, &done); status != http.StatusOK || done.Kicked != viewers {
+		t.Errorf("%d, %+v", status, done)
+	}
+	k.await("one of all", viewing{path: "/play/g1/low.m3u8?token=guest-7", address: "198.51.100.7"}, 403)
+	k.lift(done.Bans)
+	k.await("after the kick was lifted", viewing{path: "/play/g1/low.m3u8?token=guest-7", address: "198.51.100.7"}, 200)
 }
