@@ -66,6 +66,18 @@ func (n *node) routes() []admin.Route {
 	return all
 }
 
+// onConstantUser raises the alarm of a user whose viewers are at too many addresses. A backend that calls no middleware is
+// logged alone.
+func (n *node) onConstantUser(backend, user string, addresses int) {
+	alarms := n.adapters[backend].alarms
+	if alarms == nil {
+		own, _ := n.userAlarms.LoadOrStore(backend, httpbackend.NewAlarms(backend, n.logger))
+		alarms, _ = own.(*httpbackend.Alarms)
+	}
+	alarms.Raise(time.Now(), backends.AlarmConstantUser,
+		fmt.Sprintf("the viewers of user %q are at more than %d addresses at once", user, addresses))
+}
+
 // violationsView returns the state of every contract violation; nil for a backend that calls no middleware.
 func violationsView(w *httpbackend.Alarms) map[string]admin.AlarmState {
 	if w == nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -124,8 +125,10 @@ func writeJSON(w http.ResponseWriter, v any, pending ...error) {
 			break
 		}
 	}
-	_ = json.NewEncoder(w).Encode(v) // it fails only if the client has disconnected
+	_ = encodeJSON(w, v) // it fails only if the client has disconnected
 }
+
+func encodeJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
 
 // ready responds whether the node is ready; with ?verbose also what an operator should act on. A warning never makes it
 // unready.
