@@ -55,6 +55,7 @@ const (
 	requestOpened // Unix seconds
 	requestBytes
 	requestDevice
+	requestGroup // 16 bytes
 )
 
 var errMalformed = errors.New("malformed record")
@@ -154,6 +155,9 @@ func encodeRequest(q *backends.Request) []byte {
 	f.text(requestUserAgent, q.UserAgent)
 	f.text(requestReferer, q.Referer)
 	f.text(requestDevice, q.Device)
+	if !q.Group.IsZero() {
+		f.text(requestGroup, string(q.Group[:]))
+	}
 	if q.Address.IsValid() {
 		f.text(requestAddress, q.Address.String())
 	}
@@ -230,6 +234,10 @@ func decodeRequest(id backends.SessionID, data []byte) (*backends.Request, error
 				return errMalformed
 			}
 			q.Headers[len(q.Headers)-1].Value = string(value)
+		case requestGroup:
+			if copy(q.Group[:], value) != len(value) || len(value) != len(q.Group) {
+				return errMalformed
+			}
 		case requestAddress:
 			q.Address, err = netip.ParseAddr(string(value))
 		case requestNumber, requestOpened, requestBytes:
