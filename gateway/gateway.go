@@ -253,24 +253,6 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 	if err != nil {
 		return g.rejectUnopened(err, resp)
 	}
-	prefix := backends.SubscriberPrefix(rc.viewer.address)
-	if !rc.session.Admit(prefix, rc.now, g.options.MaxAddresses) {
-		if rc.credentials.IsEmpty() {
-			resp.refuse(http.StatusForbidden, "the ticket is used from too many addresses; open the playlist with credentials")
-			return nil
-		}
-		// A viewer beyond the limit gets a session and a ticket of their own.
-		rc.id = g.hasher.identify(&rc.target, &rc.credentials, rc.request, prefix)
-		rc.claims, rc.hasTicket, rc.isTicketInPath = ticket.Claims{}, false, false
-		if !rc.canOpenSession() && g.options.Sessions.Find(rc.id) == nil {
-			resp.refuse(http.StatusForbidden, "the credentials are used from too many addresses; open the playlist again")
-			return nil
-		}
-		if d, err = g.findOrOpenSession(ctx, rc); err != nil {
-			return g.rejectUnopened(err, resp)
-		}
-		rc.session.Admit(prefix, rc.now, g.options.MaxAddresses)
-	}
 	rc.session.Seen(rc.now, rc.isPlaylist)
 	if !resp.applyDecision(d, rc.isPlaylist, g.options.RetryAfter) {
 		return nil
