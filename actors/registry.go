@@ -103,7 +103,7 @@ func (r *Registry) Open(ctx context.Context, o session.OpenRequest) (session.Han
 		}
 	}
 	if o.HasCredentials && s.setCredentials(o.Request) {
-		r.send(s, session.CredentialsArrived{})
+		r.onCredentials(s)
 	}
 	if err := r.admitAddress(ctx, s, &o); err != nil {
 		return nil, err
@@ -122,6 +122,15 @@ func (r *Registry) admitAddress(ctx context.Context, s *Session, o *session.Open
 	ctx, cancel := context.WithTimeout(ctx, r.options.StoreTimeout)
 	defer cancel()
 	return r.addresses.admit(ctx, s, o.AddressID, o.Request.Address)
+}
+
+// onCredentials tells the session that its viewer's credentials are known, which may be banned.
+func (r *Registry) onCredentials(s *Session) {
+	if ban, isBanned := r.cluster.Banned(s.Request(), s.Decision()); isBanned {
+		r.send(s, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)})
+		return
+	}
+	r.send(s, session.CredentialsArrived{})
 }
 
 // Len returns the number of sessions on this node.

@@ -309,6 +309,9 @@ func (a *sessionActor) fallback(kind backends.FailureKind) backends.Decision {
 // waitExpired answers the waiting viewer with what the outage policy decides.
 func (a *sessionActor) waitExpired(ctx actor.Context, e session.WaitExpired, now time.Time) {
 	e.Ticket = a.session.presentedTicket()
+	if opening := a.session.opening.Load(); opening != nil {
+		e.MayBeBanned = opening.awaitsBans.Load()
+	}
 	a.apply(ctx, e, now)
 }
 

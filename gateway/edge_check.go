@@ -234,7 +234,7 @@ func (g *Gateway) identifyAtEdge(rc *requestContext, resp *Response) bool {
 		if !rc.canOpenSession() || missing != "" {
 			rc.credentials = backends.Credentials{}
 		}
-		return true
+		return g.bindTicket(rc, resp)
 	case missing == "" && g.matchByCredentials(rc), g.matchByFingerprint(rc):
 		return true
 	case !rc.canOpenSession():
@@ -256,7 +256,6 @@ func (g *Gateway) matchByTicket(rc *requestContext) bool {
 	if text := ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets); text != "" {
 		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
 	}
-	rc.id = rc.claims.ID
 	return rc.hasTicket
 }
 
@@ -302,6 +301,8 @@ func encodeForEdge(d edge.Dialect, rc *requestContext, resp *Response) {
 			r.Location = f.Value
 		case "Retry-After":
 			r.RetryAfter = f.Value
+		case "Www-Authenticate":
+			r.Challenges = append(r.Challenges, f.Value)
 		}
 	}
 	if rc.session != nil {

@@ -18,6 +18,7 @@ import (
 	"usher/gateway/origin"
 	"usher/gateway/ticket"
 	"usher/gateway/urlpath"
+	"usher/gateway/variants"
 )
 
 // Sessions finds and opens sessions.
@@ -35,8 +36,10 @@ type Options struct {
 	Sessions Sessions
 	// Origins are the fetchers by name, one for each of Config.Origins.
 	Origins map[string]*origin.Origin
-	// MaxAddresses is how many address prefixes may share a session.
-	MaxAddresses int
+	// MaxVariants is how many sessions, within IdleTimeout, one player may open that differ in one parameter; zero: any
+	// number.
+	MaxVariants int
+	IdleTimeout time.Duration
 	// RetryAfter is sent to viewers whose access could not be checked.
 	RetryAfter time.Duration
 	Logger     *slog.Logger
@@ -52,6 +55,7 @@ type Gateway struct {
 	listed       *listedQueries
 	endpoints    edge.Endpoints
 	fingerprints *edge.Fingerprints
+	variants     *variants.Detector
 	edgeChecks   sync.Pool // of *edgeCheck
 	isForwarder  func(netip.Addr) bool
 }
@@ -61,6 +65,7 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		options: o, signer: ticket.NewSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
 		trusted: o.Config.TrustedProxies, listed: newListedQueries(), fingerprints: edge.NewFingerprints(),
+		variants: variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
 	}
 	g.edgeChecks.New = func() any { return new(edgeCheck) }
 	g.isForwarder = g.isEdgeOrProxy // made once, because a method value is an allocation
@@ -104,6 +109,7 @@ func (g *Gateway) Close() {
 	g.listed.queries.StopAllGoroutines()
 	g.listed.channels.StopAllGoroutines()
 	g.fingerprints.Close()
+	g.variants.Close()
 }
 
 // SigningKey returns the id of the key that signs new tickets.
@@ -119,6 +125,7 @@ type requestContext struct {
 	isTicketInPath bool // a ticket is in the path, so relative URIs inherit it
 	credentials    backends.Credentials
 	claims         ticket.Claims
+	root           backends.SessionID // the ticket's session, if the viewer's is a sibling; zero otherwise
 	session        session.Handle
 	id             backends.SessionID
 	now            time.Time
@@ -193,9 +200,8 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 	}
 	switch {
 	case rc.hasTicket:
-		rc.id = rc.claims.ID
 		rc.credentials = g.credentialsBesideTicket(rc)
-		return true
+		return g.bindTicket(rc, resp)
 	case rc.isTicketInPath:
 		resp.refuse(http.StatusForbidden, "the ticket is not valid for this channel; open the playlist again")
 		return false
@@ -254,7 +260,7 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 		return g.rejectUnopened(err, resp)
 	}
 	rc.session.Seen(rc.now, rc.isPlaylist)
-	if !resp.applyDecision(d, rc.isPlaylist, g.options.RetryAfter) {
+	if !resp.applyDecision(d, rc, g.options.RetryAfter) {
 		return nil
 	}
 	if rc.claims.IsZero() {
@@ -277,21 +283,38 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 	if rc.session != nil {
 		d := rc.session.Decision()
 		// A session that was admitted by ticket alone is checked once credentials arrive.
-		if d != nil && (d.Source != backends.FromTicket || !hasCredentials) {
+		if d != nil && (d.Source != backends.FromTicket || !hasCredentials) && rc.isAdmitted() {
 			return d, nil
 		}
 	}
-	s, err := g.options.Sessions.Open(ctx, session.OpenRequest{
-		Request:        g.newBackendRequest(rc),
-		HasCredentials: hasCredentials,
-		Ticket:         rc.claims.Ticket,
-		ExtraLifetime:  rc.target.route.extraLifetime(),
-	})
+	opening, isCounted := rc.opening()
+	if isCounted {
+		if err := g.variants.Refuse(&opening, rc.now); err != nil {
+			return nil, err
+		}
+	}
+	s, err := g.options.Sessions.Open(ctx, g.openRequest(rc, hasCredentials))
 	if err != nil {
 		return nil, err
 	}
 	rc.session = s
-	return s.Decision(), nil
+	d := s.Decision()
+	if isCounted {
+		g.variants.Opened(&opening, d, time.Now())
+	}
+	return d, nil
+}
+
+// opening returns what the opening of a session has in common with others, and whether it counts among them: tickets, and
+// edges that keep sessions themselves, do not.
+func (rc *requestContext) opening() (variants.Opening, bool) {
+	t := &rc.target
+	e := t.route.endpoint
+	isCounted := rc.session == nil && rc.claims.IsZero() && (e == nil || !e.Dialect().KeepsSessions())
+	return variants.Opening{
+		Session: rc.id, Prefix: backends.SubscriberPrefix(rc.viewer.address), Agent: rc.request.Header.Get("User-Agent"),
+		Route: t.route.name, Channel: t.channel, Credentials: &rc.credentials, IsNamed: t.namesCredential,
+	}, isCounted
 }
 
 // newBackendRequest returns what a backend is asked about the viewer.
@@ -301,6 +324,7 @@ func (g *Gateway) newBackendRequest(rc *requestContext) *backends.Request {
 		Session: rc.id,
 		Route:   t.route.name, Channel: t.channel, Backend: rc.backend(),
 		Query: rc.credentials.Query, Headers: rc.credentials.Headers,
+		Group:  g.hasher.groupID(t, &rc.credentials, rc.request),
 		Device: rc.device(),
 		Path:   t.path, Scheme: rc.viewer.scheme, Host: rc.viewer.host, Address: rc.viewer.address,
 		UserAgent: rc.request.Header.Get("User-Agent"), Referer: rc.request.Header.Get("Referer"),

@@ -29,6 +29,9 @@ type (
 		// root's credentials are the sibling's from now on. Root holds the user of the root's decision.
 		IsRootAllowed, IsRootDenied, HasRootFacts bool
 		Root                                      backends.Decision
+		// MayBeBanned reports that the store lost its data and this node does not yet know all bans again, so that a ticket alone
+		// admits nobody.
+		MayBeBanned bool
 		// Ticket is the ticket that the viewer presented while the session opens; zero without one.
 		Ticket Ticket
 		// Timer holds what a timer would report now.
@@ -54,6 +57,8 @@ type (
 		IsFailure bool
 		// Ticket is the ticket that the viewer presented; zero without one.
 		Ticket Ticket
+		// MayBeBanned is LeaseAnswered's.
+		MayBeBanned bool
 	}
 	// TimerFired is the session's own timer.
 	TimerFired struct {

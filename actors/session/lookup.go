@@ -79,6 +79,9 @@ func (s step) onFirstLookup(e LeaseAnswered) Action {
 		s.phase = openingChecking
 		return Action{StartCheck: true}
 	}
+	if e.MayBeBanned && s.ticketHolds(e.Ticket) {
+		return s.retryLater(retryLater, awaitsBans)
+	}
 	return s.admitByTicket(allowedFresh, e.Ticket)
 }
 
@@ -92,6 +95,9 @@ func (s step) setOpened(t Ticket, r Record) {
 		s.opened = uint32(r.RevokedBefore.Unix() + 1) // or the new ticket would equal the revoked one
 	}
 }
+
+// awaitsBans is why a viewer of whom only the ticket is known is asked to retry.
+const awaitsBans = "redis lost its data and the bans are being restored"
 
 // Kicked returns the decision on a viewer whose session an operator ended.
 func Kicked() backends.Decision {
