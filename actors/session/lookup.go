@@ -56,17 +56,10 @@ func (s step) isLooking() bool {
 
 // onFirstLookup continues the session that the store knows, or opens a new one.
 func (s step) onFirstLookup(e LeaseAnswered) Action {
-	r := e.Record
-	switch {
-	case e.Found && s.clock.Before(r.KickedUntil):
-		return s.denyLocally(Kicked())
-	case e.Found && s.isTicketRevoked(e.Ticket, r):
-		return s.refuse("the ticket's session was denied", ClosedDenied)
-	case e.Refused != nil:
-		return s.denyLocally(*e.Refused)
-	case e.Overload != "":
-		return s.retryLater(retryLater, e.Overload)
+	if a, isOver := s.endOpening(e); isOver {
+		return a
 	}
+	r := e.Record
 	if e.Found {
 		s.HasCredentials = s.HasCredentials || r.Request != nil
 		if a, isAdopted := s.adopt(r); isAdopted {
@@ -84,6 +77,25 @@ func (s step) onFirstLookup(e LeaseAnswered) Action {
 	}
 	return s.admitByTicket(allowedFresh, e.Ticket)
 }
+
+// endOpening ends an opening whatever the record's decision is.
+func (s step) endOpening(e LeaseAnswered) (a Action, isOver bool) {
+	switch {
+	case e.Found && s.clock.Before(e.Record.KickedUntil):
+		return s.denyLocally(Kicked()), true
+	case e.Found && s.isTicketRevoked(e.Ticket, e.Record):
+		return s.refuse(rootWasDenied, ClosedDenied), true
+	case e.Refused != nil:
+		return s.denyLocally(*e.Refused), true
+	case e.Overload != "":
+		return s.retryLater(retryLater, e.Overload), true
+	default:
+		return Action{}, false
+	}
+}
+
+// rootWasDenied is why a ticket admits nobody any more.
+const rootWasDenied = "the ticket's session was denied"
 
 // setOpened sets when a session without a usable record was opened. It has one ticket for life, also without a record, so
 // the ticket tells. A sibling has no ticket of its own.
@@ -134,7 +146,7 @@ func (s step) admitByTicket(next phase, t Ticket) Action {
 	switch {
 	case s.ticketHolds(t):
 	case s.isRootDenied:
-		return s.refuse("the ticket's session was denied", ClosedDenied)
+		return s.refuse(rootWasDenied, ClosedDenied)
 	default:
 		return s.refuse("the ticket's session is unknown", closedUnknownTicket)
 	}
