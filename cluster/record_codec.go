@@ -57,7 +57,8 @@ const (
 	requestOpened // Unix seconds
 	requestBytes
 	requestDevice
-	requestEdge // as encodeEdgeReport writes it
+	requestEdge  // as encodeEdgeReport writes it
+	requestGroup // 16 bytes
 )
 
 var errMalformed = errors.New("malformed record")
@@ -161,6 +162,9 @@ func encodeRequest(q *backends.Request) []byte {
 	if q.Edge != nil {
 		f.text(requestEdge, encodeEdgeReport(q.Edge))
 	}
+	if !q.Group.IsZero() {
+		f.text(requestGroup, string(q.Group[:]))
+	}
 	if q.Address.IsValid() {
 		f.text(requestAddress, q.Address.String())
 	}
@@ -246,6 +250,10 @@ func decodeRequest(id backends.SessionID, data []byte) (*backends.Request, error
 				return errMalformed
 			}
 			q.Headers[len(q.Headers)-1].Value = string(value)
+		case requestGroup:
+			if copy(q.Group[:], value) != len(value) || len(value) != len(q.Group) {
+				return errMalformed
+			}
 		case requestAddress:
 			q.Address, err = netip.ParseAddr(string(value))
 		case requestEdge:
