@@ -132,7 +132,7 @@ func (c *Client) Do(ctx context.Context, call Call) (Response, error) {
 	}
 	a := Response{Status: x.resp.StatusCode, Header: x.resp.Header, WasRedirected: hops > 0}
 	if traced.isEnabled() && !c.waitsForBody(a, call) {
-		traced.finish(a, c.peek(ctx, x, drainTimeout)) // for an operator, who wants to see the body
+		traced.finish(a, c.peek(ctx, x, drainTimeout, func([]byte) {})) // for an operator, who wants to see the body
 		return a, nil
 	}
 	text, err := c.readBody(ctx, x, &a, call)
@@ -166,7 +166,7 @@ func (c *Client) readBody(ctx context.Context, x *exchange, a *Response, call Ca
 	case c.brokenPage == BrokenPageFailure && !x.isEmpty():
 		text, err = c.readStart(ctx, x)
 	default:
-		text = c.peek(ctx, x, pageWait(ctx))
+		text = c.peek(ctx, x, pageWait(ctx), c.noteLatePage)
 	}
 	if !call.NeedsBody && c.mayBeBroken(*a) {
 		a.page = c.pages.find(text[:min(len(text), maxPage)])

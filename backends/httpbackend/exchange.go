@@ -147,15 +147,23 @@ func (c *Client) readStart(ctx context.Context, x *exchange) ([]byte, error) {
 	return text[:n], nil
 }
 
-// peek returns what arrives of the body's beginning within that time, and drains the rest.
-func (c *Client) peek(ctx context.Context, x *exchange, wait time.Duration) []byte {
+// peek returns what arrives of the body's beginning within that time, and drains the rest. If more arrives afterwards,
+// it calls late with all of the beginning.
+func (c *Client) peek(ctx context.Context, x *exchange, wait time.Duration, late func(text []byte)) []byte {
 	var (
-		mu   sync.Mutex
-		text []byte
+		mu     sync.Mutex
+		text   []byte
+		isLate bool
 	)
 	ended := make(chan struct{})
 	isStarted := c.readLater(x, func(body io.Reader) {
-		defer close(ended)
+		defer func() {
+			mu.Lock()
+			defer mu.Unlock()
+			if close(ended); isLate {
+				late(text)
+			}
+		}()
 		_, _ = io.Copy(writerFunc(func(chunk []byte) (int, error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -175,6 +183,11 @@ func (c *Client) peek(ctx context.Context, x *exchange, wait time.Duration) []by
 	}
 	mu.Lock()
 	defer mu.Unlock()
+	select {
+	case <-ended:
+	default:
+		isLate = true
+	}
 	return slices.Clone(text)
 }
 
