@@ -29,6 +29,9 @@
 //	                                                            expire_ack
 //	usher:user:{user}         hash    2 × the longest silence   store_streams            v version, s a user's streams; exact
 //	                                  of a stream                                        again after a grace period
+//	usher:addresses:{session} hash    2 × idle_timeout          store_streams            the same of the addresses that use the
+//	                                                                                     session's ticket; exact again after the
+//	                                                                                     next heartbeat
 //	usher:{all}:nodes         hash    1 minute                  node_heartbeat           what nodes report about
 //	                                                                                     themselves; restored in 500 ms
 //	usher:{all}:heartbeats    zset    1 minute                  node_heartbeat           each node's last heartbeat; as above

@@ -36,8 +36,6 @@ type Options struct {
 	Sessions Sessions
 	// Origins are the fetchers by name, one for each of Config.Origins.
 	Origins map[string]*origin.Origin
-	// MaxAddresses is how many address prefixes may share a session.
-	MaxAddresses int
 	// MaxVariants is how many sessions, within IdleTimeout, one player may open that differ in one parameter; zero: any
 	// number.
 	MaxVariants int
@@ -127,6 +125,7 @@ type requestContext struct {
 	isTicketInPath bool // a ticket is in the path, so relative URIs inherit it
 	credentials    backends.Credentials
 	claims         ticket.Claims
+	root           backends.SessionID // the ticket's session, if the viewer's is a sibling; zero otherwise
 	session        session.Handle
 	id             backends.SessionID
 	now            time.Time
@@ -201,9 +200,8 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 	}
 	switch {
 	case rc.hasTicket:
-		rc.id = rc.claims.ID
 		rc.credentials = g.credentialsBesideTicket(rc)
-		return true
+		return g.bindTicket(rc, resp)
 	case rc.isTicketInPath:
 		resp.refuse(http.StatusForbidden, "the ticket is not valid for this channel; open the playlist again")
 		return false
@@ -261,24 +259,6 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 	if err != nil {
 		return g.rejectUnopened(err, resp)
 	}
-	prefix := backends.SubscriberPrefix(rc.viewer.address)
-	if !rc.session.Admit(prefix, rc.now, g.options.MaxAddresses) {
-		if rc.credentials.IsEmpty() {
-			resp.refuse(http.StatusForbidden, "the ticket is used from too many addresses; open the playlist with credentials")
-			return nil
-		}
-		// A viewer beyond the limit gets a session and a ticket of their own.
-		rc.id = g.hasher.identify(&rc.target, &rc.credentials, rc.request, prefix)
-		rc.claims, rc.hasTicket, rc.isTicketInPath = ticket.Claims{}, false, false
-		if !rc.canOpenSession() && g.options.Sessions.Find(rc.id) == nil {
-			resp.refuse(http.StatusForbidden, "the credentials are used from too many addresses; open the playlist again")
-			return nil
-		}
-		if d, err = g.findOrOpenSession(ctx, rc); err != nil {
-			return g.rejectUnopened(err, resp)
-		}
-		rc.session.Admit(prefix, rc.now, g.options.MaxAddresses)
-	}
 	rc.session.Seen(rc.now, rc.isPlaylist)
 	if !resp.applyDecision(d, rc, g.options.RetryAfter) {
 		return nil
@@ -303,7 +283,7 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 	if rc.session != nil {
 		d := rc.session.Decision()
 		// A session that was admitted by ticket alone is checked once credentials arrive.
-		if d != nil && (d.Source != backends.FromTicket || !hasCredentials) {
+		if d != nil && (d.Source != backends.FromTicket || !hasCredentials) && rc.isAdmitted() {
 			return d, nil
 		}
 	}
@@ -313,12 +293,7 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 			return nil, err
 		}
 	}
-	s, err := g.options.Sessions.Open(ctx, session.OpenRequest{
-		Request:        g.newBackendRequest(rc),
-		HasCredentials: hasCredentials,
-		Ticket:         rc.claims.Ticket,
-		ExtraLifetime:  rc.target.route.extraLifetime(),
-	})
+	s, err := g.options.Sessions.Open(ctx, g.openRequest(rc, hasCredentials))
 	if err != nil {
 		return nil, err
 	}
@@ -349,6 +324,7 @@ func (g *Gateway) newBackendRequest(rc *requestContext) *backends.Request {
 		Session: rc.id,
 		Route:   t.route.name, Channel: t.channel, Backend: rc.backend(),
 		Query: rc.credentials.Query, Headers: rc.credentials.Headers,
+		Group:  g.hasher.groupID(t, &rc.credentials, rc.request),
 		Device: rc.device(),
 		Path:   t.path, Scheme: rc.viewer.scheme, Host: rc.viewer.host, Address: rc.viewer.address,
 		UserAgent: rc.request.Header.Get("User-Agent"), Referer: rc.request.Header.Get("Referer"),

@@ -65,6 +65,15 @@ func (i *sessionHasher) identify(t *target, c *backends.Credentials, req *Reques
 	return backends.SessionID(m.compute()[:16])
 }
 
+// groupID returns what is the same for all sessions of these credentials on this channel, whatever their address; zero for
+// a viewer without credentials.
+func (i *sessionHasher) groupID(t *target, c *backends.Credentials, req *Request) backends.SessionID {
+	if c.IsEmpty() {
+		return backends.SessionID{}
+	}
+	return i.identify(t, c, req, netip.Prefix{})
+}
+
 // sibling returns the id of the session that a session's ticket opens at another prefix, and the tag of a ticket that was
 // issued to the session at that prefix.
 func (i *sessionHasher) sibling(root backends.SessionID, prefix netip.Prefix) (backends.SessionID, ticket.Tag) {
@@ -74,7 +83,7 @@ func (i *sessionHasher) sibling(root backends.SessionID, prefix netip.Prefix) (b
 	m.in = append(m.in, root[:]...)
 	m.in = appendPrefix(m.in, prefix)
 	sum := m.compute()
-	return backends.SessionID(sum[:16]), ticket.Tag(sum[16:20])
+	return backends.SessionID(sum[:16]), ticket.NewTag(sum[16:], prefix.Addr().Is6())
 }
 
 // compute returns the MAC over the input. The result is valid until the next call.

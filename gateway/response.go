@@ -116,7 +116,11 @@ func (resp *Response) applyDecision(d *backends.Decision, rc *requestContext, re
 	case d.Verdict == backends.Denied:
 		resp.refuse(http.StatusForbidden, "denied by "+d.Source.String())
 	default:
-		resp.retryLater(retryAfter, "access cannot be checked now; try again")
+		why := "access cannot be checked now; try again"
+		if d.Reason != "" {
+			why += " (" + d.Reason + ")"
+		}
+		resp.retryLater(retryAfter, why)
 	}
 	return false
 }
