@@ -11,7 +11,7 @@
 //	                   headers.go    viewer's facts                         presets.go     its presets
 //	                   transport.go  connections                            response.go    headers
 //	                   redirects.go  if the table follows them              answer_requirements.go
-//	                   errors.go     kinds of failure, with sent_trace.go   challenge.go   WWW-Authenticate
+//	                   errors.go     kinds of failure                       challenge.go   WWW-Authenticate
 //	                                                                        alarms.go      what violates the contract
 //	                   http_trace.go what went over the wire, for "usher check"
 //
