@@ -13,8 +13,8 @@ import (
 	"usher/backends/backendtest"
 )
 
-// quickBackendTimes has a middleware given up soon. A healthy one has half a second to answer.
-const quickBackendTimes = "timeout: 1s, answer_deadline: 500ms, breaker: { interval: 5s, bucket_period: 500ms }"
+// quickBackendTimes has a middleware given up soon. A healthy one has that long to answer.
+const quickBackendTimes = "timeout: 1500ms, answer_deadline: 1500ms, breaker: { interval: 7500ms, bucket_period: 500ms }"
 
 // evil is the node of a test in which one address makes the middleware fail.
 type evil struct {
