@@ -76,10 +76,12 @@ func (r *revoker) liftBans() {
 // reloadPause spaces look-ups of many sessions, so that the store sees at most two thousand per second.
 const reloadPause = 500 * time.Microsecond
 
-func (r *revoker) reloadUnverified() {
+// reloadUnstored looks up the sessions that the store may know otherwise: the unverified ones, and those that it may lack.
+func (r *revoker) reloadUnstored() {
 	r.life.tryRun(func() {
 		r.table.each(func(s *Session) bool {
-			if d := s.Decision(); d == nil || d.Verdict != backends.Allowed || d.Source.IsAuthoritative() {
+			d := s.Decision()
+			if d == nil || d.Verdict != backends.Allowed || d.Source.IsAuthoritative() && !s.isUnsaved.Load() {
 				return !r.life.isEnding()
 			}
 			r.send(s, session.MustReload{})

@@ -38,6 +38,8 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 		result, storeDeadline, err := r.acquireLease(ctx, request)
 		if err != nil {
 			span.RecordError(err)
+		} else {
+			s.isUnsaved.Store(false) // the session is stored now, if the store lacks it
 		}
 		span.SetAttributes(attribute.Bool("usher.found", result.Found), attribute.Bool("usher.lease", result.Revision != 0))
 		span.End()

@@ -34,6 +34,8 @@ type Session struct {
 	isSettingCredentials atomic.Bool
 	isStarted            atomic.Bool // the actor has started once
 	isClosed             atomic.Bool // the actor has ended
+	// isUnsaved: the store may lack the session, since a write has failed.
+	isUnsaved atomic.Bool
 
 	expires         atomic.Int64  // when the decision is renewed, in nanoseconds since the node's start
 	extraLifetime   time.Duration // see [session.OpenRequest]

@@ -43,6 +43,8 @@ type Handlers struct {
 	RecheckAll func()
 	// OnRedisRecovered is called after each outage of Redis.
 	OnRedisRecovered func()
+	// OnTicketReplaced is called when a session was stored with another ticket than before: it must be looked up again.
+	OnTicketReplaced func(backends.SessionID)
 	// OnLimitExceeded is called when a user exceeds the stream limit: the user's streams must be reported. The user is
 	// named by [Node.UserHash].
 	OnLimitExceeded func(userHash string)
@@ -102,6 +104,7 @@ func (n *Node) join(local *Memory) error {
 		Client: r.client, Cipher: r.cipher, Bans: n.bans, NodeID: n.id, NodeName: n.name, Started: n.started,
 		Retention: max(minRetention, n.o.ReviveFor), Status: n.status, Logger: n.o.Logger,
 		OnRevocation: n.revoked, RecheckAll: n.recheckAll, OnStateLost: r.denyAgain, OnDecision: r.waiters.notify,
+		OnTicketReplaced: n.ticketReplaced,
 		OnLimitExceeded: n.limitExceeded, Answer: n.answer,
 	})
 	r.client.OnRecovered(n.broker.Resync)
@@ -237,6 +240,12 @@ func (n *Node) recheckAll() {
 func (n *Node) redisRecovered() {
 	if f := n.handlers.Load().OnRedisRecovered; f != nil {
 		f()
+	}
+}
+
+func (n *Node) ticketReplaced(id backends.SessionID) {
+	if f := n.handlers.Load().OnTicketReplaced; f != nil {
+		f(id)
 	}
 }
 
