@@ -159,7 +159,15 @@ func (f *fakeCluster) RenewStreams(_ context.Context, of []session.StreamEntry) 
 
 func (f *fakeCluster) LeaveStream(context.Context, string, backends.SessionID) error { return nil }
 
-func (f *fakeCluster) SetEvicted(context.Context, backends.SessionID, bool) error { return nil }
+func (f *fakeCluster) SetEvicted(_ context.Context, id backends.SessionID, isEvicted bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r, found := f.records[id]; found {
+		r.IsEvicted = isEvicted
+		f.records[id] = r
+	}
+	return nil
+}
 
 func (f *fakeCluster) RevokeSession(context.Context, backends.SessionID, time.Time, time.Duration) error {
 	return nil

@@ -145,6 +145,9 @@ func (r *Registry) OnTicketReplaced(id backends.SessionID) {
 	}
 }
 
+// OnStateLost stores again what the store has lost and no other node stores. It does not block.
+func (r *Registry) OnStateLost() { r.revocations.evictAgain() }
+
 // RecheckAll looks up every session in the store, because revocations may have been missed. It does not block.
 func (r *Registry) RecheckAll() { r.revocations.reloadAll() }
 

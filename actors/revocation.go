@@ -90,6 +90,23 @@ func (r *revoker) reloadUnstored() {
 	})
 }
 
+// evictAgain stores the evicted sessions again, which the store has lost: their tickets must not admit them as unknown ones.
+func (r *revoker) evictAgain() {
+	r.life.tryRun(func() {
+		r.table.each(func(s *Session) bool {
+			record := s.evicted.Load()
+			if record == nil {
+				return !r.life.isEnding()
+			}
+			if _, err := r.cluster.saveDecision(session.DecisionUpdate{Record: *record}); err != nil {
+				r.log.Debug("evicted session not stored again", slog.String("session", s.id.String()), slog.Any("error", err))
+			}
+			r.cluster.markEvicted(r.life.ctx, s.id)
+			return pause(r.life.ctx, reloadPause)
+		})
+	})
+}
+
 func (r *revoker) reloadAll() {
 	r.life.tryRun(func() {
 		r.table.each(func(s *Session) bool {
