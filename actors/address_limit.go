@@ -1,27 +1,28 @@
 package actors
 
 import (
+	"net/netip"
 	"sync"
 	"sync/atomic"
 )
 
-// addressSet keeps the network prefixes (/24, /48) from which a session was used lately. It is safe for concurrent use.
+// addressSet keeps the subscriber prefixes from which a session was used lately. It is safe for concurrent use.
 type addressSet struct {
-	recent   atomic.Uint64 // the newest prefix
-	recentAt atomic.Int64  // when it was used, in seconds since the node's start
+	recent   atomic.Pointer[netip.Prefix] // the newest prefix
+	recentAt atomic.Int64                 // when it was used, in seconds since the node's start
 	mu       sync.Mutex
 	uses     []addressUse
 }
 
 type addressUse struct {
-	prefix uint64
+	prefix netip.Prefix
 	at     int64 // the last use, in seconds since the node's start
 }
 
 // admit records the prefix, and reports whether it is one of the first limit prefixes within the last idle seconds. Most
 // calls come from the same prefix within the same second, and cost two atomic reads.
-func (a *addressSet) admit(prefix uint64, now, idle int64, limit int) bool {
-	if a.recent.Load() == prefix && a.recentAt.Load() == now {
+func (a *addressSet) admit(prefix netip.Prefix, now, idle int64, limit int) bool {
+	if r := a.recent.Load(); r != nil && *r == prefix && a.recentAt.Load() == now {
 		return true
 	}
 	a.mu.Lock()
@@ -46,9 +47,12 @@ func (a *addressSet) admit(prefix uint64, now, idle int64, limit int) bool {
 	}
 }
 
-func (a *addressSet) record(i int, prefix uint64, now int64) bool {
+func (a *addressSet) record(i int, prefix netip.Prefix, now int64) bool {
 	a.uses[i] = addressUse{prefix: prefix, at: now}
-	a.recent.Store(prefix)
+	if r := a.recent.Load(); r == nil || *r != prefix {
+		newest := prefix // a parameter whose address is taken would be allocated in each call
+		a.recent.Store(&newest)
+	}
 	a.recentAt.Store(now)
 	return true
 }

@@ -9,7 +9,7 @@ import (
 func TestAddressSet_AdmitsFirstPrefixes(t *testing.T) {
 	t.Parallel()
 	type use struct {
-		prefix uint64
+		prefix int
 		at     int64
 		want   bool
 	}
@@ -27,7 +27,7 @@ func TestAddressSet_AdmitsFirstPrefixes(t *testing.T) {
 			t.Parallel()
 			var c addressSet
 			for i, u := range uses {
-				if got := c.admit(u.prefix, u.at, 60, 3); got != u.want {
+				if got := c.admit(prefixOf(u.prefix), u.at, 60, 3); got != u.want {
 					t.Errorf("use %d, of prefix %d at %d: admitted %v, want %v", i, u.prefix, u.at, got, u.want)
 				}
 			}
@@ -46,7 +46,7 @@ func TestAddressSet_Concurrent_KeepsLimit(t *testing.T) {
 	for p := range admitted {
 		all.Go(func() {
 			for range 100 {
-				admitted[p] = c.admit(uint64(p+1), 100, 60, 3)
+				admitted[p] = c.admit(prefixOf(p+1), 100, 60, 3)
 			}
 		})
 	}
@@ -66,7 +66,7 @@ func TestSession_Admit_UsesIdleTimeout(t *testing.T) {
 	t.Parallel()
 	s := bareSession(idOf(1))
 	for _, u := range []struct {
-		prefix uint64
+		prefix int
 		at     time.Duration
 		want   bool
 	}{
@@ -74,7 +74,7 @@ func TestSession_Admit_UsesIdleTimeout(t *testing.T) {
 		{2, time.Second, false},
 		{2, 61 * time.Second, true},
 	} {
-		if got := s.Admit(u.prefix, in(u.at), 1); got != u.want {
+		if got := s.Admit(prefixOf(u.prefix), in(u.at), 1); got != u.want {
 			t.Errorf("prefix %d at %v: admitted %v, want %v", u.prefix, u.at, got, u.want)
 		}
 	}

@@ -169,7 +169,7 @@ func (f *fakeCluster) SetEvicted(_ context.Context, id backends.SessionID, isEvi
 	return nil
 }
 
-func (f *fakeCluster) RevokeSession(context.Context, backends.SessionID, time.Time, time.Duration) error {
+func (f *fakeCluster) RevokeSession(context.Context, backends.SessionID, time.Time) error {
 	return nil
 }
 

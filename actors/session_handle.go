@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"net/netip"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,8 @@ type Session struct {
 	expires         atomic.Int64  // when the decision is renewed, in nanoseconds since the node's start
 	extraLifetime   time.Duration // see [session.OpenRequest]
 	isCountedViewer bool          // viewerCount counts it; used by the actor alone
+
+	userCell atomic.Uint32 // where userSpread counts it; 0: nowhere
 
 	reportedSeen atomic.Int64               // the last heartbeat in the store, as lastSeen; 0: none
 	isNewInStore atomic.Bool                // that heartbeat was the first
@@ -172,9 +175,9 @@ func (s *Session) Requests() int64 { return s.requests.Load() }
 // Bytes returns the number of bytes that were sent to the viewer.
 func (s *Session) Bytes() int64 { return s.bytes.Load() }
 
-// Admit reports whether a viewer from the network prefix may use the session at now. At most maxPrefixes of them may within
+// Admit reports whether a viewer from the subscriber prefix may use the session at now. At most maxPrefixes of them may within
 // the idle timeout.
-func (s *Session) Admit(prefix uint64, now time.Time, maxPrefixes int) bool {
+func (s *Session) Admit(prefix netip.Prefix, now time.Time, maxPrefixes int) bool {
 	at := int64(now.Sub(s.policy.Start) / time.Second)
 	return s.addresses.admit(prefix, at, int64(s.policy.IdleTimeout/time.Second), maxPrefixes)
 }

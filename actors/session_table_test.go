@@ -194,7 +194,7 @@ func hotPath(tab *sessionTable, id backends.SessionID, now time.Time) bool {
 		return false
 	}
 	d := s.Decision()
-	if d == nil || d.Verdict != backends.Allowed || !s.Admit(7, now, 3) {
+	if d == nil || d.Verdict != backends.Allowed || !s.Admit(prefixOf(7), now, 3) {
 		return false
 	}
 	s.Seen(now, true)

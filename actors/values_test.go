@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"net/netip"
 	"time"
 
 	"usher/actors/session"
@@ -11,6 +12,11 @@ import (
 func t0() time.Time { return time.Date(2026, 11, 21, 20, 0, 0, 0, time.UTC) }
 
 func in(d time.Duration) time.Time { return t0().Add(d) }
+
+// prefixOf returns the subscriber prefix of that number.
+func prefixOf(n int) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(n)}), 32)
+}
 
 // plainPolicy returns a policy whose times count from t0.
 func plainPolicy() *sessionPolicy {

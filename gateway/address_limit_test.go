@@ -38,9 +38,6 @@ func TestServe_TicketFromTooManyAddresses_Forbidden(t *testing.T) {
 	if n := len(g.table.openRequests()); n != 0 {
 		t.Errorf("%d of the excess cost a call", n)
 	}
-	for i := range 9 {
-		g.want(t, 200, uri, forwardedFor(fmt.Sprintf("198.51.0.%d", i))) // of the first one's network
-	}
 }
 
 func TestServe_TooManyAddresses_NeedsRequiredCredentials(t *testing.T) {
@@ -127,8 +124,8 @@ func TestServe_SharedCredentials_OpenOwnSessions(t *testing.T) {
 	for _, a := range g.table.openRequests() {
 		ids[a.Request.Session] = true
 	}
-	if want := 1 + manyNetworks - g.options.MaxAddresses; len(ids) != want {
-		t.Errorf("%d sessions, want %d: one for the first networks, one for each of the others", len(ids), want)
+	if len(ids) != manyNetworks {
+		t.Errorf("%d sessions, want one for each of %d addresses", len(ids), manyNetworks)
 	}
 }
 

@@ -6,13 +6,14 @@ import (
 
 	"usher/backends"
 	"usher/gateway/edge"
+	"usher/gateway/urlpath"
 )
 
 // BackendRequest returns what a backend would be asked about a viewer without a ticket, here or at an edge. channel is the
 // edge's own name of the channel, or empty. The error says why no backend would be asked.
 func (g *Gateway) BackendRequest(req *Request, channel string) (*backends.Request, error) {
-	if !isCleanPath(req.Path) {
-		return nil, errors.New(uncleanPath)
+	if !urlpath.IsClean(req.Path) {
+		return nil, errors.New(urlpath.Unclean)
 	}
 	viewer := clientOf(req, g.trusted)
 	t, found := g.viewerTarget(req, viewer, channel)
@@ -30,7 +31,7 @@ func (g *Gateway) BackendRequest(req *Request, channel string) (*backends.Reques
 	if name := t.route.missing(&rc.credentials); name != "" {
 		return nil, fmt.Errorf("the credential %s is missing, so the viewer is refused without a check", name)
 	}
-	rc.id = g.hasher.sessionID(&t, &rc.credentials, req, rc.viewer, 0)
+	rc.id = g.hasher.sessionID(&t, &rc.credentials, req, rc.viewer)
 	return g.newBackendRequest(&rc), nil
 }
 

@@ -8,7 +8,7 @@
 // the listener (server.go).
 //
 // Package edge holds the endpoints and dialects of edges, package hls rewrites playlists, package origin fetches and
-// caches.
+// caches, and package urlpath says which paths may be routed.
 //
 // Invariants:
 //   - Only playlists open sessions. Every other request needs a ticket; without one it costs no backend a call, in an
@@ -18,12 +18,13 @@
 //   - Neither tickets nor credentials reach an origin. An origin's address never comes from the viewer.
 //   - An edge reports the channel, the path and the viewer's address, so only listed networks may ask.
 //
-// Decided: paths with dot segments, encoded slashes or encoded letters are refused and not cleaned, because no player
-// sends them. A session's id is a hash of decoded pairs, because a player that adds a directive rewrites the whole query.
+// Decided: paths with dot segments, encoded slashes or letters, or look-alikes of them are refused and not cleaned,
+// because no player makes them up; package urlpath says which. A session's id is a hash of decoded pairs, because a player that adds a directive rewrites the whole query.
 // A parameter that a playlist listed is the origin's and never a credential. A parameter that no playlist listed never
 // reaches the origin, except on URIs with our ticket until the node has seen a playlist that could list it. Where patterns
 // of a route overlap, the ticket decides which one applies. All responses have CORS fields, because players give up on a
-// 503 that they cannot read.
+// 503 that they cannot read. A denial with a challenge is 401 where credentials would open a session, and 403 elsewhere. The
+// answer to a challenge is another session, so that it never waits until the denial is forgotten.
 //
 // Refused: redirects that create a ticket, because browsers ask for the original URL at each reload; and tickets that
 // expire during playback, because a player reloads a media playlist below one ticket for days.

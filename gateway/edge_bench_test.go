@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"usher/gateway/edge"
+	"usher/gateway/ticket"
 )
 
 // newKnownViewer makes a gateway for nginx, and the check of a segment for a viewer whose fingerprint is known.
@@ -72,7 +73,7 @@ func BenchmarkEdgeCheck_ForgedCookie(b *testing.B) {
 	r := httptest.NewRequest(http.MethodGet, "/auth", nil)
 	r.RemoteAddr = "127.0.0.1:1"
 	for name, value := range map[string]string{
-		"X-Original-Uri": "/play/a001/seg-17.ts", "X-Real-Ip": "192.0.2.7", "Cookie": "usher_ticket=a." + string(make([]byte, ticketChars)),
+		"X-Original-Uri": "/play/a001/seg-17.ts", "X-Real-Ip": "192.0.2.7", "Cookie": "usher_ticket=a." + string(make([]byte, ticket.Chars)),
 	} {
 		r.Header.Set(name, value)
 	}

@@ -15,6 +15,7 @@ import (
 	"usher/backends"
 	"usher/gateway/edge"
 	"usher/gateway/hls"
+	"usher/gateway/urlpath"
 )
 
 func TestServe_RoutesThatShareAnEndpoint_MatchByPathAndHost(t *testing.T) {
@@ -163,7 +164,7 @@ func TestServe_EdgeCheck_UncleanPath(t *testing.T) {
 			}
 			for _, path := range paths {
 				got := g.wantCheck(t, d, http.StatusForbidden, edgeViewer{uri: path + "?token=1"})
-				if want := uncleanPath + "\n"; !d.KeepsSessions() && got.body != want {
+				if want := urlpath.Unclean + "\n"; !d.KeepsSessions() && got.body != want {
 					t.Errorf("%s: got %q, want %q", path, got.body, want)
 				}
 			}
@@ -317,7 +318,10 @@ func TestBackendRequest_EdgeRoute_SameAsEdgeCheck(t *testing.T) {
 				v.channel = "a001"
 			}
 			g.wantCheck(t, d, http.StatusOK, v)
-			view := Request{Path: "/play/a001/index.m3u8", Query: "token=1", Host: "tv.example.com", Header: http.Header{}}
+			view := Request{
+				Path: "/play/a001/index.m3u8", Query: "token=1", Host: "tv.example.com", Header: http.Header{},
+				Peer: netip.MustParseAddr("192.0.2.7"),
+			}
 			got, err := g.BackendRequest(&view, v.channel)
 			if err != nil || got.Session != g.table.openedIDs()[0] || got.Backend != "b" {
 				t.Errorf("BackendRequest: got %+v, %v, want the session that was opened", got, err)
@@ -325,7 +329,7 @@ func TestBackendRequest_EdgeRoute_SameAsEdgeCheck(t *testing.T) {
 			for _, tc := range []struct{ path, query, host, want string }{
 				{"/play/a001/index.m3u8", "x=1", "tv.example.com", "the credential token is missing, so the viewer is refused without a check"},
 				{"/play/a001/index.m3u8", "token=1", "a.example.com", "no route serves this path and host"},
-				{"/play/../index.m3u8", "token=1", "tv.example.com", uncleanPath},
+				{"/play/../index.m3u8", "token=1", "tv.example.com", urlpath.Unclean},
 			} {
 				q, err := g.BackendRequest(&Request{Path: tc.path, Query: tc.query, Host: tc.host, Header: http.Header{}}, "")
 				if err == nil || err.Error() != tc.want {

@@ -25,7 +25,7 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 		"a valid envoy endpoint":        {edge.Envoy, func(*RouteConfig) {}, ""},
 		"astra with all that it may have": {edge.Astra, func(r *RouteConfig) {
 			r.Path, r.Edge.ViewerPath, r.Hosts = "/ask/*", "/{user}/{channel}/*", []string{"tv.example.com"}
-			r.IdentityFields = []string{"address", "user_agent", "edge_session"}
+			r.IdentityFields, r.Edge.SessionID = []string{"user_agent"}, edge.SessionIDDerived
 			r.Credentials, r.Required, r.IgnoreQuery = []string{"token"}, []string{"token", "user"}, []string{"x"}
 			r.CredentialsEverywhere, r.Edge.MatchBy = true, edge.MatchByAddressAgent
 		}, ""},
@@ -62,8 +62,8 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 			"routes[0].identity_fields: playback_session: flussonic passes no header of a viewer's on",
 		},
 		"edge sessions at an edge without sessions": {
-			edge.Nginx, func(r *RouteConfig) { r.IdentityFields = []string{"edge_session"} },
-			"routes[0].identity_fields: edge_session: nginx has no sessions of its own",
+			edge.Nginx, withSessionID(edge.SessionIDIgnored),
+			"routes[0].edge.session_id: nginx has no sessions of its own",
 		},
 		"no margin": {
 			edge.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = 0 },
@@ -75,7 +75,7 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 		},
 		"publishing by no backend": {
 			edge.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "x" },
-			`routes[0].edge.publish_backend: "x" is not among backends`,
+			`routes[0].edge.publish_backend: "x" is not among backends; allowed: b, p`,
 		},
 		"publishing at an edge that does not ask": {
 			edge.Astra, func(r *RouteConfig) { r.Edge.PublishBackend = "p" },
@@ -128,11 +128,11 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 		},
 		"no such backend": {
 			edge.Nginx, func(r *RouteConfig) { r.Backend = "" },
-			`routes[0].backend: "" is not among backends`,
+			`routes[0].backend: "" is not among backends; allowed: b, p`,
 		},
 		"an unknown fact": {
 			edge.Astra, func(r *RouteConfig) { r.IdentityFields = []string{"session"} },
-			`routes[0].identity_fields[0]: "session" is unknown; want one of address, user_agent, playback_session, edge_session`,
+			`routes[0].identity_fields[0]: "session" is unknown; want one of address, user_agent, playback_session`,
 		},
 		"a host with a port": {
 			edge.Nginx, func(r *RouteConfig) { r.Hosts = []string{"a:80"} },
@@ -151,11 +151,11 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 			"routes[0].edge.networks: none; want those of the edge, such as [ 192.0.2.10/32 ]\n" +
 				`routes[0].edge.viewer_path: missing; want the pattern of viewers' paths at the edge, such as "/play/{channel}/*"` + "\n" +
 				"routes[0].edge.extra_lifetime: 0s is too short; want at least 10s\n" +
-				`routes[0].edge.publish_backend: "y" is not among backends` + "\n" +
+				`routes[0].edge.publish_backend: "y" is not among backends; allowed: b, p` + "\n" +
 				"routes[0].edge.publish_backend: only flussonic asks about publishing, not envoy\n" +
 				"routes[0].path: envoy asks at ext_authz.listen; leave it out\n" +
 				"routes[0].origin: has no place beside edge, whose media server serves the media\n" +
-				`routes[0].backend: "x" is not among backends`,
+				`routes[0].backend: "x" is not among backends; allowed: b, p`,
 		},
 	}
 	for name, tc := range cases {
@@ -163,23 +163,13 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 			t.Parallel()
 			c, got := testConfig("http://10.0.0.5:8000"), ""
 			c.Routes = []RouteConfig{edgeRoute(tc.dialect, tc.edit)}
-			if err := c.Validate(func(name string) bool { return name == "b" || name == "p" }); err != nil {
+			if err := c.Validate([]string{"b", "p"}); err != nil {
 				got = err.Error()
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("error (-want +got):\n%s", diff)
 			}
 		})
-	}
-}
-
-func TestConfig_Validate_EdgeSessionWithoutEdge(t *testing.T) {
-	t.Parallel()
-	c := testConfig("http://10.0.0.5:8000")
-	c.Routes[0].IdentityFields = []string{"edge_session"}
-	want := `routes[0].identity_fields[0]: "edge_session" is unknown; want one of address, user_agent, playback_session`
-	if err := c.Validate(func(string) bool { return true }); err == nil || err.Error() != want {
-		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
@@ -200,7 +190,7 @@ func TestRouteConfig_Name_Edge(t *testing.T) {
 	c := testConfig("")
 	c.Origins, c.Routes = nil, []RouteConfig{edgeRoute(edge.Astra), edgeRoute(edge.Astra, func(r *RouteConfig) { r.Hosts = []string{"a"} })}
 	want := `routes[1].name: "/auth" is the name of routes[0] already`
-	if err := c.Validate(func(string) bool { return true }); err == nil || err.Error() != want {
+	if err := c.Validate([]string{"b", "p", "x"}); err == nil || err.Error() != want {
 		t.Errorf("two of a name: got %v, want %s", err, want)
 	}
 }

@@ -81,7 +81,7 @@ func newBareEdgeTestGateway(t testing.TB, edit func(*Config), routes ...RouteCon
 	if edit != nil {
 		edit(&c)
 	}
-	if err := c.Validate(func(name string) bool { return name == "b" || name == "p" }); err != nil {
+	if err := c.Validate([]string{"b", "p"}); err != nil {
 		t.Fatalf("config: %v", err)
 	}
 	g.table = &sessionTable{sessions: map[backends.SessionID]*fakeSession{}}

@@ -14,8 +14,12 @@ import (
 	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/edge"
+	"usher/gateway/enforcement"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
+	"usher/gateway/ticket"
+	"usher/gateway/urlpath"
+	"usher/gateway/variants"
 )
 
 // Sessions finds and opens sessions.
@@ -35,6 +39,10 @@ type Options struct {
 	Origins map[string]*origin.Origin
 	// MaxAddresses is how many address prefixes may share a session.
 	MaxAddresses int
+	// MaxVariants is how many sessions, within IdleTimeout, one player may open that differ in one parameter; zero: any
+	// number.
+	MaxVariants int
+	IdleTimeout time.Duration
 	// RetryAfter is sent to viewers whose access could not be checked.
 	RetryAfter time.Duration
 	Logger     *slog.Logger
@@ -44,21 +52,25 @@ type Options struct {
 type Gateway struct {
 	options      Options
 	routes       []*route
-	signer       *ticketSigner
+	signer       *ticket.Signer
 	hasher       *sessionHasher
 	trusted      networks
 	listed       *listedQueries
 	endpoints    edge.Endpoints
 	fingerprints *edge.Fingerprints
+	variants     *variants.Detector
 	edgeChecks   sync.Pool // of *edgeCheck
 	isForwarder  func(netip.Addr) bool
+	unenforced   *enforcement.Recorder
 }
 
 // New makes a gateway of a valid config.
 func New(o Options) (*Gateway, error) {
 	g := &Gateway{
-		options: o, signer: newTicketSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
+		options: o, signer: ticket.NewSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
 		trusted: o.Config.TrustedProxies, listed: newListedQueries(), fingerprints: edge.NewFingerprints(),
+		variants:   variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
+		unenforced: enforcement.New(o.Config.unenforcedRoutes(), o.Logger),
 	}
 	g.edgeChecks.New = func() any { return new(edgeCheck) }
 	g.isForwarder = g.isEdgeOrProxy // made once, because a method value is an allocation
@@ -102,10 +114,24 @@ func (g *Gateway) Close() {
 	g.listed.queries.StopAllGoroutines()
 	g.listed.channels.StopAllGoroutines()
 	g.fingerprints.Close()
+	g.variants.Close()
+	for _, r := range g.routes {
+		r.entries.StopAllGoroutines()
+	}
+	g.unenforced.Close()
+}
+
+// Routes returns the names of the routes, in their order.
+func (g *Gateway) Routes() []string {
+	var names []string
+	for _, r := range g.routes {
+		names = append(names, r.name)
+	}
+	return names
 }
 
 // SigningKey returns the id of the key that signs new tickets.
-func (g *Gateway) SigningKey() string { return g.signer.signing.id }
+func (g *Gateway) SigningKey() string { return g.signer.SigningKey() }
 
 // requestContext is the state of one request.
 type requestContext struct {
@@ -116,10 +142,11 @@ type requestContext struct {
 	hasTicket      bool // the ticket is valid
 	isTicketInPath bool // a ticket is in the path, so relative URIs inherit it
 	credentials    backends.Credentials
-	claims         ticketClaims
+	claims         ticket.Claims
 	session        session.Handle
 	id             backends.SessionID
 	now            time.Time
+	isRefused      bool // the viewer was refused, now or at the playlist, on a route that does not enforce it
 }
 
 func newRequestContext(req *Request, t target, viewer client) requestContext {
@@ -129,9 +156,9 @@ func newRequestContext(req *Request, t target, viewer client) requestContext {
 // Serve answers one request. It returns an error only if the viewer disconnected, so that there is nothing to answer.
 func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error {
 	text, path, inPath := ticketInPath(req.Path)
-	if !isCleanPath(path) {
+	if !urlpath.IsClean(path) {
 		g.setCORS(hls.TicketInPath, req, resp)
-		resp.refuse(http.StatusBadRequest, uncleanPath)
+		resp.refuse(http.StatusBadRequest, urlpath.Unclean)
 		g.encodeRefusal(req, resp)
 		return nil
 	}
@@ -162,52 +189,102 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 	if !rc.isPlaylist && t.route.config.TicketIn == hls.TicketInNone {
 		return g.serveMedia(ctx, rc, resp) // only playlists are protected
 	}
-	if !g.identify(rc, text, resp) {
-		return nil
-	}
-	if err := g.authorize(ctx, rc, resp); err != nil || resp.Status != 0 {
+	if err := g.admit(ctx, rc, text, resp); err != nil || resp.Status != 0 {
 		return err
 	}
-	resp.begin(rc.session)
+	if rc.session != nil {
+		resp.begin(rc.session)
+	}
 	if rc.isPlaylist {
 		return g.servePlaylist(ctx, rc, resp)
 	}
 	return g.serveMedia(ctx, rc, resp)
 }
 
+// admit identifies the viewer and reads the decision on them. The response's status stays zero if they are served.
+func (g *Gateway) admit(ctx context.Context, rc *requestContext, ticket string, resp *Response) error {
+	before := resp.numFields
+	if g.identify(rc, ticket, resp) {
+		if err := g.authorize(ctx, rc, resp); err != nil {
+			return err
+		}
+	}
+	g.waiveRefusal(rc, resp, before)
+	return nil
+}
+
 // identify finds the session id by the ticket, else by the credentials, and reports whether it found one. A request
 // without either is refused here, before any lookup.
-func (g *Gateway) identify(rc *requestContext, ticket string, resp *Response) bool {
+func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool {
 	r := rc.target.route
 	if rc.isTicketInPath && !r.acceptsTicketInPath() {
 		resp.refuse(http.StatusForbidden, "this route accepts no ticket in the path")
 		return false
 	}
-	if !rc.isTicketInPath {
-		ticket = ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets)
+	if rc.isTicketInPath {
+		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
+	} else {
+		g.findTicket(rc)
 	}
-	if ticket != "" || rc.isTicketInPath {
-		rc.claims, rc.hasTicket = g.verify(ticket, &rc.target)
+	if rc.claims.AdmitsNobody() { // its URIs are those of a viewer without one, and are written anew
+		rc.claims, rc.hasTicket, rc.isTicketInPath, rc.isRefused = ticket.Claims{}, false, false, true
 	}
 	switch {
 	case rc.hasTicket:
-		rc.id = rc.claims.id
+		rc.id = rc.claims.ID
 		rc.credentials = g.credentialsBesideTicket(rc)
 		return true
 	case rc.isTicketInPath:
-		resp.refuse(http.StatusForbidden, "the ticket is not valid for this channel; open the playlist again")
+		resp.refuse(http.StatusForbidden, refusalOfTicket(text))
 		return false
 	case !rc.canOpenSession():
 		resp.refuse(http.StatusForbidden, "no ticket; open the playlist first")
 		return false
 	}
 	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.Parameter)
+	if rc.isRefused && rc.credentials.IsEmpty() {
+		resp.refuse(http.StatusForbidden, "the ticket admits nobody, because its viewer was refused; open the playlist with credentials")
+		return false
+	}
 	if name := r.missing(&rc.credentials); name != "" {
 		resp.refuse(http.StatusForbidden, "the credential "+name+" is missing")
 		return false
 	}
-	rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer, 0)
+	rc.id = g.sessionOfCredentials(rc)
 	return true
+}
+
+// refusalOfTicket says why a ticket in the path is refused. A ticket of a folder says that it is one.
+func refusalOfTicket(text string) string {
+	if depth, isExact := ticket.Hint(text); depth > 0 || isExact {
+		return "the ticket is for another entry of the channel, or for another channel; open the playlist of this one"
+	}
+	return "the ticket is not valid for this channel; open the playlist again"
+}
+
+// findTicket sets the first valid ticket in the query or the cookies, if there is one.
+func (g *Gateway) findTicket(rc *requestContext) {
+	for text := range ticketsInQueryOrCookies(&rc.target, rc.request, &g.options.Config.Tickets) {
+		if rc.claims, rc.hasTicket = g.verify(text, &rc.target); rc.hasTicket {
+			return
+		}
+	}
+}
+
+// sessionOfCredentials returns the session of a viewer who shows credentials. A playlist that a viewer opens is an entry.
+// Anything else with credentials belongs to an open session of a folder above it, if there is one. At an edge so does a
+// playlist, because nothing tells an entry from what it lists.
+func (g *Gateway) sessionOfCredentials(rc *requestContext) backends.SessionID {
+	if !rc.isPlaylist || rc.target.route.endpoint != nil {
+		for above := range rc.target.above() {
+			id := g.hasher.sessionID(&above, &rc.credentials, rc.request, rc.viewer)
+			if g.options.Sessions.Find(id) != nil {
+				rc.target = above
+				return id
+			}
+		}
+	}
+	return g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
 }
 
 // canOpenSession reports whether credentials open a session on this path.
@@ -217,14 +294,18 @@ func (rc *requestContext) canOpenSession() bool {
 
 // verify checks a ticket for the target. Patterns of a route may overlap, such as "/live/{user}/{password}/{channel}.m3u8"
 // and "/live/{channel}/*": then the target becomes the one that the ticket was signed for.
-func (g *Gateway) verify(ticket string, t *target) (ticketClaims, bool) {
+func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
+	depth, isExact := ticket.Hint(text)
 	for here, more := *t, true; more; more = here.nextMapping() {
-		if c, ok := g.signer.verify(ticket, ticketScope{here.route.name, here.channel}); ok {
+		if !here.bind(depth, isExact) {
+			continue
+		}
+		if c, ok := g.signer.Verify(text, here.scope()); ok {
 			*t = here
 			return c, true
 		}
 	}
-	return ticketClaims{}, false
+	return ticket.Claims{}, false
 }
 
 // credentialsBesideTicket returns the credentials that came with a ticket, or none if a backend could not decide on them.
@@ -251,15 +332,15 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 	if err != nil {
 		return g.rejectUnopened(err, resp)
 	}
-	prefix := networkPrefix(rc.viewer.address)
+	prefix := backends.SubscriberPrefix(rc.viewer.address)
 	if !rc.session.Admit(prefix, rc.now, g.options.MaxAddresses) {
 		if rc.credentials.IsEmpty() {
 			resp.refuse(http.StatusForbidden, "the ticket is used from too many addresses; open the playlist with credentials")
 			return nil
 		}
 		// A viewer beyond the limit gets a session and a ticket of their own.
-		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer, prefix)
-		rc.claims, rc.hasTicket, rc.isTicketInPath = ticketClaims{}, false, false
+		rc.id = g.hasher.identify(&rc.target, &rc.credentials, rc.request, prefix)
+		rc.claims, rc.hasTicket, rc.isTicketInPath = ticket.Claims{}, false, false
 		if !rc.canOpenSession() && g.options.Sessions.Find(rc.id) == nil {
 			resp.refuse(http.StatusForbidden, "the credentials are used from too many addresses; open the playlist again")
 			return nil
@@ -270,13 +351,19 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 		rc.session.Admit(prefix, rc.now, g.options.MaxAddresses)
 	}
 	rc.session.Seen(rc.now, rc.isPlaylist)
-	if !resp.applyDecision(d, rc.isPlaylist, g.options.RetryAfter) {
+	if !resp.applyDecision(d, rc, g.options.RetryAfter) {
 		return nil
 	}
 	if rc.claims.IsZero() {
-		rc.claims = ticketClaims{id: rc.id, Ticket: rc.session.Ticket()}
+		rc.claims = g.claimsOf(rc)
 	}
 	return nil
+}
+
+// claimsOf returns what the ticket of a session says that was opened without one.
+func (g *Gateway) claimsOf(rc *requestContext) ticket.Claims {
+	_, tag := g.hasher.sibling(rc.id, rc.target.route.sessionPrefix(&rc.credentials, rc.viewer.address))
+	return ticket.Claims{ID: rc.id, Ticket: rc.session.Ticket(), Tag: tag}
 }
 
 // findOrOpenSession sets the viewer's session and returns its decision.
@@ -291,6 +378,10 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 			return d, nil
 		}
 	}
+	opening := rc.opening()
+	if err := g.variants.Refuse(opening, rc.now); err != nil {
+		return nil, err
+	}
 	s, err := g.options.Sessions.Open(ctx, session.OpenRequest{
 		Request:        g.newBackendRequest(rc),
 		HasCredentials: hasCredentials,
@@ -301,7 +392,25 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 		return nil, err
 	}
 	rc.session = s
-	return s.Decision(), nil
+	d := s.Decision()
+	g.variants.Opened(opening, d, time.Now())
+	if rc.claims.IsZero() && d != nil && d.Verdict == backends.Allowed {
+		rc.target.warnOfEntries(g.options.Logger)
+	}
+	return d, nil
+}
+
+// opening returns what the opening of a session has in common with others, or nil if it does not count among them: tickets,
+// and edges that keep sessions themselves, do not.
+func (rc *requestContext) opening() *variants.Opening {
+	t := &rc.target
+	if e := t.route.endpoint; rc.session != nil || !rc.claims.IsZero() || e != nil && e.Dialect().KeepsSessions() {
+		return nil
+	}
+	return &variants.Opening{
+		Session: rc.id, Prefix: backends.SubscriberPrefix(rc.viewer.address), Agent: rc.request.Header.Get("User-Agent"),
+		Route: t.route.name, Channel: t.channel, Folder: t.folder, Credentials: &rc.credentials, IsNamed: t.namesCredential,
+	}
 }
 
 // newBackendRequest returns what a backend is asked about the viewer.
@@ -314,7 +423,17 @@ func (g *Gateway) newBackendRequest(rc *requestContext) *backends.Request {
 		Device: rc.device(),
 		Path:   t.path, Scheme: rc.viewer.scheme, Host: rc.viewer.host, Address: rc.viewer.address,
 		UserAgent: rc.request.Header.Get("User-Agent"), Referer: rc.request.Header.Get("Referer"),
+		Edge: rc.edgeReport(),
 	}
+}
+
+// edgeReport returns what the edge reported that asks about the viewer, or nil.
+func (rc *requestContext) edgeReport() *backends.EdgeReport {
+	if rc.request.edgeCheck == nil {
+		return nil
+	}
+	c := rc.target.route.config.Edge
+	return rc.request.edgeCheck.Report(c.Dialect, c.SessionID)
 }
 
 // backend returns the name of the backend that decides on the viewer.

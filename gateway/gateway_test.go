@@ -17,6 +17,8 @@ import (
 	"usher/backends"
 	"usher/backends/setting"
 	"usher/gateway/hls"
+	"usher/gateway/ticket"
+	"usher/gateway/urlpath"
 )
 
 // refusal is a response without a check.
@@ -51,10 +53,10 @@ func TestServe_NoTicketNoCredentials_RefusedWithoutCheck(t *testing.T) {
 	noTicket := refusal{403, "no ticket; open the playlist first"}
 	badTicket := refusal{403, "the ticket is not valid for this channel; open the playlist again"}
 	noRoute := refusal{404, "no route serves this path and host"}
-	dirty := refusal{400, uncleanPath}
-	sign := func(g *testGateway, c ticketClaims, route, channel string) string {
+	dirty := refusal{400, urlpath.Unclean}
+	sign := func(g *testGateway, c ticket.Claims, route, channel string) string {
 		c.Opened = time.Unix(1_790_000_000, 0)
-		return g.signer.sign(c, ticketScope{route, channel})
+		return g.signer.Sign(c, ticket.Scope{Route: route, Channel: channel})
 	}
 	const play = "/play/{channel}/*"
 	id := backends.SessionID{7}
@@ -71,37 +73,37 @@ func TestServe_NoTicketNoCredentials_RefusedWithoutCheck(t *testing.T) {
 		"no ticket where one stands":    {nil, atPath("/~/play/a001/index.m3u8?token=1"), nil, badTicket},
 		"an invented one, on playlists": {nil, atPath("/~x/play/a001/index.m3u8?token=1"), nil, badTicket},
 		"a forged ticket": {nil, func(g *testGateway) string {
-			text := sign(g, ticketClaims{id: id}, play, "a001")
+			text := sign(g, ticket.Claims{ID: id}, play, "a001")
 			return "/~" + text[:len(text)-1] + string(text[len(text)-1]^1) + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a truncated ticket": {nil, func(g *testGateway) string {
-			text := sign(g, ticketClaims{id: id}, play, "a001")
+			text := sign(g, ticket.Claims{ID: id}, play, "a001")
 			return "/~" + text[:len(text)-4] + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket of a foreign key": {nil, func(*testGateway) string {
-			foreign := newTicketSigner([]setting.Key{{ID: "a", Secret: "another cluster's secret"}})
-			return "/~" + foreign.sign(ticketClaims{id: id}, ticketScope{play, "a001"}) + "/play/a001/seg-17.ts"
+			foreign := ticket.NewSigner([]setting.Key{{ID: "a", Secret: "another cluster's secret"}})
+			return "/~" + foreign.Sign(ticket.Claims{ID: id}, ticket.Scope{Route: play, Channel: "a001"}) + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket for another channel": {nil, func(g *testGateway) string {
-			return "/~" + sign(g, ticketClaims{id: id}, play, "a002") + "/play/a001/seg-17.ts"
+			return "/~" + sign(g, ticket.Claims{ID: id}, play, "a002") + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket for another route": {nil, func(g *testGateway) string {
-			return "/~" + sign(g, ticketClaims{id: id}, "/vod/{channel}/*", "a001") + "/play/a001/seg-17.ts"
+			return "/~" + sign(g, ticket.Claims{ID: id}, "/vod/{channel}/*", "a001") + "/play/a001/seg-17.ts"
 		}, nil, badTicket},
 		"a ticket below a ticket": {nil, func(g *testGateway) string {
-			text := "/~" + sign(g, ticketClaims{id: id}, play, "a001")
+			text := "/~" + sign(g, ticket.Claims{ID: id}, play, "a001")
 			return text + text + "/play/a001/seg-17.ts"
 		}, nil, noRoute},
 		"a ticket in the path of a route that carries it elsewhere": {
 			func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery },
 			func(g *testGateway) string {
-				return "/~" + sign(g, ticketClaims{id: id}, play, "a001") + "/play/a001/seg-17.ts"
+				return "/~" + sign(g, ticket.Claims{ID: id}, play, "a001") + "/play/a001/seg-17.ts"
 			},
 			nil,
 			refusal{403, "this route accepts no ticket in the path"},
 		},
 		"a ticket in the query of a route that carries it in the path": {nil, func(g *testGateway) string {
-			return "/play/a001/seg-17.ts?ticket=" + sign(g, ticketClaims{id: id}, play, "a001")
+			return "/play/a001/seg-17.ts?ticket=" + sign(g, ticket.Claims{ID: id}, play, "a001")
 		}, nil, noTicket},
 		"a bad ticket in the query, nothing else": {
 			func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery }, atPath("/play/a001/seg-17.ts?ticket=x"), nil, noTicket,
@@ -546,7 +548,7 @@ func TestBackendRequest_RefusedWithoutCheck(t *testing.T) {
 	t.Parallel()
 	g := newTestGateway(t, func(c *Config) { c.Routes[0].Required = []string{"token"} })
 	for path, want := range map[string]string{
-		"/play/a001/../x.m3u8":  uncleanPath,
+		"/play/a001/../x.m3u8":  urlpath.Unclean,
 		"/vod/a001/index.m3u8":  "no route serves this path and host",
 		"/play/a001/seg-17.ts":  "only playlists open sessions; other requests are refused without a check",
 		"/play/a001/index.m3u8": "the credential token is missing, so the viewer is refused without a check",

@@ -3,9 +3,9 @@ package gateway
 import (
 	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/binary"
 	"hash"
 	"hash/maphash"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -13,12 +13,17 @@ import (
 
 	"usher/backends"
 	"usher/backends/setting"
+	"usher/gateway/edge"
+	"usher/gateway/ticket"
 )
 
-// identityDomain separates the hash of a session id from any other use of the same secret.
-const identityDomain = "usher session 1"
+// The domains separate the uses of the identity secret.
+const (
+	identityDomain = "usher session 2"
+	siblingDomain  = "usher sibling 1"
+)
 
-// sessionHasher derives session ids. It is safe for concurrent use.
+// sessionHasher derives the ids of sessions and of their siblings. It is safe for concurrent use.
 type sessionHasher struct {
 	macs        sync.Pool
 	playbackIDs playbackIDs
@@ -37,44 +42,74 @@ type identityMAC struct {
 	sum  [sha256.Size]byte
 }
 
-// sessionID returns the viewer's session id, the same on every node. prefix is zero, or the network prefix of a viewer
-// beyond the limit of addresses, who gets a session apart from the others with the same credentials.
-func (i *sessionHasher) sessionID(t *target, c *backends.Credentials, req *Request, viewer client, prefix uint64) backends.SessionID {
+// sessionID returns the viewer's session id, the same on every node. It covers the viewer's subscriber prefix, unless the
+// route shares sessions among the addresses that show the same credentials.
+func (i *sessionHasher) sessionID(t *target, c *backends.Credentials, req *Request, viewer client) backends.SessionID {
+	return i.identify(t, c, req, t.route.sessionPrefix(c, viewer.address))
+}
+
+// identify returns the id of a viewer at that prefix. The zero prefix stands for all of them.
+func (i *sessionHasher) identify(t *target, c *backends.Credentials, req *Request, prefix netip.Prefix) backends.SessionID {
 	m, _ := i.macs.Get().(*identityMAC)
 	defer i.macs.Put(m)
 	m.in = append(m.in[:0], identityDomain...)
 	m.in = backends.AppendField(m.in, t.route.name)
 	m.in = backends.AppendField(m.in, t.channel)
+	m.in = backends.AppendField(m.in, t.folder)
 	m.in = c.AppendCanonical(m.in)
 	if req.isPublish {
 		m.in = backends.AppendField(m.in, "publish")
 	}
-	m.in = i.appendIdentityFields(m.in, t, c, req, viewer)
-	m.in = binary.BigEndian.AppendUint64(m.in, prefix)
-	m.hash.Reset()
-	m.hash.Write(m.in)
-	return backends.SessionID(m.hash.Sum(m.sum[:0])[:16])
+	m.in = i.appendIdentityFields(m.in, t, c, req)
+	m.in = appendPrefix(m.in, prefix)
+	return backends.SessionID(m.compute()[:16])
 }
 
-// appendIdentityFields appends what tells the route's viewers apart beside their credentials. Viewers without credentials
-// are told apart by address and player, because a backend can decide on nothing else.
-func (i *sessionHasher) appendIdentityFields(in []byte, t *target, c *backends.Credentials, req *Request, viewer client) []byte {
+// sibling returns the id of the session that a session's ticket opens at another prefix, and the tag of a ticket that was
+// issued to the session at that prefix.
+func (i *sessionHasher) sibling(root backends.SessionID, prefix netip.Prefix) (backends.SessionID, ticket.Tag) {
+	m, _ := i.macs.Get().(*identityMAC)
+	defer i.macs.Put(m)
+	m.in = append(m.in[:0], siblingDomain...)
+	m.in = append(m.in, root[:]...)
+	m.in = appendPrefix(m.in, prefix)
+	sum := m.compute()
+	return backends.SessionID(sum[:16]), ticket.Tag(sum[16:20])
+}
+
+// compute returns the MAC over the input. The result is valid until the next call.
+func (m *identityMAC) compute() []byte {
+	m.hash.Reset()
+	m.hash.Write(m.in)
+	return m.hash.Sum(m.sum[:0])
+}
+
+// appendPrefix appends a prefix in one length for all families.
+func appendPrefix(in []byte, p netip.Prefix) []byte {
+	if !p.IsValid() {
+		return append(in, 0)
+	}
+	address := p.Addr().As16()
+	return append(append(in, byte(p.Bits())), address[:]...)
+}
+
+// appendIdentityFields appends what tells the route's viewers apart beside credentials and address. Viewers without
+// credentials are told apart by their player too, because a backend can decide on nothing else.
+func (i *sessionHasher) appendIdentityFields(in []byte, t *target, c *backends.Credentials, req *Request) []byte {
 	agent := req.Header.Get("User-Agent")
 	fields := t.route.identity
-	if fields.edgeSession && req.edgeSession != "" {
-		in = backends.AppendField(append(in, 'e'), req.edgeSession)
+	if q := req.edgeCheck; q != nil && q.EdgeSession != "" && t.route.config.Edge.SessionID != edge.SessionIDIgnored {
+		edgeAddr := req.edgeAddr.As16()
+		in = append(append(in, 'e'), edgeAddr[:]...) // two edges may use one id
+		in = backends.AppendField(in, q.EdgeSession)
 	}
 	if c.IsEmpty() {
-		in = backends.AppendField(in, viewer.address.String())
-		return backends.AppendField(in, agent)
+		return backends.AppendField(append(in, 'u'), agent)
 	}
 	if fields.playback {
 		if p := req.Header.Get("X-Playback-Session-Id"); p != "" && i.playbackIDs.accept(in, p, time.Now()) {
 			return backends.AppendField(append(in, 'p'), p)
 		}
-	}
-	if fields.address {
-		in = binary.BigEndian.AppendUint64(append(in, 'a'), networkPrefix(viewer.address))
 	}
 	if fields.agent {
 		in = backends.AppendField(append(in, 'u'), agent)

@@ -14,6 +14,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/setting"
+	"usher/gateway/hls"
 )
 
 func newTestHasher(t testing.TB) *sessionHasher {
@@ -33,7 +34,6 @@ type identityCase struct {
 	agent    string
 	playback string
 	header   string // X-Token
-	apart    uint64
 }
 
 func someViewer() identityCase {
@@ -66,27 +66,28 @@ func (a identityCase) idBy(t testing.TB, i *sessionHasher) backends.SessionID {
 	h.Set("X-Token", a.header)
 	v := Request{Path: a.path, Query: a.query, Header: h}
 	c := credentialsOf(&found, &v, v.Query, "ticket")
-	return i.sessionID(&found, &c, &v, client{address: netip.MustParseAddr(a.address)}, a.apart)
+	return i.sessionID(&found, &c, &v, client{address: netip.MustParseAddr(a.address)})
 }
 
 func TestSessionHasher_SessionID_SameViewer(t *testing.T) {
 	t.Parallel()
 	xtream := RouteConfig{Path: "/live/{user}/{password}/{channel}.m3u8"}
 	cases := map[string]struct{ one, other func(*identityCase) }{
-		"at any time":                    {func(a *identityCase) {}, func(a *identityCase) {}},
-		"from another address":           {func(a *identityCase) {}, func(a *identityCase) { a.address = "198.51.100.1" }},
-		"with another player":            {func(a *identityCase) {}, func(a *identityCase) { a.agent = "hls.js" }},
-		"with another playback":          {func(a *identityCase) {}, func(a *identityCase) { a.playback = "P2" }},
-		"for another of its files":       {func(a *identityCase) {}, func(a *identityCase) { a.path = "/play/a001/hd/index.m3u8" }},
-		"with a ticket beside":           {func(a *identityCase) {}, func(a *identityCase) { a.query += "&ticket=x" }},
-		"with a delivery directive":      {func(a *identityCase) {}, func(a *identityCase) { a.query += "&_HLS_msn=7&_HLS_part=1" }},
-		"with media data":                {func(a *identityCase) {}, func(a *identityCase) { a.query += "&CMCD=bl%3D100" }},
-		"with an ignored parameter":      {func(a *identityCase) { a.route.IgnoreQuery = []string{"utm"} }, func(a *identityCase) { a.route.IgnoreQuery = []string{"utm"}; a.query = "utm=x&token=123" }},
-		"with an escaped channel":        {func(a *identityCase) { a.path = "/play/caf%C3%A9/i.m3u8" }, func(a *identityCase) { a.path = "/play/caf%c3%a9/i.m3u8" }},
-		"with an unlisted credential":    {func(a *identityCase) { a.route.Credentials = []string{"token"} }, func(a *identityCase) { a.route.Credentials = []string{"token"}; a.query += "&more=x" }},
-		"with empty pairs":               {func(a *identityCase) {}, func(a *identityCase) { a.query = "&token=123&" }},
-		"with a query escaped otherwise": {func(a *identityCase) { a.query = "token=a/b==&x=a%20b" }, func(a *identityCase) { a.query = "token=a%2Fb%3D%3D&x=a+b&_HLS_msn=3" }},
-		"in another part of their /24":   {func(a *identityCase) { a.route.IdentityFields = []string{"address"} }, func(a *identityCase) { a.route.IdentityFields = []string{"address"}; a.address = "192.0.2.99" }},
+		"at any time":                         {func(a *identityCase) {}, func(a *identityCase) {}},
+		"from another address, shared":        {func(a *identityCase) { a.route.OnNewAddress = ShareSession }, func(a *identityCase) { a.route.OnNewAddress = ShareSession; a.address = "198.51.100.1" }},
+		"from their address, otherwise spelt": {func(a *identityCase) {}, func(a *identityCase) { a.address = "::ffff:192.0.2.7" }},
+		"from another host of their /64":      {func(a *identityCase) { a.address = "2001:db8::1" }, func(a *identityCase) { a.address = "2001:db8::2:3" }},
+		"with another player":                 {func(a *identityCase) {}, func(a *identityCase) { a.agent = "hls.js" }},
+		"with another playback":               {func(a *identityCase) {}, func(a *identityCase) { a.playback = "P2" }},
+		"for another of its files":            {func(a *identityCase) {}, func(a *identityCase) { a.path = "/play/a001/low.m3u8" }},
+		"with a ticket beside":                {func(a *identityCase) {}, func(a *identityCase) { a.query += "&ticket=x" }},
+		"with a delivery directive":           {func(a *identityCase) {}, func(a *identityCase) { a.query += "&_HLS_msn=7&_HLS_part=1" }},
+		"with media data":                     {func(a *identityCase) {}, func(a *identityCase) { a.query += "&CMCD=bl%3D100" }},
+		"with an ignored parameter":           {func(a *identityCase) { a.route.IgnoreQuery = []string{"utm"} }, func(a *identityCase) { a.route.IgnoreQuery = []string{"utm"}; a.query = "utm=x&token=123" }},
+		"with an escaped channel":             {func(a *identityCase) { a.path = "/play/caf%C3%A9/i.m3u8" }, func(a *identityCase) { a.path = "/play/caf%c3%a9/i.m3u8" }},
+		"with an unlisted credential":         {func(a *identityCase) { a.route.Credentials = []string{"token"} }, func(a *identityCase) { a.route.Credentials = []string{"token"}; a.query += "&more=x" }},
+		"with empty pairs":                    {func(a *identityCase) {}, func(a *identityCase) { a.query = "&token=123&" }},
+		"with a query escaped otherwise":      {func(a *identityCase) { a.query = "token=a/b==&x=a%20b" }, func(a *identityCase) { a.query = "token=a%2Fb%3D%3D&x=a+b&_HLS_msn=3" }},
 		"with a password in the path": {
 			func(a *identityCase) { a.route, a.query, a.path = xtream, "", "/live/ann/p%40ss/1.m3u8" },
 			func(a *identityCase) { a.route, a.query, a.path = xtream, "", "/live/ann/p@ss/1.m3u8" },
@@ -112,20 +113,26 @@ func TestSessionHasher_SessionID_TellsApart(t *testing.T) {
 		return base(func(a *identityCase) { a.route.IdentityFields = facts })
 	}
 	cases := map[string]struct{ both, other func(*identityCase) }{
-		"the secret":             {nil, func(a *identityCase) { a.secret = "another secret, as long" }},
-		"the route":              {nil, func(a *identityCase) { a.route.Name = "other" }},
-		"the channel":            {nil, func(a *identityCase) { a.path = "/play/a002/index.m3u8" }},
-		"the channel's case":     {nil, func(a *identityCase) { a.path = "/play/A001/index.m3u8" }},
-		"the credentials":        {nil, func(a *identityCase) { a.query = "token=124" }},
-		"one more credential":    {nil, func(a *identityCase) { a.query = "token=123&x=" }},
-		"their order":            {func(a *identityCase) { a.query = "a=1&b=2" }, func(a *identityCase) { a.query = "b=2&a=1" }},
-		"an escaped ampersand":   {func(a *identityCase) { a.query = "a=1&b=2" }, func(a *identityCase) { a.query = "a=1%26b=2" }},
-		"an escaped equals sign": {func(a *identityCase) { a.query = "a=b=c" }, func(a *identityCase) { a.query = "a%3Db=c" }},
-		"a credential's header":  {func(a *identityCase) { a.route.CredentialHeaders = []string{"x-token"} }, func(a *identityCase) { a.header = "secret" }},
-		"another subscriber":     {nil, func(a *identityCase) { a.apart = networkPrefix(netip.MustParseAddr("192.0.2.7")) }},
-		"a network":              {identity("address"), func(a *identityCase) { a.address = "192.0.3.7" }},
-		"a player":               {identity("user_agent"), func(a *identityCase) { a.agent = "hls.js" }},
-		"a playback":             {identity("playback_session"), func(a *identityCase) { a.playback = "P2" }},
+		"the secret":                {nil, func(a *identityCase) { a.secret = "another secret, as long" }},
+		"the route":                 {nil, func(a *identityCase) { a.route.Name = "other" }},
+		"the channel":               {nil, func(a *identityCase) { a.path = "/play/a002/index.m3u8" }},
+		"the entry's folder":        {nil, func(a *identityCase) { a.path = "/play/a001/hd/index.m3u8" }},
+		"the channel's case":        {nil, func(a *identityCase) { a.path = "/play/A001/index.m3u8" }},
+		"the credentials":           {nil, func(a *identityCase) { a.query = "token=124" }},
+		"one more credential":       {nil, func(a *identityCase) { a.query = "token=123&x=" }},
+		"their order":               {func(a *identityCase) { a.query = "a=1&b=2" }, func(a *identityCase) { a.query = "b=2&a=1" }},
+		"an escaped ampersand":      {func(a *identityCase) { a.query = "a=1&b=2" }, func(a *identityCase) { a.query = "a=1%26b=2" }},
+		"an escaped equals sign":    {func(a *identityCase) { a.query = "a=b=c" }, func(a *identityCase) { a.query = "a%3Db=c" }},
+		"a credential's header":     {func(a *identityCase) { a.route.CredentialHeaders = []string{"x-token"} }, func(a *identityCase) { a.header = "secret" }},
+		"an address":                {nil, func(a *identityCase) { a.address = "192.0.2.8" }},
+		"an address, if refused":    {func(a *identityCase) { a.route.OnNewAddress = RefuseNewAddress }, func(a *identityCase) { a.address = "192.0.2.8" }},
+		"a subscriber's /64":        {func(a *identityCase) { a.address = "2001:db8::1" }, func(a *identityCase) { a.address = "2001:db8:0:1::1" }},
+		"IPv4 and IPv6 of its bits": {func(a *identityCase) { a.address = "0.192.0.2" }, func(a *identityCase) { a.address = "0:c0:2::" }},
+		"no credentials, though others are shared": {
+			func(a *identityCase) { a.query, a.route.OnNewAddress = "", ShareSession }, func(a *identityCase) { a.address = "192.0.2.8" },
+		},
+		"a player":   {identity("user_agent"), func(a *identityCase) { a.agent = "hls.js" }},
+		"a playback": {identity("playback_session"), func(a *identityCase) { a.playback = "P2" }},
 		"an address, without credentials": {
 			func(a *identityCase) { a.query = "" }, func(a *identityCase) { a.address = "192.0.2.8" },
 		},
@@ -152,11 +159,11 @@ func TestSessionHasher_SessionID_TellsApart(t *testing.T) {
 func TestSessionHasher_SessionID_PlaybackSession(t *testing.T) {
 	t.Parallel()
 	a := someViewer()
-	a.route.IdentityFields = []string{"playback_session", "address", "user_agent"}
+	a.route.IdentityFields = []string{"playback_session", "user_agent"}
 	b := a
-	b.address, b.agent = "198.51.100.1", "hls.js"
+	b.agent = "hls.js"
 	if a.newID(t) != b.newID(t) {
-		t.Error("the same playback elsewhere is another session")
+		t.Error("the same playback in another player is another session")
 	}
 	b.query = "token=124"
 	if a.newID(t) == b.newID(t) {
@@ -348,22 +355,35 @@ func TestTicketInPath(t *testing.T) {
 	}
 }
 
-func TestCookieValue(t *testing.T) {
+func TestTicketsInQueryOrCookies(t *testing.T) {
 	t.Parallel()
-	cases := map[string]struct{ field, want string }{
-		"alone":             {"usher_ticket=a.b", "a.b"},
-		"among others":      {"x=1; usher_ticket=a.b; y=2", "a.b"},
-		"without spaces":    {"x=1;usher_ticket=a.b;y=2", "a.b"},
-		"the first of two":  {"usher_ticket=a; usher_ticket=b", "a"},
-		"not a longer name": {"my_usher_ticket=a; usher_ticket2=b", ""},
-		"not without value": {"usher_ticket", ""},
-		"no field":          {"", ""},
+	many := strings.Repeat("usher_ticket=a; ", 100)
+	cases := map[string]struct {
+		cookie, query string
+		ticketIn      hls.TicketTransport
+		want          []string
+	}{
+		"a cookie alone":          {"usher_ticket=a.b", "", hls.TicketInCookie, []string{"a.b"}},
+		"among others":            {"x=1; usher_ticket=a.b; y=2", "", hls.TicketInCookie, []string{"a.b"}},
+		"without spaces":          {"x=1;usher_ticket=a.b;y=2", "", hls.TicketInCookie, []string{"a.b"}},
+		"one for each folder":     {"usher_ticket=a; usher_ticket=b", "", hls.TicketInCookie, []string{"a", "b"}},
+		"not too many":            {many, "", hls.TicketInCookie, slices.Repeat([]string{"a"}, maxTicketCookies)},
+		"not a longer name":       {"my_usher_ticket=a; usher_ticket2=b", "", hls.TicketInCookie, nil},
+		"not without value":       {"usher_ticket; usher_ticket=", "", hls.TicketInCookie, nil},
+		"no field":                {"", "", hls.TicketInCookie, nil},
+		"not another route's":     {"usher_ticket=a", "ticket=b", hls.TicketInPath, nil},
+		"a parameter":             {"usher_ticket=a", "x=1&ticket=b&ticket=c", hls.TicketInQuery, []string{"b"}},
+		"a parameter of no value": {"", "ticket=", hls.TicketInQuery, nil},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := cookieValue(tc.field, "usher_ticket"); got != tc.want {
-				t.Errorf("cookie(%q): got %q, want %q", tc.field, got, tc.want)
+			req := &Request{Query: tc.query, Header: http.Header{"Cookie": {tc.cookie}}}
+			at := &target{route: &route{config: RouteConfig{TicketIn: tc.ticketIn}}}
+			c := DefaultConfig().Tickets
+			got := slices.Collect(ticketsInQueryOrCookies(at, req, &c))
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("tickets (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -409,7 +429,7 @@ func BenchmarkSessionID(b *testing.B) {
 	c := credentialsOf(&found, &v, v.Query, "ticket")
 	b.ReportAllocs()
 	for b.Loop() {
-		i.sessionID(&found, &c, &v, client{address: netip.MustParseAddr(a.address)}, 0)
+		i.sessionID(&found, &c, &v, client{address: netip.MustParseAddr(a.address)})
 	}
 }
 
@@ -447,5 +467,37 @@ func TestRequestContext_Device(t *testing.T) {
 			t.Errorf("%s and %s are one device, %q", name, other, device)
 		}
 		seen[device] = name
+	}
+}
+
+// TestSessionHasher_Golden pins what two versions of Usher on two nodes must agree on.
+func TestSessionHasher_Golden(t *testing.T) {
+	t.Parallel()
+	a := someViewer()
+	share := a
+	share.route.OnNewAddress = ShareSession
+	bare := a
+	bare.query = ""
+	for name, tc := range map[string]struct{ got, want string }{
+		"a viewer with credentials":    {a.newID(t).String(), "sum-e_P9VZMCZ2Zi32aEMw"},
+		"a viewer of a shared session": {share.newID(t).String(), "NmxztecjC_Uspaq9p-4I0A"},
+		"a viewer without credentials": {bare.newID(t).String(), "rrPC6lKnJd32T4RfxIiwKw"},
+	} {
+		if tc.got != tc.want {
+			t.Errorf("%s: got session %s, want %s", name, tc.got, tc.want)
+		}
+	}
+	i := newTestHasher(t)
+	root := backends.SessionID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
+	for text, want := range map[string]string{
+		"192.0.2.7/32":  "KisMRX9Hs3c5s5Eh-Kk78Q 933fb41c",
+		"2001:db8::/64": "U7SIKSOOuGOfLyJQeba8hA 77e5b549",
+		"":              "C_2Zxn21iwETromF1JQPLQ 02f90f9f",
+	} {
+		prefix, _ := netip.ParsePrefix(text)
+		id, tag := i.sibling(root, prefix)
+		if got := fmt.Sprintf("%s %x", id, tag); got != want {
+			t.Errorf("sibling at %q: got %s, want %s", text, got, want)
+		}
 	}
 }

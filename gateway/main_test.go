@@ -22,6 +22,8 @@ import (
 	"usher/backends"
 	"usher/backends/setting"
 	"usher/gateway/origin"
+	"usher/gateway/ticket"
+	"usher/gateway/variants"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -49,21 +51,27 @@ type fakeSession struct {
 	sent     atomic.Int64
 
 	inFlight, target atomic.Int64
+	lastSeen         atomic.Int64 // in Unix nanoseconds
 
 	mu       sync.Mutex
-	prefixes []uint64
+	prefixes []netip.Prefix
 }
 
 func (s *fakeSession) Decision() *backends.Decision              { return s.decision.Load() }
 func (s *fakeSession) Ticket() session.Ticket                    { return s.ticket }
 func (s *fakeSession) Expires() time.Time                        { return s.expires }
-func (s *fakeSession) Seen(time.Time, bool)                      { s.seen.Add(1) }
+func (s *fakeSession) LastSeen() time.Time                       { return time.Unix(0, s.lastSeen.Load()) }
 func (s *fakeSession) Begin()                                    { s.inFlight.Add(1) }
 func (s *fakeSession) End(time.Time)                             { s.inFlight.Add(-1) }
 func (s *fakeSession) SetTargetDuration(d time.Duration, _ bool) { s.target.Store(int64(d)) }
 func (s *fakeSession) Sent(n int64)                              { s.sent.Add(n) }
 
-func (s *fakeSession) Admit(prefix uint64, _ time.Time, limit int) bool {
+func (s *fakeSession) Seen(now time.Time, _ bool) {
+	s.seen.Add(1)
+	s.lastSeen.Store(now.UnixNano())
+}
+
+func (s *fakeSession) Admit(prefix netip.Prefix, _ time.Time, limit int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.Contains(s.prefixes, prefix) {
@@ -253,7 +261,7 @@ func newTestGateway(t testing.TB, edit func(*Config)) *testGateway {
 // newBareGateway makes the gateway of a valid config, with its origins and a sessionTable, and without a server.
 func newBareGateway(t testing.TB, c Config, opts ...origin.Option) (*Gateway, *sessionTable) {
 	t.Helper()
-	if err := c.Validate(func(name string) bool { return name == "b" }); err != nil {
+	if err := c.Validate([]string{"b"}); err != nil {
 		t.Fatalf("config: %v", err)
 	}
 	log := slog.New(slog.DiscardHandler)
@@ -277,7 +285,7 @@ func newBareGateway(t testing.TB, c Config, opts ...origin.Option) (*Gateway, *s
 	r := &sessionTable{sessions: map[backends.SessionID]*fakeSession{}}
 	e, err := New(Options{
 		Config: c, Sessions: r.asSessions(), Origins: origins,
-		MaxAddresses: 3, RetryAfter: 2 * time.Second, Logger: log,
+		MaxAddresses: 3, MaxVariants: 8, IdleTimeout: time.Minute, RetryAfter: 2 * time.Second, Logger: log,
 	})
 	if err != nil {
 		t.Fatalf("New: %v", err)
@@ -292,6 +300,14 @@ type reply struct {
 	status int
 	header http.Header
 	body   string
+}
+
+// useLogger replaces the gateway's logger, before its first request.
+func (g *testGateway) useLogger(log *slog.Logger) {
+	o := &g.Gateway.options
+	o.Logger = log
+	g.variants.Close()
+	g.variants = variants.New(o.MaxVariants, o.IdleTimeout, o.Sessions.Find, log)
 }
 
 // do sends one request; the fields are "Name: value".
@@ -336,6 +352,9 @@ func (g *testGateway) want(t testing.TB, status int, path string, fields ...stri
 	return got
 }
 
+// testAddress returns the prefix of the viewers of these tests.
+func testAddress() netip.Prefix { return netip.MustParsePrefix("127.0.0.1/32") }
+
 // ticket opens a session on the channel and returns its ticket.
 func (g *testGateway) ticket(t testing.TB, channel string) string {
 	t.Helper()
@@ -347,7 +366,8 @@ func (g *testGateway) ticket(t testing.TB, channel string) string {
 	g.table.mu.Lock()
 	g.table.sessions[id] = s
 	g.table.mu.Unlock()
-	return g.signer.sign(ticketClaims{id: id, Ticket: tk}, ticketScope{g.routes[0].name, channel})
+	_, tag := g.hasher.sibling(id, testAddress())
+	return g.signer.Sign(ticket.Claims{ID: id, Ticket: tk, Tag: tag}, ticket.Scope{Route: g.routes[0].name, Channel: channel})
 }
 
 // waitFor waits until a condition holds.

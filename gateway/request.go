@@ -25,8 +25,9 @@ type Request struct {
 	// Body is the request's body, or nil. Only bodies of edges are read.
 	Body io.Reader
 
-	// edgeSession is the edge's own id of the session, made unique among edges; empty if no edge asks.
-	edgeSession string
+	// edgeCheck is what the edge at edgeAddr reports; nil if no edge asks.
+	edgeCheck *edge.CheckRequest
+	edgeAddr  netip.Addr
 	// isPublish reports that the viewer wants to send a stream, which only edges ask about.
 	isPublish bool
 }
@@ -71,20 +72,4 @@ type networks []netip.Prefix
 // contain reports whether one of the networks contains the address.
 func (n networks) contain(a netip.Addr) bool {
 	return slices.ContainsFunc(n, func(p netip.Prefix) bool { return p.Contains(a) })
-}
-
-// networkPrefix returns the IPv4 /24 or IPv6 /48 of an address as one number. The limit of addresses per session counts
-// by it.
-func networkPrefix(a netip.Addr) uint64 {
-	a = a.Unmap()
-	var n uint64
-	if a.Is4() {
-		b := a.As4()
-		return 1<<56 | uint64(b[0])<<16 | uint64(b[1])<<8 | uint64(b[2])
-	}
-	b := a.As16()
-	for _, x := range b[:6] {
-		n = n<<8 | uint64(x)
-	}
-	return 1<<57 | n // never zero, which stands for no prefix
 }

@@ -84,32 +84,3 @@ func TestClientOf_SchemeAndHost(t *testing.T) {
 		})
 	}
 }
-
-func TestNetworkPrefix(t *testing.T) {
-	t.Parallel()
-	cases := map[string]struct {
-		a, b string
-		same bool
-	}{
-		"neighbours in a /24":       {"192.0.2.1", "192.0.2.254", true},
-		"two /24":                   {"192.0.2.1", "192.0.3.1", false},
-		"one /48":                   {"2001:db8:1::1", "2001:db8:1:ffff::2", true},
-		"two /48":                   {"2001:db8:1::1", "2001:db8:2::1", false},
-		"IPv4 in both spellings":    {"192.0.2.1", "::ffff:192.0.2.1", true},
-		"IPv4 and IPv6 of its bits": {"0.192.0.2", "0:c0:2::", false},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			a, b := networkPrefix(netip.MustParseAddr(tc.a)), networkPrefix(netip.MustParseAddr(tc.b))
-			if (a == b) != tc.same {
-				t.Errorf("prefixes %#x of %s and %#x of %s: same is %v, want %v", a, tc.a, b, tc.b, a == b, tc.same)
-			}
-		})
-	}
-	for _, a := range []netip.Addr{{}, netip.MustParseAddr("::1"), netip.MustParseAddr("0.0.0.0"), netip.MustParseAddr("::")} {
-		if networkPrefix(a) == 0 {
-			t.Errorf("prefix of %v: is zero, which stands for none", a)
-		}
-	}
-}

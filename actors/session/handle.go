@@ -1,6 +1,7 @@
 package session
 
 import (
+	"net/netip"
 	"time"
 
 	"usher/backends"
@@ -19,8 +20,8 @@ type Handle interface {
 	Expires() time.Time
 	// Ticket returns what the session's tickets say.
 	Ticket() Ticket
-	// Admit reports whether an address prefix may use the session. At most limit prefixes share one session.
-	Admit(prefix uint64, now time.Time, limit int) bool
+	// Admit reports whether a subscriber prefix may use the session. At most limit prefixes share one session.
+	Admit(prefix netip.Prefix, now time.Time, limit int) bool
 	// Seen counts a request for a playlist or for media.
 	Seen(now time.Time, isPlaylist bool)
 	// Begin notes that a request is being answered, so that its viewer is not silent until End.

@@ -14,11 +14,12 @@
 //	overload                the viewer retries later, since that member could still allow them
 //	network failure         refused, reset, timeout, breaker open: on_failure of the composite backend decides
 //	other failure           a status, a malformed response, a panic: on_failure too
-//	denied                  of several, the first in the order of `backends`: its reason, and its redirect or none
+//	denied                  of several, the first in the order of `backends`: its reason, and its redirect or none; and the first challenge of
+//	                        any member, since credentials for it could still allow the viewer
 //	no opinion              from all: the backend that contains this one decides; a standalone backend denies
 //
 // So one member's denial beside another member's failure follows on_failure: the failed member might have allowed the
-// viewer. Auth-proxy denies then, which is on_failure: deny.
+// viewer. Auth-proxy denies then, which is on_failure: deny. deploy/backends/any.yaml lists what else differs from it.
 //
 // Invariants:
 //   - What a viewer or a flood adds to the members' results ranks no higher than a denial. A network failure allows only

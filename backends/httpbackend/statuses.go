@@ -64,6 +64,29 @@ func (s Statuses) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Warnings says what it costs that a status other than 2xx allows.
+func (s Statuses) Warnings() error {
+	var errs []error
+	for _, pattern := range sortedKeys(s) {
+		if s[pattern] != OutcomeAllow {
+			continue
+		}
+		price := ""
+		switch first, _, _ := statusRange(pattern); first / 100 {
+		case 3:
+			price = "a redirect to a login page lets every viewer in"
+		case 4:
+			price = "a refusal or a wrong address lets every viewer in"
+		case 5:
+			price = "a broken backend lets every viewer in, and no outage is noticed"
+		default:
+			continue
+		}
+		errs = append(errs, fmt.Errorf("statuses.%s: allow: %s; want deny, or failure to follow on_failure", pattern, price))
+	}
+	return errors.Join(errs...)
+}
+
 // statusMeaning is the outcome of a status, and the alarms that it raises.
 type statusMeaning struct {
 	outcome Outcome
@@ -72,22 +95,24 @@ type statusMeaning struct {
 
 const firstStatus, lastStatus = 100, 599
 
-// StatusTable holds the meaning of each HTTP status of one backend. It is immutable.
+// StatusTable holds the meaning of each HTTP status and redirect of one backend. It is immutable.
 type StatusTable struct {
-	preset   Preset
-	meanings [lastStatus - firstStatus + 1]statusMeaning
+	preset    Preset
+	redirects Redirects
+	meanings  [lastStatus - firstStatus + 1]statusMeaning
 }
 
-// NewStatusTable returns the preset's table with the overrides applied.
-func NewStatusTable(preset Preset, overrides Statuses) (*StatusTable, error) {
+// NewStatusTable returns the preset's table with the overrides applied. A status of overrides wins over redirects.
+func NewStatusTable(preset Preset, redirects Redirects, overrides Statuses) (*StatusTable, error) {
 	if err := overrides.Validate(); err != nil {
 		return nil, err
 	}
-	t := &StatusTable{preset: preset}
+	t := &StatusTable{preset: preset, redirects: redirects}
 	for i := range t.meanings {
 		t.meanings[i] = statusMeaning{OutcomeDeny, []backends.Alarm{backends.AlarmUnexpectedStatus}}
 	}
 	t.set(presetRules(preset))
+	t.set(redirects.rules())
 	rules := make([]presetRule, 0, len(overrides))
 	for pattern, outcome := range overrides {
 		rules = append(rules, presetRule{pattern, statusMeaning{outcome: outcome}})

@@ -35,13 +35,14 @@ type revocationMessage struct {
 // decisionMessage is the decision that viewers are denied with. It has names, since numbers would tie nodes to one
 // version.
 type decisionMessage struct {
-	Verdict  string `json:"v"`
-	Source   string `json:"s"`
-	Reason   string `json:"r,omitempty"`
-	UserID   string `json:"i,omitempty"`
-	User     string `json:"n,omitempty"`
-	ValidFor int64  `json:"f,omitempty"` // ms
-	Redirect string `json:"x,omitempty"`
+	Verdict   string `json:"v"`
+	Source    string `json:"s"`
+	Reason    string `json:"r,omitempty"`
+	UserID    string `json:"i,omitempty"`
+	User      string `json:"n,omitempty"`
+	ValidFor  int64  `json:"f,omitempty"` // ms
+	Redirect  string `json:"x,omitempty"`
+	Challenge string `json:"c,omitempty"`
 }
 
 // banMessage is a ban as nodes send it and as Redis stores it. When the ban ends stands beside it.
@@ -51,8 +52,11 @@ type banMessage struct {
 	Credentials string `json:"c,omitempty"`
 	Prefix      string `json:"p,omitempty"`
 	Session     string `json:"s,omitempty"`
+	Backend     string `json:"b,omitempty"`
+	Channel     string `json:"h,omitempty"`
 	Reason      string `json:"r,omitempty"`
 	Cause       string `json:"e,omitempty"`
+	IsKick      bool   `json:"k,omitempty"`
 }
 
 // encodeRevocation encodes a revocation as it is at now.
@@ -72,7 +76,7 @@ func encodeRevocation(cipher *redisclient.Cipher, id string, r session.Revocatio
 		m.Encrypted = cipher.Encrypt(marshal(decisionMessage{
 			Verdict: r.Decision.Verdict.String(), Source: r.Decision.Source.String(), Reason: r.Decision.Reason,
 			UserID: r.Decision.UserID, User: r.Decision.User, ValidFor: r.Decision.ValidFor.Milliseconds(),
-			Redirect: r.Decision.Redirect,
+			Redirect: r.Decision.Redirect, Challenge: r.Decision.Challenge,
 		}), "revocation "+id)
 	}
 	return marshal(m)
@@ -130,12 +134,15 @@ func decodeDecision(cipher *redisclient.Cipher, m revocationMessage) (backends.D
 	}
 	return backends.Decision{
 		Verdict: verdict, Source: source, Reason: d.Reason, UserID: d.UserID, User: d.User,
-		ValidFor: time.Duration(d.ValidFor) * time.Millisecond, Redirect: d.Redirect,
+		ValidFor: time.Duration(d.ValidFor) * time.Millisecond, Redirect: d.Redirect, Challenge: d.Challenge,
 	}, nil
 }
 
 func encodeBan(cipher *redisclient.Cipher, b session.Ban) []byte {
-	m := banMessage{Version: messageVersion, User: b.User, Credentials: b.Credentials, Reason: b.Reason, Cause: b.Cause}
+	m := banMessage{
+		Version: messageVersion, User: b.User, Credentials: b.Credentials, Backend: b.Backend, Channel: b.Channel,
+		Reason: b.Reason, Cause: b.Cause, IsKick: b.IsKick,
+	}
 	if b.Prefix.IsValid() {
 		m.Prefix = b.Prefix.String()
 	}
@@ -154,7 +161,10 @@ func decodeBan(cipher *redisclient.Cipher, id string, encrypted []byte) (session
 	if err := json.Unmarshal(plain, &m); err != nil || m.Version != messageVersion {
 		return session.Ban{}, errUnknownMessage
 	}
-	b := session.Ban{ID: id, User: m.User, Credentials: m.Credentials, Reason: m.Reason, Cause: m.Cause}
+	b := session.Ban{
+		ID: id, User: m.User, Credentials: m.Credentials, Backend: m.Backend, Channel: m.Channel,
+		Reason: m.Reason, Cause: m.Cause, IsKick: m.IsKick,
+	}
 	if m.Prefix != "" {
 		if b.Prefix, err = netip.ParsePrefix(m.Prefix); err != nil {
 			return session.Ban{}, fmt.Errorf("decode a ban: %w", err)

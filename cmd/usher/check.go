@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -29,12 +29,10 @@ type checkCommand struct {
 
 // Run calls the backend and prints a report. The exit code is 0 for allowed, 1 for denied, 2 without an answer.
 func (c checkCommand) Run(r runtime) error {
-	s, _, err := c.load(r.err)
-	if err != nil {
-		return err
-	}
-	s.Cluster = cluster.DefaultConfig() // this process is not a node of the cluster
-	n, err := newNode(s, slog.New(slog.DiscardHandler), nil)
+	n, err := c.build(r, func(s *settings) {
+		// This process is not a node of the cluster, and listens nowhere.
+		s.Cluster, s.Gateway.TLS, s.ExtAuthz.TLS = cluster.DefaultConfig(), gateway.TLSConfig{}, gateway.TLSConfig{}
+	})
 	if err != nil {
 		return err
 	}
@@ -69,11 +67,11 @@ func (c checkCommand) request(n *node) (*backends.Request, error) {
 	}
 	view := gateway.Request{
 		Method: "GET", Scheme: u.Scheme, Host: u.Host, Path: u.EscapedPath(), Query: u.RawQuery, Peer: c.IP.Unmap(),
-		Header: checkHeader{c.UserAgent},
+		Header: checkHeader{"User-Agent": c.UserAgent, "Authorization": basicAuthorization(u.User)},
 	}
 	q, err := n.gateway.BackendRequest(&view, c.Channel)
 	if err != nil {
-		return nil, fmt.Errorf("--url=%s: %w", c.URL, err)
+		return nil, fmt.Errorf("--url=%s: %w", u.Redacted(), err)
 	}
 	if c.Backend != "" {
 		if n.adapters[c.Backend].Backend == nil {
@@ -85,16 +83,11 @@ func (c checkCommand) request(n *node) (*backends.Request, error) {
 	return q, nil
 }
 
-// checkHeader is the request header of a viewer: a User-Agent and nothing else.
-type checkHeader struct{ userAgent string }
+// checkHeader is the request header of a viewer.
+type checkHeader map[string]string
 
 // Get returns the value of a header field.
-func (h checkHeader) Get(name string) string {
-	if name == "User-Agent" {
-		return h.userAgent
-	}
-	return ""
-}
+func (h checkHeader) Get(name string) string { return h[name] }
 
 // Values returns all values of a header field.
 func (h checkHeader) Values(name string) []string {
@@ -102,6 +95,17 @@ func (h checkHeader) Values(name string) []string {
 		return []string{value}
 	}
 	return nil
+}
+
+// basicAuthorization returns what a player sends for the user and password of a URL, or "".
+func basicAuthorization(user *url.Userinfo) string {
+	if user == nil {
+		return ""
+	}
+	password, _ := user.Password()
+	r := http.Request{Header: http.Header{}}
+	r.SetBasicAuth(user.Username(), password)
+	return r.Header.Get("Authorization")
 }
 
 // checkOnce calls the adapter itself, without its breaker and outage policy, and reports what that policy does on a
@@ -118,7 +122,8 @@ func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, 
 	report := checkReport{
 		Backend: q.Backend, Kind: n.settings.Backends[q.Backend].Kind, Route: q.Route, Channel: q.Channel,
 		Verdict: d.Verdict.String(), Reason: d.Reason, User: d.User, UserID: d.UserID, Redirect: d.Redirect,
-		MaxSessions: d.MaxSessions, ContractViolations: activeViolations(n),
+		Challenge:   d.Challenge,
+		MaxSessions: int(d.MaxSessions), ContractViolations: activeViolations(n),
 	}
 	report.setCalls(calls.Entries())
 	if err != nil {
@@ -128,10 +133,20 @@ func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, 
 	}
 	report.Source = d.Source.String()
 	if d.ValidFor > 0 {
-		report.ValidFor = d.ValidFor.String()
+		report.ValidFor = max(d.ValidFor, n.settings.Sessions.Recheck.Min).String()
 	}
-	report.setWarning(suspicion(d, report.Calls))
+	report.setWarning(suspicion(d, hasBrokenPage(n), report.Calls))
 	return report, d.Verdict
+}
+
+// hasBrokenPage reports whether an answer came with a web page where the contract has none.
+func hasBrokenPage(n *node) bool {
+	for _, a := range n.adapters {
+		if a.alarms != nil && a.alarms.Active().Has(backends.AlarmBrokenPage) {
+			return true
+		}
+	}
+	return false
 }
 
 // activeViolations returns how the answers violated the contract, with advice, by backend and violation.

@@ -26,7 +26,7 @@ func (n *node) runCluster(ctx context.Context) {
 		OnStateLost:      n.registry.OnStateLost,
 		OnTicketReplaced: n.registry.OnTicketReplaced, OnLimitExceeded: n.registry.OnLimitExceeded,
 		Answer: func(ctx context.Context, question []byte) []byte {
-			return admin.AnswerSessionQuery(ctx, n.registry.Each, question)
+			return admin.AnswerSessionQuery(ctx, n.registry, n.cluster, question)
 		},
 	})
 }

@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"usher/gateway/urlpath"
 )
 
 // Request names one object of an origin. Its strings are not kept beyond the call, so they may point into a buffer that
@@ -98,14 +100,8 @@ func (k cacheKey) url(base *url.URL) *url.URL {
 
 // checkPath returns ErrPath for a path that could leave the folder of a route.
 func checkPath(path string) error {
-	plain, err := url.PathUnescape(path)
-	if err != nil || !strings.HasPrefix(path, "/") || strings.ContainsAny(plain, "\x00\\") {
+	if _, err := url.PathUnescape(path); err != nil || !strings.HasPrefix(path, "/") || urlpath.HasLookAlike(path) {
 		return ErrPath
-	}
-	for segment := range strings.SplitSeq(plain, "/") {
-		if segment == "." || segment == ".." {
-			return ErrPath
-		}
 	}
 	return nil
 }

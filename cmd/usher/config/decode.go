@@ -2,11 +2,14 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"usher/backends/setting"
 )
 
 // maxNodes bounds how many settings are read, aliases counted each time, so that a few lines of aliases of aliases
@@ -86,8 +89,8 @@ func (d *decoder) decodeStruct(v reflect.Value, n *yaml.Node, path string) {
 			d.decode(target, value, under)
 		case path == "" && strings.HasPrefix(key.Value, "x-"): // a place for anchors
 		case hasKind: // the keys of an unknown kind are not known
-			d.source.report(key, under, "unknown key%s", hint(key.Value, s.keys()))
-			if meant := nearest(key.Value, s.keys()); meant != "" {
+			d.source.report(key, under, "unknown key%s", setting.Hint(key.Value, s.keys()))
+			if meant := setting.Nearest(key.Value, s.keys()); meant != "" {
 				d.source.broken = append(d.source.broken, join(path, meant)) // it is not missing, it is misspelt
 			}
 		}
@@ -108,26 +111,49 @@ func (d *decoder) decodeKind(v reflect.Value, n *yaml.Node, path string) bool {
 	}
 	before, kinds := current.String(), slices.Sorted(slices.Values(kinded.Kinds()))
 	at := join(path, kindKey)
-	i := slices.IndexFunc(n.Content, func(key *yaml.Node) bool { return key.Value == kindKey })
-	if i < 0 || i%2 != 0 {
+	named := valueOf(n, kindKey)
+	if named == nil {
 		if before == "" {
 			d.source.report(n, at, "missing; allowed: %s", strings.Join(kinds, ", "))
 		}
 		return before != ""
 	}
-	named := n.Content[i+1]
 	if !d.decodeScalar(current, named, at) {
 		return false
 	}
 	kind := current.String()
 	if !slices.Contains(kinds, kind) {
-		d.source.report(named, at, "unknown kind %q%s", named.Value, hint(kind, kinds))
+		d.source.report(named, at, "unknown kind %q%s", named.Value, setting.Hint(kind, kinds))
 		return false
 	}
 	if kind != before {
 		kinded.SetKind(kind)
 	}
+	d.presetDefaults(v, n, path)
 	return true
+}
+
+// presetDefaults sets the defaults of the preset that the file names. One of the environment sets none: it comes after the
+// file, whose values it would replace.
+func (d *decoder) presetDefaults(v reflect.Value, n *yaml.Node, path string) {
+	presetted, ok := reflect.TypeAssert[Presetted](v.Addr())
+	named := valueOf(n, presetKey)
+	if !ok || named == nil || named.Line == 0 || shapeOf(named) != text {
+		return
+	}
+	if preset, err := d.expand(named, reflect.TypeFor[string](), join(path, presetKey)); err == nil { // reported with the key
+		presetted.SetPreset(preset)
+	}
+}
+
+// valueOf returns the value of a section's key, or nil.
+func valueOf(n *yaml.Node, key string) *yaml.Node {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
 }
 
 func (d *decoder) decodeMap(v reflect.Value, n *yaml.Node, path string) {
@@ -200,6 +226,7 @@ func (d *decoder) decodeScalar(v reflect.Value, n *yaml.Node, path string) bool 
 	err = setText(v, expanded)
 	switch {
 	case err == nil:
+		d.warnOfHostBits(v, n, path)
 		return true
 	case !explainsItself(v.Type()):
 		d.source.report(n, path, "found %.40q, want %s", n.Value, example(v.Type()))
@@ -209,6 +236,15 @@ func (d *decoder) decodeScalar(v reflect.Value, n *yaml.Node, path string) bool 
 		d.source.report(n, path, "%s", err)
 	}
 	return false
+}
+
+// warnOfHostBits warns of a network that is written with the address of a host in it.
+func (d *decoder) warnOfHostBits(v reflect.Value, n *yaml.Node, path string) {
+	p, ok := reflect.TypeAssert[netip.Prefix](v)
+	if ok && p != p.Masked() {
+		d.source.warn(placeOf(n), path, fmt.Sprintf("%s has bits beyond its prefix length and means %s; write that, or %s for this address alone",
+			p, p.Masked(), netip.PrefixFrom(p.Addr(), p.Addr().BitLen())))
+	}
 }
 
 // expand returns the value of a scalar: with variables replaced, and a secret read from its file. What a variable holds
@@ -226,7 +262,7 @@ func (d *decoder) expand(n *yaml.Node, t reflect.Type, path string) (string, err
 	}
 	secret, warning, err := d.environment.readSecret(strings.TrimPrefix(expanded, filePrefix))
 	if warning != "" {
-		d.source.warnings = append(d.source.warnings, d.source.problem(placeOf(n), path, warning))
+		d.source.warn(placeOf(n), path, warning)
 	}
 	return secret, err
 }

@@ -7,6 +7,8 @@
 //
 // Invariants:
 //   - All problems are reported at once, in file order, as "usher.yaml:12:5: routes[0].bakend: unknown key; …".
+//   - A setting that is allowed and has a price is a warning, with the same position: a [Warner] says it, beside a weak
+//     secret, a secret's file that everybody can read, and a network with the address of a host.
 //   - No problem and no warning shows a secret; an invalid value from ${NAME} is shown as ${NAME}.
 //   - The environment takes precedence over the file, and the file over the default in the struct.
 //
@@ -22,6 +24,8 @@
 //
 // Texts: ${NAME} (unset or empty is an error) and ${NAME:-default} stand in any scalar, $$ is a dollar sign. A Secret
 // may also be file:PATH. The value of a variable is not expanded again, so a secret may contain any character.
+//
+// Defaults that depend on a section's preset are those of the preset that the file names: see [Presetted].
 //
 // Overrides: USHER_ and the path's keys in upper case, joined by '_', every other character an '_'. Where two paths
 // make one name, the longer key takes precedence: USHER_A_B_C means a_b.c before a.b_c. A list of scalars is given with commas. A

@@ -49,23 +49,6 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzDistance compares the bounded distance with the plain properties that it must have.
-func FuzzDistance(f *testing.F) {
-	f.Add("origin", "oigin")
-	f.Add("", "a")
-	f.Add("ab", "ba")
-	f.Fuzz(func(t *testing.T, a, b string) {
-		if len(a) > 64 || len(b) > 64 {
-			return
-		}
-		const far = 1000
-		d := distance(a, b, far)
-		if d != distance(b, a, far) || d > max(len(a), len(b)) || (d == 0) != (a == b) {
-			t.Errorf("distance(%q, %q) = %d, and back %d", a, b, d, distance(b, a, far))
-		}
-	})
-}
-
 func printOf(t *testing.T, s *settings) string {
 	t.Helper()
 	var text bytes.Buffer

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 )
 
 // maxFileBytes bounds the file. No hand-written file is that large.
@@ -41,6 +42,7 @@ func readFile(path string, limit int64) ([]byte, error) {
 // incomplete and must not be used. The Source is never nil.
 func Parse(name string, data []byte, into any, environment Environment) (*Source, error) {
 	d := newDecoder(name, environment)
+	d.source.lines = strings.Split(string(data), "\n")
 	root, err := d.decodeFile(data, into)
 	if err == nil && root.IsValid() {
 		d.override(root)

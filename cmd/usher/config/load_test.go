@@ -130,14 +130,14 @@ func TestParse_Values(t *testing.T) {
 }
 
 // TestParse_Errors compares every message for a file of testdata, and that none shows a secret: the files use the word
-// hunter2 for those.
+// swordfish-9x2 for those.
 func TestParse_Errors(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/invalid-*.yaml")
 	if err != nil || len(files) < 10 {
 		t.Fatalf("Glob = %d files, %v, want at least 10", len(files), err)
 	}
-	environment := Environment{Folder: "testdata", Variables: []string{"SECRET=hunter2", "EMPTY="}}
+	environment := Environment{Folder: "testdata", Variables: []string{"SECRET=swordfish-9x2", "EMPTY="}}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
@@ -150,7 +150,7 @@ func TestParse_Errors(t *testing.T) {
 				t.Fatal("Parse = no problem, want one")
 			}
 			golden(t, strings.TrimSuffix(file, ".yaml")+".want", err.Error()+"\n")
-			if strings.Contains(err.Error(), "hunter2") {
+			if strings.Contains(err.Error(), "swordfish-9x2") {
 				t.Errorf("a message shows a secret:\n%s", err)
 			}
 		})
@@ -242,12 +242,12 @@ func TestLoad(t *testing.T) {
 		}
 		return path
 	}
-	write("token", "hunter2\n")
+	write("token", "swordfish-9x2\n")
 	t.Run("takes the paths of secrets from the file's folder", func(t *testing.T) {
 		t.Parallel()
 		s := defaults()
 		source, err := Load(write("good.yaml", "admin: { token: file:token }\n"), s, Environment{})
-		if err != nil || s.Admin.Token != "hunter2" || len(source.Warnings()) != 0 {
+		if err != nil || s.Admin.Token != "swordfish-9x2" || len(source.Warnings()) != 0 {
 			t.Errorf("Load = %v, token %q, warnings %v, want the file's text and no warning", err, s.Admin.Token.Reveal(), source.Warnings())
 		}
 	})
@@ -309,23 +309,23 @@ func TestSource_Locate(t *testing.T) {
 func TestLoad_SecretFiles(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
-	for name, text := range map[string]string{"key": "hunter2\r\n", "bare": "hunter2", "empty": "\n", "large": strings.Repeat("k", maxSecretBytes+1)} {
+	for name, text := range map[string]string{"key": "swordfish-9x2\r\n", "bare": "swordfish-9x2", "empty": "\n", "large": strings.Repeat("k", maxSecretBytes+1)} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(folder, "open"), []byte("hunter2"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(folder, "open"), []byte("swordfish-9x2"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(filepath.Join(folder, "open"), 0o644); err != nil { // past the umask
 		t.Fatal(err)
 	}
 	tests := map[string]struct{ text, want, warning, err string }{
-		"without its newline":           {text: "file:key", want: "hunter2"},
-		"that has no newline":           {text: "file:bare", want: "hunter2"},
-		"by an absolute path":           {text: "file:" + folder + "/key", want: "hunter2"},
-		"in a folder out of a variable": {text: "file:${FOLDER}/key", want: "hunter2"},
-		"that everybody can read":       {text: "file:open", want: "hunter2", warning: "f:1:17: admin.token: every user of this machine can read " + folder + "/open; take that away with chmod o-r"},
+		"without its newline":           {text: "file:key", want: "swordfish-9x2"},
+		"that has no newline":           {text: "file:bare", want: "swordfish-9x2"},
+		"by an absolute path":           {text: "file:" + folder + "/key", want: "swordfish-9x2"},
+		"in a folder out of a variable": {text: "file:${FOLDER}/key", want: "swordfish-9x2"},
+		"that everybody can read":       {text: "file:open", want: "swordfish-9x2", warning: "f:1:17: admin.token: every user of this machine can read " + folder + "/open; take that away with chmod o-r"},
 		"that is missing":               {text: "file:none", err: "read the secret: stat " + folder + "/none: no such file or directory"},
 		"that is empty":                 {text: "file:empty", err: "read the secret: " + folder + "/empty is empty"},
 		"that is too large":             {text: "file:large", err: "read the secret: " + folder + "/large is larger than 65536 bytes"},
@@ -341,7 +341,7 @@ func TestLoad_SecretFiles(t *testing.T) {
 			if got := s.Admin.Token.Reveal(); got != test.want {
 				t.Errorf("token = %q, want %q", got, test.want)
 			}
-			if got := strings.Join(source.Warnings(), "\n"); got != test.warning {
+			if got := source.Warnings().Error(); got != test.warning {
 				t.Errorf("warnings = %q, want %q", got, test.warning)
 			}
 			if want := "f:1:17: admin.token: " + test.err; test.err != "" && (err == nil || err.Error() != want) {
@@ -354,21 +354,21 @@ func TestLoad_SecretFiles(t *testing.T) {
 // TestParse_ErrorsHideSecrets puts one wherever an operator might by mistake.
 func TestParse_ErrorsHideSecrets(t *testing.T) {
 	t.Parallel()
-	const secret = "hunter2"
+	const secret = "swordfish-9x2"
 	places := map[string]string{
 		"a variable in a number":            "cache: {max_bytes: \"${SECRET}\"}",
 		"a variable in a type of its own":   "routes: [{path: /, carry: \"${SECRET}\"}]",
 		"a variable in a kind":              "backends: {a: {kind: \"${SECRET}\"}}",
-		"a text where a section belongs":    "admin: hunter2",
-		"a text where a list belongs":       "routes: hunter2",
-		"a list where a secret belongs":     "admin: {token: [hunter2]}",
-		"a section where a secret belongs":  "admin: {token: {a: hunter2}}",
-		"an open quote":                     "admin: {token: \"hunter2}",
-		"an open reference":                 "admin: {token: \"${hunter2\"}",
-		"a bad reference":                   "admin: {token: \"${hunter2!}\"}",
-		"broken indentation":                "admin:\n  token: hunter2\n   listen: x",
-		"a second value":                    "admin: {token: 'hunter2' 'hunter2'}",
-		"a tab":                             "admin:\n\ttoken: hunter2",
+		"a text where a section belongs":    "admin: swordfish-9x2",
+		"a text where a list belongs":       "routes: swordfish-9x2",
+		"a list where a secret belongs":     "admin: {token: [swordfish-9x2]}",
+		"a section where a secret belongs":  "admin: {token: {a: swordfish-9x2}}",
+		"an open quote":                     "admin: {token: \"swordfish-9x2}",
+		"an open reference":                 "admin: {token: \"${swordfish-9x2\"}",
+		"a bad reference":                   "admin: {token: \"${swordfish-9x2!}\"}",
+		"broken indentation":                "admin:\n  token: swordfish-9x2\n   listen: x",
+		"a second value":                    "admin: {token: 'swordfish-9x2' 'swordfish-9x2'}",
+		"a tab":                             "admin:\n\ttoken: swordfish-9x2",
 		"the value of a section's override": "cache: {max_bytes: x}",
 	}
 	for name, file := range places {

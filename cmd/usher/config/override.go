@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"usher/backends/setting"
 )
 
 const variablePrefix = "USHER_"
@@ -77,7 +79,7 @@ func nearVariable(name string, leaves map[string]leaf) string {
 	for variable := range leaves {
 		known = append(known, strings.TrimPrefix(variable, variablePrefix))
 	}
-	if near := nearest(strings.TrimPrefix(name, variablePrefix), known); near != "" {
+	if near := setting.Nearest(strings.TrimPrefix(name, variablePrefix), known); near != "" {
 		return fmt.Sprintf("; did you mean %s?", variablePrefix+near)
 	}
 	return "; the variable of admin.listen is " + variablePrefix + "ADMIN_LISTEN, and a map's entry must be in the file"

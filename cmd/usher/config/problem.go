@@ -27,14 +27,19 @@ type Problem struct {
 
 // String returns the problem on one line, beginning with file:line:column as editors expect.
 func (p Problem) String() string {
-	at := p.File
-	if p.Line > 0 {
-		at = fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
-	}
+	at := p.Position()
 	if p.Path != "" {
 		at += ": " + p.Path
 	}
 	return at + ": " + p.Message
+}
+
+// Position returns file:line:column, or the name of the environment.
+func (p Problem) Position() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
 }
 
 // Problems is the error of Load and Parse: all problems, first those of the file in its order, then the environment's.
@@ -53,6 +58,7 @@ func (p Problems) Error() string {
 // safe for concurrent use once Load or Parse has returned it.
 type Source struct {
 	file     string
+	lines    []string
 	places   map[string]place // path → where it was set
 	warnings Problems
 	problems Problems
@@ -80,9 +86,15 @@ func (s *Source) note(path string, n *yaml.Node) {
 	}
 }
 
-// Warnings returns findings that do not prevent the start, one a line, in file order: never a secret. Empty: none.
-func (s *Source) Warnings() []string {
-	return strings.FieldsFunc(s.warnings.Error(), func(r rune) bool { return r == '\n' })
+// Warnings returns findings that do not prevent the start, in file order: never a secret.
+func (s *Source) Warnings() Problems {
+	found, _ := errors.AsType[Problems](sorted(s.warnings))
+	return found
+}
+
+// warn adds a finding that does not prevent the start.
+func (s *Source) warn(at place, path, message string) {
+	s.warnings = append(s.warnings, s.problem(at, path, message))
 }
 
 // locate returns where a setting was set, or its nearest parent, or 1:1.
@@ -110,6 +122,9 @@ func (s *Source) Explain(err error) error {
 func (s *Source) problem(at place, path, message string) Problem {
 	if at.variable != "" {
 		return Problem{File: environmentName, Path: at.variable, Message: message}
+	}
+	if at.line >= 1 && at.line <= len(s.lines) {
+		message += explainCharacter(s.lines[at.line-1])
 	}
 	return Problem{File: s.file, Line: at.line, Column: at.column, Path: path, Message: message}
 }

@@ -54,11 +54,12 @@ func readText(v reflect.Value, text string) error {
 		*into = d
 		return err
 	case *netip.Prefix:
-		if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" { // the range of this address alone
-			*into = netip.PrefixFrom(addr, addr.BitLen())
-			return nil
+		p, ok := setting.ParsePrefix(text) // an address is the range of itself alone
+		if !ok && text != "" {
+			return errNotFit
 		}
-		return into.UnmarshalText([]byte(text))
+		*into = p
+		return nil
 	case encoding.TextUnmarshaler:
 		return into.UnmarshalText([]byte(text))
 	}

@@ -44,33 +44,6 @@ func TestParseDuration(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct {
-		name    string
-		allowed []string
-		want    string
-	}{
-		"a letter too many":           {"originn", []string{"backend", "origin"}, "origin"},
-		"a letter too few":            {"oigin", []string{"backend", "origin"}, "origin"},
-		"two letters swapped":         {"orgiin", []string{"backend", "origin"}, "origin"},
-		"swapped neighbours are one":  {"ulr", []string{"uri", "url"}, "url"},
-		"another case":                {"URL", []string{"uri", "url"}, "url"},
-		"the nearer of two":           {"max_byts", []string{"max_bits", "max_bytes"}, "max_bits"},
-		"a word of its own":           {"zzz", []string{"backend", "origin"}, ""},
-		"a short word is no misprint": {"id", []string{"url"}, ""},
-		"nothing allowed":             {"id", nil, ""},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if got := nearest(test.name, test.allowed); got != test.want {
-				t.Errorf("nearest(%q, %q) = %q, want %q", test.name, test.allowed, got, test.want)
-			}
-		})
-	}
-}
-
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	source, err := Parse("f", []byte("listen: x\ncache:\n  ratio: 0.1\n"), defaults(), Environment{Variables: []string{"USHER_CACHE_MAX_BYTES=1"}})

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"usher/backends/setting"
 )
 
 // validation calls Validate of every section, inner sections first, and reports the messages with positions. It drops
@@ -30,6 +32,9 @@ func (c *validation) walk(v reflect.Value, path string, depth int) {
 		c.around = append(c.around, around{path, s.keys()})
 	}
 	for _, inner := range childrenOf(v, path) {
+		if isSecret(inner.value.Type()) && v.Kind() != reflect.Map { // a map's are values of header fields, and short ones are usual
+			c.warnOfWeakness(inner)
+		}
 		c.walk(inner.value, inner.path, depth+1)
 	}
 	for _, part := range s.parts {
@@ -40,16 +45,33 @@ func (c *validation) walk(v reflect.Value, path string, depth int) {
 	}
 }
 
+func (c *validation) warnOfWeakness(s child) {
+	if why := setting.Secret(s.value.String()).Weakness(); why != "" {
+		c.source.warn(c.source.locate(s.path), s.path,
+			"the secret "+why+": who guesses it can do what it protects; create one with openssl rand -hex 32")
+	}
+}
+
+// ask calls Validate and Warnings of a section.
 func (c *validation) ask(v reflect.Value, path string) {
-	validator, ok := reflect.TypeAssert[Validator](v.Addr())
-	if !ok || slices.Contains(c.source.broken, join(path, kindKey)) {
+	if slices.Contains(c.source.broken, join(path, kindKey)) {
 		return
 	}
-	for _, message := range messagesOf(validator.Validate(), "") {
+	if validator, ok := reflect.TypeAssert[Validator](v.Addr()); ok {
+		c.report(validator.Validate(), c.source.add)
+	}
+	if warner, ok := reflect.TypeAssert[Warner](v.Addr()); ok {
+		c.report(warner.Warnings(), c.source.warn)
+	}
+}
+
+// report adds the messages of a section, except those that follow from what could not be read.
+func (c *validation) report(err error, add func(at place, path, message string)) {
+	for _, message := range messagesOf(err, "") {
 		about, text := c.resolve(message)
 		isConsequence := slices.ContainsFunc(c.source.broken, func(b string) bool { return within(b, about) || within(about, b) })
 		if !isConsequence {
-			c.source.add(c.source.locate(about), about, text)
+			add(c.source.locate(about), about, text)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package config
+package setting
 
 import (
 	"fmt"
@@ -6,21 +6,24 @@ import (
 	"strings"
 )
 
-// hint returns the end of a message about an unknown name: the nearest allowed name, and all allowed names, sorted.
-func hint(name string, allowed []string) string {
-	allowed = slices.Sorted(slices.Values(allowed))
+// Hint returns the end of a message about an unknown name: the nearest allowed name, and all allowed names, sorted.
+func Hint(name string, allowed []string) string {
 	meant := ";"
-	if near := nearest(name, allowed); near != "" {
+	if near := Nearest(name, allowed); near != "" {
 		meant = fmt.Sprintf("; did you mean %q?", near)
 	}
-	return meant + " allowed: " + strings.Join(allowed, ", ")
+	if len(allowed) == 0 {
+		return meant + " there are none"
+	}
+	return meant + " allowed: " + strings.Join(slices.Sorted(slices.Values(allowed)), ", ")
 }
 
-// nearest returns the most similar allowed name, with at most one slip in three letters, or "".
-func nearest(name string, allowed []string) string {
+// Nearest returns the most similar allowed name, with at most one slip in three letters, or "".
+func Nearest(name string, allowed []string) string {
 	best, within := "", max(len(name)/3, 1)+1
 	for _, candidate := range slices.Sorted(slices.Values(allowed)) {
-		if d := distance(strings.ToLower(name), strings.ToLower(candidate), within); d < within {
+		d := distance(strings.ToLower(name), strings.ToLower(candidate), within)
+		if d < within && d < max(len(name), len(candidate)) { // else no letter is the same
 			best, within = candidate, d
 		}
 	}

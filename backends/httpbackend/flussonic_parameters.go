@@ -1,12 +1,12 @@
-package flussonic
+package httpbackend
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"time"
 
 	"usher/backends"
-	"usher/backends/httpbackend"
 )
 
 // Bounds of viewer input in a call: maxValueBytes for each value, unescaped, and maxViewerBytes for all together, as
@@ -15,22 +15,35 @@ import (
 const (
 	maxValueBytes  = 4 << 10
 	maxViewerBytes = 7 << 10
+	// maxEdgeBytes bounds each value that an edge chooses.
+	maxEdgeBytes = 128
 )
 
-// parameters returns the call's parameters, in the order of Flussonic's documentation.
-func (b *Backend) parameters(r *backends.Request, token string, now time.Time) []httpbackend.Parameter {
-	p := parameterList{list: make([]httpbackend.Parameter, 0, 16), budget: maxViewerBytes}
-	ofChannel, all := b.viewerCount(r.Channel)
+// FlussonicParameters returns the facts of a request as Flussonic's contract names them, in the order of its documentation.
+// The viewer's query is one of them, so none of its parameters can be taken for another. viewerCount is that of [Deps] and
+// may be nil.
+func FlussonicParameters(
+	r *backends.Request, token string, viewerCount func(channel string) (ofChannel, all int), now time.Time,
+) []Parameter {
+	p := parameterList{list: make([]Parameter, 0, 16), budget: maxViewerBytes}
+	ofChannel, all := 0, 0
+	if viewerCount != nil {
+		ofChannel, all = viewerCount(r.Channel)
+	}
 	requestType, number := requestStage(r)
 
 	p.addFromViewer("name", r.Channel)
 	if r.Address.IsValid() {
 		p.add("ip", r.Address.Unmap().WithZone("").String())
 	}
-	p.add("proto", "hls")
+	e := r.Edge
+	if e == nil {
+		e = &backends.EdgeReport{IsArchive: isArchive(r.Path, r.Channel)}
+	}
+	p.add("proto", cmp.Or(e.Protocol[:min(len(e.Protocol), maxEdgeBytes)], "hls"))
 	p.add("request_type", requestType)
 	p.add("request_number", strconv.Itoa(number))
-	p.add("session_id", r.Session.UUID())
+	p.add("session_id", cmp.Or(e.FlussonicSession[:min(len(e.FlussonicSession), maxEdgeBytes)], r.Session.UUID()))
 	p.add("stream_clients", strconv.Itoa(ofChannel))
 	p.add("total_clients", strconv.Itoa(all))
 	p.addFromViewer("token", token)
@@ -44,7 +57,7 @@ func (b *Backend) parameters(r *backends.Request, token string, now time.Time) [
 	p.addFromViewer("user_agent", r.UserAgent)
 	p.addFromViewer("referer", r.Referer)
 	p.addFromViewer("host", r.Host)
-	if isArchive(r.Path, r.Channel) {
+	if e.IsArchive {
 		p.add("dvr", "true")
 	}
 	return p.list
@@ -66,13 +79,13 @@ func requestStage(r *backends.Request) (requestType string, number int) {
 
 // parameterList collects parameters.
 type parameterList struct {
-	list   []httpbackend.Parameter
+	list   []Parameter
 	budget int // bytes left for viewer input, escaped
 }
 
 // add appends a short value of our own.
 func (p *parameterList) add(name, value string) {
-	p.list = append(p.list, httpbackend.Parameter{Name: name, Value: value})
+	p.list = append(p.list, Parameter{Name: name, Value: value})
 }
 
 // addFromViewer appends viewer input, cut to what fits. It strips no characters: escaped, they are harmless on the wire,

@@ -1,0 +1,193 @@
+package ticket
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"hash"
+	"strings"
+	"sync"
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
+	"usher/backends/setting"
+)
+
+const (
+	idSize     = len(backends.SessionID{})
+	timeOffset = idSize
+	tagOffset  = timeOffset + 4
+	macOffset  = tagOffset + len(Tag{})
+	macSize    = 12
+	size       = macOffset + macSize
+	// Chars is how many characters follow the key's id and the dot.
+	Chars = size / 3 * 4
+)
+
+// MaxDepth is the most folders of which a ticket can say that it is for the last one.
+const MaxDepth = 31
+
+// domain separates a ticket's MAC from any other use of the same secret.
+const domain = "usher ticket 2"
+
+// Tag tells whether an address is the one for which a ticket was issued, without memory or store. The gateway derives it
+// of the session's id and subscriber prefix.
+type Tag [4]byte
+
+// Scope is what a ticket is valid for.
+type Scope struct {
+	Route, Channel string
+	// Folder is the folder below the channel that the ticket opens, with all below it; empty: the whole channel.
+	Folder string
+	// Depth is how many names Folder has or, where the channel itself has folders, how many slashes the channel has. The
+	// ticket says it, so that Verify knows which of a path's folders is meant. It is at most MaxDepth.
+	Depth int
+	// IsExact leaves out what is below Folder.
+	IsExact bool
+}
+
+// Claims are what a verified ticket says.
+type Claims struct {
+	ID backends.SessionID
+	session.Ticket
+	Tag Tag
+}
+
+// Nobody returns the claims of a ticket that admits nobody: it stands where players expect one, in the URIs of a viewer who
+// is served although they were refused.
+func Nobody(id backends.SessionID) Claims {
+	return Claims{ID: id, Ticket: session.Ticket{Opened: time.Unix(0, 0)}}
+}
+
+// AdmitsNobody reports whether a ticket was signed for claims of [Nobody].
+func (c Claims) AdmitsNobody() bool { return !c.IsZero() && c.Opened.Unix() == 0 }
+
+// Signer signs and verifies tickets. It is safe for concurrent use.
+type Signer struct {
+	signing *key
+	keys    map[string]*key
+}
+
+// key pools MACs, because making one costs several times as much as using it.
+type key struct {
+	id   string
+	macs sync.Pool
+}
+
+// mac is a MAC with its buffers.
+type mac struct {
+	hash hash.Hash
+	in   []byte
+	sum  [sha256.Size]byte
+	raw  [size]byte
+}
+
+// NewSigner returns a signer that signs with the first key and verifies with all.
+func NewSigner(keys []setting.Key) *Signer {
+	s := &Signer{keys: make(map[string]*key, len(keys))}
+	for _, k := range keys {
+		made := &key{id: k.ID}
+		secret := []byte(k.Secret.Reveal())
+		made.macs.New = func() any { return &mac{hash: hmac.New(sha256.New, secret)} }
+		s.keys[k.ID] = made
+		if s.signing == nil {
+			s.signing = made
+		}
+	}
+	return s
+}
+
+// SigningKey returns the id of the key that signs new tickets.
+func (s *Signer) SigningKey() string { return s.signing.id }
+
+// Sign returns the session's ticket. The text is the same at any time and on any node as long as the session's key is
+// configured; then the signing key replaces it.
+func (s *Signer) Sign(c Claims, scope Scope) string {
+	k := s.keys[c.KeyID]
+	if k == nil {
+		k = s.signing
+	}
+	m, _ := k.macs.Get().(*mac)
+	defer k.macs.Put(m)
+	copy(m.raw[:], c.ID[:])
+	binary.BigEndian.PutUint32(m.raw[timeOffset:], uint32(c.Opened.Unix()))
+	copy(m.raw[tagOffset:], c.Tag[:])
+	copy(m.raw[macOffset:], m.compute(k.id, scope))
+	var text [Chars]byte
+	base64.RawURLEncoding.Encode(text[:], m.raw[:])
+	return k.id + "." + string(text[:]) + scope.hint()
+}
+
+// hint returns the character at the end of a ticket that says its depth and whether it is exact; none for the whole channel.
+func (s Scope) hint() string {
+	n := s.Depth
+	if s.IsExact {
+		n += MaxDepth + 1
+	}
+	if n == 0 {
+		return ""
+	}
+	return hints[n : n+1]
+}
+
+// hints are the characters of hints, in order.
+const hints = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+// Hint returns what a ticket says of the depth of its scope, and whether it is exact. Both are verified with the scope.
+func Hint(text string) (depth int, isExact bool) {
+	_, body, _ := strings.Cut(text, ".")
+	if len(body) != Chars+1 {
+		return 0, false
+	}
+	n := max(0, strings.IndexByte(hints, body[Chars]))
+	return n % (MaxDepth + 1), n > MaxDepth
+}
+
+// Verify parses a ticket and reports whether it is valid for the scope.
+func (s *Signer) Verify(text string, scope Scope) (Claims, bool) {
+	id, body, found := strings.Cut(text, ".")
+	if !found || !strings.HasSuffix(body, scope.hint()) {
+		return Claims{}, false
+	}
+	if body = body[:len(body)-len(scope.hint())]; len(body) != Chars {
+		return Claims{}, false
+	}
+	k := s.keys[id]
+	if k == nil {
+		return Claims{}, false
+	}
+	m, _ := k.macs.Get().(*mac)
+	defer k.macs.Put(m)
+	m.in = append(m.in[:0], body...)
+	if n, err := base64.RawURLEncoding.Decode(m.raw[:], m.in); err != nil || n != size {
+		return Claims{}, false
+	}
+	if !hmac.Equal(m.raw[macOffset:], m.compute(k.id, scope)) {
+		return Claims{}, false
+	}
+	c := Claims{Ticket: session.Ticket{
+		Opened: time.Unix(int64(binary.BigEndian.Uint32(m.raw[timeOffset:])), 0),
+		KeyID:  k.id,
+	}}
+	copy(c.ID[:], m.raw[:])
+	copy(c.Tag[:], m.raw[tagOffset:])
+	return c, true
+}
+
+// compute returns the MAC over what the raw ticket says, for the scope. The result is valid until the next call.
+func (m *mac) compute(keyID string, scope Scope) []byte {
+	m.in = append(m.in[:0], domain...)
+	if scope.IsExact {
+		m.in = append(m.in, "exact"...)
+	}
+	m.in = backends.AppendField(m.in, keyID)
+	m.in = backends.AppendField(m.in, scope.Route)
+	m.in = backends.AppendField(m.in, scope.Channel)
+	m.in = backends.AppendField(m.in, scope.Folder)
+	m.in = append(m.in, m.raw[:macOffset]...)
+	m.hash.Reset()
+	m.hash.Write(m.in)
+	return m.hash.Sum(m.sum[:0])[:macSize]
+}
