@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"usher/actors/session"
+	"usher/backends"
 	"usher/backends/setting"
 	"usher/cluster/events"
 	"usher/cluster/redisclient"
