@@ -101,6 +101,9 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat) {
 			if s.ticketUse != nil {
 				h.addresses.queueRenewal(s)
 			}
+			if isShared && s.isUnsaved.Load() {
+				h.send(s, session.MustReload{})
+			}
 			// The store does not know a viewer who was denied from the start, so nothing expires there.
 			reported := s.reportedSeen.Load()
 			isKnown := reported != 0 || s.Decision().Verdict == backends.Allowed

@@ -40,6 +40,8 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 		result, storeDeadline, err := r.acquireLease(ctx, request)
 		if err != nil {
 			span.RecordError(err)
+		} else {
+			s.isUnsaved.Store(false) // the session is stored now, if the store lacks it
 		}
 		span.SetAttributes(attribute.Bool("usher.found", result.Found), attribute.Bool("usher.lease", result.Revision != 0))
 		span.End()
@@ -123,6 +125,7 @@ func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Re
 		return nil
 	}
 	if r.streams.join(ctx, s, record.Opened, d, session.StreamEvicted) == session.StreamEvicted {
+		s.evicted.Store(record)
 		return new(evictedDecision(d))
 	}
 	if err := r.cluster.SetEvicted(ctx, s.id, false); err != nil {
@@ -186,6 +189,7 @@ func (r *Registry) joinStreams(ctx context.Context, s *Session, record session.R
 	answer.Decision, answer.IsSaved = evictedDecision(&d), true
 	// The store keeps the yes, so that no check is needed once a stream is free. The viewer need not wait for that.
 	record.Decision, record.Expires = d, time.Now().Add(s.policy.Clamped(d.ValidFor))
+	s.evicted.Store(&record)
 	r.life.run(func() {
 		_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: record}) //nolint:contextcheck // without it there is one more check
 		r.cluster.markEvicted(ctx, s.id)
