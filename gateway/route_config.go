@@ -98,6 +98,28 @@ func (c Config) validateRoute(key string, r RouteConfig, backends []string) erro
 	return errors.Join(errs...)
 }
 
+// warnings says what the route's allowed settings cost.
+func (r RouteConfig) warnings(key string) error {
+	var errs []error
+	if r.TicketIn == hls.TicketInNone {
+		errs = append(errs, fmt.Errorf("%s.ticket_in: none serves segments and keys to everybody who knows their URIs; "+
+			"let what stands in front of this node check a token of its own", key))
+	}
+	if r.Edge == nil {
+		return errors.Join(errs...)
+	}
+	for i, n := range r.Edge.Networks {
+		if setting.IsEverybody(n) {
+			errs = append(errs, fmt.Errorf("%s.edge.networks[%d]: %s lets everybody ask as an edge: they try tokens, and report any address "+
+				"of a viewer; list your edges alone", key, i, n))
+		}
+	}
+	if r.Edge.MatchBy == edge.MatchByPlaylistsOnly {
+		errs = append(errs, fmt.Errorf("%s.edge.match_by: playlists-only allows segments and keys to everybody who knows their URIs", key))
+	}
+	return errors.Join(errs...)
+}
+
 func (r RouteConfig) validateHosts(key string) error {
 	var errs []error
 	for i, h := range r.Hosts {

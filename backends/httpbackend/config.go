@@ -97,6 +97,9 @@ func (c Config) Validate() error {
 	return errors.Join(append(errs, c.validateHeaders(), c.TLS.Validate())...)
 }
 
+// Warnings says what allowed settings cost.
+func (c Config) Warnings() error { return c.Statuses.Warnings() }
+
 func (c Config) validateHeaders() error {
 	var errs []error
 	for name, value := range c.Headers {
@@ -125,6 +128,9 @@ func parseAddress(address string) (*url.URL, error) {
 		return nil, errors.New("address: has no host")
 	case u.Fragment != "":
 		return nil, errors.New("address: has a '#', which is never sent; write %23")
+	}
+	if err := setting.ValidatePort(u.Port()); err != nil {
+		return nil, fmt.Errorf("address: %w", err)
 	}
 	return u, nil
 }

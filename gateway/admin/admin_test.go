@@ -343,10 +343,10 @@ func TestConfigValidate_ReportsEveryProblem(t *testing.T) {
 		"the default":       {DefaultConfig(), ""},
 		"no listener":       {Config{Token: "x"}, ""},
 		"a valid config":    {Config{Listen: "127.0.0.1:8081", Token: token}, ""},
-		"no address":        {Config{Listen: "8081", Token: token}, `listen: "8081" is not an address; want "host:port"`},
+		"no address":        {Config{Listen: "8081", Token: token}, `listen: "8081" is no address; want "host:port" or ":port"`},
 		"no token":          {Config{Listen: ":8081"}, "token: has 0 characters; want at least 12"},
 		"a short token":     {Config{Listen: ":8081", Token: "guess"}, "token: has 5 characters; want at least 12"},
-		"everything at one": {Config{Listen: "x"}, "listen: \"x\" is not an address; want \"host:port\"\ntoken: has 0 characters; want at least 12"},
+		"everything at one": {Config{Listen: "x"}, "listen: \"x\" is no address; want \"host:port\" or \":port\"\ntoken: has 0 characters; want at least 12"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
