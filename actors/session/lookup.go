@@ -47,25 +47,16 @@ func (s step) isLooking() bool {
 
 // onFirstLookup continues the session that the store knows, or opens a new one.
 func (s step) onFirstLookup(e LeaseAnswered) Action {
-	r := e.Record
-	switch {
-	case e.Refused != nil:
-		return s.denyLocally(*e.Refused)
-	case e.Found && s.isTicketRevoked(e.Ticket, r):
-		return s.refuse("the ticket's session was denied", ClosedDenied)
+	if a, isKnown := s.onRecord(e); isKnown {
+		return a
 	}
-	if e.Found {
-		s.HasCredentials = s.HasCredentials || r.Request != nil
-		if a, isAdopted := s.adopt(r); isAdopted {
-			return a
-		}
-	}
-	if !s.WasAllowed && e.Ticket.Opened.After(r.RevokedBefore) {
+	revokedBefore := e.Record.RevokedBefore
+	if !s.WasAllowed && e.Ticket.Opened.After(revokedBefore) {
 		// A session has one ticket for life, also without a record.
 		s.opened, s.KeyID = e.Ticket.Opened.Unix(), e.Ticket.KeyID
 	}
-	if !s.Opened().After(r.RevokedBefore) {
-		s.opened = r.RevokedBefore.Unix() + 1 // or the new ticket would equal the revoked one
+	if !s.Opened().After(revokedBefore) {
+		s.opened = revokedBefore.Unix() + 1 // or the new ticket would equal the revoked one
 	}
 	if s.HasCredentials && !s.isTicketBetter(e.Ticket) {
 		s.phase = openingChecking
@@ -75,6 +66,20 @@ func (s step) onFirstLookup(e LeaseAnswered) Action {
 		return s.retryLater(retryLater, awaitsBans)
 	}
 	return s.admitByTicket(allowedFresh, e.Ticket)
+}
+
+// onRecord refuses a viewer who is banned or whose ticket is revoked, or continues the session that the store knows.
+func (s step) onRecord(e LeaseAnswered) (a Action, isKnown bool) {
+	switch {
+	case e.Refused != nil:
+		return s.denyLocally(*e.Refused), true
+	case !e.Found:
+		return Action{}, false
+	case s.isTicketRevoked(e.Ticket, e.Record):
+		return s.refuse("the ticket's session was denied", closedDenied), true
+	}
+	s.HasCredentials = s.HasCredentials || e.Record.Request != nil
+	return s.adopt(e.Record)
 }
 
 // awaitsBans is why a viewer of whom only the ticket is known is asked to retry.
