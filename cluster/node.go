@@ -80,7 +80,10 @@ func Open(o Options) (*Node, error) {
 	}
 	local.OnExceeded = func(user string) { n.limitExceeded(n.cipher.UserHash(user)) }
 	if o.Config.Enabled() {
-		return n, n.join(local)
+		if err := n.join(local); err != nil {
+			return nil, err
+		}
+		return n, nil
 	}
 	n.memory, n.Store = local, local
 	n.cipher, err = redisclient.NewCipher([]setting.Key{{ID: "alone", Secret: setting.Secret(rand.Text())}})
@@ -94,7 +97,7 @@ func (n *Node) join(local *Memory) error {
 	})
 	if err != nil {
 		local.Close()
-		return fmt.Errorf("cluster: %w", err)
+		return fmt.Errorf("cluster.%w", err)
 	}
 	n.redis, n.Store, n.cipher = r, r, r.cipher
 	n.broker = events.New(events.Options{

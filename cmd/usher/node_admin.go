@@ -31,7 +31,8 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 
 func (n *node) adminHandler() http.Handler {
 	return admin.Handler(n.settings.Admin, admin.Options{
-		Sessions: n.registry, Cluster: n.cluster, Ready: n.server.Ready, Backends: n.backends,
+		Sessions: n.registry, Cluster: n.cluster, Ready: n.server.Ready, Warnings: n.viewers.warnings,
+		Backends: n.backends, Routes: n.routes,
 		KickDuration: n.settings.Sessions.KickDuration, Logger: n.logger,
 	})
 }
@@ -44,6 +45,23 @@ func (n *node) backends() []admin.Backend {
 			Name: name, Kind: n.settings.Backends[name].Kind, Address: n.adapters[name].url,
 			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), ContractViolations: violationsView(n.adapters[name].alarms),
 		})
+	}
+	return all
+}
+
+// routes returns all routes as the API shows them.
+func (n *node) routes() []admin.Route {
+	refusals := n.gateway.UnenforcedRefusals()
+	var all []admin.Route
+	for _, name := range n.gateway.Routes() {
+		r := admin.Route{Name: name, Enforce: refusals[name] == nil}
+		for reason, count := range refusals[name] {
+			if r.UnenforcedRefusals == nil {
+				r.UnenforcedRefusals = map[string]uint64{}
+			}
+			r.UnenforcedRefusals[string(reason)] = count
+		}
+		all = append(all, r)
 	}
 	return all
 }
