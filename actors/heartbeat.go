@@ -160,12 +160,8 @@ func (h *heartbeatReporter) conclude(ctx context.Context, c session.ClosingRecor
 				slog.String("session", c.Record.ID.String()), slog.Any("error", err))
 		}
 	}
-	reason := session.ClosedIdle
-	if d.Verdict == backends.Denied || c.Record.IsEvicted || !c.Record.Opened.After(c.Record.RevokedBefore) {
-		reason = session.ClosedDenied
-	}
 	h.log.Info("session closed",
-		slog.String("session", c.Record.ID.String()), slog.String("why", reason.String()),
+		slog.String("session", c.Record.ID.String()), slog.String("why", c.Reason().String()),
 		slog.String("route", r.Route), slog.String("channel", r.Channel),
 		slog.String("user", d.User), slog.String("user_id", d.UserID),
 		slog.String("verdict", d.Verdict.String()), slog.String("source", d.Source.String()),

@@ -85,7 +85,7 @@ func (s step) endOpening(e LeaseAnswered) (a Action, isOver bool) {
 	case e.Refused != nil:
 		return s.denyLocally(*e.Refused), true
 	case e.Found && s.isTicketRevoked(e.Ticket, e.Record):
-		return s.refuse(rootWasDenied, ClosedDenied), true
+		return s.refuse(rootWasDenied, closedDenied), true
 	case e.Overload != "":
 		return s.retryLater(retryLater, e.Overload), true
 	default:
@@ -149,7 +149,7 @@ func (s step) admitByTicket(next phase, t Ticket) Action {
 	switch {
 	case s.ticketHolds(t):
 	case s.isRootDenied:
-		return s.refuse(rootWasDenied, ClosedDenied)
+		return s.refuse(rootWasDenied, closedDenied)
 	default:
 		return s.refuse("the ticket's session is unknown", closedUnknownTicket)
 	}
