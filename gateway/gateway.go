@@ -110,15 +110,6 @@ func (g *Gateway) Close() {
 	g.unenforced.Close()
 }
 
-// Routes returns the names of the routes, in their order.
-func (g *Gateway) Routes() []string {
-	var names []string
-	for _, r := range g.routes {
-		names = append(names, r.name)
-	}
-	return names
-}
-
 // SigningKey returns the id of the key that signs new tickets.
 func (g *Gateway) SigningKey() string { return g.signer.SigningKey() }
 
@@ -210,15 +201,7 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 		resp.refuse(http.StatusForbidden, "this route accepts no ticket in the path")
 		return false
 	}
-	if !rc.isTicketInPath {
-		text = ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets)
-	}
-	if text != "" || rc.isTicketInPath {
-		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
-	}
-	if rc.claims.AdmitsNobody() { // its URIs are those of a viewer without one, and are written anew
-		rc.claims, rc.hasTicket, rc.isTicketInPath, rc.isRefused = ticket.Claims{}, false, false, true
-	}
+	g.readTicket(rc, text)
 	switch {
 	case rc.hasTicket:
 		rc.id = rc.claims.ID
@@ -242,6 +225,19 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 	}
 	rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
 	return true
+}
+
+// readTicket verifies the request's ticket: the one in the path, or else in the query or a cookie.
+func (g *Gateway) readTicket(rc *requestContext, text string) {
+	if !rc.isTicketInPath {
+		text = ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets)
+	}
+	if text != "" || rc.isTicketInPath {
+		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
+	}
+	if rc.claims.AdmitsNobody() { // as if there were none, and relative URIs must not inherit it
+		rc.claims, rc.hasTicket, rc.isTicketInPath, rc.isRefused = ticket.Claims{}, false, false, true
+	}
 }
 
 // canOpenSession reports whether credentials open a session on this path.

@@ -163,6 +163,15 @@ func (rc *requestContext) refusalReason(status int, d backends.Decision) enforce
 	}
 }
 
+// Routes returns the names of the routes, in their order.
+func (g *Gateway) Routes() []string {
+	var names []string
+	for _, r := range g.routes {
+		names = append(names, r.name)
+	}
+	return names
+}
+
 // UnenforcedRefusals returns how many sessions each route with enforce: false would have refused, by reason.
 func (g *Gateway) UnenforcedRefusals() map[string]map[enforcement.Reason]uint64 {
 	return g.unenforced.Counts()
