@@ -27,6 +27,9 @@ type Config struct {
 	// MaxAddresses is how many network prefixes (/24, /48) may use one session within IdleTimeout. A viewer from a
 	// further one needs credentials, and gets a session of their own.
 	MaxAddresses int `yaml:"max_addresses"`
+	// MaxVariants is how many sessions, within IdleTimeout, one player may open whose credentials differ in one parameter;
+	// zero: any number. Further ones get 503.
+	MaxVariants int `yaml:"max_variants"`
 	// IdleTimeout is the time without a request after which a session closes.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
 	// DenialTTL is how long a denial is kept, so that a player's retries do not reach the backend.
@@ -72,7 +75,7 @@ func (c PerUserConfig) limit(d *backends.Decision) int {
 	case d.Unique && (d.MaxSessions <= 1 || !c.MaxSessionsOverridesUnique):
 		return 1
 	case d.MaxSessions > 0:
-		return d.MaxSessions
+		return int(d.MaxSessions)
 	default:
 		return c.MaxStreams
 	}
@@ -95,6 +98,7 @@ func DefaultConfig() Config {
 		OpenRatePerAddress:  200,
 		OpenBurstPerAddress: 2_000, // a carrier's NAT at kick-off
 		MaxAddresses:        3,
+		MaxVariants:         8,
 		IdleTimeout:         time.Minute,
 		DenialTTL:           15 * time.Second,
 		RetryAfter:          time.Second,
@@ -140,9 +144,7 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: %v is too short; want at least 1s", d.key, d.value))
 		}
 	}
-	if c.PerUser.MaxStreams < 0 {
-		errs = append(errs, fmt.Errorf("per_user.max_streams: %d is negative; 0 is no bound", c.PerUser.MaxStreams))
-	}
+	errs = append(errs, notNegative("max_variants", c.MaxVariants), notNegative("per_user.max_streams", c.PerUser.MaxStreams))
 	if c.Recheck.Max < c.Recheck.Min {
 		errs = append(errs, fmt.Errorf("recheck.max: %v is less than recheck.min: %v", c.Recheck.Max, c.Recheck.Min))
 	}
@@ -150,6 +152,14 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("recheck.jitter_percent: %d is out of range; want 0 to 50", c.Recheck.Jitter))
 	}
 	return errors.Join(errs...)
+}
+
+// notNegative returns an error for a negative bound.
+func notNegative(key string, value int) error {
+	if value < 0 {
+		return fmt.Errorf("%s: %d is negative; 0 is no bound", key, value)
+	}
+	return nil
 }
 
 // Backend is a backend behind its breaker and its outage policy.

@@ -86,6 +86,8 @@ type fakeCluster struct {
 	beforeLease  func(ctx context.Context) error
 	beforeSave   func(ctx context.Context) error
 	beforeRevoke func(ctx context.Context) error
+	awaitBans    func(ctx context.Context) error
+	banned       func(*backends.Request, *backends.Decision) (session.Ban, bool) // nil: nobody is
 	isShared     bool
 
 	mu      sync.Mutex
@@ -169,8 +171,18 @@ func (f *fakeCluster) Live() int { return 1 }
 
 func (f *fakeCluster) UserHash(user string) string { return user }
 
-func (f *fakeCluster) Banned(*backends.Request, *backends.Decision) (session.Ban, bool) {
+func (f *fakeCluster) Banned(r *backends.Request, d *backends.Decision) (session.Ban, bool) {
+	if f.banned != nil {
+		return f.banned(r, d)
+	}
 	return session.Ban{}, false
+}
+
+func (f *fakeCluster) AwaitBans(ctx context.Context) error {
+	if f.awaitBans != nil {
+		return f.awaitBans(ctx)
+	}
+	return nil
 }
 
 func (f *fakeCluster) BanCredentials(context.Context, session.Ban, *backends.Request) error {

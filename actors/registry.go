@@ -98,12 +98,21 @@ func (r *Registry) Open(ctx context.Context, o session.OpenRequest) (session.Han
 		}
 	}
 	if o.HasCredentials && s.setCredentials(o.Request) {
-		r.send(s, session.CredentialsArrived{})
+		r.onCredentials(s)
 	}
 	if err := r.opener.await(ctx, b, s); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// onCredentials tells the session that its viewer's credentials are known, which may be banned.
+func (r *Registry) onCredentials(s *Session) {
+	if ban, isBanned := r.cluster.Banned(s.Request(), s.Decision()); isBanned {
+		r.send(s, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)})
+		return
+	}
+	r.send(s, session.CredentialsArrived{})
 }
 
 // Len returns the number of sessions on this node.

@@ -181,3 +181,87 @@ func TestRegistry_Open_StoreFrozen_WaitsStoreTimeout(t *testing.T) {
 		})
 	}
 }
+
+// TestRegistry_BansUnknown_TicketHeld has a viewer of whom only the ticket is known come while the bans are being restored.
+func TestRegistry_BansUnknown_TicketHeld(t *testing.T) {
+	t.Parallel()
+	ban := session.Ban{ID: "b", User: "Ann"}
+	for name, test := range map[string]struct {
+		knownAfter time.Duration
+		err        error // of AwaitBans
+		isBanned   bool
+		request    session.OpenRequest
+		want       backends.Verdict
+		source     backends.Source
+	}{
+		"they are soon known": {knownAfter: 500 * time.Millisecond, want: backends.Allowed, source: backends.FromTicket},
+		"they are soon known, and one is the viewer's": {
+			knownAfter: 500 * time.Millisecond, isBanned: true, want: backends.Denied, source: backends.FromBan,
+		},
+		"they are known too late":              {knownAfter: time.Hour, want: backends.Pending},
+		"they are known too late for a banned": {knownAfter: time.Hour, isBanned: true, want: backends.Pending},
+		"in an outage nothing is known":        {err: backends.ErrStoreUnavailable, want: backends.Allowed, source: backends.FromTicket},
+		"credentials are checked":              {knownAfter: time.Hour, request: openRequest(1), want: backends.Allowed, source: backends.FromBackend},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				var isKnown atomic.Bool
+				store := &fakeCluster{isShared: true}
+				store.awaitBans = func(ctx context.Context) error {
+					select {
+					case <-time.After(test.knownAfter):
+						isKnown.Store(true)
+						return test.err
+					case <-ctx.Done():
+						return ctx.Err()
+					}
+				}
+				store.banned = func(*backends.Request, *backends.Decision) (session.Ban, bool) {
+					return ban, test.isBanned && isKnown.Load()
+				}
+				n := newNode(newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+					return allowedDecision(), nil
+				}), store, nil)
+				defer n.closeAndDrain()
+				r := test.request
+				if r.Request == nil {
+					r = ticketRequest(1, time.Now().Add(-time.Minute))
+				}
+				start := time.Now()
+				if d := n.watch(t, r); d.Verdict != test.want || d.Source != test.source {
+					t.Errorf("decided %+v, want %v by %v", d, test.want, test.source)
+				}
+				if took := time.Since(start); took >= time.Second {
+					t.Errorf("the viewer waited for %v", took)
+				}
+			})
+		})
+	}
+}
+
+// TestRegistry_CredentialsBanned_DeniedAtOnce has a viewer who was admitted by ticket show banned credentials.
+func TestRegistry_CredentialsBanned_DeniedAtOnce(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		store := &fakeCluster{isShared: true}
+		store.banned = func(r *backends.Request, _ *backends.Decision) (session.Ban, bool) {
+			return session.Ban{ID: "b"}, r.Query != ""
+		}
+		b := newFakeBackend(backends.PolicyAllow, breakerOpen)
+		b.health.Store(uint32(backends.BreakerOpen))
+		n := newNode(b, store, nil)
+		defer n.closeAndDrain()
+		if d := n.watch(t, ticketRequest(1, time.Now())); d.Source != backends.FromTicket {
+			t.Fatalf("decided %+v", d)
+		}
+		s, err := n.Open(t.Context(), openRequest(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if d := s.Decision(); d.Source != backends.FromBan {
+			t.Errorf("with banned credentials: %+v", d)
+		}
+	})
+}

@@ -14,6 +14,10 @@ type revoker struct{ core }
 func (r *revoker) apply(v session.Revocation) {
 	switch v.Kind {
 	case session.RevokedBanned:
+		if !v.Ban.Session.IsZero() {
+			r.applySessionBan(v.Ban)
+			return
+		}
 		r.life.tryRun(func() { r.applyBan(v.Ban) })
 	case session.RevokedUnbanned:
 		r.life.tryRun(r.liftBans)
@@ -21,6 +25,13 @@ func (r *revoker) apply(v session.Revocation) {
 		if s := r.table.find(v.Session); s != nil {
 			r.send(s, session.Revoked{Kind: v.Kind, Opened: v.Opened, Decision: v.Decision})
 		}
+	}
+}
+
+// applySessionBan denies the banned session, which needs no pass over all of them: a ban of a user leads to many of these.
+func (r *revoker) applySessionBan(b session.Ban) {
+	if s := r.table.find(b.Session); s != nil {
+		r.send(s, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(b)})
 	}
 }
 

@@ -306,7 +306,11 @@ func (a *sessionActor) fallback(kind backends.FailureKind) backends.Decision {
 
 // waitExpired answers the waiting viewer with what the outage policy decides.
 func (a *sessionActor) waitExpired(ctx actor.Context, fallback backends.Decision, now time.Time) {
-	a.apply(ctx, session.WaitExpired{Fallback: fallback, Ticket: a.session.presentedTicket()}, now)
+	e := session.WaitExpired{Fallback: fallback, Ticket: a.session.presentedTicket()}
+	if opening := a.session.opening.Load(); opening != nil {
+		e.MayBeBanned = opening.awaitsBans.Load()
+	}
+	a.apply(ctx, e, now)
 }
 
 // presentedTicket returns the ticket that the viewer presented; zero without one, and once the first decision is taken.

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"runtime/debug"
 	"time"
@@ -51,6 +52,8 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 			storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
 			event.Refused = r.refusalOf(storeCtx, s, &result.Record)
 			cancel()
+		} else if opening := s.opening.Load(); err == nil && opening.needsTicket(s) {
+			event.Refused, event.MayBeBanned = r.awaitBans(ctx, s, opening)
 		}
 		r.send(s, leaseAnswered{event: event, storeDeadline: storeDeadline})
 	})
@@ -73,6 +76,30 @@ func (r *Registry) acquireLease(
 		storeDeadline = now.Add(r.options.StoreTimeout)
 	}
 	return result, storeDeadline, err
+}
+
+// needsTicket reports whether the ticket alone may speak for the viewer: they present no credentials, or a token that may be
+// spent.
+func (o *pendingOpening) needsTicket(s *Session) bool {
+	return o != nil && !o.ticket.IsZero() && (!s.hasCredentials.Load() || s.policy.TokenLife > 0)
+}
+
+// awaitBans waits until this node knows all bans, since only the ticket speaks for a viewer whose session the store does not
+// know. It returns why the viewer is refused. mayBeBanned: this took too long. While the store is unavailable it says
+// nothing: the node serves on with what it knows.
+func (r *Registry) awaitBans(
+	ctx context.Context, s *Session, opening *pendingOpening,
+) (refused *backends.Decision, mayBeBanned bool) {
+	opening.awaitsBans.Store(true)
+	ctx, cancel := context.WithTimeout(ctx, s.policy.LeaseWait)
+	defer cancel()
+	err := r.cluster.AwaitBans(ctx)
+	if ban, isBanned := r.cluster.Banned(s.Request(), nil); isBanned {
+		return new(banDecision(ban)), false
+	}
+	mayBeBanned = err != nil && !errors.Is(err, backends.ErrStoreUnavailable)
+	opening.awaitsBans.Store(mayBeBanned)
+	return nil, mayBeBanned
 }
 
 // refusalOf returns why a session that the store knows is refused: its viewer is banned, or the session was evicted and its

@@ -60,6 +60,8 @@ type pendingOpening struct {
 	done     chan struct{}
 	ticket   session.Ticket // that the viewer presented
 	restarts atomic.Int32   // of the actor
+	// awaitsBans: only the ticket is known of the viewer, and this node does not yet know all bans.
+	awaitsBans atomic.Bool
 }
 
 // ID returns the session's id.

@@ -9,18 +9,23 @@ const (
 	AlarmUnexpectedStatus Alarm = iota
 	// AlarmRedirectToItself is a redirect that would send viewers to the middleware.
 	AlarmRedirectToItself
-	// AlarmBadHeader is an invalid header, which was ignored.
+	// AlarmBadHeader is a header that cannot be read.
 	AlarmBadHeader
 	// AlarmWrongAddress is a 404 under a preset that takes it for a failure.
 	AlarmWrongAddress
 	// AlarmUnexpectedAnswer is an answer without what require_header, require_body or the kind's format demands.
 	AlarmUnexpectedAnswer
+	// AlarmAddressMoved is a redirect of the check itself: to the same path elsewhere, to https, or of most answers to one
+	// place.
+	AlarmAddressMoved
+	// AlarmBrokenPage is an allowing answer with a web page, or with an error page, in its body.
+	AlarmBrokenPage
 )
 
 // String returns the alarm as logs and metrics show it.
 func (a Alarm) String() string {
 	return [...]string{
-		"unexpected_status", "redirect_to_itself", "bad_header", "wrong_address", "unexpected_answer",
+		"unexpected_status", "redirect_to_itself", "bad_header", "wrong_address", "unexpected_answer", "address_moved", "broken_page",
 	}[a]
 }
 
@@ -29,9 +34,12 @@ func (a Alarm) Advice() string {
 	return [...]string{
 		"check address; if the backend means it, add the status to statuses",
 		"check address: the backend redirects to a page of its own, for example a login page",
-		"check what the backend sends; the header was ignored",
+		"check what the backend sends; detail says what was assumed instead",
 		"check the path in address",
 		"check address: something else than the backend answers there",
+		"set address to what detail names; if the redirect is for viewers, set redirects: viewer",
+		"check the backend's log and address: a page that fails may admit everybody; set require_header or require_body to what " +
+			"only a sound answer has, or broken_page",
 	}[a]
 }
 
@@ -39,5 +47,6 @@ func (a Alarm) Advice() string {
 func AllAlarms() []Alarm {
 	return []Alarm{
 		AlarmUnexpectedStatus, AlarmRedirectToItself, AlarmBadHeader, AlarmWrongAddress, AlarmUnexpectedAnswer,
+		AlarmAddressMoved, AlarmBrokenPage,
 	}
 }

@@ -52,10 +52,19 @@ func (s Source) IsAuthoritative() bool {
 	return s != SourceNone && s != FromFailOpen && s != FromCached && s != FromTicket
 }
 
+// ShortestValidity is the validity of an answer that is to hold as briefly as the sessions' policy allows.
+const ShortestValidity = time.Nanosecond
+
 // Decision is the answer about one viewer. A published decision is not changed.
+//
+// A live session holds two, so the fields are in an order that wastes no memory.
 type Decision struct {
 	Verdict Verdict
 	Source  Source
+	// Unique allows the user one session (X-Unique).
+	Unique bool
+	// MaxSessions bounds the user's concurrent sessions (X-Max-Sessions). Zero: no bound.
+	MaxSessions int32
 	// Reason says why in a few words, for logs, traces and the API. It never holds a token.
 	Reason string
 
@@ -67,13 +76,11 @@ type Decision struct {
 	// ValidFor is how long the answer holds (X-AuthDuration). Zero: the middleware did not say.
 	ValidFor time.Duration
 
-	// MaxSessions bounds the user's concurrent sessions (X-Max-Sessions). Zero: no bound.
-	MaxSessions int
-	// Unique allows the user one session (X-Unique).
-	Unique bool
-
 	// Redirect is where a denied viewer is redirected. Empty: they are refused.
 	Redirect string
+	// Challenge asks a denied viewer for credentials: values of WWW-Authenticate, one a line. Many players send credentials
+	// only when asked. Empty: none are asked for.
+	Challenge string
 }
 
 // LocalDecision returns a verdict of this process.

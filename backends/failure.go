@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// FailureKind is why a check has no answer. The set is closed. It decides what a failure may do: see [Failure.IsTransport].
+// FailureKind is why a check has no answer. The set is closed. It decides what a failure may do: see
+// [Failure.IsTransport] and [Failure.IsConnect].
 type FailureKind uint8
 
 // The kinds of failure.
@@ -36,6 +37,11 @@ type Failure struct {
 	Backend string
 	// Status is the HTTP status of a FailureStatus; otherwise zero.
 	Status int
+	// MayBeDenial says, of a FailureStatus, that the backend may have meant this viewer: a 404 that no setting explains.
+	MayBeDenial bool
+	// WasSent says, of a FailureTransport or a FailureTimeout, that the backend was connected and got the request. Then
+	// the viewer's own request may have caused the failure.
+	WasSent bool
 	// Err is the cause; it may be nil.
 	Err error
 }
@@ -55,9 +61,13 @@ func (f *Failure) Error() string {
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Err }
 
-// IsTransport reports whether the failure is one that no viewer can cause by their request. No other failure admits an
-// unknown viewer while the breaker is closed.
+// IsTransport reports whether the backend did not answer at all. No other failure admits an unknown viewer while the
+// breaker is closed.
 func (f *Failure) IsTransport() bool { return f.Kind == FailureTransport || f.Kind == FailureTimeout }
+
+// IsConnect reports whether the backend could not be connected to (refused, DNS, TLS handshake, no connection in time). It
+// is the failure that no viewer can cause by their request.
+func (f *Failure) IsConnect() bool { return f.IsTransport() && !f.WasSent }
 
 // AsFailure returns the Failure in err, or nil.
 func AsFailure(err error) *Failure {

@@ -81,7 +81,14 @@ func TestNode_Banned(t *testing.T) {
 		"the same query, another header":    {&backends.Request{Query: "token=sold", Headers: []backends.Header{{Name: "X-Key", Value: "2"}}}, nil, false},
 		"no credentials":                    {&backends.Request{}, nil, false},
 	}
+	number := 100
 	for name, test := range tests {
+		number++
+		r := *test.r
+		if r.Session != idOf(9) {
+			r.Session = idOf(number) // a session that was banned once is banned by its id
+		}
+		test.r = &r
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if b, got := n.Banned(test.r, test.d); got != test.want || got && b.ID == "" {

@@ -7,6 +7,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/cluster/events"
 )
 
 // unbannedTTL is for how long an unbanned id is remembered, unless its ban would have ended before: a node that was
@@ -23,17 +24,42 @@ func (n *Node) Credentials(r *backends.Request) string {
 }
 
 // Banned returns the ban of a viewer. The decision may be nil if there is none yet. It takes no round trip, and unless
-// credentials are banned it does not allocate.
+// credentials are banned it does not allocate. The viewer is refused everywhere from then on, also where only the session is
+// known: a ban of a user or of credentials leaves a tombstone of it.
 func (n *Node) Banned(r *backends.Request, d *backends.Decision) (session.Ban, bool) {
 	if n.bans.IsEmpty() {
 		return session.Ban{}, false
 	}
-	return n.bans.Match(r, d, func() []string {
+	ban, isBanned := n.bans.Match(r, d, func() []string {
 		if r.Credentials().IsEmpty() {
 			return nil
 		}
 		return n.cipher.Hashes("credentials", string(r.Credentials().AppendCanonical(nil)))
 	})
+	if isBanned && ban.Session.IsZero() && !ban.Prefix.IsValid() && !r.Session.IsZero() {
+		n.addTombstone(ban, r.Session)
+	}
+	return ban, isBanned
+}
+
+// addTombstone has a ban refuse a session by its id. A ticket that no record knows admits nobody after ReviveFor, and
+// neither is the tombstone needed then.
+func (n *Node) addTombstone(of session.Ban, id backends.SessionID) {
+	now := time.Now()
+	t := events.Tombstone(of, id, now.Add(n.o.ReviveFor))
+	if len(n.bans.Add(now, t)) > 0 && n.broker != nil {
+		n.broker.AddTombstone(t)
+	}
+}
+
+// AwaitBans waits until this node knows what all live nodes know of bans. It does not after Redis lost its data, until each
+// of them has written its part again, within a second. The error is ErrStoreUnavailable, when nothing can be known, or that
+// of ctx.
+func (n *Node) AwaitBans(ctx context.Context) error {
+	if n.broker == nil {
+		return nil
+	}
+	return n.broker.AwaitBans(ctx)
 }
 
 // Bans returns the active bans, those that end last first.
@@ -87,11 +113,15 @@ func (n *Node) Unban(ctx context.Context, id string) (found bool, err error) {
 			unbanned[other.ID] = until
 		}
 	}
+	tombstones := n.bans.Tombstones(id)
 	for each := range unbanned {
 		n.revoked(session.Revocation{Kind: session.RevokedUnbanned, Ban: session.Ban{ID: each, Until: until}})
 	}
 	if n.broker == nil {
 		return true, nil
+	}
+	for _, t := range tombstones {
+		unbanned[t.ID] = time.Time{} // its ban is remembered
 	}
 	return true, n.broker.RemoveBans(ctx, unbanned)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"strings"
 	"time"
@@ -35,6 +36,7 @@ const (
 	fieldCheck
 	fieldTrace
 	fieldRequest // as encodeRequest writes it
+	fieldChallenge
 )
 
 // The fields of a request.
@@ -123,6 +125,7 @@ func encodeRecord(r *session.Record) []byte {
 		f.number(fieldUnique, 1)
 	}
 	f.text(fieldRedirect, d.Redirect)
+	f.text(fieldChallenge, d.Challenge)
 	f.number(fieldCheck, int64(r.CheckNumber))
 	f.text(fieldTrace, r.Trace)
 	if r.Request != nil {
@@ -176,14 +179,8 @@ func decodeRecord(id backends.SessionID, data []byte) (session.Record, error) {
 			d.Verdict, err = parseName(string(value), backends.Pending, backends.Denied)
 		case fieldSource:
 			d.Source, err = parseName(string(value), backends.SourceNone, backends.FromOperator)
-		case fieldReason:
-			d.Reason = string(value)
-		case fieldUserID:
-			d.UserID = string(value)
-		case fieldUser:
-			d.User = string(value)
-		case fieldRedirect:
-			d.Redirect = string(value)
+		case fieldReason, fieldUserID, fieldUser, fieldRedirect, fieldChallenge:
+			decodeDecisionText(d, tag, string(value))
 		case fieldTrace:
 			r.Trace = string(value)
 		case fieldRequest:
@@ -199,6 +196,21 @@ func decodeRecord(id backends.SessionID, data []byte) (session.Record, error) {
 	return r, nil
 }
 
+func decodeDecisionText(d *backends.Decision, tag byte, value string) {
+	switch tag {
+	case fieldReason:
+		d.Reason = value
+	case fieldUserID:
+		d.UserID = value
+	case fieldUser:
+		d.User = value
+	case fieldRedirect:
+		d.Redirect = value
+	case fieldChallenge:
+		d.Challenge = value
+	}
+}
+
 func decodeNumber(r *session.Record, tag byte, value []byte) error {
 	n, err := readNumber(value)
 	if err != nil {
@@ -210,7 +222,7 @@ func decodeNumber(r *session.Record, tag byte, value []byte) error {
 	case fieldValidFor:
 		r.Decision.ValidFor = time.Duration(n)
 	case fieldMaxSessions:
-		r.Decision.MaxSessions = int(n)
+		r.Decision.MaxSessions = int32(min(n, math.MaxInt32))
 	case fieldUnique:
 		r.Decision.Unique = n != 0
 	case fieldCheck:

@@ -20,6 +20,7 @@ func fullRecord() session.Record {
 		Decision: backends.Decision{
 			Verdict: backends.Denied, Source: backends.FromLocal, Reason: "why", UserID: "17", User: "Ann\x00\xff",
 			ValidFor: 90 * time.Second, MaxSessions: 3, Unique: true, Redirect: "https://example.com/pay?x=1",
+			Challenge: "Bearer\nBasic realm=\"TV\"",
 		},
 		Request: &backends.Request{
 			Session: idOf(7), Number: 4, Route: "r", Channel: "c", Backend: "b", Query: "q=\xff&x",

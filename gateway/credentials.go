@@ -29,11 +29,17 @@ func credentialsOf(t *target, req *Request, query, ticketParameter string) backe
 	return c
 }
 
+// namesCredential reports whether the route says of a parameter that it is a credential.
+func (t *target) namesCredential(name string) bool {
+	c := &t.route.config
+	return slices.Contains(c.Credentials, name) || slices.Contains(c.Required, name) || t.mapping.viewer.index(name) >= 0
+}
+
 // credentialQuery keeps the parameters that are credentials, byte for byte and in order.
 func (r *route) credentialQuery(query, ticketParameter string) string {
-	return filterQuery(query, func(name string) bool {
+	return filterQuery(query, func(name, value string) bool {
 		switch {
-		case name == ticketParameter, isDirective(name), name == "CMCD", slices.Contains(r.config.IgnoreQuery, name):
+		case name == ticketParameter, r.isIgnored(name, value):
 			return false
 		case len(r.config.Credentials) > 0:
 			return slices.Contains(r.config.Credentials, name)
@@ -43,12 +49,28 @@ func (r *route) credentialQuery(query, ticketParameter string) string {
 	})
 }
 
+// isIgnored reports whether a parameter is never a credential: directives, what players report, and what only defeats
+// caches.
+func (r *route) isIgnored(name, value string) bool {
+	return isDirective(name) || name == "CMCD" || slices.Contains(r.config.IgnoreQuery, name) ||
+		isCacheBuster(name, value) && !slices.Contains(r.config.Credentials, name) && !slices.Contains(r.config.Required, name)
+}
+
+// isCacheBuster reports whether a parameter is one that players and web pages add to defeat caches.
+func isCacheBuster(name, value string) bool {
+	switch name {
+	case "_", "_t", "cb", "nocache":
+		return value != "" && strings.Trim(value, "0123456789") == ""
+	}
+	return false
+}
+
 // isDirective reports whether a parameter is one of HLS's delivery directives.
 func isDirective(name string) bool { return strings.HasPrefix(name, "_HLS_") }
 
-// filterQuery keeps the pairs of a raw query whose decoded name is wanted, byte for byte and in order. It drops empty
+// filterQuery keeps the pairs of a raw query that are wanted by their decoded name and raw value, byte for byte and in order. It drops empty
 // pairs. If it keeps all pairs, or none, it does not allocate.
-func filterQuery(query string, want func(name string) bool) string {
+func filterQuery(query string, want func(name, value string) bool) string {
 	kept, all := make([]string, 0, 8), !strings.HasSuffix(query, "&")
 	for rest := query; rest != ""; {
 		var pair string
@@ -57,7 +79,8 @@ func filterQuery(query string, want func(name string) bool) string {
 			all = false
 			continue
 		}
-		if want(parameterName(pair)) {
+		name, value, _ := strings.Cut(pair, "=")
+		if want(backends.UnescapeQuery(name), value) {
 			kept = append(kept, pair)
 		} else {
 			all = false
@@ -128,4 +151,21 @@ func hasParameter(query, name string) bool {
 		}
 	}
 	return false
+}
+
+// credentialsBesideTicket returns the credentials that came with a ticket, or none if a backend could not decide on them.
+// A parameter that a playlist listed is the origin's, even if it looks like a credential.
+func (g *Gateway) credentialsBesideTicket(rc *requestContext) backends.Credentials {
+	if !rc.canOpenSession() {
+		return backends.Credentials{}
+	}
+	query := rc.request.Query
+	if query != "" {
+		query = withoutPairs(query, g.originQuery(rc, rc.target.originPath()))
+	}
+	c := credentialsOf(&rc.target, rc.request, query, g.options.Config.Tickets.Parameter)
+	if rc.target.route.missing(&c) != "" {
+		return backends.Credentials{}
+	}
+	return c
 }

@@ -23,7 +23,8 @@
 // A parameter that a playlist listed is the origin's and never a credential. A parameter that no playlist listed never
 // reaches the origin, except on URIs with our ticket until the node has seen a playlist that could list it. Where patterns
 // of a route overlap, the ticket decides which one applies. All responses have CORS fields, because players give up on a
-// 503 that they cannot read.
+// 503 that they cannot read. A denial with a challenge is 401 where credentials would open a session, and 403 elsewhere. The
+// answer to a challenge is another session, so that it never waits until the denial is forgotten.
 //
 // Refused: redirects that create a ticket, because browsers ask for the original URL at each reload; and tickets that
 // expire during playback, because a player reloads a media playlist below one ticket for days.

@@ -348,6 +348,8 @@ func encodeForEdge(d edge.Dialect, rc *requestContext, resp *Response) {
 			r.Location = f.Value
 		case "Retry-After":
 			r.RetryAfter = f.Value
+		case "Www-Authenticate":
+			r.Challenges = append(r.Challenges, f.Value)
 		}
 	}
 	if rc.session != nil {

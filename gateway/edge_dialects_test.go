@@ -111,6 +111,7 @@ func formatReply(r reply) string {
 	line := strconv.Itoa(r.status)
 	for _, name := range []string{
 		"X-Session-Name", "X-Userid", "X-Max-Sessions", "X-Unique", "X-Usher-Source", "Location", "X-Location", "Retry-After",
+		"Www-Authenticate",
 	} {
 		for _, value := range r.header.Values(name) {
 			line += fmt.Sprintf(" | %s: %s", name, value)
@@ -127,10 +128,12 @@ func TestServe_EdgeCheck_EncodedByDialect(t *testing.T) {
 	about := backends.Decision{
 		Source: backends.FromBackend, UserID: "u7", User: "Ada", MaxSessions: 2, Unique: true, ValidFor: time.Minute,
 	}
-	yes, no, elsewhere := about, about, about
-	yes.Verdict, no.Verdict, elsewhere.Verdict = backends.Allowed, backends.Denied, backends.Denied
+	yes, no, elsewhere, challenged := about, about, about, about
+	yes.Verdict, no.Verdict, elsewhere.Verdict, challenged.Verdict = backends.Allowed, backends.Denied, backends.Denied, backends.Denied
+	challenged.Challenge = "Bearer\nBasic realm=\"TV\""
 	elsewhere.Redirect = "http://promo.example.com/?a=b"
 	const named, nameless = " | X-Session-Name: Ada | X-Userid: u7 | X-Usher-Source: backend", " | X-Usher-Source: backend"
+	const asked = nameless + ` | Www-Authenticate: Bearer | Www-Authenticate: Basic realm="TV" | denied by backend`
 	cases := map[string]struct {
 		decide func(session.OpenRequest) (backends.Decision, error)
 		want   map[edge.Dialect]string
@@ -151,6 +154,10 @@ func TestServe_EdgeCheck_EncodedByDialect(t *testing.T) {
 			edge.Nginx:       "403" + nameless + " | X-Location: http://promo.example.com/?a=b | redirected by the backend",
 			edge.ForwardAuth: "302" + nameless + " | Location: http://promo.example.com/?a=b | redirected by the backend",
 			edge.Envoy:       "302" + nameless + " | Location: http://promo.example.com/?a=b | redirected by the backend",
+		}},
+		"denied with challenges": {decideByQuery(map[string]backends.Decision{"token=1": challenged}), map[edge.Dialect]string{
+			edge.Astra: "403", edge.Alta: "403", edge.Flussonic: "403",
+			edge.Nginx: "401" + asked, edge.ForwardAuth: "401" + asked, edge.Envoy: "401" + asked,
 		}},
 		"pending": {decideByQuery(map[string]backends.Decision{"token=1": {}}), map[edge.Dialect]string{
 			edge.Astra: "403", edge.Alta: "403", edge.Flussonic: "500",

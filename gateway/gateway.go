@@ -19,6 +19,7 @@ import (
 	"usher/gateway/origin"
 	"usher/gateway/ticket"
 	"usher/gateway/urlpath"
+	"usher/gateway/variants"
 )
 
 // Sessions finds and opens sessions.
@@ -38,6 +39,10 @@ type Options struct {
 	Origins map[string]*origin.Origin
 	// MaxAddresses is how many address prefixes may share a session.
 	MaxAddresses int
+	// MaxVariants is how many sessions, within IdleTimeout, one player may open that differ in one parameter; zero: any
+	// number.
+	MaxVariants int
+	IdleTimeout time.Duration
 	// RetryAfter is sent to viewers whose access could not be checked.
 	RetryAfter time.Duration
 	Logger     *slog.Logger
@@ -53,6 +58,7 @@ type Gateway struct {
 	listed       *listedQueries
 	endpoints    edge.Endpoints
 	fingerprints *edge.Fingerprints
+	variants     *variants.Detector
 	edgeChecks   sync.Pool // of *edgeCheck
 	isForwarder  func(netip.Addr) bool
 	unenforced   *enforcement.Recorder
@@ -64,6 +70,7 @@ func New(o Options) (*Gateway, error) {
 		options: o, signer: ticket.NewSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
 		trusted: o.Config.TrustedProxies, listed: newListedQueries(), fingerprints: edge.NewFingerprints(),
 		unenforced: enforcement.New(o.Config.unenforcedRoutes(), o.Logger),
+		variants:   variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
 	}
 	g.edgeChecks.New = func() any { return new(edgeCheck) }
 	g.isForwarder = g.isEdgeOrProxy // made once, because a method value is an allocation
@@ -108,6 +115,7 @@ func (g *Gateway) Close() {
 	g.listed.channels.StopAllGoroutines()
 	g.fingerprints.Close()
 	g.unenforced.Close()
+	g.variants.Close()
 }
 
 // SigningKey returns the id of the key that signs new tickets.
@@ -227,51 +235,9 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 	return true
 }
 
-// readTicket verifies the request's ticket: the one in the path, or else in the query or a cookie.
-func (g *Gateway) readTicket(rc *requestContext, text string) {
-	if !rc.isTicketInPath {
-		text = ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets)
-	}
-	if text != "" || rc.isTicketInPath {
-		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
-	}
-	if rc.claims.AdmitsNobody() { // as if there were none, and relative URIs must not inherit it
-		rc.claims, rc.hasTicket, rc.isTicketInPath, rc.isRefused = ticket.Claims{}, false, false, true
-	}
-}
-
 // canOpenSession reports whether credentials open a session on this path.
 func (rc *requestContext) canOpenSession() bool {
 	return rc.target.opensSession && (rc.isPlaylist || rc.target.route.config.CredentialsEverywhere)
-}
-
-// verify checks a ticket for the target. Patterns of a route may overlap, such as "/live/{user}/{password}/{channel}.m3u8"
-// and "/live/{channel}/*": then the target becomes the one that the ticket was signed for.
-func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
-	for here, more := *t, true; more; more = here.nextMapping() {
-		if c, ok := g.signer.Verify(text, here.scope()); ok {
-			*t = here
-			return c, true
-		}
-	}
-	return ticket.Claims{}, false
-}
-
-// credentialsBesideTicket returns the credentials that came with a ticket, or none if a backend could not decide on them.
-// A parameter that a playlist listed is the origin's, even if it looks like a credential.
-func (g *Gateway) credentialsBesideTicket(rc *requestContext) backends.Credentials {
-	if !rc.canOpenSession() {
-		return backends.Credentials{}
-	}
-	query := rc.request.Query
-	if query != "" {
-		query = withoutPairs(query, g.originQuery(rc, rc.target.originPath()))
-	}
-	c := credentialsOf(&rc.target, rc.request, query, g.options.Config.Tickets.Parameter)
-	if rc.target.route.missing(&c) != "" {
-		return backends.Credentials{}
-	}
-	return c
 }
 
 // authorize reads the decision on the viewer and opens the session if there is none. The response's status stays zero if
@@ -300,7 +266,7 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 		rc.session.Admit(prefix, rc.now, g.options.MaxAddresses)
 	}
 	rc.session.Seen(rc.now, rc.isPlaylist)
-	if !resp.applyDecision(d, rc.isPlaylist, g.options.RetryAfter) {
+	if !resp.applyDecision(d, rc, g.options.RetryAfter) {
 		return nil
 	}
 	if rc.claims.IsZero() {
@@ -327,6 +293,12 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 			return d, nil
 		}
 	}
+	opening, isCounted := rc.opening()
+	if isCounted {
+		if err := g.variants.Refuse(&opening, rc.now); err != nil {
+			return nil, err
+		}
+	}
 	s, err := g.options.Sessions.Open(ctx, session.OpenRequest{
 		Request:        g.newBackendRequest(rc),
 		HasCredentials: hasCredentials,
@@ -337,7 +309,23 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 		return nil, err
 	}
 	rc.session = s
-	return s.Decision(), nil
+	d := s.Decision()
+	if isCounted {
+		g.variants.Opened(&opening, d, time.Now())
+	}
+	return d, nil
+}
+
+// opening returns what the opening of a session has in common with others, and whether it counts among them: tickets, and
+// edges that keep sessions themselves, do not.
+func (rc *requestContext) opening() (variants.Opening, bool) {
+	t := &rc.target
+	e := t.route.endpoint
+	isCounted := rc.session == nil && rc.claims.IsZero() && (e == nil || !e.Dialect().KeepsSessions())
+	return variants.Opening{
+		Session: rc.id, Prefix: backends.SubscriberPrefix(rc.viewer.address), Agent: rc.request.Header.Get("User-Agent"),
+		Route: t.route.name, Channel: t.channel, Credentials: &rc.credentials, IsNamed: t.namesCredential,
+	}, isCounted
 }
 
 // newBackendRequest returns what a backend is asked about the viewer.

@@ -163,3 +163,28 @@ func (p *playbackIDs) accept(owner []byte, value string, now time.Time) bool {
 	set.seen[key] = now
 	return true
 }
+
+// readTicket verifies the request's ticket: the one in the path, or else in the query or a cookie.
+func (g *Gateway) readTicket(rc *requestContext, text string) {
+	if !rc.isTicketInPath {
+		text = ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets)
+	}
+	if text != "" || rc.isTicketInPath {
+		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
+	}
+	if rc.claims.AdmitsNobody() { // as if there were none, and relative URIs must not inherit it
+		rc.claims, rc.hasTicket, rc.isTicketInPath, rc.isRefused = ticket.Claims{}, false, false, true
+	}
+}
+
+// verify checks a ticket for the target. Patterns of a route may overlap, such as "/live/{user}/{password}/{channel}.m3u8"
+// and "/live/{channel}/*": then the target becomes the one that the ticket was signed for.
+func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
+	for here, more := *t, true; more; more = here.nextMapping() {
+		if c, ok := g.signer.Verify(text, here.scope()); ok {
+			*t = here
+			return c, true
+		}
+	}
+	return ticket.Claims{}, false
+}

@@ -61,9 +61,9 @@ func (g *Gateway) originQuery(rc *requestContext, path string) string {
 	r := rc.target.route
 	forwarded := ""
 	if len(r.config.ForwardQuery) > 0 {
-		forwarded = filterQuery(query, func(name string) bool { return slices.Contains(r.config.ForwardQuery, name) })
+		forwarded = filterQuery(query, func(name, _ string) bool { return slices.Contains(r.config.ForwardQuery, name) })
 	}
-	given := filterQuery(query, func(name string) bool {
+	given := filterQuery(query, func(name, _ string) bool {
 		return name != g.options.Config.Tickets.Parameter && !isDirective(name) && name != "CMCD" &&
 			!slices.Contains(r.config.IgnoreQuery, name) && !slices.Contains(r.config.ForwardQuery, name)
 	})
@@ -107,8 +107,8 @@ func (l *listedQueries) filterUnknown(rc *requestContext, key listedPath, given 
 	if _, known := l.channels.GetIfPresent(listedChannel{r.name, rc.target.channel, rc.isPlaylist}); known {
 		return ""
 	}
-	return filterQuery(given, func(name string) bool {
-		return !slices.Contains(r.config.Credentials, name) && !slices.Contains(r.config.Required, name)
+	return filterQuery(given, func(name, value string) bool {
+		return !slices.Contains(r.config.Credentials, name) && !slices.Contains(r.config.Required, name) && !r.isIgnored(name, value)
 	})
 }
 

@@ -23,6 +23,7 @@ import (
 	"usher/backends/setting"
 	"usher/gateway/origin"
 	"usher/gateway/ticket"
+	"usher/gateway/variants"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -50,6 +51,7 @@ type fakeSession struct {
 	sent     atomic.Int64
 
 	inFlight, target atomic.Int64
+	lastSeen         atomic.Int64 // in Unix nanoseconds
 
 	mu       sync.Mutex
 	prefixes []netip.Prefix
@@ -58,11 +60,16 @@ type fakeSession struct {
 func (s *fakeSession) Decision() *backends.Decision              { return s.decision.Load() }
 func (s *fakeSession) Ticket() session.Ticket                    { return s.ticket }
 func (s *fakeSession) Expires() time.Time                        { return s.expires }
-func (s *fakeSession) Seen(time.Time, bool)                      { s.seen.Add(1) }
+func (s *fakeSession) LastSeen() time.Time                       { return time.Unix(0, s.lastSeen.Load()) }
 func (s *fakeSession) Begin()                                    { s.inFlight.Add(1) }
 func (s *fakeSession) End(time.Time)                             { s.inFlight.Add(-1) }
 func (s *fakeSession) SetTargetDuration(d time.Duration, _ bool) { s.target.Store(int64(d)) }
 func (s *fakeSession) Sent(n int64)                              { s.sent.Add(n) }
+
+func (s *fakeSession) Seen(now time.Time, _ bool) {
+	s.seen.Add(1)
+	s.lastSeen.Store(now.UnixNano())
+}
 
 func (s *fakeSession) Admit(prefix netip.Prefix, _ time.Time, limit int) bool {
 	s.mu.Lock()
@@ -278,7 +285,7 @@ func newBareGateway(t testing.TB, c Config, opts ...origin.Option) (*Gateway, *s
 	r := &sessionTable{sessions: map[backends.SessionID]*fakeSession{}}
 	e, err := New(Options{
 		Config: c, Sessions: r.asSessions(), Origins: origins,
-		MaxAddresses: 3, RetryAfter: 2 * time.Second, Logger: log,
+		MaxAddresses: 3, MaxVariants: 8, IdleTimeout: time.Minute, RetryAfter: 2 * time.Second, Logger: log,
 	})
 	if err != nil {
 		t.Fatalf("New: %v", err)
@@ -293,6 +300,14 @@ type reply struct {
 	status int
 	header http.Header
 	body   string
+}
+
+// useLogger replaces the gateway's logger, before its first request.
+func (g *testGateway) useLogger(log *slog.Logger) {
+	o := &g.Gateway.options
+	o.Logger = log
+	g.variants.Close()
+	g.variants = variants.New(o.MaxVariants, o.IdleTimeout, o.Sessions.Find, log)
 }
 
 // do sends one request; the fields are "Name: value".

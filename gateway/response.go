@@ -51,7 +51,8 @@ func (resp *Response) Reset() {
 	*resp = Response{}
 }
 
-// Fields returns the header fields. Fields of one name are adjacent; only Set-Cookie occurs more than once.
+// Fields returns the header fields. Fields of one name are adjacent; only Set-Cookie and WWW-Authenticate occur more than
+// once.
 func (resp *Response) Fields() []Field { return resp.fields[:resp.numFields] }
 
 // Sent counts bytes of the body that were written to the viewer.
@@ -177,15 +178,25 @@ func (g *Gateway) UnenforcedRefusals() map[string]map[enforcement.Reason]uint64 
 	return g.unenforced.Counts()
 }
 
+// challenge asks the viewer for credentials. Each challenge has a field of its own, because players read no list.
+func (resp *Response) challenge(challenges, why string) {
+	for one := range strings.SplitSeq(challenges, "\n") {
+		resp.Set("Www-Authenticate", one)
+	}
+	resp.refuse(http.StatusUnauthorized, why)
+}
+
 // applyDecision reports whether the decision allows the viewer. If it does not, it writes the refusal. A decision becomes
-// a status here and nowhere else.
-func (resp *Response) applyDecision(d *backends.Decision, isPlaylist bool, retryAfter time.Duration) bool {
+// a status here and nowhere else. A challenge is for a request whose credentials would open a session.
+func (resp *Response) applyDecision(d *backends.Decision, rc *requestContext, retryAfter time.Duration) bool {
 	switch {
 	case d.Verdict == backends.Allowed:
 		return true
-	case d.Verdict == backends.Denied && d.Redirect != "" && isPlaylist:
+	case d.Verdict == backends.Denied && d.Redirect != "" && rc.isPlaylist:
 		resp.Set("Location", d.Redirect)
 		resp.refuse(http.StatusFound, "redirected by the backend")
+	case d.Verdict == backends.Denied && d.Challenge != "" && rc.canOpenSession():
+		resp.challenge(d.Challenge, "denied by "+d.Source.String())
 	case d.Verdict == backends.Denied:
 		resp.refuse(http.StatusForbidden, "denied by "+d.Source.String())
 	default:

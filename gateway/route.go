@@ -68,6 +68,9 @@ func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 		if err != nil {
 			return nil, fmt.Errorf("media[%d].%w", i, err)
 		}
+		if p.viewer.isDeep != main.viewer.isDeep {
+			return nil, fmt.Errorf("media[%d].path: %q and the route's path %q must both have {channel}, or both {channel...}", i, m.Path, c.Path)
+		}
 		r.mappings = append(r.mappings, p)
 	}
 	return r, nil
@@ -84,6 +87,9 @@ func newPathMapping(c PathMappingConfig) (pathMapping, error) {
 	there, err := parsePattern(c.OriginPath)
 	if err != nil {
 		return pathMapping{}, fmt.Errorf("origin_path: %w", err)
+	}
+	if there.isDeep != viewer.isDeep {
+		return pathMapping{}, fmt.Errorf("origin_path: %q and path %q must both have {channel}, or both {channel...}", c.OriginPath, c.Path)
 	}
 	for _, name := range there.names {
 		if viewer.index(name) < 0 {

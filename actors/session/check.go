@@ -120,6 +120,8 @@ func (e WaitExpired) apply(s step) Action {
 	}
 	isLooking, isChecking := s.phase == openingLeasing, s.phase == openingChecking
 	switch {
+	case isLooking && e.MayBeBanned:
+		return s.retryLater(retryLater, awaitsBans)
 	case isLooking && !s.HasCredentials && s.ticketHolds(e.Ticket):
 		return s.admitByTicket(allowedLooking, e.Ticket) // the store is late
 	case e.Fallback.Verdict == backends.Allowed:

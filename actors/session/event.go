@@ -23,6 +23,9 @@ type (
 		IsUnavailable bool
 		// Refused refuses the viewer whatever the record's decision is: a ban, or a user's limit. It is nil otherwise.
 		Refused *backends.Decision
+		// MayBeBanned reports that the store lost its data and this node does not yet know all bans again, so that a ticket alone
+		// admits nobody.
+		MayBeBanned bool
 		// Ticket is the ticket that the viewer presented while the session opens; zero without one.
 		Ticket Ticket
 		// Timer holds what a timer would report now.
@@ -45,6 +48,8 @@ type (
 		Fallback backends.Decision
 		// Ticket is the ticket that the viewer presented; zero without one.
 		Ticket Ticket
+		// MayBeBanned is LeaseAnswered's.
+		MayBeBanned bool
 	}
 	// TimerFired is the session's own timer.
 	TimerFired struct {

@@ -48,15 +48,15 @@ func (s step) isLooking() bool {
 // onFirstLookup continues the session that the store knows, or opens a new one.
 func (s step) onFirstLookup(e LeaseAnswered) Action {
 	r := e.Record
+	switch {
+	case e.Found && s.clock.Before(r.KickedUntil):
+		return s.denyLocally(Kicked())
+	case e.Found && s.isTicketRevoked(e.Ticket, r):
+		return s.refuse("the ticket's session was denied", ClosedDenied)
+	case e.Refused != nil:
+		return s.denyLocally(*e.Refused)
+	}
 	if e.Found {
-		switch {
-		case s.clock.Before(r.KickedUntil):
-			return s.denyLocally(Kicked())
-		case s.isTicketRevoked(e.Ticket, r):
-			return s.refuse("the ticket's session was denied", ClosedDenied)
-		case e.Refused != nil:
-			return s.denyLocally(*e.Refused)
-		}
 		s.HasCredentials = s.HasCredentials || r.Request != nil
 		if a, isAdopted := s.adopt(r); isAdopted {
 			return a
@@ -73,8 +73,14 @@ func (s step) onFirstLookup(e LeaseAnswered) Action {
 		s.phase = openingChecking
 		return Action{StartCheck: true}
 	}
+	if e.MayBeBanned && s.ticketHolds(e.Ticket) {
+		return s.retryLater(retryLater, awaitsBans)
+	}
 	return s.admitByTicket(allowedFresh, e.Ticket)
 }
+
+// awaitsBans is why a viewer of whom only the ticket is known is asked to retry.
+const awaitsBans = "redis lost its data and the bans are being restored"
 
 // Kicked returns the decision on a viewer whose session an operator ended.
 func Kicked() backends.Decision {

@@ -20,6 +20,10 @@ type StreamEntry struct {
 	IsPlaying bool
 	// ZapTimeout is the longest silence of a viewer who watches; zero: unknown.
 	ZapTimeout time.Duration
+	// Group is the same for the sessions of one viewer on one channel whose addresses differ; zero: there are no others. Of a
+	// group, an IPv4 and an IPv6 stream count as one: a viewer with both uses either.
+	Group  backends.SessionID
+	IsIPv6 bool
 	// Device tells the user's devices apart, where the route names device fields; empty: unknown.
 	Device string
 	// MaxStreams is how many of the user's sessions may play at once; at least 1.

@@ -77,6 +77,7 @@ func lookupRows() []row {
 	lost.Found, held.HeldElsewhere = false, true
 	kicked.Record.KickedUntil = in(time.Hour)
 	newer.Record.Revision, newer.Record.Decision, newer.Record.Expires = 3, yes(), in(time.Hour)
+	unsure := LeaseAnswered{Kind: LookupForOpening, MayBeBanned: true, Ticket: Ticket{Opened: t0(), KeyID: "a"}}
 	due := func(e LeaseAnswered, revision uint64) LeaseAnswered {
 		e.Kind, e.Revision = LookupForRecheck, revision
 		return e
@@ -93,6 +94,12 @@ func lookupRows() []row {
 	return []row{
 		{story: "an opening without a record is checked", phase: openingLeasing, event: LeaseAnswered{Kind: LookupForOpening}, next: openingChecking, want: Action{StartCheck: true}},
 		{story: "an opening of a kicked session is refused", phase: openingLeasing, event: remembered(Record{KickedUntil: in(time.Hour)}), next: deniedRemembered, want: kick},
+		{
+			story: "a ticket alone admits nobody before all bans are known", phase: openingLeasing, event: unsure, next: retryLater,
+			given: byTicketAlone, want: Action{Publish: true, WakeAt: in(time.Second)},
+		},
+		{story: "credentials are checked before all bans are known", phase: openingLeasing, event: unsure, next: openingChecking, want: Action{StartCheck: true}},
+		{story: "a session that a ban refused and the store lost is refused", phase: openingLeasing, event: LeaseAnswered{Kind: LookupForOpening, Refused: new(no())}, next: deniedRemembered, want: kick},
 		{story: "a look that finds nothing new", phase: allowedLooking, event: found, next: allowedFresh, want: idle},
 		{story: "a look that finds nothing stores the session again", phase: allowedLooking, event: lost, next: allowedFresh, want: Action{Save: true, WakeAt: in(time.Minute)}},
 		{story: "a look that finds a check elsewhere waits for it", phase: allowedLooking, event: held, next: allowedFresh, want: wait},
@@ -163,6 +170,11 @@ func waitRows() []row {
 		row{
 			story: "a late lookup leaves a ticket, which admits", phase: openingLeasing, event: WaitExpired{Ticket: Ticket{Opened: t0(), KeyID: "a"}}, next: allowedLooking,
 			given: func(s *testSession) { s.HasCredentials = false }, want: admitted,
+		},
+		row{
+			story: "a ticket that waits for the bans does not admit", phase: openingLeasing,
+			event: WaitExpired{Ticket: Ticket{Opened: t0(), KeyID: "a"}, MayBeBanned: true, Fallback: letIn()}, next: retryLater,
+			given: func(s *testSession) { s.HasCredentials = false }, want: retry,
 		},
 		row{story: "a late check continues for a viewer who is admitted", phase: openingChecking, event: let, next: allowedChecking, want: admitted},
 		row{story: "a late check continues for a viewer who is refused", phase: openingChecking, event: refuse, next: deniedChecking, want: denial},

@@ -128,8 +128,20 @@ func (b *Backend) decideByRank(ctx context.Context, results []memberResult) (bac
 	case result.err != nil:
 		return backends.Decision{}, result.err
 	default:
-		return m.prefixReason(result.decision), nil
+		d := m.prefixReason(result.decision)
+		d.Challenge = challengeOf(results)
+		return d, nil
 	}
+}
+
+// challengeOf returns the challenge of the first member that has one: credentials for it could still allow the viewer.
+func challengeOf(results []memberResult) string {
+	for i := range results {
+		if challenge := results[i].decision.Challenge; challenge != "" {
+			return challenge
+		}
+	}
+	return ""
 }
 
 // canceledError reports that the viewer left before the decision.

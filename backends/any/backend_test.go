@@ -160,6 +160,19 @@ func TestCheck_HighestRankDecides(t *testing.T) {
 			backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "a: allowed", ValidFor: time.Minute},
 			"",
 		},
+		"the first challenge of any member beside a denial": {
+			[]backends.Backend{
+				denyingBackend("x", ""), decidingBackend(backends.Decision{Challenge: "B"}),
+				decidingBackend(backends.Decision{Verdict: backends.Denied, Challenge: "C"}),
+			},
+			backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: "a: x", Challenge: "B"},
+			"",
+		},
+		"no challenge beside a yes": {
+			[]backends.Backend{decidingBackend(backends.Decision{Challenge: "A"}), decidingBackend(allowed("", time.Hour))},
+			allowed("b: ", time.Hour),
+			"",
+		},
 		"a fallback gets no validity": {
 			[]backends.Backend{decidingBackend(backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen, Reason: "x"})},
 			backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen, Reason: "a: x"},

@@ -147,7 +147,17 @@ func describeOutcome(d backends.Decision, err error) string {
 // answers.
 func TestBackend_OneViewersFailuresKeepBreakerClosed(t *testing.T) {
 	t.Parallel()
-	c, chains := newChains(t, backends.PolicyAllow, nil, denyingBackend("x", ""), failingWith(backends.FailureStatus))
+	bad := requestFrom(1).Address
+	failing := backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+		if r.Address == bad {
+			return failingWith(backends.FailureStatus)(ctx, r)
+		}
+		return denyingBackend("y", "")(ctx, r)
+	})
+	c, chains := newChains(t, backends.PolicyAllow, nil, denyingBackend("x", ""), failing)
+	if got := describeOutcome(c.Check(t.Context(), requestFrom(2))); got != "denied backend" {
+		t.Fatalf("got %s for another viewer, want both members' No", got)
+	}
 	for range 100 {
 		if got := describeOutcome(c.Check(t.Context(), requestFrom(1))); got != "failure" {
 			t.Fatalf("got %s, want a failure that allows no viewer", got)

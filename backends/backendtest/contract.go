@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"runtime"
@@ -36,6 +37,9 @@ func RunContract(t *testing.T, newBackend func(t *testing.T, s *Server) backends
 		"a bad token is denied":                            c.denied,
 		"no token is denied":                               c.missing,
 		"the call is a GET with the viewer's token once":   c.wire,
+		"401 and 403 deny, whatever their body":            c.refusedByStatus,
+		"the status decides before the body":               c.unfinishedBody,
+		"the connection of an answer is reused":            c.reuse,
 		"a status of 5xx is a failure":                     c.serverError,
 		"a refused connection is a transport failure":      c.refused,
 		"a connection reset in the answer is a failure":    c.reset,
@@ -173,6 +177,76 @@ func (c contract) wire(t *testing.T, s *Server, b backends.Backend) {
 	}
 	if n := strings.Count(seen[0].RawQuery, "token="+GoodToken); n != 1 {
 		t.Errorf("got query %q, want the viewer's token once", seen[0].RawQuery)
+	}
+}
+
+func (c contract) refusedByStatus(t *testing.T, s *Server, b backends.Backend) {
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
+		for _, body := range []string{"", "no", `{"error": 0}`, "<html><title>403 Forbidden</title></html>"} {
+			s.SetDialect(answering(status, "text/html", body))
+			d, err := check(t, b, GoodToken)
+			wantVerdict(t, d, err, backends.Denied)
+		}
+	}
+}
+
+// answering answers every viewer with that status and body.
+func answering(status int, contentType, body string) Dialect {
+	return func(w http.ResponseWriter, _ *http.Request, _ User, _ bool) {
+		w.Header().Set("Content-Type", contentType)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// unfinishedBody requires a decision on an answer whose body ends only after it.
+func (c contract) unfinishedBody(t *testing.T, s *Server, b backends.Backend) {
+	for status, want := range map[int]backends.Verdict{
+		http.StatusUnauthorized:       backends.Denied,
+		http.StatusForbidden:          backends.Denied,
+		http.StatusServiceUnavailable: backends.Pending,
+		http.StatusFound:              backends.Pending,
+	} {
+		decided := make(chan struct{})
+		s.SetDialect(func(w http.ResponseWriter, r *http.Request, _ User, _ bool) {
+			w.Header().Set("Location", "/login")
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, "<html>")
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-decided:
+			case <-r.Context().Done():
+			}
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		failed := time.AfterFunc(suiteTimeout, func() {
+			t.Errorf("%d: no decision within %s", status, suiteTimeout)
+			cancel()
+		})
+		d, err := b.Check(ctx, NewRequest(GoodToken))
+		failed.Stop()
+		cancel()
+		close(decided)
+		if d.Verdict != want || (err == nil) != (want != backends.Pending) {
+			t.Errorf("%d: got %s and error %v, want %s", status, d.Verdict, err, want)
+		}
+	}
+}
+
+// reuse requires that a call with a body takes no connection for itself.
+func (c contract) reuse(t *testing.T, s *Server, b backends.Backend) {
+	s.SetDialect(answering(http.StatusForbidden, "text/plain", strings.Repeat("no ", 1000)))
+	const calls = 64
+	for range calls {
+		d, err := check(t, b, BadToken)
+		wantVerdict(t, d, err, backends.Denied)
+	}
+	remotes := map[string]bool{}
+	for _, r := range s.Requests() {
+		remotes[r.Remote] = true
+	}
+	if len(remotes) > calls/2 {
+		t.Errorf("got %d connections for %d calls in a row, want them reused", len(remotes), calls)
 	}
 }
 

@@ -26,11 +26,6 @@ func WithDialect(d Dialect) PresetOption {
 	return func(s *presetSuite) { s.dialect = d }
 }
 
-// WithRefusal sets how the middleware refuses with 401 or 403, for a backend to which the status alone is no answer.
-func WithRefusal(with func(status int) Dialect) PresetOption {
-	return func(s *presetSuite) { s.refusal = with }
-}
-
 // WithRows replaces rows of the preset's table, for a backend that differs for a reason, for example because it reads bodies.
 // Each line is a row as in the table:
 //
@@ -39,15 +34,6 @@ func WithRows(preset httpbackend.Preset, rows string) PresetOption {
 	return func(s *presetSuite) {
 		for row := range strings.Lines(strings.TrimSpace(rows)) {
 			s.rows = append(s.rows, presetRow{preset, row})
-		}
-	}
-}
-
-// WithoutConditions skips conditions that cannot occur with this backend. why is logged.
-func WithoutConditions(why string, conditions ...string) PresetOption {
-	return func(s *presetSuite) {
-		for _, condition := range conditions {
-			s.skipped[condition] = why
 		}
 	}
 }
@@ -66,14 +52,11 @@ func RunPresets(
 	options ...PresetOption,
 ) {
 	t.Helper()
-	s := &presetSuite{newBackend: newBackend, dialect: Astra, skipped: make(map[string]string)}
+	s := &presetSuite{newBackend: newBackend, dialect: Astra}
 	for _, option := range options {
 		option(s)
 	}
 	tables := s.tables(t)
-	for condition, why := range s.skipped {
-		t.Logf("without %q: %s", condition, why)
-	}
 	for preset, table := range tables {
 		t.Run(preset.String(), func(t *testing.T) {
 			t.Parallel()
@@ -90,9 +73,7 @@ func RunPresets(
 type presetSuite struct {
 	newBackend func(t *testing.T, address string, preset httpbackend.Preset) backends.Backend
 	dialect    Dialect
-	refusal    func(status int) Dialect // nil: with the status alone
 	rows       []presetRow
-	skipped    map[string]string
 }
 
 type presetRow struct {
@@ -144,14 +125,6 @@ func (s *presetSuite) tables(t *testing.T) map[httpbackend.Preset]map[string]cel
 		condition, c := mustParseRow(t, other.row)
 		all[other.preset][condition] = c
 	}
-	for condition := range s.skipped {
-		if known[condition] == nil {
-			t.Fatalf("LeavingOut: there is no condition %q", condition)
-		}
-		for preset := range all {
-			delete(all[preset], condition)
-		}
-	}
 	return all
 }
 
@@ -170,7 +143,6 @@ func mustParseRow(t *testing.T, row string) (string, cell) {
 // run tests one cell: the adapter alone, then in a chain.
 func (s *presetSuite) run(t *testing.T, preset httpbackend.Preset, condition string, want cell) {
 	p := newScenario(t, s.dialect)
-	p.refusal = s.refusal
 	conditions()[condition](t, p)
 	adapter := s.newBackend(t, p.address, preset)
 	if closer, ok := adapter.(interface{ Close() }); ok {

@@ -23,8 +23,6 @@ type scenario struct {
 	// timeout is when the backend gives up.
 	timeout time.Duration
 	dialect Dialect
-	// refusal is how the middleware answers 401 and 403; nil: with the status alone.
-	refusal func(status int) Dialect
 }
 
 func newScenario(t *testing.T, dialect Dialect) *scenario {
@@ -75,26 +73,59 @@ func conditions() map[string]func(*testing.T, *scenario) {
 		},
 		"403 with X-Location": func(t *testing.T, p *scenario) {
 			p.middleware.SetHeader("X-Location", p.redirectTarget)
-			p.refuse(t, http.StatusForbidden)
+			setMode(t, p.middleware, Status(http.StatusForbidden))
 		},
-		"401": func(t *testing.T, p *scenario) { p.refuse(t, http.StatusUnauthorized) },
-		"403": func(t *testing.T, p *scenario) { p.refuse(t, http.StatusForbidden) },
+		"302 to a channel of its own": func(_ *testing.T, p *scenario) { ownChannel(p, "http://"+p.middlewareHost()+promoPath) },
+		"302 to a path of a channel":  func(_ *testing.T, p *scenario) { ownChannel(p, promoPath) },
+		"302 to another port": func(t *testing.T, p *scenario) {
+			p.redirectTarget = p.elsewhere.URL() + "/promo"
+			setMode(t, p.middleware, Redirect(p.redirectTarget))
+		},
+		"301 to its path, slash or not": movedAddress,
+		"200 with X-Location":           func(_ *testing.T, p *scenario) { p.middleware.SetHeader("X-Location", p.redirectTarget) },
 	}
-	for _, status := range []int{204, 400, 404, 429, 500, 502, 503} {
+	for _, status := range []int{204, 400, 401, 403, 404, 429, 500, 502, 503} {
 		all[strconv.Itoa(status)] = func(t *testing.T, p *scenario) { setMode(t, p.middleware, Status(status)) }
 	}
 	return all
 }
 
-// refuse makes the middleware refuse every viewer.
-func (p *scenario) refuse(t *testing.T, status int) {
-	t.Helper()
-	if p.refusal != nil {
-		refusal := p.refusal(status)
-		p.middleware.SetDialect(func(w http.ResponseWriter, r *http.Request, _ User, _ bool) { refusal(w, r, User{}, false) })
-		return
-	}
-	setMode(t, p.middleware, Status(status))
+// promoPath is a channel on the middleware's own box.
+const promoPath = "/promo/index.m3u8"
+
+func (p *scenario) middlewareHost() string { return strings.TrimPrefix(p.middleware.URL(), "http://") }
+
+// ownChannel redirects every viewer to a channel on the middleware's own box, which refuses the check itself.
+func ownChannel(p *scenario, location string) {
+	p.redirectTarget = p.middleware.URL() + promoPath
+	p.middleware.SetDialect(func(w http.ResponseWriter, r *http.Request, _ User, _ bool) {
+		if r.URL.Path == promoPath {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		w.Header().Set("Location", location)
+		w.WriteHeader(http.StatusFound)
+	})
+}
+
+// movedAddress redirects the check to its own path with a slash, as web servers do, or without the one that it has.
+func movedAddress(_ *testing.T, p *scenario) {
+	p.address += "/check"
+	p.middleware.SetDialect(func(w http.ResponseWriter, r *http.Request, u User, known bool) {
+		query := r.URL.Query()
+		if query.Has("moved") {
+			p.dialect(w, r, u, known)
+			return
+		}
+		query.Set("moved", "1")
+		moved := *r.URL
+		moved.RawQuery = query.Encode()
+		if moved.Path = strings.TrimSuffix(r.URL.Path, "/"); moved.Path == r.URL.Path {
+			moved.Path += "/"
+		}
+		w.Header().Set("Location", moved.String())
+		w.WriteHeader(http.StatusMovedPermanently)
+	})
 }
 
 // untrustedCertificate puts a healthy middleware behind a self-signed certificate.

@@ -31,6 +31,11 @@ not HTTP                         | malformed  |                    | retry      
 302 to another host for ever     | redirected |                    | redirected | redirected | redirected
 10 redirects to itself, then 200 | malformed  | redirect_to_itself | retry      | fail-open  | cached
 11 redirects to itself, then 200 | malformed  | redirect_to_itself | retry      | fail-open  | cached
+302 to a channel of its own      | redirected |                    | redirected | redirected | redirected
+302 to a path of a channel       | redirected |                    | redirected | redirected | redirected
+302 to another port              | redirected |                    | redirected | redirected | redirected
+301 to its path, slash or not    | malformed  | address_moved      | retry      | fail-open  | cached
+200 with X-Location              | redirected |                    | redirected | redirected | redirected
 400                              | denied     | unexpected_status  | denied     | denied     | denied
 401                              | denied     |                    | denied     | denied     | denied
 403                              | denied     |                    | denied     | denied     | denied
@@ -60,6 +65,11 @@ not HTTP                         | malformed |       | retry     | fail-open | c
 302 to another host for ever     | denied    |       | denied    | denied    | denied
 10 redirects to itself, then 200 | denied    |       | denied    | denied    | denied
 11 redirects to itself, then 200 | denied    |       | denied    | denied    | denied
+302 to a channel of its own      | denied    |       | denied    | denied    | denied
+302 to a path of a channel       | denied    |       | denied    | denied    | denied
+302 to another port              | denied    |       | denied    | denied    | denied
+301 to its path, slash or not    | denied    |       | denied    | denied    | denied
+200 with X-Location              | allowed   |       | allowed   | allowed   | allowed
 400                              | denied    |       | denied    | denied    | denied
 401                              | denied    |       | denied    | denied    | denied
 403                              | denied    |       | denied    | denied    | denied
@@ -88,6 +98,11 @@ not HTTP                         | malformed  |                    | retry      
 302 to another host for ever     | redirected |                    | redirected | redirected | redirected
 10 redirects to itself, then 200 | malformed  | redirect_to_itself | retry      | retry      | cached
 11 redirects to itself, then 200 | malformed  | redirect_to_itself | retry      | retry      | cached
+302 to a channel of its own      | redirected |                    | redirected | redirected | redirected
+302 to a path of a channel       | redirected |                    | redirected | redirected | redirected
+302 to another port              | redirected |                    | redirected | redirected | redirected
+301 to its path, slash or not    | malformed  | address_moved      | retry      | retry      | cached
+200 with X-Location              | redirected |                    | redirected | redirected | redirected
 400                              | denied     |                    | denied     | denied     | denied
 401                              | denied     |                    | denied     | denied     | denied
 403                              | denied     |                    | denied     | denied     | denied
@@ -117,6 +132,11 @@ not HTTP                         | malformed |                    | policy denie
 302 to another host for ever     | malformed |                    | policy denies | policy denies | policy denies
 10 redirects to itself, then 200 | allowed   |                    | allowed       | allowed       | allowed
 11 redirects to itself, then 200 | malformed |                    | policy denies | policy denies | policy denies
+302 to a channel of its own      | denied    |                    | denied        | denied        | denied
+302 to a path of a channel       | denied    |                    | denied        | denied        | denied
+302 to another port              | allowed   |                    | allowed       | allowed       | allowed
+301 to its path, slash or not    | allowed   |                    | allowed       | allowed       | allowed
+200 with X-Location              | allowed   |                    | allowed       | allowed       | allowed
 400                              | denied    |                    | denied        | denied        | denied
 401                              | denied    |                    | denied        | denied        | denied
 403                              | denied    |                    | denied        | denied        | denied

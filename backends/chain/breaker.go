@@ -15,9 +15,12 @@ import (
 // Breaker stops asking a backend that fails, and probes it from time to time. It bounds each call by the backend's
 // timeout, since a call without end would keep a breaker from ever moving.
 //
-// Only a Failure moves it. A denial is a success. A viewer who leaves and an Overload are not counted. A failure that a
-// viewer's own request can cause (see [backends.Failure.IsTransport]) counts once per address and window. A panic of the
+// Only a Failure moves it. A denial is a success. A viewer who leaves and an Overload are not counted. A failure to connect
+// counts always; another one, which a viewer's own request may have caused, counts as [callHistory] says. A panic of the
 // adapter becomes a FailureMalformed, so that one viewer's odd request ends neither the process nor the service.
+//
+// Before the failures of fewer than three addresses open it, the latest answered request is asked again in the background,
+// and must fail too.
 //
 // While it is half-open no opening waits for a probe: the first one starts it in the background and fails with
 // FailureBreakerOpen like the others. The probe's answer moves the breaker and nothing else.
@@ -31,8 +34,9 @@ type Breaker struct {
 
 	cb                  *gobreaker.CircuitBreaker[backends.Decision]
 	consecutiveFailures int // written under gobreaker's lock only
-	dedup               *failureDedup
+	history             *callHistory
 	probes              chan struct{} // holds one value for each probe in flight
+	warnedAt            atomic.Int64  // when a second opinion was last reported, in Unix seconds
 
 	state      atomic.Uint32                 // a copy of gobreaker's, whose State() locks and moves
 	openSignal atomic.Pointer[chan struct{}] // closed while the state is not closed
@@ -46,7 +50,7 @@ func newBreaker(name string, timeout time.Duration, cfg BreakerConfig, next back
 		timeout: timeout,
 		next:    next,
 		log:     backends.LoggerOrDiscard(log),
-		dedup:   newFailureDedup(cfg.Interval),
+		history: newCallHistory(cfg.Interval, cfg.ConsecutiveFailures),
 		probes:  make(chan struct{}, cfg.HalfOpenProbes),
 	}
 	b.openSignal.Store(new(make(chan struct{})))
@@ -111,13 +115,21 @@ func (b *Breaker) Run(ctx context.Context) error {
 
 // checkCounted calls the backend and lets gobreaker count the outcome.
 func (b *Breaker) checkCounted(ctx context.Context, r *backends.Request, call backends.BackendFunc) (backends.Decision, error) {
-	d, err := b.cb.Execute(func() (backends.Decision, error) {
+	d, err := b.execute(func() (backends.Decision, error) {
+		start := time.Now()
 		d, err := call(ctx, r)
-		if err != nil && !b.countsAsFailure(err, r) || err == nil && d.Source == backends.FromLocal {
-			err = excluded{err} // a decision of the adapter's own says nothing of the backend
+		if !b.counts(r, d, err, start) {
+			err = excluded{err}
 		}
 		return d, err
 	})
+	b.seekOpinion(ctx)
+	return d, err
+}
+
+// execute runs a call whose outcome gobreaker counts, unless it is excluded.
+func (b *Breaker) execute(call func() (backends.Decision, error)) (backends.Decision, error) {
+	d, err := b.cb.Execute(call)
 	if err == nil {
 		return d, nil
 	}
@@ -163,19 +175,24 @@ func (b *Breaker) probe(ctx context.Context, r *backends.Request) (backends.Deci
 	}
 }
 
-// countsAsFailure reports whether err may move the breaker.
-func (b *Breaker) countsAsFailure(err error, r *backends.Request) bool {
-	f := backends.AsFailure(err)
-	if f == nil {
-		return false
+// counts records the outcome of a call that began at start, and reports whether gobreaker counts it.
+func (b *Breaker) counts(r *backends.Request, d backends.Decision, err error, start time.Time) bool {
+	now := time.Now()
+	if err == nil {
+		if d.Source == backends.FromLocal {
+			return false // a decision of the adapter's own says nothing of the backend
+		}
+		b.history.recordAnswer(r, now.Sub(start), now)
+		return true
 	}
-	return f.IsTransport() || b.dedup.isFirst(r.Address, time.Now())
+	f := backends.AsFailure(err)
+	return f != nil && b.history.recordFailure(f, r, b.IsDown(), now)
 }
 
 // excluded wraps an outcome that gobreaker must not count: an error, or nil for an answer.
 type excluded struct{ error }
 
-// The four functions below run under gobreaker's lock: they must neither call it nor block.
+// The functions below run under gobreaker's lock: they must neither call it nor block.
 
 func isExcluded(err error) bool {
 	_, ok := err.(excluded) //nolint:errorlint // made one line before gobreaker sees it, never wrapped
@@ -196,13 +213,15 @@ func (b *Breaker) isSuccess(err error) bool {
 // isTripped reports whether the failures so far open the breaker.
 func (b *Breaker) isTripped(cfg BreakerConfig, c gobreaker.Counts) bool {
 	answers := c.TotalSuccesses + c.TotalFailures // Requests also counts calls in flight
-	return b.consecutiveFailures >= cfg.ConsecutiveFailures ||
+	isOver := b.consecutiveFailures >= cfg.ConsecutiveFailures ||
 		int(answers) >= cfg.MinRequests && float64(c.TotalFailures) >= cfg.FailureRatio*float64(answers)
+	return b.history.opens(isOver, time.Now())
 }
 
 // onStateChange copies gobreaker's state and signals the change.
 func (b *Breaker) onStateChange(_ string, from, to gobreaker.State) {
 	b.consecutiveFailures = 0
+	b.history.reset()
 	switch to {
 	case gobreaker.StateClosed:
 		b.openSignal.Store(new(make(chan struct{})))

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"usher/backends"
 )
@@ -15,6 +16,9 @@ import (
 func (b *Breaker) call(ctx context.Context, r *backends.Request) (d backends.Decision, err error) {
 	bounded, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
+	start := time.Now()
+	waits := time.AfterFunc(b.timeout/2, func() { b.seekEarlyOpinion(ctx, start) })
+	defer waits.Stop()
 	defer func() {
 		if reason := recover(); reason != nil {
 			d, err = backends.Decision{}, b.panicFailure(reason)
@@ -55,7 +59,7 @@ func (b *Breaker) classify(ctx context.Context, err error) error {
 		return err
 	case errors.Is(err, context.DeadlineExceeded):
 		return &backends.Failure{
-			Kind: backends.FailureTimeout, Backend: b.name,
+			Kind: backends.FailureTimeout, Backend: b.name, WasSent: true, // an adapter that connects says so itself
 			Err: fmt.Errorf("no answer within timeout=%s: %w", b.timeout, context.DeadlineExceeded),
 		}
 	default:

@@ -28,6 +28,17 @@ func failWith(kind backends.FailureKind) backends.BackendFunc {
 	}
 }
 
+func answerNotFound(context.Context, *backends.Request) (backends.Decision, error) {
+	return backends.Decision{}, &backends.Failure{Kind: backends.FailureStatus, Backend: "b", Status: 404}
+}
+
+// sessionOf returns an opening check of a session of its own. All come from one address.
+func sessionOf(n int) *backends.Request {
+	r := openingFrom(1)
+	r.Session[0] = byte(n)
+	return r
+}
+
 // hang waits for its context, as a correct adapter does.
 func hang(ctx context.Context, _ *backends.Request) (backends.Decision, error) {
 	<-ctx.Done()
@@ -106,29 +117,26 @@ func TestBreaker_CountsFailures(t *testing.T) {
 		n    int
 		want backends.BreakerState
 	}{
-		"five transport failures of one viewer open it":  {failWith(backends.FailureTransport), sameAddress, 5, backends.BreakerOpen},
-		"five timeouts that the adapter reports open it": {failWith(backends.FailureTimeout), sameAddress, 5, backends.BreakerOpen},
-		"four failures do not":                           {failWith(backends.FailureTransport), openingFrom, 4, backends.BreakerClosed},
-		"a hundred status failures of one viewer do not": {failWith(backends.FailureStatus), sameAddress, 100, backends.BreakerClosed},
-		"nor do they from all over one /64":              {failWith(backends.FailureStatus), sameNetwork, 100, backends.BreakerClosed},
-		"status failures of five viewers open it":        {failWith(backends.FailureStatus), openingFrom, 5, backends.BreakerOpen},
-		"status failures of five /64s open it":           {failWith(backends.FailureStatus), manyNetworks, 5, backends.BreakerOpen},
-		"malformed answers to one viewer do not":         {failWith(backends.FailureMalformed), sameAddress, 100, backends.BreakerClosed},
-		"viewers without an address count as one":        {failWith(backends.FailureStatus), func(int) *backends.Request { return &backends.Request{} }, 100, backends.BreakerClosed},
+		"five failures to connect for one viewer open it":  {failWith(backends.FailureTransport), sameAddress, 5, backends.BreakerOpen},
+		"five timeouts before the connection open it":      {failWith(backends.FailureTimeout), sameAddress, 5, backends.BreakerOpen},
+		"four failures do not":                             {failWith(backends.FailureTransport), openingFrom, 4, backends.BreakerClosed},
+		"where nobody was answered, five of one viewer do": {failWith(backends.FailureStatus), sameAddress, 5, backends.BreakerOpen},
+		"and five of one /64":                              {failWith(backends.FailureMalformed), sameNetwork, 5, backends.BreakerOpen},
+		"and five without an address":                      {failWith(backends.FailureStatus), func(int) *backends.Request { return &backends.Request{} }, 5, backends.BreakerOpen},
+		"a hundred 404s of one session do not":             {answerNotFound, func(int) *backends.Request { return sessionOf(1) }, 100, backends.BreakerClosed},
+		"404s of five sessions at one address do":          {answerNotFound, sessionOf, 5, backends.BreakerOpen},
+		"status failures of five viewers open it":          {failWith(backends.FailureStatus), openingFrom, 5, backends.BreakerOpen},
+		"status failures of five /64s open it":             {failWith(backends.FailureStatus), manyNetworks, 5, backends.BreakerOpen},
+		"an error outside the vocabulary counts as malformed": {func(context.Context, *backends.Request) (backends.Decision, error) {
+			return backends.Decision{}, errors.New("?")
+		}, openingFrom, 5, backends.BreakerOpen},
+		"panics open it": {func(context.Context, *backends.Request) (backends.Decision, error) { panic("boom") }, openingFrom, 5, backends.BreakerOpen},
 		"a denial is a success": {func(context.Context, *backends.Request) (backends.Decision, error) {
 			return backends.Decision{Verdict: backends.Denied}, nil
 		}, openingFrom, 50, backends.BreakerClosed},
 		"an overload does not count": {func(context.Context, *backends.Request) (backends.Decision, error) {
 			return backends.Decision{}, backends.NewOverload("x", 1)
 		}, openingFrom, 50, backends.BreakerClosed},
-		"an error outside the vocabulary counts as malformed": {func(context.Context, *backends.Request) (backends.Decision, error) {
-			return backends.Decision{}, errors.New("?")
-		}, openingFrom, 5, backends.BreakerOpen},
-		"an error outside the vocabulary of one viewer counts once": {func(context.Context, *backends.Request) (backends.Decision, error) {
-			return backends.Decision{}, errors.New("?")
-		}, sameAddress, 50, backends.BreakerClosed},
-		"panics open it": {func(context.Context, *backends.Request) (backends.Decision, error) { panic("boom") }, openingFrom, 5, backends.BreakerOpen},
-		"a viewer whose request panics each time does not": {func(context.Context, *backends.Request) (backends.Decision, error) { panic("boom") }, sameAddress, 50, backends.BreakerClosed},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -161,25 +169,6 @@ func TestBreaker_OpensByRatio(t *testing.T) {
 	if b.State() != backends.BreakerOpen {
 		t.Errorf("got state %s after 10 failures of 20, want open", b.State())
 	}
-}
-
-func TestBreaker_OneAddressCountsOncePerWindow(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := newTestBreaker(failWith(backends.FailureStatus))
-		for window := range 5 {
-			if b.State() != backends.BreakerClosed {
-				t.Fatalf("open after %d windows, want closed until 5", window)
-			}
-			for range 10 {
-				_, _ = b.Check(t.Context(), openingFrom(1))
-			}
-			time.Sleep(DefaultBreakerConfig().Interval)
-		}
-		if !b.IsDown() {
-			t.Error("closed after a failure in each of five windows, want open")
-		}
-	})
 }
 
 func TestBreaker_ViewersWhoLeave_NotCounted(t *testing.T) {

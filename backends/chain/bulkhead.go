@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"net/netip"
 	"time"
 
 	"usher/backends"
@@ -52,7 +52,8 @@ func (c BulkheadConfig) Validate() error {
 }
 
 // Bulkhead bounds how many calls are in flight to a backend. Checks wait for a slot in the order of their arrival, at
-// most answer_deadline long. A check without a slot fails with a [backends.Overload].
+// most answer_deadline long. A check without a slot fails with a [backends.Overload]. One address cannot take all slots
+// from the others: see [slotQueue].
 //
 // While the breaker is not closed the bulkhead lets every check pass at once, those that wait for a slot too: the
 // breaker rejects them without a call. Safe for concurrent use.
@@ -62,17 +63,6 @@ type Bulkhead struct {
 	deadline time.Duration
 	openings slotQueue
 	rechecks slotQueue
-}
-
-// slotQueue holds the slots of one kind of check, and counts the checks that wait for one. Go's channels hand slots over
-// first come, first served.
-type slotQueue struct {
-	setting        string
-	slots          chan struct{}
-	maxWaiting     int
-	waitingSetting string
-	waiting        atomic.Int64
-	refused        atomic.Uint64
 }
 
 // newBulkhead returns the bulkhead of the named backend. opened, usually [Breaker.opened], returns a channel that is
@@ -87,25 +77,19 @@ func newBulkhead(name string, cfg BulkheadConfig, next backends.Backend, opened 
 	return b
 }
 
-func (q *slotQueue) init(backend, key string, slots, maxWaiting int) {
-	q.setting = "backends." + backend + "." + key
-	q.waitingSetting = "backends." + backend + ".max_waiting"
-	q.slots = make(chan struct{}, slots)
-	q.maxWaiting = maxWaiting
-}
-
 // Check waits for a slot, calls the request's OnSent, and asks.
 func (b *Bulkhead) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	q := &b.openings
 	if r.Number > 0 {
 		q = &b.rechecks
 	}
-	hasSlot, err := b.acquire(ctx, q)
+	address := backends.SubscriberPrefix(r.Address)
+	hasSlot, err := b.acquire(ctx, q, address)
 	if err != nil {
 		return backends.Decision{}, err
 	}
 	if hasSlot {
-		defer func() { <-q.slots }()
+		defer q.release(address)
 	}
 	if r.OnSent != nil {
 		r.OnSent()
@@ -115,7 +99,7 @@ func (b *Bulkhead) Check(ctx context.Context, r *backends.Request) (backends.Dec
 
 // InFlight returns how many calls are in flight.
 func (b *Bulkhead) InFlight() (openings, rechecks int) {
-	return len(b.openings.slots), len(b.rechecks.slots)
+	return b.openings.inFlight(), b.rechecks.inFlight()
 }
 
 // Refused returns how many checks got no slot since the start.
@@ -124,45 +108,39 @@ func (b *Bulkhead) Refused() (openings, rechecks uint64) {
 }
 
 // acquire takes a slot. hasSlot is false if the breaker is open, so that none is needed.
-func (b *Bulkhead) acquire(ctx context.Context, q *slotQueue) (hasSlot bool, err error) {
+func (b *Bulkhead) acquire(ctx context.Context, q *slotQueue, address netip.Prefix) (hasSlot bool, err error) {
 	opened := b.opened()
 	select {
 	case <-opened:
 		return false, nil
 	default:
 	}
-	select {
-	case q.slots <- struct{}{}:
+	w, err := q.enter(address, time.Now())
+	switch {
+	case err != nil:
+		return false, err
+	case w == nil:
 		return true, nil
-	default:
 	}
-	if q.waiting.Add(1) > int64(q.maxWaiting) {
-		q.waiting.Add(-1)
-		return false, q.overload(q.waitingSetting, q.maxWaiting)
-	}
-	defer q.waiting.Add(-1)
-	return b.awaitSlot(ctx, q, opened)
-}
-
-func (b *Bulkhead) awaitSlot(ctx context.Context, q *slotQueue, opened <-chan struct{}) (hasSlot bool, err error) {
 	timer := time.NewTimer(b.deadline)
 	defer timer.Stop()
+	isOpen := false
 	select {
-	case q.slots <- struct{}{}:
+	case <-w.granted:
 		return true, nil
 	case <-opened:
-		return false, nil
+		isOpen = true
 	case <-timer.C:
-		return false, q.overload(q.setting, cap(q.slots))
 	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return false, fmt.Errorf("wait for %s: %w", q.setting, ctx.Err())
-		}
-		return false, q.overload(q.setting, cap(q.slots)) // a deadline that passed here is not the backend's failure
 	}
-}
-
-func (q *slotQueue) overload(setting string, value int) error {
-	q.refused.Add(1)
-	return backends.NewOverload(setting, value)
+	switch {
+	case q.leave(w): // with a slot that it was given meanwhile
+		return true, nil
+	case isOpen:
+		return false, nil
+	case errors.Is(ctx.Err(), context.Canceled):
+		return false, fmt.Errorf("wait for %s: %w", q.setting, ctx.Err())
+	default: // a deadline that passed here is not the backend's failure
+		return false, q.overload(q.setting, q.capacity)
+	}
 }

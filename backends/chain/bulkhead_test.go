@@ -58,13 +58,13 @@ func TestBulkhead_BoundsCallsInFlight(t *testing.T) {
 		if inFlight, _ := b.InFlight(); inFlight != 2 {
 			t.Errorf("got %d calls at once, want max_in_flight=2", inFlight)
 		}
-		if waiting := b.openings.waiting.Load(); waiting != 3 {
+		if waiting := b.openings.waiting.total; waiting != 3 {
 			t.Errorf("got %d waiting, want 3", waiting)
 		}
 		close(g.open)
 		synctest.Wait()
 		inFlight, _ := b.InFlight()
-		if waiting := b.openings.waiting.Load(); inFlight != 0 || waiting != 0 {
+		if waiting := b.openings.waiting.total; inFlight != 0 || waiting != 0 {
 			t.Errorf("got %d calls and %d waiting after all were answered, want none", inFlight, waiting)
 		}
 	})
@@ -156,6 +156,67 @@ func TestBulkhead_SlotsInOrderOfArrival(t *testing.T) {
 	})
 }
 
+// TestBulkhead_OneAddressLeavesSlotsToOthers has one viewer's calls hang, more than there are slots.
+func TestBulkhead_OneAddressLeavesSlotsToOthers(t *testing.T) {
+	t.Parallel()
+	for name, check := range map[string]func(int) *backends.Request{"openings": openingFrom, "re-checks": recheckFrom} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				cfg := BulkheadConfig{MaxInFlight: 8, MaxRechecksInFlight: 8, MaxWaiting: 8, AnswerDeadline: time.Second}
+				bad := openingFrom(66).Address
+				var hanging atomic.Int64
+				b := newBulkhead("portal", cfg, backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+					if r.Address == bad {
+						hanging.Add(1)
+						return hang(ctx, r)
+					}
+					return allow(ctx, r)
+				}), nil)
+				ctx, cancel := context.WithCancel(t.Context())
+				_, _ = b.Check(ctx, check(1))
+				for range 100 {
+					go func() { _, _ = b.Check(ctx, check(66)) }()
+				}
+				synctest.Wait()
+				for i := range 50 {
+					if _, err := b.Check(ctx, check(i)); err != nil {
+						t.Fatalf("got %v for viewer %d, want an answer", err, i)
+					}
+				}
+				if n := hanging.Load(); n != 6 {
+					t.Errorf("got %d calls of one address at once, want three quarters of 8", n)
+				}
+				cancel()
+				synctest.Wait()
+				openings, rechecks := b.InFlight()
+				if openings+rechecks != 0 || len(b.openings.held.by)+len(b.rechecks.held.by) != 0 {
+					t.Errorf("got %d and %d in flight after all have left, want none", openings, rechecks)
+				}
+			})
+		})
+	}
+}
+
+// TestBulkhead_AddressThatAsksAlone_HasAllSlots has everybody come from one address.
+func TestBulkhead_AddressThatAsksAlone_HasAllSlots(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		cfg := smallBulkheadConfig()
+		cfg.MaxInFlight = 8
+		b := newBulkhead("portal", cfg, g, nil)
+		_, _ = b.acquire(t.Context(), &b.openings, backends.SubscriberPrefix(openingFrom(2).Address))
+		b.openings.release(backends.SubscriberPrefix(openingFrom(2).Address))
+		time.Sleep(2 * shareWindow) // another address asked long ago
+		fillSlots(t, b, openingFrom(1), 8)
+		if inFlight, _ := b.InFlight(); inFlight != 8 {
+			t.Errorf("got %d calls at once, want max_in_flight=8", inFlight)
+		}
+		close(g.open)
+	})
+}
+
 func TestBulkhead_OpenedBreakerReleasesWaitingChecks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -176,7 +237,7 @@ func TestBulkhead_OpenedBreakerReleasesWaitingChecks(t *testing.T) {
 		}
 		time.Sleep(testTimeout) // the first five time out, and the last of them opens the breaker
 		synctest.Wait()
-		if waiting := b.openings.waiting.Load(); waiting != 0 {
+		if waiting := b.openings.waiting.total; waiting != 0 {
 			t.Errorf("got %d still waiting after the breaker opened, want none", waiting)
 		}
 		// Up to four slots came free before the fifth failure.

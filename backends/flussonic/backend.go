@@ -24,11 +24,7 @@ func New(name string, cfg Config, deps httpbackend.Deps) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make backend %q: %w", name, err)
 	}
-	b := &Backend{Client: client, viewerCount: deps.ViewerCount, autoToken: cfg.AutoToken}
-	if b.viewerCount == nil {
-		b.viewerCount = func(string) (int, int) { return 0, 0 }
-	}
-	return b, nil
+	return &Backend{Client: client, viewerCount: deps.ViewerCount, autoToken: cfg.AutoToken}, nil
 }
 
 // Check checks one viewer.
@@ -48,4 +44,9 @@ func (b *Backend) checkAt(ctx context.Context, r *backends.Request, now time.Tim
 		}, nil
 	}
 	return b.Decide(ctx, httpbackend.Call{Parameters: b.parameters(r, token, now), Credentials: r.Headers})
+}
+
+// parameters returns the call's parameters.
+func (b *Backend) parameters(r *backends.Request, token string, now time.Time) []httpbackend.Parameter {
+	return httpbackend.FlussonicParameters(r, token, b.viewerCount, now)
 }

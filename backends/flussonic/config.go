@@ -19,5 +19,8 @@ func DefaultConfig() Config {
 	return cfg
 }
 
+// SetPreset sets the preset, and the defaults that depend on it.
+func (c *Config) SetPreset(p httpbackend.Preset) { c.HTTP.SetPreset(p) }
+
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error { return c.HTTP.Validate() }

@@ -223,3 +223,14 @@ func TestParameters_QueryValueAllocatesNothing(t *testing.T) {
 		t.Errorf("got %v allocations, want none", allocs)
 	}
 }
+
+func TestParameters_DVR(t *testing.T) {
+	t.Parallel()
+	b := newBackend(t, "http://auth.example.com/", nil)
+	for path, want := range map[string]string{"/play/a001/archive-1-2.m3u8": "true", "/play/a001/index.m3u8": ""} {
+		r := &backends.Request{Channel: "a001", Path: path}
+		if got := asMap(b.parameters(r, "123", time.Time{}))["dvr"]; got != want {
+			t.Errorf("%s: got dvr %q, want %q", path, got, want)
+		}
+	}
+}

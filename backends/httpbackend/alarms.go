@@ -15,7 +15,7 @@ import (
 const alarmClearAfter = time.Minute
 
 // numAlarms is the number of alarms.
-const numAlarms = int(backends.AlarmUnexpectedAnswer) + 1
+const numAlarms = int(backends.AlarmBrokenPage) + 1
 
 // AlarmSet is a set of alarms. The zero value is empty.
 type AlarmSet uint8

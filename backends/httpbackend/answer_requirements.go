@@ -7,16 +7,45 @@ import (
 	"strings"
 )
 
+// UnmetRequirement is what an answer means that would allow but lacks what require_header or require_body demands.
+type UnmetRequirement uint8
+
+// The meanings.
+const (
+	// UnmetRequirementFailure takes it for something else than the backend's answer. It is the zero value.
+	UnmetRequirementFailure UnmetRequirement = iota
+	// UnmetRequirementDeny takes it for a denial, of a backend that denies with status 200.
+	UnmetRequirementDeny
+)
+
+// String returns the meaning as the config spells it.
+func (u UnmetRequirement) String() string { return [...]string{"failure", "deny"}[u] }
+
+// MarshalText returns the meaning as the config spells it.
+func (u UnmetRequirement) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// UnmarshalText parses a meaning of the config.
+func (u *UnmetRequirement) UnmarshalText(text []byte) error {
+	for candidate := UnmetRequirementFailure; candidate <= UnmetRequirementDeny; candidate++ {
+		if candidate.String() == string(text) {
+			*u = candidate
+			return nil
+		}
+	}
+	return fmt.Errorf("on_unmet_requirement %q: want failure or deny", text)
+}
+
 // answerRequirements holds what an allowing answer must have beside its status, so that an error page or a login page with
 // status 200 admits no viewer. The zero value requires nothing.
 type answerRequirements struct {
-	header string // the canonical name; empty: none
-	value  string // empty: any
-	body   *regexp.Regexp
+	header  string // the canonical name; empty: none
+	value   string // empty: any
+	body    *regexp.Regexp
+	onUnmet UnmetRequirement
 }
 
 func newAnswerRequirements(cfg Config) (answerRequirements, error) {
-	var r answerRequirements
+	r := answerRequirements{onUnmet: cfg.OnUnmetRequirement}
 	if cfg.RequireHeader != "" {
 		name, value, _ := strings.Cut(cfg.RequireHeader, ":")
 		if !isToken(name) {
@@ -38,9 +67,9 @@ func newAnswerRequirements(cfg Config) (answerRequirements, error) {
 func (r answerRequirements) verify(a Response) error {
 	switch {
 	case r.header != "" && !r.matchesHeader(a.Header.Get(r.header)):
-		return fmt.Errorf("allowed, but without require_header=%q%s", r.headerSetting(), webPageHint(a))
+		return fmt.Errorf("without require_header=%q", r.headerSetting())
 	case r.body != nil && !r.body.Match(a.Body):
-		return fmt.Errorf("allowed, but the body does not match require_body=%q%s", r.body, webPageHint(a))
+		return fmt.Errorf("the body does not match require_body=%q", r.body)
 	}
 	return nil
 }
@@ -66,7 +95,5 @@ func webPageHint(a Response) string {
 	return ""
 }
 
-// IsWebPage reports whether the answer is a web page, which no middleware sends.
-func (a Response) IsWebPage() bool {
-	return strings.HasPrefix(strings.ToLower(a.Header.Get("Content-Type")), "text/html")
-}
+// IsWebPage reports whether the answer's body, as far as it was read, is a web page, which no middleware sends.
+func (a Response) IsWebPage() bool { return a.page != pageNone || isHTML(a.Body) }

@@ -220,7 +220,7 @@ func TestClient_Interpret_LogsEachAlarmOnceWithAdvice(t *testing.T) {
 			},
 		},
 		"an unexpected answer": {
-			httpbackend.Response{Status: http.StatusOK, Header: http.Header{"Content-Type": {"text/html"}}},
+			httpbackend.Response{Status: http.StatusOK, Header: http.Header{}, Body: []byte("<!doctype html>")},
 			backends.AlarmUnexpectedAnswer,
 			[]string{
 				begins + `alarm=unexpected_answer` +
@@ -233,7 +233,7 @@ func TestClient_Interpret_LogsEachAlarmOnceWithAdvice(t *testing.T) {
 			httpbackend.Response{Status: http.StatusFound, Header: login},
 			backends.AlarmRedirectToItself,
 			[]string{
-				begins + `alarm=redirect_to_itself detail="status 302"` +
+				begins + `alarm=redirect_to_itself detail="status 302 redirects to a page of the backend's own"` +
 					` advice="check address: the backend redirects to a page of its own, for example a login page"`,
 				ends + `alarm=redirect_to_itself`,
 			},
@@ -306,14 +306,17 @@ func TestClient_Interpret_404IsAWrongAddressWhereItIsAFailure(t *testing.T) {
 // A viewer is never redirected to the middleware, however its address is written.
 func TestClient_Interpret_RedirectToItsOwnHost(t *testing.T) {
 	t.Parallel()
-	const itself, elsewhere, nonsense = "itself", "elsewhere", "nonsense"
+	const itself, moved, elsewhere, nonsense = "itself", "moved", "elsewhere", "nonsense"
 	tests := map[string]struct{ place, want string }{
 		"a path":                     {"/login", itself},
 		"a relative path":            {"login.php?back=check", itself},
 		"a query":                    {"?login=1", itself},
 		"its name":                   {"http://portal.example.com/login", itself},
-		"its name, over TLS":         {"https://portal.example.com/login", itself},
-		"its name, on another port":  {"http://portal.example.com:8080/", itself},
+		"its name, over TLS":         {"https://portal.example.com/login", moved},
+		"its path, over TLS":         {"https://portal.example.com/check?token=5", moved},
+		"its path, with a slash":     {"/check/", moved},
+		"its path, on another port":  {"http://portal.example.com:8080/check", moved},
+		"its name, on another port":  {"http://portal.example.com:8080/", elsewhere},
 		"its name in capitals":       {"HTTP://PORTAL.Example.COM/login", itself},
 		"its name, with the root":    {"http://portal.example.com./login", itself},
 		"its name, without a scheme": {"//portal.example.com/login", itself},
@@ -330,7 +333,7 @@ func TestClient_Interpret_RedirectToItsOwnHost(t *testing.T) {
 				d, err := c.Interpret(httpbackend.Response{Status: http.StatusFound, Header: http.Header{"Location": {tt.place}}})
 				f := backends.AsFailure(err)
 				switch {
-				case tt.want == itself && (f == nil || f.Kind != backends.FailureMalformed || d.Redirect != ""):
+				case (tt.want == itself || tt.want == moved) && (f == nil || f.Kind != backends.FailureMalformed || d.Redirect != ""):
 					t.Errorf("302: got %+v and error %v, want a malformed failure", d, err)
 				case tt.want == elsewhere && (err != nil || d.Verdict != backends.Denied || d.Redirect != tt.place):
 					t.Errorf("302: got %+v and error %v, want denied with the redirect", d, err)
@@ -339,6 +342,9 @@ func TestClient_Interpret_RedirectToItsOwnHost(t *testing.T) {
 				}
 				if got := c.ContractAlarms().Active().Has(backends.AlarmRedirectToItself); got != (tt.want == itself) {
 					t.Errorf("302: alarm %t, want %t", got, !got)
+				}
+				if got := c.ContractAlarms().Active().Has(backends.AlarmAddressMoved); got != (tt.want == moved) {
+					t.Errorf("302: alarm of a move %t, want %t", got, !got)
 				}
 
 				d, err = c.Interpret(httpbackend.Response{Status: http.StatusForbidden, Header: http.Header{"X-Location": {tt.place}}})

@@ -1,10 +1,10 @@
 package httpbackend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -41,8 +41,15 @@ type Client struct {
 	alarms       *Alarms
 	propagator   propagation.TextMapPropagator
 	requirements answerRequirements
+	brokenPage   BrokenPage
+	pages        pageFinder
+	window       redirectWindow
 	maxHeader    setting.ByteSize
 	maxBody      setting.ByteSize
+
+	draining chan struct{}   // holds one value for each body that is read after its call
+	life     context.Context // ends with Close, and those readings with it
+	end      context.CancelFunc
 }
 
 // Call describes one call to a backend.
@@ -55,7 +62,7 @@ type Call struct {
 	Header http.Header
 	// Credentials are headers as the viewer sent them. They never replace one of Header or of the config.
 	Credentials []backends.Header
-	// NeedsBody makes [Client.Do] read the answer's body.
+	// NeedsBody makes [Client.Do] read the body of an allowing answer.
 	NeedsBody bool
 }
 
@@ -68,11 +75,12 @@ func NewClient(name string, cfg Config, deps Deps) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	table, err := NewStatusTable(cfg.Preset, cfg.Statuses)
+	table, err := NewStatusTable(cfg.Preset, cfg.Redirects, cfg.Statuses)
 	if err != nil {
 		return nil, err
 	}
-	transport, err := newTransport(cfg, deps.Connections)
+	connections := cmp.Or(max(deps.Connections, 0), defaultConnections)
+	transport, err := newTransport(cfg, connections)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +88,7 @@ func NewClient(name string, cfg Config, deps Deps) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	life, end := context.WithCancel(context.Background())
 	return &Client{
 		name:         name,
 		headers:      staticHeaders(cfg.Headers, address),
@@ -89,8 +98,13 @@ func NewClient(name string, cfg Config, deps Deps) (*Client, error) {
 		alarms:       NewAlarms(name, deps.Log),
 		propagator:   deps.Propagator,
 		requirements: requirements,
+		brokenPage:   cfg.BrokenPage,
+		pages:        newPageFinder(),
 		maxHeader:    cfg.MaxResponseHeaderSize,
 		maxBody:      cfg.MaxBodySize,
+		draining:     make(chan struct{}, connections),
+		life:         life,
+		end:          end,
 	}, nil
 }
 
@@ -104,50 +118,83 @@ func (c *Client) Decide(ctx context.Context, call Call) (backends.Decision, erro
 	return c.Interpret(a)
 }
 
-// Do makes the call and returns the answer unread. Its error is a [*backends.Failure], or wraps context.Canceled.
+// Do makes the call and returns the answer unread, as soon as its header has arrived. Only an allowing answer waits for its
+// body: for all of it where the call or the config needs it, otherwise a moment for a page. Its error is a
+// [*backends.Failure], or wraps context.Canceled.
 func (c *Client) Do(ctx context.Context, call Call) (Response, error) {
+	ctx = withSentTrace(ctx)
 	r := c.request(ctx, call)
 	traced := c.startTrace(ctx, r)
-	resp, err := c.send(ctx, r)
+	x, hops, err := c.send(ctx, r)
 	if err != nil {
-		traced.finish(Response{})
+		traced.finish(Response{}, nil)
 		return Response{}, c.classifyError(ctx, err)
 	}
-	defer resp.Body.Close()
-	a := Response{Status: resp.StatusCode, Header: resp.Header, WasRedirected: resp.Request != r}
-	// require_body concerns allowing answers alone: the body of another, which may never come, is not waited for.
-	needsBody := call.NeedsBody || c.requirements.body != nil && c.statuses.meaningOf(resp.StatusCode).outcome == OutcomeAllow
-	if !needsBody && !traced.isEnabled() {
-		_, _ = io.CopyN(io.Discard, resp.Body, int64(c.maxBody)) // so that the connection can be reused; its error changes no answer
-		return a, nil
-	}
-	a.Body, err = io.ReadAll(io.LimitReader(resp.Body, int64(c.maxBody)+1))
-	traced.finish(a)
+	a := Response{Status: x.resp.StatusCode, Header: x.resp.Header, WasRedirected: hops > 0}
+	var text []byte
+	isAllowing := c.statuses.meaningOf(a.Status).outcome == OutcomeAllow
 	switch {
-	case !needsBody:
-		return a, nil
-	case err != nil:
-		return Response{}, c.classifyError(ctx, err)
-	case len(a.Body) > int(c.maxBody):
-		return Response{}, c.Malformed(fmt.Errorf("body larger than max_body_size=%v", c.maxBody))
+	case isAllowing && (call.NeedsBody || c.requirements.body != nil):
+		text, err = c.readWhole(x)
+		a.Body = text
+	case isAllowing && c.brokenPage == BrokenPageFailure && !x.isEmpty():
+		text, err = c.readStart(ctx, x)
+	case traced.isEnabled(): // for an operator, who wants to see the body
+		text = c.peek(ctx, x, drainTimeout)
+	case isAllowing && c.mayBeBroken(a):
+		text = c.peek(ctx, x, pageWait(ctx))
+	default:
+		c.drain(x)
+	}
+	traced.finish(a, text)
+	if err != nil {
+		return Response{}, c.failureOf(ctx, err)
+	}
+	if isAllowing && !call.NeedsBody && c.mayBeBroken(a) {
+		a.page = c.pages.find(text[:min(len(text), maxPage)])
 	}
 	return a, nil
 }
 
+// mayBeBroken reports whether an allowing answer may come with a broken page that somebody wants to know of.
+func (c *Client) mayBeBroken(a Response) bool {
+	return (c.brokenPage != BrokenPageIgnore || a.WasRedirected) && mayBePage(a.Header)
+}
+
+// readWhole returns the body, which is a failure if it is too large.
+func (c *Client) readWhole(x *exchange) ([]byte, error) {
+	text, err := x.readBody(int64(c.maxBody) + 1)
+	if err == nil && len(text) > int(c.maxBody) {
+		err = c.Malformed(fmt.Errorf("body larger than max_body_size=%v", c.maxBody))
+	}
+	return text, err
+}
+
+// failureOf returns the failure of an error, which may be one already.
+func (c *Client) failureOf(ctx context.Context, err error) error {
+	if backends.AsFailure(err) != nil {
+		return err
+	}
+	return c.classifyError(ctx, err)
+}
+
 // Classify returns what an answer's status and headers mean. It records no alarm.
 func (c *Client) Classify(a Response) Classification {
-	return c.statuses.Classify(c.name, c.address.Hostname(), a)
+	return c.statuses.Classify(c.name, c.address, a)
 }
 
 // Interpret returns what an answer means, and records its alarms. An allowing answer that does not meet the answer
-// requirements is a failure.
+// requirements is what the config says, usually a failure.
 func (c *Client) Interpret(a Response) (backends.Decision, error) {
-	meaning := c.Classify(a)
+	meaning, now := c.Classify(a), time.Now()
+	if c.statuses.redirects == RedirectsByTarget && c.window.isMoved(now, meaning.relayed) {
+		meaning.fail(c.name, backends.AlarmAddressMoved, movedTo(a.Status, meaning.relayed))
+	}
 	if meaning.Failure == nil && meaning.Decision.Verdict == backends.Allowed {
 		c.checkAllowed(&meaning, a)
 	}
 	if meaning.Failure == nil || meaning.Raised != 0 { // a failure without an alarm does not end one
-		c.alarms.Record(time.Now(), meaning.Raised, meaning.Detail)
+		c.alarms.Record(now, meaning.Raised, meaning.Detail)
 	}
 	if meaning.Failure != nil {
 		return backends.Decision{}, meaning.Failure
@@ -155,16 +202,23 @@ func (c *Client) Interpret(a Response) (backends.Decision, error) {
 	return meaning.Decision, nil
 }
 
-// checkAllowed makes a failure of an allowing answer that is not the backend's: it does not meet the requirements, or it
-// is a web page behind a redirect, which is a login page.
+// checkAllowed takes the yes from an answer that is not a sound one of the backend's: it does not meet the requirements,
+// it is a web page behind a redirect, which is a login page, or it is a broken page.
 func (c *Client) checkAllowed(r *Classification, a Response) {
-	err, alarm := c.requirements.verify(a), backends.AlarmUnexpectedAnswer
-	if err == nil && a.WasRedirected && a.IsWebPage() {
-		err, alarm = errLoginPage, backends.AlarmRedirectToItself
-	}
-	if err != nil {
-		r.Failure = &backends.Failure{Kind: backends.FailureMalformed, Backend: c.name, Err: err}
-		r.raise(alarm, err.Error())
+	unmet := c.requirements.verify(a)
+	switch {
+	case unmet == nil && a.WasRedirected && a.IsWebPage():
+		r.fail(c.name, backends.AlarmRedirectToItself, errLoginPage)
+	case unmet == nil && c.requirements.body == nil: // a body that is required is no page by itself
+		c.readPage(r, a.page)
+	case unmet == nil:
+	case c.requirements.onUnmet == UnmetRequirementFailure:
+		r.fail(c.name, backends.AlarmUnexpectedAnswer, fmt.Errorf("allowed, but %w%s", unmet, webPageHint(a)))
+	case a.page == pageError && c.brokenPage != BrokenPageIgnore: // an error page is no answer, so no denial either
+		r.fail(c.name, backends.AlarmBrokenPage, fmt.Errorf("%w, but with %s", unmet, a.page))
+	default:
+		r.Decision = r.deniedDecision(a)
+		r.Decision.Reason += ", " + unmet.Error()
 	}
 }
 
@@ -187,8 +241,11 @@ func (c *Client) DisplayAddress() string {
 	return (&url.URL{Scheme: c.address.Scheme, Host: c.address.Host, Path: c.address.Path}).String()
 }
 
-// Close closes idle connections.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+// Close closes the connections that no call uses.
+func (c *Client) Close() {
+	c.end()
+	c.transport.CloseIdleConnections()
+}
 
 // request builds the request. It is always a GET, since a viewer's HEAD opens a session like any other method.
 func (c *Client) request(ctx context.Context, call Call) *http.Request {

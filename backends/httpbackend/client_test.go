@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -114,6 +115,42 @@ func TestClient_Do_RequestOnTheWire(t *testing.T) {
 	}
 }
 
+// A viewer's Authorization reaches the middleware as sent, unless the config has one of its own.
+func TestClient_Do_Authorization(t *testing.T) {
+	t.Parallel()
+	const viewer = "Basic YWxpY2U6d29uZGVybGFuZA=="
+	tests := map[string]struct {
+		user    string
+		headers map[string]setting.Secret
+		want    []string
+	}{
+		"none of the config's":               {"", nil, []string{viewer}},
+		"user and password in the address":   {"astra:pass%20word@", nil, []string{"Basic YXN0cmE6cGFzcyB3b3Jk"}},
+		"a configured header":                {"", map[string]setting.Secret{"Authorization": "Bearer config"}, []string{"Bearer config"}},
+		"a configured header in lower case":  {"", map[string]setting.Secret{"authorization": "Bearer config"}, []string{"Bearer config"}},
+		"both of the config's, in lower too": {"a:b@", map[string]setting.Secret{"authorization": "Bearer config"}, []string{"Bearer config"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, nil)
+			c := newClient(t, strings.Replace(s.URL(), "://", "://"+tt.user, 1), func(cfg *httpbackend.Config) { cfg.Headers = tt.headers })
+			ctx, all := httpbackend.WithTrace(t.Context())
+			if _, err := c.Do(ctx, httpbackend.Call{
+				Credentials: []backends.Header{{Name: "Authorization", Value: viewer}},
+			}); err != nil {
+				t.Fatalf("ask: %v", err)
+			}
+			if diff := cmp.Diff(tt.want, onlyRequest(t, s).Header.Values("Authorization")); diff != "" {
+				t.Errorf("Authorization (-want +got):\n%s", diff)
+			}
+			if text := fmt.Sprintf("%+v", all.Entries()); strings.Contains(text, "YWxpY2U6") || strings.Contains(text, "YXN0cmE6") {
+				t.Errorf("the trace shows a password: %s", text)
+			}
+		})
+	}
+}
+
 func TestClient_Do_Redirects(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, map[string]backendtest.User{"good": {}})
@@ -195,6 +232,15 @@ func TestClient_Do_ClassifiesErrorsWithoutCredentials(t *testing.T) {
 	if err := hanging.SetMode(backendtest.Hang()); err != nil {
 		t.Fatalf("set the middleware: %v", err)
 	}
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // connects, and shakes no hands
+	if err != nil {
+		t.Fatalf("listen: %v", err)
+	}
+	t.Cleanup(func() { _ = silent.Close() })
+	resetting := startServer(t, nil)
+	if err := resetting.SetMode(backendtest.Reset()); err != nil {
+		t.Fatalf("set the middleware: %v", err)
+	}
 	refusing := startServer(t, nil)
 	if err := refusing.SetMode(backendtest.Refuse()); err != nil {
 		t.Fatalf("set the middleware: %v", err)
@@ -202,12 +248,15 @@ func TestClient_Do_ClassifiesErrorsWithoutCredentials(t *testing.T) {
 	tests := map[string]struct {
 		address string
 		want    backends.FailureKind
+		wasSent bool
 	}{
-		"an untrusted certificate":   {secured.URL, backends.FailureTransport},
-		"no TLS where there must be": {strings.Replace(plain.URL(), "http:", "https:", 1), backends.FailureTransport},
-		"connection refused":         {refusing.URL(), backends.FailureTransport},
-		"a name that cannot exist":   {"http://portal..invalid/", backends.FailureTransport},
-		"no answer in time":          {hanging.URL(), backends.FailureTimeout},
+		"an untrusted certificate":   {secured.URL, backends.FailureTransport, false},
+		"no TLS where there must be": {strings.Replace(plain.URL(), "http:", "https:", 1), backends.FailureTransport, false},
+		"connection refused":         {refusing.URL(), backends.FailureTransport, false},
+		"a name that cannot exist":   {"http://portal..invalid/", backends.FailureTransport, false},
+		"no TLS handshake in time":   {"https://" + silent.Addr().String(), backends.FailureTimeout, false},
+		"no answer in time":          {hanging.URL(), backends.FailureTimeout, true},
+		"a reset":                    {resetting.URL(), backends.FailureTransport, true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -223,6 +272,9 @@ func TestClient_Do_ClassifiesErrorsWithoutCredentials(t *testing.T) {
 			f := backends.AsFailure(err)
 			if f == nil || f.Kind != tt.want {
 				t.Fatalf("got %v, want a failure of kind %s", err, tt.want)
+			}
+			if f.WasSent != tt.wasSent || f.IsConnect() == tt.wasSent {
+				t.Errorf("got WasSent=%t, want %t", f.WasSent, tt.wasSent)
 			}
 			for cause := err; cause != nil; cause = errors.Unwrap(cause) {
 				if strings.Contains(fmt.Sprintf("%v %+v", cause, cause), "5ecret") {

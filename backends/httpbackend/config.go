@@ -21,16 +21,24 @@ type Config struct {
 	Preset Preset `yaml:"preset"`
 	// Statuses overrides the preset.
 	Statuses Statuses `yaml:"statuses"`
-	// RequireHeader is a header, "Name" or "Name: value", that every allowing answer of the backend has. Without it
-	// something else answers with 200, and the answer is a failure. Empty: none.
+	// Redirects says what a redirect means. Empty: where it leads decides, as the preset says.
+	Redirects Redirects `yaml:"redirects"`
+	// RequireHeader is a header, "Name" or "Name: value", that every allowing answer of the backend has. Empty: none.
 	RequireHeader string `yaml:"require_header"`
 	// RequireBody is a regular expression that the body of every allowing answer matches. Empty: none.
 	RequireBody string `yaml:"require_body"`
+	// OnUnmetRequirement says what an answer is that would allow but lacks one of the two.
+	OnUnmetRequirement UnmetRequirement `yaml:"on_unmet_requirement"`
+	// BrokenPage says what an allowing answer is whose body looks like a broken page.
+	BrokenPage BrokenPage `yaml:"broken_page"`
 
 	// DialTimeout bounds the connection, without the TLS handshake. The call's own timeout holds as well.
 	DialTimeout time.Duration `yaml:"dial_timeout"`
 	// TLSTimeout bounds the TLS handshake.
 	TLSTimeout time.Duration `yaml:"tls_timeout"`
+	// ResponseHeaderTimeout bounds the wait for the answer's header once the request was sent. Zero: the call's own timeout
+	// alone.
+	ResponseHeaderTimeout time.Duration `yaml:"response_header_timeout"`
 	// IdleTimeout is how long an idle connection is kept.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
 	// MaxResponseHeaderSize bounds the headers of an answer. A larger answer is malformed.
@@ -52,6 +60,14 @@ func DefaultConfig() Config {
 	}
 }
 
+// SetPreset sets the preset, and the defaults that depend on it: the product's own times.
+func (c *Config) SetPreset(p Preset) {
+	c.Preset = p
+	if p == PresetAuthProxy {
+		c.DialTimeout, c.TLSTimeout, c.ResponseHeaderTimeout, c.IdleTimeout = 5*time.Second, 3*time.Second, 2*time.Second, 90*time.Second
+	}
+}
+
 // Validate reports everything wrong. Messages begin with the key, relative to the backend's.
 func (c Config) Validate() error {
 	_, err := parseAddress(c.Address)
@@ -68,6 +84,9 @@ func (c Config) Validate() error {
 		if bound.value <= 0 {
 			errs = append(errs, fmt.Errorf("%s: %s must be above 0", bound.key, bound.value))
 		}
+	}
+	if c.ResponseHeaderTimeout < 0 {
+		errs = append(errs, fmt.Errorf("response_header_timeout: %s must be 0 (none) or above", c.ResponseHeaderTimeout))
 	}
 	if c.MaxResponseHeaderSize < setting.KiB {
 		errs = append(errs, fmt.Errorf("max_response_header_size: %v must be at least 1KiB", c.MaxResponseHeaderSize))

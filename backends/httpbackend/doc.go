@@ -3,14 +3,16 @@
 //
 // Entry points: [Config], inlined in an adapter's config; [NewClient], embedded in the adapter; [Client.Decide] for a
 // backend that answers by status and headers. An adapter that reads bodies calls [Client.Do], then [Client.Interpret] or,
-// for an answer that it cannot read, [Client.Malformed]. [AstraHeaders] and [QueryValue] help to build a [Call].
+// for an answer that it cannot read, [Client.Malformed]. [AstraHeaders], [FlussonicParameters] and [QueryValue] help to
+// build a [Call].
 //
 //	Request ─► Call ─► Client.Do ─────────────────────────────► Response ─► Client.Interpret ─────────► Decision
 //	                   query.go      joins address and query                statuses.go    StatusTable   or Failure
 //	                   headers.go    viewer's facts                         presets.go     its presets
 //	                   transport.go  connections                            response.go    headers
 //	                   redirects.go  if the table follows them              answer_requirements.go
-//	                   errors.go     kinds of failure                       alarms.go      what violates the contract
+//	                   errors.go     kinds of failure                       challenge.go   WWW-Authenticate
+//	                                                                        alarms.go      what violates the contract
 //	                   http_trace.go what went over the wire, for "usher check"
 //
 // Invariants:

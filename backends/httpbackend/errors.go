@@ -20,9 +20,9 @@ func (c *Client) classifyError(ctx context.Context, err error) error {
 	}
 	switch {
 	case isTimeout(err) || ctx.Err() != nil:
-		return &backends.Failure{Kind: backends.FailureTimeout, Backend: c.name, Err: err}
+		return &backends.Failure{Kind: backends.FailureTimeout, Backend: c.name, WasSent: wasSent(ctx), Err: err}
 	case isTransport(err):
-		return &backends.Failure{Kind: backends.FailureTransport, Backend: c.name, Err: err}
+		return &backends.Failure{Kind: backends.FailureTransport, Backend: c.name, WasSent: wasSent(ctx), Err: err}
 	case errors.Is(err, errTooManyRedirects):
 		return c.Malformed(err)
 	default: // net/http's own text may quote what the backend sent, and so a token

@@ -17,7 +17,7 @@ const maxTracedBody = 1 << 10
 
 // TraceEntry is one call as it went over the wire, for an operator who looks for a mistake in the settings. Header values
 // of the config are hidden, and so are the password and the query values of the configured address. The viewer's own
-// query is shown.
+// query is shown, but not their Authorization.
 type TraceEntry struct {
 	// Backend is the backend's name in the config.
 	Backend       string
@@ -27,7 +27,7 @@ type TraceEntry struct {
 	// Status, ResponseHeader and ResponseBody are zero if no answer came.
 	Status         int
 	ResponseHeader http.Header
-	// ResponseBody is the beginning of the body.
+	// ResponseBody is what arrived of the body's beginning before the decision, or within a moment after the header.
 	ResponseBody string
 	// Duration is how long the answer, or the failure, took.
 	Duration time.Duration
@@ -72,8 +72,9 @@ func (c *Client) startTrace(ctx context.Context, r *http.Request) traceRecorder 
 		return traceRecorder{}
 	}
 	entry := &TraceEntry{Backend: c.name, Method: r.Method, URL: c.redactURL(r.URL), RequestHeader: r.Header.Clone()}
-	for name := range c.headers {
-		if name != "User-Agent" {
+	for name := range entry.RequestHeader {
+		// A viewer's Authorization holds a password in a form that nobody recognises as one.
+		if _, isConfigured := c.headers[name]; isConfigured && name != "User-Agent" || name == "Authorization" {
 			entry.RequestHeader[name] = []string{setting.Hidden}
 		}
 	}
@@ -86,15 +87,15 @@ func (c *Client) startTrace(ctx context.Context, r *http.Request) traceRecorder 
 // isEnabled reports whether the call is traced.
 func (t traceRecorder) isEnabled() bool { return t.entry != nil }
 
-// finish records the answer. The zero Response: none came.
-func (t traceRecorder) finish(a Response) {
+// finish records the answer and the beginning of its body. The zero Response: none came.
+func (t traceRecorder) finish(a Response, text []byte) {
 	if t.entry == nil {
 		return
 	}
 	t.trace.mu.Lock()
 	defer t.trace.mu.Unlock()
 	t.entry.Duration, t.entry.Status, t.entry.ResponseHeader = time.Since(t.start), a.Status, a.Header.Clone()
-	t.entry.ResponseBody = string(a.Body[:min(len(a.Body), maxTracedBody)])
+	t.entry.ResponseBody = string(text[:min(len(text), maxTracedBody)])
 }
 
 // redactURL returns a call's URL with the query values of the configured address hidden. They come first in each query.

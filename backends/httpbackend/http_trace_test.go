@@ -249,7 +249,7 @@ func TestTrace_KeepsTheBeginningOfABody(t *testing.T) {
 		"more than a KiB":                      {1025, 64 << 10, false, 1024, false},
 		"much more, and the adapter's":         {20_000, 64 << 10, true, 1024, false},
 		"more than max_body_size":              {20_000, 100, true, 101, true},
-		"more than max_body_size, unwanted":    {20_000, 100, false, 101, false},
+		"more than max_body_size, unwanted":    {20_000, 100, false, 1024, false},
 		"much more than max_body_size, beyond": {200_000, 64 << 10, true, 1024, true},
 	}
 	for name, tt := range tests {

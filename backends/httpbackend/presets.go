@@ -46,7 +46,7 @@ func (p Preset) Policy() backends.Policy {
 	}
 }
 
-// relaysRedirects reports whether a denied viewer may be redirected.
+// relaysRedirects reports whether the product sends viewers where X-Location says.
 func relaysRedirects(p Preset) bool {
 	return p == PresetAstra || p == PresetFlussonic
 }

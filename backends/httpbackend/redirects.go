@@ -3,7 +3,6 @@ package httpbackend
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -12,21 +11,20 @@ import (
 // maxRedirects is how many redirects of one call are followed, as many as Go's own client follows.
 const maxRedirects = 10
 
-// send makes the call and follows redirects where the status table says so.
-func (c *Client) send(ctx context.Context, r *http.Request) (*http.Response, error) {
-	for hops := 0; ; hops++ {
-		resp, err := c.transport.RoundTrip(r)
-		if err != nil || !c.statuses.Follows(resp.StatusCode) {
-			return resp, err
+// send makes the call and follows redirects where the status table says so. hops is how many it followed.
+func (c *Client) send(ctx context.Context, r *http.Request) (x *exchange, hops int, err error) {
+	for ; ; hops++ {
+		x, err = c.exchange(ctx, r)
+		if err != nil || !c.statuses.Follows(x.resp.StatusCode) {
+			return x, hops, err
 		}
-		next := nextHop(r, resp)
+		next := nextHop(r, x.resp)
 		if next == nil {
-			return resp, nil
+			return x, hops, nil
 		}
-		_, _ = io.CopyN(io.Discard, resp.Body, int64(c.maxBody))
-		_ = resp.Body.Close()
+		c.drain(x)
 		if hops == maxRedirects {
-			return nil, errTooManyRedirects
+			return nil, hops, errTooManyRedirects
 		}
 		r = c.redirectedRequest(ctx, r, next)
 	}

@@ -1,7 +1,6 @@
 package httpbackend
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -26,10 +25,12 @@ const (
 type Response struct {
 	Status int
 	Header http.Header
-	// Body is empty unless the call or the config needs it.
+	// Body is empty unless the call or the config needs it and the status allows.
 	Body []byte
 	// WasRedirected reports that the answer comes from the target of a redirect.
 	WasRedirected bool
+
+	page page // what the beginning of an allowing answer's body looks like, where the contract has none
 }
 
 // Classification is what an answer means.
@@ -39,14 +40,18 @@ type Classification struct {
 	Failure  *backends.Failure
 	// Raised holds the alarms that the answer raises.
 	Raised AlarmSet
-	// Detail names the status or header that raised the first alarm, without a value.
+	// Detail names the statuses and headers that raised them, without a value.
 	Detail string
+
+	// relayed is the target, without query, of a redirect that would be for the viewer unless most answers have it. Empty:
+	// none, or the status denies by itself.
+	relayed string
 }
 
-// Classify returns what an answer of the named backend means. host is the backend's own, without port. It reads the
-// headers that Astra and Flussonic define: X-Session-Name, X-UserId, X-AuthDuration, X-Max-Sessions, X-Unique, and
-// Location or X-Location. An invalid header is ignored with an alarm; it never makes a failure of an answer.
-func (t *StatusTable) Classify(backend, host string, a Response) Classification {
+// Classify returns what an answer of the named backend at that address means. It reads the headers that Astra and
+// Flussonic define: X-Session-Name, X-UserId, X-AuthDuration, X-Max-Sessions, X-Unique, Location or X-Location, and
+// WWW-Authenticate of a 401. A header that cannot be read raises an alarm; it never makes a failure of an answer.
+func (t *StatusTable) Classify(backend string, address *url.URL, a Response) Classification {
 	var c Classification
 	m := t.meaningOf(a.Status)
 	for _, alarm := range m.alarms {
@@ -54,30 +59,46 @@ func (t *StatusTable) Classify(backend, host string, a Response) Classification 
 	}
 	switch m.outcome {
 	case OutcomeFailure:
-		c.Failure = &backends.Failure{Kind: backends.FailureStatus, Backend: backend, Status: a.Status}
+		c.Failure = &backends.Failure{
+			Kind: backends.FailureStatus, Backend: backend, Status: a.Status, MayBeDenial: c.Raised.Has(backends.AlarmWrongAddress),
+		}
+		return c
 	case OutcomeAllow:
 		c.Decision = c.allowedDecision(a)
 	default:
 		c.Decision = c.deniedDecision(a)
-		t.addRedirect(&c, m.outcome, backend, host, a)
+		c.readChallenge(a)
 	}
+	t.readRedirect(&c, m.outcome, backend, address, a)
 	return c
 }
 
+// raise adds an alarm. Detail names everything that raised one.
 func (c *Classification) raise(a backends.Alarm, detail string) {
 	c.Raised = c.Raised.With(a)
-	if c.Detail == "" {
-		c.Detail = detail
+	if c.Detail != "" {
+		c.Detail += "; "
 	}
+	c.Detail += detail
+}
+
+// fail makes a failure of the answer. err must not quote it.
+func (c *Classification) fail(backend string, a backends.Alarm, err error) {
+	c.Decision, c.relayed = backends.Decision{}, ""
+	c.Failure = &backends.Failure{Kind: backends.FailureMalformed, Backend: backend, Err: err}
+	c.raise(a, err.Error())
 }
 
 func (c *Classification) allowedDecision(a Response) backends.Decision {
 	d := c.viewerDecision(a)
 	d.Verdict = backends.Allowed
-	d.MaxSessions = int(c.number(a.Header, "X-Max-Sessions", 0, maxSessionsBound))
-	d.Unique = a.Header.Get("X-Unique") == "true"
-	if a.Header.Get("X-Location") != "" {
-		c.raise(backends.AlarmBadHeader, "X-Location in an allowing answer")
+	d.MaxSessions = int32(c.number(a.Header, "X-Max-Sessions", 0, maxSessionsBound, "sessions.per_user.max_streams holds"))
+	switch unique := strings.TrimSpace(a.Header.Get("X-Unique")); unique {
+	case "", "false":
+	case "true":
+		d.Unique = true
+	default:
+		c.raise(backends.AlarmBadHeader, "X-Unique is neither true nor false: the user may play several streams")
 	}
 	return d
 }
@@ -91,89 +112,102 @@ func (c *Classification) deniedDecision(a Response) backends.Decision {
 // viewerDecision reads what the answer says of the viewer, whatever the verdict.
 func (c *Classification) viewerDecision(a Response) backends.Decision {
 	d := backends.Decision{Source: backends.FromBackend, Reason: "backend answered " + strconv.Itoa(a.Status)}
-	d.User = PrintableName(a.Header.Get("X-Session-Name"))
+	d.User = c.userName(a.Header)
 	d.UserID = c.userID(a.Header)
-	seconds := c.number(a.Header, "X-AuthDuration", 1, int64(maxAuthDuration/time.Second))
+	seconds := c.number(a.Header, "X-AuthDuration", 1, int64(maxAuthDuration/time.Second), "the decision holds for validity")
 	d.ValidFor = time.Duration(seconds) * time.Second
 	return d
+}
+
+// userName reads the user's name. What cannot be shown of it is left out.
+func (c *Classification) userName(h http.Header) string {
+	sent := strings.TrimSpace(h.Get("X-Session-Name"))
+	name := PrintableName(sent)
+	if name != sent {
+		c.raise(backends.AlarmBadHeader, fmt.Sprintf("X-Session-Name is not printable UTF-8 of at most %d bytes: it is shown in part", maxUserLength))
+	}
+	return name
 }
 
 // userID reads the user's key. An invalid one is dropped as a whole, since two users could share a part.
 func (c *Classification) userID(h http.Header) string {
 	id := strings.TrimSpace(h.Get("X-UserId"))
 	if len(id) > maxUserLength || !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) {
-		c.raise(backends.AlarmBadHeader, "X-UserId")
+		c.raise(backends.AlarmBadHeader, fmt.Sprintf("X-UserId is not printable UTF-8 of at most %d bytes: "+
+			"the user's streams are counted by X-Session-Name or the credentials", maxUserLength))
 		return ""
 	}
 	return id
 }
 
-// number reads a header that holds a number from least to most; zero if it is absent or invalid.
-func (c *Classification) number(h http.Header, name string, least, most int64) int64 {
+// number reads a header that holds a number from least to most; zero if it is absent or cannot be read. assumed says what
+// holds then.
+func (c *Classification) number(h http.Header, name string, least, most int64, assumed string) int64 {
 	text := strings.TrimSpace(h.Get(name))
 	if text == "" {
 		return 0
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < least || n > most {
-		c.raise(backends.AlarmBadHeader, name)
+		c.raise(backends.AlarmBadHeader, fmt.Sprintf("%s is no number from %d to %d: %s", name, least, most, assumed))
 		return 0
 	}
 	return n
 }
 
-// addRedirect adds the redirect to a denial, if the answer has a target and the preset relays it.
-func (t *StatusTable) addRedirect(c *Classification, outcome Outcome, backend, host string, a Response) {
-	redirects := outcome == OutcomeRedirect
-	target := a.Header.Get("X-Location")
-	if redirects && a.Header.Get("Location") != "" {
-		target = a.Header.Get("Location")
+// readRedirect reads Location of a redirect, and X-Location beside any other answer.
+func (t *StatusTable) readRedirect(c *Classification, outcome Outcome, backend string, address *url.URL, a Response) {
+	isRedirect := outcome == OutcomeRedirect
+	location := a.Header.Get("X-Location")
+	if isRedirect && a.Header.Get("Location") != "" {
+		location = a.Header.Get("Location")
 	}
 	switch {
-	case target == "" && outcome >= OutcomeRedirect:
+	case location == "" && outcome >= OutcomeRedirect:
 		c.raise(backends.AlarmUnexpectedStatus, fmt.Sprintf("status %d without a Location to use", a.Status))
 		return
-	case target == "" || !redirects && !relaysRedirects(t.preset):
+	case location == "" || !isRedirect && !t.relaysLocation():
 		return
 	}
-	err := validateRedirect(target, host)
+	target := newRedirectTarget(address, location)
 	switch {
-	case err == nil:
-		c.Decision.Redirect = target
-	case errors.Is(err, errOwnHost):
-		c.raise(backends.AlarmRedirectToItself, fmt.Sprintf("status %d", a.Status))
-		if redirects { // a redirect says nothing about the viewer; a 403 with an X-Location does
-			c.Decision = backends.Decision{}
-			c.Failure = &backends.Failure{Kind: backends.FailureMalformed, Backend: backend, Err: err}
-		}
+	case target.kind == targetInvalid:
+		c.raise(backends.AlarmBadHeader, "Location or X-Location is no http or https address: the viewer is not redirected")
+	case t.isForViewer(target):
+		c.redirectViewer(outcome, a, target)
+	case !isRedirect: // the status speaks of the viewer, and stands
+		c.raise(backends.AlarmRedirectToItself, fmt.Sprintf("status %d with X-Location to the backend itself", a.Status))
+	case target.kind == targetOwnPage:
+		c.fail(backend, backends.AlarmRedirectToItself, fmt.Errorf("status %d redirects to a page of the backend's own", a.Status))
 	default:
-		c.raise(backends.AlarmBadHeader, "Location or X-Location")
+		c.fail(backend, backends.AlarmAddressMoved, movedTo(a.Status, target.address))
 	}
 }
 
-var (
-	errOwnHost     = errors.New("redirect to the backend's own host")
-	errBadRedirect = errors.New("redirect to no http or https address")
-)
-
-// validateRedirect returns why a viewer cannot be redirected to target. A target without a host is on the backend's own.
-func validateRedirect(target, ownHost string) error {
-	u, err := url.Parse(target)
-	switch {
-	case err != nil, len(target) > maxRedirectLength, !isPrintableASCII(target):
-		return errBadRedirect
-	case u.Host == "" && u.Scheme == "":
-		return errOwnHost
-	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "", u.Hostname() == "", u.User != nil:
-		return errBadRedirect
-	case strings.EqualFold(strings.TrimSuffix(u.Hostname(), "."), strings.TrimSuffix(ownHost, ".")):
-		return errOwnHost
-	}
-	return nil
+// relaysLocation reports whether X-Location is for the viewer.
+func (t *StatusTable) relaysLocation() bool {
+	return t.redirects == RedirectsViewer || t.redirects != RedirectsFailure && relaysRedirects(t.preset)
 }
 
-func isPrintableASCII(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' })
+// isForViewer reports whether the viewer is sent to the target.
+func (t *StatusTable) isForViewer(target redirectTarget) bool {
+	return t.redirects == RedirectsViewer || t.redirects != RedirectsFailure && target.kind == targetViewer
+}
+
+// redirectViewer denies and redirects the viewer, to exactly what the backend named.
+func (c *Classification) redirectViewer(outcome Outcome, a Response, target redirectTarget) {
+	if outcome == OutcomeAllow {
+		c.Decision = c.deniedDecision(a)
+	}
+	c.Decision.Redirect = target.url
+	if outcome != OutcomeDeny {
+		c.relayed = target.address
+	}
+}
+
+// movedTo returns the error of a redirect that is none for the viewer. The address holds no query, and so no token.
+func movedTo(status int, address string) error {
+	return fmt.Errorf("status %d: the address has moved; set address to %s", status, address)
 }
 
 // PrintableName returns the name without unprintable characters, cut to maxUserLength bytes.

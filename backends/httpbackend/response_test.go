@@ -2,6 +2,7 @@ package httpbackend
 
 import (
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,6 +16,9 @@ import (
 )
 
 const ownHost = "portal.example.com"
+
+// ownAddress is where the backend is called.
+func ownAddress() *url.URL { return &url.URL{Scheme: "http", Host: ownHost, Path: "/check"} }
 
 func header(pairs ...string) http.Header {
 	h := http.Header{}
@@ -46,8 +50,9 @@ func TestStatusTable_Classify_Headers(t *testing.T) {
 			}), 0,
 		},
 		"a user id need not be a number":        {header("X-UserId", "a1-б"), with(func(d *backends.Decision) { d.UserID = "a1-б" }), 0},
-		"only the exact word true is unique":    {header("X-Unique", "True"), allowed, 0},
-		"one is not true":                       {header("X-Unique", "1"), allowed, 0},
+		"only the exact word true is unique":    {header("X-Unique", "True"), allowed, badHeader},
+		"one is not true":                       {header("X-Unique", "1"), allowed, badHeader},
+		"false is not unique":                   {header("X-Unique", "false"), allowed, 0},
 		"the first of two counts":               {header("X-AuthDuration", "60", "X-AuthDuration", "70"), with(func(d *backends.Decision) { d.ValidFor = time.Minute }), 0},
 		"a bound of zero sessions is none":      {header("X-Max-Sessions", "0"), allowed, 0},
 		"a negative duration is ignored":        {header("X-AuthDuration", "-1"), allowed, badHeader},
@@ -60,14 +65,23 @@ func TestStatusTable_Classify_Headers(t *testing.T) {
 		"a user id with a control character":    {header("X-UserId", "a\x01b"), allowed, badHeader},
 		"a user id that is no UTF-8":            {header("X-UserId", "a\xffb"), allowed, badHeader},
 		"a user id without end":                 {header("X-UserId", strings.Repeat("9", 257)), allowed, badHeader},
-		"a name is shown without what is not":   {header("X-Session-Name", " al\x00i\x1b[31mce\xff "), with(func(d *backends.Decision) { d.User = "ali[31mce" }), 0},
-		"a name without end is cut":             {header("X-Session-Name", strings.Repeat("é", 300)), with(func(d *backends.Decision) { d.User = strings.Repeat("é", 128) }), 0},
-		"allowed despite an X-Location":         {header("X-Location", "http://promo.example.com/"), allowed, badHeader},
+		"a name is shown without what is not":   {header("X-Session-Name", " al\x00i\x1b[31mce\xff "), with(func(d *backends.Decision) { d.User = "ali[31mce" }), badHeader},
+		"a name without end is cut":             {header("X-Session-Name", strings.Repeat("é", 300)), with(func(d *backends.Decision) { d.User = strings.Repeat("é", 128) }), badHeader},
+		"a number that was rounded":             {header("X-AuthDuration", "180.0"), allowed, badHeader},
+		"a number with a unit":                  {header("X-Max-Sessions", "2 streams"), allowed, badHeader},
+		"an X-Location that is no address":      {header("X-Location", "promo channel"), allowed, badHeader},
+		"an X-Location on the backend itself":   {header("X-Location", "/promo"), allowed, AlarmSet(0).With(backends.AlarmRedirectToItself)},
+		"an X-Location is a denial": {
+			header("X-Location", "http://promo.example.com/", "X-Max-Sessions", "3"),
+			backends.Decision{
+				Verdict: backends.Denied, Source: backends.FromBackend, Reason: "backend answered 200", Redirect: "http://promo.example.com/",
+			}, 0,
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := mustTable(t, PresetAstra, nil).Classify("portal", ownHost, Response{Status: 200, Header: tt.header})
+			got := mustTable(t, PresetAstra, nil).Classify("portal", ownAddress(), Response{Status: 200, Header: tt.header})
 			if got.Failure != nil || got.Raised != tt.alarms {
 				t.Errorf("got failure %v and alarms %b, want none and %b", got.Failure, got.Raised, tt.alarms)
 			}
@@ -83,6 +97,7 @@ func TestStatusTable_Classify_Status(t *testing.T) {
 	const promo = "https://promo.example.net/expired.m3u8?x=1"
 	unexpected := AlarmSet(0).With(backends.AlarmUnexpectedStatus)
 	badHeader := AlarmSet(0).With(backends.AlarmBadHeader)
+	moved := AlarmSet(0).With(backends.AlarmAddressMoved)
 	itself := AlarmSet(0).With(backends.AlarmRedirectToItself)
 	type want struct {
 		verdict  backends.Verdict
@@ -114,15 +129,18 @@ func TestStatusTable_Classify_Status(t *testing.T) {
 		"302 without a place":                      {PresetAstra, 302, header(), want{verdict: backends.Denied, alarms: unexpected}},
 		"302 to the portal's login": {
 			PresetAstra, 302, header("Location", "https://PORTAL.example.com:8443/login"),
-			want{failure: `check backend "portal": malformed: redirect to the backend's own host`, alarms: itself},
+			want{
+				failure: `check backend "portal": malformed: status 302: the address has moved; set address to https://PORTAL.example.com:8443/check`,
+				alarms:  moved,
+			},
 		},
 		"302 to a path, which is the portal's": {
 			PresetAstra, 302, header("Location", "/login"),
-			want{failure: `check backend "portal": malformed: redirect to the backend's own host`, alarms: itself},
+			want{failure: `check backend "portal": malformed: status 302 redirects to a page of the backend's own`, alarms: itself},
 		},
 		"302 to the portal by its absolute name": {
 			PresetAstra, 302, header("Location", "//portal.example.com./login"),
-			want{failure: `check backend "portal": malformed: redirect to the backend's own host`, alarms: itself},
+			want{failure: `check backend "portal": malformed: status 302 redirects to a page of the backend's own`, alarms: itself},
 		},
 		"403 with X-Location on the portal still denies": {PresetAstra, 403, header("X-Location", "http://portal.example.com/promo"), want{verdict: backends.Denied, alarms: itself}},
 		"a script is no place":                           {PresetAstra, 302, header("Location", "javascript:alert(1)"), want{verdict: backends.Denied, alarms: badHeader}},
@@ -134,7 +152,7 @@ func TestStatusTable_Classify_Status(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := mustTable(t, tt.preset, nil).Classify("portal", ownHost, Response{Status: tt.status, Header: tt.header})
+			r := mustTable(t, tt.preset, nil).Classify("portal", ownAddress(), Response{Status: tt.status, Header: tt.header})
 			got := want{verdict: r.Decision.Verdict, redirect: r.Decision.Redirect, alarms: r.Raised}
 			if r.Failure != nil {
 				got.failure = r.Failure.Error()
@@ -154,7 +172,7 @@ func FuzzClassify(f *testing.F) {
 		h := header("X-AuthDuration", duration, "X-Max-Sessions", sessions, "X-UserId", id, "X-Session-Name", name,
 			"Location", place, "X-Location", place, "X-Unique", unique)
 		for preset := PresetAstra; preset <= PresetAuthProxy; preset++ {
-			r := mustTable(t, preset, nil).Classify("portal", ownHost, Response{Status: status, Header: h})
+			r := mustTable(t, preset, nil).Classify("portal", ownAddress(), Response{Status: status, Header: h})
 			checkClassification(t, r, status)
 		}
 	})
@@ -169,7 +187,7 @@ func checkClassification(t *testing.T, r Classification, status int) {
 		t.Errorf("got verdict %s and failure %v, want one of them", d.Verdict, r.Failure)
 	case d.Verdict == backends.Allowed && status != 200:
 		t.Errorf("status %d allows", status)
-	case d.Redirect != "" && (d.Verdict != backends.Denied || strings.Contains(d.Redirect, ownHost+"/") || strings.ContainsAny(d.Redirect, "\r\n \\")):
+	case d.Redirect != "" && (d.Verdict != backends.Denied || !isPrintableASCII(d.Redirect) || newRedirectTarget(ownAddress(), d.Redirect).kind != targetViewer):
 		t.Errorf("got redirect %q with verdict %s", d.Redirect, d.Verdict)
 	case d.ValidFor < 0 || d.ValidFor > maxAuthDuration || d.MaxSessions < 0 || d.MaxSessions > maxSessionsBound:
 		t.Errorf("got validity %s and %d sessions, out of bounds", d.ValidFor, d.MaxSessions)
@@ -185,6 +203,6 @@ func BenchmarkClassify(b *testing.B) {
 	a := Response{Status: 200, Header: header("X-Session-Name", "alice", "X-UserId", "42", "X-AuthDuration", strconv.Itoa(180))}
 	b.ReportAllocs()
 	for b.Loop() {
-		_ = table.Classify("portal", ownHost, a)
+		_ = table.Classify("portal", ownAddress(), a)
 	}
 }

@@ -95,22 +95,24 @@ type statusMeaning struct {
 
 const firstStatus, lastStatus = 100, 599
 
-// StatusTable holds the meaning of each HTTP status of one backend. It is immutable.
+// StatusTable holds the meaning of each HTTP status and redirect of one backend. It is immutable.
 type StatusTable struct {
-	preset   Preset
-	meanings [lastStatus - firstStatus + 1]statusMeaning
+	preset    Preset
+	redirects Redirects
+	meanings  [lastStatus - firstStatus + 1]statusMeaning
 }
 
-// NewStatusTable returns the preset's table with the overrides applied.
-func NewStatusTable(preset Preset, overrides Statuses) (*StatusTable, error) {
+// NewStatusTable returns the preset's table with the overrides applied. A status of overrides wins over redirects.
+func NewStatusTable(preset Preset, redirects Redirects, overrides Statuses) (*StatusTable, error) {
 	if err := overrides.Validate(); err != nil {
 		return nil, err
 	}
-	t := &StatusTable{preset: preset}
+	t := &StatusTable{preset: preset, redirects: redirects}
 	for i := range t.meanings {
 		t.meanings[i] = statusMeaning{OutcomeDeny, []backends.Alarm{backends.AlarmUnexpectedStatus}}
 	}
 	t.set(presetRules(preset))
+	t.set(redirects.rules())
 	rules := make([]presetRule, 0, len(overrides))
 	for pattern, outcome := range overrides {
 		rules = append(rules, presetRule{pattern, statusMeaning{outcome: outcome}})

@@ -52,7 +52,7 @@ func TestNewStatusTable_Presets(t *testing.T) {
 
 func mustTable(t testing.TB, preset Preset, overrides Statuses) *StatusTable {
 	t.Helper()
-	table, err := NewStatusTable(preset, overrides)
+	table, err := NewStatusTable(preset, RedirectsByTarget, overrides)
 	if err != nil {
 		t.Fatalf("make the table: %v", err)
 	}
@@ -108,7 +108,7 @@ func TestStatuses_Validate(t *testing.T) {
 			if got := errorText(tt.statuses.Validate()); got != tt.want {
 				t.Errorf("got  %q\nwant %q", got, tt.want)
 			}
-			if _, err := NewStatusTable(PresetAstra, tt.statuses); errorText(err) != tt.want {
+			if _, err := NewStatusTable(PresetAstra, RedirectsByTarget, tt.statuses); errorText(err) != tt.want {
 				t.Errorf("the table: got %v, want %q", err, tt.want)
 			}
 		})

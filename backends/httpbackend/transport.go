@@ -20,9 +20,6 @@ func newTransport(cfg Config, connections int) (*http.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	if connections <= 0 {
-		connections = defaultConnections
-	}
 	dialer := &net.Dialer{Timeout: cfg.DialTimeout}
 	return &http.Transport{
 		DialContext: dialer.DialContext,
@@ -32,6 +29,7 @@ func newTransport(cfg Config, connections int) (*http.Transport, error) {
 		MaxIdleConns:           connections,
 		MaxIdleConnsPerHost:    connections,
 		IdleConnTimeout:        cfg.IdleTimeout,
+		ResponseHeaderTimeout:  cfg.ResponseHeaderTimeout,
 		MaxResponseHeaderBytes: int64(cfg.MaxResponseHeaderSize),
 		DisableCompression:     true, // bodies are small, and a decompression bomb costs memory
 		ReadBufferSize:         4 << 10,

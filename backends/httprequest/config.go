@@ -10,5 +10,8 @@ type Config struct {
 // DefaultConfig returns all defaults. Only the address has none.
 func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 
+// SetPreset sets the preset, and the defaults that depend on it.
+func (c *Config) SetPreset(p httpbackend.Preset) { c.HTTP.SetPreset(p) }
+
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error { return c.HTTP.Validate() }

@@ -1,8 +1,13 @@
 package iptvportal
 
 import (
+	"fmt"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,7 +64,8 @@ func TestBackend_Contract(t *testing.T) {
 	}
 }
 
-// The format of a token is not public, so the viewer's query must reach the portal unchanged.
+// The format of a token is not public, so the viewer's query must reach the portal unchanged: as the query, and as
+// Flussonic's qs.
 func TestCheck_QueryUnchanged(t *testing.T) {
 	t.Parallel()
 	queries := map[string]string{
@@ -79,20 +85,60 @@ func TestCheck_QueryUnchanged(t *testing.T) {
 		"a question mark":               "a=?&b=??",
 	}
 	for name, query := range queries {
-		for path, flussonic := range map[string]bool{"/auth/arescrypt/": false, "/auth/flussonic/arescrypt/": true} {
-			t.Run(name+" at "+path, func(t *testing.T) {
-				t.Parallel()
-				s := startPortal(t, statusOnly)
-				_, err := newBackend(t, s.URL(), flussonic).Check(t.Context(), &backends.Request{Query: query})
-				if err != nil {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startPortal(t, statusOnly)
+			for _, flussonic := range []bool{false, true} {
+				if _, err := newBackend(t, s.URL(), flussonic).Check(t.Context(), &backends.Request{Query: query}); err != nil {
 					t.Fatalf("check: %v", err)
 				}
-				seen := s.Requests()[0]
-				if seen.Method != http.MethodGet || seen.Path != path || seen.RawQuery != query {
-					t.Errorf("got %s %s?%q, want GET %s?%q", seen.Method, seen.Path, seen.RawQuery, path, query)
-				}
-			})
-		}
+			}
+			seen := s.Requests()
+			if r := seen[0]; r.Method != http.MethodGet || r.Path != astraPath || r.RawQuery != query {
+				t.Errorf("got %s %s?%q, want GET %s?%q", r.Method, r.Path, r.RawQuery, astraPath, query)
+			}
+			sent, err := url.ParseQuery(seen[1].RawQuery)
+			if err != nil || seen[1].Path != flussonicPath || !slices.Equal(sent["qs"], []string{query}) {
+				t.Errorf("as Flussonic: got %s?%q, %v; want qs=%q", seen[1].Path, seen[1].RawQuery, err, query)
+			}
+		})
+	}
+}
+
+// A viewer who names Flussonic's parameters, in any spelling that PHP reads so, replaces none of them.
+func TestCheck_Flussonic_ViewerCannotOverrideParameters(t *testing.T) {
+	t.Parallel()
+	contract := []string{
+		"name", "ip", "proto", "request_type", "request_number", "session_id", "stream_clients", "total_clients", "token", "qs",
+		"user_agent", "referer", "host", "dvr", "duration", "bytes",
+	}
+	forged := []string{"token=good"}
+	for _, name := range contract {
+		forged = append(forged, name+"=forged", name+"[]=forged", "+"+name+"=forged", name+"%00x=forged",
+			fmt.Sprintf("%%%02x%s=forged", name[0], name[1:]), strings.ReplaceAll(name, "_", ".")+"=forged")
+	}
+	s := startPortal(t, statusOnly)
+	opened := time.Unix(1350274200, 0)
+	call := newBackend(t, s.URL(), true).flussonicCall(&backends.Request{
+		Channel: "a001", Query: strings.Join(forged, "&"), Address: netip.MustParseAddr("192.0.2.7"), Opened: opened,
+		Path: "/play/a001/archive-1350274200-4200.m3u8", Host: "live.example.com", UserAgent: "VLC/3.0.20", Referer: "http://ya.ru/",
+		Number: 2, Bytes: 12345, Current: backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend},
+	}, opened.Add(7*time.Second))
+	if _, err := newBackend(t, s.URL(), true).Decide(t.Context(), call); err != nil {
+		t.Fatalf("check: %v", err)
+	}
+	got, err := url.ParseQuery(s.Requests()[0].RawQuery)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := url.Values{
+		"name": {"a001"}, "ip": {"192.0.2.7"}, "proto": {"hls"}, "request_type": {"update_session"}, "request_number": {"2"},
+		"session_id": {"00000000-0000-8000-8000-000000000000"}, "stream_clients": {"0"}, "total_clients": {"0"},
+		"token": {"good"}, "qs": {strings.Join(forged, "&")}, "user_agent": {"VLC/3.0.20"}, "referer": {"http://ya.ru/"},
+		"host": {"live.example.com"}, "dvr": {"true"}, "duration": {"7"}, "bytes": {"12345"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("parameters (-want +got):\n%s", diff)
 	}
 }
 

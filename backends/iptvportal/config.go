@@ -17,13 +17,16 @@ const (
 // Only the address, which is the portal's, has no default.
 type Config struct {
 	HTTP httpbackend.Config `yaml:",inline"`
-	// UseFlussonicEndpoint uses the portal's path for Flussonic; false uses the one for Astra. The channel's Auth setting in the
-	// portal must match.
+	// UseFlussonicEndpoint calls the portal as Flussonic does; false as Astra does. The channel's Auth setting in the portal
+	// must match.
 	UseFlussonicEndpoint bool `yaml:"use_flussonic_endpoint"`
 }
 
 // DefaultConfig returns all defaults, with Astra's path. Only the address has none.
 func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
+
+// SetPreset sets the preset, and the defaults that depend on it.
+func (c *Config) SetPreset(p httpbackend.Preset) { c.HTTP.SetPreset(p) }
 
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {
@@ -43,6 +46,9 @@ func (c Config) withEndpoint() httpbackend.Config {
 	c.HTTP.Address = endpoint(c.HTTP.Address, path)
 	return c.HTTP
 }
+
+// usesFlussonic reports whether the portal is called as Flussonic does. A complete address says so by itself.
+func (c Config) usesFlussonic() bool { return pathEndsWith(c.withEndpoint().Address, flussonicPath) }
 
 // endpoint returns the complete address of the check. A complete address, as Alta and Flussonic require it, stays
 // unchanged.

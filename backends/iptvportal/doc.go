@@ -3,8 +3,9 @@
 //
 //	config    address: https://go.iptvportal.cloud     the cloud's, or a local server's
 //	request   GET https://go.iptvportal.cloud/auth/arescrypt/?<the viewer's query>
-//	          with flussonic: true   …/auth/flussonic/arescrypt/?<the viewer's query>
-//	          and Astra's X- headers, see package httprequest
+//	          with Astra's X- headers, see package httprequest
+//	          use_flussonic_endpoint: true   GET …/auth/flussonic/arescrypt/?name=a001&ip=192.0.2.7&proto=hls&…
+//	          with Flussonic's parameters, see package flussonic; the viewer's query is the one named qs
 //	allowed   200; X-AuthDuration, X-UserId and the other headers are honoured if they come
 //	denied    401, 403, and with an alarm any other status that the preset does not call a failure
 //
@@ -14,22 +15,23 @@
 // middlewares (flussonic.com/doc/authorize-user-against-two-middlewares).
 //
 // Not public: the parameter of the token, its content and cipher, how the portal identifies the channel (path, name or
-// id), the response's headers, and its statuses beside 200. So the token is opaque: query and headers are sent
-// unchanged, byte for byte, and no code here parses a token in them. flussonic: true changes only the path, which is
-// all that public material supports: Flussonic sends its own parameters there (name, ip, session_id, …), but whether
-// the portal reads them is not documented. If it needs them, use the same address with kind flussonic.
+// id), the response's headers, and its statuses beside 200. So the token is opaque, and no code here parses one. To Astra's
+// path query and headers are sent unchanged, byte for byte. To Flussonic's path everything is sent that Flussonic's
+// documentation names, as Flussonic sends it: the portal's page says how to set up a Flussonic, and so no more about the
+// wire than that.
 //
 // In the portal, menu Keys, make a key: Name Astra, Algorithm ARESSTREAM, Mode SM, Key Length 1472 bit, Update Rate
-// 1:00:00. In each channel's settings: Auth arescrypt (with flussonic: true, "flussonic arescrypt"), Encoded on, Key
+// 1:00:00. In each channel's settings: Auth arescrypt (with use_flussonic_endpoint, "flussonic arescrypt"), Encoded on, Key
 // Astra. One key may serve all channels; the portal still checks whether the subscriber may watch the requested one.
 // Its manual gives about three update periods as the time in which a session changes, and advises an hour or longer.
 // The key stays in the portal: usher fetches none and decrypts nothing.
 //
 // Invariants:
-//   - The viewer's query arrives as sent: escapes, '+', '=' and '/' in their spelling, duplicates in their order.
+//   - The viewer's query arrives as sent, in qs too: escapes, '+', '=' and '/' in their spelling, duplicates in their order.
+//   - No parameter of the viewer's replaces one of Flussonic's.
 //   - A viewer's header never replaces one of ours.
 //
-// Decided: an address that ends in one of the two paths is complete, and nothing is appended; one that ends in Astra's
-// beside flussonic: true is rejected, because one of the two is a mistake. Refused: deriving a token's end from the
+// Decided: an address that ends in one of the two paths is complete: nothing is appended, and the path says how the portal
+// is called. One that ends in Astra's beside use_flussonic_endpoint: true is rejected, because one of the two is a mistake. Refused: deriving a token's end from the
 // update rate; the program sets, around this adapter, no token_life, and validity: 3m.
 package iptvportal

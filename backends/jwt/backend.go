@@ -111,8 +111,7 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 	if !b.cfg.EndSessionOnExpiry && !r.Opened.IsZero() {
 		windowTime = r.Opened
 	}
-	claims := jwt.MapClaims{}
-	token, err := b.parser.ParseWithClaims(raw, claims, func(t *jwt.Token) (any, error) { return b.keysFor(ctx, t) })
+	token, claims, err := b.verify(ctx, raw)
 	if err != nil {
 		return b.onVerifyError(token, err, func() string { return b.rejectionReason(claims, r, windowTime) })
 	}
@@ -127,39 +126,68 @@ var (
 	errCriticalExtension = errors.New("the token requires an extension")
 )
 
-// keysFor returns the keys to verify a token with. It ignores keys and key URLs inside the token (jwk, jku, x5c, x5u).
-func (b *Backend) keysFor(ctx context.Context, token *jwt.Token) (jwt.VerificationKeySet, error) {
+// verify parses and verifies a token. One whose signature fails is verified once more with newer keys, since an issuer may
+// put another key under a known id.
+func (b *Backend) verify(ctx context.Context, raw string) (*jwt.Token, jwt.MapClaims, error) {
+	var used *keySet
+	parse := func() (*jwt.Token, jwt.MapClaims, error) {
+		claims := jwt.MapClaims{}
+		token, err := b.parser.ParseWithClaims(raw, claims, func(t *jwt.Token) (_ any, err error) {
+			var keys jwt.VerificationKeySet
+			keys, used, err = b.keysFor(ctx, t)
+			return keys, err
+		})
+		return token, claims, err
+	}
+	token, claims, err := parse()
+	if used == nil || !errors.Is(err, jwt.ErrTokenSignatureInvalid) {
+		return token, claims, err
+	}
+	newest, refreshErr := b.jwks.refresh(ctx, used)
+	switch {
+	case refreshErr != nil:
+		return token, claims, refreshErr
+	case newest == used:
+		return token, claims, err
+	default:
+		return parse()
+	}
+}
+
+// keysFor returns the keys to verify a token with, and the fetched set that they are of, if any. It ignores keys and key
+// URLs inside the token (jwk, jku, x5c, x5u).
+func (b *Backend) keysFor(ctx context.Context, token *jwt.Token) (jwt.VerificationKeySet, *keySet, error) {
 	if _, present := token.Header["crit"]; present { // RFC 7515 §4.1.11: unknown extensions must be refused
-		return jwt.VerificationKeySet{}, errCriticalExtension
+		return jwt.VerificationKeySet{}, nil, errCriticalExtension
 	}
 	id := ""
 	if value, present := token.Header["kid"]; present {
 		var ok bool
 		if id, ok = value.(string); !ok {
-			return jwt.VerificationKeySet{}, errBadHeader
+			return jwt.VerificationKeySet{}, nil, errBadHeader
 		}
 	}
 	algorithm := token.Method.Alg()
 	if b.jwks != nil {
-		found, err := b.jwks.keys(ctx, algorithm, id)
-		return jwt.VerificationKeySet{Keys: found}, err
+		found, set, err := b.jwks.keys(ctx, algorithm, id)
+		return jwt.VerificationKeySet{Keys: found}, set, err
 	}
 	// There is one key, so the kid does not matter.
-	return jwt.VerificationKeySet{Keys: b.local.matching(algorithm, "")}, nil
+	return jwt.VerificationKeySet{Keys: b.local.matching(algorithm, "")}, nil, nil
 }
 
 // onVerifyError decides on a token whose verification ended with err, which is the library's and may quote the token.
-// While no keys are known, a reason to reject in the token's own claims counts; rejection returns it.
+// While the right keys are not known, a reason to reject in the token's own claims counts; rejection returns it.
 func (b *Backend) onVerifyError(token *jwt.Token, err error, rejection func() string) (backends.Decision, error) {
 	local := backends.Decision{Source: backends.FromLocal}
 	if errors.Is(err, context.Canceled) {
 		return backends.Decision{}, fmt.Errorf("check backend %q: %w", b.name, context.Canceled)
 	}
-	if failure := backends.AsFailure(err); failure != nil {
+	if undecided := undecidedError(err); undecided != nil {
 		if reason := rejection(); reason != "" {
 			return deny(local, reason), nil
 		}
-		return backends.Decision{}, failure
+		return backends.Decision{}, undecided
 	}
 	switch {
 	case errors.Is(err, errUnknownKey):
@@ -173,4 +201,15 @@ func (b *Backend) onVerifyError(token *jwt.Token, err error, rejection func() st
 	default:
 		return deny(local, "token is not signed by the issuer"), nil
 	}
+}
+
+// undecidedError returns the failure or the overload in err: no key decides on the token now. Otherwise it returns nil.
+func undecidedError(err error) error {
+	if failure := backends.AsFailure(err); failure != nil {
+		return failure
+	}
+	if overload, isOverload := errors.AsType[*backends.Overload](err); isOverload {
+		return overload
+	}
+	return nil
 }

@@ -120,7 +120,7 @@ func (b *Backend) allow(claims jwt.MapClaims, now time.Time) backends.Decision {
 	if !ok {
 		return deny(d, "max_sessions_claim is invalid")
 	}
-	d.Verdict, d.Reason, d.MaxSessions = backends.Allowed, "token is valid", sessions
+	d.Verdict, d.Reason, d.MaxSessions = backends.Allowed, "token is valid", int32(sessions)
 	if expires, _ := dateClaim(claims, "exp"); b.cfg.EndSessionOnExpiry && !expires.IsZero() {
 		d.ValidFor = min(expires.Add(b.cfg.ClockSkew).Sub(now), maxValidity)
 	}

@@ -157,7 +157,7 @@ func TestCheck_UserClaims(t *testing.T) {
 			d := mustCheck(t, b, openingRequest(sign(t, "HS256", "", []byte(testSecret), goodClaims(tt.claims))))
 			want := backends.Decision{
 				Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "token is valid",
-				UserID: tt.id, User: tt.user, MaxSessions: tt.n,
+				UserID: tt.id, User: tt.user, MaxSessions: int32(tt.n),
 			}
 			if diff := cmp.Diff(want, d); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)

@@ -15,7 +15,9 @@
 //     Keys and key URLs inside a token are ignored; a token with critical extensions (crit) is denied.
 //   - Once keys are known no token causes a failure, whatever key it names and whether fetches succeed: a failure
 //     would admit its bearer.
-//   - Viewers share a fetch, no viewer's leaving ends it, and unknown keys cause one every ten seconds at most.
+//   - A token that no known key verifies, by its id or by its signature, is denied by keys fetched within the last second
+//     alone. Without them it is an overload: its player retries, and no denial is remembered.
+//   - Viewers share a fetch, no viewer's leaving ends it, and such tokens cause one every ten seconds at most.
 //   - No error, reason or log line contains any part of a token: the libraries' errors, which may, are replaced here.
 //
 // Decided: no token means no opinion, so that other backends can decide; an invalid token is denied. What a token says

@@ -252,7 +252,7 @@ func newBackend(t testing.TB, cfg Config, log *slog.Logger) (*Backend, *clock) {
 	b.now = c.Now
 	if b.jwks != nil {
 		b.jwks.now = c.Now
-		b.jwks.unknownKeyTimeout = time.Minute // a busy machine must not fail the test
+		b.jwks.suspectTimeout = time.Minute // a busy machine must not fail the test
 	}
 	return b, c
 }

@@ -15,12 +15,15 @@ import (
 )
 
 const (
-	// unknownKeyInterval is the least time between two fetches for unknown keys, so that tokens with random kids put no
-	// load on the issuer.
-	unknownKeyInterval = 10 * time.Second
-	// defaultUnknownKeyTimeout is how long a viewer with an unknown key waits for a fetch. It is below the longest wait for
-	// a decision (1 s by default): a wait that long would count as an unanswered check, and allow the viewer.
-	defaultUnknownKeyTimeout = 500 * time.Millisecond
+	// suspectInterval is the least time between two fetches for tokens that the known keys do not verify, so that forged
+	// tokens put no load on the issuer.
+	suspectInterval = 10 * time.Second
+	// freshFor is how long after a fetch its keys settle that such a token is not the issuer's. Issuers publish a key before
+	// they sign with it.
+	freshFor = time.Second
+	// defaultSuspectTimeout is how long a viewer with such a token waits for a fetch. It is below the longest wait for a
+	// decision (1 s by default): a wait that long would count as an unanswered check, and allow the viewer.
+	defaultSuspectTimeout = 500 * time.Millisecond
 	// failureTTL is how long the next viewers get the last fetch's failure while no keys are known.
 	failureTTL = time.Second
 	// retryInterval is the delay of run's next fetch after a failure, unless jwks_refresh_interval is shorter.
@@ -39,10 +42,10 @@ type jwksCache struct {
 	fetchKeys       func(context.Context) (keySet, error)
 	refreshInterval time.Duration
 	timeout         time.Duration
-	// unknownKeyTimeout is how long a viewer with an unknown key waits for a fetch.
-	unknownKeyTimeout time.Duration
-	now               func() time.Time
-	log               *slog.Logger
+	// suspectTimeout is how long a viewer whose token no known key verifies waits for a fetch.
+	suspectTimeout time.Duration
+	now            func() time.Time
+	log            *slog.Logger
 
 	// lifetime ends with close.
 	lifetime    context.Context
@@ -58,45 +61,49 @@ type jwksCache struct {
 	failure error
 	// failedAt is the time of failure.
 	failedAt time.Time
-	// unknownKeyFetchAt is when an unknown key last caused a fetch; zero: never.
-	unknownKeyFetchAt time.Time
+	// currentAsOf is when the fetch of current began.
+	currentAsOf time.Time
+	// suspectFetchAt is when a token that no known key verified last caused a fetch; zero: never.
+	suspectFetchAt time.Time
 }
 
 // fetch is one fetch, shared by all that wait for it. err may be read once done is closed.
 type fetch struct {
-	done chan struct{}
-	err  error
+	startedAt time.Time
+	done      chan struct{}
+	err       error
 }
 
 func newJWKSCache(name string, cfg Config, load func(context.Context) (keySet, error), log *slog.Logger) *jwksCache {
 	c := &jwksCache{
 		name: name, fetchKeys: load, now: time.Now, log: log,
-		refreshInterval: cfg.JWKSRefreshInterval, timeout: cfg.JWKSTimeout, unknownKeyTimeout: defaultUnknownKeyTimeout,
+		refreshInterval: cfg.JWKSRefreshInterval, timeout: cfg.JWKSTimeout, suspectTimeout: defaultSuspectTimeout,
 	}
 	c.lifetime, c.endLifetime = context.WithCancel(context.Background())
 	return c
 }
 
-// keys returns the keys for a token. Its error is errUnknownKey, wraps context.Canceled, or is a *backends.Failure, the
-// last only while no keys are known.
-func (c *jwksCache) keys(ctx context.Context, algorithm, id string) ([]jwt.VerificationKey, error) {
+// keys returns the keys for a token, and the set that they are of. Its error is errUnknownKey, an overload of
+// [jwksCache.refresh], wraps context.Canceled, or is a *backends.Failure, the last only while no keys are known.
+func (c *jwksCache) keys(ctx context.Context, algorithm, id string) ([]jwt.VerificationKey, *keySet, error) {
 	set := c.current.Load()
 	if set == nil {
 		if err := c.waitForKeys(ctx); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		set = c.current.Load()
 	}
 	if found := set.matching(algorithm, id); len(found) > 0 {
-		return found, nil
+		return found, set, nil
 	}
-	if err := c.refreshForUnknownKey(ctx, set); err != nil {
-		return nil, err
+	newer, err := c.refresh(ctx, set)
+	if err != nil {
+		return nil, nil, err
 	}
-	if found := c.current.Load().matching(algorithm, id); len(found) > 0 {
-		return found, nil
+	if found := newer.matching(algorithm, id); len(found) > 0 {
+		return found, newer, nil
 	}
-	return nil, errUnknownKey
+	return nil, nil, errUnknownKey
 }
 
 // waitForKeys waits for the first keys.
@@ -123,35 +130,45 @@ func (c *jwksCache) waitForKeys(ctx context.Context) error {
 	}
 }
 
-// refreshForUnknownKey waits briefly for newer keys than seen, unless an unknown key caused a fetch just before. A failed
-// fetch is no error here, because the viewer chooses which key a token names.
-func (c *jwksCache) refreshForUnknownKey(ctx context.Context, seen *keySet) error {
+// refresh returns keys that are newer than seen, or seen if they are fresh: they settle that a token is not the issuer's. It
+// waits briefly for a fetch, which it starts unless another token caused one just before. Without fresh keys its error is an
+// overload and no failure, because the viewer chooses what a token says, and a failure may admit them.
+func (c *jwksCache) refresh(ctx context.Context, seen *keySet) (*keySet, error) {
+	if f := c.startSuspectFetch(ctx, seen); f != nil {
+		ctx, cancel := context.WithTimeout(ctx, c.suspectTimeout)
+		defer cancel()
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return nil, c.canceledError()
+			}
+		}
+	}
 	c.mu.Lock()
-	if c.current.Load() != seen {
-		c.mu.Unlock()
+	defer c.mu.Unlock()
+	newest := c.current.Load()
+	if newest == seen && c.now().Sub(c.currentAsOf) >= freshFor {
+		return nil, backends.NewOverload("backends."+c.name+".jwks_url: fetches for tokens without a known key", "1 in 10s")
+	}
+	return newest, nil
+}
+
+// startSuspectFetch returns the fetch to wait for, or nil if there are newer keys than seen, or may be no other fetch yet.
+func (c *jwksCache) startSuspectFetch(ctx context.Context, seen *keySet) *fetch {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	switch {
+	case c.current.Load() != seen:
+		return nil
+	case c.inFlight != nil:
+		return c.inFlight
+	case !c.suspectFetchAt.IsZero() && now.Sub(c.suspectFetchAt) < suspectInterval:
 		return nil
 	}
-	f := c.inFlight
-	if f == nil {
-		now := c.now()
-		if !c.unknownKeyFetchAt.IsZero() && now.Sub(c.unknownKeyFetchAt) < unknownKeyInterval {
-			c.mu.Unlock()
-			return nil
-		}
-		c.unknownKeyFetchAt = now
-		f = c.startFetchLocked(ctx)
-	}
-	c.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, c.unknownKeyTimeout)
-	defer cancel()
-	select {
-	case <-f.done:
-	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return c.canceledError()
-		}
-	}
-	return nil
+	c.suspectFetchAt = now
+	return c.startFetchLocked(ctx)
 }
 
 func (c *jwksCache) canceledError() error {
@@ -164,7 +181,7 @@ func (c *jwksCache) startFetchLocked(ctx context.Context) *fetch {
 	if c.inFlight != nil {
 		return c.inFlight
 	}
-	f := &fetch{done: make(chan struct{})}
+	f := &fetch{startedAt: c.now(), done: make(chan struct{})}
 	if c.lifetime.Err() != nil {
 		f.err = c.closedError()
 		close(f.done)
@@ -194,6 +211,7 @@ func (c *jwksCache) runFetch(ctx context.Context, f *fetch) {
 	c.failure, c.inFlight = err, nil
 	if err == nil {
 		c.current.Store(&set)
+		c.currentAsOf = f.startedAt
 	} else {
 		c.failedAt = c.now()
 	}

@@ -84,7 +84,7 @@ func TestJWKSCache_RunAfterViewersFetch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeFetches(t)
-		if _, err := f.keys(t.Context(), "HS256", "1"); err != nil {
+		if _, _, err := f.keys(t.Context(), "HS256", "1"); err != nil {
 			t.Fatalf("keys: %v", err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
@@ -108,7 +108,7 @@ func TestJWKSCache_RunEndsDuringFetch(t *testing.T) {
 		if took := time.Since(start); took != time.Millisecond {
 			t.Errorf("got the end after %s, want 1ms", took)
 		}
-		if _, err := f.keys(t.Context(), "HS256", "1"); err != nil || len(f.startTimes()) != 1 {
+		if _, _, err := f.keys(t.Context(), "HS256", "1"); err != nil || len(f.startTimes()) != 1 {
 			t.Errorf("got error %v after fetches at %v, want the keys of the fetch in flight", err, f.startTimes())
 		}
 	})
@@ -122,7 +122,7 @@ func TestJWKSCache_ViewerWaits(t *testing.T) {
 		f := newFakeFetches(t)
 		f.setNext(time.Hour, nil)
 		start := time.Now()
-		_, err := f.keys(t.Context(), "HS256", "1")
+		_, _, err := f.keys(t.Context(), "HS256", "1")
 		failure := backends.AsFailure(err)
 		if failure == nil || failure.Kind != backends.FailureTimeout || time.Since(start) != 2*time.Second {
 			t.Errorf("no keys: got %v after %s, want a timeout after 2s", err, time.Since(start))
@@ -130,27 +130,27 @@ func TestJWKSCache_ViewerWaits(t *testing.T) {
 
 		time.Sleep(failureTTL)
 		f.setNext(time.Second, nil)
-		if _, err := f.keys(t.Context(), "HS256", "1"); err != nil {
+		if _, _, err := f.keys(t.Context(), "HS256", "1"); err != nil {
 			t.Fatalf("keys: %v", err)
 		}
 		start = time.Now()
-		_, err = f.keys(t.Context(), "HS256", "2")
-		if !errors.Is(err, errUnknownKey) || time.Since(start) != 500*time.Millisecond {
-			t.Errorf("unknown key: got %v after %s, want %v after 500ms", err, time.Since(start), errUnknownKey)
+		_, _, err = f.keys(t.Context(), "HS256", "2")
+		if !backends.IsOverload(err) || time.Since(start) != 500*time.Millisecond {
+			t.Errorf("unknown key: got %v after %s, want an overload after 500ms", err, time.Since(start))
 		}
-		_, err = f.keys(t.Context(), "HS256", "3") // shares what is left of the fetch
+		_, _, err = f.keys(t.Context(), "HS256", "3") // shares what is left of the fetch
 		if !errors.Is(err, errUnknownKey) || time.Since(start) != time.Second {
 			t.Errorf("unknown key: got %v after %s, want %v after 1s", err, time.Since(start), errUnknownKey)
 		}
-		_, err = f.keys(t.Context(), "HS256", "4")
-		if !errors.Is(err, errUnknownKey) || time.Since(start) != time.Second {
-			t.Errorf("another: got %v after %s, want %v at once", err, time.Since(start), errUnknownKey)
+		_, _, err = f.keys(t.Context(), "HS256", "4")
+		if !backends.IsOverload(err) || time.Since(start) != time.Second {
+			t.Errorf("another: got %v after %s, want an overload at once: the fetch began a second ago", err, time.Since(start))
 		}
 
-		time.Sleep(unknownKeyInterval)
+		time.Sleep(suspectInterval)
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Millisecond, cancel)
-		_, err = f.keys(ctx, "HS256", "5")
+		_, _, err = f.keys(ctx, "HS256", "5")
 		if !errors.Is(err, context.Canceled) || backends.AsFailure(err) != nil {
 			t.Errorf("left: got %v, want context.Canceled", err)
 		}
@@ -171,8 +171,8 @@ func TestJWKSCache_FetchEndsDuringLookup(t *testing.T) {
 		if err := f.waitForKeys(t.Context()); err != nil {
 			t.Fatalf("first again: %v", err)
 		}
-		if err := f.refreshForUnknownKey(t.Context(), nil); err != nil { // the viewer saw no keys, and now there are some
-			t.Fatalf("seek: %v", err)
+		if _, err := f.refresh(t.Context(), nil); err != nil { // the viewer saw no keys, and now there are some
+			t.Fatalf("refresh: %v", err)
 		}
 		if n := len(f.startTimes()); n != 1 {
 			t.Errorf("got %d fetches, want 1", n)

@@ -64,7 +64,7 @@ func TestCheck_KeyRotation(t *testing.T) {
 		t.Errorf("got %d fetches, want 2: the third within ten seconds", i.Calls())
 	}
 	i.publish(firstKey(t))
-	clock.advance(unknownKeyInterval)
+	clock.advance(suspectInterval)
 	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
 	stolen := sign(t, "ES256", "1", next.private, goodClaims(nil))
 	wantDecision(t, mustCheck(t, b, openingRequest(stolen)), backends.Denied, "token is not signed by the issuer")
@@ -84,7 +84,7 @@ func TestCheck_UnknownKeysCauseFewFetches(t *testing.T) {
 			})
 		}
 		group.Wait()
-		clock.advance(unknownKeyInterval)
+		clock.advance(suspectInterval)
 	}
 	if got := i.Calls(); got != 4 {
 		t.Errorf("got %d fetches by 600 viewers in 30 s, want 4: the first, and one every ten seconds", got)
@@ -169,21 +169,25 @@ func TestCheck_IssuerUnavailable_KeepsKeys(t *testing.T) {
 	i := startIssuer(t, firstKey(t))
 	b, clock := newBackend(t, withIssuer(i), log)
 	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
-	unknown := sign(t, "ES256", "2", keyPairs()["other P-256"].private, goodClaims(nil))
+	other := keyPairs()["other P-256"].private
+	unknown, forged := sign(t, "ES256", "2", other, goodClaims(nil)), sign(t, "ES256", "1", other, goodClaims(nil))
+	expired := sign(t, "ES256", "2", other, goodClaims(map[string]any{"exp": testNow.Add(-time.Hour).Unix()}))
 	for _, mode := range []backendtest.Mode{backendtest.Refuse(), backendtest.Status(500), backendtest.Garbage()} {
 		i.setMode(t, mode)
-		clock.advance(unknownKeyInterval)
-		wantDecision(t, mustCheck(t, b, openingRequest(unknown)), backends.Denied, "token is signed with an unknown key")
+		clock.advance(suspectInterval)
+		wantUndecided(t, b, unknown)
+		wantUndecided(t, b, forged)
+		wantDecision(t, mustCheck(t, b, openingRequest(expired)), backends.Denied, "token is expired")
 		wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
 	}
 	i.setMode(t, backendtest.Healthy())
 	i.publish(`{"keys": []}`)
-	clock.advance(unknownKeyInterval)
-	wantDecision(t, mustCheck(t, b, openingRequest(unknown)), backends.Denied, "token is signed with an unknown key")
+	clock.advance(suspectInterval)
+	wantUndecided(t, b, unknown)
 	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
 
 	i.publish(setOf(t, map[string]crypto.PublicKey{"2": keyPairs()["other P-256"].public}))
-	clock.advance(unknownKeyInterval)
+	clock.advance(suspectInterval)
 	wantDecision(t, mustCheck(t, b, openingRequest(unknown)), backends.Allowed, "token is valid")
 	lines := strings.Split(strings.TrimSpace(written()), "\n")
 	if len(lines) != 3 ||
@@ -195,24 +199,96 @@ func TestCheck_IssuerUnavailable_KeepsKeys(t *testing.T) {
 	wantHidden(t, written(), unknown, tokenForKey1(t))
 }
 
+// wantUndecided requires that the token is neither allowed nor denied, and that no outage policy decides on it.
+func wantUndecided(t *testing.T, b *Backend, token string) {
+	t.Helper()
+	d, err := b.Check(t.Context(), openingRequest(token))
+	if !backends.IsOverload(err) || backends.AsFailure(err) != nil {
+		t.Errorf("got %+v and error %v, want an overload", d, err)
+		return
+	}
+	wantHidden(t, err.Error(), token)
+}
+
 // The viewer chooses the key's id, so the wait for an unknown key must end before a long wait would allow them.
-func TestCheck_IssuerHangs_UnknownKeyDenied(t *testing.T) {
+func TestCheck_IssuerHangs_UnknownKeyUndecided(t *testing.T) {
 	t.Parallel()
 	i := startIssuer(t, firstKey(t))
-	b, _ := newBackend(t, withIssuer(i), nil)
+	b, clock := newBackend(t, withIssuer(i), nil)
 	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
 	i.setMode(t, backendtest.Hang())
-	b.jwks.unknownKeyTimeout = defaultUnknownKeyTimeout
+	clock.advance(suspectInterval)
+	b.jwks.suspectTimeout = defaultSuspectTimeout
 	unknown := sign(t, "ES256", "2", keyPairs()["other P-256"].private, goodClaims(nil))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	d, err := b.Check(ctx, openingRequest(unknown))
-	if err != nil {
-		t.Fatalf("check: %v", err)
+	if _, err := b.Check(ctx, openingRequest(unknown)); !backends.IsOverload(err) {
+		t.Errorf("got %v, want an overload", err)
 	}
-	wantDecision(t, d, backends.Denied, "token is signed with an unknown key")
-	wantDecision(t, mustCheck(t, b, openingRequest(unknown)), backends.Denied, "token is signed with an unknown key")
+	wantUndecided(t, b, unknown)
 	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
+}
+
+func TestCheck_KeyReplacedUnderItsID_Allowed(t *testing.T) {
+	t.Parallel()
+	i := startIssuer(t, firstKey(t))
+	b, clock := newBackend(t, withIssuer(i), nil)
+	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
+	next := keyPairs()["other P-256"]
+	i.publish(setOf(t, map[string]crypto.PublicKey{"1": next.public}))
+	clock.advance(time.Minute)
+	replaced := sign(t, "ES256", "1", next.private, goodClaims(nil))
+	wantDecision(t, mustCheck(t, b, openingRequest(replaced)), backends.Allowed, "token is valid")
+	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Denied, "token is not signed by the issuer")
+	if i.Calls() != 2 {
+		t.Errorf("got %d fetches, want 2", i.Calls())
+	}
+}
+
+// After a fetch that a forged token caused, a token of a key that was published since is not denied, since its player would
+// be refused for as long as a denial is remembered.
+func TestCheck_StaleKeys_Undecided(t *testing.T) {
+	t.Parallel()
+	i := startIssuer(t, firstKey(t))
+	b, clock := newBackend(t, withIssuer(i), nil)
+	next := keyPairs()["other P-256"]
+	forged := sign(t, "ES256", "1", next.private, goodClaims(nil))
+	wantDecision(t, mustCheck(t, b, openingRequest(forged)), backends.Denied, "token is not signed by the issuer")
+	i.publish(setOf(t, map[string]crypto.PublicKey{"1": next.public, "2": next.public}))
+	clock.advance(freshFor)
+	second := sign(t, "ES256", "2", next.private, goodClaims(nil))
+	wantUndecided(t, b, forged)
+	wantUndecided(t, b, second)
+	clock.advance(suspectInterval)
+	wantDecision(t, mustCheck(t, b, openingRequest(second)), backends.Allowed, "token is valid")
+	wantDecision(t, mustCheck(t, b, openingRequest(forged)), backends.Allowed, "token is valid") // by the issuer's new key
+	if i.Calls() != 3 {
+		t.Errorf("got %d fetches, want 3: the first, and one every ten seconds", i.Calls())
+	}
+}
+
+func TestCheck_ForgedSignatures_CauseFewFetches(t *testing.T) {
+	t.Parallel()
+	i := startIssuer(t, firstKey(t))
+	b, clock := newBackend(t, withIssuer(i), nil)
+	forged := sign(t, "ES256", "1", keyPairs()["other P-256"].private, goodClaims(nil))
+	for range 30 {
+		var group sync.WaitGroup
+		for range 20 {
+			group.Go(func() {
+				d, err := b.Check(t.Context(), openingRequest(forged))
+				if d.Verdict == backends.Allowed || err != nil && !backends.IsOverload(err) {
+					t.Errorf("got %+v and error %v", d, err)
+				}
+			})
+		}
+		group.Wait()
+		wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
+		clock.advance(time.Second)
+	}
+	if got := i.Calls(); got != 4 {
+		t.Errorf("got %d fetches for 600 forged tokens in 30 s, want 4: the first, and one every ten seconds", got)
+	}
 }
 
 func TestCheck_ViewersShareFetch(t *testing.T) {

@@ -33,7 +33,7 @@ func TestCheck_PortalVersions(t *testing.T) {
 	full.ValidFor, full.Unique, full.UserID = 10*time.Hour, true, "7"
 	limited := func(n int) backends.Decision {
 		d := full
-		d.MaxSessions = n
+		d.MaxSessions = int32(n)
 		return d
 	}
 	tests := map[string]struct {

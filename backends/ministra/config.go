@@ -15,8 +15,16 @@ type Config struct {
 	HTTP httpbackend.Config `yaml:",inline"`
 }
 
-// DefaultConfig returns all defaults. Only the address has none.
-func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
+// DefaultConfig returns all defaults. Only the address has none. A portal's script that fails still answers 200, with PHP's
+// error in the body, and its yes would hold for ten hours: so that is a failure.
+func DefaultConfig() Config {
+	cfg := Config{HTTP: httpbackend.DefaultConfig()}
+	cfg.HTTP.BrokenPage = httpbackend.BrokenPageFailure
+	return cfg
+}
+
+// SetPreset sets the preset, and the defaults that depend on it.
+func (c *Config) SetPreset(p httpbackend.Preset) { c.HTTP.SetPreset(p) }
 
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error { return c.withEndpoint().Validate() }

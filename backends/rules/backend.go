@@ -56,7 +56,7 @@ func decisionFor(key string, a Action) backends.Decision {
 
 // Check applies the rules in order until one has a final result.
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-	skipped := ""
+	skipped, challenge := "", ""
 	for i := range b.rules {
 		rule := &b.rules[i]
 		switch {
@@ -67,13 +67,24 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 		}
 		o := rule.check(ctx, b.requestFor(i, r))
 		if o.isFinal {
-			return o.decision, o.err
+			return withChallenge(o.decision, challenge), o.err
 		}
 		if o.err != nil {
 			skipped = rule.member.Name
 		}
+		if challenge == "" {
+			challenge = o.decision.Challenge
+		}
 	}
-	return afterSkippedFailure(b.defaultDecision, skipped, r), nil
+	return withChallenge(afterSkippedFailure(b.defaultDecision, skipped, r), challenge), nil
+}
+
+// withChallenge adds a challenge that was passed on: credentials for it could still allow the viewer.
+func withChallenge(d backends.Decision, challenge string) backends.Decision {
+	if d.Verdict != backends.Allowed && d.Challenge == "" {
+		d.Challenge = challenge
+	}
+	return d
 }
 
 // requestFor returns the request for the backend of rule i. It withholds the caller's OnSent while a later rule may call

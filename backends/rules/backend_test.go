@@ -77,6 +77,17 @@ func denyingBackend() backends.BackendFunc {
 	})
 }
 
+// challengingBackend asks for credentials.
+func challengingBackend(v backends.Verdict, challenge string) backends.BackendFunc {
+	return decidingBackend(backends.Decision{Verdict: v, Challenge: challenge})
+}
+
+// challenged returns the decision with a challenge.
+func challenged(d backends.Decision, challenge string) backends.Decision {
+	d.Challenge = challenge
+	return d
+}
+
 func pendingBackend() backends.BackendFunc { return decidingBackend(backends.Decision{}) }
 
 // unexpectedBackend fails the test.
@@ -104,6 +115,8 @@ func TestCheck_MemberResults(t *testing.T) {
 		Verdict: backends.Denied, Source: backends.FromBackend, Reason: "a: backend answered 403",
 		Redirect: "http://promo.example.net/",
 	}
+	deniedByB := denied
+	deniedByB.Reason = "b: backend answered 403"
 	byDefault := decided(backends.Denied, backends.FromLocal, "default: deny")
 	none := backends.Decision{}
 	transport, status := failingWith(backends.FailureTransport), failingWith(backends.FailureStatus)
@@ -135,6 +148,12 @@ func TestCheck_MemberResults(t *testing.T) {
 		"after a failure a rule's denial is a fallback":   {`rules: [{ backend: a, on_failure: pass }, { addresses: [192.0.2.7], action: deny }]`, []backends.Backend{transport}, decided(backends.Denied, backends.FromFailOpen, "rules[1]: deny; a did not answer"), ""},
 		"no opinion by default":                           {`{ rules: [{ backend: a }], default: pass }`, []backends.Backend{pendingBackend()}, decided(backends.Pending, backends.FromLocal, "default: pass"), ""},
 		"named by two rules":                              {`rules: [{ channels: [b*], backend: a }, { channels: [a*], backend: a }]`, []backends.Backend{allowingBackend()}, allowed("a"), ""},
+		"a challenge":                                     {`rules: [{ backend: a }]`, []backends.Backend{challengingBackend(backends.Denied, "A")}, challenged(decided(backends.Denied, backends.SourceNone, "a: denied"), "A"), ""},
+		"a challenge that passes to the default":          {`rules: [{ backend: a, on_deny: pass }, { backend: b }]`, []backends.Backend{challengingBackend(backends.Denied, "A"), challengingBackend(backends.Pending, "B")}, challenged(byDefault, "A"), ""},
+		"a challenge that passes to a denial":             {`rules: [{ backend: a }, { backend: b }]`, []backends.Backend{challengingBackend(backends.Pending, "A"), denyingBackend()}, challenged(deniedByB, "A"), ""},
+		"a challenge that passes to another's":            {`rules: [{ backend: a }, { backend: b }]`, []backends.Backend{challengingBackend(backends.Pending, "A"), challengingBackend(backends.Denied, "B")}, challenged(decided(backends.Denied, backends.SourceNone, "b: denied"), "B"), ""},
+		"a challenge that passes to a yes":                {`rules: [{ backend: a }, { backend: b }]`, []backends.Backend{challengingBackend(backends.Pending, "A"), allowingBackend()}, allowed("b"), ""},
+		"a challenge that passes to a rule's denial":      {`rules: [{ backend: a }, { addresses: [192.0.2.7], action: deny }]`, []backends.Backend{challengingBackend(backends.Pending, "A")}, decided(backends.Denied, backends.FromLocal, "rules[1]: deny"), ""},
 		"an error of no kind":                             {`rules: [{ backend: a, on_failure: pass }]`, []backends.Backend{failingBackend(errors.New("odd"))}, none, `check backend "a": malformed: odd`},
 		"a deadline of the member's own":                  {`rules: [{ backend: a }]`, []backends.Backend{failingBackend(context.DeadlineExceeded)}, none, `check backend "a": timeout: context deadline exceeded`},
 		"a member that cancels itself":                    {`rules: [{ backend: a }]`, []backends.Backend{failingBackend(context.Canceled)}, none, `check backend "a": malformed: canceled by the backend itself`},

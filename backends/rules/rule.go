@@ -60,6 +60,7 @@ func matchesChannel(patterns []string, channel string) bool {
 
 // outcome is the result of a rule's check with its member.
 type outcome struct {
+	// decision holds if isFinal; otherwise only its challenge does.
 	decision backends.Decision
 	err      error
 	// isFinal ends the whole check. Otherwise the next rule follows, after a failure if err is set.
@@ -80,7 +81,7 @@ func (r *rule) check(ctx context.Context, request *backends.Request) outcome {
 		action = r.onNo
 	}
 	if action == Pass {
-		return outcome{}
+		return outcome{decision: backends.Decision{Challenge: d.Challenge}}
 	}
 	return outcome{decision: r.memberDecision(d), isFinal: true}
 }

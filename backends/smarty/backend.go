@@ -3,7 +3,6 @@ package smarty
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"usher/backends"
@@ -43,7 +42,7 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 	if err != nil {
 		return backends.Decision{}, err
 	}
-	return b.decideByCode(a)
+	return b.decide(a)
 }
 
 // ownParameters returns the configured parameters. An unknown value is sent empty, so that the viewer's parameter of that
@@ -66,23 +65,25 @@ func (b *Backend) ownParameters(r *backends.Request) []httpbackend.Parameter {
 	return parameters
 }
 
-// decideByCode turns a response into a decision or a failure.
-func (b *Backend) decideByCode(a httpbackend.Response) (backends.Decision, error) {
+// decide turns a response into a decision or a failure. Its status decides first; the code counts where that allows.
+func (b *Backend) decide(a httpbackend.Response) (backends.Decision, error) {
+	if byStatus := b.Classify(a); byStatus.Failure != nil || byStatus.Decision.Verdict != backends.Allowed {
+		return b.Interpret(a)
+	}
 	c, err := parseCode(a.Body)
 	switch {
 	case err != nil:
-		return b.readMalformed(a, err)
+		return b.malformed(a, err)
 	case c == codeValid:
-		return b.readAllowed(a)
+		return b.allowed(a)
 	default:
 		b.ContractAlarms().Record(time.Now(), 0, "") // a response within the contract, whatever its code
 		return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: c.String()}, nil
 	}
 }
 
-// readAllowed reads an allowed response as a 200, whatever its status: its headers, and the configured requirements.
-func (b *Backend) readAllowed(a httpbackend.Response) (backends.Decision, error) {
-	a.Status = http.StatusOK
+// allowed reads an allowed response: its headers, and the configured requirements.
+func (b *Backend) allowed(a httpbackend.Response) (backends.Decision, error) {
 	d, err := b.Interpret(a)
 	if err == nil && d.Verdict == backends.Allowed {
 		d.Reason = codeValid.String()
@@ -90,17 +91,11 @@ func (b *Backend) readAllowed(a httpbackend.Response) (backends.Decision, error)
 	return d, err
 }
 
-// readMalformed classifies a response without a code. Its status may be a failure of another kind or a redirect, but
-// never allows or denies by itself.
-func (b *Backend) readMalformed(a httpbackend.Response, cause error) (backends.Decision, error) {
-	status := b.Classify(a)
-	redirect := a.Status/100 == 3 && status.Decision.Verdict != backends.Allowed
-	if status.Failure != nil || redirect {
-		return b.Interpret(a)
-	}
+// malformed returns the failure of a response that allows by its status, but has no code.
+func (b *Backend) malformed(a httpbackend.Response, cause error) (backends.Decision, error) {
 	if a.IsWebPage() {
 		cause = fmt.Errorf("%w; it is a web page", cause)
 	}
-	b.ContractAlarms().Record(time.Now(), status.Raised.With(backends.AlarmUnexpectedAnswer), cause.Error())
+	b.ContractAlarms().Record(time.Now(), httpbackend.AlarmSet(0).With(backends.AlarmUnexpectedAnswer), cause.Error())
 	return backends.Decision{}, b.Malformed(cause)
 }

@@ -33,6 +33,9 @@ type Config struct {
 // DefaultConfig returns all defaults, with no additional parameters, as Astra. Only the address has none.
 func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 
+// SetPreset sets the preset, and the defaults that depend on it.
+func (c *Config) SetPreset(p httpbackend.Preset) { c.HTTP.SetPreset(p) }
+
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {
 	errs := []error{c.withEndpoint().Validate()}

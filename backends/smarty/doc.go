@@ -16,7 +16,7 @@
 // configure the complete address, since one that ends in /token/check/ is used unchanged. That Astra appends the path
 // follows from Cesbo's auth-proxy, whose manual gives the same address in full.
 //
-// Not public: the HTTP status beside errors 1 to 3, the response without a token (`required: [token]` of a
+// Not public: the HTTP status beside errors 1 to 3 (200, 401 and 403 are read as meant), the response without a token (`required: [token]` of a
 // route saves the call), headers such as X-AuthDuration, and the meaning of "one-time", as the tokens are called.
 // Flussonic, which Smarty supports (microimpulse.ru/docs/smarty/video-servers-integration/flussonic), decides by the
 // status and checks repeatedly: so the status is probably 403, and a check probably does not consume a token.
@@ -26,14 +26,14 @@
 // token_life: 3600s and validity: 3000s, and a session is re-checked once before its token expires.
 //
 // Invariants:
-//   - Only `error: 0` allows. A number (or a number in quotes) decides, whatever the status.
-//   - Any other body, or an undocumented code, is a failure, never a denial: an error page says nothing about the
-//     viewer. The status table classifies such responses first, so that a 503 or 404 is reported as such, and a redirect
-//     goes to the viewer where the table permits it.
-//   - An allowed response must satisfy require_header and require_body, and is otherwise read as a 200: headers and all.
+//   - The status table decides first, as for every kind: a 403 denies without a code, and its body is not waited for.
+//   - Where the status allows, only `error: 0` does (a number, or a number in quotes), and 1 to 3 deny.
+//   - Any other body, or an undocumented code, is a failure there, never a denial: an error page says nothing about the
+//     viewer.
+//   - An allowed response must satisfy require_header and require_body; its headers are read.
 //   - No error shows the response, which may repeat a token, except an unknown code of up to four digits.
 //
 // Decided: `error` must occur once, at the top level and in lower case, so that no two parsers of one response can
-// differ. Headers of a denial are ignored: none is documented, and the session caches denials anyway. Refused: deciding
-// by `statuses`; the body decides.
+// differ. Headers of a denial by code are ignored: none is documented, and the session caches denials anyway. A status
+// that the table does not know (a 404 with `error: 2`) is what the table says, with its alarm; `statuses` can change it.
 package smarty

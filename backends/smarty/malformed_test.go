@@ -40,25 +40,20 @@ func TestCheck_ResponseWithoutCode_Failure(t *testing.T) {
 		want   failureSummary
 		alarms httpbackend.AlarmSet
 	}{
-		"an empty 200":     {0, respondingWith(200, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"an empty 403":     {0, respondingWith(403, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"an empty 401":     {0, respondingWith(401, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"a login page":     {0, respondingWith(200, "<html>", page), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"no error":         {0, respondingWith(200, `{"status": 0}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"an unknown code":  {0, respondingWith(200, `{"error": 4}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"half a response":  {0, respondingWith(200, `{"error": 0`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"a string":         {0, respondingWith(200, `{"error": "no"}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
-		"a body too large": {0, respondingWith(200, `{"error": 0}`+strings.Repeat(" ", 64<<10)), malformed, 0},
-		"an unexpected status": {
-			0, respondingWith(418, ""), malformed, alarms(backends.AlarmUnexpectedStatus, backends.AlarmUnexpectedAnswer),
-		},
+		"an empty 200":                  {0, respondingWith(200, ""), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"a login page":                  {0, respondingWith(200, "<html>", page), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"no error":                      {0, respondingWith(200, `{"status": 0}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"an unknown code":               {0, respondingWith(200, `{"error": 4}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"half a response":               {0, respondingWith(200, `{"error": 0`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"a string":                      {0, respondingWith(200, `{"error": "no"}`), malformed, alarms(backends.AlarmUnexpectedAnswer)},
+		"a body too large":              {0, respondingWith(200, `{"error": 0}`+strings.Repeat(" ", 64<<10)), malformed, 0},
 		"a wrong address":               {0, respondingWith(404, "<html>", page), status(404), alarms(backends.AlarmWrongAddress)},
 		"too many requests":             {0, respondingWith(429, "slow down"), status(429), 0},
 		"a server error":                {0, respondingWith(500, "Traceback"), status(500), 0},
 		"a server error with a code":    {0, respondingWith(502, `{"error": 502}`), status(502), 0},
 		"a fault by Flussonic's preset": {httpbackend.PresetFlussonic, respondingWith(503, ""), status(503), 0},
-		"a status that denies by Alta's preset": {
-			httpbackend.PresetAlta, respondingWith(503, ""), malformed, alarms(backends.AlarmUnexpectedAnswer),
+		"an error page where none is a contract": {
+			0, respondingWith(200, "<b>Fatal error</b>: Uncaught Error"), malformed, alarms(backends.AlarmUnexpectedAnswer),
 		},
 	}
 	for name, tt := range tests {
@@ -157,7 +152,7 @@ func TestCheck_DeniedClearsAlarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackend(t, "http://smarty.example.com", nil)
 		denial := httpbackend.Response{Status: http.StatusOK, Body: []byte(`{"error": 1}`)}
-		if _, err := b.decideByCode(httpbackend.Response{Status: http.StatusOK}); err == nil {
+		if _, err := b.decide(httpbackend.Response{Status: http.StatusOK}); err == nil {
 			t.Fatal("got no error for an empty response")
 		}
 		for _, step := range []struct {
@@ -165,7 +160,7 @@ func TestCheck_DeniedClearsAlarm(t *testing.T) {
 			want  httpbackend.AlarmSet
 		}{{time.Second, alarms(backends.AlarmUnexpectedAnswer)}, {time.Minute, 0}} {
 			time.Sleep(step.after) // in the bubble
-			if _, err := b.decideByCode(denial); err != nil {
+			if _, err := b.decide(denial); err != nil {
 				t.Fatalf("decide: %v", err)
 			}
 			if got := b.ContractAlarms().Active(); got != step.want {

@@ -42,7 +42,7 @@ func (a *account) decide(r *backends.Request, reason string, cutExpired bool, no
 	case len(a.channels) > 0 && !a.hasChannel(r.Channel):
 		d.Reason = "account is for other channels"
 	default:
-		d.Verdict, d.MaxSessions = backends.Allowed, a.connections
+		d.Verdict, d.MaxSessions = backends.Allowed, int32(a.connections) // at most maxConnections
 		if cutExpired && !a.expires.IsZero() {
 			d.ValidFor = min(a.expires.Sub(now), maxExpiryValidity)
 		}

@@ -110,27 +110,36 @@ func (b *Backend) reload() {
 
 // Check decides by the viewer's credentials. Its error is an overload or a cancellation, never a failure.
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-	given, accounts := b.cfg.readCredentials(r.Query), b.accounts.Load()
+	given, accounts := b.cfg.readCredentials(r), b.accounts.Load()
 	if given.isEmpty() {
-		return backends.LocalDecision(backends.Pending, "neither token nor login"), nil
+		return b.challenge(backends.Pending, "neither token nor login"), nil
 	}
 	if a := accounts.findByToken(given.token); a != nil {
 		return a.decide(r, "valid token", b.cfg.EndSessionOnExpiry, b.now()), nil
 	}
 	switch {
 	case given.isIncomplete:
-		return backends.LocalDecision(backends.Denied, "login or password is missing"), nil
+		return b.challenge(backends.Denied, "login or password is missing"), nil
 	case given.login == "":
-		return backends.LocalDecision(backends.Denied, "unknown token"), nil
+		return b.challenge(backends.Denied, "unknown token"), nil
 	}
 	a, err := b.findByPassword(ctx, accounts, given)
 	switch {
 	case err != nil:
 		return backends.Decision{}, err
 	case a == nil:
-		return backends.LocalDecision(backends.Denied, "wrong login or password"), nil
+		return b.challenge(backends.Denied, "wrong login or password"), nil
 	}
 	return a.decide(r, "valid login and password", b.cfg.EndSessionOnExpiry, b.now()), nil
+}
+
+// challenge returns the decision on a viewer who has shown no account. They are asked for one if the config names a realm.
+func (b *Backend) challenge(v backends.Verdict, reason string) backends.Decision {
+	d := backends.LocalDecision(v, reason)
+	if b.cfg.Realm != "" {
+		d.Challenge = `Basic realm="` + b.cfg.Realm + `", charset="UTF-8"`
+	}
+	return d
 }
 
 // findByPassword returns the account with that login and password, or nil. An unknown login takes as long as a wrong

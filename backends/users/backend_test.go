@@ -1,6 +1,7 @@
 package users
 
 import (
+	"encoding/base64"
 	"net/netip"
 	"net/url"
 	"os"
@@ -68,7 +69,7 @@ func check(t testing.TB, b *Backend, r *backends.Request) backends.Decision {
 func allowedDecision(login, reason string, connections int) backends.Decision {
 	return backends.Decision{
 		Verdict: backends.Allowed, Source: backends.FromLocal, Reason: reason,
-		UserID: login, User: login, MaxSessions: connections,
+		UserID: login, User: login, MaxSessions: int32(connections),
 	}
 }
 
@@ -135,6 +136,51 @@ func TestCheck_Credentials(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if diff := cmp.Diff(tt.want, check(t, b, requestWith(tt.query))); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestCheck_Basic(t *testing.T) {
+	t.Parallel()
+	const byToken, byPassword = "valid token", "valid login and password"
+	basic := func(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }
+	alice, bob := allowedDecision("alice", byPassword, 2), allowedDecision("bob", byPassword, 0)
+	challenged := func(d backends.Decision) backends.Decision {
+		d.Challenge = `Basic realm="Channel Ten", charset="UTF-8"`
+		return d
+	}
+	none := backends.Decision{Verdict: backends.Pending, Source: backends.FromLocal, Reason: "neither token nor login"}
+	wrong, missing := deniedDecision("", "wrong login or password"), deniedDecision("", "login or password is missing")
+	tests := map[string]struct {
+		query, header string
+		want          backends.Decision
+	}{
+		"login and password":            {"", basic("alice:rasmuslerdorf"), alice},
+		"the scheme in lower case":      {"", "basic" + strings.TrimPrefix(basic("bob:builder"), "Basic"), bob},
+		"beside a query of others'":     {"site=1", basic("bob:builder"), bob},
+		"a wrong password":              {"", basic("bob:builders"), challenged(wrong)},
+		"no colon":                      {"", basic("bob"), challenged(missing)},
+		"no base64":                     {"", "Basic *", challenged(missing)},
+		"the scheme alone":              {"", "Basic", challenged(missing)},
+		"another scheme":                {"", "Bearer x", challenged(none)},
+		"nothing":                       {"", "", challenged(none)},
+		"an unknown token":              {"token=x", "", challenged(deniedDecision("", "unknown token"))},
+		"the query first":               {"auth=alice:rasmuslerdorf", basic("bob:builder"), alice},
+		"no way around a wrong auth":    {"auth=alice:x", basic("bob:builder"), challenged(wrong)},
+		"a disabled account is told so": {"", basic("carol:U*U"), deniedDecision("carol", "account is disabled")},
+		"a known token decides":         {"token=0123456789", basic("bob:x"), allowedDecision("dave", byToken, 0)},
+	}
+	b := newBackend(t, func(c *Config) { c.Realm = "Channel Ten" })
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := requestWith(tt.query)
+			if tt.header != "" {
+				r.Headers = []backends.Header{{Name: "X-Device", Value: "1"}, {Name: "Authorization", Value: tt.header}}
+			}
+			if diff := cmp.Diff(tt.want, check(t, b, r)); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
 		})
@@ -268,7 +314,7 @@ func FuzzCredentials(f *testing.F) {
 	}
 	cfg := DefaultConfig()
 	f.Fuzz(func(t *testing.T, query, login, password string) {
-		c := cfg.readCredentials(query)
+		c := cfg.readCredentials(&backends.Request{Query: query})
 		if (c.login == "") != (c.password == "") || c.isIncomplete && c.login != "" || strings.Contains(c.login, ":") &&
 			httpbackend.QueryValue(query, "auth") != "" {
 			t.Errorf("%q was read as %+v", query, c)
@@ -280,9 +326,14 @@ func FuzzCredentials(f *testing.F) {
 			"auth=" + url.QueryEscape(login+":"+password),
 			"user=" + url.QueryEscape(login) + "&password=" + url.QueryEscape(password),
 		} {
-			if got := cfg.readCredentials(given); got != (credentials{login: login, password: password}) {
+			if got := cfg.readCredentials(&backends.Request{Query: given}); got != (credentials{login: login, password: password}) {
 				t.Errorf("%q was read as %+v, want %q and %q", given, got, login, password)
 			}
+		}
+		basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(login+":"+password))
+		given := &backends.Request{Headers: []backends.Header{{Name: "Authorization", Value: basic}}}
+		if got := cfg.readCredentials(given); got != (credentials{login: login, password: password}) {
+			t.Errorf("%q was read as %+v, want %q and %q", basic, got, login, password)
 		}
 	})
 }

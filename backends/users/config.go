@@ -3,7 +3,10 @@ package users
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Config is a users backend's own keys. Only the file has no default.
@@ -20,6 +23,9 @@ type Config struct {
 	UserParameter string `yaml:"user_parameter"`
 	// PasswordParameter is the query parameter of the password alone. It is set if and only if UserParameter is.
 	PasswordParameter string `yaml:"password_parameter"`
+	// Realm asks viewers without valid credentials for login and password (Basic, RFC 7617), under that name. Empty: they are
+	// refused. The route must name Authorization among its credentials.
+	Realm string `yaml:"realm"`
 	// EndSessionOnExpiry also ends running sessions when their account expires. False: running sessions continue.
 	EndSessionOnExpiry bool `yaml:"end_session_on_expiry"`
 	// MaxConcurrentHashes bounds concurrent bcrypt computations; zero: half of the CPUs (GOMAXPROCS), at least one.
@@ -56,8 +62,18 @@ func (c Config) Validate() error {
 	if c.MaxWaiting < 0 {
 		errs = append(errs, fmt.Errorf("max_waiting: %d must be 0 or above", c.MaxWaiting))
 	}
+	if len(c.Realm) > maxRealmBytes || !utf8.ValidString(c.Realm) || strings.ContainsFunc(c.Realm, isNotQuotable) {
+		errs = append(errs, fmt.Errorf("realm: %q: want at most %d bytes, without quotes, backslashes and control characters",
+			c.Realm, maxRealmBytes))
+	}
 	return errors.Join(append(errs, c.validateParameters())...)
 }
+
+// maxRealmBytes bounds a realm.
+const maxRealmBytes = 256
+
+// isNotQuotable reports whether a character cannot stand in a quoted string.
+func isNotQuotable(r rune) bool { return r == '"' || r == '\\' || unicode.IsControl(r) }
 
 func (c Config) validateParameters() error {
 	var errs []error
@@ -80,7 +96,7 @@ func (c Config) validateParameters() error {
 			keys[p.name] = p.key
 		}
 	}
-	if len(keys) == 0 {
+	if len(keys) == 0 && c.Realm == "" {
 		errs = append(errs, errors.New("auth_parameter: must be set, or another parameter; otherwise no viewer can log in"))
 	}
 	return errors.Join(errs...)

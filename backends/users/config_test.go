@@ -23,7 +23,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 	want := Config{
 		File: "/etc/usher/users.yaml", ReloadInterval: time.Minute,
 		AuthParameter: "a", TokenParameter: "t", UserParameter: "u", PasswordParameter: "p",
-		EndSessionOnExpiry: true, MaxConcurrentHashes: 3, MaxWaiting: 12,
+		Realm: "Channel Ten", EndSessionOnExpiry: true, MaxConcurrentHashes: 3, MaxWaiting: 12,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
@@ -57,6 +57,10 @@ func TestConfig_Validate(t *testing.T) {
 		"no parameters": {
 			func(c *Config) { *c = Config{File: c.File} },
 			"auth_parameter: must be set, or another parameter; otherwise no viewer can log in",
+		},
+		"a realm with a quote": {
+			func(c *Config) { c.Realm = `a "TV"` },
+			`realm: "a \"TV\"": want at most 256 bytes, without quotes, backslashes and control characters`,
 		},
 		"all at once": {
 			func(c *Config) { c.File, c.ReloadInterval = "", -time.Second },

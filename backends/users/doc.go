@@ -1,6 +1,7 @@
 // Package users decides by accounts in a file, as Astra's own users do. It calls no middleware.
 //
 //	viewer requests  /play/a001/index.m3u8?token=9f2c…   or   ?auth=alice:wonderland   or   ?user=alice&password=wonderland
+//	                 or with the header   Authorization: Basic …
 //
 //	users:                                          # the file, in YAML; an unknown key is an error
 //	  alice:
@@ -25,7 +26,10 @@
 //   - An unknown login takes as long as a wrong password, whatever kinds of hash the file has.
 //   - An invalid file changes nothing, and is logged once.
 //
-// Decided: a known token decides, whatever else was given; otherwise login and password do. Passwords are stored as
+// Decided: a known token decides, whatever else was given; otherwise login and password do, from the query or else from
+// Authorization: Basic, if the route names that header among its credentials. Players send it only when asked, so realm
+// asks viewers who have shown no account: 401 and a challenge. A viewer whose account denies them is not asked, since the
+// same credentials would be denied again. Passwords are stored as
 // hashes only, but tokens, which are random, also in plain: store their SHA-256 where others read the file. A correct
 // password is cached, by a keyed hash over login, stored hash and password, so a new hash in the file invalidates it;
 // wrong ones are not, as sessions cache denials. bcrypt gets half of the CPUs, with a queue of max_waiting: a flood of

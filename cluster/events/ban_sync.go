@@ -10,6 +10,9 @@ import (
 	"usher/cluster/redisclient"
 )
 
+// bansPerPage is about how many bans one call reads, so that it takes Redis less than a few milliseconds.
+const bansPerPage = 500
+
 // banSync keeps the bans of this node and those in Redis the same: each side gets what it lacks. So a flush or a failover
 // loses no ban while one node that knows it runs, and bans set during an outage of Redis are written after it.
 type banSync struct {
@@ -22,6 +25,10 @@ type banSync struct {
 
 	storeScript, removeScript, listScript *redisclient.Script
 	unreadable                            sync.Once // logs once
+
+	mu sync.Mutex
+	// queued are tombstones that this node has not written yet.
+	queued []session.Ban
 }
 
 // runScript runs a script: [redisclient.Client.Run] for a caller that waits, RunDirect for background work.
@@ -40,6 +47,31 @@ func (s *banSync) keys() []string {
 	return []string{
 		k.Shared("bans"), k.Shared("ban-expiries"), k.Shared("unbanned"), k.Shared("revocations"), k.Shared("state"),
 	}
+}
+
+// queue has a tombstone written with the next heartbeat.
+func (s *banSync) queue(t session.Ban) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queued = append(s.queued, t)
+}
+
+// storeQueued writes the queued tombstones. If that fails, the next heartbeat compares the bans with those in Redis.
+func (s *banSync) storeQueued(ctx context.Context) error {
+	if n := s.bans.sessions.dropped.Swap(0); n > 0 {
+		s.log.Warn("bans have refused more sessions than are remembered: should redis lose its data, the tickets of the others"+
+			" admit them until revive_for is over", slog.Int64("dropped", n), slog.Int("max", maxBannedSessions),
+			slog.Int("max_per_ban", maxPerBan))
+	}
+	s.mu.Lock()
+	queued := s.queued
+	s.queued = nil
+	s.mu.Unlock()
+	err := s.storeBans(ctx, s.client.RunDirect, queued)
+	if err != nil {
+		s.bans.markUnsynced()
+	}
+	return err
 }
 
 // storeBans writes bans that Redis lacks, and publishes them.
@@ -84,10 +116,10 @@ func (s *banSync) removeBans(ctx context.Context, run runScript, unbanned map[st
 }
 
 // isNeeded reports whether this node and Redis may know different bans.
-func (s *banSync) isNeeded(r heartbeatReply) bool {
+func (s *banSync) isNeeded() bool {
 	s.bans.mu.Lock()
 	defer s.bans.mu.Unlock()
-	return s.bans.isUnsynced || s.bans.syncedVersion != r.bansVersion
+	return s.bans.isUnsynced
 }
 
 // sync makes this node and Redis know the same bans.
@@ -117,34 +149,36 @@ func (s *banSync) sync(ctx context.Context) (err error) {
 	if err := s.removeBans(ctx, s.client.RunDirect, stillStored); err != nil {
 		return err
 	}
-	if err := s.storeBans(ctx, s.client.RunDirect, missing); err != nil {
-		return err
-	}
-	s.bans.mu.Lock()
-	s.bans.syncedVersion = stored.version
-	s.bans.mu.Unlock()
-	return nil
+	return s.storeBans(ctx, s.client.RunDirect, missing)
 }
 
 // storedBans is what Redis holds.
 type storedBans struct {
-	version  streamID
 	bans     []session.Ban
 	ids      map[string]struct{} // of all bans, including unreadable ones
 	unbanned map[string]time.Time
 }
 
+// load reads what Redis holds, page by page. What changes meanwhile comes by the stream of revocations.
 func (s *banSync) load(ctx context.Context) (storedBans, error) {
 	k := s.client.Keys()
-	reply, err := s.client.RunDirect(ctx, s.listScript,
-		[]string{k.Shared("bans"), k.Shared("ban-expiries"), k.Shared("unbanned"), k.Shared("state")})
-	if err != nil {
-		return storedBans{}, err
-	}
-	now := time.Now()
 	stored := storedBans{ids: make(map[string]struct{}), unbanned: make(map[string]time.Time)}
-	fields := append(redisclient.List(reply), nil, nil, nil)
-	stored.version, _ = parseStreamID(redisclient.Text(fields[0]))
+	for cursor := "0"; ; {
+		reply, err := s.client.RunDirect(ctx, s.listScript,
+			[]string{k.Shared("bans"), k.Shared("ban-expiries"), k.Shared("unbanned")}, cursor, bansPerPage)
+		if err != nil {
+			return storedBans{}, err
+		}
+		fields := append(redisclient.List(reply), nil, nil, nil)
+		s.addPage(&stored, fields, time.Now())
+		if cursor = redisclient.Text(fields[0]); cursor == "0" || cursor == "" {
+			return stored, nil
+		}
+	}
+}
+
+// addPage adds one page of list_bans.lua.
+func (s *banSync) addPage(stored *storedBans, fields []any, now time.Time) {
 	for _, entry := range redisclient.List(fields[1]) {
 		e := append(redisclient.List(entry), nil, nil, nil)
 		id := redisclient.Text(e[0])
@@ -164,7 +198,6 @@ func (s *banSync) load(ctx context.Context) (storedBans, error) {
 		e := append(redisclient.List(entry), nil, nil)
 		stored.unbanned[redisclient.Text(e[0])] = now.Add(time.Duration(redisclient.Int(e[1])) * time.Millisecond)
 	}
-	return stored, nil
 }
 
 // missingIn returns the bans that Redis lacks, and the ids that it does not know to be unbanned. What ends within a second
@@ -176,6 +209,11 @@ func (s *banSync) missingIn(stored storedBans) (missing []session.Ban, stillStor
 	for id, b := range s.bans.active {
 		if _, found := stored.ids[id]; !found && b.Until.After(soon) {
 			missing = append(missing, b)
+		}
+	}
+	for _, t := range s.bans.sessions.all() {
+		if _, found := stored.ids[t.ID]; !found && t.Until.After(soon) {
+			missing = append(missing, t)
 		}
 	}
 	stillStored = make(map[string]time.Time)

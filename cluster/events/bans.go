@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,20 +34,21 @@ func NewID() string { return strings.ToLower(rand.Text()[:12]) }
 type Bans struct {
 	// index is read for every opening. It is nil if there are no bans.
 	index atomic.Pointer[banIndex]
+	// sessions are the tombstones of what the bans refused.
+	sessions bannedSessions
 
 	mu     sync.Mutex
 	active map[string]session.Ban
 	// unbanned has the ids of bans that were removed, and until when they are remembered.
 	unbanned map[string]time.Time
-	// isUnsynced: the node knows something that may not be in Redis.
+	// isUnsynced: this node and Redis may know different bans. Once they know the same, each change comes by the stream of
+	// revocations.
 	isUnsynced bool
-	// syncedVersion is the version of the bans in Redis that this node knows completely.
-	syncedVersion streamID
 }
 
 // NewBans returns an empty set of bans.
 func NewBans() *Bans {
-	return &Bans{active: make(map[string]session.Ban), unbanned: make(map[string]time.Time)}
+	return &Bans{active: make(map[string]session.Ban), unbanned: make(map[string]time.Time), isUnsynced: true}
 }
 
 // Validate reports what is wrong with a new ban, and gives it an id if it has none.
@@ -98,14 +100,21 @@ func (b *Bans) Add(now time.Time, bans ...session.Ban) []session.Ban {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var added []session.Ban
+	isIndexOld := false
 	for _, ban := range bans {
 		if _, known := b.active[ban.ID]; known || !ban.Until.After(now) || b.isUnbanned(ban) {
 			continue
 		}
-		b.active[ban.ID] = ban
+		if isTombstone(&ban) {
+			if b.sessions.add(ban) {
+				added = append(added, ban)
+			}
+			continue
+		}
+		b.active[ban.ID], isIndexOld = ban, true
 		added = append(added, ban)
 	}
-	if len(added) > 0 {
+	if isIndexOld {
 		b.index.Store(newBanIndex(b.active))
 	}
 	return added
@@ -132,13 +141,14 @@ func (b *Bans) Remove(id string, until time.Time) []session.Ban {
 	if len(removed) > 0 {
 		b.index.Store(newBanIndex(b.active))
 	}
-	return removed
+	return append(removed, b.sessions.remove(func(t session.Ban) bool { return t.Cause == id })...)
 }
 
 // expire removes what has ended.
 func (b *Bans) expire(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.sessions.remove(func(t session.Ban) bool { return !t.Until.After(now) })
 	before := len(b.active)
 	maps.DeleteFunc(b.active, func(_ string, ban session.Ban) bool { return !ban.Until.After(now) })
 	maps.DeleteFunc(b.unbanned, func(_ string, until time.Time) bool { return !until.After(now) })
@@ -169,20 +179,26 @@ func (b *Bans) List(now time.Time) []session.Ban {
 	return found
 }
 
-// IsEmpty reports whether there are no bans. It is one atomic read.
-func (b *Bans) IsEmpty() bool { return b.index.Load() == nil }
+// IsEmpty reports whether there are no bans. It is two atomic reads.
+func (b *Bans) IsEmpty() bool { return b.index.Load() == nil && b.sessions.count.Load() == 0 }
 
 // Match returns the ban of a viewer. The decision may be nil. The hashes are those of the viewer's credentials under all
-// keys. Match does not allocate unless credentials are banned, and takes no lock.
+// keys. Match does not allocate unless credentials are banned, and takes no lock unless bans have refused sessions.
 func (b *Bans) Match(r *backends.Request, d *backends.Decision, hashes func() []string) (session.Ban, bool) {
-	index := b.index.Load()
-	if index == nil {
-		return session.Ban{}, false
+	if index := b.index.Load(); index != nil {
+		if ban, isBanned := index.match(r, d, hashes); isBanned {
+			return ban, true
+		}
 	}
-	return index.match(r, d, hashes)
+	return b.sessions.match(r.Session, time.Now())
 }
 
-// markUnsynced makes the next heartbeat write what Redis lacks.
+// Tombstones returns the tombstones of a ban, and of those that it caused.
+func (b *Bans) Tombstones(id string) []session.Ban {
+	return slices.DeleteFunc(b.sessions.all(), func(t session.Ban) bool { return t.Cause != id })
+}
+
+// markUnsynced makes the next heartbeat compare the bans with those in Redis.
 func (b *Bans) markUnsynced() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -62,12 +62,15 @@ type Broker struct {
 	revocations     *revocationStream
 	bans            *banSync
 	rpc             *nodeRPC
+	restoration     *restoration
 	onDecision      func(backends.SessionID)
 	onLimitExceeded func(userHash string)
 	log             *slog.Logger
 
 	// wake asks for a heartbeat at once, and for a replay with it. It holds one.
 	wake chan struct{}
+	// wakeOnly asks for a heartbeat at once. It holds one.
+	wakeOnly chan struct{}
 	// hasFailed: the last heartbeat failed. It belongs to the heartbeat goroutine.
 	hasFailed bool
 }
@@ -78,6 +81,7 @@ func New(o Options) *Broker {
 	b := &Broker{
 		client: o.Client, started: o.Started, bans: newBanSync(o), onDecision: o.OnDecision,
 		onLimitExceeded: o.OnLimitExceeded, log: o.Logger, wake: make(chan struct{}, 1),
+		wakeOnly: make(chan struct{}, 1), restoration: newRestoration(),
 	}
 	b.registry = &nodeRegistry{
 		client: o.Client, clock: clock, nodeID: o.NodeID, started: o.Started, status: o.Status, retention: o.Retention,
@@ -86,7 +90,11 @@ func New(o Options) *Broker {
 	}
 	b.revocations = &revocationStream{
 		client: o.Client, cipher: o.Cipher, clock: clock, retention: o.Retention, log: o.Logger,
-		onRevocation: o.OnRevocation, recheckAll: o.RecheckAll, requestReplay: b.Resync,
+		onRevocation: o.OnRevocation, requestReplay: b.Resync,
+		recheckAll: func() {
+			o.Bans.markUnsynced()
+			o.RecheckAll()
+		},
 		onStateLost: func(recent []Issued) {
 			o.Bans.markUnsynced()
 			o.OnStateLost(recent)
@@ -138,11 +146,20 @@ func (b *Broker) onMessage(ctx context.Context, channel, payload string) {
 }
 
 // Resync asks for a heartbeat and a replay at once. It does not block.
-func (b *Broker) Resync() {
+func (b *Broker) Resync() { notify(b.wake) }
+
+// notify sends to a channel that holds one. It does not block.
+func notify(c chan struct{}) {
 	select {
-	case b.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
+}
+
+// AwaitBans waits until this node knows what all live nodes know of bans. It does not after Redis lost its data, until each
+// of them has written its part again. The error is ErrStoreUnavailable, when nothing can be known, or that of ctx.
+func (b *Broker) AwaitBans(ctx context.Context) error {
+	return b.restoration.await(ctx, func() { notify(b.wakeOnly) }, b.client.IsDown)
 }
 
 func (b *Broker) sendHeartbeats(ctx context.Context, subscription *redisclient.Subscription) {
@@ -154,12 +171,15 @@ func (b *Broker) sendHeartbeats(ctx context.Context, subscription *redisclient.S
 		case <-ctx.Done():
 			return
 		case <-next.C:
+		case <-b.wakeOnly:
 		case <-b.wake:
 			mustReplay = true
 		}
+		b.restoration.begin()
+		isRestored, err := b.heartbeat(ctx, subscription, mustReplay)
+		b.restoration.end(isRestored)
 		delay := heartbeatInterval
-		err := b.heartbeat(ctx, subscription, mustReplay)
-		if b.hasFailed = err != nil; b.hasFailed {
+		if b.hasFailed = err != nil; b.hasFailed || !isRestored {
 			delay = heartbeatRetryDelay
 		}
 		next.Reset(delay)
@@ -167,33 +187,56 @@ func (b *Broker) sendHeartbeats(ctx context.Context, subscription *redisclient.S
 }
 
 // heartbeat sends a heartbeat, and catches up with what its reply shows to be missed. After a failure it replays in any
-// case.
-func (b *Broker) heartbeat(ctx context.Context, subscription *redisclient.Subscription, mustReplay bool) error {
+// case. It reports whether this node knows all bans; see [Broker.AwaitBans].
+func (b *Broker) heartbeat(
+	ctx context.Context, subscription *redisclient.Subscription, mustReplay bool,
+) (isRestored bool, err error) {
 	reply, err := b.registry.heartbeat(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if b.hasFailed || b.registry.missesEchoes() { // the connection of the subscription may be dead without an error
 		b.registry.lastEcho.Store(b.registry.heartbeats.Load())
 		subscription.Reconnect()
 		mustReplay = true
 	}
+	if isRestored = b.restoration.onEpoch(reply.epoch); !isRestored {
+		// The list comes first, so that the replay has what the listed nodes wrote.
+		nodes, err := b.registry.list(ctx, b.client.RunDirect, "")
+		if err != nil {
+			return false, err
+		}
+		isRestored, mustReplay = b.restoration.onList(nodes, reply.epochAge), true
+	}
 	if b.revocations.isBehind(reply, b.started) || mustReplay {
 		if err := b.revocations.replay(ctx); err != nil {
-			return err
+			return false, err
 		}
 	}
+	if err := b.syncBans(ctx); err != nil {
+		return false, err
+	}
+	if b.registry.setWritten(reply.epoch) {
+		notify(b.wakeOnly) // the other nodes wait for that
+	}
+	b.revocations.sendQueued(ctx)
+	if !b.registry.isListCurrent(reply.liveNodes) {
+		_, _ = b.registry.list(ctx, b.client.Run, "") // it serves names alone, and the next heartbeat tries again
+	}
+	others, _ := b.registry.lastOthers()
+	b.restoration.setOthers(others)
+	return isRestored, nil
+}
+
+// syncBans makes this node and Redis know the same bans.
+func (b *Broker) syncBans(ctx context.Context) error {
 	b.bans.bans.expire(time.Now())
-	if b.bans.isNeeded(reply) {
+	if b.bans.isNeeded() {
 		if err := b.bans.sync(ctx); err != nil {
 			return err
 		}
 	}
-	b.revocations.sendQueued(ctx)
-	if !b.registry.isListCurrent(reply.liveNodes) {
-		_, _ = b.registry.list(ctx, "") // it serves names alone, and the next heartbeat tries again
-	}
-	return nil
+	return b.bans.storeQueued(ctx)
 }
 
 // LiveNodes returns how many nodes are alive, this one included, as of the last heartbeat.
@@ -201,7 +244,15 @@ func (b *Broker) LiveNodes() int { return int(max(1, b.registry.liveNodes.Load()
 
 // Nodes lists the nodes that are alive, and those that fell silent within a minute.
 func (b *Broker) Nodes(ctx context.Context) ([]session.NodeInfo, error) {
-	return b.registry.list(ctx, "")
+	listed, err := b.registry.list(ctx, b.client.Run, "")
+	if err != nil {
+		return nil, err
+	}
+	nodes := make([]session.NodeInfo, len(listed))
+	for i := range listed {
+		nodes[i] = listed[i].NodeInfo
+	}
+	return nodes, nil
 }
 
 // Call sends a request to all live nodes, including this one, and waits until all have replied or ctx ends. It returns the
@@ -224,6 +275,12 @@ func (b *Broker) StoreBan(ctx context.Context, ban session.Ban) error {
 		b.bans.bans.markUnsynced()
 	}
 	return err
+}
+
+// AddTombstone writes a tombstone of this node soon, and sends it to the other nodes. It does not block.
+func (b *Broker) AddTombstone(t session.Ban) {
+	b.bans.queue(t)
+	notify(b.wakeOnly)
 }
 
 // RemoveBans removes bans from Redis and from the other nodes; each id is remembered until its time. With an error, that

@@ -15,7 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"usher/actors/session"
 	"usher/cluster/redisclient"
 )
 
@@ -73,9 +72,10 @@ func (c *nodeRPC) call(ctx context.Context, body []byte) (replies map[string][]b
 	nodes, err := c.send(ctx, requestID, body)
 	replies = map[string][]byte{c.nodeName: c.answer(ctx, body)}
 	if err != nil {
-		return replies, c.registry.lastOthers()
+		_, others := c.registry.lastOthers()
+		return replies, others
 	}
-	nodes = slices.DeleteFunc(nodes, func(n session.NodeInfo) bool { return n.IsSelf || !n.IsAlive })
+	nodes = slices.DeleteFunc(nodes, func(n listedNode) bool { return n.IsSelf || !n.IsAlive })
 	received := c.wait(ctx, pending, len(nodes))
 	for _, n := range nodes {
 		body, found := received[n.ID]
@@ -108,7 +108,7 @@ func (c *nodeRPC) wait(ctx context.Context, pending *pendingRequest, count int) 
 	}
 }
 
-func (c *nodeRPC) send(ctx context.Context, requestID string, body []byte) ([]session.NodeInfo, error) {
+func (c *nodeRPC) send(ctx context.Context, requestID string, body []byte) ([]listedNode, error) {
 	packed, err := c.pack(body, "request "+requestID)
 	if err != nil {
 		c.log.Warn("node request not sent", slog.Any("error", err))
@@ -119,7 +119,7 @@ func (c *nodeRPC) send(ctx context.Context, requestID string, body []byte) ([]se
 		timeLeft = time.Until(deadline)
 	}
 	header := "request " + requestID + " " + c.nodeID + " " + strconv.FormatInt(max(1, timeLeft.Milliseconds()), 10) + " "
-	return c.registry.list(ctx, header+packed)
+	return c.registry.list(ctx, c.client.Run, header+packed)
 }
 
 // onMessage receives a message to this node alone. It does not block.

@@ -29,6 +29,8 @@ type NodeStatus struct {
 	UptimeMS   int64  `json:"up"`
 	Sessions   int    `json:"sessions"`
 	IsDraining bool   `json:"draining,omitempty"`
+	// Epoch is the newest epoch in which the node has written its part of the shared state.
+	Epoch string `json:"epoch,omitempty"`
 }
 
 // heartbeatReply is what a heartbeat returns: what this node may have missed.
@@ -36,8 +38,14 @@ type heartbeatReply struct {
 	ms             int64 // Redis' clock
 	liveNodes      int
 	epoch          string
+	epochAge       time.Duration
 	lastRevocation streamID
-	bansVersion    streamID
+}
+
+// listedNode is a node as it is listed, with its [NodeStatus.Epoch].
+type listedNode struct {
+	session.NodeInfo
+	epoch string
 }
 
 // nodeRegistry announces this node and lists the others. It is safe for concurrent use.
@@ -57,14 +65,19 @@ type nodeRegistry struct {
 	lastEcho atomic.Uint64
 
 	mu sync.Mutex
-	// others are the names of the other live nodes, as they were last listed.
-	others []string
+	// others are the other live nodes, as they were last listed.
+	others []session.NodeInfo
+	// writtenEpoch is this node's [NodeStatus.Epoch].
+	writtenEpoch string
 }
 
 // heartbeat announces this node.
 func (r *nodeRegistry) heartbeat(ctx context.Context) (heartbeatReply, error) {
 	status := r.status()
 	status.UptimeMS = time.Since(r.started).Milliseconds()
+	r.mu.Lock()
+	status.Epoch = r.writtenEpoch
+	r.mu.Unlock()
 	return r.announce(ctx, string(marshal(status)), r.heartbeats.Add(1))
 }
 
@@ -94,7 +107,7 @@ func (r *nodeRegistry) announce(ctx context.Context, status string, number uint6
 		ms: redisclient.Int(fields[0]), liveNodes: int(redisclient.Int(fields[1])), epoch: redisclient.Text(fields[2]),
 	}
 	h.lastRevocation, _ = parseStreamID(redisclient.Text(fields[3]))
-	h.bansVersion, _ = parseStreamID(redisclient.Text(fields[4]))
+	h.epochAge = time.Duration(redisclient.Int(fields[4])) * time.Millisecond
 	r.clock.Set(h.ms, sentAt)
 	r.liveNodes.Store(int64(max(1, h.liveNodes)))
 	return h, nil
@@ -103,16 +116,24 @@ func (r *nodeRegistry) announce(ctx context.Context, status string, number uint6
 // missesEchoes reports whether none of the last heartbeats came back over the subscription.
 func (r *nodeRegistry) missesEchoes() bool { return r.heartbeats.Load() > r.lastEcho.Load()+2 }
 
+// setWritten notes that this node has written its part of the shared state in the epoch. It reports whether that is new.
+func (r *nodeRegistry) setWritten(epoch string) (isNew bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	isNew, r.writtenEpoch = r.writtenEpoch != epoch, epoch
+	return isNew
+}
+
 // list lists the nodes, and sends a message to the other live ones unless it is empty.
-func (r *nodeRegistry) list(ctx context.Context, message string) ([]session.NodeInfo, error) {
+func (r *nodeRegistry) list(ctx context.Context, run runScript, message string) ([]listedNode, error) {
 	k := r.client.Keys()
-	reply, err := r.client.Run(ctx, r.listScript, []string{k.Shared("nodes"), k.Shared("heartbeats")},
+	reply, err := run(ctx, r.listScript, []string{k.Shared("nodes"), k.Shared("heartbeats")},
 		k.NodeChannel(""), message, nodeTTL.Milliseconds(), r.nodeID)
 	if err != nil {
 		return nil, fmt.Errorf("list the nodes: %w", err)
 	}
 	now := time.Now().UTC()
-	var nodes []session.NodeInfo
+	var nodes []listedNode
 	for _, entry := range redisclient.List(reply) {
 		e := append(redisclient.List(entry), nil, nil, nil)
 		var s NodeStatus
@@ -121,23 +142,23 @@ func (r *nodeRegistry) list(ctx context.Context, message string) ([]session.Node
 		}
 		id := redisclient.Text(e[0])
 		since := time.Duration(max(0, redisclient.Int(e[2]))) * time.Millisecond
-		nodes = append(nodes, session.NodeInfo{
+		nodes = append(nodes, listedNode{epoch: s.Epoch, NodeInfo: session.NodeInfo{
 			ID: id, Name: s.Name, Address: s.Address, Version: s.Version,
 			Started:  now.Add(-since - time.Duration(s.UptimeMS)*time.Millisecond).Truncate(time.Second),
 			LastSeen: now.Add(-since), Sessions: s.Sessions, IsDraining: s.IsDraining, IsAlive: since < nodeTTL, IsSelf: id == r.nodeID,
-		})
+		}})
 	}
-	slices.SortFunc(nodes, func(a, b session.NodeInfo) int { return strings.Compare(a.Name+" "+a.ID, b.Name+" "+b.ID) })
+	slices.SortFunc(nodes, func(a, b listedNode) int { return strings.Compare(a.Name+" "+a.ID, b.Name+" "+b.ID) })
 	r.setOthers(nodes)
 	return nodes, nil
 }
 
-// setOthers remembers the names of the other live nodes, so that they can be named when they cannot be listed.
-func (r *nodeRegistry) setOthers(nodes []session.NodeInfo) {
-	var others []string
+// setOthers remembers the other live nodes, so that they can be named when they cannot be listed.
+func (r *nodeRegistry) setOthers(nodes []listedNode) {
+	var others []session.NodeInfo
 	for _, n := range nodes {
 		if n.IsAlive && !n.IsSelf {
-			others = append(others, n.Name)
+			others = append(others, n.NodeInfo)
 		}
 	}
 	r.mu.Lock()
@@ -145,10 +166,14 @@ func (r *nodeRegistry) setOthers(nodes []session.NodeInfo) {
 	r.others = others
 }
 
-func (r *nodeRegistry) lastOthers() []string {
+// lastOthers returns the ids and names of the other live nodes, as they were last listed.
+func (r *nodeRegistry) lastOthers() (ids, names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.others)
+	for _, n := range r.others {
+		ids, names = append(ids, n.ID), append(names, n.Name)
+	}
+	return ids, names
 }
 
 // isListCurrent reports whether the last list has as many live nodes as that.

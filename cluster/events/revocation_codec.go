@@ -35,13 +35,14 @@ type revocationMessage struct {
 // decisionMessage is the decision that viewers are denied with. It has names, since numbers would tie nodes to one
 // version.
 type decisionMessage struct {
-	Verdict  string `json:"v"`
-	Source   string `json:"s"`
-	Reason   string `json:"r,omitempty"`
-	UserID   string `json:"i,omitempty"`
-	User     string `json:"n,omitempty"`
-	ValidFor int64  `json:"f,omitempty"` // ms
-	Redirect string `json:"x,omitempty"`
+	Verdict   string `json:"v"`
+	Source    string `json:"s"`
+	Reason    string `json:"r,omitempty"`
+	UserID    string `json:"i,omitempty"`
+	User      string `json:"n,omitempty"`
+	ValidFor  int64  `json:"f,omitempty"` // ms
+	Redirect  string `json:"x,omitempty"`
+	Challenge string `json:"c,omitempty"`
 }
 
 // banMessage is a ban as nodes send it and as Redis stores it. When the ban ends stands beside it.
@@ -72,7 +73,7 @@ func encodeRevocation(cipher *redisclient.Cipher, id string, r session.Revocatio
 		m.Encrypted = cipher.Encrypt(marshal(decisionMessage{
 			Verdict: r.Decision.Verdict.String(), Source: r.Decision.Source.String(), Reason: r.Decision.Reason,
 			UserID: r.Decision.UserID, User: r.Decision.User, ValidFor: r.Decision.ValidFor.Milliseconds(),
-			Redirect: r.Decision.Redirect,
+			Redirect: r.Decision.Redirect, Challenge: r.Decision.Challenge,
 		}), "revocation "+id)
 	}
 	return marshal(m)
@@ -130,7 +131,7 @@ func decodeDecision(cipher *redisclient.Cipher, m revocationMessage) (backends.D
 	}
 	return backends.Decision{
 		Verdict: verdict, Source: source, Reason: d.Reason, UserID: d.UserID, User: d.User,
-		ValidFor: time.Duration(d.ValidFor) * time.Millisecond, Redirect: d.Redirect,
+		ValidFor: time.Duration(d.ValidFor) * time.Millisecond, Redirect: d.Redirect, Challenge: d.Challenge,
 	}, nil
 }
 

@@ -57,6 +57,7 @@ func TestEncodeRevocation_RoundTrip(t *testing.T) {
 	must(t, err)
 	now := time.Unix(1700000000, 0)
 	kick := session.Revocation{Kind: session.RevokedKicked, Session: idOf(1), Opened: now.Add(-time.Hour), Decision: denial("shared"), Until: now.Add(time.Minute)}
+	kick.Decision.Redirect, kick.Decision.Challenge = "http://promo.example.net/", "Bearer\nBasic"
 	sent := encodeRevocation(cipher, "n1", kick, now)
 	name, got, err := decodeRevocation(cipher, sent, 10*time.Second, now.Add(time.Hour)) // by another clock, ten seconds later
 	must(t, err)

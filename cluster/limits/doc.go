@@ -33,6 +33,14 @@
 // Another viewer of the same user who does not zap is behind, or ahead of, streams of which each is watched for a moment.
 // With the limit exceeded by such streams alone, they have none to be evicted behind: they notice nothing.
 //
+// An IPv4 and an IPv6 stream of one group count as one: a viewer with both kinds of address uses now this, now that one. A
+// group is one viewer's credentials on one channel, whatever the address. It counts as often as it has streams of one
+// family, and an eviction takes both streams of a pair.
+//
+// The addresses that use a ticket are counted by the same code, with other rules: an address counts while it asked within
+// the idle timeout, and one beyond the limit does not join. None is evicted. The ticket's own session is reported by whoever
+// joins, if the store knows that it plays.
+//
 // Invariants:
 //   - Memory and Redis run the same code: only where the set is kept differs.
 //   - No update is lost: a set is stored under a new random version, or not at all. A missing set has no version, so that a

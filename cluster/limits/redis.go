@@ -15,25 +15,32 @@ import (
 //go:embed lua/*.lua
 var scripts embed.FS
 
-// Redis counts the streams of users over all nodes that share a Redis. A method is one round trip, and one more for each
-// change by another node. None fails. It is safe for concurrent use. Redis learns no user and no device: it holds keyed
-// hashes.
+// Redis counts the streams of users and the addresses of tickets over all nodes that share a Redis. A method is one round
+// trip, and one more for each change by another node. None fails. It is safe for concurrent use. Redis learns no user and no
+// device: it holds keyed hashes.
 type Redis struct {
 	methods
 	shared
-	cipher *redisclient.Cipher
-	// local counts while Redis is unavailable: then a user may play as many streams as the limit allows on each node.
+	addresses shared
+	cipher    *redisclient.Cipher
+	// local counts while Redis is unavailable: then the limits hold on each node.
 	local *Memory
 }
 
-// NewRedis makes the limits of all nodes. Memory counts the streams of this node while Redis is unavailable.
+// NewRedis makes the limits of all nodes. Memory counts on this node while Redis is unavailable.
 func NewRedis(client *redisclient.Client, cipher *redisclient.Cipher, local *Memory, log *slog.Logger) *Redis {
-	s := &redisStore{client, redisclient.LoadSessionScript(scripts, "store_streams")}
-	l := &Redis{local: local, cipher: cipher, shared: shared{
-		store: s, rules: local.rules, log: log, users: make(expiring[*sharedUser]),
-		newVersion: func() string { return strconv.FormatUint(rand.Uint64(), 36) },
-	}}
-	l.methods.apply = l.applyReports
+	script, keys := redisclient.LoadSessionScript(scripts, "store_streams"), client.Keys()
+	newShared := func(r rules, keyOf func(string) string) shared {
+		return shared{
+			store: &redisStore{client, script, keyOf}, rules: r, log: log, users: make(expiring[*sharedUser]),
+			newVersion: func() string { return strconv.FormatUint(rand.Uint64(), 36) },
+		}
+	}
+	l := &Redis{
+		local: local, cipher: cipher,
+		shared: newShared(local.streams.rules, keys.User), addresses: newShared(local.addresses.rules, keys.Addresses),
+	}
+	l.methods = methods{apply: l.applyReports, applyAddresses: l.applyAddressReports}
 	return l
 }
 
@@ -52,22 +59,31 @@ func (l *Redis) applyReports(ctx context.Context, user string, reports []report)
 	return got, nil
 }
 
+// applyAddressReports counts the addresses of a ticket. The ticket's name is a session's id, which is a keyed hash already.
+func (l *Redis) applyAddressReports(ctx context.Context, ticket string, reports []report) (session.LimitResult, error) {
+	got, err := l.addresses.apply(ctx, ticket, reports)
+	if err != nil {
+		return l.local.applyAddressReports(ctx, ticket, reports)
+	}
+	return got, nil
+}
+
 // redisStore is the [store] in Redis.
 type redisStore struct {
 	client *redisclient.Client
 	script *redisclient.Script
+	keyOf  func(name string) string
 }
 
-func (s *redisStore) now(user string) (int64, bool) { return s.client.Now(s.client.Keys().User(user)) }
+func (s *redisStore) now(user string) (int64, bool) { return s.client.Now(s.keyOf(user)) }
 
 func (s *redisStore) swap(ctx context.Context, c change) (current versioned, isStored bool, err error) {
 	message := ""
 	if c.isExceeded {
 		message = c.user
 	}
-	keys := s.client.Keys()
-	reply, err := s.client.RunWithExpiry(ctx, s.script, keys.User(c.user),
-		c.was, c.to.version, c.to.set, c.ttl.Milliseconds(), keys.LimitChannel(), message)
+	reply, err := s.client.RunWithExpiry(ctx, s.script, s.keyOf(c.user),
+		c.was, c.to.version, c.to.set, c.ttl.Milliseconds(), s.client.Keys().LimitChannel(), message)
 	switch {
 	case err != nil:
 		return versioned{}, false, err

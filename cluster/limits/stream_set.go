@@ -22,6 +22,8 @@ const (
 
 // rules are session.LimitRules in milliseconds.
 type rules struct {
+	// isBound: a stream beyond the limit does not join, and none is evicted.
+	isBound                                                  bool
 	policy                                                   session.LimitPolicy
 	gracePeriod, evictionTTL, idleTimeout, heartbeatInterval int64
 }
@@ -34,14 +36,25 @@ func rulesInMillis(r session.LimitRules) rules {
 	}
 }
 
+// addressRules are the rules of the addresses that use a ticket: one plays if it asked within the idle timeout.
+func addressRules(r session.LimitRules) rules {
+	return rules{
+		isBound: true, idleTimeout: r.IdleTimeout.Milliseconds(), heartbeatInterval: r.HeartbeatInterval.Milliseconds(),
+	}
+}
+
 // report is what a node says of one stream.
 type report struct {
 	// isLeaving: the stream has ended. Only its id is set.
 	isLeaving bool
 	// isJoin: the stream was just opened.
 	isJoin bool
-	id     backends.SessionID
-	opened int64
+	// isAssumed: the stream is only believed to play, so that a report of its own counts more.
+	isAssumed bool
+	id        backends.SessionID
+	group     backends.SessionID
+	isIPv6    bool
+	opened    int64
 	// age is how long ago the viewer last asked.
 	age        int64
 	isPlaying  bool
@@ -54,6 +67,8 @@ type report struct {
 // seconds as in tickets.
 type stream struct {
 	id     backends.SessionID
+	group  backends.SessionID
+	isIPv6 bool
 	opened int64
 	// lastSeen is when the viewer last asked; an evicted stream asks too.
 	lastSeen int64
@@ -106,7 +121,7 @@ func (s streamSet) apply(reports []report, now int64, r *rules) (streamSet, resu
 			u.streams = append(u.streams, one)
 		}
 	}
-	_, _, wasExceeded := u.count()
+	wasExceeded := u.isExceeded()
 	u.result.States = make([]session.StreamState, len(reports))
 	for i := range reports {
 		u.result.States[i] = u.applyReport(&reports[i])
@@ -115,9 +130,9 @@ func (s streamSet) apply(reports []report, now int64, r *rules) (streamSet, resu
 		u.readmit(&reports[i])
 	}
 	u.evict()
-	_, _, isExceeded := u.count()
-	u.result.isExceeded = isExceeded && !wasExceeded
-	if isExceeded {
+	isExceeded := u.isExceeded()
+	u.result.isExceeded = isExceeded && !wasExceeded && !r.isBound
+	if isExceeded && !r.isBound {
 		u.result.RecheckIn = reportInterval
 	}
 	for i := range reports {

@@ -109,31 +109,65 @@ const settledAfter = 16_000
 // mayLose reports whether a message of that time can be lost. Each other one arrives: a node reports each second.
 func mayLose(now int64) bool { return (now-testStart)/500%2 == 0 }
 
+// settler is a viewer who never stops: one stream, or an IPv4 and an IPv6 stream of one group.
+type settler struct {
+	streams []report
+	known   session.StreamState
+}
+
+func newSettlers(t *rapid.T, most, count int) []settler {
+	viewers := make([]settler, count)
+	for i := range viewers {
+		viewers[i].streams = []report{plays(i, int64(100+i), most)}
+		if rapid.IntRange(0, 2).Draw(t, "stacks") == 0 {
+			other := plays(100+i, int64(100+i), most).of(i).overIPv6()
+			viewers[i].streams = append(viewers[i].streams, other)
+		}
+	}
+	return viewers
+}
+
+// playing returns how many viewers play. All streams of a viewer are in one state.
+func playing(t *rapid.T, l limiter, now int64, viewers []settler) (n int) {
+	for _, v := range viewers {
+		states := l.apply(now, v.streams...).States
+		for _, state := range states {
+			if state != states[0] {
+				t.Fatalf("the addresses of a viewer are %v", states)
+			}
+		}
+		if states[0] == active {
+			n++
+		}
+	}
+	return n
+}
+
 func checkSettles(t *rapid.T, l limiter, most, count int) {
 	t.Helper()
-	known, start := make([]session.StreamState, count), int64(testStart)
+	viewers, start := newSettlers(t, most, count), int64(testStart)
 	for now := start; now < start+40_000; now += 500 {
-		for i := range count {
+		for i := range viewers {
+			v := &viewers[i]
 			if mayLose(now) && rapid.IntRange(0, 9).Draw(t, "message") == 0 && now > start {
 				continue // it is lost
 			}
-			p := plays(i, int64(100+i), most).silentFor(time.Duration(rapid.IntRange(0, 400).Draw(t, "late")) * time.Millisecond)
-			p.isJoin = known[i] != active || now == start // the viewer tries again
-			if got := l.apply(now, p); rapid.IntRange(0, 9).Draw(t, "answer") > 0 {
-				known[i] = got.States[0]
+			late := time.Duration(rapid.IntRange(0, 400).Draw(t, "late")) * time.Millisecond
+			var reports []report
+			for _, p := range v.streams {
+				p = p.silentFor(late)
+				p.isJoin = v.known != active || now == start // the viewer tries again
+				reports = append(reports, p)
+			}
+			if got := l.apply(now, reports...); rapid.IntRange(0, 9).Draw(t, "answer") > 0 {
+				v.known = got.States[0]
 			}
 		}
 		if now < start+settledAfter {
 			continue
 		}
-		playing := 0
-		for i := range count {
-			if l.apply(now, plays(i, int64(100+i), most)).States[0] == active {
-				playing++
-			}
-		}
-		if want := min(most, count); playing != want {
-			t.Fatalf("%d of %d play after %d ms, want %d", playing, count, now-start, want)
+		if n, want := playing(t, l, now, viewers), min(most, count); n != want {
+			t.Fatalf("%d of %d play after %d ms, want %d", n, count, now-start, want)
 		}
 	}
 }
@@ -175,7 +209,8 @@ func TestStreamSet_RandomReports_Bounded(t *testing.T) {
 func drawReport(t *rapid.T) report {
 	return report{
 		isLeaving: rapid.IntRange(0, 9).Draw(t, "leaving") == 0, isJoin: rapid.Bool().Draw(t, "join"),
-		id: idOf(rapid.IntRange(0, 250).Draw(t, "session")), opened: rapid.Int64Range(1, 5).Draw(t, "opened"),
+		group: idOf(rapid.IntRange(0, 9).Draw(t, "group")), isIPv6: rapid.Bool().Draw(t, "IPv6"),
+		id:    idOf(rapid.IntRange(0, 250).Draw(t, "session")), opened: rapid.Int64Range(1, 5).Draw(t, "opened"),
 		age:       rapid.SampledFrom([]int64{0, 200, 1500, 12_000, 70_000}).Draw(t, "age"),
 		isPlaying: rapid.IntRange(0, 3).Draw(t, "plays") > 0, maxStreams: rapid.IntRange(1, 3).Draw(t, "max"),
 		zapTimeout: rapid.SampledFrom([]int64{0, 6000, 60_000}).Draw(t, "zap"),

@@ -30,7 +30,18 @@ func idOf(i int) (id backends.SessionID) {
 
 // plays returns the report of a stream that was opened at that second and was used just now.
 func plays(i int, opened int64, most int) report {
-	return report{id: idOf(i), opened: opened, isPlaying: true, maxStreams: most, zapTimeout: 6000}
+	return report{id: idOf(i), group: idOf(i), opened: opened, isPlaying: true, maxStreams: most, zapTimeout: 6000}
+}
+
+// of returns the report of a stream of that group.
+func (p report) of(group int) report {
+	p.group = idOf(group)
+	return p
+}
+
+func (p report) overIPv6() report {
+	p.isIPv6 = true
+	return p
 }
 
 func (p report) silentFor(d time.Duration) report {
@@ -191,7 +202,7 @@ var scenarios = map[string]struct {
 	)},
 	"a stream that does not play yet does not count": {
 		session.EvictOldest,
-		together(0, 40*s, report{id: idOf(1), opened: 100, maxStreams: 1}, plays(2, 101, 1)),
+		together(0, 40*s, report{id: idOf(1), group: idOf(1), opened: 100, maxStreams: 1}, plays(2, 101, 1)),
 	},
 	"a lower limit holds after a grace period": {session.EvictOldest, slices.Concat(
 		together(0, 30*s, plays(1, 100, 2), plays(2, 101, 2)), together(30*s, 44*s, plays(1, 100, 1), plays(2, 101, 1)),
@@ -201,6 +212,39 @@ var scenarios = map[string]struct {
 		together(0, 14*s, plays(1, 100, 1), plays(2, 100, 1)),
 		[]scenarioStep{renew(14*s, states(active, evicted), plays(1, 100, 1), plays(2, 100, 1))},
 	)},
+	"an IPv4 and an IPv6 stream of a group are one": {
+		session.EvictOldest,
+		together(0, 60*s, plays(1, 100, 1).of(9), plays(2, 110, 1).of(9).overIPv6()),
+	},
+	"two IPv4 streams of a group are two": {session.EvictOldest, slices.Concat(
+		together(0, 14*s, plays(1, 100, 1).of(9), plays(2, 101, 1).of(9)),
+		[]scenarioStep{renew(14*s, states(evicted, active), plays(1, 100, 1).of(9), plays(2, 101, 1).of(9))},
+	)},
+	"an IPv4 and an IPv6 stream of two groups are two": {session.RejectNew, slices.Concat(
+		together(0, 14*s, plays(1, 100, 1), plays(2, 101, 1).overIPv6()),
+		[]scenarioStep{renew(14*s, states(active, evicted), plays(1, 100, 1), plays(2, 101, 1).overIPv6())},
+	)},
+	"both streams of a viewer are evicted, and play again": {session.EvictOldest, slices.Concat(
+		together(0, 14*s, plays(1, 100, 1).of(9), plays(2, 100, 1).of(9).overIPv6(), plays(3, 101, 1)),
+		[]scenarioStep{
+			renew(14*s, states(evicted, evicted, active), plays(1, 100, 1).of(9), plays(2, 100, 1).of(9).overIPv6(), plays(3, 101, 1)),
+			leave(15*s, 3),
+			renew(16*s, states(active, active), plays(1, 100, 1).of(9), plays(2, 100, 1).of(9).overIPv6()),
+		},
+	)},
+	"a viewer who plays by IPv4 gets IPv6 beside it": {session.RejectNew, slices.Concat(
+		together(0, 20*s, plays(1, 100, 2).of(9), plays(3, 101, 2)),
+		together(20*s, 60*s, plays(1, 100, 2).of(9), plays(3, 101, 2), plays(2, 120, 2).of(9).overIPv6()),
+	)},
+	"a viewer who moves has one device": {
+		session.EvictOldest,
+		together(0, 10*s, plays(1, 100, 2).of(9).on("box"), plays(2, 105, 2).of(9).on("box")),
+	},
+	"a new channel supersedes all addresses of the old one": {session.EvictOldest, []scenarioStep{
+		join(0, active, plays(1, 100, 3).of(9).on("box")), join(s, active, plays(2, 101, 3).of(9).on("box").overIPv6()),
+		join(2*s, active, plays(3, 102, 3).on("box")),
+		renew(3*s, states(superseded, superseded), plays(1, 100, 3).of(9).on("box"), plays(2, 101, 3).of(9).on("box").overIPv6()),
+	}},
 	"a copy of a session on another node is no silent viewer": {session.RejectNew, slices.Concat(
 		together(0, 10*s, plays(1, 100, 1)),
 		[]scenarioStep{

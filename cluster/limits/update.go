@@ -27,9 +27,44 @@ func (u *update) find(id backends.SessionID) *stream {
 	return nil
 }
 
-// count marks since when each stream counts. It returns those that do, the limit, which is the smallest of theirs, and
-// whether they exceed it.
-func (u *update) count() (counted []*stream, limit int, isExceeded bool) {
+// unit is what counts once: a stream, or an IPv4 and an IPv6 stream of one group. In the latter case other is the one that
+// ranks lower.
+type unit struct{ stream, other *stream }
+
+// lastSeen is when the unit's viewer last asked by either address.
+func (n *unit) lastSeen() int64 {
+	if n.other == nil {
+		return n.stream.lastSeen
+	}
+	return max(n.stream.lastSeen, n.other.lastSeen)
+}
+
+// countedSince is since when either address counts without a break.
+func (n *unit) countedSince() int64 {
+	if n.other == nil {
+		return n.stream.countedSince
+	}
+	return min(n.stream.countedSince, n.other.countedSince)
+}
+
+// pair returns the units of streams, in their order. A group has as many as it has streams of one family at most.
+func pair(streams []*stream) []unit {
+	units := make([]unit, 0, len(streams))
+next:
+	for _, s := range streams {
+		for i := range units {
+			if n := &units[i]; n.other == nil && n.stream.group == s.group && n.stream.isIPv6 != s.isIPv6 {
+				n.other = s
+				continue next
+			}
+		}
+		units = append(units, unit{stream: s})
+	}
+	return units
+}
+
+// count marks since when each stream counts. It returns those that do, and the limit, which is the smallest of theirs.
+func (u *update) count() (counted []*stream, limit int) {
 	counted = make([]*stream, 0, len(u.streams))
 	for i := range u.streams {
 		s := &u.streams[i]
@@ -45,7 +80,13 @@ func (u *update) count() (counted []*stream, limit int, isExceeded bool) {
 		}
 		counted = append(counted, s)
 	}
-	return counted, limit, len(counted) > limit
+	return counted, limit
+}
+
+// isExceeded reports whether more streams count than the limit allows.
+func (u *update) isExceeded() bool {
+	counted, limit := u.count()
+	return len(counted) > limit && len(pair(counted)) > limit
 }
 
 // applyReport applies one report, and returns the state of its stream.
@@ -57,6 +98,11 @@ func (u *update) applyReport(p *report) session.StreamState {
 	}
 	s := u.find(p.id)
 	switch {
+	case s != nil && p.isAssumed:
+		return s.state
+	case p.isJoin && u.rules.isBound && (s == nil || !s.counts(u.now, u.rules)) && u.wouldExceed(p):
+		u.remove(func(o stream) bool { return o.id == p.id })
+		return session.StreamEvicted
 	case s == nil:
 		if s = u.add(p); s == nil {
 			return u.stateWithoutRoom(p)
@@ -73,7 +119,7 @@ func (u *update) applyReport(p *report) session.StreamState {
 // at once, so that it exceeds nothing.
 func (u *update) readmit(p *report) {
 	s := u.find(p.id)
-	if s != nil && s.state == session.StreamEvicted && p.age <= s.zapTimeout && !u.isLimitReached(s.maxStreams) {
+	if s != nil && s.state == session.StreamEvicted && p.age <= s.zapTimeout && !u.wouldExceed(p) {
 		s.state, s.isPlaying = session.StreamActive, true
 	}
 }
@@ -87,6 +133,7 @@ func (s *stream) applyReport(p *report, now int64) {
 			s.countedSince = now // a lower limit has a grace period of its own
 		}
 		s.reportedAt, s.maxStreams, s.device = now, p.maxStreams, p.device
+		s.group, s.isIPv6 = p.group, p.isIPv6
 		s.zapTimeout = cmp.Or(p.zapTimeout, s.zapTimeout, unknownZapMS)
 	}
 	s.lastSeen, s.opened = max(s.lastSeen, seen), max(s.opened, p.opened)
@@ -116,26 +163,32 @@ func (u *update) remove(which func(stream) bool) { u.streams = slices.DeleteFunc
 
 // stateWithoutRoom is the state of a stream that the set does not hold: so many streams do not help to exceed the limit.
 func (u *update) stateWithoutRoom(p *report) session.StreamState {
-	if u.result.isFull && u.isLimitReached(p.maxStreams) {
+	if u.result.isFull && u.wouldExceed(p) {
 		return session.StreamEvicted
 	}
 	return session.StreamActive
 }
 
-// isLimitReached reports whether the limit, or the one given if that is smaller, allows no further stream.
-func (u *update) isLimitReached(most int) bool {
-	counted, limit, _ := u.count()
-	return len(counted) > 0 && len(counted) >= min(limit, most)
+// wouldExceed reports whether the limit, or the reported stream's if that is smaller, does not allow that stream beside
+// those that count.
+func (u *update) wouldExceed(p *report) bool {
+	counted, limit := u.count()
+	if len(counted) == 0 {
+		return false
+	}
+	counted = append(counted, &stream{id: p.id, group: p.group, isIPv6: p.isIPv6})
+	return len(pair(counted)) > min(limit, p.maxStreams)
 }
 
-// supersedeSameDevice leaves a device one stream: the one opened last; within one second, the one that joined last.
+// supersedeSameDevice leaves a device one channel: the one opened last; within one second, the one that joined last. Streams
+// of a group are one channel at several addresses, of which the limit decides.
 func (u *update) supersedeSameDevice(s *stream, isJoin bool) {
 	if s.device == "" || s.state == session.StreamSuperseded {
 		return
 	}
 	for i := range u.streams {
 		o := &u.streams[i]
-		if o == s || o.state != session.StreamActive || o.device != s.device {
+		if o.group == s.group || o.state != session.StreamActive || o.device != s.device {
 			continue
 		}
 		if s.opened > o.opened || s.opened == o.opened && isJoin {
@@ -154,11 +207,11 @@ func (u *update) deactivate(s *stream, state session.StreamState) {
 	})
 }
 
-// evict evicts each stream that has played for the grace period together with as many streams that outrank it as the limit
+// evict evicts each unit that has played for the grace period together with as many units that outrank it as the limit
 // allows.
 func (u *update) evict() {
-	counted, limit, isExceeded := u.count()
-	if !isExceeded {
+	counted, limit := u.count()
+	if u.rules.isBound || len(counted) <= limit {
 		return
 	}
 	grace := u.rules.gracePeriod
@@ -166,17 +219,26 @@ func (u *update) evict() {
 		grace = max(grace, 2*s.zapTimeout+reportDelayMS)
 	}
 	slices.SortFunc(counted, u.rules.compareRank)
-	for i, s := range counted {
+	units := pair(counted)
+	for i := range units {
 		together := 0
-		for _, o := range counted[:i] {
-			if o.state == session.StreamActive && min(o.lastSeen, s.lastSeen)-max(o.countedSince, s.countedSince) >= grace {
+		for j := range units[:i] {
+			if units[j].stream.state == session.StreamActive && units[i].togetherWith(&units[j]) >= grace {
 				together++
 			}
 		}
 		if together >= limit {
-			u.deactivate(s, session.StreamEvicted)
+			u.deactivate(units[i].stream, session.StreamEvicted)
+			if other := units[i].other; other != nil {
+				u.deactivate(other, session.StreamEvicted)
+			}
 		}
 	}
+}
+
+// togetherWith returns for how long both have played.
+func (n *unit) togetherWith(o *unit) int64 {
+	return min(o.lastSeen(), n.lastSeen()) - max(o.countedSince(), n.countedSince())
 }
 
 // compareRank orders streams by which one stays active.

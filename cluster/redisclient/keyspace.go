@@ -27,6 +27,9 @@ func (k Keyspace) LastSeen(bucket int) string {
 // the name.
 func (k Keyspace) User(hash string) string { return k.Prefix + ":user:{" + hash + "}" }
 
+// Addresses returns the key of a hash: the addresses that use a ticket, named by its session.
+func (k Keyspace) Addresses(session string) string { return k.Prefix + ":addresses:{" + session + "}" }
+
 // Shared returns the name of a key that all nodes share. These few keys lie in one hash slot.
 func (k Keyspace) Shared(name string) string { return k.Prefix + ":{all}:" + name }
 

@@ -12,6 +12,7 @@ import (
 	"usher/backends"
 	anyof "usher/backends/any"
 	"usher/backends/chain"
+	"usher/backends/httpbackend"
 	"usher/backends/rules"
 )
 
@@ -27,6 +28,14 @@ func (b *backendSettings) Kinds() []string { return slices.Sorted(maps.Keys(kind
 
 // SetKind sets the defaults of a kind.
 func (b *backendSettings) SetKind(name string) { b.Kind, b.Settings = name, kinds()[name].defaults() }
+
+// SetPreset sets the defaults of a preset. An unknown one, or one of a kind without presets, is reported elsewhere.
+func (b *backendSettings) SetPreset(name string) {
+	var preset httpbackend.Preset
+	if preset.UnmarshalText([]byte(name)) == nil {
+		b.Settings.setPreset(preset)
+	}
+}
 
 // MarshalYAML returns the settings with their kind.
 func (b *backendSettings) MarshalYAML() (any, error) { return b.Settings.withKind(b.Kind), nil }
@@ -55,6 +64,7 @@ func (b *backendSettings) members() []string {
 type kindSettings interface {
 	common() commonSettings
 	withKind(name string) any
+	setPreset(p httpbackend.Preset)
 }
 
 // settingsOf are the settings of a kind: those that it has in common with others, and its own.
@@ -71,6 +81,15 @@ func (s *settingsOf[S, C]) withKind(name string) any {
 		Common S      `yaml:",inline"`
 		Own    C      `yaml:",inline"`
 	}{name, s.Common, s.Own}
+}
+
+// setPreset sets the defaults of a preset in the parts that have some.
+func (s *settingsOf[S, C]) setPreset(p httpbackend.Preset) {
+	for _, part := range []any{&s.Common, &s.Own} {
+		if presetted, ok := part.(interface{ SetPreset(p httpbackend.Preset) }); ok {
+			presetted.SetPreset(p)
+		}
+	}
 }
 
 // commonSettings are those that kinds have in common.
@@ -94,6 +113,22 @@ type remoteSettings struct {
 	RecheckRate int `yaml:"recheck_rate"`
 }
 
+const (
+	// authProxyTimeout holds auth-proxy's own times, 5 s to connect, 3 s for TLS and 2 s for the answer's header. It has no
+	// bound of the whole call.
+	authProxyTimeout = 10 * time.Second
+	// authProxyBreakerInterval is the shortest that such a timeout permits, and a margin.
+	authProxyBreakerInterval = time.Minute
+)
+
+// SetPreset sets the defaults that depend on the preset: an answer of the product is one for as long as it is there.
+func (s *remoteSettings) SetPreset(p httpbackend.Preset) {
+	if p == httpbackend.PresetAuthProxy {
+		s.Chain.Timeout, s.Chain.Bulkhead.AnswerDeadline = authProxyTimeout, authProxyTimeout
+		s.Chain.Breaker.Interval = authProxyBreakerInterval
+	}
+}
+
 // Validate names every setting that cannot work.
 func (s remoteSettings) Validate() error {
 	var life error
@@ -114,7 +149,11 @@ func (s remoteSettings) onFailure() backends.Policy { return s.Chain.OnFailure }
 
 // compositeSettings are for a backend that calls other backends. Those bound their calls themselves.
 type compositeSettings struct {
-	Local chain.LocalConfig `yaml:",inline"`
+	// OnFailure is the outage policy. Empty: as under the preset astra.
+	OnFailure backends.Policy `yaml:"on_failure"`
+	// AnswerDeadline is the longest time that a viewer's opening waits for its first decision. Zero: the longest of the
+	// members'.
+	AnswerDeadline time.Duration `yaml:"answer_deadline"`
 	// OnExpiredToken is what holds for sessions older than the shortest token_life of the members.
 	OnExpiredToken session.ExpiredTokenPolicy `yaml:"on_expired_token"`
 	RecheckRate    int                        `yaml:"recheck_rate"`
@@ -129,16 +168,22 @@ const (
 )
 
 // Validate names every setting that cannot work.
-func (s compositeSettings) Validate() error { return validateRecheckRate(s.RecheckRate) }
+func (s compositeSettings) Validate() error {
+	var deadline error
+	if s.AnswerDeadline < 0 {
+		deadline = fmt.Errorf("answer_deadline: %s must be 0 (the longest of the members') or above", s.AnswerDeadline)
+	}
+	return errors.Join(deadline, validateRecheckRate(s.RecheckRate))
+}
 
 func (s compositeSettings) rules() actors.BackendRules {
 	return actors.BackendRules{
 		Validity: compositeValidity, ExpiredToken: s.OnExpiredToken, RecheckRate: s.RecheckRate,
-		AnswerDeadline: s.Local.AnswerDeadline, Timeout: compositeTimeout,
+		AnswerDeadline: s.AnswerDeadline, Timeout: compositeTimeout,
 	}
 }
 
-func (s compositeSettings) onFailure() backends.Policy { return s.Local.OnFailure }
+func (s compositeSettings) onFailure() backends.Policy { return s.OnFailure }
 
 // localSettings are for a backend that decides locally and cannot fail.
 type localSettings struct {

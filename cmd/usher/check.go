@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -66,11 +67,11 @@ func (c checkCommand) request(n *node) (*backends.Request, error) {
 	}
 	view := gateway.Request{
 		Method: "GET", Scheme: u.Scheme, Host: u.Host, Path: u.EscapedPath(), Query: u.RawQuery, Peer: c.IP.Unmap(),
-		Header: checkHeader{c.UserAgent},
+		Header: checkHeader{"User-Agent": c.UserAgent, "Authorization": basicAuthorization(u.User)},
 	}
 	q, err := n.gateway.BackendRequest(&view, c.Channel)
 	if err != nil {
-		return nil, fmt.Errorf("--url=%s: %w", c.URL, err)
+		return nil, fmt.Errorf("--url=%s: %w", u.Redacted(), err)
 	}
 	if c.Backend != "" {
 		if n.adapters[c.Backend].Backend == nil {
@@ -82,16 +83,11 @@ func (c checkCommand) request(n *node) (*backends.Request, error) {
 	return q, nil
 }
 
-// checkHeader is the request header of a viewer: a User-Agent and nothing else.
-type checkHeader struct{ userAgent string }
+// checkHeader is the request header of a viewer.
+type checkHeader map[string]string
 
 // Get returns the value of a header field.
-func (h checkHeader) Get(name string) string {
-	if name == "User-Agent" {
-		return h.userAgent
-	}
-	return ""
-}
+func (h checkHeader) Get(name string) string { return h[name] }
 
 // Values returns all values of a header field.
 func (h checkHeader) Values(name string) []string {
@@ -99,6 +95,17 @@ func (h checkHeader) Values(name string) []string {
 		return []string{value}
 	}
 	return nil
+}
+
+// basicAuthorization returns what a player sends for the user and password of a URL, or "".
+func basicAuthorization(user *url.Userinfo) string {
+	if user == nil {
+		return ""
+	}
+	password, _ := user.Password()
+	r := http.Request{Header: http.Header{}}
+	r.SetBasicAuth(user.Username(), password)
+	return r.Header.Get("Authorization")
 }
 
 // checkOnce calls the adapter itself, without its breaker and outage policy, and reports what that policy does on a
@@ -115,7 +122,8 @@ func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, 
 	report := checkReport{
 		Backend: q.Backend, Kind: n.settings.Backends[q.Backend].Kind, Route: q.Route, Channel: q.Channel,
 		Verdict: d.Verdict.String(), Reason: d.Reason, User: d.User, UserID: d.UserID, Redirect: d.Redirect,
-		MaxSessions: d.MaxSessions, ContractViolations: activeViolations(n),
+		Challenge:   d.Challenge,
+		MaxSessions: int(d.MaxSessions), ContractViolations: activeViolations(n),
 	}
 	report.setCalls(calls.Entries())
 	if err != nil {
@@ -125,10 +133,20 @@ func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, 
 	}
 	report.Source = d.Source.String()
 	if d.ValidFor > 0 {
-		report.ValidFor = d.ValidFor.String()
+		report.ValidFor = max(d.ValidFor, n.settings.Sessions.Recheck.Min).String()
 	}
-	report.setWarning(suspicion(d, report.Calls))
+	report.setWarning(suspicion(d, hasBrokenPage(n), report.Calls))
 	return report, d.Verdict
+}
+
+// hasBrokenPage reports whether an answer came with a web page where the contract has none.
+func hasBrokenPage(n *node) bool {
+	for _, a := range n.adapters {
+		if a.alarms != nil && a.alarms.Active().Has(backends.AlarmBrokenPage) {
+			return true
+		}
+	}
+	return false
 }
 
 // activeViolations returns how the answers violated the contract, with advice, by backend and violation.

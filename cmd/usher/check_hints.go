@@ -27,8 +27,12 @@ func failureHint(err error, timeout time.Duration) string {
 		return text + ": it gets too many requests; check max_in_flight and recheck_rate"
 	case f.Kind == backends.FailureStatus:
 		return text + ": the backend itself fails; check its log"
-	case strings.Contains(text, "own host"):
+	case strings.Contains(text, "set address to"):
+		return text + ": wrong URL; if the redirect is for viewers, set redirects: viewer"
+	case strings.Contains(text, "backend's own"):
 		return text + ": wrong URL, or it wants a login; check address and headers"
+	case strings.Contains(text, "an error page"):
+		return text + ": the backend itself fails; check its log"
 	default:
 		return text + ": another server than the backend answers; check address"
 	}
@@ -60,13 +64,16 @@ func outageHint(p backends.Policy) string {
 	}
 }
 
-// suspicion returns why an answer looks wrong, or an empty text.
-func suspicion(d backends.Decision, calls []checkCall) string {
+// suspicion returns why an answer looks wrong, or an empty text. isPage says that an allowing answer came with a web page.
+func suspicion(d backends.Decision, isPage bool, calls []checkCall) string {
 	for _, c := range calls {
 		switch {
 		case c.Status == 404 && d.Verdict == backends.Denied:
 			return "404 counts as denied here, but usually means a wrong URL; check the path in address"
-		case c.isWebPage() && d.Verdict == backends.Allowed:
+		case isPage && d.ValidFor == backends.ShortestValidity:
+			return "the answer is an error page, which admits everybody; check the backend's log. " +
+				"Set broken_page: failure, or require_header or require_body to what only a sound answer has"
+		case isPage && d.Verdict == backends.Allowed:
 			return "the answer is a web page, which may admit everybody; check address. " +
 				"Set require_header or require_body to what only the backend sends"
 		case d.Redirect != "" && strings.Contains(strings.ToLower(d.Redirect), "login"):

@@ -35,6 +35,7 @@ type checkReport struct {
 	ValidFor           string            `json:"valid_for,omitempty"`
 	MaxSessions        int               `json:"max_sessions,omitempty"`
 	Redirect           string            `json:"redirect,omitempty"`
+	Challenge          string            `json:"challenge,omitempty"`
 	ContractViolations map[string]string `json:"contract_violations,omitempty"`
 	Warning            string            `json:"warning,omitempty"`
 }
@@ -48,10 +49,6 @@ type checkCall struct {
 	ResponseHeaders map[string]string `json:"response_headers,omitempty"`
 	Body            string            `json:"body,omitempty"`
 	DurationMS      float64           `json:"duration_ms"`
-}
-
-func (c *checkCall) isWebPage() bool {
-	return strings.HasPrefix(c.ResponseHeaders["Content-Type"], "text/html")
 }
 
 // setCalls sets the calls from the recorded HTTP exchanges.
@@ -113,6 +110,7 @@ func (r checkReport) text(w io.Writer) error {
 		{"valid for", r.ValidFor},
 		{"limit", limit},
 		{"redirect", r.Redirect},
+		{"challenge", strings.ReplaceAll(r.Challenge, "\n", ", ")},
 	} {
 		if line.value != "" {
 			fmt.Fprintf(&b, "%-9s %s\n", line.name, line.value)

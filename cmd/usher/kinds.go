@@ -89,7 +89,7 @@ func localKind[S commonSettings, C any, B backends.Backend](
 func compositeKind[C any, B backends.Backend](
 	name string, own func() C, build func(string, C, []backends.Member) (B, error),
 ) kind {
-	common := compositeSettings{Local: chain.DefaultLocalConfig(), RecheckRate: 200}
+	common := compositeSettings{RecheckRate: 200}
 	return newKind(name, common, own, func(name string, c C, parts kindDeps) (B, error) { return build(name, c, parts.members) })
 }
 

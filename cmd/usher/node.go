@@ -66,7 +66,8 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	})
 	n.gateway, err = gateway.New(gateway.Options{
 		Config: s.Gateway, Origins: n.origins, Sessions: n.registry,
-		MaxAddresses: s.Sessions.MaxAddresses, RetryAfter: s.Sessions.RetryAfter, Logger: logger,
+		MaxAddresses: s.Sessions.MaxAddresses, MaxVariants: s.Sessions.MaxVariants, IdleTimeout: s.Sessions.IdleTimeout,
+		RetryAfter: s.Sessions.RetryAfter, Logger: logger,
 	})
 	if err != nil {
 		return nil, err
@@ -169,6 +170,7 @@ func (n *node) sessionBackends() map[string]actors.BackendOptions {
 	all := make(map[string]actors.BackendOptions, len(n.chains))
 	for name, b := range n.settings.Backends {
 		r := b.rules()
+		r.AnswerDeadline = n.settings.answerDeadline(name, len(n.settings.Backends))
 		r.ReviveDenied = n.chains[name].FailOpen.Policy() == backends.PolicyDeny
 		if ttl := n.settings.tokenTTL(name); ttl > 0 {
 			r.TokenLife = ttl

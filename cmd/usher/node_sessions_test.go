@@ -128,6 +128,9 @@ type groupCluster struct {
 	count int
 }
 
+// AwaitBans returns at once: the group's nodes share their bans.
+func (c *groupCluster) AwaitBans(context.Context) error { return nil }
+
 func (cc *groupCluster) Shared() bool { return true }
 
 func (cc *groupCluster) Live() int { return cc.count }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"usher/actors"
+	"usher/backends/chain"
 	"usher/backends/setting"
 	"usher/cluster"
 	"usher/cmd/usher/config"
@@ -83,7 +84,7 @@ func (s *settings) validateCluster() error {
 		if b.Settings == nil { // its kind was reported
 			continue
 		}
-		deadline, setting := b.rules().AnswerDeadline, ".answer_deadline"
+		deadline, setting := s.answerDeadline(name, len(s.Backends)), ".answer_deadline"
 		if _, isLocal := b.Settings.common().(localSettings); isLocal {
 			setting = ", which answers within" // this kind has no answer_deadline
 		}
@@ -120,6 +121,25 @@ func (s *settings) validateMembers() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// answerDeadline returns how long a viewer's opening waits: as the backend's settings say, or as long as for its slowest
+// member, at most depth levels down.
+func (s *settings) answerDeadline(name string, depth int) time.Duration {
+	b := s.Backends[name]
+	if b == nil || b.Settings == nil {
+		return 0
+	}
+	longest := b.rules().AnswerDeadline
+	if longest > 0 {
+		return longest
+	}
+	for _, member := range b.members() {
+		if depth > 0 {
+			longest = max(longest, s.answerDeadline(member, depth-1))
+		}
+	}
+	return cmp.Or(longest, chain.DefaultLocalConfig().AnswerDeadline)
 }
 
 // tokenTTL returns how long a token can be checked: the shortest token_life of the backend and its members, or 0.

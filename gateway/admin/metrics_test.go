@@ -65,14 +65,18 @@ usher_backend_breaker_state{backend="portal",state="half-open"} 1
 usher_backend_breaker_state{backend="portal",state="open"} 0
 # HELP usher_backend_contract_violation 1 while the backend violates its contract, else 0.
 # TYPE usher_backend_contract_violation gauge
+usher_backend_contract_violation{backend="portal",violation="address_moved"} 0
 usher_backend_contract_violation{backend="portal",violation="bad_header"} 0
+usher_backend_contract_violation{backend="portal",violation="broken_page"} 0
 usher_backend_contract_violation{backend="portal",violation="redirect_to_itself"} 0
 usher_backend_contract_violation{backend="portal",violation="unexpected_answer"} 0
 usher_backend_contract_violation{backend="portal",violation="unexpected_status"} 0
 usher_backend_contract_violation{backend="portal",violation="wrong_address"} 1
 # HELP usher_backend_contract_violations_total Responses of the backend that violated its contract.
 # TYPE usher_backend_contract_violations_total counter
+usher_backend_contract_violations_total{backend="portal",violation="address_moved"} 0
 usher_backend_contract_violations_total{backend="portal",violation="bad_header"} 0
+usher_backend_contract_violations_total{backend="portal",violation="broken_page"} 0
 usher_backend_contract_violations_total{backend="portal",violation="redirect_to_itself"} 0
 usher_backend_contract_violations_total{backend="portal",violation="unexpected_answer"} 0
 usher_backend_contract_violations_total{backend="portal",violation="unexpected_status"} 3

@@ -10,10 +10,12 @@ import (
 
 // CheckResult is the answer to an edge, before it is encoded in a dialect.
 type CheckResult struct {
-	// Status is the one that a viewer who asks for media would get: 200, 302, 403, 503, or another error.
+	// Status is the one that a viewer who asks for media would get: 200, 302, 401, 403, 503, or another error.
 	Status int
 	// Location is the target of a 302.
 	Location string
+	// Challenges are the values of WWW-Authenticate for a 401.
+	Challenges []string
 	// RetryAfter is the value of Retry-After for a 503.
 	RetryAfter string
 	// Decision is what the status rests on; nil if there is none.
@@ -38,7 +40,17 @@ func (d Dialect) Encode(r CheckResult, to FieldSetter) int {
 			to.Set("X-Session-Name", sessionName(r.Decision))
 		}
 	}
+	d.encodeHints(r, status, to)
+	return status
+}
+
+// encodeHints sets what the viewer can do about a refusal.
+func (d Dialect) encodeHints(r CheckResult, status int, to FieldSetter) {
 	switch {
+	case status == http.StatusUnauthorized:
+		for _, challenge := range r.Challenges {
+			to.Set("Www-Authenticate", challenge)
+		}
 	case status == http.StatusFound:
 		to.Set("Location", r.Location)
 	case r.Status == http.StatusFound && (d == Astra || d == Alta || d == Nginx):
@@ -46,7 +58,6 @@ func (d Dialect) Encode(r CheckResult, to FieldSetter) int {
 	case status == http.StatusServiceUnavailable:
 		to.Set("Retry-After", r.RetryAfter)
 	}
-	return status
 }
 
 // encodeStatus returns the dialect's status for a media status: see the package's table.
@@ -54,7 +65,7 @@ func (d Dialect) encodeStatus(media int) int {
 	switch {
 	case media == http.StatusOK:
 		return media
-	case d == ForwardAuth || d == Envoy:
+	case d == ForwardAuth || d == Envoy || d == Nginx && media == http.StatusUnauthorized:
 		return media
 	case d == Flussonic && media >= http.StatusInternalServerError:
 		return http.StatusInternalServerError
@@ -92,7 +103,7 @@ func encodeFlussonic(r CheckResult, status int, to FieldSetter) {
 	}
 	to.Set("X-Userid", r.Decision.UserID)
 	if r.Decision.MaxSessions > 0 {
-		to.Set("X-Max-Sessions", strconv.Itoa(r.Decision.MaxSessions))
+		to.Set("X-Max-Sessions", strconv.Itoa(int(r.Decision.MaxSessions)))
 	}
 	if r.Decision.Unique {
 		to.Set("X-Unique", "true")

@@ -13,12 +13,12 @@
 //
 // Each dialect encodes the status that a viewer who asks for media would get ([CheckResult.Status]):
 //
-//	              200    302 redirect       403    503 try again
-//	astra, alta   200    403, X-Location    403    403
-//	flussonic     200    403                403    500, which keeps a running session
-//	nginx         200    403, X-Location    403    403, because any other status is an error to nginx
-//	forward-auth  200    302                403    503, Retry-After
-//	envoy         OK     302                403    503, Retry-After
+//	              200    302 redirect       401 challenge            403    503 try again
+//	astra, alta   200    403, X-Location    403                      403    403
+//	flussonic     200    403                403                      403    500, which keeps a running session
+//	nginx         200    403, X-Location    401, WWW-Authenticate    403    403, because any other status is an error to nginx
+//	forward-auth  200    302                401, WWW-Authenticate    403    503, Retry-After
+//	envoy         OK     302                401, WWW-Authenticate    403    503, Retry-After
 //
 // Invariants:
 //   - Only listed edges may ask, so the viewer's address is the one that the edge reports, never that of its connection.
@@ -31,5 +31,6 @@
 // of fingerprints is the node's own.
 //
 // Refused: 302 to Flussonic, whose last open version treats it as allowed. Statuses other than 200 and 403 to Astra, which
-// documents no meaning for them and says that it admits every viewer when the backend is unreachable.
+// documents no meaning for them beside 401, and says that it admits every viewer when the backend is unreachable. A challenge
+// to edges that keep sessions: they pass no header of a viewer's on, so no answer to it would arrive.
 package edge

@@ -26,6 +26,9 @@ const (
 	Chars = size / 3 * 4
 )
 
+// MaxDepth is the most folders of which a ticket can say that it is for the last one.
+const MaxDepth = 31
+
 // domain separates a ticket's MAC from any other use of the same secret.
 const domain = "usher ticket 2"
 

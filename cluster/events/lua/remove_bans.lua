@@ -4,7 +4,7 @@
 -- KEYS[2]  zset    ban expiries: ban id, scored by when the ban ends, in ms of Redis' clock
 -- KEYS[3]  zset    unbanned: ban id, scored by until when it is remembered, in ms of Redis' clock
 -- KEYS[4]  stream  revocations: p, the payload; q, the id of the entry before it
--- KEYS[5]  hash    state: last, the id of the last revocation; bans, the id of the last one that changed the bans
+-- KEYS[5]  hash    state: last, the id of the last revocation
 -- ARGV[1]  the channel of revocations
 -- ARGV[2]  about how many revocations the stream keeps
 -- ARGV[3]  the TTL of the stream and the state, in ms
@@ -34,7 +34,7 @@ if removed == 0 then
   return 0
 end
 
-redis.call('HSET', state, 'last', last, 'bans', last)
+redis.call('HSET', state, 'last', last)
 redis.call('PEXPIRE', stream, ttl)
 redis.call('PEXPIRE', state, ttl)
 local latest = redis.call('ZRANGE', unbanned, -1, -1, 'WITHSCORES')

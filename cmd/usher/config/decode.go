@@ -111,14 +111,13 @@ func (d *decoder) decodeKind(v reflect.Value, n *yaml.Node, path string) bool {
 	}
 	before, kinds := current.String(), slices.Sorted(slices.Values(kinded.Kinds()))
 	at := join(path, kindKey)
-	i := slices.IndexFunc(n.Content, func(key *yaml.Node) bool { return key.Value == kindKey })
-	if i < 0 || i%2 != 0 {
+	named := valueOf(n, kindKey)
+	if named == nil {
 		if before == "" {
 			d.source.report(n, at, "missing; allowed: %s", strings.Join(kinds, ", "))
 		}
 		return before != ""
 	}
-	named := n.Content[i+1]
 	if !d.decodeScalar(current, named, at) {
 		return false
 	}
@@ -130,7 +129,31 @@ func (d *decoder) decodeKind(v reflect.Value, n *yaml.Node, path string) bool {
 	if kind != before {
 		kinded.SetKind(kind)
 	}
+	d.presetDefaults(v, n, path)
 	return true
+}
+
+// presetDefaults sets the defaults of the preset that the file names. One of the environment sets none: it comes after the
+// file, whose values it would replace.
+func (d *decoder) presetDefaults(v reflect.Value, n *yaml.Node, path string) {
+	presetted, ok := reflect.TypeAssert[Presetted](v.Addr())
+	named := valueOf(n, presetKey)
+	if !ok || named == nil || named.Line == 0 || shapeOf(named) != text {
+		return
+	}
+	if preset, err := d.expand(named, reflect.TypeFor[string](), join(path, presetKey)); err == nil { // reported with the key
+		presetted.SetPreset(preset)
+	}
+}
+
+// valueOf returns the value of a section's key, or nil.
+func valueOf(n *yaml.Node, key string) *yaml.Node {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
 }
 
 func (d *decoder) decodeMap(v reflect.Value, n *yaml.Node, path string) {

@@ -18,6 +18,13 @@ type Kinded interface {
 	SetKind(kind string)
 }
 
+// Presetted is a Kinded struct whose defaults depend on its key "preset" as well.
+type Presetted interface {
+	// SetPreset is called with the value of the section's preset after SetKind and before any other key is read. It
+	// ignores an unknown preset, which is reported where the key is read.
+	SetPreset(preset string)
+}
+
 // Defaulter is implemented, by its pointer, by types of map entries, list items and sections behind a nil pointer. It
 // sets the defaults of a new value. Without it a new value is zero.
 type Defaulter interface{ SetDefaults() }
@@ -32,8 +39,11 @@ type Validator interface{ Validate() error }
 // like those of a [Validator]: the value, what it costs, and what to do.
 type Warner interface{ Warnings() error }
 
-// kindKey is the key that selects a section's kind.
-const kindKey = "kind"
+// The keys on which a section's other keys and defaults depend.
+const (
+	kindKey   = "kind"
+	presetKey = "preset"
+)
 
 // child is a setting inside a section, a map or a list. The value can be set, except that of a map's entry.
 type child struct {

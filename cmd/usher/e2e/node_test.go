@@ -19,8 +19,9 @@ const adminToken = "an operator's token"
 // setup holds the settings in which a test's node differs from the others.
 type setup struct {
 	origin, middleware string // addresses
-	// backend and sessions are further settings of these sections, as YAML in flow style. more holds further top-level lines.
-	backend, sessions, more string
+	// backend, route (the first one) and sessions are further settings of these sections, as YAML in flow style. more holds
+	// further top-level lines.
+	backend, route, sessions, more string
 }
 
 // node is a running `usher serve`.
@@ -42,14 +43,14 @@ origins: { origin: { url: %q } }
 backends:
   portal: { kind: httprequest, address: %q, %s }
 routes:
-  - { path: "/play/{channel}/*", origin: origin, backend: portal }
+  - { path: "/play/{channel}/*", origin: origin, backend: portal, %s }
   - { path: "/single/{channel}/*", origin: origin, backend: portal }
   - { path: "/ll/{channel}/*", origin: origin, backend: portal }
 sessions: { %s }
 admin: { listen: %q, token: %q }
 log: { level: debug }
 %s
-`, listen, s.origin, s.middleware+"/check", s.backend, s.sessions, admin, adminToken, s.more)
+`, listen, s.origin, s.middleware+"/check", s.backend, s.route, s.sessions, admin, adminToken, s.more)
 }
 
 // startNode runs a node and waits until it is ready.

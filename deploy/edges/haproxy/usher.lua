@@ -4,9 +4,9 @@
 --   lua-load /etc/haproxy/usher.lua
 --   http-request lua.usher http://127.0.0.1:8080/auth/haproxy
 --
--- It sets txn.usher_status to 200 if the viewer is allowed, or to the status to answer with: 302, 403, 503 or another. It
--- sets txn.usher_location, txn.usher_retry and txn.usher_cookie to Location, Retry-After and Set-Cookie of the response.
--- Without a response the status is 502.
+-- It sets txn.usher_status to 200 if the viewer is allowed, or to the status to answer with: 302, 401, 403, 503 or another.
+-- It sets txn.usher_location, txn.usher_challenge, txn.usher_retry and txn.usher_cookie to Location, the first
+-- WWW-Authenticate, Retry-After and Set-Cookie of the response. Without a response the status is 502.
 
 -- Header fields of the connection, and those that this script sets: not passed on from the viewer.
 local excluded = {
@@ -54,6 +54,7 @@ core.register_action("usher", { "http-req" }, function(txn, url)
 	if ok and answer and answer.status and answer.status > 0 then
 		status = answer.status
 		txn:set_var("txn.usher_location", first(answer.headers, "location"))
+		txn:set_var("txn.usher_challenge", first(answer.headers, "www-authenticate"))
 		txn:set_var("txn.usher_retry", first(answer.headers, "retry-after"))
 		txn:set_var("txn.usher_cookie", first(answer.headers, "set-cookie"))
 		txn:set_var("txn.usher_name", first(answer.headers, "x-session-name"))

@@ -10,8 +10,8 @@
 // encodes the answer.
 //
 // An allowed check sets X-Session-Name, X-UserId and X-Usher-Source on the request to the origin, over any that the viewer
-// sent. If the route matches by cookie it also adds Set-Cookie to the response to the viewer. A denied check is 302, 403
-// or 503, with the reason as its body.
+// sent. If the route matches by cookie it also adds Set-Cookie to the response to the viewer. A denied check is 302, 401,
+// 403 or 503, with the reason as its body.
 //
 // Invariants:
 //   - Every check of an HTTP request gets an answer, also in an outage and after a panic. An error would leave the decision

@@ -26,9 +26,14 @@ func newCheckResponse(a *gateway.Response) *auth.CheckResponse {
 		Body:   string(a.Body),
 	}
 	for _, f := range a.Fields() {
-		if f.Name != "Content-Length" { // Envoy writes its own
-			denied.Headers = append(denied.Headers, headerOption(f))
+		if f.Name == "Content-Length" { // Envoy writes its own
+			continue
 		}
+		option := headerOption(f)
+		if f.Name == "Www-Authenticate" { // several challenges are several fields
+			option.AppendAction = core.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
+		}
+		denied.Headers = append(denied.Headers, option)
 	}
 	return &auth.CheckResponse{
 		// Also for 503: some versions of Envoy took any other code for a failure of the node, and admitted the viewer.

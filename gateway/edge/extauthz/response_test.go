@@ -95,6 +95,10 @@ func TestNewCheckResponse(t *testing.T) {
 			answer: newResponse(302, "the why.\n", with("Location", "http://promo.example.com/")...),
 			want:   denied(types.StatusCode_Found, set("Location", "http://promo.example.com/")),
 		},
+		"asked for credentials, by either challenge": {
+			answer: newResponse(401, "the why.\n", with("Www-Authenticate", "Bearer", "Www-Authenticate", "Basic")...),
+			want:   denied(types.StatusCode_Unauthorized, add("Www-Authenticate", "Bearer"), add("Www-Authenticate", "Basic")),
+		},
 		"access cannot be checked now": {
 			answer: newResponse(503, "the why.\n", with("Retry-After", "2")...),
 			want:   denied(types.StatusCode_ServiceUnavailable, set("Retry-After", "2")),

@@ -1,4 +1,4 @@
-package flussonic
+package httpbackend
 
 import (
 	"strconv"
@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"usher/backends"
-	"usher/backends/httpbackend"
 )
 
 // Bounds of viewer input in a call: maxValueBytes for each value, unescaped, and maxViewerBytes for all together, as
@@ -17,10 +16,17 @@ const (
 	maxViewerBytes = 7 << 10
 )
 
-// parameters returns the call's parameters, in the order of Flussonic's documentation.
-func (b *Backend) parameters(r *backends.Request, token string, now time.Time) []httpbackend.Parameter {
-	p := parameterList{list: make([]httpbackend.Parameter, 0, 16), budget: maxViewerBytes}
-	ofChannel, all := b.viewerCount(r.Channel)
+// FlussonicParameters returns the facts of a request as Flussonic's contract names them, in the order of its documentation.
+// The viewer's query is one of them, so none of its parameters can be taken for another. viewerCount is that of [Deps] and
+// may be nil.
+func FlussonicParameters(
+	r *backends.Request, token string, viewerCount func(channel string) (ofChannel, all int), now time.Time,
+) []Parameter {
+	p := parameterList{list: make([]Parameter, 0, 16), budget: maxViewerBytes}
+	ofChannel, all := 0, 0
+	if viewerCount != nil {
+		ofChannel, all = viewerCount(r.Channel)
+	}
 	requestType, number := requestStage(r)
 
 	p.addFromViewer("name", r.Channel)
@@ -66,13 +72,13 @@ func requestStage(r *backends.Request) (requestType string, number int) {
 
 // parameterList collects parameters.
 type parameterList struct {
-	list   []httpbackend.Parameter
+	list   []Parameter
 	budget int // bytes left for viewer input, escaped
 }
 
 // add appends a short value of our own.
 func (p *parameterList) add(name, value string) {
-	p.list = append(p.list, httpbackend.Parameter{Name: name, Value: value})
+	p.list = append(p.list, Parameter{Name: name, Value: value})
 }
 
 // addFromViewer appends viewer input, cut to what fits. It strips no characters: escaped, they are harmless on the wire,

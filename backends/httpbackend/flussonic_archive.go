@@ -1,4 +1,4 @@
-package flussonic
+package httpbackend
 
 import (
 	"net/url"

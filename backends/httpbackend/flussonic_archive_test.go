@@ -1,10 +1,9 @@
-package flussonic
+package httpbackend
 
 import (
+	"net/url"
+	"regexp"
 	"testing"
-	"time"
-
-	"usher/backends"
 )
 
 func TestIsArchive(t *testing.T) {
@@ -67,21 +66,31 @@ func TestIsArchive(t *testing.T) {
 	}
 }
 
-func TestParameters_DVR(t *testing.T) {
-	t.Parallel()
-	b := newBackend(t, "http://auth.example.com/", nil)
-	for path, want := range map[string]string{"/play/a001/archive-1-2.m3u8": "true", "/play/a001/index.m3u8": ""} {
-		r := &backends.Request{Channel: "a001", Path: path}
-		if got := asMap(b.parameters(r, "123", time.Time{}))["dvr"]; got != want {
-			t.Errorf("%s: got dvr %q, want %q", path, got, want)
-		}
-	}
-}
-
 func TestIsArchive_NoAllocation(t *testing.T) {
 	if allocs := testing.AllocsPerRun(100, func() {
 		_ = isArchive("/play/a001/video-timeshift_abs-1350274200.m3u8", "a001")
 	}); allocs != 0 {
 		t.Errorf("got %v allocations, want none", allocs)
 	}
+}
+
+func FuzzIsArchive(f *testing.F) {
+	for _, seed := range []string{
+		"/a/archive-1350274200-4200.m3u8", "/a/index-1-now.m3u8", "/a/tracks-v1a1-1-2.ts", "timeshift_abs-1",
+		"/a/video-timeshift_rel-3600.m3u8", "rewind-7200.m3u8", "/%61rchive%2d1-2.m3u8", "/a/mono-1-2.m3u8%", "--.m3u8",
+	} {
+		f.Add(seed)
+	}
+	archive := regexp.MustCompile(`^(?s:.*/)?(` +
+		`((archive|index|video|mono|tracks-[^-/]*)-)?(timeshift_abs|timeshift_rel|rewind)-[0-9]+|` +
+		`(archive|index|video|mono|tracks-[^-/]*)-[0-9]+-([0-9]+|now))(\.m3u8|\.ts)?$`)
+	f.Fuzz(func(t *testing.T, path string) {
+		plain, err := url.PathUnescape(path)
+		if err != nil {
+			plain = path
+		}
+		if got, want := isArchive(path, "a001"), archive.MatchString(plain); got != want {
+			t.Errorf("%q: got %t, want %t", path, got, want)
+		}
+	})
 }

@@ -1,0 +1,72 @@
+package chain
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"usher/backends"
+)
+
+// This file asks for a second opinion: whether the backend fails, or only what a few addresses ask of it.
+
+// opinionWarnInterval bounds how often an outage that was none is logged.
+const opinionWarnInterval = time.Minute
+
+// seekOpinion asks for a second opinion in the background, if one is wanted.
+func (b *Breaker) seekOpinion(ctx context.Context) {
+	if answered, ok := b.history.takeOpinion(time.Now()); ok {
+		go b.askAgain(ctx, answered, true)
+	}
+}
+
+// seekEarlyOpinion asks for one while a call that began at start waits. So a backend that hangs for everybody is found as
+// soon as the viewers' calls end, rather than a timeout later.
+func (b *Breaker) seekEarlyOpinion(ctx context.Context, start time.Time) {
+	if b.IsDown() {
+		return
+	}
+	if answered, ok := b.history.takeEarlyOpinion(start, time.Now()); ok {
+		b.askAgain(ctx, answered, false)
+	}
+}
+
+// askAgain asks an answered request again, as a re-check. A No is an answer: its credentials may have expired since.
+func (b *Breaker) askAgain(ctx context.Context, answered answeredRequest, wasOver bool) {
+	start := time.Now()
+	r := answered.request
+	r.Number = max(1, r.Number)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.opinionTimeout(answered.took))
+	defer cancel()
+	_, err := b.execute(func() (backends.Decision, error) {
+		d, err := b.callWithHardDeadline(ctx, &r)
+		isCounted := false
+		switch {
+		case err == nil:
+			isCounted = b.counts(&r, d, nil, start)
+		case backends.AsFailure(err) != nil:
+			isCounted = b.history.confirm(start, time.Now())
+		}
+		if !isCounted {
+			err = excluded{err}
+		}
+		return d, err
+	})
+	address := b.history.endOpinion()
+	if err == nil && wasOver && b.mayWarn(time.Now()) {
+		b.log.Warn("requests of few addresses fail, backend answers others; look at what the address sends",
+			slog.String("backend", b.name), slog.String("address", address.String()))
+	}
+}
+
+// opinionTimeout returns the time for a second opinion on a request that was answered in took. Half of the timeout, so that
+// it ends with the calls that it is about, or longer where the backend was slower than that.
+func (b *Breaker) opinionTimeout(took time.Duration) time.Duration {
+	return min(b.timeout, max(b.timeout/2, 4*took))
+}
+
+// mayWarn reports whether nothing was logged for opinionWarnInterval.
+func (b *Breaker) mayWarn(now time.Time) bool {
+	last := b.warnedAt.Load()
+	return now.Unix()-last >= int64(opinionWarnInterval/time.Second) && b.warnedAt.CompareAndSwap(last, now.Unix())
+}

@@ -1,0 +1,301 @@
+package chain
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/backends"
+)
+
+// failSent fails as a backend does that resets the connection after the request was sent.
+func failSent(context.Context, *backends.Request) (backends.Decision, error) {
+	return backends.Decision{}, &backends.Failure{Kind: backends.FailureTransport, Backend: "b", WasSent: true}
+}
+
+// causable returns every failure that a request may have caused.
+func causable() map[string]backends.BackendFunc {
+	return map[string]backends.BackendFunc{
+		"status":    failWith(backends.FailureStatus),
+		"malformed": failWith(backends.FailureMalformed),
+		"reset":     failSent,
+		"hang":      hang,
+		"panic":     func(context.Context, *backends.Request) (backends.Decision, error) { panic("boom") },
+	}
+}
+
+// failFor answers everybody except the given viewer, for whom it fails.
+func failFor(viewer int, fail backends.BackendFunc) backends.BackendFunc {
+	bad := openingFrom(viewer).Address
+	return func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+		if r.Address == bad && r.Query == "token=evil" {
+			return fail(ctx, r)
+		}
+		return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}, nil
+	}
+}
+
+// evilRequest is the request of viewer 66 that the backend fails to answer.
+func evilRequest() *backends.Request {
+	r := openingFrom(66)
+	r.Query = "token=evil"
+	return r
+}
+
+// TestBreaker_OneViewerCannotOpenIt has one viewer cause failures, one after another and many at once, in busy and in
+// quiet hours.
+func TestBreaker_OneViewerCannotOpenIt(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		before, between func(b *Breaker, ctx context.Context)
+	}{
+		"while others get answers": {
+			before:  func(b *Breaker, ctx context.Context) { _, _ = b.Check(ctx, openingFrom(1)) },
+			between: func(b *Breaker, ctx context.Context) { _, _ = b.Check(ctx, openingFrom(2)) },
+		},
+		"after another's answer, while nobody else asks": {
+			before: func(b *Breaker, ctx context.Context) { _, _ = b.Check(ctx, openingFrom(1)) },
+		},
+		"long after another's answer": {
+			before: func(b *Breaker, ctx context.Context) {
+				_, _ = b.Check(ctx, openingFrom(1))
+				time.Sleep(time.Hour)
+			},
+		},
+		"after an answer of their own alone": {
+			before: func(b *Breaker, ctx context.Context) { _, _ = b.Check(ctx, openingFrom(66)) },
+		},
+		"after another's answer and one of their own": {
+			before: func(b *Breaker, ctx context.Context) {
+				_, _ = b.Check(ctx, openingFrom(1))
+				_, _ = b.Check(ctx, openingFrom(66))
+				time.Sleep(time.Minute)
+			},
+		},
+	}
+	for kind, fail := range causable() {
+		for name, tt := range tests {
+			for _, pace := range []string{"in a row", "at once"} {
+				t.Run(kind+"/"+name+"/"+pace, func(t *testing.T) {
+					t.Parallel()
+					synctest.Test(t, func(t *testing.T) {
+						b := newTestBreaker(failFor(66, fail))
+						tt.before(b, t.Context())
+						var group sync.WaitGroup
+						for range 100 {
+							if pace == "at once" {
+								group.Go(func() { _, _ = b.Check(t.Context(), evilRequest()) })
+							} else {
+								_, _ = b.Check(t.Context(), evilRequest())
+							}
+							if tt.between != nil {
+								tt.between(b, t.Context())
+							}
+							synctest.Wait()
+							if b.IsDown() {
+								t.Fatal("one viewer opened the breaker")
+							}
+						}
+						group.Wait()
+						synctest.Wait()
+						if b.IsDown() {
+							t.Error("one viewer opened the breaker")
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// TestBreaker_OneAddress_OpensAsFastAsMany has a backend fail for all viewers, who share one address.
+func TestBreaker_OneAddress_OpensAsFastAsMany(t *testing.T) {
+	t.Parallel()
+	for kind, fail := range causable() {
+		for _, answeredBefore := range []bool{false, true} {
+			t.Run(kind, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					s := &switchable{current: allow}
+					b := newTestBreaker(s)
+					if answeredBefore {
+						_, _ = b.Check(t.Context(), openingFrom(1))
+						time.Sleep(time.Second)
+					}
+					s.setBackend(fail)
+					start := time.Now()
+					var group sync.WaitGroup
+					for range DefaultBreakerConfig().ConsecutiveFailures {
+						group.Go(func() { _, _ = b.Check(t.Context(), openingFrom(1)) })
+					}
+					group.Wait()
+					synctest.Wait()
+					if !b.IsDown() {
+						t.Fatal("closed after five failures of everybody, want open")
+					}
+					if took := time.Since(start); kind == "hang" && took != testTimeout || kind != "hang" && took != 0 {
+						t.Errorf("open after %s, want timeout=%s for a backend that hangs, else at once", took, testTimeout)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestBreaker_ThreeAddresses_NeedNoSecondOpinion has three viewers fail where nobody gets an answer.
+func TestBreaker_ThreeAddresses_NeedNoSecondOpinion(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &switchable{current: allow}
+		b := newTestBreaker(s)
+		_, _ = b.Check(t.Context(), openingFrom(1))
+		time.Sleep(time.Minute)
+		s.setBackend(failSent)
+		before := s.calls()
+		for i := range 5 {
+			_, _ = b.Check(t.Context(), openingFrom(i%3))
+		}
+		synctest.Wait()
+		if asked := s.calls() - before; !b.IsDown() || asked != 5 {
+			t.Errorf("got state %s after %d calls, want open after the five of the viewers", b.State(), asked)
+		}
+	})
+}
+
+// TestBreaker_FewAddresses_OpensOnceTheAnsweredRequestFailsToo has two viewers, both answered within the window.
+func TestBreaker_FewAddresses_OpensOnceTheAnsweredRequestFailsToo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &switchable{current: allow}
+		b := newTestBreaker(s)
+		_, _ = b.Check(t.Context(), openingFrom(1))
+		_, _ = b.Check(t.Context(), openingFrom(2))
+		s.setBackend(failWith(backends.FailureStatus))
+		for i := range 5 {
+			_, _ = b.Check(t.Context(), openingFrom(1+i%2))
+		}
+		synctest.Wait()
+		if !b.IsDown() {
+			t.Error("closed although the backend answers nobody, want open")
+		}
+	})
+}
+
+// TestBreaker_SecondOpinion_AsksAsARecheckOnce looks at what is asked again, and how often.
+func TestBreaker_SecondOpinion_AsksAsARecheckOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		release, opinions := make(chan struct{}), make(chan backends.Request, 100)
+		b := newBreaker("portal", testTimeout, DefaultBreakerConfig(), backends.BackendFunc(
+			func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+				switch {
+				case r.Query == "token=evil":
+					return failSent(ctx, r)
+				case r.Number > 0:
+					opinions <- *r
+					<-release
+				}
+				return allow(ctx, r)
+			}), slog.New(slog.NewTextHandler(&out, nil)))
+		first := openingFrom(1)
+		first.Query, first.OnSent = "token=good", func() { t.Log("asked") }
+		_, _ = b.Check(t.Context(), first)
+		time.Sleep(time.Minute)
+		for range 20 {
+			_, _ = b.Check(t.Context(), evilRequest())
+		}
+		synctest.Wait()
+		if len(opinions) != 1 {
+			t.Fatalf("got %d second opinions at once, want 1", len(opinions))
+		}
+		if r := <-opinions; r.Query != "token=good" || r.Address != first.Address || r.OnSent != nil {
+			t.Errorf("got %+v asked again, want the answered request without the caller's OnSent", r)
+		}
+		close(release)
+		synctest.Wait()
+		log := out.String()
+		if strings.Count(log, "level=WARN") != 1 || !strings.Contains(log, "backend=portal address="+netip.PrefixFrom(openingFrom(66).Address, 32).String()) {
+			t.Errorf("want one warning that names backend and address, got:\n%s", log)
+		}
+	})
+}
+
+// TestBreaker_SecondOpinion_ProvesNothingBesideAnAnswer has the answered request fail while another viewer is answered.
+func TestBreaker_SecondOpinion_ProvesNothingBesideAnAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newTestBreaker(backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+			if r.Number > 0 {
+				return hang(ctx, r)
+			}
+			return failFor(66, failSent)(ctx, r)
+		}))
+		_, _ = b.Check(t.Context(), openingFrom(1))
+		time.Sleep(time.Minute)
+		for range 5 {
+			_, _ = b.Check(t.Context(), evilRequest())
+		}
+		synctest.Wait()
+		_, _ = b.Check(t.Context(), openingFrom(2))
+		time.Sleep(testTimeout)
+		synctest.Wait()
+		if b.IsDown() {
+			t.Error("open although another viewer was answered meanwhile, want closed")
+		}
+	})
+}
+
+// TestBreaker_ConnectFailures_NeedNoSecondOpinion has half of the connections refused, for one address.
+func TestBreaker_ConnectFailures_NeedNoSecondOpinion(t *testing.T) {
+	t.Parallel()
+	s := &switchable{}
+	b := newTestBreaker(s)
+	for i := range 20 {
+		s.setBackend(allow)
+		if i%2 == 1 {
+			s.setBackend(failWith(backends.FailureTransport))
+		}
+		_, _ = b.Check(t.Context(), openingFrom(1))
+	}
+	if !b.IsDown() {
+		t.Error("closed after 10 refused connections of 20, want open")
+	}
+}
+
+// TestBreaker_Probe_OneViewerCannotProlongIt has the viewer who fails ask for each probe.
+func TestBreaker_Probe_OneViewerCannotProlongIt(t *testing.T) {
+	t.Parallel()
+	for kind, fail := range causable() {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := &switchable{current: allow}
+				b := newTestBreaker(s)
+				openBreaker(t, b, s)
+				s.setBackend(failFor(66, fail))
+				time.Sleep(6 * time.Second)
+				_, _ = b.Check(t.Context(), evilRequest())
+				time.Sleep(testTimeout)
+				synctest.Wait()
+				time.Sleep(6 * time.Second)
+				_, _ = b.Check(t.Context(), evilRequest())
+				time.Sleep(testTimeout)
+				synctest.Wait()
+				if b.State() != backends.BreakerHalfOpen {
+					t.Fatalf("got state %s after the same viewer's next failure, want half-open", b.State())
+				}
+				_, _ = b.Check(t.Context(), recheckFrom(1))
+				if b.IsDown() {
+					t.Error("open after another viewer's answer, want closed")
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,219 @@
+package chain
+
+import (
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"usher/backends"
+)
+
+// wideOutage is how many addresses must fail for the breaker to open without a second opinion. A failure to connect, which
+// no address can cause, counts as one.
+const wideOutage = 3
+
+// callHistory tells a backend that fails from a viewer whose own requests fail. It holds what gobreaker's counts do not:
+// whose calls were answered, and whose failed.
+//
+// A failure that a request may have caused counts once per address and window while other addresses get answers in it;
+// where none does, each one counts. Safe for concurrent use. It calls nothing, so gobreaker's callbacks may use it.
+type callHistory struct {
+	window    time.Duration
+	threshold int
+	addresses *failureDedup
+
+	mu       sync.Mutex
+	answered recentAddresses
+	failed   recentAddresses
+	// latest holds the latest answered requests of two addresses, the newer one first.
+	latest [2]answeredRequest
+	// lastAnswer is when a call was answered last.
+	lastAnswer time.Time
+	// streak counts the failures since lastAnswer, those that gobreaker does not count among them.
+	streak int
+	// wrongPaths holds who got a 404 since lastAnswer.
+	wrongPaths map[openingKey]struct{}
+	// connects holds when the last failures to connect came, the latest first.
+	connects [wideOutage]time.Time
+	// wantsOpinion is set when only a second opinion is missing to open the breaker.
+	wantsOpinion bool
+	// opinionInFlight is set while a second opinion is asked for.
+	opinionInFlight bool
+	// opinionDecides is set if the failures before the present opinion would have opened the breaker.
+	opinionDecides bool
+	// confirmedAt is when a second opinion was a failure too. Zero: not since lastAnswer.
+	confirmedAt time.Time
+}
+
+// answeredRequest is a request that the backend has answered.
+type answeredRequest struct {
+	isSet   bool
+	address netip.Prefix
+	request backends.Request
+	// took is how long the answer took.
+	took time.Duration
+}
+
+func newCallHistory(window time.Duration, threshold int) *callHistory {
+	return &callHistory{
+		window:     window,
+		threshold:  threshold,
+		addresses:  newFailureDedup(window),
+		wrongPaths: make(map[openingKey]struct{}),
+	}
+}
+
+// recordAnswer records an answer that took that long. It ends a streak of failures.
+func (h *callHistory) recordAnswer(r *backends.Request, took time.Duration, now time.Time) {
+	address := backends.SubscriberPrefix(r.Address)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.answered.record(address, now)
+	if h.latest[0].address != address {
+		h.latest[1] = h.latest[0]
+	}
+	h.latest[0] = answeredRequest{isSet: true, address: address, request: *r, took: took}
+	h.latest[0].request.OnSent = nil // the caller's own
+	h.lastAnswer = now
+	h.endStreak()
+}
+
+// recordFailure records a failure, and reports whether the breaker counts it. While the breaker is probing, whether
+// others get answers is not known, so that each address counts once.
+func (h *callHistory) recordFailure(f *backends.Failure, r *backends.Request, isProbing bool, now time.Time) bool {
+	if f.IsConnect() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.streak++
+		copy(h.connects[1:], h.connects[:])
+		h.connects[0] = now
+		return true
+	}
+	address := backends.SubscriberPrefix(r.Address)
+	isFirst := h.addresses.isFirst(r.Address, now)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if f.Status == http.StatusNotFound && !h.isNewWrongPath(r) {
+		return false
+	}
+	h.failed.record(address, now)
+	h.streak++
+	h.wantsOpinion = h.wantsOpinion || h.streak >= h.threshold
+	return isFirst || !isProbing && (h.isConfirmed(now) || !h.answered.hasOther(address, now.Add(-h.window)))
+}
+
+// isNewWrongPath reports whether a 404 is the first of its session in this streak. Players repeat a request that gets no
+// answer, and one wrong path is no outage however often it is asked for.
+func (h *callHistory) isNewWrongPath(r *backends.Request) bool {
+	by := keyOf(r)
+	_, isKnown := h.wrongPaths[by]
+	if !isKnown && len(h.wrongPaths) < maxRemembered {
+		h.wrongPaths[by] = struct{}{}
+	}
+	return !isKnown
+}
+
+// opens reports whether the failures so far open the breaker. isOver says whether gobreaker's counts alone would do it.
+// Unless the outage is wide it takes a second opinion, which is asked for later; where nobody was ever answered, there is
+// none to be had.
+func (h *callHistory) opens(isOver bool, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.isConfirmed(now) {
+		return isOver || h.streak >= h.threshold
+	}
+	if !isOver {
+		return false
+	}
+	if h.isWide(now) || !h.latest[0].isSet {
+		return true
+	}
+	h.wantsOpinion = true
+	return false
+}
+
+// isWide reports whether no single viewer can have caused the failures in the window, or those since the last answer:
+// calls that hang one after another take longer than the window.
+func (h *callHistory) isWide(now time.Time) bool {
+	start := now.Add(-h.window)
+	if h.lastAnswer.Before(start) {
+		start = h.lastAnswer
+	}
+	connects := 0
+	for _, at := range h.connects {
+		if !at.IsZero() && !at.Before(start) {
+			connects++
+		}
+	}
+	return connects >= min(wideOutage, h.threshold) || connects+h.failed.since(start) >= wideOutage
+}
+
+// takeOpinion returns the answered request to ask again, if a second opinion is wanted and none is in flight. It prefers
+// one of another address than that which failed last. The caller must call endOpinion.
+func (h *callHistory) takeOpinion(now time.Time) (answered answeredRequest, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.wantsOpinion {
+		return answeredRequest{}, false
+	}
+	return h.startOpinion(now)
+}
+
+// takeEarlyOpinion is takeOpinion for a call that has been waiting since start. An opinion is wanted if no call was
+// answered since.
+func (h *callHistory) takeEarlyOpinion(start, now time.Time) (answered answeredRequest, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.lastAnswer.After(start) {
+		return answeredRequest{}, false
+	}
+	return h.startOpinion(now)
+}
+
+func (h *callHistory) startOpinion(now time.Time) (answered answeredRequest, ok bool) {
+	if h.opinionInFlight || !h.latest[0].isSet || h.isConfirmed(now) {
+		return answeredRequest{}, false
+	}
+	h.opinionInFlight, h.opinionDecides, h.wantsOpinion = true, h.wantsOpinion, false
+	if h.latest[1].isSet && h.latest[0].address == h.failed[0].address {
+		return h.latest[1], true
+	}
+	return h.latest[0], true
+}
+
+// confirm records that the second opinion, asked for at start, was a failure too, unless another call was answered
+// meanwhile. It reports whether the breaker counts it: only where the viewers' failures would have opened the breaker.
+func (h *callHistory) confirm(start, now time.Time) (counts bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.lastAnswer.After(start) {
+		return false
+	}
+	h.confirmedAt = now
+	return h.opinionDecides || h.wantsOpinion || h.streak >= h.threshold
+}
+
+// endOpinion lets the next second opinion be asked for. It returns the address that failed last.
+func (h *callHistory) endOpinion() netip.Prefix {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.opinionInFlight = false
+	return h.failed[0].address
+}
+
+// reset forgets the present streak.
+func (h *callHistory) reset() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.endStreak()
+}
+
+func (h *callHistory) endStreak() {
+	h.streak, h.wantsOpinion, h.confirmedAt = 0, false, time.Time{}
+	clear(h.wrongPaths)
+}
+
+func (h *callHistory) isConfirmed(now time.Time) bool {
+	return !h.confirmedAt.IsZero() && now.Sub(h.confirmedAt) < h.window
+}

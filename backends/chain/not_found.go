@@ -1,0 +1,136 @@
+package chain
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"usher/backends"
+)
+
+// notFoundMemory is how long a session's first 404 is remembered after its last one. It is longer than a player waits
+// before it tries again.
+const notFoundMemory = time.Minute
+
+// notFoundReason is why a viewer is denied whose path the backend alone does not know.
+const notFoundReason = "backend answered 404 while other viewers get answers"
+
+// notFound reads a 404 to an opening check. It is a failure, since a wrong address answers so, unless a check of another
+// session that was sent later is answered: then the address is right, and the 404 is a denial. A re-check's is a failure
+// always: a portal that is being deployed must not end its audience's sessions.
+//
+// The viewer's next try finds the other session's answer, so no check waits for one. Safe for concurrent use.
+type notFound struct {
+	next     backends.Backend
+	deadline time.Duration
+
+	mu       sync.Mutex
+	openings map[openingKey]*firstNotFound
+	sweptAt  time.Time
+	// answered holds when the latest answered checks of two sessions were sent, the later one first.
+	answered [2]sentCheck
+}
+
+// openingKey is who has a session opened.
+type openingKey struct {
+	session backends.SessionID
+	address netip.Prefix
+}
+
+func keyOf(r *backends.Request) openingKey {
+	return openingKey{r.Session, backends.SubscriberPrefix(r.Address)}
+}
+
+// firstNotFound is what is known of a session whose opening check gets 404.
+type firstNotFound struct {
+	// sentAt is when the first check was sent.
+	sentAt time.Time
+	// lastSeen is when the last one was answered.
+	lastSeen time.Time
+}
+
+// sentCheck is when an answered check was sent.
+type sentCheck struct {
+	by openingKey
+	at time.Time
+}
+
+// newNotFound returns the rule around next. A viewer who has waited for deadline may have been admitted already, so that
+// their 404 stays a failure: a denial would revoke their ticket.
+func newNotFound(deadline time.Duration, next backends.Backend) *notFound {
+	return &notFound{next: next, deadline: deadline, openings: make(map[openingKey]*firstNotFound)}
+}
+
+// Check asks the backend, and denies instead of a 404 that concerns the viewer alone.
+func (n *notFound) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+	sentAt := time.Now()
+	d, err := n.next.Check(ctx, r)
+	if err == nil {
+		if d.Source == backends.FromBackend {
+			n.recordAnswer(keyOf(r), sentAt)
+		}
+		return d, nil
+	}
+	f := backends.AsFailure(err)
+	if f == nil || !f.MayBeDenial || !r.IsUnknown() || !n.isOwn(keyOf(r), sentAt, time.Now()) {
+		return d, err
+	}
+	return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: notFoundReason}, nil
+}
+
+// recordAnswer records that a check sent at that time was answered.
+func (n *notFound) recordAnswer(by openingKey, sentAt time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.openings, by)
+	switch {
+	case n.answered[0].by == by || n.answered[0].at.IsZero():
+		if sentAt.After(n.answered[0].at) {
+			n.answered[0] = sentCheck{by, sentAt}
+		}
+	case sentAt.After(n.answered[0].at):
+		n.answered[1], n.answered[0] = n.answered[0], sentCheck{by, sentAt}
+	case sentAt.After(n.answered[1].at):
+		n.answered[1] = sentCheck{by, sentAt}
+	}
+}
+
+// isOwn records a 404 of a check that was sent at sentAt, and reports whether it concerns its session alone.
+func (n *notFound) isOwn(by openingKey, sentAt, now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	opening := n.openings[by]
+	switch {
+	case opening == nil || now.Sub(opening.lastSeen) >= notFoundMemory:
+		opening = &firstNotFound{sentAt: sentAt}
+		n.remember(by, opening, now)
+	case sentAt.Before(opening.sentAt):
+		opening.sentAt = sentAt
+	}
+	opening.lastSeen = now
+	if now.Sub(sentAt) >= n.deadline {
+		return false
+	}
+	for _, other := range n.answered {
+		if other.by != by && other.at.After(opening.sentAt) {
+			return true
+		}
+	}
+	return false
+}
+
+// remember keeps a session's first 404 if there is room.
+func (n *notFound) remember(by openingKey, opening *firstNotFound, now time.Time) {
+	if len(n.openings) >= maxRemembered && now.Sub(n.sweptAt) >= sweepInterval {
+		n.sweptAt = now
+		for key, other := range n.openings {
+			if now.Sub(other.lastSeen) >= notFoundMemory {
+				delete(n.openings, key)
+			}
+		}
+	}
+	if len(n.openings) < maxRemembered {
+		n.openings[by] = opening
+	}
+}

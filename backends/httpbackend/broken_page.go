@@ -1,0 +1,116 @@
+package httpbackend
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"usher/backends"
+)
+
+// BrokenPage is what an allowing answer means whose body looks like a broken page, where the contract has no body.
+type BrokenPage uint8
+
+// The meanings.
+const (
+	// BrokenPageAlarm raises an alarm for a web page. The answer of a page with the signs of an error also holds no longer
+	// than sessions.recheck.min. It is the zero value.
+	BrokenPageAlarm BrokenPage = iota
+	// BrokenPageFailure makes a failure of a page with the signs of an error. The answer waits for the body's end or first
+	// byte.
+	BrokenPageFailure
+	// BrokenPageIgnore looks at no body.
+	BrokenPageIgnore
+)
+
+// String returns the meaning as the config spells it.
+func (b BrokenPage) String() string { return [...]string{"alarm", "failure", "ignore"}[b] }
+
+// MarshalText returns the meaning as the config spells it.
+func (b BrokenPage) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+// UnmarshalText parses a meaning of the config.
+func (b *BrokenPage) UnmarshalText(text []byte) error {
+	for candidate := BrokenPageAlarm; candidate <= BrokenPageIgnore; candidate++ {
+		if candidate.String() == string(text) {
+			*b = candidate
+			return nil
+		}
+	}
+	return fmt.Errorf("broken_page %q: want ignore, alarm or failure", text)
+}
+
+// page is what the beginning of a body looks like.
+type page uint8
+
+const (
+	pageNone  page = iota // nothing, or what a program says to a program
+	pageHTML              // a web page
+	pageError             // a page with the signs of an error
+)
+
+// String returns what a page is called in alarms and errors. It quotes nothing of the page.
+func (p page) String() string { return [...]string{"no page", "a web page", "an error page"}[p] }
+
+// pageFinder finds broken pages. The zero value finds none.
+type pageFinder struct{ errors *regexp.Regexp }
+
+func newPageFinder() pageFinder {
+	return pageFinder{regexp.MustCompile(errorSigns)}
+}
+
+// errorSigns matches what only a program that failed, or a web server in its place, writes:
+//   - PHP's errors, in HTML and in text. A header that PHP could not send is among them, since it may be the refusal;
+//   - stack traces of PHP, Python, Java, .NET, Node.js and Go;
+//   - the titles of error pages: nginx and Apache begin with the status, IIS and ASP.NET with words.
+const errorSigns = `(?i)\b(?:fatal|parse) error(?:</b>)?\s*:` +
+	`|cannot modify header information|headers already sent` +
+	`|uncaught (?:\w+\\)*\w*(?:error|exception)\b|unhandled exception|exception in thread "` +
+	`|stack trace:|traceback \(most recent call last\)|\n\s+at [\w.$<> ]+ ?\([^)\n]*:\d+\)|goroutine \d+ \[` +
+	`|<title>\s*(?:[45]\d\d\b|http error [45]|server error|internal server error|service unavailable|runtime error|iis [\d.]+ detailed error)` +
+	`|server error in '[^'\n]*' application`
+
+// find returns what the beginning of a body looks like.
+func (f pageFinder) find(text []byte) page {
+	switch {
+	case len(bytes.TrimSpace(text)) == 0 || f.errors == nil:
+		return pageNone
+	case f.errors.Match(text):
+		return pageError
+	case isHTML(text):
+		return pageHTML
+	default:
+		return pageNone
+	}
+}
+
+// isHTML reports whether the text is a web page. The Content-Type does not say: PHP sends text/html without a body too.
+func isHTML(text []byte) bool {
+	return strings.HasPrefix(http.DetectContentType(text), "text/html") || bytes.Contains(bytes.ToLower(text), []byte("<html"))
+}
+
+// mayBePage reports whether an answer's body can be a page, by its Content-Type. A page of a program that failed often
+// has none.
+func mayBePage(h http.Header) bool {
+	kind, _, _ := strings.Cut(strings.ToLower(h.Get("Content-Type")), ";")
+	return kind == "" || strings.HasPrefix(kind, "text/") || strings.HasPrefix(kind, "application/xhtml")
+}
+
+// readPage reads what the page that came with an allowing answer means.
+func (c *Client) readPage(r *Classification, p page) {
+	if c.brokenPage == BrokenPageIgnore || p == pageNone {
+		return
+	}
+	text := "allowed, but with " + p.String()
+	r.raise(backends.AlarmBrokenPage, text)
+	switch {
+	case p != pageError:
+	case c.brokenPage == BrokenPageFailure:
+		r.Failure = &backends.Failure{Kind: backends.FailureMalformed, Backend: c.name, Err: fmt.Errorf("%s in its body", text)}
+	default:
+		r.Decision.ValidFor = backends.ShortestValidity
+		r.Decision.Reason += ", with " + p.String()
+	}
+}

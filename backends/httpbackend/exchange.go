@@ -1,0 +1,158 @@
+package httpbackend
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// drainTimeout bounds how long the rest of a body is read after the decision, so that a body without end keeps no
+	// connection for long.
+	drainTimeout = time.Second
+	// pageWaitShare and maxPageWait bound how long an allowing answer waits for the beginning of its body: a tenth of what is
+	// left of the call's time. A body that is ready arrives with its header, so a healthy middleware costs nothing.
+	pageWaitShare = 10
+	maxPageWait   = 500 * time.Millisecond
+	// maxPage is how much of a body is searched for signs of a broken page, in bytes.
+	maxPage = 4 << 10
+)
+
+// exchange is one request and its answer. Its context outlives that of the call, so that the rest of the body can be read
+// after the decision. It ends with close.
+type exchange struct {
+	resp   *http.Response
+	cancel context.CancelCauseFunc
+	detach func() bool // makes the exchange independent of the call's context
+}
+
+// exchange sends one request and returns when the answer's header has arrived.
+func (c *Client) exchange(ctx context.Context, r *http.Request) (*exchange, error) {
+	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	detach := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	resp, err := c.transport.RoundTrip(r.WithContext(own)) //nolint:bodyclose // close does
+	if err != nil {
+		detach()
+		cancel(nil)
+		return nil, err
+	}
+	return &exchange{resp: resp, cancel: cancel, detach: detach}, nil
+}
+
+// close ends the exchange. The connection is reused if the body was read to its end.
+func (x *exchange) close() {
+	x.detach()
+	_ = x.resp.Body.Close()
+	x.cancel(nil)
+}
+
+// isEmpty reports whether the header says that there is no body.
+func (x *exchange) isEmpty() bool { return x.resp.Body == http.NoBody }
+
+// readBody returns the body, at most limit bytes of it, within the call's context.
+func (x *exchange) readBody(limit int64) ([]byte, error) {
+	defer x.close()
+	return io.ReadAll(io.LimitReader(x.resp.Body, limit))
+}
+
+// pageWait returns how long an answer waits for the beginning of its body.
+func pageWait(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return maxPageWait
+	}
+	return min(time.Until(deadline)/pageWaitShare, maxPageWait)
+}
+
+// readStart returns the beginning of the body. It waits for the body's end or first byte as long as the call's context
+// lasts, and for what follows the first byte no longer than pageWait.
+func (c *Client) readStart(ctx context.Context, x *exchange) ([]byte, error) {
+	text := make([]byte, maxPage)
+	n, err := x.resp.Body.Read(text)
+	if err == nil {
+		timer := time.AfterFunc(pageWait(ctx), func() { x.cancel(nil) })
+		for err == nil && n < len(text) {
+			var more int
+			more, err = x.resp.Body.Read(text[n:])
+			n += more
+		}
+		timer.Stop()
+	}
+	c.drain(x)
+	if n == 0 && err != io.EOF { //nolint:errorlint // a Reader's end is io.EOF itself
+		return nil, err
+	}
+	return text[:n], nil
+}
+
+// peek returns what arrives of the body's beginning within that time, and drains the rest.
+func (c *Client) peek(ctx context.Context, x *exchange, wait time.Duration) []byte {
+	var (
+		mu   sync.Mutex
+		text []byte
+	)
+	ended := make(chan struct{})
+	isStarted := c.readLater(x, func(body io.Reader) {
+		defer close(ended)
+		_, _ = io.Copy(writerFunc(func(chunk []byte) (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			text = append(text, chunk...)
+			return len(chunk), nil
+		}), io.LimitReader(body, maxPage))
+	})
+	if !isStarted {
+		return nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	return slices.Clone(text)
+}
+
+// drain reads the rest of the body later, so that the connection can be reused and nobody waits for it.
+func (c *Client) drain(x *exchange) { c.readLater(x, func(io.Reader) {}) }
+
+// readLater calls read with the body, reads on to its end, and closes the exchange, all in the background and within
+// drainTimeout. Where as many bodies are read already as the client keeps connections, it closes the exchange at once,
+// and returns false.
+func (c *Client) readLater(x *exchange, read func(body io.Reader)) (isStarted bool) {
+	if x.isEmpty() {
+		x.close()
+		return false
+	}
+	x.detach()
+	select {
+	case c.draining <- struct{}{}:
+	default:
+		x.close()
+		return false
+	}
+	stop := context.AfterFunc(c.life, func() { x.cancel(nil) })
+	timer := time.AfterFunc(drainTimeout, func() { x.cancel(nil) })
+	go func() {
+		defer func() {
+			x.close()
+			stop()
+			timer.Stop()
+			<-c.draining
+		}()
+		read(x.resp.Body)
+		_, _ = io.CopyN(io.Discard, x.resp.Body, int64(c.maxBody))
+	}()
+	return true
+}
+
+// writerFunc is a function as an [io.Writer].
+type writerFunc func([]byte) (int, error)
+
+func (w writerFunc) Write(p []byte) (int, error) { return w(p) }

@@ -1,0 +1,151 @@
+package httpbackend
+
+import (
+	"fmt"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Redirects is what a redirect of the backend means.
+type Redirects uint8
+
+// The meanings.
+const (
+	// RedirectsByTarget is the zero value. The preset says what a redirect means. Where it redirects viewers, one to media
+	// or to another host or port is for the viewer, and one to the backend itself is a failure.
+	RedirectsByTarget Redirects = iota
+	// RedirectsViewer denies and redirects the viewer, wherever it leads.
+	RedirectsViewer
+	// RedirectsFailure makes a failure of every redirect.
+	RedirectsFailure
+	// RedirectsFollow repeats the call where the redirect leads.
+	RedirectsFollow
+)
+
+// String returns the meaning as the config spells it; empty for RedirectsByTarget.
+func (r Redirects) String() string { return [...]string{"", "viewer", "failure", "follow"}[r] }
+
+// MarshalText returns the meaning as the config spells it.
+func (r Redirects) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText parses a meaning of the config.
+func (r *Redirects) UnmarshalText(text []byte) error {
+	for candidate := RedirectsByTarget; candidate <= RedirectsFollow; candidate++ {
+		if candidate.String() == string(text) {
+			*r = candidate
+			return nil
+		}
+	}
+	return fmt.Errorf("redirects %q: want viewer, failure or follow, or nothing to decide by where it leads", text)
+}
+
+// rules returns what the meaning makes of the statuses of redirects.
+func (r Redirects) rules() []presetRule {
+	switch r {
+	case RedirectsViewer, RedirectsFailure:
+		return []presetRule{{"3xx", statusMeaning{outcome: OutcomeRedirect}}}
+	case RedirectsFollow:
+		return []presetRule{{"3xx", statusMeaning{outcome: OutcomeFollow}}}
+	default:
+		return nil
+	}
+}
+
+// targetKind is whom a redirect is for, by where it leads.
+type targetKind uint8
+
+const (
+	targetInvalid targetKind = iota // no http or https address
+	targetViewer                    // media, or another authority: for the viewer
+	targetMoved                     // the backend's address has moved: for us
+	targetOwnPage                   // a page of the backend's own: for nobody
+)
+
+// redirectTarget is where a redirect leads.
+type redirectTarget struct {
+	kind targetKind
+	// url is the target as the viewer gets it.
+	url string
+	// address is the target without query, as `address` would name it.
+	address string
+}
+
+// newRedirectTarget returns where a redirect of the backend at that address leads. A relative one leads to the backend's
+// own authority.
+func newRedirectTarget(address *url.URL, location string) redirectTarget {
+	if len(location) > maxRedirectLength || !isPrintableASCII(location) {
+		return redirectTarget{}
+	}
+	ref, err := url.Parse(location)
+	if err != nil {
+		return redirectTarget{}
+	}
+	u := address.ResolveReference(ref)
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
+		return redirectTarget{}
+	}
+	t := redirectTarget{url: location, kind: kindOfTarget(address, u)}
+	if ref.Host == "" {
+		t.url = u.String()
+	}
+	bare := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
+	if t.kind == targetMoved { // only the check's own path is known to answer checks
+		bare.Path, bare.RawPath = address.Path, address.RawPath
+		if isSamePath(address, u) {
+			bare.Path, bare.RawPath = u.Path, u.RawPath
+		}
+	}
+	t.address = bare.String()
+	return t
+}
+
+func kindOfTarget(address, u *url.URL) targetKind {
+	isSameHost := strings.EqualFold(strings.TrimSuffix(u.Hostname(), "."), strings.TrimSuffix(address.Hostname(), "."))
+	isSameAuthority := isSameHost && port(u) == port(address)
+	isItself := isSameAuthority && u.Scheme == address.Scheme && max(u.EscapedPath(), "/") == max(address.EscapedPath(), "/")
+	switch {
+	case isItself:
+		return targetOwnPage
+	case isSameHost && isSamePath(address, u):
+		return targetMoved
+	case isMedia(u.Path):
+		return targetViewer
+	case isSameHost && address.Scheme == "http" && u.Scheme == "https":
+		return targetMoved
+	case isSameAuthority:
+		return targetOwnPage
+	default:
+		return targetViewer
+	}
+}
+
+// isSamePath reports whether both paths are the same but for the last slash.
+func isSamePath(a, b *url.URL) bool {
+	return strings.TrimRight(a.EscapedPath(), "/") == strings.TrimRight(b.EscapedPath(), "/")
+}
+
+// port returns the port, or that of the scheme.
+func port(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "https":
+		return "443"
+	default:
+		return "80"
+	}
+}
+
+// isMedia reports whether the path is that of a playlist, a manifest, a segment or a file to play.
+func isMedia(p string) bool {
+	return slices.Contains([]string{
+		".m3u8", ".m3u", ".mpd", ".ism", ".ts", ".m2ts", ".mpegts", ".mp4", ".m4s", ".m4v", ".m4a", ".cmfv", ".cmfa", ".aac", ".ac3",
+		".ec3", ".mp3", ".flv", ".mkv", ".webm", ".mov", ".mpg", ".mpeg",
+	}, strings.ToLower(path.Ext(p)))
+}
+
+func isPrintableASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' })
+}

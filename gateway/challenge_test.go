@@ -1,0 +1,85 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+// challengeWithout allows viewers with an Authorization and asks the others for one.
+func challengeWithout(a session.OpenRequest) (backends.Decision, error) {
+	d := backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Challenge: "Bearer\nBasic realm=\"TV\""}
+	if len(a.Request.Headers) > 0 {
+		d = backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}
+	}
+	return d, nil
+}
+
+func TestServe_Challenge_AnsweredByCredentials(t *testing.T) {
+	t.Parallel()
+	const page, basic = "Origin: https://tv.example.com", "Authorization: Basic YWxpY2U6d29uZGVybGFuZA=="
+	g := newTestGateway(t, func(c *Config) { c.Routes[0].CredentialHeaders = []string{"authorization"} })
+	g.table.decideFunc = challengeWithout
+	for range 2 { // the second time from the session
+		got := g.want(t, http.StatusUnauthorized, "/play/a001/index.m3u8", page)
+		want := []string{"Bearer", `Basic realm="TV"`}
+		if diff := cmp.Diff(want, got.header.Values("WWW-Authenticate")); diff != "" {
+			t.Errorf("challenges (-want +got):\n%s", diff)
+		}
+		for name, want := range map[string]string{
+			"Cache-Control": "no-store", "Access-Control-Allow-Origin": "*", "Access-Control-Allow-Credentials": "",
+			"Access-Control-Expose-Headers": "Content-Length, Content-Range, Age",
+		} {
+			if got.header.Get(name) != want {
+				t.Errorf("%s: got %q, want %q", name, got.header.Get(name), want)
+			}
+		}
+	}
+	list := g.want(t, http.StatusOK, "/play/a001/index.m3u8", page, basic)
+	g.want(t, http.StatusOK, firstURI(t, list.body), basic)
+	g.want(t, http.StatusUnauthorized, "/play/a001/index.m3u8", page)
+	if opened := g.table.openRequests(); len(opened) != 2 || opened[0].Request.Session == opened[1].Request.Session ||
+		opened[1].Request.Headers[0].Value != strings.TrimPrefix(basic, "Authorization: ") {
+		t.Errorf("open requests: %+v", opened)
+	}
+	if seen := g.upstream.dump(); strings.Contains(seen, "Basic") {
+		t.Errorf("the origin got credentials: %s", seen)
+	}
+}
+
+// firstURI returns the first URI that a playlist lists.
+func firstURI(t *testing.T, playlist string) string {
+	t.Helper()
+	for line := range strings.Lines(playlist) {
+		if !strings.HasPrefix(line, "#") {
+			return strings.TrimSpace(line)
+		}
+	}
+	t.Fatalf("the playlist lists nothing: %q", playlist)
+	return ""
+}
+
+// A segment opens no session, so credentials would not help.
+func TestServe_Challenge_NotForSegments(t *testing.T) {
+	t.Parallel()
+	g := newTestGateway(t, nil)
+	uri := firstURI(t, g.want(t, http.StatusOK, "/play/a001/index.m3u8?token=1").body)
+	g.table.decideAll(backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Challenge: "Basic"})
+	if got := g.want(t, http.StatusForbidden, uri).header.Get("WWW-Authenticate"); got != "" {
+		t.Errorf("a segment asks for %q", got)
+	}
+}
+
+func TestServe_Challenge_RedirectFirst(t *testing.T) {
+	t.Parallel()
+	g := newTestGateway(t, nil)
+	g.table.decideFunc = func(session.OpenRequest) (backends.Decision, error) {
+		return backends.Decision{Verdict: backends.Denied, Redirect: "http://promo.example.net/", Challenge: "Basic"}, nil
+	}
+	g.want(t, http.StatusFound, "/play/a001/index.m3u8?token=1")
+}
