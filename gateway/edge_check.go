@@ -242,9 +242,13 @@ func (g *Gateway) identifyAtEdge(rc *requestContext, resp *Response) bool {
 	case missing == "" && g.matchByCredentials(rc), g.matchByFingerprint(rc):
 		return true
 	case !rc.canOpenSession():
-		resp.refuse(http.StatusForbidden, "no session matches this request; open the playlist first")
+		why := "no session matches this request; open the playlist first"
+		if rc.hasBadTicket {
+			why = invalidTicket + "; open the playlist again"
+		}
+		resp.refuse(http.StatusForbidden, why)
 	case missing != "":
-		resp.refuse(http.StatusForbidden, "the credential "+missing+" is missing")
+		resp.refuse(http.StatusForbidden, rc.whyMissing(missing))
 	default:
 		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
 		return true
@@ -259,6 +263,7 @@ func (g *Gateway) matchByTicket(rc *requestContext) bool {
 	}
 	if text := ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets); text != "" {
 		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
+		rc.hasBadTicket = !rc.hasTicket
 	}
 	return rc.hasTicket
 }

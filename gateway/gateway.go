@@ -122,6 +122,7 @@ type requestContext struct {
 	viewer         client
 	isPlaylist     bool
 	hasTicket      bool // the ticket is valid
+	hasBadTicket   bool // there is one that is not, of another channel for example
 	isTicketInPath bool // a ticket is in the path, so relative URIs inherit it
 	credentials    backends.Credentials
 	claims         ticket.Claims
@@ -197,13 +198,14 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 	}
 	if text != "" || rc.isTicketInPath {
 		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
+		rc.hasBadTicket = !rc.hasTicket
 	}
 	switch {
 	case rc.hasTicket:
 		rc.credentials = g.credentialsBesideTicket(rc)
 		return g.bindTicket(rc, resp)
-	case rc.isTicketInPath:
-		resp.refuse(http.StatusForbidden, "the ticket is not valid for this channel; open the playlist again")
+	case rc.isTicketInPath, rc.hasBadTicket && !rc.canOpenSession():
+		resp.refuse(http.StatusForbidden, invalidTicket+"; open the playlist again")
 		return false
 	case !rc.canOpenSession():
 		resp.refuse(http.StatusForbidden, "no ticket; open the playlist first")
@@ -211,7 +213,7 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 	}
 	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.Parameter)
 	if name := r.missing(&rc.credentials); name != "" {
-		resp.refuse(http.StatusForbidden, "the credential "+name+" is missing")
+		resp.refuse(http.StatusForbidden, rc.whyMissing(name))
 		return false
 	}
 	rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
@@ -256,6 +258,9 @@ func (g *Gateway) credentialsBesideTicket(rc *requestContext) backends.Credentia
 // the viewer is allowed.
 func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Response) error {
 	d, err := g.findOrOpenSession(ctx, rc)
+	if err == nil && g.leaveTicket(rc, d) {
+		d, err = g.findOrOpenSession(ctx, rc)
+	}
 	if err != nil {
 		return g.rejectUnopened(err, resp)
 	}
@@ -281,9 +286,7 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 	hasCredentials := !rc.credentials.IsEmpty() || rc.claims.IsZero()
 	rc.session = g.options.Sessions.Find(rc.id)
 	if rc.session != nil {
-		d := rc.session.Decision()
-		// A session that was admitted by ticket alone is checked once credentials arrive.
-		if d != nil && (d.Source != backends.FromTicket || !hasCredentials) && rc.isAdmitted() {
+		if d := rc.session.Decision(); d != nil && rc.isSettledBy(d, hasCredentials) && rc.isAdmitted() {
 			return d, nil
 		}
 	}
