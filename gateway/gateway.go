@@ -128,8 +128,9 @@ type requestContext struct {
 	target         target
 	viewer         client
 	isPlaylist     bool
-	hasTicket      bool // the ticket is valid
-	isTicketInPath bool // a ticket is in the path, so relative URIs inherit it
+	hasTicket      bool   // the ticket is valid
+	badTicket      string // one that is not, of another channel for example; empty: there is none
+	isTicketInPath bool   // a ticket is in the path, so relative URIs inherit it
 	credentials    backends.Credentials
 	claims         ticket.Claims
 	root           backends.SessionID // the ticket's session, if the viewer's is a sibling; zero otherwise
@@ -216,8 +217,8 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 	case rc.hasTicket:
 		rc.credentials = g.credentialsBesideTicket(rc)
 		return g.bindTicket(rc, resp)
-	case rc.isTicketInPath:
-		resp.refuse(http.StatusForbidden, refusalOfTicket(text))
+	case rc.isTicketInPath, rc.badTicket != "" && !rc.canOpenSession():
+		resp.refuse(http.StatusForbidden, refusalOfTicket(rc.badTicket)+"; open the playlist again")
 		return false
 	case !rc.canOpenSession():
 		resp.refuse(http.StatusForbidden, "no ticket; open the playlist first")
@@ -229,7 +230,7 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 		return false
 	}
 	if name := r.missing(&rc.credentials); name != "" {
-		resp.refuse(http.StatusForbidden, "the credential "+name+" is missing")
+		resp.refuse(http.StatusForbidden, rc.whyMissing(name))
 		return false
 	}
 	rc.id = g.sessionOfCredentials(rc)
@@ -239,9 +240,9 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 // refusalOfTicket says why a ticket in the path is refused. A ticket of a folder says that it is one.
 func refusalOfTicket(text string) string {
 	if depth, isExact := ticket.Hint(text); depth > 0 || isExact {
-		return "the ticket is for another entry of the channel, or for another channel; open the playlist of this one"
+		return "the ticket is for another entry of the channel, or for another channel"
 	}
-	return "the ticket is not valid for this channel; open the playlist again"
+	return "the ticket is not valid for this channel"
 }
 
 // sessionOfCredentials returns the session of a viewer who shows credentials. A playlist that a viewer opens is an entry.
@@ -269,6 +270,9 @@ func (rc *requestContext) canOpenSession() bool {
 // the viewer is allowed.
 func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Response) error {
 	d, err := g.findOrOpenSession(ctx, rc)
+	if err == nil && g.leaveTicket(rc, d) {
+		d, err = g.findOrOpenSession(ctx, rc)
+	}
 	if err != nil {
 		return g.rejectUnopened(err, resp)
 	}
@@ -294,9 +298,7 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 	hasCredentials := !rc.credentials.IsEmpty() || rc.claims.IsZero()
 	rc.session = g.options.Sessions.Find(rc.id)
 	if rc.session != nil {
-		d := rc.session.Decision()
-		// A session that was admitted by ticket alone is checked once credentials arrive.
-		if d != nil && (d.Source != backends.FromTicket || !hasCredentials) && rc.isAdmitted() {
+		if d := rc.session.Decision(); d != nil && rc.isSettledBy(d, hasCredentials) && rc.isAdmitted() {
 			return d, nil
 		}
 	}

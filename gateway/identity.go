@@ -179,7 +179,9 @@ func (p *playbackIDs) accept(owner []byte, value string, now time.Time) bool {
 // readTicket verifies the request's ticket: the one in the path, or else in the query or a cookie.
 func (g *Gateway) readTicket(rc *requestContext, text string) {
 	if rc.isTicketInPath {
-		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
+		if rc.claims, rc.hasTicket = g.verify(text, &rc.target); !rc.hasTicket {
+			rc.badTicket = text
+		}
 	} else {
 		g.findTicket(rc)
 	}
@@ -192,8 +194,10 @@ func (g *Gateway) readTicket(rc *requestContext, text string) {
 func (g *Gateway) findTicket(rc *requestContext) {
 	for text := range ticketsInQueryOrCookies(&rc.target, rc.request, &g.options.Config.Tickets) {
 		if rc.claims, rc.hasTicket = g.verify(text, &rc.target); rc.hasTicket {
+			rc.badTicket = ""
 			return
 		}
+		rc.badTicket = text
 	}
 }
 
@@ -211,4 +215,40 @@ func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
 		}
 	}
 	return ticket.Claims{}, false
+}
+
+// whyMissing tells a viewer that a required credential is missing, and that their ticket does not stand in for it.
+func (rc *requestContext) whyMissing(credential string) string {
+	why := "the credential " + credential + " is missing"
+	if rc.badTicket != "" {
+		why = refusalOfTicket(rc.badTicket) + ", and " + why
+	}
+	return why
+}
+
+// isRefusedByBackend reports whether a backend has refused the viewer, and no operator, ban or limit.
+func isRefusedByBackend(d *backends.Decision) bool {
+	return d.Verdict == backends.Denied && (d.Source == backends.FromBackend || d.Source == backends.FromLocal)
+}
+
+// isSettledBy reports whether a session's decision holds for the request. A session that was admitted by ticket alone is
+// checked once credentials arrive, and a denial of credentials may not concern the ticket.
+func (rc *requestContext) isSettledBy(d *backends.Decision, hasCredentials bool) bool {
+	return (d.Source != backends.FromTicket || !hasCredentials) && (!rc.hasTicket || !isRefusedByBackend(d))
+}
+
+// leaveTicket makes the request one of the credentials beside its ticket, if the ticket's session was refused and they are
+// others: the answer to a challenge, or a new token. It reports whether it did.
+func (g *Gateway) leaveTicket(rc *requestContext, d *backends.Decision) bool {
+	isRefused := isRefusedByBackend(d) || d.Verdict == backends.Denied && d.Source == backends.FromTicket
+	if !rc.hasTicket || !isRefused || rc.credentials.IsEmpty() {
+		return false
+	}
+	id := g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
+	if id == rc.id {
+		return false
+	}
+	rc.id, rc.root, rc.claims = id, backends.SessionID{}, ticket.Claims{}
+	rc.hasTicket, rc.isTicketInPath = false, false // playlists list the new session's ticket
+	return true
 }
