@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -36,6 +37,16 @@ type AlarmState struct {
 	Active bool `json:"active"`
 }
 
+// Route is a route in the API.
+type Route struct {
+	Name string `json:"name"`
+	// Enforce is false for a route that refuses nobody.
+	Enforce bool `json:"enforce"`
+	// UnenforcedRefusals are the sessions that such a route would have refused since the start, by reason. All reasons are in
+	// it.
+	UnenforcedRefusals map[string]uint64 `json:"unenforced_refusals,omitempty"`
+}
+
 // Sessions are the live sessions of this node. All methods are safe for concurrent use.
 type Sessions interface {
 	// Find returns the session, or nil.
@@ -54,6 +65,8 @@ type Options struct {
 	Warnings func() []string
 	// Backends lists the backends of this node.
 	Backends func() []Backend
+	// Routes lists the routes of this node. Nil: none are shown.
+	Routes func() []Route
 	// KickDuration is how long a kicked session is denied, unless the request says otherwise.
 	KickDuration time.Duration
 	// Logger receives a record "audit" of every change by an operator. Nil discards it.
@@ -81,6 +94,7 @@ func Handler(c Config, o Options) http.Handler {
 		"DELETE /api/v1/bans/{id}":        h.unban,
 		"GET /api/v1/nodes":               h.nodes,
 		"GET /api/v1/backends":            h.backends,
+		"GET /api/v1/routes":              h.routes,
 	} {
 		mux.Handle(pattern, h.requireToken(handle))
 	}
@@ -111,8 +125,10 @@ func writeJSON(w http.ResponseWriter, v any, pending ...error) {
 			break
 		}
 	}
-	_ = json.NewEncoder(w).Encode(v) // it fails only if the client has disconnected
+	_ = encodeJSON(w, v) // it fails only if the client has disconnected
 }
+
+func encodeJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
 
 // ready responds whether the node is ready; with ?verbose also what an operator should act on. A warning never makes it
 // unready.
@@ -168,6 +184,17 @@ func writeError(w http.ResponseWriter, err error) (failed bool) {
 	}
 	writeText(w, status, err.Error())
 	return true
+}
+
+// routes lists the routes, with what they would have refused.
+func (h *handler) routes(w http.ResponseWriter, _ *http.Request) {
+	var all []Route
+	if h.Routes != nil {
+		all = h.Routes()
+	}
+	writeJSON(w, struct {
+		Routes []Route `json:"routes"`
+	}{all})
 }
 
 func (h *handler) backends(w http.ResponseWriter, _ *http.Request) {

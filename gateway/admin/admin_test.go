@@ -46,7 +46,7 @@ func (n *fakeNode) EachSession(yield func(Session) bool) {
 func (n *fakeNode) Find(id backends.SessionID) session.Handle { return nil }
 
 func (n *fakeNode) Ask(ctx context.Context, request []byte) (map[string][]byte, []string) {
-	return map[string][]byte{"": answerQuery(ctx, n.EachSession, request)}, nil
+	return map[string][]byte{"": answerBody(ctx, n.EachSession, request)}, nil
 }
 
 // options returns the node as the listener's dependencies.
@@ -328,7 +328,7 @@ type countingNode struct {
 }
 
 func (n *countingNode) Ask(ctx context.Context, request []byte) (map[string][]byte, []string) {
-	return map[string][]byte{"": answerQuery(ctx, n.EachSession, request)}, nil
+	return map[string][]byte{"": answerBody(ctx, n.EachSession, request)}, nil
 }
 
 func (n *countingNode) EachSession(yield func(Session) bool) {
