@@ -145,7 +145,7 @@ func (g *Gateway) answerEdge(
 	default:
 		check.viewer = Request{
 			Method: q.Method, Scheme: q.Scheme, Host: q.Host, Path: q.Path, Query: q.Query,
-			edgeSession: q.NamespacedSession(edgeAddr), isPublish: q.IsPublish,
+			edgeCheck: q, edgeAddr: edgeAddr, isPublish: q.IsPublish,
 		}
 		check.header.Request = q
 		check.viewer.Header = &check.header
@@ -213,11 +213,11 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 	switch rc.target.route.endpoint.Matching() {
 	case edge.MatchByAddressAgent:
 		if rc.viewer.address.IsValid() {
-			g.fingerprints.Record(g.fingerprint(rc), rc.id)
+			g.fingerprints.Record(g.fingerprint(rc, &rc.target), rc.id)
 		}
 	case edge.MatchByCookie:
 		if !rc.hasTicket {
-			g.setCookies(rc, resp)
+			g.setCookies(rc, nil, resp)
 		}
 	}
 	return nil
@@ -241,10 +241,9 @@ func answerUnchecked(rc *requestContext, resp *Response) bool {
 	return true
 }
 
-// fingerprint returns the viewer's fingerprint.
-func (g *Gateway) fingerprint(rc *requestContext) edge.Fingerprint {
-	t := &rc.target
-	return g.fingerprints.Of(t.route.name, t.channel, rc.viewer.address, rc.request.Header.Get("User-Agent"), rc.request.isPublish)
+// fingerprint returns the viewer's fingerprint on a target.
+func (g *Gateway) fingerprint(rc *requestContext, t *target) edge.Fingerprint {
+	return g.fingerprints.Of(t.route.name, t.channel, t.folder, rc.viewer.address, rc.request.Header.Get("User-Agent"), rc.request.isPublish)
 }
 
 // newestAllowed returns the first session that is allowed, else the first live one with a decision, or nil.
@@ -288,7 +287,7 @@ func (g *Gateway) identifyAtEdge(rc *requestContext, resp *Response) bool {
 	case missing != "":
 		resp.refuse(http.StatusForbidden, "the credential "+missing+" is missing")
 	default:
-		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
+		rc.id = g.sessionOfCredentials(rc)
 		return true
 	}
 	return false
@@ -299,9 +298,7 @@ func (g *Gateway) matchByTicket(rc *requestContext) bool {
 	if rc.target.route.endpoint.Matching() != edge.MatchByCookie {
 		return false
 	}
-	if text := ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets); text != "" {
-		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
-	}
+	g.findTicket(rc)
 	rc.id = rc.claims.ID
 	return rc.hasTicket
 }
@@ -311,21 +308,32 @@ func (g *Gateway) matchByCredentials(rc *requestContext) bool {
 	if rc.credentials.IsEmpty() {
 		return false
 	}
-	rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
+	rc.id = g.sessionOfCredentials(rc)
 	return rc.canOpenSession() || g.options.Sessions.Find(rc.id) != nil
 }
 
-// matchByFingerprint sets the session of the viewer's fingerprint, and reports whether there is one.
+// matchByFingerprint sets the session of the viewer's fingerprint, and reports whether there is one: of the path's folder or
+// of one above it.
 func (g *Gateway) matchByFingerprint(rc *requestContext) bool {
 	if rc.target.route.endpoint.Matching() != edge.MatchByAddressAgent || !rc.viewer.address.IsValid() {
 		return false
 	}
+	for above := range rc.target.above() {
+		if g.matchFingerprintOf(rc, &above, true) {
+			return true
+		}
+	}
+	return g.matchFingerprintOf(rc, &rc.target, false)
+}
+
+// matchFingerprintOf sets the session of the fingerprint on that target, and reports whether there is one.
+func (g *Gateway) matchFingerprintOf(rc *requestContext, t *target, mustAllow bool) bool {
 	var ids [edge.MaxSessionsPerFingerprint]backends.SessionID
-	id, s := newestAllowed(g.fingerprints.AppendSessions(ids[:0], g.fingerprint(rc)), g.options.Sessions.Find)
-	if s == nil {
+	id, s := newestAllowed(g.fingerprints.AppendSessions(ids[:0], g.fingerprint(rc, t)), g.options.Sessions.Find)
+	if s == nil || mustAllow && s.Decision().Verdict != backends.Allowed {
 		return false
 	}
-	rc.id, rc.credentials = id, backends.Credentials{}
+	rc.id, rc.credentials, rc.target = id, backends.Credentials{}, *t
 	rc.claims = ticket.Claims{ID: id, Ticket: s.Ticket()}
 	return true
 }

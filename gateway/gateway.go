@@ -69,8 +69,8 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		options: o, signer: ticket.NewSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
 		trusted: o.Config.TrustedProxies, listed: newListedQueries(), fingerprints: edge.NewFingerprints(),
-		unenforced: enforcement.New(o.Config.unenforcedRoutes(), o.Logger),
 		variants:   variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
+		unenforced: enforcement.New(o.Config.unenforcedRoutes(), o.Logger),
 	}
 	g.edgeChecks.New = func() any { return new(edgeCheck) }
 	g.isForwarder = g.isEdgeOrProxy // made once, because a method value is an allocation
@@ -114,8 +114,20 @@ func (g *Gateway) Close() {
 	g.listed.queries.StopAllGoroutines()
 	g.listed.channels.StopAllGoroutines()
 	g.fingerprints.Close()
-	g.unenforced.Close()
 	g.variants.Close()
+	for _, r := range g.routes {
+		r.entries.StopAllGoroutines()
+	}
+	g.unenforced.Close()
+}
+
+// Routes returns the names of the routes, in their order.
+func (g *Gateway) Routes() []string {
+	var names []string
+	for _, r := range g.routes {
+		names = append(names, r.name)
+	}
+	return names
 }
 
 // SigningKey returns the id of the key that signs new tickets.
@@ -209,14 +221,21 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 		resp.refuse(http.StatusForbidden, "this route accepts no ticket in the path")
 		return false
 	}
-	g.readTicket(rc, text)
+	if rc.isTicketInPath {
+		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
+	} else {
+		g.findTicket(rc)
+	}
+	if rc.claims.AdmitsNobody() { // its URIs are those of a viewer without one, and are written anew
+		rc.claims, rc.hasTicket, rc.isTicketInPath, rc.isRefused = ticket.Claims{}, false, false, true
+	}
 	switch {
 	case rc.hasTicket:
 		rc.id = rc.claims.ID
 		rc.credentials = g.credentialsBesideTicket(rc)
 		return true
 	case rc.isTicketInPath:
-		resp.refuse(http.StatusForbidden, "the ticket is not valid for this channel; open the playlist again")
+		resp.refuse(http.StatusForbidden, refusalOfTicket(text))
 		return false
 	case !rc.canOpenSession():
 		resp.refuse(http.StatusForbidden, "no ticket; open the playlist first")
@@ -231,13 +250,79 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 		resp.refuse(http.StatusForbidden, "the credential "+name+" is missing")
 		return false
 	}
-	rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
+	rc.id = g.sessionOfCredentials(rc)
 	return true
+}
+
+// refusalOfTicket says why a ticket in the path is refused. A ticket of a folder says that it is one.
+func refusalOfTicket(text string) string {
+	if depth, isExact := ticket.Hint(text); depth > 0 || isExact {
+		return "the ticket is for another entry of the channel, or for another channel; open the playlist of this one"
+	}
+	return "the ticket is not valid for this channel; open the playlist again"
+}
+
+// findTicket sets the first valid ticket in the query or the cookies, if there is one.
+func (g *Gateway) findTicket(rc *requestContext) {
+	for text := range ticketsInQueryOrCookies(&rc.target, rc.request, &g.options.Config.Tickets) {
+		if rc.claims, rc.hasTicket = g.verify(text, &rc.target); rc.hasTicket {
+			return
+		}
+	}
+}
+
+// sessionOfCredentials returns the session of a viewer who shows credentials. A playlist that a viewer opens is an entry.
+// Anything else with credentials belongs to an open session of a folder above it, if there is one. At an edge so does a
+// playlist, because nothing tells an entry from what it lists.
+func (g *Gateway) sessionOfCredentials(rc *requestContext) backends.SessionID {
+	if !rc.isPlaylist || rc.target.route.endpoint != nil {
+		for above := range rc.target.above() {
+			id := g.hasher.sessionID(&above, &rc.credentials, rc.request, rc.viewer)
+			if g.options.Sessions.Find(id) != nil {
+				rc.target = above
+				return id
+			}
+		}
+	}
+	return g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
 }
 
 // canOpenSession reports whether credentials open a session on this path.
 func (rc *requestContext) canOpenSession() bool {
 	return rc.target.opensSession && (rc.isPlaylist || rc.target.route.config.CredentialsEverywhere)
+}
+
+// verify checks a ticket for the target. Patterns of a route may overlap, such as "/live/{user}/{password}/{channel}.m3u8"
+// and "/live/{channel}/*": then the target becomes the one that the ticket was signed for.
+func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
+	depth, isExact := ticket.Hint(text)
+	for here, more := *t, true; more; more = here.nextMapping() {
+		if !here.bind(depth, isExact) {
+			continue
+		}
+		if c, ok := g.signer.Verify(text, here.scope()); ok {
+			*t = here
+			return c, true
+		}
+	}
+	return ticket.Claims{}, false
+}
+
+// credentialsBesideTicket returns the credentials that came with a ticket, or none if a backend could not decide on them.
+// A parameter that a playlist listed is the origin's, even if it looks like a credential.
+func (g *Gateway) credentialsBesideTicket(rc *requestContext) backends.Credentials {
+	if !rc.canOpenSession() {
+		return backends.Credentials{}
+	}
+	query := rc.request.Query
+	if query != "" {
+		query = withoutPairs(query, g.originQuery(rc, rc.target.originPath()))
+	}
+	c := credentialsOf(&rc.target, rc.request, query, g.options.Config.Tickets.Parameter)
+	if rc.target.route.missing(&c) != "" {
+		return backends.Credentials{}
+	}
+	return c
 }
 
 // authorize reads the decision on the viewer and opens the session if there is none. The response's status stays zero if
@@ -293,11 +378,9 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 			return d, nil
 		}
 	}
-	opening, isCounted := rc.opening()
-	if isCounted {
-		if err := g.variants.Refuse(&opening, rc.now); err != nil {
-			return nil, err
-		}
+	opening := rc.opening()
+	if err := g.variants.Refuse(opening, rc.now); err != nil {
+		return nil, err
 	}
 	s, err := g.options.Sessions.Open(ctx, session.OpenRequest{
 		Request:        g.newBackendRequest(rc),
@@ -310,22 +393,24 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 	}
 	rc.session = s
 	d := s.Decision()
-	if isCounted {
-		g.variants.Opened(&opening, d, time.Now())
+	g.variants.Opened(opening, d, time.Now())
+	if rc.claims.IsZero() && d != nil && d.Verdict == backends.Allowed {
+		rc.target.warnOfEntries(g.options.Logger)
 	}
 	return d, nil
 }
 
-// opening returns what the opening of a session has in common with others, and whether it counts among them: tickets, and
-// edges that keep sessions themselves, do not.
-func (rc *requestContext) opening() (variants.Opening, bool) {
+// opening returns what the opening of a session has in common with others, or nil if it does not count among them: tickets,
+// and edges that keep sessions themselves, do not.
+func (rc *requestContext) opening() *variants.Opening {
 	t := &rc.target
-	e := t.route.endpoint
-	isCounted := rc.session == nil && rc.claims.IsZero() && (e == nil || !e.Dialect().KeepsSessions())
-	return variants.Opening{
+	if e := t.route.endpoint; rc.session != nil || !rc.claims.IsZero() || e != nil && e.Dialect().KeepsSessions() {
+		return nil
+	}
+	return &variants.Opening{
 		Session: rc.id, Prefix: backends.SubscriberPrefix(rc.viewer.address), Agent: rc.request.Header.Get("User-Agent"),
-		Route: t.route.name, Channel: t.channel, Credentials: &rc.credentials, IsNamed: t.namesCredential,
-	}, isCounted
+		Route: t.route.name, Channel: t.channel, Folder: t.folder, Credentials: &rc.credentials, IsNamed: t.namesCredential,
+	}
 }
 
 // newBackendRequest returns what a backend is asked about the viewer.
@@ -338,7 +423,17 @@ func (g *Gateway) newBackendRequest(rc *requestContext) *backends.Request {
 		Device: rc.device(),
 		Path:   t.path, Scheme: rc.viewer.scheme, Host: rc.viewer.host, Address: rc.viewer.address,
 		UserAgent: rc.request.Header.Get("User-Agent"), Referer: rc.request.Header.Get("Referer"),
+		Edge: rc.edgeReport(),
 	}
+}
+
+// edgeReport returns what the edge reported that asks about the viewer, or nil.
+func (rc *requestContext) edgeReport() *backends.EdgeReport {
+	if rc.request.edgeCheck == nil {
+		return nil
+	}
+	c := rc.target.route.config.Edge
+	return rc.request.edgeCheck.Report(c.Dialect, c.SessionID)
 }
 
 // backend returns the name of the backend that decides on the viewer.

@@ -13,6 +13,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/setting"
+	"usher/gateway/edge"
 	"usher/gateway/ticket"
 )
 
@@ -97,8 +98,10 @@ func appendPrefix(in []byte, p netip.Prefix) []byte {
 func (i *sessionHasher) appendIdentityFields(in []byte, t *target, c *backends.Credentials, req *Request) []byte {
 	agent := req.Header.Get("User-Agent")
 	fields := t.route.identity
-	if fields.edgeSession && req.edgeSession != "" {
-		in = backends.AppendField(append(in, 'e'), req.edgeSession)
+	if q := req.edgeCheck; q != nil && q.EdgeSession != "" && t.route.config.Edge.SessionID != edge.SessionIDIgnored {
+		edgeAddr := req.edgeAddr.As16()
+		in = append(append(in, 'e'), edgeAddr[:]...) // two edges may use one id
+		in = backends.AppendField(in, q.EdgeSession)
 	}
 	if c.IsEmpty() {
 		return backends.AppendField(append(in, 'u'), agent)
@@ -162,29 +165,4 @@ func (p *playbackIDs) accept(owner []byte, value string, now time.Time) bool {
 	}
 	set.seen[key] = now
 	return true
-}
-
-// readTicket verifies the request's ticket: the one in the path, or else in the query or a cookie.
-func (g *Gateway) readTicket(rc *requestContext, text string) {
-	if !rc.isTicketInPath {
-		text = ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets)
-	}
-	if text != "" || rc.isTicketInPath {
-		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
-	}
-	if rc.claims.AdmitsNobody() { // as if there were none, and relative URIs must not inherit it
-		rc.claims, rc.hasTicket, rc.isTicketInPath, rc.isRefused = ticket.Claims{}, false, false, true
-	}
-}
-
-// verify checks a ticket for the target. Patterns of a route may overlap, such as "/live/{user}/{password}/{channel}.m3u8"
-// and "/live/{channel}/*": then the target becomes the one that the ticket was signed for.
-func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
-	for here, more := *t, true; more; more = here.nextMapping() {
-		if c, ok := g.signer.Verify(text, here.scope()); ok {
-			*t = here
-			return c, true
-		}
-	}
-	return ticket.Claims{}, false
 }

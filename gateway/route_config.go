@@ -33,9 +33,9 @@ type RouteConfig struct {
 	TicketIn hls.TicketTransport `yaml:"ticket_in"`
 	// OnNewAddress is what a ticket opens that is used from another address than the one for which it was issued.
 	OnNewAddress NewAddressPolicy `yaml:"on_new_address"`
-	// IdentityFields tell sessions apart beside credentials and address: user_agent, playback_session (the
-	// X-Playback-Session-Id of Apple's players, in place of the agent), and at edges edge_session, the edge's own id of the
-	// session.
+	// IdentityFields tell sessions apart beside credentials and address: user_agent, and playback_session (the
+	// X-Playback-Session-Id of Apple's players, in place of the agent). At edges the edge's own id of the session does, too:
+	// see edge.Config.SessionID.
 	IdentityFields []string `yaml:"identity_fields"`
 	// Credentials are the query parameters that a backend decides on. If empty, all are. CredentialHeaders are header fields
 	// that count as well.
@@ -70,8 +70,6 @@ const (
 	identityAddress  = "address" // always part of the identity; named, it changes nothing
 	identityAgent    = "user_agent"
 	identityPlayback = "playback_session"
-
-	identityEdgeSession = "edge_session"
 )
 
 func (c Config) validateRoute(key string, r RouteConfig, backends []string) error {
@@ -89,9 +87,9 @@ func (c Config) validateRoute(key string, r RouteConfig, backends []string) erro
 		errs = append(errs, fmt.Errorf("%s.backend: %q is not among backends%s", key, r.Backend, setting.Hint(r.Backend, backends)))
 	}
 	for i, f := range r.IdentityFields {
-		if !slices.Contains(r.knownIdentityFields(), f) {
+		if !slices.Contains(knownIdentityFields(), f) {
 			errs = append(errs, fmt.Errorf("%s.identity_fields[%d]: %q is unknown; want one of %s", key, i, f,
-				strings.Join(r.knownIdentityFields(), ", ")))
+				strings.Join(knownIdentityFields(), ", ")))
 		}
 	}
 	errs = append(errs, r.validateHosts(key), r.validateRequired(key), r.validateDevice(key))
@@ -178,8 +176,6 @@ func (r RouteConfig) validateEdge(key string, backends []string) error {
 		"credential_headers: %s passes none of a viewer's on", d)
 	wrong(d.KeepsSessions() && slices.Contains(r.IdentityFields, identityPlayback),
 		"identity_fields: %s: %s passes no header of a viewer's on", identityPlayback, d)
-	wrong(!d.KeepsSessions() && slices.Contains(r.IdentityFields, identityEdgeSession),
-		"identity_fields: %s: %s has no sessions of its own", identityEdgeSession, d)
 	for _, field := range []struct {
 		key string
 		set bool
@@ -234,11 +230,7 @@ func (r RouteConfig) viewerPath() string {
 	return r.Path
 }
 
-// knownIdentityFields returns the fields that may tell the route's sessions apart.
-func (r RouteConfig) knownIdentityFields() []string {
-	fields := []string{identityAddress, identityAgent, identityPlayback}
-	if r.Edge != nil {
-		fields = append(fields, identityEdgeSession)
-	}
-	return fields
+// knownIdentityFields returns the fields that may tell sessions apart.
+func knownIdentityFields() []string {
+	return []string{identityAddress, identityAgent, identityPlayback}
 }

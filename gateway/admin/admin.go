@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -54,12 +55,14 @@ type Sessions interface {
 	Len() int
 }
 
-// Options are the dependencies of the listener. Ready and Backends are safe for concurrent use.
+// Options are the dependencies of the listener. Ready, Warnings and Backends are safe for concurrent use.
 type Options struct {
 	Sessions Sessions
 	Cluster  Cluster
 	// Ready reports whether load balancers may send viewers to this node.
 	Ready func() bool
+	// Warnings returns what an operator should act on, a line each. Nil: nothing ever.
+	Warnings func() []string
 	// Backends lists the backends of this node.
 	Backends func() []Backend
 	// Routes lists the routes of this node. Nil: none are shown.
@@ -103,7 +106,7 @@ type handler struct {
 	Options
 }
 
-// writeText responds with one line of text.
+// writeText responds with text, to which it adds the end of its line.
 func writeText(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
@@ -122,15 +125,24 @@ func writeJSON(w http.ResponseWriter, v any, pending ...error) {
 			break
 		}
 	}
-	_ = json.NewEncoder(w).Encode(v) // it fails only if the client has disconnected
+	_ = encodeJSON(w, v) // it fails only if the client has disconnected
 }
 
-func (h *handler) ready(w http.ResponseWriter, _ *http.Request) {
+func encodeJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
+
+// ready responds whether the node is ready; with ?verbose also what an operator should act on. A warning never makes it
+// unready.
+func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
+	status, text := http.StatusOK, "ready"
 	if !h.Ready() {
-		writeText(w, http.StatusServiceUnavailable, "not ready: starting or draining")
-		return
+		status, text = http.StatusServiceUnavailable, "not ready: starting or draining"
 	}
-	writeText(w, http.StatusOK, "ready")
+	if h.Warnings != nil && r.URL.Query().Has("verbose") {
+		for _, warning := range h.Warnings() {
+			text += "\nwarning: " + warning
+		}
+	}
+	writeText(w, status, text)
 }
 
 // requireToken rejects requests without the bearer token.
