@@ -15,7 +15,15 @@ func TestConfig_Validate_NamesInvalidSettings(t *testing.T) {
 		edit func(*Config)
 		want string
 	}{
-		"the defaults work":             {func(*Config) {}, ""},
+		"the defaults work": {func(*Config) {}, ""},
+		"the outermost values work": {func(c *Config) {
+			c.Max, c.MaxPending, c.OpenRatePerAddress, c.OpenBurstPerAddress, c.MaxAddresses, c.MaxVariants = 1, 1, 1, 1, 1, 0
+			c.IdleTimeout, c.DenialTTL, c.RetryAfter, c.KickDuration = time.Second, time.Second, time.Second, time.Second
+			c.Recheck = RecheckConfig{Min: time.Second, Max: time.Second, Jitter: 50}
+			c.PerUser.GracePeriod, c.PerUser.ZapTimeout, c.PerUser.EvictionTTL, c.PerUser.MaxStreams = time.Second, time.Second, time.Second, 0
+		}, ""},
+		"no jitter":                     {func(c *Config) { c.Recheck.Jitter = 0 }, ""},
+		"a negative jitter":             {func(c *Config) { c.Recheck.Jitter = -1 }, "recheck.jitter_percent: -1 is out of range; want 0 to 50"},
 		"no sessions":                   {func(c *Config) { c.Max = 0 }, "max: 0 is too small; want at least 1"},
 		"no pending openings":           {func(c *Config) { c.MaxPending = -1 }, "max_pending: -1 is too small; want at least 1"},
 		"no open rate":                  {func(c *Config) { c.OpenRatePerAddress = 0 }, "open_rate_per_address: 0 is too small; want at least 1"},

@@ -322,3 +322,21 @@ func TestBreaker_Probe_OneViewerCannotProlongIt(t *testing.T) {
 		})
 	}
 }
+
+// TestBreaker_MayWarn_OncePerInterval asks whether a warning is due, at several times after the first one.
+func TestBreaker_MayWarn_OncePerInterval(t *testing.T) {
+	t.Parallel()
+	b := newTestBreaker(backends.BackendFunc(allow))
+	start := time.Unix(1_800_000_000, 0)
+	for _, ask := range []struct {
+		after time.Duration
+		want  bool
+	}{
+		{0, true}, {0, false}, {opinionWarnInterval - time.Second, false}, {opinionWarnInterval, true}, {opinionWarnInterval, false},
+		{2*opinionWarnInterval + time.Second, true},
+	} {
+		if got := b.mayWarn(start.Add(ask.after)); got != ask.want {
+			t.Errorf("%s after the first warning: got %t, want %t", ask.after, got, ask.want)
+		}
+	}
+}
