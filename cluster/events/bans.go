@@ -36,6 +36,8 @@ type Bans struct {
 	index atomic.Pointer[banIndex]
 	// sessions are the tombstones of what the bans refused.
 	sessions bannedSessions
+	// changed receives when anything was added or removed. It holds one.
+	changed chan struct{}
 
 	mu     sync.Mutex
 	active map[string]session.Ban
@@ -48,7 +50,7 @@ type Bans struct {
 
 // NewBans returns an empty set of bans.
 func NewBans() *Bans {
-	return &Bans{active: make(map[string]session.Ban), unbanned: make(map[string]time.Time), isUnsynced: true}
+	return &Bans{active: make(map[string]session.Ban), unbanned: make(map[string]time.Time), isUnsynced: true, changed: make(chan struct{}, 1)}
 }
 
 // Validate reports what is wrong with a new ban, and gives it an id if it has none.
@@ -108,13 +110,16 @@ func (b *Bans) Add(now time.Time, bans ...session.Ban) []session.Ban {
 			continue
 		}
 		if isTombstone(&ban) {
-			if b.sessions.add(ban) {
+			if b.sessions.add(ban, now) {
 				added = append(added, ban)
 			}
 			continue
 		}
 		b.active[ban.ID], isIndexOld = ban, true
 		added = append(added, ban)
+	}
+	if len(added) > 0 {
+		notify(b.changed)
 	}
 	if isIndexOld {
 		b.index.Store(newBanIndex(b.active))
@@ -133,6 +138,7 @@ func (b *Bans) Remove(id string, until time.Time) []session.Ban {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.unbanned[id] = until
+	notify(b.changed)
 	var removed []session.Ban
 	for _, ban := range b.active {
 		if ban.ID == id || ban.Cause == id {
