@@ -161,7 +161,7 @@ func (f *fakeCluster) LeaveStream(context.Context, string, backends.SessionID) e
 
 func (f *fakeCluster) SetEvicted(context.Context, backends.SessionID, bool) error { return nil }
 
-func (f *fakeCluster) RevokeSession(context.Context, backends.SessionID, time.Time, time.Duration) error {
+func (f *fakeCluster) RevokeSession(context.Context, backends.SessionID, time.Time) error {
 	return nil
 }
 

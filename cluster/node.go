@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"usher/actors/session"
-	"usher/backends"
 	"usher/backends/setting"
 	"usher/cluster/events"
 	"usher/cluster/redisclient"
@@ -191,22 +190,6 @@ func (n *Node) Revoke(ctx context.Context, v session.Revocation) error {
 		return nil
 	}
 	return n.broker.Publish(ctx, v)
-}
-
-// Kick ends a session on all nodes, if it was opened at that time or before; zero: whenever it was opened. For that long
-// the session is denied, whatever its viewer presents. With an error, this node has applied it, and the others do when
-// Redis has recovered.
-func (n *Node) Kick(
-	ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration, decision backends.Decision,
-) error {
-	storeErr := n.RevokeSession(ctx, id, opened, d)
-	revokeErr := n.Revoke(ctx, session.Revocation{
-		Kind: session.RevokedKicked, Session: id, Opened: opened, Decision: decision, Until: time.Now().Add(d),
-	})
-	if storeErr != nil {
-		return storeErr
-	}
-	return revokeErr
 }
 
 // revoked applies a revocation to this node.

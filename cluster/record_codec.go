@@ -57,6 +57,7 @@ const (
 	requestOpened // Unix seconds
 	requestBytes
 	requestDevice
+	requestEdge // as encodeEdgeReport writes it
 )
 
 var errMalformed = errors.New("malformed record")
@@ -157,6 +158,9 @@ func encodeRequest(q *backends.Request) []byte {
 	f.text(requestUserAgent, q.UserAgent)
 	f.text(requestReferer, q.Referer)
 	f.text(requestDevice, q.Device)
+	if q.Edge != nil {
+		f.text(requestEdge, encodeEdgeReport(q.Edge))
+	}
 	if q.Address.IsValid() {
 		f.text(requestAddress, q.Address.String())
 	}
@@ -244,6 +248,8 @@ func decodeRequest(id backends.SessionID, data []byte) (*backends.Request, error
 			q.Headers[len(q.Headers)-1].Value = string(value)
 		case requestAddress:
 			q.Address, err = netip.ParseAddr(string(value))
+		case requestEdge:
+			q.Edge, err = decodeEdgeReport(value)
 		case requestNumber, requestOpened, requestBytes:
 			err = decodeRequestNumber(q, tag, value)
 		default:

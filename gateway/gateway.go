@@ -14,6 +14,7 @@ import (
 	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/edge"
+	"usher/gateway/enforcement"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 	"usher/gateway/ticket"
@@ -60,6 +61,7 @@ type Gateway struct {
 	variants     *variants.Detector
 	edgeChecks   sync.Pool // of *edgeCheck
 	isForwarder  func(netip.Addr) bool
+	unenforced   *enforcement.Recorder
 }
 
 // New makes a gateway of a valid config.
@@ -67,7 +69,8 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		options: o, signer: ticket.NewSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
 		trusted: o.Config.TrustedProxies, listed: newListedQueries(), fingerprints: edge.NewFingerprints(),
-		variants: variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
+		variants:   variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
+		unenforced: enforcement.New(o.Config.unenforcedRoutes(), o.Logger),
 	}
 	g.edgeChecks.New = func() any { return new(edgeCheck) }
 	g.isForwarder = g.isEdgeOrProxy // made once, because a method value is an allocation
@@ -115,6 +118,16 @@ func (g *Gateway) Close() {
 	for _, r := range g.routes {
 		r.entries.StopAllGoroutines()
 	}
+	g.unenforced.Close()
+}
+
+// Routes returns the names of the routes, in their order.
+func (g *Gateway) Routes() []string {
+	var names []string
+	for _, r := range g.routes {
+		names = append(names, r.name)
+	}
+	return names
 }
 
 // SigningKey returns the id of the key that signs new tickets.
@@ -133,6 +146,7 @@ type requestContext struct {
 	session        session.Handle
 	id             backends.SessionID
 	now            time.Time
+	isRefused      bool // the viewer was refused, now or at the playlist, on a route that does not enforce it
 }
 
 func newRequestContext(req *Request, t target, viewer client) requestContext {
@@ -175,17 +189,28 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 	if !rc.isPlaylist && t.route.config.TicketIn == hls.TicketInNone {
 		return g.serveMedia(ctx, rc, resp) // only playlists are protected
 	}
-	if !g.identify(rc, text, resp) {
-		return nil
-	}
-	if err := g.authorize(ctx, rc, resp); err != nil || resp.Status != 0 {
+	if err := g.admit(ctx, rc, text, resp); err != nil || resp.Status != 0 {
 		return err
 	}
-	resp.begin(rc.session)
+	if rc.session != nil {
+		resp.begin(rc.session)
+	}
 	if rc.isPlaylist {
 		return g.servePlaylist(ctx, rc, resp)
 	}
 	return g.serveMedia(ctx, rc, resp)
+}
+
+// admit identifies the viewer and reads the decision on them. The response's status stays zero if they are served.
+func (g *Gateway) admit(ctx context.Context, rc *requestContext, ticket string, resp *Response) error {
+	before := resp.numFields
+	if g.identify(rc, ticket, resp) {
+		if err := g.authorize(ctx, rc, resp); err != nil {
+			return err
+		}
+	}
+	g.waiveRefusal(rc, resp, before)
+	return nil
 }
 
 // identify finds the session id by the ticket, else by the credentials, and reports whether it found one. A request
@@ -201,6 +226,9 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 	} else {
 		g.findTicket(rc)
 	}
+	if rc.claims.AdmitsNobody() { // its URIs are those of a viewer without one, and are written anew
+		rc.claims, rc.hasTicket, rc.isTicketInPath, rc.isRefused = ticket.Claims{}, false, false, true
+	}
 	switch {
 	case rc.hasTicket:
 		rc.id = rc.claims.ID
@@ -214,6 +242,10 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 		return false
 	}
 	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.Parameter)
+	if rc.isRefused && rc.credentials.IsEmpty() {
+		resp.refuse(http.StatusForbidden, "the ticket admits nobody, because its viewer was refused; open the playlist with credentials")
+		return false
+	}
 	if name := r.missing(&rc.credentials); name != "" {
 		resp.refuse(http.StatusForbidden, "the credential "+name+" is missing")
 		return false
@@ -391,7 +423,17 @@ func (g *Gateway) newBackendRequest(rc *requestContext) *backends.Request {
 		Device: rc.device(),
 		Path:   t.path, Scheme: rc.viewer.scheme, Host: rc.viewer.host, Address: rc.viewer.address,
 		UserAgent: rc.request.Header.Get("User-Agent"), Referer: rc.request.Header.Get("Referer"),
+		Edge: rc.edgeReport(),
 	}
+}
+
+// edgeReport returns what the edge reported that asks about the viewer, or nil.
+func (rc *requestContext) edgeReport() *backends.EdgeReport {
+	if rc.request.edgeCheck == nil {
+		return nil
+	}
+	c := rc.target.route.config.Edge
+	return rc.request.edgeCheck.Report(c.Dialect, c.SessionID)
 }
 
 // backend returns the name of the backend that decides on the viewer.

@@ -69,7 +69,7 @@ func (g *Gateway) servePlaylist(ctx context.Context, rc *requestContext, resp *R
 		resp.refuse(http.StatusBadGateway, "the origin sent no valid playlist")
 		return nil
 	}
-	if info := made.Info(); !info.IsMultivariant && info.TargetDuration > 0 {
+	if info := made.Info(); rc.session != nil && !info.IsMultivariant && info.TargetDuration > 0 {
 		rc.session.SetTargetDuration(info.TargetDuration, info.HasEndList)
 	}
 	g.renderPlaylist(rc, made.Template, p.Object, resp)

@@ -43,7 +43,7 @@ type pathMapping struct {
 }
 
 // identityFields tell sessions apart beside credentials.
-type identityFields struct{ agent, playback, edgeSession bool }
+type identityFields struct{ agent, playback bool }
 
 // maxEntries bounds how many channels of a route are watched for a second entry.
 const maxEntries = 10_000
@@ -53,8 +53,6 @@ func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 	r := &route{name: c.name(), config: c, origin: o, identity: identityFields{
 		agent:    slices.Contains(c.IdentityFields, identityAgent),
 		playback: slices.Contains(c.IdentityFields, identityPlayback),
-
-		edgeSession: slices.Contains(c.IdentityFields, identityEdgeSession),
 	}}
 	for _, h := range c.Hosts {
 		r.hosts = append(r.hosts, strings.ToLower(h))

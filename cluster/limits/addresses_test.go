@@ -13,7 +13,6 @@ import (
 	"usher/cluster/redistest"
 )
 
-
 func addressOf(ticket string, i, most int) session.StreamEntry {
 	return session.StreamEntry{
 		User: ticket, Session: idOf(i), Group: idOf(99), LastSeen: time.Now(), IsPlaying: true, MaxStreams: most, ZapTimeout: time.Minute,

@@ -210,7 +210,7 @@ func drawReport(t *rapid.T) report {
 	return report{
 		isLeaving: rapid.IntRange(0, 9).Draw(t, "leaving") == 0, isJoin: rapid.Bool().Draw(t, "join"),
 		group: idOf(rapid.IntRange(0, 9).Draw(t, "group")), isIPv6: rapid.Bool().Draw(t, "IPv6"),
-		id:    idOf(rapid.IntRange(0, 250).Draw(t, "session")), opened: rapid.Int64Range(1, 5).Draw(t, "opened"),
+		id: idOf(rapid.IntRange(0, 250).Draw(t, "session")), opened: rapid.Int64Range(1, 5).Draw(t, "opened"),
 		age:       rapid.SampledFrom([]int64{0, 200, 1500, 12_000, 70_000}).Draw(t, "age"),
 		isPlaying: rapid.IntRange(0, 3).Draw(t, "plays") > 0, maxStreams: rapid.IntRange(1, 3).Draw(t, "max"),
 		zapTimeout: rapid.SampledFrom([]int64{0, 6000, 60_000}).Draw(t, "zap"),

@@ -55,6 +55,15 @@ type Claims struct {
 	Tag Tag
 }
 
+// Nobody returns the claims of a ticket that admits nobody: it stands where players expect one, in the URIs of a viewer who
+// is served although they were refused.
+func Nobody(id backends.SessionID) Claims {
+	return Claims{ID: id, Ticket: session.Ticket{Opened: time.Unix(0, 0)}}
+}
+
+// AdmitsNobody reports whether a ticket was signed for claims of [Nobody].
+func (c Claims) AdmitsNobody() bool { return !c.IsZero() && c.Opened.Unix() == 0 }
+
 // Signer signs and verifies tickets. It is safe for concurrent use.
 type Signer struct {
 	signing *key

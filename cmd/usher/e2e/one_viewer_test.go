@@ -158,3 +158,22 @@ func TestNode_MiddlewareFailsForOneAddress_BreakerOpens(t *testing.T) {
 		})
 	}
 }
+
+// TestNode_OnePrivateAddress_Warns has all viewers come from one private address, as behind a proxy that is not listed.
+func TestNode_OnePrivateAddress_Warns(t *testing.T) {
+	t.Parallel()
+	e := startEvil(t)
+	for i := range 50 {
+		if status, err := e.open(t.Context(), e.client, fmt.Sprintf("good%d", i)); err != nil || status != http.StatusOK {
+			t.Fatalf("viewer %d: %d, %v", i, status, err)
+		}
+	}
+	const want = "all viewers come from one private address"
+	if !strings.Contains(e.errs.String(), want) || !strings.Contains(e.errs.String(), `trusted_proxies":["127.0.0.1/32"]`) {
+		t.Errorf("no warning in the log:\n%s", e.errs)
+	}
+	status, body, err := fetch(e.node.client, e.admin+"/readyz?verbose")
+	if err != nil || status != http.StatusOK || !strings.Contains(string(body), want+", 127.0.66.66: ") || !strings.Contains(string(body), "trusted_proxies") {
+		t.Errorf("readyz?verbose: %d %s, %v; want ready and the warning", status, body, err)
+	}
+}
