@@ -22,7 +22,8 @@
 //   - An edge reports the channel, the path and the viewer's address, so only listed networks may ask.
 //
 // Decided: paths with dot segments, encoded slashes or letters, or look-alikes of them are refused and not cleaned,
-// because no player makes them up; package urlpath says which. A session's id is a hash of decoded pairs, because a player
+// because no player makes them up; package urlpath says which. Where a playlist lists such a path, its URI gets a ticket of
+// that path alone, byte for byte. A session's id is a hash of decoded pairs, because a player
 // that adds a directive rewrites the whole query. A parameter that a playlist listed is the origin's and never a credential.
 // A parameter that no playlist listed never reaches the origin, except on URIs with our ticket until the node has seen a
 // playlist that could list it. Where patterns of a route overlap, the ticket decides which one applies. A URI that a

@@ -115,7 +115,7 @@ func (g *Gateway) waiveRefusal(rc *requestContext, resp *Response, fieldsBefore 
 	}
 	if rc.id.IsZero() {
 		if !rc.target.mapping.viewer.isDeep {
-			rc.target.bind(0, false) // one viewer for all folders, none of which they opened
+			rc.target.bind(ticket.Tree, 0) // one viewer for all folders, none of which they opened
 		}
 		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
 	}
