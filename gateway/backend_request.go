@@ -59,6 +59,7 @@ func (g *Gateway) newBackendRequest(rc *requestContext) *backends.Request {
 		Session: rc.id,
 		Route:   t.route.name, Channel: t.channel, Backend: rc.backend(),
 		Query: rc.credentials.Query, Headers: rc.credentials.Headers,
+		Group:  g.hasher.groupID(t, &rc.credentials, rc.request),
 		Device: rc.device(),
 		Path:   t.path, Scheme: rc.viewer.scheme, Host: rc.viewer.host, Address: rc.viewer.address,
 		UserAgent: rc.request.Header.Get("User-Agent"), Referer: rc.request.Header.Get("Referer"),

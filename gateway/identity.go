@@ -66,6 +66,15 @@ func (i *sessionHasher) identify(t *target, c *backends.Credentials, req *Reques
 	return backends.SessionID(m.compute()[:16])
 }
 
+// groupID returns what is the same for all sessions of these credentials on this channel, whatever their address; zero for
+// a viewer without credentials.
+func (i *sessionHasher) groupID(t *target, c *backends.Credentials, req *Request) backends.SessionID {
+	if c.IsEmpty() {
+		return backends.SessionID{}
+	}
+	return i.identify(t, c, req, netip.Prefix{})
+}
+
 // sibling returns the id of the session that a session's ticket opens at another prefix, and the tag of a ticket that was
 // issued to the session at that prefix.
 func (i *sessionHasher) sibling(root backends.SessionID, prefix netip.Prefix) (backends.SessionID, ticket.Tag) {
@@ -75,7 +84,7 @@ func (i *sessionHasher) sibling(root backends.SessionID, prefix netip.Prefix) (b
 	m.in = append(m.in, root[:]...)
 	m.in = appendPrefix(m.in, prefix)
 	sum := m.compute()
-	return backends.SessionID(sum[:16]), ticket.Tag(sum[16:20])
+	return backends.SessionID(sum[:16]), ticket.NewTag(sum[16:], prefix.Addr().Is6())
 }
 
 // compute returns the MAC over the input. The result is valid until the next call.
@@ -195,6 +204,18 @@ func refusalOfTicket(text string) string {
 		return "the ticket is for another entry of the channel, or for another channel; open the playlist of this one"
 	}
 	return "the ticket is not valid for this channel; open the playlist again"
+}
+
+// readTicket verifies the request's ticket: the one in the path, or else in the query or a cookie.
+func (g *Gateway) readTicket(rc *requestContext, text string) {
+	if rc.isTicketInPath {
+		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
+	} else {
+		g.findTicket(rc)
+	}
+	if rc.claims.AdmitsNobody() { // as if there were none, and relative URIs must not inherit it
+		rc.claims, rc.hasTicket, rc.isTicketInPath, rc.isRefused = ticket.Claims{}, false, false, true
+	}
 }
 
 // findTicket sets the first valid ticket in the query or the cookies, if there is one.
