@@ -44,15 +44,23 @@ func ticketsInQueryOrCookies(t *target, req *Request, c *TicketsConfig) iter.Seq
 		case hls.TicketInCookie:
 			left := maxTicketCookies
 			for _, field := range req.Header.Values("Cookie") {
-				for pair := range strings.SplitSeq(field, ";") {
-					name, value, found := strings.Cut(strings.TrimSpace(pair), "=")
-					if !found || name != c.CookieName || value == "" {
-						continue
-					}
+				for value := range cookieValues(field, c.CookieName) {
 					if left--; left < 0 || !yield(value) {
 						return
 					}
 				}
+			}
+		}
+	}
+}
+
+// cookieValues gives the values of the cookies of that name in a Cookie field, except empty ones.
+func cookieValues(field, name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for pair := range strings.SplitSeq(field, ";") {
+			n, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
+			if n == name && value != "" && !yield(value) {
+				return
 			}
 		}
 	}
