@@ -114,9 +114,10 @@ func (g *Gateway) waiveRefusal(rc *requestContext, resp *Response, fieldsBefore 
 		return
 	}
 	if rc.id.IsZero() {
-		whole := rc.target // of the channel, because nothing tells which folder this viewer opened
-		whole.folder = ""
-		rc.id = g.hasher.sessionID(&whole, &rc.credentials, rc.request, rc.viewer)
+		if !rc.target.mapping.viewer.isDeep {
+			rc.target.bind(ticket.Tree, 0) // one viewer for all folders, none of which they opened
+		}
+		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
 	}
 	if !rc.isRefused { // else the playlist with the ticket was recorded
 		g.recordRefusal(rc, resp)
