@@ -527,7 +527,7 @@ func TestServe_BackendRequest(t *testing.T) {
 		Session: got.Session, Route: "/play/{channel}/*", Channel: "café", Backend: "b",
 		Query: "token=a%2Bb&token=2", Headers: []backends.Header{{Name: "Authorization", Value: "Basic x"}},
 		Group: got.Group,
-		Path: "/play/caf%C3%A9/index.m3u8", Scheme: "https", Host: "tv.example.com",
+		Path:  "/play/caf%C3%A9/index.m3u8", Scheme: "https", Host: "tv.example.com",
 		UserAgent: "MAG250", Referer: "http://portal/", Address: got.Address,
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b backends.SessionID) bool { return a == b }),
